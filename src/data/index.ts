@@ -1,5 +1,6 @@
 export { MANY_DOCUMENTS, TextCorpus, type Split } from './corpus.js';
 export { expandFiles } from './glob.js';
+export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export * from './needle.js';
 export * from './open.js';
 export * from './recall.js';

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { DataError } from '../core/index.js';
 import { expandFiles } from './glob.js';
 import { TextCorpus } from './corpus.js';
+import { CORPUS_NAMES, openCorpus } from './named.js';
 import { RecallOptionsSchema, RecallSource, recallVocabSize, type RecallOptions } from './recall.js';
 import { MixtureSource, type DataSource } from './source.js';
 import { BYTE_VOCAB_SIZE, TextSource } from './text.js';
@@ -17,15 +18,22 @@ export const RecallConfigSchema = z
     for (const { path, message } of result.error?.issues ?? []) context.addIssue({ code: 'custom', path, message });
   });
 
-export const TextConfigSchema = z.strictObject({
-  kind: z.literal('text'),
-  weight,
-  files: z
-    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-    .transform((files) => (typeof files === 'string' ? [files] : files))
-    .describe('files or patterns (*, **, ?, {a,b}): text, or .jsonl with a "text" in each line'),
-  heldOut: z.number().min(0).max(0.5).default(0.05).describe('fraction of the text held out from training'),
-});
+export const TextConfigSchema = z
+  .strictObject({
+    kind: z.literal('text'),
+    weight,
+    files: z
+      .union([z.string().min(1), z.array(z.string().min(1))])
+      .transform((files) => (typeof files === 'string' ? [files] : files))
+      .default([])
+      .describe('files or patterns (*, **, ?, {a,b}): text, or .jsonl with a "text" in each line'),
+    corpus: z.enum(CORPUS_NAMES).optional().describe('a public-domain text by name, beside or instead of files'),
+    heldOut: z.number().min(0).max(0.5).default(0.05).describe('fraction of the text held out from training'),
+  })
+  .refine((source) => source.files.length > 0 || source.corpus !== undefined, {
+    path: ['files'],
+    message: 'name text files (files) or a corpus (corpus)',
+  });
 
 export const SourceConfigSchema = z.discriminatedUnion('kind', [RecallConfigSchema, TextConfigSchema]);
 
@@ -104,7 +112,8 @@ export function openData(config: DataConfig, { seqLen, seed, baseDir }: OpenData
     const taken = new Set<string>();
     for (const { source, index } of all) {
       if (source.kind !== 'text') continue;
-      const files = expandFiles(source.files, baseDir);
+      const named = source.corpus === undefined ? [] : openCorpus(source.corpus, baseDir).files;
+      const files = [...expandFiles(source.files, baseDir), ...named];
       const twice = files.find((file) => taken.has(file));
       if (twice !== undefined) {
         throw new DataError(
