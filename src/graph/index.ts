@@ -13,6 +13,7 @@ export {
   type Named,
   type ScanResult,
 } from './graph.js';
+export { rotaryAt } from './rotary.js';
 export { printGraph } from './print.js';
 export { mixedPrecision } from './precision.js';
 export { grad, vjp } from './autodiff.js';

@@ -7,15 +7,26 @@ import {
   reshape,
   rmsNorm,
   rotary,
+  rotaryAt,
   rotaryFrequencies,
   sigmoid,
   sliceAxis,
   split,
   type Value,
 } from '../graph/index.js';
+import { cachedAttention, type GroupInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import { linearParts } from './linear.js';
-import type { Mixer, MixerOutput, MixerScope, QueriesAndKeys } from './mixer.js';
+import type {
+  Mixer,
+  MixerOutput,
+  MixerScope,
+  QueriesAndKeys,
+  StateRoom,
+  StateSpec,
+  StepOutput,
+  StepScope,
+} from './mixer.js';
 import type { AttentionPlan, HeadGroup } from './plan.js';
 import { matrixInit, ONES, ZEROS, type ParamSpec } from './spec.js';
 
@@ -72,33 +83,36 @@ function takeHeads(x: Value, first: number, count: number): Value {
   return count === x.shape[2] ? x : sliceAxis(x, 2, first, first + count);
 }
 
+/** Rotary positions on all heads of `x`. */
+function rotate(x: Value, { config, positions }: MixerScope): Value {
+  const frequencies = rotaryFrequencies(config.headDim, config.ropeTheta);
+  return positions === null ? rotary(x, frequencies) : rotaryAt(x, frequencies, positions.values, positions.limit);
+}
+
 /** Rotary positions on the heads of groups that have them; `spanOf` says which heads of `x` are a group's. */
 function rotateGroups(
   x: Value,
-  config: ModelConfig,
+  scope: MixerScope,
   groups: readonly GroupSpan[],
   spanOf: (group: GroupSpan) => readonly [first: number, count: number],
 ): Value {
-  const rotate = (part: Value) => rotary(part, rotaryFrequencies(config.headDim, config.ropeTheta));
-  if (groups.every((g) => g.rope)) return rotate(x);
+  if (groups.every((g) => g.rope)) return rotate(x, scope);
   if (groups.every((g) => !g.rope)) return x;
   const parts = groups.map((g) => {
     const part = takeHeads(x, ...spanOf(g));
-    return g.rope ? rotate(part) : part;
+    return g.rope ? rotate(part, scope) : part;
   });
   return concat(parts, 2);
 }
 
-function project(
-  { config, x, param, inputMatrix, splitProjections }: MixerScope,
-  groups: readonly GroupSpan[],
-): QueriesAndKeys & { v: Value } {
+function project(scope: MixerScope, groups: readonly GroupSpan[]): QueriesAndKeys & { v: Value } {
+  const { config, x, param, inputMatrix, splitProjections } = scope;
   const { numHeads: H, numKvHeads: G, headDim: D, qkNorm, rmsNormEps } = config;
   const kvSizes = [G * D, G * D];
   if (!qkNorm && groups.every((g) => g.rope) && !splitProjections) {
     // Queries and keys turn alike, so they turn together.
     const [qk, v] = linearParts(x, inputMatrix('attn.wqkv'), [(H + G) * D, G * D], false) as [Value, Value];
-    const turned = rotary(toHeads(qk, D), rotaryFrequencies(D, config.ropeTheta));
+    const turned = rotate(toHeads(qk, D), scope);
     const [q, k] = split(turned, 2, [H, G]) as [Value, Value];
     return { q, k, v: toHeads(v, D) };
   }
@@ -109,31 +123,69 @@ function project(
     k = rmsNorm(k, param('attn.knorm.weight'), rmsNormEps);
   }
   return {
-    q: rotateGroups(q, config, groups, (g) => [g.firstHead, g.heads]),
-    k: rotateGroups(k, config, groups, (g) => [g.firstKvHead, g.kvHeads]),
+    q: rotateGroups(q, scope, groups, (g) => [g.firstHead, g.heads]),
+    k: rotateGroups(k, scope, groups, (g) => [g.firstKvHead, g.kvHeads]),
     v: toHeads(parts[2] as Value, D),
   };
 }
 
-function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
+/** The mixer around `attend`, which gives the heads of one group, `[B,T,heads,headDim]`. */
+function attendGroups(
+  scope: MixerScope,
+  plan: AttentionPlan,
+  attend: (inputs: GroupInputs, group: HeadGroup, index: number) => Value,
+): MixerOutput {
   const { config, x, param, inputMatrix } = scope;
   const [B, T] = x.shape as [number, number, number];
   const groups = groupSpans(config, plan);
   const { q, k, v } = project(scope, groups);
   const sinks = config.sinks ? param('attn.sinks') : null;
-  const outs = groups.map(({ window, firstHead, heads, firstKvHead, kvHeads }) => {
-    const ownSinks = sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + heads) : sinks;
-    const kv = [k, v].map((h) => takeHeads(h, firstKvHead, kvHeads)) as [Value, Value];
-    return attention(takeHeads(q, firstHead, heads), ...kv, {
-      // A window as long as the sequence hides nothing.
-      window: window !== null && window < T ? window : null,
+  const outs = groups.map((group, i) => {
+    const { firstHead, heads, firstKvHead, kvHeads } = group;
+    const inputs: GroupInputs = {
+      q: takeHeads(q, firstHead, heads),
+      k: takeHeads(k, firstKvHead, kvHeads),
+      v: takeHeads(v, firstKvHead, kvHeads),
       scale: 1 / Math.sqrt(config.headDim),
-      sinks: ownSinks,
-    }).out;
+      sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + heads) : sinks,
+    };
+    return attend(inputs, group, i);
   });
   const mixed = reshape(concat(outs, 2), [B, T, config.numHeads * config.headDim]);
   const gated = config.outputGate ? mul(mixed, sigmoid(linear(x, inputMatrix('attn.wgate')))) : mixed;
   return { out: linear(gated, param('attn.wo')), queriesAndKeys: { q, k } };
+}
+
+function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
+  const T = scope.x.shape[1] as number;
+  return attendGroups(scope, plan, ({ q, k, v, scale, sinks }, { window }) => {
+    // A window as long as the sequence hides nothing.
+    return attention(q, k, v, { window: window !== null && window < T ? window : null, scale, sinks }).out;
+  });
+}
+
+/** Entries of a group's cache: those that its window shows, or all. */
+const cacheLength = (window: number | null, maxLength: number) => Math.min(window ?? maxLength, maxLength);
+
+function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom): StateSpec[] {
+  const { batchSize, maxLength, dtype } = room;
+  return groupSpans(config, plan).flatMap(({ window, kvHeads }, i) => {
+    const shape = [batchSize, kvHeads, cacheLength(window, maxLength), config.headDim];
+    return ['keys', 'values'].map((name) => ({ name: `${name}.${i}`, shape, dtype }));
+  });
+}
+
+function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
+  const state: Record<string, Value> = {};
+  const { out } = attendGroups(scope, plan, (inputs, { window }, i) => {
+    const [keys, values] = [`keys.${i}`, `values.${i}`] as const;
+    const cache = { keys: scope.state(keys), values: scope.state(values) };
+    const result = cachedAttention(inputs, cache, scope.place, window);
+    state[keys] = result.cache.keys;
+    state[values] = result.cache.values;
+    return result.out;
+  });
+  return { out, state };
 }
 
 export const attentionMixer: Mixer<AttentionPlan> = {
@@ -146,4 +198,6 @@ export const attentionMixer: Mixer<AttentionPlan> = {
       return n + 2 * ((heads * numKvHeads) / numHeads) * headDim * kept;
     }, 0),
   build: buildAttention,
+  states: attentionStates,
+  step: stepAttention,
 };

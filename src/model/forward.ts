@@ -4,23 +4,9 @@
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
 import { ShapeError, type DType } from '../core/index.js';
-import {
-  add,
-  crossEntropy,
-  dot,
-  input,
-  linear,
-  mul,
-  reduceSum,
-  remat,
-  reshape,
-  rmsNorm,
-  swiglu,
-  take,
-  type Value,
-} from '../graph/index.js';
+import { crossEntropy, dot, input, linear, mul, reduceSum, remat, reshape, take, type Value } from '../graph/index.js';
+import { buildBlock, gainedNorm, layerParameters, type Gains } from './block.js';
 import type { ModelConfig } from './config.js';
-import { linearParts } from './linear.js';
 import type { QueriesAndKeys } from './mixer.js';
 import { mixerOf } from './mixers.js';
 import { parameterSpecs } from './params.js';
@@ -74,29 +60,26 @@ export function forward(
   return { logits: headLogits(config, params, x), hidden, queriesAndKeys };
 }
 
-/** The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`. */
-export function headLogits(config: ModelConfig, params: ParameterValues, x: Value): Value {
-  const normed = rmsNorm(x, null, config.rmsNormEps);
+/**
+ * The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`.
+ *
+ * @param gains where the norm's gain goes; see `block.ts`
+ */
+export function headLogits(config: ModelConfig, params: ParameterValues, x: Value, gains: Gains = 'matrices'): Value {
+  const norm = gainedNorm(x, params.get('norm.weight') as Value, config.rmsNormEps, gains);
+  if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(params.get('head.weight') as Value));
   const gain = params.get('norm.weight') as Value;
-  if (!config.tieEmbeddings) return linear(normed, withGain(gain, params.get('head.weight') as Value));
-  const last = x.shape.length - 1;
-  return dot(normed, mul(params.get('embed.weight') as Value, gain), {
+  const embedding = params.get('embed.weight') as Value;
+  return dot(norm.x, gains === 'tokens' ? embedding : mul(embedding, gain), {
     lhsBatch: [],
     rhsBatch: [],
-    lhsContract: [last],
+    lhsContract: [x.shape.length - 1],
     rhsContract: [1],
   });
 }
 
-/**
- * A matrix `[d, n]` with its rows times a norm's gain `[d]`: `(x ⊙ gain) W = x (gain ⊙ W)`, so the gain and its gradient cost
- * products of the size of the matrix instead of the tokens.
- */
-function withGain(gain: Value, matrix: Value): Value {
-  return mul(reshape(gain, [gain.shape[0] as number, 1]), matrix);
-}
-
-function checkParameters(config: ModelConfig, params: ParameterValues): void {
+/** Throws `ShapeError` unless every parameter of the model is there in its shape. */
+export function checkParameters(config: ModelConfig, params: ParameterValues): void {
   for (const { name, shape } of parameterSpecs(config)) {
     const found = params.get(name)?.shape;
     if (found?.length === shape.length && shape.every((n, i) => n === found[i])) continue;
@@ -119,15 +102,15 @@ function forwardLayer(
   x: Value,
   options: ForwardOptions,
 ): LayerResult {
-  const prefix = `layers.${layer}.`;
-  const own = [...params].filter(([name]) => name.startsWith(prefix));
-  const names = own.map(([name]) => name.slice(prefix.length));
+  const given = layerParameters(params, layer);
+  const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
   const build = (values: readonly Value[]) => {
     const [first, ...rest] = values as [Value, ...Value[]];
-    return buildLayer(config, layer, first, new Map(names.map((name, i) => [name, rest[i] as Value])), options);
+    const own = new Map(names.map((name, i) => [name, rest[i] as Value]));
+    return buildLayer(config, layer, first, own, options);
   };
-  const values = [x, ...own.map(([, value]) => value)];
+  const values = [x, ...given.values()];
   if (!wanted) return build(values);
   const [out, q, k] = remat(values, (inner) => {
     const result = build(inner);
@@ -144,18 +127,12 @@ function buildLayer(
   params: ReadonlyMap<string, Value>,
   options: ForwardOptions,
 ): LayerResult {
-  const { rmsNormEps: eps, intermediateSize: f } = config;
-  const splitProjections = options.splitProjections ?? false;
-  const param = (name: string) => params.get(name) as Value;
   const plan = config.layers[layer] as ModelConfig['layers'][number];
-  const inputMatrix = (name: string) => withGain(param('norm1.weight'), param(name));
-  const normed = rmsNorm(x, null, eps);
-  const mixed = mixerOf(plan).build({ config, x: normed, inputMatrix, param, splitProjections }, plan);
-  const middle = add(x, mixed.out);
-  const inner = rmsNorm(middle, null, eps);
-  const wgateup = withGain(param('norm2.weight'), param('mlp.wgateup'));
-  const [gate, up] = linearParts(inner, wgateup, [f, f], splitProjections) as [Value, Value];
-  const out = add(middle, linear(swiglu(gate, up), param('mlp.wdown')));
+  const splitProjections = options.splitProjections ?? false;
+  const { out, mixed } = buildBlock(
+    { config, x, params, splitProjections, gains: 'matrices', positions: null },
+    (scope) => mixerOf(plan).build(scope, plan),
+  );
   return { out, queriesAndKeys: mixed.queriesAndKeys };
 }
 

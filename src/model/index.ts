@@ -1,9 +1,11 @@
 export * from './config.js';
 export * from './cost.js';
+export * from './decode.js';
 export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
 export * from './init.js';
-export type { QueriesAndKeys } from './mixer.js';
+export type { Gains } from './block.js';
+export type { ChunkPlace, QueriesAndKeys, StateRoom, StateSpec } from './mixer.js';
 export * from './params.js';
 export * from './pattern.js';
 export * from './plan.js';

@@ -1,4 +1,5 @@
-/** What the model asks of a mixer. */
+/** What the model asks of a mixer: to run over whole sequences, and over a sequence chunk by chunk with a state between. */
+import type { DType, Shape } from '../core/index.js';
 import type { Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import type { LayerPlan } from './plan.js';
@@ -15,6 +16,15 @@ export interface MixerScope {
   readonly param: (name: string) => Value;
   /** Multiply by each part of a fused matrix on its own, instead of by the whole and splitting the result. */
   readonly splitProjections: boolean;
+  /** Where the tokens stand in their sequences; null where x holds whole sequences, token t at position t. */
+  readonly positions: TokenPositions | null;
+}
+
+export interface TokenPositions {
+  /** i32 `[B,T]`, 0 or more. */
+  readonly values: Value;
+  /** All values are below this. */
+  readonly limit: number;
 }
 
 /** Queries `[B,T,numHeads,headDim]` and keys `[B,T,numKvHeads,headDim]` as attention meets them, positions and norms applied. */
@@ -30,6 +40,52 @@ export interface MixerOutput {
   readonly queriesAndKeys: QueriesAndKeys | null;
 }
 
+/** A tensor that a mixer keeps from one chunk of its sequences to the next. It starts as zeros. */
+export interface StateSpec {
+  /** Unique within the layer. */
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** What states are for: `batchSize` sequences of up to `maxLength` tokens, padding included. */
+export interface StateRoom {
+  readonly batchSize: number;
+  readonly maxLength: number;
+  /** That of the parameters. */
+  readonly dtype: DType;
+}
+
+/**
+ * Where a chunk of n tokens lies. Sequences of different lengths are padded on the left, so that all end in the same slot:
+ * slot s of row b holds token `s - padding[b]`, and padding if that is negative. Padding comes before every token of its row
+ * and must leave no trace: no key may be seen and no state may change because of it. What a mixer returns for it is not used,
+ * but must be finite.
+ */
+export interface ChunkPlace {
+  /** Slot of the chunk's first token, i32 `[]`; the chunk fills slots `start .. start + n - 1`, all below `maxLength`. */
+  readonly start: Value;
+  /** Padding slots of each row, i32 `[B]`. */
+  readonly padding: Value;
+  /** Which of the chunk's slots hold tokens, bool `[B,n]`. */
+  readonly valid: Value;
+  readonly maxLength: number;
+}
+
+/** What a mixer builds its part of a step from: x is a chunk `[B,n,hiddenSize]`, n >= 1, with known positions. */
+export interface StepScope extends MixerScope {
+  readonly place: ChunkPlace;
+  /** A state of this layer by its name, as the chunks before have left it. */
+  readonly state: (name: string) => Value;
+}
+
+export interface StepOutput {
+  /** What is added to the residual stream, `[B,n,hiddenSize]`. */
+  readonly out: Value;
+  /** Every state of the layer after the chunk, by name. */
+  readonly state: Readonly<Record<string, Value>>;
+}
+
 export interface Mixer<P extends LayerPlan> {
   /** Parameters of layer `layer`, in order; names start with `layers.N.`. */
   params(config: ModelConfig, plan: P, layer: number): ParamSpec[];
@@ -42,4 +98,8 @@ export interface Mixer<P extends LayerPlan> {
   stateElements(config: ModelConfig, plan: P, length: number): number;
   /** The forward pass of the mixer. */
   build(scope: MixerScope, plan: P): MixerOutput;
+  /** The states of the mixer, in order. */
+  states(config: ModelConfig, plan: P, room: StateRoom): StateSpec[];
+  /** A chunk of the sequences: `build` on whole sequences and steps over their chunks, however they are cut, agree. */
+  step(scope: StepScope, plan: P): StepOutput;
 }

@@ -1,0 +1,129 @@
+/**
+ * Attention of a chunk on the keys and values of the tokens before it.
+ *
+ * Shape letters: B rows, n tokens of the chunk, S entries of the cache, H query heads, G key/value heads, R = H/G, D width.
+ *
+ * Two kinds of cache, both `[B,G,S,D]`:
+ * - a window of w < maxLength keeps the last w tokens, oldest first: a chunk is appended and as many fall out;
+ * - otherwise entry s is slot s of the sequence.
+ */
+import {
+  add,
+  and,
+  concat,
+  div,
+  dot,
+  exp,
+  ge,
+  gt,
+  iota,
+  le,
+  matmul,
+  max,
+  mul,
+  reduceMax,
+  reduceSum,
+  reshape,
+  scalar,
+  scatterAdd,
+  select,
+  sliceAxis,
+  softmax,
+  sub,
+  transpose,
+  type Value,
+} from '../graph/index.js';
+import type { ChunkPlace } from './mixer.js';
+
+/** What one head group attends with: q `[B,T,heads,headDim]`, k and v `[B,T,kvHeads,headDim]`, sinks `[heads]`. */
+export interface GroupInputs {
+  readonly q: Value;
+  readonly k: Value;
+  readonly v: Value;
+  readonly scale: number;
+  readonly sinks: Value | null;
+}
+
+export interface KeyValueCache {
+  readonly keys: Value;
+  readonly values: Value;
+}
+
+/** The chunk's output `[B,n,H,D]` and the cache after it. */
+export function cachedAttention(
+  { q, k, v, scale, sinks }: GroupInputs,
+  cache: KeyValueCache,
+  place: ChunkPlace,
+  window: number | null,
+): { readonly out: Value; readonly cache: KeyValueCache } {
+  const [newKeys, newValues] = [headsFirst(k), headsFirst(v)];
+  const n = k.shape[1] as number;
+  if (window !== null && window < place.maxLength) {
+    const [keys, values] = [concat([cache.keys, newKeys], 2), concat([cache.values, newValues], 2)];
+    const seen = visibleInWindow(place, n, window);
+    const kept = { keys: sliceAxis(keys, 2, n, n + window), values: sliceAxis(values, 2, n, n + window) };
+    return { out: attend(q, keys, values, seen, scale, sinks), cache: kept };
+  }
+  const [keys, values] = [insert(cache.keys, newKeys, place), insert(cache.values, newValues, place)];
+  const seen = visibleInCache(place, n);
+  return { out: attend(q, keys, values, seen, scale, sinks), cache: { keys, values } };
+}
+
+/** `[B,n,G,D] -> [B,G,n,D]`. */
+function headsFirst(x: Value): Value {
+  return transpose(x, [0, 2, 1, 3]);
+}
+
+/** Writes a chunk `[B,G,n,D]` to its slots of a cache. The slots hold zeros: each is written once. */
+function insert(cache: Value, chunk: Value, { start }: ChunkPlace): Value {
+  const [B, G, n, D] = chunk.shape as [number, number, number, number];
+  const S = cache.shape[2] as number;
+  const slot = add(iota('i32', [1, n], 1), start);
+  const row = mul(iota('i32', [B * G, 1], 0), S);
+  const rows = scatterAdd(reshape(cache, [B * G * S, D]), add(row, slot), reshape(chunk, [B * G, n, D]));
+  return reshape(rows, cache.shape);
+}
+
+/** bool `[B,n,S]`: entries up to the query's own slot that are no padding. */
+function visibleInCache({ start, padding, maxLength }: ChunkPlace, n: number): Value {
+  const B = padding.shape[0] as number;
+  const query = add(iota('i32', [1, n, 1], 1), start);
+  const key = iota('i32', [1, 1, maxLength], 2);
+  return and(le(key, query), ge(key, reshape(padding, [B, 1, 1])));
+}
+
+/** bool `[B,n,w+n]`: of the cache's w entries and the chunk's n, those in the query's window that are no padding. */
+function visibleInWindow({ start, padding }: ChunkPlace, n: number, window: number): Value {
+  const B = padding.shape[0] as number;
+  // Entry j stands for slot start - w + j, the query i for slot start + i.
+  const query = iota('i32', [1, n, 1], 1);
+  const key = sub(iota('i32', [1, 1, window + n], 2), window);
+  const inWindow = and(le(key, query), gt(key, sub(query, window)));
+  return and(inWindow, ge(add(key, start), reshape(padding, [B, 1, 1])));
+}
+
+/** Softmax attention of q `[B,n,H,D]` on keys and values `[B,G,S,D]` where `seen` (bool `[B,n,S]`). */
+function attend(q: Value, keys: Value, values: Value, seen: Value, scale: number, sinks: Value | null): Value {
+  const [B, n, H, D] = q.shape as [number, number, number, number];
+  const [, G, S] = keys.shape as [number, number, number, number];
+  const R = H / G;
+  const heads = reshape(headsFirst(q), [B, G, R * n, D]);
+  const scores = mul(
+    dot(heads, keys, { lhsBatch: [0, 1], rhsBatch: [0, 1], lhsContract: [3], rhsContract: [3] }),
+    scale,
+  );
+  // A large negative score instead of -inf: a row of padding sees no key, and must come out finite.
+  const masked = select(reshape(seen, [B, 1, n, S]), reshape(scores, [B, H, n, S]), scalar(-1e30, q.dtype));
+  const probabilities = reshape(softmaxWithSinks(masked, sinks), [B, G, R * n, S]);
+  const out = reshape(matmul(probabilities, values), [B, H, n, D]);
+  return transpose(out, [0, 2, 1, 3]);
+}
+
+/** Softmax over the last axis of scores `[B,H,n,S]`; a sink `[H]` joins the denominator. */
+function softmaxWithSinks(scores: Value, sinks: Value | null): Value {
+  if (sinks === null) return softmax(scores);
+  const sink = reshape(sinks, [1, scores.shape[1] as number, 1, 1]);
+  const top = max(reduceMax(scores, [3], true), sink);
+  const weights = exp(sub(scores, top));
+  return div(weights, add(reduceSum(weights, [3], true), exp(sub(sink, top))));
+}

@@ -1,0 +1,89 @@
+/**
+ * The model over a sequence chunk by chunk, with the mixers' states in between: chunks of many tokens to read a prompt, of one
+ * token to generate. Where a chunk lies is an input of the graph, so one graph serves every position.
+ *
+ * Shape letters: B sequences, n tokens of the chunk, V vocabulary, d hiddenSize.
+ */
+import { ShapeError } from '../core/index.js';
+import { add, ge, input, iota, max, reshape, sub, take, type Value } from '../graph/index.js';
+import { buildBlock, layerParameters } from './block.js';
+import type { ModelConfig } from './config.js';
+import { checkParameters, type ParameterValues } from './forward.js';
+import type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
+import { mixerOf } from './mixers.js';
+import type { LayerPlan } from './plan.js';
+
+/** The states of all layers, names starting with `layers.N.`; all start as zeros. */
+export function stateSpecs(config: ModelConfig, room: StateRoom): StateSpec[] {
+  return config.layers.flatMap((plan, layer) =>
+    mixerOf(plan)
+      .states(config, plan, room)
+      .map((spec) => ({ ...spec, name: `layers.${layer}.${spec.name}` })),
+  );
+}
+
+/** A graph input for every state, by name, in the order of `stateSpecs`. */
+export function stateInputs(config: ModelConfig, room: StateRoom): Map<string, Value> {
+  return new Map(stateSpecs(config, room).map(({ name, dtype, shape }) => [name, input(name, dtype, shape)]));
+}
+
+/** Where a chunk lies in its sequences; see `ChunkPlace` for slots and padding. */
+export interface ChunkInputs {
+  /** i32 `[B,n]`, ids below vocabSize, in padding too. */
+  readonly tokens: Value;
+  /** Slot of the chunk's first token, i32 `[]`. The chunks of a sequence follow one another without gaps, the first at 0. */
+  readonly start: Value;
+  /** Padding slots at the beginning of each row, i32 `[B]`. */
+  readonly padding: Value;
+}
+
+export interface ChunkResult {
+  /** The residual stream after the last layer, `[B,n,d]`; `headLogits` makes logits of it. Rows of padding hold nothing of use. */
+  readonly stream: Value;
+  /** All states after the chunk, by name. */
+  readonly state: ReadonlyMap<string, Value>;
+}
+
+/**
+ * One chunk of the forward pass, in the parameters' dtype: the same numbers as `forward` on the whole sequence, up to rounding.
+ *
+ * @param state all states as the chunks before have left them
+ * @throws ShapeError if a parameter or a state is missing or has another shape than the configuration gives it
+ */
+export function forwardChunk(
+  config: ModelConfig,
+  params: ParameterValues,
+  { tokens, start, padding }: ChunkInputs,
+  state: ReadonlyMap<string, Value>,
+  room: StateRoom,
+): ChunkResult {
+  checkParameters(config, params);
+  checkStates(stateSpecs(config, room), state);
+  const [B, n] = tokens.shape as [number, number];
+  const slots = sub(add(iota('i32', [B, n], 1), start), reshape(padding, [B, 1]));
+  const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
+  const positions = { values: max(slots, 0), limit: room.maxLength };
+  const after = new Map<string, Value>();
+  let x = take(params.get('embed.weight') as Value, tokens);
+  config.layers.forEach((plan: LayerPlan, layer) => {
+    const prefix = `layers.${layer}.`;
+    const own = (name: string) => state.get(prefix + name) as Value;
+    const inputs = { config, x, params: layerParameters(params, layer), splitProjections: false, positions };
+    const { out, mixed } = buildBlock({ ...inputs, gains: 'tokens' }, (scope) =>
+      mixerOf(plan).step({ ...scope, place, state: own }, plan),
+    );
+    for (const [name, value] of Object.entries(mixed.state)) after.set(prefix + name, value);
+    x = out;
+  });
+  checkStates(stateSpecs(config, room), after);
+  return { stream: x, state: after };
+}
+
+function checkStates(specs: readonly StateSpec[], state: ReadonlyMap<string, Value>): void {
+  for (const { name, shape } of specs) {
+    const found = state.get(name)?.shape;
+    if (found?.length === shape.length && shape.every((n, i) => n === found[i])) continue;
+    const got = found === undefined ? 'is missing' : `has shape [${found.join(',')}]`;
+    throw new ShapeError(`state ${name} ${got}; this model needs [${shape.join(',')}]`, { details: { name, shape } });
+  }
+}

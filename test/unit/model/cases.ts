@@ -1,0 +1,64 @@
+/** Small models of every kind of layer, with parameters that leave nothing at its neutral value. */
+import { expect } from 'vitest';
+import { Rng, tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
+import { initialParameters, type ModelConfig, type ModelInput } from '../../../src/model/index.js';
+
+export const SMALL = { vocabSize: 11, hiddenSize: 12, numHeads: 4, headDim: 6, intermediateSize: 20, numLayers: 2 };
+
+/** Parameters in f64 with nothing left at 1 or 0, so that a norm weight or a sink that is not used shows. */
+export function randomParameters(config: ModelConfig, seed = 1): Map<string, HostTensor> {
+  return new Map(
+    [...initialParameters(config, seed)].map(([name, tensor]) => {
+      const rng = Rng.of(seed, 'test', name);
+      const values = toNumbers(tensor);
+      if (tensor.shape.length === 1) values.forEach((v, i) => (values[i] = v + 0.5 * rng.normal()));
+      return [name, tensorFrom('f64', tensor.shape, values)];
+    }),
+  );
+}
+
+export function randomTokens(config: ModelConfig, length: number, seed = 1): number[] {
+  const rng = Rng.of(seed, 'tokens');
+  return Array.from({ length }, () => rng.int(config.vocabSize));
+}
+
+/** Largest difference; NaN counts as infinite. */
+export function worst(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length);
+  let most = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs((a[i] as number) - (b[i] as number));
+    most = Number.isNaN(difference) ? Infinity : Math.max(most, difference);
+  }
+  return most;
+}
+
+export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: string }])[] = [
+  ['full attention', { layers: 'full' }],
+  ['window 1', { layers: 'swa:1' }],
+  ['windows of 4 and full', { layers: 'swa:4 full' }],
+  ['a window one below the length', { layers: 'swa:8' }],
+  ['a window of the length', { layers: 'swa:9' }],
+  ['a window one above the length', { layers: 'swa:10' }],
+  ['no positions', { layers: 'swa:4 full:nope' }],
+  ['grouped queries', { layers: 'swa:4 full', numKvHeads: 2 }],
+  ['one key/value head', { layers: 'swa:4 full', numKvHeads: 1 }],
+  ['qk norm', { layers: 'swa:4 full:nope', qkNorm: true, numKvHeads: 2 }],
+  ['sinks', { layers: 'swa:4 full', sinks: true }],
+  ['an output gate', { layers: 'swa:4 full', outputGate: true }],
+  ['a tied head', { layers: 'swa:4 full', tieEmbeddings: true }],
+  ['windows mixed head by head', { layers: 'swa:3/full swa:2@1/swa:5:nope@1/full@2' }],
+  [
+    'mixed heads, grouped, with everything',
+    {
+      layers: 'swa:3:nope/full swa:5/full:nope',
+      numKvHeads: 2,
+      qkNorm: true,
+      sinks: true,
+      outputGate: true,
+      tieEmbeddings: true,
+      ropeTheta: 100,
+      rmsNormEps: 0.1,
+    },
+  ],
+];
