@@ -60,6 +60,11 @@ export interface Executable {
 export interface EngineHints {
   /** Whether it is faster to multiply by each part of a fused matrix than by the whole and to split the result. */
   readonly splitProjections: boolean;
+  /**
+   * How many runs to have under way before the numbers of the first are read: the device works on while the host prepares the
+   * next ones. 1 where `run` returns only when it has computed.
+   */
+  readonly runsAhead: number;
 }
 
 export interface Engine {

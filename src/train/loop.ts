@@ -29,7 +29,7 @@ import {
   type RunState,
 } from './run-folder.js';
 import { learningRate } from './schedule.js';
-import { Trainer, type StepOptions, type StepResult } from './trainer.js';
+import { Trainer, type PendingStep, type StepOptions, type StepResult } from './trainer.js';
 
 /** Where a run stands; given to hooks. */
 export interface TrainPoint {
@@ -52,7 +52,7 @@ export interface TrainProgress extends StepResult {
 
 /** What else happens during a run; all optional. */
 export interface TrainHooks {
-  /** After every step. */
+  /** After every step, in order, once its numbers are there; steps after it may be under way. */
   readonly progress?: (progress: TrainProgress) => void;
   /** A fact worth a line: a damaged checkpoint that is not used, the step a run resumes from. */
   readonly note?: (text: string) => void;
@@ -198,6 +198,18 @@ function noteEnd(dir: string, { step, tokens }: { step: number; tokens: number }
   }
 }
 
+/** A step that the engine has been given. */
+interface StartedStep {
+  readonly step: number;
+  readonly lr: number;
+  readonly pending: PendingStep;
+}
+
+/**
+ * Steps are started as far ahead as the engine likes, so that it works on while batches are prepared and uploaded and numbers
+ * are looked at; `#step` is the last one whose numbers are there. What looks at the state (metrics, evaluation, checkpoints,
+ * stopping) first waits for every started step, so that resuming is exact and nothing depends on how far ahead that was.
+ */
 class Loop {
   readonly #dir: string;
   readonly #options: TrainRunOptions;
@@ -208,6 +220,7 @@ class Loop {
   readonly #timeBefore: number;
   readonly #stepBefore: number;
   #step: number;
+  #started: StartedStep[] = [];
   #savedStep: number | null;
   /** Losses since the last line of training metrics. */
   #loss: { sum: number; count: number };
@@ -246,40 +259,67 @@ class Loop {
   }
 
   async run(): Promise<void> {
-    const { run } = this.#options;
+    const { run, engine } = this.#options;
     const { steps, logEvery, evalEvery, checkpointEvery } = run.train;
     if (this.#step === 0) await this.#evaluate(false);
     await this.#stopIfAsked();
-    while (this.#step < steps) {
-      await this.#takeStep();
-      const due = (every: number) => this.#step === steps || (every > 0 && this.#step % every === 0);
-      if (due(logEvery)) this.#log();
-      const atCheckpoint = due(checkpointEvery);
-      if (atCheckpoint || due(evalEvery)) await this.#evaluate(atCheckpoint);
+    for (let step = this.#step + 1; step <= steps; step++) {
+      await this.#start(step);
+      const due = (every: number) => step === steps || (every > 0 && step % every === 0);
+      const [logs, evaluates, atCheckpoint] = [due(logEvery), due(evalEvery), due(checkpointEvery)];
+      const looks = logs || evaluates || atCheckpoint || this.#options.signal?.aborted === true;
+      await this.#settle(looks ? 0 : engine.hints.runsAhead - 1);
+      if (logs) this.#log();
+      if (atCheckpoint || evaluates) await this.#evaluate(atCheckpoint);
       if (atCheckpoint) await this.#checkpoint(true);
       await this.#stopIfAsked();
     }
     this.#status('done');
   }
 
-  async #takeStep(): Promise<void> {
-    const { run, hooks } = this.#options;
-    const { steps, batchSize } = run.train;
-    const step = this.#step + 1;
-    const lr = learningRate(run.train, step);
-    const start = performance.now();
-    const result = await this.#trainer.step(nextBatch(this.#data.train, batchSize), lr, step);
+  /** Draws a batch and gives the engine its step. */
+  async #start(step: number): Promise<void> {
+    const { train } = this.#options.run;
+    const begin = performance.now();
+    const lr = learningRate(train, step);
+    let pending;
+    try {
+      pending = await this.#trainer.start(nextBatch(this.#data.train, train.batchSize), lr, step);
+    } catch (error) {
+      await this.#settle(0); // a step before this one may have diverged, and say so
+      throw error;
+    }
+    this.#started.push({ step, lr, pending });
     // A turn of the event loop, so that signals and messages arrive whatever the engine does.
     await new Promise((done) => setImmediate(done));
-    const ms = performance.now() - start;
-    this.#checkFinite(step, result);
-    this.#step = step;
-    this.#loss = { sum: this.#loss.sum + result.loss, count: this.#loss.count + 1 };
+    this.#spend(performance.now() - begin);
+  }
+
+  /** Waits for the numbers of the oldest started steps until at most `left` are under way. */
+  async #settle(left: number): Promise<void> {
+    while (this.#started.length > left) {
+      const { step, lr, pending } = this.#started.shift() as StartedStep;
+      const begin = performance.now();
+      const numbers = await pending.result();
+      this.#spend(performance.now() - begin);
+      this.#account(step, lr, numbers);
+    }
+  }
+
+  #spend(ms: number): void {
     this.#trainMs += ms;
-    this.#lap = { ms: this.#lap.ms + ms, steps: this.#lap.steps + 1 };
+    this.#lap.ms += ms;
+  }
+
+  #account(step: number, lr: number, numbers: StepResult): void {
+    const { run, hooks } = this.#options;
+    this.#checkFinite(step, numbers);
+    this.#step = step;
+    this.#loss = { sum: this.#loss.sum + numbers.loss, count: this.#loss.count + 1 };
+    this.#lap.steps++;
     const tokPerSec = this.#speed(step - this.#stepBefore, this.#trainMs);
-    hooks?.progress?.({ step, steps, tokens: this.tokens, lr, tokPerSec, ...result });
-    this.#last = { lr, gradNorm: result.gradNorm };
+    hooks?.progress?.({ step, steps: run.train.steps, tokens: this.tokens, lr, tokPerSec, ...numbers });
+    this.#last = { lr, gradNorm: numbers.gradNorm };
   }
 
   #speed(steps: number, ms: number): number {
@@ -351,7 +391,9 @@ class Loop {
   }
 
   async #stopIfAsked(): Promise<void> {
-    if (!this.#options.signal?.aborted || this.#step === this.#options.run.train.steps) return;
+    if (!this.#options.signal?.aborted) return;
+    await this.#settle(0);
+    if (this.#step === this.#options.run.train.steps) return;
     if (this.#savedStep !== this.#step && this.#step > 0) await this.#checkpoint(false);
     throw new InterruptedError(`training was stopped after step ${this.#step}; resume it to go on from there`, {
       details: { step: this.#step },

@@ -170,7 +170,7 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
   };
   return {
     info,
-    hints: { splitProjections: true },
+    hints: { splitProjections: true, runsAhead: 1 },
     compile: async (graph, compileOptions: CompileOptions = {}) => {
       checkDonation(graph, compileOptions);
       const lowered = lowerToOnnx(graph);

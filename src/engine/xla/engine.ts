@@ -68,6 +68,9 @@ export interface XlaEngine extends Engine {
 /** Options that measure faster than XLA's defaults for transformer steps on NVIDIA GPUs: `docs/xla.md` has the numbers. */
 const CUDA_OPTIONS: XlaOptions = { xla_gpu_enable_triton_gemm: false };
 
+/** Enough that a device never waits for the host, few enough that a stop or a failure is noticed soon. */
+const RUNS_AHEAD = 4;
+
 const GIB = 2 ** 30;
 const gib = (bytes: number): string => `${(bytes / GIB).toFixed(2)} GiB`;
 
@@ -326,7 +329,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   };
   return {
     info,
-    hints: { splitProjections: false },
+    hints: { splitProjections: false, runsAhead: RUNS_AHEAD },
     mesh,
     devices: core.devices,
     get lastCompile() {
