@@ -3,6 +3,9 @@ import { sizeOf, type Shape } from '../core/index.js';
 import { decomposeAttention, decomposeAttentionGrad } from './attention.js';
 import { inline } from './graph.js';
 import * as L from './lib.js';
+import { decomposeCausalConv } from './recurrence/conv.js';
+import { decomposeDeltaRule } from './recurrence/delta.js';
+import { decomposeLinearRecurrence } from './recurrence/linear.js';
 import type { OpAttrs, OpName, Value } from './types.js';
 
 export const COMPOSITE_OPS = [
@@ -16,6 +19,9 @@ export const COMPOSITE_OPS = [
   'crossEntropyGrad',
   'attention',
   'attentionGrad',
+  'linearRecurrence',
+  'deltaRule',
+  'causalConv',
   'remat',
 ] as const satisfies readonly OpName[];
 
@@ -119,5 +125,8 @@ export const DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K> } =
   },
   attention: decomposeAttention,
   attentionGrad: decomposeAttentionGrad,
+  linearRecurrence: decomposeLinearRecurrence,
+  deltaRule: decomposeDeltaRule,
+  causalConv: decomposeCausalConv,
   remat: (inputs, { body }) => inline(body, inputs),
 };

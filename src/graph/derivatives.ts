@@ -320,6 +320,9 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
     return emitGrad('attentionGrad', inputs, sinks, node.attrs);
   },
   attentionGrad: throughDecomposition,
+  linearRecurrence: throughDecomposition,
+  deltaRule: throughDecomposition,
+  causalConv: throughDecomposition,
 };
 
 function emitGrad<K extends 'rmsNormGrad' | 'attentionGrad'>(

@@ -6,7 +6,21 @@
  * rule. "Primitives" are elementary; "composites" have a meaning that an engine may have a better kernel for, a decomposition
  * into primitives (`decompose.ts`) and a derivative rule of their own (`derivatives.ts`).
  */
-import { DTypeError, ShapeError, formatShape, isFloat, sameShape, type DType, type Shape } from '../core/index.js';
+import { formatShape, isFloat, sameShape } from '../core/index.js';
+import {
+  arity,
+  at,
+  axisOf,
+  broadcastShapes,
+  dtypeError,
+  requireFloat,
+  requireIndex,
+  requireSameDtype,
+  requireShape,
+  shapeError,
+  show,
+} from './checks.js';
+import { causalConv, deltaRule, linearRecurrence } from './recurrence/types.js';
 import {
   type AttentionAttrs,
   type BinaryOp,
@@ -23,82 +37,6 @@ import {
 export type TypeRule<K extends OpName> = {
   rule(inputs: readonly TensorType[], attrs: OpAttrs[K]): readonly TensorType[];
 }['rule'];
-
-function show(t: TensorType | undefined): string {
-  return t ? `${t.dtype}${formatShape(t.shape)}` : 'nothing';
-}
-
-function shapeError(op: string, inputs: readonly TensorType[], why: string): ShapeError {
-  return new ShapeError(`${op}(${inputs.map(show).join(', ')}): ${why}`, {
-    details: { op, shapes: inputs.map((t) => t.shape) },
-  });
-}
-
-function dtypeError(op: string, inputs: readonly TensorType[], why: string): DTypeError {
-  return new DTypeError(`${op}(${inputs.map(show).join(', ')}): ${why}`, {
-    details: { op, dtypes: inputs.map((t) => t.dtype) },
-  });
-}
-
-function arity(op: string, inputs: readonly TensorType[], least: number, most = least): void {
-  if (inputs.length < least || inputs.length > most) {
-    const wanted = least === most ? `${least}` : `${least} to ${most}`;
-    throw shapeError(op, inputs, `takes ${wanted} inputs, got ${inputs.length}`);
-  }
-}
-
-function at(inputs: readonly TensorType[], i: number): TensorType {
-  return inputs[i] as TensorType;
-}
-
-function axisOf(op: string, inputs: readonly TensorType[], axis: number): number {
-  const rank = at(inputs, 0).shape.length;
-  if (!Number.isInteger(axis) || axis < 0 || axis >= rank) {
-    throw shapeError(op, inputs, `axis ${axis} is outside 0..${rank - 1}`);
-  }
-  return axis;
-}
-
-/** The NumPy broadcast of shapes. Throws `ShapeError` naming `op`. */
-export function broadcastShapes(op: string, inputs: readonly TensorType[]): number[] {
-  const rank = Math.max(...inputs.map((t) => t.shape.length));
-  return Array.from({ length: rank }, (_, i) => {
-    let size = 1;
-    for (const t of inputs) {
-      const d = t.shape[i - (rank - t.shape.length)] ?? 1;
-      if (d === 1 || d === size) continue;
-      if (size !== 1) throw shapeError(op, inputs, `axis ${i} of the result would be both ${size} and ${d}`);
-      size = d;
-    }
-    return size;
-  });
-}
-
-function requireSameDtype(op: string, inputs: readonly TensorType[]): DType {
-  const dtype = at(inputs, 0).dtype;
-  if (inputs.some((t) => t.dtype !== dtype)) throw dtypeError(op, inputs, 'dtypes differ; convert one of them');
-  return dtype;
-}
-
-function requireFloat(op: string, inputs: readonly TensorType[]): DType {
-  const dtype = requireSameDtype(op, inputs);
-  if (!isFloat(dtype)) throw dtypeError(op, inputs, 'needs a floating-point dtype');
-  return dtype;
-}
-
-function requireShape(op: string, inputs: readonly TensorType[], i: number, shape: Shape, what: string): void {
-  if (!sameShape(at(inputs, i).shape, shape)) {
-    throw shapeError(
-      op,
-      inputs,
-      `${what} must have shape ${formatShape(shape)}, got ${formatShape(at(inputs, i).shape)}`,
-    );
-  }
-}
-
-function requireIndex(op: string, inputs: readonly TensorType[], i: number, what: string): void {
-  if (at(inputs, i).dtype !== 'i32') throw dtypeError(op, inputs, `${what} must be i32`);
-}
 
 const unaryFloat =
   (op: UnaryFloatOp): TypeRule<UnaryFloatOp> =>
@@ -531,6 +469,11 @@ export const TYPE_RULES: { readonly [K in OpName]: TypeRule<K> } = {
   crossEntropyGrad,
   attention,
   attentionGrad,
+  linearRecurrence,
+  deltaRule,
+  causalConv,
 };
+
+export { broadcastShapes };
 
 export const OP_NAMES = Object.keys(TYPE_RULES) as OpName[];

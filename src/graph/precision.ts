@@ -9,7 +9,10 @@ import { convert, emit } from './lib.js';
 import type { Node, OpAttrs, OpName, Value } from './types.js';
 
 /** Computed in bf16 whatever comes in. */
-const NARROW: ReadonlySet<OpName> = new Set<OpName>(['dot', 'attention']);
+const NARROW: ReadonlySet<OpName> = new Set<OpName>(['dot', 'attention', 'causalConv']);
+
+/** Queries, keys and values in bf16; decays, write strengths and state in f32. */
+const RECURRENT: ReadonlySet<OpName> = new Set<OpName>(['linearRecurrence', 'deltaRule']);
 
 /** Computed in bf16 where all that comes in is bf16 (or a constant), else in f32. */
 const FOLLOWING: ReadonlySet<OpName> = new Set<OpName>([
@@ -38,6 +41,8 @@ function visit(node: Node, inputs: readonly Value[]): readonly Value[] | null {
     });
   }
   if (NARROW.has(node.op)) return emit(node.op, inputs.map(narrow), node.attrs);
+  if (RECURRENT.has(node.op))
+    return emit(node.op, [...inputs.slice(0, 3).map(narrow), ...inputs.slice(3).map(widen)], node.attrs);
   const floats = inputs.filter((v) => isFloat(v.dtype) && !isConstant(v));
   const follows = FOLLOWING.has(node.op) && floats.length > 0 && floats.every((v) => v.dtype === 'bf16');
   const results = emit(node.op, inputs.map(follows ? narrow : widen), node.attrs);

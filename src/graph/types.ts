@@ -82,6 +82,25 @@ export interface RotaryAttrs {
   readonly inverse: boolean;
 }
 
+/** Attributes of the linear recurrences. */
+export interface RecurrenceAttrs {
+  /** Factor of the output. */
+  readonly scale: number;
+  /** Tokens that the chunkwise form takes at once, a power of two; null chooses. Results do not depend on it. */
+  readonly chunk: number | null;
+  /** Whether the input after the fixed ones is the document of each token. */
+  readonly segments: boolean;
+  /** Whether the last input is the state before the first token. */
+  readonly initialState: boolean;
+}
+
+/** Attributes of the causal convolution: which of its optional inputs are given, in this order. */
+export interface CausalConvAttrs {
+  readonly bias: boolean;
+  readonly segments: boolean;
+  readonly initialState: boolean;
+}
+
 export interface ScanAttrs {
   /** Inputs: carries, one slice of each xs, consts. Outputs: new carries, one slice of each ys. */
   readonly body: Graph;
@@ -152,6 +171,21 @@ export type OpAttrs = { readonly [K in Elementwise]: NoAttrs } & {
   readonly attention: AttentionAttrs;
   /** q, k, v, o, lse, do, [sinks] -> dq, dk, dv, [dsinks]. Probabilities are recomputed from q, k and lse. */
   readonly attentionGrad: AttentionAttrs;
+  /**
+   * q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay `[B,T,H]` or `[H]`, [segments i32 `[B,T]`], [state `[B,H,K,V]`]
+   * -> o `[B,T,H,V]`, state `[B,H,K,V]`: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t S_t`.
+   */
+  readonly linearRecurrence: RecurrenceAttrs;
+  /**
+   * q, k, v, logDecay `[B,T,H]` or `[B,T,H,K]`, beta `[B,T,H]`, [segments], [state] -> o, state:
+   * `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`.
+   */
+  readonly deltaRule: RecurrenceAttrs;
+  /**
+   * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state `[B,W-1,C]`:
+   * `y_t = bias + sum_m weight[:,m] x_{t-W+1+m}`; the state is the last W-1 inputs.
+   */
+  readonly causalConv: CausalConvAttrs;
 };
 
 export type OpName = keyof OpAttrs;

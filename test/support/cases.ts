@@ -6,6 +6,7 @@ import { Rng, tensorFrom, type DType, type HostTensor, type Shape } from '../../
 import * as L from '../../src/graph/index.js';
 import type { OpName, Value } from '../../src/graph/index.js';
 import { randomTensor } from './random.js';
+import { CONV_CASES, DELTA_CASES, LINEAR_CASES } from './recurrence-cases.js';
 
 export interface CaseInput {
   readonly shape: Shape;
@@ -383,6 +384,9 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
   ],
   attention: attentionCases,
   attentionGrad: attentionGradCases,
+  linearRecurrence: LINEAR_CASES,
+  deltaRule: DELTA_CASES,
+  causalConv: CONV_CASES,
 };
 
 /** The host tensors of a case, seeded by its name. */

@@ -338,6 +338,9 @@ export const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
   crossEntropyGrad,
   attention: expanded,
   attentionGrad: expanded,
+  linearRecurrence: expanded,
+  deltaRule: expanded,
+  causalConv: expanded,
 };
 
 function ruleOf(op: OpName): OnnxRule<OpName> {

@@ -4,6 +4,7 @@ import type { Graph, Node, OpName, Value } from '../../graph/index.js';
 import { fromHost, numberArray, type NumberArray } from './array.js';
 import * as C from './composites.js';
 import * as P from './primitives.js';
+import * as R from './recurrence.js';
 
 export type ReferenceRule<K extends OpName> = {
   rule(node: Node<K>, inputs: readonly NumberArray[]): readonly NumberArray[];
@@ -136,6 +137,9 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   crossEntropyGrad: (_, inputs) => [C.crossEntropyGrad(inputs)],
   attention: (node, inputs) => C.attention(inputs, node.attrs),
   attentionGrad: (node, inputs) => C.attentionGrad(inputs, node.attrs),
+  linearRecurrence: (node, inputs) => R.linearRecurrence(inputs, node.attrs),
+  deltaRule: (node, inputs) => R.deltaRule(inputs, node.attrs),
+  causalConv: (node, inputs) => R.causalConv(inputs, node.attrs),
 };
 
 function arange(n: number): NumberArray {

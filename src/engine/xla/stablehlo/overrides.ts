@@ -108,4 +108,5 @@ export const XLA_DECOMPOSITIONS: DecompositionOverrides = {
   crossEntropyGrad: inFloat32(crossEntropyGrad),
   attention: inFloat32(DECOMPOSITIONS.attention),
   attentionGrad: inFloat32(DECOMPOSITIONS.attentionGrad),
+  causalConv: inFloat32(DECOMPOSITIONS.causalConv),
 };

@@ -320,6 +320,9 @@ export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   crossEntropyGrad: expanded,
   attention: lowerAttention,
   attentionGrad: lowerAttentionGrad,
+  linearRecurrence: expanded,
+  deltaRule: expanded,
+  causalConv: expanded,
 };
 
 /** The rule of an op as one that takes any node: the table pairs each op with its own. */

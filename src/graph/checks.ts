@@ -1,0 +1,79 @@
+/** What type rules have in common: checks of inputs, each a `ShapeError` or `DTypeError` that names the op and its inputs. */
+import { DTypeError, ShapeError, formatShape, isFloat, sameShape, type DType, type Shape } from '../core/index.js';
+import type { TensorType } from './types.js';
+
+export function show(t: TensorType | undefined): string {
+  return t ? `${t.dtype}${formatShape(t.shape)}` : 'nothing';
+}
+
+export function shapeError(op: string, inputs: readonly TensorType[], why: string): ShapeError {
+  return new ShapeError(`${op}(${inputs.map(show).join(', ')}): ${why}`, {
+    details: { op, shapes: inputs.map((t) => t.shape) },
+  });
+}
+
+export function dtypeError(op: string, inputs: readonly TensorType[], why: string): DTypeError {
+  return new DTypeError(`${op}(${inputs.map(show).join(', ')}): ${why}`, {
+    details: { op, dtypes: inputs.map((t) => t.dtype) },
+  });
+}
+
+export function arity(op: string, inputs: readonly TensorType[], least: number, most = least): void {
+  if (inputs.length < least || inputs.length > most) {
+    const wanted = least === most ? `${least}` : `${least} to ${most}`;
+    throw shapeError(op, inputs, `takes ${wanted} inputs, got ${inputs.length}`);
+  }
+}
+
+export function at(inputs: readonly TensorType[], i: number): TensorType {
+  return inputs[i] as TensorType;
+}
+
+export function axisOf(op: string, inputs: readonly TensorType[], axis: number): number {
+  const rank = at(inputs, 0).shape.length;
+  if (!Number.isInteger(axis) || axis < 0 || axis >= rank) {
+    throw shapeError(op, inputs, `axis ${axis} is outside 0..${rank - 1}`);
+  }
+  return axis;
+}
+
+/** The NumPy broadcast of shapes. Throws `ShapeError` naming `op`. */
+export function broadcastShapes(op: string, inputs: readonly TensorType[]): number[] {
+  const rank = Math.max(...inputs.map((t) => t.shape.length));
+  return Array.from({ length: rank }, (_, i) => {
+    let size = 1;
+    for (const t of inputs) {
+      const d = t.shape[i - (rank - t.shape.length)] ?? 1;
+      if (d === 1 || d === size) continue;
+      if (size !== 1) throw shapeError(op, inputs, `axis ${i} of the result would be both ${size} and ${d}`);
+      size = d;
+    }
+    return size;
+  });
+}
+
+export function requireSameDtype(op: string, inputs: readonly TensorType[]): DType {
+  const dtype = at(inputs, 0).dtype;
+  if (inputs.some((t) => t.dtype !== dtype)) throw dtypeError(op, inputs, 'dtypes differ; convert one of them');
+  return dtype;
+}
+
+export function requireFloat(op: string, inputs: readonly TensorType[]): DType {
+  const dtype = requireSameDtype(op, inputs);
+  if (!isFloat(dtype)) throw dtypeError(op, inputs, 'needs a floating-point dtype');
+  return dtype;
+}
+
+export function requireShape(op: string, inputs: readonly TensorType[], i: number, shape: Shape, what: string): void {
+  if (!sameShape(at(inputs, i).shape, shape)) {
+    throw shapeError(
+      op,
+      inputs,
+      `${what} must have shape ${formatShape(shape)}, got ${formatShape(at(inputs, i).shape)}`,
+    );
+  }
+}
+
+export function requireIndex(op: string, inputs: readonly TensorType[], i: number, what: string): void {
+  if (at(inputs, i).dtype !== 'i32') throw dtypeError(op, inputs, `${what} must be i32`);
+}

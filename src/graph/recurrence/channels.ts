@@ -1,0 +1,99 @@
+/**
+ * Decays per key channel (Kimi Delta Attention): products `sum_k x_rk y_sk exp(b_rk - b_sk)` by halves. A block of tokens in its
+ * second half meets those in the first across the middle: the decay up to the middle and the decay from it are both at most 1,
+ * so nothing overflows, whatever the gates, and `log2 C` levels of matrix products remain.
+ */
+import * as L from '../lib.js';
+import type { Value } from '../types.js';
+import { chunkEnds, matmulTransposed, type Chunks, type Rounding } from './chunks.js';
+import { lowerBlock } from './inverse.js';
+
+/** Between blocks of m tokens, two of which meet. */
+interface Level {
+  readonly m: number;
+  /** From the middle to each token of the second half, its own decay included, `[..,C/2m,m,K]`. */
+  readonly after: Value;
+  /** From each token of the first half to the middle, `[..,C/2m,m,K]`. */
+  readonly before: Value;
+  /** Whether the tokens belong to one document, bool `[..,C/2m,m,m]`. */
+  readonly same: Value | null;
+}
+
+/** The decays of chunks, per key channel. */
+export interface ChannelDecays {
+  readonly levels: readonly Level[];
+  /** `[..,C,K]`: from the start of the chunk to each token, its own included. */
+  readonly enter: Value;
+  /** `[..,C,K]`: from each token to the end of the chunk. */
+  readonly leave: Value;
+  /** `[..,K]`: over the whole chunk. */
+  readonly keep: Value;
+}
+
+const GONE = -1e30;
+
+/** Pairs of neighbouring blocks, first and second: `[..,n,m,...] -> 2 x [..,n/2,m,...]`. */
+function halves(x: Value): [Value, Value] {
+  const [a, b, c, n, m, ...rest] = x.shape as [number, number, number, number, number, ...number[]];
+  const [first, second] = L.split(L.reshape(x, [a, b, c, n / 2, 2 * m, ...rest]), 4, [m, m]) as [Value, Value];
+  return [first, second];
+}
+
+/** From log decays `[..,C,K]`. */
+export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): ChannelDecays {
+  const { C } = chunks;
+  const [lead, K] = [g.shape.slice(0, 3), g.shape[4] as number];
+  const levels: Level[] = [];
+  // Of each block: sums from its start to each token (own included), and from behind each token to its end.
+  let prefix = L.reshape(g, [...lead, C, 1, K]);
+  let suffix = L.full(g.dtype, prefix.shape, 0);
+  const document = runs && ((m: number): Value => L.reshape(runs, [...runs.shape.slice(0, 3), C / m, m]));
+  for (let m = 1; m < C; m *= 2) {
+    const [[p1, p2], [s1, s2]] = [halves(prefix), halves(suffix)];
+    const [d1, d2] = document ? halves(document(m)) : [null, null];
+    const same = d1 && d2 && L.eq(L.reshape(d2, [...d2.shape, 1]), L.reshape(d1, [...d1.shape.slice(0, -1), 1, m]));
+    levels.push({ m, after: L.exp(p2), before: L.exp(s1), same });
+    const total = (p: Value): Value => L.sliceAxis(p, 4, m - 1, m);
+    prefix = L.concat([p1, L.add(p2, total(p1))], 4);
+    suffix = L.concat([L.add(s1, total(p2)), s2], 4);
+  }
+  const shape = [...lead, C, K];
+  const [from, to] = [L.reshape(prefix, shape), L.reshape(suffix, shape)];
+  const ends = runs && chunkEnds(runs, chunks);
+  const masked = (x: Value, a: Value | null, b: Value | null): Value => {
+    if (!a || !b) return L.exp(x);
+    const same = L.eq(a, b);
+    return L.exp(L.select(L.reshape(same, [...same.shape, 1]), x, GONE));
+  };
+  const keep = masked(L.sliceAxis(from, 3, C - 1, C), ends && ends.last, ends && ends.before);
+  return {
+    levels,
+    enter: masked(from, runs, ends && ends.before),
+    leave: masked(to, runs, ends && ends.last),
+    keep: L.reshape(keep, [...lead, K]),
+  };
+}
+
+/** The lower left quarters (see `lowerQuarters`) of `sum_k x_rk y_sk exp(b_rk - b_sk)`, x and y `[..,C,K]`. */
+export function channelQuarters(x: Value, y: Value, { levels }: ChannelDecays, round: Rounding): Value[] {
+  return levels.map(({ m, after, before, same }) => {
+    const blocks = (v: Value): Value => {
+      const [a, b, c, C, K] = v.shape as [number, number, number, number, number];
+      return L.reshape(v, [a, b, c, C / m, m, K]);
+    };
+    const [, rows] = halves(blocks(x));
+    const [columns] = halves(blocks(y));
+    const products = matmulTransposed(round(L.mul(rows, after)), round(L.mul(columns, before)));
+    return same ? L.select(same, products, 0) : products;
+  });
+}
+
+/** The lower triangular matrix `[..,C,C]` from its diagonal `[..,C]` and the lower left quarters of its diagonal blocks. */
+export function fromQuarters(diagonal: Value, quarters: readonly Value[]): Value {
+  let blocks = L.reshape(diagonal, [...diagonal.shape, 1, 1]);
+  for (const corner of quarters) {
+    const [a, b] = halves(blocks);
+    blocks = lowerBlock(a, corner, b);
+  }
+  return L.reshape(blocks, [...blocks.shape.slice(0, 3), ...blocks.shape.slice(-2)]);
+}

@@ -1,0 +1,174 @@
+/**
+ * What the chunkwise forms share: tokens in chunks, decays between the tokens of a chunk, precision of products (mixers.md
+ * section 4).
+ *
+ * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width; `..` stands for the
+ * three leading axes B, H and N in the order of `Chunks.order`.
+ */
+import type { DType } from '../../core/index.js';
+import * as L from '../lib.js';
+import type { Value } from '../types.js';
+import { documentRuns } from './documents.js';
+
+export interface Chunks {
+  readonly B: number;
+  readonly T: number;
+  readonly H: number;
+  readonly N: number;
+  readonly C: number;
+  /** Leading axes of everything in chunks: chunks last for products over all of them, first to scan over them. */
+  readonly order: 'BHN' | 'NBH';
+}
+
+/** The smallest power of two that is at least `n`. */
+const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
+
+export function chunksOf(x: Value, H: number, chunk: number, order: Chunks['order']): Chunks {
+  const [B, T] = x.shape as [number, number];
+  const C = Math.min(chunk, powerOfTwo(T));
+  return { B, T, H, C, N: Math.ceil(T / C), order };
+}
+
+/** The leading axes of a shape, with 1 where `x` does not vary. */
+export function leading({ order }: Chunks, B: number, H: number, N: number): number[] {
+  return order === 'BHN' ? [B, H, N] : [N, B, H];
+}
+
+/** `[B,T,h,...]` with each head repeated so that there are H (query head i uses head `floor(i / (H/h))`). */
+function repeatHeads(x: Value, H: number): Value {
+  const [B, T, h, ...rest] = x.shape as [number, number, number, ...number[]];
+  if (h === H) return x;
+  const wide = L.broadcast(L.reshape(x, [B, T, h, 1, ...rest]), [B, T, h, H / h, ...rest]);
+  return L.reshape(wide, [B, T, H, ...rest]);
+}
+
+/** `[B,T,h,...] -> [..,C,...]`; the tail of the last chunk is zero. */
+export function toChunks(x: Value, chunks: Chunks): Value {
+  const { T, H, N, C, order } = chunks;
+  const own = repeatHeads(x, H);
+  const [b, , h, ...rest] = own.shape as [number, number, number, ...number[]];
+  const padded = T === N * C ? own : L.padAxis(own, 1, 0, N * C - T);
+  const blocks = L.reshape(padded, [b, N, C, h, ...rest]);
+  const after = rest.map((_, i) => i + 4);
+  return L.transpose(blocks, order === 'BHN' ? [0, 3, 1, 2, ...after] : [1, 0, 3, 2, ...after]);
+}
+
+/** `[..,C,D] -> [B,T,H,D]`. */
+export function fromChunks(x: Value, { B, T, H, N, C, order }: Chunks): Value {
+  const D = x.shape[4] as number;
+  const tokens = L.reshape(L.transpose(x, order === 'BHN' ? [0, 2, 3, 1, 4] : [1, 0, 3, 2, 4]), [B, N * C, H, D]);
+  return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
+}
+
+/** The document of each token, counted from 0, in chunks `[..,C]` with one head; the tail belongs to the last document. */
+export function runsInChunks(segments: Value | null, chunks: Chunks): Value | null {
+  if (!segments) return null;
+  const { B, T, N, C } = chunks;
+  const runs = documentRuns(segments);
+  const last = L.broadcast(L.sliceAxis(runs, 1, T - 1, T), [B, N * C - T]);
+  const padded = N * C === T ? runs : L.concat([runs, last], 1);
+  return toChunks(L.reshape(padded, [B, N * C, 1]), { ...chunks, T: N * C, H: 1 });
+}
+
+/**
+ * A running sum along the last axis in two parts whose differences lose nothing: multiples of 1/256, which add up exactly, and
+ * the small rest. Plain sums in f32 would cost a decay of 100 nats 1e-5 of relative error.
+ */
+interface RunningSum {
+  readonly coarse: Value;
+  readonly fine: Value;
+}
+
+const GRAIN = 256;
+
+export function runningSum(g: Value): RunningSum {
+  const axis = g.shape.length - 1;
+  const coarse = L.mul(L.floor(L.mul(g, GRAIN)), 1 / GRAIN);
+  return { coarse: L.cumsum(coarse, axis), fine: L.cumsum(L.sub(g, coarse), axis) };
+}
+
+/** A log decay that leaves nothing: exp gives exactly 0, and its derivative too. */
+const GONE = -1e30;
+
+const asColumn = (x: Value): Value => L.reshape(x, [...x.shape, 1]);
+const asRow = (x: Value): Value => L.reshape(x, [...x.shape.slice(0, -1), 1, x.shape[x.shape.length - 1] as number]);
+
+/** `exp(b_r - b_s)` where s <= r and both belong to one document, else 0: `[...,n] -> [...,n,n]`; subtract, mask, then exp. */
+export function decayMatrix({ coarse, fine }: RunningSum, runs: Value | null): Value {
+  const n = fine.shape[fine.shape.length - 1] as number;
+  const difference = L.add(L.sub(asColumn(coarse), asRow(coarse)), L.sub(asColumn(fine), asRow(fine)));
+  const past = L.ge(L.iota('i32', [n, 1], 0), L.iota('i32', [1, n], 1));
+  const seen = runs ? L.and(past, L.eq(asColumn(runs), asRow(runs))) : past;
+  return L.exp(L.select(seen, difference, GONE));
+}
+
+/** The document of the token before each chunk `[..,1]` and of its last token `[..,1]`. */
+export interface ChunkEnds {
+  readonly before: Value;
+  readonly last: Value;
+}
+
+export function chunkEnds(runs: Value, { N, C, order }: Chunks): ChunkEnds {
+  const axis = order === 'BHN' ? 2 : 0;
+  const last = L.sliceAxis(runs, 3, C - 1, C);
+  // The state before the first token belongs to the first document, number 0.
+  return { last, before: L.padAxis(L.sliceAxis(last, axis, 0, N - 1), axis, 1, 0) };
+}
+
+/** The scalar decays of chunks, zero across documents. */
+export interface Decays {
+  /** From token s to token r of a chunk, `[..,C,C]`. */
+  readonly within: Value;
+  /** From the start of the chunk to each token, its own included, `[..,C]`. */
+  readonly enter: Value;
+  /** From each token to the end of the chunk, `[..,C]`. */
+  readonly leave: Value;
+  /** Over the whole chunk, `[..,1]`. */
+  readonly keep: Value;
+}
+
+/** From log decays `[..,C]`, whose leading axes may be 1 where they do not vary. */
+export function decaysOf(g: Value, runs: Value | null, chunks: Chunks): Decays {
+  const { C } = chunks;
+  const sum = runningSum(g);
+  const end = (x: Value): Value => L.sliceAxis(x, 3, C - 1, C);
+  const total = L.add(sum.coarse, sum.fine);
+  const rest = L.add(L.sub(end(sum.coarse), sum.coarse), L.sub(end(sum.fine), sum.fine));
+  const ends = runs && chunkEnds(runs, chunks);
+  const masked = (x: Value, a: Value | null, b: Value | null): Value =>
+    L.exp(a && b ? L.select(L.eq(a, b), x, GONE) : x);
+  return {
+    within: decayMatrix(sum, runs),
+    enter: masked(total, runs, ends && ends.before),
+    leave: masked(rest, runs, ends && ends.last),
+    keep: masked(end(total), ends && ends.last, ends && ends.before),
+  };
+}
+
+/** `x` as a product takes it: rounded to bf16 where the inputs were bf16 (and back, so that sums are carried in f32). */
+export type Rounding = (x: Value) => Value;
+
+export function roundingTo(dtype: DType): Rounding {
+  if (dtype !== 'bf16') return (x) => x;
+  return (x) => {
+    const exact = x.node.op === 'convert' && x.node.inputs[0]?.dtype === 'bf16';
+    return exact ? x : L.convert(L.convert(x, 'bf16'), x.dtype);
+  };
+}
+
+/** `a [..., M, K] · b [..., N, K] -> [..., M, N]`. */
+export function matmulTransposed(a: Value, b: Value): Value {
+  const batch = a.shape.slice(0, -2).map((_, i) => i);
+  const last = a.shape.length - 1;
+  return L.dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [last], rhsContract: [last] });
+}
+
+/** `a [..., K, M] · b [..., K, N] -> [..., M, N]`. */
+export function transposedMatmul(a: Value, b: Value): Value {
+  const batch = a.shape.slice(0, -2).map((_, i) => i);
+  const rows = a.shape.length - 2;
+  return L.dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [rows], rhsContract: [rows] });
+}
+
+/** `[..,C] -> [..,C,1]`: one factor for each row. */
+export const perRow = asColumn;

@@ -1,0 +1,14 @@
+/** Packed documents: which tokens belong together. */
+import * as L from '../lib.js';
+import type { Value } from '../types.js';
+
+/**
+ * Numbers the documents of each row, i32 `[B,T]` from 0: a new one starts wherever the id differs from that of the token
+ * before. Ids themselves may return later; the numbers do not.
+ */
+export function documentRuns(segments: Value): Value {
+  const [B, T] = segments.shape as [number, number];
+  if (T === 1) return L.full('i32', [B, 1], 0);
+  const changes = L.ne(L.sliceAxis(segments, 1, 1, T), L.sliceAxis(segments, 1, 0, T - 1));
+  return L.cumsum(L.padAxis(L.convert(changes, 'i32'), 1, 1, 0), 1);
+}

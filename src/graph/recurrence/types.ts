@@ -1,0 +1,127 @@
+/** Type rules of the recurrent mixers. */
+import { formatShape, isFloat, sameShape, type DType, type Shape } from '../../core/index.js';
+import {
+  arity,
+  at,
+  dtypeError,
+  requireFloat,
+  requireIndex,
+  requireSameDtype,
+  requireShape,
+  shapeError,
+} from '../checks.js';
+import type { CausalConvAttrs, RecurrenceAttrs, TensorType } from '../types.js';
+
+/** The dtype of decays, write strengths and state: f32 beside bf16, else that of the queries. */
+export function stateDtype(dtype: DType): DType {
+  return dtype === 'bf16' ? 'f32' : dtype;
+}
+
+const MAX_CHUNK = 1024;
+
+interface Sizes {
+  readonly B: number;
+  readonly T: number;
+  readonly H: number;
+  readonly K: number;
+  readonly V: number;
+}
+
+/** Checks q, k, v, the decay's heads and the attributes, which both recurrences share. */
+function checkHeads(op: string, inputs: readonly TensorType[], attrs: RecurrenceAttrs, H: number | undefined): Sizes {
+  const dtype = requireFloat(op, inputs.slice(0, 3));
+  const [q, k, v] = [at(inputs, 0).shape, at(inputs, 1).shape, at(inputs, 2).shape];
+  if ([q, k, v].some((s) => s.length !== 4)) throw shapeError(op, inputs, 'q, k and v must be [B,T,heads,width]');
+  const [B, T, , K] = q as [number, number, number, number];
+  if (T < 1) throw shapeError(op, inputs, 'needs a token');
+  if (k[0] !== B || k[1] !== T || k[3] !== K) throw shapeError(op, inputs, `k must be [${B},${T},heads,${K}]`);
+  if (v[0] !== B || v[1] !== T) throw shapeError(op, inputs, `v must be [${B},${T},heads,V]`);
+  for (const [name, heads] of [
+    ['query', q[2]],
+    ['key', k[2]],
+    ['value', v[2]],
+  ] as const) {
+    if (!H || !heads || H % heads !== 0) {
+      throw shapeError(op, inputs, `the ${H ?? 0} heads of the decay are not a multiple of the ${heads} ${name} heads`);
+    }
+  }
+  const wide = stateDtype(dtype);
+  inputs.slice(3).forEach((t) => {
+    if (isFloat(t.dtype) && t.dtype !== wide) {
+      throw dtypeError(op, inputs, `decays, write strengths and state must be ${wide} beside ${dtype}`);
+    }
+  });
+  const { chunk, scale } = attrs;
+  if (chunk !== null && !(chunk >= 1 && chunk <= MAX_CHUNK && Number.isInteger(Math.log2(chunk)))) {
+    throw shapeError(op, inputs, `chunk ${chunk} must be a power of two from 1 to ${MAX_CHUNK}, or null`);
+  }
+  if (!Number.isFinite(scale)) throw shapeError(op, inputs, `scale ${scale} is not a number`);
+  return { B, T, H: H as number, K, V: v[3] as number };
+}
+
+/** Checks the optional inputs from place `next` on, and gives the types of output and state. */
+function finish(
+  op: string,
+  inputs: readonly TensorType[],
+  attrs: RecurrenceAttrs,
+  { B, T, H, K, V }: Sizes,
+  next: number,
+): readonly TensorType[] {
+  if (attrs.segments) requireSegments(op, inputs, next, [B, T]);
+  const state = { dtype: stateDtype(at(inputs, 0).dtype), shape: [B, H, K, V] };
+  if (attrs.initialState) {
+    requireShape(op, inputs, inputs.length - 1, state.shape, 'the initial state');
+    if (!isFloat(at(inputs, inputs.length - 1).dtype))
+      throw dtypeError(op, inputs, 'the initial state must be floating-point');
+  }
+  return [{ dtype: at(inputs, 0).dtype, shape: [B, T, H, V] }, state];
+}
+
+function requireSegments(op: string, inputs: readonly TensorType[], i: number, shape: Shape): void {
+  requireIndex(op, inputs, i, 'segments');
+  requireShape(op, inputs, i, shape, 'segments');
+}
+
+const optional = (attrs: { readonly segments: boolean; readonly initialState: boolean }): number =>
+  Number(attrs.segments) + Number(attrs.initialState);
+
+export function linearRecurrence(inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] {
+  const op = 'linearRecurrence';
+  arity(op, inputs, 4 + optional(attrs));
+  const decay = at(inputs, 3).shape;
+  const sizes = checkHeads(op, inputs, attrs, decay[decay.length - 1]);
+  if (decay.length !== 1) requireShape(op, inputs, 3, [sizes.B, sizes.T, sizes.H], 'logDecay');
+  return finish(op, inputs, attrs, sizes, 4);
+}
+
+export function deltaRule(inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] {
+  const op = 'deltaRule';
+  arity(op, inputs, 5 + optional(attrs));
+  const decay = at(inputs, 3).shape;
+  const sizes = checkHeads(op, inputs, attrs, decay[2]);
+  const { B, T, H, K } = sizes;
+  if (!sameShape(decay, [B, T, H]) && !sameShape(decay, [B, T, H, K])) {
+    throw shapeError(op, inputs, `logDecay must be ${formatShape([B, T, H])} or ${formatShape([B, T, H, K])}`);
+  }
+  requireShape(op, inputs, 4, [B, T, H], 'beta');
+  return finish(op, inputs, attrs, sizes, 5);
+}
+
+export function causalConv(inputs: readonly TensorType[], attrs: CausalConvAttrs): readonly TensorType[] {
+  const op = 'causalConv';
+  arity(op, inputs, 2 + Number(attrs.bias) + optional(attrs));
+  const floats = inputs.filter((_, i) => !attrs.segments || i !== 2 + Number(attrs.bias));
+  requireFloat(op, floats);
+  const dtype = requireSameDtype(op, floats);
+  const [x, weight] = [at(inputs, 0).shape, at(inputs, 1).shape];
+  if (x.length !== 3 || !x[1]) throw shapeError(op, inputs, 'x must be [B,T,C] with T >= 1');
+  const [B, T, C] = x as [number, number, number];
+  const width = weight[1];
+  if (weight.length !== 2 || weight[0] !== C || !width)
+    throw shapeError(op, inputs, `weight must be [${C},width >= 1]`);
+  if (attrs.bias) requireShape(op, inputs, 2, [C], 'bias');
+  if (attrs.segments) requireSegments(op, inputs, 2 + Number(attrs.bias), [B, T]);
+  const state = [B, width - 1, C];
+  if (attrs.initialState) requireShape(op, inputs, inputs.length - 1, state, 'the initial state');
+  return [at(inputs, 0), { dtype, shape: state }];
+}
