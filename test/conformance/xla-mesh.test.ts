@@ -1,6 +1,7 @@
 /** Training on a mesh of virtual CPU devices: the same losses as on one device. */
 import { afterAll, describe, expect, it } from 'vitest';
-import { createXlaEngine, findPlugin, type MeshShape, type XlaEngine } from '../../src/engine/index.js';
+import { createXlaEngine, findPlugin, type MeshShape, type Sharding, type XlaEngine } from '../../src/engine/index.js';
+import * as L from '../../src/graph/index.js';
 import { initialParameters, resolveModelConfig } from '../../src/model/index.js';
 import { RecallOptionsSchema, RecallSource, nextBatch } from '../../src/data/index.js';
 import { TrainConfigSchema, Trainer } from '../../src/train/index.js';
@@ -64,6 +65,33 @@ describe.skipIf(!plugin)('meshes of virtual CPU devices', () => {
     expect(off).toBeLessThan(1e-5);
     const apart = got.weight.reduce((m, x, i) => Math.max(m, Math.abs(x - (expected.weight[i] as number))), 0);
     expect(apart).toBeLessThan(1e-3);
+  });
+
+  it.each<[MeshShape, string[]]>([
+    [{ data: 2, fsdp: 2, tensor: 2 }, []],
+    [{ data: 4 }, []],
+    [{ tensor: 2 }, []],
+  ])('gathers nothing for attention on %j', async (mesh, expected) => {
+    const engine = engineOn(mesh);
+    const q = L.input('q', 'f32', [8, 32, 4, 8]);
+    const [k, v] = [L.input('k', 'f32', [8, 32, 2, 8]), L.input('v', 'f32', [8, 32, 2, 8])];
+    const { out } = L.attention(q, k, v, { window: 5, scale: 0.5 });
+    const [dq, dk, dv] = L.grad(L.reduceSum(L.mul(out, out)), [q, k, v]) as [L.Value, L.Value, L.Value];
+    const lies: Sharding = [['data', 'fsdp'], [], ['tensor']];
+    const shardings = Object.fromEntries(['q', 'k', 'v', 'dq', 'dk', 'dv'].map((name) => [name, lies]));
+    const program = await engine.compile(L.makeGraph({ q, k, v }, { dq, dk, dv }), { shardings });
+    expect(engine.collectives(program).map((c) => c.op)).toEqual(expected);
+    await engine.dispose();
+  });
+
+  it('counts what a program sends', async () => {
+    const engine = engineOn({ data: 4 });
+    const x = L.input('x', 'f32', [8, 16]);
+    const program = await engine.compile(L.makeGraph({ x }, { sum: L.reduceSum(x, [0]) }), {
+      shardings: { x: [['data']] },
+    });
+    expect(engine.collectives(program)).toEqual([{ op: 'all-reduce', count: 1, bytes: 64 }]);
+    await engine.dispose();
   });
 
   it('accumulates on a mesh', async () => {

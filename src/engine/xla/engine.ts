@@ -22,6 +22,7 @@ import { PjrtError, RESOURCE_EXHAUSTED, type PjrtApi } from './pjrt/api.js';
 import { ProgramCache, cacheName } from './pjrt/cache.js';
 import { PjrtClient, type ClientOption, type Device, type MemoryStats, type PjrtExecutable } from './pjrt/client.js';
 import { cacheFolder, requirePlugin, type Platform } from './pjrt/discover.js';
+import { collectivesOf, type Collective } from './pjrt/hlo.js';
 import { addXlaFlags, loadPlugin } from './pjrt/load.js';
 import { compileOptions, type XlaOptions } from './pjrt/proto.js';
 import { cutShard, joinShards } from './place.js';
@@ -57,6 +58,8 @@ export interface XlaEngine extends Engine {
   lower(graph: Graph, options?: CompileOptions): string;
   /** Frees a tensor's memory now instead of when it is garbage. */
   release(tensor: DeviceTensor): void;
+  /** What a program that this engine compiled sends between devices each time it runs; nothing on one device. */
+  collectives(program: Executable): readonly Collective[];
   /** Of the first device; null where the plugin does not keep count. */
   memoryStats(): MemoryStats | null;
   readonly mesh: Mesh;
@@ -185,6 +188,11 @@ class XlaExecutable implements Executable {
         return [name, tensor];
       }),
     );
+  }
+
+  collectives(): readonly Collective[] {
+    if (!this.#native) throw new EngineError('xla: this program was disposed of');
+    return collectivesOf(this.#native.optimizedProgram());
   }
 
   /** A tensor that is donated must not also be another input of the same run. */
@@ -358,6 +366,10 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       const own = ownTensor(tensor, 'the tensor');
       own.state = 'released';
       core.pool.release(own);
+    },
+    collectives: (program) => {
+      if (!(program instanceof XlaExecutable)) throw new EngineError('xla: the program belongs to another engine');
+      return program.collectives();
     },
     memoryStats: () => client.memoryStats(core.devices[0] as Device),
     dispose: async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { tensorFrom } from '../../../src/core/index.js';
 import { lowerToStableHlo } from '../../../src/engine/index.js';
-import { cudnnConfig } from '../../../src/engine/xla/stablehlo/attention.js';
+import { cudnnConfig } from '../../../src/engine/xla/stablehlo/cudnn.js';
 import { denseText, literal } from '../../../src/engine/xla/stablehlo/text.js';
 import { meshOf, shardOf } from '../../../src/engine/xla/stablehlo/sharding.js';
 import * as L from '../../../src/graph/index.js';
@@ -78,6 +78,46 @@ describe('StableHLO text', () => {
     const q = L.input('q', 'f32', [1, 4096, 1, 16]);
     const text = lower({ y: L.attention(q, q, q, { window: 128, scale: 1 }).out }, { q });
     expect(text).not.toMatch(/4096x4096/);
+  });
+});
+
+describe('attention on a mesh', () => {
+  const shape = (heads: number) => [8, 64, heads, 16];
+  const graphOf = (kvHeads = 2, dtype: 'bf16' | 'f32' = 'bf16'): L.Graph => {
+    const q = L.input('q', dtype, shape(4));
+    const [k, v] = [L.input('k', dtype, shape(kvHeads)), L.input('v', dtype, shape(kvHeads))];
+    const { out } = L.attention(q, k, v, { window: 8, scale: 0.25 });
+    const [dq, dk, dv] = L.grad(L.reduceSum(L.convert(out, 'f32')), [q, k, v]) as [L.Value, L.Value, L.Value];
+    return L.makeGraph({ q, k, v }, { dq, dk, dv });
+  };
+  const mesh = meshOf({ data: 2, fsdp: 2, tensor: 2 });
+
+  it('calls kernels on the pieces of each device: sequences over data x fsdp, heads over tensor', () => {
+    const text = lowerToStableHlo(graphOf(), { cudnn: true, mesh });
+    expect(text).toMatchSnapshot();
+    const calls = text.split('\n').filter((line) => line.includes('custom_call'));
+    expect(calls).toHaveLength(2);
+    for (const call of calls) {
+      expect(call).toContain('tensor<2x64x2x16xbf16>, tensor<2x64x1x16xbf16>, tensor<2x64x1x16xbf16>');
+      expect(call).toContain('\\22dimensions\\22: [\\222\\22, \\222\\22, \\2264\\22, \\2264\\22]');
+    }
+    const heads = '<@mesh, [{"data", "fsdp"}, {}, {"tensor"}, {}]>';
+    expect(text).toContain(`in_shardings=[${heads}, ${heads}, ${heads}] out_shardings=[${heads}, <@mesh, [`);
+  });
+
+  it('leaves whole what does not divide: one key head, an odd batch', () => {
+    const one = lowerToStableHlo(graphOf(1), { cudnn: true, mesh });
+    expect(one).toContain('in_shardings=[<@mesh, [{"data", "fsdp"}, {}, {}, {}]>');
+    const odd = lowerToStableHlo(graphOf(), { cudnn: true, mesh: meshOf({ data: 3, tensor: 2 }) });
+    expect(odd).toContain('in_shardings=[<@mesh, [{}, {}, {"tensor"}, {}]>');
+  });
+
+  it('computes the blockwise form by pieces too, where there is something to divide', () => {
+    const text = lowerToStableHlo(graphOf(2, 'f32'), { mesh });
+    expect(text.match(/sdy.manual_computation/g)).toHaveLength(2);
+    const none = lowerToStableHlo(graphOf(1, 'f32'), { mesh: meshOf({ data: 3, tensor: 2 }) });
+    expect(none).not.toContain('manual_computation');
+    expect(lowerToStableHlo(graphOf())).not.toContain('manual_computation');
   });
 });
 

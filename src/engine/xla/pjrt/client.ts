@@ -69,11 +69,6 @@ export class PjrtBuffer extends Owned {
     await awaitEvent(this.api, args.get(4));
     args.keep(target);
   }
-
-  /** Resolves when the contents are there. Throws what the program that makes them failed with. */
-  async bytes(): Promise<number> {
-    return this.api.call('Buffer_OnDeviceSizeInBytes', new Arguments(this.handle)).number(1);
-  }
 }
 
 async function awaitEvent(api: PjrtApi, event: Handle): Promise<void> {
@@ -108,22 +103,33 @@ export class PjrtExecutable extends Owned {
 
   /** The compiled program as bytes for `PjrtClient.deserialize`. */
   serialize(): Uint8Array {
-    const executable = this.api.call('LoadedExecutable_GetExecutable', new Arguments(this.handle)).get(1);
-    try {
+    return this.#inspect((executable) => {
       const args = this.api.call('Executable_Serialize', new Arguments(executable));
       const bytes = readBytes(args.get(1), args.number(2));
       this.api.callPointer(args.get(4), args.get(3));
       return bytes;
-    } finally {
-      this.api.call('Executable_Destroy', new Arguments(executable));
-    }
+    });
   }
 
-  /** Bytes of machine code, and what the plugin counts for one run. */
-  codeBytes(): number {
+  /** The program as XLA optimised it: an `xla.HloModuleProto`, or one with its configuration. */
+  optimizedProgram(): { readonly format: string; readonly bytes: Uint8Array } {
+    return this.#inspect((executable) => {
+      const program = new Arguments();
+      program.fields[0] = BigInt(PROGRAM_BYTES);
+      const args = new Arguments(executable, program.fields);
+      this.api.call('Executable_OptimizedProgram', args); // says the size
+      const bytes = new Uint8Array(Math.max(1, program.number(1)));
+      program.set(0, bytes);
+      this.api.call('Executable_OptimizedProgram', args);
+      args.keep([program, bytes]);
+      return { format: readText(program.get(2), program.number(3)), bytes };
+    });
+  }
+
+  #inspect<T>(what: (executable: Handle) => T): T {
     const executable = this.api.call('LoadedExecutable_GetExecutable', new Arguments(this.handle)).get(1);
     try {
-      return this.api.call('Executable_SizeOfGeneratedCodeInBytes', new Arguments(executable)).number(1);
+      return what(executable);
     } finally {
       this.api.call('Executable_Destroy', new Arguments(executable));
     }

@@ -1,189 +1,134 @@
 /**
- * Attention as cuDNN's fused kernels, which XLA reaches by custom call: `__cudnn$fmhaSoftmax` and its backward pass. q, k and v
- * are `[B,T,heads,D]` in bf16, outputs `[B,heads,T,D]`, softmax statistics (log-sum-exp) `[B,H,T]` in float32.
- * `sliding_window_length` w shows w keys, the query's own included; 0 shows all.
+ * Attention as the device's kernel where there is one, and on a mesh piece by piece: every sequence and every head is on its
+ * own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
-import type { AttentionAttrs, Node, TensorType, Value } from '../../../graph/index.js';
-import type { Scope } from './scope.js';
-import { typeText } from './text.js';
+import { input, makeGraph, type Graph, type Node, type TensorType, type Value } from '../../../graph/index.js';
+import { manualComputation, type Piecewise } from './manual.js';
+import { XLA_DECOMPOSITIONS } from './overrides.js';
+import { prepareForXla } from './prepare.js';
+import type { Operand, Scope } from './scope.js';
+import { partsOf, type Mesh, type MeshAxis, type Sharding } from './sharding.js';
 
-interface DotNumbers {
-  readonly lhs_contracting_dimensions: readonly string[];
-  readonly rhs_contracting_dimensions: readonly string[];
-  readonly lhs_batch_dimensions: readonly string[];
-  readonly rhs_batch_dimensions: readonly string[];
+type LowerNodes = (graph: Graph, scope: Scope) => string[];
+type Attention = Node<'attention'> | Node<'attentionGrad'>;
+
+/** The mesh axes that sequences and heads divide over. */
+interface Split {
+  readonly batch: readonly MeshAxis[];
+  readonly heads: readonly MeshAxis[];
 }
 
-const dims = (lhs: string, rhs: string, lhsBatch: readonly string[], rhsBatch: readonly string[]): DotNumbers => ({
-  lhs_contracting_dimensions: [lhs],
-  rhs_contracting_dimensions: [rhs],
-  lhs_batch_dimensions: lhsBatch,
-  rhs_batch_dimensions: rhsBatch,
-});
-
-const INPUT_BATCH = ['0', '2'];
-const SCORE_BATCH = ['0', '1'];
-
-const FORWARD_DOTS = {
-  bmm1_dot_dimension_numbers: dims('3', '3', INPUT_BATCH, INPUT_BATCH),
-  bmm2_dot_dimension_numbers: dims('3', '1', SCORE_BATCH, INPUT_BATCH),
-};
-
-const BACKWARD_DOTS = {
-  bmm1_grad_gemm1_dot_dimension_numbers: dims('2', '1', SCORE_BATCH, INPUT_BATCH),
-  bmm1_grad_gemm2_dot_dimension_numbers: dims('3', '1', SCORE_BATCH, INPUT_BATCH),
-  bmm2_grad_gemm1_dot_dimension_numbers: dims('2', '1', SCORE_BATCH, INPUT_BATCH),
-  bmm2_grad_gemm2_dot_dimension_numbers: dims('3', '3', INPUT_BATCH, INPUT_BATCH),
-};
-
-/** A JSON number with a decimal point: the protobuf reader wants doubles where the schema has them. */
-class Double {
-  constructor(readonly value: number) {}
+/** The leading axes of `wanted` that `size` divides over. */
+function dividing(mesh: Mesh, wanted: readonly MeshAxis[], size: number): readonly MeshAxis[] {
+  const taken: MeshAxis[] = [];
+  let parts = 1;
+  for (const axis of wanted) {
+    if (size % (parts * mesh.axes[axis]) !== 0) break;
+    parts *= mesh.axes[axis];
+    taken.push(axis);
+  }
+  return taken;
 }
 
-/** JSON as the fixtures have it: a space after colons and commas. */
-function json(value: unknown): string {
-  if (value instanceof Double) return Number.isInteger(value.value) ? value.value.toFixed(1) : `${value.value}`;
-  if (Array.isArray(value)) return `[${value.map(json).join(', ')}]`;
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  return `{${Object.entries(value)
-    .map(([k, v]) => `${JSON.stringify(k)}: ${json(v)}`)
-    .join(', ')}}`;
+function splitOf(mesh: Mesh | null, { inputs: [q, k] }: Attention): Split {
+  if (mesh === null) return { batch: [], heads: [] };
+  const [B, , H] = (q as Value).shape as [number, number, number];
+  const G = (k as Value).shape[2] as number;
+  const heads = dividing(mesh, ['tensor'], G);
+  return { batch: dividing(mesh, ['data', 'fsdp'], B), heads: H % G === 0 ? heads : [] };
 }
 
-/** The `backend_config` of both calls for scores `[B,H,T,T]`. Exported for the test against JAX's text. */
-export function cudnnConfig(
-  direction: 'forward' | 'backward',
-  scores: readonly [number, number, number, number],
-  { window, scale }: AttentionAttrs,
-): string {
-  const visible = window === null || window >= scores[2] ? 0 : window;
-  return json({
-    operation_queue_id: '0',
-    cudnn_fmha_backend_config: {
-      algorithm: {
-        algo_id: '0',
-        math_type: 'TENSOR_OP_MATH',
-        tuning_knobs: { '17': '1', '24': '0' },
-        is_cudnn_frontend: true,
-        workspace_size: '0',
-      },
-      fmha_scale: new Double(scale),
-      intermediate_tensor_shape: {
-        element_type: 'BF16',
-        dimensions: scores.map(String),
-        tuple_shapes: [],
-        layout: {
-          dim_level_types: [],
-          dim_unique: [],
-          dim_ordered: [],
-          minor_to_major: ['3', '2', '1', '0'],
-          tiles: [],
-          element_size_in_bits: '0',
-          memory_space: '0',
-          index_primitive_type: 'PRIMITIVE_TYPE_INVALID',
-          pointer_primitive_type: 'PRIMITIVE_TYPE_INVALID',
-          dynamic_shape_metadata_prefix_bytes: '0',
-        },
-        is_dynamic_dimension: [false, false, false, false],
-      },
-      is_flash_attention: true,
-      mask_type: 'CAUSAL',
-      ...(direction === 'forward' ? FORWARD_DOTS : BACKWARD_DOTS),
-      dropout_rate: new Double(0),
-      seed: 42,
-      sliding_window_length: visible,
-      max_seg_per_batch: 1,
-      is_paged_attention: false,
-    },
-  });
+/** Whether there is anything to divide. */
+export function divides(mesh: Mesh, node: Attention): boolean {
+  const { batch, heads } = splitOf(mesh, node);
+  return partsOf(mesh, [batch, heads], 2).some((n) => n > 1);
 }
 
-const layout = (order: string, rank: number): string => `dense<${order}> : tensor<${rank}xindex>`;
-const IN4 = layout('[3, 2, 1, 0]', 4);
-const OUT4 = layout('[3, 1, 2, 0]', 4);
-const STATS = layout('[2, 1, 0]', 3);
-const WORKSPACE = layout('0', 1);
+const tokensOf = ({ batch, heads }: Split): Sharding => [batch, [], heads];
+const statisticsOf = ({ batch, heads }: Split): Sharding => [batch, heads];
+const sinksOf = ({ heads }: Split): Sharding => [heads];
 
-function callText(
-  name: string,
-  operands: readonly string[],
-  config: string,
-  [operandLayouts, resultLayouts]: readonly [readonly string[], readonly string[]],
-  [from, to]: readonly [readonly string[], readonly string[]],
-): string {
-  const escaped = config.replaceAll('"', '\\22');
-  return (
-    `stablehlo.custom_call @${name}(${operands.join(', ')}) {api_version = 2 : i32, backend_config = "${escaped}", ` +
-    `operand_layouts = [${operandLayouts.join(', ')}], result_layouts = [${resultLayouts.join(', ')}]} : ` +
-    `(${from.join(', ')}) -> (${to.join(', ')})`
-  );
+/** The composite on pieces, by its decomposition. */
+function decomposed(
+  { op, attrs }: Attention,
+  pieces: readonly Operand[],
+  scope: Scope,
+  lowerNodes: LowerNodes,
+): readonly string[] {
+  const inputs = pieces.map(({ type }, i) => input(`x${i}`, type.dtype, type.shape));
+  const outputs = XLA_DECOMPOSITIONS[op]?.(inputs, attrs) as readonly Value[];
+  const named = (values: readonly Value[]) => Object.fromEntries(values.map((v, i) => [`x${i}`, v]));
+  const graph = prepareForXla(makeGraph(named(inputs), named(outputs)), () => false);
+  const names = new Map(graph.inputs.map(({ value }, i) => [value, (pieces[i] as Operand).name]));
+  return lowerNodes(graph, { ...scope, names });
 }
 
-/** `[B,T,H,D]` as the kernels return it, `[B,H,T,D]`. */
-function headsFirst({ dtype, shape }: TensorType): TensorType {
-  const [b, t, h, d] = shape as [number, number, number, number];
-  return { dtype, shape: [b, h, t, d] };
-}
+const placed = (
+  names: readonly string[],
+  types: readonly TensorType[],
+  shardings: readonly Sharding[],
+): (Operand & Piecewise)[] =>
+  names.map((name, i) => ({ name, type: types[i] as TensorType, sharding: shardings[i] as Sharding }));
 
-const statsType = ({ shape }: TensorType): TensorType => ({
-  dtype: 'f32',
-  shape: [shape[0] as number, shape[2] as number, shape[1] as number],
-});
-
-const scoresOf = ({ shape: [b, t, h] }: TensorType): [number, number, number, number] =>
-  [b, h, t, t] as [number, number, number, number];
-
-const HEADS_LAST = [0, 2, 1, 3];
-
-/** attention (q, k, v) -> o, log-sum-exp. */
-export function lowerAttention(node: Node<'attention'>, inputs: readonly string[], scope: Scope): readonly string[] {
-  const { builder, statistics } = scope;
-  const [q, k, v] = node.inputs as [Value, Value, Value];
-  const out = headsFirst(q);
-  const stats = statsType(q);
-  const [o, lse] = builder.defineMany(
-    3,
-    callText(
-      '__cudnn$fmhaSoftmax',
-      inputs,
-      cudnnConfig('forward', scoresOf(q), node.attrs),
-      [
-        [IN4, IN4, IN4],
-        [OUT4, STATS, WORKSPACE],
-      ],
-      [[q, k, v].map(typeText), [typeText(out), typeText(stats), 'tensor<0xui8>']],
-    ),
+/** attention (q, k, v, [sinks]) -> o, log-sum-exp. */
+export function lowerAttention(
+  node: Node<'attention'>,
+  inputs: readonly string[],
+  scope: Scope,
+  lowerNodes: LowerNodes,
+): readonly string[] {
+  const kernel = scope.kernelOf(node);
+  const split = splitOf(scope.mesh, node);
+  const [out, lse] = node.outputs as [Value, Value];
+  const [tokens, statistics] = [tokensOf(split), statisticsOf(split)];
+  const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, sinksOf(split)]);
+  const lseType = { dtype: kernel ? 'f32' : lse.dtype, shape: lse.shape } as const;
+  const results: Piecewise[] = [
+    { type: out, sharding: tokens },
+    { type: lseType, sharding: statistics },
+  ];
+  const [o, stats] = manualComputation(scope, operands, results, (pieces) =>
+    kernel
+      ? kernel.forward(scope.builder, pieces as [Operand, Operand, Operand], node.attrs)
+      : decomposed(node, pieces, scope, lowerNodes),
   ) as [string, string];
-  const lseValue = node.outputs[1] as Value;
-  statistics.set(lseValue, lse);
-  return [builder.transpose(o, out, HEADS_LAST), builder.convert(lse, stats, lseValue.dtype)];
+  if (!kernel) return [o, stats];
+  scope.statistics.set(lse, stats);
+  return [o, scope.builder.convert(stats, lseType, lse.dtype)];
 }
 
-/** attentionGrad (q, k, v, o, log-sum-exp, do) -> dq, dk, dv. */
+/** attentionGrad (q, k, v, o, log-sum-exp, do, [sinks]) -> dq, dk, dv, [dsinks]. */
 export function lowerAttentionGrad(
   node: Node<'attentionGrad'>,
   inputs: readonly string[],
   scope: Scope,
+  lowerNodes: LowerNodes,
 ): readonly string[] {
-  const { builder, statistics } = scope;
-  const [q, k, v, o, lse, dOut] = node.inputs as [Value, Value, Value, Value, Value, Value];
-  const [qn, kn, vn, on, lsen, dn] = inputs as [string, string, string, string, string, string];
-  const stats = statsType(q);
-  const statsName = statistics.get(lse) ?? builder.convert(lsen, lse, 'f32');
-  const results = [q, k, v].map(headsFirst);
-  const names = builder.defineMany(
-    4,
-    callText(
-      '__cudnn$fmhaSoftmaxBackward',
-      [qn, kn, vn, statsName, dn, on],
-      cudnnConfig('backward', scoresOf(q), node.attrs),
-      [
-        [IN4, IN4, IN4, STATS, IN4, IN4],
-        [OUT4, OUT4, OUT4, WORKSPACE],
-      ],
-      [[q, k, v, stats, dOut, o].map(typeText), [...results.map(typeText), 'tensor<0xui8>']],
-    ),
-  );
-  return results.map((type, i) => builder.transpose(names[i] as string, type, HEADS_LAST));
+  const { builder, mesh } = scope;
+  const kernel = scope.kernelOf(node);
+  const split = splitOf(mesh, node);
+  const [tokens, statistics, sinks] = [tokensOf(split), statisticsOf(split), sinksOf(split)];
+  const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, tokens, statistics, tokens, sinks]);
+  if (kernel) {
+    const lse = node.inputs[4] as Value;
+    const name = scope.statistics.get(lse) ?? builder.convert(inputs[4] as string, lse, 'f32');
+    operands[4] = { name, type: { dtype: 'f32', shape: lse.shape }, sharding: statistics };
+  }
+  const [dq, dk, dv, dSinks] = node.outputs as [Value, Value, Value, Value | undefined];
+  const results: Piecewise[] = [dq, dk, dv].map((type) => ({ type, sharding: tokens }));
+  // Each device has the gradient of the sinks from its own sequences: they come out as rows, which are then summed.
+  const rows = mesh === null ? 1 : (partsOf(mesh, [split.batch], 1)[0] as number);
+  const partial = dSinks && { dtype: dSinks.dtype, shape: [rows, ...dSinks.shape] };
+  if (partial) results.push({ type: partial, sharding: [split.batch, split.heads] });
+  const names = manualComputation(scope, operands, results, (pieces) => {
+    if (kernel) return kernel.backward(builder, pieces as Parameters<typeof kernel.backward>[1], node.attrs);
+    const found = decomposed(node, pieces, scope, lowerNodes);
+    if (!dSinks) return found;
+    const own = (pieces[6] as Operand).type;
+    return [...found.slice(0, 3), builder.reshape(found[3] as string, own, [1, ...own.shape])];
+  });
+  if (!partial || !dSinks) return names;
+  const wide = { dtype: partial.dtype === 'bf16' ? 'f32' : partial.dtype, shape: partial.shape } as const;
+  const sum = builder.reduce(builder.convert(names[3] as string, partial, wide.dtype), wide, [0], 'add', 0);
+  return [...names.slice(0, 3), builder.convert(sum, { ...wide, shape: dSinks.shape }, partial.dtype)];
 }

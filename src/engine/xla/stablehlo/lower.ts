@@ -1,7 +1,8 @@
 /** Longsight graph -> StableHLO text. */
-import { expand, simplify, type Graph, type Node, type Value } from '../../../graph/index.js';
-import { evaluateConstant } from '../../reference/engine.js';
-import { XLA_DECOMPOSITIONS } from './overrides.js';
+import type { Graph, Node, Value } from '../../../graph/index.js';
+import { divides } from './attention.js';
+import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
+import { prepareForXla } from './prepare.js';
 import { lowerNodes } from './rules.js';
 import type { Scope } from './scope.js';
 import { meshText, shardingText, type Mesh, type Sharding } from './sharding.js';
@@ -17,31 +18,17 @@ export interface LowerOptions {
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
 
-/** Widest head of cuDNN's backward kernels. */
-const MAX_CUDNN_HEAD = 128;
-
-/** Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, no sinks, an even number of tokens. */
-export function fitsCudnn(node: Node): boolean {
-  const sinks = node.op === 'attention' ? node.inputs[3] : node.inputs[6];
-  const [q, , v] = node.inputs as [Value, Value, Value];
-  const width = q.shape[3] as number;
-  if (sinks !== undefined || q.dtype !== 'bf16') return false;
-  return width === v.shape[3] && width % 8 === 0 && width <= MAX_CUDNN_HEAD && (q.shape[1] as number) % 2 === 0;
-}
-
-/** The graph as it is lowered: composites without a kernel expanded, equal nodes merged, small constants folded. */
-export function prepareForXla(graph: Graph, cudnn: boolean): Graph {
-  const keep = (node: Node): boolean =>
-    cudnn && (node.op === 'attention' || node.op === 'attentionGrad') && fitsCudnn(node);
-  return simplify(expand(graph, { keep, overrides: XLA_DECOMPOSITIONS }), { evaluate: evaluateConstant });
-}
-
 /** A module with one function `main`; the same graph and options give the same text. */
 export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): string {
   const { donate = {}, cudnn = false, mesh = null, shardings = {} } = options;
-  const prepared = prepareForXla(graph, cudnn);
+  const kernelOf: Scope['kernelOf'] = (node) => (cudnn && fitsCudnn(node) ? CUDNN_ATTENTION : null);
+  const keep = (node: Node): boolean => {
+    if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
+    return kernelOf(node) !== null || (mesh !== null && divides(mesh, node as Node<'attention' | 'attentionGrad'>));
+  };
+  const prepared = prepareForXla(graph, keep);
   const builder = new TextBuilder();
-  const scope: Scope = { builder, names: new Map(), statistics: new Map() };
+  const scope: Scope = { builder, names: new Map(), statistics: new Map(), mesh, kernelOf };
   const place = new Map(prepared.outputs.map((p, i) => [p.name, i]));
   const attributes = (parts: readonly string[]): string => (parts.length === 0 ? '' : ` {${parts.join(', ')}}`);
   const sharding = (name: string, value: Value): string[] =>

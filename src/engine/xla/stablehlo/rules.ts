@@ -1,4 +1,4 @@
-/** The StableHLO rule of every op. Composites never reach it but for attention's, which `lower.ts` keeps where cuDNN has them. */
+/** The StableHLO rule of every op. Composites never reach it but for attention's, where `lower.ts` keeps them. */
 import { UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
@@ -94,24 +94,6 @@ const dot: StableHloRule<'dot'> = (node, [a, b], { builder }) => {
   ];
 };
 
-/** Reduces `x` over `axes` without keeping them. */
-function reduceText(
-  builder: TextBuilder,
-  x: string,
-  from: TensorType,
-  axes: readonly number[],
-  by: 'add' | 'maximum' | 'minimum',
-  init: number,
-): string {
-  const shape = from.shape.filter((_, i) => !axes.includes(i));
-  const scalar = typeText({ dtype: from.dtype, shape: [] });
-  const start = builder.scalar(init, from.dtype);
-  return builder.define(
-    `stablehlo.reduce(${x} init: ${start}) applies stablehlo.${by} across dimensions = ${listText(axes)} : ` +
-      `(${typeText(from)}, ${scalar}) -> ${typeText({ dtype: from.dtype, shape })}`,
-  );
-}
-
 const LOWEST_I32 = -2147483648;
 const lowest = (dtype: DType): number => (dtype === 'i32' ? LOWEST_I32 : -Infinity);
 
@@ -125,7 +107,7 @@ const reduce =
     const dtype: DType = from.dtype === 'bf16' && by === 'add' ? 'f32' : from.dtype;
     const wide = { dtype, shape: from.shape };
     const x = builder.convert(given as string, from, dtype);
-    const reduced = reduceText(builder, x, wide, axes, by, by === 'add' ? 0 : lowest(dtype));
+    const reduced = builder.reduce(x, wide, axes, by, by === 'add' ? 0 : lowest(dtype));
     const shape = from.shape.filter((_, i) => !axes.includes(i));
     const narrow = builder.convert(reduced, { dtype, shape }, from.dtype);
     return [keepDims ? builder.reshape(narrow, { dtype: from.dtype, shape }, out(node).shape) : narrow];
@@ -135,7 +117,7 @@ const reduce =
 const argmax: StableHloRule<'argmax'> = (node, [x], { builder }) => {
   const from = inp(node, 0);
   const { axis } = node.attrs;
-  const top = reduceText(builder, x as string, from, [axis], 'maximum', lowest(from.dtype));
+  const top = builder.reduce(x as string, from, [axis], 'maximum', lowest(from.dtype));
   const dims = listText(from.shape.flatMap((_, i) => (i === axis ? [] : [i])));
   const reduced = { dtype: from.dtype, shape: out(node).shape };
   const wide = builder.define(
@@ -148,7 +130,7 @@ const argmax: StableHloRule<'argmax'> = (node, [x], { builder }) => {
   const none = builder.broadcast(builder.scalar(last, 'i32'), { dtype: 'i32', shape: [] }, from.shape);
   const mask = typeText({ dtype: 'bool', shape: from.shape });
   const candidates = builder.define(`stablehlo.select ${hit}, ${at}, ${none} : ${mask}, ${typeText(index)}`);
-  return [reduceText(builder, candidates, index, [axis], 'minimum', last)];
+  return [builder.reduce(candidates, index, [axis], 'minimum', last)];
 };
 
 /** A region that adds two scalars. */
@@ -318,8 +300,8 @@ export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   swigluGrad: expanded,
   crossEntropy: expanded,
   crossEntropyGrad: expanded,
-  attention: lowerAttention,
-  attentionGrad: lowerAttentionGrad,
+  attention: (node, inputs, scope) => lowerAttention(node, inputs, scope, lowerNodes),
+  attentionGrad: (node, inputs, scope) => lowerAttentionGrad(node, inputs, scope, lowerNodes),
   linearRecurrence: expanded,
   deltaRule: expanded,
   causalConv: expanded,

@@ -137,6 +137,23 @@ export class TextBuilder {
     );
   }
 
+  /** Reduces `x` over `axes` without keeping them. */
+  reduce(
+    x: string,
+    from: TensorType,
+    axes: readonly number[],
+    by: 'add' | 'maximum' | 'minimum',
+    initial: number,
+  ): string {
+    const shape = from.shape.filter((_, i) => !axes.includes(i));
+    const scalar = typeText({ dtype: from.dtype, shape: [] });
+    const start = this.scalar(initial, from.dtype);
+    return this.define(
+      `stablehlo.reduce(${x} init: ${start}) applies stablehlo.${by} across dimensions = ${listText(axes)} : ` +
+        `(${typeText(from)}, ${scalar}) -> ${typeText({ dtype: from.dtype, shape })}`,
+    );
+  }
+
   text(): string {
     if (this.#depth !== 2) throw new LongsightError('internal error: a region of StableHLO text was left open');
     return this.#lines.join('\n');
