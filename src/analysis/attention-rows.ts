@@ -4,11 +4,23 @@
  */
 import { ConfigError, invariant, tensorFrom, toNumbers } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
-import { dot, input, makeGraph, mul, nodesOf, reshape, take, type Graph, type Value } from '../graph/index.js';
+import {
+  constantFrom,
+  dot,
+  input,
+  makeGraph,
+  mul,
+  nodesOf,
+  reshape,
+  take,
+  type Graph,
+  type Value,
+} from '../graph/index.js';
 import {
   forward,
   headLogits,
   parameterInputs,
+  scoreScales,
   type HeadGroup,
   type LayerPlan,
   type ModelConfig,
@@ -196,7 +208,7 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
   const rows = input('rows', 'i32', [B * Q]);
   const { queriesAndKeys, hidden } = forward(model, params, tokens);
   const outputs = queriesAndKeys.flatMap((qk, layer): [string, Value][] =>
-    qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model, Q)]],
+    qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model, layer, Q)]],
   );
   invariant(outputs.length > 0, 'a model without any attention has no rows');
   if (logits) {
@@ -208,17 +220,19 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
   return makeGraph({ ...Object.fromEntries(used), tokens, rows }, Object.fromEntries(outputs));
 }
 
-function rowScores(
-  { q, k }: QueriesAndKeys,
-  rows: Value,
-  { numHeads: H, numKvHeads: G, headDim: D }: ModelConfig,
-  Q: number,
-): Value {
+function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, layer: number, Q: number): Value {
+  const { numHeads: H, numKvHeads: G, headDim: D } = model;
   const [B, T] = q.shape as [number, number, number, number];
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, Q, G, H / G, D]);
   // [B,Q,G,R,D] against [B,T,G,D] over D, by batch and key head: [B,G,Q,R,T].
   const scores = dot(row, k, { lhsBatch: [0, 2], rhsBatch: [0, 2], lhsContract: [4], rhsContract: [3] });
-  return mul(scores, 1 / Math.sqrt(D));
+  return mul(scores, reshape(scoreFactors(model, layer, q), [1, G, 1, H / G, 1]));
+}
+
+/** The factor on the scores of every query head `[H]` of a layer, for queries `[B,T,H,D]`. */
+export function scoreFactors(model: ModelConfig, layer: number, q: Value): Value {
+  const scales = scoreScales(model, model.layers[layer] as LayerPlan, q.shape[1] as number);
+  return constantFrom(q.dtype, [scales.length], scales);
 }
 
 /** A tensor on the engine for every host parameter. */

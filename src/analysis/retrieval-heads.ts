@@ -20,6 +20,7 @@ import {
   type ModelConfig,
   type QueriesAndKeys,
 } from '../model/index.js';
+import { scoreFactors } from './attention-rows.js';
 import { compileForward } from './segments.js';
 
 export interface HeadScore {
@@ -27,7 +28,7 @@ export interface HeadScore {
   readonly head: number;
   /** Visible keys, the query's own included; null for full attention. */
   readonly window: number | null;
-  readonly rope: boolean;
+  readonly rope: HeadGroup['rope'];
   /** Mean over samples of the attention on the needle's tokens, 0 to 1. Learned sinks take part in the denominator. */
   readonly score: number;
   /** Mean over samples of that mass divided by the needle's tokens: comparable across needle lengths. */
@@ -210,23 +211,20 @@ function traceGraph(model: ModelConfig, batchSize: number, length: number): Grap
   const rows = input('rows', 'i32', [batchSize]);
   const { queriesAndKeys } = forward(model, params, tokens);
   const outputs = queriesAndKeys.flatMap((qk, layer) =>
-    qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model)] as const],
+    qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model, layer)] as const],
   );
   const needed = new Set(nodesOf(outputs.map(([, value]) => value)));
   const used = [...params].filter(([, value]) => needed.has(value.node));
   return makeGraph({ ...Object.fromEntries(used), tokens, rows }, Object.fromEntries(outputs));
 }
 
-function rowScores(
-  { q, k }: QueriesAndKeys,
-  rows: Value,
-  { numHeads: H, numKvHeads: G, headDim: D }: ModelConfig,
-): Value {
+function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, layer: number): Value {
+  const { numHeads: H, numKvHeads: G, headDim: D } = model;
   const [B, T] = q.shape as [number, number, number, number];
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, G, H / G, D]);
   // [B,G,R,D] against [B,T,G,D] over D: [B,G,R,T], query heads in order.
   const scores = dot(row, k, { lhsBatch: [0, 1], rhsBatch: [0, 2], lhsContract: [3], rhsContract: [3] });
-  return reshape(mul(scores, 1 / Math.sqrt(D)), [B, H, T]);
+  return reshape(mul(scores, reshape(scoreFactors(model, layer, q), [G, H / G, 1])), [B, H, T]);
 }
 
 /** Sums over samples for one head. */

@@ -1,5 +1,6 @@
 /** The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme. */
 import {
+  add,
   attention,
   concat,
   linear,
@@ -8,7 +9,6 @@ import {
   rmsNorm,
   rotary,
   rotaryAt,
-  rotaryFrequencies,
   sigmoid,
   sliceAxis,
   split,
@@ -28,7 +28,9 @@ import type {
   StepScope,
 } from './mixer.js';
 import type { AttentionPlan, HeadGroup } from './plan.js';
-import { matrixInit, ONES, ZEROS, type ParamSpec } from './spec.js';
+import { withOffset } from './norm.js';
+import { checkCached, groupRotary, type GroupRotary } from './rope.js';
+import { matrixInit, normInit, ZEROS, type ParamSpec } from './spec.js';
 
 /** Mean over a sequence of `seqLen` tokens of the keys that a query sees: `w - w(w-1)/(2T)`, full attention being w = T. */
 export function meanVisibleKeys(window: number | null, seqLen: number): number {
@@ -38,7 +40,8 @@ export function meanVisibleKeys(window: number | null, seqLen: number): number {
 
 function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: number): ParamSpec[] {
   const { hiddenSize: d, numHeads, numKvHeads, headDim } = config;
-  const inner = numHeads * headDim;
+  const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
+  const { attentionBias: bias, qkNorm } = config;
   const spec = (name: string, shape: number[], init: ParamSpec['init']): ParamSpec => ({
     name: `layers.${layer}.attn.${name}`,
     shape,
@@ -46,12 +49,21 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
     part: 'mixer',
     layer,
   });
+  const vectors = (condition: boolean, init: ParamSpec['init'], ...sizes: [name: string, size: number][]) =>
+    condition ? sizes.map(([name, size]) => spec(name, [size], init)) : [];
+  const normed = (q: number, k: number): [string, number][] => [
+    ['qnorm.weight', q],
+    ['knorm.weight', k],
+  ];
   return [
-    spec('wqkv', [d, inner + 2 * numKvHeads * headDim], matrixInit(config, d, false)),
-    ...(config.qkNorm ? [spec('qnorm.weight', [headDim], ONES), spec('knorm.weight', [headDim], ONES)] : []),
-    ...(config.sinks ? [spec('sinks', [numHeads], ZEROS)] : []),
+    spec('wqkv', [d, inner + 2 * kvInner], matrixInit(config, d, false)),
+    ...vectors(bias !== 'none', ZEROS, ['bqkv', inner + 2 * kvInner]),
+    ...vectors(qkNorm === 'head', normInit(config), ...normed(headDim, headDim)),
+    ...vectors(qkNorm === 'width', normInit(config), ...normed(inner, kvInner)),
+    ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
     ...(config.outputGate ? [spec('wgate', [d, inner], matrixInit(config, d, false))] : []),
     spec('wo', [inner, d], matrixInit(config, inner, true)),
+    ...vectors(bias === 'all', ZEROS, ['bo', d]),
   ];
 }
 
@@ -83,49 +95,58 @@ function takeHeads(x: Value, first: number, count: number): Value {
   return count === x.shape[2] ? x : sliceAxis(x, 2, first, first + count);
 }
 
-/** Rotary positions on all heads of `x`. */
-function rotate(x: Value, { config, positions }: MixerScope): Value {
-  const frequencies = rotaryFrequencies(config.headDim, config.ropeTheta);
+/** Queries or keys `x` turned by a group's rotary positions, if it has any. */
+function turn(x: Value, { frequencies }: GroupRotary, { positions }: MixerScope): Value {
+  if (frequencies === null) return x;
   return positions === null ? rotary(x, frequencies) : rotaryAt(x, frequencies, positions.values, positions.limit);
 }
 
-/** Rotary positions on the heads of groups that have them; `spanOf` says which heads of `x` are a group's. */
-function rotateGroups(
-  x: Value,
-  scope: MixerScope,
-  groups: readonly GroupSpan[],
-  spanOf: (group: GroupSpan) => readonly [first: number, count: number],
-): Value {
-  if (groups.every((g) => g.rope)) return rotate(x, scope);
-  if (groups.every((g) => !g.rope)) return x;
-  const parts = groups.map((g) => {
-    const part = takeHeads(x, ...spanOf(g));
-    return g.rope ? rotate(part, scope) : part;
-  });
-  return concat(parts, 2);
+/** How the heads of a layer turn, by group; `alike` if all do the same. */
+interface LayerRotary {
+  readonly groups: readonly GroupRotary[];
+  readonly alike: boolean;
 }
 
-function project(scope: MixerScope, groups: readonly GroupSpan[]): QueriesAndKeys & { v: Value } {
+function layerRotary({ config, x, positions }: MixerScope, plan: AttentionPlan): LayerRotary {
+  const groups = plan.groups.map((g) => groupRotary(config, g, positions?.limit ?? (x.shape[1] as number)));
+  const first = groups[0]?.frequencies ?? null;
+  const same = (f: readonly number[] | null) =>
+    f?.length === first?.length && (f ?? []).every((v, m) => v === first?.[m]);
+  return { groups, alike: groups.every(({ frequencies }) => same(frequencies)) };
+}
+
+function project(
+  scope: MixerScope,
+  groups: readonly GroupSpan[],
+  rotaries: LayerRotary,
+): QueriesAndKeys & { v: Value } {
   const { config, x, param, inputMatrix, splitProjections } = scope;
   const { numHeads: H, numKvHeads: G, headDim: D, qkNorm, rmsNormEps } = config;
-  const kvSizes = [G * D, G * D];
-  if (!qkNorm && groups.every((g) => g.rope) && !splitProjections) {
+  const bias = config.attentionBias === 'none' ? null : param('attn.bqkv');
+  const products = (sizes: readonly number[], apart: boolean) =>
+    linearParts(x, inputMatrix('attn.wqkv'), sizes, apart, bias);
+  const first = rotaries.groups[0] as GroupRotary;
+  if (qkNorm === false && rotaries.alike && first.frequencies !== null && !splitProjections) {
     // Queries and keys turn alike, so they turn together.
-    const [qk, v] = linearParts(x, inputMatrix('attn.wqkv'), [(H + G) * D, G * D], false) as [Value, Value];
-    const turned = rotate(toHeads(qk, D), scope);
-    const [q, k] = split(turned, 2, [H, G]) as [Value, Value];
+    const [qk, v] = products([(H + G) * D, G * D], false) as [Value, Value];
+    const [q, k] = split(turn(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
     return { q, k, v: toHeads(v, D) };
   }
-  const parts = linearParts(x, inputMatrix('attn.wqkv'), [H * D, ...kvSizes], splitProjections);
-  let [q, k] = parts.map((part) => toHeads(part, D)) as [Value, Value, Value];
-  if (qkNorm) {
-    q = rmsNorm(q, param('attn.qnorm.weight'), rmsNormEps);
-    k = rmsNorm(k, param('attn.knorm.weight'), rmsNormEps);
-  }
+  const [q, k, v] = products([H * D, G * D, G * D], splitProjections) as [Value, Value, Value];
+  const normed = (part: Value, name: string): Value => {
+    const norm = (y: Value) => rmsNorm(y, withOffset(config, param(`attn.${name}.weight`)), rmsNormEps);
+    if (qkNorm === false) return toHeads(part, D);
+    return qkNorm === 'head' ? norm(toHeads(part, D)) : toHeads(norm(part), D);
+  };
+  const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
+    if (rotaries.alike) return turn(part, first, scope);
+    const parts = groups.map((g, i) => turn(takeHeads(part, ...spanOf(g)), rotaries.groups[i] as GroupRotary, scope));
+    return concat(parts, 2);
+  };
   return {
-    q: rotateGroups(q, scope, groups, (g) => [g.firstHead, g.heads]),
-    k: rotateGroups(k, scope, groups, (g) => [g.firstKvHead, g.kvHeads]),
-    v: toHeads(parts[2] as Value, D),
+    q: turned(normed(q, 'qnorm'), (g) => [g.firstHead, g.heads]),
+    k: turned(normed(k, 'knorm'), (g) => [g.firstKvHead, g.kvHeads]),
+    v: toHeads(v, D),
   };
 }
 
@@ -138,7 +159,8 @@ function attendGroups(
   const { config, x, param, inputMatrix } = scope;
   const [B, T] = x.shape as [number, number, number];
   const groups = groupSpans(config, plan);
-  const { q, k, v } = project(scope, groups);
+  const rotaries = layerRotary(scope, plan);
+  const { q, k, v } = project(scope, groups, rotaries);
   const sinks = config.sinks ? param('attn.sinks') : null;
   const outs = groups.map((group, i) => {
     const { firstHead, heads, firstKvHead, kvHeads } = group;
@@ -146,14 +168,15 @@ function attendGroups(
       q: takeHeads(q, firstHead, heads),
       k: takeHeads(k, firstKvHead, kvHeads),
       v: takeHeads(v, firstKvHead, kvHeads),
-      scale: 1 / Math.sqrt(config.headDim),
+      scale: (rotaries.groups[i] as GroupRotary).scoreScale,
       sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + heads) : sinks,
     };
     return attend(inputs, group, i);
   });
   const mixed = reshape(concat(outs, 2), [B, T, config.numHeads * config.headDim]);
   const gated = config.outputGate ? mul(mixed, sigmoid(linear(x, inputMatrix('attn.wgate')))) : mixed;
-  return { out: linear(gated, param('attn.wo')), queriesAndKeys: { q, k } };
+  const out = linear(gated, param('attn.wo'));
+  return { out: config.attentionBias === 'all' ? add(out, param('attn.bo')) : out, queriesAndKeys: { q, k } };
 }
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
@@ -169,6 +192,7 @@ const cacheLength = (window: number | null, maxLength: number) => Math.min(windo
 
 function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom): StateSpec[] {
   const { batchSize, maxLength, dtype } = room;
+  checkCached(config, plan, maxLength);
   return groupSpans(config, plan).flatMap(({ window, kvHeads }, i) => {
     const shape = [batchSize, kvHeads, cacheLength(window, maxLength), config.headDim];
     return ['keys', 'values'].map((name) => ({ name: `${name}.${i}`, shape, dtype }));

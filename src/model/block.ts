@@ -1,27 +1,13 @@
-/** The residual block around a mixer: norm, mixer, norm, SwiGLU. One definition for whole sequences and for steps. */
-import { add, linear, mul, reshape, rmsNorm, swiglu, type Value } from '../graph/index.js';
-import type { ModelConfig } from './config.js';
+/**
+ * The residual block: a mixer and a gated MLP, each added to the residual stream. Where norms stand, whether the two read the same
+ * input and the factors of the sums are configuration (`BlockConfig`). One definition for whole sequences and for steps.
+ */
+import { add, type Value } from '../graph/index.js';
+import { gated } from './activation.js';
+import { blockOf, type ModelConfig } from './config.js';
 import { linearParts } from './linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
-
-/**
- * Where the gain of a norm goes, as `(x ⊙ gain) W = x (gain ⊙ W)`: into the matrices that read the norm, so that the gain and
- * its gradient cost products of the size of the matrix instead of the tokens (training), or to the tokens themselves (few of them).
- */
-export type Gains = 'matrices' | 'tokens';
-
-export interface GainedNorm {
-  readonly x: Value;
-  /** A matrix `[d, n]` as it multiplies `x`. */
-  readonly matrix: (w: Value) => Value;
-}
-
-/** RMSNorm of `x [..., d]` with its gain `[d]`. */
-export function gainedNorm(x: Value, gain: Value, eps: number, gains: Gains): GainedNorm {
-  if (gains === 'tokens') return { x: rmsNorm(x, gain, eps), matrix: (w) => w };
-  const column = reshape(gain, [gain.shape[0] as number, 1]);
-  return { x: rmsNorm(x, null, eps), matrix: (w) => mul(w, column) };
-}
+import { affine, gainedNorm, normalise, scaled, withOffset, type Gains } from './norm.js';
 
 /** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
 export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {
@@ -32,6 +18,7 @@ export function layerParameters(params: ReadonlyMap<string, Value>, layer: numbe
 
 export interface BlockInputs {
   readonly config: ModelConfig;
+  readonly layer: number;
   /** The residual stream, `[B,T,d]`. */
   readonly x: Value;
   /** Of this layer, by the end of their names. */
@@ -41,21 +28,63 @@ export interface BlockInputs {
   readonly positions: TokenPositions | null;
 }
 
+/** What a mixer or an MLP reads, and what its result is added to. */
+interface Branch extends Pick<MixerScope, 'x' | 'inputMatrix'> {
+  readonly skip: Value;
+}
+
 /** The block around `mix`: the residual stream after it, and what the mixer returned. */
 export function buildBlock<M extends { readonly out: Value }>(
-  { config, x, params, splitProjections, gains, positions }: BlockInputs,
+  inputs: BlockInputs,
   mix: (scope: MixerScope) => M,
 ): { readonly out: Value; readonly mixed: M } {
-  const { rmsNormEps: eps, intermediateSize: f } = config;
+  const { config, layer, params, splitProjections, positions } = inputs;
+  const block = blockOf(config, layer);
   const param = (name: string) => params.get(name) as Value;
-  const outer = gainedNorm(x, param('norm1.weight'), eps, gains);
-  const inputMatrix = (name: string) => outer.matrix(param(name));
-  const mixed = mix({ config, x: outer.x, inputMatrix, param, splitProjections, positions });
-  const middle = add(x, mixed.out);
-  const inner = gainedNorm(middle, param('norm2.weight'), eps, gains);
-  const [gate, up] = linearParts(inner.x, inner.matrix(param('mlp.wgateup')), [f, f], splitProjections) as [
-    Value,
-    Value,
-  ];
-  return { out: add(middle, linear(swiglu(gate, up), param('mlp.wdown'))), mixed };
+  const first = enter(inputs, inputs.x, 'norm1');
+  const mixed = mix({ config, x: first.x, inputMatrix: first.inputMatrix, param, splitProjections, positions });
+  const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, block.mixerScale);
+  if (!block.mlp) return { out: middle, mixed };
+  const mlp = (branch: Branch): Value => leave(inputs, buildMlp(inputs, branch), 'postnorm2');
+  if (block.parallel) return { out: joined(middle, mlp(first), 1, block.mlpScale), mixed };
+  const second = enter(inputs, middle, 'norm2');
+  return { out: joined(second.skip, mlp(second), block.mlpSkip, block.mlpScale), mixed };
+}
+
+const gainOf = ({ config, params }: BlockInputs, norm: string) =>
+  withOffset(config, params.get(`${norm}.weight`) as Value);
+
+const joined = (skip: Value, y: Value, onSkip: number, onY: number): Value => add(scaled(skip, onSkip), scaled(y, onY));
+
+/** The way from the residual stream into a mixer or an MLP. */
+function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
+  const { config, layer, params, gains } = inputs;
+  const plain = (name: string) => params.get(name) as Value;
+  switch (blockOf(config, layer).norm) {
+    case 'post':
+      return { x: stream, inputMatrix: plain, skip: stream };
+    case 'stream': {
+      const normed = normalise(config, stream, gainOf(inputs, norm));
+      return { x: normed, inputMatrix: plain, skip: normed };
+    }
+    case 'pre':
+    case 'both': {
+      const { x, matrix } = gainedNorm(config, stream, gainOf(inputs, norm), gains);
+      return { x, inputMatrix: (name) => matrix(plain(name)), skip: stream };
+    }
+  }
+}
+
+/** The way out: the norm on what is added to the stream, where there is one. */
+function leave(inputs: BlockInputs, y: Value, norm: string): Value {
+  const placement = blockOf(inputs.config, inputs.layer).norm;
+  return placement === 'post' || placement === 'both' ? normalise(inputs.config, y, gainOf(inputs, norm)) : y;
+}
+
+function buildMlp({ config, params, splitProjections }: BlockInputs, { x, inputMatrix }: Branch): Value {
+  const { intermediateSize: f, activation, mlpBias } = config;
+  const bias = (name: string) => (mlpBias ? (params.get(name) as Value) : null);
+  const wgateup = inputMatrix('mlp.wgateup');
+  const [gate, up] = linearParts(x, wgateup, [f, f], splitProjections, bias('mlp.bgateup')) as [Value, Value];
+  return affine(gated(activation, gate, up), params.get('mlp.wdown') as Value, bias('mlp.bdown'));
 }

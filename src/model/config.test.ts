@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../core/index.js';
-import { resolveModelConfig } from './config.js';
+import { blockOf, resolveModelConfig } from './config.js';
 import { modelCost } from './cost.js';
 import { PRESET_NAMES, STUDY_PATTERNS, STUDY_SIZES, type StudyPattern, type StudySize } from './presets.js';
 import { modelSchema } from './schema.js';
@@ -96,6 +96,28 @@ describe('resolveModelConfig', () => {
 
   it('lets odd heads pass where no layer turns them', () => {
     expect(resolveModelConfig({ ...SMALL, headDim: 15, layers: 'full:nope' }).headDim).toBe(15);
+  });
+
+  it('takes one block for all layers or one for each, and stays the same when resolved again', () => {
+    const post = { norm: 'post' } as const;
+    const mixed = resolveModelConfig({ ...SMALL, block: [post, {}], qkNorm: true });
+    expect(blockOf(mixed, 0).norm).toBe('post');
+    expect(blockOf(mixed, 1).norm).toBe('pre');
+    expect(resolveModelConfig(mixed)).toEqual(mixed);
+    const same = resolveModelConfig({ ...SMALL, block: [post, post] });
+    expect(same).toEqual(resolveModelConfig({ ...SMALL, block: post }));
+  });
+
+  it.each([
+    [{ block: [{}] }, 'model.block has 1 entries for 2 layers'],
+    [{ block: { parallel: true, norm: 'post' } }, 'where mixer and MLP are parallel, norm must be pre, not post'],
+    [{ block: { parallel: true, mlp: false } }, 'there must be an MLP'],
+    [{ ropeDim: 18 }, 'ropeDim 18 must be even and at most headDim 16'],
+    [{ layers: 'full:local' }, ':local layers need localRope'],
+    [{ ropeDim: 8, ropeScaling: { type: 'yarn', factor: 4, originalLength: 64 } }, 'set attentionFactor to 1'],
+    [{ ropeDim: 2, ropeScaling: { type: 'dynamic', factor: 4, originalLength: 64 } }, 'needs a ropeDim above 2'],
+  ])('refuses %o', (change, message) => {
+    expect(messageOf({ ...SMALL, ...change })).toContain(message);
   });
 
   it('describes every field of the schema', () => {

@@ -4,7 +4,8 @@ import { ConfigError, nearest, parseConfig } from '../core/index.js';
 import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
 import type { LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
-import { modelSchema, type InitScheme } from './schema.js';
+import { checkRope } from './rope.js';
+import { modelSchema, type BlockConfig, type InitScheme, type RopeScaling, type LocalRope } from './schema.js';
 
 /** A complete, checked model configuration: plain JSON, and itself a valid input that resolves to an equal value. */
 export interface ModelConfig {
@@ -17,8 +18,22 @@ export interface ModelConfig {
   readonly headDim: number;
   readonly intermediateSize: number;
   readonly ropeTheta: number;
+  readonly ropeDim: number;
+  readonly ropeScaling: RopeScaling | null;
+  readonly localRope: LocalRope | null;
+  readonly norm: 'rms' | 'layer';
   readonly rmsNormEps: number;
-  readonly qkNorm: boolean;
+  readonly normOffset: number;
+  /** One for all layers, or one per layer; see `blockOf`. */
+  readonly block: BlockConfig | readonly BlockConfig[];
+  readonly activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2';
+  readonly qkNorm: false | 'head' | 'width';
+  readonly attentionScale: number | null;
+  readonly attentionBias: 'none' | 'qkv' | 'all';
+  readonly mlpBias: boolean;
+  readonly embeddingScale: number;
+  readonly logitScale: number;
+  readonly logitSoftcap: number | null;
   readonly sinks: boolean;
   readonly outputGate: boolean;
   readonly tieEmbeddings: boolean;
@@ -26,6 +41,13 @@ export interface ModelConfig {
 }
 
 type Parsed = z.output<typeof modelSchema>;
+
+/** How mixer and MLP of a layer are put together. */
+export function blockOf({ block }: Pick<ModelConfig, 'block'>, layer: number): BlockConfig {
+  return isList(block) ? (block[layer] as BlockConfig) : block;
+}
+
+const isList = <T>(value: T | readonly T[]): value is readonly T[] => Array.isArray(value);
 
 /**
  * The complete model configuration of `input`: defaults filled in, preset and layer pattern expanded, fields checked against
@@ -42,7 +64,9 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
   checkKvHeads(counts, where);
   const headDim = parsed.headDim ?? defaultHeadDim(hiddenSize, numHeads, where);
   const layers = resolveLayers(parsed, counts, where);
-  checkRotary(layers, headDim, where);
+  const ropeDim = parsed.ropeDim ?? headDim;
+  const hasRope = layers.some((layer) => layer.groups.some((g) => g.rope !== false));
+  if (hasRope) checkRope({ ...parsed, headDim, ropeDim }, layers, where);
   return {
     vocabSize: parsed.vocabSize,
     hiddenSize,
@@ -52,8 +76,21 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     headDim,
     intermediateSize: parsed.intermediateSize ?? Math.ceil((8 * hiddenSize) / 3 / 32) * 32,
     ropeTheta: parsed.ropeTheta,
+    ropeDim,
+    ropeScaling: parsed.ropeScaling,
+    localRope: parsed.localRope,
+    norm: parsed.norm,
     rmsNormEps: parsed.rmsNormEps,
-    qkNorm: parsed.qkNorm,
+    normOffset: parsed.normOffset,
+    block: resolveBlocks(parsed.block, layers.length, where),
+    activation: parsed.activation,
+    qkNorm: parsed.qkNorm === true ? 'head' : parsed.qkNorm,
+    attentionScale: parsed.attentionScale,
+    attentionBias: parsed.attentionBias,
+    mlpBias: parsed.mlpBias,
+    embeddingScale: parsed.embeddingScale,
+    logitScale: parsed.logitScale,
+    logitSoftcap: parsed.logitSoftcap,
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
     tieEmbeddings: parsed.tieEmbeddings,
@@ -113,12 +150,27 @@ function resolveLayers(parsed: Parsed, counts: HeadCounts, where: string): Layer
   return Array.from({ length: numLayers }, (_, i) => period[i % period.length] as LayerPlan);
 }
 
-function checkRotary(layers: readonly LayerPlan[], headDim: number, where: string): void {
-  if (headDim % 2 === 0 || !layers.some((layer) => layer.groups.some((g) => g.rope))) return;
-  throw new ConfigError(
-    `${where}: headDim ${headDim} is odd, but rotary positions turn pairs of channels; use an even headDim or :nope layers`,
-    { details: { headDim } },
-  );
+/** Checked against one another; a list whose entries are all equal becomes one block for all layers. */
+function resolveBlocks(block: Parsed['block'], numLayers: number, where: string): ModelConfig['block'] {
+  const list = isList(block) ? block : [block];
+  if (isList(block) && list.length !== numLayers) {
+    throw new ConfigError(
+      `${where}.block has ${list.length} entries for ${numLayers} layers; give one for each, or one for all`,
+      {
+        details: { numLayers, entries: list.length },
+      },
+    );
+  }
+  list.forEach(({ parallel, norm, mlp, mlpSkip }, i) => {
+    const at = isList(block) ? `${where}.block[${i}]` : `${where}.block`;
+    if (!parallel) return;
+    const why =
+      norm !== 'pre' ? `norm must be pre, not ${norm}` : !mlp ? 'there must be an MLP' : 'mlpSkip has no meaning';
+    if (norm === 'pre' && mlp && mlpSkip === 1) return;
+    throw new ConfigError(`${at}: where mixer and MLP are parallel, ${why}`, { details: { block: list[i] } });
+  });
+  const first = list[0] as BlockConfig;
+  return list.every((b) => JSON.stringify(b) === JSON.stringify(first)) ? first : list;
 }
 
 function divisors(n: number): number[] {

@@ -5,10 +5,10 @@
  * Shape letters: B sequences, n tokens of the chunk, V vocabulary, d hiddenSize.
  */
 import { ShapeError } from '../core/index.js';
-import { add, ge, input, iota, max, reshape, sub, take, type Value } from '../graph/index.js';
+import { add, ge, input, iota, max, reshape, sub, type Value } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
-import { checkParameters, type ParameterValues } from './forward.js';
+import { checkParameters, embed, type ParameterValues } from './forward.js';
 import type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
@@ -64,11 +64,11 @@ export function forwardChunk(
   const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
   const positions = { values: max(slots, 0), limit: room.maxLength };
   const after = new Map<string, Value>();
-  let x = take(params.get('embed.weight') as Value, tokens);
+  let x = embed(config, params, tokens);
   config.layers.forEach((plan: LayerPlan, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => state.get(prefix + name) as Value;
-    const inputs = { config, x, params: layerParameters(params, layer), splitProjections: false, positions };
+    const inputs = { config, layer, x, params: layerParameters(params, layer), splitProjections: false, positions };
     const { out, mixed } = buildBlock({ ...inputs, gains: 'tokens' }, (scope) =>
       mixerOf(plan).step({ ...scope, place, state: own }, plan),
     );

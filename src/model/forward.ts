@@ -1,14 +1,28 @@
 /**
- * The forward pass as graph values: decoder-only, pre-norm residual blocks (mixer, then SwiGLU), RMSNorm, untied or tied head.
+ * The forward pass as graph values: decoder-only, residual blocks of a mixer and a gated MLP, a final norm, untied or tied head.
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
 import { ShapeError, type DType } from '../core/index.js';
-import { crossEntropy, dot, input, linear, mul, reduceSum, remat, reshape, take, type Value } from '../graph/index.js';
-import { buildBlock, gainedNorm, layerParameters, type Gains } from './block.js';
+import {
+  crossEntropy,
+  div,
+  dot,
+  input,
+  linear,
+  mul,
+  reduceSum,
+  remat,
+  reshape,
+  take,
+  tanh,
+  type Value,
+} from '../graph/index.js';
+import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
 import type { QueriesAndKeys } from './mixer.js';
 import { mixerOf } from './mixers.js';
+import { gainedNorm, normalise, scaled, withOffset, type Gains } from './norm.js';
 import { parameterSpecs } from './params.js';
 
 /** Parameter values by name. */
@@ -47,8 +61,7 @@ export function forward(
   options: ForwardOptions = {},
 ): ForwardResult {
   checkParameters(config, params);
-  const param = (name: string) => params.get(name) as Value;
-  let x = take(param('embed.weight'), tokens);
+  let x = embed(config, params, tokens);
   const hidden = [x];
   const queriesAndKeys: (QueriesAndKeys | null)[] = [];
   for (let layer = 0; layer < config.numLayers; layer++) {
@@ -60,15 +73,31 @@ export function forward(
   return { logits: headLogits(config, params, x), hidden, queriesAndKeys };
 }
 
+/** The residual stream before the first layer: tokens i32 `[...] -> [...,d]`. */
+export function embed(config: ModelConfig, params: ParameterValues, tokens: Value): Value {
+  return scaled(take(params.get('embed.weight') as Value, tokens), config.embeddingScale);
+}
+
+/** The final norm of values of the residual stream after the last layer, `[...,d]`. */
+export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value): Value {
+  return normalise(config, x, withOffset(config, params.get('norm.weight') as Value));
+}
+
 /**
  * The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`.
  *
- * @param gains where the norm's gain goes; see `block.ts`
+ * @param gains where the norm's gain goes; see `norm.ts`
  */
 export function headLogits(config: ModelConfig, params: ParameterValues, x: Value, gains: Gains = 'matrices'): Value {
-  const norm = gainedNorm(x, params.get('norm.weight') as Value, config.rmsNormEps, gains);
+  const { logitScale, logitSoftcap: cap } = config;
+  const logits = scaled(headProduct(config, params, x, gains), logitScale);
+  return cap === null ? logits : mul(tanh(div(logits, cap)), cap);
+}
+
+function headProduct(config: ModelConfig, params: ParameterValues, x: Value, gains: Gains): Value {
+  const gain = withOffset(config, params.get('norm.weight') as Value);
+  const norm = gainedNorm(config, x, gain, gains);
   if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(params.get('head.weight') as Value));
-  const gain = params.get('norm.weight') as Value;
   const embedding = params.get('embed.weight') as Value;
   return dot(norm.x, gains === 'tokens' ? embedding : mul(embedding, gain), {
     lhsBatch: [],
@@ -130,7 +159,7 @@ function buildLayer(
   const plan = config.layers[layer] as ModelConfig['layers'][number];
   const splitProjections = options.splitProjections ?? false;
   const { out, mixed } = buildBlock(
-    { config, x, params, splitProjections, gains: 'matrices', positions: null },
+    { config, layer, x, params, splitProjections, gains: 'matrices', positions: null },
     (scope) => mixerOf(plan).build(scope, plan),
   );
   return { out, queriesAndKeys: mixed.queriesAndKeys };

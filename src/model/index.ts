@@ -4,11 +4,20 @@ export * from './decode.js';
 export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
 export * from './init.js';
-export type { Gains } from './block.js';
+export type { Gains } from './norm.js';
 export type { ChunkPlace, QueriesAndKeys, StateRoom, StateSpec } from './mixer.js';
 export * from './params.js';
 export * from './pattern.js';
 export * from './plan.js';
 export * from './presets.js';
-export { modelSchema, type InitScheme, type ModelInput, type PresetModelInput } from './schema.js';
+export { groupRotary, scoreScales, type GroupRotary } from './rope.js';
+export {
+  modelSchema,
+  type BlockConfig,
+  type InitScheme,
+  type ModelInput,
+  type PresetModelInput,
+  type RopeScaling,
+  type LocalRope,
+} from './schema.js';
 export * from './spec.js';

@@ -4,10 +4,10 @@
  * Matrices are `[in, out]` and applied as `y = x @ W`. The list is the model: checkpoints, the cost model and the forward
  * graph all follow it.
  */
-import type { ModelConfig } from './config.js';
+import { blockOf, type ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
-import { matrixInit, ONES, type ParamSpec } from './spec.js';
+import { matrixInit, normInit, ZEROS, type ParamSpec } from './spec.js';
 
 /** Every parameter, in the order embedding, layers (norm, mixer, norm, MLP), final norm, head. */
 export function parameterSpecs(config: ModelConfig): ParamSpec[] {
@@ -20,7 +20,7 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
     part: 'embedding',
     layer: null,
   };
-  const norm: ParamSpec = { name: 'norm.weight', shape: [d], init: ONES, part: 'norm', layer: null };
+  const norm: ParamSpec = { name: 'norm.weight', shape: [d], init: normInit(config), part: 'norm', layer: null };
   const head: ParamSpec = {
     name: 'head.weight',
     shape: [d, vocabSize],
@@ -33,20 +33,26 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
 }
 
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
-  const { hiddenSize: d, intermediateSize: f } = config;
-  const at = `layers.${layer}`;
-  const norm = (name: string): ParamSpec => ({
-    name: `${at}.${name}.weight`,
-    shape: [d],
-    init: ONES,
-    part: 'norm',
-    layer,
-  });
+  const { hiddenSize: d, intermediateSize: f, mlpBias } = config;
+  const { norm: placement, parallel, mlp } = blockOf(config, layer);
+  const spec = (name: string, part: ParamSpec['part'], shape: number[], init: ParamSpec['init']): ParamSpec[] => [
+    { name: `layers.${layer}.${name}`, shape, init, part, layer },
+  ];
+  const norm = (name: string, there: boolean) => (there ? spec(`${name}.weight`, 'norm', [d], normInit(config)) : []);
+  const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
   return [
-    norm('norm1'),
+    ...norm('norm1', before),
     ...mixerOf(plan).params(config, plan, layer),
-    norm('norm2'),
-    { name: `${at}.mlp.wgateup`, shape: [d, 2 * f], init: matrixInit(config, d, false), part: 'mlp', layer },
-    { name: `${at}.mlp.wdown`, shape: [f, d], init: matrixInit(config, f, true), part: 'mlp', layer },
+    ...norm('postnorm1', after),
+    ...(!mlp
+      ? []
+      : [
+          ...norm('norm2', before && !parallel),
+          ...spec('mlp.wgateup', 'mlp', [d, 2 * f], matrixInit(config, d, false)),
+          ...(mlpBias ? spec('mlp.bgateup', 'mlp', [2 * f], ZEROS) : []),
+          ...spec('mlp.wdown', 'mlp', [f, d], matrixInit(config, f, true)),
+          ...(mlpBias ? spec('mlp.bdown', 'mlp', [d], ZEROS) : []),
+          ...norm('postnorm2', after),
+        ]),
   ];
 }

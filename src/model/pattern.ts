@@ -6,7 +6,7 @@
  *     spec    = part { "/" part }             heads of one layer divided between parts: "swa:8/full"
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
- *     flag    = "rope" (the default) | "nope" (no positions)
+ *     flag    = "rope" (the default) | "nope" (no positions) | "local" (the rotary positions of `localRope`)
  *
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
@@ -16,7 +16,7 @@ import type { HeadGroup, LayerPlan } from './plan.js';
 /** One part of a layer as written: `heads` is null where the short form leaves it to an even split. */
 export interface PatternPart {
   readonly window: number | null;
-  readonly rope: boolean;
+  readonly rope: HeadGroup['rope'];
   readonly heads: number | null;
 }
 
@@ -27,7 +27,7 @@ export interface PatternLayer {
 }
 
 const KINDS = ['full', 'swa'] as const;
-const FLAGS = ['rope', 'nope'] as const;
+const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
   'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full"';
 /** More layers than this in one token is a slip of the keyboard. */
@@ -95,15 +95,15 @@ function parseWindow(text: string | undefined, fail: Fail): number {
   return window;
 }
 
-function parseFlags(flags: readonly string[], fail: Fail): boolean {
+function parseFlags(flags: readonly string[], fail: Fail): HeadGroup['rope'] {
   for (const flag of flags) {
     if (FLAGS.some((f) => f === flag)) continue;
     const near = nearest(flag, FLAGS);
     const hint = near === undefined ? '' : `; did you mean "${near}"?`;
-    return fail(`unknown flag ":${flag}"${hint} (flags are :rope, the default, and :nope)`);
+    return fail(`unknown flag ":${flag}"${hint} (flags are :rope, the default, :nope and :local)`);
   }
-  if (flags.length > 1) return fail('has more than one position flag; write :rope or :nope once');
-  return flags[0] !== 'nope';
+  if (flags.length > 1) return fail('has more than one position flag; write one of :rope, :nope and :local');
+  return flags[0] === 'local' ? 'local' : flags[0] !== 'nope';
 }
 
 function wholeNumber(text: string): number | null {
@@ -158,7 +158,7 @@ export function checkGroups(plan: LayerPlan, { numHeads, numKvHeads }: HeadCount
 
 function printGroup(group: HeadGroup, withHeads: boolean): string {
   const kind = group.window === null ? 'full' : `swa:${group.window}`;
-  return `${kind}${group.rope ? '' : ':nope'}${withHeads ? `@${group.heads}` : ''}`;
+  return `${kind}${group.rope === 'local' ? ':local' : group.rope ? '' : ':nope'}${withHeads ? `@${group.heads}` : ''}`;
 }
 
 /** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`. */

@@ -10,8 +10,8 @@ export interface HeadGroup {
   readonly window: number | null;
   /** Query heads, a multiple of the query heads per key/value head. */
   readonly heads: number;
-  /** Rotary positions; false leaves queries and keys unrotated (NoPE). */
-  readonly rope: boolean;
+  /** Rotary positions; `local` takes those of `localRope`; false leaves queries and keys unrotated (NoPE). */
+  readonly rope: boolean | 'local';
 }
 
 /** Causal softmax attention; more than one group mixes windows head by head. */

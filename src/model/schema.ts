@@ -7,13 +7,80 @@ const count = z.int().min(1);
 const headGroupSchema = z.strictObject({
   window: count.nullable().describe('visible keys, the query included; null for full attention'),
   heads: count.describe('query heads of this group'),
-  rope: z.boolean().default(true).describe('rotary positions'),
+  rope: z
+    .union([z.boolean(), z.literal('local')])
+    .default(true)
+    .describe('rotary positions; local for those of localRope'),
 });
 
 /** A layer written out, as resolved configurations hold it. */
 const layerPlanSchema = z.strictObject({
   mixer: z.literal('attention').describe('what mixes the sequence in this layer'),
   groups: z.array(headGroupSchema).min(1).describe('head groups, in the order of the query heads'),
+});
+
+const scale = (what: string) => z.number().default(1).describe(what);
+
+const blockSchema = z.strictObject({
+  norm: z
+    .enum(['pre', 'post', 'both', 'stream'])
+    .default('pre')
+    .describe(
+      'norms stand before mixer and MLP (pre), after them (post), both, or on the residual stream itself, so that mixer and ' +
+        'MLP are added to their own normalised input (stream)',
+    ),
+  parallel: z
+    .boolean()
+    .default(false)
+    .describe('mixer and MLP read the same normalised input, and both are added to it at once (norm pre only)'),
+  mlp: z.boolean().default(true).describe('false leaves the MLP out'),
+  mixerSkip: scale('factor on the residual stream where the mixer is added'),
+  mixerScale: scale('factor on the mixer where it is added'),
+  mlpSkip: scale('factor on the residual stream where the MLP is added'),
+  mlpScale: scale('factor on the MLP where it is added'),
+});
+
+const positive = () => z.number().positive();
+
+const ropeScalingSchema = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('linear').describe('all wavelengths longer'),
+    factor: positive().describe('by this factor'),
+  }),
+  z.strictObject({
+    type: z.literal('dynamic').describe('base grows with sequences longer than originalLength (dynamic NTK)'),
+    factor: positive().describe('how fast'),
+    originalLength: count.describe('tokens of the longest sequence of pretraining'),
+  }),
+  z.strictObject({
+    type: z.literal('yarn').describe('YaRN (Peng et al. 2023): long wavelengths longer, short ones kept'),
+    factor: positive().describe('by this factor'),
+    originalLength: count.describe('tokens of the longest sequence of pretraining'),
+    betaFast: positive().default(32).describe('turns over originalLength from which wavelengths are kept'),
+    betaSlow: positive()
+      .default(1)
+      .describe('turns over originalLength below which wavelengths grow by the whole factor'),
+    truncate: z.boolean().default(true).describe('round the bounds of the ramp to whole channels'),
+    attentionFactor: positive()
+      .optional()
+      .describe('factor on rotated queries and on rotated keys (default: 0.1 ln(factor) + 1)'),
+  }),
+  z.strictObject({
+    type: z.literal('llama3').describe('as Llama 3.1: long wavelengths longer, short ones kept, smooth between'),
+    factor: positive().describe('by this factor'),
+    lowFrequencyFactor: positive().describe(
+      'turns over originalLength below which wavelengths grow by the whole factor',
+    ),
+    highFrequencyFactor: positive().describe('turns over originalLength above which wavelengths are kept'),
+    originalLength: count.describe('tokens of the longest sequence of pretraining'),
+  }),
+]);
+
+const PLAIN_BLOCK = blockSchema.parse({});
+
+const localRopeSchema = z.strictObject({
+  theta: positive().describe('base of the rotary wavelengths'),
+  scaling: ropeScalingSchema.nullable().default(null).describe('how its wavelengths are scaled'),
 });
 
 const initSchema = z.discriminatedUnion('scheme', [
@@ -39,8 +106,43 @@ export const modelSchema = z.strictObject({
     .optional()
     .describe('inner width of the SwiGLU (default: 8/3 of hiddenSize, rounded up to a multiple of 32)'),
   ropeTheta: z.number().positive().default(10_000).describe('base of the rotary wavelengths'),
-  rmsNormEps: z.number().positive().default(1e-6).describe('added to the mean square in every RMSNorm'),
-  qkNorm: z.boolean().default(false).describe('RMSNorm on each query and key head, before rotary positions'),
+  ropeDim: count
+    .optional()
+    .describe('channels of a head that rotary positions turn: as many from the start of each half (default: headDim)'),
+  ropeScaling: ropeScalingSchema.nullable().default(null).describe('how rotary wavelengths are scaled'),
+  localRope: localRopeSchema
+    .nullable()
+    .default(null)
+    .describe('rotary base and scaling of :local layers, beside those of all others'),
+  norm: z.enum(['rms', 'layer']).default('rms').describe('RMSNorm, or LayerNorm without bias, on the residual stream'),
+  rmsNormEps: z.number().positive().default(1e-6).describe('added to the mean square (variance) in every norm'),
+  normOffset: z.number().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
+  block: z
+    .union([blockSchema, z.array(blockSchema).min(1)])
+    .default(PLAIN_BLOCK)
+    .describe('how mixer and MLP are put together; one for all layers, or a list with one for each'),
+  activation: z
+    .enum(['silu', 'gelu', 'gelu_tanh', 'relu', 'relu2'])
+    .default('silu')
+    .describe('activation of the gate in the MLP; relu2 is the square of relu'),
+  qkNorm: z
+    .union([z.boolean(), z.enum(['head', 'width'])])
+    .default(false)
+    .describe(
+      'RMSNorm on queries and keys before rotary positions: on each head (true or head), or on all heads together (width)',
+    ),
+  attentionScale: positive().nullable().default(null).describe('factor on attention scores; null for 1/sqrt(headDim)'),
+  attentionBias: z
+    .enum(['none', 'qkv', 'all'])
+    .default('none')
+    .describe('biases of attention: on queries, keys and values, and (all) on the output projection too'),
+  mlpBias: z.boolean().default(false).describe('biases of the MLP'),
+  embeddingScale: scale('factor on the embedding'),
+  logitScale: scale('factor on the logits'),
+  logitSoftcap: positive()
+    .nullable()
+    .default(null)
+    .describe('c tanh(logits / c) in place of the logits; null for none'),
   sinks: z.boolean().default(false).describe('a learned sink logit per query head in the softmax denominator'),
   outputGate: z
     .boolean()
@@ -49,7 +151,9 @@ export const modelSchema = z.strictObject({
   tieEmbeddings: z.boolean().default(false).describe('use the embedding matrix, transposed, as the output head'),
   init: initSchema
     .default({ scheme: 'fan-in' })
-    .describe('initial weights; matrices that write to the residual stream are scaled by 1/sqrt(2 numLayers)'),
+    .describe(
+      'initial weights; matrices that write to the residual stream are scaled by 1/sqrt(2 numLayers) (1/sqrt(numLayers) without MLPs)',
+    ),
 });
 
 /** A model configuration as a user may write it. */
@@ -57,6 +161,15 @@ export type ModelInput = z.input<typeof modelSchema>;
 
 /** A preset's name, with any of its fields replaced. */
 export type PresetModelInput = Partial<ModelInput> & { readonly preset: string };
+
+/** How mixer and MLP of a layer are put together. */
+export type BlockConfig = Readonly<z.output<typeof blockSchema>>;
+
+/** How rotary wavelengths are scaled. */
+export type RopeScaling = Readonly<z.output<typeof ropeScalingSchema>>;
+
+/** Rotary positions of `:local` layers. */
+export type LocalRope = Readonly<z.output<typeof localRopeSchema>>;
 
 /** Initial weights; see `init.ts`. */
 export type InitScheme = z.output<typeof initSchema>;

@@ -1,6 +1,6 @@
 /** Parameter specifications: what mixers and the model list. */
 import { sizeOf, type Shape } from '../core/index.js';
-import type { ModelConfig } from './config.js';
+import { blockOf, type ModelConfig } from './config.js';
 
 /** How a parameter starts. */
 export type ParamInit =
@@ -22,11 +22,20 @@ export interface ParamSpec {
 export const ONES: ParamInit = { kind: 'constant', value: 1 };
 export const ZEROS: ParamInit = { kind: 'constant', value: 0 };
 
-/** A matrix `[fanIn, fanOut]`; `residual` ones write to the residual stream and start smaller by 1/sqrt(2 numLayers). */
+/**
+ * A matrix `[fanIn, fanOut]`; `residual` ones write to the residual stream and start smaller by 1/sqrt(n), where n counts the
+ * mixers and MLPs that do so.
+ */
 export function matrixInit(config: ModelConfig, fanIn: number, residual: boolean): ParamInit {
-  const { init, numLayers } = config;
+  const { init, layers } = config;
   const std = init.scheme === 'fan-in' ? 1 / Math.sqrt(fanIn) : init.std;
-  return { kind: 'normal', std: residual ? std / Math.sqrt(2 * numLayers) : std };
+  const writers = layers.reduce((n, _, layer) => n + (blockOf(config, layer).mlp ? 2 : 1), 0);
+  return { kind: 'normal', std: residual ? std / Math.sqrt(writers) : std };
+}
+
+/** A norm's weight: the gain starts at 1. */
+export function normInit({ normOffset }: ModelConfig): ParamInit {
+  return normOffset === 0 ? ONES : { kind: 'constant', value: 1 - normOffset };
 }
 
 /** The number of elements of parameters. */

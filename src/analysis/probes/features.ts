@@ -2,8 +2,8 @@
 import { DataError, tensorFrom, toNumbers } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../../engine/index.js';
-import { input, makeGraph, nodesOf, reshape, rmsNorm, take, type Graph, type Value } from '../../graph/index.js';
-import { forward, parameterInputs, printLayer, type ModelConfig } from '../../model/index.js';
+import { input, makeGraph, nodesOf, reshape, take, type Graph, type Value } from '../../graph/index.js';
+import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig } from '../../model/index.js';
 import { batchSequences, parametersFor } from '../batches.js';
 import type { Features } from './logistic.js';
 import { scoreProbe, stratifiedSplit, type ProbeKind, type ProbeOptions, type ProbeScore } from './probe.js';
@@ -86,15 +86,15 @@ export async function extractFeatures(options: ExtractOptions, tensors: TensorMa
   };
 }
 
-function stateGraph(model: ModelConfig, batchSize: number, length: number, finalNorm: boolean): Graph {
+function stateGraph(model: ModelConfig, batchSize: number, length: number, normLast: boolean): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [batchSize, length]);
   const rows = input('rows', 'i32', [batchSize]);
   const { hidden } = forward(model, params, tokens);
   const outputs = hidden.map((h, n): [string, Value] => {
     const state = take(reshape(h, [batchSize * length, model.hiddenSize]), rows);
-    const normed = finalNorm && n === model.numLayers;
-    return [`state.${n}`, normed ? rmsNorm(state, params.get('norm.weight') as Value, model.rmsNormEps) : state];
+    const normed = normLast && n === model.numLayers;
+    return [`state.${n}`, normed ? finalNorm(model, params, state) : state];
   });
   const needed = new Set(nodesOf(outputs.map(([, v]) => v)));
   const used = [...params].filter(([, v]) => needed.has(v.node));

@@ -49,6 +49,47 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['a tied head', { layers: 'swa:4 full', tieEmbeddings: true }],
   ['windows mixed head by head', { layers: 'swa:3/full swa:2@1/swa:5:nope@1/full@2' }],
   [
+    'norms after mixer and MLP, queries and keys normed as a whole',
+    { layers: 'swa:4 full:nope', block: { norm: 'post' }, qkNorm: 'width' },
+  ],
+  [
+    'norms before and after, stored as differences from 1, and local positions',
+    {
+      layers: 'swa:4:local full',
+      localRope: { theta: 50 },
+      ropeScaling: { type: 'linear', factor: 4 },
+      block: { norm: 'both' },
+      normOffset: 1,
+      qkNorm: true,
+      activation: 'gelu_tanh',
+      attentionScale: 0.3,
+      embeddingScale: 3,
+      logitSoftcap: 0.5,
+    },
+  ],
+  [
+    'norms on the stream in one layer, before the mixer in the other',
+    {
+      layers: 'swa:4 full',
+      block: [{ norm: 'stream', mixerSkip: 2, mlpSkip: 1.5, mixerScale: 0.7 }, { mlpScale: 0.4 }],
+    },
+  ],
+  [
+    'parallel blocks with LayerNorm and biases, turning part of each head',
+    {
+      layers: 'swa:4 full:nope',
+      block: { parallel: true, mlpScale: 0.8 },
+      norm: 'layer',
+      attentionBias: 'all',
+      mlpBias: true,
+      activation: 'relu',
+      ropeDim: 4,
+      logitScale: 0.25,
+    },
+  ],
+  ['no MLP in one layer, biases in the other', { layers: 'full', attentionBias: 'qkv', block: [{ mlp: false }, {}] }],
+  ['a squared relu', { layers: 'full', activation: 'relu2', attentionScale: 0.2, tieEmbeddings: true, normOffset: 1 }],
+  [
     'mixed heads, grouped, with everything',
     {
       layers: 'swa:3:nope/full swa:5/full:nope',

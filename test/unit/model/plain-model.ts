@@ -3,7 +3,7 @@
  * the oracle of the forward-pass tests.
  */
 import { toNumbers, type HostTensor } from '../../../src/core/index.js';
-import type { ModelConfig } from '../../../src/model/index.js';
+import { blockOf, type HeadGroup, type ModelConfig } from '../../../src/model/index.js';
 
 export interface PlainResult {
   /** `[T][V]` */
@@ -29,19 +29,48 @@ function normed(x: readonly number[], weight: Float64Array, eps: number): number
   return x.map((v, i) => (v / Math.sqrt(meanSquare + eps)) * (weight[i] ?? NaN));
 }
 
-/** Turns channel pairs (m, m + D/2) by position * base^(-2m/D). */
-function turned(x: readonly number[], position: number, base: number): number[] {
+/** The norm of the residual stream that the configuration names. */
+function streamNorm(config: ModelConfig, x: readonly number[], weight: Float64Array): number[] {
+  const mean = config.norm === 'layer' ? x.reduce((s, v) => s + v, 0) / x.length : 0;
+  const gain = weight.map((w) => w + config.normOffset);
+  return normed(
+    x.map((v) => v - mean),
+    gain,
+    config.rmsNormEps,
+  );
+}
+
+/** Turns channel pairs (m, m + D/2), m < dim/2, by position * base^(-2m/dim) / stretch. */
+function turned(x: readonly number[], position: number, base: number, dim: number, stretch: number): number[] {
   const half = x.length / 2;
   return x.map((v, i) => {
     const m = i % half;
-    const angle = position * Math.pow(base, (-2 * m) / x.length);
+    const angle = m < dim / 2 ? (position * Math.pow(base, (-2 * m) / dim)) / stretch : 0;
     const other = x[(i + half) % x.length] ?? NaN;
     return i < half ? v * Math.cos(angle) - other * Math.sin(angle) : v * Math.cos(angle) + other * Math.sin(angle);
   });
 }
 
+/** The error function: exp(-t^2) integrated by Simpson's rule. */
+export function erf(x: number): number {
+  const n = 2000;
+  let sum = 0;
+  for (let i = 0; i <= n; i++) sum += (i === 0 || i === n ? 1 : i % 2 === 1 ? 4 : 2) * Math.exp(-(((x * i) / n) ** 2));
+  return (2 / Math.sqrt(Math.PI)) * sum * (x / n / 3);
+}
+
+const ACTIVATIONS: Readonly<Record<ModelConfig['activation'], (x: number) => number>> = {
+  silu: (x) => x * sigmoid(x),
+  gelu: (x) => (x * (1 + erf(x / Math.sqrt(2)))) / 2,
+  gelu_tanh: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
+  relu: (x) => Math.max(0, x),
+  relu2: (x) => Math.max(0, x) ** 2,
+};
+
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 const plus = (a: readonly number[], b: readonly number[]): number[] => a.map((v, i) => v + (b[i] ?? NaN));
+const mixedBy = (a: readonly number[], fa: number, b: readonly number[], fb: number): number[] =>
+  a.map((v, i) => fa * v + fb * (b[i] ?? NaN));
 const dotOf = (a: readonly number[], b: readonly number[]): number => a.reduce((s, v, i) => s + v * (b[i] ?? NaN), 0);
 
 /** The forward pass of one sequence. */
@@ -56,35 +85,54 @@ export function plainForward(
     return toNumbers(tensor);
   };
   const matrix = (name: string): Matrix => ({ data: numbers(name), columns: params.get(name)?.shape[1] ?? NaN });
-  const { hiddenSize: d, rmsNormEps: eps, intermediateSize: f } = config;
+  const { hiddenSize: d, intermediateSize: f } = config;
   const embedding = numbers('embed.weight');
-  let stream = tokens.map((token) => Array.from(embedding.subarray(token * d, (token + 1) * d)));
+  let stream = tokens.map((token) =>
+    Array.from(embedding.subarray(token * d, (token + 1) * d), (v) => v * config.embeddingScale),
+  );
   const hidden = [stream];
   const probabilities: number[][][][] = [];
   for (let layer = 0; layer < config.numLayers; layer++) {
     const at = `layers.${layer}`;
-    const inputs = stream.map((x) => normed(x, numbers(`${at}.norm1.weight`), eps));
+    const block = blockOf(config, layer);
+    const norm = (x: readonly number[], name: string) => streamNorm(config, x, numbers(`${at}.${name}.weight`));
+    const read = (x: readonly number[], name: string) => (block.norm === 'post' ? [...x] : norm(x, name));
+    const write = (x: readonly number[], name: string) =>
+      block.norm === 'post' || block.norm === 'both' ? norm(x, name) : [...x];
+    const base = (x: readonly number[], name: string) => (block.norm === 'stream' ? norm(x, name) : [...x]);
+    const inputs = stream.map((x) => read(x, 'norm1'));
     const attended = plainAttention(config, layer, inputs, numbers, matrix);
     probabilities.push(attended.probabilities);
-    const [gateUp, down] = [matrix(`${at}.mlp.wgateup`), matrix(`${at}.mlp.wdown`)];
+    const mlp = (inner: readonly number[]): number[] => {
+      const [gateUp, down] = [matrix(`${at}.mlp.wgateup`), matrix(`${at}.mlp.wdown`)];
+      const both = times(inner, gateUp).map(
+        (v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bgateup`)[i] ?? NaN) : 0),
+      );
+      const active = both.slice(0, f).map((g, i) => ACTIVATIONS[config.activation](g) * (both[f + i] ?? NaN));
+      return times(active, down).map((v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bdown`)[i] ?? NaN) : 0));
+    };
     stream = stream.map((x, t) => {
-      const middle = plus(x, attended.outputs[t] ?? []);
-      const inner = normed(middle, numbers(`${at}.norm2.weight`), eps);
-      const gate = times(inner, gateUp, 0, f);
-      const up = times(inner, gateUp, f, 2 * f);
-      const active = gate.map((g, i) => g * sigmoid(g) * (up[i] ?? NaN));
-      return plus(middle, times(active, down));
+      const mixed = write(attended.outputs[t] ?? [], 'postnorm1');
+      const middle = mixedBy(base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale);
+      if (!block.mlp) return middle;
+      if (block.parallel) return mixedBy(middle, 1, mlp(inputs[t] ?? []), block.mlpScale);
+      const added = write(mlp(read(middle, 'norm2')), 'postnorm2');
+      return mixedBy(base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale);
     });
     hidden.push(stream);
   }
-  const logits = stream.map((x) => {
-    const last = normed(x, numbers('norm.weight'), eps);
+  const capped = (x: number) => {
+    const scaled = x * config.logitScale;
+    return config.logitSoftcap === null ? scaled : config.logitSoftcap * Math.tanh(scaled / config.logitSoftcap);
+  };
+  const outputs = stream.map((x) => {
+    const last = streamNorm(config, x, numbers('norm.weight'));
     if (!config.tieEmbeddings) return times(last, matrix('head.weight'));
     return Array.from({ length: config.vocabSize }, (_, v) =>
       dotOf(last, Array.from(embedding.subarray(v * d, (v + 1) * d))),
     );
   });
-  return { logits, hidden, probabilities };
+  return { logits: outputs.map((row) => row.map(capped)), hidden, probabilities };
 }
 
 function plainAttention(
@@ -100,17 +148,31 @@ function plainAttention(
   const perKv = H / G;
   // Which window and positions each query head has.
   const headGroups = (config.layers[layer]?.groups ?? []).flatMap((g) => Array.from({ length: g.heads }, () => g));
+  const bias = config.attentionBias === 'none' ? null : numbers(`${at}.bqkv`);
+  const project = (x: readonly number[], from: number, count: number): number[] =>
+    times(x, wqkv, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
   const headOf = (
     x: readonly number[],
-    firstColumn: number,
+    from: number,
     index: number,
     norm: string | null,
     t: number,
-    rope: boolean,
+    rope: HeadGroup['rope'],
   ) => {
-    let head = times(x, wqkv, firstColumn + index * D, firstColumn + (index + 1) * D);
-    if (config.qkNorm && norm !== null) head = normed(head, numbers(`${at}.${norm}.weight`), eps);
-    return rope ? turned(head, t, config.ropeTheta) : head;
+    const width = norm === 'qnorm' ? H * D : G * D;
+    const gain = norm === null || config.qkNorm === false ? null : numbers(`${at}.${norm}.weight`);
+    const shifted = gain?.map((w) => w + config.normOffset) ?? null;
+    let head = project(x, from + index * D, D);
+    if (shifted !== null && config.qkNorm === 'head') head = normed(head, shifted, eps);
+    if (shifted !== null && config.qkNorm === 'width') {
+      head = normed(project(x, from, width), shifted, eps).slice(index * D, (index + 1) * D);
+    }
+    if (rope === false) return head;
+    const { theta, scaling } =
+      rope === 'local' && config.localRope !== null
+        ? config.localRope
+        : { theta: config.ropeTheta, scaling: config.ropeScaling };
+    return turned(head, t, theta, config.ropeDim, scaling?.type === 'linear' ? scaling.factor : 1);
   };
   const probabilities: number[][][] = [];
   const mixed: number[][] = inputs.map(() => []);
@@ -124,7 +186,9 @@ function plainAttention(
     const sink = config.sinks ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
     const rows = inputs.map((_, t) => {
       const first = group.window === null ? 0 : Math.max(0, t - group.window + 1);
-      const weights = k.map((key, j) => (j < first || j > t ? 0 : Math.exp(dotOf(q[t] ?? [], key) / Math.sqrt(D))));
+      const weights = k.map((key, j) =>
+        j < first || j > t ? 0 : Math.exp(dotOf(q[t] ?? [], key) * (config.attentionScale ?? 1 / Math.sqrt(D))),
+      );
       const total = weights.reduce((a, b) => a + b, 0) + sink;
       return weights.map((w) => w / total);
     });
@@ -143,7 +207,9 @@ function plainAttention(
   }
   const outputs = mixed.map((heads, t) => {
     const gate = config.outputGate ? times(inputs[t] ?? [], matrix(`${at}.wgate`)).map(sigmoid) : null;
-    return times(gate === null ? heads : heads.map((x, i) => x * (gate[i] ?? NaN)), matrix(`${at}.wo`));
+    return times(gate === null ? heads : heads.map((x, i) => x * (gate[i] ?? NaN)), matrix(`${at}.wo`)).map(
+      (v, i) => v + (config.attentionBias === 'all' ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),
+    );
   });
   return { outputs, probabilities };
 }

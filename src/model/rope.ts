@@ -1,0 +1,144 @@
+/**
+ * Rotary positions of a head group: how far each pair of channels turns per position, and the factor on its scores.
+ *
+ * The first `ropeDim / 2` channels of each half of a head turn, the others stay: models that turn the first `ropeDim` channels
+ * are the same up to a permutation of the channels of queries and keys.
+ */
+import { ConfigError } from '../core/index.js';
+import { rotaryFrequencies } from '../graph/index.js';
+import type { ModelConfig } from './config.js';
+import type { AttentionPlan, HeadGroup, LayerPlan } from './plan.js';
+import type { RopeScaling } from './schema.js';
+
+export interface GroupRotary {
+  /** Radians that one position adds to channel pair m, `[headDim / 2]`; null without rotary positions. */
+  readonly frequencies: readonly number[] | null;
+  /** Factor on the scores `q k`. */
+  readonly scoreScale: number;
+}
+
+type RopeFields = Pick<ModelConfig, 'headDim' | 'ropeDim' | 'ropeTheta' | 'ropeScaling' | 'localRope'>;
+
+/** The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` scaling takes notice. */
+export function groupRotary(
+  config: RopeFields & Pick<ModelConfig, 'attentionScale'>,
+  group: Pick<HeadGroup, 'rope'>,
+  seqLen: number,
+): GroupRotary {
+  const { headDim, ropeDim, attentionScale } = config;
+  const plain = attentionScale ?? 1 / Math.sqrt(headDim);
+  if (group.rope === false) return { frequencies: null, scoreScale: plain };
+  const { theta, scaling } = ropeOf(config, group.rope);
+  const turning = scaledFrequencies(ropeDim, theta, scaling, seqLen);
+  const still = Array.from({ length: (headDim - ropeDim) / 2 }, () => 0);
+  return { frequencies: [...turning, ...still], scoreScale: plain * attentionFactor(scaling) ** 2 };
+}
+
+/** Throws `ConfigError` if positions of up to `maxLength` tokens depend on how many there are, so that keys cannot be kept. */
+export function checkCached(config: RopeFields, plan: AttentionPlan, maxLength: number): void {
+  for (const { rope } of plan.groups) {
+    const scaling = rope === false ? null : ropeOf(config, rope).scaling;
+    if (scaling?.type !== 'dynamic' || maxLength <= scaling.originalLength) continue;
+    throw new ConfigError(
+      `rotary positions scaled as dynamic change all keys with every token beyond ${scaling.originalLength}, so that a cache of ` +
+        `${maxLength} tokens cannot keep them; generate up to ${scaling.originalLength} tokens`,
+      { details: { maxLength, scaling } },
+    );
+  }
+}
+
+/** The factor on the scores of every query head of an attention layer, in order. */
+export function scoreScales(
+  config: Parameters<typeof groupRotary>[0],
+  plan: AttentionPlan,
+  seqLen: number,
+): readonly number[] {
+  return plan.groups.flatMap((group) => {
+    const { scoreScale } = groupRotary(config, group, seqLen);
+    return Array.from({ length: group.heads }, () => scoreScale);
+  });
+}
+
+/** Throws `ConfigError` where the rotary fields do not fit one another. */
+export function checkRope(config: RopeFields, layers: readonly LayerPlan[], where: string): void {
+  const { headDim, ropeDim } = config;
+  const fail = (what: string, details: object): never => {
+    throw new ConfigError(`${where}: ${what}`, { details: { ...details } });
+  };
+  if (headDim % 2 !== 0) {
+    fail(
+      `headDim ${headDim} is odd, but rotary positions turn pairs of channels; use an even headDim or :nope layers`,
+      { headDim },
+    );
+  }
+  if (ropeDim % 2 !== 0 || ropeDim > headDim) {
+    fail(`ropeDim ${ropeDim} must be even and at most headDim ${headDim}`, { headDim, ropeDim });
+  }
+  const kinds = new Set(layers.flatMap(({ groups }) => groups.map((g) => g.rope)));
+  if (kinds.has('local') && config.localRope === null) fail(':local layers need localRope', {});
+  for (const kind of kinds) {
+    if (kind === false) continue;
+    const { scaling } = ropeOf(config, kind);
+    if (scaling?.type === 'dynamic' && ropeDim <= 2) fail(`dynamic ropeScaling needs a ropeDim above 2`, { ropeDim });
+    if (scaling?.type === 'llama3' && scaling.highFrequencyFactor <= scaling.lowFrequencyFactor) {
+      fail('highFrequencyFactor of llama3 ropeScaling must be above lowFrequencyFactor', { scaling });
+    }
+    if (ropeDim < headDim && attentionFactor(scaling) !== 1) {
+      fail(
+        `yarn with attentionFactor ${attentionFactor(scaling)} scales the channels that turn; with ropeDim ${ropeDim} below ` +
+          `headDim ${headDim} set attentionFactor to 1`,
+        { headDim, ropeDim },
+      );
+    }
+  }
+}
+
+function ropeOf(config: RopeFields, kind: true | 'local'): { theta: number; scaling: RopeScaling | null } {
+  const { ropeTheta: theta, ropeScaling: scaling, localRope } = config;
+  return kind === 'local' && localRope !== null ? localRope : { theta, scaling };
+}
+
+function attentionFactor(scaling: RopeScaling | null): number {
+  if (scaling?.type !== 'yarn') return 1;
+  return scaling.attentionFactor ?? (scaling.factor <= 1 ? 1 : 0.1 * Math.log(scaling.factor) + 1);
+}
+
+function scaledFrequencies(dim: number, theta: number, scaling: RopeScaling | null, seqLen: number): number[] {
+  const plain = rotaryFrequencies(dim, theta);
+  switch (scaling?.type) {
+    case undefined:
+      return plain;
+    case 'linear':
+      return plain.map((f) => f / scaling.factor);
+    case 'dynamic': {
+      const { factor, originalLength } = scaling;
+      const growth = (factor * Math.max(seqLen, originalLength)) / originalLength - (factor - 1);
+      return rotaryFrequencies(dim, theta * growth ** (dim / (dim - 2)));
+    }
+    case 'yarn': {
+      const [low, high] = yarnRamp(dim, theta, scaling);
+      return plain.map((f, m) => {
+        const stretched = Math.min(1, Math.max(0, (m - low) / (high - low)));
+        return (f / scaling.factor) * stretched + f * (1 - stretched);
+      });
+    }
+    case 'llama3': {
+      const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalLength } = scaling;
+      return plain.map((f) => {
+        const turns = (originalLength * f) / (2 * Math.PI);
+        const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+        return (f / factor) * (1 - kept) + f * kept;
+      });
+    }
+  }
+}
+
+/** The channel pairs between which YaRN goes from kept to stretched wavelengths. */
+function yarnRamp(dim: number, theta: number, scaling: Extract<RopeScaling, { type: 'yarn' }>): [number, number] {
+  const { originalLength, betaFast, betaSlow, truncate } = scaling;
+  const pairOf = (turns: number) => (dim * Math.log(originalLength / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [from, to] = [pairOf(betaFast), pairOf(betaSlow)];
+  const low = Math.max(0, truncate ? Math.floor(from) : from);
+  const high = Math.min(dim - 1, truncate ? Math.ceil(to) : to);
+  return [low, low === high ? high + 0.001 : high];
+}
