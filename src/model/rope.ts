@@ -6,9 +6,8 @@
  */
 import { ConfigError } from '../core/index.js';
 import { rotaryFrequencies } from '../graph/index.js';
-import type { ModelConfig } from './config.js';
 import type { AttentionPlan, HeadGroup, LayerPlan } from './plan.js';
-import type { RopeScaling } from './schema.js';
+import type { LocalRope, RopeScaling } from './schema.js';
 
 export interface GroupRotary {
   /** Radians that one position adds to channel pair m, `[headDim / 2]`; null without rotary positions. */
@@ -17,14 +16,18 @@ export interface GroupRotary {
   readonly scoreScale: number;
 }
 
-type RopeFields = Pick<ModelConfig, 'headDim' | 'ropeDim' | 'ropeTheta' | 'ropeScaling' | 'localRope'>;
+/** What rotary positions depend on in a model's configuration. */
+export interface RopeFields {
+  readonly headDim: number;
+  readonly ropeDim: number;
+  readonly ropeTheta: number;
+  readonly ropeScaling: RopeScaling | null;
+  readonly localRope: LocalRope | null;
+  readonly attentionScale: number | null;
+}
 
 /** The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` scaling takes notice. */
-export function groupRotary(
-  config: RopeFields & Pick<ModelConfig, 'attentionScale'>,
-  group: Pick<HeadGroup, 'rope'>,
-  seqLen: number,
-): GroupRotary {
+export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, seqLen: number): GroupRotary {
   const { headDim, ropeDim, attentionScale } = config;
   const plain = attentionScale ?? 1 / Math.sqrt(headDim);
   if (group.rope === false) return { frequencies: null, scoreScale: plain };
@@ -48,11 +51,7 @@ export function checkCached(config: RopeFields, plan: AttentionPlan, maxLength: 
 }
 
 /** The factor on the scores of every query head of an attention layer, in order. */
-export function scoreScales(
-  config: Parameters<typeof groupRotary>[0],
-  plan: AttentionPlan,
-  seqLen: number,
-): readonly number[] {
+export function scoreScales(config: RopeFields, plan: AttentionPlan, seqLen: number): readonly number[] {
   return plan.groups.flatMap((group) => {
     const { scoreScale } = groupRotary(config, group, seqLen);
     return Array.from({ length: group.heads }, () => scoreScale);
