@@ -61,6 +61,11 @@ export interface EngineHints {
   /** Whether it is faster to multiply by each part of a fused matrix than by the whole and to split the result. */
   readonly splitProjections: boolean;
   /**
+   * Up to this many elements optimizer moments are better kept together in one tensor, above it in several; left out if all
+   * in one is best.
+   */
+  readonly momentElements?: number;
+  /**
    * How many runs to have under way before the numbers of the first are read: the device works on while the host prepares the
    * next ones. 1 where `run` returns only when it has computed.
    */

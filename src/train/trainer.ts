@@ -65,16 +65,19 @@ export interface PendingStep {
 export interface StepOptions {
   readonly forward?: ForwardOptions;
   /**
-   * How moments are kept: `flat`, all parameters in one vector (few large ops), or `separate`, one tensor per parameter.
-   * The same numbers but for the rounding of the global norm. Default `flat`.
+   * How moments are kept: `flat`, all parameters in one vector (few large ops), `separate`, one tensor per parameter, or
+   * consecutive parameters in one vector as long as they have at most this many elements together.
+   * The same numbers but for the rounding of the global norm. Default what suits the engine.
    */
-  readonly moments?: 'flat' | 'separate';
+  readonly moments?: Grouping;
   /**
    * `bf16`: products and activations in bfloat16; master weights, norms, softmax statistics, loss and optimizer in float32.
    * Default what the configuration says, else `f32`: everything in float32.
    */
   readonly precision?: Precision;
 }
+
+type Grouping = 'flat' | 'separate' | number;
 
 export type Precision = 'f32' | 'bf16';
 
@@ -89,13 +92,26 @@ interface Group {
   readonly shape: Shape;
 }
 
-function groupsOf(model: ModelConfig, how: 'flat' | 'separate'): Group[] {
-  const specs = parameterSpecs(model);
-  if (how === 'separate') {
-    return specs.map(({ name, shape }) => ({ names: [name], sizes: [sizeOf(shape)], shape }));
+function groupsOf(model: ModelConfig, how: Grouping): Group[] {
+  const limit = how === 'flat' ? Infinity : how === 'separate' ? 0 : how;
+  const groups: ParamSpec[][] = [];
+  let elements = 0;
+  for (const spec of parameterSpecs(model)) {
+    const size = sizeOf(spec.shape);
+    elements += size;
+    if (groups.length > 0 && elements <= limit) {
+      groups.at(-1)?.push(spec);
+    } else {
+      groups.push([spec]);
+      elements = size;
+    }
   }
-  const sizes = specs.map((s) => sizeOf(s.shape));
-  return [{ names: specs.map((s) => s.name), sizes, shape: [sizes.reduce((a, b) => a + b, 0)] }];
+  return groups.map((specs) => {
+    const sizes = specs.map((s) => sizeOf(s.shape));
+    const [only, ...others] = specs as [ParamSpec, ...ParamSpec[]];
+    const shape = others.length === 0 ? only.shape : [sizes.reduce((a, b) => a + b, 0)];
+    return { names: specs.map((s) => s.name), sizes, shape };
+  });
 }
 
 /** The gradients of a group as one value of the group's shape. */
@@ -279,7 +295,11 @@ export class Trainer {
     const compile = ({ graph, donate }: Program) => engine.compile(graph, { donate, shardings });
     const accumulates = config.accumulate > 1;
     const program = accumulates ? applyProgram : stepProgram;
-    const step: StepOptions = { ...options, moments, forward: { ...engine.hints, ...options.forward } };
+    const step: StepOptions = {
+      ...options,
+      moments,
+      forward: { splitProjections: engine.hints.splitProjections, ...options.forward },
+    };
     const main = await compile(program(model, config, step));
     const sum = accumulates ? await compile(sumProgram(model, config, step)) : null;
     return new Trainer(options, groups, main, sum);
@@ -376,8 +396,8 @@ export class Trainer {
 }
 
 /** On a mesh each parameter's moments lie as the parameter does, so they are separate there. */
-function momentsOf({ engine, moments }: TrainerOptions): 'flat' | 'separate' {
-  return moments ?? (engine.info.mesh ? 'separate' : 'flat');
+function momentsOf({ engine, moments }: TrainerOptions): Grouping {
+  return moments ?? (engine.info.mesh ? 'separate' : (engine.hints.momentElements ?? 'flat'));
 }
 
 /** How the inputs and outputs of a step's programs lie on a mesh, by name. */

@@ -128,6 +128,13 @@ const attentionGradCases: OpCase[] = attentionCases.map((c) => ({
 const dotCase = (name: string, a: Shape, b: Shape, dims: L.DotAttrs): OpCase =>
   one(name, [f(...a), f(...b)], (vs) => L.dot(V(vs, 0), V(vs, 1), dims));
 
+/** `[1040, M]^T [1040, N]`: contracted over many rows, as gradients of matrices are. */
+const tallDot = (M: number, N: number): OpCase => {
+  const tall = (width: number): CaseInput => ({ shape: [1040, width], map: (x) => x / 32 });
+  const build: OpCase['build'] = (vs) => [L.dot(V(vs, 0), V(vs, 1), dims([], [], [0], [0]))];
+  return { name: `many rows contracted, ${M} by ${N}`, inputs: [tall(M), tall(N)], build };
+};
+
 const dims = (lhsBatch: number[], rhsBatch: number[], lhsContract: number[], rhsContract: number[]): L.DotAttrs => ({
   lhsBatch,
   rhsBatch,
@@ -286,6 +293,8 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
     dotCase('batch axis inside', [3, 2, 4], [4, 2, 5], dims([1], [1], [2], [0])),
     dotCase('outer product', [3], [2, 2], dims([], [], [], [])),
     dotCase('sizes of 1', [1, 1], [1, 1], dims([], [], [1], [0])),
+    tallDot(2, 3),
+    tallDot(5, 1),
     dotCase('batch crossed', [2, 3, 4, 1], [3, 4, 2, 5], dims([0, 1], [2, 0], [2], [1])),
   ],
   reduceSum: [

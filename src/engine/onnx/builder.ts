@@ -25,6 +25,7 @@ export class OnnxBuilder {
   readonly #constants = new Map<string, Name>();
   readonly #values = new Map<Value, Name>();
   readonly #reshaped = new Map<string, Name>();
+  readonly #transposed = new Map<string, Name>();
 
   constructor(
     /** How often each value of the graph is used, outputs included. */
@@ -104,6 +105,14 @@ export class OnnxBuilder {
     const key = `${x}:${shape.join(',')}`;
     const name = this.#reshaped.get(key) ?? this.op('Reshape', [x, this.ints(shape)], { allowzero: 1 });
     this.#reshaped.set(key, name);
+    return name;
+  }
+
+  /** Moves data; equal ones are shared. */
+  transpose(x: Name, perm: readonly number[]): Name {
+    const key = `${x}:${perm.join(',')}`;
+    const name = this.#transposed.get(key) ?? this.op('Transpose', [x], { perm: [...perm] });
+    this.#transposed.set(key, name);
     return name;
   }
 

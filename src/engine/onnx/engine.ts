@@ -144,7 +144,11 @@ function sessionOptions(threads: number, profile: string | undefined): ort.Infer
     enableMemPattern: false,
     logSeverityLevel: 3,
     // Masked softmax leaves denormals, which the processor handles a hundred times slower than numbers.
-    extra: { session: { set_denormal_as_zero: '1' } },
+    extra: {
+      session: { set_denormal_as_zero: '1' },
+      // Transposes in the graph are meant: products read a transposed operand more slowly than its own transpose.
+      optimization: { disable_specified_optimizers: 'MatmulTransposeFusion;GemmTransposeFusion' },
+    },
     ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
   };
 }

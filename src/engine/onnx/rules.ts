@@ -295,7 +295,7 @@ export const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
     b.bind(out(node), b.cast(b.of(inp(node, 0)), ONNX_TYPES[node.attrs.dtype]));
   },
   reshape: (b, node) => b.bind(out(node), b.reshape(b.of(inp(node, 0)), node.attrs.shape)),
-  transpose: (b, node) => b.bind(out(node), b.op('Transpose', names(b, node), { perm: [...node.attrs.permutation] })),
+  transpose: (b, node) => b.bind(out(node), b.transpose(b.of(inp(node, 0)), node.attrs.permutation)),
   broadcast: (b, node) => b.bind(out(node), b.op('Expand', [b.of(inp(node, 0)), b.ints(node.attrs.shape)])),
   slice,
   pad: (b, node) => {
