@@ -1,7 +1,9 @@
 /** How often a model finds needles: one teacher-forced pass over samples. */
 import type { NeedleSample } from '../data/index.js';
+import type { Engine, TensorMap } from '../engine/index.js';
+import type { ModelConfig } from '../model/index.js';
 import { wilsonInterval } from './probes/probe.js';
-import type { SampleScore, ScoreSample } from './score.js';
+import { SequenceScorer, type SampleScore, type ScoreSample } from './score.js';
 
 export interface NeedleScore {
   /** Share of samples whose whole answer greedy decoding gives. */
@@ -32,4 +34,22 @@ export function needleScore(scores: readonly SampleScore[]): NeedleScore {
     probability: scores.reduce((sum, s) => sum + Math.exp(-meanOf(s)), 0) / scores.length,
     samples: scores.length,
   };
+}
+
+export interface NeedleScoreOptions {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  /** Their answers have equally many tokens. */
+  readonly samples: readonly NeedleSample[];
+  readonly batchTokens?: number;
+}
+
+/** How well a model answers needle samples. */
+export async function scoreNeedles(options: NeedleScoreOptions, tensors: TensorMap): Promise<NeedleScore> {
+  const scorer = await SequenceScorer.create({ ...options, samples: options.samples.map(answerTargets) });
+  try {
+    return needleScore(await scorer.score(tensors));
+  } finally {
+    await scorer.dispose();
+  }
 }

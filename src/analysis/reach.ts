@@ -14,6 +14,11 @@ export function countHeads(model: ModelConfig, part: ReachPart): number {
   return model.layers.flatMap((l) => l.groups).reduce((n, g) => n + (isPart(g, part) ? g.heads : 0), 0);
 }
 
+/** The parts of a model that can be limited apart from each other: its full heads and its efficient ones, where it has them. */
+export function reachParts(model: ModelConfig): ReachPart[] {
+  return (['full', 'efficient'] as const).filter((part) => countHeads(model, part) > 0);
+}
+
 function isPart(group: HeadGroup, part: ReachPart): boolean {
   return part === 'all' || (part === 'full') === (group.window === null);
 }

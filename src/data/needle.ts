@@ -26,6 +26,13 @@ export interface NeedleSample {
   readonly length: number;
 }
 
+/** Where a needle is to lie in a sample of how many tokens, and what it says where that is given. */
+export interface NeedlePlace {
+  readonly length: number;
+  readonly depth: number;
+  readonly value?: string;
+}
+
 export const ByteNeedleSchema = z.strictObject({
   digits: z.int().min(1).max(12).default(5).describe('digits of the number to be found'),
   haystack: z
@@ -71,20 +78,20 @@ function phrase(key: string, value: string): { needle: string; question: string 
  *
  * @param depth 0 to 1
  * @param corpus where a `text` haystack comes from: its held-out part, or its training part if nothing is held out
+ * @param value what is hidden (ASCII digits), in place of a random number
  * @throws ConfigError if `length` is too short, or `text` is asked for without (enough) text
  */
 export function byteNeedle(
   rng: Rng,
   options: ByteNeedleOptions,
-  { length, depth, corpus }: { length: number; depth: number; corpus?: TextCorpus | undefined },
+  { length, depth, corpus, value: given }: NeedlePlace & { readonly corpus?: TextCorpus | undefined },
 ): NeedleSample {
-  const minimum = minByteNeedleLength(options);
+  const minimum = minByteNeedleLength({ ...options, digits: given?.length ?? options.digits });
   if (length < minimum) {
     throw new ConfigError(`a needle sample of ${length} bytes is too short; it needs at least ${minimum}`);
   }
   const key = draw(rng, KEYS);
-  let value = String(1 + rng.int(9));
-  while (value.length < options.digits) value += String(rng.int(10));
+  const value = given ?? randomDigits(rng, options.digits);
   const { needle, question } = phrase(key, value);
   const room = length - needle.length - question.length - value.length;
   const haystack = options.haystack === 'noise' ? noiseHaystack(room) : textHaystack(rng, corpus, room);
@@ -104,6 +111,12 @@ export function byteNeedle(
     depth,
     length,
   };
+}
+
+function randomDigits(rng: Rng, count: number): string {
+  let value = String(1 + rng.int(9));
+  while (value.length < count) value += String(rng.int(10));
+  return value;
 }
 
 function noiseHaystack(room: number): Uint8Array {

@@ -21,3 +21,4 @@ export { defaultBins, RecallTally } from './recall.js';
 export * from './record.js';
 export { pickParameters, Scorer, type Scores } from './score.js';
 export { planTrace, type TracePlan } from './trace.js';
+export { tokenNeedleTask } from './token-needle.js';

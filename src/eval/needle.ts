@@ -7,6 +7,7 @@ import {
   minByteNeedleLength,
   recallNeedle,
   type ByteNeedleOptions,
+  type NeedlePlace,
   type NeedleSample,
   type OpenedData,
 } from '../data/index.js';
@@ -23,7 +24,8 @@ export const EVAL_SEED = 0;
 export interface NeedleTask {
   readonly task: 'bytes' | 'recall';
   readonly minLength: number;
-  readonly draw: (rng: Rng, place: { length: number; depth: number }) => NeedleSample;
+  /** A sample; `place.value`, where given, is what text needles hide (recall needles have values of their own). */
+  readonly draw: (rng: Rng, place: NeedlePlace) => NeedleSample;
 }
 
 /** Byte needles where the data has text, else recall needles; null if it has neither. */
@@ -55,14 +57,24 @@ export function checkNeedleLengths(task: NeedleTask, lengths: readonly number[])
   );
 }
 
+/** Which samples are wanted. */
+export interface NeedleDraw {
+  /** Samples of other labels are others. */
+  readonly label: string;
+  /** Tokens of every sample. */
+  readonly length: number;
+  readonly depths: readonly number[];
+  readonly count: number;
+  /** What the needle of sample `i` says, in text; random numbers unless given. */
+  readonly textOf?: (i: number) => string;
+}
+
 /** `count` samples of one length, their depths taken in turn from `depths`; the same for the same arguments. */
-export function needleSamples(
-  task: NeedleTask,
-  { label, length, depths, count }: { label: string; length: number; depths: readonly number[]; count: number },
-): NeedleSample[] {
+export function needleSamples(task: NeedleTask, { label, length, depths, count, textOf }: NeedleDraw): NeedleSample[] {
   return Array.from({ length: count }, (_, i) => {
     const rng = Rng.of(EVAL_SEED, 'eval', label, task.task, length, i);
-    return task.draw(rng, { length, depth: depths[i % depths.length] as number });
+    const place = { length, depth: depths[i % depths.length] as number };
+    return task.draw(rng, textOf === undefined ? place : { ...place, value: textOf(i) });
   });
 }
 

@@ -1,5 +1,6 @@
 /** Everything that a report says, as one JSON value: the page, `report.json` and `report.csv` are views of it. */
 import { comparePair, relate, RULE, type PairComparison } from './compare.js';
+import { carrierVerdict } from './mechanism.js';
 import { compareSchema, type Arm, type CompareOptions, type StudyPlan } from './plan.js';
 import type { Plain } from './overrides.js';
 import type { RunRecord } from './read-run.js';
@@ -96,6 +97,7 @@ export function analyseRun(record: RunRecord): Analysed {
   const window = largestWindow([record.model]);
   const { bins: far, beyond } = farBins(bins, window);
   const run = summary(bins, far);
+  const carrier = carrierVerdict(record.name, [record], far, compare);
   const group: Group = {
     ...{
       arm: 'main',
@@ -106,7 +108,7 @@ export function analyseRun(record: RunRecord): Analysed {
       beyond,
       largestWindow: window,
       pairs: [],
-      verdicts: [],
+      verdicts: carrier === null ? [] : [carrier],
     },
     chance: chanceOf(record),
     runs: [run],
@@ -152,7 +154,11 @@ function analyseGroup(
     unfinished: unfinishedOf(entries),
     verdicts: [],
   };
-  return { ...group, verdicts: verdictsOf(pairs, contextOf(group, compare)) };
+  const carriers = labels.flatMap((label) => {
+    const own = finished.flatMap(({ architecture, record }) => (architecture === label ? [record] : []));
+    return carrierVerdict(label, own, far, compare) ?? [];
+  });
+  return { ...group, verdicts: [...verdictsOf(pairs, contextOf(group, compare)), ...carriers] };
 }
 
 function pairsOf(

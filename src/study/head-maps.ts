@@ -1,6 +1,6 @@
 /** Grids as figures: retrieval-head scores (layer by head) over checkpoints, and needle grids (depth by length). */
 import { escapeHtml, figure } from './html.js';
-import type { DrawnDesign } from './plots.js';
+import type { DrawnDesign } from './curves.js';
 import type { RunEval, RunHeads, RunRecord } from './read-run.js';
 import { RETRIEVAL_HEAD_SCORE } from './summary.js';
 import { formatTokens } from './words.js';

@@ -1,4 +1,5 @@
-/** Small pieces of HTML. */
+/** Small pieces of HTML, and the page around them. */
+import { SCRIPT, STYLE } from './report-style.js';
 
 export function escapeHtml(text: string): string {
   return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;').replace(/"/g, '&quot;');
@@ -38,4 +39,26 @@ export function table(
     `<tr>${cells.map((text, i) => cell(tag, text, i)).join('')}</tr>`;
   const body = rows.map((cells) => row('td', cells)).join('');
   return `<div class="scroll"><table><thead>${row('th', head)}</thead><tbody>${body}</tbody></table></div>`;
+}
+
+export interface PageParts {
+  readonly title: string;
+  readonly lead: string | null;
+  /** One sentence: what is on the page. */
+  readonly overview: string;
+  /** HTML. */
+  readonly body: string;
+}
+
+/** A page that needs nothing beside itself: no network, no other file. */
+export function pageHtml({ title, lead, overview, body }: PageParts): string {
+  const question = lead === null ? '' : `<p class="lead">${escapeHtml(lead)}</p>`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)}</title><link rel="icon" href="data:,"><style>${STYLE}</style></head>
+<body><header><div><h1>${escapeHtml(title)}</h1>${question}<p>${escapeHtml(overview)}</p></div>
+<button id="theme" type="button">Theme</button></header>
+<main>${body}</main>
+<script>${SCRIPT}</script></body></html>
+`;
 }

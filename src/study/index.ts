@@ -45,3 +45,14 @@ export { QUESTIONS, type Verdict } from './verdicts.js';
 export { formatCount, formatCrossing, formatTokens, significant } from './words.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';
 export { locate, parseYaml, parseYamlConfig, readYamlFile, toYaml, type YamlFile } from './yaml-file.js';
+export {
+  FINDING_KINDS,
+  findingPath,
+  hasFinding,
+  readFindings,
+  writeFinding,
+  type Finding,
+  type FindingKind,
+  type Findings,
+} from './findings.js';
+export { fitStudy, scalingPage, studyPoints, type NamedFit, type NamedPoints } from './scaling.js';

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { fileError, readJson, StoreError } from '../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../model/index.js';
+import { readFindings, type Findings } from './findings.js';
 
 const configSchema = z.looseObject({
   name: z.string().nullish(),
@@ -94,6 +95,8 @@ export interface RunRecord {
   /** In order of steps. */
   readonly evals: readonly RunEval[];
   readonly heads: readonly RunHeads[];
+  /** What analyses stored, by kind. */
+  readonly findings: Findings;
 }
 
 export function isRunFolder(dir: string): boolean {
@@ -135,6 +138,7 @@ export function readRun(dir: string): RunRecord {
     metrics: readMetrics(join(dir, 'metrics.jsonl')),
     evals: inFolder('evals', 'step-', evalSchema).sort(byStep),
     heads: inFolder('analysis', 'retrieval-heads-step-', headsSchema).sort(byStep),
+    findings: readFindings(dir),
   };
 }
 

@@ -3,25 +3,20 @@
  * plotted series) and `report.csv` (one line a run). All three are views of one analysis.
  */
 import { join } from 'node:path';
+import type { ScalingOptions } from '../analysis/index.js';
 import { writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
 import { analyseRun, analyseStudy, type Analysed, type Group } from './analyse.js';
 import { csvOf } from './csv.js';
 import { headMapFigure, needleFigure } from './head-maps.js';
-import { details, escapeHtml, table } from './html.js';
+import { details, escapeHtml, pageHtml, table } from './html.js';
 import { tokenBudget } from './plan.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
-import {
-  drawnDesigns,
-  endFigure,
-  lossFigure,
-  positionFigure,
-  recallFigure,
-  strongestHeadFigure,
-  thresholdFigure,
-} from './plots.js';
+import { drawnDesigns } from './curves.js';
+import { endFigure, lossFigure, positionFigure, recallFigure, strongestHeadFigure, thresholdFigure } from './plots.js';
+import { mechanismFigures } from './mechanism-plots.js';
 import { isRunFolder, readRun, type RunRecord } from './read-run.js';
-import { SCRIPT, STYLE } from './report-style.js';
+import { fitStudy, scalingFigure, scalingTable } from './scaling.js';
 import { readPlan, runFolder } from './store.js';
 import type { Crossing, RunSummary } from './summary.js';
 import { QUESTIONS, type Verdict } from './verdicts.js';
@@ -39,6 +34,9 @@ export interface ReportOptions {
   /** The commands, one a line. */
   readonly repeat: readonly string[];
 }
+
+/** Profiles take minutes and are left to `longsight fit`. */
+const SCALING: ScalingOptions = { form: 'no_constant', resamples: 100, profiles: false };
 
 /** Analyses the runs that a study folder holds so far. */
 export function analyseStudyFolder(dir: string): Analysed {
@@ -79,6 +77,11 @@ export function reportJson({ analysis, records }: Analysed): Record<string, unkn
     curves: Object.fromEntries(curves),
     heads: Object.fromEntries(heads),
     needles: Object.fromEntries(needles),
+    scaling: fitStudy({ analysis, records }, SCALING).map(({ label, result: { bootstrap, ...rest } }) => ({
+      ...{ label, intervals: bootstrap?.intervals ?? null },
+      ...rest,
+    })),
+    findings: Object.fromEntries([...records].map(([name, record]) => [name, record.findings])),
   };
 }
 
@@ -87,15 +90,16 @@ export function reportHtml(analysed: Analysed, options: ReportOptions): string {
   const { analysis } = analysed;
   const styles = seriesStyles(analysis.architectures.map((a) => a.label));
   const groups = analysis.groups.map((group) => groupHtml(group, analysed, styles)).join('');
-  const question = analysis.question === null ? '' : `<p class="lead">${escapeHtml(analysis.question)}</p>`;
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(analysis.title)}</title><link rel="icon" href="data:,"><style>${STYLE}</style></head>
-<body><header><div><h1>${escapeHtml(analysis.title)}</h1>${question}<p>${escapeHtml(overview(analysed))}</p></div>
-<button id="theme" type="button">Theme</button></header>
-<main>${groups}${methodHtml(analysed)}${environmentHtml(analysed, options)}</main>
-<script>${SCRIPT}</script></body></html>
-`;
+  const body = `${groups}${scalingHtml(analysed)}${methodHtml(analysed)}${environmentHtml(analysed, options)}`;
+  return pageHtml({ title: analysis.title, lead: analysis.question, overview: overview(analysed), body });
+}
+
+/** Scaling laws of designs whose runs differ in size and tokens; nothing for other studies. */
+function scalingHtml(analysed: Analysed): string {
+  const fits = fitStudy(analysed, SCALING);
+  if (fits.length === 0) return '';
+  const figures = `<div class="figures">${scalingFigure(fits, 'held-out loss (nats per token)')}</div>`;
+  return `<section><h2>Loss by size and tokens</h2>${figures}${scalingTable(fits)}</section>`;
 }
 
 /** One sentence: what was run. */
@@ -130,10 +134,12 @@ function groupHtml(group: Group, analysed: Analysed, styles: readonly SeriesStyl
     lossFigure(designs),
     positionFigure(designs),
   ].join('');
+  const mechanism = mechanismFigures(group, designs);
   const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
   const drawn =
     figures === '' ? '' : `<h2>Figures</h2>${legend(analysed, designs)}<div class="figures">${figures}</div>`;
-  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group)}${drawn}<h2>Numbers</h2>${numbersTable(group, threshold)}</section>`;
+  const found = mechanism === '' ? '' : `<h2>The mechanism</h2><div class="figures">${mechanism}</div>`;
+  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, threshold)}</section>`;
 }
 
 function notes({ unfinished, runs, largestWindow, beyond, bins, far }: Group, kind: 'study' | 'run'): string {

@@ -7,7 +7,7 @@ import type { DistanceBin } from './summary.js';
 export type Outcome = 'shown' | 'none' | 'open';
 
 export interface Verdict {
-  readonly topic: 'window' | 'positions' | 'other' | 'end';
+  readonly topic: 'window' | 'positions' | 'other' | 'end' | 'carrier';
   readonly a: string;
   readonly b: string;
   readonly outcome: Outcome;
@@ -31,6 +31,7 @@ export const QUESTIONS: Readonly<Record<Verdict['topic'], string>> = {
   positions: 'Does leaving positions out (NoPE) help?',
   other: 'How do the other designs compare?',
   end: 'Do the designs end at the same place?',
+  carrier: 'Who carries long-range retrieval?',
 };
 
 /** How the far distances are called in sentences. */

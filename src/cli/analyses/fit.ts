@@ -1,5 +1,6 @@
 /** `longsight fit DATA`: scaling laws, with what the data say of their certainty. */
 import type { Command } from 'commander';
+import { basename } from 'node:path';
 import {
   analyseScaling,
   computeOptimal,
@@ -10,8 +11,17 @@ import {
   SCALING_FORMS,
   type ScalingAnalysis,
   type ScalingForm,
+  type ScalingPoint,
 } from '../../analysis/index.js';
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, DataError, writeFileAtomic } from '../../core/index.js';
+import {
+  analyseStudyFolder,
+  isStudyFolder,
+  scalingPage,
+  studyPoints,
+  type NamedFit,
+  type NamedPoints,
+} from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { writeCsv } from '../csv.js';
 import { addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';
@@ -27,6 +37,7 @@ interface Flags extends OutputFlags {
   readonly profiles: boolean;
   readonly seed: number;
   readonly csv?: string;
+  readonly html?: string;
   readonly at?: { N: number; D: number }[];
   readonly flops?: number[];
   readonly iso?: number;
@@ -42,7 +53,10 @@ export function addFit(program: Command, context: CliContext): void {
         'and warnings where the data do not decide. Exponents move with optimiser tolerance and bounds alone: on the ' +
         "study's 23 public points that of N is anything from 0.25 to 0.47.",
     )
-    .argument('<data>', 'table of trained models')
+    .argument(
+      '<data>',
+      'table of trained models, or study folder (its runs: non-embedding parameters, tokens, final loss)',
+    )
     .option(
       '--form <name>',
       `${SCALING_FORMS.join(' or ')} (the latter with a)`,
@@ -58,7 +72,8 @@ export function addFit(program: Command, context: CliContext): void {
     .option('--at <list>', 'predict at N:D, several with commas, such as 1e9:2e10', parsePlaces)
     .option('--flops <list>', 'best N and D for these training FLOPs (6 N D)', (t) => parsePositives('--flops', t))
     .option('--iso <y>', 'tokens that each size needs to reach y', (t) => parseNumber('--iso', t))
-    .option('--csv <file>', 'also write the predictions of all rows as CSV');
+    .option('--csv <file>', 'also write the predictions of all rows as CSV')
+    .option('--html <file>', 'also write a page with the law, its bands and the points');
   addOutputOptions(command).action((path: string, flags: Flags) => fit(path, flags, context));
 }
 
@@ -78,17 +93,59 @@ function parsePlaces(text: string): { N: number; D: number }[] {
   });
 }
 
+/** What is fitted: the rows of a table, or the finished runs of every design of a study. */
+function pointsOf(path: string, flags: Flags): NamedPoints[] {
+  if (!isStudyFolder(path)) {
+    return [{ label: basename(path), points: readScalingTable(path, { longppl: flags.longppl === true }).points }];
+  }
+  if (flags.longppl === true)
+    throw new ConfigError('--longppl belongs to tables; a study is fitted by its held-out loss');
+  const found = studyPoints(analyseStudyFolder(path));
+  if (found.length > 0) return found;
+  throw new DataError(
+    `${path}: no design has five finished runs that differ in size and in tokens; a scaling law needs them ` +
+      '(grid: { model.preset: [...], train.steps: [...] } in the study file)',
+  );
+}
+
 function fit(path: string, flags: Flags, context: CliContext): void {
   const output = new Output(context, flags);
-  const { points } = readScalingTable(path, { longppl: flags.longppl === true });
-  const result = analyseScaling(points, {
-    form: flags.form,
-    compat: flags.compat === true,
-    holdOutLargest: flags.holdOut === true,
-    resamples: flags.resamples,
-    profiles: flags.profiles,
-    seed: flags.seed,
+  const sources = pointsOf(path, flags);
+  const fits = sources.map(({ label, points }) => {
+    const result = analyseScaling(points, {
+      form: flags.form,
+      compat: flags.compat === true,
+      holdOutLargest: flags.holdOut === true,
+      resamples: flags.resamples,
+      profiles: flags.profiles,
+      seed: flags.seed,
+    });
+    printFit(output, { label, result }, points, { flags, titled: sources.length > 1 });
+    return { label, result };
   });
+  const columns = ['model_size', 'n', 'tokens', 'y', 'predicted', 'low', 'high', 'split'];
+  const named = sources.length > 1 ? ['design'] : [];
+  const rows = fits.flatMap(({ label, result }) =>
+    result.rows.map((r) => [
+      ...(named.length > 0 ? [label] : []),
+      ...[r.size, r.N, r.D, r.y, r.predicted, r.interval?.low, r.interval?.high, r.split],
+    ]),
+  );
+  writeCsv(flags.csv, [...named, ...columns], rows);
+  if (flags.html !== undefined) {
+    const y = flags.longppl === true ? 'ln LongPPL' : 'loss (nats per token)';
+    const page = scalingPage(`Scaling laws: ${basename(path)}`, fits, y, `longsight fit ${path} --html ${flags.html}`);
+    writeFileAtomic(flags.html, page);
+    output.note(`page: ${flags.html}`);
+  }
+}
+
+function printFit(
+  output: Output,
+  { label, result }: NamedFit,
+  points: readonly ScalingPoint[],
+  { flags, titled }: { readonly flags: Flags; readonly titled: boolean },
+): void {
   const { parameters } = result.fit;
   const bands = result.bootstrap ?? undefined;
   const sizes = [...new Set(points.map((p) => p.N))];
@@ -103,15 +160,13 @@ function fit(path: string, flags: Flags, context: CliContext): void {
     bootstrap === null
       ? null
       : { resamples: bootstrap.resamples, coverage: bootstrap.coverage, intervals: bootstrap.intervals };
-  output.result(`${describe(result)}${describeCurves(curves)}`, {
+  output.result(`${titled ? `${label}\n` : ''}${describe(result)}${describeCurves(curves)}`, {
     event: 'fit',
+    ...(titled ? { label } : {}),
     ...rest,
     bootstrap: summary,
     ...curves,
   });
-  const columns = ['model_size', 'n', 'tokens', 'y', 'predicted', 'low', 'high', 'split'];
-  const rows = result.rows.map((r) => [r.size, r.N, r.D, r.y, r.predicted, r.interval?.low, r.interval?.high, r.split]);
-  writeCsv(flags.csv, columns, rows);
 }
 
 const number = (v: number | null | undefined): string =>

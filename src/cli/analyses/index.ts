@@ -1,3 +1,10 @@
+export { addAnalyze } from './analyze.js';
+export { addConstrain } from './constrain.js';
+export { addDrift } from './drift.js';
+export { addEntropy } from './entropy.js';
 export { addFit } from './fit.js';
-export { addDrift, addEntropy, addHeads, addMask } from './heads.js';
-export { addConstrain, addInfluence, addLongPpl, addProbe } from './models.js';
+export { addHeads } from './heads.js';
+export { addInfluence } from './influence.js';
+export { addLongPpl } from './longppl.js';
+export { addMask } from './mask.js';
+export { addProbe } from './probe.js';

@@ -6,9 +6,10 @@ import { hasTokenizer, isHfFolder, openHfModel, openTokenizer, type TextTokenize
 import { ConfigError, DataError, fileError } from '../../core/index.js';
 import { BYTE_VOCAB_SIZE, nextBatch, type NeedleSample } from '../../data/index.js';
 import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
-import { needleEvalSchema, needleSamples, needleTask, type NeedleTask } from '../../eval/index.js';
+import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { findCheckpoint, openRunData, type Checkpoint } from '../../train/index.js';
+import { writeFinding, type FindingKind } from '../../study/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
 import { threadsOf } from '../commands/train.js';
 import {
@@ -41,6 +42,8 @@ export interface AnalysisFlags extends OutputFlags, EngineFlags, SetFlag {
 }
 
 export const MODEL_ARGUMENT = 'run folder, checkpoint folder, or folder of a model saved by Transformers';
+
+export const HEADS_HELP = 'heads as LAYER:HEAD, several with commas';
 
 export function addAnalysisOptions(command: Command): Command {
   const all = command
@@ -147,11 +150,22 @@ export function readTextFile(path: string): NamedText[] {
   return parsePromptRows(text, path).map(({ prompt }, i) => ({ name: `${path}:${i + 1}`, text: prompt }));
 }
 
+/** Whether a run trained on text in bytes. */
+export const readsText = ({ run, model }: Subject): boolean =>
+  (run?.run.data.some((s) => s.kind === 'text') ?? false) && model.vocabSize >= BYTE_VOCAB_SIZE;
+
+/** Whether a run has text of its own that it did not train on. */
+export function holdsTextOut(subject: Subject): boolean {
+  if (subject.run === null || !readsText(subject)) return false;
+  using data = openRunData(subject.run.run);
+  return data.heldOut() !== null;
+}
+
 /** A text's tokens: by the model's tokenizer, or as bytes. Throws `DataError` if the model reads neither. */
-export function tokensOf({ tokenizer, model, run, path }: Subject, text: string): Int32Array {
+export function tokensOf(subject: Subject, text: string): Int32Array {
+  const { tokenizer, run, path } = subject;
   if (tokenizer !== null) return tokenizer.encode(text, { special: true });
-  const readsText = run?.run.data.some((s) => s.kind === 'text') ?? false;
-  if (readsText && model.vocabSize >= BYTE_VOCAB_SIZE) return Int32Array.from(Buffer.from(text));
+  if (readsText(subject)) return Int32Array.from(Buffer.from(text));
   const why = run === null ? 'has no tokenizer.json' : 'was not trained on text';
   throw new DataError(`${path} ${why}, so it cannot read texts; leave --texts out or name another model`);
 }
@@ -191,28 +205,57 @@ export interface NeedleOptions {
 /** The far half by default: near needles need no retrieval. */
 export const FAR_DEPTHS: readonly number[] = [0, 0.1, 0.2, 0.3, 0.4, 0.5];
 
-/**
- * Needle samples of the run's own kind.
- *
- * @throws ConfigError for imported models, runs whose data hold no needles, or lengths that are too short
- */
-export function needlesOf(subject: Subject, options: NeedleOptions): { samples: NeedleSample[]; task: NeedleTask } {
+/** Tokens of a needle sample for an imported model, unless told. */
+const IMPORTED_LENGTH = 1024;
+
+/** The needles that a subject can read, and the usual length of a sample. Throws `ConfigError` where there are none. */
+function needlesFor(subject: Subject): { task: NeedleTask; usual: number } {
+  const settings = needleEvalSchema.parse({});
   if (subject.run === null) {
-    throw new ConfigError(`${subject.path} is an imported model; needle samples are made for runs only`);
+    if (subject.tokenizer === null) {
+      throw new ConfigError(`${subject.path} has no tokenizer.json, so no needle can be put into words for it`);
+    }
+    return { task: tokenNeedleTask(subject.tokenizer, settings), usual: IMPORTED_LENGTH };
   }
   using data = openRunData(subject.run.run);
-  const settings = needleEvalSchema.parse({});
   const task = needleTask(data, settings);
-  const length = options.length ?? data.train.seqLen;
   if (task === null)
     throw new ConfigError(`${subject.path}: the data hold neither text nor recall sequences for needles`);
+  return { task, usual: data.train.seqLen };
+}
+
+/** The needle task of a subject and the length of its samples. Throws `ConfigError` if the length is too short. */
+export function needlePlan(subject: Subject, asked?: number): { task: NeedleTask; length: number } {
+  const { task, usual } = needlesFor(subject);
+  const length = asked ?? usual;
   if (length < task.minLength) {
     throw new ConfigError(
       `a needle sample of ${length} tokens is too short; --length must be at least ${task.minLength}`,
     );
   }
+  return { task, length };
+}
+
+/**
+ * Needle samples of the run's own kind, or in the tokens of an imported model.
+ *
+ * @throws ConfigError for models without a tokenizer, runs whose data hold no needles, or lengths that are too short
+ */
+export function needlesOf(subject: Subject, options: NeedleOptions): NeedleSample[] {
+  const { task, length } = needlePlan(subject, options.length);
   const { label, samples: count, depths = FAR_DEPTHS } = options;
-  return { samples: needleSamples(task, { label, length, depths, count }), task };
+  return needleSamples(task, { label, length, depths, count });
+}
+
+/**
+ * Keeps what an analysis found in the run folder, where reports read it; not for imported models, nor where `--set` changed
+ * what is measured. Returns the file, null if none was written.
+ */
+export function keepFinding(subject: Subject, flags: SetFlag, kind: FindingKind, value: object): string | null {
+  const { run, step, tokens } = subject;
+  if (run === null || step === null || flags.set.length > 0) return null;
+  const finding = { step, tokens, ...value };
+  return writeFinding(run.dir, kind, finding);
 }
 
 export const show = (value: number | null | undefined, digits = 3): string =>

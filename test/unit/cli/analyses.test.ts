@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readFindings } from '../../../src/study/index.js';
 import { cli } from '../../support/cli.js';
 
 const DATA = join(import.meta.dirname, '..', '..', 'data');
@@ -133,7 +134,10 @@ describe('commands on heads', () => {
     const { stdout } = await cli([...args, '--top', '1']);
     expect(stdout).toMatch(/12 prompts, 0 without their needle, 0 cut\n.*\n1:3 +full:nope +0\.077/);
     await refused(/needs prompts/, 'heads', MODEL, '--definition', 'published');
-    await refused(/needle samples are made for runs only/, 'heads', MODEL);
+    const [imported] = await json('heads', MODEL, '--samples', '4', '--length', '300');
+    expect(imported).toMatchObject({ definition: 'copy-frequency', samples: 4 });
+    await refused(/has no tokenizer\.json, so no needle/, 'heads', OTHER);
+    await refused(/a needle sample of 20 tokens is too short/, 'heads', MODEL, '--length', '20');
     await refused(/has no tokenizer\.json/, 'heads', OTHER, '--definition', 'published', '--prompts', PROMPTS);
   });
 
@@ -165,7 +169,7 @@ describe('commands on models', () => {
     // The windows are of four keys already.
     expect(rows[4]?.loss).toBe(rows[0]?.loss);
     expect(rows[1]?.loss).not.toBe(rows[0]?.loss);
-    expect(readFileSync(csv, 'utf8')).toMatch(/^part,keys,loss,recall_1_16,recall_17_32,needle_accuracy\r\n/);
+    expect(readFileSync(csv, 'utf8')).toMatch(/^part,keys,loss,longppl,recall_1_16,recall_17_32,needle_accuracy\r\n/);
     const [imported] = await json(
       'constrain',
       MODEL,
@@ -177,8 +181,21 @@ describe('commands on models', () => {
       'full',
       '--keys',
       '8',
+      '--needles',
+      '4',
+      '--length',
+      '300',
     );
-    expect(imported?.['rows']).toHaveLength(2);
+    expect(imported?.['rows']).toMatchObject([
+      { part: null, recall: [] },
+      { part: 'full', keys: 8 },
+    ]);
+    const [whole, limited] = imported?.['rows'] as { loss: number; needleAccuracy: number }[];
+    expect(whole?.loss).not.toBe(limited?.loss);
+    expect(whole?.needleAccuracy).toBeGreaterThanOrEqual(0);
+    expect(imported?.['longPpl']).toMatchObject({ alpha: 2, beta: -2 });
+    expect(imported?.['file']).toBeNull();
+    expect(readFindings(run).limits.at(-1)?.rows).toHaveLength(5);
     await refused(/--keys must be a whole number/, 'constrain', run, '--keys', '0');
     await refused(/--part must be one of/, 'constrain', run, '--part', 'half');
   });
@@ -222,5 +239,34 @@ describe('commands on models', () => {
     writeFileSync(spans, 'x\n[1, 5]\n');
     await refused(/spans\.txt:1: "x" is no span/, 'longppl', MODEL, ...texts, '--spans', spans);
     await refused(/--alpha must be a number/, 'longppl', MODEL, ...texts, '--alpha', 'two');
+  });
+});
+
+describe('longsight analyze', () => {
+  it('keeps every analysis of a run for its report, and goes on where it was', async () => {
+    const [first] = await json('analyze', run, '--only', 'entropy,drift,limits', '--keys', '2').then((all) =>
+      all.filter((e) => e['event'] === 'analyze'),
+    );
+    // Entropy and drift at both checkpoints, limits at the last; some were there from single commands.
+    expect((first?.['kept'] as string[]).length + (first?.['before'] as number)).toBe(5);
+    const found = readFindings(run);
+    expect(found.entropy.map((f) => f.step)).toEqual([2, 4]);
+    expect(found.drift.map((f) => f.qkRel)).toEqual([expect.any(Number), 0]);
+    const again = await json('analyze', run, '--only', 'entropy,drift,limits');
+    expect(again.at(-1)).toMatchObject({ event: 'analyze', kept: [], before: 5 });
+    const { code, stderr } = await cli(['report', run, '--quiet']);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    const page = readFileSync(join(run, 'report.html'), 'utf8');
+    for (const title of ['Limits of reach', 'Attention entropy', 'Distance of query and key weights'])
+      expect(page).toContain(title);
+  });
+
+  it('says what a run cannot give, and refuses what is no run', async () => {
+    const all = await json('analyze', run, '--only', 'influence');
+    // Sequences of 32 tokens are long enough for the last 20.
+    expect(all.at(-1)).toMatchObject({ event: 'analyze', skipped: [] });
+    await refused(/neither a study folder \(study\.json\) nor a run folder/, 'analyze', folder);
+    await refused(/--only must be one of/, 'analyze', run, '--only', 'everything');
   });
 });

@@ -1,0 +1,169 @@
+/** `longsight analyze`: every analysis of a run or a study, kept where the report reads it. */
+import type { Command } from 'commander';
+import { weightDrift } from '../../analysis/index.js';
+import { ConfigError, DataError } from '../../core/index.js';
+import { createEngine, type Engine } from '../../engine/index.js';
+import {
+  hasFinding,
+  isRunFolder,
+  isStudyFolder,
+  readPlan,
+  readStatus,
+  runFolder,
+  type FindingKind,
+} from '../../study/index.js';
+import type { CliContext } from '../context.js';
+import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
+import { Output } from '../output.js';
+import { threadsOf } from '../commands/train.js';
+import { LIMIT_DEFAULTS, measureLimits } from './constrain.js';
+import { referenceName } from './drift.js';
+import { ENTROPY_DEFAULTS, measureEntropy } from './entropy.js';
+import { INFLUENCE_DEFAULTS, measureInfluence } from './influence.js';
+import { MASK_DEFAULTS, measureMask } from './mask.js';
+import { measureProbes, PROBE_DEFAULTS } from './probe.js';
+import { keepFinding, openSubjects, parseChoice, parseCounts, type Subject } from './subject.js';
+
+/** The analyses that need nothing but the run, in order. LongPPL at every checkpoint needs texts that users choose. */
+const ANALYSES = ['entropy', 'drift', 'limits', 'masking', 'probes', 'influence'] as const satisfies FindingKind[];
+type AnalysisName = (typeof ANALYSES)[number];
+
+/** What is measured at every checkpoint; the rest at the last one. */
+const EVERY_CHECKPOINT: ReadonlySet<AnalysisName> = new Set(['entropy', 'drift']);
+
+interface Flags extends OutputFlags, EngineFlags {
+  readonly only?: AnalysisName[];
+  readonly again?: boolean;
+  readonly keys: readonly number[];
+}
+
+export function addAnalyze(program: Command, context: CliContext): void {
+  const command = program
+    .command('analyze')
+    .summary('all analyses of a run or a study, for its report')
+    .description(
+      `Measures ${ANALYSES.join(', ')} with the defaults of their own commands (entropy and drift at every checkpoint, the ` +
+        'others at the last) and keeps the results in the run folders; then `longsight report` shows them. What is there ' +
+        'already is left, so that a stopped command goes on where it was.',
+    )
+    .argument('<folder>', 'run or study folder')
+    .option('--only <list>', `some of ${ANALYSES.join(', ')}, with commas`, (text) =>
+      text.split(',').map((part) => parseChoice('--only', ANALYSES, part.trim())),
+    )
+    .option('--keys <list>', 'limits of reach, in visible keys', (t) => parseCounts('--keys', t), [
+      ...LIMIT_DEFAULTS.keys,
+    ])
+    .option('--again', 'measure anew what is there');
+  addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => analyze(folder, flags, context));
+}
+
+interface Task {
+  readonly run: string;
+  readonly kind: AnalysisName;
+  readonly subject: Subject;
+  /** The run's last checkpoint. */
+  readonly last: Subject;
+}
+
+async function analyze(folder: string, flags: Flags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  const kinds = flags.only ?? ANALYSES;
+  const all = runFoldersOf(folder).flatMap(({ name, dir }) => tasksOf(name, dir, kinds));
+  const tasks = all.filter(({ kind, subject }) => flags.again === true || !isKept(subject, kind));
+  output.note(`${all.length} measurements, ${all.length - tasks.length} there already`);
+  const skipped: { run: string; kind: AnalysisName; step: number | null; why: string }[] = [];
+  const [begin, files] = [performance.now(), [] as string[]];
+  const engines = new Engines(flags);
+  try {
+    for (const [i, task] of tasks.entries()) {
+      context.signal.throwIfAborted();
+      const { run, kind, subject } = task;
+      const seconds = (performance.now() - begin) / 1000;
+      const left = i === 0 ? '' : `, ${Math.ceil((seconds / i) * (tasks.length - i))} s left`;
+      output.note(`[${i + 1}/${tasks.length}${left}] ${run}: ${kind} at step ${subject.step}`);
+      output.event({ event: 'progress', done: i, of: tasks.length, run, kind, step: subject.step });
+      try {
+        const found = await measure(await engines.of(subject), task, flags, context.signal);
+        const file = keepFinding(subject, { set: [] }, kind, found);
+        if (file !== null) files.push(file);
+      } catch (error) {
+        // What a run cannot give (no held-out data, no needles) is said, and the rest goes on.
+        if (!(error instanceof ConfigError || error instanceof DataError)) throw error;
+        skipped.push({ run, kind, step: subject.step, why: error.message });
+      }
+    }
+  } finally {
+    await engines.dispose();
+  }
+  const lines = [...new Set(skipped.map(({ kind, why }) => `${kind} left out: ${why}`))];
+  output.result([`${files.length} measurements kept; \`longsight report ${folder}\` shows them`, ...lines].join('\n'), {
+    ...{ event: 'analyze', folder, kept: files, skipped },
+    before: all.length - tasks.length,
+  });
+}
+
+/** Finished runs of a study, or the run itself. Throws `ConfigError` if the folder is neither. */
+function runFoldersOf(folder: string): { name: string; dir: string }[] {
+  if (isStudyFolder(folder)) {
+    const runs = readPlan(folder).runs.map(({ name }) => ({ name, dir: runFolder(folder, name) }));
+    return runs.filter(({ dir }) => isRunFolder(dir) && readStatus(dir)?.state === 'done');
+  }
+  if (isRunFolder(folder)) return [{ name: folder, dir: folder }];
+  throw new ConfigError(`${folder} is neither a study folder (study.json) nor a run folder (config.json)`);
+}
+
+function tasksOf(run: string, dir: string, kinds: readonly AnalysisName[]): Task[] {
+  const subjects = openSubjects(dir, { set: [] });
+  const last = subjects.at(-1) as Subject;
+  return kinds.flatMap((kind) =>
+    (EVERY_CHECKPOINT.has(kind) ? subjects : [last]).map((subject) => ({ run, kind, subject, last })),
+  );
+}
+
+function isKept({ run, step }: Subject, kind: AnalysisName): boolean {
+  return run !== null && step !== null && hasFinding(run.dir, kind, step);
+}
+
+async function measure(engine: Engine, task: Task, flags: Flags, signal: AbortSignal): Promise<object> {
+  const { kind, subject, last } = task;
+  switch (kind) {
+    case 'entropy':
+      return measureEntropy(engine, subject, ENTROPY_DEFAULTS);
+    case 'drift':
+      return {
+        reference: referenceName(last),
+        ...weightDrift(subject.model, subject.parameters(), last.parameters()),
+      };
+    case 'limits':
+      return measureLimits(engine, subject, { ...LIMIT_DEFAULTS, keys: flags.keys }, signal);
+    case 'masking':
+      return measureMask(engine, subject, MASK_DEFAULTS);
+    case 'probes':
+      return { probes: await measureProbes(engine, subject, PROBE_DEFAULTS) };
+    case 'influence':
+      return measureInfluence(engine, subject, INFLUENCE_DEFAULTS);
+  }
+}
+
+/** One engine for all runs that ask for the same one. */
+class Engines {
+  readonly #flags: EngineFlags;
+  readonly #made = new Map<string, Engine>();
+
+  constructor(flags: EngineFlags) {
+    this.#flags = flags;
+  }
+
+  async of({ run }: Subject): Promise<Engine> {
+    const name = this.#flags.engine ?? run?.run.engine ?? 'auto';
+    const options = threadsOf(this.#flags, run?.run ?? {});
+    const key = JSON.stringify([name, options]);
+    const engine = this.#made.get(key) ?? createEngine(name, options);
+    this.#made.set(key, engine);
+    return engine;
+  }
+
+  async dispose(): Promise<void> {
+    for (const engine of this.#made.values()) await engine.dispose();
+  }
+}

@@ -1,0 +1,212 @@
+/** `longsight constrain`: who carries long range. */
+import type { Command } from 'commander';
+import {
+  corpusPerplexities,
+  findKeyTokens,
+  limitReach,
+  perplexities,
+  PUBLISHED_LONGPPL,
+  REACH_PARTS,
+  reachParts,
+  scoreNeedles,
+  textLosses,
+  type LoadedModel,
+  type LongPplSettings,
+  type ReachPart,
+} from '../../analysis/index.js';
+import type { NeedleSample } from '../../data/index.js';
+import type { Engine } from '../../engine/index.js';
+import type { ModelConfig } from '../../model/index.js';
+import { evaluateCheckpoint } from '../../study/index.js';
+import type { CliContext } from '../context.js';
+import { writeCsv, type CsvCell } from '../csv.js';
+import { positiveInteger } from '../options.js';
+import { Output, textTable } from '../output.js';
+import {
+  addAnalysisOptions,
+  holdsTextOut,
+  keepFinding,
+  MODEL_ARGUMENT,
+  nameOf,
+  needlesOf,
+  openSubject,
+  parseChoice,
+  parseCounts,
+  sequencesOf,
+  show,
+  upload,
+  withEngine,
+  type AnalysisFlags,
+  type Subject,
+  type TextOptions,
+} from './subject.js';
+
+export interface LimitOptions extends TextOptions {
+  readonly part?: ReachPart;
+  readonly keys: readonly number[];
+  readonly trunc?: number;
+  readonly stride?: number;
+  /** Needle samples of an imported model, and their tokens. */
+  readonly needles: number;
+  readonly length?: number;
+}
+
+type Flags = AnalysisFlags & LimitOptions;
+
+export const LIMIT_DEFAULTS = { keys: [8, 32], samples: 64, needles: 64 } as const;
+
+/** What a model scores at one limit; null where it is not limited. */
+export interface LimitRow {
+  readonly part: ReachPart | null;
+  readonly keys: number | null;
+  /** Nats a token. */
+  readonly loss: number | null;
+  /** Over the tokens that are key to the unlimited model; null without texts, or without a key token. */
+  readonly longPpl: number | null;
+  readonly recall: readonly { from: number; to: number; probability: number | null }[];
+  readonly needleAccuracy: number | null;
+}
+
+export interface Limits {
+  readonly rows: readonly LimitRow[];
+  /** How key tokens were found, and how many there are; null without texts. */
+  readonly longPpl: (LongPplSettings & { readonly keyTokens: number }) | null;
+}
+
+export function addConstrain(program: Command, context: CliContext): void {
+  const command = program
+    .command('constrain')
+    .summary('who carries long range: limit the reach of some layers')
+    .description(
+      'Lets only the full layers, or only the efficient ones, see no more than a few keys (recurrent layers: remember no ' +
+        'more than a few tokens), and measures what is left of the loss, LongPPL, recall by distance and needle accuracy. ' +
+        'LongPPL needs texts: --texts, or the held-out text of the run; key tokens are those of the unlimited model.',
+    )
+    .argument('<model>', MODEL_ARGUMENT)
+    .option('--part <name>', `${REACH_PARTS.join(', ')} (default: full, then efficient)`, (t) =>
+      parseChoice('--part', REACH_PARTS, t),
+    )
+    .option('--keys <list>', 'limits, in visible keys', (t) => parseCounts('--keys', t), [...LIMIT_DEFAULTS.keys])
+    .option('--texts <file>', 'texts; imported models need them for the loss')
+    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), LIMIT_DEFAULTS.samples)
+    .option('--max-tokens <n>', 'cut texts on the right', (t) => positiveInteger('--max-tokens', t))
+    .option('--trunc <n>', 'LongPPL: tokens of short contexts, at least (default: half of the shortest text)', (t) =>
+      positiveInteger('--trunc', t),
+    )
+    .option('--stride <n>', 'LongPPL: tokens by which short contexts move (default: a quarter of --trunc)', (t) =>
+      positiveInteger('--stride', t),
+    )
+    .option('--needles <n>', 'needle samples of an imported model', (t) => positiveInteger('--needles', t), 64)
+    .option('--length <n>', 'tokens of such a sample', (t) => positiveInteger('--length', t));
+  addAnalysisOptions(command).action((path: string, flags: Flags) => constrain(path, flags, context));
+}
+
+/** What is left of a model at each limit; the first row is the model as it is. */
+export async function measureLimits(
+  engine: Engine,
+  subject: Subject,
+  options: LimitOptions,
+  signal?: AbortSignal,
+): Promise<Limits> {
+  const { model } = subject;
+  const parts = options.part === undefined ? reachParts(model) : [options.part];
+  const texts = options.texts !== undefined || holdsTextOut(subject) ? await readTexts(engine, subject, options) : null;
+  const needles =
+    subject.run === null && subject.tokenizer !== null
+      ? needlesOf(subject, { label: 'constrain', samples: options.needles, length: options.length })
+      : null;
+  const measure = (limited: ModelConfig) => measureLimit(engine, subject, limited, { texts, needles });
+  const rows: LimitRow[] = [{ part: null, keys: null, ...(await measure(model)) }];
+  for (const part of parts) {
+    for (const keys of options.keys) {
+      signal?.throwIfAborted();
+      rows.push({ part, keys, ...(await measure(limitReach(model, part, keys))) });
+    }
+  }
+  return { rows, longPpl: texts === null ? null : { ...texts.settings, keyTokens: texts.keyTokens } };
+}
+
+/** Texts with the tokens that are key to the model as it is. */
+interface KeyedTexts {
+  readonly settings: LongPplSettings;
+  readonly keyTokens: number;
+  readonly texts: readonly { readonly tokens: Int32Array; readonly key: Uint8Array }[];
+}
+
+async function readTexts(engine: Engine, subject: Subject, options: LimitOptions): Promise<KeyedTexts> {
+  const loaded: LoadedModel = { engine, model: subject.model, tensors: upload(engine, subject) };
+  const sequences = sequencesOf(subject, options);
+  const trunc = options.trunc ?? Math.max(1, Math.floor(Math.min(...sequences.map((t) => t.length)) / 2));
+  const stride = options.stride ?? Math.max(1, Math.floor(trunc / 4));
+  const settings = { ...PUBLISHED_LONGPPL, trunc, stride };
+  const texts: { tokens: Int32Array; key: Uint8Array }[] = [];
+  for (const tokens of sequences) texts.push({ tokens, key: await findKeyTokens(loaded, tokens, settings) });
+  return { settings, texts, keyTokens: texts.reduce((n, { key }) => n + key.reduce((a, b) => a + b, 0), 0) };
+}
+
+async function measureLimit(
+  engine: Engine,
+  subject: Subject,
+  model: ModelConfig,
+  { texts, needles }: { readonly texts: KeyedTexts | null; readonly needles: readonly NeedleSample[] | null },
+): Promise<Omit<LimitRow, 'part' | 'keys'>> {
+  const { checkpoint, run } = subject;
+  const tensors = upload(engine, subject);
+  const scores = [];
+  for (const { tokens, key } of texts?.texts ?? [])
+    scores.push(perplexities(await textLosses({ engine, model, tensors }, tokens), key));
+  const all = scores.length === 0 ? null : corpusPerplexities(scores);
+  const text = { loss: all === null ? null : Math.log(all.ppl), longPpl: all?.longPpl ?? null };
+  if (checkpoint === null || run === null) {
+    const score = needles === null ? null : await scoreNeedles({ engine, model, samples: needles }, tensors);
+    return { ...text, recall: [], needleAccuracy: score?.accuracy ?? null };
+  }
+  const limited = { ...checkpoint, state: { ...checkpoint.state, model }, parameters: () => checkpoint.parameters() };
+  const record = await evaluateCheckpoint(limited, { run: run.run, engine });
+  const cells = record.needle?.accuracy.flat() ?? [];
+  return {
+    loss: text.loss ?? record.loss,
+    longPpl: text.longPpl,
+    recall: record.recall?.bins.map(({ from, to, probability }) => ({ from, to, probability })) ?? [],
+    needleAccuracy: cells.length === 0 ? null : cells.reduce((a, b) => a + b, 0) / cells.length,
+  };
+}
+
+async function constrain(path: string, flags: Flags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  const subject = openSubject(path, flags);
+  const { step, tokens } = subject;
+  const limits = await withEngine(subject, flags, (engine) => measureLimits(engine, subject, flags, context.signal));
+  const file = keepFinding(subject, flags, 'limits', limits);
+  const { rows } = limits;
+  const bins = rows[0]?.recall ?? [];
+  output.result(`${nameOf(subject)}\n${describe(limits)}`, { event: 'constrain', step, tokens, file, ...limits });
+  const columns = [
+    ...['part', 'keys', 'loss', 'longppl'],
+    ...bins.map((b) => `recall_${b.from}_${b.to}`),
+    'needle_accuracy',
+  ];
+  const cells = rows.map((r): CsvCell[] => [
+    ...[r.part, r.keys, r.loss, r.longPpl],
+    ...[...r.recall.map((b) => b.probability), r.needleAccuracy],
+  ]);
+  writeCsv(flags.csv, columns, cells);
+}
+
+function describe({ rows, longPpl }: Limits): string {
+  const bins = rows[0]?.recall ?? [];
+  const text = longPpl === null ? [] : ['LongPPL'];
+  const needle = rows.some((r) => r.needleAccuracy !== null) ? ['needle'] : [];
+  const head = ['limited', 'keys', 'loss', ...text, ...bins.map((b) => `recall ${b.from}-${b.to}`), ...needle];
+  const table = rows.map((r) => [
+    ...[r.part ?? 'nothing', String(r.keys ?? ''), show(r.loss, 4)],
+    ...text.map(() => show(r.longPpl, 4)),
+    ...r.recall.map((b) => show(b.probability)),
+    ...needle.map(() => show(r.needleAccuracy)),
+  ]);
+  const found =
+    longPpl === null
+      ? ''
+      : `\nLongPPL over ${longPpl.keyTokens} key tokens (short contexts of ${longPpl.trunc} tokens, moved by ${longPpl.stride})`;
+  return `${textTable([head, ...table], new Set(head.map((_, i) => i).slice(1)))}${found}`;
+}

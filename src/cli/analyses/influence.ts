@@ -1,0 +1,102 @@
+/** `longsight influence`: how far back inputs still matter. */
+import type { Command } from 'commander';
+import {
+  gradientInfluence,
+  INFLUENCE_TARGETS,
+  type InfluenceCurve,
+  type InfluenceTarget,
+} from '../../analysis/index.js';
+import type { Engine } from '../../engine/index.js';
+import type { CliContext } from '../context.js';
+import { writeCsv, type CsvCell } from '../csv.js';
+import { positiveInteger } from '../options.js';
+import { Output, textTable } from '../output.js';
+import {
+  addAnalysisOptions,
+  keepFinding,
+  MODEL_ARGUMENT,
+  nameOf,
+  openSubjects,
+  parseChoice,
+  sequencesOf,
+  show,
+  upload,
+  withEngine,
+  type AnalysisFlags,
+  type Subject,
+  type TextOptions,
+} from './subject.js';
+
+export interface InfluenceOptions extends TextOptions {
+  readonly target: InfluenceTarget;
+  /** Positions at the end that the target averages over. */
+  readonly last: number;
+}
+
+type Flags = AnalysisFlags & InfluenceOptions;
+
+export const INFLUENCE_DEFAULTS = { target: 'logit_sum', samples: 32, last: 20 } as const;
+
+export function addInfluence(program: Command, context: CliContext): void {
+  const command = program
+    .command('influence')
+    .summary('how far back inputs still matter: gradient norms by distance')
+    .description(
+      'Norm of the gradient of a target at the end of texts with respect to each input embedding, averaged by distance. ' +
+        'logit_sum (as published) follows a direction to which probabilities are blind; see also argmax_logit and loss.',
+    )
+    .argument('<model>', MODEL_ARGUMENT)
+    .option(
+      '--target <name>',
+      INFLUENCE_TARGETS.join(', '),
+      (t) => parseChoice('--target', INFLUENCE_TARGETS, t),
+      INFLUENCE_DEFAULTS.target as InfluenceTarget,
+    )
+    .option('--texts <file>', 'texts: prompts of a .jsonl, or one whole file (default: held-out data of the run)')
+    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), INFLUENCE_DEFAULTS.samples)
+    .option(
+      '--last <n>',
+      'positions at the end that the target averages over',
+      (t) => positiveInteger('--last', t),
+      INFLUENCE_DEFAULTS.last,
+    )
+    .option('--max-tokens <n>', 'cut texts on the right', (t) => positiveInteger('--max-tokens', t));
+  addAnalysisOptions(command).action((path: string, flags: Flags) => influence(path, flags, context));
+}
+
+/** Gradient norms of a model by distance, on texts or held-out sequences. */
+export async function measureInfluence(
+  engine: Engine,
+  subject: Subject,
+  options: InfluenceOptions,
+): Promise<InfluenceCurve> {
+  const texts = sequencesOf(subject, options);
+  const asked = { engine, model: subject.model, texts, target: options.target, lastTokens: options.last };
+  return gradientInfluence(asked, upload(engine, subject));
+}
+
+async function influence(path: string, flags: Flags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  const subjects = openSubjects(path, flags);
+  const rows: CsvCell[][] = [];
+  await withEngine(subjects[0] as Subject, flags, async (engine) => {
+    for (const subject of subjects) {
+      context.signal.throwIfAborted();
+      const { step, tokens } = subject;
+      const result = await measureInfluence(engine, subject, flags);
+      const file = keepFinding(subject, flags, 'influence', result);
+      const shown = result.mean.flatMap((v, d) =>
+        d === 0 || Number.isInteger(Math.log2(d)) ? [[String(d), show(v, 5)]] : [],
+      );
+      const { floor } = result;
+      const meets =
+        floor === null
+          ? 'too short to tell a floor'
+          : `floor ${show(floor.level, 5)}, met at ${floor.distance ?? 'no distance'}`;
+      const text = textTable([['distance', 'gradient norm'], ...shown], new Set([0, 1]));
+      output.result(`${nameOf(subject)}: ${meets}\n${text}\n`, { event: 'influence', step, tokens, file, ...result });
+      result.mean.forEach((v, d) => rows.push([step, d, v, result.counts[d]]));
+    }
+  });
+  writeCsv(flags.csv, ['step', 'distance', 'mean_grad_norm', 'count'], rows);
+}

@@ -1,0 +1,158 @@
+/** `longsight longppl`: perplexity over the tokens that need a long context. */
+import type { Command } from 'commander';
+import { readFileSync } from 'node:fs';
+import {
+  corpusPerplexities,
+  findKeyTokens,
+  formatSpans,
+  keySpans,
+  parseSpans,
+  perplexities,
+  PUBLISHED_LONGPPL,
+  textLosses,
+  tokensInSpans,
+  type CharSpan,
+  type LongPplSettings,
+} from '../../analysis/index.js';
+import { DataError, fileError, writeFileAtomic } from '../../core/index.js';
+import type { Engine } from '../../engine/index.js';
+import type { CliContext } from '../context.js';
+import { writeCsv, type CsvCell } from '../csv.js';
+import { positiveInteger } from '../options.js';
+import { Output } from '../output.js';
+import {
+  addAnalysisOptions,
+  keepFinding,
+  MODEL_ARGUMENT,
+  nameOf,
+  openSubject,
+  openSubjects,
+  parseNumber,
+  readTextFile,
+  show,
+  tokensOf,
+  upload,
+  withEngine,
+  type AnalysisFlags,
+  type Subject,
+} from './subject.js';
+
+interface LongPplFlags extends AnalysisFlags {
+  readonly texts: string;
+  readonly evaluator?: string;
+  readonly spans?: string;
+  readonly saveSpans?: string;
+  readonly samples: number;
+  readonly trunc: number;
+  readonly stride: number;
+  readonly alpha: number;
+  readonly beta: number;
+}
+
+export function addLongPpl(program: Command, context: CliContext): void {
+  const { trunc, stride, alpha, beta } = PUBLISHED_LONGPPL;
+  const command = program
+    .command('longppl')
+    .summary('perplexity over the tokens that need a long context')
+    .description(
+      'LongPPL and plain perplexity on texts. Key tokens are found by an evaluator model (the model itself unless named), or ' +
+        'read as character spans, one line of [start, end];[start, end] a text. Scale --trunc and --stride down together ' +
+        'for short contexts, and say so.',
+    )
+    .argument('<model>', MODEL_ARGUMENT)
+    .requiredOption('--texts <file>', 'texts: prompts of a .jsonl, or one whole file')
+    .option('--evaluator <model>', 'the model that finds key tokens')
+    .option('--spans <file>', 'key spans from a file instead')
+    .option('--save-spans <file>', 'write the key spans that were found')
+    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), 50)
+    .option('--trunc <n>', 'tokens of short contexts, at least', (t) => positiveInteger('--trunc', t), trunc)
+    .option('--stride <n>', 'tokens by which short contexts move', (t) => positiveInteger('--stride', t), stride)
+    .option('--alpha <nats>', 'least gain from the long context', (t) => parseNumber('--alpha', t), alpha)
+    .option('--beta <nats>', 'least log-likelihood', (t) => parseNumber('--beta', t), beta);
+  addAnalysisOptions(command).action((path: string, flags: LongPplFlags) => measureLongPpl(path, flags, context));
+}
+
+/** A text in a model's tokens, with the characters of each. */
+function spansOf(subject: Subject, text: string): { ids: Int32Array; spans: readonly CharSpan[] } {
+  if (subject.tokenizer !== null) return subject.tokenizer.encodeWithSpans(text);
+  const ids = tokensOf(subject, text);
+  // Bytes of one character share its span.
+  const spans: CharSpan[] = [];
+  let unit = 0;
+  for (const char of text) {
+    for (let i = Buffer.byteLength(char); i > 0; i--) spans.push([unit, unit + char.length]);
+    unit += char.length;
+  }
+  return { ids, spans };
+}
+
+async function measureLongPpl(path: string, flags: LongPplFlags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  const subjects = openSubjects(path, flags);
+  const texts = readTextFile(flags.texts).slice(0, flags.samples);
+  const rows: CsvCell[][] = [];
+  await withEngine(subjects[0] as Subject, flags, async (engine) => {
+    const key = await keysOf(engine, subjects.at(-1) as Subject, texts, flags);
+    if (flags.saveSpans !== undefined) {
+      writeFileAtomic(flags.saveSpans, key.map((spans) => `${formatSpans(spans)}\n`).join(''));
+    }
+    for (const subject of subjects) {
+      context.signal.throwIfAborted();
+      const { model, step, tokens } = subject;
+      const tensors = upload(engine, subject);
+      const scores = [];
+      for (const [i, { text, name }] of texts.entries()) {
+        const { ids, spans } = spansOf(subject, text);
+        if (ids.length < 2) throw new DataError(`${name} has ${ids.length} tokens; a perplexity needs at least two`);
+        const losses = await textLosses({ engine, model, tensors }, ids);
+        scores.push(perplexities(losses, tokensInSpans(spans, key[i] ?? [])));
+        rows.push([step, name, scores[i]?.longPpl, scores[i]?.ppl, scores[i]?.keyTokens, scores[i]?.tokens]);
+      }
+      const all = corpusPerplexities(scores);
+      const { trunc, stride, alpha, beta } = flags;
+      const settings = flags.spans === undefined ? { trunc, stride, alpha, beta } : { spans: flags.spans };
+      const none = all.longPpl === null ? ' (no key token)' : '';
+      const text =
+        `${nameOf(subject)}: LongPPL ${show(all.longPpl, 4)}${none} over ${all.keyTokens} key tokens, ` +
+        `PPL ${show(all.ppl, 4)} over ${all.tokens}`;
+      const { longPpl, ppl, keyTokens, tokens: scored } = all;
+      const record = { settings, longPpl, ppl, keyTokens, scoredTokens: scored, texts: scores };
+      const file = keepFinding(subject, flags, 'longppl', record);
+      output.result(text, { event: 'longppl', step, tokens, file, ...record });
+    }
+  });
+  writeCsv(flags.csv, ['step', 'text', 'longppl', 'ppl', 'key_tokens', 'tokens'], rows);
+}
+
+async function keysOf(
+  engine: Engine,
+  subject: Subject,
+  texts: readonly { readonly text: string }[],
+  flags: LongPplFlags,
+): Promise<CharSpan[][]> {
+  if (flags.spans !== undefined) {
+    const { spans: file } = flags;
+    let content: string;
+    try {
+      content = readFileSync(file, 'utf8');
+    } catch (cause) {
+      throw fileError('read', file, cause);
+    }
+    const lines = content.replace(/\n$/, '').split('\n');
+    if (lines.length < texts.length) {
+      throw new DataError(
+        `${file} has spans for ${lines.length} texts, but there are ${texts.length}; one line a text`,
+      );
+    }
+    return texts.map((_, i) => parseSpans(lines[i] as string, `${file}:${i + 1}`));
+  }
+  const judge = flags.evaluator === undefined ? subject : openSubject(flags.evaluator, { set: [] });
+  const loaded = { engine, model: judge.model, tensors: upload(engine, judge) };
+  const settings: LongPplSettings = { trunc: flags.trunc, stride: flags.stride, alpha: flags.alpha, beta: flags.beta };
+  const found: CharSpan[][] = [];
+  for (const { text } of texts) {
+    const { ids, spans } = spansOf(judge, text);
+    found.push(keySpans(await findKeyTokens(loaded, ids, settings), spans));
+  }
+  return found;
+}

@@ -1,0 +1,95 @@
+/** What analyses say of a design: its strongest heads, what is left under limits of reach, and who carries long range. */
+import type { CompareOptions } from './plan.js';
+import type { Finding } from './findings.js';
+import type { RunRecord } from './read-run.js';
+import type { DistanceBin } from './summary.js';
+import type { Verdict } from './verdicts.js';
+import { formatRange, plural } from './words.js';
+
+/** How many of a run's heads count as its strongest: the study's number. */
+export const STRONGEST_HEADS = 4;
+
+/** The strongest heads at the last trace as `LAYER:HEAD`; empty for runs that were not traced. */
+export function strongestHeads(record: RunRecord): ReadonlySet<string> {
+  const all = (record.heads.at(-1)?.layers ?? []).flatMap(({ layer, heads }) =>
+    heads.map(({ head, score }) => ({ name: `${layer}:${head}`, score })),
+  );
+  const best = all.sort((a, b) => b.score - a.score).slice(0, STRONGEST_HEADS);
+  return new Set(best.map((h) => h.name));
+}
+
+export type LimitRow = Finding<'limits'>['rows'][number];
+
+/** What tells best whether long range still works: far recall, else needle accuracy, else the loss; null if none is there. */
+export function limitScore(
+  row: LimitRow,
+  far: readonly DistanceBin[],
+): { readonly what: 'recall' | 'needle' | 'loss'; readonly value: number } | null {
+  const bins = row.recall.filter((bin) => far.some((f) => f.from === bin.from && f.to === bin.to));
+  const known = bins.flatMap((bin) => bin.probability ?? []);
+  if (known.length > 0) return { what: 'recall', value: known.reduce((a, b) => a + b, 0) / known.length };
+  if (row.needleAccuracy !== null) return { what: 'needle', value: row.needleAccuracy };
+  return row.loss === null ? null : { what: 'loss', value: row.loss };
+}
+
+/** What limiting one part of a run costs at the tightest limit that was measured. */
+interface Cost {
+  readonly keys: number;
+  readonly what: 'recall' | 'needle' | 'loss';
+  readonly before: number;
+  readonly after: number;
+}
+
+function costOf(record: RunRecord, part: 'full' | 'efficient', far: readonly DistanceBin[]): Cost | null {
+  const rows = record.findings.limits.at(-1)?.rows ?? [];
+  const unlimited = rows.find((row) => row.part === null);
+  const tightest = rows.filter((row) => row.part === part).sort((a, b) => (a.keys ?? 0) - (b.keys ?? 0))[0];
+  if (unlimited === undefined || tightest === undefined) return null;
+  const [before, after] = [limitScore(unlimited, far), limitScore(tightest, far)];
+  if (before === null || after === null || before.what !== after.what) return null;
+  return { keys: tightest.keys ?? 0, what: before.what, before: before.value, after: after.value };
+}
+
+const NAMES = { recall: 'far recall', needle: 'needle accuracy', loss: 'loss' } as const;
+
+/**
+ * Which layers of a design carry long range, from limits of reach: those whose limit costs more, in every seed, by more than
+ * the smallest difference of interest. Null where a design has only one kind of layer or was not analysed.
+ */
+export function carrierVerdict(
+  label: string,
+  records: readonly RunRecord[],
+  far: readonly DistanceBin[],
+  compare: CompareOptions,
+): Verdict | null {
+  const seeds = records.flatMap((record) => {
+    const [full, efficient] = [costOf(record, 'full', far), costOf(record, 'efficient', far)];
+    return full === null || efficient === null ? [] : [{ full, efficient }];
+  });
+  const first = seeds[0];
+  if (first === undefined) return null;
+  const { what, keys } = first.full;
+  const sign = what === 'loss' ? -1 : 1;
+  const least = what === 'loss' ? compare.minLossDifference : compare.minRecallDifference;
+  const lost = ({ before, after }: Cost): number => sign * (before - after);
+  const gaps = seeds.map(({ full, efficient }) => lost(full) - lost(efficient));
+  const range = (of: (seed: (typeof seeds)[number]) => number): string =>
+    formatRange(seeds.map(of), (x) => x.toFixed(2));
+  const text =
+    `With at most ${keys} visible keys, ${NAMES[what]} goes from ${range((s) => s.full.before)} to ` +
+    `${range((s) => s.full.after)} where the full layers are limited, and to ${range((s) => s.efficient.after)} where the ` +
+    `efficient ones are (${plural(seeds.length, 'seed')}).`;
+  const base = { topic: 'carrier', a: label, b: label, text } as const;
+  if (seeds.every(({ full, efficient }) => Math.max(lost(full), lost(efficient)) <= least)) {
+    return { ...base, outcome: 'none', lead: `${label}: neither limit costs anything, so there is nothing to carry.` };
+  }
+  const outcome = seeds.length < 2 ? 'open' : 'shown';
+  const judged = seeds.length < 2 ? ' in the one seed there is' : '';
+  if (gaps.every((gap) => gap > least)) {
+    return { ...base, outcome, lead: `${label}: the full layers carry long range${judged}.` };
+  }
+  if (gaps.every((gap) => gap < -least)) {
+    return { ...base, outcome, lead: `${label}: limiting the efficient layers costs more${judged}.` };
+  }
+  return { ...base, outcome: 'none', lead: `${label}: no difference shown between its kinds of layers.` };
+}

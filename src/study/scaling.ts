@@ -1,0 +1,150 @@
+/** Scaling laws of a study whose runs differ in size and budget, and figures of laws with their bands. */
+import {
+  analyseScaling,
+  extrapolate,
+  groupBySize,
+  type ScalingAnalysis,
+  type ScalingOptions,
+  type ScalingPoint,
+} from '../analysis/index.js';
+import type { Analysed } from './analyse.js';
+import { tick, WIDE } from './curves.js';
+import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
+import { drawPlot, NUM_COLORS, Plot } from './plot.js';
+import { formatTokens, significant } from './words.js';
+
+/** Points that a law needs. */
+const LEAST_POINTS = 5;
+
+export interface NamedPoints {
+  readonly label: string;
+  readonly points: readonly ScalingPoint[];
+}
+
+/**
+ * A design's finished runs as points: N non-embedding parameters, D training tokens, y the final held-out loss in nats. Designs
+ * whose runs are fewer than five, or do not differ in both N and D, are left out.
+ */
+export function studyPoints({ analysis }: Analysed): NamedPoints[] {
+  return analysis.architectures.flatMap(({ label }) => {
+    const runs = analysis.groups.flatMap((g) => g.runs).filter((run) => run.architecture === label);
+    const points = runs.flatMap(({ nonEmbeddingParameters: N, tokens: D, finalLoss: y }) =>
+      y === null || !(y > 0) ? [] : [{ size: formatTokens(N), N, D, y }],
+    );
+    const differ = (of: (p: ScalingPoint) => number): boolean => new Set(points.map(of)).size > 1;
+    return points.length < LEAST_POINTS || !differ((p) => p.N) || !differ((p) => p.D) ? [] : [{ label, points }];
+  });
+}
+
+export interface NamedFit {
+  readonly label: string;
+  readonly result: ScalingAnalysis;
+}
+
+/** A law for each design that has points enough. */
+export function fitStudy(analysed: Analysed, options: ScalingOptions): NamedFit[] {
+  return studyPoints(analysed).map(({ label, points }) => ({ label, result: analyseScaling(points, options) }));
+}
+
+/** Loss against tokens, a curve with its band for every size; one panel a law. `yLabel` says what y is. */
+export function scalingFigure(fits: readonly NamedFit[], yLabel: string): string {
+  if (fits.length === 0) return '';
+  const alone = fits.length === 1;
+  const panels = fits.map(({ label, result }) => {
+    const svg = lawPlot(result, yLabel, alone);
+    return alone ? svg : panel(label, svg);
+  });
+  return figure(
+    'Scaling laws',
+    panels.join(''),
+    'Lines: the law for each size; bands: its 95 % bootstrap interval; marks: trained models (hollow: held out of the fit). ' +
+      'Where bands widen beyond the marks the data do not decide.',
+    alone ? 'wide' : 'panels',
+  );
+}
+
+function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide: boolean): string {
+  const sizes = [...groupBySize(rows)].sort((a, b) => (a[1][0]?.N ?? 0) - (b[1][0]?.N ?? 0));
+  const [low, high] = [Math.min(...rows.map((r) => r.D)), Math.max(...rows.map((r) => r.D))];
+  // Half a decade beyond the last mark, to show what the law promises there.
+  const reach = high * Math.sqrt(10);
+  const at = Array.from({ length: 48 }, (_, i) => low * (reach / low) ** (i / 47));
+  const marks = sizes.flatMap(([size, points], i) => {
+    const N = points[0]?.N ?? 0;
+    const curve = extrapolate(
+      fit.parameters,
+      at.map((D) => ({ N, D })),
+      bootstrap ?? undefined,
+    );
+    const color = `var(--c${i % NUM_COLORS})`;
+    const own = rows.filter((r) => r.size === size);
+    const title = (r: (typeof own)[number]) =>
+      `${size}, ${formatTokens(r.D)} tokens: ${r.y.toFixed(4)}, law ${r.predicted.toFixed(4)}`;
+    const dot = { x: 'D', y: 'y', r: 3.5, stroke: color, title };
+    const end = curve.at(-1);
+    return [
+      ...(bootstrap === null
+        ? []
+        : [
+            Plot.areaY(curve, {
+              ...{ x: 'D', y1: (e: (typeof curve)[number]) => e.interval?.low, fill: color, fillOpacity: 0.14 },
+              y2: (e: (typeof curve)[number]) => e.interval?.high,
+            }),
+          ]),
+      Plot.line(curve, { x: 'D', y: 'y', stroke: color, strokeWidth: 1.8 }),
+      Plot.dot(
+        own.filter((r) => r.split === 'train'),
+        { ...dot, fill: color },
+      ),
+      Plot.dot(
+        own.filter((r) => r.split === 'held-out'),
+        { ...dot, fill: 'var(--card)' },
+      ),
+      Plot.text(end === undefined ? [] : [end], {
+        x: 'D',
+        y: 'y',
+        text: () => size,
+        dx: 5,
+        textAnchor: 'start',
+        fill: color,
+      }),
+    ];
+  });
+  const size = wide ? { ...WIDE, height: 420 } : { ...WIDE, width: 340, height: 270 };
+  return drawPlot('Scaling law', {
+    ...{ ...size, marginLeft: 52, marginRight: 64 },
+    x: { type: 'log', label: 'training tokens →', tickFormat: tick, ticks: wide ? 6 : 3, grid: true },
+    y: { type: 'log', label: `↑ ${yLabel}`, grid: true, ticks: 6, tickFormat: (v: number) => significant(v) },
+    marks,
+  });
+}
+
+/** The parameters of laws with their intervals, and the warnings of each. */
+export function scalingTable(fits: readonly NamedFit[]): string {
+  const rows = fits.map(({ label, result }) => {
+    const { parameters } = result.fit;
+    const cell = (name: 'alpha' | 'beta'): string => {
+      const interval = result.bootstrap?.intervals[name];
+      const band = interval === undefined ? '' : ` (${significant(interval.low)} to ${significant(interval.high)})`;
+      return `${significant(parameters[name])}${band}`;
+    };
+    return [label, cell('alpha'), cell('beta'), String(result.train.points), result.train.r2.toFixed(4)];
+  });
+  const warned = fits.filter(({ result }) => result.warnings.length > 0);
+  const list = warned
+    .map(({ label, result }) => `<p class="note">${escapeHtml(`${label}: ${result.warnings.join('; ')}.`)}</p>`)
+    .join('');
+  const head = ['', 'exponent of N (95 %)', 'exponent of D (95 %)', 'points', 'R²'];
+  return table(head, rows, new Set([1, 2, 3, 4])) + list;
+}
+
+/** A self-contained page of laws, for `longsight fit --html`. */
+export function scalingPage(title: string, fits: readonly NamedFit[], yLabel: string, repeat: string): string {
+  const forms = [...new Set(fits.map(({ result }) => result.fit.form))];
+  const form = forms[0] === 'default' ? 'y = a + b N^-alpha + c D^-beta' : 'y = b N^-alpha + c D^-beta';
+  const body =
+    `<h2>Law</h2><p>${escapeHtml(`${form}, the sum of Huber terms of ln y minimised from many starts.`)}</p>` +
+    `<div class="figures">${scalingFigure(fits, yLabel)}</div><h2>Exponents</h2>${scalingTable(fits)}` +
+    `<h2>How to repeat this</h2><pre>${escapeHtml(repeat)}</pre>`;
+  return pageHtml({ title, lead: null, overview: `${fits.length === 1 ? 'One law' : `${fits.length} laws`}.`, body });
+}
