@@ -18,6 +18,7 @@ import {
 } from '../graph/index.js';
 import {
   forward,
+  headGroups,
   headLogits,
   parameterInputs,
   scoreScales,
@@ -69,7 +70,7 @@ const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows']);
 
 /** The group of each query head of a layer. */
 export function headGroupsOf(plan: LayerPlan): HeadGroup[] {
-  return plan.groups.flatMap((group) => Array.from({ length: group.heads }, () => group));
+  return headGroups(plan).flatMap((group) => Array.from({ length: group.heads }, () => group));
 }
 
 /** Throws `ConfigError` naming a head that the model does not have, or that no attention layer holds. */

@@ -3,7 +3,7 @@
  * the efficient layers, see fewer keys.
  */
 import { ConfigError } from '../core/index.js';
-import type { HeadGroup, LayerPlan, ModelConfig } from '../model/index.js';
+import { headGroups, type HeadGroup, type LayerPlan, type ModelConfig } from '../model/index.js';
 
 /** `full`: heads without a window; `efficient`: heads with one; `all`: both. */
 export const REACH_PARTS = ['full', 'efficient', 'all'] as const;
@@ -11,7 +11,7 @@ export type ReachPart = (typeof REACH_PARTS)[number];
 
 /** How many query heads a part has. */
 export function countHeads(model: ModelConfig, part: ReachPart): number {
-  return model.layers.flatMap((l) => l.groups).reduce((n, g) => n + (isPart(g, part) ? g.heads : 0), 0);
+  return model.layers.flatMap(headGroups).reduce((n, g) => n + (isPart(g, part) ? g.heads : 0), 0);
 }
 
 /** The parts of a model that can be limited apart from each other: its full heads and its efficient ones, where it has them. */
@@ -37,6 +37,8 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number): M
     isPart(group, part) ? { ...group, window: Math.min(group.window ?? Infinity, keys) } : group;
   return {
     ...model,
-    layers: model.layers.map((plan): LayerPlan => ({ ...plan, groups: plan.groups.map(limited) })),
+    layers: model.layers.map((plan): LayerPlan => {
+      return plan.mixer === 'attention' ? { ...plan, groups: plan.groups.map(limited) } : plan;
+    }),
   };
 }

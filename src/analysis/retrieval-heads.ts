@@ -16,11 +16,10 @@ import {
   parameterInputs,
   printLayer,
   type HeadGroup,
-  type LayerPlan,
   type ModelConfig,
   type QueriesAndKeys,
 } from '../model/index.js';
-import { scoreFactors } from './attention-rows.js';
+import { headGroupsOf, scoreFactors } from './attention-rows.js';
 import { compileForward } from './segments.js';
 
 export interface HeadScore {
@@ -136,7 +135,7 @@ export class HeadTracer {
     const params = names.map((name) => [name, tensors[name]] as const);
     const missing = params.find(([, tensor]) => tensor === undefined);
     invariant(!missing, `tracing got no parameter ${missing?.[0]}`);
-    const tallies = model.layers.map((plan) => headGroups(plan).map(() => new HeadTally()));
+    const tallies = model.layers.map((plan) => headGroupsOf(plan).map(() => new HeadTally()));
     const sinks = await Promise.all(model.layers.map(async (_, layer) => this.#sinks(tensors, layer)));
     for (const batch of this.#batches) {
       const { tokens, rows } = batch;
@@ -146,7 +145,7 @@ export class HeadTracer {
         const scores = outputs[`scores.${layer}`];
         if (!scores) continue;
         const values = toNumbers(await engine.download(scores));
-        headGroups(plan).forEach((group, head) => {
+        headGroupsOf(plan).forEach((group, head) => {
           batch.samples.forEach((sample, i) => {
             const from = (i * model.numHeads + head) * this.#length;
             const row = values.subarray(from, from + queryOf(sample, this.#queryFromEnd) + 1);
@@ -164,7 +163,7 @@ export class HeadTracer {
       layers: model.layers.map((plan, layer) => ({
         layer,
         label: printLayer(plan),
-        heads: headGroups(plan).map(({ window, rope }, head) => ({
+        heads: headGroupsOf(plan).map(({ window, rope }, head) => ({
           head,
           window,
           rope,
@@ -197,11 +196,6 @@ function checkSamples(samples: readonly TraceSample[], queryFromEnd: number): vo
       `${early.queryPosition + 1}; use a smaller number`,
     { details: { queryFromEnd } },
   );
-}
-
-/** The group of each query head. */
-function headGroups(plan: LayerPlan): HeadGroup[] {
-  return plan.groups.flatMap((group) => Array.from({ length: group.heads }, () => group));
 }
 
 /** Tokens i32 `[B,T]` and flat query rows i32 `[B]` to `scores.N` `[B,H,T]` per layer, scaled, before mask and softmax. */

@@ -23,7 +23,7 @@ import {
   type Node,
   type Value,
 } from '../graph/index.js';
-import { forward, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
+import { forward, headGroups, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
 import { headGroupsOf } from './attention-rows.js';
 import { batchSequences, parametersFor, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
@@ -212,7 +212,7 @@ function controlHeads(stream: Value, model: ModelConfig) {
   // Which layer and first head each attention belongs to, in order.
   const places = model.layers.flatMap((plan, layer) => {
     let first = 0;
-    return plan.groups.map(({ heads }) => ({ layer, first: (first += heads) - heads, heads }));
+    return headGroups(plan).map(({ heads }) => ({ layer, first: (first += heads) - heads, heads }));
   });
   const nodes = nodesOf([stream]);
   const sums: Value[][] = model.layers.map(() => []);

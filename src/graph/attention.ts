@@ -9,6 +9,7 @@
  */
 import type { DType } from '../core/index.js';
 import * as L from './lib.js';
+import { documentRuns } from './recurrence/documents.js';
 import type { AttentionAttrs, Value } from './types.js';
 
 export interface AttentionBlocks {
@@ -27,7 +28,7 @@ interface Tile {
   /** `[B,G,(N,)L,D]`, and v `[B,G,(N,)L,E]`. */
   readonly k: Value;
   readonly v: Value;
-  /** Additive, `[(N,)1,C,L]`. */
+  /** Additive, `[(N,)1,C,L]`, or `[B,1,(N,)1,C,L]` where rows hold several documents. */
   readonly mask: Value;
   readonly scale: number;
 }
@@ -164,7 +165,7 @@ function transposedMatmul(a: Value, b: Value): Value {
   return L.dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [rows], rhsContract: [rows] });
 }
 
-/** Masked scores of a tile, `[..., R*C, L]`. The mask `[(N,)1,C,L]` repeats over R. */
+/** Masked scores of a tile, `[..., R*C, L]`. The mask repeats over R. */
 function scoresOf(tile: Tile, R: number): Value {
   const s = L.mul(matmulTransposed(tile.q, tile.k), tile.scale);
   const [rows, columns] = s.shape.slice(-2) as [number, number];
@@ -221,6 +222,32 @@ function causalBlock(T: number): number {
   return block;
 }
 
+/** The sinks and the documents (i32 `[B,T]`, numbered) that follow the `fixed` inputs of an attention. */
+function optionalInputs(
+  inputs: readonly Value[],
+  fixed: number,
+  attrs: AttentionAttrs,
+): { readonly sinks: Value | null; readonly documents: Value | null } {
+  const segments = attrs.segments === true ? 1 : 0;
+  const sinks = inputs.slice(fixed, inputs.length - segments)[0] ?? null;
+  return { sinks, documents: segments === 1 ? documentRuns(inputs[inputs.length - 1] as Value) : null };
+}
+
+/** `mask` where query and key belong to the same document, else hidden; `own` and `others` broadcast to its shape. */
+function within(mask: Value, own: Value, others: Value): Value {
+  return L.select(L.eq(own, others), mask, L.scalar(MASKED[mask.dtype], mask.dtype));
+}
+
+/** The mask of a band with documents `[B,T]`: `[B,1,N,1,C,L]`. */
+function bandMask(band: Band, documents: Value | null): Value {
+  if (!documents) return band.mask;
+  const [B, T] = documents.shape as [number, number];
+  const { C, N, before } = band;
+  const whole = L.reshape(documents, [B, 1, 1, T, 1]);
+  const own = L.reshape(blockQueries(whole, band), [B, 1, N, 1, C, 1]);
+  return within(band.mask, own, L.reshape(bandKeys(whole, band), [B, 1, N, 1, 1, (before + 1) * C]));
+}
+
 /** Start and end of each query block of the causal form. */
 function causalBlocks(T: number, C: number): Span[] {
   return Array.from({ length: Math.ceil(T / C) }, (_, i) => ({ start: i * C, end: Math.min(T, (i + 1) * C) }));
@@ -255,13 +282,23 @@ const SHARED_MASK_FROM = 4096;
  * The mask of each causal block, `[1,rows,end]`. Seen from its end every block of C rows has the same one: the last `end` columns
  * of that of the last block. A barrier keeps engines from cutting all of them beforehand.
  */
-function causalMasks(q: Value, T: number, C: number, window: number | null): (span: Span) => Value {
+function causalMasks(
+  q: Value,
+  T: number,
+  C: number,
+  window: number | null,
+  documents: Value | null,
+): (span: Span) => Value {
   const own = (rows: number, columns: number): Value => visibleMask(q.dtype, rows, columns, columns - rows, window);
   const [shared] = (T >= SHARED_MASK_FROM ? L.barrier([own(C, T), q]) : [null]) as [Value | null];
   return ({ start, end }) => {
     const rows = end - start;
     const mask = shared && rows === C ? L.sliceAxis(shared, 1, T - end, T) : own(rows, end);
-    return L.reshape(mask, [1, rows, end]);
+    const shaped = L.reshape(mask, [1, rows, end]);
+    if (!documents) return shaped;
+    const B = documents.shape[0] as number;
+    const part = (from: number, shape: number[]): Value => L.reshape(L.sliceAxis(documents, 1, from, end), shape);
+    return within(shaped, part(start, [B, 1, 1, rows, 1]), part(0, [B, 1, 1, 1, end]));
   };
 }
 
@@ -282,8 +319,9 @@ function planOf(dims: Dims, attrs: AttentionAttrs, blocks: AttentionBlocks, dtyp
   return { band: null, blocks: causalBlocks(dims.T, C), C };
 }
 
-function bandTile(q: Value, k: Value, v: Value, band: Band, scale: number): Tile {
-  return { q: blockQueries(q, band), k: bandKeys(k, band), v: bandKeys(v, band), mask: band.mask, scale };
+function bandTile(q: Value, k: Value, v: Value, band: Band, documents: Value | null, scale: number): Tile {
+  const mask = bandMask(band, documents);
+  return { q: blockQueries(q, band), k: bandKeys(k, band), v: bandKeys(v, band), mask, scale };
 }
 
 /**
@@ -300,7 +338,8 @@ export function decomposeAttention(
   attrs: AttentionAttrs,
   blocks: AttentionBlocks = DEFAULT_BLOCKS,
 ): readonly Value[] {
-  const [q, k, v, sinks] = inputs as [Value, Value, Value, Value | undefined];
+  const [q, k, v] = inputs as [Value, Value, Value];
+  const { sinks, documents } = optionalInputs(inputs, 3, attrs);
   const dims = dimsOf(q, k, v);
   const { B, T, H, G, R, E } = dims;
   const [qh, kh, vh] = [heads(q, G), heads(k, G), heads(v, G)];
@@ -308,12 +347,12 @@ export function decomposeAttention(
   if (plan.band) {
     const { band } = plan;
     const sink = sinks ? sinkColumn(sinks, dims, band.C, true) : null;
-    const { out, lse } = attendTile(bandTile(qh, kh, vh, band, attrs.scale), R, sink);
+    const { out, lse } = attendTile(bandTile(qh, kh, vh, band, documents, attrs.scale), R, sink);
     const o = unblockQueries(out, band, dims);
     return [unheads(o), L.reshape(unblockQueries(lse, band, dims), [B, H, T])];
   }
   const qs = splitRows(qh, plan.blocks);
-  const maskOf = causalMasks(q, T, plan.C, attrs.window);
+  const maskOf = causalMasks(q, T, plan.C, attrs.window, documents);
   const parts: { out: Value; lse: Value }[] = [];
   for (let i = plan.blocks.length - 1; i >= 0; i--) {
     const span = plan.blocks[i] as Span;
@@ -336,7 +375,7 @@ interface Incoming {
 }
 
 /**
- * attentionGrad in primitives: q, k, v, o, lse, do, [sinks] -> dq, dk, dv, [dsinks]. A barrier ties q to `do`, so that the
+ * attentionGrad in primitives: q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. A barrier ties q to `do`, so that the
  * probabilities are computed anew and not kept from the forward pass.
  */
 export function decomposeAttentionGrad(
@@ -344,7 +383,8 @@ export function decomposeAttentionGrad(
   attrs: AttentionAttrs,
   blocks: AttentionBlocks = DEFAULT_BLOCKS,
 ): readonly Value[] {
-  const [q, k, v, o, lse, dOut, sinks] = inputs as [Value, Value, Value, Value, Value, Value, Value | undefined];
+  const [q, k, v, o, lse, dOut] = inputs as [Value, Value, Value, Value, Value, Value];
+  const { sinks, documents } = optionalInputs(inputs, 6, attrs);
   const dims = dimsOf(q, k, v);
   const { B, T, H, G, R } = dims;
   const qh = L.barrier([heads(q, G), dOut])[0] as Value;
@@ -356,8 +396,8 @@ export function decomposeAttentionGrad(
   };
   const plan = planOf(dims, attrs, blocks, q.dtype);
   const grads = plan.band
-    ? bandedGrads(bandTile(qh, kh, vh, plan.band, attrs.scale), incoming, dims, plan.band)
-    : causalGrads(qh, kh, vh, incoming, dims, attrs, plan);
+    ? bandedGrads(bandTile(qh, kh, vh, plan.band, documents, attrs.scale), incoming, dims, plan.band)
+    : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents });
   const result = [unheads(grads.dq), unheads(grads.dk), unheads(grads.dv)];
   if (!sinks) return result;
   // The sink takes probability exp(z - lse) and carries no value: dz = -sum p * delta (mixers.md section 3).
@@ -383,13 +423,13 @@ function causalGrads(
   incoming: Incoming,
   dims: Dims,
   attrs: AttentionAttrs,
-  { blocks, C }: { readonly blocks: readonly Span[]; readonly C: number },
+  { blocks, C, documents }: { readonly blocks: readonly Span[]; readonly C: number; readonly documents: Value | null },
 ): TileGrads {
   const { B, T, G, R, D } = dims;
   const rowsOf = (x: Value): Value[] => splitRows(x, blocks);
   const [qs, dOuts, deltas] = [rowsOf(q), rowsOf(incoming.dOut), rowsOf(incoming.delta)];
   const lses = incoming.lse && rowsOf(incoming.lse);
-  const maskOf = causalMasks(q, T, C, attrs.window);
+  const maskOf = causalMasks(q, T, C, attrs.window, documents);
   const dqs: Value[] = [];
   const [dks, dvs]: [Value[], Value[]] = [[], []];
   let open: { dk: Value; dv: Value } | null = null;

@@ -6,7 +6,7 @@ import { LongsightError, isFloat, type Shape } from '../core/index.js';
 import { DECOMPOSITIONS } from './decompose.js';
 import { inline, scan } from './graph.js';
 import * as L from './lib.js';
-import type { Node, OpAttrs, OpName, Value } from './types.js';
+import type { Node, OpName, Value } from './types.js';
 
 export type Cotangent = Value | null;
 
@@ -299,7 +299,7 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
     const [dy, drstd] = cts;
     if (drstd || !dy) return throughDecomposition(node, cts, pullback);
     const [x, weight] = node.inputs;
-    return emitGrad('rmsNormGrad', [x as Value, out(node, 1), dy], weight, {});
+    return L.emit('rmsNormGrad', [x as Value, out(node, 1), dy, ...(weight ? [weight] : [])], {});
   },
   rmsNormGrad: throughDecomposition,
   rotary: (node, [ct]) => [L.rotary(ct as Value, node.attrs.inverseFrequencies, !node.attrs.inverse)],
@@ -315,21 +315,12 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
     if (dLse || !dOut) {
       throw new LongsightError("attention's log-sum-exp is a statistic without a derivative; wrap it in stopGradient");
     }
-    const [q, k, v, sinks] = node.inputs;
-    const inputs = [q as Value, k as Value, v as Value, out(node), out(node, 1), dOut];
-    return emitGrad('attentionGrad', inputs, sinks, node.attrs);
+    const [q, k, v, ...optional] = node.inputs as [Value, Value, Value, ...Value[]];
+    const grads = L.emit('attentionGrad', [q, k, v, out(node), out(node, 1), dOut, ...optional], node.attrs);
+    return node.attrs.segments === true ? [...grads, null] : grads;
   },
   attentionGrad: throughDecomposition,
   linearRecurrence: throughDecomposition,
   deltaRule: throughDecomposition,
   causalConv: throughDecomposition,
 };
-
-function emitGrad<K extends 'rmsNormGrad' | 'attentionGrad'>(
-  op: K,
-  inputs: readonly Value[],
-  optional: Value | undefined,
-  attrs: OpAttrs[K],
-): readonly Value[] {
-  return L.emit(op, optional ? [...inputs, optional] : inputs, attrs);
-}

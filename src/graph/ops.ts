@@ -284,8 +284,17 @@ const crossEntropyGrad: TypeRule<'crossEntropyGrad'> = (inputs) => {
   return [at(inputs, 0)];
 };
 
-function checkAttention(op: string, inputs: readonly TensorType[], { window, scale }: AttentionAttrs): void {
-  requireFloat(op, inputs);
+/** Checks the inputs of an attention, `fixed` of them and then perhaps sinks and segments; gives the sinks. */
+function checkAttention(
+  op: string,
+  inputs: readonly TensorType[],
+  fixed: number,
+  attrs: AttentionAttrs,
+): readonly TensorType[] {
+  const { window, scale } = attrs;
+  const segments = attrs.segments === true ? 1 : 0;
+  arity(op, inputs, fixed + segments, fixed + segments + 1);
+  requireFloat(op, inputs.slice(0, inputs.length - segments));
   const [q, k, v] = [at(inputs, 0).shape, at(inputs, 1).shape, at(inputs, 2).shape];
   if (q.length !== 4 || k.length !== 4 || v.length !== 4)
     throw shapeError(op, inputs, 'q, k and v must be [B,T,heads,D]');
@@ -302,14 +311,19 @@ function checkAttention(op: string, inputs: readonly TensorType[], { window, sca
     );
   }
   if (!Number.isFinite(scale)) throw shapeError(op, inputs, `scale ${scale} is not a number`);
+  if (segments === 1) {
+    requireIndex(op, inputs, inputs.length - 1, 'segments');
+    requireShape(op, inputs, inputs.length - 1, [b, t], 'segments');
+  }
+  const sinks = inputs.slice(fixed, inputs.length - segments);
+  if (sinks.length > 0) requireShape(op, inputs, fixed, [h], 'sinks');
+  return sinks;
 }
 
 const attention: TypeRule<'attention'> = (inputs, attrs) => {
-  arity('attention', inputs, 3, 4);
-  checkAttention('attention', inputs, attrs);
+  checkAttention('attention', inputs, 3, attrs);
   const { dtype, shape } = at(inputs, 0);
   const [b, t, h] = shape as [number, number, number];
-  if (inputs.length === 4) requireShape('attention', inputs, 3, [h], 'sinks');
   return [
     { dtype, shape: [b, t, h, at(inputs, 2).shape[3] as number] },
     { dtype, shape: [b, h, t] },
@@ -317,15 +331,13 @@ const attention: TypeRule<'attention'> = (inputs, attrs) => {
 };
 
 const attentionGrad: TypeRule<'attentionGrad'> = (inputs, attrs) => {
-  arity('attentionGrad', inputs, 6, 7);
-  checkAttention('attentionGrad', inputs, attrs);
+  const sinks = checkAttention('attentionGrad', inputs, 6, attrs);
   const [b, t, h] = at(inputs, 0).shape as [number, number, number];
   const o = [b, t, h, at(inputs, 2).shape[3] as number];
   requireShape('attentionGrad', inputs, 3, o, 'o');
   requireShape('attentionGrad', inputs, 4, [b, h, t], 'lse');
   requireShape('attentionGrad', inputs, 5, o, 'do');
-  if (inputs.length === 7) requireShape('attentionGrad', inputs, 6, [h], 'sinks');
-  return [at(inputs, 0), at(inputs, 1), at(inputs, 2), ...inputs.slice(6)];
+  return [at(inputs, 0), at(inputs, 1), at(inputs, 2), ...sinks];
 };
 
 /** The type rule of every op: output dtypes and shapes, or a `ShapeError` / `DTypeError` that names the op and its inputs. */

@@ -73,6 +73,8 @@ export interface DotAttrs {
 export interface AttentionAttrs {
   readonly window: number | null;
   readonly scale: number;
+  /** Whether the last input is the document of each token: then a query sees only keys of its own. */
+  readonly segments?: boolean;
 }
 
 /** Half-split rotary embedding: channel `m` turns with channel `m + D/2` by `position * inverseFrequencies[m]`. */
@@ -167,9 +169,12 @@ export type OpAttrs = { readonly [K in Elementwise]: NoAttrs } & {
   readonly crossEntropy: NoAttrs;
   /** logits, targets, lse, dloss `[N]`, dlse `[N]` -> dlogits. */
   readonly crossEntropyGrad: NoAttrs;
-  /** q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]`, [sinks `[H]`] -> o `[B,T,H,E]`, log-sum-exp `[B,H,T]` (sinks included). */
+  /**
+   * q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]`, [sinks `[H]`], [segments i32 `[B,T]`] -> o `[B,T,H,E]`, log-sum-exp `[B,H,T]`
+   * (sinks included).
+   */
   readonly attention: AttentionAttrs;
-  /** q, k, v, o, lse, do, [sinks] -> dq, dk, dv, [dsinks]. Probabilities are recomputed from q, k and lse. */
+  /** q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. Probabilities are recomputed from q, k and lse. */
   readonly attentionGrad: AttentionAttrs;
   /**
    * q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay `[B,T,H]` or `[H]`, [segments i32 `[B,T]`], [state `[B,H,K,V]`]

@@ -180,10 +180,11 @@ function attendGroups(
 }
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
-  const T = scope.x.shape[1] as number;
+  const { x, segments } = scope;
+  const T = x.shape[1] as number;
   return attendGroups(scope, plan, ({ q, k, v, scale, sinks }, { window }) => {
     // A window as long as the sequence hides nothing.
-    return attention(q, k, v, { window: window !== null && window < T ? window : null, scale, sinks }).out;
+    return attention(q, k, v, { window: window !== null && window < T ? window : null, scale, sinks, segments }).out;
   });
 }
 

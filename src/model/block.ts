@@ -26,6 +26,8 @@ export interface BlockInputs {
   readonly splitProjections: boolean;
   readonly gains: Gains;
   readonly positions: TokenPositions | null;
+  /** The document of each token, i32 `[B,T]`; null where each row is one. */
+  readonly segments: Value | null;
 }
 
 /** What a mixer or an MLP reads, and what its result is added to. */
@@ -38,11 +40,20 @@ export function buildBlock<M extends { readonly out: Value }>(
   inputs: BlockInputs,
   mix: (scope: MixerScope) => M,
 ): { readonly out: Value; readonly mixed: M } {
-  const { config, layer, params, splitProjections, positions } = inputs;
+  const { config, layer, params, splitProjections, positions, segments } = inputs;
   const block = blockOf(config, layer);
   const param = (name: string) => params.get(name) as Value;
   const first = enter(inputs, inputs.x, 'norm1');
-  const mixed = mix({ config, x: first.x, inputMatrix: first.inputMatrix, param, splitProjections, positions });
+  const mixed = mix({
+    config,
+    layer,
+    x: first.x,
+    inputMatrix: first.inputMatrix,
+    param,
+    splitProjections,
+    positions,
+    segments,
+  });
   const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, block.mixerScale);
   if (!block.mlp) return { out: middle, mixed };
   const mlp = (branch: Branch): Value => leave(inputs, buildMlp(inputs, branch), 'postnorm2');

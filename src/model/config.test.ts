@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../core/index.js';
 import { blockOf, resolveModelConfig } from './config.js';
 import { modelCost } from './cost.js';
+import { headGroups } from './plan.js';
 import { PRESET_NAMES, STUDY_PATTERNS, STUDY_SIZES, type StudyPattern, type StudySize } from './presets.js';
 import { modelSchema } from './schema.js';
 
@@ -34,7 +35,7 @@ describe('resolveModelConfig', () => {
       tieEmbeddings: false,
       init: { scheme: 'fan-in' },
     });
-    expect(config.layers.map((l) => l.groups[0]?.window)).toEqual([8, null, 8, null]);
+    expect(config.layers.map((l) => headGroups(l)[0]?.window)).toEqual([8, null, 8, null]);
     expect(resolveModelConfig(SMALL).numLayers).toBe(2);
     expect(resolveModelConfig({ ...SMALL, init: { scheme: 'normal' } }).init).toEqual({ scheme: 'normal', std: 0.02 });
   });
@@ -44,7 +45,7 @@ describe('resolveModelConfig', () => {
       ...SMALL,
       layers: ['2*swa:8', { mixer: 'attention', groups: [{ window: null, heads: 4, rope: false }] }, 'swa:9/full'],
     });
-    expect(config.layers.map((l) => l.groups)).toEqual([
+    expect(config.layers.map(headGroups)).toEqual([
       [{ window: 8, heads: 4, rope: true }],
       [{ window: 8, heads: 4, rope: true }],
       [{ window: null, heads: 4, rope: false }],
@@ -88,10 +89,49 @@ describe('resolveModelConfig', () => {
     [{ ...SMALL, hiddenSize: 0 }, 'hiddenSize must be at least 1, got 0'],
     [{ layers: 'full', numHeads: 4 }, 'hiddenSize is missing'],
     [{ ...SMALL, init: { scheme: 'fanin' } }, 'did you mean "fan-in"?'],
+    [
+      { ...SMALL, layers: 'mamba2', hiddenSize: 60 },
+      'model.mamba2: the inner width 120 (expand 2 times hiddenSize 60) is not a multiple of headDim 64; change headDim',
+    ],
+    [
+      { ...SMALL, mamba2: { expand: 2, numHeads: 3 } },
+      'expand 2 makes the inner width 128, but 3 heads of 64 make 192; give only one of expand and numHeads',
+    ],
+    [{ ...SMALL, mamba2: { numGroups: 3 } }, 'model.mamba2: numHeads 2 is not a multiple of numGroups 3'],
+    [{ ...SMALL, mamba2: { dtMin: 1, dtMax: 0.5 } }, 'model.mamba2: dtMax 0.5 is below dtMin 1'],
+    [{ ...SMALL, gdn: { numHeads: 3, numValueHeads: 4 } }, 'numValueHeads 4 is not a multiple of numHeads 3'],
+    [{ ...SMALL, lightning: { numKvHeads: 3 } }, 'model.lightning: numHeads 4 is not a multiple of numKvHeads 3'],
+    [{ ...SMALL, lightning: { headDim: 15, rope: true } }, 'model.lightning: headDim 15 is odd'],
+    [{ ...SMALL, kda: { chunk: 48 } }, 'chunk must be a power of two'],
+    [{ ...SMALL, lightning: { slope: 'alibi' } }, 'did you mean "slopes"?'],
     [{ preset: 'laptop-swa8' }, 'unknown preset "laptop-swa8"; did you mean "laptop-swa-8"?'],
     ['full', 'must be an object'],
   ])('refuses %j', (input, message) => {
     expect(messageOf(input)).toContain(message);
+  });
+
+  it('fills in the sections of the recurrent mixers that layers use', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'gdn lightning mamba2 gla kda full', kda: { rank: 5 } });
+    expect(config.gdn).toEqual({
+      numHeads: 4,
+      numValueHeads: 4,
+      keyDim: 12,
+      valueDim: 24,
+      convWidth: 4,
+      allowNegEigval: false,
+      gate: true,
+      normEps: 1e-6,
+      chunk: null,
+    });
+    expect(config.lightning).toMatchObject({ numHeads: 4, numKvHeads: 4, headDim: 16, scale: 0.25, slopes: 'alibi' });
+    expect(config.mamba2).toMatchObject({ numHeads: 2, headDim: 64, stateSize: 128, normGroups: 1, normEps: 1e-5 });
+    expect(config.mamba2).not.toHaveProperty('expand');
+    expect(config.gla).toMatchObject({ numHeads: 4, keyDim: 16, valueDim: 16, gateNormalizer: 16 });
+    expect(config.kda).toMatchObject({ numHeads: 4, keyDim: 16, valueDim: 16, rank: 5 });
+    expect(resolveModelConfig(JSON.parse(JSON.stringify(config)))).toEqual(config);
+    const other = resolveModelConfig({ ...SMALL, gdn: { keyDim: 8 } });
+    expect(other).not.toHaveProperty('gdn');
+    expect(() => resolveModelConfig({ ...SMALL, gdn: { keyDim: 0 } })).toThrow('gdn.keyDim must be at least 1, got 0');
   });
 
   it('lets odd heads pass where no layer turns them', () => {
@@ -130,7 +170,7 @@ describe('presets', () => {
     for (const preset of PRESET_NAMES) expect(() => resolveModelConfig({ preset }), preset).not.toThrow();
     const config = resolveModelConfig({ preset: 'laptop-swa-8', vocabSize: 256, layers: 'swa:3 full' });
     expect(config).toMatchObject({ vocabSize: 256, hiddenSize: 64, numLayers: 4 });
-    expect(config.layers[0]?.groups[0]?.window).toBe(3);
+    expect(config.layers.flatMap(headGroups)[0]?.window).toBe(3);
   });
 
   it('have the parameter counts of the study, whatever the pattern', () => {
@@ -144,7 +184,9 @@ describe('presets', () => {
   });
 
   it('keep three window layers to a full one at the end in the 1:3 ratio, at depths that four does not divide', () => {
-    const windows = resolveModelConfig({ preset: 's1-swa-128-1to3' }).layers.map((l) => l.groups[0]?.window ?? 'full');
+    const windows = resolveModelConfig({ preset: 's1-swa-128-1to3' }).layers.map(
+      (l) => headGroups(l)[0]?.window ?? 'full',
+    );
     expect(windows).toEqual([128, 128, 128, 128, 128, 'full', 128, 128, 128, 'full']);
   });
 });

@@ -2,13 +2,14 @@
 import type { z } from 'zod';
 import { ConfigError, nearest, parseConfig } from '../core/index.js';
 import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
-import type { LayerPlan } from './plan.js';
+import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
+import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
 import { checkRope } from './rope.js';
 import { modelSchema, type BlockConfig, type InitScheme, type RopeScaling, type LocalRope } from './schema.js';
 
 /** A complete, checked model configuration: plain JSON, and itself a valid input that resolves to an equal value. */
-export interface ModelConfig {
+export interface ModelConfig extends RecurrentConfigs {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly numLayers: number;
@@ -65,7 +66,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
   const headDim = parsed.headDim ?? defaultHeadDim(hiddenSize, numHeads, where);
   const layers = resolveLayers(parsed, counts, where);
   const ropeDim = parsed.ropeDim ?? headDim;
-  const hasRope = layers.some((layer) => layer.groups.some((g) => g.rope !== false));
+  const hasRope = layers.some((layer) => headGroups(layer).some((g) => g.rope !== false));
   if (hasRope) checkRope({ ...parsed, headDim, ropeDim }, layers, where);
   return {
     vocabSize: parsed.vocabSize,
@@ -93,6 +94,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     logitSoftcap: parsed.logitSoftcap,
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
+    ...resolveRecurrent(parsed, layers, { hiddenSize, numHeads, headDim, rmsNormEps: parsed.rmsNormEps }, where),
     tieEmbeddings: parsed.tieEmbeddings,
     init: parsed.init,
   };
@@ -131,6 +133,7 @@ function resolveLayers(parsed: Parsed, counts: HeadCounts, where: string): Layer
   const period = entries.flatMap((entry, i) => {
     const at = typeof parsed.layers === 'string' ? place : `${place}[${i}]`;
     if (typeof entry === 'string') return parsePattern(entry, at).map((layer) => resolveLayer(layer, counts, at));
+    if (entry.mixer !== 'attention') return [entry];
     return [
       checkGroups(entry, counts, (why) => {
         throw new ConfigError(`${at}: ${why}`, { details: { layer: entry, ...counts } });

@@ -68,8 +68,8 @@ export function forwardChunk(
   config.layers.forEach((plan: LayerPlan, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => state.get(prefix + name) as Value;
-    const inputs = { config, layer, x, params: layerParameters(params, layer), splitProjections: false, positions };
-    const { out, mixed } = buildBlock({ ...inputs, gains: 'tokens' }, (scope) =>
+    const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null };
+    const { out, mixed } = buildBlock({ ...given, splitProjections: false, gains: 'tokens' }, (scope) =>
       mixerOf(plan).step({ ...scope, place, state: own }, plan),
     );
     for (const [name, value] of Object.entries(mixed.state)) after.set(prefix + name, value);

@@ -33,6 +33,11 @@ export interface ForwardOptions {
   readonly remat?: boolean | ((layer: number) => boolean);
   /** Multiply by each part of `wqkv` and `wgateup` on its own. Same result; engines differ in which is faster. */
   readonly splitProjections?: boolean;
+  /**
+   * Where rows of tokens hold several documents: the document of each token, i32 `[B,T]`, numbered from 0 in each row. A row
+   * is then computed as its documents would be on their own.
+   */
+  readonly segments?: Value | null;
 }
 
 export interface ForwardResult {
@@ -134,12 +139,13 @@ function forwardLayer(
   const given = layerParameters(params, layer);
   const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
+  const segments = options.segments ?? null;
   const build = (values: readonly Value[]) => {
     const [first, ...rest] = values as [Value, ...Value[]];
     const own = new Map(names.map((name, i) => [name, rest[i] as Value]));
-    return buildLayer(config, layer, first, own, options);
+    return buildLayer(config, layer, first, own, { ...options, segments: rest[names.length] ?? null });
   };
-  const values = [x, ...given.values()];
+  const values = [x, ...given.values(), ...(segments ? [segments] : [])];
   if (!wanted) return build(values);
   const [out, q, k] = remat(values, (inner) => {
     const result = build(inner);
@@ -159,7 +165,16 @@ function buildLayer(
   const plan = config.layers[layer] as ModelConfig['layers'][number];
   const splitProjections = options.splitProjections ?? false;
   const { out, mixed } = buildBlock(
-    { config, layer, x, params, splitProjections, gains: 'matrices', positions: null },
+    {
+      config,
+      layer,
+      x,
+      params,
+      splitProjections,
+      gains: 'matrices',
+      positions: null,
+      segments: options.segments ?? null,
+    },
     (scope) => mixerOf(plan).build(scope, plan),
   );
   return { out, queriesAndKeys: mixed.queriesAndKeys };

@@ -10,6 +10,7 @@ export * from './params.js';
 export * from './pattern.js';
 export * from './plan.js';
 export * from './presets.js';
+export type * from './recurrent-config.js';
 export { groupRotary, scoreScales, type GroupRotary } from './rope.js';
 export {
   modelSchema,

@@ -2,7 +2,7 @@
 import { hostTensor, Rng, sizeOf, type HostTensor } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { parameterSpecs } from './params.js';
-import type { ParamSpec } from './spec.js';
+import type { ParamInit, ParamSpec } from './spec.js';
 
 /** Parameters by name, in the order of `parameterSpecs`. */
 export type HostParameters = Map<string, HostTensor<'f32'>>;
@@ -14,11 +14,19 @@ export type HostParameters = Map<string, HostTensor<'f32'>>;
  * windows, positions or optional parts share every tensor that has the same name, shape and distribution in both.
  * - `fan-in`: matrices N(0, 1/fan-in); embedding N(0, 1/hiddenSize).
  * - `normal`: matrices and embedding N(0, std^2).
- * - both: matrices that write to the residual stream (`attn.wo`, `mlp.wdown`) times 1/sqrt(2 numLayers), norm weights 1,
- *   sink logits 0.
+ * - both: matrices that write to the residual stream (`attn.wo`, `mlp.wdown`, ...) times 1/sqrt(2 numLayers), norm weights 1,
+ *   sink logits 0; decay rates and step sizes of recurrent mixers as their authors have them (`spec.ts`).
  */
 export function initialParameters(config: ModelConfig, seed: number): HostParameters {
   return new Map(parameterSpecs(config).map((spec) => [spec.name, initialTensor(spec, seed)]));
+}
+
+function draw({ low, high, map }: Extract<ParamInit, { kind: 'uniform' }>, rng: Rng): number {
+  const x = low + (high - low) * rng.uniform();
+  if (map === undefined) return x;
+  if (map === 'log') return Math.log(x);
+  const y = Math.exp(x);
+  return y + Math.log(-Math.expm1(-y));
 }
 
 function initialTensor({ name, shape, init }: ParamSpec, seed: number): HostTensor<'f32'> {
@@ -27,7 +35,7 @@ function initialTensor({ name, shape, init }: ParamSpec, seed: number): HostTens
     data.fill(init.value);
   } else {
     const rng = Rng.of(seed, 'init', name);
-    for (let i = 0; i < data.length; i++) data[i] = init.std * rng.normal();
+    for (let i = 0; i < data.length; i++) data[i] = init.kind === 'normal' ? init.std * rng.normal() : draw(init, rng);
   }
   return hostTensor('f32', shape, data);
 }

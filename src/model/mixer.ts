@@ -16,6 +16,10 @@ export interface MixerScope {
   readonly param: (name: string) => Value;
   /** Multiply by each part of a fused matrix on its own, instead of by the whole and splitting the result. */
   readonly splitProjections: boolean;
+  /** Index of the layer. */
+  readonly layer: number;
+  /** The document of each token where several are packed into a row, i32 `[B,T]`: nothing may pass from one to another. */
+  readonly segments: Value | null;
   /** Where the tokens stand in their sequences; null where x holds whole sequences, token t at position t. */
   readonly positions: TokenPositions | null;
 }

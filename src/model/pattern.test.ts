@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, Rng } from '../core/index.js';
 import { parsePattern, printLayer, printPattern, printPeriod, resolveLayer } from './pattern.js';
-import type { HeadGroup, LayerPlan } from './plan.js';
+import { headGroups, type HeadGroup, type LayerPlan } from './plan.js';
 
 const COUNTS = { numHeads: 4, numKvHeads: 4 };
 
@@ -42,15 +42,15 @@ describe('layer patterns', () => {
       { mixer: 'attention', groups: [group(8, 4)] },
       { mixer: 'attention', groups: [group(null, 4)] },
     ]);
-    expect(resolve(' 3*swa:128:rope   full:nope ').map((p) => p.groups)).toEqual([
+    expect(resolve(' 3*swa:128:rope   full:nope ').map(headGroups)).toEqual([
       [group(128, 4)],
       [group(128, 4)],
       [group(128, 4)],
       [group(null, 4, false)],
     ]);
-    expect(resolve('swa:8/full')[0]?.groups).toEqual([group(8, 2), group(null, 2)]);
-    expect(resolve('swa:8@3/full:nope@1')[0]?.groups).toEqual([group(8, 3), group(null, 1, false)]);
-    expect(resolve('swa:8@2/swa:9/full')[0]?.groups).toEqual([group(8, 2), group(9, 1), group(null, 1)]);
+    expect(resolve('swa:8/full').map(headGroups)[0]).toEqual([group(8, 2), group(null, 2)]);
+    expect(resolve('swa:8@3/full:nope@1').map(headGroups)[0]).toEqual([group(8, 3), group(null, 1, false)]);
+    expect(resolve('swa:8@2/swa:9/full').map(headGroups)[0]).toEqual([group(8, 2), group(9, 1), group(null, 1)]);
   });
 
   it('prints what it reads, for random stacks', () => {
@@ -71,6 +71,14 @@ describe('layer patterns', () => {
     expect(printLayer(resolve('swa:8@1/full@3')[0] as LayerPlan)).toBe('swa:8@1/full@3');
   });
 
+  it('reads and prints recurrent mixers', () => {
+    const plans = resolve('3*mamba2 full:nope 2*gdn lightning gla kda');
+    expect(plans.map((p) => p.mixer)).toEqual([
+      ...['mamba2', 'mamba2', 'mamba2', 'attention', 'gdn', 'gdn', 'lightning', 'gla', 'kda'],
+    ]);
+    expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda');
+  });
+
   it('prints the shortest repeating pattern', () => {
     expect(printPeriod(resolve('swa:8 full swa:8 full'))).toBe('swa:8 full');
     expect(printPeriod(resolve('4*full'))).toBe('full');
@@ -85,7 +93,14 @@ describe('layer patterns', () => {
     ['full:128', 'unknown flag ":128"'],
     ['full:nop', 'did you mean "nope"?'],
     ['ful', 'unknown layer "ful"; did you mean "full"?'],
-    ['mamba2', 'unknown layer "mamba2" (a layer is full or swa:WINDOW'],
+    ['retnet', 'unknown layer "retnet" (a layer is full or swa:WINDOW'],
+    ['mamba', 'unknown layer "mamba"; did you mean "mamba2"?'],
+    [
+      'mamba2:nope',
+      '"mamba2" is a layer of its own: it takes no flags, heads or other parts (its settings: model.mamba2)',
+    ],
+    ['gdn/full', '"gdn" is a layer of its own'],
+    ['gla@2', '"gla" is a layer of its own'],
     ['full:nope:rope', 'more than one position flag'],
     ['0*full', 'repeat count before "*"'],
     ['x*full', 'repeat count before "*"'],
@@ -107,6 +122,9 @@ describe('layer patterns', () => {
     expect(messageOf('swa:8@1/full@3', { numHeads: 4, numKvHeads: 2 })).toContain(
       'a part of 1 query heads would divide a key/value head: 4 query heads over 2 key/value heads make parts a multiple of 2',
     );
-    expect(resolve('swa:8/full', { numHeads: 4, numKvHeads: 2 })[0]?.groups).toEqual([group(8, 2), group(null, 2)]);
+    expect(resolve('swa:8/full', { numHeads: 4, numKvHeads: 2 }).map(headGroups)[0]).toEqual([
+      group(8, 2),
+      group(null, 2),
+    ]);
   });
 });

@@ -3,7 +3,8 @@
  *
  *     pattern = token { " " token }           "3*swa:128 full:nope"
  *     token   = [ count "*" ] spec
- *     spec    = part { "/" part }             heads of one layer divided between parts: "swa:8/full"
+ *     spec    = recurrent | part { "/" part } heads of one layer divided between parts: "swa:8/full"
+ *     recurrent = "lightning" | "gla" | "mamba2" | "gdn" | "kda"
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
  *     flag    = "rope" (the default) | "nope" (no positions) | "local" (the rotary positions of `localRope`)
@@ -11,7 +12,14 @@
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
 import { ConfigError, nearest } from '../core/index.js';
-import type { HeadGroup, LayerPlan } from './plan.js';
+import {
+  RECURRENT_MIXERS,
+  type AttentionPlan,
+  type HeadGroup,
+  type LayerPlan,
+  type RecurrentMixer,
+  type RecurrentPlan,
+} from './plan.js';
 
 /** One part of a layer as written: `heads` is null where the short form leaves it to an even split. */
 export interface PatternPart {
@@ -20,16 +28,21 @@ export interface PatternPart {
   readonly heads: number | null;
 }
 
-/** One layer as written, with the text that it came from (for messages). */
-export interface PatternLayer {
+/** One attention layer as written, with the text that it came from (for messages). */
+export interface AttentionPattern {
+  readonly mixer: 'attention';
   readonly parts: readonly PatternPart[];
   readonly source: string;
 }
 
-const KINDS = ['full', 'swa'] as const;
+/** One layer as written. */
+export type PatternLayer = AttentionPattern | RecurrentPlan;
+
+const KINDS = ['full', 'swa', ...RECURRENT_MIXERS] as const;
 const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
-  'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full"';
+  'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or one of ' +
+  RECURRENT_MIXERS.join(', ');
 /** More layers than this in one token is a slip of the keyboard. */
 const MAX_REPEAT = 10_000;
 
@@ -58,9 +71,18 @@ function parseToken(token: string, fail: Fail): PatternLayer[] {
   if (count === null || count < 1 || count > MAX_REPEAT) {
     return fail(`the repeat count before "*" must be a whole number from 1 to ${MAX_REPEAT}, as in 3*swa:128`);
   }
-  const source = token.slice(star + 1);
-  const layer = { source, parts: source.split('/').map((part) => parsePart(part, fail)) };
+  const layer = parseLayer(token.slice(star + 1), fail);
   return Array.from({ length: count }, () => layer);
+}
+
+function parseLayer(source: string, fail: Fail): PatternLayer {
+  const mixer = recurrentMixer(source);
+  if (mixer !== undefined) return { mixer };
+  return { mixer: 'attention', source, parts: source.split('/').map((part) => parsePart(part, fail)) };
+}
+
+function recurrentMixer(text: string): RecurrentMixer | undefined {
+  return RECURRENT_MIXERS.find((name) => name === text);
 }
 
 function parsePart(text: string, fail: Fail): PatternPart {
@@ -79,6 +101,11 @@ function parsePart(text: string, fail: Fail): PatternPart {
       return { window: parseWindow(window, fail), rope: parseFlags(flags, fail), heads: numHeads };
     }
     default: {
+      if (recurrentMixer(kind) !== undefined) {
+        return fail(
+          `"${kind}" is a layer of its own: it takes no flags, heads or other parts (its settings: model.${kind})`,
+        );
+      }
       const near = nearest(kind, KINDS);
       const hint = near === undefined ? '' : `; did you mean "${near}"?`;
       return fail(kind === '' ? `a layer is missing; ${GRAMMAR}` : `unknown layer "${kind}"${hint} (${GRAMMAR})`);
@@ -122,6 +149,7 @@ export interface HeadCounts {
  * @throws ConfigError if the parts do not use exactly `numHeads` query heads, or would divide a key/value head
  */
 export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'layers'): LayerPlan {
+  if (layer.mixer !== 'attention') return layer;
   const { numHeads } = counts;
   const fail: Fail = (why) => {
     throw new ConfigError(`${where}: "${layer.source}": ${why}`, { details: { layer: layer.source, ...counts } });
@@ -142,7 +170,7 @@ export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'l
 }
 
 /** `plan` if its groups add up to the heads and hold whole key/value heads, else `fail`. */
-export function checkGroups(plan: LayerPlan, { numHeads, numKvHeads }: HeadCounts, fail: Fail): LayerPlan {
+export function checkGroups(plan: AttentionPlan, { numHeads, numKvHeads }: HeadCounts, fail: Fail): AttentionPlan {
   const total = plan.groups.reduce((n, g) => n + g.heads, 0);
   if (total !== numHeads) return fail(`its groups name ${total} query heads, but the model has ${numHeads}`);
   const perKv = numHeads / numKvHeads;
@@ -161,8 +189,9 @@ function printGroup(group: HeadGroup, withHeads: boolean): string {
   return `${kind}${group.rope === 'local' ? ':local' : group.rope ? '' : ':nope'}${withHeads ? `@${group.heads}` : ''}`;
 }
 
-/** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`. */
+/** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`, `mamba2`. */
 export function printLayer(plan: LayerPlan): string {
+  if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
   return plan.groups.map((g) => printGroup(g, uneven)).join('/');
 }

@@ -20,9 +20,24 @@ export interface AttentionPlan {
   readonly groups: readonly HeadGroup[];
 }
 
+/** Mixers that carry a state along the sequence instead of keys and values. */
+export const RECURRENT_MIXERS = ['lightning', 'gla', 'mamba2', 'gdn', 'kda'] as const;
+
+export type RecurrentMixer = (typeof RECURRENT_MIXERS)[number];
+
+/** A layer with a recurrent mixer, whose widths and switches stand in the section of the configuration of the same name. */
+export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
+  readonly mixer: M;
+}
+
 /** One layer, discriminated by `mixer`. A new mixer joins here; the rule table in `mixers.ts` then asks for its rules. */
-export type LayerPlan = AttentionPlan;
+export type LayerPlan = AttentionPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
 
 export type MixerName = LayerPlan['mixer'];
 
 export type PlanOf<M extends MixerName> = Extract<LayerPlan, { mixer: M }>;
+
+/** The head groups of a layer, none if it has no attention. */
+export function headGroups(plan: LayerPlan): readonly HeadGroup[] {
+  return plan.mixer === 'attention' ? plan.groups : [];
+}

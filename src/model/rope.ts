@@ -6,7 +6,7 @@
  */
 import { ConfigError } from '../core/index.js';
 import { rotaryFrequencies } from '../graph/index.js';
-import type { AttentionPlan, HeadGroup, LayerPlan } from './plan.js';
+import { headGroups, type AttentionPlan, type HeadGroup, type LayerPlan } from './plan.js';
 import type { LocalRope, RopeScaling } from './schema.js';
 
 export interface GroupRotary {
@@ -51,8 +51,8 @@ export function checkCached(config: RopeFields, plan: AttentionPlan, maxLength: 
 }
 
 /** The factor on the scores of every query head of an attention layer, in order. */
-export function scoreScales(config: RopeFields, plan: AttentionPlan, seqLen: number): readonly number[] {
-  return plan.groups.flatMap((group) => {
+export function scoreScales(config: RopeFields, plan: LayerPlan, seqLen: number): readonly number[] {
+  return headGroups(plan).flatMap((group) => {
     const { scoreScale } = groupRotary(config, group, seqLen);
     return Array.from({ length: group.heads }, () => scoreScale);
   });
@@ -73,7 +73,7 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
   if (ropeDim % 2 !== 0 || ropeDim > headDim) {
     fail(`ropeDim ${ropeDim} must be even and at most headDim ${headDim}`, { headDim, ropeDim });
   }
-  const kinds = new Set(layers.flatMap(({ groups }) => groups.map((g) => g.rope)));
+  const kinds = new Set(layers.flatMap((plan) => headGroups(plan).map((g) => g.rope)));
   if (kinds.has('local') && config.localRope === null) fail(':local layers need localRope', {});
   for (const kind of kinds) {
     if (kind === false) continue;

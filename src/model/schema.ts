@@ -1,5 +1,7 @@
 /** The schema of a model configuration: help texts and defaults come from here. */
 import { z } from 'zod';
+import { RECURRENT_MIXERS } from './plan.js';
+import { recurrentSections } from './recurrent-schema.js';
 
 /** Descriptions come last in a chain: zod drops them under `optional` and `default`. */
 const count = z.int().min(1);
@@ -14,10 +16,15 @@ const headGroupSchema = z.strictObject({
 });
 
 /** A layer written out, as resolved configurations hold it. */
-const layerPlanSchema = z.strictObject({
-  mixer: z.literal('attention').describe('what mixes the sequence in this layer'),
-  groups: z.array(headGroupSchema).min(1).describe('head groups, in the order of the query heads'),
-});
+const layerPlanSchema = z.discriminatedUnion('mixer', [
+  z.strictObject({
+    mixer: z.literal('attention').describe('softmax attention'),
+    groups: z.array(headGroupSchema).min(1).describe('head groups, in the order of the query heads'),
+  }),
+  z.strictObject({
+    mixer: z.enum(RECURRENT_MIXERS).describe('a recurrent mixer, with the settings of its section'),
+  }),
+]);
 
 const scale = (what: string) => z.number().default(1).describe(what);
 
@@ -98,7 +105,7 @@ export const modelSchema = z.strictObject({
   numLayers: count.optional().describe('layers; the pattern repeats to fill them (default: the length of the pattern)'),
   layers: z
     .union([z.string(), z.array(z.union([z.string(), layerPlanSchema])).min(1)])
-    .describe('layer pattern, such as "swa:128 full", "3*swa:128 full:nope" or "swa:8/full"; or a list of these'),
+    .describe('layer pattern, such as "swa:128 full", "3*mamba2 full:nope" or "swa:8/full"; or a list of these'),
   numHeads: count.describe('query heads'),
   numKvHeads: count.optional().describe('key/value heads; divides numHeads (default: numHeads)'),
   headDim: count.optional().describe('width of one head (default: hiddenSize / numHeads)'),
@@ -148,6 +155,7 @@ export const modelSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('multiply the heads by a sigmoid of a projection of the layer input, before the output projection'),
+  ...recurrentSections,
   tieEmbeddings: z.boolean().default(false).describe('use the embedding matrix, transposed, as the output head'),
   init: initSchema
     .default({ scheme: 'fan-in' })

@@ -6,7 +6,7 @@
  * the interval between two measurements; recall and loss the smallest difference that the study cares about. A run that did
  * not get to the threshold counts as later than its last measurement and as nothing more.
  */
-import type { ModelConfig } from '../model/index.js';
+import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js';
 import { differences } from './overrides.js';
 import type { CompareOptions } from './plan.js';
 import type { Crossing, RunSummary } from './summary.js';
@@ -74,9 +74,10 @@ export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; sw
   const other = { relation: 'other' as const, swap: false };
   if (differences({ ...a, layers: null }, { ...b, layers: null }).length > 0 || a.layers.length !== b.layers.length)
     return other;
+  if (a.layers.some((layer, i) => layer.mixer !== b.layers[i]?.mixer)) return other;
   const pairs = a.layers.flatMap((layer, i) => {
-    const groups = b.layers[i]?.groups ?? [];
-    return layer.groups.map((group, j) => ({ a: group, b: groups[j], same: layer.groups.length === groups.length }));
+    const [own, groups] = [headGroups(layer), headGroups(b.layers[i] as LayerPlan)];
+    return own.map((group, j) => ({ a: group, b: groups[j], same: own.length === groups.length }));
   });
   const windows = new Set<number>();
   const positions = new Set<number>();

@@ -1,5 +1,5 @@
 /** What one run came to, in numbers that can be compared between runs. */
-import { modelCost, printPeriod, type ModelConfig } from '../model/index.js';
+import { headGroups, modelCost, printPeriod, type ModelConfig } from '../model/index.js';
 import type { Point, RunRecord } from './read-run.js';
 
 /** Distances, in tokens, both ends included. */
@@ -78,7 +78,7 @@ export function distanceBins(runs: readonly RunRecord[]): DistanceBin[] {
 
 /** The largest window of models that have one; null if every layer is full. */
 export function largestWindow(models: readonly ModelConfig[]): number | null {
-  const windows = models.flatMap((m) => m.layers).flatMap((l) => l.groups.flatMap((g) => g.window ?? []));
+  const windows = models.flatMap((m) => m.layers).flatMap((l) => headGroups(l).flatMap((g) => g.window ?? []));
   return windows.length === 0 ? null : Math.max(...windows);
 }
 

@@ -4,7 +4,7 @@
  * With t the step from 1, g the clipped gradient:
  *   m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
  *   p <- p - lr ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weightDecay p )
- * The decay is decoupled from the moments and applies to tensors of rank 2 and more. What depends on t alone is worked
+ * The decay is decoupled from the moments and applies to matrices (`decays` of src/model/spec.ts). What depends on t alone is worked
  * out on the host in float64 and comes in as scalars.
  */
 import { tensorFrom, type DType, type HostTensor } from '../core/index.js';
@@ -80,8 +80,8 @@ export function adamwMoments(
   return { m: newM, v: newV, step: mul(div(newM, denominator), scalars.stepSize) };
 }
 
-/** A parameter after a step; rank 2 and more decays. */
-export function applyStep(parameter: Value, step: Value, scalars: AdamWScalars<Value>): Value {
-  const kept = parameter.shape.length >= 2 ? mul(parameter, scalars.keep) : parameter;
+/** A parameter after a step; weight decay applies if it `decays`. */
+export function applyStep(parameter: Value, step: Value, scalars: AdamWScalars<Value>, decays: boolean): Value {
+  const kept = decays ? mul(parameter, scalars.keep) : parameter;
   return sub(kept, step);
 }

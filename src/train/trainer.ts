@@ -23,6 +23,7 @@ import {
 import {
   forward,
   parameterInputs,
+  decays,
   parameterSpecs,
   tokenLosses,
   type ForwardOptions,
@@ -90,6 +91,8 @@ interface Group {
   readonly names: readonly string[];
   readonly sizes: readonly number[];
   readonly shape: Shape;
+  /** Names of the parameters that weight decay applies to. */
+  readonly decaying: ReadonlySet<string>;
 }
 
 function groupsOf(model: ModelConfig, how: Grouping): Group[] {
@@ -110,7 +113,8 @@ function groupsOf(model: ModelConfig, how: Grouping): Group[] {
     const sizes = specs.map((s) => sizeOf(s.shape));
     const [only, ...others] = specs as [ParamSpec, ...ParamSpec[]];
     const shape = others.length === 0 ? only.shape : [sizes.reduce((a, b) => a + b, 0)];
-    return { names: specs.map((s) => s.name), sizes, shape };
+    const decaying = new Set(specs.filter(decays).map((s) => s.name));
+    return { names: specs.map((s) => s.name), sizes, shape, decaying };
   });
 }
 
@@ -193,7 +197,7 @@ function update(
     next[`${M}.${i}`] = moments.m;
     next[`${V}.${i}`] = moments.v;
     for (const [name, step] of scatter(group, moments.step, params)) {
-      next[name] = applyStep(params.get(name) as Value, step, scalars);
+      next[name] = applyStep(params.get(name) as Value, step, scalars, group.decaying.has(name));
     }
   });
   const names = Object.keys(state);

@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Rng } from '../../src/core/index.js';
 import {
+  headGroups,
   laptopModel,
   printLayer,
   printPeriod,
@@ -103,7 +104,7 @@ function writeHeads(dir: string, run: FakeRun, model: ModelConfig, step: number,
   const layers = model.layers.map((plan, layer) => ({
     layer,
     label: printLayer(plan),
-    heads: plan.groups.flatMap((group) =>
+    heads: headGroups(plan).flatMap((group) =>
       Array.from({ length: group.heads }, (_, head) => ({
         head,
         window: group.window,

@@ -62,7 +62,11 @@ function graphAdamW(
   const outputs = NAMES.flatMap((n, i) => {
     const parts = { gradient: gs[i]!, square: squares[i]!, m: ms[i]!, v: vs[i]!, clip };
     const { m, v, step } = adamwMoments(config, parts, scalars);
-    return [[`p.${n}`, applyStep(ps[i]!, step, scalars)] as const, [`m.${n}`, m] as const, [`v.${n}`, v] as const];
+    return [
+      [`p.${n}`, applyStep(ps[i]!, step, scalars, ps[i]!.shape.length >= 2)] as const,
+      [`m.${n}`, m] as const,
+      [`v.${n}`, v] as const,
+    ];
   });
   const named = (kind: string, values: typeof ps) =>
     Object.fromEntries(values.map((x, i) => [`${kind}.${NAMES[i]}`, x]));

@@ -133,10 +133,30 @@ interface Row {
   readonly lse: number;
 }
 
+/** What may follow the `fixed` inputs of an attention. */
+interface Optional {
+  readonly sinks: NumberArray | undefined;
+  /** The first token of the document of token t of row b. */
+  readonly documentStart: (b: number, t: number) => number;
+}
+
+function optionalInputs(inputs: readonly NumberArray[], fixed: number, { segments = false }: AttentionAttrs): Optional {
+  const rest = inputs.slice(fixed);
+  const ids = segments ? rest.pop() : undefined;
+  const documentStart = (b: number, t: number): number => {
+    if (ids === undefined) return 0;
+    const T = ids.shape[1] as number;
+    let start = t;
+    while (start > 0 && ids.data[b * T + start - 1] === ids.data[b * T + t]) start--;
+    return start;
+  };
+  return { sinks: rest[0], documentStart };
+}
+
 function attentionRow(
   q: NumberArray,
   k: NumberArray,
-  sinks: NumberArray | undefined,
+  { sinks, documentStart }: Optional,
   { window, scale }: AttentionAttrs,
   b: number,
   t: number,
@@ -145,7 +165,7 @@ function attentionRow(
   const [, T, H, D] = q.shape as [number, number, number, number];
   const G = k.shape[2] as number;
   const g = Math.floor(h / (H / G));
-  const first = window === null ? 0 : Math.max(0, t - window + 1);
+  const first = Math.max(documentStart(b, t), window === null ? 0 : t - window + 1);
   const scores: number[] = [];
   for (let j = first; j <= t; j++) {
     let s = 0;
@@ -167,12 +187,13 @@ function attentionRow(
 }
 
 export function attention(inputs: readonly NumberArray[], attrs: AttentionAttrs): NumberArray[] {
-  const [q, k, v, sinks] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray | undefined];
+  const [q, k, v] = inputs as [NumberArray, NumberArray, NumberArray];
+  const optional = optionalInputs(inputs, 3, attrs);
   const [B, T, H] = q.shape as [number, number, number];
   const [G, E] = v.shape.slice(2) as [number, number];
   const [out, lse] = [numberArray([B, T, H, E]), numberArray([B, H, T])];
   forEachIndex([B, T, H], (flat, [b, t, h]) => {
-    const row = attentionRow(q, k, sinks, attrs, b as number, t as number, h as number);
+    const row = attentionRow(q, k, optional, attrs, b as number, t as number, h as number);
     const g = Math.floor((h as number) / (H / G));
     lse.data[((b as number) * H + (h as number)) * T + (t as number)] = row.lse;
     row.probabilities.forEach((p, i) => {
@@ -186,22 +207,15 @@ export function attention(inputs: readonly NumberArray[], attrs: AttentionAttrs)
 
 /** The derivative from the definition `ds = p (dp - sum p dp)`, without o or lse. */
 export function attentionGrad(inputs: readonly NumberArray[], attrs: AttentionAttrs): NumberArray[] {
-  const [q, k, v, , , dOut, sinks] = inputs as NumberArray[] as [
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray | undefined,
-  ];
+  const [q, k, v, , , dOut] = inputs as [NumberArray, NumberArray, NumberArray, unknown, unknown, NumberArray];
+  const optional = optionalInputs(inputs, 6, attrs);
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const [G, E] = v.shape.slice(2) as [number, number];
   const [dq, dk, dv] = [numberArray(q.shape), numberArray(k.shape), numberArray(v.shape)];
   const dSinks = numberArray([H]);
   const bump = (a: NumberArray, i: number, x: number): void => void (a.data[i] = (a.data[i] as number) + x);
   forEachIndex([B, T, H], (flat, [b, t, h]) => {
-    const row = attentionRow(q, k, sinks, attrs, b as number, t as number, h as number);
+    const row = attentionRow(q, k, optional, attrs, b as number, t as number, h as number);
     const g = Math.floor((h as number) / (H / G));
     const keyOf = (i: number): number => ((b as number) * T + row.first + i) * G + g;
     const dp = row.probabilities.map((p, i) => {
@@ -222,5 +236,5 @@ export function attentionGrad(inputs: readonly NumberArray[], attrs: AttentionAt
       }
     });
   });
-  return sinks ? [dq, dk, dv, dSinks] : [dq, dk, dv];
+  return optional.sinks ? [dq, dk, dv, dSinks] : [dq, dk, dv];
 }

@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { Rng, toNumbers, tensorFrom, type HostTensor } from '../../../src/core/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
 import { HeadTracer, type HeadTracerOptions, type TraceSample } from '../../../src/analysis/index.js';
-import { initialParameters, resolveModelConfig, type ModelConfig, type ModelInput } from '../../../src/model/index.js';
+import {
+  headGroups,
+  initialParameters,
+  resolveModelConfig,
+  type ModelConfig,
+  type ModelInput,
+} from '../../../src/model/index.js';
 import { plainForward } from '../model/plain-model.js';
 
 const engine = createReferenceEngine();
@@ -65,7 +71,7 @@ describe('HeadTracer', () => {
         (s) => plainForward(config, params, [...s.tokens.subarray(0, s.queryPosition + 1)]).probabilities,
       );
       got.layers.forEach(({ heads }, layer) => {
-        const groups = config.layers[layer]?.groups.flatMap((g) => Array.from({ length: g.heads }, () => g)) ?? [];
+        const groups = headGroups(config.layers[layer]!).flatMap((g) => Array.from({ length: g.heads }, () => g));
         expect(heads.map(({ head, window, rope }) => ({ head, window, rope }))).toEqual(
           groups.map(({ window, rope }, head) => ({ head, window, rope })),
         );

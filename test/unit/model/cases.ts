@@ -103,3 +103,54 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
 ];
+
+/** Models with each recurrent mixer, plain and with its switches the other way. */
+export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & { layers: string }])[] = [
+  ['lightning', { layers: 'lightning full:nope' }],
+  [
+    'lightning as flash-linear-attention, with positions and norms',
+    {
+      layers: 'lightning',
+      lightning: {
+        numKvHeads: 2,
+        slopes: 'linear',
+        layerFactor: 'fla',
+        activation: 'silu',
+        scale: 1,
+        qkNorm: true,
+        rope: true,
+        norm: 'layer',
+        gate: 'low-rank',
+      },
+    },
+  ],
+  ['lightning alone', { layers: 'lightning', lightning: { layerFactor: 'tnl', norm: 'none', gate: 'none' } }],
+  ['gla', { layers: 'gla swa:3' }],
+  [
+    'gla, grouped, without convolution and gate',
+    { layers: 'gla', gla: { numKvHeads: 2, keyDim: 3, valueDim: 5, convWidth: 0, gate: false } },
+  ],
+  ['mamba2', { layers: 'mamba2 full', mamba2: { headDim: 6, stateSize: 5 } }],
+  [
+    'mamba2 without MLP, with groups and biases',
+    {
+      layers: 'mamba2',
+      block: { mlp: false },
+      mamba2: { numHeads: 4, headDim: 3, stateSize: 4, numGroups: 2, bias: true, norm: 'norm-first', dtMax: 0.5 },
+    },
+  ],
+  [
+    'mamba2 with one tap and no norm',
+    { layers: 'mamba2', mamba2: { headDim: 6, stateSize: 3, convWidth: 1, convBias: false, norm: 'none' } },
+  ],
+  ['gdn', { layers: 'gdn full:nope' }],
+  [
+    'gdn with more value heads, negative eigenvalues, no gate and no convolution',
+    {
+      layers: 'gdn',
+      gdn: { numHeads: 2, numValueHeads: 4, keyDim: 5, valueDim: 3, allowNegEigval: true, gate: false, convWidth: 0 },
+    },
+  ],
+  ['kda', { layers: 'kda swa:2/full' }],
+  ['kda with other widths', { layers: 'kda', kda: { numHeads: 2, keyDim: 5, valueDim: 3, rank: 4, convWidth: 2 } }],
+];

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { createReferenceEngine } from '../../../src/engine/index.js';
-import { input } from '../../../src/graph/index.js';
+import { tensorFrom, toNumbers } from '../../../src/core/index.js';
+import { createReferenceEngine, evaluateReference } from '../../../src/engine/index.js';
+import { input, makeGraph } from '../../../src/graph/index.js';
 import {
+  forward,
   forwardChunk,
   parameterInputs,
   resolveModelConfig,
@@ -9,7 +11,7 @@ import {
   stateSpecs,
 } from '../../../src/model/index.js';
 import { logitsInChunks } from '../../support/chunks.js';
-import { CASES, randomParameters, randomTokens, SMALL, worst } from './cases.js';
+import { CASES, randomParameters, randomTokens, RECURRENT_CASES, SMALL, worst } from './cases.js';
 import { plainForward } from './plain-model.js';
 
 const LENGTH = 11;
@@ -40,6 +42,26 @@ describe('decoding in chunks', () => {
     const options = { maxLength: 16, filler: 7 };
     expect(await difference(settings, [LENGTH, 4, 8], [5, 1, 3, 2], options)).toBeLessThan(1e-11);
     expect(await difference(settings, [2, LENGTH], [LENGTH], options)).toBeLessThan(1e-11);
+  });
+
+  it.each(RECURRENT_CASES)('equals the forward pass, in chunks of any size, with %s', async (_, settings) => {
+    const config = resolveModelConfig({ ...SMALL, ...settings });
+    const params = randomParameters(config);
+    const rows = [LENGTH, 4, 8].map((n, i) => randomTokens(config, n, i));
+    const values = parameterInputs(config, 'f64');
+    const want = rows.map((tokens) => {
+      const ids = input('tokens', 'i32', [1, tokens.length]);
+      const graph = makeGraph(
+        { ...Object.fromEntries(values), tokens: ids },
+        { logits: forward(config, values, ids).logits },
+      );
+      const inputs = { ...Object.fromEntries(params), tokens: tensorFrom('i32', ids.shape, tokens) };
+      return [...toNumbers(evaluateReference(graph, inputs)['logits']!)];
+    });
+    for (const sizes of [ones(LENGTH), [5, 1, 3, 2], [LENGTH]]) {
+      const got = await logitsInChunks({ engine, config, params, dtype: 'f64', maxLength: 16 }, rows, sizes, 7);
+      expect(worst(got.flat(2), want.flat())).toBeLessThan(1e-11);
+    }
   });
 
   // The window against the room: below it the cache is cut, from it on it holds everything.

@@ -3,7 +3,7 @@
  * the oracle of the forward-pass tests.
  */
 import { toNumbers, type HostTensor } from '../../../src/core/index.js';
-import { blockOf, type HeadGroup, type ModelConfig } from '../../../src/model/index.js';
+import { blockOf, headGroups, type HeadGroup, type ModelConfig } from '../../../src/model/index.js';
 
 export interface PlainResult {
   /** `[T][V]` */
@@ -147,7 +147,7 @@ function plainAttention(
   const wqkv = matrix(`${at}.wqkv`);
   const perKv = H / G;
   // Which window and positions each query head has.
-  const headGroups = (config.layers[layer]?.groups ?? []).flatMap((g) => Array.from({ length: g.heads }, () => g));
+  const groupOfHead = headGroups(config.layers[layer]!).flatMap((g) => Array.from({ length: g.heads }, () => g));
   const bias = config.attentionBias === 'none' ? null : numbers(`${at}.bqkv`);
   const project = (x: readonly number[], from: number, count: number): number[] =>
     times(x, wqkv, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
@@ -177,7 +177,7 @@ function plainAttention(
   const probabilities: number[][][] = [];
   const mixed: number[][] = inputs.map(() => []);
   for (let h = 0; h < H; h++) {
-    const group = headGroups[h];
+    const group = groupOfHead[h];
     if (group === undefined) throw new Error(`head ${h} has no group`);
     const g = Math.floor(h / perKv);
     const q = inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope));

@@ -139,12 +139,12 @@ const HEADS_LAST = [0, 2, 1, 3];
 /** Widest head of cuDNN's backward kernels. */
 const MAX_HEAD = 128;
 
-/** Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, no sinks, an even number of tokens. */
+/** Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, an even number of tokens, no sinks, one document a row. */
 export function fitsCudnn(node: Node): boolean {
-  const sinks = node.op === 'attention' ? node.inputs[3] : node.inputs[6];
+  const plain = node.inputs.length === (node.op === 'attention' ? 3 : 6);
   const [q, , v] = node.inputs as [Value, Value, Value];
   const width = q.shape[3] as number;
-  if (sinks !== undefined || q.dtype !== 'bf16') return false;
+  if (!plain || q.dtype !== 'bf16') return false;
   return width === v.shape[3] && width % 8 === 0 && width <= MAX_HEAD && (q.shape[1] as number) % 2 === 0;
 }
 
