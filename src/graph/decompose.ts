@@ -4,8 +4,8 @@ import { decomposeAttention, decomposeAttentionGrad } from './attention.js';
 import { inline } from './graph.js';
 import * as L from './lib.js';
 import { decomposeCausalConv } from './recurrence/conv.js';
-import { decomposeDeltaRule } from './recurrence/delta.js';
-import { decomposeLinearRecurrence } from './recurrence/linear.js';
+import { decomposeDeltaRule, decomposeDeltaRuleGrad } from './recurrence/delta.js';
+import { decomposeLinearRecurrence, decomposeLinearRecurrenceGrad } from './recurrence/linear.js';
 import type { OpAttrs, OpName, Value } from './types.js';
 
 export const COMPOSITE_OPS = [
@@ -20,7 +20,9 @@ export const COMPOSITE_OPS = [
   'attention',
   'attentionGrad',
   'linearRecurrence',
+  'linearRecurrenceGrad',
   'deltaRule',
+  'deltaRuleGrad',
   'causalConv',
   'remat',
 ] as const satisfies readonly OpName[];
@@ -126,7 +128,9 @@ export const DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K> } =
   attention: decomposeAttention,
   attentionGrad: decomposeAttentionGrad,
   linearRecurrence: decomposeLinearRecurrence,
+  linearRecurrenceGrad: decomposeLinearRecurrenceGrad,
   deltaRule: decomposeDeltaRule,
+  deltaRuleGrad: decomposeDeltaRuleGrad,
   causalConv: decomposeCausalConv,
   remat: (inputs, { body }) => inline(body, inputs),
 };

@@ -189,6 +189,16 @@ const rematRule: DerivativeRule<'remat'> = (node, cts, pullback) => {
   return pullback(outs, tiedCts, inputs);
 };
 
+/** The derivative of a recurrence by its own op; `fixed` inputs come before the optional ones. */
+const recurrence =
+  (op: 'linearRecurrenceGrad' | 'deltaRuleGrad', fixed: number): DerivativeRule<'linearRecurrence' | 'deltaRule'> =>
+  (node, cts) => {
+    const [dOut, dState] = node.outputs.map((v, i) => cts[i] ?? L.full(v.dtype, v.shape, 0)) as [Value, Value];
+    const grads: Cotangent[] = [...L.emit(op, [...node.inputs, out(node), dOut, dState], node.attrs)];
+    if (node.attrs.segments) grads.splice(fixed, 0, null);
+    return grads;
+  };
+
 /** The derivative rule of every op. Rules run only where at least one cotangent is not zero. */
 export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
   input: none,
@@ -320,7 +330,9 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
     return node.attrs.segments === true ? [...grads, null] : grads;
   },
   attentionGrad: throughDecomposition,
-  linearRecurrence: throughDecomposition,
-  deltaRule: throughDecomposition,
+  linearRecurrence: recurrence('linearRecurrenceGrad', 4),
+  linearRecurrenceGrad: throughDecomposition,
+  deltaRule: recurrence('deltaRuleGrad', 5),
+  deltaRuleGrad: throughDecomposition,
   causalConv: throughDecomposition,
 };

@@ -20,7 +20,7 @@ import {
   shapeError,
   show,
 } from './checks.js';
-import { causalConv, deltaRule, linearRecurrence } from './recurrence/types.js';
+import { causalConv, deltaRule, deltaRuleGrad, linearRecurrence, linearRecurrenceGrad } from './recurrence/types.js';
 import {
   type AttentionAttrs,
   type BinaryOp,
@@ -482,7 +482,9 @@ export const TYPE_RULES: { readonly [K in OpName]: TypeRule<K> } = {
   attention,
   attentionGrad,
   linearRecurrence,
+  linearRecurrenceGrad,
   deltaRule,
+  deltaRuleGrad,
   causalConv,
 };
 

@@ -186,6 +186,10 @@ export type OpAttrs = { readonly [K in Elementwise]: NoAttrs } & {
    * `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`.
    */
   readonly deltaRule: RecurrenceAttrs;
+  /** The inputs of linearRecurrence, then o, do, dstate -> dq, dk, dv, dlogDecay, [dinitial state]. */
+  readonly linearRecurrenceGrad: RecurrenceAttrs;
+  /** The inputs of deltaRule, then o, do, dstate -> dq, dk, dv, dlogDecay, dbeta, [dinitial state]. */
+  readonly deltaRuleGrad: RecurrenceAttrs;
   /**
    * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state `[B,W-1,C]`:
    * `y_t = bias + sum_m weight[:,m] x_{t-W+1+m}`; the state is the last W-1 inputs.

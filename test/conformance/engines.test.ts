@@ -4,56 +4,19 @@
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { UnsupportedOpError, isFloat, type HostTensor } from '../../src/core/index.js';
-import {
-  createOnnxEngine,
-  createXlaEngine,
-  evaluateReference,
-  findPlugin,
-  type Engine,
-} from '../../src/engine/index.js';
+import { evaluateReference } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
 import type { Graph, OpName, Value } from '../../src/graph/index.js';
 import { OP_CASES, caseGraph, caseTensors, type OpCase } from '../support/cases.js';
 import { expectClose, type Tolerance } from '../support/compare.js';
+import { ENGINES, runOn } from '../support/engines.js';
 import { randomTensor } from '../support/random.js';
-
-interface EngineUnderTest {
-  readonly name: string;
-  readonly make: () => Engine;
-  /** Whether it computes in bf16; if not it has to say so. */
-  readonly bf16: boolean;
-}
-
-const ENGINES: EngineUnderTest[] = [{ name: 'onnx', make: () => createOnnxEngine({ threads: 2 }), bf16: false }];
-
-const cpuPlugin = findPlugin('cpu');
-if (cpuPlugin.plugin) {
-  const { path } = cpuPlugin.plugin;
-  ENGINES.push({
-    name: 'xla:cpu',
-    make: () => createXlaEngine({ platform: 'cpu', plugin: path, cache: null }),
-    bf16: true,
-  });
-} else {
-  const places = cpuPlugin.searched.join(', ');
-  console.log(`xla:cpu is left out: no PJRT CPU plugin; run node scripts/fetch-pjrt-cpu.mjs (searched ${places})`);
-}
 
 const FORWARD: Tolerance = { rtol: 1e-5, atol: 2e-6 };
 const DERIVATIVE: Tolerance = { rtol: 2e-5, atol: 5e-6 };
 
-async function runOn(
-  engine: Engine,
-  graph: Graph,
-  tensors: readonly HostTensor[],
-): Promise<Record<string, HostTensor>> {
-  const program = await engine.compile(graph);
-  const outputs = await program.run(Object.fromEntries(tensors.map((t, i) => [`in${i}`, engine.upload(t)])));
-  const host: Record<string, HostTensor> = {};
-  for (const [name, t] of Object.entries(outputs)) host[name] = await engine.download(t);
-  await program.dispose();
-  return host;
-}
+const named = (tensors: readonly HostTensor[]): Record<string, HostTensor> =>
+  Object.fromEntries(tensors.map((t, i) => [`in${i}`, t]));
 
 function derivativeGraph(c: OpCase, op: OpName, tensors: readonly HostTensor[]): Graph {
   const inputs = tensors.map((t, i) => L.input(`in${i}`, t.dtype, t.shape));
@@ -80,7 +43,7 @@ for (const { name, make, bf16 } of ENGINES) {
       key: string,
       tolerance: Tolerance,
     ): Promise<void> => {
-      const actual = await runOn(engine, graph, tensors);
+      const actual = await runOn(engine, graph, named(tensors));
       const expected = evaluateReference(graph, Object.fromEntries(tensors.map((t, i) => [`in${i}`, t])));
       for (const port of graph.outputs) {
         const error = expectClose(
@@ -145,8 +108,8 @@ for (const { name, make, bf16 } of ENGINES) {
       const c = OP_CASES.scatterAdd.find((k) => k.name === 'many repeats') as OpCase;
       const tensors = caseTensors(c, 'scatterAdd', 'f32');
       const graph = caseGraph(c, tensors, 'f32');
-      const first = await runOn(engine, graph, tensors);
-      for (let i = 0; i < 5; i++) expect(await runOn(engine, graph, tensors)).toEqual(first);
+      const first = await runOn(engine, graph, named(tensors));
+      for (let i = 0; i < 5; i++) expect(await runOn(engine, graph, named(tensors))).toEqual(first);
     });
   });
 }

@@ -2,7 +2,7 @@
  * Cases of every op: the same list serves the derivative check (float64, central differences) and the conformance suite
  * (float32 on every engine against the reference). Shapes include broadcasting and sizes of 1.
  */
-import { Rng, tensorFrom, type DType, type HostTensor, type Shape } from '../../src/core/index.js';
+import { Rng, isFloat, tensorFrom, type DType, type HostTensor, type Shape } from '../../src/core/index.js';
 import * as L from '../../src/graph/index.js';
 import type { OpName, Value } from '../../src/graph/index.js';
 import { randomTensor } from './random.js';
@@ -113,17 +113,24 @@ const attentionCases: OpCase[] = [
   attentionCase('sinks, window', [2, 45, 4, 2, 4, 4], 5, true),
 ];
 
-/** attentionGrad is reached with consistent o and lse through the derivative of attention. */
-const attentionGradCases: OpCase[] = attentionCases.map((c) => ({
-  ...c,
-  name: `derivative of: ${c.name}`,
-  noGradient: 'checked as the derivative of attention',
-  build: (vs, float) => {
-    const [out] = c.build(vs, float) as [Value];
-    const weights = L.constant(randomTensor(float, out.shape, `attentionGrad ${c.name}`));
-    return L.grad(L.reduceSum(L.mul(out, weights)), vs);
-  },
-}));
+/** Cases of an op's own derivative op, which is reached with consistent inputs through the derivative of the op. */
+const derivativeCases = (op: string, cases: readonly OpCase[]): OpCase[] =>
+  cases.map((c) => ({
+    ...c,
+    name: `derivative of: ${c.name}`,
+    noGradient: `checked as the derivative of ${op}`,
+    build: (vs, float) => {
+      const terms = c.build(vs, float).map((out, i) => {
+        const weights = L.constant(randomTensor(float, out.shape, `${op}Grad ${c.name}${i}`));
+        return L.reduceSum(L.mul(out, weights));
+      });
+      const wrt = vs.filter((v) => isFloat(v.dtype));
+      return L.grad(
+        terms.reduce((a, b) => L.add(a, b)),
+        wrt,
+      );
+    },
+  }));
 
 const dotCase = (name: string, a: Shape, b: Shape, dims: L.DotAttrs): OpCase =>
   one(name, [f(...a), f(...b)], (vs) => L.dot(V(vs, 0), V(vs, 1), dims));
@@ -392,9 +399,11 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
     one('plain', [f(4, 5), ints([4], [0, 4, 2, 2]), pos(4), f(4), f(4)], (vs) => L.emit('crossEntropyGrad', vs, {})),
   ],
   attention: attentionCases,
-  attentionGrad: attentionGradCases,
+  attentionGrad: derivativeCases('attention', attentionCases),
   linearRecurrence: LINEAR_CASES,
+  linearRecurrenceGrad: derivativeCases('linearRecurrence', LINEAR_CASES),
   deltaRule: DELTA_CASES,
+  deltaRuleGrad: derivativeCases('deltaRule', DELTA_CASES),
   causalConv: CONV_CASES,
 };
 

@@ -339,7 +339,9 @@ export const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
   attention: expanded,
   attentionGrad: expanded,
   linearRecurrence: expanded,
+  linearRecurrenceGrad: expanded,
   deltaRule: expanded,
+  deltaRuleGrad: expanded,
   causalConv: expanded,
 };
 

@@ -1,24 +1,39 @@
 /** The recurrent mixers token by token, as their definitions read (mixers.md sections 4 to 7): independent of the chunkwise forms. */
 import type { CausalConvAttrs, RecurrenceAttrs } from '../../graph/index.js';
-import { numberArray, type NumberArray } from './array.js';
+import { forEachIndex, numberArray, type NumberArray } from './array.js';
 
-/** What one token of one head does to the state `[K,V]` before it is read. */
-type Write = (
-  state: Float64Array,
-  key: Float64Array,
-  value: Float64Array,
-  at: { b: number; t: number; h: number },
-) => void;
-
-interface Heads {
+interface Recurrence {
   readonly q: NumberArray;
   readonly k: NumberArray;
   readonly v: NumberArray;
+  readonly g: NumberArray;
+  /** Null for linear attention, which overwrites nothing. */
+  readonly beta: NumberArray | null;
   readonly H: number;
   readonly scale: number;
   readonly segments: NumberArray | undefined;
   readonly initial: NumberArray | undefined;
 }
+
+const linear = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): Recurrence => {
+  const [q, k, v, g] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray];
+  return { q, k, v, g, beta: null, H: g.shape[g.shape.length - 1] as number, ...optional(inputs, 4, attrs) };
+};
+
+const delta = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): Recurrence => {
+  const [q, k, v, g, beta] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray, NumberArray];
+  return { q, k, v, g, beta, H: g.shape[2] as number, ...optional(inputs, 5, attrs) };
+};
+
+const optional = (
+  inputs: readonly NumberArray[],
+  fixed: number,
+  attrs: RecurrenceAttrs,
+): Pick<Recurrence, 'scale' | 'segments' | 'initial'> => ({
+  scale: attrs.scale,
+  segments: attrs.segments ? inputs[fixed] : undefined,
+  initial: attrs.initialState ? inputs[fixed + Number(attrs.segments)] : undefined,
+});
 
 /** Row `[width]` of `x [B,T,heads,width]` that head `h` of `H` uses. */
 function rowOf(x: NumberArray, b: number, t: number, h: number, H: number): Float64Array {
@@ -27,66 +42,140 @@ function rowOf(x: NumberArray, b: number, t: number, h: number, H: number): Floa
   return x.data.subarray(start, start + width);
 }
 
-function recur({ q, k, v, H, scale, segments, initial }: Heads, write: Write): NumberArray[] {
+/** Where the log decay of key channel `i` lies. */
+function decayIndex({ g, H, q }: Recurrence, b: number, t: number, h: number, i: number): number {
+  const T = q.shape[1] as number;
+  if (g.shape.length === 1) return h;
+  const at = (b * T + t) * H + h;
+  return g.shape.length === 4 ? at * (g.shape[3] as number) + i : at;
+}
+
+/** One token of one head: what was there, decayed (`before`), what was wrong with it (`error`), and the state after the token. */
+interface Step {
+  readonly before: Float64Array;
+  readonly error: Float64Array;
+  readonly after: Float64Array;
+}
+
+function step(r: Recurrence, state: Float64Array, b: number, t: number, h: number): Step {
+  const { q, k, v, g, beta, H, segments } = r;
+  const T = q.shape[1] as number;
+  const [key, value] = [rowOf(k, b, t, h, H), rowOf(v, b, t, h, H)];
+  const V = value.length;
+  const reset = isReset(segments, b, t, T);
+  const before = state.map((s, i) =>
+    reset ? 0 : s * Math.exp(g.data[decayIndex(r, b, t, h, Math.floor(i / V))] as number),
+  );
+  const error = value.slice();
+  if (beta)
+    before.forEach((s, i) => (error[i % V] = (error[i % V] as number) - (key[Math.floor(i / V)] as number) * s));
+  const strength = beta ? (beta.data[(b * T + t) * H + h] as number) : 1;
+  const after = before.map((s, i) => s + strength * (key[Math.floor(i / V)] as number) * (error[i % V] as number));
+  return { before, error, after };
+}
+
+const isReset = (segments: NumberArray | undefined, b: number, t: number, T: number): boolean =>
+  segments !== undefined && t > 0 && segments.data[b * T + t] !== segments.data[b * T + t - 1];
+
+function recur(r: Recurrence): NumberArray[] {
+  const { q, v, H, scale, initial } = r;
   const [B, T, , K] = q.shape as [number, number, number, number];
   const V = v.shape[3] as number;
   const out = numberArray([B, T, H, V]);
   const states = numberArray([B, H, K, V], initial?.data.slice());
-  for (let b = 0; b < B; b++) {
-    for (let h = 0; h < H; h++) {
-      const state = states.data.subarray((b * H + h) * K * V, (b * H + h + 1) * K * V);
-      for (let t = 0; t < T; t++) {
-        if (segments && t > 0 && segments.data[b * T + t] !== segments.data[b * T + t - 1]) state.fill(0);
-        write(state, rowOf(k, b, t, h, H), rowOf(v, b, t, h, H), { b, t, h });
-        const read = rowOf(q, b, t, h, H);
-        for (let i = 0; i < K * V; i++) {
-          const o = ((b * T + t) * H + h) * V + (i % V);
-          out.data[o] = (out.data[o] as number) + scale * (read[Math.floor(i / V)] as number) * (state[i] as number);
-        }
-      }
+  forEachIndex([B, H], (head, [b, h]) => {
+    const state = states.data.subarray(head * K * V, (head + 1) * K * V);
+    for (let t = 0; t < T; t++) {
+      state.set(step(r, state, b as number, t, h as number).after);
+      const read = rowOf(q, b as number, t, h as number, H);
+      const at = (((b as number) * T + t) * H + (h as number)) * V;
+      state.forEach((s, i) => {
+        const o = at + (i % V);
+        out.data[o] = (out.data[o] as number) + scale * (read[Math.floor(i / V)] as number) * s;
+      });
     }
-  }
+  });
   return [out, states];
 }
 
-const given = (
-  inputs: readonly NumberArray[],
-  fixed: number,
-  attrs: RecurrenceAttrs,
-): Pick<Heads, 'segments' | 'initial'> => ({
-  segments: attrs.segments ? inputs[fixed] : undefined,
-  initial: attrs.initialState ? inputs[inputs.length - 1] : undefined,
-});
+const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = (a[i] as number) + x);
 
-export function linearRecurrence(inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] {
-  const [q, k, v, g] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray];
-  const H = g.shape[g.shape.length - 1] as number;
-  const T = q.shape[1] as number;
-  return recur({ q, k, v, H, scale: attrs.scale, ...given(inputs, 4, attrs) }, (state, key, value, { b, t, h }) => {
-    const decay = Math.exp(g.data[g.shape.length === 1 ? h : (b * T + t) * H + h] as number);
-    state.forEach((s, i) => {
-      state[i] = decay * s + (key[Math.floor(i / value.length)] as number) * (value[i % value.length] as number);
-    });
+/** Back through time: every state is kept, every gradient follows from the token's own equations. */
+function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): NumberArray[] {
+  const { q, k, v, g, beta, H, scale, segments, initial } = r;
+  const [B, T, , K] = q.shape as [number, number, number, number];
+  const V = v.shape[3] as number;
+  const [dq, dk, dv, dg] = [q, k, v, g].map((x) => numberArray(x.shape)) as [
+    NumberArray,
+    NumberArray,
+    NumberArray,
+    NumberArray,
+  ];
+  const dBeta = numberArray([B, T, H]);
+  const dInitial = numberArray([B, H, K, V]);
+  forEachIndex([B, H], (head, at) => {
+    const [b, h] = at as [number, number];
+    const steps: Step[] = [];
+    let state: Float64Array = (initial?.data ?? new Float64Array(B * H * K * V)).slice(
+      head * K * V,
+      (head + 1) * K * V,
+    );
+    for (let t = 0; t < T; t++) {
+      const next = step(r, state, b, t, h);
+      steps.push(next);
+      state = next.after;
+    }
+    const ds = dState.data.slice(head * K * V, (head + 1) * K * V);
+    for (let t = T - 1; t >= 0; t--) {
+      const { before, error, after } = steps[t] as Step;
+      const [query, key] = [rowOf(q, b, t, h, H), rowOf(k, b, t, h, H)];
+      const [dQuery, dKey, dValue] = [rowOf(dq, b, t, h, H), rowOf(dk, b, t, h, H), rowOf(dv, b, t, h, H)];
+      const d = rowOf(dOut, b, t, h, H);
+      ds.forEach((_, i) => {
+        bump(dQuery, Math.floor(i / V), scale * (after[i] as number) * (d[i % V] as number));
+        bump(ds, i, scale * (query[Math.floor(i / V)] as number) * (d[i % V] as number));
+      });
+      const place = (b * T + t) * H + h;
+      const strength = beta ? (beta.data[place] as number) : 1;
+      const dError = new Float64Array(V);
+      ds.forEach((x, i) => {
+        const row = Math.floor(i / V);
+        bump(dError, i % V, strength * (key[row] as number) * x);
+        bump(dKey, row, strength * x * (error[i % V] as number));
+        bump(dBeta.data, place, (key[row] as number) * x * (error[i % V] as number));
+      });
+      dError.forEach((x, j) => bump(dValue, j, x));
+      const reset = isReset(segments, b, t, T);
+      ds.forEach((_, i) => {
+        const row = Math.floor(i / V);
+        if (beta) {
+          bump(dKey, row, -(before[i] as number) * (dError[i % V] as number));
+          bump(ds, i, -(key[row] as number) * (dError[i % V] as number));
+        }
+        const where = decayIndex(r, b, t, h, row);
+        bump(dg.data, where, (ds[i] as number) * (before[i] as number));
+        ds[i] = reset ? 0 : (ds[i] as number) * Math.exp(g.data[where] as number);
+      });
+    }
+    dInitial.data.set(ds, head * K * V);
   });
+  return [dq, dk, dv, dg, ...(beta ? [dBeta] : []), ...(initial ? [dInitial] : [])];
 }
 
-export function deltaRule(inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] {
-  const [q, k, v, g, beta] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray, NumberArray];
-  const [, T, H, channels] = [...g.shape, 1] as [number, number, number, number];
-  return recur({ q, k, v, H, scale: attrs.scale, ...given(inputs, 5, attrs) }, (state, key, value, { b, t, h }) => {
-    const at = (b * T + t) * H + h;
-    const V = value.length;
-    const error = value.slice();
-    state.forEach((s, i) => {
-      const row = Math.floor(i / V);
-      const decayed = s * Math.exp(g.data[channels === 1 ? at : at * channels + row] as number);
-      state[i] = decayed;
-      error[i % V] = (error[i % V] as number) - (key[row] as number) * decayed;
-    });
-    state.forEach((s, i) => {
-      state[i] = s + (beta.data[at] as number) * (key[Math.floor(i / V)] as number) * (error[i % V] as number);
-    });
-  });
+export const linearRecurrence = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] =>
+  recur(linear(inputs, attrs));
+
+export const deltaRule = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] =>
+  recur(delta(inputs, attrs));
+
+export function linearRecurrenceGrad(inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] {
+  const [dOut, dState] = inputs.slice(-2) as [NumberArray, NumberArray];
+  return recurGrad(linear(inputs, attrs), dOut, dState);
+}
+
+export function deltaRuleGrad(inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] {
+  const [dOut, dState] = inputs.slice(-2) as [NumberArray, NumberArray];
+  return recurGrad(delta(inputs, attrs), dOut, dState);
 }
 
 export function causalConv(inputs: readonly NumberArray[], attrs: CausalConvAttrs): NumberArray[] {

@@ -138,7 +138,9 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   attention: (node, inputs) => C.attention(inputs, node.attrs),
   attentionGrad: (node, inputs) => C.attentionGrad(inputs, node.attrs),
   linearRecurrence: (node, inputs) => R.linearRecurrence(inputs, node.attrs),
+  linearRecurrenceGrad: (node, inputs) => R.linearRecurrenceGrad(inputs, node.attrs),
   deltaRule: (node, inputs) => R.deltaRule(inputs, node.attrs),
+  deltaRuleGrad: (node, inputs) => R.deltaRuleGrad(inputs, node.attrs),
   causalConv: (node, inputs) => R.causalConv(inputs, node.attrs),
 };
 

@@ -5,8 +5,8 @@
  */
 import * as L from '../lib.js';
 import type { Value } from '../types.js';
-import { chunkEnds, matmulTransposed, type Chunks, type Rounding } from './chunks.js';
-import { lowerBlock } from './inverse.js';
+import { chunkEnds, matmulTransposed, transposedMatmul, type Chunks, type Rounding } from './chunks.js';
+import { joinHalves, lowerQuarters, splitHalves } from './inverse.js';
 
 /** Between blocks of m tokens, two of which meet. */
 interface Level {
@@ -32,13 +32,6 @@ export interface ChannelDecays {
 
 const GONE = -1e30;
 
-/** Pairs of neighbouring blocks, first and second: `[..,n,m,...] -> 2 x [..,n/2,m,...]`. */
-function halves(x: Value): [Value, Value] {
-  const [a, b, c, n, m, ...rest] = x.shape as [number, number, number, number, number, ...number[]];
-  const [first, second] = L.split(L.reshape(x, [a, b, c, n / 2, 2 * m, ...rest]), 4, [m, m]) as [Value, Value];
-  return [first, second];
-}
-
 /** From log decays `[..,C,K]`. */
 export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): ChannelDecays {
   const { C } = chunks;
@@ -49,13 +42,13 @@ export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): Cha
   let suffix = L.full(g.dtype, prefix.shape, 0);
   const document = runs && ((m: number): Value => L.reshape(runs, [...runs.shape.slice(0, 3), C / m, m]));
   for (let m = 1; m < C; m *= 2) {
-    const [[p1, p2], [s1, s2]] = [halves(prefix), halves(suffix)];
-    const [d1, d2] = document ? halves(document(m)) : [null, null];
+    const [[p1, p2], [s1, s2]] = [splitHalves(prefix), splitHalves(suffix)];
+    const [d1, d2] = document ? splitHalves(document(m)) : [null, null];
     const same = d1 && d2 && L.eq(L.reshape(d2, [...d2.shape, 1]), L.reshape(d1, [...d1.shape.slice(0, -1), 1, m]));
     levels.push({ m, after: L.exp(p2), before: L.exp(s1), same });
     const total = (p: Value): Value => L.sliceAxis(p, 4, m - 1, m);
-    prefix = L.concat([p1, L.add(p2, total(p1))], 4);
-    suffix = L.concat([L.add(s1, total(p2)), s2], 4);
+    prefix = joinHalves(p1, L.add(p2, total(p1)));
+    suffix = joinHalves(L.add(s1, total(p2)), s2);
   }
   const shape = [...lead, C, K];
   const [from, to] = [L.reshape(prefix, shape), L.reshape(suffix, shape)];
@@ -74,26 +67,40 @@ export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): Cha
   };
 }
 
+/** `[..,C,K]` in the halves of blocks of 2m tokens: first, second, `[..,C/2m,m,K]` each. */
+function halvesOf(x: Value, m: number): [Value, Value] {
+  const [a, b, c, C, K] = x.shape as [number, number, number, number, number];
+  return splitHalves(L.reshape(x, [a, b, c, C / m, m, K]));
+}
+
+const masked = (x: Value, same: Value | null): Value => (same ? L.select(same, x, 0) : x);
+
 /** The lower left quarters (see `lowerQuarters`) of `sum_k x_rk y_sk exp(b_rk - b_sk)`, x and y `[..,C,K]`. */
 export function channelQuarters(x: Value, y: Value, { levels }: ChannelDecays, round: Rounding): Value[] {
   return levels.map(({ m, after, before, same }) => {
-    const blocks = (v: Value): Value => {
-      const [a, b, c, C, K] = v.shape as [number, number, number, number, number];
-      return L.reshape(v, [a, b, c, C / m, m, K]);
-    };
-    const [, rows] = halves(blocks(x));
-    const [columns] = halves(blocks(y));
-    const products = matmulTransposed(round(L.mul(rows, after)), round(L.mul(columns, before)));
-    return same ? L.select(same, products, 0) : products;
+    const [[, rows], [columns]] = [halvesOf(x, m), halvesOf(y, m)];
+    return masked(matmulTransposed(round(L.mul(rows, after)), round(L.mul(columns, before))), same);
   });
 }
 
-/** The lower triangular matrix `[..,C,C]` from its diagonal `[..,C]` and the lower left quarters of its diagonal blocks. */
-export function fromQuarters(diagonal: Value, quarters: readonly Value[]): Value {
-  let blocks = L.reshape(diagonal, [...diagonal.shape, 1, 1]);
-  for (const corner of quarters) {
-    const [a, b] = halves(blocks);
-    blocks = lowerBlock(a, corner, b);
-  }
-  return L.reshape(blocks, [...blocks.shape.slice(0, 3), ...blocks.shape.slice(-2)]);
+/** The gradients of x and y from that of the strictly lower triangle of `channelQuarters`' matrix, `d [..,C,C]`. */
+export function channelGradients(
+  d: Value,
+  x: Value,
+  y: Value,
+  { levels }: ChannelDecays,
+  round: Rounding,
+): { readonly dx: Value; readonly dy: Value } {
+  const corners = lowerQuarters(d);
+  const terms = levels.map(({ m, after, before, same }, i) => {
+    const [[, rows], [columns]] = [halvesOf(x, m), halvesOf(y, m)];
+    const corner = round(masked(corners[i] as Value, same));
+    const dRows = L.mul(L.matmul(corner, round(L.mul(columns, before))), after);
+    const dColumns = L.mul(transposedMatmul(corner, round(L.mul(rows, after))), before);
+    const none = L.full(x.dtype, rows.shape, 0);
+    return [joinHalves(none, dRows), joinHalves(dColumns, none)].map((v) => L.reshape(v, x.shape)) as [Value, Value];
+  });
+  const sum = (side: 0 | 1): Value =>
+    terms.map((t) => t[side]).reduce((a, b) => L.add(a, b), L.full(x.dtype, x.shape, 0));
+  return { dx: sum(0), dy: sum(1) };
 }

@@ -29,11 +29,6 @@ export function chunksOf(x: Value, H: number, chunk: number, order: Chunks['orde
   return { B, T, H, C, N: Math.ceil(T / C), order };
 }
 
-/** The leading axes of a shape, with 1 where `x` does not vary. */
-export function leading({ order }: Chunks, B: number, H: number, N: number): number[] {
-  return order === 'BHN' ? [B, H, N] : [N, B, H];
-}
-
 /** `[B,T,h,...]` with each head repeated so that there are H (query head i uses head `floor(i / (H/h))`). */
 function repeatHeads(x: Value, H: number): Value {
   const [B, T, h, ...rest] = x.shape as [number, number, number, ...number[]];
@@ -57,6 +52,30 @@ export function toChunks(x: Value, chunks: Chunks): Value {
 export function fromChunks(x: Value, { B, T, H, N, C, order }: Chunks): Value {
   const D = x.shape[4] as number;
   const tokens = L.reshape(L.transpose(x, order === 'BHN' ? [0, 2, 3, 1, 4] : [1, 0, 3, 2, 4]), [B, N * C, H, D]);
+  return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
+}
+
+/** The gradient `[B,T,H,D]` of repeated heads as that of the heads themselves, in the shape and dtype of `like`. */
+export function sumHeads(dx: Value, like: Value): Value {
+  const [B, T, H, D] = dx.shape as [number, number, number, number];
+  const h = like.shape[2] as number;
+  const own = h === H ? dx : L.reduceSum(L.reshape(dx, [B, T, h, H / h, D]), [3]);
+  return L.convert(own, like.dtype);
+}
+
+/**
+ * The gradient of the log decays `[B,T,H]`. A token's cumulative decay in its chunk scales what it reads and, inversely, what it
+ * writes: its gradient is `<do, o> - <v, dv>`, and at the chunk's end there is the state with its cotangent, `atEnd [..]`. A
+ * log decay acts on its own and all later tokens of the chunk. `dv` is in chunks `[..,C,V]`, as v.
+ */
+export function tokenDecayGradient(out: Value, dOut: Value, v: Value, dv: Value, atEnd: Value, chunks: Chunks): Value {
+  const { B, T, H, N, C, order } = chunks;
+  const [o, d] = [L.convert(out, v.dtype), L.convert(dOut, v.dtype)];
+  const reads = toChunks(L.reduceSum(L.mul(d, o), [3]), chunks);
+  const writes = L.reduceSum(L.mul(v, dv), [4]);
+  const inChunk = L.cumsum(L.sub(reads, writes), 3, { reverse: true });
+  const dg = L.add(inChunk, perRow(atEnd));
+  const tokens = L.reshape(L.transpose(dg, order === 'BHN' ? [0, 2, 3, 1] : [1, 0, 3, 2]), [B, N * C, H]);
   return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
 }
 

@@ -1,12 +1,12 @@
 /**
  * The gated delta rule by chunks (Gated DeltaNet, Yang et al. 2025; Kimi Delta Attention with a decay per channel), in the form
- * of mixers.md section 6: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + A)^-1`, `A` strictly lower.
+ * of mixers.md section 6: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`, A strictly lower.
  * Everything but the recursion of the state over chunks is products over all chunks at once.
  */
-import * as L from '../lib.js';
 import { scan } from '../graph.js';
+import * as L from '../lib.js';
 import type { RecurrenceAttrs, Value } from '../types.js';
-import { channelDecays, channelQuarters, fromQuarters } from './channels.js';
+import { channelDecays, channelGradients, channelQuarters, type ChannelDecays } from './channels.js';
 import {
   chunksOf,
   decaysOf,
@@ -15,49 +15,47 @@ import {
   perRow,
   roundingTo,
   runsInChunks,
+  sumHeads,
   toChunks,
+  tokenDecayGradient,
   transposedMatmul,
   type Chunks,
   type Rounding,
 } from './chunks.js';
 import { optionalInputs } from './inputs.js';
-import { lowerQuarters, unitLowerInverse } from './inverse.js';
+import { fromQuarters, lowerQuarters, unitLowerInverse } from './inverse.js';
 import { stateDtype } from './types.js';
 
 /** Chunk length where none is asked for. */
 const DEFAULT_CHUNK = 64;
 
-/** What the recursion over chunks needs of the decays. */
-interface Pieces {
-  /** `(q_r k_s) decay(s to r)` for s <= r, `[..,C,C]`. */
-  readonly scores: Value;
-  /** `(I + beta A)^-1`, `[..,C,C]`. */
-  readonly inverse: Value;
-  /** Queries and keys decayed from the start of the chunk, keys decayed to its end, `[..,C,K]`. */
-  readonly qEnter: Value;
-  readonly kEnter: Value;
-  readonly kLeave: Value;
+/** What depends on the kind of decay: one for each token, or one for each of its key channels. */
+interface Gates {
+  /** Decay from the start of the chunk to each token and from each token to its end, `[..,C,K|1]`. */
+  readonly enter: Value;
+  readonly leave: Value;
   /** Decay of the state over a chunk, `[..,K|1,1]`. */
   readonly keep: Value;
+  /** `(q_r k_s) decay(s to r)` for s <= r, `[..,C,C]`. */
+  readonly scores: Value;
+  /** The lower left quarters of `beta_r (k_r k_s) decay(s to r)` for s < r. */
+  readonly overlaps: readonly Value[];
+  /**
+   * From the cotangents of the scores and of `(k_r k_s) decay(s to r)`, `[..,C,C]`, of which what lies above the diagonal does not
+   * count: those of the queries, and of the keys as they read (rows) and as they write (columns), `[..,C,K]`; and
+   * `sum_s dOverlaps_rs (k_r k_s) decay`, `[..,C]`.
+   */
+  gradients(dScores: Value, dOverlaps: Value): GateGradients;
 }
 
-/** 1 for every token, as blocks of one row. */
-const ones = (like: Value): Value => L.full(like.dtype, [...like.shape.slice(0, 4), 1, 1], 1);
-
-function scalarPieces(q: Value, k: Value, g: Value, beta: Value, runs: Value | null, chunks: Chunks): Pieces {
-  const { within, enter, leave, keep } = decaysOf(g, runs, chunks);
-  const overlaps = L.mul(L.mul(matmulTransposed(k, k), within), perRow(beta));
-  return {
-    scores: L.mul(matmulTransposed(q, k), within),
-    inverse: unitLowerInverse(lowerQuarters(overlaps), ones(beta)),
-    qEnter: L.mul(q, perRow(enter)),
-    kEnter: L.mul(k, perRow(enter)),
-    kLeave: L.mul(k, perRow(leave)),
-    keep: perRow(keep),
-  };
+interface GateGradients {
+  readonly dq: Value;
+  readonly reading: Value;
+  readonly writing: Value;
+  readonly strength: Value;
 }
 
-function channelPieces(
+function scalarGates(
   q: Value,
   k: Value,
   g: Value,
@@ -65,51 +63,196 @@ function channelPieces(
   runs: Value | null,
   chunks: Chunks,
   round: Rounding,
-): Pieces {
-  const decays = channelDecays(g, runs, chunks);
-  const exact: Rounding = (x) => x;
-  const overlaps = channelQuarters(L.mul(k, perRow(beta)), k, decays, exact);
+): Gates {
+  const { within, enter, leave, keep } = decaysOf(g, runs, chunks);
+  const { C } = chunks;
+  const below = L.gt(L.iota('i32', [C, 1], 0), L.iota('i32', [1, C], 1));
+  const products = L.mul(matmulTransposed(k, k), within);
   return {
-    scores: fromQuarters(L.reduceSum(L.mul(q, k), [4]), channelQuarters(q, k, decays, round)),
-    inverse: unitLowerInverse(overlaps, ones(beta)),
-    qEnter: L.mul(q, decays.enter),
-    kEnter: L.mul(k, decays.enter),
-    kLeave: L.mul(k, decays.leave),
+    enter: perRow(enter),
+    leave: perRow(leave),
+    keep: perRow(keep),
+    scores: L.mul(matmulTransposed(q, k), within),
+    overlaps: lowerQuarters(L.mul(products, perRow(beta))),
+    gradients: (dScores, dOverlaps) => {
+      const ds = round(L.mul(dScores, within));
+      const strict = L.select(below, dOverlaps, 0);
+      const da = round(L.mul(strict, L.mul(within, perRow(beta))));
+      return {
+        dq: L.matmul(ds, k),
+        reading: L.matmul(da, k),
+        writing: L.add(transposedMatmul(ds, q), transposedMatmul(da, k)),
+        strength: L.reduceSum(L.mul(strict, products), [4]),
+      };
+    },
+  };
+}
+
+function channelGates(
+  q: Value,
+  k: Value,
+  g: Value,
+  beta: Value,
+  runs: Value | null,
+  chunks: Chunks,
+  round: Rounding,
+): Gates {
+  const decays: ChannelDecays = channelDecays(g, runs, chunks);
+  const exact: Rounding = (x) => x;
+  const weighted = L.mul(k, perRow(beta));
+  return {
+    enter: decays.enter,
+    leave: decays.leave,
     keep: perRow(decays.keep),
+    scores: fromQuarters(L.reduceSum(L.mul(q, k), [4]), channelQuarters(q, k, decays, round)),
+    overlaps: channelQuarters(weighted, k, decays, exact),
+    gradients: (dScores, dOverlaps) => {
+      const C = chunks.C;
+      const diagonal = L.eq(L.iota('i32', [C, 1], 0), L.iota('i32', [1, C], 1));
+      const own = L.reduceSum(L.select(diagonal, dScores, 0), [4], true);
+      const ds = channelGradients(dScores, q, k, decays, round);
+      const da = channelGradients(dOverlaps, weighted, k, decays, round);
+      return {
+        dq: L.add(ds.dx, L.mul(own, k)),
+        reading: L.mul(da.dx, perRow(beta)),
+        writing: L.add(L.add(ds.dy, L.mul(own, q)), da.dy),
+        strength: L.reduceSum(L.mul(da.dx, k), [4]),
+      };
+    },
+  };
+}
+
+/** What forward and backward pass have in common, everything in chunks `[..,C,*]`. */
+interface Form {
+  readonly chunks: Chunks;
+  readonly q: Value;
+  readonly k: Value;
+  readonly v: Value;
+  readonly beta: Value;
+  readonly round: Rounding;
+  readonly gates: Gates;
+  readonly kEnter: Value;
+  readonly kLeave: Value;
+  readonly inverse: Value;
+  /** `X (beta kEnter)`: what the chunk removes from the state that enters. */
+  readonly removing: Value;
+  /** The written values, the state that enters each chunk `[..,K,V]`, and the last state `[B,H,K,V]`. */
+  readonly written: Value;
+  readonly states: Value;
+  readonly last: Value;
+}
+
+function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
+  const [q0, k0, v0, logDecay, strength] = inputs as [Value, Value, Value, Value, Value];
+  const { segments, initialState } = optionalInputs(inputs, 5, attrs);
+  const dtype = stateDtype(q0.dtype);
+  const round = roundingTo(q0.dtype);
+  const chunks = chunksOf(q0, logDecay.shape[2] as number, attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
+  const [q, k, v] = [q0, k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
+  const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
+  const runs = runsInChunks(segments, chunks);
+  const gates = (logDecay.shape.length === 3 ? scalarGates : channelGates)(q, k, g, beta, runs, chunks, round);
+  const one = L.full(dtype, [...beta.shape, 1, 1], 1);
+  const inverse = round(unitLowerInverse(gates.overlaps, one));
+  const [kEnter, kLeave] = [L.mul(k, gates.enter), round(L.mul(k, gates.leave))];
+  const values = L.matmul(inverse, round(L.mul(v, perRow(beta))));
+  const removing = round(L.matmul(inverse, round(L.mul(kEnter, perRow(beta)))));
+  const first = initialState ?? L.full(dtype, [chunks.B, chunks.H, k.shape[4] as number, v.shape[4] as number], 0);
+  const { carry, ys } = scan(
+    { carry: [first], xs: [values, removing, kLeave, gates.keep] },
+    ([state], [u, w, kl, keep]) => {
+      const s = state as Value;
+      const n = L.sub(u as Value, L.matmul(w as Value, round(s)));
+      return { carry: [L.add(L.mul(s, keep as Value), transposedMatmul(kl as Value, round(n)))], ys: [n, s] };
+    },
+  );
+  const [written, states] = ys as [Value, Value];
+  return {
+    chunks,
+    q,
+    k,
+    v,
+    beta,
+    round,
+    gates,
+    kEnter,
+    kLeave,
+    inverse,
+    removing,
+    written,
+    states,
+    last: carry[0] as Value,
   };
 }
 
 /** deltaRule in primitives: the output `[B,T,H,V]` and the state after the last token `[B,H,K,V]`. */
 export function decomposeDeltaRule(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
-  const [q, k, v, logDecay, strength] = inputs as [Value, Value, Value, Value, Value];
-  const { segments, initialState } = optionalInputs(inputs, 5, attrs);
-  const dtype = stateDtype(q.dtype);
-  const round = roundingTo(q.dtype);
-  const H = logDecay.shape[2] as number;
-  const chunks = chunksOf(q, H, attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
-  const [qc, kc, vc] = [q, k, v].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
-  const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
-  const runs = runsInChunks(segments, chunks);
-  const pieces =
-    logDecay.shape.length === 3
-      ? scalarPieces(qc, kc, g, beta, runs, chunks)
-      : channelPieces(qc, kc, g, beta, runs, chunks, round);
-  const inverse = round(pieces.inverse);
-  const values = L.matmul(inverse, round(L.mul(vc, perRow(beta))));
-  const removed = L.matmul(inverse, round(L.mul(pieces.kEnter, perRow(beta))));
-  const first = initialState ?? L.full(dtype, [chunks.B, H, qc.shape[4] as number, vc.shape[4] as number], 0);
-  const { carry, ys } = scan(
-    { carry: [first], xs: [values, round(removed), round(pieces.kLeave), pieces.keep] },
-    ([state], [u, w, kl, keep]) => {
-      const s = state as Value;
-      const written = L.sub(u as Value, L.matmul(w as Value, round(s)));
-      const next = L.add(L.mul(s, keep as Value), transposedMatmul(kl as Value, round(written)));
-      return { carry: [next], ys: [written, s] };
+  const { chunks, q, round, gates, written, states, last } = formOf(inputs, attrs);
+  const before = L.matmul(round(L.mul(q, gates.enter)), round(states));
+  const inside = L.matmul(round(gates.scores), round(written));
+  const out = L.mul(L.add(before, inside), attrs.scale);
+  return [fromChunks(L.convert(out, (inputs[0] as Value).dtype), chunks), last];
+}
+
+/** deltaRuleGrad in primitives: the forward pass anew up to the states, then the recursion of their cotangents backwards. */
+export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
+  const [out, dOut, dState] = inputs.slice(-3) as [Value, Value, Value];
+  const given = inputs.slice(0, -3);
+  const [q0, k0, v0, logDecay] = given as [Value, Value, Value, Value];
+  const tied = L.barrier([...given, dOut]).slice(0, -1);
+  const form = formOf(tied, attrs);
+  const { chunks, q, k, v, beta, round, gates, kEnter, kLeave, inverse, removing, written, states } = form;
+  const d = round(L.mul(L.convert(toChunks(dOut, chunks), k.dtype), attrs.scale));
+  const n = round(written);
+  const fromScores = transposedMatmul(round(gates.scores), d);
+  const read = transposedMatmul(round(L.mul(q, gates.enter)), d);
+  const back = scan(
+    { carry: [dState], xs: [fromScores, read, removing, kLeave, gates.keep], reverse: true },
+    ([leaving], [f, r, w, kl, keep]) => {
+      const ds = leaving as Value;
+      const dn = L.add(f as Value, L.matmul(kl as Value, round(ds)));
+      const erased = transposedMatmul(w as Value, round(dn));
+      return { carry: [L.sub(L.add(L.mul(ds, keep as Value), r as Value), erased)], ys: [dn, ds] };
     },
   );
-  const [written, states] = ys as [Value, Value];
-  const before = L.matmul(round(pieces.qEnter), round(states));
-  const inside = L.matmul(round(pieces.scores), round(written));
-  const out = L.mul(L.add(before, inside), attrs.scale);
-  return [fromChunks(L.convert(out, q.dtype), chunks), carry[0] as Value];
+  const [dn, dLeaving] = back.ys as [Value, Value];
+  const leaving = round(dLeaving);
+  const s = round(states);
+  const dY = transposedMatmul(inverse, round(dn));
+  const rounded = round(dY);
+  const dv = L.mul(dY, perRow(beta));
+  const wrong = L.sub(v, L.matmul(round(kEnter), s));
+  const { dq, reading, writing, strength } = gates.gradients(
+    matmulTransposed(d, n),
+    L.neg(matmulTransposed(rounded, n)),
+  );
+  const dBeta = L.add(L.reduceSum(L.mul(dY, wrong), [4]), strength);
+  const queries = L.add(dq, L.mul(matmulTransposed(d, s), gates.enter));
+  const readers = L.sub(reading, L.mul(matmulTransposed(round(dv), s), gates.enter));
+  const writers = L.add(writing, L.mul(matmulTransposed(n, leaving), gates.leave));
+  // The state that leaves a chunk, with its cotangent, by key channel.
+  const next = L.concat([L.sliceAxis(states, 0, 1, chunks.N), L.reshape(form.last, [1, ...form.last.shape])], 0);
+  const atEnd = L.reduceSum(L.mul(next, dLeaving), [4]);
+  const dg =
+    logDecay.shape.length === 3
+      ? tokenDecayGradient(out, dOut, v, dv, L.reduceSum(atEnd, [3]), chunks)
+      : channelDecayGradient(queries, readers, writers, form, atEnd);
+  const grads = [
+    sumHeads(fromChunks(queries, chunks), q0),
+    sumHeads(fromChunks(L.add(readers, writers), chunks), k0),
+    sumHeads(fromChunks(dv, chunks), v0),
+    dg,
+    L.reshape(fromChunks(perRow(dBeta), chunks), dg.shape.slice(0, 3)),
+  ];
+  return attrs.initialState ? [...grads, back.carry[0] as Value] : grads;
+}
+
+/** As `tokenDecayGradient` for each channel, where queries and reading keys carry the decay and writing keys its inverse. */
+function channelDecayGradient(dq: Value, readers: Value, writers: Value, { q, k, chunks }: Form, atEnd: Value): Value {
+  const reads = L.add(L.mul(q, dq), L.mul(k, L.sub(readers, writers)));
+  const inChunk = L.cumsum(reads, 3, { reverse: true });
+  return fromChunks(
+    L.add(inChunk, L.reshape(atEnd, [...atEnd.shape.slice(0, 3), 1, atEnd.shape[3] as number])),
+    chunks,
+  );
 }

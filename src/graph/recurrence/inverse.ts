@@ -1,11 +1,11 @@
 /**
- * `(I + A)^-1` for strictly lower triangular A, by halves: exact for repeated keys too, where the series
- * `(I - A)(I + A^2)(I + A^4)...` overflows (mixers.md section 6).
+ * Lower triangular matrices by halves, and with them `(I + A)^-1` for strictly lower triangular A: exact for repeated keys too,
+ * where the series `(I - A)(I + A^2)(I + A^4)...` overflows (mixers.md section 6).
  */
 import * as L from '../lib.js';
 import type { Value } from '../types.js';
 
-/** Rows and columns of halves of the last two axes: `part(x, 1, 0)` is the lower left quarter. */
+/** Rows and columns of halves of the last two axes: `quarter(x, 1, 0)` is the lower left one. */
 function quarter(x: Value, row: number, column: number): Value {
   const rank = x.shape.length;
   const half = (x.shape[rank - 1] as number) / 2;
@@ -13,24 +13,26 @@ function quarter(x: Value, row: number, column: number): Value {
   return L.sliceAxis(rows, rank - 1, column * half, (column + 1) * half);
 }
 
-/** Neighbours of the last but two axis `[...,2n,m,m]` apart: two of `[...,n,m,m]`. */
-function neighbours(x: Value): [Value, Value] {
-  const lead = x.shape.slice(0, -3);
-  const [n, m] = x.shape.slice(-3) as [number, number];
-  const pairs = L.reshape(x, [...lead, n / 2, 2 * m, m]);
-  return L.split(pairs, pairs.shape.length - 2, [m, m]) as unknown as [Value, Value];
+/** Neighbouring blocks apart, first and second: `[..,n,m,...] -> 2 x [..,n/2,m,...]`, with three leading axes. */
+export function splitHalves(x: Value): [Value, Value] {
+  const [a, b, c, n, m, ...rest] = x.shape as [number, number, number, number, number, ...number[]];
+  const [first, second] = L.split(L.reshape(x, [a, b, c, n / 2, 2 * m, ...rest]), 4, [m, m]) as [Value, Value];
+  return [first, second];
 }
 
+/** The inverse of `splitHalves`, up to the count of blocks: `[..,n/2,2m,...]`. */
+export const joinHalves = (first: Value, second: Value): Value => L.concat([first, second], 4);
+
 /** `[[a, 0], [c, b]]`. */
-export function lowerBlock(a: Value, c: Value, b: Value): Value {
+function lowerBlock(a: Value, c: Value, b: Value): Value {
   const rank = a.shape.length;
   const m = a.shape[rank - 1] as number;
   return L.concat([L.padAxis(a, rank - 1, 0, m), L.concat([c, b], rank - 1)], rank - 2);
 }
 
 /**
- * The lower left quarters of the diagonal blocks of `A [...,C,C]` at every size: entry i holds those of blocks of `2^(i+1)` rows,
- * `[...,C/2^(i+1),2^i,2^i]`.
+ * The lower left quarters of the diagonal blocks of `A [..,C,C]` at every size: entry i holds those of blocks of `2^(i+1)` rows,
+ * `[..,C/2^(i+1),2^i,2^i]`.
  */
 export function lowerQuarters(matrix: Value): Value[] {
   const lead = matrix.shape.slice(0, -2);
@@ -46,15 +48,26 @@ export function lowerQuarters(matrix: Value): Value[] {
   return quarters;
 }
 
-/** `(I + A)^-1` from the lower left quarters of A; `lead` are the axes before the matrix and `C` its size. */
+const onlyBlock = (x: Value): Value => L.reshape(x, [...x.shape.slice(0, 3), ...x.shape.slice(-2)]);
+
+/** The lower triangular matrix `[..,C,C]` from its diagonal `[..,C]` and the lower left quarters of its diagonal blocks. */
+export function fromQuarters(diagonal: Value, quarters: readonly Value[]): Value {
+  let blocks = L.reshape(diagonal, [...diagonal.shape, 1, 1]);
+  for (const corner of quarters) {
+    const [a, b] = splitHalves(blocks);
+    blocks = lowerBlock(a, corner, b);
+  }
+  return onlyBlock(blocks);
+}
+
+/** `(I + A)^-1 [..,C,C]` from the lower left quarters of A; `one` holds 1 for every row, `[..,C,1,1]`. */
 export function unitLowerInverse(quarters: readonly Value[], one: Value): Value {
   let blocks = one;
   for (const corner of quarters) {
-    const [a, b] = neighbours(blocks);
-    const m = a.shape[a.shape.length - 1] as number;
+    const [a, b] = splitHalves(blocks);
     // Blocks of one row hold 1.
-    const lower = m === 1 ? corner : L.matmul(b, L.matmul(corner, a));
+    const lower = a.shape[a.shape.length - 1] === 1 ? corner : L.matmul(b, L.matmul(corner, a));
     blocks = lowerBlock(a, L.neg(lower), b);
   }
-  return L.reshape(blocks, [...blocks.shape.slice(0, -3), ...blocks.shape.slice(-2)]);
+  return onlyBlock(blocks);
 }

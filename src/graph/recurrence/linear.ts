@@ -1,6 +1,7 @@
 /**
  * Linear attention with a decay per head and token, by chunks of matrix products (mixers.md section 4; Sun et al. 2023, Dao and
- * Gu 2024). Lightning Attention, Simple GLA and Mamba-2 are this op.
+ * Gu 2024). Lightning Attention, Simple GLA and Mamba-2 are this op. All states between chunks are one product with a matrix
+ * of decays, so nothing runs in sequence.
  */
 import * as L from '../lib.js';
 import type { RecurrenceAttrs, Value } from '../types.js';
@@ -10,24 +11,25 @@ import {
   decayMatrix,
   decaysOf,
   fromChunks,
-  leading,
   matmulTransposed,
   perRow,
   roundingTo,
   runningSum,
   runsInChunks,
+  sumHeads,
   toChunks,
+  tokenDecayGradient,
   transposedMatmul,
   type Chunks,
+  type Decays,
+  type Rounding,
 } from './chunks.js';
 import { optionalInputs } from './inputs.js';
+import { decayedSums, decayedSumsTransposed } from './sums.js';
 import { stateDtype } from './types.js';
 
 /** Chunk length where none is asked for. */
 const DEFAULT_CHUNK = 64;
-
-/** Sums of up to this many items are one product; longer ones go in groups. */
-const GROUP = 32;
 
 /** Log decays `[B,T,H]` or `[H]` in chunks `[..,C]`; what does not vary has leading axes of 1. */
 function decayInChunks(logDecay: Value, chunks: Chunks): Value {
@@ -38,63 +40,99 @@ function decayInChunks(logDecay: Value, chunks: Chunks): Value {
   return toChunks(L.broadcast(L.reshape(logDecay, [1, 1, H]), [1, T, H]), chunks);
 }
 
-/**
- * `y_i = sum_{j <= i} exp(g_{j+1} + ... + g_i) x_j` over items of one document: x `[B,H,n,F]`, g `[b,H,n]`, runs `[B,1,n]`.
- * Groups of items first, then the sums that enter each group, by the same rule.
- */
-function decayedSums(x: Value, g: Value, runs: Value | null): Value {
-  const [B, H, n, F] = x.shape as [number, number, number, number];
-  if (n <= GROUP) return L.matmul(L.broadcast(decayMatrix(runningSum(g), runs), [B, H, n, n]), x);
-  const groups = Math.ceil(n / GROUP);
-  const rest = groups * GROUP - n;
-  const chunks: Chunks = { B, T: n, H, N: groups, C: GROUP, order: 'BHN' };
-  const items = L.reshape(L.padAxis(x, 2, 0, rest), [B, H, groups, GROUP, F]);
-  const own = L.reshape(L.padAxis(g, 2, 0, rest), [g.shape[0] as number, H, groups, GROUP]);
-  const ownRuns = runs && L.reshape(padWithLast(runs, rest), [B, 1, groups, GROUP]);
-  const decays = decaysOf(own, ownRuns, chunks);
-  const inside = L.matmul(L.broadcast(decays.within, [B, H, groups, GROUP, GROUP]), items);
-  const ends = L.reshape(L.sliceAxis(inside, 3, GROUP - 1, GROUP), [B, H, groups, F]);
-  const totals = L.reduceSum(own, [3]);
-  const lastRuns = ownRuns && L.reshape(chunkEnds(ownRuns, chunks).last, [B, 1, groups]);
-  const sums = decayedSums(ends, totals, lastRuns);
-  const entering = L.padAxis(L.sliceAxis(sums, 2, 0, groups - 1), 2, 1, 0);
-  const whole = L.add(inside, L.mul(perRow(decays.enter), L.reshape(entering, [B, H, groups, 1, F])));
-  return L.sliceAxis(L.reshape(whole, [B, H, groups * GROUP, F]), 2, 0, n);
+/** What forward and backward pass have in common, q, k and v in chunks `[..,C,K|V]`. */
+interface Form {
+  readonly chunks: Chunks;
+  readonly k: Value;
+  readonly v: Value;
+  readonly g: Value;
+  readonly runs: Value | null;
+  readonly decays: Decays;
+  readonly round: Rounding;
+  /** The states that enter each chunk, and the last one: `[B,H,N+1,K*V]`. */
+  readonly states: Value;
+  /** Log decays between those states `[b,H,N+1]`, and the document of each `[B,1,N+1]`. */
+  readonly steps: Value;
+  readonly stateRuns: Value | null;
 }
 
-function padWithLast(runs: Value, count: number): Value {
-  const n = runs.shape[2] as number;
-  if (count === 0) return runs;
-  return L.concat([runs, L.broadcast(L.sliceAxis(runs, 2, n - 1, n), [runs.shape[0] as number, 1, count])], 2);
+function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
+  const [q, k0, v0, logDecay] = inputs as [Value, Value, Value, Value];
+  const { segments, initialState } = optionalInputs(inputs, 4, attrs);
+  const dtype = stateDtype(q.dtype);
+  const H = logDecay.shape[logDecay.shape.length - 1] as number;
+  const chunks = chunksOf(q, H, attrs.chunk ?? DEFAULT_CHUNK, 'BHN');
+  const { B, N } = chunks;
+  const [k, v] = [k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value];
+  const [K, V] = [k.shape[4] as number, v.shape[4] as number];
+  const [round, runs, g] = [roundingTo(q.dtype), runsInChunks(segments, chunks), decayInChunks(logDecay, chunks)];
+  const decays = decaysOf(g, runs, chunks);
+  // What each chunk adds to the state, after the state that it starts from.
+  const added = transposedMatmul(k, round(L.mul(v, perRow(decays.leave))));
+  const first = initialState ?? L.full(dtype, [B, H, K, V], 0);
+  const items = L.concat([L.reshape(first, [B, H, 1, K * V]), L.reshape(added, [B, H, N, K * V])], 2);
+  const totals = L.broadcast(L.reduceSum(g, [3]), [g.shape[0] as number, H, N]);
+  const steps = L.padAxis(totals, 2, 1, 0);
+  const stateRuns = runs && L.padAxis(L.reshape(chunkEnds(runs, chunks).last, [B, 1, N]), 2, 1, 0);
+  const states = decayedSums(items, steps, stateRuns);
+  return { chunks, k, v, g, runs, decays, round, states, steps, stateRuns };
+}
+
+/** Entries `from .. from+N` of states `[B,H,N+1,K*V]` as matrices `[B,H,N,K,V]`. */
+function stateMatrices(states: Value, from: number, { chunks: { B, H, N }, k, v }: Form): Value {
+  return L.reshape(L.sliceAxis(states, 2, from, from + N), [B, H, N, k.shape[4] as number, v.shape[4] as number]);
 }
 
 /** linearRecurrence in primitives: the output `[B,T,H,V]` and the state after the last token `[B,H,K,V]`. */
 export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
-  const [q, k, v, logDecay] = inputs as [Value, Value, Value, Value];
-  const { segments, initialState } = optionalInputs(inputs, 4, attrs);
-  const dtype = stateDtype(q.dtype);
-  const round = roundingTo(q.dtype);
-  const H = logDecay.shape[logDecay.shape.length - 1] as number;
-  const chunks = chunksOf(q, H, attrs.chunk ?? DEFAULT_CHUNK, 'BHN');
-  const { B, N } = chunks;
-  const [qc, kc, vc] = [q, k, v].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
-  const [K, V] = [qc.shape[4] as number, vc.shape[4] as number];
-  const runs = runsInChunks(segments, chunks);
-  const g = decayInChunks(logDecay, chunks);
-  const { within, enter, leave } = decaysOf(g, runs, chunks);
-  const scores = L.mul(matmulTransposed(qc, kc), within);
-  const inside = L.matmul(round(scores), vc);
-  // What each chunk adds to the state, after the state that it starts from.
-  const added = transposedMatmul(kc, round(L.mul(vc, perRow(leave))));
-  const first = initialState ?? L.full(dtype, [B, H, K, V], 0);
-  const items = L.concat([L.reshape(first, [B, H, 1, K * V]), L.reshape(added, [B, H, N, K * V])], 2);
-  const totals = L.broadcast(L.reduceSum(g, [3]), [g.shape[0] as number, H, N]);
-  const ends = runs && chunkEnds(runs, chunks);
-  const itemRuns = ends && L.padAxis(L.reshape(ends.last, [B, 1, N]), 2, 1, 0);
-  const states = decayedSums(items, L.padAxis(totals, 2, 1, 0), itemRuns);
-  const entering = L.reshape(L.sliceAxis(states, 2, 0, N), [...leading(chunks, B, H, N), K, V]);
-  const before = L.mul(L.matmul(qc, round(entering)), perRow(enter));
+  const form = formOf(inputs, attrs);
+  const { chunks, k, v, decays, round, states } = form;
+  const { B, H, N } = chunks;
+  const q = L.convert(toChunks(inputs[0] as Value, chunks), k.dtype);
+  const scores = L.mul(matmulTransposed(q, k), decays.within);
+  const inside = L.matmul(round(scores), v);
+  const before = L.mul(L.matmul(q, round(stateMatrices(states, 0, form))), perRow(decays.enter));
   const out = L.mul(L.add(inside, before), attrs.scale);
-  const state = L.reshape(L.sliceAxis(states, 2, N, N + 1), [B, H, K, V]);
-  return [fromChunks(L.convert(out, q.dtype), chunks), state];
+  const state = L.reshape(L.sliceAxis(states, 2, N, N + 1), [B, H, k.shape[4] as number, v.shape[4] as number]);
+  return [fromChunks(L.convert(out, (inputs[0] as Value).dtype), chunks), state];
+}
+
+/**
+ * linearRecurrenceGrad in primitives. States are those of the forward pass; a barrier ties queries and decays to `do`, so that
+ * the matrices of C × C per chunk are computed anew and not kept.
+ */
+export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
+  const [q0, k0, v0, logDecay] = inputs as [Value, Value, Value, Value];
+  const [out, dOut, dState] = inputs.slice(-3) as [Value, Value, Value];
+  const form = formOf(inputs.slice(0, -3), attrs);
+  const { chunks, k, v, decays, round, states } = form;
+  const { B, H, N } = chunks;
+  const [K, V] = [k.shape[4] as number, v.shape[4] as number];
+  const [tiedQ, tiedG] = L.barrier([q0, form.g, dOut]) as [Value, Value, Value];
+  const q = L.convert(toChunks(tiedQ, chunks), k.dtype);
+  const within = decayMatrix(runningSum(tiedG), form.runs);
+  const d = round(L.mul(L.convert(toChunks(dOut, chunks), k.dtype), attrs.scale));
+  const entered = round(L.mul(d, perRow(decays.enter)));
+  // Cotangents of the states: of each as the chunk after it reads it, then of each by all that comes after.
+  const read = L.reshape(transposedMatmul(q, entered), [B, H, N, K * V]);
+  const own = L.concat([read, L.reshape(dState, [B, H, 1, K * V])], 2);
+  const dStates = decayedSumsTransposed(own, form.steps, form.stateRuns);
+  const [entering, leaving] = [stateMatrices(states, 0, form), round(stateMatrices(dStates, 1, form))];
+  const scores = round(L.mul(matmulTransposed(q, k), within));
+  const dScores = round(L.mul(matmulTransposed(d, v), within));
+  const dq = L.add(L.matmul(dScores, k), matmulTransposed(entered, round(entering)));
+  const kept = round(L.mul(v, perRow(decays.leave)));
+  const dk = L.add(transposedMatmul(dScores, q), matmulTransposed(kept, leaving));
+  const dv = L.add(transposedMatmul(scores, d), L.mul(L.matmul(k, leaving), perRow(decays.leave)));
+  const atEnd = L.reduceSum(L.mul(stateMatrices(states, 1, form), stateMatrices(dStates, 1, form)), [3, 4]);
+  const dg = tokenDecayGradient(out, dOut, v, dv, atEnd, chunks);
+  const flat = logDecay.shape.length === 1 ? L.reduceSum(dg, [0, 1]) : dg;
+  const grads = [
+    sumHeads(fromChunks(dq, chunks), q0),
+    sumHeads(fromChunks(dk, chunks), k0),
+    sumHeads(fromChunks(dv, chunks), v0),
+    flat,
+  ];
+  if (!attrs.initialState) return grads;
+  return [...grads, L.reshape(L.sliceAxis(dStates, 2, 0, 1), [B, H, K, V])];
 }

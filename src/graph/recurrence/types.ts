@@ -107,6 +107,30 @@ export function deltaRule(inputs: readonly TensorType[], attrs: RecurrenceAttrs)
   return finish(op, inputs, attrs, sizes, 5);
 }
 
+/** Gradients of every input but the documents, from the forward inputs, the output, and the cotangents of output and state. */
+function gradient(
+  op: 'linearRecurrenceGrad' | 'deltaRuleGrad',
+  inputs: readonly TensorType[],
+  attrs: RecurrenceAttrs,
+): readonly TensorType[] {
+  const [fixed, forward] = op === 'deltaRuleGrad' ? ([5, deltaRule] as const) : ([4, linearRecurrence] as const);
+  arity(op, inputs, fixed + optional(attrs) + 3);
+  const given = inputs.slice(0, -3);
+  const [out, state] = forward(given, attrs) as [TensorType, TensorType];
+  [out, out, state].forEach((want, i) => {
+    const place = given.length + i;
+    requireShape(op, inputs, place, want.shape, ['o', 'do', 'dstate'][i] as string);
+    if (at(inputs, place).dtype !== want.dtype) throw dtypeError(op, inputs, `input ${place} must be ${want.dtype}`);
+  });
+  return given.filter((_, i) => !(attrs.segments && i === fixed));
+}
+
+export const linearRecurrenceGrad = (inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] =>
+  gradient('linearRecurrenceGrad', inputs, attrs);
+
+export const deltaRuleGrad = (inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] =>
+  gradient('deltaRuleGrad', inputs, attrs);
+
 export function causalConv(inputs: readonly TensorType[], attrs: CausalConvAttrs): readonly TensorType[] {
   const op = 'causalConv';
   arity(op, inputs, 2 + Number(attrs.bias) + optional(attrs));

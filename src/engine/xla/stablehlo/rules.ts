@@ -303,7 +303,9 @@ export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   attention: (node, inputs, scope) => lowerAttention(node, inputs, scope, lowerNodes),
   attentionGrad: (node, inputs, scope) => lowerAttentionGrad(node, inputs, scope, lowerNodes),
   linearRecurrence: expanded,
+  linearRecurrenceGrad: expanded,
   deltaRule: expanded,
+  deltaRuleGrad: expanded,
   causalConv: expanded,
 };
 
