@@ -1,4 +1,5 @@
-export { lastCut } from './bpe/split.js';
+export { firstCut, lastCut } from './bpe/split.js';
+export { tokenizerJson, trainBpe, WordCounter, type TrainBpeOptions, type TrainedBpe } from './bpe/train.js';
 export * from './hf.js';
 export * from './safetensors.js';
 export * from './tokenizer.js';

@@ -3,10 +3,12 @@ import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import * as analyses from './analyses/index.js';
 import { addCost } from './commands/cost.js';
+import { addData } from './commands/data.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
 import { addReport } from './commands/report.js';
 import { addQuickstart, addStudy } from './commands/study.js';
+import { addTokenizer } from './commands/tokenizer.js';
 import { addTrace } from './commands/trace.js';
 import { addTrain } from './commands/train.js';
 import { addWorker } from './commands/worker.js';
@@ -32,7 +34,19 @@ export function buildProgram(context: CliContext): Command {
       getOutHelpWidth: () => context.stdout.columns ?? 100,
     })
     .addHelpText('after', EXIT_HELP);
-  const commands = [addQuickstart, addStudy, addTrain, addEval, addTrace, addReport, addCost, addDoctor, addWorker];
+  const commands = [
+    addQuickstart,
+    addStudy,
+    addTrain,
+    addEval,
+    addTrace,
+    addReport,
+    addCost,
+    addData,
+    addTokenizer,
+    addDoctor,
+    addWorker,
+  ];
   for (const add of [...commands, ...Object.values(analyses)]) add(program, context);
   return program;
 }

@@ -1,5 +1,6 @@
 /** Progress of runs and studies: bars on a terminal, lines elsewhere, events with --json, nothing with --quiet. */
 import cliProgress from 'cli-progress';
+import type { PrepareProgress } from '../data/index.js';
 import type { EvalRecord } from '../eval/index.js';
 import {
   etaSeconds,
@@ -56,6 +57,46 @@ export class RunProgress {
   note(text: string): void {
     this.#output.note(text);
     this.#output.event({ event: 'note', text });
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+  }
+}
+
+/** Shows how much of some files is done. */
+export class BytesProgress {
+  readonly #output: Output;
+  readonly #bar: cliProgress.SingleBar | null;
+  readonly #startMs = performance.now();
+  #lastMs = performance.now();
+
+  constructor(output: Output) {
+    this.#output = output;
+    const format = '{bar} {percentage} %  {done}  {speed}  {eta_text}';
+    this.#bar = output.isTerminal ? new cliProgress.SingleBar({ ...BAR, format }) : null;
+  }
+
+  /** `freshBytes` of `bytes` were done since this start: speed and time left come from them. */
+  update({ bytes, totalBytes, freshBytes }: PrepareProgress): void {
+    const seconds = (performance.now() - this.#startMs) / 1000;
+    const speed = freshBytes / Math.max(seconds, 1e-3);
+    const left = freshBytes > 0 ? (totalBytes - bytes) / speed : null;
+    const fields = {
+      done: `${(bytes / 1e6).toFixed(0)}/${(totalBytes / 1e6).toFixed(0)} MB`,
+      speed: `${(speed / 1e6).toFixed(1)} MB/s`,
+      eta_text: left === null ? '' : `${formatDuration(left)} left`,
+    };
+    if (this.#bar !== null) {
+      if (this.#bar.isActive) this.#bar.update(bytes, fields);
+      else this.#bar.start(totalBytes, bytes, fields);
+      return;
+    }
+    const now = performance.now();
+    if (now - this.#lastMs < LINE_INTERVAL_MS) return;
+    this.#lastMs = now;
+    this.#output.note(`${fields.done}  ${fields.speed}  ${fields.eta_text}`);
+    this.#output.event({ event: 'progress', bytes, totalBytes, bytesPerSecond: speed, secondsLeft: left });
   }
 
   stop(): void {

@@ -9,19 +9,17 @@
  * Kept in memory: about 60 bytes a document, and a cache of decoded `.jsonl` lines of at most `CACHE_BYTES`.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { DataError } from '../core/index.js';
+import { chunksOf, countLines, linesOf, openText } from './lines.js';
 
 export type Split = 'train' | 'heldOut';
 
 /** From this many documents on, whole documents are held out. */
 export const MANY_DOCUMENTS = 100;
 
-const CHUNK_BYTES = 4 * 2 ** 20;
-const MAX_LINE_BYTES = 256 * 2 ** 20;
 const CACHE_BYTES = 32 * 2 ** 20;
 const MAX_OPEN_FILES = 32;
-const NEWLINE = 0x0a;
 
 interface Document {
   readonly file: number;
@@ -210,36 +208,6 @@ function changed(path: string): DataError {
   return new DataError(`${path} changed while it was in use; start again, or resume with the text as it was`);
 }
 
-function openText(path: string): number {
-  try {
-    return openSync(path, 'r');
-  } catch (cause) {
-    throw new DataError(`cannot read text file ${path}: ${(cause as Error).message}`, { details: { path }, cause });
-  }
-}
-
-/** The chunks of a file, in a buffer that is used again for each. */
-function* chunksOf(path: string): Generator<Buffer> {
-  const fd = openText(path);
-  try {
-    if (!fstatSync(fd).isFile()) throw new DataError(`${path} is not a plain file; copy its text to one`);
-    const buffer = Buffer.alloc(CHUNK_BYTES);
-    for (;;) {
-      const got = readSync(fd, buffer, 0, CHUNK_BYTES, null);
-      if (got === 0) return;
-      yield buffer.subarray(0, got);
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function countLines(bytes: Uint8Array): number {
-  let lines = 0;
-  for (let at = bytes.indexOf(NEWLINE); at !== -1; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
-  return lines;
-}
-
 function* scanFile(path: string, file: number): Generator<Scanned> {
   const hash = createHash('sha256');
   let size = 0;
@@ -269,30 +237,6 @@ function* scanLines(path: string, file: number): Generator<Scanned> {
     const digest = createHash('sha256').update(text).digest();
     yield { file, begin, end: begin + bytes.length, size: text.length, digest };
   }
-}
-
-/** The lines of a file without their newlines; a line's bytes are good until the next is asked for. */
-function* linesOf(path: string): Generator<{ begin: number; bytes: Buffer }> {
-  let begin = 0;
-  let held: Buffer[] = [];
-  let heldBytes = 0;
-  for (const chunk of chunksOf(path)) {
-    let from = 0;
-    for (let to = chunk.indexOf(NEWLINE); to !== -1; to = chunk.indexOf(NEWLINE, from)) {
-      const bytes = held.length === 0 ? chunk.subarray(from, to) : Buffer.concat([...held, chunk.subarray(from, to)]);
-      yield { begin, bytes };
-      begin += bytes.length + 1;
-      held = [];
-      heldBytes = 0;
-      from = to + 1;
-    }
-    heldBytes += chunk.length - from;
-    if (heldBytes > MAX_LINE_BYTES) {
-      throw new DataError(`${path}: the line at byte ${begin} is longer than ${MAX_LINE_BYTES} bytes; split it`);
-    }
-    if (from < chunk.length) held.push(Buffer.from(chunk.subarray(from)));
-  }
-  if (heldBytes > 0) yield { begin, bytes: Buffer.concat(held) };
 }
 
 /** The bytes of the `text` of one JSON line. `line` counts from 1; undefined when a line is read again. */

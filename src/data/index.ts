@@ -1,9 +1,29 @@
 export { MANY_DOCUMENTS, TextCorpus, type Split } from './corpus.js';
+export {
+  describeInputs,
+  planChunks,
+  readRange,
+  type Input,
+  type InputKind,
+  type Piece,
+  type Range,
+  type ReadOptions,
+} from './documents.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export * from './needle.js';
 export * from './open.js';
+export { isUrl } from './parquet.js';
+export {
+  DEFAULT_CHUNK_BYTES,
+  prepareShards,
+  type PrepareOptions,
+  type PrepareProgress,
+  type PrepareResult,
+} from './prepare/prepare.js';
 export * from './recall.js';
+export { ShardFile } from './shards/format.js';
+export { hasShards, readManifest, tokenizerOfShards, type Manifest } from './shards/manifest.js';
 export {
   emptyBatch,
   MixtureSource,

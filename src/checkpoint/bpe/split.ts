@@ -178,16 +178,31 @@ function contractionEnd(text: string, at: number): number {
 const isSpace = (text: string, at: number): boolean => classAt(text, at) === SPACE;
 
 /**
- * The last place in `text` where it may be cut so that both parts, split apart, have the words of the whole: before a single
- * space between two characters that are none, or after a single line feed between such a character and a letter. 0 if there
- * is none.
+ * Where a text may be cut so that both parts, split apart, have the words of the whole: before a single space between two
+ * characters that are none, or after a single line feed between such a character and a letter.
  */
+function cutAt(text: string, at: number): number {
+  const unit = text.charCodeAt(at);
+  if (unit !== 0x20 && unit !== 0x0a) return 0;
+  if (isSpace(text, at - 1) || isSpace(text, at + 1)) return 0;
+  if (unit === 0x20) return at;
+  return classAt(text, at + 1) === LETTER ? at + 1 : 0;
+}
+
+/** The last place where `text` may be cut; 0 if there is none. */
 export function lastCut(text: string): number {
   for (let at = text.length - 2; at > 0; at--) {
-    const unit = text.charCodeAt(at);
-    const alone = () => !isSpace(text, at - 1) && !isSpace(text, at + 1);
-    if (unit === 0x20 && alone()) return at;
-    if (unit === 0x0a && alone() && classAt(text, at + 1) === LETTER) return at + 1;
+    const cut = cutAt(text, at);
+    if (cut > 0) return cut;
+  }
+  return 0;
+}
+
+/** The first such place; 0 if there is none. */
+export function firstCut(text: string): number {
+  for (let at = 1; at + 1 < text.length; at++) {
+    const cut = cutAt(text, at);
+    if (cut > 0) return cut;
   }
   return 0;
 }

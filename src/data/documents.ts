@@ -1,0 +1,344 @@
+/**
+ * Documents of text, JSONL and Parquet files as pieces of text, read in bounded memory and from any chunk of a file, so that
+ * several workers share a file.
+ *
+ * A document is a whole text file, a line of a `.jsonl` file, or a row of a `.parquet` file.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, readSync, statSync } from 'node:fs';
+import { isUtf8 } from 'node:buffer';
+import { firstCut, lastCut } from '../checkpoint/index.js';
+import { DataError, nearest } from '../core/index.js';
+import { lineNumber, linesOf, lineStart, openText } from './lines.js';
+import { isUrl, openParquet } from './parquet.js';
+
+export type InputKind = 'text' | 'jsonl' | 'parquet';
+
+/** A file of documents. */
+export interface Input {
+  readonly path: string;
+  readonly kind: InputKind;
+  readonly bytes: number;
+  /** Row groups of a Parquet file; 0 for others. */
+  readonly groups: number;
+}
+
+/** A part of a file: bytes of text (whole characters), bytes in which lines start, or row groups. */
+export interface Range {
+  readonly input: number;
+  readonly begin: number;
+  readonly end: number;
+}
+
+export interface ReadOptions {
+  /** The key or column that holds the text. */
+  readonly field: string;
+  /** What happens to bytes that are no UTF-8: an error, or U+FFFD in their place. */
+  readonly invalid: 'refuse' | 'replace';
+  /** Whether texts may be cut into pieces; if not, a document comes in one. */
+  readonly cut: boolean;
+}
+
+/** A part of a document. */
+export interface Piece {
+  readonly text: string;
+  /** Whether it is the document's first. */
+  readonly first: boolean;
+  /** Whether it is the document's last. */
+  readonly last: boolean;
+  /** 0 to below 1: the first 48 bits of the SHA-256 of the document's first 64 KiB, over 2^48. */
+  readonly hash: number;
+  /** How much of the file has been read for it, for progress. */
+  readonly bytes: number;
+}
+
+const PIECE_BYTES = 2 ** 20;
+/** A text without a place to cut may be this long. */
+const MAX_UNCUT_BYTES = 64 * 2 ** 20;
+const HASHED_BYTES = 64 * 2 ** 10;
+
+/**
+ * Looks at files: kinds by their ending, sizes.
+ *
+ * @throws DataError if one is missing, of a kind that cannot be read, or a Parquet file without the field
+ */
+export async function describeInputs(paths: readonly string[], field: string): Promise<Input[]> {
+  const inputs: Input[] = [];
+  for (const path of paths) {
+    const kind = kindOf(path);
+    if (kind === 'parquet') {
+      const { bytes, groups } = await openParquet(path, field);
+      inputs.push({ path, kind, bytes, groups: groups.length });
+    } else {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      if (stat === undefined) throw new DataError(`text file ${path} does not exist; correct its name`);
+      inputs.push({ path, kind, bytes: stat.size, groups: 0 });
+    }
+  }
+  return inputs;
+}
+
+function kindOf(path: string): InputKind {
+  const ending = /\.([a-z0-9]+)(?:\?.*)?$/i.exec(path)?.[1]?.toLowerCase() ?? '';
+  if (['gz', 'zst', 'bz2', 'xz', 'zip', 'tar', 'tgz'].includes(ending)) {
+    throw new DataError(`${path} is compressed; unpack it first`, { details: { path } });
+  }
+  if (ending === 'parquet') return 'parquet';
+  if (isUrl(path)) throw new DataError(`${path}: only Parquet files are read by URL; download the file first`);
+  return ending === 'jsonl' || ending === 'ndjson' ? 'jsonl' : 'text';
+}
+
+/**
+ * Cuts files into chunks of about `chunkBytes`: the same chunks for the same files and options, whoever reads them.
+ * A text file that must not be cut is one chunk; so is every row group of a Parquet file.
+ */
+export function planChunks(inputs: readonly Input[], chunkBytes: number, cut: boolean): Range[][] {
+  const chunks: Range[][] = [];
+  let open: Range[] = [];
+  let openBytes = 0;
+  const close = () => {
+    if (open.length > 0) chunks.push(open);
+    open = [];
+    openBytes = 0;
+  };
+  inputs.forEach(({ kind, bytes, groups }, input) => {
+    if (kind === 'parquet') {
+      close();
+      for (let group = 0; group < groups; group++) chunks.push([{ input, begin: group, end: group + 1 }]);
+      return;
+    }
+    if (bytes === 0) return;
+    if (bytes <= chunkBytes || (kind === 'text' && !cut)) {
+      if (openBytes + bytes > chunkBytes) close();
+      open.push({ input, begin: 0, end: bytes });
+      openBytes += bytes;
+      return;
+    }
+    close();
+    for (let begin = 0; begin < bytes; begin += chunkBytes) {
+      chunks.push([{ input, begin, end: Math.min(bytes, begin + chunkBytes) }]);
+    }
+  });
+  close();
+  return chunks;
+}
+
+/** The pieces of a range, in order. Empty documents are left out. */
+export async function* readRange(inputs: readonly Input[], range: Range, options: ReadOptions): AsyncGenerator<Piece> {
+  const input = inputs[range.input] as Input;
+  switch (input.kind) {
+    case 'text':
+      yield* options.cut ? cutText(input, range, options) : wholeText(input, options);
+      return;
+    case 'jsonl':
+      yield* readLines(input.path, range, options);
+      return;
+    case 'parquet': {
+      const file = await openParquet(input.path, options.field);
+      const bytes = input.bytes / Math.max(1, input.groups);
+      for (let group = range.begin; group < range.end; group++) {
+        const texts = (await file.read(group)).filter((text): text is string => text !== null && text !== '');
+        for (const text of texts) yield* piecesOf(text, hashOf(Buffer.from(text)), bytes / texts.length);
+      }
+    }
+  }
+}
+
+/** A text held in memory, as one piece. */
+function* piecesOf(text: string, hash: number, bytes: number): Generator<Piece> {
+  yield { text, first: true, last: true, hash, bytes };
+}
+
+function hashOf(utf8: Uint8Array): number {
+  return createHash('sha256').update(utf8.subarray(0, HASHED_BYTES)).digest().readUIntBE(0, 6) / 2 ** 48;
+}
+
+function* readLines(path: string, { begin, end }: Range, options: ReadOptions): Generator<Piece> {
+  for (const line of linesOf(path, lineStart(path, begin))) {
+    if (line.begin >= end) return;
+    const { bytes } = line;
+    if (bytes.every((b) => b === 0x20 || b === 0x09 || b === 0x0d)) continue;
+    const text = fieldOf(path, line.begin, decode(bytes, path, line.begin, options), options.field);
+    if (text !== '') yield* piecesOf(text, hashOf(Buffer.from(text)), bytes.length + 1);
+  }
+}
+
+function fieldOf(path: string, begin: number, json: string, field: string): string {
+  const wrong = (what: string, cause?: unknown) => {
+    const line = lineNumber(path, begin);
+    return new DataError(`${path}, line ${line}: ${what}; correct or remove the line`, {
+      details: { path, line },
+      cause,
+    });
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw wrong(`not valid JSON (${(cause as Error).message})`, cause);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('not a JSON object');
+  const text = (value as Record<string, unknown>)[field];
+  if (typeof text === 'string') return text;
+  if (text !== undefined) throw wrong(`"${field}" is not a string`);
+  const near = nearest(field, Object.keys(value));
+  const hint = near === undefined ? '' : ` (did you mean "${near}"?)`;
+  throw wrong(`no field "${field}"; its fields are ${Object.keys(value).join(', ')}${hint}`);
+}
+
+/** Bytes as text. Throws `DataError` with the offset of the first byte that is no UTF-8, unless it is to be replaced. */
+function decode(bytes: Uint8Array, path: string, offset: number, { invalid }: ReadOptions): string {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (invalid === 'refuse' && !isUtf8(view)) {
+    const at = offset + firstInvalid(view);
+    throw new DataError(
+      `${path}: byte ${at} is not valid UTF-8; convert the file, or replace such bytes by U+FFFD (--invalid replace)`,
+      { details: { path, offset: at } },
+    );
+  }
+  return view.toString();
+}
+
+/** The first byte that starts no valid character. */
+function firstInvalid(bytes: Buffer): number {
+  let [low, high] = [0, bytes.length];
+  // `low` bytes are valid up to a character that may be cut off; `high` are not.
+  while (high - low > 8) {
+    const middle = characterStart(bytes, (low + high) >> 1);
+    if (middle <= low) break;
+    if (isUtf8(bytes.subarray(low, middle))) low = middle;
+    else high = middle;
+  }
+  for (let at = low; at < bytes.length;) {
+    const width = [1, 2, 3, 4].find((w) => at + w <= bytes.length && isUtf8(bytes.subarray(at, at + w)));
+    if (width === undefined) return at;
+    at += width;
+  }
+  return bytes.length;
+}
+
+/** The start of the character in which byte `at` lies (of at most 4 bytes). */
+function characterStart(bytes: Uint8Array, at: number): number {
+  let start = at;
+  while (start > 0 && at - start < 3 && ((bytes[start] as number) & 0xc0) === 0x80) start--;
+  return start;
+}
+
+function* wholeText({ path, bytes }: Input, options: ReadOptions): Generator<Piece> {
+  if (bytes > MAX_UNCUT_BYTES) {
+    throw new DataError(
+      `${path}: a document of ${bytes} bytes cannot be encoded in pieces by this tokenizer, and only ${MAX_UNCUT_BYTES} ` +
+        'bytes are held at once; split the file, or use a byte-level tokenizer',
+      { details: { path, bytes } },
+    );
+  }
+  const text = decode(readBytes(path, 0, bytes), path, 0, options);
+  yield* piecesOf(text, hashOf(Buffer.from(text)), bytes);
+}
+
+function readBytes(path: string, from: number, size: number): Buffer {
+  const fd = openText(path);
+  try {
+    const buffer = Buffer.alloc(size);
+    let at = 0;
+    while (at < size) {
+      const got = readSync(fd, buffer, at, size - at, from + at);
+      if (got === 0) break;
+      at += got;
+    }
+    return buffer.subarray(0, at);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A text file, or a part of one that starts and ends where it may be cut. */
+function* cutText({ path, bytes: size }: Input, { begin, end }: Range, options: ReadOptions): Generator<Piece> {
+  const from = cutFrom(path, begin, size);
+  const to = cutFrom(path, end, size);
+  const hash = hashOf(readBytes(path, 0, HASHED_BYTES));
+  let held: Buffer = Buffer.alloc(0);
+  let at = from;
+  for (let next = from; next < to;) {
+    // Where there was no place to cut, twice as much is looked at.
+    const read = readBytes(path, next, Math.min(Math.max(PIECE_BYTES, held.length), to - next));
+    if (read.length === 0) throw new DataError(`${path} became shorter while it was read; start again`);
+    next += read.length;
+    held = held.length === 0 ? read : Buffer.concat([held, read]);
+    const final = next >= to;
+    const whole = final ? held.length : wholeCharacters(held);
+    const text = decode(held.subarray(0, whole), path, at, options);
+    const cut = final ? text.length : lastCut(text);
+    if (cut === 0 && !final) {
+      if (held.length < MAX_UNCUT_BYTES) continue;
+      throw new DataError(
+        `${path}: the text from byte ${at} on has no place to cut it (a space or line feed between words) within ` +
+          `${MAX_UNCUT_BYTES} bytes; split the document`,
+        { details: { path, offset: at } },
+      );
+    }
+    const piece = cut === text.length ? text : text.slice(0, cut);
+    const used = final ? held.length : heldUpTo(held, whole, text, cut, options);
+    yield { text: piece, first: at === 0, last: final && to === size, hash, bytes: used };
+    held = held.subarray(used);
+    at += used;
+  }
+}
+
+/** Bytes of the first `cut` units of `text`, which `held[0, whole)` was decoded to. */
+function heldUpTo(held: Buffer, whole: number, text: string, cut: number, { invalid }: ReadOptions): number {
+  const rest = text.slice(cut);
+  if (invalid === 'refuse') return whole - Buffer.byteLength(rest);
+  // Replaced bytes have other lengths: the cut is found as the same number of spaces and line feeds from the end.
+  return whole - bytesOfTail(held.subarray(0, whole), rest);
+}
+
+/** How many bytes at the end of `bytes` decode to `tail`, which starts at a space or after a line feed. */
+function bytesOfTail(bytes: Buffer, tail: string): number {
+  const isBreak = (unit: number) => unit === 0x20 || unit === 0x0a;
+  let breaks = 0;
+  for (let i = 0; i < tail.length; i++) if (isBreak(tail.charCodeAt(i))) breaks++;
+  const withFirst = isBreak(tail.charCodeAt(0));
+  let at = bytes.length;
+  // A tail that starts with its break ends there; another starts right after the break before its own.
+  for (let left = withFirst ? breaks : breaks + 1; left > 0;) {
+    at--;
+    if (isBreak(bytes[at] as number)) left--;
+  }
+  return bytes.length - (withFirst ? at : at + 1);
+}
+
+/** How many bytes of `bytes` are whole characters: all, or all but an unfinished last one. */
+function wholeCharacters(bytes: Uint8Array): number {
+  const start = characterStart(bytes, bytes.length - 1);
+  const lead = bytes[start] as number;
+  const width = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+  return start + width > bytes.length ? start : bytes.length;
+}
+
+/** The first place from about byte `at` on where the text may be cut; the ends of the file are such places. */
+function cutFrom(path: string, at: number, size: number): number {
+  if (at === 0 || at >= size) return Math.min(at, size);
+  const windowBytes = 64 * 2 ** 10;
+  for (let start = at - 4; start < size; start += windowBytes) {
+    // Windows overlap, so that a place on the border of two is seen.
+    const window = readBytes(path, Math.max(0, start), windowBytes + 16);
+    const skip = Math.max(0, start) === 0 ? 0 : leadingContinuation(window);
+    const text = window.subarray(skip).toString('utf8');
+    const found = firstCut(text);
+    if (found > 0) return Math.max(0, start) + skip + bytesUpTo(window.subarray(skip), text, found);
+  }
+  return size;
+}
+
+function leadingContinuation(bytes: Uint8Array): number {
+  let skip = 0;
+  while (skip < 3 && skip < bytes.length && ((bytes[skip] as number) & 0xc0) === 0x80) skip++;
+  return skip;
+}
+
+/** Bytes before unit `cut` of `text`, counted by its spaces and line feeds, so that bytes that are no UTF-8 do no harm. */
+function bytesUpTo(bytes: Uint8Array, text: string, cut: number): number {
+  const tail = text.slice(cut);
+  return bytes.length - bytesOfTail(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), tail);
+}

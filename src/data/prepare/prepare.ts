@@ -1,0 +1,346 @@
+/**
+ * Files to token shards: in parallel, resumable at any moment, with the same bytes whatever the number of workers.
+ *
+ * Work is cut into chunks before it starts, from sizes alone; each chunk becomes one shard a split. While work is under way
+ * `.prepare/` holds the plan and what is done; the manifest is written last, and `.prepare/` removed.
+ */
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename, join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
+import {
+  ConfigError,
+  DataError,
+  fileError,
+  InterruptedError,
+  LongsightError,
+  readJson,
+  StoreError,
+  takeLock,
+  writeJsonAtomic,
+} from '../../core/index.js';
+import { describeInputs, planChunks, type Input, type Range, type ReadOptions } from '../documents.js';
+import { isUrl } from '../parquet.js';
+import { ShardFile } from '../shards/format.js';
+import { hasShards, MANIFEST_FILE, readManifest, type Manifest, type ShardEntry } from '../shards/manifest.js';
+import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
+import type { WorkerReply, WorkerSetup, WorkerTask } from './worker.js';
+
+export interface PrepareOptions {
+  /** Files, sorted as they are to be read: text, `.jsonl`, `.parquet`, or URLs of Parquet files. */
+  readonly files: readonly string[];
+  /** The folder of the tokenizer; null for bytes. */
+  readonly tokenizerFolder: string | null;
+  readonly dir: string;
+  /** The share of documents held out, by hash. */
+  readonly heldOut?: number;
+  readonly field?: string;
+  readonly invalid?: ReadOptions['invalid'];
+  /** Bytes of the files that become one shard. */
+  readonly chunkBytes?: number;
+  /** Threads; 1 works in the calling thread. Default: as many as the process may use. */
+  readonly workers?: number;
+  /** Text of the token that ends documents, if the tokenizer's own is not to be used. */
+  readonly endOfText?: string;
+  readonly signal?: AbortSignal;
+  readonly progress?: (progress: PrepareProgress) => void;
+}
+
+export interface PrepareProgress {
+  /** Bytes of the files, done (those of an earlier start included) and in all. */
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Done since this start. */
+  readonly freshBytes: number;
+}
+
+export interface PrepareResult {
+  readonly manifest: Manifest;
+  /** Chunks that an earlier start had done; null if all of it had been done before. */
+  readonly resumed: number | null;
+}
+
+export const DEFAULT_CHUNK_BYTES = 32 * 2 ** 20;
+const WORK_FOLDER = '.prepare';
+const PLAN_FILE = 'plan.json';
+const LOCK_FILE = 'prepare.lock';
+const RESULT = /^\d{6}\.json$/;
+const SHARD = /^(train|held-out)-\d{6}\.tokens$/;
+
+/**
+ * Makes token shards. The same call on the same folder goes on where it was stopped or killed, and does nothing where all is
+ * done.
+ *
+ * @throws DataError naming file and place where the input is wrong
+ * @throws StoreError if the folder holds something else, other shards, or the disk does not take them
+ * @throws InterruptedError if the signal aborts
+ */
+export async function prepareShards(options: PrepareOptions): Promise<PrepareResult> {
+  const { dir, tokenizerFolder } = options;
+  const tokenizer = tokenizerFolder === null ? byteTokenizer() : openTokenizer(tokenizerFolder);
+  const field = options.field ?? 'text';
+  const inputs = await describeInputs(options.files, field);
+  const work: WorkOptions = {
+    dir,
+    inputs,
+    read: { field, invalid: options.invalid ?? 'refuse', cut: tokenizer.cuttable },
+    heldOut: options.heldOut ?? 0,
+    endOfText: endOfTextOf(tokenizer, options.endOfText),
+  };
+  const chunkBytes = options.chunkBytes ?? DEFAULT_CHUNK_BYTES;
+  const chunks = planChunks(inputs, chunkBytes, tokenizer.cuttable);
+  if (chunks.length === 0) throw new DataError(`no text in ${options.files.join(', ')}; add files that are not empty`);
+  const plan = planRecord(work, tokenizer, chunkBytes);
+  checkFolder(dir);
+  const release = takeLock(join(dir, LOCK_FILE), dir);
+  try {
+    if (hasShards(dir)) {
+      checkSamePlan(dir, readJson(join(dir, PLAN_FILE)), plan);
+      rmSync(join(dir, WORK_FOLDER), { recursive: true, force: true });
+      return { manifest: readManifest(dir), resumed: null };
+    }
+    const done = startOrResume(dir, plan, chunks.length, tokenizerFolder);
+    await encodeAll(options, work, tokenizer, chunks, done);
+    const manifest = manifestOf(work, tokenizer, chunks.length, dir);
+    const resumed = done.size;
+    if (manifest.train.tokens === 0 && manifest.heldOutSplit.tokens === 0) {
+      throw new DataError(`the files hold no documents that are not empty: ${options.files.join(', ')}`);
+    }
+    rename(join(dir, WORK_FOLDER, PLAN_FILE), join(dir, PLAN_FILE));
+    writeJsonAtomic(join(dir, MANIFEST_FILE), manifest);
+    rmSync(join(dir, WORK_FOLDER), { recursive: true, force: true });
+    return { manifest, resumed };
+  } finally {
+    release();
+  }
+}
+
+function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): number {
+  if (wanted === undefined) {
+    if (tokenizer.endOfText !== null) return tokenizer.endOfText;
+    throw new ConfigError('the tokenizer names no token that ends a text; name one with --end-of-text');
+  }
+  const ids = tokenizer.encode(wanted);
+  if (ids.length === 1) return ids[0] as number;
+  throw new ConfigError(`--end-of-text ${wanted}: that is ${ids.length} tokens, not one of the vocabulary`);
+}
+
+/** What decides the shards, as JSON: files by path, size and time of change, options, tokenizer. */
+function planRecord(work: WorkOptions, tokenizer: TextTokenizer, chunkBytes: number): object {
+  const files = work.inputs.map(({ path, bytes }) => ({
+    ...{ path, bytes, modified: isUrl(path) ? null : statSync(path).mtimeMs },
+  }));
+  const { heldOut, endOfText, read } = work;
+  return { format: 1, tokenizer: tokenizer.fingerprint, endOfText, heldOut, ...read, chunkBytes, files };
+}
+
+function checkSamePlan(dir: string, stored: unknown, plan: object): void {
+  const [a, b] = [stored as Record<string, unknown>, plan as Record<string, unknown>];
+  const differing = Object.keys(b).filter((key) => JSON.stringify(a[key]) !== JSON.stringify(b[key]));
+  if (differing.length === 0) return;
+  throw new StoreError(
+    `${dir} holds shards of other files or options (${differing.join(', ')} differ); choose another folder or remove it`,
+    { details: { dir, differing } },
+  );
+}
+
+/** Throws `StoreError` if the folder holds anything but a preparation, done or under way. */
+function checkFolder(dir: string): void {
+  let names: string[];
+  try {
+    names = existsSync(dir) ? readdirSync(dir) : [];
+  } catch (cause) {
+    throw fileError('make folder', dir, cause);
+  }
+  if (names.length === 0 || names.includes(MANIFEST_FILE) || names.includes(WORK_FOLDER)) return;
+  if (names.every((name) => name === LOCK_FILE)) return;
+  throw new StoreError(`${dir} exists, is not empty and holds no token shards; choose another folder`, {
+    details: { dir },
+  });
+}
+
+/** Starts a preparation, or finds what an earlier start has done. */
+function startOrResume(
+  dir: string,
+  plan: object,
+  numChunks: number,
+  tokenizerFolder: string | null,
+): Map<number, ChunkResult> {
+  const folder = join(dir, WORK_FOLDER);
+  const hasResults = existsSync(folder) && readdirSync(folder).some((name) => RESULT.test(name));
+  // The plan was moved out if the process died right before the manifest was written.
+  for (const path of [join(folder, PLAN_FILE), join(dir, PLAN_FILE)]) {
+    if (hasResults && existsSync(path)) checkSamePlan(dir, readJson(path), plan);
+  }
+  try {
+    mkdirSync(folder, { recursive: true });
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+      const source = tokenizerFolder === null ? null : join(tokenizerFolder, name);
+      if (source !== null && existsSync(source)) copyFileSync(source, join(dir, name));
+    }
+  } catch (cause) {
+    throw fileError('write', folder, cause);
+  }
+  writeJsonAtomic(join(folder, PLAN_FILE), plan);
+  const done = new Map<number, ChunkResult>();
+  for (let index = 0; index < numChunks; index++) {
+    const path = resultPath(dir, index);
+    if (!existsSync(path)) continue;
+    const result = readJson(path) as ChunkResult;
+    if ([result.train, result.heldOut].every((entry) => entry === null || isThere(dir, entry))) done.set(index, result);
+  }
+  const wanted = new Set([...done.values()].flatMap((r) => [r.train?.file, r.heldOut?.file]));
+  for (const name of readdirSync(dir)) {
+    const temporary = name.endsWith('.tmp');
+    if (temporary || (SHARD.test(name) && !wanted.has(name))) rmSync(join(dir, name), { force: true });
+  }
+  return done;
+}
+
+function isThere(dir: string, entry: ShardEntry): boolean {
+  try {
+    using shard = new ShardFile(join(dir, entry.file));
+    return shard.numTokens === entry.tokens && shard.sha256 === entry.sha256;
+  } catch (error) {
+    if (error instanceof StoreError) return false;
+    throw error;
+  }
+}
+
+function resultPath(dir: string, index: number): string {
+  return join(dir, WORK_FOLDER, `${String(index).padStart(6, '0')}.json`);
+}
+
+async function encodeAll(
+  options: PrepareOptions,
+  work: WorkOptions,
+  tokenizer: TextTokenizer,
+  chunks: readonly (readonly Range[])[],
+  done: ReadonlyMap<number, ChunkResult>,
+): Promise<void> {
+  const sizeOf = (range: Range) => {
+    const { groups, bytes } = work.inputs[range.input] as Input;
+    return ((range.end - range.begin) / (groups > 0 ? groups : bytes)) * bytes;
+  };
+  const bytesOf = (chunk: readonly Range[]) => chunk.reduce((sum, range) => sum + sizeOf(range), 0);
+  const totalBytes = chunks.reduce((sum, chunk) => sum + bytesOf(chunk), 0);
+  let freshBytes = 0;
+  const before = [...done.keys()].reduce((sum, index) => sum + bytesOf(chunks[index] ?? []), 0);
+  const report = (bytes: number): void => {
+    freshBytes = Math.min(totalBytes - before, freshBytes + bytes);
+    options.progress?.({ bytes: before + freshBytes, totalBytes, freshBytes });
+  };
+  report(0);
+  const tasks = chunks.map((chunk, index) => ({ chunk, index })).filter(({ index }) => !done.has(index));
+  const store = (index: number, result: ChunkResult) => writeJsonAtomic(resultPath(work.dir, index), result);
+  const workers = Math.min(options.workers ?? availableParallelism(), tasks.length);
+  if (workers > 1) {
+    await encodeInThreads({ work, tokenizerFolder: options.tokenizerFolder }, tasks, workers, {
+      ...{ report, store },
+      signal: options.signal,
+    });
+    return;
+  }
+  for (const { index, chunk } of tasks) {
+    const step = async (bytes: number): Promise<void> => {
+      report(bytes);
+      await new Promise((resolve) => setImmediate(resolve));
+      if (options.signal?.aborted === true) throw stopped();
+    };
+    store(index, await encodeChunk(work, tokenizer, index, chunk, step));
+  }
+}
+
+function stopped(): InterruptedError {
+  return new InterruptedError('preparing was stopped; the same command goes on from there');
+}
+
+interface Threads {
+  readonly report: (bytes: number) => void;
+  readonly store: (index: number, result: ChunkResult) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Every thread takes the next chunk when it has done one. The first failure ends all of them. */
+async function encodeInThreads(
+  setup: WorkerSetup,
+  tasks: readonly WorkerTask[],
+  count: number,
+  { report, store, signal }: Threads,
+): Promise<void> {
+  const queue = [...tasks];
+  const threads = Array.from(
+    { length: count },
+    () => new Worker(new URL('./worker.js', import.meta.url), { workerData: setup }),
+  );
+  try {
+    await Promise.all(
+      threads.map(
+        (thread) =>
+          new Promise<void>((resolve, reject) => {
+            const next = (): void => {
+              const task = queue.shift();
+              if (task === undefined) resolve();
+              else thread.postMessage(task);
+            };
+            signal?.addEventListener('abort', () => reject(stopped()), { once: true });
+            if (signal?.aborted === true) reject(stopped());
+            thread.on('error', reject);
+            thread.on('exit', (code) => reject(new LongsightError(`a worker thread ended with code ${code}`)));
+            thread.on('message', (reply: WorkerReply) => {
+              try {
+                if (reply.type === 'progress') report(reply.bytes);
+                else if (reply.type === 'failed') reject(errorOf(reply));
+                else {
+                  store(reply.index, reply.result);
+                  next();
+                }
+              } catch (error) {
+                reject(error instanceof Error ? error : new LongsightError(String(error)));
+              }
+            });
+            next();
+          }),
+      ),
+    );
+  } finally {
+    await Promise.all(threads.map((thread) => thread.terminate()));
+  }
+}
+
+/** An error that crossed from a thread, of its class where users' mistakes are concerned. */
+function errorOf({ name, message }: { name: string; message: string }): LongsightError {
+  const known: Readonly<Record<string, new (message: string) => LongsightError>> = {
+    DataError,
+    StoreError,
+    ConfigError,
+  };
+  return new (known[name] ?? LongsightError)(message);
+}
+
+function manifestOf(work: WorkOptions, tokenizer: TextTokenizer, numChunks: number, dir: string): Manifest {
+  const results = Array.from({ length: numChunks }, (_, index) => readJson(resultPath(dir, index)) as ChunkResult);
+  const split = (which: 'train' | 'heldOut') => {
+    const shards = results.map((r) => r[which]).filter((entry) => entry !== null);
+    const sum = (of: (entry: ShardEntry) => number) => shards.reduce((total, entry) => total + of(entry), 0);
+    return { tokens: sum((e) => e.tokens), documents: sum((e) => e.documents), shards };
+  };
+  return {
+    format: 1,
+    tokenizer: { fingerprint: tokenizer.fingerprint, vocabSize: tokenizer.vocabSize, endOfText: work.endOfText },
+    heldOut: work.heldOut,
+    files: work.inputs.map(({ path, bytes }) => ({ name: basename(path), bytes })),
+    textBytes: results.reduce((total, r) => total + r.textBytes, 0),
+    train: split('train'),
+    heldOutSplit: split('heldOut'),
+  };
+}
+
+function rename(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (cause) {
+    throw fileError('rename', from, cause);
+  }
+}

@@ -1,0 +1,84 @@
+/** `manifest.json` of a folder of token shards. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { byteTokenizer, hasTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
+import { readJson, StoreError } from '../../core/index.js';
+
+export const MANIFEST_FILE = 'manifest.json';
+
+const count = z.int().min(0);
+const shardSchema = z.strictObject({
+  file: z.string().regex(/^[a-z0-9-]+\.tokens$/),
+  tokens: count,
+  documents: count,
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+const splitSchema = z.strictObject({ tokens: count, documents: count, shards: z.array(shardSchema) });
+
+export const manifestSchema = z.strictObject({
+  format: z.literal(1),
+  tokenizer: z.strictObject({ fingerprint: z.string(), vocabSize: z.int().min(1), endOfText: count }),
+  heldOut: z.number().min(0).max(1),
+  /** Names and sizes of the files that it was made from. */
+  files: z.array(z.strictObject({ name: z.string(), bytes: count })),
+  /** UTF-8 bytes of the documents' text. */
+  textBytes: count,
+  train: splitSchema,
+  heldOutSplit: splitSchema,
+});
+
+export type Manifest = z.output<typeof manifestSchema>;
+export type ShardEntry = z.output<typeof shardSchema>;
+export type SplitEntry = z.output<typeof splitSchema>;
+
+export function hasShards(dir: string): boolean {
+  return existsSync(join(dir, MANIFEST_FILE));
+}
+
+/** @throws StoreError if there is none, or it does not hold what it must */
+export function readManifest(dir: string): Manifest {
+  if (!hasShards(dir)) {
+    throw new StoreError(
+      `${dir} holds no token shards (no ${MANIFEST_FILE}); make them with "longsight data prepare"`,
+      {
+        details: { dir },
+      },
+    );
+  }
+  const path = join(dir, MANIFEST_FILE);
+  const result = manifestSchema.safeParse(readJson(path));
+  if (result.success) return result.data;
+  const at = result.error.issues[0]?.path.join('.') ?? '';
+  throw new StoreError(`${path} is not a list of token shards: ${at} is wrong or missing; prepare the data again`, {
+    details: { path },
+    cause: result.error,
+  });
+}
+
+/**
+ * The tokenizer with which the shards of a folder were made.
+ *
+ * @throws StoreError if it is missing or another one
+ */
+export function tokenizerOfShards(dir: string, manifest: Manifest = readManifest(dir)): TextTokenizer {
+  const { fingerprint } = manifest.tokenizer;
+  if (fingerprint === 'bytes') return byteTokenizer();
+  if (!hasTokenizer(dir)) {
+    throw new StoreError(
+      `${dir} lacks the tokenizer.json that its shards were made with; put it back or prepare again`,
+      {
+        details: { dir },
+      },
+    );
+  }
+  const tokenizer = openTokenizer(dir);
+  if (tokenizer.fingerprint !== fingerprint) {
+    throw new StoreError(
+      `${join(dir, 'tokenizer.json')} is not the tokenizer that the shards were made with ` +
+        `(SHA-256 ${tokenizer.fingerprint.slice(0, 12)}, theirs ${fingerprint.slice(0, 12)}); put that back or prepare again`,
+      { details: { dir, got: tokenizer.fingerprint, expected: fingerprint } },
+    );
+  }
+  return tokenizer;
+}
