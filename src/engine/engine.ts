@@ -37,8 +37,8 @@ export interface CompileOptions {
    */
   readonly donate?: Readonly<Record<string, string>>;
   /**
-   * How inputs and outputs lie on the engine's device mesh, by name; others are whole on every device. A donated input and
-   * its output lie alike. Engines on one device ignore it.
+   * How inputs and outputs lie on the engine's device mesh, by name. Inputs that it does not name are taken as they lie, other
+   * outputs are whole on every device. A donated input and its output lie alike. Engines on one device ignore it.
    */
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
@@ -77,8 +77,11 @@ export interface Engine {
   readonly hints: EngineHints;
   /** Throws `UnsupportedOpError` (op, dtypes, engine) where the engine cannot do an op. */
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
-  /** Takes the tensor over; the caller must not change its data afterwards. */
-  upload(tensor: HostTensor): DeviceTensor;
+  /**
+   * Takes the tensor over; the caller must not change its data afterwards. On a mesh it lies as `sharding` says, or else as the
+   * first program that takes it wants it. Engines on one device ignore `sharding`.
+   */
+  upload(tensor: HostTensor, sharding?: Sharding): DeviceTensor;
   /** A copy of the tensor on the host. */
   download(tensor: DeviceTensor): Promise<HostTensor>;
   dispose(): Promise<void>;

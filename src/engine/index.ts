@@ -1,4 +1,5 @@
 export * from './engine.js';
+export { BATCH_SHARDING, fittingSharding } from './mesh.js';
 export { createReferenceEngine, evaluateConstant, evaluateReference } from './reference/engine.js';
 export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
 export { lowerToOnnx } from './onnx/lower.js';

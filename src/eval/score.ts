@@ -1,6 +1,13 @@
 /** Graphs that score tokens: the loss of each target, and whether it is the likeliest token. */
 import { invariant, tensorFrom, toNumbers } from '../core/index.js';
-import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
+import {
+  BATCH_SHARDING,
+  fittingSharding,
+  type DeviceTensor,
+  type Engine,
+  type Executable,
+  type TensorMap,
+} from '../engine/index.js';
 import { argmax, convert, crossEntropy, eq, input, makeGraph, reshape, take, type Value } from '../graph/index.js';
 import { forward, headLogits, parameterInputs, parameterSpecs, type ModelConfig } from '../model/index.js';
 
@@ -59,9 +66,10 @@ export class Scorer {
     return new Scorer(config, engine, await engine.compile(makeGraph(inputs, outputs)));
   }
 
-  /** An i32 tensor on the engine, to be scored any number of times. */
+  /** An i32 tensor on the engine, to be scored any number of times; divided over a mesh where it divides. */
   upload(shape: readonly number[], values: ArrayLike<number>): DeviceTensor {
-    return this.#engine.upload(tensorFrom('i32', shape, values));
+    const { mesh } = this.#engine.info;
+    return this.#engine.upload(tensorFrom('i32', shape, values), mesh && fittingSharding(BATCH_SHARDING, shape, mesh));
   }
 
   /**

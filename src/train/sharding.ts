@@ -4,7 +4,7 @@
  * (Shoeybi et al. 2019). XLA works out everything in between.
  */
 import { ConfigError } from '../core/index.js';
-import type { MeshAxis, MeshShape, Sharding } from '../engine/index.js';
+import { fittingSharding, type MeshShape, type Sharding } from '../engine/index.js';
 import type { ParamSpec } from '../model/index.js';
 
 /** Axes of a matrix `[in, out]` whose columns are divided over `tensor`; its rows over `fsdp`. */
@@ -18,23 +18,12 @@ const MATRICES: readonly (readonly [suffix: string, sharding: Sharding])[] = [
   ['embed.weight', ROWS],
 ];
 
-/** The axes of `wanted` that divide the sizes; the others would leave parts of unequal size. */
-function fitting(wanted: Sharding, shape: readonly number[], mesh: MeshShape): Sharding {
-  return wanted.map((axes, i): readonly MeshAxis[] => {
-    const parts = axes.reduce((n, a) => n * (mesh[a] ?? 1), 1);
-    return (shape[i] as number) % parts === 0 ? axes : [];
-  });
-}
-
 /** How a parameter lies, and with it its moments and gradient. */
 export function parameterSharding({ name, shape }: Pick<ParamSpec, 'name' | 'shape'>, mesh: MeshShape): Sharding {
   if (shape.length < 2) return [];
   const wanted = MATRICES.find(([suffix]) => name.endsWith(suffix))?.[1] ?? COLUMNS;
-  return fitting(wanted, shape, mesh);
+  return fittingSharding(wanted, shape, mesh);
 }
-
-/** How tokens, targets and weights `[B,T]` lie. */
-export const BATCH_SHARDING: Sharding = [['data', 'fsdp'], []];
 
 /** Throws `ConfigError` unless the sequences of a (micro)batch divide over the mesh. */
 export function checkBatch(batchSize: number, accumulate: number, mesh: MeshShape): void {

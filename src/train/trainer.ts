@@ -7,7 +7,15 @@
  */
 import { hostTensor, LongsightError, sizeOf, zeros, type DType, type HostTensor, type Shape } from '../core/index.js';
 import type { Batch } from '../data/index.js';
-import type { DeviceTensor, Engine, Executable, MeshShape, Sharding, TensorMap } from '../engine/index.js';
+import {
+  BATCH_SHARDING,
+  type DeviceTensor,
+  type Engine,
+  type Executable,
+  type MeshShape,
+  type Sharding,
+  type TensorMap,
+} from '../engine/index.js';
 import {
   add,
   concat,
@@ -33,7 +41,7 @@ import {
 } from '../model/index.js';
 import type { CheckpointTensors, OptimizerState } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
-import { BATCH_SHARDING, checkBatch, parameterSharding } from './sharding.js';
+import { checkBatch, parameterSharding } from './sharding.js';
 import {
   adamwMoments,
   adamwScalars,
@@ -173,6 +181,9 @@ const groupInputs = (kind: string, groups: readonly Group[]) =>
 const named = (kind: string, values: readonly Value[]): Record<string, Value> =>
   Object.fromEntries(values.map((value, i) => [`${kind}.${i}`, value]));
 
+/** How tensors lie on a mesh, by name. */
+type Shardings = Readonly<Record<string, Sharding>>;
+
 interface Program {
   readonly graph: Graph;
   readonly donate: Readonly<Record<string, string>>;
@@ -277,15 +288,21 @@ export class Trainer {
   readonly #main: Executable;
   /** Only with accumulation: `#main` then updates from the sum that this builds. */
   readonly #sum: Executable | null;
+  readonly #shardings: Shardings;
   #state: TensorMap;
 
-  private constructor(options: TrainerOptions, groups: readonly Group[], main: Executable, sum: Executable | null) {
+  private constructor(
+    options: TrainerOptions,
+    groups: readonly Group[],
+    programs: { main: Executable; sum: Executable | null; shardings: Shardings },
+  ) {
     const { engine, model, config } = options;
     this.#options = { engine, model, config };
     this.#groups = groups;
-    this.#main = main;
-    this.#sum = sum;
-    this.#state = initialState(options, groups);
+    this.#main = programs.main;
+    this.#sum = programs.sum;
+    this.#shardings = programs.shardings;
+    this.#state = initialState(options, groups, programs.shardings);
   }
 
   /** Compiles the programs of a step. Throws what the engine's `compile` throws. */
@@ -306,7 +323,7 @@ export class Trainer {
     };
     const main = await compile(program(model, config, step));
     const sum = accumulates ? await compile(sumProgram(model, config, step)) : null;
-    return new Trainer(options, groups, main, sum);
+    return new Trainer(options, groups, { main, sum, shardings });
   }
 
   /** The parameters, on the engine; good until the next step. */
@@ -335,8 +352,9 @@ export class Trainer {
         `the batch is ${batch.batchSize} x ${batch.seqLen}, the step needs ${config.batchSize} x ${config.seqLen}`,
       );
     }
-    const scalars = uploadAll(engine, scalarTensors(DTYPE, adamwScalars(config, lr, t)));
-    const micro = microbatches(batch, config.accumulate).map((tensors) => uploadAll(engine, tensors));
+    const upload = (tensors: Readonly<Record<string, HostTensor>>) => uploadAll(engine, tensors, this.#shardings);
+    const scalars = upload(scalarTensors(DTYPE, adamwScalars(config, lr, t)));
+    const micro = microbatches(batch, config.accumulate).map(upload);
     const { gradients, losses } =
       this.#sum === null ? { gradients: micro[0] as TensorMap, losses: [] } : await this.#addUp(micro);
     const out = await this.#main.run({ ...this.#state, ...scalars, ...gradients });
@@ -387,7 +405,10 @@ export class Trainer {
   async #addUp(micro: readonly TensorMap[]): Promise<{ gradients: TensorMap; losses: DeviceTensor[] }> {
     const { engine } = this.#options;
     let gradients: TensorMap = Object.fromEntries(
-      this.#groups.map((group, i) => [`${SUM}.${i}`, engine.upload(zeros(DTYPE, group.shape))]),
+      this.#groups.map((group, i) => {
+        const name = `${SUM}.${i}`;
+        return [name, engine.upload(zeros(DTYPE, group.shape), this.#shardings[name])];
+      }),
     );
     const losses: DeviceTensor[] = [];
     for (const batch of micro) {
@@ -405,7 +426,7 @@ function momentsOf({ engine, moments }: TrainerOptions): Grouping {
 }
 
 /** How the inputs and outputs of a step's programs lie on a mesh, by name. */
-function stepShardings(model: ModelConfig, groups: readonly Group[], mesh: MeshShape): Record<string, Sharding> {
+function stepShardings(model: ModelConfig, groups: readonly Group[], mesh: MeshShape): Shardings {
   const specs = new Map(parameterSpecs(model).map((s) => [s.name, s]));
   const own: Record<string, Sharding> = {};
   groups.forEach((group, i) => {
@@ -436,11 +457,17 @@ function placesOf(groups: readonly Group[]): Map<string, Place> {
   return places;
 }
 
-function initialState({ engine, parameters, optimizer }: TrainerOptions, groups: readonly Group[]): TensorMap {
+function initialState(
+  { engine, parameters, optimizer }: TrainerOptions,
+  groups: readonly Group[],
+  shardings: Shardings,
+): TensorMap {
   const state: Record<string, DeviceTensor> = {};
   const copy = (t: HostTensor<'f32'>) => hostTensor('f32', t.shape, t.data.slice());
   groups.forEach((group, i) => {
-    for (const name of group.names) state[name] = engine.upload(copy(parameters.get(name) as HostTensor<'f32'>));
+    for (const name of group.names) {
+      state[name] = engine.upload(copy(parameters.get(name) as HostTensor<'f32'>), shardings[name]);
+    }
     for (const [kind, moments] of [[M, optimizer?.m] as const, [V, optimizer?.v] as const]) {
       const whole = new Float32Array(sizeOf(group.shape));
       let at = 0;
@@ -448,14 +475,15 @@ function initialState({ engine, parameters, optimizer }: TrainerOptions, groups:
         if (moments !== undefined) whole.set((moments.get(name) as HostTensor<'f32'>).data, at);
         at += group.sizes[k] as number;
       });
-      state[`${kind}.${i}`] = engine.upload(hostTensor('f32', group.shape, whole));
+      const name = `${kind}.${i}`;
+      state[name] = engine.upload(hostTensor('f32', group.shape, whole), shardings[name]);
     }
   });
   return state;
 }
 
-function uploadAll(engine: Engine, tensors: Readonly<Record<string, HostTensor>>): TensorMap {
-  return Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, engine.upload(t)]));
+function uploadAll(engine: Engine, tensors: Readonly<Record<string, HostTensor>>, shardings: Shardings): TensorMap {
+  return Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, engine.upload(t, shardings[name])]));
 }
 
 /** A batch cut into `count` microbatches, its weights divided by their sum over the whole batch. */
