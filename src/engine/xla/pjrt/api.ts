@@ -118,6 +118,15 @@ type Native = ((args: BigUint64Array) => Handle | null) & {
   async(args: BigUint64Array, done: (error: unknown, result: Handle | null) => void): void;
 };
 
+/** Throws `EngineError` for a plugin whose structs may be others than ours. */
+export function checkVersion(path: string, { major, minor }: PjrtApi['version']): void {
+  if (major === SUPPORTED_MAJOR) return;
+  throw new EngineError(
+    `xla: ${path} speaks PJRT ${major}.${minor}, this package speaks ${SUPPORTED_MAJOR}.x; install a plugin of that version`,
+    { details: { path, major, minor } },
+  );
+}
+
 /** A loaded plugin. It stays in memory until the process ends: its threads would not survive being unloaded. */
 export class PjrtApi {
   readonly version: { readonly major: number; readonly minor: number };
@@ -132,12 +141,7 @@ export class PjrtApi {
     const major = Number(koffi.decode(this.#table, 32, 'int32_t'));
     const minor = Number(koffi.decode(this.#table, 36, 'int32_t'));
     this.version = { major, minor };
-    if (major !== SUPPORTED_MAJOR) {
-      throw new EngineError(
-        `xla: ${path} speaks PJRT ${major}.${minor}, this package speaks ${SUPPORTED_MAJOR}.x; install a plugin of that version`,
-        { details: { path, major, minor } },
-      );
-    }
+    checkVersion(path, this.version);
     this.call('Plugin_Initialize', new Arguments());
   }
 
