@@ -1,10 +1,13 @@
-// npm run bench [-- --rounds N --steps N --threads N --python PATH --out FILE]
+// npm run bench [-- --parts LIST --rounds N --steps N --threads N --python PATH --out FILE]
 //
 // Train steps of the benchmark hybrid next to PyTorch on the same cores: every round runs each program once in a fresh process,
 // so that a slow moment of the machine falls on all of them; ratios are of the medians over all steps of all rounds. Then
 // the time per token of a swa:64 layer from 512 to 8,192 tokens. A table first; the last line is JSON.
+//
+// Parts: 8x512 and 2x2048 (sequences x tokens of a train step), layer; default all. With --out, parts that were not run keep
+// what FILE says of them, if it is of the same machine, threads and day.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +16,7 @@ import { parseArgs } from 'node:util';
 const here = dirname(fileURLToPath(import.meta.url));
 const { values: flags } = parseArgs({
   options: {
+    parts: { type: 'string', default: '8x512,2x2048,layer' },
     rounds: { type: 'string', default: '3' },
     steps: { type: 'string', default: '7' },
     threads: { type: 'string', default: String(availableParallelism()) },
@@ -21,10 +25,15 @@ const { values: flags } = parseArgs({
   },
 });
 const { threads, steps } = flags;
-const SHAPES = [
-  { batch: 8, seq: 512 },
-  { batch: 2, seq: 2048 },
-];
+const parts = flags.parts.split(',');
+const unknown = parts.find((part) => part !== 'layer' && !/^\d+x\d+$/.test(part));
+if (unknown !== undefined) throw new Error(`--parts takes a list of SEQUENCESxTOKENS and "layer", got "${unknown}"`);
+const SHAPES = parts
+  .filter((part) => part !== 'layer')
+  .map((part) => {
+    const [batch, seq] = part.split('x').map(Number);
+    return { batch, seq };
+  });
 const PEERS = [
   ['eager', 'mask'],
   ['compile', 'mask'],
@@ -96,33 +105,29 @@ const results = [...rows.values()].map((row) => {
     peer: row.peer,
     library: row.library,
     stepMs,
+    fastestStepMs: Math.min(...row.stepMs),
     tokensPerSecond: Math.round((batch * seq * 1e3) / stepMs),
     peakRssMb: row.peakRssMb,
   };
 });
 for (const r of results) {
-  const mine = results.find((o) => o.peer === 'longsight' && o.seq === r.seq);
-  r.longsightRatio = Number((mine.tokensPerSecond / r.tokensPerSecond).toFixed(3));
+  const mine = results.find((o) => o.peer === 'longsight' && o.batch === r.batch && o.seq === r.seq);
+  r.longsightRatio = Number((r.stepMs / mine.stepMs).toFixed(3));
+  r.longsightRatioOfFastest = Number((r.fastestStepMs / mine.fastestStepMs).toFixed(3));
 }
-const layer = lastJson(process.execPath, [
-  join(here, 'layer.mjs'),
-  ...['tokens=8192', 'seqs=512,1024,2048,4096,8192', `steps=${Number(steps) + 4}`, `threads=${threads}`, 'window=64'],
-]);
-const perToken = layer.lengths.map((l) => l.usPerToken);
-layer.largestOverSmallest = Number((Math.max(...perToken) / Math.min(...perToken)).toFixed(3));
 
-console.log('batch x tokens  program                 ms/step   tokens/s  peak MB  longsight is');
-for (const r of results) {
-  console.log(
-    `${r.batch} x ${String(r.seq).padEnd(11)} ${r.peer.padEnd(22)} ${r.stepMs.toFixed(0).padStart(8)} ` +
-      `${String(r.tokensPerSecond).padStart(10)} ${String(r.peakRssMb).padStart(8)}  ${r.longsightRatio} x`,
-  );
+function measureLayer() {
+  const layer = lastJson(process.execPath, [
+    join(here, 'layer.mjs'),
+    ...['tokens=8192', 'seqs=512,1024,2048,4096,8192', `steps=${Number(steps) + 4}`, `threads=${threads}`, 'window=64'],
+  ]);
+  const perToken = layer.lengths.map((l) => l.usPerToken);
+  layer.largestOverSmallest = Number((Math.max(...perToken) / Math.min(...perToken)).toFixed(3));
+  return layer;
 }
-console.log(`\nswa:64 layer, forward and backward, microseconds per token at ${layer.tokens} tokens:`);
-console.log(layer.lengths.map((l) => `  ${l.seq}: ${l.usPerToken}`).join('\n'));
-console.log(`  largest over smallest: ${layer.largestOverSmallest}\n`);
+const layer = parts.includes('layer') ? measureLayer() : undefined;
 
-const report = {
+const machine = {
   date: new Date().toISOString().slice(0, 10),
   hardware: {
     processor: cpus()[0]?.model.trim(),
@@ -131,9 +136,32 @@ const report = {
   },
   node: process.version,
   threads: Number(threads),
-  results,
-  layer,
 };
+
+/** The report with the parts of an earlier one on the same machine and day that were not measured now. */
+function withEarlier(report) {
+  if (!flags.out || !existsSync(flags.out)) return report;
+  const { results: old, layer: oldLayer, ...rest } = JSON.parse(readFileSync(flags.out, 'utf8'));
+  if (JSON.stringify(rest) !== JSON.stringify(machine)) return report;
+  const isNew = (r) => SHAPES.some(({ batch, seq }) => batch === r.batch && seq === r.seq);
+  const kept = old.filter((r) => !isNew(r));
+  return { ...report, results: [...kept, ...results].sort((a, b) => a.seq - b.seq), layer: layer ?? oldLayer };
+}
+const report = withEarlier({ ...machine, results, layer });
+
+console.log('batch x tokens  program                 ms/step   tokens/s  peak MB  longsight is (fastest steps)');
+for (const r of report.results) {
+  console.log(
+    `${r.batch} x ${String(r.seq).padEnd(11)} ${r.peer.padEnd(22)} ${r.stepMs.toFixed(0).padStart(8)} ` +
+      `${String(r.tokensPerSecond).padStart(10)} ${String(r.peakRssMb).padStart(8)}  ${r.longsightRatio} x ` +
+      `(${r.longsightRatioOfFastest} x)`,
+  );
+}
+if (report.layer) {
+  console.log(`\nswa:64 layer, forward and backward, microseconds per token at ${report.layer.tokens} tokens:`);
+  console.log(report.layer.lengths.map((l) => `  ${l.seq}: ${l.usPerToken}`).join('\n'));
+  console.log(`  largest over smallest: ${report.layer.largestOverSmallest}\n`);
+}
 if (flags.out) {
   mkdirSync(dirname(flags.out), { recursive: true });
   writeFileSync(flags.out, `${JSON.stringify(report, null, 2)}\n`);
