@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cli } from '../../test/support/cli.js';
@@ -24,6 +24,17 @@ async function trainWith(text: string, ...args: string[]) {
   expect(readdirSync(folder)).toEqual(['run.yaml']);
   return { ...result, stderr: result.stderr.replaceAll(`${folder}/`, '') };
 }
+
+it.runIf(existsSync('/proc/self'))(
+  'a run folder where no folder can be made is an error, not an endless wait',
+  async () => {
+    const { code, stderr } = await trainWith(RUN, '--engine', 'reference', '--out', '/proc/longsight/run');
+    expect(code).toBe(2);
+    expect(stderr).toContain(
+      'cannot lock /proc/longsight/run/run.lock: no files can be made there; choose another folder\n',
+    );
+  },
+);
 
 describe('wrong run files', () => {
   it.each([

@@ -1,6 +1,17 @@
 /** Files that matter appear whole or not at all: written to a temporary name beside the target, synced, then renamed. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { StoreError } from './errors.js';
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -13,6 +24,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EEXIST: 'a file is where a folder should be; choose another path',
   ENOTDIR: 'a part of the path is a file, not a folder; choose another path',
   ENOENT: 'a part of the path does not exist',
+  ENOTSUP: 'no files can be made there; choose another folder',
 };
 
 /** One system call writes at most about 2 GiB; stay well below. */
@@ -23,6 +35,27 @@ export function fileError(action: string, path: string, cause: unknown): StoreEr
   const code = (cause as NodeJS.ErrnoException).code ?? '';
   const reason = REASONS[code] ?? (cause instanceof Error ? cause.message : String(cause));
   return new StoreError(`cannot ${action} ${path}: ${reason}`, { details: { path, code }, cause });
+}
+
+/**
+ * Makes a folder and those above it, level by level: where a file system has no folder to give, as under /proc, Node's own
+ * recursive mkdir never comes back. Throws the failing call's error (for `fileError`), with code ENOTSUP in that case.
+ */
+export function makeFolder(path: string): void {
+  const missing: string[] = [];
+  let at = resolve(path);
+  for (; !existsSync(at); at = dirname(at)) missing.unshift(at);
+  if (!statSync(at).isDirectory()) throw Object.assign(new Error(`${at} is a file`), { code: 'EEXIST' });
+  for (const folder of missing) {
+    try {
+      mkdirSync(folder);
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      if (code === 'EEXIST' && statSync(folder).isDirectory()) continue; // another process was faster
+      // Its parent exists: ENOENT means that this file system makes no folders.
+      throw code === 'ENOENT' ? Object.assign(new Error(`no folder ${folder}`, { cause }), { code: 'ENOTSUP' }) : cause;
+    }
+  }
 }
 
 /**
@@ -39,7 +72,7 @@ export class AtomicFile implements Disposable {
     this.path = path;
     this.#temporary = `${path}.${process.pid}.tmp`;
     this.#attempt(() => {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       this.#fd = openSync(this.#temporary, 'w');
       this.#created = true;
     });

@@ -1,9 +1,9 @@
 /** Keeps a second process out of a folder. */
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { StoreError } from './errors.js';
-import { fileError } from './files.js';
+import { fileError, makeFolder } from './files.js';
 
 interface Holder {
   readonly pid?: unknown;
@@ -21,7 +21,7 @@ interface Holder {
 export function takeLock(path: string, what: string): () => void {
   for (let attempt = 0; ; attempt++) {
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       const holder: Holder = { pid: process.pid, host: hostname(), start: startOf(process.pid) };
       const fd = openSync(path, 'wx');
       try {

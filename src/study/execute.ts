@@ -3,9 +3,9 @@
  * finished runs are recognised, unfinished ones resumed from their last checkpoint, failed ones tried again.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileError, InterruptedError } from '../core/index.js';
+import { fileError, makeFolder, InterruptedError } from '../core/index.js';
 import { etaSeconds } from './eta.js';
 import type { Parallelism } from './parallelism.js';
 import { tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
@@ -233,7 +233,7 @@ function ended(child: ChildProcess): Promise<Ending> {
 
 function openLog(path: string): number {
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     return openSync(path, 'a+');
   } catch (cause) {
     throw fileError('write', path, cause);

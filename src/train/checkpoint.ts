@@ -2,12 +2,13 @@
  * Checkpoints: `checkpoints/step-000600/{model.safetensors, optimizer.safetensors, state.json}`, written beside under a
  * temporary name and renamed when whole.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoint/index.js';
 import {
   fileError,
+  makeFolder,
   formatShape,
   isFloat,
   LongsightError,
@@ -282,7 +283,7 @@ export function pruneCheckpoints(runDir: string, step: number, keep: number | 'a
 function mkdir(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
-    mkdirSync(path, { recursive: true });
+    makeFolder(path);
   } catch (cause) {
     throw fileError('make folder', path, cause);
   }
