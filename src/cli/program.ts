@@ -6,6 +6,7 @@ import { addCost } from './commands/cost.js';
 import { addData } from './commands/data.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
+import { addGenerate } from './commands/generate.js';
 import { addReport } from './commands/report.js';
 import { addQuickstart, addStudy } from './commands/study.js';
 import { addTokenizer } from './commands/tokenizer.js';
@@ -40,6 +41,7 @@ export function buildProgram(context: CliContext): Command {
     addTrain,
     addEval,
     addTrace,
+    addGenerate,
     addReport,
     addCost,
     addData,

@@ -14,7 +14,7 @@ import {
   split,
   type Value,
 } from '../graph/index.js';
-import { cachedAttention, type GroupInputs } from './cached-attention.js';
+import { cachedAttention, cacheShape, type GroupInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import { linearParts } from './linear.js';
 import type {
@@ -188,15 +188,11 @@ function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   });
 }
 
-/** Entries of a group's cache: those that its window shows, or all. */
-const cacheLength = (window: number | null, maxLength: number) => Math.min(window ?? maxLength, maxLength);
-
 function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom): StateSpec[] {
-  const { batchSize, maxLength, dtype } = room;
-  checkCached(config, plan, maxLength);
+  checkCached(config, plan, room.maxLength);
   return groupSpans(config, plan).flatMap(({ window, kvHeads }, i) => {
-    const shape = [batchSize, kvHeads, cacheLength(window, maxLength), config.headDim];
-    return ['keys', 'values'].map((name) => ({ name: `${name}.${i}`, shape, dtype }));
+    const shape = cacheShape(window, kvHeads, config.headDim, room);
+    return ['keys', 'values'].map((name) => ({ name: `${name}.${i}`, shape, dtype: room.dtype }));
   });
 }
 

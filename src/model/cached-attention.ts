@@ -3,10 +3,12 @@
  *
  * Shape letters: B rows, n tokens of the chunk, S entries of the cache, H query heads, G key/value heads, R = H/G, D width.
  *
- * Two kinds of cache, both `[B,G,S,D]`:
- * - a window of w < maxLength keeps the last w tokens, oldest first: a chunk is appended and as many fall out;
- * - otherwise entry s is slot s of the sequence.
+ * Two kinds of cache:
+ * - a window of w < maxLength keeps the last w tokens, oldest first, `[B,G,w,D]`: a chunk is appended and as many fall out;
+ * - otherwise entry s is slot s of the sequence, in one list of rows `[B*G*S,D]`: engines that may reuse a donated input write
+ *   the new rows into it and copy nothing.
  */
+import type { Shape } from '../core/index.js';
 import {
   add,
   and,
@@ -33,7 +35,7 @@ import {
   transpose,
   type Value,
 } from '../graph/index.js';
-import type { ChunkPlace } from './mixer.js';
+import type { ChunkPlace, StateRoom } from './mixer.js';
 
 /** What one head group attends with: q `[B,T,heads,headDim]`, k and v `[B,T,kvHeads,headDim]`, sinks `[heads]`. */
 export interface GroupInputs {
@@ -42,6 +44,13 @@ export interface GroupInputs {
   readonly v: Value;
   readonly scale: number;
   readonly sinks: Value | null;
+}
+
+/** The shape of the cache of one head group, for keys and values alike. */
+export function cacheShape(window: number | null, kvHeads: number, headDim: number, room: StateRoom): Shape {
+  const { batchSize, maxLength } = room;
+  if (window !== null && window < maxLength) return [batchSize, kvHeads, window, headDim];
+  return [batchSize * kvHeads * maxLength, headDim];
 }
 
 export interface KeyValueCache {
@@ -66,7 +75,9 @@ export function cachedAttention(
   }
   const [keys, values] = [insert(cache.keys, newKeys, place), insert(cache.values, newValues, place)];
   const seen = visibleInCache(place, n);
-  return { out: attend(q, keys, values, seen, scale, sinks), cache: { keys, values } };
+  const [B, , G, D] = k.shape as [number, number, number, number];
+  const heads = (x: Value) => reshape(x, [B, G, place.maxLength, D]);
+  return { out: attend(q, heads(keys), heads(values), seen, scale, sinks), cache: { keys, values } };
 }
 
 /** `[B,n,G,D] -> [B,G,n,D]`. */
@@ -74,14 +85,12 @@ function headsFirst(x: Value): Value {
   return transpose(x, [0, 2, 1, 3]);
 }
 
-/** Writes a chunk `[B,G,n,D]` to its slots of a cache. The slots hold zeros: each is written once. */
-function insert(cache: Value, chunk: Value, { start }: ChunkPlace): Value {
+/** Writes a chunk `[B,G,n,D]` to its slots of a cache `[B*G*S,D]`. The slots hold zeros: each is written once. */
+function insert(cache: Value, chunk: Value, { start, maxLength }: ChunkPlace): Value {
   const [B, G, n, D] = chunk.shape as [number, number, number, number];
-  const S = cache.shape[2] as number;
   const slot = add(iota('i32', [1, n], 1), start);
-  const row = mul(iota('i32', [B * G, 1], 0), S);
-  const rows = scatterAdd(reshape(cache, [B * G * S, D]), add(row, slot), reshape(chunk, [B * G, n, D]));
-  return reshape(rows, cache.shape);
+  const row = mul(iota('i32', [B * G, 1], 0), maxLength);
+  return scatterAdd(cache, add(row, slot), reshape(chunk, [B * G, n, D]));
 }
 
 /** bool `[B,n,S]`: entries up to the query's own slot that are no padding. */
@@ -113,7 +122,8 @@ function attend(q: Value, keys: Value, values: Value, seen: Value, scale: number
     scale,
   );
   // A large negative score instead of -inf: a row of padding sees no key, and must come out finite.
-  const masked = select(reshape(seen, [B, 1, n, S]), reshape(scores, [B, H, n, S]), scalar(-1e30, q.dtype));
+  const mask = select(reshape(seen, [B, 1, n, S]), scalar(0, q.dtype), scalar(-1e30, q.dtype));
+  const masked = add(reshape(scores, [B, H, n, S]), mask);
   const probabilities = reshape(softmaxWithSinks(masked, sinks), [B, G, R * n, S]);
   const out = reshape(matmul(probabilities, values), [B, H, n, D]);
   return transpose(out, [0, 2, 1, 3]);

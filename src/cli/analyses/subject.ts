@@ -167,7 +167,14 @@ export function tokensOf(subject: Subject, text: string): Int32Array {
   if (tokenizer !== null) return tokenizer.encode(text, { special: true });
   if (readsText(subject)) return Int32Array.from(Buffer.from(text));
   const why = run === null ? 'has no tokenizer.json' : 'was not trained on text';
-  throw new DataError(`${path} ${why}, so it cannot read texts; leave --texts out or name another model`);
+  throw new DataError(`${path} ${why}, so it cannot read texts; name another model`);
+}
+
+/** The text of tokens; of models without a tokenizer, whose tokens are not bytes either, the ids with spaces. */
+export function textOf(subject: Subject, tokens: ArrayLike<number>): string {
+  if (subject.tokenizer !== null) return subject.tokenizer.decode(tokens);
+  if (readsText(subject)) return Buffer.from(Uint8Array.from(tokens)).toString();
+  return Array.from(tokens, (id) => ` ${id}`).join('');
 }
 
 export interface TextOptions {

@@ -1,0 +1,120 @@
+// node bench/generate.mjs [--python PATH --rounds N --prompt N --new N --threads N --out FILE]   (after npm run build)
+//
+// Reading a prompt and greedy decoding with caches, of the study's smallest size (15 M without embeddings), next to
+// `generate` of Transformers on an equal Llama (full attention) and an equal SmolLM3 (windows of 128, full layers without
+// positions), float32, same cores, in turns. Weights are random: speed does not depend on them. A table first; the last
+// line is JSON.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const { values: flags } = parseArgs({
+  options: {
+    python: { type: 'string', default: process.env.LONGSIGHT_BENCH_PYTHON ?? 'python3' },
+    rounds: { type: 'string', default: '2' },
+    prompt: { type: 'string', default: '1024' },
+    new: { type: 'string', default: '128' },
+    batch: { type: 'string', default: '1,8' },
+    threads: { type: 'string', default: String(availableParallelism()) },
+    own: { type: 'string' },
+    out: { type: 'string' },
+  },
+});
+const VOCAB = 8192;
+const DESIGNS = { full: 's1-full', 'swa:128 full:nope': 's1-swa-128-nope' };
+const { prompt, threads } = flags;
+
+/** One measurement of ours, in a process of its own. */
+async function own(design, batchSize) {
+  const { createOnnxEngine } = await import('../dist/engine/index.js');
+  const { initialParameters, modelCost, resolveModelConfig } = await import('../dist/model/index.js');
+  const { Decoder, generate } = await import('../dist/generate/index.js');
+  const model = resolveModelConfig({ preset: DESIGNS[design], vocabSize: VOCAB });
+  const engine = createOnnxEngine({ threads: Number(threads) });
+  const tensors = Object.fromEntries([...initialParameters(model, 0)].map(([name, t]) => [name, engine.upload(t)]));
+  const [maxPrompt, maxNew] = [Number(prompt), Number(flags.new)];
+  const decoder = await Decoder.create({ engine, model, batchSize, maxPrompt, maxNew });
+  const prompts = Array.from({ length: batchSize }, (_, b) =>
+    Int32Array.from({ length: maxPrompt }, (_, i) => (i * 7919 + b * 104729) % VOCAB),
+  );
+  await generate(decoder, tensors, prompts, { maxNew: 8 });
+  const { seconds, steps } = await generate(decoder, tensors, prompts, { maxNew });
+  return {
+    parameters: modelCost(model, maxPrompt).parameters.nonEmbedding,
+    readPerSecond: (maxPrompt * batchSize) / seconds.read,
+    // The first token comes with the prompt.
+    newPerSecond: ((steps - 1) * batchSize) / seconds.generate,
+    library: engine.info.library,
+  };
+}
+
+if (flags.own !== undefined) {
+  console.log(JSON.stringify(await own(flags.own, Number(flags.batch))));
+  process.exit(0);
+}
+
+function lastJson(command, args) {
+  const env = { ...process.env, OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads };
+  const run = spawnSync(command, args, { encoding: 'utf8', env });
+  if (run.status !== 0) throw new Error(`${command} ${args.join(' ')} ended with code ${run.status}:\n${run.stderr}`);
+  return JSON.parse(run.stdout.trim().split('\n').at(-1));
+}
+
+const here = dirname(fileURLToPath(import.meta.url));
+const common = ['--prompt', prompt, '--new', flags.new, '--threads', threads];
+const programs = {
+  longsight: (design, batch) =>
+    lastJson(process.execPath, [join(here, 'generate.mjs'), '--own', design, '--batch', batch, ...common]),
+  transformers: (design, batch) =>
+    lastJson(flags.python, [
+      ...[join(here, 'peers', 'transformers_generate.py'), '--design', design, '--batch', batch],
+      ...['--vocab', String(VOCAB), ...common],
+    ]),
+};
+const cases = Object.keys(DESIGNS).flatMap((design) => flags.batch.split(',').map((batch) => ({ design, batch })));
+const best = new Map();
+for (let round = 0; round < Number(flags.rounds); round++) {
+  for (const { design, batch } of cases) {
+    for (const [name, measure] of Object.entries(programs)) {
+      const result = measure(design, batch);
+      const key = JSON.stringify([design, batch, name]);
+      const old = best.get(key);
+      const higher = (field) => Math.max(result[field], old?.[field] ?? 0);
+      best.set(key, { ...result, readPerSecond: higher('readPerSecond'), newPerSecond: higher('newPerSecond') });
+    }
+  }
+}
+const results = cases.flatMap(({ design, batch }) =>
+  Object.keys(programs).map((program) => {
+    const { readPerSecond, newPerSecond, ...rest } = best.get(JSON.stringify([design, batch, program]));
+    const mine = best.get(JSON.stringify([design, batch, 'longsight']));
+    const ratio = (a, b) => Number((a / b).toFixed(2));
+    return {
+      ...{ design, batch: Number(batch), program },
+      ...{ readPerSecond: Math.round(readPerSecond), newPerSecond: Math.round(newPerSecond) },
+      ...{ readRatio: ratio(mine.readPerSecond, readPerSecond), newRatio: ratio(mine.newPerSecond, newPerSecond) },
+      ...rest,
+    };
+  }),
+);
+console.log(`prompt ${prompt}, ${flags.new} new tokens, ${threads} threads; best of ${flags.rounds} rounds`);
+console.log('design             batch  program       prompt tokens/s  new tokens/s  longsight is');
+for (const r of results) {
+  console.log(
+    `${r.design.padEnd(18)} ${String(r.batch).padStart(5)}  ${r.program.padEnd(13)} ` +
+      `${String(r.readPerSecond).padStart(15)} ${String(r.newPerSecond).padStart(13)}  ${r.readRatio} x, ${r.newRatio} x`,
+  );
+}
+const report = {
+  date: new Date().toISOString().slice(0, 10),
+  hardware: { processor: cpus()[0]?.model.trim(), cores: availableParallelism() },
+  ...{ prompt: Number(prompt), new: Number(flags.new), threads: Number(threads), results },
+};
+if (flags.out) {
+  mkdirSync(dirname(flags.out), { recursive: true });
+  writeFileSync(flags.out, `${JSON.stringify(report, null, 2)}\n`);
+}
+console.log(JSON.stringify(report));

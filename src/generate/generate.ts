@@ -1,0 +1,110 @@
+/** Continuations of prompts, token by token. */
+import { Rng } from '../core/index.js';
+import type { TensorMap } from '../engine/index.js';
+import type { Decoder, NextToken } from './decoder.js';
+import { checkSampling, GREEDY, sampleToken, type Sampling } from './sample.js';
+
+export interface GenerateOptions {
+  /** New tokens for each prompt at most. */
+  readonly maxNew: number;
+  /** Greedy unless given. */
+  readonly sampling?: Sampling;
+  readonly seed?: number;
+  /** A sequence ends with the first of these ids, which is not part of it. */
+  readonly stopTokens?: ReadonlySet<number>;
+  /** Also ends a sequence, by its tokens so far; the last one stays part of it. */
+  readonly isDone?: (tokens: readonly number[], row: number) => boolean;
+  /** Told every new token of every row as it comes. */
+  readonly onToken?: (row: number, token: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Generation {
+  readonly tokens: Int32Array;
+  /** Why it ends: a stop token, `isDone`, or no more tokens. */
+  readonly finish: 'stop' | 'done' | 'length';
+}
+
+export interface GenerateResult {
+  /** One for each prompt. */
+  readonly rows: readonly Generation[];
+  /** Seconds to read the prompts and to generate. */
+  readonly seconds: { readonly read: number; readonly generate: number };
+  /** Tokens that were generated in lockstep: steps of the decoder, at most `maxNew`. */
+  readonly steps: number;
+}
+
+/**
+ * Continues prompts, at most `decoder.batchSize` of them. Rows are independent: each draws from its own random stream
+ * (seed, row), so that a prompt in the same row gets the same continuation whatever stands beside it.
+ *
+ * @throws DataError naming a prompt that does not fit the decoder
+ */
+export async function generate(
+  decoder: Decoder,
+  tensors: TensorMap,
+  prompts: readonly Int32Array[],
+  options: GenerateOptions,
+): Promise<GenerateResult> {
+  const { maxNew, sampling = GREEDY, seed = 0, signal } = options;
+  checkSampling(sampling);
+  const rngs = prompts.map((_, row) => Rng.of(seed, 'generate', row));
+  const rows = prompts.map(() => new Row());
+  const started = performance.now();
+  let next = await decoder.read(tensors, filled(prompts, decoder.batchSize));
+  // The engine may still compute; the first answer waits for it.
+  await next.best();
+  const read = performance.now();
+  let steps = 0;
+  while (steps < maxNew) {
+    signal?.throwIfAborted();
+    const chosen = await choose(next, decoder, sampling, rngs);
+    rows.forEach((row, i) => row.take(chosen[i] as number, i, options));
+    steps += 1;
+    if (steps === maxNew || rows.every((row) => row.finish !== null)) break;
+    next = await decoder.step(tensors, chosen);
+  }
+  const seconds = { read: (read - started) / 1000, generate: (performance.now() - read) / 1000 };
+  return { rows: rows.map((row) => row.result()), seconds, steps };
+}
+
+class Row {
+  readonly #tokens: number[] = [];
+  finish: 'stop' | 'done' | null = null;
+
+  take(token: number, row: number, { stopTokens, isDone, onToken }: GenerateOptions): void {
+    if (this.finish !== null) return;
+    if (stopTokens?.has(token)) {
+      this.finish = 'stop';
+      return;
+    }
+    this.#tokens.push(token);
+    onToken?.(row, token);
+    if (isDone?.(this.#tokens, row)) this.finish = 'done';
+  }
+
+  result(): Generation {
+    return { tokens: Int32Array.from(this.#tokens), finish: this.finish ?? 'length' };
+  }
+}
+
+/** Rows without a prompt repeat the first: their results are not read. */
+function filled(prompts: readonly Int32Array[], batchSize: number): readonly Int32Array[] {
+  const first = prompts[0];
+  if (first === undefined || prompts.length >= batchSize) return prompts;
+  return [...prompts, ...new Array<Int32Array>(batchSize - prompts.length).fill(first)];
+}
+
+async function choose(
+  next: NextToken,
+  { batchSize, vocabSize }: Decoder,
+  sampling: Sampling,
+  rngs: readonly Rng[],
+): Promise<Int32Array> {
+  if (sampling.temperature === 0) return next.best();
+  const logits = await next.logits();
+  return Int32Array.from({ length: batchSize }, (_, i) => {
+    const rng = rngs[i];
+    return rng === undefined ? 0 : sampleToken(logits.subarray(i * vocabSize, (i + 1) * vocabSize), sampling, rng);
+  });
+}
