@@ -104,6 +104,25 @@ for (const { name, make, bf16 } of ENGINES) {
       await program.dispose();
     });
 
+    it.each([false, true])('adds rows to donated state, read elsewhere by the same program: %s', async (alsoRead) => {
+      const [x, at] = [L.input('x', 'f32', [6, 2]), L.input('at', 'i32', [2])];
+      const next = L.scatterAdd(x, at, L.full('f32', [2, 2], 1));
+      const outputs = { next, sum: L.reduceSum(next), before: L.reduceSum(alsoRead ? x : next) };
+      const program = await engine.compile(L.makeGraph({ x, at }, outputs), { donate: { x: 'next' } });
+      let state = engine.upload(randomTensor('f32', [6, 2], 'state', () => 0));
+      const number = async (t: unknown) => Number((await engine.download(t as typeof state)).data[0]);
+      for (let i = 0; i < 3; i++) {
+        const rows = engine.upload({ dtype: 'i32', shape: [2], data: Int32Array.of(2 * i, 5) });
+        const result = await program.run({ x: state, at: rows });
+        expect(await number(result.sum)).toBe(4 * (i + 1));
+        expect(await number(result.before)).toBe(alsoRead ? 4 * i : 4 * (i + 1));
+        await expect(program.run({ x: state, at: rows })).rejects.toThrow(/donated/);
+        state = result.next as typeof state;
+      }
+      expect(Array.from((await engine.download(state)).data)).toEqual([1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 3, 3]);
+      await program.dispose();
+    });
+
     it('gives the same bits for the same program and inputs', async () => {
       const c = OP_CASES.scatterAdd.find((k) => k.name === 'many repeats') as OpCase;
       const tensors = caseTensors(c, 'scatterAdd', 'f32');

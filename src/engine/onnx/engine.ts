@@ -19,6 +19,7 @@ import type { Graph } from '../../graph/index.js';
 import { checkDonation, checkInputs } from '../check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../engine.js';
 import { RAN_OUTPUT, STOP_OUTPUT, lowerToOnnx, type LoweredGraph } from './lower.js';
+import { usesOf } from './rules.js';
 
 export interface OnnxOptions {
   /** Worker threads of one operation; default all cores. */
@@ -86,11 +87,33 @@ async function runInPlace(
   }
 }
 
+/**
+ * Outputs that may be written into the memory of their donated input: sums of a scatter into an input which nothing else
+ * reads. onnxruntime then adds in place instead of copying first (a cache of keys grows by one row in no time).
+ */
+export function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, string>>): ReadonlySet<string> {
+  const uses = usesOf(graph);
+  const inputs = new Map(graph.inputs.map((p) => [p.name, p.value]));
+  const outputs = new Map(graph.outputs.map((p) => [p.name, p.value]));
+  const fits = ([from, to]: readonly [string, string]): boolean => {
+    const [before, after] = [inputs.get(from), outputs.get(to)];
+    if (before === undefined || after?.node.op !== 'scatterAdd' || before.shape.length !== 2) return false;
+    return after.node.inputs[0] === before && uses.get(before) === 1;
+  };
+  return new Set(
+    Object.entries(donate)
+      .filter(fits)
+      .map(([, to]) => to),
+  );
+}
+
 class OnnxExecutable implements Executable {
   #session: ort.InferenceSession | null;
   /** Memory for the outputs of donated inputs, by output name. */
   readonly #spare = new Map<string, HostArray>();
   readonly #donated: ReadonlyMap<string, string>;
+  /** Output name to the donated input in whose memory it is written. */
+  readonly #inPlace: ReadonlyMap<string, string>;
 
   constructor(
     readonly graph: Graph,
@@ -100,6 +123,8 @@ class OnnxExecutable implements Executable {
   ) {
     this.#session = session;
     this.#donated = new Map(Object.entries(donate));
+    const inPlace = inPlaceOutputs(graph, donate);
+    this.#inPlace = new Map([...this.#donated].filter(([, to]) => inPlace.has(to)).map(([from, to]) => [to, from]));
   }
 
   async run(inputs: TensorMap): Promise<TensorMap> {
@@ -111,16 +136,20 @@ class OnnxExecutable implements Executable {
     const fetches: Record<string, ort.Tensor> = {};
     const results: Record<string, OnnxDeviceTensor> = {};
     for (const { name, value } of this.graph.outputs) {
-      const data = this.#spare.get(name) ?? allocate(value.dtype, sizeOf(value.shape));
+      const source = this.#inPlace.get(name);
+      const given = source === undefined ? this.#spare.get(name) : (inputs[source] as OnnxDeviceTensor).data;
+      const data = given ?? allocate(value.dtype, sizeOf(value.shape));
       const tensor = new OnnxDeviceTensor(value.dtype, value.shape, data);
       results[name] = tensor;
       fetches[this.lowered.outputNames.get(name) as string] = tensor.view();
     }
+    // Whatever happens, what is written over is gone.
+    for (const from of this.#inPlace.values()) (inputs[from] as OnnxDeviceTensor).consumed = true;
     await runInPlace(this.#session, feeds, fetches);
     for (const [from, to] of this.#donated) {
       const tensor = inputs[from] as OnnxDeviceTensor;
       tensor.consumed = true;
-      this.#spare.set(to, tensor.data);
+      if (!this.#inPlace.has(to)) this.#spare.set(to, tensor.data);
     }
     return results;
   }

@@ -113,12 +113,14 @@ const scatterAdd: OnnxRule<'scatterAdd'> = (b, node) => {
     return b.bind(out(node), b.reshape(sums, operand.shape));
   }
   const wide = b.op('Expand', [b.reshape(flat, [count, 1]), b.ints([count, width])]);
+  // No reshape where there is none to make: it would stand between a donated input and its output.
+  const isFlat = sameShape(operand.shape, [rows, width]);
   const sums = b.op(
     'ScatterElements',
-    [b.reshape(b.of(operand), [rows, width]), wide, b.reshape(b.of(updates), [count, width])],
+    [isFlat ? b.of(operand) : b.reshape(b.of(operand), [rows, width]), wide, b.reshape(b.of(updates), [count, width])],
     { axis: 0, reduction: 'add' },
   );
-  b.bind(out(node), b.reshape(sums, operand.shape));
+  b.bind(out(node), isFlat ? sums : b.reshape(sums, operand.shape));
 };
 
 /**
