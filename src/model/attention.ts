@@ -213,7 +213,8 @@ export const attentionMixer: Mixer<AttentionPlan> = {
   params: attentionParams,
   sequenceFlops: ({ headDim }, plan, seqLen) =>
     plan.groups.reduce((n, { window, heads }) => n + 4 * heads * headDim * meanVisibleKeys(window, seqLen), 0),
-  stateElements: ({ headDim, numHeads, numKvHeads }, plan, length) =>
+  stateBytes: ({ headDim, numHeads, numKvHeads }, plan, length, elementBytes) =>
+    elementBytes *
     plan.groups.reduce((n, { window, heads }) => {
       const kept = window === null ? length : Math.min(window, length);
       return n + 2 * ((heads * numKvHeads) / numHeads) * headDim * kept;

@@ -3,7 +3,14 @@ import { ConfigError } from '../core/index.js';
 import { blockOf, resolveModelConfig } from './config.js';
 import { modelCost } from './cost.js';
 import { headGroups } from './plan.js';
-import { PRESET_NAMES, STUDY_PATTERNS, STUDY_SIZES, type StudyPattern, type StudySize } from './presets.js';
+import {
+  LAPTOP_PATTERNS,
+  PRESET_NAMES,
+  STUDY_PATTERNS,
+  STUDY_SIZES,
+  type StudyPattern,
+  type StudySize,
+} from './presets.js';
 import { modelSchema } from './schema.js';
 
 const SMALL = { hiddenSize: 64, layers: 'swa:8 full', numHeads: 4 };
@@ -177,10 +184,20 @@ describe('presets', () => {
     for (const size of Object.keys(STUDY_SIZES) as StudySize[]) {
       for (const pattern of Object.keys(STUDY_PATTERNS) as StudyPattern[]) {
         const config = resolveModelConfig({ preset: `${size}-${pattern}` });
-        expect(modelCost(config, 4096).parameters.nonEmbedding).toBe(STUDY_SIZES[size].nonEmbedding);
+        const { nonEmbedding } = modelCost(config, 4096).parameters;
+        const target = STUDY_SIZES[size].nonEmbedding;
+        if (config.layers.every((l) => l.mixer === 'attention')) expect(nonEmbedding).toBe(target);
+        else expect(Math.abs(nonEmbedding / target - 1), `${size}-${pattern}: ${nonEmbedding}`).toBeLessThan(0.01);
       }
     }
     expect(STUDY_SIZES.s5.nonEmbedding / 1e6).toBeCloseTo(477, 0);
+  });
+
+  it('have laptop models with the same parameters, within 1 %', () => {
+    const count = (preset: string) => modelCost(resolveModelConfig({ preset }), 128).parameters.nonEmbedding;
+    for (const pattern of Object.keys(LAPTOP_PATTERNS)) {
+      expect(Math.abs(count(`laptop-${pattern}`) / count('laptop-full') - 1), pattern).toBeLessThan(0.01);
+    }
   });
 
   it('keep three window layers to a full one at the end in the 1:3 ratio, at depths that four does not divide', () => {

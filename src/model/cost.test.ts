@@ -1,15 +1,26 @@
 import { describe, expect, it } from 'vitest';
-import { Rng } from '../core/index.js';
+import { Rng, sizeOf } from '../core/index.js';
+import { expand, input, makeGraph, type Graph, type Node } from '../graph/index.js';
 import { meanVisibleKeys } from './attention.js';
 import { resolveModelConfig, type ModelConfig } from './config.js';
 import { modelCost } from './cost.js';
+import { forward, parameterInputs } from './forward.js';
 import { initialParameters } from './init.js';
 import { parameterSpecs } from './params.js';
+import { decays } from './spec.js';
 
 function randomConfig(rng: Rng): ModelConfig {
   const numKvHeads = 1 + rng.int(3);
   const numHeads = numKvHeads * (1 + rng.int(3)) * 2;
-  const patterns = ['full', 'swa:3 full', '2*swa:7 full:nope', 'swa:5/full', 'full/swa:2/swa:90:nope'];
+  const patterns = [
+    'full',
+    'swa:3 full',
+    '2*swa:7 full:nope',
+    'swa:5/full',
+    'full/swa:2/swa:90:nope',
+    'gdn kda',
+    'mamba2 lightning gla',
+  ];
   const fitting = patterns.filter((p) => p.split('/').length <= 2 || numKvHeads % 3 === 0);
   return resolveModelConfig({
     vocabSize: 1 + rng.int(50),
@@ -22,8 +33,15 @@ function randomConfig(rng: Rng): ModelConfig {
     qkNorm: rng.int(2) === 0,
     sinks: rng.int(2) === 0,
     outputGate: rng.int(2) === 0,
+    mamba2: { numHeads: 2, headDim: 1 + rng.int(9), stateSize: 1 + rng.int(9), bias: rng.int(2) === 0 },
+    lightning: { gate: rng.int(2) === 0 ? 'low-rank' : 'none', norm: 'layer' },
     tieEmbeddings: rng.int(2) === 0,
   });
+}
+
+function mixerPrefix(config: ModelConfig, layer: number): string {
+  const mixer = config.layers[layer]!.mixer;
+  return mixer === 'attention' ? 'attn' : mixer;
 }
 
 describe('modelCost', () => {
@@ -41,7 +59,7 @@ describe('modelCost', () => {
       expect(cost.parameters.nonEmbedding).toBe(count((n) => n !== 'embed.weight' && n !== 'head.weight'));
       cost.layers.forEach((layer, l) => {
         expect(layer.parameters.total).toBe(count((n) => n.startsWith(`layers.${l}.`)));
-        expect(layer.parameters.mixer).toBe(count((n) => n.startsWith(`layers.${l}.attn.`)));
+        expect(layer.parameters.mixer).toBe(count((n) => n.startsWith(`layers.${l}.${mixerPrefix(config, l)}.`)));
         expect(layer.parameters.mlp).toBe(count((n) => n.startsWith(`layers.${l}.mlp.`)));
       });
     }
@@ -102,6 +120,79 @@ describe('modelCost', () => {
   });
 });
 
+/** FLOPs of the matrix products of a graph. */
+function productFlops({ nodes }: Graph): number {
+  return nodes.reduce((n, node) => {
+    if (node.op === 'scan') {
+      const { length, body } = (node as Node<'scan'>).attrs;
+      return n + length * productFlops(body);
+    }
+    if (node.op !== 'dot') return n;
+    const { lhsContract } = (node as Node<'dot'>).attrs;
+    const lhs = node.inputs[0]!.shape;
+    return n + 2 * sizeOf(node.outputs[0]!.shape) * lhsContract.reduce((k, axis) => k * lhs[axis]!, 1);
+  }, 0);
+}
+
+describe('cost of recurrent mixers', () => {
+  const shape = { hiddenSize: 128, numHeads: 4, intermediateSize: 96, vocabSize: 16, numLayers: 1 };
+  // What the built graph has beside the model of costs, per token: sums over chunks, heads that share a product, and less than
+  // C x C for the inverse of a triangle.
+  const sums = (H: number, K: number, V: number, N: number, T: number) => (2 * (N + 1) ** 2 * H * K * V) / T;
+  it.each([
+    ['lightning', {}, (N: number, _: number, T: number) => sums(4, 32, 32, N, T)],
+    ['gla', { keyDim: 8, valueDim: 24, numKvHeads: 2 }, (N: number, _: number, T: number) => sums(4, 8, 24, N, T)],
+    [
+      'mamba2',
+      { headDim: 32, stateSize: 24, numGroups: 2 },
+      (N: number, C: number, T: number) => sums(8, 24, 32, N, T) + 2 * C * 24 * (8 - 2),
+    ],
+    ['gdn', { numHeads: 2, numValueHeads: 4, keyDim: 16, valueDim: 32 }, () => (-8 / 3) * 4],
+    ['kda', { keyDim: 16, valueDim: 24 }, () => (-8 / 3) * 4],
+  ])('agrees with the products of the built graph of %s', (layers, section, beside) => {
+    for (const [T, chunk] of [
+      [64, 16],
+      [256, 64],
+      [256, 32],
+    ] as const) {
+      const config = resolveModelConfig({ ...shape, layers, [layers]: { ...section, chunk } });
+      const params = parameterInputs(config);
+      const tokens = input('tokens', 'i32', [2, T]);
+      const inputs = { ...Object.fromEntries(params), tokens };
+      const graph = expand(makeGraph(inputs, { logits: forward(config, params, tokens).logits }));
+      const got = productFlops(graph) / (2 * T) - beside(T / chunk, chunk, T);
+      expect(got / modelCost(config, T).forwardFlops).toBeCloseTo(1, 9);
+    }
+  });
+
+  it('counts the worked examples of a width of 512 over 4,096 tokens in chunks of 64', () => {
+    const base = { hiddenSize: 512, numHeads: 8 };
+    const cost = (layers: string, section: object) =>
+      modelCost(resolveModelConfig({ ...base, layers, [layers]: { chunk: 64, ...section } }), 4096).layers[0]!;
+    const lightning = cost('lightning', {});
+    expect(lightning.flops.sequence / 1e6).toBeCloseTo(0.262, 3);
+    expect(lightning.cacheBytes).toBe(4 * 32_768);
+    const mamba = cost('mamba2', {});
+    expect(mamba.flops.sequence / 1e6).toBeCloseTo(0.672, 3);
+    expect(mamba.cacheBytes).toBe(4 * (131_072 + 3 * (1024 + 256)));
+    expect(mamba.parameters.mixer / 512 ** 2).toBeCloseTo(6.56, 2);
+    const gdn = cost('gdn', { keyDim: 32, valueDim: 64 });
+    expect(gdn.flops.sequence / 1e6).toBeCloseTo(0.3495, 3);
+    expect(gdn.cacheBytes).toBe(4 * (16_384 + 3 * 1024));
+    expect(gdn.parameters.mixer / 512 ** 2).toBeCloseTo(4.047, 3);
+  });
+
+  it('keeps states in float32 whatever the cache is in', () => {
+    const config = resolveModelConfig({
+      hiddenSize: 512,
+      numHeads: 8,
+      layers: 'gdn',
+      gdn: { keyDim: 32, valueDim: 64 },
+    });
+    expect(modelCost(config, 8, { cacheElementBytes: 2 }).cacheBytes).toBe(4 * 16_384 + 2 * 3 * 1024);
+  });
+});
+
 describe('meanVisibleKeys', () => {
   it('equals the mean of min(t + 1, w) over the sequence', () => {
     for (const seqLen of [1, 2, 7, 64]) {
@@ -150,6 +241,32 @@ describe('initialParameters', () => {
       expect(Math.abs(mean) / std, name).toBeLessThan(5 / Math.sqrt(n));
       expect(Math.abs(spread / std - 1), name).toBeLessThan(5 / Math.sqrt(2 * n));
     }
+  });
+
+  it('starts decay rates and step sizes of recurrent mixers in their ranges, and decays none of them', () => {
+    const config = resolveModelConfig({
+      ...input,
+      hiddenSize: 512,
+      numLayers: 1,
+      layers: 'mamba2',
+      mamba2: { headDim: 4 },
+    });
+    const params = initialParameters(config, 3);
+    const of = (name: string) => [...(params.get(`layers.0.mamba2.${name}`)?.data ?? [])];
+    const rates = of('alog').map(Math.exp);
+    expect([Math.min(...rates), Math.max(...rates)].map(Math.round)).toEqual([1, 16]);
+    expect(rates.reduce((a, b) => a + b, 0) / rates.length).toBeCloseTo(8.5, 0);
+    const steps = of('dtbias').map((b) => Math.log10(Math.log1p(Math.exp(b))));
+    expect(Math.min(...steps)).toBeGreaterThanOrEqual(-3.001);
+    expect(Math.max(...steps)).toBeLessThanOrEqual(-0.999);
+    expect(steps.reduce((a, b) => a + b, 0) / steps.length).toBeCloseTo(-2, 0);
+    const taps = of('conv.weight');
+    expect(Math.max(...taps.map(Math.abs))).toBeLessThanOrEqual(0.5);
+    expect(taps.reduce((a, b) => a + b * b, 0) / taps.length).toBeCloseTo(1 / 12, 2);
+    const still = parameterSpecs(config).filter((s) => s.shape.length >= 2 && !decays(s));
+    expect(still.map((s) => s.name)).toEqual(['layers.0.mamba2.conv.weight']);
+    const scalars = parameterSpecs(config).filter((s) => /alog|dtbias|skip/.test(s.name));
+    expect(scalars.some(decays)).toBe(false);
   });
 
   it('starts norms at 1 and sinks at 0, and lists parameters in order', () => {

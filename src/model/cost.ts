@@ -2,7 +2,8 @@
  * What a model costs: parameters, FLOPs and the state that generation keeps.
  *
  * Parameters come from the same list as the built model. FLOPs count matrix products only, a multiply-add as 2: norms,
- * softmax, rotary turns, activations, gates and residual additions are left out, and so is the embedding look-up. A training
+ * softmax, rotary turns, activations, gates, short convolutions and residual additions are left out, and so is the embedding look-up.
+ * Recurrent mixers are counted in their chunkwise form, without the products that combine the states of chunks. A training
  * step costs three times the forward pass (recomputation not included).
  */
 import type { ModelConfig } from './config.js';
@@ -50,7 +51,7 @@ export interface ModelCost {
 }
 
 export interface CostOptions {
-  /** Bytes of one element of the key/value cache; 4 (f32) unless told. */
+  /** Bytes of one element of what is kept to generate; 4 (f32) unless told. States of recurrences stay in f32. */
   readonly cacheElementBytes?: number;
 }
 
@@ -71,7 +72,7 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
       label: printLayer(plan),
       parameters: { ...parameters, total: parameters.mixer + parameters.mlp + parameters.norm },
       flops: { projections, sequence, mlp, total: projections + sequence + mlp },
-      cacheBytes: bytes * mixerOf(plan).stateElements(config, plan, seqLen),
+      cacheBytes: mixerOf(plan).stateBytes(config, plan, seqLen, bytes),
     };
   });
   const sum = (of: (layer: LayerCost) => number) => layers.reduce((n, layer) => n + of(layer), 0);

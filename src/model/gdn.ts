@@ -43,8 +43,8 @@ export const gdnMixer = recurrentMixer('gdn', {
     ];
   },
   sequenceFlops: (section, seqLen) => {
-    const { numValueHeads, keyDim, valueDim, chunk, convWidth } = section;
-    return deltaFlops(numValueHeads, keyDim, valueDim, chunkLength(chunk, seqLen)) + 2 * convWidth * channels(section);
+    const { numValueHeads, keyDim, valueDim, chunk } = section;
+    return deltaFlops(numValueHeads, keyDim, valueDim, chunkLength(chunk, seqLen), 'head');
   },
   states: (section) =>
     recurrenceStates({ width: section.convWidth, channels: channels(section) }, [

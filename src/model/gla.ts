@@ -45,12 +45,8 @@ export const glaMixer = recurrentMixer('gla', {
       spec('wo', [H * V, d], matrixInit(config, H * V, true)),
     ];
   },
-  sequenceFlops: (section, seqLen) => {
-    const { numHeads, keyDim, valueDim, chunk } = section;
-    return (
-      linearFlops(numHeads, keyDim, valueDim, chunkLength(chunk, seqLen)) + 2 * section.convWidth * channels(section)
-    );
-  },
+  sequenceFlops: ({ numHeads, keyDim, valueDim, chunk }, seqLen) =>
+    linearFlops(numHeads, keyDim, valueDim, chunkLength(chunk, seqLen)),
   states: (section) =>
     recurrenceStates({ width: section.convWidth, channels: channels(section) }, [
       section.numHeads,

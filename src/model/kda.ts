@@ -47,8 +47,8 @@ export const kdaMixer = recurrentMixer('kda', {
     ];
   },
   sequenceFlops: (section, seqLen) => {
-    const { numHeads, keyDim, valueDim, chunk, convWidth } = section;
-    return deltaFlops(numHeads, keyDim, valueDim, chunkLength(chunk, seqLen)) + 2 * convWidth * channels(section);
+    const { numHeads, keyDim, valueDim, chunk } = section;
+    return deltaFlops(numHeads, keyDim, valueDim, chunkLength(chunk, seqLen), 'channel');
   },
   states: (section) =>
     recurrenceStates({ width: section.convWidth, channels: channels(section) }, [

@@ -77,10 +77,10 @@ export const mamba2Mixer = recurrentMixer('mamba2', {
     ];
   },
   sequenceFlops: (section, seqLen) => {
-    const { numHeads: H, numGroups: G, headDim: P, stateSize: N, convWidth, chunk } = section;
+    const { numHeads: H, numGroups: G, headDim: P, stateSize: N, chunk } = section;
     const C = chunkLength(chunk, seqLen);
     // C B^T is the same for all heads of a group.
-    return linearFlops(H, N, P, C) - 2 * C * N * (H - G) + 2 * convWidth * channels(section);
+    return linearFlops(H, N, P, C) - 2 * C * N * (H - G);
   },
   states: (section) =>
     recurrenceStates({ width: section.convWidth, channels: channels(section) }, [

@@ -98,8 +98,11 @@ export interface Mixer<P extends LayerPlan> {
    * sequence of `seqLen` tokens; a multiply-add is 2. Projections are counted from the parameters.
    */
   sequenceFlops(config: ModelConfig, plan: P, seqLen: number): number;
-  /** Elements of state kept per sequence to generate the token after `length` tokens. */
-  stateElements(config: ModelConfig, plan: P, length: number): number;
+  /**
+   * Bytes of state kept per sequence to generate the token after `length` tokens, where what need not be exact is held in
+   * elements of `elementBytes`.
+   */
+  stateBytes(config: ModelConfig, plan: P, length: number, elementBytes: number): number;
   /** The forward pass of the mixer. */
   build(scope: MixerScope, plan: P): MixerOutput;
   /** The states of the mixer, in order. */

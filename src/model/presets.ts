@@ -1,11 +1,15 @@
 /**
  * Named models: the architectures of "Rethinking the Role of Efficient Attention in Hybrid Architectures" (arXiv 2606.15378)
- * that attention can express, at its five sizes, and the laptop-size model of the quickstart.
+ * at its five sizes, and the laptop-size model of the quickstart.
  *
  * The widths and depths are ours, found so that the non-embedding parameters are exactly those in the authors' scaling data
  * (thunlp/rethinking-hybrid-attention, `src/scaling/data/swa128_longppl.tsv`) for S1 to S4: heads of 64, two key/value heads,
  * SwiGLU of 2.5 times the width. S5 follows the same rule and comes to the published 477 M. Vocabulary and rotary base are
  * not published with the data; presets leave them at the defaults (bytes, 10,000).
+ *
+ * The shapes of the recurrent mixers are ours as well. All designs of a size have the same depth, width, attention layers and,
+ * within 1 %, the same number of parameters: recurrent mixers come as near to attention as their heads allow, and what they have
+ * more goes off the SwiGLU's width, the same in every layer (`matchedWidth`).
  */
 import type { ModelInput } from './schema.js';
 
@@ -38,6 +42,9 @@ export const STUDY_PATTERNS = {
   'swa-128-nope': () => 'swa:128 full:nope',
   'swa-128-1to3': oneToThree,
   'swa-128-headwise': () => 'swa:128/full',
+  lightning: () => 'lightning full',
+  mamba2: () => 'mamba2 full',
+  gdn: () => 'gdn full',
 } as const satisfies Readonly<Record<string, Pattern>>;
 
 export type StudyPattern = keyof typeof STUDY_PATTERNS;
@@ -50,21 +57,84 @@ export const LAPTOP_PATTERNS = {
   'swa-64': 'swa:64 full',
   'swa-8-nope': 'swa:8 full:nope',
   'swa-64-nope': 'swa:64 full:nope',
+  lightning: 'lightning full',
+  mamba2: 'mamba2 full',
+  gdn: 'gdn full',
 } as const;
 
 export type LaptopPattern = keyof typeof LAPTOP_PATTERNS;
 
-/** A model of the study. All patterns of one size have the same parameters. */
+type RecurrentDesign = 'lightning' | 'mamba2' | 'gdn';
+
+/** Widths that a model's attention has and that its recurrent mixers follow. */
+interface Widths {
+  readonly hiddenSize: number;
+  readonly headDim: number;
+  readonly numKvHeads: number;
+}
+
+/** A recurrent mixer's section, and the parameters of one such layer (mixers.md section 9 has the general formulas). */
+interface MatchedMixer {
+  readonly section: Pick<ModelInput, RecurrentDesign>;
+  readonly parameters: number;
+}
+
+/**
+ * The recurrent mixers of 1:1 hybrids beside attention of width d with heads of D:
+ * - lightning: d/D heads and as many key/value heads as attention, with its output gate;
+ * - mamba2: inner width 4/3 d in whole heads of D, states of D, one group;
+ * - gdn: d/(2D) heads, keys of D and values of 2D, with its output gate.
+ * Their states hold 64 d to 86 d elements a layer where D is 64.
+ */
+const MATCHED_MIXERS: { readonly [K in RecurrentDesign]: (widths: Widths) => MatchedMixer } = {
+  lightning: ({ hiddenSize: d, headDim: D, numKvHeads }) => ({
+    section: { lightning: { numKvHeads } },
+    parameters: 3 * d * d + 2 * d * numKvHeads * D + d,
+  }),
+  mamba2: ({ hiddenSize: d, headDim: D }) => {
+    const numHeads = Math.round((4 * d) / (3 * D));
+    const inner = numHeads * D;
+    return {
+      section: { mamba2: { numHeads, headDim: D, stateSize: D } },
+      parameters: d * (3 * inner + 2 * D + numHeads) + 5 * (inner + 2 * D) + 3 * numHeads + inner,
+    };
+  },
+  gdn: ({ hiddenSize: d, headDim: D }) => {
+    const numHeads = d / (2 * D);
+    return {
+      section: { gdn: { numHeads, keyDim: D, valueDim: 2 * D } },
+      parameters: 4 * d * d + 2 * numHeads * (d + 1) + 8 * d + 2 * D,
+    };
+  },
+};
+
+/**
+ * The SwiGLU's width, a multiple of `multiple`, that gives a model whose layers are half attention and half a mixer of
+ * `parameters` parameters as many parameters as one of attention alone with width `full`.
+ */
+function matchedWidth(full: number, multiple: number, parameters: number, widths: Widths): number {
+  const { hiddenSize: d, headDim, numKvHeads } = widths;
+  const attention = 2 * d * d + 2 * d * numKvHeads * headDim;
+  return multiple * Math.round((full - (parameters - attention) / 2 / (3 * d)) / multiple);
+}
+
+/** The section and MLP width of a design: those of attention unless it has a recurrent mixer. */
+function designOf(pattern: string, full: number, multiple: number, widths: Widths): Partial<ModelInput> {
+  const mixer = Object.entries(MATCHED_MIXERS).find(([name]) => name === pattern)?.[1](widths);
+  if (mixer === undefined) return { intermediateSize: full };
+  return { ...mixer.section, intermediateSize: matchedWidth(full, multiple, mixer.parameters, widths) };
+}
+
+/** A model of the study. All patterns of one size have the same parameters, those with recurrent mixers within 1 %. */
 export function studyModel(size: StudySize, pattern: StudyPattern): ModelInput {
   const { numLayers, hiddenSize } = STUDY_SIZES[size];
+  const widths = { hiddenSize, numKvHeads: 2, headDim: 64 };
   return {
-    hiddenSize,
+    ...widths,
     numLayers,
     layers: STUDY_PATTERNS[pattern](numLayers),
     numHeads: hiddenSize / 64,
-    numKvHeads: 2,
-    headDim: 64,
-    intermediateSize: 2.5 * hiddenSize,
+    ...designOf(pattern, 2.5 * hiddenSize, 16, widths),
   };
 }
 
@@ -73,14 +143,14 @@ export function studyModel(size: StudySize, pattern: StudyPattern): ModelInput {
  * large enough to show retrieval forming.
  */
 export function laptopModel(pattern: LaptopPattern): ModelInput {
+  const widths = { hiddenSize: 64, numKvHeads: 4, headDim: 16 };
   return {
+    ...widths,
     vocabSize: 64,
-    hiddenSize: 64,
     numLayers: 4,
     layers: LAPTOP_PATTERNS[pattern],
     numHeads: 4,
-    headDim: 16,
-    intermediateSize: 192,
+    ...designOf(pattern, 192, 4, widths),
   };
 }
 

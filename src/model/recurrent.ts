@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, d hiddenSize, H heads, K key width, V value width, C channels of a convolution.
  */
-import { invariant } from '../core/index.js';
+import { invariant, sizeOf } from '../core/index.js';
 import {
   causalConv,
   exp,
@@ -24,7 +24,7 @@ import type { ModelConfig } from './config.js';
 import type { Mixer, MixerScope } from './mixer.js';
 import type { PlanOf, RecurrentMixer } from './plan.js';
 import type { RecurrentConfigs } from './recurrent-config.js';
-import { countElements, type ParamInit, type ParamSpec } from './spec.js';
+import type { ParamInit, ParamSpec } from './spec.js';
 
 /** A state that a recurrent mixer keeps for one sequence. */
 export interface SequenceState {
@@ -97,7 +97,10 @@ export function recurrentMixer<M extends RecurrentMixer>(
         ...options,
       })),
     sequenceFlops: (config, _plan, seqLen) => rules.sequenceFlops(sectionOf(config, mixer), seqLen),
-    stateElements: (config) => countElements(rules.states(sectionOf(config, mixer))),
+    stateBytes: (config, _plan, _length, elementBytes) =>
+      rules.states(sectionOf(config, mixer)).reduce((n, { shape, exact }) => {
+        return n + sizeOf(shape) * (exact ? Math.max(4, elementBytes) : elementBytes);
+      }, 0),
     states: (config, _plan, { batchSize, dtype }) =>
       rules.states(sectionOf(config, mixer)).map(({ name, shape, exact }) => ({
         name,
@@ -207,7 +210,11 @@ export function linearFlops(heads: number, K: number, V: number, C: number): num
   return heads * (2 * C * (K + V) + 4 * K * V);
 }
 
-/** FLOPs per token of the delta rule in chunks of C; the inverse of a triangle is 2/3 C^2. */
-export function deltaFlops(heads: number, K: number, V: number, C: number): number {
-  return heads * (6 * C * K + 4 * C * V + 6 * K * V + (2 / 3) * C * C);
+/**
+ * FLOPs per token of the delta rule in chunks of C: products of keys and of queries with keys inside a chunk (with a decay per
+ * channel their lower triangles only), the inverse of a triangle, and what its result, values and state are multiplied by.
+ */
+export function deltaFlops(heads: number, K: number, V: number, C: number, decay: 'head' | 'channel'): number {
+  const overlaps = decay === 'head' ? 4 * C * K : 2 * (C - 1) * K;
+  return heads * (overlaps + 2 * C * K + 4 * C * V + 6 * K * V + (2 / 3) * C * C);
 }

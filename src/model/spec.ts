@@ -77,8 +77,8 @@ export function convBiasInit(config: ModelConfig, width: number): ParamInit {
   return config.init.scheme === 'fan-in' ? convInit(config, width) : ZEROS;
 }
 
-/** The number of elements of tensors. */
-export function countElements(specs: readonly { readonly shape: Shape }[]): number {
+/** The number of elements of parameters. */
+export function countElements(specs: readonly ParamSpec[]): number {
   return specs.reduce((n, { shape }) => n + sizeOf(shape), 0);
 }
 
