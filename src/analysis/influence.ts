@@ -64,11 +64,13 @@ export interface InfluenceOptions {
 
 export const FLOOR_FACTOR = 1.5;
 const MIN_FLOOR_LENGTH = 64;
+/** From so many tokens in a pass on, layers are recomputed. */
+const REMAT_TOKENS = 4096;
 const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows', 'targets']);
 
 /** @throws ConfigError without texts, or if one is too short for the target */
 export async function gradientInfluence(options: InfluenceOptions, tensors: TensorMap): Promise<InfluenceCurve> {
-  const { engine, model, texts, target = 'logit_sum', lastTokens = 20, batchTokens = 4096 } = options;
+  const { engine, model, texts, target = 'logit_sum', lastTokens = 20, batchTokens = REMAT_TOKENS - 1 } = options;
   // The loss of the last tokens is read one position earlier.
   const shift = target === 'loss' ? 1 : 0;
   const short = texts.findIndex((t) => t.length < lastTokens + shift);
@@ -117,7 +119,8 @@ function influenceGraph(model: ModelConfig, B: number, T: number, target: Influe
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [B, T]);
   const rows = input('rows', 'i32', [B * last]);
-  const { hidden } = forward(model, params, tokens);
+  // Long sequences recompute the insides of layers in the backward pass: memory is that of one layer, not of all.
+  const { hidden } = forward(model, params, tokens, { remat: B * T >= REMAT_TOKENS });
   const stream = reshape(hidden.at(-1) as Value, [B * T, model.hiddenSize]);
   const logits = headLogits(model, params, take(stream, rows));
   const inputs = { ...Object.fromEntries(params), tokens, rows };

@@ -267,3 +267,32 @@ class HeadTally {
     };
   }
 }
+
+/** A score at or above this makes a head a retrieval head in counts and maps; our cut, as the literature has none. */
+export const RETRIEVAL_HEAD_SCORE = 0.1;
+
+/** How few heads retrieve. */
+export interface HeadSparsity {
+  readonly heads: number;
+  /** Heads with a score of at least `RETRIEVAL_HEAD_SCORE`. */
+  readonly retrievalHeads: number;
+  /** Share of the sum of all scores that the `top` strongest heads hold, 0 to 1. */
+  readonly topShare: number;
+  readonly top: number;
+}
+
+/** How the scores are spread over heads. */
+export function headSparsity(
+  layers: readonly { readonly heads: readonly { readonly score: number }[] }[],
+  top = 4,
+): HeadSparsity {
+  const scores = layers.flatMap((layer) => layer.heads.map((h) => h.score)).sort((a, b) => b - a);
+  const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+  const total = sum(scores);
+  return {
+    heads: scores.length,
+    retrievalHeads: scores.filter((s) => s >= RETRIEVAL_HEAD_SCORE).length,
+    topShare: total > 0 ? sum(scores.slice(0, top)) / total : 0,
+    top,
+  };
+}

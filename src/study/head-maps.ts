@@ -1,8 +1,8 @@
 /** Grids as figures: retrieval-head scores (layer by head) over checkpoints, and needle grids (depth by length). */
+import { RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import { escapeHtml, figure } from './html.js';
 import type { DrawnDesign } from './curves.js';
 import type { RunEval, RunHeads, RunRecord } from './read-run.js';
-import { RETRIEVAL_HEAD_SCORE } from './summary.js';
 import { formatTokens } from './words.js';
 
 /** Checkpoints shown side by side. */

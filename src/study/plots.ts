@@ -1,10 +1,11 @@
 /** The figures of a report. Each returns a complete `<figure>`, or nothing where its data were not measured. */
+import { headSparsity, RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import type { Group } from './analyse.js';
 import { curveMarks, dash, labelMargin, lines, tick, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot } from './plot.js';
 import type { Point, RunRecord } from './read-run.js';
-import { recallSeries, RETRIEVAL_HEAD_SCORE, type RunSummary } from './summary.js';
+import { recallSeries, type RunSummary } from './summary.js';
 import { formatBins, formatTokens, significant } from './words.js';
 
 /** Recall probability against training tokens, one panel per distance bin. */
@@ -185,6 +186,20 @@ export function strongestHeadFigure(designs: readonly DrawnDesign[]): string {
     tokensPlot('Score of the strongest retrieval head', 'retrieval-head score', marks, [0, 1], size),
     'The largest mean attention mass that any head puts on the needle. Dashed: the score from which we count a head as a ' +
       `retrieval head, ${RETRIEVAL_HEAD_SCORE}.`,
+    'half',
+  );
+}
+
+/** How many heads count as retrieval heads, against training tokens. */
+export function headCountFigure(designs: readonly DrawnDesign[]): string {
+  const seriesOf = (record: RunRecord): Point[] =>
+    record.heads.map(({ tokens, layers }) => ({ tokens, value: headSparsity(layers).retrievalHeads }));
+  if (designs.every((d) => d.runs.every((r) => r.record.heads.length === 0))) return '';
+  const marks = designs.flatMap((design) => curveMarks(design, seriesOf, 2));
+  return figure(
+    'Number of retrieval heads, while training',
+    tokensPlot('Number of retrieval heads', 'heads', marks, undefined, { ...WIDE, width: 520, height: 330 }),
+    `Heads with a score of at least ${RETRIEVAL_HEAD_SCORE} at each checkpoint.${lines(designs)}`,
     'half',
   );
 }

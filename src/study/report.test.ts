@@ -68,6 +68,7 @@ describe('the report of a study', () => {
       'Retrieval heads over checkpoints',
       'Final loss against final far recall',
       'Strongest retrieval head, while training',
+      'Number of retrieval heads, while training',
       'Held-out loss, while training',
       'Loss by position',
     ]);

@@ -13,10 +13,18 @@ import { details, escapeHtml, pageHtml, table } from './html.js';
 import { tokenBudget } from './plan.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
-import { endFigure, lossFigure, positionFigure, recallFigure, strongestHeadFigure, thresholdFigure } from './plots.js';
+import {
+  endFigure,
+  headCountFigure,
+  lossFigure,
+  positionFigure,
+  recallFigure,
+  strongestHeadFigure,
+  thresholdFigure,
+} from './plots.js';
 import { mechanismFigures } from './mechanism-plots.js';
 import { isRunFolder, readRun, type RunRecord } from './read-run.js';
-import { fitStudy, scalingFigure, scalingTable } from './scaling.js';
+import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
 import { readPlan, runFolder } from './store.js';
 import type { Crossing, RunSummary } from './summary.js';
 import { QUESTIONS, type Verdict } from './verdicts.js';
@@ -98,7 +106,7 @@ export function reportHtml(analysed: Analysed, options: ReportOptions): string {
 function scalingHtml(analysed: Analysed): string {
   const fits = fitStudy(analysed, SCALING);
   if (fits.length === 0) return '';
-  const figures = `<div class="figures">${scalingFigure(fits, 'held-out loss (nats per token)')}</div>`;
+  const figures = `<div class="figures">${scalingFigure(fits, 'held-out loss (nats per token)')}${impliedFigures(fits)}</div>`;
   return `<section><h2>Loss by size and tokens</h2>${figures}${scalingTable(fits)}</section>`;
 }
 
@@ -131,6 +139,7 @@ function groupHtml(group: Group, analysed: Analysed, styles: readonly SeriesStyl
     needleFigure(designs),
     endFigure(group, designs),
     strongestHeadFigure(designs),
+    headCountFigure(designs),
     lossFigure(designs),
     positionFigure(designs),
   ].join('');

@@ -1,8 +1,10 @@
 /** Scaling laws of a study whose runs differ in size and budget, and figures of laws with their bands. */
 import {
   analyseScaling,
+  computeOptimal,
   extrapolate,
   groupBySize,
+  isoLoss,
   type ScalingAnalysis,
   type ScalingOptions,
   type ScalingPoint,
@@ -119,6 +121,89 @@ function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide
   });
 }
 
+/** Sizes and tokens of equal loss, and the best use of compute, as the laws have them. */
+export function impliedFigures(fits: readonly NamedFit[]): string {
+  const usable = fits.filter(({ result }) => result.fit.parameters.alpha > 0 && result.fit.parameters.beta > 0);
+  if (usable.length === 0) return '';
+  const alone = usable.length === 1;
+  const size = alone ? { ...SMALL, width: 520, height: 330 } : SMALL;
+  const panels = (draw: (result: ScalingAnalysis, size: PlotSize) => string): string =>
+    usable.map(({ label, result }) => (alone ? draw(result, size) : panel(label, draw(result, size)))).join('');
+  return (
+    figure(
+      'Sizes and tokens of equal loss',
+      panels(isoLossPlot),
+      'Each line: the tokens that a model of each size needs for one loss, as the law has it; marks: the trained models.',
+      alone ? 'half' : 'panels',
+    ) +
+    figure(
+      'Best size for a budget',
+      panels(optimumPlot),
+      'The size that ends at the lowest loss for 6 N D training FLOPs, with its 95 % bootstrap interval; dots: the FLOPs and ' +
+        'sizes of the trained models.',
+      alone ? 'half' : 'panels',
+    )
+  );
+}
+
+type PlotSize = typeof SMALL;
+const SMALL = { ...WIDE, width: 340, height: 270, marginLeft: 52, marginRight: 56 };
+
+/** `from` to `to` in equal ratios. */
+const spread = (from: number, to: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => from * (to / from) ** (i / (count - 1)));
+
+function isoLossPlot({ fit, rows }: ScalingAnalysis, size: PlotSize): string {
+  const ys = rows.map((r) => r.y).sort((a, b) => a - b);
+  const [low, high] = [Math.min(...rows.map((r) => r.N)), Math.max(...rows.map((r) => r.N))];
+  const levels = [0.1, 0.3, 0.5, 0.7, 0.9].map((q) => ys[Math.round(q * (ys.length - 1))] as number);
+  const most = 10 * Math.max(...rows.map((r) => r.D));
+  const least = Math.min(...rows.map((r) => r.D)) / 10;
+  const marks = [...new Set(levels)].flatMap((level, i) => {
+    const points = isoLoss(fit.parameters, level, spread(low, high, 40)).flatMap(({ N, D }) =>
+      D === null || D > most || D < least ? [] : [{ N, D }],
+    );
+    const color = `var(--c${i % NUM_COLORS})`;
+    const end = points.at(-1);
+    return [
+      Plot.line(points, { x: 'N', y: 'D', stroke: color, strokeWidth: 1.8 }),
+      Plot.text(end === undefined ? [] : [end], {
+        ...{ x: 'N', y: 'D', text: () => significant(level), dx: 5, textAnchor: 'start', fill: color },
+      }),
+    ];
+  });
+  return drawPlot('Sizes and tokens of equal loss', {
+    ...size,
+    x: { type: 'log', label: 'parameters →', tickFormat: tick, ticks: 3, grid: true },
+    y: { type: 'log', label: '↑ training tokens', tickFormat: tick, ticks: 4, grid: true },
+    marks: [...marks, Plot.dot(rows, { x: 'N', y: 'D', r: 2.5, fill: 'currentColor', fillOpacity: 0.5 })],
+  });
+}
+
+function optimumPlot({ fit, rows, bootstrap }: ScalingAnalysis, size: PlotSize): string {
+  const flops = rows.map((r) => ({ flops: 6 * r.N * r.D, N: r.N }));
+  const [low, high] = [Math.min(...flops.map((f) => f.flops)), Math.max(...flops.map((f) => f.flops))];
+  const optimum = computeOptimal(fit.parameters, spread(low, 10 * high, 32), bootstrap ?? undefined);
+  type Optimum = (typeof optimum)[number];
+  return drawPlot('Best size for a budget', {
+    ...size,
+    x: { type: 'log', label: 'training FLOPs →', tickFormat: '.0e', ticks: 3, grid: true },
+    y: { type: 'log', label: '↑ parameters', tickFormat: tick, ticks: 4, grid: true },
+    marks: [
+      ...(bootstrap === null
+        ? []
+        : [
+            Plot.areaY(optimum, {
+              ...{ x: 'flops', y1: (o: Optimum) => o.intervals?.N.low, fill: 'var(--c0)', fillOpacity: 0.16 },
+              y2: (o: Optimum) => o.intervals?.N.high,
+            }),
+          ]),
+      Plot.line(optimum, { x: 'flops', y: 'N', stroke: 'var(--c0)', strokeWidth: 2 }),
+      Plot.dot(flops, { x: 'flops', y: 'N', r: 2.5, fill: 'currentColor', fillOpacity: 0.5 }),
+    ],
+  });
+}
+
 /** The parameters of laws with their intervals, and the warnings of each. */
 export function scalingTable(fits: readonly NamedFit[]): string {
   const rows = fits.map(({ label, result }) => {
@@ -144,7 +229,7 @@ export function scalingPage(title: string, fits: readonly NamedFit[], yLabel: st
   const form = forms[0] === 'default' ? 'y = a + b N^-alpha + c D^-beta' : 'y = b N^-alpha + c D^-beta';
   const body =
     `<h2>Law</h2><p>${escapeHtml(`${form}, the sum of Huber terms of ln y minimised from many starts.`)}</p>` +
-    `<div class="figures">${scalingFigure(fits, yLabel)}</div><h2>Exponents</h2>${scalingTable(fits)}` +
+    `<div class="figures">${scalingFigure(fits, yLabel)}${impliedFigures(fits)}</div><h2>Exponents</h2>${scalingTable(fits)}` +
     `<h2>How to repeat this</h2><pre>${escapeHtml(repeat)}</pre>`;
   return pageHtml({ title, lead: null, overview: `${fits.length === 1 ? 'One law' : `${fits.length} laws`}.`, body });
 }

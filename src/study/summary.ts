@@ -61,9 +61,6 @@ export interface RunSummary {
   readonly tokPerSec: number | null;
 }
 
-/** A score at or above this makes a head a retrieval head in counts and maps; our cut, as the literature has none. */
-export const RETRIEVAL_HEAD_SCORE = 0.1;
-
 const RECALL_METRIC = /^eval\/recall\/(\d+)-(\d+)$/;
 
 /** The distance bins that runs measured, nearest first. */

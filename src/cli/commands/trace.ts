@@ -1,6 +1,6 @@
 /** `longsight trace RUN`: retrieval-head scores of stored checkpoints. */
 import type { Command } from 'commander';
-import type { HeadScores } from '../../analysis/index.js';
+import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
 import { ConfigError, writeJsonAtomic } from '../../core/index.js';
 import { createEngine } from '../../engine/index.js';
 import { formatTokens, headsPath, traceCheckpoint } from '../../study/index.js';
@@ -57,7 +57,7 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
         );
       const file = flags.set.length === 0 ? headsPath(dir, heads.step) : null;
       if (file !== null) writeJsonAtomic(file, heads);
-      output.result(describe(heads, flags.top), { event: 'trace', file, heads });
+      output.result(describe(heads, flags.top), { event: 'trace', file, heads, sparsity: headSparsity(heads.layers) });
     }
   } finally {
     await engine.dispose();
@@ -69,5 +69,9 @@ function describe({ step, tokens, layers }: HeadScores, top: number): string {
   const best = heads.sort((a, b) => b.score - a.score).slice(0, top);
   const rows = best.map((h) => [String(h.layer), h.label, String(h.head), h.score.toFixed(3), h.top1.toFixed(2)]);
   const head = ['layer', 'kind', 'head', 'score', 'top-1'];
-  return `step ${step}, ${formatTokens(tokens)} tokens\n${textTable([head, ...rows], new Set([0, 2, 3, 4]))}\n`;
+  const { heads: all, retrievalHeads, topShare, top: most } = headSparsity(layers);
+  const spread =
+    `${retrievalHeads} of ${all} heads score at least ${RETRIEVAL_HEAD_SCORE}; the ${most} strongest hold ` +
+    `${Math.round(100 * topShare)} % of all scores`;
+  return `step ${step}, ${formatTokens(tokens)} tokens: ${spread}\n${textTable([head, ...rows], new Set([0, 2, 3, 4]))}\n`;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Rng, toNumbers, tensorFrom, type HostTensor } from '../../../src/core/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
-import { HeadTracer, type HeadTracerOptions, type TraceSample } from '../../../src/analysis/index.js';
+import { headSparsity, HeadTracer, type HeadTracerOptions, type TraceSample } from '../../../src/analysis/index.js';
 import {
   headGroups,
   initialParameters,
@@ -141,5 +141,17 @@ describe('HeadTracer', () => {
       'queryFromEnd 2 reaches back into the needle',
     );
     await expect(HeadTracer.create({ engine, model: config, samples })).resolves.toBeDefined();
+  });
+});
+
+describe('headSparsity', () => {
+  it('counts heads from the threshold on, and what the strongest hold', () => {
+    const layers = [
+      { heads: [{ score: 0.5 }, { score: 0.1 }] },
+      { heads: [{ score: 0.05 }, { score: 0.35 }] },
+      { heads: [] },
+    ];
+    expect(headSparsity(layers, 2)).toEqual({ heads: 4, retrievalHeads: 3, topShare: 0.85, top: 2 });
+    expect(headSparsity([{ heads: [{ score: 0 }] }]).topShare).toBe(0);
   });
 });
