@@ -5,18 +5,20 @@
 import { ConfigError } from '../core/index.js';
 import { headGroups, type HeadGroup, type LayerPlan, type ModelConfig } from '../model/index.js';
 
-/** `full`: heads without a window; `efficient`: heads with one; `all`: both. */
+/** `full`: heads without a window; `efficient`: heads with one and recurrent layers; `all`: both. */
 export const REACH_PARTS = ['full', 'efficient', 'all'] as const;
 export type ReachPart = (typeof REACH_PARTS)[number];
 
-/** How many query heads a part has. */
-export function countHeads(model: ModelConfig, part: ReachPart): number {
-  return model.layers.flatMap(headGroups).reduce((n, g) => n + (isPart(g, part) ? g.heads : 0), 0);
+/** Whether a model has heads or layers of a part. */
+export function hasPart(model: ModelConfig, part: ReachPart): boolean {
+  return model.layers.some((plan) =>
+    plan.mixer === 'attention' ? headGroups(plan).some((g) => isPart(g, part)) : part !== 'full',
+  );
 }
 
-/** The parts of a model that can be limited apart from each other: its full heads and its efficient ones, where it has them. */
+/** The parts of a model that can be limited apart from each other: the full one and the efficient one, where it has them. */
 export function reachParts(model: ModelConfig): ReachPart[] {
-  return (['full', 'efficient'] as const).filter((part) => countHeads(model, part) > 0);
+  return (['full', 'efficient'] as const).filter((part) => hasPart(model, part));
 }
 
 function isPart(group: HeadGroup, part: ReachPart): boolean {
@@ -24,21 +26,23 @@ function isPart(group: HeadGroup, part: ReachPart): boolean {
 }
 
 /**
- * The same model with the heads of a part seeing at most `keys` keys, the query's own included. Parameters are the same.
+ * The same model with the heads of a part seeing at most `keys` keys, the query's own included, and its recurrent layers
+ * remembering at most as many tokens. Parameters are the same.
  *
- * @throws ConfigError if the model has no such head
+ * @throws ConfigError if the model has no such part
  */
 export function limitReach(model: ModelConfig, part: ReachPart, keys: number): ModelConfig {
   if (!Number.isInteger(keys) || keys < 1) throw new ConfigError(`a reach of ${keys} keys must be a whole number >= 1`);
-  if (countHeads(model, part) === 0) {
-    throw new ConfigError(`the model has no ${part} heads to limit; choose another part (${REACH_PARTS.join(', ')})`);
+  if (!hasPart(model, part)) {
+    throw new ConfigError(`the model has no ${part} layers to limit; choose another part (${REACH_PARTS.join(', ')})`);
   }
   const limited = (group: HeadGroup): HeadGroup =>
     isPart(group, part) ? { ...group, window: Math.min(group.window ?? Infinity, keys) } : group;
   return {
     ...model,
     layers: model.layers.map((plan): LayerPlan => {
-      return plan.mixer === 'attention' ? { ...plan, groups: plan.groups.map(limited) } : plan;
+      if (plan.mixer === 'attention') return { ...plan, groups: plan.groups.map(limited) };
+      return part === 'full' ? plan : { ...plan, reach: Math.min(plan.reach ?? Infinity, keys) };
     }),
   };
 }

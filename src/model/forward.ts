@@ -20,10 +20,12 @@ import {
 } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
-import type { QueriesAndKeys } from './mixer.js';
+import type { MixerOutput, MixerScope, QueriesAndKeys } from './mixer.js';
 import { mixerOf } from './mixers.js';
 import { gainedNorm, normalise, scaled, withOffset, type Gains } from './norm.js';
 import { parameterSpecs } from './params.js';
+import type { LayerPlan } from './plan.js';
+import { buildTruncated } from './truncate.js';
 
 /** Parameter values by name. */
 export type ParameterValues = ReadonlyMap<string, Value>;
@@ -175,9 +177,15 @@ function buildLayer(
       positions: null,
       segments: options.segments ?? null,
     },
-    (scope) => mixerOf(plan).build(scope, plan),
+    (scope) => buildMixer(scope, plan),
   );
   return { out, queriesAndKeys: mixed.queriesAndKeys };
+}
+
+function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
+  const reach = plan.mixer === 'attention' ? undefined : plan.reach;
+  if (plan.mixer === 'attention' || reach === undefined) return mixerOf(plan).build(scope, plan);
+  return buildTruncated(mixerOf(plan), scope, plan, reach);
 }
 
 export interface TokenLosses {

@@ -28,6 +28,8 @@ export type RecurrentMixer = (typeof RECURRENT_MIXERS)[number];
 /** A layer with a recurrent mixer, whose widths and switches stand in the section of the configuration of the same name. */
 export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly mixer: M;
+  /** Tokens that the mixer remembers, the token's own included; all of them unless an analysis limits it. */
+  readonly reach?: number;
 }
 
 /** One layer, discriminated by `mixer`. A new mixer joins here; the rule table in `mixers.ts` then asks for its rules. */

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import {
   answerTargets,
-  countHeads,
+  hasPart,
   limitReach,
   maskHeads,
   maskSettings,
   needleScore,
+  reachParts,
   SequenceScorer,
   uploadParameters,
   type HeadIndex,
@@ -163,9 +164,13 @@ describe('limits of reach', () => {
     expect(printPattern(limitReach(model, 'full', 4).layers)).toBe('swa:3 swa:4:nope swa:6/swa:4 swa:4');
     expect(printPattern(limitReach(model, 'efficient', 4).layers)).toBe('swa:3 full:nope swa:4/full full');
     expect(printPattern(limitReach(model, 'all', 2).layers)).toBe('swa:2 swa:2:nope swa:2/swa:2 swa:2');
-    expect([countHeads(model, 'full'), countHeads(model, 'efficient')]).toEqual([10, 6]);
+    expect([hasPart(model, 'full'), hasPart(model, 'efficient'), reachParts(model)]).toEqual([
+      true,
+      true,
+      ['full', 'efficient'],
+    ]);
     const full = build({ layers: 'full' }).model;
-    expect(() => limitReach(full, 'efficient', 4)).toThrow('the model has no efficient heads to limit');
+    expect(() => limitReach(full, 'efficient', 4)).toThrow('the model has no efficient layers to limit');
     expect(() => limitReach(full, 'full', 0)).toThrow('must be a whole number >= 1');
   });
 

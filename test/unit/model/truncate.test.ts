@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { limitReach } from '../../../src/analysis/index.js';
+import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
+import { evaluateReference } from '../../../src/engine/index.js';
+import { input, makeGraph } from '../../../src/graph/index.js';
+import {
+  forward,
+  parameterInputs,
+  RECURRENT_MIXERS,
+  resolveModelConfig,
+  type ModelConfig,
+} from '../../../src/model/index.js';
+import { randomParameters, randomTokens, SMALL, worst } from './cases.js';
+
+const T = 11;
+
+/** Logits `[T * vocabulary]` of one sequence. */
+function logitsOf(config: ModelConfig, params: ReadonlyMap<string, HostTensor>, row: readonly number[]): Float64Array {
+  const values = parameterInputs(config, 'f64');
+  const tokens = input('tokens', 'i32', [1, row.length]);
+  const graph = makeGraph(
+    { ...Object.fromEntries(values), tokens },
+    { logits: forward(config, values, tokens).logits },
+  );
+  const results = evaluateReference(graph, {
+    ...Object.fromEntries(params),
+    tokens: tensorFrom('i32', [1, row.length], [...row]),
+  });
+  return toNumbers(results['logits'] as HostTensor);
+}
+
+describe('recurrent layers that remember a few tokens', () => {
+  it.each(RECURRENT_MIXERS)('%s: every token as if the sequence began so many tokens before', (mixer) => {
+    const config = resolveModelConfig({ ...SMALL, layers: mixer, numLayers: 1, mamba2: { headDim: 6 } });
+    const params = randomParameters(config, 3);
+    const row = randomTokens(config, T, 4);
+    const vocab = config.vocabSize;
+    for (const reach of [1, 3, T - 1]) {
+      const limited = logitsOf(limitReach(config, 'efficient', reach), params, row);
+      for (let t = 0; t < T; t++) {
+        const own = logitsOf(config, params, row.slice(Math.max(0, t - reach + 1), t + 1));
+        expect(worst(limited.subarray(t * vocab, (t + 1) * vocab), own.subarray(-vocab)), `token ${t}`).toBeLessThan(
+          1e-10,
+        );
+      }
+    }
+    expect(
+      worst(logitsOf(limitReach(config, 'efficient', T), params, row), logitsOf(config, params, row)),
+    ).toBeLessThan(1e-10);
+  });
+
+  it('leave the full layers of a hybrid as they are', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'gdn full', numLayers: 2 });
+    expect(limitReach(config, 'full', 4).layers).toMatchObject([{ mixer: 'gdn' }, { groups: [{ window: 4 }] }]);
+    expect(limitReach(config, 'full', 4).layers[0]).not.toHaveProperty('reach');
+    expect(limitReach(config, 'efficient', 4).layers).toMatchObject([{ reach: 4 }, { groups: [{ window: null }] }]);
+  });
+});
