@@ -12,6 +12,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
 import { DataError } from '../core/index.js';
 import { chunksOf, countLines, linesOf, openText } from './lines.js';
+import { lastAtOrBelow } from './search.js';
 
 export type Split = 'train' | 'heldOut';
 
@@ -184,18 +185,6 @@ function splitDocuments(documents: readonly Document[], heldOut: number): Readon
     train: streamOf(documents.filter((d) => d.hash >= threshold).map(whole)),
     heldOut: streamOf(documents.filter((d) => d.hash < threshold).map(whole)),
   };
-}
-
-/** The last index with `starts[index] <= position`. */
-function lastAtOrBelow(starts: Float64Array, position: number): number {
-  let low = 0;
-  let high = starts.length - 1;
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if ((starts[middle] as number) <= position) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }
 
 type Scanned = Omit<Document, 'hash'> & { readonly digest: Buffer };

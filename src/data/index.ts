@@ -22,8 +22,10 @@ export {
   type PrepareResult,
 } from './prepare/prepare.js';
 export * from './recall.js';
+export { TokenShards } from './shards/dataset.js';
 export { ShardFile } from './shards/format.js';
 export { hasShards, readManifest, tokenizerOfShards, type Manifest } from './shards/manifest.js';
+export { ShardsSource, type PackingOptions } from './shards/source.js';
 export {
   emptyBatch,
   MixtureSource,

@@ -1,10 +1,14 @@
 /** From a data configuration to streams of training and held-out batches. */
+import { resolve } from 'node:path';
 import { z } from 'zod';
-import { DataError } from '../core/index.js';
+import { DataError, invariant } from '../core/index.js';
 import { expandFiles } from './glob.js';
-import { TextCorpus } from './corpus.js';
+import { TextCorpus, type Split } from './corpus.js';
 import { CORPUS_NAMES, openCorpus } from './named.js';
 import { RecallOptionsSchema, RecallSource, recallVocabSize, type RecallOptions } from './recall.js';
+import { TokenShards } from './shards/dataset.js';
+import { hasShards, readManifest } from './shards/manifest.js';
+import { ShardsSource } from './shards/source.js';
 import { MixtureSource, type DataSource } from './source.js';
 import { BYTE_VOCAB_SIZE, TextSource } from './text.js';
 
@@ -35,7 +39,32 @@ export const TextConfigSchema = z
     message: 'name text files (files) or a corpus (corpus)',
   });
 
-export const SourceConfigSchema = z.discriminatedUnion('kind', [RecallConfigSchema, TextConfigSchema]);
+export const ShardsConfigSchema = z
+  .strictObject({
+    kind: z.literal('shards'),
+    weight,
+    path: z.string().min(1).describe('folder of token shards, made by `longsight data prepare`'),
+    minTokens: z
+      .int()
+      .min(1)
+      .default(1)
+      .describe('shorter documents are left out; with maxTokens, for long/short mixtures'),
+    maxTokens: z.int().min(1).optional().describe('longer documents are left out (default: none)'),
+    resets: z
+      .boolean()
+      .default(true)
+      .describe('attention and recurrent state start anew at each document of a row; if not, rows are one text'),
+  })
+  .refine(({ minTokens, maxTokens = Infinity }) => minTokens <= maxTokens, {
+    path: ['maxTokens'],
+    message: 'must be at least minTokens',
+  });
+
+export const SourceConfigSchema = z.discriminatedUnion('kind', [
+  RecallConfigSchema,
+  TextConfigSchema,
+  ShardsConfigSchema,
+]);
 
 /** One source, or a list of sources mixed by weight; a list after parsing. */
 export const DataConfigSchema = z
@@ -44,6 +73,7 @@ export const DataConfigSchema = z
 
 export type RecallConfig = z.output<typeof RecallConfigSchema>;
 export type TextConfig = z.output<typeof TextConfigSchema>;
+export type ShardsConfig = z.output<typeof ShardsConfigSchema>;
 export type SourceConfig = z.output<typeof SourceConfigSchema>;
 export type DataConfig = z.output<typeof DataConfigSchema>;
 
@@ -70,14 +100,23 @@ export interface OpenedData extends Disposable {
   readonly corpora: readonly TextCorpus[];
 }
 
-/** The smallest vocabulary that holds every token of the data. Opens no file. */
+/**
+ * The smallest vocabulary that holds every token of the data; 0 where only shards that are not there would tell. Reads
+ * manifests, no data.
+ */
 export function dataVocabSize(config: DataConfig): number {
-  return Math.max(...config.map((s) => (s.kind === 'text' ? BYTE_VOCAB_SIZE : recallVocabSize(s))));
+  return Math.max(...config.map(sourceVocabSize));
 }
 
-/** Whether a configuration has a source that holds something out. Opens no file. */
-export function hasHeldOut(config: DataConfig): boolean {
-  return config.some((s) => s.kind === 'recall' || s.heldOut > 0);
+function sourceVocabSize(source: SourceConfig): number {
+  switch (source.kind) {
+    case 'text':
+      return BYTE_VOCAB_SIZE;
+    case 'recall':
+      return recallVocabSize(source);
+    case 'shards':
+      return hasShards(source.path) ? readManifest(source.path).tokenizer.vocabSize : 0;
+  }
 }
 
 const HELD_OUT_SEED = 0;
@@ -86,55 +125,83 @@ const HELD_OUT_SEED = 0;
  * Opens every source. Throws `DataError` for text that is missing, unreadable or too short.
  */
 export function openData(config: DataConfig, { seqLen, seed, baseDir }: OpenDataOptions): OpenedData {
-  const corpora = new Map<number, TextCorpus>();
-  const dispose = () => {
-    for (const corpus of corpora.values()) corpus[Symbol.dispose]();
-  };
-  const build = (source: SourceConfig, index: number, heldOut: boolean): DataSource => {
-    const own = heldOut ? HELD_OUT_SEED : seed;
-    if (source.kind === 'recall')
-      return new RecallSource(source, seqLen, own, `${heldOut ? 'held-out' : 'train'} ${index}`);
-    return new TextSource(corpora.get(index) as TextCorpus, heldOut ? 'heldOut' : 'train', seqLen, own);
-  };
-  const mix = (chosen: readonly { source: SourceConfig; index: number }[], heldOut: boolean): DataSource => {
-    const sources = chosen.map(({ source, index }) => build(source, index, heldOut));
-    if (sources.length === 1) return sources[0] as DataSource;
-    return new MixtureSource(
-      sources,
-      chosen.map(({ source }) => source.weight),
-      heldOut ? HELD_OUT_SEED : seed,
-    );
-  };
-  const all = config.map((source, index) => ({ source, index }));
-  const held = all.filter(({ source }) => source.kind === 'recall' || source.heldOut > 0);
-  const heldOut = () => (held.length === 0 ? null : mix(held, true));
+  const opened = new OpenedSources(baseDir);
   try {
-    const taken = new Set<string>();
-    for (const { source, index } of all) {
-      if (source.kind !== 'text') continue;
-      const named = source.corpus === undefined ? [] : openCorpus(source.corpus, baseDir).files;
-      const files = [...expandFiles(source.files, baseDir), ...named];
-      const twice = files.find((file) => taken.has(file));
-      if (twice !== undefined) {
-        throw new DataError(
-          `${twice} is in two text sources, so its held-out part would be trained on; name it in one`,
-        );
-      }
-      for (const file of files) taken.add(file);
-      corpora.set(index, new TextCorpus(files, source.heldOut));
-    }
-    const train = mix(all, false);
+    for (const [index, source] of config.entries()) opened.open(index, source);
+    const mix = (split: Split): DataSource | null => {
+      const own = split === 'train' ? seed : HELD_OUT_SEED;
+      const chosen = config.flatMap((source, index) => {
+        const stream = opened.stream(index, source, split, seqLen, own);
+        return stream === null ? [] : [{ stream, weight: source.weight }];
+      });
+      if (chosen.length <= 1) return chosen[0]?.stream ?? null;
+      return new MixtureSource(
+        chosen.map((c) => c.stream),
+        chosen.map((c) => c.weight),
+        own,
+      );
+    };
+    const heldOut = () => mix('heldOut');
+    const train = mix('train');
+    invariant(train, 'every source has training data');
     heldOut();
     return {
-      vocabSize: dataVocabSize(config),
+      vocabSize: train.vocabSize,
       train,
       heldOut,
       recall: config.find((s) => s.kind === 'recall') ?? null,
-      corpora: [...corpora.values()],
-      [Symbol.dispose]: dispose,
+      corpora: [...opened.corpora.values()],
+      [Symbol.dispose]: () => opened[Symbol.dispose](),
     };
   } catch (error) {
-    dispose();
+    opened[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** The files behind the sources of a configuration, by their place in it. */
+class OpenedSources implements Disposable {
+  readonly corpora = new Map<number, TextCorpus>();
+  readonly #shards = new Map<number, TokenShards>();
+  readonly #baseDir: string;
+  readonly #taken = new Set<string>();
+
+  constructor(baseDir: string) {
+    this.#baseDir = baseDir;
+  }
+
+  open(index: number, source: SourceConfig): void {
+    if (source.kind === 'shards') this.#shards.set(index, new TokenShards(resolve(this.#baseDir, source.path)));
+    if (source.kind !== 'text') return;
+    const named = source.corpus === undefined ? [] : openCorpus(source.corpus, this.#baseDir).files;
+    const files = [...expandFiles(source.files, this.#baseDir), ...named];
+    const twice = files.find((file) => this.#taken.has(file));
+    if (twice !== undefined) {
+      throw new DataError(`${twice} is in two text sources, so its held-out part would be trained on; name it in one`);
+    }
+    for (const file of files) this.#taken.add(file);
+    this.corpora.set(index, new TextCorpus(files, source.heldOut));
+  }
+
+  /** The sequences of a source; null if it holds nothing out and that is asked for. */
+  stream(index: number, source: SourceConfig, split: Split, seqLen: number, seed: number): DataSource | null {
+    switch (source.kind) {
+      case 'recall':
+        return new RecallSource(source, seqLen, seed, `${split === 'heldOut' ? 'held-out' : 'train'} ${index}`);
+      case 'text':
+        if (split === 'heldOut' && source.heldOut === 0) return null;
+        return new TextSource(this.corpora.get(index) as TextCorpus, split, seqLen, seed);
+      case 'shards': {
+        const shards = this.#shards.get(index) as TokenShards;
+        if (split === 'heldOut' && shards.size('heldOut') === 0) return null;
+        const { minTokens, maxTokens = Infinity, resets } = source;
+        return new ShardsSource(shards, split, { minTokens, maxTokens, resets }, seqLen, seed);
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const corpus of this.corpora.values()) corpus[Symbol.dispose]();
+    for (const shards of this.#shards.values()) shards[Symbol.dispose]();
   }
 }

@@ -99,6 +99,7 @@ const RecallState = z.strictObject({ rng: RngStateSchema });
 export class RecallSource implements DataSource {
   readonly vocabSize: number;
   readonly seqLen: number;
+  readonly hasSegments = false;
   readonly #options: RecallOptions;
   #rng: Rng;
 

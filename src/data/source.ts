@@ -18,12 +18,16 @@ export interface Batch {
   readonly targets: Int32Array;
   /** f32 [batchSize * seqLen]: the weight of predicting each target; the loss is the weighted mean over a whole step. */
   readonly weights: Float32Array;
+  /** i32 [batchSize * seqLen]: the document of each token, from 0 in each row; null where rows are not divided. */
+  readonly segments: Int32Array | null;
 }
 
 export interface DataSource {
   /** Token ids are below this. */
   readonly vocabSize: number;
   readonly seqLen: number;
+  /** Whether rows hold documents that the model is to keep apart. Others leave `segments` at 0. */
+  readonly hasSegments: boolean;
   /** Writes the next sequence of the stream into row `row` of `batch`. */
   fill(batch: Batch, row: number): void;
   /** Position and random state, JSON-safe: a source restored to it goes on as this one would have. */
@@ -32,7 +36,7 @@ export interface DataSource {
   restore(state: unknown): void;
 }
 
-export function emptyBatch(batchSize: number, seqLen: number): Batch {
+export function emptyBatch(batchSize: number, seqLen: number, hasSegments = false): Batch {
   const size = batchSize * seqLen;
   return {
     batchSize,
@@ -40,12 +44,13 @@ export function emptyBatch(batchSize: number, seqLen: number): Batch {
     tokens: new Int32Array(size),
     targets: new Int32Array(size),
     weights: new Float32Array(size),
+    segments: hasSegments ? new Int32Array(size) : null,
   };
 }
 
 /** The next `batchSize` sequences of a source. */
 export function nextBatch(source: DataSource, batchSize: number): Batch {
-  const batch = emptyBatch(batchSize, source.seqLen);
+  const batch = emptyBatch(batchSize, source.seqLen, source.hasSegments);
   for (let row = 0; row < batchSize; row++) source.fill(batch, row);
   return batch;
 }
@@ -82,6 +87,7 @@ const MixtureState = z.strictObject({ rng: RngStateSchema, sources: z.array(z.un
 export class MixtureSource implements DataSource {
   readonly vocabSize: number;
   readonly seqLen: number;
+  readonly hasSegments: boolean;
   readonly #sources: readonly DataSource[];
   readonly #cumulative: readonly number[];
   #rng: Rng;
@@ -102,6 +108,7 @@ export class MixtureSource implements DataSource {
     this.#sources = sources;
     this.seqLen = first.seqLen;
     this.vocabSize = Math.max(...sources.map((s) => s.vocabSize));
+    this.hasSegments = sources.some((s) => s.hasSegments);
     let sum = 0;
     this.#cumulative = weights.map((w) => (sum += w));
     this.#rng = Rng.of(seed, 'data', 'mixture');

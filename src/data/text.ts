@@ -40,6 +40,7 @@ const TextState = z.strictObject({ fingerprint: z.string(), epoch: z.int().min(0
 export class TextSource implements DataSource {
   readonly vocabSize = BYTE_VOCAB_SIZE;
   readonly seqLen: number;
+  readonly hasSegments = false;
   readonly #corpus: TextCorpus;
   readonly #split: Split;
   readonly #seed: number;

@@ -35,6 +35,8 @@ export interface EvaluatorOptions {
 interface EvalBatch {
   readonly tokens: DeviceTensor;
   readonly targets: DeviceTensor;
+  /** The document of each token, where rows hold several. */
+  readonly segments?: DeviceTensor;
   /** Counts for the loss with these weights, `[batchSize * seqLen]`. */
   readonly weights: Float32Array | null;
   /** Counts for recall with these distances, `[batchSize * seqLen]`. */
@@ -82,8 +84,10 @@ export class Evaluator {
     const { engine, model, data, config } = options;
     const { seqLen } = data.train;
     const batchSize = config.batchSize ?? options.batchSize;
-    const wanted = plan.recall !== null || data.heldOut() !== null;
-    const scorer = wanted ? await Scorer.create(engine, model, { batchSize, seqLen }) : null;
+    const heldOut = data.heldOut();
+    const hasSegments = heldOut?.hasSegments ?? false;
+    const wanted = plan.recall !== null || heldOut !== null;
+    const scorer = wanted ? await Scorer.create(engine, model, { batchSize, seqLen, hasSegments }) : null;
     const batches = scorer ? drawBatches(options, plan, scorer, batchSize) : [];
     const task = plan.needle && needleTask(data, plan.needle);
     const needle =
@@ -195,11 +199,13 @@ function drawBatches(
   batchSize: number,
 ): EvalBatch[] {
   const { seqLen } = data.train;
-  const place = (tokens: Int32Array, targets: Int32Array) => ({
+  const heldOut = data.heldOut();
+  const undivided = new Int32Array(batchSize * seqLen);
+  const place = (tokens: Int32Array, targets: Int32Array, segments: Int32Array | null = null) => ({
     tokens: scorer.upload([batchSize, seqLen], tokens),
     targets: scorer.upload([batchSize * seqLen], targets),
+    ...(heldOut?.hasSegments ? { segments: scorer.upload([batchSize, seqLen], segments ?? undivided) } : {}),
   });
-  const heldOut = data.heldOut();
   // Alone, the recall stream is its own held-out data: one pass gives the loss and recall.
   const shared = heldOut instanceof RecallSource && plan.recall !== null;
   const batches: EvalBatch[] = [];
@@ -215,8 +221,8 @@ function drawBatches(
     }
   }
   for (let i = 0; heldOut && !shared && i < config.batches; i++) {
-    const { tokens, targets, weights } = nextBatch(heldOut, batchSize);
-    batches.push({ ...place(tokens, targets), weights, distances: null });
+    const { tokens, targets, weights, segments } = nextBatch(heldOut, batchSize);
+    batches.push({ ...place(tokens, targets, segments), weights, distances: null });
   }
   return batches;
 }

@@ -47,22 +47,35 @@ export class Scorer {
    *
    * @param numPositions scores only this many positions per batch, named at each call; all of them unless given, which
    *   computes `batchSize * seqLen` rows of logits
+   * @param hasSegments batches say which document each token belongs to
    */
   static async create(
     engine: Engine,
     config: ModelConfig,
-    { batchSize, seqLen, numPositions }: { batchSize: number; seqLen: number; numPositions?: number },
+    {
+      batchSize,
+      seqLen,
+      numPositions,
+      hasSegments = false,
+    }: { batchSize: number; seqLen: number; numPositions?: number; hasSegments?: boolean },
   ): Promise<Scorer> {
     const params = parameterInputs(config);
     const tokens = input('tokens', 'i32', [batchSize, seqLen]);
     const numTargets = numPositions ?? batchSize * seqLen;
     const targets = input('targets', 'i32', [numTargets]);
-    const stream = forward(config, params, tokens).hidden.at(-1) as Value;
+    const segments = hasSegments ? input('segments', 'i32', [batchSize, seqLen]) : null;
+    const stream = forward(config, params, tokens, { segments }).hidden.at(-1) as Value;
     const flat = reshape(stream, [batchSize * seqLen, config.hiddenSize]);
     const positions = numPositions === undefined ? null : input('positions', 'i32', [numPositions]);
     const logits = headLogits(config, params, positions ? take(flat, positions) : flat);
     const outputs = { loss: crossEntropy(logits, targets).loss, hit: convert(eq(argmax(logits, 1), targets), 'i32') };
-    const inputs = { ...Object.fromEntries(params), tokens, targets, ...(positions ? { positions } : {}) };
+    const inputs = {
+      ...Object.fromEntries(params),
+      tokens,
+      targets,
+      ...(positions ? { positions } : {}),
+      ...(segments ? { segments } : {}),
+    };
     return new Scorer(config, engine, await engine.compile(makeGraph(inputs, outputs)));
   }
 
@@ -74,11 +87,14 @@ export class Scorer {
 
   /**
    * @param tensors the model's parameters, perhaps among others
-   * @param batch tokens `[batchSize, seqLen]`, targets `[numTargets]`, and flat positions `[numPositions]` if it was compiled for them
+   * @param batch tokens `[batchSize, seqLen]`, targets `[numTargets]`; flat positions `[numPositions]` and segments
+   *   `[batchSize, seqLen]` if it was compiled for them
    */
   async score(
     tensors: TensorMap,
-    batch: { readonly tokens: DeviceTensor; readonly targets: DeviceTensor; readonly positions?: DeviceTensor },
+    batch: Readonly<
+      Record<'tokens' | 'targets', DeviceTensor> & Partial<Record<'positions' | 'segments', DeviceTensor>>
+    >,
   ): Promise<Scores> {
     const { loss, hit } = await this.#executable.run({ ...pickParameters(this.#config, tensors), ...batch });
     const numbers = async (t: DeviceTensor | undefined) => toNumbers(await this.#engine.download(t as DeviceTensor));

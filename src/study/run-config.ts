@@ -69,7 +69,13 @@ export function resolveRunConfig(input: unknown, { where, baseDir, file }: Resol
   const data = absoluteFiles(run.data, baseDir);
   const vocabulary = dataVocabSize(data);
   const model = at(['model'], () => {
-    const given = 'preset' in run.model ? run.model : { vocabSize: vocabulary, ...run.model };
+    const known = 'preset' in run.model || 'vocabSize' in run.model;
+    if (vocabulary === 0 && !known) {
+      throw new ConfigError(
+        'model.vocabSize is not known while the token shards are not there; prepare them first (longsight data prepare), or set it',
+      );
+    }
+    const given = known ? run.model : { vocabSize: vocabulary, ...run.model };
     const resolved = resolveModelConfig(given);
     if (resolved.vocabSize >= vocabulary) return resolved;
     throw new ConfigError(
@@ -81,8 +87,9 @@ export function resolveRunConfig(input: unknown, { where, baseDir, file }: Resol
 
 function absoluteFiles(data: DataConfig, baseDir: string): DataConfig {
   return data.map((source) => {
-    if (source.kind !== 'text') return source;
-    return { ...source, files: source.files.map((path) => (isAbsolute(path) ? path : join(resolve(baseDir), path))) };
+    const absolute = (path: string) => (isAbsolute(path) ? path : join(resolve(baseDir), path));
+    if (source.kind === 'text') return { ...source, files: source.files.map(absolute) };
+    return source.kind === 'shards' ? { ...source, path: absolute(source.path) } : source;
   });
 }
 

@@ -173,6 +173,7 @@ async function runTo(
       config: run.train,
       parameters: checkpoint?.parameters() ?? initialParameters(run.model, run.seed),
       optimizer: checkpoint?.optimizer(),
+      hasSegments: data.train.hasSegments,
       ...options.stepOptions,
     });
     loop = new Loop(dir, options, data, trainer, metrics, checkpoint);

@@ -84,6 +84,8 @@ export interface StepOptions {
    * Default what the configuration says, else `f32`: everything in float32.
    */
   readonly precision?: Precision;
+  /** Whether batches say which document each token belongs to. Default no. */
+  readonly hasSegments?: boolean;
 }
 
 type Grouping = 'flat' | 'separate' | number;
@@ -147,15 +149,18 @@ interface BatchInputs {
   readonly tokens: Value;
   readonly targets: Value;
   readonly weights: Value;
+  /** The document of each token; left out where rows are not divided. */
+  readonly segments?: Value;
 }
 
 /** Inputs of `batchSize` sequences; `weights` sum to 1 over a step. */
-function batchInputs(batchSize: number, seqLen: number): BatchInputs {
+function batchInputs(batchSize: number, seqLen: number, hasSegments: boolean): BatchInputs {
   const shape = [batchSize, seqLen];
   return {
     tokens: input('tokens', 'i32', shape),
     targets: input('targets', 'i32', shape),
     weights: input('weights', DTYPE, shape),
+    ...(hasSegments ? { segments: input('segments', 'i32', shape) } : {}),
   };
 }
 
@@ -167,7 +172,7 @@ function lossAndGradients(
   options: ForwardOptions,
   precision: Precision = 'f32',
 ): { loss: Value; gradients: Map<string, Value> } {
-  const { logits } = forward(model, params, batch.tokens, options);
+  const { logits } = forward(model, params, batch.tokens, { ...options, segments: batch.segments ?? null });
   const exact = tokenLosses(logits, batch.targets, batch.weights).weightedSum;
   const loss = precision === 'bf16' ? (mixedPrecision([exact])[0] as Value) : exact;
   const names = [...params.keys()];
@@ -223,7 +228,7 @@ function update(
 export function stepProgram(model: ModelConfig, config: StepConfig, options: StepOptions = {}): Program {
   const params = parameterInputs(model, DTYPE);
   const groups = groupsOf(model, options.moments ?? 'flat');
-  const batch = batchInputs(config.batchSize, config.seqLen);
+  const batch = batchInputs(config.batchSize, config.seqLen, options.hasSegments ?? false);
   const { loss, gradients } = lossAndGradients(
     model,
     params,
@@ -244,7 +249,7 @@ export function stepProgram(model: ModelConfig, config: StepConfig, options: Ste
 function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions): Program {
   const params = parameterInputs(model, DTYPE);
   const groups = groupsOf(model, options.moments ?? 'flat');
-  const batch = batchInputs(config.batchSize / config.accumulate, config.seqLen);
+  const batch = batchInputs(config.batchSize / config.accumulate, config.seqLen, options.hasSegments ?? false);
   const { loss, gradients } = lossAndGradients(
     model,
     params,
@@ -435,7 +440,14 @@ function stepShardings(model: ModelConfig, groups: readonly Group[], mesh: MeshS
     for (const kind of [M, V, SUM]) own[`${kind}.${i}`] = own[group.names[0] as string] as Sharding;
   });
   const results = Object.fromEntries(Object.entries(own).map(([name, sharding]) => [RESULT + name, sharding]));
-  return { ...own, ...results, tokens: BATCH_SHARDING, targets: BATCH_SHARDING, weights: BATCH_SHARDING };
+  return {
+    ...own,
+    ...results,
+    tokens: BATCH_SHARDING,
+    targets: BATCH_SHARDING,
+    weights: BATCH_SHARDING,
+    segments: BATCH_SHARDING,
+  };
 }
 
 interface Place {
@@ -487,8 +499,8 @@ function uploadAll(engine: Engine, tensors: Readonly<Record<string, HostTensor>>
 }
 
 /** A batch cut into `count` microbatches, its weights divided by their sum over the whole batch. */
-function microbatches(batch: Batch, count: number): Record<'tokens' | 'targets' | 'weights', HostTensor>[] {
-  const { batchSize, seqLen } = batch;
+function microbatches(batch: Batch, count: number): Record<string, HostTensor>[] {
+  const { batchSize, seqLen, segments } = batch;
   let total = 0;
   for (const w of batch.weights) total += w;
   const weights = batch.weights.slice();
@@ -499,6 +511,7 @@ function microbatches(batch: Batch, count: number): Record<'tokens' | 'targets' 
     tokens: hostTensor('i32', shape, batch.tokens.slice(i * size, (i + 1) * size)),
     targets: hostTensor('i32', shape, batch.targets.slice(i * size, (i + 1) * size)),
     weights: hostTensor('f32', shape, weights.slice(i * size, (i + 1) * size)),
+    ...(segments === null ? {} : { segments: hostTensor('i32', shape, segments.slice(i * size, (i + 1) * size)) }),
   }));
 }
 

@@ -1,0 +1,11 @@
+/** The last index with `starts[index] <= position`. */
+export function lastAtOrBelow(starts: Float64Array, position: number): number {
+  let low = 0;
+  let high = starts.length - 1;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if ((starts[middle] as number) <= position) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
