@@ -119,7 +119,9 @@ export class SequenceScorer {
     await this.#run(tensors, undefined, async (outputs, count) => {
       for (const [layer, sum] of sums.entries()) {
         // [B, H * D]: rows that only fill the batch up are left out.
-        const values = toNumbers(await engine.download(outputs[`heads.${layer}`] as DeviceTensor));
+        const heads = outputs[`heads.${layer}`];
+        if (heads === undefined) continue;
+        const values = toNumbers(await engine.download(heads));
         for (let i = 0; i < count * width; i++) sum[i % width] = (sum[i % width] as number) + (values[i] as number);
       }
       positions += count * this.placed.length;
@@ -240,7 +242,10 @@ function controlHeads(stream: Value, model: ModelConfig) {
   const inputs = Object.fromEntries(
     controls.flatMap((c, layer) => (['keep', 'query', 'fill'] as const).map((kind) => [`${kind}.${layer}`, c[kind]])),
   );
-  const outputs = Object.fromEntries(sums.map((parts, layer) => [`heads.${layer}`, concat(parts, 1)]));
+  // Layers without attention have no heads to give.
+  const outputs = Object.fromEntries(
+    sums.flatMap((parts, layer) => (parts.length === 0 ? [] : [[`heads.${layer}`, concat(parts, 1)] as const])),
+  );
   return { values, inputs, outputs };
 }
 

@@ -24,6 +24,7 @@ import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {
   addAnalysisOptions,
+  addTextOptions,
   holdsTextOut,
   keepFinding,
   MODEL_ARGUMENT,
@@ -87,9 +88,6 @@ export function addConstrain(program: Command, context: CliContext): void {
       parseChoice('--part', REACH_PARTS, t),
     )
     .option('--keys <list>', 'limits, in visible keys', (t) => parseCounts('--keys', t), [...LIMIT_DEFAULTS.keys])
-    .option('--texts <file>', 'texts; imported models need them for the loss')
-    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), LIMIT_DEFAULTS.samples)
-    .option('--max-tokens <n>', 'cut texts on the right', (t) => positiveInteger('--max-tokens', t))
     .option('--trunc <n>', 'LongPPL: tokens of short contexts, at least (default: half of the shortest text)', (t) =>
       positiveInteger('--trunc', t),
     )
@@ -98,6 +96,7 @@ export function addConstrain(program: Command, context: CliContext): void {
     )
     .option('--needles <n>', 'needle samples of an imported model', (t) => positiveInteger('--needles', t), 64)
     .option('--length <n>', 'tokens of such a sample', (t) => positiveInteger('--length', t));
+  addTextOptions(command, LIMIT_DEFAULTS.samples, 'default: held-out text of the run');
   addAnalysisOptions(command).action((path: string, flags: Flags) => constrain(path, flags, context));
 }
 

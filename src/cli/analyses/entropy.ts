@@ -8,16 +8,17 @@ import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {
   addAnalysisOptions,
+  addTextOptions,
+  forEachSubject,
+  HELD_OUT,
   HEADS_HELP,
   keepFinding,
   MODEL_ARGUMENT,
   nameOf,
-  openSubjects,
   parseHeads,
   sequencesOf,
   show,
   upload,
-  withEngine,
   type AnalysisFlags,
   type Subject,
   type TextOptions,
@@ -43,15 +44,13 @@ export function addEntropy(program: Command, context: CliContext): void {
     )
     .argument('<model>', MODEL_ARGUMENT)
     .option('--heads <list>', `${HEADS_HELP} (default: all)`, parseHeads)
-    .option('--texts <file>', 'texts: prompts of a .jsonl, or one whole file (default: held-out data of the run)')
-    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), ENTROPY_DEFAULTS.samples)
     .option(
       '--tail <n>',
       'positions at the end of each text',
       (t) => positiveInteger('--tail', t),
       ENTROPY_DEFAULTS.tail,
-    )
-    .option('--max-tokens <n>', 'cut texts on the right', (t) => positiveInteger('--max-tokens', t));
+    );
+  addTextOptions(command, ENTROPY_DEFAULTS.samples, HELD_OUT);
   addAnalysisOptions(command).action((path: string, flags: Flags) => entropy(path, flags, context));
 }
 
@@ -69,18 +68,14 @@ export async function measureEntropy(
 
 async function entropy(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const subjects = openSubjects(path, flags);
   const rows: (string | number | null)[][] = [];
-  await withEngine(subjects[0] as Subject, flags, async (engine) => {
-    for (const subject of subjects) {
-      context.signal.throwIfAborted();
-      const result = await measureEntropy(engine, subject, flags);
-      const file = flags.heads === undefined ? keepFinding(subject, flags, 'entropy', result) : null;
-      const { step, tokens } = subject;
-      output.result(`${nameOf(subject)}\n${describe(result)}\n`, { event: 'entropy', step, tokens, file, ...result });
-      for (const h of result.heads) {
-        rows.push([step, tokens, h.layer, h.head, h.label, h.entropy, h.normalised, h.normalisedVisible, h.mass]);
-      }
+  await forEachSubject(path, flags, context.signal, async (engine, subject) => {
+    const result = await measureEntropy(engine, subject, flags);
+    const file = flags.heads === undefined ? keepFinding(subject, flags, 'entropy', result) : null;
+    const { step, tokens } = subject;
+    output.result(`${nameOf(subject)}\n${describe(result)}\n`, { event: 'entropy', step, tokens, file, ...result });
+    for (const h of result.heads) {
+      rows.push([step, tokens, h.layer, h.head, h.label, h.entropy, h.normalised, h.normalisedVisible, h.mass]);
     }
   });
   const columns = ['step', 'tokens', 'layer', 'head', 'kind', 'entropy', 'normalised', 'normalised_visible', 'mass'];

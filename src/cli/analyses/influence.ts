@@ -13,15 +13,16 @@ import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {
   addAnalysisOptions,
+  addTextOptions,
+  forEachSubject,
+  HELD_OUT,
   keepFinding,
   MODEL_ARGUMENT,
   nameOf,
-  openSubjects,
   parseChoice,
   sequencesOf,
   show,
   upload,
-  withEngine,
   type AnalysisFlags,
   type Subject,
   type TextOptions,
@@ -52,15 +53,13 @@ export function addInfluence(program: Command, context: CliContext): void {
       (t) => parseChoice('--target', INFLUENCE_TARGETS, t),
       INFLUENCE_DEFAULTS.target as InfluenceTarget,
     )
-    .option('--texts <file>', 'texts: prompts of a .jsonl, or one whole file (default: held-out data of the run)')
-    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), INFLUENCE_DEFAULTS.samples)
     .option(
       '--last <n>',
       'positions at the end that the target averages over',
       (t) => positiveInteger('--last', t),
       INFLUENCE_DEFAULTS.last,
-    )
-    .option('--max-tokens <n>', 'cut texts on the right', (t) => positiveInteger('--max-tokens', t));
+    );
+  addTextOptions(command, INFLUENCE_DEFAULTS.samples, HELD_OUT);
   addAnalysisOptions(command).action((path: string, flags: Flags) => influence(path, flags, context));
 }
 
@@ -77,26 +76,22 @@ export async function measureInfluence(
 
 async function influence(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const subjects = openSubjects(path, flags);
   const rows: CsvCell[][] = [];
-  await withEngine(subjects[0] as Subject, flags, async (engine) => {
-    for (const subject of subjects) {
-      context.signal.throwIfAborted();
-      const { step, tokens } = subject;
-      const result = await measureInfluence(engine, subject, flags);
-      const file = keepFinding(subject, flags, 'influence', result);
-      const shown = result.mean.flatMap((v, d) =>
-        d === 0 || Number.isInteger(Math.log2(d)) ? [[String(d), show(v, 5)]] : [],
-      );
-      const { floor } = result;
-      const meets =
-        floor === null
-          ? 'too short to tell a floor'
-          : `floor ${show(floor.level, 5)}, met at ${floor.distance ?? 'no distance'}`;
-      const text = textTable([['distance', 'gradient norm'], ...shown], new Set([0, 1]));
-      output.result(`${nameOf(subject)}: ${meets}\n${text}\n`, { event: 'influence', step, tokens, file, ...result });
-      result.mean.forEach((v, d) => rows.push([step, d, v, result.counts[d]]));
-    }
+  await forEachSubject(path, flags, context.signal, async (engine, subject) => {
+    const { step, tokens } = subject;
+    const result = await measureInfluence(engine, subject, flags);
+    const file = keepFinding(subject, flags, 'influence', result);
+    output.result(describe(subject, result), { event: 'influence', step, tokens, file, ...result });
+    result.mean.forEach((v, d) => rows.push([step, d, v, result.counts[d]]));
   });
   writeCsv(flags.csv, ['step', 'distance', 'mean_grad_norm', 'count'], rows);
+}
+
+function describe(subject: Subject, { mean, floor }: InfluenceCurve): string {
+  const shown = mean.flatMap((v, d) => (d === 0 || Number.isInteger(Math.log2(d)) ? [[String(d), show(v, 5)]] : []));
+  const meets =
+    floor === null
+      ? 'too short to tell a floor'
+      : `floor ${show(floor.level, 5)}, met at ${floor.distance ?? 'no distance'}`;
+  return `${nameOf(subject)}: ${meets}\n${textTable([['distance', 'gradient norm'], ...shown], new Set([0, 1]))}\n`;
 }

@@ -183,6 +183,37 @@ export interface TextOptions {
   readonly maxTokens?: number;
 }
 
+/** Options that choose texts; `without` says what is read without `--texts`. */
+export function addTextOptions(command: Command, samples: number, without: string): Command {
+  return command
+    .option('--texts <file>', `texts: prompts of a .jsonl, or one whole file (${without})`)
+    .option('--samples <n>', 'texts at most', (t) => positiveInteger('--samples', t), samples)
+    .option('--max-tokens <n>', 'cut texts on the right', (t) => positiveInteger('--max-tokens', t));
+}
+
+/** What analyses of held-out data read where no text is named. */
+export const HELD_OUT = 'default: held-out data of the run';
+
+/**
+ * Runs `work` on every checkpoint of a run, or on the one model that is named, with one engine.
+ *
+ * @param work gets each subject in turn
+ */
+export async function forEachSubject(
+  path: string,
+  flags: AnalysisFlags,
+  signal: AbortSignal,
+  work: (engine: Engine, subject: Subject) => Promise<void>,
+): Promise<void> {
+  const subjects = openSubjects(path, flags);
+  await withEngine(subjects[0] as Subject, flags, async (engine) => {
+    for (const subject of subjects) {
+      signal.throwIfAborted();
+      await work(engine, subject);
+    }
+  });
+}
+
 /**
  * Token sequences to analyse: of `--texts`, cut on the right at `maxTokens`, or held-out sequences of the run's own data.
  *

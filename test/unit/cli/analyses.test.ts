@@ -270,3 +270,48 @@ describe('longsight analyze', () => {
     await refused(/--only must be one of/, 'analyze', run, '--only', 'everything');
   });
 });
+
+describe('analyses of a run on text', () => {
+  let text: string;
+
+  beforeAll(async () => {
+    text = join(folder, 'text-run');
+    const file = join(folder, 'text.yaml');
+    const words = ['the cheap layers', 'look back', 'a few tokens', 'and the full ones', 'as far as they like'];
+    const lines = Array.from({ length: 400 }, (_, i) => `${words[i % 5]} ${words[(i * 3) % 5]} ${(i * 7919) % 1000}.`);
+    writeFileSync(join(folder, 'text.txt'), lines.join('\n'));
+    writeFileSync(
+      file,
+      'model: { vocabSize: 256, hiddenSize: 16, numHeads: 2, intermediateSize: 24, layers: "gdn full", gdn: { numHeads: 2, keyDim: 8, valueDim: 8 } }\n' +
+        `data: { kind: text, files: [${JSON.stringify(join(folder, 'text.txt'))}] }\n` +
+        'train: { seqLen: 256, batchSize: 2, steps: 2, lr: 1e-3, warmupSteps: 1, evalEvery: 2, checkpointEvery: 2 }\n' +
+        'eval: { batches: 1, trace: false, needle: { samples: 2, depths: [0, 1] } }\nengine: onnx\nthreads: 1\n',
+    );
+    const { code, stderr } = await cli(['train', file, '--out', text, '--quiet']);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+  });
+
+  it('limits windows and recurrent memory, with LongPPL over the tokens that are key to the whole model', async () => {
+    const args = ['constrain', text, '--keys', '4', '--samples', '2', '--trunc', '64', '--stride', '32'];
+    const [result] = await json(...args);
+    const rows = result?.['rows'] as { part: string; loss: number; longPpl: number | null; needleAccuracy: number }[];
+    expect(rows.map((r) => r.part)).toEqual([null, 'full', 'efficient']);
+    expect(new Set(rows.map((r) => r.loss)).size).toBe(3);
+    const { keyTokens } = result?.['longPpl'] as { keyTokens: number };
+    // Two steps of training teach nothing that needs a long context: without key tokens there is no LongPPL.
+    expect(rows[0]?.longPpl === null).toBe(keyTokens === 0);
+    expect(result?.['longPpl']).toMatchObject({ trunc: 64, stride: 32 });
+  });
+
+  it('probes, masks and follows gradients', async () => {
+    const [probed] = await json('probe', text, '--samples', '16', '--classes', '2', '--difficulty', 'hard');
+    expect(probed).toMatchObject({ kind: 'residual', classes: 2 });
+    expect(probed?.['layers']).toHaveLength(2);
+    const [masked] = await json('mask', text, '--heads', '1:1', '--mode', 'mean', '--draws', '1', '--samples', '4');
+    expect(masked).toMatchObject({ heads: [{ layer: 1, head: 1 }] });
+    await refused(/there is no head 0:0/, 'mask', text, '--heads', '0:0');
+    const [curve] = await json('influence', text, '--samples', '2', '--target', 'loss');
+    expect(curve?.['mean']).toHaveLength(256);
+  });
+});
