@@ -135,7 +135,11 @@ export function helpText(keys: readonly KeyHelp[], width = 100): string {
     .flatMap((key) => {
       const standard = key.default !== null ? ` [${key.default}]` : key.required ? ' (required)' : '';
       const head = key.group && key.default === null ? `  ${key.path}` : `  ${key.path}: ${key.type}${standard}`;
-      return [head, ...wrap(key.description, width - 6).map((line) => `      ${line}`)];
+      const [first, ...rest] = head.length <= width ? [head] : wrap(head.replaceAll(',"', ', "'), width - 6);
+      return [
+        `  ${first?.trimStart() ?? ''}`,
+        ...[...rest, ...wrap(key.description, width - 6)].map((line) => `      ${line}`),
+      ];
     })
     .join('\n');
 }
