@@ -1,7 +1,7 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import { join } from 'node:path';
 import { HeadTracer, type HeadScores } from '../analysis/index.js';
-import { writeJsonAtomic } from '../core/index.js';
+import { ConfigError, writeJsonAtomic } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } from '../eval/index.js';
@@ -117,7 +117,14 @@ async function measureCheckpoint<T>(
   what: (measure: Measurement, tensors: TensorMap) => Promise<T>,
 ): Promise<T> {
   using data = openRunData(run);
-  const measure = await Measurement.create({ ...run, model: checkpoint.state.model }, engine, data);
+  const { model } = checkpoint.state;
+  if (model.vocabSize < data.vocabSize) {
+    throw new ConfigError(
+      `${checkpoint.path} knows ${model.vocabSize} tokens, but the data have ${data.vocabSize}; measure it on data like those that it was trained on`,
+      { details: { model: model.vocabSize, data: data.vocabSize } },
+    );
+  }
+  const measure = await Measurement.create({ ...run, model }, engine, data);
   try {
     return await what(measure, upload(engine, checkpoint.parameters()));
   } finally {

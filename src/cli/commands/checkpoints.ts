@@ -1,4 +1,5 @@
 /** How commands name stored checkpoints, and the run configuration that belongs to them. */
+import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { StoreError } from '../../core/index.js';
 import { isRunFolder, loadRunFile, type FullRunConfig, type Setting } from '../../study/index.js';
@@ -10,15 +11,40 @@ export interface NamedRun {
   readonly run: FullRunConfig;
 }
 
+/** The run folder that a path is or that it lies in as a checkpoint. */
+function runFolderOf(path: string): string | undefined {
+  return [path, dirname(dirname(resolve(path)))].find(isRunFolder);
+}
+
 /** The run folder that a path lies in: the path itself, or two above a checkpoint. Throws `StoreError` if there is none. */
 export function runOf(path: string, set: readonly Setting[]): NamedRun {
-  const candidates = [path, dirname(dirname(resolve(path)))];
-  const dir = candidates.find(isRunFolder);
+  const dir = runFolderOf(path);
   if (dir === undefined)
     throw new StoreError(`${path} is neither a run folder (with a config.json) nor a checkpoint inside of one`, {
       details: { path },
     });
   return { dir, run: loadRunFile(join(dir, 'config.json'), set) };
+}
+
+/**
+ * What says how a checkpoint is measured: the run file `file` where one is named, else the run that it lies in.
+ *
+ * @returns the run folder, null where `file` speaks: what is found then belongs into no run folder
+ * @throws StoreError for a checkpoint by itself without `file`
+ */
+export function measuringRun(
+  path: string,
+  set: readonly Setting[],
+  file: string | undefined,
+): { readonly dir: string | null; readonly run: FullRunConfig } {
+  if (file !== undefined) return { dir: null, run: loadRunFile(file, set) };
+  if (runFolderOf(path) === undefined && existsSync(path)) {
+    throw new StoreError(
+      `${path} lies in no run folder; say how to measure it with --run FILE (a run file, or the config.json of a run)`,
+      { details: { path } },
+    );
+  }
+  return runOf(path, set);
 }
 
 /** Every checkpoint of a run, or the one that is asked for. */

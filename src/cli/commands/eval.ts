@@ -10,17 +10,21 @@ import {
   addEngineOptions,
   addOutputOptions,
   addSetOption,
+  positiveInteger,
   wholeNumber,
   type EngineFlags,
   type OutputFlags,
   type SetFlag,
 } from '../options.js';
 import { Output, textTable } from '../output.js';
-import { runOf } from './checkpoints.js';
+import { isHfFolder } from '../../checkpoint/index.js';
+import { measuringRun } from './checkpoints.js';
+import { evaluateImported, IMPORTED_MODEL, type ImportedFlags, type ImportedRecord } from './imported.js';
 import { threadsOf } from './train.js';
 
-interface Flags extends OutputFlags, EngineFlags, SetFlag {
+interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
   readonly step?: number;
+  readonly run?: string;
   readonly out?: string;
 }
 
@@ -30,10 +34,14 @@ export function addEval(program: Command, context: CliContext): void {
     .summary('measure a checkpoint')
     .description(
       'Measures held-out loss, recall by distance and the needle grid of a checkpoint, as the run file says, and stores ' +
-        'the record in the run folder. With --set, other measurements are taken, and stored only where --out says.',
+        'the record in the run folder. With --set or --run, other measurements are taken, and stored only where --out says. ' +
+        'Of a model saved by Transformers: the needle grid in its own tokens, and its loss on --texts.',
     )
-    .argument('<checkpoint>', 'run folder (its newest checkpoint) or checkpoint folder')
+    .argument('<model>', `run folder (its newest checkpoint), checkpoint folder, or ${IMPORTED_MODEL}`)
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
+    .option('--run <file>', 'run file that says how to measure, as for a checkpoint outside of a run folder')
+    .option('--texts <file>', `for ${IMPORTED_MODEL}: text, or .jsonl with prompts, to take the loss of`)
+    .option('--length <n>', `for ${IMPORTED_MODEL}: tokens of a sample [1024]`, (t) => positiveInteger('--length', t))
     .option('--out <file>', 'where the record goes');
   addOutputOptions(addEngineOptions(addSetOption(command))).action((path: string, flags: Flags) =>
     evaluate(path, flags, context),
@@ -42,23 +50,35 @@ export function addEval(program: Command, context: CliContext): void {
 
 async function evaluate(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const { dir, run } = runOf(path, flags.set);
+  if (isHfFolder(path)) {
+    const record = await evaluateImported(path, flags);
+    if (flags.out !== undefined) writeJsonAtomic(flags.out, record);
+    const stored = flags.out === undefined ? '' : `\nstored in ${flags.out}`;
+    return output.result(`${path}\n${scores(record)}${stored}`, { event: 'eval', file: flags.out ?? null, record });
+  }
+  const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoint = findCheckpoint(path, flags.step);
   const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
   try {
     const record = await evaluateCheckpoint(checkpoint, { run, engine });
-    const file = flags.out ?? (flags.set.length === 0 ? evalPath(dir, record.step) : null);
+    const own = dir !== null && flags.set.length === 0 ? evalPath(dir, record.step) : null;
+    const file = flags.out ?? own;
     if (file !== null) writeJsonAtomic(file, record);
-    const stored = file === null ? 'not stored: the measurements were changed with --set' : `stored in ${file}`;
+    const other = dir === null ? '--run' : '--set';
+    const stored = file === null ? `not stored: measured as ${other} says; keep it with --out` : `stored in ${file}`;
     output.result(`${describe(record)}\n${stored}`, { event: 'eval', file, record });
   } finally {
     await engine.dispose();
   }
 }
 
-function describe({ step, tokens, loss, recall, needle }: EvalRecord): string {
+function describe(record: EvalRecord): string {
+  return `step ${record.step}, ${formatTokens(record.tokens)} tokens\n${scores(record)}`;
+}
+
+function scores({ loss, recall, needle }: ImportedRecord): string {
   const show = (value: number | null | undefined) => (value == null ? '-' : value.toFixed(3));
-  const lines = [`step ${step}, ${formatTokens(tokens)} tokens`, `held-out loss  ${loss?.toFixed(4) ?? '-'} nats`];
+  const lines = [`held-out loss  ${loss?.toFixed(4) ?? '-'} nats`];
   if (recall !== null) {
     const rows = recall.bins.map((b) => [`${b.from}-${b.to}`, show(b.probability), show(b.accuracy), String(b.count)]);
     lines.push('', textTable([['distance', 'probability', 'accuracy', 'targets'], ...rows], new Set([1, 2, 3])));

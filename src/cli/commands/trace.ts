@@ -16,11 +16,14 @@ import {
   type SetFlag,
 } from '../options.js';
 import { Output, textTable } from '../output.js';
-import { checkpointsOf, runOf } from './checkpoints.js';
+import { isHfFolder } from '../../checkpoint/index.js';
+import { checkpointsOf, measuringRun } from './checkpoints.js';
+import { IMPORTED_MODEL, traceImported, type ImportedFlags } from './imported.js';
 import { threadsOf } from './train.js';
 
-interface Flags extends OutputFlags, EngineFlags, SetFlag {
+interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
   readonly step?: number;
+  readonly run?: string;
   readonly top: number;
 }
 
@@ -32,10 +35,12 @@ export function addTrace(program: Command, context: CliContext): void {
     .summary('find retrieval heads')
     .description(
       'Scores every head of every checkpoint of a run by the attention that it puts on a needle, prints the strongest, and ' +
-        'stores the scores in the run folder (not with --set, which takes other measurements).',
+        'stores the scores in the run folder (not with --set or --run, which take other measurements).',
     )
-    .argument('<run>', 'run folder (all checkpoints) or checkpoint folder')
+    .argument('<model>', `run folder (all checkpoints), checkpoint folder, or ${IMPORTED_MODEL}`)
     .option('--step <n>', 'only the checkpoint of this step', (text) => wholeNumber('--step', text))
+    .option('--run <file>', 'run file that says how to measure, as for a checkpoint outside of a run folder')
+    .option('--length <n>', `for ${IMPORTED_MODEL}: tokens of a sample [1024]`, (t) => positiveInteger('--length', t))
     .option('--top <n>', 'heads to print', (text) => positiveInteger('--top', text), DEFAULT_TOP);
   addOutputOptions(addEngineOptions(addSetOption(command))).action((path: string, flags: Flags) =>
     trace(path, flags, context),
@@ -44,7 +49,13 @@ export function addTrace(program: Command, context: CliContext): void {
 
 async function trace(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const { dir, run } = runOf(path, flags.set);
+  const report = (name: string, file: string | null, heads: HeadScores): void =>
+    output.result(describe(name, heads, flags.top), {
+      ...{ event: 'trace', file, heads },
+      sparsity: headSparsity(heads.layers),
+    });
+  if (isHfFolder(path)) return report(path, null, await traceImported(path, flags));
+  const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoints = checkpointsOf(path, flags.step);
   const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
   try {
@@ -53,18 +64,18 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
       const heads = await traceCheckpoint(checkpoint, { run, engine });
       if (heads === null)
         throw new ConfigError(
-          `${dir}: nothing to trace, as eval.trace is off or the sequences cannot hold a needle; set eval.trace.length`,
+          `${dir ?? path}: nothing to trace, as eval.trace is off or the sequences cannot hold a needle; set eval.trace.length`,
         );
-      const file = flags.set.length === 0 ? headsPath(dir, heads.step) : null;
+      const file = dir !== null && flags.set.length === 0 ? headsPath(dir, heads.step) : null;
       if (file !== null) writeJsonAtomic(file, heads);
-      output.result(describe(heads, flags.top), { event: 'trace', file, heads, sparsity: headSparsity(heads.layers) });
+      report(`step ${heads.step}, ${formatTokens(heads.tokens)} tokens`, file, heads);
     }
   } finally {
     await engine.dispose();
   }
 }
 
-function describe({ step, tokens, layers }: HeadScores, top: number): string {
+function describe(name: string, { layers }: HeadScores, top: number): string {
   const heads = layers.flatMap(({ layer, label, heads: list }) => list.map((head) => ({ layer, label, ...head })));
   const best = heads.sort((a, b) => b.score - a.score).slice(0, top);
   const rows = best.map((h) => [String(h.layer), h.label, String(h.head), h.score.toFixed(3), h.top1.toFixed(2)]);
@@ -73,5 +84,5 @@ function describe({ step, tokens, layers }: HeadScores, top: number): string {
   const spread =
     `${retrievalHeads} of ${all} heads score at least ${RETRIEVAL_HEAD_SCORE}; the ${most} strongest hold ` +
     `${Math.round(100 * topShare)} % of all scores`;
-  return `step ${step}, ${formatTokens(tokens)} tokens: ${spread}\n${textTable([head, ...rows], new Set([0, 2, 3, 4]))}\n`;
+  return `${name}: ${spread}\n${textTable([head, ...rows], new Set([0, 2, 3, 4]))}\n`;
 }

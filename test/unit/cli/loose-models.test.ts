@@ -1,0 +1,138 @@
+/** `eval` and `trace` on checkpoints outside of run folders and on models saved by Transformers. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { HeadScores } from '../../../src/analysis/index.js';
+import { openHfModel, openTokenizer } from '../../../src/checkpoint/index.js';
+import { createReferenceEngine } from '../../../src/engine/index.js';
+import type { EvalRecord } from '../../../src/eval/index.js';
+import { crossEntropy, input, makeGraph, reduceMean, reshape } from '../../../src/graph/index.js';
+import { forward, parameterInputs } from '../../../src/model/index.js';
+import { tensorFrom } from '../../../src/core/index.js';
+import { cli } from '../../support/cli.js';
+
+const IMPORTED = join(import.meta.dirname, '..', '..', 'data', 'retrieval-heads');
+
+let folder: string;
+let run: string;
+let alone: string;
+
+async function json<T>(...args: string[]): Promise<T> {
+  const { code, stdout, stderr } = await cli([...args, '--json']);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  return JSON.parse(stdout) as T;
+}
+
+async function refused(message: string, ...args: string[]): Promise<void> {
+  const { code, stdout, stderr } = await cli(args);
+  expect(stderr).toBe(`longsight: ${message}\n`);
+  expect(stdout).toBe('');
+  expect(code).toBe(2);
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'longsight-loose-'));
+  run = join(folder, 'run');
+  const file = join(folder, 'tiny.yaml');
+  writeFileSync(
+    file,
+    'model: { hiddenSize: 16, numHeads: 2, intermediateSize: 24, layers: "swa:4 full" }\n' +
+      'data: { kind: recall }\n' +
+      'train: { seqLen: 32, batchSize: 4, steps: 2, lr: 1e-3, warmupSteps: 1, checkpointEvery: 2 }\n' +
+      'eval: { batches: 1, trace: { length: 32 } }\nengine: reference\n',
+  );
+  expect((await cli(['train', file, '--out', run, '--quiet'])).code).toBe(0);
+  alone = join(folder, 'a-checkpoint');
+  cpSync(join(run, 'checkpoints', 'step-000002'), alone, { recursive: true });
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('a checkpoint outside of a run folder', () => {
+  it('is measured as a run file says, with the numbers that it has in its run, and nothing is stored', async () => {
+    const config = join(run, 'config.json');
+    const found = await json<{ file: string | null; record: EvalRecord }>('eval', alone, '--run', config);
+    const own = JSON.parse(readFileSync(join(run, 'evals', 'step-000002.json'), 'utf8')) as EvalRecord;
+    expect(found.record).toEqual(own);
+    expect(found.file).toBeNull();
+    const traced = await json<{ heads: HeadScores }>('trace', alone, '--run', config);
+    expect(traced.heads).toEqual(
+      JSON.parse(readFileSync(join(run, 'analysis', 'retrieval-heads-step-000002.json'), 'utf8')),
+    );
+    const out = join(folder, 'record.json');
+    await json('eval', alone, '--run', config, '--out', out);
+    expect(JSON.parse(readFileSync(out, 'utf8'))).toEqual(own);
+  });
+
+  it('asks for a run file, and for data that fit', async () => {
+    for (const command of ['eval', 'trace']) {
+      await refused(
+        `${alone} lies in no run folder; say how to measure it with --run FILE (a run file, or the config.json of a run)`,
+        ...[command, alone],
+      );
+    }
+    await refused(
+      `${alone} knows 64 tokens, but the data have 148; measure it on data like those that it was trained on`,
+      ...['eval', alone, '--run', join(folder, 'tiny.yaml'), '--set', 'data.numKeys=100'],
+    );
+  });
+});
+
+describe('a model saved by Transformers', () => {
+  const LENGTH = 200;
+  const text = 'A needle is easily lost in a haystack of words, and found again by few. '.repeat(30);
+  const evaluate = (...args: string[]) => json<{ record: EvalRecord }>('eval', IMPORTED, '--threads', '1', ...args);
+
+  it('gets its loss on texts by windows of its own tokens, and a needle grid', async () => {
+    const file = join(folder, 'text.txt');
+    writeFileSync(file, text);
+    const { record } = await evaluate('--length', String(LENGTH), '--texts', file);
+    const tokens = openTokenizer(IMPORTED).encode(text, { special: true });
+    const windows = Math.floor((tokens.length - 1) / LENGTH);
+    expect(windows).toBeGreaterThan(1);
+    const losses: number[] = [];
+    for (let i = 0; i < windows; i++) losses.push(await lossOf(tokens.subarray(i * LENGTH, (i + 1) * LENGTH + 1)));
+    expect(record.loss).toBeCloseTo(losses.reduce((a, b) => a + b) / windows, 4);
+    expect(record.needle?.lengths).toEqual([LENGTH]);
+    expect(record.needle?.accuracy.flat().every((share) => share >= 0 && share <= 1)).toBe(true);
+  });
+
+  it('has its heads traced', async () => {
+    const { heads } = await json<{ heads: HeadScores }>('trace', IMPORTED, '--length', '200', '--threads', '1');
+    const scores = heads.layers.flatMap((layer) => layer.heads.map((head) => head.score));
+    expect(scores.length).toBeGreaterThan(0);
+    expect(scores.every((score) => score >= 0 && score <= 1)).toBe(true);
+    expect(Math.max(...scores)).toBeGreaterThan(0);
+  });
+
+  it('refuses samples that are too long for the texts or too short for a needle', async () => {
+    const file = join(folder, 'short.txt');
+    writeFileSync(file, 'short');
+    await refused(
+      `no text of ${file} has the 201 tokens that a sample and its last target take; give longer ones or a smaller --length`,
+      ...['eval', IMPORTED, '--texts', file, '--length', '200'],
+    );
+    const { stderr } = await cli(['trace', IMPORTED, '--length', '20']);
+    expect(stderr).toMatch(/^longsight: a needle sample of 20 tokens is too short; --length must be at least \d+\n$/);
+  });
+
+  /** Mean loss of one window on the reference engine. */
+  async function lossOf(window: Int32Array): Promise<number> {
+    const opened = openHfModel(IMPORTED);
+    const { config } = opened;
+    const params = parameterInputs(config);
+    const [tokens, targets] = [input('tokens', 'i32', [1, LENGTH]), input('targets', 'i32', [LENGTH])];
+    const logits = reshape(forward(config, params, tokens).logits, [LENGTH, config.vocabSize]);
+    const loss = reduceMean(crossEntropy(logits, targets).loss);
+    const engine = createReferenceEngine();
+    const program = await engine.compile(makeGraph({ ...Object.fromEntries(params), tokens, targets }, { loss }));
+    const uploaded = [...opened.parameters()].map(([name, t]) => [name, engine.upload(t)] as const);
+    const outputs = await program.run({
+      ...Object.fromEntries(uploaded),
+      tokens: engine.upload(tensorFrom('i32', [1, LENGTH], window.subarray(0, LENGTH))),
+      targets: engine.upload(tensorFrom('i32', [LENGTH], window.subarray(1))),
+    });
+    return (await engine.download(outputs['loss']!)).data[0] as number;
+  }
+});
