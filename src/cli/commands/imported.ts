@@ -107,6 +107,7 @@ function windowSource(windows: readonly Int32Array[], seqLen: number, vocabSize:
   return {
     vocabSize,
     seqLen,
+    hasSegments: false,
     fill: (batch, row) => {
       const window = windows[next++ % windows.length] as Int32Array;
       batch.tokens.set(window.subarray(0, seqLen), row * seqLen);
