@@ -13,3 +13,4 @@ export * from './retrieval-heads.js';
 export * from './scaling/index.js';
 export * from './score.js';
 export * from './segments.js';
+export * from './parity.js';

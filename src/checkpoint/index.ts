@@ -1,6 +1,15 @@
 export { firstCut, lastCut } from './bpe/split.js';
 export { tokenizerJson, trainBpe, WordCounter, type TrainBpeOptions, type TrainedBpe } from './bpe/train.js';
 export { endTokens } from './end-tokens.js';
-export * from './hf.js';
+export type { Family, HfConfigJson } from './hf/family.js';
+export * from './hf/open.js';
+export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
+export {
+  mapParameters,
+  tensorParts,
+  type HfTensorParts,
+  type MappedParameter,
+  type TensorProblems,
+} from './hf/tensors.js';
 export * from './safetensors.js';
 export * from './tokenizer.js';

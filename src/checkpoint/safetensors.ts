@@ -180,6 +180,27 @@ export class SafetensorsFile implements Disposable {
     return hostTensor('i32', entry.shape, narrowIntegers(this.path, entry, view, count));
   }
 
+  /**
+   * Elements `first` to `last` (exclusive) of a tensor of floats, as f32, without reading the rest.
+   *
+   * @throws StoreError if there is no such tensor, or it does not hold floats
+   */
+  readFloats(name: string, first: number, last: number): Float32Array {
+    const entry = this.entries.get(name);
+    if (entry === undefined)
+      throw new StoreError(`${this.path} has no tensor ${name}`, { details: { path: this.path, name } });
+    const { stored } = entry;
+    const widen = Object.hasOwn(WIDEN, stored) ? WIDEN[stored as FloatDType] : undefined;
+    if (widen === undefined) throw new StoreError(`${this.path}: tensor ${name} holds ${stored}, not floats`);
+    if (first < 0 || first > last || last > sizeOf(entry.shape)) {
+      throw new StoreError(`${this.path}: tensor ${name} has no elements ${first} to ${last}`);
+    }
+    const [width, count] = [STORED_BYTES[stored], last - first];
+    const bytes = this.#allocate(entry, () => new Uint8Array(count * width));
+    this.#readAt(bytes, this.#dataStart + entry.begin + first * width, `tensor ${name}`);
+    return widen(bytes.buffer, count);
+  }
+
   [Symbol.dispose](): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
@@ -360,6 +381,16 @@ function widenF16(view: DataView, count: number): Float32Array {
   for (let i = 0; i < count; i++) out[i] = fromF16Bits(view.getUint16(2 * i, true));
   return out;
 }
+
+type FloatDType = 'F64' | 'F32' | 'F16' | 'BF16';
+
+/** Elements of the floating types, widened or rounded to f32. */
+const WIDEN: Readonly<Record<FloatDType, (bytes: ArrayBuffer, count: number) => Float32Array>> = {
+  F64: (bytes) => Float32Array.from(new Float64Array(bytes)),
+  F32: (bytes) => new Float32Array(bytes),
+  F16: (bytes, count) => widenF16(new DataView(bytes), count),
+  BF16: (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (v) => v << 16).buffer),
+};
 
 type IntegerDType = Exclude<StoredDType, 'F64' | 'F32' | 'F16' | 'BF16' | 'I32' | 'BOOL'>;
 

@@ -71,3 +71,9 @@ export function wholeNumber(option: string, text: string): number {
   if (/^\d{1,12}$/.test(text)) return Number(text);
   throw new ConfigError(`${option} must be a whole number, got "${text}"`);
 }
+
+export function positiveNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new ConfigError(`${option} must be a number above 0, got "${text}"`);
+}

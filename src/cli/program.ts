@@ -7,6 +7,8 @@ import { addData } from './commands/data.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
+import { addInspect } from './commands/inspect.js';
+import { addParity } from './commands/parity.js';
 import { addReport } from './commands/report.js';
 import { addQuickstart, addStudy } from './commands/study.js';
 import { addTokenizer } from './commands/tokenizer.js';
@@ -46,6 +48,8 @@ export function buildProgram(context: CliContext): Command {
     addCost,
     addData,
     addTokenizer,
+    addInspect,
+    addParity,
     addDoctor,
     addWorker,
   ];

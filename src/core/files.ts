@@ -130,8 +130,12 @@ export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, JSON.stringify(value, null, 2) + '\n');
 }
 
-/** Reads and parses a JSON file. Throws `StoreError` naming the path if it is missing or not JSON. */
-export function readJson(path: string): unknown {
+/**
+ * Reads and parses a JSON file. Throws `StoreError` naming the path if it is missing or not JSON.
+ *
+ * @param repair changes the text before it is parsed
+ */
+export function readJson(path: string, repair: (text: string) => string = (text) => text): unknown {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -139,7 +143,7 @@ export function readJson(path: string): unknown {
     throw fileError('read', path, cause);
   }
   try {
-    return JSON.parse(text) as unknown;
+    return JSON.parse(repair(text)) as unknown;
   } catch (cause) {
     throw new StoreError(`${path} is not valid JSON: ${(cause as Error).message}`, { details: { path }, cause });
   }

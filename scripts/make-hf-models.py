@@ -1,0 +1,156 @@
+"""Makes tiny random models of many kinds with Transformers, each with what that library computes on it.
+
+    pip install torch transformers safetensors
+    python scripts/make-hf-models.py OUT [NAME ...]
+
+Every folder OUT/NAME gets config.json, model.safetensors (or shards) and expected.safetensors: input_ids [2,T], logits, hidden.N
+(the last one after the final norm), attn.N (first sample), loss (labels = input_ids) and gradnorm.NAME, the L2 norm of that loss's
+gradient per parameter; eager attention, float32. `longsight parity OUT/NAME` compares.
+"""
+import json
+import os
+import sys
+
+import torch
+import transformers as tf
+from safetensors.torch import save_file
+
+SMALL = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1, pad_token_id=2,
+             tie_word_embeddings=False)
+WINDOWS = dict(sliding_window=5, layer_types=["sliding_attention", "full_attention"])
+GDN = dict(layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2, linear_num_value_heads=4,
+           linear_key_head_dim=8, linear_value_head_dim=16, linear_conv_kernel_dim=4)
+NEXT = dict(GDN, head_dim=16, mlp_only_layers=[0, 1], num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8,
+            shared_expert_intermediate_size=8)
+MAMBA = dict(mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_chunk_size=8)
+BAMBA = dict(MAMBA, attn_layer_indices=[1])
+GRANITE_HYBRID = dict(MAMBA, layer_types=["linear_attention", "full_attention"], num_local_experts=0,
+                      shared_intermediate_size=48)
+MAMBA2 = dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8, conv_kernel=4, expand=2)
+MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
+               head_dim=8)
+
+
+def rope(kind, **more):
+    return dict(rope_parameters=dict(rope_type=kind, rope_theta=1000.0, **more))
+
+
+def ropes(sliding, full):
+    return dict(rope_parameters=dict(sliding_attention=dict(rope_theta=100.0, **sliding),
+                                     full_attention=dict(rope_theta=1000.0, **full)))
+
+
+DEFAULT = dict(rope_type="default")
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+
+# name: (config class, model class, fields, options)
+MODELS = {
+    "llama-linear": ("Llama", rope("linear", factor=2.0), {}),
+    "llama-dynamic": ("Llama", dict(rope("dynamic", factor=2.0), max_position_embeddings=8), {}),
+    "llama-yarn": ("Llama", rope("yarn", factor=4.0, original_max_position_embeddings=16), {}),
+    "llama-yarn-mscale": ("Llama", rope("yarn", factor=4.0, original_max_position_embeddings=16, mscale=0.7,
+                                        mscale_all_dim=1.3, beta_fast=16.0, beta_slow=2.0, truncate=False), {}),
+    "llama-llama3": ("Llama", rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                   original_max_position_embeddings=16), {}),
+    "llama-biases-tied": ("Llama", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True, hidden_act="gelu"), {}),
+    "llama-head-dim": ("Llama", dict(head_dim=12, num_key_value_heads=1), {}),
+    "llama-shards-bf16": ("Llama", dict(num_key_value_heads=4), dict(dtype="bfloat16", shard="20KB")),
+    "llama-fp16": ("Llama", dict(hidden_act="gelu_new"), dict(dtype="float16")),
+    "mistral-window": ("Mistral", dict(sliding_window=23, head_dim=16), {}),
+    "qwen2": ("Qwen2", dict(use_sliding_window=True, sliding_window=5, max_window_layers=1), {}),
+    "qwen3-bias-windows": ("Qwen3", dict(attention_bias=True, head_dim=8, use_sliding_window=True, **WINDOWS), {}),
+    "smollm3-swapped": ("SmolLM3", dict(sliding_window=1, use_sliding_window=True, no_rope_layers=[0, 1],
+                                        layer_types=["full_attention", "sliding_attention"]), {}),
+    "smollm3-tied-bias": ("SmolLM3", dict(attention_bias=True, tie_word_embeddings=True, no_rope_layers=[1, 0],
+                                          use_sliding_window=True, **WINDOWS), {}),
+    "granite": ("Granite", dict(embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.6,
+                                logits_scaling=4.0, attention_bias=True), {}),
+    "gemma3": ("Gemma3Text:Gemma3", dict(head_dim=16, query_pre_attn_scalar=24, final_logit_softcapping=5.0,
+                                         **ropes(DEFAULT, dict(rope_type="linear", factor=8.0)), **WINDOWS), {}),
+    "gemma3-tied": ("Gemma3Text:Gemma3", dict(head_dim=8, query_pre_attn_scalar=8, tie_word_embeddings=True,
+                                              attention_bias=True, sliding_window=24,
+                                              layer_types=["full_attention", "sliding_attention"]), {}),
+    "cohere2": ("Cohere2", dict(logit_scale=0.5, attention_bias=True, tie_word_embeddings=True, **WINDOWS), {}),
+    "exaone4-all-full": ("Exaone4", dict(sliding_window=None, layer_types=["full_attention"] * 2), {}),
+    "exaone4-windows": ("Exaone4", dict(rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                             original_max_position_embeddings=16), **WINDOWS), {}),
+    "olmo3-yarn": ("Olmo3", dict(ropes(DEFAULT, YARN), attention_bias=True, **WINDOWS), {}),
+    "qwen3-next": ("Qwen3Next", NEXT, {}),
+    "qwen3-next-tied": ("Qwen3Next", dict(NEXT, linear_num_key_heads=4, tie_word_embeddings=True, attention_bias=True,
+                                          layer_types=["full_attention", "linear_attention"]), {}),
+    "olmo-hybrid": ("OlmoHybrid", dict(GDN, linear_num_value_heads=2, linear_value_head_dim=8), {}),
+    "olmo-hybrid-nope": ("OlmoHybrid", dict(GDN, linear_allow_neg_eigval=False, rope_parameters=None, linear_num_key_heads=4), {}),
+    "minimax": ("MiniMax", dict(MINIMAX, full_attn_alpha_factor=1.5, full_attn_beta_factor=0.8, linear_attn_alpha_factor=1.2,
+                                linear_attn_beta_factor=0.9, mlp_alpha_factor=1.3, mlp_beta_factor=0.7), {}),
+    "mamba2": ("Mamba2", MAMBA2, {}),
+    "mamba2-groups": ("Mamba2", dict(MAMBA2, n_groups=4, tie_word_embeddings=True, use_conv_bias=False, use_bias=True,
+                                     time_step_limit=(0.01, 0.5)), {}),
+    "bamba": ("Bamba", dict(BAMBA, attention_bias=True, mlp_bias=True), {}),
+    "bamba-groups": ("Bamba", dict(BAMBA, mamba_n_groups=2, mamba_conv_bias=False, mamba_proj_bias=True,
+                                   attn_layer_indices=[0], tie_word_embeddings=True), {}),
+    "granite-hybrid": ("GraniteMoeHybrid", dict(GRANITE_HYBRID, embedding_multiplier=3.0, attention_multiplier=0.2,
+                                                residual_multiplier=0.6, logits_scaling=4.0), {}),
+    "granite-hybrid-rope": ("GraniteMoeHybrid", dict(GRANITE_HYBRID, position_embedding_type="rope", mamba_n_groups=2,
+                                                     layer_types=["full_attention", "linear_attention"],
+                                                     tie_word_embeddings=True), {}),
+}
+
+
+def randomise(model, generator):
+    """Weights of a size that lets every part of the model matter."""
+    for name, p in model.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if p.dim() >= 2 and "conv" not in name:
+            p.data = noise / p.shape[-1] ** 0.5
+        else:
+            p.data = p.data + 0.3 * noise
+
+
+def expect(model, ids):
+    results = {"input_ids": ids}
+    has_attention = "mamba2" not in model.config.model_type
+    out = model(input_ids=ids, labels=ids, output_hidden_states=True, use_cache=False,
+                **(dict(output_attentions=True) if has_attention else {}))
+    out.loss.backward()
+    results["logits"] = out.logits.detach()
+    results["loss"] = out.loss.detach().reshape(1)
+    for n, h in enumerate(out.hidden_states):
+        results[f"hidden.{n}"] = h.detach()
+    for n, a in enumerate(a for a in (getattr(out, "attentions", None) or ()) if a is not None and a.dim() == 4):
+        results[f"attn.{n}"] = a[:1].detach()
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            results[f"gradnorm.{name}"] = p.grad.norm().reshape(1)
+    return {k: v.contiguous().clone() for k, v in results.items()}
+
+
+def make(folder, name, tokens=24):
+    kind, fields, options = MODELS[name]
+    config_kind, model_kind = kind.split(":") if ":" in kind else (kind, kind)
+    config = getattr(tf, f"{config_kind}Config")(**dict(SMALL, **fields))
+    config._attn_implementation = "eager"
+    seed = sum(map(ord, name))
+    torch.manual_seed(seed)
+    model = getattr(tf, f"{model_kind}ForCausalLM")(config).eval()
+    randomise(model, torch.Generator().manual_seed(seed))
+    model.tie_weights()
+    dtype = options.get("dtype", "float32")
+    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
+    # What files hold is what is run, in float32.
+    model = getattr(tf, f"{model_kind}ForCausalLM").from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    ids = torch.randint(3, config.vocab_size, (2, tokens), generator=torch.Generator().manual_seed(seed + 1))
+    save_file(expect(model, ids), os.path.join(folder, "expected.safetensors"))
+    for extra in ("generation_config.json",):
+        if os.path.exists(os.path.join(folder, extra)):
+            os.remove(os.path.join(folder, extra))
+
+
+if __name__ == "__main__":
+    out, *names = sys.argv[1:]
+    for name in names or MODELS:
+        try:
+            make(os.path.join(out, name), name)
+            print("made", name)
+        except Exception as error:
+            print("failed", name, json.dumps(str(error))[:300])

@@ -1,0 +1,317 @@
+/**
+ * How far a model is from what another program computed with it: logits, hidden states, attention maps, loss and gradient norms
+ * against a file of expected values, as Transformers gives them.
+ *
+ * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, H query heads, D headDim, L layers.
+ */
+import { DataError, tensorFrom, toNumbers, type HostTensor } from '../core/index.js';
+import type { DeviceTensor, Engine } from '../engine/index.js';
+import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
+import { finalNorm, forward, parameterInputs, scoreScales, tokenLosses, type ModelConfig } from '../model/index.js';
+import { uploadParameters } from './attention-rows.js';
+
+/** Names of tensors of the other program and where their elements are among ours. */
+export interface TensorParts {
+  readonly name: string;
+  readonly parts: readonly {
+    readonly parameter: string;
+    /** Columns of a matrix, or rows of anything else, that belong to the tensor. */
+    readonly places: readonly number[];
+    readonly axis: 'columns' | 'rows';
+  }[];
+}
+
+export interface ParityOptions {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  readonly parameters: ReadonlyMap<string, HostTensor<'f32'>>;
+  /** By name: `input_ids` `[B,T]`, and any of `logits`, `hidden.N`, `attn.N`, `loss`, `gradnorm.NAME`. */
+  readonly expected: Readonly<Record<string, HostTensor>>;
+  readonly tensors: readonly TensorParts[];
+  /** Other names under which a tensor's gradient may stand; null if it is known to be of no use. */
+  readonly aliases?: (name: string) => readonly string[] | null;
+  /** For values: `|difference| <= tolerance * max(1, largest expected value)`. */
+  readonly tolerance?: number;
+  /** For gradient norms, relative. */
+  readonly gradientTolerance?: number;
+}
+
+/** One expected tensor against ours. */
+export interface ParityRow {
+  readonly name: string;
+  readonly worstAbsolute: number;
+  /** To the largest expected value; of gradient norms, to the norm itself. */
+  readonly worstRelative: number;
+  readonly tolerance: number;
+  readonly passed: boolean;
+}
+
+export interface ParityResult {
+  readonly format: 1;
+  readonly sequences: number;
+  readonly seqLen: number;
+  readonly rows: readonly ParityRow[];
+  /** Expected values that were left out, and why. */
+  readonly skipped: readonly { readonly name: string; readonly why: string }[];
+  readonly passed: boolean;
+}
+
+export const PARITY_TOLERANCE = 1e-4;
+export const PARITY_GRADIENT_TOLERANCE = 1e-3;
+
+/** Gradient norms below this part of the largest are noise: their error is taken relative to it. */
+const NOISE = 1e-4;
+
+type Numbers = Readonly<Record<string, Float64Array>>;
+
+/**
+ * Runs the model on `input_ids` and compares everything that the file expects.
+ *
+ * @throws DataError if `input_ids` are missing or out of range, or an expected tensor has another shape than ours
+ */
+export async function compareWithExpected(options: ParityOptions): Promise<ParityResult> {
+  const { model, expected } = options;
+  const ids = readIds(expected, model);
+  const wanted = Object.keys(expected).filter((name) => name !== 'input_ids');
+  const got = await compute(options, ids, wanted);
+  const rows: ParityRow[] = [];
+  const skipped: { name: string; why: string }[] = [];
+  for (const name of wanted.filter((n) => !n.startsWith('gradnorm.')).sort(byNumber)) {
+    const ours = got.values[name];
+    if (ours === undefined) skipped.push({ name, why: got.absent[name] ?? 'it is not something that is compared' });
+    else rows.push(compareValues(name, ours, expected[name] as HostTensor, options.tolerance ?? PARITY_TOLERANCE));
+  }
+  const norms = compareGradients(options, wanted, got.squares);
+  rows.push(...norms.rows);
+  skipped.push(...norms.skipped);
+  const passed = rows.length > 0 && rows.every((r) => r.passed) && norms.unknown === 0;
+  return { format: 1, sequences: ids.B, seqLen: ids.T, rows, skipped, passed };
+}
+
+const byNumber = (a: string, b: string) => a.localeCompare(b, 'en', { numeric: true });
+
+interface Ids {
+  readonly B: number;
+  readonly T: number;
+  readonly values: Float64Array;
+}
+
+function readIds(expected: ParityOptions['expected'], { vocabSize }: ModelConfig): Ids {
+  const tensor = expected['input_ids'];
+  const [B, T] = tensor?.shape ?? [];
+  if (tensor === undefined || tensor.shape.length !== 2 || !B || !T || T < 2) {
+    throw new DataError('the expected values need input_ids of shape [sequences, tokens], at least 2 tokens');
+  }
+  const values = toNumbers(tensor);
+  const outside = values.find((v) => v < 0 || v >= vocabSize);
+  if (outside !== undefined)
+    throw new DataError(`input_ids hold ${outside}, but the vocabulary has ${vocabSize} tokens`);
+  return { B, T, values };
+}
+
+interface Computed {
+  readonly values: Numbers;
+  /** Why an expected value is not among them. */
+  readonly absent: Readonly<Record<string, string>>;
+  /** Squared gradients of every parameter, summed over all but columns (matrices) or rows. */
+  readonly squares: Numbers;
+}
+
+async function compute(options: ParityOptions, ids: Ids, wanted: readonly string[]): Promise<Computed> {
+  const { engine, model, parameters } = options;
+  const { B, T, values } = ids;
+  const device = uploadParameters(engine, parameters);
+  const isLast = (i: number) => i % T === T - 1;
+  const inputs: Record<string, DeviceTensor> = {
+    ...device,
+    tokens: engine.upload(tensorFrom('i32', [B, T], values)),
+    targets: engine.upload(
+      tensorFrom(
+        'i32',
+        [B, T],
+        values.map((_, i) => (isLast(i) ? 0 : (values[i + 1] as number))),
+      ),
+    ),
+    weights: engine.upload(
+      tensorFrom(
+        'f32',
+        [B, T],
+        values.map((_, i) => (isLast(i) ? 0 : 1)),
+      ),
+    ),
+  };
+  const run = async (graph: Graph): Promise<Numbers> => {
+    const executable = await engine.compile(graph);
+    const own = Object.fromEntries(graph.inputs.map(({ name }) => [name, inputs[name] as DeviceTensor]));
+    const out = await executable.run(own);
+    const entries: [string, Float64Array][] = [];
+    for (const [name, tensor] of Object.entries(out)) entries.push([name, toNumbers(await engine.download(tensor))]);
+    return Object.fromEntries(entries);
+  };
+  const attention = attentionLayersOf(model, wanted);
+  const states = await run(statesGraph(model, ids, wanted, Object.values(attention.layers)));
+  const maps = Object.entries(attention.layers).map(([name, layer]) => {
+    const samples = options.expected[name]?.shape[0] ?? B;
+    return [name, attentionMaps(model, layer, states, Math.min(samples, B), T)] as const;
+  });
+  const learns = wanted.some((n) => n === 'loss' || n.startsWith('gradnorm.'));
+  const learned = learns ? await run(lossGraph(options, ids)) : {};
+  const { loss, ...squares } = learned;
+  return {
+    values: { ...states, ...Object.fromEntries(maps), ...(loss === undefined ? {} : { loss }) },
+    absent: attention.absent,
+    squares,
+  };
+}
+
+/** Which layer each expected attention map is of: by its number, or (fewer maps than layers) in the order of attention layers. */
+function attentionLayersOf(model: ModelConfig, wanted: readonly string[]) {
+  const names = wanted.filter((n) => n.startsWith('attn.')).sort(byNumber);
+  const attending = model.layers.flatMap((plan, layer) => (plan.mixer === 'attention' ? [layer] : []));
+  const layers: Record<string, number> = {};
+  const absent: Record<string, string> = {};
+  names.forEach((name, i) => {
+    const layer = names.length === model.numLayers ? i : names.length === attending.length ? attending[i] : undefined;
+    if (layer === undefined) absent[name] = `${names.length} maps fit neither the layers nor those with attention`;
+    else if (attending.includes(layer)) layers[name] = layer;
+    else absent[name] = `layer ${layer} has no attention`;
+  });
+  return { layers, absent };
+}
+
+function statesGraph(
+  model: ModelConfig,
+  { B, T }: Ids,
+  wanted: readonly string[],
+  attending: readonly number[],
+): Graph {
+  const params = parameterInputs(model);
+  const tokens = input('tokens', 'i32', [B, T]);
+  const { logits, hidden, queriesAndKeys } = forward(model, params, tokens);
+  const outputs: [string, Value][] = [];
+  if (wanted.includes('logits')) outputs.push(['logits', logits]);
+  hidden.forEach((h, n) => {
+    // Transformers gives the last one behind the final norm.
+    if (wanted.includes(`hidden.${n}`)) {
+      outputs.push([`hidden.${n}`, n === model.numLayers ? finalNorm(model, params, h) : h]);
+    }
+  });
+  for (const layer of attending) {
+    const qk = queriesAndKeys[layer];
+    if (qk) outputs.push([`q.${layer}`, qk.q], [`k.${layer}`, qk.k]);
+  }
+  if (outputs.length === 0) outputs.push(['logits', logits]);
+  const needed = new Set(nodesOf(outputs.map(([, v]) => v)));
+  const used = [...params].filter(([, v]) => needed.has(v.node));
+  return makeGraph({ ...Object.fromEntries(used), tokens }, Object.fromEntries(outputs));
+}
+
+function lossGraph({ model, tensors }: ParityOptions, { B, T }: Ids): Graph {
+  const columns = new Set(tensors.flatMap((t) => t.parts.flatMap((p) => (p.axis === 'columns' ? [p.parameter] : []))));
+  const params = parameterInputs(model);
+  const [tokens, targets] = [input('tokens', 'i32', [B, T]), input('targets', 'i32', [B, T])];
+  const weights = input('weights', 'f32', [B, T]);
+  const { logits } = forward(model, params, tokens);
+  const { weightedSum, weightSum } = tokenLosses(logits, targets, weights);
+  const loss = div(weightedSum, weightSum);
+  const gradients = grad(loss, [...params.values()]);
+  const squares = [...params.keys()].map((name, i): [string, Value] => {
+    const gradient = gradients[i] as Value;
+    const kept = columns.has(name) ? gradient.shape.length - 1 : 0;
+    const others = gradient.shape.map((_, axis) => axis).filter((axis) => axis !== kept);
+    return [name, reduceSum(mul(gradient, gradient), others)];
+  });
+  return makeGraph(
+    { ...Object.fromEntries(params), tokens, targets, weights },
+    { loss, ...Object.fromEntries(squares) },
+  );
+}
+
+/** Softmax attention `[samples,H,T,T]` of a layer from its queries and keys. */
+function attentionMaps(model: ModelConfig, layer: number, states: Numbers, samples: number, T: number): Float64Array {
+  const plan = model.layers[layer] as Extract<ModelConfig['layers'][number], { mixer: 'attention' }>;
+  const { numHeads: H, numKvHeads: G, headDim: D } = model;
+  const [q, k] = [states[`q.${layer}`] as Float64Array, states[`k.${layer}`] as Float64Array];
+  const windows = plan.groups.flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
+  const scales = scoreScales(model, plan, T);
+  const out = new Float64Array(samples * H * T * T);
+  for (let b = 0; b < samples; b++) {
+    for (let h = 0; h < H; h++) {
+      const g = Math.floor(h / (H / G));
+      for (let t = 0; t < T; t++) {
+        const row = out.subarray(((b * H + h) * T + t) * T, ((b * H + h) * T + t + 1) * T);
+        const query = ((b * T + t) * H + h) * D;
+        const first = Math.max(0, t - (windows[h] as number) + 1);
+        for (let j = first; j <= t; j++) {
+          const key = ((b * T + j) * G + g) * D;
+          let score = 0;
+          for (let c = 0; c < D; c++) score += (q[query + c] as number) * (k[key + c] as number);
+          row[j] = score * (scales[h] as number);
+        }
+        softmaxIn(row.subarray(first, t + 1));
+      }
+    }
+  }
+  return out;
+}
+
+function softmaxIn(scores: Float64Array): void {
+  const most = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  let total = 0;
+  scores.forEach((s, i) => (total += scores[i] = Math.exp(s - most)));
+  scores.forEach((s, i) => (scores[i] = s / total));
+}
+
+function compareValues(name: string, ours: Float64Array, expected: HostTensor, tolerance: number): ParityRow {
+  const theirs = toNumbers(expected);
+  if (ours.length !== theirs.length) {
+    throw new DataError(
+      `${name} is expected as [${expected.shape.join(',')}], but the model gives ${ours.length} numbers`,
+      {
+        details: { name },
+      },
+    );
+  }
+  let [worst, largest] = [0, 0];
+  theirs.forEach((v, i) => {
+    const difference = Math.abs((ours[i] as number) - v);
+    worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
+    largest = Math.max(largest, Math.abs(v));
+  });
+  const worstRelative = worst === 0 ? 0 : worst / largest;
+  return { name, worstAbsolute: worst, worstRelative, tolerance, passed: worst <= tolerance * Math.max(1, largest) };
+}
+
+function compareGradients(options: ParityOptions, wanted: readonly string[], squares: Numbers) {
+  const { tensors, expected, aliases, gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE } = options;
+  const byName = new Map(tensors.map((t) => [t.name, t]));
+  const names = wanted.filter((n) => n.startsWith('gradnorm.'));
+  const theirs = (name: string) => toNumbers(expected[name] as HostTensor)[0] as number;
+  const largest = names.reduce((most, n) => Math.max(most, theirs(n)), 0);
+  const rows: ParityRow[] = [];
+  const skipped: { name: string; why: string }[] = [];
+  let unknown = 0;
+  for (const name of names.sort(byNumber)) {
+    const tensor = name.slice('gradnorm.'.length);
+    const others = byName.has(tensor) ? [tensor] : (aliases?.(tensor) ?? null);
+    const found = others?.flatMap((other) => byName.get(other) ?? []) ?? [];
+    if (found.length === 0) {
+      const useless = others === null && aliases !== undefined && aliases(tensor) === null;
+      if (!useless) unknown += 1;
+      skipped.push({ name, why: useless ? 'it has no effect on the result' : 'the model has no such tensor' });
+      continue;
+    }
+    const norm = Math.sqrt(found.reduce((sum, t) => sum + squaredNorm(t, squares), 0));
+    const worst = Math.abs(norm - theirs(name));
+    const worstRelative = worst === 0 ? 0 : worst / Math.max(theirs(name), NOISE * largest);
+    rows.push({ name, worstAbsolute: worst, worstRelative, tolerance, passed: worstRelative <= tolerance });
+  }
+  return { rows, skipped, unknown };
+}
+
+function squaredNorm({ parts }: TensorParts, squares: Numbers): number {
+  return parts.reduce((sum, { parameter, places }) => {
+    const own = squares[parameter] as Float64Array;
+    return places.reduce((s, place) => s + (own[place] as number), sum);
+  }, 0);
+}

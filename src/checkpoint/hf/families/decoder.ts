@@ -1,0 +1,225 @@
+/** What models of attention and gated MLPs share: fields, layer types, tensor names. */
+import type { ModelConfig } from '../../../model/index.js';
+import type { HfConfigJson } from '../family.js';
+import type { Fields } from '../fields.js';
+import { headChannels, headRows, matrix, range, rows, whole, type ParameterLayout, type Source } from '../layout.js';
+
+const ACTIVATIONS: Readonly<Record<string, ModelConfig['activation']>> = {
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_fast: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  relu: 'relu',
+  relu2: 'relu2',
+};
+
+export function readActivation(fields: Fields, name = 'hidden_act', fallback = 'silu'): ModelConfig['activation'] {
+  const text = fields.text(name, fallback);
+  const found = ACTIVATIONS[text];
+  if (found === undefined) fields.refuse(`${name} ${text}`);
+  return found ?? 'silu';
+}
+
+export const writeActivation = (activation: ModelConfig['activation']): string =>
+  activation === 'gelu_tanh' ? 'gelu_pytorch_tanh' : activation;
+
+/** What Transformers takes where `config.json` says nothing. */
+export interface DecoderDefaults {
+  readonly kvHeads?: number;
+  readonly headDim?: number;
+  readonly eps?: number;
+  readonly tied?: boolean;
+  /** The name of the norms' epsilon. */
+  readonly epsName?: string;
+}
+
+export interface Sizes {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly rmsNormEps: number;
+  readonly tieEmbeddings: boolean;
+}
+
+export function readSizes(fields: Fields, defaults: DecoderDefaults = {}): Sizes {
+  const numHeads = fields.count('num_attention_heads');
+  const hiddenSize = fields.count('hidden_size');
+  return {
+    vocabSize: fields.count('vocab_size'),
+    hiddenSize,
+    intermediateSize: fields.count('intermediate_size'),
+    numHeads,
+    numKvHeads: fields.count('num_key_value_heads', defaults.kvHeads ?? numHeads),
+    headDim: fields.count('head_dim', defaults.headDim ?? Math.floor(hiddenSize / numHeads)),
+    rmsNormEps: fields.positive(defaults.epsName ?? 'rms_norm_eps', defaults.eps ?? 1e-6),
+    tieEmbeddings: fields.flag('tie_word_embeddings', defaults.tied ?? false),
+  };
+}
+
+export function writeSizes(config: ModelConfig): HfConfigJson {
+  return {
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.numLayers,
+    num_attention_heads: config.numHeads,
+    num_key_value_heads: config.numKvHeads,
+    head_dim: config.headDim,
+    rms_norm_eps: config.rmsNormEps,
+    tie_word_embeddings: config.tieEmbeddings,
+  };
+}
+
+/** The pattern of layers of `full_attention` and `sliding_attention`; `flag` may give the positions of single layers. */
+export function attentionLayers(
+  fields: Fields,
+  types: readonly string[],
+  flag: (layer: number, windowed: boolean) => string,
+): string[] {
+  return types.map((type, i) => {
+    const windowed = type === 'sliding_attention';
+    const at = flag(i, windowed);
+    const suffix = at === 'rope' ? '' : `:${at}`;
+    if (type === 'full_attention') return `full${suffix}`;
+    if (windowed) return `swa:${fields.count('sliding_window')}${suffix}`;
+    fields.refuse(`layer ${i} of type ${type}`);
+    return `full${suffix}`;
+  });
+}
+
+/** `layer_types`, or those that the older spelling "every nth is full" gives. */
+export function layerTypes(fields: Fields, everyName: string | null, every: number): string[] {
+  const depth = fields.count('num_hidden_layers');
+  const given = fields.perLayer<string>('layer_types', 'string', depth);
+  if (given !== null) return given;
+  const n = everyName === null ? every : fields.count(everyName, every);
+  return Array.from({ length: depth }, (_, i) => ((i + 1) % n === 0 ? 'full_attention' : 'sliding_attention'));
+}
+
+/** Types and the one window of a model's layers, if each has one head group; windows that differ show only the first. */
+export function writeLayerTypes(config: ModelConfig): HfConfigJson {
+  const windows = config.layers.map((plan) => plan.groups[0]?.window ?? null);
+  return {
+    layer_types: windows.map((w) => (w === null ? 'full_attention' : 'sliding_attention')),
+    sliding_window: windows.find((w) => w !== null) ?? null,
+  };
+}
+
+/** How a family calls its tensors, and where it differs from Llama. */
+export interface DecoderNames {
+  readonly norm1?: string;
+  readonly norm2?: string;
+  readonly postnorm1?: string;
+  readonly postnorm2?: string;
+  readonly finalNorm?: string;
+  readonly mlp?: string;
+  /** Gate and up in one tensor, gate first. */
+  readonly fusedMlp?: { readonly input: string; readonly output: string };
+  /** Rotary positions turn neighbouring channels. */
+  readonly interleaved?: boolean;
+  /** The query projection holds each head's queries, then its output gate. */
+  readonly gatedQueries?: boolean;
+}
+
+export const LLAMA_NAMES = { norm1: 'input_layernorm', norm2: 'post_attention_layernorm' } as const;
+
+/** The tensors of a parameter of attention, MLP, norms, embedding or head. */
+export function decoderLayout(
+  config: ModelConfig,
+  layer: number | null,
+  name: string,
+  names: DecoderNames,
+): ParameterLayout | null {
+  const { vocabSize: v, hiddenSize: d, intermediateSize: f } = config;
+  if (layer === null) {
+    if (name === 'embed.weight') return rows(whole('model.embed_tokens.weight', v));
+    if (name === 'head.weight') return matrix(whole('lm_head.weight', v));
+    return name === 'norm.weight' ? rows(whole(`model.${names.finalNorm ?? 'norm'}.weight`, d)) : null;
+  }
+  const at = `model.layers.${layer}`;
+  const norm = (text: string | undefined) => (text === undefined ? null : rows(whole(`${at}.${text}.weight`, d)));
+  switch (name) {
+    case 'norm1.weight':
+      return norm(names.norm1);
+    case 'norm2.weight':
+      return norm(names.norm2);
+    case 'postnorm1.weight':
+      return norm(names.postnorm1);
+    case 'postnorm2.weight':
+      return norm(names.postnorm2);
+    default:
+      return name.startsWith('mlp.')
+        ? mlpLayout(`${at}.`, name, names, d, f)
+        : attentionLayout(config, `${at}.self_attn`, name, names);
+  }
+}
+
+function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: number): ParameterLayout | null {
+  const { mlp = 'mlp', fusedMlp } = names;
+  const of = (kind: 'weight' | 'bias'): { in: Source[]; out: Source[] } =>
+    fusedMlp
+      ? { in: [whole(`${at}${fusedMlp.input}.${kind}`, 2 * f)], out: [whole(`${at}${fusedMlp.output}.${kind}`, d)] }
+      : {
+          in: ['gate', 'up'].map((p) => whole(`${at}${mlp}.${p}_proj.${kind}`, f)),
+          out: [whole(`${at}${mlp}.down_proj.${kind}`, d)],
+        };
+  switch (name) {
+    case 'mlp.wgateup':
+      return matrix(...of('weight').in);
+    case 'mlp.wdown':
+      return matrix(...of('weight').out);
+    case 'mlp.bgateup':
+      return rows(...of('bias').in);
+    case 'mlp.bdown':
+      return rows(...of('bias').out);
+    default:
+      return null;
+  }
+}
+
+function attentionLayout(
+  config: ModelConfig,
+  at: string,
+  name: string,
+  { interleaved = false, gatedQueries = false }: DecoderNames,
+): ParameterLayout | null {
+  const { numHeads: H, numKvHeads: G, headDim: D } = config;
+  const channels = headChannels(config, interleaved);
+  const query = (kind: string): Source => ({
+    tensor: `${at}.q_proj.${kind}`,
+    rows: (gatedQueries ? 2 : 1) * H * D,
+    take: headRows(H, channels, gatedQueries ? 2 * D : D),
+  });
+  const projections = (kind: string): Source[] => [
+    query(kind),
+    { tensor: `${at}.k_proj.${kind}`, rows: G * D, take: headRows(G, channels) },
+    whole(`${at}.v_proj.${kind}`, G * D),
+  ];
+  const headNorm = (which: 'q' | 'k', heads: number): ParameterLayout => {
+    const n = config.qkNorm === 'width' ? heads : 1;
+    return rows({ tensor: `${at}.${which}_norm.weight`, rows: n * D, take: headRows(n, channels) });
+  };
+  switch (name) {
+    case 'attn.wqkv':
+      return matrix(...projections('weight'));
+    case 'attn.bqkv':
+      return rows(...projections('bias'));
+    case 'attn.wgate':
+      return gatedQueries ? matrix({ ...query('weight'), take: headRows(H, range(D, D), 2 * D) }) : null;
+    case 'attn.wo':
+      return matrix(whole(`${at}.o_proj.weight`, config.hiddenSize));
+    case 'attn.bo':
+      return rows(whole(`${at}.o_proj.bias`, config.hiddenSize));
+    case 'attn.qnorm.weight':
+      return headNorm('q', H);
+    case 'attn.knorm.weight':
+      return headNorm('k', G);
+    default:
+      return null;
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * Which tensors of a Transformers model make up a parameter of ours, and row by row in which order: one description for import,
+ * export and gradients.
+ *
+ * Their linear weights are `[out, in]`, ours `[in, out]` with several side by side. Rotary positions turn channels (m, m + D/2) of
+ * a head here; where theirs turn neighbours, or only the first channels, the rows of queries and keys are permuted.
+ */
+import type { Shape } from '../../core/index.js';
+import type { ModelConfig } from '../../model/index.js';
+
+/** Rows of one of their tensors. */
+export interface Source {
+  readonly tensor: string;
+  /** Rows that their tensor has in all. */
+  readonly rows: number;
+  /** The rows that are ours, in our order; null takes all as they are. */
+  readonly take: readonly number[] | null;
+  /** Shape of a row of theirs, where it is not what ours implies. */
+  readonly inner?: Shape;
+}
+
+export interface ParameterLayout {
+  /** Their rows are our columns (matrices); otherwise rows are rows (embeddings, vectors). */
+  readonly transposed: boolean;
+  /** One after another along our columns or rows. */
+  readonly sources: readonly Source[];
+}
+
+export const whole = (tensor: string, rows: number, inner?: Shape): Source => ({
+  tensor,
+  rows,
+  take: null,
+  ...(inner === undefined ? {} : { inner }),
+});
+
+export const matrix = (...sources: readonly Source[]): ParameterLayout => ({ transposed: true, sources });
+export const rows = (...sources: readonly Source[]): ParameterLayout => ({ transposed: false, sources });
+
+/** `first, first + 1, ...`, `count` of them. */
+export const range = (first: number, count: number): number[] => Array.from({ length: count }, (_, i) => first + i);
+
+/** For every channel of a head in our order, theirs. */
+export function headChannels(
+  { headDim, ropeDim }: Pick<ModelConfig, 'headDim' | 'ropeDim'>,
+  interleaved: boolean,
+): number[] {
+  const [half, turning] = [headDim / 2, ropeDim / 2];
+  const pair = (m: number, second: number) =>
+    m >= turning
+      ? ropeDim + (m - turning) + second * (half - turning)
+      : interleaved
+        ? 2 * m + second
+        : m + second * turning;
+  return headDim % 2 === 1 ? range(0, headDim) : [0, 1].flatMap((second) => range(0, half).map((m) => pair(m, second)));
+}
+
+/** The rows of `heads` heads, each `stride` rows (the head's width if not told) after the one before, channels permuted. */
+export function headRows(heads: number, channels: readonly number[], stride = channels.length): number[] | null {
+  const all = Array.from({ length: heads }, (_, h) => channels.map((c) => h * stride + c)).flat();
+  return all.every((row, i) => row === i) && stride === channels.length ? null : all;
+}

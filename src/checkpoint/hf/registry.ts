@@ -1,0 +1,69 @@
+/** The kinds of Transformers models that can be read. */
+import { DataError, readJson } from '../../core/index.js';
+import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
+import type { Family } from './family.js';
+import { LLAMA_FAMILIES } from './families/llama.js';
+import { cohere2, exaone4, gemma3, olmo3 } from './families/windowed.js';
+import { Fields } from './fields.js';
+
+/** In the order in which exported models look for a class. */
+export const FAMILIES: readonly Family[] = [...LLAMA_FAMILIES, olmo3, exaone4, cohere2, gemma3];
+
+/** Values of `model_type` that can be read. */
+export const HF_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((f) => f.modelTypes);
+
+export interface HfConfigReading {
+  readonly modelType: string;
+  readonly family: Family;
+  /** The model without what is unsupported. */
+  readonly config: ModelConfig;
+  /** What cannot be imported, by the names of the file; empty if everything can. */
+  readonly unsupported: readonly string[];
+}
+
+/**
+ * Reads what a Transformers `config.json` describes, noting what cannot be imported.
+ *
+ * @param value the parsed JSON
+ * @param where its path, for messages
+ * @throws DataError if the model type is unknown, or a field is missing or wrong
+ */
+export function inspectHfConfig(value: unknown, where: string): HfConfigReading {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new DataError(`${where} holds no JSON object`, { details: { where } });
+  }
+  const fields = new Fields(value as Record<string, unknown>, where);
+  const modelType = fields.text('model_type');
+  const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
+  if (family === undefined) {
+    throw new DataError(
+      `${where}: model_type ${JSON.stringify(modelType)} is not one that can be read (${HF_MODEL_TYPES.join(', ')})`,
+      { details: { where, modelType } },
+    );
+  }
+  const input = family.read(fields);
+  return { modelType, family, config: resolveModelConfig(input, where), unsupported: fields.unsupported };
+}
+
+/**
+ * The model that a Transformers `config.json` describes.
+ *
+ * @throws DataError naming a field that is missing or wrong, or everything that Longsight's models do not have
+ */
+export function readHfConfig(value: unknown, where: string): ModelConfig {
+  return supported(inspectHfConfig(value, where), where).config;
+}
+
+/** The reading itself; throws `DataError` if it holds anything that cannot be imported. */
+export function supported(reading: HfConfigReading, where: string): HfConfigReading {
+  const { unsupported } = reading;
+  if (unsupported.length === 0) return reading;
+  throw new DataError(`${where}: the model has ${unsupported.join(' and ')}, which cannot be imported`, {
+    details: { where, unsupported },
+  });
+}
+
+/** Parses `config.json`; older versions of Transformers write infinities as bare words. */
+export function readConfigJson(path: string): unknown {
+  return readJson(path, (text) => text.replace(/([[:,]\s*)(-?Infinity|NaN)(?=\s*[,\]}])/g, '$1"$2"'));
+}

@@ -1,0 +1,235 @@
+/** The tensor files of a Transformers model, and parameters read from them part by part. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import {
+  formatShape,
+  hostTensor,
+  readJson,
+  sameShape,
+  sizeOf,
+  StoreError,
+  type HostTensor,
+  type Shape,
+} from '../../core/index.js';
+import { parameterSpecs, type ModelConfig } from '../../model/index.js';
+import { SafetensorsFile } from '../safetensors.js';
+import type { Family } from './family.js';
+import type { ParameterLayout, Source } from './layout.js';
+
+export const MODEL_FILE = 'model.safetensors';
+export const INDEX_FILE = 'model.safetensors.index.json';
+
+/** Bytes of theirs that are on the host at once beside the result. */
+const CHUNK_BYTES = 8 * 2 ** 20;
+
+export interface TensorPlace {
+  readonly path: string;
+  readonly shape: Shape;
+  /** Type of its elements in the file. */
+  readonly stored: string;
+  readonly bytes: number;
+}
+
+/** Which file holds each tensor. */
+export type TensorFiles = ReadonlyMap<string, TensorPlace>;
+
+/**
+ * The tensors of a folder, headers checked against the sizes of the files.
+ *
+ * @throws StoreError naming a file or shard that is missing or damaged, or a tensor that the index places wrongly
+ */
+export function tensorFiles(folder: string): TensorFiles {
+  const [single, index] = [join(folder, MODEL_FILE), join(folder, INDEX_FILE)];
+  const found = new Map<string, TensorPlace>();
+  const add = (path: string): void => {
+    using file = new SafetensorsFile(path);
+    for (const { name, shape, stored, begin, end } of file.entries.values()) {
+      found.set(name, { path, shape, stored, bytes: end - begin });
+    }
+  };
+  if (existsSync(single)) {
+    add(single);
+    return found;
+  }
+  if (!existsSync(index)) {
+    throw new StoreError(`${folder} has neither ${MODEL_FILE} nor ${INDEX_FILE}; name the folder of a saved model`, {
+      details: { folder },
+    });
+  }
+  const result = z.looseObject({ weight_map: z.record(z.string(), z.string()) }).safeParse(readJson(index));
+  if (!result.success) throw new StoreError(`${index} has no weight_map`, { cause: result.error });
+  const places = Object.entries(result.data.weight_map);
+  for (const shard of new Set(places.map(([, file]) => file))) {
+    if (shard.includes('/') || shard.includes('\\')) {
+      throw new StoreError(`${index} names the shard ${shard}; shards must lie in the folder itself`);
+    }
+    add(join(folder, shard));
+  }
+  for (const [name, shard] of places) {
+    if (found.get(name)?.path === join(folder, shard)) continue;
+    throw new StoreError(`${index} places tensor ${name} in ${shard}, which does not hold it`, {
+      details: { name, shard },
+    });
+  }
+  return found;
+}
+
+/** A parameter of ours and what it is made of. */
+export interface MappedParameter {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly layout: ParameterLayout;
+}
+
+/** Every parameter with its layout; throws `StoreError` naming one that the family has no tensor for. */
+export function mapParameters(family: Family, config: ModelConfig): MappedParameter[] {
+  return parameterSpecs(config).map(({ name, shape, layer }) => {
+    const layout = family.layout(config, layer, layer === null ? name : name.slice(`layers.${layer}.`.length));
+    if (layout !== null) return { name, shape, layout };
+    const [type] = family.modelTypes;
+    throw new StoreError(`parameter ${name} has no counterpart in models of type ${type}`, { details: { name, type } });
+  });
+}
+
+/** Every tensor of theirs and the columns or rows of ours that hold it. */
+export function tensorParts(family: Family, config: ModelConfig): HfTensorParts[] {
+  const found = new Map<string, HfTensorParts['parts'][number][]>();
+  for (const { name, layout } of mapParameters(family, config)) {
+    let first = 0;
+    for (const source of layout.sources) {
+      const count = takenRows(source);
+      const places = Array.from({ length: count }, (_, i) => first + i);
+      first += count;
+      const own = found.get(source.tensor) ?? [];
+      own.push({ parameter: name, places, axis: layout.transposed ? 'columns' : 'rows' });
+      found.set(source.tensor, own);
+    }
+  }
+  return [...found].map(([name, parts]) => ({ name, parts }));
+}
+
+/** A tensor of theirs, by the columns (of matrices) or rows of our parameters that hold its elements. */
+export interface HfTensorParts {
+  readonly name: string;
+  readonly parts: {
+    readonly parameter: string;
+    readonly places: readonly number[];
+    readonly axis: 'columns' | 'rows';
+  }[];
+}
+
+/** The shape of a source's tensor. */
+export function sourceShape({ shape, layout }: MappedParameter, { rows, inner }: Source): Shape {
+  return [rows, ...(inner ?? (layout.transposed ? shape.slice(0, 1) : shape.slice(1)))];
+}
+
+/** How many of our columns or rows a source fills. */
+export const takenRows = ({ take, rows }: Source): number => take?.length ?? rows;
+
+/** What is wrong with the tensors of a folder; `null` for nothing. */
+export interface TensorProblems {
+  readonly missing: readonly { readonly name: string; readonly shape: Shape }[];
+  readonly misshapen: readonly { readonly name: string; readonly shape: Shape; readonly found: Shape }[];
+  /** Tensors that the model has no place for. */
+  readonly extra: readonly string[];
+}
+
+export function compareTensors(family: Family, config: ModelConfig, files: TensorFiles): TensorProblems {
+  const wanted = new Map<string, Shape>();
+  for (const parameter of mapParameters(family, config)) {
+    for (const source of parameter.layout.sources) wanted.set(source.tensor, sourceShape(parameter, source));
+  }
+  const missing = [...wanted].filter(([name]) => !files.has(name)).map(([name, shape]) => ({ name, shape }));
+  const misshapen = [...wanted].flatMap(([name, shape]) => {
+    const found = files.get(name)?.shape;
+    return found === undefined || sameShape(found, shape) ? [] : [{ name, shape, found }];
+  });
+  const ignored = (name: string) =>
+    name.endsWith('rotary_emb.inv_freq') ||
+    (config.tieEmbeddings && name === 'lm_head.weight') ||
+    family.ignored?.(name, config) === true;
+  return { missing, misshapen, extra: [...files.keys()].filter((name) => !wanted.has(name) && !ignored(name)) };
+}
+
+/** Throws `StoreError` naming the first tensor that is missing, has another shape, or has no place. */
+export function checkTensors(folder: string, family: Family, config: ModelConfig, files: TensorFiles): void {
+  const { missing, misshapen, extra } = compareTensors(family, config, files);
+  const [lacking] = missing;
+  if (lacking !== undefined) {
+    const more = missing.length > 1 ? `, and ${missing.length - 1} more` : '';
+    throw new StoreError(`${folder} lacks tensor ${lacking.name} ${formatShape(lacking.shape)}${more}`, {
+      details: { folder, missing },
+    });
+  }
+  const [wrong] = misshapen;
+  if (wrong !== undefined) {
+    throw new StoreError(
+      `${files.get(wrong.name)?.path}: tensor ${wrong.name} is ${formatShape(wrong.found)}, but config.json makes it ` +
+        formatShape(wrong.shape),
+      { details: { folder, misshapen } },
+    );
+  }
+  if (extra.length > 0) {
+    const shown = extra.slice(0, 3).join(', ') + (extra.length > 3 ? `, and ${extra.length - 3} more` : '');
+    throw new StoreError(`${folder}: the model that its config.json describes has no place for ${shown}`, {
+      details: { folder, extra },
+    });
+  }
+}
+
+/** Reads one parameter, f32; a few megabytes of theirs at a time are on the host beside it. */
+export function readParameter(files: TensorFiles, parameter: MappedParameter): HostTensor<'f32'> {
+  const { shape, layout } = parameter;
+  const data = new Float32Array(sizeOf(shape));
+  const columns = layout.transposed ? (shape[1] as number) : sizeOf(shape.slice(1));
+  let first = 0;
+  for (const source of layout.sources) {
+    const places = placesOf(source, first);
+    first += takenRows(source);
+    const width = sizeOf(sourceShape(parameter, source).slice(1));
+    using file = new SafetensorsFile((files.get(source.tensor) as { path: string }).path);
+    const step = Math.max(1, Math.floor(CHUNK_BYTES / 4 / Math.max(1, width)));
+    for (let from = 0; from < source.rows; from += step) {
+      const to = Math.min(source.rows, from + step);
+      const own = places.subarray(from, to);
+      if (own.every((place) => place < 0)) continue;
+      const chunk = file.readFloats(source.tensor, from * width, to * width);
+      if (layout.transposed) transposeInto(data, chunk, width, columns, own);
+      else own.forEach((place, i) => place >= 0 && data.set(chunk.subarray(i * width, (i + 1) * width), place * width));
+    }
+  }
+  return hostTensor('f32', shape, data);
+}
+
+/** For every row of theirs, the column or row of ours that it fills; -1 for none. */
+function placesOf({ rows, take }: Source, first: number): Int32Array {
+  if (take === null) return Int32Array.from({ length: rows }, (_, i) => first + i);
+  const places = new Int32Array(rows).fill(-1);
+  take.forEach((row, i) => (places[row] = first + i));
+  return places;
+}
+
+const TILE = 32;
+
+/** `from [places.length, width]` transposed into columns `places` of `into [width, columns]`, in tiles that stay in cache. */
+function transposeInto(
+  into: Float32Array,
+  from: Float32Array,
+  width: number,
+  columns: number,
+  places: Int32Array,
+): void {
+  for (let i0 = 0; i0 < width; i0 += TILE) {
+    const iEnd = Math.min(width, i0 + TILE);
+    for (let j0 = 0; j0 < places.length; j0 += TILE) {
+      const jEnd = Math.min(places.length, j0 + TILE);
+      for (let i = i0; i < iEnd; i++) {
+        for (let j = j0; j < jEnd; j++) {
+          const place = places[j] as number;
+          if (place >= 0) into[i * columns + place] = from[j * width + i] as number;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** `longsight inspect FOLDER`: what a model saved by Transformers is, what it costs, and what of it cannot be imported. */
+import type { Command } from 'commander';
+import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
+import { formatShape } from '../../core/index.js';
+import { modelCost, printPattern, type ModelCost } from '../../model/index.js';
+import { formatCount } from '../../study/index.js';
+import type { CliContext } from '../context.js';
+import { EXIT } from '../errors.js';
+import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
+import { Output, textTable } from '../output.js';
+
+interface Flags extends OutputFlags {
+  readonly seqLen: number;
+}
+
+/** More problems of one kind than this are counted. */
+const SHOWN = 10;
+
+export function addInspect(program: Command, context: CliContext): void {
+  const command = program
+    .command('inspect')
+    .summary('what a model saved by Transformers is, and what cannot be imported')
+    .description(
+      'Prints layers, sizes and costs of a Hugging Face folder (config.json and safetensors), and by name everything that cannot be ' +
+        'imported. Reads no weights. Exit code 1 if the model cannot be imported.',
+    )
+    .argument('<folder>', 'folder of a model saved by Transformers')
+    .option('--seq-len <tokens>', 'sequence length of the costs', (text) => positiveInteger('--seq-len', text), 2048);
+  addOutputOptions(command).action((folder: string, flags: Flags) => {
+    const inspection = inspectHfModel(folder);
+    const problems = problemsOf(inspection);
+    const cost = modelCost(inspection.config, flags.seqLen);
+    const text = `${describe(inspection, cost)}\n\n${problems.length === 0 ? 'Everything can be imported.' : problems.join('\n')}`;
+    new Output(context, flags).result(text, {
+      event: 'inspect',
+      ...inspection,
+      layers: printPattern(inspection.config.layers),
+      cost,
+      importable: problems.length === 0,
+    });
+    if (problems.length > 0) context.exitWith(EXIT.failed);
+  });
+}
+
+function problemsOf({ unsupported, tensors }: HfInspection): string[] {
+  const list = (title: string, items: readonly string[]) => [
+    ...items.slice(0, SHOWN).map((item) => `${title}: ${item}`),
+    ...(items.length > SHOWN ? [`${title}: ${items.length - SHOWN} more`] : []),
+  ];
+  // Without what is unsupported the model is another one, and its tensors say nothing.
+  if (unsupported.length > 0) return list('not supported', unsupported);
+  return [
+    ...list(
+      'missing tensor',
+      tensors.missing.map(({ name, shape }) => `${name} ${formatShape(shape)}`),
+    ),
+    ...list(
+      'wrong shape',
+      tensors.misshapen.map((t) => `${t.name} is ${formatShape(t.found)}, should be ${formatShape(t.shape)}`),
+    ),
+    ...list('no place for tensor', tensors.extra),
+  ];
+}
+
+function describe({ modelType, config, tensors }: HfInspection, cost: ModelCost): string {
+  const bytes = `${formatCount(tensors.bytes)} bytes (${tensors.types.join(', ')})`;
+  const rows: [string, string][] = [
+    ['model type', modelType],
+    ['layers', printPattern(config.layers)],
+    ['width', `${config.hiddenSize}, MLP ${config.intermediateSize}, vocabulary ${config.vocabSize}`],
+    ['heads', `${config.numHeads} of ${config.headDim}, ${config.numKvHeads} key/value heads`],
+    ['parameters', formatCount(cost.parameters.total)],
+    ['  without embedding and head', formatCount(cost.parameters.nonEmbedding)],
+    ['tensors', `${tensors.count}, ${bytes}`],
+    ['forward FLOPs per token', formatCount(cost.forwardFlops)],
+    [`cache bytes at ${formatCount(cost.seqLen)} tokens`, formatCount(cost.cacheBytes)],
+  ];
+  return textTable(rows);
+}

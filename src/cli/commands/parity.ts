@@ -1,0 +1,96 @@
+/** `longsight parity FOLDER`: an imported model against what Transformers computed with it. */
+import type { Command } from 'commander';
+import { join } from 'node:path';
+import {
+  compareWithExpected,
+  PARITY_GRADIENT_TOLERANCE,
+  PARITY_TOLERANCE,
+  type ParityResult,
+  type ParityRow,
+} from '../../analysis/index.js';
+import { openHfModel, readSafetensors, tensorParts } from '../../checkpoint/index.js';
+import { withEngine } from '../analyses/subject.js';
+import type { CliContext } from '../context.js';
+import { EXIT } from '../errors.js';
+import { addEngineOptions, addOutputOptions, positiveNumber, type EngineFlags, type OutputFlags } from '../options.js';
+import { Output, textTable } from '../output.js';
+
+interface Flags extends OutputFlags, EngineFlags {
+  readonly expected?: string;
+  readonly tolerance: number;
+  readonly gradientTolerance: number;
+}
+
+export function addParity(program: Command, context: CliContext): void {
+  const number = (option: string) => (text: string) => positiveNumber(option, text);
+  const command = program
+    .command('parity')
+    .summary('compare an imported model with what Transformers computes')
+    .description(
+      'Runs the model on the input_ids of a file of expected values and prints the worst error of each: logits, hidden states, ' +
+        'attention maps, loss, gradient norms. docs/hugging-face.md has the script that writes such a file. Exit code 1 past the tolerance.',
+    )
+    .argument('<folder>', 'folder of a model saved by Transformers')
+    .option('--expected <file>', 'expected values (default: expected.safetensors in the folder)')
+    .option(
+      '--tolerance <x>',
+      'largest error, relative to the largest expected value where that is above 1',
+      number('--tolerance'),
+      PARITY_TOLERANCE,
+    )
+    .option(
+      '--gradient-tolerance <x>',
+      'largest relative error of gradient norms',
+      number('--gradient-tolerance'),
+      PARITY_GRADIENT_TOLERANCE,
+    );
+  addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => parity(folder, flags, context));
+}
+
+async function parity(folder: string, flags: Flags, context: CliContext): Promise<void> {
+  const { config: model, family, parameters } = openHfModel(folder);
+  const expected = readSafetensors(flags.expected ?? join(folder, 'expected.safetensors'));
+  const { tolerance, gradientTolerance } = flags;
+  const result = await withEngine({ run: null }, flags, async (engine) =>
+    compareWithExpected({
+      ...{ engine, model, expected, tolerance, gradientTolerance },
+      parameters: parameters(),
+      tensors: tensorParts(family, model),
+      aliases: (name) => (family.ignored?.(name, model) === true ? null : (family.alias?.(name, model) ?? [])),
+    }),
+  );
+  new Output(context, flags).result(describe(result), { event: 'parity', folder, ...result });
+  if (!result.passed) context.exitWith(EXIT.failed);
+}
+
+const show = (error: number): string => error.toExponential(1);
+
+function describe({ rows, skipped, passed, sequences, seqLen }: ParityResult): string {
+  const isGradient = ({ name }: ParityRow) => name.startsWith('gradnorm.');
+  const gradients = rows.filter(isGradient).sort((a, b) => b.worstRelative - a.worstRelative);
+  const shown = [
+    ...rows.filter((r) => !isGradient(r)).map((row) => ({ label: row.name, row })),
+    // Of gradient norms the worst one, and every other that is past the tolerance.
+    ...gradients
+      .filter((row, i) => i === 0 || !row.passed)
+      .map((row, i) => ({
+        label: i === 0 ? `${gradients.length} gradient norms, worst: ${row.name.slice(9)}` : row.name,
+        row,
+      })),
+  ];
+  const table = textTable(
+    [
+      ['expected', 'absolute', 'relative', ''],
+      ...shown.map(({ label, row }) => [
+        label,
+        show(row.worstAbsolute),
+        show(row.worstRelative),
+        row.passed ? 'ok' : `past ${row.tolerance}`,
+      ]),
+    ],
+    new Set([1, 2]),
+  );
+  const left = skipped.map(({ name, why }) => `not compared: ${name}: ${why}`);
+  const verdict = `${sequences} x ${seqLen} tokens: ${passed ? 'all within the tolerance' : 'not within the tolerance'}`;
+  return [table, ...left, verdict].join('\n');
+}
