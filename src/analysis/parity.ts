@@ -30,6 +30,8 @@ export interface ParityOptions {
   readonly tensors: readonly TensorParts[];
   /** Other names under which a tensor's gradient may stand; null if it is known to be of no use. */
   readonly aliases?: (name: string) => readonly string[] | null;
+  /** What `hidden.0` is: the embedding (the default) or the first layer's output. The last one is behind the final norm. */
+  readonly hiddenStates?: 'embedding' | 'layers';
   /** For values: `|difference| <= tolerance * max(1, largest expected value)`. */
   readonly tolerance?: number;
   /** For gradient norms, relative. */
@@ -149,7 +151,7 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
     return Object.fromEntries(entries);
   };
   const attention = attentionLayersOf(model, wanted);
-  const states = await run(statesGraph(model, ids, wanted, Object.values(attention.layers)));
+  const states = await run(statesGraph(options, ids, wanted, Object.values(attention.layers)));
   const maps = Object.entries(attention.layers).map(([name, layer]) => {
     const samples = options.expected[name]?.shape[0] ?? B;
     return [name, attentionMaps(model, layer, states, Math.min(samples, B), T)] as const;
@@ -180,7 +182,7 @@ function attentionLayersOf(model: ModelConfig, wanted: readonly string[]) {
 }
 
 function statesGraph(
-  model: ModelConfig,
+  { model, hiddenStates }: ParityOptions,
   { B, T }: Ids,
   wanted: readonly string[],
   attending: readonly number[],
@@ -190,12 +192,12 @@ function statesGraph(
   const { logits, hidden, queriesAndKeys } = forward(model, params, tokens);
   const outputs: [string, Value][] = [];
   if (wanted.includes('logits')) outputs.push(['logits', logits]);
-  hidden.forEach((h, n) => {
-    // Transformers gives the last one behind the final norm.
-    if (wanted.includes(`hidden.${n}`)) {
-      outputs.push([`hidden.${n}`, n === model.numLayers ? finalNorm(model, params, h) : h]);
-    }
-  });
+  const first = hiddenStates === 'layers' ? 1 : 0;
+  for (let n = 0; n <= model.numLayers; n++) {
+    const stream = hidden[Math.min(n + first, model.numLayers)] as Value;
+    if (!wanted.includes(`hidden.${n}`)) continue;
+    outputs.push([`hidden.${n}`, n === model.numLayers ? finalNorm(model, params, stream) : stream]);
+  }
   for (const layer of attending) {
     const qk = queriesAndKeys[layer];
     if (qk) outputs.push([`q.${layer}`, qk.q], [`k.${layer}`, qk.k]);

@@ -1,7 +1,18 @@
 /** What Longsight knows of one kind of Transformers model. */
+import type { Shape } from '../../core/index.js';
 import type { ModelConfig, ModelInput } from '../../model/index.js';
 import type { Fields } from './fields.js';
 import type { ParameterLayout } from './layout.js';
+
+/** Shapes of the tensors of a folder by name; undefined for those that it does not have. */
+export type TensorShapes = (name: string) => Shape | undefined;
+
+/** A tensor that holds one value everywhere. */
+export interface ConstantTensor {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly value: number;
+}
 
 /** Fields of a `config.json`. */
 export type HfConfigJson = Record<string, unknown>;
@@ -11,14 +22,24 @@ export interface Family {
   readonly modelTypes: readonly string[];
   /** The class of exported models; null if models are not exported as this family. */
   readonly architecture: string | null;
+  /**
+   * What Transformers gives as hidden states: `embedding` (the default) begins with the embedding, `layers` with the first
+   * layer's output. Both end with the final norm's.
+   */
+  readonly hiddenStates?: 'embedding' | 'layers';
   /** The model that `config.json` describes; what cannot be imported goes to `fields.refuse`. */
   read(fields: Fields): ModelInput;
-  /** Their tensors for a parameter of ours; `layer` is null outside of layers and `name` has no `layers.N.`. */
-  layout(config: ModelConfig, layer: number | null, name: string): ParameterLayout | null;
+  /**
+   * Their tensors for a parameter of ours; `layer` is null outside of layers and `name` has no `layers.N.`. `shapes` tells apart
+   * ways in which files have been written.
+   */
+  layout(config: ModelConfig, layer: number | null, name: string, shapes: TensorShapes): ParameterLayout | null;
   /** Whether a tensor of the file holds nothing of use, such as a buffer. */
   ignored?(name: string, config: ModelConfig): boolean;
   /** Other names of tensors in memory than in files, as gradients are named: from the name in memory. */
   alias?(name: string, config: ModelConfig): readonly string[];
+  /** What exported models hold beside their parameters. */
+  constants?(config: ModelConfig): readonly ConstantTensor[];
   /** `config.json` of a model as nearly as the family can express it; see `export.ts` for how the rest is found. */
   write?(config: ModelConfig): HfConfigJson;
 }

@@ -7,6 +7,8 @@ type Json = Readonly<Record<string, unknown>>;
 export class Fields {
   /** What the file asks for that Longsight's models do not have, in the order found. */
   readonly unsupported: string[];
+  /** What a user should know of how the file was read. */
+  readonly notes: string[];
 
   constructor(
     readonly values: Json,
@@ -14,9 +16,10 @@ export class Fields {
     readonly where: string,
     /** Of the object within the file, `rope_parameters.` for example. */
     private readonly prefix = '',
-    unsupported: string[] = [],
+    parent: Pick<Fields, 'unsupported' | 'notes'> = { unsupported: [], notes: [] },
   ) {
-    this.unsupported = unsupported;
+    this.unsupported = parent.unsupported;
+    this.notes = parent.notes;
   }
 
   has(name: string): boolean {
@@ -70,12 +73,16 @@ export class Fields {
     if (!this.has(name)) return null;
     const fits = (v: unknown) => typeof v === 'object' && !Array.isArray(v);
     const inner = this.#read<Json>(name, undefined, fits, 'an object');
-    return new Fields(inner, this.where, `${this.prefix}${name}.`, this.unsupported);
+    return new Fields(inner, this.where, `${this.prefix}${name}.`, this);
   }
 
   /** Notes a feature that cannot be imported. */
   refuse(feature: string): void {
     if (!this.unsupported.includes(feature)) this.unsupported.push(feature);
+  }
+
+  note(text: string): void {
+    if (!this.notes.includes(text)) this.notes.push(text);
   }
 
   /** Notes `name` as a feature that cannot be imported unless it is missing or one of `allowed`. */

@@ -5,14 +5,16 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
-import type { Family } from './family.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {
   checkTensors,
   compareTensors,
   mapParameters,
   readParameter,
+  shapesIn,
   tensorFiles,
+  tensorParts,
+  type HfTensorParts,
   type TensorProblems,
 } from './tensors.js';
 
@@ -21,10 +23,15 @@ export const CONFIG_FILE = 'config.json';
 export interface HfModel {
   readonly folder: string;
   readonly modelType: string;
-  readonly family: Family;
   readonly config: ModelConfig;
   /** Reads all parameters, f32, one after another; a few megabytes of the files are on the host beside them. */
-  parameters(): HostParameters;
+  readonly parameters: () => HostParameters;
+  /** Every tensor of the files, by the places in the parameters that hold its elements. */
+  readonly parts: readonly HfTensorParts[];
+  /** The tensors of the files that one of Transformers' in memory is made of; null if it has no effect on the result. */
+  readonly inMemory: (name: string) => readonly string[] | null;
+  /** What Transformers gives as hidden states; see `Family`. */
+  readonly hiddenStates: 'embedding' | 'layers';
 }
 
 /** Whether a folder looks like a Transformers model: a `config.json` with a `model_type`. */
@@ -46,9 +53,20 @@ export function openHfModel(folder: string): HfModel {
   const { modelType, family, config } = supported(inspectHfConfig(readConfigJson(path), path), path);
   const files = tensorFiles(folder);
   checkTensors(folder, family, config, files);
+  const mapped = mapParameters(family, config, shapesIn(files));
   const parameters = () =>
-    new Map(mapParameters(family, config).map((mapped) => [mapped.name, readParameter(files, mapped)] as const));
-  return { folder, modelType, family, config, parameters };
+    new Map(mapped.map((parameter) => [parameter.name, readParameter(files, parameter)] as const));
+  const inMemory = (name: string) =>
+    family.ignored?.(name, config) === true ? null : (family.alias?.(name, config) ?? []);
+  return {
+    folder,
+    modelType,
+    config,
+    parameters,
+    parts: tensorParts(mapped),
+    inMemory,
+    hiddenStates: family.hiddenStates ?? 'embedding',
+  };
 }
 
 export interface HfInspection {
@@ -58,6 +76,8 @@ export interface HfInspection {
   readonly config: ModelConfig;
   /** What cannot be imported, by the names of `config.json`. */
   readonly unsupported: readonly string[];
+  /** What a user should know of how the configuration was read. */
+  readonly notes: readonly string[];
   readonly tensors: TensorProblems & {
     readonly count: number;
     /** Bytes of all tensors in the files. */
@@ -75,11 +95,11 @@ export interface HfInspection {
  */
 export function inspectHfModel(folder: string): HfInspection {
   const path = join(folder, CONFIG_FILE);
-  const { modelType, family, config, unsupported } = inspectHfConfig(readConfigJson(path), path);
+  const { modelType, family, config, unsupported, notes } = inspectHfConfig(readConfigJson(path), path);
   const files = tensorFiles(folder);
   const entries = [...files.values()];
   return {
-    ...{ folder, modelType, config, unsupported },
+    ...{ folder, modelType, config, unsupported, notes },
     tensors: {
       ...compareTensors(family, config, files),
       count: entries.length,

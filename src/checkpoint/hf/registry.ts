@@ -2,12 +2,27 @@
 import { DataError, readJson } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family.js';
+import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
+import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
+import { minimax } from './families/minimax.js';
 import { cohere2, exaone4, gemma3, olmo3 } from './families/windowed.js';
 import { Fields } from './fields.js';
 
 /** In the order in which exported models look for a class. */
-export const FAMILIES: readonly Family[] = [...LLAMA_FAMILIES, olmo3, exaone4, cohere2, gemma3];
+export const FAMILIES: readonly Family[] = [
+  ...LLAMA_FAMILIES,
+  olmo3,
+  exaone4,
+  cohere2,
+  gemma3,
+  qwen3Next,
+  olmoHybrid,
+  mamba2,
+  graniteHybrid,
+  bamba,
+  minimax,
+];
 
 /** Values of `model_type` that can be read. */
 export const HF_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((f) => f.modelTypes);
@@ -19,6 +34,8 @@ export interface HfConfigReading {
   readonly config: ModelConfig;
   /** What cannot be imported, by the names of the file; empty if everything can. */
   readonly unsupported: readonly string[];
+  /** What a user should know of how the file was read. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -42,7 +59,13 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
     );
   }
   const input = family.read(fields);
-  return { modelType, family, config: resolveModelConfig(input, where), unsupported: fields.unsupported };
+  return {
+    modelType,
+    family,
+    config: resolveModelConfig(input, where),
+    unsupported: fields.unsupported,
+    notes: fields.notes,
+  };
 }
 
 /**

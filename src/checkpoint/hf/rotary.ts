@@ -16,9 +16,9 @@ export interface HfRope {
 export type RopeKind = 'full_attention' | 'sliding_attention';
 
 /** The rotary positions of a model whose layers all have the same. */
-export function readRope(fields: Fields, defaultTheta = 10_000): HfRope {
+export function readRope(fields: Fields, defaultTheta = 10_000, defaultFraction = 1): HfRope {
   const parameters = fields.object('rope_scaling') ?? fields.object('rope_parameters');
-  return ropeOf(fields, parameters, fields.positive('rope_theta', defaultTheta));
+  return ropeOf(fields, parameters, fields.positive('rope_theta', defaultTheta), defaultFraction);
 }
 
 /**
@@ -55,8 +55,8 @@ export function ropesFields(
   return { fields: { ...ropeFields(full, headDim), localRope: { theta, scaling } }, sliding: 'local' };
 }
 
-function ropeOf(fields: Fields, parameters: Fields | null, theta: number): HfRope {
-  const fraction = fields.positive('partial_rotary_factor', 1);
+function ropeOf(fields: Fields, parameters: Fields | null, theta: number, defaultFraction = 1): HfRope {
+  const fraction = fields.positive('partial_rotary_factor', defaultFraction);
   if (parameters === null) return { theta, fraction, scaling: null };
   return {
     theta: parameters.positive('rope_theta', theta),

@@ -14,7 +14,7 @@ import {
 } from '../../core/index.js';
 import { parameterSpecs, type ModelConfig } from '../../model/index.js';
 import { SafetensorsFile } from '../safetensors.js';
-import type { Family } from './family.js';
+import type { Family, TensorShapes } from './family.js';
 import type { ParameterLayout, Source } from './layout.js';
 
 export const MODEL_FILE = 'model.safetensors';
@@ -75,6 +75,11 @@ export function tensorFiles(folder: string): TensorFiles {
   return found;
 }
 
+export const shapesIn =
+  (files: TensorFiles): TensorShapes =>
+  (name) =>
+    files.get(name)?.shape;
+
 /** A parameter of ours and what it is made of. */
 export interface MappedParameter {
   readonly name: string;
@@ -83,9 +88,13 @@ export interface MappedParameter {
 }
 
 /** Every parameter with its layout; throws `StoreError` naming one that the family has no tensor for. */
-export function mapParameters(family: Family, config: ModelConfig): MappedParameter[] {
+export function mapParameters(
+  family: Family,
+  config: ModelConfig,
+  shapes: TensorShapes = () => undefined,
+): MappedParameter[] {
   return parameterSpecs(config).map(({ name, shape, layer }) => {
-    const layout = family.layout(config, layer, layer === null ? name : name.slice(`layers.${layer}.`.length));
+    const layout = family.layout(config, layer, layer === null ? name : name.slice(`layers.${layer}.`.length), shapes);
     if (layout !== null) return { name, shape, layout };
     const [type] = family.modelTypes;
     throw new StoreError(`parameter ${name} has no counterpart in models of type ${type}`, { details: { name, type } });
@@ -93,9 +102,9 @@ export function mapParameters(family: Family, config: ModelConfig): MappedParame
 }
 
 /** Every tensor of theirs and the columns or rows of ours that hold it. */
-export function tensorParts(family: Family, config: ModelConfig): HfTensorParts[] {
+export function tensorParts(mapped: readonly MappedParameter[]): HfTensorParts[] {
   const found = new Map<string, HfTensorParts['parts'][number][]>();
-  for (const { name, layout } of mapParameters(family, config)) {
+  for (const { name, layout } of mapped) {
     let first = 0;
     for (const source of layout.sources) {
       const count = takenRows(source);
@@ -137,7 +146,7 @@ export interface TensorProblems {
 
 export function compareTensors(family: Family, config: ModelConfig, files: TensorFiles): TensorProblems {
   const wanted = new Map<string, Shape>();
-  for (const parameter of mapParameters(family, config)) {
+  for (const parameter of mapParameters(family, config, shapesIn(files))) {
     for (const source of parameter.layout.sources) wanted.set(source.tensor, sourceShape(parameter, source));
   }
   const missing = [...wanted].filter(([name]) => !files.has(name)).map(([name, shape]) => ({ name, shape }));

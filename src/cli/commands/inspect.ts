@@ -30,7 +30,9 @@ export function addInspect(program: Command, context: CliContext): void {
     const inspection = inspectHfModel(folder);
     const problems = problemsOf(inspection);
     const cost = modelCost(inspection.config, flags.seqLen);
-    const text = `${describe(inspection, cost)}\n\n${problems.length === 0 ? 'Everything can be imported.' : problems.join('\n')}`;
+    const verdict = problems.length === 0 ? ['Everything can be imported.'] : problems;
+    const remarks = [...inspection.notes.map((note) => `note: ${note}`), ...verdict];
+    const text = `${describe(inspection, cost)}\n\n${remarks.join('\n')}`;
     new Output(context, flags).result(text, {
       event: 'inspect',
       ...inspection,

@@ -8,7 +8,7 @@ import {
   type ParityResult,
   type ParityRow,
 } from '../../analysis/index.js';
-import { openHfModel, readSafetensors, tensorParts } from '../../checkpoint/index.js';
+import { openHfModel, readSafetensors } from '../../checkpoint/index.js';
 import { withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import { EXIT } from '../errors.js';
@@ -48,15 +48,16 @@ export function addParity(program: Command, context: CliContext): void {
 }
 
 async function parity(folder: string, flags: Flags, context: CliContext): Promise<void> {
-  const { config: model, family, parameters } = openHfModel(folder);
+  const { config: model, parameters, parts, inMemory, hiddenStates } = openHfModel(folder);
   const expected = readSafetensors(flags.expected ?? join(folder, 'expected.safetensors'));
   const { tolerance, gradientTolerance } = flags;
   const result = await withEngine({ run: null }, flags, async (engine) =>
     compareWithExpected({
       ...{ engine, model, expected, tolerance, gradientTolerance },
       parameters: parameters(),
-      tensors: tensorParts(family, model),
-      aliases: (name) => (family.ignored?.(name, model) === true ? null : (family.alias?.(name, model) ?? [])),
+      tensors: parts,
+      aliases: inMemory,
+      hiddenStates,
     }),
   );
   new Output(context, flags).result(describe(result), { event: 'parity', folder, ...result });

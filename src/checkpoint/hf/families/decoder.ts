@@ -1,5 +1,5 @@
 /** What models of attention and gated MLPs share: fields, layer types, tensor names. */
-import type { ModelConfig } from '../../../model/index.js';
+import { headGroups, type ModelConfig } from '../../../model/index.js';
 import type { HfConfigJson } from '../family.js';
 import type { Fields } from '../fields.js';
 import { headChannels, headRows, matrix, range, rows, whole, type ParameterLayout, type Source } from '../layout.js';
@@ -103,7 +103,7 @@ export function layerTypes(fields: Fields, everyName: string | null, every: numb
 
 /** Types and the one window of a model's layers, if each has one head group; windows that differ show only the first. */
 export function writeLayerTypes(config: ModelConfig): HfConfigJson {
-  const windows = config.layers.map((plan) => plan.groups[0]?.window ?? null);
+  const windows = config.layers.map((plan) => headGroups(plan)[0]?.window ?? null);
   return {
     layer_types: windows.map((w) => (w === null ? 'full_attention' : 'sliding_attention')),
     sliding_window: windows.find((w) => w !== null) ?? null,

@@ -1,6 +1,6 @@
 /** Llama and the families that differ from it in a few fields: Mistral, Qwen 2 and 3, SmolLM3, Granite, MiniCPM. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
-import { blockOf } from '../../../model/index.js';
+import { blockOf, headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family.js';
 import type { Fields } from '../fields.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
@@ -60,6 +60,10 @@ const biases = (fields: Fields): Partial<ModelInput> => ({
   attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
   mlpBias: fields.flag('mlp_bias', false),
 });
+
+/** The first window of a model. */
+const windowOf = (config: ModelConfig): number | null =>
+  config.layers.flatMap((plan) => headGroups(plan)[0]?.window ?? [])[0] ?? null;
 
 const writeBiases = ({ attentionBias, mlpBias }: ModelConfig): HfConfigJson => ({
   attention_bias: attentionBias === 'all',
@@ -133,7 +137,7 @@ export const LLAMA_FAMILIES: readonly Family[] = [
     more: (fields) => ({ qkNorm: 'head', attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none' }),
     write: (config) => ({
       ...writeLayerTypes(config),
-      use_sliding_window: config.layers.some((plan) => plan.groups[0]?.window !== null),
+      use_sliding_window: windowOf(config) !== null,
       attention_bias: config.attentionBias === 'all',
     }),
   }),
@@ -146,8 +150,8 @@ export const LLAMA_FAMILIES: readonly Family[] = [
     more: biases,
     write: (config) => ({
       ...writeLayerTypes(config),
-      use_sliding_window: config.layers.some((plan) => plan.groups[0]?.window !== null),
-      no_rope_layers: config.layers.map((plan) => (plan.groups[0]?.rope === false ? 0 : 1)),
+      use_sliding_window: windowOf(config) !== null,
+      no_rope_layers: config.layers.map((plan) => (headGroups(plan)[0]?.rope === false ? 0 : 1)),
       // Transformers would otherwise look for the token 128,004 in smaller vocabularies.
       pad_token_id: null,
       ...writeBiases(config),
@@ -158,7 +162,7 @@ export const LLAMA_FAMILIES: readonly Family[] = [
     architecture: 'MistralForCausalLM',
     defaults: { kvHeads: 8 },
     layerTypes: typesBy(everywhere),
-    write: (config) => ({ sliding_window: config.layers[0]?.groups[0]?.window ?? null }),
+    write: (config) => ({ sliding_window: windowOf(config) }),
   }),
   llamaLike({
     modelTypes: ['qwen2'],
@@ -168,7 +172,7 @@ export const LLAMA_FAMILIES: readonly Family[] = [
     more: () => ({ attentionBias: 'qkv' }),
     write: (config) => ({
       ...writeLayerTypes(config),
-      use_sliding_window: config.layers.some((plan) => plan.groups[0]?.window !== null),
+      use_sliding_window: windowOf(config) !== null,
     }),
   }),
   llamaLike({

@@ -1,0 +1,260 @@
+/** Hybrids of Gated DeltaNet and attention: Qwen3-Next without experts, OLMo-Hybrid. */
+import type { ModelConfig, ModelInput } from '../../../model/index.js';
+import { blockOf, headGroups } from '../../../model/index.js';
+import type { Family, HfConfigJson, TensorShapes } from '../family.js';
+import type { Fields } from '../fields.js';
+import { matrix, rows, whole, type ParameterLayout, type Source } from '../layout.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
+import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { convRows, headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
+
+interface Defaults {
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keyDim: (keyHeads: number) => number;
+  readonly valueDim: (keyDim: number) => number;
+}
+
+function readGdn(fields: Fields, defaults: Defaults): NonNullable<ModelInput['gdn']> {
+  const numHeads = fields.count('linear_num_key_heads', defaults.keyHeads);
+  const keyDim = fields.count('linear_key_head_dim', defaults.keyDim(numHeads));
+  return {
+    numHeads,
+    numValueHeads: fields.count('linear_num_value_heads', defaults.valueHeads),
+    keyDim,
+    valueDim: fields.count('linear_value_head_dim', defaults.valueDim(keyDim)),
+    convWidth: fields.count('linear_conv_kernel_dim', 4),
+  };
+}
+
+function writeGdn({ gdn }: ModelConfig): HfConfigJson {
+  return {
+    linear_num_key_heads: gdn?.numHeads,
+    linear_num_value_heads: gdn?.numValueHeads,
+    linear_key_head_dim: gdn?.keyDim,
+    linear_value_head_dim: gdn?.valueDim,
+    linear_conv_kernel_dim: gdn?.convWidth,
+  };
+}
+
+const writeCommon = (config: ModelConfig): HfConfigJson => ({
+  ...writeSizes(config),
+  ...writeGdn(config),
+  layer_types: writeHybridTypes(config),
+  hidden_act: writeActivation(config.activation),
+  max_position_embeddings: longestOf(config),
+});
+
+/** Widths of queries or keys, and of values, over all heads. */
+const widthsOf = (gdn: NonNullable<ModelConfig['gdn']>) => ({
+  keys: gdn.numHeads * gdn.keyDim,
+  values: gdn.numValueHeads * gdn.valueDim,
+});
+
+/** What both families call alike. */
+function sharedLayout(
+  config: ModelConfig,
+  at: string,
+  name: string,
+  norm: string,
+  out: string,
+): ParameterLayout | null {
+  const { gdn, hiddenSize } = config;
+  if (gdn === undefined) return null;
+  switch (name) {
+    case 'gdn.dtbias':
+      return rows(whole(`${at}.dt_bias`, gdn.numValueHeads));
+    case 'gdn.alog':
+      return rows(whole(`${at}.A_log`, gdn.numValueHeads));
+    case 'gdn.norm.weight':
+      return rows(whole(`${at}.${norm}.weight`, gdn.valueDim));
+    case 'gdn.wo':
+      return matrix(whole(`${at}.${out}.weight`, hiddenSize));
+    default:
+      return null;
+  }
+}
+
+function nextLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
+  const { gdn } = config;
+  if (gdn === undefined) return null;
+  const at = `model.layers.${layer}.linear_attn`;
+  const { keys, values } = widthsOf(gdn);
+  const { numHeads: H, numValueHeads, keyDim: K, valueDim: V } = gdn;
+  // Key head by key head: its queries, its keys, values of its value heads, gates of its value heads.
+  const perKey = numValueHeads / H;
+  const [stride, block] = [2 * K + 2 * perKey * V, perKey * V];
+  const part = (first: number, size: number): Source =>
+    picked(`${at}.in_proj_qkvz.weight`, 2 * keys + 2 * values, headBlocks(H, stride, first, size));
+  const rates = (first: number): Source =>
+    picked(`${at}.in_proj_ba.weight`, 2 * numValueHeads, headBlocks(H, 2 * perKey, first, perKey));
+  switch (name) {
+    case 'gdn.wqkv':
+      return matrix(part(0, K), part(K, K), part(2 * K, block));
+    case 'gdn.wgate':
+      return matrix(part(2 * K + block, block));
+    case 'gdn.wab':
+      return matrix(rates(perKey), rates(0));
+    case 'gdn.conv.weight':
+      return rows(convRows(`${at}.conv1d.weight`, 2 * keys + values, gdn.convWidth));
+    default:
+      return sharedLayout(config, at, name, 'norm', 'out_proj');
+  }
+}
+
+export const qwen3Next: Family = {
+  modelTypes: ['qwen3_next'],
+  architecture: 'Qwen3NextForCausalLM',
+  read: (fields) => {
+    siluOnly(fields);
+    fields.only('attention_bias', false);
+    const sizes = readSizes(fields, { kvHeads: 2, headDim: 256 });
+    refuseExperts(fields);
+    const every = fields.count('full_attention_interval', 4);
+    return {
+      ...sizes,
+      ...ropeFields(readRope(fields, 10_000, 0.25), sizes.headDim),
+      layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % every === 0),
+      normOffset: 1,
+      qkNorm: 'head',
+      outputGate: true,
+      gdn: readGdn(fields, { keyHeads: 16, valueHeads: 32, keyDim: () => 128, valueDim: () => 128 }),
+    };
+  },
+  layout: (config, layer, name) =>
+    layer !== null && name.startsWith('gdn.')
+      ? nextLayout(config, layer, name)
+      : decoderLayout(config, layer, name, { ...LLAMA_NAMES, gatedQueries: true }),
+  // Transformers leaves out what predicts several tokens at once.
+  ignored: (name) => name.startsWith('mtp.'),
+  write: (config) => ({
+    ...writeCommon(config),
+    ...withoutExperts(config.numLayers),
+    rope_parameters: {
+      ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+      partial_rotary_factor: config.ropeDim / config.headDim,
+    },
+  }),
+};
+
+/** Layers of experts: all that are not in `mlp_only_layers`, every `decoder_sparse_step`-th. */
+function refuseExperts(fields: Fields): void {
+  const only = new Set(Array.isArray(fields.values['mlp_only_layers']) ? fields.values['mlp_only_layers'] : []);
+  const step = fields.count('decoder_sparse_step', 1);
+  const experts = fields.count('num_experts', 512, 0);
+  const depth = fields.count('num_hidden_layers');
+  const sparse = Array.from({ length: depth }, (_, i) => i).filter((i) => !only.has(i) && (i + 1) % step === 0);
+  if (experts > 0 && sparse.length > 0) {
+    fields.refuse(`experts (num_experts ${experts}, in ${sparse.length} of ${depth} layers)`);
+  }
+}
+
+const withoutExperts = (layers: number): HfConfigJson => ({
+  num_experts: 0,
+  mlp_only_layers: Array.from({ length: layers }, (_, i) => i),
+});
+
+/** Transformers keeps this whatever the epsilon of the other norms is. */
+const OLMO_OUTPUT_EPS = 1e-5;
+
+function olmoLayout(config: ModelConfig, layer: number, name: string, shapes: TensorShapes): ParameterLayout | null {
+  const { gdn } = config;
+  if (gdn === undefined) return null;
+  const at = `model.layers.${layer}.linear_attn`;
+  const { keys, values } = widthsOf(gdn);
+  const H = gdn.numValueHeads;
+  switch (name) {
+    case 'gdn.wqkv':
+      return matrix(
+        whole(`${at}.q_proj.weight`, keys),
+        whole(`${at}.k_proj.weight`, keys),
+        whole(`${at}.v_proj.weight`, values),
+      );
+    case 'gdn.wgate':
+      return matrix(whole(`${at}.g_proj.weight`, values));
+    case 'gdn.wab':
+      return matrix(whole(`${at}.a_proj.weight`, H), whole(`${at}.b_proj.weight`, H));
+    case 'gdn.conv.weight': {
+      const names = ['q', 'k', 'v'].map((p) => `${at}.${p}_conv1d.weight`);
+      const natural = [keys, keys, values];
+      // Transformers 5 saves the three cut into equal parts, wherever queries, keys and values begin.
+      const found = names.map((tensor) => shapes(tensor)?.[0] ?? 0);
+      const total = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
+      const sizes = total(found) === total(natural) ? found : natural;
+      return rows(...names.map((tensor, i) => convRows(tensor, sizes[i] as number, gdn.convWidth)));
+    }
+    default:
+      return sharedLayout(config, at, name, 'o_norm', 'o_proj');
+  }
+}
+
+/** The norms of OLMo-Hybrid under the names of its files; Transformers saves some of attention layers under those of others. */
+const OLMO_NORMS: Readonly<Record<string, readonly string[]>> = {
+  'norm1.weight': ['attention_layer_norm', 'input_layernorm'],
+  'norm2.weight': ['feedforward_layer_norm', 'post_attention_layernorm'],
+  'postnorm1.weight': ['post_attention_layernorm', 'feedforward_layer_norm'],
+  'postnorm2.weight': ['post_feedforward_layernorm'],
+};
+
+export const olmoHybrid: Family = {
+  modelTypes: ['olmo_hybrid'],
+  architecture: 'OlmoHybridForCausalLM',
+  read: (fields) => {
+    siluOnly(fields);
+    const sizes = readSizes(fields);
+    const depth = fields.count('num_hidden_layers');
+    const layers = hybridTypes(fields, 'gdn', (i) => i % 4 === 3 || (depth < 4 && i === depth - 1));
+    const rope = fields.object('rope_parameters');
+    // A base of null, not a missing one, leaves queries and keys unturned.
+    const turns = rope?.values['rope_theta'] !== null;
+    return {
+      ...sizes,
+      ...ropeFields(readRope(fields), sizes.headDim),
+      layers: layers.map((layer) => (layer === 'full' && !turns ? 'full:nope' : layer)),
+      attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
+      qkNorm: 'width',
+      block: layers.map((layer) => ({ norm: layer === 'full' ? 'post' : 'pre' })),
+      gdn: {
+        ...readGdn(fields, {
+          keyHeads: sizes.numHeads,
+          valueHeads: sizes.numHeads,
+          keyDim: (heads) => Math.floor((0.75 * sizes.hiddenSize) / heads),
+          valueDim: (keyDim) => 2 * keyDim,
+        }),
+        allowNegEigval: fields.flag('linear_allow_neg_eigval', true),
+        normEps: OLMO_OUTPUT_EPS,
+      },
+    };
+  },
+  layout: (config, layer, name, shapes) => {
+    const candidates = layer === null ? undefined : OLMO_NORMS[name];
+    if (candidates !== undefined) {
+      const of = (text: string) => `model.layers.${layer}.${text}.weight`;
+      const found = candidates.find((text) => shapes(of(text)) !== undefined) ?? candidates[0];
+      return rows(whole(of(found), config.hiddenSize));
+    }
+    return layer !== null && name.startsWith('gdn.')
+      ? olmoLayout(config, layer, name, shapes)
+      : decoderLayout(config, layer, name, {});
+  },
+  alias: (name, config) => {
+    const layer = Number(/layers\.(\d+)\./.exec(name)?.[1] ?? -1);
+    if (name.endsWith('linear_attn.conv1d.weight')) {
+      return ['q', 'k', 'v'].map((p) => name.replace('conv1d', `${p}_conv1d`));
+    }
+    const pre = layer >= 0 && blockOf(config, layer).norm === 'pre';
+    const other = name.replace(
+      pre ? 'input_layernorm' : 'post_attention_layernorm',
+      pre ? 'attention_layer_norm' : 'feedforward_layer_norm',
+    );
+    return [other === name ? name.replace('post_attention_layernorm', 'feedforward_layer_norm') : other];
+  },
+  write: (config) => ({
+    ...writeCommon(config),
+    attention_bias: config.attentionBias === 'all',
+    linear_allow_neg_eigval: config.gdn?.allowNegEigval,
+    rope_parameters: config.layers.some((plan) => headGroups(plan)[0]?.rope === false)
+      ? { rope_type: 'default', rope_theta: null }
+      : writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+  }),
+};

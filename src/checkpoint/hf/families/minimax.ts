@@ -1,0 +1,124 @@
+/** MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an MLP. */
+import type { ModelConfig } from '../../../model/index.js';
+import { blockOf } from '../../../model/index.js';
+import type { Family } from '../family.js';
+import { matrix, rows, whole, type ParameterLayout } from '../layout.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
+import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
+
+/** Transformers keeps this for the norm of Lightning heads whatever the epsilon of the other norms is. */
+const OUTPUT_EPS = 1e-6;
+
+/** Decays that follow from the configuration, and the router, which has one expert to choose from. */
+const BUFFERS = /\.(slope_rate|query_decay|key_decay|diagonal_decay|block_sparse_moe\.gate\.weight|mlp\.gate\.weight)$/;
+
+function lightningLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
+  const { lightning, hiddenSize } = config;
+  if (lightning === undefined) return null;
+  const { numHeads: H, headDim: D } = lightning;
+  const at = `model.layers.${layer}.self_attn`;
+  // Head by head: queries, keys, values.
+  const part = (index: number) => picked(`${at}.qkv_proj.weight`, 3 * H * D, headBlocks(H, 3 * D, index * D, D));
+  switch (name) {
+    case 'lightning.wqkv':
+      return matrix(part(0), part(1), part(2));
+    case 'lightning.norm.weight':
+      return rows(whole(`${at}.norm.weight`, H * D));
+    case 'lightning.wgate':
+      return matrix(whole(`${at}.output_gate.weight`, H * D));
+    case 'lightning.wo':
+      return matrix(whole(`${at}.out_proj.weight`, hiddenSize));
+    default:
+      return null;
+  }
+}
+
+function expertLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
+  const { intermediateSize: f, hiddenSize: d } = config;
+  const weight = (index: number, size: number) =>
+    whole(`model.layers.${layer}.block_sparse_moe.experts.0.w${index}.weight`, size);
+  if (name === 'mlp.wgateup') return matrix(weight(1, f), weight(3, f));
+  return name === 'mlp.wdown' ? matrix(weight(2, d)) : null;
+}
+
+export const minimax: Family = {
+  modelTypes: ['minimax'],
+  architecture: 'MiniMaxForCausalLM',
+  read: (fields) => {
+    siluOnly(fields);
+    const experts = fields.count('num_local_experts', 8);
+    if (experts > 1) fields.refuse(`experts (num_local_experts ${experts})`);
+    fields.only('sliding_window');
+    const sizes = readSizes(fields, { kvHeads: 8, eps: 1e-5 });
+    const layers = hybridTypes(fields, 'lightning', (i) => i % 2 === 0);
+    const factor = (kind: string) => ({
+      mixerSkip: fields.number(`${kind}_alpha_factor`, 1),
+      mixerScale: fields.number(`${kind}_beta_factor`, 1),
+      mlpSkip: fields.number('mlp_alpha_factor', 1),
+      mlpScale: fields.number('mlp_beta_factor', 1),
+    });
+    return {
+      ...sizes,
+      ...ropeFields(readRope(fields, 1_000_000), sizes.headDim),
+      layers,
+      block: layers.map((layer) => ({
+        norm: 'stream' as const,
+        ...factor(layer === 'full' ? 'full_attn' : 'linear_attn'),
+      })),
+      lightning: {
+        numHeads: sizes.numHeads,
+        headDim: sizes.headDim,
+        slopes: 'power',
+        layerFactor: 'minimax',
+        activation: 'silu',
+        scale: 1,
+        norm: 'rms',
+        gate: 'full',
+        normEps: OUTPUT_EPS,
+      },
+    };
+  },
+  layout: (config, layer, name) => {
+    if (layer === null) return decoderLayout(config, layer, name, LLAMA_NAMES);
+    if (name.startsWith('lightning.')) return lightningLayout(config, layer, name);
+    return name.startsWith('mlp.')
+      ? expertLayout(config, layer, name)
+      : decoderLayout(config, layer, name, LLAMA_NAMES);
+  },
+  ignored: (name) => BUFFERS.test(name),
+  alias: (name) => {
+    const at = name.replace(/mlp\.experts\..*$/, 'block_sparse_moe.experts.0.');
+    if (name.endsWith('experts.gate_up_proj')) return [`${at}w1.weight`, `${at}w3.weight`];
+    return name.endsWith('experts.down_proj') ? [`${at}w2.weight`] : [];
+  },
+  constants: (config) =>
+    config.layers.map((_, layer) => ({
+      name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
+      shape: [1, config.hiddenSize],
+      value: 0,
+    })),
+  write: (config) => {
+    const kind = (mixer: string) => {
+      const layer = config.layers.findIndex((plan) => plan.mixer === mixer);
+      return blockOf(config, Math.max(0, layer));
+    };
+    const [full, linear] = [kind('attention'), kind('lightning')];
+    return {
+      ...writeSizes(config),
+      layer_types: writeHybridTypes(config),
+      hidden_act: writeActivation(config.activation),
+      max_position_embeddings: longestOf(config),
+      num_local_experts: 1,
+      num_experts_per_tok: 1,
+      block_size: config.lightning?.chunk ?? 256,
+      full_attn_alpha_factor: full.mixerSkip,
+      full_attn_beta_factor: full.mixerScale,
+      linear_attn_alpha_factor: linear.mixerSkip,
+      linear_attn_beta_factor: linear.mixerScale,
+      mlp_alpha_factor: full.mlpSkip,
+      mlp_beta_factor: full.mlpScale,
+      rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+    };
+  },
+};
