@@ -4,12 +4,6 @@ export { endTokens } from './end-tokens.js';
 export type { Family, HfConfigJson } from './hf/family.js';
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
-export {
-  mapParameters,
-  tensorParts,
-  type HfTensorParts,
-  type MappedParameter,
-  type TensorProblems,
-} from './hf/tensors.js';
+export type { HfTensorParts, TensorProblems } from './hf/tensors.js';
 export * from './safetensors.js';
 export * from './tokenizer.js';
