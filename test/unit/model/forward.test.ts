@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Rng, tensorFrom, toNumbers, zeros, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
-import { grad, input, makeGraph, div, type Value } from '../../../src/graph/index.js';
+import { div, grad, input, makeGraph, mixedPrecision, nodesOf, type Value } from '../../../src/graph/index.js';
 import {
   forward,
   parameterInputs,
@@ -11,7 +11,7 @@ import {
   type ForwardOptions,
   type ModelConfig,
 } from '../../../src/model/index.js';
-import { CASES, randomParameters, randomTokens, SMALL, worst } from './cases.js';
+import { CASES, RECURRENT_CASES, randomParameters, randomTokens, SMALL, worst } from './cases.js';
 import { plainForward } from './plain-model.js';
 
 interface Run {
@@ -88,15 +88,14 @@ describe('forward', () => {
     }
   });
 
-  it('has gradients that central differences confirm, for every parameter of a hybrid with every option', () => {
-    const config = resolveModelConfig({
-      ...SMALL,
-      layers: 'swa:3/full:nope swa:2',
-      numKvHeads: 2,
-      qkNorm: true,
-      sinks: true,
-      outputGate: true,
-    });
+  it.each([
+    [
+      'a hybrid with every option of attention',
+      { layers: 'swa:3/full:nope swa:2', numKvHeads: 2, qkNorm: true, sinks: true, outputGate: true },
+    ],
+    ...RECURRENT_CASES,
+  ] as const)('has gradients that central differences confirm, for every parameter of %s', (_, settings) => {
+    const config = resolveModelConfig({ ...SMALL, ...settings });
     const params = randomParameters(config);
     const tokens = [randomTokens(config, 5)];
     const analytic = gradients(config, params, tokens, {});
@@ -108,10 +107,26 @@ describe('forward', () => {
         const changed = new Map(params).set(name, { ...tensor, dtype: 'f64', data });
         return lossOf(config, changed, tokens);
       };
-      const numeric = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+      const difference = (step: number) => moved(step) - moved(-step);
+      const numeric = (8 * difference(1e-5) - difference(2e-5)) / 12e-5;
       const slope = toNumbers(analytic[name] as HostTensor).reduce((s, g, i) => s + g * (direction[i] as number), 0);
       expect(Math.abs(slope - numeric), name).toBeLessThan(1e-8 + 1e-6 * Math.abs(numeric));
       expect(Math.abs(slope), `${name} has a gradient`).toBeGreaterThan(1e-8);
+    }
+  });
+
+  it.each(RECURRENT_CASES)('works decays out in float32 in mixed precision with %s', (_, settings) => {
+    const config = resolveModelConfig({ ...SMALL, ...settings });
+    const { logits } = forward(config, parameterInputs(config), input('tokens', 'i32', [2, 9]));
+    const recurrences = nodesOf(mixedPrecision([logits])).filter(
+      ({ op }) => op === 'linearRecurrence' || op === 'deltaRule',
+    );
+    expect(recurrences).toHaveLength(config.layers.filter((l) => l.mixer !== 'attention').length);
+    for (const { inputs } of recurrences) {
+      const [q, k, v, decay] = inputs as [Value, Value, Value, Value];
+      expect([q, k, v].map((x) => x.dtype)).toEqual(['bf16', 'bf16', 'bf16']);
+      // Not rounded and widened again.
+      expect([decay.dtype, decay.node.op === 'convert']).toEqual(['f32', false]);
     }
   });
 
