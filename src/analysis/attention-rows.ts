@@ -20,6 +20,7 @@ import {
   forward,
   headGroups,
   headLogits,
+  printLayer,
   parameterInputs,
   scoreScales,
   type HeadGroup,
@@ -82,7 +83,9 @@ export function checkHeads(model: ModelConfig, heads: readonly HeadIndex[]): voi
     const why =
       plan === undefined
         ? `the model has layers 0 to ${model.numLayers - 1}`
-        : `layer ${layer} has heads 0 to ${count - 1}`;
+        : count === 0
+          ? `layer ${layer} (${printLayer(plan)}) has no attention`
+          : `layer ${layer} has heads 0 to ${count - 1}`;
     throw new ConfigError(`there is no head ${layer}:${head}; ${why}`, { details: { layer, head } });
   }
 }

@@ -13,8 +13,11 @@ const ROWS: Sharding = [['tensor'], ['fsdp']];
 
 /** By the end of a parameter's name; vectors are whole everywhere. */
 const MATRICES: readonly (readonly [suffix: string, sharding: Sharding])[] = [
-  ['attn.wo', ROWS],
+  ['.wo', ROWS],
+  ['mamba2.wout', ROWS],
   ['mlp.wdown', ROWS],
+  // Channels by taps.
+  ['conv.weight', [['fsdp'], []]],
   ['embed.weight', ROWS],
 ];
 

@@ -121,6 +121,17 @@ describe('masked heads', () => {
     same.forEach((m, layer) => m.forEach((v, k) => expect(v).toBeCloseTo(means[layer]?.[k] as number, 5)));
   });
 
+  it('leave layers without attention as they are', async () => {
+    const { model, params } = build({ layers: 'gdn full' });
+    const tensors = uploadParameters(engine, params);
+    const heads = [{ layer: 1, head: 0 }];
+    const got = await maskHeads({ engine, model, samples, heads, mode: 'mean', draws: 2 }, tensors);
+    expect(got.random.every((r) => r.heads.every((h) => h.layer === 1))).toBe(true);
+    await expect(maskHeads({ engine, model, samples, heads: [{ layer: 0, head: 0 }] }, tensors)).rejects.toThrow(
+      'there is no head 0:0; layer 0 (gdn) has no attention',
+    );
+  });
+
   it('are compared with random others, never themselves', async () => {
     const { model, params } = build({ layers: 'swa:3 full' });
     const heads = [

@@ -29,6 +29,7 @@ describe('graphs in segments', () => {
     { layers: 'full', numKvHeads: 2, sinks: true, outputGate: true },
     { layers: 'swa:3@2/full:nope@2 full swa:5', numKvHeads: 2, qkNorm: true, sinks: true, tieEmbeddings: true },
     { layers: 'swa:4' },
+    { layers: 'gdn full mamba2 swa:4', mamba2: { numHeads: 2, headDim: 4, stateSize: 3 } },
   ])('compute what the whole graph does: %o', async (settings) => {
     const model = resolveModelConfig({ ...BASE, ...settings });
     // More tokens than one block of queries has, and no multiple of it.

@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest';
+import { parameterSpecs, resolveModelConfig } from '../model/index.js';
+import { parameterSharding } from './sharding.js';
+
+describe('parameters on a mesh', () => {
+  it('divide what leaves a mixer by rows over tensor, what enters it by columns, and taps not at all', () => {
+    const model = resolveModelConfig({
+      hiddenSize: 64,
+      numHeads: 4,
+      layers: 'full lightning gla mamba2 gdn kda',
+    });
+    const mesh = { fsdp: 2, tensor: 4 };
+    const specs = parameterSpecs(model).filter((s) => s.part === 'mixer' && s.shape.length >= 2);
+    const by = (end: RegExp) => specs.filter((s) => end.test(s.name)).map((s) => parameterSharding(s, mesh));
+    const [out, taps] = [/\.(wo|wout)$/, /conv\.weight$/];
+    expect(by(out)).toEqual(new Array(6).fill([['tensor'], ['fsdp']]));
+    expect(by(taps)).toEqual(new Array(4).fill([['fsdp'], []]));
+    const rest = specs.filter((s) => !out.test(s.name) && !taps.test(s.name));
+    for (const s of rest) expect(parameterSharding(s, mesh)[0], s.name).toEqual(['fsdp']);
+  });
+});
