@@ -45,3 +45,20 @@ export function tokenStream(vocabSize, length) {
   }
   return tokens;
 }
+
+/** The whole batches of a stream, in order. */
+export function batches({ batchSize, seqLen }, tokens) {
+  const size = batchSize * (seqLen + 1);
+  const count = Math.floor(tokens.length / size);
+  const weights = new Float32Array(batchSize * seqLen).fill(1);
+  return Array.from({ length: count }, (_, i) => {
+    const inputs = new Int32Array(batchSize * seqLen);
+    const targets = new Int32Array(batchSize * seqLen);
+    for (let b = 0; b < batchSize; b++) {
+      const row = tokens.subarray(i * size + b * (seqLen + 1), i * size + (b + 1) * (seqLen + 1));
+      inputs.set(row.subarray(0, seqLen), b * seqLen);
+      targets.set(row.subarray(1), b * seqLen);
+    }
+    return { batchSize, seqLen, tokens: inputs, targets, weights };
+  });
+}

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CASES, OPTIMIZER, tokenStream } from './cases.mjs';
+import { CASES, OPTIMIZER, batches, tokenStream } from './cases.mjs';
 
 /** Dense bf16 peak of an H100 SXM (and H200), FLOP/s: NVIDIA H100 data sheet, without sparsity. */
 const PEAK = 989.4e12;
@@ -60,22 +60,6 @@ function prepare(out, name) {
     flopsPerToken: flops,
   };
   writeFileSync(join(out, 'config.json'), JSON.stringify({ ...summary, peak: PEAK, steps }));
-}
-
-function batches({ batchSize, seqLen }, tokens) {
-  const size = batchSize * (seqLen + 1);
-  const count = Math.floor(tokens.length / size);
-  const weights = new Float32Array(batchSize * seqLen).fill(1);
-  return Array.from({ length: count }, (_, i) => {
-    const inputs = new Int32Array(batchSize * seqLen);
-    const targets = new Int32Array(batchSize * seqLen);
-    for (let b = 0; b < batchSize; b++) {
-      const row = tokens.subarray(i * size + b * (seqLen + 1), i * size + (b + 1) * (seqLen + 1));
-      inputs.set(row.subarray(0, seqLen), b * seqLen);
-      targets.set(row.subarray(1), b * seqLen);
-    }
-    return { batchSize, seqLen, tokens: inputs, targets, weights };
-  });
 }
 
 function xlaOptions(list) {

@@ -4,37 +4,8 @@
 # Needs build/longsight-linux-x64.tar.xz (npm run bundle) and build/gpu (npx tsc -p bench/gpu/tsconfig.json), a driver, and a
 # python3 with the CUDA PJRT plugin; jax and torch for their stages.
 set -u
-here=$(cd "$(dirname "$0")/../.." && pwd)
-OUT=${OUT:-$here/build/out}
-work=${LONGSIGHT_BENCH_FOLDER:-/tmp/longsight-bench}
-mkdir -p "$OUT" "$work"
-export LONGSIGHT_CACHE=$work/cache PYTHONUNBUFFERED=1
-results=$OUT/results.jsonl
-log=$OUT/log.txt
+. "$(dirname "$0")/host.sh"
 
-if [ ! -x "$work/longsight/bin/node" ]; then
-  python3 -c "import sys, tarfile; tarfile.open(sys.argv[1], 'r:xz').extractall(sys.argv[2])" \
-    "$here/build/longsight-linux-x64.tar.xz" "$work" || exit 1
-  cp -r "$here/build/gpu" "$work/longsight/gpu"
-  # A newer build than the bundle's, where there is one.
-  [ -d "$here/build/dist" ] && rm -rf "$work/longsight/dist" && cp -r "$here/build/dist" "$work/longsight/dist"
-fi
-home=$work/longsight
-node=$home/bin/node
-nvidia=$(python3 -c "
-import glob, site, sys
-folders = site.getsitepackages() + [site.getusersitepackages()]
-print(':'.join(sorted(p for f in folders for p in glob.glob(f + '/nvidia/**/lib', recursive=True))))")
-export LD_LIBRARY_PATH=$nvidia${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-
-# Runs a command under a time limit; its JSON lines are results, the rest goes to the log.
-note() { # limit name command...
-  local limit=$1 name=$2 begin=$SECONDS
-  shift 2
-  echo "== $name: $*" >> "$log"
-  timeout "$limit" "$@" 2>> "$log" | tee -a "$log" | grep '^{' | tee -a "$results" | cut -c1-420
-  echo "-- $name: exit ${PIPESTATUS[0]}, $((SECONDS - begin)) s"
-}
 longsight() { note "$1" "longsight $*" "$node" "$here/bench/gpu/longsight.mjs" "$home" train "${@:2}"; }
 prepare() { "$node" "$here/bench/gpu/longsight.mjs" "$home" prepare "$work/$1" "$1" >> "$log" 2>&1; }
 jax() { note 240 "jax $*" python3 "$here/bench/peers/jax_gpu.py" "$@"; }

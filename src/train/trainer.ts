@@ -331,6 +331,11 @@ export class Trainer {
     return new Trainer(options, groups, { main, sum, shardings });
   }
 
+  /** What a step ends with: all of it, or with accumulation the update. */
+  get program(): Executable {
+    return this.#main;
+  }
+
   /** The parameters, on the engine; good until the next step. */
   get parameters(): TensorMap {
     const names = this.#groups.flatMap((g) => g.names);

@@ -84,6 +84,19 @@ describe.skipIf(!plugin)('meshes of virtual CPU devices', () => {
     await engine.dispose();
   });
 
+  it('gathers parameters that lie divided, each once, and moves no activations', async () => {
+    const engine = engineOn({ fsdp: 4 });
+    const config = TrainConfigSchema.parse({ seqLen: 64, batchSize: 8, steps: 1 });
+    const parameters = initialParameters(model, 1);
+    const trainer = await Trainer.create({ engine, model, config, parameters });
+    const sent = new Map(engine.collectives(trainer.program).map((c) => [c.op, c.bytes]));
+    const size = [...parameters.values()].reduce((sum, t) => sum + 4 * t.data.length, 0);
+    expect(sent.get('all-gather')).toBeLessThan(1.1 * size);
+    expect([...sent.keys()].sort()).toEqual(['all-gather', 'all-reduce']);
+    await trainer.dispose();
+    await engine.dispose();
+  });
+
   it('counts what a program sends', async () => {
     const engine = engineOn({ data: 4 });
     const x = L.input('x', 'f32', [8, 16]);

@@ -5,6 +5,7 @@ import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
 import { prepareForXla } from './prepare.js';
 import { lowerNodes } from './rules.js';
 import type { Scope } from './scope.js';
+import { isStored } from './stored.js';
 import { meshText, shardingText, type Mesh, type Sharding } from './sharding.js';
 import { TextBuilder, typeText } from './text.js';
 
@@ -28,13 +29,15 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   };
   const prepared = prepareForXla(graph, keep);
   const builder = new TextBuilder();
-  const scope: Scope = { builder, names: new Map(), statistics: new Map(), mesh, kernelOf };
+  const scope: Scope = { builder, names: new Map(), statistics: new Map(), stored: new Map(), mesh, kernelOf };
   const place = new Map(prepared.outputs.map((p, i) => [p.name, i]));
   const attributes = (parts: readonly string[]): string => (parts.length === 0 ? '' : ` {${parts.join(', ')}}`);
   const sharding = (name: string, value: Value): string[] =>
     mesh ? [`sdy.sharding = ${shardingText(shardings[name] ?? [], value.shape.length)}`] : [];
   const args = prepared.inputs.map(({ name, value }, i) => {
     scope.names.set(value, `%arg${i}`);
+    const lies = shardings[name] ?? [];
+    if (mesh && isStored(lies, mesh.axes.fsdp)) scope.stored.set(value, { sharding: lies, gathered: null });
     const target = donate[name];
     const alias = target === undefined ? [] : [`tf.aliasing_output = ${place.get(target)} : i32`];
     return `%arg${i}: ${typeText(value)}${attributes([...sharding(name, value), ...alias])}`;

@@ -4,6 +4,7 @@ import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/inde
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
 import { lowerScan } from './scan.js';
 import type { Scope } from './scope.js';
+import { followParts, readNames } from './stored.js';
 import { listText, typeText, type TextBuilder } from './text.js';
 
 export type StableHloRule<K extends OpName> = {
@@ -321,9 +322,9 @@ export function lowerNodes(graph: Graph, scope: Scope): string[] {
   for (const node of graph.nodes) {
     if (node.op === 'input') continue;
     const rule = ruleOf(node.op);
-    const inputs = node.inputs.map((v) => names.get(v) as string);
-    const results = rule(node, inputs, scope);
+    const results = rule(node, readNames(node, scope), scope);
     node.outputs.forEach((v, i) => names.set(v, results[i] as string));
+    followParts(node, scope);
   }
   return graph.outputs.map(({ value }) => names.get(value) as string);
 }

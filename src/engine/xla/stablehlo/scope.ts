@@ -1,6 +1,7 @@
 /** What lowering a graph to StableHLO carries along. */
 import type { AttentionAttrs, Node, TensorType, Value } from '../../../graph/index.js';
 import type { Mesh } from './sharding.js';
+import type { Stored } from './stored.js';
 import type { TextBuilder } from './text.js';
 
 /** A named value of the text. */
@@ -32,6 +33,8 @@ export interface Scope {
   readonly names: Map<Value, string>;
   /** The float32 softmax statistics of attention kernels, by the value that stands for them rounded to the graph's dtype. */
   readonly statistics: Map<Value, string>;
+  /** What lies divided over `fsdp`. */
+  readonly stored: Map<Value, Stored>;
   /** The mesh that the program is divided over; null on one device. */
   readonly mesh: Mesh | null;
   /** The kernel for an `attention` or `attentionGrad`, if there is one. */
