@@ -1,7 +1,6 @@
 /** What lowering a graph to StableHLO carries along. */
 import type { AttentionAttrs, Node, TensorType, Value } from '../../../graph/index.js';
-import type { Mesh } from './sharding.js';
-import type { Stored } from './stored.js';
+import type { Mesh, Sharding } from './sharding.js';
 import type { TextBuilder } from './text.js';
 
 /** A named value of the text. */
@@ -24,6 +23,12 @@ export interface AttentionKernel {
     operands: readonly [Operand, Operand, Operand, Operand, Operand, Operand],
     attrs: AttentionAttrs,
   ): readonly string[];
+}
+
+/** A tensor that lies divided to save memory, and the name of it gathered, once something has asked. */
+export interface Stored {
+  readonly sharding: Sharding;
+  gathered: string | null;
 }
 
 /** What a rule works in. */

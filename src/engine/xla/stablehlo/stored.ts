@@ -18,12 +18,6 @@ const ELEMENTWISE: ReadonlySet<OpName> = new Set<OpName>([
 /** Sums over the parts need no whole tensor. */
 const REDUCING: ReadonlySet<OpName> = new Set<OpName>(['reduceSum', 'reduceMax']);
 
-/** A tensor that lies divided to save memory, and the name of it gathered, once something has asked. */
-export interface Stored {
-  readonly sharding: Sharding;
-  gathered: string | null;
-}
-
 /** Whether a sharding divides over `fsdp` axes that a batch may divide over too. */
 export function isStored(sharding: Sharding, parts: number): boolean {
   return parts > 1 && sharding.some((axes) => axes.length === 1 && axes[0] === 'fsdp');
