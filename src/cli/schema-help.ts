@@ -39,11 +39,14 @@ function keysOf(schema: Schema, path: string): KeyHelp[] {
       const key = (def as { discriminator?: string }).discriminator;
       return def.options.flatMap((option) => {
         const inner = unwrap(option as Schema).schema;
+        if (inner._zod.def.type === 'array') return []; // of the other options: a list where one would do
         if (key === undefined || inner._zod.def.type !== 'object') return isGroup(inner) ? keysOf(inner, path) : [];
         const value = [...(inner._zod.propValues?.[key] ?? [])].join('|');
         return keysOf(inner, `${path}[${key}: ${value}]`).filter((k) => !k.path.endsWith(`].${key}`));
       });
     }
+    case 'array':
+      return keysOf(unwrap(def.element as Schema).schema, `${path}[]`);
     default:
       return [];
   }

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../core/index.js';
 import { printPeriod } from '../model/index.js';
+import { trainingTokens } from '../train/index.js';
 import { isPlain, merge, parsePath, unknownName, withValueAt, type Plain } from './overrides.js';
 import { resolveRunConfig, type FullRunConfig, type Setting } from './run-config.js';
 import { parseYamlConfig, readYamlFile, type YamlFile } from './yaml-file.js';
@@ -259,13 +260,7 @@ export function slug(text: string): string {
   return plain === '' ? 'x' : plain;
 }
 
-interface TokenSettings {
-  readonly steps: number;
-  readonly batchSize: number;
-  readonly seqLen: number;
-}
-
 /** Tokens that a run trains on. */
-export function tokenBudget({ train }: { readonly train: TokenSettings }): number {
-  return train.steps * train.batchSize * train.seqLen;
+export function tokenBudget({ train }: { readonly train: Parameters<typeof trainingTokens>[0] }): number {
+  return trainingTokens(train);
 }

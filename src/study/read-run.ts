@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { fileError, readJson, StoreError } from '../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../model/index.js';
+import type { trainingTokens } from '../train/index.js';
 import { readFindings, type Findings } from './findings.js';
 
 const configSchema = z.looseObject({
@@ -11,7 +12,12 @@ const configSchema = z.looseObject({
   run: z.looseObject({
     seed: z.int(),
     model: z.unknown(),
-    train: z.looseObject({ seqLen: z.int(), batchSize: z.int(), steps: z.int() }),
+    train: z.looseObject({
+      ...{ seqLen: z.int(), batchSize: z.int(), steps: z.int() },
+      stages: z
+        .array(z.looseObject({ from: z.int(), seqLen: z.int().optional(), batchSize: z.int().optional() }))
+        .optional(),
+    }),
   }),
   versions: z.record(z.string(), z.unknown()).default({}),
   engine: z.looseObject({ name: z.string() }).nullish(),
@@ -83,7 +89,7 @@ export interface RunRecord {
   readonly name: string;
   readonly seed: number;
   readonly model: ModelConfig;
-  readonly train: { readonly seqLen: number; readonly batchSize: number; readonly steps: number };
+  readonly train: Parameters<typeof trainingTokens>[0];
   /** The whole resolved run configuration. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly versions: Readonly<Record<string, unknown>>;

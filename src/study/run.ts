@@ -8,6 +8,8 @@ import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } fr
 import type { HostParameters } from '../model/index.js';
 import {
   openRunData,
+  runAtStep,
+  stagesOf,
   trainRun,
   type Checkpoint,
   type TrainHooks,
@@ -36,9 +38,11 @@ export interface PerformOptions {
  * @throws ConfigError, DataError
  */
 export function checkRun(run: FullRunConfig): void {
-  using data = openRunData(run);
-  planEvaluation({ data, config: run.eval });
-  planTrace(run.eval, data);
+  for (const stage of stagesOf(run)) {
+    using data = openRunData(stage);
+    planEvaluation({ data, config: run.eval });
+    planTrace(run.eval, data);
+  }
 }
 
 /**
@@ -49,14 +53,18 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
   const { run, engine, dir, note } = options;
   using data = openRunData(run);
   let measure: Measurement | undefined;
-  // Compiled at the first evaluation: by then the folder is known to be free, or to hold this run.
-  const measurement = async (): Promise<Measurement> => {
-    measure = await Measurement.create(run, engine, data);
+  let measuredStage = -1;
+  // Compiled at the first evaluation of a stage: by then the folder is known to be free, or to hold this run.
+  const measurement = async ({ stage, data: own }: TrainPoint): Promise<Measurement> => {
+    if (measure !== undefined && measuredStage === stage.index) return measure;
+    await measure?.dispose();
+    measure = await Measurement.create({ ...run, model: stage.model, train: stage.train }, engine, own);
+    measuredStage = stage.index;
     for (const text of measure.notes) note?.(text);
     return measure;
   };
   const evaluate = async (point: TrainPoint) => {
-    const measured = measure ?? (await measurement());
+    const measured = await measurement(point);
     const record = await measured.evaluate(point.parameters, point, point.atCheckpoint ? 'all' : 'light');
     options.evaluated?.(record);
     if (point.atCheckpoint) {
@@ -113,9 +121,10 @@ function pad(step: number): string {
 
 async function measureCheckpoint<T>(
   checkpoint: Checkpoint,
-  { run, engine }: MeasureOptions,
+  { run: whole, engine }: MeasureOptions,
   what: (measure: Measurement, tensors: TensorMap) => Promise<T>,
 ): Promise<T> {
+  const run = runAtStep(whole, checkpoint.state.step);
   using data = openRunData(run);
   const { model } = checkpoint.state;
   if (model.vocabSize < data.vocabSize) {

@@ -1,5 +1,6 @@
 /** What one run came to, in numbers that can be compared between runs. */
 import { headGroups, modelCost, printPeriod, type ModelConfig } from '../model/index.js';
+import { trainingTokens } from '../train/index.js';
 import type { Point, RunRecord } from './read-run.js';
 
 /** Distances, in tokens, both ends included. */
@@ -150,7 +151,7 @@ export function summarise(run: RunRecord, options: SummaryOptions): RunSummary {
     seed: run.seed,
     state: run.status.state,
     tokens: run.status.tokens,
-    budget: run.train.steps * run.train.batchSize * run.train.seqLen,
+    budget: trainingTokens(run.train),
     parameters: cost.parameters.total,
     nonEmbeddingParameters: cost.parameters.nonEmbedding,
     trainFlopsPerToken: cost.trainFlops,

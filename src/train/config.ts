@@ -8,6 +8,29 @@ const momentum = z.number().min(0).lt(1);
 const DEFAULT_WARMUP_STEPS = 50;
 const DEFAULT_DECAY_FRACTION = 0.2;
 
+/** What changes after a number of steps, and holds until the next change. */
+const stageSchema = z.strictObject({
+  from: count(1).describe('steps after which the stage begins'),
+  seqLen: count(1).optional().describe('tokens of a sequence from then on'),
+  batchSize: count(1).optional().describe('sequences of one optimizer step'),
+  accumulate: count(1).optional().describe('microbatches that a step is computed in'),
+  ropeTheta: z.number().positive().optional().describe('base of the rotary wavelengths, for longer contexts'),
+  weights: z.array(z.number().positive()).optional().describe('weights of the data sources, in their order'),
+  lr: z
+    .number()
+    .positive()
+    .optional()
+    .describe('a schedule of its own with this peak, until the next such stage (default: the schedule goes on)'),
+  schedule: z
+    .enum(['cosine', 'wsd', 'constant'])
+    .optional()
+    .describe('of the own schedule (default: that of training)'),
+  warmupSteps: count(0).optional().describe('of the own schedule (default: 0)'),
+  decaySteps: count(0).optional().describe('of the own schedule, wsd only (default: a fifth of its steps)'),
+  minLrRatio: z.number().min(0).max(1).optional().describe('of the own schedule (default: that of training)'),
+});
+const SCHEDULE_KEYS = ['schedule', 'warmupSteps', 'decaySteps', 'minLrRatio'] as const;
+
 /**
  * Schema of the `train` part. What it gives is complete, and itself a valid input that parses to an equal value.
  *
@@ -46,6 +69,10 @@ export const TrainConfigSchema = z
       .enum(['f32', 'bf16'])
       .default('f32')
       .describe('bf16: products and activations in bfloat16 over float32 weights; needs the xla engine'),
+    stages: z
+      .array(stageSchema)
+      .optional()
+      .describe('what changes on the way: lengths, batches, rotary base, mixture, learning rate'),
     remat: z.boolean().default(false).describe('recompute each layer in the backward pass: less memory, more work'),
   })
   .superRefine((c, context) => {
@@ -53,23 +80,56 @@ export const TrainConfigSchema = z
     if (c.batchSize % c.accumulate !== 0) {
       issue('accumulate', `must divide batchSize ${c.batchSize}, and ${c.accumulate} does not`);
     }
+    checkStages(c, (path, message) => context.addIssue({ code: 'custom', path: ['stages', ...path], message }));
     const { warmupSteps = 0, decaySteps = 0 } = c;
-    if (warmupSteps > c.steps) issue('warmupSteps', `must be at most steps (${c.steps}), got ${warmupSteps}`);
+    const steps = scheduledSteps(c);
+    if (warmupSteps > steps) issue('warmupSteps', `must be at most steps (${steps}), got ${warmupSteps}`);
     if (c.schedule !== 'wsd' && decaySteps > 0) {
       issue('decaySteps', `is for schedule wsd only, and schedule is ${c.schedule}; leave it out or set schedule: wsd`);
     }
-    if (c.schedule === 'wsd' && warmupSteps <= c.steps && warmupSteps + decaySteps > c.steps) {
+    if (c.schedule === 'wsd' && warmupSteps <= steps && warmupSteps + decaySteps > steps) {
       issue(
         'decaySteps',
-        `and warmupSteps together must be at most steps (${c.steps}), got ${decaySteps} + ${warmupSteps}`,
+        `and warmupSteps together must be at most steps (${steps}), got ${decaySteps} + ${warmupSteps}`,
       );
     }
   })
   .transform((c) => {
-    const warmupSteps = c.warmupSteps ?? Math.min(DEFAULT_WARMUP_STEPS, Math.floor(c.steps / 10));
-    const standard = Math.min(Math.ceil(c.steps * DEFAULT_DECAY_FRACTION), c.steps - warmupSteps);
+    const steps = scheduledSteps(c);
+    const warmupSteps = c.warmupSteps ?? Math.min(DEFAULT_WARMUP_STEPS, Math.floor(steps / 10));
+    const standard = Math.min(Math.ceil(steps * DEFAULT_DECAY_FRACTION), steps - warmupSteps);
     return { ...c, warmupSteps, decaySteps: c.schedule === 'wsd' ? (c.decaySteps ?? standard) : 0 };
   });
+
+/** Steps of the run's own schedule: all, or those before a stage that has one of its own. */
+function scheduledSteps({ steps, stages }: Pick<StagedInput, 'steps' | 'stages'>): number {
+  return stages?.find((stage) => stage.lr !== undefined)?.from ?? steps;
+}
+
+interface StagedInput {
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly accumulate: number;
+  readonly stages?: readonly z.output<typeof stageSchema>[] | undefined;
+}
+
+function checkStages({ steps, stages = [], ...base }: StagedInput, issue: (path: PropertyKey[], text: string) => void) {
+  let { batchSize, accumulate } = base;
+  let last = 0;
+  stages.forEach((stage, i) => {
+    if (stage.from <= last || stage.from >= steps) {
+      issue([i, 'from'], `must be more than ${last} and less than steps (${steps}), got ${stage.from}`);
+    }
+    last = stage.from;
+    batchSize = stage.batchSize ?? batchSize;
+    accumulate = stage.accumulate ?? accumulate;
+    if (batchSize % accumulate !== 0) {
+      issue([i, 'accumulate'], `must divide batchSize ${batchSize}, and ${accumulate} does not`);
+    }
+    const alone = stage.lr === undefined ? SCHEDULE_KEYS.find((key) => stage[key] !== undefined) : undefined;
+    if (alone !== undefined) issue([i, alone], 'is of a schedule of its own: set lr too, or leave it out');
+  });
+}
 
 /** A complete, checked `train` configuration. */
 export type TrainConfig = z.output<typeof TrainConfigSchema>;
@@ -78,4 +138,27 @@ export type TrainInput = z.input<typeof TrainConfigSchema>;
 /** Tokens of one optimizer step. */
 export function tokensPerStep({ batchSize, seqLen }: Pick<TrainConfig, 'batchSize' | 'seqLen'>): number {
   return batchSize * seqLen;
+}
+
+/** Tokens that a run trains on, its stages included. */
+export function trainingTokens(train: TokenSettings): number {
+  let [tokens, from] = [0, 0];
+  let { batchSize, seqLen } = train;
+  for (const stage of [...(train.stages ?? []), { from: train.steps }]) {
+    tokens += (stage.from - from) * batchSize * seqLen;
+    from = stage.from;
+    if ('batchSize' in stage) batchSize = stage.batchSize ?? batchSize;
+    if ('seqLen' in stage) seqLen = stage.seqLen ?? seqLen;
+  }
+  return tokens;
+}
+
+interface TokenSettings extends Pick<TrainConfig, 'steps' | 'batchSize' | 'seqLen'> {
+  readonly stages?:
+    | readonly {
+        readonly from: number;
+        readonly batchSize?: number | undefined;
+        readonly seqLen?: number | undefined;
+      }[]
+    | undefined;
 }

@@ -15,6 +15,7 @@ export { MetricsWriter, readMetricsUpTo, type MetricsLine } from './metrics.js';
 export * from './optimizer.js';
 export { holdsRun, type RunConfig, type RunState, type RunStatus } from './run-folder.js';
 export * from './schedule.js';
+export { runAtStep, stagesOf, type Stage } from './stages.js';
 export {
   stepProgram,
   Trainer,

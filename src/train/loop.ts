@@ -1,9 +1,16 @@
 /** The training loop: resumable, interruptible, with everything in a run folder. */
 import { isAbsolute, join, resolve } from 'node:path';
-import { ConfigError, DivergedError, InterruptedError, LongsightError, takeLock } from '../core/index.js';
+import {
+  ConfigError,
+  DivergedError,
+  InterruptedError,
+  LongsightError,
+  takeLock,
+  type HostTensor,
+} from '../core/index.js';
 import { nextBatch, openData, type OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
-import { initialParameters } from '../model/index.js';
+import { initialParameters, parameterSpecs, type HostParameters, type ModelConfig } from '../model/index.js';
 import {
   checkpointPath,
   latestCheckpoint,
@@ -11,6 +18,7 @@ import {
   removeTemporaryCheckpoints,
   writeCheckpoint,
   type Checkpoint,
+  type OptimizerState,
 } from './checkpoint.js';
 import { tokensPerStep } from './config.js';
 import { MetricsWriter } from './metrics.js';
@@ -28,7 +36,8 @@ import {
   type RunConfig,
   type RunState,
 } from './run-folder.js';
-import { learningRate } from './schedule.js';
+import { checkBatch } from './sharding.js';
+import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
 import { Trainer, type PendingStep, type StepOptions, type StepResult } from './trainer.js';
 
 /** Where a run stands; given to hooks. */
@@ -37,6 +46,9 @@ export interface TrainPoint {
   readonly tokens: number;
   /** Whether a checkpoint of this step is due: once it is there, so is what the hook has written. */
   readonly atCheckpoint: boolean;
+  /** The stage that the step belongs to, and its data. */
+  readonly stage: Stage;
+  readonly data: OpenedData;
   /** The model's parameters on the engine; good until the hook's promise settles. */
   readonly parameters: TensorMap;
 }
@@ -122,8 +134,11 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   }
 }
 
-/** Opens the data of a run as `trainRun` does. */
-export function openRunData({ data, train, seed }: RunConfig, baseDir = process.cwd()): OpenedData {
+/** Opens the data of a run, or of a stage of it, as `trainRun` does. */
+export function openRunData(
+  { data, train, seed }: Pick<RunConfig, 'data' | 'train' | 'seed'>,
+  baseDir = process.cwd(),
+): OpenedData {
   return openData(data, { seqLen: train.seqLen, seed, baseDir });
 }
 
@@ -140,8 +155,9 @@ function prepareResume(dir: string, { run, engine, hooks }: TrainRunOptions): Ch
   const { checkpoint, damaged } = latestCheckpoint(dir);
   for (const note of damaged) hooks?.note?.(note);
   if (checkpoint !== null) {
-    const { model, seed } = checkpoint.state;
-    checkSame(`${checkpoint.path} is of another run`, { model, seed }, { model: run.model, seed: run.seed });
+    const { model, seed, step: at } = checkpoint.state;
+    const wanted = { model: stageOfStep(stagesOf(run), at).model, seed: run.seed };
+    checkSame(`${checkpoint.path} is of another run`, { model, seed }, wanted);
   }
   const step = checkpoint?.state.step ?? 0;
   removeTemporaryCheckpoints(dir);
@@ -161,22 +177,21 @@ async function runTo(
 ): Promise<TrainResult> {
   const { run, engine } = options;
   const before = { step: checkpoint?.state.step ?? 0, tokens: checkpoint?.state.tokens ?? 0 };
-  let trainer: Trainer | undefined;
+  const stages = stagesOf(run);
+  const { mesh } = engine.info;
+  for (const { train } of stages) if (mesh) checkBatch(train.batchSize, train.accumulate, mesh);
   let loop: Loop | undefined;
   try {
-    if (checkpoint !== null) data.train.restore(checkpoint.state.data);
+    const entered = enterStage(stages, before.step, options, data);
+    if (checkpoint !== null && !entered.fresh) entered.data.train.restore(checkpoint.state.data);
     using metrics = new MetricsWriter(join(dir, METRICS_FILE), continues ? (checkpoint?.state.step ?? -1) : null);
     writeStatus(dir, { state: 'running', ...before });
-    trainer = await Trainer.create({
-      engine,
-      model: run.model,
-      config: run.train,
+    const state: TrainerState = {
       parameters: checkpoint?.parameters() ?? initialParameters(run.model, run.seed),
       optimizer: checkpoint?.optimizer(),
-      hasSegments: data.train.hasSegments,
-      ...options.stepOptions,
-    });
-    loop = new Loop(dir, options, data, trainer, metrics, checkpoint);
+    };
+    const trainer = await createTrainer(entered, state, options);
+    loop = new Loop(dir, options, { stages, initial: data, entered, trainer }, metrics, checkpoint);
     await loop.run();
     const { step, tokens } = loop;
     return { step, tokens, resumedFrom: checkpoint?.state.step ?? null, checkpoint: checkpointPath(dir, step) };
@@ -184,8 +199,54 @@ async function runTo(
     noteEnd(dir, loop ?? before, error);
     throw error;
   } finally {
-    await trainer?.dispose();
+    await loop?.dispose();
   }
+}
+
+interface TrainerState {
+  readonly parameters: HostParameters;
+  readonly optimizer: OptimizerState | undefined;
+}
+
+/** A stage with its data open. */
+interface EnteredStage {
+  readonly stage: Stage;
+  readonly data: OpenedData;
+  /** Whether no sequence of it has been trained on. */
+  readonly fresh: boolean;
+}
+
+/** The stage in which the step after `step` is taken; `initial` is the data of the first one. */
+function enterStage(
+  stages: readonly Stage[],
+  step: number,
+  { run, baseDir }: TrainRunOptions,
+  initial: OpenedData,
+): EnteredStage {
+  const stage = stageOfStep(stages, Math.min(step + 1, run.train.steps));
+  return { stage, data: stage.index === 0 ? initial : openRunData(stage, baseDir), fresh: step === stage.from };
+}
+
+function createTrainer({ stage, data }: EnteredStage, state: TrainerState, options: TrainRunOptions): Promise<Trainer> {
+  return Trainer.create({
+    ...{ engine: options.engine, model: stage.model, config: stage.train, ...state },
+    hasSegments: data.train.hasSegments,
+    ...options.stepOptions,
+  });
+}
+
+/** Parameters and optimizer state of a trainer, on the host. */
+async function stateOf(trainer: Trainer, model: ModelConfig): Promise<TrainerState> {
+  const tensors = trainer.tensors();
+  const names = parameterSpecs(model).map((spec) => spec.name);
+  const read = async (get: (name: string) => Promise<HostTensor>): Promise<HostParameters> => {
+    const found = new Map<string, HostTensor<'f32'>>();
+    for (const name of names) found.set(name, (await get(name)) as HostTensor<'f32'>);
+    return found;
+  };
+  const parameters = await read((name) => tensors.parameter(name));
+  const m = await read((name) => tensors.moment('m', name));
+  return { parameters, optimizer: { m, v: await read((name) => tensors.moment('v', name)) } };
 }
 
 /** Notes in the status why a run ended, if that can still be written; the error itself is what counts. */
@@ -214,8 +275,11 @@ interface StartedStep {
 class Loop {
   readonly #dir: string;
   readonly #options: TrainRunOptions;
-  readonly #data: OpenedData;
-  readonly #trainer: Trainer;
+  readonly #stages: readonly Stage[];
+  /** The data of the first stage, which the caller disposes. */
+  readonly #initial: OpenedData;
+  #entered: EnteredStage;
+  #trainer: Trainer;
   readonly #metrics: MetricsWriter;
   readonly #startMs = performance.now();
   readonly #timeBefore: number;
@@ -228,21 +292,22 @@ class Loop {
   #trainMs = 0;
   /** Of the last step. */
   #last = { lr: 0, gradNorm: 0 };
-  /** Milliseconds and steps since the last line of training metrics in this process. */
-  #lap = { ms: 0, steps: 0 };
+  /** Milliseconds and tokens since the last line of training metrics in this process. */
+  #lap = { ms: 0, tokens: 0 };
 
   constructor(
     dir: string,
     options: TrainRunOptions,
-    data: OpenedData,
-    trainer: Trainer,
+    start: { stages: readonly Stage[]; initial: OpenedData; entered: EnteredStage; trainer: Trainer },
     metrics: MetricsWriter,
     checkpoint: Checkpoint | null,
   ) {
     this.#dir = dir;
     this.#options = options;
-    this.#data = data;
-    this.#trainer = trainer;
+    this.#stages = start.stages;
+    this.#initial = start.initial;
+    this.#entered = start.entered;
+    this.#trainer = start.trainer;
     this.#metrics = metrics;
     const state = checkpoint?.state;
     this.#stepBefore = this.#step = state?.step ?? 0;
@@ -256,7 +321,7 @@ class Loop {
   }
 
   get tokens(): number {
-    return this.#step * tokensPerStep(this.#options.run.train);
+    return tokensAfter(this.#stages, this.#step);
   }
 
   async run(): Promise<void> {
@@ -265,8 +330,9 @@ class Loop {
     if (this.#step === 0) await this.#evaluate(false);
     await this.#stopIfAsked();
     for (let step = this.#step + 1; step <= steps; step++) {
+      if (step > this.#entered.stage.to) await this.#enterNext();
       await this.#start(step);
-      const due = (every: number) => step === steps || (every > 0 && step % every === 0);
+      const due = (every: number) => step === this.#entered.stage.to || (every > 0 && step % every === 0);
       const [logs, evaluates, atCheckpoint] = [due(logEvery), due(evalEvery), due(checkpointEvery)];
       const looks = logs || evaluates || atCheckpoint || this.#options.signal?.aborted === true;
       await this.#settle(looks ? 0 : engine.hints.runsAhead - 1);
@@ -278,14 +344,37 @@ class Loop {
     this.#status('done');
   }
 
+  async dispose(): Promise<void> {
+    await this.#trainer.dispose();
+    this.#closeData();
+  }
+
+  #closeData(): void {
+    if (this.#entered.data !== this.#initial) this.#entered.data[Symbol.dispose]();
+  }
+
+  /** Goes to the next stage: its data from the start, a step of its sizes, the parameters and moments as they are. */
+  async #enterNext(): Promise<void> {
+    const state = await stateOf(this.#trainer, this.#entered.stage.model);
+    await this.#trainer.dispose();
+    this.#closeData();
+    this.#entered = enterStage(this.#stages, this.#step, this.#options, this.#initial);
+    this.#trainer = await createTrainer(this.#entered, state, this.#options);
+    const { index, train, model } = this.#entered.stage;
+    this.#options.hooks?.note?.(
+      `step ${this.#step}: stage ${index + 1} of ${this.#stages.length}, ${train.batchSize} x ${train.seqLen} tokens a step, ` +
+        `rotary base ${model.ropeTheta}`,
+    );
+  }
+
   /** Draws a batch and gives the engine its step. */
   async #start(step: number): Promise<void> {
-    const { train } = this.#options.run;
+    const { stage, data } = this.#entered;
     const begin = performance.now();
-    const lr = learningRate(train, step);
+    const lr = stageLearningRate(stage, step);
     let pending;
     try {
-      pending = await this.#trainer.start(nextBatch(this.#data.train, train.batchSize), lr, step);
+      pending = await this.#trainer.start(nextBatch(data.train, stage.train.batchSize), lr, step);
     } catch (error) {
       await this.#settle(0); // a step before this one may have diverged, and say so
       throw error;
@@ -317,14 +406,14 @@ class Loop {
     this.#checkFinite(step, numbers);
     this.#step = step;
     this.#loss = { sum: this.#loss.sum + numbers.loss, count: this.#loss.count + 1 };
-    this.#lap.steps++;
-    const tokPerSec = this.#speed(step - this.#stepBefore, this.#trainMs);
+    this.#lap.tokens += tokensPerStep(this.#entered.stage.train);
+    const tokPerSec = this.#speed(this.tokens - tokensAfter(this.#stages, this.#stepBefore), this.#trainMs);
     hooks?.progress?.({ step, steps: run.train.steps, tokens: this.tokens, lr, tokPerSec, ...numbers });
     this.#last = { lr, gradNorm: numbers.gradNorm };
   }
 
-  #speed(steps: number, ms: number): number {
-    return (steps * tokensPerStep(this.#options.run.train)) / (ms / 1000);
+  #speed(tokens: number, ms: number): number {
+    return tokens / (ms / 1000);
   }
 
   #checkFinite(step: number, { loss, gradNorm }: StepResult): void {
@@ -352,10 +441,10 @@ class Loop {
       'train/loss': this.#loss.sum / this.#loss.count,
       'train/lr': lr,
       'train/grad_norm': gradNorm,
-      'train/tok_per_sec': this.#speed(this.#lap.steps, this.#lap.ms),
+      'train/tok_per_sec': this.#speed(this.#lap.tokens, this.#lap.ms),
     });
     this.#loss = { sum: 0, count: 0 };
-    this.#lap = { ms: 0, steps: 0 };
+    this.#lap = { ms: 0, tokens: 0 };
     this.#status('running');
   }
 
@@ -366,6 +455,8 @@ class Loop {
       tokens: this.tokens,
       atCheckpoint,
       parameters,
+      stage: this.#entered.stage,
+      data: this.#entered.data,
     });
     if (measured === undefined) return;
     this.#metrics.write({ step: this.#step, tokens: this.tokens, time: this.#time(), ...measured });
@@ -381,8 +472,8 @@ class Loop {
         time: this.#time(),
         scheduled,
         seed: run.seed,
-        model: run.model,
-        data: this.#data.train.state(),
+        model: this.#entered.stage.model,
+        data: this.#entered.data.train.state(),
         loss: this.#loss,
       },
       this.#trainer.tensors(),

@@ -295,6 +295,7 @@ export class Trainer {
   readonly #sum: Executable | null;
   readonly #shardings: Shardings;
   #state: TensorMap;
+  #disposed = false;
 
   private constructor(
     options: TrainerOptions,
@@ -407,7 +408,10 @@ export class Trainer {
     };
   }
 
+  /** Frees the programs; a second call does nothing. */
   async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
     await this.#main.dispose();
     await this.#sum?.dispose();
   }
