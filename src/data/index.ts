@@ -22,6 +22,7 @@ export {
   type PrepareResult,
 } from './prepare/prepare.js';
 export * from './recall.js';
+export * from './ruler/index.js';
 export { TokenShards } from './shards/dataset.js';
 export { ShardFile } from './shards/format.js';
 export { hasShards, readManifest, tokenizerOfShards, type Manifest } from './shards/manifest.js';

@@ -22,3 +22,4 @@ export * from './record.js';
 export { pickParameters, Scorer, type Scores } from './score.js';
 export { planTrace, type TracePlan } from './trace.js';
 export { tokenNeedleTask } from './token-needle.js';
+export * from './ruler/index.js';

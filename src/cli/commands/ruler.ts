@@ -1,0 +1,301 @@
+/** `longsight ruler prepare` and `longsight ruler run`: long-context tasks after RULER. */
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { Option, type Command } from 'commander';
+import { byteTokenizer, endTokens, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
+import { ConfigError, DataError, readJson, writeJsonAtomic } from '../../core/index.js';
+import {
+  OFFLINE_TASKS,
+  openSources,
+  prepareRuler,
+  readRulerFile,
+  RULER_TASKS,
+  rulerTask,
+  taskName,
+  type RulerOptions,
+  type RulerSources,
+  type RulerTaskName,
+  type Scoring,
+} from '../../data/index.js';
+import { cacheFolder } from '../../engine/index.js';
+import { PredictionFile, RulerRunner, type RulerModel, type RulerScore } from '../../eval/index.js';
+import {
+  MODEL_ARGUMENT,
+  openSubject,
+  parseCounts,
+  tokenizerOf,
+  upload,
+  withEngine,
+  type Subject,
+} from '../analyses/subject.js';
+import type { CliContext } from '../context.js';
+import { writeCsv } from '../csv.js';
+import {
+  addEngineOptions,
+  addOutputOptions,
+  positiveInteger,
+  wholeNumber,
+  type EngineFlags,
+  type OutputFlags,
+} from '../options.js';
+import { Output, textTable } from '../output.js';
+
+interface SampleFlags extends OutputFlags {
+  readonly tasks: readonly RulerTaskName[];
+  readonly lengths: readonly number[];
+  readonly samples: number;
+  readonly seed: number;
+  readonly corpus: string;
+  readonly squad?: string;
+  readonly hotpot?: string;
+  readonly cache?: string;
+}
+
+interface RunFlags extends SampleFlags, EngineFlags {
+  readonly out: string;
+  readonly data: readonly string[];
+  readonly maxTokens: number;
+  readonly scoring: Scoring;
+  readonly truncate?: boolean;
+  readonly batchTokens: number;
+  readonly step?: number;
+}
+
+function tasksOf(text: string): RulerTaskName[] {
+  if (text === 'all') return [...RULER_TASKS];
+  return text.split(',').map((part) => taskName(part.trim()));
+}
+
+function addSampleOptions(command: Command): Command {
+  return command
+    .option('--tasks <names>', `tasks with commas, or all: ${RULER_TASKS.join(', ')}`, tasksOf, [...OFFLINE_TASKS])
+    .option('--lengths <list>', 'tokens of prompt and answer, with commas', (t) => parseCounts('--lengths', t), [4096])
+    .option('--samples <n>', 'of each task and length', (t) => positiveInteger('--samples', t), 500)
+    .option('--seed <n>', 'of the samples', (t) => wholeNumber('--seed', t), 42)
+    .option('--corpus <name>', 'the book of essay haystacks and of qa_book', 'moby-dick')
+    .option('--squad <file>', 'questions of qa_1: a JSON file in the format of SQuAD')
+    .option('--hotpot <file>', 'questions of qa_2: a JSON file in the format of HotpotQA')
+    .option('--cache <dir>', 'where samples are kept (default: the cache folder of Longsight)');
+}
+
+export function addRuler(program: Command, context: CliContext): void {
+  const ruler = program
+    .command('ruler')
+    .summary('long-context tasks: needles, tracking, counting, questions')
+    .description('Long-context tasks after RULER (Hsieh et al. 2024), made offline; docs/ruler.md lists the differences.');
+  const prepare = ruler
+    .command('prepare')
+    .summary('make samples')
+    .description('Makes JSONL files of samples in the field names of RULER. The same settings give the same files.')
+    .argument('<tokenizer>', 'folder with a tokenizer.json, or "bytes"');
+  addOutputOptions(addSampleOptions(prepare)).action((path: string, flags: SampleFlags) => prepareAll(path, flags, context));
+  const run = ruler
+    .command('run')
+    .summary('answer and score')
+    .description(
+      'Answers samples greedily and scores them by task and length. The same command goes on where it was stopped.',
+    )
+    .argument('<model>', MODEL_ARGUMENT)
+    .requiredOption('--out <dir>', 'folder of predictions and scores')
+    .option('--data <file>', 'samples of your own, in the field names of RULER; may be repeated', more, [])
+    .option('--max-tokens <n>', 'answer tokens for --data', (t) => positiveInteger('--max-tokens', t), 128)
+    .addOption(
+      new Option('--scoring <rule>', 'for --data: the share of outputs that is found, or whether any is')
+        .choices(['all', 'part'])
+        .default('all'),
+    )
+    .option('--truncate', 'cut prompts of --data that are longer than the (one) length in the middle, and flag them')
+    .option(
+      '--batch-tokens <n>',
+      'tokens of prompts that are answered together',
+      (t) => positiveInteger('--batch-tokens', t),
+      16_384,
+    )
+    .option('--step <n>', 'the checkpoint of this step', (t) => wholeNumber('--step', t));
+  addOutputOptions(addEngineOptions(addSampleOptions(run))).action((path: string, flags: RunFlags) =>
+    runAll(path, flags, context),
+  );
+}
+
+const more = (text: string, all: readonly string[]): readonly string[] => [...all, text];
+
+function rulerOptions(flags: SampleFlags, tokenizer: TextTokenizer, context: CliContext): RulerOptions {
+  const { seed, corpus, squad, hotpot, cache } = flags;
+  return {
+    ...{ seed, corpus, tokenizer },
+    ...(squad === undefined ? {} : { squad }),
+    ...(hotpot === undefined ? {} : { hotpot }),
+    folder: cache ?? join(cacheFolder(context.env), 'ruler'),
+  };
+}
+
+function prepareAll(path: string, flags: SampleFlags, context: CliContext): void {
+  const output = new Output(context, flags);
+  const tokenizer = path === 'bytes' ? byteTokenizer() : openTokenizer(path);
+  const options = rulerOptions(flags, tokenizer, context);
+  const sources = openSources(options);
+  for (const task of flags.tasks) {
+    for (const length of flags.lengths) {
+      context.signal.throwIfAborted();
+      const started = performance.now();
+      const file = prepareRuler({ task, length, samples: flags.samples }, options, sources);
+      const seconds = (performance.now() - started) / 1000;
+      const how = file.cached ? 'there already' : `${seconds.toFixed(1)} s`;
+      output.result(`${task} ${length}: ${file.path} (${how})`, {
+        ...{ event: 'rulerSamples', task, length, samples: flags.samples, path: file.path },
+        ...{ cached: file.cached, seconds },
+      });
+    }
+  }
+}
+
+/** One file of samples and how it is answered and scored. */
+interface Planned {
+  readonly task: string;
+  readonly length: number;
+  readonly path: string;
+  readonly answerTokens: number;
+  readonly scoring: Scoring;
+}
+
+interface Plan {
+  readonly files: readonly Planned[];
+  readonly skipped: readonly { readonly task: string; readonly length: number; readonly why: string }[];
+}
+
+function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSources, output: Output): Plan {
+  if (flags.data.length > 0) {
+    const length = Math.max(...flags.lengths);
+    const { maxTokens: answerTokens, scoring } = flags;
+    const files = flags.data.map((path) => ({ task: basename(path, '.jsonl'), length, path, answerTokens, scoring }));
+    const names = new Set(files.map((f) => f.task));
+    if (names.size < files.length) throw new ConfigError('--data: two files have the same name; rename one');
+    return { files, skipped: [] };
+  }
+  const files: Planned[] = [];
+  const skipped: { task: string; length: number; why: string }[] = [];
+  for (const length of flags.lengths) {
+    for (const task of flags.tasks) {
+      const { answerTokens, scoring } = rulerTask(task);
+      try {
+        const { path } = prepareRuler({ task, length, samples: flags.samples }, options, sources());
+        files.push({ task, length, path, answerTokens, scoring });
+      } catch (error) {
+        // Too short for this task; other lengths and tasks go on, and the table says why this one is missing.
+        if (!(error instanceof DataError)) throw error;
+        skipped.push({ task, length, why: error.message });
+        output.note(error.message);
+        output.event({ event: 'rulerSkipped', task, length, why: error.message });
+      }
+    }
+  }
+  return { files, skipped };
+}
+
+/** Refuses a folder that holds predictions of something else. */
+function claim(dir: string, identity: object): void {
+  const path = join(dir, 'run.json');
+  if (!existsSync(path)) return writeJsonAtomic(path, identity);
+  if (JSON.stringify(readJson(path)) === JSON.stringify(identity)) return;
+  throw new ConfigError(`${dir} holds predictions of another model or other samples; choose another --out`, {
+    details: { path },
+  });
+}
+
+async function runAll(path: string, flags: RunFlags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  const subject = openSubject(path, { set: [], ...(flags.step === undefined ? {} : { step: flags.step }) });
+  const tokenizer = tokenizerOf(subject);
+  const options = rulerOptions(flags, tokenizer, context);
+  let opened: RulerSources | null = null;
+  const plan = planRun(flags, options, () => (opened ??= openSources(options)), output);
+  const { seed, corpus, samples } = flags;
+  claim(flags.out, {
+    ...{ format: 1, model: path, step: subject.step, tokens: subject.tokens, tokenizer: tokenizer.fingerprint },
+    samples: flags.data.length > 0 ? { data: flags.data } : { seed, corpus, samples },
+  });
+  const scores: ScoreRow[] = [];
+  await withEngine(subject, flags, async (engine) => {
+    const tensors = upload(engine, subject);
+    const stopTokens = stopTokensOf(subject, tokenizer);
+    const of: RulerModel = { engine, model: subject.model, tensors, tokenizer, stopTokens };
+    for (const length of new Set(plan.files.map((f) => f.length))) {
+      const files = plan.files.filter((f) => f.length === length);
+      for (const row of await runLength(of, files, flags, context, output)) scores.push(row);
+    }
+  });
+  const rows = [...scores, ...plan.skipped.map((s) => ({ ...s, score: null }))];
+  writeJsonAtomic(join(flags.out, 'scores.json'), { format: 1, model: path, step: subject.step, rows });
+  writeCsv(join(flags.out, 'scores.csv'), COLUMNS, scores.map(({ task, length, ...s }) => cells(task, length, s)));
+  output.result(table(rows), { event: 'ruler', out: flags.out, rows });
+}
+
+const COLUMNS = ['task', 'length', 'score', 'margin', 'exact', 'samples', 'empty'];
+const cells = (task: string, length: number, s: RulerScore) => [
+  ...[task, length, s.score, s.margin],
+  ...[s.exact, s.samples, s.empty],
+];
+
+interface ScoreRow extends RulerScore {
+  readonly task: string;
+  readonly length: number;
+}
+
+function stopTokensOf(subject: Subject, tokenizer: TextTokenizer): Set<number> {
+  const ids = subject.run === null ? endTokens(subject.path) : [tokenizer.endOfText];
+  return new Set(ids.filter((id): id is number => id !== null));
+}
+
+async function runLength(
+  of: RulerModel,
+  files: readonly Planned[],
+  flags: RunFlags,
+  context: CliContext,
+  output: Output,
+): Promise<ScoreRow[]> {
+  const { length } = files[0] as Planned;
+  const answerTokens = Math.max(...files.map((f) => f.answerTokens));
+  // What the tokenizer puts around a text comes on top of the budget.
+  const maxPrompt = length + of.tokenizer.encode('', { special: true }).length;
+  const runner = await RulerRunner.create(of, answerTokens, {
+    ...{ maxPrompt, truncate: flags.truncate === true, signal: context.signal },
+    batchSize: Math.max(1, Math.min(64, Math.floor(flags.batchTokens / length))),
+    onProgress: (done, all) => output.event({ event: 'rulerProgress', length, done, all }),
+  });
+  const rows: ScoreRow[] = [];
+  try {
+    for (const { task, path, answerTokens: most, scoring } of files) {
+      const predictions = new PredictionFile(join(flags.out, `${task}-${length}.jsonl`));
+      const job = { name: `${task} ${length}`, samples: readRulerFile(path), answerTokens: most, scoring };
+      const score = await runner.run(job, predictions);
+      const cut = predictions.rows.filter((r) => r.truncation).length;
+      const remark = cut === 0 ? '' : `, ${cut} prompts cut`;
+      output.note(`${task} ${length}: ${score.score} ± ${score.margin}${remark}`);
+      output.event({ event: 'rulerScore', task, length, ...score, truncated: cut });
+      rows.push({ task, length, ...score });
+    }
+  } finally {
+    await runner.dispose();
+  }
+  return rows;
+}
+
+/** Tasks by lengths, and the mean of each length over its tasks. */
+function table(rows: readonly { readonly task: string; readonly length: number; readonly score: number | null }[]): string {
+  const lengths = [...new Set(rows.map((r) => r.length))].sort((a, b) => a - b);
+  const tasks = [...new Set(rows.map((r) => r.task))];
+  const scoreOf = (task: string, length: number) => rows.find((r) => r.task === task && r.length === length)?.score;
+  const show = (score: number | null | undefined) => (score == null ? '-' : score.toFixed(1));
+  const mean = (length: number) => {
+    const found = rows.filter((r) => r.length === length && r.score !== null).map((r) => r.score as number);
+    return found.length === 0 ? null : found.reduce((a, b) => a + b, 0) / found.length;
+  };
+  return textTable(
+    [
+      ['task', ...lengths.map(String)],
+      ...tasks.map((task) => [task, ...lengths.map((length) => show(scoreOf(task, length)))]),
+      ['mean', ...lengths.map((length) => show(mean(length)))],
+    ],
+    new Set(lengths.map((_, i) => i + 1)),
+  );
+}

@@ -1,0 +1,47 @@
+/** Files of samples, ours or users'. */
+import { readFileSync } from 'node:fs';
+import { DataError, fileError } from '../../core/index.js';
+
+/** What a run needs of a row. */
+export interface RulerSample {
+  readonly index: number;
+  readonly prompt: string;
+  readonly outputs: readonly string[];
+}
+
+/**
+ * Rows of a JSONL file in RULER's field names: `input` and `outputs` (a list, or one text) are needed; `answer_prefix` is
+ * appended to the input, `index` is the line's number unless given.
+ *
+ * @throws DataError naming the line that is wrong
+ */
+export function readRulerFile(path: string): RulerSample[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw fileError('read', path, cause);
+  }
+  return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [parseRow(line, `${path}:${i + 1}`, i)]));
+}
+
+function parseRow(line: string, where: string, lineIndex: number): RulerSample {
+  let row: unknown;
+  try {
+    row = JSON.parse(line);
+  } catch (cause) {
+    throw new DataError(`${where} is not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+  const { input, answer_prefix: prefix = '', outputs, index = lineIndex } = row as Readonly<Record<string, unknown>>;
+  const list = typeof outputs === 'string' ? [outputs] : outputs;
+  if (typeof input !== 'string' || typeof prefix !== 'string') {
+    throw new DataError(`${where} needs a text "input" (and "answer_prefix", if there is one)`);
+  }
+  if (!Array.isArray(list) || list.length === 0 || !list.every((o): o is string => typeof o === 'string')) {
+    throw new DataError(`${where} needs "outputs", a list of at least one text`);
+  }
+  if (typeof index !== 'number' || !Number.isInteger(index)) {
+    throw new DataError(`${where} has an "index" that is no whole number`);
+  }
+  return { index, prompt: input + prefix, outputs: list };
+}

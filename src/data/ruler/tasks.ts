@@ -1,0 +1,54 @@
+/** The tasks by name: RULER's 13, and more of the same kind. */
+import { ConfigError, nearest } from '../../core/index.js';
+import { commonWordsTask, frequentWordsTask } from './frequency.js';
+import { niahTask, passkeyTask, type NeedleSpec } from './niah.js';
+import { questionTask } from './qa.js';
+import { trackingTask } from './tracking.js';
+import type { RulerTask } from './types.js';
+
+const niah = (change: Partial<NeedleSpec>): RulerTask =>
+  niahTask({ haystack: 'essay', keyType: 'words', valueType: 'numbers', keys: 1, values: 1, queries: 1, ...change });
+
+const withoutFile = (task: string, option: string, file: string): string =>
+  `${task} asks questions of ${file}, which does not come with Longsight; name it with ${option} FILE, or take qa_book`;
+
+const TASKS = {
+  niah_single_1: niah({ haystack: 'noise' }),
+  niah_single_2: niah({}),
+  niah_single_3: niah({ valueType: 'uuids' }),
+  niah_multikey_1: niah({ keys: 4 }),
+  niah_multikey_2: niah({ haystack: 'needle' }),
+  niah_multikey_3: niah({ haystack: 'needle', keyType: 'uuids', valueType: 'uuids' }),
+  niah_multivalue: niah({ values: 4 }),
+  niah_multiquery: niah({ queries: 4 }),
+  vt: trackingTask,
+  cwe: commonWordsTask,
+  fwe: frequentWordsTask,
+  qa_1: questionTask((s) => s.squad, withoutFile('qa_1', '--squad', 'SQuAD 2.0 (dev)')),
+  qa_2: questionTask((s) => s.hotpot, withoutFile('qa_2', '--hotpot', 'HotpotQA (dev, distractor)')),
+  passkey: passkeyTask,
+  qa_book: questionTask((s) => s.book, 'qa_book needs a corpus with chapters; take --corpus moby-dick'),
+} as const satisfies Readonly<Record<string, RulerTask>>;
+
+export type RulerTaskName = keyof typeof TASKS;
+
+export const RULER_TASKS: readonly RulerTaskName[] = Object.keys(TASKS) as RulerTaskName[];
+
+/** RULER's own 13. */
+export const RULER_13: readonly RulerTaskName[] = RULER_TASKS.slice(0, 13);
+
+/** Those of the 13 that need no file, and the substitute for questions. */
+export const OFFLINE_TASKS: readonly RulerTaskName[] = [...RULER_13.slice(0, 11), 'qa_book'];
+
+/** Throws `ConfigError` with what there is if `name` is no task. */
+export function taskName(name: string): RulerTaskName {
+  const found = RULER_TASKS.find((t) => t === name);
+  if (found !== undefined) return found;
+  const near = nearest(name, RULER_TASKS);
+  const hint = near === undefined ? `tasks are ${RULER_TASKS.join(', ')}` : `did you mean "${near}"?`;
+  throw new ConfigError(`there is no RULER task "${name}"; ${hint}`);
+}
+
+export function rulerTask(name: RulerTaskName): RulerTask {
+  return TASKS[name];
+}

@@ -1,0 +1,3 @@
+export * from './predictions.js';
+export * from './run.js';
+export * from './score.js';

@@ -1,0 +1,48 @@
+/** Files of predictions that grow row by row: a killed run goes on where it stopped. */
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileError, StoreError, writeFileAtomic } from '../../core/index.js';
+import type { Prediction } from './score.js';
+
+/** A row, in RULER's field names. */
+export interface PredictionRow extends Prediction {
+  /** Tokens of the prompt as the model read it. */
+  readonly length: number;
+  /** Whether the prompt was cut to fit. */
+  readonly truncation: boolean;
+}
+
+export class PredictionFile {
+  readonly path: string;
+  readonly rows: PredictionRow[];
+
+  /** Opens a file, or begins one. A last line that was cut off by a kill is dropped. */
+  constructor(path: string) {
+    this.path = path;
+    mkdirSync(dirname(path), { recursive: true });
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+    if (whole !== text) writeFileAtomic(path, whole);
+    this.rows = whole
+      .split('\n')
+      .slice(0, -1)
+      .map((line, i) => parse(line, `${path}:${i + 1}`));
+  }
+
+  add(rows: readonly PredictionRow[]): void {
+    try {
+      appendFileSync(this.path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    } catch (cause) {
+      throw fileError('write', this.path, cause);
+    }
+    this.rows.push(...rows);
+  }
+}
+
+function parse(line: string, where: string): PredictionRow {
+  try {
+    return JSON.parse(line) as PredictionRow;
+  } catch (cause) {
+    throw new StoreError(`${where} is no prediction; remove the file to make it again`, { cause });
+  }
+}

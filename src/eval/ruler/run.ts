@@ -1,0 +1,117 @@
+/** RULER on a model: greedy answers to prepared samples, kept as they come, and their scores. */
+import type { TextTokenizer } from '../../checkpoint/index.js';
+import { DataError } from '../../core/index.js';
+import type { RulerSample, Scoring } from '../../data/index.js';
+import type { Engine, TensorMap } from '../../engine/index.js';
+import { Decoder, generate } from '../../generate/index.js';
+import type { ModelConfig } from '../../model/index.js';
+import type { PredictionFile, PredictionRow } from './predictions.js';
+import { scoreTask, type RulerScore } from './score.js';
+
+export interface RulerModel {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  readonly tensors: TensorMap;
+  readonly tokenizer: TextTokenizer;
+  /** Tokens that end an answer. */
+  readonly stopTokens: ReadonlySet<number>;
+}
+
+/** What is asked of a model in one file of samples. */
+export interface RulerJob {
+  readonly name: string;
+  readonly samples: readonly RulerSample[];
+  readonly answerTokens: number;
+  readonly scoring: Scoring;
+}
+
+export interface RulerRunOptions {
+  /** The longest prompt, in tokens. Longer ones are refused, or cut in the middle with `truncate`. */
+  readonly maxPrompt: number;
+  readonly truncate: boolean;
+  readonly batchSize: number;
+  readonly signal?: AbortSignal;
+  /** Told after every batch. */
+  readonly onProgress?: (done: number, all: number) => void;
+}
+
+/** Answers of one model at one length, compiled once for all jobs. */
+export class RulerRunner {
+  readonly #of: RulerModel;
+  readonly #options: RulerRunOptions;
+  readonly #decoder: Decoder;
+
+  private constructor(of: RulerModel, options: RulerRunOptions, decoder: Decoder) {
+    this.#of = of;
+    this.#options = options;
+    this.#decoder = decoder;
+  }
+
+  /** @param answerTokens of the job with the longest answers */
+  static async create(of: RulerModel, answerTokens: number, options: RulerRunOptions): Promise<RulerRunner> {
+    const { engine, model } = of;
+    const { batchSize, maxPrompt } = options;
+    return new RulerRunner(
+      of,
+      options,
+      await Decoder.create({ engine, model, batchSize, maxPrompt, maxNew: answerTokens }),
+    );
+  }
+
+  /**
+   * Answers the samples that `file` has no prediction for, and scores all.
+   *
+   * @throws DataError if a prompt is too long, naming the sample
+   */
+  async run(job: RulerJob, file: PredictionFile): Promise<RulerScore> {
+    const { batchSize, signal, onProgress } = this.#options;
+    const known = new Set(file.rows.map((r) => r.index));
+    const open = job.samples.filter((s) => !known.has(s.index));
+    for (let at = 0; at < open.length; at += batchSize) {
+      signal?.throwIfAborted();
+      file.add(await this.#answer(job, open.slice(at, at + batchSize)));
+      onProgress?.(job.samples.length - open.length + Math.min(open.length, at + batchSize), job.samples.length);
+    }
+    return scoreTask(file.rows, job.scoring);
+  }
+
+  async #answer(job: RulerJob, samples: readonly RulerSample[]): Promise<PredictionRow[]> {
+    const { tokenizer, tensors, stopTokens } = this.#of;
+    const prompts = samples.map((sample) => this.#prompt(job, sample));
+    const { signal } = this.#options;
+    const { rows } = await generate(
+      this.#decoder,
+      tensors,
+      prompts.map((p) => p.ids),
+      { maxNew: job.answerTokens, stopTokens, ...(signal === undefined ? {} : { signal }) },
+    );
+    return samples.map((sample, i) => ({
+      index: sample.index,
+      pred: tokenizer.decode(rows[i]?.tokens ?? []),
+      outputs: sample.outputs,
+      length: prompts[i]?.ids.length ?? 0,
+      truncation: prompts[i]?.cut ?? false,
+    }));
+  }
+
+  #prompt(job: RulerJob, { prompt, index }: RulerSample): { ids: Int32Array; cut: boolean } {
+    const { maxPrompt, truncate } = this.#options;
+    const ids = this.#of.tokenizer.encode(prompt, { special: true });
+    if (ids.length <= maxPrompt) return { ids, cut: false };
+    if (!truncate) {
+      throw new DataError(
+        `${job.name}: the prompt of sample ${index} has ${ids.length} tokens, more than ${maxPrompt}; ` +
+          'raise the limit, or allow cutting prompts in the middle',
+      );
+    }
+    const half = Math.ceil(maxPrompt / 2);
+    return {
+      ids: Int32Array.of(...ids.subarray(0, half), ...ids.subarray(ids.length - (maxPrompt - half))),
+      cut: true,
+    };
+  }
+
+  async dispose(): Promise<void> {
+    await this.#decoder.dispose();
+  }
+}
