@@ -10,6 +10,7 @@ import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
 import { addParity } from './commands/parity.js';
 import { addReport } from './commands/report.js';
+import { addRuler } from './commands/ruler.js';
 import { addQuickstart, addStudy } from './commands/study.js';
 import { addTokenizer } from './commands/tokenizer.js';
 import { addTrace } from './commands/trace.js';
@@ -44,6 +45,7 @@ export function buildProgram(context: CliContext): Command {
     addEval,
     addTrace,
     addGenerate,
+    addRuler,
     addReport,
     addCost,
     addData,

@@ -5,7 +5,7 @@ export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
 export { lowerToOnnx } from './onnx/lower.js';
 export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
-export { findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
+export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
 export {
   ENGINE_NAMES,
   chooseAccelerator,

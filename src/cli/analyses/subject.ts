@@ -2,9 +2,16 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parsePromptRows, uploadParameters, type HeadIndex } from '../../analysis/index.js';
-import { hasTokenizer, isHfFolder, openHfModel, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
+import {
+  byteTokenizer,
+  hasTokenizer,
+  isHfFolder,
+  openHfModel,
+  openTokenizer,
+  type TextTokenizer,
+} from '../../checkpoint/index.js';
 import { ConfigError, DataError, fileError } from '../../core/index.js';
-import { BYTE_VOCAB_SIZE, nextBatch, type NeedleSample } from '../../data/index.js';
+import { BYTE_VOCAB_SIZE, hasShards, nextBatch, tokenizerOfShards, type NeedleSample } from '../../data/index.js';
 import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
@@ -32,7 +39,7 @@ export interface Subject {
   readonly checkpoint: Checkpoint | null;
   readonly step: number | null;
   readonly tokens: number | null;
-  /** Null for runs, whose tokens are bytes or synthetic. */
+  /** Null for runs on bytes or synthetic tokens. */
   readonly tokenizer: TextTokenizer | null;
 }
 
@@ -64,7 +71,13 @@ function imported(path: string): Subject {
 function stored(path: string, run: NamedRun, checkpoint: Checkpoint): Subject {
   const { model, step, tokens } = checkpoint.state;
   const parameters = () => checkpoint.parameters();
-  return { path, model, parameters, run, checkpoint, step, tokens, tokenizer: null };
+  return { path, model, parameters, run, checkpoint, step, tokens, tokenizer: shardsTokenizer(run) };
+}
+
+/** The tokenizer of a run on token shards, where they still are; null otherwise. */
+function shardsTokenizer({ run }: NamedRun): TextTokenizer | null {
+  const shards = run.data.find((s) => s.kind === 'shards');
+  return shards !== undefined && hasShards(shards.path) ? tokenizerOfShards(shards.path) : null;
 }
 
 /** One model: the newest checkpoint of a run, or that of `--step`. */
@@ -161,19 +174,22 @@ export function holdsTextOut(subject: Subject): boolean {
   return data.heldOut() !== null;
 }
 
-/** A text's tokens: by the model's tokenizer, or as bytes. Throws `DataError` if the model reads neither. */
-export function tokensOf(subject: Subject, text: string): Int32Array {
+/** What makes tokens of a model's texts: its tokenizer, or bytes. Throws `DataError` if the model reads neither. */
+export function tokenizerOf(subject: Subject): TextTokenizer {
   const { tokenizer, run, path } = subject;
-  if (tokenizer !== null) return tokenizer.encode(text, { special: true });
-  if (readsText(subject)) return Int32Array.from(Buffer.from(text));
+  if (tokenizer !== null) return tokenizer;
+  if (readsText(subject)) return byteTokenizer();
   const why = run === null ? 'has no tokenizer.json' : 'was not trained on text';
   throw new DataError(`${path} ${why}, so it cannot read texts; name another model`);
 }
 
+export function tokensOf(subject: Subject, text: string): Int32Array {
+  return tokenizerOf(subject).encode(text, { special: true });
+}
+
 /** The text of tokens; of models without a tokenizer, whose tokens are not bytes either, the ids with spaces. */
 export function textOf(subject: Subject, tokens: ArrayLike<number>): string {
-  if (subject.tokenizer !== null) return subject.tokenizer.decode(tokens);
-  if (readsText(subject)) return Buffer.from(Uint8Array.from(tokens)).toString();
+  if (subject.tokenizer !== null || readsText(subject)) return tokenizerOf(subject).decode(tokens);
   return Array.from(tokens, (id) => ` ${id}`).join('');
 }
 

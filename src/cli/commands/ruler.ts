@@ -82,13 +82,17 @@ export function addRuler(program: Command, context: CliContext): void {
   const ruler = program
     .command('ruler')
     .summary('long-context tasks: needles, tracking, counting, questions')
-    .description('Long-context tasks after RULER (Hsieh et al. 2024), made offline; docs/ruler.md lists the differences.');
+    .description(
+      'Long-context tasks after RULER (Hsieh et al. 2024), made offline; docs/ruler.md lists the differences.',
+    );
   const prepare = ruler
     .command('prepare')
     .summary('make samples')
     .description('Makes JSONL files of samples in the field names of RULER. The same settings give the same files.')
     .argument('<tokenizer>', 'folder with a tokenizer.json, or "bytes"');
-  addOutputOptions(addSampleOptions(prepare)).action((path: string, flags: SampleFlags) => prepareAll(path, flags, context));
+  addOutputOptions(addSampleOptions(prepare)).action((path: string, flags: SampleFlags) =>
+    prepareAll(path, flags, context),
+  );
   const run = ruler
     .command('run')
     .summary('answer and score')
@@ -226,7 +230,11 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   });
   const rows = [...scores, ...plan.skipped.map((s) => ({ ...s, score: null }))];
   writeJsonAtomic(join(flags.out, 'scores.json'), { format: 1, model: path, step: subject.step, rows });
-  writeCsv(join(flags.out, 'scores.csv'), COLUMNS, scores.map(({ task, length, ...s }) => cells(task, length, s)));
+  writeCsv(
+    join(flags.out, 'scores.csv'),
+    COLUMNS,
+    scores.map(({ task, length, ...s }) => cells(task, length, s)),
+  );
   output.result(table(rows), { event: 'ruler', out: flags.out, rows });
 }
 
@@ -281,7 +289,9 @@ async function runLength(
 }
 
 /** Tasks by lengths, and the mean of each length over its tasks. */
-function table(rows: readonly { readonly task: string; readonly length: number; readonly score: number | null }[]): string {
+function table(
+  rows: readonly { readonly task: string; readonly length: number; readonly score: number | null }[],
+): string {
   const lengths = [...new Set(rows.map((r) => r.length))].sort((a, b) => a - b);
   const tasks = [...new Set(rows.map((r) => r.task))];
   const scoreOf = (task: string, length: number) => rows.find((r) => r.task === task && r.length === length)?.score;

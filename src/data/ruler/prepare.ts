@@ -34,8 +34,8 @@ export interface RulerSpec {
 const VERSION = 1;
 
 /** A sample is full with less than this share of the room left; else more units are tried, so often. */
-const FULL = 0.01;
-const MAX_TRIES = 4;
+const FULL = 0.02;
+const MAX_TRIES = 8;
 
 interface Fitted {
   readonly draft: Draft;

@@ -40,6 +40,7 @@ export function openSources({ seed, corpus = 'moby-dick', squad, hotpot }: Sourc
   const text = openCorpus(corpus).text();
   const common = [...new Set([...adjectives, ...nouns])];
   const rng = Rng.of(seed, 'ruler', 'words');
+  const book = bookQuestions(text);
   const known = new Set(common);
   const rare = wordsOf(text).filter((word) => !known.has(word));
   return {
@@ -47,7 +48,7 @@ export function openSources({ seed, corpus = 'moby-dick', squad, hotpot }: Sourc
     essay: essayOf(text),
     squad: squad === undefined ? null : readSquad(squad),
     hotpot: hotpot === undefined ? null : readHotpot(hotpot),
-    book: bookQuestions(text),
+    book: { ...book, questions: shuffled(Rng.of(seed, 'ruler', 'questions'), book.questions) },
     seed,
   };
 }

@@ -21,10 +21,8 @@ export interface RulerScore {
 
 /** A prediction as it is compared: control characters are line breaks, outer white space goes. */
 export function cleaned(pred: string): string {
-  // eslint-disable-next-line no-control-regex
-  return pred
-    .trim()
-    .replace(/[\u0000-\u001f]/g, '\n')
+  return Array.from(pred.trim(), (c) => (c < ' ' ? '\n' : c))
+    .join('')
     .trim();
 }
 

@@ -1,0 +1,128 @@
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { cli } from '../../support/cli.js';
+
+const MODEL = join(import.meta.dirname, '..', '..', 'data', 'retrieval-heads');
+const folder = mkdtempSync(join(tmpdir(), 'longsight-ruler-cli-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const COMMON = ['--cache', join(folder, 'cache'), '--seed', '1', '--quiet'];
+const ENGINE = ['--engine', 'onnx', '--threads', '1'];
+const TASKS = ['--tasks', 'passkey,vt', '--lengths', '512,1024', '--samples', '3'];
+
+async function done(...args: string[]): Promise<void> {
+  const { code, stderr } = await cli(['ruler', ...args, ...COMMON]);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+}
+
+async function refused(message: string | RegExp, ...args: string[]): Promise<void> {
+  const { code, stderr } = await cli(['ruler', ...args, ...COMMON]);
+  expect(stderr).toMatch(message);
+  expect(stderr.trim().split('\n')).toHaveLength(1);
+  expect(code).toBe(2);
+}
+
+interface Row {
+  readonly task: string;
+  readonly length: number;
+  readonly score: number | null;
+  readonly why?: string;
+}
+
+const scores = (out: string) => (JSON.parse(readFileSync(join(out, 'scores.json'), 'utf8')) as { rows: Row[] }).rows;
+
+describe('longsight ruler', () => {
+  it('answers and scores tasks by length, and says which do not fit', async () => {
+    const out = join(folder, 'out');
+    await done('run', MODEL, '--out', out, ...TASKS, ...ENGINE);
+    const rows = scores(out);
+    expect(rows.map((r) => [r.task, r.length, r.score === null])).toEqual([
+      ['passkey', 512, false],
+      ['passkey', 1024, false],
+      ['vt', 512, true],
+      ['vt', 1024, true],
+    ]);
+    expect(rows[2]?.why).toMatch(/vt does not fit 512 tokens/);
+    const csv = readFileSync(join(out, 'scores.csv'), 'utf8').split('\r\n');
+    expect(csv[0]).toBe('task,length,score,margin,exact,samples,empty');
+    expect(csv).toHaveLength(4);
+    const [first] = readFileSync(join(out, 'passkey-512.jsonl'), 'utf8').split('\n');
+    const row = JSON.parse(first ?? '') as { pred: string; length: number };
+    expect(row.length).toBeLessThanOrEqual(512 - 16);
+  });
+
+  it('goes on where it was stopped, to the same files', async () => {
+    const [whole, stopped] = [join(folder, 'whole'), join(folder, 'stopped')];
+    const tasks = ['--tasks', 'passkey', '--lengths', '512', '--samples', '3'];
+    await done('run', MODEL, '--out', whole, ...tasks, ...ENGINE);
+    const file = readFileSync(join(whole, 'passkey-512.jsonl'), 'utf8');
+    cpSync(whole, stopped, { recursive: true });
+    const cut = join(stopped, 'passkey-512.jsonl');
+    writeFileSync(cut, file.slice(0, file.indexOf('\n') + 20));
+    await done('run', MODEL, '--out', stopped, ...tasks, ...ENGINE);
+    expect(readFileSync(cut, 'utf8')).toBe(file);
+    expect(scores(stopped)).toEqual(scores(whole));
+    await refused(
+      /holds predictions of another model or other samples/,
+      'run',
+      MODEL,
+      '--out',
+      whole,
+      ...tasks,
+      '--samples',
+      '4',
+    );
+  });
+
+  it('takes samples of the user, and cuts long prompts only if told', async () => {
+    const data = join(folder, 'mine.jsonl');
+    writeFileSync(data, `${JSON.stringify({ input: 'word '.repeat(80), answer_prefix: ' so', outputs: ['zzz'] })}\n`);
+    const args = ['--data', data, '--lengths', '64', '--max-tokens', '4', ...ENGINE];
+    await refused(
+      /mine 64: the prompt of sample 0 has \d+ tokens, more than 6\d/,
+      'run',
+      MODEL,
+      '--out',
+      join(folder, 'a'),
+      ...args,
+    );
+    const out = join(folder, 'b');
+    await done('run', MODEL, '--out', out, ...args, '--truncate');
+    const row = JSON.parse(readFileSync(join(out, 'mine-64.jsonl'), 'utf8')) as { truncation: boolean; length: number };
+    expect(row).toMatchObject({ truncation: true, length: 64 });
+    appendFileSync(data, '{"input": 3}\n');
+    await refused(/mine\.jsonl:2 needs a text "input"/, 'run', MODEL, '--out', join(folder, 'c'), ...args);
+  });
+
+  it('prepares files, and refuses lengths, tasks and tokenizers that do not do', async () => {
+    const { stdout } = await cli([
+      'ruler',
+      'prepare',
+      MODEL,
+      '--tasks',
+      'passkey',
+      '--lengths',
+      '512',
+      '--samples',
+      '2',
+      '--json',
+      '--cache',
+      join(folder, 'p'),
+    ]);
+    const event = JSON.parse(stdout) as { path: string; cached: boolean };
+    expect(event.cached).toBe(false);
+    expect(readFileSync(event.path, 'utf8').trim().split('\n')).toHaveLength(2);
+    await refused(/does not fit 64 tokens/, 'prepare', MODEL, '--tasks', 'niah_single_1', '--lengths', '64');
+    await refused(/no RULER task "niah"/, 'prepare', MODEL, '--tasks', 'niah');
+    await refused(/--squad FILE/, 'prepare', MODEL, '--tasks', 'qa_1', '--lengths', '4096');
+    await refused(/cannot read .*tokenizer\.json/, 'prepare', folder, '--tasks', 'passkey');
+    await refused(/there is no corpus "none"/, 'prepare', 'bytes', '--corpus', 'none', '--tasks', 'passkey');
+    const bare = join(folder, 'bare');
+    cpSync(MODEL, bare, { recursive: true });
+    rmSync(join(bare, 'tokenizer.json'));
+    await refused(/has no tokenizer\.json, so it cannot read texts/, 'run', bare, '--out', join(folder, 'd'));
+  });
+});
