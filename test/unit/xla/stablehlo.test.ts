@@ -72,6 +72,10 @@ describe('StableHLO text', () => {
     const wide = L.input('q', 'f32', [1, 64, 2, 16]);
     const exact = L.makeGraph({ q: wide }, { y: L.attention(wide, wide, wide, { window: 8, scale: 1 }).out });
     expect(lowerToStableHlo(exact, { cudnn: true })).not.toContain('cudnn');
+    const segments = L.input('segments', 'i32', [1, 64]);
+    const packed = L.attention(q, q, q, { window: 8, scale: 0.25, segments }).out;
+    const documents = L.makeGraph({ q, segments }, { dq: L.grad(L.reduceSum(L.convert(packed, 'f32')), [q])[0]! });
+    expect(lowerToStableHlo(documents, { cudnn: true })).not.toContain('cudnn');
   });
 
   it('never builds all scores of a windowed attention', () => {
@@ -110,6 +114,16 @@ describe('attention on a mesh', () => {
     expect(one).toContain('in_shardings=[<@mesh, [{"data", "fsdp"}, {}, {}, {}]>');
     const odd = lowerToStableHlo(graphOf(), { cudnn: true, mesh: meshOf({ data: 3, tensor: 2 }) });
     expect(odd).toContain('in_shardings=[<@mesh, [{}, {}, {"tensor"}, {}]>');
+  });
+
+  it('divides the documents of tokens as the sequences', () => {
+    const [q, k] = [L.input('q', 'f32', shape(4)), L.input('k', 'f32', shape(2))];
+    const [sinks, segments] = [L.input('sinks', 'f32', [4]), L.input('segments', 'i32', [8, 64])];
+    const { out } = L.attention(q, k, k, { window: 8, scale: 0.25, sinks, segments });
+    const text = lowerToStableHlo(L.makeGraph({ q, k, sinks, segments }, { out }), { mesh });
+    const heads = '<@mesh, [{"data", "fsdp"}, {}, {"tensor"}, {}]>';
+    const optional = '<@mesh, [{"tensor"}]>, <@mesh, [{"data", "fsdp"}, {}]>';
+    expect(text).toContain(`in_shardings=[${heads}, ${heads}, ${heads}, ${optional}]`);
   });
 
   it('computes the blockwise form by pieces too, where there is something to divide', () => {

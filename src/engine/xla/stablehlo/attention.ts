@@ -46,7 +46,10 @@ export function divides(mesh: Mesh, node: Attention): boolean {
 
 const tokensOf = ({ batch, heads }: Split): Sharding => [batch, [], heads];
 const statisticsOf = ({ batch, heads }: Split): Sharding => [batch, heads];
-const sinksOf = ({ heads }: Split): Sharding => [heads];
+
+/** Of the inputs after the `fixed` ones: sinks, and the documents of tokens. */
+const optionalOf = ({ batch, heads }: Split, node: Attention, fixed: number): Sharding[] =>
+  node.inputs.slice(fixed).map(({ dtype }) => (dtype === 'i32' ? [batch, []] : [heads]));
 
 /** The composite on pieces, by its decomposition. */
 function decomposed(
@@ -70,7 +73,7 @@ const placed = (
 ): (Operand & Piecewise)[] =>
   names.map((name, i) => ({ name, type: types[i] as TensorType, sharding: shardings[i] as Sharding }));
 
-/** attention (q, k, v, [sinks]) -> o, log-sum-exp. */
+/** attention (q, k, v, [sinks], [segments]) -> o, log-sum-exp. */
 export function lowerAttention(
   node: Node<'attention'>,
   inputs: readonly string[],
@@ -81,7 +84,7 @@ export function lowerAttention(
   const split = splitOf(scope.mesh, node);
   const [out, lse] = node.outputs as [Value, Value];
   const [tokens, statistics] = [tokensOf(split), statisticsOf(split)];
-  const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, sinksOf(split)]);
+  const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, ...optionalOf(split, node, 3)]);
   const lseType = { dtype: kernel ? 'f32' : lse.dtype, shape: lse.shape } as const;
   const results: Piecewise[] = [
     { type: out, sharding: tokens },
@@ -97,7 +100,7 @@ export function lowerAttention(
   return [o, scope.builder.convert(stats, lseType, lse.dtype)];
 }
 
-/** attentionGrad (q, k, v, o, log-sum-exp, do, [sinks]) -> dq, dk, dv, [dsinks]. */
+/** attentionGrad (q, k, v, o, log-sum-exp, do, [sinks], [segments]) -> dq, dk, dv, [dsinks]. */
 export function lowerAttentionGrad(
   node: Node<'attentionGrad'>,
   inputs: readonly string[],
@@ -107,8 +110,9 @@ export function lowerAttentionGrad(
   const { builder, mesh } = scope;
   const kernel = scope.kernelOf(node);
   const split = splitOf(mesh, node);
-  const [tokens, statistics, sinks] = [tokensOf(split), statisticsOf(split), sinksOf(split)];
-  const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, tokens, statistics, tokens, sinks]);
+  const [tokens, statistics] = [tokensOf(split), statisticsOf(split)];
+  const optional = optionalOf(split, node, 6);
+  const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, tokens, statistics, tokens, ...optional]);
   if (kernel) {
     const lse = node.inputs[4] as Value;
     const name = scope.statistics.get(lse) ?? builder.convert(inputs[4] as string, lse, 'f32');
