@@ -21,6 +21,9 @@ function packed(B: number, T: number): CaseInput {
   return { shape: [B, T], dtype: 'i32', values };
 }
 
+/** Decays, write strengths and states, which stay f32 where the other inputs are bf16. */
+const wide = (v: Value): Value => (v.dtype === 'bf16' ? L.convert(v, 'f32') : v);
+
 /** Rows of unit length, as the delta rule wants its keys. */
 function unit(k: Value): Value {
   const last = k.shape.length - 1;
@@ -54,7 +57,7 @@ function optional({ B, T, heads, K, V }: Shape, extra: Extra): CaseInput[] {
 function optionsOf(rest: readonly Value[], K: number, extra: Extra): L.RecurrenceOptions {
   const left = [...rest];
   const segments = extra.segments ? (left.shift() as Value) : null;
-  const initialState = extra.state ? (left.shift() as Value) : null;
+  const initialState = extra.state ? wide(left.shift() as Value) : null;
   return { scale: 1 / Math.sqrt(K), chunk: extra.chunk ?? null, segments, initialState };
 }
 
@@ -90,7 +93,14 @@ function deltaCase(name: string, shape: Shape, extra: Extra = {}): OpCase {
     inputs: [...qkv(shape), log, beta, ...optional(shape, extra)],
     build: ([q, k, v, g, b, ...rest]) => {
       const options = optionsOf(rest, K, extra);
-      const { out, state } = L.deltaRule(q as Value, unit(k as Value), v as Value, g as Value, b as Value, options);
+      const { out, state } = L.deltaRule(
+        q as Value,
+        unit(k as Value),
+        v as Value,
+        wide(g as Value),
+        wide(b as Value),
+        options,
+      );
       return [out, state];
     },
   };
@@ -118,6 +128,7 @@ export const LINEAR_CASES: readonly OpCase[] = [
   linearCase('grouped keys and queries', shape(1, 9, [1, 1, 4, 4], 4, 3), { chunk: 4, state: true }),
   linearCase('grouped keys and values', shape(1, 9, [4, 2, 2, 4], 3, 4), { chunk: 4 }),
   linearCase('more chunks than one product takes', shape(1, 70, [1, 1, 1, 1], 2, 2), { chunk: 2, state: true }),
+  linearCase('constant decay, many chunks', shape(2, 70, [1, 1, 1, 1], 2, 2), { chunk: 2, constant: true }),
   linearCase('no decay', shape(1, 9, EVEN, 3, 3), { chunk: 4, decay: (x) => -1e-9 * Math.abs(x) }),
   linearCase('decay of e^-20', shape(1, 9, EVEN, 3, 3), { chunk: 4, decay: (x) => -20 - Math.abs(x), state: true }),
   linearCase('packed documents', shape(2, 13, EVEN, 4, 4), { chunk: 4, segments: true, state: true }),

@@ -175,6 +175,11 @@ export function roundingTo(dtype: DType): Rounding {
   };
 }
 
+/** Rounded values as they are stored between the steps of a scan: in bf16 where `dtype` is that. */
+export function narrowTo(dtype: DType): Rounding {
+  return (x) => (dtype === 'bf16' ? L.convert(x, 'bf16') : x);
+}
+
 /** `a [..., M, K] · b [..., N, K] -> [..., M, N]`. */
 export function matmulTransposed(a: Value, b: Value): Value {
   const batch = a.shape.slice(0, -2).map((_, i) => i);

@@ -12,6 +12,7 @@ import {
   decaysOf,
   fromChunks,
   matmulTransposed,
+  narrowTo,
   perRow,
   roundingTo,
   runsInChunks,
@@ -130,6 +131,7 @@ interface Form {
   readonly v: Value;
   readonly beta: Value;
   readonly round: Rounding;
+  readonly narrow: Rounding;
   readonly gates: Gates;
   readonly kEnter: Value;
   readonly kLeave: Value;
@@ -146,7 +148,8 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const [q0, k0, v0, logDecay, strength] = inputs as [Value, Value, Value, Value, Value];
   const { segments, initialState } = optionalInputs(inputs, 5, attrs);
   const dtype = stateDtype(q0.dtype);
-  const round = roundingTo(q0.dtype);
+  const [round, narrow] = [roundingTo(q0.dtype), narrowTo(q0.dtype)];
+  const widen = (x: Value | undefined): Value => L.convert(x as Value, dtype);
   const chunks = chunksOf(q0, logDecay.shape[2] as number, attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
   const [q, k, v] = [q0, k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
   const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
@@ -159,11 +162,11 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const removing = round(L.matmul(inverse, round(L.mul(kEnter, perRow(beta)))));
   const first = initialState ?? L.full(dtype, [chunks.B, chunks.H, k.shape[4] as number, v.shape[4] as number], 0);
   const { carry, ys } = scan(
-    { carry: [first], xs: [values, removing, kLeave, gates.keep] },
+    { carry: [first], xs: [values, narrow(removing), narrow(kLeave), gates.keep] },
     ([state], [u, w, kl, keep]) => {
       const s = state as Value;
-      const n = L.sub(u as Value, L.matmul(w as Value, round(s)));
-      return { carry: [L.add(L.mul(s, keep as Value), transposedMatmul(kl as Value, round(n)))], ys: [n, s] };
+      const n = L.sub(u as Value, L.matmul(widen(w), round(s)));
+      return { carry: [L.add(L.mul(s, keep as Value), transposedMatmul(widen(kl), round(n)))], ys: [n, s] };
     },
   );
   const [written, states] = ys as [Value, Value];
@@ -174,6 +177,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
     v,
     beta,
     round,
+    narrow,
     gates,
     kEnter,
     kLeave,
@@ -201,17 +205,18 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   const [q0, k0, v0, logDecay] = given as [Value, Value, Value, Value];
   const tied = L.barrier([...given, dOut]).slice(0, -1);
   const form = formOf(tied, attrs);
-  const { chunks, q, k, v, beta, round, gates, kEnter, kLeave, inverse, removing, written, states } = form;
+  const { chunks, q, k, v, beta, round, narrow, gates, kEnter, kLeave, inverse, removing, written, states } = form;
+  const widen = (x: Value | undefined): Value => L.convert(x as Value, k.dtype);
   const d = round(L.mul(L.convert(toChunks(dOut, chunks), k.dtype), attrs.scale));
   const n = round(written);
   const fromScores = transposedMatmul(round(gates.scores), d);
   const read = transposedMatmul(round(L.mul(q, gates.enter)), d);
   const back = scan(
-    { carry: [dState], xs: [fromScores, read, removing, kLeave, gates.keep], reverse: true },
+    { carry: [dState], xs: [fromScores, read, narrow(removing), narrow(kLeave), gates.keep], reverse: true },
     ([leaving], [f, r, w, kl, keep]) => {
       const ds = leaving as Value;
-      const dn = L.add(f as Value, L.matmul(kl as Value, round(ds)));
-      const erased = transposedMatmul(w as Value, round(dn));
+      const dn = L.add(f as Value, L.matmul(widen(kl), round(ds)));
+      const erased = transposedMatmul(widen(w), round(dn));
       return { carry: [L.sub(L.add(L.mul(ds, keep as Value), r as Value), erased)], ys: [dn, ds] };
     },
   );

@@ -59,7 +59,7 @@ export function decayedSumsTransposed(y: Value, g: Value, runs: Value | null): V
   const [B, H, n, F] = y.shape as [number, number, number, number];
   if (n <= GROUP) return transposedMatmul(wholeMatrix(y, g, runs), y);
   const { groups, items, within, enter, leave, totals, lastRuns, whole } = grouped(y, g, runs);
-  const entered = L.reshape(transposedMatmul(enter, items), [B, H, groups, F]);
+  const entered = L.reduceSum(L.mul(enter, items), [3]);
   const sums = L.padAxis(L.sliceAxis(entered, 2, 1, groups), 2, 0, 1);
   const ends = decayedSumsTransposed(sums, totals, lastRuns);
   const inside = transposedMatmul(within, items);

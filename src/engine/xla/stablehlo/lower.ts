@@ -3,6 +3,7 @@ import type { Graph, Node, Value } from '../../../graph/index.js';
 import { divides } from './attention.js';
 import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
 import { prepareForXla } from './prepare.js';
+import { fitsRecurrenceKernels } from './recurrence.js';
 import { lowerNodes } from './rules.js';
 import type { Scope } from './scope.js';
 import { isStored } from './stored.js';
@@ -14,6 +15,8 @@ export interface LowerOptions {
   readonly donate?: Readonly<Record<string, string>>;
   /** Keep attention for cuDNN's kernels where they can do it. */
   readonly cudnn?: boolean;
+  /** Recurrences as tile kernels, on one device; default as `cudnn`. */
+  readonly kernels?: boolean;
   readonly mesh?: Mesh | null;
   /** How inputs and outputs lie on the mesh, by name; others are on every device. */
   readonly shardings?: Readonly<Record<string, Sharding>>;
@@ -21,9 +24,10 @@ export interface LowerOptions {
 
 /** A module with one function `main`; the same graph and options give the same text. */
 export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): string {
-  const { donate = {}, cudnn = false, mesh = null, shardings = {} } = options;
+  const { donate = {}, cudnn = false, kernels = cudnn, mesh = null, shardings = {} } = options;
   const kernelOf: Scope['kernelOf'] = (node) => (cudnn && fitsCudnn(node) ? CUDNN_ATTENTION : null);
   const keep = (node: Node): boolean => {
+    if (kernels && mesh === null && fitsRecurrenceKernels(node)) return true;
     if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
     return kernelOf(node) !== null || (mesh !== null && divides(mesh, node as Node<'attention' | 'attentionGrad'>));
   };

@@ -1,7 +1,8 @@
-/** The StableHLO rule of every op. Composites never reach it but for attention's, where `lower.ts` keeps them. */
+/** The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them. */
 import { UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
+import { lowerRecurrence } from './recurrence.js';
 import { lowerScan } from './scan.js';
 import type { Scope } from './scope.js';
 import { followParts, readNames } from './stored.js';
@@ -79,14 +80,25 @@ const split: StableHloRule<'split'> = (node, [x], { builder }) => {
   });
 };
 
-const dot: StableHloRule<'dot'> = (node, [a, b], { builder }) => {
+/** The bf16 value that `v` widens to f32 exactly, if it is that. */
+function widened(v: Value): Value | null {
+  const from = v.node.op === 'convert' ? (v.node.inputs[0] as Value) : null;
+  return v.dtype === 'f32' && from?.dtype === 'bf16' ? from : null;
+}
+
+const dot: StableHloRule<'dot'> = (node, inputs, { builder, names }) => {
   const { lhsBatch, rhsBatch, lhsContract, rhsContract } = node.attrs;
   const pair = (what: string, l: readonly number[], r: readonly number[]): string =>
     `${what} = ${listText(l)} x ${listText(r)}`;
   const batching = lhsBatch.length > 0 ? `${pair('batching_dims', lhsBatch, rhsBatch)}, ` : '';
+  // A product of widened bf16 matrices is that of the bf16 matrices, summed in f32: the same numbers on faster units.
+  const narrow = node.inputs.map(widened);
+  const exact = narrow.every((v) => v !== null && names.has(v));
+  const operands = exact ? (narrow as Value[]) : node.inputs;
+  const [a, b] = exact ? operands.map((v) => names.get(v) as string) : inputs;
   // f32 means f32: without it GPUs would multiply in TF32.
-  const precision = out(node).dtype === 'bf16' ? 'DEFAULT' : 'HIGHEST';
-  const types = `(${typeText(inp(node, 0))}, ${typeText(inp(node, 1))}) -> ${typeText(out(node))}`;
+  const precision = operands[0]?.dtype === 'bf16' ? 'DEFAULT' : 'HIGHEST';
+  const types = `(${operands.map(typeText).join(', ')}) -> ${typeText(out(node))}`;
   return [
     builder.define(
       `stablehlo.dot_general ${a}, ${b}, ${batching}${pair('contracting_dims', lhsContract, rhsContract)}, ` +
@@ -303,10 +315,10 @@ export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   crossEntropyGrad: expanded,
   attention: (node, inputs, scope) => lowerAttention(node, inputs, scope, lowerNodes),
   attentionGrad: (node, inputs, scope) => lowerAttentionGrad(node, inputs, scope, lowerNodes),
-  linearRecurrence: expanded,
-  linearRecurrenceGrad: expanded,
-  deltaRule: expanded,
-  deltaRuleGrad: expanded,
+  linearRecurrence: lowerRecurrence,
+  linearRecurrenceGrad: lowerRecurrence,
+  deltaRule: lowerRecurrence,
+  deltaRuleGrad: lowerRecurrence,
   causalConv: expanded,
 };
 

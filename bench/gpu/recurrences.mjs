@@ -1,0 +1,105 @@
+// Writes the programs that bench/gpu/recurrences.py measures: forward and backward of each recurrence in bf16, and train steps of
+// 104 M hybrids, as the StableHLO that the xla engine makes for NVIDIA GPUs, with its kernels and without.
+// usage: npm run build && node bench/gpu/recurrences.mjs FOLDER
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import * as L from '../../dist/graph/index.js';
+import { lowerToStableHlo } from '../../dist/engine/xla/stablehlo/lower.js';
+import { modelCost, resolveModelConfig } from '../../dist/model/index.js';
+import { TrainConfigSchema, stepProgram } from '../../dist/train/index.js';
+
+const folder = resolve(process.argv[2] ?? 'build/recurrences');
+mkdirSync(folder, { recursive: true });
+
+/** Heads of q, k, v and of the decay, key and value width. */
+const MIXERS = {
+  lightning: { op: 'linear', heads: [16, 16, 16, 16], K: 64, V: 64, constant: true },
+  gla: { op: 'linear', heads: [16, 16, 16, 16], K: 64, V: 64 },
+  mamba2: { op: 'linear', heads: [1, 1, 16, 16], K: 128, V: 64 },
+  gdn: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 128 },
+  kda: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 64, channels: true },
+};
+const LENGTHS = [
+  [8, 2048],
+  [2, 8192],
+  [1, 32768],
+];
+
+function inputsOf({ op, heads: [q, k, v, H], K, V, constant, channels }, B, T) {
+  const shapes = {
+    q: ['bf16', [B, T, q, K]],
+    k: ['bf16', [B, T, k, K]],
+    v: ['bf16', [B, T, v, V]],
+    g: ['f32', constant ? [H] : [B, T, H, ...(channels ? [K] : [])]],
+    ...(op === 'delta' ? { beta: ['f32', [B, T, H]] } : {}),
+    do: ['bf16', [B, T, H, V]],
+  };
+  return Object.fromEntries(
+    Object.entries(shapes).map(([name, [dtype, shape]]) => [name, L.input(name, dtype, shape)]),
+  );
+}
+
+function graphOf(mixer, B, T, backward) {
+  const at = inputsOf(mixer, B, T);
+  const { do: dOut, ...rest } = at;
+  const options = { scale: mixer.K ** -0.5 };
+  const { out } =
+    mixer.op === 'linear'
+      ? L.linearRecurrence(at.q, at.k, at.v, at.g, options)
+      : L.deltaRule(at.q, at.k, at.v, at.g, at.beta, options);
+  const wrt = Object.entries(rest).filter(([name]) => !(mixer.constant && name === 'g'));
+  const grads = backward
+    ? L.vjp(
+        [out],
+        [dOut],
+        wrt.map(([, v]) => v),
+      )
+    : [];
+  return L.makeGraph(at, { out, ...Object.fromEntries(grads.map((g, i) => [`d${wrt[i][0]}`, g])) });
+}
+
+const cases = [];
+function write(id, graph, options, about) {
+  writeFileSync(join(folder, `${id}.mlir`), lowerToStableHlo(graph, { cudnn: true, ...options }));
+  const ports = (list) => list.map(({ name, value: { dtype, shape } }) => ({ name, dtype, shape }));
+  cases.push({ id, ...about, inputs: ports(graph.inputs), outputs: ports(graph.outputs) });
+}
+
+for (const [name, mixer] of Object.entries(MIXERS)) {
+  for (const kernels of mixer.channels ? [false] : [true, false]) {
+    const form = kernels ? 'kernels' : 'xla';
+    write(`check-${name}-${form}`, graphOf(mixer, 2, 256, true), { kernels }, { kind: 'check', mixer: name, form });
+    for (const [B, T] of LENGTHS) {
+      const about = { kind: 'time', mixer: name, form, batch: B, tokens: T };
+      write(`${name}-${form}-${T}`, graphOf(mixer, B, T, true), { kernels }, about);
+    }
+    write(
+      `${name}-${form}-forward`,
+      graphOf(mixer, 2, 8192, false),
+      { kernels },
+      {
+        ...{ kind: 'time', mixer: `${name} forward`, form, batch: 2, tokens: 8192 },
+      },
+    );
+  }
+}
+
+/** The study's fourth size, 18 layers of 768: every second layer a full one. */
+const hybrid = (mixer) => ({
+  ...{ vocabSize: 8192, tieEmbeddings: true, hiddenSize: 768, numLayers: 18, layers: `${mixer} full` },
+  ...{ numHeads: 12, numKvHeads: 2, headDim: 64, intermediateSize: 1920 },
+});
+
+for (const mixer of ['lightning', 'mamba2', 'gdn', 'kda', 'swa:128']) {
+  const model = resolveModelConfig(hybrid(mixer));
+  const config = TrainConfigSchema.parse({ seqLen: 16384, batchSize: 1, steps: 10, lr: 3e-4, precision: 'bf16' });
+  const parameters = modelCost(model, 16384).params;
+  for (const kernels of mixer === 'swa:128' || mixer === 'kda' ? [true] : [true, false]) {
+    const form = kernels ? 'kernels' : 'xla';
+    const { graph, donate } = stepProgram(model, config, { moments: 'separate' });
+    const about = { kind: 'step', mixer, form, batch: 1, tokens: 16384, parameters };
+    write(`step-${mixer.replace(':', '')}-${form}`, graph, { kernels, donate }, about);
+  }
+}
+writeFileSync(join(folder, 'cases.json'), JSON.stringify(cases));
+console.log(`${cases.length} programs in ${folder}`);

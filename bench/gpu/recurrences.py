@@ -1,0 +1,171 @@
+"""Checks and times the programs of bench/gpu/recurrences.mjs on a GPU through the CUDA PJRT plugin that comes with JAX.
+
+usage: python bench/gpu/recurrences.py FOLDER [check] [time] [step]
+
+Checks compare with the recurrence token by token in float32 (jax.lax.scan and its derivative) on the same bf16 inputs; times
+are the best of three rounds of runs that are queued one behind the other.
+"""
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax._src.interpreters import mlir
+from jaxlib import _jax, xla_client
+from jaxlib.mlir import ir
+
+FOLDER, STAGES = sys.argv[1], set(sys.argv[2:])
+DTYPES = {"bf16": jnp.bfloat16, "f32": jnp.float32, "i32": jnp.int32}
+device = jax.devices()[0]
+context = mlir.make_ir_context()
+
+
+def compiled(case):
+    with context:
+        module = ir.Module.parse(open(f"{FOLDER}/{case['id']}.mlir").read())
+    options = xla_client.CompileOptions()
+    options.num_replicas = options.num_partitions = 1
+    options.device_assignment = xla_client.DeviceAssignment.create(np.array([[0]]))
+    return device.client.compile_and_load(module, _jax.DeviceList((device,)), options)
+
+
+def execute(program, arrays):
+    return [x[0] for x in program.execute_sharded(arrays).disassemble_into_single_device_arrays()]
+
+
+def draw(case):
+    """Random inputs: unit keys, gates as after initialisation, everything in the dtype of the program."""
+    arrays = []
+    for i, port in enumerate(case["inputs"]):
+        key, shape, name = jax.random.key(i), tuple(port["shape"]), port["name"]
+        x = jax.random.normal(key, shape, jnp.float32)
+        if name == "k":
+            x = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+        if name == "g":
+            x = -jnp.exp(x - 3)
+        if name == "beta":
+            x = jax.nn.sigmoid(x)
+        arrays.append(x.astype(DTYPES[port["dtype"]]))
+    return arrays
+
+
+def recurrence(delta, q, k, v, g, beta=None):
+    """[B,T,heads,*] in float32 -> [B,T,H,V]."""
+    if g.ndim == 1:
+        g = jnp.broadcast_to(g, (*v.shape[:2], g.shape[0]))
+    heads = g.shape[2]
+    q, k, v = (jnp.repeat(x, heads // x.shape[2], 2) for x in (q, k, v))
+    a = jnp.exp(g if g.ndim == 4 else g[..., None])
+    beta = jnp.ones(g.shape[:3]) if beta is None else beta
+
+    def step(s, x):
+        qt, kt, vt, at, bt = x
+        s = s * at[..., None]
+        wrong = vt - jnp.einsum("bhk,bhkv->bhv", kt, s) if delta else vt
+        s = s + jnp.einsum("bhk,bhv->bhkv", kt, wrong * bt[..., None])
+        return s, jnp.einsum("bhk,bhkv->bhv", qt, s)
+
+    start = jnp.zeros((q.shape[0], heads, q.shape[3], v.shape[3]))
+    _, out = jax.lax.scan(step, start, tuple(jnp.moveaxis(x, 1, 0) for x in (q, k, v, a, beta)))
+    return jnp.moveaxis(out, 0, 1) * q.shape[3] ** -0.5
+
+
+def check(case):
+    arrays = draw(case)
+    names = [p["name"] for p in case["inputs"]]
+    given = {n: x.astype(jnp.float32) for n, x in zip(names, arrays)}
+    d = given.pop("do")
+    with jax.default_matmul_precision("highest"):
+        f = lambda given: recurrence("beta" in given, **given)
+        out, pull = jax.vjp(f, given)
+        (grads,) = pull(d)
+    expected = {"out": out, **{f"d{n}": x for n, x in grads.items()}}
+    actual = dict(zip([p["name"] for p in case["outputs"]], execute(compiled(case), arrays)))
+    errors = {}
+    for name, x in actual.items():
+        x, y = np.asarray(x, np.float64), np.asarray(expected[name], np.float64)
+        errors[name] = float(np.linalg.norm(x - y) / np.linalg.norm(y))
+    return {"check": case["id"], "relativeErrors": {n: float(f"{e:.2e}") for n, e in errors.items()}}
+
+
+def best(run, count):
+    for _ in range(3):
+        result = run()
+    jax.block_until_ready(result)
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        for _ in range(count):
+            result = run()
+        jax.block_until_ready(result)
+        times.append((time.perf_counter() - begin) / count)
+    return min(times) * 1e3
+
+
+def timed(case):
+    begin = time.perf_counter()
+    program, arrays = compiled(case), draw(case)
+    compile_s = time.perf_counter() - begin
+    ms = best(lambda: execute(program, arrays), 20)
+    about = {k: case[k] for k in ("mixer", "form", "batch", "tokens")}
+    return {**about, "ms": round(ms, 4), "compileS": round(compile_s, 1)}
+
+
+def trained(case):
+    """Train steps from small random parameters; the state of a step is what the one before left."""
+    program, compile_s = case["program"]
+    scalars = {"stepSize": 1e-5, "epsilon": 1e-8, "keep": 1.0, "weights": 1 / (case["batch"] * case["tokens"])}
+    state = []
+    for i, port in enumerate(case["inputs"]):
+        key, shape, name = jax.random.key(i), tuple(port["shape"]), port["name"]
+        if port["dtype"] == "i32":
+            x = jax.random.randint(key, shape, 0, 8192)
+        elif name in scalars:
+            x = jnp.full(shape, scalars[name])
+        elif name.startswith(("m.", "v.")):
+            x = jnp.zeros(shape)
+        elif "norm" in name.lower():
+            x = jnp.ones(shape)
+        else:
+            x = jax.random.normal(key, shape) * 0.02
+        state.append(x.astype(DTYPES[port["dtype"]]))
+    place = {p["name"]: i for i, p in enumerate(case["outputs"])}
+    follows = [(i, place["new." + p["name"]]) for i, p in enumerate(case["inputs"]) if "new." + p["name"] in place]
+    results = []
+
+    def step():
+        results[:] = execute(program, state)
+        for i, j in follows:
+            state[i] = results[j]
+        return results[place["loss"]]
+
+    ms = best(step, 5)
+    loss, norm = float(results[place["loss"]]), float(results[place["gradNorm"]])
+    about = {k: case[k] for k in ("mixer", "form", "batch", "tokens")}
+    rate = case["batch"] * case["tokens"] / ms * 1e3
+    figures = {"ms": round(ms, 2), "tokensPerSecond": round(rate), "loss": loss, "gradNorm": norm}
+    return {**about, **figures, "compileS": round(compile_s, 1)}
+
+
+def timed_compile(case):
+    begin = time.perf_counter()
+    return compiled(case), time.perf_counter() - begin
+
+
+print(json.dumps({"device": device.device_kind, "jax": jax.__version__}), flush=True)
+cases = [c for c in json.load(open(f"{FOLDER}/cases.json")) if c["kind"] in STAGES]
+# Train steps take long to compile: side by side.
+steps = [c for c in cases if c["kind"] == "step"]
+with ThreadPoolExecutor(8) as pool:
+    for case, program in zip(steps, pool.map(timed_compile, steps)):
+        case["program"] = program
+for case in cases:
+    stage = {"check": check, "time": timed, "step": trained}[case["kind"]]
+    try:
+        print(json.dumps(stage(case)), flush=True)
+    except Exception as error:  # one program's failure must not cost the others' figures
+        print(json.dumps({"failed": case["id"], "error": str(error)[:400]}), flush=True)

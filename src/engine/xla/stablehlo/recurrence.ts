@@ -1,0 +1,164 @@
+/**
+ * The recurrences as tile kernels on NVIDIA GPUs: bf16 queries, keys and values, a scalar decay, whole chunks. Heads that share
+ * queries, keys or values read the same rows; gradients come out per head and are summed here.
+ */
+import type { Node, TensorType, Value } from '../../../graph/index.js';
+import { callKernel } from '../triton/index.js';
+import {
+  CHUNK,
+  deltaBackward,
+  deltaForward,
+  linearBackward,
+  linearForward,
+  type Arrays,
+  type RecurrenceShape,
+  type Run,
+} from '../triton/recurrence/index.js';
+import type { Scope } from './scope.js';
+import { listText, typeText, type TextBuilder } from './text.js';
+
+type RecurrenceOp = 'linearRecurrence' | 'linearRecurrenceGrad' | 'deltaRule' | 'deltaRuleGrad';
+
+const OPS: ReadonlySet<string> = new Set<RecurrenceOp>([
+  'linearRecurrence',
+  'linearRecurrenceGrad',
+  'deltaRule',
+  'deltaRuleGrad',
+]);
+
+/** Widest head that the kernels hold in registers. */
+const MAX_WIDTH = 128;
+
+/** Heads of any width are filled up with zeros, which change nothing, to a power of two. */
+const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n)));
+
+/** Whether the kernels can do this node. */
+export function fitsRecurrenceKernels(node: Node): node is Node<RecurrenceOp> {
+  if (!OPS.has(node.op)) return false;
+  const [q, , v, g] = node.inputs as [Value, Value, Value, Value];
+  const [tokens, keyWidth] = [q.shape[1] as number, q.shape[3] as number];
+  const scalar = g.shape.length !== 4;
+  const width = Math.max(keyWidth, v.shape[3] as number);
+  return q.dtype === 'bf16' && scalar && tokens % CHUNK === 0 && width <= MAX_WIDTH;
+}
+
+function shapeOf({ inputs, attrs }: Node<RecurrenceOp>): RecurrenceShape {
+  const [q, k, v, g] = inputs as [Value, Value, Value, Value];
+  const [batch, tokens, qHeads] = q.shape as [number, number, number];
+  const [keyWidth, valueWidth] = [q, v].map((x) => tileWidth(x.shape[3] as number)) as [number, number];
+  const heads = (g.shape.length === 1 ? g.shape[0] : g.shape[2]) as number;
+  const [kHeads, vHeads] = [k.shape[2] as number, v.shape[2] as number];
+  const { scale, segments } = attrs;
+  return { batch, tokens, heads, qHeads, kHeads, vHeads, keyWidth, valueWidth, scale, segments };
+}
+
+const stateType = ({ batch, heads, keyWidth, valueWidth }: RecurrenceShape): TensorType => ({
+  dtype: 'f32',
+  shape: [batch, heads, keyWidth, valueWidth],
+});
+
+/** `x` with zeros behind its axes up to `shape`. */
+function filled(builder: TextBuilder, x: string, from: TensorType, shape: readonly number[]): string {
+  if (from.shape.every((n, i) => n === shape[i])) return x;
+  const none = listText(shape.map(() => 0));
+  const high = listText(shape.map((n, i) => n - (from.shape[i] as number)));
+  const scalar = typeText({ dtype: from.dtype, shape: [] });
+  const to = typeText({ dtype: from.dtype, shape });
+  const zero = builder.scalar(0, from.dtype);
+  return builder.define(
+    `stablehlo.pad ${x}, ${zero}, low = ${none}, high = ${high}, interior = ${none} : (${typeText(from)}, ${scalar}) -> ${to}`,
+  );
+}
+
+/** The first entries of every axis of `x`, up to `shape`. */
+function cut(builder: TextBuilder, x: string, from: TensorType, shape: readonly number[]): string {
+  if (from.shape.every((n, i) => n === shape[i])) return x;
+  const ranges = listText(shape.map((n) => `0:${n}`));
+  const to = typeText({ dtype: from.dtype, shape });
+  return builder.define(`stablehlo.slice ${x} ${ranges} : (${typeText(from)}) -> ${to}`);
+}
+
+/** Rows `[B,T,heads,width]` or states with heads as wide as the kernels take them. */
+function widened(builder: TextBuilder, x: string, type: TensorType, shape: RecurrenceShape): string {
+  const isState = type.dtype === 'f32';
+  const [a, b, h, width] = type.shape as [number, number, number, number];
+  const to = isState ? stateType(shape).shape : [a, b, h, tileWidth(width)];
+  return filled(builder, x, type, to);
+}
+
+/** The inputs of a node by the names that kernels have for them. */
+function operandsOf(
+  { op, inputs, attrs }: Node<RecurrenceOp>,
+  given: readonly string[],
+  shape: RecurrenceShape,
+  builder: TextBuilder,
+): Arrays<string> {
+  const { segments, initialState } = attrs;
+  const names = given.map((x, i) => {
+    const type = inputs[i] as Value;
+    return type.shape.length === 4 ? widened(builder, x, type, shape) : x;
+  });
+  const [q, k, v, decay, ...rest] = names as [string, string, string, string, ...string[]];
+  const beta = op === 'deltaRule' || op === 'deltaRuleGrad' ? { beta: rest.shift() as string } : {};
+  const documents = segments ? { segments: rest.shift() as string } : {};
+  const zero = (): string =>
+    builder.broadcast(builder.scalar(0, 'f32'), { dtype: 'f32', shape: [] }, stateType(shape).shape);
+  const initial = initialState ? (rest.shift() as string) : zero();
+  const g = builder.broadcast(decay, inputs[3] as Value, [shape.batch, shape.tokens, shape.heads]);
+  const backward = rest.length > 0 ? { do: rest[1] as string, dstate: rest[2] as string } : {};
+  return { q, k, v, g, initial, ...beta, ...documents, ...backward };
+}
+
+const runIn =
+  (builder: TextBuilder): Run<string> =>
+  (kernel, operands) => {
+    const read = kernel.buffers.filter((b) => !b.written).map((b) => operands[b.name] as string);
+    const results = callKernel(builder, kernel, read);
+    const written = kernel.buffers.filter((b) => b.written);
+    return Object.fromEntries(written.map((b, i) => [b.name, results[i] as string]));
+  };
+
+/** Gradients of every head as those of the `like.shape[2]` heads that they share, summed in f32, as wide as they are. */
+function shared(builder: TextBuilder, x: string, heads: number, like: Value): string {
+  const [B, T, h, D] = like.shape as [number, number, number, number];
+  const own = { dtype: 'bf16', shape: [B, T, heads, tileWidth(D)] } as const;
+  const x0 = cut(builder, x, own, [B, T, heads, D]);
+  if (h === heads) return x0;
+  const grouped = { dtype: 'f32', shape: [B, T, h, heads / h, D] } as const;
+  const flat = { dtype: 'f32', shape: [B, T, heads, D] } as const;
+  const wide = builder.convert(x0, { dtype: 'bf16', shape: flat.shape }, 'f32');
+  const sum = builder.reduce(builder.reshape(wide, flat, grouped.shape), grouped, [3], 'add', 0);
+  return builder.convert(sum, { dtype: 'f32', shape: like.shape }, 'bf16');
+}
+
+/** Any of the recurrences and their gradients, as kernels. */
+export function lowerRecurrence(
+  node: Node<RecurrenceOp>,
+  inputs: readonly string[],
+  { builder }: Scope,
+): readonly string[] {
+  const shape = shapeOf(node);
+  const given = operandsOf(node, inputs, shape, builder);
+  const run = runIn(builder);
+  const [q, k, v, decay] = node.inputs as [Value, Value, Value, Value];
+  const { batch, tokens, heads, valueWidth } = shape;
+  const stateShape = [batch, heads, q.shape[3] as number, v.shape[3] as number];
+  const state = (x: string): string => cut(builder, x, stateType(shape), stateShape);
+  if (node.op === 'linearRecurrence' || node.op === 'deltaRule') {
+    const { o, last } = (node.op === 'deltaRule' ? deltaForward : linearForward)(run, shape, given);
+    const rows = { dtype: 'bf16', shape: [batch, tokens, heads, valueWidth] } as const;
+    return [cut(builder, o as string, rows, [batch, tokens, heads, v.shape[3] as number]), state(last as string)];
+  }
+  const delta = node.op === 'deltaRuleGrad';
+  const grads = (delta ? deltaBackward : linearBackward)(run, shape, given);
+  const perToken = { dtype: 'f32', shape: [batch, tokens, heads] } as const;
+  const dg = grads.dg as string;
+  return [
+    shared(builder, grads.dq as string, heads, q),
+    shared(builder, grads.dk as string, heads, k),
+    shared(builder, grads.dv as string, heads, v),
+    decay.shape.length === 1 ? builder.reduce(dg, perToken, [0, 1], 'add', 0) : dg,
+    ...(delta ? [grads.dbeta as string] : []),
+    ...(node.attrs.initialState ? [state(grads.dinitial as string)] : []),
+  ];
+}

@@ -1,0 +1,43 @@
+/** Which recurrences become kernels, and that the others do not. */
+import { describe, expect, it } from 'vitest';
+import { lowerToStableHlo } from '../../../src/engine/xla/stablehlo/lower.js';
+import * as L from '../../../src/graph/index.js';
+
+interface Options {
+  readonly dtype?: 'f32' | 'bf16';
+  readonly T?: number;
+  readonly K?: number;
+  readonly V?: number;
+  readonly kernels?: boolean;
+  readonly channels?: boolean;
+}
+
+function lowered({ dtype = 'bf16', T = 128, K = 32, V = 32, kernels = true, channels = false }: Options): string {
+  const wide = dtype === 'bf16' ? 'f32' : dtype;
+  const x = (name: string, width: number) => L.input(name, dtype, [2, T, 2, width]);
+  const [q, k, v] = [x('q', K), x('k', K), x('v', V)];
+  const g = L.input('g', wide, [2, T, 2, ...(channels ? [K] : [])]);
+  const beta = L.input('beta', wide, [2, T, 2]);
+  const { out } = L.deltaRule(q, k, v, g, beta, { scale: 1 });
+  const loss = L.reduceSum(L.convert(out, 'f32'));
+  const grads = L.grad(loss, [q, k, v, g, beta]);
+  const named = Object.fromEntries(grads.map((d, i) => [`d${i}`, d]));
+  return lowerToStableHlo(L.makeGraph({ q, k, v, g, beta }, { out, ...named }), { kernels });
+}
+
+const calls = (text: string): number => text.split('__gpu$xla.gpu.triton').length - 1;
+
+describe('recurrences on NVIDIA GPUs', () => {
+  it('are kernels in bf16: three forward, five backward', () => expect(calls(lowered({}))).toBe(8));
+  it('fill heads up to a power of two', () => {
+    const text = lowered({ K: 24, V: 48 });
+    expect(calls(text)).toBe(8);
+    expect(text).toContain('stablehlo.pad');
+    expect(text).toMatch(/-> \(tensor<2x128x2x48xbf16>, tensor<2x128x2x24xbf16>/);
+  });
+  it('stay products of XLA where no kernel fits', () => {
+    for (const options of [{ dtype: 'f32' }, { T: 100 }, { V: 256 }, { channels: true }, { kernels: false }] as const) {
+      expect(calls(lowered(options)), JSON.stringify(options)).toBe(0);
+    }
+  });
+});
