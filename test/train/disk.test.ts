@@ -1,9 +1,10 @@
 /** A disk that stops taking writes in the middle of a run. */
 import type * as Fs from 'node:fs';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { StoreError } from '../../src/core/index.js';
+import { prepareShards } from '../../src/data/index.js';
 import { createReferenceEngine } from '../../src/engine/index.js';
 import { latestCheckpoint, listCheckpoints, trainRun } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
@@ -59,6 +60,34 @@ describe('a disk that takes no more', () => {
       const config = existsSync(join(dir, 'config.json'));
       await trainRun({ dir, run, engine, resume: config ? 'yes' : 'no' });
       expect(model(dir).equals(model(whole)), `write ${n}`).toBe(true);
+    }
+  });
+
+  it('ends a preparation of shards with the reason, whenever it happens, and lets it be resumed', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'text.jsonl');
+    writeFileSync(file, Array.from({ length: 40 }, (_, i) => JSON.stringify({ text: `document ${i}` })).join('\n'));
+    const prepare = (dir: string) =>
+      prepareShards({ files: [file], tokenizerFolder: null, dir, chunkBytes: 300, heldOut: 0.2, workers: 1 });
+    const shards = (dir: string) =>
+      readdirSync(dir)
+        .sort()
+        .map((name) => [name, readFileSync(join(dir, name)).toString('base64')]);
+    disk.code = 'ENOSPC';
+    disk.writesLeft = 1e9;
+    const whole = join(folder, 'whole');
+    await prepare(whole);
+    const writes = 1e9 - disk.writesLeft;
+    expect(writes).toBeGreaterThan(15);
+    for (let n = 0; n < writes; n += 5) {
+      const dir = join(folder, `out-${n}`);
+      disk.writesLeft = n;
+      const failed = await prepare(dir).catch((error: unknown) => error);
+      expect(failed, `write ${n}`).toBeInstanceOf(StoreError);
+      expect((failed as Error).message, `write ${n}`).toMatch(/the disk is full; free some space/);
+      disk.writesLeft = Infinity;
+      await prepare(dir);
+      expect(shards(dir), `write ${n}`).toEqual(shards(whole));
     }
   });
 
