@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import * as analyses from './analyses/index.js';
+import { addChoice } from './commands/choice.js';
 import { addCost } from './commands/cost.js';
 import { addData } from './commands/data.js';
 import { addDoctor } from './commands/doctor.js';
@@ -46,6 +47,7 @@ export function buildProgram(context: CliContext): Command {
     addTrace,
     addGenerate,
     addRuler,
+    addChoice,
     addReport,
     addCost,
     addData,

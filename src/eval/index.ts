@@ -23,3 +23,4 @@ export { pickParameters, Scorer, type Scores } from './score.js';
 export { planTrace, type TracePlan } from './trace.js';
 export { tokenNeedleTask } from './token-needle.js';
 export * from './ruler/index.js';
+export * from './choice.js';

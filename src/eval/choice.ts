@@ -1,0 +1,243 @@
+/**
+ * Multiple choice by log-likelihood: how likely a model finds each choice after the context, in all and for each byte. The
+ * token boundary between context and choice is that of EleutherAI/lm-evaluation-harness: both are encoded together, and the
+ * tokens after those of the context alone are the choice's.
+ */
+import { readFileSync } from 'node:fs';
+import type { TextTokenizer } from '../checkpoint/index.js';
+import { DataError, fileError } from '../core/index.js';
+import type { Engine, TensorMap } from '../engine/index.js';
+import type { ModelConfig } from '../model/index.js';
+import { Scorer } from './score.js';
+
+export interface ChoiceQuestion {
+  readonly context: string;
+  readonly choices: readonly string[];
+  /** Index of the right choice. */
+  readonly answer: number;
+}
+
+/** One choice of a question, in tokens. */
+export interface ChoiceTokens {
+  readonly ids: Int32Array;
+  /** Tokens at the end of `ids` that are the choice's. */
+  readonly count: number;
+  /** Bytes of the choice in UTF-8, without the space before it. */
+  readonly bytes: number;
+}
+
+export interface ChoiceScore {
+  /** Sum over the choice's tokens, in nats. */
+  readonly logLikelihood: number;
+  readonly bytes: number;
+  readonly tokens: number;
+}
+
+export interface Proportion {
+  readonly value: number;
+  /** 95 % interval (Wilson 1927). */
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface ChoiceResult {
+  readonly questions: number;
+  /** The likeliest choice is the right one. */
+  readonly accuracy: Proportion;
+  /** The likeliest choice for each byte is the right one. */
+  readonly normalisedAccuracy: Proportion;
+}
+
+type Row = Readonly<Record<string, unknown>>;
+
+/**
+ * Questions of a JSONL file: `context` (or `question`, `query`, `ctx`), `choices` (or `endings`; a list of texts, or
+ * `{text: [...], label: [...]}` as in ARC), and `answer` (or `label`, `gold`, `answerKey`): an index from 0, a label, or the
+ * text of the right choice.
+ *
+ * @throws DataError naming the line that is wrong
+ */
+export function readChoiceFile(path: string): ChoiceQuestion[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw fileError('read', path, cause);
+  }
+  const questions = text
+    .split('\n')
+    .flatMap((line, i) => (line.trim() === '' ? [] : [parseQuestion(line, `${path}:${i + 1}`)]));
+  if (questions.length === 0) throw new DataError(`${path} holds no question`);
+  return questions;
+}
+
+function parseQuestion(line: string, where: string): ChoiceQuestion {
+  let row: Row;
+  try {
+    row = JSON.parse(line) as Row;
+  } catch (cause) {
+    throw new DataError(`${where} is not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+  const first = (...names: string[]) => names.map((n) => row[n]).find((v) => v !== undefined);
+  const context = first('context', 'question', 'query', 'ctx');
+  if (typeof context !== 'string') throw new DataError(`${where} needs a text "context" (or "question")`);
+  const { texts, labels } = choicesOf(first('choices', 'endings'), where);
+  return {
+    context,
+    choices: texts,
+    answer: answerOf(first('answer', 'label', 'gold', 'answerKey'), texts, labels, where),
+  };
+}
+
+function choicesOf(value: unknown, where: string): { texts: string[]; labels: string[] } {
+  const isList = (v: unknown): v is string[] =>
+    Array.isArray(v) && v.length >= 2 && v.every((t) => typeof t === 'string' && t !== '');
+  if (isList(value)) return { texts: value, labels: value.map((_, i) => String.fromCharCode(65 + i)) };
+  const { text, label } = (value ?? {}) as { text?: unknown; label?: unknown };
+  if (isList(text) && isList(label) && text.length === label.length) return { texts: text, labels: label };
+  throw new DataError(`${where} needs "choices", a list of at least two texts that are not empty`);
+}
+
+function answerOf(value: unknown, texts: readonly string[], labels: readonly string[], where: string): number {
+  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+  const places = [typeof value === 'string' ? texts.indexOf(value) : -1, labels.indexOf(String(value)), number];
+  const found = places.find(
+    (p): p is number => Number.isInteger(p) && (p as number) >= 0 && (p as number) < texts.length,
+  );
+  if (found !== undefined) return found;
+  throw new DataError(
+    `${where} needs "answer": an index from 0 to ${texts.length - 1}, a label (${labels.join(', ')}), or the text of a choice`,
+  );
+}
+
+/** The choices of a question in tokens. A space is put between context and choice unless there is white space already. */
+export function choiceTokens({ context, choices }: ChoiceQuestion, tokenizer: TextTokenizer): ChoiceTokens[] {
+  // Trailing white space belongs to the choice: tokenizers join it to the word that follows.
+  const bare = context.trimEnd();
+  const gap = context.slice(bare.length) || ' ';
+  const before = tokenizer.encode(bare, { special: true });
+  const begin = before.length > 0 ? before : Int32Array.of(tokenizer.endOfText ?? 0);
+  return choices.map((choice) => {
+    const continuation = /^\s/.test(choice) || bare === '' ? choice : gap + choice;
+    const whole = tokenizer.encode(bare + continuation, { special: true });
+    const ids = before.length > 0 ? whole : Int32Array.of(...begin, ...whole);
+    return { ids, count: Math.max(1, ids.length - begin.length), bytes: Buffer.byteLength(choice.trimStart()) };
+  });
+}
+
+/** The 95 % interval of a share of `n` (Wilson 1927). */
+export function wilson(hits: number, n: number): Proportion {
+  const z = 1.959964;
+  const p = hits / n;
+  const middle = (p + (z * z) / (2 * n)) / (1 + (z * z) / n);
+  const half = (z / (1 + (z * z) / n)) * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n));
+  return { value: p, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
+}
+
+const likeliest = (values: readonly number[]): number => values.indexOf(Math.max(...values));
+
+/** Accuracies of questions whose choices are scored. */
+export function summariseChoices(
+  questions: readonly ChoiceQuestion[],
+  scores: readonly (readonly ChoiceScore[])[],
+): ChoiceResult {
+  const hits = (value: (s: ChoiceScore) => number) =>
+    questions.filter(({ answer }, i) => likeliest((scores[i] ?? []).map(value)) === answer).length;
+  const n = questions.length;
+  return {
+    questions: n,
+    accuracy: wilson(
+      hits((s) => s.logLikelihood),
+      n,
+    ),
+    normalisedAccuracy: wilson(
+      hits((s) => s.logLikelihood / s.bytes),
+      n,
+    ),
+  };
+}
+
+export interface ChoiceScorerOptions {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  readonly tensors: TensorMap;
+  /** Tokens in one pass at most, but one sequence at least. */
+  readonly batchTokens: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, all: number) => void;
+}
+
+/** The next length of a series that grows by a quarter or so: few graphs are compiled, little is padded. */
+function roundedLength(n: number): number {
+  let step = 16;
+  while (n > 8 * step) step *= 2;
+  return Math.ceil(n / step) * step;
+}
+
+/**
+ * Log-likelihoods of choices, in their order. Sequences of like length are scored together.
+ *
+ * @throws DataError if a token is not one of the model's
+ */
+export async function scoreChoices(
+  choices: readonly ChoiceTokens[],
+  { engine, model, tensors, batchTokens, signal, onProgress }: ChoiceScorerOptions,
+): Promise<ChoiceScore[]> {
+  const unknown = choices.flatMap(({ ids }) => [...ids]).find((id) => id >= model.vocabSize);
+  if (unknown !== undefined) {
+    throw new DataError(`the tokenizer gives token ${unknown}, but the model knows ids below ${model.vocabSize}`);
+  }
+  // The last token of a sequence is only a target.
+  const byLength = new Map<number, number[]>();
+  choices.forEach(({ ids }, i) => {
+    const length = roundedLength(ids.length - 1);
+    byLength.set(length, [...(byLength.get(length) ?? []), i]);
+  });
+  const scores: ChoiceScore[] = [];
+  let done = 0;
+  for (const [seqLen, members] of [...byLength].sort((a, b) => a[0] - b[0])) {
+    const batchSize = Math.max(1, Math.min(members.length, Math.floor(batchTokens / seqLen)));
+    const most = roundedLength(Math.max(...members.map((i) => (choices[i] as ChoiceTokens).count)));
+    const scorer = await Scorer.create(engine, model, { batchSize, seqLen, numPositions: batchSize * most });
+    for (let at = 0; at < members.length; at += batchSize) {
+      signal?.throwIfAborted();
+      const batch = members.slice(at, at + batchSize);
+      const rows = batch.map((i) => choices[i] as ChoiceTokens);
+      const losses = await scoreBatch(scorer, tensors, rows, { batchSize, seqLen, most });
+      rows.forEach(({ bytes, count }, b) => {
+        let sum = 0;
+        for (let k = 0; k < count; k++) sum += losses[b * most + k] as number;
+        scores[batch[b] as number] = { logLikelihood: -sum, bytes, tokens: count };
+      });
+      done += batch.length;
+      onProgress?.(done, choices.length);
+    }
+    await scorer.dispose();
+  }
+  return scores;
+}
+
+async function scoreBatch(
+  scorer: Scorer,
+  tensors: TensorMap,
+  rows: readonly ChoiceTokens[],
+  { batchSize, seqLen, most }: { batchSize: number; seqLen: number; most: number },
+): Promise<Float64Array> {
+  const tokens = new Int32Array(batchSize * seqLen);
+  const [positions, targets] = [new Int32Array(batchSize * most), new Int32Array(batchSize * most)];
+  rows.forEach(({ ids, count }, b) => {
+    // Padding comes after the sequence, where causal models do not look.
+    tokens.set(ids.subarray(0, ids.length - 1), b * seqLen);
+    for (let k = 0; k < count; k++) {
+      const target = ids.length - count + k;
+      positions[b * most + k] = b * seqLen + target - 1;
+      targets[b * most + k] = ids[target] as number;
+    }
+  });
+  const { loss } = await scorer.score(tensors, {
+    tokens: scorer.upload([batchSize, seqLen], tokens),
+    targets: scorer.upload([batchSize * most], targets),
+    positions: scorer.upload([batchSize * most], positions),
+  });
+  return loss;
+}

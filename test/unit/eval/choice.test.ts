@@ -1,0 +1,157 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { byteTokenizer, openHfModel, openTokenizer } from '../../../src/checkpoint/index.js';
+import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
+import { createOnnxEngine, evaluateReference } from '../../../src/engine/index.js';
+import {
+  choiceTokens,
+  readChoiceFile,
+  scoreChoices,
+  summariseChoices,
+  wilson,
+  type ChoiceScore,
+} from '../../../src/eval/index.js';
+import { input, makeGraph } from '../../../src/graph/index.js';
+import { forward, initialParameters, parameterInputs, resolveModelConfig } from '../../../src/model/index.js';
+import { cli } from '../../support/cli.js';
+
+const DATA = join(import.meta.dirname, '..', '..', 'data');
+const MODEL = join(DATA, 'retrieval-heads');
+const QUESTIONS = join(DATA, 'choice', 'questions.jsonl');
+const folder = mkdtempSync(join(tmpdir(), 'longsight-choice-'));
+const engine = createOnnxEngine({ threads: 1 });
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  await engine.dispose();
+});
+
+describe('log-likelihoods of choices', () => {
+  it('are those of Transformers on the same model and tokenizer', async () => {
+    const expected = JSON.parse(readFileSync(join(DATA, 'choice', 'expected.json'), 'utf8')) as number[][];
+    const questions = readChoiceFile(QUESTIONS);
+    expect(questions.map((q) => q.answer)).toEqual([0, 0, 0, 1]);
+    const opened = openHfModel(MODEL);
+    const tensors = Object.fromEntries([...opened.parameters()].map(([name, t]) => [name, engine.upload(t)]));
+    const tokenizer = openTokenizer(MODEL);
+    const tokens = questions.map((q) => choiceTokens(q, tokenizer)).flat();
+    for (const batchTokens of [1, 4096]) {
+      const scores = await scoreChoices(tokens, { engine, model: opened.config, tensors, batchTokens });
+      scores.forEach((s, i) => expect(Math.abs(s.logLikelihood - (expected.flat()[i] as number))).toBeLessThan(1e-3));
+    }
+  });
+
+  it('are sums of log-probabilities by hand, on bytes', async () => {
+    const model = resolveModelConfig({ hiddenSize: 8, numHeads: 2, intermediateSize: 12, layers: 'swa:3 full' });
+    const params = initialParameters(model, 1);
+    const question = { context: 'ab', choices: ['é', 'xyz'], answer: 0 };
+    const tokens = choiceTokens(question, byteTokenizer());
+    expect(tokens.map((t) => [...t.ids])).toEqual([
+      [97, 98, 32, 0xc3, 0xa9],
+      [97, 98, 32, 120, 121, 122],
+    ]);
+    expect(tokens.map((t) => [t.count, t.bytes])).toEqual([
+      [3, 2],
+      [4, 3],
+    ]);
+    const tensors = Object.fromEntries([...params].map(([name, t]) => [name, engine.upload(t)]));
+    const scores = await scoreChoices(tokens, { engine, model, tensors, batchTokens: 64 });
+    for (const [i, { ids, count }] of tokens.entries()) {
+      const values = parameterInputs(model);
+      const tokensIn = input('tokens', 'i32', [1, ids.length]);
+      const { logits } = forward(model, values, tokensIn);
+      const given = { ...Object.fromEntries(params), tokens: tensorFrom('i32', [1, ids.length], ids) };
+      const graph = makeGraph({ ...Object.fromEntries(values), tokens: tokensIn }, { logits });
+      const rows = toNumbers(evaluateReference(graph, given).logits as HostTensor);
+      let sum = 0;
+      for (let t = ids.length - count; t < ids.length; t++) {
+        const row = rows.subarray((t - 1) * 256, t * 256);
+        sum += (row[ids[t] as number] as number) - Math.log(row.reduce((a, x) => a + Math.exp(x), 0));
+      }
+      expect(scores[i]?.logLikelihood).toBeCloseTo(sum, 4);
+    }
+  });
+
+  it('give white space at the end of a context to the choice, and an empty context the end of a text', () => {
+    const ids = (context: string, choice: string) =>
+      choiceTokens({ context, choices: [choice], answer: 0 }, byteTokenizer()).map((t) => [[...t.ids], t.count]);
+    expect(ids('a  ', 'b')).toEqual([[[97, 32, 32, 98], 3]]);
+    expect(ids('a', ' b')).toEqual([[[97, 32, 98], 2]]);
+    expect(ids('', 'b')).toEqual([[[0, 98], 1]]);
+  });
+});
+
+describe('accuracies', () => {
+  const score = (logLikelihood: number, bytes: number): ChoiceScore => ({ logLikelihood, bytes, tokens: 1 });
+
+  it('count the likeliest choice, and the likeliest for each byte', () => {
+    const question = { context: '', choices: ['a', 'longer'], answer: 1 };
+    const result = summariseChoices(
+      [question, question],
+      [
+        [score(-2, 1), score(-6, 6)],
+        [score(-6, 1), score(-2, 6)],
+      ],
+    );
+    expect(result.accuracy.value).toBe(0.5);
+    expect(result.normalisedAccuracy.value).toBe(1);
+  });
+
+  it('have intervals after Wilson', () => {
+    // 8 of 10: published example, 0.490 to 0.943.
+    const { low, high } = wilson(8, 10);
+    expect(low).toBeCloseTo(0.4902, 4);
+    expect(high).toBeCloseTo(0.9433, 4);
+    expect(wilson(0, 5).low).toBeCloseTo(0, 12);
+    expect(wilson(5, 5).high).toBeCloseTo(1, 12);
+  });
+});
+
+describe('files of questions', () => {
+  it.each([
+    ['{"context": "a", "choices": ["b", "c"]', 'is not valid JSON'],
+    ['{"choices": ["b", "c"], "answer": 0}', 'needs a text "context"'],
+    ['{"context": "a", "choices": ["b"], "answer": 0}', 'needs "choices", a list of at least two'],
+    ['{"context": "a", "choices": ["b", ""], "answer": 0}', 'needs "choices", a list of at least two'],
+    ['{"context": "a", "choices": ["b", "c"], "answer": 2}', 'needs "answer": an index from 0 to 1'],
+    ['{"context": "a", "choices": ["b", "c"]}', 'needs "answer"'],
+  ])('with %s are refused with the line', (line, why) => {
+    const path = join(folder, 'bad.jsonl');
+    writeFileSync(path, `{"context": "a", "choices": ["b", "c"], "answer": 1}\n\n${line}\n`);
+    expect(() => readChoiceFile(path)).toThrow(`${path}:3 ${why}`);
+  });
+
+  it('without any question are refused', () => {
+    const path = join(folder, 'empty.jsonl');
+    writeFileSync(path, '\n');
+    expect(() => readChoiceFile(path)).toThrow('holds no question');
+  });
+});
+
+describe('longsight choice', () => {
+  it('prints accuracies, and writes every log-likelihood and a table', async () => {
+    const [out, csv] = [join(folder, 'out.jsonl'), join(folder, 'out.csv')];
+    const args = ['choice', MODEL, QUESTIONS, '--engine', 'onnx', '--threads', '1'];
+    const { code, stdout, stderr } = await cli([...args, '--out', out, '--csv', csv]);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/questions +4 +[01]\.\d{3} +[01]\.\d{3} to [01]\.\d{3}/);
+    const rows = readFileSync(out, 'utf8').trim().split('\n');
+    expect(rows).toHaveLength(4);
+    expect(readFileSync(csv, 'utf8').split('\r\n')[1]).toMatch(/^questions,4,/);
+    const json = await cli([...args, '--json']);
+    const last = JSON.parse(json.stdout.trim().split('\n').at(-1) ?? '') as object;
+    expect(last).toMatchObject({ event: 'choice', task: 'questions', questions: 4 });
+  });
+
+  it('refuses files that are not there or twice the same', async () => {
+    const refused = async (...args: string[]) => {
+      const { code, stderr } = await cli(['choice', MODEL, ...args]);
+      expect(code).toBe(2);
+      return stderr;
+    };
+    expect(await refused(join(folder, 'none.jsonl'))).toMatch(/cannot read/);
+    expect(await refused(QUESTIONS, QUESTIONS)).toMatch(/two files have the same name/);
+  });
+});
