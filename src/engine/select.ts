@@ -5,6 +5,7 @@ import type { Engine, MeshShape } from './engine.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine.js';
+import { hostsFromEnvironment } from './xla/hosts/callbacks.js';
 import { findPlugin, type Platform } from './xla/pjrt/discover.js';
 
 export const ENGINE_NAMES = ['auto', 'onnx', 'xla', 'xla:cuda', 'xla:tpu', 'xla:cpu', 'reference'] as const;
@@ -63,7 +64,10 @@ export function createEngine(
   hardware: Hardware = THIS_HOST,
 ): Engine {
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const mesh = options.mesh === undefined ? {} : { mesh: options.mesh };
+  const mesh = {
+    ...(options.mesh === undefined ? {} : { mesh: options.mesh }),
+    hosts: hostsFromEnvironment(process.env),
+  };
   switch (name) {
     case 'auto': {
       const { platform, why } = chooseAccelerator(hardware);

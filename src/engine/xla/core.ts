@@ -81,6 +81,11 @@ export function isWhole(core: Core, { sharding }: Placement, rank: number): bool
   return partsOf(core.mesh, sharding, rank).every((n) => n === 1);
 }
 
+/** True if this process has all of a placed tensor. */
+export function isHere(core: Core, { placement, shape }: XlaTensor): boolean {
+  return core.own.length === core.mesh.size || (placement !== null && isWhole(core, placement, shape.length));
+}
+
 /** A placed tensor on the host. All of its parts must lie in this process. */
 export async function fetch(core: Core, tensor: XlaTensor): Promise<HostTensor> {
   const { dtype, shape } = tensor;

@@ -5,10 +5,11 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, EngineError } from '../../core/index.js';
-import type { Graph } from '../../graph/index.js';
+import { barrier, input, makeGraph, type Graph, type Value } from '../../graph/index.js';
 import { checkDonation } from '../check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, MeshShape } from '../engine.js';
-import { deviceOf, fetch, place, type Core } from './core.js';
+import { deviceOf, fetch, isHere, place, type Core } from './core.js';
+import { startKeyValue, type Hosts, type KeyValueCallbacks } from './hosts/callbacks.js';
 import { BufferPool } from './memory.js';
 import { PjrtError, type PjrtApi } from './pjrt/api.js';
 import { ProgramCache } from './pjrt/cache.js';
@@ -31,6 +32,8 @@ export interface XlaEngineOptions {
   readonly mesh?: MeshShape;
   /** Values for the plugin's client, such as `memory_fraction`; see `docs/xla.md`. */
   readonly clientOptions?: Readonly<Record<string, ClientOption>>;
+  /** This process and the others of a mesh over several hosts; all of them run the same programs in the same order. */
+  readonly hosts?: Hosts | undefined;
   /** XLA debug options of every program compiled. */
   readonly xlaOptions?: XlaOptions;
   /** Flags added to XLA_FLAGS before the plugin loads. */
@@ -68,7 +71,15 @@ const RUNS_AHEAD = 4;
 /** Picks the mesh's devices. Throws `ConfigError` where there are too few. */
 function pickDevices(client: PjrtClient, mesh: Mesh): readonly Device[] {
   const { devices } = client;
-  if (devices.length >= mesh.size) return devices.slice(0, mesh.size);
+  const chosen = devices.slice(0, mesh.size);
+  if (devices.length >= mesh.size && chosen.some((d) => d.own)) return chosen;
+  if (devices.length >= mesh.size) {
+    throw new ConfigError(
+      `the mesh of ${mesh.size} devices leaves this process without one: all processes together have ${devices.length}; ` +
+        'make the mesh larger or start fewer processes',
+      { details: { mesh: mesh.axes, devices: devices.length } },
+    );
+  }
   const { data, fsdp, tensor } = mesh.axes;
   throw new ConfigError(
     `the mesh needs ${mesh.size} devices (data ${data} x fsdp ${fsdp} x tensor ${tensor}), and ${client.platform} has ` +
@@ -80,16 +91,17 @@ function pickDevices(client: PjrtClient, mesh: Mesh): readonly Device[] {
 /** CPU plugins make as many virtual devices as a client option says; those that know no such option go by XLA_FLAGS. */
 function startClient(
   api: PjrtApi,
-  platform: Platform,
-  mesh: Mesh,
+  { platform, mesh, hosts }: { platform: Platform; mesh: Mesh; hosts: Hosts | undefined },
   given: Readonly<Record<string, ClientOption>>,
+  keyValue: KeyValueCallbacks | null,
 ): PjrtClient {
-  if (platform !== 'cpu' || mesh.size === 1) return PjrtClient.create(api, given);
+  const options = hosts ? { node_id: hosts.node, num_nodes: hosts.nodes, ...given } : given;
+  if (platform !== 'cpu' || mesh.size === 1) return PjrtClient.create(api, options, keyValue);
   try {
-    return PjrtClient.create(api, { cpu_device_count: mesh.size, ...given });
+    return PjrtClient.create(api, { cpu_device_count: mesh.size / (hosts?.nodes ?? 1), ...options }, keyValue);
   } catch (error) {
     if (error instanceof PjrtError && /cpu_device_count/.test(error.pluginMessage))
-      return PjrtClient.create(api, given);
+      return PjrtClient.create(api, options, keyValue);
     throw error;
   }
 }
@@ -111,16 +123,20 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const forced = platform === 'cpu' && mesh.size > 1 ? [`--xla_force_host_platform_device_count=${mesh.size}`] : [];
   const flags = addXlaFlags([...(options.xlaFlags ?? []), ...forced]);
   const api = loadPlugin(plugin);
-  const client = startClient(api, platform, mesh, options.clientOptions ?? {});
+  const { hosts } = options;
+  const keyValue = hosts ? startKeyValue(hosts) : null;
+  const client = startClient(api, { platform, mesh, hosts }, options.clientOptions ?? {}, keyValue);
   const devices = pickDevices(client, mesh);
-  const core: Core = { client, mesh, devices, own: devices.map((_, i) => i), pool: new BufferPool() };
+  const own = devices.flatMap((device, i) => (device.own ? [i] : []));
+  const core: Core = { client, mesh, devices, own, pool: new BufferPool() };
   const version = `PJRT ${api.version.major}.${api.version.minor}, ${client.platformVersion}`;
   const folder = options.cache === undefined ? join(cacheFolder(process.env), 'xla') : options.cache;
   const xlaOptions = { ...(platform === 'cuda' ? CUDA_OPTIONS : {}), ...options.xlaOptions };
   let lastCompile: XlaEngine['lastCompile'] = null;
   const scope: CompileScope = {
     core,
-    cache: folder === null ? null : new ProgramCache(folder, say),
+    // Programs over several hosts are not kept: each host would have to find the same entry.
+    cache: folder === null || hosts ? null : new ProgramCache(folder, say),
     plugin: pluginStamp(plugin.path, version),
     flags,
     xlaOptions,
@@ -128,9 +144,21 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     compiled: (how) => (lastCompile = how),
   };
   const programs = new Set<Executable>();
+  /** A tensor whose parts lie in several processes, whole everywhere; every process has to ask for it. */
+  const gather = async (tensor: XlaTensor): Promise<XlaTensor> => {
+    const x = input('x', tensor.dtype, tensor.shape);
+    const shardings = { x: tensor.placement?.sharding ?? [] };
+    const program = await XlaExecutable.create(makeGraph({ x }, { y: barrier([x])[0] as Value }), scope, { shardings });
+    try {
+      return (await program.run({ x: tensor }))['y'] as XlaTensor;
+    } finally {
+      await program.dispose();
+    }
+  };
   const settings = [
     `${plugin.path} (${plugin.reason})`,
     `${core.devices.length} x ${core.devices[0]?.kind ?? 'no device'}`,
+    ...(hosts ? [`node ${hosts.node} of ${hosts.nodes}, coordinator ${hosts.coordinator}`] : []),
     ...(flags === '' ? [] : [`XLA_FLAGS ${flags}`]),
     ...Object.entries(xlaOptions).map(([k, v]) => `${k}=${v}`),
   ];
@@ -164,6 +192,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     },
     download: async (tensor) => {
       const own = ownTensor(tensor, 'the tensor');
+      if (own.host === null && !isHere(core, own)) return fetch(core, await gather(own));
       return own.host === null ? fetch(core, own) : { ...own.host, data: own.host.data.slice() };
     },
     release: (tensor) => {
@@ -180,6 +209,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       for (const program of programs) await program.dispose();
       core.pool.dispose();
       client[Symbol.dispose]();
+      await keyValue?.stop();
     },
   };
 }

@@ -24,6 +24,8 @@ export interface Device {
   readonly id: number;
   /** Such as `NVIDIA H100 80GB HBM3`. */
   readonly kind: string;
+  /** Whether it belongs to this process. */
+  readonly own: boolean;
 }
 
 /** Something of the plugin's that must be freed exactly once. */
@@ -145,6 +147,7 @@ export class PjrtClient extends Owned {
   protected readonly what = 'client';
   readonly platform: string;
   readonly platformVersion: string;
+  /** Of all processes, by number. */
   readonly devices: readonly Device[];
 
   private constructor(api: PjrtApi, handle: Handle) {
@@ -155,15 +158,30 @@ export class PjrtClient extends Owned {
     };
     this.platform = text('Client_PlatformName');
     this.platformVersion = text('Client_PlatformVersion');
-    const args = api.call('Client_AddressableDevices', new Arguments(handle));
-    this.devices = readHandles(args.get(1), args.number(2)).map((device) => describe(api, device));
+    const list = (name: 'Client_Devices' | 'Client_AddressableDevices'): Handle[] => {
+      const args = api.call(name, new Arguments(handle));
+      return readHandles(args.get(1), args.number(2));
+    };
+    const own = new Set(list('Client_AddressableDevices'));
+    this.devices = list('Client_Devices')
+      .map((device) => describe(api, device, own.has(device)))
+      .sort((a, b) => a.id - b.id);
   }
 
-  /** Starts the plugin's client. */
-  static create(api: PjrtApi, options: Readonly<Record<string, ClientOption>> = {}): PjrtClient {
+  /** Starts the plugin's client; with `keyValue` it finds the processes of other hosts. */
+  static create(
+    api: PjrtApi,
+    options: Readonly<Record<string, ClientOption>> = {},
+    keyValue: { readonly get: Handle; readonly tryGet: Handle; readonly put: Handle } | null = null,
+  ): PjrtClient {
     const values = namedValues(options);
     const args = new Arguments(values.bytes, Object.keys(options).length);
     args.keep(values.kept);
+    if (keyValue) {
+      args.set(2, keyValue.get);
+      args.set(4, keyValue.put);
+      args.set(7, keyValue.tryGet);
+    }
     return new PjrtClient(api, api.call('Client_Create', args).get(6));
   }
 
@@ -221,11 +239,11 @@ export class PjrtClient extends Owned {
   }
 }
 
-function describe(api: PjrtApi, handle: Handle): Device {
+function describe(api: PjrtApi, handle: Handle, own: boolean): Device {
   const description = api.call('Device_GetDescription', new Arguments(handle)).get(1);
   const id = api.call('DeviceDescription_Id', new Arguments(description)).int32(1);
   const kind = api.call('DeviceDescription_Kind', new Arguments(description));
-  return { handle, id, kind: readText(kind.get(1), kind.number(2)) };
+  return { handle, id, kind: readText(kind.get(1), kind.number(2)), own };
 }
 
 /** `PJRT_NamedValue[]`: per value its size, extension, name, type, value, and the number of elements. */
