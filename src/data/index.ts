@@ -11,6 +11,7 @@ export {
 } from './documents.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
+export * from './mqar.js';
 export * from './needle.js';
 export * from './open.js';
 export { isUrl } from './parquet.js';
