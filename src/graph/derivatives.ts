@@ -300,6 +300,11 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
   stopGradient: none,
   barrier: (_, cts) => cts,
   remat: rematRule,
+  kernel: (node) => {
+    throw new LongsightError(
+      `internal error: kernel ${node.attrs.name} has no derivative; differentiate before preparing`,
+    );
+  },
   softmax: (node, [ct]) => {
     const y = out(node);
     const inner = L.reduceSum(L.mul(ct as Value, y), [node.attrs.axis], true);

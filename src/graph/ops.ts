@@ -456,6 +456,7 @@ export const TYPE_RULES: { readonly [K in OpName]: TypeRule<K> } = {
   },
   barrier: (inputs) => inputs.map(({ dtype, shape }) => ({ dtype, shape })),
   remat,
+  kernel: (_, { types }) => types,
   softmax: (inputs, { axis }) => {
     arity('softmax', inputs, 1);
     requireFloat('softmax', inputs);

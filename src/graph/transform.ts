@@ -85,11 +85,12 @@ export interface SimplifyOptions {
   readonly foldLimit?: number;
 }
 
-const NEVER_MERGED: ReadonlySet<OpName> = new Set<OpName>(['input', 'barrier', 'scan', 'remat']);
+const NEVER_MERGED: ReadonlySet<OpName> = new Set<OpName>(['input', 'barrier', 'scan', 'remat', 'kernel']);
 const NEVER_FOLDED: ReadonlySet<OpName> = new Set<OpName>([
   'input',
   'constant',
   'barrier',
+  'kernel',
   'scan',
   'remat',
   'iota',

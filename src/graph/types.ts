@@ -84,6 +84,16 @@ export interface RotaryAttrs {
   readonly inverse: boolean;
 }
 
+/** A device's own kernel in place of the ops that it computes; engines put it in while they prepare a graph. */
+export interface KernelAttrs {
+  readonly name: string;
+  readonly types: readonly TensorType[];
+  /** The program, which only the engine that put it in understands. */
+  readonly program: object;
+  /** What it computes, on row-major float64 arrays. */
+  evaluate(inputs: readonly Float64Array[]): readonly Float64Array[];
+}
+
 /** Attributes of the linear recurrences. */
 export interface RecurrenceAttrs {
   /** Factor of the output. */
@@ -153,6 +163,7 @@ export type OpAttrs = { readonly [K in Elementwise]: NoAttrs } & {
   readonly barrier: NoAttrs;
   /** Runs `body`; its derivative recomputes the body instead of keeping its insides. */
   readonly remat: { readonly body: Graph };
+  readonly kernel: KernelAttrs;
   // Composites
   readonly softmax: { readonly axis: number };
   /** x, [weight] -> y, rstd: `y = x * rstd * weight`, `rstd = 1 / sqrt(mean(x^2) + epsilon)` over the last axis, kept as size 1. */

@@ -361,6 +361,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
     }),
   ],
   stopGradient: [one('forward', [f(3)], (vs) => L.stopGradient(V(vs, 0)), 'its derivative is zero by definition')],
+  kernel: [],
   barrier: [one('two values', [f(3), f(2, 2)], (vs) => L.barrier(vs))],
   remat: [
     one('a small network', [f(2, 3), f(3, 3)], (vs) =>

@@ -330,6 +330,7 @@ export const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
   stopGradient: direct('Identity'),
   barrier,
   remat: expanded,
+  kernel: expanded,
   softmax: (b, node) => b.bind(out(node), b.op('Softmax', names(b, node), { axis: node.attrs.axis })),
   rmsNorm,
   rmsNormGrad: expanded,

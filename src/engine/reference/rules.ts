@@ -1,6 +1,6 @@
 /** The reference rule of every op: float64 in, float64 out. */
 import { LongsightError } from '../../core/index.js';
-import type { Graph, Node, OpName, Value } from '../../graph/index.js';
+import type { Graph, Node, OpName, TensorType, Value } from '../../graph/index.js';
 import { fromHost, numberArray, type NumberArray } from './array.js';
 import * as C from './composites.js';
 import * as P from './primitives.js';
@@ -127,6 +127,10 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   stopGradient: (_, inputs) => inputs,
   barrier: (_, inputs) => inputs,
   remat: (node, inputs) => evaluateGraph(node.attrs.body, inputs),
+  kernel: (node, inputs) => {
+    const results = node.attrs.evaluate(inputs.map(({ data }) => Float64Array.from(data)));
+    return results.map((data, i) => numberArray((node.attrs.types[i] as TensorType).shape, data));
+  },
   softmax: (node, [x]) => [C.softmax(x as NumberArray, node.attrs.axis)],
   rmsNorm: (node, [x, w]) => C.rmsNorm(x as NumberArray, w, node.attrs.epsilon),
   rmsNormGrad: (_, [x, r, dy, w]) => C.rmsNormGrad(x as NumberArray, r as NumberArray, dy as NumberArray, w),

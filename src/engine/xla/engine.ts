@@ -20,6 +20,7 @@ import { addXlaFlags, loadPlugin } from './pjrt/load.js';
 import type { XlaOptions } from './pjrt/proto.js';
 import { XlaExecutable, lowering, type CompileScope } from './program.js';
 import { checkSharding, meshOf, type Mesh } from './stablehlo/sharding.js';
+import { WIDEST_WINDOW } from './triton/fuse.js';
 import { XlaTensor, ownTensor } from './tensor.js';
 
 export interface XlaEngineOptions {
@@ -40,6 +41,8 @@ export interface XlaEngineOptions {
   readonly xlaFlags?: readonly string[];
   /** Use cuDNN's attention where it fits; default on CUDA. */
   readonly cudnn?: boolean;
+  /** Use the tile kernels of `triton/` where they fit; default on CUDA. */
+  readonly tileKernels?: boolean;
   /** Folder of compiled programs, or null for none; default `xla` in the cache folder. */
   readonly cache?: string | null;
   /** Where messages go; default standard error. */
@@ -106,6 +109,13 @@ function startClient(
   }
 }
 
+/** Which kernels bf16 programs get, in words; stored with runs. */
+function kernelsInUse({ core, cudnn, tileKernels }: CompileScope): string {
+  const rest = cudnn ? 'cuDNN' : 'XLA';
+  if (!tileKernels || core.mesh.size > 1) return `bf16 attention by ${rest}`;
+  return `bf16 windows up to ${WIDEST_WINDOW}, norms and rotary by tile kernels, other attention by ${rest}`;
+}
+
 /** Plugin file, size and time: another build under the same name is another plugin. */
 function pluginStamp(path: string, version: string): string {
   const { size, mtimeMs } = statSync(path);
@@ -141,6 +151,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     flags,
     xlaOptions,
     cudnn: options.cudnn ?? platform === 'cuda',
+    tileKernels: options.tileKernels ?? platform === 'cuda',
     compiled: (how) => (lastCompile = how),
   };
   const programs = new Set<Executable>();
@@ -161,6 +172,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     ...(hosts ? [`node ${hosts.node} of ${hosts.nodes}, coordinator ${hosts.coordinator}`] : []),
     ...(flags === '' ? [] : [`XLA_FLAGS ${flags}`]),
     ...Object.entries(xlaOptions).map(([k, v]) => `${k}=${v}`),
+    ...(platform === 'cuda' ? [kernelsInUse(scope)] : []),
   ];
   const info: EngineInfo = {
     name: 'xla',

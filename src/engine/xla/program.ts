@@ -20,6 +20,7 @@ export interface CompileScope {
   readonly flags: string;
   readonly xlaOptions: XlaOptions;
   readonly cudnn: boolean;
+  readonly tileKernels: boolean;
   /** Told of every program. */
   readonly compiled: (how: { readonly seconds: number; readonly cached: boolean }) => void;
 }
@@ -31,7 +32,13 @@ export function lowering(scope: CompileScope, graph: Graph, { donate = {}, shard
     const sharding = shardings[name];
     if (sharding) checkSharding(mesh, sharding, value.shape, `"${name}"`);
   }
-  return lowerToStableHlo(graph, { donate, shardings, cudnn: scope.cudnn, mesh: mesh.size > 1 ? mesh : null });
+  return lowerToStableHlo(graph, {
+    donate,
+    shardings,
+    cudnn: scope.cudnn,
+    kernels: scope.tileKernels,
+    mesh: mesh.size > 1 ? mesh : null,
+  });
 }
 
 /** From the cache if it is there, else compiled and put there. */

@@ -4,12 +4,12 @@ import { toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
 import { runKernel } from '../../../src/engine/xla/triton/index.js';
 import {
-  rotaryTable,
   windowAttentionGradKernel,
   windowAttentionKernel,
   type Tuning,
   type WindowAttention,
 } from '../../../src/engine/xla/triton/window-attention.js';
+import { rotateKernel } from '../../../src/engine/xla/triton/rotate.js';
 import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
 
@@ -21,6 +21,7 @@ interface Case {
   readonly headDim?: number;
   readonly rotary?: boolean;
   readonly block?: number;
+  readonly inner?: number;
   readonly batch?: number;
   /** q, k and v as channels of one tensor, or each on its own. */
   readonly joined?: boolean;
@@ -28,19 +29,24 @@ interface Case {
 
 const BASE = 100;
 
-function shapeOf(c: Case): WindowAttention {
-  const { tokens, window, heads = 2, kvHeads = heads, headDim = 32, rotary = true, batch = 1, joined = true } = c;
-  const width = (heads + 2 * kvHeads) * headDim;
-  const at = (first: number, n: number) =>
-    joined ? { width, offset: first * headDim } : { width: n * headDim, offset: 0 };
-  return {
-    ...{ batch, tokens, heads, kvHeads, headDim, window, rotary, scale: 0.3 },
-    ...{ q: at(0, heads), k: at(heads, kvHeads), v: at(heads + kvHeads, kvHeads) },
-  };
+interface Sizes {
+  readonly batch: number;
+  readonly tokens: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly window: number;
+  readonly rotary: boolean;
+  readonly scale: number;
+}
+
+function sizesOf(c: Case): Sizes {
+  const { tokens, window, heads = 2, kvHeads = heads, headDim = 32, rotary = true, batch = 1 } = c;
+  return { batch, tokens, heads, kvHeads, headDim, window, rotary, scale: 0.3 };
 }
 
 /** o, log-sum-exp and the gradient of `sum(do * o)` by the rows, in float64. */
-function reference(a: WindowAttention, rows: HostTensor, dOut: HostTensor): Record<string, HostTensor> {
+function reference(a: Sizes, rows: HostTensor, dOut: HostTensor): Record<string, HostTensor> {
   const { batch: B, tokens: T, heads: H, kvHeads: G, headDim: D, window, scale } = a;
   const x = L.input('x', 'f64', rows.shape);
   const d = L.input('d', 'f64', dOut.shape);
@@ -53,25 +59,39 @@ function reference(a: WindowAttention, rows: HostTensor, dOut: HostTensor): Reco
   return evaluateReference(L.makeGraph({ x, d }, { o: flat, lse, dx }), { x: rows, d: dOut });
 }
 
-/** What the kernels say, each from the other's exact results. */
-function kernels(
-  a: WindowAttention,
-  tuning: Tuning,
-  rows: HostTensor,
-  dOut: HostTensor,
-  joined: boolean,
-  exact: boolean,
-) {
+/** Channels `first` to `first + n` of rows `width` wide. */
+const cut = (x: Float64Array, width: number, first: number, n: number): Float64Array =>
+  Float64Array.from({ length: (x.length / width) * n }, (_, i) => x[Math.floor(i / n) * width + first + (i % n)]!);
+
+/** What the kernels say: rows turned by one, attention by the second, gradients of the rows by the third. */
+function kernels(a: Sizes, tuning: Tuning, rows: HostTensor, dOut: HostTensor, joined: boolean, exact: boolean) {
+  const { batch, tokens, heads: H, kvHeads: G, headDim: D, rotary } = a;
   const x = toNumbers(rows);
-  const width = (a.heads + 2 * a.kvHeads) * a.headDim;
-  const cut = (first: number, n: number): Float64Array =>
-    Float64Array.from({ length: a.batch * a.tokens * n }, (_, i) => x[Math.floor(i / n) * width + first + (i % n)]!);
-  const [nq, nk] = [a.heads * a.headDim, a.kvHeads * a.headDim];
-  const sources = joined ? { q: x, k: x, v: x } : { q: cut(0, nq), k: cut(nq, nk), v: cut(nq + nk, nk) };
-  const tables = a.rotary ? rotaryTable(a, tuning, L.rotaryFrequencies(a.headDim, BASE)) : {};
-  const { o, lse } = runKernel(windowAttentionKernel(a, tuning), { ...tables, ...sources }, { exact });
+  const width = (H + 2 * G) * D;
+  const angles = Array.from({ length: tokens * (D / 2) }, (_, i) => {
+    return Math.floor(i / (D / 2)) * L.rotaryFrequencies(D, BASE)[i % (D / 2)]!;
+  });
+  const tables = rotary ? { cos: angles.map(Math.cos), sin: angles.map(Math.sin) } : {};
+  const turn = { batch, tokens, heads: H + G, headDim: D, x: { width, offset: 0 }, inverse: false };
+  const turned = rotary
+    ? runKernel(rotateKernel(turn), { ...tables, x }, { exact })['y']!
+    : cut(x, width, 0, (H + G) * D);
+  const narrow = (H + G) * D;
+  const sources = joined
+    ? { q: turned, k: turned, v: x }
+    : { q: cut(turned, narrow, 0, H * D), k: cut(turned, narrow, H * D, G * D), v: cut(x, width, narrow, G * D) };
+  const own = (n: number) => ({ width: n * D, offset: 0 });
+  const attention: WindowAttention = {
+    ...a,
+    q: joined ? { width: narrow, offset: 0 } : own(H),
+    k: joined ? { width: narrow, offset: H * D } : own(G),
+    v: joined ? { width, offset: narrow } : own(G),
+  };
+  const places = { q: { width, offset: 0 }, k: { width, offset: H * D }, v: { width, offset: narrow } };
+  const targets = { turnBack: rotary, joined: joined ? places : null };
+  const { o, lse } = runKernel(windowAttentionKernel(attention, tuning), sources, { exact });
   const grads = runKernel(
-    windowAttentionGradKernel(a, tuning, joined),
+    windowAttentionGradKernel(attention, tuning, targets),
     { ...tables, ...sources, o: o!, lse: lse!, do: toNumbers(dOut) },
     { exact },
   );
@@ -79,16 +99,22 @@ function kernels(
   const dx = new Float64Array(x.length);
   const put = (part: Float64Array, first: number, n: number): void =>
     part.forEach((value, i) => (dx[Math.floor(i / n) * width + first + (i % n)] = value));
-  put(grads['dq']!, 0, nq);
-  put(grads['dk']!, nq, nk);
-  put(grads['dv']!, nq + nk, nk);
+  put(grads['dq']!, 0, H * D);
+  put(grads['dk']!, H * D, G * D);
+  put(grads['dv']!, narrow, G * D);
   return { o: o!, lse: lse!, dx };
 }
 
 /** Norm of the error over the norm of the reference, per result. */
 function errors(c: Case, exact: boolean): { o: number; lse: number; dx: number } {
-  const a = shapeOf(c);
-  const tuning = { block: c.block ?? 16, numWarps: 4, numStages: 1 };
+  const a = sizesOf(c);
+  const tuning = {
+    block: c.block ?? 16,
+    inner: c.inner ?? c.block ?? 16,
+    numWarps: 4,
+    numStages: 1,
+    maxRegisters: null,
+  };
   const seed = JSON.stringify(c);
   const dtype = exact ? 'f64' : 'bf16';
   const wide = (t: HostTensor): HostTensor => ({ dtype: 'f64', shape: t.shape, data: toNumbers(t) });
@@ -123,6 +149,15 @@ describe('window attention kernels', () => {
     { tokens: 33, window: 32, heads: 4, kvHeads: 2, batch: 2 },
     { tokens: 7, window: 3 },
     { tokens: 48, window: 48, headDim: 64 },
+    { tokens: 80, window: 64 },
+    { tokens: 96, window: 1, block: 32, inner: 16, heads: 1 },
+    { tokens: 96, window: 16, block: 32, inner: 16, heads: 1 },
+    { tokens: 96, window: 17, block: 32, inner: 16, heads: 1 },
+    { tokens: 96, window: 31, block: 32, inner: 16, heads: 1 },
+    { tokens: 90, window: 32, block: 32, inner: 16, heads: 2, kvHeads: 1 },
+    { tokens: 96, window: 33, block: 32, inner: 16, heads: 1 },
+    { tokens: 90, window: 65, block: 64, inner: 16, heads: 1 },
+    { tokens: 80, window: 65, heads: 1 },
   ])('is exact: %o', (c) => {
     const { o, lse, dx } = errors(c, true);
     expect({ o: o < EXACT, lse: lse < EXACT, dx: dx < EXACT }).toEqual({ o: true, lse: true, dx: true });
@@ -138,10 +173,13 @@ describe('window attention kernels', () => {
   });
 
   it('hides exactly the keys beyond the window', () => {
-    const a = shapeOf({ tokens: 32, window: 5, heads: 1, rotary: false });
-    const tuning = { block: 16, numWarps: 4, numStages: 1 };
-    const kernel = windowAttentionKernel(a, tuning);
     const rows = toNumbers(randomTensor('f64', [1, 32, 96], 'hidden'));
+    const at = (offset: number) => ({ width: 96, offset });
+    const sizes = { batch: 1, tokens: 32, heads: 1, kvHeads: 1, headDim: 32, window: 5, scale: 0.3 };
+    const kernel = windowAttentionKernel(
+      { ...sizes, q: at(0), k: at(32), v: at(64) },
+      { block: 16, inner: 16, numWarps: 4, numStages: 1, maxRegisters: null },
+    );
     const run = (x: Float64Array): Float64Array => runKernel(kernel, { q: x, k: x, v: x }, { exact: true })['o']!;
     const before = run(rows);
     const key = 9;

@@ -2,7 +2,7 @@
 import type { Graph, Node, Value } from '../../../graph/index.js';
 import { divides } from './attention.js';
 import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
-import { prepareForXla } from './prepare.js';
+import { prepareForXla, withTileKernels } from './prepare.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
 import { lowerNodes } from './rules.js';
 import type { Scope } from './scope.js';
@@ -15,7 +15,7 @@ export interface LowerOptions {
   readonly donate?: Readonly<Record<string, string>>;
   /** Keep attention for cuDNN's kernels where they can do it. */
   readonly cudnn?: boolean;
-  /** Recurrences as tile kernels, on one device; default as `cudnn`. */
+  /** Tile kernels where they are faster: on one device only, for XLA does not divide them. Default as `cudnn`. */
   readonly kernels?: boolean;
   readonly mesh?: Mesh | null;
   /** How inputs and outputs lie on the mesh, by name; others are on every device. */
@@ -31,7 +31,7 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
     if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
     return kernelOf(node) !== null || (mesh !== null && divides(mesh, node as Node<'attention' | 'attentionGrad'>));
   };
-  const prepared = prepareForXla(graph, keep);
+  const prepared = prepareForXla(kernels && mesh === null ? withTileKernels(graph) : graph, keep);
   const builder = new TextBuilder();
   const scope: Scope = { builder, names: new Map(), statistics: new Map(), stored: new Map(), mesh, kernelOf };
   const place = new Map(prepared.outputs.map((p, i) => [p.name, i]));

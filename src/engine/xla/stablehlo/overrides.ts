@@ -52,7 +52,7 @@ const blockOf = (T: number): number => Math.min(T, 2 ** Math.ceil(Math.log2(Math
  * cos and sin of the rotary angles, `[1,T,1,D/2]`, from two small tables computed in float64 and the addition theorem: angle
  * of position `256 a + b` = angle of `256 a` + angle of `b`. Long sequences need no long constants and lose no precision.
  */
-function rotaryTables(
+export function rotaryTables(
   T: number,
   { inverseFrequencies, inverse }: OpAttrs['rotary'],
   dtype: DType,

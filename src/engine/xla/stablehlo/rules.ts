@@ -3,6 +3,7 @@ import { UnsupportedOpError, isFloat, type DType } from '../../../core/index.js'
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
 import { lowerRecurrence } from './recurrence.js';
+import { callKernel, type Kernel } from '../triton/index.js';
 import { lowerScan } from './scan.js';
 import type { Scope } from './scope.js';
 import { followParts, readNames } from './stored.js';
@@ -305,6 +306,7 @@ export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   stopGradient: same,
   barrier,
   remat: expanded,
+  kernel: (node, inputs, { builder }) => callKernel(builder, node.attrs.program as Kernel, inputs),
   softmax: expanded,
   rmsNorm: expanded,
   rmsNormGrad: expanded,

@@ -22,6 +22,7 @@ export interface Launch {
   readonly grid: readonly [number, number, number];
   readonly numWarps: number;
   readonly numStages: number;
+  readonly maxRegisters?: number | null;
 }
 
 export interface LoadOptions {
@@ -208,6 +209,15 @@ export class KernelBuilder {
     return this.#emit({ op: 'broadcast', x, out: this.#tile(x.dtype, shape) });
   }
 
+  /** The left and the right half of the columns of a matrix. */
+  halves(x: Tile): readonly [Tile, Tile] {
+    const [m, n] = x.shape as [number, number];
+    if (x.shape.length !== 2 || n < 2) fail('halves', `needs a matrix of two columns or more, got ${describe(x)}`);
+    const outs = [this.#tile(x.dtype, [m, n / 2]), this.#tile(x.dtype, [m, n / 2])] as const;
+    this.#block.push({ op: 'halves', x, outs });
+    return outs;
+  }
+
   transpose(x: Tile): Tile {
     if (x.shape.length !== 2) fail('transpose', `needs a matrix, got ${describe(x)}`);
     return this.#emit({ op: 'transpose', x, out: this.#tile(x.dtype, [x.shape[1] as number, x.shape[0] as number]) });
@@ -297,6 +307,6 @@ export class KernelBuilder {
 
   /** The finished kernel. */
   build(): Kernel {
-    return { ...this.launch, buffers: this.#buffers, pointers: this.#pointers, body: this.#body };
+    return { maxRegisters: null, ...this.launch, buffers: this.#buffers, pointers: this.#pointers, body: this.#body };
   }
 }

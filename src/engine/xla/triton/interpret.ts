@@ -161,6 +161,15 @@ class Instance {
         return this.#set(op.out, Float64Array.from(this.#of(op.x)));
       case 'broadcast':
         return this.#set(op.out, this.#stretched(op.x, op.out.shape));
+      case 'halves': {
+        const n = op.x.shape[1] as number;
+        const from = this.#of(op.x);
+        op.outs.forEach((out, side) => {
+          const half = from.filter((_, i) => Math.floor((i % n) / (n / 2)) === side);
+          this.#set(out, half);
+        });
+        return;
+      }
       case 'transpose':
         return this.#set(op.out, transposed(this.#of(op.x), op.x.shape));
       case 'dot': {

@@ -57,6 +57,8 @@ export type TileOp =
   | { readonly op: 'expandDims'; readonly x: Tile; readonly axis: number; readonly out: Tile }
   /** Axes of size 1 stretched, or a scalar to any shape. */
   | { readonly op: 'broadcast'; readonly x: Tile; readonly out: Tile }
+  /** The left and the right half of a matrix's columns. */
+  | { readonly op: 'halves'; readonly x: Tile; readonly outs: readonly [Tile, Tile] }
   /** The two axes of a matrix exchanged. */
   | { readonly op: 'transpose'; readonly x: Tile; readonly out: Tile }
   /** `a [M,K] · b [K,N] + acc [M,N]`, summed in float32. */
@@ -117,4 +119,6 @@ export interface Kernel {
   readonly numWarps: number;
   /** Depth of software pipelining of the loads in loops. */
   readonly numStages: number;
+  /** Registers that a thread may have, so that more instances share a processor; null leaves it to the compiler. */
+  readonly maxRegisters: number | null;
 }

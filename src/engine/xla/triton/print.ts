@@ -142,6 +142,8 @@ class Printer {
         const name = op.x.shape.length === 0 ? 'splat' : 'broadcast';
         return this.#define(op.out, `tt.${name} ${this.of(op.x)} : ${typeOf(op.x)} -> ${typeOf(op.out)}`);
       }
+      case 'halves':
+        return this.#halves(op.x, op.outs);
       case 'transpose':
         return this.#define(
           op.out,
@@ -186,6 +188,18 @@ class Printer {
       default:
         return op satisfies never;
     }
+  }
+
+  /** Triton splits a last axis of size 2, so the halves go there first. */
+  #halves(x: Tile, [left, right]: readonly [Tile, Tile]): void {
+    const [m, n] = x.shape as [number, number];
+    const [apart, last] = [
+      { dtype: x.dtype, shape: [m, 2, n / 2] },
+      { dtype: x.dtype, shape: [m, n / 2, 2] },
+    ].map(typeOf);
+    const split = this.#fresh(`tt.reshape ${this.of(x)} : ${typeOf(x)} -> ${apart}`);
+    const turned = this.#fresh(`tt.trans ${split} {order = array<i32: 0, 2, 1>} : ${apart} -> ${last}`);
+    this.line(`${this.name(left)}, ${this.name(right)} = tt.split ${turned} : ${last} -> ${typeOf(left)}`);
   }
 
   /** An op with a region that combines two scalars. */
@@ -234,7 +248,7 @@ export function printKernel(kernel: Kernel): string {
   kernel.pointers.forEach((p, i) => printer.name(p, `%arg${i}`));
   kernel.body.forEach((op) => printer.op(op));
   return [
-    'module {',
+    kernel.maxRegisters === null ? 'module {' : `module attributes {"ttg.maxnreg" = ${kernel.maxRegisters} : i32} {`,
     `  tt.func public @${kernel.name}(${kernel.buffers.map(parameter).join(', ')}) {`,
     printer.text(),
     '    tt.return',

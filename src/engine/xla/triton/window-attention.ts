@@ -1,23 +1,17 @@
 /**
  * Sliding-window attention as tile kernels, forward and backward, after FlashAttention-2 (Dao 2023): softmax in blocks, scores
  * recomputed in the backward pass from the log-sum-exp. What is special here:
- * - queries, keys and values are read where the projection left them, as channels of wider rows, and gradients are written
+ * - queries, keys and values are read where other ops left them, as channels of wider rows, and gradients can be written
  *   likewise, so that nothing is split, transposed or joined around the kernels;
- * - rotary embedding happens on load, and gradients are turned back before they are stored. Scores depend on distances only, so
- *   all positions count from the block of the instance: the tables of cosines and sines are as long as the window, not the
- *   sequence, and small angles lose nothing in bf16;
- * - one backward launch: an instance makes dk and dv of its block from the queries that see it, then dq of the same block.
+ * - blocks that a window covers wholly are not masked;
+ * - one backward launch: an instance makes dk and dv of its block from the queries that see it, then dq of the same block, and
+ *   turns dq and dk back by rotary angles before it stores them.
  *
- * Shape letters: B batch, T tokens, H query heads, G key heads, R = H/G, D head width, C tokens in a block, N blocks, W window.
+ * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in an instance's block, I in a block that it meets.
  */
-import { KernelBuilder } from './builder.js';
+import { KernelBuilder, type Launch } from './builder.js';
+import { HeadBlocks, type HeadRows, type Parts, type Place } from './heads.js';
 import type { Kernel, Pointer, Tile } from './ir.js';
-
-/** Heads inside the rows of a tensor `[B,T,width]`: head h is channels `offset + h D` to `offset + (h+1) D`. */
-export interface HeadRows {
-  readonly width: number;
-  readonly offset: number;
-}
 
 export interface WindowAttention {
   readonly batch: number;
@@ -25,62 +19,49 @@ export interface WindowAttention {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Keys that a query sees, its own included; less than T. */
+  /** Keys that a query sees, its own included; at most T. */
   readonly window: number;
   readonly scale: number;
   readonly q: HeadRows;
   readonly k: HeadRows;
   readonly v: HeadRows;
-  /** Turn queries and keys, half-split; the tables come from `rotaryTable`. */
-  readonly rotary: boolean;
 }
 
 /** How a kernel is cut and launched. */
-export interface Tuning {
-  /** Tokens in a block, a power of two of at least 16. */
+export interface Tuning extends Pick<Launch, 'numWarps' | 'numStages' | 'maxRegisters'> {
+  /** Tokens in the block of an instance, a power of two of at least 16. */
   readonly block: number;
-  readonly numWarps: number;
-  readonly numStages: number;
+  /** Tokens of the blocks that it meets, at most as many. */
+  readonly inner: number;
+}
+
+/** Where the backward kernel puts its results. */
+export interface GradientTargets {
+  /** Turn dq and dk back by rotary angles. */
+  readonly turnBack: boolean;
+  /** Rows that hold all three gradients and nothing else; null gives each a tensor of its own. */
+  readonly joined: { readonly q: HeadRows; readonly k: HeadRows; readonly v: HeadRows } | null;
 }
 
 const LOG2E = Math.LOG2E;
 /** A hidden score: exp2 of it is 0 beside any visible one. */
 const HIDDEN = -1e30;
 
-/** Blocks before its own into which a query's window reaches. */
-const blocksBefore = (window: number, block: number): number => Math.ceil((window - 1) / block);
+/** What is hidden where two blocks meet: later keys, nothing, or keys beyond the window. */
+type Hidden = 'later' | 'nothing' | 'beyond';
 
-/** Rows of the rotary tables: positions `-before * C` to `(before + 1) * C`. */
-export function rotaryRows({ window }: WindowAttention, { block }: Tuning): { first: number; count: number } {
-  const before = blocksBefore(window, block);
-  return { first: -before * block, count: (2 * before + 1) * block };
-}
-
-/** cos and sin of `position * frequency`, `[rows, D/2]`, for the positions of `rotaryRows`. */
-export function rotaryTable(
-  attention: WindowAttention,
-  tuning: Tuning,
-  inverseFrequencies: readonly number[],
-): { readonly cos: Float64Array; readonly sin: Float64Array } {
-  const { first, count } = rotaryRows(attention, tuning);
-  const half = inverseFrequencies.length;
-  const angle = (i: number): number => (first + Math.floor(i / half)) * (inverseFrequencies[i % half] as number);
-  const table = (f: (x: number) => number): Float64Array =>
-    Float64Array.from({ length: count * half }, (_, i) => f(angle(i)));
-  return { cos: table(Math.cos), sin: table(Math.sin) };
-}
-
-/** A block's rows of some head, in one piece, or with rotary in the two halves that turn together. */
-type Parts = readonly Tile[];
-
-/** What both kernels share: shapes, where things lie, and how blocks are loaded. */
-class Blocks {
+/**
+ * What both kernels share: the grid, and which blocks meet. An instance's C rows are queries or keys; it meets blocks of I
+ * columns of the others, number u = 0, 1, ... going away from it: keys from `token + C - (u+1) I` on, or queries from
+ * `token + u I` on. Either way query - key is the same function of the row, the column and u, up to its direction.
+ */
+class Windows {
   readonly b: KernelBuilder;
-  readonly before: number;
+  readonly own: HeadBlocks;
+  readonly met: HeadBlocks;
+  /** Blocks of an instance in a sequence. */
   readonly count: number;
   readonly group: number;
-  readonly #tables: readonly Pointer[];
-  readonly #rows: Tile;
 
   constructor(
     name: string,
@@ -88,164 +69,134 @@ class Blocks {
     readonly tuning: Tuning,
     instances: number,
   ) {
-    const { batch, tokens, rotary, headDim } = a;
-    const { block, numWarps, numStages } = tuning;
-    this.before = blocksBefore(a.window, block);
-    this.count = Math.ceil(tokens / block);
+    const { block, inner, numWarps, numStages, maxRegisters = null } = tuning;
+    this.count = Math.ceil(a.tokens / block);
     this.group = a.heads / a.kvHeads;
-    this.b = new KernelBuilder({ name, grid: [instances, this.count, batch], numWarps, numStages });
-    const shape = [rotaryRows(a, tuning).count, headDim / 2];
-    this.#tables = rotary ? ['cos', 'sin'].map((t) => this.b.input(t, 'f32', shape)) : [];
-    this.#rows = this.b.rows(block);
+    // Heads fastest: instances that run together read the same rows.
+    this.b = new KernelBuilder({ name, grid: [instances, this.count, a.batch], numWarps, numStages, maxRegisters });
+    this.own = new HeadBlocks(this.b, a.tokens, a.headDim, block);
+    this.met = new HeadBlocks(this.b, a.tokens, a.headDim, inner);
   }
 
   source(name: 'q' | 'k' | 'v'): Pointer {
     return this.b.input(name, 'bf16', [this.a.batch, this.a.tokens, this.a[name].width]);
   }
 
-  /** The grid is heads, blocks, batch: instances that run together read the same rows. */
-  get ids(): { head: Tile; block: Tile; batch: Tile } {
-    return { head: this.b.programId(0), block: this.b.programId(1), batch: this.b.programId(2) };
-  }
-
-  /** The start of a head's rows in the block of tokens that starts at `token`. */
-  #start(pointer: Pointer, { width, offset }: HeadRows, batch: Tile, head: Tile, token: Tile): Pointer {
+  /** Runs `meet` for every block u that has anything to see, of which the last that exists is `last`. */
+  each(
+    last: Tile,
+    start: readonly Tile[],
+    meet: (u: Tile, hidden: Hidden, carried: readonly Tile[]) => readonly Tile[],
+  ): readonly Tile[] {
     const { b, a } = this;
-    const row = b.convert(b.add(b.mul(batch, a.tokens), token), 'i64');
-    const channel = b.convert(b.add(b.mul(head, a.headDim), offset), 'i64');
-    return b.advance(pointer, b.add(b.mul(row, width), channel));
+    const { block: C, inner: I } = this.tuning;
+    const around = C / I - 1;
+    const whole = Math.max(around, Math.floor(a.window / I) - 1);
+    const reach = Math.max(around, Math.floor((a.window + C - 2) / I));
+    const phase = (from: number, to: number, hidden: Hidden, carried: readonly Tile[]): readonly Tile[] => {
+      if (from > to) return carried;
+      if (hidden === 'later' && from === to) return meet(b.constant('i32', [], from), hidden, carried);
+      const end = hidden === 'later' ? to + 1 : b.add(b.min(last, to), 1);
+      return b.loop(from, end, carried, (u, values) => meet(u, hidden, values));
+    };
+    const near = phase(0, around, 'later', start);
+    return phase(whole + 1, reach, 'beyond', phase(around + 1, whole, 'nothing', near));
   }
 
-  /** Which rows of the block at `token` exist, `[C,1]`, or undefined where all do. */
-  exist(token: Tile): Tile | undefined {
-    const { b, a } = this;
-    return a.tokens % this.tuning.block === 0 ? undefined : b.lt(b.add(this.#rows, token), a.tokens);
-  }
-
-  /** Rows of a head as float32 or bf16 pieces of `width / pieces` channels. */
-  load(pointer: Pointer, place: HeadRows, batch: Tile, head: Tile, token: Tile, pieces = 1): Parts {
-    const { b, a } = this;
-    const start = this.#start(pointer, place, batch, head, token);
-    const width = a.headDim / pieces;
-    const offsets = b.add(b.mul(this.#rows, place.width), b.columns(width));
-    const mask = this.exist(token);
-    return Array.from({ length: pieces }, (_, i) =>
-      b.load(start, i === 0 ? offsets : b.add(offsets, i * width), mask === undefined ? {} : { mask }),
-    );
-  }
-
-  store(pointer: Pointer, place: HeadRows, batch: Tile, head: Tile, token: Tile, parts: Parts): void {
-    const { b, a } = this;
-    const start = this.#start(pointer, place, batch, head, token);
-    const width = a.headDim / parts.length;
-    const offsets = b.add(b.mul(this.#rows, place.width), b.columns(width));
-    const mask = this.exist(token);
-    parts.forEach((part, i) => b.store(start, i === 0 ? offsets : b.add(offsets, i * width), part, mask));
-  }
-
-  /** The rotary tables for the block that lies `distance` blocks after the instance's own. */
-  #turns(distance: Tile): readonly [cos: Tile, sin: Tile] {
+  /** The first key of block u, for the instance of queries at `token`, and the last u that there is. */
+  keys(token: Tile): { last: Tile; at: (u: Tile) => Tile } {
     const { b } = this;
-    const half = this.a.headDim / 2;
-    const by = b.mul(b.add(distance, this.before), this.tuning.block * half);
-    const offsets = b.add(b.mul(this.#rows, half), b.columns(half));
-    return this.#tables.map((t) => b.load(b.advance(t, by), offsets)) as [Tile, Tile];
+    const { block: C, inner: I } = this.tuning;
+    return {
+      last: b.add(b.div(token, I), C / I - 1),
+      at: (u) => b.sub(b.add(token, C - I), b.mul(u, I)),
+    };
   }
 
-  /** Queries or keys of a block, turned and scaled, in bf16. */
-  turned(pointer: Pointer, place: HeadRows, batch: Tile, head: Tile, token: Tile, distance: Tile, scale = 1): Parts {
+  /** The first query of block u, for the instance of keys at `token`. */
+  queries(token: Tile): { last: Tile; at: (u: Tile) => Tile } {
     const { b } = this;
-    const pieces = this.load(pointer, place, batch, head, token, this.a.rotary ? 2 : 1);
-    if (!this.a.rotary && scale === 1) return pieces;
-    const wide = pieces.map((x) => b.convert(x, 'f32'));
-    const result = this.a.rotary ? this.#turn(wide, this.#turns(distance)) : wide;
-    return result.map((x) => b.convert(scale === 1 ? x : b.mul(x, scale), 'bf16'));
+    const { inner: I } = this.tuning;
+    return {
+      last: b.div(b.sub(this.a.tokens - 1, token), I),
+      at: (u) => b.add(token, b.mul(u, I)),
+    };
   }
 
-  #turn([x, y]: Parts, [cos, sin]: readonly [Tile, Tile]): Parts {
+  /** Scores `x yᵀ` of the instance's rows with block u, hidden ones very low. */
+  scores(x: Parts, y: Parts, rows: 'queries' | 'keys', u: Tile, hidden: Hidden): Tile {
     const { b } = this;
-    const [p, q] = [x, y] as [Tile, Tile];
-    return [b.sub(b.mul(p, cos), b.mul(q, sin)), b.add(b.mul(q, cos), b.mul(p, sin))];
+    const s = this.products(x, y);
+    if (hidden === 'nothing') return s;
+    const { block: C, inner: I } = this.tuning;
+    const [row, column] = [this.own.rows, b.columns(I)];
+    const within = rows === 'queries' ? b.sub(row, b.add(column, C - I)) : b.sub(column, row);
+    // query - key = within + u I
+    const near = b.lt(within, b.sub(this.a.window, b.mul(u, I)));
+    if (hidden === 'beyond') return b.select(near, s, HIDDEN);
+    const past = b.ge(within, b.sub(0, b.mul(u, I)));
+    return b.select(this.a.window < C ? b.and(past, near) : past, s, HIDDEN);
   }
 
-  /** Gradients of turned rows as gradients of the rows themselves. */
-  turnedBack(parts: Parts, distance: Tile): Parts {
+  /** Sum over pieces of `x [M,d] · y [N,d]ᵀ`. */
+  products(x: Parts, y: Parts): Tile {
     const { b } = this;
-    if (!this.a.rotary) return parts;
-    const [cos, sin] = this.#turns(distance);
-    return this.#turn(parts, [cos, b.sub(0, sin)]);
-  }
-
-  /** Sum over the pieces of `x [M,d] · y [N,d]ᵀ`. */
-  scores(x: Parts, y: Parts): Tile {
-    return x.reduce<Tile | undefined>(
-      (sum, part, i) => this.b.dot(part, this.b.transpose(y[i] as Tile), sum),
-      undefined,
-    ) as Tile;
+    return x.reduce<Tile | undefined>((sum, part, i) => b.dot(part, b.transpose(y[i] as Tile), sum), undefined) as Tile;
   }
 
   /** `sum + p · x` for each piece of x. */
   accumulate(sum: Parts, p: Tile, x: Parts): Parts {
-    return sum.map((s, i) => this.b.dot(p, x[i] as Tile, s));
+    const narrow = this.b.convert(p, 'bf16');
+    return sum.map((s, i) => this.b.dot(narrow, x[i] as Tile, s));
   }
 
-  zeros(pieces: number): Parts {
-    return Array.from({ length: pieces }, () => this.b.zeros([this.tuning.block, this.a.headDim / pieces]));
-  }
-
-  /** Distances of queries (rows) from keys (columns) `blocks` before them, or of keys (rows) from later queries (columns). */
-  visible(blocks: Tile, rows: 'queries' | 'keys'): Tile {
-    const { b } = this;
-    const C = this.tuning.block;
-    const [row, column] = [this.#rows, b.columns(C)];
-    const within = rows === 'queries' ? b.sub(row, column) : b.sub(column, row);
-    const distance = b.add(within, b.mul(blocks, C));
-    return b.and(b.ge(distance, 0), b.lt(distance, this.a.window));
-  }
-
-  /** Offsets of a block's entries in statistics `[B,H,T]`, from a pointer to the block, and which exist. */
-  statistics(pointer: Pointer, batch: Tile, head: Tile, token: Tile): { at: Pointer; offsets: Tile; mask?: Tile } {
+  /** Where a block's entries in statistics `[B,H,T]` are, and which exist. */
+  statistics(
+    { block, even }: HeadBlocks,
+    pointer: Pointer,
+    { batch, head, token }: Place,
+  ): { at: Pointer; offsets: Tile; mask?: Tile } {
     const { b, a } = this;
     const row = b.add(b.mul(batch, a.heads), head);
     const at = b.advance(pointer, b.add(b.mul(row, a.tokens), token));
-    const offsets = b.range(this.tuning.block);
-    const ragged = a.tokens % this.tuning.block !== 0;
-    return ragged ? { at, offsets, mask: b.lt(b.add(offsets, token), a.tokens) } : { at, offsets };
+    const offsets = b.range(block);
+    return even ? { at, offsets } : { at, offsets, mask: b.lt(b.add(offsets, token), a.tokens) };
   }
 }
 
-/** q, k, v, [cos, sin] -> o `[B,T,H*D]`, log-sum-exp `[B,H,T]`. Operands: [cos, sin], q, k, v. */
+/** Operands q, k, v; results `o` `[B,T,H*D]`, log-sum-exp `lse` `[B,H,T]`. */
 export function windowAttentionKernel(a: WindowAttention, tuning: Tuning): Kernel {
-  const blocks = new Blocks('window_attention', a, tuning, a.heads);
-  const { b, before, group } = blocks;
+  const windows = new Windows('window_attention', a, tuning, a.heads);
+  const { b, own, met, group } = windows;
   const C = tuning.block;
-  const [q, k, v] = [blocks.source('q'), blocks.source('k'), blocks.source('v')];
+  const [q, k, v] = [windows.source('q'), windows.source('k'), windows.source('v')];
   const out = b.output('o', 'bf16', [a.batch, a.tokens, a.heads * a.headDim]);
   const lse = b.output('lse', 'f32', [a.batch, a.heads, a.tokens]);
-  const { head, block, batch } = blocks.ids;
+  const [head, block, batch] = [b.programId(0), b.programId(1), b.programId(2)];
   const token = b.mul(block, C);
   const kvHead = group === 1 ? head : b.div(head, group);
-  const query = blocks.turned(q, a.q, batch, head, token, b.constant('i32', [], 0), a.scale * LOG2E);
-  const start = [...blocks.zeros(1), b.constant('f32', [C], HIDDEN), b.zeros([C])];
-  const turns = b.add(b.min(block, before), 1);
-  // From the block's own keys, of which every query sees one, back through the window.
-  const [sum, top, total] = b.loop(0, turns, start, (t, carried) => {
+  const query = own.load(q, a.q, { batch, head, token });
+  const unit = a.scale * LOG2E;
+  const start = [...own.zeros(1), b.constant('f32', [C], HIDDEN), b.zeros([C])];
+  const { last, at } = windows.keys(token);
+  const [sum, top, total] = windows.each(last, start, (u, hidden, carried) => {
     const [acc, m, l] = carried as [Tile, Tile, Tile];
-    const from = b.sub(token, b.mul(t, C));
-    const keys = blocks.turned(k, a.k, batch, kvHead, from, b.sub(0, t));
-    const values = blocks.load(v, a.v, batch, kvHead, from);
-    const s = b.select(blocks.visible(t, 'queries'), blocks.scores(query, keys), HIDDEN);
+    const place = { batch, head: kvHead, token: at(u) };
+    const keys = met.load(k, a.k, place);
+    const values = met.load(v, a.v, place);
+    const s = windows.scores(query, keys, 'queries', u, hidden);
+    // A row that has seen nothing yet has a very low maximum, and what it summed is multiplied by 0 once it sees a key.
     const next = b.max(m, b.maximum(s, 1));
-    const p = b.exp2(b.sub(s, b.expandDims(next, 1)));
-    const shrink = b.exp2(b.sub(m, next));
+    const p = b.exp2(b.sub(b.mul(s, unit), b.expandDims(b.mul(next, unit), 1)));
+    const shrink = b.exp2(b.mul(b.sub(m, next), unit));
     const scaled = b.mul(acc, b.expandDims(shrink, 1));
-    const [added] = blocks.accumulate([scaled], b.convert(p, 'bf16'), values);
-    return [added as Tile, next, b.add(b.mul(l, shrink), b.sum(p, 1))];
+    return [...windows.accumulate([scaled], p, values), next, b.add(b.mul(l, shrink), b.sum(p, 1))];
   }) as [Tile, Tile, Tile];
   const rows = { width: a.heads * a.headDim, offset: 0 };
-  blocks.store(out, rows, batch, head, token, [b.div(sum, b.expandDims(total, 1))]);
-  const place = blocks.statistics(lse, batch, head, token);
-  b.store(place.at, place.offsets, b.mul(b.add(top, b.log2(total)), 1 / LOG2E), place.mask);
+  const place = { batch, head, token };
+  own.store(out, rows, place, [b.div(sum, b.expandDims(total, 1))]);
+  const entries = windows.statistics(own, lse, place);
+  b.store(entries.at, entries.offsets, b.mul(b.add(b.mul(top, unit), b.log2(total)), 1 / LOG2E), entries.mask);
   return b.build();
 }
 
@@ -259,73 +210,82 @@ interface Incoming {
 }
 
 /**
- * q, k, v, o, log-sum-exp, do, [cos, sin] -> dq, dk, dv. Operands: [cos, sin], q, k, v, o, lse, do. Results: `dqkv` `[B,T,width]`
- * with all three where q, k and v lie in it, if `joined`, else `dq` `[B,T,H*D]`, `dk` and `dv` `[B,T,G*D]`.
+ * Operands [cos, sin `[T,D/2]`], q, k, v, o, lse, do; results `dqkv` with all three gradients, or `dq` `[B,T,H*D]`, `dk` and `dv`
+ * `[B,T,G*D]`.
  */
-export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, joined: boolean): Kernel {
-  const blocks = new Blocks('window_attention_grad', a, tuning, a.kvHeads);
-  const { b, before, group, count } = blocks;
-  const C = tuning.block;
-  const pieces = a.rotary ? 2 : 1;
-  const [q, k, v] = [blocks.source('q'), blocks.source('k'), blocks.source('v')];
+export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, targets: GradientTargets): Kernel {
+  const windows = new Windows('window_attention_grad', a, tuning, a.kvHeads);
+  const { b, own, met, group } = windows;
+  const tables = targets.turnBack ? ['cos', 'sin'].map((t) => b.input(t, 'f32', [a.tokens, a.headDim / 2])) : [];
+  const [q, k, v] = [windows.source('q'), windows.source('k'), windows.source('v')];
   const rows = { width: a.heads * a.headDim, offset: 0 };
   const o = b.input('o', 'bf16', [a.batch, a.tokens, rows.width]);
   const lse = b.input('lse', 'f32', [a.batch, a.heads, a.tokens]);
   const dOut = b.input('do', 'bf16', [a.batch, a.tokens, rows.width]);
-  const targets = gradientTargets(b, a, joined);
-  const { head: kvHead, block, batch } = blocks.ids;
-  const token = b.mul(block, C);
-  const own = b.constant('i32', [], 0);
+  const results = gradientResults(b, a, targets);
+  const [kvHead, block, batch] = [b.programId(0), b.programId(1), b.programId(2)];
+  const token = b.mul(block, tuning.block);
+  const unit = a.scale * LOG2E;
 
-  const incoming = (head: Tile, at: Tile, distance: Tile): Incoming => {
-    const query = blocks.turned(q, a.q, batch, head, at, distance, a.scale * LOG2E);
-    const [d] = blocks.load(dOut, rows, batch, head, at) as [Tile];
-    const [out] = blocks.load(o, rows, batch, head, at) as [Tile];
+  const incoming = (blocks: HeadBlocks, place: Place): Incoming => {
+    const query = blocks.load(q, a.q, place);
+    const [d, out] = [blocks.load(dOut, rows, place)[0] as Tile, blocks.load(o, rows, place)[0] as Tile];
     const delta = b.sum(b.mul(b.convert(d, 'f32'), b.convert(out, 'f32')), 1);
-    const place = blocks.statistics(lse, batch, head, at);
-    const stats = b.load(place.at, place.offsets, place.mask === undefined ? {} : { mask: place.mask });
+    const { at, offsets, mask } = windows.statistics(blocks, lse, place);
+    const stats = b.load(at, offsets, mask === undefined ? {} : { mask });
     return { query, dOut: d, lse: b.mul(stats, LOG2E), delta };
   };
+  /** Probabilities and the gradient of scores, where `axis` of the tiles are the queries. */
+  const gradients = (s: Tile, dp: Tile, { lse: stats, delta }: Incoming, axis: 0 | 1): { p: Tile; ds: Tile } => {
+    const p = b.exp2(b.sub(b.mul(s, unit), b.expandDims(stats, 1 - axis)));
+    return { p, ds: b.mul(p, b.sub(dp, b.expandDims(delta, 1 - axis))) };
+  };
+  /** Stores dq or dk, which lack the scale and may have to turn back. */
+  const finish = ({ pointer, rows: where }: Target, place: Place, parts: Parts): void => {
+    const turned = targets.turnBack
+      ? own.turn(b.halves(parts[0] as Tile), own.angles(tables, place.token), true)
+      : parts;
+    const scaled = turned.map((x) => b.mul(x, a.scale));
+    own.store(pointer, where, place, scaled);
+  };
+  /** Runs `body` for each query head of the group. */
+  const perHead = (start: Parts, body: (head: Tile, carried: Parts) => Parts): Parts =>
+    group === 1
+      ? body(kvHead, start)
+      : b.loop(0, group, start, (r, carried) => body(b.add(b.mul(kvHead, group), r), carried));
 
-  const keys = blocks.turned(k, a.k, batch, kvHead, token, own);
-  const values = blocks.load(v, a.v, batch, kvHead, token);
-  const later = b.add(b.min(b.sub(count - 1, block), before), 1);
-  const earlier = b.add(b.min(block, before), 1);
-  const start = [...blocks.zeros(pieces), ...blocks.zeros(1)];
-  const sums = b.loop(0, group, start, (r, carried) => {
-    const head = b.add(b.mul(kvHead, group), r);
-    // Keys are rows here: p and ds come out as the transposed products need them.
-    const received = b.loop(0, later, carried, (t, sum) => {
-      const at = b.add(token, b.mul(t, C));
-      const { query, dOut: d, lse: stats, delta } = incoming(head, at, t);
-      const s = b.select(blocks.visible(t, 'keys'), blocks.scores(keys, query), HIDDEN);
-      const p = b.exp2(b.sub(s, b.expandDims(stats, 0)));
-      const dp = blocks.scores(values, [d]);
-      const ds = b.mul(p, b.sub(dp, b.expandDims(delta, 0)));
+  // dk and dv. Keys are rows here: p and ds come out as the transposed products need them.
+  const place = { batch, head: kvHead, token };
+  const keys = own.load(k, a.k, place);
+  const values = own.load(v, a.v, place);
+  const later = windows.queries(token);
+  const sums = perHead([...own.zeros(1), ...own.zeros(1)], (head, carried) =>
+    windows.each(later.last, carried, (u, hidden, sum) => {
+      const seen = incoming(met, { batch, head, token: later.at(u) });
+      const s = windows.scores(keys, seen.query, 'keys', u, hidden);
+      const { p, ds } = gradients(s, windows.products(values, [seen.dOut]), seen, 1);
       return [
-        ...blocks.accumulate(sum.slice(0, pieces), b.convert(ds, 'bf16'), query),
-        ...blocks.accumulate(sum.slice(pieces), b.convert(p, 'bf16'), [d]),
+        ...windows.accumulate(sum.slice(0, 1), ds, seen.query),
+        ...windows.accumulate(sum.slice(1), p, [seen.dOut]),
       ];
+    }),
+  );
+
+  // dq of the same block.
+  const earlier = windows.keys(token);
+  perHead([], (head) => {
+    const seen = incoming(own, { batch, head, token });
+    const dq = windows.each(earlier.last, own.zeros(1), (u, hidden, sum) => {
+      const from = { batch, head: kvHead, token: earlier.at(u) };
+      const [key, value] = [met.load(k, a.k, from), met.load(v, a.v, from)];
+      const s = windows.scores(seen.query, key, 'queries', u, hidden);
+      return windows.accumulate(sum, gradients(s, windows.products([seen.dOut], value), seen, 0).ds, key);
     });
-    const { query, dOut: d, lse: stats, delta } = incoming(head, token, own);
-    const dq = b.loop(0, earlier, blocks.zeros(pieces), (t, sum) => {
-      const from = b.sub(token, b.mul(t, C));
-      const key = blocks.turned(k, a.k, batch, kvHead, from, b.sub(0, t));
-      const value = blocks.load(v, a.v, batch, kvHead, from);
-      const s = b.select(blocks.visible(t, 'queries'), blocks.scores(query, key), HIDDEN);
-      const p = b.exp2(b.sub(s, b.expandDims(stats, 1)));
-      const dp = blocks.scores([d], value);
-      const ds = b.mul(p, b.sub(dp, b.expandDims(delta, 1)));
-      return blocks.accumulate(sum, b.convert(ds, 'bf16'), key);
-    });
-    const scaled = blocks.turnedBack(dq, own).map((x) => b.mul(x, a.scale));
-    blocks.store(targets.q.pointer, targets.q.rows, batch, head, token, scaled);
-    return received;
+    finish(results.q, { batch, head, token }, dq);
+    return [];
   });
-  // The queries of the products carried `scale * log2(e)`.
-  const dk = blocks.turnedBack(sums.slice(0, pieces), own).map((x) => b.mul(x, 1 / LOG2E));
-  blocks.store(targets.k.pointer, targets.k.rows, batch, kvHead, token, dk);
-  blocks.store(targets.v.pointer, targets.v.rows, batch, kvHead, token, sums.slice(pieces));
+  finish(results.k, place, sums.slice(0, 1));
+  own.store(results.v.pointer, results.v.rows, place, sums.slice(1));
   return b.build();
 }
 
@@ -334,11 +294,18 @@ interface Target {
   readonly rows: HeadRows;
 }
 
-function gradientTargets(b: KernelBuilder, a: WindowAttention, joined: boolean): Record<'q' | 'k' | 'v', Target> {
-  const { batch, tokens, heads, kvHeads, headDim } = a;
+function gradientResults(
+  b: KernelBuilder,
+  { batch, tokens, heads, kvHeads, headDim }: WindowAttention,
+  { joined }: GradientTargets,
+): Record<'q' | 'k' | 'v', Target> {
   if (joined) {
-    const pointer = b.output('dqkv', 'bf16', [batch, tokens, a.q.width]);
-    return { q: { pointer, rows: a.q }, k: { pointer, rows: a.k }, v: { pointer, rows: a.v } };
+    const pointer = b.output('dqkv', 'bf16', [batch, tokens, joined.q.width]);
+    return {
+      q: { pointer, rows: joined.q },
+      k: { pointer, rows: joined.k },
+      v: { pointer, rows: joined.v },
+    };
   }
   const target = (name: string, n: number): Target => ({
     pointer: b.output(name, 'bf16', [batch, tokens, n * headDim]),

@@ -1,0 +1,370 @@
+/**
+ * Puts tile kernels into a graph where they are faster than what XLA has: rotary embedding, and attention in windows with its
+ * gradient. A pass over the whole graph, after differentiation, while those are still single nodes.
+ *
+ * The backward kernel gives the gradient of the projection that q, k and v were cut from. Its parts are recorded, and the
+ * transposed cuts that follow (turning back, joining, reshaping) are seen through until the whole is asked for.
+ */
+import { LongsightError, sameShape } from '../../../core/index.js';
+import {
+  emit,
+  makeGraph,
+  nodesOf,
+  uniformValue,
+  rebuild,
+  reshape,
+  convert,
+  type AttentionAttrs,
+  type Graph,
+  type Node,
+  type OpAttrs,
+  type RotaryAttrs,
+  type Value,
+} from '../../../graph/index.js';
+import { rotaryTables } from '../stablehlo/overrides.js';
+import { crossEntropyKernel, WIDEST_VOCABULARY } from './cross-entropy.js';
+import type { HeadRows } from './heads.js';
+import { kernelNode } from './node.js';
+import { rmsNormGradKernel, rmsNormKernel, WIDEST_ROW, type Rows } from './norm.js';
+import { rotateKernel } from './rotate.js';
+import { channelsOf, joined, valueOf, type Channels } from './views.js';
+import {
+  windowAttentionGradKernel,
+  windowAttentionKernel,
+  type Tuning,
+  type WindowAttention,
+} from './window-attention.js';
+
+/** Widest window that the kernels take: beyond it cuDNN is faster (docs/xla.md has the measurements). */
+export const WIDEST_WINDOW = 256;
+
+const HEAD_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
+const FORWARD: Tuning = { block: 64, inner: 64, numWarps: 4, numStages: 2, maxRegisters: null };
+const BACKWARD: Tuning = { block: 64, inner: 64, numWarps: 4, numStages: 1, maxRegisters: null };
+
+/** Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256, no sinks or documents. */
+export function fitsWindowKernel(node: Node): boolean {
+  const fixed = node.op === 'attention' ? 3 : node.op === 'attentionGrad' ? 6 : 0;
+  if (fixed === 0 || node.inputs.length !== fixed) return false;
+  const [q, , v] = node.inputs as [Value, Value, Value];
+  const { window } = node.attrs as AttentionAttrs;
+  const width = q.shape[3] as number;
+  return (
+    q.dtype === 'bf16' && width === v.shape[3] && HEAD_WIDTHS.has(width) && window !== null && window <= WIDEST_WINDOW
+  );
+}
+
+const fitsRotate = ({ inputs: [x] }: Node): boolean => {
+  const { dtype, shape } = x as Value;
+  return dtype === 'bf16' && HEAD_WIDTHS.has(shape[3] as number);
+};
+
+const sameTurn = (a: RotaryAttrs, b: RotaryAttrs): boolean =>
+  a.inverseFrequencies.length === b.inverseFrequencies.length &&
+  a.inverseFrequencies.every((f, i) => f === b.inverseFrequencies[i]);
+
+/** Channels that a rotary kernel turned. */
+interface Turned {
+  readonly from: Channels;
+  readonly attrs: RotaryAttrs;
+}
+
+/** Part of a gradient that a kernel made whole, as it must be seen by what comes before the turn. */
+interface GradientPart {
+  readonly channels: Channels;
+  readonly turned: RotaryAttrs | null;
+}
+
+/** A norm's gradient, before something is added to it. */
+interface NormGradient {
+  readonly x: Value;
+  readonly rstd: Value;
+  readonly dy: Value;
+}
+
+/** A value in bf16 behind its widening to f32, or itself. */
+const narrowSource = (v: Value): Value =>
+  v.node.op === 'convert' && v.dtype === 'f32' && v.node.inputs[0]?.dtype === 'bf16' ? v.node.inputs[0] : v;
+
+const rowsFrom = ({ shape }: Value): Rows => ({ shape: shape.slice(0, -1), width: shape[shape.length - 1] as number });
+
+const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
+
+/** A loss whose gradient the graph also has, by what its rows weigh alone. */
+interface Loss {
+  readonly gradient: Node<'crossEntropyGrad'>;
+  readonly dloss: Value;
+}
+
+/** Losses over bf16 logits whose gradient can be computed with them: it waits for nothing that needs the loss. */
+function lossesOf(graph: Graph): Map<Node, Loss> {
+  const found = new Map<Node, Loss>();
+  for (const node of graph.nodes) {
+    if (node.op !== 'crossEntropyGrad') continue;
+    const [logits, targets, lse, dloss, dlse] = node.inputs as [Value, Value, Value, Value, Value];
+    const own = lse.node;
+    const fits =
+      own.op === 'crossEntropy' &&
+      own.inputs[0] === logits &&
+      own.inputs[1] === targets &&
+      narrowSource(logits).dtype === 'bf16' &&
+      (logits.shape[1] as number) <= WIDEST_VOCABULARY &&
+      dloss.dtype === 'f32' &&
+      uniformValue(dlse) === 0 &&
+      !nodesOf([dloss]).includes(own);
+    if (fits) found.set(own, { gradient: node as Node<'crossEntropyGrad'>, dloss });
+  }
+  return found;
+}
+
+/** Per residual sum that a norm follows, the norm. */
+function normsOfSums(graph: Graph): Map<Node, Node<'rmsNorm'>> {
+  const found = new Map<Node, Node<'rmsNorm'>>();
+  for (const node of graph.nodes) {
+    if (node.op !== 'rmsNorm' || node.inputs.length !== 1) continue;
+    const sum = narrowSource(node.inputs[0] as Value).node;
+    const [a, b] = sum.inputs;
+    if (sum.op === 'add' && a && b && sameShape(a.shape, b.shape) && fitsNorm(a) && !found.has(sum)) {
+      found.set(sum, node as Node<'rmsNorm'>);
+    }
+  }
+  return found;
+}
+
+class Fuser {
+  readonly #sums: ReadonlyMap<Node, Node<'rmsNorm'>>;
+  /** Results of norms that were computed with the sum before them. */
+  readonly #normed = new Map<Node, readonly Value[]>();
+  /** Gradients of losses that were computed with them. */
+  readonly #dlogits = new Map<Node, Value>();
+  readonly #normGradients = new Map<Value, NormGradient>();
+  readonly #turned = new Map<Value, Turned>();
+  readonly #parts = new Map<Value, GradientPart>();
+
+  /** `map` holds what is rebuilt. */
+  constructor(
+    graph: Graph,
+    private readonly losses: ReadonlyMap<Node, Loss>,
+    private readonly map: ReadonlyMap<Value, Value>,
+  ) {
+    this.#sums = normsOfSums(graph);
+  }
+
+  visit = (node: Node, inputs: readonly Value[]): readonly Value[] | null => {
+    switch (node.op) {
+      case 'rotary':
+        return this.#rotary(node as Node<'rotary'>, inputs);
+      case 'attention':
+        return fitsWindowKernel(node) ? this.#attention(node as Node<'attention'>, inputs) : null;
+      case 'attentionGrad':
+        return fitsWindowKernel(node) ? this.#attentionGrad(node as Node<'attentionGrad'>, inputs) : null;
+      case 'add':
+        return this.#add(node as Node<'add'>, inputs);
+      case 'rmsNorm':
+        return this.#rmsNorm(node as Node<'rmsNorm'>, inputs);
+      case 'rmsNormGrad':
+        return this.#rmsNormGrad(inputs);
+      case 'crossEntropy':
+        return this.#crossEntropy(node, inputs);
+      case 'crossEntropyGrad': {
+        const done = this.#dlogits.get(node);
+        return done ? [convert(done, 'f32')] : null;
+      }
+      case 'convert':
+        return this.#convert(node as Node<'convert'>, inputs);
+      case 'reshape':
+      case 'concat':
+        return this.#through(node, inputs);
+      default:
+        return null;
+    }
+  };
+
+  /** A sum before a norm, or after a norm's gradient, is computed with it. */
+  #add(node: Node<'add'>, inputs: readonly Value[]): readonly Value[] | null {
+    const [a, b] = inputs as [Value, Value];
+    const norm = this.#sums.get(node);
+    if (norm) {
+      const kernel = rmsNormKernel(rowsFrom(a), norm.attrs.epsilon, true);
+      const [sum, y, rstd] = kernelNode(kernel, [a, b]) as [Value, Value, Value];
+      this.#normed.set(norm, [convert(y, 'f32'), rstd]);
+      return [sum];
+    }
+    // Of two such gradients the later: the earlier is the sum so far, which others use too.
+    const later = [...this.#normGradients.keys()].reverse().find((v) => v === a || v === b);
+    const [from, added] = later === a ? [a, b] : [b, a];
+    const gradient = this.#normGradients.get(from);
+    if (!gradient || !sameShape(from.shape, added.shape)) return null;
+    const { x, rstd, dy } = gradient;
+    return kernelNode(rmsNormGradKernel(rowsFrom(x), true), [x, rstd, dy, added]);
+  }
+
+  #rmsNorm(node: Node<'rmsNorm'>, inputs: readonly Value[]): readonly Value[] | null {
+    const done = this.#normed.get(node);
+    if (done) return done;
+    const x = narrowSource(inputs[0] as Value);
+    if (inputs.length !== 1 || !fitsNorm(x)) return null;
+    const [y, rstd] = kernelNode(rmsNormKernel(rowsFrom(x), node.attrs.epsilon, false), [x]) as [Value, Value];
+    return [convert(y, 'f32'), rstd];
+  }
+
+  #rmsNormGrad(inputs: readonly Value[]): readonly Value[] | null {
+    if (inputs.length !== 3) return null;
+    const [x, rstd, dy] = [narrowSource(inputs[0] as Value), inputs[1] as Value, narrowSource(inputs[2] as Value)];
+    if (!fitsNorm(x) || dy.dtype !== 'bf16') return null;
+    const [dx] = kernelNode(rmsNormGradKernel(rowsFrom(x), false), [x, rstd, dy]) as [Value];
+    this.#normGradients.set(dx, { x, rstd, dy });
+    return [convert(dx, 'f32')];
+  }
+
+  #crossEntropy(node: Node, [logits, targets]: readonly Value[]): readonly Value[] | null {
+    const loss = this.losses.get(node);
+    if (!loss) return null;
+    const [rows, vocabulary] = (logits as Value).shape as [number, number];
+    const operands = [narrowSource(logits as Value), targets as Value, this.map.get(loss.dloss) as Value];
+    const [each, lse, dlogits] = kernelNode(crossEntropyKernel(rows, vocabulary), operands) as [Value, Value, Value];
+    this.#dlogits.set(loss.gradient, dlogits);
+    return [each, lse];
+  }
+
+  /** Widening and rounding back is nothing. */
+  #convert({ attrs }: Node<'convert'>, [x]: readonly Value[]): readonly Value[] | null {
+    const source = narrowSource(x as Value);
+    return source !== x && attrs.dtype === 'bf16' ? [source] : null;
+  }
+
+  /** A value for a part of a gradient; dead unless something uses it that cannot be seen through. */
+  #part(part: GradientPart, shape: readonly number[]): Value {
+    const { channels, turned } = part;
+    const [B, T] = channels.source.shape as [number, number];
+    const D = turned === null ? 0 : 2 * turned.inverseFrequencies.length;
+    const value =
+      turned === null
+        ? valueOf(channels, shape)
+        : reshape(emit('rotary', [valueOf(channels, [B, T, channels.channels / D, D])], turned)[0] as Value, shape);
+    this.#parts.set(value, part);
+    return value;
+  }
+
+  #rotary(node: Node<'rotary'>, [x]: readonly Value[]): readonly Value[] | null {
+    const { attrs } = node;
+    const given = this.#parts.get(x as Value);
+    if (given?.turned && attrs.inverse && sameTurn(given.turned, attrs)) {
+      return [this.#part({ ...given, turned: null }, (x as Value).shape)];
+    }
+    if (!fitsRotate(node)) return null;
+    const from = channelsOf(x as Value);
+    const [B, T, n, D] = (x as Value).shape as [number, number, number, number];
+    const kernel = rotateKernel({
+      ...{ batch: B, tokens: T, heads: n, headDim: D, inverse: attrs.inverse },
+      x: { width: from.source.shape[2] as number, offset: from.offset },
+    });
+    const [y] = kernelNode(kernel, [...tables(T, attrs), from.source]) as [Value];
+    this.#turned.set(y, { from, attrs });
+    return [reshape(y, [B, T, n, D])];
+  }
+
+  #attention({ attrs }: Node<'attention'>, inputs: readonly Value[]): readonly Value[] {
+    const [q, k, v] = inputs as [Value, Value, Value];
+    const places = [q, k, v].map(channelsOf) as [Channels, Channels, Channels];
+    const kernel = windowAttentionKernel(attentionOf(q, k, attrs, places), FORWARD);
+    const [o, lse] = kernelNode(
+      kernel,
+      places.map((p) => p.source),
+    ) as [Value, Value];
+    return [reshape(o, q.shape), convert(lse, q.dtype)];
+  }
+
+  #attentionGrad({ attrs }: Node<'attentionGrad'>, inputs: readonly Value[]): readonly Value[] {
+    const [q, k, v, o, lse, dOut] = inputs as [Value, Value, Value, Value, Value, Value];
+    const places = [q, k, v].map(channelsOf) as [Channels, Channels, Channels];
+    const [B, T, H, D] = q.shape as [number, number, number, number];
+    const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
+    // The float32 statistics behind their rounding to the graph's dtype.
+    const exact = lse.node.op === 'convert' ? (lse.node.inputs[0] as Value) : lse;
+    const whole = this.#whole(places);
+    const joinedRows = whole && (whole.parts.map((p) => rowsOf(p.channels)) as [HeadRows, HeadRows, HeadRows]);
+    const kernel = windowAttentionGradKernel(attentionOf(q, k, attrs, places), BACKWARD, {
+      turnBack: whole?.turn != null,
+      joined: joinedRows && { q: joinedRows[0], k: joinedRows[1], v: joinedRows[2] },
+    });
+    const operands = [...places.map((p) => p.source), flat(o), convert(exact, 'f32'), flat(dOut)];
+    const results = kernelNode(kernel, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
+    const shapes = [q.shape, k.shape, v.shape] as const;
+    if (!whole) return results.map((x, i) => reshape(x, shapes[i] as readonly number[]));
+    const source = results[0] as Value;
+    return whole.parts.map((p, i) =>
+      this.#part({ channels: { ...p.channels, source }, turned: p.turned }, shapes[i] as readonly number[]),
+    );
+  }
+
+  /** Where q, k and v lie before they were turned, if together they are the whole of one value. */
+  #whole(
+    places: readonly Channels[],
+  ): { readonly parts: readonly GradientPart[]; readonly turn: RotaryAttrs | null } | null {
+    const parts = places.map((place): GradientPart => {
+      const turned = this.#turned.get(place.source);
+      if (!turned || turned.attrs.inverse) return { channels: place, turned: null };
+      const { from, attrs } = turned;
+      return { channels: { ...place, source: from.source, offset: from.offset + place.offset }, turned: attrs };
+    });
+    const [q, k, v] = parts as [GradientPart, GradientPart, GradientPart];
+    const alike = q.turned === null ? k.turned === null : k.turned !== null && sameTurn(q.turned, k.turned);
+    const all = joined(parts.map((p) => p.channels));
+    const covers = all?.offset === 0 && all.channels === all.source.shape[2];
+    return alike && v.turned === null && covers ? { parts, turn: q.turned } : null;
+  }
+
+  /** Reshapes and joins of parts of a gradient as larger parts. */
+  #through(node: Node, inputs: readonly Value[]): readonly Value[] | null {
+    const parts = inputs.map((x) => this.#parts.get(x));
+    if (parts.length === 0 || parts.some((p) => p === undefined)) return null;
+    const [first] = parts as [GradientPart, ...GradientPart[]];
+    const { shape } = node.outputs[0] as Value;
+    const [B, T] = first.channels.source.shape;
+    if (shape[0] !== B || shape[1] !== T || shape.length < 3 || shape.length > 4) return null;
+    if (node.op === 'concat' && (node.attrs as OpAttrs['concat']).axis !== 2) return null;
+    const alike = parts.every((p) =>
+      first.turned === null ? p?.turned === null : p?.turned != null && sameTurn(p.turned, first.turned),
+    );
+    const all = alike ? joined(parts.map((p) => (p as GradientPart).channels)) : null;
+    return all && [this.#part({ channels: all, turned: first.turned }, shape)];
+  }
+}
+
+const rowsOf = ({ source, offset }: Channels): HeadRows => ({ width: source.shape[2] as number, offset });
+
+/** The tables of rotary angles, `[T,D/2]` in float32; equal ones are merged later. */
+function tables(T: number, attrs: RotaryAttrs): Value[] {
+  const { cos, sin } = rotaryTables(T, { ...attrs, inverse: false }, 'f32');
+  return [cos, sin].map((x) => reshape(x, [T, attrs.inverseFrequencies.length]));
+}
+
+function attentionOf(
+  q: Value,
+  k: Value,
+  { window, scale }: AttentionAttrs,
+  places: readonly Channels[],
+): WindowAttention {
+  if (window === null) throw new LongsightError('internal error: window kernels need a window');
+  const [B, T, H, D] = q.shape as [number, number, number, number];
+  const [qRows, kRows, vRows] = places.map(rowsOf) as [HeadRows, HeadRows, HeadRows];
+  return {
+    ...{ batch: B, tokens: T, heads: H, kvHeads: k.shape[2] as number, headDim: D },
+    ...{ window: Math.min(window, T), scale, q: qRows, k: kRows, v: vRows },
+  };
+}
+
+/** The graph with tile kernels in it. Composites must not be expanded yet, and remat must be. */
+export function fuseTileKernels(graph: Graph): Graph {
+  const map = new Map<Value, Value>(graph.inputs.map(({ value }) => [value, value]));
+  const outputs = graph.outputs.map((p) => p.value);
+  const losses = lossesOf(graph);
+  // What the gradients of losses need comes first.
+  const nodes = [...nodesOf([...losses.values()].map(({ dloss }) => dloss)), ...graph.nodes];
+  const results = rebuild(nodes, outputs, map, new Fuser(graph, losses, map).visit);
+  return makeGraph(
+    Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
+    Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),
+  );
+}

@@ -1,0 +1,111 @@
+/** Training steps with tile kernels in them compute what they did without: the same graph, evaluated in float64 both ways. */
+import { describe, expect, it } from 'vitest';
+import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
+import { evaluateReference, lowerToStableHlo } from '../../../src/engine/index.js';
+import { withTileKernels } from '../../../src/engine/xla/stablehlo/prepare.js';
+import * as L from '../../../src/graph/index.js';
+import { initialParameters, resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
+import { stepProgram } from '../../../src/train/trainer.js';
+import { randomTensor } from '../../support/random.js';
+
+const SMALL = {
+  vocabSize: 16,
+  hiddenSize: 64,
+  numHeads: 2,
+  headDim: 32,
+  intermediateSize: 32,
+  init: { scheme: 'normal', std: 0.2 },
+} as const;
+
+const STEP = {
+  ...{ seqLen: 40, batchSize: 2, accumulate: 1, remat: false },
+  ...{ beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 },
+};
+
+function program(model: ModelInput, remat = false): { graph: L.Graph; inputs: Record<string, HostTensor> } {
+  const config = resolveModelConfig(model);
+  const { graph } = stepProgram(config, { ...STEP, remat }, { precision: 'bf16', moments: 'separate' });
+  const parameters = initialParameters(config, 1);
+  const inputs = graph.inputs.map(({ name, value }): [string, HostTensor] => {
+    const own = parameters.get(name);
+    if (own) return [name, own];
+    if (name === 'weights') return [name, tensorFrom('f32', value.shape, new Float64Array(80).fill(1 / 80))];
+    const positive = name.startsWith('moment2') || value.shape.length === 0;
+    return [name, randomTensor(value.dtype, value.shape, name, (x) => (positive ? Math.abs(x) : x))];
+  });
+  return { graph, inputs: Object.fromEntries(inputs) };
+}
+
+const kernelsOf = (graph: L.Graph): Record<string, number> => {
+  const counts: Record<string, number> = {};
+  for (const node of graph.nodes) {
+    if (node.op !== 'kernel') continue;
+    const { name } = node.attrs as L.KernelAttrs;
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+};
+
+const WINDOW = { window_attention: 1, window_attention_grad: 1 };
+
+describe('tile kernels in training steps', () => {
+  it.each<[string, ModelInput, Record<string, number>]>([
+    // Norms: two a layer and the last; each is followed, backward, by a sum, but for the last.
+    ['rotary', { ...SMALL, layers: 'swa:7', numLayers: 1 }, { ...WINDOW, rotate: 1, rms_norm: 3, rms_norm_grad: 3 }],
+    ['no rotary', { ...SMALL, layers: 'swa:7:nope', numLayers: 1 }, { ...WINDOW, rms_norm: 3, rms_norm_grad: 3 }],
+    [
+      'grouped queries, a full layer that turns',
+      { ...SMALL, numKvHeads: 1, layers: 'swa:7 full', numLayers: 2 },
+      { ...WINDOW, rotate: 3, rms_norm: 5, rms_norm_grad: 5 },
+    ],
+    [
+      'windows and full attention in one layer',
+      { ...SMALL, layers: 'swa:7/full', numLayers: 1 },
+      { ...WINDOW, rotate: 2, rms_norm: 3, rms_norm_grad: 3 },
+    ],
+    ['norms on queries and keys', { ...SMALL, qkNorm: 'head', layers: 'swa:7', numLayers: 1 }, WINDOW],
+  ])('%s: the same numbers', (_, model, expected) => {
+    const { graph, inputs } = program(model);
+    const fused = withTileKernels(graph);
+    expect(kernelsOf(fused)).toMatchObject(expected);
+    const [want, got] = [evaluateReference(graph, inputs), evaluateReference(fused, inputs)];
+    for (const name of Object.keys(want)) {
+      const [a, b] = [toNumbers(want[name]!), toNumbers(got[name]!)];
+      const worst = a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!) / (1e-2 + Math.abs(x))), 0);
+      expect(worst, name).toBeLessThan(1e-4);
+    }
+  });
+
+  it('leave no joins or turns between the gradient and the projection', () => {
+    const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 });
+    const fused = L.simplify(withTileKernels(graph));
+    const gradient = fused.nodes.find(
+      (n) => n.op === 'kernel' && (n.attrs as L.KernelAttrs).name === 'window_attention_grad',
+    )!;
+    const [dqkv] = gradient.outputs;
+    expect(dqkv!.shape).toEqual([2, 40, 3 * 64]);
+    const users = fused.nodes.filter((n) => n.inputs.includes(dqkv!));
+    expect(new Set(users.map((n) => n.op))).toEqual(new Set(['dot']));
+    expect(fused.nodes.filter((n) => n.op === 'rotary')).toEqual([]);
+  });
+
+  it('recompute in the backward pass where layers are rematerialised', () => {
+    const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 }, true);
+    expect(kernelsOf(withTileKernels(graph))).toMatchObject({ window_attention: 2, window_attention_grad: 1 });
+  });
+
+  it('stay away from windows too wide, sinks and float32', () => {
+    const attend = (dtype: 'bf16' | 'f32', window: number | null, sinks = false): string => {
+      const x = L.input('x', dtype, [1, 512, 2, 32]);
+      const z = sinks ? L.input('z', dtype, [2]) : null;
+      const { out } = L.attention(x, x, x, { window, scale: 1, sinks: z });
+      const graph = L.makeGraph({ x, ...(z ? { z } : {}) }, { y: out });
+      return lowerToStableHlo(graph, { cudnn: true });
+    };
+    expect(attend('bf16', 256)).toContain('name = "window_attention"');
+    expect(attend('bf16', 257)).toContain('__cudnn$fmhaSoftmax');
+    expect(attend('bf16', null)).toContain('__cudnn$fmhaSoftmax');
+    expect(attend('bf16', 64, true)).not.toContain('custom_call');
+    expect(attend('f32', 64)).not.toContain('custom_call');
+  });
+});
