@@ -83,12 +83,14 @@ try {
     rmSync(out, { recursive: true });
     const peer = flags.python && run(flags.python, [join(here, 'peer.py'), text, vocabulary, join(folder, 'peer.bin')]);
     rows.push({ own, peer });
-    const show = ({ seconds, tokens, peakMb }) =>
-      `${(megabytes / seconds).toFixed(2)} MB/s, ${tokens} tokens, peak memory ${peakMb.toFixed(0)} MB`;
+    const show = ({ seconds, cpuSeconds, tokens, peakMb }) =>
+      `${(megabytes / seconds).toFixed(2)} MB/s, ${(megabytes / cpuSeconds).toFixed(2)} MB a second of processor time, ${tokens} tokens, peak memory ${peakMb.toFixed(0)} MB`;
     console.log(`longsight (${flags.workers} workers): ${show(own)}`);
     if (peer) {
       if (peer.tokens !== own.tokens) throw new Error(`the peer has ${peer.tokens} tokens, Longsight ${own.tokens}`);
-      console.log(`tokenizers ${peer.version}: ${show(peer)}; ratio ${(peer.seconds / own.seconds).toFixed(2)}`);
+      console.log(
+        `tokenizers ${peer.version}: ${show(peer)}; ratios ${(peer.seconds / own.seconds).toFixed(2)} and ${(peer.cpuSeconds / own.cpuSeconds).toFixed(2)}`,
+      );
     }
   }
   console.log(JSON.stringify({ megabytes, ...flags, cpu: cpus()[0].model, rows }));
