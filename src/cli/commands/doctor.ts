@@ -11,6 +11,7 @@ import type { CliContext } from '../context.js';
 import { EXIT } from '../errors.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
 import { Output, textTable } from '../output.js';
+import { attentionErrors, type AttentionErrors } from './doctor-attention.js';
 
 interface Flags extends OutputFlags, EngineFlags {}
 
@@ -20,6 +21,8 @@ interface Check {
   readonly info: EngineInfo | null;
   /** Largest relative difference from the reference, of loss and gradient norm over the steps. */
   readonly worst: number | null;
+  /** Of attention, forward and backward, at the edges of windows: in float32, and in bf16 where the engine has it. */
+  readonly attention: { readonly f32: AttentionErrors; readonly bf16: AttentionErrors | null } | null;
   readonly durationMs: number;
   readonly error: string | null;
 }
@@ -27,6 +30,8 @@ interface Check {
 const STEPS = 3;
 /** Float32 against float64 over three steps of a tiny model: measured below 1e-6, with room. */
 const TOLERANCE = 1e-4;
+/** Largest absolute difference of attention; gradients here reach 20, and a window that is off by one differs by more than 1. */
+const ATTENTION_TOLERANCE = { f32: 1e-4, bf16: 0.2 } as const;
 const ENGINES: readonly EngineName[] = ['onnx', 'reference'];
 
 export function addDoctor(program: Command, context: CliContext): void {
@@ -35,7 +40,8 @@ export function addDoctor(program: Command, context: CliContext): void {
     .summary('check the engines on this machine')
     .description(
       'Lists versions, cores and engines, and trains a tiny hybrid for three steps on every engine: losses and gradient ' +
-        'norms must agree with the reference engine. Ends with code 1 if they do not.',
+        'norms must agree with the reference engine, and so must attention, forward and backward, at the edges of windows. ' +
+        'Ends with code 1 if they do not.',
     );
   addOutputOptions(addEngineOptions(command)).action((flags: Flags) => doctor(flags, context));
 }
@@ -47,12 +53,7 @@ async function doctor(flags: Flags, context: CliContext): Promise<void> {
   const checks: Check[] = [];
   for (const name of asked) checks.push(await check(name, flags, expected));
   const facts = environment();
-  const rows = checks.map(({ name, ok, info, worst, durationMs, error }) => [
-    name,
-    ok ? 'ok' : 'FAILED',
-    error ??
-      `${info?.library}, ${info?.threads} threads; ${STEPS} steps in ${Math.round(durationMs)} ms, worst difference ${worst?.toExponential(1)}`,
-  ]);
+  const rows = checks.map((c) => [c.name, c.ok ? 'ok' : 'FAILED', c.error ?? findings(c)]);
   output.result(`${textTable(Object.entries(facts))}\n\n${textTable(rows)}`, {
     event: 'doctor',
     ...facts,
@@ -74,20 +75,46 @@ function enginesHere(): readonly EngineName[] {
   return [...ENGINES, ...xlaPlatforms().map((platform) => `xla:${platform}` as const)];
 }
 
+/** What a check that ran to its end found, in one line. */
+function findings({ info, worst, attention, durationMs }: Check): string {
+  const show = (e: AttentionErrors | null | undefined) =>
+    e ? `${e.forward.toExponential(1)} forward, ${e.backward.toExponential(1)} backward` : '';
+  const bf16 = attention?.bf16 ? `; in bf16 ${show(attention.bf16)}` : '';
+  return (
+    `${info?.library}, ${info?.threads} threads; ${Math.round(durationMs)} ms; ${STEPS} training steps differ by ` +
+    `${worst?.toExponential(1)}, attention at window edges by ${show(attention?.f32)}${bf16}`
+  );
+}
+
 async function check(name: EngineName, flags: Flags, expected: readonly number[]): Promise<Check> {
   const start = performance.now();
   let engine: Engine | null = null;
   try {
     engine = createEngine(name, flags.threads === undefined ? {} : { threads: flags.threads });
     const info = engine.info;
+    const attention = {
+      f32: await attentionErrors(engine, 'f32'),
+      bf16: info.name === 'xla' ? await attentionErrors(engine, 'bf16') : null,
+    };
     const got = await run(engine);
     const worst = Math.max(...got.map((value, i) => Math.abs(value / (expected[i] as number) - 1)));
-    return { name, ok: worst <= TOLERANCE, info, worst, durationMs: performance.now() - start, error: null };
+    const near = (e: AttentionErrors | null, limit: number) => e === null || Math.max(e.forward, e.backward) <= limit;
+    const { f32, bf16 } = ATTENTION_TOLERANCE;
+    const ok = worst <= TOLERANCE && near(attention.f32, f32) && near(attention.bf16, bf16);
+    return { name, ok, info, worst, attention, durationMs: performance.now() - start, error: null };
   } catch (error) {
     // Whatever an engine throws is the finding here.
     const message = error instanceof Error ? error.message : String(error);
     const info = engine?.info ?? null;
-    return { name, ok: false, info, worst: null, durationMs: performance.now() - start, error: message };
+    return {
+      name,
+      ok: false,
+      info,
+      worst: null,
+      attention: null,
+      durationMs: performance.now() - start,
+      error: message,
+    };
   }
 }
 

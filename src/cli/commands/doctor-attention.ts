@@ -1,0 +1,77 @@
+/** Attention on an engine against the reference, forward and backward, with windows one shorter and one longer. */
+import { Rng, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor } from '../../core/index.js';
+import { evaluateReference, type Engine } from '../../engine/index.js';
+import {
+  attention,
+  convert,
+  grad,
+  input,
+  makeGraph,
+  mul,
+  reduceSum,
+  type Graph,
+  type Value,
+} from '../../graph/index.js';
+
+/** Largest absolute differences over all windows. */
+export interface AttentionErrors {
+  readonly forward: number;
+  readonly backward: number;
+}
+
+const WINDOW = 8;
+/** Windows in keys, the query's own included; null sees all. */
+const WINDOWS: readonly (number | null)[] = [1, WINDOW - 1, WINDOW, WINDOW + 1, null];
+/** Sequences, tokens, heads, key heads, width: what fused kernels take too. */
+const [B, T, H, G, D] = [2, 32, 4, 2, 16];
+const SHAPES = { q: [B, T, H, D], k: [B, T, G, D], v: [B, T, G, D] } as const;
+
+function attentionGraph(dtype: DType): Graph {
+  const inputs = Object.fromEntries(Object.entries(SHAPES).map(([name, shape]) => [name, input(name, dtype, shape)]));
+  const qkv = [inputs['q'], inputs['k'], inputs['v']] as [Value, Value, Value];
+  const outputs: Record<string, Value> = {};
+  WINDOWS.forEach((window, i) => {
+    const { out } = attention(...qkv, { window, scale: 1 / Math.sqrt(D) });
+    const wide = convert(out, 'f32');
+    outputs[`forward ${i}`] = out;
+    grad(reduceSum(mul(wide, wide)), qkv).forEach((g, k) => (outputs[`backward ${i} ${k}`] = g));
+  });
+  return makeGraph(inputs, outputs);
+}
+
+/** Throws what the engine throws. */
+export async function attentionErrors(engine: Engine, dtype: 'f32' | 'bf16'): Promise<AttentionErrors> {
+  const graph = attentionGraph(dtype);
+  const rng = Rng.of(1, 'doctor', 'attention');
+  const tensors: Record<string, HostTensor> = Object.fromEntries(
+    Object.entries(SHAPES).map(([name, shape]) => [
+      name,
+      tensorFrom(
+        dtype,
+        shape,
+        Float64Array.from({ length: sizeOf(shape) }, () => rng.normal()),
+      ),
+    ]),
+  );
+  const expected = evaluateReference(graph, tensors);
+  const program = await engine.compile(graph);
+  try {
+    const found = await program.run(
+      Object.fromEntries(
+        Object.entries(tensors).map(([name, t]) => [name, engine.upload({ ...t, data: t.data.slice() })]),
+      ),
+    );
+    const errors = { forward: 0, backward: 0 };
+    for (const [name, tensor] of Object.entries(found)) {
+      const kind = name.startsWith('forward') ? 'forward' : 'backward';
+      const want = toNumbers(expected[name] as HostTensor);
+      toNumbers(await engine.download(tensor)).forEach((x, i) => {
+        const off = Math.abs(x - (want[i] as number));
+        errors[kind] = Math.max(errors[kind], Number.isNaN(off) ? Infinity : off);
+      });
+    }
+    return errors;
+  } finally {
+    await program.dispose();
+  }
+}
