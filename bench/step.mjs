@@ -36,6 +36,7 @@ const batch = {
   tokens: stream.slice(0, -1),
   targets: stream.slice(1),
   weights: new Float32Array(batchSize * seqLen).fill(1),
+  segments: null,
 };
 const [stepMs, losses] = [[], []];
 for (let step = 1; step <= steps + WARM_UP; step++) {

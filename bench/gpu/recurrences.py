@@ -126,7 +126,7 @@ def trained(case):
             x = jax.random.randint(key, shape, 0, 8192)
         elif name in scalars:
             x = jnp.full(shape, scalars[name])
-        elif name.startswith(("m.", "v.")):
+        elif name.startswith("moment"):
             x = jnp.zeros(shape)
         elif "norm" in name.lower():
             x = jnp.ones(shape)

@@ -2,7 +2,8 @@
 """PyTorch peer of the CPU train-step benchmark (`npm run bench`).
 
 Decoder-only transformer (pre-norm RMSNorm, rotary half-split, SwiGLU, untied head), hybrid
-attention given by --layers (default three swa:64 layers, then one full layer), AdamW with
+attention given by --layers (default three swa:64 layers, then one full layer; also lightning, mamba2, gdn in the
+chunkwise forms that Longsight has), AdamW with
 global-norm clipping.  One step = forward + backward + clip + update.
 The last line of stdout is one JSON object.
 """
@@ -103,6 +104,128 @@ class Attention(nn.Module):
         return self.out(o.transpose(1, 2).reshape(b, t, D))
 
 
+CHUNK = 64
+
+
+def chunks(x):  # B T H d -> B H N C d
+    b, t, h = x.shape[:3]
+    return x.reshape(b, t // CHUNK, CHUNK, h, -1).permute(0, 3, 1, 2, 4)
+
+
+def tokens(x):  # B H N C d -> B T (H d)
+    b, h, n, c, d = x.shape
+    return x.permute(0, 2, 3, 1, 4).reshape(b, n * c, h * d)
+
+
+def decays(g):  # log decay B T H -> within a chunk (C C), from its start, to its end (C 1), over all of it
+    cum = chunks(g[..., None]).cumsum(3)
+    past = torch.ones(CHUNK, CHUNK, dtype=torch.bool).tril()
+    within = (cum - cum.transpose(-1, -2)).masked_fill(~past, float("-inf")).exp()
+    end = cum[:, :, :, -1:]
+    return within, cum.exp(), (end - cum).exp(), end.exp()
+
+
+def linear_recurrence(q, k, v, g, scale):
+    """Chunkwise linear attention with decay: products over all chunks, a loop over the states."""
+    q, k, v = chunks(q), chunks(k), chunks(v)
+    within, enter, leave, keep = decays(g)
+    added = k.transpose(-1, -2) @ (v * leave)
+    state, before = torch.zeros_like(added[:, :, 0]), []
+    for i in range(added.shape[2]):
+        before.append(state)
+        state = state * keep[:, :, i] + added[:, :, i]
+    out = ((q @ k.transpose(-1, -2)) * within) @ v + (q @ torch.stack(before, 2)) * enter
+    return tokens(out * scale)
+
+
+def delta_rule(q, k, v, g, beta, scale):
+    """Chunkwise gated delta rule: a triangular solve for each chunk, a loop over the states."""
+    q, k, v, beta = chunks(q), chunks(k), chunks(v), chunks(beta[..., None])
+    within, enter, leave, keep = decays(g)
+    lower = ((k * beta) @ k.transpose(-1, -2) * within).tril(-1)
+    right = torch.cat((v * beta, k * beta * enter), -1)
+    solved = torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
+    u, w = solved.split((v.shape[-1], k.shape[-1]), -1)
+    kept = (k * leave).transpose(-1, -2)
+    state, written, before = torch.zeros_like(kept[:, :, 0] @ u[:, :, 0]), [], []
+    for i in range(u.shape[2]):
+        before.append(state)
+        written.append(u[:, :, i] - w[:, :, i] @ state)
+        state = state * keep[:, :, i] + kept[:, :, i] @ written[-1]
+    n = torch.stack(written, 2)
+    out = ((q @ k.transpose(-1, -2)) * within) @ n + (q * enter) @ torch.stack(before, 2)
+    return tokens(out * scale)
+
+
+class Conv(nn.Conv1d):
+    """Causal depthwise convolution of width 4 over B T C, then SiLU."""
+
+    def __init__(self, channels, bias):
+        super().__init__(channels, channels, 4, groups=channels, padding=3, bias=bias)
+
+    def forward(self, x):
+        return F.silu(super().forward(x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2))
+
+
+class Lightning(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkvg, self.norm, self.out = nn.Linear(D, 4 * D, bias=False), RMSNorm(D), nn.Linear(D, D, bias=False)
+        self.register_buffer("slopes", 2.0 ** (-8 * torch.arange(1, H + 1) / H), persistent=False)
+
+    def forward(self, x, cos, sin):
+        q, k, v, gate = self.qkvg(x).split(D, -1)
+        q, k, v = (y.reshape(*x.shape[:2], H, HD) for y in (q, k, v))
+        g = -self.slopes.expand(*x.shape[:2], H)
+        return self.out(self.norm(linear_recurrence(q, k, v, g, HD**-0.5)) * torch.sigmoid(gate))
+
+
+class Mamba2(nn.Module):
+    def __init__(self, state=128, width=64):
+        super().__init__()
+        self.inner, self.state, self.width = 2 * D, state, width
+        self.heads = self.inner // width
+        self.proj = nn.Linear(D, 2 * self.inner + 2 * state + self.heads, bias=False)
+        self.conv = Conv(self.inner + 2 * state, True)
+        self.dt_bias, self.a_log = nn.Parameter(torch.full((self.heads,), -4.6)), nn.Parameter(torch.ones(self.heads))
+        self.skip, self.norm = nn.Parameter(torch.ones(self.heads)), RMSNorm(self.inner)
+        self.out = nn.Linear(self.inner, D, bias=False)
+
+    def forward(self, x, cos, sin):
+        b, t, _ = x.shape
+        z, xbc, dt = self.proj(x).split((self.inner, self.inner + 2 * self.state, self.heads), -1)
+        v, k, q = self.conv(xbc).split((self.inner, self.state, self.state), -1)
+        dt = F.softplus(dt + self.dt_bias)
+        v = v.reshape(b, t, self.heads, self.width)
+        y = linear_recurrence(q[:, :, None], k[:, :, None], v * dt[..., None], -dt * self.a_log.exp(), 1.0)
+        y = y + (v * self.skip[:, None]).reshape(b, t, -1)
+        return self.out(self.norm(y * F.silu(z)))
+
+
+class GatedDeltaNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.k, self.v = 3 * D // 4 // H, 3 * D // 2 // H
+        self.sizes = (H * self.k, H * self.k, H * self.v)
+        self.proj = nn.Linear(D, sum(self.sizes) + H * self.v + 2 * H, bias=False)
+        self.convs = nn.ModuleList(Conv(n, False) for n in self.sizes)
+        self.dt_bias, self.a_log = nn.Parameter(torch.full((H,), -4.6)), nn.Parameter(torch.ones(H))
+        self.norm, self.out = RMSNorm(self.v), nn.Linear(H * self.v, D, bias=False)
+
+    def forward(self, x, cos, sin):
+        b, t, _ = x.shape
+        *qkv, gate, beta, a = self.proj(x).split((*self.sizes, H * self.v, H, H), -1)
+        q, k, v = (conv(y).reshape(b, t, H, -1) for conv, y in zip(self.convs, qkv))
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        g = -self.a_log.exp() * F.softplus(a + self.dt_bias)
+        o = delta_rule(q, k, v, g, torch.sigmoid(beta), self.k**-0.5)
+        o = self.norm(o.reshape(b, t, H, self.v)).reshape(b, t, -1)
+        return self.out(o * F.silu(gate))
+
+
+RECURRENT = {"lightning": Lightning, "mamba2": Mamba2, "gdn": GatedDeltaNet}
+
+
 class MLP(nn.Module):
     def __init__(self):
         super().__init__()
@@ -114,10 +237,14 @@ class MLP(nn.Module):
         return self.down(F.silu(g) * u)
 
 
+def mixer(kind):
+    return RECURRENT[kind]() if kind in RECURRENT else Attention(kind)
+
+
 class Block(nn.Module):
     def __init__(self, kind):
         super().__init__()
-        self.n1, self.attn, self.n2, self.mlp = RMSNorm(D), Attention(kind), RMSNorm(D), MLP()
+        self.n1, self.attn, self.n2, self.mlp = RMSNorm(D), mixer(kind), RMSNorm(D), MLP()
 
     def forward(self, x, cos, sin):
         x = x + self.attn(self.n1(x), cos, sin)
