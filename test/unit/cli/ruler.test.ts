@@ -93,6 +93,13 @@ describe('longsight ruler', () => {
     await done('run', MODEL, '--out', out, ...args, '--truncate');
     const row = JSON.parse(readFileSync(join(out, 'mine-64.jsonl'), 'utf8')) as { truncation: boolean; length: number };
     expect(row).toMatchObject({ truncation: true, length: 64 });
+    // What the model answers, asked for, scores in full; what it does not, not at all.
+    const { pred } = JSON.parse(readFileSync(join(out, 'mine-64.jsonl'), 'utf8')) as { pred: string };
+    expect(scores(out).map((r) => r.score)).toEqual([0]);
+    const wanted = { input: 'word '.repeat(80), answer_prefix: ' so', outputs: [pred.trim()] };
+    writeFileSync(data, `${JSON.stringify(wanted)}\n`);
+    await done('run', MODEL, '--out', join(folder, 'e'), ...args, '--truncate');
+    expect(scores(join(folder, 'e')).map((r) => r.score)).toEqual([100]);
     appendFileSync(data, '{"input": 3}\n');
     await refused(/mine\.jsonl:2 needs a text "input"/, 'run', MODEL, '--out', join(folder, 'c'), ...args);
   });
