@@ -59,6 +59,7 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoint = findCheckpoint(path, flags.step);
   const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
+  output.note(`engine ${engine.info.name} (${engine.info.reason})`);
   try {
     const record = await evaluateCheckpoint(checkpoint, { run, engine });
     const own = dir !== null && flags.set.length === 0 ? evalPath(dir, record.step) : null;

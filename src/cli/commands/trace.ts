@@ -58,6 +58,7 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoints = checkpointsOf(path, flags.step);
   const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
+  output.note(`engine ${engine.info.name} (${engine.info.reason})`);
   try {
     for (const checkpoint of checkpoints) {
       context.signal.throwIfAborted();
