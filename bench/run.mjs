@@ -4,8 +4,8 @@
 // so that a slow moment of the machine falls on all of them; ratios are of the medians over all steps of all rounds. Then
 // the time per token of a swa:64 layer from 512 to 8,192 tokens. A table first; the last line is JSON.
 //
-// Parts: 8x512 and 2x2048 (sequences x tokens of a train step), layer; default all. With --out, parts that were not run keep
-// what FILE says of them, if it is of the same machine, threads and day.
+// Parts: 8x512 and 2x2048 (sequences x tokens of a train step), layer; default all. With --out, rounds add to those that FILE
+// holds if it is of the same machine and threads, so that a long measurement can be made in pieces; remove FILE to start anew.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -70,48 +70,68 @@ const peer = ({ batch, seq }, mode, swa) =>
     { OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads },
   );
 
+const machine = {
+  hardware: {
+    processor: cpus()[0]?.model.trim(),
+    cores: availableParallelism(),
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+  },
+  node: process.version,
+  threads: Number(threads),
+};
+
+/** What `--out` holds of the same machine. */
+function earlierReport() {
+  const none = { date: new Date().toISOString().slice(0, 10), results: [], layer: undefined };
+  if (!flags.out || !existsSync(flags.out)) return none;
+  const { date, results, layer, ...rest } = JSON.parse(readFileSync(flags.out, 'utf8'));
+  return JSON.stringify(rest) === JSON.stringify(machine) ? { date, results, layer } : none;
+}
+const earlier = earlierReport();
+
 const median = (xs) => [...xs].sort((a, b) => a - b)[xs.length >> 1];
-const rows = new Map();
+const keyOf = ({ batch, seq, peer }) => `${batch} x ${seq} ${peer}`;
+const rows = new Map(earlier.results.map((row) => [keyOf(row), row]));
+
+function measure(program) {
+  const { stepMs, peakRssMb, ...result } = program();
+  const key = keyOf(result);
+  const { batch, seq, peer, library } = result;
+  const old = rows.get(key) ?? { rounds: [], peakRssMb: 0 };
+  rows.set(key, {
+    ...{ batch, seq, peer, library },
+    rounds: [...old.rounds, stepMs],
+    peakRssMb: Math.max(old.peakRssMb, peakRssMb),
+  });
+  console.error(`${key}: ${median(stepMs).toFixed(0)} ms a step`);
+}
+
 for (let round = 0; round < Number(flags.rounds); round++) {
   for (const shape of SHAPES) {
-    const runs = [
-      () => own(shape),
-      ...(hasTorch
-        ? PEERS.map(
-            ([mode, swa]) =>
-              () =>
-                peer(shape, mode, swa),
-          )
-        : []),
-    ];
+    const peers = hasTorch
+      ? PEERS.map(
+          ([mode, swa]) =>
+            () =>
+              peer(shape, mode, swa),
+        )
+      : [];
+    const programs = [() => own(shape), ...peers];
     // Another program goes first in every round.
-    for (let i = 0; i < runs.length; i++) {
-      const result = runs[(i + round) % runs.length]();
-      const key = `${shape.batch} x ${shape.seq} ${result.peer}`;
-      const row = rows.get(key) ?? { shape, peer: result.peer, library: result.library, stepMs: [], peakRssMb: 0 };
-      row.stepMs.push(...result.stepMs);
-      row.peakRssMb = Math.max(row.peakRssMb, result.peakRssMb);
-      rows.set(key, row);
-      console.error(`round ${round + 1}: ${key}: ${median(result.stepMs).toFixed(0)} ms a step`);
-    }
+    const done = rows.get(keyOf({ ...shape, peer: 'longsight' }))?.rounds.length ?? 0;
+    for (let i = 0; i < programs.length; i++) measure(programs[(i + done) % programs.length]);
   }
 }
 
-const results = [...rows.values()].map((row) => {
-  const stepMs = median(row.stepMs);
-  const { batch, seq } = row.shape;
-  return {
-    ...row.shape,
-    peer: row.peer,
-    library: row.library,
-    stepMs,
-    fastestStepMs: Math.min(...row.stepMs),
-    tokensPerSecond: Math.round((batch * seq * 1e3) / stepMs),
-    peakRssMb: row.peakRssMb,
-  };
-});
+const results = [...rows.values()]
+  .sort((a, b) => a.seq - b.seq)
+  .map((row) => {
+    const all = row.rounds.flat();
+    const stepMs = median(all);
+    const tokensPerSecond = Math.round((row.batch * row.seq * 1e3) / stepMs);
+    return { ...row, stepMs, fastestStepMs: Math.min(...all), tokensPerSecond };
+  });
 for (const r of results) {
-  const mine = results.find((o) => o.peer === 'longsight' && o.batch === r.batch && o.seq === r.seq);
+  const mine = results.find((o) => keyOf(o) === keyOf({ ...r, peer: 'longsight' }));
   r.longsightRatio = Number((r.stepMs / mine.stepMs).toFixed(3));
   r.longsightRatioOfFastest = Number((r.fastestStepMs / mine.fastestStepMs).toFixed(3));
 }
@@ -125,29 +145,8 @@ function measureLayer() {
   layer.largestOverSmallest = Number((Math.max(...perToken) / Math.min(...perToken)).toFixed(3));
   return layer;
 }
-const layer = parts.includes('layer') ? measureLayer() : undefined;
-
-const machine = {
-  date: new Date().toISOString().slice(0, 10),
-  hardware: {
-    processor: cpus()[0]?.model.trim(),
-    cores: availableParallelism(),
-    memoryGb: Math.round(totalmem() / 2 ** 30),
-  },
-  node: process.version,
-  threads: Number(threads),
-};
-
-/** The report with the parts of an earlier one on the same machine and day that were not measured now. */
-function withEarlier(report) {
-  if (!flags.out || !existsSync(flags.out)) return report;
-  const { results: old, layer: oldLayer, ...rest } = JSON.parse(readFileSync(flags.out, 'utf8'));
-  if (JSON.stringify(rest) !== JSON.stringify(machine)) return report;
-  const isNew = (r) => SHAPES.some(({ batch, seq }) => batch === r.batch && seq === r.seq);
-  const kept = old.filter((r) => !isNew(r));
-  return { ...report, results: [...kept, ...results].sort((a, b) => a.seq - b.seq), layer: layer ?? oldLayer };
-}
-const report = withEarlier({ ...machine, results, layer });
+const layer = parts.includes('layer') ? measureLayer() : earlier.layer;
+const report = { date: earlier.date, ...machine, results, layer };
 
 console.log('batch x tokens  program                 ms/step   tokens/s  peak MB  longsight is (fastest steps)');
 for (const r of report.results) {
