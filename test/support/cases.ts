@@ -307,6 +307,8 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
   reduceSum: [
     one('all', [f(2, 3)], (vs) => L.reduceSum(V(vs, 0))),
     one('axis 0 kept', [f(2, 3)], (vs) => L.reduceSum(V(vs, 0), [0], true)),
+    one('many leading rows', [f(4, 17, 3)], (vs) => L.reduceSum(V(vs, 0), [0, 1])),
+    one('many leading rows, kept', [f(4, 17, 3)], (vs) => L.reduceSum(V(vs, 0), [1, 0], true)),
     one('axes 0 and 2', [f(2, 3, 2)], (vs) => L.reduceSum(V(vs, 0), [0, 2])),
     one('i32', [ints([2, 2], [1, 2, 3, 4])], (vs) => L.reduceSum(V(vs, 0), [1]), 'integers'),
     one('no axes', [f(2)], (vs) => L.reduceSum(V(vs, 0), [])),

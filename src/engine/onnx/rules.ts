@@ -82,12 +82,12 @@ const reduce =
  * come.
  */
 const reduceSum: OnnxRule<'reduceSum'> = (b, node) => {
-  const { axes, keepDims } = node.attrs;
+  const { axes } = node.attrs;
   const x = inp(node, 0);
   const leading =
     axes.length > 0 && axes.length < x.shape.length && [...axes].sort((p, q) => p - q).every((a, i) => a === i);
   const rows = sizeOf(x.shape.slice(0, axes.length));
-  if (!leading || x.dtype !== 'f32' || keepDims || rows < 64) return reduce('ReduceSum')(b, node);
+  if (!leading || x.dtype !== 'f32' || rows < 64) return reduce('ReduceSum')(b, node);
   const columns = sizeOf(x.shape) / rows;
   const ones = b.numbers('f32', [1, rows], new Float64Array(rows).fill(1));
   const sums = b.op('MatMul', [ones, b.reshape(b.of(x), [rows, columns])]);
