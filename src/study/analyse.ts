@@ -97,7 +97,7 @@ export function analyseRun(record: RunRecord): Analysed {
   const window = largestWindow([record.model]);
   const { bins: far, beyond } = farBins(bins, window);
   const run = summary(bins, far);
-  const carrier = carrierVerdict(record.name, [record], far, compare);
+  const carrier = carrierVerdict(record.name, [record], { far, chance: chanceOf(record), compare });
   const group: Group = {
     ...{
       arm: 'main',
@@ -156,7 +156,7 @@ function analyseGroup(
   };
   const carriers = labels.flatMap((label) => {
     const own = finished.flatMap(({ architecture, record }) => (architecture === label ? [record] : []));
-    return carrierVerdict(label, own, far, compare) ?? [];
+    return carrierVerdict(label, own, { far, chance: group.chance, compare }) ?? [];
   });
   return { ...group, verdicts: [...verdictsOf(pairs, contextOf(group, compare)), ...carriers] };
 }

@@ -7,8 +7,7 @@ import { compareSchema } from './plan.js';
 import { readRun, type RunRecord } from './read-run.js';
 import { writeFileSync } from 'node:fs';
 
-const FAR = [{ from: 65, to: 128 }];
-const COMPARE = compareSchema.parse({});
+const CONTEXT = { far: [{ from: 65, to: 128 }], chance: 1 / 16, compare: compareSchema.parse({}) };
 
 /** A run whose far recall ends at `[whole, full limited, efficient limited]`. */
 function runWith(seed: number, [whole, full, efficient]: readonly [number, number, number]): RunRecord {
@@ -30,8 +29,7 @@ const verdict = (...runs: readonly (readonly [number, number, number])[]) =>
   carrierVerdict(
     'design',
     runs.map((values, i) => runWith(i + 1, values)),
-    FAR,
-    COMPARE,
+    CONTEXT,
   );
 
 describe('who carries long range', () => {
@@ -51,13 +49,18 @@ describe('who carries long range', () => {
   it('is not judged from one seed, and not shown where seeds disagree or nothing is lost', () => {
     expect(verdict([0.99, 0.06, 0.98])).toMatchObject({ outcome: 'open' });
     expect(verdict([0.99, 0.06, 0.98], [0.99, 0.98, 0.1])).toMatchObject({ outcome: 'none' });
-    expect(verdict([0.08, 0.08, 0.08], [0.07, 0.07, 0.07])?.lead).toMatch(/neither limit costs anything/);
+    expect(verdict([0.98, 0.98, 0.98], [0.97, 0.97, 0.97])?.lead).toMatch(/neither limit costs anything/);
+    // Guessing is at 0.0625: what a limit changes below twice that means nothing.
+    expect(verdict([0.09, 0.05, 0.08], [0.08, 0.05, 0.07])).toMatchObject({
+      outcome: 'none',
+      lead: 'design: no long-range retrieval, so there is nothing to carry.',
+    });
   });
 
   it('has no answer where nothing was limited', () => {
     const dir = temporaryFolder();
     writeFakeRun(dir, { name: 'run', pattern: 'swa-8', seed: 1, formsAt: 0.5e6 });
-    expect(carrierVerdict('design', [readRun(dir)], FAR, COMPARE)).toBeNull();
+    expect(carrierVerdict('design', [readRun(dir)], CONTEXT)).toBeNull();
   });
 });
 

@@ -52,6 +52,13 @@ function costOf(record: RunRecord, part: 'full' | 'efficient', far: readonly Dis
 
 const NAMES = { recall: 'far recall', needle: 'needle accuracy', loss: 'loss' } as const;
 
+export interface CarrierContext {
+  readonly far: readonly DistanceBin[];
+  /** Recall of guessing among the values; null where it is not known. */
+  readonly chance: number | null;
+  readonly compare: CompareOptions;
+}
+
 /**
  * Which layers of a design carry long range, from limits of reach: those whose limit costs more, in every seed, by more than
  * the smallest difference of interest. Null where a design has only one kind of layer or was not analysed.
@@ -59,8 +66,7 @@ const NAMES = { recall: 'far recall', needle: 'needle accuracy', loss: 'loss' } 
 export function carrierVerdict(
   label: string,
   records: readonly RunRecord[],
-  far: readonly DistanceBin[],
-  compare: CompareOptions,
+  { far, chance, compare }: CarrierContext,
 ): Verdict | null {
   const seeds = records.flatMap((record) => {
     const [full, efficient] = [costOf(record, 'full', far), costOf(record, 'efficient', far)];
@@ -80,6 +86,11 @@ export function carrierVerdict(
     `${range((s) => s.full.after)} where the full layers are limited, and to ${range((s) => s.efficient.after)} where the ` +
     `efficient ones are (${plural(seeds.length, 'seed')}).`;
   const base = { topic: 'carrier', a: label, b: label, text } as const;
+  // A design that hardly does better than guessing has nothing that a limit could take away.
+  const floor = what === 'recall' && chance !== null ? 2 * chance : least;
+  if (what !== 'loss' && seeds.every(({ full }) => full.before <= floor)) {
+    return { ...base, outcome: 'none', lead: `${label}: no long-range retrieval, so there is nothing to carry.` };
+  }
   if (seeds.every(({ full, efficient }) => Math.max(lost(full), lost(efficient)) <= least)) {
     return { ...base, outcome: 'none', lead: `${label}: neither limit costs anything, so there is nothing to carry.` };
   }

@@ -54,7 +54,7 @@ export interface LimitOptions extends TextOptions {
 
 type Flags = AnalysisFlags & LimitOptions;
 
-export const LIMIT_DEFAULTS = { keys: [8, 32], samples: 64, needles: 64 } as const;
+export const LIMIT_DEFAULTS = { keys: [4, 16, 64], samples: 64, needles: 64 } as const;
 
 /** What a model scores at one limit; null where it is not limited. */
 export interface LimitRow {
