@@ -7,6 +7,7 @@ import { addCost } from './commands/cost.js';
 import { addData } from './commands/data.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
+import { addExport } from './commands/export.js';
 import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
 import { addParity } from './commands/parity.js';
@@ -54,6 +55,7 @@ export function buildProgram(context: CliContext): Command {
     addTokenizer,
     addInspect,
     addParity,
+    addExport,
     addDoctor,
     addWorker,
   ];

@@ -4,6 +4,7 @@ export * from './decode.js';
 export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
 export * from './init.js';
+export { lightningSlopes } from './lightning.js';
 export type { Gains } from './norm.js';
 export type { ChunkPlace, QueriesAndKeys, StateRoom, StateSpec } from './mixer.js';
 export * from './params.js';

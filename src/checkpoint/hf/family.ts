@@ -7,11 +7,11 @@ import type { ParameterLayout } from './layout.js';
 /** Shapes of the tensors of a folder by name; undefined for those that it does not have. */
 export type TensorShapes = (name: string) => Shape | undefined;
 
-/** A tensor that holds one value everywhere. */
+/** A tensor that follows from the configuration. */
 export interface ConstantTensor {
   readonly name: string;
   readonly shape: Shape;
-  readonly value: number;
+  readonly values: () => Float32Array<ArrayBuffer>;
 }
 
 /** Fields of a `config.json`. */

@@ -15,8 +15,12 @@ export interface HfRope {
 /** Layer types that may have rotary positions of their own. */
 export type RopeKind = 'full_attention' | 'sliding_attention';
 
-/** The rotary positions of a model whose layers all have the same. */
-export function readRope(fields: Fields, defaultTheta = 10_000, defaultFraction = 1): HfRope {
+/**
+ * The rotary positions of a model whose layers all have the same.
+ *
+ * @param defaultFraction part of each head that turns where the file does not say; null for classes that always turn all of it
+ */
+export function readRope(fields: Fields, defaultTheta = 10_000, defaultFraction: number | null = null): HfRope {
   const parameters = fields.object('rope_scaling') ?? fields.object('rope_parameters');
   return ropeOf(fields, parameters, fields.positive('rope_theta', defaultTheta), defaultFraction);
 }
@@ -34,14 +38,10 @@ export function readRopes(fields: Fields, defaultTheta: Readonly<Record<RopeKind
   };
   const { full_attention: full, sliding_attention: sliding } = defaultTheta;
   const ownBase = full !== sliding || fields.has('rope_local_base_freq');
-  const ropes = {
+  return {
     full_attention: of('full_attention', 'rope_theta'),
     sliding_attention: of('sliding_attention', ownBase ? 'rope_local_base_freq' : 'rope_theta'),
   };
-  if (ropes.full_attention.fraction !== ropes.sliding_attention.fraction) {
-    fields.refuse('partial_rotary_factor that differs between windows and full attention');
-  }
-  return ropes;
 }
 
 /** Model fields of both kinds, and the flag that window layers take in patterns. */
@@ -55,14 +55,18 @@ export function ropesFields(
   return { fields: { ...ropeFields(full, headDim), localRope: { theta, scaling } }, sliding: 'local' };
 }
 
-function ropeOf(fields: Fields, parameters: Fields | null, theta: number, defaultFraction = 1): HfRope {
-  const fraction = fields.positive('partial_rotary_factor', defaultFraction);
+function ropeOf(
+  fields: Fields,
+  parameters: Fields | null,
+  theta: number,
+  defaultFraction: number | null = null,
+): HfRope {
+  const of = (place: Fields, otherwise: number) => place.positive('partial_rotary_factor', otherwise);
+  const general = of(fields, defaultFraction ?? 1);
+  const fraction = parameters === null ? general : of(parameters, general);
+  if (defaultFraction === null && fraction !== 1) fields.refuse(`partial_rotary_factor ${fraction}`);
   if (parameters === null) return { theta, fraction, scaling: null };
-  return {
-    theta: parameters.positive('rope_theta', theta),
-    fraction: parameters.positive('partial_rotary_factor', fraction),
-    scaling: scalingOf(fields, parameters),
-  };
+  return { theta: parameters.positive('rope_theta', theta), fraction, scaling: scalingOf(fields, parameters) };
 }
 
 function scalingOf(fields: Fields, parameters: Fields): RopeScaling | null {

@@ -1,7 +1,7 @@
 /** MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an MLP. */
 import type { ModelConfig } from '../../../model/index.js';
-import { blockOf } from '../../../model/index.js';
-import type { Family } from '../family.js';
+import { blockOf, lightningSlopes } from '../../../model/index.js';
+import type { ConstantTensor, Family } from '../family.js';
 import { matrix, rows, whole, type ParameterLayout } from '../layout.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
 import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
@@ -9,6 +9,9 @@ import { headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './r
 
 /** Transformers keeps this for the norm of Lightning heads whatever the epsilon of the other norms is. */
 const OUTPUT_EPS = 1e-6;
+
+/** Tokens of a block where the model leaves it open; those of MiniMax. */
+const BLOCK = 256;
 
 /** Decays that follow from the configuration, and the router, which has one expert to choose from. */
 const BUFFERS = /\.(slope_rate|query_decay|key_decay|diagonal_decay|block_sparse_moe\.gate\.weight|mlp\.gate\.weight)$/;
@@ -40,6 +43,29 @@ function expertLayout(config: ModelConfig, layer: number, name: string): Paramet
     whole(`model.layers.${layer}.block_sparse_moe.experts.0.w${index}.weight`, size);
   if (name === 'mlp.wgateup') return matrix(weight(1, f), weight(3, f));
   return name === 'mlp.wdown' ? matrix(weight(2, d)) : null;
+}
+
+/** The decays that Transformers keeps beside the weights: of a token, and within and around its blocks. */
+function decays(config: ModelConfig, layer: number): ConstantTensor[] {
+  const { lightning } = config;
+  if (lightning === undefined) return [];
+  const slopes = lightningSlopes(lightning, layer, config.numLayers);
+  const [H, n] = [slopes.length, lightning.chunk ?? BLOCK];
+  const tensor = (name: string, shape: number[], value: (slope: number, i: number) => number): ConstantTensor => ({
+    name: `model.layers.${layer}.self_attn.${name}`,
+    shape,
+    values: () => {
+      const each = shape.reduce((a, b) => a * b, 1) / H;
+      return Float32Array.from({ length: H * each }, (_, i) => value(slopes[Math.floor(i / each)] as number, i % each));
+    },
+  });
+  const between = (i: number) => Math.floor(i / n) - (i % n);
+  return [
+    tensor('slope_rate', [H, 1, 1], (slope) => slope),
+    tensor('query_decay', [H, n, 1], (slope, i) => Math.exp(-slope * (i + 1))),
+    tensor('key_decay', [H, n, 1], (slope, i) => Math.exp(-slope * (n - i - 1))),
+    tensor('diagonal_decay', [1, H, n, n], (slope, i) => (between(i) < 0 ? 0 : Math.exp(-slope * between(i)))),
+  ];
 }
 
 export const minimax: Family = {
@@ -93,11 +119,14 @@ export const minimax: Family = {
     return name.endsWith('experts.down_proj') ? [`${at}w2.weight`] : [];
   },
   constants: (config) =>
-    config.layers.map((_, layer) => ({
-      name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
-      shape: [1, config.hiddenSize],
-      value: 0,
-    })),
+    config.layers.flatMap((plan, layer) => [
+      {
+        name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
+        shape: [1, config.hiddenSize],
+        values: () => new Float32Array(config.hiddenSize),
+      },
+      ...(plan.mixer === 'lightning' ? decays(config, layer) : []),
+    ]),
   write: (config) => {
     const kind = (mixer: string) => {
       const layer = config.layers.findIndex((plan) => plan.mixer === mixer);
@@ -111,7 +140,7 @@ export const minimax: Family = {
       max_position_embeddings: longestOf(config),
       num_local_experts: 1,
       num_experts_per_tok: 1,
-      block_size: config.lightning?.chunk ?? 256,
+      block_size: config.lightning?.chunk ?? BLOCK,
       full_attn_alpha_factor: full.mixerSkip,
       full_attn_beta_factor: full.mixerScale,
       linear_attn_alpha_factor: linear.mixerSkip,

@@ -1,0 +1,349 @@
+/**
+ * Models as folders that Transformers loads without code of their own. A class is a home for a model if reading its `config.json`
+ * back gives the model again: what is lost on that way is what has no place in it.
+ */
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import {
+  ConfigError,
+  fileError,
+  hostTensor,
+  LongsightError,
+  sizeOf,
+  type HostTensor,
+  type Shape,
+} from '../../core/index.js';
+import {
+  blockOf,
+  headGroups,
+  printLayer,
+  printPattern,
+  resolveModelConfig,
+  type HostParameters,
+  type LayerPlan,
+  type ModelConfig,
+} from '../../model/index.js';
+import { CHARACTER_BYTES } from '../bpe/bytes.js';
+import { tokenizerJson } from '../bpe/train.js';
+import { streamSafetensors, type TensorSpec } from '../safetensors.js';
+import type { Family, HfConfigJson } from './family.js';
+import { CONFIG_FILE } from './open.js';
+import { FAMILIES, inspectHfConfig } from './registry.js';
+import { INDEX_FILE, mapParameters, MODEL_FILE, sourceShape, takenRows, type MappedParameter } from './tensors.js';
+
+/** The class of a model among those of Transformers. */
+export interface ExportPlan {
+  readonly modelType: string;
+  readonly architecture: string;
+  readonly json: HfConfigJson;
+  readonly family: Family;
+}
+
+/** A field of a model that a class cannot express. */
+interface Loss {
+  readonly field: string;
+  readonly ours: string;
+  readonly theirs: string;
+}
+
+/** A class without a layer's mixer is further away than one that has it and asks for other settings. */
+const OTHER_LAYERS = 10;
+
+interface Fit {
+  readonly losses: readonly Loss[];
+  /** Fields that are lost; other layers weigh as much as many fields. */
+  readonly distance: number;
+}
+
+/**
+ * The class that expresses a model exactly.
+ *
+ * @param wanted a `model_type`; the first that fits if left out
+ * @throws ConfigError naming the features that have no home in the class that comes nearest
+ */
+export function planExport(config: ModelConfig, wanted?: string): ExportPlan {
+  const families = FAMILIES.filter(
+    (f) => f.write !== undefined && f.architecture !== null && (wanted === undefined || f.modelTypes[0] === wanted),
+  );
+  if (families.length === 0) {
+    const types = FAMILIES.filter((f) => f.write !== undefined && f.architecture !== null).map((f) => f.modelTypes[0]);
+    throw new ConfigError(`models cannot be exported as ${wanted}; choose one of ${types.join(', ')}`);
+  }
+  const tried = [config, ...rescaled(config)].flatMap((same) =>
+    families.flatMap((family) => {
+      const json = configJson(family, same);
+      const fit = fitOf(family, same, json);
+      return fit === null ? [] : [{ family, json, ...fit }];
+    }),
+  );
+  if (tried.length === 0) {
+    throw new ConfigError(
+      `the model cannot be exported: ${wanted ?? 'no class of Transformers'} has no home for layers ${printPattern(config.layers)}`,
+      { details: { layers: config.layers } },
+    );
+  }
+  const nearest = tried.reduce((best, next) => (next.distance < best.distance ? next : best));
+  const { family, json, losses } = nearest;
+  const modelType = family.modelTypes[0] as string;
+  if (losses.length === 0) return { modelType, architecture: family.architecture as string, json, family };
+  const what = losses.map(({ field, ours, theirs }) => `${field} ${ours} (only ${theirs})`).join(', ');
+  const which = wanted === undefined ? `no class of Transformers fits; ${modelType}, the nearest,` : `${modelType}`;
+  throw new ConfigError(`the model cannot be exported: ${which} has no home for ${what}`, {
+    details: { modelType, losses },
+  });
+}
+
+/**
+ * The same model with the epsilon of Mamba-2's output norm in all norms, as classes of Transformers have one for all: the
+ * residual stream is s times as large, and so is the root of the epsilon beside it.
+ */
+function rescaled(config: ModelConfig): ModelConfig[] {
+  const { mamba2, rmsNormEps, embeddingScale, qkNorm, numLayers } = config;
+  const blocks = Array.from({ length: numLayers }, (_, layer) => blockOf(config, layer));
+  const plain = blocks.every((b) => b.norm === 'pre' && b.mixerSkip === 1 && b.mlpSkip === 1);
+  if (mamba2 === undefined || mamba2.normEps === rmsNormEps || !plain || qkNorm !== false) return [];
+  const s = Math.sqrt(mamba2.normEps / rmsNormEps);
+  const block = blocks.map((b) => ({ ...b, mixerScale: s * b.mixerScale, mlpScale: s * b.mlpScale }));
+  return [resolveModelConfig({ ...config, rmsNormEps: mamba2.normEps, embeddingScale: s * embeddingScale, block })];
+}
+
+function configJson(family: Family, config: ModelConfig): HfConfigJson {
+  const json = {
+    architectures: [family.architecture],
+    model_type: family.modelTypes[0],
+    dtype: 'float32',
+    // Vocabularies are our own: no token of theirs is meant.
+    ...{ bos_token_id: null, eos_token_id: null, pad_token_id: null },
+    ...family.write?.(config),
+  };
+  return JSON.parse(JSON.stringify(json)) as HfConfigJson;
+}
+
+/** What reading `json` back does not give; null if the family does not even come near. */
+function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | null {
+  let back: ModelConfig;
+  try {
+    const reading = inspectHfConfig(json, CONFIG_FILE);
+    if (reading.unsupported.length > 0) {
+      const losses = reading.unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' }));
+      return { losses, distance: losses.length };
+    }
+    back = reading.config;
+    mapParameters(family, back);
+  } catch (error) {
+    if (error instanceof LongsightError) return null;
+    throw error;
+  }
+  const [ours, theirs] = [essence(config), essence(back)];
+  const has = (field: string) => Object.keys(theirs).some((other) => other.split('.')[0] === field.split('.')[0]);
+  // Fields of a mixer that the class does not have at all are said by the layers.
+  const losses = Object.entries(ours).flatMap(([field, value]) =>
+    value === theirs[field] || !has(field) ? [] : [{ field, ours: value, theirs: theirs[field] ?? 'without' }],
+  );
+  const differing = config.layers.filter((plan, i) => printLayer(plan) !== printLayer(back.layers[i] as LayerPlan));
+  return { losses, distance: losses.length + (OTHER_LAYERS * differing.length) / config.numLayers };
+}
+
+/** What a model computes, field by field as text: no initial weights, no block lengths, nothing that its layers do not use. */
+function essence(config: ModelConfig): Record<string, string> {
+  const { layers, numLayers, init: _init, block: _block, attentionScale, headDim, ...rest } = config;
+  const groups = layers.flatMap((plan) => [...headGroups(plan)]);
+  const blocks = Array.from({ length: numLayers }, (_, layer) => blockOf(config, layer));
+  const unused = new Set<string>([
+    ...(groups.length > 0 ? [] : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate']),
+    ...(groups.some((g) => g.rope === true) ? [] : ['ropeTheta', 'ropeScaling']),
+    ...(groups.some((g) => g.rope !== false) ? [] : ['ropeDim']),
+    ...(groups.some((g) => g.rope === 'local') ? [] : ['localRope']),
+    ...(blocks.some((b) => b.mlp) ? [] : ['intermediateSize', 'activation', 'mlpBias']),
+  ]);
+  const fields: [string, unknown][] = [
+    ['layers', printPattern(layers)],
+    ...Object.entries(rest).filter(([name]) => !unused.has(name)),
+    ...(groups.length > 0 ? [['headDim', headDim] as [string, unknown]] : []),
+    ...(groups.length > 0 ? [['attentionScale', attentionScale ?? 1 / Math.sqrt(headDim)] as [string, unknown]] : []),
+    ...Object.keys(blocks[0] ?? {}).map((key): [string, unknown] => {
+      const values = blocks.map((b) => b[key as keyof typeof b]);
+      return [`block.${key}`, values.every((v) => v === values[0]) ? values[0] : values.join(' ')];
+    }),
+  ];
+  return Object.fromEntries(
+    fields.flatMap(([name, value]) => flat(name, value)).filter(([name]) => !name.endsWith('.chunk')),
+  );
+}
+
+/** Nested fields by dotted names. */
+function flat(name: string, value: unknown): [string, string][] {
+  if (typeof value !== 'object' || value === null)
+    return value === undefined ? [] : [[name, typeof value === 'string' ? value : JSON.stringify(value)]];
+  return Object.entries(value).flatMap(([key, inner]) => flat(`${name}.${key}`, inner));
+}
+
+/** Where the tokenizer comes from: a folder with `tokenizer.json`, ids that are bytes, or nowhere. */
+export type TokenizerOrigin = { readonly folder: string } | 'bytes' | null;
+
+export interface ExportOptions {
+  readonly modelType?: string;
+  readonly tokenizer?: TokenizerOrigin;
+  /** Bytes of tensors in one file at most; 5 GB unless told. A tensor is never divided. */
+  readonly shardBytes?: number;
+}
+
+export interface ExportResult extends Pick<ExportPlan, 'modelType' | 'architecture'> {
+  readonly folder: string;
+  readonly files: readonly string[];
+  readonly bytes: number;
+}
+
+const DEFAULT_SHARD_BYTES = 5e9;
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
+
+/**
+ * Writes a model as a folder that Transformers loads, float32. The folder appears whole or not at all.
+ *
+ * @throws ConfigError if no class expresses the model, or the folder exists
+ * @throws StoreError if it cannot be written
+ */
+export async function exportHfModel(
+  folder: string,
+  config: ModelConfig,
+  parameters: HostParameters,
+  options: ExportOptions = {},
+): Promise<ExportResult> {
+  const { modelType, architecture, json, family } = planExport(config, options.modelType);
+  if (existsSync(folder)) throw new ConfigError(`${folder} exists already; name a new folder`, { details: { folder } });
+  const temporary = join(dirname(folder), `.${process.pid}.export.tmp`);
+  try {
+    mkdirSync(temporary, { recursive: true });
+  } catch (cause) {
+    throw fileError('write', folder, cause);
+  }
+  try {
+    const weights = await writeWeights(
+      temporary,
+      family,
+      config,
+      parameters,
+      options.shardBytes ?? DEFAULT_SHARD_BYTES,
+    );
+    writeFileSync(join(temporary, CONFIG_FILE), configText(json));
+    const tokenizer = writeTokenizer(temporary, options.tokenizer ?? null);
+    renameSync(temporary, folder);
+    const files = [CONFIG_FILE, ...weights.files, ...tokenizer];
+    return { modelType, architecture, folder, files, bytes: weights.bytes };
+  } catch (cause) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw cause instanceof LongsightError ? cause : fileError('write', folder, cause);
+  }
+}
+
+/** Fields that Transformers takes only as floats, so that 5 must read 5.0. */
+const FLOAT_FIELDS = new Set(
+  (
+    'rms_norm_eps layer_norm_eps layer_norm_epsilon rope_theta partial_rotary_factor factor attention_factor beta_fast ' +
+    'beta_slow low_freq_factor high_freq_factor logit_scale final_logit_softcapping embedding_multiplier logits_scaling ' +
+    'attention_multiplier residual_multiplier time_step_limit'
+  ).split(' '),
+);
+
+function configText(json: HfConfigJson): string {
+  const float = (value: unknown) => (Number.isInteger(value) ? `@float:${String(value)}` : value);
+  const text = JSON.stringify(
+    json,
+    (key, value: unknown) => {
+      if (!FLOAT_FIELDS.has(key)) return value;
+      return Array.isArray(value) ? value.map(float) : float(value);
+    },
+    2,
+  );
+  return `${text.replace(/"@float:(-?\d+)"/g, '$1.0')}\n`;
+}
+
+/** A tensor of theirs: the parameters that it takes rows from, or one value. */
+interface Outgoing {
+  readonly shape: Shape;
+  readonly from: { parameter: MappedParameter; rows: readonly number[] | null; first: number; count: number }[];
+}
+
+function outgoing(family: Family, config: ModelConfig): Map<string, Outgoing> {
+  const tensors = new Map<string, Outgoing>();
+  for (const parameter of mapParameters(family, config)) {
+    let first = 0;
+    for (const source of parameter.layout.sources) {
+      const count = takenRows(source);
+      const own = tensors.get(source.tensor) ?? { shape: sourceShape(parameter, source), from: [] };
+      own.from.push({ parameter, rows: source.take, first, count });
+      tensors.set(source.tensor, own);
+      first += count;
+    }
+  }
+  return tensors;
+}
+
+function gather({ shape, from }: Outgoing, parameters: HostParameters): HostTensor<'f32'> {
+  const width = sizeOf(shape.slice(1));
+  const data = new Float32Array(sizeOf(shape));
+  for (const { parameter, rows, first, count } of from) {
+    const ours = (parameters.get(parameter.name) as HostTensor<'f32'>).data;
+    const { transposed } = parameter.layout;
+    const columns = transposed ? (parameter.shape[1] as number) : width;
+    for (let i = 0; i < count; i++) {
+      const row = rows === null ? i : (rows[i] as number);
+      if (!transposed) data.set(ours.subarray((first + i) * width, (first + i + 1) * width), row * width);
+      else for (let k = 0; k < width; k++) data[row * width + k] = ours[k * columns + first + i] as number;
+    }
+  }
+  return hostTensor('f32', shape, data);
+}
+
+async function writeWeights(
+  folder: string,
+  family: Family,
+  config: ModelConfig,
+  parameters: HostParameters,
+  shardBytes: number,
+): Promise<{ files: string[]; bytes: number }> {
+  const tensors = outgoing(family, config);
+  const constants = new Map((family.constants?.(config) ?? []).map((c) => [c.name, c]));
+  const specs: TensorSpec[] = [...tensors, ...constants].map(([name, { shape }]) => ({ name, dtype: 'f32', shape }));
+  const load = (name: string): Promise<HostTensor> => {
+    const constant = constants.get(name);
+    if (constant === undefined) return Promise.resolve(gather(tensors.get(name) as Outgoing, parameters));
+    return Promise.resolve(hostTensor('f32', constant.shape, constant.values()));
+  };
+  const bytesOf = ({ shape }: TensorSpec) => 4 * sizeOf(shape);
+  const bytes = specs.reduce((n, spec) => n + bytesOf(spec), 0);
+  const shards: TensorSpec[][] = [[]];
+  let filled = 0;
+  for (const spec of specs) {
+    if (filled > 0 && filled + bytesOf(spec) > shardBytes) [filled] = [0, shards.push([])];
+    (shards.at(-1) as TensorSpec[]).push(spec);
+    filled += bytesOf(spec);
+  }
+  const number = (n: number) => String(n).padStart(5, '0');
+  const nameOf = (i: number) =>
+    shards.length === 1 ? MODEL_FILE : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
+  for (const [i, own] of shards.entries())
+    await streamSafetensors(join(folder, nameOf(i)), own, load, { format: 'pt' });
+  const files = shards.map((_, i) => nameOf(i));
+  if (shards.length === 1) return { files, bytes };
+  const weightMap = Object.fromEntries(shards.flatMap((own, i) => own.map(({ name }) => [name, nameOf(i)])));
+  const index = { metadata: { total_size: bytes }, weight_map: weightMap };
+  writeFileSync(join(folder, INDEX_FILE), `${JSON.stringify(index, null, 2)}\n`);
+  return { files: [...files, INDEX_FILE], bytes };
+}
+
+function writeTokenizer(folder: string, origin: TokenizerOrigin): string[] {
+  if (origin === null) return [];
+  if (origin !== 'bytes') {
+    const files = TOKENIZER_FILES.filter((file) => existsSync(join(origin.folder, file)));
+    for (const file of files) copyFileSync(join(origin.folder, file), join(folder, file));
+    return files;
+  }
+  writeFileSync(
+    join(folder, 'tokenizer.json'),
+    `${JSON.stringify(tokenizerJson({ vocab: CHARACTER_BYTES, merges: [] }, []))}\n`,
+  );
+  const settings = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
+  writeFileSync(join(folder, 'tokenizer_config.json'), `${JSON.stringify(settings, null, 2)}\n`);
+  return ['tokenizer.json', 'tokenizer_config.json'];
+}

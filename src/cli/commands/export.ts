@@ -1,0 +1,65 @@
+/** `longsight export MODEL OUT`: a trained model as a folder that Transformers loads. */
+import type { Command } from 'commander';
+import { exportHfModel, hasTokenizer, type TokenizerOrigin } from '../../checkpoint/index.js';
+import { readManifest } from '../../data/index.js';
+import { formatCount } from '../../study/index.js';
+import { MODEL_ARGUMENT, openSubject, type Subject } from '../analyses/subject.js';
+import type { CliContext } from '../context.js';
+import {
+  addOutputOptions,
+  addSetOption,
+  positiveInteger,
+  wholeNumber,
+  type OutputFlags,
+  type SetFlag,
+} from '../options.js';
+import { Output } from '../output.js';
+
+interface Flags extends OutputFlags, SetFlag {
+  readonly step?: number;
+  readonly type?: string;
+  readonly shardSize?: number;
+}
+
+export function addExport(program: Command, context: CliContext): void {
+  const command = program
+    .command('export')
+    .summary('a trained model as a folder that Transformers loads')
+    .description(
+      'Writes config.json, safetensors (float32) and, where the model reads text, tokenizer.json. The class is the first of ' +
+        'Transformers that computes exactly what the model does; what has no home in any of them is named.',
+    )
+    .argument('<model>', MODEL_ARGUMENT)
+    .argument('<out>', 'folder to make')
+    .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
+    .option('--type <model_type>', 'the class to export as, such as smollm3 or olmo_hybrid')
+    .option('--shard-size <bytes>', 'largest file of tensors (default: 5 GB)', (text) =>
+      positiveInteger('--shard-size', text),
+    );
+  addOutputOptions(addSetOption(command)).action(async (path: string, out: string, flags: Flags) => {
+    const subject = openSubject(path, flags);
+    const tokenizer = tokenizerOf(subject);
+    const result = await exportHfModel(out, subject.model, subject.parameters(), {
+      tokenizer,
+      ...(flags.type === undefined ? {} : { modelType: flags.type }),
+      ...(flags.shardSize === undefined ? {} : { shardBytes: flags.shardSize }),
+    });
+    const text = tokenizer === null ? '; no tokenizer: the model does not read text' : '';
+    new Output(context, flags).result(
+      `${out}: ${result.architecture}, ${formatCount(result.bytes)} bytes of tensors${text}`,
+      { event: 'export', ...result },
+    );
+  });
+}
+
+/** The tokenizer of an imported model, or of the texts that a run was trained on. */
+function tokenizerOf({ path, run }: Subject): TokenizerOrigin {
+  if (run === null) return hasTokenizer(path) ? { folder: path } : null;
+  for (const source of run.run.data) {
+    if (source.kind === 'text') return 'bytes';
+    if (source.kind === 'shards') {
+      return readManifest(source.path).tokenizer.fingerprint === 'bytes' ? 'bytes' : { folder: source.path };
+    }
+  }
+  return null;
+}

@@ -1,0 +1,104 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { exportHfModel, openHfModel, openTokenizer, planExport } from '../../../src/checkpoint/index.js';
+import { readJson, type HostTensor } from '../../../src/core/index.js';
+import { initialParameters, resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
+
+const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
+const SMALL = { vocabSize: 256, hiddenSize: 32, numHeads: 4, numKvHeads: 2, intermediateSize: 48 };
+const model = (input: Partial<ModelInput>) => resolveModelConfig({ ...SMALL, layers: 'full', ...input });
+
+const bitsOf = ({ data }: HostTensor<'f32'>) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+
+let root: string;
+beforeEach(() => (root = mkdtempSync(join(tmpdir(), 'longsight-export-'))));
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+describe('exported models', () => {
+  it.each(readdirSync(HF))('come back bit for bit: %s', async (name) => {
+    const source = openHfModel(join(HF, name));
+    const parameters = source.parameters();
+    const out = join(root, 'out');
+    const { modelType } = await exportHfModel(out, source.config, parameters, { modelType: source.modelType });
+    expect(modelType).toBe(source.modelType);
+    const back = openHfModel(out);
+    expect(back.config).toEqual(source.config);
+    for (const [key, tensor] of back.parameters()) {
+      expect(bitsOf(tensor).equals(bitsOf(parameters.get(key) as typeof tensor)), key).toBe(true);
+    }
+  });
+
+  it.each<[string, Partial<ModelInput>, string]>([
+    ['swa:8 full:nope', {}, 'smollm3'],
+    ['full', {}, 'llama'],
+    ['full', { qkNorm: true }, 'qwen3'],
+    ['swa:8', {}, 'smollm3'],
+    ['mamba2 full', {}, 'granitemoehybrid'],
+    ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
+    ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
+    ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],
+  ])('of layers %s with %o find their class, %s', (layers, more, type) => {
+    expect(planExport(model({ layers, ...more })).modelType).toBe(type);
+  });
+
+  it.each([
+    [{ sinks: true }, 'has no home for sinks true (only false)'],
+    [{ layers: 'swa:8/full' }, 'layers swa:8/full (only '],
+    [{ layers: 'swa:8 swa:4' }, 'layers swa:8 swa:4 (only 2*swa:8)'],
+    [
+      { layers: 'gdn full' },
+      'qwen3_next, the nearest, has no home for normOffset 0 (only 1), qkNorm false (only head)',
+    ],
+    [{ layers: 'lightning full' }, 'minimax, the nearest, has no home for lightning.slopes alibi (only power)'],
+    [{ layers: 'kda full' }, 'layers kda full'],
+    [{ layers: 'gla full' }, 'layers gla full'],
+  ])('are refused by the name of what has no home: %o', async (input, message) => {
+    expect(() => planExport(model(input))).toThrow(message);
+    const config = model(input);
+    await expect(exportHfModel(join(root, 'out'), config, initialParameters(config, 1))).rejects.toThrow(message);
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  it('say which types there are, and what a named one lacks', () => {
+    expect(() => planExport(model({}), 'gpt2')).toThrow(
+      'cannot be exported as gpt2; choose one of llama, qwen3, smollm3',
+    );
+    expect(() => planExport(model({ layers: 'full:nope' }), 'llama')).toThrow('llama has no home for layers full:nope');
+  });
+});
+
+describe('folders', () => {
+  const config = model({ layers: 'swa:4 full:nope' });
+  const parameters = initialParameters(config, 1);
+
+  it('are divided into shards with an index, with a tokenizer whose ids are bytes', async () => {
+    const out = join(root, 'out');
+    const { files } = await exportHfModel(out, config, parameters, { shardBytes: 20_000, tokenizer: 'bytes' });
+    expect(readdirSync(out).sort()).toEqual([...files].sort());
+    const { metadata, weight_map: map } = readJson(join(out, 'model.safetensors.index.json')) as {
+      metadata: { total_size: number };
+      weight_map: Record<string, string>;
+    };
+    expect(new Set(Object.values(map)).size).toBeGreaterThan(2);
+    expect(metadata.total_size).toBe(4 * [...parameters.values()].reduce((n, t) => n + t.data.length, 0));
+    const back = openHfModel(out).parameters();
+    for (const [name, { data }] of parameters) expect(back.get(name)?.data).toEqual(data);
+    const tokenizer = openTokenizer(out);
+    const text = 'Ünïcode 漢字 \n\t one two  three';
+    expect([...tokenizer.encode(text)]).toEqual([...Buffer.from(text)]);
+    expect(tokenizer.decode([...Buffer.from(text)])).toBe(text);
+  });
+
+  it('that exist are left as they are, and failures leave nothing', async () => {
+    const out = join(root, 'out');
+    mkdirSync(out);
+    await expect(exportHfModel(out, config, parameters)).rejects.toThrow('exists already; name a new folder');
+    const file = join(root, 'file');
+    writeFileSync(file, '');
+    await expect(exportHfModel(join(file, 'x'), config, parameters)).rejects.toThrow('cannot write');
+    expect(existsSync(join(root, 'x'))).toBe(false);
+    expect(readdirSync(root).sort()).toEqual(['file', 'out']);
+  });
+});
