@@ -193,9 +193,10 @@ class OpenedSources implements Disposable {
         return new TextSource(this.corpora.get(index) as TextCorpus, split, seqLen, seed);
       case 'shards': {
         const shards = this.#shards.get(index) as TokenShards;
-        if (split === 'heldOut' && shards.size('heldOut') === 0) return null;
         const { minTokens, maxTokens = Infinity, resets } = source;
-        return new ShardsSource(shards, split, { minTokens, maxTokens, resets }, seqLen, seed);
+        const options = { minTokens, maxTokens, resets };
+        if (split === 'heldOut' && !ShardsSource.fillsRow(shards, split, options, seqLen)) return null;
+        return new ShardsSource(shards, split, options, seqLen, seed);
       }
     }
   }

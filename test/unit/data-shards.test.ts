@@ -137,6 +137,21 @@ describe('a shards source in a configuration', () => {
     expect(nextBatch(other.train, 5)).not.toEqual(nextBatch(opened.train, 5));
   });
 
+  it('is left out of evaluation where its held-out documents do not fill a row', () => {
+    using shards = new TokenShards(dir);
+    const fills = (split: 'train' | 'heldOut', maxTokens: number) =>
+      ShardsSource.fillsRow(shards, split, { ...whole, maxTokens }, 16);
+    const limit = [5, 6, 7, 8, 9, 10].find((m) => fills('train', m) && !fills('heldOut', m));
+    expect(limit).toBeDefined();
+    const few = { kind: 'shards', path: dir, maxTokens: limit };
+    const rest = { kind: 'shards', path: dir, minTokens: (limit as number) + 1 };
+    using both = openData(config([few, rest]), { seqLen: 16, seed: 1, baseDir: root });
+    using one = openData(config(rest), { seqLen: 16, seed: 1, baseDir: root });
+    expect(nextBatch(both.heldOut()!, 5)).toEqual(nextBatch(one.heldOut()!, 5));
+    using none = openData(config(few), { seqLen: 16, seed: 1, baseDir: root });
+    expect(none.heldOut()).toBeNull();
+  });
+
   it('mixes long and short documents one to one', () => {
     const data = config([
       { kind: 'shards', path: 'shards', minTokens: 80 },

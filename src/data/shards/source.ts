@@ -42,6 +42,12 @@ export class ShardsSource implements DataSource {
   #position = 0;
   #plan: Plan;
 
+  /** Whether the documents of a split that are taken fill a row. */
+  static fillsRow(shards: TokenShards, split: Split, options: PackingOptions, seqLen: number): boolean {
+    const ends = shards.ends(split);
+    return takenDocuments(ends, options).reduce((sum, d) => sum + lengthOf(ends, d), 0) >= seqLen + 1;
+  }
+
   /** @throws DataError if the documents that are taken hold fewer tokens than a row */
   constructor(shards: TokenShards, split: Split, options: PackingOptions, seqLen: number, seed: number) {
     this.vocabSize = shards.manifest.tokenizer.vocabSize;
