@@ -175,7 +175,9 @@ async function constrain(path: string, flags: Flags, context: CliContext): Promi
   const output = new Output(context, flags);
   const subject = openSubject(path, flags);
   const { step, tokens } = subject;
-  const limits = await withEngine(subject, flags, (engine) => measureLimits(engine, subject, flags, context.signal));
+  const limits = await withEngine(subject, flags, output, (engine) =>
+    measureLimits(engine, subject, flags, context.signal),
+  );
   const file = keepFinding(subject, flags, 'limits', limits);
   const { rows } = limits;
   const bins = rows[0]?.recall ?? [];

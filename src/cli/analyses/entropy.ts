@@ -69,7 +69,7 @@ export async function measureEntropy(
 async function entropy(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const rows: (string | number | null)[][] = [];
-  await forEachSubject(path, flags, context.signal, async (engine, subject) => {
+  await forEachSubject(path, flags, { output, signal: context.signal }, async (engine, subject) => {
     const result = await measureEntropy(engine, subject, flags);
     const file = flags.heads === undefined ? keepFinding(subject, flags, 'entropy', result) : null;
     const { step, tokens } = subject;

@@ -64,7 +64,7 @@ async function heads(path: string, flags: DefinitionFlags, context: CliContext):
   const output = new Output(context, flags);
   const subjects = openSubjects(path, flags);
   const rows: (string | number | null)[][] = [];
-  await withEngine(subjects[0] as Subject, flags, async (engine) => {
+  await withEngine(subjects[0] as Subject, flags, output, async (engine) => {
     for (const subject of subjects) {
       context.signal.throwIfAborted();
       const { step, tokens, model } = subject;

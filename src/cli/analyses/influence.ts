@@ -77,7 +77,7 @@ export async function measureInfluence(
 async function influence(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const rows: CsvCell[][] = [];
-  await forEachSubject(path, flags, context.signal, async (engine, subject) => {
+  await forEachSubject(path, flags, { output, signal: context.signal }, async (engine, subject) => {
     const { step, tokens } = subject;
     const result = await measureInfluence(engine, subject, flags);
     const file = keepFinding(subject, flags, 'influence', result);

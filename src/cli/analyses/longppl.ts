@@ -91,7 +91,7 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
   const subjects = openSubjects(path, flags);
   const texts = readTextFile(flags.texts).slice(0, flags.samples);
   const rows: CsvCell[][] = [];
-  await withEngine(subjects[0] as Subject, flags, async (engine) => {
+  await withEngine(subjects[0] as Subject, flags, output, async (engine) => {
     const key = await keysOf(engine, subjects.at(-1) as Subject, texts, flags);
     if (flags.saveSpans !== undefined) {
       writeFileAtomic(flags.saveSpans, key.map((spans) => `${formatSpans(spans)}\n`).join(''));

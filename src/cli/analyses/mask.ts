@@ -80,7 +80,7 @@ async function mask(path: string, flags: Flags, context: CliContext): Promise<vo
   const output = new Output(context, flags);
   const subject = openSubject(path, flags);
   const { step, tokens } = subject;
-  const result = await withEngine(subject, flags, (engine) => measureMask(engine, subject, flags));
+  const result = await withEngine(subject, flags, output, (engine) => measureMask(engine, subject, flags));
   const file = keepFinding(subject, flags, 'masking', result);
   output.result(describe(subject, result), { event: 'mask', step, tokens, file, ...result });
   const row = (kind: string, of: readonly HeadIndex[], s: { accuracy: number; probability: number }) => [

@@ -93,7 +93,7 @@ async function probe(path: string, flags: Flags, context: CliContext): Promise<v
   const output = new Output(context, flags);
   const subject = openSubject(path, flags);
   const { step, tokens } = subject;
-  const probes = await withEngine(subject, flags, (engine) => measureProbes(engine, subject, flags));
+  const probes = await withEngine(subject, flags, output, (engine) => measureProbes(engine, subject, flags));
   const file = keepFinding(subject, flags, 'probes', { probes });
   const rows: CsvCell[][] = [];
   for (const result of probes) {

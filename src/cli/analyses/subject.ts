@@ -29,6 +29,7 @@ import {
   type OutputFlags,
   type SetFlag,
 } from '../options.js';
+import type { Output } from '../output.js';
 
 export interface Subject {
   readonly path: string;
@@ -93,15 +94,18 @@ export function openSubjects(path: string, flags: Pick<AnalysisFlags, 'step' | '
   return checkpointsOf(path, flags.step).map((checkpoint) => stored(path, run, checkpoint));
 }
 
-/** Runs `work` with an engine as the run or the flags say. */
+/** Runs `work` with an engine as the run or the flags say; then tells people which one it was, and why. */
 export async function withEngine<T>(
-  { run }: Pick<Subject, 'run'>,
+  { run }: { readonly run: Pick<NamedRun, 'run'> | null },
   flags: EngineFlags,
+  output: Output,
   work: (engine: Engine) => Promise<T>,
 ): Promise<T> {
   const engine = createEngine(flags.engine ?? run?.run.engine ?? 'auto', threadsOf(flags, run?.run ?? {}));
   try {
-    return await work(engine);
+    const result = await work(engine);
+    output.note(`engine ${engine.info.name} (${engine.info.reason})`);
+    return result;
   } finally {
     await engine.dispose();
   }
@@ -218,11 +222,11 @@ export const HELD_OUT = 'default: held-out data of the run';
 export async function forEachSubject(
   path: string,
   flags: AnalysisFlags,
-  signal: AbortSignal,
+  { output, signal }: { readonly output: Output; readonly signal: AbortSignal },
   work: (engine: Engine, subject: Subject) => Promise<void>,
 ): Promise<void> {
   const subjects = openSubjects(path, flags);
-  await withEngine(subjects[0] as Subject, flags, async (engine) => {
+  await withEngine(subjects[0] as Subject, flags, output, async (engine) => {
     for (const subject of subjects) {
       signal.throwIfAborted();
       await work(engine, subject);

@@ -75,7 +75,7 @@ async function run(path: string, files: readonly string[], flags: Flags, context
   }
   const lines: string[] = [];
   const cells: (string | number)[][] = [];
-  await withEngine(subject, flags, async (engine) => {
+  await withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
     for (const { name, questions } of tasks) {
       const tokens = questions.map((q) => choiceTokens(q, tokenizer));

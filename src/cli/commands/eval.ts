@@ -1,10 +1,10 @@
 /** `longsight eval RUN|CHECKPOINT`: measures a stored checkpoint. */
 import type { Command } from 'commander';
 import { writeJsonAtomic } from '../../core/index.js';
-import { createEngine } from '../../engine/index.js';
 import type { EvalRecord } from '../../eval/index.js';
 import { evalPath, evaluateCheckpoint, formatTokens } from '../../study/index.js';
 import { findCheckpoint } from '../../train/index.js';
+import { withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -20,7 +20,6 @@ import { Output, textTable } from '../output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 import { measuringRun } from './checkpoints.js';
 import { evaluateImported, IMPORTED_MODEL, type ImportedFlags, type ImportedRecord } from './imported.js';
-import { threadsOf } from './train.js';
 
 interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
   readonly step?: number;
@@ -51,26 +50,22 @@ export function addEval(program: Command, context: CliContext): void {
 async function evaluate(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   if (isHfFolder(path)) {
-    const record = await evaluateImported(path, flags);
+    const record = await evaluateImported(path, flags, output);
     if (flags.out !== undefined) writeJsonAtomic(flags.out, record);
     const stored = flags.out === undefined ? '' : `\nstored in ${flags.out}`;
     return output.result(`${path}\n${scores(record)}${stored}`, { event: 'eval', file: flags.out ?? null, record });
   }
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoint = findCheckpoint(path, flags.step);
-  const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
-  output.note(`engine ${engine.info.name} (${engine.info.reason})`);
-  try {
-    const record = await evaluateCheckpoint(checkpoint, { run, engine });
-    const own = dir !== null && flags.set.length === 0 ? evalPath(dir, record.step) : null;
-    const file = flags.out ?? own;
-    if (file !== null) writeJsonAtomic(file, record);
-    const other = dir === null ? '--run' : '--set';
-    const stored = file === null ? `not stored: measured as ${other} says; keep it with --out` : `stored in ${file}`;
-    output.result(`${describe(record)}\n${stored}`, { event: 'eval', file, record });
-  } finally {
-    await engine.dispose();
-  }
+  const record = await withEngine({ run: { run } }, flags, output, (engine) =>
+    evaluateCheckpoint(checkpoint, { run, engine }),
+  );
+  const own = dir !== null && flags.set.length === 0 ? evalPath(dir, record.step) : null;
+  const file = flags.out ?? own;
+  if (file !== null) writeJsonAtomic(file, record);
+  const other = dir === null ? '--run' : '--set';
+  const stored = file === null ? `not stored: measured as ${other} says; keep it with --out` : `stored in ${file}`;
+  output.result(`${describe(record)}\n${stored}`, { event: 'eval', file, record });
 }
 
 function describe(record: EvalRecord): string {

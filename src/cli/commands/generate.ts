@@ -159,7 +159,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   // One continuation is shown as it comes; several would mix.
   const live = output.mode === 'human' && prompts.length === 1;
   const texts = prompts.map(() => new Continuation(decode, stop, (t) => (live ? context.stdout.write(t) : undefined)));
-  await withEngine(subject, flags, async (engine) => {
+  await withEngine(subject, flags, output, async (engine) => {
     const sizes = { batchSize: prompts.length, maxPrompt: Math.max(1, ...prompts.map((p) => p.ids.length)), maxNew };
     const decoder = await Decoder.create({ engine, model: subject.model, ...sizes });
     const stopTokens = new Set(flags.ignoreEnd === true || subject.run !== null ? [] : endTokens(path));

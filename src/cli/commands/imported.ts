@@ -20,6 +20,7 @@ import {
   withEngine,
   type Subject,
 } from '../analyses/subject.js';
+import type { Output } from '../output.js';
 import type { EngineFlags, SetFlag } from '../options.js';
 
 export const IMPORTED_MODEL = 'the folder of a model saved by Transformers';
@@ -43,9 +44,9 @@ const UNTRAINED = { step: 0, tokens: 0 };
  *
  * @throws ConfigError, DataError where the model has no tokenizer or the texts are too short
  */
-export async function evaluateImported(path: string, flags: ImportedFlags): Promise<ImportedRecord> {
+export async function evaluateImported(path: string, flags: ImportedFlags, output: Output): Promise<ImportedRecord> {
   const subject = openSubject(path, flags);
-  return withEngine(subject, flags, async (engine) => {
+  return withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
     const { step: _, tokens: __, ...text } = await evaluateTexts(subject, flags, engine, tensors);
     return { ...text, needle: await needleGrid(subject, flags, engine, tensors) };
@@ -53,10 +54,10 @@ export async function evaluateImported(path: string, flags: ImportedFlags): Prom
 }
 
 /** Scores of every head on needles in the model's own tokens. */
-export async function traceImported(path: string, flags: ImportedFlags): Promise<HeadScores> {
+export async function traceImported(path: string, flags: ImportedFlags, output: Output): Promise<HeadScores> {
   const subject = openSubject(path, flags);
   const samples = needlesOf(subject, { label: 'trace', samples: TRACE_SAMPLES, length: flags.length });
-  return withEngine(subject, flags, async (engine) => {
+  return withEngine(subject, flags, output, async (engine) => {
     const tracer = await HeadTracer.create({ engine, model: subject.model, samples });
     try {
       return await tracer.trace(upload(engine, subject), UNTRAINED);

@@ -51,7 +51,8 @@ async function parity(folder: string, flags: Flags, context: CliContext): Promis
   const { config: model, parameters, parts, inMemory, hiddenStates } = openHfModel(folder);
   const expected = readSafetensors(flags.expected ?? join(folder, 'expected.safetensors'));
   const { tolerance, gradientTolerance } = flags;
-  const result = await withEngine({ run: null }, flags, async (engine) =>
+  const output = new Output(context, flags);
+  const result = await withEngine({ run: null }, flags, output, async (engine) =>
     compareWithExpected({
       ...{ engine, model, expected, tolerance, gradientTolerance },
       parameters: parameters(),
@@ -60,7 +61,7 @@ async function parity(folder: string, flags: Flags, context: CliContext): Promis
       hiddenStates,
     }),
   );
-  new Output(context, flags).result(describe(result), { event: 'parity', folder, ...result });
+  output.result(describe(result), { event: 'parity', folder, ...result });
   if (!result.passed) context.exitWith(EXIT.failed);
 }
 

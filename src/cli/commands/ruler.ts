@@ -219,7 +219,7 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
     samples: flags.data.length > 0 ? { data: flags.data } : { seed, corpus, samples },
   });
   const scores: ScoreRow[] = [];
-  await withEngine(subject, flags, async (engine) => {
+  await withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
     const stopTokens = stopTokensOf(subject, tokenizer);
     const of: RulerModel = { engine, model: subject.model, tensors, tokenizer, stopTokens };

@@ -92,6 +92,8 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
       ...(title === '' ? [] : [`\n${title}`]),
       ...verdicts.filter((v) => v.topic !== 'end').map((v) => `  ${v.lead} ${v.text}`),
     ]);
+    const { engine } = analysed.analysis.environment as { engine: { name?: unknown; reason?: unknown } };
+    output.note(`engine ${String(engine.name)} (${String(engine.reason)})`);
     output.result([...answers, `report: ${report.html}`].join('\n'), {
       ...{ event: 'done', dir: resolve(dir), outcomes, report },
       groups: groups.map(({ arm, point, verdicts }) => ({ arm, point, verdicts })),

@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
 import { ConfigError, writeJsonAtomic } from '../../core/index.js';
-import { createEngine } from '../../engine/index.js';
 import { formatTokens, headsPath, traceCheckpoint } from '../../study/index.js';
+import { withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -19,7 +19,6 @@ import { Output, textTable } from '../output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 import { checkpointsOf, measuringRun } from './checkpoints.js';
 import { IMPORTED_MODEL, traceImported, type ImportedFlags } from './imported.js';
-import { threadsOf } from './train.js';
 
 interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
   readonly step?: number;
@@ -54,12 +53,10 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
       ...{ event: 'trace', file, heads },
       sparsity: headSparsity(heads.layers),
     });
-  if (isHfFolder(path)) return report(path, null, await traceImported(path, flags));
+  if (isHfFolder(path)) return report(path, null, await traceImported(path, flags, output));
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoints = checkpointsOf(path, flags.step);
-  const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
-  output.note(`engine ${engine.info.name} (${engine.info.reason})`);
-  try {
+  await withEngine({ run: { run } }, flags, output, async (engine) => {
     for (const checkpoint of checkpoints) {
       context.signal.throwIfAborted();
       const heads = await traceCheckpoint(checkpoint, { run, engine });
@@ -71,9 +68,7 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
       if (file !== null) writeJsonAtomic(file, heads);
       report(`step ${heads.step}, ${formatTokens(heads.tokens)} tokens`, file, heads);
     }
-  } finally {
-    await engine.dispose();
-  }
+  });
 }
 
 function describe(name: string, { layers }: HeadScores, top: number): string {

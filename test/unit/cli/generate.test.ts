@@ -66,7 +66,7 @@ describe('longsight generate', () => {
     const args = [bytes, '--prompt', 'Call me', '--max-tokens', '5'];
     const { code, stdout, stderr } = await cli(['generate', ...args]);
     expect(code).toBe(0);
-    expect(stderr).toMatch(/^read 7 tokens at \d+\/s, 5 steps of 1 at \d+ tokens\/s\n$/);
+    expect(stderr).toMatch(/^read 7 tokens at \d+\/s, 5 steps of 1 at \d+ tokens\/s\nengine onnx \(.*\)\n$/);
     const [event] = await generated(...args);
     expect(event?.ids).toHaveLength(5);
     expect(event?.finish).toBe('length');
