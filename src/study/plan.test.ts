@@ -67,7 +67,7 @@ describe('a study file', () => {
   it('takes fields of the model in place of a pattern, and settings from outside last', () => {
     const text = STUDY.replace('full: full', 'full: { layers: full, qkNorm: true }');
     const plan = expand(text, { set: [['train.lr', 0.5]] });
-    expect(plan.runs[0]?.config).toMatchObject({ model: { qkNorm: true }, train: { lr: 0.5 } });
+    expect(plan.runs[0]?.config).toMatchObject({ model: { qkNorm: 'head' }, train: { lr: 0.5 } });
     expect(plan.runs[2]?.config.model.qkNorm).toBe(false);
   });
 

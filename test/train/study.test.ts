@@ -174,7 +174,9 @@ describe('a run', () => {
     const scores = readFileSync(heads, 'utf8');
     rmSync(heads);
     const traced = await longsight(folder, 'trace', 'runs/r', '--top', '2');
-    expect(traced.text).toMatch(/step 4, 256 tokens\nlayer +kind +head +score +top-1\n/);
+    expect(traced.text).toMatch(
+      /step 4, 256 tokens: \d of 4 heads score at least 0\.1; .*\nlayer +kind +head +score +top-1\n/,
+    );
     expect(readFileSync(heads, 'utf8')).toBe(scores);
     const changed = await longsight(
       folder,

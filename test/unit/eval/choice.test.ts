@@ -134,7 +134,7 @@ describe('longsight choice', () => {
     const [out, csv] = [join(folder, 'out.jsonl'), join(folder, 'out.csv')];
     const args = ['choice', MODEL, QUESTIONS, '--engine', 'onnx', '--threads', '1'];
     const { code, stdout, stderr } = await cli([...args, '--out', out, '--csv', csv]);
-    expect(stderr).toBe('');
+    expect(stderr).toBe('engine onnx (asked for; 1 thread, as asked)\n');
     expect(code).toBe(0);
     expect(stdout).toMatch(/questions +4 +[01]\.\d{3} +[01]\.\d{3} to [01]\.\d{3}/);
     const rows = readFileSync(out, 'utf8').trim().split('\n');
