@@ -74,6 +74,11 @@ export function headGroupsOf(plan: LayerPlan): HeadGroup[] {
   return headGroups(plan).flatMap((group) => Array.from({ length: group.heads }, () => group));
 }
 
+/** The attention heads of every layer of a model, in order. */
+export function allHeads(model: ModelConfig): HeadIndex[] {
+  return model.layers.flatMap((plan, layer) => headGroupsOf(plan).map((_, head) => ({ layer, head })));
+}
+
 /** Throws `ConfigError` naming a head that the model does not have, or that no attention layer holds. */
 export function checkHeads(model: ModelConfig, heads: readonly HeadIndex[]): void {
   for (const { layer, head } of heads) {

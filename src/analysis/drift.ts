@@ -9,7 +9,7 @@
  */
 import { ConfigError } from '../core/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
-import { checkHeads, headGroupsOf, type HeadIndex } from './attention-rows.js';
+import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
 export interface HeadDrift extends HeadIndex {
   readonly qL2: number;
@@ -90,7 +90,7 @@ export function weightDrift(
   reference: HostParameters,
   heads?: readonly HeadIndex[],
 ): DriftResult {
-  const chosen = heads ?? model.layers.flatMap((plan, layer) => headGroupsOf(plan).map((_, head) => ({ layer, head })));
+  const chosen = heads ?? allHeads(model);
   checkHeads(model, chosen);
   const results = chosen.map((index): HeadDrift => {
     const [now, then] = [weightsOf(model, parameters, index), weightsOf(model, reference, index)];

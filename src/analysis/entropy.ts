@@ -6,7 +6,7 @@
 import { ConfigError } from '../core/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import { printLayer, type ModelConfig } from '../model/index.js';
-import { AttentionRows, checkHeads, headGroupsOf, type HeadIndex } from './attention-rows.js';
+import { allHeads, AttentionRows, checkHeads, headGroupsOf, type HeadIndex } from './attention-rows.js';
 
 export interface HeadEntropy extends HeadIndex {
   readonly label: string;
@@ -60,8 +60,7 @@ export function entropyOf(probabilities: ArrayLike<number>): { entropy: number; 
 /** @throws ConfigError if a head does not exist, or a text is shorter than the tail */
 export async function attentionEntropy(options: EntropyOptions, tensors: TensorMap): Promise<EntropyResult> {
   const { engine, model, texts, tailQueries = 4 } = options;
-  const heads =
-    options.heads ?? model.layers.flatMap((plan, layer) => headGroupsOf(plan).map((_, head) => ({ layer, head })));
+  const heads = options.heads ?? allHeads(model);
   checkHeads(model, heads);
   const short = texts.findIndex((t) => t.length < tailQueries);
   if (short >= 0) {

@@ -7,9 +7,9 @@ import { ConfigError, Rng } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
-import { checkHeads, type HeadIndex } from './attention-rows.js';
+import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 import { answerTargets, needleScore, type NeedleScore } from './needle-accuracy.js';
-import { allHeads, noSettings, SequenceScorer, type HeadSettings } from './score.js';
+import { noSettings, SequenceScorer, type HeadSettings } from './score.js';
 
 /**
  * `uniform`: equal attention to every visible key; `zero`: no output; `mean`: the head's mean output over the samples, the

@@ -24,7 +24,6 @@ import {
   type Value,
 } from '../graph/index.js';
 import { forward, headGroups, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
-import { headGroupsOf } from './attention-rows.js';
 import { batchSequences, parametersFor, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
 
@@ -252,9 +251,4 @@ function controlHeads(stream: Value, model: ModelConfig) {
 /** Inputs stay themselves when a graph is rebuilt. */
 function inputImages(nodes: readonly Node[]): Map<Value, Value> {
   return new Map(nodes.filter((n) => n.op === 'input').map((n) => [n.outputs[0] as Value, n.outputs[0] as Value]));
-}
-
-/** The heads of every layer of a model. */
-export function allHeads(model: ModelConfig): { layer: number; head: number }[] {
-  return model.layers.flatMap((plan, layer) => headGroupsOf(plan).map((_, head) => ({ layer, head })));
 }
