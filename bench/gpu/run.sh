@@ -29,6 +29,7 @@ for stage in "$@"; do
     torch-losses) torch "$work/main" --losses 200 --label 'torch, losses' ;;
     long) longsight 300 long-16k long-64k swa-4k swa-16k swa-64k --steps 5 ;;
     jax-long) for c in long-16k long-64k; do prepare $c; jax "$work/$c" --steps 5; done ;;
+    torch-long) for c in long-16k long-64k; do prepare $c; torch "$work/$c" --steps 5; done ;;
     sizes) longsight 500 s1 s2 s3 s4 s5 --steps 5; longsight 300 s1 s2 s3 s4 s5 --steps 5 --rounds 1 --label 'longsight, second start' ;;
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
