@@ -2,21 +2,19 @@
  * Gated DeltaNet (Yang et al. 2025; flash-linear-attention `fla/layers/gated_deltanet.py`): the state predicts each value from
  * its key and is corrected by the error, after a decay per head and token.
  */
-import { deltaRule, linear, mul, rmsNorm, sigmoid, split, swiglu, type Value } from '../graph/index.js';
+import { linear, rmsNorm, split, swiglu, type Value } from '../graph/index.js';
 import { linearParts } from './linear.js';
 import type { GdnConfig } from './recurrent-config.js';
 import {
   chunkLength,
   deltaFlops,
   joinHeads,
-  recur,
   recurrenceStates,
   recurrentMixer,
   shortConv,
   stepDecay,
   stepSize,
-  toHeads,
-  unitHeads,
+  unitDelta,
 } from './recurrent.js';
 import { convInit, decayRateInit, matrixInit, NO_DECAY, ONES, stepBiasInit } from './spec.js';
 
@@ -54,18 +52,12 @@ export const gdnMixer = recurrentMixer('gdn', {
     ]),
   mix: (scope, section, memory) => {
     const { x, param, inputMatrix, splitProjections } = scope;
-    const { numValueHeads: H, keyDim: K, valueDim: V, convWidth, allowNegEigval, gate, normEps, chunk } = section;
+    const { numValueHeads: H, convWidth, gate, normEps } = section;
     const mixed = shortConv(scope, linear(x, inputMatrix('gdn.wqkv')), 'gdn', convWidth, false, memory);
-    const [q, k, v] = split(mixed, 2, widths(section)) as [Value, Value, Value];
+    const qkv = split(mixed, 2, widths(section)) as [Value, Value, Value];
     const [rate, write] = linearParts(x, inputMatrix('gdn.wab'), [H, H], splitProjections) as [Value, Value];
     const decay = stepDecay(param('gdn.alog'), stepSize(rate, param('gdn.dtbias')));
-    const beta = allowNegEigval ? mul(sigmoid(write), 2) : sigmoid(write);
-    const out = recur(memory, (options) => {
-      // Unit keys and queries are sqrt(K) times shorter than `unitHeads`; that of the queries goes into the scale, K^-1/2 itself.
-      const keys = mul(unitHeads(toHeads(k, K)), 1 / Math.sqrt(K));
-      const values = memory.tokensOnly(toHeads(v, V));
-      return deltaRule(unitHeads(toHeads(q, K)), keys, values, decay, beta, { ...options, scale: 1 / K, chunk });
-    });
+    const out = unitDelta(memory, qkv, { decay, write }, section);
     const normed = joinHeads(rmsNorm(out, param('gdn.norm.weight'), normEps));
     return linear(gate ? swiglu(linear(x, inputMatrix('gdn.wgate')), normed) : normed, param('gdn.wo'));
   },

@@ -2,21 +2,20 @@
  * Kimi Delta Attention (Kimi Team 2025; flash-linear-attention `fla/layers/kda.py`): the gated delta rule with a decay of its own
  * for every key channel.
  */
-import { deltaRule, linear, mul, reshape, rmsNorm, sigmoid, split, type Value } from '../graph/index.js';
+import { linear, mul, reshape, rmsNorm, sigmoid, split, type Value } from '../graph/index.js';
 import type { KdaConfig } from './recurrent-config.js';
 import {
   chunkLength,
   deltaFlops,
   joinHeads,
   lowRank,
-  recur,
   recurrenceStates,
   recurrentMixer,
   shortConv,
   stepDecay,
   stepSize,
   toHeads,
-  unitHeads,
+  unitDelta,
 } from './recurrent.js';
 import { convInit, decayRateInit, matrixInit, NO_DECAY, ONES, stepBiasInit } from './spec.js';
 
@@ -58,19 +57,13 @@ export const kdaMixer = recurrentMixer('kda', {
     ]),
   mix: (scope, section, memory) => {
     const { x, param, inputMatrix } = scope;
-    const { numHeads: H, keyDim: K, valueDim: V, convWidth, allowNegEigval, normEps, chunk } = section;
+    const { numHeads: H, keyDim: K, convWidth, normEps } = section;
     const mixed = shortConv(scope, linear(x, inputMatrix('kda.wqkv')), 'kda', convWidth, false, memory);
-    const [q, k, v] = split(mixed, 2, widths(section)) as [Value, Value, Value];
+    const qkv = split(mixed, 2, widths(section)) as [Value, Value, Value];
     const step = stepSize(lowRank(scope, 'kda.wdecaydown', 'kda.wdecayup'), param('kda.dtbias'));
     const decay = stepDecay(reshape(param('kda.alog'), [H, 1]), toHeads(step, K));
-    const write = sigmoid(linear(x, inputMatrix('kda.wbeta')));
-    const beta = allowNegEigval ? mul(write, 2) : write;
-    const out = recur(memory, (options) => {
-      // Unit keys and queries are sqrt(K) times shorter than `unitHeads`; that of the queries goes into the scale, K^-1/2 itself.
-      const keys = mul(unitHeads(toHeads(k, K)), 1 / Math.sqrt(K));
-      const values = memory.tokensOnly(toHeads(v, V));
-      return deltaRule(unitHeads(toHeads(q, K)), keys, values, decay, beta, { ...options, scale: 1 / K, chunk });
-    });
+    const write = linear(x, inputMatrix('kda.wbeta'));
+    const out = unitDelta(memory, qkv, { decay, write }, section);
     const normed = joinHeads(rmsNorm(out, param('kda.norm.weight'), normEps));
     return linear(mul(normed, sigmoid(lowRank(scope, 'kda.wgatedown', 'kda.wgateup'))), param('kda.wo'));
   },

@@ -7,6 +7,7 @@
 import { invariant, sizeOf } from '../core/index.js';
 import {
   causalConv,
+  deltaRule,
   exp,
   linear,
   mul,
@@ -23,7 +24,7 @@ import {
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerScope } from './mixer.js';
 import type { PlanOf, RecurrentMixer } from './plan.js';
-import type { RecurrentConfigs } from './recurrent-config.js';
+import type { GdnConfig, KdaConfig, RecurrentConfigs } from './recurrent-config.js';
 import type { ParamInit, ParamSpec } from './spec.js';
 
 /** A state that a recurrent mixer keeps for one sequence. */
@@ -139,7 +140,7 @@ export function joinHeads(x: Value): Value {
 }
 
 /** Heads of unit length, `x / sqrt(sum x^2 + 1e-6)`, times sqrt(width): an RMSNorm. */
-export function unitHeads(x: Value): Value {
+function unitHeads(x: Value): Value {
   return rmsNorm(x, null, 1e-6 / (x.shape[3] as number));
 }
 
@@ -190,6 +191,26 @@ export function recur(
   const { out, state } = run({ segments: memory.segments, initialState: memory.before(STATE) });
   memory.after(STATE, state);
   return out;
+}
+
+/**
+ * The gated delta rule as Gated DeltaNet and KDA use it: queries and keys of unit length, scale K^-1/2, strengths `sigmoid(write)`
+ * (twice that with `allowNegEigval`). q, k `[B,T,H*K]` (or fewer heads than v), v `[B,T,H*V]`, decay `[B,T,H]` or `[B,T,H,K]` in log
+ * space, write `[B,T,H]`; gives `[B,T,H,V]`.
+ */
+export function unitDelta(
+  memory: Memory,
+  [q, k, v]: readonly [Value, Value, Value],
+  { decay, write }: { readonly decay: Value; readonly write: Value },
+  { keyDim: K, valueDim: V, allowNegEigval, chunk }: GdnConfig | KdaConfig,
+): Value {
+  const beta = allowNegEigval ? mul(sigmoid(write), 2) : sigmoid(write);
+  return recur(memory, (options) => {
+    // Unit keys and queries are sqrt(K) times shorter than `unitHeads`; that of the queries goes into the scale, K^-1/2 itself.
+    const keys = mul(unitHeads(toHeads(k, K)), 1 / Math.sqrt(K));
+    const values = memory.tokensOnly(toHeads(v, V));
+    return deltaRule(unitHeads(toHeads(q, K)), keys, values, decay, beta, { ...options, scale: 1 / K, chunk });
+  });
 }
 
 /** `x @ W1 @ W2`, W1 being a matrix on the layer's input. */
