@@ -2,7 +2,15 @@ export { firstCut, lastCut } from './bpe/split.js';
 export { tokenizerJson, trainBpe, WordCounter, type TrainBpeOptions, type TrainedBpe } from './bpe/train.js';
 export { endTokens } from './end-tokens.js';
 export type { Family, HfConfigJson } from './hf/family.js';
-export { exportHfModel, planExport, type ExportOptions, type ExportResult, type TokenizerOrigin } from './hf/export.js';
+export {
+  EXPORT_DTYPES,
+  exportHfModel,
+  planExport,
+  type ExportDType,
+  type ExportOptions,
+  type ExportResult,
+  type TokenizerOrigin,
+} from './hf/export.js';
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
 export type { HfTensorParts, TensorProblems } from './hf/tensors.js';

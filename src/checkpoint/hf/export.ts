@@ -6,10 +6,12 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync 
 import { dirname, join } from 'node:path';
 import {
   ConfigError,
+  DTYPE_BYTES,
   fileError,
   hostTensor,
   LongsightError,
   sizeOf,
+  tensorFrom,
   type HostTensor,
   type Shape,
 } from '../../core/index.js';
@@ -111,7 +113,6 @@ function configJson(family: Family, config: ModelConfig): HfConfigJson {
   const json = {
     architectures: [family.architecture],
     model_type: family.modelTypes[0],
-    dtype: 'float32',
     // Vocabularies are our own: no token of theirs is meant.
     ...{ bos_token_id: null, eos_token_id: null, pad_token_id: null },
     ...family.write?.(config),
@@ -181,9 +182,15 @@ function flat(name: string, value: unknown): [string, string][] {
 /** Where the tokenizer comes from: a folder with `tokenizer.json`, ids that are bytes, or nowhere. */
 export type TokenizerOrigin = { readonly folder: string } | 'bytes' | null;
 
+/** Types of exported tensors, by the names of Transformers. */
+export const EXPORT_DTYPES = ['float32', 'bfloat16'] as const;
+export type ExportDType = (typeof EXPORT_DTYPES)[number];
+
 export interface ExportOptions {
   readonly modelType?: string;
   readonly tokenizer?: TokenizerOrigin;
+  /** What tensors are stored in, rounded to the nearest; float32 unless told. */
+  readonly dtype?: ExportDType;
   /** Bytes of tensors in one file at most; 5 GB unless told. A tensor is never divided. */
   readonly shardBytes?: number;
 }
@@ -198,7 +205,7 @@ const DEFAULT_SHARD_BYTES = 5e9;
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
 
 /**
- * Writes a model as a folder that Transformers loads, float32. The folder appears whole or not at all.
+ * Writes a model as a folder that Transformers loads. The folder appears whole or not at all.
  *
  * @throws ConfigError if no class expresses the model, or the folder exists
  * @throws StoreError if it cannot be written
@@ -218,14 +225,9 @@ export async function exportHfModel(
     throw fileError('write', folder, cause);
   }
   try {
-    const weights = await writeWeights(
-      temporary,
-      family,
-      config,
-      parameters,
-      options.shardBytes ?? DEFAULT_SHARD_BYTES,
-    );
-    writeFileSync(join(temporary, CONFIG_FILE), configText(json));
+    const { dtype = 'float32', shardBytes = DEFAULT_SHARD_BYTES } = options;
+    const weights = await writeWeights(temporary, family, config, parameters, { dtype, shardBytes });
+    writeFileSync(join(temporary, CONFIG_FILE), configText({ ...json, dtype }));
     const tokenizer = writeTokenizer(temporary, options.tokenizer ?? null);
     renameSync(temporary, folder);
     const files = [CONFIG_FILE, ...weights.files, ...tokenizer];
@@ -300,17 +302,21 @@ async function writeWeights(
   family: Family,
   config: ModelConfig,
   parameters: HostParameters,
-  shardBytes: number,
+  { dtype, shardBytes }: Required<Pick<ExportOptions, 'dtype' | 'shardBytes'>>,
 ): Promise<{ files: string[]; bytes: number }> {
+  const stored = dtype === 'bfloat16' ? 'bf16' : 'f32';
   const tensors = outgoing(family, config);
   const constants = new Map((family.constants?.(config) ?? []).map((c) => [c.name, c]));
-  const specs: TensorSpec[] = [...tensors, ...constants].map(([name, { shape }]) => ({ name, dtype: 'f32', shape }));
+  const specs: TensorSpec[] = [...tensors, ...constants].map(([name, { shape }]) => ({ name, dtype: stored, shape }));
   const load = (name: string): Promise<HostTensor> => {
     const constant = constants.get(name);
-    if (constant === undefined) return Promise.resolve(gather(tensors.get(name) as Outgoing, parameters));
-    return Promise.resolve(hostTensor('f32', constant.shape, constant.values()));
+    const tensor =
+      constant === undefined
+        ? gather(tensors.get(name) as Outgoing, parameters)
+        : hostTensor('f32', constant.shape, constant.values());
+    return Promise.resolve(stored === 'f32' ? tensor : tensorFrom(stored, tensor.shape, tensor.data));
   };
-  const bytesOf = ({ shape }: TensorSpec) => 4 * sizeOf(shape);
+  const bytesOf = ({ shape }: TensorSpec) => DTYPE_BYTES[stored] * sizeOf(shape);
   const bytes = specs.reduce((n, spec) => n + bytesOf(spec), 0);
   const shards: TensorSpec[][] = [[]];
   let filled = 0;

@@ -1,9 +1,15 @@
 /** `longsight export MODEL OUT`: a trained model as a folder that Transformers loads. */
 import type { Command } from 'commander';
-import { exportHfModel, hasTokenizer, type TokenizerOrigin } from '../../checkpoint/index.js';
+import {
+  EXPORT_DTYPES,
+  exportHfModel,
+  hasTokenizer,
+  type ExportDType,
+  type TokenizerOrigin,
+} from '../../checkpoint/index.js';
 import { readManifest } from '../../data/index.js';
 import { formatCount } from '../../study/index.js';
-import { MODEL_ARGUMENT, openSubject, type Subject } from '../analyses/subject.js';
+import { MODEL_ARGUMENT, openSubject, parseChoice, type Subject } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addOutputOptions,
@@ -18,6 +24,7 @@ import { Output } from '../output.js';
 interface Flags extends OutputFlags, SetFlag {
   readonly step?: number;
   readonly type?: string;
+  readonly dtype: ExportDType;
   readonly shardSize?: number;
 }
 
@@ -26,13 +33,19 @@ export function addExport(program: Command, context: CliContext): void {
     .command('export')
     .summary('a trained model as a folder that Transformers loads')
     .description(
-      'Writes config.json, safetensors (float32) and, where the model reads text, tokenizer.json. The class is the first of ' +
+      'Writes config.json, safetensors and, where the model reads text, tokenizer.json. The class is the first of ' +
         'Transformers that computes exactly what the model does; what has no home in any of them is named.',
     )
     .argument('<model>', MODEL_ARGUMENT)
     .argument('<out>', 'folder to make')
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
     .option('--type <model_type>', 'the class to export as, such as smollm3 or olmo_hybrid')
+    .option(
+      '--dtype <name>',
+      `what tensors are stored in: ${EXPORT_DTYPES.join(', ')}`,
+      (text) => parseChoice('--dtype', EXPORT_DTYPES, text),
+      'float32' as ExportDType,
+    )
     .option('--shard-size <bytes>', 'largest file of tensors (default: 5 GB)', (text) =>
       positiveInteger('--shard-size', text),
     );
@@ -40,7 +53,7 @@ export function addExport(program: Command, context: CliContext): void {
     const subject = openSubject(path, flags);
     const tokenizer = tokenizerOf(subject);
     const result = await exportHfModel(out, subject.model, subject.parameters(), {
-      tokenizer,
+      ...{ tokenizer, dtype: flags.dtype },
       ...(flags.type === undefined ? {} : { modelType: flags.type }),
       ...(flags.shardSize === undefined ? {} : { shardBytes: flags.shardSize }),
     });

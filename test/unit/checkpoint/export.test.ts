@@ -73,6 +73,21 @@ describe('folders', () => {
   const config = model({ layers: 'swa:4 full:nope' });
   const parameters = initialParameters(config, 1);
 
+  it('hold bfloat16 where asked, each element rounded to the nearest', async () => {
+    const out = join(root, 'out');
+    const { bytes } = await exportHfModel(out, config, parameters, { dtype: 'bfloat16' });
+    expect(readJson(join(out, 'config.json'))).toMatchObject({ dtype: 'bfloat16' });
+    const back = openHfModel(out).parameters();
+    const sizes = [...parameters.values()].map(({ data }) => data.length);
+    expect(bytes).toBe(2 * sizes.reduce((a, b) => a + b, 0));
+    for (const [name, { data }] of back) {
+      const ours = (parameters.get(name) as HostTensor<'f32'>).data;
+      const off = data.map((v, i) => Math.abs(v - (ours[i] as number)) - Math.abs(ours[i] as number) / 256);
+      expect(Math.max(...off), name).toBeLessThanOrEqual(0);
+      expect(data.some((v, i) => v !== ours[i]) || new Set(ours).size === 1, name).toBe(true);
+    }
+  });
+
   it('are divided into shards with an index, with a tokenizer whose ids are bytes', async () => {
     const out = join(root, 'out');
     const { files } = await exportHfModel(out, config, parameters, { shardBytes: 20_000, tokenizer: 'bytes' });
