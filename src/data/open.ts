@@ -1,6 +1,7 @@
 /** From a data configuration to streams of training and held-out batches. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import type { TextTokenizer } from '../checkpoint/index.js';
 import { DataError, invariant } from '../core/index.js';
 import { expandFiles } from './glob.js';
 import { TextCorpus, type Split } from './corpus.js';
@@ -94,10 +95,14 @@ export interface OpenedData extends Disposable {
    * run's seed, so that runs of different seeds are judged on the same data.
    */
   heldOut(): DataSource | null;
+  /** Sources whose held-out documents cannot be used, and why; one sentence each. */
+  readonly notes: readonly string[];
   /** The options of the recall source, if there is one. */
   readonly recall: RecallOptions | null;
   /** The text sources' corpora. */
   readonly corpora: readonly TextCorpus[];
+  /** The tokenizer of the first source of token shards; null if there is no such source. */
+  readonly tokenizer: TextTokenizer | null;
 }
 
 /**
@@ -149,8 +154,10 @@ export function openData(config: DataConfig, { seqLen, seed, baseDir }: OpenData
       vocabSize: train.vocabSize,
       train,
       heldOut,
+      notes: config.flatMap((source, index) => opened.note(index, source, seqLen)),
       recall: config.find((s) => s.kind === 'recall') ?? null,
       corpora: [...opened.corpora.values()],
+      tokenizer: opened.tokenizer,
       [Symbol.dispose]: () => opened[Symbol.dispose](),
     };
   } catch (error) {
@@ -199,6 +206,21 @@ class OpenedSources implements Disposable {
         return new ShardsSource(shards, split, options, seqLen, seed);
       }
     }
+  }
+
+  /** Why held-out documents of a source do not count, if they do not. */
+  note(index: number, source: SourceConfig, seqLen: number): string[] {
+    const held = this.#shards.get(index)?.size('heldOut') ?? 0;
+    if (held === 0 || this.stream(index, source, 'heldOut', seqLen, HELD_OUT_SEED) !== null) return [];
+    const name = source.kind === 'shards' ? source.path : source.kind;
+    return [
+      `${name} does not count for the held-out loss: its documents of allowed lengths do not fill a row of ${seqLen} tokens`,
+    ];
+  }
+
+  get tokenizer(): TextTokenizer | null {
+    const [first] = this.#shards.values();
+    return first?.tokenizer ?? null;
   }
 
   [Symbol.dispose](): void {

@@ -50,7 +50,7 @@ export const evalSchema = z.strictObject({
     'recall by distance; options, or true or false (default: on for recall data)',
   ),
   needle: orSwitch(needleEvalSchema).describe(
-    'needle grid, depth by length; options, or true or false (default: on for text data whose sequences can hold one)',
+    'needle grid, depth by length; options, or true or false (default: on for text and token shards whose sequences can hold one)',
   ),
   trace: orSwitch(traceEvalSchema).describe(
     'retrieval-head scores at checkpoints; options, or true or false (default: on where sequences can hold a needle)',

@@ -11,7 +11,8 @@ import {
   type NeedleEvalConfig,
   type RecallEvalConfig,
 } from './config.js';
-import { checkNeedleLengths, EVAL_SEED, needleTask, NeedleEvaluator } from './needle.js';
+import { NeedleEvaluator, plannedNeedles } from './needle.js';
+import { EVAL_SEED, type NeedleTask } from './needle-task.js';
 import { defaultBins, RecallTally } from './recall.js';
 import type { EvalRecord } from './record.js';
 import { Scorer, type Scores } from './score.js';
@@ -46,7 +47,10 @@ interface EvalBatch {
 /** Which measurements a configuration and its data come to. */
 interface EvalPlan {
   readonly recall: RecallEvalConfig | null;
-  readonly needle: (NeedleEvalConfig & { readonly lengths: readonly number[] }) | null;
+  readonly needle: {
+    readonly task: NeedleTask;
+    readonly config: NeedleEvalConfig & { readonly lengths: readonly number[] };
+  } | null;
   /** What is left out although nothing switched it off, and why; one sentence each. */
   readonly notes: readonly string[];
 }
@@ -89,11 +93,8 @@ export class Evaluator {
     const wanted = plan.recall !== null || heldOut !== null;
     const scorer = wanted ? await Scorer.create(engine, model, { batchSize, seqLen, hasSegments }) : null;
     const batches = scorer ? drawBatches(options, plan, scorer, batchSize) : [];
-    const task = plan.needle && needleTask(data, plan.needle);
-    const needle =
-      plan.needle && task
-        ? await NeedleEvaluator.create({ engine, model, task, config: plan.needle, batchTokens: batchSize * seqLen })
-        : null;
+    const batchTokens = batchSize * seqLen;
+    const needle = plan.needle && (await NeedleEvaluator.create({ engine, model, ...plan.needle, batchTokens }));
     return new Evaluator(options, { scorer, batches, needle, plan });
   }
 
@@ -163,7 +164,7 @@ class LossTally {
 
 /** Defaults of what is neither switched on nor off come from the data. Throws `ConfigError` where something cannot be had. */
 export function planEvaluation({ data, config }: Pick<EvaluatorOptions, 'data' | 'config'>): EvalPlan {
-  const notes: string[] = [];
+  const notes = [...data.notes];
   const asked = config.recall !== undefined && config.recall !== false;
   if (asked && data.recall === null) {
     throw new ConfigError('eval.recall: the data has no recall source; add one or leave eval.recall out');
@@ -174,22 +175,16 @@ export function planEvaluation({ data, config }: Pick<EvaluatorOptions, 'data' |
 }
 
 function planNeedle(data: OpenedData, { needle }: EvalConfig, notes: string[]): EvalPlan['needle'] {
-  if (needle === false || (needle === undefined && data.corpora.length === 0)) return null;
-  const { seqLen } = data.train;
+  const hasText = data.corpora.length > 0 || data.tokenizer !== null;
+  if (needle === false || (needle === undefined && !hasText)) return null;
   const options = needleEvalSchema.parse(optionsOf(needle));
-  const task = needleTask(data, options);
-  if (task === null)
-    throw new ConfigError('eval.needle: the data has neither text nor recall sequences to hold a needle');
-  const lengths = options.lengths ?? [seqLen];
-  if (needle === undefined && seqLen < task.minLength) {
-    notes.push(
-      `no needle grid: sequences of ${seqLen} tokens cannot hold a needle and its question (${task.minLength}); ` +
-        'set eval.needle.lengths to measure longer ones',
-    );
-    return null;
-  }
-  checkNeedleLengths(task, lengths);
-  return { ...options, lengths };
+  const lengths = options.lengths ?? [data.train.seqLen];
+  const { task, problem } = plannedNeedles(data, options, lengths);
+  if (task !== null) return { task, config: { ...options, lengths } };
+  const text = `${problem}; set eval.needle.lengths or eval.needle: false`;
+  if (needle !== undefined) throw new ConfigError(`eval.needle: ${text}`);
+  notes.push(`no needle grid: ${text}`);
+  return null;
 }
 
 function drawBatches(

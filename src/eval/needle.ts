@@ -1,5 +1,5 @@
 /** The needle grid: how well a model finds a fact, by its depth and the length of the context. */
-import { ConfigError, Rng } from '../core/index.js';
+import { ConfigError, LongsightError } from '../core/index.js';
 import {
   byteNeedle,
   BYTE_VOCAB_SIZE,
@@ -7,7 +7,6 @@ import {
   minByteNeedleLength,
   recallNeedle,
   type ByteNeedleOptions,
-  type NeedlePlace,
   type NeedleSample,
   type OpenedData,
 } from '../data/index.js';
@@ -15,31 +14,27 @@ import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import type { NeedleEvalConfig } from './config.js';
 import type { NeedleGrid } from './record.js';
+import { needleSamples, type NeedleTask } from './needle-task.js';
 import { Scorer } from './score.js';
+import { tokenNeedleTask } from './token-needle.js';
 
-/** Evaluations use this seed whatever the run's, so that runs of different seeds are judged on the same samples. */
-export const EVAL_SEED = 0;
-
-/** Which kind of needle a run's data calls for, and the shortest sample of it. */
-export interface NeedleTask {
-  readonly task: 'bytes' | 'recall';
-  readonly minLength: number;
-  /** A sample; `place.value`, where given, is what text needles hide (recall needles have values of their own). */
-  readonly draw: (rng: Rng, place: NeedlePlace) => NeedleSample;
-}
-
-/** Byte needles where the data has text, else recall needles; null if it has neither. */
-export function needleTask(data: OpenedData, options: ByteNeedleOptions): NeedleTask | null {
-  const { recall } = data;
-  if (data.corpora.length > 0) {
-    const corpus = data.corpora[0];
+/**
+ * Byte needles where the data has text, the same in the tokens of its shards, else recall needles.
+ *
+ * @throws ConfigError, DataError where the data can hold none of them
+ */
+export function needleTask(data: OpenedData, options: ByteNeedleOptions): NeedleTask {
+  const { corpora, tokenizer, recall } = data;
+  if (corpora.length > 0) {
+    const corpus = corpora[0];
     return {
       task: 'bytes',
       minLength: minByteNeedleLength(options),
       draw: (rng, place) => byteNeedle(rng, options, { ...place, corpus }),
     };
   }
-  if (recall === null) return null;
+  if (tokenizer !== null) return tokenNeedleTask(tokenizer, options);
+  if (recall === null) throw new ConfigError('the data has neither text nor recall sequences to hold a needle');
   return {
     task: 'recall',
     minLength: MIN_RECALL_NEEDLE_LENGTH,
@@ -48,34 +43,29 @@ export function needleTask(data: OpenedData, options: ByteNeedleOptions): Needle
 }
 
 /** Throws `ConfigError` if a length cannot hold a needle and its question. */
-export function checkNeedleLengths(task: NeedleTask, lengths: readonly number[]): void {
+function checkNeedleLengths(task: NeedleTask, lengths: readonly number[]): void {
   const short = lengths.find((length) => length < task.minLength);
   if (short === undefined) return;
   throw new ConfigError(
-    `eval.needle: a sample of ${short} tokens cannot hold a needle and its question; the least is ${task.minLength}`,
+    `a sample of ${short} tokens cannot hold a needle and its question; the least is ${task.minLength}`,
     { details: { length: short, minimum: task.minLength } },
   );
 }
 
-/** Which samples are wanted. */
-export interface NeedleDraw {
-  /** Samples of other labels are others. */
-  readonly label: string;
-  /** Tokens of every sample. */
-  readonly length: number;
-  readonly depths: readonly number[];
-  readonly count: number;
-  /** What the needle of sample `i` says, in text; random numbers unless given. */
-  readonly textOf?: (i: number) => string;
-}
-
-/** `count` samples of one length, their depths taken in turn from `depths`; the same for the same arguments. */
-export function needleSamples(task: NeedleTask, { label, length, depths, count, textOf }: NeedleDraw): NeedleSample[] {
-  return Array.from({ length: count }, (_, i) => {
-    const rng = Rng.of(EVAL_SEED, 'eval', label, task.task, length, i);
-    const place = { length, depth: depths[i % depths.length] as number };
-    return task.draw(rng, textOf === undefined ? place : { ...place, value: textOf(i) });
-  });
+/** The needle task of a run's data, as far as data and lengths can hold needles; else one sentence that says why not. */
+export function plannedNeedles(
+  data: OpenedData,
+  options: ByteNeedleOptions,
+  lengths: readonly number[],
+): { readonly task: NeedleTask; readonly problem: null } | { readonly task: null; readonly problem: string } {
+  try {
+    const task = needleTask(data, options);
+    checkNeedleLengths(task, lengths);
+    return { task, problem: null };
+  } catch (error) {
+    if (error instanceof LongsightError) return { task: null, problem: error.message };
+    throw error;
+  }
 }
 
 /** Samples of one length, on the engine. */

@@ -2,7 +2,7 @@
 import type { TextTokenizer } from '../checkpoint/index.js';
 import { ConfigError, Rng } from '../core/index.js';
 import { byteNeedle, minByteNeedleLength, type ByteNeedleOptions, type NeedleSample } from '../data/index.js';
-import type { NeedleTask } from './needle.js';
+import type { NeedleTask } from './needle-task.js';
 
 /** Values drawn at most for one whose answer has as many tokens as the others'. */
 const MAX_DRAWS = 200;

@@ -2,7 +2,8 @@
 import { ConfigError } from '../core/index.js';
 import type { NeedleSample, OpenedData } from '../data/index.js';
 import { optionsOf, traceEvalSchema, type EvalConfig } from './config.js';
-import { needleSamples, needleTask } from './needle.js';
+import { plannedNeedles } from './needle.js';
+import { needleSamples } from './needle-task.js';
 
 export interface TracePlan {
   readonly samples: readonly NeedleSample[];
@@ -11,8 +12,8 @@ export interface TracePlan {
 }
 
 /**
- * The samples that `eval.trace` asks for: byte needles where the data has text, else recall needles. The same for every run
- * on the same data and options. Null if tracing is off, or nothing asks for it and no sample fits (`note` says so).
+ * The samples that `eval.trace` asks for, of the kind that `needleTask` chooses. The same for every run on the same data and
+ * options. Null if tracing is off, or nothing asks for it and no sample fits (`note` says so).
  *
  * @throws ConfigError if tracing is asked for and the data or the length cannot give it
  */
@@ -22,17 +23,12 @@ export function planTrace(
 ): { readonly plan: TracePlan | null; readonly note: string | null } {
   if (trace === false) return { plan: null, note: null };
   const options = traceEvalSchema.parse(optionsOf(trace));
-  const task = needleTask(data, options);
   const length = options.length ?? data.train.seqLen;
-  const problem =
-    task === null
-      ? 'the data has neither text nor recall sequences to hold a needle'
-      : length < task.minLength
-        ? `a sample of ${length} tokens cannot hold a needle and its question (${task.minLength}); set eval.trace.length`
-        : null;
-  if (task === null || problem !== null) {
-    if (trace !== undefined) throw new ConfigError(`eval.trace: ${problem}`);
-    return { plan: null, note: `retrieval heads are not traced: ${problem}` };
+  const { task, problem } = plannedNeedles(data, options, [length]);
+  if (task === null) {
+    const text = `${problem}; set eval.trace.length or eval.trace: false`;
+    if (trace !== undefined) throw new ConfigError(`eval.trace: ${text}`);
+    return { plan: null, note: `retrieval heads are not traced: ${text}` };
   }
   const { depths, samples: count, queryFromEnd } = options;
   return {

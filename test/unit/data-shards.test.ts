@@ -137,7 +137,7 @@ describe('a shards source in a configuration', () => {
     expect(nextBatch(other.train, 5)).not.toEqual(nextBatch(opened.train, 5));
   });
 
-  it('is left out of evaluation where its held-out documents do not fill a row', () => {
+  it('is left out of evaluation, and says so, where its held-out documents do not fill a row', () => {
     using shards = new TokenShards(dir);
     const fills = (split: 'train' | 'heldOut', maxTokens: number) =>
       ShardsSource.fillsRow(shards, split, { ...whole, maxTokens }, 16);
@@ -148,8 +148,11 @@ describe('a shards source in a configuration', () => {
     using both = openData(config([few, rest]), { seqLen: 16, seed: 1, baseDir: root });
     using one = openData(config(rest), { seqLen: 16, seed: 1, baseDir: root });
     expect(nextBatch(both.heldOut()!, 5)).toEqual(nextBatch(one.heldOut()!, 5));
+    expect(one.notes).toEqual([]);
+    expect(both.notes).toEqual([expect.stringContaining(`${dir} does not count for the held-out loss`)]);
     using none = openData(config(few), { seqLen: 16, seed: 1, baseDir: root });
     expect(none.heldOut()).toBeNull();
+    expect(none.notes).toEqual(both.notes);
   });
 
   it('mixes long and short documents one to one', () => {

@@ -276,10 +276,7 @@ function needlesFor(subject: Subject): { task: NeedleTask; usual: number } {
     return { task: tokenNeedleTask(subject.tokenizer, settings), usual: IMPORTED_LENGTH };
   }
   using data = openRunData(subject.run.run);
-  const task = needleTask(data, settings);
-  if (task === null)
-    throw new ConfigError(`${subject.path}: the data hold neither text nor recall sequences for needles`);
-  return { task, usual: data.train.seqLen };
+  return { task: needleTask(data, settings), usual: data.train.seqLen };
 }
 
 /** The needle task of a subject and the length of its samples. Throws `ConfigError` if the length is too short. */

@@ -85,7 +85,7 @@ async function evaluateTexts(
     vocabSize: subject.model.vocabSize,
     train: source,
     heldOut: () => (windows.length > 0 ? source : null),
-    ...{ recall: null, corpora: [] },
+    ...{ notes: [], recall: null, corpora: [], tokenizer: null },
     [Symbol.dispose]: () => undefined,
   };
   const config = evalSchema.parse({ batches: Math.max(1, windows.length), batchSize: 1 });

@@ -1,4 +1,5 @@
 /** A folder of token shards as one stream of tokens a split, with the places where documents end. */
+import type { TextTokenizer } from '../../checkpoint/index.js';
 import { join } from 'node:path';
 import { StoreError } from '../../core/index.js';
 import type { Split } from '../corpus.js';
@@ -12,6 +13,8 @@ const MAX_OPEN_FILES = 32;
 export class TokenShards implements Disposable {
   readonly dir: string;
   readonly manifest: Manifest;
+  /** The tokenizer that they were made with. */
+  readonly tokenizer: TextTokenizer;
   readonly #splits: Readonly<Record<Split, SplitShards>>;
 
   /**
@@ -22,7 +25,7 @@ export class TokenShards implements Disposable {
   constructor(dir: string) {
     this.dir = dir;
     this.manifest = readManifest(dir);
-    tokenizerOfShards(dir, this.manifest);
+    this.tokenizer = tokenizerOfShards(dir, this.manifest);
     const { train, heldOutSplit, tokenizer } = this.manifest;
     const open = ({ shards }: Manifest['train']) => new SplitShards(dir, shards, tokenizer.vocabSize);
     this.#splits = { train: open(train), heldOut: open(heldOutSplit) };

@@ -2,8 +2,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openTokenizer } from '../../../src/checkpoint/index.js';
 import { ConfigError, parseConfig, Rng, tensorFrom, type HostTensor } from '../../../src/core/index.js';
-import { DataConfigSchema, nextBatch, openData, recallEvalBatch, type OpenedData } from '../../../src/data/index.js';
+import {
+  DataConfigSchema,
+  nextBatch,
+  openData,
+  prepareShards,
+  recallEvalBatch,
+  type NeedleSample,
+  type OpenedData,
+} from '../../../src/data/index.js';
 import { createReferenceEngine, type DeviceTensor, type Engine, type Executable } from '../../../src/engine/index.js';
 import {
   EVAL_SEED,
@@ -14,7 +23,9 @@ import {
   needleEvalSchema,
   needleSamples,
   needleTask,
+  planEvaluation,
   planTrace,
+  tokenNeedleTask,
   type EvalRecord,
 } from '../../../src/eval/index.js';
 import { initialParameters, resolveModelConfig, type ModelConfig } from '../../../src/model/index.js';
@@ -181,7 +192,9 @@ describe('Evaluator', () => {
     const { model } = smallModel(256);
     const create = (config: unknown, data: OpenedData) =>
       Evaluator.create({ engine, model, data, config: evalSchema.parse(config), batchSize: 1 });
-    expect((await create({}, text)).notes).toEqual([expect.stringContaining('no needle grid: sequences of 16 tokens')]);
+    expect((await create({}, text)).notes).toEqual([
+      expect.stringContaining('no needle grid: a sample of 16 tokens cannot hold a needle'),
+    ]);
     expect((await create({ needle: false }, text)).notes).toEqual([]);
     await expect(create({ recall: true }, text)).rejects.toThrow('eval.recall: the data has no recall source');
     await expect(create({ recall: { batches: 1 } }, text)).rejects.toThrow(ConfigError);
@@ -198,11 +211,36 @@ describe('Evaluator', () => {
 });
 
 describe('needle grid', () => {
+  it('of token shards is in their tokens, without being asked for, and so are the traced heads', async () => {
+    const dir = join(folder, 'shards');
+    const tokenizerFolder = join(import.meta.dirname, '..', '..', 'data', 'tokenizer');
+    const files = [join(folder, 'a.txt')];
+    await prepareShards({ files, tokenizerFolder, dir, chunkBytes: 4096, heldOut: 0, workers: 1 });
+    const options = needleEvalSchema.parse({});
+    const { minLength } = tokenNeedleTask(openTokenizer(tokenizerFolder), options);
+    using data = open({ kind: 'shards', path: dir }, minLength);
+    using short = open({ kind: 'shards', path: dir }, minLength - 1);
+    const { model, tensors } = smallModel(data.vocabSize);
+    const config = evalSchema.parse({ needle: { depths: [0, 1], samples: 2 } });
+    const evaluator = await Evaluator.create({ engine, model, data, config, batchSize: 1 });
+    const { needle } = await evaluator.evaluate(tensors, AT);
+    expect(needle).toMatchObject({ task: 'bytes', lengths: [minLength], samples: 2 });
+    expect(planEvaluation({ data, config: evalSchema.parse({}) }).needle?.config.lengths).toEqual([minLength]);
+    expect(planEvaluation({ data: short, config: evalSchema.parse({}) }).notes).toEqual([
+      expect.stringContaining(`no needle grid: a sample of ${minLength - 1} tokens`),
+    ]);
+    const sample = planTrace(evalSchema.parse({}), data).plan?.samples[0] as NeedleSample;
+    expect(openTokenizer(tokenizerFolder).decode(sample.tokens)).toMatch(/The special magic number for .* is: \d{5}$/);
+    const hay = evalSchema.parse({ needle: { haystack: 'text' } });
+    expect(() => planEvaluation({ data, config: hay })).toThrow(
+      'eval.needle: needles for a model with a tokenizer are',
+    );
+  });
+
   it('scores answers in bytes as plain loops do', async () => {
     const { model, params, tensors } = smallModel(256);
     const options = needleEvalSchema.parse({ lengths: [230, 260], depths: [0, 1], samples: 2, haystack: 'text' });
     const task = needleTask(text, options);
-    if (task === null) return expect.unreachable();
     const config = { ...options, lengths: options.lengths ?? [] };
     // Three samples a pass at most, so that the second pass is filled up.
     const evaluator = await NeedleEvaluator.create({ engine, model, task, config, batchTokens: 3 * 260 });
@@ -228,7 +266,6 @@ describe('needle grid', () => {
     const { model } = smallModel(64);
     const options = needleEvalSchema.parse({ lengths: [230], depths: [0, 0.5, 1], samples: 2, digits: 3 });
     const task = needleTask(text, options);
-    if (task === null) return expect.unreachable();
     // Six samples, four a pass; samples by depth: 0 3, 1 4, 2 5. Hits of three digits each; the filled-up rows are all hits.
     const hits = ['111', '110', '111', '011', '111', '111', '111', '111'].map((bits) => [...bits].map(Number));
     const losses = hits.map((h, sample) => h.map(() => sample / 10));

@@ -1,0 +1,35 @@
+/** Needle tasks: where samples come from, whatever they are made of. */
+import { Rng } from '../core/index.js';
+import type { NeedlePlace, NeedleSample } from '../data/index.js';
+
+/** Evaluations use this seed whatever the run's, so that runs of different seeds are judged on the same samples. */
+export const EVAL_SEED = 0;
+
+/** Which kind of needle a run's data calls for, and the shortest sample of it. */
+export interface NeedleTask {
+  readonly task: 'bytes' | 'recall';
+  readonly minLength: number;
+  /** A sample; `place.value`, where given, is what text needles hide (recall needles have values of their own). */
+  readonly draw: (rng: Rng, place: NeedlePlace) => NeedleSample;
+}
+
+/** Which samples are wanted. */
+export interface NeedleDraw {
+  /** Samples of other labels are others. */
+  readonly label: string;
+  /** Tokens of every sample. */
+  readonly length: number;
+  readonly depths: readonly number[];
+  readonly count: number;
+  /** What the needle of sample `i` says, in text; random numbers unless given. */
+  readonly textOf?: (i: number) => string;
+}
+
+/** `count` samples of one length, their depths taken in turn from `depths`; the same for the same arguments. */
+export function needleSamples(task: NeedleTask, { label, length, depths, count, textOf }: NeedleDraw): NeedleSample[] {
+  return Array.from({ length: count }, (_, i) => {
+    const rng = Rng.of(EVAL_SEED, 'eval', label, task.task, length, i);
+    const place = { length, depth: depths[i % depths.length] as number };
+    return task.draw(rng, textOf === undefined ? place : { ...place, value: textOf(i) });
+  });
+}
