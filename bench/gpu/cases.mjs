@@ -13,6 +13,10 @@ const base = {
 
 const study = (preset) => ({ preset, vocabSize: 8192, tieEmbeddings: true });
 
+/** The study's fourth size with a mixer that it has no preset of, its MLP narrowed to about as many parameters. */
+const fourth = (layers, sections) => ({ ...study('s4-swa-128'), layers, ...sections });
+const hybrid = (model) => ({ model, batchSize: 1, seqLen: 16384 });
+
 /** name -> model and batch. `swa`: only window layers, for the time per token of one layer against the length. */
 export const CASES = {
   main: { model: base, batchSize: 8, seqLen: 4096, lossSteps: 200 },
@@ -26,6 +30,12 @@ export const CASES = {
   s3: { model: study('s3-swa-128'), batchSize: 2, seqLen: 16384 },
   s4: { model: study('s4-swa-128'), batchSize: 2, seqLen: 16384 },
   s5: { model: study('s5-swa-128'), batchSize: 1, seqLen: 16384 },
+  'hybrid-swa': hybrid(study('s4-swa-128')),
+  'hybrid-lightning': hybrid(study('s4-lightning')),
+  'hybrid-gla': hybrid(fourth('gla full', { gla: { numKvHeads: 2 }, intermediateSize: 1792 })),
+  'hybrid-mamba2': hybrid(study('s4-mamba2')),
+  'hybrid-gdn': hybrid(study('s4-gdn')),
+  'hybrid-kda': hybrid(fourth('kda full', { kda: { numHeads: 6, keyDim: 64, valueDim: 128 }, intermediateSize: 1728 })),
   tiny: {
     model: { ...base, vocabSize: 256, hiddenSize: 64, numLayers: 4, numHeads: 2, headDim: 32, intermediateSize: 128 },
     ...{ batchSize: 2, seqLen: 256, lossSteps: 12 },
@@ -59,6 +69,6 @@ export function batches({ batchSize, seqLen }, tokens) {
       inputs.set(row.subarray(0, seqLen), b * seqLen);
       targets.set(row.subarray(1), b * seqLen);
     }
-    return { batchSize, seqLen, tokens: inputs, targets, weights };
+    return { batchSize, seqLen, tokens: inputs, targets, weights, segments: null };
   });
 }

@@ -124,10 +124,11 @@ async function measure(name) {
     const synchronousMs = (performance.now() - begin) / steps;
     const best = rounds.reduce((a, b) => (a.ms <= b.ms ? a : b));
     const perSecond = (batchSize * seqLen) / (best.ms / 1000);
-    const flops = model.modelCost(config, seqLen).trainFlops;
+    const { trainFlops: flops, parameters: count } = model.modelCost(config, seqLen);
     emit({
       system: flags.label,
       case: name,
+      nonEmbedding: count.nonEmbedding,
       tokensPerSecond: Math.round(perSecond),
       msPerStep: Number(best.ms.toFixed(3)),
       allMs: rounds.map((r) => Number(r.ms.toFixed(3))),

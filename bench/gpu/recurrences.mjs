@@ -1,14 +1,12 @@
-// Writes the programs that bench/gpu/recurrences.py measures: forward and backward of each recurrence in bf16, and train steps of
-// 104 M hybrids, as the StableHLO that the xla engine makes for NVIDIA GPUs, with its kernels and without.
-// usage: npm run build && node bench/gpu/recurrences.mjs FOLDER
+// Writes the programs that bench/gpu/recurrences.py measures: forward and backward of each recurrence in bf16, as the StableHLO
+// that the xla engine makes for NVIDIA GPUs, with its kernels and without.
+// usage: node bench/gpu/recurrences.mjs HOME FOLDER          HOME holds the built package (dist/)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import * as L from '../../dist/graph/index.js';
-import { lowerToStableHlo } from '../../dist/engine/xla/stablehlo/lower.js';
-import { modelCost, resolveModelConfig } from '../../dist/model/index.js';
-import { TrainConfigSchema, stepProgram } from '../../dist/train/index.js';
 
-const folder = resolve(process.argv[2] ?? 'build/recurrences');
+const [home, folder] = process.argv.slice(2).map((path) => resolve(path));
+const L = await import(join(home, 'dist', 'graph', 'index.js'));
+const { lowerToStableHlo } = await import(join(home, 'dist', 'engine', 'xla', 'stablehlo', 'lower.js'));
 mkdirSync(folder, { recursive: true });
 
 /** Heads of q, k, v and of the decay, key and value width. */
@@ -84,22 +82,5 @@ for (const [name, mixer] of Object.entries(MIXERS)) {
   }
 }
 
-/** The study's fourth size, 18 layers of 768: every second layer a full one. */
-const hybrid = (mixer) => ({
-  ...{ vocabSize: 8192, tieEmbeddings: true, hiddenSize: 768, numLayers: 18, layers: `${mixer} full` },
-  ...{ numHeads: 12, numKvHeads: 2, headDim: 64, intermediateSize: 1920 },
-});
-
-for (const mixer of ['lightning', 'mamba2', 'gdn', 'kda', 'swa:128']) {
-  const model = resolveModelConfig(hybrid(mixer));
-  const config = TrainConfigSchema.parse({ seqLen: 16384, batchSize: 1, steps: 10, lr: 3e-4, precision: 'bf16' });
-  const parameters = modelCost(model, 16384).params;
-  for (const kernels of mixer === 'swa:128' || mixer === 'kda' ? [true] : [true, false]) {
-    const form = kernels ? 'kernels' : 'xla';
-    const { graph, donate } = stepProgram(model, config, { moments: 'separate' });
-    const about = { kind: 'step', mixer, form, batch: 1, tokens: 16384, parameters };
-    write(`step-${mixer.replace(':', '')}-${form}`, graph, { kernels, donate }, about);
-  }
-}
 writeFileSync(join(folder, 'cases.json'), JSON.stringify(cases));
 console.log(`${cases.length} programs in ${folder}`);

@@ -1,15 +1,18 @@
 """Checks and times the programs of bench/gpu/recurrences.mjs on a GPU through the CUDA PJRT plugin that comes with JAX.
 
-usage: python bench/gpu/recurrences.py FOLDER [check] [time] [step]
+usage: python bench/gpu/recurrences.py FOLDER [--stages check,time,profile] [--forms kernels,xla] [--mixers lightning,...]
 
 Checks compare with the recurrence token by token in float32 (jax.lax.scan and its derivative) on the same bf16 inputs; times
-are the best of three rounds of runs that are queued one behind the other.
+are the best of three rounds of runs that are queued one behind the other; profiles are microseconds on the device by kernel, at
+2 x 8,192 tokens.
 """
 
+import argparse
+import collections
+import glob
 import json
-import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +21,13 @@ from jax._src.interpreters import mlir
 from jaxlib import _jax, xla_client
 from jaxlib.mlir import ir
 
-FOLDER, STAGES = sys.argv[1], set(sys.argv[2:])
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("--stages", default="check,time")
+parser.add_argument("--forms", default="kernels,xla")
+parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda")
+flags = parser.parse_args()
+FOLDER = flags.folder
 DTYPES = {"bf16": jnp.bfloat16, "f32": jnp.float32, "i32": jnp.int32}
 device = jax.devices()[0]
 context = mlir.make_ir_context()
@@ -115,57 +124,36 @@ def timed(case):
     return {**about, "ms": round(ms, 4), "compileS": round(compile_s, 1)}
 
 
-def trained(case):
-    """Train steps from small random parameters; the state of a step is what the one before left."""
-    program, compile_s = case["program"]
-    scalars = {"stepSize": 1e-5, "epsilon": 1e-8, "keep": 1.0, "weights": 1 / (case["batch"] * case["tokens"])}
-    state = []
-    for i, port in enumerate(case["inputs"]):
-        key, shape, name = jax.random.key(i), tuple(port["shape"]), port["name"]
-        if port["dtype"] == "i32":
-            x = jax.random.randint(key, shape, 0, 8192)
-        elif name in scalars:
-            x = jnp.full(shape, scalars[name])
-        elif name.startswith("moment"):
-            x = jnp.zeros(shape)
-        elif "norm" in name.lower():
-            x = jnp.ones(shape)
-        else:
-            x = jax.random.normal(key, shape) * 0.02
-        state.append(x.astype(DTYPES[port["dtype"]]))
-    place = {p["name"]: i for i, p in enumerate(case["outputs"])}
-    follows = [(i, place["new." + p["name"]]) for i, p in enumerate(case["inputs"]) if "new." + p["name"] in place]
-    results = []
-
-    def step():
-        results[:] = execute(program, state)
-        for i, j in follows:
-            state[i] = results[j]
-        return results[place["loss"]]
-
-    ms = best(step, 5)
-    loss, norm = float(results[place["loss"]]), float(results[place["gradNorm"]])
-    about = {k: case[k] for k in ("mixer", "form", "batch", "tokens")}
-    rate = case["batch"] * case["tokens"] / ms * 1e3
-    figures = {"ms": round(ms, 2), "tokensPerSecond": round(rate), "loss": loss, "gradNorm": norm}
-    return {**about, **figures, "compileS": round(compile_s, 1)}
-
-
-def timed_compile(case):
-    begin = time.perf_counter()
-    return compiled(case), time.perf_counter() - begin
+def profiled(case, runs=5):
+    program, arrays = compiled(case), draw(case)
+    jax.block_until_ready(execute(program, arrays))
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(runs):
+                result = execute(program, arrays)
+            jax.block_until_ready(result)
+        (trace,) = glob.glob(folder + "/**/*.xplane.pb", recursive=True)
+        data = jax.profiler.ProfileData.from_file(trace)
+    us = collections.Counter()
+    for plane in data.planes:
+        for line in plane.lines if "GPU" in plane.name else ():
+            if line.name.startswith("Stream"):
+                for event in line.events:
+                    us[event.name[:40]] += event.duration_ns / 1e3 / runs
+    return {"profile": case["id"], "us": {name: round(t, 1) for name, t in us.most_common(16)}}
 
 
 print(json.dumps({"device": device.device_kind, "jax": jax.__version__}), flush=True)
-cases = [c for c in json.load(open(f"{FOLDER}/cases.json")) if c["kind"] in STAGES]
-# Train steps take long to compile: side by side.
-steps = [c for c in cases if c["kind"] == "step"]
-with ThreadPoolExecutor(8) as pool:
-    for case, program in zip(steps, pool.map(timed_compile, steps)):
-        case["program"] = program
-for case in cases:
-    stage = {"check": check, "time": timed, "step": trained}[case["kind"]]
-    try:
-        print(json.dumps(stage(case)), flush=True)
-    except Exception as error:  # one program's failure must not cost the others' figures
-        print(json.dumps({"failed": case["id"], "error": str(error)[:400]}), flush=True)
+RUN = {"check": check, "time": timed, "profile": profiled}
+wanted = [flags.forms.split(","), flags.mixers.split(",")]
+cases = [c for c in json.load(open(f"{FOLDER}/cases.json")) if c["form"] in wanted[0] and c["mixer"].split()[0] in wanted[1]]
+for name in flags.stages.split(","):
+    for case in cases:
+        if case["kind"] != ("check" if name == "check" else "time"):
+            continue
+        if name == "profile" and (case["tokens"] != 8192 or "forward" in case["mixer"]):
+            continue
+        try:
+            print(json.dumps(RUN[name](case)), flush=True)
+        except Exception as error:  # one program's failure must not cost the others' figures
+            print(json.dumps({"failed": case["id"], "error": str(error)[:400]}), flush=True)

@@ -10,6 +10,19 @@ longsight() { note "$1" "longsight $*" "$node" "$here/bench/gpu/longsight.mjs" "
 prepare() { "$node" "$here/bench/gpu/longsight.mjs" "$home" prepare "$work/$1" "$1" >> "$log" 2>&1; }
 jax() { note 240 "jax $*" python3 "$here/bench/peers/jax_gpu.py" "$@"; }
 torch() { note 300 "torch $*" python3 "$here/bench/peers/torch_gpu.py" "$@"; }
+# The configurations of flash-linear-attention's kernels, compiled side by side for at most so many seconds.
+compile_fla() { # limit mixer:processes...
+  local limit=$1 begin=$SECONDS pair i
+  shift
+  for pair in "$@"; do
+    for ((i = 0; i < ${pair#*:}; i++)); do
+      timeout "$limit" python3 "$here/bench/peers/fla_gpu.py" --unguarded --mixers "${pair%:*}" --tuned "$work/tuned" \
+        --slice "$i/${pair#*:}" >> "$OUT/fla-compile.txt" 2>&1 &
+    done
+  done
+  wait
+  echo "-- fla compiled $(ls "$work/tuned" | wc -l) configurations, $((SECONDS - begin)) s"
+}
 tuned() { XLA_FLAGS="--xla_gpu_enable_triton_gemm=false" "$@"; }
 
 for stage in "$@"; do
@@ -31,6 +44,15 @@ for stage in "$@"; do
     jax-long) for c in long-16k long-64k; do prepare $c; jax "$work/$c" --steps 5; done ;;
     torch-long) for c in long-16k long-64k; do prepare $c; torch "$work/$c" --steps 5; done ;;
     sizes) longsight 500 s1 s2 s3 s4 s5 --steps 5; longsight 300 s1 s2 s3 s4 s5 --steps 5 --rounds 1 --label 'longsight, second start' ;;
+    hybrids) longsight 300 hybrid-swa hybrid-lightning hybrid-gla hybrid-mamba2 hybrid-gdn hybrid-kda --steps 5 ;;
+    recurrences) # each mixer alone
+      "$node" "$here/bench/gpu/recurrences.mjs" "$home" "$work/recurrences"
+      note 400 recurrences python3 "$here/bench/gpu/recurrences.py" "$work/recurrences" --stages check,time,profile --forms "${FORMS:-kernels}" ;;
+    fla) # its package on PYTHONPATH; FLA: mixers and the processes that compile for each
+      shares=(${FLA:-lightning:2 gla:2 mamba2:3 gdn:3 kda:6})
+      mixers=$(IFS=,; echo "${shares[*]%:*}")
+      compile_fla "${LIMIT:-150}" "${shares[@]}"
+      note 300 fla python3 "$here/bench/peers/fla_gpu.py" --unguarded --tuned "$work/tuned" --mixers "$mixers" ;;
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
       longsight 120 main --in "$work/main" --label 'separate projections' --split

@@ -1,40 +1,83 @@
 """Forward and backward of flash-linear-attention's Triton kernels on the sizes of bench/gpu/recurrences.mjs.
 
-usage: python bench/peers/fla_gpu.py [--mixers gla,gdn] [--slice I/N] [--unguarded]     needs torch, triton and the fla-core package
+usage: python bench/peers/fla_gpu.py [--mixers gla,gdn] [--tuned FOLDER [--slice I/N]] [--unguarded]     needs torch, triton, fla-core
 
-Times are the best of three rounds of runs queued one behind the other. --slice I/N takes every Nth configuration of each kernel
-from the Ith on and times nothing: several such processes fill Triton's cache side by side, and a run without it tunes from there.
+Times are the best of three rounds of runs queued one behind the other. Compiling every configuration of every kernel takes long:
+--slice I/N compiles every Nth one from the Ith on into Triton's cache, notes them in FOLDER, and times nothing. Several such
+processes run side by side; then a run without --slice chooses the fastest among the configurations noted, and says how many those were.
 --unguarded runs gated backward kernels that the package refuses with Triton before 3.7.1 on Hopper, where their results are wrong:
 for their times only.
 """
 
 import argparse
+import hashlib
 import json
+import os
 import time
+import zlib
 
 import torch
 import triton
+from triton.runtime.autotuner import Autotuner
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda")
+parser.add_argument("--tuned", default=None)
 parser.add_argument("--slice", default=None)
 parser.add_argument("--unguarded", action="store_true")
 flags = parser.parse_args()
 
-if flags.slice:
+MIXER = ""
+tried = {}  # mixer -> [configurations that kernels chose among, configurations there are]
+all_configs = Autotuner.prune_configs
+
+
+def note(kernel, config):
+    text = f"{MIXER} {kernel} {config}"
+    return os.path.join(flags.tuned, hashlib.sha256(text.encode()).hexdigest()[:24])
+
+
+def compile_share(tuner, *args, **kwargs):
+    """In place of tuning: launches a share of the configurations once each and notes those that work."""
+    name = tuner.base_fn.__name__
+    tuner.nargs = dict(zip(tuner.arg_names, args))
+    configs = all_configs(tuner, kwargs)
     first, step = map(int, flags.slice.split("/"))
-    original = triton.autotune
+    # Kernels start at different slices, so that those with few configurations do not all fall on the first ones.
+    share = configs[(first + zlib.crc32(name.encode())) % step :: step]
+    worked = False
+    for config in [*share, *configs]:
+        if worked and config not in share:
+            break
+        try:
+            tuner.fn.run(*args, **kwargs, **config.all_kwargs())
+        except Exception:  # too much shared memory, or a configuration that the compiler refuses
+            continue
+        worked = True
+        open(note(name, config), "w").close()
+    tuner.nargs = None
 
-    def thinned(configs, *args, **kwargs):
-        return original(configs[first::step] or [configs[first % len(configs)]], *args, **kwargs)
 
-    triton.autotune = thinned
-    import fla.ops.utils.cache as cache
+def noted(tuner, kwargs):
+    configs, name = all_configs(tuner, kwargs), tuner.base_fn.__name__
+    known = [c for c in configs if os.path.exists(note(name, c))] or configs[:1]
+    counts = tried.setdefault(MIXER, [0, 0])
+    counts[0], counts[1] = counts[0] + len(known), counts[1] + len(configs)
+    return known
 
-    cached = cache.fla_cache_autotune
-    cache.fla_cache_autotune = lambda configs, *a, **k: cached(
-        configs[first::step] or [configs[first % len(configs)]], *a, **k
-    )
+
+def measure(tuner):
+    return lambda call, quantiles=None: triton.testing.do_bench(call, warmup=5, rep=20, quantiles=quantiles)
+
+
+if flags.tuned:
+    os.makedirs(flags.tuned, exist_ok=True)
+    os.environ["FLA_CACHE_RESULTS"] = "0"
+    if flags.slice:
+        Autotuner.run = compile_share
+    else:
+        Autotuner.prune_configs = noted
+        Autotuner.do_bench = property(measure)
 
 from fla.ops.gated_delta_rule import chunk_gated_delta_rule  # noqa: E402
 from fla.ops.kda import chunk_kda  # noqa: E402
@@ -53,7 +96,7 @@ MIXERS = {
     "gdn": (8, 64, 128),
     "kda": (8, 64, 64),
 }
-LENGTHS = [(2, 8192)] if flags.slice else [(8, 2048), (2, 8192), (1, 32768)]
+LENGTHS = [(8, 2048)] if flags.slice else [(8, 2048), (2, 8192), (1, 32768)]
 
 
 def case(name, batch, tokens):
@@ -122,6 +165,7 @@ def on_graph(run):
 
 print(json.dumps({"device": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__}), flush=True)
 for name in flags.mixers.split(","):
+    MIXER = name
     for batch, tokens in LENGTHS:
         try:
             begin = time.perf_counter()
@@ -132,6 +176,7 @@ for name in flags.mixers.split(","):
             if flags.slice:
                 continue
             line = {"mixer": name, "form": "fla", "batch": batch, "tokens": tokens, "ms": round(best(both, 20), 4)}
+            line |= {"configurations": "{} of {}".format(*tried[name])} if name in tried else {}
             if tokens == 8192:
                 line["forwardMs"] = round(best(forward, 20), 4)
             line["firstS"] = round(first_s, 1)
