@@ -9,7 +9,9 @@ import type { ParamSpec } from '../model/index.js';
 
 /** Axes of a matrix `[in, out]` whose columns are divided over `tensor`; its rows over `fsdp`. */
 const COLUMNS: Sharding = [['fsdp'], ['tensor']];
-const ROWS: Sharding = [['tensor'], ['fsdp']];
+/** The reverse. Parts that are whole rows are gathered and summed where they lie; parts of rows have to be copied for that. */
+const ROWS: Sharding = [['tensor', 'fsdp'], []];
+const ROWS_OF_PARTS: Sharding = [['tensor'], ['fsdp']];
 
 /** By the end of a parameter's name; vectors are whole everywhere. */
 const MATRICES: readonly (readonly [suffix: string, sharding: Sharding])[] = [
@@ -25,7 +27,8 @@ const MATRICES: readonly (readonly [suffix: string, sharding: Sharding])[] = [
 export function parameterSharding({ name, shape }: Pick<ParamSpec, 'name' | 'shape'>, mesh: MeshShape): Sharding {
   if (shape.length < 2) return [];
   const wanted = MATRICES.find(([suffix]) => name.endsWith(suffix))?.[1] ?? COLUMNS;
-  return fittingSharding(wanted, shape, mesh);
+  const fitting = fittingSharding(wanted, shape, mesh);
+  return wanted === ROWS && fitting[0]?.length === 0 ? fittingSharding(ROWS_OF_PARTS, shape, mesh) : fitting;
 }
 
 /** Throws `ConfigError` unless the sequences of a (micro)batch divide over the mesh. */

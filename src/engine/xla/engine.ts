@@ -112,8 +112,13 @@ function startClient(
 /** Which kernels bf16 programs get, in words; stored with runs. */
 function kernelsInUse({ core, cudnn, tileKernels }: CompileScope): string {
   const rest = cudnn ? 'cuDNN' : 'XLA';
-  if (!tileKernels || core.mesh.size > 1) return `bf16 attention by ${rest}`;
-  return `bf16 windows up to ${WIDEST_WINDOW}, norms and rotary by tile kernels, other attention by ${rest}`;
+  if (!tileKernels) return `bf16 attention by ${rest}`;
+  const { size, axes } = core.mesh;
+  const divided = axes.tensor > 1;
+  const ours = `windows up to ${WIDEST_WINDOW}, norms, rotary${divided ? '' : ', loss'} and recurrences`;
+  const where = size > 1 ? ' on each device' : '';
+  const loss = divided ? ', loss by XLA, for logits lie divided over tensor' : '';
+  return `bf16 ${ours} by tile kernels${where}, other attention by ${rest}${loss}`;
 }
 
 /** Plugin file, size and time: another build under the same name is another plugin. */

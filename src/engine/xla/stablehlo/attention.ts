@@ -3,44 +3,23 @@
  * own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
 import { input, makeGraph, type Graph, type Node, type TensorType, type Value } from '../../../graph/index.js';
-import { manualComputation, type Piecewise } from './manual.js';
+import { manualComputation, splitOf, type Piecewise, type Split } from './manual.js';
 import { XLA_DECOMPOSITIONS } from './overrides.js';
 import { prepareForXla } from './prepare.js';
 import type { Operand, Scope } from './scope.js';
-import { partsOf, type Mesh, type MeshAxis, type Sharding } from './sharding.js';
+import { partsOf, type Mesh, type Sharding } from './sharding.js';
 
 type LowerNodes = (graph: Graph, scope: Scope) => string[];
 type Attention = Node<'attention'> | Node<'attentionGrad'>;
 
-/** The mesh axes that sequences and heads divide over. */
-interface Split {
-  readonly batch: readonly MeshAxis[];
-  readonly heads: readonly MeshAxis[];
-}
-
-/** The leading axes of `wanted` that `size` divides over. */
-function dividing(mesh: Mesh, wanted: readonly MeshAxis[], size: number): readonly MeshAxis[] {
-  const taken: MeshAxis[] = [];
-  let parts = 1;
-  for (const axis of wanted) {
-    if (size % (parts * mesh.axes[axis]) !== 0) break;
-    parts *= mesh.axes[axis];
-    taken.push(axis);
-  }
-  return taken;
-}
-
-function splitOf(mesh: Mesh | null, { inputs: [q, k] }: Attention): Split {
-  if (mesh === null) return { batch: [], heads: [] };
+function splitFor(mesh: Mesh | null, { inputs: [q, k] }: Attention): Split {
   const [B, , H] = (q as Value).shape as [number, number, number];
-  const G = (k as Value).shape[2] as number;
-  const heads = dividing(mesh, ['tensor'], G);
-  return { batch: dividing(mesh, ['data', 'fsdp'], B), heads: H % G === 0 ? heads : [] };
+  return splitOf(mesh, B, [H, (k as Value).shape[2] as number]);
 }
 
 /** Whether there is anything to divide. */
 export function divides(mesh: Mesh, node: Attention): boolean {
-  const { batch, heads } = splitOf(mesh, node);
+  const { batch, heads } = splitFor(mesh, node);
   return partsOf(mesh, [batch, heads], 2).some((n) => n > 1);
 }
 
@@ -81,7 +60,7 @@ export function lowerAttention(
   lowerNodes: LowerNodes,
 ): readonly string[] {
   const kernel = scope.kernelOf(node);
-  const split = splitOf(scope.mesh, node);
+  const split = splitFor(scope.mesh, node);
   const [out, lse] = node.outputs as [Value, Value];
   const [tokens, statistics] = [tokensOf(split), statisticsOf(split)];
   const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, ...optionalOf(split, node, 3)]);
@@ -109,7 +88,7 @@ export function lowerAttentionGrad(
 ): readonly string[] {
   const { builder, mesh } = scope;
   const kernel = scope.kernelOf(node);
-  const split = splitOf(mesh, node);
+  const split = splitFor(mesh, node);
   const [tokens, statistics] = [tokensOf(split), statisticsOf(split)];
   const optional = optionalOf(split, node, 6);
   const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, tokens, statistics, tokens, ...optional]);

@@ -6,7 +6,7 @@ import { prepareForXla, withTileKernels } from './prepare.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
 import { lowerNodes } from './rules.js';
 import type { Scope } from './scope.js';
-import { isStored } from './stored.js';
+import { isStored, narrowTakes, originsOf } from './stored.js';
 import { meshText, shardingText, type Mesh, type Sharding } from './sharding.js';
 import { TextBuilder, typeText } from './text.js';
 
@@ -15,7 +15,7 @@ export interface LowerOptions {
   readonly donate?: Readonly<Record<string, string>>;
   /** Keep attention for cuDNN's kernels where they can do it. */
   readonly cudnn?: boolean;
-  /** Tile kernels where they are faster: on one device only, for XLA does not divide them. Default as `cudnn`. */
+  /** Tile kernels where they are faster; on a mesh each device runs them on its piece. Default as `cudnn`. */
   readonly kernels?: boolean;
   readonly mesh?: Mesh | null;
   /** How inputs and outputs lie on the mesh, by name; others are on every device. */
@@ -27,13 +27,18 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const { donate = {}, cudnn = false, kernels = cudnn, mesh = null, shardings = {} } = options;
   const kernelOf: Scope['kernelOf'] = (node) => (cudnn && fitsCudnn(node) ? CUDNN_ATTENTION : null);
   const keep = (node: Node): boolean => {
-    if (kernels && mesh === null && fitsRecurrenceKernels(node)) return true;
+    if (kernels && fitsRecurrenceKernels(node)) return true;
     if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
     return kernelOf(node) !== null || (mesh !== null && divides(mesh, node as Node<'attention' | 'attentionGrad'>));
   };
-  const prepared = prepareForXla(kernels && mesh === null ? withTileKernels(graph) : graph, keep);
+  const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
+  const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;
+  const prepared = prepareForXla(kernels ? withTileKernels(divided, { dividesHeads }) : divided, keep);
   const builder = new TextBuilder();
-  const scope: Scope = { builder, names: new Map(), statistics: new Map(), stored: new Map(), mesh, kernelOf };
+  const scope: Scope = {
+    ...{ builder, names: new Map(), statistics: new Map(), stored: new Map(), mesh, kernelOf },
+    origins: mesh ? originsOf(prepared, shardings) : new Map(),
+  };
   const place = new Map(prepared.outputs.map((p, i) => [p.name, i]));
   const attributes = (parts: readonly string[]): string => (parts.length === 0 ? '' : ` {${parts.join(', ')}}`);
   const sharding = (name: string, value: Value): string[] =>

@@ -4,8 +4,38 @@
  */
 import type { TensorType } from '../../../graph/index.js';
 import type { Operand, Scope } from './scope.js';
-import { MESH_AXES, partsOf, shardingText, type Mesh, type Sharding } from './sharding.js';
+import { MESH_AXES, partsOf, shardingText, type Mesh, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText } from './text.js';
+
+/** The mesh axes that sequences and heads divide over. */
+export interface Split {
+  readonly batch: readonly MeshAxis[];
+  readonly heads: readonly MeshAxis[];
+}
+
+/** The leading axes of `wanted` that every one of `sizes` divides over. */
+function dividing(mesh: Mesh, wanted: readonly MeshAxis[], sizes: readonly number[]): readonly MeshAxis[] {
+  const taken: MeshAxis[] = [];
+  let parts = 1;
+  for (const axis of wanted) {
+    if (!sizes.every((size) => size % (parts * mesh.axes[axis]) === 0)) break;
+    parts *= mesh.axes[axis];
+    taken.push(axis);
+  }
+  return taken;
+}
+
+/**
+ * How work of `batch` independent rows divides over a mesh, and over its `tensor` axis that on heads, of which there are several
+ * numbers that all must divide; an empty list for work that cannot.
+ */
+export function splitOf(mesh: Mesh | null, batch: number, heads: readonly number[]): Split {
+  if (mesh === null) return { batch: [], heads: [] };
+  return {
+    batch: dividing(mesh, ['data', 'fsdp'], [batch]),
+    heads: heads.length === 0 ? [] : dividing(mesh, ['tensor'], heads),
+  };
+}
 
 /** A tensor and how it is cut into pieces. Every axis must divide evenly. */
 export interface Piecewise {

@@ -14,7 +14,9 @@ import {
   type RecurrenceShape,
   type Run,
 } from '../triton/recurrence/index.js';
-import type { Scope } from './scope.js';
+import { manualComputation, splitOf, type Piecewise, type Split } from './manual.js';
+import type { Operand, Scope } from './scope.js';
+import { partsOf, type Sharding } from './sharding.js';
 import { listText, typeText, type TextBuilder } from './text.js';
 
 type RecurrenceOp = 'linearRecurrence' | 'linearRecurrenceGrad' | 'deltaRule' | 'deltaRuleGrad';
@@ -42,8 +44,10 @@ export function fitsRecurrenceKernels(node: Node): node is Node<RecurrenceOp> {
   return q.dtype === 'bf16' && scalar && tokens % CHUNK === 0 && width <= MAX_WIDTH;
 }
 
-function shapeOf({ inputs, attrs }: Node<RecurrenceOp>): RecurrenceShape {
-  const [q, k, v, g] = inputs as [Value, Value, Value, Value];
+type Types = readonly TensorType[];
+
+function shapeOf({ attrs }: Node<RecurrenceOp>, types: Types): RecurrenceShape {
+  const [q, k, v, g] = types as [TensorType, TensorType, TensorType, TensorType];
   const [batch, tokens, qHeads] = q.shape as [number, number, number];
   const [keyWidth, valueWidth] = [q, v].map((x) => tileWidth(x.shape[3] as number)) as [number, number];
   const heads = (g.shape.length === 1 ? g.shape[0] : g.shape[2]) as number;
@@ -88,23 +92,20 @@ function widened(builder: TextBuilder, x: string, type: TensorType, shape: Recur
 
 /** The inputs of a node by the names that kernels have for them. */
 function operandsOf(
-  { op, inputs, attrs }: Node<RecurrenceOp>,
-  given: readonly string[],
+  { op, attrs }: Node<RecurrenceOp>,
+  given: readonly Operand[],
   shape: RecurrenceShape,
   builder: TextBuilder,
 ): Arrays<string> {
   const { segments, initialState } = attrs;
-  const names = given.map((x, i) => {
-    const type = inputs[i] as Value;
-    return type.shape.length === 4 ? widened(builder, x, type, shape) : x;
-  });
+  const names = given.map(({ name, type }) => (type.shape.length === 4 ? widened(builder, name, type, shape) : name));
   const [q, k, v, decay, ...rest] = names as [string, string, string, string, ...string[]];
   const beta = op === 'deltaRule' || op === 'deltaRuleGrad' ? { beta: rest.shift() as string } : {};
   const documents = segments ? { segments: rest.shift() as string } : {};
   const zero = (): string =>
     builder.broadcast(builder.scalar(0, 'f32'), { dtype: 'f32', shape: [] }, stateType(shape).shape);
   const initial = initialState ? (rest.shift() as string) : zero();
-  const g = builder.broadcast(decay, inputs[3] as Value, [shape.batch, shape.tokens, shape.heads]);
+  const g = builder.broadcast(decay, (given[3] as Operand).type, [shape.batch, shape.tokens, shape.heads]);
   const backward = rest.length > 0 ? { do: rest[1] as string, dstate: rest[2] as string } : {};
   return { q, k, v, g, initial, ...beta, ...documents, ...backward };
 }
@@ -119,7 +120,7 @@ const runIn =
   };
 
 /** Gradients of every head as those of the `like.shape[2]` heads that they share, summed in f32, as wide as they are. */
-function shared(builder: TextBuilder, x: string, heads: number, like: Value): string {
+function shared(builder: TextBuilder, x: string, heads: number, like: TensorType): string {
   const [B, T, h, D] = like.shape as [number, number, number, number];
   const own = { dtype: 'bf16', shape: [B, T, heads, tileWidth(D)] } as const;
   const x0 = cut(builder, x, own, [B, T, heads, D]);
@@ -131,20 +132,17 @@ function shared(builder: TextBuilder, x: string, heads: number, like: Value): st
   return builder.convert(sum, { dtype: 'f32', shape: like.shape }, 'bf16');
 }
 
-/** Any of the recurrences and their gradients, as kernels. */
-export function lowerRecurrence(
-  node: Node<RecurrenceOp>,
-  inputs: readonly string[],
-  { builder }: Scope,
-): readonly string[] {
-  const shape = shapeOf(node);
-  const given = operandsOf(node, inputs, shape, builder);
+/** A recurrence, or its gradient, on all or on pieces of its operands. */
+function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], builder: TextBuilder): readonly string[] {
+  const types = operands.map((o) => o.type);
+  const shape = shapeOf(node, types);
+  const given = operandsOf(node, operands, shape, builder);
   const run = runIn(builder);
-  const [q, k, v, decay] = node.inputs as [Value, Value, Value, Value];
+  const [q, k, v, decay] = types as [TensorType, TensorType, TensorType, TensorType];
   const { batch, tokens, heads, valueWidth } = shape;
   const stateShape = [batch, heads, q.shape[3] as number, v.shape[3] as number];
   const state = (x: string): string => cut(builder, x, stateType(shape), stateShape);
-  if (node.op === 'linearRecurrence' || node.op === 'deltaRule') {
+  if (!node.op.endsWith('Grad')) {
     const { o, last } = (node.op === 'deltaRule' ? deltaForward : linearForward)(run, shape, given);
     const rows = { dtype: 'bf16', shape: [batch, tokens, heads, valueWidth] } as const;
     return [cut(builder, o as string, rows, [batch, tokens, heads, v.shape[3] as number]), state(last as string)];
@@ -153,12 +151,45 @@ export function lowerRecurrence(
   const grads = (delta ? deltaBackward : linearBackward)(run, shape, given);
   const perToken = { dtype: 'f32', shape: [batch, tokens, heads] } as const;
   const dg = grads.dg as string;
+  const perHead = (): string => {
+    const sum = builder.reduce(dg, perToken, [0, 1], 'add', 0);
+    return builder.reshape(sum, { dtype: 'f32', shape: [heads] }, [1, heads]);
+  };
   return [
     shared(builder, grads.dq as string, heads, q),
     shared(builder, grads.dk as string, heads, k),
     shared(builder, grads.dv as string, heads, v),
-    decay.shape.length === 1 ? builder.reduce(dg, perToken, [0, 1], 'add', 0) : dg,
+    decay.shape.length === 1 ? perHead() : dg,
     ...(delta ? [grads.dbeta as string] : []),
     ...(node.attrs.initialState ? [state(grads.dinitial as string)] : []),
   ];
+}
+
+/** How a tensor of a recurrence divides: `[heads]`, documents `[B,T]`, states `[B,H,K,V]` in f32, else `[B,T,heads,...]`. */
+function shardingOf({ dtype, shape }: TensorType, { batch, heads }: Split): Sharding {
+  if (shape.length === 1) return [heads];
+  if (shape.length === 2) return [batch, []];
+  return shape.length === 4 && dtype === 'f32' ? [batch, heads] : [batch, [], heads];
+}
+
+/** Any of the recurrences and their gradients, as kernels; on a mesh each device runs its own sequences and heads. */
+export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly string[], scope: Scope): readonly string[] {
+  const { builder, mesh } = scope;
+  const whole = shapeOf(node, node.inputs);
+  const split = splitOf(mesh, whole.batch, [whole.heads, whole.qHeads, whole.kHeads, whole.vHeads]);
+  const operands = node.inputs.map((type, i) => ({
+    ...{ name: inputs[i] as string, type },
+    sharding: shardingOf(type, split),
+  }));
+  // Each device has the gradient of a decay per head from its own sequences: they come out as rows, which are then summed.
+  const summed = node.outputs.findIndex((type) => type.shape.length === 1);
+  const rows = mesh === null ? 1 : (partsOf(mesh, [split.batch], 1)[0] as number);
+  const results = node.outputs.map((type, i): Piecewise => {
+    if (i !== summed) return { type, sharding: shardingOf(type, split) };
+    return { type: { dtype: type.dtype, shape: [rows, ...type.shape] }, sharding: [split.batch, split.heads] };
+  });
+  const names = manualComputation(scope, operands, results, (pieces) => runKernels(node, pieces, builder));
+  return names.map((name, i) =>
+    i === summed ? builder.reduce(name, (results[i] as Piecewise).type, [0], 'add', 0) : name,
+  );
 }

@@ -3,10 +3,10 @@ import { UnsupportedOpError, isFloat, type DType } from '../../../core/index.js'
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
 import { lowerRecurrence } from './recurrence.js';
-import { callKernel, type Kernel } from '../triton/index.js';
+import { lowerKernel } from './kernel.js';
 import { lowerScan } from './scan.js';
 import type { Scope } from './scope.js';
-import { followParts, readNames } from './stored.js';
+import { followParts, placedResults, readNames } from './stored.js';
 import { listText, typeText, type TextBuilder } from './text.js';
 
 export type StableHloRule<K extends OpName> = {
@@ -306,7 +306,7 @@ export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   stopGradient: same,
   barrier,
   remat: expanded,
-  kernel: (node, inputs, { builder }) => callKernel(builder, node.attrs.program as Kernel, inputs),
+  kernel: lowerKernel,
   softmax: expanded,
   rmsNorm: expanded,
   rmsNormGrad: expanded,
@@ -336,7 +336,7 @@ export function lowerNodes(graph: Graph, scope: Scope): string[] {
   for (const node of graph.nodes) {
     if (node.op === 'input') continue;
     const rule = ruleOf(node.op);
-    const results = rule(node, readNames(node, scope), scope);
+    const results = placedResults(node, rule(node, readNames(node, scope), scope), scope);
     node.outputs.forEach((v, i) => names.set(v, results[i] as string));
     followParts(node, scope);
   }

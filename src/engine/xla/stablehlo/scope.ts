@@ -40,6 +40,8 @@ export interface Scope {
   readonly statistics: Map<Value, string>;
   /** What lies divided over `fsdp`. */
   readonly stored: Map<Value, Stored>;
+  /** How values must lie that outputs come from. */
+  readonly origins: ReadonlyMap<Value, Sharding>;
   /** The mesh that the program is divided over; null on one device. */
   readonly mesh: Mesh | null;
   /** The kernel for an `attention` or `attentionGrad`, if there is one. */

@@ -24,7 +24,8 @@ import {
 import { rotaryTables } from '../stablehlo/overrides.js';
 import { crossEntropyKernel, WIDEST_VOCABULARY } from './cross-entropy.js';
 import type { HeadRows } from './heads.js';
-import { kernelNode } from './node.js';
+import type { Kernel } from './ir.js';
+import { kernelNode, type KernelWork, type Pieces } from './node.js';
 import { rmsNormGradKernel, rmsNormKernel, WIDEST_ROW, type Rows } from './norm.js';
 import { rotateKernel } from './rotate.js';
 import { channelsOf, joined, valueOf, type Channels } from './views.js';
@@ -88,6 +89,19 @@ const narrowSource = (v: Value): Value =>
 
 const rowsFrom = ({ shape }: Value): Rows => ({ shape: shape.slice(0, -1), width: shape[shape.length - 1] as number });
 
+/** A norm's kernel on rows `[B,T]`, or `[B,T,H]`, where heads have norms of their own. */
+function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
+  const { shape, width } = rowsFrom(x);
+  const [batch = 1, , heads] = shape;
+  return {
+    ...{ batch, heads: heads === undefined ? [] : [heads] },
+    kernel: (pieces) => {
+      const counts = [pieces.batch, 1, pieces.heads];
+      return kernel({ shape: shape.map((d, axis) => d / (counts[axis] ?? 1)), width });
+    },
+  };
+}
+
 const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
 
 /** A loss whose gradient the graph also has, by what its rows weigh alone. */
@@ -146,6 +160,7 @@ class Fuser {
     graph: Graph,
     private readonly losses: ReadonlyMap<Node, Loss>,
     private readonly map: ReadonlyMap<Value, Value>,
+    private readonly dividesHeads: boolean,
   ) {
     this.#sums = normsOfSums(graph);
   }
@@ -185,8 +200,8 @@ class Fuser {
     const [a, b] = inputs as [Value, Value];
     const norm = this.#sums.get(node);
     if (norm) {
-      const kernel = rmsNormKernel(rowsFrom(a), norm.attrs.epsilon, true);
-      const [sum, y, rstd] = kernelNode(kernel, [a, b]) as [Value, Value, Value];
+      const work = normWork(a, (rows) => rmsNormKernel(rows, norm.attrs.epsilon, true));
+      const [sum, y, rstd] = kernelNode(work, [a, b]) as [Value, Value, Value];
       this.#normed.set(norm, [convert(y, 'f32'), rstd]);
       return [sum];
     }
@@ -196,7 +211,8 @@ class Fuser {
     const gradient = this.#normGradients.get(from);
     if (!gradient || !sameShape(from.shape, added.shape)) return null;
     const { x, rstd, dy } = gradient;
-    return kernelNode(rmsNormGradKernel(rowsFrom(x), true), [x, rstd, dy, added]);
+    const work = normWork(x, (rows) => rmsNormGradKernel(rows, true));
+    return kernelNode(work, [x, rstd, dy, added]);
   }
 
   #rmsNorm(node: Node<'rmsNorm'>, inputs: readonly Value[]): readonly Value[] | null {
@@ -204,7 +220,8 @@ class Fuser {
     if (done) return done;
     const x = narrowSource(inputs[0] as Value);
     if (inputs.length !== 1 || !fitsNorm(x)) return null;
-    const [y, rstd] = kernelNode(rmsNormKernel(rowsFrom(x), node.attrs.epsilon, false), [x]) as [Value, Value];
+    const work = normWork(x, (rows) => rmsNormKernel(rows, node.attrs.epsilon, false));
+    const [y, rstd] = kernelNode(work, [x]) as [Value, Value];
     return [convert(y, 'f32'), rstd];
   }
 
@@ -212,7 +229,8 @@ class Fuser {
     if (inputs.length !== 3) return null;
     const [x, rstd, dy] = [narrowSource(inputs[0] as Value), inputs[1] as Value, narrowSource(inputs[2] as Value)];
     if (!fitsNorm(x) || dy.dtype !== 'bf16') return null;
-    const [dx] = kernelNode(rmsNormGradKernel(rowsFrom(x), false), [x, rstd, dy]) as [Value];
+    const work = normWork(x, (rows) => rmsNormGradKernel(rows, false));
+    const [dx] = kernelNode(work, [x, rstd, dy]) as [Value];
     this.#normGradients.set(dx, { x, rstd, dy });
     return [convert(dx, 'f32')];
   }
@@ -222,7 +240,11 @@ class Fuser {
     if (!loss) return null;
     const [rows, vocabulary] = (logits as Value).shape as [number, number];
     const operands = [narrowSource(logits as Value), targets as Value, this.map.get(loss.dloss) as Value];
-    const [each, lse, dlogits] = kernelNode(crossEntropyKernel(rows, vocabulary), operands) as [Value, Value, Value];
+    const work: KernelWork = {
+      ...{ batch: rows, heads: [] },
+      kernel: ({ batch }) => crossEntropyKernel(rows / batch, vocabulary),
+    };
+    const [each, lse, dlogits] = kernelNode(work, operands) as [Value, Value, Value];
     this.#dlogits.set(loss.gradient, dlogits);
     return [each, lse];
   }
@@ -253,23 +275,45 @@ class Fuser {
       return [this.#part({ ...given, turned: null }, (x as Value).shape)];
     }
     if (!fitsRotate(node)) return null;
-    const from = channelsOf(x as Value);
+    const from = this.#placeOf(x as Value);
     const [B, T, n, D] = (x as Value).shape as [number, number, number, number];
-    const kernel = rotateKernel({
-      ...{ batch: B, tokens: T, heads: n, headDim: D, inverse: attrs.inverse },
-      x: { width: from.source.shape[2] as number, offset: from.offset },
-    });
-    const [y] = kernelNode(kernel, [...tables(T, attrs), from.source]) as [Value];
+    const work: KernelWork = {
+      ...{ batch: B, heads: this.#headsOf(n) },
+      kernel: ({ batch, heads }) =>
+        rotateKernel({
+          ...{ batch: B / batch, tokens: T, heads: n / heads, headDim: D, inverse: attrs.inverse },
+          x: rowsOf(from, heads),
+        }),
+    };
+    const [y] = kernelNode(work, [...tables(T, attrs), from.source]) as [Value];
     this.#turned.set(y, { from, attrs });
     return [reshape(y, [B, T, n, D])];
   }
 
+  /** Where a kernel reads heads: in the row that they are part of, or from a tensor of their own, which can be divided. */
+  #placeOf(x: Value): Channels {
+    if (!this.dividesHeads) return channelsOf(x);
+    const [B, T, n, D] = x.shape as [number, number, number, number];
+    return { source: reshape(x, [B, T, n * D]), offset: 0, channels: n * D };
+  }
+
+  #headsOf(...heads: readonly number[]): readonly number[] {
+    return this.dividesHeads ? heads : [];
+  }
+
+  #attentionWork(q: Value, k: Value, kernel: KernelWork['kernel']): KernelWork {
+    const [B, , H] = q.shape as [number, number, number];
+    return { batch: B, heads: this.#headsOf(H, k.shape[2] as number), kernel };
+  }
+
   #attention({ attrs }: Node<'attention'>, inputs: readonly Value[]): readonly Value[] {
     const [q, k, v] = inputs as [Value, Value, Value];
-    const places = [q, k, v].map(channelsOf) as [Channels, Channels, Channels];
-    const kernel = windowAttentionKernel(attentionOf(q, k, attrs, places), FORWARD);
+    const places = [q, k, v].map((x) => this.#placeOf(x)) as [Channels, Channels, Channels];
+    const work = this.#attentionWork(q, k, (pieces) =>
+      windowAttentionKernel(attentionOf(q, k, attrs, places, pieces), FORWARD),
+    );
     const [o, lse] = kernelNode(
-      kernel,
+      work,
       places.map((p) => p.source),
     ) as [Value, Value];
     return [reshape(o, q.shape), convert(lse, q.dtype)];
@@ -277,19 +321,22 @@ class Fuser {
 
   #attentionGrad({ attrs }: Node<'attentionGrad'>, inputs: readonly Value[]): readonly Value[] {
     const [q, k, v, o, lse, dOut] = inputs as [Value, Value, Value, Value, Value, Value];
-    const places = [q, k, v].map(channelsOf) as [Channels, Channels, Channels];
+    const places = [q, k, v].map((x) => this.#placeOf(x)) as [Channels, Channels, Channels];
     const [B, T, H, D] = q.shape as [number, number, number, number];
     const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
     // The float32 statistics behind their rounding to the graph's dtype.
     const exact = lse.node.op === 'convert' ? (lse.node.inputs[0] as Value) : lse;
     const whole = this.#whole(places);
-    const joinedRows = whole && (whole.parts.map((p) => rowsOf(p.channels)) as [HeadRows, HeadRows, HeadRows]);
-    const kernel = windowAttentionGradKernel(attentionOf(q, k, attrs, places), BACKWARD, {
+    const joinedRows = whole && (whole.parts.map((p) => rowsOf(p.channels, 1)) as [HeadRows, HeadRows, HeadRows]);
+    const targets = {
       turnBack: whole?.turn != null,
       joined: joinedRows && { q: joinedRows[0], k: joinedRows[1], v: joinedRows[2] },
-    });
+    };
+    const work = this.#attentionWork(q, k, (pieces) =>
+      windowAttentionGradKernel(attentionOf(q, k, attrs, places, pieces), BACKWARD, targets),
+    );
     const operands = [...places.map((p) => p.source), flat(o), convert(exact, 'f32'), flat(dOut)];
-    const results = kernelNode(kernel, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
+    const results = kernelNode(work, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
     const shapes = [q.shape, k.shape, v.shape] as const;
     if (!whole) return results.map((x, i) => reshape(x, shapes[i] as readonly number[]));
     const source = results[0] as Value;
@@ -332,7 +379,11 @@ class Fuser {
   }
 }
 
-const rowsOf = ({ source, offset }: Channels): HeadRows => ({ width: source.shape[2] as number, offset });
+/** Channels in the rows of one of `heads` pieces. */
+const rowsOf = ({ source, offset }: Channels, heads: number): HeadRows => ({
+  width: (source.shape[2] as number) / heads,
+  offset,
+});
 
 /** The tables of rotary angles, `[T,D/2]` in float32; equal ones are merged later. */
 function tables(T: number, attrs: RotaryAttrs): Value[] {
@@ -345,24 +396,31 @@ function attentionOf(
   k: Value,
   { window, scale }: AttentionAttrs,
   places: readonly Channels[],
+  { batch, heads }: Pieces,
 ): WindowAttention {
   if (window === null) throw new LongsightError('internal error: window kernels need a window');
   const [B, T, H, D] = q.shape as [number, number, number, number];
-  const [qRows, kRows, vRows] = places.map(rowsOf) as [HeadRows, HeadRows, HeadRows];
+  const [qRows, kRows, vRows] = places.map((p) => rowsOf(p, heads)) as [HeadRows, HeadRows, HeadRows];
   return {
-    ...{ batch: B, tokens: T, heads: H, kvHeads: k.shape[2] as number, headDim: D },
+    ...{ batch: B / batch, tokens: T, heads: H / heads, kvHeads: (k.shape[2] as number) / heads, headDim: D },
     ...{ window: Math.min(window, T), scale, q: qRows, k: kRows, v: vRows },
   };
 }
 
+/** How a program with tile kernels is divided. */
+export interface FuseOptions {
+  /** Heads, and the logits' classes, divide over devices: kernels take heads as tensors of their own, and losses none. */
+  readonly dividesHeads?: boolean;
+}
+
 /** The graph with tile kernels in it. Composites must not be expanded yet, and remat must be. */
-export function fuseTileKernels(graph: Graph): Graph {
+export function fuseTileKernels(graph: Graph, { dividesHeads = false }: FuseOptions = {}): Graph {
   const map = new Map<Value, Value>(graph.inputs.map(({ value }) => [value, value]));
   const outputs = graph.outputs.map((p) => p.value);
-  const losses = lossesOf(graph);
+  const losses = dividesHeads ? new Map<Node, Loss>() : lossesOf(graph);
   // What the gradients of losses need comes first.
   const nodes = [...nodesOf([...losses.values()].map(({ dloss }) => dloss)), ...graph.nodes];
-  const results = rebuild(nodes, outputs, map, new Fuser(graph, losses, map).visit);
+  const results = rebuild(nodes, outputs, map, new Fuser(graph, losses, map, dividesHeads).visit);
   return makeGraph(
     Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
     Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),

@@ -3,4 +3,4 @@ export { callKernel } from './call.js';
 export { runKernel, type InterpretOptions } from './interpret.js';
 export type * from './ir.js';
 export { printKernel } from './print.js';
-export { kernelNode } from './node.js';
+export { kernelNode, WHOLE, type KernelWork, type Pieces } from './node.js';
