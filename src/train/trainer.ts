@@ -25,6 +25,7 @@ import {
   mixedPrecision,
   reshape,
   split,
+  sub,
   type Graph,
   type Value,
 } from '../graph/index.js';
@@ -245,6 +246,9 @@ export function stepProgram(model: ModelConfig, config: StepConfig, options: Ste
   return { graph: makeGraph({ ...inputs, ...batch }, { ...outputs, loss }), donate };
 }
 
+const donatedSums = (groups: readonly Group[]): Record<string, string> =>
+  Object.fromEntries(groups.map((_, i) => [`${SUM}.${i}`, `${RESULT}${SUM}.${i}`]));
+
 /** Adds the gradient of a microbatch to a running sum. */
 function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions): Program {
   const params = parameterInputs(model, DTYPE);
@@ -263,17 +267,23 @@ function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions
     RESULT + SUM,
     groups.map((group, i) => add(sums[i] as Value, gather(group, gradients))),
   );
-  const donate = Object.fromEntries(sums.map((_, i) => [`${SUM}.${i}`, `${RESULT}${SUM}.${i}`]));
-  return { graph: makeGraph(inputs, { ...outputs, loss }), donate };
+  return { graph: makeGraph(inputs, { ...outputs, loss }), donate: donatedSums(groups) };
 }
 
-/** Updates from a running sum of gradients. */
+/** Updates from a running sum of gradients, and leaves it at zero for the next step, where it lies. */
 function applyProgram(model: ModelConfig, config: StepConfig, options: StepOptions): Program {
   const params = parameterInputs(model, DTYPE);
   const groups = groupsOf(model, options.moments ?? 'flat');
   const sums = groupInputs(SUM, groups);
   const { inputs, outputs, donate } = update(config, params, groups, sums);
-  return { graph: makeGraph({ ...inputs, ...named(SUM, sums) }, outputs), donate };
+  const zeroed = named(
+    RESULT + SUM,
+    sums.map((sum) => sub(sum, sum)),
+  );
+  return {
+    graph: makeGraph({ ...inputs, ...named(SUM, sums) }, { ...outputs, ...zeroed }),
+    donate: { ...donate, ...donatedSums(groups) },
+  };
 }
 
 export interface TrainerOptions extends StepOptions {
@@ -295,6 +305,8 @@ export class Trainer {
   readonly #sum: Executable | null;
   readonly #shardings: Shardings;
   #state: TensorMap;
+  /** With accumulation the gradient's running sum, zero between steps. */
+  #sums: TensorMap;
   #disposed = false;
 
   private constructor(
@@ -309,6 +321,8 @@ export class Trainer {
     this.#sum = programs.sum;
     this.#shardings = programs.shardings;
     this.#state = initialState(options, groups, programs.shardings);
+    const sums = programs.sum === null ? [] : groups.map(({ shape }, i) => [`${SUM}.${i}`, zeros(DTYPE, shape)]);
+    this.#sums = uploadAll(engine, Object.fromEntries(sums) as Record<string, HostTensor>, programs.shardings);
   }
 
   /** Compiles the programs of a step. Throws what the engine's `compile` throws. */
@@ -366,12 +380,11 @@ export class Trainer {
     const upload = (tensors: Readonly<Record<string, HostTensor>>) => uploadAll(engine, tensors, this.#shardings);
     const scalars = upload(scalarTensors(DTYPE, adamwScalars(config, lr, t)));
     const micro = microbatches(batch, config.accumulate).map(upload);
-    const { gradients, losses } =
-      this.#sum === null ? { gradients: micro[0] as TensorMap, losses: [] } : await this.#addUp(micro);
-    const out = await this.#main.run({ ...this.#state, ...scalars, ...gradients });
-    this.#state = Object.fromEntries(
-      Object.keys(this.#state).map((name) => [name, out[RESULT + name] as DeviceTensor]),
-    );
+    const losses = this.#sum === null ? [] : await this.#addUp(this.#sum, micro);
+    const batched = this.#sum === null ? (micro[0] as TensorMap) : this.#sums;
+    const out = await this.#main.run({ ...this.#state, ...scalars, ...batched });
+    this.#state = successors(this.#state, out);
+    this.#sums = successors(this.#sums, out);
     const parts = this.#sum === null ? [out['loss'] as DeviceTensor] : losses;
     const gradNorm = out['gradNorm'] as DeviceTensor;
     return {
@@ -416,23 +429,21 @@ export class Trainer {
     await this.#sum?.dispose();
   }
 
-  async #addUp(micro: readonly TensorMap[]): Promise<{ gradients: TensorMap; losses: DeviceTensor[] }> {
-    const { engine } = this.#options;
-    let gradients: TensorMap = Object.fromEntries(
-      this.#groups.map((group, i) => {
-        const name = `${SUM}.${i}`;
-        return [name, engine.upload(zeros(DTYPE, group.shape), this.#shardings[name])];
-      }),
-    );
+  /** Adds the gradients of microbatches to the running sum; gives their losses. */
+  async #addUp(program: Executable, micro: readonly TensorMap[]): Promise<DeviceTensor[]> {
     const losses: DeviceTensor[] = [];
     for (const batch of micro) {
-      const out = await (this.#sum as Executable).run({ ...this.parameters, ...gradients, ...batch });
-      gradients = Object.fromEntries(Object.keys(gradients).map((name) => [name, out[RESULT + name] as DeviceTensor]));
+      const out = await program.run({ ...this.parameters, ...this.#sums, ...batch });
+      this.#sums = successors(this.#sums, out);
       losses.push(out['loss'] as DeviceTensor);
     }
-    return { gradients, losses };
+    return losses;
   }
 }
+
+/** What a program made of the tensors that it was given. */
+const successors = (before: TensorMap, out: TensorMap): TensorMap =>
+  Object.fromEntries(Object.keys(before).map((name) => [name, out[RESULT + name] as DeviceTensor]));
 
 /** On a mesh each parameter's moments lie as the parameter does, so they are separate there. */
 function momentsOf({ engine, moments }: TrainerOptions): Grouping {

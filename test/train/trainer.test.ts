@@ -62,6 +62,27 @@ describe('Trainer', () => {
     }
   });
 
+  it('uploads batches and scalars alone in a step, with accumulation too', async () => {
+    const sizes: number[] = [];
+    const counting = {
+      ...engine,
+      upload: (tensor: HostTensor) => {
+        sizes.push(tensor.data.length);
+        return engine.upload(tensor);
+      },
+    };
+    const { model, train: config, seed } = tinyRun({ train: { accumulate: 2 } });
+    const parameters = initialParameters(model, seed);
+    const trainer = await Trainer.create({ engine: counting, model, config, parameters });
+    for (const [i, batch] of batches.entries()) {
+      sizes.length = 0;
+      await trainer.step(batch, 0.01, i + 1);
+      const micro = (config.batchSize / 2) * config.seqLen;
+      expect(sizes).toEqual([1, 1, 1, ...new Array<number>(6).fill(micro)]);
+    }
+    await trainer.dispose();
+  });
+
   it('takes the same steps whether moments are kept together or apart, and with rematerialisation', async () => {
     const flat = await train({}, batches);
     const separate = await train({}, batches, { moments: 'separate' });
