@@ -4,14 +4,18 @@
 // so that a slow moment of the machine falls on all of them; ratios are of the medians over all steps of all rounds. Then
 // the time per token of a swa:64 layer from 512 to 8,192 tokens. A table first; the last line is JSON.
 //
-// Parts: 8x512 and 2x2048 (sequences x tokens of a train step), layer; default all. With --out, rounds add to those that FILE
-// holds if it is of the same machine and threads, so that a long measurement can be made in pieces; remove FILE to start anew.
+// Parts: 8x512 and 2x2048 (sequences x tokens of a train step), layer; default these. And hybrids: one layer in two of each
+// recurrent mixer at 8x512, or a single one of them by name (lightning, gla, mamba2, gdn, kda). All programs of a part start from
+// the same parameters and see the same tokens; if their losses part, the run fails. With --out, rounds add to those that
+// FILE holds if it is of the same machine and threads, so that a long measurement can be made in pieces; remove FILE to
+// start anew.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { DEFAULT_LAYERS, peerLayers, writeStart } from './model.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { values: flags } = parseArgs({
@@ -25,20 +29,32 @@ const { values: flags } = parseArgs({
   },
 });
 const { threads, steps } = flags;
-const parts = flags.parts.split(',');
-const unknown = parts.find((part) => part !== 'layer' && !/^\d+x\d+$/.test(part));
-if (unknown !== undefined) throw new Error(`--parts takes a list of SEQUENCESxTOKENS and "layer", got "${unknown}"`);
+const MIXERS = ['lightning', 'gla', 'mamba2', 'gdn', 'kda'];
+const parts = flags.parts.split(',').flatMap((part) => (part === 'hybrids' ? MIXERS : [part]));
+const unknown = parts.find((part) => part !== 'layer' && !MIXERS.includes(part) && !/^\d+x\d+$/.test(part));
+if (unknown !== undefined) {
+  const known = `SEQUENCESxTOKENS, "layer", "hybrids", ${MIXERS.map((m) => `"${m}"`).join(', ')}`;
+  throw new Error(`--parts takes a list of ${known}; got "${unknown}"`);
+}
 const SHAPES = parts
   .filter((part) => part !== 'layer')
   .map((part) => {
+    if (MIXERS.includes(part)) return { batch: 8, seq: 512, layers: `${part} full` };
     const [batch, seq] = part.split('x').map(Number);
-    return { batch, seq };
+    return { batch, seq, layers: DEFAULT_LAYERS };
   });
-const PEERS = [
-  ['eager', 'mask'],
-  ['compile', 'mask'],
-  ['compile', 'blocked'],
-];
+/** Programs next to ours: how PyTorch runs and, where there are windows, how it gets them. */
+const peersOf = ({ layers }) =>
+  layers.includes('swa')
+    ? [
+        ['eager', 'mask'],
+        ['compile', 'mask'],
+        ['compile', 'blocked'],
+      ]
+    : [
+        ['eager', 'mask'],
+        ['compile', 'mask'],
+      ];
 
 function lastJson(command, args, env = {}) {
   const run = spawnSync(command, args, { encoding: 'utf8', env: { ...process.env, ...env } });
@@ -53,19 +69,18 @@ if (!hasTorch) {
   console.error(missing);
 }
 
-const own = ({ batch, seq }) =>
-  lastJson(process.execPath, [
-    join(here, 'step.mjs'),
-    `batch=${batch}`,
-    `seq=${seq}`,
-    `steps=${steps}`,
-    `threads=${threads}`,
-  ]);
-const peer = ({ batch, seq }, mode, swa) =>
+const own = ({ batch, seq, layers }) =>
+  lastJson(
+    process.execPath,
+    [join(here, 'step.mjs')].concat(
+      Object.entries({ batch, seq, steps, threads, layers }).map(([key, value]) => `${key}=${value}`),
+    ),
+  );
+const peer = ({ batch, seq, layers }, start, mode, swa) =>
   lastJson(
     flags.python,
-    [join(here, 'peers', 'torch_cpu.py'), '--mode', mode, '--swa', swa].concat(
-      ['--batch', batch, '--seq', seq, '--steps', steps, '--threads', threads].map(String),
+    [join(here, 'peers', 'torch_cpu.py'), '--mode', mode, '--swa', swa, '--layers', peerLayers(layers)].concat(
+      ['--batch', batch, '--seq', seq, '--steps', steps, '--threads', threads, '--start', start].map(String),
     ),
     { OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads },
   );
@@ -90,40 +105,58 @@ function earlierReport() {
 const earlier = earlierReport();
 
 const median = (xs) => [...xs].sort((a, b) => a - b)[xs.length >> 1];
-const keyOf = ({ batch, seq, peer }) => `${batch} x ${seq} ${peer}`;
-const rows = new Map(earlier.results.map((row) => [keyOf(row), row]));
+const keyOf = ({ batch, seq, layers, peer }) => `${batch} x ${seq} ${layers} ${peer}`;
+// Files of before there were other hybrids do not name the layers.
+const rows = new Map(
+  earlier.results.map((row) => ({ layers: DEFAULT_LAYERS, ...row })).map((row) => [keyOf(row), row]),
+);
 
-function measure(program) {
-  const { stepMs, peakRssMb, ...result } = program();
-  const key = keyOf(result);
-  const { batch, seq, peer, library } = result;
+/** Largest difference of two programs' losses, of which the first is before any step. */
+const SAME_LOSS = 2e-3;
+
+function measure(layers, program) {
+  const { stepMs, peakRssMb, firstLoss, lastLoss, batch, seq, peer, library } = program();
+  const key = keyOf({ batch, seq, layers, peer });
   const old = rows.get(key) ?? { rounds: [], peakRssMb: 0 };
   rows.set(key, {
-    ...{ batch, seq, peer, library },
+    ...{ batch, seq, layers, peer, library },
     rounds: [...old.rounds, stepMs],
     peakRssMb: Math.max(old.peakRssMb, peakRssMb),
+    losses: [firstLoss, lastLoss],
   });
-  console.error(`${key}: ${median(stepMs).toFixed(0)} ms a step`);
+  console.error(
+    `${key}: ${median(stepMs).toFixed(0)} ms a step, losses ${firstLoss.toFixed(5)} to ${lastLoss.toFixed(5)}`,
+  );
+  return { key, losses: [firstLoss, lastLoss] };
 }
 
-for (let round = 0; round < Number(flags.rounds); round++) {
-  for (const shape of SHAPES) {
-    const peers = hasTorch
-      ? PEERS.map(
-          ([mode, swa]) =>
-            () =>
-              peer(shape, mode, swa),
-        )
-      : [];
-    const programs = [() => own(shape), ...peers];
-    // Another program goes first in every round.
-    const done = rows.get(keyOf({ ...shape, peer: 'longsight' }))?.rounds.length ?? 0;
-    for (let i = 0; i < programs.length; i++) measure(programs[(i + done) % programs.length]);
+/** All programs of one shape, `first` of them at the head. */
+function measureRound(shape, start, first) {
+  const peers = hasTorch ? peersOf(shape).map((modes) => () => peer(shape, start, ...modes)) : [];
+  const programs = [() => own(shape), ...peers];
+  const done = programs.map((_, i) => measure(shape.layers, programs[(i + first) % programs.length]));
+  for (const { key, losses } of done) {
+    if (losses.every((loss, i) => Math.abs(loss - done[0].losses[i]) < SAME_LOSS)) continue;
+    throw new Error(`${key} does not compute what ${done[0].key} does: losses ${losses} and ${done[0].losses}`);
   }
 }
 
+const scratch = mkdtempSync(join(tmpdir(), 'longsight-bench-'));
+try {
+  for (let round = 0; round < Number(flags.rounds); round++) {
+    for (const shape of SHAPES) {
+      const start = join(scratch, 'start.safetensors');
+      writeStart(start, shape.layers, shape.batch, shape.seq);
+      // Another program goes first in every round.
+      measureRound(shape, start, rows.get(keyOf({ ...shape, peer: 'longsight' }))?.rounds.length ?? 0);
+    }
+  }
+} finally {
+  rmSync(scratch, { recursive: true });
+}
+
 const results = [...rows.values()]
-  .sort((a, b) => a.seq - b.seq)
+  .sort((a, b) => a.seq - b.seq || a.layers.localeCompare(b.layers))
   .map((row) => {
     const all = row.rounds.flat();
     const stepMs = median(all);
@@ -148,10 +181,12 @@ function measureLayer() {
 const layer = parts.includes('layer') ? measureLayer() : earlier.layer;
 const report = { date: earlier.date, ...machine, results, layer };
 
-console.log('batch x tokens  program                 ms/step   tokens/s  peak MB  longsight is (fastest steps)');
+console.log(
+  'batch x tokens  layers          program                 ms/step   tokens/s  peak MB  longsight is (fastest steps)',
+);
 for (const r of report.results) {
   console.log(
-    `${r.batch} x ${String(r.seq).padEnd(11)} ${r.peer.padEnd(22)} ${r.stepMs.toFixed(0).padStart(8)} ` +
+    `${r.batch} x ${String(r.seq).padEnd(11)} ${r.layers.padEnd(15)} ${r.peer.padEnd(22)} ${r.stepMs.toFixed(0).padStart(8)} ` +
       `${String(r.tokensPerSecond).padStart(10)} ${String(r.peakRssMb).padStart(8)}  ${r.longsightRatio} x ` +
       `(${r.longsightRatioOfFastest} x)`,
   );

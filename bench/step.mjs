@@ -1,22 +1,14 @@
 // One measurement of `npm run bench` in a process of its own: train steps of the benchmark hybrid on the onnx engine.
-// Prints one JSON line. Run by bench/run.mjs; options as KEY=VALUE: batch, seq, steps, threads, layers.
-import { createEngine } from '../dist/engine/index.js';
-import { initialParameters, resolveModelConfig } from '../dist/model/index.js';
+// Prints one JSON line. Run by bench/run.mjs; options as KEY=VALUE: batch, seq, steps, threads, layers, profile (a file prefix).
+import { createOnnxEngine } from '../dist/engine/onnx/engine.js';
 import { TrainConfigSchema, Trainer } from '../dist/train/index.js';
-import { Rng } from '../dist/core/index.js';
+import { DEFAULT_LAYERS, benchBatch, benchModel, benchParameters } from './model.mjs';
 
 const options = Object.fromEntries(process.argv.slice(2).map((arg) => arg.split('=')));
 const [batchSize, seqLen, steps, threads] = ['batch', 'seq', 'steps', 'threads'].map((key) => Number(options[key]));
 const WARM_UP = 3;
-const model = resolveModelConfig({
-  vocabSize: 512,
-  hiddenSize: 256,
-  numLayers: 4,
-  layers: options.layers ?? '3*swa:64 full',
-  numHeads: 4,
-  intermediateSize: 688,
-});
-const engine = createEngine('onnx', { threads });
+const model = benchModel(options.layers);
+const engine = createOnnxEngine({ threads, ...(options.profile ? { profile: options.profile } : {}) });
 const config = TrainConfigSchema.parse({
   seqLen,
   batchSize,
@@ -26,18 +18,9 @@ const config = TrainConfigSchema.parse({
   weightDecay: 0.1,
 });
 const compileStart = performance.now();
-const trainer = await Trainer.create({ engine, model, config, parameters: initialParameters(model, 1) });
+const trainer = await Trainer.create({ engine, model, config, parameters: benchParameters(model) });
 const compileMs = performance.now() - compileStart;
-const rng = Rng.of(1, 'bench');
-const stream = Int32Array.from({ length: batchSize * seqLen + 1 }, () => rng.int(512));
-const batch = {
-  batchSize,
-  seqLen,
-  tokens: stream.slice(0, -1),
-  targets: stream.slice(1),
-  weights: new Float32Array(batchSize * seqLen).fill(1),
-  segments: null,
-};
+const batch = benchBatch(batchSize, seqLen);
 const [stepMs, losses] = [[], []];
 for (let step = 1; step <= steps + WARM_UP; step++) {
   const start = performance.now();
@@ -53,7 +36,7 @@ console.log(
     batch: batchSize,
     seq: seqLen,
     threads,
-    layers: options.layers ?? '3*swa:64 full',
+    layers: options.layers ?? DEFAULT_LAYERS,
     stepMs,
     peakRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
     compileMs: Math.round(compileMs),

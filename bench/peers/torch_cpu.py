@@ -2,9 +2,9 @@
 """PyTorch peer of the CPU train-step benchmark (`npm run bench`).
 
 Decoder-only transformer (pre-norm RMSNorm, rotary half-split, SwiGLU, untied head), hybrid
-attention given by --layers (default three swa:64 layers, then one full layer; also lightning, mamba2, gdn in the
-chunkwise forms that Longsight has), AdamW with
-global-norm clipping.  One step = forward + backward + clip + update.
+attention given by --layers (default three swa:64 layers, then one full layer; also the mixers of torch_recurrent.py), AdamW with
+global-norm clipping.  One step = forward + backward + clip + update.  With --start, parameters and tokens are those of a
+safetensors file that Longsight wrote, so that both programs should see the same losses.
 The last line of stdout is one JSON object.
 """
 import argparse, json, os, resource, time
@@ -24,6 +24,7 @@ ap.add_argument("--hidden", type=int, default=688)
 ap.add_argument("--vocab", type=int, default=512)
 ap.add_argument("--layers", default="swa:64,swa:64,swa:64,full")
 ap.add_argument("--seed", type=int, default=0)
+ap.add_argument("--start", help="safetensors file with parameters, tokens and targets")
 a = ap.parse_args()
 os.environ.setdefault("OMP_NUM_THREADS", str(a.threads))
 os.environ.setdefault("MKL_NUM_THREADS", str(a.threads))
@@ -31,21 +32,12 @@ os.environ.setdefault("MKL_NUM_THREADS", str(a.threads))
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch_recurrent import RECURRENT, RMSNorm
 
 torch.set_num_threads(a.threads)
 torch.manual_seed(a.seed)
 D, H, HID, V, T, B = a.dim, a.heads, a.hidden, a.vocab, a.seq, a.batch
 HD = D // H
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, d, eps=1e-5):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(d))
-        self.eps = eps
-
-    def forward(self, x):
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
 
 
 def rope_tables(t, hd, base=10000.0):
@@ -81,6 +73,10 @@ class Attention(nn.Module):
                 m[0, :, :w] = False
                 self.register_buffer("mask", m[None], persistent=False)
 
+    def load(self, get):
+        self.qkv.weight.copy_(get("wqkv").T)
+        self.out.weight.copy_(get("wo").T)
+
     def forward(self, x, cos, sin):
         b, t, _ = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, H, HD).permute(2, 0, 3, 1, 4)
@@ -104,150 +100,36 @@ class Attention(nn.Module):
         return self.out(o.transpose(1, 2).reshape(b, t, D))
 
 
-CHUNK = 64
-
-
-def chunks(x):  # B T H d -> B H N C d
-    b, t, h = x.shape[:3]
-    return x.reshape(b, t // CHUNK, CHUNK, h, -1).permute(0, 3, 1, 2, 4)
-
-
-def tokens(x):  # B H N C d -> B T (H d)
-    b, h, n, c, d = x.shape
-    return x.permute(0, 2, 3, 1, 4).reshape(b, n * c, h * d)
-
-
-def decays(g):  # log decay B T H -> within a chunk (C C), from its start, to its end (C 1), over all of it
-    cum = chunks(g[..., None]).cumsum(3)
-    past = torch.ones(CHUNK, CHUNK, dtype=torch.bool).tril()
-    within = (cum - cum.transpose(-1, -2)).masked_fill(~past, float("-inf")).exp()
-    end = cum[:, :, :, -1:]
-    return within, cum.exp(), (end - cum).exp(), end.exp()
-
-
-def linear_recurrence(q, k, v, g, scale):
-    """Chunkwise linear attention with decay: products over all chunks, a loop over the states."""
-    q, k, v = chunks(q), chunks(k), chunks(v)
-    within, enter, leave, keep = decays(g)
-    added = k.transpose(-1, -2) @ (v * leave)
-    state, before = torch.zeros_like(added[:, :, 0]), []
-    for i in range(added.shape[2]):
-        before.append(state)
-        state = state * keep[:, :, i] + added[:, :, i]
-    out = ((q @ k.transpose(-1, -2)) * within) @ v + (q @ torch.stack(before, 2)) * enter
-    return tokens(out * scale)
-
-
-def delta_rule(q, k, v, g, beta, scale):
-    """Chunkwise gated delta rule: a triangular solve for each chunk, a loop over the states."""
-    q, k, v, beta = chunks(q), chunks(k), chunks(v), chunks(beta[..., None])
-    within, enter, leave, keep = decays(g)
-    lower = ((k * beta) @ k.transpose(-1, -2) * within).tril(-1)
-    right = torch.cat((v * beta, k * beta * enter), -1)
-    solved = torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
-    u, w = solved.split((v.shape[-1], k.shape[-1]), -1)
-    kept = (k * leave).transpose(-1, -2)
-    state, written, before = torch.zeros_like(kept[:, :, 0] @ u[:, :, 0]), [], []
-    for i in range(u.shape[2]):
-        before.append(state)
-        written.append(u[:, :, i] - w[:, :, i] @ state)
-        state = state * keep[:, :, i] + kept[:, :, i] @ written[-1]
-    n = torch.stack(written, 2)
-    out = ((q @ k.transpose(-1, -2)) * within) @ n + (q * enter) @ torch.stack(before, 2)
-    return tokens(out * scale)
-
-
-class Conv(nn.Conv1d):
-    """Causal depthwise convolution of width 4 over B T C, then SiLU."""
-
-    def __init__(self, channels, bias):
-        super().__init__(channels, channels, 4, groups=channels, padding=3, bias=bias)
-
-    def forward(self, x):
-        return F.silu(super().forward(x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2))
-
-
-class Lightning(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.qkvg, self.norm, self.out = nn.Linear(D, 4 * D, bias=False), RMSNorm(D), nn.Linear(D, D, bias=False)
-        self.register_buffer("slopes", 2.0 ** (-8 * torch.arange(1, H + 1) / H), persistent=False)
-
-    def forward(self, x, cos, sin):
-        q, k, v, gate = self.qkvg(x).split(D, -1)
-        q, k, v = (y.reshape(*x.shape[:2], H, HD) for y in (q, k, v))
-        g = -self.slopes.expand(*x.shape[:2], H)
-        return self.out(self.norm(linear_recurrence(q, k, v, g, HD**-0.5)) * torch.sigmoid(gate))
-
-
-class Mamba2(nn.Module):
-    def __init__(self, state=128, width=64):
-        super().__init__()
-        self.inner, self.state, self.width = 2 * D, state, width
-        self.heads = self.inner // width
-        self.proj = nn.Linear(D, 2 * self.inner + 2 * state + self.heads, bias=False)
-        self.conv = Conv(self.inner + 2 * state, True)
-        self.dt_bias, self.a_log = nn.Parameter(torch.full((self.heads,), -4.6)), nn.Parameter(torch.ones(self.heads))
-        self.skip, self.norm = nn.Parameter(torch.ones(self.heads)), RMSNorm(self.inner)
-        self.out = nn.Linear(self.inner, D, bias=False)
-
-    def forward(self, x, cos, sin):
-        b, t, _ = x.shape
-        z, xbc, dt = self.proj(x).split((self.inner, self.inner + 2 * self.state, self.heads), -1)
-        v, k, q = self.conv(xbc).split((self.inner, self.state, self.state), -1)
-        dt = F.softplus(dt + self.dt_bias)
-        v = v.reshape(b, t, self.heads, self.width)
-        y = linear_recurrence(q[:, :, None], k[:, :, None], v * dt[..., None], -dt * self.a_log.exp(), 1.0)
-        y = y + (v * self.skip[:, None]).reshape(b, t, -1)
-        return self.out(self.norm(y * F.silu(z)))
-
-
-class GatedDeltaNet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.k, self.v = 3 * D // 4 // H, 3 * D // 2 // H
-        self.sizes = (H * self.k, H * self.k, H * self.v)
-        self.proj = nn.Linear(D, sum(self.sizes) + H * self.v + 2 * H, bias=False)
-        self.convs = nn.ModuleList(Conv(n, False) for n in self.sizes)
-        self.dt_bias, self.a_log = nn.Parameter(torch.full((H,), -4.6)), nn.Parameter(torch.ones(H))
-        self.norm, self.out = RMSNorm(self.v), nn.Linear(H * self.v, D, bias=False)
-
-    def forward(self, x, cos, sin):
-        b, t, _ = x.shape
-        *qkv, gate, beta, a = self.proj(x).split((*self.sizes, H * self.v, H, H), -1)
-        q, k, v = (conv(y).reshape(b, t, H, -1) for conv, y in zip(self.convs, qkv))
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        g = -self.a_log.exp() * F.softplus(a + self.dt_bias)
-        o = delta_rule(q, k, v, g, torch.sigmoid(beta), self.k**-0.5)
-        o = self.norm(o.reshape(b, t, H, self.v)).reshape(b, t, -1)
-        return self.out(o * F.silu(gate))
-
-
-RECURRENT = {"lightning": Lightning, "mamba2": Mamba2, "gdn": GatedDeltaNet}
-
-
 class MLP(nn.Module):
     def __init__(self):
         super().__init__()
         self.gate_up = nn.Linear(D, 2 * HID, bias=False)
         self.down = nn.Linear(HID, D, bias=False)
 
+    def load(self, get):
+        self.gate_up.weight.copy_(get("wgateup").T)
+        self.down.weight.copy_(get("wdown").T)
+
     def forward(self, x):
         g, u = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(g) * u)
 
 
-def mixer(kind):
-    return RECURRENT[kind]() if kind in RECURRENT else Attention(kind)
-
-
 class Block(nn.Module):
     def __init__(self, kind):
         super().__init__()
-        self.n1, self.attn, self.n2, self.mlp = RMSNorm(D), mixer(kind), RMSNorm(D), MLP()
+        self.recurrent = kind if kind in RECURRENT else None
+        self.attn = RECURRENT[kind](D, H) if self.recurrent else Attention(kind)
+        self.n1, self.n2, self.mlp = RMSNorm(D), RMSNorm(D), MLP()
+
+    def load(self, get):
+        self.n1.weight.copy_(get("norm1.weight"))
+        self.n2.weight.copy_(get("norm2.weight"))
+        self.attn.load(lambda name: get(f"{self.recurrent or 'attn'}.{name}"))
+        self.mlp.load(lambda name: get(f"mlp.{name}"))
 
     def forward(self, x, cos, sin):
-        x = x + self.attn(self.n1(x), cos, sin)
+        x = x + (self.attn(self.n1(x)) if self.recurrent else self.attn(self.n1(x), cos, sin))
         return x + self.mlp(self.n2(x))
 
 
@@ -265,6 +147,14 @@ class Model(nn.Module):
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
 
+    @torch.no_grad()
+    def load(self, tensors):
+        self.emb.weight.copy_(tensors["embed.weight"])
+        for i, block in enumerate(self.blocks):
+            block.load(lambda name: tensors[f"layers.{i}.{name}"])
+        self.norm.weight.copy_(tensors["norm.weight"])
+        self.head.weight.copy_(tensors["head.weight"].T)
+
     def forward(self, ids, targets):
         x = self.emb(ids)
         for blk in self.blocks:
@@ -273,9 +163,26 @@ class Model(nn.Module):
         return F.cross_entropy(logits.view(-1, V), targets.view(-1))
 
 
+def read_safetensors(path):
+    """Tensors of a file in the format of Longsight's checkpoints (float32 and int32)."""
+    with open(path, "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        data = bytearray(f.read())
+    kinds = {"F32": torch.float32, "I32": torch.int32}
+    entries = ((name, e, *e["data_offsets"]) for name, e in header.items() if name != "__metadata__")
+    return {
+        name: torch.frombuffer(data, dtype=kinds[e["dtype"]], count=(end - begin) // 4, offset=begin).view(e["shape"])
+        for name, e, begin, end in entries
+    }
+
+
 model = Model()
-decay = [p for p in model.parameters() if p.dim() > 1]
-rest = [p for p in model.parameters() if p.dim() <= 1]
+start = read_safetensors(a.start) if a.start else None
+if start:
+    model.load(start)
+# Weight decay on matrices; kernels of convolutions have three axes.
+decay = [p for p in model.parameters() if p.dim() == 2]
+rest = [p for p in model.parameters() if p.dim() != 2]
 groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
 opt = torch.optim.AdamW(groups, lr=3e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
 params = list(model.parameters())
@@ -306,6 +213,8 @@ def step(ids, tg):
 g = torch.Generator().manual_seed(a.seed)
 data = torch.randint(0, V, (B, T + 1), generator=g)
 ids, tg = data[:, :-1].contiguous(), data[:, 1:].contiguous()
+if start:
+    ids, tg = start["tokens"].long(), start["targets"].long()
 losses, times = [], []
 t0 = time.perf_counter()
 for i in range(a.warmup):
@@ -316,7 +225,7 @@ for i in range(a.steps):
     losses.append(step(ids, tg).item())
     times.append(time.perf_counter() - t)
 out = dict(
-    peer=f"torch {a.mode} {a.swa}", library=f"torch {torch.__version__}", batch=B, seq=T, threads=a.threads,
+    peer=f"torch {a.mode}" + (f" {a.swa}" if "swa" in a.layers else ""), layers=a.layers, library=f"torch {torch.__version__}", batch=B, seq=T, threads=a.threads,
     parameters=sum(p.numel() for p in params), stepMs=[round(t * 1e3, 2) for t in times],
     peakRssMb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), warmUpMs=round(warm * 1e3),
     firstLoss=losses[0], lastLoss=losses[-1],
