@@ -14,7 +14,7 @@ options=(--devices "$devices" --platform "$platform")
 [ -n "${TINY:-}" ] && options+=(--tiny)
 multi() { note "$1" "multi ${*:2}" "$node" "$here/bench/gpu/multi.mjs" "$home" "${@:2}" "${options[@]}"; }
 
-[ $# -eq 0 ] && set -- facts scale-main scale-s5 options-main large killed deterministic
+[ $# -eq 0 ] && set -- facts scale-main scale-s5 options-main large killed hosts deterministic repeated
 for stage in "$@"; do
   case $stage in
     facts)
@@ -26,7 +26,10 @@ for stage in "$@"; do
     scale-main) multi 150 links scale-main ;;
     scale-s5) multi 200 links scale-s5 ;;
     options-main | large | deterministic) multi 200 "$stage" ;;
-    killed) note 150 killed "$node" "$here/bench/gpu/multi-runs.mjs" "$home" "$work/killed" --devices "$devices" --platform "$platform" ;;
+    killed | repeated | hosts)
+      note 200 "$stage" "$node" "$here/bench/gpu/multi-runs.mjs" "$home" "$work/$stage" "$stage" --devices "$devices" --platform "$platform" ${TINY:+--tiny}
+      cat "$work/$stage"/*.log >> "$log"
+      ;;
     *) echo "unknown stage $stage"; exit 2 ;;
   esac
 done

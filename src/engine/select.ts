@@ -16,6 +16,8 @@ export interface EngineChoice {
   readonly threads?: number;
   /** Devices of the xla engine; one if left out. */
   readonly mesh?: MeshShape;
+  /** The same bits on every run, on accelerators too, where that costs speed; CPU engines always give them. */
+  readonly deterministic?: boolean;
 }
 
 /** What there is to choose from; for tests. */
@@ -64,28 +66,29 @@ export function createEngine(
   hardware: Hardware = THIS_HOST,
 ): Engine {
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const mesh = {
+  const devices = {
     ...(options.mesh === undefined ? {} : { mesh: options.mesh }),
+    ...(options.deterministic === undefined ? {} : { deterministic: options.deterministic }),
     hosts: hostsFromEnvironment(process.env),
   };
   switch (name) {
     case 'auto': {
       const { platform, why } = chooseAccelerator(hardware);
-      if (platform) return createXlaEngine({ platform, ...mesh, reason: `auto: ${why}` });
+      if (platform) return createXlaEngine({ platform, ...devices, reason: `auto: ${why}` });
       return createOnnxEngine({ ...threads, reason: `auto: the CPU engine that comes with the package; ${why}` });
     }
     case 'onnx':
       return createOnnxEngine({ ...threads, reason: 'asked for' });
     case 'xla': {
       const { platform, why } = chooseAccelerator(hardware);
-      return createXlaEngine({ platform: platform ?? 'cpu', ...mesh, reason: `xla asked for: ${why}` });
+      return createXlaEngine({ platform: platform ?? 'cpu', ...devices, reason: `xla asked for: ${why}` });
     }
     case 'xla:cuda':
-      return createXlaEngine({ platform: 'cuda', ...mesh });
+      return createXlaEngine({ platform: 'cuda', ...devices });
     case 'xla:tpu':
-      return createXlaEngine({ platform: 'tpu', ...mesh });
+      return createXlaEngine({ platform: 'tpu', ...devices });
     case 'xla:cpu':
-      return createXlaEngine({ platform: 'cpu', ...mesh });
+      return createXlaEngine({ platform: 'cpu', ...devices });
     case 'reference':
       return createReferenceEngine();
     default:

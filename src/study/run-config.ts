@@ -32,6 +32,10 @@ export const runSchema = z.strictObject({
     })
     .optional()
     .describe('devices of the xla engine along each axis (default: one device)'),
+  deterministic: z
+    .boolean()
+    .optional()
+    .describe('the same bits on every run on GPUs too, at some cost (default: false; CPUs always give them)'),
 });
 
 /** The same with the model's keys written out: what help and documentation are made from. */

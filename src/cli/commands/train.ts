@@ -83,10 +83,14 @@ export function repeatCommand(dir: string): string {
 }
 
 /** The threads that flags or the run file ask for. */
-export function threadsOf(flags: EngineFlags, run: Pick<FullRunConfig, 'threads' | 'mesh'>): EngineChoice {
+export function threadsOf(
+  flags: EngineFlags,
+  run: Pick<FullRunConfig, 'threads' | 'mesh' | 'deterministic'>,
+): EngineChoice {
   const threads = flags.threads ?? run.threads;
   return {
     ...(threads === undefined ? {} : { threads }),
     ...(run.mesh === undefined ? {} : { mesh: run.mesh as MeshShape }),
+    ...(run.deterministic === undefined ? {} : { deterministic: run.deterministic }),
   };
 }

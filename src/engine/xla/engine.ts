@@ -43,6 +43,8 @@ export interface XlaEngineOptions {
   readonly cudnn?: boolean;
   /** Use the tile kernels of `triton/` where they fit; default on CUDA. */
   readonly tileKernels?: boolean;
+  /** The same bits on every run, on GPUs too; slower. Default no. */
+  readonly deterministic?: boolean;
   /** Folder of compiled programs, or null for none; default `xla` in the cache folder. */
   readonly cache?: string | null;
   /** Where messages go; default standard error. */
@@ -67,6 +69,9 @@ export interface XlaEngine extends Engine {
 
 /** Options that measure faster than XLA's defaults for transformer steps on NVIDIA GPUs: `docs/xla.md` has the numbers. */
 const CUDA_OPTIONS: XlaOptions = { xla_gpu_enable_triton_gemm: false };
+
+/** Kernels that sum in a fixed order, and the same kernels whenever a program is compiled. */
+const DETERMINISTIC_OPTIONS: XlaOptions = { xla_gpu_exclude_nondeterministic_ops: true, xla_gpu_autotune_level: 0 };
 
 /** Enough that a device never waits for the host, few enough that a stop or a failure is noticed soon. */
 const RUNS_AHEAD = 4;
@@ -146,7 +151,12 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const core: Core = { client, mesh, devices, own, pool: new BufferPool() };
   const version = `PJRT ${api.version.major}.${api.version.minor}, ${client.platformVersion}`;
   const folder = options.cache === undefined ? join(cacheFolder(process.env), 'xla') : options.cache;
-  const xlaOptions = { ...(platform === 'cuda' ? CUDA_OPTIONS : {}), ...options.xlaOptions };
+  const deterministic = options.deterministic === true && platform === 'cuda';
+  const xlaOptions = {
+    ...(platform === 'cuda' ? CUDA_OPTIONS : {}),
+    ...(deterministic ? DETERMINISTIC_OPTIONS : {}),
+    ...options.xlaOptions,
+  };
   let lastCompile: XlaEngine['lastCompile'] = null;
   const scope: CompileScope = {
     core,
@@ -157,6 +167,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     xlaOptions,
     cudnn: options.cudnn ?? platform === 'cuda',
     tileKernels: options.tileKernels ?? platform === 'cuda',
+    deterministic,
     compiled: (how) => (lastCompile = how),
   };
   const programs = new Set<Executable>();

@@ -21,6 +21,7 @@ export interface CompileScope {
   readonly xlaOptions: XlaOptions;
   readonly cudnn: boolean;
   readonly tileKernels: boolean;
+  readonly deterministic: boolean;
   /** Told of every program. */
   readonly compiled: (how: { readonly seconds: number; readonly cached: boolean }) => void;
 }
@@ -37,6 +38,7 @@ export function lowering(scope: CompileScope, graph: Graph, { donate = {}, shard
     shardings,
     cudnn: scope.cudnn,
     kernels: scope.tileKernels,
+    deterministic: scope.deterministic,
     mesh: mesh.size > 1 ? mesh : null,
   });
 }

@@ -5,6 +5,7 @@ import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from './prepare.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
 import { lowerNodes } from './rules.js';
+import { withoutScatters } from './scatter.js';
 import type { Scope } from './scope.js';
 import { isStored, narrowTakes, originsOf } from './stored.js';
 import { meshText, shardingText, type Mesh, type Sharding } from './sharding.js';
@@ -17,6 +18,8 @@ export interface LowerOptions {
   readonly cudnn?: boolean;
   /** Tile kernels where they are faster; on a mesh each device runs them on its piece. Default as `cudnn`. */
   readonly kernels?: boolean;
+  /** Sums in a fixed order only, so that every run gives the same bits. */
+  readonly deterministic?: boolean;
   readonly mesh?: Mesh | null;
   /** How inputs and outputs lie on the mesh, by name; others are on every device. */
   readonly shardings?: Readonly<Record<string, Sharding>>;
@@ -33,7 +36,8 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   };
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
   const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;
-  const prepared = prepareForXla(kernels ? withTileKernels(divided, { dividesHeads }) : divided, keep);
+  const expanded = prepareForXla(kernels ? withTileKernels(divided, { dividesHeads }) : divided, keep);
+  const prepared = options.deterministic ? withoutScatters(expanded) : expanded;
   const builder = new TextBuilder();
   const scope: Scope = {
     ...{ builder, names: new Map(), statistics: new Map(), stored: new Map(), mesh, kernelOf },
