@@ -29,11 +29,12 @@ for stage in "$@"; do
   case $stage in
     facts) nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader | tee -a "$log" ;;
     doctor) timeout 200 "$home/bin/longsight" doctor --json 2>> "$log" | tee -a "$results" | cut -c1-1500 ;;
-    attention) note 200 attention "$node" "$home/gpu/test/gpu/check.js" cuda attention ;;
+    attention) note 240 attention "$node" "$home/gpu/test/gpu/check.js" cuda attention kernels ;;
     f32) note 400 f32 "$node" "$home/gpu/test/gpu/check.js" cuda f32 > "$OUT/f32.txt"; tail -2 "$OUT/f32.txt"; grep '"ok":false' "$OUT/f32.txt" ;;
     bf16) note 400 bf16 "$node" "$home/gpu/test/gpu/check.js" cuda bf16 > "$OUT/bf16.txt"; tail -2 "$OUT/bf16.txt"; grep '"ok":false' "$OUT/bf16.txt" ;;
     main) prepare main; longsight 240 main --in "$work/main" ;;
     again) longsight 120 main --in "$work/main" --label 'longsight, second start' ;;
+    idle) note 120 idle "$node" "$here/bench/gpu/longsight.mjs" "$home" idle main ${SPANS:+--spans "$SPANS"} ;;
     losses) longsight 240 main --in "$work/main" --losses 200 --label 'longsight, losses' ;;
     jax) prepare main; jax "$work/main" ;;
     jax-tuned) tuned jax "$work/main" --label 'jax, triton gemm off' ;;

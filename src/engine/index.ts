@@ -4,6 +4,7 @@ export { createReferenceEngine, evaluateConstant, evaluateReference } from './re
 export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
 export { lowerToOnnx } from './onnx/lower.js';
 export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine.js';
+export { deviceUse, type DeviceSpan, type DeviceUse } from './xla/trace.js';
 export { hostsFromEnvironment, type Hosts } from './xla/hosts/callbacks.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';

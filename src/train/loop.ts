@@ -269,8 +269,8 @@ interface StartedStep {
 
 /**
  * Steps are started as far ahead as the engine likes, so that it works on while batches are prepared and uploaded and numbers
- * are looked at; `#step` is the last one whose numbers are there. What looks at the state (metrics, evaluation, checkpoints,
- * stopping) first waits for every started step, so that resuming is exact and nothing depends on how far ahead that was.
+ * are looked at; `#step` is the last one whose numbers are there. Metrics are written as numbers arrive. What looks at the state
+ * (evaluation, checkpoints, stopping) first waits for every started step, so that resuming is exact and nothing depends on how far ahead that was.
  */
 class Loop {
   readonly #dir: string;
@@ -326,22 +326,25 @@ class Loop {
 
   async run(): Promise<void> {
     const { run, engine } = this.#options;
-    const { steps, logEvery, evalEvery, checkpointEvery } = run.train;
+    const { steps, evalEvery, checkpointEvery } = run.train;
     if (this.#step === 0) await this.#evaluate(false);
     await this.#stopIfAsked();
     for (let step = this.#step + 1; step <= steps; step++) {
       if (step > this.#entered.stage.to) await this.#enterNext();
       await this.#start(step);
-      const due = (every: number) => step === this.#entered.stage.to || (every > 0 && step % every === 0);
-      const [logs, evaluates, atCheckpoint] = [due(logEvery), due(evalEvery), due(checkpointEvery)];
-      const looks = logs || evaluates || atCheckpoint || this.#options.signal?.aborted === true;
+      const [evaluates, atCheckpoint] = [this.#due(step, evalEvery), this.#due(step, checkpointEvery)];
+      const looks = evaluates || atCheckpoint || this.#options.signal?.aborted === true;
       await this.#settle(looks ? 0 : engine.hints.runsAhead - 1);
-      if (logs) this.#log();
       if (atCheckpoint || evaluates) await this.#evaluate(atCheckpoint);
       if (atCheckpoint) await this.#checkpoint(true);
       await this.#stopIfAsked();
     }
     this.#status('done');
+  }
+
+  /** Every so many steps (0: never), and at the end of a stage. */
+  #due(step: number, every: number): boolean {
+    return step === this.#entered.stage.to || (every > 0 && step % every === 0);
   }
 
   async dispose(): Promise<void> {
@@ -410,6 +413,7 @@ class Loop {
     const tokPerSec = this.#speed(this.tokens - tokensAfter(this.#stages, this.#stepBefore), this.#trainMs);
     hooks?.progress?.({ step, steps: run.train.steps, tokens: this.tokens, lr, tokPerSec, ...numbers });
     this.#last = { lr, gradNorm: numbers.gradNorm };
+    if (this.#due(step, run.train.logEvery)) this.#log();
   }
 
   #speed(tokens: number, ms: number): number {

@@ -7,8 +7,22 @@
  * The decay is decoupled from the moments and applies to matrices (`decays` of src/model/spec.ts). What depends on t alone is worked
  * out on the host in float64 and comes in as scalars.
  */
-import { tensorFrom, type DType, type HostTensor } from '../core/index.js';
-import { add, div, input, max, mul, reduceSum, scalar, sqrt, sub, type Value } from '../graph/index.js';
+import { sizeOf, tensorFrom, type DType, type HostTensor } from '../core/index.js';
+import {
+  add,
+  barrier,
+  concat,
+  div,
+  input,
+  max,
+  mul,
+  reduceSum,
+  reshape,
+  scalar,
+  sqrt,
+  sub,
+  type Value,
+} from '../graph/index.js';
 import type { TrainConfig } from './config.js';
 
 export type AdamWConfig = Pick<TrainConfig, 'beta1' | 'beta2' | 'eps' | 'weightDecay' | 'clipNorm'>;
@@ -52,8 +66,14 @@ export function scalarTensors(
 /** The global L2 norm of gradients, a scalar, with their squares. */
 export function globalNorm(gradients: readonly Value[]): { norm: Value; squares: Value[] } {
   const squares = gradients.map((g) => mul(g, g));
-  const sums = squares.map((s) => reduceSum(s));
-  return { norm: sqrt(sums.reduce((a, b) => add(a, b))), squares };
+  if (squares.length === 1) return { norm: sqrt(reduceSum(squares[0] as Value)), squares };
+  // Rows of each on its own, then what is left of all of them together: two small kernels for each of many tensors add up on a GPU.
+  const rows = squares.map((s) => {
+    const sums = s.shape.length < 2 ? s : reduceSum(s, [s.shape.length - 1]);
+    return reshape(sums, [sizeOf(sums.shape)]);
+  });
+  const [all] = barrier([concat(rows, 0)]) as [Value];
+  return { norm: sqrt(reduceSum(all)), squares };
 }
 
 /** The factor that brings gradients of global norm `norm` to at most `clipNorm`; null for none. */

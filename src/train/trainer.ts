@@ -445,9 +445,8 @@ export class Trainer {
 const successors = (before: TensorMap, out: TensorMap): TensorMap =>
   Object.fromEntries(Object.keys(before).map((name) => [name, out[RESULT + name] as DeviceTensor]));
 
-/** On a mesh each parameter's moments lie as the parameter does, so they are separate there. */
 function momentsOf({ engine, moments }: TrainerOptions): Grouping {
-  return moments ?? (engine.info.mesh ? 'separate' : (engine.hints.momentElements ?? 'flat'));
+  return moments ?? engine.hints.momentElements ?? 'flat';
 }
 
 /** How the inputs and outputs of a step's programs lie on a mesh, by name. */

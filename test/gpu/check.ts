@@ -1,9 +1,9 @@
 /**
- * Checks the xla engine on a device against the reference engine: every op and derivative in float32 and bfloat16, and cuDNN's
- * attention at the edges of its windows. A program of its own, for hosts without test tools; prints one JSON line per check and
+ * Checks the xla engine on a device against the reference engine: every op and derivative in float32 and bfloat16, cuDNN's
+ * attention at the edges of its windows, and every tile kernel. A program of its own, for hosts without test tools; prints one JSON line per check and
  * ends with code 1 if one failed.
  *
- * usage: node check.js PLATFORM [f32] [bf16] [attention]
+ * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels]
  */
 import { isFloat, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { createXlaEngine, evaluateReference, type Platform, type XlaEngine } from '../../src/engine/index.js';
@@ -11,6 +11,8 @@ import * as L from '../../src/graph/index.js';
 import type { Graph, OpName, Value } from '../../src/graph/index.js';
 import { OP_CASES, caseTensors, type OpCase } from '../support/cases.js';
 import { randomTensor } from '../support/random.js';
+import { checkTileKernels, type KernelFinding } from './kernels.js';
+import { gradients, runOn } from './run.js';
 
 type Float = 'f32' | 'bf16';
 
@@ -54,33 +56,6 @@ function joined(
     named.forEach((v, i) => (outputs[`c${k}.out${i}`] = v));
   });
   return { graph: L.makeGraph(inputs, outputs), tensors };
-}
-
-function gradients(results: readonly Value[], inputs: readonly Value[], seed: string): readonly Value[] {
-  const terms = results.flatMap((v, i): Value[] => {
-    if (!isFloat(v.dtype)) return [];
-    const weights = L.constant(randomTensor('f32', v.shape, `${seed}/w${i}`));
-    return [L.reduceSum(L.mul(L.convert(v, 'f32'), weights))];
-  });
-  const wrt = inputs.filter((v) => isFloat(v.dtype));
-  return L.grad(
-    terms.reduce((a, b) => L.add(a, b)),
-    wrt,
-  );
-}
-
-async function runOn(
-  engine: XlaEngine,
-  graph: Graph,
-  tensors: Readonly<Record<string, HostTensor>>,
-): Promise<Record<string, HostTensor>> {
-  const program = await engine.compile(graph);
-  const inputs = Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, engine.upload(t)]));
-  const outputs = await program.run(inputs);
-  const host: Record<string, HostTensor> = {};
-  for (const [name, t] of Object.entries(outputs)) host[name] = await engine.download(t);
-  await program.dispose();
-  return host;
 }
 
 function compare(
@@ -168,11 +143,20 @@ async function main(platform: Platform, parts: readonly string[]): Promise<numbe
       }
     }
   }
-  if (parts.includes('attention')) await checkAttention(engine, report);
-  print({ failed });
+  const reportKernel = (finding: KernelFinding): void => {
+    if (!finding.ok) failed++;
+    print(finding);
+  };
+  if (parts.includes('kernels')) await checkTileKernels(engine, reportKernel);
   await engine.dispose();
+  if (parts.includes('attention')) {
+    const plain = createXlaEngine({ platform, cache: null, tileKernels: false });
+    await checkAttention(plain, report);
+    await plain.dispose();
+  }
+  print({ failed });
   return failed === 0 ? 0 : 1;
 }
 
 const [platform = 'cpu', ...parts] = process.argv.slice(2);
-process.exitCode = await main(platform as Platform, parts.length > 0 ? parts : ['f32', 'bf16', 'attention']);
+process.exitCode = await main(platform as Platform, parts.length > 0 ? parts : ['f32', 'bf16', 'attention', 'kernels']);

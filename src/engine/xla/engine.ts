@@ -17,11 +17,13 @@ import { PjrtClient, type ClientOption, type Device, type MemoryStats } from './
 import { cacheFolder, requirePlugin, type Platform } from './pjrt/discover.js';
 import type { Collective } from './pjrt/hlo.js';
 import { addXlaFlags, loadPlugin } from './pjrt/load.js';
+import { PluginProfiler } from './pjrt/profiler.js';
 import type { XlaOptions } from './pjrt/proto.js';
 import { XlaExecutable, lowering, type CompileScope } from './program.js';
 import { checkSharding, meshOf, type Mesh } from './stablehlo/sharding.js';
 import { WIDEST_WINDOW } from './triton/fuse.js';
 import { XlaTensor, ownTensor } from './tensor.js';
+import { deviceSpans, type DeviceSpan } from './trace.js';
 
 export interface XlaEngineOptions {
   readonly platform?: Platform;
@@ -61,6 +63,8 @@ export interface XlaEngine extends Engine {
   collectives(program: Executable): readonly Collective[];
   /** Of one device of the mesh, the first if left out; null where the plugin does not keep count. */
   memoryStats(place?: number): MemoryStats | null;
+  /** Records what the devices run until `stop`, which gives it. Throws `EngineError` where the plugin has no profiler. */
+  profile(): { stop(): DeviceSpan[] };
   readonly mesh: Mesh;
   readonly devices: readonly Device[];
   /** Of the last `compile`. */
@@ -199,7 +203,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   };
   return {
     info,
-    hints: { splitProjections: false, runsAhead: RUNS_AHEAD },
+    hints: { splitProjections: false, momentElements: 0, runsAhead: RUNS_AHEAD },
     mesh,
     devices: core.devices,
     get lastCompile() {
@@ -233,6 +237,10 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       return program.collectives();
     },
     memoryStats: (at = 0) => client.memoryStats(deviceOf(core, at)),
+    profile: () => {
+      const profiler = new PluginProfiler(api);
+      return { stop: () => deviceSpans(profiler.stop()) };
+    },
     dispose: async () => {
       for (const program of programs) await program.dispose();
       core.pool.dispose();

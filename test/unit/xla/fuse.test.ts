@@ -46,7 +46,7 @@ const kernelsOf = (graph: L.Graph): Record<string, number> => {
   return counts;
 };
 
-const WINDOW = { window_attention: 1, window_attention_grad: 1 };
+const WINDOW = { window_attention: 1, window_attention_grad: 1, swiglu: 1, swiglu_grad: 1 };
 
 describe('tile kernels in training steps', () => {
   it.each<[string, ModelInput, Record<string, number>]>([
@@ -56,7 +56,7 @@ describe('tile kernels in training steps', () => {
     [
       'grouped queries, a full layer that turns',
       { ...SMALL, numKvHeads: 1, layers: 'swa:7 full', numLayers: 2 },
-      { ...WINDOW, rotate: 3, rms_norm: 5, rms_norm_grad: 5 },
+      { ...WINDOW, rotate: 3, rms_norm: 5, rms_norm_grad: 5, swiglu: 2, swiglu_grad: 2 },
     ],
     [
       'windows and full attention in one layer',
@@ -87,6 +87,17 @@ describe('tile kernels in training steps', () => {
     const users = fused.nodes.filter((n) => n.inputs.includes(dqkv!));
     expect(new Set(users.map((n) => n.op))).toEqual(new Set(['dot']));
     expect(fused.nodes.filter((n) => n.op === 'rotary')).toEqual([]);
+  });
+
+  it('read gate and up where they lie, and give the gradient of both at once', () => {
+    const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 });
+    const fused = L.simplify(withTileKernels(graph));
+    const find = (name: string): L.Node =>
+      fused.nodes.find((n) => n.op === 'kernel' && (n.attrs as L.KernelAttrs).name === name)!;
+    expect(find('swiglu').inputs.map((v) => v.node.op)).toEqual(['dot', 'dot']);
+    const [dx] = find('swiglu_grad').outputs;
+    expect(dx!.shape).toEqual([2, 40, 64]);
+    expect(new Set(fused.nodes.filter((n) => n.inputs.includes(dx!)).map((n) => n.op))).toEqual(new Set(['dot']));
   });
 
   it('recompute in the backward pass where layers are rematerialised', () => {

@@ -170,6 +170,16 @@ export class PjrtApi {
     koffi.call(address, voidPrototype(), argument);
   }
 
+  /** Where the extension of a kind is; null if the plugin has none. */
+  extension(kind: number): Handle | null {
+    for (let at = readHandles(this.#table + 8n, 1)[0] as Handle; at !== 0n;) {
+      const [, type, next] = readHandles(at, 3) as [Handle, Handle, Handle];
+      if (Number(BigInt.asIntN(32, type)) === kind) return at;
+      at = next;
+    }
+    return null;
+  }
+
   #function(name: string): Native {
     const known = this.#functions.get(name);
     if (known) return known;
@@ -197,7 +207,8 @@ export class PjrtApi {
   }
 }
 
-const callPrototype = (): TypeObject => koffi.proto('uintptr_t', ['void *']);
+/** A function of one struct that returns an error or null. */
+export const callPrototype = (): TypeObject => koffi.proto('uintptr_t', ['void *']);
 const voidPrototype = (): TypeObject => koffi.proto('void', ['uintptr_t']);
 
 /** Gives worker threads room; has to come before the process loads its first library through koffi. */

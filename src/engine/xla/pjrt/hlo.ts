@@ -3,6 +3,7 @@
  * xla/xla_data.proto.
  */
 import { EngineError } from '../../../core/index.js';
+import { fieldsOf, textOf } from './wire.js';
 
 /** Collectives of one kind in a program. Those inside loops count once. */
 export interface Collective {
@@ -28,40 +29,10 @@ const ELEMENT_BYTES: Readonly<Record<number, number>> = {
 };
 const TUPLE = 13;
 
-interface Field {
-  readonly number: number;
-  readonly value: number;
-  readonly bytes: Uint8Array;
-}
-
-/** The fields of a protobuf message in order; numbers in `value`, everything with a length in `bytes`. */
-function* fieldsOf(message: Uint8Array): Generator<Field> {
-  const none = new Uint8Array(0);
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = message[at++];
-      if (byte === undefined) throw new EngineError('xla: the plugin gave an optimised program that does not parse');
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-  };
-  while (at < message.length) {
-    const tag = varint();
-    const [number, wire] = [Math.floor(tag / 8), tag % 8];
-    if (wire === 0) yield { number, value: varint(), bytes: none };
-    else if (wire === 2) {
-      const size = varint();
-      yield { number, value: 0, bytes: message.subarray(at, at + size) };
-      at += size;
-    } else if (wire === 1 || wire === 5) at += wire === 1 ? 8 : 4;
-    else throw new EngineError(`xla: the plugin gave an optimised program with a field of wire type ${wire}`);
-  }
-}
+const PROGRAM = 'an optimised program';
 
 const parts = (message: Uint8Array, number: number): Uint8Array[] =>
-  [...fieldsOf(message)].filter((f) => f.number === number).map((f) => f.bytes);
+  [...fieldsOf(message, PROGRAM)].filter((f) => f.number === number).map((f) => f.bytes);
 
 function varints(packed: Uint8Array): number[] {
   const values: number[] = [];
@@ -80,7 +51,7 @@ function varints(packed: Uint8Array): number[] {
 function shapeBytes(shape: Uint8Array, chosen?: number): number {
   let type = 0;
   const dims: number[] = [];
-  for (const { number, value, bytes } of fieldsOf(shape)) {
+  for (const { number, value, bytes } of fieldsOf(shape, PROGRAM)) {
     if (number === 2) type = value;
     if (number === 3) dims.push(...(bytes.length > 0 ? varints(bytes) : [value]));
   }
@@ -97,7 +68,7 @@ export function collectivesOf({ format, bytes }: { format: string; bytes: Uint8A
   const module = format === 'hlo' ? bytes : (parts(bytes, 1)[0] ?? new Uint8Array(0));
   const found = new Map<string, Collective>();
   for (const instruction of parts(module, 3).flatMap((computation) => parts(computation, 2))) {
-    const opcode = Buffer.from(parts(instruction, 2)[0] ?? []).toString('utf8');
+    const opcode = textOf(parts(instruction, 2)[0] ?? new Uint8Array(0));
     const op = opcode.replace(/-start$/, '');
     if (!NAMES.includes(op)) continue;
     // These two begin with a tuple of what goes in and what comes out.

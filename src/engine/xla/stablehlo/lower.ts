@@ -3,6 +3,7 @@ import type { Graph, Node, Value } from '../../../graph/index.js';
 import { divides } from './attention.js';
 import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from './prepare.js';
+import { separateProjections } from './projections.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
 import { lowerNodes } from './rules.js';
 import { withoutScatters } from './scatter.js';
@@ -36,7 +37,9 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   };
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
   const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;
-  const expanded = prepareForXla(kernels ? withTileKernels(divided, { dividesHeads }) : divided, keep);
+  const fused = kernels ? withTileKernels(divided, { dividesHeads }) : divided;
+  const readByCudnn = (node: Node): boolean => node.op === 'attention' && kernelOf(node) !== null;
+  const expanded = prepareForXla(mesh === null ? separateProjections(fused, readByCudnn) : fused, keep);
   const prepared = options.deterministic ? withoutScatters(expanded) : expanded;
   const builder = new TextBuilder();
   const scope: Scope = {

@@ -10,7 +10,7 @@ export const WIDEST_VOCABULARY = 16384;
 
 /** logits bf16 `[N,V]`, targets i32 `[N]`, dloss f32 `[N]` -> `loss` and log-sum-exp `lse` f32 `[N]`, `dlogits` bf16 `[N,V]`. */
 export function crossEntropyKernel(rows: number, vocabulary: number): Kernel {
-  const b = new KernelBuilder({ name: 'cross_entropy', grid: [rows, 1, 1], numWarps: 8, numStages: 1 });
+  const b = new KernelBuilder({ name: 'cross_entropy', grid: [rows, 1, 1], numWarps: 4, numStages: 1 });
   const logits = b.input('logits', 'bf16', [rows, vocabulary]);
   const [targets, dloss] = [b.input('targets', 'i32', [rows]), b.input('dloss', 'f32', [rows])];
   const [loss, lse] = [b.output('loss', 'f32', [rows]), b.output('lse', 'f32', [rows])];

@@ -28,6 +28,7 @@ import type { Kernel } from './ir.js';
 import { kernelNode, type KernelWork, type Pieces } from './node.js';
 import { rmsNormGradKernel, rmsNormKernel, WIDEST_ROW, type Rows } from './norm.js';
 import { rotateKernel } from './rotate.js';
+import { swigluGradKernel, swigluKernel, type Gated } from './swiglu.js';
 import { channelsOf, joined, valueOf, type Channels } from './views.js';
 import {
   windowAttentionGradKernel,
@@ -78,7 +79,8 @@ interface GradientPart {
 
 /** A norm's gradient, before something is added to it. */
 interface NormGradient {
-  readonly x: Value;
+  /** The norm's result. */
+  readonly y: Value;
   readonly rstd: Value;
   readonly dy: Value;
 }
@@ -103,6 +105,9 @@ function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
 }
 
 const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
+
+/** Whether channels are all that their source has. */
+const isWhole = (all: Channels | null): boolean => all?.offset === 0 && all.channels === all.source.shape[2];
 
 /** A loss whose gradient the graph also has, by what its rows weigh alone. */
 interface Loss {
@@ -131,39 +136,21 @@ function lossesOf(graph: Graph): Map<Node, Loss> {
   return found;
 }
 
-/** Per residual sum that a norm follows, the norm. */
-function normsOfSums(graph: Graph): Map<Node, Node<'rmsNorm'>> {
-  const found = new Map<Node, Node<'rmsNorm'>>();
-  for (const node of graph.nodes) {
-    if (node.op !== 'rmsNorm' || node.inputs.length !== 1) continue;
-    const sum = narrowSource(node.inputs[0] as Value).node;
-    const [a, b] = sum.inputs;
-    if (sum.op === 'add' && a && b && sameShape(a.shape, b.shape) && fitsNorm(a) && !found.has(sum)) {
-      found.set(sum, node as Node<'rmsNorm'>);
-    }
-  }
-  return found;
-}
-
 class Fuser {
-  readonly #sums: ReadonlyMap<Node, Node<'rmsNorm'>>;
-  /** Results of norms that were computed with the sum before them. */
-  readonly #normed = new Map<Node, readonly Value[]>();
   /** Gradients of losses that were computed with them. */
   readonly #dlogits = new Map<Node, Value>();
+  /** Results of norms, by their statistics. */
+  readonly #normed = new Map<Value, Value>();
   readonly #normGradients = new Map<Value, NormGradient>();
   readonly #turned = new Map<Value, Turned>();
   readonly #parts = new Map<Value, GradientPart>();
 
   /** `map` holds what is rebuilt. */
   constructor(
-    graph: Graph,
     private readonly losses: ReadonlyMap<Node, Loss>,
     private readonly map: ReadonlyMap<Value, Value>,
     private readonly dividesHeads: boolean,
-  ) {
-    this.#sums = normsOfSums(graph);
-  }
+  ) {}
 
   visit = (node: Node, inputs: readonly Value[]): readonly Value[] | null => {
     switch (node.op) {
@@ -174,11 +161,15 @@ class Fuser {
       case 'attentionGrad':
         return fitsWindowKernel(node) ? this.#attentionGrad(node as Node<'attentionGrad'>, inputs) : null;
       case 'add':
-        return this.#add(node as Node<'add'>, inputs);
+        return this.#add(inputs);
       case 'rmsNorm':
         return this.#rmsNorm(node as Node<'rmsNorm'>, inputs);
       case 'rmsNormGrad':
         return this.#rmsNormGrad(inputs);
+      case 'swiglu':
+        return this.#swiglu(inputs);
+      case 'swigluGrad':
+        return this.#swigluGrad(inputs);
       case 'crossEntropy':
         return this.#crossEntropy(node, inputs);
       case 'crossEntropyGrad': {
@@ -195,44 +186,62 @@ class Fuser {
     }
   };
 
-  /** A sum before a norm, or after a norm's gradient, is computed with it. */
-  #add(node: Node<'add'>, inputs: readonly Value[]): readonly Value[] | null {
+  /** A sum after a norm's gradient is computed with it. */
+  #add(inputs: readonly Value[]): readonly Value[] | null {
     const [a, b] = inputs as [Value, Value];
-    const norm = this.#sums.get(node);
-    if (norm) {
-      const work = normWork(a, (rows) => rmsNormKernel(rows, norm.attrs.epsilon, true));
-      const [sum, y, rstd] = kernelNode(work, [a, b]) as [Value, Value, Value];
-      this.#normed.set(norm, [convert(y, 'f32'), rstd]);
-      return [sum];
-    }
     // Of two such gradients the later: the earlier is the sum so far, which others use too.
     const later = [...this.#normGradients.keys()].reverse().find((v) => v === a || v === b);
     const [from, added] = later === a ? [a, b] : [b, a];
     const gradient = this.#normGradients.get(from);
     if (!gradient || !sameShape(from.shape, added.shape)) return null;
-    const { x, rstd, dy } = gradient;
-    const work = normWork(x, (rows) => rmsNormGradKernel(rows, true));
-    return kernelNode(work, [x, rstd, dy, added]);
+    const { y, rstd, dy } = gradient;
+    const work = normWork(y, (rows) => rmsNormGradKernel(rows, true));
+    return kernelNode(work, [y, rstd, dy, added]);
   }
 
   #rmsNorm(node: Node<'rmsNorm'>, inputs: readonly Value[]): readonly Value[] | null {
-    const done = this.#normed.get(node);
-    if (done) return done;
     const x = narrowSource(inputs[0] as Value);
     if (inputs.length !== 1 || !fitsNorm(x)) return null;
-    const work = normWork(x, (rows) => rmsNormKernel(rows, node.attrs.epsilon, false));
+    const work = normWork(x, (rows) => rmsNormKernel(rows, node.attrs.epsilon));
     const [y, rstd] = kernelNode(work, [x]) as [Value, Value];
+    this.#normed.set(rstd, y);
     return [convert(y, 'f32'), rstd];
   }
 
+  /** From the norm's result, which products need too, so that what came in may be overwritten. */
   #rmsNormGrad(inputs: readonly Value[]): readonly Value[] | null {
-    if (inputs.length !== 3) return null;
-    const [x, rstd, dy] = [narrowSource(inputs[0] as Value), inputs[1] as Value, narrowSource(inputs[2] as Value)];
-    if (!fitsNorm(x) || dy.dtype !== 'bf16') return null;
-    const work = normWork(x, (rows) => rmsNormGradKernel(rows, false));
-    const [dx] = kernelNode(work, [x, rstd, dy]) as [Value];
-    this.#normGradients.set(dx, { x, rstd, dy });
+    const [, rstd, ct] = inputs as [Value, Value, Value];
+    const [y, dy] = [this.#normed.get(rstd), narrowSource(ct)];
+    if (inputs.length !== 3 || !y || dy.dtype !== 'bf16') return null;
+    const work = normWork(y, (rows) => rmsNormGradKernel(rows, false));
+    const [dx] = kernelNode(work, [y, rstd, dy]) as [Value];
+    this.#normGradients.set(dx, { y, rstd, dy });
     return [convert(dx, 'f32')];
+  }
+
+  #swiglu([gate, up]: readonly Value[]): readonly Value[] | null {
+    const places = this.#gates(gate as Value, up as Value);
+    if (places === null) return null;
+    const operands = places.map((p) => p.source);
+    return kernelNode(gatedWork(gate as Value, places, swigluKernel), operands);
+  }
+
+  #swigluGrad([gate, up, dh]: readonly Value[]): readonly Value[] | null {
+    const places = this.#gates(gate as Value, up as Value);
+    if (places === null) return null;
+    const whole = isWhole(joined(places));
+    const operands = [...places.map((p) => p.source), dh as Value];
+    const work = gatedWork(gate as Value, places, (gated) => swigluGradKernel(gated, whole));
+    const results = kernelNode(work, operands);
+    if (!whole) return results;
+    const source = results[0] as Value;
+    return places.map((p) => this.#part({ channels: { ...p, source }, turned: null }, (gate as Value).shape));
+  }
+
+  /** Where gate and up lie; null where the kernel does not take them. */
+  #gates(gate: Value, up: Value): readonly [Channels, Channels] | null {
+    const fits = gate.dtype === 'bf16' && gate.shape.length === 3 && !this.dividesHeads;
+    return fits ? [channelsOf(gate), channelsOf(up)] : null;
   }
 
   #crossEntropy(node: Node, [logits, targets]: readonly Value[]): readonly Value[] | null {
@@ -358,8 +367,7 @@ class Fuser {
     const [q, k, v] = parts as [GradientPart, GradientPart, GradientPart];
     const alike = q.turned === null ? k.turned === null : k.turned !== null && sameTurn(q.turned, k.turned);
     const all = joined(parts.map((p) => p.channels));
-    const covers = all?.offset === 0 && all.channels === all.source.shape[2];
-    return alike && v.turned === null && covers ? { parts, turn: q.turned } : null;
+    return alike && v.turned === null && isWhole(all) ? { parts, turn: q.turned } : null;
   }
 
   /** Reshapes and joins of parts of a gradient as larger parts. */
@@ -384,6 +392,20 @@ const rowsOf = ({ source, offset }: Channels, heads: number): HeadRows => ({
   width: (source.shape[2] as number) / heads,
   offset,
 });
+
+/** A kernel of SwiGLU `[B,T,c]` on its sequences. */
+function gatedWork(
+  { shape: [B, T, width] }: Value,
+  [gate, up]: readonly [Channels, Channels],
+  kernel: (gated: Gated) => Kernel,
+): KernelWork {
+  const [batch, tokens, channels] = [B as number, T as number, width as number];
+  return {
+    ...{ batch, heads: [] },
+    kernel: (pieces) =>
+      kernel({ shape: [batch / pieces.batch, tokens], width: channels, gate: rowsOf(gate, 1), up: rowsOf(up, 1) }),
+  };
+}
 
 /** The tables of rotary angles, `[T,D/2]` in float32; equal ones are merged later. */
 function tables(T: number, attrs: RotaryAttrs): Value[] {
@@ -420,7 +442,7 @@ export function fuseTileKernels(graph: Graph, { dividesHeads = false }: FuseOpti
   const losses = dividesHeads ? new Map<Node, Loss>() : lossesOf(graph);
   // What the gradients of losses need comes first.
   const nodes = [...nodesOf([...losses.values()].map(({ dloss }) => dloss)), ...graph.nodes];
-  const results = rebuild(nodes, outputs, map, new Fuser(graph, losses, map, dividesHeads).visit);
+  const results = rebuild(nodes, outputs, map, new Fuser(losses, map, dividesHeads).visit);
   return makeGraph(
     Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
     Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),

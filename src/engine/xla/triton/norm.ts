@@ -1,6 +1,6 @@
 /**
- * RMS norm without gain as tile kernels, with the residual sum before it and, backward, the one after it: each row is read once.
- * XLA reads it once for the mean square and once more for the result, and keeps the sum apart.
+ * RMS norm without gain as tile kernels, and its gradient with the residual sum after it: each row is read once, where XLA reads it once
+ * for the mean square and once more for the result. The residual sum before it belongs to the product that it follows.
  */
 import { KernelBuilder } from './builder.js';
 import type { Kernel, Pointer, Tile } from './ir.js';
@@ -14,6 +14,9 @@ export interface Rows {
 
 /** Widest row that an instance holds in registers. */
 export const WIDEST_ROW = 4096;
+
+/** Elements that a warp holds: one warp a row of this many or fewer measures fastest. */
+const WARP_ELEMENTS = 1024;
 
 /** Rows, each an instance's warps can hold in registers, of the buffers of a kernel. */
 class RowBlocks {
@@ -31,9 +34,10 @@ class RowBlocks {
   ) {
     const columns = 2 ** Math.ceil(Math.log2(rows.width));
     const count = rows.shape.reduce((n, d) => n * d, 1);
-    this.#block = Math.max(1, 4096 / columns);
+    this.#block = Math.max(1, WARP_ELEMENTS / columns);
     const grid = [Math.ceil(count / this.#block), 1, 1] as const;
-    this.b = new KernelBuilder({ name, grid, numWarps: 4, numStages: 1 });
+    const numWarps = Math.max(1, columns / WARP_ELEMENTS);
+    this.b = new KernelBuilder({ name, grid, numWarps, numStages: 1 });
     const { b } = this;
     this.#first = b.mul(b.programId(0), this.#block);
     const row = b.rows(this.#block);
@@ -90,33 +94,28 @@ class RowBlocks {
   }
 }
 
-/** x, [added] -> [`sum` = x + added], `y` = sum / rms(sum), `rstd` f32, rows kept as size 1. */
-export function rmsNormKernel(rows: Rows, epsilon: number, residual: boolean): Kernel {
+/** x -> `y` = x / rms(x), `rstd` f32 = 1 / rms(x), rows kept as size 1. */
+export function rmsNormKernel(rows: Rows, epsilon: number): Kernel {
   const blocks = new RowBlocks('rms_norm', rows);
   const { b } = blocks;
-  const inputs = (residual ? ['x', 'added'] : ['x']).map((name) => blocks.input(name));
-  const sumTo = residual ? blocks.output('sum') : null;
+  const input = blocks.input('x');
   const [y, rstd] = [blocks.output('y'), b.output('rstd', 'f32', blocks.statistics)];
-  const exact = inputs.map((p) => blocks.load(p)).reduce((a, c) => b.add(a, c));
-  // What is normalised is the sum as it is kept.
-  const x = sumTo ? b.convert(b.convert(exact, 'bf16'), 'f32') : exact;
+  const x = blocks.load(input);
   const scale = b.rsqrt(b.add(blocks.mean(b.mul(x, x)), epsilon));
-  if (sumTo) blocks.store(sumTo, x);
   blocks.store(y, b.mul(x, blocks.column(scale)));
   blocks.storeStatistic(rstd, scale);
   return b.build();
 }
 
-/** x, rstd, dy, [added] -> `dx` [+ added]. */
+/** y, rstd, dy, [added] -> `dx` [+ added]. */
 export function rmsNormGradKernel(rows: Rows, residual: boolean): Kernel {
   const blocks = new RowBlocks('rms_norm_grad', rows);
   const { b } = blocks;
-  const [x, rstd, dy] = [blocks.input('x'), b.input('rstd', 'f32', blocks.statistics), blocks.input('dy')];
+  const [y, rstd, dy] = [blocks.input('y'), b.input('rstd', 'f32', blocks.statistics), blocks.input('dy')];
   const added = residual ? blocks.input('added') : null;
   const dx = blocks.output('dx');
   const scale = blocks.column(blocks.loadStatistic(rstd));
-  const normal = b.mul(blocks.load(x), scale);
-  const d = blocks.load(dy);
+  const [normal, d] = [blocks.load(y), blocks.load(dy)];
   const inner = blocks.column(blocks.mean(b.mul(d, normal)));
   const own = b.mul(b.sub(d, b.mul(normal, inner)), scale);
   blocks.store(dx, added ? b.add(own, blocks.load(added)) : own);

@@ -1,0 +1,49 @@
+/**
+ * A product of its own for each of the queries, keys and values that a kernel wants as whole tensors: cutting them out of one product
+ * costs a pass over all of them. The backward pass keeps its one product, for which the gradients are joined.
+ */
+import {
+  emit,
+  makeGraph,
+  rebuild,
+  split,
+  type Graph,
+  type Node,
+  type OpAttrs,
+  type Value,
+} from '../../../graph/index.js';
+
+/** Splits of projections with a part that is an operand of a `wanted` node, as it is or reshaped to heads. */
+function cutsFor(graph: Graph, wanted: (node: Node) => boolean): Set<Node> {
+  const operands = graph.nodes.filter(wanted).flatMap(({ inputs }) => inputs.slice(0, 3));
+  const sources = operands.map((v) => (v.node.op === 'reshape' ? (v.node.inputs[0] as Value) : v).node);
+  return new Set(
+    sources.filter(({ op, inputs, attrs }) => {
+      const whole = inputs[0];
+      if (op !== 'split' || whole?.node.op !== 'dot') return false;
+      const { lhsBatch, rhsContract } = whole.node.attrs as OpAttrs['dot'];
+      const matrix = whole.node.inputs[1] as Value;
+      const last = (attrs as OpAttrs['split']).axis === whole.shape.length - 1;
+      return last && lhsBatch.length === 0 && matrix.shape.length === 2 && rhsContract[0] === 0;
+    }),
+  );
+}
+
+/** The graph with the projections that `wanted` nodes read as products of their own. */
+export function separateProjections(graph: Graph, wanted: (node: Node) => boolean): Graph {
+  const cuts = cutsFor(graph, wanted);
+  if (cuts.size === 0) return graph;
+  const map = new Map<Value, Value>(graph.inputs.map(({ value }) => [value, value]));
+  const outputs = graph.outputs.map((p) => p.value);
+  const results = rebuild(graph.nodes, outputs, map, (node, [whole]) => {
+    if (!cuts.has(node)) return null;
+    const { attrs, inputs } = (whole as Value).node as Node<'dot'>;
+    const [x, matrix] = inputs as [Value, Value];
+    const { sizes } = node.attrs as OpAttrs['split'];
+    return split(matrix, 1, sizes).flatMap((part) => emit('dot', [x, part], attrs));
+  });
+  return makeGraph(
+    Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
+    Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),
+  );
+}
