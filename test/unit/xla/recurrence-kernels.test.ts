@@ -11,7 +11,7 @@ import {
   type RecurrenceShape,
   type Run,
 } from '../../../src/engine/xla/triton/recurrence/index.js';
-import { recurrenceGraph, recurrenceTensors, type Setup } from '../../support/recurrences.js';
+import { KINDS, recurrenceGraph, recurrenceTensors, type Setup } from '../../support/recurrences.js';
 
 type Numbers = Float64Array;
 
@@ -32,6 +32,7 @@ function compare(setup: Setup, exact: boolean): Record<string, number> {
   const shape: RecurrenceShape = {
     ...{ batch, tokens, heads, qHeads: heads, kHeads: heads, vHeads: heads, keyWidth, valueWidth },
     ...{ scale: 1 / Math.sqrt(keyWidth), segments: setup.documents !== undefined },
+    channels: setup.kind === 'channels',
   };
   const given = {
     ...{ q: at('q'), k: at('k'), v: at('v'), g: at('g'), beta: at('beta'), initial: at('state') },
@@ -57,10 +58,9 @@ function compare(setup: Setup, exact: boolean): Record<string, number> {
   );
 }
 
-const KERNEL_KINDS = ['linear', 'delta'] as const;
 const WIDE = { H: 2, K: 16, V: 64 };
 
-for (const kind of KERNEL_KINDS) {
+for (const kind of KINDS) {
   describe(`${kind} kernels`, () => {
     const check = (setup: Omit<Setup, 'kind' | 'chunk'>, exact: boolean, tolerance: number): void => {
       const errors = compare({ kind, chunk: 64, ...setup }, exact);
@@ -80,7 +80,7 @@ for (const kind of KERNEL_KINDS) {
 it('grouped heads: keys shared by all heads, as Mamba-2 has them', () => {
   const shape: RecurrenceShape = {
     ...{ batch: 1, tokens: 64, heads: 2, qHeads: 1, kHeads: 1, vHeads: 2, keyWidth: 16, valueWidth: 16 },
-    ...{ scale: 1, segments: false },
+    ...{ scale: 1, segments: false, channels: false },
   };
   const numbers = (n: number, f: (i: number) => number): Numbers => Float64Array.from({ length: n }, (_, i) => f(i));
   const one = { q: numbers(64 * 16, Math.sin), k: numbers(64 * 16, Math.cos) };

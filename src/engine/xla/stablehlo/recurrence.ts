@@ -1,5 +1,5 @@
 /**
- * The recurrences as tile kernels on NVIDIA GPUs: bf16 queries, keys and values, a scalar decay, whole chunks. Heads that share
+ * The recurrences as tile kernels on NVIDIA GPUs: bf16 queries, keys and values, whole chunks. Heads that share
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
 import type { Node, TensorType, Value } from '../../../graph/index.js';
@@ -37,11 +37,10 @@ const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n
 /** Whether the kernels can do this node. */
 export function fitsRecurrenceKernels(node: Node): node is Node<RecurrenceOp> {
   if (!OPS.has(node.op)) return false;
-  const [q, , v, g] = node.inputs as [Value, Value, Value, Value];
+  const [q, , v] = node.inputs as [Value, Value, Value];
   const [tokens, keyWidth] = [q.shape[1] as number, q.shape[3] as number];
-  const scalar = g.shape.length !== 4;
   const width = Math.max(keyWidth, v.shape[3] as number);
-  return q.dtype === 'bf16' && scalar && tokens % CHUNK === 0 && width <= MAX_WIDTH;
+  return q.dtype === 'bf16' && tokens % CHUNK === 0 && width <= MAX_WIDTH;
 }
 
 type Types = readonly TensorType[];
@@ -53,7 +52,8 @@ function shapeOf({ attrs }: Node<RecurrenceOp>, types: Types): RecurrenceShape {
   const heads = (g.shape.length === 1 ? g.shape[0] : g.shape[2]) as number;
   const [kHeads, vHeads] = [k.shape[2] as number, v.shape[2] as number];
   const { scale, segments } = attrs;
-  return { batch, tokens, heads, qHeads, kHeads, vHeads, keyWidth, valueWidth, scale, segments };
+  const channels = g.shape.length === 4;
+  return { batch, tokens, heads, qHeads, kHeads, vHeads, keyWidth, valueWidth, scale, segments, channels };
 }
 
 const stateType = ({ batch, heads, keyWidth, valueWidth }: RecurrenceShape): TensorType => ({
@@ -82,12 +82,18 @@ function cut(builder: TextBuilder, x: string, from: TensorType, shape: readonly 
   return builder.define(`stablehlo.slice ${x} ${ranges} : (${typeText(from)}) -> ${to}`);
 }
 
-/** Rows `[B,T,heads,width]` or states with heads as wide as the kernels take them. */
-function widened(builder: TextBuilder, x: string, type: TensorType, shape: RecurrenceShape): string {
-  const isState = type.dtype === 'f32';
+/** Place of the log decays among the inputs, and of their gradient among those of the inputs. */
+const DECAY = 3;
+
+/** Whether input or result `i` is a state `[B,H,K,V]`; else what has four axes is `[B,T,heads,width]`. */
+const isState = ({ dtype, shape }: TensorType, i: number): boolean =>
+  shape.length === 4 && dtype === 'f32' && i !== DECAY;
+
+/** A tensor of a recurrence with heads as wide as the kernels take them. */
+function widened(builder: TextBuilder, x: string, type: TensorType, i: number, shape: RecurrenceShape): string {
+  if (type.shape.length !== 4) return x;
   const [a, b, h, width] = type.shape as [number, number, number, number];
-  const to = isState ? stateType(shape).shape : [a, b, h, tileWidth(width)];
-  return filled(builder, x, type, to);
+  return filled(builder, x, type, isState(type, i) ? stateType(shape).shape : [a, b, h, tileWidth(width)]);
 }
 
 /** The inputs of a node by the names that kernels have for them. */
@@ -98,14 +104,15 @@ function operandsOf(
   builder: TextBuilder,
 ): Arrays<string> {
   const { segments, initialState } = attrs;
-  const names = given.map(({ name, type }) => (type.shape.length === 4 ? widened(builder, name, type, shape) : name));
+  const names = given.map(({ name, type }, i) => widened(builder, name, type, i, shape));
   const [q, k, v, decay, ...rest] = names as [string, string, string, string, ...string[]];
   const beta = op === 'deltaRule' || op === 'deltaRuleGrad' ? { beta: rest.shift() as string } : {};
   const documents = segments ? { segments: rest.shift() as string } : {};
   const zero = (): string =>
     builder.broadcast(builder.scalar(0, 'f32'), { dtype: 'f32', shape: [] }, stateType(shape).shape);
   const initial = initialState ? (rest.shift() as string) : zero();
-  const g = builder.broadcast(decay, (given[3] as Operand).type, [shape.batch, shape.tokens, shape.heads]);
+  const perHead = [shape.batch, shape.tokens, shape.heads];
+  const g = shape.channels ? decay : builder.broadcast(decay, (given[DECAY] as Operand).type, perHead);
   const backward = rest.length > 0 ? { do: rest[1] as string, dstate: rest[2] as string } : {};
   return { q, k, v, g, initial, ...beta, ...documents, ...backward };
 }
@@ -139,7 +146,7 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
   const given = operandsOf(node, operands, shape, builder);
   const run = runIn(builder);
   const [q, k, v, decay] = types as [TensorType, TensorType, TensorType, TensorType];
-  const { batch, tokens, heads, valueWidth } = shape;
+  const { batch, tokens, heads, keyWidth, valueWidth } = shape;
   const stateShape = [batch, heads, q.shape[3] as number, v.shape[3] as number];
   const state = (x: string): string => cut(builder, x, stateType(shape), stateShape);
   if (!node.op.endsWith('Grad')) {
@@ -151,7 +158,9 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
   const grads = (delta ? deltaBackward : linearBackward)(run, shape, given);
   const perToken = { dtype: 'f32', shape: [batch, tokens, heads] } as const;
   const dg = grads.dg as string;
-  const perHead = (): string => {
+  const decayGradient = (): string => {
+    if (shape.channels) return cut(builder, dg, { dtype: 'f32', shape: [...perToken.shape, keyWidth] }, decay.shape);
+    if (decay.shape.length === 3) return dg;
     const sum = builder.reduce(dg, perToken, [0, 1], 'add', 0);
     return builder.reshape(sum, { dtype: 'f32', shape: [heads] }, [1, heads]);
   };
@@ -159,17 +168,17 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
     shared(builder, grads.dq as string, heads, q),
     shared(builder, grads.dk as string, heads, k),
     shared(builder, grads.dv as string, heads, v),
-    decay.shape.length === 1 ? perHead() : dg,
+    decayGradient(),
     ...(delta ? [grads.dbeta as string] : []),
     ...(node.attrs.initialState ? [state(grads.dinitial as string)] : []),
   ];
 }
 
-/** How a tensor of a recurrence divides: `[heads]`, documents `[B,T]`, states `[B,H,K,V]` in f32, else `[B,T,heads,...]`. */
-function shardingOf({ dtype, shape }: TensorType, { batch, heads }: Split): Sharding {
-  if (shape.length === 1) return [heads];
-  if (shape.length === 2) return [batch, []];
-  return shape.length === 4 && dtype === 'f32' ? [batch, heads] : [batch, [], heads];
+/** How input or result `i` divides: `[heads]`, documents `[B,T]`, states `[B,H,K,V]`, else `[B,T,heads,...]`. */
+function shardingOf(type: TensorType, i: number, { batch, heads }: Split): Sharding {
+  if (type.shape.length === 1) return [heads];
+  if (type.shape.length === 2) return [batch, []];
+  return isState(type, i) ? [batch, heads] : [batch, [], heads];
 }
 
 /** Any of the recurrences and their gradients, as kernels; on a mesh each device runs its own sequences and heads. */
@@ -179,13 +188,13 @@ export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly strin
   const split = splitOf(mesh, whole.batch, [whole.heads, whole.qHeads, whole.kHeads, whole.vHeads]);
   const operands = node.inputs.map((type, i) => ({
     ...{ name: inputs[i] as string, type },
-    sharding: shardingOf(type, split),
+    sharding: shardingOf(type, i, split),
   }));
   // Each device has the gradient of a decay per head from its own sequences: they come out as rows, which are then summed.
   const summed = node.outputs.findIndex((type) => type.shape.length === 1);
   const rows = mesh === null ? 1 : (partsOf(mesh, [split.batch], 1)[0] as number);
   const results = node.outputs.map((type, i): Piecewise => {
-    if (i !== summed) return { type, sharding: shardingOf(type, split) };
+    if (i !== summed) return { type, sharding: shardingOf(type, i, split) };
     return { type: { dtype: type.dtype, shape: [rows, ...type.shape] }, sharding: [split.batch, split.heads] };
   });
   const names = manualComputation(scope, operands, results, (pieces) => runKernels(node, pieces, builder));

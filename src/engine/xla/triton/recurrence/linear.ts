@@ -3,7 +3,11 @@
  * or gradients of all chunks side by side, as flash-linear-attention does it (Yang and Zhang 2024).
  */
 import type { Kernel, Tile } from '../ir.js';
-import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape } from './shared.js';
+import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type Tuning } from './shared.js';
+
+const gradTuning = ({ keyWidth }: RecurrenceShape): Tuning => ({
+  ...{ numWarps: keyWidth > 64 ? 8 : 4, numStages: 1, part: 64 },
+});
 
 /** Columns of a state or of values that one instance takes. */
 const part = (width: number, most: number): number => Math.min(width, most);
@@ -100,13 +104,13 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
  * q, k, v, g, [segments], states, do, dstates -> dq, dk `[B,T,H,K]`, dv `[B,T,H,V]`, dg `[B,T,H]`. The gradient of a cumulative decay is
  * what its token reads less what it writes, all of it at hand in f32.
  */
-export function linearGradsKernel(shape: RecurrenceShape): Kernel {
-  const bv = part(shape.valueWidth, 64);
+export function linearGradsKernel(shape: RecurrenceShape, tuning = gradTuning(shape)): Kernel {
+  const bv = part(shape.valueWidth, tuning.part);
   const x = new RecurrenceKernel(shape, {
     name: 'linear_recurrence_grads',
     grid: [shape.heads, shape.tokens / CHUNK, shape.batch],
-    numWarps: shape.keyWidth > 64 ? 8 : 4,
-    numStages: 1,
+    numWarps: tuning.numWarps,
+    numStages: tuning.numStages,
   });
   const { b } = x;
   const K = shape.keyWidth;

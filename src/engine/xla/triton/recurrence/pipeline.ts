@@ -1,6 +1,16 @@
 /** Which kernels make a recurrence, in which order, and what goes from one to the next. */
 import type { Kernel } from '../ir.js';
-import { askedKernel, deltaGradsKernel, deltaStateGradsKernel, deltaStatesKernel, prepareKernel } from './delta.js';
+import {
+  channelGradsKernel,
+  channelSumsKernel,
+  deltaAskedKernel,
+  deltaOutputsKernel,
+  deltaStateGradsKernel,
+  deltaStatesKernel,
+  prepareChannelKernel,
+  prepareScalarKernel,
+  scalarGradsKernel,
+} from './delta/index.js';
 import { linearGradsKernel, outputsKernel, stateGradsKernel, statesKernel } from './linear.js';
 import type { RecurrenceShape } from './shared.js';
 
@@ -23,23 +33,23 @@ export function linearBackward<X>(run: Run<X>, shape: RecurrenceShape, given: Ar
   return { ...grads, ...run(linearGradsKernel(shape), { ...given, ...states, ...grads }) };
 }
 
-/** The written values and states; v with a row for each head. */
+/** Chunks made ready, the written values and the states, beside what was given. */
 function deltaStates<X>(run: Run<X>, shape: RecurrenceShape, given: Arrays<X>): Arrays<X> {
-  const prepared = run(prepareKernel(shape), given);
-  return { ...prepared, ...run(deltaStatesKernel(shape), { ...given, ...prepared }) };
+  const gated = shape.channels ? { ...given, ...run(channelSumsKernel(shape), given) } : given;
+  const ready = { ...gated, ...run((shape.channels ? prepareChannelKernel : prepareScalarKernel)(shape), gated) };
+  return { ...ready, ...run(deltaStatesKernel(shape), ready) };
 }
 
 /** q, k, v, g, beta, [segments], initial -> o, last. */
 export function deltaForward<X>(run: Run<X>, shape: RecurrenceShape, given: Arrays<X>): Arrays<X> {
   const states = deltaStates(run, shape, given);
-  const perHead = { ...shape, vHeads: shape.heads };
-  return { ...states, ...run(outputsKernel(perHead), { ...given, ...states, v: states.n as X }) };
+  return { ...states, ...run(deltaOutputsKernel(shape), states) };
 }
 
 /** The inputs of the forward pass, do, dstate -> dq, dk, dv, dg, dbeta, dinitial. */
 export function deltaBackward<X>(run: Run<X>, shape: RecurrenceShape, given: Arrays<X>): Arrays<X> {
-  const forward = { ...given, ...deltaStates(run, shape, given) };
-  const asked = { ...forward, ...run(askedKernel(shape), given) };
+  const states = deltaStates(run, shape, given);
+  const asked = { ...states, ...run(deltaAskedKernel(shape), states) };
   const grads = { ...asked, ...run(deltaStateGradsKernel(shape), asked) };
-  return { ...grads, ...run(deltaGradsKernel(shape), grads) };
+  return { ...grads, ...run((shape.channels ? channelGradsKernel : scalarGradsKernel)(shape), grads) };
 }

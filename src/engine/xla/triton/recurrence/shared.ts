@@ -23,6 +23,15 @@ export interface RecurrenceShape {
   readonly scale: number;
   /** Whether the document of each token is given. */
   readonly segments: boolean;
+  /** Whether every key channel has a decay of its own. */
+  readonly channels: boolean;
+}
+
+/** How many warps an instance has, how deep its loads are pipelined, and how many columns of values it takes at once. */
+export interface Tuning {
+  readonly numWarps: number;
+  readonly numStages: number;
+  readonly part: number;
 }
 
 /** A tensor `[B,T,heads,width]`. */
@@ -45,6 +54,17 @@ export interface ChunkDecays {
   readonly enter: Tile;
   readonly leave: Tile;
   readonly keep: Tile;
+}
+
+/** Which tokens of a chunk share a document with the token before it, with its last token, and with one another. */
+export interface SharedDocuments {
+  /** `[C]`. */
+  readonly withStart: Tile | null;
+  readonly withEnd: Tile | null;
+  /** Of the token before the chunk and its last one. */
+  readonly throughout: Tile | null;
+  /** `[C,C]`. */
+  readonly pairs: Tile | null;
 }
 
 const HIDDEN = -1e30;
@@ -98,8 +118,12 @@ export class RecurrenceKernel {
 
   /** The log decays, and the documents if given. */
   gates(): { readonly g: Pointer; readonly segments: Pointer | null } {
+    return { g: this.scalars('g'), segments: this.segments() };
+  }
+
+  segments(): Pointer | null {
     const { batch, tokens, segments } = this.shape;
-    return { g: this.scalars('g'), segments: segments ? this.b.input('segments', 'i32', [batch, tokens]) : null };
+    return segments ? this.b.input('segments', 'i32', [batch, tokens]) : null;
   }
 
   /** States of all chunks, `[B,N,H,K,V]`. */
@@ -122,36 +146,44 @@ export class RecurrenceKernel {
     return b.add(b.mul(b.convert(token, 'i64'), heads), b.convert(own, 'i64'));
   }
 
-  /** Offsets of `columns` of the chunk's rows from `first` on. */
-  #offsets({ heads, width }: RowBuffer, first: Tile | number, columns: number, rows = CHUNK): Tile {
+  /** The chunk's first row of a buffer, and offsets from there of columns `first .. first + columns` of `rows [n,1]`. */
+  #part(x: RowBuffer, place: Place, rows: Tile, first: Tile | number, columns: number): { at: Pointer; offsets: Tile } {
     const { b } = this;
-    return b.add(b.mul(b.rows(rows), heads * width), b.add(b.columns(columns), first));
+    const at = b.advance(x.pointer, b.mul(this.#row(place, x.heads), x.width));
+    return { at, offsets: b.add(b.mul(rows, x.heads * x.width), b.add(b.columns(columns), first)) };
   }
 
-  /** Columns `first .. first + columns` of the chunk's rows `[C,columns]`, or of `rows` of them from row `from` on. */
-  load(x: RowBuffer, place: Place, first: Tile | number = 0, columns = x.width, from = 0, rows = CHUNK): Tile {
-    const { b } = this;
-    const start = b.mul(b.add(this.#row(place, x.heads), from * x.heads), x.width);
-    return b.load(b.advance(x.pointer, start), this.#offsets(x, first, columns, rows));
+  /** Columns `first .. first + columns` of the chunk's rows, `[C,columns]`. */
+  load(x: RowBuffer, place: Place, first: Tile | number = 0, columns = x.width): Tile {
+    const { at, offsets } = this.#part(x, place, this.b.rows(CHUNK), first, columns);
+    return this.b.load(at, offsets);
   }
 
-  store(x: RowBuffer, place: Place, value: Tile, first: Tile | number = 0, from = 0): void {
-    const { b } = this;
-    const [rows, columns] = value.shape as [number, number];
-    const start = b.mul(b.add(this.#row(place, x.heads), from * x.heads), x.width);
-    b.store(b.advance(x.pointer, start), this.#offsets(x, first, columns, rows), value);
+  /** Rows of the chunk by their numbers `[n,1]`: `[n,width]`. */
+  gather(x: RowBuffer, place: Place, rows: Tile): Tile {
+    const { at, offsets } = this.#part(x, place, rows, 0, x.width);
+    return this.b.load(at, offsets);
   }
 
-  /** Scalars of the chunk's tokens, `[C]` (or `rows` of them from row `from` on). */
-  loadScalars(pointer: Pointer, place: Place, from = 0, rows = CHUNK): Tile {
+  store(x: RowBuffer, place: Place, value: Tile, first: Tile | number = 0): void {
+    const { at, offsets } = this.#part(x, place, this.b.rows(CHUNK), first, value.shape[1] as number);
+    this.b.store(at, offsets, value);
+  }
+
+  #scalars(pointer: Pointer, place: Place): { at: Pointer; offsets: Tile } {
     const { b, shape } = this;
-    const start = b.add(this.#row(place, shape.heads), from * shape.heads);
-    return b.load(b.advance(pointer, start), b.mul(b.range(rows), shape.heads));
+    return { at: b.advance(pointer, this.#row(place, shape.heads)), offsets: b.mul(b.range(CHUNK), shape.heads) };
+  }
+
+  /** Scalars of the chunk's tokens, `[C]`. */
+  loadScalars(pointer: Pointer, place: Place): Tile {
+    const { at, offsets } = this.#scalars(pointer, place);
+    return this.b.load(at, offsets);
   }
 
   storeScalars(pointer: Pointer, place: Place, value: Tile): void {
-    const { b, shape } = this;
-    b.store(b.advance(pointer, this.#row(place, shape.heads)), b.mul(b.range(CHUNK), shape.heads), value);
+    const { at, offsets } = this.#scalars(pointer, place);
+    this.b.store(at, offsets, value);
   }
 
   /** The place of part `[rows,columns]` of a state: `index` counts states `[K,V]` from the start of the buffer. */
@@ -185,16 +217,36 @@ export class RecurrenceKernel {
     this.b.store(this.b.advance(p, by), offsets, value);
   }
 
-  /** Which document each of `rows` tokens from row `from` on belongs to; 0 is that of the token before them. */
-  #runs(segments: Pointer, place: Place, from = 0, rows = CHUNK): Tile {
+  /** Which document each token of the chunk belongs to, `[C]`; 0 is that of the token before the chunk. */
+  #runs(segments: Pointer, place: Place): Tile {
     const { b, shape } = this;
-    const first = b.add(b.mul(place.chunk, CHUNK), from);
+    const first = b.mul(place.chunk, CHUNK);
     const start = b.advance(segments, b.add(b.mul(place.batch, shape.tokens), first));
-    const own = b.range(rows);
+    const own = b.range(CHUNK);
     const ids = b.load(start, own);
     const before = b.load(start, b.sub(own, 1), { mask: b.gt(b.add(own, first), 0) });
     const changed = b.and(b.ne(ids, before), b.gt(b.add(own, first), 0));
     return b.cumsum(b.convert(changed, 'i32'), 0);
+  }
+
+  /** What shares a document with what; null everywhere if there are none. */
+  documents(segments: Pointer | null, place: Place): SharedDocuments {
+    const { b } = this;
+    if (!segments) return { withStart: null, withEnd: null, throughout: null, pairs: null };
+    const runs = this.#runs(segments, place);
+    const last = b.maximum(runs, 0);
+    return {
+      withStart: b.eq(runs, 0),
+      withEnd: b.eq(runs, last),
+      throughout: b.eq(last, 0),
+      pairs: b.eq(b.expandDims(runs, 1), b.expandDims(runs, 0)),
+    };
+  }
+
+  /** `exp(log)`, 0 where `shown` is given and false. */
+  decay(log: Tile, shown: Tile | null): Tile {
+    const { b } = this;
+    return b.exp(shown ? b.select(b.broadcast(shown, log.shape), log, HIDDEN) : log);
   }
 
   decays({ g, segments }: { readonly g: Pointer; readonly segments: Pointer | null }, place: Place): ChunkDecays {
@@ -202,46 +254,19 @@ export class RecurrenceKernel {
     const log = this.loadScalars(g, place);
     const sum = b.cumsum(log, 0);
     const total = b.sum(log, 0);
-    const runs = segments && this.#runs(segments, place);
-    const last = runs && b.maximum(runs, 0);
-    const masked = (x: Tile, same: Tile | null): Tile => b.exp(same ? b.select(same, x, HIDDEN) : x);
+    const { withStart, withEnd, throughout, pairs } = this.documents(segments, place);
     const within = (): Tile => {
       const [row, column] = [b.rows(CHUNK), b.columns(CHUNK)];
       const past = b.ge(b.broadcast(row, [CHUNK, CHUNK]), b.broadcast(column, [CHUNK, CHUNK]));
-      const same = runs && b.eq(b.expandDims(runs, 1), b.expandDims(runs, 0));
       const difference = b.sub(b.expandDims(sum, 1), b.expandDims(sum, 0));
-      return b.exp(b.select(same ? b.and(past, same) : past, difference, HIDDEN));
+      return this.decay(difference, pairs ? b.and(past, pairs) : past);
     };
     return {
       within,
-      enter: masked(sum, runs && b.eq(runs, 0)),
-      leave: masked(b.sub(total, sum), runs && last && b.eq(runs, last)),
-      keep: masked(total, last && b.eq(last, 0)),
+      enter: this.decay(sum, withStart),
+      leave: this.decay(b.sub(total, sum), withEnd),
+      keep: this.decay(total, throughout),
     };
-  }
-
-  /** The decays between the halves of a chunk, `[C/2,C/2]` each, and from its start to each token, `[C/2]`. */
-  halves(
-    { g, segments }: { readonly g: Pointer; readonly segments: Pointer | null },
-    place: Place,
-  ): { readonly between: (r: 0 | 1, s: 0 | 1) => Tile; readonly enter: readonly [Tile, Tile] } {
-    const { b } = this;
-    const half = CHUNK / 2;
-    const logs = [0, 1].map((i) => this.loadScalars(g, place, i * half, half)) as [Tile, Tile];
-    const first = b.cumsum(logs[0], 0);
-    const sums = [first, b.add(b.cumsum(logs[1], 0), b.sum(logs[0], 0))] as const;
-    const firstRuns = segments && this.#runs(segments, place, 0, half);
-    const runs = segments &&
-      firstRuns && [firstRuns, b.add(this.#runs(segments, place, half, half), b.maximum(firstRuns, 0))];
-    const between = (r: 0 | 1, s: 0 | 1): Tile => {
-      const difference = b.sub(b.expandDims(sums[r], 1), b.expandDims(sums[s], 0));
-      const past = b.ge(b.broadcast(b.rows(half), [half, half]), b.broadcast(b.columns(half), [half, half]));
-      const same = runs && b.eq(b.expandDims(runs[r] as Tile, 1), b.expandDims(runs[s] as Tile, 0));
-      const seen = r === s ? (same ? b.and(past, same) : past) : same;
-      return b.exp(seen ? b.select(seen, difference, HIDDEN) : difference);
-    };
-    const enter = sums.map((sum, i) => b.exp(runs ? b.select(b.eq(runs[i] as Tile, 0), sum, HIDDEN) : sum));
-    return { between, enter: enter as [Tile, Tile] };
   }
 
   /** `x [C,n]` with a factor for each row. */

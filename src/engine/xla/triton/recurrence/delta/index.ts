@@ -1,0 +1,3 @@
+export * from './channel.js';
+export * from './scalar.js';
+export * from './steps.js';
