@@ -64,7 +64,7 @@ function write(id, graph, options, about) {
 }
 
 for (const [name, mixer] of Object.entries(MIXERS)) {
-  for (const kernels of mixer.channels ? [false] : [true, false]) {
+  for (const kernels of [true, false]) {
     const form = kernels ? 'kernels' : 'xla';
     write(`check-${name}-${form}`, graphOf(mixer, 2, 256, true), { kernels }, { kind: 'check', mixer: name, form });
     for (const [B, T] of LENGTHS) {

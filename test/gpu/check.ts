@@ -1,9 +1,9 @@
 /**
  * Checks the xla engine on a device against the reference engine: every op and derivative in float32 and bfloat16, cuDNN's
- * attention at the edges of its windows, and every tile kernel. A program of its own, for hosts without test tools; prints one JSON line per check and
- * ends with code 1 if one failed.
+ * attention at the edges of its windows, every tile kernel, and those of the recurrences. A program of its own, for hosts without
+ * test tools; prints one JSON line per check and ends with code 1 if one failed.
  *
- * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels]
+ * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels] [recurrences]
  */
 import { isFloat, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { createXlaEngine, evaluateReference, type Platform, type XlaEngine } from '../../src/engine/index.js';
@@ -12,6 +12,7 @@ import type { Graph, OpName, Value } from '../../src/graph/index.js';
 import { OP_CASES, caseTensors, type OpCase } from '../support/cases.js';
 import { randomTensor } from '../support/random.js';
 import { checkTileKernels, type KernelFinding } from './kernels.js';
+import { checkRecurrences, type RecurrenceFinding } from './recurrences.js';
 import { gradients, runOn } from './run.js';
 
 type Float = 'f32' | 'bf16';
@@ -143,11 +144,12 @@ async function main(platform: Platform, parts: readonly string[]): Promise<numbe
       }
     }
   }
-  const reportKernel = (finding: KernelFinding): void => {
+  const reportKernel = (finding: KernelFinding | RecurrenceFinding): void => {
     if (!finding.ok) failed++;
     print(finding);
   };
   if (parts.includes('kernels')) await checkTileKernels(engine, reportKernel);
+  if (parts.includes('recurrences')) await checkRecurrences(engine, reportKernel);
   await engine.dispose();
   if (parts.includes('attention')) {
     const plain = createXlaEngine({ platform, cache: null, tileKernels: false });
@@ -159,4 +161,7 @@ async function main(platform: Platform, parts: readonly string[]): Promise<numbe
 }
 
 const [platform = 'cpu', ...parts] = process.argv.slice(2);
-process.exitCode = await main(platform as Platform, parts.length > 0 ? parts : ['f32', 'bf16', 'attention', 'kernels']);
+process.exitCode = await main(
+  platform as Platform,
+  parts.length > 0 ? parts : ['f32', 'bf16', 'attention', 'kernels', 'recurrences'],
+);

@@ -116,7 +116,7 @@ describe('tile kernels on a mesh', () => {
   });
 
   it('recurrences too, and sum the gradients of decays', () => {
-    const model: ModelInput = { ...MODEL, layers: 'lightning gdn', numKvHeads: 4 };
+    const model: ModelInput = { ...MODEL, numLayers: 3, layers: 'lightning gdn kda', numKvHeads: 4 };
     const [alone, divided] = [lower(step(2, model, 64), null), lower(step(4, model, 64), { data: 2 })];
     const recurrent = (text: string): string[] => calls(text).filter((c) => /^(recurrence|delta|linear)/.test(c));
     expect(recurrent(alone).length).toBeGreaterThan(4);

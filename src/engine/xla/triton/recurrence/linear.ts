@@ -5,9 +5,8 @@
 import type { Kernel, Tile } from '../ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type Tuning } from './shared.js';
 
-const gradTuning = ({ keyWidth }: RecurrenceShape): Tuning => ({
-  ...{ numWarps: keyWidth > 64 ? 8 : 4, numStages: 1, part: 64 },
-});
+/** Registers spill at wide keys, and eight warps that do not spill are slower. */
+const GRADIENTS: Tuning = { numWarps: 4, numStages: 1, part: 64 };
 
 /** Columns of a state or of values that one instance takes. */
 const part = (width: number, most: number): number => Math.min(width, most);
@@ -104,7 +103,7 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
  * q, k, v, g, [segments], states, do, dstates -> dq, dk `[B,T,H,K]`, dv `[B,T,H,V]`, dg `[B,T,H]`. The gradient of a cumulative decay is
  * what its token reads less what it writes, all of it at hand in f32.
  */
-export function linearGradsKernel(shape: RecurrenceShape, tuning = gradTuning(shape)): Kernel {
+export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): Kernel {
   const bv = part(shape.valueWidth, tuning.part);
   const x = new RecurrenceKernel(shape, {
     name: 'linear_recurrence_grads',

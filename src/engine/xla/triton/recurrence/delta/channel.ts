@@ -49,6 +49,12 @@ const gatesOf = (x: DeltaKernel): Gates => ({
   segments: x.segments(),
 });
 
+interface Level {
+  readonly factor: Tile;
+  readonly meet: Tile;
+  readonly load: (from: RowBuffer) => Tile;
+}
+
 /** The decays of a chunk by key channel, zero across documents. Each reads the sums anew: held in registers they would spill. */
 class ChannelDecays {
   readonly #documents: SharedDocuments;
@@ -88,18 +94,21 @@ class ChannelDecays {
     return this.x.decay(this.#total(), this.#documents.throughout);
   }
 
-  /** Of blocks of m tokens: the decay between each token and the middle of its block of 2m, and which pairs meet there. */
-  level(m: Tile): { readonly factor: Tile; readonly meet: Tile } {
+  /**
+   * Of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet there, and rows for the
+   * turn of the loop that is about them. Their addresses depend on m, or the compiler would read them before the loop and keep them in
+   * every layout that the loop needs: 180 registers of spills.
+   */
+  level(m: Tile): Level {
     const { b } = this.x;
     const both = b.mul(m, 2);
     const start = b.mul(b.div(b.rows(CHUNK), both), both);
-    const middle = this.x.gather(this.gates.sums, this.place, b.add(start, b.sub(m, 1)));
+    const own = b.add(start, b.rem(b.rows(CHUNK), both));
+    const load = (from: RowBuffer, rows = own): Tile => b.convert(this.x.gather(from, this.place, rows), 'f32');
+    const away = b.sub(load(this.gates.sums), load(this.gates.sums, b.add(start, b.sub(m, 1))));
     const meet = halvesMeet(b, m);
     const { pairs } = this.#documents;
-    return {
-      factor: b.exp(b.sub(0, b.abs(b.sub(this.#sums(), middle)))),
-      meet: pairs ? b.and(meet, pairs) : meet,
-    };
+    return { factor: b.exp(b.sub(0, b.abs(away))), meet: pairs ? b.and(meet, pairs) : meet, load };
   }
 }
 
@@ -120,10 +129,10 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
   x.storeKeep(to.keep, place, decays.keep());
   const own = b.mul(identity(b), b.expandDims(x.rowDots(rows(q), rows(k)), 1));
   const [scores, inverse] = eachSize(b, [own, identity(b)], (m, [sum, inner]) => {
-    const { factor, meet } = decays.level(m);
+    const { factor, meet, load } = decays.level(m);
     const met = (products: Tile): Tile => b.select(meet, products, 0);
-    const keys = b.mul(rows(k), factor);
-    const queries = x.bf16(b.mul(rows(q), factor));
+    const keys = b.mul(load(k), factor);
+    const queries = x.bf16(b.mul(load(q), factor));
     const overlaps = x.scaleRows(b.dot(keys, b.transpose(keys), undefined, 'tf32'), beta);
     return [
       b.add(sum as Tile, met(b.dot(queries, b.transpose(x.bf16(keys))))),
@@ -164,10 +173,10 @@ export function channelGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): 
   ];
   const [dq, reading, writers] = eachSize(b, start, (m, carried) => {
     const [read, reread, write] = carried as [Tile, Tile, Tile];
-    const { factor, meet } = decays.level(m);
+    const { factor, meet, load } = decays.level(m);
     const [scores, overlaps] = [dScores, dOverlaps].map((t) => b.select(meet, t, none)) as [Tile, Tile];
-    const key = b.mul(rows(k), factor);
-    const [readers, writing] = [x.bf16(b.mul(rows(q), factor)), x.bf16(key)];
+    const key = b.mul(load(k), factor);
+    const [readers, writing] = [x.bf16(b.mul(load(q), factor)), x.bf16(key)];
     const written = b.dot(
       b.transpose(overlaps),
       x.bf16(x.scaleRows(key, by.beta)),

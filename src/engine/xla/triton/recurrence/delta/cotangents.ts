@@ -1,7 +1,7 @@
 /** The gradients of a chunk of the delta rule: what both kinds of decay have in common. */
 import type { Pointer, Tile } from '../../ir.js';
 import { CHUNK, type Place } from '../shared.js';
-import { DeltaKernel } from './kernel.js';
+import type { DeltaKernel } from './kernel.js';
 
 /** Operands that kernels of gradients read beside queries, keys and decays. Declare them before all results. */
 export function cotangentOperands(x: DeltaKernel) {

@@ -5,7 +5,7 @@ import { cotangentOperands, cotangents, gradientBuffers } from './cotangents.js'
 import { DeltaKernel, applyInverse, eachSize, halvesMeet, identity, mergeInverse, preparedBuffers } from './kernel.js';
 
 const PREPARE: Tuning = { numWarps: 4, numStages: 1, part: 64 };
-const GRADIENTS: Tuning = { numWarps: 8, numStages: 1, part: 32 };
+const GRADIENTS: Tuning = { numWarps: 8, numStages: 1, part: 64 };
 
 /** q, k, v, beta, g, [segments] -> a chunk made ready. */
 export function prepareScalarKernel(shape: RecurrenceShape, tuning = PREPARE): Kernel {
