@@ -192,7 +192,7 @@ export function uniformValue(v: Value): number | null {
   return sizeOf(tensor.shape) === 1 ? (toNumbers(tensor)[0] as number) : null;
 }
 
-const ascending = (permutation: readonly number[]): boolean => permutation.every((p, i) => p === i);
+const ascending = (axes: readonly number[]): boolean => axes.every((a, i) => i === 0 || a > (axes[i - 1] as number));
 
 /** Values that a node is the identity of, or null. */
 function identityOf(node: Node, inputs: readonly Value[]): readonly Value[] | null {
@@ -209,6 +209,7 @@ function identityOf(node: Node, inputs: readonly Value[]): readonly Value[] | nu
     case 'transpose': {
       const { permutation } = node.attrs as OpAttrs['transpose'];
       if (ascending(permutation)) return [x];
+      if (ascending(permutation.filter((p) => x.shape[p] !== 1))) return emit('reshape', [x], { shape });
       if (x.node.op !== 'transpose') return null;
       const inner = (x.node.attrs as OpAttrs['transpose']).permutation;
       const joined = permutation.map((p) => inner[p] as number);

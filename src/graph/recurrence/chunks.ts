@@ -30,7 +30,7 @@ export function chunksOf(x: Value, H: number, chunk: number, order: Chunks['orde
 }
 
 /** `[B,T,h,...]` with each head repeated so that there are H (query head i uses head `floor(i / (H/h))`). */
-function repeatHeads(x: Value, H: number): Value {
+export function repeatHeads(x: Value, H: number): Value {
   const [B, T, h, ...rest] = x.shape as [number, number, number, ...number[]];
   if (h === H) return x;
   const wide = L.broadcast(L.reshape(x, [B, T, h, 1, ...rest]), [B, T, h, H / h, ...rest]);
@@ -66,13 +66,12 @@ export function sumHeads(dx: Value, like: Value): Value {
 /**
  * The gradient of the log decays `[B,T,H]`. A token's cumulative decay in its chunk scales what it reads and, inversely, what it
  * writes: its gradient is `<do, o> - <v, dv>`, and at the chunk's end there is the state with its cotangent, `atEnd [..]`. A
- * log decay acts on its own and all later tokens of the chunk. `dv` is in chunks `[..,C,V]`, as v.
+ * log decay acts on its own and all later tokens of the chunk. `writes` is `<v, dv>`, `[..,C]`.
  */
-export function tokenDecayGradient(out: Value, dOut: Value, v: Value, dv: Value, atEnd: Value, chunks: Chunks): Value {
+export function tokenDecayGradient(out: Value, dOut: Value, writes: Value, atEnd: Value, chunks: Chunks): Value {
   const { B, T, H, N, C, order } = chunks;
-  const [o, d] = [L.convert(out, v.dtype), L.convert(dOut, v.dtype)];
+  const [o, d] = [L.convert(out, writes.dtype), L.convert(dOut, writes.dtype)];
   const reads = toChunks(L.reduceSum(L.mul(d, o), [3]), chunks);
-  const writes = L.reduceSum(L.mul(v, dv), [4]);
   const inChunk = L.cumsum(L.sub(reads, writes), 3, { reverse: true });
   const dg = L.add(inChunk, perRow(atEnd));
   const tokens = L.reshape(L.transpose(dg, order === 'BHN' ? [0, 2, 3, 1] : [1, 0, 3, 2]), [B, N * C, H]);

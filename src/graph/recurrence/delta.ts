@@ -240,7 +240,7 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   const atEnd = L.reduceSum(L.mul(next, dLeaving), [4]);
   const dg =
     logDecay.shape.length === 3
-      ? tokenDecayGradient(out, dOut, v, dv, L.reduceSum(atEnd, [3]), chunks)
+      ? tokenDecayGradient(out, dOut, L.reduceSum(L.mul(v, dv), [4]), L.reduceSum(atEnd, [3]), chunks)
       : channelDecayGradient(queries, readers, writers, form, atEnd);
   const grads = [
     sumHeads(fromChunks(queries, chunks), q0),

@@ -12,7 +12,7 @@ import {
   decaysOf,
   fromChunks,
   matmulTransposed,
-  perRow,
+  repeatHeads,
   roundingTo,
   runningSum,
   runsInChunks,
@@ -24,6 +24,7 @@ import {
   type Decays,
   type Rounding,
 } from './chunks.js';
+import { HeadGroups } from './groups.js';
 import { optionalInputs } from './inputs.js';
 import { decayedSums, decayedSumsTransposed } from './sums.js';
 import { stateDtype } from './types.js';
@@ -40,11 +41,14 @@ function decayInChunks(logDecay: Value, chunks: Chunks): Value {
   return toChunks(L.broadcast(L.reshape(logDecay, [1, 1, H]), [1, T, H]), chunks);
 }
 
-/** What forward and backward pass have in common, q, k and v in chunks `[..,C,K|V]`. */
+/** What forward and backward pass have in common. */
 interface Form {
   readonly chunks: Chunks;
+  readonly groups: HeadGroups;
+  /** Keys of each group `[B,G,N,C,K]`; values of each head `[B,H,N,C,V]`, and of a group's heads side by side `[B,G,N,C,R*V]`. */
   readonly k: Value;
   readonly v: Value;
+  readonly together: Value;
   readonly g: Value;
   readonly runs: Value | null;
   readonly decays: Decays;
@@ -62,20 +66,23 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const dtype = stateDtype(q.dtype);
   const H = logDecay.shape[logDecay.shape.length - 1] as number;
   const chunks = chunksOf(q, H, attrs.chunk ?? DEFAULT_CHUNK, 'BHN');
+  const groups = new HeadGroups(q, k0, chunks);
   const { B, N } = chunks;
-  const [k, v] = [k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value];
+  const k = L.convert(toChunks(k0, groups.shared), dtype);
+  const v = L.convert(toChunks(v0, chunks), dtype);
+  const together = L.convert(groups.toChunks(v0), dtype);
   const [K, V] = [k.shape[4] as number, v.shape[4] as number];
   const [round, runs, g] = [roundingTo(q.dtype), runsInChunks(segments, chunks), decayInChunks(logDecay, chunks)];
   const decays = decaysOf(g, runs, chunks);
   // What each chunk adds to the state, after the state that it starts from.
-  const added = transposedMatmul(k, round(L.mul(v, perRow(decays.leave))));
+  const added = groups.apart(transposedMatmul(k, round(groups.scale(together, decays.leave))));
   const first = initialState ?? L.full(dtype, [B, H, K, V], 0);
   const items = L.concat([L.reshape(first, [B, H, 1, K * V]), L.reshape(added, [B, H, N, K * V])], 2);
   const totals = L.broadcast(L.reduceSum(g, [3]), [g.shape[0] as number, H, N]);
   const steps = L.padAxis(totals, 2, 1, 0);
   const stateRuns = runs && L.padAxis(L.reshape(chunkEnds(runs, chunks).last, [B, 1, N]), 2, 1, 0);
   const states = decayedSums(items, steps, stateRuns);
-  return { chunks, k, v, g, runs, decays, round, states, steps, stateRuns };
+  return { chunks, groups, k, v, together, g, runs, decays, round, states, steps, stateRuns };
 }
 
 /** Entries `from .. from+N` of states `[B,H,N+1,K*V]` as matrices `[B,H,N,K,V]`. */
@@ -86,15 +93,16 @@ function stateMatrices(states: Value, from: number, { chunks: { B, H, N }, k, v 
 /** linearRecurrence in primitives: the output `[B,T,H,V]` and the state after the last token `[B,H,K,V]`. */
 export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
   const form = formOf(inputs, attrs);
-  const { chunks, k, v, decays, round, states } = form;
+  const { chunks, groups, k, v, decays, round, states } = form;
   const { B, H, N } = chunks;
-  const q = L.convert(toChunks(inputs[0] as Value, chunks), k.dtype);
-  const scores = L.mul(matmulTransposed(q, k), decays.within);
+  const q = L.convert(toChunks(inputs[0] as Value, groups.shared), k.dtype);
+  const scores = groups.timesShared(decays.within, matmulTransposed(q, k));
   const inside = L.matmul(round(scores), v);
-  const before = L.mul(L.matmul(q, round(stateMatrices(states, 0, form))), perRow(decays.enter));
-  const out = L.mul(L.add(inside, before), attrs.scale);
+  const entering = groups.together(round(stateMatrices(states, 0, form)));
+  const before = groups.scale(L.matmul(q, entering), decays.enter);
+  const out = L.mul(groups.sumAsTokens(inside, before), attrs.scale);
   const state = L.reshape(L.sliceAxis(states, 2, N, N + 1), [B, H, k.shape[4] as number, v.shape[4] as number]);
-  return [fromChunks(L.convert(out, (inputs[0] as Value).dtype), chunks), state];
+  return [L.convert(out, (inputs[0] as Value).dtype), state];
 }
 
 /**
@@ -105,32 +113,36 @@ export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: R
   const [q0, k0, v0, logDecay] = inputs as [Value, Value, Value, Value];
   const [out, dOut, dState] = inputs.slice(-3) as [Value, Value, Value];
   const form = formOf(inputs.slice(0, -3), attrs);
-  const { chunks, k, v, decays, round, states } = form;
+  const { chunks, groups, k, v, together, decays, round, states } = form;
   const { B, H, N } = chunks;
   const [K, V] = [k.shape[4] as number, v.shape[4] as number];
   const [tiedQ, tiedG] = L.barrier([q0, form.g, dOut]) as [Value, Value, Value];
-  const q = L.convert(toChunks(tiedQ, chunks), k.dtype);
+  const q = L.convert(toChunks(tiedQ, groups.shared), k.dtype);
   const within = decayMatrix(runningSum(tiedG), form.runs);
-  const d = round(L.mul(L.convert(toChunks(dOut, chunks), k.dtype), attrs.scale));
-  const entered = round(L.mul(d, perRow(decays.enter)));
+  const scaled = L.mul(L.convert(dOut, k.dtype), attrs.scale);
+  const d = round(toChunks(scaled, chunks));
+  const entered = round(groups.scale(round(groups.toChunks(scaled)), decays.enter));
   // Cotangents of the states: of each as the chunk after it reads it, then of each by all that comes after.
-  const read = L.reshape(transposedMatmul(q, entered), [B, H, N, K * V]);
+  const read = L.reshape(groups.apart(transposedMatmul(q, entered)), [B, H, N, K * V]);
   const own = L.concat([read, L.reshape(dState, [B, H, 1, K * V])], 2);
   const dStates = decayedSumsTransposed(own, form.steps, form.stateRuns);
-  const [entering, leaving] = [stateMatrices(states, 0, form), round(stateMatrices(dStates, 1, form))];
-  const scores = round(L.mul(matmulTransposed(q, k), within));
-  const dScores = round(L.mul(matmulTransposed(d, v), within));
-  const dq = L.add(L.matmul(dScores, k), matmulTransposed(entered, round(entering)));
-  const kept = round(L.mul(v, perRow(decays.leave)));
+  const entering = groups.together(round(stateMatrices(states, 0, form)));
+  const leaving = groups.together(round(stateMatrices(dStates, 1, form)));
+  const scores = round(groups.timesShared(within, matmulTransposed(q, k)));
+  const dScores = round(groups.sum(L.mul(matmulTransposed(d, v), within)));
+  const dq = L.add(L.matmul(dScores, k), matmulTransposed(entered, entering));
+  const kept = round(groups.scale(together, decays.leave));
   const dk = L.add(transposedMatmul(dScores, q), matmulTransposed(kept, leaving));
-  const dv = L.add(transposedMatmul(scores, d), L.mul(L.matmul(k, leaving), perRow(decays.leave)));
+  const dv = groups.sumAsTokens(transposedMatmul(scores, d), groups.scale(L.matmul(k, leaving), decays.leave));
   const atEnd = L.reduceSum(L.mul(stateMatrices(states, 1, form), stateMatrices(dStates, 1, form)), [3, 4]);
-  const dg = tokenDecayGradient(out, dOut, v, dv, atEnd, chunks);
+  const values = L.convert(repeatHeads(v0, H), dv.dtype);
+  const writes = toChunks(L.reduceSum(L.mul(values, dv), [3]), chunks);
+  const dg = tokenDecayGradient(out, dOut, writes, atEnd, chunks);
   const flat = logDecay.shape.length === 1 ? L.reduceSum(dg, [0, 1]) : dg;
   const grads = [
-    sumHeads(fromChunks(dq, chunks), q0),
-    sumHeads(fromChunks(dk, chunks), k0),
-    sumHeads(fromChunks(dv, chunks), v0),
+    sumHeads(fromChunks(dq, groups.shared), q0),
+    sumHeads(fromChunks(dk, groups.shared), k0),
+    sumHeads(dv, v0),
     flat,
   ];
   if (!attrs.initialState) return grads;
