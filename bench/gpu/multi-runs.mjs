@@ -45,11 +45,21 @@ async function repeated() {
     ...smallRun(platform, { steps: 40 }, flags.tiny),
     deterministic: true,
   });
-  const results = [
-    await runs.train('first', {}),
-    await runs.train('second', {}, { killAt: 20 }),
-    await runs.train('second', {}, { resume: true }),
+  // Side by side on two devices where there are as many.
+  // Each compiles for itself: the bits must not hang on one compilation.
+  const on = (device, options = {}) => ({
+    ...options,
+    env: {
+      ...(N > 1 ? { CUDA_VISIBLE_DEVICES: `${device}` } : {}),
+      ...(platform === 'cuda' ? { LONGSIGHT_CACHE: runs.path(`cache${device}`) } : {}),
+    },
+  });
+  const second = async () => [
+    await runs.train('second', {}, on(1, { killAt: 20 })),
+    await runs.train('second', {}, on(1, { resume: true })),
   ];
+  const first = runs.train('first', {}, on(0));
+  const results = N > 1 ? [...(await Promise.all([first, second()])).flat()] : [await first, ...(await second())];
   const [a, b] = ['first', 'second'].map((out) => runs.curve(out, 'train/loss'));
   const digests = ['first', 'second'].map((out) => [20, 40].map((step) => runs.digest(out, step)));
   emit({
@@ -84,7 +94,7 @@ async function hosts() {
     const results = await Promise.all(
       all.map((out, node) =>
         runs.train(out, mesh, {
-          ...{ limit: 90, mayKill, ...options },
+          ...{ limit: 60, mayKill, ...options },
           env: {
             ...{ LONGSIGHT_COORDINATOR: coordinator, LONGSIGHT_NODES: `${N}`, LONGSIGHT_NODE: `${node}` },
             ...{ CUDA_VISIBLE_DEVICES: `${node}`, NCCL_DEBUG: 'WARN' },
@@ -107,7 +117,7 @@ async function hosts() {
       digests: nodes(name).map((out) => [10, steps].map((step) => runs.digest(out, step))),
     });
   };
-  const alone = await runs.train('alone', { data: N }, { limit: 90 });
+  const alone = await runs.train('alone', { data: N }, { limit: 60 });
   const expected = runs.curve('alone', 'train/loss');
   emit({ figure: 'several hosts', name: 'one process', mesh: { data: N }, ...alone, losses: expected });
   const plain = await together('plain', { data: N });

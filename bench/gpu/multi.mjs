@@ -1,5 +1,5 @@
 // Several GPUs of one host against one of them; one JSON line per figure on standard output. multi.sh runs it.
-// usage: node multi.mjs HOME STAGE... [--devices N] [--platform cuda] [--tiny]
+// usage: node multi.mjs HOME STAGE... [--devices N] [--platform cuda] [--tiny] [--speed]
 // HOME holds the built package (dist/). Stages: links, scale-main, scale-s5, options-main, large, deterministic.
 // Batches grow with the devices (weak scaling): the batch of cases.mjs on each. Weights are drawn from one table of normal numbers
 // and scaled by 0.02, norms are 1: the same on every mesh, and quick to make.
@@ -27,6 +27,8 @@ const { values: flags, positionals: stages } = parseArgs({
     precision: { type: 'string', default: 'bf16' },
     /** Tiny models and short measurements: to try the script where there is no GPU. */
     tiny: { type: 'boolean', default: false },
+    /** Leaves out the losses of one device with the batch of all, and the time that they take. */
+    speed: { type: 'boolean', default: false },
   },
 });
 const N = Number(flags.devices);
@@ -221,7 +223,7 @@ async function scale(name) {
       emit({ figure: 'losses', ...base, mesh: nameOf({}), error: String(error.message).slice(0, 400) });
       return null;
     });
-  const expected = await alone();
+  const expected = flags.speed ? null : await alone();
   const again = expected && (await alone());
   if (again) emit({ figure: 'losses', ...base, mesh: nameOf({}), losses: expected, again: largest(expected, again) });
   for (const mesh of MESHES) {

@@ -16,12 +16,12 @@ import { ProgramCache } from './pjrt/cache.js';
 import { PjrtClient, type ClientOption, type Device, type MemoryStats } from './pjrt/client.js';
 import { cacheFolder, requirePlugin, type Platform } from './pjrt/discover.js';
 import type { Collective } from './pjrt/hlo.js';
+import { kernelsInUse } from './kernels-in-use.js';
 import { addXlaFlags, loadPlugin } from './pjrt/load.js';
 import { PluginProfiler } from './pjrt/profiler.js';
 import type { XlaOptions } from './pjrt/proto.js';
 import { XlaExecutable, lowering, type CompileScope } from './program.js';
 import { checkSharding, meshOf, type Mesh } from './stablehlo/sharding.js';
-import { WIDEST_WINDOW } from './triton/fuse.js';
 import { XlaTensor, ownTensor } from './tensor.js';
 import { deviceSpans, type DeviceSpan } from './trace.js';
 
@@ -118,18 +118,6 @@ function startClient(
   }
 }
 
-/** Which kernels bf16 programs get, in words; stored with runs. */
-function kernelsInUse({ core, cudnn, tileKernels }: CompileScope): string {
-  const rest = cudnn ? 'cuDNN' : 'XLA';
-  if (!tileKernels) return `bf16 attention by ${rest}`;
-  const { size, axes } = core.mesh;
-  const divided = axes.tensor > 1;
-  const ours = `windows up to ${WIDEST_WINDOW}, norms, rotary${divided ? '' : ', loss'} and recurrences`;
-  const where = size > 1 ? ' on each device' : '';
-  const loss = divided ? ', loss by XLA, for logits lie divided over tensor' : '';
-  return `bf16 ${ours} by tile kernels${where}, other attention by ${rest}${loss}`;
-}
-
 /** Plugin file, size and time: another build under the same name is another plugin. */
 function pluginStamp(path: string, version: string): string {
   const { size, mtimeMs } = statSync(path);
@@ -192,7 +180,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     ...(hosts ? [`node ${hosts.node} of ${hosts.nodes}, coordinator ${hosts.coordinator}`] : []),
     ...(flags === '' ? [] : [`XLA_FLAGS ${flags}`]),
     ...Object.entries(xlaOptions).map(([k, v]) => `${k}=${v}`),
-    ...(platform === 'cuda' ? [kernelsInUse(scope)] : []),
+    ...(platform === 'cuda' ? [kernelsInUse(mesh, scope)] : []),
   ];
   const info: EngineInfo = {
     name: 'xla',

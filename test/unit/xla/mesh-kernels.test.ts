@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import type { MeshShape } from '../../../src/engine/index.js';
+import { kernelsInUse } from '../../../src/engine/xla/kernels-in-use.js';
 import { cutShard, joinShards } from '../../../src/engine/xla/place.js';
 import { dividedKernel } from '../../../src/engine/xla/stablehlo/kernel.js';
 import { lowerToStableHlo } from '../../../src/engine/xla/stablehlo/lower.js';
@@ -113,6 +114,17 @@ describe('tile kernels on a mesh', () => {
         expect(joined, signature).toEqual(expected);
       });
     }
+  });
+
+  it('are named with the run', () => {
+    const of = (mesh: MeshShape): string => kernelsInUse(meshOf(mesh), { cudnn: true, tileKernels: true });
+    const [one, two, heads] = [of({}), of({ data: 2 }), of({ tensor: 2 })];
+    expect(one).toMatch(
+      /^bf16 windows up to 256, norms, rotary, loss and recurrences by tile kernels, other attention by cuDNN$/,
+    );
+    expect(two).toBe(one.replace('by tile kernels', 'by tile kernels on each device'));
+    expect(heads).toMatch(/norms, rotary and recurrences by tile kernels on each device, .*, loss by XLA/);
+    expect(kernelsInUse(meshOf({}), { cudnn: false, tileKernels: false })).toBe('bf16 attention by XLA');
   });
 
   it('recurrences too, and sum the gradients of decays', () => {

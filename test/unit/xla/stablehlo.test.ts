@@ -150,6 +150,14 @@ describe('backend_config of cuDNN attention', () => {
       );
     }
   });
+
+  it('fixes the order of sums in the derivative where it must', () => {
+    const config = (direction: 'forward' | 'backward', deterministic: boolean): string =>
+      cudnnConfig(direction, [1, 1, 1024, 1024], { window: null, scale: 1 }, deterministic);
+    expect(config('backward', true)).toContain('"force_deterministic": true');
+    expect(config('backward', false)).not.toContain('deterministic');
+    expect(config('forward', true)).toBe(config('forward', false));
+  });
 });
 
 describe('literals', () => {

@@ -56,6 +56,7 @@ export function cudnnConfig(
   direction: 'forward' | 'backward',
   scores: readonly [number, number, number, number],
   { window, scale }: AttentionAttrs,
+  deterministic = false,
 ): string {
   const visible = window === null || window >= scores[2] ? 0 : window;
   return json({
@@ -95,6 +96,8 @@ export function cudnnConfig(
       sliding_window_length: visible,
       max_seg_per_batch: 1,
       is_paged_attention: false,
+      // XLA adds this itself under xla_gpu_exclude_nondeterministic_ops, but after it has noted the call under what it was.
+      ...(deterministic && direction === 'backward' ? { force_deterministic: true } : {}),
     },
   });
 }
@@ -148,7 +151,8 @@ export function fitsCudnn(node: Node): boolean {
   return width === v.shape[3] && width % 8 === 0 && width <= MAX_HEAD && (q.shape[1] as number) % 2 === 0;
 }
 
-export const CUDNN_ATTENTION: AttentionKernel = {
+/** The kernels; `deterministic` sums the gradient of queries in a fixed order. */
+export const cudnnAttention = (deterministic: boolean): AttentionKernel => ({
   forward: (builder, [q, k, v], attrs) => {
     const [out, stats] = [headsFirst(q.type), statsType(q.type)];
     const [o, lse] = builder.defineMany(
@@ -173,7 +177,7 @@ export const CUDNN_ATTENTION: AttentionKernel = {
       callText(
         '__cudnn$fmhaSoftmaxBackward',
         [q, k, v, lse, dOut, o],
-        cudnnConfig('backward', scoresOf(q.type), attrs),
+        cudnnConfig('backward', scoresOf(q.type), attrs, deterministic),
         [
           [IN4, IN4, IN4, STATS, IN4, IN4],
           [OUT4, OUT4, OUT4, WORKSPACE],
@@ -183,4 +187,4 @@ export const CUDNN_ATTENTION: AttentionKernel = {
     );
     return results.map((type, i) => builder.transpose(names[i] as string, type, HEADS_LAST));
   },
-};
+});

@@ -1,7 +1,7 @@
 /** Longsight graph -> StableHLO text. */
 import type { Graph, Node, Value } from '../../../graph/index.js';
 import { divides } from './attention.js';
-import { CUDNN_ATTENTION, fitsCudnn } from './cudnn.js';
+import { cudnnAttention, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from './prepare.js';
 import { separateProjections } from './projections.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
@@ -29,7 +29,8 @@ export interface LowerOptions {
 /** A module with one function `main`; the same graph and options give the same text. */
 export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): string {
   const { donate = {}, cudnn = false, kernels = cudnn, mesh = null, shardings = {} } = options;
-  const kernelOf: Scope['kernelOf'] = (node) => (cudnn && fitsCudnn(node) ? CUDNN_ATTENTION : null);
+  const kernel = cudnnAttention(options.deterministic ?? false);
+  const kernelOf: Scope['kernelOf'] = (node) => (cudnn && fitsCudnn(node) ? kernel : null);
   const keep = (node: Node): boolean => {
     if (kernels && fitsRecurrenceKernels(node)) return true;
     if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
