@@ -40,7 +40,7 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;
   const fused = kernels ? withTileKernels(divided, { dividesHeads }) : divided;
   const readByCudnn = (node: Node): boolean => node.op === 'attention' && kernelOf(node) !== null;
-  const expanded = prepareForXla(mesh === null ? separateProjections(fused, readByCudnn) : fused, keep);
+  const expanded = prepareForXla(dividesHeads ? fused : separateProjections(fused, readByCudnn), keep);
   const prepared = options.deterministic ? withoutScatters(expanded) : expanded;
   const builder = new TextBuilder();
   const scope: Scope = {
