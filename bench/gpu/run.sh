@@ -46,8 +46,8 @@ for stage in "$@"; do
     torch-long) for c in long-16k long-64k; do prepare $c; torch "$work/$c" --steps 5; done ;;
     sizes) longsight 500 s1 s2 s3 s4 s5 --steps 5; longsight 300 s1 s2 s3 s4 s5 --steps 5 --rounds 1 --label 'longsight, second start' ;;
     hybrids) longsight 300 hybrid-swa hybrid-lightning hybrid-gla hybrid-mamba2 hybrid-gdn hybrid-kda --steps 5 ;;
+    recurrence-check) note 200 recurrence-check "$node" "$home/gpu/test/gpu/check.js" cuda recurrences ;;
     recurrences) # each mixer alone
-      note 200 recurrence-kernels "$node" "$home/gpu/test/gpu/check.js" cuda recurrences
       "$node" "$here/bench/gpu/recurrences.mjs" "$home" "$work/recurrences"
       note 400 recurrences python3 "$here/bench/gpu/recurrences.py" "$work/recurrences" --stages check,time,profile --forms "${FORMS:-kernels}" ;;
     fla) # its package on PYTHONPATH; FLA: mixers and the processes that compile for each

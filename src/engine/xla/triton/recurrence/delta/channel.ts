@@ -14,7 +14,15 @@ import {
   type Tuning,
 } from '../shared.js';
 import { cotangentOperands, cotangents, gradientBuffers } from './cotangents.js';
-import { DeltaKernel, applyInverse, eachSize, halvesMeet, identity, mergeInverse, preparedBuffers } from './kernel.js';
+import {
+  DeltaKernel,
+  applyInverse,
+  eachSize,
+  halvesMeet,
+  identity,
+  preparedBuffers,
+  unitLowerInverse,
+} from './kernel.js';
 
 const SUMS: Tuning = { numWarps: 4, numStages: 1, part: 64 };
 const PREPARE: Tuning = { numWarps: 4, numStages: 1, part: 64 };
@@ -97,7 +105,7 @@ class ChannelDecays {
   /**
    * Of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet there, and rows for the
    * turn of the loop that is about them. Their addresses depend on m, or the compiler would read them before the loop and keep them in
-   * every layout that the loop needs: 180 registers of spills.
+   * every layout that the loop needs, with spills of 732 bytes a thread.
    */
   level(m: Tile): Level {
     const { b } = this.x;
@@ -128,18 +136,19 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
   x.store(to.kl, place, b.mul(rows(k), decays.leave()));
   x.storeKeep(to.keep, place, decays.keep());
   const own = b.mul(identity(b), b.expandDims(x.rowDots(rows(q), rows(k)), 1));
-  const [scores, inverse] = eachSize(b, [own, identity(b)], (m, [sum, inner]) => {
+  const start = [own, b.zeros([CHUNK, CHUNK])];
+  const [scores, overlaps] = eachSize(b, start, (m, carried) => {
     const { factor, meet, load } = decays.level(m);
-    const met = (products: Tile): Tile => b.select(meet, products, 0);
     const keys = b.mul(load(k), factor);
     const queries = x.bf16(b.mul(load(q), factor));
-    const overlaps = x.scaleRows(b.dot(keys, b.transpose(keys), undefined, 'tf32'), beta);
-    return [
-      b.add(sum as Tile, met(b.dot(queries, b.transpose(x.bf16(keys))))),
-      mergeInverse(b, inner as Tile, met(overlaps)),
+    const products = [
+      b.dot(queries, b.transpose(x.bf16(keys))),
+      b.dot(keys, b.transpose(keys), undefined, 'tf32'), // to be inverted
     ];
+    return products.map((product, i) => b.add(carried[i] as Tile, b.select(meet, product, 0)));
   }) as [Tile, Tile];
   x.store(to.p, place, b.mul(scores, shape.scale));
+  const inverse = unitLowerInverse(b, x.scaleRows(overlaps, beta));
   applyInverse(x, place, v, to, { inverse, kEnter: b.mul(rows(k), decays.enter()), beta });
   return b.build();
 }

@@ -1,20 +1,20 @@
 /** The gradients of a chunk of the delta rule: what both kinds of decay have in common. */
-import type { Pointer, Tile } from '../../ir.js';
+import type { Tile } from '../../ir.js';
 import { CHUNK, type Place } from '../shared.js';
 import type { DeltaKernel } from './kernel.js';
 
 /** Operands that kernels of gradients read beside queries, keys and decays. Declare them before all results. */
 export function cotangentOperands(x: DeltaKernel) {
-  const { valueWidth: V } = x.shape;
+  const { keyWidth: K, valueWidth: V } = x.shape;
   return {
     v: x.v,
     inverse: x.headRows('x', CHUNK),
-    written: x.headRows('n', V),
+    written: x.turned('n', CHUNK),
     beta: x.scalars('beta'),
-    states: x.b.input('states', 'bf16', x.turnedShape),
+    states: x.turned('states', K),
     dOut: x.headRows('do', V),
-    dWritten: x.headRows('dn', V),
-    dStates: x.b.input('dstates', 'bf16', x.turnedShape),
+    dWritten: x.turned('dn', CHUNK),
+    dStates: x.turned('dstates', K),
   };
 }
 
@@ -51,7 +51,6 @@ export function cotangents(
   const { keyWidth: K, valueWidth: V, scale } = x.shape;
   const beta = x.loadScalars(given.beta, place);
   const solve = b.transpose(x.load(given.inverse, place));
-  const turned = (states: Pointer, at: Tile): Tile => x.loadTurned(states, place, at);
   const start = [
     ...[0, 1].map(() => b.zeros([CHUNK, CHUNK])),
     ...[0, 1, 2].map(() => b.zeros([CHUNK, K])),
@@ -61,20 +60,19 @@ export function cotangents(
   const sums = b.loop(0, V / part, start, (i, carried) => {
     const [scores, overlaps, read, reread, kept, strength, both] = carried as Seven;
     const at = b.mul(i, part);
-    const n = x.load(given.written, place, at, part);
     const d = x.load(given.dOut, place, at, part);
-    const [state, dState] = [turned(given.states, at), turned(given.dStates, at)];
-    const dY = b.dot(solve, x.load(given.dWritten, place, at, part));
+    const [state, dState] = [x.loadTurned(given.states, place, at), x.loadTurned(given.dStates, place, at)];
+    const n = x.loadTurned(given.written, place, at);
+    const dY = b.dot(solve, b.transpose(x.loadTurned(given.dWritten, place, at)));
     x.store(dv, place, x.scaleRows(dY, beta), at);
     const minus = x.bf16(b.sub(0, dY));
-    const turnedN = b.transpose(n);
     const product = b.mul(b.convert(state, 'f32'), b.convert(dState, 'f32'));
     return [
-      b.dot(d, turnedN, scores),
-      b.dot(minus, turnedN, overlaps),
+      b.dot(d, n, scores),
+      b.dot(minus, n, overlaps),
       b.dot(d, state, read),
       b.dot(minus, state, reread),
-      b.dot(n, dState, kept),
+      b.dot(b.transpose(n), dState, kept),
       b.add(strength, x.rowDots(dY, x.load(given.v, place, at, part))),
       b.add(both, b.sum(product, 0)),
     ];

@@ -4,16 +4,22 @@
  *
  * - `p [B,T,H,C]`: scores `scale (q_r k_s) decay(s to r)` for s <= r;
  * - `x [B,T,H,C]`: `X = (I + A)^-1` with `A_rs = beta_r (k_r k_s) decay(s to r)` for s < r;
- * - `u = X (beta v) [B,T,H,V]`, `w = X (beta kEnter) [B,T,H,K]`;
+ * - `u = X (beta v)`, turned, and `w = X (beta kEnter) [B,T,H,K]`;
  * - `qe = scale q decay(start to r)`, `kl = k decay(r to end)`, `[B,T,H,K]`;
  * - `keep [B,N,H,K or 1]`: the decay over the chunk, f32.
  *
- * Between kernels states and their cotangents lie turned, `[B,N,H,V,K]`: as the left operand of both products of a step the state
- * stays in registers.
+ * Between kernels states, written values and their cotangents lie turned, `[B,N,H,V,K or C]`: as left operands of the products of a
+ * step they stay in registers.
  */
 import type { KernelBuilder, Launch } from '../../builder.js';
 import type { Pointer, Tile } from '../../ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type RowBuffer, type Tuning } from '../shared.js';
+
+/** A tensor `[B,N,H,V,width]`. */
+export interface TurnedBuffer {
+  readonly pointer: Pointer;
+  readonly width: number;
+}
 
 export class DeltaKernel extends RecurrenceKernel {
   /** Columns of values that an instance, or a turn of its loop, takes. */
@@ -29,9 +35,18 @@ export class DeltaKernel extends RecurrenceKernel {
     return this.shape.channels ? this.shape.keyWidth : 1;
   }
 
-  get turnedShape(): number[] {
-    const { batch, heads, keyWidth, valueWidth } = this.shape;
-    return [batch, this.count, heads, valueWidth, keyWidth];
+  /** Matrices of a chunk turned, values as rows: `[B,N,H,V,width]`. */
+  #turnedBuffer(pointer: (shape: number[]) => Pointer, width: number): TurnedBuffer {
+    const { batch, heads, valueWidth } = this.shape;
+    return { pointer: pointer([batch, this.count, heads, valueWidth, width]), width };
+  }
+
+  turned(name: string, width: number): TurnedBuffer {
+    return this.#turnedBuffer((shape) => this.b.input(name, 'bf16', shape), width);
+  }
+
+  writtenTurned(name: string, width: number): TurnedBuffer {
+    return this.#turnedBuffer((shape) => this.b.output(name, 'bf16', shape), width);
   }
 
   get keepShape(): number[] {
@@ -54,24 +69,21 @@ export class DeltaKernel extends RecurrenceKernel {
     this.b.store(at, offsets, value);
   }
 
-  /** Where rows `v .. v + part` of a chunk's turned state lie. */
-  #turned(states: Pointer, place: Place, v: Tile): { at: Pointer; offsets: Tile } {
+  /** Where rows `v .. v + part` of a chunk's turned matrix lie. */
+  #rowsOf({ pointer, width }: TurnedBuffer, place: Place, v: Tile): { at: Pointer; offsets: Tile } {
     const { b, part } = this;
-    const { keyWidth, valueWidth } = this.shape;
-    const index = b.mul(b.convert(this.chunkState(place), 'i64'), keyWidth * valueWidth);
-    return {
-      at: b.advance(states, index),
-      offsets: b.add(b.mul(b.add(b.rows(part), v), keyWidth), b.columns(keyWidth)),
-    };
+    const index = b.mul(b.convert(this.chunkState(place), 'i64'), this.shape.valueWidth * width);
+    return { at: b.advance(pointer, index), offsets: b.add(b.mul(b.add(b.rows(part), v), width), b.columns(width)) };
   }
 
-  loadTurned(states: Pointer, place: Place, v: Tile): Tile {
-    const { at, offsets } = this.#turned(states, place, v);
+  /** `[part,width]`. */
+  loadTurned(from: TurnedBuffer, place: Place, v: Tile): Tile {
+    const { at, offsets } = this.#rowsOf(from, place, v);
     return this.b.load(at, offsets);
   }
 
-  storeTurned(states: Pointer, place: Place, v: Tile, value: Tile): void {
-    const { at, offsets } = this.#turned(states, place, v);
+  storeTurned(to: TurnedBuffer, place: Place, v: Tile, value: Tile): void {
+    const { at, offsets } = this.#rowsOf(to, place, v);
     this.b.store(at, offsets, value);
   }
 
@@ -112,20 +124,25 @@ export function identity(b: KernelBuilder): Tile {
 }
 
 /**
- * From the inverses of the diagonal blocks of m tokens of `I + A` those of 2m tokens, given the part of A where `halvesMeet`:
- * `[[a, 0], [c, b]]^-1 = [[a', 0], [-b' c a', b']]`. Products in tf32: the inverse is rounded to bf16 in the end.
+ * `(I + A)^-1` of a matrix of which only what lies below the diagonal counts: from the inverses of its diagonal blocks of m tokens
+ * those of 2m, `[[a, 0], [c, b]]^-1 = [[a', 0], [-b' c a', b']]`. Products in tf32: the inverse is rounded to bf16 in the end.
  */
-export function mergeInverse(b: KernelBuilder, inverse: Tile, corner: Tile): Tile {
-  return b.sub(inverse, b.dot(inverse, b.dot(corner, inverse, undefined, 'tf32'), undefined, 'tf32'));
+export function unitLowerInverse(b: KernelBuilder, matrix: Tile): Tile {
+  const product = (x: Tile, y: Tile): Tile => b.dot(x, y, undefined, 'tf32');
+  const [inverse] = eachSize(b, [identity(b)], (m, [inner]) => {
+    const corner = b.select(halvesMeet(b, m), matrix, 0);
+    return [b.sub(inner as Tile, product(inner as Tile, product(corner, inner as Tile)))];
+  }) as [Tile];
+  return inverse;
 }
 
 /** The buffers that `prepare*Kernel` writes. Declare them after all operands. */
 export function preparedBuffers(x: DeltaKernel) {
-  const { keyWidth: K, valueWidth: V } = x.shape;
+  const { keyWidth: K } = x.shape;
   return {
     p: x.writtenRows('p', CHUNK),
     inverse: x.writtenRows('x', CHUNK),
-    u: x.writtenRows('u', V),
+    u: x.writtenTurned('u', CHUNK),
     w: x.writtenRows('w', K),
     qe: x.writtenRows('qe', K),
     kl: x.writtenRows('kl', K),
@@ -147,7 +164,8 @@ export function applyInverse(
   x.store(to.w, place, b.dot(solve, x.bf16(x.scaleRows(kEnter, beta))));
   b.loop(0, x.shape.valueWidth / x.part, [], (i) => {
     const at = b.mul(i, x.part);
-    x.store(to.u, place, b.dot(solve, x.bf16(x.scaleRows(x.load(v, place, at, x.part), beta))), at);
+    const strong = x.bf16(x.scaleRows(x.load(v, place, at, x.part), beta));
+    x.storeTurned(to.u, place, at, b.transpose(b.dot(solve, strong)));
     return [];
   });
 }

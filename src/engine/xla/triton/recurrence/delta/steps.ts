@@ -3,8 +3,9 @@ import type { Kernel, Tile } from '../../ir.js';
 import { CHUNK, type Place, type RecurrenceShape, type Tuning } from '../shared.js';
 import { DeltaKernel } from './kernel.js';
 
-/** One warp for 16 columns of the state: nothing of a step waits for another warp. */
-const RECURSION: Tuning = { numWarps: 1, numStages: 3, part: 16 };
+/** One warp with 16 columns of the state: nothing of a step waits for another warp. */
+const STATES: Tuning = { numWarps: 1, numStages: 4, part: 16 };
+const STATE_GRADIENTS: Tuning = { numWarps: 4, numStages: 2, part: 32 };
 const PRODUCTS: Tuning = { numWarps: 4, numStages: 2, part: 64 };
 
 function recursion(shape: RecurrenceShape, name: string, tuning: Tuning): DeltaKernel {
@@ -12,16 +13,15 @@ function recursion(shape: RecurrenceShape, name: string, tuning: Tuning): DeltaK
   return new DeltaKernel(shape, name, [parts, shape.heads, shape.batch], tuning);
 }
 
-/** u, w, kl, keep, initial -> states (turned, bf16), written values `[B,T,H,V]`, the last state (f32). */
-export function deltaStatesKernel(shape: RecurrenceShape, tuning = RECURSION): Kernel {
+/** u, w, kl, keep, initial -> states and written values n (turned, bf16), the last state (f32). */
+export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kernel {
   const x = recursion(shape, 'delta_states', tuning);
   const { b, part } = x;
-  const { keyWidth: K, valueWidth: V } = shape;
-  const [u, w, kLeave] = [x.headRows('u', V), x.headRows('w', K), x.headRows('kl', K)];
+  const { keyWidth: K } = shape;
+  const [u, w, kLeave] = [x.turned('u', CHUNK), x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
   const initial = b.input('initial', 'f32', x.oneState);
-  const states = b.output('states', 'bf16', x.turnedShape);
-  const written = x.writtenRows('n', V);
+  const [states, written] = [x.writtenTurned('states', K), x.writtenTurned('n', CHUNK)];
   const last = b.output('last', 'f32', x.oneState);
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
   const atV = b.mul(id, part);
@@ -32,9 +32,9 @@ export function deltaStatesKernel(shape: RecurrenceShape, tuning = RECURSION): K
     const state = carried as Tile;
     const rounded = x.bf16(state);
     x.storeTurned(states, place, atV, rounded);
-    const values = b.convert(b.transpose(x.load(u, place, atV, part)), 'f32');
+    const values = b.convert(x.loadTurned(u, place, atV), 'f32');
     const n = x.bf16(b.sub(values, b.dot(rounded, b.transpose(x.load(w, place)))));
-    x.store(written, place, b.transpose(n), atV);
+    x.storeTurned(written, place, atV, n);
     return [b.dot(n, x.load(kLeave, place), b.mul(state, x.loadKeep(keep, place)))];
   }) as [Tile];
   x.storeState(last, whole, b.transpose(end), 0, atV);
@@ -46,47 +46,47 @@ export function deltaOutputsKernel(shape: RecurrenceShape, tuning = PRODUCTS): K
   const parts = shape.valueWidth / Math.min(tuning.part, shape.valueWidth);
   const grid = [parts * shape.heads, shape.tokens / CHUNK, shape.batch] as const;
   const x = new DeltaKernel(shape, 'delta_outputs', grid, tuning);
-  const { b, part } = x;
+  const { b } = x;
   const [scores, queries] = [x.headRows('p', CHUNK), x.headRows('qe', shape.keyWidth)];
-  const written = x.headRows('n', shape.valueWidth);
-  const states = b.input('states', 'bf16', x.turnedShape);
+  const [written, states] = [x.turned('n', CHUNK), x.turned('states', shape.keyWidth)];
   const out = x.writtenRows('o', shape.valueWidth);
   const [id, chunk, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const [head, atV] = [b.div(id, parts), b.mul(b.rem(id, parts), part)];
+  const [head, atV] = [b.div(id, parts), b.mul(b.rem(id, parts), x.part)];
   const place: Place = { batch, head, chunk };
   const before = b.dot(x.load(queries, place), b.transpose(x.loadTurned(states, place, atV)));
-  x.store(out, place, b.dot(x.load(scores, place), x.load(written, place, atV, part), before), atV);
+  x.store(out, place, b.dot(x.load(scores, place), b.transpose(x.loadTurned(written, place, atV)), before), atV);
   return b.build();
 }
 
-/** p, do -> `P^T do [B,T,H,V]`: what the outputs of a chunk ask of the values written in it. */
+/** p, qe, do -> what the outputs of a chunk ask of the values written in it, f = `do^T P`, and of its state, r = `do^T qe` (turned). */
 export function deltaAskedKernel(shape: RecurrenceShape, tuning = PRODUCTS): Kernel {
   const grid = [shape.heads, shape.tokens / CHUNK, shape.batch] as const;
   const x = new DeltaKernel(shape, 'delta_asked', grid, tuning);
   const { b, part } = x;
-  const [scores, dOut] = [x.headRows('p', CHUNK), x.headRows('do', shape.valueWidth)];
-  const asked = x.writtenRows('f', shape.valueWidth);
+  const [scores, queries] = [x.headRows('p', CHUNK), x.headRows('qe', shape.keyWidth)];
+  const dOut = x.headRows('do', shape.valueWidth);
+  const [asked, read] = [x.writtenTurned('f', CHUNK), x.writtenTurned('r', shape.keyWidth)];
   const place: Place = { head: b.programId(0), chunk: b.programId(1), batch: b.programId(2) };
-  const turned = b.transpose(x.load(scores, place));
   b.loop(0, shape.valueWidth / part, [], (i) => {
     const at = b.mul(i, part);
-    x.store(asked, place, b.dot(turned, x.load(dOut, place, at, part)), at);
+    const turned = b.transpose(x.load(dOut, place, at, part));
+    x.storeTurned(asked, place, at, b.dot(turned, x.load(scores, place)));
+    x.storeTurned(read, place, at, b.dot(turned, x.load(queries, place)));
     return [];
   });
   return b.build();
 }
 
-/** qe, w, kl, keep, do, f, dstate -> dstates (turned, bf16), dn `[B,T,H,V]`, dinitial (f32). */
-export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = RECURSION): Kernel {
+/** w, kl, keep, f, r, dstate -> dstates and dn (turned, bf16), dinitial (f32). */
+export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRADIENTS): Kernel {
   const x = recursion(shape, 'delta_state_grads', tuning);
   const { b, part } = x;
-  const { keyWidth: K, valueWidth: V } = shape;
-  const [queries, w, kLeave] = [x.headRows('qe', K), x.headRows('w', K), x.headRows('kl', K)];
+  const { keyWidth: K } = shape;
+  const [w, kLeave] = [x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
-  const [dOut, asked] = [x.headRows('do', V), x.headRows('f', V)];
+  const [asked, read] = [x.turned('f', CHUNK), x.turned('r', K)];
   const dState = b.input('dstate', 'f32', x.oneState);
-  const dStates = b.output('dstates', 'bf16', x.turnedShape);
-  const dWritten = x.writtenRows('dn', V);
+  const [dStates, dWritten] = [x.writtenTurned('dstates', K), x.writtenTurned('dn', CHUNK)];
   const first = b.output('dinitial', 'f32', x.oneState);
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
   const atV = b.mul(id, part);
@@ -97,12 +97,12 @@ export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = RECURSION
     const leaving = carried as Tile;
     const rounded = x.bf16(leaving);
     x.storeTurned(dStates, place, atV, rounded);
-    const wanted = b.convert(b.transpose(x.load(asked, place, atV, part)), 'f32');
+    const wanted = b.convert(x.loadTurned(asked, place, atV), 'f32');
     const dn = b.dot(rounded, b.transpose(x.load(kLeave, place)), wanted);
-    x.store(dWritten, place, b.transpose(dn), atV);
-    const d = b.transpose(x.load(dOut, place, atV, part));
-    const read = b.dot(d, x.load(queries, place), b.mul(leaving, x.loadKeep(keep, place)));
-    return [b.dot(x.bf16(b.sub(0, dn)), x.load(w, place), read)];
+    x.storeTurned(dWritten, place, atV, dn);
+    const kept = b.mul(leaving, x.loadKeep(keep, place));
+    const own = b.add(kept, b.convert(x.loadTurned(read, place, atV), 'f32'));
+    return [b.dot(x.bf16(b.sub(0, dn)), x.load(w, place), own)];
   }) as [Tile];
   x.storeState(first, whole, b.transpose(end), 0, atV);
   return b.build();
