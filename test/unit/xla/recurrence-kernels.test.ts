@@ -71,6 +71,9 @@ for (const kind of KINDS) {
       check({ T: 128, H: 1, K: 16, V: 32, documents: [1, 1, 40, 22, 1, 30, 1, 31, 1] }, true, 1e-10);
     });
     it('are within bf16 of the recurrence', () => check({ T: 128, ...WIDE }, false, 2e-2));
+    it('hold equal keys written with strengths up to 2', () => {
+      check({ T: 64, H: 1, K: 16, V: 16, alike: 1, beta: (u) => 2 * u }, true, 1e-10);
+    });
     it('hold a decay of e^-20 and one of 1', () => {
       check({ T: 128, H: 1, K: 16, V: 32, decay: (u) => (u < 0.3 ? -20 : 0) }, true, 1e-10);
     });

@@ -4,7 +4,7 @@ import { CHUNK, type Place, type RecurrenceShape, type Tuning } from '../shared.
 import { DeltaKernel } from './kernel.js';
 
 /** One warp with 16 columns of the state: nothing of a step waits for another warp. */
-const STATES: Tuning = { numWarps: 1, numStages: 4, part: 16 };
+const STATES: Tuning = { numWarps: 1, numStages: 3, part: 16 };
 const STATE_GRADIENTS: Tuning = { numWarps: 4, numStages: 2, part: 32 };
 const PRODUCTS: Tuning = { numWarps: 4, numStages: 2, part: 64 };
 

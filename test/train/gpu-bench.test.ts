@@ -1,0 +1,43 @@
+/** The programs that measure on a GPU run here too, on the plugin for CPUs: they are used rarely, and what they use changes. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { findPlugin } from '../../src/engine/index.js';
+
+const { plugin } = findPlugin('cpu');
+if (!plugin) console.log('the GPU benchmark is left out: no PJRT CPU plugin; run node scripts/fetch-pjrt-cpu.mjs');
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'longsight-gpu-bench-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const node = (...args: string[]): string => execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
+
+describe('the GPU benchmark', () => {
+  it.skipIf(!plugin)(
+    'times train steps',
+    () => {
+      const flags = ['--platform', 'cpu', '--precision', 'f32', '--steps', '1', '--rounds', '1'];
+      const line = JSON.parse(node('bench/gpu/longsight.mjs', root, 'train', 'tiny', ...flags)) as Record<
+        string,
+        unknown
+      >;
+      expect(line).not.toHaveProperty('error');
+      expect(line.tokensPerSecond).toBeGreaterThan(0);
+      expect(line.loss).toBeGreaterThan(0);
+    },
+    60_000,
+  );
+
+  it('writes the programs of the recurrences, with kernels and without', () => {
+    node('bench/gpu/recurrences.mjs', root, folder);
+    const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as { id: string; form: string }[];
+    expect(cases.length).toBeGreaterThan(0);
+    for (const { id, form } of cases) {
+      const text = readFileSync(join(folder, `${id}.mlir`), 'utf8');
+      expect(text.includes('__gpu$xla.gpu.triton'), id).toBe(form === 'kernels');
+    }
+  }, 60_000);
+});
