@@ -36,7 +36,7 @@ const HEADS = { q: 4, kv: 2, width: 64 } as const;
 /** Attention as a layer computes it from its projection. */
 function attentionCase(tokens: number, window: number | null, turned: boolean): KernelCase {
   const { q: H, kv: G, width: D } = HEADS;
-  const [B, T] = [2, tokens];
+  const [B, T] = [1, tokens];
   const frequencies = Array.from({ length: D / 2 }, (_, i) => 10000 ** ((-2 * i) / D));
   const heads = (x: Value, n: number): Value => L.reshape(x, [B, T, n, D]);
   const ends = [0, H * D, (H + G) * D, (H + 2 * G) * D];

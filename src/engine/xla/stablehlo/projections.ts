@@ -3,6 +3,7 @@
  * costs a pass over all of them. The backward pass keeps its one product, for which the gradients are joined.
  */
 import {
+  barrier,
   emit,
   makeGraph,
   rebuild,
@@ -40,7 +41,11 @@ export function separateProjections(graph: Graph, wanted: (node: Node) => boolea
     const { attrs, inputs } = (whole as Value).node as Node<'dot'>;
     const [x, matrix] = inputs as [Value, Value];
     const { sizes } = node.attrs as OpAttrs['split'];
-    return split(matrix, 1, sizes).flatMap((part) => emit('dot', [x, part], attrs));
+    return split(matrix, 1, sizes).flatMap((part) => {
+      // XLA would join again what has an operand in common.
+      const operands = barrier([x, part]);
+      return emit('dot', operands, attrs);
+    });
   });
   return makeGraph(
     Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
