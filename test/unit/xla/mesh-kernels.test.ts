@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
-import type { MeshShape } from '../../../src/engine/index.js';
+import type { MeshShape, Sharding } from '../../../src/engine/index.js';
 import { kernelsInUse } from '../../../src/engine/xla/kernels-in-use.js';
 import { cutShard, joinShards } from '../../../src/engine/xla/place.js';
 import { dividedKernel } from '../../../src/engine/xla/stablehlo/kernel.js';
@@ -21,12 +21,14 @@ const MODEL = {
   ...{ headDim: 32, intermediateSize: 32, init: { scheme: 'normal', std: 0.2 } },
 } as const satisfies ModelInput;
 
-function step(batchSize: number, model: ModelInput = MODEL, seqLen = 40): L.Graph {
+const step = (...args: Parameters<typeof stepOf>): L.Graph => stepOf(...args).graph;
+
+function stepOf(batchSize: number, model: ModelInput = MODEL, seqLen = 40): ReturnType<typeof stepProgram> {
   const config = {
     ...{ seqLen, batchSize, accumulate: 1, remat: false },
     ...{ beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 },
   };
-  return stepProgram(resolveModelConfig(model), config, { precision: 'bf16', moments: 'separate' }).graph;
+  return stepProgram(resolveModelConfig(model), config, { precision: 'bf16', moments: 'separate' });
 }
 
 const CALL = /(grid_x = \d+ : i32, grid_y = \d+ : i32, grid_z = \d+) : i32, ir = "([^"]*)", name = "(\w+)"/g;
@@ -114,6 +116,23 @@ describe('tile kernels on a mesh', () => {
         expect(joined, signature).toEqual(expected);
       });
     }
+  });
+
+  it('beside parameters in parts: gathered in bf16, gradients summed into parts where they arise', () => {
+    const { graph, donate } = stepOf(4, { ...MODEL, tieEmbeddings: true });
+    const parts = ({ shape }: L.Value): Sharding =>
+      shape.length < 2 ? [] : shape[0] === 16 ? [['tensor', 'fsdp'], []] : [['fsdp'], ['tensor']];
+    const ports = [...graph.inputs, ...graph.outputs];
+    const lie = Object.fromEntries(ports.map(({ name, value }) => [name, parts(value)]));
+    const options = { cudnn: true, mesh: meshOf({ fsdp: 2 }), donate, shardings: { ...lie, ...shardings } };
+    const text = lowerToStableHlo(graph, options);
+    // Rows of the embedding are taken from the table in bf16.
+    expect(text).toMatch(/"stablehlo\.gather"\(.*: \(tensor<16x128xbf16>/);
+    // The gradient of wgateup, and that of a norm's gain, which is whole everywhere.
+    expect(text).toMatch(
+      /(%\d+) = stablehlo\.dot_general .* -> tensor<128x64xbf16>\n +%\d+ = sdy\.sharding_constraint \1 <@mesh, \[{"fsdp"}, {"tensor"}\]>/,
+    );
+    expect(text).toMatch(/sdy\.sharding_constraint %\d+ <@mesh, \[{}\]> : tensor<128xf32>/);
   });
 
   it('are named with the run', () => {
