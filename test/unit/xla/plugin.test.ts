@@ -153,6 +153,12 @@ describe.skipIf(!plugin)('the engine on the CPU plugin', () => {
     await expect(engine.download(kept)).rejects.toThrow(/released, or its engine disposed of/);
   });
 
+  it('says that a plugin has no profiler', async () => {
+    const engine = createXlaEngine({ plugin: plugin?.path, cache: null });
+    expect(() => engine.profile()).toThrow(/has no profiler; use one that has/);
+    await engine.dispose();
+  });
+
   it('refuses a donated tensor as a second input', async () => {
     const engine = createXlaEngine({ plugin: plugin?.path, cache: null });
     const [a, b] = [L.input('a', 'f32', [2]), L.input('b', 'f32', [2])];

@@ -5,12 +5,11 @@
  * The backward kernel gives the gradient of the projection that q, k and v were cut from. Its parts are recorded, and the
  * transposed cuts that follow (turning back, joining, reshaping) are seen through until the whole is asked for.
  */
-import { LongsightError, sameShape } from '../../../core/index.js';
+import { sameShape } from '../../../core/index.js';
 import {
   emit,
   makeGraph,
   nodesOf,
-  uniformValue,
   rebuild,
   reshape,
   convert,
@@ -22,20 +21,16 @@ import {
   type Value,
 } from '../../../graph/index.js';
 import { rotaryTables } from '../stablehlo/overrides.js';
-import { crossEntropyKernel, WIDEST_VOCABULARY } from './cross-entropy.js';
+import { crossEntropyKernel } from './cross-entropy.js';
 import type { HeadRows } from './heads.js';
-import type { Kernel } from './ir.js';
-import { kernelNode, type KernelWork, type Pieces } from './node.js';
-import { rmsNormGradKernel, rmsNormKernel, WIDEST_ROW, type Rows } from './norm.js';
+import { kernelNode, type KernelWork } from './node.js';
+import { rmsNormGradKernel, rmsNormKernel } from './norm.js';
 import { rotateKernel } from './rotate.js';
-import { swigluGradKernel, swigluKernel, type Gated } from './swiglu.js';
-import { channelsOf, joined, valueOf, type Channels } from './views.js';
-import {
-  windowAttentionGradKernel,
-  windowAttentionKernel,
-  type Tuning,
-  type WindowAttention,
-} from './window-attention.js';
+import { swigluGradKernel, swigluKernel } from './swiglu.js';
+import { lossesOf, type Loss } from './losses.js';
+import { channelsOf, joined, narrowSource, valueOf, type Channels } from './views.js';
+import { attentionOf, fitsNorm, gatedWork, normWork, rowsOf } from './works.js';
+import { windowAttentionGradKernel, windowAttentionKernel, type Tuning } from './window-attention.js';
 
 /** Widest window that the kernels take: beyond it cuDNN is faster (docs/xla.md has the measurements). */
 export const WIDEST_WINDOW = 256;
@@ -85,56 +80,8 @@ interface NormGradient {
   readonly dy: Value;
 }
 
-/** A value in bf16 behind its widening to f32, or itself. */
-const narrowSource = (v: Value): Value =>
-  v.node.op === 'convert' && v.dtype === 'f32' && v.node.inputs[0]?.dtype === 'bf16' ? v.node.inputs[0] : v;
-
-const rowsFrom = ({ shape }: Value): Rows => ({ shape: shape.slice(0, -1), width: shape[shape.length - 1] as number });
-
-/** A norm's kernel on rows `[B,T]`, or `[B,T,H]`, where heads have norms of their own. */
-function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
-  const { shape, width } = rowsFrom(x);
-  const [batch = 1, , heads] = shape;
-  return {
-    ...{ batch, heads: heads === undefined ? [] : [heads] },
-    kernel: (pieces) => {
-      const counts = [pieces.batch, 1, pieces.heads];
-      return kernel({ shape: shape.map((d, axis) => d / (counts[axis] ?? 1)), width });
-    },
-  };
-}
-
-const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
-
 /** Whether channels are all that their source has. */
 const isWhole = (all: Channels | null): boolean => all?.offset === 0 && all.channels === all.source.shape[2];
-
-/** A loss whose gradient the graph also has, by what its rows weigh alone. */
-interface Loss {
-  readonly gradient: Node<'crossEntropyGrad'>;
-  readonly dloss: Value;
-}
-
-/** Losses over bf16 logits whose gradient can be computed with them: it waits for nothing that needs the loss. */
-function lossesOf(graph: Graph): Map<Node, Loss> {
-  const found = new Map<Node, Loss>();
-  for (const node of graph.nodes) {
-    if (node.op !== 'crossEntropyGrad') continue;
-    const [logits, targets, lse, dloss, dlse] = node.inputs as [Value, Value, Value, Value, Value];
-    const own = lse.node;
-    const fits =
-      own.op === 'crossEntropy' &&
-      own.inputs[0] === logits &&
-      own.inputs[1] === targets &&
-      narrowSource(logits).dtype === 'bf16' &&
-      (logits.shape[1] as number) <= WIDEST_VOCABULARY &&
-      dloss.dtype === 'f32' &&
-      uniformValue(dlse) === 0 &&
-      !nodesOf([dloss]).includes(own);
-    if (fits) found.set(own, { gradient: node as Node<'crossEntropyGrad'>, dloss });
-  }
-  return found;
-}
 
 class Fuser {
   /** Gradients of losses that were computed with them. */
@@ -387,46 +334,10 @@ class Fuser {
   }
 }
 
-/** Channels in the rows of one of `heads` pieces. */
-const rowsOf = ({ source, offset }: Channels, heads: number): HeadRows => ({
-  width: (source.shape[2] as number) / heads,
-  offset,
-});
-
-/** A kernel of SwiGLU `[B,T,c]` on its sequences. */
-function gatedWork(
-  { shape: [B, T, width] }: Value,
-  [gate, up]: readonly [Channels, Channels],
-  kernel: (gated: Gated) => Kernel,
-): KernelWork {
-  const [batch, tokens, channels] = [B as number, T as number, width as number];
-  return {
-    ...{ batch, heads: [] },
-    kernel: (pieces) =>
-      kernel({ shape: [batch / pieces.batch, tokens], width: channels, gate: rowsOf(gate, 1), up: rowsOf(up, 1) }),
-  };
-}
-
 /** The tables of rotary angles, `[T,D/2]` in float32; equal ones are merged later. */
 function tables(T: number, attrs: RotaryAttrs): Value[] {
   const { cos, sin } = rotaryTables(T, { ...attrs, inverse: false }, 'f32');
   return [cos, sin].map((x) => reshape(x, [T, attrs.inverseFrequencies.length]));
-}
-
-function attentionOf(
-  q: Value,
-  k: Value,
-  { window, scale }: AttentionAttrs,
-  places: readonly Channels[],
-  { batch, heads }: Pieces,
-): WindowAttention {
-  if (window === null) throw new LongsightError('internal error: window kernels need a window');
-  const [B, T, H, D] = q.shape as [number, number, number, number];
-  const [qRows, kRows, vRows] = places.map((p) => rowsOf(p, heads)) as [HeadRows, HeadRows, HeadRows];
-  return {
-    ...{ batch: B / batch, tokens: T, heads: H / heads, kvHeads: (k.shape[2] as number) / heads, headDim: D },
-    ...{ window: Math.min(window, T), scale, q: qRows, k: kRows, v: vRows },
-  };
 }
 
 /** How a program with tile kernels is divided. */

@@ -59,3 +59,7 @@ export function joined(parts: readonly Channels[]): Channels | null {
   }
   return { ...first, channels };
 }
+
+/** A value in bf16 behind its widening to f32, or itself. */
+export const narrowSource = (v: Value): Value =>
+  v.node.op === 'convert' && v.dtype === 'f32' && v.node.inputs[0]?.dtype === 'bf16' ? v.node.inputs[0] : v;
