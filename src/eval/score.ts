@@ -64,7 +64,8 @@ export class Scorer {
     const numTargets = numPositions ?? batchSize * seqLen;
     const targets = input('targets', 'i32', [numTargets]);
     const segments = hasSegments ? input('segments', 'i32', [batchSize, seqLen]) : null;
-    const stream = forward(config, params, tokens, { segments }).hidden.at(-1) as Value;
+    const { splitProjections } = engine.hints;
+    const stream = forward(config, params, tokens, { segments, splitProjections }).hidden.at(-1) as Value;
     const flat = reshape(stream, [batchSize * seqLen, config.hiddenSize]);
     const positions = numPositions === undefined ? null : input('positions', 'i32', [numPositions]);
     const logits = headLogits(config, params, positions ? take(flat, positions) : flat);

@@ -126,6 +126,17 @@ export const LINEAR_CASES: readonly OpCase[] = [
   linearCase('constant decay, whole chunks', shape(2, 8, EVEN, 4, 4), { chunk: 4, constant: true, state: true }),
   linearCase('constant decay, ragged', shape(1, 10, EVEN, 4, 4), { chunk: 4, constant: true }),
   linearCase('grouped keys and queries', shape(1, 9, [1, 1, 4, 4], 4, 3), { chunk: 4, state: true }),
+  linearCase('two groups of heads, packed documents', shape(2, 11, [2, 2, 4, 4], 3, 2), {
+    chunk: 4,
+    segments: true,
+    state: true,
+  }),
+  linearCase('two groups of heads, fewer queries and values', shape(1, 9, [1, 2, 2, 4], 3, 4), { chunk: 4 }),
+  linearCase('one group of heads, constant decay, ragged', shape(2, 10, [1, 1, 3, 3], 3, 2), {
+    chunk: 4,
+    constant: true,
+  }),
+  linearCase('queries and keys in groups that do not nest', shape(1, 6, [2, 3, 6, 6], 3, 2), { chunk: 4 }),
   linearCase('grouped keys and values', shape(1, 9, [4, 2, 2, 4], 3, 4), { chunk: 4 }),
   linearCase('more chunks than one product takes', shape(1, 70, [1, 1, 1, 1], 2, 2), { chunk: 2, state: true }),
   linearCase('constant decay, many chunks', shape(2, 70, [1, 1, 1, 1], 2, 2), { chunk: 2, constant: true }),

@@ -108,6 +108,7 @@ describe('documents', () => {
     const text = book.text();
     const lines = text.split('\n\n');
     const files = [...book.files, put('book.jsonl', jsonl(lines))];
+    const expected = [text, ...lines].flatMap((t) => (t === '' ? [] : [...tokenizer.encode(t), 0]));
     for (const chunkBytes of [2 ** 16 + 1, 300_000, 2 ** 25]) {
       dir = join(root, `cut-${chunkBytes}`);
       const { manifest } = await prepare(files, { chunkBytes });
@@ -118,7 +119,6 @@ describe('documents', () => {
         shard.read(0, tokens);
         for (const id of tokens) ids.push(id);
       }
-      const expected = [text, ...lines].flatMap((t) => (t === '' ? [] : [...tokenizer.encode(t), 0]));
       expect(ids.length).toBe(expected.length);
       expect(ids.every((id, i) => id === expected[i])).toBe(true);
       expect(documents(manifest)[0]).toBe(text);

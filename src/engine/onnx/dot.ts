@@ -84,19 +84,6 @@ function tallProduct(b: OnnxBuilder, a: Name, c: Name, { M, N, K }: ProductSizes
   return b.transpose(b.op('MatMul', [b.transpose(c, swap), a]), swap);
 }
 
-/** From this many elements on a left operand falls out of the cache while its rows meet one block of columns after another. */
-const BEYOND_CACHE = 2 ** 21;
-
-/**
- * `a [M, K] c` where K > N and `a` is large, as `(c^T a^T)^T`: the small matrix on the left stays in the cache and the large one is
- * read once. Up to an eighth faster, the transpose of the narrow result included.
- */
-function narrowProduct(b: OnnxBuilder, a: Name, c: Name, transC: number): Name {
-  const swap = [1, 0];
-  const left = transC ? c : b.transpose(c, swap);
-  return b.transpose(b.op('Gemm', [left, a], { transA: 0, transB: 1, alpha: { float: 1 } }), swap);
-}
-
 function multiply(
   b: OnnxBuilder,
   dtype: string,
@@ -110,8 +97,6 @@ function multiply(
   const transB = right.contractFirst ? 0 : 1;
   if (batchRank === 0) {
     if (transA && !transB && alpha === 1 && sizes.K >= LONG) return tallProduct(b, left.name, right.name, sizes);
-    const large = sizes.M > sizes.K && sizes.K > sizes.N && sizes.M * sizes.K >= BEYOND_CACHE;
-    if (!transA && alpha === 1 && large) return narrowProduct(b, left.name, right.name, transB);
     if (!transA && !transB && alpha === 1) return b.op('MatMul', [left.name, right.name]);
     return b.op('Gemm', [left.name, right.name], {
       transA,
