@@ -1,7 +1,8 @@
 #!/bin/bash
 # Measures Longsight on several GPUs of one host against one of them; any number of GPUs. Nothing but the bundle is needed.
 # usage: bash bench/gpu/multi.sh [STAGE...]      all stages if none is named; results: one JSON line a figure in $OUT/results.jsonl
-# DEVICES: how many (default: what nvidia-smi lists). SPEED=1 leaves out the losses of one device with the batch of all. PLATFORM=cpu TINY=1 tries it on virtual devices of XLA's CPU plugin.
+# DEVICES: how many (default: what nvidia-smi lists). SPEED=1 leaves out the losses of one device with the batch of all.
+# PLATFORM=cpu TINY=1 tries it on virtual devices of XLA's CPU plugin.
 # Needs build/longsight-linux-x64.tar.xz (npm run bundle), a driver, and a python3 with the CUDA PJRT plugin.
 set -u
 . "$(dirname "$0")/host.sh"

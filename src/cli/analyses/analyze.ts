@@ -15,7 +15,7 @@ import {
 import type { CliContext } from '../context.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
 import { Output } from '../output.js';
-import { threadsOf } from '../commands/train.js';
+import { engineChoice } from '../commands/train.js';
 import { LIMIT_DEFAULTS, measureLimits } from './constrain.js';
 import { referenceName } from './drift.js';
 import { ENTROPY_DEFAULTS, measureEntropy } from './entropy.js';
@@ -156,7 +156,7 @@ class Engines {
 
   async of({ run }: Subject): Promise<Engine> {
     const name = this.#flags.engine ?? run?.run.engine ?? 'auto';
-    const options = threadsOf(this.#flags, run?.run ?? {});
+    const options = engineChoice(this.#flags, run?.run ?? {});
     const key = JSON.stringify([name, options]);
     const engine = this.#made.get(key) ?? createEngine(name, options);
     this.#made.set(key, engine);

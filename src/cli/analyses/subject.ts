@@ -18,7 +18,7 @@ import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { findCheckpoint, openRunData, type Checkpoint } from '../../train/index.js';
 import { writeFinding, type FindingKind } from '../../study/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
-import { threadsOf } from '../commands/train.js';
+import { engineChoice } from '../commands/train.js';
 import {
   addEngineOptions,
   addOutputOptions,
@@ -101,7 +101,7 @@ export async function withEngine<T>(
   output: Output,
   work: (engine: Engine) => Promise<T>,
 ): Promise<T> {
-  const engine = createEngine(flags.engine ?? run?.run.engine ?? 'auto', threadsOf(flags, run?.run ?? {}));
+  const engine = createEngine(flags.engine ?? run?.run.engine ?? 'auto', engineChoice(flags, run?.run ?? {}));
   try {
     const result = await work(engine);
     output.note(`engine ${engine.info.name} (${engine.info.reason})`);

@@ -50,7 +50,7 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
   checkRun(run);
   const name = run.name ?? basename(file).replace(/\.[^.]*$/, '');
   const dir = flags.out ?? join('runs', name);
-  const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
+  const engine = createEngine(flags.engine ?? run.engine, engineChoice(flags, run));
   const progress = new RunProgress(output);
   output.note(`${name}: engine ${engine.info.name} (${engine.info.reason})`);
   try {
@@ -82,8 +82,8 @@ export function repeatCommand(dir: string): string {
   return `longsight train ${join(dir, 'config.json')} --out NEW_FOLDER`;
 }
 
-/** The threads that flags or the run file ask for. */
-export function threadsOf(
+/** What flags and the run file ask of the engine. */
+export function engineChoice(
   flags: EngineFlags,
   run: Pick<FullRunConfig, 'threads' | 'mesh' | 'deterministic'>,
 ): EngineChoice {

@@ -4,7 +4,7 @@ import { createEngine } from '../../engine/index.js';
 import { performRun, readPlan, runFolder, serveWorker, unknownName } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addEngineOptions, type EngineFlags } from '../options.js';
-import { threadsOf } from './train.js';
+import { engineChoice } from './train.js';
 
 export function addWorker(program: Command, context: CliContext): void {
   addEngineOptions(program.command('worker', { hidden: true }))
@@ -27,7 +27,7 @@ async function serve(study: string, name: string, flags: EngineFlags): Promise<n
       );
     }
     const run = planned.config;
-    const engine = createEngine(flags.engine ?? run.engine, threadsOf(flags, run));
+    const engine = createEngine(flags.engine ?? run.engine, engineChoice(flags, run));
     try {
       await performRun({
         ...{ dir: runFolder(study, name), run, engine, resume: 'auto', signal, note },
