@@ -97,6 +97,21 @@ describe.skipIf(!plugin)('meshes of virtual CPU devices', () => {
     await engine.dispose();
   });
 
+  it('moves parts of matrices, not of activations, where products are divided', async () => {
+    const engine = engineOn({ tensor: 2 });
+    const config = TrainConfigSchema.parse({ seqLen: 256, batchSize: 8, steps: 1 });
+    const parameters = initialParameters(model, 1);
+    const trainer = await Trainer.create({ engine, model, config, parameters });
+    const moved = engine
+      .collectives(trainer.program)
+      .filter((c) => c.op === 'all-to-all' || c.op === 'collective-permute');
+    const size = [...parameters.values()].reduce((sum, t) => sum + 4 * t.data.length, 0);
+    const bytes = moved.reduce((sum, c) => sum + c.bytes, 0);
+    expect(bytes).toBeLessThan(size);
+    await trainer.dispose();
+    await engine.dispose();
+  });
+
   it('counts what a program sends', async () => {
     const engine = engineOn({ data: 4 });
     const x = L.input('x', 'f32', [8, 16]);

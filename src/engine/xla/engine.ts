@@ -191,7 +191,8 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   };
   return {
     info,
-    hints: { splitProjections: false, momentElements: 0, runsAhead: RUNS_AHEAD },
+    // Parts of a fused matrix do not end where devices' columns do: cutting the matrix moves less than cutting the product.
+    hints: { splitProjections: mesh.axes.tensor > 1, momentElements: 0, runsAhead: RUNS_AHEAD },
     mesh,
     devices: core.devices,
     get lastCompile() {
