@@ -385,15 +385,12 @@ export class Trainer {
     const out = await this.#main.run({ ...this.#state, ...scalars, ...batched });
     this.#state = successors(this.#state, out);
     this.#sums = successors(this.#sums, out);
+    // What a step took is freed at once: the next finds the same memory, and a GPU runs the launches that it has recorded for it.
+    for (const tensors of [scalars, ...micro]) releaseAll(engine, Object.values(tensors));
     const parts = this.#sum === null ? [out['loss'] as DeviceTensor] : losses;
-    const gradNorm = out['gradNorm'] as DeviceTensor;
-    return {
-      result: async () => {
-        let loss = 0;
-        for (const part of parts) loss += await readScalar(engine, part);
-        return { loss, gradNorm: await readScalar(engine, gradNorm) };
-      },
-    };
+    const numbers = [...parts, out['gradNorm'] as DeviceTensor];
+    let result: Promise<StepResult> | null = null;
+    return { result: () => (result ??= readNumbers(engine, numbers)) };
   }
 
   /** For `writeCheckpoint`: tensors come to the host as they are asked for. */
@@ -536,4 +533,15 @@ function microbatches(batch: Batch, count: number): Record<string, HostTensor>[]
 
 async function readScalar(engine: Engine, tensor: DeviceTensor): Promise<number> {
   return (await engine.download(tensor)).data[0] as number;
+}
+
+/** Loss, a sum of all but the last of some scalars, and the norm of the gradient, which is the last. */
+async function readNumbers(engine: Engine, scalars: readonly DeviceTensor[]): Promise<StepResult> {
+  const numbers = await Promise.all(scalars.map((t) => readScalar(engine, t)));
+  releaseAll(engine, scalars);
+  return { loss: numbers.slice(0, -1).reduce((a, b) => a + b, 0), gradNorm: numbers.at(-1) as number };
+}
+
+function releaseAll(engine: Engine, tensors: readonly DeviceTensor[]): void {
+  for (const tensor of tensors) engine.release?.(tensor);
 }

@@ -81,7 +81,10 @@ export function isReplicated(mesh: Mesh, sharding: Sharding, rank: number): bool
   return partsOf(mesh, sharding, rank).every((n) => n === 1);
 }
 
+/** By rank, the names of tensors that lie whole on every device: asked for hundreds of times a step. */
+const WHOLE: string[] = [];
+
 /** A name for a sharding of a rank, for comparing. */
 export function shardingKey(sharding: Sharding, rank: number): string {
-  return shardingText(sharding, rank);
+  return sharding.length === 0 ? (WHOLE[rank] ??= shardingText([], rank)) : shardingText(sharding, rank);
 }
