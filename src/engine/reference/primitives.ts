@@ -1,16 +1,31 @@
 /** Primitive ops on float64 numbers, written to be obviously right. */
-import { stridesOf, type Shape } from '../../core/index.js';
+import { sizeOf, stridesOf, type Shape } from '../../core/index.js';
 import type { OpAttrs } from '../../graph/index.js';
 import { broadcastStrides, forEachIndex, numberArray, offsetOf, type NumberArray } from './array.js';
 
-/** Elementwise over the broadcast of the inputs. */
+/** Elementwise over the broadcast of the inputs, at most three. */
 export function elementwise(shape: Shape, inputs: readonly NumberArray[], f: (...x: number[]) => number): NumberArray {
   const out = numberArray(shape);
-  const strides = inputs.map((a) => broadcastStrides(a.shape, shape));
-  forEachIndex(shape, (flat, at) => {
-    out.data[flat] = f(...inputs.map((a, i) => a.data[offsetOf(at, strides[i] as number[])] as number));
-  });
+  const [a, b, c] = inputs.map((x) => broadcastData(x, shape)) as [Float64Array, Float64Array?, Float64Array?];
+  // Not one loop over a list of operands: a list for each element is what most of the time would go to.
+  for (let i = 0; i < out.data.length; i++) {
+    const x = a[i] as number;
+    out.data[i] = c && b ? f(x, b[i] as number, c[i] as number) : b ? f(x, b[i] as number) : f(x);
+  }
   return out;
+}
+
+/** The elements of `x` broadcast to a shape; its own where they are as many. */
+function broadcastData(x: NumberArray, shape: Shape): Float64Array {
+  const count = sizeOf(shape);
+  if (x.data.length === count) return x.data;
+  if (x.data.length === 1) return new Float64Array(count).fill(x.data[0] as number);
+  const data = new Float64Array(count);
+  const strides = broadcastStrides(x.shape, shape);
+  forEachIndex(shape, (flat, at) => {
+    data[flat] = x.data[offsetOf(at, strides)] as number;
+  });
+  return data;
 }
 
 /** Reads `x` at coordinates that `where` writes for each coordinate of the result. */
@@ -67,12 +82,18 @@ export function dot(a: NumberArray, b: NumberArray, shape: Shape, attrs: OpAttrs
   const outB = [...pick(rhsBatch, sb), ...none(aFree), ...pick(bFree, sb)];
   const inner = lhsContract.map((i) => a.shape[i] as number);
   const [innerA, innerB] = [pick(lhsContract, sa), pick(rhsContract, sb)];
-  const pairs: [number, number][] = [];
-  forEachIndex(inner, (_, at) => pairs.push([offsetOf(at, innerA), offsetOf(at, innerB)]));
+  const count = sizeOf(inner);
+  const [fromA, fromB] = [new Int32Array(count), new Int32Array(count)];
+  forEachIndex(inner, (i, at) => {
+    fromA[i] = offsetOf(at, innerA);
+    fromB[i] = offsetOf(at, innerB);
+  });
   forEachIndex(shape, (flat, at) => {
     const [oa, ob] = [offsetOf(at, outA), offsetOf(at, outB)];
     let sum = 0;
-    for (const [da, db] of pairs) sum += (a.data[oa + da] as number) * (b.data[ob + db] as number);
+    for (let i = 0; i < count; i++) {
+      sum += (a.data[oa + (fromA[i] as number)] as number) * (b.data[ob + (fromB[i] as number)] as number);
+    }
     out.data[flat] = sum;
   });
   return out;

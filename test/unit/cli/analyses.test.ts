@@ -14,9 +14,10 @@ const PROMPTS = join(DATA, 'analysis', 'niah.jsonl');
 let folder: string;
 let run: string;
 
-/** One JSON object a line. */
+/** One JSON object a line. Two files of tests share the machine, so imported models get one thread, as the runs here have. */
 async function json(...args: string[]): Promise<Record<string, unknown>[]> {
-  const { code, stdout, stderr } = await cli([...args, '--json']);
+  const threads = args.includes(MODEL) ? ['--threads', '1'] : [];
+  const { code, stdout, stderr } = await cli([...args, ...threads, '--json']);
   expect(stderr).toBe('');
   expect(code).toBe(0);
   return stdout
