@@ -11,7 +11,7 @@ import { pieceType } from '../../../src/engine/xla/stablehlo/manual.js';
 import { withTileKernels } from '../../../src/engine/xla/stablehlo/prepare.js';
 import { meshOf } from '../../../src/engine/xla/stablehlo/sharding.js';
 import { runKernel, type Kernel, type KernelWork } from '../../../src/engine/xla/triton/index.js';
-import type * as L from '../../../src/graph/index.js';
+import * as L from '../../../src/graph/index.js';
 import { resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
 import { stepProgram } from '../../../src/train/trainer.js';
 import { randomTensor } from '../../support/random.js';
@@ -144,6 +144,26 @@ describe('tile kernels on a mesh', () => {
     expect(two).toBe(one.replace('by tile kernels', 'by tile kernels on each device'));
     expect(heads).toMatch(/norms, rotary and recurrences by tile kernels on each device, .*, loss by XLA/);
     expect(kernelsInUse(meshOf({}), { cudnn: false, tileKernels: false })).toBe('bf16 attention by XLA');
+  });
+
+  it('recurrences whose heads share queries and keys, which every device has whole and sums the gradients of', () => {
+    const recurrence = (heads: number): L.Graph => {
+      const [q, k, v] = [1, 1, heads].map((n, i) => L.input('qkv'[i]!, 'bf16', [2, 64, n, 16])) as [
+        L.Value,
+        L.Value,
+        L.Value,
+      ];
+      const g = L.input('g', 'f32', [2, 64, heads]);
+      const { out } = L.linearRecurrence(q, k, v, g, { scale: 1 });
+      const [dq, dk, dv] = L.grad(L.reduceSum(L.convert(out, 'f32')), [q, k, v]) as [L.Value, L.Value, L.Value];
+      return L.makeGraph({ q, k, v, g }, { out, dq, dk, dv });
+    };
+    const text = lower(recurrence(4), { tensor: 2 });
+    expect(calls(text).length).toBeGreaterThan(3);
+    expect(calls(text)).toEqual(calls(lower(recurrence(2), null)));
+    // A row of each device, summed: dq and dk.
+    const sums = text.match(/stablehlo\.reduce\(.* dimensions = \[0\] : \(tensor<2x2x64x1x16xf32>, tensor<f32>\)/g);
+    expect(sums).toHaveLength(2);
   });
 
   it('recurrences too, and sum the gradients of decays', () => {

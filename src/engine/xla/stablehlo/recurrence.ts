@@ -14,9 +14,9 @@ import {
   type RecurrenceShape,
   type Run,
 } from '../triton/recurrence/index.js';
-import { manualComputation, splitOf, type Piecewise, type Split } from './manual.js';
+import { manualComputation, pieceType, splitOf, type Piecewise, type Split } from './manual.js';
 import type { Operand, Scope } from './scope.js';
-import { partsOf, type Sharding } from './sharding.js';
+import { partsOf, type MeshAxis, type Sharding } from './sharding.js';
 import { listText, typeText, type TextBuilder } from './text.js';
 
 type RecurrenceOp = 'linearRecurrence' | 'linearRecurrenceGrad' | 'deltaRule' | 'deltaRuleGrad';
@@ -161,8 +161,7 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
   const decayGradient = (): string => {
     if (shape.channels) return cut(builder, dg, { dtype: 'f32', shape: [...perToken.shape, keyWidth] }, decay.shape);
     if (decay.shape.length === 3) return dg;
-    const sum = builder.reduce(dg, perToken, [0, 1], 'add', 0);
-    return builder.reshape(sum, { dtype: 'f32', shape: [heads] }, [1, heads]);
+    return builder.reduce(dg, perToken, [0, 1], 'add', 0);
   };
   return [
     shared(builder, grads.dq as string, heads, q),
@@ -178,27 +177,50 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
 function shardingOf(type: TensorType, i: number, { batch, heads }: Split): Sharding {
   if (type.shape.length === 1) return [heads];
   if (type.shape.length === 2) return [batch, []];
-  return isState(type, i) ? [batch, heads] : [batch, [], heads];
+  if (isState(type, i)) return [batch, heads];
+  return [batch, [], i < DECAY && type.shape[2] === 1 ? [] : heads];
+}
+
+/** The mesh axes along which devices have parts of a sum: of a decay per head from their sequences, of shared rows from their heads. */
+function summedOver(type: TensorType, i: number, { batch, heads }: Split): readonly MeshAxis[] {
+  if (type.shape.length === 1) return batch;
+  return i < DECAY && !isState(type, i) && type.shape[2] === 1 ? heads : [];
 }
 
 /** Any of the recurrences and their gradients, as kernels; on a mesh each device runs its own sequences and heads. */
 export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly string[], scope: Scope): readonly string[] {
   const { builder, mesh } = scope;
-  const whole = shapeOf(node, node.inputs);
-  const split = splitOf(mesh, whole.batch, [whole.heads, whole.qHeads, whole.kHeads, whole.vHeads]);
+  const { batch, heads, qHeads, kHeads, vHeads } = shapeOf(node, node.inputs);
+  // Rows of a single head are whole on every device.
+  const dividing = [heads, qHeads, kHeads, vHeads].filter((n) => n > 1);
+  const split = splitOf(mesh, batch, dividing);
   const operands = node.inputs.map((type, i) => ({
     ...{ name: inputs[i] as string, type },
     sharding: shardingOf(type, i, split),
   }));
-  // Each device has the gradient of a decay per head from its own sequences: they come out as rows, which are then summed.
-  const summed = node.outputs.findIndex((type) => type.shape.length === 1);
-  const rows = mesh === null ? 1 : (partsOf(mesh, [split.batch], 1)[0] as number);
-  const results = node.outputs.map((type, i): Piecewise => {
-    if (i !== summed) return { type, sharding: shardingOf(type, i, split) };
-    return { type: { dtype: type.dtype, shape: [rows, ...type.shape] }, sharding: [split.batch, split.heads] };
+  // Parts of sums come out as rows, one of each device, which are then summed.
+  const partial = node.outputs.map((type, i) => {
+    const axes = summedOver(type, i, split);
+    return mesh === null || axes.length === 0 ? null : { axes, rows: partsOf(mesh, [axes], 1)[0] as number };
   });
-  const names = manualComputation(scope, operands, results, (pieces) => runKernels(node, pieces, builder));
-  return names.map((name, i) =>
-    i === summed ? builder.reduce(name, (results[i] as Piecewise).type, [0], 'add', 0) : name,
+  const results = node.outputs.map((type, i): Piecewise => {
+    const sharding = shardingOf(type, i, split);
+    const sum = partial[i];
+    if (!sum) return { type, sharding };
+    return { type: { dtype: type.dtype, shape: [sum.rows, ...type.shape] }, sharding: [sum.axes, ...sharding] };
+  });
+  const names = manualComputation(scope, operands, results, (pieces) =>
+    runKernels(node, pieces, builder).map((name, i) => {
+      if (!partial[i] || mesh === null) return name;
+      const { dtype, shape } = pieceType(mesh, results[i] as Piecewise);
+      return builder.reshape(name, { dtype, shape: shape.slice(1) }, shape);
+    }),
   );
+  return names.map((name, i) => {
+    if (!partial[i]) return name;
+    const { dtype, shape } = (results[i] as Piecewise).type;
+    const wide = builder.convert(name, { dtype, shape }, 'f32');
+    const sum = builder.reduce(wide, { dtype: 'f32', shape }, [0], 'add', 0);
+    return builder.convert(sum, { dtype: 'f32', shape: shape.slice(1) }, dtype);
+  });
 }
