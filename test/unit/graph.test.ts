@@ -138,6 +138,16 @@ describe('simplifying', () => {
     expect(ops(graph)).toEqual(['input', 'reduceSum', 'sub']);
   });
 
+  it('makes a reshape of a transpose that moves axes of one alone', () => {
+    const x = f('x', 2, 1, 3);
+    const graph = g.simplify(g.makeGraph({ x }, { y: g.transpose(x, [1, 0, 2]), z: g.transpose(x, [2, 1, 0]) }));
+    expect(ops(graph)).toEqual(['input', 'reshape', 'transpose']);
+    expect(graph.outputs.map((o) => o.value.shape)).toEqual([
+      [1, 2, 3],
+      [3, 1, 2],
+    ]);
+  });
+
   it('folds constants with the evaluator it is given', () => {
     const x = f('x', 2);
     const two = g.add(g.scalar(1, 'f32'), g.scalar(1, 'f32'));
