@@ -126,6 +126,7 @@ export const LINEAR_CASES: readonly OpCase[] = [
   linearCase('constant decay, whole chunks', shape(2, 8, EVEN, 4, 4), { chunk: 4, constant: true, state: true }),
   linearCase('constant decay, ragged', shape(1, 10, EVEN, 4, 4), { chunk: 4, constant: true }),
   linearCase('grouped keys and queries', shape(1, 9, [1, 1, 4, 4], 4, 3), { chunk: 4, state: true }),
+  linearCase('one token of one group of heads, state handed in', shape(2, 1, [1, 1, 3, 3], 4, 2), { state: true }),
   linearCase('two groups of heads, packed documents', shape(2, 11, [2, 2, 4, 4], 3, 2), {
     chunk: 4,
     segments: true,

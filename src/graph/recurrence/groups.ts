@@ -13,7 +13,7 @@ export class HeadGroups {
   /** The chunks of what groups have: G in place of H. */
   readonly shared: Chunks;
 
-  /** Groups of heads with the same query head and key head. */
+  /** Groups of heads with the same query head and key head; with chunks of one token, where repeating it costs less, each head. */
   constructor(
     q: Value,
     k: Value,
@@ -21,7 +21,7 @@ export class HeadGroups {
   ) {
     const [queries, keys] = [q.shape[2] as number, k.shape[2] as number];
     const most = Math.max(queries, keys);
-    const G = most % queries === 0 && most % keys === 0 ? most : chunks.H;
+    const G = chunks.C > 1 && most % queries === 0 && most % keys === 0 ? most : chunks.H;
     this.#R = chunks.H / G;
     this.shared = { ...chunks, H: G };
   }
