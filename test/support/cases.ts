@@ -122,7 +122,8 @@ const derivativeCases = (op: string, cases: readonly OpCase[]): OpCase[] =>
     build: (vs, float) => {
       const terms = c.build(vs, float).map((out, i) => {
         const weights = L.constant(randomTensor(float, out.shape, `${op}Grad ${c.name}${i}`));
-        return L.reduceSum(L.mul(out, weights));
+        // States stay f32 beside bf16.
+        return L.reduceSum(L.mul(L.convert(out, float), weights));
       });
       const wrt = vs.filter((v) => isFloat(v.dtype));
       return L.grad(

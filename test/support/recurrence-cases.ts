@@ -76,7 +76,7 @@ function linearCase(name: string, shape: Shape, extra: Extra = {}): OpCase {
         q as Value,
         k as Value,
         v as Value,
-        g as Value,
+        wide(g as Value),
         optionsOf(rest, K, extra),
       );
       return [out, state];

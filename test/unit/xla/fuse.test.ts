@@ -6,6 +6,8 @@ import { withTileKernels } from '../../../src/engine/xla/stablehlo/prepare.js';
 import * as L from '../../../src/graph/index.js';
 import { initialParameters, resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
 import { stepProgram } from '../../../src/train/trainer.js';
+import { joined } from '../../gpu/ops.js';
+import { OP_CASES, type OpCase } from '../../support/cases.js';
 import { randomTensor } from '../../support/random.js';
 
 const SMALL = {
@@ -103,6 +105,21 @@ describe('tile kernels in training steps', () => {
   it('recompute in the backward pass where layers are rematerialised', () => {
     const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 }, true);
     expect(kernelsOf(withTileKernels(graph))).toMatchObject({ window_attention: 2, window_attention_grad: 1 });
+  });
+
+  it('give results of the types that the ops have, in bf16 graphs too', () => {
+    for (const [op, cases] of Object.entries(OP_CASES) as [L.OpName, readonly OpCase[]][]) {
+      for (const derivative of [false, true]) {
+        const { graph } = joined(op, cases, 'bf16', derivative);
+        const types = (g: L.Graph) => g.outputs.map(({ value: { dtype, shape } }) => ({ dtype, shape }));
+        expect(types(withTileKernels(graph)), op).toEqual(types(graph));
+      }
+    }
+    const x = L.input('x', 'bf16', [2, 64]);
+    const norm = L.makeGraph({ x }, { y: L.rmsNorm(x, null, 1e-6) });
+    expect(kernelsOf(withTileKernels(norm))).toEqual({});
+    const wide = L.makeGraph({ x }, { y: L.rmsNorm(L.convert(x, 'f32'), null, 1e-6) });
+    expect(kernelsOf(withTileKernels(wide))).toEqual({ rms_norm: 1 });
   });
 
   it('stay away from windows too wide, sinks and float32', () => {

@@ -5,7 +5,7 @@
  * The backward kernel gives the gradient of the projection that q, k and v were cut from. Its parts are recorded, and the
  * transposed cuts that follow (turning back, joining, reshaping) are seen through until the whole is asked for.
  */
-import { sameShape } from '../../../core/index.js';
+import { invariant, sameShape } from '../../../core/index.js';
 import {
   emit,
   makeGraph,
@@ -100,6 +100,15 @@ class Fuser {
   ) {}
 
   visit = (node: Node, inputs: readonly Value[]): readonly Value[] | null => {
+    const values = this.#replace(node, inputs);
+    values?.forEach((v, i) => {
+      const { dtype, shape } = node.outputs[i] as Value;
+      invariant(v.dtype === dtype && sameShape(v.shape, shape), `a tile kernel gives another type for ${node.op}`);
+    });
+    return values;
+  };
+
+  #replace(node: Node, inputs: readonly Value[]): readonly Value[] | null {
     switch (node.op) {
       case 'rotary':
         return this.#rotary(node as Node<'rotary'>, inputs);
@@ -131,7 +140,7 @@ class Fuser {
       default:
         return null;
     }
-  };
+  }
 
   /** A sum after a norm's gradient is computed with it. */
   #add(inputs: readonly Value[]): readonly Value[] | null {
@@ -146,9 +155,10 @@ class Fuser {
     return kernelNode(work, [y, rstd, dy, added]);
   }
 
+  /** Norms in float32 of what is bf16, as the model has them. */
   #rmsNorm(node: Node<'rmsNorm'>, inputs: readonly Value[]): readonly Value[] | null {
     const x = narrowSource(inputs[0] as Value);
-    if (inputs.length !== 1 || !fitsNorm(x)) return null;
+    if (inputs.length !== 1 || node.outputs[0]?.dtype !== 'f32' || !fitsNorm(x)) return null;
     const work = normWork(x, (rows) => rmsNormKernel(rows, node.attrs.epsilon));
     const [y, rstd] = kernelNode(work, [x]) as [Value, Value];
     this.#normed.set(rstd, y);
