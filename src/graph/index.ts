@@ -21,6 +21,7 @@ export { COMPOSITE_OPS, DECOMPOSITIONS, isComposite, type CompositeOp, type Deco
 export { bandedBlock, decomposeAttention, decomposeAttentionGrad, type AttentionBlocks } from './attention.js';
 export {
   expand,
+  mapGraph,
   simplify,
   uniformValue,
   type DecompositionOverrides,

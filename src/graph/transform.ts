@@ -15,10 +15,11 @@ import {
   type OpName,
 } from './types.js';
 
-type Visit = (node: Node, inputs: readonly Value[]) => readonly Value[] | null;
+/** Values in place of a node's, from the images of its inputs; null to copy it. */
+export type Visit = (node: Node, inputs: readonly Value[]) => readonly Value[] | null;
 
-/** Rebuilds a graph and the bodies inside it through `visit`; inputs stay the same values. */
-function mapGraph(graph: Graph, visit: Visit): Graph {
+/** Rebuilds a graph through `visit`, which must see to bodies inside it; inputs stay the same values. */
+export function mapGraph(graph: Graph, visit: Visit): Graph {
   const map = new Map<Value, Value>();
   for (const { value } of graph.inputs) map.set(value, value);
   const outputs = rebuild(

@@ -5,8 +5,7 @@
 import {
   barrier,
   emit,
-  makeGraph,
-  rebuild,
+  mapGraph,
   split,
   type Graph,
   type Node,
@@ -34,9 +33,7 @@ function cutsFor(graph: Graph, wanted: (node: Node) => boolean): Set<Node> {
 export function separateProjections(graph: Graph, wanted: (node: Node) => boolean): Graph {
   const cuts = cutsFor(graph, wanted);
   if (cuts.size === 0) return graph;
-  const map = new Map<Value, Value>(graph.inputs.map(({ value }) => [value, value]));
-  const outputs = graph.outputs.map((p) => p.value);
-  const results = rebuild(graph.nodes, outputs, map, (node, [whole]) => {
+  return mapGraph(graph, (node, [whole]) => {
     if (!cuts.has(node)) return null;
     const { attrs, inputs } = (whole as Value).node as Node<'dot'>;
     const [x, matrix] = inputs as [Value, Value];
@@ -47,8 +44,4 @@ export function separateProjections(graph: Graph, wanted: (node: Node) => boolea
       return emit('dot', operands, attrs);
     });
   });
-  return makeGraph(
-    Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
-    Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),
-  );
 }

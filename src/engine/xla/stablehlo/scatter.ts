@@ -4,7 +4,7 @@
  * order that the product's kernel fixes.
  */
 import { isFloat, sizeOf } from '../../../core/index.js';
-import { makeGraph, rebuild, type Graph, type Value } from '../../../graph/index.js';
+import { mapGraph, type Graph, type Value } from '../../../graph/index.js';
 import * as L from '../../../graph/index.js';
 
 /** Elements of the one-hot matrix of one product: 256 MiB in bf16. */
@@ -33,15 +33,9 @@ export function addByProducts(operand: Value, indices: Value, updates: Value, li
 
 /** The graph with products in place of scatters. */
 export function withoutScatters(graph: Graph): Graph {
-  const map = new Map<Value, Value>(graph.inputs.map(({ value }) => [value, value]));
-  const outputs = graph.outputs.map((p) => p.value);
-  const results = rebuild(graph.nodes, outputs, map, (node, inputs) => {
+  return mapGraph(graph, (node, inputs) => {
     const [operand, indices, updates] = inputs as [Value, Value, Value];
     if (node.op !== 'scatterAdd' || !isFloat(operand.dtype)) return null;
     return sizeOf(indices.shape) * sizeOf(operand.shape) === 0 ? [operand] : [addByProducts(operand, indices, updates)];
   });
-  return makeGraph(
-    Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
-    Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),
-  );
 }

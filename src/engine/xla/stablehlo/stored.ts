@@ -9,8 +9,7 @@ import {
   COMPARE_OPS,
   convert,
   LOGICAL_OPS,
-  makeGraph,
-  rebuild,
+  mapGraph,
   take,
   UNARY_FLOAT_OPS,
   UNARY_NUMERIC_OPS,
@@ -43,17 +42,11 @@ function constrained({ builder }: Scope, name: string, value: Value, sharding: S
 
 /** Rows of a table taken in bf16, where only that is asked for: the table is gathered as other products read it, in half the bytes. */
 export function narrowTakes(graph: Graph): Graph {
-  const map = new Map<Value, Value>(graph.inputs.map(({ value }) => [value, value]));
-  const outputs = graph.outputs.map((p) => p.value);
-  const results = rebuild(graph.nodes, outputs, map, (node, [x]) => {
+  return mapGraph(graph, (node, [x]) => {
     if (node.op !== 'convert' || node.outputs[0]?.dtype !== 'bf16' || x?.node.op !== 'take') return null;
     const [table, indices] = x.node.inputs as [Value, Value];
     return [take(convert(table, 'bf16'), indices)];
   });
-  return makeGraph(
-    Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
-    Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),
-  );
 }
 
 const SOURCES: ReadonlySet<OpName> = new Set<OpName>(['input', 'constant', 'iota', 'broadcast']);
