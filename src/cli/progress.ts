@@ -2,10 +2,10 @@
 import cliProgress from 'cli-progress';
 import type { PrepareProgress } from '../data/index.js';
 import type { EvalRecord } from '../eval/index.js';
+import { formatTokens } from '../core/index.js';
 import {
   etaSeconds,
   formatDuration,
-  formatTokens,
   type PlannedRun,
   type RunOutcome,
   type StudyObserver,

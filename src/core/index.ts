@@ -1,6 +1,7 @@
 export * from './dtype.js';
 export * from './errors.js';
 export * from './files.js';
+export * from './format.js';
 export * from './lock.js';
 export * from './rng.js';
 export * from './schema.js';

@@ -1,4 +1,3 @@
-export { analyseRun, analyseStudy, type Analysed, type Analysis, type Group } from './analyse.js';
 export { comparePair, pairCrossings, pairNumbers, relate, RULE, type PairComparison } from './compare.js';
 export { etaSeconds, formatDuration } from './eta.js';
 export {
@@ -11,17 +10,29 @@ export {
 } from './execute.js';
 export { differences, isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
-export { expandStudy, loadStudy, slug, studySchema, tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
-export { isRunFolder, readMetrics, readRun, readStatus, type RunRecord, type RunStatus } from './read-run.js';
 export {
-  analyseRunFolder,
-  analyseStudyFolder,
-  overview,
-  reportHtml,
-  reportJson,
-  writeReport,
-  type ReportFiles,
-} from './report.js';
+  compareSchema,
+  type Arm,
+  type CompareOptions,
+  expandStudy,
+  loadStudy,
+  slug,
+  studySchema,
+  tokenBudget,
+  type PlannedRun,
+  type StudyPlan,
+} from './plan.js';
+export {
+  type Point,
+  type RunEval,
+  type RunHeads,
+  isRunFolder,
+  readMetrics,
+  readRun,
+  readStatus,
+  type RunRecord,
+  type RunStatus,
+} from './read-run.js';
 export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
 export {
   checkRun,
@@ -40,9 +51,21 @@ export {
   type FullRunConfig,
   type Setting,
 } from './run-config.js';
-export { crossing, meanOverTokens, type Crossing, type RunSummary } from './summary.js';
-export { QUESTIONS, type Verdict } from './verdicts.js';
-export { formatCount, formatCrossing, formatTokens, significant } from './words.js';
+export {
+  crossing,
+  distanceBins,
+  farBins,
+  formatCrossing,
+  largestWindow,
+  meanOverTokens,
+  recallSeries,
+  summarise,
+  type Crossing,
+  type DistanceBin,
+  type RunSummary,
+} from './summary.js';
+export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
+export { carrierVerdict, limitScore, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';
 export { locate, parseYaml, parseYamlConfig, readYamlFile, toYaml, type YamlFile } from './yaml-file.js';
 export {
@@ -55,4 +78,3 @@ export {
   type FindingKind,
   type Findings,
 } from './findings.js';
-export { fitStudy, scalingPage, studyPoints, type NamedFit, type NamedPoints } from './scaling.js';

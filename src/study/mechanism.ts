@@ -4,7 +4,7 @@ import type { Finding } from './findings.js';
 import type { RunRecord } from './read-run.js';
 import type { DistanceBin } from './summary.js';
 import type { Verdict } from './verdicts.js';
-import { formatRange, plural } from './words.js';
+import { formatRange, plural } from '../core/index.js';
 
 /** How many of a run's heads count as its strongest: the study's number. */
 export const STRONGEST_HEADS = 4;

@@ -1,4 +1,5 @@
 /** What one run came to, in numbers that can be compared between runs. */
+import { formatRange, formatTokens } from '../core/index.js';
 import { headGroups, modelCost, printPeriod, type ModelConfig } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
 import type { Point, RunRecord } from './read-run.js';
@@ -189,4 +190,21 @@ function median(values: readonly number[]): number | null {
   const half = Math.floor(sorted.length / 2);
   const upper = sorted[half] as number;
   return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] as number) + upper) / 2;
+}
+
+/** `1.02 M tokens`, or `not within 2.46 M tokens`. */
+export function formatCrossing(crossing: Crossing): string {
+  const tokens = `${formatTokens(crossing.tokens)} tokens`;
+  return crossing.reached ? tokens : `not within ${tokens}`;
+}
+
+/** Several crossings in one phrase: `1.02 M to 1.13 M tokens`, `not within 2.46 M tokens`, `1.02 M tokens on 1 of 2 seeds`. */
+export function formatCrossings(crossings: readonly Crossing[]): string {
+  const reached = crossings.filter((c) => c.reached).map((c) => c.tokens);
+  const missed = crossings.filter((c) => !c.reached).map((c) => c.tokens);
+  const range = formatRange(reached, formatTokens);
+  if (missed.length === 0) return `${range} tokens`;
+  const never = `not within ${formatRange(missed, formatTokens)} tokens`;
+  if (reached.length === 0) return never;
+  return `${range} tokens on ${reached.length} of ${crossings.length} seeds, ${never} on the rest`;
 }

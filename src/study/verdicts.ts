@@ -1,7 +1,7 @@
 /** The answers of a study in plain words, each computed from the paired comparisons. */
 import type { PairComparison, PairedCrossing, PairedNumber } from './compare.js';
-import { formatBins, formatCrossings, formatFactor, formatRange, list, plural } from './words.js';
-import type { DistanceBin } from './summary.js';
+import { formatBins, formatFactor, formatRange, list, plural } from '../core/index.js';
+import { formatCrossings, type DistanceBin } from './summary.js';
 
 /** `shown`: a difference is shown; `none`: none is; `open`: cannot be judged (one seed, no data). */
 export type Outcome = 'shown' | 'none' | 'open';

@@ -20,7 +20,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   eval: ['generate', 'engine', 'model', 'data', 'checkpoint', 'graph', 'core'],
   analysis: ['engine', 'model', 'data', 'checkpoint', 'graph', 'core'],
   study: ['train', 'eval', 'analysis', 'generate', 'engine', 'model', 'data', 'checkpoint', 'graph', 'core'],
+  report: ['study', 'train', 'eval', 'analysis', 'generate', 'model', 'core'],
   dashboard: [
+    'report',
     'study',
     'train',
     'eval',
@@ -35,6 +37,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     'dashboard',
+    'report',
     'study',
     'train',
     'eval',

@@ -14,14 +14,8 @@ import {
   type ScalingPoint,
 } from '../../analysis/index.js';
 import { ConfigError, DataError, writeFileAtomic } from '../../core/index.js';
-import {
-  analyseStudyFolder,
-  isStudyFolder,
-  scalingPage,
-  studyPoints,
-  type NamedFit,
-  type NamedPoints,
-} from '../../study/index.js';
+import { analyseStudyFolder, scalingPage, studyPoints, type NamedFit, type NamedPoints } from '../../report/index.js';
+import { isStudyFolder } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { writeCsv } from '../csv.js';
 import { addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';

@@ -9,7 +9,8 @@ import {
   type ModelConfig,
   type ModelCost,
 } from '../../model/index.js';
-import { formatCount, isPlain, locate, readYamlFile, resolveRunConfig } from '../../study/index.js';
+import { formatCount } from '../../core/index.js';
+import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
 import { Output, textTable } from '../output.js';

@@ -1,7 +1,7 @@
 /** `longsight data prepare FILES` and `longsight data check DIR`: token shards. */
 import { join, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, formatTokens } from '../../core/index.js';
 import {
   CORPUS_NAMES,
   DEFAULT_CHUNK_BYTES,
@@ -14,7 +14,6 @@ import {
   tokenizerOfShards,
   type Manifest,
 } from '../../data/index.js';
-import { formatTokens } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
 import { Output } from '../output.js';

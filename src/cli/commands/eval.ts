@@ -1,8 +1,8 @@
 /** `longsight eval RUN|CHECKPOINT`: measures a stored checkpoint. */
 import type { Command } from 'commander';
-import { writeJsonAtomic } from '../../core/index.js';
+import { formatTokens, writeJsonAtomic } from '../../core/index.js';
 import type { EvalRecord } from '../../eval/index.js';
-import { evalPath, evaluateCheckpoint, formatTokens } from '../../study/index.js';
+import { evalPath, evaluateCheckpoint } from '../../study/index.js';
 import { findCheckpoint } from '../../train/index.js';
 import { withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';

@@ -8,7 +8,7 @@ import {
   type TokenizerOrigin,
 } from '../../checkpoint/index.js';
 import { readManifest } from '../../data/index.js';
-import { formatCount } from '../../study/index.js';
+import { formatCount } from '../../core/index.js';
 import { MODEL_ARGUMENT, openSubject, parseChoice, type Subject } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {

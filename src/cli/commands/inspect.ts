@@ -1,9 +1,8 @@
 /** `longsight inspect FOLDER`: what a model saved by Transformers is, what it costs, and what of it cannot be imported. */
 import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
-import { formatShape } from '../../core/index.js';
+import { formatCount, formatShape } from '../../core/index.js';
 import { modelCost, printPattern, type ModelCost } from '../../model/index.js';
-import { formatCount } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { EXIT } from '../errors.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';

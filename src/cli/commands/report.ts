@@ -1,15 +1,8 @@
 /** `longsight report RUN|STUDY`: the report of what is there, finished or not. */
 import type { Command } from 'commander';
 import { StoreError } from '../../core/index.js';
-import {
-  analyseRunFolder,
-  analyseStudyFolder,
-  isRunFolder,
-  isStudyFolder,
-  overview,
-  readPlan,
-  writeReport,
-} from '../../study/index.js';
+import { analyseRunFolder, analyseStudyFolder, overview, writeReport } from '../../report/index.js';
+import { isRunFolder, isStudyFolder, readPlan } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, type OutputFlags } from '../options.js';
 import { Output } from '../output.js';

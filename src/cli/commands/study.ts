@@ -2,19 +2,18 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { formatTokens } from '../../core/index.js';
+import { analyseStudyFolder, writeReport } from '../../report/index.js';
 import {
-  analyseStudyFolder,
   checkRun,
   chooseParallelism,
   executeStudy,
-  formatTokens,
   loadStudy,
   machine,
   openStudyFolder,
   pendingRuns,
   studySchema,
   tokenBudget,
-  writeReport,
   type PlannedRun,
   type RunOutcome,
   type StudyPlan,

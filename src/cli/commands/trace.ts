@@ -1,8 +1,8 @@
 /** `longsight trace RUN`: retrieval-head scores of stored checkpoints. */
 import type { Command } from 'commander';
 import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
-import { ConfigError, writeJsonAtomic } from '../../core/index.js';
-import { formatTokens, headsPath, traceCheckpoint } from '../../study/index.js';
+import { ConfigError, formatTokens, writeJsonAtomic } from '../../core/index.js';
+import { headsPath, traceCheckpoint } from '../../study/index.js';
 import { withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {

@@ -2,17 +2,9 @@
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { createEngine, type EngineChoice, type MeshShape } from '../../engine/index.js';
-import {
-  analyseRunFolder,
-  checkRun,
-  documentedRunSchema,
-  formatTokens,
-  loadRunFile,
-  performRun,
-  significant,
-  writeReport,
-  type FullRunConfig,
-} from '../../study/index.js';
+import { formatTokens, significant } from '../../core/index.js';
+import { analyseRunFolder, writeReport } from '../../report/index.js';
+import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,

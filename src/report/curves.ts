@@ -1,9 +1,8 @@
 /** What the figures of a report share: the runs of a design, and curves of them over training tokens. */
-import type { Analysed, Group } from './analyse.js';
+import type { Analysed, Group } from './report-data.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
-import type { Point, RunRecord } from './read-run.js';
-import type { RunSummary } from './summary.js';
-import { formatTokens } from './words.js';
+import type { Point, RunRecord, RunSummary } from '../study/index.js';
+import { formatTokens } from '../core/index.js';
 
 /** Runs of one design within a group, with the style that they are drawn in. */
 export interface DrawnDesign {

@@ -1,6 +1,6 @@
 /** The numbers of a report as CSV (RFC 4180): one line a run, empty fields where nothing was measured. */
-import type { Analysis, Group } from './analyse.js';
-import type { RunSummary } from './summary.js';
+import type { Analysis, Group } from './report-data.js';
+import type { RunSummary } from '../study/index.js';
 
 type Cell = string | number | boolean | null;
 

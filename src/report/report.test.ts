@@ -4,7 +4,7 @@ import { parseHTML } from 'linkedom';
 import { describe, expect, it } from 'vitest';
 import { FAKE_DESIGNS, writeFakeRun, writeFakeStudy, type FakeRun } from '../../test/support/fake-study.js';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
-import type { Analysis } from './analyse.js';
+import type { Analysis } from './report-data.js';
 import { analyseRunFolder, analyseStudyFolder, reportHtml, writeReport } from './report.js';
 
 function study(runs: readonly (FakeRun & { architecture: string })[], change: object = {}): string {

@@ -1,11 +1,26 @@
 /** Everything that a report says, as one JSON value: the page, `report.json` and `report.csv` are views of it. */
-import { comparePair, relate, RULE, type PairComparison } from './compare.js';
-import { carrierVerdict } from './mechanism.js';
-import { compareSchema, type Arm, type CompareOptions, type StudyPlan } from './plan.js';
-import type { Plain } from './overrides.js';
-import type { RunRecord } from './read-run.js';
-import { distanceBins, farBins, largestWindow, summarise, type DistanceBin, type RunSummary } from './summary.js';
-import { verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
+import {
+  type Arm,
+  carrierVerdict,
+  type CompareOptions,
+  comparePair,
+  compareSchema,
+  type DistanceBin,
+  distanceBins,
+  farBins,
+  largestWindow,
+  type PairComparison,
+  type Plain,
+  relate,
+  RULE,
+  type RunRecord,
+  type RunSummary,
+  type StudyPlan,
+  summarise,
+  type Verdict,
+  type VerdictContext,
+  verdictsOf,
+} from '../study/index.js';
 
 /** Runs that are compared with one another: one arm at one point of the grid. */
 export interface Group {

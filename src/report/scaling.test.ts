@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { RunSummary } from './summary.js';
-import type { Analysed, Group } from './analyse.js';
+import type { RunSummary } from '../study/index.js';
+import type { Analysed, Group } from './report-data.js';
 import { fitStudy, scalingPage, studyPoints } from './scaling.js';
 
 /** A study whose runs follow `40 N^-0.3 + 90 D^-0.25` exactly. */

@@ -9,11 +9,11 @@ import {
   type ScalingOptions,
   type ScalingPoint,
 } from '../analysis/index.js';
-import type { Analysed } from './analyse.js';
+import type { Analysed } from './report-data.js';
 import { tick, WIDE } from './curves.js';
 import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
 import { drawPlot, NUM_COLORS, Plot } from './plot.js';
-import { formatTokens, significant } from './words.js';
+import { formatTokens, significant } from '../core/index.js';
 
 /** Points that a law needs. */
 const LEAST_POINTS = 5;

@@ -1,5 +1,4 @@
 /** Numbers as people read them; used by the report, the verdicts and the command line alike. */
-import type { Crossing } from './summary.js';
 
 /** Tokens as `2.46 M`, `310 k`, `512`. */
 export function formatTokens(tokens: number): string {
@@ -26,23 +25,6 @@ export function significant(x: number): string {
 /** A factor as `2.4 ×`. */
 export function formatFactor(x: number): string {
   return `${x >= 100 ? Math.round(x) : x.toPrecision(2)} ×`;
-}
-
-/** `1.02 M tokens`, or `not within 2.46 M tokens`. */
-export function formatCrossing(crossing: Crossing): string {
-  const tokens = `${formatTokens(crossing.tokens)} tokens`;
-  return crossing.reached ? tokens : `not within ${tokens}`;
-}
-
-/** Several crossings in one phrase: `1.02 M to 1.13 M tokens`, `not within 2.46 M tokens`, `1.02 M tokens on 1 of 2 seeds`. */
-export function formatCrossings(crossings: readonly Crossing[]): string {
-  const reached = crossings.filter((c) => c.reached).map((c) => c.tokens);
-  const missed = crossings.filter((c) => !c.reached).map((c) => c.tokens);
-  const range = formatRange(reached, formatTokens);
-  if (missed.length === 0) return `${range} tokens`;
-  const never = `not within ${formatRange(missed, formatTokens)} tokens`;
-  if (reached.length === 0) return never;
-  return `${range} tokens on ${reached.length} of ${crossings.length} seeds, ${never} on the rest`;
 }
 
 /** `a to b`, or one value if both print alike. */

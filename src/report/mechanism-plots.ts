@@ -1,12 +1,17 @@
 /** Figures of what analyses found: entropy, drift, limits of reach, masking, probes, gradient influence, LongPPL. */
-import type { Group } from './analyse.js';
+import type { Group } from './report-data.js';
 import { curveMarks, dash, labelMargin, lines, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
-import type { Finding } from './findings.js';
+import {
+  type Finding,
+  limitScore,
+  type Point,
+  type RunRecord,
+  STRONGEST_HEADS,
+  strongestHeads,
+} from '../study/index.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
-import type { Point, RunRecord } from './read-run.js';
-import { limitScore, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
-import { formatBins, significant } from './words.js';
+import { formatBins, significant } from '../core/index.js';
 
 const HALF = { ...WIDE, width: 520, height: 330 };
 /** Panels of two or three in a row are drawn at the size that they are shown in. */

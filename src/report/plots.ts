@@ -1,12 +1,11 @@
 /** The figures of a report. Each returns a complete `<figure>`, or nothing where its data were not measured. */
 import { headSparsity, RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
-import type { Group } from './analyse.js';
+import type { Group } from './report-data.js';
 import { curveMarks, dash, labelMargin, lines, tick, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot } from './plot.js';
-import type { Point, RunRecord } from './read-run.js';
-import { recallSeries, type RunSummary } from './summary.js';
-import { formatBins, formatTokens, significant } from './words.js';
+import { type Point, recallSeries, type RunRecord, type RunSummary } from '../study/index.js';
+import { formatBins, formatTokens, significant } from '../core/index.js';
 
 /** Recall probability against training tokens, one panel per distance bin. */
 export function recallFigure(group: Group, designs: readonly DrawnDesign[], threshold: number): string {

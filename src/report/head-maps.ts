@@ -2,8 +2,8 @@
 import { RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import { escapeHtml, figure } from './html.js';
 import type { DrawnDesign } from './curves.js';
-import type { RunEval, RunHeads, RunRecord } from './read-run.js';
-import { formatTokens } from './words.js';
+import type { RunEval, RunHeads, RunRecord } from '../study/index.js';
+import { formatTokens } from '../core/index.js';
 
 /** Checkpoints shown side by side. */
 const MAX_CHECKPOINTS = 6;

@@ -4,13 +4,25 @@
  */
 import { join } from 'node:path';
 import type { ScalingOptions } from '../analysis/index.js';
-import { writeFileAtomic } from '../core/index.js';
+import { formatBins, formatCount, formatTokens, list, plural, writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
-import { analyseRun, analyseStudy, type Analysed, type Group } from './analyse.js';
+import { analyseRun, analyseStudy, type Analysed, type Group } from './report-data.js';
 import { csvOf } from './csv.js';
 import { headMapFigure, needleFigure } from './head-maps.js';
 import { details, escapeHtml, pageHtml, table } from './html.js';
-import { tokenBudget } from './plan.js';
+import {
+  type Crossing,
+  isRunFolder,
+  QUESTIONS,
+  readPlan,
+  readRun,
+  runFolder,
+  type RunRecord,
+  type RunSummary,
+  tokenBudget,
+  toYaml,
+  type Verdict,
+} from '../study/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
 import {
@@ -23,13 +35,7 @@ import {
   thresholdFigure,
 } from './plots.js';
 import { mechanismFigures } from './mechanism-plots.js';
-import { isRunFolder, readRun, type RunRecord } from './read-run.js';
 import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
-import { readPlan, runFolder } from './store.js';
-import type { Crossing, RunSummary } from './summary.js';
-import { QUESTIONS, type Verdict } from './verdicts.js';
-import { formatBins, formatCount, formatTokens, list, plural } from './words.js';
-import { toYaml } from './yaml-file.js';
 
 export interface ReportFiles {
   readonly html: string;

@@ -1,0 +1,12 @@
+/** Reports: figures, the HTML page, JSON and CSV. All are views of the records that runs and studies left on disk. */
+export { analyseRun, analyseStudy, type Analysed, type Analysis, type Group } from './report-data.js';
+export {
+  analyseRunFolder,
+  analyseStudyFolder,
+  overview,
+  reportHtml,
+  reportJson,
+  writeReport,
+  type ReportFiles,
+} from './report.js';
+export { fitStudy, scalingPage, studyPoints, type NamedFit, type NamedPoints } from './scaling.js';
