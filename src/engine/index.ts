@@ -1,11 +1,11 @@
-export * from './engine.js';
-export { BATCH_SHARDING, fittingSharding } from './mesh.js';
+export * from './contract/engine.js';
+export { BATCH_SHARDING, fittingSharding } from './contract/mesh.js';
 export { createReferenceEngine, evaluateConstant, evaluateReference } from './reference/engine.js';
 export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
 export { lowerToOnnx } from './onnx/lower.js';
-export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine.js';
-export { deviceUse, type DeviceSpan, type DeviceUse } from './xla/trace.js';
-export { hostsFromEnvironment, type Hosts } from './xla/hosts/callbacks.js';
+export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine/engine.js';
+export { deviceUse, type DeviceSpan, type DeviceUse } from './xla/engine/trace.js';
+export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/callbacks.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
 export {

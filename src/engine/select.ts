@@ -1,11 +1,11 @@
 /** Which engine runs, and why. */
 import { existsSync } from 'node:fs';
 import { ConfigError } from '../core/index.js';
-import type { Engine, MeshShape } from './engine.js';
+import type { Engine, MeshShape } from './contract/engine.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
-import { createXlaEngine } from './xla/engine.js';
-import { hostsFromEnvironment } from './xla/hosts/callbacks.js';
+import { createXlaEngine } from './xla/engine/engine.js';
+import { hostsFromEnvironment } from './xla/pjrt/hosts/callbacks.js';
 import { findPlugin, type Platform } from './xla/pjrt/discover.js';
 
 export const ENGINE_NAMES = ['auto', 'onnx', 'xla', 'xla:cuda', 'xla:tpu', 'xla:cpu', 'reference'] as const;

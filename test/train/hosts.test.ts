@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { hostsFromEnvironment } from '../../src/engine/index.js';
-import { parseAddress, serveStore, StoreClient } from '../../src/engine/xla/hosts/store.js';
+import { parseAddress, serveStore, StoreClient } from '../../src/engine/xla/pjrt/hosts/store.js';
 
 const CHILD = fileURLToPath(new URL('kv-child.mjs', import.meta.url));
 

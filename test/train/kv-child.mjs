@@ -1,7 +1,7 @@
 // One of two processes that share keys by PJRT's callbacks, called as a plugin calls them: from threads that are not Node's.
 // usage: node kv-child.mjs NODE COORDINATOR      prints one line of JSON
 import koffi from 'koffi';
-import { startKeyValue } from '../../dist/engine/xla/hosts/callbacks.js';
+import { startKeyValue } from '../../dist/engine/xla/pjrt/hosts/callbacks.js';
 
 const [node, coordinator] = [Number(process.argv[2]), process.argv[3]];
 const store = startKeyValue({ node, nodes: 2, coordinator });

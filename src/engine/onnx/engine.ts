@@ -16,8 +16,8 @@ import {
   type Shape,
 } from '../../core/index.js';
 import type { Graph } from '../../graph/index.js';
-import { checkDonation, checkInputs } from '../check.js';
-import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../engine.js';
+import { checkDonation, checkInputs } from '../contract/check.js';
+import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../contract/engine.js';
 import { RAN_OUTPUT, STOP_OUTPUT, lowerToOnnx, type LoweredGraph } from './lower.js';
 import { usesOf } from './rules.js';
 

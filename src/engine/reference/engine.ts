@@ -1,8 +1,8 @@
 /** The reference engine: every op as plain float64 loops, rounded to its dtype only at the outputs. It exists to be right. */
 import { EngineError, type DType, type HostTensor, type Shape } from '../../core/index.js';
 import type { Evaluate, Graph, Value } from '../../graph/index.js';
-import { checkDonation, checkInputs } from '../check.js';
-import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../engine.js';
+import { checkDonation, checkInputs } from '../contract/check.js';
+import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../contract/engine.js';
 import { fromHost, toHost, type NumberArray } from './array.js';
 import { evaluateGraph, evaluateNode } from './rules.js';
 

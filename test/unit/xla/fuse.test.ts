@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference, lowerToStableHlo } from '../../../src/engine/index.js';
-import { withTileKernels } from '../../../src/engine/xla/stablehlo/prepare.js';
+import { withTileKernels } from '../../../src/engine/xla/passes/prepare.js';
 import * as L from '../../../src/graph/index.js';
 import { initialParameters, resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
 import { stepProgram } from '../../../src/train/trainer.js';

@@ -2,11 +2,11 @@
 import { describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/core/index.js';
 import { createXlaEngine, findPlugin } from '../../../src/engine/index.js';
-import { BufferPool } from '../../../src/engine/xla/memory.js';
-import { bytesAsked, outOfMemory } from '../../../src/engine/xla/out-of-memory.js';
+import { BufferPool } from '../../../src/engine/xla/engine/memory.js';
+import { bytesAsked, outOfMemory } from '../../../src/engine/xla/engine/out-of-memory.js';
 import { PjrtError, RESOURCE_EXHAUSTED, checkVersion } from '../../../src/engine/xla/pjrt/api.js';
 import type { PjrtBuffer } from '../../../src/engine/xla/pjrt/client.js';
-import { XlaTensor } from '../../../src/engine/xla/tensor.js';
+import { XlaTensor } from '../../../src/engine/xla/engine/tensor.js';
 import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
 

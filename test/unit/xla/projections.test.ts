@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { toNumbers } from '../../../src/core/index.js';
 import { evaluateReference, lowerToStableHlo } from '../../../src/engine/index.js';
-import { separateProjections } from '../../../src/engine/xla/stablehlo/projections.js';
+import { separateProjections } from '../../../src/engine/xla/passes/projections.js';
 import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
-import { runKernel } from '../../../src/engine/xla/triton/index.js';
+import { runKernel } from '../../../src/engine/xla/kernels/triton/index.js';
 import {
   deltaBackward,
   deltaForward,
@@ -10,7 +10,7 @@ import {
   linearForward,
   type RecurrenceShape,
   type Run,
-} from '../../../src/engine/xla/triton/recurrence/index.js';
+} from '../../../src/engine/xla/kernels/recurrence/index.js';
 import { KINDS, recurrenceGraph, recurrenceTensors, type Setup } from '../../support/recurrences.js';
 
 type Numbers = Float64Array;

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
 import { lowerToStableHlo } from '../../../src/engine/xla/stablehlo/lower.js';
-import { addByProducts, withoutScatters } from '../../../src/engine/xla/stablehlo/scatter.js';
+import { addByProducts, withoutScatters } from '../../../src/engine/xla/passes/scatter.js';
 import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
 

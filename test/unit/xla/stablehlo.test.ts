@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { tensorFrom } from '../../../src/core/index.js';
 import { lowerToStableHlo } from '../../../src/engine/index.js';
 import { cudnnConfig } from '../../../src/engine/xla/stablehlo/cudnn.js';
-import { denseText, literal } from '../../../src/engine/xla/stablehlo/text.js';
-import { meshOf, shardOf } from '../../../src/engine/xla/stablehlo/sharding.js';
+import { denseText, literal } from '../../../src/engine/xla/mlir/text.js';
+import { meshOf, shardOf } from '../../../src/engine/xla/mesh/sharding.js';
 import * as L from '../../../src/graph/index.js';
 
 const lower = (outputs: L.Named, inputs: L.Named, options = {}): string =>

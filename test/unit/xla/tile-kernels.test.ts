@@ -1,13 +1,8 @@
 /** The tile IR: its text, what programs mean, and what the builder and the interpreter refuse. */
 import { describe, expect, it } from 'vitest';
-import {
-  KernelBuilder,
-  callKernel,
-  printKernel,
-  runKernel,
-  type Kernel,
-} from '../../../src/engine/xla/triton/index.js';
-import { TextBuilder } from '../../../src/engine/xla/stablehlo/text.js';
+import { KernelBuilder, printKernel, runKernel, type Kernel } from '../../../src/engine/xla/kernels/triton/index.js';
+import { callKernel } from '../../../src/engine/xla/stablehlo/call.js';
+import { TextBuilder } from '../../../src/engine/xla/mlir/text.js';
 
 const launch = { name: 'k', grid: [1, 1, 1], numWarps: 4, numStages: 1 } as const;
 

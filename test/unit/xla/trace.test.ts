@@ -1,7 +1,7 @@
 /** Recordings of a profiler as spans, and how busy a device was. */
 import { describe, expect, it } from 'vitest';
 import { deviceUse, type DeviceSpan } from '../../../src/engine/index.js';
-import { deviceSpans } from '../../../src/engine/xla/trace.js';
+import { deviceSpans } from '../../../src/engine/xla/engine/trace.js';
 
 const varint = (value: bigint): number[] =>
   value < 128n ? [Number(value)] : [Number(value & 127n) | 128, ...varint(value >> 7n)];

@@ -2,14 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
-import { runKernel } from '../../../src/engine/xla/triton/index.js';
+import { runKernel } from '../../../src/engine/xla/kernels/triton/index.js';
 import {
   windowAttentionGradKernel,
   windowAttentionKernel,
   type Tuning,
   type WindowAttention,
-} from '../../../src/engine/xla/triton/window-attention.js';
-import { rotateKernel } from '../../../src/engine/xla/triton/rotate.js';
+} from '../../../src/engine/xla/kernels/window-attention.js';
+import { rotateKernel } from '../../../src/engine/xla/kernels/rotate.js';
 import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
 

@@ -3,11 +3,12 @@
  * own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
 import { input, makeGraph, type Graph, type Node, type TensorType, type Value } from '../../../graph/index.js';
-import { manualComputation, splitOf, type Piecewise, type Split } from './manual.js';
-import { XLA_DECOMPOSITIONS } from './overrides.js';
-import { prepareForXla } from './prepare.js';
-import type { Operand, Scope } from './scope.js';
-import { partsOf, type Mesh, type Sharding } from './sharding.js';
+import { manualComputation, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
+import { XLA_DECOMPOSITIONS } from '../passes/overrides.js';
+import { prepareForXla } from '../passes/prepare.js';
+import type { Operand } from '../mlir/text.js';
+import type { Scope } from './scope.js';
+import { partsOf, type Mesh, type Sharding } from '../mesh/sharding.js';
 
 type LowerNodes = (graph: Graph, scope: Scope) => string[];
 type Attention = Node<'attention'> | Node<'attentionGrad'>;

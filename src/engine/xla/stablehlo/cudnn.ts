@@ -4,8 +4,8 @@
  * `sliding_window_length` w shows w keys, the query's own included; 0 shows all.
  */
 import type { AttentionAttrs, Node, TensorType, Value } from '../../../graph/index.js';
-import type { AttentionKernel, Operand } from './scope.js';
-import { typeText } from './text.js';
+import type { AttentionKernel } from './scope.js';
+import { typeText, type Operand } from '../mlir/text.js';
 
 interface DotNumbers {
   readonly lhs_contracting_dimensions: readonly string[];

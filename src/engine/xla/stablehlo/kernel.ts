@@ -1,9 +1,11 @@
 /** Tile kernels that stand in a graph, on a mesh piece by piece. */
 import type { Node } from '../../../graph/index.js';
-import { callKernel, WHOLE, type Kernel, type KernelWork, type Pieces } from '../triton/index.js';
-import { manualComputation, splitOf, type Piecewise } from './manual.js';
+import type { Kernel } from '../kernels/triton/index.js';
+import { WHOLE, type KernelWork, type Pieces } from '../kernels/work.js';
+import { callKernel } from './call.js';
+import { manualComputation, splitOf, type Piecewise } from '../mesh/manual.js';
 import type { Scope } from './scope.js';
-import { partsOf, type Mesh, type Sharding } from './sharding.js';
+import { partsOf, type Mesh, type Sharding } from '../mesh/sharding.js';
 
 /** Per buffer and axis, whether those of a piece are smaller. */
 const smaller = (whole: Kernel, piece: Kernel): boolean[][] =>

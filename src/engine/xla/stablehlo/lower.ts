@@ -2,15 +2,15 @@
 import type { Graph, Node, Value } from '../../../graph/index.js';
 import { divides } from './attention.js';
 import { cudnnAttention, fitsCudnn } from './cudnn.js';
-import { prepareForXla, withTileKernels } from './prepare.js';
-import { separateProjections } from './projections.js';
+import { prepareForXla, withTileKernels } from '../passes/prepare.js';
+import { separateProjections } from '../passes/projections.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
 import { lowerNodes } from './rules.js';
-import { withoutScatters } from './scatter.js';
+import { withoutScatters } from '../passes/scatter.js';
 import type { Scope } from './scope.js';
-import { isStored, narrowTakes, originsOf } from './stored.js';
-import { meshText, shardingText, type Mesh, type Sharding } from './sharding.js';
-import { TextBuilder, typeText } from './text.js';
+import { isStored, narrowTakes, originsOf } from '../mesh/fsdp.js';
+import { meshText, shardingText, type Mesh, type Sharding } from '../mesh/sharding.js';
+import { TextBuilder, typeText } from '../mlir/text.js';
 
 export interface LowerOptions {
   /** Input name -> output name whose memory it gives. */

@@ -3,7 +3,7 @@
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
 import type { Node, TensorType, Value } from '../../../graph/index.js';
-import { callKernel } from '../triton/index.js';
+import { callKernel } from './call.js';
 import {
   CHUNK,
   deltaBackward,
@@ -13,11 +13,11 @@ import {
   type Arrays,
   type RecurrenceShape,
   type Run,
-} from '../triton/recurrence/index.js';
-import { manualComputation, pieceType, splitOf, type Piecewise, type Split } from './manual.js';
-import type { Operand, Scope } from './scope.js';
-import { partsOf, type MeshAxis, type Sharding } from './sharding.js';
-import { listText, typeText, type TextBuilder } from './text.js';
+} from '../kernels/recurrence/index.js';
+import { manualComputation, pieceType, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
+import type { Scope } from './scope.js';
+import { partsOf, type MeshAxis, type Sharding } from '../mesh/sharding.js';
+import { listText, typeText, type TextBuilder, type Operand } from '../mlir/text.js';
 
 type RecurrenceOp = 'linearRecurrence' | 'linearRecurrenceGrad' | 'deltaRule' | 'deltaRuleGrad';
 

@@ -6,8 +6,8 @@ import { lowerRecurrence } from './recurrence.js';
 import { lowerKernel } from './kernel.js';
 import { lowerScan } from './scan.js';
 import type { Scope } from './scope.js';
-import { followParts, placedResults, readNames } from './stored.js';
-import { listText, typeText, type TextBuilder } from './text.js';
+import { followParts, placedResults, readNames } from '../mesh/fsdp.js';
+import { listText, typeText, type TextBuilder } from '../mlir/text.js';
 
 export type StableHloRule<K extends OpName> = {
   rule(node: Node<K>, inputs: readonly string[], scope: Scope): readonly string[];

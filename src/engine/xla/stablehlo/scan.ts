@@ -2,8 +2,8 @@
 import { tensorFrom } from '../../../core/index.js';
 import type { Graph, Node, TensorType, Value } from '../../../graph/index.js';
 import type { Scope } from './scope.js';
-import type { TextBuilder } from './text.js';
-import { listText, typeText } from './text.js';
+import type { TextBuilder } from '../mlir/text.js';
+import { listText, typeText } from '../mlir/text.js';
 
 const COUNTER: TensorType = { dtype: 'i32', shape: [] };
 

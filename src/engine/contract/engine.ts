@@ -1,0 +1,90 @@
+/** What every engine offers. Nothing above this folder knows which engine runs. */
+import type { DType, HostTensor, Shape } from '../../core/index.js';
+import type { Graph } from '../../graph/index.js';
+
+export interface EngineInfo {
+  /** `reference`, `onnx`, ... */
+  readonly name: string;
+  /** The library that computes, with its version. */
+  readonly library: string;
+  readonly threads: number;
+  /** Why this engine with these settings was taken; printed and stored with a run. */
+  readonly reason: string;
+  /** The devices that it computes on, where there are several. */
+  readonly mesh?: MeshShape;
+}
+
+/** A tensor that an engine holds. Plain data for the caller: only the engine that made it can read it. */
+export interface DeviceTensor {
+  readonly engine: string;
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** An axis of a device mesh: `data` copies parameters, `fsdp` divides them too, `tensor` divides the products. */
+export type MeshAxis = 'data' | 'fsdp' | 'tensor';
+
+/** Devices along each axis; 1 if left out. */
+export type MeshShape = Readonly<Partial<Record<MeshAxis, number>>>;
+
+/** Per axis of a tensor, the mesh axes that it is divided over; axes without an entry are whole on every device. */
+export type Sharding = readonly (readonly MeshAxis[])[];
+
+export interface CompileOptions {
+  /**
+   * Input name -> output name of the same dtype and shape. A donated input is consumed by `run`: the engine may reuse its
+   * memory for that output, and using it again throws `EngineError`.
+   */
+  readonly donate?: Readonly<Record<string, string>>;
+  /**
+   * How inputs and outputs lie on the engine's device mesh, by name. Inputs that it does not name are taken as they lie, other
+   * outputs are whole on every device. A donated input and its output lie alike. Engines on one device ignore it.
+   */
+  readonly shardings?: Readonly<Record<string, Sharding>>;
+}
+
+export type TensorMap = Readonly<Record<string, DeviceTensor>>;
+
+export interface Executable {
+  readonly graph: Graph;
+  /**
+   * Computes every output. Throws `EngineError` naming an input that is missing, unknown, consumed, or of another dtype or
+   * shape. Calls must not overlap.
+   */
+  run(inputs: TensorMap): Promise<TensorMap>;
+  /** Frees what the engine holds for this program; using it afterwards throws. Twice is allowed. */
+  dispose(): Promise<void>;
+}
+
+/** How an engine likes its graphs; results do not depend on it. */
+export interface EngineHints {
+  /** Whether it is faster to multiply by each part of a fused matrix than by the whole and to split the result. */
+  readonly splitProjections: boolean;
+  /**
+   * Up to this many elements optimizer moments are better kept together in one tensor, above it in several: 0 for each parameter's
+   * own, left out if all in one is best.
+   */
+  readonly momentElements?: number;
+  /**
+   * How many runs to have under way before the numbers of the first are read: the device works on while the host prepares the
+   * next ones. 1 where `run` returns only when it has computed.
+   */
+  readonly runsAhead: number;
+}
+
+export interface Engine {
+  readonly info: EngineInfo;
+  readonly hints: EngineHints;
+  /** Throws `UnsupportedOpError` (op, dtypes, engine) where the engine cannot do an op. */
+  compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
+  /**
+   * Takes the tensor over; the caller must not change its data afterwards. On a mesh it lies as `sharding` says, or else as the
+   * first program that takes it wants it. Engines on one device ignore `sharding`.
+   */
+  upload(tensor: HostTensor, sharding?: Sharding): DeviceTensor;
+  /** A copy of the tensor on the host. */
+  download(tensor: DeviceTensor): Promise<HostTensor>;
+  /** Frees a tensor's memory as soon as what was started with it is done, instead of when it is garbage; not on every engine. */
+  release?(tensor: DeviceTensor): void;
+  dispose(): Promise<void>;
+}

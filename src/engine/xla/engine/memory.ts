@@ -1,0 +1,81 @@
+/**
+ * Who frees device memory. The engine interface hands tensors out and never takes them back, so buffers are freed when their
+ * tensor is garbage. V8 does not know how large they are: when much has been handed out since the last sweep, or the device is
+ * full, a collection is forced and buffers whose tensors are gone are freed at once.
+ */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import type { PjrtBuffer } from '../pjrt/client.js';
+import type { XlaTensor } from './tensor.js';
+
+interface Entry {
+  readonly tensor: WeakRef<XlaTensor>;
+  readonly buffers: readonly PjrtBuffer[];
+  readonly bytes: number;
+}
+
+/** Growth of what is held, in bytes, that forces a sweep. */
+const SWEEP_BYTES = 2 ** 30;
+
+export class BufferPool {
+  readonly #entries = new Set<Entry>();
+  readonly #byTensor = new WeakMap<XlaTensor, Entry>();
+  readonly #registry = new FinalizationRegistry<Entry>((entry) => this.#free(entry));
+  /** Held now, and right after the last sweep. */
+  #bytes = 0;
+  #swept = 0;
+
+  /** Takes charge of a tensor's buffers. */
+  adopt(tensor: XlaTensor, buffers: readonly PjrtBuffer[], bytes: number): void {
+    const entry: Entry = { tensor: new WeakRef(tensor), buffers, bytes };
+    this.#entries.add(entry);
+    this.#byTensor.set(tensor, entry);
+    this.#registry.register(tensor, entry, tensor);
+    this.#bytes += bytes;
+  }
+
+  /** Frees a tensor's buffers now. */
+  release(tensor: XlaTensor): void {
+    const entry = this.#byTensor.get(tensor);
+    if (!entry) return;
+    this.#byTensor.delete(tensor);
+    this.#registry.unregister(tensor);
+    this.#free(entry);
+  }
+
+  /** Sweeps if what is held has grown much since the last time: what a step donates does not grow. */
+  maybeSweep(): void {
+    if (this.#bytes - this.#swept >= SWEEP_BYTES) this.sweep();
+  }
+
+  /** Collects garbage and frees what it uncovers. */
+  sweep(): void {
+    collectGarbage();
+    for (const entry of [...this.#entries]) if (entry.tensor.deref() === undefined) this.#free(entry);
+    this.#swept = this.#bytes;
+  }
+
+  /** Tensors whose buffers have not been freed. */
+  get live(): number {
+    return this.#entries.size;
+  }
+
+  dispose(): void {
+    for (const entry of [...this.#entries]) {
+      const tensor = entry.tensor.deref();
+      if (tensor) tensor.state = 'released';
+      this.#free(entry);
+    }
+  }
+
+  #free(entry: Entry): void {
+    if (!this.#entries.delete(entry)) return;
+    this.#bytes -= entry.bytes;
+    for (const buffer of entry.buffers) buffer[Symbol.dispose]();
+  }
+}
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}

@@ -1,0 +1,3 @@
+export * from './delta-channel.js';
+export * from './delta-scalar.js';
+export * from './delta-steps.js';

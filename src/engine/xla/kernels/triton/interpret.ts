@@ -1,0 +1,334 @@
+/**
+ * Executes tile kernels on host arrays, instance by instance: the meaning of the program, for tests without a GPU. Memory is
+ * checked as a GPU would not: reads and writes outside a buffer, elements written twice with different values, and
+ * elements never written are errors.
+ */
+import { EngineError, fromBf16Bits, sizeOf, toBf16Bits } from '../../../../core/index.js';
+import type {
+  BufferSpec,
+  Kernel,
+  LoopOp,
+  Pointer,
+  Tile,
+  TileBinary,
+  TileCompare,
+  TileDType,
+  TileOp,
+  TileUnary,
+} from './ir.js';
+
+export interface InterpretOptions {
+  /** Floats in float64 throughout, for comparing algebra; else f32 and bf16 round as on the device. */
+  readonly exact?: boolean;
+}
+
+type Values = Float64Array;
+
+interface Memory {
+  readonly spec: BufferSpec;
+  readonly data: Values;
+  readonly written: Uint8Array;
+}
+
+interface Place {
+  readonly memory: Memory;
+  readonly start: number;
+}
+
+const UNARY: Readonly<Record<TileUnary, (x: number) => number>> = {
+  exp: Math.exp,
+  exp2: (x) => 2 ** x,
+  log: Math.log,
+  log2: Math.log2,
+  sqrt: Math.sqrt,
+  rsqrt: (x) => 1 / Math.sqrt(x),
+  abs: Math.abs,
+};
+
+const BINARY: Readonly<Record<TileBinary, (a: number, b: number) => number>> = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: (a, b) => a * b,
+  div: (a, b) => a / b,
+  rem: (a, b) => a % b,
+  min: Math.min,
+  max: Math.max,
+  and: (a, b) => a & b,
+  or: (a, b) => a | b,
+};
+
+const COMPARE: Readonly<Record<TileCompare, (a: number, b: number) => boolean>> = {
+  eq: (a, b) => a === b,
+  ne: (a, b) => a !== b,
+  lt: (a, b) => a < b,
+  le: (a, b) => a <= b,
+  gt: (a, b) => a > b,
+  ge: (a, b) => a >= b,
+};
+
+const REDUCE = { add: BINARY.add, max: BINARY.max, min: BINARY.min } as const;
+
+/** Axes before, along and after `axis`, as counts of elements. */
+function around(shape: readonly number[], axis: number): readonly [before: number, along: number, after: number] {
+  return [sizeOf(shape.slice(0, axis)), shape[axis] as number, sizeOf(shape.slice(axis + 1))];
+}
+
+function transposed(x: Values, [rows, columns]: readonly number[]): Values {
+  const [m, n] = [rows as number, columns as number];
+  const out = new Float64Array(x.length);
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = x[i * n + j] as number;
+  return out;
+}
+
+function product(a: Values, b: Values, acc: Values, m: number, k: number, n: number): Values {
+  const out = Float64Array.from(acc);
+  for (let i = 0; i < m; i++) {
+    for (let p = 0; p < k; p++) {
+      const x = a[i * k + p] as number;
+      if (x === 0) continue;
+      for (let j = 0; j < n; j++) out[i * n + j] = (out[i * n + j] as number) + x * (b[p * n + j] as number);
+    }
+  }
+  return out;
+}
+
+/** One instance of a kernel. */
+class Instance {
+  readonly #values = new Map<Tile, Values>();
+  readonly #places = new Map<Pointer, Place>();
+
+  constructor(
+    private readonly kernel: Kernel,
+    memories: readonly Memory[],
+    private readonly at: readonly [number, number, number],
+    private readonly round: Readonly<Record<TileDType, (x: number) => number>>,
+  ) {
+    kernel.pointers.forEach((p, i) => this.#places.set(p, { memory: memories[i] as Memory, start: 0 }));
+  }
+
+  run(body: readonly TileOp[] = this.kernel.body): void {
+    for (const op of body) this.#step(op);
+  }
+
+  #of(tile: Tile): Values {
+    return this.#values.get(tile) as Values;
+  }
+
+  #set(tile: Tile, values: Values): void {
+    const round = this.round[tile.dtype];
+    for (let i = 0; i < values.length; i++) values[i] = round(values[i] as number);
+    this.#values.set(tile, values);
+  }
+
+  #step(op: TileOp): void {
+    switch (op.op) {
+      case 'programId':
+        return this.#set(op.out, Float64Array.of(this.at[op.axis]));
+      case 'constant':
+        return this.#set(op.out, new Float64Array(sizeOf(op.out.shape)).fill(op.value));
+      case 'range':
+        return this.#set(
+          op.out,
+          Float64Array.from({ length: op.out.shape[0] as number }, (_, i) => i),
+        );
+      case 'unary':
+        return this.#set(op.out, this.#of(op.x).map(UNARY[op.fn]));
+      case 'binary': {
+        const b = this.#of(op.b);
+        const f = BINARY[op.fn];
+        return this.#set(
+          op.out,
+          this.#of(op.a).map((x, i) => f(x, b[i] as number)),
+        );
+      }
+      case 'compare': {
+        const b = this.#of(op.b);
+        const f = COMPARE[op.fn];
+        return this.#set(
+          op.out,
+          this.#of(op.a).map((x, i) => (f(x, b[i] as number) ? 1 : 0)),
+        );
+      }
+      case 'select': {
+        const [a, b] = [this.#of(op.a), this.#of(op.b)];
+        return this.#set(
+          op.out,
+          this.#of(op.c).map((c, i) => (c !== 0 ? a[i] : b[i]) as number),
+        );
+      }
+      case 'convert':
+      case 'expandDims':
+        return this.#set(op.out, Float64Array.from(this.#of(op.x)));
+      case 'broadcast':
+        return this.#set(op.out, this.#stretched(op.x, op.out.shape));
+      case 'halves': {
+        const n = op.x.shape[1] as number;
+        const from = this.#of(op.x);
+        op.outs.forEach((out, side) => {
+          const half = from.filter((_, i) => Math.floor((i % n) / (n / 2)) === side);
+          this.#set(out, half);
+        });
+        return;
+      }
+      case 'transpose':
+        return this.#set(op.out, transposed(this.#of(op.x), op.x.shape));
+      case 'dot': {
+        const [m, k] = op.a.shape as [number, number];
+        const n = op.b.shape[1] as number;
+        return this.#set(op.out, product(this.#of(op.a), this.#of(op.b), this.#of(op.acc), m, k, n));
+      }
+      case 'reduce':
+        return this.#set(op.out, this.#reduced(op.x, op.axis, REDUCE[op.fn]));
+      case 'cumsum':
+        return this.#set(op.out, this.#running(op.x, op.axis, op.reverse));
+      case 'advance': {
+        const { memory, start } = this.#places.get(op.pointer) as Place;
+        this.#places.set(op.out, { memory, start: start + (this.#of(op.by)[0] as number) });
+        return;
+      }
+      case 'load':
+        return this.#load(op);
+      case 'store':
+        return this.#store(op);
+      case 'loop':
+        return this.#loop(op);
+      default:
+        return op satisfies never;
+    }
+  }
+
+  #stretched(x: Tile, shape: readonly number[]): Values {
+    const from = this.#of(x);
+    const out = new Float64Array(sizeOf(shape));
+    if (x.shape.length === 0) return out.fill(from[0] as number);
+    for (let i = 0; i < out.length; i++) {
+      let [rest, index, step] = [i, 0, 1];
+      for (let axis = shape.length - 1; axis >= 0; axis--) {
+        const [n, own] = [shape[axis] as number, x.shape[axis] as number];
+        if (own !== 1) index += (rest % n) * step;
+        rest = Math.floor(rest / n);
+        step *= own;
+      }
+      out[i] = from[index] as number;
+    }
+    return out;
+  }
+
+  #reduced(x: Tile, axis: number, f: (a: number, b: number) => number): Values {
+    const [before, along, after] = around(x.shape, axis);
+    const from = this.#of(x);
+    const out = new Float64Array(before * after);
+    for (let i = 0; i < before; i++) {
+      for (let j = 0; j < after; j++) {
+        let total = from[i * along * after + j] as number;
+        for (let k = 1; k < along; k++) total = f(total, from[(i * along + k) * after + j] as number);
+        out[i * after + j] = total;
+      }
+    }
+    return out;
+  }
+
+  #running(x: Tile, axis: number, reverse: boolean): Values {
+    const [before, along, after] = around(x.shape, axis);
+    const out = Float64Array.from(this.#of(x));
+    for (let i = 0; i < before; i++) {
+      for (let j = 0; j < after; j++) {
+        for (let step = 1; step < along; step++) {
+          const k = reverse ? along - 1 - step : step;
+          const place = (i * along + k) * after + j;
+          out[place] = (out[place] as number) + (out[place + (reverse ? after : -after)] as number);
+        }
+      }
+    }
+    return out;
+  }
+
+  /** The place of element `offset` from a pointer. Throws where there is none. */
+  #index({ memory, start }: Place, offset: number, what: string): number {
+    const index = start + offset;
+    if (index >= 0 && index < memory.data.length) return index;
+    throw new EngineError(
+      `kernel ${this.kernel.name}: instance (${this.at.join(', ')}) ${what} element ${index} of ` +
+        `"${memory.spec.name}", which has ${memory.data.length}`,
+    );
+  }
+
+  #load({ pointer, offsets, mask, other, out }: TileOp & { op: 'load' }): void {
+    const place = this.#places.get(pointer) as Place;
+    const [shown, filled] = [mask && this.#of(mask), other && this.#of(other)];
+    const values = this.#of(offsets).map((offset, i) => {
+      if (shown && shown[i] === 0) return (filled as Values)[i] as number;
+      return place.memory.data[this.#index(place, offset, 'reads')] as number;
+    });
+    this.#set(out, values);
+  }
+
+  #store({ pointer, offsets, value, mask }: TileOp & { op: 'store' }): void {
+    const place = this.#places.get(pointer) as Place;
+    const { data, written, spec } = place.memory;
+    const [shown, values] = [mask && this.#of(mask), this.#of(value)];
+    this.#of(offsets).forEach((offset, i) => {
+      if (shown && shown[i] === 0) return;
+      const index = this.#index(place, offset, 'writes');
+      const v = values[i] as number;
+      if (written[index] !== 0 && !Object.is(data[index], v)) {
+        throw new EngineError(`kernel ${this.kernel.name}: element ${index} of "${spec.name}" is written twice`);
+      }
+      data[index] = v;
+      written[index] = 1;
+    });
+  }
+
+  #loop({ from, to, index, initial, carried, next, outs, body }: LoopOp): void {
+    let values = initial.map((v) => this.#of(v));
+    const end = this.#of(to)[0] as number;
+    for (let i = this.#of(from)[0] as number; i < end; i++) {
+      this.#values.set(index, Float64Array.of(i));
+      carried.forEach((c, j) => this.#values.set(c, values[j] as Values));
+      this.run(body);
+      values = next.map((v) => this.#of(v));
+    }
+    outs.forEach((out, j) => this.#values.set(out, values[j] as Values));
+  }
+}
+
+const identity = (x: number): number => x;
+const toBf16 = (x: number): number => fromBf16Bits(toBf16Bits(x));
+
+/**
+ * Runs a kernel on operands given by name, as numbers; returns its results by name.
+ *
+ * @throws EngineError for memory errors, a missing operand, or one of another length than its buffer
+ */
+export function runKernel(
+  kernel: Kernel,
+  operands: Readonly<Record<string, ArrayLike<number>>>,
+  { exact = false }: InterpretOptions = {},
+): Record<string, Float64Array> {
+  const trunc = { i32: Math.trunc, i64: Math.trunc, bool: identity };
+  const round = exact ? { f32: identity, bf16: identity, ...trunc } : { f32: Math.fround, bf16: toBf16, ...trunc };
+  const memories = kernel.buffers.map((spec): Memory => {
+    const size = sizeOf(spec.shape);
+    const written = new Uint8Array(size);
+    if (spec.written) return { spec, data: new Float64Array(size).fill(NaN), written };
+    const given = operands[spec.name];
+    if (given?.length !== size) {
+      const got = given === undefined ? 'is missing' : `has ${given.length} elements`;
+      throw new EngineError(`kernel ${kernel.name}: operand "${spec.name}" ${got}; it needs ${size}`);
+    }
+    return { spec, data: Float64Array.from(given, round[spec.dtype]), written };
+  });
+  const [nx, ny, nz] = kernel.grid;
+  for (let z = 0; z < nz; z++) {
+    for (let y = 0; y < ny; y++) {
+      for (let x = 0; x < nx; x++) new Instance(kernel, memories, [x, y, z], round).run();
+    }
+  }
+  const results = memories.filter(({ spec }) => spec.written);
+  for (const { spec, written } of results) {
+    const missed = written.indexOf(0);
+    if (missed >= 0)
+      throw new EngineError(`kernel ${kernel.name}: element ${missed} of "${spec.name}" is never written`);
+  }
+  return Object.fromEntries(results.map(({ spec, data }) => [spec.name, data]));
+}

@@ -1,0 +1,124 @@
+/**
+ * Tile kernels: programs on small dense tiles, one instance per cell of a grid, as Triton has them (Tillet et al. 2019). A kernel
+ * is data. `KernelBuilder` makes it, `printKernel` writes it as Triton IR for XLA, `runKernel` executes it on host arrays.
+ *
+ * Values are static single assignments with a dtype and a shape (`[]` is a scalar); the sizes of tiles are powers of two.
+ * Everything about the problem (sizes, strides, windows) is a constant of the program.
+ */
+import type { Shape } from '../../../../core/index.js';
+
+/** `i64` is meant for offsets into large buffers. */
+export type TileDType = 'f32' | 'bf16' | 'i32' | 'i64' | 'bool';
+
+export interface TileType {
+  readonly dtype: TileDType;
+  readonly shape: Shape;
+}
+
+/** A value of a kernel. */
+export interface Tile extends TileType {
+  readonly id: number;
+}
+
+/** A place in one of the kernel's buffers: the buffer's start, or that moved by a scalar. */
+export interface Pointer {
+  readonly id: number;
+  readonly dtype: BufferDType;
+}
+
+export type BufferDType = 'f32' | 'bf16' | 'i32';
+
+/** An array in device memory; those written are the results of the call, the others its operands. */
+export interface BufferSpec {
+  readonly name: string;
+  readonly dtype: BufferDType;
+  readonly shape: Shape;
+  readonly written: boolean;
+}
+
+export type TileUnary = 'exp' | 'exp2' | 'log' | 'log2' | 'sqrt' | 'rsqrt' | 'abs';
+export type TileBinary = 'add' | 'sub' | 'mul' | 'div' | 'rem' | 'min' | 'max' | 'and' | 'or';
+export type TileCompare = 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge';
+export type TileReduce = 'add' | 'max' | 'min';
+
+/** What `tl.dot` does with float32 operands; bf16 operands are multiplied exactly and summed in float32 anyway. */
+export type DotPrecision = 'ieee' | 'tf32';
+
+export type TileOp =
+  | { readonly op: 'programId'; readonly axis: 0 | 1 | 2; readonly out: Tile }
+  | { readonly op: 'constant'; readonly value: number; readonly out: Tile }
+  /** 0, 1, ..., n - 1. */
+  | { readonly op: 'range'; readonly out: Tile }
+  | { readonly op: 'unary'; readonly fn: TileUnary; readonly x: Tile; readonly out: Tile }
+  | { readonly op: 'binary'; readonly fn: TileBinary; readonly a: Tile; readonly b: Tile; readonly out: Tile }
+  | { readonly op: 'compare'; readonly fn: TileCompare; readonly a: Tile; readonly b: Tile; readonly out: Tile }
+  | { readonly op: 'select'; readonly c: Tile; readonly a: Tile; readonly b: Tile; readonly out: Tile }
+  | { readonly op: 'convert'; readonly x: Tile; readonly out: Tile }
+  | { readonly op: 'expandDims'; readonly x: Tile; readonly axis: number; readonly out: Tile }
+  /** Axes of size 1 stretched, or a scalar to any shape. */
+  | { readonly op: 'broadcast'; readonly x: Tile; readonly out: Tile }
+  /** The left and the right half of a matrix's columns. */
+  | { readonly op: 'halves'; readonly x: Tile; readonly outs: readonly [Tile, Tile] }
+  /** The two axes of a matrix exchanged. */
+  | { readonly op: 'transpose'; readonly x: Tile; readonly out: Tile }
+  /** `a [M,K] · b [K,N] + acc [M,N]`, summed in float32. */
+  | {
+      readonly op: 'dot';
+      readonly a: Tile;
+      readonly b: Tile;
+      readonly acc: Tile;
+      readonly precision: DotPrecision;
+      readonly out: Tile;
+    }
+  | { readonly op: 'reduce'; readonly fn: TileReduce; readonly x: Tile; readonly axis: number; readonly out: Tile }
+  /** Running sums along an axis, each place included; from the end if `reverse`. */
+  | { readonly op: 'cumsum'; readonly x: Tile; readonly axis: number; readonly reverse: boolean; readonly out: Tile }
+  /** `pointer` moved by a scalar number of elements. */
+  | { readonly op: 'advance'; readonly pointer: Pointer; readonly by: Tile; readonly out: Pointer }
+  /** Elements `offsets` from the pointer; `other` where the mask is false, and there memory is not touched. */
+  | {
+      readonly op: 'load';
+      readonly pointer: Pointer;
+      readonly offsets: Tile;
+      readonly mask: Tile | null;
+      readonly other: Tile | null;
+      readonly out: Tile;
+    }
+  | {
+      readonly op: 'store';
+      readonly pointer: Pointer;
+      readonly offsets: Tile;
+      readonly value: Tile;
+      readonly mask: Tile | null;
+    }
+  | LoopOp;
+
+/** `for (index = from; index < to; index++)` with values carried from one turn to the next. */
+export interface LoopOp {
+  readonly op: 'loop';
+  readonly from: Tile;
+  readonly to: Tile;
+  readonly index: Tile;
+  /** The carried values before the first turn, inside the body, at the body's end, and after the last turn. */
+  readonly initial: readonly Tile[];
+  readonly carried: readonly Tile[];
+  readonly next: readonly Tile[];
+  readonly outs: readonly Tile[];
+  readonly body: readonly TileOp[];
+}
+
+export interface Kernel {
+  readonly name: string;
+  readonly buffers: readonly BufferSpec[];
+  /** The start of each buffer, in the same order. */
+  readonly pointers: readonly Pointer[];
+  readonly body: readonly TileOp[];
+  /** Program instances along x, y, z. */
+  readonly grid: readonly [number, number, number];
+  /** Warps of 32 threads that share an instance. */
+  readonly numWarps: number;
+  /** Depth of software pipelining of the loads in loops. */
+  readonly numStages: number;
+  /** Registers that a thread may have, so that more instances share a processor; null leaves it to the compiler. */
+  readonly maxRegisters: number | null;
+}

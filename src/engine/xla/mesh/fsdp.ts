@@ -1,0 +1,140 @@
+/**
+ * Tensors that lie divided over `fsdp` only to save memory. What is computed from one element by itself (conversion, the
+ * optimizer's update) is computed on the parts; a product, or anything else, reads the tensor gathered over `fsdp`. Left to
+ * itself the partitioner moves activations instead, which are larger.
+ */
+import type { Graph, Node, OpName, Value } from '../../../graph/index.js';
+import {
+  BINARY_OPS,
+  COMPARE_OPS,
+  convert,
+  LOGICAL_OPS,
+  mapGraph,
+  take,
+  UNARY_FLOAT_OPS,
+  UNARY_NUMERIC_OPS,
+} from '../../../graph/index.js';
+import { sameShape } from '../../../core/index.js';
+import { shardingText, type MeshAxis, type Sharding } from './sharding.js';
+import { typeText, type TextBuilder } from '../mlir/text.js';
+
+/** A tensor that lies divided to save memory, and the name of it gathered, once something has asked. */
+export interface Stored {
+  readonly sharding: Sharding;
+  gathered: string | null;
+}
+
+/** What this file reads and notes while a graph is lowered. */
+export interface FsdpScope {
+  readonly builder: TextBuilder;
+  /** Names of values. */
+  readonly names: Map<Value, string>;
+  /** What lies divided over `fsdp`. */
+  readonly stored: Map<Value, Stored>;
+  /** How values must lie that outputs come from. */
+  readonly origins: ReadonlyMap<Value, Sharding>;
+}
+
+/** Ops whose results lie as their inputs do. */
+const ELEMENTWISE: ReadonlySet<OpName> = new Set<OpName>([
+  ...[...BINARY_OPS, ...COMPARE_OPS, ...LOGICAL_OPS, ...UNARY_FLOAT_OPS, ...UNARY_NUMERIC_OPS],
+  ...(['convert', 'not', 'select', 'stopGradient'] as const),
+]);
+
+/** Sums over the parts need no whole tensor. */
+const REDUCING: ReadonlySet<OpName> = new Set<OpName>(['reduceSum', 'reduceMax']);
+
+/** Whether a sharding divides over `fsdp` axes that a batch may divide over too. */
+export function isStored(sharding: Sharding, parts: number): boolean {
+  return parts > 1 && sharding.some((axes) => axes.includes('fsdp') && !axes.includes('data'));
+}
+
+const withoutFsdp = (sharding: Sharding): Sharding => sharding.map((axes) => axes.filter((a) => a !== 'fsdp'));
+
+function constrained({ builder }: FsdpScope, name: string, value: Value, sharding: Sharding): string {
+  const where = shardingText(sharding, value.shape.length).slice('#sdy.sharding'.length);
+  return builder.define(`sdy.sharding_constraint ${name} ${where} : ${typeText(value)}`);
+}
+
+/** Rows of a table taken in bf16, where only that is asked for: the table is gathered as other products read it, in half the bytes. */
+export function narrowTakes(graph: Graph): Graph {
+  return mapGraph(graph, (node, [x]) => {
+    if (node.op !== 'convert' || node.outputs[0]?.dtype !== 'bf16' || x?.node.op !== 'take') return null;
+    const [table, indices] = x.node.inputs as [Value, Value];
+    return [take(convert(table, 'bf16'), indices)];
+  });
+}
+
+const SOURCES: ReadonlySet<OpName> = new Set<OpName>(['input', 'constant', 'iota', 'broadcast']);
+
+/**
+ * How values must lie of which outputs are computed element by element, and that are not so computed themselves: as the outputs. So
+ * gradients are summed over devices right where they arise, in parts if their parameter lies in parts.
+ */
+export function originsOf(graph: Graph, shardings: Readonly<Record<string, Sharding>>): Map<Value, Sharding> {
+  const lies = new Map<Value, Sharding>();
+  const origins = new Map<Value, Sharding>();
+  for (const { name, value } of graph.outputs) {
+    const sharding = shardings[name];
+    if (sharding && value.shape.length > 0) lies.set(value, sharding);
+  }
+  for (const node of [...graph.nodes].reverse()) {
+    for (const value of node.outputs) {
+      const sharding = lies.get(value);
+      if (sharding === undefined || SOURCES.has(node.op)) continue;
+      if (node.op === 'transpose') {
+        const { permutation } = (node as Node<'transpose'>).attrs;
+        const before: (readonly MeshAxis[])[] = [];
+        permutation.forEach((axis, i) => (before[axis] = sharding[i] ?? []));
+        lies.set(node.inputs[0] as Value, before);
+      } else if (ELEMENTWISE.has(node.op)) {
+        for (const input of node.inputs) if (sameShape(input.shape, value.shape)) lies.set(input, sharding);
+      } else {
+        origins.set(value, sharding);
+      }
+    }
+  }
+  return origins;
+}
+
+/** Results of a node, told to lie as what is computed from them does. */
+export function placedResults(node: Node, results: readonly string[], scope: FsdpScope): readonly string[] {
+  if (scope.origins.size === 0) return results;
+  return results.map((name, i) => {
+    const value = node.outputs[i] as Value;
+    const sharding = scope.origins.get(value);
+    return sharding ? constrained(scope, name, value, sharding) : name;
+  });
+}
+
+/** The names that a node reads: gathered, unless it works on parts. */
+export function readNames(node: Node, scope: FsdpScope): string[] {
+  const { names, stored } = scope;
+  const onParts = ELEMENTWISE.has(node.op) || REDUCING.has(node.op) || node.op === 'barrier';
+  return node.inputs.map((value) => {
+    const name = names.get(value) as string;
+    const entry = stored.get(value);
+    if (entry === undefined || onParts) return name;
+    if (entry.gathered === null) {
+      // Said for the parts first: else the conversion would come after gathering, which would move twice the bytes.
+      const parts = value.node.op === 'input' ? name : constrained(scope, name, value, entry.sharding);
+      entry.gathered = constrained(scope, parts, value, withoutFsdp(entry.sharding));
+    }
+    return entry.gathered;
+  });
+}
+
+/** Notes which results of a node lie in parts as its inputs do. */
+export function followParts(node: Node, { stored }: FsdpScope): void {
+  if (stored.size === 0) return;
+  const follow = (value: Value, sharding: Sharding | undefined): void => {
+    if (sharding) stored.set(value, { sharding, gathered: null });
+  };
+  const shardingOf = (value: Value | undefined): Sharding | undefined => value && stored.get(value)?.sharding;
+  if (node.op === 'barrier') node.outputs.forEach((value, i) => follow(value, shardingOf(node.inputs[i])));
+  const [result] = node.outputs;
+  if (result === undefined) return;
+  if (!ELEMENTWISE.has(node.op)) return;
+  const like = node.inputs.find((v) => stored.has(v) && sameShape(v.shape, result.shape));
+  follow(result, shardingOf(like));
+}

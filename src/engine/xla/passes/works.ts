@@ -1,0 +1,64 @@
+/** Kernels as work that may be cut into pieces, made for the values that they read. */
+import { LongsightError } from '../../../core/index.js';
+import type { AttentionAttrs, Value } from '../../../graph/index.js';
+import type { HeadRows } from '../kernels/heads.js';
+import type { Kernel } from '../kernels/triton/ir.js';
+import type { KernelWork, Pieces } from '../kernels/work.js';
+import { WIDEST_ROW, type Rows } from '../kernels/norm.js';
+import type { Gated } from '../kernels/swiglu.js';
+import type { Channels } from './views.js';
+import type { WindowAttention } from '../kernels/window-attention.js';
+
+const rowsFrom = ({ shape }: Value): Rows => ({ shape: shape.slice(0, -1), width: shape[shape.length - 1] as number });
+
+/** A norm's kernel on rows `[B,T]`, or `[B,T,H]`, where heads have norms of their own. */
+export function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
+  const { shape, width } = rowsFrom(x);
+  const [batch = 1, , heads] = shape;
+  return {
+    ...{ batch, heads: heads === undefined ? [] : [heads] },
+    kernel: (pieces) => {
+      const counts = [pieces.batch, 1, pieces.heads];
+      return kernel({ shape: shape.map((d, axis) => d / (counts[axis] ?? 1)), width });
+    },
+  };
+}
+
+export const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
+
+/** Channels in the rows of one of `heads` pieces. */
+export const rowsOf = ({ source, offset }: Channels, heads: number): HeadRows => ({
+  width: (source.shape[2] as number) / heads,
+  offset,
+});
+
+/** A kernel of SwiGLU `[B,T,c]` on its sequences. */
+export function gatedWork(
+  { shape: [B, T, width] }: Value,
+  [gate, up]: readonly [Channels, Channels],
+  kernel: (gated: Gated) => Kernel,
+): KernelWork {
+  const [batch, tokens, channels] = [B as number, T as number, width as number];
+  return {
+    ...{ batch, heads: [] },
+    kernel: (pieces) =>
+      kernel({ shape: [batch / pieces.batch, tokens], width: channels, gate: rowsOf(gate, 1), up: rowsOf(up, 1) }),
+  };
+}
+
+/** A window kernel's attention, of one of some pieces. */
+export function attentionOf(
+  q: Value,
+  k: Value,
+  { window, scale }: AttentionAttrs,
+  places: readonly Channels[],
+  { batch, heads }: Pieces,
+): WindowAttention {
+  if (window === null) throw new LongsightError('internal error: window kernels need a window');
+  const [B, T, H, D] = q.shape as [number, number, number, number];
+  const [qRows, kRows, vRows] = places.map((p) => rowsOf(p, heads)) as [HeadRows, HeadRows, HeadRows];
+  return {
+    ...{ batch: B / batch, tokens: T, heads: H / heads, kvHeads: (k.shape[2] as number) / heads, headDim: D },
+    ...{ window: Math.min(window, T), scale, q: qRows, k: kRows, v: vRows },
+  };
+}

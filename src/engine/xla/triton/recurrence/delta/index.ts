@@ -1,3 +1,0 @@
-export * from './channel.js';
-export * from './scalar.js';
-export * from './steps.js';

@@ -1,4 +1,0 @@
-export * from './delta/index.js';
-export * from './linear.js';
-export { CHUNK, type RecurrenceShape } from './shared.js';
-export { deltaBackward, deltaForward, linearBackward, linearForward, type Arrays, type Run } from './pipeline.js';
