@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
-import { DataError, fileError, StoreError } from '../core/index.js';
+import { DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
 import { CHARACTER_BYTES } from './bpe/bytes.js';
 import { ByteBpe } from './bpe/encoder.js';
 
@@ -80,6 +80,7 @@ export function byteTokenizer(): TextTokenizer {
  * @throws DataError if the library cannot make a tokenizer of it
  */
 export function openTokenizer(folder: string): TextTokenizer {
+  refuseHubName(folder);
   const path = join(folder, TOKENIZER_FILE);
   const bytes = readBytes(path);
   const json = parseJson(path, bytes) as object;

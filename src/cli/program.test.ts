@@ -295,3 +295,20 @@ describe('doctor', () => {
     for (const { worst } of engines) expect(worst).toBeLessThan(1e-4);
   });
 });
+
+it.each([
+  ['generate', '--prompt', 'x'],
+  ['eval'],
+  ['trace'],
+  ['choice', 'questions.jsonl'],
+  ['longppl', '--texts', 'a.txt'],
+  ['inspect'],
+  ['parity'],
+  ['export', 'out'],
+  ['report'],
+  ['analyze'],
+])('%s of a name on the hub says that folders are local, and how to get one', async (command, ...rest) => {
+  const { code, stderr } = await cli([command, 'meta-llama/Llama-3.2-1B', ...rest]);
+  expect(stderr).toContain('hf download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B');
+  expect(code).toBe(2);
+});

@@ -42,6 +42,13 @@ describe('parseConfig', () => {
   it.each([
     [{ model: { ...model, windw: 1 } }, 'unknown key "windw" in model; did you mean "window"?'],
     [{ model: { ...model, hidden_size: 1 } }, 'unknown key "hidden_size" in model; did you mean "hiddenSize"?'],
+    [{ model: { ...model, n_embd: 1 } }, 'unknown key "n_embd" in model; did you mean "hiddenSize"?'],
+    [
+      { model: { ...model, lr_scheduler_type: 1 } },
+      'unknown key "lr_scheduler_type" in model; did you mean "schedule"?',
+    ],
+    [{ model, hidden_size: 1 }, 'unknown key "hidden_size"; did you mean "model.hiddenSize"?'],
+    [{ model, scheduler: 1 }, 'unknown key "scheduler"; did you mean "model.schedule"?'],
     [{ model, sed: 1 }, 'unknown key "sed"; did you mean "seed"?'],
     [{ model, zzzzzz: 1 }, 'unknown key "zzzzzz"; valid keys: seed, model, data, list, keep'],
     [{ model: { hiddenSize: '4' } }, 'model.hiddenSize must be a number, got "4"'],

@@ -5,6 +5,7 @@
  */
 import { closest, distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
+import { knownAs } from './aliases.js';
 import { ConfigError } from './errors.js';
 
 type Path = readonly PropertyKey[];
@@ -13,12 +14,14 @@ type Issue = z.core.$ZodIssue;
 /** At most this many problems are spelt out in one message. */
 const MAX_LISTED = 5;
 
-/** The candidate nearest to `word` if it is near enough to be a slip of the keyboard (or differs in case only). */
+/**
+ * The candidate that was probably meant by `word`: one that differs in case or hyphens only, one that others call so
+ * (`aliases.ts`), or the nearest if it is near enough to be a slip of the keyboard.
+ */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   if (candidates.length === 0) return undefined;
-  const fold = (text: string) => text.toLowerCase().replace(/[-_]/g, '');
-  const same = candidates.find((c) => fold(c) === fold(word));
-  if (same !== undefined) return same;
+  const known = knownAs(word, candidates);
+  if (known !== undefined) return known;
   const best = closest(word, [...candidates]);
   return distance(word, best) <= Math.max(1, Math.ceil(Math.max(word.length, best.length) / 3)) ? best : undefined;
 }
@@ -57,7 +60,11 @@ function describe(schema: z.core.$ZodType, root: unknown, issue: Issue, base: Pa
   const got = show(valueAt(root, path));
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => describeUnknownKey(key, at, knownKeys(schema, root, path)));
+      return issue.keys.map((key) => {
+        const known = knownKeys(schema, root, path);
+        const elsewhere = knownAs(key, known) === undefined ? pathOfKey(key, schema) : undefined;
+        return describeUnknownKey(key, at, known, elsewhere);
+      });
     case 'invalid_type':
       if (valueAt(root, path) === undefined) return [`${subject} is missing; expected ${article(issue.expected)}`];
       return [`${subject} must be ${article(issue.expected)}, got ${got}`];
@@ -80,8 +87,8 @@ function describe(schema: z.core.$ZodType, root: unknown, issue: Issue, base: Pa
   }
 }
 
-function describeUnknownKey(key: string, at: string, known: readonly string[]): string {
-  const near = nearest(key, known);
+function describeUnknownKey(key: string, at: string, known: readonly string[], elsewhere: string | undefined): string {
+  const near = elsewhere ?? nearest(key, known);
   const hint =
     near === undefined ? (known.length === 0 ? '' : `; valid keys: ${known.join(', ')}`) : `; did you mean "${near}"?`;
   return `unknown key "${key}"${at === '' ? '' : ` in ${at}`}${hint}`;
@@ -205,6 +212,19 @@ function knownKeys(schema: z.core.$ZodType, root: unknown, path: Path): string[]
     return def.type === 'object' ? Object.keys(def.shape) : [];
   });
   return [...new Set(keys)];
+}
+
+/** Where in the objects of a schema a key of this name (or one that it is an alias of) has its place; lists are not entered. */
+function pathOfKey(key: string, schema: z.core.$ZodType, path: Path = []): string | undefined {
+  const shapes = unwrap(schema, undefined).flatMap((s) => {
+    const def = (s as z.core.$ZodTypes)._zod.def;
+    return def.type === 'object' ? [def.shape] : [];
+  });
+  const here = shapes.flatMap((shape) => knownAs(key, Object.keys(shape)) ?? [])[0];
+  if (here !== undefined) return formatPath([...path, here]);
+  return shapes
+    .flatMap((shape) => Object.entries(shape))
+    .flatMap(([name, child]) => pathOfKey(key, child, [...path, name]) ?? [])[0];
 }
 
 function discriminatorValues(schema: z.core.$ZodType, root: unknown, path: Path, key: string): unknown[] {

@@ -106,10 +106,39 @@ function parsePart(text: string, fail: Fail): PatternPart {
           `"${kind}" is a layer of its own: it takes no flags, heads or other parts (its settings: model.${kind})`,
         );
       }
-      const near = nearest(kind, KINDS);
+      const near = likelyPart(text);
       const hint = near === undefined ? '' : `; did you mean "${near}"?`;
       return fail(kind === '' ? `a layer is missing; ${GRAMMAR}` : `unknown layer "${kind}"${hint} (${GRAMMAR})`);
     }
+  }
+}
+
+/** The valid part that `text` was probably meant for: `swa:128` for `swa-128`, `swa128`, `sliding_window(128)`. */
+function likelyPart(text: string): string | undefined {
+  const whole = nearest(text, RECURRENT_MIXERS);
+  if (whole !== undefined) return whole;
+  const pieces = text.match(/[a-z]+|\d+|@\d+/gi) ?? [];
+  const end = pieces.findIndex((piece) => !/^[a-z]/i.test(piece));
+  // The words up to the first number or flag name the kind: "sliding window" is one.
+  const words = pieces.slice(0, end < 0 ? pieces.length : end);
+  const spellings = words
+    .map((_, i) => words.length - i)
+    .flatMap((count) => {
+      const kind = nearest(words.slice(0, count).join(''), KINDS);
+      return kind === undefined ? [] : [[kind, ...pieces.slice(count)].join(':').replace(':@', '@')];
+    });
+  return spellings.find((spelling) => parses(spelling)) ?? nearest(words[0] ?? text, KINDS);
+}
+
+function parses(part: string): boolean {
+  try {
+    parsePart(part, (why) => {
+      throw new ConfigError(why);
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof ConfigError) return false;
+    throw error;
   }
 }
 

@@ -131,6 +131,40 @@ describe('a wrong study file', () => {
     else expect(got).toMatch(message);
   });
 
+  it.each([
+    [
+      'base.train.steps',
+      '--set base.train.steps: settings name keys of a run, such as train.steps; did you mean "train.steps"?',
+    ],
+    [
+      'seeds',
+      '--set seeds: settings name keys of a run, such as train.steps; "seeds" is a key of the study file; change it there',
+    ],
+  ])('refuses --set %s', (path, message) => {
+    expect(messageOf(() => expand(STUDY, { set: [[path, 1]] }))).toBe(message);
+  });
+
+  it('refuses a grid over base.train.steps, and a long arm that sets it', () => {
+    const grid = `${STUDY}grid: { base.train.steps: [1, 2] }\n`;
+    expect(messageOf(() => expand(grid))).toMatch(
+      /^s\.yaml:14: grid\.base\.train\.steps: .*did you mean "train\.steps"\?$/,
+    );
+    const long = STUDY.replace(/set: .*/, 'set: { base.train.steps: 5 }');
+    expect(messageOf(() => expand(long))).toMatch(
+      /^s\.yaml:\d+: long\.set\.base\.train\.steps: .*did you mean "train\.steps"\?$/,
+    );
+  });
+
+  it.each([
+    ['train.learningRate', 'unknown key "learningRate" in train; did you mean "lr"?'],
+    ['train.max_steps', 'unknown key "max_steps" in train; did you mean "steps"?'],
+    ['train.weight-decay', 'unknown key "weight-decay" in train; did you mean "weightDecay"?'],
+    ['learning_rate', 'unknown key "learning_rate"; did you mean "train.lr"?'],
+    ['model.num_hidden_layers', 'unknown key "num_hidden_layers"; did you mean "numLayers"?'],
+  ])('knows what others call %s', (path, message) => {
+    expect(messageOf(() => expand(STUDY, { set: [[path, 1]] }))).toContain(message);
+  });
+
   it('has no long arm to do', () => {
     const text = STUDY.slice(0, STUDY.indexOf('long:'));
     expect(messageOf(() => expand(text, { long: true }))).toBe(

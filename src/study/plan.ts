@@ -5,7 +5,7 @@ import { ConfigError } from '../core/index.js';
 import { printPeriod } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
 import { isPlain, merge, parsePath, unknownName, withValueAt, type Plain } from './overrides.js';
-import { resolveRunConfig, type FullRunConfig, type Setting } from './run-config.js';
+import { resolveRunConfig, runSchema, type FullRunConfig, type Setting } from './run-config.js';
 import { parseYamlConfig, readYamlFile, type YamlFile } from './yaml-file.js';
 
 const label = z.string().min(1).max(80);
@@ -112,6 +112,7 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
   const { base, baseDir } = readBase(study.base, file);
   const labels = Object.keys(study.architectures);
   checkStudy(study, labels, file, options.long ?? false);
+  checkPaths(study, file, options.set ?? []);
   const context = { study, base, baseDir, file, set: options.set ?? [] };
   const runs = arms(study, labels, options.long ?? false).flatMap((arm) =>
     gridPoints(study.grid).flatMap((point) =>
@@ -132,6 +133,24 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
     architectures: labels.map((text) => ({ label: text, layers: layersOf(runs, text) })),
     runs,
   };
+}
+
+/** Settings name keys of a run. Throws `ConfigError` for keys of the study file, `base.train.steps` above all. */
+function checkPaths(study: StudyInput, file: YamlFile, set: readonly Setting[]): void {
+  const lineOf = (keys: readonly string[]) => `${file.path}:${file.lineOf(keys)}: ${keys.join('.')}`;
+  const paths = [
+    ...set.map(([path]) => ({ path, where: `--set ${path}` })),
+    ...Object.keys(study.grid).map((path) => ({ path, where: lineOf(['grid', path]) })),
+    ...Object.keys(study.long?.set ?? {}).map((path) => ({ path, where: lineOf(['long', 'set', path]) })),
+  ];
+  for (const { path, where } of paths) {
+    const [first, ...rest] = parsePath(path);
+    if (typeof first !== 'string' || first in runSchema.shape || !(first in studySchema.shape)) continue;
+    const key = first === 'base' && rest.length > 0 ? path.slice('base.'.length) : undefined;
+    const hint =
+      key === undefined ? `"${first}" is a key of the study file; change it there` : `did you mean "${key}"?`;
+    throw new ConfigError(`${where}: settings name keys of a run, such as train.steps; ${hint}`, { details: { path } });
+  }
 }
 
 interface ArmPlan {

@@ -13,6 +13,7 @@ import {
   isFloat,
   LongsightError,
   readJson,
+  refuseHubName,
   sameShape,
   StoreError,
   toNumbers,
@@ -133,6 +134,7 @@ export function findCheckpoint(path: string, step?: number): Checkpoint {
   }
   const { checkpoint } = latestCheckpoint(path);
   if (checkpoint === null) {
+    refuseHubName(path);
     throw new StoreError(`${path} has no checkpoint; name a run folder or a checkpoint folder`, { details: { path } });
   }
   return checkpoint;

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { refuseHubName } from '../../core/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {
@@ -49,6 +50,7 @@ export function isHfFolder(folder: string): boolean {
  * @throws StoreError naming a file or tensor that is missing, damaged, has another shape, or that the model does not use
  */
 export function openHfModel(folder: string): HfModel {
+  refuseHubName(folder);
   const path = join(folder, CONFIG_FILE);
   const { modelType, family, config } = supported(inspectHfConfig(readConfigJson(path), path), path);
   const files = tensorFiles(folder);
@@ -94,6 +96,7 @@ export interface HfInspection {
  * @throws StoreError if a file is missing or damaged
  */
 export function inspectHfModel(folder: string): HfInspection {
+  refuseHubName(folder);
   const path = join(folder, CONFIG_FILE);
   const { modelType, family, config, unsupported, notes } = inspectHfConfig(readConfigJson(path), path);
   const files = tensorFiles(folder);

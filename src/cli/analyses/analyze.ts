@@ -1,7 +1,7 @@
 /** `longsight analyze`: every analysis of a run or a study, kept where the report reads it. */
 import type { Command } from 'commander';
 import { weightDrift } from '../../analysis/index.js';
-import { ConfigError, DataError } from '../../core/index.js';
+import { ConfigError, DataError, refuseHubName } from '../../core/index.js';
 import { createEngine, type Engine } from '../../engine/index.js';
 import {
   hasFinding,
@@ -109,6 +109,7 @@ function runFoldersOf(folder: string): { name: string; dir: string }[] {
     return runs.filter(({ dir }) => isRunFolder(dir) && readStatus(dir)?.state === 'done');
   }
   if (isRunFolder(folder)) return [{ name: folder, dir: folder }];
+  refuseHubName(folder);
   throw new ConfigError(`${folder} is neither a study folder (study.json) nor a run folder (config.json)`);
 }
 

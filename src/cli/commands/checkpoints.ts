@@ -1,7 +1,7 @@
 /** How commands name stored checkpoints, and the run configuration that belongs to them. */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { StoreError } from '../../core/index.js';
+import { refuseHubName, StoreError } from '../../core/index.js';
 import { isRunFolder, loadRunFile, type FullRunConfig, type Setting } from '../../study/index.js';
 import { findCheckpoint, listCheckpoints, openCheckpoint, type Checkpoint } from '../../train/index.js';
 
@@ -19,6 +19,7 @@ function runFolderOf(path: string): string | undefined {
 /** The run folder that a path lies in: the path itself, or two above a checkpoint. Throws `StoreError` if there is none. */
 export function runOf(path: string, set: readonly Setting[]): NamedRun {
   const dir = runFolderOf(path);
+  if (dir === undefined) refuseHubName(path);
   if (dir === undefined)
     throw new StoreError(`${path} is neither a run folder (with a config.json) nor a checkpoint inside of one`, {
       details: { path },

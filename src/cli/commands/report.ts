@@ -1,6 +1,6 @@
 /** `longsight report RUN|STUDY`: the report of what is there, finished or not. */
 import type { Command } from 'commander';
-import { StoreError } from '../../core/index.js';
+import { refuseHubName, StoreError } from '../../core/index.js';
 import { analyseRunFolder, analyseStudyFolder, overview, writeReport } from '../../report/index.js';
 import { isRunFolder, isStudyFolder, readPlan } from '../../study/index.js';
 import type { CliContext } from '../context.js';
@@ -26,6 +26,7 @@ export function addReport(program: Command, context: CliContext): void {
 function report(folder: string, flags: Flags, context: CliContext): void {
   const output = new Output(context, flags);
   const isStudy = isStudyFolder(folder);
+  if (!isStudy && !isRunFolder(folder)) refuseHubName(folder);
   if (!isStudy && !isRunFolder(folder))
     throw new StoreError(`${folder} is neither a study folder (study.json) nor a run folder (config.json)`, {
       details: { folder },
