@@ -16,7 +16,7 @@ import {
 } from '../graph/index.js';
 import { cachedAttention, cacheShape, type GroupInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
-import { linearParts } from './linear.js';
+import { linearParts } from './mixers/linear.js';
 import type {
   Mixer,
   MixerOutput,
@@ -30,7 +30,8 @@ import type {
 import type { AttentionPlan, HeadGroup } from './plan.js';
 import { withOffset } from './norm.js';
 import { checkCached, groupRotary, type GroupRotary } from './rope.js';
-import { matrixInit, normInit, ZEROS, type ParamSpec } from './spec.js';
+import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { matrixInit, normInit } from './param-inits.js';
 
 /** Mean over a sequence of `seqLen` tokens of the keys that a query sees: `w - w(w-1)/(2T)`, full attention being w = T. */
 export function meanVisibleKeys(window: number | null, seqLen: number): number {
@@ -42,27 +43,28 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
   const { hiddenSize: d, numHeads, numKvHeads, headDim } = config;
   const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
   const { attentionBias: bias, qkNorm } = config;
-  const spec = (name: string, shape: number[], init: ParamSpec['init']): ParamSpec => ({
+  const spec = (name: string, shape: number[], role: ParamRole, init: ParamSpec['init']): ParamSpec => ({
     name: `layers.${layer}.attn.${name}`,
     shape,
     init,
     part: 'mixer',
+    role,
     layer,
   });
   const vectors = (condition: boolean, init: ParamSpec['init'], ...sizes: [name: string, size: number][]) =>
-    condition ? sizes.map(([name, size]) => spec(name, [size], init)) : [];
+    condition ? sizes.map(([name, size]) => spec(name, [size], 'vector', init)) : [];
   const normed = (q: number, k: number): [string, number][] => [
     ['qnorm.weight', q],
     ['knorm.weight', k],
   ];
   return [
-    spec('wqkv', [d, inner + 2 * kvInner], matrixInit(config, d, false)),
+    spec('wqkv', [d, inner + 2 * kvInner], 'in', matrixInit(config, d, false)),
     ...vectors(bias !== 'none', ZEROS, ['bqkv', inner + 2 * kvInner]),
     ...vectors(qkNorm === 'head', normInit(config), ...normed(headDim, headDim)),
     ...vectors(qkNorm === 'width', normInit(config), ...normed(inner, kvInner)),
     ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
-    ...(config.outputGate ? [spec('wgate', [d, inner], matrixInit(config, d, false))] : []),
-    spec('wo', [inner, d], matrixInit(config, inner, true)),
+    ...(config.outputGate ? [spec('wgate', [d, inner], 'in', matrixInit(config, d, false))] : []),
+    spec('wo', [inner, d], 'out', matrixInit(config, inner, true)),
     ...vectors(bias === 'all', ZEROS, ['bo', d]),
   ];
 }

@@ -5,7 +5,7 @@
 import { add, type Value } from '../graph/index.js';
 import { gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
-import { linearParts } from './linear.js';
+import { linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
 import { affine, gainedNorm, normalise, scaled, withOffset, type Gains } from './norm.js';
 

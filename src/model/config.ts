@@ -94,7 +94,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     logitSoftcap: parsed.logitSoftcap,
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
-    ...resolveRecurrent(parsed, layers, { hiddenSize, numHeads, headDim, rmsNormEps: parsed.rmsNormEps }, where),
+    ...resolveRecurrent(parsed, layers, { ...parsed, headDim }, where),
     tieEmbeddings: parsed.tieEmbeddings,
     init: parsed.init,
   };

@@ -7,7 +7,7 @@ import { modelCost } from './cost.js';
 import { forward, parameterInputs } from './forward.js';
 import { initialParameters } from './init.js';
 import { parameterSpecs } from './params.js';
-import { decays } from './spec.js';
+import { decays } from './mixers/spec.js';
 
 function randomConfig(rng: Rng): ModelConfig {
   const numKvHeads = 1 + rng.int(3);

@@ -10,7 +10,7 @@ import type { ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
-import { countElements, countMatrixElements, type ParamPart } from './spec.js';
+import { countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
 export interface LayerCost {
   readonly layer: number;

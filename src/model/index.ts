@@ -4,14 +4,16 @@ export * from './decode.js';
 export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
 export * from './init.js';
-export { lightningSlopes } from './lightning.js';
+export { lightningSlopes } from './mixers/lightning.js';
 export type { Gains } from './norm.js';
 export type { ChunkPlace, QueriesAndKeys, StateRoom, StateSpec } from './mixer.js';
 export * from './params.js';
 export * from './pattern.js';
 export * from './plan.js';
 export * from './presets.js';
-export type * from './recurrent-config.js';
+export type { RecurrentConfigs } from './recurrent-config.js';
+export * from './mixers/table.js';
+export * from './param-inits.js';
 export { groupRotary, scoreScales, type GroupRotary } from './rope.js';
 export {
   modelSchema,
@@ -22,4 +24,4 @@ export {
   type RopeScaling,
   type LocalRope,
 } from './schema.js';
-export * from './spec.js';
+export * from './mixers/spec.js';

@@ -2,7 +2,7 @@
 import { hostTensor, Rng, sizeOf, type HostTensor } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { parameterSpecs } from './params.js';
-import type { ParamInit, ParamSpec } from './spec.js';
+import type { ParamInit, ParamSpec } from './mixers/spec.js';
 
 /** Parameters by name, in the order of `parameterSpecs`. */
 export type HostParameters = Map<string, HostTensor<'f32'>>;

@@ -3,7 +3,7 @@ import type { DType, Shape } from '../core/index.js';
 import type { Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import type { LayerPlan } from './plan.js';
-import type { ParamSpec } from './spec.js';
+import type { ParamSpec } from './mixers/spec.js';
 
 /** What a mixer builds its part of the graph from. */
 export interface MixerScope {

@@ -1,22 +1,17 @@
 /**
- * The table of mixers, keyed by the union of layer plans: adding a plan without its rules does not compile.
+ * The rules of every mixer, keyed by the union of layer plans, so that a plan without its rules does not compile.
  */
 import { attentionMixer } from './attention.js';
-import { gdnMixer } from './gdn.js';
-import { glaMixer } from './gla.js';
-import { kdaMixer } from './kda.js';
-import { lightningMixer } from './lightning.js';
-import { mamba2Mixer } from './mamba2.js';
 import type { Mixer } from './mixer.js';
+import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import type { LayerPlan, MixerName, PlanOf } from './plan.js';
+import { recurrentMixer } from './recurrent.js';
 
-export const MIXERS: { readonly [M in MixerName]: Mixer<PlanOf<M>> } = {
+const MIXERS: { readonly [M in MixerName]: Mixer<PlanOf<M>> } = {
   attention: attentionMixer,
-  lightning: lightningMixer,
-  gla: glaMixer,
-  mamba2: mamba2Mixer,
-  gdn: gdnMixer,
-  kda: kdaMixer,
+  ...(Object.fromEntries(RECURRENT_MIXERS.map((mixer) => [mixer, recurrentMixer(mixer)])) as {
+    [M in RecurrentMixer]: Mixer<PlanOf<M>>;
+  }),
 };
 
 /** The rules of a layer's mixer. */

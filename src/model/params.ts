@@ -7,7 +7,8 @@
 import { blockOf, type ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
-import { matrixInit, normInit, ZEROS, type ParamSpec } from './spec.js';
+import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { matrixInit, normInit } from './param-inits.js';
 
 /** Every parameter, in the order embedding, layers (norm, mixer, norm, MLP), final norm, head. */
 export function parameterSpecs(config: ModelConfig): ParamSpec[] {
@@ -18,14 +19,23 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
     shape: [vocabSize, d],
     init: matrixInit(config, d, false),
     part: 'embedding',
+    role: 'embedding',
     layer: null,
   };
-  const norm: ParamSpec = { name: 'norm.weight', shape: [d], init: normInit(config), part: 'norm', layer: null };
+  const norm: ParamSpec = {
+    name: 'norm.weight',
+    shape: [d],
+    init: normInit(config),
+    part: 'norm',
+    role: 'vector',
+    layer: null,
+  };
   const head: ParamSpec = {
     name: 'head.weight',
     shape: [d, vocabSize],
     init: matrixInit(config, d, false),
     part: 'head',
+    role: 'in',
     layer: null,
   };
   const layers = config.layers.flatMap((plan, layer) => layerSpecs(config, plan, layer));
@@ -35,24 +45,31 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
   const { hiddenSize: d, intermediateSize: f, mlpBias } = config;
   const { norm: placement, parallel, mlp } = blockOf(config, layer);
-  const spec = (name: string, part: ParamSpec['part'], shape: number[], init: ParamSpec['init']): ParamSpec[] => [
-    { name: `layers.${layer}.${name}`, shape, init, part, layer },
-  ];
-  const norm = (name: string, there: boolean) => (there ? spec(`${name}.weight`, 'norm', [d], normInit(config)) : []);
+  const spec = (name: string, part: ParamSpec['part'], role: ParamRole, shape: number[], init: ParamSpec['init']) => ({
+    name: `layers.${layer}.${name}`,
+    shape,
+    init,
+    part,
+    role,
+    layer,
+  });
+  const mlpSpec = (name: string, role: ParamRole, shape: number[], init: ParamSpec['init']) =>
+    spec(`mlp.${name}`, 'mlp', role, shape, init);
+  const norm = (name: string) => spec(`${name}.weight`, 'norm', 'vector', [d], normInit(config));
   const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
   return [
-    ...norm('norm1', before),
+    ...(before ? [norm('norm1')] : []),
     ...mixerOf(plan).params(config, plan, layer),
-    ...norm('postnorm1', after),
+    ...(after ? [norm('postnorm1')] : []),
     ...(!mlp
       ? []
       : [
-          ...norm('norm2', before && !parallel),
-          ...spec('mlp.wgateup', 'mlp', [d, 2 * f], matrixInit(config, d, false)),
-          ...(mlpBias ? spec('mlp.bgateup', 'mlp', [2 * f], ZEROS) : []),
-          ...spec('mlp.wdown', 'mlp', [f, d], matrixInit(config, f, true)),
-          ...(mlpBias ? spec('mlp.bdown', 'mlp', [d], ZEROS) : []),
-          ...norm('postnorm2', after),
+          ...(before && !parallel ? [norm('norm2')] : []),
+          mlpSpec('wgateup', 'in', [d, 2 * f], matrixInit(config, d, false)),
+          ...(mlpBias ? [mlpSpec('bgateup', 'vector', [2 * f], ZEROS)] : []),
+          mlpSpec('wdown', 'out', [f, d], matrixInit(config, f, true)),
+          ...(mlpBias ? [mlpSpec('bdown', 'vector', [d], ZEROS)] : []),
+          ...(after ? [norm('postnorm2')] : []),
         ]),
   ];
 }

@@ -4,7 +4,7 @@
  *     pattern = token { " " token }           "3*swa:128 full:nope"
  *     token   = [ count "*" ] spec
  *     spec    = recurrent | part { "/" part } heads of one layer divided between parts: "swa:8/full"
- *     recurrent = "lightning" | "gla" | "mamba2" | "gdn" | "kda"
+ *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
  *     flag    = "rope" (the default) | "nope" (no positions) | "local" (the rotary positions of `localRope`)
@@ -12,14 +12,8 @@
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
 import { ConfigError, nearest } from '../core/index.js';
-import {
-  RECURRENT_MIXERS,
-  type AttentionPlan,
-  type HeadGroup,
-  type LayerPlan,
-  type RecurrentMixer,
-  type RecurrentPlan,
-} from './plan.js';
+import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
+import type { AttentionPlan, HeadGroup, LayerPlan, RecurrentPlan } from './plan.js';
 
 /** One part of a layer as written: `heads` is null where the short form leaves it to an even split. */
 export interface PatternPart {

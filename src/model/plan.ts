@@ -1,4 +1,5 @@
 /** What each layer of a model does with the sequence: the resolved form of a layer pattern. */
+import type { RecurrentMixer } from './mixers/table.js';
 
 /**
  * Query heads of one layer that share a window and a position scheme.
@@ -20,11 +21,6 @@ export interface AttentionPlan {
   readonly groups: readonly HeadGroup[];
 }
 
-/** Mixers that carry a state along the sequence instead of keys and values. */
-export const RECURRENT_MIXERS = ['lightning', 'gla', 'mamba2', 'gdn', 'kda'] as const;
-
-export type RecurrentMixer = (typeof RECURRENT_MIXERS)[number];
-
 /** A layer with a recurrent mixer, whose widths and switches stand in the section of the configuration of the same name. */
 export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly mixer: M;
@@ -32,11 +28,13 @@ export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly reach?: number;
 }
 
-/** One layer, discriminated by `mixer`. A new mixer joins here; the rule table in `mixers.ts` then asks for its rules. */
+/** One layer, discriminated by `mixer`. */
 export type LayerPlan = AttentionPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
 
+/** The name of any mixer. */
 export type MixerName = LayerPlan['mixer'];
 
+/** The layer plan of a mixer. */
 export type PlanOf<M extends MixerName> = Extract<LayerPlan, { mixer: M }>;
 
 /** The head groups of a layer, none if it has no attention. */

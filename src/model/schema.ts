@@ -1,7 +1,7 @@
 /** The schema of a model configuration: help texts and defaults come from here. */
 import { z } from 'zod';
-import { RECURRENT_MIXERS } from './plan.js';
-import { recurrentSections } from './recurrent-schema.js';
+import { RECURRENT_MIXERS } from './mixers/table.js';
+import { recurrentSections } from './recurrent-config.js';
 
 /** Descriptions come last in a chain: zod drops them under `optional` and `default`. */
 const count = z.int().min(1);

@@ -15,7 +15,7 @@ describe('parameters on a mesh', () => {
     const [out, taps] = [/\.(wo|wout)$/, /conv\.weight$/];
     expect(by(out)).toEqual(new Array(6).fill([['tensor', 'fsdp'], []]));
     // 12 rows divide over 4 devices, not over 8.
-    expect(parameterSharding({ name: 'layers.0.attn.wo', shape: [12, 64] }, mesh)).toEqual([['tensor'], ['fsdp']]);
+    expect(parameterSharding({ role: 'out', shape: [12, 64] }, mesh)).toEqual([['tensor'], ['fsdp']]);
     expect(by(taps)).toEqual(new Array(4).fill([['fsdp'], []]));
     const rest = specs.filter((s) => !out.test(s.name) && !taps.test(s.name));
     for (const s of rest) expect(parameterSharding(s, mesh)[0], s.name).toEqual(['fsdp']);

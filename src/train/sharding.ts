@@ -5,7 +5,7 @@
  */
 import { ConfigError } from '../core/index.js';
 import { fittingSharding, type MeshShape, type Sharding } from '../engine/index.js';
-import type { ParamSpec } from '../model/index.js';
+import type { ParamRole, ParamSpec } from '../model/index.js';
 
 /** Axes of a matrix `[in, out]` whose columns are divided over `tensor`; its rows over `fsdp`. */
 const COLUMNS: Sharding = [['fsdp'], ['tensor']];
@@ -13,20 +13,20 @@ const COLUMNS: Sharding = [['fsdp'], ['tensor']];
 const ROWS: Sharding = [['tensor', 'fsdp'], []];
 const ROWS_OF_PARTS: Sharding = [['tensor'], ['fsdp']];
 
-/** By the end of a parameter's name; vectors are whole everywhere. */
-const MATRICES: readonly (readonly [suffix: string, sharding: Sharding])[] = [
-  ['.wo', ROWS],
-  ['mamba2.wout', ROWS],
-  ['mlp.wdown', ROWS],
+/** How a parameter of each role is sharded; vectors are replicated. */
+const BY_ROLE: { readonly [R in ParamRole]: Sharding } = {
+  embedding: ROWS,
+  in: COLUMNS,
+  out: ROWS,
   // Channels by taps.
-  ['conv.weight', [['fsdp'], []]],
-  ['embed.weight', ROWS],
-];
+  conv: [['fsdp'], []],
+  vector: [],
+};
 
-/** How a parameter lies, and with it its moments and gradient. */
-export function parameterSharding({ name, shape }: Pick<ParamSpec, 'name' | 'shape'>, mesh: MeshShape): Sharding {
-  if (shape.length < 2) return [];
-  const wanted = MATRICES.find(([suffix]) => name.endsWith(suffix))?.[1] ?? COLUMNS;
+/** The sharding of a parameter, and with it of its moments and gradient. */
+export function parameterSharding({ role, shape }: Pick<ParamSpec, 'role' | 'shape'>, mesh: MeshShape): Sharding {
+  const wanted = BY_ROLE[role];
+  if (wanted.length === 0) return wanted;
   const fitting = fittingSharding(wanted, shape, mesh);
   return wanted === ROWS && fitting[0]?.length === 0 ? fittingSharding(ROWS_OF_PARTS, shape, mesh) : fitting;
 }

@@ -1,5 +1,5 @@
 /** Products with fused matrices. */
-import { add, linear, split, type Value } from '../graph/index.js';
+import { add, linear, split, type Value } from '../../graph/index.js';
 
 /**
  * `x [..., in] @ w [in, sum of sizes] + bias [sum of sizes]` in parts of `sizes` columns: one product that is then split, or

@@ -1,0 +1,112 @@
+/**
+ * The definition of a recurrent mixer: one file that holds everything which is true of it alone. `table.ts` lists them; the
+ * schema, the layer grammar, parameters, costs, sharding, states and documentation follow from the list.
+ *
+ * Shape letters: B sequences, T tokens, d hiddenSize.
+ */
+import type { z } from 'zod';
+import type { Value } from '../../graph/index.js';
+import type { ParamInit, ParamSpec } from './spec.js';
+
+/** What mixers know of the model that they are a layer of. */
+export interface MixerModel {
+  readonly hiddenSize: number;
+  readonly numHeads: number;
+  readonly headDim: number;
+  readonly ropeTheta: number;
+  readonly rmsNormEps: number;
+}
+
+/** Makes the parameters of one layer; names are put behind `layers.N.MIXER.`. */
+export interface ParamMaker {
+  /** A matrix `[fanIn, fanOut]` whose output goes on inside of the mixer. */
+  matrix(name: string, fanIn: number, fanOut: number): ParamSpec;
+  /** A matrix `[fanIn, hiddenSize]` that writes to the residual stream. */
+  output(name: string, fanIn: number): ParamSpec;
+  /** Taps `NAME.weight [channels, width]` of a depthwise convolution, and `NAME.bias [channels]` where there is a bias. */
+  conv(name: string, channels: number, width: number, bias: boolean): ParamSpec[];
+  /** A vector `[size]`. */
+  vector(name: string, size: number, init: ParamInit): ParamSpec;
+}
+
+/** A state that a mixer keeps for one sequence. */
+export interface SequenceState {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Held in float32 whatever the parameters are in. */
+  readonly exact: boolean;
+}
+
+/** What a mixer builds its part of the graph from. */
+export interface RecurrentScope {
+  readonly model: MixerModel;
+  /** The layer's index, and the number of layers of the model. */
+  readonly layer: number;
+  readonly numLayers: number;
+  /** The input of the layer, `[B,T,d]`, normalised but without the norm's gain, which `inputMatrix` holds. */
+  readonly x: Value;
+  /** A matrix `[d, n]` of this mixer that multiplies `x`, its rows times the gain of the norm. */
+  readonly inputMatrix: (name: string) => Value;
+  /** A parameter of this mixer. */
+  readonly param: (name: string) => Value;
+  /** Multiply by each part of a fused matrix on its own, instead of by the whole and splitting the result. */
+  readonly splitProjections: boolean;
+  /** Rotary positions on heads `[B,T,heads,width]`, with the model's base. */
+  readonly rotate: (heads: Value) => Value;
+}
+
+/**
+ * The state of a mixer around the tokens that it is given: what it reads before the first and hands on after the last. One
+ * definition on top of it mixes whole sequences and chunks of them alike.
+ */
+export interface StateAccess {
+  /** The document of each token, i32 `[B,T]`: nothing may pass from one to another; null where each row is one document. */
+  readonly segments: Value | null;
+  /** The state of that name before the first token; null for none, which is zeros. */
+  read(name: string): Value | null;
+  /** Hands on the state after the last token. */
+  write(name: string, state: Value): void;
+  /**
+   * `x [B,T,...]` with zeros where there is no token. Where inputs of a convolution and values are zero, padding, which comes
+   * before every token of its row, leaves convolutions and states at the zeros that they start from.
+   */
+  maskPadding(x: Value): Value;
+}
+
+/** The definition of one recurrent mixer; `C` is its section of a configuration, resolved. */
+export interface RecurrentDefinition<S extends z.ZodType, C> {
+  /** One line for the documentation of the section. */
+  readonly summary: string;
+  /** Schema of the section `model.MIXER`; `{}` must be valid. */
+  readonly schema: S;
+  /**
+   * The section with every default filled in from the model's widths.
+   *
+   * @param where names the section in messages
+   * @throws ConfigError where widths or counts of heads do not fit one another
+   */
+  resolve(section: z.output<S>, model: MixerModel, where: string): C;
+  /** The parameters of one layer, in order. */
+  params(make: ParamMaker, section: C, model: MixerModel): ParamSpec[];
+  /**
+   * Forward FLOPs per token that are not products with parameters (scores and values, state updates), mean over the positions
+   * of a sequence of `seqLen` tokens; a multiply-add is 2.
+   */
+  sequenceFlops(section: C, seqLen: number): number;
+  /** The states of one layer, in order. */
+  states(section: C, model: MixerModel): SequenceState[];
+  /** What is added to the residual stream, `[B,T,d]`. */
+  mix(scope: RecurrentScope, section: C, state: StateAccess): Value;
+}
+
+/** A definition with its types checked against one another. */
+export function defineMixer<S extends z.ZodType, C>(definition: RecurrentDefinition<S, C>): RecurrentDefinition<S, C> {
+  return definition;
+}
+
+/** Every field of a section that is not left to be worked out, and those in `F` worked out; `Dropped` are gone afterwards. */
+export type Resolved<
+  S extends z.ZodType,
+  F extends keyof z.output<S>,
+  Dropped extends keyof z.output<S> = never,
+> = Readonly<Omit<z.output<S>, F | Dropped> & { [K in F]-?: NonNullable<z.output<S>[K]> }>;

@@ -1,0 +1,216 @@
+/**
+ * What recurrent mixers are built from: heads, short convolutions, recurrences with their states, checks and schema fields.
+ *
+ * Shape letters: B sequences, T tokens, d hiddenSize, H heads, K key width, V value width, C channels of a convolution.
+ */
+import { z } from 'zod';
+import { ConfigError } from '../../core/index.js';
+import {
+  add,
+  causalConv,
+  deltaRule,
+  exp,
+  linear,
+  mul,
+  neg,
+  reshape,
+  rmsNorm,
+  sigmoid,
+  softplus,
+  type Recurrence,
+  type Value,
+} from '../../graph/index.js';
+import type { RecurrentScope, SequenceState, StateAccess } from './definition.js';
+
+/** A whole number of at least 1. Descriptions come last in a chain: zod drops them under `optional` and `default`. */
+export const count = z.int().min(1);
+
+/** The field `numHeads`. */
+export const numHeads = count.optional().describe('heads (default: that of the model)');
+
+/** The field `normEps`; `fallback` says what it is where it is left out. */
+export const normEps = (fallback: string) =>
+  z.number().positive().optional().describe(`added to the mean square in the output norm (default: ${fallback})`);
+
+/** The field `chunk`. */
+export const chunk = count
+  .max(1024)
+  .refine((n) => Number.isInteger(Math.log2(n)), 'chunk must be a power of two')
+  .nullable()
+  .default(null)
+  .describe('tokens worked on at once, a power of two; null chooses. Results do not depend on it, speed does');
+
+/** The field `convWidth` of mixers that may go without a convolution. */
+export const convWidth = z
+  .int()
+  .min(0)
+  .default(4)
+  .describe('tokens under the causal convolution of queries, keys and values, its own included; 0 for none');
+
+/** The field `allowNegEigval` of the delta rules. */
+export const allowNegEigval = z
+  .boolean()
+  .default(false)
+  .describe('double the write strength, so that eigenvalues of a step may be negative (state tracking)');
+
+/** Throws `ConfigError` unless `whole` is a multiple of `part`. */
+export function checkMultiple(
+  where: string,
+  [name, n]: readonly [name: string, value: number],
+  [partName, p]: readonly [name: string, value: number],
+): void {
+  if (n % p === 0) return;
+  throw new ConfigError(`${where}: ${name} ${n} is not a multiple of ${partName} ${p}; change one of them`, {
+    details: { [name]: n, [partName]: p },
+  });
+}
+
+/** Throws `ConfigError` for heads of odd width, which rotary positions cannot turn. */
+export function checkEven(where: string, headDim: number): void {
+  if (headDim % 2 === 0) return;
+  throw new ConfigError(`${where}: headDim ${headDim} is odd, but rotary positions turn pairs of channels`, {
+    details: { headDim },
+  });
+}
+
+/** `x sigmoid(x)`. */
+export const silu = (x: Value): Value => mul(x, sigmoid(x));
+
+/** `[B,T,H*D] -> [B,T,H,D]`. */
+export function toHeads(x: Value, width: number): Value {
+  const [B, T, inner] = x.shape as [number, number, number];
+  return reshape(x, [B, T, inner / width, width]);
+}
+
+/** `[B,T,H,D] -> [B,T,H*D]`. */
+export function joinHeads(x: Value): Value {
+  const [B, T, H, D] = x.shape as [number, number, number, number];
+  return reshape(x, [B, T, H * D]);
+}
+
+/** Heads of unit length, `x / sqrt(sum x^2 + 1e-6)`, times sqrt(width): an RMSNorm. */
+function unitHeads(x: Value): Value {
+  return rmsNorm(x, null, 1e-6 / (x.shape[3] as number));
+}
+
+/** Log decays `-exp(aLog) softplus(rate + bias)`, from the parameters as Mamba-2 and the delta rules have them. */
+export function stepDecay(aLog: Value, step: Value): Value {
+  return mul(neg(exp(aLog)), step);
+}
+
+/** The size of a step, `softplus(rate + bias)`. */
+export const stepSize = (rate: Value, bias: Value): Value => softplus(add(rate, bias));
+
+const CONV_STATE = 'conv';
+const STATE = 'state';
+
+/** The state of a convolution: the tokens before, which a convolution over one token does not need. */
+export function convStates({
+  width,
+  channels,
+}: {
+  readonly width: number;
+  readonly channels: number;
+}): SequenceState[] {
+  return width <= 1 ? [] : [{ name: CONV_STATE, shape: [width - 1, channels], exact: false }];
+}
+
+/** The states of a convolution over `channels` (null: there is none) and of a recurrence. */
+export function recurrenceStates(
+  conv: { readonly width: number; readonly channels: number } | null,
+  [H, K, V]: readonly [number, number, number],
+): SequenceState[] {
+  const state = { name: STATE, shape: [H, K, V], exact: true };
+  return [...(conv === null ? [] : convStates(conv)), state];
+}
+
+/** SiLU of the layer's causal convolution of x `[B,T,C]`; of x itself where the mixer has none (`width` 0). */
+export function shortConv(
+  scope: RecurrentScope,
+  x: Value,
+  { width, bias }: { readonly width: number; readonly bias: boolean },
+  state: StateAccess,
+): Value {
+  return silu(width === 0 ? x : depthwiseConv(scope, x, { width, bias }, state));
+}
+
+/** The layer's causal depthwise convolution of x `[B,T,C]` by the parameters `conv`. */
+export function depthwiseConv(
+  { param }: RecurrentScope,
+  x: Value,
+  { width, bias }: { readonly width: number; readonly bias: boolean },
+  state: StateAccess,
+): Value {
+  const { out, state: after } = causalConv(state.maskPadding(x), param('conv.weight'), {
+    bias: bias ? param('conv.bias') : null,
+    segments: state.segments,
+    initialState: width > 1 ? state.read(CONV_STATE) : null,
+  });
+  if (width > 1) state.write(CONV_STATE, after);
+  return out;
+}
+
+/** Runs a recurrence from the state before and hands on the state after; gives the output. Values must be those of tokens only. */
+export function recur(
+  state: StateAccess,
+  run: (options: { readonly segments: Value | null; readonly initialState: Value | null }) => Recurrence,
+): Value {
+  const { out, state: after } = run({ segments: state.segments, initialState: state.read(STATE) });
+  state.write(STATE, after);
+  return out;
+}
+
+/** What the delta rules of different mixers have in common. */
+interface DeltaWidths {
+  readonly keyDim: number;
+  readonly valueDim: number;
+  readonly allowNegEigval: boolean;
+  readonly chunk: number | null;
+}
+
+/**
+ * The gated delta rule as Gated DeltaNet and KDA use it: queries and keys of unit length, scale K^-1/2, beta `sigmoid(write)`
+ * (twice that with `allowNegEigval`). q, k `[B,T,H*K]` (or fewer heads than v), v `[B,T,H*V]`, decay `[B,T,H]` or `[B,T,H,K]` in log
+ * space, write `[B,T,H]`; gives `[B,T,H,V]`.
+ */
+export function unitDelta(
+  state: StateAccess,
+  [q, k, v]: readonly [Value, Value, Value],
+  { decay, write }: { readonly decay: Value; readonly write: Value },
+  { keyDim: K, valueDim: V, allowNegEigval, chunk }: DeltaWidths,
+): Value {
+  const beta = allowNegEigval ? mul(sigmoid(write), 2) : sigmoid(write);
+  return recur(state, (options) => {
+    // Unit keys and queries are sqrt(K) times shorter than `unitHeads`; that of the queries goes into the scale, K^-1/2 itself.
+    const keys = mul(unitHeads(toHeads(k, K)), 1 / Math.sqrt(K));
+    const values = state.maskPadding(toHeads(v, V));
+    return deltaRule(unitHeads(toHeads(q, K)), keys, values, decay, beta, { ...options, scale: 1 / K, chunk });
+  });
+}
+
+/** `x @ W1 @ W2`, W1 being a matrix on the layer's input. */
+export function lowRank({ x, inputMatrix, param }: RecurrentScope, down: string, up: string): Value {
+  return linear(linear(x, inputMatrix(down)), param(up));
+}
+
+/** Chunk of the recurrences where none is asked for; as the graph chooses. */
+const DEFAULT_CHUNK = 64;
+
+/** The chunk that a sequence is worked on in. */
+export function chunkLength(chunk: number | null, seqLen: number): number {
+  return Math.min(chunk ?? DEFAULT_CHUNK, seqLen);
+}
+
+/** FLOPs per token of the scalar-decay recurrence in chunks of C: scores and values inside, reading and writing the state. */
+export function linearFlops(heads: number, K: number, V: number, C: number): number {
+  return heads * (2 * C * (K + V) + 4 * K * V);
+}
+
+/**
+ * FLOPs per token of the delta rule in chunks of C: products of keys and of queries with keys inside a chunk (with a decay per
+ * channel their lower triangles only), the inverse of a triangle, and what its result, values and state are multiplied by.
+ */
+export function deltaFlops(heads: number, K: number, V: number, C: number, decay: 'head' | 'channel'): number {
+  const overlaps = decay === 'head' ? 4 * C * K : 2 * (C - 1) * K;
+  return heads * (overlaps + 2 * C * K + 4 * C * V + 6 * K * V + (2 / 3) * C * C);
+}

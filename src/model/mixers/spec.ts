@@ -1,0 +1,78 @@
+/** Parameter specifications: what mixers and the model list, and what each parameter is for. */
+import { sizeOf, type Shape } from '../../core/index.js';
+
+/** How a parameter starts. */
+export type ParamInit =
+  | { readonly kind: 'constant'; readonly value: number }
+  | { readonly kind: 'normal'; readonly std: number }
+  /** Uniform in `low .. high`, then through `map`: its logarithm, or the inverse softplus of its exponential. */
+  | {
+      readonly kind: 'uniform';
+      readonly low: number;
+      readonly high: number;
+      readonly map?: 'log' | 'inverse-softplus-exp';
+    };
+
+/** The part of the model that a parameter belongs to. */
+export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';
+
+/**
+ * What a parameter does, from which weight decay, sharding and FLOP counts follow:
+ * - `embedding`: rows of the residual stream, `[vocabSize, hiddenSize]`;
+ * - `in`: a matrix `[in, out]` whose output feeds a nonlinearity, a recurrence, attention or the loss;
+ * - `out`: a matrix `[in, hiddenSize]` that writes to the residual stream;
+ * - `conv`: the taps `[channels, width]` of a depthwise convolution;
+ * - `vector`: a gain, a bias, or one number a head or channel.
+ */
+export type ParamRole = 'embedding' | 'in' | 'out' | 'conv' | 'vector';
+
+/** One parameter of a model. */
+export interface ParamSpec {
+  /** Unique; also the tensor's name in a checkpoint. */
+  readonly name: string;
+  readonly shape: Shape;
+  readonly init: ParamInit;
+  readonly part: ParamPart;
+  readonly role: ParamRole;
+  /** Layer index; null for embedding, final norm and head. */
+  readonly layer: number | null;
+}
+
+/** Starts at 1. */
+export const ONES: ParamInit = { kind: 'constant', value: 1 };
+/** Starts at 0. */
+export const ZEROS: ParamInit = { kind: 'constant', value: 0 };
+
+/** Whether each role is a matrix: it costs one multiply-add an element and token, and weight decay applies to it. */
+const IS_MATRIX: { readonly [R in ParamRole]: boolean } = {
+  embedding: true,
+  in: true,
+  out: true,
+  conv: false,
+  vector: false,
+};
+
+/** Whether weight decay applies to a parameter: to matrices, since it would pull others to values without a meaning. */
+export function decays({ role }: Pick<ParamSpec, 'role'>): boolean {
+  return IS_MATRIX[role];
+}
+
+/** Logarithms of decay rates that are uniform in `low .. high` (mamba_ssm, flash-linear-attention). */
+export function decayRateInit(low: number, high: number): ParamInit {
+  return { kind: 'uniform', low, high, map: 'log' };
+}
+
+/** Biases that make `softplus(bias)`, the size of a step, log-uniform in 0.001 .. 0.1 (mamba_ssm). */
+export function stepBiasInit(): ParamInit {
+  return { kind: 'uniform', low: Math.log(1e-3), high: Math.log(0.1), map: 'inverse-softplus-exp' };
+}
+
+/** The number of elements of parameters. */
+export function countElements(specs: readonly ParamSpec[]): number {
+  return specs.reduce((n, { shape }) => n + sizeOf(shape), 0);
+}
+
+/** The number of elements of the matrices among parameters: each costs one multiply-add per token. */
+export function countMatrixElements(specs: readonly ParamSpec[]): number {
+  return countElements(specs.filter(({ role }) => IS_MATRIX[role]));
+}

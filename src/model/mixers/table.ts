@@ -1,0 +1,26 @@
+/** The table of recurrent mixers. A new one is a file of its own and a line here; everything else derives from this list. */
+import { convMixer } from './conv.js';
+import { gdnMixer } from './gdn.js';
+import { glaMixer } from './gla.js';
+import { kdaMixer } from './kda.js';
+import { lightningMixer } from './lightning.js';
+import { mamba2Mixer } from './mamba2.js';
+
+/** Mixers that carry a state along the sequence instead of keys and values, by the name that layer patterns use. */
+export const RECURRENT = {
+  lightning: lightningMixer,
+  gla: glaMixer,
+  mamba2: mamba2Mixer,
+  gdn: gdnMixer,
+  kda: kdaMixer,
+  conv: convMixer,
+} as const;
+
+/** The name of a recurrent mixer. */
+export type RecurrentMixer = keyof typeof RECURRENT;
+
+/** The names of all recurrent mixers. */
+export const RECURRENT_MIXERS = Object.keys(RECURRENT) as [RecurrentMixer, ...RecurrentMixer[]];
+
+/** A mixer's section of a configuration, resolved. */
+export type SectionOf<M extends RecurrentMixer> = ReturnType<(typeof RECURRENT)[M]['resolve']>;
