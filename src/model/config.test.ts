@@ -118,7 +118,7 @@ describe('resolveModelConfig', () => {
   });
 
   it('fills in the sections of the recurrent mixers that layers use', () => {
-    const config = resolveModelConfig({ ...SMALL, layers: 'gdn lightning mamba2 gla kda full', kda: { rank: 5 } });
+    const config = resolveModelConfig({ ...SMALL, layers: 'gdn lightning mamba2 gla kda conv full', kda: { rank: 5 } });
     expect(config.gdn).toEqual({
       numHeads: 4,
       numValueHeads: 4,
@@ -134,6 +134,7 @@ describe('resolveModelConfig', () => {
     expect(config.mamba2).toMatchObject({ numHeads: 2, headDim: 64, stateSize: 128, normGroups: 1, normEps: 1e-5 });
     expect(config.mamba2).not.toHaveProperty('expand');
     expect(config.gla).toMatchObject({ numHeads: 4, keyDim: 16, valueDim: 16, gateNormalizer: 16 });
+    expect(config.conv).toEqual({ width: 3, bias: false });
     expect(config.kda).toMatchObject({ numHeads: 4, keyDim: 16, valueDim: 16, rank: 5 });
     expect(resolveModelConfig(JSON.parse(JSON.stringify(config)))).toEqual(config);
     const other = resolveModelConfig({ ...SMALL, gdn: { keyDim: 8 } });

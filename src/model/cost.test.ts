@@ -20,6 +20,7 @@ function randomConfig(rng: Rng): ModelConfig {
     'full/swa:2/swa:90:nope',
     'gdn kda',
     'mamba2 lightning gla',
+    'conv full',
   ];
   const fitting = patterns.filter((p) => p.split('/').length <= 2 || numKvHeads % 3 === 0);
   return resolveModelConfig({

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from transformers import (
     BambaConfig,
     KimiLinearConfig,
+    Lfm2Config,
     Mamba2Config,
     MiniMaxConfig,
     OlmoHybridConfig,
@@ -18,6 +19,7 @@ from transformers import (
 )
 from transformers.models.bamba.modeling_bamba import BambaMixer
 from transformers.models.kimi_linear.modeling_kimi_linear import KimiLinearDeltaAttention
+from transformers.models.lfm2.modeling_lfm2 import Lfm2ShortConv
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 from transformers.models.minimax.modeling_minimax import MiniMaxLightningAttention
 from transformers.models.olmo_hybrid.modeling_olmo_hybrid import OlmoHybridGatedDeltaNet
@@ -66,6 +68,14 @@ def kimi():
     return KimiLinearDeltaAttention(config, 0), {}
 
 
+def lfm2(width, bias):
+    config = Lfm2Config(
+        hidden_size=D, num_attention_heads=3, num_key_value_heads=3, num_hidden_layers=1, conv_L_cache=width,
+        conv_bias=bias, layer_types=["conv"],
+    )
+    return Lfm2ShortConv(config, 0), {}
+
+
 MIXERS = {
     "mamba2": mamba2,
     "bamba": bamba,
@@ -73,6 +83,8 @@ MIXERS = {
     "qwen3_next": lambda: delta(Qwen3NextConfig, Qwen3NextGatedDeltaNet),
     "olmo_hybrid": lambda: delta(OlmoHybridConfig, OlmoHybridGatedDeltaNet, linear_allow_neg_eigval=True),
     "kimi_linear": kimi,
+    "lfm2": lambda: lfm2(3, False),
+    "lfm2_bias": lambda: lfm2(4, True),
 }
 
 for seed, (name, make) in enumerate(MIXERS.items()):

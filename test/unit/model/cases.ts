@@ -153,4 +153,7 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
   ],
   ['kda', { layers: 'kda swa:2/full' }],
   ['kda with other widths', { layers: 'kda', kda: { numHeads: 2, keyDim: 5, valueDim: 3, rank: 4, convWidth: 2 } }],
+  ['conv', { layers: 'conv full' }],
+  ['conv with biases over five tokens', { layers: 'conv swa:3', conv: { width: 5, bias: true } }],
+  ['conv over one token', { layers: 'conv', conv: { width: 1 } }],
 ];

@@ -72,6 +72,12 @@ const mamba = (w: Weights) => ({
   wout: w.linear('out_proj.weight'),
 });
 
+const shortConv = (w: Weights) => ({
+  win: w.linear('in_proj.weight'),
+  'conv.weight': w.numbers('conv.weight'),
+  wout: w.linear('out_proj.weight'),
+});
+
 const CASES: Readonly<Record<string, Case>> = {
   mamba2: {
     config: {
@@ -146,6 +152,16 @@ const CASES: Readonly<Record<string, Case>> = {
       wgatedown: w.linear('g_a_proj.weight'),
       wgateup: w.linear('g_b_proj.weight'),
       wo: w.linear('o_proj.weight'),
+    }),
+  },
+  lfm2: { config: { layers: 'conv' }, parameters: shortConv },
+  lfm2_bias: {
+    config: { layers: 'conv', conv: { width: 4, bias: true } },
+    parameters: (w) => ({
+      ...shortConv(w),
+      'in.bias': w.numbers('in_proj.bias'),
+      'conv.bias': w.numbers('conv.bias'),
+      'out.bias': w.numbers('out_proj.bias'),
     }),
   },
 };
