@@ -30,8 +30,8 @@ export function resolveRecurrent(
   const entries = RECURRENT_MIXERS.flatMap((mixer) => {
     const given = sections[mixer];
     if (given === undefined && !used.has(mixer)) return [];
-    const { schema, resolve } = RECURRENT[mixer] as unknown as RecurrentDefinition<z.ZodType, object>;
-    const resolved = resolve(given ?? schema.parse({}), model, `${where}.${mixer}`);
+    const definition = RECURRENT[mixer] as unknown as RecurrentDefinition<z.ZodType, object>;
+    const resolved = definition.resolve(given ?? definition.schema.parse({}), model, `${where}.${mixer}`);
     return used.has(mixer) ? [[mixer, resolved] as const] : [];
   });
   return Object.fromEntries(entries);
