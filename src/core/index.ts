@@ -2,6 +2,7 @@ export * from './aliases.js';
 export * from './dtype.js';
 export * from './errors.js';
 export * from './files.js';
+export * from './fingerprint.js';
 export * from './format.js';
 export * from './hub.js';
 export * from './lock.js';

@@ -15,6 +15,7 @@ export * from './mqar.js';
 export * from './needle.js';
 export * from './open.js';
 export { isUrl } from './parquet.js';
+export { absolutePaths } from './paths.js';
 export {
   DEFAULT_CHUNK_BYTES,
   prepareShards,

@@ -10,13 +10,13 @@ export {
 } from './execute.js';
 export { differences, isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
+export { slug } from './names.js';
 export {
   compareSchema,
   type Arm,
   type CompareOptions,
   expandStudy,
   loadStudy,
-  slug,
   studySchema,
   tokenBudget,
   type PlannedRun,

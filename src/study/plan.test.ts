@@ -1,9 +1,9 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { folderWith, messageOf } from '../../test/support/folders.js';
 import { ConfigError } from '../core/index.js';
-import { expandStudy, loadStudy, slug, tokenBudget } from './plan.js';
-import { parseYaml } from './yaml-file.js';
+import { expandStudy, loadStudy, tokenBudget } from './plan.js';
+import { parseYaml, toYaml } from './yaml-file.js';
 
 const STUDY = `name: demo
 base:
@@ -83,7 +83,70 @@ train: { steps: 10 }
     expect(plan.runs[0]?.config.data).toEqual([
       { kind: 'text', weight: 1, heldOut: 0.05, files: [join(folder, 'base', 'a.txt')] },
     ]);
-    expect(plan.study.base).toMatchObject({ data: { files: [join(folder, 'base', 'a.txt')] } });
+    expect(plan.study.base).toMatchObject({ data: { files: join(folder, 'base', 'a.txt') } });
+  });
+
+  it.each([
+    ['train.clipNorm', [1, 10], ['clipnorm-1', 'clipnorm-10']],
+    ['model.normOffset', [-1, 1], ['normoffset-minus-1', 'normoffset-1']],
+    [
+      'model.layers',
+      ['swa:8 full', 'swa:8/full'],
+      [/^layers-swa-8-full-[0-9a-f]{8}$/, /^layers-swa-8-full-[0-9a-f]{8}$/],
+    ],
+  ])('names points of %s in %j apart', (path, values, expected) => {
+    const one = STUDY.replace('  small window: swa:8 full\n', '');
+    const plan = expand(`${one}grid:\n  ${path}: ${JSON.stringify(values)}\n`);
+    const runs = plan.runs.filter((run) => run.architecture === 'full' && run.seed === 1);
+    expect(new Set(plan.runs.map((run) => run.name)).size).toBe(plan.runs.length);
+    runs.forEach((run, i) => {
+      const name = run.name.split('_')[1] ?? '';
+      if (typeof expected[i] === 'string') expect(name).toBe(expected[i]);
+      else expect(name).toMatch(expected[i] as RegExp);
+      expect(run.config.name).toBe(run.name);
+    });
+  });
+
+  it('names labels in other scripts apart', () => {
+    const plan = expand(
+      STUDY.replace('full: full', '全: full').replace('small window:', '窓:').replace('[full]', '[全]'),
+    );
+    const names = plan.runs.map((run) => run.name);
+    expect(new Set(names).size).toBe(4);
+    for (const name of names) expect(name).toMatch(/^x-[0-9a-f]{8}_seed-[12]$/);
+  });
+
+  it('takes a corpus without files', () => {
+    const plan = expand(STUDY.replace('{ kind: recall }', '{ kind: text, corpus: moby-dick }'));
+    expect(plan.runs[0]?.config.data).toEqual([
+      { kind: 'text', weight: 1, heldOut: 0.05, files: [], corpus: 'moby-dick' },
+    ]);
+  });
+
+  it.each([
+    ['', [], ['base/tokens']],
+    ['grid:\n  data[0].path: [one, ../two, /three]\n', [], ['one', '../two', '/three']],
+    ["grid:\n  data: [{ kind: text, files: '*.md' }, [{ kind: text, files: [a, b] }]]\n", [], ['*.md', 'a,b']],
+    ['long: { set: { data.0.path: long } }\n', [], ['base/tokens', 'long']],
+    ['', [['data[0].path', 'set']], ['set']],
+    ['', [['data', { kind: 'text', files: ['x.txt'] }]], ['x.txt']],
+  ] as const)('repeats from anywhere, each path relative to the file that has it: %j %j', (more, set, expected) => {
+    const folder = folderWith({
+      'base/run.yaml': `model: { hiddenSize: 16, numHeads: 2, layers: full, vocabSize: 256 }
+data: [{ kind: shards, path: tokens }]
+train: { steps: 10 }
+`,
+      'study.yaml': `name: x\nbase: base/run.yaml\narchitectures: { a: full }\nseeds: [1]\n${more}`,
+    });
+    const options = { long: more.startsWith('long'), set };
+    const plan = loadStudy(join(folder, 'study.yaml'), options);
+    const moved = join(folderWith({ 'study.yaml': toYaml(plan.study) }), 'study.yaml');
+    const again = loadStudy(moved, { ...options, set: plan.set });
+    const paths = expected.map((text) => text.split(',').map((part) => resolve(folder, part)));
+    for (const { runs } of [plan, again]) {
+      const sources = runs.map(({ config }) => config.data[0]);
+      expect(sources.map((s) => (s?.kind === 'text' ? s.files : s?.kind === 'shards' ? [s.path] : []))).toEqual(paths);
+    }
   });
 });
 
@@ -177,17 +240,5 @@ describe('a wrong study file', () => {
     expect(messageOf(() => expand(text))).toBe(
       's.yaml:14: unknown architecture "small windw"; did you mean "small window"?',
     );
-  });
-});
-
-describe('slug', () => {
-  it.each([
-    ['swa:8 + full', 'swa-8-full'],
-    ['Full', 'full'],
-    ['../..', 'x'],
-    ['1e-3', '1e-3'],
-    ['…', 'x'],
-  ])('%j is %j', (text, expected) => {
-    expect(slug(text)).toBe(expected);
   });
 });

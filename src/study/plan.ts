@@ -1,9 +1,11 @@
 /** A study: a grid of architectures, seeds and further settings, written as YAML and expanded into named runs. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { ConfigError } from '../core/index.js';
+import { canonicalJson, ConfigError } from '../core/index.js';
+import { absolutePaths } from '../data/index.js';
 import { printPeriod } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
+import { runNamer, type NamedRunParts } from './names.js';
 import { isPlain, merge, parsePath, unknownName, withValueAt, type Plain } from './overrides.js';
 import { resolveRunConfig, runSchema, type FullRunConfig, type Setting } from './run-config.js';
 import { parseYamlConfig, readYamlFile, type YamlFile } from './yaml-file.js';
@@ -109,11 +111,13 @@ export function loadStudy(path: string, options: LoadOptions = {}): StudyPlan {
 /** The runs of a parsed study file; see `loadStudy`. */
 export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPlan {
   const study = parseYamlConfig(studySchema, file);
-  const { base, baseDir } = readBase(study.base, file);
+  const studyDir = dirname(resolve(file.path));
+  const base = readBase(study.base, file);
   const labels = Object.keys(study.architectures);
   checkStudy(study, labels, file, options.long ?? false);
   checkPaths(study, file, options.set ?? []);
-  const context = { study, base, baseDir, file, set: options.set ?? [] };
+  const set = absoluteSettings(options.set ?? [], studyDir);
+  const context = { study, base, studyDir, file, set, nameOf: runNamer(labels, study.grid) };
   const runs = arms(study, labels, options.long ?? false).flatMap((arm) =>
     gridPoints(study.grid).flatMap((point) =>
       arm.architectures.flatMap((architecture) =>
@@ -128,8 +132,8 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
     title: study.title ?? study.name,
     question: study.question ?? null,
     compare: study.compare,
-    study: { ...study, base },
-    set: context.set,
+    study: repeatable({ ...study, base }, studyDir),
+    set,
     architectures: labels.map((text) => ({ label: text, layers: layersOf(runs, text) })),
     runs,
   };
@@ -170,42 +174,50 @@ function arms(study: StudyInput, labels: readonly string[], long: boolean): ArmP
 interface Context {
   readonly study: StudyInput;
   readonly base: Plain;
-  readonly baseDir: string;
+  /** Where relative paths of the study file's own settings start. */
+  readonly studyDir: string;
   readonly file: YamlFile;
   readonly set: readonly Setting[];
+  readonly nameOf: (run: NamedRunParts) => string;
 }
 
 function expandRun(context: Context, arm: ArmPlan, architecture: string, seed: number, point: Plain): PlannedRun {
-  const { study, base, baseDir, file } = context;
+  const { study, base, studyDir, file } = context;
   const given = study.architectures[architecture];
   const model = typeof given === 'string' ? { layers: given } : given;
-  const name = [slug(architecture), arm.arm === 'long' ? 'long' : '', ...pointNames(point), `seed-${seed}`]
-    .filter((part) => part !== '')
-    .join('_');
-  const changes = [...Object.entries(point), ...Object.entries(arm.set), ...context.set];
+  const name = context.nameOf({ architecture, long: arm.arm === 'long', point, seed });
+  const own = absoluteSettings([...Object.entries(point), ...Object.entries(arm.set)], studyDir);
+  const changes = [...own, ...context.set];
   const input = changes.reduce<unknown>(
     (config, [path, value]) => withValueAt(config, path, value),
     merge(base, { name, seed, model }),
   );
   const where = `${file.path}:${file.lineOf(['architectures', architecture])}: run ${name}`;
-  const config = resolveRunConfig(input, { where, baseDir });
+  const config = resolveRunConfig(input, { where, baseDir: studyDir });
   return { name, arm: arm.arm, architecture, seed, point, config };
 }
 
-/** The base configuration, text files made absolute, and where its other relative paths start. */
-function readBase(base: StudyInput['base'], file: YamlFile): { base: Plain; baseDir: string } {
+/** The base configuration, its paths absolute: relative ones start at the file that has them. */
+function readBase(base: StudyInput['base'], file: YamlFile): Plain {
   const path = typeof base === 'string' ? resolve(dirname(file.path), base) : resolve(file.path);
   const value = typeof base === 'string' ? readYamlFile(path).value : base;
-  if (!isPlain(value)) throw new ConfigError(`${path} must hold a run configuration (keys and values)`);
-  const baseDir = dirname(path);
-  if (value['data'] === undefined) return { base: value, baseDir };
-  const absolute = (source: unknown): unknown => {
-    if (!isPlain(source) || source['kind'] !== 'text') return source;
-    const files = [source['files']].flat().map((f) => (typeof f === 'string' ? resolve(baseDir, f) : f));
-    return { ...source, files };
+  const absolute = absolutePaths(value, [], dirname(path));
+  if (!isPlain(absolute)) throw new ConfigError(`${path} must hold a run configuration (keys and values)`);
+  return absolute;
+}
+
+function absoluteSettings(settings: readonly Setting[], dir: string): Setting[] {
+  return settings.map(([path, value]) => [path, absolutePaths(value, parsePath(path), dir)]);
+}
+
+/** A study that is the same wherever its file lies. */
+function repeatable(study: StudyInput, dir: string): StudyInput {
+  const grid = Object.entries(study.grid).map(([path, values]) => [path, absolutePaths(values, parsePath(path), dir)]);
+  const long = study.long && {
+    ...study.long,
+    set: Object.fromEntries(absoluteSettings(Object.entries(study.long.set), dir)),
   };
-  const data = Array.isArray(value['data']) ? value['data'].map(absolute) : absolute(value['data']);
-  return { base: { ...value, data }, baseDir };
+  return { ...study, grid: Object.fromEntries(grid) as StudyInput['grid'], ...(long === undefined ? {} : { long }) };
 }
 
 function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile, long: boolean): void {
@@ -225,10 +237,10 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
     const seed = twice(seeds);
     if (seed !== undefined) fail(keys, `seed ${seed} is listed twice`);
   }
-  const slugs = labels.map(slug);
-  const clash = twice(slugs);
+  const lower = labels.map((name) => name.toLowerCase());
+  const clash = twice(lower);
   if (clash !== undefined) {
-    const both = labels.filter((_, i) => slugs[i] === clash);
+    const both = labels.filter((_, i) => lower[i] === clash);
     fail(
       ['architectures', both[1] ?? ''],
       `architectures "${both.join('" and "')}" would share one folder; rename one`,
@@ -242,7 +254,7 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
 function checkRuns(runs: readonly PlannedRun[], file: YamlFile): void {
   const seen = new Map<string, PlannedRun>();
   for (const run of runs) {
-    const key = JSON.stringify([run.arm, { ...run.config, name: undefined }]);
+    const key = canonicalJson([run.arm, { ...run.config, name: undefined }]);
     const same = seen.get(key);
     if (same !== undefined)
       throw new ConfigError(`${file.path}: runs ${same.name} and ${run.name} are the same; drop one of the two`);
@@ -261,22 +273,6 @@ function gridPoints(grid: Readonly<Record<string, readonly unknown[]>>): Plain[]
     (points, [path, values]) => points.flatMap((point) => values.map((value) => ({ ...point, [path]: value }))),
     [{}],
   );
-}
-
-function pointNames(point: Plain): string[] {
-  return Object.entries(point).map(([path, value]) => {
-    const text = typeof value === 'string' ? value : JSON.stringify(value);
-    return `${slug(path.split('.').at(-1) ?? path)}-${slug(text)}`;
-  });
-}
-
-/** A label as a folder name: lower case letters, digits and points, everything else one hyphen. */
-export function slug(text: string): string {
-  const plain = text
-    .toLowerCase()
-    .replace(/[^a-z0-9.]+/g, '-')
-    .replace(/^[-.]+|[-.]+$/g, '');
-  return plain === '' ? 'x' : plain;
 }
 
 /** Tokens that a run trains on. */

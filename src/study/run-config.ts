@@ -1,8 +1,8 @@
 /** Run files: everything that one run is made from, checked and completed. */
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError, parseConfig } from '../core/index.js';
-import { DataConfigSchema, dataVocabSize, type DataConfig } from '../data/index.js';
+import { absolutePaths, DataConfigSchema, dataVocabSize } from '../data/index.js';
 import { ENGINE_NAMES } from '../engine/index.js';
 import { evalSchema } from '../eval/index.js';
 import { modelSchema, resolveModelConfig } from '../model/index.js';
@@ -56,22 +56,21 @@ export type FullRunConfig = RunConfig & Omit<z.output<typeof runSchema>, keyof R
 export interface ResolveOptions {
   /** What the input is called in messages; the file, if there is one. */
   readonly where: string;
-  /** Where relative text files start. */
+  /** Where relative paths start. */
   readonly baseDir: string;
   /** The file that the input came from unchanged, so that messages can name lines. */
   readonly file?: YamlFile;
 }
 
 /**
- * Checks and completes a run configuration; text files become absolute paths. Opens no file.
+ * Checks and completes a run configuration; relative paths become absolute. Opens no file.
  *
  * @throws ConfigError in one sentence: where, what is wrong, what to do
  */
 export function resolveRunConfig(input: unknown, { where, baseDir, file }: ResolveOptions): FullRunConfig {
   const at = <T>(keys: readonly string[], parse: () => T) => locate(file ?? where, keys, parse);
-  const run = at([], () => parseConfig(runSchema, input, ''));
-  const data = absoluteFiles(run.data, baseDir);
-  const vocabulary = dataVocabSize(data);
+  const run = at([], () => parseConfig(runSchema, absolutePaths(input, [], baseDir), ''));
+  const vocabulary = dataVocabSize(run.data);
   const model = at(['model'], () => {
     const known = 'preset' in run.model || 'vocabSize' in run.model;
     if (vocabulary === 0 && !known) {
@@ -86,15 +85,7 @@ export function resolveRunConfig(input: unknown, { where, baseDir, file }: Resol
       `model.vocabSize ${resolved.vocabSize} is smaller than the ${vocabulary} tokens of the data; set model.vocabSize: ${vocabulary}`,
     );
   });
-  return { ...run, model, data };
-}
-
-function absoluteFiles(data: DataConfig, baseDir: string): DataConfig {
-  return data.map((source) => {
-    const absolute = (path: string) => (isAbsolute(path) ? path : join(resolve(baseDir), path));
-    if (source.kind === 'text') return { ...source, files: source.files.map(absolute) };
-    return source.kind === 'shards' ? { ...source, path: absolute(source.path) } : source;
-  });
+  return { ...run, model };
 }
 
 export type Setting = readonly [path: string, value: unknown];

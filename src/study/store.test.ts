@@ -42,6 +42,49 @@ describe('a study folder', () => {
     expect(open(dir, STUDY.replace('seeds: [1]', 'seeds: [1, 2]'), { long: true }).runs).toHaveLength(6);
   });
 
+  it('keeps the names of runs when a grid grows by values that look like theirs', () => {
+    const dir = temporaryFolder();
+    const grid = (values: string) => `${STUDY}grid: { model.normOffset: [${values}] }\n`;
+    expect(open(dir, grid('-1')).runs.map((r) => r.name)).toEqual([
+      'full_normoffset-1_seed-1',
+      'small_normoffset-1_seed-1',
+    ]);
+    const grown = open(dir, grid('-1, 1')).runs;
+    expect(grown.map((r) => [r.config.model.normOffset, r.name, r.config.name === r.name])).toEqual(
+      [
+        [-1, 'full_normoffset-1_seed-1', true],
+        [-1, 'small_normoffset-1_seed-1', true],
+        [1, expect.stringMatching(/^full_normoffset-1_seed-1-[0-9a-f]{8}$/), true],
+        [1, expect.stringMatching(/^small_normoffset-1_seed-1-[0-9a-f]{8}$/), true],
+      ].sort(
+        (a, b) =>
+          grown.findIndex((r) => r.config.model.normOffset === a[0]) -
+          grown.findIndex((r) => r.config.model.normOffset === b[0]),
+      ),
+    );
+    expect(
+      open(dir, grid('1, -1'))
+        .runs.map((r) => r.name)
+        .sort(),
+    ).toEqual(grown.map((r) => r.name).sort());
+  });
+
+  it('gives a run that shared its folder with another a folder of its own', () => {
+    const dir = temporaryFolder();
+    const text = `${STUDY}grid: { model.normOffset: [-1, 1] }\n`;
+    open(dir, text);
+    // As it was before names were unique: one name for both points.
+    const stored = readPlan(dir);
+    const shared = stored.runs.map((run) => {
+      const name = run.name.replace('minus-', '');
+      return { ...run, name, config: { ...run.config, name } };
+    });
+    writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs: shared }));
+    const { runs } = open(dir, text);
+    expect(new Set(runs.map((run) => run.name)).size).toBe(4);
+    expect(runs.find((run) => run.name === 'full_normoffset-1_seed-1')?.config.model.normOffset).toBe(-1);
+  });
+
   it('keeps the runs of a long arm that is not asked for again', () => {
     const dir = temporaryFolder();
     open(dir, STUDY, { long: true });

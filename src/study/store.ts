@@ -6,7 +6,15 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, StoreError, takeLock, writeFileAtomic, writeJsonAtomic } from '../core/index.js';
+import {
+  canonicalJson,
+  fingerprint,
+  readJson,
+  StoreError,
+  takeLock,
+  writeFileAtomic,
+  writeJsonAtomic,
+} from '../core/index.js';
 import { differences } from './overrides.js';
 import { compareSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
 import { toYaml } from './yaml-file.js';
@@ -106,9 +114,14 @@ function joinPlans(dir: string, old: StudyPlan, plan: StudyPlan): StudyPlan {
     );
   };
   if (old.name !== plan.name) refuse(`it is named "${old.name}", this one "${plan.name}"`);
-  const wanted = new Map(plan.runs.map((run) => [run.name, run]));
+  const runs = keepNames(old.runs, plan.runs);
+  const wanted = new Map(runs.map((run) => [run.name, run]));
   const kept: PlannedRun[] = [];
+  const seen = new Set<string>();
   for (const run of old.runs) {
+    // Two runs of one name shared a folder, which holds the first.
+    if (seen.has(run.name)) continue;
+    seen.add(run.name);
     const now = wanted.get(run.name);
     if (now === undefined) {
       if (run.arm === 'main') refuse(`its run ${run.name} is not in this plan`);
@@ -123,8 +136,34 @@ function joinPlans(dir: string, old: StudyPlan, plan: StudyPlan): StudyPlan {
   return {
     ...plan,
     architectures: [...plan.architectures, ...old.architectures.filter((a) => !labels.has(a.label))],
-    runs: [...plan.runs, ...kept],
+    runs: [...runs, ...kept],
   };
+}
+
+/** What a run is, whatever it is called. */
+function identityOf({ arm, architecture, seed, config }: PlannedRun): string {
+  return canonicalJson({ arm, architecture, seed, config: { ...config, name: undefined } });
+}
+
+/**
+ * The runs of a plan, those that a folder already holds under the name that they have there: names may depend on what else a
+ * plan holds, and earlier versions gave others. No new run takes a name that is in use.
+ */
+function keepNames(old: readonly PlannedRun[], runs: readonly PlannedRun[]): PlannedRun[] {
+  const planned = new Set(runs.map(identityOf));
+  const names = new Map<string, string>();
+  const taken = new Set<string>();
+  for (const run of old) {
+    if (!planned.has(identityOf(run)) || taken.has(run.name)) continue;
+    names.set(identityOf(run), run.name);
+    taken.add(run.name);
+  }
+  return runs.map((run) => {
+    const identity = identityOf(run);
+    const free = taken.has(run.name) ? `${run.name}-${fingerprint(identity).slice(0, 8)}` : run.name;
+    const name = names.get(identity) ?? free;
+    return name === run.name ? run : { ...run, name, config: { ...run.config, name } };
+  });
 }
 
 function describe(changed: readonly { path: string; a: unknown; b: unknown }[]): string {
