@@ -13,6 +13,6 @@ export {
 } from './hf/export.js';
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
-export type { HfTensorParts, TensorProblems } from './hf/tensors.js';
+export { weightFiles, type HfTensorParts, type TensorProblems } from './hf/tensors.js';
 export * from './safetensors.js';
 export * from './tokenizer.js';

@@ -115,9 +115,15 @@ export function findingPath(dir: string, kind: FindingKind, step: number): strin
   return join(dir, 'analysis', `${kind}-step-${String(step).padStart(6, '0')}.json`);
 }
 
-/** Whether the run folder `dir` holds this finding. */
-export function hasFinding(dir: string, kind: FindingKind, step: number): boolean {
-  return existsSync(findingPath(dir, kind, step));
+/**
+ * What the run folder `dir` holds of a finding: one made from the contents whose fingerprint is `of` (`same`), from others or
+ * from what is not known (`other`), or none.
+ */
+export function hasFinding(dir: string, kind: FindingKind, step: number, of: string): 'same' | 'other' | 'none' {
+  const path = findingPath(dir, kind, step);
+  if (!existsSync(path)) return 'none';
+  const found = readJson(path);
+  return typeof found === 'object' && found !== null && 'of' in found && found.of === of ? 'same' : 'other';
 }
 
 /** Writes a finding of `value.step` into the run folder `dir`; returns the file's path. Throws `StoreError`. */
@@ -145,7 +151,10 @@ export function readFindings(dir: string): Findings {
 
 function parseFinding<K extends FindingKind>(kind: K, path: string): Finding<K> {
   const result = SCHEMAS[kind].safeParse(readJson(path));
-  if (result.success) return result.data as Finding<K>;
+  if (result.success) {
+    const { of: _of, ...finding } = result.data;
+    return finding as unknown as Finding<K>;
+  }
   const where = result.error.issues[0]?.path.join('.') ?? '';
   throw new StoreError(
     `${path} does not hold what it should: ${where} is wrong or missing; delete it and analyse again`,

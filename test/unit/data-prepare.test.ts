@@ -7,7 +7,9 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -158,7 +160,7 @@ describe('a preparation', () => {
     await prepare(files(), options);
     const whole = dir;
     const given = files();
-    // The files were written anew: their time of change is part of the plan, their content of the shards.
+    // The files were written anew: their content counts, not their time of change.
     dir += '-stopped';
     let stops = 0;
     for (;;) {
@@ -213,6 +215,17 @@ describe('a preparation', () => {
       /holds shards of other files or options \(heldOut differ\)/,
     );
     await expect(prepare(given.slice(1))).rejects.toThrow(/\(files differ\)/);
+    // Other content of the same size at the same time.
+    const [lines = ''] = given;
+    const { atime, mtime } = statSync(lines);
+    const text = readFileSync(lines, 'utf8');
+    writeFileSync(lines, text.replace('whale', 'squid'));
+    utimesSync(lines, atime, mtime);
+    await expect(prepare(given)).rejects.toThrow(/\(files differ\), such as lines\.jsonl; choose another folder/);
+    // The same content later.
+    writeFileSync(lines, text);
+    utimesSync(lines, 1, 1);
+    expect((await prepare(given)).resumed).toBeNull();
     await expect(prepare(given, { dir: put('file', 'x') })).rejects.toThrow(StoreError);
   });
 

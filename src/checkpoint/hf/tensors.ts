@@ -75,6 +75,11 @@ export function tensorFiles(folder: string): TensorFiles {
   return found;
 }
 
+/** The files that hold a folder's tensors, sorted by path; see `tensorFiles`. */
+export function weightFiles(folder: string): string[] {
+  return [...new Set([...tensorFiles(folder).values()].map(({ path }) => path))].sort();
+}
+
 export const shapesIn =
   (files: TensorFiles): TensorShapes =>
   (name) =>

@@ -7,6 +7,7 @@ import {
   hasFinding,
   isRunFolder,
   isStudyFolder,
+  readFindings,
   readPlan,
   readStatus,
   runFolder,
@@ -22,7 +23,7 @@ import { ENTROPY_DEFAULTS, measureEntropy } from './entropy.js';
 import { INFLUENCE_DEFAULTS, measureInfluence } from './influence.js';
 import { MASK_DEFAULTS, measureMask } from './mask.js';
 import { measureProbes, PROBE_DEFAULTS } from './probe.js';
-import { keepFinding, openSubjects, parseChoice, parseCounts, type Subject } from './subject.js';
+import { keepFinding, originOf, openSubjects, parseChoice, parseCounts, type Subject } from './subject.js';
 
 /** The analyses that need nothing but the run, in order. LongPPL at every checkpoint needs texts that users choose. */
 const ANALYSES = ['entropy', 'drift', 'limits', 'masking', 'probes', 'influence'] as const satisfies FindingKind[];
@@ -34,7 +35,7 @@ const EVERY_CHECKPOINT: ReadonlySet<AnalysisName> = new Set(['entropy', 'drift']
 interface Flags extends OutputFlags, EngineFlags {
   readonly only?: AnalysisName[];
   readonly again?: boolean;
-  readonly keys: readonly number[];
+  readonly keys?: readonly number[];
 }
 
 export function addAnalyze(program: Command, context: CliContext): void {
@@ -44,15 +45,15 @@ export function addAnalyze(program: Command, context: CliContext): void {
     .description(
       `Measures ${ANALYSES.join(', ')} with the defaults of their own commands (entropy and drift at every checkpoint, the ` +
         'others at the last) and keeps the results in the run folders; then `longsight report` shows them. What is there ' +
-        'already is left, so that a stopped command goes on where it was.',
+        'already, made from the same weights and data, is left, so that a stopped command goes on where it was.',
     )
     .argument('<folder>', 'run or study folder')
     .option('--only <list>', `some of ${ANALYSES.join(', ')}, with commas`, (text) =>
       text.split(',').map((part) => parseChoice('--only', ANALYSES, part.trim())),
     )
-    .option('--keys <list>', 'limits of reach, in visible keys', (t) => parseCounts('--keys', t), [
-      ...LIMIT_DEFAULTS.keys,
-    ])
+    .option('--keys <list>', `limits of reach, in visible keys (default: ${LIMIT_DEFAULTS.keys.join()})`, (t) =>
+      parseCounts('--keys', t),
+    )
     .option('--again', 'measure anew what is there');
   addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => analyze(folder, flags, context));
 }
@@ -69,8 +70,11 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
   const output = new Output(context, flags);
   const kinds = flags.only ?? ANALYSES;
   const all = runFoldersOf(folder).flatMap(({ name, dir }) => tasksOf(name, dir, kinds));
-  const tasks = all.filter(({ kind, subject }) => flags.again === true || !isKept(subject, kind));
-  output.note(`${all.length} measurements, ${all.length - tasks.length} there already`);
+  const there = new Map(all.map((task) => [task, keptAs(task, flags.keys)]));
+  const tasks = all.filter((task) => flags.again === true || there.get(task) !== 'same');
+  const stale = flags.again === true ? 0 : tasks.filter((task) => there.get(task) === 'other').length;
+  const anew = stale === 0 ? '' : `, ${stale} to measure anew (made from other weights or data, or with other --keys)`;
+  output.note(`${all.length} measurements, ${all.length - tasks.length} there already${anew}`);
   const skipped: { run: string; kind: AnalysisName; step: number | null; why: string }[] = [];
   const [begin, files] = [performance.now(), [] as string[]];
   const engines = new Engines(flags);
@@ -84,7 +88,7 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
       output.event({ event: 'progress', done: i, of: tasks.length, run, kind, step: subject.step });
       try {
         const found = await measure(await engines.of(subject), task, flags, context.signal);
-        const file = keepFinding(subject, { set: [] }, kind, found);
+        const file = keepFinding(subject, { set: [] }, kind, found, referenceOf(task));
         if (file !== null) files.push(file);
       } catch (error) {
         // What a run cannot give (no held-out data, no needles) is said, and the rest goes on.
@@ -121,9 +125,18 @@ function tasksOf(run: string, dir: string, kinds: readonly AnalysisName[]): Task
   );
 }
 
-function isKept({ run, step }: Subject, kind: AnalysisName): boolean {
-  return run !== null && step !== null && hasFinding(run.dir, kind, step);
+/** Whether a measurement is there, made from the same weights and data, and with the limits that are asked for. */
+function keptAs(task: Task, keys: readonly number[] | undefined): 'same' | 'other' | 'none' {
+  const { run, step } = task.subject;
+  if (run === null || step === null) return 'none';
+  const found = hasFinding(run.dir, task.kind, step, originOf(task.subject, referenceOf(task)));
+  if (found !== 'same' || task.kind !== 'limits' || keys === undefined) return found;
+  const rows = readFindings(run.dir).limits.find((f) => f.step === step)?.rows ?? [];
+  const limits = new Set(rows.flatMap((row) => (row.keys === null ? [] : [row.keys])));
+  return limits.size === keys.length && keys.every((k) => limits.has(k)) ? 'same' : 'other';
 }
+
+const referenceOf = ({ kind, last }: Task): Subject | null => (kind === 'drift' ? last : null);
 
 async function measure(engine: Engine, task: Task, flags: Flags, signal: AbortSignal): Promise<object> {
   const { kind, subject, last } = task;
@@ -136,7 +149,7 @@ async function measure(engine: Engine, task: Task, flags: Flags, signal: AbortSi
         ...weightDrift(subject.model, subject.parameters(), last.parameters()),
       };
     case 'limits':
-      return measureLimits(engine, subject, { ...LIMIT_DEFAULTS, keys: flags.keys }, signal);
+      return measureLimits(engine, subject, { ...LIMIT_DEFAULTS, keys: flags.keys ?? LIMIT_DEFAULTS.keys }, signal);
     case 'masking':
       return measureMask(engine, subject, MASK_DEFAULTS);
     case 'probes':

@@ -61,7 +61,7 @@ function drift(path: string, flags: Flags, context: CliContext): void {
     const result = weightDrift(subject.model, subject.parameters(), base, flags.heads);
     const { step, tokens } = subject;
     const record = { reference: referenceName(reference), ...result };
-    const file = keep ? keepFinding(subject, flags, 'drift', record) : null;
+    const file = keep ? keepFinding(subject, flags, 'drift', record, reference) : null;
     const title = `${nameOf(subject)}, relative to ${nameOf(reference)}`;
     output.result(`${title}\n${describe(result)}\n`, { event: 'drift', step, tokens, file, ...record });
     for (const h of result.heads) {

@@ -8,9 +8,10 @@ import {
   isHfFolder,
   openHfModel,
   openTokenizer,
+  weightFiles,
   type TextTokenizer,
 } from '../../checkpoint/index.js';
-import { ConfigError, DataError, fileError } from '../../core/index.js';
+import { ConfigError, DataError, fileError, fingerprint, fingerprintFile, LongsightError } from '../../core/index.js';
 import { BYTE_VOCAB_SIZE, hasShards, nextBatch, tokenizerOfShards, type NeedleSample } from '../../data/index.js';
 import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
@@ -113,6 +114,49 @@ export async function withEngine<T>(
 
 export function upload(engine: Engine, subject: Subject): TensorMap {
   return uploadParameters(engine, subject.parameters());
+}
+
+/**
+ * What tells models apart whatever they are called: the configuration, and every file of weights by its bytes. Reads each
+ * file once from front to back.
+ */
+export function modelFingerprint(subject: Subject): string {
+  const { path, checkpoint, model } = subject;
+  const known = modelPrints.get(subject);
+  if (known !== undefined) return known;
+  const print = fingerprint([model, weightFiles(checkpoint?.path ?? path).map(fingerprintFile)]);
+  modelPrints.set(subject, print);
+  return print;
+}
+
+/** Each subject's files are read once. */
+const modelPrints = new WeakMap<Subject, string>();
+const dataPrints = new WeakMap<NamedRun, string>();
+
+/** What a finding of a run is made from: weights, those of the reference it is compared with, and the run's own data. */
+export function originOf(subject: Subject, reference: Subject | null = null): string {
+  const { run } = subject;
+  const models = [subject, ...(reference === null ? [] : [reference])].map(modelFingerprint);
+  return fingerprint([models, run === null ? null : dataFingerprint(run)]);
+}
+
+/** A run's data by content, and what is measured on them. Data that are gone, which some measurements need none of, count as such. */
+function dataFingerprint(named: NamedRun): string {
+  const known = dataPrints.get(named);
+  if (known !== undefined) return known;
+  const { run } = named;
+  const contents = (): unknown => {
+    try {
+      using data = openRunData(run);
+      return [data.train.state(), data.heldOut()?.state() ?? null];
+    } catch (error) {
+      if (error instanceof LongsightError) return error.code;
+      throw error;
+    }
+  };
+  const print = fingerprint([run.seed, run.train.seqLen, run.eval, contents()]);
+  dataPrints.set(named, print);
+  return print;
 }
 
 /** `step 600` or the folder's name, for tables. */
@@ -305,11 +349,19 @@ export function needlesOf(subject: Subject, options: NeedleOptions): NeedleSampl
 /**
  * Keeps what an analysis found in the run folder, where reports read it; not for imported models, nor where `--set` changed
  * what is measured. Returns the file, null if none was written.
+ *
+ * @param reference the model that the subject is compared with, if any
  */
-export function keepFinding(subject: Subject, flags: SetFlag, kind: FindingKind, value: object): string | null {
+export function keepFinding(
+  subject: Subject,
+  flags: SetFlag,
+  kind: FindingKind,
+  value: object,
+  reference: Subject | null = null,
+): string | null {
   const { run, step, tokens } = subject;
   if (run === null || step === null || flags.set.length > 0) return null;
-  const finding = { step, tokens, ...value };
+  const finding = { step, tokens, ...value, of: originOf(subject, reference) };
   return writeFinding(run.dir, kind, finding);
 }
 

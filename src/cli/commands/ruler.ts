@@ -1,9 +1,8 @@
 /** `longsight ruler prepare` and `longsight ruler run`: long-context tasks after RULER. */
-import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { byteTokenizer, endTokens, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { ConfigError, DataError, readJson, writeJsonAtomic } from '../../core/index.js';
+import { ConfigError, DataError, fingerprint, writeJsonAtomic } from '../../core/index.js';
 import {
   OFFLINE_TASKS,
   openSources,
@@ -18,9 +17,10 @@ import {
   type Scoring,
 } from '../../data/index.js';
 import { cacheFolder } from '../../engine/index.js';
-import { PredictionFile, RulerRunner, type RulerModel, type RulerScore } from '../../eval/index.js';
+import { claimPredictions, PredictionFile, RulerRunner, type RulerModel, type RulerScore } from '../../eval/index.js';
 import {
   MODEL_ARGUMENT,
+  modelFingerprint,
   openSubject,
   parseCounts,
   tokenizerOf,
@@ -172,7 +172,7 @@ function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSou
     const length = Math.max(...flags.lengths);
     const { maxTokens: answerTokens, scoring } = flags;
     const files = flags.data.map((path) => ({ task: basename(path, '.jsonl'), length, path, answerTokens, scoring }));
-    const names = new Set(files.map((f) => f.task));
+    const names = new Set(files.map((f) => f.task.toLowerCase()));
     if (names.size < files.length) throw new ConfigError('--data: two files have the same name; rename one');
     return { files, skipped: [] };
   }
@@ -196,14 +196,29 @@ function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSou
   return { files, skipped };
 }
 
-/** Refuses a folder that holds predictions of something else. */
-function claim(dir: string, identity: object): void {
-  const path = join(dir, 'run.json');
-  if (!existsSync(path)) return writeJsonAtomic(path, identity);
-  if (JSON.stringify(readJson(path)) === JSON.stringify(identity)) return;
-  throw new ConfigError(`${dir} holds predictions of another model or other samples; choose another --out`, {
-    details: { path },
-  });
+/** Takes the folder of `--out`, or refuses one that holds predictions of something else. */
+function claim(flags: RunFlags, plan: Plan, subject: Subject, tokenizer: TextTokenizer): void {
+  const { path: model, step, tokens } = subject;
+  const of = {
+    weights: modelFingerprint(subject),
+    tokenizers: tokenizerPrint(tokenizer),
+    'stop tokens': [...stopTokensOf(subject, tokenizer)].sort((a, b) => a - b),
+  };
+  const files = function* () {
+    for (const { task, length, path, answerTokens } of plan.files) {
+      const settings = { 'answer tokens': answerTokens, truncation: flags.truncate === true };
+      yield { name: predictionName(task, length), settings, samples: readRulerFile(path) };
+    }
+  };
+  claimPredictions(flags.out, of, files(), { model, step, tokens });
+}
+
+const predictionName = (task: string, length: number): string => `${task}-${length}`;
+
+/** Tells apart tokenizers that differ in `tokenizer_config.json` only: in what they put around a text, and clean up. */
+function tokenizerPrint(tokenizer: TextTokenizer): string {
+  const ids = tokenizer.encode("a , b . do n't", { special: true });
+  return fingerprint([tokenizer.fingerprint, ids, tokenizer.decode(ids)]);
 }
 
 async function runAll(path: string, flags: RunFlags, context: CliContext): Promise<void> {
@@ -213,11 +228,7 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   const options = rulerOptions(flags, tokenizer, context);
   let opened: RulerSources | null = null;
   const plan = planRun(flags, options, () => (opened ??= openSources(options)), output);
-  const { seed, corpus, samples } = flags;
-  claim(flags.out, {
-    ...{ format: 1, model: path, step: subject.step, tokens: subject.tokens, tokenizer: tokenizer.fingerprint },
-    samples: flags.data.length > 0 ? { data: flags.data } : { seed, corpus, samples },
-  });
+  claim(flags, plan, subject, tokenizer);
   const scores: ScoreRow[] = [];
   await withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
@@ -273,7 +284,7 @@ async function runLength(
   const rows: ScoreRow[] = [];
   try {
     for (const { task, path, answerTokens: most, scoring } of files) {
-      const predictions = new PredictionFile(join(flags.out, `${task}-${length}.jsonl`));
+      const predictions = new PredictionFile(join(flags.out, `${predictionName(task, length)}.jsonl`));
       const job = { name: `${task} ${length}`, samples: readRulerFile(path), answerTokens: most, scoring };
       const score = await runner.run(job, predictions);
       const cut = predictions.rows.filter((r) => r.truncation).length;

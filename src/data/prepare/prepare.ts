@@ -4,15 +4,17 @@
  * Work is cut into chunks before it starts, from sizes alone; each chunk becomes one shard a split. While work is under way
  * `.prepare/` holds the plan and what is done; the manifest is written last, and `.prepare/` removed.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
 import {
+  canonicalJson,
   ConfigError,
   DataError,
   fileError,
+  fingerprintFile,
   InterruptedError,
   LongsightError,
   readJson,
@@ -64,6 +66,8 @@ export interface PrepareResult {
 export const DEFAULT_CHUNK_BYTES = 32 * 2 ** 20;
 const WORK_FOLDER = '.prepare';
 const PLAN_FILE = 'plan.json';
+/** 2: files by content; 1 had paths and times. */
+const PLAN_FORMAT = 2;
 const LOCK_FILE = 'prepare.lock';
 const RESULT = /^\d{6}\.json$/;
 const SHARD = /^(train|held-out)-\d{6}\.tokens$/;
@@ -91,7 +95,7 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
   const chunkBytes = options.chunkBytes ?? DEFAULT_CHUNK_BYTES;
   const chunks = planChunks(inputs, chunkBytes, tokenizer.cuttable);
   if (chunks.length === 0) throw new DataError(`no text in ${options.files.join(', ')}; add files that are not empty`);
-  const plan = planRecord(work, tokenizer, chunkBytes);
+  const plan = planRecord(work, tokenizer, chunkBytes, options.signal);
   checkFolder(dir);
   const release = takeLock(join(dir, LOCK_FILE), dir);
   try {
@@ -126,23 +130,45 @@ function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): numb
   throw new ConfigError(`--end-of-text ${wanted}: that is ${ids.length} tokens, not one of the vocabulary`);
 }
 
-/** What decides the shards, as JSON: files by path, size and time of change, options, tokenizer. */
-function planRecord(work: WorkOptions, tokenizer: TextTokenizer, chunkBytes: number): object {
-  const files = work.inputs.map(({ path, bytes }) => ({
-    ...{ path, bytes, modified: isUrl(path) ? null : statSync(path).mtimeMs },
-  }));
+/**
+ * What decides the shards, as JSON: files by content and in order, wherever they lie (URLs by address and size), options,
+ * tokenizer. Reads each file once from front to back.
+ */
+function planRecord(work: WorkOptions, tokenizer: TextTokenizer, chunkBytes: number, signal?: AbortSignal): object {
+  const files = work.inputs.map(({ path, bytes }) => {
+    signal?.throwIfAborted();
+    return isUrl(path) ? { url: path, bytes } : { name: basename(path), bytes, sha256: fingerprintFile(path) };
+  });
   const { heldOut, endOfText, read } = work;
-  return { format: 1, tokenizer: tokenizer.fingerprint, endOfText, heldOut, ...read, chunkBytes, files };
+  return { format: PLAN_FORMAT, tokenizer: tokenizer.fingerprint, endOfText, heldOut, ...read, chunkBytes, files };
 }
 
 function checkSamePlan(dir: string, stored: unknown, plan: object): void {
   const [a, b] = [stored as Record<string, unknown>, plan as Record<string, unknown>];
-  const differing = Object.keys(b).filter((key) => JSON.stringify(a[key]) !== JSON.stringify(b[key]));
+  if (a['format'] !== PLAN_FORMAT) {
+    throw new StoreError(
+      `${dir} was made by a version that kept no contents of files; choose another folder or remove it`,
+      {
+        details: { dir },
+      },
+    );
+  }
+  const differing = Object.keys(b).filter((key) => canonicalJson(a[key]) !== canonicalJson(b[key]));
   if (differing.length === 0) return;
+  const file = changedFile(a['files'], b['files']);
   throw new StoreError(
-    `${dir} holds shards of other files or options (${differing.join(', ')} differ); choose another folder or remove it`,
+    `${dir} holds shards of other files or options (${differing.join(', ')} differ)${file === undefined ? '' : `, such as ${file}`}; ` +
+      'choose another folder or remove it',
     { details: { dir, differing } },
   );
+}
+
+/** The first file that is not the one in its place before. */
+function changedFile(before: unknown, now: unknown): string | undefined {
+  const listOf = (value: unknown) => (Array.isArray(value) ? (value as { name?: string; url?: string }[]) : []);
+  const old = listOf(before);
+  const file = listOf(now).find((entry, i) => canonicalJson(entry) !== canonicalJson(old[i]));
+  return file?.name ?? file?.url;
 }
 
 /** Throws `StoreError` if the folder holds anything but a preparation, done or under way. */

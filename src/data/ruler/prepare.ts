@@ -1,9 +1,9 @@
 /** Samples of a task at a length: as much haystack as fits a budget of tokens, the answer's included. */
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TextTokenizer } from '../../checkpoint/index.js';
-import { AtomicFile, DataError, fileError, Rng } from '../../core/index.js';
+import { AtomicFile, DataError, fingerprint, fingerprintFile, Rng } from '../../core/index.js';
+import { openCorpus } from '../named.js';
 import { openSources, type SourceOptions } from './sources.js';
 import { rulerTask, type RulerTaskName } from './tasks.js';
 import type { Draft, RulerGenerator, RulerSources } from './types.js';
@@ -153,17 +153,18 @@ export interface RulerOptions extends SourceOptions {
 export function samplesPath({ task, length, samples }: RulerSpec, options: RulerOptions): string {
   const { tokenizer, seed, corpus = 'moby-dick' } = options;
   const file = task === 'qa_1' ? options.squad : task === 'qa_2' ? options.hotpot : undefined;
-  const content = file === undefined ? null : createHash('sha256').update(readBytes(file)).digest('hex');
-  const key = JSON.stringify([VERSION, tokenizer.fingerprint, seed, corpus, content]);
-  const folder = createHash('sha256').update(key).digest('hex').slice(0, 16);
+  const content = file === undefined ? null : fingerprintFile(file);
+  const folder = fingerprint([VERSION, tokenizer.fingerprint, seed, corpus, corpusPrint(corpus), content]).slice(0, 16);
   return join(options.folder, folder, `${task}-${length}-${samples}.jsonl`);
 }
 
-function readBytes(path: string): Buffer {
+/** A corpus by its content; null where it is not there, for tasks that read none. */
+function corpusPrint(name: string): string | null {
   try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw fileError('read', path, cause);
+    return fingerprint(openCorpus(name).files.map(fingerprintFile));
+  } catch (error) {
+    if (error instanceof DataError) return null;
+    throw error;
   }
 }
 

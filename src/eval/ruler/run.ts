@@ -1,6 +1,6 @@
 /** RULER on a model: greedy answers to prepared samples, kept as they come, and their scores. */
 import type { TextTokenizer } from '../../checkpoint/index.js';
-import { DataError } from '../../core/index.js';
+import { DataError, StoreError } from '../../core/index.js';
 import type { RulerSample, Scoring } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import { Decoder, generate } from '../../generate/index.js';
@@ -59,14 +59,21 @@ export class RulerRunner {
   }
 
   /**
-   * Answers the samples that `file` has no prediction for, and scores all.
+   * Answers the samples that `file` has no prediction for, and scores all. Samples are known by their place: others' files
+   * repeat an `index`.
    *
    * @throws DataError if a prompt is too long, naming the sample
+   * @throws StoreError if the file's predictions are not those of the first samples
    */
   async run(job: RulerJob, file: PredictionFile): Promise<RulerScore> {
     const { batchSize, signal, onProgress } = this.#options;
-    const known = new Set(file.rows.map((r) => r.index));
-    const open = job.samples.filter((s) => !known.has(s.index));
+    const wrong = file.rows.findIndex((row, i) => row.index !== job.samples[i]?.index);
+    if (wrong >= 0) {
+      throw new StoreError(
+        `${file.path}:${wrong + 1} is not the prediction of sample ${wrong}; remove the file to make it again`,
+      );
+    }
+    const open = job.samples.slice(file.rows.length);
     for (let at = 0; at < open.length; at += batchSize) {
       signal?.throwIfAborted();
       file.add(await this.#answer(job, open.slice(at, at + batchSize)));

@@ -255,6 +255,13 @@ describe('longsight analyze', () => {
     expect(found.drift.map((f) => f.qkRel)).toEqual([expect.any(Number), 0]);
     const again = await json('analyze', run, '--only', 'entropy,drift,limits');
     expect(again.at(-1)).toMatchObject({ event: 'analyze', kept: [], before: 5 });
+    // Made from other weights, as far as anyone can tell: measured anew.
+    const path = join(run, 'analysis', 'entropy-step-000004.json');
+    const finding = JSON.parse(readFileSync(path, 'utf8')) as object;
+    writeFileSync(path, JSON.stringify({ ...finding, of: 'other' }));
+    const anew = await json('analyze', run, '--only', 'entropy');
+    expect(anew.at(-1)).toMatchObject({ event: 'analyze', kept: [path], before: 1 });
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(finding);
     const { code, stderr } = await cli(['report', run, '--quiet']);
     expect(stderr).toBe('');
     expect(code).toBe(0);

@@ -1,0 +1,86 @@
+/** What a folder of predictions was made from: kept beside them, so that answers are never scored as those to something else. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { canonicalJson, ConfigError, fingerprint, readJson, writeJsonAtomic } from '../../core/index.js';
+import type { RulerSample } from '../../data/index.js';
+
+const RECORD_FILE = 'run.json';
+/** Hexadecimal digits kept of a sample's fingerprint: 64 bits. */
+const SAMPLE_DIGITS = 16;
+
+const recordSchema = z.looseObject({
+  format: z.literal(2),
+  of: z.record(z.string(), z.unknown()),
+  files: z.record(z.string(), z.object({ settings: z.record(z.string(), z.unknown()), samples: z.array(z.string()) })),
+});
+type Stored = z.output<typeof recordSchema>;
+type StoredFile = Stored['files'][string];
+
+/** One file of predictions and everything of its own that decides them. */
+export interface ClaimedFile {
+  /** The file's name, without its ending. */
+  readonly name: string;
+  /** By words that a message can use, such as `answer tokens`. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly samples: readonly RulerSample[];
+}
+
+/** What all predictions of a folder depend on: contents or their fingerprints, by words that a message can use. */
+export type PredictionOrigin = Readonly<Record<string, unknown>>;
+
+/**
+ * Takes a folder for predictions of these samples by this model, or goes on in one that holds some. A file may have grown:
+ * samples that follow those answered already are answered then.
+ *
+ * @param about said in the record, and not compared
+ * @throws ConfigError if the folder holds predictions of anything else, naming what differs; nothing is written then
+ */
+export function claimPredictions(
+  dir: string,
+  of: PredictionOrigin,
+  files: Iterable<ClaimedFile>,
+  about: Readonly<Record<string, unknown>> = {},
+): void {
+  const path = join(dir, RECORD_FILE);
+  const refuse = (what: string): never => {
+    throw new ConfigError(`${dir} holds predictions ${what}; choose another --out`, { details: { path } });
+  };
+  const stored = existsSync(path) ? recordSchema.safeParse(readJson(path)) : null;
+  if (stored?.success === false) refuse(`whose ${RECORD_FILE} does not say what they were made from`);
+  const before: Stored = stored?.data ?? { format: 2, of: { ...of }, files: {} };
+  const other = changed(before.of, of);
+  if (other !== undefined) refuse(`of another model (${other} differ)`);
+  const now: Record<string, StoredFile> = { ...before.files };
+  for (const { name, settings, samples } of files) {
+    const prints = samples.map((s) => fingerprint([s.index, s.prompt, s.outputs]).slice(0, SAMPLE_DIGITS));
+    const known = before.files[name];
+    if (known === undefined && existsSync(join(dir, `${name}.jsonl`)))
+      refuse(`that ${RECORD_FILE} does not know (${name}.jsonl)`);
+    if (known !== undefined) checkFile(name, known, { settings, samples: prints }, refuse);
+    now[name] = { settings: { ...settings }, samples: prints };
+  }
+  writeJsonAtomic(path, { ...about, format: 2, of, files: now });
+}
+
+function checkFile(name: string, known: StoredFile, now: StoredFile, refuse: (what: string) => never): void {
+  const setting = changed(known.settings, now.settings);
+  if (setting !== undefined) {
+    const show = (value: unknown) => (value === undefined ? 'not said' : JSON.stringify(value));
+    const [was, is] = [show(known.settings[setting]), show(now.settings[setting])];
+    refuse(`made otherwise (${name}: ${setting} was ${was}, now ${is})`);
+  }
+  const at = known.samples.findIndex((sample, i) => sample !== now.samples[i]);
+  if (at < 0) return;
+  const why =
+    at < now.samples.length
+      ? `sample ${at} differs`
+      : `${known.samples.length} samples there, ${now.samples.length} samples here`;
+  refuse(`of other samples (${name}: ${why})`);
+}
+
+/** The first name under which two records differ. */
+function changed(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): string | undefined {
+  const names = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+  return names.find((name) => canonicalJson(a[name]) !== canonicalJson(b[name]));
+}
