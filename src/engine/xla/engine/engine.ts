@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, EngineError } from '../../../core/index.js';
+import { canonicalJson, ConfigError, EngineError } from '../../../core/index.js';
 import { barrier, input, makeGraph, type Graph, type Value } from '../../../graph/index.js';
 import { checkDonation } from '../../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, MeshShape } from '../../contract/engine.js';
@@ -118,10 +118,14 @@ function startClient(
   }
 }
 
-/** Plugin file, size and time: another build under the same name is another plugin. */
+/**
+ * Another build of a plugin under the same name is another plugin. The file is told by size, place on the disk and times; that
+ * of the last change (ctime) moves whenever its content does, and no copying tool sets it back, so that hundreds of megabytes
+ * need not be hashed at every start.
+ */
 function pluginStamp(path: string, version: string): string {
-  const { size, mtimeMs } = statSync(path);
-  return `${path}:${size}:${Math.round(mtimeMs)}:${version}`;
+  const { size, ino, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+  return canonicalJson([path, size, ino, mtimeNs, ctimeNs, version]);
 }
 
 /**

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../../core/index.js';
+import { fingerprint, writeFileAtomic } from '../../../core/index.js';
 
 const MAGIC = 'longsight-xla-1\n';
 const DIGEST_BYTES = 32;
@@ -20,15 +20,8 @@ export interface CacheKey {
 
 const digest = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 
-/** SHA-256 of a key's parts, each with its length. */
-export function cacheName(key: CacheKey): string {
-  const hash = createHash('sha256');
-  for (const part of [key.program, key.options, key.plugin, key.device, key.flags]) {
-    const bytes = typeof part === 'string' ? Buffer.from(part, 'utf8') : part;
-    hash.update(`${bytes.length}:`).update(bytes);
-  }
-  return hash.digest('hex');
-}
+/** The fingerprint of a key. */
+export const cacheName = (key: CacheKey): string => fingerprint(key);
 
 /** A folder of compiled programs. Entries carry the digest of their content: a damaged one is removed and said. */
 export class ProgramCache {
