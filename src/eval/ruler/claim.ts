@@ -30,8 +30,7 @@ export interface ClaimedFile {
 export type PredictionOrigin = Readonly<Record<string, unknown>>;
 
 /**
- * Takes a folder for predictions of these samples by this model, or goes on in one that holds some. A file may have grown:
- * samples that follow those answered already are answered then.
+ * Takes a folder for predictions of these samples by this model, or goes on in one that holds some; other files may join.
  *
  * @param about said in the record, and not compared
  * @throws ConfigError if the folder holds predictions of anything else, naming what differs; nothing is written then
@@ -44,19 +43,24 @@ export function claimPredictions(
 ): void {
   const path = join(dir, RECORD_FILE);
   const refuse = (what: string): never => {
-    throw new ConfigError(`${dir} holds predictions ${what}; choose another --out`, { details: { path } });
+    throw new ConfigError(
+      `${dir} holds predictions of another model or other samples (${what}); choose another --out`,
+      {
+        details: { path },
+      },
+    );
   };
   const stored = existsSync(path) ? recordSchema.safeParse(readJson(path)) : null;
-  if (stored?.success === false) refuse(`whose ${RECORD_FILE} does not say what they were made from`);
+  if (stored?.success === false) refuse(`${RECORD_FILE} does not say what they were made from`);
   const before: Stored = stored?.data ?? { format: 2, of: { ...of }, files: {} };
   const other = changed(before.of, of);
-  if (other !== undefined) refuse(`of another model (${other} differ)`);
+  if (other !== undefined) refuse(`${other} differ`);
   const now: Record<string, StoredFile> = { ...before.files };
   for (const { name, settings, samples } of files) {
     const prints = samples.map((s) => fingerprint([s.index, s.prompt, s.outputs]).slice(0, SAMPLE_DIGITS));
     const known = before.files[name];
     if (known === undefined && existsSync(join(dir, `${name}.jsonl`)))
-      refuse(`that ${RECORD_FILE} does not know (${name}.jsonl)`);
+      refuse(`${RECORD_FILE} does not know ${name}.jsonl`);
     if (known !== undefined) checkFile(name, known, { settings, samples: prints }, refuse);
     now[name] = { settings: { ...settings }, samples: prints };
   }
@@ -68,15 +72,12 @@ function checkFile(name: string, known: StoredFile, now: StoredFile, refuse: (wh
   if (setting !== undefined) {
     const show = (value: unknown) => (value === undefined ? 'not said' : JSON.stringify(value));
     const [was, is] = [show(known.settings[setting]), show(now.settings[setting])];
-    refuse(`made otherwise (${name}: ${setting} was ${was}, now ${is})`);
+    refuse(`${name}: ${setting} was ${was}, now ${is}`);
   }
-  const at = known.samples.findIndex((sample, i) => sample !== now.samples[i]);
-  if (at < 0) return;
-  const why =
-    at < now.samples.length
-      ? `sample ${at} differs`
-      : `${known.samples.length} samples there, ${now.samples.length} samples here`;
-  refuse(`of other samples (${name}: ${why})`);
+  const [there, here] = [known.samples.length, now.samples.length];
+  const at = known.samples.findIndex((sample, i) => i < here && sample !== now.samples[i]);
+  if (at >= 0) refuse(`${name}: sample ${at} differs`);
+  if (there !== here) refuse(`${name}: ${there} samples there, ${here} here`);
 }
 
 /** The first name under which two records differ. */

@@ -257,11 +257,11 @@ describe('longsight analyze', () => {
     expect(again.at(-1)).toMatchObject({ event: 'analyze', kept: [], before: 5 });
     // Made from other weights, as far as anyone can tell: measured anew.
     const path = join(run, 'analysis', 'entropy-step-000004.json');
-    const finding = JSON.parse(readFileSync(path, 'utf8')) as object;
+    const finding = JSON.parse(readFileSync(path, 'utf8')) as { of: string };
     writeFileSync(path, JSON.stringify({ ...finding, of: 'other' }));
     const anew = await json('analyze', run, '--only', 'entropy');
     expect(anew.at(-1)).toMatchObject({ event: 'analyze', kept: [path], before: 1 });
-    expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(finding);
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ step: 4, of: finding.of });
     const { code, stderr } = await cli(['report', run, '--quiet']);
     expect(stderr).toBe('');
     expect(code).toBe(0);

@@ -104,6 +104,35 @@ describe('longsight ruler', () => {
     await refused(/mine\.jsonl:2 needs a text "input"/, 'run', MODEL, '--out', join(folder, 'c'), ...args);
   });
 
+  it('keeps answers by content and place, whatever paths and indices say', async () => {
+    const [data, out, model] = [join(folder, 's.jsonl'), join(folder, 'f'), join(folder, 'model')];
+    const row = (input: string) => `${JSON.stringify({ index: 7, input, outputs: ['zzz'] })}\n`;
+    const rows = () => readFileSync(join(out, 's-64.jsonl'), 'utf8').trim().split('\n');
+    cpSync(MODEL, model, { recursive: true });
+    writeFileSync(data, row('one') + row('two words'));
+    const args = ['run', model, '--out', out, '--data', data, '--lengths', '64', ...ENGINE];
+    await done(...args, '--max-tokens', '4');
+    const answers = rows();
+    expect(answers).toHaveLength(2);
+    expect(answers[0]).not.toBe(answers[1]);
+    await refused(/\(s-64: answer tokens was 4, now 5\); choose another --out/, ...args, '--max-tokens', '5');
+    await refused(/\(s-64: truncation was false, now true\)/, ...args, '--max-tokens', '4', '--truncate');
+    writeFileSync(data, row('one') + row('two terms'));
+    await refused(/\(s-64: sample 1 differs\)/, ...args, '--max-tokens', '4');
+    writeFileSync(data, row('one') + row('two words'));
+    const weights = readFileSync(join(model, 'model.safetensors'));
+    const last = weights.length - 1;
+    weights[last] = (weights[last] ?? 0) ^ 1;
+    writeFileSync(join(model, 'model.safetensors'), weights);
+    await refused(/\(weights differ\)/, ...args, '--max-tokens', '4');
+    expect(rows()).toEqual(answers);
+    rmSync(model, { recursive: true });
+    // Elsewhere, but the same.
+    cpSync(MODEL, join(folder, 'elsewhere'), { recursive: true });
+    await done('run', join(folder, 'elsewhere'), ...args.slice(2), '--max-tokens', '4');
+    expect(rows()).toEqual(answers);
+  });
+
   it('prepares files, and refuses lengths, tasks and tokenizers that do not do', async () => {
     const { stdout } = await cli([
       'ruler',
