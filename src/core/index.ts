@@ -1,4 +1,5 @@
 export * from './aliases.js';
+export * from './at.js';
 export * from './dtype.js';
 export * from './errors.js';
 export * from './files.js';

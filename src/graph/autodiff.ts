@@ -1,9 +1,14 @@
 /** Reverse-mode differentiation. */
 import { DTypeError, ShapeError, formatShape, isFloat } from '../core/index.js';
-import { DERIVATIVE_RULES, type Cotangent, type DerivativeRule } from './derivatives.js';
-import { nodesOf } from './graph.js';
-import { add, full, scalar } from './lib.js';
-import type { Node, OpName, Value } from './types.js';
+import { DERIVATIVE_RULES } from './derivatives.js';
+import { nodesOf } from './ir/graph.js';
+import { scalar } from './ir/leaves.js';
+import type { Cotangent, Pullback } from './ir/rules.js';
+import type { Node, Value } from './ir/types.js';
+import { add } from './primitives/elementwise.js';
+import { full } from './primitives/layout.js';
+
+type AnyRule = (node: Node, cts: readonly Cotangent[], pullback: Pullback) => readonly Cotangent[];
 
 /**
  * The cotangents of `wrt` given those of `outputs` (null = zero): a vector-Jacobian product. A result is null where
@@ -30,7 +35,8 @@ export function vjp(
     if (!active.has(node)) continue;
     const own = node.outputs.map((v) => cts.get(v) ?? null);
     if (own.every((c) => c === null)) continue;
-    const rule = DERIVATIVE_RULES[node.op] as DerivativeRule<OpName>;
+    // The table is keyed by op: its entry for this node's op takes this node.
+    const rule = DERIVATIVE_RULES[node.op] as AnyRule;
     const grads = rule(node, own, vjp);
     node.inputs.forEach((v, i) => {
       if (isActive(v)) accumulate(v, grads[i]);

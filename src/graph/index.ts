@@ -1,30 +1,29 @@
-export * from './types.js';
-export * from './ops.js';
-export * from './lib.js';
+export * from './ir/types.js';
+export type { Cotangent, Decomposition, DerivativeRule, Pullback } from './ir/rules.js';
+export { copyNode } from './ir/emit.js';
 export {
   inline,
   makeGraph,
+  mapGraph,
   nodesOf,
   rebuild,
-  remat,
-  scan,
   traceGraph,
   verify,
   type Named,
-  type ScanResult,
-} from './graph.js';
-export { rotaryAt } from './rotary.js';
-export { printGraph } from './print.js';
+  type Visit,
+} from './ir/graph.js';
+export { broadcastShapes } from './ir/checks.js';
+export { printGraph } from './ir/print.js';
+export * from './ops.js';
+export { OPS, emit } from './definitions.js';
+export type { AttentionAttrs } from './attention/type.js';
+export type { CausalConvAttrs, RecurrenceAttrs } from './recurrence/type.js';
+export type { RotaryAttrs } from './rotary/type.js';
+export { angleTable, rotatePairs, sineOf } from './rotary/tables.js';
 export { mixedPrecision } from './precision.js';
 export { grad, vjp } from './autodiff.js';
-export { COMPOSITE_OPS, DECOMPOSITIONS, isComposite, type CompositeOp, type Decomposition } from './decompose.js';
-export { bandedBlock, decomposeAttention, decomposeAttentionGrad, type AttentionBlocks } from './attention.js';
-export {
-  expand,
-  mapGraph,
-  simplify,
-  uniformValue,
-  type DecompositionOverrides,
-  type Evaluate,
-  type SimplifyOptions,
-} from './transform.js';
+export { COMPOSITE_OPS, DECOMPOSITIONS, isComposite, type CompositeOp } from './decompositions.js';
+export { decomposeAttention, decomposeAttentionGrad, type AttentionBlocks } from './attention/decompose.js';
+export { bandedBlock } from './attention/banded.js';
+export { expand, type DecompositionOverrides } from './expand.js';
+export { simplify, uniformValue, type Evaluate, type SimplifyOptions } from './simplify.js';

@@ -3,53 +3,53 @@
  * them in bf16; norms, softmax, losses and sums in f32. Inputs stay f32: master weights are rounded where they are used, so
  * gradients, taken after the transform, come out in f32.
  */
-import { isFloat } from '../core/index.js';
-import { nodesOf, rebuild, remat } from './graph.js';
-import { convert, emit } from './lib.js';
-import type { Node, OpAttrs, OpName, Value } from './types.js';
-
-/** Computed in bf16 whatever comes in. */
-const NARROW: ReadonlySet<OpName> = new Set<OpName>(['dot', 'attention', 'causalConv']);
-
-/** Queries, keys and values in bf16; decays, write strengths and state in f32. */
-const RECURRENT: ReadonlySet<OpName> = new Set<OpName>(['linearRecurrence', 'deltaRule']);
-
-/** Computed in bf16 where all that comes in is bf16 (or a constant), else in f32. */
-const FOLLOWING: ReadonlySet<OpName> = new Set<OpName>([
-  ...(['add', 'sub', 'mul', 'div', 'max', 'min', 'neg', 'abs', 'select', 'concat', 'sigmoid', 'tanh'] as const),
-  ...(['reshape', 'transpose', 'broadcast', 'slice', 'split', 'pad', 'take', 'stopGradient', 'barrier'] as const),
-  ...(['rotary', 'swiglu'] as const),
-]);
+import { at, isFloat } from '../core/index.js';
+import { copyNode } from './ir/emit.js';
+import { nodesOf, rebuild } from './ir/graph.js';
+import type { Node, Value } from './ir/types.js';
+import { remat } from './primitives/control.js';
+import { convert } from './primitives/elementwise.js';
 
 const widen = (v: Value): Value => (v.dtype === 'bf16' ? convert(v, 'f32') : v);
 const narrow = (v: Value): Value => (v.dtype === 'f32' ? convert(v, 'bf16') : v);
 const isConstant = (v: Value): boolean =>
-  v.node.op === 'constant' || (v.node.op === 'broadcast' && isConstant(v.node.inputs[0] as Value));
+  v.node.op === 'constant' || (v.node.op === 'broadcast' && isConstant(v.node.inputs[0]));
 
+/** The values that stand for a node's, by the precision that its definition names. */
 function visit(node: Node, inputs: readonly Value[]): readonly Value[] | null {
-  if (node.op === 'input' || node.op === 'constant' || node.op === 'convert') return null;
   if (node.op === 'remat') {
-    const { body } = node.attrs as OpAttrs['remat'];
+    const { body } = node.attrs;
     return remat(inputs, (inner) => {
-      const map = new Map(body.inputs.map(({ value }, i) => [value, inner[i] as Value]));
-      return rebuild(
-        body.nodes,
-        body.outputs.map((p) => p.value),
-        map,
-        visit,
-      );
+      const map = new Map(body.inputs.map(({ value }, i) => [value, at(inner, i)]));
+      const outputs = body.outputs.map((p) => p.value);
+      return rebuild(body.nodes, outputs, map, visit);
     });
   }
-  if (NARROW.has(node.op)) return emit(node.op, inputs.map(narrow), node.attrs);
-  if (RECURRENT.has(node.op))
-    return emit(node.op, [...inputs.slice(0, 3).map(narrow), ...inputs.slice(3).map(widen)], node.attrs);
-  const floats = inputs.filter((v) => isFloat(v.dtype) && !isConstant(v));
-  const follows = FOLLOWING.has(node.op) && floats.length > 0 && floats.every((v) => v.dtype === 'bf16');
-  const results = emit(node.op, inputs.map(follows ? narrow : widen), node.attrs);
-  // Activations enter in bf16, and leave norms in it; the norm's other output is a statistic.
-  if (node.op === 'rmsNorm') return [narrow(results[0] as Value), ...results.slice(1)];
-  if (node.op === 'take' && (results[0] as Value).shape.length >= 3) return results.map(narrow);
-  return results;
+  const { precision } = node.definition;
+  switch (precision) {
+    case 'kept':
+    case 'body':
+      return null;
+    case 'bf16':
+      return copyNode(node, inputs.map(narrow));
+    case 'recurrence':
+      return copyNode(node, [...inputs.slice(0, 3).map(narrow), ...inputs.slice(3).map(widen)]);
+    case 'f32':
+      return copyNode(node, inputs.map(widen));
+    case 'activations': {
+      // The first result is an activation, the others are statistics.
+      const [y, ...statistics] = copyNode(node, inputs.map(widen)) as readonly Value[];
+      return y ? [narrow(y), ...statistics] : statistics;
+    }
+    case 'follows':
+    case 'lookup': {
+      const floats = inputs.filter((v) => isFloat(v.dtype) && !isConstant(v));
+      const narrows = floats.length > 0 && floats.every((v) => v.dtype === 'bf16');
+      const results: readonly Value[] = copyNode(node, inputs.map(narrows ? narrow : widen));
+      // Activations enter the model as rows of a table, in bf16.
+      return precision === 'lookup' ? results.map((v) => (v.shape.length >= 3 ? narrow(v) : v)) : results;
+    }
+  }
 }
 
 /**
@@ -61,5 +61,5 @@ export function mixedPrecision(outputs: readonly Value[]): Value[] {
     if (node.op === 'input') return node.outputs;
     return visit(node, inputs);
   });
-  return results.map((v, i) => convert(v, (outputs[i] as Value).dtype));
+  return results.map((v, i) => convert(v, at(outputs, i).dtype));
 }

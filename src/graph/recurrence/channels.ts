@@ -3,8 +3,8 @@
  * second half meets those in the first across the middle: the decay up to the middle and the decay from it are both at most 1,
  * so nothing overflows, whatever the gates, and `log2 C` levels of matrix products remain.
  */
-import * as L from '../lib.js';
-import type { Value } from '../types.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
 import { chunkEnds, matmulTransposed, transposedMatmul, type Chunks, type Rounding } from './chunks.js';
 import { joinHalves, lowerQuarters, splitHalves } from './inverse.js';
 

@@ -1,14 +1,14 @@
 /**
- * What the chunkwise forms share: tokens in chunks, decays between the tokens of a chunk, precision of products (mixers.md
- * section 4).
+ * What the chunkwise forms share: tokens in chunks, decays between the tokens of a chunk, precision of products (
+ * docs/recurrences.md).
  *
  * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width; `..` stands for the
  * three leading axes B, H and N in the order of `Chunks.order`.
  */
 import type { DType } from '../../core/index.js';
-import * as L from '../lib.js';
-import type { Value } from '../types.js';
-import { documentRuns } from './documents.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
+import { documentRuns } from '../primitives/documents.js';
 
 export interface Chunks {
   readonly B: number;
@@ -179,19 +179,7 @@ export function narrowTo(dtype: DType): Rounding {
   return (x) => (dtype === 'bf16' ? L.convert(x, 'bf16') : x);
 }
 
-/** `a [..., M, K] · b [..., N, K] -> [..., M, N]`. */
-export function matmulTransposed(a: Value, b: Value): Value {
-  const batch = a.shape.slice(0, -2).map((_, i) => i);
-  const last = a.shape.length - 1;
-  return L.dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [last], rhsContract: [last] });
-}
-
-/** `a [..., K, M] · b [..., K, N] -> [..., M, N]`. */
-export function transposedMatmul(a: Value, b: Value): Value {
-  const batch = a.shape.slice(0, -2).map((_, i) => i);
-  const rows = a.shape.length - 2;
-  return L.dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [rows], rhsContract: [rows] });
-}
+export { matmulTransposed, transposedMatmul } from '../primitives/index.js';
 
 /** `[..,C] -> [..,C,1]`: one factor for each row. */
 export const perRow = asColumn;

@@ -1,7 +1,8 @@
 /** Short causal depthwise convolution in primitives: one shifted product for each tap. */
-import * as L from '../lib.js';
-import type { CausalConvAttrs, Value } from '../types.js';
-import { documentRuns } from './documents.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
+import type { CausalConvAttrs } from './type.js';
+import { documentRuns } from '../primitives/documents.js';
 
 /** The inputs in the order of the catalogue, by name. */
 export function convInputs(

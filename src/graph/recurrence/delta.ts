@@ -1,11 +1,12 @@
 /**
  * The gated delta rule by chunks (Gated DeltaNet, Yang et al. 2025; Kimi Delta Attention with a decay per channel), in the form
- * of mixers.md section 6: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`, A strictly lower.
+ * of docs/recurrences.md: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`, A strictly lower.
  * Everything but the recursion of the state over chunks is products over all chunks at once.
  */
-import { scan } from '../graph.js';
-import * as L from '../lib.js';
-import type { RecurrenceAttrs, Value } from '../types.js';
+import { scan } from '../primitives/index.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
+import type { RecurrenceAttrs } from './type.js';
 import { channelDecays, channelGradients, channelQuarters, type ChannelDecays } from './channels.js';
 import {
   chunksOf,
@@ -25,7 +26,7 @@ import {
 } from './chunks.js';
 import { optionalInputs } from './inputs.js';
 import { fromQuarters, lowerQuarters, unitLowerInverse } from './inverse.js';
-import { stateDtype } from './types.js';
+import { stateDtype } from './type.js';
 
 /** Chunk length where none is asked for. */
 const DEFAULT_CHUNK = 64;

@@ -4,8 +4,8 @@
  *
  * Shape letters as in chunks.ts; G groups of R heads each, `H = G R`. Leading axes are B, H or G, N.
  */
-import * as L from '../lib.js';
-import type { Value } from '../types.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
 import { fromChunks, perRow, repeatHeads, toChunks, type Chunks } from './chunks.js';
 
 export class HeadGroups {

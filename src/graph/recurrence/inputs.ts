@@ -1,5 +1,6 @@
 /** The optional inputs of the recurrences. */
-import type { RecurrenceAttrs, Value } from '../types.js';
+import type { Value } from '../ir/types.js';
+import type { RecurrenceAttrs } from './type.js';
 
 /** Segments and initial state behind the `fixed` inputs that are always there. */
 export function optionalInputs(

@@ -1,9 +1,9 @@
 /**
  * Lower triangular matrices by halves, and with them `(I + A)^-1` for strictly lower triangular A: exact for repeated keys too,
- * where the series `(I - A)(I + A^2)(I + A^4)...` overflows (mixers.md section 6).
+ * where the series `(I - A)(I + A^2)(I + A^4)...` overflows (docs/recurrences.md).
  */
-import * as L from '../lib.js';
-import type { Value } from '../types.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
 
 /** Rows and columns of halves of the last two axes: `quarter(x, 1, 0)` is the lower left one. */
 function quarter(x: Value, row: number, column: number): Value {

@@ -1,10 +1,11 @@
 /**
- * Linear attention with a decay per head and token, by chunks of matrix products (mixers.md section 4; Sun et al. 2023, Dao and
+ * Linear attention with a decay per head and token, by chunks of matrix products (docs/recurrences.md; Sun et al. 2023, Dao and
  * Gu 2024). Lightning Attention, Simple GLA and Mamba-2 are this op. All states between chunks are one product with a matrix
  * of decays, so nothing runs in sequence.
  */
-import * as L from '../lib.js';
-import type { RecurrenceAttrs, Value } from '../types.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
+import type { RecurrenceAttrs } from './type.js';
 import {
   chunkEnds,
   chunksOf,
@@ -27,7 +28,7 @@ import {
 import { HeadGroups } from './groups.js';
 import { optionalInputs } from './inputs.js';
 import { decayedSums, decayedSumsTransposed } from './sums.js';
-import { stateDtype } from './types.js';
+import { stateDtype } from './type.js';
 
 /** Chunk length where none is asked for. */
 const DEFAULT_CHUNK = 64;

@@ -1,6 +1,6 @@
 /** Decayed sums over the chunks of a sequence as products with a matrix of decays, in groups where there are many. */
-import * as L from '../lib.js';
-import type { Value } from '../types.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
 import { chunkEnds, decayMatrix, decaysOf, perRow, runningSum, transposedMatmul, type Chunks } from './chunks.js';
 
 /** Sums of up to this many items are one product; longer ones go in groups. */

@@ -3,17 +3,7 @@
  * optimizer's update) is computed on the parts; a product, or anything else, reads the tensor gathered over `fsdp`. Left to
  * itself the partitioner moves activations instead, which are larger.
  */
-import type { Graph, Node, OpName, Value } from '../../../graph/index.js';
-import {
-  BINARY_OPS,
-  COMPARE_OPS,
-  convert,
-  LOGICAL_OPS,
-  mapGraph,
-  take,
-  UNARY_FLOAT_OPS,
-  UNARY_NUMERIC_OPS,
-} from '../../../graph/index.js';
+import { convert, mapGraph, take, type Graph, type Node, type Value } from '../../../graph/index.js';
 import { sameShape } from '../../../core/index.js';
 import { shardingText, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText, type TextBuilder } from '../mlir/text.js';
@@ -35,14 +25,9 @@ export interface FsdpScope {
   readonly origins: ReadonlyMap<Value, Sharding>;
 }
 
-/** Ops whose results lie as their inputs do. */
-const ELEMENTWISE: ReadonlySet<OpName> = new Set<OpName>([
-  ...[...BINARY_OPS, ...COMPARE_OPS, ...LOGICAL_OPS, ...UNARY_FLOAT_OPS, ...UNARY_NUMERIC_OPS],
-  ...(['convert', 'not', 'select', 'stopGradient'] as const),
-]);
-
-/** Sums over the parts need no whole tensor. */
-const REDUCING: ReadonlySet<OpName> = new Set<OpName>(['reduceSum', 'reduceMax']);
+/** Whether results are sharded as the inputs of the same shape are. */
+const isElementwise = ({ definition: { locality } }: Node): boolean =>
+  locality === 'elementwise' || locality === 'broadcasting';
 
 /** Whether a sharding divides over `fsdp` axes that a batch may divide over too. */
 export function isStored(sharding: Sharding, parts: number): boolean {
@@ -60,12 +45,10 @@ function constrained({ builder }: FsdpScope, name: string, value: Value, shardin
 export function narrowTakes(graph: Graph): Graph {
   return mapGraph(graph, (node, [x]) => {
     if (node.op !== 'convert' || node.outputs[0]?.dtype !== 'bf16' || x?.node.op !== 'take') return null;
-    const [table, indices] = x.node.inputs as [Value, Value];
+    const [table, indices] = x.node.inputs;
     return [take(convert(table, 'bf16'), indices)];
   });
 }
-
-const SOURCES: ReadonlySet<OpName> = new Set<OpName>(['input', 'constant', 'iota', 'broadcast']);
 
 /**
  * How values must lie of which outputs are computed element by element, and that are not so computed themselves: as the outputs. So
@@ -81,13 +64,13 @@ export function originsOf(graph: Graph, shardings: Readonly<Record<string, Shard
   for (const node of [...graph.nodes].reverse()) {
     for (const value of node.outputs) {
       const sharding = lies.get(value);
-      if (sharding === undefined || SOURCES.has(node.op)) continue;
+      if (sharding === undefined || node.definition.locality === 'source') continue;
       if (node.op === 'transpose') {
-        const { permutation } = (node as Node<'transpose'>).attrs;
+        const { permutation } = node.attrs;
         const before: (readonly MeshAxis[])[] = [];
         permutation.forEach((axis, i) => (before[axis] = sharding[i] ?? []));
-        lies.set(node.inputs[0] as Value, before);
-      } else if (ELEMENTWISE.has(node.op)) {
+        lies.set(node.inputs[0], before);
+      } else if (isElementwise(node)) {
         for (const input of node.inputs) if (sameShape(input.shape, value.shape)) lies.set(input, sharding);
       } else {
         origins.set(value, sharding);
@@ -110,7 +93,9 @@ export function placedResults(node: Node, results: readonly string[], scope: Fsd
 /** The names that a node reads: gathered, unless it works on parts. */
 export function readNames(node: Node, scope: FsdpScope): string[] {
   const { names, stored } = scope;
-  const onParts = ELEMENTWISE.has(node.op) || REDUCING.has(node.op) || node.op === 'barrier';
+  const { locality } = node.definition;
+  // Sums over a shard need no whole tensor: the partitioner adds them up.
+  const onParts = isElementwise(node) || locality === 'reduction' || locality === 'identity';
   return node.inputs.map((value) => {
     const name = names.get(value) as string;
     const entry = stored.get(value);
@@ -134,7 +119,7 @@ export function followParts(node: Node, { stored }: FsdpScope): void {
   if (node.op === 'barrier') node.outputs.forEach((value, i) => follow(value, shardingOf(node.inputs[i])));
   const [result] = node.outputs;
   if (result === undefined) return;
-  if (!ELEMENTWISE.has(node.op)) return;
+  if (!isElementwise(node)) return;
   const like = node.inputs.find((v) => stored.has(v) && sameShape(v.shape, result.shape));
   follow(result, shardingOf(like));
 }

@@ -1,26 +1,32 @@
 /** Decompositions that suit XLA, which fuses elementwise chains into the reductions and products around them. */
-import type { DType } from '../../../core/index.js';
+import { at, type DType } from '../../../core/index.js';
 import {
   DECOMPOSITIONS,
+  angleTable,
+  rotatePairs,
+  sineOf,
   type CompositeOp,
   type Decomposition,
-  type DecompositionOverrides,
-  type OpAttrs,
+  type OpSignatures,
+  type RotaryAttrs,
   type Value,
 } from '../../../graph/index.js';
 import * as L from '../../../graph/index.js';
 
 /** Where an input is bf16 the rule computes in f32 and rounds its results once: inside a fusion that costs nothing. */
 function inFloat32<K extends CompositeOp>(rule: Decomposition<K>): Decomposition<K> {
-  return (inputs: readonly Value[], attrs: OpAttrs[K]) => {
-    const dtype = inputs[0]?.dtype;
+  return (inputs, attrs) => {
+    const given: readonly Value[] = inputs;
+    const dtype = given[0]?.dtype;
     if (dtype !== 'bf16') return rule(inputs, attrs);
-    const wide = inputs.map((v) => (v.dtype === 'bf16' ? L.convert(v, 'f32') : v));
-    return rule(wide, attrs).map((v) => (v.dtype === 'f32' ? L.convert(v, dtype) : v));
+    const wide = given.map((v) => (v.dtype === 'bf16' ? L.convert(v, 'f32') : v));
+    return rule(wide as readonly Value[] as OpSignatures[K]['inputs'], attrs).map((v) =>
+      v.dtype === 'f32' ? L.convert(v, dtype) : v,
+    );
   };
 }
 
-const column = (v: Value): Value => L.reshape(v, [v.shape[0] as number, 1]);
+const column = (v: Value): Value => L.reshape(v, [at(v.shape, 0), 1]);
 
 /** Which class of each row is its target, `[N,V]`. */
 function isTarget(logits: Value, targets: Value): Value {
@@ -28,21 +34,19 @@ function isTarget(logits: Value, targets: Value): Value {
 }
 
 /** The target's logit by a masked sum: it joins the reduction of the exponentials, where a gather would need the logits stored. */
-const crossEntropy: Decomposition<'crossEntropy'> = ([logits, targets]) => {
-  const [z, t] = [logits as Value, targets as Value];
+const crossEntropy: Decomposition<'crossEntropy'> = ([z, targets]) => {
   const top = L.stopGradient(L.reduceMax(z, [1], true));
   const sum = L.reduceSum(L.exp(L.sub(z, top)), [1]);
   const lse = L.add(L.reshape(top, sum.shape), L.log(sum));
-  const picked = L.reduceSum(L.select(isTarget(z, t), z, 0), [1]);
+  const picked = L.reduceSum(L.select(isTarget(z, targets), z, 0), [1]);
   return [L.sub(lse, picked), lse];
 };
 
 /** `p (dloss + dlse) - onehot dloss`, elementwise. */
-const crossEntropyGrad: Decomposition<'crossEntropyGrad'> = ([logits, targets, lse, dloss, dlse]) => {
-  const [z, t, dl] = [logits as Value, targets as Value, dloss as Value];
-  const p = L.exp(L.sub(z, column(lse as Value)));
-  const spread = L.mul(p, column(L.add(dl, dlse as Value)));
-  return [L.sub(spread, L.select(isTarget(z, t), column(dl), 0))];
+const crossEntropyGrad: Decomposition<'crossEntropyGrad'> = ([z, targets, lse, dloss, dlse]) => {
+  const p = L.exp(L.sub(z, column(lse)));
+  const spread = L.mul(p, column(L.add(dloss, dlse)));
+  return [L.sub(spread, L.select(isTarget(z, targets), column(dloss), 0))];
 };
 
 /** Positions in a block of the angle tables: about the square root of all. */
@@ -54,50 +58,39 @@ const blockOf = (T: number): number => Math.min(T, 2 ** Math.ceil(Math.log2(Math
  */
 export function rotaryTables(
   T: number,
-  { inverseFrequencies, inverse }: OpAttrs['rotary'],
+  { inverseFrequencies, inverse }: RotaryAttrs,
   dtype: DType,
 ): { cos: Value; sin: Value } {
   const half = inverseFrequencies.length;
   const block = blockOf(T);
   const blocks = Math.ceil(T / block);
-  const table = (f: (x: number) => number, rows: number, step: number, shape: readonly number[]): Value => {
-    const values = new Float64Array(rows * half);
-    for (let r = 0; r < rows; r++) {
-      for (let m = 0; m < half; m++) values[r * half + m] = f(r * step * (inverseFrequencies[m] as number));
-    }
-    return L.constantFrom(dtype, shape, values);
-  };
-  const sine = inverse ? (x: number): number => -Math.sin(x) : Math.sin;
-  const low = [1, block, half];
-  const [cosLow, sinLow] = [table(Math.cos, block, 1, low), table(sine, block, 1, low)];
+  const sine = sineOf(inverse);
+  const low = (f: (angle: number) => number): Value =>
+    L.constantFrom(dtype, [1, block, half], angleTable(f, block, 1, inverseFrequencies));
+  const high = (f: (angle: number) => number): Value =>
+    L.constantFrom(dtype, [blocks, 1, half], angleTable(f, blocks, block, inverseFrequencies));
   const shaped = (v: Value): Value => {
     const rows = L.reshape(v, [blocks * block, half]);
     return L.reshape(blocks * block === T ? rows : L.sliceAxis(rows, 0, 0, T), [1, T, 1, half]);
   };
+  const [cosLow, sinLow] = [low(Math.cos), low(sine)];
   if (blocks === 1) return { cos: shaped(cosLow), sin: shaped(sinLow) };
-  const high = [blocks, 1, half];
   // The barriers keep XLA from folding the long tables into the program, and from computing them anew in every layer.
-  const [cosHigh, sinHigh] = L.barrier([table(Math.cos, blocks, block, high), table(sine, blocks, block, high)]) as [
-    Value,
-    Value,
-  ];
+  const [cosHigh, sinHigh] = L.barrier([high(Math.cos), high(sine)]);
   const [cos, sin] = L.barrier([
     shaped(L.sub(L.mul(cosHigh, cosLow), L.mul(sinHigh, sinLow))),
     shaped(L.add(L.mul(sinHigh, cosLow), L.mul(cosHigh, sinLow))),
-  ]) as [Value, Value];
+  ]);
   return { cos, sin };
 }
 
 const rotary: Decomposition<'rotary'> = ([x], attrs) => {
-  const v = x as Value;
-  const half = attrs.inverseFrequencies.length;
-  const { cos, sin } = rotaryTables(v.shape[1] as number, attrs, v.dtype);
-  const [a, b] = L.split(v, 3, [half, half]) as [Value, Value];
-  return [L.concat([L.sub(L.mul(a, cos), L.mul(b, sin)), L.add(L.mul(b, cos), L.mul(a, sin))], 3)];
+  const { cos, sin } = rotaryTables(at(x.shape, 1), attrs, x.dtype);
+  return [rotatePairs(x, cos, sin)];
 };
 
-/** Decompositions in place of the graph's own. */
-export const XLA_DECOMPOSITIONS: DecompositionOverrides = {
+/** The decomposition of every composite for XLA. */
+export const XLA_DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K> } = {
   softmax: inFloat32(DECOMPOSITIONS.softmax),
   rmsNorm: inFloat32(DECOMPOSITIONS.rmsNorm),
   rmsNormGrad: inFloat32(DECOMPOSITIONS.rmsNormGrad),
@@ -109,4 +102,10 @@ export const XLA_DECOMPOSITIONS: DecompositionOverrides = {
   attention: inFloat32(DECOMPOSITIONS.attention),
   attentionGrad: inFloat32(DECOMPOSITIONS.attentionGrad),
   causalConv: inFloat32(DECOMPOSITIONS.causalConv),
+  // The recurrences keep states in f32 beside bf16 inputs by themselves; bodies of remat hold ops that are treated one by one.
+  linearRecurrence: DECOMPOSITIONS.linearRecurrence,
+  linearRecurrenceGrad: DECOMPOSITIONS.linearRecurrenceGrad,
+  deltaRule: DECOMPOSITIONS.deltaRule,
+  deltaRuleGrad: DECOMPOSITIONS.deltaRuleGrad,
+  remat: DECOMPOSITIONS.remat,
 };

@@ -2,7 +2,15 @@
  * Attention as the device's kernel where there is one, and on a mesh piece by piece: every sequence and every head is on its
  * own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
-import { input, makeGraph, type Graph, type Node, type TensorType, type Value } from '../../../graph/index.js';
+import {
+  input,
+  makeGraph,
+  type AttentionAttrs,
+  type Graph,
+  type Node,
+  type TensorType,
+  type Value,
+} from '../../../graph/index.js';
 import { manualComputation, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
 import { XLA_DECOMPOSITIONS } from '../passes/overrides.js';
 import { prepareForXla } from '../passes/prepare.js';
@@ -14,8 +22,8 @@ type LowerNodes = (graph: Graph, scope: Scope) => string[];
 type Attention = Node<'attention'> | Node<'attentionGrad'>;
 
 function splitFor(mesh: Mesh | null, { inputs: [q, k] }: Attention): Split {
-  const [B, , H] = (q as Value).shape as [number, number, number];
-  return splitOf(mesh, B, [H, (k as Value).shape[2] as number]);
+  const [B, , H] = q.shape as [number, number, number];
+  return splitOf(mesh, B, [H, k.shape[2] as number]);
 }
 
 /** Whether there is anything to divide. */
@@ -39,7 +47,8 @@ function decomposed(
   lowerNodes: LowerNodes,
 ): readonly string[] {
   const inputs = pieces.map(({ type }, i) => input(`x${i}`, type.dtype, type.shape));
-  const outputs = XLA_DECOMPOSITIONS[op]?.(inputs, attrs) as readonly Value[];
+  const decompose = XLA_DECOMPOSITIONS[op] as (inputs: readonly Value[], attrs: AttentionAttrs) => readonly Value[];
+  const outputs = decompose(inputs, attrs);
   const named = (values: readonly Value[]) => Object.fromEntries(values.map((v, i) => [`x${i}`, v]));
   const graph = prepareForXla(makeGraph(named(inputs), named(outputs)), () => false);
   const names = new Map(graph.inputs.map(({ value }, i) => [value, (pieces[i] as Operand).name]));
@@ -94,7 +103,7 @@ export function lowerAttentionGrad(
   const optional = optionalOf(split, node, 6);
   const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, tokens, statistics, tokens, ...optional]);
   if (kernel) {
-    const lse = node.inputs[4] as Value;
+    const lse = node.inputs[4];
     const name = scope.statistics.get(lse) ?? builder.convert(inputs[4] as string, lse, 'f32');
     operands[4] = { name, type: { dtype: 'f32', shape: lse.shape }, sharding: statistics };
   }

@@ -1,5 +1,14 @@
 /** What type rules have in common: checks of inputs, each a `ShapeError` or `DTypeError` that names the op and its inputs. */
-import { DTypeError, ShapeError, formatShape, isFloat, sameShape, type DType, type Shape } from '../core/index.js';
+import {
+  DTypeError,
+  ShapeError,
+  at,
+  formatShape,
+  isFloat,
+  sameShape,
+  type DType,
+  type Shape,
+} from '../../core/index.js';
 import type { TensorType } from './types.js';
 
 export function show(t: TensorType | undefined): string {
@@ -23,10 +32,6 @@ export function arity(op: string, inputs: readonly TensorType[], least: number, 
     const wanted = least === most ? `${least}` : `${least} to ${most}`;
     throw shapeError(op, inputs, `takes ${wanted} inputs, got ${inputs.length}`);
   }
-}
-
-export function at(inputs: readonly TensorType[], i: number): TensorType {
-  return inputs[i] as TensorType;
 }
 
 export function axisOf(op: string, inputs: readonly TensorType[], axis: number): number {

@@ -1,5 +1,5 @@
 /** Graphs as text, one node a line; stable, so that it can be compared and hashed. */
-import { formatShape, toNumbers, type HostTensor } from '../core/index.js';
+import { formatShape, toNumbers, type HostTensor } from '../../core/index.js';
 import type { Graph, Node, TensorType, Value } from './types.js';
 
 const formatType = (t: TensorType): string => `${t.dtype}${formatShape(t.shape)}`;

@@ -1,16 +1,79 @@
-/** Type rules of the recurrent mixers. */
-import { formatShape, isFloat, sameShape, type DType, type Shape } from '../../core/index.js';
+/** The linear recurrences and the short convolution: signatures and type rules. */
+import { at, formatShape, isFloat, sameShape, type DType, type Shape } from '../../core/index.js';
 import {
   arity,
-  at,
   dtypeError,
   requireFloat,
   requireIndex,
   requireSameDtype,
   requireShape,
   shapeError,
-} from '../checks.js';
-import type { CausalConvAttrs, RecurrenceAttrs, TensorType } from '../types.js';
+} from '../ir/checks.js';
+import { define } from '../ir/emit.js';
+import type { TensorType } from '../ir/types.js';
+
+/** Attributes of the linear recurrences. */
+export interface RecurrenceAttrs {
+  /** Factor of the output. */
+  readonly scale: number;
+  /** Tokens that the chunkwise form takes at once, a power of two; null chooses. Results do not depend on it. */
+  readonly chunk: number | null;
+  /** Whether the input after the fixed ones is the document of each token. */
+  readonly segments: boolean;
+  /** Whether the last input is the state before the first token. */
+  readonly initialState: boolean;
+}
+
+/** Attributes of the causal convolution: which of its optional inputs are given, in this order. */
+export interface CausalConvAttrs {
+  readonly bias: boolean;
+  readonly segments: boolean;
+  readonly initialState: boolean;
+}
+
+declare module '../ir/types.js' {
+  interface OpSignatures {
+    /**
+     * q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay `[B,T,H]` or `[H]`, [segments i32 `[B,T]`], [state `[B,H,K,V]`]
+     * -> o `[B,T,H,V]`, state `[B,H,K,V]`: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t S_t`.
+     */
+    readonly linearRecurrence: Signature<
+      RecurrenceAttrs,
+      readonly [q: Value, k: Value, v: Value, logDecay: Value, ...optional: Value[]],
+      readonly [out: Value, state: Value]
+    >;
+    /**
+     * q, k, v, logDecay `[B,T,H]` or `[B,T,H,K]`, beta `[B,T,H]`, [segments], [state] -> o, state:
+     * `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`.
+     */
+    readonly deltaRule: Signature<
+      RecurrenceAttrs,
+      readonly [q: Value, k: Value, v: Value, logDecay: Value, beta: Value, ...optional: Value[]],
+      readonly [out: Value, state: Value]
+    >;
+    /** The inputs of linearRecurrence, then o, do, dstate -> dq, dk, dv, dlogDecay, [dinitial state]. */
+    readonly linearRecurrenceGrad: Signature<
+      RecurrenceAttrs,
+      readonly [q: Value, k: Value, v: Value, logDecay: Value, ...optionalThenOutDOutDState: Value[]],
+      readonly Value[]
+    >;
+    /** The inputs of deltaRule, then o, do, dstate -> dq, dk, dv, dlogDecay, dbeta, [dinitial state]. */
+    readonly deltaRuleGrad: Signature<
+      RecurrenceAttrs,
+      readonly [q: Value, k: Value, v: Value, logDecay: Value, beta: Value, ...optionalThenOutDOutDState: Value[]],
+      readonly Value[]
+    >;
+    /**
+     * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state `[B,W-1,C]`:
+     * `y_t = bias + sum_m weight[:,m] x_{t-W+1+m}`; the state is the last W-1 inputs.
+     */
+    readonly causalConv: Signature<
+      CausalConvAttrs,
+      readonly [x: Value, weight: Value, ...optional: Value[]],
+      readonly [out: Value, state: Value]
+    >;
+  }
+}
 
 /** The dtype of decays, write strengths and state: f32 beside bf16, else that of the queries. */
 export function stateDtype(dtype: DType): DType {
@@ -85,7 +148,7 @@ function requireSegments(op: string, inputs: readonly TensorType[], i: number, s
 const optional = (attrs: { readonly segments: boolean; readonly initialState: boolean }): number =>
   Number(attrs.segments) + Number(attrs.initialState);
 
-export function linearRecurrence(inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] {
+function linearRecurrence(inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] {
   const op = 'linearRecurrence';
   arity(op, inputs, 4 + optional(attrs));
   const decay = at(inputs, 3).shape;
@@ -94,7 +157,7 @@ export function linearRecurrence(inputs: readonly TensorType[], attrs: Recurrenc
   return finish(op, inputs, attrs, sizes, 4);
 }
 
-export function deltaRule(inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] {
+function deltaRule(inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] {
   const op = 'deltaRule';
   arity(op, inputs, 5 + optional(attrs));
   const decay = at(inputs, 3).shape;
@@ -125,13 +188,7 @@ function gradient(
   return given.filter((_, i) => !(attrs.segments && i === fixed));
 }
 
-export const linearRecurrenceGrad = (inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] =>
-  gradient('linearRecurrenceGrad', inputs, attrs);
-
-export const deltaRuleGrad = (inputs: readonly TensorType[], attrs: RecurrenceAttrs): readonly TensorType[] =>
-  gradient('deltaRuleGrad', inputs, attrs);
-
-export function causalConv(inputs: readonly TensorType[], attrs: CausalConvAttrs): readonly TensorType[] {
+function causalConv(inputs: readonly TensorType[], attrs: CausalConvAttrs): readonly TensorType[] {
   const op = 'causalConv';
   arity(op, inputs, 2 + Number(attrs.bias) + optional(attrs));
   const floats = inputs.filter((_, i) => !attrs.segments || i !== 2 + Number(attrs.bias));
@@ -149,3 +206,24 @@ export function causalConv(inputs: readonly TensorType[], attrs: CausalConvAttrs
   if (attrs.initialState) requireShape(op, inputs, inputs.length - 1, state, 'the initial state');
   return [at(inputs, 0), { dtype, shape: state }];
 }
+
+/** Definitions of the recurrences, their gradients and the convolution. */
+export const RECURRENCE = {
+  linearRecurrence: define('linearRecurrence', linearRecurrence, {
+    precision: 'recurrence',
+    locality: 'any',
+    merging: 'fold',
+  }),
+  deltaRule: define('deltaRule', deltaRule, { precision: 'recurrence', locality: 'any', merging: 'fold' }),
+  linearRecurrenceGrad: define(
+    'linearRecurrenceGrad',
+    (inputs, attrs) => gradient('linearRecurrenceGrad', inputs, attrs),
+    { precision: 'f32', locality: 'any', merging: 'fold' },
+  ),
+  deltaRuleGrad: define('deltaRuleGrad', (inputs, attrs) => gradient('deltaRuleGrad', inputs, attrs), {
+    precision: 'f32',
+    locality: 'any',
+    merging: 'fold',
+  }),
+  causalConv: define('causalConv', causalConv, { precision: 'bf16', locality: 'any', merging: 'fold' }),
+};

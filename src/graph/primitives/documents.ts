@@ -1,6 +1,6 @@
 /** Packed documents: which tokens belong together. */
-import * as L from '../lib.js';
-import type { Value } from '../types.js';
+import * as L from './index.js';
+import type { Value } from '../ir/types.js';
 
 /**
  * Numbers the documents of each row, i32 `[B,T]` from 0: a new one starts wherever the id differs from that of the token

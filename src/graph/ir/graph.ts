@@ -1,9 +1,10 @@
 /** Graphs from values: topological order, the verifier, and subgraphs (scan, remat) from functions. */
-import { LongsightError, invariant, sameShape, type DType, type Shape } from '../core/index.js';
-import { emit, input } from './lib.js';
-import { TYPE_RULES } from './ops.js';
-import type { Graph, Node, OpAttrs, Port, TensorType, Value } from './types.js';
+import { LongsightError, at, last, invariant, sameShape, type DType, type Shape } from '../../core/index.js';
+import { copyNode } from './emit.js';
+import { input } from './leaves.js';
+import type { Graph, Node, OpDefinition, OpName, Port, TensorType, Value } from './types.js';
 
+/** Values by name, in the order of the ports that they become. */
 export type Named = Readonly<Record<string, Value>>;
 
 /** Nodes that `outputs` need, each after what it uses. Iterative, so depth is no limit. */
@@ -19,7 +20,7 @@ export function nodesOf(outputs: readonly Value[]): Node[] {
   for (const { node } of outputs) {
     visit(node);
     while (stack.length > 0) {
-      const top = stack[stack.length - 1] as { node: Node; next: number };
+      const top = last(stack);
       const child = top.node.inputs[top.next++];
       if (child) {
         visit(child.node);
@@ -48,7 +49,7 @@ export function makeGraph(inputs: Named, outputs: Named): Graph {
   const nodes = nodesOf(Object.values(outputs));
   for (const node of nodes) {
     if (node.op === 'input' && !known.has(node)) {
-      const { name } = node.attrs as OpAttrs['input'];
+      const { name } = node.attrs;
       throw new LongsightError(
         `an output needs input "${name}", which is not among the inputs of its graph; pass it in`,
       );
@@ -73,75 +74,10 @@ export function traceGraph(types: readonly TensorType[], body: (inputs: Value[])
   );
 }
 
-export interface ScanResult {
-  /** Final carries. */
-  readonly carry: readonly Value[];
-  /** Stacked outputs, each `[length, ...]`. */
-  readonly ys: readonly Value[];
-  /** The carries as each step found them, each `[length, ...]`; free unless used (`simplify` drops them). */
-  readonly saved: readonly Value[];
-}
-
-/**
- * Loops over the leading axis of `xs`: `body(carry, x, consts) -> { carry, ys }`. Values from outside must be passed as
- * `consts`. `length` is needed only without xs. `reverse` visits slices last to first; ys keep the place of their x.
- */
-export function scan(
-  args: {
-    readonly carry: readonly Value[];
-    readonly xs?: readonly Value[];
-    readonly consts?: readonly Value[];
-    readonly length?: number;
-    readonly reverse?: boolean;
-  },
-  body: (
-    carry: Value[],
-    x: Value[],
-    consts: Value[],
-  ) => { readonly carry: readonly Value[]; readonly ys?: readonly Value[] },
-): ScanResult {
-  const { carry, xs = [], consts = [], reverse = false } = args;
-  const length = args.length ?? xs[0]?.shape[0];
-  if (length === undefined) throw new LongsightError('scan needs xs or a length');
-  const types: TensorType[] = [...carry, ...xs.map((x) => ({ dtype: x.dtype, shape: x.shape.slice(1) })), ...consts];
-  const [numCarry, numXs] = [carry.length, xs.length];
-  const graph = traceGraph(types, (inputs) => {
-    const out = body(
-      inputs.slice(0, numCarry),
-      inputs.slice(numCarry, numCarry + numXs),
-      inputs.slice(numCarry + numXs),
-    );
-    invariant(out.carry.length === numCarry, `a scan body returned ${out.carry.length} carries for ${numCarry}`);
-    return [...out.carry, ...(out.ys ?? [])];
-  });
-  const outputs = emit('scan', [...carry, ...xs, ...consts], {
-    body: graph,
-    length,
-    numCarry,
-    numXs,
-    reverse,
-    savesCarry: true,
-  });
-  const numYs = graph.outputs.length - numCarry;
-  return {
-    carry: outputs.slice(0, numCarry),
-    ys: outputs.slice(numCarry, numCarry + numYs),
-    saved: outputs.slice(numCarry + numYs),
-  };
-}
-
-/**
- * `body(inputs)`, whose insides are recomputed in the backward pass instead of kept (Chen et al. 2016). Values from outside
- * must be among `inputs`.
- */
-export function remat(inputs: readonly Value[], body: (inputs: Value[]) => readonly Value[]): readonly Value[] {
-  return emit('remat', inputs, { body: traceGraph(inputs, body) });
-}
-
 /** Copies `body` into the graph of `inputs`: the values of its outputs. */
 export function inline(body: Graph, inputs: readonly Value[]): Value[] {
   const map = new Map<Value, Value>();
-  body.inputs.forEach(({ value }, i) => map.set(value, inputs[i] as Value));
+  body.inputs.forEach(({ value }, i) => map.set(value, at(inputs, i)));
   return rebuild(
     body.nodes,
     body.outputs.map((p) => p.value),
@@ -157,7 +93,7 @@ export function rebuild(
   nodes: readonly Node[],
   outputs: readonly Value[],
   map: Map<Value, Value>,
-  visit?: (node: Node, inputs: readonly Value[]) => readonly Value[] | null,
+  visit?: Visit,
 ): Value[] {
   const image = (v: Value): Value => {
     const found = map.get(v);
@@ -167,8 +103,12 @@ export function rebuild(
   for (const node of nodes) {
     if (node.outputs.every((v) => map.has(v))) continue;
     const inputs = node.inputs.map(image);
-    const values = visit?.(node, inputs) ?? emit(node.op, inputs, node.attrs);
-    node.outputs.forEach((v, i) => map.set(v, values[i] as Value));
+    const values = visit?.(node, inputs) ?? copyNode(node, inputs);
+    node.outputs.forEach((v, i) => {
+      // A visitor may leave out a value that nothing uses.
+      const value = values[i];
+      if (value !== undefined) map.set(v, value);
+    });
   }
   return outputs.map(image);
 }
@@ -186,19 +126,36 @@ export function verify(graph: Graph): void {
         throw new LongsightError(`${where} uses a value of ${v.node.op} that comes later or never`);
       if (v.node.outputs[v.index] !== v) throw new LongsightError(`${where} uses a value that its node does not have`);
     }
-    const types = (TYPE_RULES[node.op] as (i: readonly TensorType[], a: unknown) => readonly TensorType[])(
-      node.inputs,
-      node.attrs,
-    );
+    const definition = node.definition as OpDefinition<OpName>;
+    const types = definition.infer(node.inputs, node.attrs);
     const same = (t: { dtype: DType; shape: Shape }, v: Value | undefined): boolean =>
       v !== undefined && t.dtype === v.dtype && sameShape(t.shape, v.shape);
     if (types.length !== node.outputs.length || !types.every((t, k) => same(t, node.outputs[k]))) {
       throw new LongsightError(`${where} does not have the dtype and shape that its rule gives`);
     }
-    if (node.op === 'scan' || node.op === 'remat') verify((node.attrs as OpAttrs['remat']).body);
+    if (node.op === 'scan' || node.op === 'remat') verify(node.attrs.body);
     seen.add(node);
   });
   for (const { name, value } of [...graph.inputs, ...graph.outputs]) {
     if (!seen.has(value.node)) throw new LongsightError(`"${name}" is not computed by the graph`);
   }
+}
+
+/** Values in place of a node's, from the images of its inputs; null to copy it. */
+export type Visit = (node: Node, inputs: readonly Value[]) => readonly Value[] | null;
+
+/** Rebuilds a graph through `visit`, which must see to bodies inside it; inputs stay the same values. */
+export function mapGraph(graph: Graph, visit: Visit): Graph {
+  const map = new Map<Value, Value>();
+  for (const { value } of graph.inputs) map.set(value, value);
+  const outputs = rebuild(
+    graph.nodes,
+    graph.outputs.map((p) => p.value),
+    map,
+    visit,
+  );
+  return makeGraph(
+    Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
+    Object.fromEntries(graph.outputs.map((p, i) => [p.name, at(outputs, i)])),
+  );
 }

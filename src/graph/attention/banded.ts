@@ -1,0 +1,119 @@
+/**
+ * The banded form of attention, for windows shorter than the sequence: all blocks of C queries at once, each against its own
+ * keys and those of the `ceil((window-1)/C)` blocks before it. Shape letters as in tile.ts.
+ */
+import type { DType } from '../../core/index.js';
+import * as L from '../primitives/index.js';
+import type { Value } from '../ir/types.js';
+import {
+  MASKED,
+  differentiateTile,
+  visibleMask,
+  within,
+  type Dims,
+  type Incoming,
+  type Tile,
+  type TileGrads,
+} from './tile.js';
+
+/** The block length of the banded form: near the window, within 16 to 128. */
+export function bandedBlock(window: number): number {
+  let block = 16;
+  while (block < 128 && block * 2 <= window) block *= 2;
+  return block;
+}
+
+export interface Band {
+  readonly C: number;
+  readonly N: number;
+  /** Blocks before a query's own that its window reaches into. */
+  readonly before: number;
+  readonly mask: Value;
+}
+
+export function bandOf(dims: Dims, window: number, C: number, dtype: DType): Band {
+  const N = Math.ceil(dims.T / C);
+  const before = Math.ceil((window - 1) / C);
+  const width = (before + 1) * C;
+  const inWindow = visibleMask(dtype, C, width, before * C, window);
+  // Keys before the start of the sequence: block i meets column c at key (i - before) * C + c.
+  const block = L.iota('i32', [N, 1, 1], 0);
+  const column = L.iota('i32', [1, 1, width], 2);
+  const exists = L.ge(L.add(L.mul(L.sub(block, before), C), column), 0);
+  const start = L.select(exists, L.scalar(0, dtype), L.scalar(MASKED[dtype], dtype));
+  return { C, N, before, mask: L.reshape(L.min(inWindow, start), [N, 1, C, width]) };
+}
+
+/** Queries in blocks: `[B,G,R,T,D] -> [B,G,N,R*C,D]`. */
+export function blockQueries(x: Value, { C, N }: Band): Value {
+  const [B, G, R, T, D] = x.shape as [number, number, number, number, number];
+  const padded = T === N * C ? x : L.padAxis(x, 3, 0, N * C - T);
+  const blocks = L.reshape(padded, [B, G, R, N, C, D]);
+  return R === 1
+    ? L.reshape(blocks, [B, G, N, C, D])
+    : L.reshape(L.transpose(blocks, [0, 1, 3, 2, 4, 5]), [B, G, N, R * C, D]);
+}
+
+export function unblockQueries(x: Value, { C, N }: Band, { B, G, R, T }: Dims): Value {
+  const D = x.shape[4] as number;
+  const blocks = L.reshape(x, [B, G, N, R, C, D]);
+  const joined = L.reshape(R === 1 ? blocks : L.transpose(blocks, [0, 1, 3, 2, 4, 5]), [B, G, R, N * C, D]);
+  return T === N * C ? joined : L.sliceAxis(joined, 3, 0, T);
+}
+
+/** Keys in bands: `[B,G,1,T,D] -> [B,G,N,L,D]`, block i after the `before` blocks that precede it; one row-wise `take`. */
+function bandKeys(x: Value, { C, N, before }: Band): Value {
+  const [B, G, , T, D] = x.shape as [number, number, number, number, number];
+  const padded = L.padAxis(L.reshape(x, [B, G, T, D]), 2, 0, N * C - T);
+  const rows: number[] = [];
+  for (let bg = 0; bg < B * G; bg++) {
+    // Before the start there is no block: the mask hides whatever stands there, here block 0.
+    for (let i = 0; i < N; i++) for (let j = before; j >= 0; j--) rows.push(bg * N + Math.max(0, i - j));
+  }
+  const band = L.take(L.reshape(padded, [B * G * N, C * D]), L.constantFrom('i32', [rows.length], rows));
+  return L.reshape(band, [B, G, N, (before + 1) * C, D]);
+}
+
+/**
+ * The transpose of `bandKeys`: adds up what each key received in the bands that hold it. Block i stands at place
+ * `before - s` of band i + s. Where band i + s does not exist, band i + s - N is read instead: at that place it reaches before
+ * the start of the sequence, so the mask made its gradient exactly zero.
+ */
+function unbandKeys(x: Value, { C, N, before }: Band, { B, G, T }: Dims): Value {
+  const D = x.shape[4] as number;
+  const rows = L.reshape(x, [B * G * N * (before + 1), C * D]);
+  const parts = Array.from({ length: before + 1 }, (_, s) => {
+    const from: number[] = [];
+    for (let bg = 0; bg < B * G; bg++) {
+      for (let i = 0; i < N; i++) from.push((bg * N + ((i + s) % N)) * (before + 1) + before - s);
+    }
+    return L.take(rows, L.constantFrom('i32', [from.length], from));
+  });
+  const sum = parts.slice(0, N).reduce((a, b) => L.add(a, b));
+  return L.sliceAxis(L.reshape(sum, [B, G, 1, N * C, D]), 3, 0, T);
+}
+
+/** The mask of a band with documents `[B,T]`: `[B,1,N,1,C,L]`. */
+function bandMask(band: Band, documents: Value | null): Value {
+  if (!documents) return band.mask;
+  const [B, T] = documents.shape as [number, number];
+  const { C, N, before } = band;
+  const whole = L.reshape(documents, [B, 1, 1, T, 1]);
+  const own = L.reshape(blockQueries(whole, band), [B, 1, N, 1, C, 1]);
+  return within(band.mask, own, L.reshape(bandKeys(whole, band), [B, 1, N, 1, 1, (before + 1) * C]));
+}
+
+export function bandTile(q: Value, k: Value, v: Value, band: Band, documents: Value | null, scale: number): Tile {
+  const mask = bandMask(band, documents);
+  return { q: blockQueries(q, band), k: bandKeys(k, band), v: bandKeys(v, band), mask, scale };
+}
+
+export function bandedGrads(tile: Tile, { dOut, delta, lse }: Incoming, dims: Dims, band: Band): TileGrads {
+  const block = (x: Value): Value => blockQueries(x, band);
+  const grads = differentiateTile(tile, dims.R, lse && block(lse), block(dOut), block(delta));
+  return {
+    dq: unblockQueries(grads.dq, band, dims),
+    dk: unbandKeys(grads.dk, band, dims),
+    dv: unbandKeys(grads.dv, band, dims),
+  };
+}

@@ -1,0 +1,128 @@
+/**
+ * Attention in primitives, never T×T where the window is smaller than T: queries go in blocks that meet only the keys which
+ * they may see. Two shapes of that idea: banded.ts (window < T) and causal.ts (no window). The backward pass recomputes the
+ * probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022). Shape letters as in tile.ts.
+ */
+import type { DType } from '../../core/index.js';
+import type { Decomposition } from '../ir/rules.js';
+import { documentRuns } from '../primitives/documents.js';
+import * as L from '../primitives/index.js';
+import type { NodeOf, Value } from '../ir/types.js';
+import { bandOf, bandTile, bandedBlock, bandedGrads, unblockQueries, type Band } from './banded.js';
+import {
+  afterwards,
+  causalBlock,
+  causalBlocks,
+  causalGrads,
+  causalMasks,
+  causalTile,
+  splitRows,
+  type Span,
+} from './causal.js';
+import { attendTile, dimsOf, heads, sinkColumn, unheads, type Dims, type Incoming } from './tile.js';
+import type { AttentionAttrs } from './type.js';
+
+/** Lengths of the blocks in which attention is computed; results do not depend on them. */
+export interface AttentionBlocks {
+  /** Queries in a block of the banded form; null chooses by window. */
+  readonly banded: number | null;
+  /** Queries in a block of the causal form; null chooses by length. */
+  readonly causal: number | null;
+}
+
+export const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null };
+
+/** The sinks and the documents (i32 `[B,T]`, numbered) that follow the `fixed` inputs of an attention. */
+function optionalInputs(
+  inputs: readonly Value[],
+  fixed: number,
+  attrs: AttentionAttrs,
+): { readonly sinks: Value | null; readonly documents: Value | null } {
+  const segments = attrs.segments === true ? 1 : 0;
+  const sinks = inputs.slice(fixed, inputs.length - segments)[0] ?? null;
+  return { sinks, documents: segments === 1 ? documentRuns(inputs[inputs.length - 1] as Value) : null };
+}
+
+/** Which of the two forms, in which blocks. */
+type Plan = { readonly band: Band } | { readonly band: null; readonly blocks: readonly Span[]; readonly C: number };
+
+function planOf(dims: Dims, attrs: AttentionAttrs, blocks: AttentionBlocks, dtype: DType): Plan {
+  if (attrs.window !== null) {
+    const C = blocks.banded ?? bandedBlock(attrs.window);
+    if (attrs.window + C < dims.T) return { band: bandOf(dims, attrs.window, C, dtype) };
+  }
+  const C = blocks.causal ?? causalBlock(dims.T);
+  return { band: null, blocks: causalBlocks(dims.T, C), C };
+}
+
+/** attention in primitives: q `[B,T,H,D]`, k, v, [sinks] -> o `[B,T,H,E]`, log-sum-exp `[B,H,T]`. */
+export function decomposeAttention(
+  inputs: NodeOf<'attention'>['inputs'],
+  attrs: AttentionAttrs,
+  blocks: AttentionBlocks = DEFAULT_BLOCKS,
+): readonly Value[] {
+  const [q, k, v] = inputs as [Value, Value, Value];
+  const { sinks, documents } = optionalInputs(inputs, 3, attrs);
+  const dims = dimsOf(q, k, v);
+  const { B, T, H, G, R, E } = dims;
+  const [qh, kh, vh] = [heads(q, G), heads(k, G), heads(v, G)];
+  const plan = planOf(dims, attrs, blocks, q.dtype);
+  if (plan.band) {
+    const { band } = plan;
+    const sink = sinks ? sinkColumn(sinks, dims, band.C, true) : null;
+    const { out, lse } = attendTile(bandTile(qh, kh, vh, band, documents, attrs.scale), R, sink);
+    const o = unblockQueries(out, band, dims);
+    return [unheads(o), L.reshape(unblockQueries(lse, band, dims), [B, H, T])];
+  }
+  const qs = splitRows(qh, plan.blocks);
+  const maskOf = causalMasks(q, T, plan.C, attrs.window, documents);
+  const parts: { out: Value; lse: Value }[] = [];
+  for (let i = plan.blocks.length - 1; i >= 0; i--) {
+    const span = plan.blocks[i] as Span;
+    const rows = span.end - span.start;
+    const sink = sinks ? sinkColumn(sinks, dims, rows, false) : null;
+    const [own] = afterwards([qs[i] as Value], parts[0] ? [parts[0].out] : []) as [Value];
+    const { out, lse } = attendTile(causalTile(own, kh, vh, maskOf(span), attrs.scale, span.end, plan.C), R, sink);
+    parts.unshift({ out: L.reshape(out, [B, G, R, rows, E]), lse: L.reshape(lse, [B, H, rows]) });
+  }
+  const outs = parts.map((p) => p.out);
+  const lses = parts.map((p) => p.lse);
+  return [unheads(L.concat(outs, 3)), L.concat(lses, 2)];
+}
+
+/**
+ * attentionGrad in primitives: q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. A barrier ties q to `do`, so that the
+ * probabilities are computed anew and not kept from the forward pass.
+ */
+export function decomposeAttentionGrad(
+  inputs: NodeOf<'attentionGrad'>['inputs'],
+  attrs: AttentionAttrs,
+  blocks: AttentionBlocks = DEFAULT_BLOCKS,
+): readonly Value[] {
+  const [q, k, v, o, lse, dOut] = inputs as [Value, Value, Value, Value, Value, Value];
+  const { sinks, documents } = optionalInputs(inputs, 6, attrs);
+  const dims = dimsOf(q, k, v);
+  const { B, T, H, G, R } = dims;
+  const qh = L.barrier([heads(q, G), dOut])[0];
+  const [kh, vh] = [heads(k, G), heads(v, G)];
+  const incoming: Incoming = {
+    dOut: heads(dOut, G),
+    delta: L.reshape(L.transpose(L.reduceSum(L.mul(dOut, o), [3]), [0, 2, 1]), [B, G, R, T, 1]),
+    lse: sinks ? L.reshape(lse, [B, G, R, T, 1]) : null,
+  };
+  const plan = planOf(dims, attrs, blocks, q.dtype);
+  const grads = plan.band
+    ? bandedGrads(bandTile(qh, kh, vh, plan.band, documents, attrs.scale), incoming, dims, plan.band)
+    : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents });
+  const result = [unheads(grads.dq), unheads(grads.dk), unheads(grads.dv)];
+  if (!sinks) return result;
+  // The sink takes probability exp(z - lse) and carries no value: dz = -sum p * delta (docs/recurrences.md, "Attention").
+  const p = L.exp(L.sub(L.reshape(sinks, [1, H, 1]), lse));
+  return [...result, L.neg(L.reduceSum(L.mul(p, L.reshape(incoming.delta, [B, H, T])), [0, 2]))];
+}
+
+/** Decompositions of attention and its gradient. */
+export const ATTENTION_DECOMPOSITIONS: { readonly [K in 'attention' | 'attentionGrad']: Decomposition<K> } = {
+  attention: (inputs, attrs) => decomposeAttention(inputs, attrs),
+  attentionGrad: (inputs, attrs) => decomposeAttentionGrad(inputs, attrs),
+};

@@ -1,0 +1,53 @@
+/** Values that come from nothing: inputs of a graph, constants, counting. */
+import { tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
+import { axisOf, dtypeError } from './checks.js';
+import { build1, define } from './emit.js';
+import type { Value } from './types.js';
+
+/** Definitions of the leaves. */
+export const LEAVES = {
+  input: define('input', (_, { dtype, shape }) => [{ dtype, shape }], {
+    precision: 'kept',
+    locality: 'source',
+    merging: 'keep',
+  }),
+  constant: define('constant', (_, { tensor }) => [{ dtype: tensor.dtype, shape: tensor.shape }], {
+    precision: 'kept',
+    locality: 'source',
+    merging: 'merge',
+  }),
+  iota: define(
+    'iota',
+    (_, { dtype, shape, axis }) => {
+      axisOf('iota', [{ dtype, shape }], axis);
+      if (dtype === 'bool') throw dtypeError('iota', [], 'needs numbers');
+      return [{ dtype, shape }];
+    },
+    { precision: 'kept', locality: 'source', merging: 'merge' },
+  ),
+};
+
+/** A graph input: its tensor is handed in by name when the graph runs. */
+export function input(name: string, dtype: DType, shape: Shape): Value {
+  return build1(LEAVES.input, [], { name, dtype, shape });
+}
+
+/** A tensor as part of the graph. */
+export function constant(tensor: HostTensor): Value {
+  return build1(LEAVES.constant, [], { tensor });
+}
+
+/** A constant of the given dtype from numbers, rounded to it. */
+export function constantFrom(dtype: DType, shape: Shape, values: ArrayLike<number>): Value {
+  return constant(tensorFrom(dtype, shape, values));
+}
+
+/** A constant scalar. */
+export function scalar(value: number, dtype: DType): Value {
+  return constant(tensorFrom(dtype, [], [value]));
+}
+
+/** 0, 1, 2, ... along `axis`, the same along all others. Throws `DTypeError` for bool. */
+export function iota(dtype: DType, shape: Shape, axis: number): Value {
+  return build1(LEAVES.iota, [], { dtype, shape, axis });
+}

@@ -1,0 +1,170 @@
+/** Loops, recomputation, order, and kernels of engines. */
+import { LongsightError, formatShape, invariant, sameShape, at } from '../../core/index.js';
+import { arity, shapeError, show } from '../ir/checks.js';
+import { build, define } from '../ir/emit.js';
+import { traceGraph } from '../ir/graph.js';
+import type { Graph, TensorType, TypeRule, Value } from '../ir/types.js';
+
+/** A device's own kernel in place of the ops that it computes; engines put it in while they prepare a graph. */
+export interface KernelAttrs {
+  readonly name: string;
+  readonly types: readonly TensorType[];
+  /** The program, which only the engine that put it in understands. */
+  readonly program: object;
+  /** What it computes, on row-major float64 arrays. */
+  evaluate(inputs: readonly Float64Array[]): readonly Float64Array[];
+}
+
+/** How a scan runs its body. */
+export interface ScanAttrs {
+  /** Inputs: carries, one slice of each xs, consts. Outputs: new carries, one slice of each ys. */
+  readonly body: Graph;
+  readonly length: number;
+  readonly numCarry: number;
+  readonly numXs: number;
+  /** Visit slices from the last to the first; ys keep the place of their x. */
+  readonly reverse: boolean;
+  /** The last `numCarry` outputs are the carries as each step found them, stacked; kept for the derivative. */
+  readonly savesCarry: boolean;
+}
+
+declare module '../ir/types.js' {
+  interface OpSignatures {
+    readonly scan: Signature<ScanAttrs, readonly Value[], readonly Value[]>;
+    /** The identity on each input; no output is computed before every input is, and nothing is merged across it. */
+    readonly barrier: Signature<NoAttrs, readonly Value[], readonly Value[]>;
+    /** Runs `body`; its derivative recomputes the body instead of keeping its insides. */
+    readonly remat: Signature<{ readonly body: Graph }, readonly Value[], readonly Value[]>;
+    readonly kernel: Signature<KernelAttrs, readonly Value[], readonly Value[]>;
+  }
+}
+
+const scanType: TypeRule<'scan'> = (inputs, { body, length, numCarry, numXs, savesCarry }) => {
+  if (!Number.isInteger(length) || length < 1)
+    throw shapeError('scan', inputs, `length ${length} is not a whole number >= 1`);
+  if (inputs.length !== body.inputs.length) {
+    throw shapeError('scan', inputs, `the body takes ${body.inputs.length} inputs, got ${inputs.length}`);
+  }
+  inputs.forEach((t, i) => {
+    const want = at(body.inputs, i).value;
+    const isX = i >= numCarry && i < numCarry + numXs;
+    const shape = isX ? [length, ...want.shape] : want.shape;
+    if (t.dtype !== want.dtype || !sameShape(t.shape, shape)) {
+      throw shapeError('scan', inputs, `input ${i} must be ${want.dtype}${formatShape(shape)}, got ${show(t)}`);
+    }
+  });
+  const results = body.outputs.map(({ value }, i) => {
+    if (i >= numCarry) return { dtype: value.dtype, shape: [length, ...value.shape] };
+    if (value.dtype !== at(inputs, i).dtype || !sameShape(value.shape, at(inputs, i).shape)) {
+      throw shapeError(
+        'scan',
+        inputs,
+        `carry ${i} leaves the body as ${show(value)}, but enters as ${show(at(inputs, i))}`,
+      );
+    }
+    return { dtype: value.dtype, shape: value.shape };
+  });
+  const saved = results.slice(0, savesCarry ? numCarry : 0);
+  return [...results, ...saved.map(({ dtype, shape }) => ({ dtype, shape: [length, ...shape] }))];
+};
+
+const rematType: TypeRule<'remat'> = (inputs, { body }) => {
+  arity('remat', inputs, body.inputs.length);
+  inputs.forEach((t, i) => {
+    const want = at(body.inputs, i).value;
+    if (t.dtype !== want.dtype || !sameShape(t.shape, want.shape)) {
+      throw shapeError('remat', inputs, `input ${i} must be ${show(want)}, got ${show(t)}`);
+    }
+  });
+  return body.outputs.map(({ value }) => ({ dtype: value.dtype, shape: value.shape }));
+};
+
+/** Definitions of the ops that steer a computation. */
+export const CONTROL = {
+  scan: define('scan', scanType, { precision: 'f32', locality: 'any', merging: 'keep' }),
+  barrier: define('barrier', (inputs) => inputs.map(({ dtype, shape }) => ({ dtype, shape })), {
+    precision: 'follows',
+    locality: 'identity',
+    merging: 'keep',
+  }),
+  remat: define('remat', rematType, { precision: 'body', locality: 'any', merging: 'keep' }),
+  kernel: define('kernel', (_, { types }) => types, { precision: 'f32', locality: 'any', merging: 'keep' }),
+};
+
+export interface ScanResult {
+  /** Final carries. */
+  readonly carry: readonly Value[];
+  /** Stacked outputs, each `[length, ...]`. */
+  readonly ys: readonly Value[];
+  /** The carries as each step found them, each `[length, ...]`; free unless used (`simplify` drops them). */
+  readonly saved: readonly Value[];
+}
+
+/**
+ * Loops over the leading axis of `xs`: `body(carry, x, consts) -> { carry, ys }`. Values from outside must be passed as
+ * `consts`. `length` is needed only without xs. `reverse` visits slices last to first; ys keep the place of their x.
+ */
+export function scan(
+  args: {
+    readonly carry: readonly Value[];
+    readonly xs?: readonly Value[];
+    readonly consts?: readonly Value[];
+    readonly length?: number;
+    readonly reverse?: boolean;
+  },
+  body: (
+    carry: Value[],
+    x: Value[],
+    consts: Value[],
+  ) => { readonly carry: readonly Value[]; readonly ys?: readonly Value[] },
+): ScanResult {
+  const { carry, xs = [], consts = [], reverse = false } = args;
+  const length = args.length ?? xs[0]?.shape[0];
+  if (length === undefined) throw new LongsightError('scan needs xs or a length');
+  const types: TensorType[] = [...carry, ...xs.map((x) => ({ dtype: x.dtype, shape: x.shape.slice(1) })), ...consts];
+  const [numCarry, numXs] = [carry.length, xs.length];
+  const graph = traceGraph(types, (inputs) => {
+    const out = body(
+      inputs.slice(0, numCarry),
+      inputs.slice(numCarry, numCarry + numXs),
+      inputs.slice(numCarry + numXs),
+    );
+    invariant(out.carry.length === numCarry, `a scan body returned ${out.carry.length} carries for ${numCarry}`);
+    return [...out.carry, ...(out.ys ?? [])];
+  });
+  const outputs = build(CONTROL.scan, [...carry, ...xs, ...consts], {
+    body: graph,
+    length,
+    numCarry,
+    numXs,
+    reverse,
+    savesCarry: true,
+  });
+  const numYs = graph.outputs.length - numCarry;
+  return {
+    carry: outputs.slice(0, numCarry),
+    ys: outputs.slice(numCarry, numCarry + numYs),
+    saved: outputs.slice(numCarry + numYs),
+  };
+}
+
+/**
+ * `body(inputs)`, whose insides are recomputed in the backward pass instead of kept (Chen et al. 2016). Values from outside
+ * must be among `inputs`.
+ */
+export function remat(inputs: readonly Value[], body: (inputs: Value[]) => readonly Value[]): readonly Value[] {
+  return build(CONTROL.remat, inputs, { body: traceGraph(inputs, body) });
+}
+
+/**
+ * The values themselves: an identity on several values at once that keeps order. No result is computed before every value
+ * is there, and engines merge nothing across it. The results are in the order of the values.
+ */
+export function barrier<const T extends readonly Value[]>(values: T): { readonly [I in keyof T]: Value } {
+  return build(CONTROL.barrier, values, {}) as { readonly [I in keyof T]: Value };
+}
+
+/** A node that runs a device's own kernel on `operands`; results have the types that its attributes say. */
+export function kernel(operands: readonly Value[], attrs: KernelAttrs): readonly Value[] {
+  return build(CONTROL.kernel, operands, attrs);
+}

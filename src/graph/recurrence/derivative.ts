@@ -1,0 +1,25 @@
+/** Derivatives of the recurrences and the convolution. */
+import { build } from '../ir/emit.js';
+import type { Cotangent, DerivativeRule } from '../ir/rules.js';
+import { throughDecomposition, zerosLike } from '../primitives/differentiate.js';
+import { RECURRENCE_DECOMPOSITIONS } from './decompose.js';
+import { RECURRENCE } from './type.js';
+
+/** Gradients in the order of the inputs: documents, after the `fixed` ones, have none. */
+const withDocuments = (grads: readonly Cotangent[], segments: boolean, fixed: number): readonly Cotangent[] =>
+  segments ? [...grads.slice(0, fixed), null, ...grads.slice(fixed)] : grads;
+
+/** The derivative rules of the recurrences, their gradients and the convolution. */
+export const RECURRENCE_DERIVATIVES: { readonly [K in keyof typeof RECURRENCE]: DerivativeRule<K> } = {
+  linearRecurrence: ({ inputs, outputs: [out, state], attrs }, [dOut, dState]) => {
+    const cotangents = [out, dOut ?? zerosLike(out), dState ?? zerosLike(state)];
+    return withDocuments(build(RECURRENCE.linearRecurrenceGrad, [...inputs, ...cotangents], attrs), attrs.segments, 4);
+  },
+  linearRecurrenceGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.linearRecurrenceGrad),
+  deltaRule: ({ inputs, outputs: [out, state], attrs }, [dOut, dState]) => {
+    const cotangents = [out, dOut ?? zerosLike(out), dState ?? zerosLike(state)];
+    return withDocuments(build(RECURRENCE.deltaRuleGrad, [...inputs, ...cotangents], attrs), attrs.segments, 5);
+  },
+  deltaRuleGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.deltaRuleGrad),
+  causalConv: throughDecomposition(RECURRENCE_DECOMPOSITIONS.causalConv),
+};

@@ -1,0 +1,90 @@
+/** The op functions of the linear recurrences and of the short convolution. */
+import { build } from '../ir/emit.js';
+import type { Value } from '../ir/types.js';
+import { RECURRENCE } from './type.js';
+
+/** What the linear recurrences may be given beside their inputs. */
+export interface RecurrenceOptions {
+  /** Factor of the output. */
+  readonly scale: number;
+  /** Tokens that the chunkwise form takes at once, a power of two up to 1024; default chosen by the op. */
+  readonly chunk?: number | null;
+  /** The document of each token, i32 `[B,T]`: the state starts from zero wherever the id changes. */
+  readonly segments?: Value | null;
+  /** The state before the first token, `[B,H,K,V]`; default zero. It belongs to the first token's document. */
+  readonly initialState?: Value | null;
+}
+
+/** The outputs of a recurrence. */
+export interface Recurrence {
+  /** `[B,T,H,V]`, in the dtype of q; of a convolution `[B,T,C]`. */
+  readonly out: Value;
+  /** The state after the last token, `[B,H,K,V]`, f32 beside bf16 inputs; of a convolution the last inputs, `[B,W-1,C]`. */
+  readonly state: Value;
+}
+
+/** Attributes and optional inputs from options. */
+function given(options: RecurrenceOptions) {
+  const { scale, chunk = null, segments = null, initialState = null } = options;
+  const optional = [segments, initialState].filter((v) => v !== null);
+  return { optional, attrs: { scale, chunk, segments: segments !== null, initialState: initialState !== null } };
+}
+
+/**
+ * Linear attention with decay: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t S_t` per head (Lightning Attention,
+ * Simple GLA; Mamba-2 with q = C, k = B, v = dt x, logDecay = dt A). q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay
+ * `[B,T,H]` (natural log, at most 0), or `[H]` for a decay that is the same at every token. Each head count divides H; head h
+ * uses head `floor(h / (H/Hq))` of q, and so on. Decays and states are f32 where q, k and v are bf16.
+ */
+export function linearRecurrence(
+  q: Value,
+  k: Value,
+  v: Value,
+  logDecay: Value,
+  options: RecurrenceOptions,
+): Recurrence {
+  const { optional, attrs } = given(options);
+  const [out, state] = build(RECURRENCE.linearRecurrence, [q, k, v, logDecay, ...optional], attrs);
+  return { out, state };
+}
+
+/**
+ * The gated delta rule: `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t` per head
+ * (Gated DeltaNet, Yang et al. 2025). Shapes as in `linearRecurrence`, with logDecay `[B,T,H]`, or `[B,T,H,K]` for a decay of each
+ * key channel (Kimi Delta Attention), and beta `[B,T,H]`. Keys should have unit length and beta lie in 0 to 2: beyond that
+ * the recurrence itself diverges.
+ */
+export function deltaRule(
+  q: Value,
+  k: Value,
+  v: Value,
+  logDecay: Value,
+  beta: Value,
+  options: RecurrenceOptions,
+): Recurrence {
+  const { optional, attrs } = given(options);
+  const [out, state] = build(RECURRENCE.deltaRule, [q, k, v, logDecay, beta, ...optional], attrs);
+  return { out, state };
+}
+
+/**
+ * Causal depthwise convolution over tokens: `y_t[c] = bias[c] + sum_m weight[c,m] x_{t-W+1+m}[c]`, x `[B,T,C]`, weight `[C,W]`
+ * (the last tap meets the token itself), no activation. What precedes the first token is `initialState [B,W-1,C]`, default
+ * zeros; with `segments` (i32 `[B,T]`) taps see zeros beyond the start of the token's document. Returns out `[B,T,C]` and the
+ * state `[B,W-1,C]` that continues the last document.
+ */
+export function causalConv(
+  x: Value,
+  weight: Value,
+  options: {
+    readonly bias?: Value | null;
+    readonly segments?: Value | null;
+    readonly initialState?: Value | null;
+  } = {},
+): Recurrence {
+  const { bias = null, segments = null, initialState = null } = options;
+  const optional = [bias, segments, initialState].filter((v) => v !== null);
+  const attrs = { bias: bias !== null, segments: segments !== null, initialState: initialState !== null };
+  const [out, state] = build(RECURRENCE.causalConv, [x, weight, ...optional], attrs);
+  return { out, state };
+}
