@@ -1,14 +1,14 @@
 /**
- * Tokenizers: bytes, and Hugging Face's `tokenizer.json` format. The latter through their own library
- * (`@huggingface/tokenizers`), but for byte-level BPE, which most models use and which is encoded here, much faster.
+ * Tokenizers: bytes, and Hugging Face's `tokenizer.json` format with the ids and texts of their Rust library `tokenizers`; what is not
+ * implemented to the id is refused when the file is read.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as library from '@huggingface/tokenizers';
 import { DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
 import { CHARACTER_BYTES } from './bpe/bytes.js';
-import { ByteBpe } from './bpe/encoder.js';
+import { cleanUpSpaces } from './tokenizers/decoders.js';
+import { jsonTokenizer, type JsonTokenizer } from './tokenizers/tokenizer.js';
 
 /** Text to token ids and back; one interface for bytes and for `tokenizer.json`. */
 export interface TextTokenizer {
@@ -22,7 +22,8 @@ export interface TextTokenizer {
   readonly cuttable: boolean;
   /** The ids of a text. `special` adds what the tokenizer puts around it, such as a beginning-of-text token. */
   encode(text: string, options?: { readonly special?: boolean }): Int32Array;
-  decode(ids: ArrayLike<number>): string;
+  /** The text of ids; ids that are no tokens are left out. `skipSpecial` leaves out special tokens. */
+  decode(ids: ArrayLike<number>, options?: { readonly skipSpecial?: boolean }): string;
   /**
    * The ids without special tokens, and for each the characters (UTF-16 units) `[start, end)` of the text that it holds any
    * byte of.
@@ -31,18 +32,6 @@ export interface TextTokenizer {
    */
   encodeWithSpans(text: string): { readonly ids: Int32Array; readonly spans: readonly (readonly [number, number])[] };
 }
-
-/** What is used of the library; its own declarations point at paths that only its build knows. */
-interface LibraryTokenizer {
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[]; tokens: string[] };
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  token_to_id(token: string): number | undefined;
-  id_to_token(id: number): string | undefined;
-  get_vocab(): ReadonlyMap<string, number>;
-}
-const { Tokenizer } = library as unknown as {
-  Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
-};
 
 const TOKENIZER_FILE = 'tokenizer.json';
 const CONFIG_FILE = 'tokenizer_config.json';
@@ -77,41 +66,31 @@ export function byteTokenizer(): TextTokenizer {
  * Reads `tokenizer.json` (and `tokenizer_config.json` if there) of a folder.
  *
  * @throws StoreError if the file is missing or no JSON
- * @throws DataError if the library cannot make a tokenizer of it
+ * @throws ConfigError or DataError if it has a field or a component that is not implemented, named in the message
  */
 export function openTokenizer(folder: string): TextTokenizer {
   refuseHubName(folder);
   const path = join(folder, TOKENIZER_FILE);
   const bytes = readBytes(path);
-  const json = parseJson(path, bytes) as object;
+  const inner = jsonTokenizer(parseJson(path, bytes), path);
   const configPath = join(folder, CONFIG_FILE);
   const config = existsSync(configPath) ? (parseJson(configPath, readBytes(configPath)) as object) : {};
-  let inner: LibraryTokenizer;
-  try {
-    inner = new Tokenizer(json, config);
-  } catch (cause) {
-    throw new DataError(`${path} is no tokenizer that can be read: ${(cause as Error).message}`, {
-      details: { path },
-      cause,
-    });
-  }
-  const own = ByteBpe.of(json);
-  const library = (text: string, special: boolean) => inner.encode(text, { add_special_tokens: special }).ids;
-  const plain = (text: string) => own?.encode(text) ?? Int32Array.from(library(text, false));
-  const around = specialIds(library);
+  const { before, after } = inner.around;
   const cleans = (config as { clean_up_tokenization_spaces?: unknown }).clean_up_tokenization_spaces === true;
-  const decoding = { skip_special_tokens: false, clean_up_tokenization_spaces: cleans };
   return {
-    vocabSize: 1 + [...inner.get_vocab().values()].reduce((a, b) => Math.max(a, b), 0),
+    vocabSize: inner.vocabSize,
     endOfText: endOfText(config, inner),
     fingerprint: createHash('sha256').update(bytes).digest('hex'),
-    cuttable: own?.cuttable ?? false,
+    cuttable: inner.cuttable,
     encode: (text, { special = false } = {}) =>
-      special ? surround(around.before, plain(text), around.after) : plain(text),
-    decode: (ids) => (ids.length === 0 ? '' : inner.decode(Array.from(ids), decoding)),
+      special ? surround(before, inner.encode(text), after) : inner.encode(text),
+    decode: (ids, options) => {
+      const text = inner.decode(Array.from(ids), options);
+      return cleans ? cleanUpSpaces(text) : text;
+    },
     encodeWithSpans: (text) => {
-      const ids = plain(text);
-      const tokens = Array.from(ids, (id) => inner.id_to_token(id) ?? '');
+      const ids = inner.encode(text);
+      const tokens = Array.from(ids, (id) => inner.idToToken(id) ?? '');
       return { ids, spans: byteSpans(text, tokens, path) };
     },
   };
@@ -125,22 +104,15 @@ function surround(before: readonly number[], ids: Int32Array, after: readonly nu
   return all;
 }
 
-/** The ids that a tokenizer puts before and after a text. */
-function specialIds(encode: (text: string, special: boolean) => number[]): { before: number[]; after: number[] } {
-  const [bare, whole] = [encode('a', false), encode('a', true)];
-  const at = whole.findIndex((_, i) => bare.every((id, j) => whole[i + j] === id));
-  return at < 0 ? { before: [], after: [] } : { before: whole.slice(0, at), after: whole.slice(at + bare.length) };
-}
-
 /** Names that end a text in common vocabularies, for tokenizers that do not say. */
 const END_OF_TEXT: readonly string[] = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
 
-function endOfText(config: object, inner: LibraryTokenizer): number | null {
+function endOfText(config: object, inner: JsonTokenizer): number | null {
   const named = (config as { eos_token?: unknown }).eos_token;
   const content = typeof named === 'object' && named !== null ? (named as { content?: unknown }).content : named;
   const names = typeof content === 'string' ? [content] : END_OF_TEXT;
   for (const name of names) {
-    const id = inner.token_to_id(name);
+    const id = inner.tokenToId(name);
     if (id !== undefined) return id;
   }
   return null;
@@ -156,7 +128,7 @@ function readBytes(path: string): Buffer {
 
 function parseJson(path: string, bytes: Buffer): unknown {
   try {
-    return JSON.parse(bytes.toString()) as unknown;
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)) as unknown;
   } catch (cause) {
     throw new StoreError(`${path} is not valid JSON: ${(cause as Error).message}`, { details: { path }, cause });
   }

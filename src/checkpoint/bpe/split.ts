@@ -1,109 +1,17 @@
 /**
- * How text is cut into words before byte-pair merges, as the pre-tokenizers of `tokenizer.json` do. Words are ranges of UTF-16
- * units; together they cover the text.
+ * The words of GPT-2's pattern, and where a text may be cut without changing words. Words are ranges of UTF-16 units; together they
+ * cover the text.
  */
-import * as library from '@huggingface/tokenizers';
-import { z } from 'zod';
-
-/** Tells `word` the words of `text` in order. */
-export type Splitter = (text: string, word: (from: number, to: number) => void) => void;
-
-export interface Splitting {
-  readonly split: Splitter;
-  /** Whether text may be cut where `lastCut` says without changing any word. */
-  readonly cuttable: boolean;
-}
-
-const { SplitPreTokenizer, DigitsPreTokenizer } = library as unknown as Record<
-  'SplitPreTokenizer' | 'DigitsPreTokenizer',
-  new (config: object) => { readonly pattern: RegExp | null }
->;
+import { asOfUnicode16 } from '../tokenizers/unicode.js';
 
 /** The pattern of GPT-2, as a regular expression; what `splitGpt2` does by hand. */
 export const GPT2_PATTERN =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\p{White_Space}\\p{L}\\p{N}]+|\\p{White_Space}+(?!\\P{White_Space})|\\p{White_Space}+";
 
-/** Patterns in wide use (Llama 3, Qwen 2 and 3, GPT-4o and OLMo) that agree with the cuts of `lastCut`. */
-const CUTTABLE_PATTERNS: ReadonlySet<string> = new Set([
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-]);
-
-const byteLevel = z.looseObject({
-  type: z.literal('ByteLevel'),
-  add_prefix_space: z.literal(false),
-  use_regex: z.boolean().default(true),
-});
-const digits = z.looseObject({ type: z.literal('Digits'), individual_digits: z.boolean() });
-const pattern = z.looseObject({
-  type: z.literal('Split'),
-  pattern: z.union([z.strictObject({ Regex: z.string() }), z.strictObject({ String: z.string() })]),
-  behavior: z.literal('Isolated'),
-  invert: z.literal(false).default(false),
-});
-const step = z.union([byteLevel, digits, pattern]);
-const preTokenizer = z
-  .union([byteLevel, z.looseObject({ type: z.literal('Sequence'), pretokenizers: z.array(step) })])
-  .transform((value) => (value.type === 'Sequence' ? value.pretokenizers : [value]))
-  .refine((steps) => steps.at(-1)?.type === 'ByteLevel' && steps.slice(0, -1).every((s) => s.type !== 'ByteLevel'));
-
-/** The splitting that the `pre_tokenizer` of a `tokenizer.json` describes; null where it is of a kind not known here. */
-export function splittingOf(config: unknown): Splitting | null {
-  const result = preTokenizer.safeParse(config);
-  if (!result.success) return null;
-  const steps: Splitting[] = [];
-  for (const s of result.data) {
-    if (s.type === 'ByteLevel') {
-      if (s.use_regex) steps.push({ split: splitGpt2, cuttable: true });
-      continue;
-    }
-    const own = s.type === 'Digits' ? new DigitsPreTokenizer(s).pattern : new SplitPreTokenizer(s).pattern;
-    if (own === null) return null;
-    const known = s.type === 'Digits' || ('Regex' in s.pattern && CUTTABLE_PATTERNS.has(s.pattern.Regex));
-    steps.push({ split: splitByPattern(own), cuttable: known });
-  }
-  const whole: Splitter = (text, word) => text !== '' && word(0, text.length);
-  return {
-    split:
-      steps.reduceRight<Splitter | null>((inner, s) => (inner === null ? s.split : chain(s.split, inner)), null) ??
-      whole,
-    cuttable: steps.length > 0 && steps.every((s) => s.cuttable),
-  };
-}
-
-function chain(outer: Splitter, inner: Splitter): Splitter {
-  return (text, word) => outer(text, (from, to) => inner(text.slice(from, to), (a, b) => word(from + a, from + b)));
-}
-
-/** Matches of `source`, and what lies between them, are words. */
-export function splitByPattern(source: RegExp): Splitter {
-  const sticky = new RegExp(source.source, 'uy');
-  const search = new RegExp(source.source, 'gu');
-  return (text, word) => {
-    for (let at = 0; at < text.length;) {
-      sticky.lastIndex = at;
-      if (sticky.test(text) && sticky.lastIndex > at) {
-        word(at, sticky.lastIndex);
-        at = sticky.lastIndex;
-        continue;
-      }
-      search.lastIndex = at;
-      let next = search.exec(text);
-      while (next !== null && next[0] === '') {
-        search.lastIndex = next.index + 1;
-        next = search.exec(text);
-      }
-      const end = next?.index ?? text.length;
-      word(at, end);
-      at = end;
-    }
-  };
-}
-
 const [LETTER, NUMBER, SPACE, OTHER] = [1, 2, 3, 4] as const;
 
-function classOfCharacter(char: string): number {
+function classOfCharacter(given: string): number {
+  const char = asOfUnicode16(given);
   if (/\p{L}/u.test(char)) return LETTER;
   if (/\p{N}/u.test(char)) return NUMBER;
   return /\p{White_Space}/u.test(char) ? SPACE : OTHER;

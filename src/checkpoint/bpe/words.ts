@@ -3,15 +3,20 @@
  * found and few are merged. The table is flat memory without an object per word, and starts anew when it is full.
  */
 
-/** What a vocabulary says about merges; token ids. */
-export interface Merges {
-  /** The id of each of the 256 bytes. */
-  readonly byteIds: Int32Array;
+/** Merges as token ids. */
+export interface MergeTable {
   /** By `left * vocabSize + right`: the rank of the merge. */
   readonly ranks: ReadonlyMap<number, number>;
   /** By rank: the id of the merged token. */
   readonly merged: Int32Array;
+  /** Ids are below this. */
   readonly vocabSize: number;
+}
+
+/** What a byte-level vocabulary says; token ids. */
+export interface Merges extends MergeTable {
+  /** The id of each of the 256 bytes. */
+  readonly byteIds: Int32Array;
   /** By text in bytes (Latin-1): words that are tokens as they are, whatever the merges; null where merges decide. */
   readonly whole: ReadonlyMap<string, number> | null;
 }
@@ -55,8 +60,8 @@ const MAX_WORDS = SLOTS / 2;
 const MAX_UNITS = MAX_WORDS * 12;
 /** Longer words are merged every time. */
 const MAX_WORD_UNITS = 64;
-/** From this many bytes on, merges come from a heap. */
-const HEAP_BYTES = 64;
+/** From this many symbols on, merges come from a heap. */
+const HEAP_SIZE = 64;
 
 export class WordEncoder {
   readonly #merges: Merges;
@@ -128,14 +133,21 @@ export class WordEncoder {
       out.push(entire);
       return;
     }
-    const ids = Int32Array.from(bytes, (b) => byteIds[b] as number);
-    const size = bytes.length < HEAP_BYTES ? mergeShort(ids, this.#merges) : mergeLong(ids, this.#merges);
-    out.append(ids, 0, size);
+    const ids = mergeIds(
+      Int32Array.from(bytes, (b) => byteIds[b] as number),
+      this.#merges,
+    );
+    out.append(ids, 0, ids.length);
   }
 }
 
+/** What merges make of `ids`, which they overwrite. */
+export function mergeIds(ids: Int32Array, merges: MergeTable): Int32Array {
+  return ids.subarray(0, ids.length < HEAP_SIZE ? mergeShort(ids, merges) : mergeLong(ids, merges));
+}
+
 /** Merges `ids` in place, lowest rank first and leftmost of equals; returns how many are left. */
-export function mergeShort(ids: Int32Array, { ranks, merged, vocabSize }: Merges): number {
+export function mergeShort(ids: Int32Array, { ranks, merged, vocabSize }: MergeTable): number {
   let size = ids.length;
   while (size > 1) {
     let best = Infinity;
@@ -153,7 +165,7 @@ export function mergeShort(ids: Int32Array, { ranks, merged, vocabSize }: Merges
 }
 
 /** The same in n log n steps, for words of any length. */
-export function mergeLong(ids: Int32Array, { ranks, merged, vocabSize }: Merges): number {
+export function mergeLong(ids: Int32Array, { ranks, merged, vocabSize }: MergeTable): number {
   const size = ids.length;
   const next = Int32Array.from(ids, (_, i) => i + 1);
   const previous = Int32Array.from(ids, (_, i) => i - 1);

@@ -2,8 +2,9 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { splitByPattern, splitGpt2, GPT2_PATTERN } from '../../../src/checkpoint/bpe/split.js';
+import { splitGpt2, GPT2_PATTERN } from '../../../src/checkpoint/bpe/split.js';
 import { mergeLong, mergeShort, type Merges } from '../../../src/checkpoint/bpe/words.js';
+import { finderOfRegExp, splitterOf } from '../../../src/checkpoint/tokenizers/pattern.js';
 import { byteTokenizer, lastCut, openTokenizer } from '../../../src/checkpoint/index.js';
 import { readJson, Rng } from '../../../src/core/index.js';
 import { openCorpus } from '../../../src/data/index.js';
@@ -68,7 +69,7 @@ describe('splitGpt2', () => {
       split(text, (from, to) => found.push(text.slice(from, to)));
       return found;
     };
-    const pattern = splitByPattern(new RegExp(GPT2_PATTERN, 'gu'));
+    const pattern = splitterOf(finderOfRegExp(new RegExp(GPT2_PATTERN, 'gu')), 'Isolated', false);
     for (const text of [...strings, ...Array.from({ length: 500 }, (_, seed) => randomText(Rng.of(seed), 30))]) {
       expect(words(splitGpt2, text)).toEqual(words(pattern, text));
       expect(words(splitGpt2, text)).toEqual(text.match(new RegExp(GPT2_PATTERN, 'gu')) ?? []);
