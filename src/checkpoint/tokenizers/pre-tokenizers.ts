@@ -36,7 +36,7 @@ export function splitterOfStep(step: PreTokenizerStep): Splitter | null {
     case 'Split':
       return splitterOf(finderOf(step.pattern), step.behavior, step.invert);
     case 'Digits':
-      return at(/\p{N}/u, step.individual_digits ? 'Isolated' : 'Contiguous');
+      return at(step.individual_digits ? /\P{N}+|\p{N}/u : /\P{N}+|\p{N}+/u, 'Isolated');
     case 'Punctuation':
       return at(punctuation, step.behavior);
     case 'WhitespaceSplit':
