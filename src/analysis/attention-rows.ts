@@ -112,7 +112,7 @@ export class AttentionRows {
       throw new ConfigError('watching attention needs samples with the same number of positions each, at least one');
     }
     const samples = options.samples.map((s) => ({ ...s, end: Math.max(...s.positions) + 1 }));
-    const placed = batchSequences(engine, samples, batchTokens);
+    const placed = batchSequences(engine, model, samples, batchTokens);
     const graph = rowsGraph(model, placed.batchSize, placed.length, perSample, logits);
     return new AttentionRows(options, await compileForward(engine, graph, placed), placed, perSample);
   }

@@ -1,6 +1,7 @@
 /** Sequences of different lengths in batches of one shape. */
-import { ConfigError, invariant, tensorFrom } from '../core/index.js';
+import { checkTokenIds, ConfigError, invariant, tensorFrom } from '../core/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
+import type { ModelConfig } from '../model/index.js';
 
 /** What a batch needs of a sample: its tokens as far as `end`. */
 export interface SequenceSample {
@@ -30,13 +31,16 @@ export interface SequenceBatches<S> {
  *
  * @param batchTokens at most this many tokens in a batch (one sample at least)
  * @throws ConfigError without samples
+ * @throws DataError if a sample holds a token that the model does not know
  */
 export function batchSequences<S extends SequenceSample>(
   engine: Engine,
+  { vocabSize }: Pick<ModelConfig, 'vocabSize'>,
   samples: readonly S[],
   batchTokens: number,
 ): SequenceBatches<S> {
   if (samples.length === 0) throw new ConfigError('this analysis needs at least one sample, got none');
+  for (const { tokens, end } of samples) checkTokenIds(tokens.subarray(0, end), vocabSize, 'a sample holds');
   const length = samples.reduce((most, s) => Math.max(most, s.end), 1);
   const batchSize = Math.max(1, Math.min(samples.length, Math.floor(batchTokens / length)));
   const batches = Array.from({ length: Math.ceil(samples.length / batchSize) }, (_, b) => {

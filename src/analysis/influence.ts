@@ -80,7 +80,7 @@ export async function gradientInfluence(options: InfluenceOptions, tensors: Tens
     );
   }
   const samples = texts.map((tokens) => ({ tokens, end: tokens.length }));
-  const { batchSize, length, batches } = batchSequences(engine, samples, batchTokens);
+  const { batchSize, length, batches } = batchSequences(engine, model, samples, batchTokens);
   const executable = await engine.compile(influenceGraph(model, batchSize, length, target, lastTokens));
   const [sums, counts] = [new Float64Array(length), new Array<number>(length).fill(0)];
   try {

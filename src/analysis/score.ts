@@ -79,7 +79,7 @@ export class SequenceScorer {
   static async create(options: ScorerOptions): Promise<SequenceScorer> {
     const { engine, model, batchTokens = 4096, headSettings = false } = options;
     const samples = options.samples.map((s) => ({ ...s, end: Math.max(...s.positions) + 1 }));
-    const placed = batchSequences(engine, samples, batchTokens);
+    const placed = batchSequences(engine, model, samples, batchTokens);
     const perSample = samples[0]?.positions.length ?? 0;
     invariant(
       samples.every((s) => s.positions.length === perSample && s.targets.length === perSample),

@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
-import { CHARACTER_BYTES } from './bpe/bytes.js';
+import { checkTokenIds, DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
+import { TokenPlaces, type Span } from './spans.js';
 import { cleanUpSpaces } from './tokenizers/decoders.js';
 import { jsonTokenizer, type JsonTokenizer } from './tokenizers/tokenizer.js';
 
@@ -20,17 +20,23 @@ export interface TextTokenizer {
   readonly fingerprint: string;
   /** Whether a text may be cut at `lastCut` and its parts encoded one by one to the ids of the whole. */
   readonly cuttable: boolean;
-  /** The ids of a text. `special` adds what the tokenizer puts around it, such as a beginning-of-text token. */
+  /**
+   * The ids of a text. `special` adds what the tokenizer puts in front of it, such as a beginning-of-text token; never what it
+   * puts behind: nothing would follow a text that has ended.
+   */
   encode(text: string, options?: { readonly special?: boolean }): Int32Array;
   /** The text of ids; ids that are no tokens are left out. `skipSpecial` leaves out special tokens. */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecial?: boolean }): string;
   /**
-   * The ids without special tokens, and for each the characters (UTF-16 units) `[start, end)` of the text that it holds any
-   * byte of.
+   * The ids of `encode`, and for each the code points `[start, end)` of the text that it holds any byte of; nothing for what is
+   * put in front.
    *
-   * @throws DataError if the tokenizer is not byte-level, or changes the text before it cuts it
+   * @throws DataError if the tokens do not spell the text, so that their places are unknown
    */
-  encodeWithSpans(text: string): { readonly ids: Int32Array; readonly spans: readonly (readonly [number, number])[] };
+  encodeWithSpans(
+    text: string,
+    options?: { readonly special?: boolean },
+  ): { readonly ids: Int32Array; readonly spans: readonly Span[] };
 }
 
 const TOKENIZER_FILE = 'tokenizer.json';
@@ -54,11 +60,7 @@ export function byteTokenizer(): TextTokenizer {
     cuttable: true,
     encode,
     decode: (ids) => Buffer.from(Uint8Array.from(ids)).toString(),
-    encodeWithSpans: (text) => {
-      const ids = encode(text);
-      const { first, last } = characterStarts(text, ids.length);
-      return { ids, spans: Array.from(ids, (_, i) => [first[i] as number, last[i] as number] as const) };
-    },
+    encodeWithSpans: (text) => ({ ids: encode(text), spans: characterSpans(text) }),
   };
 }
 
@@ -72,36 +74,47 @@ export function openTokenizer(folder: string): TextTokenizer {
   refuseHubName(folder);
   const path = join(folder, TOKENIZER_FILE);
   const bytes = readBytes(path);
-  const inner = jsonTokenizer(parseJson(path, bytes), path);
+  const json = parseJson(path, bytes) as object;
+  const inner = jsonTokenizer(json, path);
   const configPath = join(folder, CONFIG_FILE);
   const config = existsSync(configPath) ? (parseJson(configPath, readBytes(configPath)) as object) : {};
-  const { before, after } = inner.around;
+  // What the tokenizer puts behind a text is left out: nothing would follow a text that has ended.
+  const { before } = inner.around;
+  const places = new TokenPlaces(json, (id) => inner.idToToken(id));
   const cleans = (config as { clean_up_tokenization_spaces?: unknown }).clean_up_tokenization_spaces === true;
   return {
     vocabSize: inner.vocabSize,
     endOfText: endOfText(config, inner),
     fingerprint: createHash('sha256').update(bytes).digest('hex'),
     cuttable: inner.cuttable,
-    encode: (text, { special = false } = {}) =>
-      special ? surround(before, inner.encode(text), after) : inner.encode(text),
+    encode: (text, { special = false } = {}) => (special ? behind(before, inner.encode(text)) : inner.encode(text)),
     decode: (ids, options) => {
       const text = inner.decode(Array.from(ids), options);
       return cleans ? cleanUpSpaces(text) : text;
     },
-    encodeWithSpans: (text) => {
+    encodeWithSpans: (text, { special = false } = {}) => {
       const ids = inner.encode(text);
-      const tokens = Array.from(ids, (id) => inner.idToToken(id) ?? '');
-      return { ids, spans: byteSpans(text, tokens, path) };
+      const spans = places.find(text, ids);
+      if ('unplaced' in spans) throw unplaced(path, inner.idToToken(spans.unplaced));
+      if (!special) return { ids, spans };
+      return { ids: behind(before, ids), spans: [...before].map((): Span => [0, 0]).concat(spans) };
     },
   };
 }
 
-function surround(before: readonly number[], ids: Int32Array, after: readonly number[]): Int32Array {
-  const all = new Int32Array(before.length + ids.length + after.length);
+function behind(before: readonly number[], ids: Int32Array): Int32Array {
+  const all = new Int32Array(before.length + ids.length);
   all.set(before);
   all.set(ids, before.length);
-  all.set(after, before.length + ids.length);
   return all;
+}
+
+function unplaced(path: string, token: string | undefined): DataError {
+  return new DataError(
+    `${path}: token ${JSON.stringify(token)} does not stand for the text's own characters, so that its place is unknown; ` +
+      'use a tokenizer that leaves the text as it is',
+    { details: { path, token } },
+  );
 }
 
 /** Names that end a text in common vocabularies, for tokenizers that do not say. */
@@ -134,40 +147,23 @@ function parseJson(path: string, bytes: Buffer): unknown {
   }
 }
 
-function byteSpans(text: string, tokens: readonly string[], path: string): [number, number][] {
-  const bytes = Buffer.from(text);
-  const starts = characterStarts(text, bytes.length);
-  let at = 0;
-  return tokens.map((token) => {
-    const from = at;
-    for (const char of token) {
-      const byte = CHARACTER_BYTES.get(char);
-      if (byte === undefined || byte !== bytes[at]) {
-        throw new DataError(
-          `${path}: token ${JSON.stringify(token)} does not stand for the text's own bytes, so that its place is unknown; ` +
-            'use a byte-level tokenizer that leaves the text as it is',
-          { details: { path, token } },
-        );
-      }
-      at += 1;
-    }
-    return [
-      starts.first[from] ?? text.length,
-      at === from ? (starts.first[from] ?? 0) : (starts.last[at - 1] as number),
-    ];
-  });
+/** For every byte of a text in UTF-8, the code point to which it belongs. */
+function characterSpans(text: string): Span[] {
+  return [...text].flatMap((char, i) => new Array<Span>(Buffer.byteLength(char)).fill([i, i + 1]));
 }
 
-/** For every byte of the text, the UTF-16 units `[first, last)` of the character to which it belongs. */
-function characterStarts(text: string, size: number): { first: Int32Array; last: Int32Array } {
-  const [first, last] = [new Int32Array(size), new Int32Array(size)];
-  let [unit, byte] = [0, 0];
-  for (const char of text) {
-    const width = Buffer.byteLength(char);
-    first.fill(unit, byte, byte + width);
-    last.fill(unit + char.length, byte, byte + width);
-    unit += char.length;
-    byte += width;
-  }
-  return { first, last };
+/**
+ * A tokenizer for a model that knows ids below `vocabSize`: the same, but it refuses texts whose tokens the model does not know,
+ * as where tokens were added and the embedding was not.
+ */
+export function withinVocabulary(tokenizer: TextTokenizer, vocabSize: number): TextTokenizer {
+  const checked = <T extends Int32Array | { readonly ids: Int32Array }>(found: T): T => {
+    checkTokenIds(found instanceof Int32Array ? found : found.ids, vocabSize, 'the tokenizer gives');
+    return found;
+  };
+  return {
+    ...tokenizer,
+    encode: (text, options) => checked(tokenizer.encode(text, options)),
+    encodeWithSpans: (text, options) => checked(tokenizer.encodeWithSpans(text, options)),
+  };
 }

@@ -71,3 +71,9 @@ export class InterruptedError extends LongsightError {
 export function invariant(condition: unknown, message: string): asserts condition {
   if (!condition) throw new LongsightError(`internal error: ${message}; please report this`);
 }
+
+/** Names in quotation marks, for messages: `"a"`, `"a" and "b"`, `"a", "b" and "c"`. */
+export function quoted(names: readonly string[]): string {
+  const all = names.map((name) => `"${name}"`);
+  return all.length < 2 ? all.join('') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`;
+}

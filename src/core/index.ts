@@ -10,3 +10,4 @@ export * from './lock.js';
 export * from './rng.js';
 export * from './schema.js';
 export * from './tensor.js';
+export * from './token-ids.js';

@@ -9,6 +9,7 @@ export {
   type Range,
   type ReadOptions,
 } from './documents.js';
+export { METADATA_FIELDS, parseRow, refuseUnread, type JsonRow } from './fields.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export * from './mqar.js';
@@ -39,4 +40,5 @@ export {
   type DataSource,
   type JsonValue,
 } from './source.js';
+export { textRows, type TextRow } from './text-rows.js';
 export { BYTE_VOCAB_SIZE, TextSource } from './text.js';

@@ -1,21 +1,14 @@
 /**
  * Multiple choice by log-likelihood: how likely a model finds each choice after the context, in all and for each byte. The
- * token boundary between context and choice is that of EleutherAI/lm-evaluation-harness: both are encoded together, and the
- * tokens after those of the context alone are the choice's.
+ * token boundary between context and choice is that of EleutherAI/lm-evaluation-harness: both are encoded together, what lies
+ * behind as many tokens as the context has alone is the choice's, and it is scored after the context's own tokens.
  */
-import { readFileSync } from 'node:fs';
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { DataError, fileError } from '../core/index.js';
+import { checkTokenIds, DataError } from '../core/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
+import type { ChoiceQuestion } from './choice-file.js';
 import { Scorer } from './score.js';
-
-export interface ChoiceQuestion {
-  readonly context: string;
-  readonly choices: readonly string[];
-  /** Index of the right choice. */
-  readonly answer: number;
-}
 
 /** One choice of a question, in tokens. */
 export interface ChoiceTokens {
@@ -48,81 +41,37 @@ export interface ChoiceResult {
   readonly normalisedAccuracy: Proportion;
 }
 
-type Row = Readonly<Record<string, unknown>>;
-
 /**
- * Questions of a JSONL file: `context` (or `question`, `query`, `ctx`), `choices` (or `endings`; a list of texts, or
- * `{text: [...], label: [...]}` as in ARC), and `answer` (or `label`, `gold`, `answerKey`): an index from 0, a label, or the
- * text of the right choice.
+ * The choices of a question in tokens. A space is put between context and choice unless there is white space already. What the
+ * tokenizer puts in front of texts comes first; a context without any token is the end of a text, as after another document.
  *
- * @throws DataError naming the line that is wrong
+ * @throws DataError if a choice adds no token to its context
  */
-export function readChoiceFile(path: string): ChoiceQuestion[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
-  const questions = text
-    .split('\n')
-    .flatMap((line, i) => (line.trim() === '' ? [] : [parseQuestion(line, `${path}:${i + 1}`)]));
-  if (questions.length === 0) throw new DataError(`${path} holds no question`);
-  return questions;
-}
-
-function parseQuestion(line: string, where: string): ChoiceQuestion {
-  let row: Row;
-  try {
-    row = JSON.parse(line) as Row;
-  } catch (cause) {
-    throw new DataError(`${where} is not valid JSON: ${(cause as Error).message}`, { cause });
-  }
-  const first = (...names: string[]) => names.map((n) => row[n]).find((v) => v !== undefined);
-  const context = first('context', 'question', 'query', 'ctx');
-  if (typeof context !== 'string') throw new DataError(`${where} needs a text "context" (or "question")`);
-  const { texts, labels } = choicesOf(first('choices', 'endings'), where);
-  return {
-    context,
-    choices: texts,
-    answer: answerOf(first('answer', 'label', 'gold', 'answerKey'), texts, labels, where),
-  };
-}
-
-function choicesOf(value: unknown, where: string): { texts: string[]; labels: string[] } {
-  const isList = (v: unknown): v is string[] =>
-    Array.isArray(v) && v.length >= 2 && v.every((t) => typeof t === 'string' && t !== '');
-  if (isList(value)) return { texts: value, labels: value.map((_, i) => String.fromCharCode(65 + i)) };
-  const { text, label } = (value ?? {}) as { text?: unknown; label?: unknown };
-  if (isList(text) && isList(label) && text.length === label.length) return { texts: text, labels: label };
-  throw new DataError(`${where} needs "choices", a list of at least two texts that are not empty`);
-}
-
-function answerOf(value: unknown, texts: readonly string[], labels: readonly string[], where: string): number {
-  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
-  const places = [typeof value === 'string' ? texts.indexOf(value) : -1, labels.indexOf(String(value)), number];
-  const found = places.find(
-    (p): p is number => Number.isInteger(p) && (p as number) >= 0 && (p as number) < texts.length,
-  );
-  if (found !== undefined) return found;
-  throw new DataError(
-    `${where} needs "answer": an index from 0 to ${texts.length - 1}, a label (${labels.join(', ')}), or the text of a choice`,
-  );
-}
-
-/** The choices of a question in tokens. A space is put between context and choice unless there is white space already. */
 export function choiceTokens({ context, choices }: ChoiceQuestion, tokenizer: TextTokenizer): ChoiceTokens[] {
   // Trailing white space belongs to the choice: tokenizers join it to the word that follows.
   const bare = context.trimEnd();
   const gap = context.slice(bare.length) || ' ';
   const before = tokenizer.encode(bare, { special: true });
-  const begin = before.length > 0 ? before : Int32Array.of(tokenizer.endOfText ?? 0);
+  const begin = before.length > 0 ? before : endOfText(tokenizer);
   return choices.map((choice) => {
     const continuation = /^\s/.test(choice) || bare === '' ? choice : gap + choice;
-    const whole = tokenizer.encode(bare + continuation, { special: true });
-    const ids = before.length > 0 ? whole : Int32Array.of(...begin, ...whole);
-    return { ids, count: Math.max(1, ids.length - begin.length), bytes: Buffer.byteLength(choice.trimStart()) };
+    // The context keeps its own tokens, whatever those of the whole are.
+    const own = tokenizer.encode(bare + continuation, { special: true }).subarray(before.length);
+    if (own.length === 0) {
+      throw new DataError(`the choice ${JSON.stringify(choice)} adds no token to its context, so it has no likelihood`);
+    }
+    const ids = new Int32Array(begin.length + own.length);
+    ids.set(begin);
+    ids.set(own, begin.length);
+    return { ids, count: own.length, bytes: Buffer.byteLength(choice.trimStart()) };
   });
+}
+
+function endOfText({ endOfText: end }: TextTokenizer): Int32Array {
+  if (end !== null) return Int32Array.of(end);
+  throw new DataError(
+    'a question has an empty context, and the tokenizer names no token that ends texts; give a context',
+  );
 }
 
 /** The 95 % interval of a share of `n` (Wilson 1927). */
@@ -183,10 +132,7 @@ export async function scoreChoices(
   choices: readonly ChoiceTokens[],
   { engine, model, tensors, batchTokens, signal, onProgress }: ChoiceScorerOptions,
 ): Promise<ChoiceScore[]> {
-  const unknown = choices.flatMap(({ ids }) => [...ids]).find((id) => id >= model.vocabSize);
-  if (unknown !== undefined) {
-    throw new DataError(`the tokenizer gives token ${unknown}, but the model knows ids below ${model.vocabSize}`);
-  }
+  for (const { ids } of choices) checkTokenIds(ids, model.vocabSize, 'the tokenizer gives');
   // The last token of a sequence is only a target.
   const byLength = new Map<number, number[]>();
   choices.forEach(({ ids }, i) => {

@@ -17,4 +17,5 @@ export { planTrace, type TracePlan } from './trace.js';
 export { EVAL_SEED, needleSamples, type NeedleTask } from './needle-task.js';
 export { tokenNeedleTask } from './token-needle.js';
 export * from './ruler/index.js';
+export * from './choice-file.js';
 export * from './choice.js';

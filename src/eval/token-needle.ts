@@ -73,7 +73,7 @@ function withoutTokens(sample: NeedleSample, count: number, head: number): Needl
  * Needles in a noise haystack in the tokens of `tokenizer`; samples have exactly the asked-for length, and answers equally
  * many tokens.
  *
- * @throws DataError if the tokenizer is not byte-level, so that the needle's place would be unknown
+ * @throws DataError if the tokenizer changes texts, so that the needle's place is unknown
  */
 export function tokenNeedleTask(tokenizer: TextTokenizer, options: ByteNeedleOptions): NeedleTask {
   if (options.haystack !== 'noise') {

@@ -58,7 +58,7 @@ const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows']);
 export async function extractFeatures(options: ExtractOptions, tensors: TensorMap): Promise<ProbeFeatures> {
   const { engine, model, batchTokens = 4096, finalNorm = false } = options;
   const samples = options.samples.map((s) => ({ ...s, end: s.position + 1 }));
-  const { batchSize, length, batches } = batchSequences(engine, samples, batchTokens);
+  const { batchSize, length, batches } = batchSequences(engine, model, samples, batchTokens);
   const width = model.hiddenSize;
   const states = Array.from({ length: model.numLayers + 1 }, () => new Float64Array(samples.length * width));
   const executable = await engine.compile(stateGraph(model, batchSize, length, finalNorm));

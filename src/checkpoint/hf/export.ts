@@ -113,7 +113,7 @@ function configJson(family: Family, config: ModelConfig): HfConfigJson {
   const json = {
     architectures: [family.architecture],
     model_type: family.modelTypes[0],
-    // Vocabularies are our own: no token of theirs is meant.
+    // Vocabularies are our own: no token of theirs is meant; the token that ends texts is put in where it is known.
     ...{ bos_token_id: null, eos_token_id: null, pad_token_id: null },
     ...family.write?.(config),
   };
@@ -189,6 +189,8 @@ export type ExportDType = (typeof EXPORT_DTYPES)[number];
 export interface ExportOptions {
   readonly modelType?: string;
   readonly tokenizer?: TokenizerOrigin;
+  /** Tokens that end texts, for `config.json` and `generation_config.json`; none unless told. */
+  readonly endTokens?: readonly number[];
   /** What tensors are stored in, rounded to the nearest; float32 unless told. */
   readonly dtype?: ExportDType;
   /** Bytes of tensors in one file at most; 5 GB unless told. A tensor is never divided. */
@@ -202,6 +204,7 @@ export interface ExportResult extends Pick<ExportPlan, 'modelType' | 'architectu
 }
 
 const DEFAULT_SHARD_BYTES = 5e9;
+const GENERATION_FILE = 'generation_config.json';
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
 
 /**
@@ -227,15 +230,24 @@ export async function exportHfModel(
   try {
     const { dtype = 'float32', shardBytes = DEFAULT_SHARD_BYTES } = options;
     const weights = await writeWeights(temporary, family, config, parameters, { dtype, shardBytes });
-    writeFileSync(join(temporary, CONFIG_FILE), configText({ ...json, dtype }));
+    const ends = endTokenFields(options.endTokens ?? []);
+    writeFileSync(join(temporary, CONFIG_FILE), configText({ ...json, ...ends, dtype }));
+    const generation = ends === null ? [] : [GENERATION_FILE];
+    for (const file of generation) writeFileSync(join(temporary, file), `${JSON.stringify(ends, null, 2)}\n`);
     const tokenizer = writeTokenizer(temporary, options.tokenizer ?? null);
     renameSync(temporary, folder);
-    const files = [CONFIG_FILE, ...weights.files, ...tokenizer];
+    const files = [CONFIG_FILE, ...generation, ...weights.files, ...tokenizer];
     return { modelType, architecture, folder, files, bytes: weights.bytes };
   } catch (cause) {
     rmSync(temporary, { recursive: true, force: true });
     throw cause instanceof LongsightError ? cause : fileError('write', folder, cause);
   }
+}
+
+/** Transformers stops generating at these tokens; it reads one id or a list. */
+function endTokenFields(ids: readonly number[]): { readonly eos_token_id: number | readonly number[] } | null {
+  const [first] = ids;
+  return first === undefined ? null : { eos_token_id: ids.length === 1 ? first : ids };
 }
 
 /** Fields that Transformers takes only as floats, so that 5 must read 5.0. */

@@ -14,6 +14,7 @@ import {
   type LongPplSettings,
   type ReachPart,
 } from '../../analysis/index.js';
+import { ConfigError, DataError } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { ModelConfig } from '../../model/index.js';
@@ -72,6 +73,8 @@ export interface Limits {
   readonly rows: readonly LimitRow[];
   /** How key tokens were found, and how many there are; null without texts. */
   readonly longPpl: (LongPplSettings & { readonly keyTokens: number }) | null;
+  /** Why an imported model was measured without needles. */
+  readonly needlesLeftOut?: string;
 }
 
 export function addConstrain(program: Command, context: CliContext): void {
@@ -110,10 +113,7 @@ export async function measureLimits(
   const { model } = subject;
   const parts = options.part === undefined ? reachParts(model) : [options.part];
   const texts = options.texts !== undefined || holdsTextOut(subject) ? await readTexts(engine, subject, options) : null;
-  const needles =
-    subject.run === null && subject.tokenizer !== null
-      ? needlesOf(subject, { label: 'constrain', samples: options.needles, length: options.length })
-      : null;
+  const { needles, problem } = needlesFor(subject, options, texts !== null);
   const measure = (limited: ModelConfig) => measureLimit(engine, subject, limited, { texts, needles });
   const rows: LimitRow[] = [{ part: null, keys: null, ...(await measure(model)) }];
   for (const part of parts) {
@@ -122,7 +122,23 @@ export async function measureLimits(
       rows.push({ part, keys, ...(await measure(limitReach(model, part, keys))) });
     }
   }
-  return { rows, longPpl: texts === null ? null : { ...texts.settings, keyTokens: texts.keyTokens } };
+  const longPpl = texts === null ? null : { ...texts.settings, keyTokens: texts.keyTokens };
+  return { rows, longPpl, ...(problem === null ? {} : { needlesLeftOut: problem }) };
+}
+
+/** Needle samples of an imported model; where there are texts to measure, a model that can read no needles goes without. */
+function needlesFor(
+  subject: Subject,
+  { needles: samples, length }: LimitOptions,
+  hasTexts: boolean,
+): { readonly needles: readonly NeedleSample[] | null; readonly problem: string | null } {
+  if (subject.run !== null || subject.tokenizer === null) return { needles: null, problem: null };
+  try {
+    return { needles: needlesOf(subject, { label: 'constrain', samples, length }), problem: null };
+  } catch (error) {
+    if (!hasTexts || !(error instanceof ConfigError || error instanceof DataError)) throw error;
+    return { needles: null, problem: error.message };
+  }
 }
 
 /** Texts with the tokens that are key to the model as it is. */
@@ -178,6 +194,7 @@ async function constrain(path: string, flags: Flags, context: CliContext): Promi
   const limits = await withEngine(subject, flags, output, (engine) =>
     measureLimits(engine, subject, flags, context.signal),
   );
+  if (limits.needlesLeftOut !== undefined) output.note(`needles not measured: ${limits.needlesLeftOut}`);
   const file = keepFinding(subject, flags, 'limits', limits);
   const { rows } = limits;
   const bins = rows[0]?.recall ?? [];

@@ -30,6 +30,7 @@ import {
   parseNumber,
   readTextFile,
   show,
+  tokenizerOf,
   tokensOf,
   upload,
   withEngine,
@@ -72,18 +73,23 @@ export function addLongPpl(program: Command, context: CliContext): void {
   addAnalysisOptions(command).action((path: string, flags: LongPplFlags) => measureLongPpl(path, flags, context));
 }
 
-/** A text in a model's tokens, with the characters of each. */
-function spansOf(subject: Subject, text: string): { ids: Int32Array; spans: readonly CharSpan[] } {
-  if (subject.tokenizer !== null) return subject.tokenizer.encodeWithSpans(text);
+interface PlacedText {
+  readonly ids: Int32Array;
+  /** The code points of each token; null where they cannot be told, and why. */
+  readonly spans: readonly CharSpan[] | null;
+  readonly problem: string | null;
+}
+
+/** A text in a model's tokens and their places. A text without places still has a plain perplexity. */
+function placed(subject: Subject, text: string): PlacedText {
   const ids = tokensOf(subject, text);
-  // Bytes of one character share its span.
-  const spans: CharSpan[] = [];
-  let unit = 0;
-  for (const char of text) {
-    for (let i = Buffer.byteLength(char); i > 0; i--) spans.push([unit, unit + char.length]);
-    unit += char.length;
+  try {
+    const { spans } = tokenizerOf(subject).encodeWithSpans(text, { special: true });
+    return { ids, spans, problem: null };
+  } catch (error) {
+    if (error instanceof DataError) return { ids, spans: null, problem: error.message };
+    throw error;
   }
-  return { ids, spans };
 }
 
 async function measureLongPpl(path: string, flags: LongPplFlags, context: CliContext): Promise<void> {
@@ -91,8 +97,9 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
   const subjects = openSubjects(path, flags);
   const texts = readTextFile(flags.texts).slice(0, flags.samples);
   const rows: CsvCell[][] = [];
+  const problems = new Set<string>();
   await withEngine(subjects[0] as Subject, flags, output, async (engine) => {
-    const key = await keysOf(engine, subjects.at(-1) as Subject, texts, flags);
+    const key = await keysOf(engine, subjects.at(-1) as Subject, texts, flags, problems);
     if (flags.saveSpans !== undefined) {
       writeFileAtomic(flags.saveSpans, key.map((spans) => `${formatSpans(spans)}\n`).join(''));
     }
@@ -102,10 +109,11 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
       const tensors = upload(engine, subject);
       const scores = [];
       for (const [i, { text, name }] of texts.entries()) {
-        const { ids, spans } = spansOf(subject, text);
+        const { ids, spans, problem } = placed(subject, text);
+        if (problem !== null) problems.add(problem);
         if (ids.length < 2) throw new DataError(`${name} has ${ids.length} tokens; a perplexity needs at least two`);
         const losses = await textLosses({ engine, model, tensors }, ids);
-        scores.push(perplexities(losses, tokensInSpans(spans, key[i] ?? [])));
+        scores.push(perplexities(losses, tokensInSpans(spans ?? [], key[i] ?? [])));
         rows.push([step, name, scores[i]?.longPpl, scores[i]?.ppl, scores[i]?.keyTokens, scores[i]?.tokens]);
       }
       const all = corpusPerplexities(scores);
@@ -121,6 +129,7 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
       output.result(text, { event: 'longppl', step, tokens, file, ...record });
     }
   });
+  for (const problem of problems) output.note(`key tokens not known: ${problem}`);
   writeCsv(flags.csv, ['step', 'text', 'longppl', 'ppl', 'key_tokens', 'tokens'], rows);
 }
 
@@ -129,6 +138,7 @@ async function keysOf(
   subject: Subject,
   texts: readonly { readonly text: string }[],
   flags: LongPplFlags,
+  problems: Set<string>,
 ): Promise<CharSpan[][]> {
   if (flags.spans !== undefined) {
     const { spans: file } = flags;
@@ -151,8 +161,10 @@ async function keysOf(
   const settings: LongPplSettings = { trunc: flags.trunc, stride: flags.stride, alpha: flags.alpha, beta: flags.beta };
   const found: CharSpan[][] = [];
   for (const { text } of texts) {
-    const { ids, spans } = spansOf(judge, text);
-    found.push(keySpans(await findKeyTokens(loaded, ids, settings), spans));
+    // With what the tokenizer puts in front, as published.
+    const { ids, spans, problem } = placed(judge, text);
+    if (problem !== null) problems.add(problem);
+    found.push(spans === null ? [] : keySpans(await findKeyTokens(loaded, ids, settings), spans));
   }
   return found;
 }

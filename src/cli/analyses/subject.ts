@@ -1,18 +1,36 @@
 /** What analyses are made on: checkpoints of a run, or a model saved by Transformers; and the texts and heads that users name. */
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { parsePromptRows, uploadParameters, type HeadIndex } from '../../analysis/index.js';
+import { uploadParameters, type HeadIndex } from '../../analysis/index.js';
 import {
   byteTokenizer,
+  endTokens,
   hasTokenizer,
   isHfFolder,
   openHfModel,
   openTokenizer,
   weightFiles,
+  withinVocabulary,
   type TextTokenizer,
 } from '../../checkpoint/index.js';
-import { ConfigError, DataError, fileError, fingerprint, fingerprintFile, LongsightError } from '../../core/index.js';
-import { BYTE_VOCAB_SIZE, hasShards, nextBatch, tokenizerOfShards, type NeedleSample } from '../../data/index.js';
+import {
+  checkTokenIds,
+  ConfigError,
+  DataError,
+  fileError,
+  fingerprint,
+  fingerprintFile,
+  LongsightError,
+} from '../../core/index.js';
+import {
+  BYTE_VOCAB_SIZE,
+  hasShards,
+  nextBatch,
+  readManifest,
+  textRows,
+  tokenizerOfShards,
+  type NeedleSample,
+} from '../../data/index.js';
 import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
@@ -66,20 +84,34 @@ function imported(path: string): Subject {
   return {
     ...{ path, model: opened.config, parameters: () => opened.parameters() },
     ...{ run: null, checkpoint: null, step: null, tokens: null },
-    tokenizer: hasTokenizer(path) ? openTokenizer(path) : null,
+    tokenizer: hasTokenizer(path) ? withinVocabulary(openTokenizer(path), opened.config.vocabSize) : null,
   };
 }
 
 function stored(path: string, run: NamedRun, checkpoint: Checkpoint): Subject {
   const { model, step, tokens } = checkpoint.state;
   const parameters = () => checkpoint.parameters();
-  return { path, model, parameters, run, checkpoint, step, tokens, tokenizer: shardsTokenizer(run) };
+  const tokenizer =
+    shardsOf(run).map(({ path }) => withinVocabulary(tokenizerOfShards(path), model.vocabSize))[0] ?? null;
+  return { path, model, parameters, run, checkpoint, step, tokens, tokenizer };
 }
 
-/** The tokenizer of a run on token shards, where they still are; null otherwise. */
-function shardsTokenizer({ run }: NamedRun): TextTokenizer | null {
-  const shards = run.data.find((s) => s.kind === 'shards');
-  return shards !== undefined && hasShards(shards.path) ? tokenizerOfShards(shards.path) : null;
+/** The token shards of a run that still are where they were. */
+function shardsOf({ run }: NamedRun): { readonly path: string }[] {
+  return run.data.flatMap((s) => (s.kind === 'shards' && hasShards(s.path) ? [{ path: s.path }] : []));
+}
+
+/**
+ * The tokens that end a text: as the folder of a saved model says, or as they end the documents of a run's shards; of a run on
+ * bytes 0, which no text holds. Empty if none is known.
+ */
+export function stopTokensOf(subject: Subject): number[] {
+  const { run, path } = subject;
+  if (run === null) return endTokens(path);
+  const ends = shardsOf(run).map((shards) => readManifest(shards.path).tokenizer.endOfText);
+  if (ends.length > 0) return [...new Set(ends)];
+  const end = readsText(subject) ? byteTokenizer().endOfText : null;
+  return end === null ? [] : [end];
 }
 
 /** One model: the newest checkpoint of a run, or that of `--step`. */
@@ -208,7 +240,7 @@ export function readTextFile(path: string): NamedText[] {
     throw fileError('read', path, cause);
   }
   if (!path.endsWith('.jsonl')) return [{ name: path, text }];
-  return parsePromptRows(text, path).map(({ prompt }, i) => ({ name: `${path}:${i + 1}`, text: prompt }));
+  return textRows(text, path);
 }
 
 /** Whether a run trained on text in bytes. */
@@ -231,6 +263,7 @@ export function tokenizerOf(subject: Subject): TextTokenizer {
   throw new DataError(`${path} ${why}, so it cannot read texts; name another model`);
 }
 
+/** A text in a model's tokens, as every command reads it: what the tokenizer puts in front of texts first, nothing behind. */
 export function tokensOf(subject: Subject, text: string): Int32Array {
   return tokenizerOf(subject).encode(text, { special: true });
 }
@@ -294,6 +327,7 @@ export function sequencesOf(subject: Subject, { texts, samples, maxTokens = Infi
   const heldOut = data.heldOut();
   if (heldOut === null) throw new ConfigError(`${subject.path} holds no data out; name texts with --texts FILE`);
   const { tokens, seqLen } = nextBatch(heldOut, samples);
+  checkTokenIds(tokens, subject.model.vocabSize, 'the held-out data give');
   return Array.from({ length: samples }, (_, i) => tokens.slice(i * seqLen, (i + 1) * seqLen).subarray(0, maxTokens));
 }
 
@@ -343,7 +377,10 @@ export function needlePlan(subject: Subject, asked?: number): { task: NeedleTask
 export function needlesOf(subject: Subject, options: NeedleOptions): NeedleSample[] {
   const { task, length } = needlePlan(subject, options.length);
   const { label, samples: count, depths = FAR_DEPTHS } = options;
-  return needleSamples(task, { label, length, depths, count });
+  const found = needleSamples(task, { label, length, depths, count });
+  for (const { tokens, answer } of found)
+    for (const ids of [tokens, answer]) checkTokenIds(ids, subject.model.vocabSize, 'the needle samples hold');
+  return found;
 }
 
 /**

@@ -9,7 +9,7 @@ import {
 } from '../../checkpoint/index.js';
 import { readManifest } from '../../data/index.js';
 import { formatCount } from '../../core/index.js';
-import { MODEL_ARGUMENT, openSubject, parseChoice, type Subject } from '../analyses/subject.js';
+import { MODEL_ARGUMENT, openSubject, parseChoice, stopTokensOf, type Subject } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addOutputOptions,
@@ -53,7 +53,7 @@ export function addExport(program: Command, context: CliContext): void {
     const subject = openSubject(path, flags);
     const tokenizer = tokenizerOf(subject);
     const result = await exportHfModel(out, subject.model, subject.parameters(), {
-      ...{ tokenizer, dtype: flags.dtype },
+      ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(subject) },
       ...(flags.type === undefined ? {} : { modelType: flags.type }),
       ...(flags.shardSize === undefined ? {} : { shardBytes: flags.shardSize }),
     });

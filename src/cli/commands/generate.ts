@@ -1,6 +1,5 @@
 /** `longsight generate MODEL`: continues prompts. */
 import type { Command } from 'commander';
-import { endTokens } from '../../checkpoint/index.js';
 import { ConfigError } from '../../core/index.js';
 import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
@@ -8,6 +7,7 @@ import {
   openSubject,
   parseNumber,
   readTextFile,
+  stopTokensOf,
   textOf,
   tokensOf,
   upload,
@@ -162,7 +162,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   await withEngine(subject, flags, output, async (engine) => {
     const sizes = { batchSize: prompts.length, maxPrompt: Math.max(1, ...prompts.map((p) => p.ids.length)), maxNew };
     const decoder = await Decoder.create({ engine, model: subject.model, ...sizes });
-    const stopTokens = new Set(flags.ignoreEnd === true || subject.run !== null ? [] : endTokens(path));
+    const stopTokens = new Set(flags.ignoreEnd === true ? [] : stopTokensOf(subject));
     const { rows, seconds, steps } = await generate(
       decoder,
       upload(engine, subject),

@@ -1,6 +1,6 @@
 /** `eval` and `trace` of models saved by Transformers, which have no run to say what is measured. */
 import { HeadTracer, type HeadScores } from '../../analysis/index.js';
-import { DataError } from '../../core/index.js';
+import { ConfigError, DataError } from '../../core/index.js';
 import type { DataSource, OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import {
@@ -40,7 +40,8 @@ const TRACE_SAMPLES = 32;
 const UNTRAINED = { step: 0, tokens: 0 };
 
 /**
- * The loss on `--texts`, in windows of `--length` tokens, and the needle grid in the model's own tokens.
+ * The loss on `--texts`, in windows of `--length` tokens, and the needle grid in the model's own tokens. Where texts are named,
+ * needles that cannot be measured are left out with a note.
  *
  * @throws ConfigError, DataError where the model has no tokenizer or the texts are too short
  */
@@ -49,7 +50,14 @@ export async function evaluateImported(path: string, flags: ImportedFlags, outpu
   return withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
     const { step: _, tokens: __, ...text } = await evaluateTexts(subject, flags, engine, tensors);
-    return { ...text, needle: await needleGrid(subject, flags, engine, tensors) };
+    try {
+      return { ...text, needle: await needleGrid(subject, flags, engine, tensors) };
+    } catch (error) {
+      if (flags.texts === undefined || !(error instanceof ConfigError || error instanceof DataError)) throw error;
+      output.note(`needles not measured: ${error.message}`);
+      output.event({ event: 'needlesLeftOut', why: error.message });
+      return { ...text, needle: null };
+    }
   });
 }
 

@@ -1,7 +1,7 @@
 /** `longsight ruler prepare` and `longsight ruler run`: long-context tasks after RULER. */
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
-import { byteTokenizer, endTokens, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
+import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
 import { ConfigError, DataError, fingerprint, writeJsonAtomic } from '../../core/index.js';
 import {
   OFFLINE_TASKS,
@@ -22,11 +22,11 @@ import {
   MODEL_ARGUMENT,
   modelFingerprint,
   openSubject,
+  stopTokensOf,
   parseCounts,
   tokenizerOf,
   upload,
   withEngine,
-  type Subject,
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import { writeCsv } from '../csv.js';
@@ -232,7 +232,7 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   const scores: ScoreRow[] = [];
   await withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
-    const stopTokens = stopTokensOf(subject, tokenizer);
+    const stopTokens = new Set(stopTokensOf(subject));
     const of: RulerModel = { engine, model: subject.model, tensors, tokenizer, stopTokens };
     for (const length of new Set(plan.files.map((f) => f.length))) {
       const files = plan.files.filter((f) => f.length === length);
@@ -258,11 +258,6 @@ const cells = (task: string, length: number, s: RulerScore) => [
 interface ScoreRow extends RulerScore {
   readonly task: string;
   readonly length: number;
-}
-
-function stopTokensOf(subject: Subject, tokenizer: TextTokenizer): Set<number> {
-  const ids = subject.run === null ? endTokens(subject.path) : [tokenizer.endOfText];
-  return new Set(ids.filter((id): id is number => id !== null));
 }
 
 async function runLength(

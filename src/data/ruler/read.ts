@@ -1,6 +1,7 @@
 /** Files of samples, ours or users'. */
 import { readFileSync } from 'node:fs';
 import { DataError, fileError } from '../../core/index.js';
+import { parseRow, refuseUnread } from '../fields.js';
 
 /** What a run needs of a row. */
 export interface RulerSample {
@@ -11,7 +12,8 @@ export interface RulerSample {
 
 /**
  * Rows of a JSONL file in RULER's field names: `input` and `outputs` (a list, or one text) are needed; `answer_prefix` is
- * appended to the input, `index` is the line's number unless given.
+ * appended to the input, `index` is the line's number unless given. Other fields with text, such as a context of its own, are
+ * refused.
  *
  * @throws DataError naming the line that is wrong
  */
@@ -22,17 +24,15 @@ export function readRulerFile(path: string): RulerSample[] {
   } catch (cause) {
     throw fileError('read', path, cause);
   }
-  return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [parseRow(line, `${path}:${i + 1}`, i)]));
+  return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [sampleOf(line, `${path}:${i + 1}`, i)]));
 }
 
-function parseRow(line: string, where: string, lineIndex: number): RulerSample {
-  let row: unknown;
-  try {
-    row = JSON.parse(line);
-  } catch (cause) {
-    throw new DataError(`${where} is not valid JSON: ${(cause as Error).message}`, { cause });
-  }
-  const { input, answer_prefix: prefix = '', outputs, index = lineIndex } = row as Readonly<Record<string, unknown>>;
+/** Fields of RULER's rows, and what prediction files add to them. */
+const FIELDS = ['input', 'answer_prefix', 'outputs', 'pred'];
+
+function sampleOf(line: string, where: string, lineIndex: number): RulerSample {
+  const row = parseRow(line, where);
+  const { input, answer_prefix: prefix = '', outputs, index = lineIndex } = row;
   const list = typeof outputs === 'string' ? [outputs] : outputs;
   if (typeof input !== 'string' || typeof prefix !== 'string') {
     throw new DataError(`${where} needs a text "input" (and "answer_prefix", if there is one)`);
@@ -43,5 +43,6 @@ function parseRow(line: string, where: string, lineIndex: number): RulerSample {
   if (typeof index !== 'number' || !Number.isInteger(index)) {
     throw new DataError(`${where} has an "index" that is no whole number`);
   }
+  refuseUnread(row, FIELDS, where);
   return { index, prompt: input + prefix, outputs: list };
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { byteTokenizer, openHfModel, openTokenizer } from '../../../src/checkpoint/index.js';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
+import { METADATA_FIELDS } from '../../../src/data/index.js';
 import { createOnnxEngine, evaluateReference } from '../../../src/engine/index.js';
 import {
   choiceTokens,
@@ -82,6 +83,31 @@ describe('log-likelihoods of choices', () => {
   });
 });
 
+describe('the tokens of a choice', () => {
+  it('follow the tokens of the context alone, as in the harness of EleutherAI, even where both would be joined', () => {
+    // Joins every pair of letters: "ab" + "c" gives [ab, c], "ab" alone [ab], but "a" + "bc" gives [ab, c] after [a].
+    const encode = (text: string) =>
+      Int32Array.from(text.match(/[a-z]{2}|./gsu) ?? [], (part) =>
+        [...part].reduce((id, char) => 128 * id + char.charCodeAt(0), 0),
+      );
+    const tokenizer = { ...byteTokenizer(), encode };
+    const [a, b, c] = [97, 98, 99];
+    const tokens = choiceTokens({ context: 'a', choices: [' bc'], answer: 0 }, tokenizer);
+    expect([...(tokens[0]?.ids ?? [])]).toEqual([a, 32, 128 * b + c]);
+    const joining = { ...tokenizer, encode: (text: string) => encode(text.replace(/ /g, '')) };
+    const [joined] = choiceTokens({ context: 'a', choices: ['bc'], answer: 0 }, joining);
+    expect([[...(joined?.ids ?? [])], joined?.count]).toEqual([[a, c], 1]);
+    expect(() => choiceTokens({ context: 'a', choices: ['b'], answer: 0 }, joining)).toThrow(
+      'the choice "b" adds no token to its context',
+    );
+  });
+
+  it('are refused after an empty context where no token ends texts', () => {
+    const tokenizer = { ...byteTokenizer(), endOfText: null };
+    expect(() => choiceTokens({ context: '', choices: ['b'], answer: 0 }, tokenizer)).toThrow('an empty context');
+  });
+});
+
 describe('accuracies', () => {
   const score = (logLikelihood: number, bytes: number): ChoiceScore => ({ logLikelihood, bytes, tokens: 1 });
 
@@ -120,6 +146,94 @@ describe('files of questions', () => {
     const path = join(folder, 'bad.jsonl');
     writeFileSync(path, `{"context": "a", "choices": ["b", "c"], "answer": 1}\n\n${line}\n`);
     expect(() => readChoiceFile(path)).toThrow(`${path}:3 ${why}`);
+  });
+
+  const questions = (...rows: object[]) => {
+    const path = join(folder, 'rows.jsonl');
+    writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    return readChoiceFile(path);
+  };
+
+  it.each([
+    // RACE, LogiQA, CosmosQA, HellaSwag, BoolQ, MMLU, ARC as hosted and as published.
+    [{ article: 'p', question: 'q', options: ['a', 'b'], answer: 'B', example_id: 'high1.txt' }, 'p\nq', ['a', 'b'], 1],
+    [{ context: 'p', question: 'q', options: ['a', 'b'], label: 'b' }, 'p\nq', ['a', 'b'], 1],
+    [{ id: 'x', context: 'p', question: 'q', answer0: 'a', answer1: 'b', label: 1 }, 'p\nq', ['a', 'b'], 1],
+    [{ ind: 4, ctx_a: 'p.', ctx_b: 'he', ctx: 'p. he', endings: ['a', 'b'], label: '1' }, 'p. he', ['a', 'b'], 1],
+    [{ question: 'q', passage: 'p', answer: true }, 'p\nq', ['no', 'yes'], 1],
+    [{ question: 'q', passage: 'p', answer: false }, 'p\nq', ['no', 'yes'], 0],
+    [{ question: 'q', subject: 'law', choices: ['a', 'b'], answer: 1 }, 'q', ['a', 'b'], 1],
+    [{ question: 'q', A: 'a', B: 'b', C: 'c', answer: 'C' }, 'q', ['a', 'b', 'c'], 2],
+    [{ question: 'q', choices: { text: ['a', 'b'], label: ['1', '2'] }, answerKey: '2' }, 'q', ['a', 'b'], 1],
+    [
+      {
+        question: 'q',
+        choices: [
+          { text: 'a', label: 'A' },
+          { text: 'b', label: 'B' },
+        ],
+        answerKey: 'B',
+      },
+      'q',
+      ['a', 'b'],
+      1,
+    ],
+    [
+      {
+        question: {
+          stem: 'q',
+          choices: [
+            { text: 'a', label: 'A' },
+            { text: 'b', label: 'B' },
+          ],
+        },
+        answerKey: 'B',
+      },
+      'q',
+      ['a', 'b'],
+      1,
+    ],
+    // Labels come first where the file has them, even where a text reads the same.
+    [{ question: 'q', choices: { text: ['2', '1'], label: ['1', '2'] }, answerKey: '1' }, 'q', ['2', '1'], 0],
+    [{ question: 'q', choices: { text: ['B', 'A'], label: ['A', 'B'] }, answer: 'A' }, 'q', ['B', 'A'], 0],
+    [{ question: 'q', choices: ['a', 'b'], answer: 'b', label: 1 }, 'q', ['a', 'b'], 1],
+  ])('in the shape of %j are read whole', (row, context, choices, answer) => {
+    expect(questions(row)).toEqual([{ context, choices, answer }]);
+  });
+
+  it.each([
+    [{ context: 'c', choices: ['a', 'b'], answer: 0, hint: 'look' }, 'has text in "hint", which is not read'],
+    [{ premise: 'p', question: 'q', choices: ['a', 'b'], label: 0 }, 'has text in "premise", which is not read'],
+    [{ question: 'q', choices: ['a', 'b'], facts: [{ text: 'x' }], answer: 0 }, 'has text in "facts"'],
+    [{ ctx: 'c', ctx_a: 'd', endings: ['a', 'b'], label: 0 }, 'has text in "ctx_a", which is not read'],
+    [{ question: 'q', choices: ['a', 'b'], options: ['c', 'd'], answer: 0 }, 'has "choices" and "options"'],
+    [{ question: 'q', choices: ['a', 'b'], answer: 'a', label: 1 }, '"answer" and "label" name different choices'],
+    [
+      { question: 'q', choices: ['B', 'A'], answer: 'A' },
+      'the answer "A" could mean choice 1 by its text or choice 0 by its letter',
+    ],
+    [{ question: 'q', option1: 'a', option2: 'b', answer: '1' }, 'needs "choices"'],
+    [{ question: 'q', passage: ['p'], choices: ['a', 'b'], answer: 0 }, 'needs a text "context"'],
+  ])('with %j are refused', (row, why) => {
+    expect(() => questions(row)).toThrow(why);
+  });
+
+  it('may have the metadata that the documentation lists', () => {
+    const text = readFileSync(join(import.meta.dirname, '..', '..', '..', 'docs', 'multiple-choice.md'), 'utf8');
+    for (const field of METADATA_FIELDS) {
+      expect(text).toContain(`\`${field}\``);
+      expect(questions({ context: 'c', choices: ['a', 'b'], answer: 0, [field]: 'x' })).toHaveLength(1);
+    }
+  });
+
+  it('say by their other lines what an answer means', () => {
+    const other = { question: 'q', choices: ['x', 'y'], answer: 'B' };
+    const letters = { question: 'q', choices: ['B', 'A'], answer: 'A' };
+    expect(questions(letters, other).map((q) => q.answer)).toEqual([0, 1]);
+    const texts = { question: 'q', choices: ['x', 'y'], answer: 'y' };
+    expect(questions(letters, texts).map((q) => q.answer)).toEqual([1, 1]);
+    const indices = { question: 'q', choices: ['x', 'y'], label: '1' };
+    expect(questions({ question: 'q', choices: ['1', '0'], label: '0' }, indices).map((q) => q.answer)).toEqual([0, 1]);
   });
 
   it('without any question are refused', () => {

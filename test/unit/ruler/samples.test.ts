@@ -334,6 +334,7 @@ describe('files of samples', () => {
       ['{"input": 1, "outputs": ["d"]}', 'needs a text "input"'],
       ['{"input": "c", "outputs": []}', 'needs "outputs"'],
       ['{"input": "c"', 'is not valid JSON'],
+      ['{"input": "q", "context": "c", "outputs": ["o"]}', 'has text in "context", which is not read'],
       ['{"input": "c", "outputs": ["d"], "index": "x"}', 'has an "index" that is no whole number'],
     ] as const) {
       writeFileSync(path, `{"input": "a", "outputs": "b"}\n${line}\n`);

@@ -1,0 +1,48 @@
+/** Fields of users' JSON lines: those with text are read, or refused by name; none is dropped in silence. */
+import { DataError, quoted } from '../core/index.js';
+
+/** Fields whose text says where a row comes from or explains its answer; no prompt is made of them. */
+export const METADATA_FIELDS: readonly string[] = (
+  'id _id uid qid ind idx index example_id question_id article_id passage_id context_id document_id source source_id src ' +
+  'split split_type dataset task subset subject category topic type question_type difficulty level url license lang ' +
+  'language date timestamp author metadata meta question_concept explanation rationale solution cot_content'
+).split(' ');
+
+export type JsonRow = Readonly<Record<string, unknown>>;
+
+/**
+ * A line of JSON as an object.
+ *
+ * @throws DataError naming the line
+ */
+export function parseRow(line: string, where: string): JsonRow {
+  let row: unknown;
+  try {
+    row = JSON.parse(line);
+  } catch (cause) {
+    throw new DataError(`${where} is not valid JSON: ${(cause as Error).message}`, { details: { where }, cause });
+  }
+  return typeof row === 'object' && row !== null && !Array.isArray(row) ? (row as JsonRow) : {};
+}
+
+/** Whether a value is a text that is not empty, or holds one. */
+function holdsText(value: unknown): boolean {
+  if (typeof value === 'string') return value.trim() !== '';
+  return typeof value === 'object' && value !== null && Object.values(value).some(holdsText);
+}
+
+/**
+ * Refuses a row with text in a field that nothing reads.
+ *
+ * @param read the fields that are read; those of `METADATA_FIELDS` may be there too
+ * @throws DataError naming the line and the field
+ */
+export function refuseUnread(row: JsonRow, read: readonly string[], where: string): void {
+  const known = new Set([...read, ...METADATA_FIELDS]);
+  const unread = Object.keys(row).filter((name) => !known.has(name) && holdsText(row[name]));
+  if (unread.length === 0) return;
+  throw new DataError(
+    `${where} has text in ${quoted(unread)}, which is not read; put it into a field that is (${read.join(', ')}), or remove it`,
+    { details: { where, unread } },
+  );
+}
