@@ -9,7 +9,7 @@ CORPUS = ["the quick brown fox jumps over the lazy dog", "def f(x):\n    return 
 TEXTS = [
     "the quick brown fox", "  two spaces first", "def f(x):\n    return x\n        y\n", "tab\there\t\tand there", "",
     "emoji \U0001F600 and \U0001F468\u200D\U0001F469 end", "naïve cafe\u0301 日本語", "<|user|>hello<|user|> hi  <|user|>  x", "a ▁ b", "   ",
-    "<｜User｜>fox<｜User｜> dog", "tail  ",
+    "<｜User｜>fox<｜User｜> dog", "tail  ", " one space first", "\n fox", " ",
 ]
 ADDED = [("<s>", True), ("<|user|>", True), ("<｜User｜>", False), ("  ", False), ("    ", False), ("\t", False), ("\n\n", False)]
 
@@ -44,11 +44,13 @@ def with_added(j, added):
 
 
 N = normalizers
+TRIM = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 llama2 = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
 kinds = {
     "byte-level": with_added(bytelevel(), ADDED[:1]),
     "byte-level, added runs": with_added(bytelevel(), ADDED),
     "byte-level, NFC": with_added(bytelevel(N.NFC()), ADDED[:1]),
+    "byte-level, trimmed offsets": with_added(bytelevel(), ADDED) | {"post_processor": TRIM},
     "Prepend and Replace": with_added(fallback(llama2, None), ADDED[:2]),
     "Metaspace": with_added(fallback(None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False)), ADDED[:2]),
     "Replace": with_added(fallback(N.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")), ADDED[:3]),

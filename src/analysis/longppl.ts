@@ -133,11 +133,11 @@ function checkSettings({ trunc, stride }: LongPplSettings): void {
 /** Half-open character spans of a text. */
 export type CharSpan = readonly [number, number];
 
-/** Spans of the key tokens, those that touch joined. */
+/** Spans of the key tokens, those that touch joined; a token without a character of its own has none. */
 export function keySpans(key: Uint8Array, spans: readonly CharSpan[]): CharSpan[] {
   const joined: [number, number][] = [];
   spans.forEach(([start, end], i) => {
-    if (key[i] !== 1) return;
+    if (key[i] !== 1 || start === end) return;
     const last = joined.at(-1);
     if (last?.[1] === start) last[1] = end;
     else joined.push([start, end]);
@@ -147,9 +147,7 @@ export function keySpans(key: Uint8Array, spans: readonly CharSpan[]): CharSpan[
 
 /** Tokens that lie wholly inside a key span; those that straddle an edge are not key. */
 export function tokensInSpans(spans: readonly CharSpan[], key: readonly CharSpan[]): Uint8Array {
-  return Uint8Array.from(spans, ([start, end]) =>
-    key.some(([a, b]) => a <= start && end <= b && start < end) ? 1 : 0,
-  );
+  return Uint8Array.from(spans, ([start, end]) => (key.some(([a, b]) => a <= start && end <= b) ? 1 : 0));
 }
 
 /** Key spans as text, `[0, 4];[9, 12]`, as LongPPL stores them. */

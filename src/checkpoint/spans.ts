@@ -9,6 +9,7 @@ interface TokenizerJson {
   readonly added_tokens?: readonly AddedToken[];
   readonly normalizer?: unknown;
   readonly pre_tokenizer?: unknown;
+  readonly post_processor?: unknown;
 }
 interface AddedToken {
   readonly id: number;
@@ -53,20 +54,22 @@ export class TokenPlaces {
   readonly #byteLevel: boolean;
   readonly #added: ReadonlyMap<number, AddedToken>;
   readonly #normalizers: readonly ((text: string) => string)[];
+  readonly #trim: { readonly prefix: boolean } | null;
   readonly #tokenOf: (id: number) => string | undefined;
   readonly #forms = new Map<number, readonly Form[]>();
 
   constructor(json: object, tokenOf: (id: number) => string | undefined) {
-    const { added_tokens: added = [], normalizer, pre_tokenizer: split } = json as TokenizerJson;
+    const { added_tokens: added = [], normalizer, pre_tokenizer: split, post_processor: after } = json as TokenizerJson;
     this.#byteLevel = typesOf(split).includes('ByteLevel') || typesOf(normalizer).includes('ByteLevel');
     this.#added = new Map(added.map((token) => [token.id, token]));
     this.#normalizers = typesOf(normalizer).flatMap((type) => NORMALIZERS[type] ?? []);
+    this.#trim = trimOf(after);
     this.#tokenOf = tokenOf;
   }
 
   /**
    * The code points `[start, end)` that each token holds any byte of; of a token that holds none, such as a space put before a
-   * text, the one behind it. These are the offsets of the Rust library.
+   * text, the one behind it. These are the offsets of the Rust library, before any spaces are trimmed.
    *
    * @returns the id of the first token that cannot be placed, where the tokens do not spell the text
    */
@@ -79,6 +82,21 @@ export class TokenPlaces {
       const [from, to] = [i === 0 ? 0 : (ends[i - 1] as number), ends[i] as number];
       const start = points[from] ?? length;
       return [start, Math.min(length, 1 + (points[Math.max(from, to - 1)] ?? length))] as const;
+    });
+  }
+
+  /** The spans without the spaces at the ends of tokens, where the tokenizer leaves those out of its offsets (Llama 3). */
+  trimmed(spans: readonly Span[], ids: Int32Array): readonly Span[] {
+    const trim = this.#trim;
+    if (trim === null) return spans;
+    return spans.map(([start, end], i) => {
+      const token = this.#tokenOf(ids[i] as number) ?? '';
+      const spaces = (pattern: RegExp) => [...(pattern.exec(token)?.[0] ?? '')].length;
+      const [front, back] = [spaces(/^[\s\u0120]*/u), spaces(/[\s\u0120]*$/u)];
+      // A single space before the first token counts as put there by the tokenizer.
+      const kept = trim.prefix && front === 1 && (i === 0 || start === 0);
+      const from = Math.min(start + (kept ? 0 : front), end);
+      return [from, Math.max(end - back, from)] as const;
     });
   }
 
@@ -158,6 +176,14 @@ export class TokenPlaces {
     }
     return { bytes, points, length: at };
   }
+}
+
+/** How a post-processor trims offsets; null if it does not. */
+function trimOf(step: unknown): { readonly prefix: boolean } | null {
+  if (typeof step !== 'object' || step === null) return null;
+  const { type, processors, trim_offsets: trims, add_prefix_space: prefix } = step as Readonly<Record<string, unknown>>;
+  if (type === 'ByteLevel') return trims === false ? null : { prefix: prefix !== false };
+  return Array.isArray(processors) ? (processors.map(trimOf).find((found) => found !== null) ?? null) : null;
 }
 
 /** The types of a normalizer or pre-tokenizer and of those that it is a sequence of. */

@@ -29,13 +29,13 @@ export interface TextTokenizer {
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecial?: boolean }): string;
   /**
    * The ids of `encode`, and for each the code points `[start, end)` of the text that it holds any byte of; nothing for what is
-   * put in front.
+   * put in front. `trim` leaves out spaces at the ends of tokens where the tokenizer's own offsets do.
    *
    * @throws DataError if the tokens do not spell the text, so that their places are unknown
    */
   encodeWithSpans(
     text: string,
-    options?: { readonly special?: boolean },
+    options?: { readonly special?: boolean; readonly trim?: boolean },
   ): { readonly ids: Int32Array; readonly spans: readonly Span[] };
 }
 
@@ -92,10 +92,11 @@ export function openTokenizer(folder: string): TextTokenizer {
       const text = inner.decode(Array.from(ids), options);
       return cleans ? cleanUpSpaces(text) : text;
     },
-    encodeWithSpans: (text, { special = false } = {}) => {
+    encodeWithSpans: (text, { special = false, trim = false } = {}) => {
       const ids = inner.encode(text);
-      const spans = places.find(text, ids);
-      if ('unplaced' in spans) throw unplaced(path, inner.idToToken(spans.unplaced));
+      const found = places.find(text, ids);
+      if ('unplaced' in found) throw unplaced(path, inner.idToToken(found.unplaced));
+      const spans = trim ? places.trimmed(found, ids) : found;
       if (!special) return { ids, spans };
       return { ids: behind(before, ids), spans: [...before].map((): Span => [0, 0]).concat(spans) };
     },

@@ -84,7 +84,7 @@ interface PlacedText {
 function placed(subject: Subject, text: string): PlacedText {
   const ids = tokensOf(subject, text);
   try {
-    const { spans } = tokenizerOf(subject).encodeWithSpans(text, { special: true });
+    const { spans } = tokenizerOf(subject).encodeWithSpans(text, { special: true, trim: true });
     return { ids, spans, problem: null };
   } catch (error) {
     if (error instanceof DataError) return { ids, spans: null, problem: error.message };

@@ -101,6 +101,12 @@ function shardsOf({ run }: NamedRun): { readonly path: string }[] {
   return run.data.flatMap((s) => (s.kind === 'shards' && hasShards(s.path) ? [{ path: s.path }] : []));
 }
 
+/** Where the token shards of a run were, if none of them is there any more: its tokenizer and end of text are not known then. */
+export function missingShards({ run }: Subject): string | null {
+  const all = run?.run.data.flatMap((s) => (s.kind === 'shards' ? [s.path] : [])) ?? [];
+  return all.every((path) => !hasShards(path)) ? (all[0] ?? null) : null;
+}
+
 /**
  * The tokens that end a text: as the folder of a saved model says, or as they end the documents of a run's shards; of a run on
  * bytes 0, which no text holds. Empty if none is known.
@@ -259,6 +265,12 @@ export function tokenizerOf(subject: Subject): TextTokenizer {
   const { tokenizer, run, path } = subject;
   if (tokenizer !== null) return tokenizer;
   if (readsText(subject)) return byteTokenizer();
+  const moved = missingShards(subject);
+  if (moved !== null) {
+    throw new DataError(
+      `${path} was trained on token shards that are not at ${moved} any more; put them back to read texts`,
+    );
+  }
   const why = run === null ? 'has no tokenizer.json' : 'was not trained on text';
   throw new DataError(`${path} ${why}, so it cannot read texts; name another model`);
 }

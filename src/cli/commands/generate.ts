@@ -4,6 +4,7 @@ import { ConfigError } from '../../core/index.js';
 import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
   MODEL_ARGUMENT,
+  missingShards,
   openSubject,
   parseNumber,
   readTextFile,
@@ -162,6 +163,10 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   await withEngine(subject, flags, output, async (engine) => {
     const sizes = { batchSize: prompts.length, maxPrompt: Math.max(1, ...prompts.map((p) => p.ids.length)), maxNew };
     const decoder = await Decoder.create({ engine, model: subject.model, ...sizes });
+    const moved = missingShards(subject);
+    if (moved !== null && flags.ignoreEnd !== true) {
+      output.note(`the token shards of the run are not at ${moved} any more, so no token that ends texts is known`);
+    }
     const stopTokens = new Set(flags.ignoreEnd === true ? [] : stopTokensOf(subject));
     const { rows, seconds, steps } = await generate(
       decoder,

@@ -1,5 +1,5 @@
 /** What commands make of texts: special tokens, places, tokenizers that do not fit. Right values are those of Transformers. */
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -247,5 +247,12 @@ describe('a run on token shards', () => {
       expect(JSON.parse(readFileSync(join(at('exported'), file), 'utf8'))).toMatchObject({ eos_token_id: 0 });
     }
     expect(await event('generate', 'generate', at('exported'), ...ask.slice(2))).toMatchObject({ finish: 'stop' });
+    renameSync(at('shards'), at('elsewhere'));
+    const gone = await cli(ask);
+    expect(gone.stderr).toBe(
+      `longsight: ${at('trained')} was trained on token shards that are not at ${at('shards')} any more; put them back to read texts\n`,
+    );
+    const byIds = await cli(['generate', at('trained'), '--prompt-ids', '5', '--max-tokens', '2']);
+    expect(byIds.stderr).toContain('so no token that ends texts is known');
   }, 60_000);
 });
