@@ -31,7 +31,7 @@ export interface RulerSpec {
 }
 
 /** Changes whenever the same settings would give other samples. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** A sample is full with less than this share of the room left; else more units are tried, so often. */
 const FULL = 0.02;
