@@ -1,5 +1,6 @@
 import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
+import { noUnboundedSpread } from './scripts/eslint-no-unbounded-spread.mjs';
 
 export default tseslint.config(
   { ignores: ['dist/**', 'build/**', 'runs/**', 'node_modules/**', '**/*.mjs', 'coverage/**', '.venv/**'] },
@@ -17,5 +18,11 @@ export default tseslint.config(
       '@typescript-eslint/require-await': 'off',
       'no-constant-condition': ['error', { checkLoops: false }],
     },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['**/*.test.ts'],
+    plugins: { local: { rules: { 'no-unbounded-spread': noUnboundedSpread } } },
+    rules: { 'local/no-unbounded-spread': 'error' },
   },
 );

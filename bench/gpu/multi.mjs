@@ -196,7 +196,7 @@ const aloneMs = (sent) =>
     ? null
     : sent.reduce((sum, { op, bytes }) => sum + ((RING[op] ?? 1) * bytes) / bandwidth, 0) * 1000;
 
-const largest = (a, b) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
+const largest = (a, b) => a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
 
 /** Tokens a second on every mesh against one device, memory, collectives, losses against one device's. */
 async function scale(name) {

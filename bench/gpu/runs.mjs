@@ -104,5 +104,5 @@ export class Runs {
 /** The largest difference of two curves over the same steps, or null if their steps differ. */
 export function apart(a, b) {
   if (a.length === 0 || JSON.stringify(a.map(([s]) => s)) !== JSON.stringify(b.map(([s]) => s))) return null;
-  return Math.max(...a.map(([, x], i) => Math.abs(x - b[i][1])));
+  return a.reduce((most, [, x], i) => Math.max(most, Math.abs(x - b[i][1])), 0);
 }

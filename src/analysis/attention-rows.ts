@@ -2,7 +2,7 @@
  * Rows of attention: what each head attends to from chosen query positions. One row of T scores per query and head leaves the
  * engine, never T x T, so memory grows with T alone.
  */
-import { ConfigError, invariant, tensorFrom, toNumbers } from '../core/index.js';
+import { ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   constantFrom,
@@ -111,7 +111,7 @@ export class AttentionRows {
     if (perSample === 0 || options.samples.some((s) => s.positions.length !== perSample)) {
       throw new ConfigError('watching attention needs samples with the same number of positions each, at least one');
     }
-    const samples = options.samples.map((s) => ({ ...s, end: Math.max(...s.positions) + 1 }));
+    const samples = options.samples.map((s) => ({ ...s, end: maxOf(s.positions) + 1 }));
     const placed = batchSequences(engine, model, samples, batchTokens);
     const graph = rowsGraph(model, placed.batchSize, placed.length, perSample, logits);
     return new AttentionRows(options, await compileForward(engine, graph, placed), placed, perSample);

@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, H query heads, D headDim, L layers.
  */
-import { DataError, tensorFrom, toNumbers, type HostTensor } from '../core/index.js';
+import { DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
 import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
 import { finalNorm, forward, parameterInputs, scoreScales, tokenLosses, type ModelConfig } from '../model/index.js';
@@ -84,8 +84,8 @@ export async function compareWithExpected(options: ParityOptions): Promise<Parit
     else rows.push(compareValues(name, ours, expected[name] as HostTensor, options.tolerance ?? PARITY_TOLERANCE));
   }
   const norms = compareGradients(options, wanted, got.squares);
-  rows.push(...norms.rows);
-  skipped.push(...norms.skipped);
+  append(rows, norms.rows);
+  append(skipped, norms.skipped);
   const passed = rows.length > 0 && rows.every((r) => r.passed) && norms.unknown === 0;
   return { format: 1, sequences: ids.B, seqLen: ids.T, rows, skipped, passed };
 }

@@ -7,7 +7,7 @@
  * is the last token of the question, not the one before (`queryFromEnd: 2` gives theirs); the needle is the answer's known
  * place, not every occurrence of its spelling; samples are never cut; mass per token and top-1 hits are given beside the mass.
  */
-import { ConfigError, invariant, tensorFrom, toNumbers } from '../core/index.js';
+import { ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import { dot, input, makeGraph, mul, nodesOf, reshape, take, type Graph, type Value } from '../graph/index.js';
@@ -110,7 +110,7 @@ export class HeadTracer {
     const { engine, model, samples, queryFromEnd = 1, batchTokens = 4096 } = options;
     checkSamples(samples, queryFromEnd);
     // Nothing after a query matters to its row.
-    const length = Math.max(...samples.map((s) => s.queryPosition)) + 1;
+    const length = maxOf(samples.map((s) => s.queryPosition)) + 1;
     const batchSize = Math.max(1, Math.min(samples.length, Math.floor(batchTokens / length)));
     const executable = await compileForward(engine, traceGraph(model, batchSize, length), { batchSize, length });
     const batches = Array.from({ length: Math.ceil(samples.length / batchSize) }, (_, b) => {

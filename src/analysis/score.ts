@@ -1,5 +1,5 @@
 /** Losses of tokens of sequences, from a model as it is or with some heads switched off. */
-import { invariant, tensorFrom, toNumbers } from '../core/index.js';
+import { invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   add,
@@ -78,7 +78,7 @@ export class SequenceScorer {
   /** @throws ConfigError without samples */
   static async create(options: ScorerOptions): Promise<SequenceScorer> {
     const { engine, model, batchTokens = 4096, headSettings = false } = options;
-    const samples = options.samples.map((s) => ({ ...s, end: Math.max(...s.positions) + 1 }));
+    const samples = options.samples.map((s) => ({ ...s, end: maxOf(s.positions) + 1 }));
     const placed = batchSequences(engine, model, samples, batchTokens);
     const perSample = samples[0]?.positions.length ?? 0;
     invariant(

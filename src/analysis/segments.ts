@@ -5,7 +5,7 @@
  *
  * Window attentions stay inside the pieces: they are banded on every engine.
  */
-import { hostTensor, invariant, tensorFrom, type HostTensor, type Shape } from '../core/index.js';
+import { hostTensor, invariant, tensorFrom, type HostTensor, type Shape, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   add,
@@ -66,7 +66,7 @@ interface Segment {
  */
 export function compileSegmented(engine: Engine, graph: Graph): Executable {
   const levels = levelsOf(graph);
-  const last = Math.max(0, ...levels.values());
+  const last = Math.max(0, maxOf(levels.values()));
   const names = new Map<Value, string>();
   const nameOf = (v: Value): string => {
     const name = names.get(v) ?? `cut${names.size}`;
@@ -91,7 +91,7 @@ function levelsOf(graph: Graph): Map<Node, number> {
       const level = levels.get(from);
       return level === undefined ? [] : [level + (isCut(from) ? 1 : 0)];
     });
-    if (before.length > 0) levels.set(node, Math.max(...before));
+    if (before.length > 0) levels.set(node, maxOf(before));
   }
   return levels;
 }

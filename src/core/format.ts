@@ -1,4 +1,5 @@
 /** Numbers as people read them; used by the report, the verdicts and the command line alike. */
+import { maxOf, minOf } from './lists.js';
 
 /** Tokens as `2.46 M`, `310 k`, `512`. */
 export function formatTokens(tokens: number): string {
@@ -29,8 +30,8 @@ export function formatFactor(x: number): string {
 
 /** `a to b`, or one value if both print alike. */
 export function formatRange(values: readonly number[], format: (x: number) => string): string {
-  const low = format(Math.min(...values));
-  const high = format(Math.max(...values));
+  const low = format(minOf(values));
+  const high = format(maxOf(values));
   return low === high ? low : `${low} to ${high}`;
 }
 

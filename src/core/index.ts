@@ -6,6 +6,7 @@ export * from './files.js';
 export * from './fingerprint.js';
 export * from './format.js';
 export * from './hub.js';
+export * from './lists.js';
 export * from './lock.js';
 export * from './rng.js';
 export * from './schema.js';

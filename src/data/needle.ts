@@ -6,7 +6,7 @@
  * count as needle.
  */
 import { z } from 'zod';
-import { ConfigError, type Rng } from '../core/index.js';
+import { ConfigError, type Rng, maxOf } from '../core/index.js';
 import type { TextCorpus } from './corpus.js';
 import { recallSequence, type RecallOptions } from './recall.js';
 
@@ -58,7 +58,7 @@ function draw<T>(rng: Rng, items: readonly T[]): T {
 
 /** The fewest bytes that a byte needle sample can have, whatever key is drawn. */
 export function minByteNeedleLength(options: ByteNeedleOptions): number {
-  const longest = Math.max(...KEYS.map((k) => k.length));
+  const longest = maxOf(KEYS.map((k) => k.length));
   const { needle, question } = phrase('k'.repeat(longest), '0'.repeat(options.digits));
   return needle.length + question.length + options.digits;
 }

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { DataError, invariant } from '../core/index.js';
+import { DataError, invariant, maxOf } from '../core/index.js';
 import { expandFiles } from './glob.js';
 import { TextCorpus, type Split } from './corpus.js';
 import { CORPUS_NAMES, openCorpus } from './named.js';
@@ -110,7 +110,7 @@ export interface OpenedData extends Disposable {
  * manifests, no data.
  */
 export function dataVocabSize(config: DataConfig): number {
-  return Math.max(...config.map(sourceVocabSize));
+  return maxOf(config.map(sourceVocabSize));
 }
 
 function sourceVocabSize(source: SourceConfig): number {

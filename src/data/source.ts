@@ -4,7 +4,7 @@
  * A source is a deterministic stream: the same options, seed and state give the same sequences, whatever the batch size.
  */
 import { z } from 'zod';
-import { ConfigError, Rng, type RngState, StoreError } from '../core/index.js';
+import { ConfigError, Rng, type RngState, StoreError, maxOf } from '../core/index.js';
 
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
@@ -107,7 +107,7 @@ export class MixtureSource implements DataSource {
       throw new ConfigError('the sources of a mixture differ in seqLen');
     this.#sources = sources;
     this.seqLen = first.seqLen;
-    this.vocabSize = Math.max(...sources.map((s) => s.vocabSize));
+    this.vocabSize = maxOf(sources.map((s) => s.vocabSize));
     this.hasSegments = sources.some((s) => s.hasSegments);
     let sum = 0;
     this.#cumulative = weights.map((w) => (sum += w));

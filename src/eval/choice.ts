@@ -4,7 +4,7 @@
  * behind as many tokens as the context has alone is the choice's, and it is scored after the context's own tokens.
  */
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { checkTokenIds, DataError } from '../core/index.js';
+import { checkTokenIds, concatIds, DataError, maxOf } from '../core/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
@@ -60,10 +60,7 @@ export function choiceTokens({ context, choices }: ChoiceQuestion, tokenizer: Te
     if (own.length === 0) {
       throw new DataError(`the choice ${JSON.stringify(choice)} adds no token to its context, so it has no likelihood`);
     }
-    const ids = new Int32Array(begin.length + own.length);
-    ids.set(begin);
-    ids.set(own, begin.length);
-    return { ids, count: own.length, bytes: Buffer.byteLength(choice.trimStart()) };
+    return { ids: concatIds(begin, own), count: own.length, bytes: Buffer.byteLength(choice.trimStart()) };
   });
 }
 
@@ -83,7 +80,7 @@ export function wilson(hits: number, n: number): Proportion {
   return { value: p, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
 }
 
-const likeliest = (values: readonly number[]): number => values.indexOf(Math.max(...values));
+const likeliest = (values: readonly number[]): number => values.indexOf(maxOf(values));
 
 /** Accuracies of questions whose choices are scored. */
 export function summariseChoices(
@@ -143,7 +140,7 @@ export async function scoreChoices(
   let done = 0;
   for (const [seqLen, members] of [...byLength].sort((a, b) => a[0] - b[0])) {
     const batchSize = Math.max(1, Math.min(members.length, Math.floor(batchTokens / seqLen)));
-    const most = roundedLength(Math.max(...members.map((i) => (choices[i] as ChoiceTokens).count)));
+    const most = roundedLength(maxOf(members.map((i) => (choices[i] as ChoiceTokens).count)));
     const scorer = await Scorer.create(engine, model, { batchSize, seqLen, numPositions: batchSize * most });
     for (let at = 0; at < members.length; at += batchSize) {
       signal?.throwIfAborted();

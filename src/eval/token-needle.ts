@@ -1,6 +1,6 @@
 /** Needle samples for models with a tokenizer: the text of byte needles, cut into the model's own tokens. */
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { ConfigError, Rng } from '../core/index.js';
+import { ConfigError, Rng, maxOf } from '../core/index.js';
 import { byteNeedle, minByteNeedleLength, type ByteNeedleOptions, type NeedleSample } from '../data/index.js';
 import type { NeedleTask } from './needle-task.js';
 
@@ -92,7 +92,7 @@ export function tokenNeedleTask(tokenizer: TextTokenizer, options: ByteNeedleOpt
   const typical = Array.from({ length: 16 }, (_, i) => made(Rng.of(i, 'token-needle'), shortest, 0, undefined));
   const answerTokens = mostCommon(typical.map((s) => s.answer.length));
   // Room for the haystack's own tokens to be cut back to the length that is asked for.
-  const minLength = Math.max(...typical.map((s) => s.length)) + 64;
+  const minLength = maxOf(typical.map((s) => s.length)) + 64;
   return {
     task: 'bytes',
     minLength,

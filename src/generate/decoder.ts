@@ -1,5 +1,5 @@
 /** A model compiled to read prompts and to generate, its caches kept on the engine. */
-import { ConfigError, DataError, tensorFrom, toNumbers, zeros } from '../core/index.js';
+import { ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import { argmax, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
 import {
@@ -175,7 +175,7 @@ export class Decoder {
       const unknown = prompt.find((id) => id < 0 || id >= model.vocabSize);
       if (unknown !== undefined) fail(`holds token ${unknown}, but the model knows ids below ${model.vocabSize}`);
     });
-    return Math.max(...prompts.map((p) => p.length));
+    return maxOf(prompts.map((p) => p.length));
   }
 }
 

@@ -53,7 +53,7 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
   });
   const vectors = (condition: boolean, init: ParamSpec['init'], ...sizes: [name: string, size: number][]) =>
     condition ? sizes.map(([name, size]) => spec(name, [size], 'vector', init)) : [];
-  const normed = (q: number, k: number): [string, number][] => [
+  const normed = (q: number, k: number): [[string, number], [string, number]] => [
     ['qnorm.weight', q],
     ['knorm.weight', k],
   ];

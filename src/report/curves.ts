@@ -2,7 +2,7 @@
 import type { Analysed, Group } from './report-data.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
 import type { Point, RunRecord, RunSummary } from '../study/index.js';
-import { formatTokens } from '../core/index.js';
+import { formatTokens, maxOf } from '../core/index.js';
 
 /** Runs of one design within a group, with the style that they are drawn in. */
 export interface DrawnDesign {
@@ -103,5 +103,5 @@ export function tick(tokens: number): string {
 
 /** Room for row labels, from their longest. */
 export function labelMargin(labels: readonly string[]): number {
-  return Math.min(220, 20 + 7 * Math.max(4, ...labels.map((l) => l.length)));
+  return Math.min(220, 20 + 7 * Math.max(4, maxOf(labels.map((l) => l.length))));
 }

@@ -3,7 +3,7 @@ import { RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import { escapeHtml, figure } from './html.js';
 import type { DrawnDesign } from './curves.js';
 import type { RunEval, RunHeads, RunRecord } from '../study/index.js';
-import { formatTokens } from '../core/index.js';
+import { formatTokens, maxOf } from '../core/index.js';
 
 /** Checkpoints shown side by side. */
 const MAX_CHECKPOINTS = 6;
@@ -27,7 +27,7 @@ interface Grid {
 /** Head scores of every design at up to six checkpoints; the first seed in view, further seeds folded away. */
 export function headMapFigure(designs: readonly DrawnDesign[]): string {
   const all = designs.flatMap((design) => design.runs.flatMap((run) => run.record.heads.flatMap((h) => h.layers)));
-  const labelChars = Math.max(0, ...all.map((layer) => rowLabel(layer).length));
+  const labelChars = Math.max(0, maxOf(all.map((layer) => rowLabel(layer).length)));
   const rows = designs.flatMap(({ style, runs }) => {
     const traced = runs.filter((run) => run.record.heads.length > 0);
     const [first, ...rest] = traced;
@@ -59,7 +59,7 @@ function rowLabel({ layer, label }: { layer: number; label: string }): string {
 }
 
 function headGrid({ tokens, layers }: RunHeads): Grid {
-  const numHeads = Math.max(...layers.map((layer) => layer.heads.length));
+  const numHeads = maxOf(layers.map((layer) => layer.heads.length));
   const rows = layers.map(({ layer, label, heads }) => ({
     label: rowLabel({ layer, label }),
     cells: heads.map(({ head, score }) => ({
@@ -141,7 +141,7 @@ function drawGrid({ title, rows, columns }: Grid, labelChars: number): string {
             `<text x="${left - 6}" y="${top + (i + 0.5) * size}" dy="0.35em" text-anchor="end">${escapeHtml(label)}</text>`,
         )
       : [];
-  const widest = 8 + 6.6 * Math.max(...columns.map((text) => text.length));
+  const widest = 8 + 6.6 * maxOf(columns.map((text) => text.length));
   const every = Math.ceil(widest / size);
   const ticks = columns.flatMap((text, j) =>
     j % every === 0

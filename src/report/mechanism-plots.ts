@@ -11,7 +11,7 @@ import {
 } from '../study/index.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
-import { formatBins, significant } from '../core/index.js';
+import { formatBins, significant, maxOf } from '../core/index.js';
 
 const HALF = { ...WIDE, width: 520, height: 330 };
 /** Panels of two or three in a row are drawn at the size that they are shown in. */
@@ -306,7 +306,7 @@ function influenceFigure(designs: readonly DrawnDesign[]): string {
 
 /** Means of several curves over bins whose width grows with distance; distances from 1 on, non-positive values left out. */
 function logBins(means: readonly (readonly (number | null)[])[]): { distance: number; value: number }[] {
-  const length = Math.max(...means.map((m) => m.length));
+  const length = maxOf(means.map((m) => m.length));
   const points: { distance: number; value: number }[] = [];
   for (let from = 1; from < length;) {
     const to = Math.min(length, Math.max(from + 1, Math.floor(from * 1.2)));

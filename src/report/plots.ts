@@ -5,7 +5,7 @@ import { curveMarks, dash, labelMargin, lines, tick, tokensPlot, WIDE, type Draw
 import { figure, panel } from './html.js';
 import { drawPlot, Plot } from './plot.js';
 import { type Point, recallSeries, type RunRecord, type RunSummary } from '../study/index.js';
-import { formatBins, formatTokens, significant } from '../core/index.js';
+import { formatBins, formatTokens, significant, maxOf, minOf } from '../core/index.js';
 
 /** Recall probability against training tokens, one panel per distance bin. */
 export function recallFigure(group: Group, designs: readonly DrawnDesign[], threshold: number): string {
@@ -38,7 +38,7 @@ export function thresholdFigure(group: Group, designs: readonly DrawnDesign[], t
     runs.flatMap(({ summary }) => (summary.toThreshold === null ? [] : [{ style, summary, at: summary.toThreshold }])),
   );
   if (rows.length === 0) return '';
-  const last = Math.max(...rows.map((row) => Math.max(row.at.tokens, row.summary.tokens)));
+  const last = maxOf(rows.map((row) => Math.max(row.at.tokens, row.summary.tokens)));
   const labels = designs.map((design) => design.style.label);
   const offset = seedOffsets(designs);
   const marks = rows.flatMap(({ style, summary, at }) => {
@@ -92,7 +92,7 @@ export function thresholdFigure(group: Group, designs: readonly DrawnDesign[], t
   const svg = drawPlot(`Tokens until recall reaches ${threshold}`, {
     ...WIDE,
     marginLeft: labelMargin(labels),
-    height: 70 + labels.length * Math.max(34, 16 * Math.max(...designs.map((d) => d.runs.length))),
+    height: 70 + labels.length * Math.max(34, 16 * maxOf(designs.map((d) => d.runs.length))),
     x: { label: 'training tokens →', ticks: 7, tickFormat: tick, domain: [0, 1.1 * last], grid: true },
     y: { type: 'point', domain: labels, label: null, tickSize: 0 },
     marks: [Plot.ruleX([last], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '5,4' }), ...marks],
@@ -172,7 +172,7 @@ export function strongestHeadFigure(designs: readonly DrawnDesign[]): string {
   const seriesOf = (record: RunRecord): Point[] =>
     record.heads.map(({ tokens, layers }) => ({
       tokens,
-      value: Math.max(...layers.flatMap((layer) => layer.heads.map((head) => head.score))),
+      value: maxOf(layers.flatMap((layer) => layer.heads.map((head) => head.score))),
     }));
   if (designs.every((d) => d.runs.every((r) => r.record.heads.length === 0))) return '';
   const marks = [
@@ -210,7 +210,7 @@ export function positionFigure(designs: readonly DrawnDesign[]): string {
       const losses = record.evals.at(-1)?.perPositionLoss;
       return losses == null ? [] : [losses];
     });
-    const length = Math.min(...lists.map((l) => l.length));
+    const length = minOf(lists.map((l) => l.length));
     if (lists.length === 0) return [];
     const mean = Array.from({ length }, (_, i) => lists.reduce((sum, l) => sum + (l[i] ?? NaN), 0) / lists.length);
     return [{ style, points: average(mean, 96) }];

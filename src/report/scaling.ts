@@ -13,7 +13,7 @@ import type { Analysed } from './report-data.js';
 import { tick, WIDE } from './curves.js';
 import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
 import { drawPlot, NUM_COLORS, Plot } from './plot.js';
-import { formatTokens, significant } from '../core/index.js';
+import { formatTokens, significant, maxOf, minOf } from '../core/index.js';
 
 /** Points that a law needs. */
 const LEAST_POINTS = 5;
@@ -67,7 +67,7 @@ export function scalingFigure(fits: readonly NamedFit[], yLabel: string): string
 
 function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide: boolean): string {
   const sizes = [...groupBySize(rows)].sort((a, b) => (a[1][0]?.N ?? 0) - (b[1][0]?.N ?? 0));
-  const [low, high] = [Math.min(...rows.map((r) => r.D)), Math.max(...rows.map((r) => r.D))];
+  const [low, high] = [minOf(rows.map((r) => r.D)), maxOf(rows.map((r) => r.D))];
   // Half a decade beyond the last mark, to show what the law promises there.
   const reach = high * Math.sqrt(10);
   const at = Array.from({ length: 48 }, (_, i) => low * (reach / low) ** (i / 47));
@@ -155,10 +155,10 @@ const spread = (from: number, to: number, count: number): number[] =>
 
 function isoLossPlot({ fit, rows }: ScalingAnalysis, size: PlotSize): string {
   const ys = rows.map((r) => r.y).sort((a, b) => a - b);
-  const [low, high] = [Math.min(...rows.map((r) => r.N)), Math.max(...rows.map((r) => r.N))];
+  const [low, high] = [minOf(rows.map((r) => r.N)), maxOf(rows.map((r) => r.N))];
   const levels = [0.1, 0.3, 0.5, 0.7, 0.9].map((q) => ys[Math.round(q * (ys.length - 1))] as number);
-  const most = 10 * Math.max(...rows.map((r) => r.D));
-  const least = Math.min(...rows.map((r) => r.D)) / 10;
+  const most = 10 * maxOf(rows.map((r) => r.D));
+  const least = minOf(rows.map((r) => r.D)) / 10;
   const marks = [...new Set(levels)].flatMap((level, i) => {
     const points = isoLoss(fit.parameters, level, spread(low, high, 40)).flatMap(({ N, D }) =>
       D === null || D > most || D < least ? [] : [{ N, D }],
@@ -182,7 +182,7 @@ function isoLossPlot({ fit, rows }: ScalingAnalysis, size: PlotSize): string {
 
 function optimumPlot({ fit, rows, bootstrap }: ScalingAnalysis, size: PlotSize): string {
   const flops = rows.map((r) => ({ flops: 6 * r.N * r.D, N: r.N }));
-  const [low, high] = [Math.min(...flops.map((f) => f.flops)), Math.max(...flops.map((f) => f.flops))];
+  const [low, high] = [minOf(flops.map((f) => f.flops)), maxOf(flops.map((f) => f.flops))];
   const optimum = computeOptimal(fit.parameters, spread(low, 10 * high, 32), bootstrap ?? undefined);
   type Optimum = (typeof optimum)[number];
   return drawPlot('Best size for a budget', {

@@ -10,6 +10,7 @@ import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js'
 import { differences } from './overrides.js';
 import type { CompareOptions } from './plan.js';
 import type { Crossing, RunSummary } from './summary.js';
+import { maxOf, minOf } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */
 export const RULE =
@@ -130,8 +131,7 @@ export function comparePair(
 export function pairNumbers(values: readonly PairedValue[], resolution: number): PairedNumber {
   const a = values.map((v) => v.a);
   const b = values.map((v) => v.b);
-  const separated = (low: readonly number[], high: readonly number[]) =>
-    Math.min(...high) - Math.max(...low) > resolution;
+  const separated = (low: readonly number[], high: readonly number[]) => minOf(high) - maxOf(low) > resolution;
   const gaps = values.map((v) => v.b - v.a);
   return {
     finding: find(values.length, separated(a, b), separated(b, a)),
@@ -146,7 +146,7 @@ export function pairCrossings(values: PairedCrossing['values']): PairedCrossing 
   const lower = (c: Crossing) => (c.reached ? c.after : c.tokens);
   const upper = (c: Crossing) => (c.reached ? c.tokens : Infinity);
   const separated = (early: readonly Crossing[], late: readonly Crossing[]) =>
-    Math.max(...early.map(upper)) <= Math.min(...late.map(lower));
+    maxOf(early.map(upper)) <= minOf(late.map(lower));
   const [a, b] = [values.map((v) => v.a), values.map((v) => v.b)];
   const before = (x: Crossing, y: Crossing) => upper(x) <= lower(y);
   return {
@@ -168,5 +168,5 @@ function ratioOf(values: PairedCrossing['values']): PairedCrossing['ratio'] {
   if (values.length === 0 || (aLate && bLate)) return null;
   const ratios = values.map((v) => v.b.tokens / v.a.tokens);
   const bound = bLate ? 'at least' : aLate ? 'at most' : 'exact';
-  return { low: Math.min(...ratios), high: Math.max(...ratios), bound };
+  return { low: minOf(ratios), high: maxOf(ratios), bound };
 }

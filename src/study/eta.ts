@@ -1,4 +1,5 @@
 /** How long the rest of a study takes, from the speed seen so far. */
+import { maxOf, minOf } from '../core/index.js';
 
 /**
  * Seconds until all work is done when free workers take the next queued run.
@@ -19,10 +20,10 @@ export function etaSeconds(
   const ends = active.map((tokens) => tokens / tokPerSec);
   while (ends.length < workers) ends.push(0);
   for (const tokens of queued) {
-    const first = ends.indexOf(Math.min(...ends));
+    const first = ends.indexOf(minOf(ends));
     ends[first] = (ends[first] as number) + tokens / tokPerSec;
   }
-  return Math.max(0, ...ends);
+  return Math.max(0, maxOf(ends));
 }
 
 /** `3 min 20 s`, `45 s`, `2 h 05 min`. */

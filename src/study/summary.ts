@@ -3,6 +3,7 @@ import { formatRange, formatTokens } from '../core/index.js';
 import { headGroups, modelCost, printPeriod, type ModelConfig } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
 import type { Point, RunRecord } from './read-run.js';
+import { maxOf } from '../core/index.js';
 
 /** Distances, in tokens, both ends included. */
 export interface DistanceBin {
@@ -78,7 +79,7 @@ export function distanceBins(runs: readonly RunRecord[]): DistanceBin[] {
 /** The largest window of models that have one; null if every layer is full. */
 export function largestWindow(models: readonly ModelConfig[]): number | null {
   const windows = models.flatMap((m) => m.layers).flatMap((l) => headGroups(l).flatMap((g) => g.window ?? []));
-  return windows.length === 0 ? null : Math.max(...windows);
+  return windows.length === 0 ? null : maxOf(windows);
 }
 
 /**

@@ -6,7 +6,7 @@
  * Solved by Newton steps, their equations by conjugate gradients (Lin, Weng and Keerthi 2008), to a gradient of 1e-6 of its
  * start, where liblinear stops at about 1e-4.
  */
-import { ConfigError, DataError } from '../../core/index.js';
+import { ConfigError, DataError, maxOf } from '../../core/index.js';
 
 /** Rows of features: `data[i * width + j]`. */
 export interface Features {
@@ -62,7 +62,7 @@ export function fitOneVsRest(
     classes,
     width: features.width,
     weights: fits.map((f) => f.weights),
-    steps: Math.max(...fits.map((f) => f.steps)),
+    steps: maxOf(fits.map((f) => f.steps)),
   };
 }
 

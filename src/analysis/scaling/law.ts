@@ -3,7 +3,7 @@
  * the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3; thunlp/rethinking-hybrid-attention
  * `src/scaling/fit_scaling.py`), minimised from many starts with analytic gradients.
  */
-import { DataError } from '../../core/index.js';
+import { DataError, maxOf, minOf } from '../../core/index.js';
 import { gram, type Matrix } from './linear-algebra.js';
 import { minimise, type Problem } from './minimise.js';
 
@@ -149,7 +149,7 @@ function logPrediction(x: readonly number[], data: Centred, i: number): { value:
   const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
   const [n, d] = [data.n[i] as number, data.d[i] as number];
   const terms = [b - alpha * n, c - beta * d, a ?? -Infinity] as const;
-  const top = Math.max(...terms);
+  const top = maxOf(terms);
   const [p, q, r] = terms.map((t) => Math.exp(t - top)) as [number, number, number];
   const sum = p + q + r;
   const gradient = [p / sum, q / sum, (-p / sum) * n, (-q / sum) * d];
@@ -184,7 +184,7 @@ function problemOf(data: Centred, lower: number[], upper: number[], delta: numbe
         all.map((r) => r.gradient),
         weights,
       );
-      const ridge = 1e-9 * Math.max(...jtj.map((row, k) => row[k] as number));
+      const ridge = 1e-9 * maxOf(jtj.map((row, k) => row[k] as number));
       return jtj.map((row, k) => row.map((v, j) => (j === k ? v + ridge : v)));
     },
   };
@@ -199,7 +199,7 @@ export function fitScaling(points: readonly ScalingPoint[], options: FitOptions)
   checkPoints(points);
   const { form, huberDelta = HUBER_DELTA, bounds = FREE_BOUNDS, hold } = options;
   const data = centre(points);
-  const smallest = Math.min(...data.y);
+  const smallest = minOf(data.y);
   const lower = [-Infinity, -Infinity, bounds.alpha[0], bounds.beta[0], smallest - CONSTANT_DEPTH];
   const upper = [Infinity, Infinity, bounds.alpha[1] ?? Infinity, bounds.beta[1] ?? Infinity, smallest];
   const count = form === 'default' ? 5 : 4;
@@ -322,7 +322,7 @@ const CONSTANT_SHARES = [0.05, 0.4, 0.8];
 /** Starts that meet the mean point: exponents over the bounds, and the mean loss shared out between the terms. */
 function spreadStarts(data: Centred, bounds: ExponentBounds, form: ScalingForm, hold: FitOptions['hold']): number[][] {
   const meanY = data.y.reduce((a, b) => a + b, 0) / data.y.length;
-  const smallest = Math.min(...data.y);
+  const smallest = minOf(data.y);
   const within = ([low, high]: readonly [number, number | null]): number[] =>
     high === null || high > 1
       ? EXPONENTS.map((e) => low + e)

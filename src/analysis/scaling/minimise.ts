@@ -6,7 +6,7 @@
  *
  * Dense and O(n^3) per step: meant for up to a few dozen variables.
  */
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, maxOf, minOf } from '../../core/index.js';
 import { factorise, multiply, solveFactorised, type Matrix } from './linear-algebra.js';
 
 export interface Evaluation {
@@ -90,7 +90,7 @@ function freeVariables({ lower, upper }: Problem, x: readonly number[], gradient
 }
 
 function projectedGradient(problem: Problem, x: readonly number[], { gradient }: Evaluation): number {
-  return Math.max(0, ...freeVariables(problem, x, gradient).map((i) => Math.abs(gradient[i] as number)));
+  return Math.max(0, maxOf(freeVariables(problem, x, gradient).map((i) => Math.abs(gradient[i] as number))));
 }
 
 interface Phase {
@@ -119,7 +119,7 @@ function descend(problem: Problem, x0: number[], at0: Evaluation, tolerance: num
 function startCurvature(problem: Problem, x: readonly number[], { gradient }: Evaluation): Matrix {
   const given = problem.curvature?.(x);
   if (given !== undefined) return given;
-  const size = Math.max(1e-8, Math.hypot(...gradient));
+  const size = Math.max(1e-8, hypot(gradient));
   return x.map((_, i) => x.map((__, j) => (i === j ? size : 0)));
 }
 
@@ -177,15 +177,15 @@ function search(
       low = t;
     }
     const next = Number.isFinite(high) ? (low + high) / 2 : Math.min(2 * low, limit);
-    if (next === t || (high - low) * Math.max(...direction.map(Math.abs)) < 1e-16) break;
+    if (next === t || (high - low) * maxOf(direction.map(Math.abs)) < 1e-16) break;
     t = next;
   }
   return best !== null && best.at.value < at.value ? best : null;
 }
 
 function longestStep({ lower, upper }: Problem, x: readonly number[], direction: readonly number[]): number {
-  return Math.min(
-    ...direction.map((d, i) => {
+  return minOf(
+    direction.map((d, i) => {
       if (d === 0) return Infinity;
       return ((d > 0 ? (upper[i] as number) : (lower[i] as number)) - (x[i] as number)) / d;
     }),
@@ -206,7 +206,7 @@ function stepTo(problem: Problem, x: readonly number[], direction: readonly numb
 /** The BFGS update; left out where it would lose positive definiteness. */
 function updated(curvature: Matrix, s: readonly number[], y: readonly number[]): Matrix {
   const sy = inner(s, y);
-  if (!(sy > 1e-12 * Math.hypot(...s) * Math.hypot(...y))) return curvature;
+  if (!(sy > 1e-12 * hypot(s) * hypot(y))) return curvature;
   const bs = multiply(curvature, s);
   const sbs = inner(s, bs);
   if (!(sbs > 0)) return curvature;
@@ -216,6 +216,12 @@ function updated(curvature: Matrix, s: readonly number[], y: readonly number[]):
       return v - old + ((y[i] as number) * (y[j] as number)) / sy;
     }),
   );
+}
+
+/** The length of a vector of parameters: a handful. */
+function hypot(vector: readonly number[]): number {
+  // eslint-disable-next-line local/no-unbounded-spread -- as many arguments as the law has parameters
+  return Math.hypot(...vector);
 }
 
 function inner(a: readonly number[], b: readonly number[]): number {

@@ -2,7 +2,7 @@
  * How far a fitted scaling law can be trusted: bootstrap intervals, profile likelihoods, fits without each size, the
  * collinearity of its parameters, and what these amount to in plain warnings.
  */
-import { Rng } from '../../core/index.js';
+import { Rng, maxOf, minOf } from '../../core/index.js';
 import {
   fitScaling,
   parametersOf,
@@ -272,9 +272,9 @@ export function warningsOf(
       warnings.push(`the likelihood of ${name} does not fall off ${side} the estimate: the data set no limit there`);
     }
     const others = (facts.leftOut ?? []).map((l) => l.parameters[name]);
-    if (others.length > 0 && Math.max(...others) - Math.min(...others) > WIDE * parameters[name]) {
+    if (others.length > 0 && maxOf(others) - minOf(others) > WIDE * parameters[name]) {
       warnings.push(
-        `${name} goes from ${show(Math.min(...others))} to ${show(Math.max(...others))} as sizes are left out one by one`,
+        `${name} goes from ${show(minOf(others))} to ${show(maxOf(others))} as sizes are left out one by one`,
       );
     }
   }

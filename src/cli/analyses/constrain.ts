@@ -42,6 +42,7 @@ import {
   type Subject,
   type TextOptions,
 } from './subject.js';
+import { minOf } from '../../core/index.js';
 
 export interface LimitOptions extends TextOptions {
   readonly part?: ReachPart;
@@ -151,7 +152,7 @@ interface KeyedTexts {
 async function readTexts(engine: Engine, subject: Subject, options: LimitOptions): Promise<KeyedTexts> {
   const loaded: LoadedModel = { engine, model: subject.model, tensors: upload(engine, subject) };
   const sequences = sequencesOf(subject, options);
-  const trunc = options.trunc ?? Math.max(1, Math.floor(Math.min(...sequences.map((t) => t.length)) / 2));
+  const trunc = options.trunc ?? Math.max(1, Math.floor(minOf(sequences.map((t) => t.length)) / 2));
   const stride = options.stride ?? Math.max(1, Math.floor(trunc / 4));
   const settings = { ...PUBLISHED_LONGPPL, trunc, stride };
   const texts: { tokens: Int32Array; key: Uint8Array }[] = [];

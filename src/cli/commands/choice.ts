@@ -94,7 +94,7 @@ async function run(path: string, files: readonly string[], flags: Flags, context
       );
     }
   });
-  if (flags.out !== undefined) writeFileAtomic(flags.out, ...lines);
+  if (flags.out !== undefined) writeFileAtomic(flags.out, lines.join(''));
   writeCsv(flags.csv, COLUMNS, cells);
   const shown = cells.map(([task, questions, ...values]) => {
     const [a, b, c, d, e, f] = (values as number[]).map((v) => v.toFixed(3)) as [

@@ -1,6 +1,6 @@
 /** `longsight generate MODEL`: continues prompts. */
 import type { Command } from 'commander';
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, maxOf, minOf } from '../../core/index.js';
 import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
   MODEL_ARGUMENT,
@@ -99,7 +99,7 @@ function promptsOf(subject: Subject, { prompt, promptFile, promptIds }: Flags): 
 /** Text so far up to the first of `stops`; null while none is there. */
 function cutAt(text: string, stops: readonly string[]): string | null {
   const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
-  return found.length === 0 ? null : text.slice(0, Math.min(...found));
+  return found.length === 0 ? null : text.slice(0, minOf(found));
 }
 
 /** Characters at the end of `text` that may be the beginning of a stop text. */
@@ -109,7 +109,7 @@ function held(text: string, stops: readonly string[]): number {
     while (n > 0 && !text.endsWith(stop.slice(0, n))) n -= 1;
     return n;
   });
-  return Math.max(0, ...most);
+  return Math.max(0, maxOf(most));
 }
 
 /** The text of one continuation as it grows, cut at stop texts. */
@@ -161,7 +161,11 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   const live = output.mode === 'human' && prompts.length === 1;
   const texts = prompts.map(() => new Continuation(decode, stop, (t) => (live ? context.stdout.write(t) : undefined)));
   await withEngine(subject, flags, output, async (engine) => {
-    const sizes = { batchSize: prompts.length, maxPrompt: Math.max(1, ...prompts.map((p) => p.ids.length)), maxNew };
+    const sizes = {
+      batchSize: prompts.length,
+      maxPrompt: Math.max(1, maxOf(prompts.map((p) => p.ids.length))),
+      maxNew,
+    };
     const decoder = await Decoder.create({ engine, model: subject.model, ...sizes });
     const moved = missingShards(subject);
     if (moved !== null && flags.ignoreEnd !== true) {

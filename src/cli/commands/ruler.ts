@@ -2,7 +2,7 @@
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { ConfigError, DataError, fingerprint, writeJsonAtomic } from '../../core/index.js';
+import { ConfigError, DataError, fingerprint, maxOf, writeJsonAtomic } from '../../core/index.js';
 import {
   OFFLINE_TASKS,
   openSources,
@@ -27,6 +27,7 @@ import {
   tokenizerOf,
   upload,
   withEngine,
+  type Subject,
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import { writeCsv } from '../csv.js';
@@ -169,7 +170,7 @@ interface Plan {
 
 function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSources, output: Output): Plan {
   if (flags.data.length > 0) {
-    const length = Math.max(...flags.lengths);
+    const length = maxOf(flags.lengths);
     const { maxTokens: answerTokens, scoring } = flags;
     const files = flags.data.map((path) => ({ task: basename(path, '.jsonl'), length, path, answerTokens, scoring }));
     const names = new Set(files.map((f) => f.task.toLowerCase()));
@@ -202,7 +203,7 @@ function claim(flags: RunFlags, plan: Plan, subject: Subject, tokenizer: TextTok
   const of = {
     weights: modelFingerprint(subject),
     tokenizers: tokenizerPrint(tokenizer),
-    'stop tokens': [...stopTokensOf(subject, tokenizer)].sort((a, b) => a - b),
+    'stop tokens': [...stopTokensOf(subject)].sort((a, b) => a - b),
   };
   const files = function* () {
     for (const { task, length, path, answerTokens } of plan.files) {
@@ -268,7 +269,7 @@ async function runLength(
   output: Output,
 ): Promise<ScoreRow[]> {
   const { length } = files[0] as Planned;
-  const answerTokens = Math.max(...files.map((f) => f.answerTokens));
+  const answerTokens = maxOf(files.map((f) => f.answerTokens));
   // What the tokenizer puts around a text comes on top of the budget.
   const maxPrompt = length + of.tokenizer.encode('', { special: true }).length;
   const runner = await RulerRunner.create(of, answerTokens, {

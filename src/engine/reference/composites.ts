@@ -1,5 +1,5 @@
 /** Composite ops as plain loops over their definitions: independent of the decompositions that they are compared with. */
-import { invariant, type Shape } from '../../core/index.js';
+import { invariant, type Shape, maxOf } from '../../core/index.js';
 import type { AttentionAttrs, OpAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, type NumberArray } from './array.js';
 
@@ -175,7 +175,7 @@ function attentionRow(
     scores.push(s * scale);
   }
   const sink = sinks ? (sinks.data[h] as number) : -Infinity;
-  const top = Math.max(sink, ...scores);
+  const top = Math.max(sink, maxOf(scores));
   const total = scores.reduce((sum, s) => sum + Math.exp(s - top), Math.exp(sink - top));
   invariant(total > 0, 'a query sees no key');
   return {

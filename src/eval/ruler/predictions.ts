@@ -1,7 +1,7 @@
 /** Files of predictions that grow row by row: a killed run goes on where it stopped. */
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fileError, StoreError, writeFileAtomic } from '../../core/index.js';
+import { fileError, StoreError, writeFileAtomic, append } from '../../core/index.js';
 import type { Prediction } from './score.js';
 
 /** A row, in RULER's field names. */
@@ -35,7 +35,7 @@ export class PredictionFile {
     } catch (cause) {
       throw fileError('write', this.path, cause);
     }
-    this.rows.push(...rows);
+    append(this.rows, rows);
   }
 }
 

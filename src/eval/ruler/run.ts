@@ -1,6 +1,6 @@
 /** RULER on a model: greedy answers to prepared samples, kept as they come, and their scores. */
 import type { TextTokenizer } from '../../checkpoint/index.js';
-import { DataError, StoreError } from '../../core/index.js';
+import { concatIds, DataError, StoreError } from '../../core/index.js';
 import type { RulerSample, Scoring } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import { Decoder, generate } from '../../generate/index.js';
@@ -33,6 +33,13 @@ export interface RulerRunOptions {
   readonly signal?: AbortSignal;
   /** Told after every batch. */
   readonly onProgress?: (done: number, all: number) => void;
+}
+
+/** The first and the last tokens of a prompt that is too long, `maxPrompt` in all, the first half the longer if it is odd. */
+export function cutMiddle(ids: Int32Array, maxPrompt: number): Int32Array {
+  if (ids.length <= maxPrompt) return ids;
+  const half = Math.ceil(maxPrompt / 2);
+  return concatIds(ids.subarray(0, half), ids.subarray(ids.length - (maxPrompt - half)));
 }
 
 /** Answers of one model at one length, compiled once for all jobs. */
@@ -111,11 +118,7 @@ export class RulerRunner {
           'raise the limit, or allow cutting prompts in the middle',
       );
     }
-    const half = Math.ceil(maxPrompt / 2);
-    return {
-      ids: Int32Array.of(...ids.subarray(0, half), ...ids.subarray(ids.length - (maxPrompt - half))),
-      cut: true,
-    };
+    return { ids: cutMiddle(ids, maxPrompt), cut: true };
   }
 
   async dispose(): Promise<void> {

@@ -8,6 +8,7 @@ import {
   sameShape,
   type DType,
   type Shape,
+  maxOf,
 } from '../../core/index.js';
 import type { TensorType } from './types.js';
 
@@ -44,7 +45,7 @@ export function axisOf(op: string, inputs: readonly TensorType[], axis: number):
 
 /** The NumPy broadcast of shapes. Throws `ShapeError` naming `op`. */
 export function broadcastShapes(op: string, inputs: readonly TensorType[]): number[] {
-  const rank = Math.max(...inputs.map((t) => t.shape.length));
+  const rank = maxOf(inputs.map((t) => t.shape.length));
   return Array.from({ length: rank }, (_, i) => {
     let size = 1;
     for (const t of inputs) {

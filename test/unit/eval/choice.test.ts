@@ -8,6 +8,7 @@ import { METADATA_FIELDS } from '../../../src/data/index.js';
 import { createOnnxEngine, evaluateReference } from '../../../src/engine/index.js';
 import {
   choiceTokens,
+  cutMiddle,
   readChoiceFile,
   scoreChoices,
   summariseChoices,
@@ -26,6 +27,23 @@ const engine = createOnnxEngine({ threads: 1 });
 afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   await engine.dispose();
+});
+
+describe('texts of more tokens than a call takes arguments', () => {
+  it('are choices after an empty context', () => {
+    const long = 'x'.repeat(300_000);
+    const [first] = choiceTokens({ context: '', choices: [long, 'y'], answer: 0 }, byteTokenizer());
+    expect(first).toMatchObject({ count: 300_000, bytes: 300_000 });
+    expect(first?.ids).toHaveLength(300_001);
+  });
+
+  it('are prompts of RULER, cut in the middle', () => {
+    const ids = Int32Array.from({ length: 140_000 }, (_, i) => i);
+    const cut = cutMiddle(ids, 131_072);
+    expect([cut.length, cut[0], cut[65_535], cut[65_536], cut.at(-1)]).toEqual([131_072, 0, 65_535, 74_464, 139_999]);
+    expect([...cutMiddle(ids, 3)]).toEqual([0, 1, 139_999]);
+    expect(cutMiddle(ids.subarray(0, 3), 3)).toEqual(ids.subarray(0, 3));
+  });
 });
 
 describe('log-likelihoods of choices', () => {

@@ -161,11 +161,11 @@ export function decoderLayout(
 
 function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: number): ParameterLayout | null {
   const { mlp = 'mlp', fusedMlp } = names;
-  const of = (kind: 'weight' | 'bias'): { in: Source[]; out: Source[] } =>
+  const of = (kind: 'weight' | 'bias'): { in: [Source] | [Source, Source]; out: [Source] } =>
     fusedMlp
       ? { in: [whole(`${at}${fusedMlp.input}.${kind}`, 2 * f)], out: [whole(`${at}${fusedMlp.output}.${kind}`, d)] }
       : {
-          in: ['gate', 'up'].map((p) => whole(`${at}${mlp}.${p}_proj.${kind}`, f)),
+          in: [whole(`${at}${mlp}.gate_proj.${kind}`, f), whole(`${at}${mlp}.up_proj.${kind}`, f)],
           out: [whole(`${at}${mlp}.down_proj.${kind}`, d)],
         };
   switch (name) {
@@ -195,7 +195,7 @@ function attentionLayout(
     rows: (gatedQueries ? 2 : 1) * H * D,
     take: headRows(H, channels, gatedQueries ? 2 * D : D),
   });
-  const projections = (kind: string): Source[] => [
+  const projections = (kind: string): [Source, Source, Source] => [
     query(kind),
     { tensor: `${at}.k_proj.${kind}`, rows: G * D, take: headRows(G, channels) },
     whole(`${at}.v_proj.${kind}`, G * D),

@@ -181,7 +181,8 @@ function olmoLayout(config: ModelConfig, layer: number, name: string, shapes: Te
       const found = names.map((tensor) => shapes(tensor)?.[0] ?? 0);
       const total = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
       const sizes = total(found) === total(natural) ? found : natural;
-      return rows(...names.map((tensor, i) => convRows(tensor, sizes[i] as number, gdn.convWidth)));
+      const part = (i: number) => convRows(names[i] as string, sizes[i] as number, gdn.convWidth);
+      return rows(part(0), part(1), part(2));
     }
     default:
       return sharedLayout(config, at, name, 'o_norm', 'o_proj');

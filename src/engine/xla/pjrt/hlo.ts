@@ -2,7 +2,7 @@
  * What a compiled program sends between devices, read from its `xla.HloModuleProto`; field numbers from xla/service/hlo.proto and
  * xla/xla_data.proto.
  */
-import { EngineError } from '../../../core/index.js';
+import { EngineError, append } from '../../../core/index.js';
 import { fieldsOf, textOf } from './wire.js';
 
 /** Collectives of one kind in a program. Those inside loops count once. */
@@ -53,7 +53,7 @@ function shapeBytes(shape: Uint8Array, chosen?: number): number {
   const dims: number[] = [];
   for (const { number, value, bytes } of fieldsOf(shape, PROGRAM)) {
     if (number === 2) type = value;
-    if (number === 3) dims.push(...(bytes.length > 0 ? varints(bytes) : [value]));
+    if (number === 3) append(dims, bytes.length > 0 ? varints(bytes) : [value]);
   }
   if (type !== TUPLE) return dims.reduce((a, b) => a * b, ELEMENT_BYTES[type] ?? 0);
   return parts(shape, 4)
