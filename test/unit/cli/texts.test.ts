@@ -164,7 +164,9 @@ describe('a tokenizer larger than the model', () => {
     const path = join(model, 'tokenizer.json');
     const json = JSON.parse(readFileSync(path, 'utf8')) as { added_tokens: object[] };
     const flags = { single_word: false, lstrip: false, rstrip: false, normalized: true, special: false };
-    json.added_tokens.push({ id: 600, content: 'the', ...flags }, { id: 601, content: 'The', ...flags });
+    // Ids follow on those of the vocabulary, as in the Rust library.
+    for (let id = 443; id < 512; id++) json.added_tokens.push({ id, content: `<filler ${id}>`, ...flags });
+    json.added_tokens.push({ id: 512, content: ' the', ...flags }, { id: 513, content: 'The ', ...flags });
     writeFileSync(path, JSON.stringify(json));
     writeFileSync(text, 'over the lazy dog. '.repeat(40));
   });
@@ -184,7 +186,7 @@ describe('a tokenizer larger than the model', () => {
   ])('is refused by %s on every engine, before it', async (command, flags) => {
     for (const engine of ['onnx', 'reference']) {
       const { code, stderr } = await cli([command, model, ...flags, '--engine', engine]);
-      expect(stderr).toMatch(/^longsight: the tokenizer gives token 60[01], but the model knows ids below 512\n$/);
+      expect(stderr).toMatch(/^longsight: the tokenizer gives token 51[23], but the model knows ids below 512\n$/);
       expect(code).toBe(2);
     }
   });
