@@ -173,7 +173,7 @@ describe('a tokenizer larger than the model', () => {
 
   it.each([
     ['choice', [QUESTIONS]],
-    ['generate', ['--prompt', 'the']],
+    ['generate', ['--prompt', 'on the']],
     ['entropy', ['--texts', text]],
     ['influence', ['--texts', text]],
     ['longppl', ['--texts', text]],
