@@ -226,10 +226,7 @@ function controlHeads(stream: Value, model: ModelConfig) {
     const { keep, query, fill } = controls[layer] as (typeof controls)[number];
     const perHead = (x: Value) => reshape(sliceAxis(x, 0, first, first + heads), [1, 1, heads, 1]);
     const [q, ...rest] = given as [Value, ...Value[]];
-    const [out, lse] = emit('attention', [mul(q, perHead(query)), ...rest], (node as Node<'attention'>).attrs) as [
-      Value,
-      Value,
-    ];
+    const [out, lse] = emit('attention', [mul(q, perHead(query)), ...rest], node.attrs) as [Value, Value];
     const [B] = out.shape as [number];
     sums[layer]?.push(reshape(reduceSum(out, [1]), [B, heads * D]));
     const own = reshape(sliceAxis(fill, 0, first * D, (first + heads) * D), [1, 1, heads, D]);
@@ -250,5 +247,5 @@ function controlHeads(stream: Value, model: ModelConfig) {
 
 /** Inputs stay themselves when a graph is rebuilt. */
 function inputImages(nodes: readonly Node[]): Map<Value, Value> {
-  return new Map(nodes.filter((n) => n.op === 'input').map((n) => [n.outputs[0] as Value, n.outputs[0] as Value]));
+  return new Map(nodes.filter((n) => n.op === 'input').map((n) => [n.outputs[0], n.outputs[0]]));
 }

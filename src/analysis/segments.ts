@@ -47,8 +47,7 @@ export async function compileForward(
   return batchSize === 1 && length >= LONG_SEQUENCE ? compileSegmented(engine, graph) : await engine.compile(graph);
 }
 
-const isCut = (node: Node): node is Node<'attention'> =>
-  node.op === 'attention' && (node as Node<'attention'>).attrs.window === null;
+const isCut = (node: Node): node is Node<'attention'> => node.op === 'attention' && node.attrs.window === null;
 
 interface Segment {
   readonly piece: Graph;
@@ -174,7 +173,7 @@ class SegmentedExecutable implements Executable {
       );
       const results = await runOnce(this.engine, piece, own);
       for (const [name, value] of leaves) held.set(value, results[name] as DeviceTensor);
-      for (const node of attentions) held.set(node.outputs[0] as Value, await this.#attend(node, held));
+      for (const node of attentions) held.set(node.outputs[0], await this.#attend(node, held));
       for (const [value, last] of lastUse) if (last === index) held.delete(value);
     }
     return Object.fromEntries(

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Rng, sizeOf } from '../core/index.js';
-import { expand, input, makeGraph, type Graph, type Node } from '../graph/index.js';
+import { expand, input, makeGraph, type Graph } from '../graph/index.js';
 import { meanVisibleKeys } from './attention.js';
 import { resolveModelConfig, type ModelConfig } from './config.js';
 import { modelCost } from './cost.js';
@@ -125,13 +125,13 @@ describe('modelCost', () => {
 function productFlops({ nodes }: Graph): number {
   return nodes.reduce((n, node) => {
     if (node.op === 'scan') {
-      const { length, body } = (node as Node<'scan'>).attrs;
+      const { length, body } = node.attrs;
       return n + length * productFlops(body);
     }
     if (node.op !== 'dot') return n;
-    const { lhsContract } = (node as Node<'dot'>).attrs;
-    const lhs = node.inputs[0]!.shape;
-    return n + 2 * sizeOf(node.outputs[0]!.shape) * lhsContract.reduce((k, axis) => k * lhs[axis]!, 1);
+    const { lhsContract } = node.attrs;
+    const lhs = node.inputs[0].shape;
+    return n + 2 * sizeOf(node.outputs[0].shape) * lhsContract.reduce((k, axis) => k * lhs[axis]!, 1);
   }, 0);
 }
 

@@ -285,7 +285,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
       const [a, b, c] = L.split(V(vs, 0), 1, [1, 3, 2]) as [Value, Value, Value];
       return [L.mul(a, 2), b, L.exp(c)];
     }),
-    one('one part used', [f(2, 6)], (vs) => L.split(V(vs, 0), 1, [1, 3, 2])[1] as Value),
+    one('one part used', [f(2, 6)], (vs) => L.split(V(vs, 0), 1, [1, 3, 2])[1]),
   ],
   dot: [
     dotCase('matrix', [3, 4], [4, 5], dims([], [], [1], [0])),

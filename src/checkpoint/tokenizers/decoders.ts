@@ -1,4 +1,5 @@
 /** How tokens become text: the decoders of `tokenizer.json`. */
+import { append } from '../../core/index.js';
 import { CHARACTER_BYTES } from '../bpe/bytes.js';
 import { replaceFound } from './normalizers.js';
 import { finderOf } from './pattern.js';
@@ -71,7 +72,10 @@ function byteFallback(tokens: readonly string[]): string[] {
     try {
       if (run.length > 0) texts.push(utf8.decode(Uint8Array.from(run)));
     } catch {
-      texts.push(...run.map(() => '\ufffd'));
+      append(
+        texts,
+        run.map(() => '\ufffd'),
+      );
     }
     run = [];
   };

@@ -42,7 +42,7 @@ function orderedContract(a: Value, b: Value, attrs: DotAttrs): DotAttrs {
 
 /** Emits the dot times `alpha`; the result has the shape of the graph value. */
 export function lowerDot(b: OnnxBuilder, node: Node<'dot'>, alpha: number): Name {
-  const [lhs, rhs] = node.inputs as readonly [Value, Value];
+  const [lhs, rhs] = node.inputs;
   const attrs = orderedContract(lhs, rhs, node.attrs);
   const batch = attrs.lhsBatch.map((i) => lhs.shape[i] as number);
   const K = sizeOf(attrs.lhsContract.map((i) => lhs.shape[i] as number));
@@ -59,7 +59,7 @@ export function lowerDot(b: OnnxBuilder, node: Node<'dot'>, alpha: number): Name
   const rows = sizeOf(lhs.shape) / (sizeOf(batch) * K);
   const columns = sizeOf(rhs.shape) / (sizeOf(batch) * K);
   const product = multiply(b, lhs.dtype, batch.length, left, right, alpha, { M: rows, N: columns, K });
-  const [out] = node.outputs as readonly [Value];
+  const [out] = node.outputs;
   const plain =
     out.shape.length === batch.length + 2 && sizeOf(batch) * sizeOf(out.shape.slice(-2)) === sizeOf(out.shape);
   return plain && out.shape[batch.length] === rows ? product : b.reshape(product, out.shape);

@@ -29,7 +29,7 @@ const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
   const [x, rstd, dy, weight] = inputs as [Value, Value, Value, Value | undefined];
   const forward = rstd.node;
   const own = forward.op === 'rmsNorm' && rstd.index === 1 && forward.inputs[0] === x && forward.inputs.length === 1;
-  const normal = own ? (forward.outputs[0] as Value) : L.mul(x, rstd);
+  const normal = own ? forward.outputs[0] : L.mul(x, rstd);
   const dNormal = weight ? L.mul(dy, weight) : dy;
   const last = x.shape.length - 1;
   const inner = L.mul(L.reduceMean(L.mul(dNormal, normal), [last], true), rstd);

@@ -39,7 +39,7 @@ function scaledDot(b: OnnxBuilder, node: Node): { readonly dot: Node<'dot'>; rea
   ] as const) {
     const alpha = uniformValue(factor);
     const fits = product.node.op === 'dot' && alpha !== null && sameShape(product.shape, out(node).shape);
-    if (fits && b.uses.get(product) === 1) return { dot: product.node as Node<'dot'>, alpha };
+    if (fits && b.uses.get(product) === 1) return { dot: product.node, alpha };
   }
   return null;
 }

@@ -68,7 +68,7 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   sub: map((a, b) => a - b),
   mul: map((a, b) => a * b),
   div: (node, inputs) => {
-    const whole = (node.outputs[0] as Value).dtype === TO_INT;
+    const whole = node.outputs[0].dtype === TO_INT;
     const f = (a: number, b: number): number => (whole ? Math.trunc(a / b) : a / b);
     return [P.elementwise(shapeOf(node), inputs, f)];
   },
@@ -87,7 +87,7 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   select: map((c, a, b) => (c !== 0 ? a : b)),
   convert: (node, inputs) => {
     const { dtype } = node.attrs;
-    const from = (node.inputs[0] as Value).dtype;
+    const from = node.inputs[0].dtype;
     if (dtype === 'bool') return [P.elementwise(shapeOf(node), inputs, (x) => (x !== 0 ? 1 : 0))];
     if (dtype === TO_INT && from !== TO_INT) return [P.elementwise(shapeOf(node), inputs, (x) => Math.trunc(x))];
     return inputs;

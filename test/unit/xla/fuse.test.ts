@@ -42,7 +42,7 @@ const kernelsOf = (graph: L.Graph): Record<string, number> => {
   const counts: Record<string, number> = {};
   for (const node of graph.nodes) {
     if (node.op !== 'kernel') continue;
-    const { name } = node.attrs as L.KernelAttrs;
+    const { name } = node.attrs;
     counts[name] = (counts[name] ?? 0) + 1;
   }
   return counts;
@@ -81,12 +81,10 @@ describe('tile kernels in training steps', () => {
   it('leave no joins or turns between the gradient and the projection', () => {
     const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 });
     const fused = L.simplify(withTileKernels(graph));
-    const gradient = fused.nodes.find(
-      (n) => n.op === 'kernel' && (n.attrs as L.KernelAttrs).name === 'window_attention_grad',
-    )!;
+    const gradient = fused.nodes.find((n) => n.op === 'kernel' && n.attrs.name === 'window_attention_grad')!;
     const [dqkv] = gradient.outputs;
-    expect(dqkv!.shape).toEqual([2, 40, 3 * 64]);
-    const users = fused.nodes.filter((n) => n.inputs.includes(dqkv!));
+    expect(dqkv.shape).toEqual([2, 40, 3 * 64]);
+    const users = fused.nodes.filter((n) => n.inputs.includes(dqkv));
     expect(new Set(users.map((n) => n.op))).toEqual(new Set(['dot']));
     expect(fused.nodes.filter((n) => n.op === 'rotary')).toEqual([]);
   });
@@ -94,12 +92,11 @@ describe('tile kernels in training steps', () => {
   it('read gate and up where they lie, and give the gradient of both at once', () => {
     const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 });
     const fused = L.simplify(withTileKernels(graph));
-    const find = (name: string): L.Node =>
-      fused.nodes.find((n) => n.op === 'kernel' && (n.attrs as L.KernelAttrs).name === name)!;
+    const find = (name: string): L.Node => fused.nodes.find((n) => n.op === 'kernel' && n.attrs.name === name)!;
     expect(find('swiglu').inputs.map((v) => v.node.op)).toEqual(['dot', 'dot']);
     const [dx] = find('swiglu_grad').outputs;
-    expect(dx!.shape).toEqual([2, 40, 64]);
-    expect(new Set(fused.nodes.filter((n) => n.inputs.includes(dx!)).map((n) => n.op))).toEqual(new Set(['dot']));
+    expect(dx.shape).toEqual([2, 40, 64]);
+    expect(new Set(fused.nodes.filter((n) => n.inputs.includes(dx)).map((n) => n.op))).toEqual(new Set(['dot']));
   });
 
   it('recompute in the backward pass where layers are rematerialised', () => {

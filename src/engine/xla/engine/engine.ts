@@ -5,7 +5,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { canonicalJson, ConfigError, EngineError } from '../../../core/index.js';
-import { barrier, input, makeGraph, type Graph, type Value } from '../../../graph/index.js';
+import { barrier, input, makeGraph, type Graph } from '../../../graph/index.js';
 import { checkDonation } from '../../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, MeshShape } from '../../contract/engine.js';
 import { deviceOf, fetch, isHere, place, type Core } from './devices.js';
@@ -171,7 +171,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const gather = async (tensor: XlaTensor): Promise<XlaTensor> => {
     const x = input('x', tensor.dtype, tensor.shape);
     const shardings = { x: tensor.placement?.sharding ?? [] };
-    const program = await XlaExecutable.create(makeGraph({ x }, { y: barrier([x])[0] as Value }), scope, { shardings });
+    const program = await XlaExecutable.create(makeGraph({ x }, { y: barrier([x])[0] }), scope, { shardings });
     try {
       return (await program.run({ x: tensor }))['y'] as XlaTensor;
     } finally {

@@ -16,7 +16,6 @@ import {
   type AttentionAttrs,
   type Graph,
   type Node,
-  type OpAttrs,
   type RotaryAttrs,
   type Value,
 } from '../../../graph/index.js';
@@ -52,7 +51,7 @@ export function fitsWindowKernel(node: Node): boolean {
 }
 
 const fitsRotate = ({ inputs: [x] }: Node): boolean => {
-  const { dtype, shape } = x as Value;
+  const { dtype, shape } = x;
   return dtype === 'bf16' && HEAD_WIDTHS.has(shape[3] as number);
 };
 
@@ -111,15 +110,15 @@ class Fuser {
   #replace(node: Node, inputs: readonly Value[]): readonly Value[] | null {
     switch (node.op) {
       case 'rotary':
-        return this.#rotary(node as Node<'rotary'>, inputs);
+        return this.#rotary(node, inputs);
       case 'attention':
-        return fitsWindowKernel(node) ? this.#attention(node as Node<'attention'>, inputs) : null;
+        return fitsWindowKernel(node) ? this.#attention(node, inputs) : null;
       case 'attentionGrad':
-        return fitsWindowKernel(node) ? this.#attentionGrad(node as Node<'attentionGrad'>, inputs) : null;
+        return fitsWindowKernel(node) ? this.#attentionGrad(node, inputs) : null;
       case 'add':
         return this.#add(inputs);
       case 'rmsNorm':
-        return this.#rmsNorm(node as Node<'rmsNorm'>, inputs);
+        return this.#rmsNorm(node, inputs);
       case 'rmsNormGrad':
         return this.#rmsNormGrad(inputs);
       case 'swiglu':
@@ -133,7 +132,7 @@ class Fuser {
         return done ? [convert(done, 'f32')] : null;
       }
       case 'convert':
-        return this.#convert(node as Node<'convert'>, inputs);
+        return this.#convert(node, inputs);
       case 'reshape':
       case 'concat':
         return this.#through(node, inputs);
@@ -229,7 +228,7 @@ class Fuser {
     const value =
       turned === null
         ? valueOf(channels, shape)
-        : reshape(emit('rotary', [valueOf(channels, [B, T, channels.channels / D, D])], turned)[0] as Value, shape);
+        : reshape(emit('rotary', [valueOf(channels, [B, T, channels.channels / D, D])], turned)[0], shape);
     this.#parts.set(value, part);
     return value;
   }
@@ -291,7 +290,7 @@ class Fuser {
     const [B, T, H, D] = q.shape as [number, number, number, number];
     const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
     // The float32 statistics behind their rounding to the graph's dtype.
-    const exact = lse.node.op === 'convert' ? (lse.node.inputs[0] as Value) : lse;
+    const exact = lse.node.op === 'convert' ? lse.node.inputs[0] : lse;
     const whole = this.#whole(places);
     const joinedRows = whole && (whole.parts.map((p) => rowsOf(p.channels, 1)) as [HeadRows, HeadRows, HeadRows]);
     const targets = {
@@ -332,10 +331,10 @@ class Fuser {
     const parts = inputs.map((x) => this.#parts.get(x));
     if (parts.length === 0 || parts.some((p) => p === undefined)) return null;
     const [first] = parts as [GradientPart, ...GradientPart[]];
-    const { shape } = node.outputs[0] as Value;
+    const { shape } = node.outputs[0];
     const [B, T] = first.channels.source.shape;
     if (shape[0] !== B || shape[1] !== T || shape.length < 3 || shape.length > 4) return null;
-    if (node.op === 'concat' && (node.attrs as OpAttrs['concat']).axis !== 2) return null;
+    if (node.op === 'concat' && node.attrs.axis !== 2) return null;
     const alike = parts.every((p) =>
       first.turned === null ? p?.turned === null : p?.turned != null && sameTurn(p.turned, first.turned),
     );

@@ -25,7 +25,7 @@ export function lossesOf(graph: Graph): Map<Node, Loss> {
       dloss.dtype === 'f32' &&
       uniformValue(dlse) === 0 &&
       !nodesOf([dloss]).includes(own);
-    if (fits) found.set(own, { gradient: node as Node<'crossEntropyGrad'>, dloss });
+    if (fits) found.set(own, { gradient: node, dloss });
   }
   return found;
 }

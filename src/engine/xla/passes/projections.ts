@@ -16,14 +16,14 @@ import {
 /** Splits of projections with a part that is an operand of a `wanted` node, as it is or reshaped to heads. */
 function cutsFor(graph: Graph, wanted: (node: Node) => boolean): Set<Node> {
   const operands = graph.nodes.filter(wanted).flatMap(({ inputs }) => inputs.slice(0, 3));
-  const sources = operands.map((v) => (v.node.op === 'reshape' ? (v.node.inputs[0] as Value) : v).node);
+  const sources = operands.map((v) => (v.node.op === 'reshape' ? v.node.inputs[0] : v).node);
   return new Set(
     sources.filter(({ op, inputs, attrs }) => {
       const whole = inputs[0];
       if (op !== 'split' || whole?.node.op !== 'dot') return false;
-      const { lhsBatch, rhsContract } = whole.node.attrs as OpAttrs['dot'];
-      const matrix = whole.node.inputs[1] as Value;
-      const last = (attrs as OpAttrs['split']).axis === whole.shape.length - 1;
+      const { lhsBatch, rhsContract } = whole.node.attrs;
+      const matrix = whole.node.inputs[1];
+      const last = attrs.axis === whole.shape.length - 1;
       return last && lhsBatch.length === 0 && matrix.shape.length === 2 && rhsContract[0] === 0;
     }),
   );

@@ -2,7 +2,7 @@
  * Where values lie inside others: heads `[B,T,n,D]` and channels `[B,T,c]` that are ranges of the last axis of a wider
  * `[B,T,W]`, seen through reshapes, splits and slices. Kernels read and write them in place.
  */
-import type { OpAttrs, Value } from '../../../graph/index.js';
+import type { Value } from '../../../graph/index.js';
 import * as L from '../../../graph/index.js';
 
 /** `channels` channels of `source` `[B,T,W]` from `offset` on. */
@@ -16,12 +16,12 @@ export interface Channels {
 function cutStart(v: Value): number | null {
   const { node } = v;
   if (node.op === 'split') {
-    const { axis, sizes } = node.attrs as OpAttrs['split'];
+    const { axis, sizes } = node.attrs;
     return axis === 2 ? sizes.slice(0, v.index).reduce((a, b) => a + b, 0) : null;
   }
   if (node.op !== 'slice') return null;
-  const { starts, strides } = node.attrs as OpAttrs['slice'];
-  const from = (node.inputs[0] as Value).shape;
+  const { starts, strides } = node.attrs;
+  const from = node.inputs[0].shape;
   const whole = from.every((d, axis) => axis === 2 || d === v.shape[axis]);
   return whole && strides.every((s) => s === 1) ? (starts[2] as number) : null;
 }

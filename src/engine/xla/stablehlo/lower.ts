@@ -34,7 +34,7 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const keep = (node: Node): boolean => {
     if (kernels && fitsRecurrenceKernels(node)) return true;
     if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
-    return kernelOf(node) !== null || (mesh !== null && divides(mesh, node as Node<'attention' | 'attentionGrad'>));
+    return kernelOf(node) !== null || (mesh !== null && divides(mesh, node));
   };
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
   const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;

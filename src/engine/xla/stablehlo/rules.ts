@@ -83,7 +83,7 @@ const split: StableHloRule<'split'> = (node, [x], { builder }) => {
 
 /** The bf16 value that `v` widens to f32 exactly, if it is that. */
 function widened(v: Value): Value | null {
-  const from = v.node.op === 'convert' ? (v.node.inputs[0] as Value) : null;
+  const from = v.node.op === 'convert' ? v.node.inputs[0] : null;
   return v.dtype === 'f32' && from?.dtype === 'bf16' ? from : null;
 }
 
