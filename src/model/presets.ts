@@ -73,7 +73,7 @@ interface Widths {
   readonly numKvHeads: number;
 }
 
-/** A recurrent mixer's section, and the parameters of one such layer (mixers.md section 9 has the general formulas). */
+/** A recurrent mixer's section, and the parameters of one such layer (the terms are those of `params` in `mixers/`). */
 interface MatchedMixer {
   readonly section: Pick<ModelInput, RecurrentDesign>;
   readonly parameters: number;

@@ -1,4 +1,4 @@
-/** The recurrent mixers token by token, as their definitions read (mixers.md sections 4 to 7): independent of the chunkwise forms. */
+/** The recurrent mixers token by token, as their definitions read (docs/recurrences.md): independent of the chunkwise forms. */
 import type { CausalConvAttrs, RecurrenceAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, type NumberArray } from './array.js';
 
