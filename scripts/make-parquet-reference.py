@@ -17,3 +17,27 @@ table = pa.table({
 })
 for codec in ["none", "snappy", "gzip", "zstd"]:
     pq.write_table(table, out / f"{codec}.parquet", compression=codec, row_group_size=25)
+
+# Texts that begin with U+FEFF, nulls, and bytes that are no UTF-8 (which pyarrow itself does not check), in every way that
+# Parquet stores texts: plain, by dictionary, by delta; as string, large string, and bytes without a type.
+values = ["\ufeffmark".encode(), None, "é\ufeff".encode(), b"abcd\xff\xfe", b"", b"\xe2\x82"]
+
+
+def strings(rows, kind):
+    return pa.array(rows, pa.large_binary() if kind == pa.large_string() else pa.binary()).view(kind)
+
+
+for name, kind, options in [
+    ("plain", pa.string(), dict(use_dictionary=False)),
+    ("dictionary", pa.string(), dict(use_dictionary=True)),
+    ("delta", pa.string(), dict(use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"})),
+    ("large", pa.large_string(), dict(use_dictionary=True)),
+    ("bytes", pa.binary(), dict(use_dictionary=True)),
+]:
+    for which, rows in [("valid", values[:3]), ("invalid", values)]:
+        array = pa.array(rows, pa.binary()) if kind == pa.binary() else strings(rows, kind)
+        pq.write_table(pa.table({"text": array}), out / f"{name}-{which}.parquet", row_group_size=2, **options)
+pq.write_table(
+    pa.table({"text": pa.array([["a", "b"], None]), "meta": pa.array([{"text": "x"}, None]), "number": [1, 2]}),
+    out / "nested.parquet",
+)

@@ -1,7 +1,7 @@
 /**
  * Text on disk as two byte streams, training and held-out, read at any position with bounded memory.
  *
- * A document is a whole file, or one line of a `.jsonl` file (its `text`). Both streams are documents joined by a byte
+ * A document is a whole file, or one line of JSON Lines (its `text`). Both streams are documents joined by a byte
  * 0 after each; a document may therefore not contain one. With at least `MANY_DOCUMENTS` documents the split is by
  * document: those with the smallest SHA-256 of their text are held out, so copies of a document fall on one side. With
  * fewer, the tail of every document is held out.
@@ -11,8 +11,11 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
 import { DataError } from '../core/index.js';
+import { isBlank, textOfLine } from './json-lines.js';
+import { kindOf, packingOf } from './kinds.js';
 import { chunksOf, countLines, linesOf, openText } from './lines.js';
 import { lastAtOrBelow } from './search.js';
+import { Utf8Check } from './utf8.js';
 
 export type Split = 'train' | 'heldOut';
 
@@ -44,7 +47,10 @@ export class TextCorpus implements Disposable {
   /** SHA-256 over every document, in order: equal for equal text. */
   readonly fingerprint: string;
   readonly numDocuments: number;
+  /** Lines whose `text` is null; they are left out. */
+  readonly nullTexts: number;
   readonly #files: readonly string[];
+  readonly #jsonl: readonly boolean[];
   readonly #splits: Readonly<Record<Split, Stream>>;
   readonly #open = new Map<number, number>();
   readonly #cache = new Map<Document, Uint8Array>();
@@ -53,22 +59,28 @@ export class TextCorpus implements Disposable {
   /**
    * Reads every file once, to check it and to find its documents.
    *
-   * @param files absolute paths; `.jsonl` by their ending, everything else as text bytes
+   * @param files absolute paths; text, or JSON lines, by `kindOf`
    * @param heldOut fraction held out, 0 to below 1
-   * @throws DataError naming file and line: unreadable, a byte 0, a line that is no JSON object with a `text`
+   * @throws DataError naming file and place: unreadable, of another kind, a byte 0, no UTF-8, a line that is no JSON object with
+   *   a `text`
    */
   constructor(files: readonly string[], heldOut: number) {
     this.#files = files;
+    this.#jsonl = files.map(isJsonl);
+    const skipped = { nullTexts: 0 };
     const total = createHash('sha256');
     const documents: Document[] = [];
     files.forEach((path, file) => {
-      for (const { digest, ...document } of isJsonl(path) ? scanLines(path, file) : scanFile(path, file)) {
+      for (const { digest, ...document } of this.#jsonl[file] === true
+        ? scanLines(path, file, skipped)
+        : scanFile(path, file)) {
         if (document.size === 0) continue;
         total.update(digest);
         documents.push({ ...document, hash: digest.readUIntBE(0, 6) });
       }
     });
     if (documents.length === 0) throw new DataError(`no text in ${files.join(', ')}; add files that are not empty`);
+    this.nullTexts = skipped.nullTexts;
     this.numDocuments = documents.length;
     this.fingerprint = total.digest('hex');
     this.#splits = splitDocuments(documents, heldOut);
@@ -108,7 +120,7 @@ export class TextCorpus implements Disposable {
 
   #readDocument(document: Document, from: number, into: Uint8Array): void {
     const path = this.#files[document.file] as string;
-    if (!isJsonl(path)) {
+    if (this.#jsonl[document.file] !== true) {
       this.#readFile(document.file, from, into);
       return;
     }
@@ -116,11 +128,20 @@ export class TextCorpus implements Disposable {
     if (text === undefined) {
       const line = new Uint8Array(document.end - document.begin);
       this.#readFile(document.file, document.begin, line);
-      text = textOfLine(line, path, undefined);
-      if (text.length !== document.size) throw changed(path);
+      text = this.#again(line, path, document.begin);
+      if (text?.length !== document.size) throw changed(path);
       this.#remember(document, text);
     }
     into.set(text.subarray(from, from + into.length));
+  }
+
+  #again(line: Uint8Array, path: string, begin: number): Uint8Array | undefined {
+    try {
+      return bytesOfLine(line, path, begin, () => 0) ?? undefined;
+    } catch (error) {
+      if (error instanceof DataError) throw changed(path);
+      throw error;
+    }
   }
 
   #remember(document: Document, text: Uint8Array): void {
@@ -190,7 +211,12 @@ function splitDocuments(documents: readonly Document[], heldOut: number): Readon
 type Scanned = Omit<Document, 'hash'> & { readonly digest: Buffer };
 
 function isJsonl(path: string): boolean {
-  return /\.(jsonl|ndjson)$/i.test(path);
+  const prepare = 'make shards of it with "longsight data prepare", and train on those (kind: shards)';
+  if (packingOf(path) !== null)
+    throw new DataError(`${path} is compressed, so it is not read at any place; ${prepare}`);
+  const kind = kindOf(path);
+  if (kind === 'parquet') throw new DataError(`${path} is Parquet, which text sources do not read; ${prepare}`);
+  return kind === 'jsonl';
 }
 
 function changed(path: string): DataError {
@@ -201,6 +227,14 @@ function* scanFile(path: string, file: number): Generator<Scanned> {
   const hash = createHash('sha256');
   let size = 0;
   let line = 1;
+  const utf8 = new Utf8Check();
+  const check = (at: number | null) => {
+    if (at === null) return;
+    throw new DataError(
+      `${path}: byte ${at} is not valid UTF-8; convert the file, or make shards of it with "longsight data prepare --invalid replace"`,
+      { details: { path, offset: at } },
+    );
+  };
   for (const chunk of chunksOf(path)) {
     const zero = chunk.indexOf(0);
     if (zero !== -1) {
@@ -210,43 +244,38 @@ function* scanFile(path: string, file: number): Generator<Scanned> {
         { details: { path, line: where } },
       );
     }
+    check(utf8.add(chunk));
     line += countLines(chunk);
     hash.update(chunk);
     size += chunk.length;
   }
+  check(utf8.add(new Uint8Array(0), true));
   yield { file, begin: 0, end: size, size, digest: hash.digest() };
 }
 
-function* scanLines(path: string, file: number): Generator<Scanned> {
+function* scanLines(path: string, file: number, skipped: { nullTexts: number }): Generator<Scanned> {
   let number = 0;
   for (const { begin, bytes } of linesOf(path)) {
     number++;
-    if (bytes.every((b) => b === 0x20 || b === 0x09 || b === 0x0d)) continue;
-    const text = textOfLine(bytes, path, number);
+    if (isBlank(bytes)) continue;
+    const text = bytesOfLine(bytes, path, begin, () => number);
+    if (text === null) {
+      skipped.nullTexts++;
+      continue;
+    }
+    const zero = text.indexOf(0);
+    if (zero !== -1) {
+      throw new DataError(
+        `${path}, line ${number}: its text contains a character 0, which separates documents; correct or remove the line`,
+        { details: { path, line: number } },
+      );
+    }
     const digest = createHash('sha256').update(text).digest();
     yield { file, begin, end: begin + bytes.length, size: text.length, digest };
   }
 }
 
-/** The bytes of the `text` of one JSON line. `line` counts from 1; undefined when a line is read again. */
-function textOfLine(bytes: Uint8Array, path: string, line: number | undefined): Uint8Array {
-  if (line === undefined) {
-    try {
-      return textOfLine(bytes, path, 0);
-    } catch {
-      throw changed(path);
-    }
-  }
-  const wrong = (what: string, cause?: unknown) =>
-    new DataError(`${path}, line ${line}: ${what}; correct or remove the line`, { details: { path, line }, cause });
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw wrong(`not valid JSON (${(cause as Error).message})`, cause);
-  }
-  const text = typeof value === 'object' && value !== null ? (value as { text?: unknown }).text : undefined;
-  if (typeof text !== 'string') throw wrong('not an object with a "text" that is a string');
-  if (text.includes('\0')) throw wrong('its text contains a character 0, which separates documents');
-  return Buffer.from(text);
+function bytesOfLine(bytes: Uint8Array, path: string, begin: number, line: () => number): Uint8Array | null {
+  const text = textOfLine(bytes, { field: 'text', invalid: 'refuse', path, begin, line });
+  return text === null ? null : Buffer.from(text);
 }

@@ -2,17 +2,20 @@
  * Documents of text, JSONL and Parquet files as pieces of text, read in bounded memory and from any chunk of a file, so that
  * several workers share a file.
  *
- * A document is a whole text file, a line of a `.jsonl` file, or a row of a `.parquet` file.
+ * A document is a whole text file, a line of JSON Lines, or a row of a `.parquet` file.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, readSync, statSync } from 'node:fs';
-import { isUtf8 } from 'node:buffer';
 import { firstCut, lastCut } from '../checkpoint/index.js';
-import { DataError, nearest } from '../core/index.js';
+import { DataError } from '../core/index.js';
+import { invalidByte, isBlank, textOfLine } from './json-lines.js';
+import { kindOf, packingOf, type InputKind, type Packing } from './kinds.js';
 import { lineNumber, linesOf, lineStart, openText } from './lines.js';
-import { isUrl, openParquet } from './parquet.js';
+import { openParquet } from './parquet.js';
+import { unpackFile } from './unpack.js';
+import { decodeUtf8, wholeCharacters, type InvalidText } from './utf8.js';
 
-export type InputKind = 'text' | 'jsonl' | 'parquet';
+export type { InputKind } from './kinds.js';
 
 /** A file of documents. */
 export interface Input {
@@ -21,7 +24,12 @@ export interface Input {
   readonly bytes: number;
   /** Row groups of a Parquet file; 0 for others. */
   readonly groups: number;
+  /** The file as it was named, where `path` is what was unpacked from it. */
+  readonly source?: string;
 }
+
+/** A file as it is named, perhaps compressed: its size and kind are then not known before it is unpacked. */
+export type ListedInput = Input | { readonly path: string; readonly bytes: number; readonly packing: Packing };
 
 /** A part of a file: bytes of text (whole characters), bytes in which lines start, or row groups. */
 export interface Range {
@@ -34,7 +42,7 @@ export interface ReadOptions {
   /** The key or column that holds the text. */
   readonly field: string;
   /** What happens to bytes that are no UTF-8: an error, or U+FFFD in their place. */
-  readonly invalid: 'refuse' | 'replace';
+  readonly invalid: InvalidText;
   /** Whether texts may be cut into pieces; if not, a document comes in one. */
   readonly cut: boolean;
 }
@@ -58,34 +66,69 @@ const MAX_UNCUT_BYTES = 64 * 2 ** 20;
 const HASHED_BYTES = 64 * 2 ** 10;
 
 /**
- * Looks at files: kinds by their ending, sizes.
+ * Looks at files: kinds by their ending or beginning, sizes. Compressed files are not opened.
  *
  * @throws DataError if one is missing, of a kind that cannot be read, or a Parquet file without the field
  */
-export async function describeInputs(paths: readonly string[], field: string): Promise<Input[]> {
-  const inputs: Input[] = [];
+export async function listInputs(paths: readonly string[], field: string): Promise<ListedInput[]> {
+  const inputs: ListedInput[] = [];
   for (const path of paths) {
-    const kind = kindOf(path);
-    if (kind === 'parquet') {
-      const { bytes, groups } = await openParquet(path, field);
-      inputs.push({ path, kind, bytes, groups: groups.length });
-    } else {
-      const stat = statSync(path, { throwIfNoEntry: false });
-      if (stat === undefined) throw new DataError(`text file ${path} does not exist; correct its name`);
-      inputs.push({ path, kind, bytes: stat.size, groups: 0 });
-    }
+    const packing = packingOf(path);
+    inputs.push(packing === null ? await describe(path, field) : { path, bytes: sizeOf(path), packing });
   }
   return inputs;
 }
 
-function kindOf(path: string): InputKind {
-  const ending = /\.([a-z0-9]+)(?:\?.*)?$/i.exec(path)?.[1]?.toLowerCase() ?? '';
-  if (['gz', 'zst', 'bz2', 'xz', 'zip', 'tar', 'tgz'].includes(ending)) {
-    throw new DataError(`${path} is compressed; unpack it first`, { details: { path } });
+/**
+ * The files that are read: those that are listed, and what the compressed ones hold, unpacked into `folder`.
+ *
+ * @throws DataError if a compressed file is damaged, or holds what cannot be read
+ * @throws InterruptedError if the signal aborts
+ */
+export async function unpackInputs(
+  listed: readonly ListedInput[],
+  field: string,
+  folder: string,
+  signal?: AbortSignal,
+): Promise<Input[]> {
+  const inputs: Input[] = [];
+  for (const input of listed) {
+    if (!('packing' in input)) {
+      inputs.push(input);
+      continue;
+    }
+    const path = await unpackFile(input.path, input.packing, folder, signal);
+    const source = input.path;
+    const unpacked = await describe(path, field).catch((error: unknown) => {
+      throw asNamed(error, { path, source });
+    });
+    inputs.push({ ...unpacked, source });
   }
-  if (ending === 'parquet') return 'parquet';
-  if (isUrl(path)) throw new DataError(`${path}: only Parquet files are read by URL; download the file first`);
-  return ending === 'jsonl' || ending === 'ndjson' ? 'jsonl' : 'text';
+  return inputs;
+}
+
+async function describe(path: string, field: string): Promise<Input> {
+  // The ending alone may refuse a file, whether it is there or not; a look into it needs one.
+  if (!/\.parquet\b/i.test(path) && !path.includes('://')) sizeOf(path);
+  const kind = kindOf(path);
+  if (kind !== 'parquet') return { path, kind, bytes: sizeOf(path), groups: 0 };
+  const { bytes, groups } = await openParquet(path, field);
+  return { path, kind, bytes, groups: groups.length };
+}
+
+function sizeOf(path: string): number {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw new DataError(`text file ${path} does not exist; correct its name`);
+  return stat.size;
+}
+
+/** An error about what was unpacked, as one about the file as it was named. */
+function asNamed(error: unknown, { path, source }: Pick<Input, 'path' | 'source'>): unknown {
+  if (source === undefined || !(error instanceof DataError)) return error;
+  return new DataError(error.message.replaceAll(path, `${source} (unpacked)`), {
+    details: error.details,
+    cause: error,
+  });
 }
 
 /**
@@ -123,24 +166,44 @@ export function planChunks(inputs: readonly Input[], chunkBytes: number, cut: bo
   return chunks;
 }
 
-/** The pieces of a range, in order. Empty documents are left out. */
-export async function* readRange(inputs: readonly Input[], range: Range, options: ReadOptions): AsyncGenerator<Piece> {
+/** What `readRange` leaves out and counts. */
+export interface Skipped {
+  /** Documents whose text is null. */
+  nullTexts: number;
+}
+
+/** The pieces of a range, in order. Empty documents are left out; so are null ones, which are counted in `skipped`. */
+export async function* readRange(
+  inputs: readonly Input[],
+  range: Range,
+  options: ReadOptions,
+  skipped: Skipped,
+): AsyncGenerator<Piece> {
   const input = inputs[range.input] as Input;
-  switch (input.kind) {
-    case 'text':
-      yield* options.cut ? cutText(input, range, options) : wholeText(input, options);
-      return;
-    case 'jsonl':
-      yield* readLines(input.path, range, options);
-      return;
-    case 'parquet': {
-      const file = await openParquet(input.path, options.field);
-      const bytes = input.bytes / Math.max(1, input.groups);
-      for (let group = range.begin; group < range.end; group++) {
-        const texts = (await file.read(group)).filter((text): text is string => text !== null && text !== '');
-        for (const text of texts) yield* piecesOf(text, hashOf(Buffer.from(text)), bytes / texts.length);
-      }
+  try {
+    switch (input.kind) {
+      case 'text':
+        yield* options.cut ? cutText(input, range, options) : wholeText(input, options);
+        return;
+      case 'jsonl':
+        yield* readLines(input.path, range, options, skipped);
+        return;
+      case 'parquet':
+        yield* readGroups(input, range, options, skipped);
     }
+  } catch (error) {
+    throw asNamed(error, input);
+  }
+}
+
+async function* readGroups(input: Input, range: Range, options: ReadOptions, skipped: Skipped): AsyncGenerator<Piece> {
+  const file = await openParquet(input.path, options.field);
+  const bytes = input.bytes / Math.max(1, input.groups);
+  for (let group = range.begin; group < range.end; group++) {
+    const all = await file.read(group, options.invalid);
+    const texts = all.filter((text): text is string => text !== null && text !== '');
+    skipped.nullTexts += all.filter((text) => text === null).length;
+    for (const text of texts) yield* piecesOf(text, hashOf(Buffer.from(text)), bytes / texts.length);
   }
 }
 
@@ -153,75 +216,26 @@ function hashOf(utf8: Uint8Array): number {
   return createHash('sha256').update(utf8.subarray(0, HASHED_BYTES)).digest().readUIntBE(0, 6) / 2 ** 48;
 }
 
-function* readLines(path: string, { begin, end }: Range, options: ReadOptions): Generator<Piece> {
+function* readLines(
+  path: string,
+  { begin, end }: Range,
+  { field, invalid }: ReadOptions,
+  skipped: Skipped,
+): Generator<Piece> {
   for (const line of linesOf(path, lineStart(path, begin))) {
     if (line.begin >= end) return;
     const { bytes } = line;
-    if (bytes.every((b) => b === 0x20 || b === 0x09 || b === 0x0d)) continue;
-    const text = fieldOf(path, line.begin, decode(bytes, path, line.begin, options), options.field);
-    if (text !== '') yield* piecesOf(text, hashOf(Buffer.from(text)), bytes.length + 1);
+    if (isBlank(bytes)) continue;
+    const at = line.begin;
+    const text = textOfLine(bytes, { field, invalid, path, begin: at, line: () => lineNumber(path, at) });
+    if (text === null) skipped.nullTexts++;
+    else if (text !== '') yield* piecesOf(text, hashOf(Buffer.from(text)), bytes.length + 1);
   }
-}
-
-function fieldOf(path: string, begin: number, json: string, field: string): string {
-  const wrong = (what: string, cause?: unknown) => {
-    const line = lineNumber(path, begin);
-    return new DataError(`${path}, line ${line}: ${what}; correct or remove the line`, {
-      details: { path, line },
-      cause,
-    });
-  };
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch (cause) {
-    throw wrong(`not valid JSON (${(cause as Error).message})`, cause);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('not a JSON object');
-  const text = (value as Record<string, unknown>)[field];
-  if (typeof text === 'string') return text;
-  if (text !== undefined) throw wrong(`"${field}" is not a string`);
-  const near = nearest(field, Object.keys(value));
-  const hint = near === undefined ? '' : ` (did you mean "${near}"?)`;
-  throw wrong(`no field "${field}"; its fields are ${Object.keys(value).join(', ')}${hint}`);
 }
 
 /** Bytes as text. Throws `DataError` with the offset of the first byte that is no UTF-8, unless it is to be replaced. */
 function decode(bytes: Uint8Array, path: string, offset: number, { invalid }: ReadOptions): string {
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (invalid === 'refuse' && !isUtf8(view)) {
-    const at = offset + firstInvalid(view);
-    throw new DataError(
-      `${path}: byte ${at} is not valid UTF-8; convert the file, or replace such bytes by U+FFFD (--invalid replace)`,
-      { details: { path, offset: at } },
-    );
-  }
-  return view.toString();
-}
-
-/** The first byte that starts no valid character. */
-function firstInvalid(bytes: Buffer): number {
-  let [low, high] = [0, bytes.length];
-  // `low` bytes are valid up to a character that may be cut off; `high` are not.
-  while (high - low > 8) {
-    const middle = characterStart(bytes, (low + high) >> 1);
-    if (middle <= low) break;
-    if (isUtf8(bytes.subarray(low, middle))) low = middle;
-    else high = middle;
-  }
-  for (let at = low; at < bytes.length;) {
-    const width = [1, 2, 3, 4].find((w) => at + w <= bytes.length && isUtf8(bytes.subarray(at, at + w)));
-    if (width === undefined) return at;
-    at += width;
-  }
-  return bytes.length;
-}
-
-/** The start of the character in which byte `at` lies (of at most 4 bytes). */
-function characterStart(bytes: Uint8Array, at: number): number {
-  let start = at;
-  while (start > 0 && at - start < 3 && ((bytes[start] as number) & 0xc0) === 0x80) start--;
-  return start;
+  return decodeUtf8(bytes, invalid, (at) => invalidByte(path, offset + at));
 }
 
 function* wholeText({ path, bytes }: Input, options: ReadOptions): Generator<Piece> {
@@ -306,14 +320,6 @@ function bytesOfTail(bytes: Buffer, tail: string): number {
     if (isBreak(bytes[at] as number)) left--;
   }
   return bytes.length - (withFirst ? at : at + 1);
-}
-
-/** How many bytes of `bytes` are whole characters: all, or all but an unfinished last one. */
-function wholeCharacters(bytes: Uint8Array): number {
-  const start = characterStart(bytes, bytes.length - 1);
-  const lead = bytes[start] as number;
-  const width = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
-  return start + width > bytes.length ? start : bytes.length;
 }
 
 /** The first place from about byte `at` on where the text may be cut; the ends of the file are such places. */

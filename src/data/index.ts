@@ -1,8 +1,9 @@
 export { MANY_DOCUMENTS, TextCorpus, type Split } from './corpus.js';
 export {
-  describeInputs,
+  listInputs,
   planChunks,
   readRange,
+  unpackInputs,
   type Input,
   type InputKind,
   type Piece,
@@ -15,7 +16,7 @@ export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export * from './mqar.js';
 export * from './needle.js';
 export * from './open.js';
-export { isUrl } from './parquet.js';
+export { isUrl } from './kinds.js';
 export { absolutePaths } from './paths.js';
 export {
   DEFAULT_CHUNK_BYTES,
@@ -26,6 +27,7 @@ export {
 } from './prepare/prepare.js';
 export * from './recall.js';
 export * from './ruler/index.js';
+export { removeUnpacked } from './unpack.js';
 export { TokenShards } from './shards/dataset.js';
 export { ShardFile } from './shards/format.js';
 export { hasShards, readManifest, tokenizerOfShards, type Manifest } from './shards/manifest.js';

@@ -208,8 +208,10 @@ class OpenedSources implements Disposable {
     }
   }
 
-  /** Why held-out documents of a source do not count, if they do not. */
+  /** What a user should know of a source: documents left out, held-out documents that do not count. */
   note(index: number, source: SourceConfig, seqLen: number): string[] {
+    const nulls = this.corpora.get(index)?.nullTexts ?? 0;
+    if (nulls > 0) return [`${nulls} documents of the text source ${index} whose "text" is null were left out`];
     const held = this.#shards.get(index)?.size('heldOut') ?? 0;
     if (held === 0 || this.stream(index, source, 'heldOut', seqLen, HELD_OUT_SEED) !== null) return [];
     const name = source.kind === 'shards' ? source.path : source.kind;

@@ -1,15 +1,22 @@
 /** Columns of text in Parquet files, local or by URL, through hyparquet; one row group at a time. */
+import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { asyncBufferFromFile, asyncBufferFromUrl, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
-import type { AsyncBuffer, FileMetaData } from 'hyparquet';
+import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { DataError, nearest } from '../core/index.js';
+import { isUrl } from './kinds.js';
+import { decodeUtf8, type InvalidText } from './utf8.js';
 
 export interface ParquetText {
   readonly bytes: number;
   /** Rows of each row group. */
   readonly groups: readonly number[];
-  /** The values of the column in a row group; null where a row has none. */
-  read(group: number): Promise<(string | null)[]>;
+  /**
+   * The values of the column in a row group; null where a row has none.
+   *
+   * @throws DataError naming file and row if a value is no UTF-8 and `invalid` does not replace it
+   */
+  read(group: number, invalid: InvalidText): Promise<(string | null)[]>;
 }
 
 /**
@@ -38,28 +45,37 @@ export async function openParquet(path: string, field: string): Promise<ParquetT
   return {
     bytes: file.byteLength,
     groups,
-    read: async (group) => {
+    read: async (group, invalid) => {
       const rowStart = starts[group] as number;
       const rowEnd = rowStart + (groups[group] as number);
       const rows = await attempt(() =>
-        parquetReadObjects({ file, metadata, columns: [field], rowStart, rowEnd, compressors }),
+        parquetReadObjects({ file, metadata, columns: [field], rowStart, rowEnd, compressors, parsers: BYTES }),
       );
-      return rows.map((row, i) => textOf(row[field] as unknown, path, field, rowStart + i));
+      return rows.map((row, i) => textOf(row[field] as unknown, { path, field, row: rowStart + i, invalid }));
     },
   };
 }
 
-export const isUrl = (path: string): boolean => /^https?:\/\//.test(path);
+/** hyparquet's own parser of strings replaces what is no UTF-8 and takes a leading U+FEFF off; this one leaves the bytes. */
+const BYTES = { ...DEFAULT_PARSERS, stringFromBytes: (bytes: Uint8Array | undefined) => bytes };
 
 function checkColumn(path: string, metadata: FileMetaData, field: string): void {
   const [root, ...elements] = metadata.schema;
-  const names: string[] = [];
+  const columns = new Map<string, SchemaElement>();
   // Columns are the children of the root; each is followed by what it contains.
   for (let at = 0, left = root?.num_children ?? 0; left > 0 && at < elements.length; left--) {
-    names.push(elements[at]?.name as string);
+    const column = elements[at] as SchemaElement;
+    columns.set(column.name, column);
     for (let inside = 1; inside > 0; at++) inside += (elements[at]?.num_children ?? 0) - 1;
   }
-  if (names.includes(field)) return;
+  const column = columns.get(field);
+  const names = [...columns.keys()];
+  if (column !== undefined) {
+    if (isText(column)) return;
+    throw new DataError(`${path}: column "${field}" is no text (${typeOf(column)}); choose another column`, {
+      details: { path, field, columns: names },
+    });
+  }
   const near = nearest(field, names);
   const hint = near === undefined ? '' : `; did you mean "${near}"?`;
   throw new DataError(`${path} has no column "${field}"; its columns are ${names.join(', ')}${hint}`, {
@@ -67,10 +83,40 @@ function checkColumn(path: string, metadata: FileMetaData, field: string): void 
   });
 }
 
-function textOf(value: unknown, path: string, field: string, row: number): string | null {
+/** Whether each row has at most one value of bytes that are said to be text, or of which nothing is said. */
+function isText({ type, repetition_type, converted_type, logical_type }: SchemaElement): boolean {
+  if (type !== 'BYTE_ARRAY' || repetition_type === 'REPEATED') return false;
+  return [converted_type, logical_type?.type].every((t) => t === undefined || ['UTF8', 'STRING', 'ENUM'].includes(t));
+}
+
+function typeOf({ type, num_children, repetition_type, converted_type, logical_type }: SchemaElement): string {
+  const what = logical_type?.type ?? converted_type ?? ((num_children ?? 0) > 0 ? 'group' : type) ?? 'unknown';
+  return repetition_type === 'REPEATED' ? `repeated ${what}` : what;
+}
+
+interface Place {
+  readonly path: string;
+  readonly field: string;
+  readonly row: number;
+  readonly invalid: InvalidText;
+}
+
+function textOf(value: unknown, { path, field, row, invalid }: Place): string | null {
   if (value === null || value === undefined) return null;
-  if (typeof value === 'string') return value;
-  throw new DataError(`${path}, row ${row}: column "${field}" is no text (${typeof value}); choose another column`, {
-    details: { path, field, row },
-  });
+  const details = { path, field, row };
+  if (!(value instanceof Uint8Array)) {
+    throw new DataError(`${path}, row ${row}: column "${field}" is no text (${typeof value}); choose another column`, {
+      details,
+    });
+  }
+  return decodeUtf8(
+    value,
+    invalid,
+    (offset) =>
+      new DataError(
+        `${path}, row ${row}: byte ${offset} of "${field}" is not valid UTF-8; correct the file, or replace such bytes by ` +
+          'U+FFFD (--invalid replace)',
+        { details: { ...details, offset } },
+      ),
+  );
 }

@@ -87,10 +87,19 @@ describe('TextCorpus', () => {
   it.each<[string, string | Uint8Array, RegExp]>([
     ['bin.txt', Buffer.from('a\nb\0c'), /bin\.txt, line 2: a byte 0 at offset 3/],
     ['bad.jsonl', '{"text":"a"}\n\n{"text":', /bad\.jsonl, line 3: not valid JSON/],
-    ['list.jsonl', '[1]', /list\.jsonl, line 1: not an object with a "text" that is a string/],
-    ['number.jsonl', '{"text":"a"}\n{"text":5}', /number\.jsonl, line 2: not an object with a "text"/],
+    ['list.jsonl', '[1]', /list\.jsonl, line 1: not a JSON object/],
+    ['number.jsonl', '{"text":"a"}\n{"text":5}', /number\.jsonl, line 2: "text" is not a string/],
     ['nul.jsonl', '{"text":"a\\u0000b"}', /nul\.jsonl, line 1: its text contains a character 0/],
-    ['latin.jsonl', Buffer.from([0x22, 0xe9, 0x22]), /latin\.jsonl, line 1: not valid JSON/],
+    ['latin.jsonl', Buffer.from([0x22, 0xe9, 0x22]), /latin\.jsonl: byte 1 is not valid UTF-8/],
+    [
+      'latin.txt',
+      Buffer.from('caf\xe9 x', 'latin1'),
+      /latin\.txt: byte 3 is not valid UTF-8; convert the file, or make shards/,
+    ],
+    ['end.txt', Buffer.from([0x41, 0xe2, 0x82]), /end\.txt: byte 1 is not valid UTF-8/],
+    ['half.jsonl', '{"text":"\\udc00"}', /half\.jsonl, line 1: "text" has half of a surrogate pair/],
+    ['packed.txt.gz', '', /packed\.txt\.gz is compressed, so it is not read at any place; make shards/],
+    ['a.parquet', '', /a\.parquet is Parquet, which text sources do not read/],
     ['empty.txt', '', /no text in .*empty\.txt/],
   ])('says what is wrong with %s', (name, content, message) => {
     const path = put(name, content);

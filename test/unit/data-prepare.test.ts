@@ -16,6 +16,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { openTokenizer } from '../../src/checkpoint/index.js';
 import { DataError, InterruptedError, readJson, StoreError } from '../../src/core/index.js';
@@ -24,6 +25,7 @@ import {
   prepareShards,
   readManifest,
   ShardFile,
+  TextCorpus,
   tokenizerOfShards,
   type Manifest,
   type PrepareOptions,
@@ -36,6 +38,9 @@ afterAll(() => rmSync(root, { recursive: true }));
 const DATA = join(import.meta.dirname, '..', 'data');
 const TOKENIZER = join(DATA, 'tokenizer', 'variants', 'gpt2');
 const tokenizer = openTokenizer(TOKENIZER);
+
+/** `{"text":"one"}` and `{"text":"two"}`, a line each, as pyarrow.compress(…, 'zstd') packs them. */
+const ZSTD = Buffer.from('28b52ffd201edd0000a87b2274657874223a226f6e65227d0a74776f227d0a010052cc3a', 'hex');
 
 let count = 0;
 let dir = '';
@@ -103,6 +108,48 @@ describe('documents', () => {
     const expected = Array.from({ length: 40 }, (_, i) => `document ${i} ` + 'the whale é 東京 🙂 '.repeat(i % 5));
     expect(documents(manifest)).toEqual(expected.filter((_, i) => i !== 7 && i !== 8));
     expect(manifest.train.shards.map((s) => s.documents)).toEqual([23, 15]);
+  });
+
+  it('are JSON lines under each of their endings, with or without a byte order mark', async () => {
+    const content = '\ufeff{"text":"one"}\n{"text":"\ufefftwo"}\n';
+    for (const ending of ['jsonl', 'ndjson', 'jsonlines', 'json', 'JSON']) {
+      const { manifest } = await prepare([put(`lines.${ending}`, content)], { dir: (dir += ending) });
+      expect(documents(manifest), ending).toEqual(['one', '\ufefftwo']);
+      using corpus = new TextCorpus([join(root, `lines.${ending}`)], 0);
+      expect(corpus.numDocuments).toBe(2);
+    }
+  });
+
+  it('are left out where their text is null, and counted, in JSON lines as in Parquet', async () => {
+    const lines = put('nulls.jsonl', '{"text":null}\n{"text":"\ufeffmark"}\n{"text":null}\n{"text":"é\ufeff"}');
+    const files = ['plain', 'dictionary', 'delta', 'large', 'bytes'].map((n) =>
+      join(DATA, 'parquet', `${n}-valid.parquet`),
+    );
+    for (const [file, nulls] of [[lines, 2] as const, ...files.map((f) => [f, 1] as const)]) {
+      const { manifest } = await prepare([file], { dir: (dir += 'x') });
+      expect(documents(manifest), file).toEqual(['\ufeffmark', 'é\ufeff']);
+      expect(manifest.nullTexts, file).toBe(nulls);
+    }
+    using corpus = new TextCorpus([lines], 0);
+    expect([corpus.numDocuments, corpus.nullTexts]).toEqual([2, 2]);
+  });
+
+  it('are read from gzip and Zstandard, to the same shards', async () => {
+    const texts = Array.from({ length: 500 }, (_, i) => `document ${i} of the whale`);
+    const [a, b] = [jsonl(texts.slice(0, 200)) + '\n', jsonl(texts.slice(200)) + '\n'];
+    const plain = put('p/docs.json', a + b);
+    const members = put('p/docs.json.gz', Buffer.concat([gzipSync(a), gzipSync(b)]));
+    await prepare([plain], { dir: join(root, 'plain'), chunkBytes: 4000 });
+    const { manifest, resumed } = await prepare([members], { chunkBytes: 4000 });
+    expect(documents(manifest)).toEqual(texts);
+    const shards = ({ 'manifest.json': _, ...rest }: ReturnType<typeof shardsOf>) => rest;
+    expect(shards(shardsOf(dir))).toEqual(shards(shardsOf(join(root, 'plain'))));
+    expect([resumed, manifest.files]).toEqual([0, [{ name: 'docs.json.gz', bytes: statSync(members).size }]]);
+    expect(existsSync(join(dir, '.prepare'))).toBe(false);
+    expect((await prepare([members], { chunkBytes: 4000 })).resumed).toBeNull();
+    const zstd = put('p/docs.jsonl.zst', Buffer.concat([ZSTD, ZSTD]));
+    const read = await prepare([zstd], { dir: (dir += '-zstd') });
+    expect(documents(read.manifest)).toEqual(['one', 'two', 'one', 'two']);
   });
 
   it('are encoded as whole texts are, however the files are cut', async () => {
@@ -288,13 +335,69 @@ describe('wrong input', () => {
     await refused(cut, /cannot read .*cut\.parquet as Parquet/, { field: 'content' });
   });
 
-  it('that is compressed, missing, empty or holds a character 0 is refused', async () => {
-    await refused(put('x.jsonl.gz', 'x'), /x\.jsonl\.gz is compressed; unpack it first/);
+  it('that is missing, empty or holds a character 0 is refused', async () => {
     await refused(join(root, 'nowhere.txt'), /nowhere\.txt does not exist/);
     await refused(put('empty.txt', ''), /no text in .*empty\.txt/);
     await refused(put('empty.jsonl', '{"text":""}'), /hold no documents that are not empty/);
     await refused(put('zero.txt', 'a\0b'), /zero\.txt: the text contains a character 0/, { tokenizerFolder: null });
     await refused('https://example.org/a.txt', /only Parquet files are read by URL/);
+  });
+
+  it('in Parquet that is no UTF-8 is refused with file and row, or replaced', async () => {
+    for (const name of ['plain', 'dictionary', 'delta', 'large', 'bytes']) {
+      const file = join(DATA, 'parquet', `${name}-invalid.parquet`);
+      const where = `${name}-invalid\\.parquet, row 3: byte 4 of "text" is not valid UTF-8; correct the file, or replace`;
+      await refused(file, new RegExp(where));
+      const { manifest } = await prepare([file], { invalid: 'replace', dir: join(root, `replaced-${name}`) });
+      const texts = documents(manifest, 'train', join(root, `replaced-${name}`));
+      expect(texts, name).toEqual(['\ufeffmark', 'é\ufeff', 'abcd\ufffd\ufffd', '\ufffd']);
+    }
+    const nested = join(DATA, 'parquet', 'nested.parquet');
+    await refused(nested, /column "text" is no text \(LIST\); choose another column/);
+    await refused(nested, /column "meta" is no text \(group\)/, { field: 'meta' });
+  });
+
+  it('of JSON with half of a surrogate pair, or a field twice, is refused with file and line, or replaced', async () => {
+    const half = put('half.jsonl', '{"text":"ok 🙂"}\n{"text":"a\\ud800b \\ud83d\\ude42"}');
+    await refused(half, /half\.jsonl, line 2: "text" has half of a surrogate pair at character 1/);
+    const { manifest } = await prepare([half], { invalid: 'replace', dir: (dir += '-replaced') });
+    expect(documents(manifest)).toEqual(['ok 🙂', 'a\ufffdb 🙂']);
+    await refused(put('twice.jsonl', '{"text":"a","id":1,"text":"b"}'), /line 1: the field "text" is given twice/);
+  });
+
+  it.each<[string, string | Uint8Array, RegExp]>([
+    ['a.csv', 'text\na\n', /a\.csv is a table; write one JSON object a line/],
+    ['a.html', '<p>a</p>', /a\.html is markup, tags and all; take the text out of it, or name it \.txt/],
+    ['list.json', '[{"text":"a"},\n{"text":"b"}]', /list\.json holds a JSON list; write one object a line \(jq -c/],
+    ['one.json', '{\n  "text": "a"\n}', /one\.json holds no JSON lines; write one object a line/],
+    ['lines', '\n{"text":"a"}\n{"text":"b"}', /lines holds JSON lines; name it \.jsonl to read them/],
+    ['page.md', '\ufeff<!DOCTYPE html><p>a', /page\.md is markup/],
+    ['data.dat', Buffer.from([0x50, 0x41, 0x52, 0x31, 0]), /data\.dat is not text/],
+    ['packed', gzipSync('text'), /packed is compressed or an archive; unpack it first/],
+    ['a.jsonl.bz2', 'BZh9', /a\.jsonl\.bz2 is compressed or an archive/],
+  ])('that is of another kind is refused, not read as text: %s', async (name, content, message) => {
+    await refused(put(name, content), message);
+    expect(() => new TextCorpus([join(root, name)], 0)).toThrow(message);
+  });
+
+  it.each<[string, Uint8Array, RegExp]>([
+    [
+      'cut.jsonl.gz',
+      gzipSync(jsonl(['one'])).subarray(0, -4),
+      /cannot unpack .*cut\.jsonl\.gz \(gzip\): unexpected end/,
+    ],
+    ['none.txt.gz', Buffer.from('plain text'), /cannot unpack .*none\.txt\.gz \(gzip\): incorrect header check/],
+    [
+      'more.txt.gz',
+      Buffer.concat([gzipSync('one'), Buffer.alloc(9)]),
+      /more\.txt\.gz \(gzip\): 9 bytes follow its end/,
+    ],
+    ['empty.txt.gz', Buffer.alloc(0), /no text in .*empty\.txt\.gz/],
+    ['cut.jsonl.zst', ZSTD.subarray(0, -3), /cannot unpack .*cut\.jsonl\.zst \(zstd\): unexpected EOF/],
+    ['b.jsonl.gz', gzipSync('{"text":\n'), /b\.jsonl\.gz \(unpacked\), line 1: not valid JSON/],
+    ['b.csv.gz', gzipSync('text\na'), /b\.csv\.gz \(unpacked\) is a table/],
+  ])('that is compressed and damaged is refused: %s', async (name, content, message) => {
+    await refused(put(name, content), message);
   });
 
   it('without a place to cut it within 64 MiB is refused', async () => {

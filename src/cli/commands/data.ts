@@ -37,7 +37,7 @@ export function addData(program: Command, context: CliContext): void {
     .command('prepare')
     .summary('turn text, JSONL and Parquet files into token shards')
     .description(
-      'Encodes documents (text files, lines of .jsonl, rows of .parquet) into token shards for training. The same command ' +
+      'Encodes documents (text files, lines of .jsonl, rows of .parquet; also .gz and .zst) into token shards. The same command ' +
         'goes on where it was stopped. The shards are the same whatever the number of workers.',
     )
     .argument('[files...]', 'files or patterns (*, **, ?, {a,b}), or https:// addresses of Parquet files')
@@ -117,6 +117,9 @@ async function runPrepare(patterns: string[], flags: PrepareFlags, context: CliC
     });
     progress.stop();
     if (resumed === null) output.note(`${flags.out} was complete already`);
+    if (manifest.nullTexts > 0) {
+      output.note(`${manifest.nullTexts} documents whose "${flags.field}" is null were left out`);
+    }
     if (manifest.heldOut > 0 && manifest.heldOutSplit.documents === 0) {
       output.note(
         `none of the ${manifest.train.documents} documents is held out: they are too few for a share of ${manifest.heldOut}`,
@@ -131,9 +134,9 @@ async function runPrepare(patterns: string[], flags: PrepareFlags, context: CliC
   }
 }
 
-function totals({ train, heldOutSplit, textBytes, tokenizer }: Manifest) {
+function totals({ train, heldOutSplit, textBytes, nullTexts, tokenizer }: Manifest) {
   const of = ({ tokens, documents, shards }: Manifest['train']) => ({ tokens, documents, shards: shards.length });
-  return { textBytes, tokenizer: tokenizer.fingerprint, train: of(train), heldOut: of(heldOutSplit) };
+  return { textBytes, nullTexts, tokenizer: tokenizer.fingerprint, train: of(train), heldOut: of(heldOutSplit) };
 }
 
 function describe(dir: string, manifest: Manifest): string {

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { tokenizerJson, trainBpe, WordCounter } from '../../checkpoint/index.js';
 import { ConfigError, InterruptedError, StoreError, writeFileAtomic, writeJsonAtomic } from '../../core/index.js';
-import { describeInputs, planChunks, readRange, type ReadOptions } from '../../data/index.js';
+import { listInputs, planChunks, readRange, removeUnpacked, unpackInputs, type ReadOptions } from '../../data/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
 import { Output } from '../output.js';
@@ -84,18 +84,21 @@ async function run(patterns: string[], flags: TrainFlags, context: CliContext): 
 
 async function countWords(
   files: readonly string[],
-  { field, invalid }: TrainFlags,
+  { field, invalid, out }: TrainFlags,
   output: Output,
   signal: AbortSignal,
 ): Promise<WordCounter> {
-  const inputs = await describeInputs(files, field);
-  const totalBytes = inputs.reduce((sum, input) => sum + input.bytes, 0);
+  const listed = await listInputs(files, field);
+  const unpacked = `${resolve(out)}.unpacked-${process.pid}`;
+  const skipped = { nullTexts: 0 };
   const counter = new WordCounter();
   const progress = new BytesProgress(output);
   let bytes = 0;
   try {
+    const inputs = await unpackInputs(listed, field, unpacked, signal);
+    const totalBytes = inputs.reduce((sum, input) => sum + input.bytes, 0);
     for (const range of planChunks(inputs, CHUNK_BYTES, true).flat()) {
-      for await (const piece of readRange(inputs, range, { field, invalid, cut: true })) {
+      for await (const piece of readRange(inputs, range, { field, invalid, cut: true }, skipped)) {
         counter.add(piece.text);
         bytes += piece.bytes;
         progress.update({ bytes, totalBytes, freshBytes: bytes });
@@ -105,6 +108,8 @@ async function countWords(
     }
   } finally {
     progress.stop();
+    removeUnpacked(unpacked);
   }
+  if (skipped.nullTexts > 0) output.note(`${skipped.nullTexts} documents whose "${field}" is null were left out`);
   return counter;
 }

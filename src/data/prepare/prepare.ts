@@ -22,8 +22,16 @@ import {
   takeLock,
   writeJsonAtomic,
 } from '../../core/index.js';
-import { describeInputs, planChunks, type Input, type Range, type ReadOptions } from '../documents.js';
-import { isUrl } from '../parquet.js';
+import {
+  listInputs,
+  planChunks,
+  unpackInputs,
+  type Input,
+  type ListedInput,
+  type Range,
+  type ReadOptions,
+} from '../documents.js';
+import { isUrl } from '../kinds.js';
 import { ShardFile } from '../shards/format.js';
 import { hasShards, MANIFEST_FILE, readManifest, type Manifest, type ShardEntry } from '../shards/manifest.js';
 import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
@@ -65,6 +73,7 @@ export interface PrepareResult {
 
 export const DEFAULT_CHUNK_BYTES = 32 * 2 ** 20;
 const WORK_FOLDER = '.prepare';
+const UNPACKED_FOLDER = 'unpacked';
 const PLAN_FILE = 'plan.json';
 /** 2: files by content; 1 had paths and times. */
 const PLAN_FORMAT = 2;
@@ -84,18 +93,14 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
   const { dir, tokenizerFolder } = options;
   const tokenizer = tokenizerFolder === null ? byteTokenizer() : openTokenizer(tokenizerFolder);
   const field = options.field ?? 'text';
-  const inputs = await describeInputs(options.files, field);
-  const work: WorkOptions = {
-    dir,
-    inputs,
-    read: { field, invalid: options.invalid ?? 'refuse', cut: tokenizer.cuttable },
-    heldOut: options.heldOut ?? 0,
-    endOfText: endOfTextOf(tokenizer, options.endOfText),
-  };
+  const listed = await listInputs(options.files, field);
+  const read = { field, invalid: options.invalid ?? 'refuse', cut: tokenizer.cuttable } as const;
+  const heldOut = options.heldOut ?? 0;
+  const settings = { read, heldOut, endOfText: endOfTextOf(tokenizer, options.endOfText) };
   const chunkBytes = options.chunkBytes ?? DEFAULT_CHUNK_BYTES;
-  const chunks = planChunks(inputs, chunkBytes, tokenizer.cuttable);
-  if (chunks.length === 0) throw new DataError(`no text in ${options.files.join(', ')}; add files that are not empty`);
-  const plan = planRecord(work, tokenizer, chunkBytes, options.signal);
+  const empty = new DataError(`no text in ${options.files.join(', ')}; add files that are not empty`);
+  if (listed.every(({ bytes }) => bytes === 0)) throw empty;
+  const plan = planRecord(settings, listed, tokenizer, chunkBytes, options.signal);
   checkFolder(dir);
   const release = takeLock(join(dir, LOCK_FILE), dir);
   try {
@@ -104,9 +109,14 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
       rmSync(join(dir, WORK_FOLDER), { recursive: true, force: true });
       return { manifest: readManifest(dir), resumed: null };
     }
+    checkResumed(dir, plan);
+    const inputs = await unpackInputs(listed, field, join(dir, WORK_FOLDER, UNPACKED_FOLDER), options.signal);
+    const work: WorkOptions = { dir, inputs, ...settings };
+    const chunks = planChunks(inputs, chunkBytes, tokenizer.cuttable);
+    if (chunks.length === 0) throw empty;
     const done = startOrResume(dir, plan, chunks.length, tokenizerFolder);
     await encodeAll(options, work, tokenizer, chunks, done);
-    const manifest = manifestOf(work, tokenizer, chunks.length, dir);
+    const manifest = manifestOf(work, listed, tokenizer, chunks.length);
     const resumed = done.size;
     if (manifest.train.tokens === 0 && manifest.heldOutSplit.tokens === 0) {
       throw new DataError(`the files hold no documents that are not empty: ${options.files.join(', ')}`);
@@ -134,12 +144,17 @@ function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): numb
  * What decides the shards, as JSON: files by content and in order, wherever they lie (URLs by address and size), options,
  * tokenizer. Reads each file once from front to back.
  */
-function planRecord(work: WorkOptions, tokenizer: TextTokenizer, chunkBytes: number, signal?: AbortSignal): object {
-  const files = work.inputs.map(({ path, bytes }) => {
+function planRecord(
+  { heldOut, endOfText, read }: Pick<WorkOptions, 'heldOut' | 'endOfText' | 'read'>,
+  listed: readonly ListedInput[],
+  tokenizer: TextTokenizer,
+  chunkBytes: number,
+  signal?: AbortSignal,
+): object {
+  const files = listed.map(({ path, bytes }) => {
     signal?.throwIfAborted();
     return isUrl(path) ? { url: path, bytes } : { name: basename(path), bytes, sha256: fingerprintFile(path) };
   });
-  const { heldOut, endOfText, read } = work;
   return { format: PLAN_FORMAT, tokenizer: tokenizer.fingerprint, endOfText, heldOut, ...read, chunkBytes, files };
 }
 
@@ -186,6 +201,16 @@ function checkFolder(dir: string): void {
   });
 }
 
+/** Throws `StoreError` if the folder holds results of another preparation. */
+function checkResumed(dir: string, plan: object): void {
+  const folder = join(dir, WORK_FOLDER);
+  const hasResults = existsSync(folder) && readdirSync(folder).some((name) => RESULT.test(name));
+  // The plan was moved out if the process died right before the manifest was written.
+  for (const path of [join(folder, PLAN_FILE), join(dir, PLAN_FILE)]) {
+    if (hasResults && existsSync(path)) checkSamePlan(dir, readJson(path), plan);
+  }
+}
+
 /** Starts a preparation, or finds what an earlier start has done. */
 function startOrResume(
   dir: string,
@@ -194,11 +219,6 @@ function startOrResume(
   tokenizerFolder: string | null,
 ): Map<number, ChunkResult> {
   const folder = join(dir, WORK_FOLDER);
-  const hasResults = existsSync(folder) && readdirSync(folder).some((name) => RESULT.test(name));
-  // The plan was moved out if the process died right before the manifest was written.
-  for (const path of [join(folder, PLAN_FILE), join(dir, PLAN_FILE)]) {
-    if (hasResults && existsSync(path)) checkSamePlan(dir, readJson(path), plan);
-  }
   try {
     mkdirSync(folder, { recursive: true });
     for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
@@ -345,7 +365,13 @@ function errorOf({ name, message }: { name: string; message: string }): Longsigh
   return new (known[name] ?? LongsightError)(message);
 }
 
-function manifestOf(work: WorkOptions, tokenizer: TextTokenizer, numChunks: number, dir: string): Manifest {
+function manifestOf(
+  work: WorkOptions,
+  listed: readonly ListedInput[],
+  tokenizer: TextTokenizer,
+  numChunks: number,
+): Manifest {
+  const { dir } = work;
   const results = Array.from({ length: numChunks }, (_, index) => readJson(resultPath(dir, index)) as ChunkResult);
   const split = (which: 'train' | 'heldOut') => {
     const shards = results.map((r) => r[which]).filter((entry) => entry !== null);
@@ -356,8 +382,9 @@ function manifestOf(work: WorkOptions, tokenizer: TextTokenizer, numChunks: numb
     format: 1,
     tokenizer: { fingerprint: tokenizer.fingerprint, vocabSize: tokenizer.vocabSize, endOfText: work.endOfText },
     heldOut: work.heldOut,
-    files: work.inputs.map(({ path, bytes }) => ({ name: basename(path), bytes })),
+    files: listed.map(({ path, bytes }) => ({ name: basename(path), bytes })),
     textBytes: results.reduce((total, r) => total + r.textBytes, 0),
+    nullTexts: results.reduce((total, r) => total + r.nullTexts, 0),
     train: split('train'),
     heldOutSplit: split('heldOut'),
   };

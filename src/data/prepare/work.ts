@@ -20,6 +20,8 @@ export interface ChunkResult {
   readonly train: ShardEntry | null;
   readonly heldOut: ShardEntry | null;
   readonly textBytes: number;
+  /** Documents whose text is null; they are left out. */
+  readonly nullTexts: number;
 }
 
 /** Tokens and ends of documents that grow at the end. */
@@ -70,8 +72,9 @@ export async function encodeChunk(
   const tokenBytes = tokenBytesFor(tokenizer.vocabSize);
   const buffers = { train: new ShardBuffer(tokenBytes), heldOut: new ShardBuffer(tokenBytes) };
   let textBytes = 0;
+  const skipped = { nullTexts: 0 };
   for (const range of chunk) {
-    for await (const piece of readRange(options.inputs, range, options.read)) {
+    for await (const piece of readRange(options.inputs, range, options.read, skipped)) {
       const buffer = piece.hash < options.heldOut ? buffers.heldOut : buffers.train;
       buffer.add(idsOf(tokenizer, piece, options.inputs[range.input] as Input));
       textBytes += Buffer.byteLength(piece.text);
@@ -88,7 +91,7 @@ export async function encodeChunk(
     const sha256 = writeShard(join(options.dir, file), tokens, ends);
     return { file, tokens: tokens.length, documents: ends.length, sha256 };
   };
-  return { train: store('train', buffers.train), heldOut: store('held-out', buffers.heldOut), textBytes };
+  return { train: store('train', buffers.train), heldOut: store('held-out', buffers.heldOut), textBytes, ...skipped };
 }
 
 function idsOf(tokenizer: TextTokenizer, { text }: Piece, { path }: Input): Int32Array {

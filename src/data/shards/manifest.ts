@@ -24,6 +24,8 @@ export const manifestSchema = z.strictObject({
   files: z.array(z.strictObject({ name: z.string(), bytes: count })),
   /** UTF-8 bytes of the documents' text. */
   textBytes: count,
+  /** Documents whose text was null and that were left out. */
+  nullTexts: count.default(0),
   train: splitSchema,
   heldOutSplit: splitSchema,
 });

@@ -1,0 +1,85 @@
+/** The text of a line of JSON Lines, read alike wherever such lines are read. */
+import { DataError, nearest } from '../core/index.js';
+import { decodeUtf8, wellFormed, type InvalidText } from './utf8.js';
+
+export interface LineOptions {
+  /** The key that holds the text. */
+  readonly field: string;
+  readonly invalid: InvalidText;
+  /** The file, and the byte of it at which the line starts. */
+  readonly path: string;
+  readonly begin: number;
+  /** The number of the line, from 1; asked for where something is wrong with it. */
+  readonly line: () => number;
+}
+
+/** Whether a line holds nothing but white space. */
+export function isBlank(bytes: Uint8Array): boolean {
+  return bytes.every((b) => b === 0x20 || b === 0x09 || b === 0x0d);
+}
+
+/**
+ * The text that a line holds in `field`; null where it holds JSON's null.
+ *
+ * @throws DataError naming file and line: no UTF-8, no JSON object, no such field, or the field twice
+ */
+export function textOfLine(bytes: Uint8Array, options: LineOptions): string | null {
+  const { field, invalid, path, begin } = options;
+  const wrong = (what: string, cause?: unknown) => {
+    const line = options.line();
+    return new DataError(`${path}, line ${line}: ${what}; correct or remove the line`, {
+      details: { path, line },
+      cause,
+    });
+  };
+  const json = decodeUtf8(withoutMark(bytes, begin), invalid, (offset) => invalidByte(path, begin + offset));
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw wrong(`not valid JSON (${(cause as Error).message})`, cause);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('not a JSON object');
+  if (!Object.hasOwn(value, field)) {
+    const keys = Object.keys(value);
+    const near = nearest(field, keys);
+    throw wrong(
+      `no field "${field}"; its fields are ${keys.join(', ')}${near === undefined ? '' : ` (did you mean "${near}"?)`}`,
+    );
+  }
+  if (timesGiven(json, field) > 1) throw wrong(`the field "${field}" is given twice`);
+  const text = (value as Readonly<Record<string, unknown>>)[field];
+  if (text === null) return null;
+  if (typeof text !== 'string') throw wrong(`"${field}" is not a string`);
+  return wellFormed(text, invalid, (index) =>
+    wrong(
+      `"${field}" has half of a surrogate pair at character ${index}, which is no text (--invalid replace puts U+FFFD there)`,
+    ),
+  );
+}
+
+/** What is wrong with a file that holds byte `at`, which is no UTF-8. */
+export function invalidByte(path: string, at: number): DataError {
+  return new DataError(
+    `${path}: byte ${at} is not valid UTF-8; convert the file, or replace such bytes by U+FFFD (--invalid replace)`,
+    { details: { path, offset: at } },
+  );
+}
+
+/** A byte order mark at the start of a file of JSON is no part of the JSON. */
+function withoutMark(bytes: Uint8Array, begin: number): Uint8Array {
+  return begin === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
+}
+
+/** How often an object, given as valid JSON, has a key at its top. Keys that are written with escapes are not counted. */
+function timesGiven(json: string, key: string): number {
+  const quoted = JSON.stringify(key);
+  if (json.indexOf(quoted) === json.lastIndexOf(quoted)) return 1;
+  let [depth, times] = [0, 0];
+  for (const { 0: token, 1: colon } of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+    if (token === '{' || token === '[') depth++;
+    else if (token === '}' || token === ']') depth--;
+    else if (depth === 1 && colon !== undefined && token.slice(0, token.length - colon.length) === quoted) times++;
+  }
+  return times;
+}
