@@ -1,5 +1,6 @@
 export * from './aliases.js';
 export * from './at.js';
+export * from './csv.js';
 export * from './dtype.js';
 export * from './errors.js';
 export * from './files.js';

@@ -1,16 +1,15 @@
 /** The numbers of a report as CSV (RFC 4180): one line a run, empty fields where nothing was measured. */
+import { csvText, type CsvCell } from '../core/index.js';
 import type { Analysis, Group } from './report-data.js';
 import type { RunSummary } from '../study/index.js';
-
-type Cell = string | number | boolean | null;
 
 export function csvOf({ groups }: Analysis): string {
   const paths = [...new Set(groups.flatMap((group) => Object.keys(group.point)))];
   const bins = [...new Map(groups.flatMap((g) => g.bins).map((bin) => [`${bin.from}-${bin.to}`, bin])).values()];
-  const columns: [string, (run: RunSummary, group: Group) => Cell][] = [
+  const columns: [string, (run: RunSummary, group: Group) => CsvCell][] = [
     ['run', (run) => run.name],
     ['arm', (_, group) => group.arm],
-    ...paths.map((path): [string, (run: RunSummary, group: Group) => Cell] => [
+    ...paths.map((path): [string, (run: RunSummary, group: Group) => CsvCell] => [
       path,
       (_, group) => (typeof group.point[path] === 'string' ? group.point[path] : JSON.stringify(group.point[path])),
     ]),
@@ -23,7 +22,7 @@ export function csvOf({ groups }: Analysis): string {
     ['non_embedding_parameters', (run) => run.nonEmbeddingParameters],
     ['train_flops_per_token', (run) => run.trainFlopsPerToken],
     ['final_loss', (run) => run.finalLoss],
-    ...bins.map((bin): [string, (run: RunSummary) => Cell] => [
+    ...bins.map((bin): [string, (run: RunSummary) => CsvCell] => [
       `recall_${bin.from}_${bin.to}`,
       (run) => run.finalRecall.find((r) => r.from === bin.from && r.to === bin.to)?.probability ?? null,
     ]),
@@ -39,11 +38,8 @@ export function csvOf({ groups }: Analysis): string {
     ['strongest_head_score', (run) => run.strongestHead?.score ?? null],
     ['tokens_per_second', (run) => run.tokPerSec],
   ];
-  const lines = groups.flatMap((group) => group.runs.map((run) => columns.map(([, of]) => field(of(run, group)))));
-  return [columns.map(([name]) => field(name)), ...lines].map((cells) => `${cells.join(',')}\r\n`).join('');
-}
-
-function field(value: Cell): string {
-  const text = value === null ? '' : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  return csvText(
+    columns.map(([name]) => name),
+    groups.flatMap((group) => group.runs.map((run) => columns.map(([, of]) => of(run, group)))),
+  );
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { folderWith, messageOf } from '../../test/support/folders.js';
 import { ConfigError } from '../core/index.js';
 import { expandStudy, loadStudy, tokenBudget } from './plan.js';
+import { openStudyFolder } from './store.js';
 import { parseYaml, toYaml } from './yaml-file.js';
 
 const STUDY = `name: demo
@@ -23,6 +24,20 @@ long:
 const expand = (text: string, options = {}) => expandStudy(parseYaml(text, 's.yaml'), options);
 
 describe('a study file', () => {
+  it('keeps its order of architectures, also of names that look like numbers', () => {
+    const text = STUDY.replace('full: full', 'full: full\n  128: swa:8\n  "64": swa:16 full').replace(
+      '[full]',
+      '[full, "64"]',
+    );
+    const labels = ['full', '128', '64', 'small window'];
+    const plan = expand(text);
+    expect(plan.architectures.map((a) => a.label)).toEqual(labels);
+    expect(plan.runs.map((run) => run.architecture)).toEqual(labels.flatMap((label) => [label, label]));
+    const dir = folderWith({});
+    openStudyFolder(join(dir, 's'), plan).release();
+    expect(loadStudy(join(dir, 's', 'study.yaml')).architectures.map((a) => a.label)).toEqual(labels);
+  });
+
   it('expands architectures and seeds into named runs', () => {
     const plan = expand(STUDY);
     expect(plan.runs.map((run) => run.name)).toEqual([

@@ -113,7 +113,7 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
   const study = parseYamlConfig(studySchema, file);
   const studyDir = dirname(resolve(file.path));
   const base = readBase(study.base, file);
-  const labels = Object.keys(study.architectures);
+  const labels = file.keysAt(['architectures']).filter((label) => Object.hasOwn(study.architectures, label));
   checkStudy(study, labels, file, options.long ?? false);
   checkPaths(study, file, options.set ?? []);
   const set = absoluteSettings(options.set ?? [], studyDir);

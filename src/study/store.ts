@@ -87,7 +87,7 @@ export function openStudyFolder(dir: string, plan: StudyPlan): OpenStudy {
   try {
     const merged = checkFolder(dir, plan);
     writeJsonAtomic(join(dir, PLAN_FILE), merged);
-    writeFileAtomic(join(dir, SOURCE_FILE), toYaml(plan.study));
+    writeFileAtomic(join(dir, SOURCE_FILE), toYaml(inOrder(plan)));
     return { plan: merged, release };
   } catch (error) {
     release();
@@ -171,4 +171,10 @@ function describe(changed: readonly { path: string; a: unknown; b: unknown }[]):
   const listed = changed.slice(0, MAX_LISTED).map(({ path, a, b }) => `${path} was ${show(a)}, now ${show(b)}`);
   const more = changed.length - listed.length;
   return listed.join('; ') + (more > 0 ? `; and ${more} more` : '');
+}
+
+/** The study as it is stored, its architectures in their order: an object puts names that look like numbers first. */
+function inOrder({ study, architectures }: StudyPlan): object {
+  const given = new Map(architectures.map(({ label }) => [label, study.architectures[label]]));
+  return { ...study, architectures: new Map([...given].filter(([, value]) => value !== undefined)) };
 }

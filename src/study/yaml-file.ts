@@ -10,6 +10,8 @@ export interface YamlFile {
   readonly value: unknown;
   /** The 1-based line of the value at `keys`, or of the nearest value above it that exists. */
   lineOf(keys: readonly PropertyKey[]): number;
+  /** The keys of the map at `keys` in the order of the file: objects put those that look like numbers first. */
+  keysAt(keys: readonly string[]): string[];
 }
 
 /**
@@ -45,7 +47,7 @@ export function parseYaml(text: string, path: string): YamlFile {
   }
   const value = toValue(doc, path);
   if (value === null || value === undefined) throw new ConfigError(`${path} is empty; it needs a configuration`);
-  return { path, value, lineOf: (keys) => lineOf(doc, lines, keys) };
+  return { path, value, lineOf: (keys) => lineOf(doc, lines, keys), keysAt: (keys) => keysAt(doc, keys) };
 }
 
 /**
@@ -99,6 +101,12 @@ function lineOf(doc: Document.Parsed, lines: LineCounter, keys: readonly Propert
     if (offset !== undefined) return lines.linePos(offset).line;
   }
   return lines.linePos(doc.contents?.range?.[0] ?? 0).line;
+}
+
+function keysAt(doc: Document.Parsed, keys: readonly string[]): string[] {
+  let map: unknown = doc.toJS({ mapAsMap: true });
+  for (const key of keys) map = map instanceof Map ? map.get(key) : undefined;
+  return map instanceof Map ? [...map.keys()].map(String) : [];
 }
 
 /** The offset of the key (in a map) or the entry (in a list) that `keys` leads to. */

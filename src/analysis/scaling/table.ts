@@ -1,6 +1,6 @@
 /** Tables of trained models, as the study publishes them: `model_size token_multiplier n loss`, in TSV or CSV. */
 import { readFileSync } from 'node:fs';
-import { DataError, fileError } from '../../core/index.js';
+import { DataError, fileError, parseCsv } from '../../core/index.js';
 import type { ScalingPoint } from './law.js';
 
 export const SCALING_COLUMNS = ['model_size', 'token_multiplier', 'n', 'loss'] as const;
@@ -34,10 +34,9 @@ export function readScalingTable(path: string, options: TableOptions = {}): Scal
  * @throws DataError naming missing columns, the line of a value that is no positive number, or too few rows
  */
 export function parseScalingTable(text: string, where: string, { longppl = false }: TableOptions = {}): ScalingTable {
-  const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
-  const header = lines[0] ?? '';
-  const separator = header.includes('\t') ? '\t' : ',';
-  const names = fields(header, separator);
+  const firstLine = /[^\r\n]+/.exec(text)?.[0] ?? '';
+  const [header, ...rows] = parseCsv(text, where, firstLine.includes('\t') ? '\t' : ',');
+  const names = (header?.cells ?? []).map((name) => name.trim());
   const missing = SCALING_COLUMNS.filter((name) => !names.includes(name));
   if (missing.length > 0) {
     const has = names.filter((n) => n !== '').join(', ');
@@ -47,14 +46,16 @@ export function parseScalingTable(text: string, where: string, { longppl = false
       { details: { where, missing } },
     );
   }
+  const twice = SCALING_COLUMNS.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  if (twice !== undefined) {
+    throw new DataError(`${where}: the header has ${twice} twice; rename one`, { details: { where, twice } });
+  }
   const at = Object.fromEntries(SCALING_COLUMNS.map((name) => [name, names.indexOf(name)]));
   const points: ScalingPoint[] = [];
   const raw: number[] = [];
-  lines.slice(1).forEach((line, i) => {
-    if (line.trim() === '') return;
-    const cells = fields(line, separator);
-    const place = `${where}:${i + 2}`;
-    const cell = (name: (typeof SCALING_COLUMNS)[number]) => cells[at[name] as number] ?? '';
+  for (const { cells, line } of rows) {
+    const place = `${where}:${line}`;
+    const cell = (name: (typeof SCALING_COLUMNS)[number]) => (cells[at[name] as number] ?? '').trim();
     const n = positive(cell('n'), 'n', place);
     const loss = positive(cell('loss'), 'loss', place);
     const multiplier = positive(cell('token_multiplier').replace(/\s*n$/i, ''), 'token_multiplier', place);
@@ -66,31 +67,13 @@ export function parseScalingTable(text: string, where: string, { longppl = false
     }
     points.push({ size: cell('model_size'), N: n, D: multiplier * n, y });
     raw.push(loss);
-  });
+  }
   if (points.length < 5) {
     throw new DataError(`${where} has ${points.length} rows; a scaling law needs at least five points`, {
       details: { where, rows: points.length },
     });
   }
   return { points, raw };
-}
-
-/** Cells of a line; double quotes protect separators. */
-function fields(line: string, separator: string): string[] {
-  const cells = [''];
-  let quoted = false;
-  for (const [i, char] of [...line].entries()) {
-    const last = cells.length - 1;
-    if (char === '"') {
-      const escaped = quoted && line[i + 1] === '"';
-      if (!escaped) quoted = !quoted;
-    } else if (char === separator && !quoted) {
-      cells.push('');
-    } else {
-      cells[last] = (cells[last] as string) + char;
-    }
-  }
-  return cells.map((c) => c.trim());
 }
 
 function positive(text: string, column: string, place: string): number {

@@ -20,7 +20,6 @@ import type { Engine } from '../../engine/index.js';
 import type { ModelConfig } from '../../model/index.js';
 import { evaluateCheckpoint } from '../../study/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv, type CsvCell } from '../csv.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {
@@ -42,7 +41,7 @@ import {
   type Subject,
   type TextOptions,
 } from './subject.js';
-import { minOf } from '../../core/index.js';
+import { minOf, writeCsv, type CsvCell } from '../../core/index.js';
 
 export interface LimitOptions extends TextOptions {
   readonly part?: ReachPart;

@@ -1,10 +1,9 @@
 /** `longsight drift`: how far query and key weights of heads moved. */
 import type { Command } from 'commander';
 import { weightDrift, type DriftResult, type HeadIndex } from '../../analysis/index.js';
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, writeCsv } from '../../core/index.js';
 import { parameterSpecs } from '../../model/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import { Output, textTable } from '../output.js';
 import {
   addAnalysisOptions,

@@ -1,9 +1,9 @@
 /** `longsight entropy`: how widely heads spread their attention. */
+import { writeCsv } from '../../core/index.js';
 import type { Command } from 'commander';
 import { attentionEntropy, type EntropyResult, type HeadIndex } from '../../analysis/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {

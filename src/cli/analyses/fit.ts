@@ -13,11 +13,10 @@ import {
   type ScalingForm,
   type ScalingPoint,
 } from '../../analysis/index.js';
-import { ConfigError, DataError, writeFileAtomic } from '../../core/index.js';
+import { ConfigError, DataError, writeFileAtomic, writeCsv } from '../../core/index.js';
 import { analyseStudyFolder, scalingPage, studyPoints, type NamedFit, type NamedPoints } from '../../report/index.js';
 import { isStudyFolder } from '../../study/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import { addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';
 import { Output, textTable } from '../output.js';
 import { parseChoice, parseNumber, show } from './subject.js';

@@ -2,9 +2,8 @@
 import type { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { copyHeads, parsePromptRows, topHeads, tracePublished } from '../../analysis/index.js';
-import { ConfigError, fileError } from '../../core/index.js';
+import { ConfigError, fileError, writeCsv } from '../../core/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {

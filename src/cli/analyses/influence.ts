@@ -1,4 +1,5 @@
 /** `longsight influence`: how far back inputs still matter. */
+import { writeCsv, type CsvCell } from '../../core/index.js';
 import type { Command } from 'commander';
 import {
   gradientInfluence,
@@ -8,7 +9,6 @@ import {
 } from '../../analysis/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv, type CsvCell } from '../csv.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {

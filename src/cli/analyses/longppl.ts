@@ -14,10 +14,9 @@ import {
   type CharSpan,
   type LongPplSettings,
 } from '../../analysis/index.js';
-import { DataError, fileError, writeFileAtomic } from '../../core/index.js';
+import { DataError, fileError, writeFileAtomic, writeCsv, type CsvCell } from '../../core/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv, type CsvCell } from '../csv.js';
 import { positiveInteger } from '../options.js';
 import { Output } from '../output.js';
 import {

@@ -1,10 +1,10 @@
 /** `longsight mask`: needle accuracy with heads switched off. */
+import { writeCsv } from '../../core/index.js';
 import type { Command } from 'commander';
 import { copyHeads, MASK_MODES, maskHeads, topHeads, type HeadIndex, type MaskMode } from '../../analysis/index.js';
 import type { MaskingResult } from '../../analysis/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {

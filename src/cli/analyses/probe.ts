@@ -9,11 +9,10 @@ import {
   type ProbeKind,
   type ProbeSample,
 } from '../../analysis/index.js';
-import { ConfigError, Rng } from '../../core/index.js';
+import { ConfigError, Rng, writeCsv, type CsvCell } from '../../core/index.js';
 import type { Engine } from '../../engine/index.js';
 import { needleSamples } from '../../eval/index.js';
 import type { CliContext } from '../context.js';
-import { writeCsv, type CsvCell } from '../csv.js';
 import { positiveInteger, wholeNumber } from '../options.js';
 import { Output, textTable } from '../output.js';
 import {

@@ -1,7 +1,7 @@
 /** `longsight choice MODEL FILES`: multiple choice by log-likelihood. */
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { ConfigError, writeFileAtomic } from '../../core/index.js';
+import { ConfigError, writeFileAtomic, writeCsv } from '../../core/index.js';
 import {
   choiceTokens,
   readChoiceFile,
@@ -12,7 +12,6 @@ import {
 } from '../../eval/index.js';
 import { MODEL_ARGUMENT, nameOf, openSubject, tokenizerOf, upload, withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import {
   addEngineOptions,
   addOutputOptions,

@@ -2,7 +2,7 @@
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { ConfigError, DataError, fingerprint, maxOf, writeJsonAtomic } from '../../core/index.js';
+import { ConfigError, DataError, fingerprint, maxOf, writeCsv, writeJsonAtomic } from '../../core/index.js';
 import {
   OFFLINE_TASKS,
   openSources,
@@ -30,7 +30,6 @@ import {
   type Subject,
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
-import { writeCsv } from '../csv.js';
 import {
   addEngineOptions,
   addOutputOptions,

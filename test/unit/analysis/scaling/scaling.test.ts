@@ -291,6 +291,9 @@ describe('tables', () => {
     );
     expect(() => table(...rows.slice(0, 4))).toThrow('t.csv has 4 rows; a scaling law needs at least five points');
     expect(() => table(...rows, 'c,10n,300,-1')).toThrow('t.csv:7: loss is -1, expected a positive number');
+    expect(() => table(...rows, '"c\r\nd",20n,300,2', 'e,20n,300,x')).toThrow('t.csv:9: loss is x');
+    expect(() => table(...rows, '"c,20n,300,2')).toThrow('t.csv is not valid CSV: Quote Not Closed');
+    expect(() => table(...rows, 'c,20n,300')).toThrow('t.csv:7: the row has 3 fields, the header has 4');
     expect(() => table(...rows, 'c,,300,1')).toThrow('t.csv:7: token_multiplier is empty');
     expect(() => table(...rows, 'c,many,300,1')).toThrow('t.csv:7: token_multiplier is many');
     expect(() => parseScalingTable([HEADER, 'a,20n,100,0.9', ...rows].join('\n'), 't', { longppl: true })).toThrow(

@@ -1,0 +1,78 @@
+/** Tables as CSV (RFC 4180), written and read. */
+import { CsvError, parse } from 'csv-parse/sync';
+import { DataError } from './errors.js';
+import { writeFileAtomic } from './files.js';
+
+export type CsvCell = string | number | boolean | null | undefined;
+
+/** One line a row, the names of the columns first; null and undefined become empty fields. Lines end with CR LF. */
+export function csvText(columns: readonly string[], rows: readonly (readonly CsvCell[])[]): string {
+  return [columns, ...rows].map((cells) => `${lineOf(cells)}\r\n`).join('');
+}
+
+/** Writes a table if a file was asked for. */
+export function writeCsv(
+  path: string | undefined,
+  columns: readonly string[],
+  rows: readonly (readonly CsvCell[])[],
+): void {
+  if (path !== undefined) writeFileAtomic(path, csvText(columns, rows));
+}
+
+/** A row of a table that was read. */
+export interface CsvRow {
+  readonly cells: readonly string[];
+  /** The line on which it begins, from 1. */
+  readonly line: number;
+}
+
+/**
+ * Reads a table, the header being its first row. Fields in double quotes may hold separators, line ends and, doubled, quotes;
+ * lines end with CR LF, LF or CR; a byte order mark and empty lines are passed over.
+ *
+ * @param where what messages call the table
+ * @throws DataError naming the line if a quote is not closed or stands inside of a field, or a row has not as many fields as the
+ *   first
+ */
+export function parseCsv(text: string, where: string, separator: ',' | '\t' = ','): CsvRow[] {
+  let found: { record: string[]; info: { lines: number } }[];
+  try {
+    found = parse(text, {
+      ...{ delimiter: separator, record_delimiter: ['\r\n', '\n', '\r'], bom: true, info: true },
+      ...{ relax_column_count: true, skip_empty_lines: true },
+    }) as unknown as typeof found;
+  } catch (cause) {
+    if (!(cause instanceof CsvError)) throw cause;
+    throw new DataError(`${where} is not valid CSV: ${cause.message}`, { details: { where }, cause });
+  }
+  let twice = 0;
+  const rows = found.flatMap(({ record, info }): CsvRow[] => {
+    // csv-parse counts a CR LF inside of quotes as two lines.
+    const line = info.lines - twice - count(record, /[\r\n]/g);
+    twice += count(record, /\r\n/g);
+    return record.length > 1 || record[0]?.trim() !== '' ? [{ cells: record, line }] : [];
+  });
+  const width = rows[0]?.cells.length ?? 0;
+  const uneven = rows.find(({ cells }) => cells.length !== width);
+  if (uneven !== undefined) {
+    const place = `${where}:${uneven.line}`;
+    throw new DataError(`${place}: the row has ${uneven.cells.length} fields, the header has ${width}`, {
+      details: { where: place },
+    });
+  }
+  return rows;
+}
+
+function count(cells: readonly string[], pattern: RegExp): number {
+  return cells.reduce((sum, cell) => sum + (cell.match(pattern)?.length ?? 0), 0);
+}
+
+function lineOf(cells: readonly CsvCell[]): string {
+  // A line without anything would be an empty line, not a row of one empty field.
+  return cells.map(field).join(',') || (cells.length === 1 ? '""' : '');
+}
+
+function field(value: CsvCell): string {
+  const text = value === null || value === undefined ? '' : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
