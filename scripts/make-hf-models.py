@@ -13,7 +13,7 @@ import sys
 
 import torch
 import transformers as tf
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 SMALL = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1, pad_token_id=2,
@@ -56,6 +56,8 @@ MODELS = {
     "llama-biases-tied": ("Llama", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True, hidden_act="gelu"), {}),
     "llama-head-dim": ("Llama", dict(head_dim=12, num_key_value_heads=1), {}),
     "llama-shards-bf16": ("Llama", dict(num_key_value_heads=4), dict(dtype="bfloat16", shard="20KB")),
+    "llama-stored-head": ("Llama", dict(tie_word_embeddings=True), dict(head="apart")),
+    "llama-head-only": ("Llama", dict(tie_word_embeddings=True), dict(head="only")),
     "llama-fp16": ("Llama", dict(hidden_act="gelu_new"), dict(dtype="float16")),
     "mistral-window": ("Mistral", dict(sliding_window=23, head_dim=16), {}),
     "qwen2": ("Qwen2", dict(use_sliding_window=True, sliding_window=5, max_window_layers=1), {}),
@@ -86,6 +88,7 @@ MODELS = {
     "mamba2": ("Mamba2", MAMBA2, {}),
     "mamba2-groups": ("Mamba2", dict(MAMBA2, n_groups=4, tie_word_embeddings=True, use_conv_bias=False, use_bias=True,
                                      time_step_limit=(0.01, 0.5)), {}),
+    "mamba2-stored-head": ("Mamba2", dict(MAMBA2, tie_word_embeddings=True), dict(head="apart")),
     "bamba": ("Bamba", dict(BAMBA, attention_bias=True, mlp_bias=True), {}),
     "bamba-groups": ("Bamba", dict(BAMBA, mamba_n_groups=2, mamba_conv_bias=False, mamba_proj_bias=True,
                                    attn_layer_indices=[0], tie_word_embeddings=True), {}),
@@ -125,6 +128,18 @@ def expect(model, ids):
     return {k: v.contiguous().clone() for k, v in results.items()}
 
 
+def store_head(folder, how, generator):
+    """Beside a tied embedding, a head with other values ("apart"), or the head in place of the embedding ("only")."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    name = next(n for n in tensors if "embed" in n)
+    weight = tensors[name]
+    if how == "only":
+        del tensors[name]
+    tensors["lm_head.weight"] = weight if how == "only" else torch.randn(weight.shape, generator=generator) / weight.shape[-1] ** 0.5
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
 def make(folder, name, tokens=24):
     kind, fields, options = MODELS[name]
     config_kind, model_kind = kind.split(":") if ":" in kind else (kind, kind)
@@ -137,6 +152,8 @@ def make(folder, name, tokens=24):
     model.tie_weights()
     dtype = options.get("dtype", "float32")
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
+    if "head" in options:
+        store_head(folder, options["head"], torch.Generator().manual_seed(seed + 2))
     # What files hold is what is run, in float32.
     model = getattr(tf, f"{model_kind}ForCausalLM").from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.randint(3, config.vocab_size, (2, tokens), generator=torch.Generator().manual_seed(seed + 1))

@@ -13,7 +13,8 @@ export {
 } from './hf/export.js';
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
-export { weightFiles, type HfTensorParts, type TensorProblems } from './hf/tensors.js';
+export { weightFiles } from './hf/places.js';
+export type { HfTensorParts, TensorProblems } from './hf/tensors.js';
 export * from './safetensors.js';
 export type { Span } from './spans.js';
 export * from './tokenizer.js';

@@ -31,7 +31,8 @@ import { streamSafetensors, type TensorSpec } from '../safetensors.js';
 import type { Family, HfConfigJson } from './family.js';
 import { CONFIG_FILE } from './open.js';
 import { FAMILIES, inspectHfConfig } from './registry.js';
-import { INDEX_FILE, mapParameters, MODEL_FILE, sourceShape, takenRows, type MappedParameter } from './tensors.js';
+import { INDEX_FILE, MODEL_FILE } from './places.js';
+import { mapParameters, sourceShape, takenRows, type MappedParameter } from './tensors.js';
 
 /** The class of a model among those of Transformers. */
 export interface ExportPlan {
@@ -318,7 +319,7 @@ async function writeWeights(
 ): Promise<{ files: string[]; bytes: number }> {
   const stored = dtype === 'bfloat16' ? 'bf16' : 'f32';
   const tensors = outgoing(family, config);
-  const constants = new Map((family.constants?.(config) ?? []).map((c) => [c.name, c]));
+  const constants = new Map((family.constants?.(config, () => undefined) ?? []).map((c) => [c.name, c]));
   const specs: TensorSpec[] = [...tensors, ...constants].map(([name, { shape }]) => ({ name, dtype: stored, shape }));
   const load = (name: string): Promise<HostTensor> => {
     const constant = constants.get(name);

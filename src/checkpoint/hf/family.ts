@@ -12,6 +12,8 @@ export interface ConstantTensor {
   readonly name: string;
   readonly shape: Shape;
   readonly values: () => Float32Array<ArrayBuffer>;
+  /** Whether files must hold these values, since Transformers computes with them; false if no value changes a result. */
+  readonly fixed: boolean;
 }
 
 /** Fields of a `config.json`. */
@@ -34,12 +36,12 @@ export interface Family {
    * ways in which files have been written.
    */
   layout(config: ModelConfig, layer: number | null, name: string, shapes: TensorShapes): ParameterLayout | null;
-  /** Whether a tensor of the file holds nothing of use, such as a buffer. */
+  /** Whether a tensor of a file has no effect on the result, or follows from the configuration (those of `constants` are compared). */
   ignored?(name: string, config: ModelConfig): boolean;
   /** Other names of tensors in memory than in files, as gradients are named: from the name in memory. */
   alias?(name: string, config: ModelConfig): readonly string[];
-  /** What exported models hold beside their parameters. */
-  constants?(config: ModelConfig): readonly ConstantTensor[];
+  /** What exported models hold beside their parameters; `stored` gives the shapes of files that are compared with it. */
+  constants?(config: ModelConfig, stored: TensorShapes): readonly ConstantTensor[];
   /** `config.json` of a model as nearly as the family can express it; see `export.ts` for how the rest is found. */
   write?(config: ModelConfig): HfConfigJson;
 }

@@ -6,14 +6,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { refuseHubName } from '../../core/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
+import type { Family } from './family.js';
+import { INDEX_FILE, MODEL_FILE, tensorFiles, type TensorFiles } from './places.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {
   checkTensors,
   compareTensors,
+  embeddingSources,
+  embeddingTensor,
   mapParameters,
   readParameter,
   shapesIn,
-  tensorFiles,
+  storedHead,
   tensorParts,
   type HfTensorParts,
   type TensorProblems,
@@ -52,14 +56,19 @@ export function isHfFolder(folder: string): boolean {
 export function openHfModel(folder: string): HfModel {
   refuseHubName(folder);
   const path = join(folder, CONFIG_FILE);
-  const { modelType, family, config } = supported(inspectHfConfig(readConfigJson(path), path), path);
+  const { modelType, family, config: written } = supported(inspectHfConfig(readConfigJson(path), path), path);
   const files = tensorFiles(folder);
+  const { config } = storedHead(family, written, files);
   checkTensors(folder, family, config, files);
   const mapped = mapParameters(family, config, shapesIn(files));
   const parameters = () =>
     new Map(mapped.map((parameter) => [parameter.name, readParameter(files, parameter)] as const));
-  const inMemory = (name: string) =>
-    family.ignored?.(name, config) === true ? null : (family.alias?.(name, config) ?? []);
+  const inMemory = (name: string) => {
+    if (family.ignored?.(name, config) === true) return null;
+    // A tied model may be stored with its head only; in memory the matrix goes by the embedding's name.
+    const stored = name === embeddingTensor(family, config) ? embeddingSources(mapped) : [];
+    return [...stored, ...(family.alias?.(name, config) ?? [])];
+  };
   return {
     folder,
     modelType,
@@ -69,6 +78,17 @@ export function openHfModel(folder: string): HfModel {
     inMemory,
     hiddenStates: family.hiddenStates ?? 'embedding',
   };
+}
+
+/** Files and tensors that are not read, as Transformers does not read them either. */
+function leftOut(folder: string, family: Family, config: ModelConfig, files: TensorFiles): string[] {
+  const fixed = new Set((family.constants?.(config, shapesIn(files)) ?? []).flatMap((c) => (c.fixed ? [c.name] : [])));
+  const names = [...files.keys()].filter((name) => family.ignored?.(name, config) === true && !fixed.has(name));
+  const both = [MODEL_FILE, INDEX_FILE].every((file) => existsSync(join(folder, file)));
+  return [
+    ...(names.length === 0 ? [] : [`${names.length} tensors have no effect and are left out (${names[0]}, ...)`]),
+    ...(both ? [`${MODEL_FILE} is read; ${INDEX_FILE} and its shards are left aside, as in Transformers`] : []),
+  ];
 }
 
 export interface HfInspection {
@@ -90,7 +110,8 @@ export interface HfInspection {
 }
 
 /**
- * What a folder holds and what of it cannot be imported; reads no weights.
+ * What a folder holds and what of it cannot be imported. Reads no weights but those that must be compared: a stored head beside a
+ * tied embedding, and buffers that follow from the configuration.
  *
  * @throws DataError if the model type is unknown or a field of the configuration is missing or wrong
  * @throws StoreError if a file is missing or damaged
@@ -98,8 +119,11 @@ export interface HfInspection {
 export function inspectHfModel(folder: string): HfInspection {
   refuseHubName(folder);
   const path = join(folder, CONFIG_FILE);
-  const { modelType, family, config, unsupported, notes } = inspectHfConfig(readConfigJson(path), path);
+  const { modelType, family, unsupported, ...written } = inspectHfConfig(readConfigJson(path), path);
   const files = tensorFiles(folder);
+  const head = storedHead(family, written.config, files);
+  const config = head.config;
+  const notes = [...written.notes, ...head.notes, ...leftOut(folder, family, config, files)];
   const entries = [...files.values()];
   return {
     ...{ folder, modelType, config, unsupported, notes },

@@ -1,11 +1,7 @@
 /** The tensor files of a Transformers model, and parameters read from them part by part. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { z } from 'zod';
 import {
   formatShape,
   hostTensor,
-  readJson,
   sameShape,
   sizeOf,
   StoreError,
@@ -16,69 +12,11 @@ import { parameterSpecs, type ModelConfig } from '../../model/index.js';
 import { SafetensorsFile } from '../safetensors.js';
 import type { Family, TensorShapes } from './family.js';
 import type { ParameterLayout, Source } from './layout.js';
-
-export const MODEL_FILE = 'model.safetensors';
-export const INDEX_FILE = 'model.safetensors.index.json';
+import { sameStored, type TensorFiles } from './places.js';
+import { spareTensors, type DifferingTensor } from './spare.js';
 
 /** Bytes of theirs that are on the host at once beside the result. */
 const CHUNK_BYTES = 8 * 2 ** 20;
-
-export interface TensorPlace {
-  readonly path: string;
-  readonly shape: Shape;
-  /** Type of its elements in the file. */
-  readonly stored: string;
-  readonly bytes: number;
-}
-
-/** Which file holds each tensor. */
-export type TensorFiles = ReadonlyMap<string, TensorPlace>;
-
-/**
- * The tensors of a folder, headers checked against the sizes of the files.
- *
- * @throws StoreError naming a file or shard that is missing or damaged, or a tensor that the index places wrongly
- */
-export function tensorFiles(folder: string): TensorFiles {
-  const [single, index] = [join(folder, MODEL_FILE), join(folder, INDEX_FILE)];
-  const found = new Map<string, TensorPlace>();
-  const add = (path: string): void => {
-    using file = new SafetensorsFile(path);
-    for (const { name, shape, stored, begin, end } of file.entries.values()) {
-      found.set(name, { path, shape, stored, bytes: end - begin });
-    }
-  };
-  if (existsSync(single)) {
-    add(single);
-    return found;
-  }
-  if (!existsSync(index)) {
-    throw new StoreError(`${folder} has neither ${MODEL_FILE} nor ${INDEX_FILE}; name the folder of a saved model`, {
-      details: { folder },
-    });
-  }
-  const result = z.looseObject({ weight_map: z.record(z.string(), z.string()) }).safeParse(readJson(index));
-  if (!result.success) throw new StoreError(`${index} has no weight_map`, { cause: result.error });
-  const places = Object.entries(result.data.weight_map);
-  for (const shard of new Set(places.map(([, file]) => file))) {
-    if (shard.includes('/') || shard.includes('\\')) {
-      throw new StoreError(`${index} names the shard ${shard}; shards must lie in the folder itself`);
-    }
-    add(join(folder, shard));
-  }
-  for (const [name, shard] of places) {
-    if (found.get(name)?.path === join(folder, shard)) continue;
-    throw new StoreError(`${index} places tensor ${name} in ${shard}, which does not hold it`, {
-      details: { name, shard },
-    });
-  }
-  return found;
-}
-
-/** The files that hold a folder's tensors, sorted by path; see `tensorFiles`. */
-export function weightFiles(folder: string): string[] {
-  return [...new Set([...tensorFiles(folder).values()].map(({ path }) => path))].sort();
-}
 
 export const shapesIn =
   (files: TensorFiles): TensorShapes =>
@@ -100,10 +38,64 @@ export function mapParameters(
 ): MappedParameter[] {
   return parameterSpecs(config).map(({ name, shape, layer }) => {
     const layout = family.layout(config, layer, layer === null ? name : name.slice(`layers.${layer}.`.length), shapes);
-    if (layout !== null) return { name, shape, layout };
+    if (layout !== null)
+      return { name, shape, layout: name === EMBEDDING ? embeddingLayout(layout, family, config, shapes) : layout };
     const [type] = family.modelTypes;
     throw new StoreError(`parameter ${name} has no counterpart in models of type ${type}`, { details: { name, type } });
   });
+}
+
+const EMBEDDING = 'embed.weight';
+const HEAD = 'head.weight';
+
+/** The tensor of theirs that the embedding, or the output head, is stored as; undefined if the family has no such tensor. */
+function tensorOf(family: Family, config: ModelConfig, name: typeof EMBEDDING | typeof HEAD): string | undefined {
+  return family.layout({ ...config, tieEmbeddings: false }, null, name, () => undefined)?.sources[0]?.tensor;
+}
+
+/** What Transformers calls the embedding in memory. */
+export const embeddingTensor = (family: Family, config: ModelConfig): string | undefined =>
+  tensorOf(family, config, EMBEDDING);
+
+/** The tensors of the files that the embedding is read from. */
+export const embeddingSources = (mapped: readonly MappedParameter[]): string[] =>
+  mapped.filter(({ name }) => name === EMBEDDING).flatMap(({ layout }) => layout.sources.map(({ tensor }) => tensor));
+
+/** The layout of the embedding: a tied model may be stored with its head only, as Transformers takes it too. */
+function embeddingLayout(
+  layout: ParameterLayout,
+  family: Family,
+  config: ModelConfig,
+  shapes: TensorShapes,
+): ParameterLayout {
+  const [source] = layout.sources;
+  const head = tensorOf(family, config, HEAD);
+  if (!config.tieEmbeddings || source === undefined || head === undefined) return layout;
+  if (shapes(source.tensor) !== undefined || shapes(head) === undefined) return layout;
+  return { ...layout, sources: [{ ...source, tensor: head }] };
+}
+
+/** A configuration with the head that the files hold. */
+export interface StoredHead {
+  readonly config: ModelConfig;
+  /** What a user should know of it; empty if configuration and files agree. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Unties the head of a model whose files hold one with other values than the embedding, as Transformers 5 does, whatever
+ * `tie_word_embeddings` says. An equal head stays tied. Reads both tensors where both are there, and nothing else.
+ */
+export function storedHead(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
+  const [embedding, head] = [tensorOf(family, config, EMBEDDING), tensorOf(family, config, HEAD)];
+  if (!config.tieEmbeddings || embedding === undefined || head === undefined) return { config, notes: [] };
+  const [ours, theirs] = [files.get(embedding), files.get(head)];
+  if (ours === undefined || theirs === undefined) return { config, notes: [] };
+  if (sameStored({ name: embedding, ...ours }, { name: head, ...theirs })) return { config, notes: [] };
+  const note =
+    `config.json ties the output head to the embedding, but ${head} is stored with other values than ${embedding}: ` +
+    'the stored head is used and the model is not tied, as in Transformers 5';
+  return { config: { ...config, tieEmbeddings: false }, notes: [note] };
 }
 
 /** Every tensor of theirs and the columns or rows of ours that hold it. */
@@ -147,8 +139,11 @@ export interface TensorProblems {
   readonly misshapen: readonly { readonly name: string; readonly shape: Shape; readonly found: Shape }[];
   /** Tensors that the model has no place for. */
   readonly extra: readonly string[];
+  /** Buffers that hold other values than `config.json` gives. */
+  readonly differing: readonly DifferingTensor[];
 }
 
+/** Compares the tensors of a folder with those of the model; `config` is that of `storedHead`. */
 export function compareTensors(family: Family, config: ModelConfig, files: TensorFiles): TensorProblems {
   const wanted = new Map<string, Shape>();
   for (const parameter of mapParameters(family, config, shapesIn(files))) {
@@ -159,16 +154,15 @@ export function compareTensors(family: Family, config: ModelConfig, files: Tenso
     const found = files.get(name)?.shape;
     return found === undefined || sameShape(found, shape) ? [] : [{ name, shape, found }];
   });
-  const ignored = (name: string) =>
-    name.endsWith('rotary_emb.inv_freq') ||
-    (config.tieEmbeddings && name === 'lm_head.weight') ||
-    family.ignored?.(name, config) === true;
-  return { missing, misshapen, extra: [...files.keys()].filter((name) => !wanted.has(name) && !ignored(name)) };
+  // The head of a tied model equals the embedding: `storedHead` has compared them.
+  const tiedHead = config.tieEmbeddings ? tensorOf(family, config, HEAD) : undefined;
+  const used = (name: string) => wanted.has(name) || name === tiedHead;
+  return { missing, misshapen, ...spareTensors(family, config, files, used) };
 }
 
-/** Throws `StoreError` naming the first tensor that is missing, has another shape, or has no place. */
+/** Throws `StoreError` naming the first tensor that is missing, has another shape, disagrees with `config.json`, or has no place. */
 export function checkTensors(folder: string, family: Family, config: ModelConfig, files: TensorFiles): void {
-  const { missing, misshapen, extra } = compareTensors(family, config, files);
+  const { missing, misshapen, extra, differing } = compareTensors(family, config, files);
   const [lacking] = missing;
   if (lacking !== undefined) {
     const more = missing.length > 1 ? `, and ${missing.length - 1} more` : '';
@@ -182,6 +176,14 @@ export function checkTensors(folder: string, family: Family, config: ModelConfig
       `${files.get(wrong.name)?.path}: tensor ${wrong.name} is ${formatShape(wrong.found)}, but config.json makes it ` +
         formatShape(wrong.shape),
       { details: { folder, misshapen } },
+    );
+  }
+  const [other] = differing;
+  if (other !== undefined) {
+    throw new StoreError(
+      `${files.get(other.name)?.path}: tensor ${other.name} ${other.why}; correct config.json, or remove the tensor if ` +
+        'config.json is right',
+      { details: { folder, differing } },
     );
   }
   if (extra.length > 0) {

@@ -21,7 +21,7 @@ export function addInspect(program: Command, context: CliContext): void {
     .summary('what a model saved by Transformers is, and what cannot be imported')
     .description(
       'Prints layers, sizes and costs of a Hugging Face folder (config.json and safetensors), and by name everything that cannot be ' +
-        'imported. Reads no weights. Exit code 1 if the model cannot be imported.',
+        'imported. Reads no weights but a stored head beside a tied embedding, and buffers, to compare them. Exit code 1 if the model cannot be imported.',
     )
     .argument('<folder>', 'folder of a model saved by Transformers')
     .option('--seq-len <tokens>', 'sequence length of the costs', (text) => positiveInteger('--seq-len', text), 2048);
@@ -58,6 +58,10 @@ function problemsOf({ unsupported, tensors }: HfInspection): string[] {
     ...list(
       'wrong shape',
       tensors.misshapen.map((t) => `${t.name} is ${formatShape(t.found)}, should be ${formatShape(t.shape)}`),
+    ),
+    ...list(
+      'other values than config.json gives',
+      tensors.differing.map(({ name, why }) => `${name} ${why}`),
     ),
     ...list('no place for tensor', tensors.extra),
   ];

@@ -1,9 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  exportHfModel,
   inspectHfConfig,
+  inspectHfModel,
   isHfFolder,
   openHfModel,
   readHfConfig,
@@ -108,8 +110,120 @@ describe('folders', () => {
     );
     place((t) => (t['model.layers.0.self_attn.q_proj.bias'] = tensorFrom('f32', [1], [1])));
     expect(() => openHfModel(folder)).toThrow('has no place for model.layers.0.self_attn.q_proj.bias');
-    place((t) => (t['model.layers.0.self_attn.rotary_emb.inv_freq'] = tensorFrom('f32', [1], [1])));
+  });
+
+  it('compare buffers that follow from config.json with what it gives', () => {
+    // rope_theta 1000, heads of 8 channels, linear scaling by 2: as older versions saved them, scaled or not, in half precision or not.
+    const name = 'model.layers.0.self_attn.rotary_emb.inv_freq';
+    const plain = [0, 1, 2, 3].map((m) => 1000 ** (-m / 4));
+    const place1 = (dtype: 'f32' | 'bf16', shape: number[], values: number[]) =>
+      place((t) => (t[name] = tensorFrom(dtype, shape, values)));
+    place1('f32', [4], plain);
     expect(openHfModel(folder).config.numLayers).toBe(2);
+    place1('bf16', [4], plain);
+    expect(openHfModel(folder).config.numLayers).toBe(2);
+    const scaled = plain.map((f) => f / 2);
+    place1('f32', [4], scaled);
+    expect(openHfModel(folder).config.numLayers).toBe(2);
+    const other = [0, 1, 2, 3].map((m) => 10_000 ** (-m / 4));
+    place1('f32', [4], other);
+    expect(() => openHfModel(folder)).toThrow(
+      `tensor ${name} holds 1.00000 at place 0, but config.json makes it 0.500000; correct config.json, or remove the tensor`,
+    );
+    expect(inspectHfModel(folder).tensors.differing).toHaveLength(1);
+    place1('f32', [1], [1]);
+    expect(() => openHfModel(folder)).toThrow(`tensor ${name} is [1], but config.json makes it [4]`);
+    place((t) => (t['model.layers.0.self_attn.masked_bias'] = tensorFrom('f32', [1], [-1e4])));
+    expect(() => openHfModel(folder)).toThrow('has no place for model.layers.0.self_attn.masked_bias');
+  });
+
+  it('compare the decays that MiniMax keeps beside its weights', () => {
+    const from = join(HF, 'minimax');
+    const name = 'model.layers.0.self_attn.slope_rate';
+    const change = (factor: number) => {
+      const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };
+      const slopes = tensors[name] as HostTensor;
+      tensors[name] = tensorFrom(
+        'f32',
+        slopes.shape,
+        toNumbers(slopes).map((v) => v * factor),
+      );
+      writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
+      writeSafetensors(join(folder, 'model.safetensors'), tensors);
+    };
+    change(1);
+    expect(openHfModel(folder).modelType).toBe('minimax');
+    expect(inspectHfModel(folder).notes.join()).toContain('2 tensors have no effect and are left out');
+    change(1.01);
+    expect(() => openHfModel(folder)).toThrow(`tensor ${name} holds `);
+  });
+
+  const tied = readdirSync(HF).filter((name) => {
+    const config = readJson(join(HF, name, 'config.json')) as Record<string, unknown>;
+    return config['tie_word_embeddings'] === true && !/-head(-only)?$/.test(name);
+  });
+
+  it.each(tied)('use a stored head that differs from the tied embedding: %s', async (name) => {
+    const from = join(HF, name);
+    const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };
+    const embedding = Object.entries(tensors).find(([key]) => /embed/.test(key))?.[1] as HostTensor<'f32'>;
+    writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
+    const write = (values: ArrayLike<number>) =>
+      writeSafetensors(join(folder, 'model.safetensors'), {
+        ...tensors,
+        'lm_head.weight': tensorFrom('f32', embedding.shape, values),
+      });
+    write(embedding.data);
+    expect(openHfModel(folder).config).toEqual(openHfModel(from).config);
+    expect(inspectHfModel(folder).notes.join()).not.toContain('lm_head');
+    // One element, the last: every one counts.
+    const head = embedding.data.slice();
+    head[head.length - 1] = 7;
+    write(head);
+    const opened = openHfModel(folder);
+    expect(opened.config.tieEmbeddings).toBe(false);
+    expect(inspectHfModel(folder).notes.join()).toContain('the stored head is used and the model is not tied');
+    const [vocab, width] = embedding.shape as [number, number];
+    const ours = opened.parameters().get('head.weight') as HostTensor<'f32'>;
+    expect(ours.shape).toEqual([width, vocab]);
+    for (let v = 0; v < vocab; v++) {
+      for (let c = 0; c < width; c++) expect(ours.data[c * vocab + v]).toBe(head[v * width + c]);
+    }
+    const out = join(folder, 'out');
+    await exportHfModel(out, opened.config, opened.parameters(), { modelType: opened.modelType });
+    expect((readJson(join(out, 'config.json')) as Record<string, unknown>)['tie_word_embeddings']).toBe(false);
+    expect([...(readSafetensors(join(out, 'model.safetensors'))['lm_head.weight'] as HostTensor<'f32'>).data]).toEqual([
+      ...head,
+    ]);
+  });
+
+  it('refuse a stored head of another shape, and shards that hold one tensor twice with different values', () => {
+    const from = join(HF, 'llama-biases-tied');
+    const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };
+    writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
+    writeSafetensors(join(folder, 'model.safetensors'), {
+      ...tensors,
+      'lm_head.weight': tensorFrom('f32', [1, 32], new Float32Array(32)),
+    });
+    expect(() => openHfModel(folder)).toThrow('tensor lm_head.weight is [1,32], but config.json makes it [64,32]');
+    rmSync(join(folder, 'model.safetensors'));
+    const norm = 'model.norm.weight';
+    const weightMap = Object.fromEntries(Object.keys(tensors).map((name) => [name, 'a.safetensors']));
+    writeFileSync(
+      join(folder, 'model.safetensors.index.json'),
+      JSON.stringify({ weight_map: { ...weightMap, [norm]: 'b.safetensors' } }),
+    );
+    writeSafetensors(join(folder, 'a.safetensors'), tensors);
+    const again = tensors[norm] as HostTensor<'f32'>;
+    writeSafetensors(join(folder, 'b.safetensors'), { [norm]: again });
+    expect(openHfModel(folder).config).toEqual(openHfModel(from).config);
+    const other = tensorFrom(
+      'f32',
+      again.shape,
+      again.data.map((v) => v + 1),
+    );
+    writeSafetensors(join(folder, 'b.safetensors'), { [norm]: other });
+    expect(() => openHfModel(folder)).toThrow(`both hold tensor ${norm}, with different values`);
   });
 
   it('are checked before anything is allocated: cut files, headers that lie', () => {

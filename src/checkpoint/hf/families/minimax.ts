@@ -1,7 +1,7 @@
 /** MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an MLP. */
 import type { ModelConfig } from '../../../model/index.js';
 import { blockOf, lightningSlopes } from '../../../model/index.js';
-import type { ConstantTensor, Family } from '../family.js';
+import type { ConstantTensor, Family, TensorShapes } from '../family.js';
 import { matrix, rows, whole, type ParameterLayout } from '../layout.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
 import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
@@ -46,14 +46,17 @@ function expertLayout(config: ModelConfig, layer: number, name: string): Paramet
 }
 
 /** The decays that Transformers keeps beside the weights: of a token, and within and around its blocks. */
-function decays(config: ModelConfig, layer: number): ConstantTensor[] {
+function decays(config: ModelConfig, layer: number, stored: TensorShapes): ConstantTensor[] {
   const { lightning } = config;
   if (lightning === undefined) return [];
   const slopes = lightningSlopes(lightning, layer, config.numLayers);
-  const [H, n] = [slopes.length, lightning.chunk ?? BLOCK];
+  // Blocks may have any length: files are compared at theirs.
+  const block = stored(`model.layers.${layer}.self_attn.query_decay`)?.[1];
+  const [H, n] = [slopes.length, block ?? lightning.chunk ?? BLOCK];
   const tensor = (name: string, shape: number[], value: (slope: number, i: number) => number): ConstantTensor => ({
     name: `model.layers.${layer}.self_attn.${name}`,
     shape,
+    fixed: true,
     values: () => {
       const each = shape.reduce((a, b) => a * b, 1) / H;
       return Float32Array.from({ length: H * each }, (_, i) => value(slopes[Math.floor(i / each)] as number, i % each));
@@ -118,14 +121,15 @@ export const minimax: Family = {
     if (name.endsWith('experts.gate_up_proj')) return [`${at}w1.weight`, `${at}w3.weight`];
     return name.endsWith('experts.down_proj') ? [`${at}w2.weight`] : [];
   },
-  constants: (config) =>
+  constants: (config, stored) =>
     config.layers.flatMap((plan, layer) => [
       {
         name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
         shape: [1, config.hiddenSize],
         values: () => new Float32Array(config.hiddenSize),
+        fixed: false,
       },
-      ...(plan.mixer === 'lightning' ? decays(config, layer) : []),
+      ...(plan.mixer === 'lightning' ? decays(config, layer, stored) : []),
     ]),
   write: (config) => {
     const kind = (mixer: string) => {

@@ -1,0 +1,102 @@
+/** Where the tensors of a Transformers folder stand: one file, or shards with an index. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readJson, sameShape, sizeOf, StoreError, type Shape } from '../../core/index.js';
+import { SafetensorsFile } from '../safetensors.js';
+
+export const MODEL_FILE = 'model.safetensors';
+export const INDEX_FILE = 'model.safetensors.index.json';
+
+/** Elements that are compared at a time. */
+const CHUNK = 2 ** 20;
+
+export interface TensorPlace {
+  readonly path: string;
+  readonly shape: Shape;
+  /** Type of its elements in the file. */
+  readonly stored: string;
+  readonly bytes: number;
+}
+
+/** Which file holds each tensor. */
+export type TensorFiles = ReadonlyMap<string, TensorPlace>;
+
+/**
+ * The tensors of a folder, headers checked against the sizes of the files.
+ *
+ * @throws StoreError naming a file or shard that is missing or damaged, or a tensor that the index places wrongly
+ */
+export function tensorFiles(folder: string): TensorFiles {
+  const [single, index] = [join(folder, MODEL_FILE), join(folder, INDEX_FILE)];
+  const found = new Map<string, TensorPlace>();
+  const add = (path: string): ReadonlySet<string> => {
+    using file = new SafetensorsFile(path);
+    for (const { name, shape, stored, begin, end } of file.entries.values()) {
+      const place = { path, shape, stored, bytes: end - begin };
+      const other = found.get(name);
+      if (other !== undefined && !sameStored({ name, ...other }, { name, ...place })) {
+        throw new StoreError(
+          `${other.path} and ${path} both hold tensor ${name}, with different values; keep it in one shard only`,
+          { details: { name, paths: [other.path, path] } },
+        );
+      }
+      found.set(name, place);
+    }
+    return new Set(file.entries.keys());
+  };
+  if (existsSync(single)) {
+    add(single);
+    return found;
+  }
+  if (!existsSync(index)) {
+    throw new StoreError(`${folder} has neither ${MODEL_FILE} nor ${INDEX_FILE}; name the folder of a saved model`, {
+      details: { folder },
+    });
+  }
+  const result = z.looseObject({ weight_map: z.record(z.string(), z.string()) }).safeParse(readJson(index));
+  if (!result.success) throw new StoreError(`${index} has no weight_map`, { cause: result.error });
+  const places = Object.entries(result.data.weight_map);
+  const held = new Map<string, ReadonlySet<string>>();
+  for (const shard of new Set(places.map(([, file]) => file))) {
+    if (shard.includes('/') || shard.includes('\\')) {
+      throw new StoreError(`${index} names the shard ${shard}; shards must lie in the folder itself`);
+    }
+    held.set(shard, add(join(folder, shard)));
+  }
+  for (const [name, shard] of places) {
+    if (held.get(shard)?.has(name) === true) continue;
+    throw new StoreError(`${index} places tensor ${name} in ${shard}, which does not hold it`, {
+      details: { name, shard },
+    });
+  }
+  return found;
+}
+
+/** A tensor of a folder by its name and place. */
+export interface NamedPlace extends TensorPlace {
+  readonly name: string;
+}
+
+/** Whether two stored tensors have the same shape and the same values, as numbers; NaN equals NaN. Reads both in chunks. */
+export function sameStored(a: NamedPlace, b: NamedPlace): boolean {
+  if (!sameShape(a.shape, b.shape)) return false;
+  using fileA = new SafetensorsFile(a.path);
+  using fileB = new SafetensorsFile(b.path);
+  const size = sizeOf(a.shape);
+  for (let first = 0; first < size; first += CHUNK) {
+    const last = Math.min(size, first + CHUNK);
+    if (!sameFloats(fileA.readFloats(a.name, first, last), fileB.readFloats(b.name, first, last))) return false;
+  }
+  return true;
+}
+
+function sameFloats(a: Float32Array, b: Float32Array): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i] && !(Number.isNaN(a[i]) && Number.isNaN(b[i]))) return false;
+  return true;
+}
+
+/** The files that hold a folder's tensors, sorted by path; see `tensorFiles`. */
+export function weightFiles(folder: string): string[] {
+  return [...new Set([...tensorFiles(folder).values()].map(({ path }) => path))].sort();
+}
