@@ -31,6 +31,17 @@ export function addEngineOptions(command: Command): Command {
     .option('--threads <n>', 'threads of the engine', (text) => positiveInteger('--threads', text));
 }
 
+export interface TakeOverFlag {
+  readonly takeOver?: boolean;
+}
+
+export function addTakeOverOption(command: Command): Command {
+  return command.option(
+    '--take-over',
+    'take over a folder whose lock another host or container holds; only if that process is gone',
+  );
+}
+
 export function addSetOption(command: Command): Command {
   return command.option(
     '--set <path=value>',

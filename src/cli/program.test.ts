@@ -144,6 +144,42 @@ describe('wrong run files', () => {
   });
 });
 
+describe('folders that another host has locked', () => {
+  const lock = JSON.stringify({ pid: 77, host: 'node-b', start: '1' });
+  const message = /in use by process 77 on host node-b, .* take the folder over with --take-over\n$/;
+
+  it('are refused by train and data prepare', async () => {
+    const folder = folderWith({
+      'run.yaml': RUN,
+      'a.txt': 'some text\n',
+      'run/run.lock': lock,
+      'shards/prepare.lock': lock,
+    });
+    const at = (name: string) => join(folder, name);
+    for (const args of [
+      ['train', at('run.yaml'), '--engine', 'reference', '--out', at('run')],
+      ['data', 'prepare', at('a.txt'), '--tokenizer', 'bytes', '--out', at('shards')],
+    ]) {
+      const { code, stderr } = await cli(args);
+      expect(stderr).toMatch(message);
+      expect(code).toBe(2);
+    }
+    const taken = await cli([
+      'data',
+      'prepare',
+      at('a.txt'),
+      '--tokenizer',
+      'bytes',
+      '--out',
+      at('shards'),
+      '--take-over',
+    ]);
+    expect(taken.code).toBe(0);
+    expect(existsSync(at('shards/prepare.lock'))).toBe(false);
+    expect(readdirSync(at('run'))).toEqual(['run.lock']);
+  });
+});
+
 describe('wrong folders and checkpoints', () => {
   it('a run folder that exists, or holds other things', async () => {
     const folder = folderWith({ 'run.yaml': RUN, 'taken/config.json': '{}', 'other/thesis.txt': 'x' });

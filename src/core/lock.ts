@@ -1,74 +1,174 @@
-/** Keeps a second process out of a folder. */
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+/** Keeps a second process out of a folder, on this host and on others that share the file system. */
+import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { StoreError } from './errors.js';
 import { fileError, makeFolder } from './files.js';
 
-interface Holder {
-  readonly pid?: unknown;
-  readonly host?: unknown;
-  readonly start?: unknown;
+/** A process as a lock file names it. */
+export interface LockHolder {
+  readonly pid: number;
+  readonly host: string;
+  /** When it started, in the kernel's clock ticks since boot; null where the system does not tell. */
+  readonly start: string | null;
+  /** The boot of the host; null where the system does not tell. */
+  readonly boot: string | null;
+  /** The space of process numbers, which containers of one host have each for itself; null where the system does not tell. */
+  readonly space: string | null;
+}
+
+export interface LockOptions {
+  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host; false unless told. */
+  readonly takeOver?: boolean | undefined;
+  /** Who asks; this process unless told. */
+  readonly self?: LockHolder;
+}
+
+const ATTEMPTS = 5;
+
+/** This process, as its locks name it. */
+export function thisProcess(): LockHolder {
+  return {
+    pid: process.pid,
+    host: hostname(),
+    start: startOf(process.pid),
+    boot: textOf(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
+    space: textOf(() => readlinkSync('/proc/self/ns/pid')),
+  };
 }
 
 /**
- * Takes the lock file `path`. The lock of a process that is gone, or half-written, is taken over.
+ * Takes the lock file `path`. The lock of a process of this host that is gone is taken over, and so is a half-written one. Whether a
+ * process of another host, or of another container, still lives cannot be seen: its lock stays unless `takeOver` is set. A
+ * living process of this host keeps its lock in any case.
  *
  * @param what names what is locked, for the message
- * @returns what releases the lock
- * @throws StoreError if a living process of this machine holds it
+ * @returns what releases the lock; a lock that another process has taken over since stays
+ * @throws StoreError naming the process and host that hold it
  */
-export function takeLock(path: string, what: string): () => void {
-  for (let attempt = 0; ; attempt++) {
+export function takeLock(
+  path: string,
+  what: string,
+  { takeOver = false, self = thisProcess() }: LockOptions = {},
+): () => void {
+  const text = JSON.stringify(self);
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    if (createWhole(path, text, self)) return () => releaseOwn(path, text);
+    const found = readText(path);
+    if (found === null) continue; // released meanwhile
+    const holder = parseHolder(found);
+    const state = holder === null ? 'gone' : stateOf(holder, self);
+    if (holder !== null && (state === 'alive' || (state === 'unseen' && !takeOver)))
+      throw inUse(path, what, holder, state);
+    removeStale(path, found, self);
+  }
+  throw new StoreError(`cannot lock ${path}: other processes take it at the same time; try again`, {
+    details: { path },
+  });
+}
+
+/** Makes the lock file with all its content at once; false if it exists. */
+function createWhole(path: string, text: string, { pid, host }: LockHolder): boolean {
+  const temporary = `${path}.${host}.${pid}.tmp`;
+  try {
+    makeFolder(dirname(path));
+    writeFileSync(temporary, text);
     try {
-      makeFolder(dirname(path));
-      const holder: Holder = { pid: process.pid, host: hostname(), start: startOf(process.pid) };
-      const fd = openSync(path, 'wx');
-      try {
-        writeSync(fd, JSON.stringify(holder));
-      } finally {
-        closeSync(fd);
-      }
-      return () => rmSync(path, { force: true });
+      linkSync(temporary, path);
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 0) throw fileError('lock', path, cause);
-      const pid = livingHolder(path);
-      if (pid !== null) {
-        throw new StoreError(`${what} is in use by process ${pid}; wait for it, stop it, or choose another folder`, {
-          details: { path, pid },
-        });
-      }
-      rmSync(path, { force: true });
+      if (codeOf(cause) === 'EEXIST') return false;
+      // File systems without hard links: made first, filled next.
+      writeFileSync(path, text, { flag: 'wx' });
     }
+    return true;
+  } catch (cause) {
+    if (codeOf(cause) === 'EEXIST') return false;
+    throw fileError('lock', path, cause);
+  } finally {
+    rmSync(temporary, { force: true });
   }
 }
 
-function livingHolder(path: string): number | null {
-  let holder: Holder;
-  try {
-    holder = JSON.parse(readFileSync(path, 'utf8')) as Holder;
-  } catch {
-    return null; // half-written by a process that died: nobody holds it
-  }
-  if (typeof holder.pid !== 'number' || holder.host !== hostname() || !isAlive(holder.pid)) return null;
-  // Process numbers come round again; the time of start tells two apart.
-  return holder.start === startOf(holder.pid) ? holder.pid : null;
+function inUse(path: string, what: string, holder: LockHolder, state: 'alive' | 'unseen'): StoreError {
+  const who = `process ${holder.pid} on host ${holder.host}`;
+  const message =
+    state === 'alive'
+      ? `${what} is in use by ${who} (this one); wait for it, stop it, or choose another folder`
+      : `${what} is in use by ${who}, which cannot be seen from here; wait for it or stop it there. If it is gone, take the ` +
+        'folder over with --take-over';
+  return new StoreError(message, { details: { path, pid: holder.pid, host: holder.host } });
 }
+
+function stateOf(holder: LockHolder, self: LockHolder): 'alive' | 'gone' | 'unseen' {
+  if (holder.host !== self.host) return 'unseen';
+  // After a reboot nothing of before runs, whatever the numbers say.
+  if (holder.boot !== null && self.boot !== null && holder.boot !== self.boot) return 'gone';
+  if (holder.space !== null && self.space !== null && holder.space !== self.space) return 'unseen';
+  // Process numbers come round again; the time of start tells two apart.
+  return isAlive(holder.pid) && (holder.start === null || holder.start === startOf(holder.pid)) ? 'alive' : 'gone';
+}
+
+/** What a lock file says; null for a file that is half-written. */
+function parseHolder(text: string): LockHolder | null {
+  let value: Partial<Record<keyof LockHolder, unknown>> | null;
+  try {
+    value = JSON.parse(text) as typeof value;
+  } catch {
+    return null;
+  }
+  if (typeof value?.pid !== 'number' || typeof value.host !== 'string') return null;
+  const optional = (field: unknown) => (typeof field === 'string' ? field : null);
+  const { pid, host, start, boot, space } = value;
+  return { pid, host, start: optional(start), boot: optional(boot), space: optional(space) };
+}
+
+/** Moves a stale lock out of the way; puts back what another process has taken in between. */
+function removeStale(path: string, stale: string, { pid, host }: LockHolder): void {
+  const aside = `${path}.${host}.${pid}.stale`;
+  try {
+    renameSync(path, aside);
+    if (readText(aside) !== stale) linkSync(aside, path);
+  } catch (cause) {
+    if (!['ENOENT', 'EEXIST'].includes(codeOf(cause) ?? '')) throw fileError('lock', path, cause);
+  } finally {
+    rmSync(aside, { force: true });
+  }
+}
+
+function releaseOwn(path: string, text: string): void {
+  if (readText(path) === text) rmSync(path, { force: true });
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    if (codeOf(cause) === 'ENOENT') return null;
+    throw fileError('lock', path, cause);
+  }
+}
+
+const codeOf = (cause: unknown): string | undefined => (cause as NodeJS.ErrnoException).code;
 
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
   } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM';
+    return codeOf(cause) === 'EPERM';
   }
 }
 
-/** When a process started, in the kernel's clock ticks; null where `/proc` does not tell. */
 function startOf(pid: number): string | null {
-  try {
+  return textOf(() => {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  });
+}
+
+function textOf(read: () => string | null): string | null {
+  try {
+    return read();
   } catch {
     return null;
   }

@@ -24,6 +24,8 @@ export interface PerformOptions {
   readonly run: FullRunConfig;
   readonly engine: Engine;
   readonly resume: 'no' | 'yes' | 'auto';
+  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host. */
+  readonly takeOver?: boolean | undefined;
   readonly signal?: AbortSignal;
   readonly progress?: TrainHooks['progress'];
   readonly note?: TrainHooks['note'];
@@ -76,7 +78,7 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
   };
   try {
     return await trainRun({
-      ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume },
+      ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume, takeOver: options.takeOver },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       hooks: {
         evaluate,

@@ -34,6 +34,14 @@ describe('a study folder', () => {
     expect(again.runs.map((run) => run.config)).toEqual(plan().runs.map((run) => run.config));
   });
 
+  it('that another host has locked is refused, and taken over when told to', () => {
+    const dir = temporaryFolder();
+    writeFileSync(join(dir, 'study.lock'), JSON.stringify({ pid: 77, host: 'node-b', start: '1' }));
+    expect(messageOf(() => openStudyFolder(dir, plan()))).toMatch(/in use by process 77 on host node-b.*--take-over/);
+    openStudyFolder(dir, plan(), true).release();
+    expect(readdirSync(dir)).not.toContain('study.lock');
+  });
+
   it('continues the same study, and one that has grown', () => {
     const dir = temporaryFolder();
     open(dir);

@@ -78,12 +78,13 @@ export interface OpenStudy {
  * Makes the folder of a study, or opens it to continue. A plan may have grown since (more seeds, architectures, the long
  * arm) and may compare differently; what is already there must be the same.
  *
+ * @param takeOver takes over the lock of a process that cannot be seen from here, such as one of another host
  * @throws StoreError if the folder holds something else, or another plan (says what differs), or is in use; nothing is
  *   written then
  */
-export function openStudyFolder(dir: string, plan: StudyPlan): OpenStudy {
+export function openStudyFolder(dir: string, plan: StudyPlan, takeOver = false): OpenStudy {
   checkFolder(dir, plan);
-  const release = takeLock(join(dir, LOCK_FILE), dir);
+  const release = takeLock(join(dir, LOCK_FILE), dir, { takeOver });
   try {
     const merged = checkFolder(dir, plan);
     writeJsonAtomic(join(dir, PLAN_FILE), merged);
@@ -100,7 +101,7 @@ function checkFolder(dir: string, plan: StudyPlan): StudyPlan {
   if (!statSync(dir).isDirectory())
     throw new StoreError(`${dir} is a file; choose another folder with --out`, { details: { dir } });
   if (isStudyFolder(dir)) return joinPlans(dir, readPlan(dir), plan);
-  if (readdirSync(dir).every((name) => name === LOCK_FILE)) return plan;
+  if (readdirSync(dir).every((name) => name.startsWith(LOCK_FILE))) return plan;
   throw new StoreError(`${dir} exists and is not a study folder; choose another folder with --out`, {
     details: { dir },
   });

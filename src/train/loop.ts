@@ -86,6 +86,8 @@ export interface TrainRunOptions {
   readonly baseDir?: string;
   /** `no`: the folder must be free; `yes`: it must hold this run; `auto`: resume if it holds this run, else begin. */
   readonly resume?: 'no' | 'yes' | 'auto';
+  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see `takeLock`. */
+  readonly takeOver?: boolean | undefined;
   readonly signal?: AbortSignal;
   readonly hooks?: TrainHooks;
   readonly stepOptions?: StepOptions;
@@ -124,7 +126,7 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   let release: (() => void) | undefined;
   try {
     checkVocabulary(run, data);
-    release = takeLock(join(dir, LOCK_FILE), dir);
+    release = takeLock(join(dir, LOCK_FILE), dir, { takeOver: options.takeOver });
     const checkpoint = continues ? prepareResume(dir, options) : null;
     if (!continues) writeRunConfig(dir, options.name ?? null, run, options.engine.info);
     return await runTo(dir, options, data, checkpoint, continues);

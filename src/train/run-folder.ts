@@ -65,7 +65,7 @@ export function checkFree(dir: string): void {
   if (stat !== undefined && !stat.isDirectory()) {
     throw new StoreError(`${dir} is a file; choose another folder for the run`, { details: { dir } });
   }
-  if (stat !== undefined && readdirSync(dir).some((name) => name !== LOCK_FILE)) {
+  if (stat !== undefined && readdirSync(dir).some((name) => !name.startsWith(LOCK_FILE))) {
     throw new StoreError(`${dir} exists, is not empty and holds no run; choose another folder`, { details: { dir } });
   }
 }

@@ -15,11 +15,17 @@ import {
   type Manifest,
 } from '../../data/index.js';
 import type { CliContext } from '../context.js';
-import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
+import {
+  addOutputOptions,
+  positiveInteger,
+  type OutputFlags,
+  addTakeOverOption,
+  type TakeOverFlag,
+} from '../options.js';
 import { Output } from '../output.js';
 import { BytesProgress } from '../progress.js';
 
-interface PrepareFlags extends OutputFlags {
+interface PrepareFlags extends OutputFlags, TakeOverFlag {
   readonly out: string;
   readonly tokenizer: string;
   readonly corpus: readonly string[];
@@ -53,7 +59,9 @@ export function addData(program: Command, context: CliContext): void {
       (text) => positiveInteger('--chunk-mb', text),
       DEFAULT_CHUNK_BYTES / 2 ** 20,
     );
-  addOutputOptions(prepare).action((files: string[], flags: PrepareFlags) => runPrepare(files, flags, context));
+  addOutputOptions(addTakeOverOption(prepare)).action((files: string[], flags: PrepareFlags) =>
+    runPrepare(files, flags, context),
+  );
   addOutputOptions(
     data
       .command('check')
@@ -112,6 +120,7 @@ async function runPrepare(patterns: string[], flags: PrepareFlags, context: CliC
       ...{ field: flags.field, invalid: flags.invalid, chunkBytes: flags.chunkMb * 2 ** 20 },
       ...(flags.workers === undefined ? {} : { workers: flags.workers }),
       ...(flags.endOfText === undefined ? {} : { endOfText: flags.endOfText }),
+      takeOver: flags.takeOver,
       signal: context.signal,
       progress: (p) => progress.update(p),
     });

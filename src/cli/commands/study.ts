@@ -24,16 +24,18 @@ import {
   addEngineOptions,
   addOutputOptions,
   addSetOption,
+  addTakeOverOption,
   positiveInteger,
   type EngineFlags,
   type OutputFlags,
   type SetFlag,
+  type TakeOverFlag,
 } from '../options.js';
 import { Output } from '../output.js';
 import { StudyProgress } from '../progress.js';
 import { describeKeys, helpText } from '../schema-help.js';
 
-export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag {
+export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly out?: string;
   readonly long?: boolean;
   readonly workers?: number;
@@ -73,7 +75,7 @@ function addStudyOptions(command: Command): Command {
     .option('--workers <n>', 'runs side by side (default: from cores and memory)', (text) =>
       positiveInteger('--workers', text),
     );
-  return addOutputOptions(addEngineOptions(addSetOption(command)));
+  return addOutputOptions(addEngineOptions(addSetOption(addTakeOverOption(command))));
 }
 
 async function runStudy(file: string, flags: StudyFlags, context: CliContext): Promise<void> {
@@ -81,7 +83,7 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   const loaded = loadStudy(file, { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
-  const { plan, release } = openStudyFolder(dir, loaded);
+  const { plan, release } = openStudyFolder(dir, loaded, flags.takeOver);
   try {
     const outcomes = await execute(dir, plan, flags, output, context);
     const analysed = analyseStudyFolder(dir);
@@ -129,6 +131,7 @@ async function execute(
         context.mainPath,
         ...['worker', studyDir, run.name, '--threads', String(threads)],
         ...(flags.engine === undefined ? [] : ['--engine', flags.engine]),
+        ...(flags.takeOver === true ? ['--take-over'] : []),
       ],
     });
   } finally {

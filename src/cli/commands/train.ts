@@ -10,15 +10,17 @@ import {
   addEngineOptions,
   addOutputOptions,
   addSetOption,
+  addTakeOverOption,
   type EngineFlags,
   type OutputFlags,
   type SetFlag,
+  type TakeOverFlag,
 } from '../options.js';
 import { Output } from '../output.js';
 import { RunProgress } from '../progress.js';
 import { describeKeys, helpText } from '../schema-help.js';
 
-interface Flags extends OutputFlags, EngineFlags, SetFlag {
+interface Flags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly out?: string;
   readonly resume?: boolean;
 }
@@ -31,7 +33,7 @@ export function addTrain(program: Command, context: CliContext): void {
     .argument('<file>', 'run file; or the config.json of a run, to repeat or resume it')
     .option('--out <dir>', 'run folder (default: runs/NAME)')
     .option('--resume', 'go on with the run in that folder');
-  addOutputOptions(addEngineOptions(addSetOption(command)))
+  addOutputOptions(addEngineOptions(addSetOption(addTakeOverOption(command))))
     .addHelpText('after', () => `\nKeys of a run file, with defaults:\n${helpText(describeKeys(documentedRunSchema))}`)
     .action((file: string, flags: Flags) => train(file, flags, context));
 }
@@ -49,6 +51,7 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
     const result = await performRun({
       ...{ dir, engine, run: { ...run, name } },
       resume: flags.resume === true ? 'yes' : 'no',
+      takeOver: flags.takeOver,
       signal: context.signal,
       progress: (p) => progress.step(p),
       note: (text) => progress.note(text),

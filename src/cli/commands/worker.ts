@@ -3,19 +3,19 @@ import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.js';
 import { performRun, readPlan, runFolder, serveWorker, unknownName } from '../../study/index.js';
 import type { CliContext } from '../context.js';
-import { addEngineOptions, type EngineFlags } from '../options.js';
+import { addEngineOptions, addTakeOverOption, type EngineFlags, type TakeOverFlag } from '../options.js';
 import { engineChoice } from './train.js';
 
 export function addWorker(program: Command, context: CliContext): void {
-  addEngineOptions(program.command('worker', { hidden: true }))
+  addTakeOverOption(addEngineOptions(program.command('worker', { hidden: true })))
     .argument('<study>')
     .argument('<run>')
-    .action(async (study: string, name: string, flags: EngineFlags) => {
+    .action(async (study: string, name: string, flags: EngineFlags & TakeOverFlag) => {
       context.exitWith(await serve(study, name, flags));
     });
 }
 
-async function serve(study: string, name: string, flags: EngineFlags): Promise<number> {
+async function serve(study: string, name: string, flags: EngineFlags & TakeOverFlag): Promise<number> {
   return serveWorker(async ({ signal, progress, note }) => {
     const { runs } = readPlan(study);
     const planned = runs.find((run) => run.name === name);
@@ -30,7 +30,7 @@ async function serve(study: string, name: string, flags: EngineFlags): Promise<n
     const engine = createEngine(flags.engine ?? run.engine, engineChoice(flags, run));
     try {
       await performRun({
-        ...{ dir: runFolder(study, name), run, engine, resume: 'auto', signal, note },
+        ...{ dir: runFolder(study, name), run, engine, resume: 'auto', takeOver: flags.takeOver, signal, note },
         progress: ({ step, steps, tokens, tokPerSec, loss }) => progress({ step, steps, tokens, tokPerSec, loss }),
       });
     } finally {

@@ -53,6 +53,8 @@ export interface PrepareOptions {
   readonly workers?: number;
   /** Text of the token that ends documents, if the tokenizer's own is not to be used. */
   readonly endOfText?: string;
+  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see `takeLock`. */
+  readonly takeOver?: boolean | undefined;
   readonly signal?: AbortSignal;
   readonly progress?: (progress: PrepareProgress) => void;
 }
@@ -102,7 +104,7 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
   if (listed.every(({ bytes }) => bytes === 0)) throw empty;
   const plan = planRecord(settings, listed, tokenizer, chunkBytes, options.signal);
   checkFolder(dir);
-  const release = takeLock(join(dir, LOCK_FILE), dir);
+  const release = takeLock(join(dir, LOCK_FILE), dir, { takeOver: options.takeOver });
   try {
     if (hasShards(dir)) {
       checkSamePlan(dir, readJson(join(dir, PLAN_FILE)), plan);
@@ -195,7 +197,7 @@ function checkFolder(dir: string): void {
     throw fileError('make folder', dir, cause);
   }
   if (names.length === 0 || names.includes(MANIFEST_FILE) || names.includes(WORK_FOLDER)) return;
-  if (names.every((name) => name === LOCK_FILE)) return;
+  if (names.every((name) => name.startsWith(LOCK_FILE))) return;
   throw new StoreError(`${dir} exists, is not empty and holds no token shards; choose another folder`, {
     details: { dir },
   });
