@@ -1,8 +1,8 @@
 /** How often a model finds needles: one teacher-forced pass over samples. */
+import { wilson } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
-import { wilsonInterval } from './probes/probe.js';
 import { SequenceScorer, type SampleScore, type ScoreSample } from './score.js';
 
 export interface NeedleScore {
@@ -30,7 +30,7 @@ export function needleScore(scores: readonly SampleScore[]): NeedleScore {
   const meanOf = (s: SampleScore) => s.loss.reduce((a, b) => a + b, 0) / s.loss.length;
   return {
     accuracy: right / scores.length,
-    ...wilsonInterval(right, scores.length),
+    ...wilson(right, scores.length),
     probability: scores.reduce((sum, s) => sum + Math.exp(-meanOf(s)), 0) / scores.length,
     samples: scores.length,
   };

@@ -11,5 +11,6 @@ export * from './lists.js';
 export * from './lock.js';
 export * from './rng.js';
 export * from './schema.js';
+export * from './statistics.js';
 export * from './tensor.js';
 export * from './token-ids.js';

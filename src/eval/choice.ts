@@ -4,7 +4,7 @@
  * behind as many tokens as the context has alone is the choice's, and it is scored after the context's own tokens.
  */
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { checkTokenIds, concatIds, DataError, maxOf } from '../core/index.js';
+import { checkTokenIds, concatIds, DataError, maxOf, wilson, type Interval } from '../core/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
@@ -26,11 +26,9 @@ export interface ChoiceScore {
   readonly tokens: number;
 }
 
-export interface Proportion {
+/** A share with its 95 % interval (Wilson 1927). */
+export interface Proportion extends Interval {
   readonly value: number;
-  /** 95 % interval (Wilson 1927). */
-  readonly low: number;
-  readonly high: number;
 }
 
 export interface ChoiceResult {
@@ -71,14 +69,7 @@ function endOfText({ endOfText: end }: TextTokenizer): Int32Array {
   );
 }
 
-/** The 95 % interval of a share of `n` (Wilson 1927). */
-export function wilson(hits: number, n: number): Proportion {
-  const z = 1.959964;
-  const p = hits / n;
-  const middle = (p + (z * z) / (2 * n)) / (1 + (z * z) / n);
-  const half = (z / (1 + (z * z) / n)) * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n));
-  return { value: p, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
-}
+const proportion = (hits: number, n: number): Proportion => ({ value: hits / n, ...wilson(hits, n) });
 
 const likeliest = (values: readonly number[]): number => values.indexOf(maxOf(values));
 
@@ -92,11 +83,11 @@ export function summariseChoices(
   const n = questions.length;
   return {
     questions: n,
-    accuracy: wilson(
+    accuracy: proportion(
       hits((s) => s.logLikelihood),
       n,
     ),
-    normalisedAccuracy: wilson(
+    normalisedAccuracy: proportion(
       hits((s) => s.logLikelihood / s.bytes),
       n,
     ),

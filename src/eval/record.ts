@@ -1,4 +1,5 @@
 /** What an evaluation finds, as it is stored, and as metrics. */
+import { wilson, type Interval } from '../core/index.js';
 
 /** Recall of one range of distances. */
 export interface RecallScore {
@@ -33,6 +34,17 @@ export interface NeedleGrid {
   readonly probability: readonly (readonly number[])[];
   /** Per cell. */
   readonly samples: number;
+}
+
+/** The mean of a grid, every cell alike, with its 95 % interval over all samples. */
+export function needleShare({
+  accuracy,
+  samples,
+}: Pick<NeedleGrid, 'accuracy' | 'samples'>): Interval & { value: number } {
+  const cells = accuracy.flat();
+  const value = cells.reduce((a, b) => a + b, 0) / cells.length;
+  const count = cells.length * samples;
+  return { value, ...wilson(Math.round(value * count), count) };
 }
 
 export interface EvalRecord {

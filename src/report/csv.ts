@@ -37,6 +37,8 @@ export function csvOf({ groups }: Analysis): string {
     ['strongest_head', (run) => run.strongestHead?.head ?? null],
     ['strongest_head_score', (run) => run.strongestHead?.score ?? null],
     ['tokens_per_second', (run) => run.tokPerSec],
+    ['needle_low', (run) => run.needleInterval?.low ?? null],
+    ['needle_high', (run) => run.needleInterval?.high ?? null],
   ];
   return csvText(
     columns.map(([name]) => name),

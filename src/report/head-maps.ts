@@ -3,7 +3,7 @@ import { RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import { escapeHtml, figure } from './html.js';
 import type { DrawnDesign } from './curves.js';
 import type { RunEval, RunHeads, RunRecord } from '../study/index.js';
-import { formatTokens, maxOf } from '../core/index.js';
+import { formatTokens, maxOf, wilson } from '../core/index.js';
 
 /** Checkpoints shown side by side. */
 const MAX_CHECKPOINTS = 6;
@@ -99,9 +99,19 @@ function needleGrid(title: string, needles: readonly Needle[]): Grid {
     const values = needles.flatMap((n) => n.accuracy[i]?.[j] ?? []);
     return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
   };
+  const each = needles.reduce((sum, n) => sum + (n.samples ?? 0), 0);
+  const name = (length: number, depth: number, value: number | null) => {
+    const place = `length ${length}, depth ${percent(depth)}`;
+    if (value === null || each === 0) return place;
+    const { low, high } = wilson(Math.round(value * each), each);
+    return `${place}, ${each} samples, 95 %: ${low.toFixed(2)} to ${high.toFixed(2)}`;
+  };
   const rows = lengths.map((length, i) => ({
     label: String(length),
-    cells: depths.map((depth, j) => ({ value: mean(i, j), name: `length ${length}, depth ${percent(depth)}` })),
+    cells: depths.map((depth, j) => {
+      const value = mean(i, j);
+      return { value, name: name(length, depth, value) };
+    }),
   }));
   return { title, rows, columns: depths.map(percent) };
 }

@@ -149,7 +149,12 @@ describe('the report of a study', () => {
     expect(texts('.question li')).toContainEqual(
       expect.stringContaining('full ends at a lower loss than swa:8 + full.'),
     );
-    expect(texts('th')).toContain('needle accuracy');
+    expect(texts('th')).toContain('needle accuracy (95 %)');
+    // The mean of the grid, 0.5625 of 6 cells of 32 samples, after Wilson.
+    expect(texts('td')).toContain('0.563 (0.492 to 0.631)');
+    expect(texts('figure title')).toContainEqual(
+      expect.stringMatching(/^length 64, depth 100 %, 64 samples, 95 %: 0\.94 to 1\.00: /),
+    );
   });
 
   it('compares the arms separately', () => {

@@ -226,7 +226,7 @@ function numbersTable(group: Group, threshold: number): string {
       ]);
     columns.push(['mean far recall', (run) => show(run.meanFarRecall, 3)]);
   }
-  if (needle) columns.push(['needle accuracy', (run) => show(run.needleAccuracy, 3)]);
+  if (needle) columns.push(['needle accuracy (95 %)', needleCell]);
   columns.push(['loss (nats)', (run) => show(run.finalLoss, 4)]);
   if (group.runs.some((run) => run.strongestHead !== null))
     columns.push([
@@ -237,6 +237,14 @@ function numbersTable(group: Group, threshold: number): string {
   const rows = group.runs.map((run) => [run.architecture, ...columns.map(([, of]) => of(run))]);
   const numeric = new Set(columns.flatMap(([name], i) => (name === 'strongest head' ? [] : [i + 1])));
   return table(['design', ...columns.map(([name]) => name)], rows, numeric);
+}
+
+/** `0.531 (0.469 to 0.592)`. */
+function needleCell({ needleAccuracy, needleInterval: at }: RunSummary): string {
+  if (needleAccuracy === null) return '–';
+  return at === null
+    ? needleAccuracy.toFixed(3)
+    : `${needleAccuracy.toFixed(3)} (${at.low.toFixed(3)} to ${at.high.toFixed(3)})`;
 }
 
 /** `717 k`, or `> 2.05 M` where the threshold was not reached by then. */

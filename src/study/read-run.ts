@@ -58,6 +58,7 @@ const evalSchema = z.looseObject({
       depths: z.array(z.number()),
       accuracy: z.array(z.array(z.number().nullable())),
       probability: z.array(z.array(z.number().nullable())),
+      samples: z.int().min(1).optional(),
     })
     .nullish(),
 });

@@ -1,5 +1,5 @@
 /** What one run came to, in numbers that can be compared between runs. */
-import { formatRange, formatTokens } from '../core/index.js';
+import { formatRange, formatTokens, wilson, type Interval } from '../core/index.js';
 import { headGroups, modelCost, printPeriod, type ModelConfig } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
 import type { Point, RunRecord } from './read-run.js';
@@ -58,6 +58,8 @@ export interface RunSummary {
   readonly toThreshold: Crossing | null;
   /** Mean of the last needle grid, 0 to 1. */
   readonly needleAccuracy: number | null;
+  /** 95 % interval of the needle accuracy over all samples of the grid; null where their number was not stored. */
+  readonly needleInterval: Interval | null;
   /** The head with the highest retrieval score at the last trace. */
   readonly strongestHead: StrongestHead | null;
   /** Median of the measured training speeds, tokens a second. */
@@ -166,16 +168,19 @@ export function summarise(run: RunRecord, options: SummaryOptions): RunSummary {
     farRecall: farSeries.at(-1)?.value ?? null,
     meanFarRecall: meanOverTokens(farSeries),
     toThreshold: crossing(farSeries, threshold),
-    needleAccuracy: needleAccuracy(run),
+    ...needleAccuracy(run),
     strongestHead: strongestHead(run),
     tokPerSec: median((run.metrics.get('train/tok_per_sec') ?? []).map((p) => p.value)),
   };
 }
 
-function needleAccuracy(run: RunRecord): number | null {
-  const grid = run.evals.at(-1)?.needle?.accuracy.flat() ?? [];
-  const cells = grid.filter((cell) => cell !== null);
-  return cells.length === 0 ? null : cells.reduce((a, b) => a + b, 0) / cells.length;
+function needleAccuracy(run: RunRecord): Pick<RunSummary, 'needleAccuracy' | 'needleInterval'> {
+  const needle = run.evals.at(-1)?.needle;
+  const cells = (needle?.accuracy.flat() ?? []).filter((cell) => cell !== null);
+  if (cells.length === 0) return { needleAccuracy: null, needleInterval: null };
+  const share = cells.reduce((a, b) => a + b, 0) / cells.length;
+  const count = cells.length * (needle?.samples ?? 0);
+  return { needleAccuracy: share, needleInterval: count === 0 ? null : wilson(Math.round(share * count), count) };
 }
 
 function strongestHead(run: RunRecord): StrongestHead | null {

@@ -3,7 +3,7 @@
  * `src/probing` of thunlp/rethinking-hybrid-attention: features standardised on the training part, one-against-rest logistic
  * regression with C = 0.1 and a penalised intercept, a stratified split of 80 to 20.)
  */
-import { ConfigError, Rng } from '../../core/index.js';
+import { ConfigError, Rng, wilson } from '../../core/index.js';
 import { fitOneVsRest, predictClasses, type Features, type LogisticOptions } from './logistic.js';
 
 /** `residual`: the stream after a layer; `delta`: what the layer added to it. */
@@ -29,17 +29,6 @@ export interface ProbeScore {
 export interface Split {
   readonly train: readonly number[];
   readonly test: readonly number[];
-}
-
-const Z95 = 1.959963984540054;
-
-/** The Wilson score interval of a proportion, 95 %. */
-export function wilsonInterval(correct: number, count: number): { low: number; high: number } {
-  const p = correct / count;
-  const z2 = (Z95 * Z95) / count;
-  const middle = (p + z2 / 2) / (1 + z2);
-  const half = (Z95 / (1 + z2)) * Math.sqrt((p * (1 - p)) / count + z2 / (4 * count));
-  return { low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
 }
 
 /**
@@ -117,5 +106,5 @@ export function scoreProbe(
   const truth = of(split.test);
   const correct = truth.filter((k, i) => k === predicted[i]).length;
   const tested = truth.length;
-  return { accuracy: correct / tested, correct, tested, ...wilsonInterval(correct, tested) };
+  return { accuracy: correct / tested, correct, tested, ...wilson(correct, tested) };
 }

@@ -14,9 +14,10 @@ import {
   type LongPplSettings,
   type ReachPart,
 } from '../../analysis/index.js';
-import { ConfigError, DataError } from '../../core/index.js';
+import { ConfigError, DataError, type Interval } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
 import type { Engine } from '../../engine/index.js';
+import { needleShare } from '../../eval/index.js';
 import type { ModelConfig } from '../../model/index.js';
 import { evaluateCheckpoint } from '../../study/index.js';
 import type { CliContext } from '../context.js';
@@ -67,6 +68,8 @@ export interface LimitRow {
   readonly longPpl: number | null;
   readonly recall: readonly { from: number; to: number; probability: number | null }[];
   readonly needleAccuracy: number | null;
+  /** 95 % interval of the needle accuracy. */
+  readonly needleInterval: Interval | null;
 }
 
 export interface Limits {
@@ -174,16 +177,18 @@ async function measureLimit(
   const text = { loss: all === null ? null : Math.log(all.ppl), longPpl: all?.longPpl ?? null };
   if (checkpoint === null || run === null) {
     const score = needles === null ? null : await scoreNeedles({ engine, model, samples: needles }, tensors);
-    return { ...text, recall: [], needleAccuracy: score?.accuracy ?? null };
+    const needleInterval = score === null ? null : { low: score.low, high: score.high };
+    return { ...text, recall: [], needleAccuracy: score?.accuracy ?? null, needleInterval };
   }
   const limited = { ...checkpoint, state: { ...checkpoint.state, model }, parameters: () => checkpoint.parameters() };
   const record = await evaluateCheckpoint(limited, { run: run.run, engine });
-  const cells = record.needle?.accuracy.flat() ?? [];
+  const needle = record.needle === null ? null : needleShare(record.needle);
   return {
     loss: text.loss ?? record.loss,
     longPpl: text.longPpl,
     recall: record.recall?.bins.map(({ from, to, probability }) => ({ from, to, probability })) ?? [],
-    needleAccuracy: cells.length === 0 ? null : cells.reduce((a, b) => a + b, 0) / cells.length,
+    needleAccuracy: needle?.value ?? null,
+    needleInterval: needle === null ? null : { low: needle.low, high: needle.high },
   };
 }
 
@@ -202,25 +207,30 @@ async function constrain(path: string, flags: Flags, context: CliContext): Promi
   const columns = [
     ...['part', 'keys', 'loss', 'longppl'],
     ...bins.map((b) => `recall_${b.from}_${b.to}`),
-    'needle_accuracy',
+    ...['needle_accuracy', 'needle_low', 'needle_high'],
   ];
   const cells = rows.map((r): CsvCell[] => [
     ...[r.part, r.keys, r.loss, r.longPpl],
-    ...[...r.recall.map((b) => b.probability), r.needleAccuracy],
+    ...r.recall.map((b) => b.probability),
+    ...[r.needleAccuracy, r.needleInterval?.low ?? null, r.needleInterval?.high ?? null],
   ]);
   writeCsv(flags.csv, columns, cells);
+}
+
+function needleCell({ needleAccuracy, needleInterval: at }: LimitRow): string {
+  return at === null ? show(needleAccuracy) : `${show(needleAccuracy)} (${show(at.low)} to ${show(at.high)})`;
 }
 
 function describe({ rows, longPpl }: Limits): string {
   const bins = rows[0]?.recall ?? [];
   const text = longPpl === null ? [] : ['LongPPL'];
-  const needle = rows.some((r) => r.needleAccuracy !== null) ? ['needle'] : [];
+  const needle = rows.some((r) => r.needleAccuracy !== null) ? ['needle (95 %)'] : [];
   const head = ['limited', 'keys', 'loss', ...text, ...bins.map((b) => `recall ${b.from}-${b.to}`), ...needle];
   const table = rows.map((r) => [
     ...[r.part ?? 'nothing', String(r.keys ?? ''), show(r.loss, 4)],
     ...text.map(() => show(r.longPpl, 4)),
     ...r.recall.map((b) => show(b.probability)),
-    ...needle.map(() => show(r.needleAccuracy)),
+    ...needle.map(() => needleCell(r)),
   ]);
   const found =
     longPpl === null

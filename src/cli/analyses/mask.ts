@@ -83,12 +83,14 @@ async function mask(path: string, flags: Flags, context: CliContext): Promise<vo
   const result = await withEngine(subject, flags, output, (engine) => measureMask(engine, subject, flags));
   const file = keepFinding(subject, flags, 'masking', result);
   output.result(describe(subject, result), { event: 'mask', step, tokens, file, ...result });
-  const row = (kind: string, of: readonly HeadIndex[], s: { accuracy: number; probability: number }) => [
-    ...[step, flags.mode, kind, names(of), s.accuracy, s.probability],
-  ];
+  const row = (
+    kind: string,
+    of: readonly HeadIndex[],
+    s: { accuracy: number; low: number; high: number; probability: number },
+  ) => [...[step, flags.mode, kind, names(of), s.accuracy, s.probability, s.low, s.high]];
   writeCsv(
     flags.csv,
-    ['step', 'mode', 'kind', 'heads', 'accuracy', 'probability'],
+    ['step', 'mode', 'kind', 'heads', 'accuracy', 'probability', 'accuracy_low', 'accuracy_high'],
     [
       row('none', [], result.baseline),
       row('chosen', result.heads, result.masked),

@@ -1,7 +1,7 @@
 /** `longsight eval RUN|CHECKPOINT`: measures a stored checkpoint. */
 import type { Command } from 'commander';
-import { formatTokens, writeJsonAtomic } from '../../core/index.js';
-import type { EvalRecord } from '../../eval/index.js';
+import { formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
+import type { EvalRecord, RecallBin } from '../../eval/index.js';
 import { evalPath, evaluateCheckpoint } from '../../study/index.js';
 import { findCheckpoint } from '../../train/index.js';
 import { withEngine } from '../analyses/subject.js';
@@ -76,13 +76,22 @@ function scores({ loss, recall, needle }: ImportedRecord): string {
   const show = (value: number | null | undefined) => (value == null ? '-' : value.toFixed(3));
   const lines = [`held-out loss  ${loss?.toFixed(4) ?? '-'} nats`];
   if (recall !== null) {
-    const rows = recall.bins.map((b) => [`${b.from}-${b.to}`, show(b.probability), show(b.accuracy), String(b.count)]);
-    lines.push('', textTable([['distance', 'probability', 'accuracy', 'targets'], ...rows], new Set([1, 2, 3])));
+    const share = (b: RecallBin) =>
+      b.accuracy === null ? '-' : formatShare(Math.round(b.accuracy * b.count), b.count, 3);
+    const rows = recall.bins.map((b) => [`${b.from}-${b.to}`, show(b.probability), share(b), String(b.count)]);
+    lines.push('', textTable([['distance', 'probability', 'accuracy (95 %)', 'targets'], ...rows], new Set([1, 2, 3])));
   }
   if (needle !== null) {
     const head = ['length', ...needle.depths.map((depth) => `depth ${depth}`)];
-    const rows = needle.lengths.map((length, i) => [String(length), ...(needle.accuracy[i] ?? []).map(show)]);
-    lines.push('', 'needle accuracy', textTable([head, ...rows], new Set(head.map((_, i) => i))));
+    const rows = needle.lengths.map((length, i) => [
+      String(length),
+      ...(needle.accuracy[i] ?? []).map((cell) => formatShare(Math.round(cell * needle.samples), needle.samples)),
+    ]);
+    lines.push(
+      '',
+      `needle accuracy (95 %), ${needle.samples} samples a cell`,
+      textTable([head, ...rows], new Set(head.map((_, i) => i))),
+    );
   }
   return lines.join('\n');
 }

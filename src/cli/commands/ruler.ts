@@ -249,9 +249,9 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   output.result(table(rows), { event: 'ruler', out: flags.out, rows });
 }
 
-const COLUMNS = ['task', 'length', 'score', 'margin', 'exact', 'samples', 'empty'];
+const COLUMNS = ['task', 'length', 'score', 'low', 'high', 'exact', 'samples', 'empty'];
 const cells = (task: string, length: number, s: RulerScore) => [
-  ...[task, length, s.score, s.margin],
+  ...[task, length, s.score, s.low, s.high],
   ...[s.exact, s.samples, s.empty],
 ];
 
@@ -284,7 +284,7 @@ async function runLength(
       const score = await runner.run(job, predictions);
       const cut = predictions.rows.filter((r) => r.truncation).length;
       const remark = cut === 0 ? '' : `, ${cut} prompts cut`;
-      output.note(`${task} ${length}: ${score.score} ± ${score.margin}${remark}`);
+      output.note(`${task} ${length}: ${score.score} (95 %: ${score.low} to ${score.high})${remark}`);
       output.event({ event: 'rulerScore', task, length, ...score, truncated: cut });
       rows.push({ task, length, ...score });
     }

@@ -1,7 +1,7 @@
 /** `longsight trace RUN`: retrieval-head scores of stored checkpoints. */
 import type { Command } from 'commander';
 import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
-import { ConfigError, formatTokens, writeJsonAtomic } from '../../core/index.js';
+import { ConfigError, formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
 import { headsPath, traceCheckpoint } from '../../study/index.js';
 import { withEngine } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
@@ -71,11 +71,17 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   });
 }
 
-function describe(name: string, { layers }: HeadScores, top: number): string {
+function describe(name: string, { layers, samples }: HeadScores, top: number): string {
   const heads = layers.flatMap(({ layer, label, heads: list }) => list.map((head) => ({ layer, label, ...head })));
   const best = heads.sort((a, b) => b.score - a.score).slice(0, top);
-  const rows = best.map((h) => [String(h.layer), h.label, String(h.head), h.score.toFixed(3), h.top1.toFixed(2)]);
-  const head = ['layer', 'kind', 'head', 'score', 'top-1'];
+  const rows = best.map((h) => [
+    String(h.layer),
+    h.label,
+    String(h.head),
+    h.score.toFixed(3),
+    formatShare(Math.round(h.top1 * samples), samples),
+  ]);
+  const head = ['layer', 'kind', 'head', 'score', 'top-1 (95 %)'];
   const { heads: all, retrievalHeads, topShare, top: most } = headSparsity(layers);
   const spread =
     `${retrievalHeads} of ${all} heads score at least ${RETRIEVAL_HEAD_SCORE}; the ${most} strongest hold ` +

@@ -1,4 +1,5 @@
 /** Scores of RULER predictions, as NVIDIA/RULER has them (`scripts/eval/synthetic/constants.py`), and stricter ones beside. */
+import { wilson } from '../../core/index.js';
 import type { Scoring } from '../../data/index.js';
 
 export interface Prediction {
@@ -10,8 +11,9 @@ export interface Prediction {
 export interface RulerScore {
   /** 0 to 100, rounded to 2 decimals as RULER does: the mean share of references found (`all`), or of samples with any (`part`). */
   readonly score: number;
-  /** Half the width of the 95 % interval of the score, by the normal approximation. */
-  readonly margin: number;
+  /** 0 to 100: 95 % interval of the score (Wilson 1927), over samples; wider than needed where samples have parts of references. */
+  readonly low: number;
+  readonly high: number;
   /** 0 to 100: the parts of the prediction, split at commas, spaces and "and", are the references and nothing else. */
   readonly exact: number;
   readonly samples: number;
@@ -46,12 +48,11 @@ const rounded = (x: number): number => Math.round(x * 100) / 100;
 /** The score of a task's predictions, at least one. */
 export function scoreTask(predictions: readonly Prediction[], scoring: Scoring): RulerScore {
   const n = predictions.length;
-  const scores = predictions.map((p) => sampleScore(p, scoring));
-  const mean = scores.reduce((a, b) => a + b, 0) / n;
-  const variance = n < 2 ? 0 : scores.reduce((sum, s) => sum + (s - mean) ** 2, 0) / (n - 1);
+  const sum = predictions.reduce((total, p) => total + sampleScore(p, scoring), 0);
+  const { low, high } = wilson(sum, n);
   return {
-    score: rounded(100 * mean),
-    margin: rounded(100 * 1.96 * Math.sqrt(variance / n)),
+    score: rounded((100 * sum) / n),
+    ...{ low: rounded(100 * low), high: rounded(100 * high) },
     exact: rounded((100 * predictions.filter((p) => isExact(p, scoring)).length) / n),
     samples: n,
     empty: predictions.filter((p) => cleaned(p.pred) === '').length,

@@ -170,7 +170,9 @@ describe('commands on models', () => {
     // The windows are of four keys already.
     expect(rows[4]?.loss).toBe(rows[0]?.loss);
     expect(rows[1]?.loss).not.toBe(rows[0]?.loss);
-    expect(readFileSync(csv, 'utf8')).toMatch(/^part,keys,loss,longppl,recall_1_16,recall_17_32,needle_accuracy\r\n/);
+    expect(readFileSync(csv, 'utf8')).toMatch(
+      /^part,keys,loss,longppl,recall_1_16,recall_17_32,needle_accuracy,needle_low,needle_high\r\n/,
+    );
     const [imported] = await json(
       'constrain',
       MODEL,

@@ -47,7 +47,7 @@ describe('longsight ruler', () => {
     ]);
     expect(rows[2]?.why).toMatch(/vt does not fit 512 tokens/);
     const csv = readFileSync(join(out, 'scores.csv'), 'utf8').split('\r\n');
-    expect(csv[0]).toBe('task,length,score,margin,exact,samples,empty');
+    expect(csv[0]).toBe('task,length,score,low,high,exact,samples,empty');
     expect(csv).toHaveLength(4);
     const [first] = readFileSync(join(out, 'passkey-512.jsonl'), 'utf8').split('\n');
     const row = JSON.parse(first ?? '') as { pred: string; length: number };

@@ -25,10 +25,21 @@ describe('scores', () => {
       prediction(' ', '1', '2'),
       prediction('9', '1', '2'),
     ];
-    // Shares 1, .5, 0, 0: mean .375, variance .2291666, standard error .2393568.
-    expect(scoreTask(rows, 'all')).toEqual({ score: 37.5, margin: 46.91, exact: 25, samples: 4, empty: 1 });
+    // Shares 1, .5, 0, 0: 1.5 of 4, for which Wilson gives 0.0919 to 0.7806.
+    expect(scoreTask(rows, 'all')).toEqual({ score: 37.5, low: 9.19, high: 78.06, exact: 25, samples: 4, empty: 1 });
     expect(scoreTask(rows, 'part')).toMatchObject({ score: 50, exact: 25 });
-    expect(scoreTask([prediction('2 and 1.', '1', '2')], 'all')).toMatchObject({ score: 100, exact: 100, margin: 0 });
+    expect(scoreTask([prediction('2 and 1.', '1', '2')], 'all')).toMatchObject({
+      score: 100,
+      exact: 100,
+      low: 20.65,
+      high: 100,
+    });
+    // Of two wrong answers no interval of width zero follows.
+    expect(scoreTask([prediction('3', '1'), prediction('4', '1')], 'all')).toMatchObject({
+      score: 0,
+      low: 0,
+      high: 65.76,
+    });
     expect(scoreTask([prediction('1 2 3', '1', '2')], 'all')).toMatchObject({ score: 100, exact: 0 });
   });
 });

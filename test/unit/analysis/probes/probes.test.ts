@@ -10,7 +10,6 @@ import {
   standardise,
   stratifiedSplit,
   takeRows,
-  wilsonInterval,
   type Features,
   type ProbeSample,
 } from '../../../../src/analysis/index.js';
@@ -79,22 +78,6 @@ describe('the split', () => {
   it('refuses what cannot be split', () => {
     expect(() => stratifiedSplit([0, 0, 1], 2, 0.5, 0)).toThrow('class 1 has 1 samples');
     expect(() => stratifiedSplit([0, 0, 1, 1], 2, 1, 0)).toThrow('no training or no test part');
-  });
-});
-
-describe('the Wilson interval', () => {
-  it('has textbook values', () => {
-    // Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-    const cases: [number, number, number, number][] = [
-      [81, 263, 0.2553, 0.3662],
-      [15, 148, 0.0624, 0.1605],
-      [0, 20, 0, 0.1611],
-      [1, 29, 0.0061, 0.1718],
-    ];
-    for (const [k, n, low, high] of cases) {
-      expect(wilsonInterval(k, n).low).toBeCloseTo(low, 4);
-      expect(wilsonInterval(k, n).high).toBeCloseTo(high, 4);
-    }
   });
 });
 
