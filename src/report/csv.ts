@@ -1,6 +1,6 @@
 /** The numbers of a report as CSV (RFC 4180): one line a run, empty fields where nothing was measured. */
 import { csvText, type CsvCell } from '../core/index.js';
-import type { Analysis, Group } from './report-data.js';
+import { allRuns, type Analysis, type Group } from './report-data.js';
 import type { RunSummary } from '../study/index.js';
 
 export function csvOf({ groups }: Analysis): string {
@@ -39,9 +39,10 @@ export function csvOf({ groups }: Analysis): string {
     ['tokens_per_second', (run) => run.tokPerSec],
     ['needle_low', (run) => run.needleInterval?.low ?? null],
     ['needle_high', (run) => run.needleInterval?.high ?? null],
+    ['ran_beside_others', (run, group) => group.sideBySide.includes(run.name)],
   ];
   return csvText(
     columns.map(([name]) => name),
-    groups.flatMap((group) => group.runs.map((run) => columns.map(([, of]) => of(run, group)))),
+    groups.flatMap((group) => allRuns(group).map((run) => columns.map(([, of]) => of(run, group)))),
   );
 }

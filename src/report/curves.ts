@@ -1,5 +1,5 @@
 /** What the figures of a report share: the runs of a design, and curves of them over training tokens. */
-import type { Analysed, Group } from './report-data.js';
+import type { Analysed } from './report-data.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
 import type { Point, RunRecord, RunSummary } from '../study/index.js';
 import { formatTokens, maxOf } from '../core/index.js';
@@ -15,10 +15,14 @@ export const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12,
 const MAX_TIPS = 50;
 export const WIDE = { width: 1040, marginLeft: 46, marginRight: 24, marginTop: 26, marginBottom: 40 };
 
-/** The designs of a group that have runs, in the order of the study. */
-export function drawnDesigns(group: Group, analysed: Analysed, styles: readonly SeriesStyle[]): DrawnDesign[] {
+/** The designs that have runs among `summaries`, in the order of the study. */
+export function drawnDesigns(
+  summaries: readonly RunSummary[],
+  analysed: Analysed,
+  styles: readonly SeriesStyle[],
+): DrawnDesign[] {
   return styles.flatMap((style) => {
-    const runs = group.runs.flatMap((summary) => {
+    const runs = summaries.flatMap((summary) => {
       const record = analysed.records.get(summary.name);
       return summary.architecture === style.label && record !== undefined ? [{ summary, record }] : [];
     });

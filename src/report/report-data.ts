@@ -22,6 +22,15 @@ import {
   verdictsOf,
 } from '../study/index.js';
 
+export interface UnfinishedRun {
+  readonly name: string;
+  /** As stored; `not started`, and `unreadable` for a folder that is damaged. */
+  readonly state: string;
+  readonly message: string | null;
+  /** What it came to so far; null where nothing can be read. */
+  readonly soFar: RunSummary | null;
+}
+
 /** Runs that are compared with one another: one arm at one point of the grid. */
 export interface Group {
   readonly arm: Arm;
@@ -37,7 +46,9 @@ export interface Group {
   readonly chance: number | null;
   /** Finished runs, and runs that are not (left out of every comparison). */
   readonly runs: readonly RunSummary[];
-  readonly unfinished: readonly { readonly name: string; readonly state: string; readonly message: string | null }[];
+  readonly unfinished: readonly UnfinishedRun[];
+  /** Finished runs that ran while others did on the same machine: their speed is not that of their design alone. */
+  readonly sideBySide: readonly string[];
   readonly pairs: readonly PairComparison[];
   readonly verdicts: readonly Verdict[];
 }
@@ -61,28 +72,46 @@ export interface Analysed {
   readonly records: ReadonlyMap<string, RunRecord>;
 }
 
+/** Every run of a group of which something is known, in the order of the study. */
+export function allRuns({ runs, unfinished }: Pick<Group, 'runs' | 'unfinished'>): RunSummary[] {
+  const known = new Set(runs.map((run) => run.name));
+  return [...runs, ...unfinished.flatMap(({ soFar }) => (soFar === null || known.has(soFar.name) ? [] : [soFar]))];
+}
+
 interface Entry {
   readonly name: string;
   readonly arm: Arm;
   readonly architecture: string;
   readonly point: Plain;
   readonly record: RunRecord | null;
+  /** Why the folder cannot be read. */
+  readonly problem: string | null;
 }
 
 /**
  * Analyses a study.
  *
  * @param records the run folders that exist, by run name
+ * @param unreadable why a run folder cannot be read, by run name
  */
-export function analyseStudy(plan: StudyPlan, records: ReadonlyMap<string, RunRecord>): Analysed {
-  const entries = plan.runs.map((run) => ({ ...run, record: records.get(run.name) ?? null }));
+export function analyseStudy(
+  plan: StudyPlan,
+  records: ReadonlyMap<string, RunRecord>,
+  unreadable: ReadonlyMap<string, string> = new Map(),
+): Analysed {
+  const entries = plan.runs.map((run) => ({
+    ...{ ...run, record: records.get(run.name) ?? null },
+    problem: unreadable.get(run.name) ?? null,
+  }));
   const keys = [...new Set(entries.map(groupKey))];
   // Of all that is planned, so that no number changes its meaning when another run finishes.
   const window = largestWindow(plan.runs.map((run) => run.config.model));
   const labels = plan.architectures.map((a) => a.label);
   const groups = keys.map((key) => {
     const own = entries.filter((entry) => groupKey(entry) === key);
-    return analyseGroup(own, labels, plan.compare, { title: titleOf(own, keys.length), window });
+    return analyseGroup(own, labels, plan.compare, {
+      ...{ title: titleOf(own, keys.length), window, everyRecord: [...records.values()] },
+    });
   });
   const { name, title, question, compare, architectures } = plan;
   const environment = environmentOf([...records.values()]);
@@ -127,7 +156,8 @@ export function analyseRun(record: RunRecord): Analysed {
     },
     chance: chanceOf(record),
     runs: [run],
-    unfinished: unfinishedOf([{ name: record.name, record }]),
+    unfinished: unfinishedOf([{ name: record.name, record, problem: null }], () => run),
+    sideBySide: [],
   };
   return {
     analysis: {
@@ -145,28 +175,39 @@ export function contextOf({ bins, far, beyond }: Group, compare: CompareOptions)
   return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond };
 }
 
+interface GroupOptions {
+  readonly title: string;
+  /** The largest window of the whole study. */
+  readonly window: number | null;
+  readonly everyRecord: readonly RunRecord[];
+}
+
 function analyseGroup(
   entries: readonly Entry[],
   labels: readonly string[],
   compare: CompareOptions,
-  { title, window }: { readonly title: string; readonly window: number | null },
+  { title, window, everyRecord }: GroupOptions,
 ): Group {
   const finished = entries.flatMap((entry) => {
     const { record } = entry;
     return record?.status.state === 'done' ? [{ ...entry, record }] : [];
   });
-  const bins = distanceBins(finished.map((entry) => entry.record));
+  const bins = distanceBins(entries.flatMap(({ record }) => record ?? []));
   const { bins: far, beyond } = farBins(bins, window);
-  const runs = finished.map(({ architecture, record }) =>
-    summarise(record, { architecture, bins, far, threshold: compare.threshold }),
-  );
+  const summary = ({ architecture, record }: { readonly architecture: string; readonly record: RunRecord }) =>
+    summarise(record, { architecture, bins, far, threshold: compare.threshold });
+  const runs = finished.map(summary);
   const pairs = pairsOf(finished, runs, labels, compare);
   const first = entries[0];
   const group: Group = {
     ...{ arm: first?.arm ?? 'main', point: first?.point ?? {}, title, bins, far, beyond, runs, pairs },
     largestWindow: window,
-    chance: finished[0] === undefined ? null : chanceOf(finished[0].record),
-    unfinished: unfinishedOf(entries),
+    chance: entries.flatMap(({ record }) => (record === null ? [] : (chanceOf(record) ?? [])))[0] ?? null,
+    unfinished: unfinishedOf(entries, summary),
+    sideBySide: sideBySide(
+      finished.map(({ record }) => record),
+      everyRecord,
+    ),
     verdicts: [],
   };
   const carriers = labels.flatMap((label) => {
@@ -207,11 +248,29 @@ function titleOf(entries: readonly Entry[], groups: number): string {
   return [first.arm === 'long' ? 'Long arm' : 'Main arm', ...point].join(', ');
 }
 
-function unfinishedOf(entries: readonly { name: string; record: RunRecord | null }[]): Group['unfinished'] {
-  return entries.flatMap(({ name, record }) => {
-    const state = record?.status.state ?? 'not started';
-    return state === 'done' ? [] : [{ name, state, message: record?.status.message ?? null }];
+function unfinishedOf<E extends Pick<Entry, 'name' | 'record' | 'problem'>>(
+  entries: readonly E[],
+  summary: (entry: E & { readonly record: RunRecord }) => RunSummary,
+): UnfinishedRun[] {
+  return entries.flatMap((entry): UnfinishedRun[] => {
+    const { name, record, problem } = entry;
+    if (problem !== null) return [{ name, state: 'unreadable', message: problem, soFar: null }];
+    if (record === null) return [{ name, state: 'not started', message: null, soFar: null }];
+    const { state, message } = record.status;
+    if (state === 'done') return [];
+    return [{ name, state, message: message ?? null, soFar: summary({ ...entry, record }) }];
   });
+}
+
+/** The runs of `records` whose time overlaps that of another of `all` on the same machine. */
+function sideBySide(records: readonly RunRecord[], all: readonly RunRecord[]): string[] {
+  const beside = (a: RunRecord) =>
+    all.some((b) => {
+      if (b === a || a.ran === null || b.ran === null) return false;
+      const sameMachine = JSON.stringify(a.hardware) === JSON.stringify(b.hardware);
+      return sameMachine && a.ran.from < b.ran.to && b.ran.from < a.ran.to;
+    });
+  return records.filter(beside).map((record) => record.name);
 }
 
 /** One over the number of values of the recall stream, if the run trains on one. */

@@ -85,6 +85,7 @@ details { margin-top: 10px; }
 summary { cursor: pointer; color: var(--accent); font-size: 0.9rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px; overflow-x: auto; font-size: 0.82rem; line-height: 1.45; }
 code { font-family: ui-monospace, "SF Mono", Menlo, monospace; font-size: 0.92em; }
+.footnote { color: var(--soft); font-size: 0.85rem; margin-top: 8px; }
 .note { background: var(--open-bg); color: var(--ink); border-radius: 8px; padding: 10px 14px; margin: 12px 0; }
 @media (max-width: 760px) {
   header { flex-direction: column; }

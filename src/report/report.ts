@@ -4,9 +4,9 @@
  */
 import { join } from 'node:path';
 import type { ScalingOptions } from '../analysis/index.js';
-import { formatBins, formatCount, formatTokens, list, plural, writeFileAtomic } from '../core/index.js';
+import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
-import { analyseRun, analyseStudy, type Analysed, type Group } from './report-data.js';
+import { allRuns, analyseRun, analyseStudy, type Analysed, type Group } from './report-data.js';
 import { csvOf } from './csv.js';
 import { headMapFigure, needleFigure } from './head-maps.js';
 import { details, escapeHtml, pageHtml, table } from './html.js';
@@ -56,10 +56,18 @@ const SCALING: ScalingOptions = { form: 'no_constant', resamples: 100, profiles:
 export function analyseStudyFolder(dir: string): Analysed {
   const plan = readPlan(dir);
   const folders = plan.runs.map((run) => [run.name, runFolder(dir, run.name)] as const);
-  const records = folders
-    .filter(([, folder]) => isRunFolder(folder))
-    .map(([name, folder]) => [name, readRun(folder)] as const);
-  return analyseStudy(plan, new Map(records));
+  const records = new Map<string, RunRecord>();
+  const unreadable = new Map<string, string>();
+  for (const [name, folder] of folders.filter(([, path]) => isRunFolder(path))) {
+    try {
+      records.set(name, readRun(folder));
+    } catch (error) {
+      // One damaged run must not hide the others; the report says which it is, and why.
+      if (!(error instanceof LongsightError)) throw error;
+      unreadable.set(name, error.message);
+    }
+  }
+  return analyseStudy(plan, records, unreadable);
 }
 
 export function analyseRunFolder(dir: string): Analysed {
@@ -122,47 +130,70 @@ export function overview({ analysis, records }: Analysed): string {
   const done = runs.filter((run) => run.status.state === 'done').length;
   const seeds = new Set(runs.map((run) => run.seed)).size;
   const budgets = [...new Set(runs.map((run) => tokenBudget(run)))].sort((a, b) => a - b);
-  const sizes = [...new Set(analysis.groups.flatMap((g) => g.runs.map((r) => r.parameters)))].sort((a, b) => a - b);
+  const sizes = [...new Set(analysis.groups.flatMap((g) => allRuns(g).map((r) => r.parameters)))].sort((a, b) => a - b);
   const size = sizes.length === 0 ? '' : `, ${list(sizes.map((n) => formatTokens(n)))} parameters`;
-  const tokens = `${list(budgets.map((n) => `${formatTokens(n)} tokens`))} a run`;
+  const tokens = budgets.length === 0 ? '' : `, ${list(budgets.map((n) => `${formatTokens(n)} tokens`))} a run`;
   if (analysis.kind === 'run') {
     const state = runs[0]?.status.state ?? 'unknown';
-    return `${analysis.architectures[0]?.layers}${size}, ${tokens}, seed ${runs[0]?.seed}; ${state}.`;
+    return `${analysis.architectures[0]?.layers}${size}${tokens}, seed ${runs[0]?.seed}; ${state}.`;
   }
   const designs = plural(analysis.architectures.length, 'design');
-  const rest = runs.length === done ? '' : ` (${done} finished)`;
-  return `${designs}, ${plural(seeds, 'seed')}, ${plural(runs.length, 'run')}${rest}${size}, ${tokens}.`;
+  const planned = analysis.groups.reduce((sum, group) => sum + group.runs.length + group.unfinished.length, 0);
+  const finished = planned === done ? plural(done, 'run') : `${done} of ${plural(planned, 'run')} finished`;
+  return `${designs}${seeds === 0 ? '' : `, ${plural(seeds, 'seed')}`}, ${finished}${size}${tokens}.`;
 }
 
 function groupHtml(group: Group, analysed: Analysed, styles: readonly SeriesStyle[]): string {
   const { analysis } = analysed;
-  const designs = drawnDesigns(group, analysed, styles);
+  const designs = drawnDesigns(allRuns(group), analysed, styles);
+  // What is drawn as an end is of finished runs.
+  const ended = drawnDesigns(group.runs, analysed, styles);
   const { threshold } = analysis.compare;
   const figures = [
     recallFigure(group, designs, threshold),
     thresholdFigure(group, designs, threshold),
     headMapFigure(designs),
-    needleFigure(designs),
-    endFigure(group, designs),
+    needleFigure(ended),
+    endFigure(group, ended),
     strongestHeadFigure(designs),
     headCountFigure(designs),
     lossFigure(designs),
-    positionFigure(designs),
+    positionFigure(ended),
   ].join('');
-  const mechanism = mechanismFigures(group, designs);
+  const mechanism = mechanismFigures(group, ended);
   const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
   const drawn =
     figures === '' ? '' : `<h2>Figures</h2>${legend(analysed, designs)}<div class="figures">${figures}</div>`;
   const found = mechanism === '' ? '' : `<h2>The mechanism</h2><div class="figures">${mechanism}</div>`;
-  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, threshold)}</section>`;
+  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, threshold)}</section>`;
 }
 
-function notes({ unfinished, runs, largestWindow, beyond, bins, far }: Group, kind: 'study' | 'run'): string {
-  const texts = unfinished.map(
-    ({ name, state, message }) => `${name}: ${state}${message === null ? '' : `, ${message}`}`,
-  );
-  const lead = kind === 'run' ? 'Not finished' : 'Not compared, because not finished';
-  const out = texts.length === 0 ? [] : [`${lead}: ${texts.join('; ')}.`];
+/** What states are called of runs that have not finished; a process that was killed leaves `running` behind. */
+const STATES: Readonly<Record<string, string>> = { running: 'begun' };
+
+/** `begun: a (31 %), b (30 %); not started: c`: every state once, and every message, with the runs that it is about. */
+function unfinishedRuns(unfinished: Group['unfinished']): string {
+  const groups = new Map<string, string[]>();
+  for (const { name, state, message, soFar } of unfinished) {
+    const what = `${STATES[state] ?? state}${message === null ? '' : `, ${message}`}`;
+    const share = soFar === null || state === 'failed' ? '' : ` (${Math.floor((100 * soFar.tokens) / soFar.budget)} %)`;
+    groups.set(what, [...(groups.get(what) ?? []), `${name}${share}`]);
+  }
+  return [...groups].map(([what, names]) => `${what}: ${names.join(', ')}`).join('; ');
+}
+
+/** Whether runs of a group are still to come: what has finished may then say something else in the end. */
+const isPreliminary = ({ unfinished }: Group): boolean => unfinished.some(({ state }) => state !== 'failed');
+
+function notes(group: Group, kind: 'study' | 'run'): string {
+  const { unfinished, runs, largestWindow, beyond, bins, far } = group;
+  const out: string[] = [];
+  if (unfinished.length > 0) {
+    const counted = `${runs.length} of ${plural(runs.length + unfinished.length, 'run')} finished so far. `;
+    const lead =
+      kind === 'run' ? 'Not finished' : `${isPreliminary(group) ? counted : ''}Not compared, because not finished`;
+    out.push(`${lead}: ${unfinishedRuns(unfinished)}.`);
+  }
   if (bins.length > 0 && !beyond)
     out.push(
       largestWindow === null
@@ -179,19 +210,27 @@ const BADGES: Readonly<Record<Verdict['outcome'], string>> = {
   open: 'not judged',
 };
 
-function verdictsHtml({ verdicts }: Group): string {
+function verdictsHtml(group: Group, kind: 'study' | 'run'): string {
+  const { verdicts } = group;
   const topics = (Object.keys(QUESTIONS) as Verdict['topic'][]).filter((t) => verdicts.some((v) => v.topic === t));
   if (topics.length === 0) return '';
+  const soFar = kind === 'study' && isPreliminary(group);
   const blocks = topics.map((topic) => {
     const items = verdicts
       .filter((v) => v.topic === topic)
-      .map(
-        ({ outcome, lead, text }) =>
-          `<li><span class="badge ${outcome}">${BADGES[outcome]}</span><span><strong>${escapeHtml(lead)}</strong> ${escapeHtml(text)}</span></li>`,
-      );
+      .map(({ outcome, lead, text }) => {
+        const badge = soFar
+          ? `<span class="badge open">${BADGES[outcome]} so far</span>`
+          : `<span class="badge ${outcome}">${BADGES[outcome]}</span>`;
+        return `<li>${badge}<span><strong>${escapeHtml(lead)}</strong> ${escapeHtml(text)}</span></li>`;
+      });
     return `<div class="question"><h3>${escapeHtml(QUESTIONS[topic])}</h3><ul>${items.join('')}</ul></div>`;
   });
-  return `<h2>What the runs say</h2><div class="questions">${blocks.join('')}</div>`;
+  const title = soFar ? 'What the finished runs say so far' : 'What the runs say';
+  const warning = soFar
+    ? '<p class="note">Not final: runs are still to come, and may change every answer below.</p>'
+    : '';
+  return `<h2>${title}</h2>${warning}<div class="questions">${blocks.join('')}</div>`;
 }
 
 function legend({ analysis }: Analysed, designs: ReturnType<typeof drawnDesigns>): string {
@@ -210,11 +249,13 @@ function legend({ analysis }: Analysed, designs: ReturnType<typeof drawnDesigns>
 
 function numbersTable(group: Group, threshold: number): string {
   const recall = group.bins.length > 0;
-  const needle = group.runs.some((run) => run.needleAccuracy !== null);
+  const all = allRuns(group);
+  const needle = all.some((run) => run.needleAccuracy !== null);
   const show = (value: number | null, digits: number) => (value === null ? '–' : value.toFixed(digits));
   const columns: [string, (run: RunSummary) => string][] = [['seed', (run) => String(run.seed)]];
   // What all runs share stands at the top of the page.
-  const differ = (of: (run: RunSummary) => number) => new Set(group.runs.map(of)).size > 1;
+  const differ = (of: (run: RunSummary) => number) => new Set(all.map(of)).size > 1;
+  if (group.runs.length < all.length) columns.push(['state', ({ state }) => STATES[state] ?? state]);
   if (differ((run) => run.parameters)) columns.push(['parameters', (run) => formatCount(run.parameters)]);
   if (differ((run) => run.tokens)) columns.push(['tokens', (run) => formatTokens(run.tokens)]);
   if (recall) {
@@ -228,15 +269,23 @@ function numbersTable(group: Group, threshold: number): string {
   }
   if (needle) columns.push(['needle accuracy (95 %)', needleCell]);
   columns.push(['loss (nats)', (run) => show(run.finalLoss, 4)]);
-  if (group.runs.some((run) => run.strongestHead !== null))
+  if (all.some((run) => run.strongestHead !== null))
     columns.push([
       'strongest head',
       ({ strongestHead: h }) => (h === null ? '–' : `${h.score.toFixed(2)} in layer ${h.layer} (${h.label})`),
     ]);
-  columns.push(['tokens per second', (run) => (run.tokPerSec === null ? '–' : formatCount(run.tokPerSec))]);
-  const rows = group.runs.map((run) => [run.architecture, ...columns.map(([, of]) => of(run))]);
-  const numeric = new Set(columns.flatMap(([name], i) => (name === 'strongest head' ? [] : [i + 1])));
-  return table(['design', ...columns.map(([name]) => name)], rows, numeric);
+  const beside = new Set(group.sideBySide);
+  const speed = ({ name, tokPerSec }: RunSummary) =>
+    tokPerSec === null ? '–' : `${formatCount(tokPerSec)}${beside.has(name) ? ' *' : ''}`;
+  columns.push(['tokens per second', speed]);
+  const rows = all.map((run) => [run.architecture, ...columns.map(([, of]) => of(run))]);
+  const numeric = new Set(columns.flatMap(([name], i) => (['strongest head', 'state'].includes(name) ? [] : [i + 1])));
+  const shared =
+    beside.size === 0
+      ? ''
+      : '<p class="footnote">* Ran while other runs of the study did on the same machine: these speeds are not those of the designs, ' +
+        'and are not to be compared.</p>';
+  return table(['design', ...columns.map(([name]) => name)], rows, numeric) + shared;
 }
 
 /** `0.531 (0.469 to 0.592)`. */

@@ -23,6 +23,7 @@ const configSchema = z.looseObject({
   engine: z.looseObject({ name: z.string() }).nullish(),
   hardware: z.record(z.string(), z.unknown()).default({}),
   startedAt: z.string().nullish(),
+  resumes: z.array(z.looseObject({ at: z.string() })).default([]),
 });
 
 const statusSchema = z.looseObject({
@@ -97,6 +98,8 @@ export interface RunRecord {
   readonly engine: Readonly<Record<string, unknown>> | null;
   readonly hardware: Readonly<Record<string, unknown>>;
   readonly status: RunStatus;
+  /** From when to when it ran, in milliseconds since 1970, pauses before a resume included; null where that was not kept. */
+  readonly ran: { readonly from: number; readonly to: number } | null;
   /** By metric name, in order of tokens. */
   readonly metrics: ReadonlyMap<string, readonly Point[]>;
   /** In order of steps. */
@@ -127,9 +130,15 @@ export function readRun(dir: string): RunRecord {
   const configPath = join(dir, 'config.json');
   if (!existsSync(configPath))
     throw new StoreError(`${dir} is not a run folder: it has no config.json`, { details: { dir } });
-  const { name, run, versions, engine, hardware } = parse(configSchema, readJson(configPath), configPath);
+  const { name, run, versions, engine, hardware, startedAt, resumes } = parse(
+    configSchema,
+    readJson(configPath),
+    configPath,
+  );
   const inFolder = <S extends z.ZodType>(sub: string, prefix: string, schema: S) =>
     jsonFiles(join(dir, sub), prefix).map((path) => parse(schema, readJson(path), path));
+  const { series, seconds } = readMeasurements(join(dir, 'metrics.jsonl'));
+  const [from, last] = [Date.parse(startedAt ?? ''), Date.parse(resumes.at(-1)?.at ?? startedAt ?? '')];
   const byStep = (a: { step: number }, b: { step: number }) => a.step - b.step;
   return {
     dir,
@@ -142,7 +151,8 @@ export function readRun(dir: string): RunRecord {
     engine: engine ?? null,
     hardware,
     status: readStatus(dir) ?? { state: 'running', step: 0, tokens: 0 },
-    metrics: readMetrics(join(dir, 'metrics.jsonl')),
+    ran: Number.isFinite(from + last) ? { from, to: last + 1000 * seconds } : null,
+    metrics: series,
     evals: inFolder('evals', 'step-', evalSchema).sort(byStep),
     heads: inFolder('analysis', 'retrieval-heads-step-', headsSchema).sort(byStep),
     findings: readFindings(dir),
@@ -155,8 +165,14 @@ export function readRun(dir: string): RunRecord {
  * @throws StoreError naming the line that is not a measurement
  */
 export function readMetrics(path: string): Map<string, Point[]> {
+  return readMeasurements(path).series;
+}
+
+/** The series of a metrics file, and the seconds that its last line was written after. */
+function readMeasurements(path: string): { readonly series: Map<string, Point[]>; readonly seconds: number } {
   const series = new Map<string, Point[]>();
-  if (!existsSync(path)) return series;
+  let seconds = 0;
+  if (!existsSync(path)) return { series, seconds };
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -167,6 +183,7 @@ export function readMetrics(path: string): Map<string, Point[]> {
   lines.forEach((line, i) => {
     if (line === '') return;
     const { tokens, ...values } = parseLine(line, `${path}:${i + 1}`);
+    if (typeof values['time'] === 'number') seconds = values['time'];
     for (const [name, value] of Object.entries(values)) {
       if (typeof value !== 'number' || !Number.isFinite(value) || name === 'step' || name === 'time') continue;
       const points = series.get(name) ?? [];
@@ -174,7 +191,7 @@ export function readMetrics(path: string): Map<string, Point[]> {
       series.set(name, points);
     }
   });
-  return series;
+  return { series, seconds };
 }
 
 function parseLine(line: string, where: string): z.output<typeof metricsLineSchema> {

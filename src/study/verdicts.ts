@@ -109,12 +109,10 @@ function onLoss({ a, b, finalLoss }: PairComparison): Answer {
   return { outcome, lead: lead[outcome], text };
 }
 
-function shortContextCost({ a, b, nearRecall, finalLoss }: PairComparison, { near }: VerdictContext): string {
-  const parts: string[] = [];
-  if (nearRecall !== null && near !== null)
-    parts.push(clause(`recall at distances ${near.from} to ${near.to}`, nearRecall, a, b, ''));
-  if (finalLoss !== null) parts.push(clause('held-out loss', finalLoss, a, b, ' nats'));
-  return parts.length === 0 ? '' : `At short range, the cost at the end: ${list(parts)}.`;
+/** What short range pays, where a distance was measured that is not the far one; the loss is told where the designs end. */
+function shortContextCost({ a, b, nearRecall }: PairComparison, { near, far }: VerdictContext): string {
+  if (nearRecall === null || near === null || far.some((bin) => bin.from === near.from)) return '';
+  return `At short range, the cost at the end: ${clause(`recall at distances ${near.from} to ${near.to}`, nearRecall, a, b, '')}.`;
 }
 
 function ending(pair: PairComparison, context: VerdictContext): Verdict[] {
