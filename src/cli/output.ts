@@ -24,6 +24,7 @@ export interface OutputOptions {
 export class Output {
   readonly mode: 'human' | 'json' | 'quiet';
   readonly #streams: Streams;
+  readonly #warned = new Set<string>();
 
   constructor(streams: Streams, { json, quiet }: OutputOptions) {
     this.mode = json === true ? 'json' : quiet === true ? 'quiet' : 'human';
@@ -44,6 +45,13 @@ export class Output {
   /** A remark or a line of progress, for people only. */
   note(text: string): void {
     if (this.mode === 'human') this.#streams.stderr.write(`${text}\n`);
+  }
+
+  /** What may make a result mean something else than it seems: a sentence on standard error, once, unless errors only are wanted. */
+  warn(text: string): void {
+    if (this.mode === 'quiet' || this.#warned.has(text)) return;
+    this.#warned.add(text);
+    this.#streams.stderr.write(`longsight: warning: ${text}\n`);
   }
 
   /** Something that happened, for programs only. */

@@ -109,6 +109,8 @@ export class StudyProgress implements StudyObserver {
   readonly #output: Output;
   readonly #bar: cliProgress.SingleBar | null;
   #lastMs = performance.now();
+  /** Runs by what was said of them: a sentence is printed once, and at the end with all runs that it is about. */
+  readonly #notes = new Map<string, string[]>();
 
   constructor(output: Output) {
     this.#output = output;
@@ -122,7 +124,9 @@ export class StudyProgress implements StudyObserver {
   }
 
   note(run: PlannedRun, text: string): void {
-    this.#line(`${run.name}: ${text}`);
+    const about = this.#notes.get(text) ?? [];
+    if (about.length === 0) this.#line(`${run.name}: ${text}`);
+    if (!about.includes(run.name)) this.#notes.set(text, [...about, run.name]);
     this.#output.event({ event: 'note', run: run.name, text });
   }
 
@@ -160,6 +164,9 @@ export class StudyProgress implements StudyObserver {
 
   stop(): void {
     this.#bar?.stop();
+    for (const [text, runs] of this.#notes) {
+      if (runs.length > 1) this.#output.note(`said of ${runs.length} runs (${runs.join(', ')}): ${text}`);
+    }
   }
 
   /** A line above the bar, if there is one. */

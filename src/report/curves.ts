@@ -1,6 +1,6 @@
 /** What the figures of a report share: the runs of a design, and curves of them over training tokens. */
 import type { Analysed } from './report-data.js';
-import { drawPlot, Plot, type SeriesStyle } from './plot.js';
+import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
 import type { Point, RunRecord, RunSummary } from '../study/index.js';
 import { formatTokens, maxOf } from '../core/index.js';
 
@@ -11,6 +11,8 @@ export interface DrawnDesign {
 }
 
 export const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
+/** Room for the longest label that `tickLabel` gives. */
+const LABELED_MARGIN = 62;
 /** Points of a curve that carry a tooltip. */
 const MAX_TIPS = 50;
 export const WIDE = { width: 1040, marginLeft: 46, marginRight: 24, marginTop: 26, marginBottom: 40 };
@@ -35,14 +37,21 @@ export function lines(designs: readonly DrawnDesign[]): string {
   return designs.some((design) => design.runs.length > 1) ? ' Thin: one seed; thick: mean over seeds.' : '';
 }
 
-/** Thin lines for the seeds and a thick one for their mean, for one design. */
+/**
+ * Thin lines for the seeds and a thick one for their mean, for one design. Marks in the design's shape stand on the thick line,
+ * each design's at places of its own: designs with equal values are all seen. Runs that have not measured yet are left out.
+ */
 export function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord) => readonly Point[], width: number) {
-  const seeds = runs.map(({ summary, record }) => ({ seed: summary.seed, points: seriesOf(record) }));
-  const mean = runs.length === 1 ? (seeds[0]?.points ?? []) : meanOf(seeds.map((s) => s.points));
+  const all = runs.map(({ summary, record }) => ({ seed: summary.seed, points: seriesOf(record) }));
+  const seeds = all.filter(({ points }) => points.length > 0);
+  const mean = seeds.length === 1 ? (seeds[0]?.points ?? []) : meanOf(seeds.map((s) => s.points));
   const line = { x: 'tokens', y: 'value', stroke: style.color, className: style.className, ...dash(style) };
-  const about = runs.length === 1 ? `seed ${seeds[0]?.seed}` : `mean of ${runs.length} seeds`;
+  const about = seeds.length === 1 ? `seed ${seeds[0]?.seed}` : `mean of ${seeds.length} seeds`;
+  const dot = { x: 'tokens', y: 'value', className: style.className };
+  // A line of one point would not be seen.
+  const single = seeds.flatMap(({ points }) => (points.length === 1 ? points : []));
   return [
-    ...(runs.length === 1
+    ...(seeds.length === 1
       ? []
       : seeds.map(({ seed, points }) =>
           Plot.line(points, {
@@ -51,11 +60,20 @@ export function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord
           }),
         )),
     Plot.line(mean, { ...line, strokeWidth: width + 0.4, title: () => `${style.label}, ${about}` }),
+    Plot.dot([...markers(mean, style.index), ...single], {
+      ...{ ...dot, r: 3.6, stroke: style.color, strokeWidth: 1.4, fill: 'none', symbol: style.symbol },
+    }),
     Plot.dot(thin(mean, MAX_TIPS), {
-      ...{ x: 'tokens', y: 'value', r: 5, fill: style.color, fillOpacity: 0, className: style.className },
+      ...{ ...dot, r: 5, fill: style.color, fillOpacity: 0 },
       title: (p: Point) => `${style.label}, ${about}\n${formatTokens(p.tokens)} tokens: ${p.value.toFixed(3)}`,
     }),
   ];
+}
+
+/** Points of a curve that carry the design's shape: about one in each eighth, at a place that depends on the design. */
+export function markers<T>(points: readonly T[], index: number): T[] {
+  const step = Math.max(1, Math.ceil(points.length / 8));
+  return points.filter((_, i) => i % step === (3 * index) % step);
 }
 
 /** At most `count` entries, evenly spread, the last among them. */
@@ -79,23 +97,49 @@ export function dash(style: SeriesStyle): { strokeDasharray?: string } {
   return style.dash === undefined ? {} : { strokeDasharray: style.dash };
 }
 
+/** Curves over training tokens; `values` are what they hold, from which a scale without extent gets one. */
 export function tokensPlot(
   label: string,
   yLabel: string,
-  marks: readonly Plot.Markish[],
+  { marks, series }: Curves,
   domain?: readonly [number, number],
-  size: Plot.PlotOptions = PANEL,
+  size: Plot.PlotOptions & { readonly marginLeft: number } = PANEL,
 ): string {
   const ticks = size === PANEL ? 3 : 5;
+  const points = series.flat();
+  const fixed = domain ?? roomyDomain(points.map((p) => p.value));
+  const anyTokens = points.length === 0 || points.some((p) => p.tokens > 0);
   return drawPlot(`${label} against training tokens`, {
     ...size,
-    x: { label: 'training tokens →', grid: true, nice: true, ticks, zero: true, tickFormat: tick },
-    y: {
-      ...(domain === undefined ? { nice: true } : { domain }),
-      ...{ label: `↑ ${yLabel}`, grid: true, ticks: 5 },
+    x: {
+      ...{ label: 'training tokens →', grid: true, ticks, tickFormat: tick },
+      ...(anyTokens ? { nice: true, zero: true } : { domain: [0, 1], ticks: [0] }),
     },
+    y: {
+      ...(fixed === undefined ? { nice: true } : { domain: fixed }),
+      ...{ label: `↑ ${yLabel}`, grid: true, ticks: 5, tickFormat: tickLabel },
+    },
+    marginLeft: Math.max(size.marginLeft, domain === undefined ? LABELED_MARGIN : 0),
     marks: [...marks],
   });
+}
+
+/** Marks of curves with the points that they show. */
+export interface Curves {
+  readonly marks: readonly Plot.Markish[];
+  readonly series: readonly (readonly Point[])[];
+}
+
+/** The curves of every design, over `under`, which is drawn first. */
+export function curvesOf(
+  designs: readonly DrawnDesign[],
+  seriesOf: (r: RunRecord) => readonly Point[],
+  under: readonly Plot.Markish[] = [],
+): Curves {
+  return {
+    marks: [...under, ...designs.flatMap((design) => curveMarks(design, seriesOf, 2))],
+    series: designs.flatMap(({ runs }) => runs.map(({ record }) => seriesOf(record))),
+  };
 }
 
 /** `0`, `500 k`, `1.5 M`. */

@@ -1,6 +1,6 @@
 /** Figures of what analyses found: entropy, drift, limits of reach, masking, probes, gradient influence, LongPPL. */
 import type { Group } from './report-data.js';
-import { curveMarks, dash, labelMargin, lines, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
+import { curvesOf, dash, labelMargin, lines, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
 import {
   type Finding,
   limitScore,
@@ -55,9 +55,8 @@ function headFigure(
   const panels = (['chosen', 'others'] as const).flatMap((wanted) => {
     const series = (record: RunRecord) => seriesOf(record, strongestHeads(record), wanted);
     if (designs.every((d) => d.runs.every((r) => series(r.record).length === 0))) return [];
-    const marks = designs.flatMap((design) => curveMarks(design, series, 2));
     const name = wanted === 'chosen' ? `The ${STRONGEST_HEADS} strongest retrieval heads` : 'All other heads';
-    return [panel(name, tokensPlot(about.title, about.axis, marks, domain, PANEL_SIZE))];
+    return [panel(name, tokensPlot(about.title, about.axis, curvesOf(designs, series), domain, PANEL_SIZE))];
   });
   if (panels.length === 0) return '';
   const tracked = `Heads are chosen at the last checkpoint, by their retrieval-head score, and followed backwards.`;
@@ -322,10 +321,9 @@ function longPplFigure(designs: readonly DrawnDesign[]): string {
   const seriesOf = (record: RunRecord): Point[] =>
     record.findings.longppl.flatMap(({ tokens, longPpl }) => (longPpl === null ? [] : [{ tokens, value: longPpl }]));
   if (designs.every((d) => d.runs.every((r) => seriesOf(r.record).length === 0))) return '';
-  const marks = designs.flatMap((design) => curveMarks(design, seriesOf, 2));
   return figure(
     'LongPPL, while training',
-    tokensPlot('LongPPL', 'perplexity over key tokens', marks, undefined, HALF),
+    tokensPlot('LongPPL', 'perplexity over key tokens', curvesOf(designs, seriesOf), undefined, HALF),
     `Perplexity over the tokens that need a long context.${lines(designs)}`,
     'half',
   );

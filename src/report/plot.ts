@@ -5,7 +5,7 @@ import { parseHTML } from 'linkedom';
 /** Colours that the report's style sheet defines for light and dark; designs past the last share them. */
 export const NUM_COLORS = 8;
 /** Neighbouring designs differ in dashes too: for eyes that confuse colours, and so that equal curves show through. */
-const DASHES = [undefined, '10,4', '5,4', '2,3'];
+const DASHES = [undefined, '10,4', '5,4', '2,3', '12,3,2,3', '7,3,2,3,2,3', '16,5', '1,4'];
 const SYMBOLS = ['circle', 'square', 'triangle', 'diamond', 'star', 'wye', 'cross', 'times'] as const;
 
 /** How one design is drawn everywhere in a report. */
@@ -14,6 +14,8 @@ export interface SeriesStyle {
   readonly color: string;
   readonly dash: string | undefined;
   readonly symbol: (typeof SYMBOLS)[number];
+  /** Place among the designs, from 0. */
+  readonly index: number;
   /** Class of every mark of the design, for showing and hiding it. */
   readonly className: string;
 }
@@ -22,8 +24,10 @@ export function seriesStyles(labels: readonly string[]): SeriesStyle[] {
   return labels.map((label, i) => ({
     label,
     color: `var(--c${i % NUM_COLORS})`,
-    dash: DASHES[i % DASHES.length],
+    // One curve alone is solid: a second one on top would hide it where they are equal.
+    dash: i === 0 ? undefined : DASHES[1 + ((i - 1 + Math.floor(i / NUM_COLORS)) % (DASHES.length - 1))],
     symbol: SYMBOLS[i % SYMBOLS.length] as SeriesStyle['symbol'],
+    index: i,
     className: `series-${i}`,
   }));
 }
@@ -46,6 +50,28 @@ export function drawPlot(label: string, options: Plot.PlotOptions): string {
     .replace(/<style>[\s\S]*?<\/style>/, '')
     .replace(/^<svg /, '<svg role="img" ')
     .replace(/="[^"]*"/g, (attribute) => attribute.replace(/(\d\.\d\d)\d+/g, '$1'));
+}
+
+/**
+ * A scale's range from its values, both ends included: a series that is constant gets room on both sides, so that it lies in
+ * the middle and its tick is a number with an end. Values that cannot be negative keep 0 as their least.
+ */
+export function roomyDomain(values: readonly number[]): readonly [number, number] | undefined {
+  const finite = values.filter((value) => Number.isFinite(value));
+  if (finite.length === 0) return undefined;
+  const [low, high] = finite.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity] as const);
+  if (high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high))) return undefined;
+  if (low === 0) return [0, 1];
+  const room = 0.1 * Math.abs(low);
+  return [low - room, low + room];
+}
+
+/** A number at a tick, in at most seven characters: `0.25`, `2.305`, `12 k`, `3e-7`. */
+export function tickLabel(value: number): string {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e');
+  const [scale, unit] = size >= 1e6 ? [1e6, ' M'] : size >= 1e4 ? [1e3, ' k'] : [1, ''];
+  return `${Number((value / scale).toPrecision(5))}${unit}`;
 }
 
 export { Plot };

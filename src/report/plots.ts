@@ -1,9 +1,9 @@
 /** The figures of a report. Each returns a complete `<figure>`, or nothing where its data were not measured. */
 import { headSparsity, RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import type { Group } from './report-data.js';
-import { curveMarks, dash, labelMargin, lines, tick, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
+import { curvesOf, dash, labelMargin, lines, markers, tick, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
 import { figure, panel } from './html.js';
-import { drawPlot, Plot } from './plot.js';
+import { drawPlot, Plot, roomyDomain, tickLabel } from './plot.js';
 import { type Point, recallSeries, type RunRecord, type RunSummary } from '../study/index.js';
 import { formatBins, formatTokens, significant, maxOf, minOf } from '../core/index.js';
 
@@ -19,9 +19,9 @@ export function recallFigure(group: Group, designs: readonly DrawnDesign[], thre
       ...(group.chance === null
         ? []
         : [Plot.ruleY([group.chance], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '1,4' })]),
-      ...designs.flatMap((design) => curveMarks(design, (record) => recallSeries(record, bin), 2)),
     ];
-    return panel(`${title}${note}`, tokensPlot(`Recall at ${title}`, 'recall probability', marks, [0, 1]));
+    const curves = curvesOf(designs, (record) => recallSeries(record, bin), marks);
+    return panel(`${title}${note}`, tokensPlot(`Recall at ${title}`, 'recall probability', curves, [0, 1]));
   });
   const chance = group.chance === null ? '' : ` Dotted: guessing among the values (${significant(group.chance)}).`;
   return figure(
@@ -93,7 +93,7 @@ export function thresholdFigure(group: Group, designs: readonly DrawnDesign[], t
     ...WIDE,
     marginLeft: labelMargin(labels),
     height: 70 + labels.length * Math.max(34, 16 * maxOf(designs.map((d) => d.runs.length))),
-    x: { label: 'training tokens →', ticks: 7, tickFormat: tick, domain: [0, 1.1 * last], grid: true },
+    x: { label: 'training tokens →', ticks: 7, tickFormat: tick, domain: [0, last === 0 ? 1 : 1.1 * last], grid: true },
     y: { type: 'point', domain: labels, label: null, tickSize: 0 },
     marks: [Plot.ruleX([last], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '5,4' }), ...marks],
   });
@@ -128,6 +128,7 @@ export function endFigure(group: Group, designs: readonly DrawnDesign[]): string
     }),
   );
   if (dots.length < 2) return ''; // one run has nothing to lie beside
+  const losses = roomyDomain(dots.map((dot) => dot.x));
   const marks = dots.map(({ style, seed, x, y }) =>
     Plot.dot([{ x, y }], {
       ...{ x: 'x', y: 'y', r: 6, stroke: style.color, strokeWidth: 2, fill: style.color, fillOpacity: 0.3 },
@@ -137,7 +138,13 @@ export function endFigure(group: Group, designs: readonly DrawnDesign[]): string
   );
   const svg = drawPlot(`Final loss against ${name}`, {
     ...{ ...WIDE, width: 520, height: 330, inset: 12 },
-    x: { label: 'held-out loss at the end (nats per token) →', grid: true, nice: true, ticks: 6 },
+    x: {
+      tickFormat: tickLabel,
+      label: 'held-out loss at the end (nats per token) →',
+      grid: true,
+      ticks: 6,
+      ...(losses === undefined ? { nice: true } : { domain: losses }),
+    },
     y: { domain: [0, 1], label: `↑ ${recall ? 'recall probability' : 'accuracy'} at the end`, grid: true, ticks: 5 },
     marks,
   });
@@ -153,8 +160,7 @@ export function endFigure(group: Group, designs: readonly DrawnDesign[]): string
 export function lossFigure(designs: readonly DrawnDesign[]): string {
   const seriesOf = (record: RunRecord) => record.metrics.get('eval/loss') ?? record.metrics.get('train/loss') ?? [];
   if (designs.every((d) => d.runs.every((r) => seriesOf(r.record).length === 0))) return '';
-  const marks = designs.flatMap((design) => curveMarks(design, seriesOf, 2));
-  const svg = tokensPlot('Held-out loss', 'loss (nats per token)', marks, undefined, {
+  const svg = tokensPlot('Held-out loss', 'loss (nats per token)', curvesOf(designs, seriesOf), undefined, {
     ...WIDE,
     width: 520,
     height: 330,
@@ -175,14 +181,13 @@ export function strongestHeadFigure(designs: readonly DrawnDesign[]): string {
       value: maxOf(layers.flatMap((layer) => layer.heads.map((head) => head.score))),
     }));
   if (designs.every((d) => d.runs.every((r) => r.record.heads.length === 0))) return '';
-  const marks = [
+  const curves = curvesOf(designs, seriesOf, [
     Plot.ruleY([RETRIEVAL_HEAD_SCORE], { stroke: 'currentColor', strokeOpacity: 0.55, strokeDasharray: '5,4' }),
-    ...designs.flatMap((design) => curveMarks(design, seriesOf, 2)),
-  ];
+  ]);
   const size = { ...WIDE, width: 520, height: 330 };
   return figure(
     'Strongest retrieval head, while training',
-    tokensPlot('Score of the strongest retrieval head', 'retrieval-head score', marks, [0, 1], size),
+    tokensPlot('Score of the strongest retrieval head', 'retrieval-head score', curves, [0, 1], size),
     'The largest mean attention mass that any head puts on the needle. Dashed: the score from which we count a head as a ' +
       `retrieval head, ${RETRIEVAL_HEAD_SCORE}.`,
     'half',
@@ -194,10 +199,13 @@ export function headCountFigure(designs: readonly DrawnDesign[]): string {
   const seriesOf = (record: RunRecord): Point[] =>
     record.heads.map(({ tokens, layers }) => ({ tokens, value: headSparsity(layers).retrievalHeads }));
   if (designs.every((d) => d.runs.every((r) => r.record.heads.length === 0))) return '';
-  const marks = designs.flatMap((design) => curveMarks(design, seriesOf, 2));
   return figure(
     'Number of retrieval heads, while training',
-    tokensPlot('Number of retrieval heads', 'heads', marks, undefined, { ...WIDE, width: 520, height: 330 }),
+    tokensPlot('Number of retrieval heads', 'heads', curvesOf(designs, seriesOf), undefined, {
+      ...WIDE,
+      width: 520,
+      height: 330,
+    }),
     `Heads with a score of at least ${RETRIEVAL_HEAD_SCORE} at each checkpoint.${lines(designs)}`,
     'half',
   );
@@ -216,17 +224,32 @@ export function positionFigure(designs: readonly DrawnDesign[]): string {
     return [{ style, points: average(mean, 96) }];
   });
   if (curves.length === 0) return '';
+  const drawn = curves.flatMap((curve) => curve.points);
+  const losses = roomyDomain(drawn.map((p) => p.value));
+  const places = roomyDomain(drawn.map((p) => p.at));
   const svg = drawPlot('Loss by position', {
     ...{ ...WIDE, width: 520, height: 330 },
-    x: { label: 'position in the sequence (tokens) →', grid: true },
-    y: { label: '↑ loss (nats per token)', grid: true, nice: true },
-    marks: curves.map(({ style, points }) =>
+    marginLeft: 62,
+    x: {
+      label: 'position in the sequence (tokens) →',
+      grid: true,
+      ...(places === undefined ? {} : { domain: places }),
+    },
+    y: {
+      ...{ label: '↑ loss (nats per token)', grid: true, tickFormat: tickLabel },
+      ...(losses === undefined ? { nice: true } : { domain: losses }),
+    },
+    marks: curves.flatMap(({ style, points }) => [
       Plot.lineY(points, {
         ...{ x: 'at', y: 'value', stroke: style.color, strokeWidth: 2, className: style.className },
         ...dash(style),
         title: () => style.label,
       }),
-    ),
+      Plot.dot(markers(points, style.index), {
+        ...{ x: 'at', y: 'value', r: 3.6, stroke: style.color, fill: 'none', symbol: style.symbol },
+        className: style.className,
+      }),
+    ]),
   });
   return figure(
     'Loss by position',

@@ -72,7 +72,7 @@ export interface Analysed {
   readonly records: ReadonlyMap<string, RunRecord>;
 }
 
-/** Every run of a group of which something is known, in the order of the study. */
+/** Every run of a group of which something is known, finished ones first. */
 export function allRuns({ runs, unfinished }: Pick<Group, 'runs' | 'unfinished'>): RunSummary[] {
   const known = new Set(runs.map((run) => run.name));
   return [...runs, ...unfinished.flatMap(({ soFar }) => (soFar === null || known.has(soFar.name) ? [] : [soFar]))];

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseHTML } from 'linkedom';
 import { describe, expect, it } from 'vitest';
 import { FAKE_DESIGNS, writeFakeRun, writeFakeStudy, type FakeRun } from '../../test/support/fake-study.js';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
+import { seriesStyles } from './plot.js';
 import type { Analysis } from './report-data.js';
 import { analyseRunFolder, analyseStudyFolder, reportHtml, writeReport } from './report.js';
 
@@ -123,10 +124,70 @@ describe('the report of a study', () => {
       i === 2 ? { ...run, state: 'failed' as const, message: 'training diverged' } : run,
     );
     const { texts } = pageOf(study(runs));
-    expect(texts('.note')).toEqual(['Not compared, because not finished: swa-8_seed-1: failed, training diverged.']);
+    expect(texts('.note')).toEqual(['Not compared, because not finished: failed, training diverged: swa-8_seed-1.']);
     expect(texts('.question li')).toContainEqual(
       expect.stringContaining('swa:8 + full and swa:64 + full: one seed, so not judged.'),
     );
+  });
+
+  it('shows a running study as far as it is: curves of every run, and nothing that looks final', () => {
+    const runs = quickstart().map((run, i) =>
+      i < 2 ? run : { ...run, state: 'running' as const, upTo: i === 2 ? 25 : 200 },
+    );
+    const dir = study(runs);
+    rmSync(join(dir, 'runs', runs[7]?.name ?? ''), { recursive: true });
+    writeFileSync(join(dir, 'runs', runs[6]?.name ?? '', 'config.json'), '{ cut off');
+    const { html, texts } = pageOf(dir);
+    expect(texts('header p').at(-1)).toContain('2 of 8 runs finished');
+    expect(texts('.note')[0]).toMatch(
+      /^2 of 8 runs finished so far\. Not compared, because not finished: begun: swa-8_seed-1 \(4 %\), swa-8_seed-2 \(33 %\), .*unreadable, .*config\.json is not valid JSON.*not started: /,
+    );
+    expect(texts('.legend button').length).toBe(3);
+    // One evaluation so far is a mark, as a line of one point is not seen.
+    expect(html).toMatch(/fill="none" class="series-1"|class="series-1"[^>]*fill="none"/);
+    expect(texts('.badge').every((badge) => badge.endsWith('so far'))).toBe(true);
+    expect(texts('h2')).not.toContain('What the runs say');
+    const { csv } = writeReport(dir, analyseStudyFolder(dir), { repeat: [] });
+    expect(
+      readFileSync(csv, 'utf8')
+        .split('\r\n')
+        .filter((line) => line.includes(',running,')),
+    ).toHaveLength(4);
+  });
+
+  it('shows a study without any finished run', () => {
+    const { texts } = pageOf(study(quickstart({ state: 'interrupted', upTo: 100 })));
+    expect(texts('header p').at(-1)).toContain('0 of 8 runs finished');
+    expect(texts('figure h3')).toContain('Held-out loss, while training');
+    expect(texts('.question')).toEqual([]);
+  });
+
+  it('says beside speeds that runs shared a machine, and only there', () => {
+    const { texts } = pageOf(study(quickstart()));
+    expect(texts('.footnote').at(0)).toContain('not to be compared');
+    expect(texts('td').filter((text) => text === '35,000 *')).toHaveLength(8);
+    const later = quickstart().map((run, i) => ({ ...run, startedAt: `2026-01-0${i + 1}T00:00:00.000Z` }));
+    expect(pageOf(study(later)).texts('.footnote')).toEqual([]);
+  });
+
+  it('tells of short range only what was measured there', () => {
+    const { texts } = pageOf(study(quickstart()));
+    const nope = texts('.question li').find((text) => text.includes('At short range')) ?? '';
+    expect(nope).toMatch(/At short range, the cost at the end: recall at distances 1 to 16 [^.]*\.\d\d[^:]*\)\.$/);
+    expect(nope).not.toContain('held-out loss');
+  });
+
+  it('draws a constant series inside of its card, and equal designs apart', () => {
+    const runs = quickstart().map((run) => ({ ...run, formsAt: Infinity }));
+    const { document, texts } = pageOf(study(runs));
+    const labels = texts('figure svg text');
+    expect(labels.filter((label) => label.length > 7 && /^[-\d.]+$/.test(label))).toEqual([]);
+    const styles = seriesStyles(Array.from({ length: 16 }, (_, i) => String(i)));
+    expect(new Set(styles.map((s) => `${s.color} ${s.dash}`)).size).toBe(16);
+    expect(styles.filter((s) => s.dash === undefined)).toHaveLength(1);
+    for (const i of [0, 1, 2, 3]) {
+      expect(document.querySelectorAll(`figure g.series-${i}[fill="none"] path`).length).toBeGreaterThan(0);
+    }
   });
 
   it('means the same distances while designs are missing', () => {

@@ -21,6 +21,7 @@ export interface FakeRun {
   readonly steps?: number;
   readonly state?: 'done' | 'running' | 'failed' | 'interrupted';
   readonly message?: string;
+  readonly startedAt?: string;
   /** Metrics up to this step only. */
   readonly upTo?: number;
   readonly finalLoss?: number;
@@ -60,7 +61,7 @@ export function writeFakeRun(dir: string, run: FakeRun): void {
     versions: { longsight: '0.1.0', node: process.versions.node, onnxruntime: '1.30.0' },
     engine: { name: 'onnx', threads: 1, reason: 'onnxruntime-node is installed' },
     hardware: { cpu: 'Some CPU', cores: 2, memoryBytes: 16e9 },
-    startedAt: '2026-01-01T00:00:00.000Z',
+    startedAt: run.startedAt ?? '2026-01-01T00:00:00.000Z',
   });
   writeJson(join(dir, 'status.json'), { state, step: upTo, tokens: upTo * STEP_TOKENS, message: run.message });
   writeFileSync(join(dir, 'metrics.jsonl'), '');

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { refuseHubName } from '../../core/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import type { Family } from './family.js';
+import { Fields } from './fields.js';
 import { INDEX_FILE, MODEL_FILE, tensorFiles, type TensorFiles } from './places.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {
@@ -89,6 +90,29 @@ function leftOut(folder: string, family: Family, config: ModelConfig, files: Ten
     ...(names.length === 0 ? [] : [`${names.length} tensors have no effect and are left out (${names[0]}, ...)`]),
     ...(both ? [`${MODEL_FILE} is read; ${INDEX_FILE} and its shards are left aside, as in Transformers`] : []),
   ];
+}
+
+/**
+ * The longest sequence that a model saved by Transformers is made for, in tokens; null where its configuration does not say.
+ * `max_position_embeddings` may or may not count the lengthening of scaled rotary positions: the longer one of it and
+ * `original_max_position_embeddings` times their factor is taken.
+ */
+export function trainedLength(folder: string): number | null {
+  const path = join(folder, CONFIG_FILE);
+  const values = readConfigJson(path);
+  if (typeof values !== 'object' || values === null) return null;
+  const outer = new Fields(values as Readonly<Record<string, unknown>>, path);
+  const fields = outer.object('text_config') ?? outer;
+  const name = ['max_position_embeddings', 'n_positions', 'max_seq_len', 'max_sequence_length'].find((n) =>
+    fields.has(n),
+  );
+  if (name === undefined) return null;
+  const longest = fields.count(name);
+  const rope = fields.object('rope_parameters') ?? fields.object('rope_scaling');
+  if (rope === null || !rope.has('factor')) return longest;
+  const original = [rope, fields].find((f) => f.has('original_max_position_embeddings'));
+  if (original === undefined) return longest;
+  return Math.max(longest, Math.round(original.count('original_max_position_embeddings') * rope.positive('factor')));
 }
 
 export interface HfInspection {

@@ -24,6 +24,7 @@ import {
   keepFinding,
   MODEL_ARGUMENT,
   nameOf,
+  noteLength,
   openSubject,
   openSubjects,
   parseNumber,
@@ -110,6 +111,7 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
       for (const [i, { text, name }] of texts.entries()) {
         const { ids, spans, problem } = placed(subject, text);
         if (problem !== null) problems.add(problem);
+        noteLength(subject, ids.length);
         if (ids.length < 2) throw new DataError(`${name} has ${ids.length} tokens; a perplexity needs at least two`);
         const losses = await textLosses({ engine, model, tensors }, ids);
         scores.push(perplexities(losses, tokensInSpans(spans ?? [], key[i] ?? [])));

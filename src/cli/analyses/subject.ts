@@ -9,6 +9,7 @@ import {
   isHfFolder,
   openHfModel,
   openTokenizer,
+  trainedLength,
   weightFiles,
   withinVocabulary,
   type TextTokenizer,
@@ -21,6 +22,7 @@ import {
   fingerprint,
   fingerprintFile,
   LongsightError,
+  maxOf,
 } from '../../core/index.js';
 import {
   BYTE_VOCAB_SIZE,
@@ -34,8 +36,8 @@ import {
 import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
-import { findCheckpoint, openRunData, type Checkpoint } from '../../train/index.js';
-import { writeFinding, type FindingKind } from '../../study/index.js';
+import { findCheckpoint, openRunData, stagesOf, type Checkpoint } from '../../train/index.js';
+import { writeFinding, type FindingKind, type FullRunConfig } from '../../study/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
 import { engineChoice } from '../commands/train.js';
 import {
@@ -135,19 +137,64 @@ export function openSubjects(path: string, flags: Pick<AnalysisFlags, 'step' | '
 
 /** Runs `work` with an engine as the run or the flags say; then tells people which one it was, and why. */
 export async function withEngine<T>(
-  { run }: { readonly run: Pick<NamedRun, 'run'> | null },
+  subject: Subject | { readonly run: Pick<NamedRun, 'run'> | null },
   flags: EngineFlags,
   output: Output,
   work: (engine: Engine) => Promise<T>,
 ): Promise<T> {
+  const { run } = subject;
   const engine = createEngine(flags.engine ?? run?.run.engine ?? 'auto', engineChoice(flags, run?.run ?? {}));
   try {
     const result = await work(engine);
+    // Not before: input that is refused gets one sentence.
+    if ('path' in subject) warnBeyondTraining(subject, output);
     output.note(`engine ${engine.info.name} (${engine.info.reason})`);
     return result;
   } finally {
     await engine.dispose();
   }
+}
+
+/** The longest sequence, in tokens, that each subject was asked to read. */
+const askedLengths = new WeakMap<Subject, number>();
+
+/** Notes that a subject is asked to read `length` tokens at once; `withEngine` warns where that is more than it was trained on. */
+export function noteLength(subject: Subject, length: number): void {
+  askedLengths.set(subject, Math.max(length, askedLengths.get(subject) ?? 0));
+}
+
+/** The longest sequences that a run had trained on by a step, in tokens; null before the first step. */
+function longestTrained(run: FullRunConfig, step: number): number | null {
+  const stages = stagesOf(run).filter((stage) => stage.from < step);
+  return stages.length === 0 ? null : maxOf(stages.map((stage) => stage.train.seqLen));
+}
+
+/** Says, once a command, that a model is asked beyond the length that it was trained on. */
+function warnBeyondTraining(subject: Subject, output: Output): void {
+  const { run, path, step } = subject;
+  const trained = run === null ? trainedLength(path) : longestTrained(run.run, step ?? Infinity);
+  warnLength(path, askedLengths.get(subject) ?? 0, trained, output);
+}
+
+/** The same for a checkpoint that is measured as `measured` says, of a run in the folder `dir` (null: not known). */
+export function warnMeasuredBeyond(
+  { dir, path, step }: { readonly dir: string | null; readonly path: string; readonly step: number },
+  { train, eval: { needle, trace } }: FullRunConfig,
+  output: Output,
+): void {
+  if (dir === null) return;
+  const needles = typeof needle === 'object' ? (needle.lengths ?? []) : [];
+  const traced = typeof trace === 'object' ? (trace.length ?? 0) : 0;
+  const trained = longestTrained(runOf(dir, []).run, step);
+  warnLength(path, maxOf([train.seqLen, traced, ...needles]), trained, output);
+}
+
+function warnLength(path: string, asked: number, trained: number | null, output: Output): void {
+  if (trained === null || asked <= trained) return;
+  output.warn(
+    `${path} was trained on sequences of up to ${trained} tokens, and is asked to read up to ${asked}: what it does ` +
+      'beyond its trained length may say little about it',
+  );
 }
 
 export function upload(engine: Engine, subject: Subject): TensorMap {
@@ -290,6 +337,8 @@ export interface TextOptions {
   readonly texts?: string;
   readonly samples: number;
   readonly maxTokens?: number;
+  /** Tokens that the model sees at once, where sequences are read in windows. */
+  readonly window?: number;
 }
 
 /** Options that choose texts; `without` says what is read without `--texts`. */
@@ -328,7 +377,14 @@ export async function forEachSubject(
  *
  * @throws ConfigError where neither is there
  */
-export function sequencesOf(subject: Subject, { texts, samples, maxTokens = Infinity }: TextOptions): Int32Array[] {
+export function sequencesOf(subject: Subject, options: TextOptions): Int32Array[] {
+  const found = readSequences(subject, options);
+  const longest = found.reduce((most, tokens) => Math.max(most, tokens.length), 0);
+  noteLength(subject, Math.min(longest, options.window ?? Infinity));
+  return found;
+}
+
+function readSequences(subject: Subject, { texts, samples, maxTokens = Infinity }: TextOptions): Int32Array[] {
   if (texts !== undefined) {
     const chosen = readTextFile(texts).slice(0, samples);
     return chosen.map(({ text }) => tokensOf(subject, text).subarray(0, maxTokens));
@@ -378,6 +434,7 @@ export function needlePlan(subject: Subject, asked?: number): { task: NeedleTask
       `a needle sample of ${length} tokens is too short; --length must be at least ${task.minLength}`,
     );
   }
+  noteLength(subject, length);
   return { task, length };
 }
 

@@ -10,7 +10,15 @@ import {
   type ChoiceScore,
   type Proportion,
 } from '../../eval/index.js';
-import { MODEL_ARGUMENT, nameOf, openSubject, tokenizerOf, upload, withEngine } from '../analyses/subject.js';
+import {
+  MODEL_ARGUMENT,
+  nameOf,
+  openSubject,
+  tokenizerOf,
+  upload,
+  withEngine,
+  noteLength,
+} from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -78,6 +86,7 @@ async function run(path: string, files: readonly string[], flags: Flags, context
     const tensors = upload(engine, subject);
     for (const { name, questions } of tasks) {
       const tokens = questions.map((q) => choiceTokens(q, tokenizer));
+      for (const { ids } of tokens.flat()) noteLength(subject, ids.length);
       const flat = await scoreChoices(tokens.flat(), {
         ...{ engine, model: subject.model, tensors, batchTokens: flags.batchTokens, signal: context.signal },
         onProgress: (done, all) => output.event({ event: 'choiceProgress', task: name, done, all }),

@@ -4,7 +4,7 @@ import { formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js'
 import type { EvalRecord, RecallBin } from '../../eval/index.js';
 import { evalPath, evaluateCheckpoint } from '../../study/index.js';
 import { findCheckpoint } from '../../train/index.js';
-import { withEngine } from '../analyses/subject.js';
+import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -57,6 +57,7 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   }
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoint = findCheckpoint(path, flags.step);
+  warnMeasuredBeyond({ dir, path, step: checkpoint.state.step }, run, output);
   const record = await withEngine({ run: { run } }, flags, output, (engine) =>
     evaluateCheckpoint(checkpoint, { run, engine }),
   );

@@ -14,6 +14,7 @@ import {
   upload,
   withEngine,
   type Subject,
+  noteLength,
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
@@ -156,6 +157,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   const output = new Output(context, flags);
   const subject = openSubject(path, { set: [], ...(flags.step === undefined ? {} : { step: flags.step }) });
   const prompts = promptsOf(subject, flags);
+  noteLength(subject, maxOf(prompts.map((p) => p.ids.length)) + flags.maxTokens);
   const decode = (tokens: ArrayLike<number>) => textOf(subject, tokens);
   // One continuation is shown as it comes; several would mix.
   const live = output.mode === 'human' && prompts.length === 1;

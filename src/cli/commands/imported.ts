@@ -81,7 +81,7 @@ async function evaluateTexts(
   engine: Engine,
   tensors: TensorMap,
 ): Promise<EvalRecord> {
-  const sequences = texts === undefined ? [] : sequencesOf(subject, { texts, samples: Infinity });
+  const sequences = texts === undefined ? [] : sequencesOf(subject, { texts, samples: Infinity, window: seqLen });
   const windows = sequences.flatMap((tokens) => windowsOf(tokens, seqLen));
   if (texts !== undefined && windows.length === 0) {
     throw new DataError(

@@ -28,6 +28,7 @@ import {
   upload,
   withEngine,
   type Subject,
+  noteLength,
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
@@ -230,6 +231,7 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   const plan = planRun(flags, options, () => (opened ??= openSources(options)), output);
   claim(flags, plan, subject, tokenizer);
   const scores: ScoreRow[] = [];
+  for (const { length } of plan.files) noteLength(subject, length);
   await withEngine(subject, flags, output, async (engine) => {
     const tensors = upload(engine, subject);
     const stopTokens = new Set(stopTokensOf(subject));

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
 import { ConfigError, formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
 import { headsPath, traceCheckpoint } from '../../study/index.js';
-import { withEngine } from '../analyses/subject.js';
+import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -56,6 +56,7 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   if (isHfFolder(path)) return report(path, null, await traceImported(path, flags, output));
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoints = checkpointsOf(path, flags.step);
+  for (const { state } of checkpoints.slice(-1)) warnMeasuredBeyond({ dir, path, step: state.step }, run, output);
   await withEngine({ run: { run } }, flags, output, async (engine) => {
     for (const checkpoint of checkpoints) {
       context.signal.throwIfAborted();
