@@ -66,12 +66,12 @@ export function roomyDomain(values: readonly number[]): readonly [number, number
   return [low - room, low + room];
 }
 
-/** A number at a tick, in at most seven characters: `0.25`, `2.305`, `12 k`, `3e-7`. */
+/** A number at a tick, with digits enough for neighbors that differ by a part in a million: `0.25`, `2.305`, `12 k`, `3e-7`. */
 export function tickLabel(value: number): string {
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e');
   const [scale, unit] = size >= 1e6 ? [1e6, ' M'] : size >= 1e4 ? [1e3, ' k'] : [1, ''];
-  return `${Number((value / scale).toPrecision(5))}${unit}`;
+  return `${Number((value / scale).toPrecision(7))}${unit}`;
 }
 
 export { Plot };
