@@ -1,14 +1,15 @@
 /** How errors end a command: one sentence for people, an exit code for programs. */
 import { CommanderError } from 'commander';
-import { LongsightError } from '../core/index.js';
 import type { CliContext } from './context.js';
 
 /** Exit codes: 0 done, 1 it failed, 2 the input is wrong, 130 stopped by the user. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
 /** Prints what went wrong and returns the exit code. The stack shows with LONGSIGHT_DEBUG=1, and for our own bugs. */
-export function reportError(error: unknown, { stderr, env }: CliContext): number {
+export async function reportError(error: unknown, { stderr, env }: CliContext): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  // Loaded here: most command lines end without an error.
+  const { LongsightError } = await import('../core/index.js');
   const debug = env['LONGSIGHT_DEBUG'] === '1';
   if (error instanceof LongsightError) {
     stderr.write(`longsight: ${error.message}\n`);

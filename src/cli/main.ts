@@ -1,16 +1,19 @@
 #!/usr/bin/env node
 /** Wires the command line to the process: streams, signals, exit code. */
 import { fileURLToPath } from 'node:url';
-import { InterruptedError } from '../core/index.js';
 import { EXIT } from './errors.js';
 import { runCli } from './program.js';
 
 const abort = new AbortController();
-const stop = (): void => {
-  if (abort.signal.aborted) process.exit(EXIT.interrupted); // asked twice: at once
+const asked = { toStop: false };
+const stop = async (): Promise<void> => {
+  if (asked.toStop) process.exit(EXIT.interrupted); // asked twice: at once
+  asked.toStop = true;
+  // Loaded here, so that commands that need none of it start at once.
+  const { InterruptedError } = await import('../core/index.js');
   abort.abort(new InterruptedError('stopped'));
 };
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void stop());
 // A reader that goes away (`| head`) ends the printing, not the work.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {

@@ -1,10 +1,13 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command, Help } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { cli } from '../../test/support/cli.js';
 import { writeFakeRun } from '../../test/support/fake-study.js';
 import { folderWith, temporaryFolder } from '../../test/support/folders.js';
 import { PRESET_NAMES } from '../model/index.js';
+import { COMMANDS } from './command-table.js';
+import type { CliContext } from './context.js';
 
 const RUN = `model:
   hiddenSize: 8
@@ -225,6 +228,21 @@ describe('wrong folders and checkpoints', () => {
     const { code, stderr } = await cli(['report', temporaryFolder()]);
     expect(code).toBe(2);
     expect(stderr).toMatch(/is neither a study folder \(study\.json\) nor a run folder \(config\.json\)\n$/);
+  });
+});
+
+describe('the table of commands', () => {
+  it('says of every command what its own module says', async () => {
+    const context = { stdout: { write: () => true }, stderr: { write: () => true }, env: {} } as unknown as CliContext;
+    for (const { name, summary, usage, load, hidden } of COMMANDS) {
+      const program = new Command();
+      (await load())(program, context);
+      const command = program.commands.find((own) => own.name() === name);
+      if (command === undefined) throw new Error(`the module of ${name} adds no such command`);
+      expect(command.summary()).toBe(summary);
+      expect(new Help().subcommandTerm(command)).toBe(`${name} ${usage}`.trimEnd());
+      expect(new Help().visibleCommands(program).includes(command)).toBe(hidden !== true);
+    }
   });
 });
 

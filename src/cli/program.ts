@@ -1,23 +1,7 @@
-/** The command line: every command added to one program. */
-import { Command } from 'commander';
+/** The command line: every command by name, and the module of the one that is called. */
+import { Command, Help } from 'commander';
 import { readFileSync } from 'node:fs';
-import * as analyses from './analyses/index.js';
-import { addChoice } from './commands/choice.js';
-import { addCost } from './commands/cost.js';
-import { addData } from './commands/data.js';
-import { addDoctor } from './commands/doctor.js';
-import { addEval } from './commands/eval.js';
-import { addExport } from './commands/export.js';
-import { addGenerate } from './commands/generate.js';
-import { addInspect } from './commands/inspect.js';
-import { addParity } from './commands/parity.js';
-import { addReport } from './commands/report.js';
-import { addRuler } from './commands/ruler.js';
-import { addQuickstart, addStudy } from './commands/study.js';
-import { addTokenizer } from './commands/tokenizer.js';
-import { addTrace } from './commands/trace.js';
-import { addTrain } from './commands/train.js';
-import { addWorker } from './commands/worker.js';
+import { COMMANDS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './context.js';
 import { EXIT, reportError } from './errors.js';
 
@@ -25,7 +9,14 @@ const EXIT_HELP = `
 Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.interrupted} stopped (the same command, or --resume, goes on).
 LONGSIGHT_DEBUG=1 adds stack traces to errors.`;
 
-export function buildProgram(context: CliContext): Command {
+/**
+ * The program with every command. Those that `isCalled` names are loaded with their options and actions; of the others only what
+ * `--help` prints is there.
+ */
+export async function buildProgram(
+  context: CliContext,
+  isCalled: (entry: CommandEntry) => boolean = () => true,
+): Promise<Command> {
   const program = new Command('longsight')
     .description(
       'A lab for hybrid-attention language models: train them, watch long-range retrieval form, compare designs.',
@@ -39,28 +30,20 @@ export function buildProgram(context: CliContext): Command {
       writeErr: (text) => void context.stderr.write(text.replace(/^error: /, 'longsight: ')),
       getOutHelpWidth: () => context.stdout.columns ?? 100,
     })
+    .configureHelp({ subcommandTerm: (command) => usageOf(command) ?? new Help().subcommandTerm(command) })
     .addHelpText('after', EXIT_HELP);
-  const commands = [
-    addQuickstart,
-    addStudy,
-    addTrain,
-    addEval,
-    addTrace,
-    addGenerate,
-    addRuler,
-    addChoice,
-    addReport,
-    addCost,
-    addData,
-    addTokenizer,
-    addInspect,
-    addParity,
-    addExport,
-    addDoctor,
-    addWorker,
-  ];
-  for (const add of [...commands, ...Object.values(analyses)]) add(program, context);
+  for (const entry of COMMANDS) {
+    if (isCalled(entry)) (await entry.load())(program, context);
+    else program.command(entry.name, { hidden: entry.hidden ?? false }).summary(entry.summary);
+  }
   return program;
+}
+
+/** How `longsight --help` lists a command of the table; undefined for subcommands of commands. */
+function usageOf(command: Command): string | undefined {
+  if (command.parent?.parent !== null) return undefined;
+  const entry = COMMANDS.find(({ name }) => name === command.name());
+  return entry === undefined ? undefined : `${entry.name} ${entry.usage}`.trimEnd();
 }
 
 /** Runs one command line. Never throws. */
@@ -68,7 +51,9 @@ export async function runCli(args: readonly string[], context: Omit<CliContext, 
   const exit: { code: number } = { code: EXIT.ok };
   const whole: CliContext = { ...context, exitWith: (code) => void (exit.code = code) };
   try {
-    const program = buildProgram(whole);
+    const [first, second] = args.filter((arg) => !arg.startsWith('-'));
+    const called = first === 'help' ? second : first;
+    const program = await buildProgram(whole, ({ name }) => name === called);
     if (args.length === 0) {
       program.outputHelp();
       return EXIT.ok;

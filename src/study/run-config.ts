@@ -54,10 +54,10 @@ export const documentedRunSchema = z.strictObject({
 export type FullRunConfig = RunConfig & Omit<z.output<typeof runSchema>, keyof RunConfig>;
 
 export interface ResolveOptions {
-  /** What the input is called in messages; the file, if there is one. */
-  readonly where: string;
-  /** Where relative paths start. */
-  readonly baseDir: string;
+  /** What the input is called in messages; the file, if there is one, else "run". */
+  readonly where?: string;
+  /** Where relative paths start; the current folder unless given. */
+  readonly baseDir?: string;
   /** The file that the input came from unchanged, so that messages can name lines. */
   readonly file?: YamlFile;
 }
@@ -67,7 +67,10 @@ export interface ResolveOptions {
  *
  * @throws ConfigError in one sentence: where, what is wrong, what to do
  */
-export function resolveRunConfig(input: unknown, { where, baseDir, file }: ResolveOptions): FullRunConfig {
+export function resolveRunConfig(
+  input: unknown,
+  { where = 'run', baseDir = process.cwd(), file }: ResolveOptions = {},
+): FullRunConfig {
   const at = <T>(keys: readonly string[], parse: () => T) => locate(file ?? where, keys, parse);
   const run = at([], () => parseConfig(runSchema, absolutePaths(input, [], baseDir), ''));
   const vocabulary = dataVocabSize(run.data);

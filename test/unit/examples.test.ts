@@ -1,21 +1,24 @@
-/** Every YAML example in the documentation, and every preset file, is valid. */
-import { readdirSync, readFileSync } from 'node:fs';
+/** Every YAML and TypeScript example in the documentation, and every preset file, is valid. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, it, vi } from 'vitest';
 import { resolveModelConfig } from '../../src/model/index.js';
 import { expandStudy, isPlain, loadStudy, parseYaml, resolveRunConfig } from '../../src/study/index.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => join('docs', name))];
 
-const examples = PAGES.filter((page) => page.endsWith('.md')).flatMap((page) => {
-  const text = readFileSync(join(ROOT, page), 'utf8');
-  return [...text.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match, i) => [
-    `${page}, example ${i + 1}`,
-    match[1] as string,
-  ]);
-});
+const blocks = (language: string): [where: string, text: string][] =>
+  PAGES.filter((page) => page.endsWith('.md')).flatMap((page) => {
+    const text = readFileSync(join(ROOT, page), 'utf8');
+    return [...text.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(
+      (match, i): [string, string] => [`${page}, example ${i + 1}`, match[1] as string],
+    );
+  });
+
+const examples = blocks('yaml');
 
 describe('examples', () => {
   it('are found', () => {
@@ -29,6 +32,71 @@ describe('examples', () => {
     else if ('train' in file.value) expect(resolveRunConfig(file.value, { where, baseDir: ROOT, file }).seed).toBe(1);
     else expect(resolveModelConfig(file.value['model']).numLayers).toBeGreaterThan(0);
   });
+});
+
+describe('TypeScript examples', () => {
+  const programs = blocks('ts');
+
+  /** What the compiler says of the examples, which import the package by its name, as users do. */
+  function problems(): string[] {
+    const files = new Map(programs.map(([, text], i) => [join(ROOT, `example-${i + 1}.ts`), text]));
+    const { options } = ts.parseJsonConfigFileContent(
+      ts.readConfigFile(join(ROOT, 'tsconfig.json'), (path) => ts.sys.readFile(path)).config,
+      ts.sys,
+      ROOT,
+    );
+    const paths = { longsight: ['./src/index.ts'], 'longsight/*': ['./src/*/index.ts'] };
+    const settings: ts.CompilerOptions = {
+      ...options,
+      paths,
+      noEmit: true,
+      incremental: false,
+      noUnusedLocals: false,
+      noUnusedParameters: false,
+    };
+    const host = ts.createCompilerHost(settings);
+    const disk = { ...host };
+    host.fileExists = (path) => files.has(path) || disk.fileExists(path);
+    host.readFile = (path) => files.get(path) ?? disk.readFile(path);
+    const program = ts.createProgram([...files.keys()], settings, host);
+    return [...files.keys()].flatMap((path) => {
+      const file = program.getSourceFile(path);
+      return [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)].map(
+        ({ messageText }) => `${path}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`,
+      );
+    });
+  }
+
+  it('compile', () => {
+    expect(programs.length).toBeGreaterThanOrEqual(2);
+    expect(problems()).toEqual([]);
+  }, 300_000);
+
+  it('of the README runs: a hybrid is defined, trained, traced, and generates', async () => {
+    const [, text = ''] = programs.find(([where]) => where.startsWith('README.md')) ?? [];
+    expect(text.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
+    const source = ts.transpileModule(text, {
+      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
+    });
+    const folder = join(ROOT, 'build', `example-${process.pid}`);
+    const index = pathToFileURL(join(ROOT, 'src', 'index.ts')).pathname;
+    const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+    try {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, 'readme.mjs'), source.outputText.replace("'longsight'", `'${index}'`));
+      await import(/* @vite-ignore */ join(folder, 'readme.mjs'));
+      const lines = log.mock.calls;
+      expect(lines.map(([first]) => first as unknown)).toEqual(['swa:8', 'full:nope', 'after 5 steps:']);
+      expect(lines.at(-1)?.[1]).toHaveLength(4);
+      const [local, full] = lines.map(([, scores]) => scores as number[]);
+      expect(local).toHaveLength(2);
+      // Full attention puts some of itself on every token; the window may not reach the needle.
+      expect(full?.filter((score) => score > 0 && score < 1)).toHaveLength(2);
+    } finally {
+      log.mockRestore();
+      rmSync(folder, { recursive: true });
+    }
+  }, 120_000);
 });
 
 describe('preset studies', () => {

@@ -3,7 +3,6 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { formatTokens } from '../../core/index.js';
-import { analyseStudyFolder, writeReport } from '../../report/index.js';
 import {
   checkRun,
   chooseParallelism,
@@ -86,6 +85,8 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   const { plan, release } = openStudyFolder(dir, loaded, flags.takeOver);
   try {
     const outcomes = await execute(dir, plan, flags, output, context);
+    // Loaded now: what draws figures is large.
+    const { analyseStudyFolder, writeReport } = await import('../../report/index.js');
     const analysed = analyseStudyFolder(dir);
     const report = writeReport(dir, analysed, { repeat: repeatCommands(dir, plan) });
     const { groups } = analysed.analysis;

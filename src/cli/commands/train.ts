@@ -3,7 +3,6 @@ import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { createEngine, type EngineChoice, type MeshShape } from '../../engine/index.js';
 import { formatTokens, significant } from '../../core/index.js';
-import { analyseRunFolder, writeReport } from '../../report/index.js';
 import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import {
@@ -58,6 +57,8 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
       evaluated: (record) => progress.evaluated(record),
     });
     progress.stop();
+    // Loaded now: what draws figures is large.
+    const { analyseRunFolder, writeReport } = await import('../../report/index.js');
     const analysed = analyseRunFolder(dir);
     const report = writeReport(dir, analysed, { repeat: [repeatCommand(dir)] });
     const summary = analysed.analysis.groups[0]?.runs[0];

@@ -3,8 +3,9 @@
  * their memory to the output that takes their place, so parameters and optimiser state are never copied: each executable
  * keeps one spare buffer per donated tensor and swaps.
  */
+import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import * as ort from 'onnxruntime-node';
+import type * as Ort from 'onnxruntime-node';
 import {
   ConfigError,
   EngineError,
@@ -21,6 +22,31 @@ import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, Tens
 import { RAN_OUTPUT, STOP_OUTPUT, lowerToOnnx, type LoweredGraph } from './lower.js';
 import { usesOf } from './rules.js';
 
+const require = createRequire(import.meta.url);
+
+/** How onnxruntime is installed where its install script cannot reach the host of its CUDA files, which this engine does not use. */
+const INSTALL = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
+
+/**
+ * onnxruntime's binding, loaded when an engine is made: its native library is large.
+ *
+ * @throws EngineError if the package or its library is missing
+ */
+function onnxruntime(): typeof Ort {
+  try {
+    return require('onnxruntime-node') as typeof Ort;
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
+    const what = missing ? 'onnxruntime-node is not installed' : `onnxruntime-node does not load: ${message(cause)}`;
+    throw new EngineError(
+      `the onnx engine cannot be used: ${what}; install it with "${INSTALL}", or choose another --engine`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
 export interface OnnxOptions {
   /** Worker threads of one operation; default all cores. */
   readonly threads?: number;
@@ -30,7 +56,7 @@ export interface OnnxOptions {
   readonly profile?: string;
 }
 
-const ORT_TYPES: Readonly<Partial<Record<DType, ort.Tensor.Type>>> = {
+const ORT_TYPES: Readonly<Partial<Record<DType, Ort.Tensor.Type>>> = {
   f32: 'float32',
   f64: 'float64',
   i32: 'int32',
@@ -47,10 +73,10 @@ class OnnxDeviceTensor implements DeviceTensor {
   ) {}
 
   /** A view for onnxruntime on the same memory. */
-  view(): ort.Tensor {
+  view(): Ort.Tensor {
     const type = ORT_TYPES[this.dtype];
     if (!type) throw new EngineError(`onnx: ${this.dtype} tensors do not exist on this engine`);
-    return new ort.Tensor(type, this.data as ort.Tensor.DataType, [...this.shape]);
+    return new (onnxruntime().Tensor)(type, this.data as Ort.Tensor.DataType, [...this.shape]);
   }
 }
 
@@ -72,12 +98,12 @@ const STOPPED = 'Non tensor type is temporarily not supported';
  * are: another version of the binding that fails before it computes is found out.
  */
 async function runInPlace(
-  session: ort.InferenceSession,
-  feeds: Record<string, ort.Tensor>,
-  fetches: Record<string, ort.Tensor>,
+  session: Ort.InferenceSession,
+  feeds: Record<string, Ort.Tensor>,
+  fetches: Record<string, Ort.Tensor>,
 ): Promise<void> {
   const ran = new Uint8Array(1);
-  const flag = new ort.Tensor('bool', ran, [1]);
+  const flag = new (onnxruntime().Tensor)('bool', ran, [1]);
   try {
     await session.run(feeds, { ...fetches, [STOP_OUTPUT]: null, [RAN_OUTPUT]: flag });
   } catch (cause) {
@@ -108,7 +134,7 @@ export function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, str
 }
 
 class OnnxExecutable implements Executable {
-  #session: ort.InferenceSession | null;
+  #session: Ort.InferenceSession | null;
   /** Memory for the outputs of donated inputs, by output name. */
   readonly #spare = new Map<string, HostArray>();
   readonly #donated: ReadonlyMap<string, string>;
@@ -117,7 +143,7 @@ class OnnxExecutable implements Executable {
 
   constructor(
     readonly graph: Graph,
-    session: ort.InferenceSession,
+    session: Ort.InferenceSession,
     private readonly lowered: LoweredGraph,
     donate: Readonly<Record<string, string>>,
   ) {
@@ -130,10 +156,10 @@ class OnnxExecutable implements Executable {
   async run(inputs: TensorMap): Promise<TensorMap> {
     if (!this.#session) throw new EngineError('onnx: this program was disposed of');
     checkInputs('onnx', this.graph, inputs);
-    const feeds: Record<string, ort.Tensor> = {};
+    const feeds: Record<string, Ort.Tensor> = {};
     for (const [name, own] of this.lowered.inputNames)
       feeds[own] = ownTensor(inputs[name] as DeviceTensor, `input "${name}"`).view();
-    const fetches: Record<string, ort.Tensor> = {};
+    const fetches: Record<string, Ort.Tensor> = {};
     const results: Record<string, OnnxDeviceTensor> = {};
     for (const { name, value } of this.graph.outputs) {
       const source = this.#inPlace.get(name);
@@ -162,7 +188,7 @@ class OnnxExecutable implements Executable {
   }
 }
 
-function sessionOptions(threads: number, profile: string | undefined): ort.InferenceSession.SessionOptions {
+function sessionOptions(threads: number, profile: string | undefined): Ort.InferenceSession.SessionOptions {
   return {
     executionProviders: ['cpu'],
     intraOpNumThreads: threads,
@@ -195,6 +221,7 @@ function chooseThreads(asked: number | undefined): { threads: number; why: strin
 /** The engine on onnxruntime's CPU kernels: float32 (and most of float64). */
 export function createOnnxEngine(options: OnnxOptions = {}): Engine {
   const { threads, why } = chooseThreads(options.threads);
+  const ort = onnxruntime();
   const info: EngineInfo = {
     name: 'onnx',
     library: `onnxruntime-node ${ort.env.versions.node ?? ort.env.versions.common}`,

@@ -1,0 +1,80 @@
+#!/usr/bin/env node
+/**
+ * What a stranger meets: packs the package, checks the tarball with publint and Are The Types Wrong, installs it in an empty project,
+ * type-checks and runs the program of the README there, imports every path of `exports`, and starts the command line.
+ *
+ *     node scripts/check-package.mjs
+ *
+ * Needs the npm registry only. Run after `npm ci`.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const folder = mkdtempSync(join(tmpdir(), 'longsight-package-'));
+const project = mkdtempSync(join(tmpdir(), 'longsight-project-'));
+
+/** Runs a command to its end; anything but exit code 0 ends this script. */
+function run(cwd, command, ...args) {
+  console.log(`$ ${command} ${args.join(' ')}`);
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}:\n${stdout}\n${stderr}`);
+  return stdout.trim();
+}
+
+const require_ = (condition, what) => {
+  if (!condition) throw new Error(what);
+};
+
+try {
+  run(ROOT, 'npm', 'pack', '--pack-destination', folder);
+  const tarball = join(
+    folder,
+    readdirSync(folder).find((name) => name.endsWith('.tgz')),
+  );
+  run(ROOT, 'npx', 'publint', '--strict', tarball);
+  run(ROOT, 'npx', 'attw', '--profile', 'esm-only', tarball);
+  const files = run(ROOT, 'tar', '-tzf', tarball).split('\n');
+  require_(
+    !files.some((file) => /\.map$|\.test\.|tsbuildinfo/.test(file)),
+    'the tarball holds maps, tests or build records',
+  );
+  for (const file of [
+    'dist/index.js',
+    'dist/index.d.ts',
+    'dist/cli/main.js',
+    'docs/model.md',
+    'presets/recall.yaml',
+    'README.md',
+  ])
+    require_(files.includes(`package/${file}`), `the tarball lacks ${file}`);
+
+  // As a user does, with the flag that the README names for machines that only the npm registry answers.
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'empty', private: true, type: 'module' }));
+  const { devDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const compilers = ['typescript', '@types/node'].map((name) => `${name}@${devDependencies[name]}`);
+  run(project, 'npm', 'install', '--no-audit', '--no-fund', '--onnxruntime-node-install=skip', tarball, ...compilers);
+
+  const program = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))[1];
+  writeFileSync(join(project, 'program.ts'), program);
+  const strict = ['--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--skipLibCheck'];
+  run(project, 'npx', 'tsc', ...strict, 'program.ts');
+  const printed = run(project, process.execPath, 'program.js');
+  console.log(printed);
+  require_(/^after 5 steps: Int32Array\(4\)/m.test(printed), 'the program of the README did not train and generate');
+
+  const { exports } = JSON.parse(readFileSync(join(project, 'node_modules', 'longsight', 'package.json'), 'utf8'));
+  const paths = Object.keys(exports).filter((path) => !path.endsWith('.json'));
+  const imports = paths.map((path) => `longsight${path.slice(1)}`);
+  const script = `for (const name of ${JSON.stringify(imports)}) if (Object.keys(await import(name)).length === 0) throw new Error(name)`;
+  run(project, process.execPath, '--input-type=module', '-e', `${script}; process.exit(0)`);
+  console.log(`${imports.length} paths can be imported`);
+  console.log(run(project, 'npx', 'longsight', '--version'));
+  run(project, 'npx', 'longsight', 'doctor');
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+  rmSync(project, { recursive: true, force: true });
+}

@@ -1,0 +1,185 @@
+/**
+ * Every command by name and summary, and how its module is loaded. The module is loaded when the command is called or asked for
+ * help, so that `--help` and `--version` load none.
+ */
+import type { Command } from 'commander';
+import type { CliContext } from './context.js';
+
+/** Adds a command, with its options and its action, to the program. */
+export type AddCommand = (program: Command, context: CliContext) => void;
+
+export interface CommandEntry {
+  readonly name: string;
+  /** Its options and arguments, as `longsight --help` prints them. */
+  readonly usage: string;
+  readonly summary: string;
+  readonly hidden?: boolean;
+  readonly load: () => Promise<AddCommand>;
+}
+
+/** In the order of `longsight --help`. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'quickstart',
+    usage: '[options]',
+    summary: 'the study to begin with: window size and when long-range retrieval forms',
+    load: async () => (await import('./commands/study.js')).addQuickstart,
+  },
+  {
+    name: 'study',
+    usage: '[options] <file>',
+    summary: 'compare designs',
+    load: async () => (await import('./commands/study.js')).addStudy,
+  },
+  {
+    name: 'train',
+    usage: '[options] <file>',
+    summary: 'train one model',
+    load: async () => (await import('./commands/train.js')).addTrain,
+  },
+  {
+    name: 'eval',
+    usage: '[options] <model>',
+    summary: 'measure a checkpoint',
+    load: async () => (await import('./commands/eval.js')).addEval,
+  },
+  {
+    name: 'trace',
+    usage: '[options] <model>',
+    summary: 'find retrieval heads',
+    load: async () => (await import('./commands/trace.js')).addTrace,
+  },
+  {
+    name: 'generate',
+    usage: '[options] <model>',
+    summary: 'continue prompts',
+    load: async () => (await import('./commands/generate.js')).addGenerate,
+  },
+  {
+    name: 'ruler',
+    usage: '',
+    summary: 'long-context tasks: needles, tracking, counting, questions',
+    load: async () => (await import('./commands/ruler.js')).addRuler,
+  },
+  {
+    name: 'choice',
+    usage: '[options] <model> <files...>',
+    summary: 'multiple choice by log-likelihood',
+    load: async () => (await import('./commands/choice.js')).addChoice,
+  },
+  {
+    name: 'report',
+    usage: '[options] <folder>',
+    summary: 'write the report of a run or a study',
+    load: async () => (await import('./commands/report.js')).addReport,
+  },
+  {
+    name: 'cost',
+    usage: '[options] <config>',
+    summary: 'parameters, FLOPs and cache bytes of a model',
+    load: async () => (await import('./commands/cost.js')).addCost,
+  },
+  {
+    name: 'data',
+    usage: '',
+    summary: 'make token shards of text',
+    load: async () => (await import('./commands/data.js')).addData,
+  },
+  {
+    name: 'tokenizer',
+    usage: '',
+    summary: 'train a tokenizer',
+    load: async () => (await import('./commands/tokenizer.js')).addTokenizer,
+  },
+  {
+    name: 'inspect',
+    usage: '[options] <folder>',
+    summary: 'what a model saved by Transformers is, and what cannot be imported',
+    load: async () => (await import('./commands/inspect.js')).addInspect,
+  },
+  {
+    name: 'parity',
+    usage: '[options] <folder>',
+    summary: 'compare an imported model with what Transformers computes',
+    load: async () => (await import('./commands/parity.js')).addParity,
+  },
+  {
+    name: 'export',
+    usage: '[options] <model> <out>',
+    summary: 'a trained model as a folder that Transformers loads',
+    load: async () => (await import('./commands/export.js')).addExport,
+  },
+  {
+    name: 'doctor',
+    usage: '[options]',
+    summary: 'check the engines on this machine',
+    load: async () => (await import('./commands/doctor.js')).addDoctor,
+  },
+  {
+    name: 'worker',
+    usage: '[options] <study> <run>',
+    summary: '',
+    hidden: true,
+    load: async () => (await import('./commands/worker.js')).addWorker,
+  },
+  {
+    name: 'analyze',
+    usage: '[options] <folder>',
+    summary: 'all analyses of a run or a study, for its report',
+    load: async () => (await import('./analyses/analyze.js')).addAnalyze,
+  },
+  {
+    name: 'constrain',
+    usage: '[options] <model>',
+    summary: 'who carries long range: limit the reach of some layers',
+    load: async () => (await import('./analyses/constrain.js')).addConstrain,
+  },
+  {
+    name: 'drift',
+    usage: '[options] <model>',
+    summary: 'how far query and key weights of heads moved',
+    load: async () => (await import('./analyses/drift.js')).addDrift,
+  },
+  {
+    name: 'entropy',
+    usage: '[options] <model>',
+    summary: 'attention entropy of heads',
+    load: async () => (await import('./analyses/entropy.js')).addEntropy,
+  },
+  {
+    name: 'fit',
+    usage: '[options] <data>',
+    summary: 'fit a scaling law to a table of trained models',
+    load: async () => (await import('./analyses/fit.js')).addFit,
+  },
+  {
+    name: 'heads',
+    usage: '[options] <model>',
+    summary: 'retrieval heads by other definitions than trace',
+    load: async () => (await import('./analyses/heads.js')).addHeads,
+  },
+  {
+    name: 'influence',
+    usage: '[options] <model>',
+    summary: 'how far back inputs still matter: gradient norms by distance',
+    load: async () => (await import('./analyses/influence.js')).addInfluence,
+  },
+  {
+    name: 'longppl',
+    usage: '[options] <model>',
+    summary: 'perplexity over the tokens that need a long context',
+    load: async () => (await import('./analyses/longppl.js')).addLongPpl,
+  },
+  {
+    name: 'mask',
+    usage: '[options] <model>',
+    summary: 'needle accuracy with heads switched off',
+    load: async () => (await import('./analyses/mask.js')).addMask,
+  },
+  {
+    name: 'probe',
+    usage: '[options] <model>',
+    summary: 'layer by layer, what the last token knows of the needle',
+    load: async () => (await import('./analyses/probe.js')).addProbe,
+  },
+];
