@@ -57,7 +57,7 @@ function describe(schema: z.core.$ZodType, root: unknown, issue: Issue, base: Pa
   const path = [...base, ...issue.path];
   const at = formatPath(path);
   const subject = at === '' ? 'the value' : at;
-  const got = show(valueAt(root, path));
+  const got = showValue(valueAt(root, path));
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => {
@@ -99,7 +99,7 @@ function describeChoice(subject: string, value: unknown, values: readonly unknow
   const near = typeof value === 'string' ? nearest(value, choices) : undefined;
   const expected = choices.length === 1 ? `${choices[0]}` : `one of ${choices.join(', ')}`;
   if (value === undefined) return `${subject} is missing; expected ${expected}`;
-  return `${subject} must be ${expected}, got ${show(value)}${near === undefined ? '' : `; did you mean "${near}"?`}`;
+  return `${subject} must be ${expected}, got ${showValue(value)}${near === undefined ? '' : `; did you mean "${near}"?`}`;
 }
 
 /** A union reports the branch that the value was most probably meant for: the one that got furthest into the value. */
@@ -121,9 +121,9 @@ function describeUnion(
   if (best !== undefined) return best.flatMap((i) => describe(schema, root, i, path));
   const kinds = issue.errors.flat().flatMap((i) => {
     if (i.code === 'invalid_type') return [article(i.expected)];
-    return i.code === 'invalid_value' ? i.values.map((v) => show(v)) : [];
+    return i.code === 'invalid_value' ? i.values.map((v) => showValue(v)) : [];
   });
-  return [`${subject} must be ${[...new Set(kinds)].join(' or ')}, got ${show(valueAt(root, path))}`];
+  return [`${subject} must be ${[...new Set(kinds)].join(' or ')}, got ${showValue(valueAt(root, path))}`];
 }
 
 function article(expected: string): string {
@@ -149,7 +149,8 @@ function limit(issue: { readonly origin: string }, bound: number | bigint, relat
 }
 
 /** A value as a short piece of JSON-like text. */
-function show(value: unknown): string {
+/** A value as a message shows it: lists and objects by what they are, texts as JSON, cut at 60 characters. */
+export function showValue(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'number' || typeof value === 'bigint') return String(value);
   if (Array.isArray(value)) return `a list of ${value.length}`;

@@ -151,7 +151,7 @@ type Reading = 'label' | 'letter' | 'text' | 'number';
 
 /** The choice that an answer names under each reading. Where the file has labels, they come first. */
 function readingsOf(value: unknown, { texts, labels }: Choices): ReadonlyMap<Reading, number> {
-  const label = labels?.indexOf(String(value)) ?? -1;
+  const label = typeof value === 'string' || typeof value === 'number' ? (labels?.indexOf(String(value)) ?? -1) : -1;
   if (label >= 0) return new Map([['label', label]]);
   const found = new Map<Reading, number>();
   const put = (reading: Reading, choice: number) => {

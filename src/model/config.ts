@@ -1,7 +1,7 @@
 /** The resolved configuration of a model: every default filled in, every layer written out, fields checked together. */
 import type { z } from 'zod';
 import { ConfigError, nearest, parseConfig } from '../core/index.js';
-import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
+import { checkGroups, MAX_LAYERS, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
 import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
@@ -141,6 +141,11 @@ function resolveLayers(parsed: Parsed, counts: HeadCounts, where: string): Layer
     ];
   });
   const numLayers = parsed.numLayers ?? period.length;
+  if (numLayers > MAX_LAYERS) {
+    throw new ConfigError(`${where}: ${numLayers} layers are too many, a model has at most ${MAX_LAYERS}; use fewer`, {
+      details: { numLayers },
+    });
+  }
   if (numLayers % period.length !== 0) {
     const below = numLayers - (numLayers % period.length);
     const multiples = below === 0 ? `${period.length}` : `${below} or ${below + period.length}`;

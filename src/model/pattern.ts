@@ -37,8 +37,8 @@ const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
   'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or one of ' +
   RECURRENT_MIXERS.join(', ');
-/** More layers than this in one token is a slip of the keyboard. */
-const MAX_REPEAT = 10_000;
+/** More layers than this are a slip of the keyboard: their parameters alone would fill the memory. */
+export const MAX_LAYERS = 10_000;
 
 type Fail = (why: string) => never;
 
@@ -62,8 +62,8 @@ export function parsePattern(text: string, where = 'layers'): PatternLayer[] {
 function parseToken(token: string, fail: Fail): PatternLayer[] {
   const star = token.indexOf('*');
   const count = star < 0 ? 1 : wholeNumber(token.slice(0, star));
-  if (count === null || count < 1 || count > MAX_REPEAT) {
-    return fail(`the repeat count before "*" must be a whole number from 1 to ${MAX_REPEAT}, as in 3*swa:128`);
+  if (count === null || count < 1 || count > MAX_LAYERS) {
+    return fail(`the repeat count before "*" must be a whole number from 1 to ${MAX_LAYERS}, as in 3*swa:128`);
   }
   const layer = parseLayer(token.slice(star + 1), fail);
   return Array.from({ length: count }, () => layer);

@@ -249,6 +249,14 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
   study.long?.architectures?.forEach((name, i) => known(name, ['long', 'architectures', i]));
   study.compare.pairs?.forEach((pair, i) => pair.forEach((name) => known(name, ['compare', 'pairs', i])));
   for (const path of Object.keys(study.grid)) parsePath(path);
+  const points = Object.values(study.grid).reduce((n, values) => n * values.length, 1);
+  const runs = points * labels.length * study.seeds.length;
+  if (runs > MAX_RUNS) {
+    fail(
+      ['grid'],
+      `${runs} runs are too many, a study has at most ${MAX_RUNS}; leave values, architectures or seeds out`,
+    );
+  }
 }
 
 function checkRuns(runs: readonly PlannedRun[], file: YamlFile): void {
@@ -266,6 +274,9 @@ function layersOf(runs: readonly PlannedRun[], architecture: string): string {
   const run = runs.find((r) => r.architecture === architecture);
   return run === undefined ? '' : printPeriod(run.config.model.layers);
 }
+
+/** More runs than this are a slip of the keyboard: their plan alone would fill the memory. */
+const MAX_RUNS = 10_000;
 
 /** Every combination of one value per path, first path slowest; one empty point for an empty grid. */
 function gridPoints(grid: Readonly<Record<string, readonly unknown[]>>): Plain[] {

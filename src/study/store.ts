@@ -10,6 +10,7 @@ import {
   canonicalJson,
   fingerprint,
   readJson,
+  showValue,
   StoreError,
   takeLock,
   writeFileAtomic,
@@ -32,7 +33,10 @@ const plannedRunSchema = z.looseObject({
   architecture: z.string(),
   seed: z.int(),
   point: z.record(z.string(), z.unknown()),
-  config: z.looseObject({ seed: z.int() }),
+  config: z.looseObject({
+    seed: z.int(),
+    model: z.looseObject({ layers: z.array(z.looseObject({ mixer: z.string() })).min(1) }),
+  }),
 });
 
 const planSchema = z.looseObject({
@@ -58,13 +62,22 @@ export function isStudyFolder(dir: string): boolean {
 /** The plan that a study folder holds. Throws `StoreError` if there is none or it is damaged. */
 export function readPlan(dir: string): StudyPlan {
   const path = join(dir, PLAN_FILE);
-  const result = planSchema.safeParse(readJson(path));
+  const value = readJson(path);
+  const result = planSchema.safeParse(value);
   if (!result.success)
-    throw new StoreError(`${path} is not a study plan: ${result.error.issues[0]?.path.join('.')} is wrong or missing`, {
+    throw new StoreError(`${path} is not a study plan: ${wrongPlace(value, result.error)} is wrong or missing`, {
       details: { path },
       cause: result.error,
     });
   return result.data as unknown as StudyPlan;
+}
+
+/** Where a plan is wrong; runs by their names, where they have one. */
+function wrongPlace(value: unknown, { issues }: z.ZodError): string {
+  const path = issues[0]?.path ?? [];
+  const name = z.object({ runs: z.array(z.unknown()) }).safeParse(value).data?.runs[Number(path[1])];
+  const run = path[0] === 'runs' ? z.object({ name: z.string() }).safeParse(name).data : undefined;
+  return run === undefined ? path.join('.') : `${path.slice(2).join('.')} of run ${showValue(run.name)}`;
 }
 
 /** A study folder that this process alone works in, until released. */

@@ -1,5 +1,5 @@
 /** Reading `config.json`: typed fields with the defaults of Transformers, and a list of what cannot be imported. */
-import { DataError } from '../../core/index.js';
+import { DataError, showValue } from '../../core/index.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -88,7 +88,7 @@ export class Fields {
   /** Notes `name` as a feature that cannot be imported unless it is missing or one of `allowed`. */
   only(name: string, ...allowed: readonly unknown[]): void {
     if (this.has(name) && !allowed.includes(this.values[name])) {
-      this.refuse(`${this.prefix}${name} ${JSON.stringify(this.values[name])}`);
+      this.refuse(`${this.prefix}${name} ${showValue(this.values[name])}`);
     }
   }
 
@@ -99,7 +99,7 @@ export class Fields {
       throw this.#wrong(name, `missing (it must be ${what})`);
     }
     if (fits(value)) return value as T;
-    throw this.#wrong(name, `${JSON.stringify(value)}, which is not ${what}`);
+    throw this.#wrong(name, `${showValue(value)}, which is not ${what}`);
   }
 
   #wrong(name: string, how: string): DataError {

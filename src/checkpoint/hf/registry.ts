@@ -1,5 +1,5 @@
 /** The kinds of Transformers models that can be read. */
-import { DataError, readJson } from '../../core/index.js';
+import { DataError, readJson, showValue } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
@@ -54,7 +54,7 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
   const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
   if (family === undefined) {
     throw new DataError(
-      `${where}: model_type ${JSON.stringify(modelType)} is not one that can be read (${HF_MODEL_TYPES.join(', ')})`,
+      `${where}: model_type ${showValue(modelType)} is not one that can be read (${HF_MODEL_TYPES.join(', ')})`,
       { details: { where, modelType } },
     );
   }

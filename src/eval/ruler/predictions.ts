@@ -1,8 +1,17 @@
 /** Files of predictions that grow row by row: a killed run goes on where it stopped. */
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { z } from 'zod';
 import { fileError, StoreError, writeFileAtomic, append } from '../../core/index.js';
 import type { Prediction } from './score.js';
+
+const rowSchema = z.looseObject({
+  index: z.int(),
+  pred: z.string(),
+  outputs: z.array(z.string()),
+  length: z.int(),
+  truncation: z.boolean(),
+});
 
 /** A row, in RULER's field names. */
 export interface PredictionRow extends Prediction {
@@ -40,9 +49,17 @@ export class PredictionFile {
 }
 
 function parse(line: string, where: string): PredictionRow {
+  let value: unknown;
   try {
-    return JSON.parse(line) as PredictionRow;
+    value = JSON.parse(line);
   } catch (cause) {
     throw new StoreError(`${where} is no prediction; remove the file to make it again`, { cause });
   }
+  const result = rowSchema.safeParse(value);
+  if (result.success) return result.data;
+  const field = result.error.issues[0]?.path.join('.') ?? '';
+  throw new StoreError(
+    `${where} is no prediction (${field === '' ? 'no JSON object' : `${field} is wrong or missing`}); remove the file to make it again`,
+    { cause: result.error },
+  );
 }

@@ -58,10 +58,11 @@ export function realSurroundings(): Surroundings {
   return { env: process.env, sitePackages: () => (found ??= askPython()) };
 }
 
+/** Isolated (`-I`): Python runs nothing of the current folder, nor of `PYTHONPATH`. */
 function askPython(): string[] {
   const code = 'import sys, json; print(json.dumps([p for p in sys.path if p.endswith("-packages")]))';
   try {
-    const out = execFileSync('python3', ['-c', code], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const out = execFileSync('python3', ['-I', '-c', code], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     return JSON.parse(out) as string[];
   } catch {
     return [];

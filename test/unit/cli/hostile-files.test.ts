@@ -1,0 +1,101 @@
+/** Files that once got a stack trace, a hang, or code of the current folder run: one sentence and exit code 2, at once. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PredictionFile } from '../../../src/eval/index.js';
+import { realSurroundings } from '../../../src/engine/xla/pjrt/discover.js';
+import { cli } from '../../support/cli.js';
+import { messageOf } from '../../support/folders.js';
+
+const MODEL = join(import.meta.dirname, '..', '..', 'data', 'texts', 'model');
+let folder: string;
+const put = (name: string, text: string): string => {
+  const path = join(folder, name);
+  mkdirSync(join(path, '..'), { recursive: true });
+  writeFileSync(path, text);
+  return path;
+};
+
+async function refused(message: RegExp, ...args: string[]): Promise<void> {
+  const { code, stderr, stdout } = await cli(args);
+  expect(stderr).toMatch(message);
+  expect(stderr.trim().split('\n')).toHaveLength(1);
+  expect(stderr.length).toBeLessThan(500);
+  expect([code, stdout]).toEqual([2, '']);
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'longsight-hostile-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('files that are not what they should be', () => {
+  it('hold null, or objects for answers, where questions should be', async () => {
+    await refused(/null\.jsonl:1 needs a text "context"/, 'choice', MODEL, put('null.jsonl', 'null\n'));
+    const object = { context: 'c', choices: { text: ['a', 'b'], label: ['A', 'B'] }, answer: { toString: 1 } };
+    const file = put('object.jsonl', `${JSON.stringify(object)}\n`);
+    await refused(/object\.jsonl:1 needs "answer": an index from 0 to 1, a label \(A, B\)/, 'choice', MODEL, file);
+  });
+
+  it('hold null where samples should be', async () => {
+    const file = put('samples.jsonl', 'null\n');
+    const out = join(folder, 'out');
+    await refused(
+      /samples\.jsonl:1 needs a text "input"/,
+      ...['ruler', 'run', MODEL, '--out', out, '--data', file, '--lengths', '64', '--max-tokens', '2'],
+    );
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it('hold a number where the text of a prediction should be', () => {
+    const row = { index: 0, pred: 5, outputs: ['b'], length: 3, truncation: false };
+    const path = put('predictions.jsonl', `${JSON.stringify(row)}\n`);
+    expect(messageOf(() => new PredictionFile(path))).toBe(
+      `${path}:1 is no prediction (pred is wrong or missing); remove the file to make it again`,
+    );
+    const nothing = put('nothing.jsonl', 'null\n');
+    expect(messageOf(() => new PredictionFile(nothing))).toMatch(/is no prediction \(no JSON object\)/);
+  });
+
+  it('nest a model type ever deeper', async () => {
+    const deep = put('deep/config.json', `{"model_type":${'['.repeat(3000)}${']'.repeat(3000)}}`);
+    await refused(/model_type is a list of 1, which is not a text/, 'inspect', join(deep, '..'));
+  });
+
+  it('ask for more layers or runs than memory holds', async () => {
+    const model = '{ vocabSize: 64, hiddenSize: 16, numHeads: 2, layers: full, numLayers: 100000 }';
+    const rest = 'data: { kind: recall }\ntrain: { steps: 1, seqLen: 16, batchSize: 1 }\n';
+    const run = put('run.yaml', `model: ${model}\n${rest}`);
+    await refused(/100000 layers are too many, a model has at most 10000/, 'train', run, '--out', join(folder, 'r'));
+    await refused(/100000 layers are too many/, 'cost', put('model.yaml', `${model}\n`));
+    const ten = '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]';
+    const grid = ['lr', 'steps', 'batchSize', 'warmupSteps', 'beta1'].map((key) => `  train.${key}: ${ten}`).join('\n');
+    const base = `base:\n  model: { hiddenSize: 16, numHeads: 2 }\n  ${rest.trim().replace('\n', '\n  ')}`;
+    const study = put('study.yaml', `name: g\n${base}\narchitectures: { full: full }\nseeds: [1]\ngrid:\n${grid}\n`);
+    await refused(/100000 runs are too many, a study has at most 10000/, 'study', study, '--out', join(folder, 's'));
+  });
+});
+
+describe('the search for plugins', () => {
+  it('runs nothing of the current folder', () => {
+    const trap = join(folder, 'trap');
+    mkdirSync(trap);
+    writeFileSync(join(trap, 'json.py'), "open('RAN', 'w').write('ran')\n");
+    const before = process.cwd();
+    try {
+      execFileSync('python3', ['--version'], { stdio: 'ignore' });
+    } catch {
+      return; // without Python there is nothing to run
+    }
+    // Vitest's workers are processes, so that the folder may be changed.
+    process.chdir(trap);
+    try {
+      realSurroundings().sitePackages();
+    } finally {
+      process.chdir(before);
+    }
+    expect(existsSync(join(trap, 'RAN'))).toBe(false);
+  });
+});
