@@ -1,9 +1,9 @@
 /** Files that once got a stack trace, a hang, or code of the current folder run: one sentence and exit code 2, at once. */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PredictionFile } from '../../../src/eval/index.js';
 import { realSurroundings } from '../../../src/engine/xla/pjrt/discover.js';
 import { cli } from '../../support/cli.js';
@@ -79,23 +79,30 @@ describe('files that are not what they should be', () => {
 });
 
 describe('the search for plugins', () => {
-  it('runs nothing of the current folder', () => {
+  const hasPython = spawnSync('python3', ['--version']).status === 0;
+
+  it.skipIf(!hasPython)('runs nothing of the current folder', () => {
     const trap = join(folder, 'trap');
     mkdirSync(trap);
     writeFileSync(join(trap, 'json.py'), "open('RAN', 'w').write('ran')\n");
     const before = process.cwd();
-    try {
-      execFileSync('python3', ['--version'], { stdio: 'ignore' });
-    } catch {
-      return; // without Python there is nothing to run
-    }
     // Vitest's workers are processes, so that the folder may be changed.
     process.chdir(trap);
     try {
-      realSurroundings().sitePackages();
+      expect(realSurroundings().sitePackages().length).toBeGreaterThan(0);
     } finally {
       process.chdir(before);
     }
     expect(existsSync(join(trap, 'RAN'))).toBe(false);
+  });
+
+  it.skipIf(!hasPython)("finds the user's own packages", () => {
+    vi.stubEnv('PYTHONUSERBASE', folder);
+    try {
+      const own = realSurroundings().sitePackages();
+      expect(own.filter((path) => path.startsWith(folder) && path.endsWith('site-packages'))).toHaveLength(1);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 });

@@ -58,9 +58,11 @@ export function realSurroundings(): Surroundings {
   return { env: process.env, sitePackages: () => (found ??= askPython()) };
 }
 
-/** Isolated (`-I`): Python runs nothing of the current folder, nor of `PYTHONPATH`. */
+/** Isolated (`-I`): Python runs nothing of the current folder. It leaves out the user's own packages then, which are added. */
 function askPython(): string[] {
-  const code = 'import sys, json; print(json.dumps([p for p in sys.path if p.endswith("-packages")]))';
+  const code =
+    'import json, site, sys; ' +
+    'print(json.dumps([p for p in [*sys.path, site.getusersitepackages()] if p.endswith("-packages")]))';
   try {
     const out = execFileSync('python3', ['-I', '-c', code], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     return JSON.parse(out) as string[];
