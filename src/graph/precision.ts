@@ -38,7 +38,7 @@ function visit(node: Node, inputs: readonly Value[]): readonly Value[] | null {
       return copyNode(node, inputs.map(widen));
     case 'activations': {
       // The first result is an activation, the others are statistics.
-      const [y, ...statistics] = copyNode(node, inputs.map(widen)) as readonly Value[];
+      const [y, ...statistics] = copyNode(node, inputs.map(widen));
       return y ? [narrow(y), ...statistics] : statistics;
     }
     case 'follows':

@@ -1,10 +1,10 @@
 /** Common-subexpression elimination, simplification and constant folding of whole graphs. */
 import { at, sameShape, sizeOf, toNumbers, type HostTensor } from '../core/index.js';
 import { broadcastShapes } from './ir/checks.js';
-import { copyNode } from './ir/emit.js';
+import { copyNode, inferTypes } from './ir/emit.js';
 import { makeGraph, mapGraph } from './ir/graph.js';
 import { constant } from './ir/leaves.js';
-import type { Graph, Node, NodeOf, OpDefinition, OpName, Value } from './ir/types.js';
+import type { Graph, Node, NodeOf, Value } from './ir/types.js';
 import * as L from './primitives/index.js';
 
 /** Evaluates a node on constant inputs; engines give the reference engine's rule. */
@@ -180,8 +180,7 @@ function fold(
   if (!evaluate || node.definition.merging !== 'fold' || inputs.length === 0) return null;
   const tensors = inputs.flatMap(({ node: { op, attrs } }) => (op === 'constant' ? [attrs.tensor] : []));
   if (tensors.length < inputs.length) return null;
-  const definition = node.definition as OpDefinition<OpName>;
-  const types = definition.infer(inputs, node.attrs);
+  const types = inferTypes(node, inputs);
   if (types.some((t) => sizeOf(t.shape) > foldLimit)) return null;
   const results = evaluate(node, tensors);
   // Multi-output nodes would leave the key of the first output only; fold single results.

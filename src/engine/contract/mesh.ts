@@ -1,5 +1,5 @@
 /** How tensors lie on meshes, for those who hand them to engines. */
-import type { Shape } from '../../core/index.js';
+import { at, type Shape } from '../../core/index.js';
 import type { MeshAxis, MeshShape, Sharding } from './engine.js';
 
 /** How tensors whose leading axis counts sequences, or tokens of them, lie. */
@@ -9,6 +9,6 @@ export const BATCH_SHARDING: Sharding = [['data', 'fsdp']];
 export function fittingSharding(wanted: Sharding, shape: Shape, mesh: MeshShape): Sharding {
   return wanted.map((axes, i): readonly MeshAxis[] => {
     const parts = axes.reduce((n, a) => n * (mesh[a] ?? 1), 1);
-    return (shape[i] as number) % parts === 0 ? axes : [];
+    return at(shape, i) % parts === 0 ? axes : [];
   });
 }

@@ -1,5 +1,5 @@
 /** Collects ONNX nodes for one graph (or the body of a Scan) and gives names to values. */
-import { UnsupportedOpError, tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
+import { at, UnsupportedOpError, tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
 import type { Node, OpName, Value } from '../../graph/index.js';
 import {
   rawBytes,
@@ -59,7 +59,7 @@ export class OnnxBuilder {
 
   /** Adds a node with one output. */
   op(op: string, inputs: readonly Name[], attributes: Attributes = {}, domain = ''): Name {
-    return this.ops(op, inputs, 1, attributes, domain)[0] as Name;
+    return at(this.ops(op, inputs, 1, attributes, domain), 0);
   }
 
   /** Adds a node with several outputs. */

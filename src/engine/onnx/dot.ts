@@ -2,7 +2,7 @@
  * A general dot as MatMul, Gemm or com.microsoft.FusedMatMul. Operands are brought to `[batch, M, K]` or `[batch, K, M]`,
  * whichever needs no transpose: the kernels take transposed operands for free.
  */
-import { sizeOf } from '../../core/index.js';
+import { at, sizeOf } from '../../core/index.js';
 import type { DotAttrs, Node, Value } from '../../graph/index.js';
 import type { Name, OnnxBuilder } from './builder.js';
 
@@ -27,7 +27,7 @@ function planOperand(
 
 /** Contracted axis pairs in the order that spares the most transposes. */
 function orderedContract(a: Value, b: Value, attrs: DotAttrs): DotAttrs {
-  const pairs = attrs.lhsContract.map((l, i) => [l, attrs.rhsContract[i] as number] as const);
+  const pairs = attrs.lhsContract.map((l, i) => [l, at(attrs.rhsContract, i)] as const);
   const by = (side: 0 | 1): DotAttrs => {
     const sorted = [...pairs].sort((x, y) => x[side] - y[side]);
     return { ...attrs, lhsContract: sorted.map((p) => p[0]), rhsContract: sorted.map((p) => p[1]) };
@@ -44,8 +44,8 @@ function orderedContract(a: Value, b: Value, attrs: DotAttrs): DotAttrs {
 export function lowerDot(b: OnnxBuilder, node: Node<'dot'>, alpha: number): Name {
   const [lhs, rhs] = node.inputs;
   const attrs = orderedContract(lhs, rhs, node.attrs);
-  const batch = attrs.lhsBatch.map((i) => lhs.shape[i] as number);
-  const K = sizeOf(attrs.lhsContract.map((i) => lhs.shape[i] as number));
+  const batch = attrs.lhsBatch.map((i) => at(lhs.shape, i));
+  const K = sizeOf(attrs.lhsContract.map((i) => at(lhs.shape, i)));
   const operand = (v: Value, batchAxes: readonly number[], contract: readonly number[]): Operand => {
     const { order, contractFirst } = planOperand(v, batchAxes, contract);
     const moved = isIdentity(order) ? b.of(v) : b.transpose(b.of(v), order);

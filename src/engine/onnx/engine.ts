@@ -76,7 +76,7 @@ class OnnxDeviceTensor implements DeviceTensor {
   view(): Ort.Tensor {
     const type = ORT_TYPES[this.dtype];
     if (!type) throw new EngineError(`onnx: ${this.dtype} tensors do not exist on this engine`);
-    return new (onnxruntime().Tensor)(type, this.data as Ort.Tensor.DataType, [...this.shape]);
+    return new (onnxruntime().Tensor)(type, this.data, [...this.shape]);
   }
 }
 

@@ -2,7 +2,17 @@
  * How each op becomes ONNX nodes. A rule binds names to the outputs of its node. Kernels were chosen by measurement on
  * onnxruntime 1.30 (docs/engines.md). Composites that are expanded before lowering have the rule `expanded`.
  */
-import { LongsightError, sameShape, sizeOf, tensorFrom, type DType, type Shape } from '../../core/index.js';
+import {
+  at,
+  last,
+  dims,
+  LongsightError,
+  sameShape,
+  sizeOf,
+  tensorFrom,
+  type DType,
+  type Shape,
+} from '../../core/index.js';
 import { uniformValue, type Graph, type Node, type OpName, type Value } from '../../graph/index.js';
 import { unsupported, type Name, type OnnxBuilder } from './builder.js';
 import { lowerDot } from './dot.js';
@@ -12,8 +22,8 @@ export type OnnxRule<K extends OpName> = {
   rule(b: OnnxBuilder, node: Node<K>): void;
 }['rule'];
 
-const inp = (node: { readonly inputs: readonly Value[] }, i: number): Value => node.inputs[i] as Value;
-const out = (node: { readonly outputs: readonly Value[] }, i = 0): Value => node.outputs[i] as Value;
+const inp = (node: { readonly inputs: readonly Value[] }, i: number): Value => at(node.inputs, i);
+const out = (node: { readonly outputs: readonly Value[] }, i = 0): Value => at(node.outputs, i);
 const names = (b: OnnxBuilder, node: { readonly inputs: readonly Value[] }): Name[] => node.inputs.map((v) => b.of(v));
 
 /** One ONNX op of the same meaning. */
@@ -52,10 +62,7 @@ const mul: OnnxRule<'mul'> = (b, node) => {
 const iota: OnnxRule<'iota'> = (b, node) => {
   const { dtype, shape, axis } = node.attrs;
   const inner = sizeOf(shape.slice(axis + 1));
-  const values = Float64Array.from(
-    { length: sizeOf(shape) },
-    (_, i) => Math.floor(i / inner) % (shape[axis] as number),
-  );
+  const values = Float64Array.from({ length: sizeOf(shape) }, (_, i) => Math.floor(i / inner) % at(shape, axis));
   b.bind(out(node), b.tensor(tensorFrom(dtype, shape, values)));
 };
 
@@ -63,7 +70,7 @@ const slice: OnnxRule<'slice'> = (b, node) => {
   const { starts, limits, strides } = node.attrs;
   const { shape } = inp(node, 0);
   const axes = shape.map((_, i) => i).filter((i) => starts[i] !== 0 || limits[i] !== shape[i] || strides[i] !== 1);
-  const pick = (list: Shape): Name => b.ints(axes.map((i) => list[i] as number));
+  const pick = (list: Shape): Name => b.ints(axes.map((i) => at(list, i)));
   if (axes.length === 0) return b.bind(out(node), b.of(inp(node, 0)));
   b.bind(out(node), b.op('Slice', [b.of(inp(node, 0)), pick(starts), pick(limits), b.ints(axes), pick(strides)]));
 };
@@ -102,7 +109,7 @@ const ONE_HOT_ROWS = 2048;
 /** Not ScatterND: with repeated indices its parallel additions race (onnxruntime 1.30). */
 const scatterAdd: OnnxRule<'scatterAdd'> = (b, node) => {
   const [operand, indices, updates] = [inp(node, 0), inp(node, 1), inp(node, 2)];
-  const [rows, count] = [operand.shape[0] as number, sizeOf(indices.shape)];
+  const [rows, count] = [at(operand.shape, 0), sizeOf(indices.shape)];
   const width = sizeOf(operand.shape.slice(1));
   const flat = toI64(b, b.reshape(b.of(indices), [count]));
   const isZero = uniformValue(operand) === 0;
@@ -194,12 +201,12 @@ const scan: OnnxRule<'scan'> = (b, node) => {
     scan_input_directions: Array.from({ length: counter ? 1 : numXs }, () => direction),
     ...(numYs > 0 ? { scan_output_directions: Array.from({ length: numYs }, () => direction) } : {}),
   });
-  node.outputs.forEach((v, i) => b.bind(v, fresh[i] as Name));
+  node.outputs.forEach((v, i) => b.bind(v, at(fresh, i)));
 };
 
 const rmsNorm: OnnxRule<'rmsNorm'> = (b, node) => {
   const x = inp(node, 0);
-  const width = x.shape[x.shape.length - 1] as number;
+  const width = last(x.shape);
   const weight = node.inputs[1] ? b.of(inp(node, 1)) : b.numbers(x.dtype, [width], new Float64Array(width).fill(1));
   const attributes = { axis: -1, epsilon: { float: node.attrs.epsilon } };
   const [y, rstd] = b.ops('SimplifiedLayerNormalization', [b.of(x), weight], 2, attributes) as [Name, Name];
@@ -209,15 +216,14 @@ const rmsNorm: OnnxRule<'rmsNorm'> = (b, node) => {
 
 const rotary: OnnxRule<'rotary'> = (b, node) => {
   const { inverseFrequencies, inverse } = node.attrs;
-  const [, T, H] = inp(node, 0).shape as [number, number, number];
+  const [, T, H] = dims(inp(node, 0), 3);
   const half = inverseFrequencies.length;
   const table = (f: (angle: number) => number): Name => {
     const values = new Float64Array(T * half);
-    for (let t = 0; t < T; t++)
-      for (let m = 0; m < half; m++) values[t * half + m] = f(t * (inverseFrequencies[m] as number));
+    for (let t = 0; t < T; t++) for (let m = 0; m < half; m++) values[t * half + m] = f(t * at(inverseFrequencies, m));
     return b.numbers('f32', [T, half], values);
   };
-  const [B, , , D] = inp(node, 0).shape as [number, number, number, number];
+  const [B, , , D] = dims(inp(node, 0), 4);
   const x = b.reshape(b.of(inp(node, 0)), [B, T, H * D]);
   const inputs = [x, b.ints([0]), table(Math.cos), table(inverse ? (a) => -Math.sin(a) : Math.sin)];
   const y = b.op('RotaryEmbedding', inputs, { interleaved: 0 }, 'com.microsoft');
@@ -226,7 +232,7 @@ const rotary: OnnxRule<'rotary'> = (b, node) => {
 
 const crossEntropy: OnnxRule<'crossEntropy'> = (b, node) => {
   const [z, t] = [inp(node, 0), inp(node, 1)];
-  const n = z.shape[0] as number;
+  const n = at(z.shape, 0);
   const column = b.reshape(b.of(t), [n, 1]);
   const picked = (x: Name): Name => b.reshape(b.op('GatherElements', [x, column], { axis: 1 }), [n]);
   const loss = b.op('Neg', [picked(b.op('LogSoftmax', [b.of(z)], { axis: 1 }))]);
@@ -237,7 +243,7 @@ const crossEntropy: OnnxRule<'crossEntropy'> = (b, node) => {
 /** `softmax * (dloss + dlse) - onehot * dloss`; the softmax is taken anew rather than from the log-sum-exp. */
 const crossEntropyGrad: OnnxRule<'crossEntropyGrad'> = (b, node) => {
   const [z, t, lse, dloss, dlse] = node.inputs as [Value, Value, Value, Value, Value];
-  const n = z.shape[0] as number;
+  const n = at(z.shape, 0);
   const column = (x: Name): Name => b.reshape(x, [n, 1]);
   // The softmax of these logits, unless the log-sum-exp came from elsewhere.
   const own = lse.node.op === 'crossEntropy' && lse.node.inputs[0] === z;
@@ -309,7 +315,7 @@ export const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
   split: (b, node) => {
     const { axis, sizes } = node.attrs;
     const parts = b.ops('Split', [b.of(inp(node, 0)), b.ints(sizes)], sizes.length, { axis });
-    node.outputs.forEach((v, i) => b.bind(v, parts[i] as Name));
+    node.outputs.forEach((v, i) => b.bind(v, at(parts, i)));
   },
   dot: (b, node) => b.bind(out(node), lowerDot(b, node, 1)),
   reduceSum,

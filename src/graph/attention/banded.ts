@@ -2,7 +2,7 @@
  * The banded form of attention, for windows shorter than the sequence: all blocks of C queries at once, each against its own
  * keys and those of the `ceil((window-1)/C)` blocks before it. Shape letters as in tile.ts.
  */
-import type { DType } from '../../core/index.js';
+import { dims, at, type DType } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import {
@@ -46,7 +46,7 @@ export function bandOf(dims: Dims, window: number, C: number, dtype: DType): Ban
 
 /** Queries in blocks: `[B,G,R,T,D] -> [B,G,N,R*C,D]`. */
 export function blockQueries(x: Value, { C, N }: Band): Value {
-  const [B, G, R, T, D] = x.shape as [number, number, number, number, number];
+  const [B, G, R, T, D] = dims(x, 5);
   const padded = T === N * C ? x : L.padAxis(x, 3, 0, N * C - T);
   const blocks = L.reshape(padded, [B, G, R, N, C, D]);
   return R === 1
@@ -55,7 +55,7 @@ export function blockQueries(x: Value, { C, N }: Band): Value {
 }
 
 export function unblockQueries(x: Value, { C, N }: Band, { B, G, R, T }: Dims): Value {
-  const D = x.shape[4] as number;
+  const D = at(x.shape, 4);
   const blocks = L.reshape(x, [B, G, N, R, C, D]);
   const joined = L.reshape(R === 1 ? blocks : L.transpose(blocks, [0, 1, 3, 2, 4, 5]), [B, G, R, N * C, D]);
   return T === N * C ? joined : L.sliceAxis(joined, 3, 0, T);
@@ -63,7 +63,7 @@ export function unblockQueries(x: Value, { C, N }: Band, { B, G, R, T }: Dims): 
 
 /** Keys in bands: `[B,G,1,T,D] -> [B,G,N,L,D]`, block i after the `before` blocks that precede it; one row-wise `take`. */
 function bandKeys(x: Value, { C, N, before }: Band): Value {
-  const [B, G, , T, D] = x.shape as [number, number, number, number, number];
+  const [B, G, , T, D] = dims(x, 5);
   const padded = L.padAxis(L.reshape(x, [B, G, T, D]), 2, 0, N * C - T);
   const rows: number[] = [];
   for (let bg = 0; bg < B * G; bg++) {
@@ -80,7 +80,7 @@ function bandKeys(x: Value, { C, N, before }: Band): Value {
  * the start of the sequence, so the mask made its gradient exactly zero.
  */
 function unbandKeys(x: Value, { C, N, before }: Band, { B, G, T }: Dims): Value {
-  const D = x.shape[4] as number;
+  const D = at(x.shape, 4);
   const rows = L.reshape(x, [B * G * N * (before + 1), C * D]);
   const parts = Array.from({ length: before + 1 }, (_, s) => {
     const from: number[] = [];
@@ -96,7 +96,7 @@ function unbandKeys(x: Value, { C, N, before }: Band, { B, G, T }: Dims): Value 
 /** The mask of a band with documents `[B,T]`: `[B,1,N,1,C,L]`. */
 function bandMask(band: Band, documents: Value | null): Value {
   if (!documents) return band.mask;
-  const [B, T] = documents.shape as [number, number];
+  const [B, T] = dims(documents, 2);
   const { C, N, before } = band;
   const whole = L.reshape(documents, [B, 1, 1, T, 1]);
   const own = L.reshape(blockQueries(whole, band), [B, 1, N, 1, C, 1]);

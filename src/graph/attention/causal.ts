@@ -2,6 +2,7 @@
  * The causal form of attention, for windows that reach as far as the sequence: one block of C queries after another, each
  * against the keys up to its end. Shape letters as in tile.ts.
  */
+import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { differentiateTile, visibleMask, within, type Dims, type Incoming, type Tile, type TileGrads } from './tile.js';
@@ -21,7 +22,7 @@ export function causalBlocks(T: number, C: number): Span[] {
 
 /** The first `end` tokens of keys `[B,G,1,T,D]`: `[B,G,end,D]`; as a row-wise `take` of blocks where blocks divide T. */
 function prefix(x: Value, end: number, C: number): Value {
-  const [B, G, , T, D] = x.shape as [number, number, number, number, number];
+  const [B, G, , T, D] = dims(x, 5);
   if (end === T || T % C !== 0) return L.sliceAxis(L.reshape(x, [B, G, T, D]), 2, 0, end);
   const rows: number[] = [];
   for (let bg = 0; bg < B * G; bg++) for (let i = 0; i < end / C; i++) rows.push((bg * T) / C + i);
@@ -36,9 +37,9 @@ export interface Span {
 
 /** `[B,G,R,T,D]` in the rows of each block, `[B,G,R*rows,D]`. */
 export function splitRows(x: Value, blocks: readonly Span[]): Value[] {
-  const [B, G, R, , D] = x.shape as [number, number, number, number, number];
+  const [B, G, R, , D] = dims(x, 5);
   const sizes = blocks.map(({ start, end }) => end - start);
-  return L.split(x, 3, sizes).map((part, i) => L.reshape(part, [B, G, R * (sizes[i] as number), D]));
+  return L.split(x, 3, sizes).map((part, i) => L.reshape(part, [B, G, R * at(sizes, i), D]));
 }
 
 /** From this length on the masks of causal blocks are cut from a shared one as they are needed, not kept for every block. */
@@ -62,7 +63,7 @@ export function causalMasks(
     const mask = shared && rows === C ? L.sliceAxis(shared, 1, T - end, T) : own(rows, end);
     const shaped = L.reshape(mask, [1, rows, end]);
     if (!documents) return shaped;
-    const B = documents.shape[0] as number;
+    const B = at(documents.shape, 0);
     const part = (from: number, shape: number[]): Value => L.reshape(L.sliceAxis(documents, 1, from, end), shape);
     return within(shaped, part(start, [B, 1, 1, rows, 1]), part(0, [B, 1, 1, 1, end]));
   };
@@ -101,11 +102,11 @@ export function causalGrads(
   let open: { dk: Value; dv: Value } | null = null;
   let done: readonly Value[] = [];
   for (let i = blocks.length - 1; i >= 0; i--) {
-    const span = blocks[i] as Span;
+    const span = at(blocks, i);
     const rows = span.end - span.start;
-    const own = afterwards([qs[i] as Value, dOuts[i] as Value], done);
-    const tile = causalTile(own[0] as Value, k, v, maskOf(span), attrs.scale, span.end, C);
-    const grads = differentiateTile(tile, R, lses && (lses[i] as Value), own[1] as Value, deltas[i] as Value);
+    const own = afterwards([at(qs, i), at(dOuts, i)], done);
+    const tile = causalTile(at(own, 0), k, v, maskOf(span), attrs.scale, span.end, C);
+    const grads = differentiateTile(tile, R, lses && at(lses, i), at(own, 1), at(deltas, i));
     dqs.unshift(L.reshape(grads.dq, [B, G, R, rows, D]));
     const dk: Value = open ? L.add(open.dk, grads.dk) : grads.dk;
     const dv: Value = open ? L.add(open.dv, grads.dv) : grads.dv;
@@ -123,7 +124,7 @@ export function causalGrads(
   }
   const whole = (xs: Value[]): Value => {
     const x = L.concat(xs, 2);
-    return L.reshape(x, [B, G, 1, T, x.shape[3] as number]);
+    return L.reshape(x, [B, G, 1, T, at(x.shape, 3)]);
   };
   return { dq: L.concat(dqs, 3), dk: whole(dks), dv: whole(dvs) };
 }

@@ -3,7 +3,7 @@
  * they may see. Two shapes of that idea: banded.ts (window < T) and causal.ts (no window). The backward pass recomputes the
  * probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022). Shape letters as in tile.ts.
  */
-import type { DType } from '../../core/index.js';
+import { last, at, type DType } from '../../core/index.js';
 import type { Decomposition } from '../ir/rules.js';
 import { documentRuns } from '../primitives/documents.js';
 import * as L from '../primitives/index.js';
@@ -40,7 +40,7 @@ function optionalInputs(
 ): { readonly sinks: Value | null; readonly documents: Value | null } {
   const segments = attrs.segments === true ? 1 : 0;
   const sinks = inputs.slice(fixed, inputs.length - segments)[0] ?? null;
-  return { sinks, documents: segments === 1 ? documentRuns(inputs[inputs.length - 1] as Value) : null };
+  return { sinks, documents: segments === 1 ? documentRuns(last(inputs)) : null };
 }
 
 /** Which of the two forms, in which blocks. */
@@ -78,10 +78,10 @@ export function decomposeAttention(
   const maskOf = causalMasks(q, T, plan.C, attrs.window, documents);
   const parts: { out: Value; lse: Value }[] = [];
   for (let i = plan.blocks.length - 1; i >= 0; i--) {
-    const span = plan.blocks[i] as Span;
+    const span = at(plan.blocks, i);
     const rows = span.end - span.start;
     const sink = sinks ? sinkColumn(sinks, dims, rows, false) : null;
-    const [own] = afterwards([qs[i] as Value], parts[0] ? [parts[0].out] : []) as [Value];
+    const [own] = afterwards([at(qs, i)], parts[0] ? [parts[0].out] : []) as [Value];
     const { out, lse } = attendTile(causalTile(own, kh, vh, maskOf(span), attrs.scale, span.end, plan.C), R, sink);
     parts.unshift({ out: L.reshape(out, [B, G, R, rows, E]), lse: L.reshape(lse, [B, H, rows]) });
   }

@@ -4,7 +4,7 @@
  * Shape letters: B batch, T tokens, H query heads, G key heads, R = H/G, D key width, E value width, C queries of a block,
  * N blocks, L keys that a block meets.
  */
-import type { DType } from '../../core/index.js';
+import { dims, at, type DType } from '../../core/index.js';
 import { softmax } from '../loss/op.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
@@ -35,20 +35,20 @@ export interface Dims {
 }
 
 export function dimsOf(q: Value, k: Value, v: Value): Dims {
-  const [B, T, H, D] = q.shape as [number, number, number, number];
-  const G = k.shape[2] as number;
-  return { B, T, H, G, R: H / G, D, E: v.shape[3] as number };
+  const [B, T, H, D] = dims(q, 4);
+  const G = at(k.shape, 2);
+  return { B, T, H, G, R: H / G, D, E: at(v.shape, 3) };
 }
 
 /** `[B,T,H,D] -> [B,G,R,T,D]` (R = 1 for keys and values). */
 export function heads(x: Value, G: number): Value {
-  const [B, T, H, D] = x.shape as [number, number, number, number];
+  const [B, T, H, D] = dims(x, 4);
   return L.reshape(L.transpose(x, [0, 2, 1, 3]), [B, G, H / G, T, D]);
 }
 
 /** `[B,G,R,T,D] -> [B,T,H,D]`. */
 export function unheads(x: Value): Value {
-  const [B, G, R, T, D] = x.shape as [number, number, number, number, number];
+  const [B, G, R, T, D] = dims(x, 5);
   return L.transpose(L.reshape(x, [B, G * R, T, D]), [0, 2, 1, 3]);
 }
 

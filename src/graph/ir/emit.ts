@@ -1,5 +1,5 @@
 /** Nodes from their ops: the only place where they are made. */
-import type { Node, OpDefinition, OpName, OpSignatures, Value } from './types.js';
+import type { Node, OpDefinition, OpName, OpSignatures, TensorType, Value } from './types.js';
 
 /** Builds a node and returns its outputs. Throws `ShapeError` or `DTypeError` where the inputs do not fit. */
 export function build<K extends OpName>(
@@ -30,6 +30,11 @@ export function copyNode<N extends Node>(
   attrs: N['attrs'] = node.attrs,
 ): N['outputs'] {
   return build(node.definition as unknown as OpDefinition<OpName>, inputs as never, attrs);
+}
+
+/** The types that a node's rule gives for other inputs. */
+export function inferTypes({ definition, attrs }: Node, inputs: readonly TensorType[]): readonly TensorType[] {
+  return (definition as unknown as OpDefinition<OpName>).infer(inputs, attrs);
 }
 
 /** The definition of an op without attributes whose results have the type that `infer` gives. */

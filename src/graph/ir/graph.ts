@@ -1,8 +1,8 @@
 /** Graphs from values: topological order, the verifier, and subgraphs (scan, remat) from functions. */
 import { LongsightError, at, last, invariant, sameShape, type DType, type Shape } from '../../core/index.js';
-import { copyNode } from './emit.js';
+import { copyNode, inferTypes } from './emit.js';
 import { input } from './leaves.js';
-import type { Graph, Node, OpDefinition, OpName, Port, TensorType, Value } from './types.js';
+import type { Graph, Node, Port, TensorType, Value } from './types.js';
 
 /** Values by name, in the order of the ports that they become. */
 export type Named = Readonly<Record<string, Value>>;
@@ -126,8 +126,7 @@ export function verify(graph: Graph): void {
         throw new LongsightError(`${where} uses a value of ${v.node.op} that comes later or never`);
       if (v.node.outputs[v.index] !== v) throw new LongsightError(`${where} uses a value that its node does not have`);
     }
-    const definition = node.definition as OpDefinition<OpName>;
-    const types = definition.infer(node.inputs, node.attrs);
+    const types = inferTypes(node, node.inputs);
     const same = (t: { dtype: DType; shape: Shape }, v: Value | undefined): boolean =>
       v !== undefined && t.dtype === v.dtype && sameShape(t.shape, v.shape);
     if (types.length !== node.outputs.length || !types.every((t, k) => same(t, node.outputs[k]))) {

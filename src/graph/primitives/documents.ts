@@ -1,4 +1,5 @@
 /** Packed documents: which tokens belong together. */
+import { dims } from '../../core/index.js';
 import * as L from './index.js';
 import type { Value } from '../ir/types.js';
 
@@ -7,7 +8,7 @@ import type { Value } from '../ir/types.js';
  * before. Ids themselves may return later; the numbers do not.
  */
 export function documentRuns(segments: Value): Value {
-  const [B, T] = segments.shape as [number, number];
+  const [B, T] = dims(segments, 2);
   if (T === 1) return L.full('i32', [B, 1], 0);
   const changes = L.ne(L.sliceAxis(segments, 1, 1, T), L.sliceAxis(segments, 1, 0, T - 1));
   return L.cumsum(L.padAxis(L.convert(changes, 'i32'), 1, 1, 0), 1);

@@ -40,7 +40,7 @@ const transposeType: TypeRule<'transpose'> = (inputs, { permutation }) => {
   if (sorted.length !== shape.length || sorted.some((a, i) => a !== i)) {
     throw shapeError('transpose', inputs, `${formatShape(permutation)} is not an order of axes 0..${shape.length - 1}`);
   }
-  return [{ dtype, shape: permutation.map((a) => shape[a] as number) }];
+  return [{ dtype, shape: permutation.map((a) => at(shape, a)) }];
 };
 
 const broadcastType: TypeRule<'broadcast'> = (inputs, { shape }) => {
@@ -59,7 +59,7 @@ const sliceType: TypeRule<'slice'> = (inputs, { starts, limits, strides }) => {
     throw shapeError('slice', inputs, `starts, limits and strides need ${shape.length} entries each`);
   }
   const out = shape.map((d, i) => {
-    const [s, l, k] = [starts[i] as number, limits[i] as number, strides[i] as number];
+    const [s, l, k] = [at(starts, i), at(limits, i), at(strides, i)];
     if (!(s >= 0 && s <= l && l <= d && k >= 1)) {
       throw shapeError('slice', inputs, `axis ${i}: ${s}:${l}:${k} does not lie in 0..${d}`);
     }
@@ -78,7 +78,7 @@ const padType: TypeRule<'pad'> = (inputs, { low, high }) => {
       `low ${formatShape(low)} and high ${formatShape(high)} need ${shape.length} sizes >= 0 each`,
     );
   }
-  return [{ dtype, shape: shape.map((d, i) => d + (low[i] as number) + (high[i] as number)) }];
+  return [{ dtype, shape: shape.map((d, i) => d + at(low, i) + at(high, i)) }];
 };
 
 const concatType: TypeRule<'concat'> = (inputs, { axis }) => {
@@ -91,7 +91,7 @@ const concatType: TypeRule<'concat'> = (inputs, { axis }) => {
       throw shapeError('concat', inputs, `shapes may differ only along axis ${axis}`);
     }
   }
-  const total = inputs.reduce((n, t) => n + (t.shape[axis] as number), 0);
+  const total = inputs.reduce((n, t) => n + at(t.shape, axis), 0);
   return [{ dtype, shape: first.map((d, i) => (i === axis ? total : d)) }];
 };
 
@@ -156,7 +156,7 @@ export function padAxis(x: Value, axis: number, low: number, high: number, value
 }
 
 export function concat(xs: readonly Value[], axis: number): Value {
-  return xs.length === 1 ? (xs[0] as Value) : build1(LAYOUT.concat, xs, { axis });
+  return xs.length === 1 ? at(xs, 0) : build1(LAYOUT.concat, xs, { axis });
 }
 
 /** Parts of x along an axis, of the given sizes, which must add up to that of the axis. */

@@ -62,11 +62,11 @@ const dotType: TypeRule<'dot'> = (inputs, { lhsBatch, rhsBatch, lhsContract, rhs
     if (l.length !== r.length)
       throw shapeError('dot', inputs, `${what} axes ${formatShape(l)} and ${formatShape(r)} differ in number`);
     l.forEach((a, i) => {
-      if (lhs[a] === undefined || lhs[a] !== rhs[r[i] as number]) {
+      if (lhs[a] === undefined || lhs[a] !== rhs[at(r, i)]) {
         throw shapeError(
           'dot',
           inputs,
-          `${what} axes ${a} of lhs (${lhs[a]}) and ${r[i]} of rhs (${rhs[r[i] as number]}) differ`,
+          `${what} axes ${a} of lhs (${lhs[a]}) and ${r[i]} of rhs (${rhs[at(r, i)]}) differ`,
         );
       }
     });
@@ -77,7 +77,7 @@ const dotType: TypeRule<'dot'> = (inputs, { lhsBatch, rhsBatch, lhsContract, rhs
     throw shapeError('dot', inputs, 'an axis is used twice');
   }
   const shape = [
-    ...lhsBatch.map((a) => lhs[a] as number),
+    ...lhsBatch.map((a) => at(lhs, a)),
     ...lhs.filter((_, a) => !usedL.has(a)),
     ...rhs.filter((_, a) => !usedR.has(a)),
   ];
@@ -157,7 +157,7 @@ export function reduceMax(x: Value, axes: readonly number[] = allAxes(x), keepDi
 
 /** Arithmetic mean over `axes` (default all). */
 export function reduceMean(x: Value, axes: readonly number[] = allAxes(x), keepDims = false): Value {
-  const count = axes.reduce((n, a) => n * (x.shape[a] as number), 1);
+  const count = axes.reduce((n, a) => n * at(x.shape, a), 1);
   return mul(reduceSum(x, axes, keepDims), 1 / count);
 }
 

@@ -3,6 +3,7 @@
  * second half meets those in the first across the middle: the decay up to the middle and the decay from it are both at most 1,
  * so nothing overflows, whatever the gates, and `log2 C` levels of matrix products remain.
  */
+import { at, dims } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { chunkEnds, matmulTransposed, transposedMatmul, type Chunks, type Rounding } from './chunks.js';
@@ -35,7 +36,7 @@ const GONE = -1e30;
 /** From log decays `[..,C,K]`. */
 export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): ChannelDecays {
   const { C } = chunks;
-  const [lead, K] = [g.shape.slice(0, 3), g.shape[4] as number];
+  const [lead, K] = [g.shape.slice(0, 3), at(g.shape, 4)];
   const levels: Level[] = [];
   // Of each block: sums from its start to each token (own included), and from behind each token to its end.
   let prefix = L.reshape(g, [...lead, C, 1, K]);
@@ -69,7 +70,7 @@ export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): Cha
 
 /** `[..,C,K]` in the halves of blocks of 2m tokens: first, second, `[..,C/2m,m,K]` each. */
 function halvesOf(x: Value, m: number): [Value, Value] {
-  const [a, b, c, C, K] = x.shape as [number, number, number, number, number];
+  const [a, b, c, C, K] = dims(x, 5);
   return splitHalves(L.reshape(x, [a, b, c, C / m, m, K]));
 }
 
@@ -94,7 +95,7 @@ export function channelGradients(
   const corners = lowerQuarters(d);
   const terms = levels.map(({ m, after, before, same }, i) => {
     const [[, rows], [columns]] = [halvesOf(x, m), halvesOf(y, m)];
-    const corner = round(masked(corners[i] as Value, same));
+    const corner = round(masked(at(corners, i), same));
     const dRows = L.mul(L.matmul(corner, round(L.mul(columns, before))), after);
     const dColumns = L.mul(transposedMatmul(corner, round(L.mul(rows, after))), before);
     const none = L.full(x.dtype, rows.shape, 0);

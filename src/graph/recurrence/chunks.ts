@@ -5,7 +5,7 @@
  * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width; `..` stands for the
  * three leading axes B, H and N in the order of `Chunks.order`.
  */
-import type { DType } from '../../core/index.js';
+import { dims, at, last, type DType } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { documentRuns } from '../primitives/documents.js';
@@ -24,7 +24,7 @@ export interface Chunks {
 const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
 
 export function chunksOf(x: Value, H: number, chunk: number, order: Chunks['order']): Chunks {
-  const [B, T] = x.shape as [number, number];
+  const [B, T] = dims(x, 2);
   const C = Math.min(chunk, powerOfTwo(T));
   return { B, T, H, C, N: Math.ceil(T / C), order };
 }
@@ -50,15 +50,15 @@ export function toChunks(x: Value, chunks: Chunks): Value {
 
 /** `[..,C,D] -> [B,T,H,D]`. */
 export function fromChunks(x: Value, { B, T, H, N, C, order }: Chunks): Value {
-  const D = x.shape[4] as number;
+  const D = at(x.shape, 4);
   const tokens = L.reshape(L.transpose(x, order === 'BHN' ? [0, 2, 3, 1, 4] : [1, 0, 3, 2, 4]), [B, N * C, H, D]);
   return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
 }
 
 /** The gradient `[B,T,H,D]` of repeated heads as that of the heads themselves, in the shape and dtype of `like`. */
 export function sumHeads(dx: Value, like: Value): Value {
-  const [B, T, H, D] = dx.shape as [number, number, number, number];
-  const h = like.shape[2] as number;
+  const [B, T, H, D] = dims(dx, 4);
+  const h = at(like.shape, 2);
   const own = h === H ? dx : L.reduceSum(L.reshape(dx, [B, T, h, H / h, D]), [3]);
   return L.convert(own, like.dtype);
 }
@@ -109,11 +109,11 @@ export function runningSum(g: Value): RunningSum {
 const GONE = -1e30;
 
 const asColumn = (x: Value): Value => L.reshape(x, [...x.shape, 1]);
-const asRow = (x: Value): Value => L.reshape(x, [...x.shape.slice(0, -1), 1, x.shape[x.shape.length - 1] as number]);
+const asRow = (x: Value): Value => L.reshape(x, [...x.shape.slice(0, -1), 1, last(x.shape)]);
 
 /** `exp(b_r - b_s)` where s <= r and both belong to one document, else 0: `[...,n] -> [...,n,n]`; subtract, mask, then exp. */
 export function decayMatrix({ coarse, fine }: RunningSum, runs: Value | null): Value {
-  const n = fine.shape[fine.shape.length - 1] as number;
+  const n = last(fine.shape);
   const difference = L.add(L.sub(asColumn(coarse), asRow(coarse)), L.sub(asColumn(fine), asRow(fine)));
   const past = L.ge(L.iota('i32', [n, 1], 0), L.iota('i32', [1, n], 1));
   const seen = runs ? L.and(past, L.eq(asColumn(runs), asRow(runs))) : past;

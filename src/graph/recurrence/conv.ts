@@ -1,4 +1,5 @@
 /** Short causal depthwise convolution in primitives: one shifted product for each tap. */
+import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { CausalConvAttrs } from './type.js';
@@ -24,8 +25,8 @@ export function convInputs(
 /** causalConv in primitives: y `[B,T,C]` and the last `width - 1` inputs of the last token's document. */
 export function decomposeCausalConv(inputs: readonly Value[], attrs: CausalConvAttrs): readonly Value[] {
   const { x, weight, bias, segments, state } = convInputs(inputs, attrs);
-  const [B, T, C] = x.shape as [number, number, number];
-  const width = weight.shape[1] as number;
+  const [B, T, C] = dims(x, 3);
+  const width = at(weight.shape, 1);
   const before = state ?? L.full(x.dtype, [B, width - 1, C], 0);
   const padded = width === 1 ? x : L.concat([before, x], 1);
   // The document of each padded row; what stands before the first token belongs to its document.

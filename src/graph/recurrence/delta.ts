@@ -3,6 +3,7 @@
  * of docs/recurrences.md: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`, A strictly lower.
  * Everything but the recursion of the state over chunks is products over all chunks at once.
  */
+import { at } from '../../core/index.js';
 import { scan } from '../primitives/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
@@ -151,7 +152,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const dtype = stateDtype(q0.dtype);
   const [round, narrow] = [roundingTo(q0.dtype), narrowTo(q0.dtype)];
   const widen = (x: Value | undefined): Value => L.convert(x as Value, dtype);
-  const chunks = chunksOf(q0, logDecay.shape[2] as number, attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
+  const chunks = chunksOf(q0, at(logDecay.shape, 2), attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
   const [q, k, v] = [q0, k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
   const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
   const runs = runsInChunks(segments, chunks);
@@ -161,7 +162,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const [kEnter, kLeave] = [L.mul(k, gates.enter), round(L.mul(k, gates.leave))];
   const values = L.matmul(inverse, round(L.mul(v, perRow(beta))));
   const removing = round(L.matmul(inverse, round(L.mul(kEnter, perRow(beta)))));
-  const first = initialState ?? L.full(dtype, [chunks.B, chunks.H, k.shape[4] as number, v.shape[4] as number], 0);
+  const first = initialState ?? L.full(dtype, [chunks.B, chunks.H, at(k.shape, 4), at(v.shape, 4)], 0);
   const { carry, ys } = scan(
     { carry: [first], xs: [values, narrow(removing), narrow(kLeave), gates.keep] },
     ([state], [u, w, kl, keep]) => {
@@ -186,7 +187,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
     removing,
     written,
     states,
-    last: carry[0] as Value,
+    last: at(carry, 0),
   };
 }
 
@@ -196,7 +197,7 @@ export function decomposeDeltaRule(inputs: readonly Value[], attrs: RecurrenceAt
   const before = L.matmul(round(L.mul(q, gates.enter)), round(states));
   const inside = L.matmul(round(gates.scores), round(written));
   const out = L.mul(L.add(before, inside), attrs.scale);
-  return [fromChunks(L.convert(out, (inputs[0] as Value).dtype), chunks), last];
+  return [fromChunks(L.convert(out, at(inputs, 0).dtype), chunks), last];
 }
 
 /** deltaRuleGrad in primitives: the forward pass anew up to the states, then the recursion of their cotangents backwards. */
@@ -250,15 +251,12 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
     dg,
     L.reshape(fromChunks(perRow(dBeta), chunks), dg.shape.slice(0, 3)),
   ];
-  return attrs.initialState ? [...grads, back.carry[0] as Value] : grads;
+  return attrs.initialState ? [...grads, at(back.carry, 0)] : grads;
 }
 
 /** As `tokenDecayGradient` for each channel, where queries and reading keys carry the decay and writing keys its inverse. */
 function channelDecayGradient(dq: Value, readers: Value, writers: Value, { q, k, chunks }: Form, atEnd: Value): Value {
   const reads = L.add(L.mul(q, dq), L.mul(k, L.sub(readers, writers)));
   const inChunk = L.cumsum(reads, 3, { reverse: true });
-  return fromChunks(
-    L.add(inChunk, L.reshape(atEnd, [...atEnd.shape.slice(0, 3), 1, atEnd.shape[3] as number])),
-    chunks,
-  );
+  return fromChunks(L.add(inChunk, L.reshape(atEnd, [...atEnd.shape.slice(0, 3), 1, at(atEnd.shape, 3)])), chunks);
 }

@@ -4,6 +4,7 @@
  *
  * Shape letters as in chunks.ts; G groups of R heads each, `H = G R`. Leading axes are B, H or G, N.
  */
+import { at, dims } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { fromChunks, perRow, repeatHeads, toChunks, type Chunks } from './chunks.js';
@@ -19,7 +20,7 @@ export class HeadGroups {
     k: Value,
     private readonly chunks: Chunks,
   ) {
-    const [queries, keys] = [q.shape[2] as number, k.shape[2] as number];
+    const [queries, keys] = [at(q.shape, 2), at(k.shape, 2)];
     const most = Math.max(queries, keys);
     const G = chunks.C > 1 && most % queries === 0 && most % keys === 0 ? most : chunks.H;
     this.#R = chunks.H / G;
@@ -29,7 +30,7 @@ export class HeadGroups {
   /** Tokens `[B,T,h,V]` side by side in chunks, `[B,G,N,C,R*V]`. */
   toChunks(x: Value): Value {
     const own = repeatHeads(x, this.chunks.H);
-    const [B, T, , V] = own.shape as [number, number, number, number];
+    const [B, T, , V] = dims(own, 4);
     return toChunks(L.reshape(own, [B, T, this.shared.H, this.#R * V]), this.shared);
   }
 
@@ -43,8 +44,8 @@ export class HeadGroups {
   /** `x [B,G,N,C,R*V]` times a factor of each token and head, `[b,H,n,C]`. */
   scale(x: Value, factor: Value): Value {
     if (this.#R === 1) return L.mul(x, perRow(factor));
-    const [B, G, N, C, wide] = x.shape as [number, number, number, number, number];
-    const [b, , n] = factor.shape as [number, number, number, number];
+    const [B, G, N, C, wide] = dims(x, 5);
+    const [b, , n] = dims(factor, 4);
     const byHead = L.transpose(L.reshape(factor, [b, G, this.#R, n, C]), [0, 1, 3, 4, 2]);
     const scaled = L.mul(L.reshape(x, [B, G, N, C, this.#R, wide / this.#R]), perRow(byHead));
     return L.reshape(scaled, x.shape);
@@ -52,14 +53,14 @@ export class HeadGroups {
 
   /** Matrices side by side `[B,G,N,K,R*V]` as those of single heads, `[B,H,N,K,V]`. */
   apart(x: Value): Value {
-    const [B, G, N, K, wide] = x.shape as [number, number, number, number, number];
+    const [B, G, N, K, wide] = dims(x, 5);
     const split = L.reshape(x, [B, G, N, K, this.#R, wide / this.#R]);
     return L.reshape(L.transpose(split, [0, 1, 4, 2, 3, 5]), [B, G * this.#R, N, K, wide / this.#R]);
   }
 
   /** The inverse of `apart`. */
   together(x: Value): Value {
-    const [B, H, N, K, V] = x.shape as [number, number, number, number, number];
+    const [B, H, N, K, V] = dims(x, 5);
     const split = L.reshape(x, [B, H / this.#R, this.#R, N, K, V]);
     return L.reshape(L.transpose(split, [0, 1, 3, 4, 2, 5]), [B, H / this.#R, N, K, this.#R * V]);
   }

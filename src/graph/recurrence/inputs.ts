@@ -1,4 +1,5 @@
 /** The optional inputs of the recurrences. */
+import { at } from '../../core/index.js';
 import type { Value } from '../ir/types.js';
 import type { RecurrenceAttrs } from './type.js';
 
@@ -9,7 +10,7 @@ export function optionalInputs(
   attrs: RecurrenceAttrs,
 ): { readonly segments: Value | null; readonly initialState: Value | null } {
   return {
-    segments: attrs.segments ? (inputs[fixed] as Value) : null,
-    initialState: attrs.initialState ? (inputs[fixed + Number(attrs.segments)] as Value) : null,
+    segments: attrs.segments ? at(inputs, fixed) : null,
+    initialState: attrs.initialState ? at(inputs, fixed + Number(attrs.segments)) : null,
   };
 }

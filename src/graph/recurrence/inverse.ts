@@ -2,13 +2,14 @@
  * Lower triangular matrices by halves, and with them `(I + A)^-1` for strictly lower triangular A: exact for repeated keys too,
  * where the series `(I - A)(I + A^2)(I + A^4)...` overflows (docs/recurrences.md).
  */
+import { at, last } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 
 /** Rows and columns of halves of the last two axes: `quarter(x, 1, 0)` is the lower left one. */
 function quarter(x: Value, row: number, column: number): Value {
   const rank = x.shape.length;
-  const half = (x.shape[rank - 1] as number) / 2;
+  const half = at(x.shape, rank - 1) / 2;
   const rows = L.sliceAxis(x, rank - 2, row * half, (row + 1) * half);
   return L.sliceAxis(rows, rank - 1, column * half, (column + 1) * half);
 }
@@ -26,7 +27,7 @@ export const joinHalves = (first: Value, second: Value): Value => L.concat([firs
 /** `[[a, 0], [c, b]]`. */
 function lowerBlock(a: Value, c: Value, b: Value): Value {
   const rank = a.shape.length;
-  const m = a.shape[rank - 1] as number;
+  const m = at(a.shape, rank - 1);
   return L.concat([L.padAxis(a, rank - 1, 0, m), L.concat([c, b], rank - 1)], rank - 2);
 }
 
@@ -36,7 +37,7 @@ function lowerBlock(a: Value, c: Value, b: Value): Value {
  */
 export function lowerQuarters(matrix: Value): Value[] {
   const lead = matrix.shape.slice(0, -2);
-  let size = matrix.shape[matrix.shape.length - 1] as number;
+  let size = last(matrix.shape);
   let blocks = L.reshape(matrix, [...lead, 1, size, size]);
   const quarters: Value[] = [];
   for (let count = 1; size > 1; count *= 2) {

@@ -3,6 +3,7 @@
  * Gu 2024). Lightning Attention, Simple GLA and Mamba-2 are this op. All states between chunks are one product with a matrix
  * of decays, so nothing runs in sequence.
  */
+import { last, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { RecurrenceAttrs } from './type.js';
@@ -65,21 +66,21 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const [q, k0, v0, logDecay] = inputs as [Value, Value, Value, Value];
   const { segments, initialState } = optionalInputs(inputs, 4, attrs);
   const dtype = stateDtype(q.dtype);
-  const H = logDecay.shape[logDecay.shape.length - 1] as number;
+  const H = last(logDecay.shape);
   const chunks = chunksOf(q, H, attrs.chunk ?? DEFAULT_CHUNK, 'BHN');
   const groups = new HeadGroups(q, k0, chunks);
   const { B, N } = chunks;
   const k = L.convert(toChunks(k0, groups.shared), dtype);
   const v = L.convert(toChunks(v0, chunks), dtype);
   const together = L.convert(groups.toChunks(v0), dtype);
-  const [K, V] = [k.shape[4] as number, v.shape[4] as number];
+  const [K, V] = [at(k.shape, 4), at(v.shape, 4)];
   const [round, runs, g] = [roundingTo(q.dtype), runsInChunks(segments, chunks), decayInChunks(logDecay, chunks)];
   const decays = decaysOf(g, runs, chunks);
   // What each chunk adds to the state, after the state that it starts from.
   const added = groups.apart(transposedMatmul(k, round(groups.scale(together, decays.leave))));
   const first = initialState ?? L.full(dtype, [B, H, K, V], 0);
   const items = L.concat([L.reshape(first, [B, H, 1, K * V]), L.reshape(added, [B, H, N, K * V])], 2);
-  const totals = L.broadcast(L.reduceSum(g, [3]), [g.shape[0] as number, H, N]);
+  const totals = L.broadcast(L.reduceSum(g, [3]), [at(g.shape, 0), H, N]);
   const steps = L.padAxis(totals, 2, 1, 0);
   const stateRuns = runs && L.padAxis(L.reshape(chunkEnds(runs, chunks).last, [B, 1, N]), 2, 1, 0);
   const states = decayedSums(items, steps, stateRuns);
@@ -88,7 +89,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
 
 /** Entries `from .. from+N` of states `[B,H,N+1,K*V]` as matrices `[B,H,N,K,V]`. */
 function stateMatrices(states: Value, from: number, { chunks: { B, H, N }, k, v }: Form): Value {
-  return L.reshape(L.sliceAxis(states, 2, from, from + N), [B, H, N, k.shape[4] as number, v.shape[4] as number]);
+  return L.reshape(L.sliceAxis(states, 2, from, from + N), [B, H, N, at(k.shape, 4), at(v.shape, 4)]);
 }
 
 /** linearRecurrence in primitives: the output `[B,T,H,V]` and the state after the last token `[B,H,K,V]`. */
@@ -96,14 +97,14 @@ export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: Recur
   const form = formOf(inputs, attrs);
   const { chunks, groups, k, v, decays, round, states } = form;
   const { B, H, N } = chunks;
-  const q = L.convert(toChunks(inputs[0] as Value, groups.shared), k.dtype);
+  const q = L.convert(toChunks(at(inputs, 0), groups.shared), k.dtype);
   const scores = groups.timesShared(decays.within, matmulTransposed(q, k));
   const inside = L.matmul(round(scores), v);
   const entering = groups.together(round(stateMatrices(states, 0, form)));
   const before = groups.scale(L.matmul(q, entering), decays.enter);
   const out = L.mul(groups.sumAsTokens(inside, before), attrs.scale);
-  const state = L.reshape(L.sliceAxis(states, 2, N, N + 1), [B, H, k.shape[4] as number, v.shape[4] as number]);
-  return [L.convert(out, (inputs[0] as Value).dtype), state];
+  const state = L.reshape(L.sliceAxis(states, 2, N, N + 1), [B, H, at(k.shape, 4), at(v.shape, 4)]);
+  return [L.convert(out, at(inputs, 0).dtype), state];
 }
 
 /**
@@ -116,7 +117,7 @@ export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: R
   const form = formOf(inputs.slice(0, -3), attrs);
   const { chunks, groups, k, v, together, decays, round, states } = form;
   const { B, H, N } = chunks;
-  const [K, V] = [k.shape[4] as number, v.shape[4] as number];
+  const [K, V] = [at(k.shape, 4), at(v.shape, 4)];
   const [tiedQ, tiedG] = L.barrier([q0, form.g, dOut]) as [Value, Value, Value];
   const q = L.convert(toChunks(tiedQ, groups.shared), k.dtype);
   const within = decayMatrix(runningSum(tiedG), form.runs);

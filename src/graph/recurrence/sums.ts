@@ -1,4 +1,5 @@
 /** Decayed sums over the chunks of a sequence as products with a matrix of decays, in groups where there are many. */
+import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { chunkEnds, decayMatrix, decaysOf, perRow, runningSum, transposedMatmul, type Chunks } from './chunks.js';
@@ -8,12 +9,12 @@ const GROUP = 32;
 
 /** Items of a sum in groups `[B,H,n/GROUP,GROUP,...]` and the decays within and across groups. */
 function grouped(x: Value, g: Value, runs: Value | null) {
-  const [B, H, n, F] = x.shape as [number, number, number, number];
+  const [B, H, n, F] = dims(x, 4);
   const groups = Math.ceil(n / GROUP);
   const rest = groups * GROUP - n;
   const chunks: Chunks = { B, T: n, H, N: groups, C: GROUP, order: 'BHN' };
   const items = L.reshape(L.padAxis(x, 2, 0, rest), [B, H, groups, GROUP, F]);
-  const own = L.reshape(L.padAxis(g, 2, 0, rest), [g.shape[0] as number, H, groups, GROUP]);
+  const own = L.reshape(L.padAxis(g, 2, 0, rest), [at(g.shape, 0), H, groups, GROUP]);
   const ownRuns = runs && L.reshape(padWithLast(runs, rest), [B, 1, groups, GROUP]);
   const decays = decaysOf(own, ownRuns, chunks);
   return {
@@ -29,13 +30,13 @@ function grouped(x: Value, g: Value, runs: Value | null) {
 }
 
 function padWithLast(runs: Value, count: number): Value {
-  const n = runs.shape[2] as number;
+  const n = at(runs.shape, 2);
   if (count === 0) return runs;
-  return L.concat([runs, L.broadcast(L.sliceAxis(runs, 2, n - 1, n), [runs.shape[0] as number, 1, count])], 2);
+  return L.concat([runs, L.broadcast(L.sliceAxis(runs, 2, n - 1, n), [at(runs.shape, 0), 1, count])], 2);
 }
 
 function wholeMatrix(x: Value, g: Value, runs: Value | null): Value {
-  const [B, H, n] = x.shape as [number, number, number];
+  const [B, H, n] = dims(x, 3);
   return L.broadcast(decayMatrix(runningSum(g), runs), [B, H, n, n]);
 }
 
@@ -44,7 +45,7 @@ function wholeMatrix(x: Value, g: Value, runs: Value | null): Value {
  * Groups of items first, then the sums that enter each group, by the same rule.
  */
 export function decayedSums(x: Value, g: Value, runs: Value | null): Value {
-  const [B, H, n, F] = x.shape as [number, number, number, number];
+  const [B, H, n, F] = dims(x, 4);
   if (n <= GROUP) return L.matmul(wholeMatrix(x, g, runs), x);
   const { groups, items, within, enter, totals, lastRuns, whole } = grouped(x, g, runs);
   const inside = L.matmul(within, items);
@@ -56,7 +57,7 @@ export function decayedSums(x: Value, g: Value, runs: Value | null): Value {
 
 /** The transpose of `decayedSums`: `x_j = sum_{i >= j} exp(g_{j+1} + ... + g_i) y_i`. */
 export function decayedSumsTransposed(y: Value, g: Value, runs: Value | null): Value {
-  const [B, H, n, F] = y.shape as [number, number, number, number];
+  const [B, H, n, F] = dims(y, 4);
   if (n <= GROUP) return transposedMatmul(wholeMatrix(y, g, runs), y);
   const { groups, items, within, enter, leave, totals, lastRuns, whole } = grouped(y, g, runs);
   const entered = L.reduceSum(L.mul(enter, items), [3]);

@@ -119,7 +119,7 @@ function checkHeads(op: string, inputs: readonly TensorType[], attrs: Recurrence
     throw shapeError(op, inputs, `chunk ${chunk} must be a power of two from 1 to ${MAX_CHUNK}, or null`);
   }
   if (!Number.isFinite(scale)) throw shapeError(op, inputs, `scale ${scale} is not a number`);
-  return { B, T, H: H as number, K, V: v[3] as number };
+  return { B, T, H: H as number, K, V: at(v, 3) };
 }
 
 /** Checks the optional inputs from place `next` on, and gives the types of output and state. */
@@ -182,7 +182,7 @@ function gradient(
   const [out, state] = forward(given, attrs) as [TensorType, TensorType];
   [out, out, state].forEach((want, i) => {
     const place = given.length + i;
-    requireShape(op, inputs, place, want.shape, ['o', 'do', 'dstate'][i] as string);
+    requireShape(op, inputs, place, want.shape, at(['o', 'do', 'dstate'], i));
     if (at(inputs, place).dtype !== want.dtype) throw dtypeError(op, inputs, `input ${place} must be ${want.dtype}`);
   });
   return given.filter((_, i) => !(attrs.segments && i === fixed));

@@ -1,10 +1,10 @@
 /** The devices of a mesh with their memory: placing tensors on them, and what happens when they are full. */
-import { DTYPE_BYTES, EngineError, sizeOf, type HostTensor } from '../../../core/index.js';
+import { at, DTYPE_BYTES, EngineError, sizeOf, type HostTensor } from '../../../core/index.js';
 import type { DeviceTensor, Sharding } from '../../contract/engine.js';
 import type { BufferPool } from './memory.js';
 import { outOfMemory } from './out-of-memory.js';
 import { PjrtError, RESOURCE_EXHAUSTED } from '../pjrt/api.js';
-import type { Device, PjrtBuffer, PjrtClient } from '../pjrt/client.js';
+import type { Device, PjrtClient } from '../pjrt/client.js';
 import { cutShard, joinShards } from '../mesh/place.js';
 import { partsOf, shardingKey, type Mesh } from '../mesh/sharding.js';
 import type { Placement, XlaTensor } from './tensor.js';
@@ -20,14 +20,14 @@ export interface Core {
   readonly pool: BufferPool;
 }
 
-export const deviceOf = ({ devices }: Core, place: number): Device => devices[place] as Device;
+export const deviceOf = ({ devices }: Core, place: number): Device => at(devices, place);
 
 const isFull = (error: unknown): error is PjrtError =>
   error instanceof PjrtError && error.status === RESOURCE_EXHAUSTED;
 
 /** An error as it is shown: one that says that a device is full comes with what to do. */
 export function explain({ client, devices, own }: Core, error: unknown): unknown {
-  return isFull(error) ? outOfMemory(error, client.memoryStats(devices[own[0] as number] as Device)) : error;
+  return isFull(error) ? outOfMemory(error, client.memoryStats(at(devices, at(own, 0)))) : error;
 }
 
 /** Runs `action`; when the device is full, frees garbage and tries once more. */
@@ -92,10 +92,10 @@ export async function fetch(core: Core, tensor: XlaTensor): Promise<HostTensor> 
   const placement = tensor.placement as Placement;
   const parts = partsOf(core.mesh, placement.sharding, shape.length);
   const get = (i: number, part: readonly number[]): Promise<HostTensor> =>
-    core.client.download(placement.buffers[i] as PjrtBuffer, dtype, part);
+    core.client.download(at(placement.buffers, i), dtype, part);
   try {
     if (isWhole(core, placement, shape.length)) return await get(0, shape);
-    const local = shape.map((d, i) => d / (parts[i] as number));
+    const local = shape.map((d, i) => d / at(parts, i));
     const shards = await Promise.all(core.own.map((_, i) => get(i, local)));
     return joinShards(shards, core.mesh, placement.sharding, shape);
   } catch (error) {

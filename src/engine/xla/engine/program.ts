@@ -1,10 +1,10 @@
 /** Programs of the xla engine: compiled from text or taken from the cache, and run. */
-import { EngineError } from '../../../core/index.js';
+import { at, EngineError } from '../../../core/index.js';
 import type { Graph } from '../../../graph/index.js';
 import { checkInputs } from '../../contract/check.js';
 import type { CompileOptions, DeviceTensor, Executable, Sharding, TensorMap } from '../../contract/engine.js';
 import { adopt, explain, placementFor, withMemory, type Core } from './devices.js';
-import type { PjrtBuffer, PjrtExecutable } from '../pjrt/client.js';
+import type { PjrtExecutable } from '../pjrt/client.js';
 import { cacheName, type ProgramCache } from '../pjrt/cache.js';
 import { collectivesOf, type Collective } from '../pjrt/hlo.js';
 import { compileOptions, type XlaOptions } from '../pjrt/proto.js';
@@ -103,13 +103,13 @@ export class XlaExecutable implements Executable {
     const native = await this.#native(shardings);
     core.pool.maybeSweep();
     const placements = graph.inputs.map(({ name }, i) =>
-      placementFor(core, tensors[i] as XlaTensor, shardings[name] ?? [], name),
+      placementFor(core, at(tensors, i), shardings[name] ?? [], name),
     );
-    const lists = core.own.map((_, d) => placements.map((p) => p.buffers[d] as PjrtBuffer));
+    const lists = core.own.map((_, d) => placements.map((p) => at(p.buffers, d)));
     const results = withMemory(core, () => native.execute(lists, graph.outputs.length));
     graph.inputs.forEach(({ name }, i) => {
       if (donate[name] === undefined) return;
-      const tensor = tensors[i] as XlaTensor;
+      const tensor = at(tensors, i);
       tensor.state = 'donated';
       core.pool.release(tensor);
     });
@@ -117,7 +117,7 @@ export class XlaExecutable implements Executable {
       graph.outputs.map(({ name, value }, i) => {
         const placement = {
           sharding: shardings[name] ?? [],
-          buffers: results.map((list) => list[i] as PjrtBuffer),
+          buffers: results.map((list) => at(list, i)),
         };
         const tensor = new XlaTensor(value.dtype, value.shape, { placement });
         adopt(core, tensor, placement);
@@ -170,7 +170,7 @@ export class XlaExecutable implements Executable {
     const donated = new Set(Object.keys(this.options.donate ?? {}));
     const seen = new Map<XlaTensor, string>();
     this.graph.inputs.forEach(({ name }, i) => {
-      const tensor = tensors[i] as XlaTensor;
+      const tensor = at(tensors, i);
       const other = seen.get(tensor);
       if (other !== undefined && (donated.has(name) || donated.has(other))) {
         throw new EngineError(`xla: inputs "${other}" and "${name}" are one tensor, which is donated; upload it twice`);

@@ -1,5 +1,5 @@
 /** What devices ran and when: the recordings of a plugin's profiler, and how busy a device was. */
-import { EngineError } from '../../../core/index.js';
+import { at, EngineError } from '../../../core/index.js';
 import { exactVarint, fieldsOf, textOf } from '../pjrt/wire.js';
 
 /** A kernel or copy on a device. Times in nanoseconds, from the first of the recording. */
@@ -90,17 +90,17 @@ export function deviceUse(spans: readonly DeviceSpan[], marker: RegExp): DeviceU
       `xla: the recording of ${work.length} kernels has ${starts.length} that match ${marker}, needed are two or more`,
     );
   }
-  const [from, to] = [starts[0] as number, starts[steps] as number];
+  const [from, to] = [at(starts, 0), at(starts, steps)];
   const longest = starts.slice(1).map(() => 0);
   const kernels = new Map<string, { count: number; ns: number }>();
   let [reached, pauses, step] = [from, 0, 0];
   for (const { name, start, end } of work) {
     if (end <= from || start >= to) continue;
     const [begin, stop] = [Math.max(start, from), Math.min(end, to)];
-    while (step < steps - 1 && begin >= (starts[step + 1] as number)) step++;
+    while (step < steps - 1 && begin >= at(starts, step + 1)) step++;
     const pause = Math.max(0, begin - reached);
     pauses += pause;
-    longest[step] = Math.max(longest[step] as number, pause);
+    longest[step] = Math.max(at(longest, step), pause);
     reached = Math.max(reached, stop);
     const { count, ns } = kernels.get(name) ?? { count: 0, ns: 0 };
     kernels.set(name, { count: count + 1, ns: ns + stop - begin });

@@ -1,4 +1,5 @@
 /** Blocks of tokens of one head, as tile kernels load and store them, and rotary embedding on them. */
+import { at } from '../../../core/index.js';
 import type { KernelBuilder } from './triton/builder.js';
 import type { Pointer, Tile } from './triton/ir.js';
 
@@ -67,9 +68,7 @@ export class HeadBlocks {
   store(pointer: Pointer, rows: HeadRows, place: Place, parts: Parts): void {
     const start = this.#start(pointer, rows, place);
     const { mask } = this.#mask(place.token);
-    this.#offsets(rows.width, parts.length).forEach((offsets, i) =>
-      this.b.store(start, offsets, parts[i] as Tile, mask),
-    );
+    this.#offsets(rows.width, parts.length).forEach((offsets, i) => this.b.store(start, offsets, at(parts, i), mask));
   }
 
   /** Rows of the rotary tables `[T,D/2]` for the block at `token`. */

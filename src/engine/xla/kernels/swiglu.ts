@@ -2,6 +2,7 @@
  * SwiGLU, `silu(gate) * up`, and its gradient as tile kernels: gate and up are read where the projection left them, and the gradient of
  * the whole projection is written in one pass.
  */
+import { at } from '../../../core/index.js';
 import { KernelBuilder } from './triton/builder.js';
 import type { HeadRows } from './heads.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';
@@ -45,7 +46,7 @@ class Tiles {
       ...(count % rows === 0 ? [] : [b.lt(b.add(this.#rows, this.#first), count)]),
       ...(width % columns === 0 ? [] : [b.lt(b.add(this.#columns, this.#start), width)]),
     ].map((mask) => b.broadcast(mask, [rows, columns]));
-    this.#mask = masks.length === 2 ? b.and(masks[0] as Tile, masks[1] as Tile) : masks[0];
+    this.#mask = masks.length === 2 ? b.and(at(masks, 0), at(masks, 1)) : masks[0];
   }
 
   input(name: string, width: number): Pointer {
@@ -106,7 +107,7 @@ export function swigluGradKernel(gated: Gated, joined: boolean): Kernel {
   const silu = b.mul(g, s);
   // d silu / d gate = s + silu (1 - s).
   const slope = b.add(s, b.mul(silu, b.sub(1, s)));
-  tiles.store(targets[0] as Pointer, joined ? gate : own, b.mul(b.mul(d, u), slope));
+  tiles.store(at(targets, 0), joined ? gate : own, b.mul(b.mul(d, u), slope));
   tiles.store(targets.at(-1) as Pointer, joined ? up : own, b.mul(d, silu));
   return b.build();
 }

@@ -1,4 +1,5 @@
 /** Tile kernels as nodes of a graph. */
+import { at } from '../../../core/index.js';
 import { emit, type Value } from '../../../graph/index.js';
 import { runKernel } from './triton/interpret.js';
 import type { Kernel } from './triton/ir.js';
@@ -30,7 +31,7 @@ export function kernelNode(work: KernelWork, operands: readonly Value[]): readon
     types: written.map(({ dtype, shape }) => ({ dtype, shape })),
     program: work,
     evaluate: (inputs) => {
-      const named = Object.fromEntries(read.map(({ name }, i) => [name, inputs[i] as Float64Array]));
+      const named = Object.fromEntries(read.map(({ name }, i) => [name, at(inputs, i)]));
       const results = runKernel(kernel, named, { exact: true });
       return written.map(({ name }) => results[name] as Float64Array);
     },

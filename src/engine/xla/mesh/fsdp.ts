@@ -4,7 +4,7 @@
  * itself the partitioner moves activations instead, which are larger.
  */
 import { convert, mapGraph, take, type Graph, type Node, type Value } from '../../../graph/index.js';
-import { sameShape } from '../../../core/index.js';
+import { at, sameShape } from '../../../core/index.js';
 import { shardingText, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText, type TextBuilder } from '../mlir/text.js';
 
@@ -84,7 +84,7 @@ export function originsOf(graph: Graph, shardings: Readonly<Record<string, Shard
 export function placedResults(node: Node, results: readonly string[], scope: FsdpScope): readonly string[] {
   if (scope.origins.size === 0) return results;
   return results.map((name, i) => {
-    const value = node.outputs[i] as Value;
+    const value = at(node.outputs, i);
     const sharding = scope.origins.get(value);
     return sharding ? constrained(scope, name, value, sharding) : name;
   });

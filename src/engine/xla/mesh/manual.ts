@@ -2,6 +2,7 @@
  * Parts of a program that every device of a mesh computes on its own piece of the data (`sdy.manual_computation`). XLA's
  * partitioner cannot see into custom calls and would gather all of their operands; here the pieces are said by hand.
  */
+import { at } from '../../../core/index.js';
 import type { TensorType } from '../../../graph/index.js';
 import { MESH_AXES, partsOf, shardingText, type Mesh, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText, type Operand, type TextBuilder } from '../mlir/text.js';
@@ -45,7 +46,7 @@ export interface Piecewise {
 /** The type of one device's piece. */
 export function pieceType(mesh: Mesh, { type, sharding }: Piecewise): TensorType {
   const parts = partsOf(mesh, sharding, type.shape.length);
-  return { dtype: type.dtype, shape: type.shape.map((d, i) => d / (parts[i] as number)) };
+  return { dtype: type.dtype, shape: type.shape.map((d, i) => d / at(parts, i)) };
 }
 
 const shardings = (tensors: readonly Piecewise[]): string =>

@@ -1,5 +1,5 @@
 /** Host tensors to shards on the devices of a mesh and back. */
-import { allocate, sizeOf, stridesOf, type HostTensor, type Shape } from '../../../core/index.js';
+import { at, allocate, sizeOf, stridesOf, type HostTensor, type Shape } from '../../../core/index.js';
 import type { Sharding } from '../../contract/engine.js';
 import { shardOf, type Mesh } from './sharding.js';
 
@@ -37,7 +37,7 @@ export function cutShard(tensor: HostTensor, mesh: Mesh, sharding: Sharding, dev
 
 /** The whole tensor from its parts, in the order of the mesh's devices. */
 export function joinShards(parts: readonly HostTensor[], mesh: Mesh, sharding: Sharding, shape: Shape): HostTensor {
-  const { dtype } = parts[0] as HostTensor;
+  const { dtype } = at(parts, 0);
   const whole = { dtype, shape, data: allocate(dtype, sizeOf(shape)) } as HostTensor;
   parts.forEach((part, device) => copyBlock(whole, part, shardOf(mesh, sharding, shape, device).starts, 'join'));
   return whole;

@@ -1,5 +1,5 @@
 /** Device meshes and how tensors lie on them, as Shardy (`sdy`) annotations and as slices of host tensors. */
-import { ConfigError, formatShape, type Shape } from '../../../core/index.js';
+import { at, ConfigError, formatShape, type Shape } from '../../../core/index.js';
 import type { MeshAxis, MeshShape, Sharding } from '../../contract/engine.js';
 
 export type { MeshAxis, MeshShape, Sharding };
@@ -42,7 +42,7 @@ export function partsOf(mesh: Mesh, sharding: Sharding, rank: number): number[] 
 /** Throws `ConfigError` unless every axis divides evenly. */
 export function checkSharding(mesh: Mesh, sharding: Sharding, shape: Shape, what: string): void {
   partsOf(mesh, sharding, shape.length).forEach((parts, axis) => {
-    if ((shape[axis] as number) % parts === 0) return;
+    if (at(shape, axis) % parts === 0) return;
     const axes = (sharding[axis] ?? []).join(' x ');
     throw new ConfigError(
       `${what} ${formatShape(shape)}: axis ${axis} of ${shape[axis]} does not divide into the ${parts} parts of mesh ` +

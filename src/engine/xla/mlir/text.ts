@@ -1,5 +1,6 @@
 /** Pieces of StableHLO text: types, literals, and a builder that numbers values and indents regions. */
 import {
+  at,
   DTYPE_BYTES,
   LongsightError,
   isFloat,
@@ -137,7 +138,7 @@ export class TextBuilder {
   }
 
   transpose(x: string, from: TensorType, permutation: readonly number[]): string {
-    const to = { dtype: from.dtype, shape: permutation.map((a) => from.shape[a] as number) };
+    const to = { dtype: from.dtype, shape: permutation.map((a) => at(from.shape, a)) };
     return this.define(
       `stablehlo.transpose ${x}, dims = ${listText(permutation)} : (${typeText(from)}) -> ${typeText(to)}`,
     );

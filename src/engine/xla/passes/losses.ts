@@ -1,4 +1,5 @@
 /** Losses whose gradients can be computed with them. */
+import { at } from '../../../core/index.js';
 import { nodesOf, uniformValue, type Graph, type Node, type Value } from '../../../graph/index.js';
 import { WIDEST_VOCABULARY } from '../kernels/cross-entropy.js';
 import { narrowSource } from './views.js';
@@ -21,7 +22,7 @@ export function lossesOf(graph: Graph): Map<Node, Loss> {
       own.inputs[0] === logits &&
       own.inputs[1] === targets &&
       narrowSource(logits).dtype === 'bf16' &&
-      (logits.shape[1] as number) <= WIDEST_VOCABULARY &&
+      at(logits.shape, 1) <= WIDEST_VOCABULARY &&
       dloss.dtype === 'f32' &&
       uniformValue(dlse) === 0 &&
       !nodesOf([dloss]).includes(own);

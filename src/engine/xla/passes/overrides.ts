@@ -7,7 +7,6 @@ import {
   sineOf,
   type CompositeOp,
   type Decomposition,
-  type OpSignatures,
   type RotaryAttrs,
   type Value,
 } from '../../../graph/index.js';
@@ -20,9 +19,7 @@ function inFloat32<K extends CompositeOp>(rule: Decomposition<K>): Decomposition
     const dtype = given[0]?.dtype;
     if (dtype !== 'bf16') return rule(inputs, attrs);
     const wide = given.map((v) => (v.dtype === 'bf16' ? L.convert(v, 'f32') : v));
-    return rule(wide as readonly Value[] as OpSignatures[K]['inputs'], attrs).map((v) =>
-      v.dtype === 'f32' ? L.convert(v, dtype) : v,
-    );
+    return rule(wide, attrs).map((v) => (v.dtype === 'f32' ? L.convert(v, dtype) : v));
   };
 }
 

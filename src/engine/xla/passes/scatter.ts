@@ -3,7 +3,7 @@
  * differ in their last bits; its own remedy sorts every element of the updates. A product with one-hot rows is the same sum, in an
  * order that the product's kernel fixes.
  */
-import { isFloat, sizeOf } from '../../../core/index.js';
+import { at, isFloat, sizeOf } from '../../../core/index.js';
 import { mapGraph, type Graph, type Value } from '../../../graph/index.js';
 import * as L from '../../../graph/index.js';
 
@@ -27,7 +27,7 @@ export function addByProducts(operand: Value, indices: Value, updates: Value, li
     const hot = L.eq(L.add(L.iota('i32', [size, count], 0), first), named);
     sums.push(L.linear(widened(hot), flat));
   }
-  const sum = sums.length === 1 ? (sums[0] as Value) : L.concat(sums, 0);
+  const sum = sums.length === 1 ? at(sums, 0) : L.concat(sums, 0);
   return L.add(operand, L.reshape(sum, operand.shape));
 }
 

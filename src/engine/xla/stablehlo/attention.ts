@@ -2,6 +2,7 @@
  * Attention as the device's kernel where there is one, and on a mesh piece by piece: every sequence and every head is on its
  * own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
+import { dims, at } from '../../../core/index.js';
 import {
   input,
   makeGraph,
@@ -22,8 +23,8 @@ type LowerNodes = (graph: Graph, scope: Scope) => string[];
 type Attention = Node<'attention'> | Node<'attentionGrad'>;
 
 function splitFor(mesh: Mesh | null, { inputs: [q, k] }: Attention): Split {
-  const [B, , H] = q.shape as [number, number, number];
-  return splitOf(mesh, B, [H, k.shape[2] as number]);
+  const [B, , H] = dims(q, 3);
+  return splitOf(mesh, B, [H, at(k.shape, 2)]);
 }
 
 /** Whether there is anything to divide. */
@@ -51,7 +52,7 @@ function decomposed(
   const outputs = decompose(inputs, attrs);
   const named = (values: readonly Value[]) => Object.fromEntries(values.map((v, i) => [`x${i}`, v]));
   const graph = prepareForXla(makeGraph(named(inputs), named(outputs)), () => false);
-  const names = new Map(graph.inputs.map(({ value }, i) => [value, (pieces[i] as Operand).name]));
+  const names = new Map(graph.inputs.map(({ value }, i) => [value, at(pieces, i).name]));
   return lowerNodes(graph, { ...scope, names });
 }
 
@@ -59,8 +60,7 @@ const placed = (
   names: readonly string[],
   types: readonly TensorType[],
   shardings: readonly Sharding[],
-): (Operand & Piecewise)[] =>
-  names.map((name, i) => ({ name, type: types[i] as TensorType, sharding: shardings[i] as Sharding }));
+): (Operand & Piecewise)[] => names.map((name, i) => ({ name, type: at(types, i), sharding: at(shardings, i) }));
 
 /** attention (q, k, v, [sinks], [segments]) -> o, log-sum-exp. */
 export function lowerAttention(
@@ -104,24 +104,24 @@ export function lowerAttentionGrad(
   const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, tokens, statistics, tokens, ...optional]);
   if (kernel) {
     const lse = node.inputs[4];
-    const name = scope.statistics.get(lse) ?? builder.convert(inputs[4] as string, lse, 'f32');
+    const name = scope.statistics.get(lse) ?? builder.convert(at(inputs, 4), lse, 'f32');
     operands[4] = { name, type: { dtype: 'f32', shape: lse.shape }, sharding: statistics };
   }
   const [dq, dk, dv, dSinks] = node.outputs as [Value, Value, Value, Value | undefined];
   const results: Piecewise[] = [dq, dk, dv].map((type) => ({ type, sharding: tokens }));
   // Each device has the gradient of the sinks from its own sequences: they come out as rows, which are then summed.
-  const rows = mesh === null ? 1 : (partsOf(mesh, [split.batch], 1)[0] as number);
+  const rows = mesh === null ? 1 : at(partsOf(mesh, [split.batch], 1), 0);
   const partial = dSinks && { dtype: dSinks.dtype, shape: [rows, ...dSinks.shape] };
   if (partial) results.push({ type: partial, sharding: [split.batch, split.heads] });
   const names = manualComputation(scope, operands, results, (pieces) => {
     if (kernel) return kernel.backward(builder, pieces as Parameters<typeof kernel.backward>[1], node.attrs);
     const found = decomposed(node, pieces, scope, lowerNodes);
     if (!dSinks) return found;
-    const own = (pieces[6] as Operand).type;
-    return [...found.slice(0, 3), builder.reshape(found[3] as string, own, [1, ...own.shape])];
+    const own = at(pieces, 6).type;
+    return [...found.slice(0, 3), builder.reshape(at(found, 3), own, [1, ...own.shape])];
   });
   if (!partial || !dSinks) return names;
   const wide = { dtype: partial.dtype === 'bf16' ? 'f32' : partial.dtype, shape: partial.shape } as const;
-  const sum = builder.reduce(builder.convert(names[3] as string, partial, wide.dtype), wide, [0], 'add', 0);
+  const sum = builder.reduce(builder.convert(at(names, 3), partial, wide.dtype), wide, [0], 'add', 0);
   return [...names.slice(0, 3), builder.convert(sum, { ...wide, shape: dSinks.shape }, partial.dtype)];
 }

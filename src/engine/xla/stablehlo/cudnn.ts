@@ -3,6 +3,7 @@
  * are `[B,T,heads,D]` in bf16, outputs `[B,heads,T,D]`, softmax statistics (log-sum-exp) `[B,H,T]` in float32.
  * `sliding_window_length` w shows w keys, the query's own included; 0 shows all.
  */
+import { at } from '../../../core/index.js';
 import type { AttentionAttrs, Node, TensorType, Value } from '../../../graph/index.js';
 import type { AttentionKernel } from './scope.js';
 import { typeText, type Operand } from '../mlir/text.js';
@@ -131,7 +132,7 @@ function headsFirst({ dtype, shape }: TensorType): TensorType {
 
 const statsType = ({ shape }: TensorType): TensorType => ({
   dtype: 'f32',
-  shape: [shape[0] as number, shape[2] as number, shape[1] as number],
+  shape: [at(shape, 0), at(shape, 2), at(shape, 1)],
 });
 
 const scoresOf = ({ shape: [b, t, h] }: TensorType): [number, number, number, number] =>
@@ -146,9 +147,9 @@ const MAX_HEAD = 128;
 export function fitsCudnn(node: Node): boolean {
   const plain = node.inputs.length === (node.op === 'attention' ? 3 : 6);
   const [q, , v] = node.inputs as [Value, Value, Value];
-  const width = q.shape[3] as number;
+  const width = at(q.shape, 3);
   if (!plain || q.dtype !== 'bf16') return false;
-  return width === v.shape[3] && width % 8 === 0 && width <= MAX_HEAD && (q.shape[1] as number) % 2 === 0;
+  return width === v.shape[3] && width % 8 === 0 && width <= MAX_HEAD && at(q.shape, 1) % 2 === 0;
 }
 
 /** The kernels; `deterministic` sums the gradient of queries in a fixed order. */
@@ -185,6 +186,6 @@ export const cudnnAttention = (deterministic: boolean): AttentionKernel => ({
         [...results.map(typeText), 'tensor<0xui8>'],
       ),
     );
-    return results.map((type, i) => builder.transpose(names[i] as string, type, HEADS_LAST));
+    return results.map((type, i) => builder.transpose(at(names, i), type, HEADS_LAST));
   },
 });

@@ -1,4 +1,5 @@
 /** Tile kernels that stand in a graph, on a mesh piece by piece. */
+import { at } from '../../../core/index.js';
 import type { Node } from '../../../graph/index.js';
 import type { Kernel } from '../kernels/triton/index.js';
 import { WHOLE, type KernelWork, type Pieces } from '../kernels/work.js';
@@ -44,7 +45,7 @@ export function lowerKernel(node: Node<'kernel'>, inputs: readonly string[], sco
   const work = node.attrs.program as KernelWork;
   if (mesh === null) return callKernel(builder, work.kernel(WHOLE), inputs);
   const { kernel, read, written } = dividedKernel(work, mesh);
-  const operands = read.map((piece, i) => ({ ...piece, name: inputs[i] as string }));
+  const operands = read.map((piece, i) => ({ ...piece, name: at(inputs, i) }));
   return manualComputation(scope, operands, written, (pieces) =>
     callKernel(
       builder,

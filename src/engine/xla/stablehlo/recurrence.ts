@@ -2,6 +2,7 @@
  * The recurrences as tile kernels on NVIDIA GPUs: bf16 queries, keys and values, whole chunks. Heads that share
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
+import { at, dims } from '../../../core/index.js';
 import type { Node, TensorType, Value } from '../../../graph/index.js';
 import { callKernel } from './call.js';
 import {
@@ -38,8 +39,8 @@ const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n
 export function fitsRecurrenceKernels(node: Node): node is Node<RecurrenceOp> {
   if (!OPS.has(node.op)) return false;
   const [q, , v] = node.inputs as [Value, Value, Value];
-  const [tokens, keyWidth] = [q.shape[1] as number, q.shape[3] as number];
-  const width = Math.max(keyWidth, v.shape[3] as number);
+  const [tokens, keyWidth] = [at(q.shape, 1), at(q.shape, 3)];
+  const width = Math.max(keyWidth, at(v.shape, 3));
   return q.dtype === 'bf16' && tokens % CHUNK === 0 && width <= MAX_WIDTH;
 }
 
@@ -47,10 +48,10 @@ type Types = readonly TensorType[];
 
 function shapeOf({ attrs }: Node<RecurrenceOp>, types: Types): RecurrenceShape {
   const [q, k, v, g] = types as [TensorType, TensorType, TensorType, TensorType];
-  const [batch, tokens, qHeads] = q.shape as [number, number, number];
-  const [keyWidth, valueWidth] = [q, v].map((x) => tileWidth(x.shape[3] as number)) as [number, number];
+  const [batch, tokens, qHeads] = dims(q, 3);
+  const [keyWidth, valueWidth] = [q, v].map((x) => tileWidth(at(x.shape, 3))) as [number, number];
   const heads = (g.shape.length === 1 ? g.shape[0] : g.shape[2]) as number;
-  const [kHeads, vHeads] = [k.shape[2] as number, v.shape[2] as number];
+  const [kHeads, vHeads] = [at(k.shape, 2), at(v.shape, 2)];
   const { scale, segments } = attrs;
   const channels = g.shape.length === 4;
   return { batch, tokens, heads, qHeads, kHeads, vHeads, keyWidth, valueWidth, scale, segments, channels };
@@ -65,7 +66,7 @@ const stateType = ({ batch, heads, keyWidth, valueWidth }: RecurrenceShape): Ten
 function filled(builder: TextBuilder, x: string, from: TensorType, shape: readonly number[]): string {
   if (from.shape.every((n, i) => n === shape[i])) return x;
   const none = listText(shape.map(() => 0));
-  const high = listText(shape.map((n, i) => n - (from.shape[i] as number)));
+  const high = listText(shape.map((n, i) => n - at(from.shape, i)));
   const scalar = typeText({ dtype: from.dtype, shape: [] });
   const to = typeText({ dtype: from.dtype, shape });
   const zero = builder.scalar(0, from.dtype);
@@ -92,7 +93,7 @@ const isState = ({ dtype, shape }: TensorType, i: number): boolean =>
 /** A tensor of a recurrence with heads as wide as the kernels take them. */
 function widened(builder: TextBuilder, x: string, type: TensorType, i: number, shape: RecurrenceShape): string {
   if (type.shape.length !== 4) return x;
-  const [a, b, h, width] = type.shape as [number, number, number, number];
+  const [a, b, h, width] = dims(type, 4);
   return filled(builder, x, type, isState(type, i) ? stateType(shape).shape : [a, b, h, tileWidth(width)]);
 }
 
@@ -112,8 +113,8 @@ function operandsOf(
     builder.broadcast(builder.scalar(0, 'f32'), { dtype: 'f32', shape: [] }, stateType(shape).shape);
   const initial = initialState ? (rest.shift() as string) : zero();
   const perHead = [shape.batch, shape.tokens, shape.heads];
-  const g = shape.channels ? decay : builder.broadcast(decay, (given[DECAY] as Operand).type, perHead);
-  const backward = rest.length > 0 ? { do: rest[1] as string, dstate: rest[2] as string } : {};
+  const g = shape.channels ? decay : builder.broadcast(decay, at(given, DECAY).type, perHead);
+  const backward = rest.length > 0 ? { do: at(rest, 1), dstate: at(rest, 2) } : {};
   return { q, k, v, g, initial, ...beta, ...documents, ...backward };
 }
 
@@ -123,12 +124,12 @@ const runIn =
     const read = kernel.buffers.filter((b) => !b.written).map((b) => operands[b.name] as string);
     const results = callKernel(builder, kernel, read);
     const written = kernel.buffers.filter((b) => b.written);
-    return Object.fromEntries(written.map((b, i) => [b.name, results[i] as string]));
+    return Object.fromEntries(written.map((b, i) => [b.name, at(results, i)]));
   };
 
 /** Gradients of every head as those of the `like.shape[2]` heads that they share, summed in f32, as wide as they are. */
 function shared(builder: TextBuilder, x: string, heads: number, like: TensorType): string {
-  const [B, T, h, D] = like.shape as [number, number, number, number];
+  const [B, T, h, D] = dims(like, 4);
   const own = { dtype: 'bf16', shape: [B, T, heads, tileWidth(D)] } as const;
   const x0 = cut(builder, x, own, [B, T, heads, D]);
   if (h === heads) return x0;
@@ -147,12 +148,12 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
   const run = runIn(builder);
   const [q, k, v, decay] = types as [TensorType, TensorType, TensorType, TensorType];
   const { batch, tokens, heads, keyWidth, valueWidth } = shape;
-  const stateShape = [batch, heads, q.shape[3] as number, v.shape[3] as number];
+  const stateShape = [batch, heads, at(q.shape, 3), at(v.shape, 3)];
   const state = (x: string): string => cut(builder, x, stateType(shape), stateShape);
   if (!node.op.endsWith('Grad')) {
     const { o, last } = (node.op === 'deltaRule' ? deltaForward : linearForward)(run, shape, given);
     const rows = { dtype: 'bf16', shape: [batch, tokens, heads, valueWidth] } as const;
-    return [cut(builder, o as string, rows, [batch, tokens, heads, v.shape[3] as number]), state(last as string)];
+    return [cut(builder, o as string, rows, [batch, tokens, heads, at(v.shape, 3)]), state(last as string)];
   }
   const delta = node.op === 'deltaRuleGrad';
   const grads = (delta ? deltaBackward : linearBackward)(run, shape, given);
@@ -195,13 +196,13 @@ export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly strin
   const dividing = [heads, qHeads, kHeads, vHeads].filter((n) => n > 1);
   const split = splitOf(mesh, batch, dividing);
   const operands = node.inputs.map((type, i) => ({
-    ...{ name: inputs[i] as string, type },
+    ...{ name: at(inputs, i), type },
     sharding: shardingOf(type, i, split),
   }));
   // Parts of sums come out as rows, one of each device, which are then summed.
   const partial = node.outputs.map((type, i) => {
     const axes = summedOver(type, i, split);
-    return mesh === null || axes.length === 0 ? null : { axes, rows: partsOf(mesh, [axes], 1)[0] as number };
+    return mesh === null || axes.length === 0 ? null : { axes, rows: at(partsOf(mesh, [axes], 1), 0) };
   });
   const results = node.outputs.map((type, i): Piecewise => {
     const sharding = shardingOf(type, i, split);
@@ -212,13 +213,13 @@ export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly strin
   const names = manualComputation(scope, operands, results, (pieces) =>
     runKernels(node, pieces, builder).map((name, i) => {
       if (!partial[i] || mesh === null) return name;
-      const { dtype, shape } = pieceType(mesh, results[i] as Piecewise);
+      const { dtype, shape } = pieceType(mesh, at(results, i));
       return builder.reshape(name, { dtype, shape: shape.slice(1) }, shape);
     }),
   );
   return names.map((name, i) => {
     if (!partial[i]) return name;
-    const { dtype, shape } = (results[i] as Piecewise).type;
+    const { dtype, shape } = at(results, i).type;
     const wide = builder.convert(name, { dtype, shape }, 'f32');
     const sum = builder.reduce(wide, { dtype: 'f32', shape }, [0], 'add', 0);
     return builder.convert(sum, { dtype: 'f32', shape: shape.slice(1) }, dtype);

@@ -1,5 +1,5 @@
 /** The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them. */
-import { UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
+import { at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
 import { lowerRecurrence } from './recurrence.js';
@@ -13,9 +13,9 @@ export type StableHloRule<K extends OpName> = {
   rule(node: Node<K>, inputs: readonly string[], scope: Scope): readonly string[];
 }['rule'];
 
-const inp = (node: Node, i: number): Value => node.inputs[i] as Value;
-const out = (node: Node, i = 0): Value => node.outputs[i] as Value;
-const arg = (inputs: readonly string[], i: number): string => inputs[i] as string;
+const inp = (node: Node, i: number): Value => at(node.inputs, i);
+const out = (node: Node, i = 0): Value => at(node.outputs, i);
+const arg = (inputs: readonly string[], i: number): string => at(inputs, i);
 
 const unary =
   (name: string): StableHloRule<OpName> =>
@@ -74,7 +74,7 @@ const split: StableHloRule<'split'> = (node, [x], { builder }) => {
   const from = inp(node, 0);
   let start = 0;
   return node.outputs.map((part, i) => {
-    const limit = start + (node.attrs.sizes[i] as number);
+    const limit = start + at(node.attrs.sizes, i);
     const ranges = from.shape.map((d, axis) => (axis === node.attrs.axis ? `${start}:${limit}` : `0:${d}`));
     start = limit;
     return slice(builder, x as string, from, ranges, part);
@@ -163,7 +163,7 @@ const cumsum: StableHloRule<'cumsum'> = (node, [given], { builder }) => {
   const type = out(node);
   const scalar = typeText({ dtype: type.dtype, shape: [] });
   const zero = builder.scalar(0, type.dtype);
-  const n = type.shape[axis] as number;
+  const n = at(type.shape, axis);
   let x = given as string;
   const only = (size: number): string => listText(type.shape.map((_, i) => (i === axis ? size : 0)));
   if (exclusive) {
@@ -337,7 +337,7 @@ export function lowerNodes(graph: Graph, scope: Scope): string[] {
     if (node.op === 'input') continue;
     const rule = ruleOf(node.op);
     const results = placedResults(node, rule(node, readNames(node, scope), scope), scope);
-    node.outputs.forEach((v, i) => names.set(v, results[i] as string));
+    node.outputs.forEach((v, i) => names.set(v, at(results, i)));
     followParts(node, scope);
   }
   return graph.outputs.map(({ value }) => names.get(value) as string);

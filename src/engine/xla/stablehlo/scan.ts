@@ -1,6 +1,6 @@
 /** `scan` as `stablehlo.while`: the counter, the carries, the stacked results, then what every step reads. */
-import { tensorFrom } from '../../../core/index.js';
-import type { Graph, Node, TensorType, Value } from '../../../graph/index.js';
+import { at, tensorFrom } from '../../../core/index.js';
+import type { Graph, Node, TensorType } from '../../../graph/index.js';
 import type { Scope } from './scope.js';
 import type { TextBuilder } from '../mlir/text.js';
 import { listText, typeText } from '../mlir/text.js';
@@ -64,7 +64,7 @@ export function lowerScan(
   builder.line(
     `${result}:${initial.length} = stablehlo.while(${args.map((a, i) => `${a} = ${initial[i]}`).join(', ')}) : ${types.join(', ')}`,
   );
-  const counter = args[0] as string;
+  const counter = at(args, 0);
   builder.line('cond {');
   builder.indented(() => {
     const end = builder.scalar(length, 'i32');
@@ -80,14 +80,14 @@ export function lowerScan(
     const index = reverse ? fromEnd(builder, counter, length) : counter;
     const zero = builder.scalar(0, 'i32');
     const xs = read.slice(0, numXs).map((x, i) => {
-      const type = node.inputs[numCarry + i] as Value;
+      const type = at(node.inputs, numCarry + i);
       return sliceAt(builder, x, type, index, zero);
     });
     const given = [...carries, ...xs, ...read.slice(numXs)];
-    const inner: Scope = { ...scope, names: new Map(body.inputs.map(({ value }, i) => [value, given[i] as string])) };
+    const inner: Scope = { ...scope, names: new Map(body.inputs.map(({ value }, i) => [value, at(given, i)])) };
     const outs = lowerBody(body, inner);
     const ys = [...outs.slice(numCarry), ...(savesCarry ? carries : [])];
-    const next = ys.map((y, i) => putAt(builder, filled[i] as string, stackedTypes[i] as Value, y, index, zero));
+    const next = ys.map((y, i) => putAt(builder, at(filled, i), at(stackedTypes, i), y, index, zero));
     const one = builder.scalar(1, 'i32');
     const count = builder.define(`stablehlo.add ${counter}, ${one} : ${typeText(COUNTER)}`);
     const values = [count, ...outs.slice(0, numCarry), ...next, ...read];

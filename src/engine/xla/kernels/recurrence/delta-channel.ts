@@ -4,6 +4,7 @@
  * token and the one from an earlier token to there are both at most 1, whatever the gates. One product for each m = 1, 2, ..., C/2
  * then gives the pairs that meet at that size.
  */
+import { at } from '../../../../core/index.js';
 import type { Kernel, Pointer, Tile } from '../triton/ir.js';
 import {
   CHUNK,
@@ -145,7 +146,7 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
       b.dot(queries, b.transpose(x.bf16(keys))),
       b.dot(keys, b.transpose(keys), undefined, 'tf32'), // to be inverted
     ];
-    return products.map((product, i) => b.add(carried[i] as Tile, b.select(meet, product, 0)));
+    return products.map((product, i) => b.add(at(carried, i), b.select(meet, product, 0)));
   }) as [Tile, Tile];
   x.store(to.p, place, b.mul(scores, shape.scale));
   const inverse = unitLowerInverse(b, x.scaleRows(overlaps, beta));

@@ -4,6 +4,7 @@
  * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width. Rows are those of the
  * graph, `[B,T,heads,width]`; states `[B,N,H,K,V]` are those that enter a chunk (or, for cotangents, that leave it).
  */
+import { dims } from '../../../../core/index.js';
 import { KernelBuilder, type Launch } from '../triton/builder.js';
 import type { BufferDType, Pointer, Tile } from '../triton/ir.js';
 
@@ -212,7 +213,7 @@ export class RecurrenceKernel {
   }
 
   storeState(p: Pointer, index: Tile, value: Tile, k: Tile | number, v: Tile | number): void {
-    const [rows, columns] = value.shape as [number, number];
+    const [rows, columns] = dims(value, 2);
     const { by, offsets } = this.#state(index, k, v, rows, columns);
     this.b.store(this.b.advance(p, by), offsets, value);
   }

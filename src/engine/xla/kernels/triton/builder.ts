@@ -1,5 +1,5 @@
 /** Builds tile kernels: one method per operation, NumPy-like broadcasting, types checked as the program is built. */
-import { ShapeError, formatShape, sameShape, type Shape } from '../../../../core/index.js';
+import { at, dims, ShapeError, formatShape, sameShape, type Shape } from '../../../../core/index.js';
 import type {
   BufferSpec,
   DotPrecision,
@@ -46,7 +46,7 @@ function joinShapes(op: string, a: Tile, b: Tile): Shape {
   if (b.shape.length === 0) return a.shape;
   if (a.shape.length !== b.shape.length) fail(op, `${describe(a)} and ${describe(b)} differ in rank; use expandDims`);
   return a.shape.map((m, i) => {
-    const n = b.shape[i] as number;
+    const n = at(b.shape, i);
     if (m !== n && m !== 1 && n !== 1) fail(op, `${describe(a)} and ${describe(b)} do not broadcast`);
     return Math.max(m, n);
   });
@@ -211,7 +211,7 @@ export class KernelBuilder {
 
   /** The left and the right half of the columns of a matrix. */
   halves(x: Tile): readonly [Tile, Tile] {
-    const [m, n] = x.shape as [number, number];
+    const [m, n] = dims(x, 2);
     if (x.shape.length !== 2 || n < 2) fail('halves', `needs a matrix of two columns or more, got ${describe(x)}`);
     const outs = [this.#tile(x.dtype, [m, n / 2]), this.#tile(x.dtype, [m, n / 2])] as const;
     this.#block.push({ op: 'halves', x, outs });
@@ -220,13 +220,13 @@ export class KernelBuilder {
 
   transpose(x: Tile): Tile {
     if (x.shape.length !== 2) fail('transpose', `needs a matrix, got ${describe(x)}`);
-    return this.#emit({ op: 'transpose', x, out: this.#tile(x.dtype, [x.shape[1] as number, x.shape[0] as number]) });
+    return this.#emit({ op: 'transpose', x, out: this.#tile(x.dtype, [at(x.shape, 1), at(x.shape, 0)]) });
   }
 
   /** `a [M,K] · b [K,N] (+ acc [M,N])` in f32, from two bf16 or two f32 matrices with sizes of at least 16. */
   dot(a: Tile, b: Tile, acc?: Tile, precision: DotPrecision = 'ieee'): Tile {
-    const [m, k] = a.shape as [number, number];
-    const [k2, n] = b.shape as [number, number];
+    const [m, k] = dims(a, 2);
+    const [k2, n] = dims(b, 2);
     if (a.shape.length !== 2 || b.shape.length !== 2 || k !== k2 || a.dtype !== b.dtype || !isFloat(a.dtype)) {
       fail('dot', `${describe(a)} · ${describe(b)} is no product of two matrices of one float dtype`);
     }

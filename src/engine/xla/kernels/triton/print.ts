@@ -1,4 +1,5 @@
 /** Tile kernels as Triton IR (the `tt`, `arith`, `math` and `scf` dialects of MLIR), which XLA takes as text. */
+import { dims, at } from '../../../../core/index.js';
 import type { BufferSpec, Kernel, LoopOp, Pointer, Tile, TileDType, TileOp, TileType } from './ir.js';
 
 const ELEMENT: Readonly<Record<TileDType, string>> = { f32: 'f32', bf16: 'bf16', i32: 'i32', i64: 'i64', bool: 'i1' };
@@ -192,7 +193,7 @@ class Printer {
 
   /** Triton splits a last axis of size 2, so the halves go there first. */
   #halves(x: Tile, [left, right]: readonly [Tile, Tile]): void {
-    const [m, n] = x.shape as [number, number];
+    const [m, n] = dims(x, 2);
     const [apart, last] = [
       { dtype: x.dtype, shape: [m, 2, n / 2] },
       { dtype: x.dtype, shape: [m, n / 2, 2] },
@@ -224,7 +225,7 @@ class Printer {
       this.line('}');
       return;
     }
-    const pairs = carried.map((c, i) => `${this.name(c)} = ${this.of(initial[i] as Tile)}`).join(', ');
+    const pairs = carried.map((c, i) => `${this.name(c)} = ${this.of(at(initial, i))}`).join(', ');
     const result = `%${this.#next++}`;
     outs.forEach((out, i) => this.name(out, outs.length === 1 ? result : `${result}#${i}`));
     const count = outs.length === 1 ? '' : `:${outs.length}`;
