@@ -82,7 +82,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'data',
     usage: '',
-    summary: 'make token shards of text',
+    summary: 'fetch corpora, make token shards of text',
     load: async () => (await import('./commands/data.js')).addData,
   },
   {

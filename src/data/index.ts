@@ -11,6 +11,7 @@ export {
   type ReadOptions,
 } from './documents.js';
 export { METADATA_FIELDS, parseRow, refuseUnread, type JsonRow } from './fields.js';
+export * from './corpora/index.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export * from './mqar.js';

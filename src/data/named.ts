@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DataError, nearest } from '../core/index.js';
+import { FETCHED_CORPORA } from './corpora/table.js';
 
 /** A named corpus on this machine. */
 export interface NamedCorpus {
@@ -50,6 +51,11 @@ export const CORPUS_NAMES: readonly string[] = Object.keys(CORPORA);
 export function openCorpus(name: string, from: string = process.cwd()): NamedCorpus {
   const entry = CORPORA[name];
   if (entry === undefined) {
+    if (FETCHED_CORPORA.some((corpus) => corpus.name === name)) {
+      throw new DataError(
+        `the corpus ${name} is not part of Longsight; make it with "longsight data fetch ${name}" and name the files that it writes`,
+      );
+    }
     const near = nearest(name, CORPUS_NAMES);
     const hint = near === undefined ? '' : `; did you mean "${near}"?`;
     throw new DataError(`there is no corpus "${name}"; choose one of ${CORPUS_NAMES.join(', ')}${hint}`);

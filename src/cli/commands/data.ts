@@ -1,4 +1,4 @@
-/** `longsight data prepare FILES` and `longsight data check DIR`: token shards. */
+/** `longsight data prepare FILES` and `longsight data check DIR`: token shards; `data fetch` is in `data-fetch.ts`. */
 import { join, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { ConfigError, formatTokens } from '../../core/index.js';
@@ -24,6 +24,7 @@ import {
 } from '../options.js';
 import { Output } from '../output.js';
 import { BytesProgress } from '../progress.js';
+import { addFetch } from './data-fetch.js';
 
 interface PrepareFlags extends OutputFlags, TakeOverFlag {
   readonly out: string;
@@ -38,7 +39,11 @@ interface PrepareFlags extends OutputFlags, TakeOverFlag {
 }
 
 export function addData(program: Command, context: CliContext): void {
-  const data = program.command('data').summary('make token shards of text').description('Token shards of text.');
+  const data = program
+    .command('data')
+    .summary('fetch corpora, make token shards of text')
+    .description('Corpora and token shards of text.');
+  addFetch(data, context);
   const prepare = data
     .command('prepare')
     .summary('turn text, JSONL and Parquet files into token shards')

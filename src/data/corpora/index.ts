@@ -1,0 +1,3 @@
+export type { CorpusArchive, CorpusDefinition } from './definition.js';
+export { makeCorpus, type CorpusRecord, type MakeCorpusOptions } from './make.js';
+export { FETCHED_CORPORA, fetchedCorpus } from './table.js';
