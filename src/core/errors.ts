@@ -53,7 +53,12 @@ export class UnsupportedOpError extends LongsightError {
 
 /** An engine failed; carries its own message. */
 export class EngineError extends LongsightError {
-  override readonly code = 'ENGINE';
+  override readonly code: string = 'ENGINE';
+}
+
+/** A device cannot be used now because others use it: its memory is taken, or it is given to one process alone. */
+export class DeviceBusyError extends EngineError {
+  override readonly code = 'DEVICE_BUSY';
 }
 
 /** Training stopped because a loss or gradient was not a finite number. */

@@ -5,6 +5,13 @@ export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
 export { lowerToOnnx } from './onnx/lower.js';
 export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine/engine.js';
 export { deviceUse, type DeviceSpan, type DeviceUse } from './xla/engine/trace.js';
+export {
+  findAccelerators,
+  hiddenCuda,
+  type Accelerator,
+  type AcceleratorHost,
+  type AcceleratorMemory,
+} from './accelerators.js';
 export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/callbacks.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
@@ -12,6 +19,7 @@ export {
   ENGINE_NAMES,
   chooseAccelerator,
   createEngine,
+  platformOf,
   xlaPlatforms,
   type EngineChoice,
   type EngineName,

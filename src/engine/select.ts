@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { ConfigError } from '../core/index.js';
 import type { Engine, MeshShape } from './contract/engine.js';
+import { hiddenCuda } from './accelerators.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine/engine.js';
@@ -18,6 +19,8 @@ export interface EngineChoice {
   readonly mesh?: MeshShape;
   /** The same bits on every run, on accelerators too, where that costs speed; CPU engines always give them. */
   readonly deterministic?: boolean;
+  /** Part of a device's memory that this process may take, more than 0 and at most 1; the plugin's own default if left out. */
+  readonly memoryFraction?: number;
 }
 
 /** What there is to choose from; for tests. */
@@ -26,6 +29,8 @@ export interface Hardware {
   hasDevice(platform: Platform): boolean;
   /** Whether a plugin of the platform is installed. */
   hasPlugin(platform: Platform): boolean;
+  /** Why the platform's devices cannot be used although the host may have some, in words; null if nothing hides them. */
+  hides?(platform: Platform): string | null;
 }
 
 /** Files that exist where a driver has a device. */
@@ -37,22 +42,47 @@ const DEVICE_FILES: Readonly<Record<'cuda' | 'tpu', readonly string[]>> = {
 export const THIS_HOST: Hardware = {
   hasDevice: (platform) => platform === 'cpu' || DEVICE_FILES[platform].some((path) => existsSync(path)),
   hasPlugin: (platform) => findPlugin(platform).plugin !== null,
+  hides: (platform) => (platform === 'cuda' ? hiddenCuda(process.env) : null),
 };
 
 /** The platforms that the xla engine can run on here: a device and a plugin are there. */
 export function xlaPlatforms(hardware: Hardware = THIS_HOST): readonly Platform[] {
-  return (['cuda', 'tpu', 'cpu'] as const).filter((p) => hardware.hasDevice(p) && hardware.hasPlugin(p));
+  return (['cuda', 'tpu', 'cpu'] as const).filter(
+    (p) => hardware.hasDevice(p) && (hardware.hides?.(p) ?? null) === null && hardware.hasPlugin(p),
+  );
 }
 
 /** The accelerator of this host that can be used, with the reason for the answer. */
 export function chooseAccelerator(hardware: Hardware): { readonly platform: Platform | null; readonly why: string } {
+  let hidden: string | null = null;
   for (const platform of ['cuda', 'tpu'] as const) {
     if (!hardware.hasDevice(platform)) continue;
+    hidden ??= hardware.hides?.(platform) ?? null;
+    if ((hardware.hides?.(platform) ?? null) !== null) continue;
     if (hardware.hasPlugin(platform))
       return { platform, why: `there are a ${platform} device and a PJRT plugin for it` };
     return { platform: null, why: `there is a ${platform} device but no PJRT plugin for it` };
   }
-  return { platform: null, why: 'there is no accelerator' };
+  return { platform: null, why: hidden ?? 'there is no accelerator' };
+}
+
+/** The platform that an engine of that name computes on here; null for those that need no plugin. */
+export function platformOf(name: EngineName, hardware: Hardware = THIS_HOST): Platform | null {
+  switch (name) {
+    case 'auto':
+      return chooseAccelerator(hardware).platform;
+    case 'xla':
+      return chooseAccelerator(hardware).platform ?? 'cpu';
+    case 'xla:cuda':
+      return 'cuda';
+    case 'xla:tpu':
+      return 'tpu';
+    case 'xla:cpu':
+      return 'cpu';
+    case 'onnx':
+    case 'reference':
+      return null;
+  }
 }
 
 /**
@@ -70,6 +100,9 @@ export function createEngine(
     ...(options.mesh === undefined ? {} : { mesh: options.mesh }),
     ...(options.deterministic === undefined ? {} : { deterministic: options.deterministic }),
     hosts: hostsFromEnvironment(process.env),
+    ...(options.memoryFraction === undefined
+      ? {}
+      : { clientOptions: { memory_fraction: { float: options.memoryFraction } } }),
   };
   switch (name) {
     case 'auto': {
@@ -84,6 +117,7 @@ export function createEngine(
       return createXlaEngine({ platform: platform ?? 'cpu', ...devices, reason: `xla asked for: ${why}` });
     }
     case 'xla:cuda':
+      refuseHidden('cuda', hardware);
       return createXlaEngine({ platform: 'cuda', ...devices });
     case 'xla:tpu':
       return createXlaEngine({ platform: 'tpu', ...devices });
@@ -94,4 +128,10 @@ export function createEngine(
     default:
       throw new ConfigError(`unknown engine "${name as string}"; choose one of ${ENGINE_NAMES.join(', ')}`);
   }
+}
+
+function refuseHidden(platform: Platform, hardware: Hardware): void {
+  const hidden = hardware.hides?.(platform) ?? null;
+  if (hidden === null) return;
+  throw new ConfigError(`${hidden}; name the devices to use there, or unset it, or choose another engine`);
 }

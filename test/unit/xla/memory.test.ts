@@ -1,9 +1,9 @@
 /** Device memory: freed once, and said clearly when it runs out. */
 import { describe, expect, it } from 'vitest';
-import { EngineError } from '../../../src/core/index.js';
+import { DeviceBusyError, EngineError } from '../../../src/core/index.js';
 import { createXlaEngine, findPlugin } from '../../../src/engine/index.js';
 import { BufferPool } from '../../../src/engine/xla/engine/memory.js';
-import { bytesAsked, outOfMemory } from '../../../src/engine/xla/engine/out-of-memory.js';
+import { bytesAsked, isFull, outOfMemory } from '../../../src/engine/xla/engine/out-of-memory.js';
 import { PjrtError, RESOURCE_EXHAUSTED, checkVersion } from '../../../src/engine/xla/pjrt/api.js';
 import type { PjrtBuffer } from '../../../src/engine/xla/pjrt/client.js';
 import { XlaTensor } from '../../../src/engine/xla/engine/tensor.js';
@@ -11,6 +11,7 @@ import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
 
 const { plugin } = findPlugin('cpu');
+const UNSAID = { peakBytesInUse: null, poolBytes: null, largestFreeBytes: null };
 
 describe('the pool of buffers', () => {
   const counted = () => {
@@ -71,8 +72,8 @@ describe('a full device', () => {
       RESOURCE_EXHAUSTED,
       'Failed to allocate request for 3.00GiB (3221225472B) on device ordinal 0\nmore',
     );
-    const stats = { bytesInUse: 2 ** 30, peakBytesInUse: null, bytesLimit: 3 * 2 ** 30 };
-    const { message, details, cause } = outOfMemory(error, stats);
+    const stats = { ...UNSAID, bytesInUse: 2 ** 30, bytesLimit: 3 * 2 ** 30 };
+    const { message, details, cause } = outOfMemory(error, { stats, device: null });
     expect(message).toBe(
       'xla: the device is out of memory: 3.00 GiB asked for, 2.00 GiB of 3.00 GiB free; lower train.batchSize or train.seqLen, ' +
         'raise train.accumulate, set train.remat: true, or divide the model over more devices (mesh.fsdp); the plugin said: ' +
@@ -80,9 +81,59 @@ describe('a full device', () => {
     );
     expect(details).toMatchObject({ bytesAsked: 3221225472, bytesFree: 2 ** 31 });
     expect(cause).toBe(error);
-    expect(outOfMemory(error, null).message).toMatch(
+    expect(outOfMemory(error, { stats: null, device: null }).message).toMatch(
       /3\.00 GiB asked for, the plugin does not say how much is free; lower/,
     );
+  });
+
+  const GIB = 2 ** 30;
+  const asked = (text: string, status = RESOURCE_EXHAUSTED) => new PjrtError('Execute', status, text);
+  const little = asked('Failed to allocate request for 20.0MiB (20971520B) on device ordinal 0');
+
+  it('that others fill is busy, and no figure says that there is room', () => {
+    const stats = { ...UNSAID, bytesInUse: 0, bytesLimit: 104.85 * GIB, poolBytes: 0 };
+    const known = outOfMemory(little, { stats, device: { totalBytes: 140 * GIB, usedBytes: 139 * GIB } });
+    expect(known).toBeInstanceOf(DeviceBusyError);
+    expect(known.message).toBe(
+      'xla: the device is busy: 0.02 GiB asked for, this process holds 0.00 GiB of the 104.85 GiB that it may take, other ' +
+        'processes hold 139.00 GiB of its 140.00 GiB; wait for them or stop them, or choose another device; the plugin said: ' +
+        'Failed to allocate request for 20.0MiB (20971520B) on device ordinal 0',
+    );
+    const unknown = outOfMemory(little, { stats, device: null });
+    expect(unknown).toBeInstanceOf(DeviceBusyError);
+    expect(unknown.message).toContain('other processes hold the rest');
+    for (const { message } of [known, unknown]) expect(message).not.toMatch(/\d GiB free/);
+  });
+
+  it.each([
+    'BlasLt is unavailable',
+    'INTERNAL: Failed to create cuBLAS handle: CUBLAS_STATUS_ALLOC_FAILED',
+    'CUDA_ERROR_OUT_OF_MEMORY: out of memory',
+    'CUDA_ERROR_DEVICE_UNAVAILABLE: CUDA-capable device(s) is/are busy or unavailable',
+  ])('is busy where a library cannot start: %s', (text) => {
+    const error = asked(text, 13);
+    expect(isFull(error)).toBe(true);
+    expect(outOfMemory(error, { stats: null, device: null })).toBeInstanceOf(DeviceBusyError);
+    // Where nobody else is on the device, that is not the cause.
+    const alone = outOfMemory(error, { stats: null, device: { totalBytes: 140 * GIB, usedBytes: GIB } });
+    expect(alone).not.toBeInstanceOf(DeviceBusyError);
+  });
+
+  it('that is full of pieces says so', () => {
+    const stats = {
+      ...UNSAID,
+      bytesInUse: 2 * GIB,
+      bytesLimit: 3 * GIB,
+      poolBytes: 3 * GIB,
+      largestFreeBytes: 2 ** 20,
+    };
+    const { message } = outOfMemory(little, { stats, device: null });
+    expect(message).toContain('2.00 GiB of 3.00 GiB in use and the rest in pieces that are too small');
+    expect(message).not.toMatch(/\d GiB free/);
+  });
+
+  it('is not one whose program is wrong', () => {
+    expect(isFull(asked('INVALID_ARGUMENT: shapes differ', 3))).toBe(false);
   });
 
   it.skipIf(!plugin)('ends in that error, and the engine goes on', async () => {

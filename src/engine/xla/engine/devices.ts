@@ -1,9 +1,9 @@
 /** The devices of a mesh with their memory: placing tensors on them, and what happens when they are full. */
 import { at, DTYPE_BYTES, EngineError, sizeOf, type HostTensor } from '../../../core/index.js';
+import { findAccelerators, type AcceleratorMemory } from '../../accelerators.js';
 import type { DeviceTensor, Sharding } from '../../contract/engine.js';
 import type { BufferPool } from './memory.js';
-import { outOfMemory } from './out-of-memory.js';
-import { PjrtError, RESOURCE_EXHAUSTED } from '../pjrt/api.js';
+import { isFull, outOfMemory } from './out-of-memory.js';
 import type { Device, PjrtClient } from '../pjrt/client.js';
 import { cutShard, joinShards } from '../mesh/place.js';
 import { partsOf, shardingKey, type Mesh } from '../mesh/sharding.js';
@@ -22,12 +22,17 @@ export interface Core {
 
 export const deviceOf = ({ devices }: Core, place: number): Device => at(devices, place);
 
-const isFull = (error: unknown): error is PjrtError =>
-  error instanceof PjrtError && error.status === RESOURCE_EXHAUSTED;
-
-/** An error as it is shown: one that says that a device is full comes with what to do. */
+/** An error as it is shown: one that says that a device is full, or taken by others, comes with what to do. */
 export function explain({ client, devices, own }: Core, error: unknown): unknown {
-  return isFull(error) ? outOfMemory(error, client.memoryStats(at(devices, at(own, 0)))) : error;
+  if (!isFull(error)) return error;
+  const device = at(devices, at(own, 0));
+  return outOfMemory(error, { stats: client.memoryStats(device), device: memoryOf(client.platform, device.id) });
+}
+
+/** What all processes hold of a device, by its number among those that this process sees; null where nothing says it. */
+export function memoryOf(platform: string, id: number): AcceleratorMemory | null {
+  if (platform !== 'cuda') return null;
+  return findAccelerators().find((device) => device.name === `cuda:${id}`)?.memory ?? null;
 }
 
 /** Runs `action`; when the device is full, frees garbage and tries once more. */

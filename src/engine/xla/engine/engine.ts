@@ -8,7 +8,8 @@ import { canonicalJson, ConfigError, EngineError } from '../../../core/index.js'
 import { barrier, input, makeGraph, type Graph } from '../../../graph/index.js';
 import { checkDonation } from '../../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, MeshShape } from '../../contract/engine.js';
-import { deviceOf, fetch, isHere, place, type Core } from './devices.js';
+import { deviceOf, fetch, isHere, memoryOf, place, type Core } from './devices.js';
+import { isFull, outOfMemory } from './out-of-memory.js';
 import { startKeyValue, type Hosts, type KeyValueCallbacks } from '../pjrt/hosts/callbacks.js';
 import { BufferPool } from './memory.js';
 import { PjrtError, type PjrtApi } from '../pjrt/api.js';
@@ -118,6 +119,16 @@ function startClient(
   }
 }
 
+/** A device that others hold is said as that. */
+function starting<T>(platform: Platform, start: () => T): T {
+  try {
+    return start();
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    throw outOfMemory(error, { stats: null, device: memoryOf(platform, 0) });
+  }
+}
+
 /**
  * Another build of a plugin under the same name is another plugin. The file is told by size, place on the disk and times; that
  * of the last change (ctime) moves whenever its content does, and no copying tool sets it back, so that hundreds of megabytes
@@ -141,7 +152,9 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const api = loadPlugin(plugin);
   const { hosts } = options;
   const keyValue = hosts ? startKeyValue(hosts) : null;
-  const client = startClient(api, { platform, mesh, hosts }, options.clientOptions ?? {}, keyValue);
+  const client = starting(platform, () =>
+    startClient(api, { platform, mesh, hosts }, options.clientOptions ?? {}, keyValue),
+  );
   const devices = pickDevices(client, mesh);
   const own = devices.flatMap((device, i) => (device.own ? [i] : []));
   const core: Core = { client, mesh, devices, own, pool: new BufferPool() };

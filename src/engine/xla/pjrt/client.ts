@@ -17,6 +17,10 @@ export interface MemoryStats {
   /** Null where the plugin does not say. */
   readonly peakBytesInUse: number | null;
   readonly bytesLimit: number | null;
+  /** What the plugin has taken from the device so far, in use or not; null where the plugin does not say. */
+  readonly poolBytes: number | null;
+  /** The largest piece of that which is free; null where the plugin does not say. */
+  readonly largestFreeBytes: number | null;
 }
 
 export interface Device {
@@ -231,7 +235,11 @@ export class PjrtClient extends Owned {
       const args = this.api.call('Device_MemoryStats', new Arguments(device.handle));
       const optional = (index: number): number | null =>
         (args.get(index + 1) & 1n) === 1n ? args.number(index) : null;
-      return { bytesInUse: args.number(1), peakBytesInUse: optional(2), bytesLimit: optional(8) };
+      return {
+        bytesInUse: args.number(1),
+        ...{ peakBytesInUse: optional(2), bytesLimit: optional(8) },
+        ...{ largestFreeBytes: optional(16), poolBytes: optional(18) },
+      };
     } catch (error) {
       if (error instanceof EngineError) return null;
       throw error;
