@@ -49,7 +49,9 @@ const NORMALIZERS: Readonly<Record<string, (text: string) => string>> = {
   Lowercase: (text) => text.toLowerCase(),
 };
 
-/** Finds the places of a tokenizer's tokens: byte-level tokens, `▁` for spaces, `<0x4F>` for bytes, and added tokens. */
+/**
+ * Finds the places of a tokenizer's tokens: byte-level tokens, `▁` for spaces, `<0x4F>` for bytes, and added tokens.
+ */
 export class TokenPlaces {
   readonly #byteLevel: boolean;
   readonly #added: ReadonlyMap<number, AddedToken>;
@@ -68,8 +70,8 @@ export class TokenPlaces {
   }
 
   /**
-   * The code points `[start, end)` that each token holds any byte of; of a token that holds none, such as a space put before a
-   * text, the one behind it. These are the offsets of the Rust library, before any spaces are trimmed.
+   * The code points `[start, end)` that each token holds any byte of; of a token that holds none, such as a space put
+   * before a text, the one behind it. These are the offsets of the Rust library, before any spaces are trimmed.
    *
    * @returns the id of the first token that cannot be placed, where the tokens do not spell the text
    */
@@ -85,7 +87,9 @@ export class TokenPlaces {
     });
   }
 
-  /** The spans without the spaces at the ends of tokens, where the tokenizer leaves those out of its offsets (Llama 3). */
+  /**
+   * The spans without the spaces at the ends of tokens, where the tokenizer leaves those out of its offsets (Llama 3).
+   */
   trimmed(spans: readonly Span[], ids: Int32Array): readonly Span[] {
     const trim = this.#trim;
     if (trim === null) return spans;
@@ -124,7 +128,10 @@ export class TokenPlaces {
     }
   }
 
-  /** Where a token that begins at byte `at` may end, likeliest first. `fresh`: at the start of the text or behind an added token. */
+  /**
+   * Where a token that begins at byte `at` may end, likeliest first. `fresh`: at the start of the text or behind an
+   * added token.
+   */
   #ways(bytes: Uint8Array, at: number, id: number, fresh: boolean): { end: number; fresh: boolean }[] {
     return this.#formsOf(id).flatMap((form) => {
       const { added } = form;
@@ -162,7 +169,8 @@ export class TokenPlaces {
     const units = normal(text) === text ? text : [...text.matchAll(COMPOSED)].map(([unit]) => unit);
     for (const unit of units) {
       const [count, changed] = [[...unit].length, units === text ? unit : normal(unit)];
-      // Of a sequence that is composed or taken apart, characters stand for those at the same place, as in the Rust library.
+      // Of a sequence that is composed or taken apart, characters stand for those at the same place, as in the Rust
+      // library.
       [...changed].forEach((char, i) => parts.push({ text: char, place: at + Math.min(i, count - 1) }));
       at += count;
     }

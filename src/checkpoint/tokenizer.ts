@@ -1,6 +1,6 @@
 /**
- * Tokenizers: bytes, and Hugging Face's `tokenizer.json` format with the ids and texts of their Rust library `tokenizers`; what is not
- * implemented to the id is refused when the file is read.
+ * Tokenizers: bytes, and Hugging Face's `tokenizer.json` format with the ids and texts of their Rust library
+ * `tokenizers`; what is not implemented to the id is refused when the file is read.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -21,15 +21,15 @@ export interface TextTokenizer {
   /** Whether a text may be cut at `lastCut` and its parts encoded one by one to the ids of the whole. */
   readonly cuttable: boolean;
   /**
-   * The ids of a text. `special` adds what the tokenizer puts in front of it, such as a beginning-of-text token; never what it
-   * puts behind: nothing would follow a text that has ended.
+   * The ids of a text. `special` adds what the tokenizer puts in front of it, such as a beginning-of-text token; never
+   * what it puts behind: nothing would follow a text that has ended.
    */
   encode(text: string, options?: { readonly special?: boolean }): Int32Array;
   /** The text of ids; ids that are no tokens are left out. `skipSpecial` leaves out special tokens. */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecial?: boolean }): string;
   /**
-   * The ids of `encode`, and for each the code points `[start, end)` of the text that it holds any byte of; nothing for what is
-   * put in front. `trim` leaves out spaces at the ends of tokens where the tokenizer's own offsets do.
+   * The ids of `encode`, and for each the code points `[start, end)` of the text that it holds any byte of; nothing for
+   * what is put in front. `trim` leaves out spaces at the ends of tokens where the tokenizer's own offsets do.
    *
    * @throws DataError if the tokens do not spell the text, so that their places are unknown
    */
@@ -48,8 +48,8 @@ export function hasTokenizer(folder: string): boolean {
 }
 
 /**
- * The tokenizer whose ids are the bytes of a text in UTF-8; 0, which no text holds, ends a document. Decoding puts U+FFFD for
- * bytes that are no UTF-8.
+ * The tokenizer whose ids are the bytes of a text in UTF-8; 0, which no text holds, ends a document. Decoding puts
+ * U+FFFD for bytes that are no UTF-8.
  */
 export function byteTokenizer(): TextTokenizer {
   const encode = (text: string) => Int32Array.from(Buffer.from(text));
@@ -154,8 +154,8 @@ function characterSpans(text: string): Span[] {
 }
 
 /**
- * A tokenizer for a model that knows ids below `vocabSize`: the same, but it refuses texts whose tokens the model does not know,
- * as where tokens were added and the embedding was not.
+ * A tokenizer for a model that knows ids below `vocabSize`: the same, but it refuses texts whose tokens the model does
+ * not know, as where tokens were added and the embedding was not.
  */
 export function withinVocabulary(tokenizer: TextTokenizer, vocabSize: number): TextTokenizer {
   const checked = <T extends Int32Array | { readonly ids: Int32Array }>(found: T): T => {

@@ -98,7 +98,9 @@ for (const [name, aliases] of Object.entries(NAMES)) {
 /** Every name that has aliases. */
 export const ALIASED_NAMES: readonly string[] = Object.keys(NAMES);
 
-/** The one of `candidates` that `word` is written differently from, or is another project's name for; undefined if none. */
+/**
+ * The one of `candidates` that `word` is written differently from, or is another project's name for; undefined if none.
+ */
 export function knownAs(word: string, candidates: readonly string[]): string | undefined {
   const folded = foldName(word);
   const same = candidates.find((candidate) => foldName(candidate) === folded);

@@ -3,8 +3,8 @@ import { LongsightError, invariant } from './errors.js';
 import type { Shape } from './tensor.js';
 
 /**
- * `list[i]` where the index is right by construction. Throws an internal error (`LongsightError`) where there is no such
- * element. Not for inner loops over numbers: there the check costs.
+ * `list[i]` where the index is right by construction. Throws an internal error (`LongsightError`) where there is no
+ * such element. Not for inner loops over numbers: there the check costs.
  */
 export function at<T>(list: ArrayLike<T>, i: number): T {
   const x = list[i];

@@ -3,14 +3,18 @@ import { CsvError, parse } from 'csv-parse/sync';
 import { DataError } from './errors.js';
 import { writeFileAtomic } from './files.js';
 
+/** A value of one table cell; numbers are written as JavaScript prints them, null and undefined as an empty field. */
 export type CsvCell = string | number | boolean | null | undefined;
 
-/** One line a row, the names of the columns first; null and undefined become empty fields. Lines end with CR LF. */
+/**
+ * A table as CSV text (RFC 4180): a header of column names, then one line a row. Null and undefined become empty
+ * fields; lines end with CR LF.
+ */
 export function csvText(columns: readonly string[], rows: readonly (readonly CsvCell[])[]): string {
   return [columns, ...rows].map((cells) => `${lineOf(cells)}\r\n`).join('');
 }
 
-/** Writes a table if a file was asked for. */
+/** Writes a table as CSV to `path`, atomically; does nothing if `path` is undefined. */
 export function writeCsv(
   path: string | undefined,
   columns: readonly string[],
@@ -19,19 +23,21 @@ export function writeCsv(
   if (path !== undefined) writeFileAtomic(path, csvText(columns, rows));
 }
 
-/** A row of a table that was read. */
+/** One row of a CSV table that was read, with its place in the file. */
 export interface CsvRow {
+  /** The fields of the row as text, unquoted, one for each column of the header. */
   readonly cells: readonly string[];
-  /** The line on which it begins, from 1. */
+  /** The line of the file on which the row begins, counted from 1. */
   readonly line: number;
 }
 
 /**
- * Reads a table, the header being its first row. Fields in double quotes may hold separators, line ends and, doubled, quotes;
- * lines end with CR LF, LF or CR; a byte order mark and empty lines are passed over.
+ * Reads a table, the header being its first row. Fields in double quotes may hold separators, line ends and, doubled,
+ * quotes; lines end with CR LF, LF or CR; a byte order mark and empty lines are passed over.
  *
  * @param where what messages call the table
- * @throws DataError naming the line if a quote is not closed or stands inside of a field, or a row has not as many fields as the
+ * @throws DataError naming the line if a quote is not closed or stands inside of a field, or a row has not as many
+ * fields as the
  *   first
  */
 export function parseCsv(text: string, where: string, separator: ',' | '\t' = ','): CsvRow[] {

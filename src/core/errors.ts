@@ -2,14 +2,25 @@
  * Error types. A message says what is wrong, where, and what to do; `details` repeats the facts for programs.
  * `exitCode` is what the command line returns: 2 for the user's input, 1 for everything else.
  */
+
+/** What an error carries beside its message. */
 export interface ErrorOptions {
+  /** The facts of the message, for programs. */
   readonly details?: Readonly<Record<string, unknown>>;
+  /** The error that led to this one. */
   readonly cause?: unknown;
 }
 
+/**
+ * The base of every error that Longsight throws on purpose. `code` names the kind, `exitCode` is the status that the
+ * command line exits with.
+ */
 export class LongsightError extends Error {
+  /** The kind of error as a constant for programs, such as `CONFIG`. */
   readonly code: string = 'LONGSIGHT';
+  /** The exit status of the command line: 2 for wrong input, 130 for an interruption, 1 for everything else. */
   readonly exitCode: number = 1;
+  /** The facts of the message, for programs. */
   readonly details: Readonly<Record<string, unknown>>;
   constructor(message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -72,7 +83,10 @@ export class InterruptedError extends LongsightError {
   override readonly exitCode = 130;
 }
 
-/** For our own bugs only; users' mistakes get one of the classes above. */
+/**
+ * Throws an internal error if `condition` does not hold. For bugs of Longsight only; users' mistakes get one of the
+ * classes above.
+ */
 export function invariant(condition: unknown, message: string): asserts condition {
   if (!condition) throw new LongsightError(`internal error: ${message}; please report this`);
 }

@@ -1,4 +1,6 @@
-/** Files that matter appear whole or not at all: written to a temporary name beside the target, synced, then renamed. */
+/**
+ * Files that matter appear whole or not at all: written to a temporary name beside the target, synced, then renamed.
+ */
 import {
   closeSync,
   existsSync,
@@ -38,8 +40,9 @@ export function fileError(action: string, path: string, cause: unknown): StoreEr
 }
 
 /**
- * Makes a folder and those above it, level by level: where a file system has no folder to give, as under /proc, Node's own
- * recursive mkdir never comes back. Throws the failing call's error (for `fileError`), with code ENOTSUP in that case.
+ * Makes a folder and those above it, level by level: where a file system has no folder to give, as under /proc, Node's
+ * own recursive mkdir never comes back. Throws the failing call's error (for `fileError`), with code ENOTSUP in that
+ * case.
  */
 export function makeFolder(path: string): void {
   const missing: string[] = [];
@@ -63,6 +66,7 @@ export function makeFolder(path: string): void {
  * leaves nothing behind and an older file stays. Every method throws `StoreError` and aborts on failure.
  */
 export class AtomicFile implements Disposable {
+  /** The name under which the file appears on `commit`. */
   readonly path: string;
   readonly #temporary: string;
   #fd: number | undefined;
@@ -78,6 +82,7 @@ export class AtomicFile implements Disposable {
     });
   }
 
+  /** Appends text (as UTF-8) or bytes to the file. */
   write(part: string | Uint8Array): void {
     this.#attempt(() => {
       const bytes = typeof part === 'string' ? Buffer.from(part) : part;
@@ -87,6 +92,7 @@ export class AtomicFile implements Disposable {
     });
   }
 
+  /** Syncs the file to disk and renames it to `path`. */
   commit(): void {
     this.#attempt(() => {
       const fd = this.#fd as number;
@@ -97,6 +103,7 @@ export class AtomicFile implements Disposable {
     });
   }
 
+  /** Removes what was written; an older file under `path` stays. */
   abort(): void {
     if (this.#created) rmSync(this.#temporary, { force: true });
     this.#created = false;
@@ -119,13 +126,19 @@ export class AtomicFile implements Disposable {
   }
 }
 
-/** Writes `parts` one after another to `path`, atomically. On failure nothing is left behind and an older file stays. */
+/**
+ * Writes `parts` one after another to `path`, atomically. On failure nothing is left behind and an older file stays.
+ */
 export function writeFileAtomic(path: string, ...parts: (string | Uint8Array)[]): void {
   using file = new AtomicFile(path);
   for (const part of parts) file.write(part);
   file.commit();
 }
 
+/**
+ * Writes a value as indented JSON to `path`, atomically.
+ * @throws StoreError if the file cannot be written
+ */
 export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, JSON.stringify(value, null, 2) + '\n');
 }

@@ -10,9 +10,9 @@ import { fileError } from './files.js';
 const PIECE_BYTES = 4 * 2 ** 20;
 
 /**
- * A value as text that is the same for equal values only: keys sorted, those without a value left out, numbers that JSON
- * has no text for (NaN, infinities) by name, bytes and typed arrays in base64 with their type. Throws `TypeError` for
- * functions and symbols.
+ * A value as text that is the same for equal values only: keys sorted, those without a value left out, numbers that
+ * JSON has no text for (NaN, infinities) by name, bytes and typed arrays in base64 with their type. Throws `TypeError`
+ * for functions and symbols.
  */
 export function canonicalJson(value: unknown): string {
   switch (typeof value) {

@@ -16,7 +16,7 @@ export function formatCount(n: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
-/** Three significant digits. */
+/** A number with three significant digits. */
 export function significant(x: number): string {
   if (x === 0 || !Number.isFinite(x)) return String(x);
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(x))));
@@ -28,13 +28,14 @@ export function formatFactor(x: number): string {
   return `${x >= 100 ? Math.round(x) : x.toPrecision(2)} ×`;
 }
 
-/** `a to b`, or one value if both print alike. */
+/** The smallest and largest of some values as `a to b`, or one value if both print alike. */
 export function formatRange(values: readonly number[], format: (x: number) => string): string {
   const low = format(minOf(values));
   const high = format(maxOf(values));
   return low === high ? low : `${low} to ${high}`;
 }
 
+/** Bins of distances in words: `distances 33 to 256` where they join, else each range. */
 export function formatBins(bins: readonly { from: number; to: number }[]): string {
   const first = bins[0];
   if (first === undefined) return 'no distances';
@@ -43,12 +44,12 @@ export function formatBins(bins: readonly { from: number; to: number }[]): strin
   return `distances ${bins.map((bin) => `${bin.from} to ${bin.to}`).join(', ')}`;
 }
 
-/** `1 seed`, `2 seeds`. */
+/** A count with its noun, which gets an `s` unless the count is one: `1 seed`, `2 seeds`. */
 export function plural(n: number, word: string): string {
   return `${n} ${word}${n === 1 ? '' : 's'}`;
 }
 
-/** `a`, `a and b`, `a, b and c`. */
+/** Items joined as prose does: `a`, `a and b`, `a, b and c`. */
 export function list(items: readonly string[]): string {
   if (items.length < 2) return items[0] ?? '';
   return `${items.slice(0, -1).join(', ')} and ${items.at(-1)}`;

@@ -7,7 +7,10 @@ import { StoreError } from './errors.js';
 const HUB_NAME =
   /^(?:hf:\/\/|(?:https?:\/\/)?(?:huggingface\.co|hf\.co)\/)?([A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*)\/?$/;
 
-/** The repository that `path` names on the hub; null for paths that exist, lie in a folder that does, or look otherwise. */
+/**
+ * The Hugging Face repository (`OWNER/NAME`) that `path` names; null for a path that exists, that lies in a folder that
+ * does, or that does not look like a repository.
+ */
 export function hubName(path: string): string | null {
   const name = HUB_NAME.exec(path)?.[1];
   if (name === undefined || name.startsWith('runs/')) return null; // our own folders

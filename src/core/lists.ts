@@ -1,28 +1,34 @@
 /**
- * Functions over lists of any length. Spreading a list into arguments (`Math.max(...list)`) overflows the stack from about
- * 120,000 elements on, so these take the list itself.
+ * Functions over lists of any length. Spreading a list into arguments (`Math.max(...list)`) overflows the stack from
+ * about 120,000 elements on, so these take the list itself.
  */
 
-/** The largest value; -Infinity of none, NaN where one is NaN. */
+/**
+ * The largest value: -Infinity for an empty list, NaN if any value is NaN. Unlike `Math.max(...values)` it takes lists
+ * of any length.
+ */
 export function maxOf(values: Iterable<number>): number {
   let largest = -Infinity;
   for (const value of values) largest = Math.max(largest, value);
   return largest;
 }
 
-/** The smallest value; Infinity of none, NaN where one is NaN. */
+/**
+ * The smallest value: Infinity for an empty list, NaN if any value is NaN. Unlike `Math.min(...values)` it takes lists
+ * of any length.
+ */
 export function minOf(values: Iterable<number>): number {
   let smallest = Infinity;
   for (const value of values) smallest = Math.min(smallest, value);
   return smallest;
 }
 
-/** Adds values at the end of a list. */
+/** Adds values at the end of a list in place. Unlike `list.push(...values)` it takes any number of them. */
 export function append<T>(list: T[], values: Iterable<T>): void {
   for (const value of values) list.push(value);
 }
 
-/** Token ids of several lists, one after another. */
+/** Token ids of several lists, concatenated: i32 [sum of lengths]. */
 export function concatIds(...parts: readonly ArrayLike<number>[]): Int32Array {
   const whole = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;

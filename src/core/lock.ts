@@ -5,28 +5,36 @@ import { dirname } from 'node:path';
 import { StoreError } from './errors.js';
 import { fileError, makeFolder } from './files.js';
 
-/** A process as a lock file names it. */
+/** The process that holds a lock, as its lock file names it. */
 export interface LockHolder {
+  /** The process number on its host. */
   readonly pid: number;
+  /** The host's name. */
   readonly host: string;
-  /** When it started, in the kernel's clock ticks since boot; null where the system does not tell. */
+  /** When the process started, in clock ticks of the kernel since boot; null where the system does not say. */
   readonly start: string | null;
-  /** The boot of the host; null where the system does not tell. */
+  /** The id of the host's current boot; null where the system does not say. */
   readonly boot: string | null;
-  /** The space of process numbers, which containers of one host have each for itself; null where the system does not tell. */
+  /**
+   * The namespace of process numbers, which differs between containers of one host; null where the system does not say.
+   */
   readonly space: string | null;
 }
 
+/** How `takeLock` treats locks of processes that it cannot see, and who takes the lock. */
 export interface LockOptions {
-  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host; false unless told. */
+  /**
+   * Whether to take over the lock of a process that cannot be seen from this one, such as one of another host (default:
+   * false).
+   */
   readonly takeOver?: boolean | undefined;
-  /** Who asks; this process unless told. */
+  /** The process that takes the lock (default: this one). */
   readonly self?: LockHolder;
 }
 
 const ATTEMPTS = 5;
 
-/** This process, as its locks name it. */
+/** This process, as its lock files name it. */
 export function thisProcess(): LockHolder {
   return {
     pid: process.pid,
@@ -38,9 +46,9 @@ export function thisProcess(): LockHolder {
 }
 
 /**
- * Takes the lock file `path`. The lock of a process of this host that is gone is taken over, and so is a half-written one. Whether a
- * process of another host, or of another container, still lives cannot be seen: its lock stays unless `takeOver` is set. A
- * living process of this host keeps its lock in any case.
+ * Takes the lock file `path`. The lock of a process of this host that is gone is taken over, and so is a half-written
+ * one. Whether a process of another host, or of another container, still lives cannot be seen: its lock stays unless
+ * `takeOver` is set. A living process of this host keeps its lock in any case.
  *
  * @param what names what is locked, for the message
  * @returns what releases the lock; a lock that another process has taken over since stays

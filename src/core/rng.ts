@@ -1,10 +1,13 @@
 /**
- * Seeded random numbers: xoshiro128** (Blackman and Vigna) seeded through splitmix32 from text, so that every use names its
- * own stream (`rng(seed, 'init', 'layers.0.attn.wqkv')`) and adding one draw somewhere moves no other.
+ * Seeded random numbers: xoshiro128** (Blackman and Vigna) seeded through splitmix32 from text, so that every use names
+ * its own stream (`rng(seed, 'init', 'layers.0.attn.wqkv')`) and adding one draw somewhere moves no other.
  */
+
+/** The whole state of an `Rng`, JSON-safe. */
 export interface RngState {
+  /** The four 32-bit words of xoshiro128**. */
   readonly s: readonly [number, number, number, number];
-  /** The second normal of the last pair, if not yet given out. */
+  /** The second normal of the last pair that the polar method made, if it was not yet given out. */
   readonly spare: number | null;
 }
 
@@ -17,6 +20,7 @@ function hashText(text: string): number {
   return h >>> 0;
 }
 
+/** A deterministic stream of random numbers: xoshiro128** (Blackman and Vigna), seeded through splitmix32. */
 export class Rng {
   #s: Uint32Array;
   #spare: number | null;
@@ -26,7 +30,7 @@ export class Rng {
     this.#spare = spare;
   }
 
-  /** A stream named by a seed and any number of labels. */
+  /** The stream that a seed and any number of labels name, such as `Rng.of(seed, 'init', 'layers.0.attn.wqkv')`. */
   static of(seed: number, ...labels: (string | number)[]): Rng {
     let x = hashText(JSON.stringify([seed, ...labels]));
     let y = hashText(JSON.stringify([...labels, seed, 'second']));
@@ -43,6 +47,7 @@ export class Rng {
     return new Rng(s, null);
   }
 
+  /** A stream that goes on where `state()` was taken. */
   static fromState(state: RngState): Rng {
     return new Rng(Uint32Array.from(state.s), state.spare);
   }
@@ -68,7 +73,7 @@ export class Rng {
     return result;
   }
 
-  /** Uniform in [0, 1), 53 bits. */
+  /** A uniform number in [0, 1) with 53 random bits. */
   uniform(): number {
     return ((this.u32() >>> 5) * 67108864 + (this.u32() >>> 6)) / 9007199254740992;
   }
@@ -81,7 +86,7 @@ export class Rng {
     return x % n;
   }
 
-  /** A standard normal (polar method). */
+  /** A standard normal number (polar method). */
   normal(): number {
     if (this.#spare !== null) {
       const v = this.#spare;
@@ -99,7 +104,7 @@ export class Rng {
     }
   }
 
-  /** A fresh random order of 0 .. n-1. */
+  /** A random order of 0 .. n-1: i32 [n]. */
   permutation(n: number): Int32Array {
     const p = Int32Array.from({ length: n }, (_, i) => i);
     for (let i = n - 1; i > 0; i--) {

@@ -215,7 +215,10 @@ function knownKeys(schema: z.core.$ZodType, root: unknown, path: Path): string[]
   return [...new Set(keys)];
 }
 
-/** Where in the objects of a schema a key of this name (or one that it is an alias of) has its place; lists are not entered. */
+/**
+ * Where in the objects of a schema a key of this name (or one that it is an alias of) has its place; lists are not
+ * entered.
+ */
 function pathOfKey(key: string, schema: z.core.$ZodType, path: Path = []): string | undefined {
   const shapes = unwrap(schema, undefined).flatMap((s) => {
     const def = (s as z.core.$ZodTypes)._zod.def;

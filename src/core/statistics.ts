@@ -1,19 +1,22 @@
 /** Intervals of measured shares. */
 
-/** A range, both ends included. */
+/** An interval of real numbers, both ends included. */
 export interface Interval {
+  /** The lower end. */
   readonly low: number;
+  /** The upper end. */
   readonly high: number;
 }
 
-/** The standard normal quantile that a two-sided 95 % interval takes. */
+/** The standard normal quantile of a two-sided 95 % interval, 1.96. */
 export const Z95 = 1.959963984540054;
 
 /**
- * The 95 % interval of a share (Wilson 1927, the score interval without continuity correction). It is never of width zero:
- * 0 of 2 gives 0 to 0.66.
+ * The 95 % interval of a share (Wilson 1927, the score interval without continuity correction). It is never of width
+ * zero: 0 of 2 gives 0 to 0.66.
  *
- * @param successes the share times `count`; a sum of scores from 0 to 1 makes an interval that is wide enough, and wider than
+ * @param successes the share times `count`; a sum of scores from 0 to 1 makes an interval that is wide enough, and
+ * wider than
  *   needed where scores lie inside of that range
  * @param count independent trials; of none, the interval is 0 to 1
  */

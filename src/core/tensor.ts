@@ -2,12 +2,16 @@
 import { allocate, fromBf16Bits, toBf16Bits, type DType, type HostArrayOf } from './dtype.js';
 import { ShapeError } from './errors.js';
 
+/** The sizes of a tensor's dimensions, outermost first; empty for a scalar. */
 export type Shape = readonly number[];
 
 /** A dense row-major host tensor; `data.length` is the product of `shape`. */
 export interface HostTensor<K extends DType = DType> {
+  /** The element type. */
   readonly dtype: K;
+  /** The sizes of the dimensions, outermost first. */
   readonly shape: Shape;
+  /** The elements in row-major order; bf16 as its 16 bits, bool as 0 or 1. */
   readonly data: HostArrayOf[K];
 }
 
@@ -18,17 +22,19 @@ export function sizeOf(shape: Shape): number {
   return n;
 }
 
-/** Row-major strides, in elements. */
+/** Row-major strides of a shape, in elements. */
 export function stridesOf(shape: Shape): number[] {
   const strides = new Array<number>(shape.length).fill(1);
   for (let i = shape.length - 2; i >= 0; i--) strides[i] = (strides[i + 1] as number) * (shape[i + 1] as number);
   return strides;
 }
 
+/** Whether two shapes have the same rank and sizes. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((d, i) => d === b[i]);
 }
 
+/** A shape as messages show it: `[2,3]`. */
 export function formatShape(shape: Shape): string {
   return `[${shape.join(',')}]`;
 }
@@ -41,11 +47,15 @@ export function hostTensor<K extends DType>(dtype: K, shape: Shape, data: HostAr
   return { dtype, shape, data };
 }
 
+/** A tensor of zeros. */
 export function zeros<K extends DType>(dtype: K, shape: Shape): HostTensor<K> {
   return { dtype, shape, data: allocate(dtype, sizeOf(shape)) };
 }
 
-/** A tensor from numbers, rounded to the dtype. */
+/**
+ * A tensor from numbers, each rounded to the dtype.
+ * @throws ShapeError if the number of values does not fit the shape
+ */
 export function tensorFrom<K extends DType>(dtype: K, shape: Shape, values: ArrayLike<number>): HostTensor<K> {
   const t = zeros(dtype, shape);
   if (values.length !== t.data.length) {
@@ -59,7 +69,7 @@ export function tensorFrom<K extends DType>(dtype: K, shape: Shape, values: Arra
   return t;
 }
 
-/** The elements as float64 numbers, whatever the dtype. */
+/** The elements of a tensor as float64 numbers, whatever its dtype. */
 export function toNumbers(t: HostTensor): Float64Array {
   const out = new Float64Array(t.data.length);
   for (let i = 0; i < out.length; i++) {

@@ -2,8 +2,8 @@
 import { DataError } from './errors.js';
 
 /**
- * Refuses token ids that are no rows of a model's embedding. Engines differ in what they do with them: some stop, and some,
- * like XLA, read another row without a word.
+ * Refuses token ids that are no rows of a model's embedding. Engines differ in what they do with them: some stop, and
+ * some, like XLA, read another row without a word.
  *
  * @param vocabSize ids from 0 to below this are known
  * @param source who gives the ids, as the sentence's subject: `the tokenizer gives`

@@ -17,9 +17,12 @@ import { chunksOf, countLines, linesOf, openText } from './lines.js';
 import { lastAtOrBelow } from './search.js';
 import { Utf8Check } from './utf8.js';
 
+/** The two parts of a corpus: text to train on, and text that is held out for evaluation. */
 export type Split = 'train' | 'heldOut';
 
-/** From this many documents on, whole documents are held out. */
+/**
+ * The number of documents from which on the split is by document; a corpus of fewer holds out the end of each document.
+ */
 export const MANY_DOCUMENTS = 100;
 
 const CACHE_BYTES = 32 * 2 ** 20;
@@ -43,9 +46,11 @@ interface Piece {
   readonly to: number;
 }
 
+/** A text corpus on disk, opened as a training and a held-out stream of bytes that are read at any position. */
 export class TextCorpus implements Disposable {
-  /** SHA-256 over every document, in order: equal for equal text. */
+  /** SHA-256 over every document in order, as 64 hexadecimal digits: equal for equal text. */
   readonly fingerprint: string;
+  /** The number of documents in both splits together. */
   readonly numDocuments: number;
   /** Lines whose `text` is null; they are left out. */
   readonly nullTexts: number;
@@ -61,7 +66,8 @@ export class TextCorpus implements Disposable {
    *
    * @param files absolute paths; text, or JSON lines, by `kindOf`
    * @param heldOut fraction held out, 0 to below 1
-   * @throws DataError naming file and place: unreadable, of another kind, a byte 0, no UTF-8, a line that is no JSON object with
+   * @throws DataError naming file and place: unreadable, of another kind, a byte 0, no UTF-8, a line that is no JSON
+   * object with
    *   a `text`
    */
   constructor(files: readonly string[], heldOut: number) {
@@ -86,7 +92,7 @@ export class TextCorpus implements Disposable {
     this.#splits = splitDocuments(documents, heldOut);
   }
 
-  /** Bytes of a split, separators included. */
+  /** The bytes of a split, the separators between documents included. */
   size(split: Split): number {
     return this.#splits[split].size;
   }

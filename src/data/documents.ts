@@ -1,6 +1,6 @@
 /**
- * Documents of text, JSONL and Parquet files as pieces of text, read in bounded memory and from any chunk of a file, so that
- * several workers share a file.
+ * Documents of text, JSONL and Parquet files as pieces of text, read in bounded memory and from any chunk of a file, so
+ * that several workers share a file.
  *
  * A document is a whole text file, a line of JSON Lines, or a row of a `.parquet` file.
  */
@@ -17,10 +17,11 @@ import { decodeUtf8, wholeCharacters, type InvalidText } from './utf8.js';
 
 export type { InputKind } from './kinds.js';
 
-/** A file of documents. */
+/** A file of documents, looked at but not opened. */
 export interface Input {
   readonly path: string;
   readonly kind: InputKind;
+  /** The size of the file in bytes. */
   readonly bytes: number;
   /** Row groups of a Parquet file; 0 for others. */
   readonly groups: number;
@@ -31,13 +32,20 @@ export interface Input {
 /** A file as it is named, perhaps compressed: its size and kind are then not known before it is unpacked. */
 export type ListedInput = Input | { readonly path: string; readonly bytes: number; readonly packing: Packing };
 
-/** A part of a file: bytes of text (whole characters), bytes in which lines start, or row groups. */
+/**
+ * A part of an input that one chunk of work reads: bytes of text (whole characters), bytes in which lines start, or
+ * Parquet row groups.
+ */
 export interface Range {
+  /** The index of the input among those of the work. */
   readonly input: number;
+  /** The first byte, or the first row group of a Parquet file. */
   readonly begin: number;
+  /** The byte or row group after the last. */
   readonly end: number;
 }
 
+/** How documents are read from files. */
 export interface ReadOptions {
   /** The key or column that holds the text. */
   readonly field: string;
@@ -47,16 +55,19 @@ export interface ReadOptions {
   readonly cut: boolean;
 }
 
-/** A part of a document. */
+/** A piece of a document's text, in order. */
 export interface Piece {
   readonly text: string;
-  /** Whether it is the document's first. */
+  /** Whether this piece is the first of its document. */
   readonly first: boolean;
-  /** Whether it is the document's last. */
+  /** Whether this piece is the last of its document. */
   readonly last: boolean;
-  /** 0 to below 1: the first 48 bits of the SHA-256 of the document's first 64 KiB, over 2^48. */
+  /**
+   * The document's place between 0 and 1 that decides its split: the first 48 bits of the SHA-256 of its first 64 KiB,
+   * over 2^48.
+   */
   readonly hash: number;
-  /** How much of the file has been read for it, for progress. */
+  /** The bytes of the file that were read to get this piece, for progress. */
   readonly bytes: number;
 }
 
@@ -166,7 +177,7 @@ export function planChunks(inputs: readonly Input[], chunkBytes: number, cut: bo
   return chunks;
 }
 
-/** What `readRange` leaves out and counts. */
+/** A count of documents that `readRange` left out. */
 export interface Skipped {
   /** Documents whose text is null. */
   nullTexts: number;
@@ -233,7 +244,9 @@ function* readLines(
   }
 }
 
-/** Bytes as text. Throws `DataError` with the offset of the first byte that is no UTF-8, unless it is to be replaced. */
+/**
+ * Bytes as text. Throws `DataError` with the offset of the first byte that is no UTF-8, unless it is to be replaced.
+ */
 function decode(bytes: Uint8Array, path: string, offset: number, { invalid }: ReadOptions): string {
   return decodeUtf8(bytes, invalid, (at) => invalidByte(path, offset + at));
 }
@@ -343,7 +356,9 @@ function leadingContinuation(bytes: Uint8Array): number {
   return skip;
 }
 
-/** Bytes before unit `cut` of `text`, counted by its spaces and line feeds, so that bytes that are no UTF-8 do no harm. */
+/**
+ * Bytes before unit `cut` of `text`, counted by its spaces and line feeds, so that bytes that are no UTF-8 do no harm.
+ */
 function bytesUpTo(bytes: Uint8Array, text: string, cut: number): number {
   const tail = text.slice(cut);
   return bytes.length - bytesOfTail(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), tail);

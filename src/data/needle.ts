@@ -10,6 +10,7 @@ import { ConfigError, type Rng, maxOf } from '../core/index.js';
 import type { TextCorpus } from './corpus.js';
 import { recallSequence, type RecallOptions } from './recall.js';
 
+/** A long context with a needle at a known place, a question about it, and the answer. */
 export interface NeedleSample {
   /** i32 [length]: context, question and answer. */
   readonly tokens: Int32Array;
@@ -21,18 +22,23 @@ export interface NeedleSample {
   readonly queryPosition: number;
   /** i32 [answer length]; the tokens after `queryPosition` repeat all but the last of it. */
   readonly answer: Int32Array;
-  /** Where the needle was asked to be: 0 = start of the context, 1 = right before the question. */
+  /** The depth that was asked for, from 0 (start of the context) to 1 (right before the question). */
   readonly depth: number;
+  /** Tokens of the whole sample, the answer included. */
   readonly length: number;
 }
 
-/** Where a needle is to lie in a sample of how many tokens, and what it says where that is given. */
+/** Where the needle of a sample is to be, and optionally what it says. */
 export interface NeedlePlace {
+  /** Tokens of the sample. */
   readonly length: number;
+  /** The depth of the needle, from 0 (start of the context) to 1 (right before the question). */
   readonly depth: number;
+  /** What the needle hides (ASCII digits); a random number if absent. */
   readonly value?: string;
 }
 
+/** Options of byte-level needle samples as a run's configuration gives them. */
 export const ByteNeedleSchema = z.strictObject({
   digits: z.int().min(1).max(12).default(5).describe('digits of the number to be found'),
   haystack: z
@@ -40,6 +46,7 @@ export const ByteNeedleSchema = z.strictObject({
     .default('noise')
     .describe('noise: one repeated line; text: a random window of the held-out text'),
 });
+/** Options of byte-level needle samples, with defaults filled in. */
 export type ByteNeedleOptions = z.output<typeof ByteNeedleSchema>;
 
 const NOISE = 'The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n';

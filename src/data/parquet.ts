@@ -7,9 +7,11 @@ import { DataError, nearest } from '../core/index.js';
 import { isUrl } from './kinds.js';
 import { decodeUtf8, type InvalidText } from './utf8.js';
 
+/** The text column of an open Parquet file. */
 export interface ParquetText {
+  /** The size of the file in bytes. */
   readonly bytes: number;
-  /** Rows of each row group. */
+  /** The number of rows of each row group. */
   readonly groups: readonly number[];
   /**
    * The values of the column in a row group; null where a row has none.
@@ -24,7 +26,8 @@ export interface ParquetText {
  *
  * @param path a file, or an `https://` URL whose server answers range requests
  * @param field the column that holds the text
- * @throws DataError if it cannot be read or is no Parquet file, if the column is missing (naming those that are there), or
+ * @throws DataError if it cannot be read or is no Parquet file, if the column is missing (naming those that are there),
+ * or
  *   is not text
  */
 export async function openParquet(path: string, field: string): Promise<ParquetText> {
@@ -56,7 +59,10 @@ export async function openParquet(path: string, field: string): Promise<ParquetT
   };
 }
 
-/** hyparquet's own parser of strings replaces what is no UTF-8 and takes a leading U+FEFF off; this one leaves the bytes. */
+/**
+ * hyparquet's own parser of strings replaces what is no UTF-8 and takes a leading U+FEFF off; this one leaves the
+ * bytes.
+ */
 const BYTES = { ...DEFAULT_PARSERS, stringFromBytes: (bytes: Uint8Array | undefined) => bytes };
 
 function checkColumn(path: string, metadata: FileMetaData, field: string): void {

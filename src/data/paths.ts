@@ -1,4 +1,6 @@
-/** Paths in run configurations, made absolute in one place: relative ones start at the folder of the file that has them. */
+/**
+ * Paths in run configurations, made absolute in one place: relative ones start at the folder of the file that has them.
+ */
 import { isAbsolute, join, resolve } from 'node:path';
 import type { SourceConfig } from './open.js';
 

@@ -31,14 +31,17 @@ export const RecallOptionsSchema = z
     message: 'must be 1 if numFillers is 0',
   });
 
+/** Options of the recall stream, with defaults filled in. */
 export type RecallOptions = z.output<typeof RecallOptionsSchema>;
 
+/** The number of token ids that the recall stream uses: keys, values and fillers. */
 export function recallVocabSize(options: RecallOptions): number {
   return options.numKeys + options.numValues + options.numFillers;
 }
 
+/** A sequence of the recall stream, with the distance of every recall target. */
 export interface RecallSequence {
-  /** i32 [length] */
+  /** i32 [length]: the token ids. */
   readonly tokens: Int32Array;
   /** i32 [length]: where a token is a recall target, the tokens since its key's last use (key to key); else 0. */
   readonly distances: Int32Array;
@@ -131,12 +134,15 @@ export class RecallSource implements DataSource {
   }
 }
 
+/** Held-out sequences of the recall stream, with the distance of every recall target. */
 export interface RecallEvalBatch {
+  /** The number of sequences. */
   readonly batchSize: number;
+  /** Tokens of each sequence. */
   readonly seqLen: number;
-  /** i32 [batchSize * seqLen] */
+  /** i32 [batchSize * seqLen]: what the model reads. */
   readonly tokens: Int32Array;
-  /** i32 [batchSize * seqLen] */
+  /** i32 [batchSize * seqLen]: the token after each position. */
   readonly targets: Int32Array;
   /** i32 [batchSize * seqLen]: the distance of the recall target that a position predicts; 0 where it predicts none. */
   readonly distances: Int32Array;

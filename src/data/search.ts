@@ -1,4 +1,6 @@
 /** The last index with `starts[index] <= position`. */
+
+/** The last index with `starts[index] <= position` in a rising list, by binary search. */
 export function lastAtOrBelow(starts: Float64Array, position: number): number {
   let low = 0;
   let high = starts.length - 1;

@@ -1,41 +1,59 @@
 /**
  * What a model trains on: sequences of token ids with, for every position, the next token and its weight in the loss.
  *
- * A source is a deterministic stream: the same options, seed and state give the same sequences, whatever the batch size.
+ * A source is a deterministic stream: the same options, seed and state give the same sequences, whatever the batch
+ * size.
  */
 import { z } from 'zod';
 import { ConfigError, Rng, type RngState, StoreError, maxOf } from '../core/index.js';
 
+/** A value that JSON can hold. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
 /** `batchSize` sequences of `seqLen` tokens, row after row. */
 export interface Batch {
+  /** The number of sequences. */
   readonly batchSize: number;
+  /** Tokens of each sequence. */
   readonly seqLen: number;
   /** i32 [batchSize * seqLen]: what the model reads. */
   readonly tokens: Int32Array;
   /** i32 [batchSize * seqLen]: the token after each position. */
   readonly targets: Int32Array;
-  /** f32 [batchSize * seqLen]: the weight of predicting each target; the loss is the weighted mean over a whole step. */
+  /**
+   * f32 [batchSize * seqLen]: the weight of predicting each target; the loss is the weighted mean over a whole step.
+   */
   readonly weights: Float32Array;
-  /** i32 [batchSize * seqLen]: the document of each token, from 0 in each row; null where rows are not divided. */
+  /**
+   * i32 [batchSize * seqLen]: the document index of each token, from 0 in each row; null where rows are one document
+   * each.
+   */
   readonly segments: Int32Array | null;
 }
 
+/** A deterministic stream of training sequences whose position can be stored and restored. */
 export interface DataSource {
-  /** Token ids are below this. */
+  /** Every token id of the stream is below this. */
   readonly vocabSize: number;
+  /** Tokens of each sequence. */
   readonly seqLen: number;
-  /** Whether rows hold documents that the model is to keep apart. Others leave `segments` at 0. */
+  /** Whether rows hold several documents that the model keeps apart; otherwise `fill` leaves `segments` at 0. */
   readonly hasSegments: boolean;
   /** Writes the next sequence of the stream into row `row` of `batch`. */
   fill(batch: Batch, row: number): void;
-  /** Position and random state, JSON-safe: a source restored to it goes on as this one would have. */
+  /**
+   * The position and random state, JSON-safe: a source restored to it gives the sequences that this one would have
+   * given.
+   */
   state(): JsonValue;
-  /** @throws StoreError if the state is not one of this kind of source */
+  /**
+   * Goes on from a state of `state()`.
+   * @throws StoreError if the state is not one of this kind of source
+   */
   restore(state: unknown): void;
 }
 
+/** A batch of zeros for `fill` to write into. */
 export function emptyBatch(batchSize: number, seqLen: number, hasSegments = false): Batch {
   const size = batchSize * seqLen;
   return {
@@ -55,12 +73,16 @@ export function nextBatch(source: DataSource, batchSize: number): Batch {
   return batch;
 }
 
+/** The schema of a stored `RngState`. */
 export const RngStateSchema = z.strictObject({
   s: z.tuple([z.uint32(), z.uint32(), z.uint32(), z.uint32()]),
   spare: z.number().nullable(),
 }) satisfies z.ZodType<RngState>;
 
-/** `state` as `schema` reads it; a `StoreError` otherwise. */
+/**
+ * Reads a stored state of a source.
+ * @throws StoreError if the state does not fit `schema`
+ */
 export function parseState<S extends z.ZodType>(schema: S, state: unknown, kind: string): z.output<S> {
   const result = schema.safeParse(state);
   if (result.success) return result.data;

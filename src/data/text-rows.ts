@@ -7,16 +7,17 @@ const TEXT_FIELDS: readonly string[] = ['text', 'prompt', 'input', 'context', 'q
 /** Answers belong to analyses that look for them, and are no part of a text. */
 const ANSWER_FIELDS: readonly string[] = ['outputs', 'answer', 'answers', 'needle', 'target'];
 
+/** A text of a user's JSON Lines file. */
 export interface TextRow {
-  /** The file and the line. */
+  /** The file and line that the text comes from, for messages. */
   readonly name: string;
   readonly text: string;
 }
 
 /**
- * The texts of JSON lines, each in one of the fields `text`, `prompt`, `input`, `context` and `question`; `answer_prefix` is
- * appended to an `input`, as in RULER's files. Beside a `text`, other fields are taken for metadata; beside a prompt, a field
- * with text that is neither metadata nor an answer is refused.
+ * The texts of JSON lines, each in one of the fields `text`, `prompt`, `input`, `context` and `question`;
+ * `answer_prefix` is appended to an `input`, as in RULER's files. Beside a `text`, other fields are taken for metadata;
+ * beside a prompt, a field with text that is neither metadata nor an answer is refused.
  *
  * @throws DataError naming the line that is no JSON, has no such field or several, or has text that would be dropped
  */

@@ -4,6 +4,7 @@ import { DataError, Rng, StoreError } from '../core/index.js';
 import type { Split, TextCorpus } from './corpus.js';
 import { parseState, type Batch, type DataSource, type JsonValue } from './source.js';
 
+/** The vocabulary of byte-level data: 256 ids, one a byte. */
 export const BYTE_VOCAB_SIZE = 256;
 
 /**
@@ -85,7 +86,10 @@ export class TextSource implements DataSource {
     return { fingerprint: this.#corpus.fingerprint, epoch: this.#epoch, position: this.#position };
   }
 
-  /** @throws StoreError if the state is of another corpus */
+  /**
+   * Goes on from a state of `state()`.
+   * @throws StoreError if the state is of another corpus
+   */
   restore(state: unknown): void {
     const { fingerprint, epoch, position } = parseState(TextState, state, 'text');
     if (fingerprint !== this.#corpus.fingerprint) {

@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { DataError } from '../core/index.js';
 
-/** What happens to bytes that are no UTF-8 and to halves of surrogate pairs: an error, or U+FFFD in their place. */
+/** What happens to bytes that are not UTF-8 and to halves of surrogate pairs: an error, or U+FFFD in their place. */
 export type InvalidText = 'refuse' | 'replace';
 
 /**
@@ -33,7 +33,10 @@ export class Utf8Check {
   #held = Buffer.alloc(0);
   #offset = 0;
 
-  /** The offset of the first byte in all chunks so far that is no UTF-8; null if there is none. `end` after the last chunk. */
+  /**
+   * The offset of the first byte in all chunks so far that is no UTF-8; null if there is none. `end` after the last
+   * chunk.
+   */
   add(chunk: Uint8Array, end = false): number | null {
     const bytes = Buffer.concat([this.#held, chunk]);
     const size = end || bytes.length === 0 ? bytes.length : wholeCharacters(bytes);

@@ -6,7 +6,10 @@ export interface Sampling {
   readonly temperature: number;
   /** Only the k likeliest tokens; null keeps all. */
   readonly topK: number | null;
-  /** Only the fewest likeliest tokens whose probabilities, after temperature and top-k, add up to at least p; 1 keeps all. */
+  /**
+   * Only the fewest likeliest tokens whose probabilities, after temperature and top-k, add up to at least p; 1 keeps
+   * all.
+   */
   readonly topP: number;
 }
 
@@ -30,7 +33,8 @@ export interface Candidates {
 }
 
 /**
- * The tokens that sampling chooses among: temperature, then top-k, then top-p (Holtzman et al. 2020), as in Transformers.
+ * The tokens that sampling chooses among: temperature, then top-k, then top-p (Holtzman et al. 2020), as in
+ * Transformers.
  *
  * @param logits of the whole vocabulary; temperature must not be 0
  */

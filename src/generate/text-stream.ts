@@ -4,8 +4,8 @@
 const REPLACEMENT = '\uFFFD';
 
 /**
- * Hands out text as soon as it is certain. Tokens may hold parts of characters and decode differently next to others, so the
- * last few are decoded together and text goes out only when it does not end in an unfinished character.
+ * Hands out text as soon as it is certain. Tokens may hold parts of characters and decode differently next to others,
+ * so the last few are decoded together and text goes out only when it does not end in an unfinished character.
  */
 export class TextDecoderStream {
   readonly #decode: (ids: ArrayLike<number>) => string;

@@ -17,7 +17,10 @@ export function gated(activation: ModelConfig['activation'], gate: Value, up: Va
   return activation === 'silu' ? swiglu(gate, up) : mul(RULES[activation](gate), up);
 }
 
-/** Numerator (odd powers of x) and denominator (even powers), highest first: a minimax fit on [-4, 4] as Eigen and XLA use. */
+/**
+ * Numerator (odd powers of x) and denominator (even powers), highest first: a minimax fit on [-4, 4] as Eigen and XLA
+ * use.
+ */
 const ERF_ODD = [
   -2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4,
   -2.95459980854025e-3, -1.60960333262415e-2,

@@ -1,4 +1,6 @@
-/** The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme. */
+/**
+ * The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme.
+ */
 import {
   add,
   attention,
@@ -33,7 +35,9 @@ import { checkCached, groupRotary, type GroupRotary } from './rope.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
 
-/** Mean over a sequence of `seqLen` tokens of the keys that a query sees: `w - w(w-1)/(2T)`, full attention being w = T. */
+/**
+ * Mean over a sequence of `seqLen` tokens of the keys that a query sees: `w - w(w-1)/(2T)`, full attention being w = T.
+ */
 export function meanVisibleKeys(window: number | null, seqLen: number): number {
   const w = window === null ? seqLen : Math.min(window, seqLen);
   return w - (w * (w - 1)) / (2 * seqLen);

@@ -1,6 +1,7 @@
 /**
- * The residual block: a mixer and a gated MLP, each added to the residual stream. Where norms stand, whether the two read the same
- * input and the factors of the sums are configuration (`BlockConfig`). One definition for whole sequences and for steps.
+ * The residual block: a mixer and a gated MLP, each added to the residual stream. Where norms stand, whether the two
+ * read the same input and the factors of the sums are configuration (`BlockConfig`). One definition for whole sequences
+ * and for steps.
  */
 import { add, type Value } from '../graph/index.js';
 import { gated } from './activation.js';

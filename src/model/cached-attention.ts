@@ -1,12 +1,14 @@
 /**
  * Attention of a chunk on the keys and values of the tokens before it.
  *
- * Shape letters: B rows, n tokens of the chunk, S entries of the cache, H query heads, G key/value heads, R = H/G, D width.
+ * Shape letters: B rows, n tokens of the chunk, S entries of the cache, H query heads, G key/value heads, R = H/G, D
+ * width.
  *
  * Two kinds of cache:
- * - a window of w < maxLength keeps the last w tokens, oldest first, `[B,G,w,D]`: a chunk is appended and as many fall out;
- * - otherwise entry s is slot s of the sequence, in one list of rows `[B*G*S,D]`: engines that may reuse a donated input write
- *   the new rows into it and copy nothing.
+ * - a window of w < maxLength keeps the last w tokens, oldest first, `[B,G,w,D]`: a chunk is appended and as many fall
+ *   out;
+ * - otherwise entry s is slot s of the sequence, in one list of rows `[B*G*S,D]`: engines that may reuse a donated
+ *   input write the new rows into it and copy nothing.
  */
 import type { Shape } from '../core/index.js';
 import {

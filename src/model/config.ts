@@ -51,8 +51,8 @@ export function blockOf({ block }: Pick<ModelConfig, 'block'>, layer: number): B
 const isList = <T>(value: T | readonly T[]): value is readonly T[] => Array.isArray(value);
 
 /**
- * The complete model configuration of `input`: defaults filled in, preset and layer pattern expanded, fields checked against
- * one another.
+ * The complete model configuration of `input`: defaults filled in, preset and layer pattern expanded, fields checked
+ * against one another.
  *
  * @param input a value of `modelSchema`, alone or over a `preset`
  * @param where what the input is called in messages

@@ -2,9 +2,9 @@
  * What a model costs: parameters, FLOPs and the state that generation keeps.
  *
  * Parameters come from the same list as the built model. FLOPs count matrix products only, a multiply-add as 2: norms,
- * softmax, rotary turns, activations, gates, short convolutions and residual additions are left out, and so is the embedding look-up.
- * Recurrent mixers are counted in their chunkwise form, without the products that combine the states of chunks. A training
- * step costs three times the forward pass (recomputation not included).
+ * softmax, rotary turns, activations, gates, short convolutions and residual additions are left out, and so is the
+ * embedding look-up. Recurrent mixers are counted in their chunkwise form, without the products that combine the states
+ * of chunks. A training step costs three times the forward pass (recomputation not included).
  */
 import type { ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';

@@ -1,6 +1,6 @@
 /**
- * The model over a sequence chunk by chunk, with the mixers' states in between: chunks of many tokens to read a prompt, of one
- * token to generate. Where a chunk lies is an input of the graph, so one graph serves every position.
+ * The model over a sequence chunk by chunk, with the mixers' states in between: chunks of many tokens to read a prompt,
+ * of one token to generate. Where a chunk lies is an input of the graph, so one graph serves every position.
  *
  * Shape letters: B sequences, n tokens of the chunk, V vocabulary, d hiddenSize.
  */
@@ -31,21 +31,28 @@ export function stateInputs(config: ModelConfig, room: StateRoom): Map<string, V
 export interface ChunkInputs {
   /** i32 `[B,n]`, ids below vocabSize, in padding too. */
   readonly tokens: Value;
-  /** Slot of the chunk's first token, i32 `[]`. The chunks of a sequence follow one another without gaps, the first at 0. */
+  /**
+   * Slot of the chunk's first token, i32 `[]`. The chunks of a sequence follow one another without gaps, the first at
+   * 0.
+   */
   readonly start: Value;
   /** Padding slots at the beginning of each row, i32 `[B]`. */
   readonly padding: Value;
 }
 
 export interface ChunkResult {
-  /** The residual stream after the last layer, `[B,n,d]`; `headLogits` makes logits of it. Rows of padding hold nothing of use. */
+  /**
+   * The residual stream after the last layer, `[B,n,d]`; `headLogits` makes logits of it. Rows of padding hold nothing
+   * of use.
+   */
   readonly stream: Value;
   /** All states after the chunk, by name. */
   readonly state: ReadonlyMap<string, Value>;
 }
 
 /**
- * One chunk of the forward pass, in the parameters' dtype: the same numbers as `forward` on the whole sequence, up to rounding.
+ * One chunk of the forward pass, in the parameters' dtype: the same numbers as `forward` on the whole sequence, up to
+ * rounding.
  *
  * @param state all states as the chunks before have left them
  * @throws ShapeError if a parameter or a state is missing or has another shape than the configuration gives it

@@ -1,5 +1,6 @@
 /**
- * The forward pass as graph values: decoder-only, residual blocks of a mixer and a gated MLP, a final norm, untied or tied head.
+ * The forward pass as graph values: decoder-only, residual blocks of a mixer and a gated MLP, a final norm, untied or
+ * tied head.
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
@@ -31,13 +32,15 @@ import { buildTruncated } from './truncate.js';
 export type ParameterValues = ReadonlyMap<string, Value>;
 
 export interface ForwardOptions {
-  /** Recompute a layer's insides in the backward pass instead of keeping them; all layers, or those for which it holds. */
+  /**
+   * Recompute a layer's insides in the backward pass instead of keeping them; all layers, or those for which it holds.
+   */
   readonly remat?: boolean | ((layer: number) => boolean);
   /** Multiply by each part of `wqkv` and `wgateup` on its own. Same result; engines differ in which is faster. */
   readonly splitProjections?: boolean;
   /**
-   * Where rows of tokens hold several documents: the document of each token, i32 `[B,T]`, numbered from 0 in each row. A row
-   * is then computed as its documents would be on their own.
+   * Where rows of tokens hold several documents: the document of each token, i32 `[B,T]`, numbered from 0 in each row.
+   * A row is then computed as its documents would be on their own.
    */
   readonly segments?: Value | null;
 }
@@ -45,7 +48,10 @@ export interface ForwardOptions {
 export interface ForwardResult {
   /** `[B,T,V]` */
   readonly logits: Value;
-  /** The residual stream `[B,T,d]`: after the embedding, then after each layer (numLayers + 1 values, before the final norm). */
+  /**
+   * The residual stream `[B,T,d]`: after the embedding, then after each layer (numLayers + 1 values, before the final
+   * norm).
+   */
   readonly hidden: readonly Value[];
   /** Per layer; null for layers without attention. Costs nothing unless it becomes an output of the graph. */
   readonly queriesAndKeys: readonly (QueriesAndKeys | null)[];

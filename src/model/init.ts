@@ -1,4 +1,6 @@
-/** Initial parameters: seeded, and the same whatever the layers' mixers and windows are, so that designs start alike. */
+/**
+ * Initial parameters: seeded, and the same whatever the layers' mixers and windows are, so that designs start alike.
+ */
 import { hostTensor, Rng, sizeOf, type HostTensor } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { parameterSpecs } from './params.js';
@@ -10,12 +12,12 @@ export type HostParameters = Map<string, HostTensor<'f32'>>;
 /**
  * The initial parameters of a model, f32.
  *
- * Each tensor draws from its own random stream, named by the seed and the tensor's name: two configurations that differ in
- * windows, positions or optional parts share every tensor that has the same name, shape and distribution in both.
+ * Each tensor draws from its own random stream, named by the seed and the tensor's name: two configurations that differ
+ * in windows, positions or optional parts share every tensor that has the same name, shape and distribution in both.
  * - `fan-in`: matrices N(0, 1/fan-in); embedding N(0, 1/hiddenSize).
  * - `normal`: matrices and embedding N(0, std^2).
- * - both: matrices that write to the residual stream (`attn.wo`, `mlp.wdown`, ...) times 1/sqrt(2 numLayers), norm weights 1,
- *   sink logits 0; decay rates and step sizes of recurrent mixers as their authors have them (`spec.ts`).
+ * - both: matrices that write to the residual stream (`attn.wo`, `mlp.wdown`, ...) times 1/sqrt(2 numLayers), norm
+ *   weights 1, sink logits 0; decay rates and step sizes of recurrent mixers as their authors have them (`spec.ts`).
  */
 export function initialParameters(config: ModelConfig, seed: number): HostParameters {
   return new Map(parameterSpecs(config).map((spec) => [spec.name, initialTensor(spec, seed)]));

@@ -1,4 +1,6 @@
-/** What the model asks of a mixer: to run over whole sequences, and over a sequence chunk by chunk with a state between. */
+/**
+ * What the model asks of a mixer: to run over whole sequences, and over a sequence chunk by chunk with a state between.
+ */
 import type { DType, Shape } from '../core/index.js';
 import type { Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
@@ -18,7 +20,9 @@ export interface MixerScope {
   readonly splitProjections: boolean;
   /** Index of the layer. */
   readonly layer: number;
-  /** The document of each token where several are packed into a row, i32 `[B,T]`: nothing may pass from one to another. */
+  /**
+   * The document of each token where several are packed into a row, i32 `[B,T]`: nothing may pass from one to another.
+   */
   readonly segments: Value | null;
   /** Where the tokens stand in their sequences; null where x holds whole sequences, token t at position t. */
   readonly positions: TokenPositions | null;
@@ -31,7 +35,10 @@ export interface TokenPositions {
   readonly limit: number;
 }
 
-/** Queries `[B,T,numHeads,headDim]` and keys `[B,T,numKvHeads,headDim]` as attention meets them, positions and norms applied. */
+/**
+ * Queries `[B,T,numHeads,headDim]` and keys `[B,T,numKvHeads,headDim]` as attention meets them, positions and norms
+ * applied.
+ */
 export interface QueriesAndKeys {
   readonly q: Value;
   readonly k: Value;
@@ -61,13 +68,15 @@ export interface StateRoom {
 }
 
 /**
- * Where a chunk of n tokens lies. Sequences of different lengths are padded on the left, so that all end in the same slot:
- * slot s of row b holds token `s - padding[b]`, and padding if that is negative. Padding comes before every token of its row
- * and must leave no trace: no key may be seen and no state may change because of it. What a mixer returns for it is not used,
- * but must be finite.
+ * Where a chunk of n tokens lies. Sequences of different lengths are padded on the left, so that all end in the same
+ * slot: slot s of row b holds token `s - padding[b]`, and padding if that is negative. Padding comes before every token
+ * of its row and must leave no trace: no key may be seen and no state may change because of it. What a mixer returns
+ * for it is not used, but must be finite.
  */
 export interface ChunkPlace {
-  /** Slot of the chunk's first token, i32 `[]`; the chunk fills slots `start .. start + n - 1`, all below `maxLength`. */
+  /**
+   * Slot of the chunk's first token, i32 `[]`; the chunk fills slots `start .. start + n - 1`, all below `maxLength`.
+   */
   readonly start: Value;
   /** Padding slots of each row, i32 `[B]`. */
   readonly padding: Value;
@@ -94,13 +103,13 @@ export interface Mixer<P extends LayerPlan> {
   /** Parameters of layer `layer`, in order; names start with `layers.N.`. */
   params(config: ModelConfig, plan: P, layer: number): ParamSpec[];
   /**
-   * Forward FLOPs per token that depend on the sequence (scores and values, state updates), mean over the positions of a
-   * sequence of `seqLen` tokens; a multiply-add is 2. Projections are counted from the parameters.
+   * Forward FLOPs per token that depend on the sequence (scores and values, state updates), mean over the positions of
+   * a sequence of `seqLen` tokens; a multiply-add is 2. Projections are counted from the parameters.
    */
   sequenceFlops(config: ModelConfig, plan: P, seqLen: number): number;
   /**
-   * Bytes of state kept per sequence to generate the token after `length` tokens, where what need not be exact is held in
-   * elements of `elementBytes`.
+   * Bytes of state kept per sequence to generate the token after `length` tokens, where what need not be exact is held
+   * in elements of `elementBytes`.
    */
   stateBytes(config: ModelConfig, plan: P, length: number, elementBytes: number): number;
   /** The forward pass of the mixer. */

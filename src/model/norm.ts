@@ -16,8 +16,9 @@ export function normalise({ norm, rmsNormEps }: NormFields, x: Value, gain: Valu
 }
 
 /**
- * Where the gain of a norm goes, as `(x ⊙ gain) W = x (gain ⊙ W)`: into the matrices that read the norm, so that the gain and
- * its gradient cost products of the size of the matrix instead of the tokens (training), or to the tokens themselves (few of them).
+ * Where the gain of a norm goes, as `(x ⊙ gain) W = x (gain ⊙ W)`: into the matrices that read the norm, so that the
+ * gain and its gradient cost products of the size of the matrix instead of the tokens (training), or to the tokens
+ * themselves (few of them).
  */
 export type Gains = 'matrices' | 'tokens';
 

@@ -3,8 +3,8 @@ import { blockOf, type ModelConfig } from './config.js';
 import { ONES, ZEROS, type ParamInit } from './mixers/spec.js';
 
 /**
- * A matrix `[fanIn, fanOut]`; `residual` ones write to the residual stream and start smaller by 1/sqrt(n), where n counts the
- * mixers and MLPs that do so.
+ * A matrix `[fanIn, fanOut]`; `residual` ones write to the residual stream and start smaller by 1/sqrt(n), where n
+ * counts the mixers and MLPs that do so.
  */
 export function matrixInit(config: ModelConfig, fanIn: number, residual: boolean): ParamInit {
   const { init, layers } = config;

@@ -1,8 +1,8 @@
 /**
  * The parameters of a model: names, shapes, order and initial distributions.
  *
- * Matrices are `[in, out]` and applied as `y = x @ W`. The list is the model: checkpoints, the cost model and the forward
- * graph all follow it.
+ * Matrices are `[in, out]` and applied as `y = x @ W`. The list is the model: checkpoints, the cost model and the
+ * forward graph all follow it.
  */
 import { blockOf, type ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
@@ -13,7 +13,8 @@ import { matrixInit, normInit } from './param-inits.js';
 /** Every parameter, in the order embedding, layers (norm, mixer, norm, MLP), final norm, head. */
 export function parameterSpecs(config: ModelConfig): ParamSpec[] {
   const { vocabSize, hiddenSize: d, tieEmbeddings } = config;
-  // Rows of the embedding are vectors of the residual stream (and, tied, columns of the head), so their fan-in is the width.
+  // Rows of the embedding are vectors of the residual stream (and, tied, columns of the head), so their fan-in is the
+  // width.
   const embedding: ParamSpec = {
     name: 'embed.weight',
     shape: [vocabSize, d],

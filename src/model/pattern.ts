@@ -219,7 +219,10 @@ export function printLayer(plan: LayerPlan): string {
   return plan.groups.map((g) => printGroup(g, uneven)).join('/');
 }
 
-/** All layers in the short form, runs of equal layers as `N*`; `parsePattern` and `resolveLayer` give the same plans back. */
+/**
+ * All layers in the short form, runs of equal layers as `N*`; `parsePattern` and `resolveLayer` give the same plans
+ * back.
+ */
 export function printPattern(plans: readonly LayerPlan[]): string {
   const runs: { text: string; count: number }[] = [];
   for (const text of plans.map(printLayer)) {
@@ -230,7 +233,10 @@ export function printPattern(plans: readonly LayerPlan[]): string {
   return runs.map(({ text, count }) => (count === 1 ? text : `${count}*${text}`)).join(' ');
 }
 
-/** The shortest pattern that repeats to these layers: `swa:8 full` for `swa:8 full swa:8 full`. Also a good name for a design. */
+/**
+ * The shortest pattern that repeats to these layers: `swa:8 full` for `swa:8 full swa:8 full`. Also a good name for a
+ * design.
+ */
 export function printPeriod(plans: readonly LayerPlan[]): string {
   const texts = plans.map(printLayer);
   for (let period = 1; period <= texts.length / 2; period++) {

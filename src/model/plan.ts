@@ -4,7 +4,8 @@ import type { RecurrentMixer } from './mixers/table.js';
 /**
  * Query heads of one layer that share a window and a position scheme.
  *
- * Groups take the layer's heads in order: the first group the first `heads` query heads and their key/value heads, and so on.
+ * Groups take the layer's heads in order: the first group the first `heads` query heads and their key/value heads, and
+ * so on.
  */
 export interface HeadGroup {
   /** Keys that a query sees, its own included; null sees every earlier key. */
@@ -21,7 +22,9 @@ export interface AttentionPlan {
   readonly groups: readonly HeadGroup[];
 }
 
-/** A layer with a recurrent mixer, whose widths and switches stand in the section of the configuration of the same name. */
+/**
+ * A layer with a recurrent mixer, whose widths and switches stand in the section of the configuration of the same name.
+ */
 export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly mixer: M;
   /** Tokens that the mixer remembers, the token's own included; all of them unless an analysis limits it. */

@@ -1,15 +1,15 @@
 /**
- * Named models: the architectures of "Rethinking the Role of Efficient Attention in Hybrid Architectures" (arXiv 2606.15378)
- * at its five sizes, and the laptop-size model of the quickstart.
+ * Named models: the architectures of "Rethinking the Role of Efficient Attention in Hybrid Architectures" (arXiv
+ * 2606.15378) at its five sizes, and the laptop-size model of the quickstart.
  *
- * The widths and depths are ours, found so that the non-embedding parameters are exactly those in the authors' scaling data
- * (thunlp/rethinking-hybrid-attention, `src/scaling/data/swa128_longppl.tsv`) for S1 to S4: heads of 64, two key/value heads,
- * SwiGLU of 2.5 times the width. S5 follows the same rule and comes to the published 477 M. Vocabulary and rotary base are
- * not published with the data; presets leave them at the defaults (bytes, 10,000).
+ * The widths and depths are ours, found so that the non-embedding parameters are exactly those in the authors' scaling
+ * data (thunlp/rethinking-hybrid-attention, `src/scaling/data/swa128_longppl.tsv`) for S1 to S4: heads of 64, two
+ * key/value heads, SwiGLU of 2.5 times the width. S5 follows the same rule and comes to the published 477 M. Vocabulary
+ * and rotary base are not published with the data; presets leave them at the defaults (bytes, 10,000).
  *
- * The shapes of the recurrent mixers are ours as well. All designs of a size have the same depth, width, attention layers and,
- * within 1 %, the same number of parameters: recurrent mixers come as near to attention as their heads allow, and what they have
- * more goes off the SwiGLU's width, the same in every layer (`matchedWidth`).
+ * The shapes of the recurrent mixers are ours as well. All designs of a size have the same depth, width, attention
+ * layers and, within 1 %, the same number of parameters: recurrent mixers come as near to attention as their heads
+ * allow, and what they have more goes off the SwiGLU's width, the same in every layer (`matchedWidth`).
  */
 import type { ModelInput } from './schema.js';
 
@@ -26,7 +26,9 @@ export type StudySize = keyof typeof STUDY_SIZES;
 
 type Pattern = (numLayers: number) => string;
 
-/** Three window layers to one full layer; where the depth is not a multiple of four, the extra window layers come first. */
+/**
+ * Three window layers to one full layer; where the depth is not a multiple of four, the extra window layers come first.
+ */
 const oneToThree: Pattern = (numLayers) => {
   const extra = numLayers % 4;
   const head = extra === 0 ? '' : `${extra}*swa:128 `;
@@ -139,8 +141,8 @@ export function studyModel(size: StudySize, pattern: StudyPattern): ModelInput {
 }
 
 /**
- * The laptop model: 4 layers, 64 wide, vocabulary 64, about 0.2 M parameters; small enough to train in minutes on a CPU and
- * large enough to show retrieval forming.
+ * The laptop model: 4 layers, 64 wide, vocabulary 64, about 0.2 M parameters; small enough to train in minutes on a CPU
+ * and large enough to show retrieval forming.
  */
 export function laptopModel(pattern: LaptopPattern): ModelInput {
   const widths = { hiddenSize: 64, numKvHeads: 4, headDim: 16 };

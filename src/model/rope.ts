@@ -1,8 +1,8 @@
 /**
  * Rotary positions of a head group: how far each pair of channels turns per position, and the factor on its scores.
  *
- * The first `ropeDim / 2` channels of each half of a head turn, the others stay: models that turn the first `ropeDim` channels
- * are the same up to a permutation of the channels of queries and keys.
+ * The first `ropeDim / 2` channels of each half of a head turn, the others stay: models that turn the first `ropeDim`
+ * channels are the same up to a permutation of the channels of queries and keys.
  */
 import { ConfigError } from '../core/index.js';
 import { rotaryFrequencies } from '../graph/index.js';
@@ -26,7 +26,9 @@ export interface RopeFields {
   readonly attentionScale: number | null;
 }
 
-/** The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` scaling takes notice. */
+/**
+ * The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` scaling takes notice.
+ */
 export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, seqLen: number): GroupRotary {
   const { headDim, ropeDim, attentionScale } = config;
   const plain = attentionScale ?? 1 / Math.sqrt(headDim);
@@ -37,7 +39,10 @@ export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, 
   return { frequencies: [...turning, ...still], scoreScale: plain * attentionFactor(scaling) ** 2 };
 }
 
-/** Throws `ConfigError` if positions of up to `maxLength` tokens depend on how many there are, so that keys cannot be kept. */
+/**
+ * Throws `ConfigError` if positions of up to `maxLength` tokens depend on how many there are, so that keys cannot be
+ * kept.
+ */
 export function checkCached(config: RopeFields, plan: AttentionPlan, maxLength: number): void {
   for (const { rope } of plan.groups) {
     const scaling = rope === false ? null : ropeOf(config, rope).scaling;

@@ -98,7 +98,10 @@ const initSchema = z.discriminatedUnion('scheme', [
   }),
 ]);
 
-/** Schema of the `model` part of a run file, without `preset` (`resolveModelConfig` puts a preset's values underneath first). */
+/**
+ * Schema of the `model` part of a run file, without `preset` (`resolveModelConfig` puts a preset's values underneath
+ * first).
+ */
 export const modelSchema = z.strictObject({
   vocabSize: count.default(256).describe('number of tokens; 256 for bytes'),
   hiddenSize: count.describe('width of the residual stream'),

@@ -1,6 +1,7 @@
 /**
- * Recurrent mixers with a truncated history: at every token the mixer runs over that token and the `reach - 1` before it alone,
- * from an empty state, as a window shows an attention its last keys. For analyses: it costs `reach` times the work.
+ * Recurrent mixers with a truncated history: at every token the mixer runs over that token and the `reach - 1` before
+ * it alone, from an empty state, as a window shows an attention its last keys. For analyses: it costs `reach` times the
+ * work.
  */
 import { constantFrom, eq, reshape, scalar, select, sliceAxis, take, type Value } from '../graph/index.js';
 import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
@@ -9,7 +10,10 @@ import type { RecurrentPlan } from './plan.js';
 /** The document number of what stands before the start of a sequence; no document has it. */
 const BEFORE_START = -1;
 
-/** For each of B*T windows the tokens that it shows, as rows of sequences laid end to end, and which lie before the start. */
+/**
+ * For each of B*T windows the tokens that it shows, as rows of sequences laid end to end, and which lie before the
+ * start.
+ */
 function windows(B: number, T: number, reach: number): { readonly rows: Value; readonly before: Value } {
   const count = B * T * reach;
   const place = (i: number): number => (Math.floor(i / reach) % T) - reach + 1 + (i % reach);

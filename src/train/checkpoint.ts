@@ -259,8 +259,8 @@ export function removeTemporaryCheckpoints(runDir: string): void {
 }
 
 /**
- * Removes what is no longer to be kept once that of `step` is written: earlier checkpoints but the newest `keep - 1`, and
- * earlier ones written on interruptions. Later ones, left damaged, are not touched.
+ * Removes what is no longer to be kept once that of `step` is written: earlier checkpoints but the newest `keep - 1`,
+ * and earlier ones written on interruptions. Later ones, left damaged, are not touched.
  */
 export function pruneCheckpoints(runDir: string, step: number, keep: number | 'all'): void {
   const older = listCheckpoints(runDir).filter((entry) => entry.step < step);

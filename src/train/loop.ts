@@ -69,8 +69,8 @@ export interface TrainHooks {
   /** A fact worth a line: a damaged checkpoint that is not used, the step a run resumes from. */
   readonly note?: (text: string) => void;
   /**
-   * At step 0, every `evalEvery` steps, before every scheduled checkpoint and at the end; the loop waits for it. What it
-   * returns goes to the metrics, names and all.
+   * At step 0, every `evalEvery` steps, before every scheduled checkpoint and at the end; the loop waits for it. What
+   * it returns goes to the metrics, names and all.
    */
   readonly evaluate?: (point: TrainPoint) => Promise<Readonly<Record<string, number>>>;
 }
@@ -86,7 +86,10 @@ export interface TrainRunOptions {
   readonly baseDir?: string;
   /** `no`: the folder must be free; `yes`: it must hold this run; `auto`: resume if it holds this run, else begin. */
   readonly resume?: 'no' | 'yes' | 'auto';
-  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see `takeLock`. */
+  /**
+   * Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see
+   * `takeLock`.
+   */
   readonly takeOver?: boolean | undefined;
   readonly signal?: AbortSignal;
   readonly hooks?: TrainHooks;
@@ -106,8 +109,8 @@ export interface TrainResult {
 
 /**
  * Trains a model in a run folder, from the start or from its newest complete checkpoint, to the last step. On the same
- * engine with the same threads, a run that was stopped and resumed, however often, gives the same parameters bit for bit
- * as one that was not.
+ * engine with the same threads, a run that was stopped and resumed, however often, gives the same parameters bit for
+ * bit as one that was not.
  *
  * @throws InterruptedError once `signal` has aborted: the step at hand is finished, a checkpoint and the status written
  * @throws DivergedError at the first loss, gradient norm or parameter that is not finite; the last checkpoint stays
@@ -270,9 +273,10 @@ interface StartedStep {
 }
 
 /**
- * Steps are started as far ahead as the engine likes, so that it works on while batches are prepared and uploaded and numbers
- * are looked at; `#step` is the last one whose numbers are there. Metrics are written as numbers arrive. What looks at the state
- * (evaluation, checkpoints, stopping) first waits for every started step, so that resuming is exact and nothing depends on how far ahead that was.
+ * Steps are started as far ahead as the engine likes, so that it works on while batches are prepared and uploaded and
+ * numbers are looked at; `#step` is the last one whose numbers are there. Metrics are written as numbers arrive. What
+ * looks at the state (evaluation, checkpoints, stopping) first waits for every started step, so that resuming is exact
+ * and nothing depends on how far ahead that was.
  */
 class Loop {
   readonly #dir: string;

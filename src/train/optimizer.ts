@@ -2,10 +2,10 @@
  * AdamW (Loshchilov and Hutter 2019, algorithm 2) and clipping by global norm (Pascanu et al. 2013), as graph values.
  *
  * With t the step from 1, g the clipped gradient:
- *   m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
+ *   m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2
  *   p <- p - lr ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weightDecay p )
- * The decay is decoupled from the moments and applies to matrices (`decays` of src/model/spec.ts). What depends on t alone is worked
- * out on the host in float64 and comes in as scalars.
+ * The decay is decoupled from the moments and applies to matrices (`decays` of src/model/spec.ts). What depends on t
+ * alone is worked out on the host in float64 and comes in as scalars.
  */
 import { sizeOf, tensorFrom, type DType, type HostTensor } from '../core/index.js';
 import {
@@ -67,7 +67,8 @@ export function scalarTensors(
 export function globalNorm(gradients: readonly Value[]): { norm: Value; squares: Value[] } {
   const squares = gradients.map((g) => mul(g, g));
   if (squares.length === 1) return { norm: sqrt(reduceSum(squares[0] as Value)), squares };
-  // Rows of each on its own, then what is left of all of them together: two small kernels for each of many tensors add up on a GPU.
+  // Rows of each on its own, then what is left of all of them together: two small kernels for each of many tensors add
+  // up on a GPU.
   const rows = squares.map((s) => {
     const sums = s.shape.length < 2 ? s : reduceSum(s, [s.shape.length - 1]);
     return reshape(sums, [sizeOf(sums.shape)]);
@@ -82,7 +83,8 @@ export function clipFactor(norm: Value, clipNorm: number): Value | null {
 }
 
 /**
- * The moments after a step, and the step itself, `stepSize * m' / (sqrt(v') + epsilon)`, without decay. All of one shape.
+ * The moments after a step, and the step itself, `stepSize * m' / (sqrt(v') + epsilon)`, without decay. All of one
+ * shape.
  *
  * @param clip factor on the gradient, or null
  */

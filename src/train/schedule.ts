@@ -10,7 +10,8 @@ export type ScheduleConfig = Pick<
  * The learning rate of optimizer step `step`, which counts from 1 to `steps`.
  *
  * - warm-up: linear, reaching the peak at step `warmupSteps`;
- * - `cosine`: half a cosine from the peak to `minLrRatio` times it, reached at the last step (Loshchilov and Hutter 2017);
+ * - `cosine`: half a cosine from the peak to `minLrRatio` times it, reached at the last step (Loshchilov and Hutter
+ *   2017);
  * - `wsd`: the peak until `decaySteps` before the end, then linear to `minLrRatio` times it (Hu et al. 2024, MiniCPM);
  * - `constant`: the peak.
  */

@@ -1,7 +1,7 @@
 /**
- * How the tensors of a step lie on a device mesh. Batches divide over `data` and `fsdp`; parameters and moments divide over
- * `fsdp` (ZeRO stage 3, Rajbhandari et al. 2020) and, by columns before a nonlinearity and rows after it, over `tensor`
- * (Shoeybi et al. 2019). XLA works out everything in between.
+ * How the tensors of a step lie on a device mesh. Batches divide over `data` and `fsdp`; parameters and moments divide
+ * over `fsdp` (ZeRO stage 3, Rajbhandari et al. 2020) and, by columns before a nonlinearity and rows after it, over
+ * `tensor` (Shoeybi et al. 2019). XLA works out everything in between.
  */
 import { ConfigError } from '../core/index.js';
 import { fittingSharding, type MeshShape, type Sharding } from '../engine/index.js';
@@ -9,7 +9,10 @@ import type { ParamRole, ParamSpec } from '../model/index.js';
 
 /** Axes of a matrix `[in, out]` whose columns are divided over `tensor`; its rows over `fsdp`. */
 const COLUMNS: Sharding = [['fsdp'], ['tensor']];
-/** The reverse. Parts that are whole rows are gathered and summed where they lie; parts of rows have to be copied for that. */
+/**
+ * The reverse. Parts that are whole rows are gathered and summed where they lie; parts of rows have to be copied for
+ * that.
+ */
 const ROWS: Sharding = [['tensor', 'fsdp'], []];
 const ROWS_OF_PARTS: Sharding = [['tensor'], ['fsdp']];
 

@@ -1,9 +1,10 @@
 /**
- * One training step on an engine: forward, gradient, clipping and AdamW. Parameters and optimizer state stay with the engine.
+ * One training step on an engine: forward, gradient, clipping and AdamW. Parameters and optimizer state stay with the
+ * engine.
  *
- * Without accumulation a step is one graph. With it, one graph adds a microbatch's gradient to a running sum and another
- * applies the sum. Loss weights are divided by their sum over the whole step on the host, so both give the gradient of
- * the same loss: the weighted mean over every token of the step.
+ * Without accumulation a step is one graph. With it, one graph adds a microbatch's gradient to a running sum and
+ * another applies the sum. Loss weights are divided by their sum over the whole step on the host, so both give the
+ * gradient of the same loss: the weighted mean over every token of the step.
  */
 import { hostTensor, LongsightError, sizeOf, zeros, type DType, type HostTensor, type Shape } from '../core/index.js';
 import type { Batch } from '../data/index.js';
@@ -75,14 +76,14 @@ export interface PendingStep {
 export interface StepOptions {
   readonly forward?: ForwardOptions;
   /**
-   * How moments are kept: `flat`, all parameters in one vector (few large ops), `separate`, one tensor per parameter, or
-   * consecutive parameters in one vector as long as they have at most this many elements together.
-   * The same numbers but for the rounding of the global norm. Default what suits the engine.
+   * How moments are kept: `flat`, all parameters in one vector (few large ops), `separate`, one tensor per parameter,
+   * or consecutive parameters in one vector as long as they have at most this many elements together. The same numbers
+   * but for the rounding of the global norm. Default what suits the engine.
    */
   readonly moments?: Grouping;
   /**
-   * `bf16`: products and activations in bfloat16; master weights, norms, softmax statistics, loss and optimizer in float32.
-   * Default what the configuration says, else `f32`: everything in float32.
+   * `bf16`: products and activations in bfloat16; master weights, norms, softmax statistics, loss and optimizer in
+   * float32. Default what the configuration says, else `f32`: everything in float32.
    */
   readonly precision?: Precision;
   /** Whether batches say which document each token belongs to. Default no. */
@@ -367,8 +368,8 @@ export class Trainer {
   }
 
   /**
-   * Starts a step without waiting for its numbers: an engine that works beside the host takes the next step while this one
-   * computes. `result` waits for it.
+   * Starts a step without waiting for its numbers: an engine that works beside the host takes the next step while this
+   * one computes. `result` waits for it.
    */
   async start(batch: Batch, lr: number, t: number): Promise<PendingStep> {
     const { engine, config } = this.#options;
@@ -385,7 +386,8 @@ export class Trainer {
     const out = await this.#main.run({ ...this.#state, ...scalars, ...batched });
     this.#state = successors(this.#state, out);
     this.#sums = successors(this.#sums, out);
-    // What a step took is freed at once: the next finds the same memory, and a GPU runs the launches that it has recorded for it.
+    // What a step took is freed at once: the next finds the same memory, and a GPU runs the launches that it has
+    // recorded for it.
     for (const tensors of [scalars, ...micro]) releaseAll(engine, Object.values(tensors));
     const parts = this.#sum === null ? [out['loss'] as DeviceTensor] : losses;
     const numbers = [...parts, out['gradNorm'] as DeviceTensor];

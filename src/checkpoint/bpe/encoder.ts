@@ -1,6 +1,6 @@
 /**
- * Byte-level byte-pair encoding, by far the most frequent kind, many times as fast as step by step: words are ranges of the text,
- * and their ids come from a table.
+ * Byte-level byte-pair encoding, by far the most frequent kind, many times as fast as step by step: words are ranges of
+ * the text, and their ids come from a table.
  */
 import { chain, preTokenizerSteps, splitterOfStep } from '../tokenizers/pre-tokenizers.js';
 import type { Splitter } from '../tokenizers/pattern.js';

@@ -1,6 +1,6 @@
 /**
- * The words of GPT-2's pattern, and where a text may be cut without changing words. Words are ranges of UTF-16 units; together they
- * cover the text.
+ * The words of GPT-2's pattern, and where a text may be cut without changing words. Words are ranges of UTF-16 units;
+ * together they cover the text.
  */
 import { asOfUnicode16 } from '../tokenizers/unicode.js';
 
@@ -86,8 +86,8 @@ function contractionEnd(text: string, at: number): number {
 const isSpace = (text: string, at: number): boolean => classAt(text, at) === SPACE;
 
 /**
- * Where a text may be cut so that both parts, split apart, have the words of the whole: before a single space between two
- * characters that are none, or after a single line feed between such a character and a letter.
+ * Where a text may be cut so that both parts, split apart, have the words of the whole: before a single space between
+ * two characters that are none, or after a single line feed between such a character and a letter.
  */
 function cutAt(text: string, at: number): number {
   const unit = text.charCodeAt(at);

@@ -1,7 +1,7 @@
 /**
- * Training of byte-level byte-pair encoding (Sennrich et al. 2016): the commonest pair of neighbouring tokens becomes a token,
- * again and again. Of pairs equally common the one with the smaller ids wins, left one first, which is what the Rust library
- * `tokenizers` does: the same counts give the same merges.
+ * Training of byte-level byte-pair encoding (Sennrich et al. 2016): the commonest pair of neighbouring tokens becomes a
+ * token, again and again. Of pairs equally common the one with the smaller ids wins, left one first, which is what the
+ * Rust library `tokenizers` does: the same counts give the same merges.
  */
 import { BYTE_CHARACTERS } from './bytes.js';
 import { splitGpt2 } from './split.js';

@@ -1,6 +1,6 @@
 /**
- * Byte-pair encoding of words, with a table of the words met before: text repeats its words, so that nearly all of them are
- * found and few are merged. The table is flat memory without an object per word, and starts anew when it is full.
+ * Byte-pair encoding of words, with a table of the words met before: text repeats its words, so that nearly all of them
+ * are found and few are merged. The table is flat memory without an object per word, and starts anew when it is full.
  */
 
 /** Merges as token ids. */

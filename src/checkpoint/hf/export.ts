@@ -1,6 +1,6 @@
 /**
- * Models as folders that Transformers loads without code of their own. A class is a home for a model if reading its `config.json`
- * back gives the model again: what is lost on that way is what has no place in it.
+ * Models as folders that Transformers loads without code of their own. A class is a home for a model if reading its
+ * `config.json` back gives the model again: what is lost on that way is what has no place in it.
  */
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -97,8 +97,8 @@ export function planExport(config: ModelConfig, wanted?: string): ExportPlan {
 }
 
 /**
- * The same model with the epsilon of Mamba-2's output norm in all norms, as classes of Transformers have one for all: the
- * residual stream is s times as large, and so is the root of the epsilon beside it.
+ * The same model with the epsilon of Mamba-2's output norm in all norms, as classes of Transformers have one for all:
+ * the residual stream is s times as large, and so is the root of the epsilon beside it.
  */
 function rescaled(config: ModelConfig): ModelConfig[] {
   const { mamba2, rmsNormEps, embeddingScale, qkNorm, numLayers } = config;
@@ -146,7 +146,10 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
   return { losses, distance: losses.length + (OTHER_LAYERS * differing.length) / config.numLayers };
 }
 
-/** What a model computes, field by field as text: no initial weights, no block lengths, nothing that its layers do not use. */
+/**
+ * What a model computes, field by field as text: no initial weights, no block lengths, nothing that its layers do not
+ * use.
+ */
 function essence(config: ModelConfig): Record<string, string> {
   const { layers, numLayers, init: _init, block: _block, attentionScale, headDim, ...rest } = config;
   const groups = layers.flatMap((plan) => [...headGroups(plan)]);

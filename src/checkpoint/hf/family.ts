@@ -12,7 +12,9 @@ export interface ConstantTensor {
   readonly name: string;
   readonly shape: Shape;
   readonly values: () => Float32Array<ArrayBuffer>;
-  /** Whether files must hold these values, since Transformers computes with them; false if no value changes a result. */
+  /**
+   * Whether files must hold these values, since Transformers computes with them; false if no value changes a result.
+   */
   readonly fixed: boolean;
 }
 
@@ -25,22 +27,27 @@ export interface Family {
   /** The class of exported models; null if models are not exported as this family. */
   readonly architecture: string | null;
   /**
-   * What Transformers gives as hidden states: `embedding` (the default) begins with the embedding, `layers` with the first
-   * layer's output. Both end with the final norm's.
+   * What Transformers gives as hidden states: `embedding` (the default) begins with the embedding, `layers` with the
+   * first layer's output. Both end with the final norm's.
    */
   readonly hiddenStates?: 'embedding' | 'layers';
   /** The model that `config.json` describes; what cannot be imported goes to `fields.refuse`. */
   read(fields: Fields): ModelInput;
   /**
-   * Their tensors for a parameter of ours; `layer` is null outside of layers and `name` has no `layers.N.`. `shapes` tells apart
-   * ways in which files have been written.
+   * Their tensors for a parameter of ours; `layer` is null outside of layers and `name` has no `layers.N.`. `shapes`
+   * tells apart ways in which files have been written.
    */
   layout(config: ModelConfig, layer: number | null, name: string, shapes: TensorShapes): ParameterLayout | null;
-  /** Whether a tensor of a file has no effect on the result, or follows from the configuration (those of `constants` are compared). */
+  /**
+   * Whether a tensor of a file has no effect on the result, or follows from the configuration (those of `constants` are
+   * compared).
+   */
   ignored?(name: string, config: ModelConfig): boolean;
   /** Other names of tensors in memory than in files, as gradients are named: from the name in memory. */
   alias?(name: string, config: ModelConfig): readonly string[];
-  /** What exported models hold beside their parameters; `stored` gives the shapes of files that are compared with it. */
+  /**
+   * What exported models hold beside their parameters; `stored` gives the shapes of files that are compared with it.
+   */
   constants?(config: ModelConfig, stored: TensorShapes): readonly ConstantTensor[];
   /** `config.json` of a model as nearly as the family can express it; see `export.ts` for how the rest is found. */
   write?(config: ModelConfig): HfConfigJson;

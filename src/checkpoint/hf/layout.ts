@@ -1,9 +1,10 @@
 /**
- * Which tensors of a Transformers model make up a parameter of ours, and row by row in which order: one description for import,
- * export and gradients.
+ * Which tensors of a Transformers model make up a parameter of ours, and row by row in which order: one description for
+ * import, export and gradients.
  *
- * Their linear weights are `[out, in]`, ours `[in, out]` with several side by side. Rotary positions turn channels (m, m + D/2) of
- * a head here; where theirs turn neighbours, or only the first channels, the rows of queries and keys are permuted.
+ * Their linear weights are `[out, in]`, ours `[in, out]` with several side by side. Rotary positions turn channels (m,
+ * m + D/2) of a head here; where theirs turn neighbours, or only the first channels, the rows of queries and keys are
+ * permuted.
  */
 import type { Shape } from '../../core/index.js';
 import type { ModelConfig } from '../../model/index.js';
@@ -54,7 +55,9 @@ export function headChannels(
   return headDim % 2 === 1 ? range(0, headDim) : [0, 1].flatMap((second) => range(0, half).map((m) => pair(m, second)));
 }
 
-/** The rows of `heads` heads, each `stride` rows (the head's width if not told) after the one before, channels permuted. */
+/**
+ * The rows of `heads` heads, each `stride` rows (the head's width if not told) after the one before, channels permuted.
+ */
 export function headRows(heads: number, channels: readonly number[], stride = channels.length): number[] | null {
   const all = Array.from({ length: heads }, (_, h) => channels.map((c) => h * stride + c)).flat();
   return all.every((row, i) => row === i) && stride === channels.length ? null : all;

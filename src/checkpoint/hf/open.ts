@@ -34,7 +34,9 @@ export interface HfModel {
   readonly parameters: () => HostParameters;
   /** Every tensor of the files, by the places in the parameters that hold its elements. */
   readonly parts: readonly HfTensorParts[];
-  /** The tensors of the files that one of Transformers' in memory is made of; null if it has no effect on the result. */
+  /**
+   * The tensors of the files that one of Transformers' in memory is made of; null if it has no effect on the result.
+   */
   readonly inMemory: (name: string) => readonly string[] | null;
   /** What Transformers gives as hidden states; see `Family`. */
   readonly hiddenStates: 'embedding' | 'layers';
@@ -52,7 +54,8 @@ export function isHfFolder(folder: string): boolean {
  * Opens a model saved by Transformers and checks that every tensor is there with the right shape.
  *
  * @throws DataError if the configuration cannot be imported
- * @throws StoreError naming a file or tensor that is missing, damaged, has another shape, or that the model does not use
+ * @throws StoreError naming a file or tensor that is missing, damaged, has another shape, or that the model does not
+ * use
  */
 export function openHfModel(folder: string): HfModel {
   refuseHubName(folder);
@@ -93,9 +96,9 @@ function leftOut(folder: string, family: Family, config: ModelConfig, files: Ten
 }
 
 /**
- * The longest sequence that a model saved by Transformers is made for, in tokens; null where its configuration does not say.
- * `max_position_embeddings` may or may not count the lengthening of scaled rotary positions: the longer one of it and
- * `original_max_position_embeddings` times their factor is taken.
+ * The longest sequence that a model saved by Transformers is made for, in tokens; null where its configuration does not
+ * say. `max_position_embeddings` may or may not count the lengthening of scaled rotary positions: the longer one of it
+ * and `original_max_position_embeddings` times their factor is taken.
  */
 export function trainedLength(folder: string): number | null {
   const path = join(folder, CONFIG_FILE);
@@ -134,8 +137,8 @@ export interface HfInspection {
 }
 
 /**
- * What a folder holds and what of it cannot be imported. Reads no weights but those that must be compared: a stored head beside a
- * tied embedding, and buffers that follow from the configuration.
+ * What a folder holds and what of it cannot be imported. Reads no weights but those that must be compared: a stored
+ * head beside a tied embedding, and buffers that follow from the configuration.
  *
  * @throws DataError if the model type is unknown or a field of the configuration is missing or wrong
  * @throws StoreError if a file is missing or damaged

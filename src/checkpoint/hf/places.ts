@@ -78,7 +78,9 @@ export interface NamedPlace extends TensorPlace {
   readonly name: string;
 }
 
-/** Whether two stored tensors have the same shape and the same values, as numbers; NaN equals NaN. Reads both in chunks. */
+/**
+ * Whether two stored tensors have the same shape and the same values, as numbers; NaN equals NaN. Reads both in chunks.
+ */
 export function sameStored(a: NamedPlace, b: NamedPlace): boolean {
   if (!sameShape(a.shape, b.shape)) return false;
   using fileA = new SafetensorsFile(a.path);

@@ -1,4 +1,7 @@
-/** Rotary positions in `config.json`: `rope_parameters` of Transformers 5, `rope_theta` and `rope_scaling` of older versions. */
+/**
+ * Rotary positions in `config.json`: `rope_parameters` of Transformers 5, `rope_theta` and `rope_scaling` of older
+ * versions.
+ */
 import type { LocalRope, ModelConfig, RopeScaling } from '../../model/index.js';
 import type { Fields } from './fields.js';
 
@@ -18,7 +21,8 @@ export type RopeKind = 'full_attention' | 'sliding_attention';
 /**
  * The rotary positions of a model whose layers all have the same.
  *
- * @param defaultFraction part of each head that turns where the file does not say; null for classes that always turn all of it
+ * @param defaultFraction part of each head that turns where the file does not say; null for classes that always turn
+ * all of it
  */
 export function readRope(fields: Fields, defaultTheta = 10_000, defaultFraction: number | null = null): HfRope {
   const parameters = fields.object('rope_scaling') ?? fields.object('rope_parameters');
@@ -136,7 +140,10 @@ export function writeRopes(config: ModelConfig): Record<string, unknown> {
   };
 }
 
-/** `max_position_embeddings` of a model: `dynamic` scaling begins there; else what the model was trained for is not known. */
+/**
+ * `max_position_embeddings` of a model: `dynamic` scaling begins there; else what the model was trained for is not
+ * known.
+ */
 export function longestOf({ ropeScaling: scaling }: ModelConfig): number {
   return scaling === null || scaling.type === 'linear' ? DEFAULT_LONGEST : scaling.originalLength;
 }

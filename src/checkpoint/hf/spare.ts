@@ -1,6 +1,6 @@
 /**
- * Tensors of a Transformers folder that no parameter is read from: each is compared with what it should hold, or refused by name.
- * None is passed over because of its name alone, unless no value of it can change a result.
+ * Tensors of a Transformers folder that no parameter is read from: each is compared with what it should hold, or
+ * refused by name. None is passed over because of its name alone, unless no value of it can change a result.
  */
 import type { Shape } from '../../core/index.js';
 import { formatShape, sameShape, sizeOf } from '../../core/index.js';
@@ -30,8 +30,8 @@ export interface SpareTensors {
 }
 
 /**
- * Sorts the tensors that are not read: buffers that hold what the configuration gives, and those that cannot change a result, are
- * in neither list.
+ * Sorts the tensors that are not read: buffers that hold what the configuration gives, and those that cannot change a
+ * result, are in neither list.
  *
  * @param read whether a parameter takes this tensor
  */

@@ -48,7 +48,10 @@ export function mapParameters(
 const EMBEDDING = 'embed.weight';
 const HEAD = 'head.weight';
 
-/** The tensor of theirs that the embedding, or the output head, is stored as; undefined if the family has no such tensor. */
+/**
+ * The tensor of theirs that the embedding, or the output head, is stored as; undefined if the family has no such
+ * tensor.
+ */
 function tensorOf(family: Family, config: ModelConfig, name: typeof EMBEDDING | typeof HEAD): string | undefined {
   return family.layout({ ...config, tieEmbeddings: false }, null, name, () => undefined)?.sources[0]?.tensor;
 }
@@ -83,8 +86,9 @@ export interface StoredHead {
 }
 
 /**
- * Unties the head of a model whose files hold one with other values than the embedding, as Transformers 5 does, whatever
- * `tie_word_embeddings` says. An equal head stays tied. Reads both tensors where both are there, and nothing else.
+ * Unties the head of a model whose files hold one with other values than the embedding, as Transformers 5 does,
+ * whatever `tie_word_embeddings` says. An equal head stays tied. Reads both tensors where both are there, and nothing
+ * else.
  */
 export function storedHead(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
   const [embedding, head] = [tensorOf(family, config, EMBEDDING), tensorOf(family, config, HEAD)];
@@ -160,7 +164,10 @@ export function compareTensors(family: Family, config: ModelConfig, files: Tenso
   return { missing, misshapen, ...spareTensors(family, config, files, used) };
 }
 
-/** Throws `StoreError` naming the first tensor that is missing, has another shape, disagrees with `config.json`, or has no place. */
+/**
+ * Throws `StoreError` naming the first tensor that is missing, has another shape, disagrees with `config.json`, or has
+ * no place.
+ */
 export function checkTensors(folder: string, family: Family, config: ModelConfig, files: TensorFiles): void {
   const { missing, misshapen, extra, differing } = compareTensors(family, config, files);
   const [lacking] = missing;
@@ -228,7 +235,10 @@ function placesOf({ rows, take }: Source, first: number): Int32Array {
 
 const TILE = 32;
 
-/** `from [places.length, width]` transposed into columns `places` of `into [width, columns]`, in tiles that stay in cache. */
+/**
+ * `from [places.length, width]` transposed into columns `places` of `into [width, columns]`, in tiles that stay in
+ * cache.
+ */
 function transposeInto(
   into: Float32Array,
   from: Float32Array,

@@ -1,6 +1,6 @@
 /**
- * Added tokens, which are cut out of a text before its words are: first those that are not normalized, from the text as given, then
- * the others, from the normalized text in between.
+ * Added tokens, which are cut out of a text before its words are: first those that are not normalized, from the text as
+ * given, then the others, from the normalized text in between.
  */
 import { DataError } from '../../core/index.js';
 import { spaceStart, type Normalizer } from './normalizers.js';

@@ -1,13 +1,16 @@
 /**
- * Patterns of `tokenizer.json`, which the Rust library gives to Oniguruma, as regular expressions with the same matches; and what the
- * five behaviors make of matches and what lies between them.
+ * Patterns of `tokenizer.json`, which the Rust library gives to Oniguruma, as regular expressions with the same
+ * matches; and what the five behaviors make of matches and what lies between them.
  */
 import { toRegExpDetails } from 'oniguruma-to-es';
 import { parse, type Node } from 'oniguruma-parser/parser';
 import { DataError } from '../../core/index.js';
 import { asOfUnicode16 } from './unicode.js';
 
-/** Tells `span` all of `text` in order: matches, and what lies between them. Ranges of UTF-16 units; empty matches are told too. */
+/**
+ * Tells `span` all of `text` in order: matches, and what lies between them. Ranges of UTF-16 units; empty matches are
+ * told too.
+ */
 export type Finder = (text: string, span: (from: number, to: number, isMatch: boolean) => void) => void;
 
 export const BEHAVIORS = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const;
@@ -59,7 +62,10 @@ export function finderOfRegExp({ source, flags }: RegExp): Finder {
   };
 }
 
-/** Pieces of text around and at what is found; empty ones are left out. `invert` takes matches for what lies between, and back. */
+/**
+ * Pieces of text around and at what is found; empty ones are left out. `invert` takes matches for what lies between,
+ * and back.
+ */
 export function splitterOf(find: Finder, behavior: Behavior, invert: boolean): Splitter {
   if (behavior === 'Isolated') {
     return (text, word) =>
@@ -119,8 +125,8 @@ const WORD_IN_CLASS = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}';
 const WORD = `${WORD_IN_CLASS}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}`;
 
 /**
- * An alternative that never matches. With it the translation spells out the letters of `(?i:...)`; else it may ignore case in the whole
- * expression, where JavaScript then takes U+0345, a mark that folds to a letter, for `\p{L}`.
+ * An alternative that never matches. With it the translation spells out the letters of `(?i:...)`; else it may ignore
+ * case in the whole expression, where JavaScript then takes U+0345, a mark that folds to a letter, for `\p{L}`.
  */
 const MATTERING_CASE = '|(?!)a';
 

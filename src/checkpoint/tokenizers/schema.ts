@@ -1,6 +1,6 @@
 /**
- * The parts of a `tokenizer.json` that are read. Every field is here, so that an unknown one, a component that is not implemented or a
- * value of a wrong kind is named and refused.
+ * The parts of a `tokenizer.json` that are read. Every field is here, so that an unknown one, a component that is not
+ * implemented or a value of a wrong kind is named and refused.
  */
 import { z } from 'zod';
 import { BEHAVIORS } from './pattern.js';

@@ -1,4 +1,7 @@
-/** Written by scripts/make-unicode-tables.py from tokenizers 0.23.3 (unicodedata2's Unicode 18.0.0). Insides of pattern classes. */
+/**
+ * Written by scripts/make-unicode-tables.py from tokenizers 0.23.3 (unicodedata2's Unicode 18.0.0). Insides of pattern
+ * classes.
+ */
 
 /** Not assigned in the pattern engines' Unicode 16. */
 // prettier-ignore

@@ -15,8 +15,8 @@ function unitsOf(table: string): RegExp {
 }
 
 /**
- * `text` with the same UTF-16 length, in which characters that Unicode 16 does not know are unassigned ones: classes of characters
- * then are those of the Rust library's pattern engines.
+ * `text` with the same UTF-16 length, in which characters that Unicode 16 does not know are unassigned ones: classes of
+ * characters then are those of the Rust library's pattern engines.
  */
 export function asOfUnicode16(text: string): string {
   if (!mayDiffer.test(text)) return text;
@@ -28,7 +28,10 @@ export type NormalForm = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 const mayBeNewer = unitsOf(NEWER_THAN_NORMAL_FORMS);
 const newer = new RegExp(`([${NEWER_THAN_NORMAL_FORMS}]+)`, 'u');
 
-/** The normal form of `text` in the Unicode version of the Rust library, to which newer characters neither decompose nor combine. */
+/**
+ * The normal form of `text` in the Unicode version of the Rust library, to which newer characters neither decompose nor
+ * combine.
+ */
 export function normalForm(text: string, form: NormalForm): string {
   if (!mayBeNewer.test(text) || !newer.test(text)) return text.normalize(form);
   return text

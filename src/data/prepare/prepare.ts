@@ -1,8 +1,8 @@
 /**
  * Files to token shards: in parallel, resumable at any moment, with the same bytes whatever the number of workers.
  *
- * Work is cut into chunks before it starts, from sizes alone; each chunk becomes one shard a split. While work is under way
- * `.prepare/` holds the plan and what is done; the manifest is written last, and `.prepare/` removed.
+ * Work is cut into chunks before it starts, from sizes alone; each chunk becomes one shard a split. While work is under
+ * way `.prepare/` holds the plan and what is done; the manifest is written last, and `.prepare/` removed.
  */
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -37,13 +37,15 @@ import { hasShards, MANIFEST_FILE, readManifest, type Manifest, type ShardEntry 
 import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
 import type { WorkerReply, WorkerSetup, WorkerTask } from './worker.js';
 
+/** What `prepareShards` makes token shards from, and how. */
 export interface PrepareOptions {
   /** Files, sorted as they are to be read: text, `.jsonl`, `.parquet`, or URLs of Parquet files. */
   readonly files: readonly string[];
   /** The folder of the tokenizer; null for bytes. */
   readonly tokenizerFolder: string | null;
+  /** The folder of the shards. */
   readonly dir: string;
-  /** The share of documents held out, by hash. */
+  /** The share of documents that is held out, chosen by hash, from 0 to 1 (default 0). */
   readonly heldOut?: number;
   readonly field?: string;
   readonly invalid?: ReadOptions['invalid'];
@@ -53,26 +55,33 @@ export interface PrepareOptions {
   readonly workers?: number;
   /** Text of the token that ends documents, if the tokenizer's own is not to be used. */
   readonly endOfText?: string;
-  /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see `takeLock`. */
+  /**
+   * Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see
+   * `takeLock`.
+   */
   readonly takeOver?: boolean | undefined;
   readonly signal?: AbortSignal;
   readonly progress?: (progress: PrepareProgress) => void;
 }
 
+/** How far `prepareShards` is. */
 export interface PrepareProgress {
-  /** Bytes of the files, done (those of an earlier start included) and in all. */
+  /** Bytes of the files that are done, those of earlier starts included. */
   readonly bytes: number;
+  /** Bytes of all files. */
   readonly totalBytes: number;
-  /** Done since this start. */
+  /** Bytes that were done since this start. */
   readonly freshBytes: number;
 }
 
+/** What `prepareShards` made. */
 export interface PrepareResult {
   readonly manifest: Manifest;
-  /** Chunks that an earlier start had done; null if all of it had been done before. */
+  /** Chunks that an earlier start had finished; null if nothing was left to do. */
   readonly resumed: number | null;
 }
 
+/** The bytes of input that become one shard by default: 32 MiB. */
 export const DEFAULT_CHUNK_BYTES = 32 * 2 ** 20;
 const WORK_FOLDER = '.prepare';
 const UNPACKED_FOLDER = 'unpacked';
@@ -84,8 +93,8 @@ const RESULT = /^\d{6}\.json$/;
 const SHARD = /^(train|held-out)-\d{6}\.tokens$/;
 
 /**
- * Makes token shards. The same call on the same folder goes on where it was stopped or killed, and does nothing where all is
- * done.
+ * Makes token shards. The same call on the same folder goes on where it was stopped or killed, and does nothing where
+ * all is done.
  *
  * @throws DataError naming file and place where the input is wrong
  * @throws StoreError if the folder holds something else, other shards, or the disk does not take them
@@ -143,8 +152,8 @@ function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): numb
 }
 
 /**
- * What decides the shards, as JSON: files by content and in order, wherever they lie (URLs by address and size), options,
- * tokenizer. Reads each file once from front to back.
+ * What decides the shards, as JSON: files by content and in order, wherever they lie (URLs by address and size),
+ * options, tokenizer. Reads each file once from front to back.
  */
 function planRecord(
   { heldOut, endOfText, read }: Pick<WorkOptions, 'heldOut' | 'endOfText' | 'read'>,

@@ -6,19 +6,23 @@ import { readRange, type Input, type Piece, type Range, type ReadOptions } from 
 import { tokenArray, tokenBytesFor, writeShard, type TokenArray, type TokenBytes } from '../shards/format.js';
 import type { ShardEntry } from '../shards/manifest.js';
 
+/** What every chunk of a preparation has in common. */
 export interface WorkOptions {
   /** The folder of the shards. */
   readonly dir: string;
   readonly inputs: readonly Input[];
   readonly read: ReadOptions;
-  /** Documents whose hash is below this are held out. */
+  /** Documents whose hash (0 to 1) is below this are held out. */
   readonly heldOut: number;
+  /** The token id that ends each document. */
   readonly endOfText: number;
 }
 
+/** The shards that came of one chunk; null for a split that got no document. */
 export interface ChunkResult {
   readonly train: ShardEntry | null;
   readonly heldOut: ShardEntry | null;
+  /** UTF-8 bytes of the chunk's text. */
   readonly textBytes: number;
   /** Documents whose text is null; they are left out. */
   readonly nullTexts: number;
@@ -57,8 +61,8 @@ class ShardBuffer {
 }
 
 /**
- * Reads, encodes and stores the documents of a chunk as `train-N.tokens` and `held-out-N.tokens`; a split without documents
- * gets no shard.
+ * Reads, encodes and stores the documents of a chunk as `train-N.tokens` and `held-out-N.tokens`; a split without
+ * documents gets no shard.
  *
  * @param progress told how many bytes of the files have been read since the last call; may throw to stop
  */

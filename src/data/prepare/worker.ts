@@ -5,17 +5,21 @@ import { invariant, LongsightError } from '../../core/index.js';
 import type { Range } from '../documents.js';
 import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
 
+/** What a worker thread is started with. */
 export interface WorkerSetup {
   readonly work: WorkOptions;
-  /** Null for bytes. */
+  /** The folder of the tokenizer; null for bytes. */
   readonly tokenizerFolder: string | null;
 }
 
+/** A chunk for a worker thread to encode. */
 export interface WorkerTask {
+  /** The chunk's number, from 0, which names its shards. */
   readonly index: number;
   readonly chunk: readonly Range[];
 }
 
+/** What a worker thread reports: bytes that were read, a chunk that is done, or an error. */
 export type WorkerReply =
   | { readonly type: 'progress'; readonly bytes: number }
   | { readonly type: 'done'; readonly index: number; readonly result: ChunkResult }

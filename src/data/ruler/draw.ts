@@ -1,6 +1,7 @@
 /** Random choices that the tasks share. */
 import type { Rng } from '../../core/index.js';
 
+/** An element of a list, drawn uniformly. */
 export function pick<T>(rng: Rng, list: readonly T[]): T {
   return list[rng.int(list.length)] as T;
 }
@@ -13,6 +14,7 @@ export function choose(rng: Rng, n: number, count: number): number[] {
   return [...chosen];
 }
 
+/** A list's elements in random order. */
 export function shuffled<T>(rng: Rng, list: readonly T[]): T[] {
   return Array.from(rng.permutation(list.length), (i) => list[i] as T);
 }

@@ -41,6 +41,7 @@ function drawCommon(rng: Rng, size: number, budget: number, { words }: RulerSour
   return { input, answerPrefix, outputs: chosen.slice(0, COMMON_WORDS), answerAt: null };
 }
 
+/** RULER's `cwe`: find the ten most common words of a numbered list. */
 export const commonWordsTask: RulerTask = {
   answerTokens: 120,
   scoring: 'all',
@@ -65,6 +66,7 @@ function vocabulary(budget: number, seed: number): string[] {
   return ['...', ...randomWords(rng, Math.max(4, Math.floor(budget / 50)), 6).slice(1)];
 }
 
+/** RULER's `fwe`: find the three most frequent coded words of a text. */
 export const frequentWordsTask: RulerTask = {
   answerTokens: 50,
   scoring: 'all',

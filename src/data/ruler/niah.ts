@@ -9,15 +9,21 @@ export const NOISE = 'The grass is green. The sky is blue. The sun is yellow. He
 /** The 40 depths in percent at which needles may stand in an essay: `round(linspace(0, 100, 40))`. */
 export const ESSAY_DEPTHS: readonly number[] = Array.from({ length: 40 }, (_, i) => Math.round((100 * i) / 39));
 
+/** What needles are hidden in: repeated noise, an essay, or other needles. */
 export type Haystack = 'noise' | 'essay' | 'needle';
+/** What keys and values of needles are made of. */
 export type NeedleType = 'words' | 'numbers' | 'uuids';
 
+/** A needle task of RULER: its haystack, the type of keys and values, and how many of each there are. */
 export interface NeedleSpec {
   readonly haystack: Haystack;
   readonly keyType: NeedleType;
   readonly valueType: NeedleType;
+  /** Distinct keys in the context. */
   readonly keys: number;
+  /** Values of each key. */
   readonly values: number;
+  /** Keys that the question asks for. */
   readonly queries: number;
 }
 
@@ -55,7 +61,9 @@ function withInserted(lines: readonly string[], at: readonly number[], needles: 
   return out;
 }
 
-/** A window of about `size` words of the essay, in whole sentences, from a random sentence on; it goes round at the end. */
+/**
+ * A window of about `size` words of the essay, in whole sentences, from a random sentence on; it goes round at the end.
+ */
 export function essayWindow(rng: Rng, { essay }: RulerSources, size: number): string[] {
   const { sentences, counts } = essay;
   const out: string[] = [];
@@ -128,6 +136,7 @@ function drawNeedles(rng: Rng, spec: NeedleSpec, size: number, sources: RulerSou
   return { input, answerPrefix, outputs: asked.flatMap((p) => p.values), answerAt };
 }
 
+/** The needle-in-a-haystack task that a specification describes. */
 export function niahTask(spec: NeedleSpec): RulerTask {
   const needles = Math.max(spec.keys, spec.queries) * spec.values;
   return {
@@ -141,7 +150,7 @@ export function niahTask(spec: NeedleSpec): RulerTask {
   };
 }
 
-/** The pass key: five digits in the noise, told twice. */
+/** The pass key task (Mohtashami and Jaggi 2023): a number of five digits, stated twice in RULER's noise. */
 export const passkeyTask: RulerTask = {
   answerTokens: 16,
   scoring: 'all',

@@ -10,7 +10,7 @@ import type { Draft, RulerGenerator, RulerSources } from './types.js';
 
 /** A row of a file of samples, in RULER's field names. */
 export interface RulerRow {
-  /** The sample's number. */
+  /** The sample's number, from 0. */
   readonly index: number;
   readonly input: string;
   readonly answer_prefix: string;
@@ -23,10 +23,12 @@ export interface RulerRow {
   readonly token_position_answer: number | null;
 }
 
+/** Which samples to make: a task, a length and a number. */
 export interface RulerSpec {
   readonly task: RulerTaskName;
-  /** Tokens of a prompt and its answer. */
+  /** Tokens of a prompt and its answer together. */
   readonly length: number;
+  /** The number of samples. */
   readonly samples: number;
 }
 
@@ -71,7 +73,7 @@ export class RulerMaker {
     this.#size = this.#largest(least);
   }
 
-  /** Sample `index`. */
+  /** Makes sample `index`. */
   row(index: number): RulerRow {
     const { draft, tokens } = this.#fit(index);
     const { input, answerPrefix, outputs, answerAt } = draft;
@@ -109,7 +111,10 @@ export class RulerMaker {
     );
   }
 
-  /** The largest size whose probe fits: three steps by the rate of tokens, which is all but linear, instead of a bisection. */
+  /**
+   * The largest size whose probe fits: three steps by the rate of tokens, which is all but linear, instead of a
+   * bisection.
+   */
   #largest(least: number): number {
     const { minSize, maxSize } = this.#generator;
     let size = minSize;
@@ -142,9 +147,10 @@ export class RulerMaker {
   }
 }
 
+/** What RULER samples are made with: a tokenizer, texts, a seed, and the folder that keeps the files. */
 export interface RulerOptions extends SourceOptions {
   readonly tokenizer: TextTokenizer;
-  /** The folder of files of samples, which are kept and found again. */
+  /** The folder of sample files; a file that is there already is not made again. */
   readonly folder: string;
   readonly onSample?: (done: number) => void;
 }
@@ -168,15 +174,16 @@ function corpusPrint(name: string): string | null {
   }
 }
 
+/** The file of samples that `prepareRuler` made or found. */
 export interface PreparedFile {
   readonly path: string;
-  /** Whether it was there already. */
+  /** Whether the file was there before the call. */
   readonly cached: boolean;
 }
 
 /**
- * Writes the samples of a task, unless they are there already: the same settings and tokenizer give the same file, byte for
- * byte. Nothing is downloaded.
+ * Writes the samples of a task, unless they are there already: the same settings and tokenizer give the same file, byte
+ * for byte. Nothing is downloaded.
  *
  * @throws DataError if the length is too short for the task
  */

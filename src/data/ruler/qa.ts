@@ -71,7 +71,10 @@ interface SquadFile {
   }[];
 }
 
-/** Questions of a file in the format of SQuAD (1.1 or 2.0) that have an answer. Throws `DataError` if it is no such file. */
+/**
+ * Questions of a file in the format of SQuAD (1.1 or 2.0) that have an answer. Throws `DataError` if it is no such
+ * file.
+ */
 export function readSquad(path: string): QuestionSet {
   const file = parse(path) as SquadFile;
   const documents: string[] = [];
@@ -132,8 +135,8 @@ function checked(path: string, set: QuestionSet): QuestionSet {
 const QUOTED_WORDS = 8;
 
 /**
- * A substitute for real questions, from a book with `CHAPTER N. Title.` headings: documents are a chapter's title and one of
- * its paragraphs, and a question asks in which chapter quoted words stand.
+ * A substitute for real questions, from a book with `CHAPTER N. Title.` headings: documents are a chapter's title and
+ * one of its paragraphs, and a question asks in which chapter quoted words stand.
  */
 export function bookQuestions(text: string): QuestionSet {
   const documents: string[] = [];

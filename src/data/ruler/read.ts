@@ -3,17 +3,18 @@ import { readFileSync } from 'node:fs';
 import { DataError, fileError } from '../../core/index.js';
 import { parseRow, refuseUnread } from '../fields.js';
 
-/** What a run needs of a row. */
+/** A RULER sample as `ruler run` needs it: the prompt, and the answers to look for. */
 export interface RulerSample {
+  /** The sample's `index`, or its line number where the file gives none. */
   readonly index: number;
   readonly prompt: string;
   readonly outputs: readonly string[];
 }
 
 /**
- * Rows of a JSONL file in RULER's field names: `input` and `outputs` (a list, or one text) are needed; `answer_prefix` is
- * appended to the input, `index` is the line's number unless given. Other fields with text, such as a context of its own, are
- * refused.
+ * Rows of a JSONL file in RULER's field names: `input` and `outputs` (a list, or one text) are needed; `answer_prefix`
+ * is appended to the input, `index` is the line's number unless given. Other fields with text, such as a context of its
+ * own, are refused.
  *
  * @throws DataError naming the line that is wrong
  */

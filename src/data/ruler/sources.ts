@@ -8,6 +8,7 @@ import type { Essay, RulerSources } from './types.js';
 
 const WORDS = fileURLToPath(new URL('../../../presets/words/english.json', import.meta.url));
 
+/** Which texts RULER tasks draw on. */
 export interface SourceOptions {
   readonly seed: number;
   /** A named corpus for the essay haystack and the questions on a book. */
@@ -16,7 +17,9 @@ export interface SourceOptions {
   readonly hotpot?: string;
 }
 
-/** Sentences end at a stop, question or exclamation mark, perhaps quoted, before a space and something that begins one. */
+/**
+ * Sentences end at a stop, question or exclamation mark, perhaps quoted, before a space and something that begins one.
+ */
 export function splitSentences(text: string): string[] {
   return text
     .replace(/\s+/g, ' ')
@@ -29,12 +32,17 @@ function essayOf(text: string): Essay {
   return { sentences, counts: sentences.map((s) => s.split(' ').length) };
 }
 
-/** Lower-case words of a text that stand in it without an apostrophe or hyphen, distinct, in order of their first place. */
+/**
+ * Lower-case words of a text that stand in it without an apostrophe or hyphen, distinct, in order of their first place.
+ */
 function wordsOf(text: string): string[] {
   return [...new Set(text.match(/(?<![\p{L}\p{N}'’-])[a-z]{3,}(?![\p{L}\p{N}'’-])/gu) ?? [])];
 }
 
-/** @throws DataError if a question file cannot be read, or there is no corpus of that name */
+/**
+ * Opens the texts that RULER tasks draw on.
+ * @throws DataError if a question file cannot be read, or there is no corpus of that name
+ */
 export function openSources({ seed, corpus = 'moby-dick', squad, hotpot }: SourceOptions): RulerSources {
   const { adjectives, nouns } = readJson(WORDS) as { adjectives: string[]; nouns: string[] };
   const text = openCorpus(corpus).text();

@@ -30,17 +30,24 @@ const TASKS = {
   qa_book: questionTask((s) => s.book, 'qa_book needs a corpus with chapters; take --corpus moby-dick'),
 } as const satisfies Readonly<Record<string, RulerTask>>;
 
+/** The name of a RULER task, such as `niah_single_1`. */
 export type RulerTaskName = keyof typeof TASKS;
 
+/** The names of all RULER tasks that can be made. */
 export const RULER_TASKS: readonly RulerTaskName[] = Object.keys(TASKS) as RulerTaskName[];
 
-/** RULER's own 13. */
+/** The names of the 13 tasks of the RULER paper (Hsieh et al. 2024). */
 export const RULER_13: readonly RulerTaskName[] = RULER_TASKS.slice(0, 13);
 
-/** Those of the 13 that need no file, and the substitute for questions. */
+/**
+ * The tasks that need no file of the user: those of RULER's 13 without questions, and a substitute for the questions.
+ */
 export const OFFLINE_TASKS: readonly RulerTaskName[] = [...RULER_13.slice(0, 11), 'qa_book'];
 
-/** Throws `ConfigError` with what there is if `name` is no task. */
+/**
+ * Checks the name of a task.
+ * @throws ConfigError listing the tasks if `name` is none of them
+ */
 export function taskName(name: string): RulerTaskName {
   const found = RULER_TASKS.find((t) => t === name);
   if (found !== undefined) return found;
@@ -49,6 +56,7 @@ export function taskName(name: string): RulerTaskName {
   throw new ConfigError(`there is no RULER task "${name}"; ${hint}`);
 }
 
+/** The task of a name. */
 export function rulerTask(name: RulerTaskName): RulerTask {
   return TASKS[name];
 }

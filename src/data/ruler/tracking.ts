@@ -53,6 +53,7 @@ function draw(rng: Rng, size: number): Draft {
   return { input, answerPrefix, outputs: chain.names, answerAt: input.indexOf(chain.statements[0] as string) };
 }
 
+/** RULER's `vt`: find the variables that end up with a value through a chain of assignments. */
 export const trackingTask: RulerTask = {
   answerTokens: 30,
   scoring: 'all',

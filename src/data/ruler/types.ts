@@ -16,17 +16,19 @@ export interface Draft {
 /** How many of `outputs` count: the share that is found, or whether any is. */
 export type Scoring = 'all' | 'part';
 
-/** A task at a known budget. */
+/** Makes the prompts of a task for a known budget of tokens. */
 export interface RulerGenerator {
-  /** The fewest and most units (words, lines, needles, documents) of a prompt. */
+  /** The fewest units (words, lines, needles or documents) that a prompt may have. */
   readonly minSize: number;
+  /** The most units that a prompt may have; Infinity for no bound. */
   readonly maxSize: number;
   /** A question with `size` units; the same random stream and size give the same question. */
   draw(rng: Rng, size: number, index: number): Draft;
 }
 
+/** A RULER task: how many tokens its answer may take, how it is scored, and what makes its prompts. */
 export interface RulerTask {
-  /** Tokens that the answer may take; part of the budget. */
+  /** Tokens that are reserved for the answer; they are part of the budget. */
   readonly answerTokens: number;
   readonly scoring: Scoring;
   /** The generator for prompts of up to `budget` tokens, the answer's not included. */
@@ -47,6 +49,7 @@ export interface RulerSources {
   readonly seed: number;
 }
 
+/** The words that RULER tasks draw. */
 export interface WordLists {
   readonly adjectives: readonly string[];
   readonly nouns: readonly string[];
@@ -54,20 +57,24 @@ export interface WordLists {
   readonly pool: readonly string[];
 }
 
+/** The essay that needles are hidden in, by sentence. */
 export interface Essay {
   readonly sentences: readonly string[];
-  /** Words of each sentence. */
+  /** The number of words of each sentence. */
   readonly counts: readonly number[];
 }
 
+/** A question on a set of documents, with its accepted answers. */
 export interface Question {
   readonly question: string;
   readonly answers: readonly string[];
-  /** Indices of the documents that hold the answer, and of those that are closest to them. */
+  /** Indices of the documents that hold the answer. */
   readonly gold: readonly number[];
+  /** Indices of the documents closest to the gold ones, used as distractors. */
   readonly near: readonly number[];
 }
 
+/** Documents with questions about them. */
 export interface QuestionSet {
   readonly documents: readonly string[];
   readonly questions: readonly Question[];

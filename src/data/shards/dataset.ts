@@ -9,11 +9,14 @@ import { readManifest, tokenizerOfShards, type Manifest } from './manifest.js';
 
 const MAX_OPEN_FILES = 32;
 
-/** Kept in memory: 8 bytes a document. */
+/**
+ * A folder of token shards, opened: tokens of either split are read at any position. Keeps 8 bytes a document in
+ * memory.
+ */
 export class TokenShards implements Disposable {
   readonly dir: string;
   readonly manifest: Manifest;
-  /** The tokenizer that they were made with. */
+  /** The tokenizer that the shards were made with. */
   readonly tokenizer: TextTokenizer;
   readonly #splits: Readonly<Record<Split, SplitShards>>;
 
@@ -31,12 +34,12 @@ export class TokenShards implements Disposable {
     this.#splits = { train: open(train), heldOut: open(heldOutSplit) };
   }
 
-  /** Tokens of a split. */
+  /** The number of tokens of a split. */
   size(split: Split): number {
     return this.manifest[split === 'train' ? 'train' : 'heldOutSplit'].tokens;
   }
 
-  /** The place after the last token of each document of a split. */
+  /** f64 [documents]: the position after the last token of each document of a split. */
   ends(split: Split): Float64Array {
     return this.#splits[split].ends;
   }

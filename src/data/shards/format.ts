@@ -1,5 +1,6 @@
 /**
- * Token shards on disk: little-endian, a header of 64 bytes, the tokens, zeros up to a multiple of 8, the ends of documents.
+ * Token shards on disk: little-endian, a header of 64 bytes, the tokens, zeros up to a multiple of 8, the ends of
+ * documents.
  *
  * | byte | |
  * | --- | --- |
@@ -12,8 +13,8 @@
  * | 64 | tokens |
  * | .. | u64 ends: the place after each document's last token, rising, counted in tokens of this shard |
  *
- * The last token of a document is the tokenizer's end of text. Tokens after the last end belong to a document that goes on in
- * the next shard.
+ * The last token of a document is the tokenizer's end of text. Tokens after the last end belong to a document that goes
+ * on in the next shard.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
@@ -24,7 +25,9 @@ const VERSION = 1;
 const HEADER_BYTES = 64;
 const CHECK_BYTES = 2 ** 20;
 
+/** Bytes of a stored token id. */
 export type TokenBytes = 1 | 2 | 4;
+/** Token ids as a shard stores them, in the fewest bytes that hold the vocabulary. */
 export type TokenArray = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /** The fewest bytes that hold every id below `vocabSize`. */
@@ -33,6 +36,7 @@ export function tokenBytesFor(vocabSize: number): TokenBytes {
   return vocabSize <= 2 ** 16 ? 2 : 4;
 }
 
+/** A zeroed array for `length` token ids of `tokenBytes` bytes each. */
 export function tokenArray(tokenBytes: TokenBytes, length: number): TokenArray {
   if (tokenBytes === 1) return new Uint8Array(length);
   return tokenBytes === 2 ? new Uint16Array(length) : new Uint32Array(length);
@@ -67,16 +71,20 @@ export function writeShard(path: string, tokens: TokenArray, ends: readonly numb
 /** A shard on disk, its header checked; tokens are read by range. */
 export class ShardFile implements Disposable {
   readonly path: string;
+  /** Bytes of a token id in the file. */
   readonly tokenBytes: TokenBytes;
+  /** Tokens in the shard. */
   readonly numTokens: number;
+  /** Documents that end in the shard. */
   readonly numEnds: number;
-  /** SHA-256 that the header states. */
+  /** The SHA-256 that the header states, as hexadecimal digits. */
   readonly sha256: string;
   readonly #fd: number;
   #open = true;
 
   /**
-   * @throws StoreError if it cannot be read, is no shard, or its header does not agree with the size of the file. Nothing is
+   * @throws StoreError if it cannot be read, is no shard, or its header does not agree with the size of the file.
+   * Nothing is
    *   allocated by what the header says before that is known.
    */
   constructor(path: string) {
@@ -143,7 +151,10 @@ export class ShardFile implements Disposable {
     return ends;
   }
 
-  /** @throws StoreError if the header does not agree with what a manifest says */
+  /**
+   * Compares the header with what a manifest says.
+   * @throws StoreError if they do not agree
+   */
   expect({ tokens, documents, sha256 }: { tokens: number; documents: number; sha256: string }): void {
     if (this.numTokens === tokens && this.numEnds === documents && this.sha256 === sha256) return;
     throw this.#damaged(`is not the shard of ${tokens} tokens and ${documents} documents that the manifest lists`);

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { byteTokenizer, hasTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
 import { readJson, StoreError } from '../../core/index.js';
 
+/** The name of the manifest in a folder of token shards. */
 export const MANIFEST_FILE = 'manifest.json';
 
 const count = z.int().min(0);
@@ -16,6 +17,7 @@ const shardSchema = z.strictObject({
 });
 const splitSchema = z.strictObject({ tokens: count, documents: count, shards: z.array(shardSchema) });
 
+/** The schema of a folder's manifest. */
 export const manifestSchema = z.strictObject({
   format: z.literal(1),
   tokenizer: z.strictObject({ fingerprint: z.string(), vocabSize: z.int().min(1), endOfText: count }),
@@ -30,15 +32,22 @@ export const manifestSchema = z.strictObject({
   heldOutSplit: splitSchema,
 });
 
+/** The manifest of a folder of token shards: tokenizer, files of origin, shards of each split. */
 export type Manifest = z.output<typeof manifestSchema>;
+/** A shard as the manifest lists it: its name, counts and checksum. */
 export type ShardEntry = z.output<typeof shardSchema>;
+/** A split as the manifest lists it: its totals and shards. */
 export type SplitEntry = z.output<typeof splitSchema>;
 
+/** Whether a folder holds finished token shards. */
 export function hasShards(dir: string): boolean {
   return existsSync(join(dir, MANIFEST_FILE));
 }
 
-/** @throws StoreError if there is none, or it does not hold what it must */
+/**
+ * Reads the manifest of a folder of token shards.
+ * @throws StoreError if there is none, or it does not hold what it must
+ */
 export function readManifest(dir: string): Manifest {
   if (!hasShards(dir)) {
     throw new StoreError(

@@ -8,21 +8,26 @@ import { parseState, type Batch, type DataSource, type JsonValue } from '../sour
 import { orderOf } from '../text.js';
 import type { TokenShards } from './dataset.js';
 
+/** Which documents of token shards are trained on, and how they are packed into rows. */
 export interface PackingOptions {
-  /** Documents of fewer tokens, or of more, are left out; both ends are included, the end of text counts. */
+  /** Documents of fewer tokens (their end of text included) are left out. */
   readonly minTokens: number;
+  /** Documents of more tokens (their end of text included) are left out. */
   readonly maxTokens: number;
-  /** Whether the model starts anew at each document of a row: `segments` are given, and no document predicts the next. */
+  /**
+   * Whether the model starts anew at each document of a row: batches then carry `segments`, and no document predicts
+   * the next.
+   */
   readonly resets: boolean;
 }
 
 const ShardsState = z.strictObject({ fingerprint: z.string(), epoch: z.int().min(0), position: z.int().min(0) });
 
 /**
- * Rows of documents. Each epoch puts the documents in a new random order, one after another without a gap, cuts that stream
- * into rows of `seqLen` at a new random phase, and visits the rows in a new random order, each once. A row so begins and ends
- * where it falls; long documents go on in the next row. With resets, the last token of a document has no weight, as what
- * follows it is another document.
+ * Rows of documents. Each epoch puts the documents in a new random order, one after another without a gap, cuts that
+ * stream into rows of `seqLen` at a new random phase, and visits the rows in a new random order, each once. A row so
+ * begins and ends where it falls; long documents go on in the next row. With resets, the last token of a document has
+ * no weight, as what follows it is another document.
  *
  * Kept in memory: 20 bytes a document.
  */
@@ -96,7 +101,10 @@ export class ShardsSource implements DataSource {
     return { fingerprint: this.#fingerprint, epoch: this.#epoch, position: this.#position };
   }
 
-  /** @throws StoreError if the state is of other shards or options */
+  /**
+   * Goes on from a state of `state()`.
+   * @throws StoreError if the state is of other shards or options
+   */
   restore(state: unknown): void {
     const { fingerprint, epoch, position } = parseState(ShardsState, state, 'shards');
     if (fingerprint !== this.#fingerprint) {

@@ -1,6 +1,7 @@
 /**
- * Gated short convolution (LFM2, Liquid AI 2025; Transformers `Lfm2ShortConv`): a causal depthwise convolution over a few tokens,
- * its input and its output multiplied by projections of the layer input. It remembers `width - 1` tokens and nothing else.
+ * Gated short convolution (LFM2, Liquid AI 2025; Transformers `Lfm2ShortConv`): a causal depthwise convolution over a
+ * few tokens, its input and its output multiplied by projections of the layer input. It remembers `width - 1` tokens
+ * and nothing else.
  */
 import { z } from 'zod';
 import { add, linear, mul, split, type Value } from '../../graph/index.js';

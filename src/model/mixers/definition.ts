@@ -1,6 +1,6 @@
 /**
- * The definition of a recurrent mixer: one file that holds everything which is true of it alone. `table.ts` lists them; the
- * schema, the layer grammar, parameters, costs, sharding, states and documentation follow from the list.
+ * The definition of a recurrent mixer: one file that holds everything which is true of it alone. `table.ts` lists them;
+ * the schema, the layer grammar, parameters, costs, sharding, states and documentation follow from the list.
  *
  * Shape letters: B sequences, T tokens, d hiddenSize.
  */
@@ -23,7 +23,9 @@ export interface ParamMaker {
   matrix(name: string, fanIn: number, fanOut: number): ParamSpec;
   /** A matrix `[fanIn, hiddenSize]` that writes to the residual stream. */
   output(name: string, fanIn: number): ParamSpec;
-  /** Taps `NAME.weight [channels, width]` of a depthwise convolution, and `NAME.bias [channels]` where there is a bias. */
+  /**
+   * Taps `NAME.weight [channels, width]` of a depthwise convolution, and `NAME.bias [channels]` where there is a bias.
+   */
   conv(name: string, channels: number, width: number, bias: boolean): ParamSpec[];
   /** A vector `[size]`. */
   vector(name: string, size: number, init: ParamInit): ParamSpec;
@@ -56,19 +58,21 @@ export interface RecurrentScope {
 }
 
 /**
- * The state of a mixer around the tokens that it is given: what it reads before the first and hands on after the last. One
- * definition on top of it mixes whole sequences and chunks of them alike.
+ * The state of a mixer around the tokens that it is given: what it reads before the first and hands on after the last.
+ * One definition on top of it mixes whole sequences and chunks of them alike.
  */
 export interface StateAccess {
-  /** The document of each token, i32 `[B,T]`: nothing may pass from one to another; null where each row is one document. */
+  /**
+   * The document of each token, i32 `[B,T]`: nothing may pass from one to another; null where each row is one document.
+   */
   readonly segments: Value | null;
   /** The state of that name before the first token; null for none, which is zeros. */
   read(name: string): Value | null;
   /** Hands on the state after the last token. */
   write(name: string, state: Value): void;
   /**
-   * `x [B,T,...]` with zeros where there is no token. Where inputs of a convolution and values are zero, padding, which comes
-   * before every token of its row, leaves convolutions and states at the zeros that they start from.
+   * `x [B,T,...]` with zeros where there is no token. Where inputs of a convolution and values are zero, padding, which
+   * comes before every token of its row, leaves convolutions and states at the zeros that they start from.
    */
   maskPadding(x: Value): Value;
 }
@@ -89,8 +93,8 @@ export interface RecurrentDefinition<S extends z.ZodType, C> {
   /** The parameters of one layer, in order. */
   params(make: ParamMaker, section: C, model: MixerModel): ParamSpec[];
   /**
-   * Forward FLOPs per token that are not products with parameters (scores and values, state updates), mean over the positions
-   * of a sequence of `seqLen` tokens; a multiply-add is 2.
+   * Forward FLOPs per token that are not products with parameters (scores and values, state updates), mean over the
+   * positions of a sequence of `seqLen` tokens; a multiply-add is 2.
    */
   sequenceFlops(section: C, seqLen: number): number;
   /** The states of one layer, in order. */
@@ -104,7 +108,10 @@ export function defineMixer<S extends z.ZodType, C>(definition: RecurrentDefinit
   return definition;
 }
 
-/** Every field of a section that is not left to be worked out, and those in `F` worked out; `Dropped` are gone afterwards. */
+/**
+ * Every field of a section that is not left to be worked out, and those in `F` worked out; `Dropped` are gone
+ * afterwards.
+ */
 export type Resolved<
   S extends z.ZodType,
   F extends keyof z.output<S>,

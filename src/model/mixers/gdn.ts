@@ -1,6 +1,6 @@
 /**
- * Gated DeltaNet (Yang et al. 2025; flash-linear-attention `fla/layers/gated_deltanet.py`): the state predicts each value from
- * its key and is corrected by the error, after a decay per head and token.
+ * Gated DeltaNet (Yang et al. 2025; flash-linear-attention `fla/layers/gated_deltanet.py`): the state predicts each
+ * value from its key and is corrected by the error, after a decay per head and token.
  */
 import { z } from 'zod';
 import { linear, rmsNorm, split, swiglu, type Value } from '../../graph/index.js';

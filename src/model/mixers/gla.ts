@@ -1,4 +1,7 @@
-/** Simple GLA: linear attention whose heads forget at rates that they work out for every token (Yang et al. 2024; fla's layer). */
+/**
+ * Simple GLA: linear attention whose heads forget at rates that they work out for every token (Yang et al. 2024; fla's
+ * layer).
+ */
 import { z } from 'zod';
 import {
   add,

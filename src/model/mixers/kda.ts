@@ -1,6 +1,6 @@
 /**
- * Kimi Delta Attention (Kimi Team 2025; flash-linear-attention `fla/layers/kda.py`): the gated delta rule with a decay of its own
- * for every key channel.
+ * Kimi Delta Attention (Kimi Team 2025; flash-linear-attention `fla/layers/kda.py`): the gated delta rule with a decay
+ * of its own for every key channel.
  */
 import { z } from 'zod';
 import { linear, mul, reshape, rmsNorm, sigmoid, split, type Value } from '../../graph/index.js';

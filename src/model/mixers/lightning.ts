@@ -1,6 +1,6 @@
 /**
- * Lightning Attention: linear attention whose heads forget at fixed rates (Qin et al. 2024; MiniMax 2025). Implementations do
- * not agree on rates, activation, norm and gate, so all of these are settings.
+ * Lightning Attention: linear attention whose heads forget at fixed rates (Qin et al. 2024; MiniMax 2025).
+ * Implementations do not agree on rates, activation, norm and gate, so all of these are settings.
  */
 import { z } from 'zod';
 import {
@@ -72,7 +72,10 @@ const schema = z.strictObject({
 /** The resolved section `model.lightning`. */
 export type LightningConfig = Resolved<typeof schema, 'numHeads' | 'numKvHeads' | 'headDim' | 'scale' | 'normEps'>;
 
-/** ALiBi's slopes (Press et al. 2022): a geometric series; between powers of two, every other slope of the next fills up. */
+/**
+ * ALiBi's slopes (Press et al. 2022): a geometric series; between powers of two, every other slope of the next fills
+ * up.
+ */
 function alibiSlopes(heads: number): number[] {
   const power = 2 ** Math.floor(Math.log2(heads));
   const series = (n: number): number[] => Array.from({ length: n }, (_, h) => 2 ** ((-8 * (h + 1)) / n));

@@ -2,8 +2,8 @@
 import { add, linear, split, type Value } from '../../graph/index.js';
 
 /**
- * `x [..., in] @ w [in, sum of sizes] + bias [sum of sizes]` in parts of `sizes` columns: one product that is then split, or
- * (`apart`) one product per part.
+ * `x [..., in] @ w [in, sum of sizes] + bias [sum of sizes]` in parts of `sizes` columns: one product that is then
+ * split, or (`apart`) one product per part.
  */
 export function linearParts(
   x: Value,

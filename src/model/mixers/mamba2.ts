@@ -1,6 +1,6 @@
 /**
- * Mamba-2 (Dao and Gu 2024; state-spaces/mamba `mamba_ssm/modules/mamba2.py`): a linear recurrence with queries C, keys B and
- * values dt x, whose log decay is dt A, after a short convolution.
+ * Mamba-2 (Dao and Gu 2024; state-spaces/mamba `mamba_ssm/modules/mamba2.py`): a linear recurrence with queries C, keys
+ * B and values dt x, whose log decay is dt A, after a short convolution.
  *
  * Letters: I = numHeads * headDim inner width, N stateSize, G numGroups, P headDim.
  */
@@ -76,7 +76,9 @@ const convolved = (section: Mamba2Config) => {
 
 const channels = (section: Mamba2Config) => convolved(section).reduce((a, b) => a + b, 0);
 
-/** The number of heads, from whichever of `numHeads` and `expand` is given. Throws `ConfigError` where they disagree. */
+/**
+ * The number of heads, from whichever of `numHeads` and `expand` is given. Throws `ConfigError` where they disagree.
+ */
 function mamba2Heads(
   { numHeads, expand, headDim }: { numHeads?: number | undefined; expand?: number | undefined; headDim: number },
   { hiddenSize }: MixerModel,

@@ -1,5 +1,6 @@
 /**
- * What recurrent mixers are built from: heads, short convolutions, recurrences with their states, checks and schema fields.
+ * What recurrent mixers are built from: heads, short convolutions, recurrences with their states, checks and schema
+ * fields.
  *
  * Shape letters: B sequences, T tokens, d hiddenSize, H heads, K key width, V value width, C channels of a convolution.
  */
@@ -150,7 +151,10 @@ export function depthwiseConv(
   return out;
 }
 
-/** Runs a recurrence from the state before and hands on the state after; gives the output. Values must be those of tokens only. */
+/**
+ * Runs a recurrence from the state before and hands on the state after; gives the output. Values must be those of
+ * tokens only.
+ */
 export function recur(
   state: StateAccess,
   run: (options: { readonly segments: Value | null; readonly initialState: Value | null }) => Recurrence,
@@ -169,9 +173,9 @@ interface DeltaWidths {
 }
 
 /**
- * The gated delta rule as Gated DeltaNet and KDA use it: queries and keys of unit length, scale K^-1/2, beta `sigmoid(write)`
- * (twice that with `allowNegEigval`). q, k `[B,T,H*K]` (or fewer heads than v), v `[B,T,H*V]`, decay `[B,T,H]` or `[B,T,H,K]` in log
- * space, write `[B,T,H]`; gives `[B,T,H,V]`.
+ * The gated delta rule as Gated DeltaNet and KDA use it: queries and keys of unit length, scale K^-1/2, beta
+ * `sigmoid(write)` (twice that with `allowNegEigval`). q, k `[B,T,H*K]` (or fewer heads than v), v `[B,T,H*V]`, decay
+ * `[B,T,H]` or `[B,T,H,K]` in log space, write `[B,T,H]`; gives `[B,T,H,V]`.
  */
 export function unitDelta(
   state: StateAccess,
@@ -181,7 +185,8 @@ export function unitDelta(
 ): Value {
   const beta = allowNegEigval ? mul(sigmoid(write), 2) : sigmoid(write);
   return recur(state, (options) => {
-    // Unit keys and queries are sqrt(K) times shorter than `unitHeads`; that of the queries goes into the scale, K^-1/2 itself.
+    // Unit keys and queries are sqrt(K) times shorter than `unitHeads`; that of the queries goes into the scale, K^-1/2
+    // itself.
     const keys = mul(unitHeads(toHeads(k, K)), 1 / Math.sqrt(K));
     const values = state.maskPadding(toHeads(v, V));
     return deltaRule(unitHeads(toHeads(q, K)), keys, values, decay, beta, { ...options, scale: 1 / K, chunk });
@@ -201,14 +206,18 @@ export function chunkLength(chunk: number | null, seqLen: number): number {
   return Math.min(chunk ?? DEFAULT_CHUNK, seqLen);
 }
 
-/** FLOPs per token of the scalar-decay recurrence in chunks of C: scores and values inside, reading and writing the state. */
+/**
+ * FLOPs per token of the scalar-decay recurrence in chunks of C: scores and values inside, reading and writing the
+ * state.
+ */
 export function linearFlops(heads: number, K: number, V: number, C: number): number {
   return heads * (2 * C * (K + V) + 4 * K * V);
 }
 
 /**
- * FLOPs per token of the delta rule in chunks of C: products of keys and of queries with keys inside a chunk (with a decay per
- * channel their lower triangles only), the inverse of a triangle, and what its result, values and state are multiplied by.
+ * FLOPs per token of the delta rule in chunks of C: products of keys and of queries with keys inside a chunk (with a
+ * decay per channel their lower triangles only), the inverse of a triangle, and what its result, values and state are
+ * multiplied by.
  */
 export function deltaFlops(heads: number, K: number, V: number, C: number, decay: 'head' | 'channel'): number {
   const overlaps = decay === 'head' ? 4 * C * K : 2 * (C - 1) * K;

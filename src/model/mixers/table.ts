@@ -1,4 +1,7 @@
-/** The table of recurrent mixers. A new one is a file of its own and a line here; everything else derives from this list. */
+/**
+ * The table of recurrent mixers. A new one is a file of its own and a line here; everything else derives from this
+ * list.
+ */
 import { convMixer } from './conv.js';
 import { gdnMixer } from './gdn.js';
 import { glaMixer } from './gla.js';

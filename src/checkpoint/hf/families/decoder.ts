@@ -75,7 +75,9 @@ export function writeSizes(config: ModelConfig): HfConfigJson {
   };
 }
 
-/** The pattern of layers of `full_attention` and `sliding_attention`; `flag` may give the positions of single layers. */
+/**
+ * The pattern of layers of `full_attention` and `sliding_attention`; `flag` may give the positions of single layers.
+ */
 export function attentionLayers(
   fields: Fields,
   types: readonly string[],
@@ -101,7 +103,9 @@ export function layerTypes(fields: Fields, everyName: string | null, every: numb
   return Array.from({ length: depth }, (_, i) => ((i + 1) % n === 0 ? 'full_attention' : 'sliding_attention'));
 }
 
-/** Types and the one window of a model's layers, if each has one head group; windows that differ show only the first. */
+/**
+ * Types and the one window of a model's layers, if each has one head group; windows that differ show only the first.
+ */
 export function writeLayerTypes(config: ModelConfig): HfConfigJson {
   const windows = config.layers.map((plan) => headGroups(plan)[0]?.window ?? null);
   return {

@@ -189,7 +189,10 @@ function olmoLayout(config: ModelConfig, layer: number, name: string, shapes: Te
   }
 }
 
-/** The norms of OLMo-Hybrid under the names of its files; Transformers saves some of attention layers under those of others. */
+/**
+ * The norms of OLMo-Hybrid under the names of its files; Transformers saves some of attention layers under those of
+ * others.
+ */
 const OLMO_NORMS: Readonly<Record<string, readonly [string, ...string[]]>> = {
   'norm1.weight': ['attention_layer_norm', 'input_layernorm'],
   'norm2.weight': ['feedforward_layer_norm', 'post_attention_layernorm'],

@@ -1,4 +1,7 @@
-/** MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an MLP. */
+/**
+ * MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an
+ * MLP.
+ */
 import type { ModelConfig } from '../../../model/index.js';
 import { blockOf, lightningSlopes } from '../../../model/index.js';
 import type { ConstantTensor, Family, TensorShapes } from '../family.js';

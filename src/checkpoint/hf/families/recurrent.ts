@@ -3,7 +3,10 @@ import type { ModelConfig } from '../../../model/index.js';
 import type { Fields } from '../fields.js';
 import { matrix, range, rows, whole, type ParameterLayout, type Source } from '../layout.js';
 
-/** Layer types in every spelling: `linear_attention`, as older versions say `mamba`, and `full_attention` or `attention`. */
+/**
+ * Layer types in every spelling: `linear_attention`, as older versions say `mamba`, and `full_attention` or
+ * `attention`.
+ */
 export function hybridTypes(fields: Fields, mixer: string, otherwise: (layer: number) => boolean): string[] {
   const depth = fields.count('num_hidden_layers');
   const given = fields.perLayer<string>('layer_types', 'string', depth);
