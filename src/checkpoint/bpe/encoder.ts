@@ -47,13 +47,19 @@ interface Splitting {
 function splittingOf(steps: readonly PreTokenizerStep[]): Splitting | null {
   const last = steps.at(-1);
   if (last?.type !== 'ByteLevel' || last.add_prefix_space) return null;
+  const before = steps.slice(0, -1);
+  const digits = before.at(-1);
+  const cutsDigits = last.use_regex && digits?.type === 'Digits';
+  if (cutsDigits) before.pop();
   const splitters: Splitter[] = [];
-  for (const step of steps.slice(0, -1)) {
+  for (const step of before) {
     const split = splitterOfStep(step);
     if (split === null) return null;
     splitters.push(split);
   }
-  if (last.use_regex) splitters.push(splitGpt2);
+  // Digits before GPT-2's pattern are cut in one pass with it, which takes no slices of the text.
+  if (cutsDigits) splitters.push((text, word) => splitGpt2(text, word, digits.individual_digits ? 'each' : 'runs'));
+  else if (last.use_regex) splitters.push(splitGpt2);
   const whole: Splitter = (text, word) => text !== '' && word(0, text.length);
   return {
     split: splitters.length === 0 ? whole : splitters.reduceRight((inner, outer) => chain(outer, inner)),

@@ -6,8 +6,29 @@ const [NARROW, WIDE] = ['\u{378}', '\u{e0000}'];
 /** A letter that is lower case in Unicode 16 and an "other letter" in 17; and one that is lower case in both. */
 const [REVISED, LOWER] = ['\u0295', '\u0138'];
 
-const mayDiffer = unitsOf(REVISED + UNASSIGNED);
 const differing = new RegExp(`[${REVISED}${UNASSIGNED}]`, 'gu');
+const differingOne = new RegExp(differing.source, 'u');
+
+const [SAME, OTHER] = [1, 2] as const;
+/** By code point, worked out where first met (0 = not yet). */
+const differences = new Uint8Array(0x110000);
+
+/** Whether `text` has a character of `differing`; by table, which is many times as fast as the expression. */
+function mayDiffer(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit < 0x80) continue;
+    const isHigh = unit >= 0xd800 && unit <= 0xdbff;
+    const code = isHigh ? (text.codePointAt(at) as number) : unit;
+    if (code > 0xffff) at++;
+    let known = differences[code] as number;
+    if (known === 0) {
+      known = differences[code] = differingOne.test(String.fromCodePoint(code)) ? OTHER : SAME;
+    }
+    if (known === OTHER) return true;
+  }
+  return false;
+}
 
 /** Finds UTF-16 units that may be of a character in `table`, which is much faster than to look for characters. */
 function unitsOf(table: string): RegExp {
@@ -19,7 +40,7 @@ function unitsOf(table: string): RegExp {
  * characters then are those of the Rust library's pattern engines.
  */
 export function asOfUnicode16(text: string): string {
-  if (!mayDiffer.test(text)) return text;
+  if (!mayDiffer(text)) return text;
   return text.replace(differing, (char) => (char === REVISED ? LOWER : char.length === 1 ? NARROW : WIDE));
 }
 

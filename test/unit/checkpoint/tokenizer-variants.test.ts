@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { splitGpt2, GPT2_PATTERN } from '../../../src/checkpoint/bpe/split.js';
 import { mergeLong, mergeShort, type Merges } from '../../../src/checkpoint/bpe/words.js';
@@ -75,6 +76,25 @@ describe('splitGpt2', () => {
       expect(words(splitGpt2, text)).toEqual(text.match(new RegExp(GPT2_PATTERN, 'gu')) ?? []);
     }
   });
+
+  it.each([['runs', /\p{N}+|\P{N}+/gu] as const, ['each', /\p{N}|\P{N}+/gu] as const])(
+    'with digits cut first (%s) has the words of the parts',
+    (digits, parts) => {
+      const pool = [..." \n\t's01٣²Ⅳ東a.\u{1d7d8}\u{1f642}", "'ll", '  ', '12'];
+      fc.assert(
+        fc.property(fc.array(fc.constantFrom(...pool)), (chosen) => {
+          const text = chosen.join('');
+          const found: string[] = [];
+          splitGpt2(text, (from, to) => found.push(text.slice(from, to)), digits);
+          const expected = (text.match(parts) ?? []).flatMap(
+            (part) => part.match(new RegExp(GPT2_PATTERN, 'gu')) ?? [],
+          );
+          expect(found).toEqual(expected);
+        }),
+        { numRuns: 500 },
+      );
+    },
+  );
 });
 
 describe('merges', () => {
