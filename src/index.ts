@@ -3,7 +3,7 @@
  *
  * This module holds the names that most programs begin with. Everything else is public too, by layer: `longsight/core`,
  * `longsight/graph`, `longsight/engine`, `longsight/model`, `longsight/checkpoint`, `longsight/data`, `longsight/generate`,
- * `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/study` and `longsight/report`.
+ * `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/lab`, `longsight/study` and `longsight/report`.
  */
 
 // Define a model, and say what it costs.
@@ -31,12 +31,12 @@ export {
 } from './engine/index.js';
 
 // Train a run into a folder, and read its checkpoints.
-export { loadRunFile, performRun, resolveRunConfig, type FullRunConfig, type PerformOptions } from './study/index.js';
+export { loadRunFile, performRun, resolveRunConfig, type FullRunConfig, type PerformOptions } from './lab/index.js';
 export { findCheckpoint, listCheckpoints, Trainer, type Checkpoint, type TrainResult } from './train/index.js';
 export { openData, type DataSource, type OpenedData } from './data/index.js';
 
 // Measure checkpoints and models.
-export { evaluateCheckpoint, traceCheckpoint } from './study/index.js';
+export { evaluateCheckpoint, traceCheckpoint } from './lab/index.js';
 export {
   attentionEntropy,
   copyHeads,

@@ -1,6 +1,7 @@
 /** `docs/config.md`, made from the schemas. */
 import { LAPTOP_PATTERNS, PRESET_NAMES, STUDY_PATTERNS, STUDY_SIZES } from '../model/index.js';
-import { documentedRunSchema, studySchema } from '../study/index.js';
+import { studySchema } from '../study/index.js';
+import { documentedRunSchema } from '../lab/index.js';
 import { describeKeys, helpMarkdown } from './schema-help.js';
 
 /** The page, complete. */

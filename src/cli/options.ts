@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
 import { ConfigError, nearest } from '../core/index.js';
 import { ENGINE_NAMES, type EngineName } from '../engine/index.js';
-import { parsePath, type Setting } from '../study/index.js';
+import { parsePath, type Setting } from '../lab/index.js';
 
 export interface OutputFlags {
   readonly json?: boolean;

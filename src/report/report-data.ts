@@ -10,7 +10,6 @@ import {
   farBins,
   largestWindow,
   type PairComparison,
-  type Plain,
   relate,
   RULE,
   type RunRecord,
@@ -21,6 +20,7 @@ import {
   type VerdictContext,
   verdictsOf,
 } from '../study/index.js';
+import type { Plain } from '../lab/index.js';
 
 export interface UnfinishedRun {
   readonly name: string;

@@ -20,9 +20,9 @@ import {
   type RunRecord,
   type RunSummary,
   tokenBudget,
-  toYaml,
   type Verdict,
 } from '../study/index.js';
+import { toYaml } from '../lab/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
 import {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { ALIASED_NAMES, knownAs } from '../core/index.js';
 import { studySchema } from './plan.js';
-import { documentedRunSchema } from './run-config.js';
+import { documentedRunSchema } from '../lab/index.js';
 
 /** The words of layer patterns that no schema lists. */
 const PATTERN_WORDS = ['full', 'swa', 'nope'];

@@ -8,7 +8,6 @@ export {
   type StudyObserver,
   type StudySnapshot,
 } from './execute.js';
-export { differences, isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
 export { slug } from './names.js';
 export {
@@ -35,23 +34,6 @@ export {
 } from './read-run.js';
 export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
 export {
-  checkRun,
-  evalPath,
-  evaluateCheckpoint,
-  headsPath,
-  performRun,
-  traceCheckpoint,
-  type PerformOptions,
-} from './run.js';
-export {
-  documentedRunSchema,
-  loadRunFile,
-  resolveRunConfig,
-  runSchema,
-  type FullRunConfig,
-  type Setting,
-} from './run-config.js';
-export {
   crossing,
   distanceBins,
   farBins,
@@ -67,7 +49,6 @@ export {
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { carrierVerdict, limitScore, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';
-export { locate, parseYaml, parseYamlConfig, readYamlFile, toYaml, type YamlFile } from './yaml-file.js';
 export {
   FINDING_KINDS,
   findingPath,

@@ -1,6 +1,6 @@
 /** Names of a study's runs: readable, safe as file names on every system, and never the same for two different runs. */
 import { canonicalJson, fingerprint } from '../core/index.js';
-import type { Plain } from './overrides.js';
+import type { Plain } from '../lab/index.js';
 
 /** File names may have 255 bytes; logs and temporary files add an ending to the run's. */
 const MAX_NAME = 220;

@@ -4,7 +4,7 @@ import { folderWith, messageOf } from '../../test/support/folders.js';
 import { ConfigError } from '../core/index.js';
 import { expandStudy, loadStudy, tokenBudget } from './plan.js';
 import { openStudyFolder } from './store.js';
-import { parseYaml, toYaml } from './yaml-file.js';
+import { parseYaml, toYaml } from '../lab/index.js';
 
 const STUDY = `name: demo
 base:

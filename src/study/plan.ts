@@ -3,12 +3,24 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { canonicalJson, ConfigError } from '../core/index.js';
 import { absolutePaths } from '../data/index.js';
+import {
+  isPlain,
+  merge,
+  parseYamlConfig,
+  parsePath,
+  readYamlFile,
+  resolveRunConfig,
+  runSchema,
+  unknownName,
+  withValueAt,
+  type FullRunConfig,
+  type Plain,
+  type Setting,
+  type YamlFile,
+} from '../lab/index.js';
 import { printPeriod } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
 import { runNamer, type NamedRunParts } from './names.js';
-import { isPlain, merge, parsePath, unknownName, withValueAt, type Plain } from './overrides.js';
-import { resolveRunConfig, runSchema, type FullRunConfig, type Setting } from './run-config.js';
-import { parseYamlConfig, readYamlFile, type YamlFile } from './yaml-file.js';
 
 const label = z.string().min(1).max(80);
 const settings = z

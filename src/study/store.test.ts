@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { expandStudy, loadStudy, type LoadOptions } from './plan.js';
 import { isStudyFolder, openStudyFolder, readPlan } from './store.js';
-import { parseYaml } from './yaml-file.js';
+import { parseYaml } from '../lab/index.js';
 
 const STUDY = `name: demo
 base:

@@ -16,9 +16,8 @@ import {
   writeFileAtomic,
   writeJsonAtomic,
 } from '../core/index.js';
-import { differences } from './overrides.js';
+import { differences, toYaml } from '../lab/index.js';
 import { compareSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
-import { toYaml } from './yaml-file.js';
 
 const PLAN_FILE = 'study.json';
 /** The study file that repeats the study from anywhere. */

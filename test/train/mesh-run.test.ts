@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { toNumbers } from '../../src/core/index.js';
 import { createXlaEngine, findPlugin, type MeshShape } from '../../src/engine/index.js';
-import { performRun, resolveRunConfig, type FullRunConfig } from '../../src/study/index.js';
+import { performRun, resolveRunConfig, type FullRunConfig } from '../../src/lab/index.js';
 import { findCheckpoint } from '../../src/train/index.js';
 import { TINY_DATA, TINY_TRAIN, temporaryFolder } from './support.js';
 

@@ -16,7 +16,7 @@ import {
   type Batch,
 } from '../../src/data/index.js';
 import { writeShard } from '../../src/data/shards/format.js';
-import { resolveRunConfig } from '../../src/study/index.js';
+import { resolveRunConfig } from '../../src/lab/index.js';
 
 const root = mkdtempSync(join(tmpdir(), 'longsight-shards-'));
 afterAll(() => rmSync(root, { recursive: true }));

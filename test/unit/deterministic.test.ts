@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { engineChoice } from '../../src/cli/commands/train.js';
 import { createEngine, createXlaEngine, findPlugin } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
-import { resolveRunConfig } from '../../src/study/index.js';
+import { resolveRunConfig } from '../../src/lab/index.js';
 
 const run = (more: object) =>
   resolveRunConfig(

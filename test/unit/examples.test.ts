@@ -5,7 +5,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it, vi } from 'vitest';
 import { resolveModelConfig } from '../../src/model/index.js';
-import { expandStudy, isPlain, loadStudy, parseYaml, resolveRunConfig } from '../../src/study/index.js';
+import { expandStudy, loadStudy } from '../../src/study/index.js';
+import { isPlain, parseYaml, resolveRunConfig } from '../../src/lab/index.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => join('docs', name))];

@@ -19,7 +19,7 @@ import type { NeedleSample } from '../../data/index.js';
 import type { Engine } from '../../engine/index.js';
 import { needleShare } from '../../eval/index.js';
 import type { ModelConfig } from '../../model/index.js';
-import { evaluateCheckpoint } from '../../study/index.js';
+import { evaluateCheckpoint } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';

@@ -37,7 +37,8 @@ import { createEngine, type Engine, type TensorMap } from '../../engine/index.js
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { findCheckpoint, openRunData, stagesOf, type Checkpoint } from '../../train/index.js';
-import { writeFinding, type FindingKind, type FullRunConfig } from '../../study/index.js';
+import { writeFinding, type FindingKind } from '../../study/index.js';
+import type { FullRunConfig } from '../../lab/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
 import { engineChoice } from '../commands/train.js';
 import {

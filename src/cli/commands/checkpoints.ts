@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { refuseHubName, StoreError } from '../../core/index.js';
-import { isRunFolder, loadRunFile, type FullRunConfig, type Setting } from '../../study/index.js';
+import { isRunFolder } from '../../study/index.js';
+import { loadRunFile, type FullRunConfig, type Setting } from '../../lab/index.js';
 import { findCheckpoint, listCheckpoints, openCheckpoint, type Checkpoint } from '../../train/index.js';
 
 export interface NamedRun {

@@ -10,7 +10,7 @@ import {
   type ModelCost,
 } from '../../model/index.js';
 import { formatCount } from '../../core/index.js';
-import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../study/index.js';
+import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
 import { Output, textTable } from '../output.js';

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
 import type { EvalRecord, RecallBin } from '../../eval/index.js';
-import { evalPath, evaluateCheckpoint } from '../../study/index.js';
+import { evalPath, evaluateCheckpoint } from '../../lab/index.js';
 import { findCheckpoint } from '../../train/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';

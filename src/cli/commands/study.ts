@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { formatTokens } from '../../core/index.js';
 import {
-  checkRun,
   chooseParallelism,
   executeStudy,
   loadStudy,
@@ -17,6 +16,7 @@ import {
   type RunOutcome,
   type StudyPlan,
 } from '../../study/index.js';
+import { checkRun } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import { EXIT } from '../errors.js';
 import {

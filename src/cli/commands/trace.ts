@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
 import { ConfigError, formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
-import { headsPath, traceCheckpoint } from '../../study/index.js';
+import { headsPath, traceCheckpoint } from '../../lab/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {

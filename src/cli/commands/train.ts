@@ -3,7 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { createEngine, type EngineChoice, type MeshShape } from '../../engine/index.js';
 import { formatTokens, significant } from '../../core/index.js';
-import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../study/index.js';
+import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,

@@ -1,7 +1,8 @@
 /** `longsight worker STUDY RUN`: what a study starts for each of its runs; not for people. */
 import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.js';
-import { performRun, readPlan, runFolder, serveWorker, unknownName } from '../../study/index.js';
+import { readPlan, runFolder, serveWorker } from '../../study/index.js';
+import { performRun, unknownName } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import { addEngineOptions, addTakeOverOption, type EngineFlags, type TakeOverFlag } from '../options.js';
 import { engineChoice } from './train.js';
