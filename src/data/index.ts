@@ -16,7 +16,18 @@ export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export * from './mqar.js';
 export * from './needle.js';
-export * from './open.js';
+export {
+  DataConfigSchema,
+  dataTokenizer,
+  dataVocabSize,
+  openData,
+  SourceConfigSchema,
+  type DataConfig,
+  type OpenDataOptions,
+  type OpenedData,
+  type SourceConfig,
+} from './open.js';
+export type { NeedleMaterial } from './sources/define.js';
 export { isUrl } from './kinds.js';
 export { absolutePaths } from './paths.js';
 export {

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DataError } from '../core/index.js';
 import { CORPUS_NAMES, openCorpus } from './named.js';
-import { dataVocabSize, DataConfigSchema, openData } from './open.js';
+import type { TextCorpus } from './corpus.js';
+import { dataVocabSize, DataConfigSchema, openData, type OpenedData } from './open.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'longsight-corpora-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -38,16 +39,22 @@ describe('openCorpus', () => {
 });
 
 describe('a text source', () => {
+  function corpusOf({ needles }: OpenedData): TextCorpus {
+    if (needles?.kind !== 'text') throw new Error('the data has no text');
+    return needles.corpus;
+  }
+
   it('takes a corpus by name, beside or instead of files', () => {
     const config = DataConfigSchema.parse({ kind: 'text', corpus: 'moby-dick' });
     expect(dataVocabSize(config)).toBe(256);
     using data = openData(config, { seqLen: 64, seed: 1, baseDir: folder });
-    expect(data.corpora[0]?.numDocuments).toBe(1);
-    expect((data.corpora[0]?.size('train') ?? 0) + (data.corpora[0]?.size('heldOut') ?? 0)).toBe(1204997 + 2);
+    const corpus = corpusOf(data);
+    expect(corpus.numDocuments).toBe(1);
+    expect(corpus.size('train') + corpus.size('heldOut')).toBe(1204997 + 2);
     writeFileSync(join(folder, 'more.txt'), 'more text');
     const both = DataConfigSchema.parse({ kind: 'text', corpus: 'moby-dick', files: 'more.txt' });
     using two = openData(both, { seqLen: 64, seed: 1, baseDir: folder });
-    expect(two.corpora[0]?.numDocuments).toBe(2);
+    expect(corpusOf(two).numDocuments).toBe(2);
   });
 
   it('needs one of the two', () => {

@@ -1,108 +1,69 @@
 /** From a data configuration to streams of training and held-out batches. */
-import { resolve } from 'node:path';
 import { z } from 'zod';
-import type { TextTokenizer } from '../checkpoint/index.js';
+import type { TokenizerOrigin } from '../checkpoint/index.js';
 import { DataError, invariant, maxOf } from '../core/index.js';
-import { expandFiles } from './glob.js';
-import { TextCorpus, type Split } from './corpus.js';
-import { CORPUS_NAMES, openCorpus } from './named.js';
-import { RecallOptionsSchema, RecallSource, recallVocabSize, type RecallOptions } from './recall.js';
-import { TokenShards } from './shards/dataset.js';
-import { hasShards, readManifest } from './shards/manifest.js';
-import { ShardsSource } from './shards/source.js';
+import type { Split } from './corpus.js';
+import type { RecallOptions } from './recall.js';
 import { MixtureSource, type DataSource } from './source.js';
-import { BYTE_VOCAB_SIZE, TextSource } from './text.js';
+import type { NeedleMaterial, OpenedSource, SourceContext } from './sources/define.js';
+import { SOURCE_KINDS } from './sources/table.js';
 
-const weight = z.number().positive().default(1).describe('share of sequences from this source, relative to the others');
+type SourceSchema = (typeof SOURCE_KINDS)[keyof typeof SOURCE_KINDS]['schema'];
 
-export const RecallConfigSchema = z
-  .strictObject({ kind: z.literal('recall'), weight, ...RecallOptionsSchema.shape })
-  .superRefine((value, context) => {
-    const { kind: _kind, weight: _weight, ...options } = value;
-    const result = RecallOptionsSchema.safeParse(options);
-    for (const { path, message } of result.error?.issues ?? []) context.addIssue({ code: 'custom', path, message });
-  });
+/** The schema of one source of a data configuration: one of the kinds of `SOURCE_KINDS`, told by `kind`. */
+export const SourceConfigSchema = z.discriminatedUnion(
+  'kind',
+  Object.values(SOURCE_KINDS).map(({ schema }) => schema) as [SourceSchema, ...SourceSchema[]],
+);
 
-export const TextConfigSchema = z
-  .strictObject({
-    kind: z.literal('text'),
-    weight,
-    files: z
-      .union([z.string().min(1), z.array(z.string().min(1))])
-      .transform((files) => (typeof files === 'string' ? [files] : files))
-      .default([])
-      .describe('files or patterns (*, **, ?, {a,b}): text, or .jsonl with a "text" in each line'),
-    corpus: z.enum(CORPUS_NAMES).optional().describe('a public-domain text by name, beside or instead of files'),
-    heldOut: z.number().min(0).max(0.5).default(0.05).describe('fraction of the text held out from training'),
-  })
-  .refine((source) => source.files.length > 0 || source.corpus !== undefined, {
-    path: ['files'],
-    message: 'name text files (files) or a corpus (corpus)',
-  });
-
-export const ShardsConfigSchema = z
-  .strictObject({
-    kind: z.literal('shards'),
-    weight,
-    path: z.string().min(1).describe('folder of token shards, made by `longsight data prepare`'),
-    minTokens: z
-      .int()
-      .min(1)
-      .default(1)
-      .describe('shorter documents are left out; with maxTokens, for long/short mixtures'),
-    maxTokens: z.int().min(1).optional().describe('longer documents are left out (default: none)'),
-    resets: z
-      .boolean()
-      .default(true)
-      .describe('attention and recurrent state start anew at each document of a row; if not, rows are one text'),
-  })
-  .refine(({ minTokens, maxTokens = Infinity }) => minTokens <= maxTokens, {
-    path: ['maxTokens'],
-    message: 'must be at least minTokens',
-  });
-
-export const SourceConfigSchema = z.discriminatedUnion('kind', [
-  RecallConfigSchema,
-  TextConfigSchema,
-  ShardsConfigSchema,
-]);
-
-/** One source, or a list of sources mixed by weight; a list after parsing. */
+/** The schema of a data configuration: one source, or a list of sources mixed by weight; a list after parsing. */
 export const DataConfigSchema = z
   .union([SourceConfigSchema, z.array(SourceConfigSchema).min(1)])
   .transform((data) => (Array.isArray(data) ? data : [data]));
 
-export type RecallConfig = z.output<typeof RecallConfigSchema>;
-export type TextConfig = z.output<typeof TextConfigSchema>;
-export type ShardsConfig = z.output<typeof ShardsConfigSchema>;
+/** One source of a data configuration, defaults filled in. */
 export type SourceConfig = z.output<typeof SourceConfigSchema>;
+/** The sources that a run's data comes from, defaults filled in. */
 export type DataConfig = z.output<typeof DataConfigSchema>;
 
+/** How data is opened. */
 export interface OpenDataOptions {
+  /** Tokens of each sequence. */
   readonly seqLen: number;
+  /** The run's seed: training data of other seeds comes in another order. */
   readonly seed: number;
-  /** Where relative text files are looked for. */
+  /** The folder in which relative paths start. */
   readonly baseDir: string;
 }
 
-/** Open training data. Dispose it to close the files. */
+/** Open training data. Disposing it closes the files. */
 export interface OpenedData extends Disposable {
-  /** The least vocabulary that a model needs for it. */
+  /** The smallest vocabulary that holds every token of the data. */
   readonly vocabSize: number;
+  /** The stream of training sequences. */
   readonly train: DataSource;
   /**
    * A fresh stream of held-out sequences, always the same ones; null if nothing is held out. It does not depend on the
    * run's seed, so that runs of different seeds are judged on the same data.
    */
   heldOut(): DataSource | null;
-  /** Sources whose held-out documents cannot be used, and why; one sentence each. */
+  /** What a user should know of the sources, in sentences, such as held-out documents that cannot be used, and why. */
   readonly notes: readonly string[];
-  /** The options of the recall source, if there is one. */
+  /** The options of the first source that recall by distance can be measured on; null if there is none. */
   readonly recall: RecallOptions | null;
-  /** The text sources' corpora. */
-  readonly corpora: readonly TextCorpus[];
-  /** The tokenizer of the first source of token shards; null if there is no such source. */
-  readonly tokenizer: TextTokenizer | null;
+  /** What needle samples are made of: real text before tokens, tokens before the recall stream; null if there is nothing. */
+  readonly needles: NeedleMaterial | null;
+}
+
+/** What needles are made of where a mixture has several materials: the first of these that is there. */
+const NEEDLE_ORDER: readonly NeedleMaterial['kind'][] = ['text', 'tokens', 'recall'];
+
+const HELD_OUT_SEED = 0;
+
+/** What `openSources` needs of a source: its weight in the mixture, and what opens it. */
+interface Openable {
+  readonly weight: number;
+  readonly open: (context: SourceContext) => OpenedSource;
 }
 
 /**
@@ -110,123 +71,86 @@ export interface OpenedData extends Disposable {
  * manifests, no data.
  */
 export function dataVocabSize(config: DataConfig): number {
-  return maxOf(config.map(sourceVocabSize));
+  return maxOf(config.map((source) => kindOf(source).vocabSize(source)));
 }
 
-function sourceVocabSize(source: SourceConfig): number {
-  switch (source.kind) {
-    case 'text':
-      return BYTE_VOCAB_SIZE;
-    case 'recall':
-      return recallVocabSize(source);
-    case 'shards':
-      return hasShards(source.path) ? readManifest(source.path).tokenizer.vocabSize : 0;
+/** The tokenizer of the first source of text, for exported models; null if no source is text. */
+export function dataTokenizer(config: DataConfig): TokenizerOrigin {
+  for (const source of config) {
+    const tokenizer = kindOf(source).tokenizer(source);
+    if (tokenizer !== null) return tokenizer;
   }
+  return null;
 }
 
-const HELD_OUT_SEED = 0;
+/** A kind of source as a function of any source: `kind` has chosen the one whose options these are. */
+interface AnyKind {
+  vocabSize(config: SourceConfig): number;
+  tokenizer(config: SourceConfig): TokenizerOrigin;
+  open(config: SourceConfig, context: SourceContext): OpenedSource;
+}
+
+const kindOf = ({ kind }: SourceConfig): AnyKind => SOURCE_KINDS[kind];
 
 /**
- * Opens every source. Throws `DataError` for text that is missing, unreadable or too short.
+ * Opens every source of a configuration.
+ *
+ * @throws DataError for text that is missing, unreadable or too short, or a file that two sources name
  */
-export function openData(config: DataConfig, { seqLen, seed, baseDir }: OpenDataOptions): OpenedData {
-  const opened = new OpenedSources(baseDir);
+export function openData(config: DataConfig, options: OpenDataOptions): OpenedData {
+  const sources = config.map((source) => ({
+    weight: source.weight,
+    open: (context: SourceContext) => kindOf(source).open(source, context),
+  }));
+  return openSources(sources, options);
+}
+
+/** Opens sources of any kinds as one mixture; `openData` gives it those of the table. */
+export function openSources(sources: readonly Openable[], { seqLen, seed, baseDir }: OpenDataOptions): OpenedData {
+  const opened: OpenedSource[] = [];
+  const close = (): void => opened.forEach((source) => source[Symbol.dispose]());
+  const mix = (split: Split, seed: number): DataSource | null => {
+    const chosen = opened.flatMap((source, index) => {
+      const stream = source.stream(split, seqLen, seed);
+      return stream === null ? [] : [{ stream, weight: sources[index]?.weight ?? 1 }];
+    });
+    if (chosen.length <= 1) return chosen[0]?.stream ?? null;
+    const streams = chosen.map(({ stream }) => stream);
+    const weights = chosen.map(({ weight }) => weight);
+    return new MixtureSource(streams, weights, seed);
+  };
   try {
-    for (const [index, source] of config.entries()) opened.open(index, source);
-    const mix = (split: Split): DataSource | null => {
-      const own = split === 'train' ? seed : HELD_OUT_SEED;
-      const chosen = config.flatMap((source, index) => {
-        const stream = opened.stream(index, source, split, seqLen, own);
-        return stream === null ? [] : [{ stream, weight: source.weight }];
-      });
-      if (chosen.length <= 1) return chosen[0]?.stream ?? null;
-      return new MixtureSource(
-        chosen.map((c) => c.stream),
-        chosen.map((c) => c.weight),
-        own,
-      );
-    };
-    const heldOut = () => mix('heldOut');
-    const train = mix('train');
+    const claim = claims();
+    for (const [index, source] of sources.entries()) opened.push(source.open({ index, baseDir, claim }));
+    const heldOut = () => mix('heldOut', HELD_OUT_SEED);
+    const train = mix('train', seed);
     invariant(train, 'every source has training data');
+    // Held-out data that is too short is refused now, not at the first evaluation.
     heldOut();
+    const materials = opened.flatMap(({ needles }) => needles ?? []);
     return {
       vocabSize: train.vocabSize,
       train,
       heldOut,
-      notes: config.flatMap((source, index) => opened.note(index, source, seqLen)),
-      recall: config.find((s) => s.kind === 'recall') ?? null,
-      corpora: [...opened.corpora.values()],
-      tokenizer: opened.tokenizer,
-      [Symbol.dispose]: () => opened[Symbol.dispose](),
+      notes: opened.flatMap((source) => source.notes(seqLen)),
+      recall: opened.find(({ recall }) => recall !== null)?.recall ?? null,
+      needles: NEEDLE_ORDER.flatMap((kind) => materials.find((material) => material.kind === kind) ?? [])[0] ?? null,
+      [Symbol.dispose]: close,
     };
   } catch (error) {
-    opened[Symbol.dispose]();
+    close();
     throw error;
   }
 }
 
-/** The files behind the sources of a configuration, by their place in it. */
-class OpenedSources implements Disposable {
-  readonly corpora = new Map<number, TextCorpus>();
-  readonly #shards = new Map<number, TokenShards>();
-  readonly #baseDir: string;
-  readonly #taken = new Set<string>();
-
-  constructor(baseDir: string) {
-    this.#baseDir = baseDir;
-  }
-
-  open(index: number, source: SourceConfig): void {
-    if (source.kind === 'shards') this.#shards.set(index, new TokenShards(resolve(this.#baseDir, source.path)));
-    if (source.kind !== 'text') return;
-    const named = source.corpus === undefined ? [] : openCorpus(source.corpus, this.#baseDir).files;
-    const files = [...expandFiles(source.files, this.#baseDir), ...named];
-    const twice = files.find((file) => this.#taken.has(file));
+/** What refuses a file that a source before has claimed. */
+function claims(): (files: readonly string[]) => void {
+  const taken = new Set<string>();
+  return (files) => {
+    const twice = files.find((file) => taken.has(file));
     if (twice !== undefined) {
       throw new DataError(`${twice} is in two text sources, so its held-out part would be trained on; name it in one`);
     }
-    for (const file of files) this.#taken.add(file);
-    this.corpora.set(index, new TextCorpus(files, source.heldOut));
-  }
-
-  /** The sequences of a source; null if it holds nothing out and that is asked for. */
-  stream(index: number, source: SourceConfig, split: Split, seqLen: number, seed: number): DataSource | null {
-    switch (source.kind) {
-      case 'recall':
-        return new RecallSource(source, seqLen, seed, `${split === 'heldOut' ? 'held-out' : 'train'} ${index}`);
-      case 'text':
-        if (split === 'heldOut' && source.heldOut === 0) return null;
-        return new TextSource(this.corpora.get(index) as TextCorpus, split, seqLen, seed);
-      case 'shards': {
-        const shards = this.#shards.get(index) as TokenShards;
-        const { minTokens, maxTokens = Infinity, resets } = source;
-        const options = { minTokens, maxTokens, resets };
-        if (split === 'heldOut' && !ShardsSource.fillsRow(shards, split, options, seqLen)) return null;
-        return new ShardsSource(shards, split, options, seqLen, seed);
-      }
-    }
-  }
-
-  /** What a user should know of a source: documents left out, held-out documents that do not count. */
-  note(index: number, source: SourceConfig, seqLen: number): string[] {
-    const nulls = this.corpora.get(index)?.nullTexts ?? 0;
-    if (nulls > 0) return [`${nulls} documents of the text source ${index} whose "text" is null were left out`];
-    const held = this.#shards.get(index)?.size('heldOut') ?? 0;
-    if (held === 0 || this.stream(index, source, 'heldOut', seqLen, HELD_OUT_SEED) !== null) return [];
-    const name = source.kind === 'shards' ? source.path : source.kind;
-    return [
-      `${name} does not count for the held-out loss: its documents of allowed lengths do not fill a row of ${seqLen} tokens`,
-    ];
-  }
-
-  get tokenizer(): TextTokenizer | null {
-    const [first] = this.#shards.values();
-    return first?.tokenizer ?? null;
-  }
-
-  [Symbol.dispose](): void {
-    for (const corpus of this.corpora.values()) corpus[Symbol.dispose]();
-    for (const shards of this.#shards.values()) shards[Symbol.dispose]();
-  }
+    for (const file of files) taken.add(file);
+  };
 }

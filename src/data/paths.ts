@@ -2,18 +2,11 @@
  * Paths in run configurations, made absolute in one place: relative ones start at the folder of the file that has them.
  */
 import { isAbsolute, join, resolve } from 'node:path';
-import type { SourceConfig } from './open.js';
-
-/** Fields of each kind of data source that hold a path, or a list of them. */
-const PATH_FIELDS: { readonly [K in SourceConfig['kind']]: readonly (keyof Extract<SourceConfig, { kind: K }>)[] } = {
-  recall: [],
-  text: ['files'],
-  shards: ['path'],
-};
+import { SOURCE_KINDS } from './sources/table.js';
 
 /** Where paths are in a run configuration: keys joined by points, without the places in lists. */
 const PATH_KEYS: ReadonlySet<string> = new Set(
-  Object.values(PATH_FIELDS).flatMap((fields) => fields.map((field) => `data.${field}`)),
+  Object.values(SOURCE_KINDS).flatMap(({ paths }) => paths.map((field) => `data.${field}`)),
 );
 
 /**

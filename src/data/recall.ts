@@ -103,6 +103,7 @@ export class RecallSource implements DataSource {
   readonly vocabSize: number;
   readonly seqLen: number;
   readonly hasSegments = false;
+  readonly isRecall = true;
   readonly #options: RecallOptions;
   #rng: Rng;
 

@@ -39,6 +39,8 @@ export interface DataSource {
   readonly seqLen: number;
   /** Whether rows hold several documents that the model keeps apart; otherwise `fill` leaves `segments` at 0. */
   readonly hasSegments: boolean;
+  /** True if every sequence is one of the recall stream, so that one pass gives both the held-out loss and recall. */
+  readonly isRecall?: boolean;
   /** Writes the next sequence of the stream into row `row` of `batch`. */
   fill(batch: Batch, row: number): void;
   /**

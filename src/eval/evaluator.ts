@@ -1,6 +1,6 @@
 /** Everything that is measured at an evaluation, compiled once and run at every checkpoint on the same held-out data. */
 import { ConfigError } from '../core/index.js';
-import { nextBatch, recallEvalBatch, RecallSource, type OpenedData, type RecallOptions } from '../data/index.js';
+import { nextBatch, recallEvalBatch, type OpenedData, type RecallOptions } from '../data/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import {
@@ -175,7 +175,7 @@ export function planEvaluation({ data, config }: Pick<EvaluatorOptions, 'data' |
 }
 
 function planNeedle(data: OpenedData, { needle }: EvalConfig, notes: string[]): EvalPlan['needle'] {
-  const hasText = data.corpora.length > 0 || data.tokenizer !== null;
+  const hasText = data.needles !== null && data.needles.kind !== 'recall';
   if (needle === false || (needle === undefined && !hasText)) return null;
   const options = needleEvalSchema.parse(optionsOf(needle));
   const lengths = options.lengths ?? [data.train.seqLen];
@@ -202,7 +202,7 @@ function drawBatches(
     ...(heldOut?.hasSegments ? { segments: scorer.upload([batchSize, seqLen], segments ?? undivided) } : {}),
   });
   // Alone, the recall stream is its own held-out data: one pass gives the loss and recall.
-  const shared = heldOut instanceof RecallSource && plan.recall !== null;
+  const shared = heldOut?.isRecall === true && plan.recall !== null;
   const batches: EvalBatch[] = [];
   if (plan.recall && data.recall) {
     const count = Math.max(plan.recall.batches, shared ? config.batches : 0);

@@ -24,22 +24,25 @@ import { tokenNeedleTask } from './token-needle.js';
  * @throws ConfigError, DataError where the data can hold none of them
  */
 export function needleTask(data: OpenedData, options: ByteNeedleOptions): NeedleTask {
-  const { corpora, tokenizer, recall } = data;
-  if (corpora.length > 0) {
-    const corpus = corpora[0];
-    return {
-      task: 'bytes',
-      minLength: minByteNeedleLength(options),
-      draw: (rng, place) => byteNeedle(rng, options, { ...place, corpus }),
-    };
+  const { needles } = data;
+  switch (needles?.kind) {
+    case undefined:
+      throw new ConfigError('the data has neither text nor recall sequences to hold a needle');
+    case 'text':
+      return {
+        task: 'bytes',
+        minLength: minByteNeedleLength(options),
+        draw: (rng, place) => byteNeedle(rng, options, { ...place, corpus: needles.corpus }),
+      };
+    case 'tokens':
+      return tokenNeedleTask(needles.tokenizer, options);
+    case 'recall':
+      return {
+        task: 'recall',
+        minLength: MIN_RECALL_NEEDLE_LENGTH,
+        draw: (rng, place) => recallNeedle(rng, needles.options, place),
+      };
   }
-  if (tokenizer !== null) return tokenNeedleTask(tokenizer, options);
-  if (recall === null) throw new ConfigError('the data has neither text nor recall sequences to hold a needle');
-  return {
-    task: 'recall',
-    minLength: MIN_RECALL_NEEDLE_LENGTH,
-    draw: (rng, place) => recallNeedle(rng, recall, place),
-  };
 }
 
 /** Throws `ConfigError` if a length cannot hold a needle and its question. */

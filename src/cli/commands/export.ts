@@ -7,7 +7,7 @@ import {
   type ExportDType,
   type TokenizerOrigin,
 } from '../../checkpoint/index.js';
-import { readManifest } from '../../data/index.js';
+import { dataTokenizer } from '../../data/index.js';
 import { formatCount } from '../../core/index.js';
 import { MODEL_ARGUMENT, openSubject, parseChoice, stopTokensOf, type Subject } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
@@ -68,11 +68,5 @@ export function addExport(program: Command, context: CliContext): void {
 /** The tokenizer of an imported model, or of the texts that a run was trained on. */
 function tokenizerOf({ path, run }: Subject): TokenizerOrigin {
   if (run === null) return hasTokenizer(path) ? { folder: path } : null;
-  for (const source of run.run.data) {
-    if (source.kind === 'text') return 'bytes';
-    if (source.kind === 'shards') {
-      return readManifest(source.path).tokenizer.fingerprint === 'bytes' ? 'bytes' : { folder: source.path };
-    }
-  }
-  return null;
+  return dataTokenizer(run.run.data);
 }

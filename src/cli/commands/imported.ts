@@ -93,7 +93,7 @@ async function evaluateTexts(
     vocabSize: subject.model.vocabSize,
     train: source,
     heldOut: () => (windows.length > 0 ? source : null),
-    ...{ notes: [], recall: null, corpora: [], tokenizer: null },
+    ...{ notes: [], recall: null, needles: null },
     [Symbol.dispose]: () => undefined,
   };
   const config = evalSchema.parse({ batches: Math.max(1, windows.length), batchSize: 1 });

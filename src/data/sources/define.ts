@@ -1,0 +1,68 @@
+/** What a kind of data source is: one definition in a file of this folder, listed in `table.ts`; everything else derives. */
+import { z } from 'zod';
+import type { TextTokenizer, TokenizerOrigin } from '../../checkpoint/index.js';
+import type { Split, TextCorpus } from '../corpus.js';
+import type { RecallOptions } from '../recall.js';
+import type { DataSource } from '../source.js';
+
+/** What needle samples can be made of: held-out text in bytes, text in a tokenizer's tokens, or the recall stream. */
+export type NeedleMaterial =
+  | { readonly kind: 'text'; readonly corpus: TextCorpus }
+  | { readonly kind: 'tokens'; readonly tokenizer: TextTokenizer }
+  | { readonly kind: 'recall'; readonly options: RecallOptions };
+
+/** A data source with its files open. Disposing it closes them. */
+export interface OpenedSource extends Disposable {
+  /**
+   * A fresh stream of sequences of one split; null if nothing is held out and `heldOut` is asked for.
+   *
+   * @throws DataError if the split is shorter than one sequence
+   */
+  stream(split: Split, seqLen: number, seed: number): DataSource | null;
+  /** What a user should know of the source, in sentences: documents that were left out, held-out text that does not count. */
+  notes(seqLen: number): string[];
+  /** What needle samples for a model of this data are made of; null if the source has nothing that can hold one. */
+  readonly needles: NeedleMaterial | null;
+  /** The options of the recall stream if recall by distance can be measured on this source, else null. */
+  readonly recall: RecallOptions | null;
+}
+
+/** Where a source is opened. */
+export interface SourceContext {
+  /** The source's place in the data configuration, from 0; it names random streams. */
+  readonly index: number;
+  /** The folder in which relative paths start. */
+  readonly baseDir: string;
+  /**
+   * Marks files as read by this source.
+   *
+   * @throws DataError if another source reads one of them already
+   */
+  readonly claim: (files: readonly string[]) => void;
+}
+
+/** The definition of a kind of data source: its options, and what opens it. */
+export interface SourceKind<S extends z.ZodType> {
+  /** The options under `data` in a run file, `kind` and `weight` among them; docs/config.md is made from their descriptions. */
+  readonly schema: S;
+  /** The options that hold a path or a list of paths; relative ones start at the folder of the run file. */
+  readonly paths: readonly (keyof z.output<S> & string)[];
+  /** The smallest vocabulary that holds every token of the source; 0 if it is not known before the source is opened. */
+  vocabSize(config: z.output<S>): number;
+  /** The tokenizer of the source's text, for exported models; null if the source is not text. */
+  tokenizer(config: z.output<S>): TokenizerOrigin;
+  /** Opens the files. Throws `DataError` for files that are missing, unreadable or hold too little. */
+  open(config: z.output<S>, context: SourceContext): OpenedSource;
+}
+
+/** Defines a kind of data source; `table.ts` lists the definitions. */
+export function defineSource<S extends z.ZodType>(source: SourceKind<S>): SourceKind<S> {
+  return source;
+}
+
+/** The option `weight`, which every kind of source has. */
+export const weight = z
+  .number()
+  .positive()
+  .default(1)
+  .describe('share of sequences from this source, relative to the others');
