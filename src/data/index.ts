@@ -14,6 +14,7 @@ export { METADATA_FIELDS, parseRow, refuseUnread, type JsonRow } from './fields.
 export * from './corpora/index.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
+export { GramCounts, GramKeys, repeatedGrams } from './grams.js';
 export * from './mqar.js';
 export * from './needle.js';
 export {
