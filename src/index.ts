@@ -3,7 +3,8 @@
  *
  * This module holds the names that most programs begin with. Everything else is public too, by layer: `longsight/core`,
  * `longsight/graph`, `longsight/engine`, `longsight/model`, `longsight/checkpoint`, `longsight/data`, `longsight/generate`,
- * `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/lab`, `longsight/study` and `longsight/report`.
+ * `longsight/run`, `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/lab`, `longsight/study` and
+ * `longsight/report`.
  */
 
 // Define a model, and say what it costs.
@@ -32,7 +33,8 @@ export {
 
 // Train a run into a folder, and read its checkpoints.
 export { loadRunFile, performRun, resolveRunConfig, type FullRunConfig, type PerformOptions } from './lab/index.js';
-export { findCheckpoint, listCheckpoints, Trainer, type Checkpoint, type TrainResult } from './train/index.js';
+export { Trainer, type TrainResult } from './train/index.js';
+export { findCheckpoint, listCheckpoints, type Checkpoint } from './run/index.js';
 export { openData, type DataSource, type OpenedData } from './data/index.js';
 
 // Measure checkpoints and models.

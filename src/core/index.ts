@@ -1,6 +1,7 @@
 export * from './aliases.js';
 export * from './at.js';
 export * from './csv.js';
+export * from './differences.js';
 export * from './dtype.js';
 export * from './errors.js';
 export * from './files.js';

@@ -32,24 +32,31 @@ export class GramCounts {
   /** Grams in the table. */
   readonly size: number;
 
-  constructor(keys: ReadonlySet<number>) {
+  /** @param grams the grams to count, from nothing; or with the counts that they have so far */
+  constructor(grams: ReadonlySet<number> | ReadonlyMap<number, number>) {
     // At most half full, so that probes stay short.
-    const room = 2 ** Math.ceil(Math.log2(Math.max(16, 2 * keys.size)));
+    const room = 2 ** Math.ceil(Math.log2(Math.max(16, 2 * grams.size)));
     this.#keys = new Float64Array(room).fill(-1);
     this.#counts = new Uint32Array(room);
     this.#mask = room - 1;
-    this.size = keys.size;
-    for (const key of keys) {
+    this.size = grams.size;
+    for (const key of grams.keys()) {
       let slot = this.#home(key);
       while (this.#keys[slot] !== -1) slot = (slot + 1) & this.#mask;
       this.#keys[slot] = key;
     }
+    if (grams instanceof Map) for (const [key, count] of grams as ReadonlyMap<number, number>) this.add(key, count);
   }
 
   /** Counts one occurrence; grams that are not in the table are passed over. */
   add(key: number, times = 1): void {
     const slot = this.#slotOf(key);
     if (slot >= 0) this.#counts[slot] = (this.#counts[slot] ?? 0) + times;
+  }
+
+  /** Counts every gram of a document. */
+  addAll(tokens: ArrayLike<number>, keys: GramKeys): void {
+    for (let end = keys.order - 1; end < tokens.length; end++) this.add(keys.at(tokens, end));
   }
 
   /** Occurrences of a gram; null if it is not in the table. */

@@ -96,7 +96,8 @@ describe('the record of associative recall', () => {
 
   it('has intervals that hold the mean of the population in 95 % of trials', () => {
     // Documents differ in their mean loss, so that intervals over tokens would be far too narrow.
-    let [covered, trials] = [0, 120];
+    const trials = 120;
+    let covered = 0;
     for (let trial = 0; trial < trials; trial++) {
       const rng = Rng.of(trial, 'coverage');
       const tally = new ArTally([8], 1);

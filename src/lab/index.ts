@@ -1,13 +1,5 @@
-export { differences, isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
-export {
-  checkRun,
-  evalPath,
-  evaluateCheckpoint,
-  headsPath,
-  performRun,
-  traceCheckpoint,
-  type PerformOptions,
-} from './run.js';
+export { isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
+export { checkRun, evaluateCheckpoint, HEADS, performRun, traceCheckpoint, type PerformOptions } from './run.js';
 export {
   documentedRunSchema,
   loadRunFile,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { messageOf } from '../../test/support/folders.js';
-import { differences, merge, parsePath, unknownName, valueAt, withValueAt } from './overrides.js';
+import { merge, parsePath, unknownName, valueAt, withValueAt } from './overrides.js';
 
 const config = { train: { steps: 1, lr: 2 }, data: [{ weight: 1 }, { weight: 2 }] };
 
@@ -34,21 +34,13 @@ describe('changing values by path', () => {
   });
 });
 
-describe('merge and differences', () => {
+describe('merge', () => {
   it('merges objects key by key and replaces everything else', () => {
     expect(merge({ a: { b: 1, c: [1, 2] }, d: 1 }, { a: { c: [3] }, e: 2 })).toEqual({
       a: { b: 1, c: [3] },
       d: 1,
       e: 2,
     });
-  });
-
-  it('lists what differs by path', () => {
-    expect(differences({ a: { b: 1, c: [1] }, d: 0 }, { a: { b: 2, c: [1] }, e: 3 })).toEqual([
-      { path: 'a.b', a: 1, b: 2 },
-      { path: 'd', a: 0, b: undefined },
-      { path: 'e', a: undefined, b: 3 },
-    ]);
   });
 
   it('suggests the nearest name, or lists them', () => {

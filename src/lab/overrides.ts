@@ -52,15 +52,6 @@ export function merge(base: unknown, changes: unknown): unknown {
   return merged;
 }
 
-/** The paths at which two plain values differ, with both values; lists are compared whole. */
-export function differences(a: unknown, b: unknown, path = ''): { path: string; a: unknown; b: unknown }[] {
-  if (isPlain(a) && isPlain(b)) {
-    const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])];
-    return keys.flatMap((key) => differences(a[key], b[key], path === '' ? key : `${path}.${key}`));
-  }
-  return JSON.stringify(a) === JSON.stringify(b) ? [] : [{ path, a, b }];
-}
-
 /** `ConfigError` for a name that is not among `known`, with the nearest one. */
 export function unknownName(what: string, name: string, known: readonly string[]): ConfigError {
   const near = nearest(name, known);

@@ -1,7 +1,6 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
-import { join } from 'node:path';
 import { HeadTracer, type HeadScores } from '../analysis/index.js';
-import { ConfigError, writeJsonAtomic } from '../core/index.js';
+import { ConfigError } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } from '../eval/index.js';
@@ -11,12 +10,15 @@ import {
   runAtStep,
   stagesOf,
   trainRun,
-  type Checkpoint,
   type TrainHooks,
   type TrainPoint,
   type TrainResult,
 } from '../train/index.js';
 import type { FullRunConfig } from './run-config.js';
+import { writeEval, writeFinding, type Checkpoint } from '../run/index.js';
+
+/** What files of traced heads in a run folder are named for. */
+export const HEADS = 'retrieval-heads';
 
 export interface PerformOptions {
   /** The run folder. */
@@ -70,9 +72,9 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
     const record = await measured.evaluate(point.parameters, point, point.atCheckpoint ? 'all' : 'light');
     options.evaluated?.(record);
     if (point.atCheckpoint) {
-      writeJsonAtomic(evalPath(dir, point.step), record);
+      writeEval(dir, record);
       const heads = await measured.trace(point.parameters, point);
-      if (heads !== null) writeJsonAtomic(headsPath(dir, point.step), heads);
+      if (heads !== null) writeFinding(dir, HEADS, heads);
     }
     return evalMetrics(record);
   };
@@ -107,18 +109,6 @@ export async function evaluateCheckpoint(checkpoint: Checkpoint, options: Measur
 /** Traces retrieval heads in stored checkpoints of one model; null where the configuration has no needles to trace. */
 export async function traceCheckpoint(checkpoint: Checkpoint, options: MeasureOptions): Promise<HeadScores | null> {
   return measureCheckpoint(checkpoint, options, (measure, tensors) => measure.trace(tensors, checkpoint.state));
-}
-
-export function evalPath(dir: string, step: number): string {
-  return join(dir, 'evals', `step-${pad(step)}.json`);
-}
-
-export function headsPath(dir: string, step: number): string {
-  return join(dir, 'analysis', `retrieval-heads-step-${pad(step)}.json`);
-}
-
-function pad(step: number): string {
-  return String(step).padStart(6, '0');
 }
 
 async function measureCheckpoint<T>(

@@ -1,8 +1,9 @@
 /** What the figures of a report share: the runs of a design, and curves of them over training tokens. */
 import type { Analysed } from './report-data.js';
 import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
-import type { Point, RunRecord, RunSummary } from '../study/index.js';
+import type { RunRecord, RunSummary } from '../study/index.js';
 import { formatTokens, maxOf } from '../core/index.js';
+import { type Point } from '../run/index.js';
 
 /** Runs of one design within a group, with the style that they are drawn in. */
 export interface DrawnDesign {

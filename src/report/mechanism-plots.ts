@@ -1,17 +1,11 @@
 /** Figures of what analyses found: entropy, drift, limits of reach, masking, probes, gradient influence, LongPPL. */
 import type { Group } from './report-data.js';
 import { curvesOf, dash, labelMargin, lines, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
-import {
-  type Finding,
-  limitScore,
-  type Point,
-  type RunRecord,
-  STRONGEST_HEADS,
-  strongestHeads,
-} from '../study/index.js';
+import { type Finding, limitScore, type RunRecord, STRONGEST_HEADS, strongestHeads } from '../study/index.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
 import { formatBins, significant, maxOf } from '../core/index.js';
+import { type Point } from '../run/index.js';
 
 const HALF = { ...WIDE, width: 520, height: 330 };
 /** Panels of two or three in a row are drawn at the size that they are shown in. */

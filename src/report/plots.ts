@@ -4,8 +4,9 @@ import type { Group } from './report-data.js';
 import { curvesOf, dash, labelMargin, lines, markers, tick, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, roomyDomain, tickLabel } from './plot.js';
-import { type Point, recallSeries, type RunRecord, type RunSummary } from '../study/index.js';
+import { recallSeries, type RunRecord, type RunSummary } from '../study/index.js';
 import { formatBins, formatTokens, significant, maxOf, minOf } from '../core/index.js';
+import { type Point } from '../run/index.js';
 
 /** Recall probability against training tokens, one panel per distance bin. */
 export function recallFigure(group: Group, designs: readonly DrawnDesign[], threshold: number): string {

@@ -2,7 +2,6 @@
  * The report of a study or a run: `report.html` (one self-contained page), `report.json` (everything on the page, with the
  * plotted series) and `report.csv` (one line a run). All three are views of one analysis.
  */
-import { join } from 'node:path';
 import type { ScalingOptions } from '../analysis/index.js';
 import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
@@ -12,7 +11,6 @@ import { headMapFigure, needleFigure } from './head-maps.js';
 import { details, escapeHtml, pageHtml, table } from './html.js';
 import {
   type Crossing,
-  isRunFolder,
   QUESTIONS,
   readPlan,
   readRun,
@@ -36,6 +34,7 @@ import {
 } from './plots.js';
 import { mechanismFigures } from './mechanism-plots.js';
 import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
+import { isRunFolder, reportPaths } from '../run/index.js';
 
 export interface ReportFiles {
   readonly html: string;
@@ -76,7 +75,7 @@ export function analyseRunFolder(dir: string): Analysed {
 
 /** Writes the three files into `dir`. Throws `StoreError` where it cannot. */
 export function writeReport(dir: string, analysed: Analysed, options: ReportOptions): ReportFiles {
-  const files = { html: join(dir, 'report.html'), json: join(dir, 'report.json'), csv: join(dir, 'report.csv') };
+  const files = reportPaths(dir);
   writeFileAtomic(files.json, JSON.stringify(reportJson(analysed)) + '\n');
   writeFileAtomic(files.csv, csvOf(analysed.analysis));
   writeFileAtomic(files.html, reportHtml(analysed, options));

@@ -7,10 +7,9 @@
  * not get to the threshold counts as later than its last measurement and as nothing more.
  */
 import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js';
-import { differences } from '../lab/index.js';
 import type { CompareOptions } from './plan.js';
 import type { Crossing, RunSummary } from './summary.js';
-import { maxOf, minOf } from '../core/index.js';
+import { differences, maxOf, minOf } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */
 export const RULE =

@@ -9,7 +9,7 @@ import { fileError, makeFolder, InterruptedError } from '../core/index.js';
 import { etaSeconds } from './eta.js';
 import type { Parallelism } from './parallelism.js';
 import { tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
-import { isRunFolder, readStatus } from './read-run.js';
+import { isRunFolder, readStatus } from '../run/index.js';
 import { runFolder } from './store.js';
 import { messageSchema, type WorkerMessage, type WorkerProgress } from './worker.js';
 

@@ -2,10 +2,8 @@
  * What analyses found in a run, as files that reports read: `analysis/KIND-step-N.json`, one a kind and checkpoint. Commands
  * write them, and `readRun` gathers them; the numbers are those of `src/analysis`, with the settings that made them.
  */
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, StoreError, writeJsonAtomic } from '../core/index.js';
+import { readFindings as readStored } from '../run/index.js';
 
 const at = { step: z.number(), tokens: z.number() };
 const headIndex = { layer: z.number(), head: z.number() };
@@ -94,7 +92,8 @@ const longpplSchema = z.looseObject({
   scoredTokens: z.number(),
 });
 
-const SCHEMAS = {
+/** How findings are read, by kind. */
+export const FINDINGS = {
   entropy: entropySchema,
   drift: driftSchema,
   limits: limitsSchema,
@@ -104,63 +103,18 @@ const SCHEMAS = {
   longppl: longpplSchema,
 } as const;
 
-export type FindingKind = keyof typeof SCHEMAS;
-export type Finding<K extends FindingKind> = z.output<(typeof SCHEMAS)[K]>;
+export type FindingKind = keyof typeof FINDINGS;
+export type Finding<K extends FindingKind> = z.output<(typeof FINDINGS)[K]>;
 /** By kind, in order of steps. */
 export type Findings = { readonly [K in FindingKind]: readonly Finding<K>[] };
 
-export const FINDING_KINDS = Object.keys(SCHEMAS) as FindingKind[];
-
-export function findingPath(dir: string, kind: FindingKind, step: number): string {
-  return join(dir, 'analysis', `${kind}-step-${String(step).padStart(6, '0')}.json`);
-}
+export const FINDING_KINDS = Object.keys(FINDINGS) as FindingKind[];
 
 /**
- * What the run folder `dir` holds of a finding: one made from the contents whose fingerprint is `of` (`same`), from others or
- * from what is not known (`other`), or none.
- */
-export function hasFinding(dir: string, kind: FindingKind, step: number, of: string): 'same' | 'other' | 'none' {
-  const path = findingPath(dir, kind, step);
-  if (!existsSync(path)) return 'none';
-  const found = readJson(path);
-  return typeof found === 'object' && found !== null && 'of' in found && found.of === of ? 'same' : 'other';
-}
-
-/** Writes a finding of `value.step` into the run folder `dir`; returns the file's path. Throws `StoreError`. */
-export function writeFinding(dir: string, kind: FindingKind, value: { readonly step: number }): string {
-  const path = findingPath(dir, kind, value.step);
-  writeJsonAtomic(path, value);
-  return path;
-}
-
-/**
- * All findings of a run folder; empty lists where nothing was analysed.
+ * All findings of a run folder; empty lists where nothing was analyzed.
  *
  * @throws StoreError naming the file that is damaged
  */
 export function readFindings(dir: string): Findings {
-  const folder = join(dir, 'analysis');
-  const names = existsSync(folder) ? readdirSync(folder) : [];
-  const read = <K extends FindingKind>(kind: K): Finding<K>[] => {
-    const files = names.filter((name) => name.startsWith(`${kind}-step-`) && name.endsWith('.json'));
-    const all = files.map((name) => parseFinding(kind, join(folder, name)));
-    return all.sort((a, b) => a.step - b.step);
-  };
-  return Object.fromEntries(FINDING_KINDS.map((kind) => [kind, read(kind)])) as unknown as Findings;
-}
-
-function parseFinding<K extends FindingKind>(kind: K, path: string): Finding<K> {
-  const result = SCHEMAS[kind].safeParse(readJson(path));
-  if (result.success) {
-    const { of: _of, ...finding } = result.data;
-    return finding as unknown as Finding<K>;
-  }
-  const where = result.error.issues[0]?.path.join('.') ?? '';
-  throw new StoreError(
-    `${path} does not hold what it should: ${where} is wrong or missing; delete it and analyse again`,
-    {
-      details: { path },
-      cause: result.error,
-    },
-  );
+  return readStored(dir, FINDINGS);
 }

@@ -21,17 +21,7 @@ export {
   type PlannedRun,
   type StudyPlan,
 } from './plan.js';
-export {
-  type Point,
-  type RunEval,
-  type RunHeads,
-  isRunFolder,
-  readMetrics,
-  readRun,
-  readStatus,
-  type RunRecord,
-  type RunStatus,
-} from './read-run.js';
+export { readRun, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
 export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
 export {
   crossing,
@@ -49,13 +39,4 @@ export {
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { carrierVerdict, limitScore, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';
-export {
-  FINDING_KINDS,
-  findingPath,
-  hasFinding,
-  readFindings,
-  writeFinding,
-  type Finding,
-  type FindingKind,
-  type Findings,
-} from './findings.js';
+export { FINDING_KINDS, FINDINGS, readFindings, type Finding, type FindingKind, type Findings } from './findings.js';

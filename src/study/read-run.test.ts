@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { writeFakeRun } from '../../test/support/fake-study.js';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { StoreError } from '../core/index.js';
-import { readMetrics, readRun, readStatus } from './read-run.js';
+import { readMetrics, readStatus } from '../run/index.js';
+import { readRun } from './read-run.js';
 
 function fakeRun(): string {
   const dir = join(temporaryFolder(), 'run');
@@ -26,20 +27,20 @@ describe('reading a run folder', () => {
   it('leaves out a last line that was being written', () => {
     const dir = fakeRun();
     const path = join(dir, 'metrics.jsonl');
-    const before = readMetrics(path).get('eval/loss')?.length;
+    const before = readMetrics(path).series.get('eval/loss')?.length;
     appendFileSync(path, '{"step": 601, "tokens": 5, "eval/lo');
-    expect(readMetrics(path).get('eval/loss')).toHaveLength(before ?? -1);
+    expect(readMetrics(path).series.get('eval/loss')).toHaveLength(before ?? -1);
   });
 
   it('leaves out values that are not numbers', () => {
     const path = join(temporaryFolder(), 'm.jsonl');
     writeFileSync(path, '{"step": 1, "tokens": 2, "a": null, "b": "x", "c": 3}\n');
-    expect([...readMetrics(path)]).toEqual([['c', [{ tokens: 2, value: 3 }]]]);
+    expect([...readMetrics(path).series]).toEqual([['c', [{ tokens: 2, value: 3 }]]]);
   });
 
   it.each([
-    ['not json\n', /m\.jsonl:2 is not valid JSON: the file is damaged$/],
-    ['{"step": 1}\n', /m\.jsonl:2 does not hold what it should: tokens is wrong or missing$/],
+    ['not json\n', /m\.jsonl:2 is not valid JSON: the file is damaged; remove the line$/],
+    ['{"step": 1}\n', /m\.jsonl:2 does not hold what it should: tokens is wrong or missing; remove the line$/],
   ])('names the damaged line %j', (line, message) => {
     const path = join(temporaryFolder(), 'm.jsonl');
     writeFileSync(path, `{"step": 1, "tokens": 2}\n${line}`);

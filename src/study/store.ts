@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import {
   canonicalJson,
+  describeDifferences,
+  differences,
   fingerprint,
   readJson,
   showValue,
@@ -16,15 +18,13 @@ import {
   writeFileAtomic,
   writeJsonAtomic,
 } from '../core/index.js';
-import { differences, toYaml } from '../lab/index.js';
+import { toYaml } from '../lab/index.js';
 import { compareSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
 
 const PLAN_FILE = 'study.json';
 /** The study file that repeats the study from anywhere. */
 const SOURCE_FILE = 'study.yaml';
 const LOCK_FILE = 'study.lock';
-/** Differences spelt out in the refusal to continue another study. */
-const MAX_LISTED = 4;
 
 const plannedRunSchema = z.looseObject({
   name: z.string(),
@@ -143,7 +143,7 @@ function joinPlans(dir: string, old: StudyPlan, plan: StudyPlan): StudyPlan {
     }
     const stored = JSON.parse(JSON.stringify(now.config)) as unknown;
     const changed = differences(run.config, stored);
-    if (changed.length > 0) refuse(`run ${run.name}: ${describe(changed)}`);
+    if (changed.length > 0) refuse(`run ${run.name}: ${describeDifferences(changed)}`);
   }
   const labels = new Set(plan.architectures.map((a) => a.label));
   return {
@@ -177,13 +177,6 @@ function keepNames(old: readonly PlannedRun[], runs: readonly PlannedRun[]): Pla
     const name = names.get(identity) ?? free;
     return name === run.name ? run : { ...run, name, config: { ...run.config, name } };
   });
-}
-
-function describe(changed: readonly { path: string; a: unknown; b: unknown }[]): string {
-  const show = (value: unknown) => (value === undefined ? 'nothing' : JSON.stringify(value));
-  const listed = changed.slice(0, MAX_LISTED).map(({ path, a, b }) => `${path} was ${show(a)}, now ${show(b)}`);
-  const more = changed.length - listed.length;
-  return listed.join('; ') + (more > 0 ? `; and ${more} more` : '');
 }
 
 /** The study as it is stored, its architectures in their order: an object puts names that look like numbers first. */

@@ -2,7 +2,8 @@
 import { formatRange, formatTokens, wilson, type Interval } from '../core/index.js';
 import { headGroups, modelCost, printPeriod, type ModelConfig } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
-import type { Point, RunRecord } from './read-run.js';
+import type { Point } from '../run/index.js';
+import type { RunRecord } from './read-run.js';
 import { maxOf } from '../core/index.js';
 
 /** Distances, in tokens, both ends included. */

@@ -1,5 +1,7 @@
 /** The `train` part of a run file. */
 import { z } from 'zod';
+import type { DataConfig } from '../data/index.js';
+import type { ModelConfig } from '../model/index.js';
 
 const count = (minimum: number) => z.int().min(minimum);
 const momentum = z.number().min(0).lt(1);
@@ -133,6 +135,15 @@ function checkStages({ steps, stages = [], ...base }: StagedInput, issue: (path:
 
 /** A complete, checked `train` configuration. */
 export type TrainConfig = z.output<typeof TrainConfigSchema>;
+
+/** The parts of a resolved run configuration that decide the numbers of a run. A whole one may hold more. */
+export interface RunConfig {
+  readonly seed: number;
+  readonly model: ModelConfig;
+  readonly data: DataConfig;
+  readonly train: TrainConfig;
+}
+
 export type TrainInput = z.input<typeof TrainConfigSchema>;
 
 /** Tokens of one optimizer step. */

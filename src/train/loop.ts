@@ -12,30 +12,27 @@ import { nextBatch, openData, type OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import { initialParameters, parameterSpecs, type HostParameters, type ModelConfig } from '../model/index.js';
 import {
-  checkpointPath,
-  latestCheckpoint,
-  pruneCheckpoints,
-  removeTemporaryCheckpoints,
-  writeCheckpoint,
-  type Checkpoint,
-  type OptimizerState,
-} from './checkpoint.js';
-import { tokensPerStep } from './config.js';
-import { MetricsWriter } from './metrics.js';
-import {
   checkFree,
+  checkpointPath,
   checkSame,
   checkSameRun,
-  holdsRun,
+  isRunFolder,
+  latestCheckpoint,
   LOCK_FILE,
-  METRICS_FILE,
+  metricsPath,
+  MetricsWriter,
   noteResume,
+  pruneCheckpoints,
   removeResultsAfter,
+  removeTemporaryCheckpoints,
+  writeCheckpoint,
   writeRunConfig,
   writeStatus,
-  type RunConfig,
+  type Checkpoint,
+  type OptimizerState,
   type RunState,
-} from './run-folder.js';
+} from '../run/index.js';
+import { tokensPerStep, type RunConfig } from './config.js';
 import { checkBatch } from './sharding.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
 import { Trainer, type PendingStep, type StepOptions, type StepResult } from './trainer.js';
@@ -120,8 +117,8 @@ export interface TrainResult {
 export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   const dir = isAbsolute(options.dir) ? options.dir : resolve(options.dir);
   const { run, resume = 'no' } = options;
-  const continues = resume === 'yes' || (resume === 'auto' && holdsRun(dir));
-  if (continues && !holdsRun(dir)) {
+  const continues = resume === 'yes' || (resume === 'auto' && isRunFolder(dir));
+  if (continues && !isRunFolder(dir)) {
     throw new ConfigError(`${dir} holds no run to resume; leave out --resume to begin one there`, { details: { dir } });
   }
   if (!continues) checkFree(dir);
@@ -189,7 +186,7 @@ async function runTo(
   try {
     const entered = enterStage(stages, before.step, options, data);
     if (checkpoint !== null && !entered.fresh) entered.data.train.restore(checkpoint.state.data);
-    using metrics = new MetricsWriter(join(dir, METRICS_FILE), continues ? (checkpoint?.state.step ?? -1) : null);
+    using metrics = new MetricsWriter(metricsPath(dir), continues ? (checkpoint?.state.step ?? -1) : null);
     writeStatus(dir, { state: 'running', ...before });
     const state: TrainerState = {
       parameters: checkpoint?.parameters() ?? initialParameters(run.model, run.seed),

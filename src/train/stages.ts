@@ -2,8 +2,7 @@
 import { Rng } from '../core/index.js';
 import type { DataConfig } from '../data/index.js';
 import type { ModelConfig } from '../model/index.js';
-import { tokensPerStep, type TrainConfig } from './config.js';
-import type { RunConfig } from './run-folder.js';
+import { tokensPerStep, type RunConfig, type TrainConfig } from './config.js';
 import { learningRate, type ScheduleConfig } from './schedule.js';
 
 /** What holds for steps `from + 1` to `to`. */

@@ -41,7 +41,7 @@ import {
   type ModelConfig,
   type ParamSpec,
 } from '../model/index.js';
-import type { CheckpointTensors, OptimizerState } from './checkpoint.js';
+import type { CheckpointTensors, OptimizerState } from '../run/index.js';
 import type { TrainConfig } from './config.js';
 import { checkBatch, parameterSharding } from './sharding.js';
 import {

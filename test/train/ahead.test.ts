@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readJson } from '../../src/core/index.js';
 import { createReferenceEngine, type Engine } from '../../src/engine/index.js';
-import { listCheckpoints, trainRun, type TrainProgress, type TrainRunOptions } from '../../src/train/index.js';
+import { trainRun, type TrainProgress, type TrainRunOptions } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
+import { listCheckpoints } from '../../src/run/index.js';
 
 const reference = createReferenceEngine();
 

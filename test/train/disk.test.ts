@@ -6,8 +6,9 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { StoreError } from '../../src/core/index.js';
 import { prepareShards } from '../../src/data/index.js';
 import { createReferenceEngine } from '../../src/engine/index.js';
-import { latestCheckpoint, listCheckpoints, trainRun } from '../../src/train/index.js';
+import { trainRun } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
+import { latestCheckpoint, listCheckpoints } from '../../src/run/index.js';
 
 const disk = vi.hoisted(() => ({ writesLeft: Infinity, code: 'ENOSPC' }));
 

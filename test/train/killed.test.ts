@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { readJson, Rng } from '../../src/core/index.js';
-import { listCheckpoints } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
+import { listCheckpoints } from '../../src/run/index.js';
 
 const CHILD = fileURLToPath(new URL('child.mjs', import.meta.url));
 const THREADS = 2;

@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { toNumbers } from '../../src/core/index.js';
 import { createXlaEngine, findPlugin, type MeshShape } from '../../src/engine/index.js';
 import { performRun, resolveRunConfig, type FullRunConfig } from '../../src/lab/index.js';
-import { findCheckpoint } from '../../src/train/index.js';
 import { TINY_DATA, TINY_TRAIN, temporaryFolder } from './support.js';
+import { findCheckpoint } from '../../src/run/index.js';
 
 const { plugin } = findPlugin('cpu');
 if (!plugin) console.log('runs on meshes are left out: no PJRT CPU plugin; run node scripts/fetch-pjrt-cpu.mjs');

@@ -13,15 +13,9 @@ import {
   toNumbers,
 } from '../../src/core/index.js';
 import { createReferenceEngine } from '../../src/engine/index.js';
-import {
-  findCheckpoint,
-  listCheckpoints,
-  trainRun,
-  type RunConfig,
-  type TrainProgress,
-  type TrainRunOptions,
-} from '../../src/train/index.js';
+import { trainRun, type RunConfig, type TrainProgress, type TrainRunOptions } from '../../src/train/index.js';
 import { temporaryFolder, TINY_DATA, tinyRun } from './support.js';
+import { findCheckpoint, listCheckpoints } from '../../src/run/index.js';
 
 const engine = createReferenceEngine();
 

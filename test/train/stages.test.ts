@@ -6,9 +6,7 @@ import { ConfigError, InterruptedError, parseConfig } from '../../src/core/index
 import { nextBatch } from '../../src/data/index.js';
 import { createReferenceEngine } from '../../src/engine/index.js';
 import {
-  findCheckpoint,
   learningRate,
-  listCheckpoints,
   openRunData,
   runAtStep,
   stagesOf,
@@ -21,6 +19,7 @@ import {
   type TrainRunOptions,
 } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
+import { findCheckpoint, listCheckpoints } from '../../src/run/index.js';
 
 const engine = createReferenceEngine();
 

@@ -3,16 +3,7 @@ import type { Command } from 'commander';
 import { weightDrift } from '../../analysis/index.js';
 import { ConfigError, DataError, refuseHubName } from '../../core/index.js';
 import { createEngine, type Engine } from '../../engine/index.js';
-import {
-  hasFinding,
-  isRunFolder,
-  isStudyFolder,
-  readFindings,
-  readPlan,
-  readStatus,
-  runFolder,
-  type FindingKind,
-} from '../../study/index.js';
+import { isStudyFolder, readFindings, readPlan, runFolder, type FindingKind } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
 import { Output } from '../output.js';
@@ -24,6 +15,7 @@ import { INFLUENCE_DEFAULTS, measureInfluence } from './influence.js';
 import { MASK_DEFAULTS, measureMask } from './mask.js';
 import { measureProbes, PROBE_DEFAULTS } from './probe.js';
 import { keepFinding, originOf, openSubjects, parseChoice, parseCounts, type Subject } from './subject.js';
+import { hasFinding, isRunFolder, readStatus } from '../../run/index.js';
 
 /** The analyses that need nothing but the run, in order. LongPPL at every checkpoint needs texts that users choose. */
 const ANALYSES = ['entropy', 'drift', 'limits', 'masking', 'probes', 'influence'] as const satisfies FindingKind[];

@@ -36,8 +36,8 @@ import {
 import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
-import { findCheckpoint, openRunData, stagesOf, type Checkpoint } from '../../train/index.js';
-import { writeFinding, type FindingKind } from '../../study/index.js';
+import { openRunData, stagesOf } from '../../train/index.js';
+import type { FindingKind } from '../../study/index.js';
 import type { FullRunConfig } from '../../lab/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
 import { engineChoice } from '../commands/train.js';
@@ -52,6 +52,7 @@ import {
   type SetFlag,
 } from '../options.js';
 import type { Output } from '../output.js';
+import { type Checkpoint, findCheckpoint, writeFinding } from '../../run/index.js';
 
 export interface Subject {
   readonly path: string;

@@ -1,10 +1,16 @@
 /** How commands name stored checkpoints, and the run configuration that belongs to them. */
 import { existsSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { refuseHubName, StoreError } from '../../core/index.js';
-import { isRunFolder } from '../../study/index.js';
 import { loadRunFile, type FullRunConfig, type Setting } from '../../lab/index.js';
-import { findCheckpoint, listCheckpoints, openCheckpoint, type Checkpoint } from '../../train/index.js';
+import {
+  configPath,
+  findCheckpoint,
+  isRunFolder,
+  listCheckpoints,
+  openCheckpoint,
+  type Checkpoint,
+} from '../../run/index.js';
 
 export interface NamedRun {
   /** The run folder. */
@@ -25,7 +31,7 @@ export function runOf(path: string, set: readonly Setting[]): NamedRun {
     throw new StoreError(`${path} is neither a run folder (with a config.json) nor a checkpoint inside of one`, {
       details: { path },
     });
-  return { dir, run: loadRunFile(join(dir, 'config.json'), set) };
+  return { dir, run: loadRunFile(configPath(dir), set) };
 }
 
 /**

@@ -2,8 +2,7 @@
 import type { Command } from 'commander';
 import { formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
 import type { EvalRecord, RecallBin } from '../../eval/index.js';
-import { evalPath, evaluateCheckpoint } from '../../lab/index.js';
-import { findCheckpoint } from '../../train/index.js';
+import { evaluateCheckpoint } from '../../lab/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
@@ -20,6 +19,7 @@ import { Output, textTable } from '../output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 import { measuringRun } from './checkpoints.js';
 import { evaluateImported, IMPORTED_MODEL, type ImportedFlags, type ImportedRecord } from './imported.js';
+import { evalPath, findCheckpoint } from '../../run/index.js';
 
 interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
   readonly step?: number;

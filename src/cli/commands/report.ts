@@ -2,12 +2,13 @@
 import type { Command } from 'commander';
 import { refuseHubName, StoreError } from '../../core/index.js';
 import { analyseRunFolder, analyseStudyFolder, overview, writeReport } from '../../report/index.js';
-import { isRunFolder, isStudyFolder, readPlan } from '../../study/index.js';
+import { isStudyFolder, readPlan } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, type OutputFlags } from '../options.js';
 import { Output } from '../output.js';
 import { repeatCommands } from './study.js';
 import { repeatCommand } from './train.js';
+import { isRunFolder } from '../../run/index.js';
 
 interface Flags extends OutputFlags {
   readonly out?: string;

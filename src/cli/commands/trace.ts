@@ -1,8 +1,9 @@
 /** `longsight trace RUN`: retrieval-head scores of stored checkpoints. */
 import type { Command } from 'commander';
 import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
-import { ConfigError, formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
-import { headsPath, traceCheckpoint } from '../../lab/index.js';
+import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
+import { writeFinding } from '../../run/index.js';
+import { HEADS, traceCheckpoint } from '../../lab/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
@@ -65,8 +66,7 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
         throw new ConfigError(
           `${dir ?? path}: nothing to trace, as eval.trace is off or the sequences cannot hold a needle; set eval.trace.length`,
         );
-      const file = dir !== null && flags.set.length === 0 ? headsPath(dir, heads.step) : null;
-      if (file !== null) writeJsonAtomic(file, heads);
+      const file = dir !== null && flags.set.length === 0 ? writeFinding(dir, HEADS, heads) : null;
       report(`step ${heads.step}, ${formatTokens(heads.tokens)} tokens`, file, heads);
     }
   });

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { createEngine, type EngineChoice, type MeshShape } from '../../engine/index.js';
 import { formatTokens, significant } from '../../core/index.js';
 import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../lab/index.js';
+import { configPath } from '../../run/index.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -75,7 +76,7 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
 
 /** The command that makes a run again. */
 export function repeatCommand(dir: string): string {
-  return `longsight train ${join(dir, 'config.json')} --out NEW_FOLDER`;
+  return `longsight train ${configPath(dir)} --out NEW_FOLDER`;
 }
 
 /** What flags and the run file ask of the engine. */

@@ -31,10 +31,14 @@ describe('MetricsWriter', () => {
   });
 
   it('names a damaged line', () => {
-    writeFileSync(path, '{"step":0}\nx\n');
+    writeFileSync(path, '{"step":0,"tokens":0}\nx\n');
     expect(() => new MetricsWriter(path, 5)).toThrow(StoreError);
-    expect(() => new MetricsWriter(path, 5)).toThrow(/metrics\.jsonl, line 2 is not valid JSON/);
+    expect(() => new MetricsWriter(path, 5)).toThrow(
+      /metrics\.jsonl:2 is not valid JSON: the file is damaged; remove the line/,
+    );
     writeFileSync(path, '{"tokens":0}\n');
-    expect(() => new MetricsWriter(path, 5)).toThrow(/line 1 has no step/);
+    expect(() => new MetricsWriter(path, 5)).toThrow(
+      /metrics\.jsonl:1 does not hold what it should: step is wrong or missing/,
+    );
   });
 });

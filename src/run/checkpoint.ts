@@ -21,9 +21,9 @@ import {
   DivergedError,
   type HostTensor,
 } from '../core/index.js';
+import { checkpointPath, checkpointsFolder } from './paths.js';
 import { parameterSpecs, resolveModelConfig, type HostParameters, type ModelConfig } from '../model/index.js';
 
-const FOLDER = 'checkpoints';
 const MODEL_FILE = 'model.safetensors';
 const OPTIMIZER_FILE = 'optimizer.safetensors';
 const STATE_FILE = 'state.json';
@@ -79,13 +79,9 @@ export interface CheckpointEntry {
   readonly path: string;
 }
 
-export function checkpointPath(runDir: string, step: number): string {
-  return join(runDir, FOLDER, `step-${String(step).padStart(6, '0')}`);
-}
-
 /** The checkpoint folders of a run by step, oldest first, complete or not. */
 export function listCheckpoints(runDir: string): CheckpointEntry[] {
-  const folder = join(runDir, FOLDER);
+  const folder = checkpointsFolder(runDir);
   if (!existsSync(folder)) return [];
   const entries = readdirSync(folder).flatMap((name) => {
     const match = NAME.exec(name);
@@ -112,7 +108,7 @@ export function latestCheckpoint(runDir: string): { checkpoint: Checkpoint | nul
   }
   if (damaged.length === 0) return { checkpoint: null, damaged };
   throw new StoreError(
-    `no checkpoint of ${runDir} is complete: ${damaged.join('; ')}; remove ${join(runDir, FOLDER)} to train from the start`,
+    `no checkpoint of ${runDir} is complete: ${damaged.join('; ')}; remove ${checkpointsFolder(runDir)} to train from the start`,
     { details: { runDir } },
   );
 }
@@ -219,7 +215,7 @@ export async function writeCheckpoint(
   tensors: CheckpointTensors,
 ): Promise<void> {
   const final = checkpointPath(runDir, state.step);
-  const temporary = join(runDir, FOLDER, `.${basename(final)}.${process.pid}.tmp`);
+  const temporary = join(checkpointsFolder(runDir), `.${basename(final)}.${process.pid}.tmp`);
   const specs = parameterSpecs(state.model).map(({ name, shape }) => ({ name, shape, dtype: 'f32' as const }));
   const moments = (['m', 'v'] as const).flatMap((kind) => specs.map((s) => ({ ...s, name: `${kind}.${s.name}` })));
   const metadata = { format: 'longsight', step: String(state.step) };
@@ -253,7 +249,7 @@ function checkFinite(tensor: HostTensor, name: string, step: number): HostTensor
 
 /** Removes folders that a process which died left half-written, or half-removed. */
 export function removeTemporaryCheckpoints(runDir: string): void {
-  const folder = join(runDir, FOLDER);
+  const folder = checkpointsFolder(runDir);
   if (!existsSync(folder)) return;
   for (const name of readdirSync(folder)) if (TEMPORARY.test(name)) removeFolder(join(folder, name));
 }
@@ -276,7 +272,7 @@ export function pruneCheckpoints(runDir: string, step: number, keep: number | 'a
   for (const entry of older) {
     if (kept.has(entry)) continue;
     // Renamed first, so that a checkpoint is never seen half-removed.
-    const doomed = join(runDir, FOLDER, `.${basename(entry.path)}.${process.pid}.old`);
+    const doomed = join(checkpointsFolder(runDir), `.${basename(entry.path)}.${process.pid}.old`);
     rename(entry.path, doomed);
     removeFolder(doomed);
   }

@@ -1,0 +1,141 @@
+/** `config.json`: what a run was asked for, with what its numbers and its speed depend on beside that. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { arch, cpus, platform, release, totalmem } from 'node:os';
+import { z } from 'zod';
+import { describeDifferences, differences, fileError, readJson, StoreError, writeJsonAtomic } from '../core/index.js';
+import type { EngineInfo } from '../engine/index.js';
+import { configPath, isRunFolder, LOCK_FILE } from './paths.js';
+import { parseStored } from './stored.js';
+
+/** The parts of a resolved run configuration that decide what a run folder holds. A whole one may hold more. */
+export interface StoredRun {
+  readonly seed: number;
+  readonly model?: unknown;
+  readonly data?: unknown;
+  readonly train: object;
+  /** What is measured; left out where nothing is. */
+  readonly eval?: unknown;
+}
+
+/** Settings of `train` that change no number of a run, so that a resumed run may have others. */
+const FREE_SETTINGS: readonly string[] = ['logEvery', 'evalEvery', 'checkpointEvery', 'keepCheckpoints'];
+const MAX_LISTED = 3;
+
+const stageSchema = z.looseObject({ from: z.int(), seqLen: z.int().optional(), batchSize: z.int().optional() });
+const configSchema = z.looseObject({
+  format: z.literal(1).optional(),
+  name: z.string().nullish(),
+  run: z.looseObject({
+    seed: z.int(),
+    model: z.unknown(),
+    data: z.unknown().optional(),
+    train: z.looseObject({
+      ...{ seqLen: z.int(), batchSize: z.int(), steps: z.int() },
+      stages: z.array(stageSchema).optional(),
+    }),
+    eval: z.unknown().optional(),
+  }),
+  versions: z.record(z.string(), z.unknown()).default({}),
+  engine: z.looseObject({ name: z.string() }).nullish(),
+  hardware: z.record(z.string(), z.unknown()).default({}),
+  startedAt: z.string().nullish(),
+  resumes: z.array(z.looseObject({ at: z.string() })).default([]),
+});
+
+/** What `config.json` holds: the run as asked for, versions, engine, hardware, start and resumes. */
+export type StoredConfig = z.output<typeof configSchema>;
+
+/**
+ * Reads the `config.json` of a run folder.
+ *
+ * @throws StoreError if there is no such folder, it holds no run, or the file is damaged
+ */
+export function readRunConfig(dir: string): StoredConfig {
+  const path = configPath(dir);
+  const stat = statSync(dir, { throwIfNoEntry: false });
+  if (stat?.isDirectory() !== true) throw new StoreError(`there is no run folder ${dir}`, { details: { dir } });
+  if (!isRunFolder(dir)) {
+    throw new StoreError(`${dir} is not a run folder: it has no config.json`, { details: { dir } });
+  }
+  return parseStored(configSchema, readJson(path), path);
+}
+
+/** @throws StoreError if the folder holds a run, or other things */
+export function checkFree(dir: string): void {
+  if (isRunFolder(dir)) {
+    throw new StoreError(`${dir} already holds a run; resume it (--resume) or choose another folder`, {
+      details: { dir },
+    });
+  }
+  let stat;
+  try {
+    stat = statSync(dir, { throwIfNoEntry: false });
+  } catch (cause) {
+    throw fileError('make run folder', dir, cause);
+  }
+  if (stat !== undefined && !stat.isDirectory()) {
+    throw new StoreError(`${dir} is a file; choose another folder for the run`, { details: { dir } });
+  }
+  if (stat !== undefined && readdirSync(dir).some((name) => !name.startsWith(LOCK_FILE))) {
+    throw new StoreError(`${dir} exists, is not empty and holds no run; choose another folder`, { details: { dir } });
+  }
+}
+
+/** Writes `config.json` of a new run. */
+export function writeRunConfig(dir: string, name: string | null, run: StoredRun, engine: EngineInfo): void {
+  const startedAt = new Date().toISOString();
+  writeJsonAtomic(configPath(dir), { format: 1, name, run, ...environment(engine), startedAt, resumes: [] });
+}
+
+/**
+ * Checks that a run folder holds the run that `run` describes: its model, data, seed, training and what is measured.
+ *
+ * @throws StoreError naming the first settings that differ, with both values
+ */
+export function checkSameRun(dir: string, run: StoredRun): void {
+  checkSame(`${dir} holds another run`, decisive(readRunConfig(dir).run), decisive(run));
+}
+
+/** Adds to `config.json` when, from which step and on what a run is resumed. */
+export function noteResume(dir: string, engine: EngineInfo, step: number): void {
+  const { resumes } = readRunConfig(dir);
+  // What the file holds beside is kept as it is.
+  const stored = readJson(configPath(dir)) as object;
+  const resumed = { step, at: new Date().toISOString(), ...environment(engine) };
+  writeJsonAtomic(configPath(dir), { ...stored, resumes: [...resumes, resumed] });
+}
+
+function decisive({ seed, model, data, train, eval: measured }: StoredRun): Record<string, unknown> {
+  const settings = Object.entries(train).filter(([key]) => !FREE_SETTINGS.includes(key));
+  return { model, data, train: Object.fromEntries(settings), seed, eval: measured };
+}
+
+/** @throws StoreError opened by `what` and naming the first fields in which two JSON values differ */
+export function checkSame(what: string, stored: unknown, wanted: unknown): void {
+  const found = differences(stored, JSON.parse(JSON.stringify(wanted)));
+  if (found.length === 0) return;
+  const listed = describeDifferences(found, MAX_LISTED);
+  throw new StoreError(`${what}: ${listed}; use the same configuration or another folder`, {
+    details: { differences: found },
+  });
+}
+
+/** Versions, engine and hardware: what numbers and speed depend on beside the configuration. */
+function environment(engine: EngineInfo): Record<string, unknown> {
+  const processors = cpus();
+  return {
+    versions: { longsight: packageVersion(), node: process.versions.node, [engine.name]: engine.library },
+    engine,
+    hardware: {
+      platform: `${platform()} ${release()} ${arch()}`,
+      cpu: processors[0]?.model ?? 'unknown',
+      cores: processors.length,
+      memoryBytes: totalmem(),
+    },
+  };
+}
+
+function packageVersion(): string {
+  const path = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,48 @@
+export {
+  findCheckpoint,
+  latestCheckpoint,
+  listCheckpoints,
+  openCheckpoint,
+  pruneCheckpoints,
+  removeTemporaryCheckpoints,
+  writeCheckpoint,
+  type Checkpoint,
+  type CheckpointEntry,
+  type CheckpointState,
+  type CheckpointTensors,
+  type OptimizerState,
+} from './checkpoint.js';
+export {
+  checkFree,
+  checkSame,
+  checkSameRun,
+  noteResume,
+  readRunConfig,
+  writeRunConfig,
+  type StoredConfig,
+  type StoredRun,
+} from './config.js';
+export { MetricsWriter, readMetrics, type Metrics, type MetricsLine, type Point } from './metrics.js';
+export {
+  checkpointPath,
+  configPath,
+  evalPath,
+  findingPath,
+  isRunFolder,
+  LOCK_FILE,
+  metricsPath,
+  removeResultsAfter,
+  reportPaths,
+} from './paths.js';
+export {
+  hasFinding,
+  readFindings,
+  readRunFolder,
+  writeEval,
+  writeFinding,
+  type FindingSchemas,
+  type StepSchema,
+  type StoredFindings,
+  type StoredRunFolder,
+} from './read.js';
+export { readStatus, writeStatus, type RunState, type RunStatus } from './status.js';

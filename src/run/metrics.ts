@@ -1,0 +1,116 @@
+/** `metrics.jsonl`: one JSON object a line, append-only, with the metric names that the field uses. */
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { z } from 'zod';
+import { fileError, StoreError, writeFileAtomic } from '../core/index.js';
+import { parseStored } from './stored.js';
+
+const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
+
+/** A line of metrics; `time` in seconds of run time so far. Values that are not finite are stored as null. */
+export interface MetricsLine {
+  readonly step: number;
+  readonly tokens: number;
+  readonly time: number;
+  readonly [metric: string]: number | null;
+}
+
+/** One measurement: a metric's value after `tokens` training tokens. */
+export interface Point {
+  readonly tokens: number;
+  readonly value: number;
+}
+
+/** What a metrics file holds. */
+export interface Metrics {
+  /** By metric name, in order of tokens. Values that are no finite numbers are left out. */
+  readonly series: ReadonlyMap<string, readonly Point[]>;
+  /** Seconds of run time at the last line. */
+  readonly seconds: number;
+}
+
+interface StoredLine {
+  readonly text: string;
+  readonly values: z.output<typeof lineSchema>;
+}
+
+/**
+ * The complete lines of a metrics file. A last line without its end, left by a process that died while writing it, is left out.
+ *
+ * @throws StoreError naming the line that is not a measurement
+ */
+function readLines(path: string): StoredLine[] {
+  if (!existsSync(path)) return [];
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw fileError('read', path, cause);
+  }
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .flatMap((line, i) => (line === '' ? [] : [{ text: line, values: parseLine(line, `${path}:${i + 1}`) }]));
+}
+
+function parseLine(line: string, where: string): StoredLine['values'] {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new StoreError(`${where} is not valid JSON: the file is damaged; remove the line`, {
+      details: { where },
+      cause,
+    });
+  }
+  return parseStored(lineSchema, value, where, '; remove the line');
+}
+
+/** The series of a metrics file; none if there is no file. Throws `StoreError` naming a line that is not a measurement. */
+export function readMetrics(path: string): Metrics {
+  const series = new Map<string, Point[]>();
+  let seconds = 0;
+  for (const { values } of readLines(path)) {
+    const { step: _, tokens, time, ...metrics } = values;
+    if (typeof time === 'number') seconds = time;
+    for (const [name, value] of Object.entries(metrics)) {
+      if (typeof value !== 'number' || !Number.isFinite(value)) continue;
+      const points = series.get(name) ?? [];
+      points.push({ tokens, value });
+      series.set(name, points);
+    }
+  }
+  return { series, seconds };
+}
+
+/** Appends to a metrics file. */
+export class MetricsWriter implements Disposable {
+  readonly #path: string;
+  #fd: number | undefined;
+
+  /** @param afterStep lines of later steps are removed first; null to start an empty file */
+  constructor(path: string, afterStep: number | null) {
+    this.#path = path;
+    const kept = afterStep === null ? [] : readLines(path).filter(({ values }) => values.step <= afterStep);
+    writeFileAtomic(path, kept.map(({ text }) => `${text}\n`).join(''));
+    try {
+      this.#fd = openSync(path, 'a');
+    } catch (cause) {
+      throw fileError('write', path, cause);
+    }
+  }
+
+  /** Writes one line, whole. */
+  write(line: MetricsLine): void {
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
+    try {
+      for (let at = 0; at < bytes.length;) at += writeSync(this.#fd as number, bytes, at);
+    } catch (cause) {
+      throw fileError('write', this.#path, cause);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+}

@@ -1,0 +1,30 @@
+/** `status.json`: whether a run is going on, how far it is, and why it ended. */
+import { existsSync } from 'node:fs';
+import { z } from 'zod';
+import { readJson, writeJsonAtomic } from '../core/index.js';
+import { statusPath } from './paths.js';
+import { parseStored } from './stored.js';
+
+const statusSchema = z.object({
+  state: z.enum(['running', 'done', 'failed', 'interrupted']),
+  step: z.number().default(0),
+  tokens: z.number().default(0),
+  message: z.string().nullish(),
+});
+
+/** How far a run is; `message` says why it failed or stopped. A process that was killed leaves `running` behind. */
+export type RunStatus = z.output<typeof statusSchema>;
+
+/** What a run is doing, or how it ended. */
+export type RunState = RunStatus['state'];
+
+/** The status of a run folder; null if the run has not begun. Throws `StoreError` if the file is damaged. */
+export function readStatus(dir: string): RunStatus | null {
+  const path = statusPath(dir);
+  return existsSync(path) ? parseStored(statusSchema, readJson(path), path) : null;
+}
+
+/** Writes the status of a run folder. Throws `StoreError` where the disk does not take it. */
+export function writeStatus(dir: string, status: RunStatus): void {
+  writeJsonAtomic(statusPath(dir), status);
+}
