@@ -15,3 +15,4 @@ export * from './schema.js';
 export * from './statistics.js';
 export * from './tensor.js';
 export * from './token-ids.js';
+export * from './utf8.js';

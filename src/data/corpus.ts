@@ -10,12 +10,11 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
-import { DataError } from '../core/index.js';
+import { DataError, Utf8Check } from '../core/index.js';
 import { isBlank, textOfLine } from './json-lines.js';
 import { kindOf, packingOf } from './kinds.js';
 import { chunksOf, countLines, linesOf, openText } from './lines.js';
 import { lastAtOrBelow } from './search.js';
-import { Utf8Check } from './utf8.js';
 
 /** The two parts of a corpus: text to train on, and text that is held out for evaluation. */
 export type Split = 'train' | 'heldOut';

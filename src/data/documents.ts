@@ -7,13 +7,12 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync, statSync } from 'node:fs';
 import { firstCut, lastCut } from '../checkpoint/index.js';
-import { DataError } from '../core/index.js';
+import { DataError, decodeUtf8, wholeCharacters, type InvalidText } from '../core/index.js';
 import { invalidByte, isBlank, textOfLine } from './json-lines.js';
 import { kindOf, packingOf, type InputKind, type Packing } from './kinds.js';
 import { lineNumber, linesOf, lineStart, openText } from './lines.js';
 import { openParquet } from './parquet.js';
 import { unpackFile } from './unpack.js';
-import { decodeUtf8, wholeCharacters, type InvalidText } from './utf8.js';
 
 export type { InputKind } from './kinds.js';
 

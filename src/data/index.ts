@@ -10,7 +10,7 @@ export {
   type Range,
   type ReadOptions,
 } from './documents.js';
-export { METADATA_FIELDS, parseRow, refuseUnread, type JsonRow } from './fields.js';
+export { METADATA_FIELDS, parseRow, readRows, refuseUnread, type JsonRow } from './fields.js';
 export * from './corpora/index.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
@@ -29,7 +29,7 @@ export {
   type SourceConfig,
 } from './open.js';
 export type { NeedleMaterial } from './sources/define.js';
-export { isUrl } from './kinds.js';
+export { isUrl, kindOf, packingOf } from './kinds.js';
 export { absolutePaths } from './paths.js';
 export {
   DEFAULT_CHUNK_BYTES,

@@ -1,6 +1,5 @@
 /** The text of a line of JSON Lines, read alike wherever such lines are read. */
-import { DataError, nearest } from '../core/index.js';
-import { decodeUtf8, wellFormed, type InvalidText } from './utf8.js';
+import { DataError, nearest, decodeUtf8, wellFormed, type InvalidText } from '../core/index.js';
 
 /** How the text of a JSON line is read, and how messages name the line. */
 export interface LineOptions {
@@ -72,6 +71,23 @@ export function invalidByte(path: string, at: number): DataError {
 /** A byte order mark at the start of a file of JSON is no part of the JSON. */
 function withoutMark(bytes: Uint8Array, begin: number): Uint8Array {
   return begin === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
+}
+
+/** A key that an object in valid JSON has twice, at any depth; null if there is none. */
+export function repeatedKey(json: string): string | null {
+  const open: (Set<string> | null)[] = [];
+  for (const { 0: token, 1: colon } of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+    if (token === '{') open.push(new Set());
+    else if (token === '[') open.push(null);
+    else if (token === '}' || token === ']') open.pop();
+    else if (colon !== undefined) {
+      const key = JSON.parse(token.slice(0, token.length - colon.length)) as string;
+      const keys = open.at(-1);
+      if (keys?.has(key) === true) return key;
+      keys?.add(key);
+    }
+  }
+  return null;
 }
 
 /**

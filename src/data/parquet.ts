@@ -3,9 +3,8 @@ import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { asyncBufferFromFile, asyncBufferFromUrl, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { DataError, nearest } from '../core/index.js';
+import { DataError, nearest, decodeUtf8, type InvalidText } from '../core/index.js';
 import { isUrl } from './kinds.js';
-import { decodeUtf8, type InvalidText } from './utf8.js';
 
 /** The text column of an open Parquet file. */
 export interface ParquetText {

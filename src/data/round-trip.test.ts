@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { Utf8Check } from '../core/index.js';
 import { listInputs, planChunks, readRange, unpackInputs, type ReadOptions } from './documents.js';
-import { Utf8Check } from './utf8.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'longsight-round-trip-'));
 afterAll(() => rmSync(folder, { recursive: true }));

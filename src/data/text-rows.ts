@@ -1,6 +1,6 @@
 /** Texts and prompts of users' JSON lines. */
 import { DataError, quoted } from '../core/index.js';
-import { parseRow, refuseUnread } from './fields.js';
+import { parseRow, refuseUnread, rowLines } from './fields.js';
 
 /** Fields of which a row has one, with its text. */
 const TEXT_FIELDS: readonly string[] = ['text', 'prompt', 'input', 'context', 'question'];
@@ -22,9 +22,7 @@ export interface TextRow {
  * @throws DataError naming the line that is no JSON, has no such field or several, or has text that would be dropped
  */
 export function textRows(content: string, path: string): TextRow[] {
-  return content.split('\n').flatMap((line, i) => {
-    if (line.trim() === '') return [];
-    const where = `${path}:${i + 1}`;
+  return rowLines(content, path).map(({ line, where }) => {
     const row = parseRow(line, where);
     const texts = TEXT_FIELDS.filter((field) => typeof row[field] === 'string' && row[field] !== '');
     const [field, ...others] = texts;
@@ -42,6 +40,6 @@ export function textRows(content: string, path: string): TextRow[] {
       const read = joined === '' ? texts : [...texts, 'answer_prefix'];
       refuseUnread(row, [...read, ...ANSWER_FIELDS], where);
     }
-    return [{ name: where, text: `${String(row[field])}${joined}` }];
+    return { name: where, text: `${String(row[field])}${joined}` };
   });
 }

@@ -1,7 +1,6 @@
 /** Files of multiple-choice questions: every field with text is read or refused by name. */
-import { readFileSync } from 'node:fs';
-import { DataError, fileError, quoted } from '../core/index.js';
-import { parseRow, refuseUnread, type JsonRow } from '../data/index.js';
+import { DataError, quoted } from '../core/index.js';
+import { parseRow, readRows, refuseUnread, type JsonRow } from '../data/index.js';
 
 export interface ChoiceQuestion {
   readonly context: string;
@@ -56,13 +55,7 @@ interface Draft {
  * @throws DataError naming the line that is wrong, has text that is not read, or an answer that could mean two choices
  */
 export function readChoiceFile(path: string): ChoiceQuestion[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
-  const drafts = text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [draftOf(line, `${path}:${i + 1}`)]));
+  const drafts = readRows(path).map(({ line, where }) => draftOf(line, where));
   if (drafts.length === 0) throw new DataError(`${path} holds no question`);
   const common = commonReadings(drafts);
   return drafts.map((draft) => ({
@@ -104,6 +97,9 @@ function choicesOf(row: JsonRow, yesOrNo: boolean, where: string): Choices {
   const [field] = named;
   if (field !== undefined) {
     const listed = listOf(row[field]);
+    const twice = listed?.labels?.find((label, i, all) => all.indexOf(label) !== i);
+    if (twice !== undefined)
+      throw new DataError(`${where} has two choices with the label ${JSON.stringify(twice)}; rename one`);
     if (listed !== null) return { ...listed, fields: [field] };
   } else {
     const spread = [letterFields(row), ...NUMBERED_CHOICES.map((name) => numberedFields(row, name))];
@@ -121,8 +117,12 @@ function listOf(value: unknown): Pick<Choices, 'texts' | 'labels'> | null {
   if (isTexts(value)) return { texts: value, labels: null };
   const pairs = Array.isArray(value) ? value.map((v) => (v ?? {}) as JsonRow) : null;
   const { text, label } = pairs === null ? ((value ?? {}) as JsonRow) : column(pairs);
-  return isTexts(text) && isTexts(label) && text.length === label.length ? { texts: text, labels: label } : null;
+  if (!isTexts(text) || !Array.isArray(label) || label.length !== text.length || !label.every(isLabel)) return null;
+  return { texts: text, labels: label.map(String) };
 }
+
+/** Labels are texts or whole numbers: `"A"`, `"1"` or 1. */
+const isLabel = (v: unknown): v is string | number => (typeof v === 'string' && v !== '') || Number.isInteger(v);
 
 const column = (pairs: readonly JsonRow[]): JsonRow => ({
   ...{ text: pairs.map((p) => p['text']), label: pairs.map((p) => p['label']) },

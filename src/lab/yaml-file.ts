@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { LineCounter, parseDocument, stringify, type Document } from 'yaml';
 import { ZodError, type z } from 'zod';
-import { ConfigError, parseConfig } from '../core/index.js';
+import { ConfigError, decodeUtf8, parseConfig } from '../core/index.js';
 
 /** A parsed YAML file that still knows where each value stood. */
 export interface YamlFile {
@@ -23,7 +23,11 @@ export function readYamlFile(path: string): YamlFile {
   let text: string;
   try {
     if (statSync(path).isDirectory()) throw new ConfigError(`${path} is a folder; give a YAML file`);
-    text = readFileSync(path, 'utf8');
+    text = decodeUtf8(readFileSync(path), 'refuse', (offset) => {
+      return new ConfigError(`${path}: byte ${offset} is not valid UTF-8; convert the file to UTF-8`, {
+        details: { path },
+      });
+    });
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;

@@ -1,6 +1,5 @@
 /** Tables of trained models, as the study publishes them: `model_size token_multiplier n loss`, in TSV or CSV. */
-import { readFileSync } from 'node:fs';
-import { DataError, fileError, parseCsv } from '../../core/index.js';
+import { DataError, readUtf8, parseCsv } from '../../core/index.js';
 import type { ScalingPoint } from './law.js';
 
 export const SCALING_COLUMNS = ['model_size', 'token_multiplier', 'n', 'loss'] as const;
@@ -18,12 +17,7 @@ export interface TableOptions {
 
 /** @throws DataError or StoreError, see `parseScalingTable` */
 export function readScalingTable(path: string, options: TableOptions = {}): ScalingTable {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
+  const text = readUtf8(path, 'drop');
   return parseScalingTable(text, path, options);
 }
 

@@ -1,8 +1,7 @@
 /** `longsight heads`: retrieval heads by copying (Wu et al. 2024), or exactly as the study scores them. */
 import type { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import { copyHeads, parsePromptRows, topHeads, tracePublished } from '../../analysis/index.js';
-import { ConfigError, fileError, writeCsv } from '../../core/index.js';
+import { ConfigError, readUtf8, writeCsv } from '../../core/index.js';
 import type { CliContext } from '../context.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
@@ -99,11 +98,6 @@ function promptsOf({ tokenizer, path }: Subject, { prompts, samples }: Definitio
   if (prompts === undefined)
     throw new ConfigError('--definition published needs prompts; name them with --prompts FILE');
   if (tokenizer === null) throw new ConfigError(`${path} has no tokenizer.json, which --definition published needs`);
-  let text: string;
-  try {
-    text = readFileSync(prompts, 'utf8');
-  } catch (cause) {
-    throw fileError('read', prompts, cause);
-  }
+  const text = readUtf8(prompts, 'drop');
   return { tokenizer, rows: parsePromptRows(text, prompts), maxSamples: samples };
 }

@@ -1,6 +1,5 @@
 /** `longsight longppl`: perplexity over the tokens that need a long context. */
 import type { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import {
   corpusPerplexities,
   findKeyTokens,
@@ -14,7 +13,7 @@ import {
   type CharSpan,
   type LongPplSettings,
 } from '../../analysis/index.js';
-import { DataError, fileError, writeFileAtomic, writeCsv, type CsvCell } from '../../core/index.js';
+import { DataError, readUtf8, writeFileAtomic, writeCsv, type CsvCell } from '../../core/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { CliContext } from '../context.js';
 import { positiveInteger } from '../options.js';
@@ -143,12 +142,7 @@ async function keysOf(
 ): Promise<CharSpan[][]> {
   if (flags.spans !== undefined) {
     const { spans: file } = flags;
-    let content: string;
-    try {
-      content = readFileSync(file, 'utf8');
-    } catch (cause) {
-      throw fileError('read', file, cause);
-    }
+    const content = readUtf8(file, 'drop');
     const lines = content.replace(/\n$/, '').split('\n');
     if (lines.length < texts.length) {
       throw new DataError(

@@ -1,5 +1,4 @@
 /** What analyses are made on: checkpoints of a run, or a model saved by Transformers; and the texts and heads that users name. */
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { uploadParameters, type HeadIndex } from '../../analysis/index.js';
 import {
@@ -18,7 +17,7 @@ import {
   checkTokenIds,
   ConfigError,
   DataError,
-  fileError,
+  readUtf8,
   fingerprint,
   fingerprintFile,
   LongsightError,
@@ -27,7 +26,9 @@ import {
 import {
   BYTE_VOCAB_SIZE,
   hasShards,
+  kindOf,
   nextBatch,
+  packingOf,
   readManifest,
   textRows,
   tokenizerOfShards,
@@ -286,16 +287,18 @@ export interface NamedText {
   readonly text: string;
 }
 
-/** Texts of a file: a JSONL file's prompts, or the whole of any other file. */
+/**
+ * Texts of a file: the prompts of JSON lines, or the whole of a text file.
+ *
+ * @throws DataError for files of other kinds (tables, markup, Parquet, compressed), and for bytes that are no UTF-8
+ */
 export function readTextFile(path: string): NamedText[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
-  if (!path.endsWith('.jsonl')) return [{ name: path, text }];
-  return textRows(text, path);
+  if (packingOf(path) !== null) throw new DataError(`${path} is compressed; unpack it first`);
+  const kind = kindOf(path);
+  if (kind === 'parquet')
+    throw new DataError(`${path} is a Parquet file; write its texts as JSON lines (.jsonl) or .txt`);
+  if (kind === 'text') return [{ name: path, text: readUtf8(path, 'keep') }];
+  return textRows(readUtf8(path, 'drop'), path);
 }
 
 /** Whether a run trained on text in bytes. */

@@ -1,6 +1,5 @@
 /** Question answering among distracting documents: users' SQuAD and HotpotQA files, and a substitute made of a book. */
-import { readFileSync } from 'node:fs';
-import { ConfigError, DataError, fileError, type Rng } from '../../core/index.js';
+import { ConfigError, DataError, readUtf8, type Rng } from '../../core/index.js';
 import { choose, shuffled } from './draw.js';
 import type { Draft, Question, QuestionSet, RulerSources, RulerTask } from './types.js';
 
@@ -45,12 +44,7 @@ export function questionTask(of: (sources: RulerSources) => QuestionSet | null, 
 }
 
 function parse(path: string): unknown {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
+  const text = readUtf8(path, 'drop');
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {

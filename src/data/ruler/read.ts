@@ -1,7 +1,6 @@
 /** Files of samples, ours or users'. */
-import { readFileSync } from 'node:fs';
-import { DataError, fileError } from '../../core/index.js';
-import { parseRow, refuseUnread } from '../fields.js';
+import { DataError } from '../../core/index.js';
+import { parseRow, readRows, refuseUnread } from '../fields.js';
 
 /** A RULER sample as `ruler run` needs it: the prompt, and the answers to look for. */
 export interface RulerSample {
@@ -19,13 +18,7 @@ export interface RulerSample {
  * @throws DataError naming the line that is wrong
  */
 export function readRulerFile(path: string): RulerSample[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
-  return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [sampleOf(line, `${path}:${i + 1}`, i)]));
+  return readRows(path).map(({ line, where, index }) => sampleOf(line, where, index));
 }
 
 /** Fields of RULER's rows, and what prediction files add to them. */

@@ -2,6 +2,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cli } from '../../support/cli.js';
 
@@ -257,4 +258,25 @@ describe('a run on token shards', () => {
     const byIds = await cli(['generate', at('trained'), '--prompt-ids', '5', '--max-tokens', '2']);
     expect(byIds.stderr).toContain('so no token that ends texts is known');
   }, 60_000);
+});
+
+describe('texts that are named', () => {
+  it.each([
+    ['latin.txt', Buffer.from([0x61, 0xe9, 0x20]), 'holds byte 1, which is not valid UTF-8; convert it to UTF-8'],
+    ['latin.jsonl', Buffer.from('{"text": "caf\xe9"}', 'latin1'), 'holds byte 13, which is not valid UTF-8'],
+    ['packed.jsonl.gz', gzipSync('{"text": "a"}\n'), 'is compressed; unpack it first'],
+    ['table.csv', Buffer.from('a,b\n'), 'is a table'],
+    ['page.html', Buffer.from('<html>'), 'is markup'],
+    ['list.json', Buffer.from('[{"text": "a"}]'), 'holds a JSON list'],
+    ['half.jsonl', Buffer.from('{"text": "\\ud800"}'), 'has half of a surrogate pair'],
+  ])('are refused by name where they are no text: %s', async (name, bytes, why) => {
+    const file = join(folder, name);
+    writeFileSync(file, bytes);
+    for (const command of ['entropy', 'longppl']) {
+      const { code, stderr } = await cli([command, join(DATA, 'model'), '--texts', file]);
+      expect(code).toBe(2);
+      expect(stderr).toContain(why);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+    }
+  });
 });

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { byteTokenizer, openHfModel, openTokenizer } from '../../../src/checkpoint/index.js';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
@@ -153,10 +154,29 @@ describe('files of questions', () => {
     ['{"context": "a", "choices": ["b", ""], "answer": 0}', 'needs "choices", a list of at least two'],
     ['{"context": "a", "choices": ["b", "c"], "answer": 2}', 'needs "answer": an index from 0 to 1'],
     ['{"context": "a", "choices": ["b", "c"]}', 'needs "answer"'],
+    ['{"context": "a", "context": "d", "choices": ["b", "c"], "answer": 0}', 'has "context" twice'],
+    ['{"question": {"stem": "a", "st\\u0065m": "d", "choices": ["b", "c"]}, "answer": 0}', 'has "stem" twice'],
+    ['{"context": "a \\ud83d", "choices": ["b", "c"], "answer": 0}', 'has half of a surrogate pair at character 2'],
+    ['{"context": "a", "choices": ["b", "\\udc00"], "answer": 0}', 'has half of a surrogate pair at character 0'],
+    [
+      '{"context": "a", "choices": {"text": ["b", "c"], "label": ["A", "A"]}, "answer": "A"}',
+      'has two choices with the label "A"',
+    ],
   ])('with %s are refused with the line', (line, why) => {
     const path = join(folder, 'bad.jsonl');
     writeFileSync(path, `{"context": "a", "choices": ["b", "c"], "answer": 1}\n\n${line}\n`);
     expect(() => readChoiceFile(path)).toThrow(`${path}:3 ${why}`);
+  });
+
+  it('are UTF-8, with or without a byte order mark, and not compressed', () => {
+    const path = join(folder, 'bytes.jsonl');
+    const line = '{"context": "é 🙂", "choices": ["b", "c"], "answer": 1}\r\n';
+    writeFileSync(path, `\ufeff${line}`);
+    expect(readChoiceFile(path)).toEqual([{ context: 'é 🙂', choices: ['b', 'c'], answer: 1 }]);
+    writeFileSync(path, Buffer.from(line, 'latin1'));
+    expect(() => readChoiceFile(path)).toThrow(`${path} holds byte 13, which is not valid UTF-8`);
+    writeFileSync(path, gzipSync(line));
+    expect(() => readChoiceFile(path)).toThrow(`${path} is compressed (gzip); unpack it first`);
   });
 
   const questions = (...rows: object[]) => {
@@ -167,6 +187,8 @@ describe('files of questions', () => {
 
   it.each([
     // RACE, LogiQA, CosmosQA, HellaSwag, BoolQ, MMLU, ARC as hosted and as published.
+    [{ question: 'q', choices: { text: ['a', 'b'], label: [1, 2] }, answerKey: 2 }, 'q', ['a', 'b'], 1],
+    [{ question: 'q', choices: { text: ['a', 'b'], label: [1, 2] }, answerKey: '1' }, 'q', ['a', 'b'], 0],
     [{ article: 'p', question: 'q', options: ['a', 'b'], answer: 'B', example_id: 'high1.txt' }, 'p\nq', ['a', 'b'], 1],
     [{ context: 'p', question: 'q', options: ['a', 'b'], label: 'b' }, 'p\nq', ['a', 'b'], 1],
     [{ id: 'x', context: 'p', question: 'q', answer0: 'a', answer1: 'b', label: 1 }, 'p\nq', ['a', 'b'], 1],

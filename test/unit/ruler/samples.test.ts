@@ -335,6 +335,8 @@ describe('files of samples', () => {
       ['{"input": "c", "outputs": []}', 'needs "outputs"'],
       ['{"input": "c"', 'is not valid JSON'],
       ['{"input": "q", "context": "c", "outputs": ["o"]}', 'has text in "context", which is not read'],
+      ['{"input": "c", "input": "d", "outputs": ["d"]}', 'has "input" twice'],
+      ['{"input": "c \\ud800", "outputs": ["d"]}', 'has half of a surrogate pair'],
       ['{"input": "c", "outputs": ["d"], "index": "x"}', 'has an "index" that is no whole number'],
     ] as const) {
       writeFileSync(path, `{"input": "a", "outputs": "b"}\n${line}\n`);

@@ -1,6 +1,9 @@
 /** Bytes as UTF-8: what is no UTF-8 is found and named, never replaced without being asked for. */
 import { isUtf8 } from 'node:buffer';
-import type { DataError } from '../core/index.js';
+import { readFileSync } from 'node:fs';
+import type { LongsightError } from './errors.js';
+import { DataError } from './errors.js';
+import { fileError } from './files.js';
 
 /** What happens to bytes that are not UTF-8 and to halves of surrogate pairs: an error, or U+FFFD in their place. */
 export type InvalidText = 'refuse' | 'replace';
@@ -10,10 +13,44 @@ export type InvalidText = 'refuse' | 'replace';
  *
  * @param wrong makes the error from the offset of the first byte that is no UTF-8
  */
-export function decodeUtf8(bytes: Uint8Array, invalid: InvalidText, wrong: (offset: number) => DataError): string {
+export function decodeUtf8(bytes: Uint8Array, invalid: InvalidText, wrong: (offset: number) => LongsightError): string {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (invalid === 'refuse' && !isUtf8(view)) throw wrong(firstInvalid(view));
   return view.toString();
+}
+
+/** How compressed files and other files of bytes begin, as Latin-1, and what they are. */
+const BYTES_BEGIN: readonly (readonly [string, string])[] = [
+  ['\x1f\x8b', 'compressed (gzip); unpack it first'],
+  ['\x28\xb5\x2f\xfd', 'compressed (Zstandard); unpack it first'],
+  ['BZh', 'compressed (bzip2); unpack it first'],
+  ['\xfd7zXZ', 'compressed (xz); unpack it first'],
+  ['PK\x03\x04', 'an archive (zip); unpack it first'],
+  ['PAR1', 'a Parquet file, not text; write its rows as JSON lines'],
+];
+
+/**
+ * The text of a file that must be UTF-8. A byte order mark at its start is left out where `mark` is "drop": it is no part of JSON,
+ * YAML or a table.
+ *
+ * @throws StoreError if the file cannot be read
+ * @throws DataError if it is compressed, or holds bytes that are no UTF-8
+ */
+export function readUtf8(path: string, mark: 'keep' | 'drop'): string {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (cause) {
+    throw fileError('read', path, cause);
+  }
+  const text = decodeUtf8(bytes, 'refuse', (offset) => {
+    const start = bytes.toString('latin1', 0, 8);
+    const what = BYTES_BEGIN.find(([first]) => start.startsWith(first))?.[1];
+    const why =
+      what === undefined ? `holds byte ${offset}, which is not valid UTF-8; convert it to UTF-8` : `is ${what}`;
+    return new DataError(`${path} ${why}`, { details: { path, offset } });
+  });
+  return mark === 'drop' && text.startsWith('\ufeff') ? text.slice(1) : text;
 }
 
 /**
