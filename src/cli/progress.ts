@@ -118,9 +118,14 @@ export class StudyProgress implements StudyObserver {
     this.#bar = output.isTerminal ? new cliProgress.SingleBar({ ...BAR, format, barsize: 24 }) : null;
   }
 
-  started(run: PlannedRun, how: 'new' | 'resumed' | 'retried'): void {
-    if (how !== 'new') this.#line(`${how}: ${run.name}`);
-    this.#output.event({ event: 'started', run: run.name, how });
+  started(run: PlannedRun, how: 'new' | 'resumed' | 'retried', place: string): void {
+    if (how !== 'new') this.#line(`${how}: ${run.name}${place === 'cpu' ? '' : ` on ${place}`}`);
+    this.#output.event({ event: 'started', run: run.name, how, place });
+  }
+
+  waiting(runs: readonly string[]): void {
+    this.#line(`waiting for the processes of an earlier call to save ${runs.join(', ')} and end`);
+    this.#output.event({ event: 'waiting', runs });
   }
 
   note(run: PlannedRun, text: string): void {
@@ -143,7 +148,9 @@ export class StudyProgress implements StudyObserver {
     this.#lastMs = now;
     this.#output.note(`${text.percent}  ${text.runs}  ${text.eta}  ${text.active}`);
     const { total, finished, failed, tokensDone, tokensTotal, eta } = snapshot;
-    const active = Object.fromEntries(snapshot.active);
+    const active = Object.fromEntries(
+      [...snapshot.active].map(([name, p]) => [name, { ...p, place: snapshot.places.get(name) ?? 'cpu' }]),
+    );
     this.#output.event({
       event: 'progress',
       total,
@@ -158,8 +165,10 @@ export class StudyProgress implements StudyObserver {
 
   finished(run: PlannedRun, outcome: RunOutcome, snapshot: StudySnapshot): void {
     const why = outcome.message === undefined ? '' : `: ${outcome.message}`;
-    this.#line(`[${snapshot.finished + snapshot.failed}/${snapshot.total}] ${run.name} ${outcome.state}${why}`);
-    this.#output.event({ event: 'finished', run: run.name, state: outcome.state, message: outcome.message ?? null });
+    const where = outcome.place === undefined ? '' : ` on ${outcome.place}`;
+    this.#line(`[${snapshot.finished + snapshot.failed}/${snapshot.total}] ${run.name} ${outcome.state}${where}${why}`);
+    const { state, message = null, place = null } = outcome;
+    this.#output.event({ event: 'finished', run: run.name, state, message, place });
   }
 
   stop(): void {
@@ -176,9 +185,12 @@ export class StudyProgress implements StudyObserver {
   }
 }
 
-function describe({ total, finished, failed, active, tokensDone, tokensTotal, eta }: StudySnapshot) {
+function describe({ total, finished, failed, active, places, tokensDone, tokensTotal, eta }: StudySnapshot) {
   const runs = `${finished}/${total} runs${failed > 0 ? `, ${failed} failed` : ''}`;
-  const current = [...active].map(([name, p]) => `${name} ${Math.floor((100 * p.step) / p.steps)} %`);
+  const current = [...active].map(([name, p]) => {
+    const place = places.get(name);
+    return `${place === undefined ? '' : `${place}: `}${name} ${Math.floor((100 * p.step) / p.steps)} %`;
+  });
   return {
     percent: `${Math.floor((100 * tokensDone) / tokensTotal)} %`,
     runs,

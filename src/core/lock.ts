@@ -36,10 +36,15 @@ const ATTEMPTS = 5;
 
 /** This process, as its lock files name it. */
 export function thisProcess(): LockHolder {
+  return processOf(process.pid);
+}
+
+/** A process of this host, as locks name it. */
+export function processOf(pid: number): LockHolder {
   return {
-    pid: process.pid,
+    pid,
     host: hostname(),
-    start: startOf(process.pid),
+    start: startOf(pid),
     boot: textOf(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
     space: textOf(() => readlinkSync('/proc/self/ns/pid')),
   };
@@ -107,7 +112,8 @@ function inUse(path: string, what: string, holder: LockHolder, state: 'alive' | 
   return new StoreError(message, { details: { path, pid: holder.pid, host: holder.host } });
 }
 
-function stateOf(holder: LockHolder, self: LockHolder): 'alive' | 'gone' | 'unseen' {
+/** Whether a process that a file names still runs, as far as `self` can see. */
+export function stateOf(holder: LockHolder, self: LockHolder = thisProcess()): 'alive' | 'gone' | 'unseen' {
   if (holder.host !== self.host) return 'unseen';
   // After a reboot nothing of before runs, whatever the numbers say.
   if (holder.boot !== null && self.boot !== null && holder.boot !== self.boot) return 'gone';
@@ -117,7 +123,7 @@ function stateOf(holder: LockHolder, self: LockHolder): 'alive' | 'gone' | 'unse
 }
 
 /** What a lock file says; null for a file that is half-written. */
-function parseHolder(text: string): LockHolder | null {
+export function parseHolder(text: string): LockHolder | null {
   let value: Partial<Record<keyof LockHolder, unknown>> | null;
   try {
     value = JSON.parse(text) as typeof value;

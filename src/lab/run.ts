@@ -28,6 +28,8 @@ export interface PerformOptions {
   readonly resume: 'no' | 'yes' | 'auto';
   /** Whether to take over the lock of a process that cannot be seen from here, such as one of another host. */
   readonly takeOver?: boolean | undefined;
+  /** Where the run was put, such as `cuda:0`; stored with it. */
+  readonly place?: string | undefined;
   readonly signal?: AbortSignal;
   readonly progress?: TrainHooks['progress'];
   readonly note?: TrainHooks['note'];
@@ -81,6 +83,7 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
   try {
     return await trainRun({
       ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume, takeOver: options.takeOver },
+      place: options.place,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       hooks: {
         evaluate,

@@ -38,8 +38,9 @@ const configSchema = z.looseObject({
   versions: z.record(z.string(), z.unknown()).default({}),
   engine: z.looseObject({ name: z.string() }).nullish(),
   hardware: z.record(z.string(), z.unknown()).default({}),
+  place: z.string().optional(),
   startedAt: z.string().nullish(),
-  resumes: z.array(z.looseObject({ at: z.string() })).default([]),
+  resumes: z.array(z.looseObject({ at: z.string(), place: z.string().optional() })).default([]),
 });
 
 /** What `config.json` holds: the run as asked for, versions, engine, hardware, start and resumes. */
@@ -81,10 +82,16 @@ export function checkFree(dir: string): void {
   }
 }
 
-/** Writes `config.json` of a new run. */
-export function writeRunConfig(dir: string, name: string | null, run: StoredRun, engine: EngineInfo): void {
+/** Writes `config.json` of a new run; `place` is where it was put, such as `cuda:0`. */
+export function writeRunConfig(
+  dir: string,
+  name: string | null,
+  run: StoredRun,
+  engine: EngineInfo,
+  place?: string,
+): void {
   const startedAt = new Date().toISOString();
-  writeJsonAtomic(configPath(dir), { format: 1, name, run, ...environment(engine), startedAt, resumes: [] });
+  writeJsonAtomic(configPath(dir), { format: 1, name, run, ...environment(engine, place), startedAt, resumes: [] });
 }
 
 /**
@@ -97,11 +104,11 @@ export function checkSameRun(dir: string, run: StoredRun): void {
 }
 
 /** Adds to `config.json` when, from which step and on what a run is resumed. */
-export function noteResume(dir: string, engine: EngineInfo, step: number): void {
+export function noteResume(dir: string, engine: EngineInfo, step: number, place?: string): void {
   const { resumes } = readRunConfig(dir);
   // What the file holds beside is kept as it is.
   const stored = readJson(configPath(dir)) as object;
-  const resumed = { step, at: new Date().toISOString(), ...environment(engine) };
+  const resumed = { step, at: new Date().toISOString(), ...environment(engine, place) };
   writeJsonAtomic(configPath(dir), { ...stored, resumes: [...resumes, resumed] });
 }
 
@@ -121,11 +128,12 @@ export function checkSame(what: string, stored: unknown, wanted: unknown): void 
 }
 
 /** Versions, engine and hardware: what numbers and speed depend on beside the configuration. */
-function environment(engine: EngineInfo): Record<string, unknown> {
+function environment(engine: EngineInfo, place: string | undefined): Record<string, unknown> {
   const processors = cpus();
   return {
     versions: { longsight: packageVersion(), node: process.versions.node, [engine.name]: engine.library },
     engine,
+    ...(place === undefined ? {} : { place }),
     hardware: {
       platform: `${platform()} ${release()} ${arch()}`,
       cpu: processors[0]?.model ?? 'unknown',

@@ -31,6 +31,8 @@ export interface StoredRunFolder<Eval, Found> {
   readonly versions: Readonly<Record<string, unknown>>;
   readonly engine: Readonly<Record<string, unknown>> | null;
   readonly hardware: Readonly<Record<string, unknown>>;
+  /** Where it was put at its start and at each resume, such as `cuda:0`, each named once; empty where that was not kept. */
+  readonly places: readonly string[];
   readonly status: RunStatus;
   /** From when to when it ran, in milliseconds since 1970, pauses before a resume included; null where that was not kept. */
   readonly ran: { readonly from: number; readonly to: number } | null;
@@ -54,7 +56,7 @@ export function readRunFolder<E extends StepSchema, F extends FindingSchemas>(
   evals: E,
   findings: F,
 ): StoredRunFolder<z.output<E>, StoredFindings<F>> {
-  const { name, run, versions, engine, hardware, startedAt, resumes } = readRunConfig(dir);
+  const { name, run, versions, engine, hardware, place, startedAt, resumes } = readRunConfig(dir);
   const { series, seconds } = readMetrics(metricsPath(dir));
   const [from, last] = [Date.parse(startedAt ?? ''), Date.parse(resumes.at(-1)?.at ?? startedAt ?? '')];
   return {
@@ -67,6 +69,7 @@ export function readRunFolder<E extends StepSchema, F extends FindingSchemas>(
     versions,
     engine: engine ?? null,
     hardware,
+    places: [...new Set([place, ...resumes.map((resume) => resume.place)].filter((p) => p !== undefined))],
     status: readStatus(dir) ?? { state: 'running', step: 0, tokens: 0 },
     ran: Number.isFinite(from + last) ? { from, to: last + 1000 * seconds } : null,
     metrics: series,

@@ -8,6 +8,7 @@ import { maxOf, minOf } from '../core/index.js';
  * @param queued tokens of each run not yet started, in order
  * @param workers runs side by side
  * @param tokPerSec tokens a second of one worker; null while unknown
+ * @param overhead seconds of each run not yet started that are no training
  * @returns null while the speed is unknown
  */
 export function etaSeconds(
@@ -15,13 +16,14 @@ export function etaSeconds(
   queued: readonly number[],
   workers: number,
   tokPerSec: number | null,
+  overhead = 0,
 ): number | null {
   if (tokPerSec === null || !(tokPerSec > 0)) return null;
   const ends = active.map((tokens) => tokens / tokPerSec);
   while (ends.length < workers) ends.push(0);
   for (const tokens of queued) {
     const first = ends.indexOf(minOf(ends));
-    ends[first] = (ends[first] as number) + tokens / tokPerSec;
+    ends[first] = (ends[first] as number) + tokens / tokPerSec + overhead;
   }
   return Math.max(0, maxOf(ends));
 }

@@ -6,8 +6,11 @@ import { describe, expect, it } from 'vitest';
 import { fakeConfig } from '../../test/support/fake-study.js';
 import { temporaryFolder } from '../../test/support/folders.js';
 import { InterruptedError } from '../core/index.js';
-import { executeStudy, pendingRuns, type ExecuteOptions, type StudySnapshot } from './execute.js';
+import type { Accelerator } from '../engine/index.js';
+import { executeStudy, pendingRuns, type ExecuteOptions, type RunOutcome, type StudySnapshot } from './execute.js';
+import { ON_HOST, type Capacity, type RunNeeds } from './places.js';
 import type { PlannedRun, StudyPlan } from './plan.js';
+import { awaitWorkersLeft, noteWorker, workersLeft } from './workers-left.js';
 
 const WORKER = fileURLToPath(new URL('../../test/support/fake-worker.mjs', import.meta.url));
 
@@ -20,18 +23,40 @@ function planOf(...names: string[]): StudyPlan {
 interface Told {
   readonly lines: string[];
   readonly snapshots: StudySnapshot[];
+  readonly outcomes: RunOutcome[];
+  /** The most runs in hand at once. */
+  atOnce: number;
 }
 
+const hostCapacity = (workers: number): Capacity => ({
+  ...{ devices: [], perDevice: 1, workers, threads: 1, most: Infinity, reason: '' },
+});
+
+/** `count` devices that a worker knows by FAKE_DEVICE. */
+const fakeDevices = (count: number): Accelerator[] =>
+  Array.from({ length: count }, (_, i) => ({
+    ...{ platform: 'cuda', name: `cuda:${i}`, uuid: null, kind: 'Fake', memory: null },
+    env: { FAKE_DEVICE: `cuda:${i}` },
+  }));
+
 function optionsFor(workers: number, change: Partial<ExecuteOptions> = {}): { options: ExecuteOptions; told: Told } {
-  const told: Told = { lines: [], snapshots: [] };
+  const told: Told = { lines: [], snapshots: [], outcomes: [], atOnce: 0 };
+  let inHand = 0;
   const observer = {
-    started: (run: PlannedRun, how: string) => void told.lines.push(`${how} ${run.name}`),
+    started: (run: PlannedRun, how: string) => {
+      told.lines.push(`${how} ${run.name}`);
+      told.atOnce = Math.max(told.atOnce, ++inHand);
+    },
     note: (run: PlannedRun, text: string) => void told.lines.push(`${run.name}: ${text}`),
     progress: (_run: PlannedRun, snapshot: StudySnapshot) => void told.snapshots.push(snapshot),
-    finished: () => undefined,
+    waiting: (runs: readonly string[]) => void told.lines.push(`waiting for ${runs.join(', ')}`),
+    finished: (_run: PlannedRun, outcome: RunOutcome) => {
+      told.outcomes.push(outcome);
+      inHand -= 1;
+    },
   };
   const options: ExecuteOptions = {
-    parallelism: { workers, threads: 1, reason: '' },
+    capacity: hostCapacity(workers),
     workerCommand: (dir, run) => [process.execPath, WORKER, dir, run.name],
     ...{ observer, signal: new AbortController().signal },
     ...change,
@@ -123,5 +148,133 @@ setInterval(() => undefined, 1000);`,
     await until(() => started(dir).length === 1);
     child.kill('SIGKILL');
     await until(() => started(dir).includes('a_waits orphaned'));
+  });
+});
+
+describe('executeStudy on devices', () => {
+  const CUDA: RunNeeds = { platform: 'cuda', devices: 1 };
+  const log = (dir: string) =>
+    readFileSync(join(dir, 'devices.txt'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' '));
+  const names = (count: number) => Array.from({ length: count }, (_, i) => `${'abcdefghijklmnop'[i] ?? 'z'}_device`);
+
+  /** The most runs that were on each device at once. */
+  function crowds(dir: string): Record<string, number> {
+    const now: Record<string, number> = {};
+    const most: Record<string, number> = {};
+    for (const [what, device = ''] of log(dir)) {
+      now[device] = (now[device] ?? 0) + (what === 'start' ? 1 : what === 'end' ? -1 : 0);
+      most[device] = Math.max(most[device] ?? 0, now[device] ?? 0);
+    }
+    return most;
+  }
+
+  const onDevices = (count: number, change: Partial<ExecuteOptions> = {}, capacity: Partial<Capacity> = {}) =>
+    optionsFor(0, {
+      capacity: { ...hostCapacity(0), devices: fakeDevices(count), ...capacity },
+      needs: () => CUDA,
+      ...change,
+    });
+
+  it.each([
+    [1, 1, 4],
+    [2, 1, 6],
+    [8, 1, 12],
+    [1, 2, 4],
+  ])('%i devices, %i runs on each at a time: %i runs, each on one device', async (count, perDevice, runs) => {
+    const dir = temporaryFolder();
+    const fractions = new Set<number | null>();
+    const base = onDevices(count, {}, { perDevice });
+    const workerCommand: ExecuteOptions['workerCommand'] = (study, run, place) => {
+      fractions.add(place.memoryFraction);
+      return base.options.workerCommand(study, run, place);
+    };
+    const outcomes = await executeStudy(dir, planOf(...names(runs)), { ...base.options, workerCommand });
+    expect(outcomes.map((o) => o.state)).toEqual(Array.from({ length: runs }, () => 'done'));
+    const used = crowds(dir);
+    expect(Object.keys(used).toSorted()).toEqual(
+      fakeDevices(count)
+        .map((d) => d.name)
+        .toSorted(),
+    );
+    for (const most of Object.values(used)) expect(most).toBeLessThanOrEqual(perDevice);
+    expect(base.told.atOnce).toBe(count * perDevice);
+    expect([...fractions]).toEqual([perDevice === 1 ? null : 0.85 / perDevice]);
+    for (const { name, place } of outcomes) {
+      expect(log(dir).filter(([what, , run]) => what === 'end' && run === name)).toEqual([['end', place, name]]);
+    }
+    expect([...(base.told.snapshots.at(-1)?.places.values() ?? [])].every((p) => p.startsWith('cuda:'))).toBe(true);
+  });
+
+  it('fills the cores with runs that need no device meanwhile', async () => {
+    const dir = temporaryFolder();
+    const host = new Set(['c_device', 'd_device']);
+    const { options, told } = onDevices(1, { needs: ({ name }) => (host.has(name) ? ON_HOST : CUDA) }, { workers: 1 });
+    const outcomes = await executeStudy(dir, planOf(...names(4)), options);
+    expect(outcomes.map((o) => o.place)).toEqual(['cuda:0', 'cuda:0', undefined, undefined]);
+    expect(crowds(dir)).toEqual({ 'cuda:0': 1, cpu: 1 });
+    expect(told.atOnce).toBe(2);
+  });
+
+  it('gives a run with a mesh as many devices as it needs', async () => {
+    const dir = temporaryFolder();
+    const needs = ({ name }: PlannedRun): RunNeeds => ({ platform: 'cuda', devices: name === 'b_device' ? 2 : 1 });
+    const { options } = onDevices(2, { needs });
+    const outcomes = await executeStudy(dir, planOf(...names(3)), options);
+    expect(outcomes.map((o) => o.place)).toEqual(['cuda:0', 'cuda:0+cuda:1', 'cuda:0']);
+    expect(log(dir).find(([what, , run]) => what === 'start' && run === 'b_device')?.[1]).toBe('cuda:0,cuda:1');
+  });
+
+  it('leaves a busy device out, does its run elsewhere, and ends when none is left', async () => {
+    const broken = (list: string): Accelerator[] =>
+      fakeDevices(2).map((d) => ({ ...d, env: { ...d.env, FAKE_BROKEN: list.replaceAll(',', ' ') } }));
+    const dir = temporaryFolder();
+    const first = onDevices(2, { busyMs: 1 }, { devices: broken('cuda:0') });
+    const outcomes = await executeStudy(dir, planOf(...names(4)), first.options);
+    expect(outcomes.map((o) => [o.state, o.place])).toEqual(names(4).map(() => ['done', 'cuda:1']));
+    expect(log(dir).filter(([what]) => what === 'busy')).toHaveLength(2); // once, and once more
+    expect(first.told.lines).toContain(
+      'a_device: cuda:0 is left out until the study is started again: xla: the device is busy',
+    );
+
+    const none = temporaryFolder();
+    const second = onDevices(2, { busyMs: 1 }, { devices: broken('cuda:0,cuda:1') });
+    const failed = await executeStudy(none, planOf(...names(3)), second.options);
+    for (const { state, message } of failed) {
+      expect(state).toBe('failed');
+      expect(message).toMatch(/^no device is left for it \(cuda:[01]: xla: the device is busy; cuda:[01]: xla/);
+    }
+    expect(second.told.outcomes).toHaveLength(3);
+    const again = await executeStudy(none, planOf(...names(3)), onDevices(2).options);
+    expect(again.map((o) => o.state)).toEqual(['done', 'done', 'done']);
+  });
+
+  it('waits for the workers of a killed call, which still hold their devices', async () => {
+    const dir = temporaryFolder();
+    const orphan = spawn(process.execPath, ['-e', 'setTimeout(() => undefined, 600)'], { stdio: 'ignore' });
+    noteWorker(dir, 'a_device', orphan.pid ?? 0);
+    const { options, told } = onDevices(1);
+    const begin = performance.now();
+    await executeStudy(dir, planOf('a_device'), options);
+    expect(performance.now() - begin).toBeGreaterThan(300);
+    expect(told.lines[0]).toBe('waiting for a_device');
+    expect(orphan.exitCode).toBe(0);
+    expect(workersLeft(dir)).toEqual([]);
+  });
+
+  it('says which process does not end', async () => {
+    const dir = temporaryFolder();
+    noteWorker(dir, 'a_ok', process.pid);
+    const waiting: string[] = [];
+    const wait = awaitWorkersLeft(dir, {
+      ...{ limitMs: 250, signal: new AbortController().signal },
+      waiting: (runs) => waiting.push(...runs),
+    });
+    await expect(wait).rejects.toThrow(
+      new RegExp(`^process ${process.pid} of an earlier call still works on run a_ok of .*; wait for it or stop it`),
+    );
+    expect(waiting).toEqual(['a_ok']);
   });
 });

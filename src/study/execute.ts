@@ -1,17 +1,20 @@
 /**
- * Runs a study's runs in worker processes, a few at a time. Killed at any moment, a study continues where it stopped:
- * finished runs are recognised, unfinished ones resumed from their last checkpoint, failed ones tried again.
+ * Runs a study's runs in worker processes: on accelerators, each its own, and on the host's cores. Killed at any moment, a
+ * study continues where it stopped: finished runs are recognised, unfinished ones resumed from their last checkpoint, failed
+ * ones tried again.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileError, makeFolder, InterruptedError } from '../core/index.js';
+import { closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { DeviceBusyError, InterruptedError, maxOf } from '../core/index.js';
 import { etaSeconds } from './eta.js';
-import type { Parallelism } from './parallelism.js';
+import { ON_HOST, Places, type Capacity, type Place, type RunNeeds } from './places.js';
 import { tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
 import { isRunFolder, readStatus } from '../run/index.js';
 import { runFolder } from './store.js';
-import { messageSchema, type WorkerMessage, type WorkerProgress } from './worker.js';
+import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress } from './worker.js';
+import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
+import { awaitWorkersLeft, noteWorker } from './workers-left.js';
 
 export type RunState = 'done before' | 'done' | 'failed' | 'stopped';
 
@@ -20,6 +23,8 @@ export interface RunOutcome {
   readonly state: RunState;
   /** Why a failed run failed. */
   readonly message?: string;
+  /** Where it ran, if it did. */
+  readonly place?: string;
 }
 
 export interface StudySnapshot {
@@ -28,6 +33,8 @@ export interface StudySnapshot {
   readonly failed: number;
   /** Progress of the runs in hand, by name. */
   readonly active: ReadonlyMap<string, WorkerProgress>;
+  /** Where the runs in hand are, by name. */
+  readonly places: ReadonlyMap<string, string>;
   readonly tokensDone: number;
   readonly tokensTotal: number;
   /** Seconds left; null while unknown. */
@@ -36,27 +43,34 @@ export interface StudySnapshot {
 
 /** Told what happens, in order; all methods are called on the parent's event loop. */
 export interface StudyObserver {
-  started(run: PlannedRun, how: 'new' | 'resumed' | 'retried'): void;
+  started(run: PlannedRun, how: 'new' | 'resumed' | 'retried', place: string): void;
   note(run: PlannedRun, text: string): void;
+  /** Runs of an earlier call whose processes still work are waited for. */
+  waiting(runs: readonly string[]): void;
   progress(run: PlannedRun, snapshot: StudySnapshot): void;
   finished(run: PlannedRun, outcome: RunOutcome, snapshot: StudySnapshot): void;
 }
 
 export interface ExecuteOptions {
-  readonly parallelism: Parallelism;
+  readonly capacity: Capacity;
+  /** What a run needs; a place on the host's cores unless told. */
+  readonly needs?: (run: PlannedRun) => RunNeeds;
   /** The command line of a worker for one run; the process must call `serveWorker`. */
-  readonly workerCommand: (studyDir: string, run: PlannedRun, threads: number) => readonly [string, ...string[]];
+  readonly workerCommand: (studyDir: string, run: PlannedRun, place: Place) => readonly [string, ...string[]];
   readonly observer: StudyObserver;
   readonly signal: AbortSignal;
   /** Milliseconds that workers get to save their state once stopped; 15,000 unless told. */
   readonly graceMs?: number;
+  /** Milliseconds before a run is tried again on a device that others hold; 10,000 unless told. */
+  readonly busyMs?: number;
 }
 
 /** A worker that dies without a word (out of memory, killed) is started again this many times. */
 const CRASH_RETRIES = 1;
+/** A run that finds its device busy is tried there again this many times: the memory of a process that just ended comes late. */
+const BUSY_RETRIES = 1;
+const BUSY_MS = 10_000;
 const DEFAULT_GRACE_MS = 15_000;
-/** Bytes of a worker's log that are read for its last words. */
-const LOG_TAIL_BYTES = 4096;
 
 /** The runs of a plan that are not done yet. */
 export function pendingRuns(studyDir: string, plan: StudyPlan): PlannedRun[] {
@@ -64,51 +78,79 @@ export function pendingRuns(studyDir: string, plan: StudyPlan): PlannedRun[] {
 }
 
 /**
- * Runs everything that is not done yet.
+ * Runs everything that is not done yet; first waits for processes that an earlier, killed call left behind.
  *
  * @returns one outcome per run of the plan, in the plan's order
  * @throws InterruptedError once `signal` has aborted and all workers are gone
+ * @throws StoreError if a process of an earlier call does not end
  */
 export async function executeStudy(studyDir: string, plan: StudyPlan, options: ExecuteOptions): Promise<RunOutcome[]> {
+  const { signal, observer } = options;
+  const waiting = (runs: readonly string[]) => observer.waiting(runs);
+  await awaitWorkersLeft(studyDir, { limitMs: 2 * ORPHAN_GRACE_MS, signal, waiting });
   const execution = new Execution(studyDir, plan, options);
-  const worker = async () => {
-    for (let run = execution.next(); run !== undefined; run = execution.next()) await execution.perform(run);
-  };
   const killAll = () => execution.kill();
   process.on('exit', killAll);
   try {
-    await Promise.all(Array.from({ length: options.parallelism.workers }, worker));
+    await execution.run();
   } finally {
     process.off('exit', killAll);
-    killAll(); // nobody is left unless a worker loop threw
+    killAll(); // nobody is left unless something threw
   }
-  if (options.signal.aborted) throw new InterruptedError('the study was stopped; the same command continues it');
+  if (signal.aborted) throw new InterruptedError('the study was stopped; the same command continues it');
   return plan.runs.map((run) => execution.outcomeOf(run));
+}
+
+/** How a worker's process ended. */
+interface Attempt {
+  readonly state: RunState;
+  readonly message?: string;
+  /** Ended by a signal, without a word. */
+  readonly crashed?: true;
+  /** Others hold the device. */
+  readonly busy?: true;
+}
+
+/** A run in hand. */
+interface ActiveRun {
+  readonly place: Place;
+  readonly sinceMs: number;
+  /** Tokens that it had when it was started. */
+  tokensBefore: number | null;
+  progress: WorkerProgress | null;
+}
+
+/** What is known of the speed on one kind of place. */
+interface Speed {
+  /** Smoothed, of one worker. */
+  tokPerSec: number | null;
+  /** Seconds of the last finished run that were no training. */
+  overhead: number;
 }
 
 class Execution {
   readonly #dir: string;
   readonly #plan: StudyPlan;
   readonly #options: ExecuteOptions;
+  readonly #places: Places;
   readonly #queue: PlannedRun[];
   readonly #outcomes = new Map<string, RunOutcome>();
-  readonly #active = new Map<string, WorkerProgress>();
+  readonly #active = new Map<string, ActiveRun>();
   readonly #children = new Set<ChildProcess>();
-  /** The smoothed speed of one worker. */
-  #tokPerSec: number | null = null;
+  readonly #budgets: ReadonlyMap<string, number>;
+  /** By platform. */
+  readonly #speeds = new Map<string, Speed>();
 
   constructor(dir: string, plan: StudyPlan, options: ExecuteOptions) {
     this.#dir = dir;
     this.#plan = plan;
     this.#options = options;
+    this.#places = new Places(options.capacity);
     this.#queue = pendingRuns(dir, plan);
+    this.#budgets = new Map(plan.runs.map((run) => [run.name, tokenBudget(run.config)]));
     const pending = new Set(this.#queue);
     for (const { name } of plan.runs.filter((run) => !pending.has(run)))
       this.#outcomes.set(name, { name, state: 'done before' });
-  }
-
-  next(): PlannedRun | undefined {
-    return this.#options.signal.aborted ? undefined : this.#queue.shift();
   }
 
   outcomeOf({ name }: PlannedRun): RunOutcome {
@@ -119,30 +161,100 @@ class Execution {
     for (const child of this.#children) child.kill('SIGKILL');
   }
 
-  async perform(run: PlannedRun): Promise<void> {
-    const { observer } = this.#options;
-    const folder = runFolder(this.#dir, run.name);
-    const before = readStatus(folder)?.state;
-    observer.started(run, before === 'failed' ? 'retried' : isRunFolder(folder) ? 'resumed' : 'new');
-    let outcome = await this.#attempt(run);
-    for (let retry = 0; retry < CRASH_RETRIES && outcome.crashed && !this.#options.signal.aborted; retry++) {
-      observer.note(run, `${outcome.message ?? 'the worker died'}; starting it again`);
-      outcome = await this.#attempt(run);
+  /** Starts what has a place, waits for one run to end, and so on until nothing is left. */
+  async run(): Promise<void> {
+    const underWay = new Set<Promise<void>>();
+    for (;;) {
+      for (const { run, place } of this.#placed()) {
+        const work: Promise<void> = this.#perform(run, place).finally(() => underWay.delete(work));
+        work.catch(() => undefined); // the race below throws it
+        underWay.add(work);
+      }
+      if (underWay.size === 0) return;
+      await Promise.race(underWay);
     }
-    this.#active.delete(run.name);
-    const { crashed: _, ...result } = outcome;
-    this.#outcomes.set(run.name, result);
-    observer.finished(run, result, this.#snapshot());
   }
 
-  async #attempt(run: PlannedRun): Promise<RunOutcome & { crashed: boolean }> {
-    const { signal, workerCommand, parallelism, graceMs = DEFAULT_GRACE_MS } = this.#options;
+  /** Takes runs from the queue for which there is a place, in their order among those of the same platform. */
+  #placed(): { run: PlannedRun; place: Place }[] {
+    if (this.#options.signal.aborted) return [];
+    const full = new Set<string>();
+    const started: { run: PlannedRun; place: Place }[] = [];
+    for (const run of [...this.#queue]) {
+      const needs = this.#needsOf(run);
+      const kind = String(needs.platform);
+      const refusal = this.#places.refusal(needs);
+      const place = refusal !== null || full.has(kind) ? null : this.#places.take(needs);
+      if (refusal === null && place === null) {
+        full.add(kind);
+        continue;
+      }
+      this.#queue.splice(this.#queue.indexOf(run), 1);
+      if (place !== null) started.push({ run, place });
+      else if (refusal !== null) this.#end(run, { name: run.name, state: 'failed', message: refusal });
+    }
+    return started;
+  }
+
+  #needsOf(run: PlannedRun): RunNeeds {
+    return this.#options.needs?.(run) ?? ON_HOST;
+  }
+
+  async #perform(run: PlannedRun, place: Place): Promise<void> {
+    const { observer, signal, busyMs = BUSY_MS } = this.#options;
+    const folder = runFolder(this.#dir, run.name);
+    const before = readStatus(folder)?.state;
+    observer.started(run, before === 'failed' ? 'retried' : isRunFolder(folder) ? 'resumed' : 'new', place.name);
+    this.#active.set(run.name, { place, sinceMs: performance.now(), tokensBefore: null, progress: null });
+    const retries = { crashed: CRASH_RETRIES, busy: BUSY_RETRIES };
+    let attempt = await this.#attempt(run, place);
+    for (;;) {
+      const why = attempt.crashed ? 'crashed' : attempt.busy ? 'busy' : null;
+      if (why === null || retries[why] === 0 || signal.aborted) break;
+      retries[why] -= 1;
+      const where = place.devices.length === 0 ? '' : `${place.name}: `;
+      observer.note(run, `${where}${attempt.message ?? 'the worker died'}; starting it again`);
+      if (why === 'busy') await pause(busyMs, signal);
+      if (signal.aborted) break;
+      attempt = await this.#attempt(run, place);
+    }
+    this.#places.giveBack(place);
+    if (attempt.busy && place.devices.length > 0 && !signal.aborted) this.#leave(run, place, attempt);
+    else this.#finish(run, place, attempt);
+  }
+
+  /** A device that others hold gets no further run; the run goes elsewhere, if there is another device. */
+  #leave(run: PlannedRun, place: Place, { message = 'it is busy' }: Attempt): void {
+    this.#places.setAside(place, message);
+    this.#active.delete(run.name);
+    this.#options.observer.note(run, `${place.name} is left out until the study is started again: ${message}`);
+    this.#queue.unshift(run);
+  }
+
+  #finish(run: PlannedRun, place: Place, { state, message }: Attempt): void {
+    if (state === 'done') this.#learnOverhead(run);
+    this.#active.delete(run.name);
+    const where = place.devices.length === 0 ? {} : { place: place.name };
+    this.#end(run, { name: run.name, state, ...(message === undefined ? {} : { message }), ...where });
+  }
+
+  #end(run: PlannedRun, outcome: RunOutcome): void {
+    this.#outcomes.set(run.name, outcome);
+    this.#options.observer.finished(run, outcome, this.#snapshot());
+  }
+
+  async #attempt(run: PlannedRun, place: Place): Promise<Attempt> {
+    const { signal, workerCommand, graceMs = DEFAULT_GRACE_MS } = this.#options;
     const logPath = join(this.#dir, 'logs', `${run.name}.log`);
     const log = openLog(logPath);
-    const [command, ...args] = workerCommand(this.#dir, run, parallelism.threads);
-    const child = spawn(command, args, { stdio: ['ignore', log, log, 'ipc'] });
+    const [command, ...args] = workerCommand(this.#dir, run, place);
+    const child = spawn(command, args, {
+      stdio: ['ignore', log, log, 'ipc'],
+      env: { ...process.env, ...place.env },
+    });
+    const noted = child.pid === undefined ? () => undefined : noteWorker(this.#dir, run.name, child.pid);
     this.#children.add(child);
-    const failure: { message?: string } = {};
+    const failure: Failure = {};
     child.on('message', (message) => this.#receive(run, message, failure));
     let killer: NodeJS.Timeout | undefined;
     const stop = () => {
@@ -153,98 +265,123 @@ class Execution {
     if (signal.aborted) stop();
     try {
       const end = await ended(child);
-      return { name: run.name, ...this.#judge(run, end, failure.message ?? lastLine(log)) };
+      return this.#judge(run, end, { ...failure, message: failure.message ?? lastLine(log) });
     } finally {
       clearTimeout(killer);
       signal.removeEventListener('abort', stop);
       this.#children.delete(child);
+      noted();
       closeSync(log);
     }
   }
 
-  #judge(run: PlannedRun, end: Ending, words: string | undefined): Omit<RunOutcome, 'name'> & { crashed: boolean } {
-    if (readStatus(runFolder(this.#dir, run.name))?.state === 'done') return { state: 'done', crashed: false };
-    if (this.#options.signal.aborted || end.code === 130) return { state: 'stopped', crashed: false };
-    if (end.error !== undefined)
-      return { state: 'failed', crashed: false, message: `the worker did not start: ${end.error.message}` };
-    const crashed = end.signal !== null;
-    const how = crashed ? `the worker was ended by ${end.signal}` : `the worker ended with code ${end.code}`;
-    return { state: 'failed', crashed, message: crashed ? how : (words ?? how) };
+  #judge(run: PlannedRun, end: Ending, { code, message }: Failure): Attempt {
+    if (readStatus(runFolder(this.#dir, run.name))?.state === 'done') return { state: 'done' };
+    if (this.#options.signal.aborted || end.code === 130) return { state: 'stopped' };
+    if (end.error !== undefined) return { state: 'failed', message: `the worker did not start: ${end.error.message}` };
+    if (end.signal !== null)
+      return { state: 'failed', crashed: true, message: `the worker was ended by ${end.signal}` };
+    const busy = code === BUSY_CODE ? ({ busy: true } as const) : {};
+    return { state: 'failed', message: message ?? `the worker ended with code ${end.code}`, ...busy };
   }
 
-  #receive(run: PlannedRun, raw: unknown, failure: { message?: string }): void {
+  #receive(run: PlannedRun, raw: unknown, failure: Failure): void {
     const parsed = messageSchema.safeParse(raw);
     if (!parsed.success) return; // not ours
     const message: WorkerMessage = parsed.data;
     switch (message.type) {
       case 'failed':
         failure.message = message.message;
+        failure.code = message.code;
         return;
       case 'note':
         this.#options.observer.note(run, message.text);
         return;
       case 'progress': {
         const { type: _, ...progress } = message;
-        this.#active.set(run.name, progress);
+        const active = this.#active.get(run.name);
+        if (active === undefined) return;
+        active.progress = progress;
+        active.tokensBefore ??= progress.tokens;
+        const known = this.#speedOf(run);
         const speed = progress.tokPerSec;
-        if (speed !== null) this.#tokPerSec = this.#tokPerSec === null ? speed : 0.8 * this.#tokPerSec + 0.2 * speed;
+        if (speed !== null) known.tokPerSec = known.tokPerSec === null ? speed : 0.8 * known.tokPerSec + 0.2 * speed;
         this.#options.observer.progress(run, this.#snapshot());
       }
     }
   }
 
+  #speedOf(run: PlannedRun): Speed {
+    const kind = String(this.#needsOf(run).platform);
+    const known = this.#speeds.get(kind) ?? { tokPerSec: null, overhead: 0 };
+    this.#speeds.set(kind, known);
+    return known;
+  }
+
+  /** The seconds of a finished run that were no training: those of its wall time that its speed does not explain. */
+  #learnOverhead(run: PlannedRun): void {
+    const active = this.#active.get(run.name);
+    const speed = active?.progress?.tokPerSec ?? null;
+    if (active === undefined || active.tokensBefore === null || speed === null || !(speed > 0)) return;
+    const seconds = (performance.now() - active.sinceMs) / 1000;
+    const training = (this.#budgetOf(run.name) - active.tokensBefore) / speed;
+    this.#speedOf(run).overhead = Math.max(0, seconds - training);
+  }
+
+  #budgetOf(name: string): number {
+    return this.#budgets.get(name) ?? 0;
+  }
+
   #snapshot(): StudySnapshot {
     const outcomes = [...this.#outcomes.values()];
-    const budgets = new Map(this.#plan.runs.map((run) => [run.name, tokenBudget(run.config)]));
-    const budget = (name: string) => budgets.get(name) ?? 0;
-    const active = [...this.#active].map(([name, p]) => ({ name, done: p.tokens }));
     const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+    const active = [...this.#active];
+    const progress = active.flatMap(([name, a]) => (a.progress === null ? [] : [[name, a.progress] as const]));
     return {
       total: this.#plan.runs.length,
       finished: outcomes.filter((o) => o.state === 'done' || o.state === 'done before').length,
       failed: outcomes.filter((o) => o.state === 'failed').length,
-      active: this.#active,
-      tokensDone: sum(outcomes.map((o) => budget(o.name))) + sum(active.map((a) => a.done)),
-      tokensTotal: sum([...budgets.values()]),
-      eta: etaSeconds(
-        active.map(({ name, done }) => budget(name) - done),
-        this.#queue.map((run) => budget(run.name)),
-        this.#options.parallelism.workers,
-        this.#tokPerSec,
-      ),
+      active: new Map(progress),
+      places: new Map(active.flatMap(([name, { place }]) => (place.devices.length === 0 ? [] : [[name, place.name]]))),
+      tokensDone: sum(outcomes.map((o) => this.#budgetOf(o.name))) + sum(progress.map(([, p]) => p.tokens)),
+      tokensTotal: sum([...this.#budgets.values()]),
+      eta: this.#eta(),
     };
   }
-}
 
-interface Ending {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly error?: Error;
-}
-
-function ended(child: ChildProcess): Promise<Ending> {
-  return new Promise((resolve) => {
-    child.on('error', (error) => {
-      if (child.pid === undefined) resolve({ code: null, signal: null, error });
+  /** The longest of the platforms' times; null while the speed of one that has work is unknown. */
+  #eta(): number | null {
+    const runs = new Map(this.#plan.runs.map((run) => [run.name, run]));
+    const byKind = new Map<string, { active: number[]; queued: number[]; run: PlannedRun }>();
+    const kindOf = (run: PlannedRun) => {
+      const kind = String(this.#needsOf(run).platform);
+      const known = byKind.get(kind) ?? { active: [], queued: [], run };
+      byKind.set(kind, known);
+      return known;
+    };
+    for (const [name, { progress }] of this.#active) {
+      const run = runs.get(name);
+      if (run) kindOf(run).active.push(this.#budgetOf(name) - (progress?.tokens ?? 0));
+    }
+    for (const run of this.#queue) kindOf(run).queued.push(this.#budgetOf(run.name));
+    const times = [...byKind].map(([kind, { active, queued, run }]) => {
+      const { tokPerSec, overhead } = this.#speedOf(run);
+      return etaSeconds(active, queued, Math.max(1, this.#roomFor(kind)), tokPerSec, overhead);
     });
-    child.on('exit', (code, signal) => resolve({ code, signal }));
-  });
-}
+    return times.includes(null) ? null : Math.max(0, maxOf(times.map((t) => t ?? 0)));
+  }
 
-function openLog(path: string): number {
-  try {
-    makeFolder(dirname(path));
-    return openSync(path, 'a+');
-  } catch (cause) {
-    throw fileError('write', path, cause);
+  /** Runs of a platform at once. */
+  #roomFor(kind: string): number {
+    const { devices, perDevice, workers, most } = this.#options.capacity;
+    const own = devices.filter((device) => device.platform === kind).length * perDevice;
+    return Math.min(most, kind === 'null' ? workers : own);
   }
 }
 
-/** The last line that is not part of a stack trace; undefined if there is none. */
-function lastLine(fd: number): string | undefined {
-  const size = fstatSync(fd).size;
-  const buffer = Buffer.alloc(Math.min(size, LOG_TAIL_BYTES));
-  readSync(fd, buffer, 0, buffer.length, size - buffer.length);
-  const lines = buffer.toString('utf8').split('\n');
-  return lines.filter((line) => line.trim() !== '' && !/^\s|^\}/.test(line)).at(-1);
+interface Failure {
+  message?: string | undefined;
+  code?: string;
 }
+
+const BUSY_CODE = new DeviceBusyError('').code;

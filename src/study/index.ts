@@ -9,6 +9,7 @@ export {
   type StudySnapshot,
 } from './execute.js';
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
+export { ON_HOST, Places, planCapacity, type AskedPlaces, type Capacity, type Place, type RunNeeds } from './places.js';
 export { slug } from './names.js';
 export {
   compareSchema,

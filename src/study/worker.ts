@@ -27,7 +27,7 @@ export type WorkerProgress = Omit<z.output<typeof progressSchema>, 'type'>;
 /** Milliseconds between two progress messages of one worker. */
 const PROGRESS_INTERVAL_MS = 250;
 /** Milliseconds that a worker takes to stop after its parent is gone before it is ended. */
-const ORPHAN_GRACE_MS = 20_000;
+export const ORPHAN_GRACE_MS = 20_000;
 
 export interface WorkerLink {
   readonly progress: (progress: WorkerProgress) => void;

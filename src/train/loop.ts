@@ -88,6 +88,8 @@ export interface TrainRunOptions {
    * `takeLock`.
    */
   readonly takeOver?: boolean | undefined;
+  /** Where the run was put, such as `cuda:0`; stored in `config.json`. */
+  readonly place?: string | undefined;
   readonly signal?: AbortSignal;
   readonly hooks?: TrainHooks;
   readonly stepOptions?: StepOptions;
@@ -128,7 +130,7 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
     checkVocabulary(run, data);
     release = takeLock(join(dir, LOCK_FILE), dir, { takeOver: options.takeOver });
     const checkpoint = continues ? prepareResume(dir, options) : null;
-    if (!continues) writeRunConfig(dir, options.name ?? null, run, options.engine.info);
+    if (!continues) writeRunConfig(dir, options.name ?? null, run, options.engine.info, options.place);
     return await runTo(dir, options, data, checkpoint, continues);
   } finally {
     release?.();
@@ -152,7 +154,7 @@ function checkVocabulary({ model }: RunConfig, { vocabSize }: OpenedData): void 
   );
 }
 
-function prepareResume(dir: string, { run, engine, hooks }: TrainRunOptions): Checkpoint | null {
+function prepareResume(dir: string, { run, engine, hooks, place }: TrainRunOptions): Checkpoint | null {
   checkSameRun(dir, run);
   const { checkpoint, damaged } = latestCheckpoint(dir);
   for (const note of damaged) hooks?.note?.(note);
@@ -165,7 +167,7 @@ function prepareResume(dir: string, { run, engine, hooks }: TrainRunOptions): Ch
   removeTemporaryCheckpoints(dir);
   if (step >= run.train.steps) return checkpoint;
   removeResultsAfter(dir, checkpoint?.state.step ?? -1);
-  noteResume(dir, engine.info, step);
+  noteResume(dir, engine.info, step, place);
   hooks?.note?.(`resuming from step ${step} of ${run.train.steps}`);
   return checkpoint;
 }

@@ -52,10 +52,30 @@ const acts = {
     report(1);
     setInterval(() => undefined, 1000);
   },
+  // Holds the device of FAKE_DEVICE for a moment; one that FAKE_BROKEN lists is busy.
+  device() {
+    const device = process.env.FAKE_DEVICE ?? 'cpu';
+    const log = (what) => appendFileSync(join(study, 'devices.txt'), `${what} ${device} ${name}\n`);
+    if ((process.env.FAKE_BROKEN ?? '').split(' ').includes(device)) {
+      log('busy');
+      process.send({ type: 'failed', code: 'DEVICE_BUSY', message: 'xla: the device is busy' });
+      status('failed', 'xla: the device is busy');
+      process.exitCode = 1;
+      process.disconnect();
+      return;
+    }
+    log('start');
+    report(1);
+    setTimeout(() => {
+      log('end');
+      status('done');
+      process.disconnect();
+    }, 60);
+  },
   deaf() {
     report(1);
     setInterval(() => undefined, 1000);
   },
 };
 acts[what]();
-if (what !== 'waits' && what !== 'deaf') process.disconnect();
+if (what !== 'waits' && what !== 'deaf' && what !== 'device') process.disconnect();

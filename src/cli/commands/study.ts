@@ -3,16 +3,20 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { formatTokens } from '../../core/index.js';
+import { findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
 import {
-  chooseParallelism,
   executeStudy,
   loadStudy,
   machine,
+  ON_HOST,
   openStudyFolder,
   pendingRuns,
+  planCapacity,
   studySchema,
   tokenBudget,
+  type Place,
   type PlannedRun,
+  type RunNeeds,
   type RunOutcome,
   type StudyPlan,
 } from '../../study/index.js';
@@ -38,6 +42,8 @@ export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverF
   readonly out?: string;
   readonly long?: boolean;
   readonly workers?: number;
+  readonly devices?: string;
+  readonly perDevice?: number;
 }
 
 const QUICKSTART = fileURLToPath(new URL('../../../presets/studies/quickstart.yaml', import.meta.url));
@@ -71,8 +77,12 @@ function addStudyOptions(command: Command): Command {
   command
     .option('--out <dir>', 'study folder (default: runs/NAME)')
     .option('--long', "also do the study's long arm")
-    .option('--workers <n>', 'runs side by side (default: from cores and memory)', (text) =>
+    .option('--workers <n>', 'runs side by side (default: from devices, cores and memory)', (text) =>
       positiveInteger('--workers', text),
+    )
+    .option('--devices <list>', 'accelerators to use: how many, or which, such as 0,2 or cuda:1 (default: all)')
+    .option('--per-device <n>', 'runs that share an accelerator, for small models (default: 1)', (text) =>
+      positiveInteger('--per-device', text),
     );
   return addOutputOptions(addEngineOptions(addSetOption(addTakeOverOption(command))));
 }
@@ -114,23 +124,28 @@ async function execute(
   context: CliContext,
 ): Promise<RunOutcome[]> {
   const pending = pendingRuns(dir, plan);
-  const parallelism = chooseParallelism(pending.length, { workers: flags.workers, threads: flags.threads }, machine());
+  const needs = needsOf(flags);
+  const capacity = planCapacity(pending.map(needs), flags, machine(), findAccelerators);
   const done = plan.runs.length - pending.length;
   const tokens = plan.runs.reduce((sum, run) => sum + tokenBudget(run.config), 0);
   output.note(
     `${plan.title}: ${plan.runs.length} runs, ${formatTokens(tokens)} tokens${done > 0 ? `; ${done} runs done before` : ''}`,
   );
-  if (pending.length > 0) output.note(parallelism.reason);
+  if (pending.length > 0) output.note(capacity.reason);
   output.note(`folder: ${dir}`);
-  output.event({ event: 'plan', dir: resolve(dir), runs: plan.runs.map((r) => r.name), done, ...parallelism });
+  const { workers, threads, perDevice, reason } = capacity;
+  const devices = capacity.devices.map(({ name, kind, uuid }) => ({ name, kind, uuid }));
+  const runs = plan.runs.map((run) => run.name);
+  output.event({ event: 'plan', dir: resolve(dir), runs, done, workers, threads, devices, perDevice, reason });
   const progress = new StudyProgress(output);
   try {
     return await executeStudy(dir, plan, {
-      ...{ parallelism, observer: progress, signal: context.signal },
-      workerCommand: (studyDir, run, threads) => [
+      ...{ capacity, needs, observer: progress, signal: context.signal },
+      workerCommand: (studyDir, run, place) => [
         process.execPath,
         context.mainPath,
-        ...['worker', studyDir, run.name, '--threads', String(threads)],
+        ...['worker', studyDir, run.name, '--threads', String(place.threads), '--place', placeText(place)],
+        ...(place.memoryFraction === null ? [] : ['--memory-fraction', place.memoryFraction.toFixed(3)]),
         ...(flags.engine === undefined ? [] : ['--engine', flags.engine]),
         ...(flags.takeOver === true ? ['--take-over'] : []),
       ],
@@ -138,6 +153,26 @@ async function execute(
   } finally {
     progress.stop();
   }
+}
+
+/** What runs need, by the engine that they will get here. */
+function needsOf(flags: StudyFlags): (run: PlannedRun) => RunNeeds {
+  // Asking for plugins takes a process each time.
+  const platforms = new Map<EngineName, ReturnType<typeof platformOf>>();
+  return ({ config }) => {
+    const name = flags.engine ?? config.engine;
+    if (!platforms.has(name)) platforms.set(name, platformOf(name));
+    const platform = platforms.get(name) ?? null;
+    if (platform === null || platform === 'cpu') return ON_HOST;
+    const { data = 1, fsdp = 1, tensor = 1 } = config.mesh ?? {};
+    return { platform, devices: data * fsdp * tensor };
+  };
+}
+
+/** A place with the kind of its devices, as it is stored with a run. */
+function placeText({ name, devices }: Place): string {
+  const kinds = [...new Set(devices.flatMap((device) => device.kind ?? []))];
+  return kinds.length === 0 ? name : `${name} (${kinds.join(', ')})`;
 }
 
 function reportFailures(outcomes: readonly RunOutcome[], dir: string, { stderr, exitWith }: CliContext): void {

@@ -4,19 +4,34 @@ import { createEngine } from '../../engine/index.js';
 import { readPlan, runFolder, serveWorker } from '../../study/index.js';
 import { performRun, unknownName } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
-import { addEngineOptions, addTakeOverOption, type EngineFlags, type TakeOverFlag } from '../options.js';
+import {
+  addEngineOptions,
+  addTakeOverOption,
+  positiveNumber,
+  type EngineFlags,
+  type TakeOverFlag,
+} from '../options.js';
 import { engineChoice } from './train.js';
 
 export function addWorker(program: Command, context: CliContext): void {
   addTakeOverOption(addEngineOptions(program.command('worker', { hidden: true })))
     .argument('<study>')
     .argument('<run>')
-    .action(async (study: string, name: string, flags: EngineFlags & TakeOverFlag) => {
+    .option('--place <name>', 'where the run was put')
+    .option('--memory-fraction <part>', "part of the device's memory that it may take", (text) =>
+      positiveNumber('--memory-fraction', text),
+    )
+    .action(async (study: string, name: string, flags: Flags) => {
       context.exitWith(await serve(study, name, flags));
     });
 }
 
-async function serve(study: string, name: string, flags: EngineFlags & TakeOverFlag): Promise<number> {
+interface Flags extends EngineFlags, TakeOverFlag {
+  readonly place?: string;
+  readonly memoryFraction?: number;
+}
+
+async function serve(study: string, name: string, flags: Flags): Promise<number> {
   return serveWorker(async ({ signal, progress, note }) => {
     const { runs } = readPlan(study);
     const planned = runs.find((run) => run.name === name);
@@ -28,10 +43,14 @@ async function serve(study: string, name: string, flags: EngineFlags & TakeOverF
       );
     }
     const run = planned.config;
-    const engine = createEngine(flags.engine ?? run.engine, engineChoice(flags, run));
+    const engine = createEngine(flags.engine ?? run.engine, {
+      ...engineChoice(flags, run),
+      ...(flags.memoryFraction === undefined ? {} : { memoryFraction: flags.memoryFraction }),
+    });
     try {
       await performRun({
         ...{ dir: runFolder(study, name), run, engine, resume: 'auto', takeOver: flags.takeOver, signal, note },
+        place: flags.place,
         progress: ({ step, steps, tokens, tokPerSec, loss }) => progress({ step, steps, tokens, tokPerSec, loss }),
       });
     } finally {
