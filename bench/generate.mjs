@@ -32,16 +32,20 @@ async function own(design, batchSize) {
   const { createOnnxEngine } = await import('../dist/engine/index.js');
   const { initialParameters, modelCost, resolveModelConfig } = await import('../dist/model/index.js');
   const { Decoder, generate } = await import('../dist/generate/index.js');
+  const { loadModel } = await import('../dist/loaded/index.js');
   const model = resolveModelConfig({ preset: DESIGNS[design], vocabSize: VOCAB });
   const engine = createOnnxEngine({ threads: Number(threads) });
-  const tensors = Object.fromEntries([...initialParameters(model, 0)].map(([name, t]) => [name, engine.upload(t)]));
   const [maxPrompt, maxNew] = [Number(prompt), Number(flags.new)];
-  const decoder = await Decoder.create({ engine, model, batchSize, maxPrompt, maxNew });
+  const decoder = await Decoder.create(loadModel(engine, model, initialParameters(model, 0)), {
+    batchSize,
+    maxPrompt,
+    maxNew,
+  });
   const prompts = Array.from({ length: batchSize }, (_, b) =>
     Int32Array.from({ length: maxPrompt }, (_, i) => (i * 7919 + b * 104729) % VOCAB),
   );
-  await generate(decoder, tensors, prompts, { maxNew: 8 });
-  const { seconds, steps } = await generate(decoder, tensors, prompts, { maxNew });
+  await generate(decoder, prompts, { maxNew: 8 });
+  const { seconds, steps } = await generate(decoder, prompts, { maxNew });
   return {
     parameters: modelCost(model, maxPrompt).parameters.nonEmbedding,
     readPerSecond: (maxPrompt * batchSize) / seconds.read,

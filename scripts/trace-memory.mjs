@@ -3,8 +3,9 @@
 //     npm run build && node scripts/trace-memory.mjs 16384 [threads]
 //
 // Prints one JSON object. Rows of all heads from the last token are read; nothing of size T x T is ever held.
-import { AttentionRows, uploadParameters } from '../dist/analysis/index.js';
+import { AttentionRows, probabilitiesOf } from '../dist/analysis/index.js';
 import { createEngine } from '../dist/engine/index.js';
+import { loadModel } from '../dist/loaded/index.js';
 import { initialParameters, resolveModelConfig } from '../dist/model/index.js';
 
 const [length = 16384, threads = 1] = process.argv.slice(2).map(Number);
@@ -12,12 +13,12 @@ const model = resolveModelConfig({ preset: 's1-swa-128' });
 const engine = createEngine('onnx', { threads });
 const tokens = Int32Array.from({ length }, (_, i) => ((i * 2654435761) % model.vocabSize) >>> 0);
 const start = performance.now();
-const rows = await AttentionRows.create({ engine, model, samples: [{ tokens, positions: [length - 1] }] });
-const tensors = uploadParameters(engine, initialParameters(model, 1));
+const loaded = loadModel(engine, model, initialParameters(model, 1));
+const rows = await AttentionRows.create(loaded, [{ tokens, positions: [length - 1] }]);
 let [heads, mass] = [0, 0];
-await rows.read(tensors, ({ probabilities }) => {
+await rows.read(loaded.tensors, (row) => {
   heads += 1;
-  mass += probabilities.reduce((a, b) => a + b, 0);
+  mass += probabilitiesOf(row).reduce((a, b) => a + b, 0);
 });
 console.log(
   JSON.stringify({

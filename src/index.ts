@@ -2,9 +2,9 @@
  * Longsight as a library: define a hybrid-attention model, train it, measure it, compare, and exchange it with Hugging Face.
  *
  * This module holds the names that most programs begin with. Everything else is public too, by layer: `longsight/core`,
- * `longsight/graph`, `longsight/engine`, `longsight/model`, `longsight/checkpoint`, `longsight/data`, `longsight/generate`,
- * `longsight/run`, `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/lab`, `longsight/study` and
- * `longsight/report`.
+ * `longsight/graph`, `longsight/engine`, `longsight/model`, `longsight/checkpoint`, `longsight/data`, `longsight/run`,
+ * `longsight/loaded`, `longsight/generate`, `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/lab`,
+ * `longsight/study` and `longsight/report`.
  */
 
 // Define a model, and say what it costs.
@@ -46,11 +46,11 @@ export {
   HeadTracer,
   maskHeads,
   textLosses,
-  uploadParameters,
   weightDrift,
   type HeadScores,
   type TraceSample,
 } from './analysis/index.js';
+export { loadModel, uploadParameters, type LoadedModel } from './loaded/index.js';
 export { scoreChoices, type EvalRecord } from './eval/index.js';
 
 // Generate text.

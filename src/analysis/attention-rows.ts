@@ -3,7 +3,7 @@
  * engine, never T x T, so memory grows with T alone.
  */
 import { ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
-import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
+import type { Executable, TensorMap } from '../engine/index.js';
 import {
   constantFrom,
   dot,
@@ -16,6 +16,7 @@ import {
   type Graph,
   type Value,
 } from '../graph/index.js';
+import { parametersFor, type ModelOnEngine } from '../loaded/index.js';
 import {
   forward,
   headGroups,
@@ -28,7 +29,7 @@ import {
   type ModelConfig,
   type QueriesAndKeys,
 } from '../model/index.js';
-import { batchSequences, parametersFor, type SequenceBatches } from './batches.js';
+import { batchSequences, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
 
 /** A head of a model. */
@@ -42,6 +43,8 @@ export interface RowSample {
   readonly tokens: Int32Array;
   /** As many in every sample. Tokens behind the last do not matter. */
   readonly positions: readonly number[];
+  /** Tokens that are read, up to the last position unless given. */
+  readonly end?: number;
 }
 
 /** One head's attention from one position. */
@@ -49,16 +52,15 @@ export interface AttentionRow extends HeadIndex {
   /** Index of the sample. */
   readonly sample: number;
   readonly position: number;
-  /** First visible key; `probabilities[i]` is that of key `first + i`, the last being the query's own. */
+  /** First visible key; `scores[i]` is that of key `first + i`, the last being the query's own. */
   readonly first: number;
-  /** Softmax over visible keys; with learned sinks they add up to less than 1. Reused: copy what you keep. */
-  readonly probabilities: Float64Array;
+  /** Scaled scores of visible keys, before the softmax. Reused: copy what you keep. */
+  readonly scores: Float64Array;
+  /** The head's learned sink logit, which takes part in the softmax; null for none. */
+  readonly sink: number | null;
 }
 
 export interface AttentionRowsOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly samples: readonly RowSample[];
   /** At most this many tokens in one pass (one sample at least); 4,096 unless told. */
   readonly batchTokens?: number;
   /** Also gives the logits at the positions. */
@@ -98,23 +100,26 @@ export function checkHeads(model: ModelConfig, heads: readonly HeadIndex[]): voi
 /** Attention rows that are read again and again, on the same samples. */
 export class AttentionRows {
   private constructor(
-    private readonly options: AttentionRowsOptions,
+    private readonly on: ModelOnEngine,
     private readonly executable: Executable,
     private readonly placed: SequenceBatches<Prepared>,
     private readonly perSample: number,
   ) {}
 
   /** @throws ConfigError without samples, or if they differ in how many positions they have */
-  static async create(options: AttentionRowsOptions): Promise<AttentionRows> {
-    const { engine, model, batchTokens = 4096, logits = false } = options;
-    const perSample = options.samples[0]?.positions.length ?? 0;
-    if (perSample === 0 || options.samples.some((s) => s.positions.length !== perSample)) {
+  static async create(
+    on: ModelOnEngine,
+    watched: readonly RowSample[],
+    { batchTokens = 4096, logits = false }: AttentionRowsOptions = {},
+  ): Promise<AttentionRows> {
+    const perSample = watched[0]?.positions.length ?? 0;
+    if (perSample === 0 || watched.some((s) => s.positions.length !== perSample)) {
       throw new ConfigError('watching attention needs samples with the same number of positions each, at least one');
     }
-    const samples = options.samples.map((s) => ({ ...s, end: maxOf(s.positions) + 1 }));
-    const placed = batchSequences(engine, model, samples, batchTokens);
-    const graph = rowsGraph(model, placed.batchSize, placed.length, perSample, logits);
-    return new AttentionRows(options, await compileForward(engine, graph, placed), placed, perSample);
+    const samples = watched.map((s) => ({ ...s, end: s.end ?? maxOf(s.positions) + 1 }));
+    const placed = batchSequences(on, samples, batchTokens);
+    const graph = rowsGraph(on.config, placed.batchSize, placed.length, perSample, logits);
+    return new AttentionRows(on, await compileForward(on.engine, graph, placed), placed, perSample);
   }
 
   /**
@@ -131,7 +136,7 @@ export class AttentionRows {
       onLogits,
     }: { heads?: readonly HeadIndex[]; onLogits?: (sample: number, logits: Float64Array) => void } = {},
   ): Promise<void> {
-    const { engine, model } = this.options;
+    const { engine, config: model } = this.on;
     if (heads) checkHeads(model, heads);
     const wanted = heads && new Set(heads.map((h) => `${h.layer}:${h.head}`));
     const parameters = parametersFor(this.executable.graph.inputs, OWN_INPUTS, tensors);
@@ -150,9 +155,9 @@ export class AttentionRows {
           if (wanted && !wanted.has(`${layer}:${head}`)) return;
           batch.samples.forEach((sample, i) =>
             sample.positions.forEach((position, r) => {
-              const scored = this.#rowOf(values, i, r, head, position);
-              const { first, probabilities } = softmaxRow(scored, group.window, sinks[layer]?.[head] ?? null);
-              onRow({ layer, head, sample: done + i, position, first, probabilities });
+              const first = group.window === null ? 0 : Math.max(0, position + 1 - group.window);
+              const scores = this.#rowOf(values, i, r, head, position).subarray(first);
+              onRow({ layer, head, sample: done + i, position, first, scores, sink: sinks[layer]?.[head] ?? null });
             }),
           );
         });
@@ -168,7 +173,7 @@ export class AttentionRows {
 
   /** Scores of keys 0 to the query: of `[B,G,Q,R,T]`. */
   #rowOf(values: Float64Array, sample: number, query: number, head: number, position: number): Float64Array {
-    const { numHeads, numKvHeads } = this.options.model;
+    const { numHeads, numKvHeads } = this.on.config;
     const perKv = numHeads / numKvHeads;
     const [g, r] = [Math.floor(head / perKv), head % perKv];
     const at = (((sample * numKvHeads + g) * this.perSample + query) * perKv + r) * this.placed.length;
@@ -176,7 +181,7 @@ export class AttentionRows {
   }
 
   async #sinks(tensors: TensorMap): Promise<(Float64Array | null)[]> {
-    const { engine, model } = this.options;
+    const { engine, config: model } = this.on;
     return Promise.all(
       model.layers.map(async (_, layer) => {
         const tensor = model.sinks ? tensors[`layers.${layer}.attn.sinks`] : undefined;
@@ -190,24 +195,17 @@ export class AttentionRows {
   }
 }
 
-/** Softmax over the keys that a window leaves of a row of scores, with the sink's share taken off. */
-export function softmaxRow(
-  scores: Float64Array,
-  window: number | null,
-  sink: number | null,
-): { first: number; probabilities: Float64Array } {
-  const first = window === null ? 0 : Math.max(0, scores.length - window);
-  const visible = scores.subarray(first);
+/** Softmax over the visible keys of a row, 0 to 1 each; with a learned sink they add up to less than 1. */
+export function probabilitiesOf({ scores, sink }: Pick<AttentionRow, 'scores' | 'sink'>): Float64Array {
   let top = sink ?? -Infinity;
-  for (const s of visible) if (s > top) top = s;
+  for (const s of scores) if (s > top) top = s;
   let total = sink === null ? 0 : Math.exp(sink - top);
-  const probabilities = visible.map((s) => {
+  const weights = scores.map((s) => {
     const p = Math.exp(s - top);
     total += p;
     return p;
   });
-  for (let j = 0; j < probabilities.length; j++) probabilities[j] = (probabilities[j] as number) / total;
-  return { first, probabilities };
+  return weights.map((p) => p / total);
 }
 
 /** Tokens `[B,T]` and flat rows `[B*Q]` to `scores.N` `[B,G,Q,R,T]` per layer (before mask and softmax), and logits `[B*Q,V]`. */
@@ -244,10 +242,11 @@ export function scoreFactors(model: ModelConfig, layer: number, q: Value): Value
   return constantFrom(q.dtype, [scales.length], scales);
 }
 
-/** A tensor on the engine for every host parameter. */
-export function uploadParameters(
-  engine: Engine,
-  parameters: ReadonlyMap<string, { dtype: 'f32'; shape: readonly number[]; data: Float32Array }>,
-): Record<string, DeviceTensor> {
-  return Object.fromEntries([...parameters].map(([name, tensor]) => [name, engine.upload(tensor)]));
+/** The index of the largest value, the first of equals. */
+export function firstLargest(values: Float64Array): number {
+  let [best, most] = [0, -Infinity];
+  values.forEach((value, i) => {
+    if (value > most) [best, most] = [i, value];
+  });
+  return best;
 }

@@ -1,7 +1,7 @@
 /** Sequences of different lengths in batches of one shape. */
-import { checkTokenIds, ConfigError, invariant, tensorFrom } from '../core/index.js';
-import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
-import type { ModelConfig } from '../model/index.js';
+import { checkTokenIds, ConfigError, tensorFrom } from '../core/index.js';
+import type { DeviceTensor } from '../engine/index.js';
+import type { ModelOnEngine } from '../loaded/index.js';
 
 /** What a batch needs of a sample: its tokens as far as `end`. */
 export interface SequenceSample {
@@ -34,8 +34,7 @@ export interface SequenceBatches<S> {
  * @throws DataError if a sample holds a token that the model does not know
  */
 export function batchSequences<S extends SequenceSample>(
-  engine: Engine,
-  { vocabSize }: Pick<ModelConfig, 'vocabSize'>,
+  { engine, config: { vocabSize } }: ModelOnEngine,
   samples: readonly S[],
   batchTokens: number,
 ): SequenceBatches<S> {
@@ -51,20 +50,4 @@ export function batchSequences<S extends SequenceSample>(
     return { tokens: engine.upload(tensorFrom('i32', [batchSize, length], tokens)), samples: own, rows };
   });
   return { batchSize, length, batches };
-}
-
-/** The tensors among `tensors` that a program takes beside those named in `own`. Missing ones are our own bug. */
-export function parametersFor(
-  inputs: readonly { readonly name: string }[],
-  own: ReadonlySet<string>,
-  tensors: TensorMap,
-): TensorMap {
-  const names = inputs.map((port) => port.name).filter((name) => !own.has(name));
-  return Object.fromEntries(
-    names.map((name) => {
-      const tensor = tensors[name];
-      invariant(tensor, `an analysis got no parameter ${name}`);
-      return [name, tensor];
-    }),
-  );
 }

@@ -8,9 +8,9 @@
  */
 import { ConfigError } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
-import { printLayer, type ModelConfig } from '../model/index.js';
-import { AttentionRows, headGroupsOf, type HeadIndex } from './attention-rows.js';
+import type { LoadedModel } from '../loaded/index.js';
+import { printLayer } from '../model/index.js';
+import { AttentionRows, firstLargest, headGroupsOf, probabilitiesOf, type HeadIndex } from './attention-rows.js';
 
 /** A score at which a head may be called a retrieval head; ours, from where the published score files thin out. */
 export const COPY_THRESHOLD = 0.1;
@@ -32,10 +32,10 @@ export interface CopyHeads {
   readonly heads: readonly CopyHeadScore[];
 }
 
+/** What copying needs of a needle sample. */
+export type CopySample = Pick<NeedleSample, 'tokens' | 'needleSpan' | 'queryPosition' | 'answer'>;
+
 export interface CopyHeadsOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly samples: readonly Pick<NeedleSample, 'tokens' | 'needleSpan' | 'queryPosition' | 'answer'>[];
   /** Count every copy of a needle token, as the published code does. */
   readonly repeats?: boolean;
   /** Share of the answer's tokens that must be generated for a run to count (recall of tokens, as ROUGE-1). */
@@ -48,8 +48,11 @@ export interface CopyHeadsOptions {
  *
  * @throws ConfigError if samples differ in the length of their answers
  */
-export async function copyHeads(options: CopyHeadsOptions, tensors: TensorMap): Promise<CopyHeads> {
-  const { model, samples, repeats = false, recall = 0.5 } = options;
+export async function copyHeads(
+  model: LoadedModel,
+  samples: readonly CopySample[],
+  { repeats = false, recall = 0.5, batchTokens = 4096 }: CopyHeadsOptions = {},
+): Promise<CopyHeads> {
   const steps = samples[0]?.answer.length ?? 0;
   if (steps === 0 || samples.some((s) => s.answer.length !== steps)) {
     throw new ConfigError('copying needs samples whose answers have the same number of tokens, at least one');
@@ -62,7 +65,7 @@ export async function copyHeads(options: CopyHeadsOptions, tensors: TensorMap): 
   // Needle positions that each head copied, a sample at a time; with repeats, how often.
   const copied = samples.map(() => new Map<string, number[]>());
   for (let step = 0; step < steps; step++) {
-    await decodeStep(options, tensors, texts, step, (sample, key, from) => {
+    await decodeStep({ model, samples, texts, step, batchTokens }, (sample, key, from) => {
       const own = copied[sample] as Map<string, number[]>;
       own.set(key, [...(own.get(key) ?? []), from]);
     });
@@ -72,7 +75,7 @@ export async function copyHeads(options: CopyHeadsOptions, tensors: TensorMap): 
     return recallOf([...answer], generated) > recall;
   });
   const counted = found.filter(Boolean).length;
-  const heads = model.layers.flatMap((plan, layer) =>
+  const heads = model.config.layers.flatMap((plan, layer) =>
     headGroupsOf(plan).map((group, head): CopyHeadScore => {
       const scores = samples.flatMap(({ needleSpan: [a, e] }, i) => {
         if (found[i] !== true) return [];
@@ -88,33 +91,35 @@ export async function copyHeads(options: CopyHeadsOptions, tensors: TensorMap): 
 
 /** One greedy token of every sample, written into `texts`, and what heads copied it. */
 async function decodeStep(
-  { engine, model, samples, batchTokens }: CopyHeadsOptions,
-  tensors: TensorMap,
-  texts: readonly Int32Array[],
-  step: number,
+  {
+    model,
+    samples,
+    texts,
+    step,
+    batchTokens,
+  }: {
+    readonly model: LoadedModel;
+    readonly samples: readonly CopySample[];
+    readonly texts: readonly Int32Array[];
+    readonly step: number;
+    readonly batchTokens: number;
+  },
   onCopy: (sample: number, key: string, from: number) => void,
 ): Promise<void> {
-  const rows = await AttentionRows.create({
-    ...{ engine, model, logits: true },
-    samples: samples.map((s, i) => ({ tokens: texts[i] as Int32Array, positions: [s.queryPosition + step] })),
-    ...(batchTokens === undefined ? {} : { batchTokens }),
-  });
+  const watched = samples.map((s, i) => ({ tokens: texts[i] as Int32Array, positions: [s.queryPosition + step] }));
+  const rows = await AttentionRows.create(model, watched, { batchTokens, logits: true });
   // The token is known only after the rows of its batch, so top positions are kept until then.
   const tops = samples.map((): [string, number][] => []);
   try {
     await rows.read(
-      tensors,
-      ({ layer, head, sample, first, probabilities }) => {
-        let best = 0;
-        for (let j = 1; j < probabilities.length; j++) {
-          if ((probabilities[j] as number) > (probabilities[best] as number)) best = j;
-        }
-        tops[sample]?.push([`${layer}:${head}`, first + best]);
+      model.tensors,
+      (row) => {
+        const best = firstLargest(probabilitiesOf(row));
+        tops[row.sample]?.push([`${row.layer}:${row.head}`, row.first + best]);
       },
       {
         onLogits: (sample, logits) => {
-          let best = 0;
-          for (let v = 1; v < logits.length; v++) if ((logits[v] as number) > (logits[best] as number)) best = v;
+          const best = firstLargest(logits);
           const {
             needleSpan: [a, e],
             queryPosition,

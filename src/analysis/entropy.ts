@@ -4,9 +4,16 @@
  * is given beside) and clamped below at 1e-12.
  */
 import { ConfigError } from '../core/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 import { printLayer, type ModelConfig } from '../model/index.js';
-import { allHeads, AttentionRows, checkHeads, headGroupsOf, type HeadIndex } from './attention-rows.js';
+import {
+  allHeads,
+  AttentionRows,
+  checkHeads,
+  headGroupsOf,
+  probabilitiesOf,
+  type HeadIndex,
+} from './attention-rows.js';
 
 export interface HeadEntropy extends HeadIndex {
   readonly label: string;
@@ -33,9 +40,6 @@ export interface EntropyResult {
 }
 
 export interface EntropyOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly texts: readonly Int32Array[];
   /** All heads of attention layers unless given. */
   readonly heads?: readonly HeadIndex[];
   /** Positions at the end of each text. */
@@ -58,10 +62,13 @@ export function entropyOf(probabilities: ArrayLike<number>): { entropy: number; 
 }
 
 /** @throws ConfigError if a head does not exist, or a text is shorter than the tail */
-export async function attentionEntropy(options: EntropyOptions, tensors: TensorMap): Promise<EntropyResult> {
-  const { engine, model, texts, tailQueries = 4 } = options;
-  const heads = options.heads ?? allHeads(model);
-  checkHeads(model, heads);
+export async function attentionEntropy(
+  model: LoadedModel,
+  texts: readonly Int32Array[],
+  { heads = allHeads(model.config), tailQueries = 4, batchTokens = 4096 }: EntropyOptions = {},
+): Promise<EntropyResult> {
+  const { config } = model;
+  checkHeads(config, heads);
   const short = texts.findIndex((t) => t.length < tailQueries);
   if (short >= 0) {
     throw new ConfigError(
@@ -73,17 +80,16 @@ export async function attentionEntropy(options: EntropyOptions, tensors: TensorM
     positions: Array.from({ length: tailQueries }, (_, i) => tokens.length - tailQueries + i),
   }));
   const tallies = new Map(heads.map((h) => [`${h.layer}:${h.head}`, { entropy: 0, causal: 0, visible: 0, mass: 0 }]));
-  const rows = await AttentionRows.create({
-    ...{ engine, model, samples },
-    ...(options.batchTokens === undefined ? {} : { batchTokens: options.batchTokens }),
-  });
+  const rows = await AttentionRows.create(model, samples, { batchTokens });
   const over = (value: number, keys: number) => (keys > 1 ? value / Math.log(keys) : 0);
   try {
     await rows.read(
-      tensors,
-      ({ layer, head, position, probabilities, first }) => {
+      model.tensors,
+      (row) => {
+        const { layer, head, position, first } = row;
         const tally = tallies.get(`${layer}:${head}`);
         if (!tally) return;
+        const probabilities = probabilitiesOf(row);
         const { entropy, mass } = entropyOf(probabilities);
         // Keys outside a window count as the floor in the published sum.
         const hidden = -first * FLOOR * Math.log(FLOOR);
@@ -100,7 +106,7 @@ export async function attentionEntropy(options: EntropyOptions, tensors: TensorM
   const count = texts.length * tailQueries;
   const results = heads.map(({ layer, head }): HeadEntropy => {
     const tally = tallies.get(`${layer}:${head}`) as { entropy: number; causal: number; visible: number; mass: number };
-    const plan = model.layers[layer] as ModelConfig['layers'][number];
+    const plan = config.layers[layer] as ModelConfig['layers'][number];
     return {
       ...{ layer, head, label: printLayer(plan), window: headGroupsOf(plan)[head]?.window ?? null },
       entropy: tally.entropy / count,

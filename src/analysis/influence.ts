@@ -7,7 +7,7 @@
  * are blind; `argmax_logit` and `loss` are not.
  */
 import { ConfigError, tensorFrom, toNumbers } from '../core/index.js';
-import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
+import type { DeviceTensor } from '../engine/index.js';
 import {
   crossEntropy,
   grad,
@@ -23,8 +23,9 @@ import {
   type Graph,
   type Value,
 } from '../graph/index.js';
+import { parametersFor, type LoadedModel } from '../loaded/index.js';
 import { forward, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
-import { batchSequences, parametersFor } from './batches.js';
+import { batchSequences } from './batches.js';
 
 /**
  * `logit_sum`: sum over the vocabulary of the mean of the last logits; `argmax_logit`: the largest entry of that mean;
@@ -53,9 +54,6 @@ export interface InfluenceFloor {
 }
 
 export interface InfluenceOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly texts: readonly Int32Array[];
   readonly target?: InfluenceTarget;
   /** Positions at the end over which the target is averaged. */
   readonly lastTokens?: number;
@@ -69,8 +67,12 @@ const REMAT_TOKENS = 4096;
 const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows', 'targets']);
 
 /** @throws ConfigError without texts, or if one is too short for the target */
-export async function gradientInfluence(options: InfluenceOptions, tensors: TensorMap): Promise<InfluenceCurve> {
-  const { engine, model, texts, target = 'logit_sum', lastTokens = 20, batchTokens = REMAT_TOKENS - 1 } = options;
+export async function gradientInfluence(
+  model: LoadedModel,
+  texts: readonly Int32Array[],
+  { target = 'logit_sum', lastTokens = 20, batchTokens = REMAT_TOKENS - 1 }: InfluenceOptions = {},
+): Promise<InfluenceCurve> {
+  const { engine, config, tensors } = model;
   // The loss of the last tokens is read one position earlier.
   const shift = target === 'loss' ? 1 : 0;
   const short = texts.findIndex((t) => t.length < lastTokens + shift);
@@ -80,8 +82,8 @@ export async function gradientInfluence(options: InfluenceOptions, tensors: Tens
     );
   }
   const samples = texts.map((tokens) => ({ tokens, end: tokens.length }));
-  const { batchSize, length, batches } = batchSequences(engine, model, samples, batchTokens);
-  const executable = await engine.compile(influenceGraph(model, batchSize, length, target, lastTokens));
+  const { batchSize, length, batches } = batchSequences(model, samples, batchTokens);
+  const executable = await engine.compile(influenceGraph(config, batchSize, length, target, lastTokens));
   const [sums, counts] = [new Float64Array(length), new Array<number>(length).fill(0)];
   try {
     const parameters = parametersFor(executable.graph.inputs, OWN_INPUTS, tensors);

@@ -7,8 +7,7 @@
  * `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
  */
 import { ConfigError, DataError } from '../core/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
-import type { ModelConfig } from '../model/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer } from './score.js';
 
 export interface LongPplSettings {
@@ -23,13 +22,6 @@ export interface LongPplSettings {
 }
 
 export const PUBLISHED_LONGPPL: LongPplSettings = { trunc: 4096, stride: 1024, alpha: 2, beta: -2 };
-
-/** A model on an engine. */
-export interface LoadedModel {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly tensors: TensorMap;
-}
 
 export interface ShortWindow {
   readonly start: number;
@@ -48,25 +40,22 @@ export function shortWindows(length: number, { trunc, stride }: LongPplSettings)
 }
 
 /** Losses of every token but the first, in nats: entry `i - 1` is that of token `i`. */
-export async function textLosses({ engine, model, tensors }: LoadedModel, tokens: Int32Array): Promise<Float64Array> {
-  const [losses] = await windowLosses({ engine, model, tensors }, [tokens]);
+export async function textLosses(model: LoadedModel, tokens: Int32Array): Promise<Float64Array> {
+  const [losses] = await windowLosses(model, [tokens]);
   return losses as Float64Array;
 }
 
 /** Losses of pieces of one length. */
-async function windowLosses(
-  { engine, model, tensors }: LoadedModel,
-  pieces: readonly Int32Array[],
-): Promise<Float64Array[]> {
+async function windowLosses(model: LoadedModel, pieces: readonly Int32Array[]): Promise<Float64Array[]> {
   const count = (pieces[0]?.length ?? 0) - 1;
   const samples = pieces.map((tokens) => ({
     tokens,
     positions: Array.from({ length: count }, (_, i) => i),
     targets: Array.from({ length: count }, (_, i) => tokens[i + 1] as number),
   }));
-  const scorer = await SequenceScorer.create({ engine, model, samples });
+  const scorer = await SequenceScorer.create(model, samples);
   try {
-    return (await scorer.score(tensors)).map((s) => s.loss);
+    return (await scorer.score(model.tensors)).map((s) => s.loss);
   } finally {
     await scorer.dispose();
   }

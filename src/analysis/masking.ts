@@ -5,7 +5,7 @@
  */
 import { ConfigError, Rng } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 import { answerTargets, needleScore, type NeedleScore } from './needle-accuracy.js';
@@ -38,9 +38,6 @@ export interface MaskingResult {
 }
 
 export interface MaskingOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly samples: readonly NeedleSample[];
   readonly heads: readonly HeadIndex[];
   readonly mode?: MaskMode;
   /** Draws of random heads. */
@@ -73,22 +70,23 @@ export function maskSettings(
 }
 
 /** @throws ConfigError if a head does not exist, or none is given */
-export async function maskHeads(options: MaskingOptions, tensors: TensorMap): Promise<MaskingResult> {
-  const { engine, model, heads, mode = 'zero', draws = 5, seed = 0 } = options;
+export async function maskHeads(
+  model: LoadedModel,
+  samples: readonly NeedleSample[],
+  { heads, mode = 'zero', draws = 5, seed = 0, randomLayers, batchTokens = 4096 }: MaskingOptions,
+): Promise<MaskingResult> {
+  const { config, tensors } = model;
   if (heads.length === 0) throw new ConfigError('masking needs at least one head');
-  checkHeads(model, heads);
-  const scorer = await SequenceScorer.create({
-    ...{ engine, model, samples: options.samples.map(answerTargets), headSettings: true },
-    ...(options.batchTokens === undefined ? {} : { batchTokens: options.batchTokens }),
-  });
+  checkHeads(config, heads);
+  const scorer = await SequenceScorer.create(model, samples.map(answerTargets), { batchTokens, headSettings: true });
   try {
     const means = mode === 'mean' ? await scorer.meanHeadOutputs(tensors) : null;
     const scoreWith = async (masked: readonly HeadIndex[]) =>
-      needleScore(await scorer.score(tensors, maskSettings(model, masked, mode, means)));
+      needleScore(await scorer.score(tensors, maskSettings(config, masked, mode, means)));
     const baseline = needleScore(await scorer.score(tensors));
     const masked = await scoreWith(heads);
     const random: RandomHeads[] = [];
-    for (const drawn of drawOthers(model, heads, draws, seed, options.randomLayers)) {
+    for (const drawn of drawOthers(config, heads, draws, seed, randomLayers)) {
       random.push({ heads: drawn, score: await scoreWith(drawn) });
     }
     const dropOf = (score: NeedleScore) => baseline.accuracy - score.accuracy;

@@ -1,8 +1,7 @@
 /** How often a model finds needles: one teacher-forced pass over samples. */
 import { wilson } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
-import type { ModelConfig } from '../model/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer, type SampleScore, type ScoreSample } from './score.js';
 
 export interface NeedleScore {
@@ -36,19 +35,15 @@ export function needleScore(scores: readonly SampleScore[]): NeedleScore {
   };
 }
 
-export interface NeedleScoreOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  /** Their answers have equally many tokens. */
-  readonly samples: readonly NeedleSample[];
-  readonly batchTokens?: number;
-}
-
-/** How well a model answers needle samples. */
-export async function scoreNeedles(options: NeedleScoreOptions, tensors: TensorMap): Promise<NeedleScore> {
-  const scorer = await SequenceScorer.create({ ...options, samples: options.samples.map(answerTargets) });
+/**
+ * How well a model answers needle samples.
+ *
+ * @param samples their answers have equally many tokens
+ */
+export async function scoreNeedles(model: LoadedModel, samples: readonly NeedleSample[]): Promise<NeedleScore> {
+  const scorer = await SequenceScorer.create(model, samples.map(answerTargets));
   try {
-    return needleScore(await scorer.score(tensors));
+    return needleScore(await scorer.score(model.tensors));
   } finally {
     await scorer.dispose();
   }

@@ -8,7 +8,7 @@ import { DataError, tensorFrom, toNumbers, type HostTensor, append } from '../co
 import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
 import { finalNorm, forward, parameterInputs, scoreScales, tokenLosses, type ModelConfig } from '../model/index.js';
-import { uploadParameters } from './attention-rows.js';
+import { uploadParameters } from '../loaded/index.js';
 
 /** Names of tensors of the other program and where their elements are among ours. */
 export interface TensorParts {

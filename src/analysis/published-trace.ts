@@ -4,9 +4,9 @@
  * the answer's ids under six spellings, and the query is the second token from the end. See `retrieval-heads.ts` for ours.
  */
 import { ConfigError, DataError } from '../core/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 import { printLayer, type ModelConfig } from '../model/index.js';
-import { AttentionRows, headGroupsOf, type HeadIndex } from './attention-rows.js';
+import { AttentionRows, headGroupsOf, probabilitiesOf, type HeadIndex } from './attention-rows.js';
 
 /** A prompt and the answers hidden in it. */
 export interface PromptRow {
@@ -86,21 +86,23 @@ export interface PublishedTrace {
 }
 
 export interface PublishedTraceOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly tokenizer: Encoder;
-  readonly rows: readonly PromptRow[];
   readonly queryFromEnd?: number;
   readonly maxSamples?: number;
   readonly maxTokens?: number;
   readonly batchTokens?: number;
 }
 
-/** @throws ConfigError if no prompt holds its needle */
-export async function tracePublished(options: PublishedTraceOptions, tensors: TensorMap): Promise<PublishedTrace> {
-  const { engine, model, tokenizer, queryFromEnd = 2, maxSamples = 200, maxTokens = 8192 } = options;
+/** @throws ConfigError if the model has no tokenizer, or no prompt holds its needle */
+export async function tracePublished(
+  model: LoadedModel,
+  prompts: readonly PromptRow[],
+  { queryFromEnd = 2, maxSamples = 200, maxTokens = 8192, batchTokens = 4096 }: PublishedTraceOptions = {},
+): Promise<PublishedTrace> {
+  const { config, tokenizer } = model;
+  if (tokenizer === null)
+    throw new ConfigError(`${model.source} has no tokenizer, which the published definition needs`);
   let samplesCut = 0;
-  const prepared = options.rows.slice(0, maxSamples).map(({ prompt, needles }) => {
+  const prepared = prompts.slice(0, maxSamples).map(({ prompt, needles }) => {
     const all = tokenizer.encode(prompt, { special: true });
     if (all.length > maxTokens) samplesCut += 1;
     const tokens = all.subarray(0, maxTokens);
@@ -111,13 +113,12 @@ export async function tracePublished(options: PublishedTraceOptions, tensors: Te
   if (samples.length === 0) {
     throw new ConfigError(`none of ${prepared.length} prompts holds its needle after tokenising; check the answers`);
   }
-  const sums = model.layers.map((plan) => headGroupsOf(plan).map(() => 0));
-  const rows = await AttentionRows.create({
-    ...{ engine, model, samples },
-    ...(options.batchTokens === undefined ? {} : { batchTokens: options.batchTokens }),
-  });
+  const sums = config.layers.map((plan) => headGroupsOf(plan).map(() => 0));
+  const rows = await AttentionRows.create(model, samples, { batchTokens });
   try {
-    await rows.read(tensors, ({ layer, head, sample, first, probabilities }) => {
+    await rows.read(model.tensors, (row) => {
+      const { layer, head, sample, first } = row;
+      const probabilities = probabilitiesOf(row);
       let mass = 0;
       for (const j of (samples[sample] as (typeof samples)[number]).needle) mass += probabilities[j - first] ?? 0;
       (sums[layer] as number[])[head] = (sums[layer]?.[head] as number) + mass / samples.length;
@@ -136,7 +137,7 @@ export async function tracePublished(options: PublishedTraceOptions, tensors: Te
       own.map((score, head) => ({
         layer,
         head,
-        label: printLayer(model.layers[layer] as ModelConfig['layers'][number]),
+        label: printLayer(config.layers[layer] as ModelConfig['layers'][number]),
         score,
       })),
     ),

@@ -23,8 +23,9 @@ import {
   type Node,
   type Value,
 } from '../graph/index.js';
+import { parametersFor, type ModelOnEngine } from '../loaded/index.js';
 import { forward, headGroups, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
-import { batchSequences, parametersFor, type SequenceBatches } from './batches.js';
+import { batchSequences, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
 
 /** A sequence, and the tokens of it that are to be predicted. */
@@ -51,10 +52,7 @@ export interface HeadSettings {
   readonly fill: readonly Float32Array[];
 }
 
-export interface ScorerOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly samples: readonly ScoreSample[];
+export interface SequenceScorerOptions {
   readonly batchTokens?: number;
   /** Takes `HeadSettings` at each call, and can give mean head outputs. */
   readonly headSettings?: boolean;
@@ -69,29 +67,33 @@ const LOGIT_ROWS = 1024;
 /** Scores the same samples again and again, with other parameters or other heads switched off. */
 export class SequenceScorer {
   private constructor(
-    private readonly options: ScorerOptions,
+    private readonly on: ModelOnEngine,
+    private readonly headSettings: boolean,
     private readonly executable: Executable,
     private readonly placed: SequenceBatches<Prepared>,
     private readonly perSample: number,
   ) {}
 
   /** @throws ConfigError without samples */
-  static async create(options: ScorerOptions): Promise<SequenceScorer> {
-    const { engine, model, batchTokens = 4096, headSettings = false } = options;
-    const samples = options.samples.map((s) => ({ ...s, end: maxOf(s.positions) + 1 }));
-    const placed = batchSequences(engine, model, samples, batchTokens);
+  static async create(
+    on: ModelOnEngine,
+    wanted: readonly ScoreSample[],
+    { batchTokens = 4096, headSettings = false }: SequenceScorerOptions = {},
+  ): Promise<SequenceScorer> {
+    const samples = wanted.map((s) => ({ ...s, end: maxOf(s.positions) + 1 }));
+    const placed = batchSequences(on, samples, batchTokens);
     const perSample = samples[0]?.positions.length ?? 0;
     invariant(
       samples.every((s) => s.positions.length === perSample && s.targets.length === perSample),
       'samples to score differ in their number of targets',
     );
-    const graph = scoreGraph(model, placed.batchSize, placed.length, perSample, headSettings);
-    return new SequenceScorer(options, await compileForward(engine, graph, placed), placed, perSample);
+    const graph = scoreGraph(on.config, placed.batchSize, placed.length, perSample, headSettings);
+    return new SequenceScorer(on, headSettings, await compileForward(on.engine, graph, placed), placed, perSample);
   }
 
   /** Scores in the order of the samples. */
   async score(tensors: TensorMap, settings?: HeadSettings): Promise<SampleScore[]> {
-    const { engine } = this.options;
+    const { engine } = this.on;
     const scores: SampleScore[] = [];
     await this.#run(tensors, settings, async (outputs, count) => {
       const [loss, hit] = [
@@ -111,7 +113,7 @@ export class SequenceScorer {
    * layer; needs `headSettings`.
    */
   async meanHeadOutputs(tensors: TensorMap): Promise<Float32Array[]> {
-    const { engine, model } = this.options;
+    const { engine, config: model } = this.on;
     const width = model.numHeads * model.headDim;
     const sums = model.layers.map(() => new Float64Array(width));
     let positions = 0;
@@ -133,11 +135,11 @@ export class SequenceScorer {
     settings: HeadSettings | undefined,
     read: (outputs: TensorMap, count: number) => Promise<void>,
   ): Promise<void> {
-    const { engine, model } = this.options;
+    const { engine, config: model } = this.on;
     const { batchSize, length, batches } = this.placed;
     const own = new Set(this.executable.graph.inputs.map((p) => p.name).filter((name) => OWN_INPUTS.test(name)));
     const parameters = parametersFor(this.executable.graph.inputs, own, tensors);
-    const controls = this.options.headSettings ? uploadSettings(engine, settings ?? noSettings(model)) : {};
+    const controls = this.headSettings ? uploadSettings(engine, settings ?? noSettings(model)) : {};
     for (const batch of batches) {
       const rows = batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p));
       const targets = batch.rows.flatMap((s) => [...s.targets]);

@@ -5,8 +5,8 @@
  */
 import type { TextTokenizer } from '../checkpoint/index.js';
 import { checkTokenIds, concatIds, DataError, maxOf, wilson, type Interval } from '../core/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
-import type { ModelConfig } from '../model/index.js';
+import type { TensorMap } from '../engine/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
 import { Scorer } from './score.js';
 
@@ -95,9 +95,6 @@ export function summariseChoices(
 }
 
 export interface ChoiceScorerOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly tensors: TensorMap;
   /** Tokens in one pass at most, but one sequence at least. */
   readonly batchTokens: number;
   readonly signal?: AbortSignal;
@@ -117,10 +114,11 @@ function roundedLength(n: number): number {
  * @throws DataError if a token is not one of the model's
  */
 export async function scoreChoices(
+  model: LoadedModel,
   choices: readonly ChoiceTokens[],
-  { engine, model, tensors, batchTokens, signal, onProgress }: ChoiceScorerOptions,
+  { batchTokens, signal, onProgress }: ChoiceScorerOptions,
 ): Promise<ChoiceScore[]> {
-  for (const { ids } of choices) checkTokenIds(ids, model.vocabSize, 'the tokenizer gives');
+  for (const { ids } of choices) checkTokenIds(ids, model.config.vocabSize, 'the tokenizer gives');
   // The last token of a sequence is only a target.
   const byLength = new Map<number, number[]>();
   choices.forEach(({ ids }, i) => {
@@ -132,12 +130,12 @@ export async function scoreChoices(
   for (const [seqLen, members] of [...byLength].sort((a, b) => a[0] - b[0])) {
     const batchSize = Math.max(1, Math.min(members.length, Math.floor(batchTokens / seqLen)));
     const most = roundedLength(maxOf(members.map((i) => (choices[i] as ChoiceTokens).count)));
-    const scorer = await Scorer.create(engine, model, { batchSize, seqLen, numPositions: batchSize * most });
+    const scorer = await Scorer.create(model, { batchSize, seqLen, numPositions: batchSize * most });
     for (let at = 0; at < members.length; at += batchSize) {
       signal?.throwIfAborted();
       const batch = members.slice(at, at + batchSize);
       const rows = batch.map((i) => choices[i] as ChoiceTokens);
-      const losses = await scoreBatch(scorer, tensors, rows, { batchSize, seqLen, most });
+      const losses = await scoreBatch(scorer, model.tensors, rows, { batchSize, seqLen, most });
       rows.forEach(({ bytes, count }, b) => {
         let sum = 0;
         for (let k = 0; k < count; k++) sum += losses[b * most + k] as number;

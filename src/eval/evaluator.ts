@@ -91,7 +91,7 @@ export class Evaluator {
     const heldOut = data.heldOut();
     const hasSegments = heldOut?.hasSegments ?? false;
     const wanted = plan.recall !== null || heldOut !== null;
-    const scorer = wanted ? await Scorer.create(engine, model, { batchSize, seqLen, hasSegments }) : null;
+    const scorer = wanted ? await Scorer.create({ engine, config: model }, { batchSize, seqLen, hasSegments }) : null;
     const batches = scorer ? drawBatches(options, plan, scorer, batchSize) : [];
     const batchTokens = batchSize * seqLen;
     const needle = plan.needle && (await NeedleEvaluator.create({ engine, model, ...plan.needle, batchTokens }));

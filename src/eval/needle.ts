@@ -140,7 +140,7 @@ async function planLength(options: NeedleEvaluatorOptions, length: number): Prom
   const answerLength = (samples[0] as NeedleSample).answer.length;
   const batchSize = Math.max(1, Math.min(count, Math.floor(batchTokens / length)));
   const numPositions = batchSize * answerLength;
-  const scorer = await Scorer.create(engine, model, { batchSize, seqLen: length, numPositions });
+  const scorer = await Scorer.create({ engine, config: model }, { batchSize, seqLen: length, numPositions });
   const batches = Array.from({ length: Math.ceil(count / batchSize) }, (_, b) => {
     // The last batch is filled up with its last sample; what that scores is not read.
     const rows = Array.from(

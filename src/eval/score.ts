@@ -9,6 +9,7 @@ import {
   type TensorMap,
 } from '../engine/index.js';
 import { argmax, convert, crossEntropy, eq, input, makeGraph, reshape, take, type Value } from '../graph/index.js';
+import type { ModelOnEngine } from '../loaded/index.js';
 import { forward, headLogits, parameterInputs, parameterSpecs, type ModelConfig } from '../model/index.js';
 
 /** Scores of targets, row after row. */
@@ -50,8 +51,7 @@ export class Scorer {
    * @param hasSegments batches say which document each token belongs to
    */
   static async create(
-    engine: Engine,
-    config: ModelConfig,
+    { engine, config }: ModelOnEngine,
     {
       batchSize,
       seqLen,

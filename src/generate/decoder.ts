@@ -1,7 +1,8 @@
 /** A model compiled to read prompts and to generate, its caches kept on the engine. */
 import { ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
-import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
+import type { DeviceTensor, Executable, TensorMap } from '../engine/index.js';
 import { argmax, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
+import type { LoadedModel, ModelOnEngine } from '../loaded/index.js';
 import {
   forwardChunk,
   headLogits,
@@ -13,8 +14,6 @@ import {
 } from '../model/index.js';
 
 export interface DecoderOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
   /** Sequences at a time. */
   readonly batchSize: number;
   /** The longest prompt, in tokens. */
@@ -49,6 +48,7 @@ function smallestChunk(maxPrompt: number): number {
 export class Decoder {
   readonly batchSize: number;
   readonly vocabSize: number;
+  readonly #model: LoadedModel;
   readonly #options: DecoderOptions;
   readonly #chunk: number;
   readonly #room: StateRoom;
@@ -58,13 +58,15 @@ export class Decoder {
   #start = 0;
 
   private constructor(
+    model: LoadedModel,
     options: DecoderOptions,
     chunk: number,
     room: StateRoom,
     programs: { readonly read: Executable; readonly step: Executable },
   ) {
     this.batchSize = options.batchSize;
-    this.vocabSize = options.model.vocabSize;
+    this.vocabSize = model.config.vocabSize;
+    this.#model = model;
     this.#options = options;
     this.#chunk = chunk;
     this.#room = room;
@@ -72,7 +74,7 @@ export class Decoder {
   }
 
   /** Compiles two graphs: one reads a chunk of the prompts, one takes a single token. Positions are inputs of both. */
-  static async create(options: DecoderOptions): Promise<Decoder> {
+  static async create(model: LoadedModel, options: DecoderOptions): Promise<Decoder> {
     const chunk = options.chunk ?? smallestChunk(options.maxPrompt);
     for (const [name, value] of Object.entries({ ...options, chunk })) {
       if (typeof value === 'number' && !(Number.isInteger(value) && value >= 1)) {
@@ -80,30 +82,31 @@ export class Decoder {
       }
     }
     const room = roomOf(options, chunk);
-    const read = await compileChunk(options, chunk, room);
-    const step = chunk === 1 ? read : await compileChunk(options, 1, room);
-    return new Decoder(options, chunk, room, { read, step });
+    const read = await compileChunk(model, chunk, room);
+    const step = chunk === 1 ? read : await compileChunk(model, 1, room);
+    return new Decoder(model, options, chunk, room, { read, step });
   }
 
   /** Bytes of all caches and states. */
   get stateBytes(): number {
-    const { model } = this.#options;
-    return stateSpecs(model, this.#room).reduce((n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1), 0);
+    return stateSpecs(this.#model.config, this.#room).reduce(
+      (n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1),
+      0,
+    );
   }
 
   /**
    * Forgets what was there, reads prompts and gives the logits after them.
    *
-   * @param tensors the model's parameters on the engine
    * @param prompts `batchSize` lists of 1 to `maxPrompt` token ids
    * @throws DataError naming a prompt that is empty, too long, or holds an id that the model does not know
    */
-  async read(tensors: TensorMap, prompts: readonly Int32Array[]): Promise<NextToken> {
+  async read(prompts: readonly Int32Array[]): Promise<NextToken> {
     const longest = this.#checkPrompts(prompts);
-    const { engine, model } = this.#options;
+    const { engine, config } = this.#model;
     const slots = Math.ceil(longest / this.#chunk) * this.#chunk;
     this.#state = Object.fromEntries(
-      stateSpecs(model, this.#room).map(({ name, dtype, shape }) => [name, engine.upload(zeros(dtype, shape))]),
+      stateSpecs(config, this.#room).map(({ name, dtype, shape }) => [name, engine.upload(zeros(dtype, shape))]),
     );
     this.#start = 0;
     this.#padding = engine.upload(
@@ -115,7 +118,7 @@ export class Decoder {
     );
     let next: NextToken | null = null;
     while (this.#start < slots) {
-      next = await this.#advance(this.#programs.read, tensors, chunkOf(prompts, slots, this.#start, this.#chunk));
+      next = await this.#advance(this.#programs.read, chunkOf(prompts, slots, this.#start, this.#chunk));
     }
     return next as NextToken;
   }
@@ -125,13 +128,13 @@ export class Decoder {
    *
    * @throws ConfigError if `maxNew` tokens were appended already
    */
-  async step(tensors: TensorMap, tokens: Int32Array): Promise<NextToken> {
+  async step(tokens: Int32Array): Promise<NextToken> {
     if (this.#start >= this.#room.maxLength) {
       throw new ConfigError(
         `the cache is full: it was made for ${this.#options.maxNew} new tokens; ask for more of them`,
       );
     }
-    return await this.#advance(this.#programs.step, tensors, tokens);
+    return await this.#advance(this.#programs.step, tokens);
   }
 
   async dispose(): Promise<void> {
@@ -140,11 +143,11 @@ export class Decoder {
     await this.#programs.step.dispose();
   }
 
-  async #advance(program: Executable, tensors: TensorMap, tokens: Int32Array): Promise<NextToken> {
-    const { engine } = this.#options;
+  async #advance(program: Executable, tokens: Int32Array): Promise<NextToken> {
+    const { engine, config, tensors } = this.#model;
     const n = tokens.length / this.batchSize;
     const parameters = Object.fromEntries(
-      parameterNames(program, this.#room, this.#options.model).map((name) => [name, tensors[name] as DeviceTensor]),
+      parameterNames(program, this.#room, config).map((name) => [name, tensors[name] as DeviceTensor]),
     );
     const { logits, best, ...after } = await program.run({
       ...parameters,
@@ -160,7 +163,8 @@ export class Decoder {
   }
 
   #checkPrompts(prompts: readonly Int32Array[]): number {
-    const { batchSize, maxPrompt, model } = this.#options;
+    const { batchSize, maxPrompt } = this.#options;
+    const { vocabSize } = this;
     if (prompts.length !== batchSize) {
       throw new DataError(`${prompts.length} prompts for a decoder of ${batchSize} sequences; give as many`);
     }
@@ -172,8 +176,8 @@ export class Decoder {
       if (prompt.length > maxPrompt) {
         fail(`has ${prompt.length} tokens, more than the ${maxPrompt} that there is room for; shorten it`);
       }
-      const unknown = prompt.find((id) => id < 0 || id >= model.vocabSize);
-      if (unknown !== undefined) fail(`holds token ${unknown}, but the model knows ids below ${model.vocabSize}`);
+      const unknown = prompt.find((id) => id < 0 || id >= vocabSize);
+      if (unknown !== undefined) fail(`holds token ${unknown}, but the model knows ids below ${vocabSize}`);
     });
     return maxOf(prompts.map((p) => p.length));
   }
@@ -197,7 +201,7 @@ function chunkOf(prompts: readonly Int32Array[], slots: number, start: number, n
   return out;
 }
 
-async function compileChunk({ engine, model }: DecoderOptions, n: number, room: StateRoom): Promise<Executable> {
+async function compileChunk({ engine, config: model }: ModelOnEngine, n: number, room: StateRoom): Promise<Executable> {
   const { batchSize } = room;
   const params = parameterInputs(model, room.dtype);
   const before = stateInputs(model, room);

@@ -1,7 +1,7 @@
 /** Continuations of prompts, token by token. */
-import { Rng } from '../core/index.js';
-import type { TensorMap } from '../engine/index.js';
-import type { Decoder, NextToken } from './decoder.js';
+import { maxOf, Rng } from '../core/index.js';
+import type { LoadedModel } from '../loaded/index.js';
+import { Decoder, type NextToken } from './decoder.js';
 import { checkSampling, GREEDY, sampleToken, type Sampling } from './sample.js';
 
 export interface GenerateOptions {
@@ -35,14 +35,28 @@ export interface GenerateResult {
 }
 
 /**
- * Continues prompts, at most `decoder.batchSize` of them. Rows are independent: each draws from its own random stream
+ * Continues prompts: all of a model's together, or at most `decoder.batchSize` of them with a decoder that is used again. Rows are independent: each draws from its own random stream
  * (seed, row), so that a prompt in the same row gets the same continuation whatever stands beside it.
  *
  * @throws DataError naming a prompt that does not fit the decoder
  */
 export async function generate(
+  model: LoadedModel | Decoder,
+  prompts: readonly Int32Array[],
+  options: GenerateOptions,
+): Promise<GenerateResult> {
+  if (model instanceof Decoder) return generateWith(model, prompts, options);
+  const maxPrompt = Math.max(1, maxOf(prompts.map((p) => p.length)));
+  const decoder = await Decoder.create(model, { batchSize: prompts.length, maxPrompt, maxNew: options.maxNew });
+  try {
+    return await generateWith(decoder, prompts, options);
+  } finally {
+    await decoder.dispose();
+  }
+}
+
+async function generateWith(
   decoder: Decoder,
-  tensors: TensorMap,
   prompts: readonly Int32Array[],
   options: GenerateOptions,
 ): Promise<GenerateResult> {
@@ -51,7 +65,7 @@ export async function generate(
   const rngs = prompts.map((_, row) => Rng.of(seed, 'generate', row));
   const rows = prompts.map(() => new Row());
   const started = performance.now();
-  let next = await decoder.read(tensors, filled(prompts, decoder.batchSize));
+  let next = await decoder.read(filled(prompts, decoder.batchSize));
   // The engine may still compute; the first answer waits for it.
   await next.best();
   const read = performance.now();
@@ -62,7 +76,7 @@ export async function generate(
     rows.forEach((row, i) => row.take(chosen[i] as number, i, options));
     steps += 1;
     if (steps === maxNew || rows.every((row) => row.finish !== null)) break;
-    next = await decoder.step(tensors, chosen);
+    next = await decoder.step(chosen);
   }
   const seconds = { read: (read - started) / 1000, generate: (performance.now() - read) / 1000 };
   return { rows: rows.map((row) => row.result()), seconds, steps };

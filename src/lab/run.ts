@@ -4,7 +4,7 @@ import { ConfigError } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } from '../eval/index.js';
-import type { HostParameters } from '../model/index.js';
+import { uploadParameters } from '../loaded/index.js';
 import {
   openRunData,
   runAtStep,
@@ -130,14 +130,10 @@ async function measureCheckpoint<T>(
   }
   const measure = await Measurement.create({ ...run, model }, engine, data);
   try {
-    return await what(measure, upload(engine, checkpoint.parameters()));
+    return await what(measure, uploadParameters(engine, checkpoint.parameters()));
   } finally {
     await measure.dispose();
   }
-}
-
-function upload(engine: Engine, parameters: HostParameters): TensorMap {
-  return Object.fromEntries([...parameters].map(([name, tensor]) => [name, engine.upload(tensor)]));
 }
 
 /** The evaluator and the tracer of one run, compiled once. */
@@ -159,7 +155,7 @@ class Measurement {
       ...{ engine, model, data, config: run.eval },
       batchSize: Math.max(1, run.train.batchSize / run.train.accumulate),
     });
-    const tracer = plan === null ? null : await HeadTracer.create({ engine, model, ...plan });
+    const tracer = plan === null ? null : await HeadTracer.create({ engine, config: model }, plan.samples, plan);
     return new Measurement(evaluator, tracer, [...evaluator.notes, ...(note === null ? [] : [note])]);
   }
 

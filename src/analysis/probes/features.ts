@@ -1,10 +1,11 @@
 /** States of the residual stream at the last token of samples, layer by layer: what probes read. */
 import { DataError, tensorFrom, toNumbers } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
-import type { DeviceTensor, Engine, TensorMap } from '../../engine/index.js';
+import type { DeviceTensor } from '../../engine/index.js';
 import { input, makeGraph, nodesOf, reshape, take, type Graph, type Value } from '../../graph/index.js';
+import { parametersFor, type LoadedModel } from '../../loaded/index.js';
 import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig } from '../../model/index.js';
-import { batchSequences, parametersFor } from '../batches.js';
+import { batchSequences } from '../batches.js';
 import type { Features } from './logistic.js';
 import { scoreProbe, stratifiedSplit, type ProbeKind, type ProbeOptions, type ProbeScore } from './probe.js';
 
@@ -44,9 +45,6 @@ export interface ProbeFeatures {
 }
 
 export interface ExtractOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly samples: readonly ProbeSample[];
   readonly batchTokens?: number;
   /** The last state after the final norm, as in Transformers' `hidden_states`; the raw stream unless true. */
   readonly finalNorm?: boolean;
@@ -55,13 +53,17 @@ export interface ExtractOptions {
 const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows']);
 
 /** Runs the model over the samples; the states of one batch at a time leave the engine, one row each. */
-export async function extractFeatures(options: ExtractOptions, tensors: TensorMap): Promise<ProbeFeatures> {
-  const { engine, model, batchTokens = 4096, finalNorm = false } = options;
-  const samples = options.samples.map((s) => ({ ...s, end: s.position + 1 }));
-  const { batchSize, length, batches } = batchSequences(engine, model, samples, batchTokens);
-  const width = model.hiddenSize;
-  const states = Array.from({ length: model.numLayers + 1 }, () => new Float64Array(samples.length * width));
-  const executable = await engine.compile(stateGraph(model, batchSize, length, finalNorm));
+export async function extractFeatures(
+  model: LoadedModel,
+  probed: readonly ProbeSample[],
+  { batchTokens = 4096, finalNorm = false }: ExtractOptions = {},
+): Promise<ProbeFeatures> {
+  const { engine, config, tensors } = model;
+  const samples = probed.map((s) => ({ ...s, end: s.position + 1 }));
+  const { batchSize, length, batches } = batchSequences(model, samples, batchTokens);
+  const width = config.hiddenSize;
+  const states = Array.from({ length: config.numLayers + 1 }, () => new Float64Array(samples.length * width));
+  const executable = await engine.compile(stateGraph(config, batchSize, length, finalNorm));
   try {
     const parameters = parametersFor(executable.graph.inputs, OWN_INPUTS, tensors);
     let done = 0;

@@ -10,13 +10,13 @@ import {
   reachParts,
   scoreNeedles,
   textLosses,
-  type LoadedModel,
   type LongPplSettings,
   type ReachPart,
 } from '../../analysis/index.js';
 import { ConfigError, DataError, type Interval } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
 import type { Engine } from '../../engine/index.js';
+import { withConfig } from '../../loaded/index.js';
 import { needleShare } from '../../eval/index.js';
 import type { ModelConfig } from '../../model/index.js';
 import { evaluateCheckpoint } from '../../lab/index.js';
@@ -36,7 +36,7 @@ import {
   parseCounts,
   sequencesOf,
   show,
-  upload,
+  loadedOf,
   withEngine,
   type AnalysisFlags,
   type Subject,
@@ -152,7 +152,7 @@ interface KeyedTexts {
 }
 
 async function readTexts(engine: Engine, subject: Subject, options: LimitOptions): Promise<KeyedTexts> {
-  const loaded: LoadedModel = { engine, model: subject.model, tensors: upload(engine, subject) };
+  const loaded = loadedOf(engine, subject);
   const sequences = sequencesOf(subject, options);
   const trunc = options.trunc ?? Math.max(1, Math.floor(minOf(sequences.map((t) => t.length)) / 2));
   const stride = options.stride ?? Math.max(1, Math.floor(trunc / 4));
@@ -169,14 +169,13 @@ async function measureLimit(
   { texts, needles }: { readonly texts: KeyedTexts | null; readonly needles: readonly NeedleSample[] | null },
 ): Promise<Omit<LimitRow, 'part' | 'keys'>> {
   const { checkpoint, run } = subject;
-  const tensors = upload(engine, subject);
+  const loaded = withConfig(loadedOf(engine, subject), model);
   const scores = [];
-  for (const { tokens, key } of texts?.texts ?? [])
-    scores.push(perplexities(await textLosses({ engine, model, tensors }, tokens), key));
+  for (const { tokens, key } of texts?.texts ?? []) scores.push(perplexities(await textLosses(loaded, tokens), key));
   const all = scores.length === 0 ? null : corpusPerplexities(scores);
   const text = { loss: all === null ? null : Math.log(all.ppl), longPpl: all?.longPpl ?? null };
   if (checkpoint === null || run === null) {
-    const score = needles === null ? null : await scoreNeedles({ engine, model, samples: needles }, tensors);
+    const score = needles === null ? null : await scoreNeedles(loaded, needles);
     const needleInterval = score === null ? null : { low: score.low, high: score.high };
     return { ...text, recall: [], needleAccuracy: score?.accuracy ?? null, needleInterval };
   }

@@ -18,7 +18,7 @@ import {
   parseHeads,
   sequencesOf,
   show,
-  upload,
+  loadedOf,
   type AnalysisFlags,
   type Subject,
   type TextOptions,
@@ -62,8 +62,7 @@ export async function measureEntropy(
 ): Promise<EntropyResult> {
   const { heads, tail: tailQueries } = options;
   const texts = sequencesOf(subject, options);
-  const asked = { engine, model: subject.model, texts, tailQueries, ...(heads ? { heads } : {}) };
-  return attentionEntropy(asked, upload(engine, subject));
+  return attentionEntropy(loadedOf(engine, subject), texts, { tailQueries, ...(heads ? { heads } : {}) });
 }
 
 async function entropy(path: string, flags: Flags, context: CliContext): Promise<void> {

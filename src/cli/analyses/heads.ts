@@ -13,7 +13,7 @@ import {
   openSubjects,
   parseChoice,
   show,
-  upload,
+  loadedOf,
   withEngine,
   type AnalysisFlags,
   type Subject,
@@ -65,20 +65,18 @@ async function heads(path: string, flags: DefinitionFlags, context: CliContext):
   await withEngine(subjects[0] as Subject, flags, output, async (engine) => {
     for (const subject of subjects) {
       context.signal.throwIfAborted();
-      const { step, tokens, model } = subject;
-      const tensors = upload(engine, subject);
+      const { step, tokens } = subject;
+      const model = loadedOf(engine, subject);
       const result =
         flags.definition === 'published'
-          ? await tracePublished(
-              { engine, model, ...promptsOf(subject, flags), queryFromEnd: flags.queryFromEnd },
-              tensors,
-            )
+          ? await tracePublished(model, promptsOf(subject, flags), {
+              queryFromEnd: flags.queryFromEnd,
+              maxSamples: flags.samples,
+            })
           : await copyHeads(
-              {
-                ...{ engine, model, repeats: flags.repeats === true },
-                samples: needlesOf(subject, { label: 'copy', samples: flags.samples, length: flags.length }),
-              },
-              tensors,
+              model,
+              needlesOf(subject, { label: 'copy', samples: flags.samples, length: flags.length }),
+              { repeats: flags.repeats === true },
             );
       const best = topHeads<(typeof result.heads)[number]>(result.heads, flags.top);
       const table = best.map((h) => [`${h.layer}:${h.head}`, h.label, show(h.score)]);
@@ -94,10 +92,9 @@ async function heads(path: string, flags: DefinitionFlags, context: CliContext):
   writeCsv(flags.csv, ['step', 'tokens', 'layer', 'head', 'kind', 'score'], rows);
 }
 
-function promptsOf({ tokenizer, path }: Subject, { prompts, samples }: DefinitionFlags) {
+function promptsOf({ tokenizer, path }: Subject, { prompts }: DefinitionFlags) {
   if (prompts === undefined)
     throw new ConfigError('--definition published needs prompts; name them with --prompts FILE');
   if (tokenizer === null) throw new ConfigError(`${path} has no tokenizer.json, which --definition published needs`);
-  const text = readUtf8(prompts, 'drop');
-  return { tokenizer, rows: parsePromptRows(text, prompts), maxSamples: samples };
+  return parsePromptRows(readUtf8(prompts, 'drop'), prompts);
 }

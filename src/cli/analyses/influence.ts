@@ -22,7 +22,7 @@ import {
   parseChoice,
   sequencesOf,
   show,
-  upload,
+  loadedOf,
   type AnalysisFlags,
   type Subject,
   type TextOptions,
@@ -70,8 +70,7 @@ export async function measureInfluence(
   options: InfluenceOptions,
 ): Promise<InfluenceCurve> {
   const texts = sequencesOf(subject, options);
-  const asked = { engine, model: subject.model, texts, target: options.target, lastTokens: options.last };
-  return gradientInfluence(asked, upload(engine, subject));
+  return gradientInfluence(loadedOf(engine, subject), texts, { target: options.target, lastTokens: options.last });
 }
 
 async function influence(path: string, flags: Flags, context: CliContext): Promise<void> {

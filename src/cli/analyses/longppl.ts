@@ -31,7 +31,7 @@ import {
   show,
   tokenizerOf,
   tokensOf,
-  upload,
+  loadedOf,
   withEngine,
   type AnalysisFlags,
   type Subject,
@@ -104,15 +104,15 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
     }
     for (const subject of subjects) {
       context.signal.throwIfAborted();
-      const { model, step, tokens } = subject;
-      const tensors = upload(engine, subject);
+      const { step, tokens } = subject;
+      const model = loadedOf(engine, subject);
       const scores = [];
       for (const [i, { text, name }] of texts.entries()) {
         const { ids, spans, problem } = placed(subject, text);
         if (problem !== null) problems.add(problem);
         noteLength(subject, ids.length);
         if (ids.length < 2) throw new DataError(`${name} has ${ids.length} tokens; a perplexity needs at least two`);
-        const losses = await textLosses({ engine, model, tensors }, ids);
+        const losses = await textLosses(model, ids);
         scores.push(perplexities(losses, tokensInSpans(spans ?? [], key[i] ?? [])));
         rows.push([step, name, scores[i]?.longPpl, scores[i]?.ppl, scores[i]?.keyTokens, scores[i]?.tokens]);
       }
@@ -152,7 +152,7 @@ async function keysOf(
     return texts.map((_, i) => parseSpans(lines[i] as string, `${file}:${i + 1}`));
   }
   const judge = flags.evaluator === undefined ? subject : openSubject(flags.evaluator, { set: [] });
-  const loaded = { engine, model: judge.model, tensors: upload(engine, judge) };
+  const loaded = loadedOf(engine, judge);
   const settings: LongPplSettings = { trunc: flags.trunc, stride: flags.stride, alpha: flags.alpha, beta: flags.beta };
   const found: CharSpan[][] = [];
   for (const { text } of texts) {

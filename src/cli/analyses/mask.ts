@@ -18,7 +18,7 @@ import {
   parseChoice,
   parseHeads,
   show,
-  upload,
+  loadedOf,
   withEngine,
   type AnalysisFlags,
   type Subject,
@@ -63,15 +63,13 @@ export function addMask(program: Command, context: CliContext): void {
 
 /** Needle accuracy without the chosen heads and without random ones. */
 export async function measureMask(engine: Engine, subject: Subject, options: MaskOptions): Promise<MaskingResult> {
-  const { model } = subject;
+  const model = loadedOf(engine, subject);
   const { mode, draws, top } = options;
   const needles = (label: string) => needlesOf(subject, { label, samples: options.samples, length: options.length });
-  const tensors = upload(engine, subject);
   // Chosen on other samples than they are judged on.
-  const chosen =
-    options.heads ?? topHeads((await copyHeads({ engine, model, samples: needles('copy') }, tensors)).heads, top);
+  const chosen = options.heads ?? topHeads((await copyHeads(model, needles('copy'))).heads, top);
   const heads = chosen.map(({ layer, head }) => ({ layer, head }));
-  return maskHeads({ engine, model, samples: needles('mask'), heads, mode, draws }, tensors);
+  return maskHeads(model, needles('mask'), { heads, mode, draws });
 }
 
 const names = (all: readonly HeadIndex[]): string => all.map((h) => `${h.layer}:${h.head}`).join(' ');

@@ -25,7 +25,7 @@ import {
   openSubject,
   parseChoice,
   show,
-  upload,
+  loadedOf,
   withEngine,
   type AnalysisFlags,
   type Subject,
@@ -83,7 +83,7 @@ export function addProbe(program: Command, context: CliContext): void {
 export async function measureProbes(engine: Engine, subject: Subject, options: ProbeOptions): Promise<ProbeResult[]> {
   const { model } = subject;
   const samples = probeSamples(subject, options);
-  const features = await extractFeatures({ engine, model, samples }, upload(engine, subject));
+  const features = await extractFeatures(loadedOf(engine, subject), samples);
   const kinds = options.kind === undefined ? PROBE_KINDS : [options.kind];
   return kinds.map((kind) => probeLayers(features, model, kind, { seed: options.seed }));
 }

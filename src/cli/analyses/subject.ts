@@ -1,6 +1,7 @@
 /** What analyses are made on: checkpoints of a run, or a model saved by Transformers; and the texts and heads that users name. */
 import type { Command } from 'commander';
-import { uploadParameters, type HeadIndex } from '../../analysis/index.js';
+import type { HeadIndex } from '../../analysis/index.js';
+import { loadModel, type LoadedModel } from '../../loaded/index.js';
 import {
   byteTokenizer,
   endTokens,
@@ -34,7 +35,7 @@ import {
   tokenizerOfShards,
   type NeedleSample,
 } from '../../data/index.js';
-import { createEngine, type Engine, type TensorMap } from '../../engine/index.js';
+import { createEngine, type Engine } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { openRunData, stagesOf } from '../../train/index.js';
@@ -200,8 +201,8 @@ function warnLength(path: string, asked: number, trained: number | null, output:
   );
 }
 
-export function upload(engine: Engine, subject: Subject): TensorMap {
-  return uploadParameters(engine, subject.parameters());
+export function loadedOf(engine: Engine, { model, parameters, tokenizer, path }: Subject): LoadedModel {
+  return loadModel(engine, model, parameters(), { tokenizer, source: path });
 }
 
 /**

@@ -15,7 +15,7 @@ import {
   nameOf,
   openSubject,
   tokenizerOf,
-  upload,
+  loadedOf,
   withEngine,
   noteLength,
 } from '../analyses/subject.js';
@@ -83,12 +83,12 @@ async function run(path: string, files: readonly string[], flags: Flags, context
   const lines: string[] = [];
   const cells: (string | number)[][] = [];
   await withEngine(subject, flags, output, async (engine) => {
-    const tensors = upload(engine, subject);
+    const model = loadedOf(engine, subject);
     for (const { name, questions } of tasks) {
       const tokens = questions.map((q) => choiceTokens(q, tokenizer));
       for (const { ids } of tokens.flat()) noteLength(subject, ids.length);
-      const flat = await scoreChoices(tokens.flat(), {
-        ...{ engine, model: subject.model, tensors, batchTokens: flags.batchTokens, signal: context.signal },
+      const flat = await scoreChoices(model, tokens.flat(), {
+        ...{ batchTokens: flags.batchTokens, signal: context.signal },
         onProgress: (done, all) => output.event({ event: 'choiceProgress', task: name, done, all }),
       });
       const scores: ChoiceScore[][] = [];

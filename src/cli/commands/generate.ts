@@ -11,7 +11,7 @@ import {
   stopTokensOf,
   textOf,
   tokensOf,
-  upload,
+  loadedOf,
   withEngine,
   type Subject,
   noteLength,
@@ -168,7 +168,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
       maxPrompt: Math.max(1, maxOf(prompts.map((p) => p.ids.length))),
       maxNew,
     };
-    const decoder = await Decoder.create({ engine, model: subject.model, ...sizes });
+    const decoder = await Decoder.create(loadedOf(engine, subject), sizes);
     const moved = missingShards(subject);
     if (moved !== null && flags.ignoreEnd !== true) {
       output.note(`the token shards of the run are not at ${moved} any more, so no token that ends texts is known`);
@@ -176,7 +176,6 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
     const stopTokens = new Set(flags.ignoreEnd === true ? [] : stopTokensOf(subject));
     const { rows, seconds, steps } = await generate(
       decoder,
-      upload(engine, subject),
       prompts.map((p) => p.ids),
       {
         ...{ maxNew, sampling, seed, stopTokens, signal: context.signal },

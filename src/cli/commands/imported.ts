@@ -16,7 +16,7 @@ import {
   needlesOf,
   openSubject,
   sequencesOf,
-  upload,
+  loadedOf,
   withEngine,
   type Subject,
 } from '../analyses/subject.js';
@@ -48,7 +48,7 @@ const UNTRAINED = { step: 0, tokens: 0 };
 export async function evaluateImported(path: string, flags: ImportedFlags, output: Output): Promise<ImportedRecord> {
   const subject = openSubject(path, flags);
   return withEngine(subject, flags, output, async (engine) => {
-    const tensors = upload(engine, subject);
+    const { tensors } = loadedOf(engine, subject);
     const { step: _, tokens: __, ...text } = await evaluateTexts(subject, flags, engine, tensors);
     try {
       return { ...text, needle: await needleGrid(subject, flags, engine, tensors) };
@@ -66,9 +66,10 @@ export async function traceImported(path: string, flags: ImportedFlags, output: 
   const subject = openSubject(path, flags);
   const samples = needlesOf(subject, { label: 'trace', samples: TRACE_SAMPLES, length: flags.length });
   return withEngine(subject, flags, output, async (engine) => {
-    const tracer = await HeadTracer.create({ engine, model: subject.model, samples });
+    const model = loadedOf(engine, subject);
+    const tracer = await HeadTracer.create(model, samples);
     try {
-      return await tracer.trace(upload(engine, subject), UNTRAINED);
+      return await tracer.trace(model.tensors, UNTRAINED);
     } finally {
       await tracer.dispose();
     }

@@ -25,7 +25,7 @@ import {
   stopTokensOf,
   parseCounts,
   tokenizerOf,
-  upload,
+  loadedOf,
   withEngine,
   type Subject,
   noteLength,
@@ -233,9 +233,8 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   const scores: ScoreRow[] = [];
   for (const { length } of plan.files) noteLength(subject, length);
   await withEngine(subject, flags, output, async (engine) => {
-    const tensors = upload(engine, subject);
     const stopTokens = new Set(stopTokensOf(subject));
-    const of: RulerModel = { engine, model: subject.model, tensors, tokenizer, stopTokens };
+    const of: RulerModel = { ...loadedOf(engine, subject), tokenizer, stopTokens };
     for (const length of new Set(plan.files.map((f) => f.length))) {
       const files = plan.files.filter((f) => f.length === length);
       for (const row of await runLength(of, files, flags, context, output)) scores.push(row);

@@ -2,16 +2,13 @@
 import type { TextTokenizer } from '../../checkpoint/index.js';
 import { concatIds, DataError, StoreError } from '../../core/index.js';
 import type { RulerSample, Scoring } from '../../data/index.js';
-import type { Engine, TensorMap } from '../../engine/index.js';
 import { Decoder, generate } from '../../generate/index.js';
-import type { ModelConfig } from '../../model/index.js';
+import type { LoadedModel } from '../../loaded/index.js';
 import type { PredictionFile, PredictionRow } from './predictions.js';
 import { scoreTask, type RulerScore } from './score.js';
 
-export interface RulerModel {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly tensors: TensorMap;
+/** A model that reads texts, and where its answers end. */
+export interface RulerModel extends LoadedModel {
   readonly tokenizer: TextTokenizer;
   /** Tokens that end an answer. */
   readonly stopTokens: ReadonlySet<number>;
@@ -56,13 +53,8 @@ export class RulerRunner {
 
   /** @param answerTokens of the job with the longest answers */
   static async create(of: RulerModel, answerTokens: number, options: RulerRunOptions): Promise<RulerRunner> {
-    const { engine, model } = of;
     const { batchSize, maxPrompt } = options;
-    return new RulerRunner(
-      of,
-      options,
-      await Decoder.create({ engine, model, batchSize, maxPrompt, maxNew: answerTokens }),
-    );
+    return new RulerRunner(of, options, await Decoder.create(of, { batchSize, maxPrompt, maxNew: answerTokens }));
   }
 
   /**
@@ -90,12 +82,11 @@ export class RulerRunner {
   }
 
   async #answer(job: RulerJob, samples: readonly RulerSample[]): Promise<PredictionRow[]> {
-    const { tokenizer, tensors, stopTokens } = this.#of;
+    const { tokenizer, stopTokens } = this.#of;
     const prompts = samples.map((sample) => this.#prompt(job, sample));
     const { signal } = this.#options;
     const { rows } = await generate(
       this.#decoder,
-      tensors,
       prompts.map((p) => p.ids),
       { maxNew: job.answerTokens, stopTokens, ...(signal === undefined ? {} : { signal }) },
     );

@@ -12,10 +12,10 @@ import {
   shortWindows,
   textLosses,
   tokensInSpans,
-  uploadParameters,
 } from '../../../src/analysis/index.js';
 import { Rng, tensorFrom } from '../../../src/core/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
+import { loadModel } from '../../../src/loaded/index.js';
 import {
   initialParameters,
   parameterSpecs,
@@ -34,7 +34,7 @@ const model = resolveModelConfig({
   layers: 'swa:3 full',
 });
 const params = new Map(initialParameters(model, 5));
-const loaded = { engine, model, tensors: uploadParameters(engine, params) };
+const loaded = loadModel(engine, model, params);
 const rng = Rng.of(1, 'longppl-test');
 const tokens = Int32Array.from({ length: 23 }, () => rng.int(9));
 
@@ -178,27 +178,25 @@ describe('copying heads', () => {
 
   it('score by the share of needle tokens that they copy, in runs that find the answer', async () => {
     const { config, parameters } = copier();
-    const tensors = uploadParameters(engine, parameters);
+    const copying = loadModel(engine, config, parameters);
     const sample = (needleToken: number, answer: number[]) => ({
       tokens: Int32Array.of(1, 2, needleToken, 3, 4, 5),
       needleSpan: [2, 4] as const,
       queryPosition: 5,
       answer: Int32Array.from(answer),
     });
-    const options = { engine, model: config, samples: [sample(7, [7, 7]), sample(7, [3, 3])] };
-    const got = await copyHeads(options, tensors);
+    const samples = [sample(7, [7, 7]), sample(7, [3, 3])];
+    const got = await copyHeads(copying, samples);
     // The second run generates 7 too, which is not its answer: it does not count.
     expect(got).toMatchObject({ counted: 1, samples: 2, definition: 'copy-frequency' });
     const scores = got.heads.map((h) => h.score);
     // Token 7 is generated twice and stands once in the needle of two tokens; the second time its copy may be the generated one.
     expect(scores[0]).toBe(0.5);
     expect(scores[1]).toBe(0);
-    const repeated = await copyHeads({ ...options, repeats: true }, tensors);
+    const repeated = await copyHeads(copying, samples, { repeats: true });
     expect(repeated.heads[0]?.score).toBeGreaterThanOrEqual(0.5);
-    const none = await copyHeads({ ...options, samples: [sample(8, [7])] }, tensors);
+    const none = await copyHeads(copying, [sample(8, [7])]);
     expect(none).toMatchObject({ counted: 0 });
-    await expect(copyHeads({ ...options, samples: [sample(7, [7]), sample(7, [7, 7])] }, tensors)).rejects.toThrow(
-      'the same number of tokens',
-    );
+    await expect(copyHeads(copying, [sample(7, [7]), sample(7, [7, 7])])).rejects.toThrow('the same number of tokens');
   });
 });

@@ -8,12 +8,12 @@ import {
   needleScore,
   reachParts,
   SequenceScorer,
-  uploadParameters,
   type HeadIndex,
 } from '../../../src/analysis/index.js';
 import { Rng, tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { recallNeedle, RecallOptionsSchema } from '../../../src/data/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
+import { loadModel, uploadParameters } from '../../../src/loaded/index.js';
 import {
   initialParameters,
   printPattern,
@@ -74,8 +74,8 @@ describe('masked heads', () => {
     { layers: 'swa:4@1/full:nope@3 full', qkNorm: true },
   ])('count for nothing (zero) or see all keys alike (uniform): %o', async (settings) => {
     const { model, params } = build(settings);
-    const options = { engine, model, samples: samples.map(answerTargets), headSettings: true, batchTokens: 28 };
-    const scorer = await SequenceScorer.create(options);
+    const options = { headSettings: true, batchTokens: 28 };
+    const scorer = await SequenceScorer.create({ engine, config: model }, samples.map(answerTargets), options);
     const tensors = uploadParameters(engine, params);
     const losses = async (...[heads, mode]: [HeadIndex[], 'zero' | 'uniform']) =>
       (await scorer.score(tensors, maskSettings(model, heads, mode, null))).map((s) => s.loss[0] as number);
@@ -97,7 +97,7 @@ describe('masked heads', () => {
     const { model, params } = build({ layers: 'swa:3@2/full:nope@2 full', numKvHeads: 2 });
     // Of a single token the mean is the output itself, so nothing changes; zeros in its place do.
     const sample = { tokens: Int32Array.of(5), positions: [0], targets: [7] };
-    const scorer = await SequenceScorer.create({ engine, model, samples: [sample], headSettings: true });
+    const scorer = await SequenceScorer.create({ engine, config: model }, [sample], { headSettings: true });
     const tensors = uploadParameters(engine, params);
     const means = await scorer.meanHeadOutputs(tensors);
     const all = [0, 1].flatMap((layer) => [0, 1, 2, 3].map((head) => ({ layer, head })));
@@ -110,10 +110,7 @@ describe('masked heads', () => {
     expect(Math.abs((await loss('zero', means)) - (baseline?.loss[0] as number))).toBeGreaterThan(1e-3);
     // Over two equal tokens without positions every output is the same value, and so is the mean.
     const twice = { tokens: Int32Array.of(5, 5), positions: [1], targets: [7] };
-    const pair = await SequenceScorer.create({
-      engine,
-      model,
-      samples: [twice, twice, twice],
+    const pair = await SequenceScorer.create({ engine, config: model }, [twice, twice, twice], {
       batchTokens: 4,
       headSettings: true,
     });
@@ -122,35 +119,35 @@ describe('masked heads', () => {
   });
 
   it('leave layers without attention as they are', async () => {
-    const { model, params } = build({ layers: 'gdn full' });
-    const tensors = uploadParameters(engine, params);
+    const { model: config, params } = build({ layers: 'gdn full' });
+    const model = loadModel(engine, config, params);
     const heads = [{ layer: 1, head: 0 }];
-    const got = await maskHeads({ engine, model, samples, heads, mode: 'mean', draws: 2 }, tensors);
+    const got = await maskHeads(model, samples, { heads, mode: 'mean', draws: 2 });
     expect(got.random.every((r) => r.heads.every((h) => h.layer === 1))).toBe(true);
-    await expect(maskHeads({ engine, model, samples, heads: [{ layer: 0, head: 0 }] }, tensors)).rejects.toThrow(
+    await expect(maskHeads(model, samples, { heads: [{ layer: 0, head: 0 }] })).rejects.toThrow(
       'there is no head 0:0; layer 0 (gdn) has no attention',
     );
   });
 
   it('are compared with random others, never themselves', async () => {
-    const { model, params } = build({ layers: 'swa:3 full' });
+    const { model: config, params } = build({ layers: 'swa:3 full' });
     const heads = [
       { layer: 1, head: 0 },
       { layer: 1, head: 1 },
     ];
-    const tensors = uploadParameters(engine, params);
-    const got = await maskHeads({ engine, model, samples, heads, draws: 4 }, tensors);
+    const model = loadModel(engine, config, params);
+    const got = await maskHeads(model, samples, { heads, draws: 4 });
     expect(got).toMatchObject({ mode: 'zero', heads, baseline: { samples: 3 } });
     expect(got.random).toHaveLength(4);
     for (const { heads: drawn } of got.random) {
       expect(new Set(drawn.map((h) => `${h.layer}:${h.head}`)).size).toBe(2);
       expect(drawn.some((h) => h.layer === 1 && h.head < 2)).toBe(false);
     }
-    const inLayer = await maskHeads({ engine, model, samples, heads, draws: 2, randomLayers: [1] }, tensors);
+    const inLayer = await maskHeads(model, samples, { heads, draws: 2, randomLayers: [1] });
     expect(inLayer.random.every((r) => r.heads.every((h) => h.layer === 1 && h.head >= 2))).toBe(true);
     const most = [0, 1, 2, 3, 4].map((i) => ({ layer: i % 2, head: Math.floor(i / 2) }));
-    expect((await maskHeads({ engine, model, samples, heads: most }, tensors)).randomDrop).toBeNull();
-    const mask = (h: HeadIndex[]) => maskHeads({ engine, model, samples, heads: h }, tensors);
+    expect((await maskHeads(model, samples, { heads: most })).randomDrop).toBeNull();
+    const mask = (h: HeadIndex[]) => maskHeads(model, samples, { heads: h });
     await expect(mask([])).rejects.toThrow('at least one head');
     await expect(mask([{ layer: 5, head: 0 }])).rejects.toThrow('there is no head 5:0');
   });
@@ -187,7 +184,7 @@ describe('limits of reach', () => {
 
   it('change the loss as a model with those windows would have it', async () => {
     const limited = limitReach(model, 'full', 2);
-    const scorer = await SequenceScorer.create({ engine, model: limited, samples: samples.map(answerTargets) });
+    const scorer = await SequenceScorer.create({ engine, config: limited }, samples.map(answerTargets));
     const got = await scorer.score(uploadParameters(engine, params));
     plainLosses(limited, params).forEach((v, i) => expect(got[i]?.loss[0]).toBeCloseTo(v, 5));
   });

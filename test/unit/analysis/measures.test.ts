@@ -5,12 +5,13 @@ import {
   entropyOf,
   gradientInfluence,
   influenceFloor,
-  uploadParameters,
+  probabilitiesOf,
   weightDrift,
   type InfluenceTarget,
 } from '../../../src/analysis/index.js';
 import { Rng, tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { createReferenceEngine, evaluateReference } from '../../../src/engine/index.js';
+import { loadModel, uploadParameters } from '../../../src/loaded/index.js';
 import { input, makeGraph } from '../../../src/graph/index.js';
 import {
   forward,
@@ -62,13 +63,15 @@ describe('AttentionRows', () => {
   ])('gives the rows of a whole softmax with %o', async (settings) => {
     const { model, params } = build(settings);
     const samples = [7, 12, 9].map((n, i) => ({ tokens: text(i, n), positions: [2, n - 2, n - 1] }));
-    const rows = await AttentionRows.create({ engine, model, samples, batchTokens: 25, logits: true });
+    const rows = await AttentionRows.create({ engine, config: model }, samples, { batchTokens: 25, logits: true });
     const plain = samples.map((s) => plainForward(model, params, [...s.tokens]).probabilities);
     let seen = 0;
     let logits = 0;
     await rows.read(
       uploadParameters(engine, params),
-      ({ layer, head, sample, position, first, probabilities }) => {
+      (row) => {
+        const { layer, head, sample, position, first } = row;
+        const probabilities = probabilitiesOf(row);
         const want = plain[sample]?.[layer]?.[head]?.[position] ?? [];
         probabilities.forEach((p, j) => expect(p).toBeCloseTo(want[first + j] as number, 6));
         for (let j = 0; j < first; j++) expect(want[j]).toBe(0);
@@ -83,13 +86,13 @@ describe('AttentionRows', () => {
 
   it('refuses heads that do not exist and samples without positions', async () => {
     const { model, params } = build({ layers: 'swa:3 full' });
-    const rows = await AttentionRows.create({ engine, model, samples: [{ tokens: text(1, 5), positions: [4] }] });
+    const rows = await AttentionRows.create({ engine, config: model }, [{ tokens: text(1, 5), positions: [4] }]);
     const read = (layer: number, head: number) =>
       rows.read(uploadParameters(engine, params), () => {}, { heads: [{ layer, head }] });
     await expect(read(2, 0)).rejects.toThrow('there is no head 2:0; the model has layers 0 to 1');
     await expect(read(1, 4)).rejects.toThrow('there is no head 1:4; layer 1 has heads 0 to 3');
     const samples = [{ tokens: text(1, 5), positions: [] }];
-    await expect(AttentionRows.create({ engine, model, samples })).rejects.toThrow('at least one');
+    await expect(AttentionRows.create({ engine, config: model }, samples)).rejects.toThrow('at least one');
   });
 });
 
@@ -115,8 +118,8 @@ describe('entropy', () => {
         ),
       );
     }
-    const tensors = uploadParameters(engine, params);
-    const got = await attentionEntropy({ engine, model, texts: [text(1, 9), text(2, 9)], tailQueries: 1 }, tensors);
+    const uniform = loadModel(engine, model, params);
+    const got = await attentionEntropy(uniform, [text(1, 9), text(2, 9)], { tailQueries: 1 });
     expect(got.heads).toHaveLength(8);
     expect(got.heads[0]).toMatchObject({ layer: 0, head: 0, label: 'swa:3', window: 3 });
     expect(got.heads[0]?.entropy).toBeCloseTo(Math.log(3), 8);
@@ -127,10 +130,10 @@ describe('entropy', () => {
 
   it('tells the mass that sinks leave, and refuses texts shorter than the tail', async () => {
     const { model, params } = build({ layers: 'full', sinks: true });
-    const tensors = uploadParameters(engine, params);
-    const got = await attentionEntropy({ engine, model, texts: [text(1, 9)] }, tensors);
+    const loaded = loadModel(engine, model, params);
+    const got = await attentionEntropy(loaded, [text(1, 9)]);
     got.heads.forEach((h) => expect(h.mass).toBeLessThan(0.99));
-    await expect(attentionEntropy({ engine, model, texts: [text(1, 3)] }, tensors)).rejects.toThrow(
+    await expect(attentionEntropy(loaded, [text(1, 3)])).rejects.toThrow(
       'text 0 has 3 tokens, fewer than the 4 positions',
     );
   });
@@ -232,10 +235,10 @@ describe('gradient influence', () => {
       return targetOf(target, toNumbers(result['l'] as HostTensor), tokens, last);
     };
     const base = toNumbers(params.get('embed.weight') as HostTensor);
-    const got = await gradientInfluence(
-      { engine, model, texts: [tokens], target, lastTokens: last },
-      uploadParameters(engine, params),
-    );
+    const got = await gradientInfluence(loadModel(engine, model, params), [tokens], {
+      target,
+      lastTokens: last,
+    });
     tokens.forEach((id, t) => {
       let squares = 0;
       for (let j = 0; j < 8; j++) {
@@ -249,17 +252,16 @@ describe('gradient influence', () => {
 
   it('averages by distance over texts of different lengths, in any batches', async () => {
     const texts = [text(1, 6), text(2, 9), text(3, 6)];
-    const tensors = uploadParameters(engine, params);
-    const options = { engine, model, lastTokens: 3 };
-    const all = await gradientInfluence({ ...options, texts, batchTokens: 18 }, tensors);
-    const single = await Promise.all(texts.map((t) => gradientInfluence({ ...options, texts: [t] }, tensors)));
+    const loaded = loadModel(engine, model, params);
+    const all = await gradientInfluence(loaded, texts, { lastTokens: 3, batchTokens: 18 });
+    const single = await Promise.all(texts.map((t) => gradientInfluence(loaded, [t], { lastTokens: 3 })));
     expect(all.counts).toEqual([3, 3, 3, 3, 3, 3, 1, 1, 1]);
     all.mean.forEach((v, d) => {
       const own = single.flatMap((s) => s.mean[d] ?? []);
       expect(v).toBeCloseTo(own.reduce((x, y) => x + y, 0) / own.length, 6);
     });
     expect(all.floor).toBeNull();
-    await expect(gradientInfluence({ ...options, texts: [text(1, 2)] }, tensors)).rejects.toThrow(
+    await expect(gradientInfluence(loaded, [text(1, 2)], { lastTokens: 3 })).rejects.toThrow(
       'text 0 has 2 tokens, but the target averages over 3',
     );
   });

@@ -8,12 +8,12 @@ import {
   spelledPositions,
   topHeads,
   tracePublished,
-  uploadParameters,
   weightDrift,
 } from '../../../src/analysis/index.js';
 import { openHfModel, openTokenizer } from '../../../src/checkpoint/index.js';
 import { readJson } from '../../../src/core/index.js';
 import { createEngine } from '../../../src/engine/index.js';
+import { loadModel } from '../../../src/loaded/index.js';
 
 const DATA = join(import.meta.dirname, '..', '..', 'data');
 const FOLDER = join(DATA, 'analysis');
@@ -22,7 +22,7 @@ const a = openHfModel(join(DATA, 'retrieval-heads'));
 const b = openHfModel(join(FOLDER, 'ckpt_b'));
 const tokenizer = openTokenizer(join(DATA, 'tokenizer'));
 const rows = parsePromptRows(readFileSync(join(FOLDER, 'niah.jsonl'), 'utf8'), 'niah.jsonl');
-const tensors = uploadParameters(engine, a.parameters());
+const model = loadModel(engine, a.config, a.parameters(), { tokenizer });
 const texts = rows.map((r) => tokenizer.encode(r.prompt, { special: true }));
 
 interface Scored {
@@ -44,7 +44,7 @@ describe("the numbers of the study's own scripts", () => {
       target_heads: (Scored & { score: number })[];
       layer_head_scores: number[][];
     };
-    const got = await tracePublished({ engine, model: a.config, tokenizer, rows, batchTokens: 1000 }, tensors);
+    const got = await tracePublished(model, rows, { batchTokens: 1000 });
     expect(got.samplesUsed).toBe(want.samples_used);
     expect(got.samplesMissingNeedle).toBe(want.samples_missing_needle);
     expect(got.samplesCut).toBe(0);
@@ -64,7 +64,7 @@ describe("the numbers of the study's own scripts", () => {
       per_head_metrics: (Scored & { attention_entropy: number; attention_entropy_norm: number })[];
     };
     const heads = want.per_head_metrics.map(({ layer, head }) => ({ layer, head }));
-    const got = await attentionEntropy({ engine, model: a.config, texts, heads }, tensors);
+    const got = await attentionEntropy(model, texts, { heads });
     near(got.entropy, want.attention_entropy);
     near(got.normalised, want.attention_entropy_norm);
     want.per_head_metrics.forEach((w, i) => {
@@ -104,10 +104,7 @@ describe("the numbers of the study's own scripts", () => {
       target_last_n_tokens: number;
     };
     const cut = texts.map((t) => t.subarray(0, want.context_len));
-    const got = await gradientInfluence(
-      { engine, model: a.config, texts: cut, lastTokens: want.target_last_n_tokens },
-      tensors,
-    );
+    const got = await gradientInfluence(model, cut, { lastTokens: want.target_last_n_tokens });
     expect(got.counts).toEqual(want.sample_count);
     want.mean_grad_norm.forEach((v, d) => near(got.mean[d] ?? NaN, v));
   });
@@ -122,13 +119,10 @@ describe('prompts', () => {
   });
 
   it('are counted where the needle is missing, and refused where no prompt holds one', async () => {
-    const model = a.config;
     const lost = [{ prompt: 'nothing is hidden in this text at all', needles: ['31415'] }];
-    const got = await tracePublished({ engine, model, tokenizer, rows: [...rows.slice(0, 2), ...lost] }, tensors);
+    const got = await tracePublished(model, [...rows.slice(0, 2), ...lost]);
     expect(got).toMatchObject({ samplesUsed: 2, samplesMissingNeedle: 1 });
-    await expect(tracePublished({ engine, model, tokenizer, rows: lost }, tensors)).rejects.toThrow(
-      'none of 1 prompts holds its needle',
-    );
+    await expect(tracePublished(model, lost)).rejects.toThrow('none of 1 prompts holds its needle');
     expect(() => parsePromptRows('{"a": 1}', 'x.jsonl')).toThrow('x.jsonl:1 has no prompt');
     expect(() => parsePromptRows('{', 'x.jsonl')).toThrow('x.jsonl:1 is not valid JSON');
     expect(parsePromptRows('{"prompt":"p","answer":"a","needle":"a","target":["b"]}\n', 'x')).toEqual([

@@ -17,7 +17,7 @@ it('scores heads as the published script does, given its query and its needle to
     needleSpan,
   }));
   const engine = createOnnxEngine();
-  const tracer = await HeadTracer.create({ engine, model: config, samples, queryFromEnd: 2 });
+  const tracer = await HeadTracer.create({ engine, config }, samples, { queryFromEnd: 2 });
   const tensors = Object.fromEntries([...params].map(([name, t]) => [name, engine.upload(t)]));
   const { layers } = await tracer.trace(tensors, { step: 0, tokens: 0 });
   layers.forEach(({ heads }, layer) => {

@@ -39,7 +39,7 @@ async function trace(
   samples: readonly TraceSample[],
   options: Partial<HeadTracerOptions> = {},
 ) {
-  const tracer = await HeadTracer.create({ engine, model: config, samples, ...options });
+  const tracer = await HeadTracer.create({ engine, config }, samples, options);
   const tensors = Object.fromEntries([...params].map(([name, t]) => [name, engine.upload(t)]));
   return tracer.trace(tensors, AT);
 }
@@ -133,14 +133,12 @@ describe('HeadTracer', () => {
 
   it('refuses samples without a row to look from', async () => {
     const config = resolveModelConfig({ ...BASE, layers: 'full' });
-    await expect(HeadTracer.create({ engine, model: config, samples: [] })).rejects.toThrow(
-      'at least one needle sample',
-    );
+    await expect(HeadTracer.create({ engine, config }, [])).rejects.toThrow('at least one needle sample');
     const samples = [randomSample(1, 13, 12, [6, 11])];
-    await expect(HeadTracer.create({ engine, model: config, samples, queryFromEnd: 2 })).rejects.toThrow(
+    await expect(HeadTracer.create({ engine, config }, samples, { queryFromEnd: 2 })).rejects.toThrow(
       'queryFromEnd 2 reaches back into the needle',
     );
-    await expect(HeadTracer.create({ engine, model: config, samples })).resolves.toBeDefined();
+    await expect(HeadTracer.create({ engine, config }, samples)).resolves.toBeDefined();
   });
 });
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { compileForward, compileSegmented, LONG_SEQUENCE, uploadParameters } from '../../../src/analysis/index.js';
+import { compileForward, compileSegmented, LONG_SEQUENCE } from '../../../src/analysis/index.js';
 import { Rng, tensorFrom, toNumbers } from '../../../src/core/index.js';
 import { createEngine, type DeviceTensor, type Engine } from '../../../src/engine/index.js';
+import { uploadParameters } from '../../../src/loaded/index.js';
 import { input, makeGraph, type Graph } from '../../../src/graph/index.js';
 import {
   forward,

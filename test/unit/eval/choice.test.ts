@@ -7,6 +7,7 @@ import { byteTokenizer, openHfModel, openTokenizer } from '../../../src/checkpoi
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { METADATA_FIELDS } from '../../../src/data/index.js';
 import { createOnnxEngine, evaluateReference } from '../../../src/engine/index.js';
+import { loadModel } from '../../../src/loaded/index.js';
 import {
   choiceTokens,
   cutMiddle,
@@ -52,11 +53,11 @@ describe('log-likelihoods of choices', () => {
     const questions = readChoiceFile(QUESTIONS);
     expect(questions.map((q) => q.answer)).toEqual([0, 0, 0, 1]);
     const opened = openHfModel(MODEL);
-    const tensors = Object.fromEntries([...opened.parameters()].map(([name, t]) => [name, engine.upload(t)]));
+    const model = loadModel(engine, opened.config, opened.parameters());
     const tokenizer = openTokenizer(MODEL);
     const tokens = questions.map((q) => choiceTokens(q, tokenizer)).flat();
     for (const batchTokens of [1, 4096]) {
-      const scores = await scoreChoices(tokens, { engine, model: opened.config, tensors, batchTokens });
+      const scores = await scoreChoices(model, tokens, { batchTokens });
       scores.forEach((s, i) => expect(Math.abs(s.logLikelihood - (expected.flat()[i] as number))).toBeLessThan(1e-3));
     }
   });
@@ -74,8 +75,7 @@ describe('log-likelihoods of choices', () => {
       [3, 2],
       [4, 3],
     ]);
-    const tensors = Object.fromEntries([...params].map(([name, t]) => [name, engine.upload(t)]));
-    const scores = await scoreChoices(tokens, { engine, model, tensors, batchTokens: 64 });
+    const scores = await scoreChoices(loadModel(engine, model, params), tokens, { batchTokens: 64 });
     for (const [i, { ids, count }] of tokens.entries()) {
       const values = parameterInputs(model);
       const tokensIn = input('tokens', 'i32', [1, ids.length]);

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
-import { createOnnxEngine, evaluateReference, type TensorMap } from '../../../src/engine/index.js';
+import { createOnnxEngine, evaluateReference } from '../../../src/engine/index.js';
+import { loadModel, type LoadedModel } from '../../../src/loaded/index.js';
 import { Decoder, generate, type DecoderOptions, type GenerateOptions } from '../../../src/generate/index.js';
 import { input, makeGraph } from '../../../src/graph/index.js';
 import { forward, parameterInputs, resolveModelConfig, type ModelConfig } from '../../../src/model/index.js';
@@ -11,10 +12,10 @@ afterAll(() => engine.dispose());
 
 const HYBRID = resolveModelConfig({ ...SMALL, layers: 'swa:4 full:nope', numKvHeads: 2, qkNorm: true });
 
-function modelOf(config: ModelConfig): { params: Map<string, HostTensor>; tensors: TensorMap } {
+function modelOf(config: ModelConfig): { params: Map<string, HostTensor>; model: LoadedModel } {
   const exact = randomParameters(config);
   const params = new Map([...exact].map(([name, t]) => [name, tensorFrom('f32', t.shape, toNumbers(t))]));
-  return { params, tensors: Object.fromEntries([...params].map(([name, t]) => [name, engine.upload(t)])) };
+  return { params, model: loadModel(engine, config, params) };
 }
 
 /** The likeliest next token by the whole forward pass on the reference engine. */
@@ -28,7 +29,7 @@ function likeliest(config: ModelConfig, params: ReadonlyMap<string, HostTensor>,
   return last.indexOf(Math.max(...last));
 }
 
-const { params, tensors } = modelOf(HYBRID);
+const { params, model } = modelOf(HYBRID);
 const prompts = [3, 12, 7].map((n, i) => Int32Array.from(randomTokens(HYBRID, n, i)));
 
 async function run(
@@ -37,9 +38,9 @@ async function run(
   given: readonly Int32Array[] = prompts,
 ) {
   const sizes = { batchSize: 3, maxPrompt: 12, maxNew: 10 };
-  const decoder = await Decoder.create({ engine, model: HYBRID, ...sizes, ...options });
+  const decoder = await Decoder.create(model, { ...sizes, ...options });
   try {
-    return await generate(decoder, tensors, given, generation);
+    return await generate(decoder, given, generation);
   } finally {
     await decoder.dispose();
   }
@@ -70,12 +71,16 @@ describe('greedy generation', () => {
     );
   });
 
+  it('needs no decoder for one round: a model continues all its prompts together', async () => {
+    expect(tokensOf(await generate(model, prompts, { maxNew: 10 }))).toEqual(tokensOf(await run({}, { maxNew: 10 })));
+  });
+
   it('reads new prompts after old ones as if nothing had been', async () => {
-    const decoder = await Decoder.create({ engine, model: HYBRID, batchSize: 1, maxPrompt: 12, maxNew: 5 });
+    const decoder = await Decoder.create(model, { batchSize: 1, maxPrompt: 12, maxNew: 5 });
     const [first, second] = [prompts[0] as Int32Array, prompts[1] as Int32Array];
     const want = tokensOf(await run({ batchSize: 1 }, { maxNew: 5 }, [first]));
-    await generate(decoder, tensors, [second], { maxNew: 5 });
-    expect(tokensOf(await generate(decoder, tensors, [first], { maxNew: 5 }))).toEqual(want);
+    await generate(decoder, [second], { maxNew: 5 });
+    expect(tokensOf(await generate(decoder, [first], { maxNew: 5 }))).toEqual(want);
     await decoder.dispose();
   });
 
@@ -140,20 +145,20 @@ describe('a decoder', () => {
   });
 
   it('says when its cache is full', async () => {
-    const decoder = await Decoder.create({ engine, model: HYBRID, batchSize: 1, maxPrompt: 8, maxNew: 2 });
-    await decoder.read(tensors, [Int32Array.of(1, 2)]);
-    await decoder.step(tensors, Int32Array.of(1));
-    await decoder.step(tensors, Int32Array.of(1));
-    await expect(decoder.step(tensors, Int32Array.of(1))).rejects.toThrow('made for 2 new tokens');
+    const decoder = await Decoder.create(model, { batchSize: 1, maxPrompt: 8, maxNew: 2 });
+    await decoder.read([Int32Array.of(1, 2)]);
+    await decoder.step(Int32Array.of(1));
+    await decoder.step(Int32Array.of(1));
+    await expect(decoder.step(Int32Array.of(1))).rejects.toThrow('made for 2 new tokens');
     await decoder.dispose();
   });
 
   it('knows the bytes of its caches', async () => {
-    const decoder = await Decoder.create({ engine, model: HYBRID, batchSize: 3, maxPrompt: 8, maxNew: 2 });
+    const decoder = await Decoder.create(model, { batchSize: 3, maxPrompt: 8, maxNew: 2 });
     // Keys and values of 2 heads of 6 in f32: a window of 4, and 8 + 2 slots.
     expect(decoder.stateBytes).toBe(3 * 2 * 2 * 6 * 4 * (4 + 10));
     await decoder.dispose();
-    await expect(Decoder.create({ engine, model: HYBRID, batchSize: 0, maxPrompt: 8, maxNew: 2 })).rejects.toThrow(
+    await expect(Decoder.create(model, { batchSize: 0, maxPrompt: 8, maxNew: 2 })).rejects.toThrow(
       'batchSize must be a whole number of at least 1, got 0',
     );
   });

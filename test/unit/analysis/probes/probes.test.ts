@@ -16,6 +16,7 @@ import {
 import { readJson, Rng, tensorFrom, toNumbers, type HostTensor } from '../../../../src/core/index.js';
 import { recallNeedle, RecallOptionsSchema } from '../../../../src/data/index.js';
 import { createReferenceEngine, evaluateReference } from '../../../../src/engine/index.js';
+import { loadModel } from '../../../../src/loaded/index.js';
 import { input, makeGraph } from '../../../../src/graph/index.js';
 import { forward, initialParameters, parameterInputs, resolveModelConfig } from '../../../../src/model/index.js';
 
@@ -91,7 +92,7 @@ describe('features', () => {
     layers: 'swa:3 full:nope',
   });
   const params = initialParameters(model, 1);
-  const upload = () => Object.fromEntries([...params].map(([name, t]) => [name, engine.upload(t)]));
+  const loaded = loadModel(engine, model, params);
 
   it('are the states of the last token after the embedding and after each layer, whatever the batches', async () => {
     const rng = Rng.of(4, 'probe-test');
@@ -100,8 +101,8 @@ describe('features', () => {
       position: length - 1,
       label: i % 3,
     }));
-    const got = await extractFeatures({ engine, model, samples, batchTokens: 20 }, upload());
-    const normed = await extractFeatures({ engine, model, samples, finalNorm: true }, upload());
+    const got = await extractFeatures(loaded, samples, { batchTokens: 20 });
+    const normed = await extractFeatures(loaded, samples, { finalNorm: true });
     expect(got.classes).toBe(3);
     expect([...got.labels]).toEqual([0, 1, 2, 0, 1]);
     samples.forEach((sample, s) => {
@@ -136,7 +137,7 @@ describe('features', () => {
       tokens[5] = i % 4;
       return { tokens, position: 5, label: i % 4 };
     });
-    const features = await extractFeatures({ engine, model, samples }, upload());
+    const features = await extractFeatures(loaded, samples);
     const result = probeLayers(features, model, 'residual', { seed: 1 });
     expect(result).toMatchObject({ kind: 'residual', classes: 4, samples: 80, chance: 0.25 });
     expect(result.embedding?.accuracy).toBe(1);

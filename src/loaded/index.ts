@@ -1,0 +1,8 @@
+export {
+  loadModel,
+  parametersFor,
+  uploadParameters,
+  withConfig,
+  type LoadedModel,
+  type ModelOnEngine,
+} from './loaded-model.js';
