@@ -12,6 +12,7 @@ export * from './lists.js';
 export * from './lock.js';
 export * from './rng.js';
 export * from './schema.js';
+export * from './simultaneous.js';
 export * from './statistics.js';
 export * from './tensor.js';
 export * from './token-ids.js';

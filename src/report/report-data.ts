@@ -3,9 +3,10 @@ import {
   type Arm,
   carrierVerdict,
   type CompareOptions,
-  comparePair,
+  compareDesigns,
   compareSchema,
   type DistanceBin,
+  type DesignPair,
   distanceBins,
   farBins,
   largestWindow,
@@ -172,7 +173,8 @@ export function analyseRun(record: RunRecord): Analysed {
 
 /** What verdicts need to know of a group. */
 export function contextOf({ bins, far, beyond }: Group, compare: CompareOptions): VerdictContext {
-  return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond };
+  const least = { farRecall: compare.minRecallDifference, loss: compare.minLossDifference };
+  return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond, least };
 }
 
 interface GroupOptions {
@@ -225,16 +227,16 @@ function pairsOf(
 ): PairComparison[] {
   const modelOf = (label: string) => finished.find((entry) => entry.architecture === label)?.record.model;
   const all = labels.flatMap((a, i) => labels.slice(i + 1).map((b) => [a, b] as const));
-  return (compare.pairs ?? all).flatMap(([a, b]) => {
+  const pairs = (compare.pairs ?? all).flatMap(([a, b]): DesignPair[] => {
     const [x, y] = [modelOf(a), modelOf(b)];
     if (x === undefined || y === undefined) return [];
     const { relation, swap } = relate(x, y);
     // Unasked, designs that differ in several ways at once are not compared: nothing could be said about why.
     if (relation === 'other' && compare.pairs === undefined && labels.length > 2) return [];
     const [first, second] = swap ? [b, a] : [a, b];
-    const of = (label: string) => runs.filter((run) => run.architecture === label);
-    return [comparePair(of(first), of(second), relation, compare)];
+    return [{ a: first, b: second, relation }];
   });
+  return compareDesigns(runs, pairs, compare);
 }
 
 function groupKey({ arm, point }: Entry): string {

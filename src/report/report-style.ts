@@ -45,7 +45,7 @@ button:hover, button:focus-visible { border-color: var(--accent); }
 .badge { font-size: 0.78rem; font-weight: 600; border-radius: 999px; padding: 2px 10px; text-align: center; margin-top: 2px; }
 .badge.shown { color: var(--good); background: var(--good-bg); }
 .badge.none { color: var(--flat); background: var(--flat-bg); }
-.badge.open { color: var(--open); background: var(--open-bg); }
+.badge.open, .badge.few { color: var(--open); background: var(--open-bg); }
 .figures { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; margin-top: 14px; }
 figure { grid-column: 1 / -1; }
 figure.half { grid-column: span 1; }

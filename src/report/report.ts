@@ -206,6 +206,7 @@ function notes(group: Group, kind: 'study' | 'run'): string {
 const BADGES: Readonly<Record<Verdict['outcome'], string>> = {
   shown: 'difference',
   none: 'none shown',
+  few: 'too few seeds',
   open: 'not judged',
 };
 

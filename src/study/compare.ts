@@ -1,27 +1,30 @@
 /**
  * Designs compared pair by pair, paired over seeds.
  *
- * The rule, the same for every quantity: a difference is shown when there are at least two common seeds and every seed of
- * the one design lies beyond every seed of the other by more than the quantity can resolve. Tokens to a threshold resolve
- * the interval between two measurements; recall and loss the smallest difference that the study cares about. A run that did
- * not get to the threshold counts as later than its last measurement and as nothing more.
+ * Every measure is judged by the simultaneous interval of `pairedDifferences`: tokens to a threshold as logarithms, each known
+ * between two evaluations (or beyond the last one); recall and loss as they are, with the smallest difference that the study
+ * cares about.
  */
 import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js';
+import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
 import type { Crossing, RunSummary } from './summary.js';
-import { differences, maxOf, minOf } from '../core/index.js';
+import { differences, type Interval } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */
 export const RULE =
-  'A difference is called shown when at least two seeds are common to both designs and every seed of the one lies beyond ' +
-  'every seed of the other by more than the measurement resolves: the interval between two evaluations for tokens, the ' +
-  'smallest difference of interest for recall and loss. A run that did not reach the threshold is known only to be later ' +
-  'than its last evaluation, so ratios that involve it are lower bounds. If two designs were the same, seeds would still ' +
-  'separate so cleanly by chance in 1 of 3 comparisons with two seeds each and in 1 of 10 with three: look at the size of ' +
-  'a difference too, and add seeds to be surer.';
+  'Designs are compared seed by seed, and every difference has a 95 % interval that holds for all pairs of a measure at once: if ' +
+  'no design differed from another, any difference at all would be called shown in at most about 1 of 20 studies. How much seeds scatter is ' +
+  'estimated from all designs together. A difference is shown when its interval leaves out zero and it is ' +
+  'larger than the smallest difference of interest (recall and loss). Tokens to a threshold are known only to lie between two ' +
+  'evaluations, or beyond the last one; intervals hold for every place in between. Where the seeds lean the same way but the ' +
+  'interval does not leave out zero, or where seeds are too few for an interval, the answer is "too few seeds to say".';
 
-/** Which of a pair has the smaller value; `none` if no difference is shown, `unknown` if it could not be judged. */
-export type Finding = 'a' | 'b' | 'none' | 'unknown';
+/**
+ * Which of a pair has the smaller value; `none` if no difference is shown, `few` if seeds are too few to say, `unknown` if
+ * there is one seed or none.
+ */
+export type Finding = 'a' | 'b' | 'none' | 'few' | 'unknown';
 
 export interface PairedValue {
   readonly seed: number;
@@ -31,26 +34,28 @@ export interface PairedValue {
 
 export interface PairedNumber {
   readonly finding: Finding;
-  /** Every seed differs in the same direction, though the ranges may overlap. */
+  /** Every seed differs in the same direction by more than the smallest difference of interest. */
   readonly allAgree: boolean;
   readonly values: readonly PairedValue[];
   /** Mean over the common seeds of b - a; null without common seeds. */
   readonly meanDifference: number | null;
+  /** Simultaneous 95 % interval of b - a; null where seeds are too few for one. */
+  readonly interval: Interval | null;
+  /** Degrees of freedom of the estimated scatter. */
+  readonly df: number;
 }
 
 export interface PairedCrossing {
   readonly finding: Finding;
+  /** Every seed of the one design is there before the same seed of the other. */
   readonly allAgree: boolean;
   readonly values: readonly { readonly seed: number; readonly a: Crossing; readonly b: Crossing }[];
   /**
-   * Smallest and largest over seeds of tokens(b) / tokens(a); a lower bound where `bound` is 'at least' (b censored), an
-   * upper bound where 'at most' (a censored), null where some seed of neither design got there.
+   * tokens(b) / tokens(a): the geometric mean over seeds (null where a run did not get there) and its simultaneous 95 %
+   * interval (`high` null: no upper end is known); null where seeds are too few for one.
    */
-  readonly ratio: {
-    readonly low: number;
-    readonly high: number;
-    readonly bound: 'exact' | 'at least' | 'at most';
-  } | null;
+  readonly ratio: { readonly estimate: number | null; readonly low: number; readonly high: number | null } | null;
+  readonly df: number;
 }
 
 /** How two designs differ: in windows only (`a` has the smaller), in positions only (`a` has fewer), or otherwise. */
@@ -67,6 +72,8 @@ export interface PairComparison {
   readonly nearRecall: PairedNumber | null;
   readonly needleAccuracy: PairedNumber | null;
   readonly finalLoss: PairedNumber | null;
+  /** How much each design still changed over the last quarter of its tokens, the mean over its runs. */
+  readonly lateChange: { readonly a: RunSummary['lateChange']; readonly b: RunSummary['lateChange'] };
 }
 
 /** How design `a` relates to `b`; `swap` if the order should be turned so that `a` is the smaller window or without positions. */
@@ -91,81 +98,140 @@ export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; sw
   return other;
 }
 
-/** Compares the runs of two designs. Runs are matched by seed; seeds that only one has are left out. */
-export function comparePair(
-  a: readonly RunSummary[],
-  b: readonly RunSummary[],
-  relation: Relation,
+/** Two designs to compare; see `relate`. */
+export interface DesignPair {
+  readonly a: string;
+  readonly b: string;
+  readonly relation: Relation;
+}
+
+type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | 'tokensToThreshold' | 'lateChange'>;
+
+/** The measures that are plain numbers of a run: where each stands, and what counts as a difference of it. */
+const NUMBER_MEASURES: Readonly<
+  Record<NumberMeasure, readonly [of: (run: RunSummary) => number | null, least: (options: CompareOptions) => number]>
+> = {
+  farRecall: [(run) => run.farRecall, (options) => options.minRecallDifference],
+  meanFarRecall: [(run) => run.meanFarRecall, (options) => options.minRecallDifference],
+  nearRecall: [(run) => run.nearRecall, (options) => options.minRecallDifference],
+  needleAccuracy: [(run) => run.needleAccuracy, (options) => options.minRecallDifference],
+  finalLoss: [(run) => run.finalLoss, (options) => options.minLossDifference],
+};
+
+/**
+ * Compares designs pair by pair. Runs are matched by seed; seeds that only one of a pair has are left out of it. The pairs are
+ * one family: the intervals of each measure hold for all of them at once.
+ *
+ * @param runs finished runs of one group, those of designs outside of the pairs too
+ */
+export function compareDesigns(
+  runs: readonly RunSummary[],
+  pairs: readonly DesignPair[],
   options: CompareOptions,
-): PairComparison {
-  const pairs = a.flatMap((run) => {
-    const other = b.find((r) => r.seed === run.seed);
-    return other === undefined ? [] : [{ seed: run.seed, a: run, b: other }];
-  });
-  const number = (of: (run: RunSummary) => number | null, resolution: number): PairedNumber | null => {
-    const values = pairs.flatMap((pair) => {
-      const [x, y] = [of(pair.a), of(pair.b)];
-      return x === null || y === null ? [] : [{ seed: pair.seed, a: x, b: y }];
+): PairComparison[] {
+  const crossings = pairCrossings(
+    runs.flatMap(({ architecture, seed, toThreshold: crossing }) =>
+      crossing === null ? [] : [{ design: architecture, seed, crossing }],
+    ),
+    pairs,
+  );
+  const numbers = Object.entries(NUMBER_MEASURES).map(([name, [of, least]]) => {
+    const values = runs.flatMap((run) => {
+      const value = of(run);
+      return value === null ? [] : [{ design: run.architecture, seed: run.seed, value }];
     });
-    return values.length === 0 ? null : pairNumbers(values, resolution);
-  };
-  const crossings = pairs.flatMap((pair) => {
-    const [x, y] = [pair.a.toThreshold, pair.b.toThreshold];
-    return x === null || y === null ? [] : [{ seed: pair.seed, a: x, b: y }];
+    return [name as NumberMeasure, pairNumbers(values, pairs, least(options))] as const;
   });
-  return {
-    a: a[0]?.architecture ?? '',
-    b: b[0]?.architecture ?? '',
-    relation,
-    tokensToThreshold: crossings.length === 0 ? null : pairCrossings(crossings),
-    farRecall: number((run) => run.farRecall, options.minRecallDifference),
-    meanFarRecall: number((run) => run.meanFarRecall, options.minRecallDifference),
-    nearRecall: number((run) => run.nearRecall, options.minRecallDifference),
-    needleAccuracy: number((run) => run.needleAccuracy, options.minRecallDifference),
-    finalLoss: number((run) => run.finalLoss, options.minLossDifference),
+  return pairs.map((pair, i) => {
+    const own = Object.fromEntries(numbers.map(([name, results]) => [name, results[i] ?? null]));
+    return {
+      ...pair,
+      tokensToThreshold: crossings[i] ?? null,
+      ...(own as Record<NumberMeasure, PairedNumber | null>),
+      lateChange: { a: lateChangeOf(runs, pair.a), b: lateChangeOf(runs, pair.b) },
+    };
+  });
+}
+
+function lateChangeOf(runs: readonly RunSummary[], design: string): RunSummary['lateChange'] {
+  const own = runs.filter((run) => run.architecture === design).map((run) => run.lateChange);
+  const meanOf = (values: readonly (number | null)[]) => {
+    const known = values.filter((v) => v !== null);
+    return known.length === 0 ? null : known.reduce((x, y) => x + y, 0) / known.length;
   };
+  return { loss: meanOf(own.map((c) => c.loss)), farRecall: meanOf(own.map((c) => c.farRecall)) };
 }
 
-/** Applies the rule to plain numbers. */
-export function pairNumbers(values: readonly PairedValue[], resolution: number): PairedNumber {
-  const a = values.map((v) => v.a);
-  const b = values.map((v) => v.b);
-  const separated = (low: readonly number[], high: readonly number[]) => minOf(high) - maxOf(low) > resolution;
-  const gaps = values.map((v) => v.b - v.a);
-  return {
-    finding: find(values.length, separated(a, b), separated(b, a)),
-    allAgree: gaps.every((gap) => gap > resolution) || gaps.every((gap) => gap < -resolution),
-    values,
-    meanDifference: values.length === 0 ? null : gaps.reduce((x, y) => x + y, 0) / gaps.length,
-  };
+/** Applies the rule to plain numbers; null for a pair without common seeds. */
+export function pairNumbers(
+  values: readonly { readonly design: string; readonly seed: number; readonly value: number }[],
+  pairs: readonly Pick<DesignPair, 'a' | 'b'>[],
+  least: number,
+): (PairedNumber | null)[] {
+  const cells = values.map(({ design, seed, value }) => ({ design, seed, low: value, high: value }));
+  const of = (design: string, seed: number) => cells.find((c) => c.design === design && c.seed === seed)?.low ?? NaN;
+  return pairedDifferences(cells, namesOf(pairs), least).map((difference, i) => {
+    const { a, b } = pairs[i] as DesignPair;
+    const { seeds, estimate, interval, df, lean } = difference;
+    if (seeds.length === 0) return null;
+    return {
+      finding: findingOf(difference, least),
+      allAgree: lean !== 0,
+      values: seeds.map((seed) => ({ seed, a: of(a, seed), b: of(b, seed) })),
+      ...{ meanDifference: estimate, interval, df },
+    };
+  });
 }
 
-/** Applies the rule to crossings; a value lies in (after, tokens], or beyond tokens where not reached. */
-export function pairCrossings(values: PairedCrossing['values']): PairedCrossing {
-  const lower = (c: Crossing) => (c.reached ? c.after : c.tokens);
-  const upper = (c: Crossing) => (c.reached ? c.tokens : Infinity);
-  const separated = (early: readonly Crossing[], late: readonly Crossing[]) =>
-    maxOf(early.map(upper)) <= minOf(late.map(lower));
-  const [a, b] = [values.map((v) => v.a), values.map((v) => v.b)];
-  const before = (x: Crossing, y: Crossing) => upper(x) <= lower(y);
-  return {
-    finding: find(values.length, separated(a, b), separated(b, a)),
-    allAgree: values.every((v) => before(v.a, v.b)) || values.every((v) => before(v.b, v.a)),
-    values,
-    ratio: ratioOf(values),
-  };
+/** Applies the rule to crossings; null for a pair without common seeds. */
+export function pairCrossings(
+  values: readonly { readonly design: string; readonly seed: number; readonly crossing: Crossing }[],
+  pairs: readonly Pick<DesignPair, 'a' | 'b'>[],
+): (PairedCrossing | null)[] {
+  const cells = values.map(({ design, seed, crossing }): Cell => ({ design, seed, ...logOf(crossing) }));
+  const of = (design: string, seed: number) =>
+    values.find((v) => v.design === design && v.seed === seed)?.crossing as Crossing;
+  return pairedDifferences(cells, namesOf(pairs), 0).map((difference, i) => {
+    const { a, b } = pairs[i] as DesignPair;
+    const { seeds, estimate, interval, df, lean } = difference;
+    if (seeds.length === 0) return null;
+    const both = seeds.map((seed) => ({ seed, a: of(a, seed), b: of(b, seed) }));
+    // Where no run got there, nothing is known, and more seeds would not help.
+    const nowhere = seeds.length > 1 && both.every((v) => !v.a.reached && !v.b.reached);
+    return {
+      finding: nowhere ? 'none' : findingOf(difference, 0),
+      allAgree: lean !== 0,
+      values: both,
+      ratio:
+        interval === null || nowhere
+          ? null
+          : { estimate: estimate === null ? null : Math.exp(estimate), ...ends(interval) },
+      df,
+    };
+  });
 }
 
-function find(seeds: number, aSmaller: boolean, bSmaller: boolean): Finding {
-  if (seeds < 2) return 'unknown';
-  return aSmaller ? 'a' : bSmaller ? 'b' : 'none';
+const namesOf = (pairs: readonly Pick<DesignPair, 'a' | 'b'>[]) => pairs.map(({ a, b }) => [a, b] as const);
+
+/** Where the logarithm of the tokens lies: above the evaluation before, up to the one that was there; or beyond the last. */
+function logOf(crossing: Crossing): Interval {
+  if (!crossing.reached) return { low: Math.log(crossing.tokens), high: Infinity };
+  return { low: Math.log(crossing.after), high: Math.log(crossing.tokens) };
 }
 
-function ratioOf(values: PairedCrossing['values']): PairedCrossing['ratio'] {
-  const aLate = values.some((v) => !v.a.reached);
-  const bLate = values.some((v) => !v.b.reached);
-  if (values.length === 0 || (aLate && bLate)) return null;
-  const ratios = values.map((v) => v.b.tokens / v.a.tokens);
-  const bound = bLate ? 'at least' : aLate ? 'at most' : 'exact';
-  return { low: minOf(ratios), high: maxOf(ratios), bound };
+function ends({ low, high }: Interval): { low: number; high: number | null } {
+  return { low: Math.exp(low), high: high === Infinity ? null : Math.exp(high) };
+}
+
+/** Fewer degrees of freedom than this make an interval that says next to nothing. */
+const LEAST_DF = 2;
+
+function findingOf({ seeds, estimate, interval, df, lean }: PairedDifference, least: number): Finding {
+  if (seeds.length < 2) return 'unknown';
+  if (interval === null) return 'few';
+  const large = estimate === null || Math.abs(estimate) > least;
+  if (interval.low > 0 && large) return 'a';
+  if (interval.high < 0 && large) return 'b';
+  if (interval.low >= -least && interval.high <= least) return 'none';
+  return lean !== 0 || df < LEAST_DF ? 'few' : 'none';
 }

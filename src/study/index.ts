@@ -1,4 +1,13 @@
-export { comparePair, pairCrossings, pairNumbers, relate, RULE, type PairComparison } from './compare.js';
+export {
+  compareDesigns,
+  pairCrossings,
+  pairNumbers,
+  relate,
+  RULE,
+  type DesignPair,
+  type Finding as ComparisonFinding,
+  type PairComparison,
+} from './compare.js';
 export { etaSeconds, formatDuration } from './eta.js';
 export {
   executeStudy,

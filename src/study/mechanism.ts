@@ -1,4 +1,5 @@
 /** What analyses say of a design: its strongest heads, what is left under limits of reach, and who carries long range. */
+import { pairNumbers } from './compare.js';
 import type { CompareOptions } from './plan.js';
 import type { Finding } from './findings.js';
 import type { RunRecord } from './read-run.js';
@@ -60,8 +61,8 @@ export interface CarrierContext {
 }
 
 /**
- * Which layers of a design carry long range, from limits of reach: those whose limit costs more, in every seed, by more than
- * the smallest difference of interest. Null where a design has only one kind of layer or was not analysed.
+ * Which layers of a design carry long range, from limits of reach: those whose limit costs more, judged as `pairNumbers` judges
+ * two designs, with the limits as the pair and the runs as its seeds. Null where a design has only one kind of layer or was not analysed.
  */
 export function carrierVerdict(
   label: string,
@@ -78,7 +79,6 @@ export function carrierVerdict(
   const sign = what === 'loss' ? -1 : 1;
   const least = what === 'loss' ? compare.minLossDifference : compare.minRecallDifference;
   const lost = ({ before, after }: Cost): number => sign * (before - after);
-  const gaps = seeds.map(({ full, efficient }) => lost(full) - lost(efficient));
   const range = (of: (seed: (typeof seeds)[number]) => number): string =>
     formatRange(seeds.map(of), (x) => x.toFixed(2));
   const text =
@@ -94,13 +94,27 @@ export function carrierVerdict(
   if (seeds.every(({ full, efficient }) => Math.max(lost(full), lost(efficient)) <= least)) {
     return { ...base, outcome: 'none', lead: `${label}: neither limit costs anything, so there is nothing to carry.` };
   }
-  const outcome = seeds.length < 2 ? 'open' : 'shown';
-  const judged = seeds.length < 2 ? ' in the one seed there is' : '';
-  if (gaps.every((gap) => gap > least)) {
-    return { ...base, outcome, lead: `${label}: the full layers carry long range${judged}.` };
+  const [judged] = pairNumbers(
+    seeds.flatMap(({ full, efficient }, seed) => [
+      { design: 'full', seed, value: lost(full) },
+      { design: 'efficient', seed, value: lost(efficient) },
+    ]),
+    [{ a: 'efficient', b: 'full' }],
+    least,
+  );
+  const finding = judged?.finding ?? 'unknown';
+  const [fullCarry, efficientCarry] = ['the full layers carry long range', 'limiting the efficient layers costs more'];
+  if (finding === 'unknown') {
+    const gap = judged?.meanDifference ?? 0;
+    const leads = Math.abs(gap) <= least ? 'no difference shown' : gap > 0 ? fullCarry : efficientCarry;
+    return { ...base, outcome: 'open', lead: `${label}: ${leads} in the one seed there is.` };
   }
-  if (gaps.every((gap) => gap < -least)) {
-    return { ...base, outcome, lead: `${label}: limiting the efficient layers costs more${judged}.` };
-  }
-  return { ...base, outcome: 'none', lead: `${label}: no difference shown between its kinds of layers.` };
+  const leads = {
+    a: fullCarry,
+    b: efficientCarry,
+    none: 'no difference shown between its kinds of layers',
+    few: 'too few seeds to say which kind of layers carries long range',
+  } as const;
+  const outcome = ({ a: 'shown', b: 'shown', none: 'none', few: 'few' } as const)[finding];
+  return { ...base, outcome, lead: `${label}: ${leads[finding]}.` };
 }

@@ -57,6 +57,8 @@ export interface RunSummary {
   readonly meanFarRecall: number | null;
   /** When far recall first reached the threshold; null without recall data. */
   readonly toThreshold: Crossing | null;
+  /** How much held-out loss and far recall changed over the last quarter of the tokens; null where that was not measured. */
+  readonly lateChange: { readonly loss: number | null; readonly farRecall: number | null };
   /** Mean of the last needle grid, 0 to 1. */
   readonly needleAccuracy: number | null;
   /** 95 % interval of the needle accuracy over all samples of the grid; null where their number was not stored. */
@@ -136,6 +138,13 @@ export function meanOverTokens(series: readonly Point[]): number | null {
   return area / (last.tokens - first.tokens);
 }
 
+/** The change of a series over the last quarter of its tokens; null where no measurement lies before that quarter. */
+export function lateChange(series: readonly Point[]): number | null {
+  const last = series.at(-1);
+  const before = series.findLast((p) => last !== undefined && p.tokens <= 0.75 * last.tokens);
+  return last === undefined || before === undefined ? null : last.value - before.value;
+}
+
 export interface SummaryOptions {
   readonly architecture: string;
   readonly bins: readonly DistanceBin[];
@@ -169,6 +178,7 @@ export function summarise(run: RunRecord, options: SummaryOptions): RunSummary {
     farRecall: farSeries.at(-1)?.value ?? null,
     meanFarRecall: meanOverTokens(farSeries),
     toThreshold: crossing(farSeries, threshold),
+    lateChange: { loss: lateChange(run.metrics.get('eval/loss') ?? []), farRecall: lateChange(farSeries) },
     ...needleAccuracy(run),
     strongestHead: strongestHead(run),
     tokPerSec: median((run.metrics.get('train/tok_per_sec') ?? []).map((p) => p.value)),

@@ -1,10 +1,10 @@
 /** The answers of a study in plain words, each computed from the paired comparisons. */
-import type { PairComparison, PairedCrossing, PairedNumber } from './compare.js';
+import type { Finding, PairComparison, PairedCrossing, PairedNumber } from './compare.js';
 import { formatBins, formatFactor, formatRange, list, plural } from '../core/index.js';
 import { formatCrossings, type DistanceBin } from './summary.js';
 
-/** `shown`: a difference is shown; `none`: none is; `open`: cannot be judged (one seed, no data). */
-export type Outcome = 'shown' | 'none' | 'open';
+/** `shown`: a difference is shown; `none`: none is; `few`: too few seeds to say; `open`: not judged (one seed, no data). */
+export type Outcome = 'shown' | 'none' | 'few' | 'open';
 
 export interface Verdict {
   readonly topic: 'window' | 'positions' | 'other' | 'end' | 'carrier';
@@ -23,6 +23,8 @@ export interface VerdictContext {
   readonly far: readonly DistanceBin[];
   /** False where no bin lies beyond the largest window and the farthest stands in. */
   readonly beyond: boolean;
+  /** The smallest differences of interest, of recall (a probability) and of loss (nats). */
+  readonly least: { readonly farRecall: number; readonly loss: number };
 }
 
 /** The questions that verdicts answer, in the order of a report. */
@@ -63,34 +65,73 @@ function formation(pair: PairComparison, context: VerdictContext, extra: string)
 }
 
 function onTokens({ a, b }: PairComparison, crossing: PairedCrossing, context: VerdictContext): Answer {
-  const { values, finding, allAgree, ratio } = crossing;
+  const { values, finding, ratio } = crossing;
   const seeds = plural(values.length, 'seed');
   const times = { a: formatCrossings(values.map((v) => v.a)), b: formatCrossings(values.map((v) => v.b)) };
   const what = `Recall ${farName(context)} reaches ${context.threshold}`;
-  const open = { outcome: 'open', lead: `${a} and ${b}: one seed, so not judged.` } as const;
-  const none = { outcome: 'none', lead: `${a} and ${b}: no difference shown.` } as const;
-  if (values.every((v) => !v.a.reached && !v.b.reached))
-    return { ...(finding === 'unknown' ? open : none), text: `${what} with neither of them (${times.a}; ${seeds}).` };
-  if (finding === 'unknown' || finding === 'none') {
-    const lean = finding === 'none' && allAgree ? ' Every seed leans the same way, but the ranges overlap.' : '';
-    const text = `${what} with ${a} after ${times.a}, with ${b} after ${times.b} (${seeds}).${lean}`;
-    return { ...(finding === 'unknown' ? open : none), text: text.replaceAll('after not', 'not') };
+  if (values.every((v) => !v.a.reached && !v.b.reached)) {
+    return { ...unshown(finding, a, b), text: `${what} with neither of them (${times.a}; ${seeds}).` };
+  }
+  if (finding !== 'a' && finding !== 'b') {
+    const both = `${what} with ${a} after ${times.a}, with ${b} after ${times.b} (${seeds}).`;
+    const text = `${both.replaceAll('after not', 'not')}${leaning(crossing, a, b)}${tokenSpan(ratio, a, b)}`;
+    return { ...unshown(finding, a, b), text };
   }
   const [first, second] = finding === 'a' ? [a, b] : [b, a];
   const [early, late] = finding === 'a' ? [times.a, times.b] : [times.b, times.a];
   return {
     outcome: 'shown',
-    lead: `${first} gets there ${speedUp(ratio, finding)} than ${second}.`,
+    lead: `${first} gets there with ${fewerTokens(ratio, finding)} than ${second}.`,
     text: `${what} after ${early}, against ${late} (${seeds}, paired).`,
   };
 }
 
-/** `1.3 to 1.6 × earlier` for the design that `finding` names; `at least` where the other is censored. */
-function speedUp(ratio: PairedCrossing['ratio'], finding: 'a' | 'b'): string {
-  if (ratio === null) return 'earlier';
-  const [low, high] = finding === 'a' ? [ratio.low, ratio.high] : [1 / ratio.high, 1 / ratio.low];
-  if (ratio.bound !== 'exact') return `at least ${formatFactor(low)} earlier`;
-  return `${formatRange([low, high], (x) => x.toPrecision(2))} × earlier`;
+type Unshown = Exclude<Finding, 'a' | 'b'>;
+
+/** Outcome and first sentence of a comparison that shows no difference. */
+function unshown(finding: Finding, a: string, b: string): Pick<Answer, 'outcome' | 'lead'> {
+  const leads: Readonly<Record<Unshown, Pick<Answer, 'outcome' | 'lead'>>> = {
+    none: { outcome: 'none', lead: `${a} and ${b}: no difference shown.` },
+    few: { outcome: 'few', lead: `${a} and ${b}: too few seeds to say.` },
+    unknown: { outcome: 'open', lead: `${a} and ${b}: one seed, so not judged.` },
+  };
+  return leads[finding as Unshown];
+}
+
+function leaning({ finding, allAgree, values }: PairedCrossing, a: string, b: string): string {
+  if (finding !== 'few' || !allAgree) return '';
+  const before = ({ a: x, b: y }: PairedCrossing['values'][number]) => x.reached && (!y.reached || x.tokens <= y.after);
+  return ` ${values.every(before) ? a : b} is earlier in every seed, but so few seeds do not rule out chance.`;
+}
+
+/** ` With 95 % confidence b takes 0.8 to 1.3 × the tokens of a.` */
+function tokenSpan(ratio: PairedCrossing['ratio'], a: string, b: string): string {
+  if (ratio === null || (ratio.low === 0 && ratio.high === null)) return '';
+  const { low, high } = ratio;
+  const span =
+    high === null
+      ? `at least ${formatFactor(low)}`
+      : low === 0
+        ? `at most ${formatFactor(high)}`
+        : `${formatRange([low, high], (x) => x.toPrecision(2))} ×`;
+  return ` With 95 % confidence, ${b} takes ${span} the tokens of ${a}.`;
+}
+
+/** `1.4 × fewer tokens (1.3 to 1.6 ×)` for the design that `finding` names; `at least` where the other did not get there. */
+function fewerTokens(ratio: PairedCrossing['ratio'], finding: 'a' | 'b'): string {
+  if (ratio === null) return 'fewer tokens';
+  const { estimate, low, high } = finding === 'a' ? ratio : inverse(ratio);
+  const to = high === null ? 'or more' : `to ${high.toPrecision(2)} ×`;
+  if (estimate === null) return `at least ${formatFactor(low)} fewer tokens`;
+  return `${formatFactor(estimate)} fewer tokens (${low.toPrecision(2)} ${to})`;
+}
+
+function inverse({ estimate, low, high }: NonNullable<PairedCrossing['ratio']>): NonNullable<PairedCrossing['ratio']> {
+  return {
+    estimate: estimate === null ? null : 1 / estimate,
+    low: high === null ? 0 : 1 / high,
+    high: low === 0 ? null : 1 / low,
+  };
 }
 
 function onLoss({ a, b, finalLoss }: PairComparison): Answer {
@@ -99,14 +140,15 @@ function onLoss({ a, b, finalLoss }: PairComparison): Answer {
   const { finding, values } = finalLoss;
   const r = ranges(finalLoss);
   const [first, second] = finding === 'b' ? [b, a] : [a, b];
-  const lead = {
-    shown: `${first} ends at a lower loss than ${second}.`,
-    none: `${a} and ${b}: no difference shown.`,
-    open: `${a} and ${b}: one seed, so not judged.`,
-  };
-  const outcome = outcomeOf(finalLoss);
-  const text = `Held-out loss ends at ${r.a} nats with ${a}, at ${r.b} with ${b} (${plural(values.length, 'seed')}).`;
-  return { outcome, lead: lead[outcome], text };
+  const shown = { outcome: 'shown', lead: `${first} ends at a lower loss than ${second}.` } as const;
+  const text = `Held-out loss ends at ${r.a} nats with ${a}, at ${r.b} with ${b} (${plural(values.length, 'seed')}${difference(finalLoss)}).`;
+  return { ...(outcomeOf(finalLoss) === 'shown' ? shown : unshown(finding, a, b)), text };
+}
+
+/** `; b - a is -0.010 to 0.020 with 95 % confidence`. */
+function difference({ interval }: PairedNumber): string {
+  if (interval === null) return '';
+  return `; the second less the first is ${formatRange([interval.low, interval.high], (x) => x.toFixed(3))} with 95 % confidence`;
 }
 
 /** What short range pays, where a distance was measured that is not the far one; the loss is told where the designs end. */
@@ -128,17 +170,38 @@ function ending(pair: PairComparison, context: VerdictContext): Verdict[] {
   add('needle accuracy', needleAccuracy, '');
   add('held-out loss', finalLoss, ' nats');
   if (parts.length === 0) return [];
-  const outcome = outcomes.includes('shown') ? 'shown' : outcomes.includes('none') ? 'none' : 'open';
-  const lead = {
-    shown: `${a} and ${b} end apart.`,
-    none: `${a} and ${b}: no difference shown.`,
-    open: `${a} and ${b}: one seed, so not judged.`,
-  };
-  return [{ topic: 'end', a, b, outcome, lead: lead[outcome], text: `${capital(list(parts))}.` }];
+  const outcome = (['shown', 'few', 'none', 'open'] as const).find((o) => outcomes.includes(o)) ?? 'open';
+  const finding = ({ shown: 'a', few: 'few', none: 'none', open: 'unknown' } as const)[outcome];
+  const lead = outcome === 'shown' ? `${a} and ${b} end apart.` : unshown(finding, a, b).lead;
+  return [{ topic: 'end', a, b, outcome, lead, text: `${capital(list(parts))}.${stillMoving(pair, context)}` }];
+}
+
+/** Where training stopped before the measures stood still, where the designs would end is not known. */
+function stillMoving({ a, b, lateChange }: PairComparison, { least }: VerdictContext): string {
+  const moved = (
+    [
+      ['a', a],
+      ['b', b],
+    ] as const
+  ).flatMap(([side, name]) => {
+    const changes = (
+      [
+        ['loss', 'held-out loss'],
+        ['farRecall', 'far recall'],
+      ] as const
+    ).flatMap(([key, what]) => {
+      const change = lateChange[side][key];
+      if (change === null || Math.abs(change) <= least[key]) return [];
+      return [`${what} ${change > 0 ? 'rose' : 'fell'} by ${Math.abs(change).toFixed(2)}`];
+    });
+    return changes.length === 0 ? [] : [`${list(changes)} with ${name}`];
+  });
+  if (moved.length === 0) return '';
+  return ` Still moving when training stopped (over the last quarter of the tokens ${moved.join('; ')}), so where they would end is not known.`;
 }
 
 function outcomeOf({ finding }: PairedNumber): Outcome {
-  return finding === 'unknown' ? 'open' : finding === 'none' ? 'none' : 'shown';
+  return ({ a: 'shown', b: 'shown', none: 'none', few: 'few', unknown: 'open' } as const)[finding];
 }
 
 function ranges({ values }: PairedNumber): { a: string; b: string } {
@@ -146,15 +209,19 @@ function ranges({ values }: PairedNumber): { a: string; b: string } {
   return { a: range((v) => v.a), b: range((v) => v.b) };
 }
 
-/** `recall ... 0.99 against 1.00 (no difference shown)`. */
+/** `recall ... 0.99 against 1.00 (no difference shown: -0.004 to 0.010)`. */
 function clause(name: string, value: PairedNumber, a: string, b: string, unit: string): string {
   const r = ranges(value);
-  const lower = value.finding === 'a' ? a : b;
+  const { finding, interval } = value;
+  const range = (sign: 1 | -1) =>
+    interval === null ? '' : formatRange([sign * interval.low, sign * interval.high], (x) => x.toFixed(3));
   const judged = {
-    shown: `lower with ${lower}`,
-    none: 'no difference shown',
-    open: 'one seed, not judged',
-  }[outcomeOf(value)];
+    a: `lower with ${a} by ${range(1)}`,
+    b: `lower with ${b} by ${range(-1)}`,
+    none: `no difference shown: ${range(1)}`,
+    few: `too few seeds to say${interval === null ? '' : `: ${range(1)}`}`,
+    unknown: 'one seed, not judged',
+  }[finding];
   return `${name} ${r.a} against ${r.b}${unit} (${judged})`;
 }
 
