@@ -174,7 +174,11 @@ describe('a wrong study file', () => {
       's.yaml:9: seeds is missing; expected a list; unknown key "sedes"; did you mean "seeds"?',
     ],
     ['name: demo', 'name: a/b', 's.yaml:1: name: letters, digits, ".", "_" and "-" only, got "a/b"'],
-    ['small window:', 'FULL:', 's.yaml:8: architectures "full" and "FULL" would share one folder; rename one'],
+    [
+      'small window:',
+      'FULL:',
+      's.yaml:8: architectures "full" and "FULL" look alike, or would share one folder; rename one',
+    ],
     [
       '  small window: swa:8 full',
       '  other: full',
@@ -220,6 +224,35 @@ describe('a wrong study file', () => {
     ],
   ])('refuses --set %s', (path, message) => {
     expect(messageOf(() => expand(STUDY, { set: [[path, 1]] }))).toBe(message);
+  });
+
+  it.each([
+    [
+      'grid: { seed: [5, 6] }',
+      [],
+      /^s\.yaml:14: grid\.seed: a study gives every run its seed; seeds are listed under "seeds"$/,
+    ],
+    ['', [['seed', 7]], /^--set seed: a study gives every run its seed/],
+    ['', [['name', 'x']], /^--set name: a study gives every run its name/],
+    [
+      'grid: { train.steps: [5], train: [{ steps: 6 }] }',
+      [],
+      /^s\.yaml:14: grid\.train changes what the grid varies as train\.steps; change the grid, or take train away$/,
+    ],
+    [
+      'grid: { "data[0].weight": [1], data.0.weight: [2] }',
+      [],
+      /grid\.data\.0\.weight changes what the grid varies as data\[0\]\.weight/,
+    ],
+    ['grid: { train.lr: [0.1] }', [['train.lr', 0.2]], /^--set train\.lr changes what the grid varies as train\.lr/],
+    ['grid: { train.steps: [7] }', [], /long\.set\.train\.steps changes what the grid varies as train\.steps/],
+  ] as const)('refuses settings that runs would not have: %s with --set %j', (grid, set, message) => {
+    expect(messageOf(() => expand(`${STUDY}${grid}\n`, { set, long: true }))).toMatch(message);
+  });
+
+  it('refuses labels that look alike', () => {
+    const text = STUDY.replace('full: full', '"caf\u00e9": full\n  "cafe\u0301": swa:4');
+    expect(messageOf(() => expand(text))).toContain('look alike, or would share one folder; rename one');
   });
 
   it('refuses a grid over base.train.steps, and a long arm that sets it', () => {

@@ -128,6 +128,7 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
   const labels = file.keysAt(['architectures']).filter((label) => Object.hasOwn(study.architectures, label));
   checkStudy(study, labels, file, options.long ?? false);
   checkPaths(study, file, options.set ?? []);
+  checkOverlaps(study, file, options);
   const set = absoluteSettings(options.set ?? [], studyDir);
   const context = { study, base, studyDir, file, set, nameOf: runNamer(labels, study.grid) };
   const runs = arms(study, labels, options.long ?? false).flatMap((arm) =>
@@ -161,12 +162,38 @@ function checkPaths(study: StudyInput, file: YamlFile, set: readonly Setting[]):
   ];
   for (const { path, where } of paths) {
     const [first, ...rest] = parsePath(path);
+    if (first === 'seed' || first === 'name') {
+      const what =
+        first === 'seed' ? 'seeds are listed under "seeds"' : 'runs are named after architecture, settings and seed';
+      throw new ConfigError(`${where}: a study gives every run its ${first}; ${what}`, { details: { path } });
+    }
     if (typeof first !== 'string' || first in runSchema.shape || !(first in studySchema.shape)) continue;
     const key = first === 'base' && rest.length > 0 ? path.slice('base.'.length) : undefined;
     const hint =
       key === undefined ? `"${first}" is a key of the study file; change it there` : `did you mean "${key}"?`;
     throw new ConfigError(`${where}: settings name keys of a run, such as train.steps; ${hint}`, { details: { path } });
   }
+}
+
+/** No setting replaces one that the grid varies, under whatever spelling: runs would go by values that they do not have. */
+function checkOverlaps(study: StudyInput, file: YamlFile, { set = [], long = false }: LoadOptions): void {
+  const grid = Object.keys(study.grid).map((path) => ({ path, parts: parsePath(path) }));
+  const within = (a: readonly unknown[], b: readonly unknown[]) => a.every((part, i) => i >= b.length || part === b[i]);
+  const refuse = (where: string, path: string, varied: string): never => {
+    throw new ConfigError(`${where} changes what the grid varies as ${varied}; change the grid, or take ${path} away`, {
+      details: { path, varied },
+    });
+  };
+  const check = (path: string, others: typeof grid, where: () => string) => {
+    const parts = parsePath(path);
+    const other = others.find((entry) => within(parts, entry.parts));
+    if (other !== undefined) refuse(where(), path, other.path);
+  };
+  const lineOf = (keys: readonly string[]) => `${file.path}:${file.lineOf(keys)}: ${keys.join('.')}`;
+  grid.forEach(({ path }, i) => check(path, grid.slice(0, i), () => lineOf(['grid', path])));
+  for (const path of long ? Object.keys(study.long?.set ?? {}) : [])
+    check(path, grid, () => lineOf(['long', 'set', path]));
+  for (const [path] of set) check(path, grid, () => `--set ${path}`);
 }
 
 interface ArmPlan {
@@ -249,13 +276,14 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
     const seed = twice(seeds);
     if (seed !== undefined) fail(keys, `seed ${seed} is listed twice`);
   }
-  const lower = labels.map((name) => name.toLowerCase());
+  // Letters that are composed and those with marks of their own look alike, and are one name on some file systems.
+  const lower = labels.map((name) => name.normalize('NFC').toLowerCase());
   const clash = twice(lower);
   if (clash !== undefined) {
     const both = labels.filter((_, i) => lower[i] === clash);
     fail(
       ['architectures', both[1] ?? ''],
-      `architectures "${both.join('" and "')}" would share one folder; rename one`,
+      `architectures "${both.join('" and "')}" look alike, or would share one folder; rename one`,
     );
   }
   study.long?.architectures?.forEach((name, i) => known(name, ['long', 'architectures', i]));
