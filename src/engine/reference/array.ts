@@ -1,5 +1,15 @@
 /** The reference engine's arrays: every dtype as float64 numbers, row-major. */
-import { sizeOf, stridesOf, tensorFrom, toNumbers, type DType, type HostTensor, type Shape } from '../../core/index.js';
+import {
+  at,
+  sizeOf,
+  stridesOf,
+  tensorFrom,
+  toNumbers,
+  type DType,
+  type HostTensor,
+  type Shape,
+} from '../../core/index.js';
+import type { OpName, OpSignatures, Value } from '../../graph/index.js';
 
 export interface NumberArray {
   readonly shape: Shape;
@@ -10,6 +20,16 @@ export function numberArray(shape: Shape, data?: Float64Array): NumberArray {
   return { shape, data: data ?? new Float64Array(sizeOf(shape)) };
 }
 
+/** Zeros in the shape of `x`. */
+export function zerosLike(x: NumberArray): NumberArray {
+  return numberArray(x.shape);
+}
+
+/** The inputs of an op as arrays. */
+export type Arrays<K extends OpName> = ArrayEach<OpSignatures[K]['inputs']>;
+
+type ArrayEach<T extends readonly Value[]> = { readonly [I in keyof T]: NumberArray };
+
 export function fromHost(t: HostTensor): NumberArray {
   return { shape: t.shape, data: toNumbers(t) };
 }
@@ -19,15 +39,18 @@ export function toHost(a: NumberArray, dtype: DType): HostTensor {
 }
 
 /** Calls `visit(flatIndex, coordinates)` for each element of a shape in row-major order; `coordinates` is reused. */
-export function forEachIndex(shape: Shape, visit: (flat: number, at: number[]) => void): void {
+export function forEachIndex<const S extends Shape>(
+  shape: S,
+  visit: (flat: number, at: { readonly [I in keyof S]: number }) => void,
+): void {
   const n = sizeOf(shape);
-  const at = new Array<number>(shape.length).fill(0);
+  const place = shape.map(() => 0);
   for (let flat = 0; flat < n; flat++) {
-    visit(flat, at);
+    visit(flat, place as { readonly [I in keyof S]: number });
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      at[axis] = (at[axis] as number) + 1;
-      if ((at[axis] as number) < (shape[axis] as number)) break;
-      at[axis] = 0;
+      const next = at(place, axis) + 1;
+      place[axis] = next < at(shape, axis) ? next : 0;
+      if (next < at(shape, axis)) break;
     }
   }
 }
@@ -36,11 +59,11 @@ export function forEachIndex(shape: Shape, visit: (flat: number, at: number[]) =
 export function broadcastStrides(shape: Shape, target: Shape): number[] {
   const own = stridesOf(shape);
   const offset = target.length - shape.length;
-  return target.map((_, i) => (i < offset || shape[i - offset] === 1 ? 0 : (own[i - offset] as number)));
+  return target.map((_, i) => (i < offset || shape[i - offset] === 1 ? 0 : at(own, i - offset)));
 }
 
-export function offsetOf(at: readonly number[], strides: readonly number[]): number {
+export function offsetOf(place: readonly number[], strides: readonly number[]): number {
   let offset = 0;
-  for (let i = 0; i < strides.length; i++) offset += (at[i] as number) * (strides[i] as number);
+  for (let i = 0; i < strides.length; i++) offset += at(place, i) * at(strides, i);
   return offset;
 }

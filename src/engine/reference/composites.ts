@@ -1,14 +1,14 @@
 /** Composite ops as plain loops over their definitions: independent of the decompositions that they are compared with. */
-import { invariant, type Shape, maxOf } from '../../core/index.js';
+import { at, f64At, dims, last, invariant, type Shape, maxOf } from '../../core/index.js';
 import type { AttentionAttrs, OpAttrs } from '../../graph/index.js';
-import { forEachIndex, numberArray, type NumberArray } from './array.js';
+import { forEachIndex, numberArray, type Arrays, type NumberArray } from './array.js';
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 /** Calls `line(base, stride, n)` for each line of `x` along `axis`. */
 function forEachLine(shape: Shape, axis: number, line: (base: number, stride: number, n: number) => void): void {
   const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const n = shape[axis] as number;
+  const n = at(shape, axis);
   const outer = shape.slice(0, axis).reduce((a, b) => a * b, 1);
   for (let o = 0; o < outer; o++) for (let s = 0; s < stride; s++) line(o * n * stride + s, stride, n);
 }
@@ -17,46 +17,46 @@ export function softmax(x: NumberArray, axis: number): NumberArray {
   const out = numberArray(x.shape);
   forEachLine(x.shape, axis, (base, stride, n) => {
     let top = -Infinity;
-    for (let i = 0; i < n; i++) top = Math.max(top, x.data[base + i * stride] as number);
+    for (let i = 0; i < n; i++) top = Math.max(top, f64At(x.data, base + i * stride));
     let sum = 0;
-    for (let i = 0; i < n; i++) sum += Math.exp((x.data[base + i * stride] as number) - top);
+    for (let i = 0; i < n; i++) sum += Math.exp(f64At(x.data, base + i * stride) - top);
     for (let i = 0; i < n; i++) {
-      out.data[base + i * stride] = Math.exp((x.data[base + i * stride] as number) - top) / sum;
+      out.data[base + i * stride] = Math.exp(f64At(x.data, base + i * stride) - top) / sum;
     }
   });
   return out;
 }
 
 export function rmsNorm(x: NumberArray, weight: NumberArray | undefined, epsilon: number): [NumberArray, NumberArray] {
-  const width = x.shape[x.shape.length - 1] as number;
+  const width = last(x.shape);
   const y = numberArray(x.shape);
   const rstd = numberArray([...x.shape.slice(0, -1), 1]);
   for (let row = 0; row < rstd.data.length; row++) {
     let squares = 0;
-    for (let i = 0; i < width; i++) squares += (x.data[row * width + i] as number) ** 2;
+    for (let i = 0; i < width; i++) squares += f64At(x.data, row * width + i) ** 2;
     const r = 1 / Math.sqrt(squares / width + epsilon);
     rstd.data[row] = r;
     for (let i = 0; i < width; i++)
-      y.data[row * width + i] = (x.data[row * width + i] as number) * r * (weight?.data[i] ?? 1);
+      y.data[row * width + i] = f64At(x.data, row * width + i) * r * (weight?.data[i] ?? 1);
   }
   return [y, rstd];
 }
 
 export function rmsNormGrad(x: NumberArray, rstd: NumberArray, dy: NumberArray, weight?: NumberArray): NumberArray[] {
-  const width = x.shape[x.shape.length - 1] as number;
+  const width = last(x.shape);
   const dx = numberArray(x.shape);
   const dw = numberArray([width]);
   for (let row = 0; row < rstd.data.length; row++) {
-    const r = rstd.data[row] as number;
+    const r = f64At(rstd.data, row);
     let inner = 0;
     for (let i = 0; i < width; i++) {
-      const at = row * width + i;
-      inner += ((dy.data[at] as number) * (weight?.data[i] ?? 1) * (x.data[at] as number) * r) / width;
-      dw.data[i] = (dw.data[i] as number) + (dy.data[at] as number) * (x.data[at] as number) * r;
+      const place = row * width + i;
+      inner += (f64At(dy.data, place) * (weight?.data[i] ?? 1) * f64At(x.data, place) * r) / width;
+      dw.data[i] = f64At(dw.data, i) + f64At(dy.data, place) * f64At(x.data, place) * r;
     }
     for (let i = 0; i < width; i++) {
-      const at = row * width + i;
-      dx.data[at] = r * ((dy.data[at] as number) * (weight?.data[i] ?? 1) - (x.data[at] as number) * r * inner);
+      const place = row * width + i;
+      dx.data[place] = r * (f64At(dy.data, place) * (weight?.data[i] ?? 1) - f64At(x.data, place) * r * inner);
     }
   }
   return weight ? [dx, dw] : [dx];
@@ -65,11 +65,11 @@ export function rmsNormGrad(x: NumberArray, rstd: NumberArray, dy: NumberArray, 
 export function rotary(x: NumberArray, { inverseFrequencies, inverse }: OpAttrs['rotary']): NumberArray {
   const out = numberArray(x.shape);
   const half = inverseFrequencies.length;
-  const [B, T, H] = x.shape as [number, number, number];
-  forEachIndex([B, T, H], (flat, at) => {
+  const [B, T, H] = dims(x, 3);
+  forEachIndex([B, T, H], (flat, place) => {
     for (let m = 0; m < half; m++) {
-      const angle = (at[1] as number) * (inverseFrequencies[m] as number) * (inverse ? -1 : 1);
-      const [a, b] = [x.data[flat * 2 * half + m] as number, x.data[flat * 2 * half + half + m] as number];
+      const angle = place[1] * at(inverseFrequencies, m) * (inverse ? -1 : 1);
+      const [a, b] = [f64At(x.data, flat * 2 * half + m), f64At(x.data, flat * 2 * half + half + m)];
       out.data[flat * 2 * half + m] = a * Math.cos(angle) - b * Math.sin(angle);
       out.data[flat * 2 * half + half + m] = b * Math.cos(angle) + a * Math.sin(angle);
     }
@@ -80,7 +80,7 @@ export function rotary(x: NumberArray, { inverseFrequencies, inverse }: OpAttrs[
 export function swiglu(gate: NumberArray, up: NumberArray): NumberArray {
   return numberArray(
     gate.shape,
-    gate.data.map((g, i) => g * sigmoid(g) * (up.data[i] as number)),
+    gate.data.map((g, i) => g * sigmoid(g) * f64At(up.data, i)),
   );
 }
 
@@ -88,39 +88,32 @@ export function swigluGrad(gate: NumberArray, up: NumberArray, dy: NumberArray):
   const [dg, du] = [numberArray(gate.shape), numberArray(gate.shape)];
   gate.data.forEach((g, i) => {
     const s = sigmoid(g);
-    dg.data[i] = (dy.data[i] as number) * (up.data[i] as number) * (s + g * s * (1 - s));
-    du.data[i] = (dy.data[i] as number) * g * s;
+    dg.data[i] = f64At(dy.data, i) * f64At(up.data, i) * (s + g * s * (1 - s));
+    du.data[i] = f64At(dy.data, i) * g * s;
   });
   return [dg, du];
 }
 
 export function crossEntropy(logits: NumberArray, targets: NumberArray): NumberArray[] {
-  const [n, vocab] = logits.shape as [number, number];
+  const [n, vocab] = dims(logits, 2);
   const [loss, lse] = [numberArray([n]), numberArray([n])];
   for (let row = 0; row < n; row++) {
     const z = logits.data.subarray(row * vocab, (row + 1) * vocab);
     const top = z.reduce((a, b) => Math.max(a, b), -Infinity);
     lse.data[row] = top + Math.log(z.reduce((sum, v) => sum + Math.exp(v - top), 0));
-    loss.data[row] = (lse.data[row] as number) - (z[targets.data[row] as number] as number);
+    loss.data[row] = f64At(lse.data, row) - f64At(z, f64At(targets.data, row));
   }
   return [loss, lse];
 }
 
-export function crossEntropyGrad(inputs: readonly NumberArray[]): NumberArray {
-  const [logits, targets, lse, dloss, dlse] = inputs as [
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray,
-  ];
-  const vocab = logits.shape[1] as number;
+export function crossEntropyGrad([logits, targets, lse, dloss, dlse]: Arrays<'crossEntropyGrad'>): NumberArray {
+  const vocab = at(logits.shape, 1);
   const out = numberArray(logits.shape);
-  forEachIndex(logits.shape, (flat, at) => {
-    const row = at[0] as number;
-    const p = Math.exp((logits.data[flat] as number) - (lse.data[row] as number));
+  forEachIndex(logits.shape, (flat, place) => {
+    const row = at(place, 0);
+    const p = Math.exp(f64At(logits.data, flat) - f64At(lse.data, row));
     const hit = flat - row * vocab === targets.data[row] ? 1 : 0;
-    out.data[flat] = p * ((dloss.data[row] as number) + (dlse.data[row] as number)) - hit * (dloss.data[row] as number);
+    out.data[flat] = p * (f64At(dloss.data, row) + f64At(dlse.data, row)) - hit * f64At(dloss.data, row);
   });
   return out;
 }
@@ -140,17 +133,16 @@ interface Optional {
   readonly documentStart: (b: number, t: number) => number;
 }
 
-function optionalInputs(inputs: readonly NumberArray[], fixed: number, { segments = false }: AttentionAttrs): Optional {
-  const rest = inputs.slice(fixed);
-  const ids = segments ? rest.pop() : undefined;
+function optionalInputs(rest: readonly NumberArray[], { segments = false }: AttentionAttrs): Optional {
+  const ids = segments ? last(rest) : undefined;
   const documentStart = (b: number, t: number): number => {
     if (ids === undefined) return 0;
-    const T = ids.shape[1] as number;
+    const T = at(ids.shape, 1);
     let start = t;
     while (start > 0 && ids.data[b * T + start - 1] === ids.data[b * T + t]) start--;
     return start;
   };
-  return { sinks: rest[0], documentStart };
+  return { sinks: (segments ? rest.slice(0, -1) : rest)[0], documentStart };
 }
 
 function attentionRow(
@@ -162,19 +154,19 @@ function attentionRow(
   t: number,
   h: number,
 ): Row {
-  const [, T, H, D] = q.shape as [number, number, number, number];
-  const G = k.shape[2] as number;
+  const [, T, H, D] = dims(q, 4);
+  const G = at(k.shape, 2);
   const g = Math.floor(h / (H / G));
   const first = Math.max(documentStart(b, t), window === null ? 0 : t - window + 1);
   const scores: number[] = [];
   for (let j = first; j <= t; j++) {
     let s = 0;
     for (let d = 0; d < D; d++) {
-      s += (q.data[((b * T + t) * H + h) * D + d] as number) * (k.data[((b * T + j) * G + g) * D + d] as number);
+      s += f64At(q.data, ((b * T + t) * H + h) * D + d) * f64At(k.data, ((b * T + j) * G + g) * D + d);
     }
     scores.push(s * scale);
   }
-  const sink = sinks ? (sinks.data[h] as number) : -Infinity;
+  const sink = sinks ? f64At(sinks.data, h) : -Infinity;
   const top = Math.max(sink, maxOf(scores));
   const total = scores.reduce((sum, s) => sum + Math.exp(s - top), Math.exp(sink - top));
   invariant(total > 0, 'a query sees no key');
@@ -186,53 +178,51 @@ function attentionRow(
   };
 }
 
-export function attention(inputs: readonly NumberArray[], attrs: AttentionAttrs): NumberArray[] {
-  const [q, k, v] = inputs as [NumberArray, NumberArray, NumberArray];
-  const optional = optionalInputs(inputs, 3, attrs);
-  const [B, T, H] = q.shape as [number, number, number];
-  const [G, E] = v.shape.slice(2) as [number, number];
+export function attention([q, k, v, ...rest]: Arrays<'attention'>, attrs: AttentionAttrs): NumberArray[] {
+  const optional = optionalInputs(rest, attrs);
+  const [B, T, H] = dims(q, 3);
+  const [, , G, E] = dims(v, 4);
   const [out, lse] = [numberArray([B, T, H, E]), numberArray([B, H, T])];
   forEachIndex([B, T, H], (flat, [b, t, h]) => {
-    const row = attentionRow(q, k, optional, attrs, b as number, t as number, h as number);
-    const g = Math.floor((h as number) / (H / G));
-    lse.data[((b as number) * H + (h as number)) * T + (t as number)] = row.lse;
+    const row = attentionRow(q, k, optional, attrs, b, t, h);
+    const g = Math.floor(h / (H / G));
+    lse.data[(b * H + h) * T + t] = row.lse;
     row.probabilities.forEach((p, i) => {
-      const key = (((b as number) * T + row.first + i) * G + g) * E;
-      for (let e = 0; e < E; e++)
-        out.data[flat * E + e] = (out.data[flat * E + e] as number) + p * (v.data[key + e] as number);
+      const key = ((b * T + row.first + i) * G + g) * E;
+      for (let e = 0; e < E; e++) out.data[flat * E + e] = f64At(out.data, flat * E + e) + p * f64At(v.data, key + e);
     });
   });
   return [out, lse];
 }
 
 /** The derivative from the definition `ds = p (dp - sum p dp)`, without o or lse. */
-export function attentionGrad(inputs: readonly NumberArray[], attrs: AttentionAttrs): NumberArray[] {
-  const [q, k, v, , , dOut] = inputs as [NumberArray, NumberArray, NumberArray, unknown, unknown, NumberArray];
-  const optional = optionalInputs(inputs, 6, attrs);
-  const [B, T, H, D] = q.shape as [number, number, number, number];
-  const [G, E] = v.shape.slice(2) as [number, number];
+export function attentionGrad(inputs: Arrays<'attentionGrad'>, attrs: AttentionAttrs): NumberArray[] {
+  const [q, k, v, , , dOut, ...rest] = inputs;
+  const optional = optionalInputs(rest, attrs);
+  const [B, T, H, D] = dims(q, 4);
+  const [, , G, E] = dims(v, 4);
   const [dq, dk, dv] = [numberArray(q.shape), numberArray(k.shape), numberArray(v.shape)];
   const dSinks = numberArray([H]);
-  const bump = (a: NumberArray, i: number, x: number): void => void (a.data[i] = (a.data[i] as number) + x);
+  const bump = (a: NumberArray, i: number, x: number): void => void (a.data[i] = f64At(a.data, i) + x);
   forEachIndex([B, T, H], (flat, [b, t, h]) => {
-    const row = attentionRow(q, k, optional, attrs, b as number, t as number, h as number);
-    const g = Math.floor((h as number) / (H / G));
-    const keyOf = (i: number): number => ((b as number) * T + row.first + i) * G + g;
+    const row = attentionRow(q, k, optional, attrs, b, t, h);
+    const g = Math.floor(h / (H / G));
+    const keyOf = (i: number): number => (b * T + row.first + i) * G + g;
     const dp = row.probabilities.map((p, i) => {
       let sum = 0;
       for (let e = 0; e < E; e++) {
-        sum += (dOut.data[flat * E + e] as number) * (v.data[keyOf(i) * E + e] as number);
-        bump(dv, keyOf(i) * E + e, p * (dOut.data[flat * E + e] as number));
+        sum += f64At(dOut.data, flat * E + e) * f64At(v.data, keyOf(i) * E + e);
+        bump(dv, keyOf(i) * E + e, p * f64At(dOut.data, flat * E + e));
       }
       return sum;
     });
-    const inner = dp.reduce((sum, x, i) => sum + x * (row.probabilities[i] as number), 0);
-    bump(dSinks, h as number, -row.sink * inner);
+    const inner = dp.reduce((sum, x, i) => sum + x * at(row.probabilities, i), 0);
+    bump(dSinks, h, -row.sink * inner);
     row.probabilities.forEach((p, i) => {
-      const ds = p * ((dp[i] as number) - inner) * attrs.scale;
+      const ds = p * (at(dp, i) - inner) * attrs.scale;
       for (let d = 0; d < D; d++) {
-        bump(dq, flat * D + d, ds * (k.data[keyOf(i) * D + d] as number));
-        bump(dk, keyOf(i) * D + d, ds * (q.data[flat * D + d] as number));
+        bump(dq, flat * D + d, ds * f64At(k.data, keyOf(i) * D + d));
+        bump(dk, keyOf(i) * D + d, ds * f64At(q.data, flat * D + d));
       }
     });
   });

@@ -1,6 +1,6 @@
 /** The reference engine: every op as plain float64 loops, rounded to its dtype only at the outputs. It exists to be right. */
-import { EngineError, type DType, type HostTensor, type Shape } from '../../core/index.js';
-import type { Evaluate, Graph, Value } from '../../graph/index.js';
+import { entry, at, EngineError, type DType, type HostTensor, type Shape } from '../../core/index.js';
+import type { Evaluate, Graph } from '../../graph/index.js';
 import { checkDonation, checkInputs } from '../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../contract/engine.js';
 import { fromHost, toHost, type NumberArray } from './array.js';
@@ -33,13 +33,13 @@ class ReferenceExecutable implements Executable {
   async run(inputs: TensorMap): Promise<TensorMap> {
     if (this.#disposed) throw new EngineError('reference: this program was disposed of');
     checkInputs('reference', this.graph, inputs);
-    const arrays = this.graph.inputs.map(({ name }) => arrayOf(inputs[name] as DeviceTensor, `input "${name}"`));
+    const arrays = this.graph.inputs.map(({ name }) => arrayOf(entry(inputs, name), `input "${name}"`));
     const results = evaluateGraph(this.graph, arrays);
     for (const name of Object.keys(this.options.donate ?? {})) (inputs[name] as ReferenceTensor).consumed = true;
     return Object.fromEntries(
       this.graph.outputs.map(({ name, value }, i) => [
         name,
-        new ReferenceTensor(value.dtype, value.shape, fromHost(toHost(results[i] as NumberArray, value.dtype))),
+        new ReferenceTensor(value.dtype, value.shape, fromHost(toHost(at(results, i), value.dtype))),
       ]),
     );
   }
@@ -68,7 +68,7 @@ export function createReferenceEngine(reason = 'asked for'): Engine {
 /** Folds constants by the reference rules; for `simplify`. */
 export const evaluateConstant: Evaluate = (node, inputs) => {
   const results = evaluateNode(node, inputs.map(fromHost));
-  return results.map((r, i) => toHost(r, (node.outputs[i] as Value).dtype));
+  return results.map((r, i) => toHost(r, at(node.outputs, i).dtype));
 };
 
 /** Runs a graph once on host tensors by the reference rules, in float64 throughout. */
@@ -82,7 +82,5 @@ export function evaluateReference(
     return fromHost(t);
   });
   const results = evaluateGraph(graph, arrays);
-  return Object.fromEntries(
-    graph.outputs.map(({ name, value }, i) => [name, toHost(results[i] as NumberArray, value.dtype)]),
-  );
+  return Object.fromEntries(graph.outputs.map(({ name, value }, i) => [name, toHost(at(results, i), value.dtype)]));
 }

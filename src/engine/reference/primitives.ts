@@ -1,5 +1,5 @@
 /** Primitive ops on float64 numbers, written to be obviously right. */
-import { sizeOf, stridesOf, type Shape } from '../../core/index.js';
+import { f64At, at, i32At, sizeOf, stridesOf, type Shape } from '../../core/index.js';
 import type { OpAttrs } from '../../graph/index.js';
 import { broadcastStrides, forEachIndex, numberArray, offsetOf, type NumberArray } from './array.js';
 
@@ -9,8 +9,8 @@ export function elementwise(shape: Shape, inputs: readonly NumberArray[], f: (..
   const [a, b, c] = inputs.map((x) => broadcastData(x, shape)) as [Float64Array, Float64Array?, Float64Array?];
   // Not one loop over a list of operands: a list for each element is what most of the time would go to.
   for (let i = 0; i < out.data.length; i++) {
-    const x = a[i] as number;
-    out.data[i] = c && b ? f(x, b[i] as number, c[i] as number) : b ? f(x, b[i] as number) : f(x);
+    const x = f64At(a, i);
+    out.data[i] = c && b ? f(x, f64At(b, i), f64At(c, i)) : b ? f(x, f64At(b, i)) : f(x);
   }
   return out;
 }
@@ -19,11 +19,11 @@ export function elementwise(shape: Shape, inputs: readonly NumberArray[], f: (..
 function broadcastData(x: NumberArray, shape: Shape): Float64Array {
   const count = sizeOf(shape);
   if (x.data.length === count) return x.data;
-  if (x.data.length === 1) return new Float64Array(count).fill(x.data[0] as number);
+  if (x.data.length === 1) return new Float64Array(count).fill(f64At(x.data, 0));
   const data = new Float64Array(count);
   const strides = broadcastStrides(x.shape, shape);
-  forEachIndex(shape, (flat, at) => {
-    data[flat] = x.data[offsetOf(at, strides)] as number;
+  forEachIndex(shape, (flat, place) => {
+    data[flat] = f64At(x.data, offsetOf(place, strides));
   });
   return data;
 }
@@ -32,12 +32,12 @@ function broadcastData(x: NumberArray, shape: Shape): Float64Array {
 export function gatherBy(
   shape: Shape,
   x: NumberArray,
-  where: (at: readonly number[]) => readonly number[],
+  where: (place: readonly number[]) => readonly number[],
 ): NumberArray {
   const out = numberArray(shape);
   const strides = stridesOf(x.shape);
-  forEachIndex(shape, (flat, at) => {
-    out.data[flat] = x.data[offsetOf(where(at), strides)] as number;
+  forEachIndex(shape, (flat, place) => {
+    out.data[flat] = f64At(x.data, offsetOf(where(place), strides));
   });
   return out;
 }
@@ -46,9 +46,9 @@ export function pad(x: NumberArray, shape: Shape, { low, value }: OpAttrs['pad']
   const out = numberArray(shape);
   out.data.fill(value);
   const strides = stridesOf(shape);
-  forEachIndex(x.shape, (flat, at) => {
-    const to = at.map((i, axis) => i + (low[axis] as number));
-    out.data[offsetOf(to, strides)] = x.data[flat] as number;
+  forEachIndex(x.shape, (flat, place) => {
+    const to = place.map((i, axis) => i + at(low, axis));
+    out.data[offsetOf(to, strides)] = f64At(x.data, flat);
   });
   return out;
 }
@@ -59,11 +59,11 @@ export function concat(inputs: readonly NumberArray[], shape: Shape, axis: numbe
   let start = 0;
   for (const x of inputs) {
     const from = start;
-    forEachIndex(x.shape, (flat, at) => {
-      const to = at.map((i, a) => (a === axis ? i + from : i));
-      out.data[offsetOf(to, strides)] = x.data[flat] as number;
+    forEachIndex(x.shape, (flat, place) => {
+      const to = place.map((i, a) => (a === axis ? i + from : i));
+      out.data[offsetOf(to, strides)] = f64At(x.data, flat);
     });
-    start += x.shape[axis] as number;
+    start += at(x.shape, axis);
   }
   return out;
 }
@@ -75,28 +75,39 @@ export function dot(a: NumberArray, b: NumberArray, shape: Shape, attrs: OpAttrs
   const free = (s: Shape, used: readonly number[]): number[] => s.map((_, i) => i).filter((i) => !used.includes(i));
   const aFree = free(a.shape, [...lhsBatch, ...lhsContract]);
   const bFree = free(b.shape, [...rhsBatch, ...rhsContract]);
-  const pick = (axes: readonly number[], strides: readonly number[]): number[] => axes.map((i) => strides[i] as number);
+  const pick = (axes: readonly number[], strides: readonly number[]): number[] => axes.map((i) => at(strides, i));
   const none = (axes: readonly number[]): number[] => axes.map(() => 0);
   // Strides of both operands along the axes of the result, and along the contracted axes.
   const outA = [...pick(lhsBatch, sa), ...pick(aFree, sa), ...none(bFree)];
   const outB = [...pick(rhsBatch, sb), ...none(aFree), ...pick(bFree, sb)];
-  const inner = lhsContract.map((i) => a.shape[i] as number);
+  const inner = lhsContract.map((i) => at(a.shape, i));
   const [innerA, innerB] = [pick(lhsContract, sa), pick(rhsContract, sb)];
   const count = sizeOf(inner);
   const [fromA, fromB] = [new Int32Array(count), new Int32Array(count)];
-  forEachIndex(inner, (i, at) => {
-    fromA[i] = offsetOf(at, innerA);
-    fromB[i] = offsetOf(at, innerB);
+  forEachIndex(inner, (i, place) => {
+    fromA[i] = offsetOf(place, innerA);
+    fromB[i] = offsetOf(place, innerB);
   });
-  forEachIndex(shape, (flat, at) => {
-    const [oa, ob] = [offsetOf(at, outA), offsetOf(at, outB)];
-    let sum = 0;
-    for (let i = 0; i < count; i++) {
-      sum += (a.data[oa + (fromA[i] as number)] as number) * (b.data[ob + (fromB[i] as number)] as number);
-    }
-    out.data[flat] = sum;
+  forEachIndex(shape, (flat, place) => {
+    const [oa, ob] = [offsetOf(place, outA), offsetOf(place, outB)];
+    out.data[flat] = sumOfProducts(a.data, oa, fromA, b.data, ob, fromB);
   });
   return out;
+}
+
+function sumOfProducts(
+  a: Float64Array,
+  startA: number,
+  fromA: Int32Array,
+  b: Float64Array,
+  startB: number,
+  fromB: Int32Array,
+): number {
+  let sum = 0;
+  for (let i = 0; i < fromA.length; i++) {
+    sum += f64At(a, startA + i32At(fromA, i)) * f64At(b, startB + i32At(fromB, i));
+  }
+  return sum;
 }
 
 /** Folds `x` along `axes` from `start`. */
@@ -111,19 +122,19 @@ export function reduce(
   const out = numberArray(shape);
   out.data.fill(start);
   const strides = broadcastStrides(kept, x.shape);
-  forEachIndex(x.shape, (flat, at) => {
-    const to = offsetOf(at, strides);
-    out.data[to] = f(out.data[to] as number, x.data[flat] as number);
+  forEachIndex(x.shape, (flat, place) => {
+    const to = offsetOf(place, strides);
+    out.data[to] = f(f64At(out.data, to), f64At(x.data, flat));
   });
   return out;
 }
 
 export function argmax(x: NumberArray, shape: Shape, axis: number): NumberArray {
-  const stride = stridesOf(x.shape)[axis] as number;
+  const stride = at(stridesOf(x.shape), axis);
   return gatherLines(x, shape, axis, (base, n) => {
     let best = 0;
     for (let i = 1; i < n; i++) {
-      if ((x.data[base + i * stride] as number) > (x.data[base + best * stride] as number)) best = i;
+      if (f64At(x.data, base + i * stride) > f64At(x.data, base + best * stride)) best = i;
     }
     return best;
   });
@@ -132,24 +143,24 @@ export function argmax(x: NumberArray, shape: Shape, axis: number): NumberArray 
 function gatherLines(x: NumberArray, shape: Shape, axis: number, f: (base: number, n: number) => number): NumberArray {
   const out = numberArray(shape);
   const strides = stridesOf(x.shape).filter((_, i) => i !== axis);
-  forEachIndex(shape, (flat, at) => {
-    out.data[flat] = f(offsetOf(at, strides), x.shape[axis] as number);
+  forEachIndex(shape, (flat, place) => {
+    out.data[flat] = f(offsetOf(place, strides), at(x.shape, axis));
   });
   return out;
 }
 
 export function cumsum(x: NumberArray, { axis, reverse, exclusive }: OpAttrs['cumsum']): NumberArray {
   const out = numberArray(x.shape);
-  const n = x.shape[axis] as number;
+  const n = at(x.shape, axis);
   const strides = stridesOf(x.shape);
-  const stride = strides[axis] as number;
+  const stride = at(strides, axis);
   const lines = x.shape.map((d, i) => (i === axis ? 1 : d));
-  forEachIndex(lines, (_, at) => {
-    const base = offsetOf(at, strides);
+  forEachIndex(lines, (_, place) => {
+    const base = offsetOf(place, strides);
     let sum = 0;
     for (let k = 0; k < n; k++) {
       const i = base + (reverse ? n - 1 - k : k) * stride;
-      const value = x.data[i] as number;
+      const value = f64At(x.data, i);
       out.data[i] = exclusive ? sum : sum + value;
       sum += value;
     }
@@ -160,8 +171,8 @@ export function cumsum(x: NumberArray, { axis, reverse, exclusive }: OpAttrs['cu
 const rowSize = (operand: NumberArray): number => operand.shape.slice(1).reduce((a, b) => a * b, 1);
 
 function rowStart(operand: NumberArray, index: number, width: number): number {
-  if (!(index >= 0 && index < (operand.shape[0] as number))) {
-    throw new RangeError(`index ${index} is outside 0..${(operand.shape[0] as number) - 1}`);
+  if (!(index >= 0 && index < at(operand.shape, 0))) {
+    throw new RangeError(`index ${index} is outside 0..${at(operand.shape, 0) - 1}`);
   }
   return index * width;
 }
@@ -182,7 +193,7 @@ export function scatterAdd(operand: NumberArray, indices: NumberArray, updates: 
   indices.data.forEach((index, i) => {
     const start = rowStart(operand, index, width);
     for (let j = 0; j < width; j++) {
-      out.data[start + j] = (out.data[start + j] as number) + (updates.data[i * width + j] as number);
+      out.data[start + j] = f64At(out.data, start + j) + f64At(updates.data, i * width + j);
     }
   });
   return out;

@@ -1,6 +1,7 @@
 /** The recurrent mixers token by token, as their definitions read (docs/recurrences.md): independent of the chunkwise forms. */
+import { dims, f64At, at, last } from '../../core/index.js';
 import type { CausalConvAttrs, RecurrenceAttrs } from '../../graph/index.js';
-import { forEachIndex, numberArray, type NumberArray } from './array.js';
+import { forEachIndex, numberArray, zerosLike, type Arrays, type NumberArray } from './array.js';
 
 interface Recurrence {
   readonly q: NumberArray;
@@ -15,39 +16,48 @@ interface Recurrence {
   readonly initial: NumberArray | undefined;
 }
 
-const linear = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): Recurrence => {
-  const [q, k, v, g] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray];
-  return { q, k, v, g, beta: null, H: g.shape[g.shape.length - 1] as number, ...optional(inputs, 4, attrs) };
-};
+const linear = ([q, k, v, g, ...rest]: Arrays<'linearRecurrence'>, attrs: RecurrenceAttrs): Recurrence => ({
+  q,
+  k,
+  v,
+  g,
+  beta: null,
+  H: last(g.shape),
+  ...optional(rest, attrs),
+});
 
-const delta = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): Recurrence => {
-  const [q, k, v, g, beta] = inputs as [NumberArray, NumberArray, NumberArray, NumberArray, NumberArray];
-  return { q, k, v, g, beta, H: g.shape[2] as number, ...optional(inputs, 5, attrs) };
-};
+const delta = ([q, k, v, g, beta, ...rest]: Arrays<'deltaRule'>, attrs: RecurrenceAttrs): Recurrence => ({
+  q,
+  k,
+  v,
+  g,
+  beta,
+  H: at(g.shape, 2),
+  ...optional(rest, attrs),
+});
 
 const optional = (
-  inputs: readonly NumberArray[],
-  fixed: number,
+  rest: readonly NumberArray[],
   attrs: RecurrenceAttrs,
 ): Pick<Recurrence, 'scale' | 'segments' | 'initial'> => ({
   scale: attrs.scale,
-  segments: attrs.segments ? inputs[fixed] : undefined,
-  initial: attrs.initialState ? inputs[fixed + Number(attrs.segments)] : undefined,
+  segments: attrs.segments ? rest[0] : undefined,
+  initial: attrs.initialState ? rest[Number(attrs.segments)] : undefined,
 });
 
 /** Row `[width]` of `x [B,T,heads,width]` that head `h` of `H` uses. */
 function rowOf(x: NumberArray, b: number, t: number, h: number, H: number): Float64Array {
-  const [, T, heads, width] = x.shape as [number, number, number, number];
+  const [, T, heads, width] = dims(x, 4);
   const start = ((b * T + t) * heads + Math.floor(h / (H / heads))) * width;
   return x.data.subarray(start, start + width);
 }
 
 /** Where the log decay of key channel `i` lies. */
 function decayIndex({ g, H, q }: Recurrence, b: number, t: number, h: number, i: number): number {
-  const T = q.shape[1] as number;
+  const T = at(q.shape, 1);
   if (g.shape.length === 1) return h;
-  const at = (b * T + t) * H + h;
-  return g.shape.length === 4 ? at * (g.shape[3] as number) + i : at;
+  const place = (b * T + t) * H + h;
+  return g.shape.length === 4 ? place * at(g.shape, 3) + i : place;
 }
 
 /** One token of one head: what was there, decayed (`before`), what was wrong with it (`error`), and the state after the token. */
@@ -59,18 +69,17 @@ interface Step {
 
 function step(r: Recurrence, state: Float64Array, b: number, t: number, h: number): Step {
   const { q, k, v, g, beta, H, segments } = r;
-  const T = q.shape[1] as number;
+  const T = at(q.shape, 1);
   const [key, value] = [rowOf(k, b, t, h, H), rowOf(v, b, t, h, H)];
   const V = value.length;
   const reset = isReset(segments, b, t, T);
   const before = state.map((s, i) =>
-    reset ? 0 : s * Math.exp(g.data[decayIndex(r, b, t, h, Math.floor(i / V))] as number),
+    reset ? 0 : s * Math.exp(f64At(g.data, decayIndex(r, b, t, h, Math.floor(i / V)))),
   );
   const error = value.slice();
-  if (beta)
-    before.forEach((s, i) => (error[i % V] = (error[i % V] as number) - (key[Math.floor(i / V)] as number) * s));
-  const strength = beta ? (beta.data[(b * T + t) * H + h] as number) : 1;
-  const after = before.map((s, i) => s + strength * (key[Math.floor(i / V)] as number) * (error[i % V] as number));
+  if (beta) before.forEach((s, i) => (error[i % V] = f64At(error, i % V) - f64At(key, Math.floor(i / V)) * s));
+  const strength = beta ? f64At(beta.data, (b * T + t) * H + h) : 1;
+  const after = before.map((s, i) => s + strength * f64At(key, Math.floor(i / V)) * f64At(error, i % V));
   return { before, error, after };
 }
 
@@ -79,42 +88,36 @@ const isReset = (segments: NumberArray | undefined, b: number, t: number, T: num
 
 function recur(r: Recurrence): NumberArray[] {
   const { q, v, H, scale, initial } = r;
-  const [B, T, , K] = q.shape as [number, number, number, number];
-  const V = v.shape[3] as number;
+  const [B, T, , K] = dims(q, 4);
+  const V = at(v.shape, 3);
   const out = numberArray([B, T, H, V]);
   const states = numberArray([B, H, K, V], initial?.data.slice());
   forEachIndex([B, H], (head, [b, h]) => {
     const state = states.data.subarray(head * K * V, (head + 1) * K * V);
     for (let t = 0; t < T; t++) {
-      state.set(step(r, state, b as number, t, h as number).after);
-      const read = rowOf(q, b as number, t, h as number, H);
-      const at = (((b as number) * T + t) * H + (h as number)) * V;
+      state.set(step(r, state, b, t, h).after);
+      const read = rowOf(q, b, t, h, H);
+      const place = ((b * T + t) * H + h) * V;
       state.forEach((s, i) => {
-        const o = at + (i % V);
-        out.data[o] = (out.data[o] as number) + scale * (read[Math.floor(i / V)] as number) * s;
+        const o = place + (i % V);
+        out.data[o] = f64At(out.data, o) + scale * f64At(read, Math.floor(i / V)) * s;
       });
     }
   });
   return [out, states];
 }
 
-const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = (a[i] as number) + x);
+const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = f64At(a, i) + x);
 
 /** Back through time: every state is kept, every gradient follows from the token's own equations. */
 function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): NumberArray[] {
   const { q, k, v, g, beta, H, scale, segments, initial } = r;
-  const [B, T, , K] = q.shape as [number, number, number, number];
-  const V = v.shape[3] as number;
-  const [dq, dk, dv, dg] = [q, k, v, g].map((x) => numberArray(x.shape)) as [
-    NumberArray,
-    NumberArray,
-    NumberArray,
-    NumberArray,
-  ];
+  const [B, T, , K] = dims(q, 4);
+  const V = at(v.shape, 3);
+  const [dq, dk, dv, dg] = [zerosLike(q), zerosLike(k), zerosLike(v), zerosLike(g)];
   const dBeta = numberArray([B, T, H]);
   const dInitial = numberArray([B, H, K, V]);
-  forEachIndex([B, H], (head, at) => {
-    const [b, h] = at as [number, number];
+  forEachIndex([B, H], (head, [b, h]) => {
     const steps: Step[] = [];
     let state: Float64Array = (initial?.data ?? new Float64Array(B * H * K * V)).slice(
       head * K * V,
@@ -127,34 +130,34 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
     }
     const ds = dState.data.slice(head * K * V, (head + 1) * K * V);
     for (let t = T - 1; t >= 0; t--) {
-      const { before, error, after } = steps[t] as Step;
+      const { before, error, after } = at(steps, t);
       const [query, key] = [rowOf(q, b, t, h, H), rowOf(k, b, t, h, H)];
       const [dQuery, dKey, dValue] = [rowOf(dq, b, t, h, H), rowOf(dk, b, t, h, H), rowOf(dv, b, t, h, H)];
       const d = rowOf(dOut, b, t, h, H);
       ds.forEach((_, i) => {
-        bump(dQuery, Math.floor(i / V), scale * (after[i] as number) * (d[i % V] as number));
-        bump(ds, i, scale * (query[Math.floor(i / V)] as number) * (d[i % V] as number));
+        bump(dQuery, Math.floor(i / V), scale * f64At(after, i) * f64At(d, i % V));
+        bump(ds, i, scale * f64At(query, Math.floor(i / V)) * f64At(d, i % V));
       });
       const place = (b * T + t) * H + h;
-      const strength = beta ? (beta.data[place] as number) : 1;
+      const strength = beta ? f64At(beta.data, place) : 1;
       const dError = new Float64Array(V);
       ds.forEach((x, i) => {
         const row = Math.floor(i / V);
-        bump(dError, i % V, strength * (key[row] as number) * x);
-        bump(dKey, row, strength * x * (error[i % V] as number));
-        bump(dBeta.data, place, (key[row] as number) * x * (error[i % V] as number));
+        bump(dError, i % V, strength * f64At(key, row) * x);
+        bump(dKey, row, strength * x * f64At(error, i % V));
+        bump(dBeta.data, place, f64At(key, row) * x * f64At(error, i % V));
       });
       dError.forEach((x, j) => bump(dValue, j, x));
       const reset = isReset(segments, b, t, T);
       ds.forEach((_, i) => {
         const row = Math.floor(i / V);
         if (beta) {
-          bump(dKey, row, -(before[i] as number) * (dError[i % V] as number));
-          bump(ds, i, -(key[row] as number) * (dError[i % V] as number));
+          bump(dKey, row, -f64At(before, i) * f64At(dError, i % V));
+          bump(ds, i, -f64At(key, row) * f64At(dError, i % V));
         }
         const where = decayIndex(r, b, t, h, row);
-        bump(dg.data, where, (ds[i] as number) * (before[i] as number));
-        ds[i] = reset ? 0 : (ds[i] as number) * Math.exp(g.data[where] as number);
+        bump(dg.data, where, f64At(ds, i) * f64At(before, i));
+        ds[i] = reset ? 0 : f64At(ds, i) * Math.exp(f64At(g.data, where));
       });
     }
     dInitial.data.set(ds, head * K * V);
@@ -162,29 +165,24 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
   return [dq, dk, dv, dg, ...(beta ? [dBeta] : []), ...(initial ? [dInitial] : [])];
 }
 
-export const linearRecurrence = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] =>
+export const linearRecurrence = (inputs: Arrays<'linearRecurrence'>, attrs: RecurrenceAttrs): NumberArray[] =>
   recur(linear(inputs, attrs));
 
-export const deltaRule = (inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] =>
+export const deltaRule = (inputs: Arrays<'deltaRule'>, attrs: RecurrenceAttrs): NumberArray[] =>
   recur(delta(inputs, attrs));
 
-export function linearRecurrenceGrad(inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] {
-  const [dOut, dState] = inputs.slice(-2) as [NumberArray, NumberArray];
-  return recurGrad(linear(inputs, attrs), dOut, dState);
-}
+export const linearRecurrenceGrad = (inputs: Arrays<'linearRecurrenceGrad'>, attrs: RecurrenceAttrs): NumberArray[] =>
+  recurGrad(linear(inputs, attrs), at(inputs, inputs.length - 2), last(inputs));
 
-export function deltaRuleGrad(inputs: readonly NumberArray[], attrs: RecurrenceAttrs): NumberArray[] {
-  const [dOut, dState] = inputs.slice(-2) as [NumberArray, NumberArray];
-  return recurGrad(delta(inputs, attrs), dOut, dState);
-}
+export const deltaRuleGrad = (inputs: Arrays<'deltaRuleGrad'>, attrs: RecurrenceAttrs): NumberArray[] =>
+  recurGrad(delta(inputs, attrs), at(inputs, inputs.length - 2), last(inputs));
 
-export function causalConv(inputs: readonly NumberArray[], attrs: CausalConvAttrs): NumberArray[] {
-  const rest = inputs.slice(2);
+export function causalConv(inputs: Arrays<'causalConv'>, attrs: CausalConvAttrs): NumberArray[] {
+  const [x, weight, ...rest] = inputs;
   const next = (present: boolean): NumberArray | undefined => (present ? rest.shift() : undefined);
-  const [x, weight] = inputs as [NumberArray, NumberArray];
   const [bias, segments, initial] = [next(attrs.bias), next(attrs.segments), next(attrs.initialState)];
-  const [B, T, C] = x.shape as [number, number, number];
-  const W = weight.shape[1] as number;
+  const [B, T, C] = dims(x, 3);
+  const W = at(weight.shape, 1);
   const run = (b: number, t: number): number => {
     let count = 0;
     for (let i = 1; i <= t; i++) if (segments && segments.data[b * T + i] !== segments.data[b * T + i - 1]) count++;
@@ -200,7 +198,7 @@ export function causalConv(inputs: readonly NumberArray[], attrs: CausalConvAttr
     for (let c = 0; c < C; c++) {
       for (let t = 0; t < T; t++) {
         let sum = bias?.data[c] ?? 0;
-        for (let m = 0; m < W; m++) sum += (weight.data[c * W + m] as number) * seen(b, t - W + 1 + m, c, t);
+        for (let m = 0; m < W; m++) sum += f64At(weight.data, c * W + m) * seen(b, t - W + 1 + m, c, t);
         y.data[(b * T + t) * C + c] = sum;
       }
       for (let m = 0; m < W - 1; m++) state.data[(b * (W - 1) + m) * C + c] = seen(b, T - W + 1 + m, c, T - 1);

@@ -1,16 +1,16 @@
 /** The reference rule of every op: float64 in, float64 out. */
-import { LongsightError } from '../../core/index.js';
-import type { Graph, Node, OpName, TensorType, Value } from '../../graph/index.js';
-import { fromHost, numberArray, type NumberArray } from './array.js';
+import { got, at, LongsightError } from '../../core/index.js';
+import type { Graph, Node, NodeOf, OpName, Value } from '../../graph/index.js';
+import { fromHost, numberArray, type Arrays, type NumberArray } from './array.js';
 import * as C from './composites.js';
 import * as P from './primitives.js';
 import * as R from './recurrence.js';
 
 export type ReferenceRule<K extends OpName> = {
-  rule(node: Node<K>, inputs: readonly NumberArray[]): readonly NumberArray[];
+  rule(node: NodeOf<K>, inputs: Arrays<K>): readonly NumberArray[];
 }['rule'];
 
-const shapeOf = (node: { readonly outputs: readonly Value[] }): readonly number[] => (node.outputs[0] as Value).shape;
+const shapeOf = (node: { readonly outputs: readonly Value[] }): readonly number[] => at(node.outputs, 0).shape;
 
 const map =
   (f: (...x: number[]) => number): ReferenceRule<OpName> =>
@@ -35,9 +35,7 @@ const scan: ReferenceRule<'scan'> = (node, inputs) => {
     const before = savesCarry ? carry : [];
     const outs = evaluateGraph(body, [...carry, ...slices, ...consts]);
     carry = outs.slice(0, numCarry);
-    [...outs.slice(numCarry), ...before].forEach((y, j) =>
-      (stacked[j] as NumberArray).data.set(y.data, i * y.data.length),
-    );
+    [...outs.slice(numCarry), ...before].forEach((y, j) => at(stacked, j).data.set(y.data, i * y.data.length));
   }
   return [...carry, ...stacked];
 };
@@ -49,7 +47,7 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   constant: (node) => [fromHost(node.attrs.tensor)],
   iota: (node) => {
     const { shape, axis } = node.attrs;
-    return [P.gatherBy(shape, arange(shape[axis] as number), (at) => [at[axis] as number])];
+    return [P.gatherBy(shape, arange(at(shape, axis)), (place) => [at(place, axis)])];
   },
   exp: map(Math.exp),
   log: map(Math.log),
@@ -92,52 +90,51 @@ export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
     if (dtype === TO_INT && from !== TO_INT) return [P.elementwise(shapeOf(node), inputs, (x) => Math.trunc(x))];
     return inputs;
   },
-  reshape: (node, [x]) => [numberArray(node.attrs.shape, (x as NumberArray).data)],
+  reshape: (node, [x]) => [numberArray(node.attrs.shape, x.data)],
   transpose: (node, [x]) => {
     const { permutation } = node.attrs;
     const inverse = permutation.map((_, axis) => permutation.indexOf(axis));
-    return [P.gatherBy(shapeOf(node), x as NumberArray, (at) => inverse.map((i) => at[i] as number))];
+    return [P.gatherBy(shapeOf(node), x, (place) => inverse.map((i) => at(place, i)))];
   },
   broadcast: (node, inputs) => [P.elementwise(node.attrs.shape, inputs, (x) => x)],
   slice: (node, [x]) => {
     const { starts, strides } = node.attrs;
-    const where = (at: readonly number[]): number[] =>
-      at.map((i, a) => (starts[a] as number) + i * (strides[a] as number));
-    return [P.gatherBy(shapeOf(node), x as NumberArray, where)];
+    const where = (place: readonly number[]): number[] => place.map((i, a) => at(starts, a) + i * at(strides, a));
+    return [P.gatherBy(shapeOf(node), x, where)];
   },
-  pad: (node, [x]) => [P.pad(x as NumberArray, shapeOf(node), node.attrs)],
+  pad: (node, [x]) => [P.pad(x, shapeOf(node), node.attrs)],
   concat: (node, inputs) => [P.concat(inputs, shapeOf(node), node.attrs.axis)],
   split: (node, [x]) => {
     const { axis, sizes } = node.attrs;
     let start = 0;
     return node.outputs.map((v, part) => {
       const from = start;
-      start += sizes[part] as number;
-      return P.gatherBy(v.shape, x as NumberArray, (at) => at.map((i, a) => (a === axis ? i + from : i)));
+      start += at(sizes, part);
+      return P.gatherBy(v.shape, x, (place) => place.map((i, a) => (a === axis ? i + from : i)));
     });
   },
-  dot: (node, [a, b]) => [P.dot(a as NumberArray, b as NumberArray, shapeOf(node), node.attrs)],
-  reduceSum: (node, [x]) => [P.reduce(x as NumberArray, node.attrs.axes, shapeOf(node), 0, (a, b) => a + b)],
-  reduceMax: (node, [x]) => [P.reduce(x as NumberArray, node.attrs.axes, shapeOf(node), -Infinity, Math.max)],
-  argmax: (node, [x]) => [P.argmax(x as NumberArray, shapeOf(node), node.attrs.axis)],
-  cumsum: (node, [x]) => [P.cumsum(x as NumberArray, node.attrs)],
-  take: (node, [x, i]) => [P.take(x as NumberArray, i as NumberArray, shapeOf(node))],
-  scatterAdd: (_, [x, i, u]) => [P.scatterAdd(x as NumberArray, i as NumberArray, u as NumberArray)],
+  dot: (node, [a, b]) => [P.dot(a, b, shapeOf(node), node.attrs)],
+  reduceSum: (node, [x]) => [P.reduce(x, node.attrs.axes, shapeOf(node), 0, (a, b) => a + b)],
+  reduceMax: (node, [x]) => [P.reduce(x, node.attrs.axes, shapeOf(node), -Infinity, Math.max)],
+  argmax: (node, [x]) => [P.argmax(x, shapeOf(node), node.attrs.axis)],
+  cumsum: (node, [x]) => [P.cumsum(x, node.attrs)],
+  take: (node, [x, i]) => [P.take(x, i, shapeOf(node))],
+  scatterAdd: (_, [x, i, u]) => [P.scatterAdd(x, i, u)],
   scan,
   stopGradient: (_, inputs) => inputs,
   barrier: (_, inputs) => inputs,
   remat: (node, inputs) => evaluateGraph(node.attrs.body, inputs),
   kernel: (node, inputs) => {
     const results = node.attrs.evaluate(inputs.map(({ data }) => Float64Array.from(data)));
-    return results.map((data, i) => numberArray((node.attrs.types[i] as TensorType).shape, data));
+    return results.map((data, i) => numberArray(at(node.attrs.types, i).shape, data));
   },
-  softmax: (node, [x]) => [C.softmax(x as NumberArray, node.attrs.axis)],
-  rmsNorm: (node, [x, w]) => C.rmsNorm(x as NumberArray, w, node.attrs.epsilon),
-  rmsNormGrad: (_, [x, r, dy, w]) => C.rmsNormGrad(x as NumberArray, r as NumberArray, dy as NumberArray, w),
-  rotary: (node, [x]) => [C.rotary(x as NumberArray, node.attrs)],
-  swiglu: (_, [g, u]) => [C.swiglu(g as NumberArray, u as NumberArray)],
-  swigluGrad: (_, [g, u, dy]) => C.swigluGrad(g as NumberArray, u as NumberArray, dy as NumberArray),
-  crossEntropy: (_, [z, t]) => C.crossEntropy(z as NumberArray, t as NumberArray),
+  softmax: (node, [x]) => [C.softmax(x, node.attrs.axis)],
+  rmsNorm: (node, [x, w]) => C.rmsNorm(x, w, node.attrs.epsilon),
+  rmsNormGrad: (_, [x, r, dy, w]) => C.rmsNormGrad(x, r, dy, w),
+  rotary: (node, [x]) => [C.rotary(x, node.attrs)],
+  swiglu: (_, [g, u]) => [C.swiglu(g, u)],
+  swigluGrad: (_, [g, u, dy]) => C.swigluGrad(g, u, dy),
+  crossEntropy: (_, [z, t]) => C.crossEntropy(z, t),
   crossEntropyGrad: (_, inputs) => [C.crossEntropyGrad(inputs)],
   attention: (node, inputs) => C.attention(inputs, node.attrs),
   attentionGrad: (node, inputs) => C.attentionGrad(inputs, node.attrs),
@@ -164,14 +161,14 @@ export function evaluateNode(node: Node, inputs: readonly NumberArray[]): readon
 /** Evaluates a graph on inputs in the order of its ports. */
 export function evaluateGraph(graph: Graph, inputs: readonly NumberArray[]): NumberArray[] {
   const values = new Map<Value, NumberArray>();
-  graph.inputs.forEach(({ value }, i) => values.set(value, inputs[i] as NumberArray));
+  graph.inputs.forEach(({ value }, i) => values.set(value, at(inputs, i)));
   for (const node of graph.nodes) {
     if (node.op === 'input') continue;
     const results = evaluateNode(
       node,
-      node.inputs.map((v) => values.get(v) as NumberArray),
+      node.inputs.map((v) => got(values, v)),
     );
-    node.outputs.forEach((v, i) => values.set(v, results[i] as NumberArray));
+    node.outputs.forEach((v, i) => values.set(v, at(results, i)));
   }
-  return graph.outputs.map(({ value }) => values.get(value) as NumberArray);
+  return graph.outputs.map(({ value }) => got(values, value));
 }
