@@ -33,6 +33,13 @@ export function i32At(list: Int32Array, i: number): number {
   return x;
 }
 
+/** As `f64At`, for bytes. */
+export function u8At(list: Uint8Array, i: number): number {
+  const x = list[i];
+  if (x === undefined) throwMissing(list.length, i);
+  return x;
+}
+
 /** `record[key]` where the key is there by construction. Throws an internal error (`LongsightError`) where it is not. */
 export function entry<T>(record: Readonly<Record<string, T>>, key: string): NonNullable<T> {
   const x = record[key];

@@ -1,3 +1,4 @@
+import { i32At } from './at.js';
 /**
  * Seeded random numbers: xoshiro128** (Blackman and Vigna) seeded through splitmix32 from text, so that every use names
  * its own stream (`rng(seed, 'init', 'layers.0.attn.wqkv')`) and adding one draw somewhere moves no other.
@@ -109,8 +110,8 @@ export class Rng {
     const p = Int32Array.from({ length: n }, (_, i) => i);
     for (let i = n - 1; i > 0; i--) {
       const j = this.int(i + 1);
-      const t = p[i] as number;
-      p[i] = p[j] as number;
+      const t = i32At(p, i);
+      p[i] = i32At(p, j);
       p[j] = t;
     }
     return p;

@@ -189,7 +189,7 @@ function unwrap(schema: z.core.$ZodType, value: unknown): z.core.$ZodType[] {
 
 /** The options of a union; of a discriminated one, those whose discriminator fits the value. */
 function unionOptions(def: z.core.$ZodUnionDef, value: unknown): readonly z.core.$ZodType[] {
-  const key = (def as z.core.$ZodUnionDef & { discriminator?: string }).discriminator;
+  const key = 'discriminator' in def && typeof def.discriminator === 'string' ? def.discriminator : undefined;
   if (key === undefined) return def.options;
   const chosen = valueAt(value, [key]);
   return def.options.filter((option) => option._zod.propValues?.[key]?.has(chosen as z.core.util.Primitive) ?? true);

@@ -1,4 +1,5 @@
 /** Dense row-major tensors on the host. */
+import { at, f64At } from './at.js';
 import { allocate, fromBf16Bits, toBf16Bits, type DType, type HostArrayOf } from './dtype.js';
 import { ShapeError } from './errors.js';
 
@@ -25,7 +26,7 @@ export function sizeOf(shape: Shape): number {
 /** Row-major strides of a shape, in elements. */
 export function stridesOf(shape: Shape): number[] {
   const strides = new Array<number>(shape.length).fill(1);
-  for (let i = shape.length - 2; i >= 0; i--) strides[i] = (strides[i + 1] as number) * (shape[i + 1] as number);
+  for (let i = shape.length - 2; i >= 0; i--) strides[i] = at(strides, i + 1) * at(shape, i + 1);
   return strides;
 }
 
@@ -63,7 +64,7 @@ export function tensorFrom<K extends DType>(dtype: K, shape: Shape, values: Arra
   }
   const data = t.data;
   for (let i = 0; i < data.length; i++) {
-    const v = values[i] as number;
+    const v = at(values, i);
     data[i] = dtype === 'bf16' ? toBf16Bits(v) : dtype === 'bool' ? (v !== 0 ? 1 : 0) : v;
   }
   return t;
@@ -71,10 +72,7 @@ export function tensorFrom<K extends DType>(dtype: K, shape: Shape, values: Arra
 
 /** The elements of a tensor as float64 numbers, whatever its dtype. */
 export function toNumbers(t: HostTensor): Float64Array {
-  const out = new Float64Array(t.data.length);
-  for (let i = 0; i < out.length; i++) {
-    const v = t.data[i] as number;
-    out[i] = t.dtype === 'bf16' ? fromBf16Bits(v) : v;
-  }
+  const out = new Float64Array(t.data);
+  if (t.dtype === 'bf16') for (let i = 0; i < out.length; i++) out[i] = fromBf16Bits(f64At(out, i));
   return out;
 }

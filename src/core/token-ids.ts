@@ -11,7 +11,7 @@ import { DataError } from './errors.js';
  */
 export function checkTokenIds(ids: ArrayLike<number>, vocabSize: number, source: string): void {
   for (let i = 0; i < ids.length; i++) {
-    const id = ids[i] as number;
+    const id = ids[i] ?? NaN;
     if (id >= 0 && id < vocabSize) continue;
     throw new DataError(`${source} token ${id}, but the model knows ids below ${vocabSize}`, {
       details: { token: id, vocabSize },

@@ -73,7 +73,7 @@ async function generateWith(
   while (steps < maxNew) {
     signal?.throwIfAborted();
     const chosen = await choose(next, decoder, sampling, rngs);
-    rows.forEach((row, i) => row.take(chosen[i] as number, i, options));
+    rows.forEach((row, i) => row.take(i32At(chosen, i), i, options));
     steps += 1;
     if (steps === maxNew || rows.every((row) => row.finish !== null)) break;
     next = await decoder.step(chosen);

@@ -1,5 +1,5 @@
 /** Choosing the next token from logits. */
-import { ConfigError, type Rng } from '../core/index.js';
+import { at, ConfigError, type Rng } from '../core/index.js';
 
 export interface Sampling {
   /** Divides the logits; 0 takes the likeliest token. */
@@ -39,16 +39,14 @@ export interface Candidates {
  * @param logits of the whole vocabulary; temperature must not be 0
  */
 export function candidates(logits: ArrayLike<number>, { temperature, topK, topP }: Sampling): Candidates {
-  const byLogit = Array.from(logits, (_, id) => id).sort(
-    (a, b) => (logits[b] as number) - (logits[a] as number) || a - b,
-  );
+  const byLogit = Array.from(logits, (_, id) => id).sort((a, b) => at(logits, b) - at(logits, a) || a - b);
   const kept = topK === null ? byLogit : byLogit.slice(0, topK);
-  const top = logits[kept[0] as number] as number;
-  const weights = kept.map((id) => Math.exp(((logits[id] as number) - top) / temperature));
+  const top = at(logits, at(kept, 0));
+  const weights = kept.map((id) => Math.exp((at(logits, id) - top) / temperature));
   if (topP >= 1) return { ids: kept, weights };
   const total = weights.reduce((a, b) => a + b, 0);
   let [sum, count] = [0, 0];
-  while (count < weights.length && sum < topP * total) sum += weights[count++] as number;
+  while (count < weights.length && sum < topP * total) sum += at(weights, count++);
   return { ids: kept.slice(0, count), weights: weights.slice(0, count) };
 }
 
@@ -58,5 +56,5 @@ export function sampleToken(logits: ArrayLike<number>, sampling: Sampling, rng: 
   let left = rng.uniform() * weights.reduce((a, b) => a + b, 0);
   const found = weights.findIndex((w) => (left -= w) < 0);
   // Rounding may leave a rest after the last one.
-  return ids[found === -1 ? ids.length - 1 : found] as number;
+  return at(ids, found === -1 ? ids.length - 1 : found);
 }

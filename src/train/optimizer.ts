@@ -7,7 +7,7 @@
  * The decay is decoupled from the moments and applies to matrices (`decays` of src/model/spec.ts). What depends on t
  * alone is worked out on the host in float64 and comes in as scalars.
  */
-import { sizeOf, tensorFrom, type DType, type HostTensor } from '../core/index.js';
+import { at, sizeOf, tensorFrom, type DType, type HostTensor } from '../core/index.js';
 import {
   add,
   barrier,
@@ -66,7 +66,7 @@ export function scalarTensors(
 /** The global L2 norm of gradients, a scalar, with their squares. */
 export function globalNorm(gradients: readonly Value[]): { norm: Value; squares: Value[] } {
   const squares = gradients.map((g) => mul(g, g));
-  if (squares.length === 1) return { norm: sqrt(reduceSum(squares[0] as Value)), squares };
+  if (squares.length === 1) return { norm: sqrt(reduceSum(at(squares, 0))), squares };
   // Rows of each on its own, then what is left of all of them together: two small kernels for each of many tensors add
   // up on a GPU.
   const rows = squares.map((s) => {

@@ -1,5 +1,5 @@
 /** Stages of a run: sequence lengths, batches, rotary base, mixture and learning rate that change on the way. */
-import { Rng } from '../core/index.js';
+import { at, last, Rng } from '../core/index.js';
 import type { DataConfig } from '../data/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { tokensPerStep, type RunConfig, type TrainConfig } from './config.js';
@@ -31,17 +31,17 @@ export function stagesOf(run: RunConfig): readonly Stage[] {
   const firstOwn = changes.find((change) => change.lr !== undefined)?.from ?? base.steps;
   const stages: Stage[] = [
     {
-      ...{ index: 0, from: 0, to: ends[0] as number, model: run.model, data: run.data, train: base, seed: run.seed },
+      ...{ index: 0, from: 0, to: at(ends, 0), model: run.model, data: run.data, train: base, seed: run.seed },
       schedule: { ...base, steps: firstOwn },
       ...{ scheduleFrom: 0, tokensBefore: 0 },
     },
   ];
   changes.forEach((change, i) => {
-    const before = stages[i] as Stage;
+    const before = at(stages, i);
     const { from, ropeTheta, weights, seqLen, batchSize, accumulate } = change;
     const sizes = Object.entries({ seqLen, batchSize, accumulate }).filter(([, value]) => value !== undefined);
     stages.push({
-      ...{ index: i + 1, from, to: ends[i + 1] as number },
+      ...{ index: i + 1, from, to: at(ends, i + 1) },
       model: ropeTheta === undefined ? before.model : { ...before.model, ropeTheta },
       data: weights === undefined ? before.data : withWeights(before.data, weights),
       train: { ...before.train, ...Object.fromEntries(sizes) },
@@ -75,7 +75,7 @@ function withWeights(data: DataConfig, weights: readonly number[]): DataConfig {
 
 /** The stage in which step `step` (from 1) is taken; the first for 0. */
 export function stageOfStep(stages: readonly Stage[], step: number): Stage {
-  return stages.find((stage) => step <= stage.to) ?? (stages.at(-1) as Stage);
+  return stages.find((stage) => step <= stage.to) ?? last(stages);
 }
 
 /** Tokens trained on once `step` steps are taken. */

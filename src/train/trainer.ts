@@ -6,7 +6,19 @@
  * another applies the sum. Loss weights are divided by their sum over the whole step on the host, so both give the
  * gradient of the same loss: the weighted mean over every token of the step.
  */
-import { hostTensor, LongsightError, sizeOf, zeros, type DType, type HostTensor, type Shape } from '../core/index.js';
+import {
+  got,
+  at,
+  entry,
+  last,
+  hostTensor,
+  LongsightError,
+  sizeOf,
+  zeros,
+  type DType,
+  type HostTensor,
+  type Shape,
+} from '../core/index.js';
 import type { Batch } from '../data/index.js';
 import {
   BATCH_SHARDING,
@@ -132,9 +144,9 @@ function groupsOf(model: ModelConfig, how: Grouping): Group[] {
 
 /** The gradients of a group as one value of the group's shape. */
 function gather(group: Group, values: ReadonlyMap<string, Value>): Value {
-  const parts = group.names.map((name) => values.get(name) as Value);
+  const parts = group.names.map((name) => got(values, name));
   return parts.length === 1
-    ? (parts[0] as Value)
+    ? at(parts, 0)
     : concat(
         parts.map((p) => reshape(p, [sizeOf(p.shape)])),
         0,
@@ -144,7 +156,7 @@ function gather(group: Group, values: ReadonlyMap<string, Value>): Value {
 /** The reverse of `gather`: the parts of a group's value, in the parameters' shapes. */
 function scatter(group: Group, value: Value, params: ReadonlyMap<string, Value>): Map<string, Value> {
   const parts = group.names.length === 1 ? [value] : split(value, 0, group.sizes);
-  return new Map(group.names.map((name, i) => [name, reshape(parts[i] as Value, (params.get(name) as Value).shape)]));
+  return new Map(group.names.map((name, i) => [name, reshape(at(parts, i), got(params, name).shape)]));
 }
 
 interface BatchInputs {
@@ -176,10 +188,10 @@ function lossAndGradients(
 ): { loss: Value; gradients: Map<string, Value> } {
   const { logits } = forward(model, params, batch.tokens, { ...options, segments: batch.segments ?? null });
   const exact = tokenLosses(logits, batch.targets, batch.weights).weightedSum;
-  const loss = precision === 'bf16' ? (mixedPrecision([exact])[0] as Value) : exact;
+  const loss = precision === 'bf16' ? at(mixedPrecision([exact]), 0) : exact;
   const names = [...params.keys()];
   const gradients = grad(loss, [...params.values()]);
-  return { loss, gradients: new Map(names.map((name, i) => [name, gradients[i] as Value])) };
+  return { loss, gradients: new Map(names.map((name, i) => [name, at(gradients, i)])) };
 }
 
 const groupInputs = (kind: string, groups: readonly Group[]) =>
@@ -215,13 +227,13 @@ function update(
     next[`${M}.${i}`] = moments.m;
     next[`${V}.${i}`] = moments.v;
     for (const [name, step] of scatter(group, moments.step, params)) {
-      next[name] = applyStep(params.get(name) as Value, step, scalars, group.decaying.has(name));
+      next[name] = applyStep(got(params, name), step, scalars, group.decaying.has(name));
     }
   });
   const names = Object.keys(state);
   return {
     inputs: { ...state, ...scalars },
-    outputs: { ...Object.fromEntries(names.map((n) => [RESULT + n, next[n] as Value])), gradNorm: norm },
+    outputs: { ...Object.fromEntries(names.map((n) => [RESULT + n, entry(next, n)])), gradNorm: norm },
     donate: Object.fromEntries(names.map((n) => [n, RESULT + n])),
   };
 }
@@ -266,7 +278,7 @@ function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions
   const inputs = { ...Object.fromEntries(params), ...named(SUM, sums), ...batch };
   const outputs = named(
     RESULT + SUM,
-    groups.map((group, i) => add(sums[i] as Value, gather(group, gradients))),
+    groups.map((group, i) => add(at(sums, i), gather(group, gradients))),
   );
   return { graph: makeGraph(inputs, { ...outputs, loss }), donate: donatedSums(groups) };
 }
@@ -355,7 +367,7 @@ export class Trainer {
   /** The parameters, on the engine; good until the next step. */
   get parameters(): TensorMap {
     const names = this.#groups.flatMap((g) => g.names);
-    return Object.fromEntries(names.map((name) => [name, this.#state[name] as DeviceTensor]));
+    return Object.fromEntries(names.map((name) => [name, entry(this.#state, name)]));
   }
 
   /**
@@ -382,15 +394,15 @@ export class Trainer {
     const scalars = upload(scalarTensors(DTYPE, adamwScalars(config, lr, t)));
     const micro = microbatches(batch, config.accumulate).map(upload);
     const losses = this.#sum === null ? [] : await this.#addUp(this.#sum, micro);
-    const batched = this.#sum === null ? (micro[0] as TensorMap) : this.#sums;
+    const batched = this.#sum === null ? at(micro, 0) : this.#sums;
     const out = await this.#main.run({ ...this.#state, ...scalars, ...batched });
     this.#state = successors(this.#state, out);
     this.#sums = successors(this.#sums, out);
     // What a step took is freed at once: the next finds the same memory, and a GPU runs the launches that it has
     // recorded for it.
     for (const tensors of [scalars, ...micro]) releaseAll(engine, Object.values(tensors));
-    const parts = this.#sum === null ? [out['loss'] as DeviceTensor] : losses;
-    const numbers = [...parts, out['gradNorm'] as DeviceTensor];
+    const parts = this.#sum === null ? [entry(out, 'loss')] : losses;
+    const numbers = [...parts, entry(out, 'gradNorm')];
     let result: Promise<StepResult> | null = null;
     return { result: () => (result ??= readNumbers(engine, numbers)) };
   }
@@ -402,7 +414,7 @@ export class Trainer {
     const download = async (name: string): Promise<HostTensor> => {
       let tensor = cache.get(name);
       if (tensor === undefined) {
-        tensor = await engine.download(this.#state[name] as DeviceTensor);
+        tensor = await engine.download(entry(this.#state, name));
         cache.clear(); // moments are asked for one kind after the other
         cache.set(name, tensor);
       }
@@ -411,11 +423,11 @@ export class Trainer {
     const places = placesOf(this.#groups);
     const shapes = new Map(parameterSpecs(this.#options.model).map((s) => [s.name, s.shape]));
     return {
-      parameter: (name) => engine.download(this.#state[name] as DeviceTensor),
+      parameter: (name) => engine.download(entry(this.#state, name)),
       moment: async (kind, name) => {
-        const { group, from, to } = places.get(name) as Place;
+        const { group, from, to } = got(places, name);
         const whole = await download(`${kind === 'm' ? M : V}.${group}`);
-        return hostTensor('f32', shapes.get(name) as Shape, (whole.data as Float32Array).subarray(from, to));
+        return hostTensor('f32', got(shapes, name), (whole.data as Float32Array).subarray(from, to));
       },
     };
   }
@@ -434,7 +446,7 @@ export class Trainer {
     for (const batch of micro) {
       const out = await program.run({ ...this.parameters, ...this.#sums, ...batch });
       this.#sums = successors(this.#sums, out);
-      losses.push(out['loss'] as DeviceTensor);
+      losses.push(entry(out, 'loss'));
     }
     return losses;
   }
@@ -442,7 +454,7 @@ export class Trainer {
 
 /** What a program made of the tensors that it was given. */
 const successors = (before: TensorMap, out: TensorMap): TensorMap =>
-  Object.fromEntries(Object.keys(before).map((name) => [name, out[RESULT + name] as DeviceTensor]));
+  Object.fromEntries(Object.keys(before).map((name) => [name, entry(out, RESULT + name)]));
 
 function momentsOf({ engine, moments }: TrainerOptions): Grouping {
   return moments ?? engine.hints.momentElements ?? 'flat';
@@ -453,9 +465,9 @@ function stepShardings(model: ModelConfig, groups: readonly Group[], mesh: MeshS
   const specs = new Map(parameterSpecs(model).map((s) => [s.name, s]));
   const own: Record<string, Sharding> = {};
   groups.forEach((group, i) => {
-    for (const name of group.names) own[name] = parameterSharding(specs.get(name) as ParamSpec, mesh);
+    for (const name of group.names) own[name] = parameterSharding(got(specs, name), mesh);
     if (group.names.length > 1) return;
-    for (const kind of [M, V, SUM]) own[`${kind}.${i}`] = own[group.names[0] as string] as Sharding;
+    for (const kind of [M, V, SUM]) own[`${kind}.${i}`] = entry(own, at(group.names, 0));
   });
   const results = Object.fromEntries(Object.entries(own).map(([name, sharding]) => [RESULT + name, sharding]));
   return {
@@ -479,7 +491,7 @@ function placesOf(groups: readonly Group[]): Map<string, Place> {
   groups.forEach((group, index) => {
     let from = 0;
     group.names.forEach((name, i) => {
-      const to = from + (group.sizes[i] as number);
+      const to = from + at(group.sizes, i);
       places.set(name, { group: index, from, to });
       from = to;
     });
@@ -534,14 +546,14 @@ function microbatches(batch: Batch, count: number): Record<string, HostTensor>[]
 }
 
 async function readScalar(engine: Engine, tensor: DeviceTensor): Promise<number> {
-  return (await engine.download(tensor)).data[0] as number;
+  return at((await engine.download(tensor)).data, 0);
 }
 
 /** Loss, a sum of all but the last of some scalars, and the norm of the gradient, which is the last. */
 async function readNumbers(engine: Engine, scalars: readonly DeviceTensor[]): Promise<StepResult> {
   const numbers = await Promise.all(scalars.map((t) => readScalar(engine, t)));
   releaseAll(engine, scalars);
-  return { loss: numbers.slice(0, -1).reduce((a, b) => a + b, 0), gradNorm: numbers.at(-1) as number };
+  return { loss: numbers.slice(0, -1).reduce((a, b) => a + b, 0), gradNorm: last(numbers) };
 }
 
 function releaseAll(engine: Engine, tensors: readonly DeviceTensor[]): void {

@@ -1,3 +1,4 @@
+import { at } from '../../core/index.js';
 /** GPT-2's table between bytes and the characters of byte-level tokens: printable bytes stand for themselves. */
 
 const isPrintable = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
@@ -14,6 +15,6 @@ export const CHARACTER_BYTES: ReadonlyMap<string, number> = new Map(BYTE_CHARACT
 /** The token text of bytes. */
 export function byteCharacters(bytes: Uint8Array): string {
   let text = '';
-  for (const b of bytes) text += BYTE_CHARACTERS[b] as string;
+  for (const b of bytes) text += at(BYTE_CHARACTERS, b);
   return text;
 }

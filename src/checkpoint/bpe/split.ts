@@ -2,6 +2,7 @@
  * The words of GPT-2's pattern, and where a text may be cut without changing words. Words are ranges of UTF-16 units;
  * together they cover the text.
  */
+import { u8At } from '../../core/index.js';
 import { asOfUnicode16 } from '../tokenizers/unicode.js';
 
 /** The pattern of GPT-2, as a regular expression; what `splitGpt2` does by hand. */
@@ -24,7 +25,7 @@ const wideClasses = new Map<number, number>();
 /** The class of the character at `at`. */
 function classAt(text: string, at: number): number {
   const unit = text.charCodeAt(at);
-  const known = unitClasses[unit] as number;
+  const known = u8At(unitClasses, unit);
   if (known !== 0) return known;
   const code = text.codePointAt(at) as number;
   if (code < 0x10000)

@@ -3,6 +3,7 @@
  * token, again and again. Of pairs equally common the one with the smaller ids wins, left one first, which is what the
  * Rust library `tokenizers` does: the same counts give the same merges.
  */
+import { at, i32At } from '../../core/index.js';
 import { BYTE_CHARACTERS } from './bytes.js';
 import { splitGpt2 } from './split.js';
 
@@ -60,7 +61,7 @@ export function trainBpe(
   while (texts.length < vocabSize) {
     const best = pairs.best();
     if (best === null || best.count < Math.max(1, minFrequency)) break;
-    const [left, right] = [texts[best.left] as string, texts[best.right] as string];
+    const [left, right] = [at(texts, best.left), at(texts, best.right)];
     const known = idOf.get(left + right);
     const id = known ?? texts.length;
     if (known === undefined) {
@@ -93,11 +94,11 @@ class Pairs {
 
   constructor(words: ReadonlyMap<string, number>, byteIds: Int32Array) {
     for (const [word, count] of words) {
-      const ids = Int32Array.from(Buffer.from(word), (b) => byteIds[b] as number);
+      const ids = Int32Array.from(Buffer.from(word), (b) => i32At(byteIds, b));
       if (ids.length < 2) continue;
       const index = this.#words.push(ids) - 1;
       this.#counts.push(count);
-      for (let i = 0; i + 1 < ids.length; i++) this.#count(ids[i] as number, ids[i + 1] as number, count, index);
+      for (let i = 0; i + 1 < ids.length; i++) this.#count(i32At(ids, i), i32At(ids, i + 1), count, index);
     }
     for (const key of this.#pairCounts.keys()) this.#offer(key);
   }
@@ -126,17 +127,17 @@ class Pairs {
   }
 
   #mergeWord(index: number, left: number, right: number, id: number, fresh: Set<number>): void {
-    const ids = this.#words[index] as Int32Array;
-    const count = this.#counts[index] as number;
+    const ids = at(this.#words, index);
+    const count = at(this.#counts, index);
     const merged = new Int32Array(ids.length);
     let size = 0;
     for (let i = 0; i < ids.length; i++) {
       if (ids[i] !== left || ids[i + 1] !== right) {
-        merged[size++] = ids[i] as number;
+        merged[size++] = i32At(ids, i);
         continue;
       }
       if (size > 0) {
-        const before = merged[size - 1] as number;
+        const before = i32At(merged, size - 1);
         this.#count(before, left, -count, index);
         fresh.add(this.#count(before, id, count, index));
       }
@@ -172,8 +173,8 @@ class Pairs {
     let i = heap.push(candidate) - 1;
     while (i > 0) {
       const parent = (i - 1) >> 1;
-      if (!isBefore(heap[i] as Candidate, heap[parent] as Candidate)) break;
-      [heap[i], heap[parent]] = [heap[parent] as Candidate, heap[i] as Candidate];
+      if (!isBefore(at(heap, i), at(heap, parent))) break;
+      [heap[i], heap[parent]] = [at(heap, parent), at(heap, i)];
       i = parent;
     }
   }
@@ -188,10 +189,10 @@ class Pairs {
     for (let i = 0; ;) {
       let first = i;
       for (const child of [2 * i + 1, 2 * i + 2]) {
-        if (child < heap.length && isBefore(heap[child] as Candidate, heap[first] as Candidate)) first = child;
+        if (child < heap.length && isBefore(at(heap, child), at(heap, first))) first = child;
       }
       if (first === i) return top;
-      [heap[i], heap[first]] = [heap[first] as Candidate, heap[i] as Candidate];
+      [heap[i], heap[first]] = [at(heap, first), at(heap, i)];
       i = first;
     }
   }

@@ -1,3 +1,4 @@
+import { i32At, at } from '../../core/index.js';
 /**
  * Byte-pair encoding of words, with a table of the words met before: text repeats its words, so that nearly all of them
  * are found and few are merged. The table is flat memory without an object per word, and starts anew when it is full.
@@ -39,7 +40,7 @@ export class IdBuffer {
   append(from: Int32Array, start: number, end: number): void {
     if (this.length + end - start > this.data.length) this.#grow(this.length + end - start);
     let at = this.length;
-    for (let i = start; i < end; i++) this.data[at++] = from[i] as number;
+    for (let i = start; i < end; i++) this.data[at++] = i32At(from, i);
     this.length = at;
   }
 
@@ -89,9 +90,9 @@ export class WordEncoder {
     let hash = size;
     for (let i = from; i < to; i++) hash = (Math.imul(hash, 0x01000193) ^ text.charCodeAt(i)) | 0;
     let slot = Math.imul(hash, 0x9e3779b1) >>> (32 - SLOT_BITS);
-    for (let found = this.#slots[slot] as number; found !== 0; found = this.#slots[slot] as number) {
+    for (let found = i32At(this.#slots, slot); found !== 0; found = i32At(this.#slots, slot)) {
       if (this.#hashes[found - 1] === hash && this.#isWord(found - 1, text, from, size)) {
-        out.append(this.#ids.data, this.#idStarts[found - 1] as number, this.#idStarts[found] as number);
+        out.append(this.#ids.data, i32At(this.#idStarts, found - 1), i32At(this.#idStarts, found));
         return;
       }
       slot = (slot + 1) & (SLOTS - 1);
@@ -102,14 +103,14 @@ export class WordEncoder {
   }
 
   #isWord(word: number, text: string, from: number, size: number): boolean {
-    const start = this.#unitStarts[word] as number;
-    if ((this.#unitStarts[word + 1] as number) - start !== size) return false;
+    const start = i32At(this.#unitStarts, word);
+    if (i32At(this.#unitStarts, word + 1) - start !== size) return false;
     for (let i = 0; i < size; i++) if (this.#units[start + i] !== text.charCodeAt(from + i)) return false;
     return true;
   }
 
   #remember(slot: number, hash: number, text: string, from: number, to: number, out: IdBuffer, start: number): void {
-    const at = this.#unitStarts[this.#words] as number;
+    const at = i32At(this.#unitStarts, this.#words);
     if (this.#words === MAX_WORDS || at + to - from > MAX_UNITS) {
       this.#slots.fill(0);
       this.#words = 0;
@@ -134,7 +135,7 @@ export class WordEncoder {
       return;
     }
     const ids = mergeIds(
-      Int32Array.from(bytes, (b) => byteIds[b] as number),
+      Int32Array.from(bytes, (b) => i32At(byteIds, b)),
       this.#merges,
     );
     out.append(ids, 0, ids.length);
@@ -153,11 +154,11 @@ export function mergeShort(ids: Int32Array, { ranks, merged, vocabSize }: MergeT
     let best = Infinity;
     let at = -1;
     for (let i = 0; i + 1 < size; i++) {
-      const rank = ranks.get((ids[i] as number) * vocabSize + (ids[i + 1] as number));
+      const rank = ranks.get(i32At(ids, i) * vocabSize + i32At(ids, i + 1));
       if (rank !== undefined && rank < best) [best, at] = [rank, i];
     }
     if (at < 0) break;
-    ids[at] = merged[best] as number;
+    ids[at] = i32At(merged, best);
     ids.copyWithin(at + 1, at + 2, size);
     size--;
   }
@@ -171,23 +172,23 @@ export function mergeLong(ids: Int32Array, { ranks, merged, vocabSize }: MergeTa
   const previous = Int32Array.from(ids, (_, i) => i - 1);
   const heap = new RankHeap();
   const offer = (at: number): void => {
-    const right = next[at] as number;
+    const right = i32At(next, at);
     if (at < 0 || right >= size) return;
-    const rank = ranks.get((ids[at] as number) * vocabSize + (ids[right] as number));
+    const rank = ranks.get(i32At(ids, at) * vocabSize + i32At(ids, right));
     if (rank !== undefined) heap.push(rank, at);
   };
   for (let i = 0; i + 1 < size; i++) offer(i);
   for (let top = heap.pop(); top !== null; top = heap.pop()) {
     const { rank, at } = top;
-    const right = next[at] as number;
+    const right = i32At(next, at);
     // Merged away, or beside another token than when it was offered.
     if (ids[at] === -1 || right >= size) continue;
-    if (ranks.get((ids[at] as number) * vocabSize + (ids[right] as number)) !== rank) continue;
-    ids[at] = merged[rank] as number;
+    if (ranks.get(i32At(ids, at) * vocabSize + i32At(ids, right)) !== rank) continue;
+    ids[at] = i32At(merged, rank);
     ids[right] = -1;
-    const after = (next[at] = next[right] as number);
+    const after = (next[at] = i32At(next, right));
     if (after < size) previous[after] = at;
-    if ((previous[at] as number) >= 0) offer(previous[at] as number);
+    if (i32At(previous, at) >= 0) offer(i32At(previous, at));
     offer(at);
   }
   let kept = 0;
@@ -227,12 +228,12 @@ class RankHeap {
   }
 
   #less(i: number, j: number): boolean {
-    const [a, b] = [this.#items[i] as { rank: number; at: number }, this.#items[j] as { rank: number; at: number }];
+    const [a, b] = [at(this.#items, i), at(this.#items, j)];
     return a.rank < b.rank || (a.rank === b.rank && a.at < b.at);
   }
 
   #swap(i: number, j: number): void {
     const items = this.#items;
-    [items[i], items[j]] = [items[j] as { rank: number; at: number }, items[i] as { rank: number; at: number }];
+    [items[i], items[j]] = [at(items, j), at(items, i)];
   }
 }

@@ -5,6 +5,9 @@
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
+  at,
+  got,
+  last,
   ConfigError,
   DTYPE_BYTES,
   fileError,
@@ -22,7 +25,6 @@ import {
   printPattern,
   resolveModelConfig,
   type HostParameters,
-  type LayerPlan,
   type ModelConfig,
 } from '../../model/index.js';
 import { CHARACTER_BYTES } from '../bpe/bytes.js';
@@ -87,7 +89,7 @@ export function planExport(config: ModelConfig, wanted?: string): ExportPlan {
   }
   const nearest = tried.reduce((best, next) => (next.distance < best.distance ? next : best));
   const { family, json, losses } = nearest;
-  const modelType = family.modelTypes[0] as string;
+  const modelType = at(family.modelTypes, 0);
   if (losses.length === 0) return { modelType, architecture: family.architecture as string, json, family };
   const what = losses.map(({ field, ours, theirs }) => `${field} ${ours} (only ${theirs})`).join(', ');
   const which = wanted === undefined ? `no class of Transformers fits; ${modelType}, the nearest,` : `${modelType}`;
@@ -142,7 +144,7 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
   const losses = Object.entries(ours).flatMap(([field, value]) =>
     value === theirs[field] || !has(field) ? [] : [{ field, ours: value, theirs: theirs[field] ?? 'without' }],
   );
-  const differing = config.layers.filter((plan, i) => printLayer(plan) !== printLayer(back.layers[i] as LayerPlan));
+  const differing = config.layers.filter((plan, i) => printLayer(plan) !== printLayer(at(back.layers, i)));
   return { losses, distance: losses.length + (OTHER_LAYERS * differing.length) / config.numLayers };
 }
 
@@ -303,9 +305,9 @@ function gather({ shape, from }: Outgoing, parameters: HostParameters): HostTens
   for (const { parameter, rows, first, count } of from) {
     const ours = (parameters.get(parameter.name) as HostTensor<'f32'>).data;
     const { transposed } = parameter.layout;
-    const columns = transposed ? (parameter.shape[1] as number) : width;
+    const columns = transposed ? at(parameter.shape, 1) : width;
     for (let i = 0; i < count; i++) {
-      const row = rows === null ? i : (rows[i] as number);
+      const row = rows === null ? i : at(rows, i);
       if (!transposed) data.set(ours.subarray((first + i) * width, (first + i + 1) * width), row * width);
       else for (let k = 0; k < width; k++) data[row * width + k] = ours[k * columns + first + i] as number;
     }
@@ -328,7 +330,7 @@ async function writeWeights(
     const constant = constants.get(name);
     const tensor =
       constant === undefined
-        ? gather(tensors.get(name) as Outgoing, parameters)
+        ? gather(got(tensors, name), parameters)
         : hostTensor('f32', constant.shape, constant.values());
     return Promise.resolve(stored === 'f32' ? tensor : tensorFrom(stored, tensor.shape, tensor.data));
   };
@@ -338,7 +340,7 @@ async function writeWeights(
   let filled = 0;
   for (const spec of specs) {
     if (filled > 0 && filled + bytesOf(spec) > shardBytes) [filled] = [0, shards.push([])];
-    (shards.at(-1) as TensorSpec[]).push(spec);
+    last(shards).push(spec);
     filled += bytesOf(spec);
   }
   const number = (n: number) => String(n).padStart(5, '0');

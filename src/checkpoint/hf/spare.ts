@@ -3,7 +3,7 @@
  * refused by name. None is passed over because of its name alone, unless no value of it can change a result.
  */
 import type { Shape } from '../../core/index.js';
-import { formatShape, sameShape, sizeOf } from '../../core/index.js';
+import { at, formatShape, sameShape, sizeOf } from '../../core/index.js';
 import { groupRotary, headGroups, type ModelConfig } from '../../model/index.js';
 import { SafetensorsFile } from '../safetensors.js';
 import type { ConstantTensor, Family } from './family.js';
@@ -91,7 +91,7 @@ function againstRotary(tensor: NamedPlace, config: ModelConfig): string | null {
 function firstDifference(found: ArrayLike<number>, wanted: ArrayLike<number>, stored: string): string | null {
   const [relative, absolute] = ROUNDING[stored] ?? [0, 0];
   for (let i = 0; i < wanted.length; i++) {
-    const [x, y] = [found[i] as number, wanted[i] as number];
+    const [x, y] = [at(found, i), at(wanted, i)];
     if (Math.abs(x - y) <= Math.max(relative * Math.abs(y), absolute)) continue;
     return `holds ${x.toPrecision(6)} at place ${i}, but config.json makes it ${y.toPrecision(6)}`;
   }

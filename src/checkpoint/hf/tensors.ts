@@ -1,5 +1,7 @@
 /** The tensor files of a Transformers model, and parameters read from them part by part. */
 import {
+  at,
+  i32At,
   formatShape,
   hostTensor,
   sameShape,
@@ -205,7 +207,7 @@ export function checkTensors(folder: string, family: Family, config: ModelConfig
 export function readParameter(files: TensorFiles, parameter: MappedParameter): HostTensor<'f32'> {
   const { shape, layout } = parameter;
   const data = new Float32Array(sizeOf(shape));
-  const columns = layout.transposed ? (shape[1] as number) : sizeOf(shape.slice(1));
+  const columns = layout.transposed ? at(shape, 1) : sizeOf(shape.slice(1));
   let first = 0;
   for (const source of layout.sources) {
     const places = placesOf(source, first);
@@ -252,7 +254,7 @@ function transposeInto(
       const jEnd = Math.min(places.length, j0 + TILE);
       for (let i = i0; i < iEnd; i++) {
         for (let j = j0; j < jEnd; j++) {
-          const place = places[j] as number;
+          const place = i32At(places, j);
           if (place >= 0) into[i * columns + place] = from[j * width + i] as number;
         }
       }

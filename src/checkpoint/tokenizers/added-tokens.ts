@@ -2,7 +2,7 @@
  * Added tokens, which are cut out of a text before its words are: first those that are not normalized, from the text as
  * given, then the others, from the normalized text in between.
  */
-import { DataError } from '../../core/index.js';
+import { got, DataError } from '../../core/index.js';
 import { spaceStart, type Normalizer } from './normalizers.js';
 import { escapeRegExp } from './pattern.js';
 import type { AddedToken } from './schema.js';
@@ -76,7 +76,7 @@ function cutterOf(tokens: readonly AddedToken[], normalize: Normalizer): Cutter 
   return (text, plain, emit) => {
     let done = 0;
     for (const { index, 0: found } of text.matchAll(pattern)) {
-      const token = byText.get(found) as AddedToken;
+      const token = got(byText, found);
       let [start, stop] = [index, index + found.length];
       if (token.single_word && !standsAlone(text, start, stop)) continue;
       if (token.lstrip) start = Math.max(done, spaceStart(text.slice(0, start)));

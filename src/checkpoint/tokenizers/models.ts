@@ -1,5 +1,5 @@
 /** How a word becomes token ids: the models of `tokenizer.json`. */
-import { DataError } from '../../core/index.js';
+import { f64At, at, i32At, DataError } from '../../core/index.js';
 import { mergesOf } from '../bpe/merges.js';
 import { IdBuffer, mergeIds } from '../bpe/words.js';
 import type { BpeConfig, ModelConfig, UnigramConfig, WordLevelConfig, WordPieceConfig } from './schema.js';
@@ -194,8 +194,8 @@ function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattic
   const from = new Int32Array(size + 1).fill(-1);
   const tokens = new Int32Array(size + 1);
   const offer = (start: number, end: number, id: number, score: number): void => {
-    const total = score + (best[start] as number);
-    if (from[end] !== -1 && total <= (best[end] as number)) return;
+    const total = score + f64At(best, start);
+    if (from[end] !== -1 && total <= f64At(best, end)) return;
     [best[end], from[end], tokens[end]] = [total, start, id];
   };
   for (let start = 0; start < size;) {
@@ -204,7 +204,7 @@ function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattic
     for (let end = start + width; end <= Math.min(size, start + longest); end++) {
       const id = ids.get(word.slice(start, end));
       if (id === undefined) continue;
-      offer(start, end, id, scores[id] as number);
+      offer(start, end, id, at(scores, id));
       hasSingle ||= end === start + width;
     }
     if (!hasSingle) offer(start, start + width, unknown, worst);
@@ -212,7 +212,7 @@ function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattic
   }
   const texts: string[] = [];
   let joined: string | null = null;
-  for (let end = size; end > 0; end = from[end] as number) {
+  for (let end = size; end > 0; end = i32At(from, end)) {
     const text = word.slice(from[end], end);
     if (tokens[end] === unknown) joined = text + (joined ?? '');
     else {

@@ -10,6 +10,8 @@ import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
 import {
+  i32At,
+  at,
   canonicalJson,
   ConfigError,
   DataError,
@@ -22,15 +24,7 @@ import {
   takeLock,
   writeJsonAtomic,
 } from '../../core/index.js';
-import {
-  listInputs,
-  planChunks,
-  unpackInputs,
-  type Input,
-  type ListedInput,
-  type Range,
-  type ReadOptions,
-} from '../documents.js';
+import { listInputs, planChunks, unpackInputs, type ListedInput, type Range, type ReadOptions } from '../documents.js';
 import { isUrl } from '../kinds.js';
 import { ShardFile } from '../shards/format.js';
 import { hasShards, MANIFEST_FILE, readManifest, type Manifest, type ShardEntry } from '../shards/manifest.js';
@@ -147,7 +141,7 @@ function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): numb
     throw new ConfigError('the tokenizer names no token that ends a text; name one with --end-of-text');
   }
   const ids = tokenizer.encode(wanted);
-  if (ids.length === 1) return ids[0] as number;
+  if (ids.length === 1) return i32At(ids, 0);
   throw new ConfigError(`--end-of-text ${wanted}: that is ${ids.length} tokens, not one of the vocabulary`);
 }
 
@@ -277,7 +271,7 @@ async function encodeAll(
   done: ReadonlyMap<number, ChunkResult>,
 ): Promise<void> {
   const sizeOf = (range: Range) => {
-    const { groups, bytes } = work.inputs[range.input] as Input;
+    const { groups, bytes } = at(work.inputs, range.input);
     return ((range.end - range.begin) / (groups > 0 ? groups : bytes)) * bytes;
   };
   const bytesOf = (chunk: readonly Range[]) => chunk.reduce((sum, range) => sum + sizeOf(range), 0);

@@ -1,7 +1,7 @@
 /** One chunk of documents to one shard a split: what a worker does. */
 import { join } from 'node:path';
 import type { TextTokenizer } from '../../checkpoint/index.js';
-import { DataError } from '../../core/index.js';
+import { at, DataError } from '../../core/index.js';
 import { readRange, type Input, type Piece, type Range, type ReadOptions } from '../documents.js';
 import { tokenArray, tokenBytesFor, writeShard, type TokenArray, type TokenBytes } from '../shards/format.js';
 import type { ShardEntry } from '../shards/manifest.js';
@@ -80,7 +80,7 @@ export async function encodeChunk(
   for (const range of chunk) {
     for await (const piece of readRange(options.inputs, range, options.read, skipped)) {
       const buffer = piece.hash < options.heldOut ? buffers.heldOut : buffers.train;
-      buffer.add(idsOf(tokenizer, piece, options.inputs[range.input] as Input));
+      buffer.add(idsOf(tokenizer, piece, at(options.inputs, range.input)));
       textBytes += Buffer.byteLength(piece.text);
       if (piece.last) {
         buffer.add([options.endOfText]);

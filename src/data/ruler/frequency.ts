@@ -1,5 +1,5 @@
 /** Aggregation: the most common words of a numbered list, and the most frequent of coded words. */
-import { Rng } from '../../core/index.js';
+import { at, Rng } from '../../core/index.js';
 import { choose, randomWords, shuffled } from './draw.js';
 import type { Draft, RulerSources, RulerTask } from './types.js';
 
@@ -29,7 +29,7 @@ function cwePrompt(context: string): [string, string] {
 
 function drawCommon(rng: Rng, size: number, budget: number, { words }: RulerSources): Draft {
   const long = budget >= LONG_BUDGET;
-  const draw = (count: number) => choose(rng, words.pool.length, count).map((i) => words.pool[i] as string);
+  const draw = (count: number) => choose(rng, words.pool.length, count).map((i) => at(words.pool, i));
   const shown = draw(long ? 40 : 20);
   const shownList = wordList(rng, shown, long ? { common: 10, uncommon: 3 } : { common: 3, uncommon: 1 });
   const [exampleInput, examplePrefix] = cwePrompt(shownList);

@@ -1,5 +1,5 @@
 /** Needles in a haystack: RULER's eight, their variants, and the pass key (Mohtashami and Jaggi 2023). */
-import type { Rng } from '../../core/index.js';
+import { at, type Rng } from '../../core/index.js';
 import { choose, number, pick, shuffled, uuid } from './draw.js';
 import type { Draft, RulerGenerator, RulerSources, RulerTask } from './types.js';
 
@@ -69,7 +69,7 @@ export function essayWindow(rng: Rng, { essay }: RulerSources, size: number): st
   const out: string[] = [];
   let words = 0;
   for (let i = rng.int(sentences.length); words < size; i = (i + 1) % sentences.length) {
-    const [sentence, count] = [sentences[i] as string, counts[i] as number];
+    const [sentence, count] = [at(sentences, i), at(counts, i)];
     const cut = words + count > size ? sentence.split(' ').slice(0, size - words) : null;
     out.push(cut === null ? sentence : cut.join(' '));
     words += cut === null ? count : cut.length;
@@ -88,7 +88,7 @@ function haystackText(
 ): string {
   if (haystack === 'essay') {
     const sentences = essayWindow(rng, sources, size);
-    const depths = choose(rng, ESSAY_DEPTHS.length, needles.length).map((i) => ESSAY_DEPTHS[i] as number);
+    const depths = choose(rng, ESSAY_DEPTHS.length, needles.length).map((i) => at(ESSAY_DEPTHS, i));
     const places = depths.map((depth) => Math.floor((sentences.length * depth) / 100));
     return withInserted(sentences, places, needles).join(' ');
   }
@@ -127,12 +127,12 @@ function drawNeedles(rng: Rng, spec: NeedleSpec, size: number, sources: RulerSou
     while (keys.has(key)) key = part(rng, keyType, sources);
     return needleText(valueType, key, part(rng, valueType, sources));
   };
-  const asked = choose(rng, pairs.length, queries).map((i) => pairs[i] as (typeof pairs)[number]);
+  const asked = choose(rng, pairs.length, queries).map((i) => at(pairs, i));
   const context = haystackText(rng, haystack, size, shuffled(rng, needles), sources, distractor);
   const query = enumerate(asked.map((p) => p.key));
   const [input, answerPrefix] = niahPrompt(valueType, context, query, queries * values === 1);
-  const first = asked[0] as (typeof pairs)[number];
-  const answerAt = input.indexOf(needleText(valueType, first.key, first.values[0] as string));
+  const first = at(asked, 0);
+  const answerAt = input.indexOf(needleText(valueType, first.key, at(first.values, 0)));
   return { input, answerPrefix, outputs: asked.flatMap((p) => p.values), answerAt };
 }
 

@@ -1,5 +1,5 @@
 /** Variable tracking: which variables end up with a value, through chains of assignments. */
-import type { Rng } from '../../core/index.js';
+import { at, type Rng } from '../../core/index.js';
 import { choose, number } from './draw.js';
 import { NOISE } from './niah.js';
 import type { Draft, RulerTask } from './types.js';
@@ -50,7 +50,7 @@ function draw(rng: Rng, size: number): Draft {
   const chain = chainOf(rng, 5, number(rng, 5));
   const [question, answerPrefix] = prompt(hide(rng, chain, size), chain);
   const input = `${example}\n\n${question}`;
-  return { input, answerPrefix, outputs: chain.names, answerAt: input.indexOf(chain.statements[0] as string) };
+  return { input, answerPrefix, outputs: chain.names, answerAt: input.indexOf(at(chain.statements, 0)) };
 }
 
 /** RULER's `vt`: find the variables that end up with a value through a chain of assignments. */

@@ -1,7 +1,7 @@
 /** Token shards as training data: documents packed into rows. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { DataError, Rng, StoreError } from '../../core/index.js';
+import { f64At, DataError, Rng, StoreError } from '../../core/index.js';
 import type { Split } from '../corpus.js';
 import { lastAtOrBelow } from '../search.js';
 import { parseState, type Batch, type DataSource, type JsonValue } from '../source.js';
@@ -127,9 +127,9 @@ export class ShardsSource implements DataSource {
     let index = lastAtOrBelow(starts, from);
     for (let at = 0; at < this.#tokens.length; index++) {
       const document = order[index] as number;
-      const inside = from + at - (starts[index] as number);
+      const inside = from + at - f64At(starts, index);
       const take = Math.min(this.#lengthOf(document) - inside, this.#tokens.length - at);
-      const first = document === 0 ? 0 : (this.#shards.ends(this.#split)[document - 1] as number);
+      const first = document === 0 ? 0 : f64At(this.#shards.ends(this.#split), document - 1);
       this.#shards.read(this.#split, first + inside, this.#tokens.subarray(at, at + take));
       at += take;
       if (inside + take === this.#lengthOf(document)) ends.push(at);
@@ -172,7 +172,7 @@ interface Plan {
 }
 
 function lengthOf(ends: Float64Array, document: number): number {
-  return (ends[document] as number) - (document === 0 ? 0 : (ends[document - 1] as number));
+  return f64At(ends, document) - (document === 0 ? 0 : f64At(ends, document - 1));
 }
 
 function takenDocuments(ends: Float64Array, { minTokens, maxTokens }: PackingOptions): Uint32Array {

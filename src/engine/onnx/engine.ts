@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type * as Ort from 'onnxruntime-node';
 import {
+  entry,
+  got,
   ConfigError,
   EngineError,
   allocate,
@@ -158,7 +160,7 @@ class OnnxExecutable implements Executable {
     checkInputs('onnx', this.graph, inputs);
     const feeds: Record<string, Ort.Tensor> = {};
     for (const [name, own] of this.lowered.inputNames)
-      feeds[own] = ownTensor(inputs[name] as DeviceTensor, `input "${name}"`).view();
+      feeds[own] = ownTensor(entry(inputs, name), `input "${name}"`).view();
     const fetches: Record<string, Ort.Tensor> = {};
     const results: Record<string, OnnxDeviceTensor> = {};
     for (const { name, value } of this.graph.outputs) {
@@ -167,7 +169,7 @@ class OnnxExecutable implements Executable {
       const data = given ?? allocate(value.dtype, sizeOf(value.shape));
       const tensor = new OnnxDeviceTensor(value.dtype, value.shape, data);
       results[name] = tensor;
-      fetches[this.lowered.outputNames.get(name) as string] = tensor.view();
+      fetches[got(this.lowered.outputNames, name)] = tensor.view();
     }
     // Whatever happens, what is written over is gone.
     for (const from of this.#inPlace.values()) (inputs[from] as OnnxDeviceTensor).consumed = true;

@@ -5,7 +5,7 @@
  * Letters: I = numHeads * headDim inner width, N stateSize, G numGroups, P headDim.
  */
 import { z } from 'zod';
-import { ConfigError } from '../../core/index.js';
+import { at, ConfigError } from '../../core/index.js';
 import {
   add,
   linear,
@@ -112,7 +112,7 @@ function gateAndNorm(
   const weight = param('norm.weight');
   const normalised = (v: Value): Value => {
     if (normGroups === 1) return rmsNorm(v, weight, normEps);
-    const groups = toHeads(v, (v.shape[2] as number) / normGroups);
+    const groups = toHeads(v, at(v.shape, 2) / normGroups);
     return mul(reshape(rmsNorm(groups, null, normEps), v.shape), weight);
   };
   return norm === 'gate-first' ? normalised(swiglu(z, y)) : mul(silu(z), normalised(y));

@@ -5,7 +5,7 @@
  * Shape letters: B sequences, T tokens, d hiddenSize, H heads, K key width, V value width, C channels of a convolution.
  */
 import { z } from 'zod';
-import { ConfigError } from '../../core/index.js';
+import { dims, at, ConfigError } from '../../core/index.js';
 import {
   add,
   causalConv,
@@ -79,19 +79,19 @@ export const silu = (x: Value): Value => mul(x, sigmoid(x));
 
 /** `[B,T,H*D] -> [B,T,H,D]`. */
 export function toHeads(x: Value, width: number): Value {
-  const [B, T, inner] = x.shape as [number, number, number];
+  const [B, T, inner] = dims(x, 3);
   return reshape(x, [B, T, inner / width, width]);
 }
 
 /** `[B,T,H,D] -> [B,T,H*D]`. */
 export function joinHeads(x: Value): Value {
-  const [B, T, H, D] = x.shape as [number, number, number, number];
+  const [B, T, H, D] = dims(x, 4);
   return reshape(x, [B, T, H * D]);
 }
 
 /** Heads of unit length, `x / sqrt(sum x^2 + 1e-6)`, times sqrt(width): an RMSNorm. */
 function unitHeads(x: Value): Value {
-  return rmsNorm(x, null, 1e-6 / (x.shape[3] as number));
+  return rmsNorm(x, null, 1e-6 / at(x.shape, 3));
 }
 
 /** Log decays `-exp(aLog) softplus(rate + bias)`, from the parameters as Mamba-2 and the delta rules have them. */

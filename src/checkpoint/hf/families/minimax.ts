@@ -2,6 +2,7 @@
  * MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an
  * MLP.
  */
+import { at } from '../../../core/index.js';
 import type { ModelConfig } from '../../../model/index.js';
 import { blockOf, lightningSlopes } from '../../../model/index.js';
 import type { ConstantTensor, Family, TensorShapes } from '../family.js';
@@ -62,7 +63,7 @@ function decays(config: ModelConfig, layer: number, stored: TensorShapes): Const
     fixed: true,
     values: () => {
       const each = shape.reduce((a, b) => a * b, 1) / H;
-      return Float32Array.from({ length: H * each }, (_, i) => value(slopes[Math.floor(i / each)] as number, i % each));
+      return Float32Array.from({ length: H * each }, (_, i) => value(at(slopes, Math.floor(i / each)), i % each));
     },
   });
   const between = (i: number) => Math.floor(i / n) - (i % n);

@@ -35,7 +35,7 @@ export const olmo3: Family = {
     const types = layerTypes(fields, null, 4);
     return {
       ...sizes,
-      ...(ropes.fields as object),
+      ...ropes.fields,
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope')),
       activation: readActivation(fields),
       attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
@@ -111,7 +111,7 @@ export const gemma3: Family = {
     const types = layerTypes(fields, every, 6);
     return {
       ...sizes,
-      ...(ropes.fields as object),
+      ...ropes.fields,
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope')),
       activation: readActivation(fields, 'hidden_activation', 'gelu_pytorch_tanh'),
       attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',

@@ -1,5 +1,5 @@
 /** What a plugin says when a device is full, and what to do about it. */
-import { DeviceBusyError, EngineError } from '../../../core/index.js';
+import { DeviceBusyError, entry, EngineError } from '../../../core/index.js';
 import type { AcceleratorMemory } from '../../accelerators.js';
 import { PjrtError, RESOURCE_EXHAUSTED } from '../pjrt/api.js';
 import type { MemoryStats } from '../pjrt/client.js';
@@ -22,7 +22,7 @@ const ASKED: readonly RegExp[] = [
 export function bytesAsked(message: string): number | null {
   for (const pattern of ASKED) {
     const match = pattern.exec(message);
-    if (match) return Math.round(Number(match[1]) * (UNITS[match[2] ?? ''] as number));
+    if (match) return Math.round(Number(match[1]) * entry(UNITS, match[2] ?? ''));
   }
   return null;
 }

@@ -1,8 +1,8 @@
 /** Programs of the xla engine: compiled from text or taken from the cache, and run. */
-import { at, EngineError } from '../../../core/index.js';
+import { entry, at, EngineError } from '../../../core/index.js';
 import type { Graph } from '../../../graph/index.js';
 import { checkInputs } from '../../contract/check.js';
-import type { CompileOptions, DeviceTensor, Executable, Sharding, TensorMap } from '../../contract/engine.js';
+import type { CompileOptions, Executable, Sharding, TensorMap } from '../../contract/engine.js';
 import { adopt, explain, placementFor, withMemory, type Core } from './devices.js';
 import type { PjrtExecutable } from '../pjrt/client.js';
 import { cacheName, type ProgramCache } from '../pjrt/cache.js';
@@ -97,7 +97,7 @@ export class XlaExecutable implements Executable {
     const { core } = this.scope;
     const { donate = {} } = options;
     checkInputs('xla', graph, inputs);
-    const tensors = graph.inputs.map(({ name }) => ownTensor(inputs[name] as DeviceTensor, `input "${name}"`));
+    const tensors = graph.inputs.map(({ name }) => ownTensor(entry(inputs, name), `input "${name}"`));
     this.#refuseTwice(tensors);
     const shardings = this.#asTheyLie(tensors);
     const native = await this.#native(shardings);

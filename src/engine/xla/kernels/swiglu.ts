@@ -2,7 +2,7 @@
  * SwiGLU, `silu(gate) * up`, and its gradient as tile kernels: gate and up are read where the projection left them, and the gradient of
  * the whole projection is written in one pass.
  */
-import { at } from '../../../core/index.js';
+import { last, at } from '../../../core/index.js';
 import { KernelBuilder } from './triton/builder.js';
 import type { HeadRows } from './heads.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';
@@ -108,6 +108,6 @@ export function swigluGradKernel(gated: Gated, joined: boolean): Kernel {
   // d silu / d gate = s + silu (1 - s).
   const slope = b.add(s, b.mul(silu, b.sub(1, s)));
   tiles.store(at(targets, 0), joined ? gate : own, b.mul(b.mul(d, u), slope));
-  tiles.store(targets.at(-1) as Pointer, joined ? up : own, b.mul(d, silu));
+  tiles.store(last(targets), joined ? up : own, b.mul(d, silu));
   return b.build();
 }

@@ -1,5 +1,5 @@
 /** Tile kernels as nodes of a graph. */
-import { at } from '../../../core/index.js';
+import { entry, at } from '../../../core/index.js';
 import { emit, type Value } from '../../../graph/index.js';
 import { runKernel } from './triton/interpret.js';
 import type { Kernel } from './triton/ir.js';
@@ -33,7 +33,7 @@ export function kernelNode(work: KernelWork, operands: readonly Value[]): readon
     evaluate: (inputs) => {
       const named = Object.fromEntries(read.map(({ name }, i) => [name, at(inputs, i)]));
       const results = runKernel(kernel, named, { exact: true });
-      return written.map(({ name }) => results[name] as Float64Array);
+      return written.map(({ name }) => entry(results, name));
     },
   });
 }

@@ -4,7 +4,7 @@
  * itself the partitioner moves activations instead, which are larger.
  */
 import { convert, mapGraph, take, type Graph, type Node, type Value } from '../../../graph/index.js';
-import { at, sameShape } from '../../../core/index.js';
+import { got, at, sameShape } from '../../../core/index.js';
 import { shardingText, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText, type TextBuilder } from '../mlir/text.js';
 
@@ -97,7 +97,7 @@ export function readNames(node: Node, scope: FsdpScope): string[] {
   // Sums over a shard need no whole tensor: the partitioner adds them up.
   const onParts = isElementwise(node) || locality === 'reduction' || locality === 'identity';
   return node.inputs.map((value) => {
-    const name = names.get(value) as string;
+    const name = got(names, value);
     const entry = stored.get(value);
     if (entry === undefined || onParts) return name;
     if (entry.gathered === null) {

@@ -1,5 +1,5 @@
 /** Host tensors to shards on the devices of a mesh and back. */
-import { at, allocate, sizeOf, stridesOf, type HostTensor, type Shape } from '../../../core/index.js';
+import { last, at, allocate, sizeOf, stridesOf, type HostTensor, type Shape } from '../../../core/index.js';
 import type { Sharding } from '../../contract/engine.js';
 import { shardOf, type Mesh } from './sharding.js';
 
@@ -7,7 +7,7 @@ import { shardOf, type Mesh } from './sharding.js';
 function copyBlock(whole: HostTensor, part: HostTensor, starts: readonly number[], direction: 'cut' | 'join'): void {
   const block = part.shape;
   const strides = stridesOf(whole.shape);
-  const row = block.length === 0 ? 1 : (block[block.length - 1] as number);
+  const row = block.length === 0 ? 1 : last(block);
   const rows = row === 0 ? 0 : sizeOf(block) / row;
   const at = new Array<number>(Math.max(0, block.length - 1)).fill(0);
   for (let r = 0; r < rows; r++) {

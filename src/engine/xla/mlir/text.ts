@@ -1,5 +1,6 @@
 /** Pieces of StableHLO text: types, literals, and a builder that numbers values and indents regions. */
 import {
+  f64At,
   at,
   DTYPE_BYTES,
   LongsightError,
@@ -56,7 +57,7 @@ export function denseText(tensor: HostTensor): string {
   const size = sizeOf(shape);
   if (size === 0) return 'dense<>';
   const values = toNumbers(tensor);
-  const first = values[0] as number;
+  const first = f64At(values, 0);
   if (values.every((v) => Object.is(v, first))) return `dense<${literal(first, dtype)}>`;
   if (size > LISTED_ELEMENTS && dtype !== 'bool') {
     const { buffer, byteOffset } = tensor.data;
@@ -67,7 +68,7 @@ export function denseText(tensor: HostTensor): string {
   let at = 0;
   const nested = (axis: number): string =>
     axis === shape.length
-      ? literal(values[at++] as number, dtype)
+      ? literal(f64At(values, at++), dtype)
       : listText(Array.from({ length: shape[axis] as number }, () => nested(axis + 1)));
   return `dense<${nested(0)}>`;
 }

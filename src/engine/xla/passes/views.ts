@@ -2,6 +2,7 @@
  * Where values lie inside others: heads `[B,T,n,D]` and channels `[B,T,c]` that are ranges of the last axis of a wider
  * `[B,T,W]`, seen through reshapes, splits and slices. Kernels read and write them in place.
  */
+import { at } from '../../../core/index.js';
 import type { Value } from '../../../graph/index.js';
 import * as L from '../../../graph/index.js';
 
@@ -23,7 +24,7 @@ function cutStart(v: Value): number | null {
   const { starts, strides } = node.attrs;
   const from = node.inputs[0].shape;
   const whole = from.every((d, axis) => axis === 2 || d === v.shape[axis]);
-  return whole && strides.every((s) => s === 1) ? (starts[2] as number) : null;
+  return whole && strides.every((s) => s === 1) ? at(starts, 2) : null;
 }
 
 /** Where `x`, `[B,T,n,D]` or `[B,T,c]`, lies; at worst in itself. */
@@ -51,7 +52,7 @@ export function valueOf({ source, offset, channels }: Channels, shape: readonly 
 
 /** Neighbours joined, or null if they are no neighbours in that order. */
 export function joined(parts: readonly Channels[]): Channels | null {
-  const first = parts[0] as Channels;
+  const first = at(parts, 0);
   let channels = 0;
   for (const part of parts) {
     if (part.source !== first.source || part.offset !== first.offset + channels) return null;

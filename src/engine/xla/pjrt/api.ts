@@ -180,10 +180,10 @@ export class PjrtApi {
     return null;
   }
 
-  #function(name: string): Native {
+  #function(name: (typeof FUNCTIONS)[number]): Native {
     const known = this.#functions.get(name);
     if (known) return known;
-    const offset = FIRST_FUNCTION_BYTE + 8 * (FUNCTIONS as readonly string[]).indexOf(name);
+    const offset = FIRST_FUNCTION_BYTE + 8 * FUNCTIONS.indexOf(name);
     if (offset + 8 > this.#size) {
       const { major, minor } = this.version;
       throw new EngineError(

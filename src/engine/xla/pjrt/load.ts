@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import koffi from 'koffi';
-import { ConfigError } from '../../../core/index.js';
+import { at, ConfigError } from '../../../core/index.js';
 import { PjrtApi, widenWorkerStacks } from './api.js';
 import type { Plugin } from './discover.js';
 
@@ -13,10 +13,7 @@ const PASSES = 4;
 
 /** Loads every shared library of the folders; those that need another come in a later pass. Returns the ones that failed. */
 export function preloadLibraries(folders: readonly string[]): string[] {
-  const dlopen = koffi.load(null).func('dlopen', 'uintptr_t', ['str', 'int']) as (
-    path: string,
-    flags: number,
-  ) => number | bigint;
+  const dlopen = koffi.load(null).func('dlopen', 'uintptr_t', ['str', 'int']);
   let left = folders.flatMap((folder) =>
     readdirSync(folder)
       .filter((name) => /^lib.*\.so(\.\d+)*$/.test(name))
@@ -37,7 +34,7 @@ export function addXlaFlags(flags: readonly string[], env: NodeJS.ProcessEnv = p
   const named = new Set(own.map((f) => f.split('=')[0]));
   const all = [...own];
   for (const flag of flags) {
-    const name = flag.split('=')[0] as string;
+    const name = at(flag.split('='), 0);
     if (!named.has(name)) all.push(flag);
     named.add(name);
   }

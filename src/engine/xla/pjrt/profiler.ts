@@ -4,7 +4,7 @@
  * xla/backends/profiler/plugin/profiler_c_api.h of OpenXLA.
  */
 import koffi from 'koffi';
-import { EngineError } from '../../../core/index.js';
+import { at, EngineError } from '../../../core/index.js';
 import { callPrototype, readBytes, readHandles, readText, type Handle, type PjrtApi } from './api.js';
 
 const PROFILER_EXTENSION = 1;
@@ -34,7 +34,7 @@ export class PluginProfiler {
   /** Begins to record. Throws `EngineError` if the plugin has no profiler or it does not start. */
   constructor(api: PjrtApi) {
     const extension = api.extension(PROFILER_EXTENSION);
-    const table = extension === null ? 0n : (readHandles(extension, 4)[3] as Handle);
+    const table = extension === null ? 0n : at(readHandles(extension, 4), 3);
     if (table === 0n)
       throw new EngineError(`xla: the plugin ${api.path} has no profiler; use one that has (CUDA's has)`);
     this.#table = readHandles(table, 2 + FUNCTIONS.length);

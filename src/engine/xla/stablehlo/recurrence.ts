@@ -2,7 +2,7 @@
  * The recurrences as tile kernels on NVIDIA GPUs: bf16 queries, keys and values, whole chunks. Heads that share
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
-import { at, dims } from '../../../core/index.js';
+import { entry, at, dims } from '../../../core/index.js';
 import type { Node, TensorType, Value } from '../../../graph/index.js';
 import { callKernel } from './call.js';
 import {
@@ -121,7 +121,7 @@ function operandsOf(
 const runIn =
   (builder: TextBuilder): Run<string> =>
   (kernel, operands) => {
-    const read = kernel.buffers.filter((b) => !b.written).map((b) => operands[b.name] as string);
+    const read = kernel.buffers.filter((b) => !b.written).map((b) => entry(operands, b.name));
     const results = callKernel(builder, kernel, read);
     const written = kernel.buffers.filter((b) => b.written);
     return Object.fromEntries(written.map((b, i) => [b.name, at(results, i)]));

@@ -1,5 +1,5 @@
 /** The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them. */
-import { at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
+import { got, at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
 import { lowerRecurrence } from './recurrence.js';
@@ -96,7 +96,7 @@ const dot: StableHloRule<'dot'> = (node, inputs, { builder, names }) => {
   const narrow = node.inputs.map(widened);
   const exact = narrow.every((v) => v !== null && names.has(v));
   const operands = exact ? (narrow as Value[]) : node.inputs;
-  const [a, b] = exact ? operands.map((v) => names.get(v) as string) : inputs;
+  const [a, b] = exact ? operands.map((v) => got(names, v)) : inputs;
   // f32 means f32: without it GPUs would multiply in TF32.
   const precision = operands[0]?.dtype === 'bf16' ? 'DEFAULT' : 'HIGHEST';
   const types = `(${operands.map(typeText).join(', ')}) -> ${typeText(out(node))}`;
@@ -340,5 +340,5 @@ export function lowerNodes(graph: Graph, scope: Scope): string[] {
     node.outputs.forEach((v, i) => names.set(v, at(results, i)));
     followParts(node, scope);
   }
-  return graph.outputs.map(({ value }) => names.get(value) as string);
+  return graph.outputs.map(({ value }) => got(names, value));
 }

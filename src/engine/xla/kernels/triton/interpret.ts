@@ -3,7 +3,7 @@
  * checked as a GPU would not: reads and writes outside a buffer, elements written twice with different values, and
  * elements never written are errors.
  */
-import { EngineError, fromBf16Bits, sizeOf, toBf16Bits } from '../../../../core/index.js';
+import { at, f64At, got, dims, EngineError, fromBf16Bits, sizeOf, toBf16Bits } from '../../../../core/index.js';
 import type {
   BufferSpec,
   Kernel,
@@ -70,13 +70,13 @@ const REDUCE = { add: BINARY.add, max: BINARY.max, min: BINARY.min } as const;
 
 /** Axes before, along and after `axis`, as counts of elements. */
 function around(shape: readonly number[], axis: number): readonly [before: number, along: number, after: number] {
-  return [sizeOf(shape.slice(0, axis)), shape[axis] as number, sizeOf(shape.slice(axis + 1))];
+  return [sizeOf(shape.slice(0, axis)), at(shape, axis), sizeOf(shape.slice(axis + 1))];
 }
 
 function transposed(x: Values, [rows, columns]: readonly number[]): Values {
   const [m, n] = [rows as number, columns as number];
   const out = new Float64Array(x.length);
-  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = x[i * n + j] as number;
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = at(x, i * n + j);
   return out;
 }
 
@@ -84,9 +84,9 @@ function product(a: Values, b: Values, acc: Values, m: number, k: number, n: num
   const out = Float64Array.from(acc);
   for (let i = 0; i < m; i++) {
     for (let p = 0; p < k; p++) {
-      const x = a[i * k + p] as number;
+      const x = at(a, i * k + p);
       if (x === 0) continue;
-      for (let j = 0; j < n; j++) out[i * n + j] = (out[i * n + j] as number) + x * (b[p * n + j] as number);
+      for (let j = 0; j < n; j++) out[i * n + j] = f64At(out, i * n + j) + x * at(b, p * n + j);
     }
   }
   return out;
@@ -111,12 +111,12 @@ class Instance {
   }
 
   #of(tile: Tile): Values {
-    return this.#values.get(tile) as Values;
+    return got(this.#values, tile);
   }
 
   #set(tile: Tile, values: Values): void {
     const round = this.round[tile.dtype];
-    for (let i = 0; i < values.length; i++) values[i] = round(values[i] as number);
+    for (let i = 0; i < values.length; i++) values[i] = round(at(values, i));
     this.#values.set(tile, values);
   }
 
@@ -129,7 +129,7 @@ class Instance {
       case 'range':
         return this.#set(
           op.out,
-          Float64Array.from({ length: op.out.shape[0] as number }, (_, i) => i),
+          Float64Array.from({ length: at(op.out.shape, 0) }, (_, i) => i),
         );
       case 'unary':
         return this.#set(op.out, this.#of(op.x).map(UNARY[op.fn]));
@@ -138,7 +138,7 @@ class Instance {
         const f = BINARY[op.fn];
         return this.#set(
           op.out,
-          this.#of(op.a).map((x, i) => f(x, b[i] as number)),
+          this.#of(op.a).map((x, i) => f(x, at(b, i))),
         );
       }
       case 'compare': {
@@ -146,7 +146,7 @@ class Instance {
         const f = COMPARE[op.fn];
         return this.#set(
           op.out,
-          this.#of(op.a).map((x, i) => (f(x, b[i] as number) ? 1 : 0)),
+          this.#of(op.a).map((x, i) => (f(x, at(b, i)) ? 1 : 0)),
         );
       }
       case 'select': {
@@ -162,7 +162,7 @@ class Instance {
       case 'broadcast':
         return this.#set(op.out, this.#stretched(op.x, op.out.shape));
       case 'halves': {
-        const n = op.x.shape[1] as number;
+        const n = at(op.x.shape, 1);
         const from = this.#of(op.x);
         op.outs.forEach((out, side) => {
           const half = from.filter((_, i) => Math.floor((i % n) / (n / 2)) === side);
@@ -173,8 +173,8 @@ class Instance {
       case 'transpose':
         return this.#set(op.out, transposed(this.#of(op.x), op.x.shape));
       case 'dot': {
-        const [m, k] = op.a.shape as [number, number];
-        const n = op.b.shape[1] as number;
+        const [m, k] = dims(op.a, 2);
+        const n = at(op.b.shape, 1);
         return this.#set(op.out, product(this.#of(op.a), this.#of(op.b), this.#of(op.acc), m, k, n));
       }
       case 'reduce':
@@ -182,8 +182,8 @@ class Instance {
       case 'cumsum':
         return this.#set(op.out, this.#running(op.x, op.axis, op.reverse));
       case 'advance': {
-        const { memory, start } = this.#places.get(op.pointer) as Place;
-        this.#places.set(op.out, { memory, start: start + (this.#of(op.by)[0] as number) });
+        const { memory, start } = got(this.#places, op.pointer);
+        this.#places.set(op.out, { memory, start: start + at(this.#of(op.by), 0) });
         return;
       }
       case 'load':
@@ -200,16 +200,16 @@ class Instance {
   #stretched(x: Tile, shape: readonly number[]): Values {
     const from = this.#of(x);
     const out = new Float64Array(sizeOf(shape));
-    if (x.shape.length === 0) return out.fill(from[0] as number);
+    if (x.shape.length === 0) return out.fill(at(from, 0));
     for (let i = 0; i < out.length; i++) {
       let [rest, index, step] = [i, 0, 1];
       for (let axis = shape.length - 1; axis >= 0; axis--) {
-        const [n, own] = [shape[axis] as number, x.shape[axis] as number];
+        const [n, own] = [at(shape, axis), at(x.shape, axis)];
         if (own !== 1) index += (rest % n) * step;
         rest = Math.floor(rest / n);
         step *= own;
       }
-      out[i] = from[index] as number;
+      out[i] = at(from, index);
     }
     return out;
   }
@@ -220,8 +220,8 @@ class Instance {
     const out = new Float64Array(before * after);
     for (let i = 0; i < before; i++) {
       for (let j = 0; j < after; j++) {
-        let total = from[i * along * after + j] as number;
-        for (let k = 1; k < along; k++) total = f(total, from[(i * along + k) * after + j] as number);
+        let total = at(from, i * along * after + j);
+        for (let k = 1; k < along; k++) total = f(total, at(from, (i * along + k) * after + j));
         out[i * after + j] = total;
       }
     }
@@ -236,7 +236,7 @@ class Instance {
         for (let step = 1; step < along; step++) {
           const k = reverse ? along - 1 - step : step;
           const place = (i * along + k) * after + j;
-          out[place] = (out[place] as number) + (out[place + (reverse ? after : -after)] as number);
+          out[place] = f64At(out, place) + f64At(out, place + (reverse ? after : -after));
         }
       }
     }
@@ -254,23 +254,23 @@ class Instance {
   }
 
   #load({ pointer, offsets, mask, other, out }: TileOp & { op: 'load' }): void {
-    const place = this.#places.get(pointer) as Place;
+    const place = got(this.#places, pointer);
     const [shown, filled] = [mask && this.#of(mask), other && this.#of(other)];
     const values = this.#of(offsets).map((offset, i) => {
-      if (shown && shown[i] === 0) return (filled as Values)[i] as number;
-      return place.memory.data[this.#index(place, offset, 'reads')] as number;
+      if (shown && shown[i] === 0) return at(filled as Values, i);
+      return at(place.memory.data, this.#index(place, offset, 'reads'));
     });
     this.#set(out, values);
   }
 
   #store({ pointer, offsets, value, mask }: TileOp & { op: 'store' }): void {
-    const place = this.#places.get(pointer) as Place;
+    const place = got(this.#places, pointer);
     const { data, written, spec } = place.memory;
     const [shown, values] = [mask && this.#of(mask), this.#of(value)];
     this.#of(offsets).forEach((offset, i) => {
       if (shown && shown[i] === 0) return;
       const index = this.#index(place, offset, 'writes');
-      const v = values[i] as number;
+      const v = at(values, i);
       if (written[index] !== 0 && !Object.is(data[index], v)) {
         throw new EngineError(`kernel ${this.kernel.name}: element ${index} of "${spec.name}" is written twice`);
       }
@@ -281,14 +281,14 @@ class Instance {
 
   #loop({ from, to, index, initial, carried, next, outs, body }: LoopOp): void {
     let values = initial.map((v) => this.#of(v));
-    const end = this.#of(to)[0] as number;
-    for (let i = this.#of(from)[0] as number; i < end; i++) {
+    const end = at(this.#of(to), 0);
+    for (let i = at(this.#of(from), 0); i < end; i++) {
       this.#values.set(index, Float64Array.of(i));
-      carried.forEach((c, j) => this.#values.set(c, values[j] as Values));
+      carried.forEach((c, j) => this.#values.set(c, at(values, j)));
       this.run(body);
       values = next.map((v) => this.#of(v));
     }
-    outs.forEach((out, j) => this.#values.set(out, values[j] as Values));
+    outs.forEach((out, j) => this.#values.set(out, at(values, j)));
   }
 }
 

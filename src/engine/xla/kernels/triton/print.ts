@@ -1,5 +1,5 @@
 /** Tile kernels as Triton IR (the `tt`, `arith`, `math` and `scf` dialects of MLIR), which XLA takes as text. */
-import { dims, at } from '../../../../core/index.js';
+import { entry, got, dims, at } from '../../../../core/index.js';
 import type { BufferSpec, Kernel, LoopOp, Pointer, Tile, TileDType, TileOp, TileType } from './ir.js';
 
 const ELEMENT: Readonly<Record<TileDType, string>> = { f32: 'f32', bf16: 'bf16', i32: 'i32', i64: 'i64', bool: 'i1' };
@@ -39,8 +39,7 @@ const INTEGER_BINARY: Readonly<Record<string, string>> = {
   ...{ add: 'addi', sub: 'subi', mul: 'muli', div: 'divsi', rem: 'remsi', min: 'minsi', max: 'maxsi' },
   ...{ and: 'andi', or: 'ori' },
 };
-const binaryName = (fn: string, dtype: TileDType): string =>
-  (isFloat(dtype) ? FLOAT_BINARY : INTEGER_BINARY)[fn] as string;
+const binaryName = (fn: string, dtype: TileDType): string => entry(isFloat(dtype) ? FLOAT_BINARY : INTEGER_BINARY, fn);
 
 const FLOAT_COMPARE = { eq: 'oeq', ne: 'une', lt: 'olt', le: 'ole', gt: 'ogt', ge: 'oge' } as const;
 const INTEGER_COMPARE = { eq: 'eq', ne: 'ne', lt: 'slt', le: 'sle', gt: 'sgt', ge: 'sge' } as const;
@@ -64,7 +63,7 @@ class Printer {
   }
 
   of(value: Tile | Pointer): string {
-    return this.#names.get(value) as string;
+    return got(this.#names, value);
   }
 
   line(text: string): void {
