@@ -26,8 +26,11 @@ const STRUCT_BYTES = 80;
 
 const { kinds, port, addresses, ready } = workerData as CallbackData;
 const process_ = koffi.load(null);
-const malloc = process_.func('malloc', 'uintptr_t', ['size_t']);
-const symbol = process_.func('dlsym', 'uintptr_t', ['uintptr_t', 'str']);
+const malloc = process_.func('malloc', 'uintptr_t', ['size_t']) as (size: number) => number | bigint;
+const symbol = process_.func('dlsym', 'uintptr_t', ['uintptr_t', 'str']) as (
+  h: number,
+  name: string,
+) => number | bigint;
 /** The plugin gives values back by calling this: the C library's own. */
 const FREE = BigInt(symbol(0, 'free'));
 const callbackType = koffi.proto('uintptr_t LongsightKeyValue(uintptr_t)');
