@@ -1,5 +1,5 @@
 /** A model compiled to read prompts and to generate, its caches kept on the engine. */
-import { ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
+import { entry, ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
 import type { DeviceTensor, Executable, TensorMap } from '../engine/index.js';
 import { argmax, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
 import type { LoadedModel, ModelOnEngine } from '../loaded/index.js';
@@ -147,7 +147,7 @@ export class Decoder {
     const { engine, config, tensors } = this.#model;
     const n = tokens.length / this.batchSize;
     const parameters = Object.fromEntries(
-      parameterNames(program, this.#room, config).map((name) => [name, tensors[name] as DeviceTensor]),
+      parameterNames(program, this.#room, config).map((name) => [name, entry(tensors, name)]),
     );
     const { logits, best, ...after } = await program.run({
       ...parameters,

@@ -1,5 +1,5 @@
 /** Continuations of prompts, token by token. */
-import { maxOf, Rng } from '../core/index.js';
+import { i32At, maxOf, Rng } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { Decoder, type NextToken } from './decoder.js';
 import { checkSampling, GREEDY, sampleToken, type Sampling } from './sample.js';
