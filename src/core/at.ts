@@ -67,7 +67,10 @@ export function last<T>(list: ArrayLike<T>): T {
 type Sizes<N extends number, T extends number[] = []> = T['length'] extends N ? T : Sizes<N, [...T, number]>;
 
 /** The first `count` sizes of a shape, as a tuple to take apart. Throws an internal error where the rank is less. */
-export function dims<N extends 1 | 2 | 3 | 4 | 5 | 6>({ shape }: { readonly shape: readonly number[] }, count: N): Sizes<N> {
+export function dims<N extends 1 | 2 | 3 | 4 | 5 | 6>(
+  { shape }: { readonly shape: readonly number[] },
+  count: N,
+): Sizes<N> {
   invariant(shape.length >= count, `shape [${shape.join(',')}] has fewer than ${count} axes`);
   return shape.slice(0, count) as Sizes<N>;
 }
