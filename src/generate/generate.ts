@@ -4,31 +4,35 @@ import type { LoadedModel } from '../loaded/index.js';
 import { Decoder, type NextToken } from './decoder.js';
 import { checkSampling, GREEDY, sampleToken, type Sampling } from './sample.js';
 
+/** How prompts are continued. */
 export interface GenerateOptions {
-  /** New tokens for each prompt at most. */
+  /** The most new tokens for each prompt. */
   readonly maxNew: number;
-  /** Greedy unless given. */
+  /** How the next token is chosen (default: greedily). */
   readonly sampling?: Sampling;
   readonly seed?: number;
   /** A sequence ends with the first of these ids, which is not part of it. */
   readonly stopTokens?: ReadonlySet<number>;
-  /** Also ends a sequence, by its tokens so far; the last one stays part of it. */
+  /** Ends a sequence by its new tokens so far, the last of which stays part of it. */
   readonly isDone?: (tokens: readonly number[], row: number) => boolean;
-  /** Told every new token of every row as it comes. */
+  /** Called with every new token of every row as it comes. */
   readonly onToken?: (row: number, token: number) => void;
   readonly signal?: AbortSignal;
 }
 
+/** The continuation of one prompt. */
 export interface Generation {
+  /** The new tokens, i32 [new tokens]. */
   readonly tokens: Int32Array;
-  /** Why it ends: a stop token, `isDone`, or no more tokens. */
+  /** Why the continuation ends: a stop token, `isDone`, or `maxNew` tokens. */
   readonly finish: 'stop' | 'done' | 'length';
 }
 
+/** The continuations of all prompts, and how long they took. */
 export interface GenerateResult {
-  /** One for each prompt. */
+  /** The continuations, one for each prompt. */
   readonly rows: readonly Generation[];
-  /** Seconds to read the prompts and to generate. */
+  /** Wall-clock seconds spent reading the prompts and generating. */
   readonly seconds: { readonly read: number; readonly generate: number };
   /** Tokens that were generated in lockstep: steps of the decoder, at most `maxNew`. */
   readonly steps: number;

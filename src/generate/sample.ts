@@ -1,18 +1,20 @@
 /** Choosing the next token from logits. */
 import { at, ConfigError, type Rng } from '../core/index.js';
 
+/** How the next token is drawn from logits. */
 export interface Sampling {
   /** Divides the logits; 0 takes the likeliest token. */
   readonly temperature: number;
-  /** Only the k likeliest tokens; null keeps all. */
+  /** Keeps the k likeliest tokens; null keeps all. */
   readonly topK: number | null;
   /**
-   * Only the fewest likeliest tokens whose probabilities, after temperature and top-k, add up to at least p; 1 keeps
+   * Keeps the fewest likeliest tokens whose probabilities, after temperature and top-k, add up to at least p; 1 keeps
    * all.
    */
   readonly topP: number;
 }
 
+/** Always the likeliest token. */
 export const GREEDY: Sampling = { temperature: 0, topK: null, topP: 1 };
 
 /** Throws `ConfigError` naming a setting that is out of range. */

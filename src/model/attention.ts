@@ -215,6 +215,10 @@ function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
   return { out, state };
 }
 
+/**
+ * Grouped-query causal softmax attention as a mixer: parameters, FLOPs, cache, and the forward pass of sequences and
+ * chunks.
+ */
 export const attentionMixer: Mixer<AttentionPlan> = {
   params: attentionParams,
   sequenceFlops: ({ headDim }, plan, seqLen) =>

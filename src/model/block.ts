@@ -17,17 +17,20 @@ export function layerParameters(params: ReadonlyMap<string, Value>, layer: numbe
   return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));
 }
 
+/** What a residual block is built from. */
 export interface BlockInputs {
+  /** The model's configuration. */
   readonly config: ModelConfig;
+  /** The layer's index, from 0. */
   readonly layer: number;
   /** The residual stream, `[B,T,d]`. */
   readonly x: Value;
-  /** Of this layer, by the end of their names. */
+  /** The layer's parameters, by the end of their names (without `layers.N.`). */
   readonly params: ReadonlyMap<string, Value>;
   readonly splitProjections: boolean;
   readonly gains: Gains;
   readonly positions: TokenPositions | null;
-  /** The document of each token, i32 `[B,T]`; null where each row is one. */
+  /** The document index of each token, i32 `[B,T]`; null where each row is one document. */
   readonly segments: Value | null;
 }
 

@@ -55,6 +55,7 @@ export function cacheShape(window: number | null, kvHeads: number, headDim: numb
   return [batchSize * kvHeads * maxLength, headDim];
 }
 
+/** The keys and values that a head group keeps of earlier tokens, in one of the two forms that this file describes. */
 export interface KeyValueCache {
   readonly keys: Value;
   readonly values: Value;

@@ -12,12 +12,17 @@ import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
 import { countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
+/** What one layer costs. */
 export interface LayerCost {
+  /** The layer's index, from 0. */
   readonly layer: number;
   /** The layer in the short form of patterns. */
   readonly label: string;
   readonly parameters: { readonly mixer: number; readonly mlp: number; readonly norm: number; readonly total: number };
-  /** Forward, per token: the mixer's projections, its sequence part (mean over the sequence), the MLP. */
+  /**
+   * Forward FLOPs per token: the mixer's projections, its part that depends on the sequence (a mean over positions),
+   * the MLP.
+   */
   readonly flops: {
     readonly projections: number;
     readonly sequence: number;
@@ -28,6 +33,7 @@ export interface LayerCost {
   readonly cacheBytes: number;
 }
 
+/** What a model costs at a sequence length: parameters, FLOPs per token, and bytes of cache. */
 export interface ModelCost {
   /** Tokens of a sequence, which FLOPs and cache bytes are for. */
   readonly seqLen: number;
@@ -50,8 +56,9 @@ export interface ModelCost {
   readonly cacheBytes: number;
 }
 
+/** What `modelCost` assumes. */
 export interface CostOptions {
-  /** Bytes of one element of what is kept to generate; 4 (f32) unless told. States of recurrences stay in f32. */
+  /** Bytes of one element of a key/value cache (default 4, f32). Recurrent states stay in f32. */
   readonly cacheElementBytes?: number;
 }
 

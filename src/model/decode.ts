@@ -40,6 +40,7 @@ export interface ChunkInputs {
   readonly padding: Value;
 }
 
+/** What reading one chunk of tokens gives. */
 export interface ChunkResult {
   /**
    * The residual stream after the last layer, `[B,n,d]`; `headLogits` makes logits of it. Rows of padding hold nothing

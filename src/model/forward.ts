@@ -31,9 +31,11 @@ import { buildTruncated } from './truncate.js';
 /** Parameter values by name. */
 export type ParameterValues = ReadonlyMap<string, Value>;
 
+/** How a forward pass is built. */
 export interface ForwardOptions {
   /**
-   * Recompute a layer's insides in the backward pass instead of keeping them; all layers, or those for which it holds.
+   * Whether the backward pass recomputes a layer's activations instead of keeping them: all layers, or those for which
+   * the function returns true.
    */
   readonly remat?: boolean | ((layer: number) => boolean);
   /** Multiply by each part of `wqkv` and `wgateup` on its own. Same result; engines differ in which is faster. */
@@ -45,8 +47,9 @@ export interface ForwardOptions {
   readonly segments?: Value | null;
 }
 
+/** The values of a forward pass. */
 export interface ForwardResult {
-  /** `[B,T,V]` */
+  /** The logits of the next token, `[B,T,V]`. */
   readonly logits: Value;
   /**
    * The residual stream `[B,T,d]`: after the embedding, then after each layer (numLayers + 1 values, before the final
@@ -194,6 +197,7 @@ function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
   return buildTruncated(mixerOf(plan), scope, plan, reach);
 }
 
+/** The cross-entropy loss of every token, and its weighted sum. */
 export interface TokenLosses {
   /** Negative log-likelihood of every target, `[B,T]`, in nats. */
   readonly perToken: Value;

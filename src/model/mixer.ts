@@ -28,10 +28,11 @@ export interface MixerScope {
   readonly positions: TokenPositions | null;
 }
 
+/** The positions of a chunk's tokens in their sequences. */
 export interface TokenPositions {
-  /** i32 `[B,T]`, 0 or more. */
+  /** Positions from 0, i32 `[B,T]`. */
   readonly values: Value;
-  /** All values are below this. */
+  /** All positions are below this. */
   readonly limit: number;
 }
 
@@ -44,10 +45,11 @@ export interface QueriesAndKeys {
   readonly k: Value;
 }
 
+/** What a mixer gives for whole sequences. */
 export interface MixerOutput {
   /** What is added to the residual stream, `[B,T,hiddenSize]`. */
   readonly out: Value;
-  /** Null for mixers without attention. */
+  /** The queries and keys as they meet; null for mixers without attention. */
   readonly queriesAndKeys: QueriesAndKeys | null;
 }
 
@@ -92,6 +94,7 @@ export interface StepScope extends MixerScope {
   readonly state: (name: string) => Value;
 }
 
+/** What a mixer gives for a chunk: its output, and the state that the next chunk starts from. */
 export interface StepOutput {
   /** What is added to the residual stream, `[B,n,hiddenSize]`. */
   readonly out: Value;
@@ -99,6 +102,7 @@ export interface StepOutput {
   readonly state: Readonly<Record<string, Value>>;
 }
 
+/** A token mixer: its parameters, its costs, and its forward pass over whole sequences and chunk by chunk. */
 export interface Mixer<P extends LayerPlan> {
   /** Parameters of layer `layer`, in order; names start with `layers.N.`. */
   params(config: ModelConfig, plan: P, layer: number): ParamSpec[];

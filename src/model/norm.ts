@@ -22,6 +22,7 @@ export function normalise({ norm, rmsNormEps }: NormFields, x: Value, gain: Valu
  */
 export type Gains = 'matrices' | 'tokens';
 
+/** A norm's output whose gain may be folded into the matrices that multiply it. */
 export interface GainedNorm {
   readonly x: Value;
   /** A matrix `[d, n]` as it multiplies `x`. */

@@ -22,6 +22,7 @@ export const STUDY_SIZES = {
   s5: { numLayers: 30, hiddenSize: 1280, nonEmbedding: 476_852_480 },
 } as const;
 
+/** The name of one of the study's five model sizes. */
 export type StudySize = keyof typeof STUDY_SIZES;
 
 type Pattern = (numLayers: number) => string;
@@ -49,6 +50,7 @@ export const STUDY_PATTERNS = {
   gdn: () => 'gdn full',
 } as const satisfies Readonly<Record<string, Pattern>>;
 
+/** The name of one of the study's architectures. */
 export type StudyPattern = keyof typeof STUDY_PATTERNS;
 
 /** Layer patterns of the laptop model: the designs that the quickstart compares, by window of the cheap layers. */
@@ -64,6 +66,7 @@ export const LAPTOP_PATTERNS = {
   gdn: 'gdn full',
 } as const;
 
+/** The name of one of the quickstart's architectures. */
 export type LaptopPattern = keyof typeof LAPTOP_PATTERNS;
 
 type RecurrentDesign = 'lightning' | 'mamba2' | 'gdn';

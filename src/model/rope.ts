@@ -9,10 +9,11 @@ import { rotaryFrequencies } from '../graph/index.js';
 import { headGroups, type AttentionPlan, type HeadGroup, type LayerPlan } from './plan.js';
 import type { LocalRope, RopeScaling } from './schema.js';
 
+/** The rotary positions of a head group, and the factor on its attention scores. */
 export interface GroupRotary {
   /** Radians that one position adds to channel pair m, `[headDim / 2]`; null without rotary positions. */
   readonly frequencies: readonly number[] | null;
-  /** Factor on the scores `q k`. */
+  /** The factor on the scores `q k`. */
   readonly scoreScale: number;
 }
 

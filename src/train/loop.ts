@@ -50,12 +50,17 @@ export interface TrainPoint {
   readonly parameters: TensorMap;
 }
 
+/** How far a run is, given after every step. */
 export interface TrainProgress extends StepResult {
+  /** Optimizer steps that are done. */
   readonly step: number;
+  /** Optimizer steps of the whole run. */
   readonly steps: number;
+  /** Training tokens that were read. */
   readonly tokens: number;
+  /** The learning rate of the step. */
   readonly lr: number;
-  /** Training speed since the run was started or resumed, hooks and checkpoints left out. */
+  /** Tokens per second since the run was started or resumed, without the time of hooks and checkpoints. */
   readonly tokPerSec: number;
 }
 
@@ -72,6 +77,7 @@ export interface TrainHooks {
   readonly evaluate?: (point: TrainPoint) => Promise<Readonly<Record<string, number>>>;
 }
 
+/** What `trainRun` trains, where, and how it starts. */
 export interface TrainRunOptions {
   /** The run folder. */
   readonly dir: string;
@@ -79,7 +85,7 @@ export interface TrainRunOptions {
   /** A resolved run configuration; stored whole, with whatever else it holds. */
   readonly run: RunConfig;
   readonly engine: Engine;
-  /** Where relative paths of text files start; the current folder if left out. */
+  /** The folder in which relative paths of text files start (default: the current folder). */
   readonly baseDir?: string;
   /** `no`: the folder must be free; `yes`: it must hold this run; `auto`: resume if it holds this run, else begin. */
   readonly resume?: 'no' | 'yes' | 'auto';
@@ -97,10 +103,13 @@ export interface TrainRunOptions {
   readonly data?: OpenedData;
 }
 
+/** How a run ended. */
 export interface TrainResult {
+  /** Optimizer steps that were done. */
   readonly step: number;
+  /** Training tokens that were read. */
   readonly tokens: number;
-  /** The step that the run was resumed from; null if it began. */
+  /** The step that the run was resumed from; null if it started from the beginning. */
   readonly resumedFrom: number | null;
   /** The last checkpoint's folder. */
   readonly checkpoint: string;

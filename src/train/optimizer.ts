@@ -25,6 +25,7 @@ import {
 } from '../graph/index.js';
 import type { TrainConfig } from './config.js';
 
+/** The settings of AdamW and of gradient clipping. */
 export type AdamWConfig = Pick<TrainConfig, 'beta1' | 'beta2' | 'eps' | 'weightDecay' | 'clipNorm'>;
 
 /** What changes from step to step; scalars, with both bias corrections moved out of the tensors. */

@@ -1,6 +1,7 @@
 /** Learning rates over the steps of a run. */
 import type { TrainConfig } from './config.js';
 
+/** The settings that decide the learning rate of every step. */
 export type ScheduleConfig = Pick<
   TrainConfig,
   'schedule' | 'lr' | 'minLrRatio' | 'steps' | 'warmupSteps' | 'decaySteps'

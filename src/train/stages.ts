@@ -84,6 +84,7 @@ export function tokensAfter(stages: readonly Stage[], step: number): number {
   return stage.tokensBefore + (step - stage.from) * tokensPerStep(stage.train);
 }
 
+/** The learning rate of a step, counted from the start of the run. */
 export function stageLearningRate({ schedule, scheduleFrom }: Stage, step: number): number {
   return learningRate(schedule, step - scheduleFrom);
 }

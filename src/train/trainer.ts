@@ -72,6 +72,7 @@ export type StepConfig = AdamWConfig &
   Pick<TrainConfig, 'seqLen' | 'batchSize' | 'accumulate' | 'remat'> &
   Partial<Pick<TrainConfig, 'precision'>>;
 
+/** The loss and gradient norm of one optimizer step. */
 export interface StepResult {
   /** Weighted mean loss in nats, before the update. */
   readonly loss: number;
@@ -85,6 +86,7 @@ export interface PendingStep {
   result(): Promise<StepResult>;
 }
 
+/** How a training step is built. */
 export interface StepOptions {
   readonly forward?: ForwardOptions;
   /**
@@ -104,6 +106,7 @@ export interface StepOptions {
 
 type Grouping = 'flat' | 'separate' | number;
 
+/** The precision of a training step: everything in float32, or products and activations in bfloat16. */
 export type Precision = 'f32' | 'bf16';
 
 const DTYPE: DType = 'f32';
@@ -299,13 +302,14 @@ function applyProgram(model: ModelConfig, config: StepConfig, options: StepOptio
   };
 }
 
+/** What a trainer trains, from which parameters, on which engine. */
 export interface TrainerOptions extends StepOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
   readonly config: StepConfig;
-  /** Where to start; f32. */
+  /** The parameters to start from, f32. */
   readonly parameters: HostParameters;
-  /** The optimizer's state; zeros if left out. */
+  /** The optimizer state to start from (default: zeros). */
   readonly optimizer?: OptimizerState | undefined;
 }
 

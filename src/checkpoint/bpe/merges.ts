@@ -2,6 +2,7 @@
 import { DataError } from '../../core/index.js';
 import type { MergeTable } from './words.js';
 
+/** The part of a `tokenizer.json` that says how pairs merge. */
 export interface MergesConfig {
   readonly merges: readonly (string | readonly [string, string])[];
   readonly continuing_subword_prefix?: string | null | undefined;

@@ -7,15 +7,17 @@ import { at, i32At } from '../../core/index.js';
 import { BYTE_CHARACTERS } from './bytes.js';
 import { splitGpt2 } from './split.js';
 
+/** How large a trained vocabulary is, and what it begins with. */
 export interface TrainBpeOptions {
   /** Tokens in all: special ones, the 256 bytes, and merges. Fewer if the text has no more pairs to merge. */
   readonly vocabSize: number;
   /** Pairs that occur less often are not merged. */
   readonly minFrequency: number;
-  /** Take the first ids, in this order. */
+  /** Special tokens, which take the first ids in this order. */
   readonly specialTokens: readonly string[];
 }
 
+/** A trained byte-level BPE vocabulary. */
 export interface TrainedBpe {
   /** Token text to id. */
   readonly vocab: ReadonlyMap<string, number>;

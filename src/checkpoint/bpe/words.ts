@@ -64,6 +64,7 @@ const MAX_WORD_UNITS = 64;
 /** From this many symbols on, merges come from a heap. */
 const HEAP_SIZE = 64;
 
+/** Encodes words by BPE merges, with a bounded table of the words that it met before. */
 export class WordEncoder {
   readonly #merges: Merges;
   readonly #utf8 = new TextEncoder();

@@ -190,19 +190,22 @@ export type TokenizerOrigin = { readonly folder: string } | 'bytes' | null;
 
 /** Types of exported tensors, by the names of Transformers. */
 export const EXPORT_DTYPES = ['float32', 'bfloat16'] as const;
+/** The element types that exported tensors may have. */
 export type ExportDType = (typeof EXPORT_DTYPES)[number];
 
+/** How a model is exported. */
 export interface ExportOptions {
   readonly modelType?: string;
   readonly tokenizer?: TokenizerOrigin;
-  /** Tokens that end texts, for `config.json` and `generation_config.json`; none unless told. */
+  /** Token ids that end texts, for `config.json` and `generation_config.json` (default: none). */
   readonly endTokens?: readonly number[];
-  /** What tensors are stored in, rounded to the nearest; float32 unless told. */
+  /** The element type of stored tensors, rounded to the nearest (default: float32). */
   readonly dtype?: ExportDType;
-  /** Bytes of tensors in one file at most; 5 GB unless told. A tensor is never divided. */
+  /** The most bytes of tensors in one file (default: 5 GB). A tensor is never split over files. */
   readonly shardBytes?: number;
 }
 
+/** What an export wrote. */
 export interface ExportResult extends Pick<ExportPlan, 'modelType' | 'architecture'> {
   readonly folder: string;
   readonly files: readonly string[];

@@ -21,6 +21,7 @@ export interface ConstantTensor {
 /** Fields of a `config.json`. */
 export type HfConfigJson = Record<string, unknown>;
 
+/** A family of Transformers models: how its configuration and tensors map to a Longsight model, and back. */
 export interface Family {
   /** Values of `model_type`; the first is the one that exported models get. */
   readonly modelTypes: readonly string[];

@@ -20,13 +20,17 @@ export interface Source {
   readonly inner?: Shape;
 }
 
+/** Which tensors of a Transformers model make up one Longsight parameter, and in which order. */
 export interface ParameterLayout {
-  /** Their rows are our columns (matrices); otherwise rows are rows (embeddings, vectors). */
+  /**
+   * Whether rows of the tensors are columns of the parameter (matrices); otherwise rows are rows (embeddings, vectors).
+   */
   readonly transposed: boolean;
-  /** One after another along our columns or rows. */
+  /** The tensors, concatenated along the parameter's columns or rows. */
   readonly sources: readonly Source[];
 }
 
+/** A tensor that is taken whole, all `rows` of it in order. */
 export const whole = (tensor: string, rows: number, inner?: Shape): Source => ({
   tensor,
   rows,
@@ -34,7 +38,9 @@ export const whole = (tensor: string, rows: number, inner?: Shape): Source => ({
   ...(inner === undefined ? {} : { inner }),
 });
 
+/** A parameter `[in, out]` made of matrices `[out, in]`, side by side. */
 export const matrix = (...sources: readonly Source[]): ParameterLayout => ({ transposed: true, sources });
+/** A parameter made of the tensors' rows, one tensor after another. */
 export const rows = (...sources: readonly Source[]): ParameterLayout => ({ transposed: false, sources });
 
 /** `first, first + 1, ...`, `count` of them. */

@@ -24,8 +24,10 @@ import {
   type TensorProblems,
 } from './tensors.js';
 
+/** The name of a Transformers model's configuration file. */
 export const CONFIG_FILE = 'config.json';
 
+/** An opened Transformers model: its configuration as Longsight's, and its parameters to be read. */
 export interface HfModel {
   readonly folder: string;
   readonly modelType: string;
@@ -118,6 +120,7 @@ export function trainedLength(folder: string): number | null {
   return Math.max(longest, Math.round(original.count('original_max_position_embeddings') * rope.positive('factor')));
 }
 
+/** What a Transformers folder holds, and what of it cannot be imported. */
 export interface HfInspection {
   readonly folder: string;
   readonly modelType: string;

@@ -5,16 +5,19 @@ import { z } from 'zod';
 import { readJson, sameShape, sizeOf, StoreError, type Shape } from '../../core/index.js';
 import { SafetensorsFile } from '../safetensors.js';
 
+/** The name of the tensor file of a model in one file. */
 export const MODEL_FILE = 'model.safetensors';
+/** The name of the index of a model in several tensor files. */
 export const INDEX_FILE = 'model.safetensors.index.json';
 
 /** Elements that are compared at a time. */
 const CHUNK = 2 ** 20;
 
+/** Where a tensor is stored. */
 export interface TensorPlace {
   readonly path: string;
   readonly shape: Shape;
-  /** Type of its elements in the file. */
+  /** The type of the tensor's elements in the file, such as `BF16`. */
   readonly stored: string;
   readonly bytes: number;
 }

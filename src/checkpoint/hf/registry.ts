@@ -27,6 +27,7 @@ export const FAMILIES: readonly Family[] = [
 /** Values of `model_type` that can be read. */
 export const HF_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((f) => f.modelTypes);
 
+/** A `config.json` as it was read. */
 export interface HfConfigReading {
   readonly modelType: string;
   readonly family: Family;

@@ -8,10 +8,11 @@ import type { Fields } from './fields.js';
 /** Written where the configuration names no length; Transformers does not stop there. */
 const DEFAULT_LONGEST = 131_072;
 
+/** The rotary positions that a `config.json` describes. */
 export interface HfRope {
   readonly theta: number;
   readonly scaling: RopeScaling | null;
-  /** Part of each head's channels that turn. */
+  /** The share of each head's channels that are rotated. */
   readonly fraction: number;
 }
 

@@ -22,6 +22,7 @@ export interface DifferingTensor {
   readonly why: string;
 }
 
+/** The tensors of a folder that no parameter is read from and that are in the way of an import. */
 export interface SpareTensors {
   /** Tensors that the model has no place for. */
   readonly extra: readonly string[];

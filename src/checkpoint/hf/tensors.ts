@@ -20,6 +20,7 @@ import { spareTensors, type DifferingTensor } from './spare.js';
 /** Bytes of theirs that are on the host at once beside the result. */
 const CHUNK_BYTES = 8 * 2 ** 20;
 
+/** Looks up the shapes of stored tensors by name. */
 export const shapesIn =
   (files: TensorFiles): TensorShapes =>
   (name) =>

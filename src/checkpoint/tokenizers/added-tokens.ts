@@ -11,10 +11,11 @@ import { isWordCharacterAt } from './unicode.js';
 /** Tells the text between added tokens, and their ids, in order. */
 export type Cutter = (text: string, plain: (from: number, to: number) => void, token: (id: number) => void) => void;
 
+/** The added tokens of a tokenizer, and what cuts them out of a text. */
 export interface AddedTokens {
-  /** From the text as given; null if there are none. */
+  /** Cuts out tokens of the text as given; null if there are none. */
   readonly raw: Cutter | null;
-  /** From normalized text; null if there are none. */
+  /** Cuts out tokens of the normalized text; null if there are none. */
   readonly normalized: Cutter | null;
   readonly idOf: ReadonlyMap<string, number>;
   readonly contentOf: ReadonlyMap<number, string>;

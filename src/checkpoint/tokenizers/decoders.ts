@@ -5,9 +5,11 @@ import { replaceFound } from './normalizers.js';
 import { finderOf } from './pattern.js';
 import type { DecoderConfig, DecoderStep } from './schema.js';
 
+/** Makes text of tokens. */
 export type Decoder = (tokens: readonly string[]) => string;
 type Step = (tokens: readonly string[]) => readonly string[];
 
+/** The decoder that a `tokenizer.json` describes; without one, tokens are joined by spaces. */
 export function decoderOf(config: DecoderConfig | null | undefined): Decoder {
   if (config == null) return (tokens) => tokens.join(' ');
   const steps = (config.type === 'Sequence' ? config.decoders : [config]).map(stepOf);

@@ -4,6 +4,7 @@ import { mergesOf } from '../bpe/merges.js';
 import { IdBuffer, mergeIds } from '../bpe/words.js';
 import type { BpeConfig, ModelConfig, UnigramConfig, WordLevelConfig, WordPieceConfig } from './schema.js';
 
+/** Makes token ids of words. */
 export interface Model {
   /** Appends the ids of a word. */
   readonly encode: (word: string, out: IdBuffer) => void;

@@ -5,6 +5,7 @@ import type { NormalizerConfig, NormalizerStep } from './schema.js';
 import { ACCENTS, BERT_ACCENTS, BERT_CONTROLS } from './unicode-tables.js';
 import { normalForm, type NormalForm } from './unicode.js';
 
+/** Changes a text before it is cut into words. */
 export type Normalizer = (text: string) => string;
 
 /** The steps of a normalizer, in order. */

@@ -13,12 +13,15 @@ import { asOfUnicode16 } from './unicode.js';
  */
 export type Finder = (text: string, span: (from: number, to: number, isMatch: boolean) => void) => void;
 
+/** What may become of a pattern's matches: removed, words of their own, or joined to a neighbor. */
 export const BEHAVIORS = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const;
+/** One of `BEHAVIORS`. */
 export type Behavior = (typeof BEHAVIORS)[number];
 
 /** Tells `word` the pieces of `text` in order. */
 export type Splitter = (text: string, word: (from: number, to: number) => void) => void;
 
+/** A pattern of `tokenizer.json`: a regular expression or a plain text. */
 export type Pattern = { readonly Regex: string } | { readonly String: string };
 
 /** @throws DataError if the pattern has a construct whose matches are not known to be the same */
@@ -31,6 +34,7 @@ export function finderOfText(text: string): Finder {
   return finderOfRegExp(new RegExp(escapeRegExp(text), 'u'));
 }
 
+/** A text as a regular expression that matches exactly it. */
 export const escapeRegExp = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 
 /** Matches of a regular expression, as Oniguruma's Rust binding walks them: no empty match directly after a match. */

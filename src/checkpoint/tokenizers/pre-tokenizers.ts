@@ -11,6 +11,7 @@ export interface Piece {
   readonly first: boolean;
 }
 
+/** Cuts a piece of text into smaller ones. */
 export type PreTokenizer = (piece: Piece) => readonly Piece[];
 
 /** The steps of a pre-tokenizer, in order. */
@@ -19,6 +20,7 @@ export function preTokenizerSteps(config: PreTokenizerConfig | null | undefined)
   return config.type === 'Sequence' ? config.pretokenizers : [config];
 }
 
+/** The steps of a pre-tokenizer, one after another. */
 export function preTokenizerOf(steps: readonly PreTokenizerStep[]): PreTokenizer {
   const all = steps.map(stepOf);
   return (piece) => all.reduce<readonly Piece[]>((pieces, step) => pieces.flatMap(step), [piece]);

@@ -48,7 +48,9 @@ const normalizer = z.discriminatedUnion('type', [
   ...normalizerStep.options,
   z.strictObject({ type: z.literal('Sequence'), normalizers: z.array(normalizerStep) }),
 ]);
+/** One normalizer of a `tokenizer.json`. */
 export type NormalizerStep = z.output<typeof normalizerStep>;
+/** The normalizer of a `tokenizer.json`: one step, or a sequence. */
 export type NormalizerConfig = z.output<typeof normalizer>;
 
 const byteLevel = z.strictObject({
@@ -73,7 +75,9 @@ const preTokenizer = z.discriminatedUnion('type', [
   ...preTokenizerStep.options,
   z.strictObject({ type: z.literal('Sequence'), pretokenizers: z.array(preTokenizerStep) }),
 ]);
+/** One pre-tokenizer of a `tokenizer.json`. */
 export type PreTokenizerStep = z.output<typeof preTokenizerStep>;
+/** The pre-tokenizer of a `tokenizer.json`: one step, or a sequence. */
 export type PreTokenizerConfig = z.output<typeof preTokenizer>;
 
 const named = z.tuple([z.string(), z.int().min(0)]);
@@ -105,7 +109,9 @@ const postProcessor = z.discriminatedUnion('type', [
   ...postProcessorStep.options,
   z.strictObject({ type: z.literal('Sequence'), processors: z.array(postProcessorStep) }),
 ]);
+/** One post-processor of a `tokenizer.json`. */
 export type PostProcessorStep = z.output<typeof postProcessorStep>;
+/** The post-processor of a `tokenizer.json`: one step, or a sequence. */
 export type PostProcessorConfig = z.output<typeof postProcessor>;
 
 const count = z.int().min(0);
@@ -129,7 +135,9 @@ const decoder = z.discriminatedUnion('type', [
   ...decoderStep.options,
   z.strictObject({ type: z.literal('Sequence'), decoders: z.array(decoderStep) }),
 ]);
+/** One decoder of a `tokenizer.json`. */
 export type DecoderStep = z.output<typeof decoderStep>;
+/** The decoder of a `tokenizer.json`: one step, or a sequence. */
 export type DecoderConfig = z.output<typeof decoder>;
 
 const addedToken = z.strictObject({
@@ -141,6 +149,7 @@ const addedToken = z.strictObject({
   normalized: z.boolean(),
   special: z.boolean(),
 });
+/** An added token of a `tokenizer.json`, with its flags. */
 export type AddedToken = z.output<typeof addedToken>;
 
 const MAX_ID = 2 ** 24;
@@ -202,14 +211,20 @@ const unigram = z.strictObject({
   vocab: pieces,
 });
 const model = z.discriminatedUnion('type', [bpe, wordPiece, wordLevel, unigram]);
+/** A BPE model of a `tokenizer.json`. */
 export type BpeConfig = z.output<typeof bpe>;
+/** A WordPiece model of a `tokenizer.json`. */
 export type WordPieceConfig = z.output<typeof wordPiece>;
+/** A WordLevel model of a `tokenizer.json`. */
 export type WordLevelConfig = z.output<typeof wordLevel>;
+/** A Unigram model of a `tokenizer.json`. */
 export type UnigramConfig = z.output<typeof unigram>;
+/** The model of a `tokenizer.json`. */
 export type ModelConfig = z.output<typeof model>;
 
 const none = (message: string) => z.custom<null>((value) => value === null, message).optional();
 
+/** The schema of a whole `tokenizer.json`. */
 export const tokenizerFile = z.strictObject({
   version: z.literal('1.0').optional(),
   truncation: none('must be null: texts are never cut to a length'),
@@ -221,6 +236,7 @@ export const tokenizerFile = z.strictObject({
   decoder: decoder.nullish(),
   model,
 });
+/** A whole `tokenizer.json`, checked. */
 export type TokenizerFile = z.output<typeof tokenizerFile>;
 
 /** Early files name no type of their model; its fields tell it. */

@@ -11,10 +11,11 @@ import { preTokenizerOf, preTokenizerSteps } from './pre-tokenizers.js';
 import { tokenizerFile, withModelType, type TokenizerFile } from './schema.js';
 import { wellFormed } from './unicode.js';
 
+/** A tokenizer that a `tokenizer.json` describes. */
 export interface JsonTokenizer {
   /** The ids of a text without special tokens around it; added tokens that it spells out become their ids. */
   encode(text: string): Int32Array;
-  /** Ids that are no tokens are left out, as are special tokens if so wished. */
+  /** The text of token ids. Ids that are no tokens are left out; so are special tokens, if `skipSpecial` is set. */
   decode(ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }): string;
   readonly around: Surroundings;
   readonly vocabSize: number;

@@ -44,6 +44,7 @@ export function asOfUnicode16(text: string): string {
   return text.replace(differing, (char) => (char === REVISED ? LOWER : char.length === 1 ? NARROW : WIDE));
 }
 
+/** Unicode's four normal forms. */
 export type NormalForm = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
 const mayBeNewer = unitsOf(NEWER_THAN_NORMAL_FORMS);

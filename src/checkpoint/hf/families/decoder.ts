@@ -15,6 +15,7 @@ const ACTIVATIONS: Readonly<Record<string, ModelConfig['activation']>> = {
   relu2: 'relu2',
 };
 
+/** The activation that a field of `config.json` names; one that is not supported is refused. */
 export function readActivation(fields: Fields, name = 'hidden_act', fallback = 'silu'): ModelConfig['activation'] {
   const text = fields.text(name, fallback);
   const found = ACTIVATIONS[text];
@@ -22,6 +23,7 @@ export function readActivation(fields: Fields, name = 'hidden_act', fallback = '
   return found ?? 'silu';
 }
 
+/** The name of an activation in `config.json`. */
 export const writeActivation = (activation: ModelConfig['activation']): string =>
   activation === 'gelu_tanh' ? 'gelu_pytorch_tanh' : activation;
 
@@ -35,6 +37,7 @@ export interface DecoderDefaults {
   readonly epsName?: string;
 }
 
+/** The sizes of a decoder that every family's `config.json` has. */
 export interface Sizes {
   readonly vocabSize: number;
   readonly hiddenSize: number;
@@ -46,6 +49,7 @@ export interface Sizes {
   readonly tieEmbeddings: boolean;
 }
 
+/** Reads the sizes of a decoder from `config.json`; `defaults` are those of the family's class in Transformers. */
 export function readSizes(fields: Fields, defaults: DecoderDefaults = {}): Sizes {
   const numHeads = fields.count('num_attention_heads');
   const hiddenSize = fields.count('hidden_size');
@@ -61,6 +65,7 @@ export function readSizes(fields: Fields, defaults: DecoderDefaults = {}): Sizes
   };
 }
 
+/** The sizes of a decoder as fields of `config.json`. */
 export function writeSizes(config: ModelConfig): HfConfigJson {
   return {
     vocab_size: config.vocabSize,
@@ -130,6 +135,7 @@ export interface DecoderNames {
   readonly gatedQueries?: boolean;
 }
 
+/** The names of Llama's two norms of a block. */
 export const LLAMA_NAMES = { norm1: 'input_layernorm', norm2: 'post_attention_layernorm' } as const;
 
 /** The tensors of a parameter of attention, MLP, norms, embedding or head. */

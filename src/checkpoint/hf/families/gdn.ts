@@ -102,6 +102,7 @@ function nextLayout(config: ModelConfig, layer: number, name: string): Parameter
   }
 }
 
+/** Qwen3-Next without experts: three layers of Gated DeltaNet to one of gated attention. */
 export const qwen3Next: Family = {
   modelTypes: ['qwen3_next'],
   architecture: 'Qwen3NextForCausalLM',
@@ -200,6 +201,7 @@ const OLMO_NORMS: Readonly<Record<string, readonly [string, ...string[]]>> = {
   'postnorm2.weight': ['post_feedforward_layernorm'],
 };
 
+/** OLMo-Hybrid: three layers of Gated DeltaNet to one of attention. */
 export const olmoHybrid: Family = {
   modelTypes: ['olmo_hybrid'],
   architecture: 'OlmoHybridForCausalLM',

@@ -112,6 +112,7 @@ export function readGraniteScales(fields: Fields): Partial<ModelInput> {
   };
 }
 
+/** Granite's four multipliers as fields of `config.json`. */
 export function writeGraniteScales(config: ModelConfig): HfConfigJson {
   return {
     embedding_multiplier: config.embeddingScale,
@@ -121,6 +122,7 @@ export function writeGraniteScales(config: ModelConfig): HfConfigJson {
   };
 }
 
+/** Llama, and the families that differ from it in a few fields. */
 export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['llama'],

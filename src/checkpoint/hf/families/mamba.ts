@@ -81,6 +81,7 @@ function writeHybridMamba(config: ModelConfig): HfConfigJson {
   };
 }
 
+/** Mamba-2 without attention. */
 export const mamba2: Family = {
   modelTypes: ['mamba2'],
   hiddenStates: 'layers',
@@ -156,6 +157,7 @@ const writeCommon = (config: ModelConfig): HfConfigJson => ({
   attention_bias: config.attentionBias === 'all',
 });
 
+/** Bamba: Mamba-2 with a few layers of attention. */
 export const bamba: Family = {
   modelTypes: ['bamba'],
   architecture: 'BambaForCausalLM',
@@ -193,6 +195,7 @@ export const bamba: Family = {
   }),
 };
 
+/** Granite 4 hybrids without experts: Mamba-2 with a few layers of attention. */
 export const graniteHybrid: Family = {
   modelTypes: ['granitemoehybrid'],
   architecture: 'GraniteMoeHybridForCausalLM',

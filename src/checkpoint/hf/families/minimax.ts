@@ -75,6 +75,7 @@ function decays(config: ModelConfig, layer: number, stored: TensorShapes): Const
   ];
 }
 
+/** MiniMax with one expert: Lightning attention with a softmax attention layer after each few. */
 export const minimax: Family = {
   modelTypes: ['minimax'],
   architecture: 'MiniMaxForCausalLM',

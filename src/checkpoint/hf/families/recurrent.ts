@@ -18,6 +18,7 @@ export function hybridTypes(fields: Fields, mixer: string, otherwise: (layer: nu
   });
 }
 
+/** The layer types of a hybrid in the words of Transformers. */
 export const writeHybridTypes = (config: ModelConfig): string[] =>
   config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'linear_attention'));
 

@@ -25,6 +25,7 @@ const writeCommon = (config: ModelConfig): HfConfigJson => ({
 
 const biased = (config: ModelConfig): HfConfigJson => ({ attention_bias: config.attentionBias === 'all' });
 
+/** OLMo 3: sliding windows and full attention, norms after the mixer and the MLP. */
 export const olmo3: Family = {
   modelTypes: ['olmo3'],
   architecture: 'Olmo3ForCausalLM',
@@ -47,6 +48,7 @@ export const olmo3: Family = {
   write: (config) => ({ ...writeCommon(config), ...biased(config), rope_parameters: writeRopes(config) }),
 };
 
+/** EXAONE 4: sliding windows with rotary positions, full attention without. */
 export const exaone4: Family = {
   modelTypes: ['exaone4'],
   architecture: 'Exaone4ForCausalLM',
@@ -72,6 +74,7 @@ export const exaone4: Family = {
   write: writeCommon,
 };
 
+/** Cohere 2: attention and MLP side by side, full attention without positions. */
 export const cohere2: Family = {
   modelTypes: ['cohere2'],
   architecture: 'Cohere2ForCausalLM',
@@ -98,6 +101,7 @@ export const cohere2: Family = {
   }),
 };
 
+/** Gemma 3 (text): five windowed layers to one of full attention, norms on both sides of mixer and MLP. */
 export const gemma3: Family = {
   modelTypes: ['gemma3_text'],
   architecture: 'Gemma3ForCausalLM',
