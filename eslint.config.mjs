@@ -1,5 +1,7 @@
 import eslint from '@eslint/js';
+import jsdoc from 'eslint-plugin-jsdoc';
 import tseslint from 'typescript-eslint';
+import { publicQuantities, whyComments } from './scripts/eslint-comments.mjs';
 import { noUnboundedSpread } from './scripts/eslint-no-unbounded-spread.mjs';
 
 export default tseslint.config(
@@ -24,5 +26,37 @@ export default tseslint.config(
     ignores: ['**/*.test.ts'],
     plugins: { local: { rules: { 'no-unbounded-spread': noUnboundedSpread } } },
     rules: { 'local/no-unbounded-spread': 'error' },
+  },
+  {
+    // CONTRIBUTING.md, "Comments", says what a good one is; these rules see to it that there is one.
+    files: ['src/{checkpoint,core,data,generate,model,train}/**/*.ts'],
+    ignores: ['**/*.test.ts'],
+    plugins: { jsdoc, comments: { rules: { 'public-quantities': publicQuantities, 'why-comments': whyComments } } },
+    rules: {
+      'jsdoc/require-jsdoc': [
+        'error',
+        {
+          enableFixer: false,
+          exemptOverloadedImplementations: true,
+          require: { FunctionDeclaration: false },
+          contexts: [
+            'ExportNamedDeclaration > FunctionDeclaration',
+            'ExportNamedDeclaration > TSDeclareFunction:first-child',
+            'ExportNamedDeclaration > ClassDeclaration',
+            'ExportNamedDeclaration > TSInterfaceDeclaration',
+            'ExportNamedDeclaration > TSTypeAliasDeclaration',
+            'ExportNamedDeclaration > TSEnumDeclaration',
+            'ExportNamedDeclaration[declaration.type="VariableDeclaration"]',
+          ],
+        },
+      ],
+      'jsdoc/no-blank-blocks': 'error',
+      'jsdoc/require-description': ['error', { descriptionStyle: 'body', contexts: ['any'] }],
+      'jsdoc/informative-docs': 'error',
+      'jsdoc/require-throws-description': 'error',
+      'comments/public-quantities': 'error',
+      'comments/why-comments': 'error',
+      'max-len': ['error', { code: 100_000, comments: 120, ignoreUrls: true }],
+    },
   },
 );

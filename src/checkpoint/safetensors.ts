@@ -60,6 +60,7 @@ export interface TensorEntry {
   readonly stored: StoredDType;
   /** The dtype that reading gives: f16 widens to f32, every integer becomes i32. */
   readonly dtype: DType;
+  /** The shape that the header states. */
   readonly shape: Shape;
   readonly begin: number;
   readonly end: number;
@@ -69,6 +70,7 @@ export interface TensorEntry {
 export interface TensorSpec {
   readonly name: string;
   readonly dtype: DType;
+  /** The shape, outermost dimension first; empty for a scalar. */
   readonly shape: Shape;
 }
 

@@ -10,7 +10,10 @@ export type DType = 'f64' | 'f32' | 'bf16' | 'i32' | 'bool';
 /** Any host array that holds tensor elements: the union of `HostArrayOf` over dtypes. */
 export type HostArray = Float64Array | Float32Array | Uint16Array | Int32Array | Uint8Array;
 
-/** The host array that holds the elements of each dtype: bf16 as its 16 bits, bool as 0 or 1. */
+/**
+ * The host array that holds the elements of each dtype: f64, f32 and i32 as they are, bf16 as its 16 bits, bool as 0 or
+ * 1.
+ */
 export interface HostArrayOf {
   f64: Float64Array;
   f32: Float32Array;

@@ -51,7 +51,10 @@ export interface OpenedData extends Disposable {
   readonly notes: readonly string[];
   /** The options of the first source that recall by distance can be measured on; null if there is none. */
   readonly recall: RecallOptions | null;
-  /** What needle samples are made of: real text before tokens, tokens before the recall stream; null if there is nothing. */
+  /**
+   * What needle samples are made of: real text before tokens, tokens before the recall stream; null if there is
+   * nothing.
+   */
   readonly needles: NeedleMaterial | null;
 }
 

@@ -107,7 +107,11 @@ export class RecallSource implements DataSource {
   readonly #options: RecallOptions;
   #rng: Rng;
 
-  /** @param stream names the random stream; training and held-out data use different names */
+  /**
+   * Starts the stream.
+   *
+   * @param stream names the random stream; training and held-out data use different names
+   */
   constructor(options: RecallOptions, seqLen: number, seed: number, stream: string) {
     this.#options = options;
     this.seqLen = seqLen;

@@ -50,7 +50,11 @@ export class TextSource implements DataSource {
   #position = 0;
   #plan: { readonly count: number; readonly startOf: (index: number) => number };
 
-  /** @throws DataError if the split is shorter than one sequence */
+  /**
+   * Plans the first epoch.
+   *
+   * @throws DataError if the split is shorter than one sequence
+   */
   constructor(corpus: TextCorpus, split: Split, seqLen: number, seed: number) {
     const size = corpus.size(split);
     if (size < seqLen + 1) {

@@ -44,6 +44,7 @@ export interface GroupInputs {
   readonly q: Value;
   readonly k: Value;
   readonly v: Value;
+  /** The factor on the scores `q k`. */
   readonly scale: number;
   readonly sinks: Value | null;
 }

@@ -13,29 +13,44 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly numLayers: number;
+  /** The mixer of each layer, first to last. */
   readonly layers: readonly LayerPlan[];
   readonly numHeads: number;
+  /** Key/value heads of the attention layers; each serves `numHeads / numKvHeads` query heads. */
   readonly numKvHeads: number;
+  /** Channels of a query or key/value head. */
   readonly headDim: number;
+  /** Channels inside the gated MLP. */
   readonly intermediateSize: number;
+  /** The base of the rotary frequencies. */
   readonly ropeTheta: number;
+  /** Channels of each head that rotary positions rotate, at most `headDim`. */
   readonly ropeDim: number;
   readonly ropeScaling: RopeScaling | null;
   readonly localRope: LocalRope | null;
   readonly norm: 'rms' | 'layer';
+  /** The epsilon of the norms, added to the mean square (or the variance). */
   readonly rmsNormEps: number;
+  /** Added to the weights of the norms: 1 where a weight of 0 stands for a gain of 1. */
   readonly normOffset: number;
-  /** One for all layers, or one per layer; see `blockOf`. */
+  /** How mixer and MLP are put together: one description for all layers, or one a layer; see `blockOf`. */
   readonly block: BlockConfig | readonly BlockConfig[];
   readonly activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2';
+  /** The RMSNorm on queries and keys: none, over each head, or over all heads together. */
   readonly qkNorm: false | 'head' | 'width';
+  /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
   readonly attentionScale: number | null;
   readonly attentionBias: 'none' | 'qkv' | 'all';
   readonly mlpBias: boolean;
+  /** The factor on the embedding of tokens. */
   readonly embeddingScale: number;
+  /** The factor on the logits. */
   readonly logitScale: number;
+  /** The c of logits `c tanh(logits / c)`; null for logits that are not capped. */
   readonly logitSoftcap: number | null;
+  /** Whether each attention head has a learned logit that joins the softmax's denominator. */
   readonly sinks: boolean;
+  /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input. */
   readonly outputGate: boolean;
   readonly tieEmbeddings: boolean;
   readonly init: InitScheme;
@@ -66,6 +81,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
   const headDim = parsed.headDim ?? defaultHeadDim(hiddenSize, numHeads, where);
   const layers = resolveLayers(parsed, counts, where);
   const ropeDim = parsed.ropeDim ?? headDim;
+  // Settings of rotary positions are checked only where a head has them: a model of NoPE layers may have odd heads.
   const hasRope = layers.some((layer) => headGroups(layer).some((g) => g.rope !== false));
   if (hasRope) checkRope({ ...parsed, headDim, ropeDim }, layers, where);
   return {

@@ -52,7 +52,9 @@ export interface ModelCost {
   readonly headFlops: number;
   /** FLOPs per token, mean over a sequence. */
   readonly forwardFlops: number;
+  /** FLOPs per token of a training step, three times those of the forward pass. */
   readonly trainFlops: number;
+  /** Bytes that all layers keep for one sequence of `seqLen` tokens to generate the next one. */
   readonly cacheBytes: number;
 }
 
@@ -88,6 +90,7 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
     head: elements('head', null),
     finalNorm: elements('norm', null),
   };
+  // A tied head has no parameters of its own, but its product costs the same.
   const inLayers = sum((l) => l.parameters.total);
   const headFlops = 2 * config.hiddenSize * config.vocabSize;
   const forwardFlops = sum((l) => l.flops.total) + headFlops;

@@ -10,7 +10,9 @@ import type { ParamSpec } from './mixers/spec.js';
 /** What a mixer builds its part of the graph from. */
 export interface MixerScope {
   readonly config: ModelConfig;
-  /** The input of the layer, `[B,T,hiddenSize]`, normalised but without the norm's gain, which `inputMatrix` holds. */
+  /**
+   * The input of the layer, `[B,T,hiddenSize]`, normalized but without the norm's gain, which `inputMatrix` applies.
+   */
   readonly x: Value;
   /** A matrix `[hiddenSize, n]` of this layer that multiplies `x`, its rows times the gain of the norm. */
   readonly inputMatrix: (name: string) => Value;
@@ -21,7 +23,8 @@ export interface MixerScope {
   /** Index of the layer. */
   readonly layer: number;
   /**
-   * The document of each token where several are packed into a row, i32 `[B,T]`: nothing may pass from one to another.
+   * The document index of each token where a row holds several documents, i32 `[B,T]`; nothing may pass from one
+   * document to another.
    */
   readonly segments: Value | null;
   /** Where the tokens stand in their sequences; null where x holds whole sequences, token t at position t. */
@@ -41,7 +44,9 @@ export interface TokenPositions {
  * applied.
  */
 export interface QueriesAndKeys {
+  /** Queries, `[B,T,numHeads,headDim]`. */
   readonly q: Value;
+  /** Keys, `[B,T,numKvHeads,headDim]`. */
   readonly k: Value;
 }
 
@@ -49,14 +54,15 @@ export interface QueriesAndKeys {
 export interface MixerOutput {
   /** What is added to the residual stream, `[B,T,hiddenSize]`. */
   readonly out: Value;
-  /** The queries and keys as they meet; null for mixers without attention. */
+  /** The queries and keys after norms and rotary positions; null for mixers without attention. */
   readonly queriesAndKeys: QueriesAndKeys | null;
 }
 
 /** A tensor that a mixer keeps from one chunk of its sequences to the next. It starts as zeros. */
 export interface StateSpec {
-  /** Unique within the layer. */
+  /** The state's name, unique within the layer. */
   readonly name: string;
+  /** The state's shape, the batch included. */
   readonly shape: Shape;
   readonly dtype: DType;
 }
@@ -65,7 +71,7 @@ export interface StateSpec {
 export interface StateRoom {
   readonly batchSize: number;
   readonly maxLength: number;
-  /** That of the parameters. */
+  /** The dtype of the parameters, which states have unless they must be exact. */
   readonly dtype: DType;
 }
 
@@ -84,6 +90,7 @@ export interface ChunkPlace {
   readonly padding: Value;
   /** Which of the chunk's slots hold tokens, bool `[B,n]`. */
   readonly valid: Value;
+  /** The most slots of a sequence, padding included. */
   readonly maxLength: number;
 }
 

@@ -24,6 +24,7 @@ export type Gains = 'matrices' | 'tokens';
 
 /** A norm's output whose gain may be folded into the matrices that multiply it. */
 export interface GainedNorm {
+  /** The norm of the input, `[...,d]`, with the gain left out where it is folded into matrices. */
   readonly x: Value;
   /** A matrix `[d, n]` as it multiplies `x`. */
   readonly matrix: (w: Value) => Value;

@@ -15,10 +15,12 @@ import { ConfigError, nearest } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import type { AttentionPlan, HeadGroup, LayerPlan, RecurrentPlan } from './plan.js';
 
-/** One part of a layer as written: `heads` is null where the short form leaves it to an even split. */
+/** One part of an attention layer as written in a pattern. */
 export interface PatternPart {
+  /** Keys that a query sees, its own included; null for full attention. */
   readonly window: number | null;
   readonly rope: HeadGroup['rope'];
+  /** Query heads of the part; null where the remaining heads are split evenly. */
   readonly heads: number | null;
 }
 

@@ -21,9 +21,11 @@ export interface GroupRotary {
 export interface RopeFields {
   readonly headDim: number;
   readonly ropeDim: number;
+  /** The base of the rotary frequencies. */
   readonly ropeTheta: number;
   readonly ropeScaling: RopeScaling | null;
   readonly localRope: LocalRope | null;
+  /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
   readonly attentionScale: number | null;
 }
 

@@ -136,7 +136,10 @@ export function findCheckpoint(path: string, step?: number): Checkpoint {
   return checkpoint;
 }
 
-/** @throws StoreError naming the file and the tensor that is missing, cut off, or does not fit the stored model */
+/**
+ * Opens a checkpoint's folder and checks its files against the model that it states.
+ * @throws StoreError naming the file and the tensor that is missing, cut off, or does not fit the stored model
+ */
 export function openCheckpoint(path: string): Checkpoint {
   if (!existsSync(path)) throw new StoreError(`there is no checkpoint ${path}`, { details: { path } });
   const statePath = join(path, STATE_FILE);

@@ -5,19 +5,21 @@ import type { ModelConfig } from '../model/index.js';
 import { tokensPerStep, type RunConfig, type TrainConfig } from './config.js';
 import { learningRate, type ScheduleConfig } from './schedule.js';
 
-/** What holds for steps `from + 1` to `to`. */
+/** A stage of a run: what holds for steps `from + 1` to `to`. */
 export interface Stage {
+  /** The stage's number, from 0. */
   readonly index: number;
   readonly from: number;
   readonly to: number;
   readonly model: ModelConfig;
   readonly data: DataConfig;
-  /** With this stage's lengths and batches. */
+  /** The training settings, with the stage's own sequence length and batch. */
   readonly train: TrainConfig;
-  /** Of the data; every stage draws other sequences. */
+  /** The seed of the stage's data; every stage draws other sequences. */
   readonly seed: number;
-  /** The learning rate, by steps after `scheduleFrom`. */
+  /** The learning-rate schedule, whose step 0 is step `scheduleFrom` of the run. */
   readonly schedule: ScheduleConfig;
+  /** The step of the run at which the schedule starts. */
   readonly scheduleFrom: number;
   /** Tokens trained on before it. */
   readonly tokensBefore: number;

@@ -8,7 +8,10 @@ export interface MergesConfig {
   readonly continuing_subword_prefix?: string | null | undefined;
 }
 
-/** @throws DataError if a merge takes or makes a token that the vocabulary does not have */
+/**
+ * Builds the table of merges of a BPE model.
+ * @throws DataError if a merge takes or makes a token that the vocabulary does not have
+ */
 export function mergesOf(config: MergesConfig, ids: ReadonlyMap<string, number>): MergeTable {
   const prefix = config.continuing_subword_prefix ?? '';
   if (Buffer.byteLength(prefix) !== prefix.length) {

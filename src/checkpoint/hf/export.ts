@@ -209,6 +209,7 @@ export interface ExportOptions {
 export interface ExportResult extends Pick<ExportPlan, 'modelType' | 'architecture'> {
   readonly folder: string;
   readonly files: readonly string[];
+  /** Bytes of all tensors that were written. */
   readonly bytes: number;
 }
 

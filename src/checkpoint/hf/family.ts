@@ -10,6 +10,7 @@ export type TensorShapes = (name: string) => Shape | undefined;
 /** A tensor that follows from the configuration. */
 export interface ConstantTensor {
   readonly name: string;
+  /** The tensor's shape in the Transformers model. */
   readonly shape: Shape;
   readonly values: () => Float32Array<ArrayBuffer>;
   /**

@@ -16,9 +16,11 @@ const CHUNK = 2 ** 20;
 /** Where a tensor is stored. */
 export interface TensorPlace {
   readonly path: string;
+  /** The shape that the file's header states. */
   readonly shape: Shape;
   /** The type of the tensor's elements in the file, such as `BF16`. */
   readonly stored: string;
+  /** The tensor's size in the file, in bytes. */
   readonly bytes: number;
 }
 
@@ -60,6 +62,7 @@ export function tensorFiles(folder: string): TensorFiles {
   const result = z.looseObject({ weight_map: z.record(z.string(), z.string()) }).safeParse(readJson(index));
   if (!result.success) throw new StoreError(`${index} has no weight_map`, { cause: result.error });
   const places = Object.entries(result.data.weight_map);
+  // Every shard is opened, not only those of tensors that are asked for: a missing one is told before anything is read.
   const held = new Map<string, ReadonlySet<string>>();
   for (const shard of new Set(places.map(([, file]) => file))) {
     if (shard.includes('/') || shard.includes('\\')) {

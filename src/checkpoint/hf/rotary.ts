@@ -10,6 +10,7 @@ const DEFAULT_LONGEST = 131_072;
 
 /** The rotary positions that a `config.json` describes. */
 export interface HfRope {
+  /** The base of the rotary frequencies. */
   readonly theta: number;
   readonly scaling: RopeScaling | null;
   /** The share of each head's channels that are rotated. */

@@ -29,6 +29,7 @@ export const shapesIn =
 /** A parameter of ours and what it is made of. */
 export interface MappedParameter {
   readonly name: string;
+  /** The shape of the Longsight parameter. */
   readonly shape: Shape;
   readonly layout: ParameterLayout;
 }

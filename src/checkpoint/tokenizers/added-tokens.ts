@@ -25,9 +25,11 @@ export interface AddedTokens {
 }
 
 /**
+ * Collects the added tokens of a tokenizer, with what cuts them out of a text.
+ *
  * @param idInModel the model's id of a token
  * @param modelSize how many tokens the model has
- * @throws DataError if a token's id is another than the library gives it, which takes no notice of the one in the file
+ * @throws DataError if a token's id is not the one that the Rust library gives it, which ignores the one in the file
  */
 export function addedTokensOf(
   tokens: readonly AddedToken[],

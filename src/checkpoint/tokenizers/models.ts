@@ -18,7 +18,10 @@ export interface Vocabulary {
   readonly size: number;
 }
 
-/** @throws DataError if two tokens have one id */
+/**
+ * The vocabulary of a tokenizer's model: ids by token, and tokens by id.
+ * @throws DataError if two tokens have one id
+ */
 export function vocabularyOf(config: ModelConfig): Vocabulary {
   if (config.type === 'Unigram') {
     return {
@@ -39,7 +42,10 @@ export function vocabularyOf(config: ModelConfig): Vocabulary {
   return { idOf, tokenOf, size: idOf.size };
 }
 
-/** @throws DataError if the token for unknown words is not in the vocabulary, or a merge makes none of its tokens */
+/**
+ * The model that a `tokenizer.json` describes.
+ * @throws DataError if the token for unknown words is not in the vocabulary, or a merge makes none of its tokens
+ */
 export function modelOf(config: ModelConfig, { idOf }: Vocabulary): Model {
   switch (config.type) {
     case 'BPE':

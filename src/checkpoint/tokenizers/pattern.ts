@@ -24,7 +24,10 @@ export type Splitter = (text: string, word: (from: number, to: number) => void) 
 /** A pattern of `tokenizer.json`: a regular expression or a plain text. */
 export type Pattern = { readonly Regex: string } | { readonly String: string };
 
-/** @throws DataError if the pattern has a construct whose matches are not known to be the same */
+/**
+ * Finds the matches of a pattern of `tokenizer.json` in a text.
+ * @throws DataError if the pattern has a construct whose matches are not known to be those of Oniguruma
+ */
 export function finderOf(pattern: Pattern): Finder {
   return 'String' in pattern ? finderOfText(pattern.String) : finderOfRegExp(compilePattern(pattern.Regex));
 }

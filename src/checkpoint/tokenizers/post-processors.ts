@@ -8,7 +8,10 @@ export interface Surroundings {
   readonly after: readonly number[];
 }
 
-/** @throws DataError if a template does not hold the text once, or several processors add tokens */
+/**
+ * The tokens that a post-processor puts around those of a text.
+ * @throws DataError if a template does not hold the text once, or several processors add tokens
+ */
 export function surroundingsOf(config: PostProcessorConfig | null | undefined): Surroundings {
   if (config == null) return { before: [], after: [] };
   const steps = config.type === 'Sequence' ? config.processors : [config];

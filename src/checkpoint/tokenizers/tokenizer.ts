@@ -26,6 +26,8 @@ export interface JsonTokenizer {
 }
 
 /**
+ * Makes a tokenizer of the content of a `tokenizer.json`.
+ *
  * @param json the content of a `tokenizer.json`
  * @param path its name, for errors
  * @throws ConfigError if a field is unknown, missing or of a wrong kind, or a component is not implemented

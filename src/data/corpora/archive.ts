@@ -12,6 +12,7 @@ type Bytes = AsyncIterable<Uint8Array>;
 export interface ArchiveFile {
   /** Path in the archive that holds it, folders included. */
   readonly path: string;
+  /** The file's size in bytes. */
   readonly size: number;
   bytes(): Promise<Uint8Array>;
 }

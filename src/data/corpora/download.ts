@@ -15,6 +15,7 @@ import { dirname } from 'node:path';
 import { DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
 
+/** What a downloaded file must be, and how its progress is told. */
 export interface DownloadOptions {
   /** What the file must hold. */
   readonly bytes: number;
@@ -30,8 +31,8 @@ const PART = '.part';
 const STOPPED = 'the download was stopped; the same command goes on where it was';
 
 /**
- * Loads `url` into the file `path`, which appears when it is whole and its size and SHA-256 are right. What was loaded before a
- * stop lies in `PATH.part` and is not loaded again.
+ * Loads `url` into the file `path`, which appears when it is whole and its size and SHA-256 are right. What was loaded
+ * before a stop lies in `PATH.part` and is not loaded again.
  *
  * @throws DataError if the address is not `https://`, cannot be reached, or holds other bytes
  * @throws StoreError if the disk does not take them

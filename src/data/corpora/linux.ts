@@ -7,7 +7,10 @@ const SNAPSHOT = 'https://snapshot.debian.org/archive/debian-security/20261128T0
 const LEAST_BYTES = 10_000;
 const MOST_BYTES = 200_000;
 
-/** `.c` files of 10 to 200 kB of Linux 6.12, as Debian's package `linux-source-6.12` has them: 16,366 files, 540 MB, of which 300 MB are taken. */
+/**
+ * `.c` files of 10 to 200 kB of Linux 6.12, as Debian's package `linux-source-6.12` has them: 16,366 files, 540 MB, of
+ * which 300 MB are taken.
+ */
 export const linux: CorpusDefinition = {
   name: 'linux-6.12',
   description: 'C sources of the Linux kernel 6.12, files of 10 to 200 kB',

@@ -30,6 +30,7 @@ import { archiveFiles } from './archive.js';
 import type { CorpusArchive, CorpusDefinition } from './definition.js';
 import { checkFile, download, sha256OfFile, type DownloadOptions } from './download.js';
 
+/** Where a corpus is made, and from which archive. */
 export interface MakeCorpusOptions {
   /** The folder of the corpus. */
   readonly dir: string;
@@ -63,15 +64,16 @@ const recordSchema = z.strictObject({
 /** What a corpus folder holds: `corpus.json`, written last. */
 export type CorpusRecord = z.output<typeof recordSchema>;
 
+/** The name of the file that says what a corpus was made of. */
 export const CORPUS_FILE = 'corpus.json';
 /** Bytes of text in a file of the corpus: as much as a vocabulary of 8,192 is trained on. */
 const PART_BYTES = 60_000_000;
 const WORK_FOLDER = '.fetch';
 
 /**
- * Makes the corpus in a folder: `NAME-00.jsonl` and on, about 60 MB of text each, a document a line (`text`, and its path as
- * `source`), and `corpus.json`. The same call on the same folder goes on with a download that was stopped, and does nothing
- * where all is done.
+ * Makes the corpus in a folder: `NAME-00.jsonl` and on, about 60 MB of text each, a document a line (`text`, and its
+ * path as `source`), and `corpus.json`. The same call on the same folder goes on with a download that was stopped, and
+ * does nothing where all is done.
  *
  * @returns what the folder holds, and whether it did before
  * @throws DataError if the archive cannot be loaded or is another file than the definition says

@@ -34,8 +34,8 @@ const FOOTER = /\[page \w+\]\s*$/i;
 const HEADER = /^\s*(RFC|Request for Comments)\b.*\d{4}\s*$/i;
 
 /**
- * The text of an RFC without its pages: form feeds, the footer above each and the header below go, a paragraph that they cut
- * in two is one again, and runs of blank lines become one.
+ * The text of an RFC without its pages: form feeds, the footer above each and the header below go, a paragraph that
+ * they cut in two is one again, and runs of blank lines become one.
  */
 export function withoutPages(text: string): string {
   const pages = text.replaceAll('\r\n', '\n').split('\f').map(pageLines);

@@ -335,6 +335,7 @@ async function encodeInThreads(
               if (task === undefined) resolve();
               else thread.postMessage(task);
             };
+            // Chunks are handed out one by one, not in equal shares: their documents take unequal time to encode.
             signal?.addEventListener('abort', () => reject(stopped()), { once: true });
             if (signal?.aborted === true) reject(stopped());
             thread.on('error', reject);

@@ -56,7 +56,11 @@ export class RulerMaker {
   readonly #least: number;
   readonly #perUnit: number;
 
-  /** @throws DataError if not even the smallest sample fits, naming the length that it needs */
+  /**
+   * Prepares to make samples of one task and length.
+   *
+   * @throws DataError if not even the smallest sample fits, naming the length that it needs
+   */
   constructor(spec: RulerSpec, tokenizer: TextTokenizer, sources: RulerSources) {
     const task = rulerTask(spec.task);
     this.#spec = spec;

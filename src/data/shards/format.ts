@@ -73,7 +73,7 @@ export class ShardFile implements Disposable {
   readonly path: string;
   /** Bytes of a token id in the file. */
   readonly tokenBytes: TokenBytes;
-  /** Tokens in the shard. */
+  /** The length of the shard in tokens. */
   readonly numTokens: number;
   /** Documents that end in the shard. */
   readonly numEnds: number;
@@ -83,9 +83,9 @@ export class ShardFile implements Disposable {
   #open = true;
 
   /**
-   * @throws StoreError if it cannot be read, is no shard, or its header does not agree with the size of the file.
-   * Nothing is
-   *   allocated by what the header says before that is known.
+   * Opens a shard and checks its header against the size of the file before anything is allocated by it.
+   *
+   * @throws StoreError if the file cannot be read, is no shard, or its header does not agree with its size
    */
   constructor(path: string) {
     this.path = path;

@@ -53,7 +53,11 @@ export class ShardsSource implements DataSource {
     return takenDocuments(ends, options).reduce((sum, d) => sum + lengthOf(ends, d), 0) >= seqLen + 1;
   }
 
-  /** @throws DataError if the documents that are taken hold fewer tokens than a row */
+  /**
+   * Plans the first epoch.
+   *
+   * @throws DataError if the documents that are taken hold fewer tokens than a row
+   */
   constructor(shards: TokenShards, split: Split, options: PackingOptions, seqLen: number, seed: number) {
     this.vocabSize = shards.manifest.tokenizer.vocabSize;
     this.seqLen = seqLen;

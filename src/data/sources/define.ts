@@ -1,4 +1,7 @@
-/** What a kind of data source is: one definition in a file of this folder, listed in `table.ts`; everything else derives. */
+/**
+ * What a kind of data source is: one definition in a file of this folder, listed in `table.ts`; everything else
+ * derives.
+ */
 import { z } from 'zod';
 import type { TextTokenizer, TokenizerOrigin } from '../../checkpoint/index.js';
 import type { Split, TextCorpus } from '../corpus.js';
@@ -19,7 +22,10 @@ export interface OpenedSource extends Disposable {
    * @throws DataError if the split is shorter than one sequence
    */
   stream(split: Split, seqLen: number, seed: number): DataSource | null;
-  /** What a user should know of the source, in sentences: documents that were left out, held-out text that does not count. */
+  /**
+   * What a user should know of the source, in sentences: documents that were left out, held-out text that does not
+   * count.
+   */
   notes(seqLen: number): string[];
   /** What needle samples for a model of this data are made of; null if the source has nothing that can hold one. */
   readonly needles: NeedleMaterial | null;
@@ -43,7 +49,10 @@ export interface SourceContext {
 
 /** The definition of a kind of data source: its options, and what opens it. */
 export interface SourceKind<S extends z.ZodType> {
-  /** The options under `data` in a run file, `kind` and `weight` among them; docs/config.md is made from their descriptions. */
+  /**
+   * The options under `data` in a run file, `kind` and `weight` among them; docs/config.md is made from their
+   * descriptions.
+   */
   readonly schema: S;
   /** The options that hold a path or a list of paths; relative ones start at the folder of the run file. */
   readonly paths: readonly (keyof z.output<S> & string)[];

@@ -11,7 +11,9 @@ const schema = z
     for (const { path, message } of result.error?.issues ?? []) context.addIssue({ code: 'custom', path, message });
   });
 
-/** The recall stream as a data source. Its held-out sequences come from another random stream than those of training. */
+/**
+ * The recall stream as a data source. Its held-out sequences come from another random stream than those of training.
+ */
 export const recallKind = defineSource({
   schema,
   paths: [],

@@ -28,7 +28,9 @@ const schema = z
     message: 'must be at least minTokens',
   });
 
-/** Token shards as a data source. Held-out documents that do not fill a row of tokens do not count, and a note says so. */
+/**
+ * Token shards as a data source. Held-out documents that do not fill a row of tokens do not count, and a note says so.
+ */
 export const shardsKind = defineSource({
   schema,
   paths: ['path'],

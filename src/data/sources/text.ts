@@ -23,7 +23,10 @@ const schema = z
     message: 'name text files (files) or a corpus (corpus)',
   });
 
-/** Text files and named corpora as a data source. A file that two sources name is refused: its held-out part would be trained on. */
+/**
+ * Text files and named corpora as a data source. A file that two sources name is refused: its held-out part would be
+ * trained on.
+ */
 export const textKind = defineSource({
   schema,
   paths: ['files'],

@@ -8,12 +8,14 @@ import type { z } from 'zod';
 import type { Value } from '../../graph/index.js';
 import type { ParamInit, ParamSpec } from './spec.js';
 
-/** What mixers know of the model that they are a layer of. */
+/** What a mixer knows of the model that it is a layer of. */
 export interface MixerModel {
   readonly hiddenSize: number;
   readonly numHeads: number;
   readonly headDim: number;
+  /** The base of the rotary frequencies. */
   readonly ropeTheta: number;
+  /** The epsilon of the norms. */
   readonly rmsNormEps: number;
 }
 
@@ -34,8 +36,9 @@ export interface ParamMaker {
 /** A state that a mixer keeps for one sequence. */
 export interface SequenceState {
   readonly name: string;
+  /** The state's shape for one sequence, without the batch. */
   readonly shape: readonly number[];
-  /** Held in float32 whatever the parameters are in. */
+  /** Whether the state is kept in float32 whatever dtype the parameters have. */
   readonly exact: boolean;
 }
 
@@ -45,7 +48,7 @@ export interface RecurrentScope {
   /** The layer's index, and the number of layers of the model. */
   readonly layer: number;
   readonly numLayers: number;
-  /** The input of the layer, `[B,T,d]`, normalised but without the norm's gain, which `inputMatrix` holds. */
+  /** The input of the layer, `[B,T,d]`, normalized but without the norm's gain, which `inputMatrix` applies. */
   readonly x: Value;
   /** A matrix `[d, n]` of this mixer that multiplies `x`, its rows times the gain of the norm. */
   readonly inputMatrix: (name: string) => Value;
@@ -63,10 +66,11 @@ export interface RecurrentScope {
  */
 export interface StateAccess {
   /**
-   * The document of each token, i32 `[B,T]`: nothing may pass from one to another; null where each row is one document.
+   * The document index of each token, i32 `[B,T]`; nothing may pass from one document to another; null where each row
+   * is one document.
    */
   readonly segments: Value | null;
-  /** The state of that name before the first token; null for none, which is zeros. */
+  /** The state of that name before the first token; null stands for zeros. */
   read(name: string): Value | null;
   /** Hands on the state after the last token. */
   write(name: string, state: Value): void;
@@ -103,7 +107,7 @@ export interface RecurrentDefinition<S extends z.ZodType, C> {
   mix(scope: RecurrentScope, section: C, state: StateAccess): Value;
 }
 
-/** A definition with its types checked against one another. */
+/** Defines a recurrent mixer; `table.ts` lists the definitions. It only checks the types against one another. */
 export function defineMixer<S extends z.ZodType, C>(definition: RecurrentDefinition<S, C>): RecurrentDefinition<S, C> {
   return definition;
 }

@@ -30,6 +30,7 @@ export type ParamRole = 'embedding' | 'in' | 'out' | 'conv' | 'vector';
 export interface ParamSpec {
   /** Unique; also the tensor's name in a checkpoint. */
   readonly name: string;
+  /** The parameter's shape; matrices are `[in, out]`. */
   readonly shape: Shape;
   readonly init: ParamInit;
   readonly part: ParamPart;

@@ -31,6 +31,7 @@ export const writeActivation = (activation: ModelConfig['activation']): string =
 export interface DecoderDefaults {
   readonly kvHeads?: number;
   readonly headDim?: number;
+  /** The epsilon of the norms, added to a mean square. */
   readonly eps?: number;
   readonly tied?: boolean;
   /** The name of the norms' epsilon. */
@@ -45,6 +46,7 @@ export interface Sizes {
   readonly numHeads: number;
   readonly numKvHeads: number;
   readonly headDim: number;
+  /** The epsilon of the norms, added to a mean square. */
   readonly rmsNormEps: number;
   readonly tieEmbeddings: boolean;
 }
@@ -200,6 +202,7 @@ function attentionLayout(
 ): ParameterLayout | null {
   const { numHeads: H, numKvHeads: G, headDim: D } = config;
   const channels = headChannels(config, interleaved);
+  // With an output gate, `q_proj` holds each head's query and then its gate, 2 D rows a head; the gate is taken below.
   const query = (kind: string): Source => ({
     tensor: `${at}.q_proj.${kind}`,
     rows: (gatedQueries ? 2 : 1) * H * D,
