@@ -30,8 +30,8 @@ const BYTES_BEGIN: readonly (readonly [string, string])[] = [
 ];
 
 /**
- * The text of a file that must be UTF-8. A byte order mark at its start is left out where `mark` is "drop": it is no part of JSON,
- * YAML or a table.
+ * The text of a file that must be UTF-8. A byte order mark at its start is left out where `mark` is "drop": it is no
+ * part of JSON, YAML or a table.
  *
  * @throws StoreError if the file cannot be read
  * @throws DataError if it is compressed, or holds bytes that are no UTF-8

@@ -1,6 +1,7 @@
 /**
- * How often short token sequences (grams) occur in a corpus: bigrams of tokens, longer ones of bytes. Kept are counts of chosen
- * grams only, so that hundreds of millions of tokens are counted in one pass with a table that fits the memory.
+ * How often short token sequences (grams) occur in a corpus: bigrams of tokens, longer ones of bytes. Kept are counts
+ * of chosen grams only, so that hundreds of millions of tokens are counted in one pass with a table that fits the
+ * memory.
  */
 import { invariant } from '../core/index.js';
 

@@ -1,6 +1,6 @@
 /**
- * Which accelerators a process may use, seen without loading a plugin: by `nvidia-smi` where it is there, else by the driver's
- * device files, both narrowed by `CUDA_VISIBLE_DEVICES` as CUDA itself reads it.
+ * Which accelerators a process may use, seen without loading a plugin: by `nvidia-smi` where it is there, else by the
+ * driver's device files, both narrowed by `CUDA_VISIBLE_DEVICES` as CUDA itself reads it.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -40,6 +40,7 @@ export interface AcceleratorHost {
 /** Milliseconds that `nvidia-smi` may take: without a persistent driver it starts the devices first. */
 const SMI_TIMEOUT_MS = 30_000;
 
+/** This machine, as the search for accelerators sees it. */
 export const REAL_HOST: AcceleratorHost = {
   env: process.env,
   list: (folder) => (existsSync(folder) ? readdirSync(folder) : []),
@@ -63,8 +64,8 @@ interface Found {
 }
 
 /**
- * Why no CUDA device can be used although a driver may have some: `CUDA_VISIBLE_DEVICES` is empty or begins with what names no
- * device (`-1`, `none`), at which CUDA stops reading. Null where it hides nothing.
+ * Why no CUDA device can be used although a driver may have some: `CUDA_VISIBLE_DEVICES` is empty or begins with what
+ * names no device (`-1`, `none`), at which CUDA stops reading. Null where it hides nothing.
  */
 export function hiddenCuda(env: AcceleratorHost['env']): string | null {
   const value = env['CUDA_VISIBLE_DEVICES'];
@@ -99,7 +100,10 @@ function cudaDevices(host: AcceleratorHost): Accelerator[] {
 
 const unknownDevice = (index: number): Found => ({ index, uuid: null, kind: null, memory: null });
 
-/** The devices that `CUDA_VISIBLE_DEVICES` leaves, each with what names it alone: read up to the first entry that names none. */
+/**
+ * The devices that `CUDA_VISIBLE_DEVICES` leaves, each with what names it alone: read up to the first entry that names
+ * none.
+ */
 function visible(
   { CUDA_VISIBLE_DEVICES: value, CUDA_DEVICE_ORDER: order }: AcceleratorHost['env'],
   found: readonly Found[],
@@ -127,7 +131,9 @@ function named(token: string, found: readonly Found[]): Found | undefined {
   return fits.length === 1 ? fits[0] : undefined;
 }
 
-/** What `nvidia-smi` knows; parts of a device that is divided (MIG) stand for the device. Null where it does not answer. */
+/**
+ * What `nvidia-smi` knows; parts of a device that is divided (MIG) stand for the device. Null where it does not answer.
+ */
 function askSmi(host: AcceleratorHost): Found[] | null {
   const listed = host.nvidiaSmi(['-L']);
   if (listed === null) return null;

@@ -9,17 +9,23 @@ import { createXlaEngine } from './xla/engine/engine.js';
 import { hostsFromEnvironment } from './xla/pjrt/hosts/callbacks.js';
 import { findPlugin, type Platform } from './xla/pjrt/discover.js';
 
+/** The names that `--engine` takes. */
 export const ENGINE_NAMES = ['auto', 'onnx', 'xla', 'xla:cuda', 'xla:tpu', 'xla:cpu', 'reference'] as const;
+/** One of `ENGINE_NAMES`. */
 export type EngineName = (typeof ENGINE_NAMES)[number];
 
+/** What is asked of an engine when it is created. */
 export interface EngineChoice {
-  /** Threads of the CPU engine. */
+  /** Worker threads of the CPU engine. */
   readonly threads?: number;
-  /** Devices of the xla engine; one if left out. */
+  /** The device mesh of the xla engine (default: one device). */
   readonly mesh?: MeshShape;
   /** The same bits on every run, on accelerators too, where that costs speed; CPU engines always give them. */
   readonly deterministic?: boolean;
-  /** Part of a device's memory that this process may take, more than 0 and at most 1; the plugin's own default if left out. */
+  /**
+   * Part of a device's memory that this process may take, more than 0 and at most 1; the plugin's own default if left
+   * out.
+   */
   readonly memoryFraction?: number;
 }
 
@@ -29,7 +35,9 @@ export interface Hardware {
   hasDevice(platform: Platform): boolean;
   /** Whether a plugin of the platform is installed. */
   hasPlugin(platform: Platform): boolean;
-  /** Why the platform's devices cannot be used although the host may have some, in words; null if nothing hides them. */
+  /**
+   * Why the platform's devices cannot be used although the host may have some, in words; null if nothing hides them.
+   */
   hides?(platform: Platform): string | null;
 }
 
@@ -39,6 +47,7 @@ const DEVICE_FILES: Readonly<Record<'cuda' | 'tpu', readonly string[]>> = {
   tpu: ['/dev/accel0', '/dev/vfio/0'],
 };
 
+/** This machine, as the choice of an engine sees it. */
 export const THIS_HOST: Hardware = {
   hasDevice: (platform) => platform === 'cpu' || DEVICE_FILES[platform].some((path) => existsSync(path)),
   hasPlugin: (platform) => findPlugin(platform).plugin !== null,
@@ -86,9 +95,9 @@ export function platformOf(name: EngineName, hardware: Hardware = THIS_HOST): Pl
 }
 
 /**
- * Makes the engine of that name. `auto` takes xla on an accelerator where a device and its plugin are there, else onnx; `xla`
- * takes the accelerator, else XLA's CPU plugin. `info.reason` says what was taken and why.
- * Throws `ConfigError` for an unknown name, thread count or mesh, and where a plugin that was asked for is missing.
+ * Makes the engine of that name. `auto` takes xla on an accelerator where a device and its plugin are there, else onnx;
+ * `xla` takes the accelerator, else XLA's CPU plugin. `info.reason` says what was taken and why. Throws `ConfigError`
+ * for an unknown name, thread count or mesh, and where a plugin that was asked for is missing.
  */
 export function createEngine(
   name: EngineName = 'auto',

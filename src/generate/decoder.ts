@@ -13,14 +13,15 @@ import {
   type StateRoom,
 } from '../model/index.js';
 
+/** What a decoder is compiled for. */
 export interface DecoderOptions {
-  /** Sequences at a time. */
+  /** Sequences that are generated at a time. */
   readonly batchSize: number;
   /** The longest prompt, in tokens. */
   readonly maxPrompt: number;
-  /** New tokens for each prompt at most. */
+  /** The most new tokens for each prompt. */
   readonly maxNew: number;
-  /** Tokens of each prompt that are read at once; by default 256, or less if prompts are shorter. */
+  /** Tokens of each prompt that are read at once (default: 256, or less if prompts are shorter). */
   readonly chunk?: number;
 }
 
@@ -45,6 +46,7 @@ function smallestChunk(maxPrompt: number): number {
   return chunk;
 }
 
+/** A model compiled to read prompts and to generate, with its caches on the engine. */
 export class Decoder {
   readonly batchSize: number;
   readonly vocabSize: number;

@@ -39,8 +39,9 @@ export interface GenerateResult {
 }
 
 /**
- * Continues prompts: all of a model's together, or at most `decoder.batchSize` of them with a decoder that is used again. Rows are independent: each draws from its own random stream
- * (seed, row), so that a prompt in the same row gets the same continuation whatever stands beside it.
+ * Continues prompts: all of a model's together, or at most `decoder.batchSize` of them with a decoder that is used
+ * again. Rows are independent: each draws from its own random stream (seed, row), so that a prompt in the same row gets
+ * the same continuation whatever stands beside it.
  *
  * @throws DataError naming a prompt that does not fit the decoder
  */

@@ -46,8 +46,8 @@ export function vjp(
 }
 
 /**
- * Gradients of a scalar with respect to each of `wrt`, of the same dtype and shape; zeros where it does not depend on one.
- * Throws `ShapeError` if `loss` is not a scalar, `DTypeError` if something is not floating-point.
+ * Gradients of a scalar with respect to each of `wrt`, of the same dtype and shape; zeros where it does not depend on
+ * one. Throws `ShapeError` if `loss` is not a scalar, `DTypeError` if something is not floating-point.
  */
 export function grad(loss: Value, wrt: readonly Value[]): Value[] {
   if (loss.shape.length !== 0)

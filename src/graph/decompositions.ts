@@ -21,7 +21,9 @@ const TABLE = {
   remat,
 };
 
-/** The name of an op that has a decomposition. An op without one is a primitive: every engine has to have a rule for it. */
+/**
+ * The name of an op that has a decomposition. An op without one is a primitive: every engine has to have a rule for it.
+ */
 export type CompositeOp = keyof typeof TABLE & OpName;
 
 /** The decomposition of every composite, by default. */

@@ -1,6 +1,7 @@
 /**
- * The op catalogue: the definition of every op, assembled from the families. "Primitives" are elementary; "composites" have a
- * meaning that an engine may have a better kernel for, a decomposition into primitives and a derivative rule of their own.
+ * The op catalogue: the definition of every op, assembled from the families. "Primitives" are elementary; "composites"
+ * have a meaning that an engine may have a better kernel for, a decomposition into primitives and a derivative rule of
+ * their own.
  */
 import { ATTENTION } from './attention/type.js';
 import { GATE } from './gate/type.js';

@@ -1,7 +1,7 @@
 /**
- * Mixed precision (Micikevicius et al. 2018) as a transform of a forward pass: matrix products, attention and what lies between
- * them in bf16; norms, softmax, losses and sums in f32. Inputs stay f32: master weights are rounded where they are used, so
- * gradients, taken after the transform, come out in f32.
+ * Mixed precision (Micikevicius et al. 2018) as a transform of a forward pass: matrix products, attention and what lies
+ * between them in bf16; norms, softmax, losses and sums in f32. Inputs stay f32: master weights are rounded where they
+ * are used, so gradients, taken after the transform, come out in f32.
  */
 import { at, isFloat } from '../core/index.js';
 import { copyNode } from './ir/emit.js';
@@ -53,8 +53,8 @@ function visit(node: Node, inputs: readonly Value[]): readonly Value[] | null {
 }
 
 /**
- * `outputs` computed in mixed precision, in their own dtypes. Meant for the forward pass, before `grad`; scan bodies are left in
- * f32. bf16 and f64 values are taken as they are.
+ * `outputs` computed in mixed precision, in their own dtypes. Meant for the forward pass, before `grad`; scan bodies
+ * are left in f32. bf16 and f64 values are taken as they are.
  */
 export function mixedPrecision(outputs: readonly Value[]): Value[] {
   const results = rebuild(nodesOf(outputs), outputs, new Map(), (node, inputs) => {

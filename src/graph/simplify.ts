@@ -19,9 +19,9 @@ export interface SimplifyOptions {
 }
 
 /**
- * Merges equal nodes, drops identities (x + 0, reshape to the same shape, transposes that cancel, ...), leaves out broadcasts
- * that an elementwise op does by itself, folds constants and drops scan outputs that nothing uses. Results are the same up to
- * the sign of zero.
+ * Merges equal nodes, drops identities (x + 0, reshape to the same shape, transposes that cancel, ...), leaves out
+ * broadcasts that an elementwise op does by itself, folds constants and drops scan outputs that nothing uses. Results
+ * are the same up to the sign of zero.
  */
 export function simplify(graph: Graph, options: SimplifyOptions = {}): Graph {
   const used = usedOutputs(graph);

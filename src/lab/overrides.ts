@@ -1,6 +1,10 @@
-/** Changing one value deep inside a plain configuration, named by a dotted path such as `model.layers` or `data[0].weight`. */
+/**
+ * Changing one value deep inside a plain configuration, named by a dotted path such as `model.layers` or
+ * `data[0].weight`.
+ */
 import { ConfigError, nearest } from '../core/index.js';
 
+/** A plain object, as YAML and JSON give it. */
 export type Plain = Readonly<Record<string, unknown>>;
 
 /** The parts of a dotted path; `[n]` and `.n` both index a list. Throws `ConfigError` on an empty part. */
@@ -59,6 +63,7 @@ export function unknownName(what: string, name: string, known: readonly string[]
   return new ConfigError(`unknown ${what} "${name}"${hint}`);
 }
 
+/** Whether a value is an object other than a list. */
 export function isPlain(value: unknown): value is Plain {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -53,10 +53,11 @@ export const documentedRunSchema = z.strictObject({
 /** A complete run configuration. Itself a valid input that resolves to an equal value. */
 export type FullRunConfig = RunConfig & Omit<z.output<typeof runSchema>, keyof RunConfig>;
 
+/** How messages about a run's configuration name it, and where its relative paths start. */
 export interface ResolveOptions {
   /** What the input is called in messages; the file, if there is one, else "run". */
   readonly where?: string;
-  /** Where relative paths start; the current folder unless given. */
+  /** The folder in which relative paths start (default: the current folder). */
   readonly baseDir?: string;
   /** The file that the input came from unchanged, so that messages can name lines. */
   readonly file?: YamlFile;
@@ -91,6 +92,7 @@ export function resolveRunConfig(
   return { ...run, model };
 }
 
+/** A value that replaces one of a configuration, named by its dotted path. */
 export type Setting = readonly [path: string, value: unknown];
 
 /**

@@ -20,6 +20,7 @@ import { writeEval, writeFinding, type Checkpoint } from '../run/index.js';
 /** What files of traced heads in a run folder are named for. */
 export const HEADS = 'retrieval-heads';
 
+/** Which run is performed, where, and on which engine. */
 export interface PerformOptions {
   /** The run folder. */
   readonly dir: string;
@@ -52,8 +53,8 @@ export function checkRun(run: FullRunConfig): void {
 }
 
 /**
- * Trains a run, evaluating as it goes; at every checkpoint `evals/step-N.json` and `analysis/retrieval-heads-step-N.json`
- * are written before it. Throws as `trainRun` does.
+ * Trains a run, evaluating as it goes; at every checkpoint `evals/step-N.json` and
+ * `analysis/retrieval-heads-step-N.json` are written before it. Throws as `trainRun` does.
  */
 export async function performRun(options: PerformOptions): Promise<TrainResult> {
   const { run, engine, dir, note } = options;

@@ -64,8 +64,8 @@ export function parseYamlConfig<S extends z.ZodType>(schema: S, file: YamlFile):
 }
 
 /**
- * What `parse` returns. A `ConfigError` that it throws is thrown again, opened with where it is: `FILE:LINE` of the first
- * problem below `keys`, or the text given in place of a file.
+ * What `parse` returns. A `ConfigError` that it throws is thrown again, opened with where it is: `FILE:LINE` of the
+ * first problem below `keys`, or the text given in place of a file.
  */
 export function locate<T>(place: YamlFile | string, keys: readonly PropertyKey[], parse: () => T): T {
   try {

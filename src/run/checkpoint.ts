@@ -74,8 +74,11 @@ export interface Checkpoint {
   optimizer(): OptimizerState;
 }
 
+/** A checkpoint in a run folder. */
 export interface CheckpointEntry {
+  /** Optimizer steps that were done. */
   readonly step: number;
+  /** The checkpoint's folder. */
   readonly path: string;
 }
 
@@ -199,10 +202,11 @@ function namedF32(tensors: Record<string, HostTensor>, names: readonly string[],
   return new Map(names.map((name) => [name, tensors[prefix + name] as HostTensor<'f32'>]));
 }
 
+/** The tensors that a checkpoint stores, read from the engine one at a time. */
 export interface CheckpointTensors {
-  /** A parameter by name, on the host. */
+  /** Copies a parameter to the host, f32. */
   parameter(name: string): Promise<HostTensor>;
-  /** The optimizer's state of a parameter. */
+  /** Copies AdamW's first (`m`) or second (`v`) moment of a parameter to the host, f32. */
   moment(kind: 'm' | 'v', name: string): Promise<HostTensor>;
 }
 

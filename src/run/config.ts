@@ -61,7 +61,10 @@ export function readRunConfig(dir: string): StoredConfig {
   return parseStored(configSchema, readJson(path), path);
 }
 
-/** @throws StoreError if the folder holds a run, or other things */
+/**
+ * Checks that a run may be made in a folder: the folder is missing or empty.
+ * @throws StoreError if the folder holds a run, or other things
+ */
 export function checkFree(dir: string): void {
   if (isRunFolder(dir)) {
     throw new StoreError(`${dir} already holds a run; resume it (--resume) or choose another folder`, {
@@ -95,9 +98,8 @@ export function writeRunConfig(
 }
 
 /**
- * Checks that a run folder holds the run that `run` describes: its model, data, seed, training and what is measured.
- *
- * @throws StoreError naming the first settings that differ, with both values
+ * Checks that a folder holds the run that a configuration describes.
+ * @throws StoreError naming the first fields that differ
  */
 export function checkSameRun(dir: string, run: StoredRun): void {
   checkSame(`${dir} holds another run`, decisive(readRunConfig(dir).run), decisive(run));
@@ -117,7 +119,10 @@ function decisive({ seed, model, data, train, eval: measured }: StoredRun): Reco
   return { model, data, train: Object.fromEntries(settings), seed, eval: measured };
 }
 
-/** @throws StoreError opened by `what` and naming the first fields in which two JSON values differ */
+/**
+ * Checks that two JSON values are equal.
+ * @throws StoreError that begins with `what` and names the first fields in which they differ
+ */
 export function checkSame(what: string, stored: unknown, wanted: unknown): void {
   const found = differences(stored, JSON.parse(JSON.stringify(wanted)));
   if (found.length === 0) return;

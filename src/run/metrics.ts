@@ -34,7 +34,8 @@ interface StoredLine {
 }
 
 /**
- * The complete lines of a metrics file. A last line without its end, left by a process that died while writing it, is left out.
+ * The complete lines of a metrics file. A last line without its end, left by a process that died while writing it, is
+ * left out.
  *
  * @throws StoreError naming the line that is not a measurement
  */
@@ -65,7 +66,9 @@ function parseLine(line: string, where: string): StoredLine['values'] {
   return parseStored(lineSchema, value, where, '; remove the line');
 }
 
-/** The series of a metrics file; none if there is no file. Throws `StoreError` naming a line that is not a measurement. */
+/**
+ * The series of a metrics file; none if there is no file. Throws `StoreError` naming a line that is not a measurement.
+ */
 export function readMetrics(path: string): Metrics {
   const series = new Map<string, Point[]>();
   let seconds = 0;

@@ -17,13 +17,13 @@ export const statusPath = (dir: string): string => join(dir, 'status.json');
 /** `RUN/metrics.jsonl`: measurements while training, one JSON object a line. */
 export const metricsPath = (dir: string): string => join(dir, 'metrics.jsonl');
 
-/** The name of the lock that a process holds while it works in a run folder. */
+/** The name of the lock file in a run folder. */
 export const LOCK_FILE = 'run.lock';
 
 /** `RUN/checkpoints`: the folder of all checkpoints. */
 export const checkpointsFolder = (dir: string): string => join(dir, 'checkpoints');
 
-/** `RUN/checkpoints/step-000600`: the folder of one checkpoint. */
+/** The folder of a step's checkpoint in a run folder. */
 export const checkpointPath = (dir: string, step: number): string => join(checkpointsFolder(dir), stepName(step));
 
 /** `RUN/evals`: the folder of evaluation records. */

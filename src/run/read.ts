@@ -31,10 +31,15 @@ export interface StoredRunFolder<Eval, Found> {
   readonly versions: Readonly<Record<string, unknown>>;
   readonly engine: Readonly<Record<string, unknown>> | null;
   readonly hardware: Readonly<Record<string, unknown>>;
-  /** Where it was put at its start and at each resume, such as `cuda:0`, each named once; empty where that was not kept. */
+  /**
+   * Where it was put at its start and at each resume, such as `cuda:0`, each named once; empty where that was not kept.
+   */
   readonly places: readonly string[];
   readonly status: RunStatus;
-  /** From when to when it ran, in milliseconds since 1970, pauses before a resume included; null where that was not kept. */
+  /**
+   * From when to when it ran, in milliseconds since 1970, pauses before a resume included; null where that was not
+   * kept.
+   */
   readonly ran: { readonly from: number; readonly to: number } | null;
   /** By metric name, in order of tokens. */
   readonly metrics: ReadonlyMap<string, readonly Point[]>;
@@ -97,8 +102,8 @@ function withoutOrigin<T extends object>(finding: T): T {
 }
 
 /**
- * What a run folder holds of a finding: one made from the contents whose fingerprint is `of` (`same`), from others or from what
- * is not known (`other`), or none. Throws `StoreError` if the file cannot be read.
+ * What a run folder holds of a finding: one made from the contents whose fingerprint is `of` (`same`), from others or
+ * from what is not known (`other`), or none. Throws `StoreError` if the file cannot be read.
  */
 export function hasFinding(dir: string, kind: string, step: number, of: string): 'same' | 'other' | 'none' {
   const path = findingPath(dir, kind, step);
@@ -107,7 +112,10 @@ export function hasFinding(dir: string, kind: string, step: number, of: string):
   return typeof found === 'object' && found !== null && 'of' in found && found.of === of ? 'same' : 'other';
 }
 
-/** Writes a finding about the checkpoint of `value.step` into a run folder; returns the file's path. Throws `StoreError`. */
+/**
+ * Writes a finding about the checkpoint of `value.step` into a run folder; returns the file's path. Throws
+ * `StoreError`.
+ */
 export function writeFinding(dir: string, kind: string, value: { readonly step: number }): string {
   const path = findingPath(dir, kind, value.step);
   writeJsonAtomic(path, value);

@@ -12,7 +12,7 @@ const statusSchema = z.object({
   message: z.string().nullish(),
 });
 
-/** How far a run is; `message` says why it failed or stopped. A process that was killed leaves `running` behind. */
+/** The content of a run's `status.json`. */
 export type RunStatus = z.output<typeof statusSchema>;
 
 /** What a run is doing, or how it ended. */
@@ -24,7 +24,7 @@ export function readStatus(dir: string): RunStatus | null {
   return existsSync(path) ? parseStored(statusSchema, readJson(path), path) : null;
 }
 
-/** Writes the status of a run folder. Throws `StoreError` where the disk does not take it. */
+/** Writes `status.json` atomically. */
 export function writeStatus(dir: string, status: RunStatus): void {
   writeJsonAtomic(statusPath(dir), status);
 }

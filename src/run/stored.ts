@@ -22,7 +22,10 @@ export function parseStored<S extends z.ZodType>(schema: S, value: unknown, wher
   });
 }
 
-/** Every file `PREFIXstep-N.json` of a folder as `schema` reads it, in order of steps; none if there is no folder. Throws `StoreError`. */
+/**
+ * Every file `PREFIXstep-N.json` of a folder as `schema` reads it, in order of steps; none if there is no folder.
+ * Throws `StoreError`.
+ */
 export function readSteps<S extends z.ZodType<{ readonly step: number }>>(
   folder: string,
   prefix: string,

@@ -144,6 +144,7 @@ export interface RunConfig {
   readonly train: TrainConfig;
 }
 
+/** The `train` part of a run file as users write it, before defaults are filled in. */
 export type TrainInput = z.input<typeof TrainConfigSchema>;
 
 /** Tokens of one optimizer step. */

@@ -1,9 +1,10 @@
 /**
- * How often the bigrams that repeat inside held-out documents occur in the training split of token shards: counted once, and kept
- * beside the shards as `bigrams-FINGERPRINT.counts`, so that every later run and evaluation reads them.
+ * How often the bigrams that repeat inside held-out documents occur in the training split of token shards: counted
+ * once, and kept beside the shards as `bigrams-FINGERPRINT.counts`, so that every later run and evaluation reads them.
  *
- * The file is little-endian: `LSCOUNTS`, u32 version (1), u32 tokens of a gram, u64 grams, SHA-256 of what follows; then for each
- * gram its number and its count, both f64. The name's fingerprint is of the shards' contents, so that other shards have other files.
+ * The file is little-endian: `LSCOUNTS`, u32 version (1), u32 tokens of a gram, u64 grams, SHA-256 of what follows;
+ * then for each gram its number and its count, both f64. The name's fingerprint is of the shards' contents, so that
+ * other shards have other files.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -37,8 +38,9 @@ export function gramCountsPath(shards: TokenShards, order: number): string {
 }
 
 /**
- * Counts, in the training split, of the grams of `order` tokens that occur more than once in a held-out document. The first call
- * reads both splits and writes the file; later ones read it. A folder that cannot be written is counted anew each time.
+ * Counts, in the training split, of the grams of `order` tokens that occur more than once in a held-out document. The
+ * first call reads both splits and writes the file; later ones read it. A folder that cannot be written is counted anew
+ * each time.
  *
  * @param note told in one sentence that counting takes place, and where its result cannot be kept
  * @throws StoreError if the file is there but damaged, naming it

@@ -2,11 +2,13 @@
 import type { DType, HostTensor, Shape } from '../../core/index.js';
 import type { Graph } from '../../graph/index.js';
 
+/** What an engine is, as runs record it. */
 export interface EngineInfo {
   /** `reference`, `onnx`, ... */
   readonly name: string;
   /** The library that computes, with its version. */
   readonly library: string;
+  /** Worker threads of one operation. */
   readonly threads: number;
   /** Why this engine with these settings was taken; printed and stored with a run. */
   readonly reason: string;
@@ -18,6 +20,7 @@ export interface EngineInfo {
 export interface DeviceTensor {
   readonly engine: string;
   readonly dtype: DType;
+  /** The sizes of the dimensions, outermost first. */
   readonly shape: Shape;
 }
 
@@ -30,26 +33,30 @@ export type MeshShape = Readonly<Partial<Record<MeshAxis, number>>>;
 /** Per axis of a tensor, the mesh axes that it is divided over; axes without an entry are whole on every device. */
 export type Sharding = readonly (readonly MeshAxis[])[];
 
+/** How a graph is compiled. */
 export interface CompileOptions {
   /**
-   * Input name -> output name of the same dtype and shape. A donated input is consumed by `run`: the engine may reuse its
-   * memory for that output, and using it again throws `EngineError`.
+   * Input name -> output name of the same dtype and shape. A donated input is consumed by `run`: the engine may reuse
+   * its memory for that output, and using it again throws `EngineError`.
    */
   readonly donate?: Readonly<Record<string, string>>;
   /**
-   * How inputs and outputs lie on the engine's device mesh, by name. Inputs that it does not name are taken as they lie, other
-   * outputs are whole on every device. A donated input and its output lie alike. Engines on one device ignore it.
+   * How inputs and outputs lie on the engine's device mesh, by name. Inputs that it does not name are taken as they
+   * lie, other outputs are whole on every device. A donated input and its output lie alike. Engines on one device
+   * ignore it.
    */
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
 
+/** Tensors on an engine, by name. */
 export type TensorMap = Readonly<Record<string, DeviceTensor>>;
 
+/** A compiled graph. */
 export interface Executable {
   readonly graph: Graph;
   /**
-   * Computes every output. Throws `EngineError` naming an input that is missing, unknown, consumed, or of another dtype or
-   * shape. Calls must not overlap.
+   * Computes every output. Throws `EngineError` naming an input that is missing, unknown, consumed, or of another dtype
+   * or shape. Calls must not overlap.
    */
   run(inputs: TensorMap): Promise<TensorMap>;
   /** Frees what the engine holds for this program; using it afterwards throws. Twice is allowed. */
@@ -61,30 +68,37 @@ export interface EngineHints {
   /** Whether it is faster to multiply by each part of a fused matrix than by the whole and to split the result. */
   readonly splitProjections: boolean;
   /**
-   * Up to this many elements optimizer moments are better kept together in one tensor, above it in several: 0 for each parameter's
-   * own, left out if all in one is best.
+   * Up to this many elements optimizer moments are better kept together in one tensor, above it in several: 0 for each
+   * parameter's own, left out if all in one is best.
    */
   readonly momentElements?: number;
   /**
-   * How many runs to have under way before the numbers of the first are read: the device works on while the host prepares the
-   * next ones. 1 where `run` returns only when it has computed.
+   * How many runs to have under way before the numbers of the first are read: the device works on while the host
+   * prepares the next ones. 1 where `run` returns only when it has computed.
    */
   readonly runsAhead: number;
 }
 
+/**
+ * Compiles graphs, runs them, and holds their tensors: onnxruntime on CPUs, XLA on accelerators, or the float64
+ * reference.
+ */
 export interface Engine {
   readonly info: EngineInfo;
   readonly hints: EngineHints;
   /** Throws `UnsupportedOpError` (op, dtypes, engine) where the engine cannot do an op. */
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
   /**
-   * Takes the tensor over; the caller must not change its data afterwards. On a mesh it lies as `sharding` says, or else as the
-   * first program that takes it wants it. Engines on one device ignore `sharding`.
+   * Takes the tensor over; the caller must not change its data afterwards. On a mesh it lies as `sharding` says, or
+   * else as the first program that takes it wants it. Engines on one device ignore `sharding`.
    */
   upload(tensor: HostTensor, sharding?: Sharding): DeviceTensor;
   /** A copy of the tensor on the host. */
   download(tensor: DeviceTensor): Promise<HostTensor>;
-  /** Frees a tensor's memory as soon as what was started with it is done, instead of when it is garbage; not on every engine. */
+  /**
+   * Frees a tensor's memory as soon as what was started with it is done, instead of when it is garbage; not on every
+   * engine.
+   */
   release?(tensor: DeviceTensor): void;
   dispose(): Promise<void>;
 }

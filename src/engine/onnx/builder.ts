@@ -11,6 +11,7 @@ import {
   type OnnxType,
 } from './proto.js';
 
+/** The name of a value in an ONNX graph. */
 export type Name = string;
 type Attributes = Readonly<Record<string, OnnxAttribute>>;
 
@@ -19,6 +20,7 @@ export interface Names {
   next: number;
 }
 
+/** Builds an ONNX graph: nodes, initializers, and a name for each value of the lowered graph. */
 export class OnnxBuilder {
   readonly #nodes: OnnxNode[] = [];
   readonly #initializers: OnnxTensor[] = [];
@@ -121,8 +123,8 @@ export class OnnxBuilder {
   }
 
   /**
-   * The finished graph. A value that a node of this graph computes takes the name of the output that it is; one that is an
-   * input, a constant or an output already is copied by an Identity.
+   * The finished graph. A value that a node of this graph computes takes the name of the output that it is; one that is
+   * an input, a constant or an output already is copied by an Identity.
    */
   finish(
     name: string,

@@ -1,6 +1,6 @@
 /**
- * A general dot as MatMul, Gemm or com.microsoft.FusedMatMul. Operands are brought to `[batch, M, K]` or `[batch, K, M]`,
- * whichever needs no transpose: the kernels take transposed operands for free.
+ * A general dot as MatMul, Gemm or com.microsoft.FusedMatMul. Operands are brought to `[batch, M, K]` or `[batch, K,
+ * M]`, whichever needs no transpose: the kernels take transposed operands for free.
  */
 import { at, sizeOf } from '../../core/index.js';
 import type { DotAttrs, Node, Value } from '../../graph/index.js';
@@ -71,12 +71,16 @@ interface ProductSizes {
   readonly K: number;
 }
 
-/** From this many contracted rows on, as in gradients of matrices, a transposed left operand is worth a transpose of its own. */
+/**
+ * From this many contracted rows on, as in gradients of matrices, a transposed left operand is worth a transpose of its
+ * own.
+ */
 const LONG = 1024;
 
 /**
- * `a [K, M]^T b [K, N]` for long K: onnxruntime's product is a quarter slower on a transposed left operand, whose rows it reads
- * anew for every block of columns. So the smaller operand is transposed once, and shared by all products that need it.
+ * `a [K, M]^T b [K, N]` for long K: onnxruntime's product is a quarter slower on a transposed left operand, whose rows
+ * it reads anew for every block of columns. So the smaller operand is transposed once, and shared by all products that
+ * need it.
  */
 function tallProduct(b: OnnxBuilder, a: Name, c: Name, { M, N, K }: ProductSizes): Name {
   const swap = [1, 0];

@@ -1,7 +1,7 @@
 /**
- * The onnx engine: graphs as ONNX models on onnxruntime's CPU kernels. Inputs are read where they lie and donated inputs give
- * their memory to the output that takes their place, so parameters and optimiser state are never copied: each executable
- * keeps one spare buffer per donated tensor and swaps.
+ * The onnx engine: graphs as ONNX models on onnxruntime's CPU kernels. Inputs are read where they lie and donated
+ * inputs give their memory to the output that takes their place, so parameters and optimiser state are never copied:
+ * each executable keeps one spare buffer per donated tensor and swaps.
  */
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
@@ -26,7 +26,10 @@ import { usesOf } from './rules.js';
 
 const require = createRequire(import.meta.url);
 
-/** How onnxruntime is installed where its install script cannot reach the host of its CUDA files, which this engine does not use. */
+/**
+ * How onnxruntime is installed where its install script cannot reach the host of its CUDA files, which this engine does
+ * not use.
+ */
 const INSTALL = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
 
 /**
@@ -49,8 +52,9 @@ function onnxruntime(): typeof Ort {
   }
 }
 
+/** How the onnxruntime engine is created. */
 export interface OnnxOptions {
-  /** Worker threads of one operation; default all cores. */
+  /** Worker threads of one operation (default: all cores). */
   readonly threads?: number;
   /** Why this engine was taken; stored with runs. */
   readonly reason?: string;
@@ -95,9 +99,9 @@ const message = (cause: unknown): string => (cause instanceof Error ? cause.mess
 const STOPPED = 'Non tensor type is temporarily not supported';
 
 /**
- * Runs a session into the memory of `fetches`. The binding would copy every output to new memory too, the whole training state
- * in each step: `STOP_OUTPUT` has it fail before the first copy, when all outputs are written. `RAN_OUTPUT` proves that they
- * are: another version of the binding that fails before it computes is found out.
+ * Runs a session into the memory of `fetches`. The binding would copy every output to new memory too, the whole
+ * training state in each step: `STOP_OUTPUT` has it fail before the first copy, when all outputs are written.
+ * `RAN_OUTPUT` proves that they are: another version of the binding that fails before it computes is found out.
  */
 async function runInPlace(
   session: Ort.InferenceSession,
@@ -116,8 +120,8 @@ async function runInPlace(
 }
 
 /**
- * Outputs that may be written into the memory of their donated input: sums of a scatter into an input which nothing else
- * reads. onnxruntime then adds in place instead of copying first (a cache of keys grows by one row in no time).
+ * Outputs that may be written into the memory of their donated input: sums of a scatter into an input which nothing
+ * else reads. onnxruntime then adds in place instead of copying first (a cache of keys grows by one row in no time).
  */
 export function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, string>>): ReadonlySet<string> {
   const uses = usesOf(graph);

@@ -24,7 +24,9 @@ function hasKernel(node: Node): boolean {
   return (dtype === 'f32' ? KERNELS_F32 : KERNELS).has(node.op);
 }
 
-/** The derivative of a plain norm (no weight) in terms of the forward pass's normalised values, where they are at hand. */
+/**
+ * The derivative of a plain norm (no weight) in terms of the forward pass's normalised values, where they are at hand.
+ */
 const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
   const [x, rstd, dy, weight] = inputs as [Value, Value, Value, Value | undefined];
   const forward = rstd.node;
@@ -46,8 +48,9 @@ export function prepare(graph: Graph): Graph {
 }
 
 /**
- * An output before all others, an empty list, which onnxruntime's Node binding cannot hand to JavaScript: when the program has
- * run and written its other outputs to the memory given for them, the binding fails here instead of copying each of them.
+ * An output before all others, an empty list, which onnxruntime's Node binding cannot hand to JavaScript: when the
+ * program has run and written its other outputs to the memory given for them, the binding fails here instead of copying
+ * each of them.
  */
 export const STOP_OUTPUT = 'stop';
 

@@ -1,5 +1,6 @@
 /**
- * The part of the ONNX protobuf format that Longsight writes (onnx/onnx.proto, IR version 10), with protobufjs as the encoder.
+ * The part of the ONNX protobuf format that Longsight writes (onnx/onnx.proto, IR version 10), with protobufjs as the
+ * encoder.
  */
 import protobuf from 'protobufjs/minimal.js';
 import { LongsightError, type DType, type HostTensor } from '../../core/index.js';
@@ -14,18 +15,26 @@ export const ONNX_TYPES: Readonly<Record<DType | 'i64', number>> = {
   bool: 9,
 };
 
+/** The element types of ONNX tensors that are written. */
 export type OnnxType = DType | 'i64';
 
+/** A tensor with its elements (`TensorProto`). */
 export interface OnnxTensor {
   readonly name: string;
   readonly type: OnnxType;
+  /** The sizes of its dimensions. */
   readonly dims: readonly number[];
   /** Little-endian elements. */
   readonly raw: Uint8Array;
 }
 
+/**
+ * The value of a node's attribute (`AttributeProto`); a number stands for an integer unless it is wrapped as `{ float
+ * }`.
+ */
 export type OnnxAttribute = number | readonly number[] | string | { readonly float: number } | OnnxGraph | OnnxTensor;
 
+/** One operation (`NodeProto`). */
 export interface OnnxNode {
   readonly op: string;
   readonly domain: string;
@@ -34,14 +43,17 @@ export interface OnnxNode {
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
 }
 
+/** A graph's input or output (`ValueInfoProto`). */
 export interface OnnxPort {
   readonly name: string;
   readonly type: OnnxType;
+  /** The sizes of its dimensions. */
   readonly dims: readonly number[];
   /** A list of such tensors. */
   readonly sequence?: boolean;
 }
 
+/** A graph, or the body of a loop (`GraphProto`). */
 export interface OnnxGraph {
   readonly name: string;
   readonly nodes: readonly OnnxNode[];

@@ -18,6 +18,7 @@ import { unsupported, type Name, type OnnxBuilder } from './builder.js';
 import { lowerDot } from './dot.js';
 import { ONNX_TYPES, type OnnxPort } from './proto.js';
 
+/** Lowers one node to ONNX by adding nodes to the builder. */
 export type OnnxRule<K extends OpName> = {
   rule(b: OnnxBuilder, node: Node<K>): void;
 }['rule'];
@@ -85,8 +86,8 @@ const reduce =
   };
 
 /**
- * Column sums of a matrix as a product with ones: onnxruntime's ReduceSum over leading axes is twice as slow. Others as they
- * come.
+ * Column sums of a matrix as a product with ones: onnxruntime's ReduceSum over leading axes is twice as slow. Others as
+ * they come.
  */
 const reduceSum: OnnxRule<'reduceSum'> = (b, node) => {
   const { axes } = node.attrs;
@@ -103,7 +104,9 @@ const reduceSum: OnnxRule<'reduceSum'> = (b, node) => {
 
 const toI64 = (b: OnnxBuilder, x: Name): Name => b.cast(x, ONNX_TYPES.i64);
 
-/** Up to this many rows a scatter of zeros is a product with the one-hot matrix; above it ScatterElements is cheaper. */
+/**
+ * Up to this many rows a scatter of zeros is a product with the one-hot matrix; above it ScatterElements is cheaper.
+ */
 const ONE_HOT_ROWS = 2048;
 
 /** Not ScatterND: with repeated indices its parallel additions race (onnxruntime 1.30). */
@@ -131,8 +134,8 @@ const scatterAdd: OnnxRule<'scatterAdd'> = (b, node) => {
 };
 
 /**
- * A barrier must be a dependency that onnxruntime cannot optimise away and that moves no data: each input is reshaped to its
- * own shape plus a zero which needs one element of every input (`x < x` is false, for NaN too).
+ * A barrier must be a dependency that onnxruntime cannot optimise away and that moves no data: each input is reshaped
+ * to its own shape plus a zero which needs one element of every input (`x < x` is false, for NaN too).
  */
 const barrier: OnnxRule<'barrier'> = (b, node) => {
   const zeros = node.inputs.map((v) => {
@@ -149,6 +152,7 @@ const barrier: OnnxRule<'barrier'> = (b, node) => {
   });
 };
 
+/** How many inputs and outputs of a graph each value is. */
 export function usesOf(graph: Graph): Map<Value, number> {
   const uses = new Map<Value, number>();
   const use = (v: Value): void => void uses.set(v, (uses.get(v) ?? 0) + 1);

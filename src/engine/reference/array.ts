@@ -11,11 +11,13 @@ import {
 } from '../../core/index.js';
 import type { OpName, OpSignatures, Value } from '../../graph/index.js';
 
+/** A dense row-major tensor of float64 numbers, whatever its dtype: `data` holds the elements of `shape`. */
 export interface NumberArray {
   readonly shape: Shape;
   readonly data: Float64Array;
 }
 
+/** A tensor of `shape`; zeros if no data is given. */
 export function numberArray(shape: Shape, data?: Float64Array): NumberArray {
   return { shape, data: data ?? new Float64Array(sizeOf(shape)) };
 }
@@ -34,6 +36,7 @@ export function fromHost(t: HostTensor): NumberArray {
   return { shape: t.shape, data: toNumbers(t) };
 }
 
+/** A tensor rounded to a dtype. */
 export function toHost(a: NumberArray, dtype: DType): HostTensor {
   return tensorFrom(dtype, a.shape, a.data);
 }

@@ -13,6 +13,7 @@ function forEachLine(shape: Shape, axis: number, line: (base: number, stride: nu
   for (let o = 0; o < outer; o++) for (let s = 0; s < stride; s++) line(o * n * stride + s, stride, n);
 }
 
+/** Softmax along an axis, the largest element subtracted first. */
 export function softmax(x: NumberArray, axis: number): NumberArray {
   const out = numberArray(x.shape);
   forEachLine(x.shape, axis, (base, stride, n) => {
@@ -27,6 +28,7 @@ export function softmax(x: NumberArray, axis: number): NumberArray {
   return out;
 }
 
+/** RMSNorm over the last axis: the result, and the reciprocal root mean square `[..,1]`. */
 export function rmsNorm(x: NumberArray, weight: NumberArray | undefined, epsilon: number): [NumberArray, NumberArray] {
   const width = last(x.shape);
   const y = numberArray(x.shape);
@@ -42,6 +44,7 @@ export function rmsNorm(x: NumberArray, weight: NumberArray | undefined, epsilon
   return [y, rstd];
 }
 
+/** The gradients of RMSNorm's input and, if there is one, of its weight. */
 export function rmsNormGrad(x: NumberArray, rstd: NumberArray, dy: NumberArray, weight?: NumberArray): NumberArray[] {
   const width = last(x.shape);
   const dx = numberArray(x.shape);
@@ -62,6 +65,7 @@ export function rmsNormGrad(x: NumberArray, rstd: NumberArray, dy: NumberArray, 
   return weight ? [dx, dw] : [dx];
 }
 
+/** Rotates the channel pairs (m, m + D/2) of heads `[B,T,H,D]` by position times inverse frequency. */
 export function rotary(x: NumberArray, { inverseFrequencies, inverse }: OpAttrs['rotary']): NumberArray {
   const out = numberArray(x.shape);
   const half = inverseFrequencies.length;
@@ -77,6 +81,7 @@ export function rotary(x: NumberArray, { inverseFrequencies, inverse }: OpAttrs[
   return out;
 }
 
+/** `silu(gate) * up`. */
 export function swiglu(gate: NumberArray, up: NumberArray): NumberArray {
   return numberArray(
     gate.shape,
@@ -84,6 +89,7 @@ export function swiglu(gate: NumberArray, up: NumberArray): NumberArray {
   );
 }
 
+/** The gradients of gate and up. */
 export function swigluGrad(gate: NumberArray, up: NumberArray, dy: NumberArray): NumberArray[] {
   const [dg, du] = [numberArray(gate.shape), numberArray(gate.shape)];
   gate.data.forEach((g, i) => {
@@ -94,6 +100,7 @@ export function swigluGrad(gate: NumberArray, up: NumberArray, dy: NumberArray):
   return [dg, du];
 }
 
+/** The loss in nats `[n]` of logits `[n,V]` on targets `[n]`, and the log-sum-exp `[n]`. */
 export function crossEntropy(logits: NumberArray, targets: NumberArray): NumberArray[] {
   const [n, vocab] = dims(logits, 2);
   const [loss, lse] = [numberArray([n]), numberArray([n])];

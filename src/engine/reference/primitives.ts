@@ -42,6 +42,7 @@ export function gatherBy(
   return out;
 }
 
+/** Puts `low` elements of `value` before x, and as many after as fill `shape`. */
 export function pad(x: NumberArray, shape: Shape, { low, value }: OpAttrs['pad']): NumberArray {
   const out = numberArray(shape);
   out.data.fill(value);
@@ -53,6 +54,7 @@ export function pad(x: NumberArray, shape: Shape, { low, value }: OpAttrs['pad']
   return out;
 }
 
+/** Tensors one after another along an axis. */
 export function concat(inputs: readonly NumberArray[], shape: Shape, axis: number): NumberArray {
   const out = numberArray(shape);
   const strides = stridesOf(shape);
@@ -68,6 +70,7 @@ export function concat(inputs: readonly NumberArray[], shape: Shape, axis: numbe
   return out;
 }
 
+/** A general dot: batch axes, then the free axes of a, then those of b. */
 export function dot(a: NumberArray, b: NumberArray, shape: Shape, attrs: OpAttrs['dot']): NumberArray {
   const { lhsBatch, rhsBatch, lhsContract, rhsContract } = attrs;
   const out = numberArray(shape);
@@ -129,6 +132,7 @@ export function reduce(
   return out;
 }
 
+/** The index of the largest element along an axis; of equal ones the first. */
 export function argmax(x: NumberArray, shape: Shape, axis: number): NumberArray {
   const stride = at(stridesOf(x.shape), axis);
   return gatherLines(x, shape, axis, (base, n) => {
@@ -149,6 +153,7 @@ function gatherLines(x: NumberArray, shape: Shape, axis: number, f: (base: numbe
   return out;
 }
 
+/** The running sum along an axis, in either direction, with or without the element itself. */
 export function cumsum(x: NumberArray, { axis, reverse, exclusive }: OpAttrs['cumsum']): NumberArray {
   const out = numberArray(x.shape);
   const n = at(x.shape, axis);
@@ -177,6 +182,7 @@ function rowStart(operand: NumberArray, index: number, width: number): number {
   return index * width;
 }
 
+/** Rows of `operand` by index. */
 export function take(operand: NumberArray, indices: NumberArray, shape: Shape): NumberArray {
   const out = numberArray(shape);
   const width = rowSize(operand);
@@ -187,6 +193,7 @@ export function take(operand: NumberArray, indices: NumberArray, shape: Shape): 
   return out;
 }
 
+/** `operand` with each row of `updates` added to the row that `indices` names; repeated rows add up. */
 export function scatterAdd(operand: NumberArray, indices: NumberArray, updates: NumberArray): NumberArray {
   const out = numberArray(operand.shape, operand.data.slice());
   const width = rowSize(operand);

@@ -60,7 +60,10 @@ function decayIndex({ g, H, q }: Recurrence, b: number, t: number, h: number, i:
   return g.shape.length === 4 ? place * at(g.shape, 3) + i : place;
 }
 
-/** One token of one head: what was there, decayed (`before`), what was wrong with it (`error`), and the state after the token. */
+/**
+ * One token of one head: what was there, decayed (`before`), what was wrong with it (`error`), and the state after the
+ * token.
+ */
 interface Step {
   readonly before: Float64Array;
   readonly error: Float64Array;

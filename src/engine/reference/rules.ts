@@ -6,6 +6,7 @@ import * as C from './composites.js';
 import * as P from './primitives.js';
 import * as R from './recurrence.js';
 
+/** Computes one node in float64. */
 export type ReferenceRule<K extends OpName> = {
   rule(node: NodeOf<K>, inputs: Arrays<K>): readonly NumberArray[];
 }['rule'];
@@ -40,6 +41,7 @@ const scan: ReferenceRule<'scan'> = (node, inputs) => {
   return [...carry, ...stacked];
 };
 
+/** The rule of every op. */
 export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   input: (node) => {
     throw new LongsightError(`input "${node.attrs.name}" has no value`);

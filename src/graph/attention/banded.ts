@@ -1,6 +1,6 @@
 /**
- * The banded form of attention, for windows shorter than the sequence: all blocks of C queries at once, each against its own
- * keys and those of the `ceil((window-1)/C)` blocks before it. Shape letters as in tile.ts.
+ * The banded form of attention, for windows shorter than the sequence: all blocks of C queries at once, each against
+ * its own keys and those of the `ceil((window-1)/C)` blocks before it. Shape letters as in tile.ts.
  */
 import { dims, at, type DType } from '../../core/index.js';
 import * as L from '../primitives/index.js';
@@ -23,14 +23,19 @@ export function bandedBlock(window: number): number {
   return block;
 }
 
+/** The blocks of a banded attention: N blocks of C queries, and the mask of the keys that each block meets. */
 export interface Band {
+  /** Queries of a block. */
   readonly C: number;
+  /** Blocks of a sequence, the last one padded. */
   readonly N: number;
-  /** Blocks before a query's own that its window reaches into. */
+  /** Blocks of keys before a query's own block into which its window extends. */
   readonly before: number;
+  /** What is added to scores, `[N,1,C,(before + 1) C]`: 0 where a key is seen, a large negative number elsewhere. */
   readonly mask: Value;
 }
 
+/** The blocks of C queries for a window, with their mask. Keys before the start of the sequence are masked too. */
 export function bandOf(dims: Dims, window: number, C: number, dtype: DType): Band {
   const N = Math.ceil(dims.T / C);
   const before = Math.ceil((window - 1) / C);
@@ -54,6 +59,7 @@ export function blockQueries(x: Value, { C, N }: Band): Value {
     : L.reshape(L.transpose(blocks, [0, 1, 3, 2, 4, 5]), [B, G, N, R * C, D]);
 }
 
+/** Blocks `[B,G,N,R*C,D]` as a sequence of heads `[B,G,R,T,D]`, without the padding of the last block. */
 export function unblockQueries(x: Value, { C, N }: Band, { B, G, R, T }: Dims): Value {
   const D = at(x.shape, 4);
   const blocks = L.reshape(x, [B, G, N, R, C, D]);
@@ -61,7 +67,9 @@ export function unblockQueries(x: Value, { C, N }: Band, { B, G, R, T }: Dims): 
   return T === N * C ? joined : L.sliceAxis(joined, 3, 0, T);
 }
 
-/** Keys in bands: `[B,G,1,T,D] -> [B,G,N,L,D]`, block i after the `before` blocks that precede it; one row-wise `take`. */
+/**
+ * Keys in bands: `[B,G,1,T,D] -> [B,G,N,L,D]`, block i after the `before` blocks that precede it; one row-wise `take`.
+ */
 function bandKeys(x: Value, { C, N, before }: Band): Value {
   const [B, G, , T, D] = dims(x, 5);
   const padded = L.padAxis(L.reshape(x, [B, G, T, D]), 2, 0, N * C - T);
@@ -76,8 +84,8 @@ function bandKeys(x: Value, { C, N, before }: Band): Value {
 
 /**
  * The transpose of `bandKeys`: adds up what each key received in the bands that hold it. Block i stands at place
- * `before - s` of band i + s. Where band i + s does not exist, band i + s - N is read instead: at that place it reaches before
- * the start of the sequence, so the mask made its gradient exactly zero.
+ * `before - s` of band i + s. Where band i + s does not exist, band i + s - N is read instead: at that place it reaches
+ * before the start of the sequence, so the mask made its gradient exactly zero.
  */
 function unbandKeys(x: Value, { C, N, before }: Band, { B, G, T }: Dims): Value {
   const D = at(x.shape, 4);
@@ -103,11 +111,13 @@ function bandMask(band: Band, documents: Value | null): Value {
   return within(band.mask, own, L.reshape(bandKeys(whole, band), [B, 1, N, 1, 1, (before + 1) * C]));
 }
 
+/** All blocks of queries with the keys and values that they meet, as one tile. */
 export function bandTile(q: Value, k: Value, v: Value, band: Band, documents: Value | null, scale: number): Tile {
   const mask = bandMask(band, documents);
   return { q: blockQueries(q, band), k: bandKeys(k, band), v: bandKeys(v, band), mask, scale };
 }
 
+/** The gradients of queries, keys and values from those of one tile of all blocks. */
 export function bandedGrads(tile: Tile, { dOut, delta, lse }: Incoming, dims: Dims, band: Band): TileGrads {
   const block = (x: Value): Value => blockQueries(x, band);
   const grads = differentiateTile(tile, dims.R, lse && block(lse), block(dOut), block(delta));

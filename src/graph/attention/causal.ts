@@ -1,6 +1,6 @@
 /**
- * The causal form of attention, for windows that reach as far as the sequence: one block of C queries after another, each
- * against the keys up to its end. Shape letters as in tile.ts.
+ * The causal form of attention, for windows that reach as far as the sequence: one block of C queries after another,
+ * each against the keys up to its end. Shape letters as in tile.ts.
  */
 import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
@@ -20,7 +20,9 @@ export function causalBlocks(T: number, C: number): Span[] {
   return Array.from({ length: Math.ceil(T / C) }, (_, i) => ({ start: i * C, end: Math.min(T, (i + 1) * C) }));
 }
 
-/** The first `end` tokens of keys `[B,G,1,T,D]`: `[B,G,end,D]`; as a row-wise `take` of blocks where blocks divide T. */
+/**
+ * The first `end` tokens of keys `[B,G,1,T,D]`: `[B,G,end,D]`; as a row-wise `take` of blocks where blocks divide T.
+ */
 function prefix(x: Value, end: number, C: number): Value {
   const [B, G, , T, D] = dims(x, 5);
   if (end === T || T % C !== 0) return L.sliceAxis(L.reshape(x, [B, G, T, D]), 2, 0, end);
@@ -30,6 +32,7 @@ function prefix(x: Value, end: number, C: number): Value {
   return L.reshape(taken, [B, G, end, D]);
 }
 
+/** The queries of a block, from `start` to before `end`. */
 export interface Span {
   readonly start: number;
   readonly end: number;
@@ -42,12 +45,15 @@ export function splitRows(x: Value, blocks: readonly Span[]): Value[] {
   return L.split(x, 3, sizes).map((part, i) => L.reshape(part, [B, G, R * at(sizes, i), D]));
 }
 
-/** From this length on the masks of causal blocks are cut from a shared one as they are needed, not kept for every block. */
+/**
+ * From this length on the masks of causal blocks are cut from a shared one as they are needed, not kept for every
+ * block.
+ */
 const SHARED_MASK_FROM = 4096;
 
 /**
- * The mask of each causal block, `[1,rows,end]`. Seen from its end every block of C rows has the same one: the last `end` columns
- * of that of the last block. A barrier keeps engines from cutting all of them beforehand.
+ * The mask of each causal block, `[1,rows,end]`. Seen from its end every block of C rows has the same one: the last
+ * `end` columns of that of the last block. A barrier keeps engines from cutting all of them beforehand.
  */
 export function causalMasks(
   q: Value,
@@ -75,14 +81,17 @@ export function causalTile(q: Value, k: Value, v: Value, mask: Value, scale: num
 }
 
 /**
- * `values`, not to be used before all of `previous` are there: blocks of causal attention go one after another, the largest
- * first, so that the scores of one block at a time are held, and each fits where those of the block before it were.
+ * `values`, not to be used before all of `previous` are there: blocks of causal attention go one after another, the
+ * largest first, so that the scores of one block at a time are held, and each fits where those of the block before it
+ * were.
  */
 export function afterwards(values: readonly Value[], previous: readonly Value[]): readonly Value[] {
   return previous.length > 0 ? L.barrier([...values, ...previous]).slice(0, values.length) : values;
 }
 
-/** Runs from the last block to the first: what a block of keys has received is complete once its own queries are done. */
+/**
+ * Runs from the last block to the first: what a block of keys has received is complete once its own queries are done.
+ */
 export function causalGrads(
   q: Value,
   k: Value,

@@ -1,7 +1,7 @@
 /**
- * Attention in primitives, never T×T where the window is smaller than T: queries go in blocks that meet only the keys which
- * they may see. Two shapes of that idea: banded.ts (window < T) and causal.ts (no window). The backward pass recomputes the
- * probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022). Shape letters as in tile.ts.
+ * Attention in primitives, never T×T where the window is smaller than T: queries go in blocks that meet only the keys
+ * which they may see. Two shapes of that idea: banded.ts (window < T) and causal.ts (no window). The backward pass
+ * recomputes the probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022). Shape letters as in tile.ts.
  */
 import { last, at, type DType } from '../../core/index.js';
 import type { Decomposition } from '../ir/rules.js';
@@ -30,6 +30,7 @@ export interface AttentionBlocks {
   readonly causal: number | null;
 }
 
+/** The sizes of blocks where an engine asks for none: chosen by window and length. */
 export const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null };
 
 /** The sinks and the documents (i32 `[B,T]`, numbered) that follow the `fixed` inputs of an attention. */
@@ -91,8 +92,8 @@ export function decomposeAttention(
 }
 
 /**
- * attentionGrad in primitives: q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. A barrier ties q to `do`, so that the
- * probabilities are computed anew and not kept from the forward pass.
+ * attentionGrad in primitives: q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. A barrier ties q to
+ * `do`, so that the probabilities are computed anew and not kept from the forward pass.
  */
 export function decomposeAttentionGrad(
   inputs: NodeOf<'attentionGrad'>['inputs'],
@@ -116,7 +117,8 @@ export function decomposeAttentionGrad(
     : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents });
   const result = [unheads(grads.dq), unheads(grads.dk), unheads(grads.dv)];
   if (!sinks) return result;
-  // The sink takes probability exp(z - lse) and carries no value: dz = -sum p * delta (docs/recurrences.md, "Attention").
+  // The sink takes probability exp(z - lse) and carries no value: dz = -sum p * delta (docs/recurrences.md,
+  // "Attention").
   const p = L.exp(L.sub(L.reshape(sinks, [1, H, 1]), lse));
   return [...result, L.neg(L.reduceSum(L.mul(p, L.reshape(incoming.delta, [B, H, T])), [0, 2]))];
 }

@@ -4,10 +4,11 @@ import type { Value } from '../ir/types.js';
 import { ATTENTION, type AttentionAttrs } from './type.js';
 
 /**
- * Causal attention with grouped queries: q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]` with G dividing H (query head h uses key
- * head `floor(h / (H/G))`), sinks `[H]` or null, and segments, the document of each token (i32 `[B,T]`, a new one wherever the id
- * changes): a query then sees only keys of its own document. Returns o `[B,T,H,E]` and the log-sum-exp `[B,H,T]`, which is a statistic
- * for the derivative and for analyses: asking for its own derivative throws.
+ * Causal attention with grouped queries: q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]` with G dividing H (query head h
+ * uses key head `floor(h / (H/G))`), sinks `[H]` or null, and segments, the document of each token (i32 `[B,T]`, a new
+ * one wherever the id changes): a query then sees only keys of its own document. Returns o `[B,T,H,E]` and the
+ * log-sum-exp `[B,H,T]`, which is a statistic for the derivative and for analyses: asking for its own derivative
+ * throws.
  */
 export function attention(
   q: Value,

@@ -1,8 +1,9 @@
 /**
- * A tile of attention: some queries and the keys that they meet, with a mask. Both forms of attention are made of tiles.
+ * A tile of attention: some queries and the keys that they meet, with a mask. Both forms of attention are made of
+ * tiles.
  *
- * Shape letters: B batch, T tokens, H query heads, G key heads, R = H/G, D key width, E value width, C queries of a block,
- * N blocks, L keys that a block meets.
+ * Shape letters: B batch, T tokens, H query heads, G key heads, R = H/G, D key width, E value width, C queries of a
+ * block, N blocks, L keys that a block meets.
  */
 import { dims, at, type DType } from '../../core/index.js';
 import { softmax } from '../loss/op.js';
@@ -15,15 +16,20 @@ export interface Tile {
   readonly q: Value;
   /** `[B,G,(N,)L,D]`, and v `[B,G,(N,)L,E]`. */
   readonly k: Value;
+  /** The values of the keys, `[..,L,E]`. */
   readonly v: Value;
   /** Additive, `[(N,)1,C,L]`, or `[B,1,(N,)1,C,L]` where rows hold several documents. */
   readonly mask: Value;
+  /** The factor on the scores `q k`. */
   readonly scale: number;
 }
 
 /** A large negative score instead of -inf: exp gives exactly 0 next to any visible key, and no row is fully masked. */
 export const MASKED: Readonly<Record<DType, number>> = { f64: -1e30, f32: -1e30, bf16: -1e30, i32: 0, bool: 0 };
 
+/**
+ * The sizes of an attention: B batch, T tokens, H query heads, G key/value heads, R = H/G, D key width, E value width.
+ */
 export interface Dims {
   readonly B: number;
   readonly T: number;
@@ -34,6 +40,7 @@ export interface Dims {
   readonly E: number;
 }
 
+/** The sizes of an attention of q `[B,T,H,D]`, k `[B,T,G,D]` and v `[B,T,G,E]`. */
 export function dimsOf(q: Value, k: Value, v: Value): Dims {
   const [B, T, H, D] = dims(q, 4);
   const G = at(k.shape, 2);
@@ -72,7 +79,10 @@ function scoresOf(tile: Tile, R: number): Value {
   return L.reshape(L.add(perHead, tile.mask), s.shape);
 }
 
-/** Per query of a tile: output `[..., R*C, E]` and log-sum-exp `[..., R*C, 1]`. `sink [..., R*C, 1]` joins the denominator. */
+/**
+ * Per query of a tile: output `[..., R*C, E]` and log-sum-exp `[..., R*C, 1]`. `sink [..., R*C, 1]` joins the
+ * denominator.
+ */
 export function attendTile(tile: Tile, R: number, sink: Value | null): { out: Value; lse: Value } {
   const s = scoresOf(tile, R);
   const last = s.shape.length - 1;
@@ -87,6 +97,10 @@ export function attendTile(tile: Tile, R: number, sink: Value | null): { out: Va
   return { out: L.matmul(softmax(s), tile.v), lse };
 }
 
+/**
+ * The gradients of a tile: `dq` of its queries, `dk` of its keys, `dv` of its values, each of the shape of what it is
+ * the gradient of.
+ */
 export interface TileGrads {
   readonly dq: Value;
   readonly dk: Value;
@@ -117,9 +131,13 @@ export function within(mask: Value, own: Value, others: Value): Value {
   return L.select(L.eq(own, others), mask, L.scalar(MASKED[mask.dtype], mask.dtype));
 }
 
-/** Cotangents per head: of the output, `delta = sum_e do * o`, and the log-sum-exp where sinks take part of the mass. */
+/**
+ * Cotangents per head: of the output, `delta = sum_e do * o`, and the log-sum-exp where sinks take part of the mass.
+ */
 export interface Incoming {
+  /** The cotangent of the output. */
   readonly dOut: Value;
   readonly delta: Value;
+  /** The log-sum-exp of the scores where the forward pass kept it, else null. */
   readonly lse: Value | null;
 }

@@ -4,9 +4,12 @@ import { arity, requireFloat, requireIndex, requireShape, shapeError } from '../
 import { define } from '../ir/emit.js';
 import type { TensorType } from '../ir/types.js';
 
-/** Causal attention. Query `t` sees keys `max(0, t - window + 1) .. t`: `window` keys, its own included; null sees all. */
+/**
+ * Causal attention. Query `t` sees keys `max(0, t - window + 1) .. t`: `window` keys, its own included; null sees all.
+ */
 export interface AttentionAttrs {
   readonly window: number | null;
+  /** The factor on the scores `q k`. */
   readonly scale: number;
   /** Whether the last input is the document of each token: then a query sees only keys of its own. */
   readonly segments?: boolean;
@@ -15,15 +18,17 @@ export interface AttentionAttrs {
 declare module '../ir/types.js' {
   interface OpSignatures {
     /**
-     * q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]`, [sinks `[H]`], [segments i32 `[B,T]`] -> o `[B,T,H,E]`, log-sum-exp `[B,H,T]`
-     * (sinks included).
+     * q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]`, [sinks `[H]`], [segments i32 `[B,T]`] -> o `[B,T,H,E]`, log-sum-exp
+     * `[B,H,T]` (sinks included).
      */
     readonly attention: Signature<
       AttentionAttrs,
       readonly [q: Value, k: Value, v: Value, ...optional: Value[]],
       readonly [out: Value, lse: Value]
     >;
-    /** q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. Probabilities are recomputed from q, k and lse. */
+    /**
+     * q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. Probabilities are recomputed from q, k and lse.
+     */
     readonly attentionGrad: Signature<
       AttentionAttrs,
       readonly [q: Value, k: Value, v: Value, out: Value, lse: Value, dOut: Value, ...optional: Value[]],

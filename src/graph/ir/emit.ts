@@ -23,7 +23,9 @@ export function build1<K extends OpName>(
   return build(definition, inputs, attrs)[0];
 }
 
-/** A copy of a node on other inputs, which may have other dtypes and shapes; attributes stay unless others are given. */
+/**
+ * A copy of a node on other inputs, which may have other dtypes and shapes; attributes stay unless others are given.
+ */
 export function copyNode<N extends Node>(
   node: N,
   inputs: readonly Value[],

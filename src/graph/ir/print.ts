@@ -39,8 +39,8 @@ function formatNode(node: Node, name: (v: Value) => string, indent: string): str
 }
 
 /**
- * The graph as text: `%3 = add(%1, %2) : f32[4]`, inputs by name, then a line `return`. Long constants and lists show their
- * first 8 entries.
+ * The graph as text: `%3 = add(%1, %2) : f32[4]`, inputs by name, then a line `return`. Long constants and lists show
+ * their first 8 entries.
  */
 export function printGraph(graph: Graph, indent = ''): string {
   const names = new Map<Value, string>();

@@ -1,13 +1,14 @@
 /**
- * The tensor graph: static, pure, immutable. A `Value` has a dtype and a shape known when it is built; a `Node` computes one
- * or more values from others; a `Graph` names inputs and outputs. No builder object: op functions take values and return
- * values, and a graph is whatever its outputs reach.
+ * The tensor graph: static, pure, immutable. A `Value` has a dtype and a shape known when it is built; a `Node`
+ * computes one or more values from others; a `Graph` names inputs and outputs. No builder object: op functions take
+ * values and return values, and a graph is whatever its outputs reach.
  */
 import type { DType, HostTensor, Shape } from '../../core/index.js';
 
 /** The dtype and shape of a value, which are known when the graph is built. */
 export interface TensorType {
   readonly dtype: DType;
+  /** The sizes of the dimensions, outermost first. */
   readonly shape: Shape;
 }
 
@@ -25,7 +26,10 @@ export interface Signature<
   readonly outputs: Outputs;
 }
 
-/** The signature of every op by its name. Each family of ops adds its own by declaration merging, beside their type rules. */
+/**
+ * The signature of every op by its name. Each family of ops adds its own by declaration merging, beside their type
+ * rules.
+ */
 export interface OpSignatures {
   /** A value that is handed in when the graph runs. */
   readonly input: Signature<{ readonly name: string; readonly dtype: DType; readonly shape: Shape }, readonly Value[]>;
@@ -77,13 +81,22 @@ export type Locality =
   /** From anywhere. */
   | 'any';
 
-/** What `simplify` may do: `merge` makes equal nodes one; `fold` also evaluates a node of constants; `keep` does neither. */
+/**
+ * What `simplify` may do: `merge` makes equal nodes one; `fold` also evaluates a node of constants; `keep` does
+ * neither.
+ */
 export type Merging = 'fold' | 'merge' | 'keep';
 
-/** What every pass has to know of an op. There is one for each, beside its type rule; leaving a field out does not compile. */
+/**
+ * What every pass has to know of an op. There is one for each, beside its type rule; leaving a field out does not
+ * compile.
+ */
 export interface OpDefinition<K extends OpName> {
   readonly op: K;
-  /** The type rule: dtypes and shapes of the outputs. Throws `ShapeError` or `DTypeError` that names the op and its inputs. */
+  /**
+   * The type rule: dtypes and shapes of the outputs. Throws `ShapeError` or `DTypeError` that names the op and its
+   * inputs.
+   */
   infer(inputs: readonly TensorType[], attrs: OpSignatures[K]['attrs']): readonly TensorType[];
   readonly precision: Precision;
   readonly locality: Locality;
@@ -112,6 +125,7 @@ export interface Value extends TensorType {
 /** A named input or output of a graph. */
 export interface Port {
   readonly name: string;
+  /** The value that the name stands for. */
   readonly value: Value;
 }
 

@@ -8,7 +8,10 @@ export function softmax(x: Value, axis = x.shape.length - 1): Value {
   return build1(LOSS.softmax, [x], { axis });
 }
 
-/** Negative log-likelihood of targets i32 `[N]` under logits `[N,V]`, and the log-sum-exp of each row, both `[N]`, in nats. */
+/**
+ * Negative log-likelihood of targets i32 `[N]` under logits `[N,V]`, and the log-sum-exp of each row, both `[N]`, in
+ * nats.
+ */
 export function crossEntropy(logits: Value, targets: Value): { readonly loss: Value; readonly lse: Value } {
   const [loss, lse] = build(LOSS.crossEntropy, [logits, targets], {});
   return { loss, lse };

@@ -5,7 +5,10 @@ import { define } from '../ir/emit.js';
 
 declare module '../ir/types.js' {
   interface OpSignatures {
-    /** x, [weight] -> y, rstd: `y = x * rstd * weight`, `rstd = 1 / sqrt(mean(x^2) + epsilon)` over the last axis, kept as size 1. */
+    /**
+     * x, [weight] -> y, rstd: `y = x * rstd * weight`, `rstd = 1 / sqrt(mean(x^2) + epsilon)` over the last axis, kept
+     * as size 1.
+     */
     readonly rmsNorm: Signature<
       { readonly epsilon: number },
       readonly [x: Value, ...weight: Value[]],

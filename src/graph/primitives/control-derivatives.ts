@@ -13,8 +13,8 @@ const floats = (vs: readonly Value[]): number[] => vs.flatMap((v, i) => (isFloat
 const pick = <T>(vs: readonly T[], places: readonly number[]): T[] => places.map((i) => at(vs, i));
 
 /**
- * A scan the other way round. Its carry holds the cotangents of the carries and the sums of those of the consts; each step
- * inlines the body at the carries that the forward pass saved and differentiates it.
+ * A scan the other way round. Its carry holds the cotangents of the carries and the sums of those of the consts; each
+ * step inlines the body at the carries that the forward pass saved and differentiates it.
  */
 const scanRule: DerivativeRule<'scan'> = (node, cts, pullback) => {
   const { body, length, numCarry, numXs, reverse, savesCarry } = node.attrs;
@@ -63,7 +63,8 @@ const scanRule: DerivativeRule<'scan'> = (node, cts, pullback) => {
 
 const rematRule: DerivativeRule<'remat'> = (node, cts, pullback) => {
   const live = cts.filter((c): c is Value => c !== null);
-  // The barrier ties the recomputation to the cotangents: it cannot start, or be merged with the first one, before them.
+  // The barrier ties the recomputation to the cotangents: it cannot start, or be merged with the first one, before
+  // them.
   const tied = barrier<readonly Value[]>([...node.inputs, ...live]);
   const inputs = tied.slice(0, node.inputs.length);
   let next = node.inputs.length;

@@ -19,6 +19,7 @@ export interface KernelAttrs {
 export interface ScanAttrs {
   /** Inputs: carries, one slice of each xs, consts. Outputs: new carries, one slice of each ys. */
   readonly body: Graph;
+  /** The number of steps. */
   readonly length: number;
   readonly numCarry: number;
   readonly numXs: number;
@@ -91,10 +92,11 @@ export const CONTROL = {
   kernel: define('kernel', (_, { types }) => types, { precision: 'f32', locality: 'any', merging: 'keep' }),
 };
 
+/** What a scan gives. */
 export interface ScanResult {
-  /** Final carries. */
+  /** The carries after the last step. */
   readonly carry: readonly Value[];
-  /** Stacked outputs, each `[length, ...]`. */
+  /** The outputs of all steps, stacked: each `[length, ...]`. */
   readonly ys: readonly Value[];
   /** The carries as each step found them, each `[length, ...]`; free unless used (`simplify` drops them). */
   readonly saved: readonly Value[];
@@ -149,16 +151,16 @@ export function scan(
 }
 
 /**
- * `body(inputs)`, whose insides are recomputed in the backward pass instead of kept (Chen et al. 2016). Values from outside
- * must be among `inputs`.
+ * `body(inputs)`, whose insides are recomputed in the backward pass instead of kept (Chen et al. 2016). Values from
+ * outside must be among `inputs`.
  */
 export function remat(inputs: readonly Value[], body: (inputs: Value[]) => readonly Value[]): readonly Value[] {
   return build(CONTROL.remat, inputs, { body: traceGraph(inputs, body) });
 }
 
 /**
- * The values themselves: an identity on several values at once that keeps order. No result is computed before every value
- * is there, and engines merge nothing across it. The results are in the order of the values.
+ * The values themselves: an identity on several values at once that keeps order. No result is computed before every
+ * value is there, and engines merge nothing across it. The results are in the order of the values.
  */
 export function barrier<const T extends readonly Value[]>(values: T): { readonly [I in keyof T]: Value } {
   return build(CONTROL.barrier, values, {}) as { readonly [I in keyof T]: Value };

@@ -4,8 +4,8 @@ import * as L from './index.js';
 import type { Value } from '../ir/types.js';
 
 /**
- * Numbers the documents of each row, i32 `[B,T]` from 0: a new one starts wherever the id differs from that of the token
- * before. Ids themselves may return later; the numbers do not.
+ * Numbers the documents of each row, i32 `[B,T]` from 0: a new one starts wherever the id differs from that of the
+ * token before. Ids themselves may return later; the numbers do not.
  */
 export function documentRuns(segments: Value): Value {
   const [B, T] = dims(segments, 2);

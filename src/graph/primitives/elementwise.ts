@@ -1,6 +1,6 @@
 /**
- * Ops that compute each element from those at the same place. Those of several inputs broadcast as NumPy does (sizes of 1
- * stretch, missing leading axes are added) and never mix dtypes.
+ * Ops that compute each element from those at the same place. Those of several inputs broadcast as NumPy does (sizes of
+ * 1 stretch, missing leading axes are added) and never mix dtypes.
  */
 import { DTypeError, at, isFloat, type DType } from '../../core/index.js';
 import { arity, broadcastShapes, dtypeError, requireFloat, requireSameDtype } from '../ir/checks.js';

@@ -121,10 +121,12 @@ export function full(dtype: DType, shape: Shape, value: number): Value {
   return broadcast(scalar(value, dtype), shape);
 }
 
+/** The same elements, in row-major order, in another shape of the same size. */
 export function reshape(x: Value, shape: Shape): Value {
   return build1(LAYOUT.reshape, [x], { shape });
 }
 
+/** The axes in another order: axis i of the result is axis `permutation[i]` of x. */
 export function transpose(x: Value, permutation: readonly number[]): Value {
   return build1(LAYOUT.transpose, [x], { permutation });
 }
@@ -134,6 +136,7 @@ export function broadcast(x: Value, shape: Shape): Value {
   return build1(LAYOUT.broadcast, [x], { shape });
 }
 
+/** The elements `starts[i] .. limits[i] - 1` along each axis i, every `strides[i]`-th (default 1). */
 export function slice(x: Value, starts: Shape, limits: Shape, strides?: Shape): Value {
   return build1(LAYOUT.slice, [x], { starts, limits, strides: strides ?? starts.map(() => 1) });
 }
@@ -145,6 +148,7 @@ export function sliceAxis(x: Value, axis: number, start: number, limit: number):
   return slice(x, starts, limits);
 }
 
+/** x with `low[i]` elements of `value` before and `high[i]` after it along each axis i. */
 export function pad(x: Value, low: Shape, high: Shape, value = 0): Value {
   return build1(LAYOUT.pad, [x], { low, high, value });
 }
@@ -155,6 +159,7 @@ export function padAxis(x: Value, axis: number, low: number, high: number, value
   return pad(x, sizes(low), sizes(high), value);
 }
 
+/** Values one after another along an axis. */
 export function concat(xs: readonly Value[], axis: number): Value {
   return xs.length === 1 ? at(xs, 0) : build1(LAYOUT.concat, xs, { axis });
 }

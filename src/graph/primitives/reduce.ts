@@ -7,14 +7,19 @@ import { mul } from './elementwise.js';
 
 /** Dimension numbers of a general dot. Result axes: batch axes, then the free axes of lhs, then those of rhs. */
 export interface DotAttrs {
+  /** Batch axes of the left operand. */
   readonly lhsBatch: readonly number[];
+  /** Batch axes of the right operand, in the same order. */
   readonly rhsBatch: readonly number[];
+  /** Axes of the left operand that are summed over. */
   readonly lhsContract: readonly number[];
+  /** Axes of the right operand that are summed over, in the same order. */
   readonly rhsContract: readonly number[];
 }
 
 /** Axes to reduce, and whether each stays as an axis of size 1. */
 export interface ReduceAttrs {
+  /** The axes that are reduced, rising. */
   readonly axes: readonly number[];
   readonly keepDims: boolean;
 }
@@ -151,6 +156,7 @@ export function reduceSum(x: Value, axes: readonly number[] = allAxes(x), keepDi
   return build1(REDUCE.reduceSum, [x], { axes, keepDims });
 }
 
+/** The largest element over some axes (default: all); `keepDims` keeps each as an axis of size 1. */
 export function reduceMax(x: Value, axes: readonly number[] = allAxes(x), keepDims = false): Value {
   return build1(REDUCE.reduceMax, [x], { axes, keepDims });
 }
@@ -161,6 +167,7 @@ export function reduceMean(x: Value, axes: readonly number[] = allAxes(x), keepD
   return mul(reduceSum(x, axes, keepDims), 1 / count);
 }
 
+/** The index of the largest element along an axis, i32; of equal ones the first. */
 export function argmax(x: Value, axis: number): Value {
   return build1(REDUCE.argmax, [x], { axis });
 }

@@ -14,7 +14,8 @@ const dot: DerivativeRule<'dot'> = ({ inputs: [a, b], attrs }, [ct]) => {
   const batch = lhsBatch.map((_, i) => i);
   const ctAFree = aFree.map((_, i) => batch.length + i);
   const ctBFree = bFree.map((_, i) => batch.length + aFree.length + i);
-  // The axes that a product leaves, in the order in which it leaves them, as axes of the operand; sorted back by transpose.
+  // The axes that a product leaves, in the order in which it leaves them, as axes of the operand; sorted back by
+  // transpose.
   const back = (v: Value, axes: readonly number[]): Value => {
     const permutation = axes.map((_, axis) => axes.indexOf(axis));
     return permutation.every((p, i) => p === i) ? v : L.transpose(v, permutation);

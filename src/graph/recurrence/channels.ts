@@ -1,7 +1,7 @@
 /**
- * Decays per key channel (Kimi Delta Attention): products `sum_k x_rk y_sk exp(b_rk - b_sk)` by halves. A block of tokens in its
- * second half meets those in the first across the middle: the decay up to the middle and the decay from it are both at most 1,
- * so nothing overflows, whatever the gates, and `log2 C` levels of matrix products remain.
+ * Decays per key channel (Kimi Delta Attention): products `sum_k x_rk y_sk exp(b_rk - b_sk)` by halves. A block of
+ * tokens in its second half meets those in the first across the middle: the decay up to the middle and the decay from
+ * it are both at most 1, so nothing overflows, whatever the gates, and `log2 C` levels of matrix products remain.
  */
 import { at, dims } from '../../core/index.js';
 import * as L from '../primitives/index.js';

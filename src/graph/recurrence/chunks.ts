@@ -2,27 +2,32 @@
  * What the chunkwise forms share: tokens in chunks, decays between the tokens of a chunk, precision of products (
  * docs/recurrences.md).
  *
- * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width; `..` stands for the
- * three leading axes B, H and N in the order of `Chunks.order`.
+ * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width; `..` stands for
+ * the three leading axes B, H and N in the order of `Chunks.order`.
  */
 import { dims, at, last, type DType } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { documentRuns } from '../primitives/documents.js';
 
+/** The sizes of a chunkwise recurrence: B batch, T tokens, H heads, N chunks of C tokens. */
 export interface Chunks {
   readonly B: number;
   readonly T: number;
   readonly H: number;
   readonly N: number;
   readonly C: number;
-  /** Leading axes of everything in chunks: chunks last for products over all of them, first to scan over them. */
+  /**
+   * The order of the leading axes of everything in chunks: chunks last for products over all of them, first to scan
+   * over them.
+   */
   readonly order: 'BHN' | 'NBH';
 }
 
 /** The smallest power of two that is at least `n`. */
 const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
 
+/** The chunks of x `[B,T,...]`: of `chunk` tokens, or of the next power of two if the sequence is shorter. */
 export function chunksOf(x: Value, H: number, chunk: number, order: Chunks['order']): Chunks {
   const [B, T] = dims(x, 2);
   const C = Math.min(chunk, powerOfTwo(T));
@@ -64,9 +69,10 @@ export function sumHeads(dx: Value, like: Value): Value {
 }
 
 /**
- * The gradient of the log decays `[B,T,H]`. A token's cumulative decay in its chunk scales what it reads and, inversely, what it
- * writes: its gradient is `<do, o> - <v, dv>`, and at the chunk's end there is the state with its cotangent, `atEnd [..]`. A
- * log decay acts on its own and all later tokens of the chunk. `writes` is `<v, dv>`, `[..,C]`.
+ * The gradient of the log decays `[B,T,H]`. A token's cumulative decay in its chunk scales what it reads and,
+ * inversely, what it writes: its gradient is `<do, o> - <v, dv>`, and at the chunk's end there is the state with its
+ * cotangent, `atEnd [..]`. A log decay acts on its own and all later tokens of the chunk. `writes` is `<v, dv>`,
+ * `[..,C]`.
  */
 export function tokenDecayGradient(out: Value, dOut: Value, writes: Value, atEnd: Value, chunks: Chunks): Value {
   const { B, T, H, N, C, order } = chunks;
@@ -78,7 +84,9 @@ export function tokenDecayGradient(out: Value, dOut: Value, writes: Value, atEnd
   return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
 }
 
-/** The document of each token, counted from 0, in chunks `[..,C]` with one head; the tail belongs to the last document. */
+/**
+ * The document of each token, counted from 0, in chunks `[..,C]` with one head; the tail belongs to the last document.
+ */
 export function runsInChunks(segments: Value | null, chunks: Chunks): Value | null {
   if (!segments) return null;
   const { B, T, N, C } = chunks;
@@ -89,8 +97,8 @@ export function runsInChunks(segments: Value | null, chunks: Chunks): Value | nu
 }
 
 /**
- * A running sum along the last axis in two parts whose differences lose nothing: multiples of 1/256, which add up exactly, and
- * the small rest. Plain sums in f32 would cost a decay of 100 nats 1e-5 of relative error.
+ * A running sum along the last axis in two parts whose differences lose nothing: multiples of 1/256, which add up
+ * exactly, and the small rest. Plain sums in f32 would cost a decay of 100 nats 1e-5 of relative error.
  */
 interface RunningSum {
   readonly coarse: Value;
@@ -99,6 +107,10 @@ interface RunningSum {
 
 const GRAIN = 256;
 
+/**
+ * The running sum of log decays over the last axis in two parts, a coarse one on a grid and the rest: differences of
+ * the coarse parts are exact.
+ */
 export function runningSum(g: Value): RunningSum {
   const axis = g.shape.length - 1;
   const coarse = L.mul(L.floor(L.mul(g, GRAIN)), 1 / GRAIN);
@@ -111,7 +123,10 @@ const GONE = -1e30;
 const asColumn = (x: Value): Value => L.reshape(x, [...x.shape, 1]);
 const asRow = (x: Value): Value => L.reshape(x, [...x.shape.slice(0, -1), 1, last(x.shape)]);
 
-/** `exp(b_r - b_s)` where s <= r and both belong to one document, else 0: `[...,n] -> [...,n,n]`; subtract, mask, then exp. */
+/**
+ * `exp(b_r - b_s)` where s <= r and both belong to one document, else 0: `[...,n] -> [...,n,n]`; subtract, mask, then
+ * exp.
+ */
 export function decayMatrix({ coarse, fine }: RunningSum, runs: Value | null): Value {
   const n = last(fine.shape);
   const difference = L.add(L.sub(asColumn(coarse), asRow(coarse)), L.sub(asColumn(fine), asRow(fine)));
@@ -126,6 +141,7 @@ export interface ChunkEnds {
   readonly last: Value;
 }
 
+/** The document index at the end of each chunk, and before its first token. */
 export function chunkEnds(runs: Value, { N, C, order }: Chunks): ChunkEnds {
   const axis = order === 'BHN' ? 2 : 0;
   const last = L.sliceAxis(runs, 3, C - 1, C);
@@ -163,9 +179,12 @@ export function decaysOf(g: Value, runs: Value | null, chunks: Chunks): Decays {
   };
 }
 
-/** `x` as a product takes it: rounded to bf16 where the inputs were bf16 (and back, so that sums are carried in f32). */
+/**
+ * `x` as a product takes it: rounded to bf16 where the inputs were bf16 (and back, so that sums are carried in f32).
+ */
 export type Rounding = (x: Value) => Value;
 
+/** Rounds operands of products to bf16 where the inputs are bf16; the identity for other dtypes. */
 export function roundingTo(dtype: DType): Rounding {
   if (dtype !== 'bf16') return (x) => x;
   return (x) => {

@@ -1,7 +1,7 @@
 /**
- * The gated delta rule by chunks (Gated DeltaNet, Yang et al. 2025; Kimi Delta Attention with a decay per channel), in the form
- * of docs/recurrences.md: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`, A strictly lower.
- * Everything but the recursion of the state over chunks is products over all chunks at once.
+ * The gated delta rule by chunks (Gated DeltaNet, Yang et al. 2025; Kimi Delta Attention with a decay per channel), in
+ * the form of docs/recurrences.md: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`,
+ * A strictly lower. Everything but the recursion of the state over chunks is products over all chunks at once.
  */
 import { at } from '../../core/index.js';
 import { scan } from '../primitives/index.js';
@@ -44,9 +44,9 @@ interface Gates {
   /** The lower left quarters of `beta_r (k_r k_s) decay(s to r)` for s < r. */
   readonly overlaps: readonly Value[];
   /**
-   * From the cotangents of the scores and of `(k_r k_s) decay(s to r)`, `[..,C,C]`, of which what lies above the diagonal does not
-   * count: those of the queries, and of the keys as they read (rows) and as they write (columns), `[..,C,K]`; and
-   * `sum_s dOverlaps_rs (k_r k_s) decay`, `[..,C]`.
+   * From the cotangents of the scores and of `(k_r k_s) decay(s to r)`, `[..,C,C]`, of which what lies above the
+   * diagonal does not count: those of the queries, and of the keys as they read (rows) and as they write (columns),
+   * `[..,C,K]`; and `sum_s dOverlaps_rs (k_r k_s) decay`, `[..,C]`.
    */
   gradients(dScores: Value, dOverlaps: Value): GateGradients;
 }
@@ -200,7 +200,10 @@ export function decomposeDeltaRule(inputs: readonly Value[], attrs: RecurrenceAt
   return [fromChunks(L.convert(out, at(inputs, 0).dtype), chunks), last];
 }
 
-/** deltaRuleGrad in primitives: the forward pass anew up to the states, then the recursion of their cotangents backwards. */
+/**
+ * deltaRuleGrad in primitives: the forward pass anew up to the states, then the recursion of their cotangents
+ * backwards.
+ */
 export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
   const [out, dOut, dState] = inputs.slice(-3) as [Value, Value, Value];
   const given = inputs.slice(0, -3);
@@ -254,7 +257,10 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   return attrs.initialState ? [...grads, at(back.carry, 0)] : grads;
 }
 
-/** As `tokenDecayGradient` for each channel, where queries and reading keys carry the decay and writing keys its inverse. */
+/**
+ * As `tokenDecayGradient` for each channel, where queries and reading keys carry the decay and writing keys its
+ * inverse.
+ */
 function channelDecayGradient(dq: Value, readers: Value, writers: Value, { q, k, chunks }: Form, atEnd: Value): Value {
   const reads = L.add(L.mul(q, dq), L.mul(k, L.sub(readers, writers)));
   const inChunk = L.cumsum(reads, 3, { reverse: true });

@@ -1,6 +1,6 @@
 /**
- * Heads that share their queries and keys, as those of a Mamba-2 group: what is made of queries and keys alone is computed once for
- * a group, and what they meet stands side by side, so that one product serves all heads of the group.
+ * Heads that share their queries and keys, as those of a Mamba-2 group: what is made of queries and keys alone is
+ * computed once for a group, and what they meet stands side by side, so that one product serves all heads of the group.
  *
  * Shape letters as in chunks.ts; G groups of R heads each, `H = G R`. Leading axes are B, H or G, N.
  */
@@ -9,12 +9,16 @@ import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { fromChunks, perRow, repeatHeads, toChunks, type Chunks } from './chunks.js';
 
+/** Groups of heads that share queries and keys, and how their tensors are laid out. */
 export class HeadGroups {
   readonly #R: number;
   /** The chunks of what groups have: G in place of H. */
   readonly shared: Chunks;
 
-  /** Groups of heads with the same query head and key head; with chunks of one token, where repeating it costs less, each head. */
+  /**
+   * Groups of heads with the same query head and key head; with chunks of one token, where repeating it costs less,
+   * each head.
+   */
   constructor(
     q: Value,
     k: Value,

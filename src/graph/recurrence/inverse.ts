@@ -1,6 +1,6 @@
 /**
- * Lower triangular matrices by halves, and with them `(I + A)^-1` for strictly lower triangular A: exact for repeated keys too,
- * where the series `(I - A)(I + A^2)(I + A^4)...` overflows (docs/recurrences.md).
+ * Lower triangular matrices by halves, and with them `(I + A)^-1` for strictly lower triangular A: exact for repeated
+ * keys too, where the series `(I - A)(I + A^2)(I + A^4)...` overflows (docs/recurrences.md).
  */
 import { at, last } from '../../core/index.js';
 import * as L from '../primitives/index.js';
@@ -32,8 +32,8 @@ function lowerBlock(a: Value, c: Value, b: Value): Value {
 }
 
 /**
- * The lower left quarters of the diagonal blocks of `A [..,C,C]` at every size: entry i holds those of blocks of `2^(i+1)` rows,
- * `[..,C/2^(i+1),2^i,2^i]`.
+ * The lower left quarters of the diagonal blocks of `A [..,C,C]` at every size: entry i holds those of blocks of
+ * `2^(i+1)` rows, `[..,C/2^(i+1),2^i,2^i]`.
  */
 export function lowerQuarters(matrix: Value): Value[] {
   const lead = matrix.shape.slice(0, -2);
@@ -51,7 +51,9 @@ export function lowerQuarters(matrix: Value): Value[] {
 
 const onlyBlock = (x: Value): Value => L.reshape(x, [...x.shape.slice(0, 3), ...x.shape.slice(-2)]);
 
-/** The lower triangular matrix `[..,C,C]` from its diagonal `[..,C]` and the lower left quarters of its diagonal blocks. */
+/**
+ * The lower triangular matrix `[..,C,C]` from its diagonal `[..,C]` and the lower left quarters of its diagonal blocks.
+ */
 export function fromQuarters(diagonal: Value, quarters: readonly Value[]): Value {
   let blocks = L.reshape(diagonal, [...diagonal.shape, 1, 1]);
   for (const corner of quarters) {

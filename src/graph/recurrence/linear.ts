@@ -1,7 +1,7 @@
 /**
- * Linear attention with a decay per head and token, by chunks of matrix products (docs/recurrences.md; Sun et al. 2023, Dao and
- * Gu 2024). Lightning Attention, Simple GLA and Mamba-2 are this op. All states between chunks are one product with a matrix
- * of decays, so nothing runs in sequence.
+ * Linear attention with a decay per head and token, by chunks of matrix products (docs/recurrences.md; Sun et al. 2023,
+ * Dao and Gu 2024). Lightning Attention, Simple GLA and Mamba-2 are this op. All states between chunks are one product
+ * with a matrix of decays, so nothing runs in sequence.
  */
 import { last, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
@@ -47,7 +47,10 @@ function decayInChunks(logDecay: Value, chunks: Chunks): Value {
 interface Form {
   readonly chunks: Chunks;
   readonly groups: HeadGroups;
-  /** Keys of each group `[B,G,N,C,K]`; values of each head `[B,H,N,C,V]`, and of a group's heads side by side `[B,G,N,C,R*V]`. */
+  /**
+   * Keys of each group `[B,G,N,C,K]`; values of each head `[B,H,N,C,V]`, and of a group's heads side by side
+   * `[B,G,N,C,R*V]`.
+   */
   readonly k: Value;
   readonly v: Value;
   readonly together: Value;
@@ -108,8 +111,8 @@ export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: Recur
 }
 
 /**
- * linearRecurrenceGrad in primitives. States are those of the forward pass; a barrier ties queries and decays to `do`, so that
- * the matrices of C × C per chunk are computed anew and not kept.
+ * linearRecurrenceGrad in primitives. States are those of the forward pass; a barrier ties queries and decays to `do`,
+ * so that the matrices of C × C per chunk are computed anew and not kept.
  */
 export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
   const [q0, k0, v0, logDecay] = inputs as [Value, Value, Value, Value];

@@ -19,7 +19,9 @@ export interface RecurrenceOptions {
 export interface Recurrence {
   /** `[B,T,H,V]`, in the dtype of q; of a convolution `[B,T,C]`. */
   readonly out: Value;
-  /** The state after the last token, `[B,H,K,V]`, f32 beside bf16 inputs; of a convolution the last inputs, `[B,W-1,C]`. */
+  /**
+   * The state after the last token, `[B,H,K,V]`, f32 beside bf16 inputs; of a convolution the last inputs, `[B,W-1,C]`.
+   */
   readonly state: Value;
 }
 
@@ -31,10 +33,11 @@ function given(options: RecurrenceOptions) {
 }
 
 /**
- * Linear attention with decay: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t S_t` per head (Lightning Attention,
- * Simple GLA; Mamba-2 with q = C, k = B, v = dt x, logDecay = dt A). q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay
- * `[B,T,H]` (natural log, at most 0), or `[H]` for a decay that is the same at every token. Each head count divides H; head h
- * uses head `floor(h / (H/Hq))` of q, and so on. Decays and states are f32 where q, k and v are bf16.
+ * Linear attention with decay: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t S_t` per head (Lightning
+ * Attention, Simple GLA; Mamba-2 with q = C, k = B, v = dt x, logDecay = dt A). q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v
+ * `[B,T,Hv,V]`, logDecay `[B,T,H]` (natural log, at most 0), or `[H]` for a decay that is the same at every token. Each
+ * head count divides H; head h uses head `floor(h / (H/Hq))` of q, and so on. Decays and states are f32 where q, k and
+ * v are bf16.
  */
 export function linearRecurrence(
   q: Value,
@@ -49,10 +52,10 @@ export function linearRecurrence(
 }
 
 /**
- * The gated delta rule: `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t` per head
- * (Gated DeltaNet, Yang et al. 2025). Shapes as in `linearRecurrence`, with logDecay `[B,T,H]`, or `[B,T,H,K]` for a decay of each
- * key channel (Kimi Delta Attention), and beta `[B,T,H]`. Keys should have unit length and beta lie in 0 to 2: beyond that
- * the recurrence itself diverges.
+ * The gated delta rule: `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`
+ * per head (Gated DeltaNet, Yang et al. 2025). Shapes as in `linearRecurrence`, with logDecay `[B,T,H]`, or `[B,T,H,K]`
+ * for a decay of each key channel (Kimi Delta Attention), and beta `[B,T,H]`. Keys should have unit length and beta lie
+ * in 0 to 2: beyond that the recurrence itself diverges.
  */
 export function deltaRule(
   q: Value,
@@ -68,10 +71,10 @@ export function deltaRule(
 }
 
 /**
- * Causal depthwise convolution over tokens: `y_t[c] = bias[c] + sum_m weight[c,m] x_{t-W+1+m}[c]`, x `[B,T,C]`, weight `[C,W]`
- * (the last tap meets the token itself), no activation. What precedes the first token is `initialState [B,W-1,C]`, default
- * zeros; with `segments` (i32 `[B,T]`) taps see zeros beyond the start of the token's document. Returns out `[B,T,C]` and the
- * state `[B,W-1,C]` that continues the last document.
+ * Causal depthwise convolution over tokens: `y_t[c] = bias[c] + sum_m weight[c,m] x_{t-W+1+m}[c]`, x `[B,T,C]`, weight
+ * `[C,W]` (the last tap meets the token itself), no activation. What precedes the first token is `initialState
+ * [B,W-1,C]`, default zeros; with `segments` (i32 `[B,T]`) taps see zeros beyond the start of the token's document.
+ * Returns out `[B,T,C]` and the state `[B,W-1,C]` that continues the last document.
  */
 export function causalConv(
   x: Value,

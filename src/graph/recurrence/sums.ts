@@ -41,8 +41,8 @@ function wholeMatrix(x: Value, g: Value, runs: Value | null): Value {
 }
 
 /**
- * `y_i = sum_{j <= i} exp(g_{j+1} + ... + g_i) x_j` over items of one document: x `[B,H,n,F]`, g `[b,H,n]`, runs `[B,1,n]`.
- * Groups of items first, then the sums that enter each group, by the same rule.
+ * `y_i = sum_{j <= i} exp(g_{j+1} + ... + g_i) x_j` over items of one document: x `[B,H,n,F]`, g `[b,H,n]`, runs
+ * `[B,1,n]`. Groups of items first, then the sums that enter each group, by the same rule.
  */
 export function decayedSums(x: Value, g: Value, runs: Value | null): Value {
   const [B, H, n, F] = dims(x, 4);

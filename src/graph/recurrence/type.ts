@@ -34,8 +34,9 @@ export interface CausalConvAttrs {
 declare module '../ir/types.js' {
   interface OpSignatures {
     /**
-     * q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay `[B,T,H]` or `[H]`, [segments i32 `[B,T]`], [state `[B,H,K,V]`]
-     * -> o `[B,T,H,V]`, state `[B,H,K,V]`: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t S_t`.
+     * q `[B,T,Hq,K]`, k `[B,T,Hk,K]`, v `[B,T,Hv,V]`, logDecay `[B,T,H]` or `[H]`, [segments i32 `[B,T]`], [state
+     * `[B,H,K,V]`] -> o `[B,T,H,V]`, state `[B,H,K,V]`: `S_t = exp(logDecay_t) S_{t-1} + k_t^T v_t`, `o_t = scale q_t
+     * S_t`.
      */
     readonly linearRecurrence: Signature<
       RecurrenceAttrs,
@@ -64,8 +65,8 @@ declare module '../ir/types.js' {
       readonly Value[]
     >;
     /**
-     * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state `[B,W-1,C]`:
-     * `y_t = bias + sum_m weight[:,m] x_{t-W+1+m}`; the state is the last W-1 inputs.
+     * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state
+     * `[B,W-1,C]`: `y_t = bias + sum_m weight[:,m] x_{t-W+1+m}`; the state is the last W-1 inputs.
      */
     readonly causalConv: Signature<
       CausalConvAttrs,
@@ -170,7 +171,10 @@ function deltaRule(inputs: readonly TensorType[], attrs: RecurrenceAttrs): reado
   return finish(op, inputs, attrs, sizes, 5);
 }
 
-/** Gradients of every input but the documents, from the forward inputs, the output, and the cotangents of output and state. */
+/**
+ * Gradients of every input but the documents, from the forward inputs, the output, and the cotangents of output and
+ * state.
+ */
 function gradient(
   op: 'linearRecurrenceGrad' | 'deltaRuleGrad',
   inputs: readonly TensorType[],

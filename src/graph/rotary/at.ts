@@ -8,11 +8,11 @@ import { angleTable, rotatePairs } from './tables.js';
 const STRIDE = 256;
 
 /**
- * Rotary positions, half-split, on x `[B,T,H,D]` by `positions` (i32 `[B,T]`, each in `0 .. limit - 1`): what `rotary` does for
- * positions that are known only when the graph runs.
+ * Rotary positions, half-split, on x `[B,T,H,D]` by `positions` (i32 `[B,T]`, each in `0 .. limit - 1`): what `rotary`
+ * does for positions that are known only when the graph runs.
  *
- * cos and sin come from two small tables computed in float64 (multiples of 256, and what is left) and the addition theorem,
- * so that a float32 graph is as exact at position 100,000 as at 1.
+ * cos and sin come from two small tables computed in float64 (multiples of 256, and what is left) and the addition
+ * theorem, so that a float32 graph is as exact at position 100,000 as at 1.
  */
 export function rotaryAt(x: Value, inverseFrequencies: readonly number[], positions: Value, limit: number): Value {
   const half = inverseFrequencies.length;

@@ -1,4 +1,6 @@
-/** Tables of rotary angles and the rotation by them: the one place that says what a rotary position does to channels. */
+/**
+ * Tables of rotary angles and the rotation by them: the one place that says what a rotary position does to channels.
+ */
 import { at } from '../../core/index.js';
 import type { Value } from '../ir/types.js';
 import * as L from '../primitives/index.js';

@@ -20,6 +20,7 @@ export interface Core {
   readonly pool: BufferPool;
 }
 
+/** The device at a place of the mesh. */
 export const deviceOf = ({ devices }: Core, place: number): Device => at(devices, place);
 
 /** An error as it is shown: one that says that a device is full, or taken by others, comes with what to do. */
@@ -29,7 +30,9 @@ export function explain({ client, devices, own }: Core, error: unknown): unknown
   return outOfMemory(error, { stats: client.memoryStats(device), device: memoryOf(client.platform, device.id) });
 }
 
-/** What all processes hold of a device, by its number among those that this process sees; null where nothing says it. */
+/**
+ * What all processes hold of a device, by its number among those that this process sees; null where nothing says it.
+ */
 export function memoryOf(platform: string, id: number): AcceleratorMemory | null {
   if (platform !== 'cuda') return null;
   return findAccelerators().find((device) => device.name === `cuda:${id}`)?.memory ?? null;

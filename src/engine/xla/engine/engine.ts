@@ -1,6 +1,6 @@
 /**
- * The xla engine: graphs as StableHLO text, compiled and run by a PJRT plugin (CUDA, TPU, CPU), on one device or a mesh.
- * `run` starts a program and returns; only `download` waits.
+ * The xla engine: graphs as StableHLO text, compiled and run by a PJRT plugin (CUDA, TPU, CPU), on one device or a
+ * mesh. `run` starts a program and returns; only `download` waits.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,6 +26,7 @@ import { checkSharding, meshOf, type Mesh } from '../mesh/sharding.js';
 import { XlaTensor, ownTensor } from './tensor.js';
 import { deviceSpans, type DeviceSpan } from './trace.js';
 
+/** How the XLA engine is created. */
 export interface XlaEngineOptions {
   readonly platform?: Platform;
   /** The plugin's file; searched for if left out. */
@@ -64,7 +65,9 @@ export interface XlaEngine extends Engine {
   collectives(program: Executable): readonly Collective[];
   /** Of one device of the mesh, the first if left out; null where the plugin does not keep count. */
   memoryStats(place?: number): MemoryStats | null;
-  /** Records what the devices run until `stop`, which gives it. Throws `EngineError` where the plugin has no profiler. */
+  /**
+   * Records what the devices run until `stop`, which gives it. Throws `EngineError` where the plugin has no profiler.
+   */
   profile(): { stop(): DeviceSpan[] };
   readonly mesh: Mesh;
   readonly devices: readonly Device[];
@@ -72,7 +75,9 @@ export interface XlaEngine extends Engine {
   readonly lastCompile: { readonly seconds: number; readonly cached: boolean } | null;
 }
 
-/** Options that measure faster than XLA's defaults for transformer steps on NVIDIA GPUs: `docs/xla.md` has the numbers. */
+/**
+ * Options that measure faster than XLA's defaults for transformer steps on NVIDIA GPUs: `docs/xla.md` has the numbers.
+ */
 const CUDA_OPTIONS: XlaOptions = { xla_gpu_enable_triton_gemm: false };
 
 /** Kernels that sum in a fixed order, and the same kernels whenever a program is compiled. */
@@ -130,9 +135,9 @@ function starting<T>(platform: Platform, start: () => T): T {
 }
 
 /**
- * Another build of a plugin under the same name is another plugin. The file is told by size, place on the disk and times; that
- * of the last change (ctime) moves whenever its content does, and no copying tool sets it back, so that hundreds of megabytes
- * need not be hashed at every start.
+ * Another build of a plugin under the same name is another plugin. The file is told by size, place on the disk and
+ * times; that of the last change (ctime) moves whenever its content does, and no copying tool sets it back, so that
+ * hundreds of megabytes need not be hashed at every start.
  */
 function pluginStamp(path: string, version: string): string {
   const { size, ino, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
@@ -208,7 +213,8 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   };
   return {
     info,
-    // Parts of a fused matrix do not end where devices' columns do: cutting the matrix moves less than cutting the product.
+    // Parts of a fused matrix do not end where devices' columns do: cutting the matrix moves less than cutting the
+    // product.
     hints: { splitProjections: mesh.axes.tensor > 1, momentElements: 0, runsAhead: RUNS_AHEAD },
     mesh,
     devices: core.devices,

@@ -3,6 +3,7 @@ import type { CompileScope } from './program.js';
 import type { Mesh } from '../mesh/sharding.js';
 import { WIDEST_WINDOW } from '../passes/fuse.js';
 
+/** Says in words which kernels compute attention and recurrences, for a run's record. */
 export function kernelsInUse(
   { size, axes }: Mesh,
   { cudnn, tileKernels }: Pick<CompileScope, 'cudnn' | 'tileKernels'>,

@@ -1,7 +1,7 @@
 /**
- * Who frees device memory. The engine interface hands tensors out and never takes them back, so buffers are freed when their
- * tensor is garbage. V8 does not know how large they are: when much has been handed out since the last sweep, or the device is
- * full, a collection is forced and buffers whose tensors are gone are freed at once.
+ * Who frees device memory. The engine interface hands tensors out and never takes them back, so buffers are freed when
+ * their tensor is garbage. V8 does not know how large they are: when much has been handed out since the last sweep, or
+ * the device is full, a collection is forced and buffers whose tensors are gone are freed at once.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -17,6 +17,9 @@ interface Entry {
 /** Growth of what is held, in bytes, that forces a sweep. */
 const SWEEP_BYTES = 2 ** 30;
 
+/**
+ * The device buffers of an engine's tensors: frees those of tensors that are gone, and moves tensors off a full device.
+ */
 export class BufferPool {
   readonly #entries = new Set<Entry>();
   readonly #byTensor = new WeakMap<XlaTensor, Entry>();

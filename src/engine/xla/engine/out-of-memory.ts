@@ -7,8 +7,9 @@ import type { MemoryStats } from '../pjrt/client.js';
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /**
- * How plugins put what was asked for. XLA on GPUs: "Out of memory while trying to allocate 4770354232 bytes.", or with units;
- * its allocator: "Failed to allocate request for 2.99GiB (3206250496B) on device ordinal 0"; TPUs: "Used 12.34G of 8.00G hbm".
+ * How plugins put what was asked for. XLA on GPUs: "Out of memory while trying to allocate 4770354232 bytes.", or with
+ * units; its allocator: "Failed to allocate request for 2.99GiB (3206250496B) on device ordinal 0"; TPUs: "Used 12.34G
+ * of 8.00G hbm".
  */
 const ASKED: readonly RegExp[] = [
   /Failed to allocate request for [^(]*\((\d+)()B\)/,
@@ -30,9 +31,10 @@ export function bytesAsked(message: string): number | null {
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 
 /**
- * What a plugin says where a library of the device cannot start for want of memory, or the device is given to one process alone.
- * XLA on GPUs: "BlasLt is unavailable", "Failed to create cuBLAS handle", "CUDNN_STATUS_ALLOC_FAILED"; CUDA:
- * "CUDA_ERROR_DEVICE_UNAVAILABLE", "all CUDA-capable devices are busy or unavailable", "CUDA_ERROR_OUT_OF_MEMORY".
+ * What a plugin says where a library of the device cannot start for want of memory, or the device is given to one
+ * process alone. XLA on GPUs: "BlasLt is unavailable", "Failed to create cuBLAS handle", "CUDNN_STATUS_ALLOC_FAILED";
+ * CUDA: "CUDA_ERROR_DEVICE_UNAVAILABLE", "all CUDA-capable devices are busy or unavailable",
+ * "CUDA_ERROR_OUT_OF_MEMORY".
  */
 const STARVED =
   /BlasLt is unavailable|cublas handle|cudnn handle|(CUBLAS|CUDNN)\w*_(ALLOC_FAILED|NOT_INITIALIZED)|CUDA_ERROR_(OUT_OF_MEMORY|DEVICE_UNAVAILABLE)|busy or unavailable/i;
@@ -58,9 +60,9 @@ const BUSY_ADVICE = 'wait for them or stop them, or choose another device';
 const LEAST_SHARE = 0.02;
 
 /**
- * The error that a user sees: what was asked for, what this process holds, and what to do. Memory that the process was still
- * allowed to take and did not get is held by others: then, and where a library of the device could not start, it is a
- * `DeviceBusyError`.
+ * The error that a user sees: what was asked for, what this process holds, and what to do. Memory that the process was
+ * still allowed to take and did not get is held by others: then, and where a library of the device could not start, it
+ * is a `DeviceBusyError`.
  */
 export function outOfMemory(error: PjrtError, { stats, device }: FullDevice): EngineError {
   const bytes = bytesAsked(error.pluginMessage);

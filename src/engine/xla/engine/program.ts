@@ -70,8 +70,8 @@ async function compileText(scope: CompileScope, text: string): Promise<{ native:
 }
 
 /**
- * A graph with the programs made of it. Inputs that the options place lie as they say; others are taken as they lie, so that
- * one graph may need several programs, each made when it is first needed.
+ * A graph with the programs made of it. Inputs that the options place lie as they say; others are taken as they lie, so
+ * that one graph may need several programs, each made when it is first needed.
  */
 export class XlaExecutable implements Executable {
   readonly #programs = new Map<string, PjrtExecutable>();

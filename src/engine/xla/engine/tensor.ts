@@ -9,8 +9,10 @@ export interface Placement {
   readonly buffers: readonly PjrtBuffer[];
 }
 
+/** A tensor of the XLA engine: on the host, on devices, or on both. */
 export class XlaTensor implements DeviceTensor {
   readonly engine = 'xla';
+  /** The host's copy; null if there is none. */
   host: HostTensor | null;
   placement: Placement | null;
   state: 'live' | 'donated' | 'released' = 'live';

@@ -78,8 +78,9 @@ export interface DeviceUse {
 }
 
 /**
- * From the first to the last start of the kernel that `marker` matches, which runs once a step: how much of the time some kernel ran.
- * Copies between host and device do not count as work. Throws `EngineError` if the marker ran less than twice.
+ * From the first to the last start of the kernel that `marker` matches, which runs once a step: how much of the time
+ * some kernel ran. Copies between host and device do not count as work. Throws `EngineError` if the marker ran less
+ * than twice.
  */
 export function deviceUse(spans: readonly DeviceSpan[], marker: RegExp): DeviceUse {
   const work = spans.filter((s) => !isTransfer(s));

@@ -1,6 +1,6 @@
 /**
- * Cross-entropy and its gradient in one pass over the logits, as a tile kernel: a row stays in registers between the sum of its
- * exponentials and the gradient that needs it.
+ * Cross-entropy and its gradient in one pass over the logits, as a tile kernel: a row stays in registers between the
+ * sum of its exponentials and the gradient that needs it.
  */
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel } from './triton/ir.js';
@@ -8,7 +8,10 @@ import type { Kernel } from './triton/ir.js';
 /** Largest vocabulary whose rows an instance holds in registers. */
 export const WIDEST_VOCABULARY = 16384;
 
-/** logits bf16 `[N,V]`, targets i32 `[N]`, dloss f32 `[N]` -> `loss` and log-sum-exp `lse` f32 `[N]`, `dlogits` bf16 `[N,V]`. */
+/**
+ * logits bf16 `[N,V]`, targets i32 `[N]`, dloss f32 `[N]` -> `loss` and log-sum-exp `lse` f32 `[N]`, `dlogits` bf16
+ * `[N,V]`.
+ */
 export function crossEntropyKernel(rows: number, vocabulary: number): Kernel {
   const b = new KernelBuilder({ name: 'cross_entropy', grid: [rows, 1, 1], numWarps: 4, numStages: 1 });
   const logits = b.input('logits', 'bf16', [rows, vocabulary]);

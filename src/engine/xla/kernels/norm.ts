@@ -1,6 +1,7 @@
 /**
- * RMS norm without gain as tile kernels, and its gradient with the residual sum after it: each row is read once, where XLA reads it once
- * for the mean square and once more for the result. The residual sum before it belongs to the product that it follows.
+ * RMS norm without gain as tile kernels, and its gradient with the residual sum after it: each row is read once, where
+ * XLA reads it once for the mean square and once more for the result. The residual sum before it belongs to the product
+ * that it follows.
  */
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';

@@ -3,6 +3,7 @@ import { KernelBuilder } from './triton/builder.js';
 import { HeadBlocks, type HeadRows } from './heads.js';
 import type { Kernel } from './triton/ir.js';
 
+/** The rotation of heads by their positions, as a kernel does it. */
 export interface Rotation {
   readonly batch: number;
   readonly tokens: number;

@@ -1,12 +1,13 @@
 /**
- * SwiGLU, `silu(gate) * up`, and its gradient as tile kernels: gate and up are read where the projection left them, and the gradient of
- * the whole projection is written in one pass.
+ * SwiGLU, `silu(gate) * up`, and its gradient as tile kernels: gate and up are read where the projection left them, and
+ * the gradient of the whole projection is written in one pass.
  */
 import { last, at } from '../../../core/index.js';
 import { KernelBuilder } from './triton/builder.js';
 import type { HeadRows } from './heads.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';
 
+/** Gate and up projections, as a kernel reads them. */
 export interface Gated {
   /** The axes before the channels. */
   readonly shape: readonly number[];
@@ -92,7 +93,10 @@ export function swigluKernel(gated: Gated): Kernel {
   return b.build();
 }
 
-/** gate, up, dh -> `dx` with both gradients where gate and up lie in rows that hold nothing else (`joined`), or `dgate`, `dup`. */
+/**
+ * gate, up, dh -> `dx` with both gradients where gate and up lie in rows that hold nothing else (`joined`), or `dgate`,
+ * `dup`.
+ */
 export function swigluGradKernel(gated: Gated, joined: boolean): Kernel {
   const tiles = new Tiles('swiglu_grad', gated);
   const { b } = tiles;

@@ -1,18 +1,20 @@
 /**
- * Sliding-window attention as tile kernels, forward and backward, after FlashAttention-2 (Dao 2023): softmax in blocks, scores
- * recomputed in the backward pass from the log-sum-exp. What is special here:
- * - queries, keys and values are read where other ops left them, as channels of wider rows, and gradients can be written
- *   likewise, so that nothing is split, transposed or joined around the kernels;
+ * Sliding-window attention as tile kernels, forward and backward, after FlashAttention-2 (Dao 2023): softmax in blocks,
+ * scores recomputed in the backward pass from the log-sum-exp. What is special here:
+ * - queries, keys and values are read where other ops left them, as channels of wider rows, and gradients can be
+ *   written likewise, so that nothing is split, transposed or joined around the kernels;
  * - blocks that a window covers wholly are not masked;
- * - one backward launch: an instance makes dk and dv of its block from the queries that see it, then dq of the same block, and
- *   turns dq and dk back by rotary angles before it stores them.
+ * - one backward launch: an instance makes dk and dv of its block from the queries that see it, then dq of the same
+ *   block, and turns dq and dk back by rotary angles before it stores them.
  *
- * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in an instance's block, I in a block that it meets.
+ * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in an instance's block, I in a
+ * block that it meets.
  */
 import { KernelBuilder, type Launch } from './triton/builder.js';
 import { HeadBlocks, type HeadRows, type Parts, type Place } from './heads.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';
 
+/** An attention with a window, as its kernels see it. */
 export interface WindowAttention {
   readonly batch: number;
   readonly tokens: number;
@@ -51,9 +53,9 @@ const HIDDEN = -1e30;
 type Hidden = 'later' | 'nothing' | 'beyond';
 
 /**
- * What both kernels share: the grid, and which blocks meet. An instance's C rows are queries or keys; it meets blocks of I
- * columns of the others, number u = 0, 1, ... going away from it: keys from `token + C - (u+1) I` on, or queries from
- * `token + u I` on. Either way query - key is the same function of the row, the column and u, up to its direction.
+ * What both kernels share: the grid, and which blocks meet. An instance's C rows are queries or keys; it meets blocks
+ * of I columns of the others, number u = 0, 1, ... going away from it: keys from `token + C - (u+1) I` on, or queries
+ * from `token + u I` on. Either way query - key is the same function of the row, the column and u, up to its direction.
  */
 class Windows {
   readonly b: KernelBuilder;
@@ -210,8 +212,8 @@ interface Incoming {
 }
 
 /**
- * Operands [cos, sin `[T,D/2]`], q, k, v, o, lse, do; results `dqkv` with all three gradients, or `dq` `[B,T,H*D]`, `dk` and `dv`
- * `[B,T,G*D]`.
+ * Operands [cos, sin `[T,D/2]`], q, k, v, o, lse, do; results `dqkv` with all three gradients, or `dq` `[B,T,H*D]`,
+ * `dk` and `dv` `[B,T,G*D]`.
  */
 export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, targets: GradientTargets): Kernel {
   const windows = new Windows('window_attention_grad', a, tuning, a.kvHeads);

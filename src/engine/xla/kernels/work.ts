@@ -10,9 +10,12 @@ export interface Pieces {
   readonly heads: number;
 }
 
+/** All of a kernel's work, on one device. */
 export const WHOLE: Pieces = { batch: 1, heads: 1 };
 
-/** Work that a kernel does, whole or on pieces that know nothing of one another: the devices of a mesh take one each. */
+/**
+ * Work that a kernel does, whole or on pieces that know nothing of one another: the devices of a mesh take one each.
+ */
 export interface KernelWork {
   /** Sequences, or rows. */
   readonly batch: number;

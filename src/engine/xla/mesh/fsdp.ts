@@ -1,7 +1,7 @@
 /**
- * Tensors that lie divided over `fsdp` only to save memory. What is computed from one element by itself (conversion, the
- * optimizer's update) is computed on the parts; a product, or anything else, reads the tensor gathered over `fsdp`. Left to
- * itself the partitioner moves activations instead, which are larger.
+ * Tensors that lie divided over `fsdp` only to save memory. What is computed from one element by itself (conversion,
+ * the optimizer's update) is computed on the parts; a product, or anything else, reads the tensor gathered over `fsdp`.
+ * Left to itself the partitioner moves activations instead, which are larger.
  */
 import { convert, mapGraph, take, type Graph, type Node, type Value } from '../../../graph/index.js';
 import { got, at, sameShape } from '../../../core/index.js';
@@ -41,7 +41,10 @@ function constrained({ builder }: FsdpScope, name: string, value: Value, shardin
   return builder.define(`sdy.sharding_constraint ${name} ${where} : ${typeText(value)}`);
 }
 
-/** Rows of a table taken in bf16, where only that is asked for: the table is gathered as other products read it, in half the bytes. */
+/**
+ * Rows of a table taken in bf16, where only that is asked for: the table is gathered as other products read it, in half
+ * the bytes.
+ */
 export function narrowTakes(graph: Graph): Graph {
   return mapGraph(graph, (node, [x]) => {
     if (node.op !== 'convert' || node.outputs[0]?.dtype !== 'bf16' || x?.node.op !== 'take') return null;
@@ -51,8 +54,8 @@ export function narrowTakes(graph: Graph): Graph {
 }
 
 /**
- * How values must lie of which outputs are computed element by element, and that are not so computed themselves: as the outputs. So
- * gradients are summed over devices right where they arise, in parts if their parameter lies in parts.
+ * How values must lie of which outputs are computed element by element, and that are not so computed themselves: as the
+ * outputs. So gradients are summed over devices right where they arise, in parts if their parameter lies in parts.
  */
 export function originsOf(graph: Graph, shardings: Readonly<Record<string, Sharding>>): Map<Value, Sharding> {
   const lies = new Map<Value, Sharding>();

@@ -1,6 +1,7 @@
 /**
- * Parts of a program that every device of a mesh computes on its own piece of the data (`sdy.manual_computation`). XLA's
- * partitioner cannot see into custom calls and would gather all of their operands; here the pieces are said by hand.
+ * Parts of a program that every device of a mesh computes on its own piece of the data (`sdy.manual_computation`).
+ * XLA's partitioner cannot see into custom calls and would gather all of their operands; here the pieces are said by
+ * hand.
  */
 import { at } from '../../../core/index.js';
 import type { TensorType } from '../../../graph/index.js';
@@ -26,8 +27,8 @@ function dividing(mesh: Mesh, wanted: readonly MeshAxis[], sizes: readonly numbe
 }
 
 /**
- * How work of `batch` independent rows divides over a mesh, and over its `tensor` axis that on heads, of which there are several
- * numbers that all must divide; an empty list for work that cannot.
+ * How work of `batch` independent rows divides over a mesh, and over its `tensor` axis that on heads, of which there
+ * are several numbers that all must divide; an empty list for work that cannot.
  */
 export function splitOf(mesh: Mesh | null, batch: number, heads: readonly number[]): Split {
   if (mesh === null) return { batch: [], heads: [] };
@@ -56,8 +57,8 @@ const shardings = (tensors: readonly Piecewise[]): string =>
 const types = (tensors: readonly Piecewise[]): string => tensors.map(({ type }) => typeText(type)).join(', ');
 
 /**
- * Writes `body`, which computes pieces of `results` from pieces of `operands`, and returns the names of the whole results.
- * Without a mesh the pieces are the whole.
+ * Writes `body`, which computes pieces of `results` from pieces of `operands`, and returns the names of the whole
+ * results. Without a mesh the pieces are the whole.
  */
 export function manualComputation(
   { builder, mesh }: { readonly builder: TextBuilder; readonly mesh: Mesh | null },

@@ -7,6 +7,7 @@ export type { MeshAxis, MeshShape, Sharding };
 /** The mesh axes, from the slowest-changing to the fastest among device numbers. */
 export const MESH_AXES: readonly MeshAxis[] = ['data', 'fsdp', 'tensor'];
 
+/** A device mesh: how many devices there are along each axis. */
 export interface Mesh {
   readonly axes: Readonly<Record<MeshAxis, number>>;
   /** Devices in all. */

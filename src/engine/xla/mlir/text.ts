@@ -73,7 +73,9 @@ export function denseText(tensor: HostTensor): string {
   return `dense<${nested(0)}>`;
 }
 
-/** The body of a function as lines, with numbered values. Values are named in the order of their making: text is stable. */
+/**
+ * The body of a function as lines, with numbered values. Values are named in the order of their making: text is stable.
+ */
 export class TextBuilder {
   readonly #lines: string[] = [];
   #next = 0;

@@ -1,9 +1,9 @@
 /**
- * Puts tile kernels into a graph where they are faster than what XLA has: rotary embedding, and attention in windows with its
- * gradient. A pass over the whole graph, after differentiation, while those are still single nodes.
+ * Puts tile kernels into a graph where they are faster than what XLA has: rotary embedding, and attention in windows
+ * with its gradient. A pass over the whole graph, after differentiation, while those are still single nodes.
  *
- * The backward kernel gives the gradient of the projection that q, k and v were cut from. Its parts are recorded, and the
- * transposed cuts that follow (turning back, joining, reshaping) are seen through until the whole is asked for.
+ * The backward kernel gives the gradient of the projection that q, k and v were cut from. Its parts are recorded, and
+ * the transposed cuts that follow (turning back, joining, reshaping) are seen through until the whole is asked for.
  */
 import { invariant, sameShape } from '../../../core/index.js';
 import {
@@ -38,7 +38,10 @@ const HEAD_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
 const FORWARD: Tuning = { block: 64, inner: 64, numWarps: 4, numStages: 2, maxRegisters: null };
 const BACKWARD: Tuning = { block: 64, inner: 64, numWarps: 4, numStages: 1, maxRegisters: null };
 
-/** Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256, no sinks or documents. */
+/**
+ * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256, no sinks or
+ * documents.
+ */
 export function fitsWindowKernel(node: Node): boolean {
   const fixed = node.op === 'attention' ? 3 : node.op === 'attentionGrad' ? 6 : 0;
   if (fixed === 0 || node.inputs.length !== fixed) return false;
@@ -255,7 +258,9 @@ class Fuser {
     return [reshape(y, [B, T, n, D])];
   }
 
-  /** Where a kernel reads heads: in the row that they are part of, or from a tensor of their own, which can be divided. */
+  /**
+   * Where a kernel reads heads: in the row that they are part of, or from a tensor of their own, which can be divided.
+   */
   #placeOf(x: Value): Channels {
     if (!this.dividesHeads) return channelsOf(x);
     const [B, T, n, D] = x.shape as [number, number, number, number];
@@ -351,7 +356,9 @@ function tables(T: number, attrs: RotaryAttrs): Value[] {
 
 /** How a program with tile kernels is divided. */
 export interface FuseOptions {
-  /** Heads, and the logits' classes, divide over devices: kernels take heads as tensors of their own, and losses none. */
+  /**
+   * Heads, and the logits' classes, divide over devices: kernels take heads as tensors of their own, and losses none.
+   */
   readonly dividesHeads?: boolean;
 }
 

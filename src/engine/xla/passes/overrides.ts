@@ -30,7 +30,10 @@ function isTarget(logits: Value, targets: Value): Value {
   return L.eq(L.iota('i32', logits.shape, 1), column(targets));
 }
 
-/** The target's logit by a masked sum: it joins the reduction of the exponentials, where a gather would need the logits stored. */
+/**
+ * The target's logit by a masked sum: it joins the reduction of the exponentials, where a gather would need the logits
+ * stored.
+ */
 const crossEntropy: Decomposition<'crossEntropy'> = ([z, targets]) => {
   const top = L.stopGradient(L.reduceMax(z, [1], true));
   const sum = L.reduceSum(L.exp(L.sub(z, top)), [1]);
@@ -50,8 +53,9 @@ const crossEntropyGrad: Decomposition<'crossEntropyGrad'> = ([z, targets, lse, d
 const blockOf = (T: number): number => Math.min(T, 2 ** Math.ceil(Math.log2(Math.sqrt(T))));
 
 /**
- * cos and sin of the rotary angles, `[1,T,1,D/2]`, from two small tables computed in float64 and the addition theorem: angle
- * of position `256 a + b` = angle of `256 a` + angle of `b`. Long sequences need no long constants and lose no precision.
+ * cos and sin of the rotary angles, `[1,T,1,D/2]`, from two small tables computed in float64 and the addition theorem:
+ * angle of position `256 a + b` = angle of `256 a` + angle of `b`. Long sequences need no long constants and lose no
+ * precision.
  */
 export function rotaryTables(
   T: number,
@@ -99,7 +103,8 @@ export const XLA_DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K>
   attention: inFloat32(DECOMPOSITIONS.attention),
   attentionGrad: inFloat32(DECOMPOSITIONS.attentionGrad),
   causalConv: inFloat32(DECOMPOSITIONS.causalConv),
-  // The recurrences keep states in f32 beside bf16 inputs by themselves; bodies of remat hold ops that are treated one by one.
+  // The recurrences keep states in f32 beside bf16 inputs by themselves; bodies of remat hold ops that are treated one
+  // by one.
   linearRecurrence: DECOMPOSITIONS.linearRecurrence,
   linearRecurrenceGrad: DECOMPOSITIONS.linearRecurrenceGrad,
   deltaRule: DECOMPOSITIONS.deltaRule,

@@ -1,6 +1,7 @@
 /**
- * A product of its own for each of the queries, keys and values that a kernel wants as whole tensors: cutting them out of one product
- * costs a pass over all of them. The backward pass keeps its one product, for which the gradients are joined.
+ * A product of its own for each of the queries, keys and values that a kernel wants as whole tensors: cutting them out
+ * of one product costs a pass over all of them. The backward pass keeps its one product, for which the gradients are
+ * joined.
  */
 import {
   barrier,

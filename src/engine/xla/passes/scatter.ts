@@ -1,7 +1,7 @@
 /**
- * Sums by index in a fixed order. On GPUs XLA adds the updates of a scatter atomically, in whatever order they arrive, so that two runs
- * differ in their last bits; its own remedy sorts every element of the updates. A product with one-hot rows is the same sum, in an
- * order that the product's kernel fixes.
+ * Sums by index in a fixed order. On GPUs XLA adds the updates of a scatter atomically, in whatever order they arrive,
+ * so that two runs differ in their last bits; its own remedy sorts every element of the updates. A product with one-hot
+ * rows is the same sum, in an order that the product's kernel fixes.
  */
 import { at, isFloat, sizeOf } from '../../../core/index.js';
 import { mapGraph, type Graph, type Value } from '../../../graph/index.js';
@@ -10,7 +10,9 @@ import * as L from '../../../graph/index.js';
 /** Elements of the one-hot matrix of one product: 256 MiB in bf16. */
 const ONE_HOT_ELEMENTS = 2 ** 27;
 
-/** `operand [V,...]` plus every one of `updates [...,...]` at the row that its index names; rows beyond V are left out. */
+/**
+ * `operand [V,...]` plus every one of `updates [...,...]` at the row that its index names; rows beyond V are left out.
+ */
 export function addByProducts(operand: Value, indices: Value, updates: Value, limit = ONE_HOT_ELEMENTS): Value {
   const [rows = 0, ...rest] = operand.shape;
   const count = sizeOf(indices.shape);

@@ -13,7 +13,9 @@ export interface Channels {
   readonly channels: number;
 }
 
-/** The first index along axis 2 that a split or slice takes from its input, or null if it does not cut that axis alone. */
+/**
+ * The first index along axis 2 that a split or slice takes from its input, or null if it does not cut that axis alone.
+ */
 function cutStart(v: Value): number | null {
   const { node } = v;
   if (node.op === 'split') {

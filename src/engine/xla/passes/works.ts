@@ -24,6 +24,7 @@ export function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
   };
 }
 
+/** Whether a norm over rows of x is one for the norm kernels: bf16, and rows that are not too wide. */
 export const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
 
 /** Channels in the rows of one of `heads` pieces. */

@@ -1,7 +1,7 @@
 /**
- * The PJRT C API of a plugin, called through koffi. Every call takes one struct: its size, an extension pointer, then fields of
- * 8 bytes; it returns an error or null. `PJRT_Api` holds the functions in a fixed order from byte 40, and only ever grows.
- * Source: xla/pjrt/c/pjrt_c_api.h of OpenXLA.
+ * The PJRT C API of a plugin, called through koffi. Every call takes one struct: its size, an extension pointer, then
+ * fields of 8 bytes; it returns an error or null. `PJRT_Api` holds the functions in a fixed order from byte 40, and
+ * only ever grows. Source: xla/pjrt/c/pjrt_c_api.h of OpenXLA.
  */
 import koffi, { type TypeObject } from 'koffi';
 import { EngineError } from '../../../core/index.js';
@@ -52,6 +52,7 @@ export class PjrtError extends EngineError {
   }
 }
 
+/** PJRT's error code for memory that ran out. */
 export const RESOURCE_EXHAUSTED = 8;
 
 /** The argument struct of one call. What its fields point to stays alive as long as it does. */

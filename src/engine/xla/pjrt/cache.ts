@@ -1,4 +1,7 @@
-/** Compiled programs on disk: one file per program, plugin and device, its name the SHA-256 of what it was compiled from. */
+/**
+ * Compiled programs on disk: one file per program, plugin and device, its name the SHA-256 of what it was compiled
+ * from.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

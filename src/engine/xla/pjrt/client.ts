@@ -12,6 +12,7 @@ const NAMED_VALUE_BYTES = 56;
 /** A value for `Client_Create`. */
 export type ClientOption = string | number | boolean | readonly number[] | { readonly float: number };
 
+/** How much memory of a device is in use. */
 export interface MemoryStats {
   readonly bytesInUse: number;
   /** Null where the plugin does not say. */
@@ -23,6 +24,7 @@ export interface MemoryStats {
   readonly largestFreeBytes: number | null;
 }
 
+/** A device of a PJRT client. */
 export interface Device {
   readonly handle: Handle;
   readonly id: number;
@@ -62,6 +64,7 @@ abstract class Owned {
   }
 }
 
+/** A buffer on a device. */
 export class PjrtBuffer extends Owned {
   protected readonly what = 'buffer';
 
@@ -85,6 +88,7 @@ async function awaitEvent(api: PjrtApi, event: Handle): Promise<void> {
   }
 }
 
+/** A loaded program. */
 export class PjrtExecutable extends Owned {
   protected readonly what = 'program';
 
@@ -93,8 +97,8 @@ export class PjrtExecutable extends Owned {
   }
 
   /**
-   * Starts the program and returns without waiting: `inputs[device][i]` -> `outputs[device][i]`. Inputs that the program
-   * donates are consumed; their handles still have to be disposed of.
+   * Starts the program and returns without waiting: `inputs[device][i]` -> `outputs[device][i]`. Inputs that the
+   * program donates are consumed; their handles still have to be disposed of.
    */
   execute(inputs: readonly (readonly PjrtBuffer[])[], numOutputs: number): PjrtBuffer[][] {
     const lists = inputs.map((list) => BigUint64Array.from(list.map((b) => b.handle)));
@@ -147,6 +151,7 @@ function addresses(lists: readonly BigUint64Array[]): BigUint64Array {
   return BigUint64Array.from(lists.map((list) => new Arguments(list).get(0)));
 }
 
+/** A client of a PJRT plugin: its devices, and what compiles and moves data. */
 export class PjrtClient extends Owned {
   protected readonly what = 'client';
   readonly platform: string;

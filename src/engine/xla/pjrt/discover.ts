@@ -5,8 +5,10 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError } from '../../../core/index.js';
 
+/** The platforms of PJRT plugins that are searched for. */
 export type Platform = 'cuda' | 'tpu' | 'cpu';
 
+/** A PJRT plugin that was found. */
 export interface Plugin {
   readonly platform: Platform;
   readonly path: string;
@@ -58,7 +60,10 @@ export function realSurroundings(): Surroundings {
   return { env: process.env, sitePackages: () => (found ??= askPython()) };
 }
 
-/** Isolated (`-I`): Python runs nothing of the current folder. It leaves out the user's own packages then, which are added. */
+/**
+ * Isolated (`-I`): Python runs nothing of the current folder. It leaves out the user's own packages then, which are
+ * added.
+ */
 function askPython(): string[] {
   const code =
     'import json, site, sys; ' +

@@ -1,6 +1,6 @@
 /**
- * What a compiled program sends between devices, read from its `xla.HloModuleProto`; field numbers from xla/service/hlo.proto and
- * xla/xla_data.proto.
+ * What a compiled program sends between devices, read from its `xla.HloModuleProto`; field numbers from
+ * xla/service/hlo.proto and xla/xla_data.proto.
  */
 import { EngineError, append } from '../../../core/index.js';
 import { fieldsOf, textOf } from './wire.js';

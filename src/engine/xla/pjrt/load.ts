@@ -11,7 +11,10 @@ const RTLD_NOW_GLOBAL = 0x102;
 /** Passes over libraries that depend on one another. */
 const PASSES = 4;
 
-/** Loads every shared library of the folders; those that need another come in a later pass. Returns the ones that failed. */
+/**
+ * Loads every shared library of the folders; those that need another come in a later pass. Returns the ones that
+ * failed.
+ */
 export function preloadLibraries(folders: readonly string[]): string[] {
   const dlopen = koffi.load(null).func('dlopen', 'uintptr_t', ['str', 'int']);
   let left = folders.flatMap((folder) =>
@@ -26,8 +29,8 @@ export function preloadLibraries(folders: readonly string[]): string[] {
 }
 
 /**
- * Adds XLA flags to `XLA_FLAGS`; flags that the user set win. Returns the flags in force. XLA reads them once per process,
- * when the plugin starts.
+ * Adds XLA flags to `XLA_FLAGS`; flags that the user set win. Returns the flags in force. XLA reads them once per
+ * process, when the plugin starts.
  */
 export function addXlaFlags(flags: readonly string[], env: NodeJS.ProcessEnv = process.env): string {
   const own = (env['XLA_FLAGS'] ?? '').split(/\s+/).filter((f) => f !== '');

@@ -1,6 +1,6 @@
 /**
- * The profiler of a plugin, an extension of its API: what the devices ran and when, as a serialized `XSpace`. Its structs begin with
- * their size alone; errors are its own. Source: xla/pjrt/c/pjrt_c_api_profiler_extension.h and
+ * The profiler of a plugin, an extension of its API: what the devices ran and when, as a serialized `XSpace`. Its
+ * structs begin with their size alone; errors are its own. Source: xla/pjrt/c/pjrt_c_api_profiler_extension.h and
  * xla/backends/profiler/plugin/profiler_c_api.h of OpenXLA.
  */
 import koffi from 'koffi';

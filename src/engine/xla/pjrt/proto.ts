@@ -34,8 +34,8 @@ function option(value: string | number | boolean): number[] {
 }
 
 /**
- * Options for one replica over `devices` (ids in the order of the mesh): with more than one, SPMD partitioning by Shardy.
- * `overrides` are XLA's debug options for this program alone.
+ * Options for one replica over `devices` (ids in the order of the mesh): with more than one, SPMD partitioning by
+ * Shardy. `overrides` are XLA's debug options for this program alone.
  */
 export function compileOptions(devices: readonly number[], overrides: XlaOptions = {}): Uint8Array {
   const many = devices.length > 1;

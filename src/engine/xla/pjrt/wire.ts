@@ -1,7 +1,9 @@
 /** Protocol buffers as they lie in memory: fields of a message, without a schema. */
 import { EngineError } from '../../../core/index.js';
 
+/** A field of a message. */
 export interface Field {
+  /** The field's number in its message. */
   readonly number: number;
   /** A number; exact below 2^53. */
   readonly value: number;
@@ -9,7 +11,10 @@ export interface Field {
   readonly bytes: Uint8Array;
 }
 
-/** The fields of a message in order; 8-byte and 4-byte numbers are passed over. Throws `EngineError` if `what` does not parse. */
+/**
+ * The fields of a message in order; 8-byte and 4-byte numbers are passed over. Throws `EngineError` if `what` does not
+ * parse.
+ */
 export function* fieldsOf(message: Uint8Array, what: string): Generator<Field> {
   let at = 0;
   const varint = (): number => {
@@ -43,4 +48,5 @@ export function exactVarint(bytes: Uint8Array): bigint {
   return bytes.reduce((sum, byte, i) => sum + (BigInt(byte & 0x7f) << BigInt(7 * i)), 0n);
 }
 
+/** Bytes as UTF-8 text. */
 export const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8');

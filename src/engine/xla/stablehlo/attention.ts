@@ -1,6 +1,6 @@
 /**
- * Attention as the device's kernel where there is one, and on a mesh piece by piece: every sequence and every head is on its
- * own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
+ * Attention as the device's kernel where there is one, and on a mesh piece by piece: every sequence and every head is
+ * on its own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
 import { dims, at } from '../../../core/index.js';
 import {

@@ -18,8 +18,8 @@ function layoutText({ shape }: BufferSpec): string {
 }
 
 /**
- * Writes the call; `operands` name the kernel's operands in order. Returns the names of its results. Compiled by XLA with the
- * program around it, for NVIDIA GPUs of compute capability 8.0 on.
+ * Writes the call; `operands` name the kernel's operands in order. Returns the names of its results. Compiled by XLA
+ * with the program around it, for NVIDIA GPUs of compute capability 8.0 on.
  */
 export function callKernel(builder: TextBuilder, kernel: Kernel, operands: readonly string[]): string[] {
   const [read, written] = [kernel.buffers.filter((b) => !b.written), kernel.buffers.filter((b) => b.written)];

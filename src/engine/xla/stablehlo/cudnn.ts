@@ -1,6 +1,6 @@
 /**
- * Attention as cuDNN's fused kernels, which XLA reaches by custom call: `__cudnn$fmhaSoftmax` and its backward pass. q, k and v
- * are `[B,T,heads,D]` in bf16, outputs `[B,heads,T,D]`, softmax statistics (log-sum-exp) `[B,H,T]` in float32.
+ * Attention as cuDNN's fused kernels, which XLA reaches by custom call: `__cudnn$fmhaSoftmax` and its backward pass. q,
+ * k and v are `[B,T,heads,D]` in bf16, outputs `[B,heads,T,D]`, softmax statistics (log-sum-exp) `[B,H,T]` in float32.
  * `sliding_window_length` w shows w keys, the query's own included; 0 shows all.
  */
 import { at } from '../../../core/index.js';
@@ -97,7 +97,8 @@ export function cudnnConfig(
       sliding_window_length: visible,
       max_seg_per_batch: 1,
       is_paged_attention: false,
-      // XLA adds this itself under xla_gpu_exclude_nondeterministic_ops, but after it has noted the call under what it was.
+      // XLA adds this itself under xla_gpu_exclude_nondeterministic_ops, but after it has noted the call under what it
+      // was.
       ...(deterministic && direction === 'backward' ? { force_deterministic: true } : {}),
     },
   });
@@ -143,7 +144,10 @@ const HEADS_LAST = [0, 2, 1, 3];
 /** Widest head of cuDNN's backward kernels. */
 const MAX_HEAD = 128;
 
-/** Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, an even number of tokens, no sinks, one document a row. */
+/**
+ * Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, an even number of tokens, no
+ * sinks, one document a row.
+ */
 export function fitsCudnn(node: Node): boolean {
   const plain = node.inputs.length === (node.op === 'attention' ? 3 : 6);
   const [q, , v] = node.inputs as [Value, Value, Value];

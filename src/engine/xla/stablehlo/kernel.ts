@@ -19,6 +19,7 @@ export interface DividedKernel {
   readonly written: readonly Piecewise[];
 }
 
+/** The kernel of a piece of the work that each device of a mesh does, and how its buffers are sharded. */
 export function dividedKernel(work: KernelWork, mesh: Mesh): DividedKernel {
   const whole = work.kernel(WHOLE);
   const split = splitOf(mesh, work.batch, work.heads);

@@ -12,6 +12,7 @@ import { isStored, narrowTakes, originsOf } from '../mesh/fsdp.js';
 import { meshText, shardingText, type Mesh, type Sharding } from '../mesh/sharding.js';
 import { TextBuilder, typeText } from '../mlir/text.js';
 
+/** How a graph becomes StableHLO. */
 export interface LowerOptions {
   /** Input name -> output name whose memory it gives. */
   readonly donate?: Readonly<Record<string, string>>;

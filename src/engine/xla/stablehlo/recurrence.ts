@@ -127,7 +127,9 @@ const runIn =
     return Object.fromEntries(written.map((b, i) => [b.name, at(results, i)]));
   };
 
-/** Gradients of every head as those of the `like.shape[2]` heads that they share, summed in f32, as wide as they are. */
+/**
+ * Gradients of every head as those of the `like.shape[2]` heads that they share, summed in f32, as wide as they are.
+ */
 function shared(builder: TextBuilder, x: string, heads: number, like: TensorType): string {
   const [B, T, h, D] = dims(like, 4);
   const own = { dtype: 'bf16', shape: [B, T, heads, tileWidth(D)] } as const;
@@ -182,7 +184,10 @@ function shardingOf(type: TensorType, i: number, { batch, heads }: Split): Shard
   return [batch, [], i < DECAY && type.shape[2] === 1 ? [] : heads];
 }
 
-/** The mesh axes along which devices have parts of a sum: of a decay per head from their sequences, of shared rows from their heads. */
+/**
+ * The mesh axes along which devices have parts of a sum: of a decay per head from their sequences, of shared rows from
+ * their heads.
+ */
 function summedOver(type: TensorType, i: number, { batch, heads }: Split): readonly MeshAxis[] {
   if (type.shape.length === 1) return batch;
   return i < DECAY && !isState(type, i) && type.shape[2] === 1 ? heads : [];

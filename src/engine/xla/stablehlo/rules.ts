@@ -9,6 +9,7 @@ import type { Scope } from './scope.js';
 import { followParts, placedResults, readNames } from '../mesh/fsdp.js';
 import { listText, typeText, type TextBuilder } from '../mlir/text.js';
 
+/** Lowers one node: adds lines to the module, and returns the names of its results. */
 export type StableHloRule<K extends OpName> = {
   rule(node: Node<K>, inputs: readonly string[], scope: Scope): readonly string[];
 }['rule'];

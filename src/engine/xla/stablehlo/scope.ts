@@ -4,7 +4,10 @@ import type { FsdpScope } from '../mesh/fsdp.js';
 import type { Mesh } from '../mesh/sharding.js';
 import type { Operand, TextBuilder } from '../mlir/text.js';
 
-/** What a device has its own kernel of attention for. Layouts as the graph has them: q `[B,T,H,D]`, statistics `[B,H,T]`. */
+/**
+ * What a device has its own kernel of attention for. Layouts as the graph has them: q `[B,T,H,D]`, statistics
+ * `[B,H,T]`.
+ */
 export interface AttentionKernel {
   /** q, k, v -> o, and the log-sum-exp in float32. */
   forward(
@@ -22,7 +25,10 @@ export interface AttentionKernel {
 
 /** What a rule works in. */
 export interface Scope extends FsdpScope {
-  /** The float32 softmax statistics of attention kernels, by the value that stands for them rounded to the graph's dtype. */
+  /**
+   * The float32 softmax statistics of attention kernels, by the value that stands for them rounded to the graph's
+   * dtype.
+   */
   readonly statistics: Map<Value, string>;
   /** The mesh that the program is divided over; null on one device. */
   readonly mesh: Mesh | null;

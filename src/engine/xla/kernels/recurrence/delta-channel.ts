@@ -1,8 +1,8 @@
 /**
- * Kimi Delta Attention: a decay for each key channel, so that `sum_k x_rk y_sk exp(G_rk - G_sk)` is no product of matrices under
- * a factor. Blocks of m tokens meet across the middle between them (src/graph/recurrence/channels.ts): the decay from there to a later
- * token and the one from an earlier token to there are both at most 1, whatever the gates. One product for each m = 1, 2, ..., C/2
- * then gives the pairs that meet at that size.
+ * Kimi Delta Attention: a decay for each key channel, so that `sum_k x_rk y_sk exp(G_rk - G_sk)` is no product of
+ * matrices under a factor. Blocks of m tokens meet across the middle between them (src/graph/recurrence/channels.ts):
+ * the decay from there to a later token and the one from an earlier token to there are both at most 1, whatever the
+ * gates. One product for each m = 1, 2, ..., C/2 then gives the pairs that meet at that size.
  */
 import { at } from '../../../../core/index.js';
 import type { Kernel, Pointer, Tile } from '../triton/ir.js';
@@ -64,7 +64,10 @@ interface Level {
   readonly load: (from: RowBuffer) => Tile;
 }
 
-/** The decays of a chunk by key channel, zero across documents. Each reads the sums anew: held in registers they would spill. */
+/**
+ * The decays of a chunk by key channel, zero across documents. Each reads the sums anew: held in registers they would
+ * spill.
+ */
 class ChannelDecays {
   readonly #documents: SharedDocuments;
 
@@ -104,9 +107,9 @@ class ChannelDecays {
   }
 
   /**
-   * Of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet there, and rows for the
-   * turn of the loop that is about them. Their addresses depend on m, or the compiler would read them before the loop and keep them in
-   * every layout that the loop needs, with spills of 732 bytes a thread.
+   * Of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet there, and
+   * rows for the turn of the loop that is about them. Their addresses depend on m, or the compiler would read them
+   * before the loop and keep them in every layout that the loop needs, with spills of 732 bytes a thread.
    */
   level(m: Tile): Level {
     const { b } = this.x;
@@ -155,8 +158,8 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
 }
 
 /**
- * q, k, sums, [segments], v, x, n, beta, states, do, dn, dstates -> dq, dk, dg `[B,T,H,K]`, dv `[B,T,H,V]`, dbeta `[B,T,H]`; see
- * `scalarGradsKernel`.
+ * q, k, sums, [segments], v, x, n, beta, states, do, dn, dstates -> dq, dk, dg `[B,T,H,K]`, dv `[B,T,H,V]`, dbeta
+ * `[B,T,H]`; see `scalarGradsKernel`.
  */
 export function channelGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): Kernel {
   const x = kernelOf(shape, 'delta_channel_grads', tuning);

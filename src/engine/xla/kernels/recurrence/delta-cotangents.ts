@@ -27,7 +27,10 @@ export function gradientBuffers(x: DeltaKernel) {
 /** Cotangents of a chunk, without the decays. */
 export interface Cotangents {
   readonly beta: Tile;
-  /** Of the scores, with scale, and of `(k_r k_s) decay`, over beta_r, `[C,C]`; what does not lie below the diagonal does not count. */
+  /**
+   * Of the scores, with scale, and of `(k_r k_s) decay`, over beta_r, `[C,C]`; what does not lie below the diagonal
+   * does not count.
+   */
   readonly scores: Tile;
   readonly overlaps: Tile;
   /** Of the queries as they read the state, of the keys as they read it (over beta) and as they write it, `[C,K]`. */

@@ -1,6 +1,6 @@
 /**
- * What the kernels of the gated delta rule share. A chunk is made ready once (`prepareScalarKernel`, `prepareChannelKernel`); what
- * follows knows nothing of decays:
+ * What the kernels of the gated delta rule share. A chunk is made ready once (`prepareScalarKernel`,
+ * `prepareChannelKernel`); what follows knows nothing of decays:
  *
  * - `p [B,T,H,C]`: scores `scale (q_r k_s) decay(s to r)` for s <= r;
  * - `x [B,T,H,C]`: `X = (I + A)^-1` with `A_rs = beta_r (k_r k_s) decay(s to r)` for s < r;
@@ -8,8 +8,8 @@
  * - `qe = scale q decay(start to r)`, `kl = k decay(r to end)`, `[B,T,H,K]`;
  * - `keep [B,N,H,K or 1]`: the decay over the chunk, f32.
  *
- * Between kernels states, written values and their cotangents lie turned, `[B,N,H,V,K or C]`: as left operands of the products of a
- * step they stay in registers.
+ * Between kernels states, written values and their cotangents lie turned, `[B,N,H,V,K or C]`: as left operands of the
+ * products of a step they stay in registers.
  */
 import type { KernelBuilder, Launch } from '../triton/builder.js';
 import type { Pointer, Tile } from '../triton/ir.js';
@@ -21,6 +21,7 @@ export interface TurnedBuffer {
   readonly width: number;
 }
 
+/** What the kernels of the delta rule have in common. */
 export class DeltaKernel extends RecurrenceKernel {
   /** Columns of values that an instance, or a turn of its loop, takes. */
   readonly part: number;
@@ -96,8 +97,8 @@ export class DeltaKernel extends RecurrenceKernel {
 }
 
 /**
- * A turn for each size m = 1, 2, ..., C/2 of blocks of tokens that meet in pairs. A loop, since unrolled code keeps tiles of all
- * sizes in registers at once.
+ * A turn for each size m = 1, 2, ..., C/2 of blocks of tokens that meet in pairs. A loop, since unrolled code keeps
+ * tiles of all sizes in registers at once.
  */
 export function eachSize(
   b: KernelBuilder,
@@ -124,8 +125,9 @@ export function identity(b: KernelBuilder): Tile {
 }
 
 /**
- * `(I + A)^-1` of a matrix of which only what lies below the diagonal counts: from the inverses of its diagonal blocks of m tokens
- * those of 2m, `[[a, 0], [c, b]]^-1 = [[a', 0], [-b' c a', b']]`. Products in tf32: the inverse is rounded to bf16 in the end.
+ * `(I + A)^-1` of a matrix of which only what lies below the diagonal counts: from the inverses of its diagonal blocks
+ * of m tokens those of 2m, `[[a, 0], [c, b]]^-1 = [[a', 0], [-b' c a', b']]`. Products in tf32: the inverse is rounded
+ * to bf16 in the end.
  */
 export function unitLowerInverse(b: KernelBuilder, matrix: Tile): Tile {
   const product = (x: Tile, y: Tile): Tile => b.dot(x, y, undefined, 'tf32');

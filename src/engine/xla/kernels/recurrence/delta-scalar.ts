@@ -5,7 +5,9 @@ import { cotangentOperands, cotangents, gradientBuffers } from './delta-cotangen
 import { DeltaKernel, applyInverse, preparedBuffers, unitLowerInverse } from './delta-kernel.js';
 
 const PREPARE: Tuning = { numWarps: 4, numStages: 1, part: 128 };
-/** Four warps are faster as long as they hardly spill: 222 against 257 us on keys of 64, 727 against 342 on keys of 128. */
+/**
+ * Four warps are faster as long as they hardly spill: 222 against 257 us on keys of 64, 727 against 342 on keys of 128.
+ */
 const gradients = ({ keyWidth }: RecurrenceShape): Tuning =>
   keyWidth > 64 ? { numWarps: 8, numStages: 1, part: 64 } : { numWarps: 4, numStages: 1, part: 32 };
 
@@ -34,8 +36,9 @@ export function prepareScalarKernel(shape: RecurrenceShape, tuning = PREPARE): K
 }
 
 /**
- * q, k, g, [segments], v, x, n, beta, states, do, dn, dstates -> dq, dk `[B,T,H,K]`, dv `[B,T,H,V]`, dg, dbeta `[B,T,H]`. The gradient of a
- * cumulative decay is what its token reads (queries, and keys as they read) less what it writes.
+ * q, k, g, [segments], v, x, n, beta, states, do, dn, dstates -> dq, dk `[B,T,H,K]`, dv `[B,T,H,V]`, dg, dbeta
+ * `[B,T,H]`. The gradient of a cumulative decay is what its token reads (queries, and keys as they read) less what it
+ * writes.
  */
 export function scalarGradsKernel(shape: RecurrenceShape, tuning = gradients(shape)): Kernel {
   const x = new DeltaKernel(shape, 'delta_grads', [shape.heads, shape.tokens / CHUNK, shape.batch], tuning);

@@ -58,7 +58,10 @@ export function deltaOutputsKernel(shape: RecurrenceShape, tuning = PRODUCTS): K
   return b.build();
 }
 
-/** p, qe, do -> what the outputs of a chunk ask of the values written in it, f = `do^T P`, and of its state, r = `do^T qe` (turned). */
+/**
+ * p, qe, do -> what the outputs of a chunk ask of the values written in it, f = `do^T P`, and of its state, r = `do^T
+ * qe` (turned).
+ */
 export function deltaAskedKernel(shape: RecurrenceShape, tuning = PRODUCTS): Kernel {
   const grid = [shape.heads, shape.tokens / CHUNK, shape.batch] as const;
   const x = new DeltaKernel(shape, 'delta_asked', grid, tuning);

@@ -1,6 +1,6 @@
 /**
- * Linear attention with decay as tile kernels: states of all chunks in sequence (forwards, and cotangents backwards), then outputs
- * or gradients of all chunks side by side, as flash-linear-attention does it (Yang and Zhang 2024).
+ * Linear attention with decay as tile kernels: states of all chunks in sequence (forwards, and cotangents backwards),
+ * then outputs or gradients of all chunks side by side, as flash-linear-attention does it (Yang and Zhang 2024).
  */
 import type { Kernel, Tile } from '../triton/ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type Tuning } from './shared.js';
@@ -68,7 +68,10 @@ export function outputsKernel(shape: RecurrenceShape): Kernel {
   return b.build();
 }
 
-/** q, g, [segments], do, dstate -> the cotangent of the state that leaves each chunk (bf16), and of the initial state (f32). */
+/**
+ * q, g, [segments], do, dstate -> the cotangent of the state that leaves each chunk (bf16), and of the initial state
+ * (f32).
+ */
 export function stateGradsKernel(shape: RecurrenceShape): Kernel {
   const [bk, bv] = [part(shape.keyWidth, 64), part(shape.valueWidth, 32)];
   const parts = shape.valueWidth / bv;
@@ -100,8 +103,8 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
 }
 
 /**
- * q, k, v, g, [segments], states, do, dstates -> dq, dk `[B,T,H,K]`, dv `[B,T,H,V]`, dg `[B,T,H]`. The gradient of a cumulative decay is
- * what its token reads less what it writes, all of it at hand in f32.
+ * q, k, v, g, [segments], states, do, dstates -> dq, dk `[B,T,H,K]`, dv `[B,T,H,V]`, dg `[B,T,H]`. The gradient of a
+ * cumulative decay is what its token reads less what it writes, all of it at hand in f32.
  */
 export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): Kernel {
   const bv = part(shape.valueWidth, tuning.part);

@@ -1,8 +1,9 @@
 /**
  * What the tile kernels of the recurrences share: where the rows of a chunk lie, and the decays between its tokens.
  *
- * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width. Rows are those of the
- * graph, `[B,T,heads,width]`; states `[B,N,H,K,V]` are those that enter a chunk (or, for cotangents, that leave it).
+ * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width. Rows are those
+ * of the graph, `[B,T,heads,width]`; states `[B,N,H,K,V]` are those that enter a chunk (or, for cotangents, that leave
+ * it).
  */
 import { dims } from '../../../../core/index.js';
 import { KernelBuilder, type Launch } from '../triton/builder.js';
@@ -11,6 +12,7 @@ import type { BufferDType, Pointer, Tile } from '../triton/ir.js';
 /** Tokens in a chunk. */
 export const CHUNK = 64;
 
+/** The sizes of a recurrence as its kernels see them. */
 export interface RecurrenceShape {
   readonly batch: number;
   readonly tokens: number;
@@ -28,7 +30,9 @@ export interface RecurrenceShape {
   readonly channels: boolean;
 }
 
-/** How many warps an instance has, how deep its loads are pipelined, and how many columns of values it takes at once. */
+/**
+ * How many warps an instance has, how deep its loads are pipelined, and how many columns of values it takes at once.
+ */
 export interface Tuning {
   readonly numWarps: number;
   readonly numStages: number;
@@ -70,6 +74,7 @@ export interface SharedDocuments {
 
 const HIDDEN = -1e30;
 
+/** What the kernels of all recurrences have in common: chunks, heads, loads and stores. */
 export class RecurrenceKernel {
   readonly b: KernelBuilder;
   readonly count: number;
@@ -147,7 +152,9 @@ export class RecurrenceKernel {
     return b.add(b.mul(b.convert(token, 'i64'), heads), b.convert(own, 'i64'));
   }
 
-  /** The chunk's first row of a buffer, and offsets from there of columns `first .. first + columns` of `rows [n,1]`. */
+  /**
+   * The chunk's first row of a buffer, and offsets from there of columns `first .. first + columns` of `rows [n,1]`.
+   */
   #part(x: RowBuffer, place: Place, rows: Tile, first: Tile | number, columns: number): { at: Pointer; offsets: Tile } {
     const { b } = this;
     const at = b.advance(x.pointer, b.mul(this.#row(place, x.heads), x.width));

@@ -17,6 +17,7 @@ import type {
 /** A tile, or a number that takes the dtype of what it meets. */
 export type Operand = Tile | number;
 
+/** How a kernel is launched. */
 export interface Launch {
   readonly name: string;
   readonly grid: readonly [number, number, number];
@@ -25,6 +26,7 @@ export interface Launch {
   readonly maxRegisters?: number | null;
 }
 
+/** Which elements a load reads, and what it gives for the others. */
 export interface LoadOptions {
   readonly mask?: Tile;
   /** What masked elements read as; default 0. */
@@ -54,6 +56,7 @@ function joinShapes(op: string, a: Tile, b: Tile): Shape {
 
 const isPowerOfTwo = (n: number): boolean => Number.isInteger(n) && n >= 1 && Number.isInteger(Math.log2(n));
 
+/** Builds a tile kernel op by op, with the type of every tile checked. */
 export class KernelBuilder {
   readonly #buffers: BufferSpec[] = [];
   readonly #pointers: Pointer[] = [];
@@ -273,8 +276,8 @@ export class KernelBuilder {
   }
 
   /**
-   * `for (i = from; i < to; i++)`: `body` gets the index (i32) and the carried values and returns their successors, of the
-   * same types. Returns what is carried out of the last turn.
+   * `for (i = from; i < to; i++)`: `body` gets the index (i32) and the carried values and returns their successors, of
+   * the same types. Returns what is carried out of the last turn.
    */
   loop(
     from: Operand,

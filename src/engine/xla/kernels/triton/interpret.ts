@@ -1,7 +1,7 @@
 /**
- * Executes tile kernels on host arrays, instance by instance: the meaning of the program, for tests without a GPU. Memory is
- * checked as a GPU would not: reads and writes outside a buffer, elements written twice with different values, and
- * elements never written are errors.
+ * Executes tile kernels on host arrays, instance by instance: the meaning of the program, for tests without a GPU.
+ * Memory is checked as a GPU would not: reads and writes outside a buffer, elements written twice with different
+ * values, and elements never written are errors.
  */
 import { at, f64At, got, dims, EngineError, fromBf16Bits, sizeOf, toBf16Bits } from '../../../../core/index.js';
 import type {
@@ -17,6 +17,7 @@ import type {
   TileUnary,
 } from './ir.js';
 
+/** How a kernel is computed on the host. */
 export interface InterpretOptions {
   /** Floats in float64 throughout, for comparing algebra; else f32 and bf16 round as on the device. */
   readonly exact?: boolean;

@@ -1,15 +1,17 @@
 /**
- * Tile kernels: programs on small dense tiles, one instance per cell of a grid, as Triton has them (Tillet et al. 2019). A kernel
- * is data. `KernelBuilder` makes it, `printKernel` writes it as Triton IR for XLA, `runKernel` executes it on host arrays.
+ * Tile kernels: programs on small dense tiles, one instance per cell of a grid, as Triton has them (Tillet et al.
+ * 2019). A kernel is data. `KernelBuilder` makes it, `printKernel` writes it as Triton IR for XLA, `runKernel` executes
+ * it on host arrays.
  *
- * Values are static single assignments with a dtype and a shape (`[]` is a scalar); the sizes of tiles are powers of two.
- * Everything about the problem (sizes, strides, windows) is a constant of the program.
+ * Values are static single assignments with a dtype and a shape (`[]` is a scalar); the sizes of tiles are powers of
+ * two. Everything about the problem (sizes, strides, windows) is a constant of the program.
  */
 import type { Shape } from '../../../../core/index.js';
 
 /** `i64` is meant for offsets into large buffers. */
 export type TileDType = 'f32' | 'bf16' | 'i32' | 'i64' | 'bool';
 
+/** The element type and shape of a tile; sizes are powers of two. */
 export interface TileType {
   readonly dtype: TileDType;
   readonly shape: Shape;
@@ -26,6 +28,7 @@ export interface Pointer {
   readonly dtype: BufferDType;
 }
 
+/** The element types of a kernel's buffers. */
 export type BufferDType = 'f32' | 'bf16' | 'i32';
 
 /** An array in device memory; those written are the results of the call, the others its operands. */
@@ -36,14 +39,19 @@ export interface BufferSpec {
   readonly written: boolean;
 }
 
+/** Functions of one tile, element by element. */
 export type TileUnary = 'exp' | 'exp2' | 'log' | 'log2' | 'sqrt' | 'rsqrt' | 'abs';
+/** Functions of two tiles, element by element. */
 export type TileBinary = 'add' | 'sub' | 'mul' | 'div' | 'rem' | 'min' | 'max' | 'and' | 'or';
+/** Comparisons of two tiles, element by element. */
 export type TileCompare = 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge';
+/** Reductions along an axis of a tile. */
 export type TileReduce = 'add' | 'max' | 'min';
 
 /** What `tl.dot` does with float32 operands; bf16 operands are multiplied exactly and summed in float32 anyway. */
 export type DotPrecision = 'ieee' | 'tf32';
 
+/** An operation of a kernel. */
 export type TileOp =
   | { readonly op: 'programId'; readonly axis: 0 | 1 | 2; readonly out: Tile }
   | { readonly op: 'constant'; readonly value: number; readonly out: Tile }
@@ -107,6 +115,7 @@ export interface LoopOp {
   readonly body: readonly TileOp[];
 }
 
+/** A kernel: its buffers, its body, and how it is launched. */
 export interface Kernel {
   readonly name: string;
   readonly buffers: readonly BufferSpec[];

@@ -1,13 +1,15 @@
 /**
- * A thread whose only work is to answer PJRT's key-value callbacks. The plugin calls them from threads of its own while it starts or
- * runs a program, and the main thread may be waiting for that very call: koffi hands a callback to the thread that registered
- * it, so that must be another one. Puts and gets have a thread each: a get may wait, and what it waits for may need a put.
+ * A thread whose only work is to answer PJRT's key-value callbacks. The plugin calls them from threads of its own while
+ * it starts or runs a program, and the main thread may be waiting for that very call: koffi hands a callback to the
+ * thread that registered it, so that must be another one. Puts and gets have a thread each: a get may wait, and what it
+ * waits for may need a put.
  */
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import koffi from 'koffi';
 import type { Question } from './io-worker.js';
 import type { Reply, Request } from './store.js';
 
+/** What the thread that serves a plugin's callbacks starts with. */
 export interface CallbackData {
   readonly kinds: readonly (keyof typeof CALLBACKS)[];
   readonly port: MessagePort;

@@ -1,4 +1,7 @@
-/** Starts what a plugin needs to work with the processes of other hosts: key-value callbacks over a store that node 0 serves. */
+/**
+ * Starts what a plugin needs to work with the processes of other hosts: key-value callbacks over a store that node 0
+ * serves.
+ */
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { ConfigError, EngineError } from '../../../../core/index.js';
 import type { CallbackData } from './callback-worker.js';
@@ -36,8 +39,8 @@ export function checkHosts({ node, nodes, coordinator }: Hosts): void {
 }
 
 /**
- * The hosts that `LONGSIGHT_COORDINATOR`, `LONGSIGHT_NODES` and `LONGSIGHT_NODE` speak of; none if the first is not set.
- * Throws `ConfigError` where they do not fit together.
+ * The hosts that `LONGSIGHT_COORDINATOR`, `LONGSIGHT_NODES` and `LONGSIGHT_NODE` speak of; none if the first is not
+ * set. Throws `ConfigError` where they do not fit together.
  */
 export function hostsFromEnvironment(env: Readonly<Record<string, string | undefined>>): Hosts | undefined {
   const coordinator = env['LONGSIGHT_COORDINATOR'];

@@ -1,4 +1,7 @@
-/** A thread that talks to the store for the threads that answer PJRT's callbacks, which cannot wait for a network themselves. */
+/**
+ * A thread that talks to the store for the threads that answer PJRT's callbacks, which cannot wait for a network
+ * themselves.
+ */
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { serveStore, StoreClient, UNAVAILABLE, type Reply, type Request } from './store.js';
 
@@ -8,6 +11,7 @@ export interface Question {
   readonly flag: Int32Array;
 }
 
+/** What the thread that talks to the coordinator starts with. */
 export interface IoData {
   readonly coordinator: string;
   readonly serves: boolean;

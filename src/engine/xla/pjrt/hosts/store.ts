@@ -1,6 +1,7 @@
 /**
- * The key-value store by which the processes of several hosts find one another: the process of node 0 serves it over TCP, one JSON
- * object a line, values in base64. Like PJRT's own it is for trusted networks: whoever reaches the port can read and write.
+ * The key-value store by which the processes of several hosts find one another: the process of node 0 serves it over
+ * TCP, one JSON object a line, values in base64. Like PJRT's own it is for trusted networks: whoever reaches the port
+ * can read and write.
  */
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { EngineError } from '../../../../core/index.js';
@@ -14,8 +15,11 @@ export type Request =
 /** `value` in base64; absl status codes in `code`. */
 export type Reply = { readonly value: string } | { readonly code: number; readonly message: string };
 
+/** PJRT's error code for a wait that took too long. */
 export const DEADLINE_EXCEEDED = 4;
+/** PJRT's error code for a key that is not there. */
 export const NOT_FOUND = 5;
+/** PJRT's error code for a host that does not answer. */
 export const UNAVAILABLE = 14;
 
 const CONNECT_RETRY_MS = 200;
