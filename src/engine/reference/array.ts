@@ -32,6 +32,7 @@ export type Arrays<K extends OpName> = ArrayEach<OpSignatures[K]['inputs']>;
 
 type ArrayEach<T extends readonly Value[]> = { readonly [I in keyof T]: NumberArray };
 
+/** A host tensor's elements as float64. */
 export function fromHost(t: HostTensor): NumberArray {
   return { shape: t.shape, data: toNumbers(t) };
 }
@@ -65,6 +66,7 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
   return target.map((_, i) => (i < offset || shape[i - offset] === 1 ? 0 : at(own, i - offset)));
 }
 
+/** The place of an element in row-major data. */
 export function offsetOf(place: readonly number[], strides: readonly number[]): number {
   let offset = 0;
   for (let i = 0; i < strides.length; i++) offset += at(place, i) * at(strides, i);

@@ -113,6 +113,7 @@ export function crossEntropy(logits: NumberArray, targets: NumberArray): NumberA
   return [loss, lse];
 }
 
+/** The gradient of the logits `[n,V]`. */
 export function crossEntropyGrad([logits, targets, lse, dloss, dlse]: Arrays<'crossEntropyGrad'>): NumberArray {
   const vocab = at(logits.shape, 1);
   const out = numberArray(logits.shape);
@@ -185,6 +186,7 @@ function attentionRow(
   };
 }
 
+/** Causal attention of every query with every key that it sees, one after another. */
 export function attention([q, k, v, ...rest]: Arrays<'attention'>, attrs: AttentionAttrs): NumberArray[] {
   const optional = optionalInputs(rest, attrs);
   const [B, T, H] = dims(q, 3);

@@ -168,18 +168,23 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
   return [dq, dk, dv, dg, ...(beta ? [dBeta] : []), ...(initial ? [dInitial] : [])];
 }
 
+/** Linear attention with decay, one token after another. */
 export const linearRecurrence = (inputs: Arrays<'linearRecurrence'>, attrs: RecurrenceAttrs): NumberArray[] =>
   recur(linear(inputs, attrs));
 
+/** The gated delta rule, one token after another. */
 export const deltaRule = (inputs: Arrays<'deltaRule'>, attrs: RecurrenceAttrs): NumberArray[] =>
   recur(delta(inputs, attrs));
 
+/** The gradients of linear attention with decay, from the last token to the first. */
 export const linearRecurrenceGrad = (inputs: Arrays<'linearRecurrenceGrad'>, attrs: RecurrenceAttrs): NumberArray[] =>
   recurGrad(linear(inputs, attrs), at(inputs, inputs.length - 2), last(inputs));
 
+/** The gradients of the gated delta rule, from the last token to the first. */
 export const deltaRuleGrad = (inputs: Arrays<'deltaRuleGrad'>, attrs: RecurrenceAttrs): NumberArray[] =>
   recurGrad(delta(inputs, attrs), at(inputs, inputs.length - 2), last(inputs));
 
+/** The causal depthwise convolution of x `[B,T,C]`, and the last inputs, which the next tokens start from. */
 export function causalConv(inputs: Arrays<'causalConv'>, attrs: CausalConvAttrs): NumberArray[] {
   const [x, weight, ...rest] = inputs;
   const next = (present: boolean): NumberArray | undefined => (present ? rest.shift() : undefined);
