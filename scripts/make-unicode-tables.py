@@ -1,4 +1,4 @@
-"""Writes src/checkpoint/tokenizers/unicode-tables.ts: the characters that the Rust library `tokenizers` knows otherwise than Node,
+"""Writes src/checkpoint/bpe/unicode-tables.ts: the characters that the Rust library `tokenizers` knows otherwise than Node,
 since its crates carry tables of other Unicode versions. Found by asking the library about every code point.
 
 usage: python scripts/make-unicode-tables.py      (needs: pip install tokenizers==0.23.3 unicodedata2)
@@ -71,5 +71,5 @@ lines = [
 for name, (text, points) in tables.items():
     print(name, len(points))
     lines += [f"/** {text} */", "// prettier-ignore", f"export const {name} =", f"  '{pattern_class(points)}';".replace("\\", "\\\\"), ""]
-path = Path(__file__).resolve().parent.parent / "src/checkpoint/tokenizers/unicode-tables.ts"
+path = Path(__file__).resolve().parent.parent / "src/checkpoint/bpe/unicode-tables.ts"
 path.write_text("\n".join(lines), encoding="utf-8")

@@ -1,7 +1,7 @@
 export { firstCut, lastCut } from './bpe/split.js';
 export { tokenizerJson, trainBpe, WordCounter, type TrainBpeOptions, type TrainedBpe } from './bpe/train.js';
 export { endTokens } from './end-tokens.js';
-export type { Family, HfConfigJson } from './hf/family.js';
+export type { Family, HfConfigJson } from './hf/family/family.js';
 export {
   EXPORT_DTYPES,
   exportHfModel,

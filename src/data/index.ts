@@ -27,10 +27,10 @@ export {
   type OpenDataOptions,
   type OpenedData,
   type SourceConfig,
-} from './open.js';
+} from './sources/open.js';
 export type { NeedleMaterial } from './sources/define.js';
 export { isUrl, kindOf, packingOf } from './kinds.js';
-export { absolutePaths } from './paths.js';
+export { absolutePaths } from './sources/paths.js';
 export {
   DEFAULT_CHUNK_BYTES,
   prepareShards,

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { DataError } from '../core/index.js';
 import { CORPUS_NAMES, openCorpus } from './named.js';
 import type { TextCorpus } from './corpus.js';
-import { dataVocabSize, DataConfigSchema, openData, type OpenedData } from './open.js';
+import { dataVocabSize, DataConfigSchema, openData, type OpenedData } from './sources/open.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'longsight-corpora-'));
 afterAll(() => rmSync(folder, { recursive: true }));

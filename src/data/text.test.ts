@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { DataError, parseConfig, Rng } from '../core/index.js';
 import { MANY_DOCUMENTS, TextCorpus, type Split } from './corpus.js';
 import { expandFiles } from './glob.js';
-import { DataConfigSchema, openData } from './open.js';
+import { DataConfigSchema, openData } from './sources/open.js';
 import { nextBatch, type DataSource } from './source.js';
 import { orderOf, TextSource } from './text.js';
 

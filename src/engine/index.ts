@@ -11,7 +11,7 @@ export {
   type Accelerator,
   type AcceleratorHost,
   type AcceleratorMemory,
-} from './accelerators.js';
+} from './contract/accelerators.js';
 export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/callbacks.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';

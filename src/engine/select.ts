@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { ConfigError } from '../core/index.js';
 import type { Engine, MeshShape } from './contract/engine.js';
-import { hiddenCuda } from './accelerators.js';
+import { hiddenCuda } from './contract/accelerators.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine/engine.js';

@@ -1,4 +1,7 @@
-/** The import rule: layers import from lower layers only, through their index.ts, and no files import one another in a circle. */
+/**
+ * The import rule: layers import from lower layers only, through their index.ts; no files import one another in a circle,
+ * and no two folders of a layer import each other.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -150,6 +153,14 @@ function findCycle(imports: readonly Import[]): string[] | null {
   return null;
 }
 
+/** Folders of one layer that import each other, parent and child too. A layer's index.ts is its door, not part of a folder. */
+function twoWayFolders(imports: readonly Import[]): string[] {
+  const inner = imports.filter(({ from, to }) => layerOf(from) === layerOf(to) && from !== `${layerOf(from)}/index.ts`);
+  const arrows = new Set(inner.map(({ from, to }) => `${dirname(from)} > ${dirname(to)}`));
+  const pairs = [...arrows].map((arrow) => arrow.split(' > ')).filter(([a, b]) => a !== b && arrows.has(`${b} > ${a}`));
+  return [...new Set(pairs.map((pair) => pair.sort().join(' <> ')))].sort();
+}
+
 function sourceFiles(): string[] {
   const names = readdirSync(SRC, { recursive: true, encoding: 'utf8' });
   return names
@@ -173,6 +184,16 @@ describe('imports', () => {
 
   it('form no circle', () => {
     expect(findCycle(bound)).toBeNull();
+  });
+});
+
+describe('folders of a layer', () => {
+  it('import one another in one direction', () => {
+    expect(twoWayFolders(bound.filter(({ from }) => !from.endsWith('.test.ts')))).toEqual([
+      'cli <> cli/analyses',
+      'cli <> cli/commands',
+      'cli/analyses <> cli/commands',
+    ]);
   });
 });
 
@@ -203,6 +224,16 @@ describe('the check itself', () => {
       { from: 'index.ts', to: 'study/index.ts' },
     ];
     expect(violations(fine)).toEqual([]);
+  });
+
+  it('finds folders that import each other', () => {
+    const edges = [
+      { from: 'data/open.ts', to: 'data/shards/a.ts' },
+      { from: 'data/shards/b.ts', to: 'data/corpus.ts' },
+      { from: 'data/index.ts', to: 'data/ruler/a.ts' },
+      { from: 'data/ruler/a.ts', to: 'data/corpus.ts' },
+    ];
+    expect(twoWayFolders(edges)).toEqual(['data <> data/shards']);
   });
 
   it('finds circles', () => {

@@ -3,7 +3,7 @@
  * together they cover the text.
  */
 import { u8At } from '../../core/index.js';
-import { asOfUnicode16 } from '../tokenizers/unicode.js';
+import { asOfUnicode16 } from './unicode.js';
 
 /** The pattern of GPT-2, as a regular expression; what `splitGpt2` does by hand. */
 export const GPT2_PATTERN =

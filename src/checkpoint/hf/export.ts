@@ -30,7 +30,7 @@ import {
 import { CHARACTER_BYTES } from '../bpe/bytes.js';
 import { tokenizerJson } from '../bpe/train.js';
 import { streamSafetensors, type TensorSpec } from '../safetensors.js';
-import type { Family, HfConfigJson } from './family.js';
+import type { Family, HfConfigJson } from './family/family.js';
 import { CONFIG_FILE } from './open.js';
 import { FAMILIES, inspectHfConfig } from './registry.js';
 import { INDEX_FILE, MODEL_FILE } from './places.js';

@@ -6,8 +6,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { refuseHubName } from '../../core/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
-import type { Family } from './family.js';
-import { Fields } from './fields.js';
+import type { Family } from './family/family.js';
+import { Fields } from './family/fields.js';
 import { INDEX_FILE, MODEL_FILE, tensorFiles, type TensorFiles } from './places.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {

@@ -1,13 +1,13 @@
 /** The kinds of Transformers models that can be read. */
 import { DataError, readJson, showValue } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
-import type { Family } from './family.js';
+import type { Family } from './family/family.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { minimax } from './families/minimax.js';
 import { cohere2, exaone4, gemma3, olmo3 } from './families/windowed.js';
-import { Fields } from './fields.js';
+import { Fields } from './family/fields.js';
 
 /** In the order in which exported models look for a class. */
 export const FAMILIES: readonly Family[] = [

@@ -6,7 +6,7 @@ import type { Shape } from '../../core/index.js';
 import { at, formatShape, sameShape, sizeOf } from '../../core/index.js';
 import { groupRotary, headGroups, type ModelConfig } from '../../model/index.js';
 import { SafetensorsFile } from '../safetensors.js';
-import type { ConstantTensor, Family } from './family.js';
+import type { ConstantTensor, Family } from './family/family.js';
 import type { NamedPlace, TensorFiles } from './places.js';
 
 /** Rounding of a type: relative to a value, and the smallest step near zero. */

@@ -12,8 +12,8 @@ import {
 } from '../../core/index.js';
 import { parameterSpecs, type ModelConfig } from '../../model/index.js';
 import { SafetensorsFile } from '../safetensors.js';
-import type { Family, TensorShapes } from './family.js';
-import type { ParameterLayout, Source } from './layout.js';
+import type { Family, TensorShapes } from './family/family.js';
+import type { ParameterLayout, Source } from './family/layout.js';
 import { sameStored, type TensorFiles } from './places.js';
 import { spareTensors, type DifferingTensor } from './spare.js';
 

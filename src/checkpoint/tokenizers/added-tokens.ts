@@ -6,7 +6,7 @@ import { got, DataError } from '../../core/index.js';
 import { spaceStart, type Normalizer } from './normalizers.js';
 import { escapeRegExp } from './pattern.js';
 import type { AddedToken } from './schema.js';
-import { isWordCharacterAt } from './unicode.js';
+import { isWordCharacterAt } from '../bpe/unicode.js';
 
 /** Tells the text between added tokens, and their ids, in order. */
 export type Cutter = (text: string, plain: (from: number, to: number) => void, token: (id: number) => void) => void;

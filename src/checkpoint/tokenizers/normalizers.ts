@@ -2,8 +2,8 @@
 import { byteCharacters } from '../bpe/bytes.js';
 import { finderOf } from './pattern.js';
 import type { NormalizerConfig, NormalizerStep } from './schema.js';
-import { ACCENTS, BERT_ACCENTS, BERT_CONTROLS } from './unicode-tables.js';
-import { normalForm, type NormalForm } from './unicode.js';
+import { ACCENTS, BERT_ACCENTS, BERT_CONTROLS } from '../bpe/unicode-tables.js';
+import { normalForm, type NormalForm } from '../bpe/unicode.js';
 
 /** Changes a text before it is cut into words. */
 export type Normalizer = (text: string) => string;

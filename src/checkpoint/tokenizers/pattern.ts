@@ -5,7 +5,7 @@
 import { toRegExpDetails } from 'oniguruma-to-es';
 import { parse, type Node } from 'oniguruma-parser/parser';
 import { DataError } from '../../core/index.js';
-import { asOfUnicode16 } from './unicode.js';
+import { asOfUnicode16 } from '../bpe/unicode.js';
 
 /**
  * Tells `span` all of `text` in order: matches, and what lies between them. Ranges of UTF-16 units; empty matches are

@@ -3,7 +3,7 @@ import { byteCharacters } from '../bpe/bytes.js';
 import { splitGpt2 } from '../bpe/split.js';
 import { finderOf, finderOfRegExp, finderOfText, splitterOf, type Behavior, type Splitter } from './pattern.js';
 import type { PreTokenizerConfig, PreTokenizerStep } from './schema.js';
-import { PUNCTUATION } from './unicode-tables.js';
+import { PUNCTUATION } from '../bpe/unicode-tables.js';
 
 /** A piece of a text. `first` says whether it begins where the text as given begins. */
 export interface Piece {

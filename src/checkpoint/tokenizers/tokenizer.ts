@@ -1,6 +1,6 @@
 /** A `tokenizer.json` as functions between texts and token ids, with the results of the Rust library `tokenizers`. */
 import { DataError, parseConfig } from '../../core/index.js';
-import { byteBpeOf } from '../bpe/encoder.js';
+import { byteBpeOf } from './byte-bpe.js';
 import { IdBuffer } from '../bpe/words.js';
 import { addedTokensOf, type AddedTokens } from './added-tokens.js';
 import { decoderOf } from './decoders.js';
@@ -9,7 +9,7 @@ import { mayMoveStart, normalizerOf, normalizerSteps, onlyForm, type Normalizer 
 import { surroundingsOf, type Surroundings } from './post-processors.js';
 import { preTokenizerOf, preTokenizerSteps } from './pre-tokenizers.js';
 import { tokenizerFile, withModelType, type TokenizerFile } from './schema.js';
-import { wellFormed } from './unicode.js';
+import { wellFormed } from '../bpe/unicode.js';
 
 /** A tokenizer that a `tokenizer.json` describes. */
 export interface JsonTokenizer {

@@ -1,8 +1,17 @@
 /** What models of attention and gated MLPs share: fields, layer types, tensor names. */
 import { headGroups, type ModelConfig } from '../../../model/index.js';
-import type { HfConfigJson } from '../family.js';
-import type { Fields } from '../fields.js';
-import { headChannels, headRows, matrix, range, rows, whole, type ParameterLayout, type Source } from '../layout.js';
+import type { HfConfigJson } from '../family/family.js';
+import type { Fields } from '../family/fields.js';
+import {
+  headChannels,
+  headRows,
+  matrix,
+  range,
+  rows,
+  whole,
+  type ParameterLayout,
+  type Source,
+} from '../family/layout.js';
 
 const ACTIVATIONS: Readonly<Record<string, ModelConfig['activation']>> = {
   silu: 'silu',

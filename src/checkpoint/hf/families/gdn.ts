@@ -1,10 +1,10 @@
 /** Hybrids of Gated DeltaNet and attention: Qwen3-Next without experts, OLMo-Hybrid. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
-import type { Family, HfConfigJson, TensorShapes } from '../family.js';
-import type { Fields } from '../fields.js';
-import { matrix, rows, whole, type ParameterLayout, type Source } from '../layout.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
+import type { Family, HfConfigJson, TensorShapes } from '../family/family.js';
+import type { Fields } from '../family/fields.js';
+import { matrix, rows, whole, type ParameterLayout, type Source } from '../family/layout.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { convRows, headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
 

@@ -1,9 +1,9 @@
 /** Llama and the families that differ from it in a few fields: Mistral, Qwen 2 and 3, SmolLM3, Granite, MiniCPM. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
-import type { Family, HfConfigJson } from '../family.js';
-import type { Fields } from '../fields.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
+import type { Family, HfConfigJson } from '../family/family.js';
+import type { Fields } from '../family/fields.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import {
   attentionLayers,
   decoderLayout,

@@ -1,10 +1,10 @@
 /** Mamba-2 alone and in hybrids: Mamba-2, Bamba, Granite 4 hybrids without experts. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { headGroups } from '../../../model/index.js';
-import type { Family, HfConfigJson } from '../family.js';
-import type { Fields } from '../fields.js';
-import { matrix, rows, whole } from '../layout.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
+import type { Family, HfConfigJson } from '../family/family.js';
+import type { Fields } from '../family/fields.js';
+import { matrix, rows, whole } from '../family/layout.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { readGraniteScales, writeGraniteScales } from './llama.js';
 import { hybridTypes, mambaLayout, siluOnly, writeHybridTypes } from './recurrent.js';

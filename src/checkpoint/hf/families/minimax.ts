@@ -5,9 +5,9 @@
 import { at } from '../../../core/index.js';
 import type { ModelConfig } from '../../../model/index.js';
 import { blockOf, lightningSlopes } from '../../../model/index.js';
-import type { ConstantTensor, Family, TensorShapes } from '../family.js';
-import { matrix, rows, whole, type ParameterLayout } from '../layout.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../rotary.js';
+import type { ConstantTensor, Family, TensorShapes } from '../family/family.js';
+import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
 

@@ -1,7 +1,7 @@
 /** What hybrids of attention and recurrent mixers share. */
 import type { ModelConfig } from '../../../model/index.js';
-import type { Fields } from '../fields.js';
-import { matrix, range, rows, whole, type ParameterLayout, type Source } from '../layout.js';
+import type { Fields } from '../family/fields.js';
+import { matrix, range, rows, whole, type ParameterLayout, type Source } from '../family/layout.js';
 
 /**
  * Layer types in every spelling: `linear_attention`, as older versions say `mamba`, and `full_attention` or

@@ -1,7 +1,7 @@
 /** Families of windows and full attention whose blocks differ from Llama's: OLMo 3, EXAONE 4, Cohere 2, Gemma 3. */
 import type { ModelConfig } from '../../../model/index.js';
-import type { Family, HfConfigJson } from '../family.js';
-import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../rotary.js';
+import type { Family, HfConfigJson } from '../family/family.js';
+import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
 import {
   attentionLayers,
   decoderLayout,

@@ -1,6 +1,6 @@
 /** The devices of a mesh with their memory: placing tensors on them, and what happens when they are full. */
 import { at, DTYPE_BYTES, EngineError, sizeOf, type HostTensor } from '../../../core/index.js';
-import { findAccelerators, type AcceleratorMemory } from '../../accelerators.js';
+import { findAccelerators, type AcceleratorMemory } from '../../contract/accelerators.js';
 import type { DeviceTensor, Sharding } from '../../contract/engine.js';
 import type { BufferPool } from './memory.js';
 import { isFull, outOfMemory } from './out-of-memory.js';

@@ -1,6 +1,6 @@
 /** What a plugin says when a device is full, and what to do about it. */
 import { DeviceBusyError, entry, EngineError } from '../../../core/index.js';
-import type { AcceleratorMemory } from '../../accelerators.js';
+import type { AcceleratorMemory } from '../../contract/accelerators.js';
 import { PjrtError, RESOURCE_EXHAUSTED } from '../pjrt/api.js';
 import type { MemoryStats } from '../pjrt/client.js';
 

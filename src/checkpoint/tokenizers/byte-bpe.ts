@@ -2,13 +2,13 @@
  * Byte-level byte-pair encoding, by far the most frequent kind, many times as fast as step by step: words are ranges of
  * the text, and their ids come from a table.
  */
-import { chain, preTokenizerSteps, splitterOfStep } from '../tokenizers/pre-tokenizers.js';
-import type { Splitter } from '../tokenizers/pattern.js';
-import type { BpeConfig, PreTokenizerStep, TokenizerFile } from '../tokenizers/schema.js';
-import { BYTE_CHARACTERS, CHARACTER_BYTES } from './bytes.js';
-import { mergesOf } from './merges.js';
-import { splitGpt2 } from './split.js';
-import { WordEncoder, type IdBuffer, type Merges } from './words.js';
+import { chain, preTokenizerSteps, splitterOfStep } from './pre-tokenizers.js';
+import type { Splitter } from './pattern.js';
+import type { BpeConfig, PreTokenizerStep, TokenizerFile } from './schema.js';
+import { BYTE_CHARACTERS, CHARACTER_BYTES } from '../bpe/bytes.js';
+import { mergesOf } from '../bpe/merges.js';
+import { splitGpt2 } from '../bpe/split.js';
+import { WordEncoder, type IdBuffer, type Merges } from '../bpe/words.js';
 
 /** Patterns in wide use (Llama 3, Qwen 2 and 3, GPT-4o and OLMo) that agree with the cuts of `lastCut`. */
 const CUTTABLE_PATTERNS: ReadonlySet<string> = new Set([

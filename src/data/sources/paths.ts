@@ -2,7 +2,7 @@
  * Paths in run configurations, made absolute in one place: relative ones start at the folder of the file that has them.
  */
 import { isAbsolute, join, resolve } from 'node:path';
-import { SOURCE_KINDS } from './sources/table.js';
+import { SOURCE_KINDS } from './table.js';
 
 /** Where paths are in a run configuration: keys joined by points, without the places in lists. */
 const PATH_KEYS: ReadonlySet<string> = new Set(

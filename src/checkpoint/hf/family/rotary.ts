@@ -2,7 +2,7 @@
  * Rotary positions in `config.json`: `rope_parameters` of Transformers 5, `rope_theta` and `rope_scaling` of older
  * versions.
  */
-import type { LocalRope, ModelConfig, RopeScaling } from '../../model/index.js';
+import type { LocalRope, ModelConfig, RopeScaling } from '../../../model/index.js';
 import type { Fields } from './fields.js';
 
 /** Written where the configuration names no length; Transformers does not stop there. */

@@ -6,8 +6,8 @@
  * m + D/2) of a head here; where theirs turn neighbours, or only the first channels, the rows of queries and keys are
  * permuted.
  */
-import type { Shape } from '../../core/index.js';
-import type { ModelConfig } from '../../model/index.js';
+import type { Shape } from '../../../core/index.js';
+import type { ModelConfig } from '../../../model/index.js';
 
 /** Rows of one of their tensors. */
 export interface Source {

@@ -1,12 +1,12 @@
 /** From a data configuration to streams of training and held-out batches. */
 import { z } from 'zod';
-import type { TokenizerOrigin } from '../checkpoint/index.js';
-import { DataError, invariant, maxOf } from '../core/index.js';
-import type { Split } from './corpus.js';
-import type { RecallOptions } from './recall.js';
-import { MixtureSource, type DataSource } from './source.js';
-import type { NeedleMaterial, OpenedSource, SourceContext } from './sources/define.js';
-import { SOURCE_KINDS } from './sources/table.js';
+import type { TokenizerOrigin } from '../../checkpoint/index.js';
+import { DataError, invariant, maxOf } from '../../core/index.js';
+import type { Split } from '../corpus.js';
+import type { RecallOptions } from '../recall.js';
+import { MixtureSource, type DataSource } from '../source.js';
+import type { NeedleMaterial, OpenedSource, SourceContext } from './define.js';
+import { SOURCE_KINDS } from './table.js';
 
 type SourceSchema = (typeof SOURCE_KINDS)[keyof typeof SOURCE_KINDS]['schema'];
 

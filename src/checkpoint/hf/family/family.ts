@@ -1,6 +1,6 @@
 /** What Longsight knows of one kind of Transformers model. */
-import type { Shape } from '../../core/index.js';
-import type { ModelConfig, ModelInput } from '../../model/index.js';
+import type { Shape } from '../../../core/index.js';
+import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import type { Fields } from './fields.js';
 import type { ParameterLayout } from './layout.js';
 

@@ -1,5 +1,5 @@
 /** Reading `config.json`: typed fields with the defaults of Transformers, and a list of what cannot be imported. */
-import { DataError, showValue } from '../../core/index.js';
+import { DataError, showValue } from '../../../core/index.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
