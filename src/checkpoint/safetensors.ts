@@ -97,16 +97,19 @@ export function writeSafetensors(
  * As `writeSafetensors`, but asks for one tensor at a time, so that only one is on the host at once.
  *
  * @param load gives the tensor of a spec; it must have the dtype and shape that the spec says
+ * @param how `behind`: write on another thread while this one goes on
  */
 export async function streamSafetensors(
   path: string,
   specs: readonly TensorSpec[],
   load: (name: string) => Promise<HostTensor>,
   metadata: Readonly<Record<string, string>> = {},
+  { behind = false }: { readonly behind?: boolean } = {},
 ): Promise<void> {
   using file = new AtomicFile(path);
   const { header, ordered } = encodeHeader(specs, metadata);
-  file.write(header);
+  const write = (part: Uint8Array) => (behind ? file.writeBehind(part) : file.write(part));
+  await write(header);
   for (const spec of ordered) {
     const tensor = await load(spec.name);
     if (tensor.dtype !== spec.dtype || tensor.data.length !== sizeOf(spec.shape)) {
@@ -115,9 +118,10 @@ export async function streamSafetensors(
           `but is ${tensor.dtype}${formatShape(tensor.shape)}`,
       );
     }
-    file.write(bytesOf(tensor.data));
+    await write(bytesOf(tensor.data));
   }
-  file.commit();
+  if (behind) await file.commitBehind();
+  else file.commit();
 }
 
 /** Every tensor of a file, by name in the order of the header. Throws `StoreError` as `SafetensorsFile` does. */

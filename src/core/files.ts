@@ -4,6 +4,7 @@
 import {
   closeSync,
   existsSync,
+  fsync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -11,9 +12,11 @@ import {
   renameSync,
   rmSync,
   statSync,
+  write,
   writeSync,
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { StoreError } from './errors.js';
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -28,6 +31,9 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'a part of the path does not exist',
   ENOTSUP: 'no files can be made there; choose another folder',
 };
+
+const writeOnThread = promisify(write);
+const syncOnThread = promisify(fsync);
 
 /** One system call writes at most about 2 GiB; stay well below. */
 const MAX_WRITE_BYTES = 2 ** 28;
@@ -103,6 +109,28 @@ export class AtomicFile implements Disposable {
     });
   }
 
+  /** `write` on another thread: this one goes on meanwhile. Calls must not overlap, and `part` must not change. */
+  async writeBehind(part: string | Uint8Array): Promise<void> {
+    await this.#attemptBehind(async () => {
+      const bytes = typeof part === 'string' ? Buffer.from(part) : part;
+      for (let at = 0; at < bytes.length;) {
+        const length = Math.min(bytes.length - at, MAX_WRITE_BYTES);
+        at += (await writeOnThread(this.#fd as number, bytes, at, length)).bytesWritten;
+      }
+    });
+  }
+
+  /** `commit` on another thread. */
+  async commitBehind(): Promise<void> {
+    await this.#attemptBehind(async () => {
+      const fd = this.#fd as number;
+      await syncOnThread(fd);
+      this.#fd = undefined;
+      closeSync(fd);
+      renameSync(this.#temporary, this.path);
+    });
+  }
+
   /** Removes what was written; an older file under `path` stays. */
   abort(): void {
     if (this.#created) rmSync(this.#temporary, { force: true });
@@ -120,9 +148,25 @@ export class AtomicFile implements Disposable {
     try {
       action();
     } catch (cause) {
-      this.abort();
-      throw fileError('write', this.path, cause);
+      this.#fail(cause);
     }
+  }
+
+  async #attemptBehind(action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (cause) {
+      this.#fail(cause);
+    }
+  }
+
+  #fail(cause: unknown): never {
+    try {
+      this.abort();
+    } catch {
+      // What failed first counts; the temporary file is left over.
+    }
+    throw fileError('write', this.path, cause);
   }
 }
 

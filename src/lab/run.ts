@@ -1,12 +1,13 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import { HeadTracer, type HeadScores } from '../analysis/index.js';
-import { ConfigError } from '../core/index.js';
+import { ConfigError, invariant } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
 import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } from '../eval/index.js';
 import { uploadParameters } from '../loaded/index.js';
 import {
   openRunData,
+  RunClock,
   runAtStep,
   stagesOf,
   trainRun,
@@ -31,6 +32,8 @@ export interface PerformOptions {
   readonly takeOver?: boolean | undefined;
   /** Where the run was put, such as `cuda:0`; stored with it. */
   readonly place?: string | undefined;
+  /** When the process that does the run began, by `performance.now()`; now unless told. */
+  readonly sinceMs?: number;
   readonly signal?: AbortSignal;
   readonly progress?: TrainHooks['progress'];
   readonly note?: TrainHooks['note'];
@@ -57,43 +60,81 @@ export function checkRun(run: FullRunConfig): void {
  * `analysis/retrieval-heads-step-N.json` are written before it. Throws as `trainRun` does.
  */
 export async function performRun(options: PerformOptions): Promise<TrainResult> {
-  const { run, engine, dir, note } = options;
-  using data = openRunData(run);
-  let measure: Measurement | undefined;
-  let measuredStage = -1;
-  // Compiled at the first evaluation of a stage: by then the folder is known to be free, or to hold this run.
-  const measurement = async ({ stage, data: own }: TrainPoint): Promise<Measurement> => {
-    if (measure !== undefined && measuredStage === stage.index) return measure;
-    await measure?.dispose();
-    measure = await Measurement.create({ ...run, model: stage.model, train: stage.train }, engine, own);
-    measuredStage = stage.index;
-    for (const text of measure.notes) note?.(text);
-    return measure;
-  };
-  const evaluate = async (point: TrainPoint) => {
-    const measured = await measurement(point);
-    const record = await measured.evaluate(point.parameters, point, point.atCheckpoint ? 'all' : 'light');
-    options.evaluated?.(record);
-    if (point.atCheckpoint) {
-      writeEval(dir, record);
-      const heads = await measured.trace(point.parameters, point);
-      if (heads !== null) writeFinding(dir, HEADS, heads);
-    }
-    return evalMetrics(record);
-  };
+  const { run, engine, dir } = options;
+  const clock = new RunClock(options.sinceMs);
+  using data = await clock.time('data', () => openRunData(run));
+  const measured = new StageMeasurements(options, clock);
   try {
     return await trainRun({
-      ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume, takeOver: options.takeOver },
+      ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume, takeOver: options.takeOver, clock },
       place: options.place,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       hooks: {
-        evaluate,
+        evaluate: (point) => measured.at(point),
+        // An engine that compiles beside the host does so while the step is compiled; others when it comes to that.
+        ...(engine.hints.runsAhead > 1 ? { entering: (at) => measured.enter(at) } : {}),
         ...(options.progress === undefined ? {} : { progress: options.progress }),
-        ...(note === undefined ? {} : { note }),
+        ...(options.note === undefined ? {} : { note: options.note }),
       },
     });
   } finally {
-    await measure?.dispose();
+    await measured.dispose();
+  }
+}
+
+/** What is measured during a run: one measurement for each stage, made once and ready before it is needed where that helps. */
+class StageMeasurements {
+  readonly #options: PerformOptions;
+  readonly #clock: RunClock;
+  /** Stages whose notes were told. */
+  readonly #said = new Set<number>();
+  #current: { readonly stage: number; readonly made: Promise<Measurement> } | null = null;
+
+  constructor(options: PerformOptions, clock: RunClock) {
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  /** Begins to make ready what a stage's evaluations need. What fails is thrown by the first of them. */
+  enter({ stage, data }: Pick<TrainPoint, 'stage' | 'data'>): void {
+    const before = this.#current?.made;
+    const made = (async () => {
+      await (await before?.catch(() => undefined))?.dispose();
+      const { run, engine } = this.#options;
+      return Measurement.create({ ...run, model: stage.model, train: stage.train }, engine, data);
+    })();
+    made.catch(() => undefined);
+    this.#current = { stage: stage.index, made };
+  }
+
+  /** Evaluates; at a checkpoint also traces and writes what was found. */
+  async at(point: TrainPoint): Promise<Record<string, number>> {
+    const { dir, evaluated } = this.#options;
+    const measured = await this.#clock.time('compile', () => this.#measurement(point));
+    const record = await this.#clock.time('evaluations', () =>
+      measured.evaluate(point.parameters, point, point.atCheckpoint ? 'all' : 'light'),
+    );
+    evaluated?.(record);
+    if (point.atCheckpoint) {
+      writeEval(dir, record);
+      const heads = await this.#clock.time('traces', () => measured.trace(point.parameters, point));
+      if (heads !== null) writeFinding(dir, HEADS, heads);
+    }
+    return evalMetrics(record);
+  }
+
+  async dispose(): Promise<void> {
+    await (await this.#current?.made.catch(() => undefined))?.dispose();
+  }
+
+  async #measurement(point: TrainPoint): Promise<Measurement> {
+    const known = this.#current?.stage === point.stage.index;
+    if (!known) this.enter(point);
+    const measured = await this.#current?.made;
+    invariant(measured, 'an evaluation has nothing to measure with');
+    if (!this.#said.has(point.stage.index)) for (const text of measured.notes) this.#options.note?.(text);
+    this.#said.add(point.stage.index);
+    return measured;
   }
 }
 

@@ -5,6 +5,7 @@ export {
   openCheckpoint,
   pruneCheckpoints,
   removeTemporaryCheckpoints,
+  snapshotTensors,
   writeCheckpoint,
   type Checkpoint,
   type CheckpointEntry,

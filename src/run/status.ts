@@ -10,9 +10,13 @@ const statusSchema = z.object({
   step: z.number().default(0),
   tokens: z.number().default(0),
   message: z.string().nullish(),
+  timing: z.record(z.string(), z.number()).optional(),
 });
 
-/** The content of a run's `status.json`. */
+/**
+ * How far a run is; `message` says why it failed or stopped, `timing` where its wall time went, in seconds.
+ * A process that was killed leaves `running` behind.
+ */
 export type RunStatus = z.output<typeof statusSchema>;
 
 /** What a run is doing, or how it ended. */

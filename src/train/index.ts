@@ -3,6 +3,7 @@ export * from './loop.js';
 export * from './optimizer.js';
 export * from './schedule.js';
 export { runAtStep, stagesOf, type Stage } from './stages.js';
+export { formatTiming, PHASES, RunClock, shareBeside, type Phase, type RunTiming } from './timing.js';
 export {
   stepProgram,
   Trainer,

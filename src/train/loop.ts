@@ -5,6 +5,7 @@ import {
   DivergedError,
   InterruptedError,
   LongsightError,
+  sizeOf,
   takeLock,
   type HostTensor,
 } from '../core/index.js';
@@ -28,6 +29,9 @@ import {
   writeCheckpoint,
   writeRunConfig,
   writeStatus,
+  readStatus,
+  snapshotTensors,
+  type CheckpointTensors,
   type Checkpoint,
   type OptimizerState,
   type RunState,
@@ -35,6 +39,7 @@ import {
 import { tokensPerStep, type RunConfig } from './config.js';
 import { checkBatch } from './sharding.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
+import { RunClock, type RunTiming } from './timing.js';
 import { Trainer, type PendingStep, type StepOptions, type StepResult } from './trainer.js';
 
 /** Where a run stands; given to hooks. */
@@ -75,6 +80,8 @@ export interface TrainHooks {
    * it returns goes to the metrics, names and all.
    */
   readonly evaluate?: (point: TrainPoint) => Promise<Readonly<Record<string, number>>>;
+  /** A stage is about to be entered, its folder known to be this run's: what its evaluations need can be made ready. */
+  readonly entering?: (at: Pick<TrainPoint, 'stage' | 'data'>) => void;
 }
 
 /** What `trainRun` trains, where, and how it starts. */
@@ -98,6 +105,8 @@ export interface TrainRunOptions {
   readonly place?: string | undefined;
   readonly signal?: AbortSignal;
   readonly hooks?: TrainHooks;
+  /** Measures where the time goes; its own unless given. Hooks add their phases to it. */
+  readonly clock?: RunClock;
   readonly stepOptions?: StepOptions;
   /** Opened data to use instead of opening it again; the caller disposes it. It must be fresh: no sequence drawn. */
   readonly data?: OpenedData;
@@ -192,24 +201,27 @@ async function runTo(
   const before = { step: checkpoint?.state.step ?? 0, tokens: checkpoint?.state.tokens ?? 0 };
   const stages = stagesOf(run);
   const { mesh } = engine.info;
+  const clock = options.clock ?? new RunClock();
+  if (continues) clock.continue(readStatus(dir)?.timing);
   for (const { train } of stages) if (mesh) checkBatch(train.batchSize, train.accumulate, mesh);
   let loop: Loop | undefined;
   try {
     const entered = enterStage(stages, before.step, options, data);
     if (checkpoint !== null && !entered.fresh) entered.data.train.restore(checkpoint.state.data);
     using metrics = new MetricsWriter(metricsPath(dir), continues ? (checkpoint?.state.step ?? -1) : null);
-    writeStatus(dir, { state: 'running', ...before });
+    writeStatus(dir, { state: 'running', ...before, timing: clock.timing() });
     const state: TrainerState = {
       parameters: checkpoint?.parameters() ?? initialParameters(run.model, run.seed),
       optimizer: checkpoint?.optimizer(),
     };
-    const trainer = await createTrainer(entered, state, options);
-    loop = new Loop(dir, options, { stages, initial: data, entered, trainer }, metrics, checkpoint);
+    const trainer = await clock.time('compile', () => createTrainer(entered, state, options));
+    loop = new Loop(dir, options, { stages, initial: data, entered, trainer, clock }, metrics, checkpoint);
     await loop.run();
     const { step, tokens } = loop;
     return { step, tokens, resumedFrom: checkpoint?.state.step ?? null, checkpoint: checkpointPath(dir, step) };
   } catch (error) {
-    noteEnd(dir, loop ?? before, error);
+    await loop?.written().catch(() => undefined); // what ended the run counts
+    noteEnd(dir, loop ?? before, error, clock.timing());
     throw error;
   } finally {
     await loop?.dispose();
@@ -241,6 +253,7 @@ function enterStage(
 }
 
 function createTrainer({ stage, data }: EnteredStage, state: TrainerState, options: TrainRunOptions): Promise<Trainer> {
+  options.hooks?.entering?.({ stage, data });
   return Trainer.create({
     ...{ engine: options.engine, model: stage.model, config: stage.train, ...state },
     hasSegments: data.train.hasSegments,
@@ -263,14 +276,27 @@ async function stateOf(trainer: Trainer, model: ModelConfig): Promise<TrainerSta
 }
 
 /** Notes in the status why a run ended, if that can still be written; the error itself is what counts. */
-function noteEnd(dir: string, { step, tokens }: { step: number; tokens: number }, error: unknown): void {
+function noteEnd(
+  dir: string,
+  { step, tokens }: { step: number; tokens: number },
+  error: unknown,
+  timing: RunTiming,
+): void {
   const state = error instanceof InterruptedError ? 'interrupted' : 'failed';
   const message = error instanceof Error ? error.message : String(error);
   try {
-    writeStatus(dir, { state, step, tokens, message });
+    writeStatus(dir, { state, step, tokens, message, timing });
   } catch (second) {
     if (!(second instanceof LongsightError)) throw second;
   }
+}
+
+/** Parameters and moments up to this size are copied to the host so that they are written beside the training. */
+const WRITE_BEHIND_BYTES = 8 * 2 ** 30;
+
+/** Bytes of a model's parameters and moments. */
+function stateBytes(model: ModelConfig): number {
+  return parameterSpecs(model).reduce((sum, { shape }) => sum + 3 * 4 * sizeOf(shape), 0);
 }
 
 /** A step that the engine has been given. */
@@ -295,12 +321,16 @@ class Loop {
   #entered: EnteredStage;
   #trainer: Trainer;
   readonly #metrics: MetricsWriter;
+  readonly #clock: RunClock;
   readonly #startMs = performance.now();
   readonly #timeBefore: number;
   readonly #stepBefore: number;
   #step: number;
   #started: StartedStep[] = [];
   #savedStep: number | null;
+  /** A checkpoint that is being written beside the training, and why the last one was not. */
+  #writing: Promise<void> | null = null;
+  #writeError: { readonly error: unknown } | null = null;
   /** Losses since the last line of training metrics. */
   #loss: { sum: number; count: number };
   #trainMs = 0;
@@ -312,7 +342,13 @@ class Loop {
   constructor(
     dir: string,
     options: TrainRunOptions,
-    start: { stages: readonly Stage[]; initial: OpenedData; entered: EnteredStage; trainer: Trainer },
+    start: {
+      readonly stages: readonly Stage[];
+      readonly initial: OpenedData;
+      readonly entered: EnteredStage;
+      readonly trainer: Trainer;
+      readonly clock: RunClock;
+    },
     metrics: MetricsWriter,
     checkpoint: Checkpoint | null,
   ) {
@@ -323,6 +359,7 @@ class Loop {
     this.#entered = start.entered;
     this.#trainer = start.trainer;
     this.#metrics = metrics;
+    this.#clock = start.clock;
     const state = checkpoint?.state;
     this.#stepBefore = this.#step = state?.step ?? 0;
     this.#savedStep = state?.step ?? null;
@@ -349,10 +386,12 @@ class Loop {
       const [evaluates, atCheckpoint] = [this.#due(step, evalEvery), this.#due(step, checkpointEvery)];
       const looks = evaluates || atCheckpoint || this.#options.signal?.aborted === true;
       await this.#settle(looks ? 0 : engine.hints.runsAhead - 1);
+      if (this.#writeError !== null) throw this.#writeError.error;
       if (atCheckpoint || evaluates) await this.#evaluate(atCheckpoint);
       if (atCheckpoint) await this.#checkpoint(true);
       await this.#stopIfAsked();
     }
+    await this.#clock.time('waiting', () => this.written());
     this.#status('done');
   }
 
@@ -361,7 +400,14 @@ class Loop {
     return step === this.#entered.stage.to || (every > 0 && step % every === 0);
   }
 
+  /** Waits for the checkpoint that is being written. Throws what its writing failed with. */
+  async written(): Promise<void> {
+    await this.#writing;
+    if (this.#writeError !== null) throw this.#writeError.error;
+  }
+
   async dispose(): Promise<void> {
+    await this.#writing;
     await this.#trainer.dispose();
     this.#closeData();
   }
@@ -376,7 +422,7 @@ class Loop {
     await this.#trainer.dispose();
     this.#closeData();
     this.#entered = enterStage(this.#stages, this.#step, this.#options, this.#initial);
-    this.#trainer = await createTrainer(this.#entered, state, this.#options);
+    this.#trainer = await this.#clock.time('compile', () => createTrainer(this.#entered, state, this.#options));
     const { index, train, model } = this.#entered.stage;
     this.#options.hooks?.note?.(
       `step ${this.#step}: stage ${index + 1} of ${this.#stages.length}, ${train.batchSize} x ${train.seqLen} tokens a step, ` +
@@ -399,7 +445,7 @@ class Loop {
     this.#started.push({ step, lr, pending });
     // A turn of the event loop, so that signals and messages arrive whatever the engine does.
     await new Promise((done) => setImmediate(done));
-    this.#spend(performance.now() - begin);
+    this.#spend(step, performance.now() - begin);
   }
 
   /** Waits for the numbers of the oldest started steps until at most `left` are under way. */
@@ -408,12 +454,13 @@ class Loop {
       const { step, lr, pending } = this.#started.shift() as StartedStep;
       const begin = performance.now();
       const numbers = await pending.result();
-      this.#spend(performance.now() - begin);
+      this.#spend(step, performance.now() - begin);
       this.#account(step, lr, numbers);
     }
   }
 
-  #spend(ms: number): void {
+  #spend(step: number, ms: number): void {
+    this.#clock.add(step === this.#stepBefore + 1 ? 'firstStep' : 'steps', ms);
     this.#trainMs += ms;
     this.#lap.ms += ms;
   }
@@ -480,30 +527,37 @@ class Loop {
     this.#metrics.write({ step: this.#step, tokens: this.tokens, time: this.#time(), ...measured });
   }
 
+  /** Writes a checkpoint; beside the training where the engine works beside the host and memory allows a copy. */
   async #checkpoint(scheduled: boolean): Promise<void> {
-    const { run } = this.#options;
-    await writeCheckpoint(
-      this.#dir,
-      {
-        step: this.#step,
-        tokens: this.tokens,
-        time: this.#time(),
-        scheduled,
-        seed: run.seed,
-        model: this.#entered.stage.model,
-        data: this.#entered.data.train.state(),
-        loss: this.#loss,
-      },
-      this.#trainer.tensors(),
-    );
-    this.#savedStep = this.#step;
-    pruneCheckpoints(this.#dir, this.#step, run.train.keepCheckpoints);
+    const { run, engine } = this.#options;
+    await this.#clock.time('waiting', () => this.written());
+    const [step, model] = [this.#step, this.#entered.stage.model];
+    const state = {
+      ...{ step, tokens: this.tokens, time: this.#time(), scheduled, seed: run.seed, model },
+      data: structuredClone(this.#entered.data.train.state()),
+      loss: this.#loss,
+    };
+    const write = async (tensors: CheckpointTensors, behind: boolean) => {
+      await writeCheckpoint(this.#dir, state, tensors, { behind });
+      this.#savedStep = step;
+      pruneCheckpoints(this.#dir, step, run.train.keepCheckpoints);
+    };
+    await this.#clock.time('checkpoints', async () => {
+      const tensors = this.#trainer.tensors();
+      if (engine.hints.runsAhead === 1 || stateBytes(model) > WRITE_BEHIND_BYTES) return write(tensors, false);
+      const copy = await snapshotTensors(state, tensors);
+      this.#writing = write(copy, true).catch((error: unknown) => {
+        this.#writeError = { error };
+      });
+      return undefined;
+    });
   }
 
   async #stopIfAsked(): Promise<void> {
     if (!this.#options.signal?.aborted) return;
     await this.#settle(0);
     if (this.#step === this.#options.run.train.steps) return;
+    await this.written();
     if (this.#savedStep !== this.#step && this.#step > 0) await this.#checkpoint(false);
     throw new InterruptedError(`training was stopped after step ${this.#step}; resume it to go on from there`, {
       details: { step: this.#step },
@@ -511,6 +565,6 @@ class Loop {
   }
 
   #status(state: RunState): void {
-    writeStatus(this.#dir, { state, step: this.#step, tokens: this.tokens });
+    writeStatus(this.#dir, { state, step: this.#step, tokens: this.tokens, timing: this.#clock.timing() });
   }
 }

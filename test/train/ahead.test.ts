@@ -1,5 +1,5 @@
 /** Steps started before the numbers of earlier ones are read: the same results, stops and failures as one step at a time. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readJson } from '../../src/core/index.js';
@@ -140,5 +140,23 @@ describe('runs ahead', () => {
     );
     expect(started()).toBeGreaterThan(1);
     expect(readJson(join(dir, 'status.json'))).toMatchObject({ state: 'failed', step: 5 });
+  });
+
+  it('writes checkpoints beside the steps: the same files, and a disk that does not take one ends the run', async () => {
+    const often = tinyRun({ train: { logEvery: 6, evalEvery: 0, checkpointEvery: 3 } });
+    const [plain, dir, broken] = [temporaryFolder(), temporaryFolder(), temporaryFolder()];
+    await start(plain, { run: often });
+    await start(dir, { run: often, engine: eager(3).engine });
+    expectSame(plain, dir);
+    expect(listCheckpoints(dir).map((c) => c.step)).toEqual(listCheckpoints(plain).map((c) => c.step));
+    const checkpoints = join(broken, 'checkpoints');
+    const progress = ({ step }: TrainProgress) => {
+      if (step !== 5) return;
+      rmSync(checkpoints, { recursive: true, force: true });
+      writeFileSync(checkpoints, 'in the way');
+    };
+    const ended = start(broken, { run: often, engine: eager(3).engine, hooks: { progress } });
+    await expect(ended).rejects.toThrow(/^cannot (make folder|write|rename) .*checkpoints/);
+    expect(readJson(join(broken, 'status.json'))).toMatchObject({ state: 'failed' });
   });
 });

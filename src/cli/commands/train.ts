@@ -4,7 +4,8 @@ import type { Command } from 'commander';
 import { createEngine, type EngineChoice, type MeshShape } from '../../engine/index.js';
 import { formatTokens, significant } from '../../core/index.js';
 import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../lab/index.js';
-import { configPath } from '../../run/index.js';
+import { configPath, readStatus } from '../../run/index.js';
+import { formatTiming } from '../../train/index.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -49,7 +50,7 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
   output.note(`${name}: engine ${engine.info.name} (${engine.info.reason})`);
   try {
     const result = await performRun({
-      ...{ dir, engine, run: { ...run, name } },
+      ...{ dir, engine, run: { ...run, name }, sinceMs: 0 },
       resume: flags.resume === true ? 'yes' : 'no',
       takeOver: flags.takeOver,
       signal: context.signal,
@@ -64,8 +65,10 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
     const report = writeReport(dir, analysed, { repeat: [repeatCommand(dir)] });
     const summary = analysed.analysis.groups[0]?.runs[0];
     const loss = summary?.finalLoss == null ? '' : `, held-out loss ${significant(summary.finalLoss)}`;
+    const timing = readStatus(dir)?.timing;
+    const time = timing === undefined ? '' : `\ntime: ${formatTiming(timing)}`;
     output.result(
-      `done: ${result.step} steps, ${formatTokens(result.tokens)} tokens${loss}\nrun folder: ${dir}\nreport: ${report.html}`,
+      `done: ${result.step} steps, ${formatTokens(result.tokens)} tokens${loss}${time}\nrun folder: ${dir}\nreport: ${report.html}`,
       { event: 'done', dir: resolve(dir), ...result, summary: summary ?? null, report },
     );
   } finally {

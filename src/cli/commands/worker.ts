@@ -50,6 +50,7 @@ async function serve(study: string, name: string, flags: Flags): Promise<number>
     try {
       await performRun({
         ...{ dir: runFolder(study, name), run, engine, resume: 'auto', takeOver: flags.takeOver, signal, note },
+        sinceMs: 0,
         place: flags.place,
         progress: ({ step, steps, tokens, tokPerSec, loss }) => progress({ step, steps, tokens, tokPerSec, loss }),
       });
