@@ -10,6 +10,7 @@ TEXTS = [
     "the quick brown fox", "  two spaces first", "def f(x):\n    return x\n        y\n", "tab\there\t\tand there", "",
     "emoji \U0001F600 and \U0001F468\u200D\U0001F469 end", "naïve cafe\u0301 日本語", "<|user|>hello<|user|> hi  <|user|>  x", "a ▁ b", "   ",
     "<｜User｜>fox<｜User｜> dog", "tail  ", " one space first", "\n fox", " ",
+    "fox\u3000\u00a0<left>\u2003 dog <right>" + "\u3000" * 50 + "\u00a0\tfox<left>",
 ]
 ADDED = [("<s>", True), ("<|user|>", True), ("<｜User｜>", False), ("  ", False), ("    ", False), ("\t", False), ("\n\n", False)]
 
@@ -43,14 +44,22 @@ def with_added(j, added):
     return j
 
 
+def stripping(j):
+    j["added_tokens"][0]["lstrip"] = j["added_tokens"][1]["rstrip"] = True
+    return j
+
+
 N = normalizers
 TRIM = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+ROBERTA = {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": True, "add_prefix_space": False}
 llama2 = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
 kinds = {
     "byte-level": with_added(bytelevel(), ADDED[:1]),
     "byte-level, added runs": with_added(bytelevel(), ADDED),
     "byte-level, NFC": with_added(bytelevel(N.NFC()), ADDED[:1]),
     "byte-level, trimmed offsets": with_added(bytelevel(), ADDED) | {"post_processor": TRIM},
+    "byte-level, trimmed by RobertaProcessing": with_added(bytelevel(), ADDED) | {"post_processor": ROBERTA},
+    "byte-level, added tokens that take spaces": stripping(with_added(bytelevel(), [("<left>", False), ("<right>", False)])),
     "Prepend and Replace": with_added(fallback(llama2, None), ADDED[:2]),
     "Metaspace": with_added(fallback(None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False)), ADDED[:2]),
     "Replace": with_added(fallback(N.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")), ADDED[:3]),

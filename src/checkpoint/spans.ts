@@ -37,8 +37,18 @@ interface Places {
 
 const METASPACE = [0xe2, 0x96, 0x81] as const;
 const SPACE = 0x20;
-const isSpace = (byte: number | undefined): boolean =>
-  byte === SPACE || (byte !== undefined && byte >= 9 && byte <= 13);
+const SPACES = /^\p{White_Space}+/u;
+
+/** The byte behind the white space that begins at byte `at`. */
+function spaceEnd(bytes: Uint8Array, at: number): number {
+  // White space has at most three bytes; more than a few are read in pieces of 64.
+  for (let from = at; ;) {
+    const text = Buffer.from(bytes.subarray(from, from + 64)).toString();
+    const spaces = Buffer.byteLength(SPACES.exec(text)?.[0] ?? '');
+    from += spaces;
+    if (spaces < 62) return from;
+  }
+}
 /** A character and what may be composed with it: marks, and vowels and finals of Hangul. */
 const COMPOSED = /[^\p{M}][\p{M}\u1160-\u11ff]*|\p{M}+/gsu;
 const NORMALIZERS: Readonly<Record<string, (text: string) => string>> = {
@@ -136,7 +146,7 @@ export class TokenPlaces {
     return this.#formsOf(id).flatMap((form) => {
       const { added } = form;
       let from = at;
-      if (added?.lstrip === true) while (isSpace(bytes[from])) from += 1;
+      if (added?.lstrip === true) from = spaceEnd(bytes, from);
       const ends = [matched(bytes, from, form, 0)];
       // A space that the tokenizer puts before a text is not in it.
       const prefix = form.metaspace ? METASPACE.length : 1;
@@ -144,7 +154,7 @@ export class TokenPlaces {
       return ends.flatMap((end) => {
         if (end === null) return [];
         let to = end;
-        if (added?.rstrip === true) while (isSpace(bytes[to])) to += 1;
+        if (added?.rstrip === true) to = spaceEnd(bytes, to);
         return [{ end: to, fresh: added !== null }];
       });
     });
@@ -190,7 +200,8 @@ export class TokenPlaces {
 function trimOf(step: unknown): { readonly prefix: boolean } | null {
   if (typeof step !== 'object' || step === null) return null;
   const { type, processors, trim_offsets: trims, add_prefix_space: prefix } = step as Readonly<Record<string, unknown>>;
-  if (type === 'ByteLevel') return trims === false ? null : { prefix: prefix !== false };
+  if (type === 'ByteLevel' || type === 'RobertaProcessing')
+    return trims === false ? null : { prefix: prefix !== false };
   return Array.isArray(processors) ? (processors.map(trimOf).find((found) => found !== null) ?? null) : null;
 }
 
