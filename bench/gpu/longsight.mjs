@@ -59,6 +59,10 @@ function prepare(out, name) {
   const steps = shape.lossSteps ?? 8;
   const tokens = tokenStream(config.vocabSize, steps * shape.batchSize * (shape.seqLen + 1));
   writeFileSync(join(out, 'tokens.i32'), new Uint8Array(tokens.buffer));
+  if (shape.packed) {
+    const segments = batches(shape, tokens).map((batch) => new Uint8Array(batch.segments.buffer));
+    writeFileSync(join(out, 'segments.i32'), Buffer.concat(segments));
+  }
   const summary = {
     ...config,
     optimizer: OPTIMIZER,
@@ -109,6 +113,7 @@ async function measure(name) {
     const drawn = batches(shape, tokens);
     const trainer = await train.Trainer.create({
       ...{ engine, model: config, config: step, parameters, ...stepOptions() },
+      hasSegments: shape.packed ?? false,
     });
     const compile = engine.lastCompile;
     const losses = [];

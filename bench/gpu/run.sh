@@ -10,6 +10,7 @@ longsight() { note "$1" "longsight $*" "$node" "$here/bench/gpu/longsight.mjs" "
 prepare() { "$node" "$here/bench/gpu/longsight.mjs" "$home" prepare "$work/$1" "$1" >> "$log" 2>&1; }
 jax() { note 240 "jax $*" python3 "$here/bench/peers/jax_gpu.py" "$@"; }
 torch() { note 300 "torch $*" python3 "$here/bench/peers/torch_gpu.py" "$@"; }
+packed() { note "$1" "packed ${*:2}" "$node" "$here/bench/gpu/packed.mjs" "$home" "${@:2}"; }
 # The configurations of flash-linear-attention's kernels, compiled side by side for at most so many seconds.
 compile_fla() { # limit mixer:processes...
   local limit=$1 begin=$SECONDS pair i
@@ -23,6 +24,8 @@ compile_fla() { # limit mixer:processes...
   wait
   echo "-- fla compiled $(ls "$work/tuned" | wc -l) configurations, $((SECONDS - begin)) s"
 }
+# Of so many seconds, how many a stage of 245 s has left since `begin`.
+left() { local rest=$((245 - SECONDS + begin)); echo $((rest < 1 ? 1 : rest < $1 ? rest : $1)); }
 tuned() { XLA_FLAGS="--xla_gpu_enable_triton_gemm=false" "$@"; }
 
 for stage in "$@"; do
@@ -55,6 +58,29 @@ for stage in "$@"; do
       mixers=$(IFS=,; echo "${shares[*]%:*}")
       compile_fla "${LIMIT:-150}" "${shares[@]}"
       note 300 fla python3 "$here/bench/peers/fla_gpu.py" --unguarded --tuned "$work/tuned" --mixers "$mixers" ;;
+    packed) # packed documents: results, steps against rows of one and PyTorch, each kernel; within 245 s
+      begin=$SECONDS
+      for c in packed-s1-swa-128 packed-main; do prepare $c; done
+      # PyTorch compiles while results are checked, so that less of it is left when it is timed.
+      for c in packed-s1-swa-128 packed-main; do
+        timeout 60 python3 "$here/bench/peers/torch_gpu.py" "$work/$c" --steps 1 --rounds 1 >> "$log" 2>&1
+      done &
+      note 110 packed-check "$node" "$home/gpu/test/gpu/check.js" cuda packed > "$OUT/packed-check.txt"
+      tail -2 "$OUT/packed-check.txt"
+      grep '"ok":false' "$OUT/packed-check.txt" | cut -c1-600
+      wait
+      packed "$(left 110)" row-s1-swa-128 row-s1-full row-s1-gdn row-s1-mamba2 main
+      for c in packed-s1-swa-128 packed-main; do note "$(left 60)" "torch $c" python3 "$here/bench/peers/torch_gpu.py" "$work/$c"; done
+      note "$(left 70)" packed-kernels "$node" "$here/bench/gpu/packed-kernels.mjs" "$home"
+      note "$(left 40)" cudnn-packed python3 "$here/bench/peers/cudnn_packed.py" "$work/packed-s1-swa-128" ;;
+    packed-more) packed 200 row-s1-swa-512 row-s1-swa-2048 row-s1-lightning main ;;
+    packed-kernels) note 240 packed-kernels "$node" "$here/bench/gpu/packed-kernels.mjs" "$home" ;;
+    packed-torch)
+      for c in packed-s1-swa-128 packed-main; do
+        prepare $c
+        longsight 120 $c --in "$work/$c" --losses 60
+        torch "$work/$c" --losses 60
+      done ;;
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
       longsight 120 main --in "$work/main" --label 'separate projections' --split

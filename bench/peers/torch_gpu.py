@@ -1,4 +1,6 @@
 """The benchmark model in PyTorch: torch.compile, flex_attention for windows, fused AdamW, bf16 autocast on float32 weights.
+Where the folder has segments.i32, rows hold several documents: flex_attention hides other documents in every layer, and each
+step makes its block masks anew, one for each window.
 
 usage: python3 torch_gpu.py DIR [--losses N] [--label TEXT]      DIR as written by bench/gpu/longsight.mjs prepare
 """
@@ -35,6 +37,9 @@ weights = load_file(args.folder / "weights.safetensors")
 tokens = np.fromfile(args.folder / "tokens.i32", dtype=np.int32)
 data = tokens[: len(tokens) // (B * (T + 1)) * B * (T + 1)].reshape(-1, B, T + 1).astype(np.int64)
 
+packed = args.folder / "segments.i32"
+documents = np.fromfile(packed, dtype=np.int32).reshape(-1, B, T) if packed.exists() else None
+
 angles = np.outer(np.arange(T), cfg["ropeTheta"] ** (-2 * np.arange(hd // 2) / hd))
 COS, SIN = (torch.tensor(f(angles)[None, None], dtype=torch.float32, device=dev) for f in (np.cos, np.sin))
 
@@ -44,7 +49,17 @@ def mask_of(window):
     return create_block_mask(visible, None, None, T, T, device=dev, _compile=T > 8192)
 
 
-MASKS = {g["window"]: mask_of(g["window"]) for x in cfg["layers"] for g in x["groups"] if g["window"] and g["window"] < T}
+make_block_mask = torch.compile(create_block_mask)
+
+
+def packed_mask(window, ids):
+    visible = lambda b, h, q, k: (q >= k) & (q - k < window) & (ids[b, q] == ids[b, k])  # noqa: E731
+    return make_block_mask(visible, B, None, T, T, device=dev)
+
+
+reach = lambda group: min(group["window"] or T, T)  # noqa: E731
+REACHES = sorted({reach(g) for x in cfg["layers"] for g in x["groups"]})
+MASKS = {} if documents is not None else {w: mask_of(w) for w in REACHES if w < T}
 
 
 def rotate(x):
@@ -62,17 +77,17 @@ class Layer(nn.Module):
             nn.Parameter(weights[f"layers.{i}.{n}"].T.contiguous().to(dev))
             for n in ("attn.wqkv", "attn.wo", "mlp.wgateup", "mlp.wdown")
         )
-        self.rope, self.window = group["rope"], group["window"]
+        self.rope, self.window = group["rope"], reach(group)
 
-    def forward(self, x):
+    def forward(self, x, masks):
         h = F.linear(F.rms_norm(x, (D,), self.norm1, eps), self.wqkv)
         q, k, v = (t.view(B, T, -1, hd).transpose(1, 2) for t in h.split([H * hd, G * hd, G * hd], -1))
         if self.rope:
             q, k = rotate(q), rotate(k)
-        if self.window is None or self.window >= T:
+        if self.window not in masks:
             o = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=G != H)
         else:
-            o = flex_attention(q, k, v, block_mask=MASKS[self.window], enable_gqa=G != H)
+            o = flex_attention(q, k, v, block_mask=masks[self.window], enable_gqa=G != H)
         x = x + F.linear(o.transpose(1, 2).reshape(B, T, H * hd), self.wo)
         gate, up = F.linear(F.rms_norm(x, (D,), self.norm2, eps), self.wgateup).chunk(2, -1)
         return x + F.linear(F.silu(gate) * up, self.wdown)
@@ -86,10 +101,10 @@ class Model(nn.Module):
         self.norm = nn.Parameter(weights["norm.weight"].to(dev))
         self.head = self.embed if cfg["tieEmbeddings"] else nn.Parameter(weights["head.weight"].T.contiguous().to(dev))
 
-    def forward(self, batch):
+    def forward(self, batch, masks):
         x = F.embedding(batch[:, :-1], self.embed).bfloat16()
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, masks)
         logits = F.linear(F.rms_norm(x, (D,), self.norm, eps), self.head)
         return F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
 
@@ -105,12 +120,18 @@ compiled = torch.compile(model, mode=args.mode)
 count = 0
 
 
+def masks_of(ids):
+    ids = torch.from_numpy(ids).to(dev, non_blocking=True)
+    return {w: packed_mask(w, ids) for w in REACHES}
+
+
 def go():
     global count
     batch = torch.from_numpy(data[count % len(data)]).to(dev, non_blocking=True)
+    masks = MASKS if documents is None else masks_of(documents[count % len(documents)])
     count += 1
     with torch.autocast(dev, torch.bfloat16):
-        loss = compiled(batch)
+        loss = compiled(batch, masks)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), opt["clipNorm"])
     optimizer.step()
@@ -136,6 +157,13 @@ for _ in range(args.rounds):
         last = go()
     sync()
     times.append((time.perf_counter() - begin) / args.steps)
+mask_ms = None
+if documents is not None:
+    begin = time.perf_counter()
+    for i in range(10):
+        masks_of(documents[i % len(documents)])
+    sync()
+    mask_ms = round((time.perf_counter() - begin) * 100, 3)
 rate = B * T / min(times)
 print(
     json.dumps(
@@ -147,6 +175,7 @@ print(
             "allMs": [round(t * 1e3, 3) for t in times],
             "mfu": round(rate * cfg["flopsPerToken"] / cfg["peak"], 4),
             "compileSeconds": round(compile_seconds, 2),
+            **({} if mask_ms is None else {"maskMs": mask_ms}),
             "peakBytes": torch.cuda.max_memory_allocated() if dev == "cuda" else None,
             "loss": float(last),
             "device": torch.cuda.get_device_name() if dev == "cuda" else "cpu",

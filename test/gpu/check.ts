@@ -3,7 +3,8 @@
  * attention at the edges of its windows, every tile kernel, and those of the recurrences. A program of its own, for hosts without
  * test tools; prints one JSON line per check and ends with code 1 if one failed.
  *
- * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels] [recurrences]
+ * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels] [packed] [recurrences]; `packed` is what of kernels and
+ * recurrences is about packed documents, and whole models on them
  */
 import { createXlaEngine, evaluateReference, type Platform, type XlaEngine } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
@@ -11,6 +12,7 @@ import type { Value } from '../../src/graph/index.js';
 import { randomTensor } from '../support/random.js';
 import { checkTileKernels, type KernelFinding } from './kernels.js';
 import { checkOps, compare, rounded, type Finding } from './ops.js';
+import { checkPackedSteps, type PackedStepFinding } from './packed-steps.js';
 import { checkRecurrences, type RecurrenceFinding } from './recurrences.js';
 import { gradients, runOn } from './run.js';
 
@@ -66,12 +68,15 @@ async function main(platform: Platform, parts: readonly string[]): Promise<numbe
       print({ check, ok: false, error: error.message.slice(0, 500) });
     });
   }
-  const reportKernel = (finding: KernelFinding | RecurrenceFinding): void => {
+  const reportKernel = (finding: KernelFinding | RecurrenceFinding | PackedStepFinding): void => {
     if (!finding.ok) failed++;
     print(finding);
   };
-  if (parts.includes('kernels')) await checkTileKernels(engine, reportKernel);
-  if (parts.includes('recurrences')) await checkRecurrences(engine, reportKernel);
+  const wanted = (part: string) => (name: string) =>
+    parts.includes(part) || (parts.includes('packed') && name.includes('documents'));
+  await checkTileKernels(engine, wanted('kernels'), reportKernel);
+  await checkRecurrences(engine, wanted('recurrences'), reportKernel);
+  if (parts.includes('packed')) await checkPackedSteps(engine, reportKernel);
   await engine.dispose();
   if (parts.includes('attention')) {
     const plain = createXlaEngine({ platform, cache: null, tileKernels: false });

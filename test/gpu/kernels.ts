@@ -8,7 +8,7 @@ import * as L from '../../src/graph/index.js';
 import type { DType } from '../../src/core/index.js';
 import type { Value } from '../../src/graph/index.js';
 import { randomTensor } from '../support/random.js';
-import { gradients, runOn } from './run.js';
+import { AT_ONCE, gradients, runOn, together } from './run.js';
 
 /** Part of a tensor's last axis with a name of its own. */
 interface Part {
@@ -31,25 +31,43 @@ const TOLERANCE = 1e-2;
 /** A root mean square below which errors count as if the result had it: results that are zero have errors of their own. */
 const SMALL = 1e-2;
 
-const HEADS = { q: 4, kv: 2, width: 64 } as const;
+interface AttentionCase {
+  readonly tokens: number;
+  readonly window: number | null;
+  readonly turned: boolean;
+  readonly width?: number;
+  /** Lengths of the documents that the row holds. */
+  readonly documents?: readonly number[];
+  readonly sinks?: boolean;
+}
 
-/** Attention as a layer computes it from its projection. */
-function attentionCase(tokens: number, window: number | null, turned: boolean): KernelCase {
-  const { q: H, kv: G, width: D } = HEADS;
+/** The document of each token. */
+function segmentsOf(lengths: readonly number[]): Value {
+  const ids = lengths.flatMap((n, i) => Array.from({ length: n }, () => i));
+  return L.constant(tensorFrom('i32', [1, ids.length], Float64Array.from(ids)));
+}
+
+/** Attention as a layer computes it from its projection: four heads of queries, two of keys. */
+function attentionCase({ tokens, window, turned, width: D = 64, documents, sinks = false }: AttentionCase): KernelCase {
+  const [H, G] = [4, 2];
   const [B, T] = [1, tokens];
   const frequencies = Array.from({ length: D / 2 }, (_, i) => 10000 ** ((-2 * i) / D));
   const heads = (x: Value, n: number): Value => L.reshape(x, [B, T, n, D]);
   const ends = [0, H * D, (H + G) * D, (H + 2 * G) * D];
   const parts = ['dq', 'dk', 'dv'].map((name, i) => ({ name, from: ends[i] as number, to: ends[i + 1] as number }));
   return {
-    name: `attention window ${window ?? 'none'}, ${T} tokens${turned ? ', rotary' : ''}`,
+    name:
+      `attention window ${window ?? 'none'}, ${T} tokens${turned ? ', rotary' : ''}` +
+      (documents ? `, heads of ${D}${sinks ? ' with sinks' : ''}, documents ${documents.join(' ')}` : ''),
     shape: [B, T, (H + 2 * G) * D],
     parts,
     build: (x) => {
       const [qk, v] = L.split(x, 2, [(H + G) * D, G * D]) as [Value, Value];
       const both = turned ? L.rotary(heads(qk, H + G), frequencies) : heads(qk, H + G);
       const [q, k] = L.split(both, 2, [H, G]) as [Value, Value];
-      return L.attention(q, k, heads(v, G), { window, scale: 1 / Math.sqrt(D) }).out;
+      const segments = documents ? segmentsOf(documents) : null;
+      const z = sinks ? L.convert(L.constant(randomTensor('f32', [H], 'sinks')), x.dtype) : null;
+      return L.attention(q, k, heads(v, G), { window, scale: 1 / Math.sqrt(D), segments, sinks: z }).out;
     },
   };
 }
@@ -59,6 +77,22 @@ const LENGTHS: readonly (readonly [tokens: number, windows: readonly (number | n
   [520, [1, 128, 129]],
 ];
 
+/** Documents that end where blocks of 64 and 128 do, one token before and behind, of one token, and one that is the row. */
+const DOCUMENTS = [1, 63, 65, 63, 1, 127, 130, 62];
+const PACKED: readonly KernelCase[] = [
+  ...[1, 64, 127, 128, 129, 300, null].map((window) =>
+    attentionCase({ tokens: 512, window, turned: true, documents: DOCUMENTS }),
+  ),
+  ...[128, null].flatMap((window) => [
+    attentionCase({ tokens: 512, window, turned: false, documents: DOCUMENTS }),
+    attentionCase({ tokens: 520, window, turned: true, documents: [300, 220] }),
+    attentionCase({ tokens: 512, window, turned: true, documents: [512] }),
+    attentionCase({ tokens: 512, window, turned: true, width: 32, documents: DOCUMENTS }),
+    attentionCase({ tokens: 512, window, turned: true, width: 128, documents: DOCUMENTS }),
+    attentionCase({ tokens: 512, window, turned: true, width: 80, documents: DOCUMENTS, sinks: true }),
+  ]),
+];
+
 function targets(rows: number, classes: number): Value {
   const ids = Float64Array.from({ length: rows }, (_, i) => (i * 37 + 11) % classes);
   return L.constant(tensorFrom('i32', [rows], ids));
@@ -66,8 +100,11 @@ function targets(rows: number, classes: number): Value {
 
 const CASES: readonly KernelCase[] = [
   ...LENGTHS.flatMap(([tokens, windows]) =>
-    windows.flatMap((w) => (w === null ? [false] : [false, true]).map((turned) => attentionCase(tokens, w, turned))),
+    windows.flatMap((window) =>
+      (window === null ? [false] : [false, true]).map((turned) => attentionCase({ tokens, window, turned })),
+    ),
   ),
+  ...PACKED,
   ...[64, 768, 1000, 4096].map((width): KernelCase => ({
     name: `norm before a sum, ${width} channels`,
     shape: [3, 70, width],
@@ -127,8 +164,13 @@ export interface KernelFinding {
 }
 
 /** Every tile kernel at the edges of its sizes. */
-export async function checkTileKernels(engine: XlaEngine, report: (finding: KernelFinding) => void): Promise<void> {
-  for (const one of CASES) {
+export async function checkTileKernels(
+  engine: XlaEngine,
+  wanted: (name: string) => boolean,
+  report: (finding: KernelFinding) => void,
+): Promise<void> {
+  const all = CASES.filter(({ name }) => wanted(name));
+  await together(all, AT_ONCE, async (one) => {
     const x = randomTensor('f32', one.shape, `kernels/${one.name}`);
     const narrow = tensorFrom('bf16', one.shape, toNumbers(x));
     const graph = graphOf(one, 'bf16');
@@ -147,5 +189,5 @@ export async function checkTileKernels(engine: XlaEngine, report: (finding: Kern
     const named = [...text.matchAll(/ name = "(\w+)"|@(__cudnn\$\w+)/g)].map((m) => m[1] ?? (m[2] as string));
     const ok = Object.values(errors).every((e) => e <= TOLERANCE);
     report({ check: one.name, ok, errors, kernels: [...new Set(named)] });
-  }
+  });
 }

@@ -7,7 +7,7 @@ import { evaluateReference, type XlaEngine } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
 import type { Graph, Value } from '../../src/graph/index.js';
 import { applyRecurrence, recurrenceTensors, type Setup } from '../support/recurrences.js';
-import { runOn } from './run.js';
+import { AT_ONCE, runOn, together } from './run.js';
 
 interface RecurrenceCase extends Omit<Setup, 'T' | 'chunk'> {
   readonly name: string;
@@ -93,8 +93,13 @@ export interface RecurrenceFinding {
 }
 
 /** Every kernel of the recurrences; a case that none was used for fails. */
-export async function checkRecurrences(engine: XlaEngine, report: (finding: RecurrenceFinding) => void): Promise<void> {
-  for (const one of CASES) {
+export async function checkRecurrences(
+  engine: XlaEngine,
+  wanted: (name: string) => boolean,
+  report: (finding: RecurrenceFinding) => void,
+): Promise<void> {
+  const all = CASES.filter(({ name }) => wanted(name));
+  await together(all, AT_ONCE, async (one) => {
     const tensors = tensorsOf(one);
     const graph = graphOf(one, tensors);
     const kernels = engine.lower(graph).split('__gpu$xla.gpu.triton').length - 1;
@@ -105,5 +110,5 @@ export async function checkRecurrences(engine: XlaEngine, report: (finding: Recu
     );
     const close = Object.entries(errors).every(([name, e]) => e <= (name === 'dg' ? DECAY_TOLERANCE : TOLERANCE));
     report({ check: `recurrence: ${one.name}`, ok: close && kernels > 0, errors, kernels });
-  }
+  });
 }

@@ -5,6 +5,9 @@ import * as L from '../../src/graph/index.js';
 import type { Graph, Value } from '../../src/graph/index.js';
 import { randomTensor } from '../support/random.js';
 
+/** Programs that are compiled beside one another: as many threads as Node has for such calls. */
+export const AT_ONCE = 4;
+
 /** Gradients of random sums of the results, by the inputs that are floats. */
 export function gradients(results: readonly Value[], inputs: readonly Value[], seed: string): readonly Value[] {
   const terms = results.flatMap((v, i): Value[] => {
@@ -32,4 +35,13 @@ export async function runOn(
   for (const [name, t] of Object.entries(outputs)) host[name] = await engine.download(t);
   await program.dispose();
   return host;
+}
+
+/** Runs `body` for all, at most `limit` at a time: programs compile beside one another. */
+export async function together<X>(all: readonly X[], limit: number, body: (one: X) => Promise<void>): Promise<void> {
+  const waiting = [...all];
+  const turn = async (): Promise<void> => {
+    for (let one = waiting.shift(); one !== undefined; one = waiting.shift()) await body(one);
+  };
+  await Promise.all(Array.from({ length: limit }, turn));
 }

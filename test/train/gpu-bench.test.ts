@@ -31,6 +31,17 @@ describe('the GPU benchmark', () => {
     60_000,
   );
 
+  it.skipIf(!plugin)(
+    'times rows of several documents beside rows of one',
+    () => {
+      const flags = ['--platform', 'cpu', '--precision', 'f32', '--steps', '1', '--rounds', '1'];
+      const line = JSON.parse(node('bench/gpu/packed.mjs', root, 'tiny', ...flags)) as Record<string, unknown>;
+      expect(line).not.toHaveProperty('error');
+      expect(line.packedOverUnpacked).toBeGreaterThan(0);
+    },
+    60_000,
+  );
+
   it('writes the programs of the recurrences, with kernels and without', () => {
     node('bench/gpu/recurrences.mjs', root, folder);
     const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as { id: string; form: string }[];

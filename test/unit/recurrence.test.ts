@@ -1,8 +1,9 @@
 /** The chunkwise forms against the token-by-token recurrence, in float64: forward and every gradient. */
 import { describe, expect, it } from 'vitest';
-import { toNumbers, type HostTensor } from '../../src/core/index.js';
+import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
+import { randomTensor } from '../support/random.js';
 import { KINDS, applyRecurrence, recurrenceGraph, recurrenceTensors, type Setup } from '../support/recurrences.js';
 
 /** The largest difference, relative to the largest number (at least 1). */
@@ -106,6 +107,30 @@ for (const kind of KINDS) {
     });
   });
 }
+
+describe('causal convolution in primitives', () => {
+  // Every way to cut seven tokens into documents, with ids that come back.
+  it.each([1, 2, 4])('keeps packed documents apart, %i taps', (width) => {
+    const T = 7;
+    const ways = Array.from({ length: 2 ** (T - 1) }, (_, way) => {
+      const cuts = Array.from({ length: T }, (_, t) => (t > 0 ? (way >> (t - 1)) & 1 : 0));
+      return cuts.map((_, t) => cuts.slice(0, t + 1).reduce((a, b) => a + b, 0) % 2);
+    });
+    const [B, C] = [ways.length, 2];
+    const shapes = { x: [B, T, C], weight: [C, width], state: [B, width - 1, C] };
+    const floats = Object.entries(shapes).map(([n, shape]): [string, HostTensor] => [n, randomTensor('f64', shape, n)]);
+    const tensors = {
+      ...Object.fromEntries(floats),
+      segments: tensorFrom('i32', [B, T], Float64Array.from(ways.flat())),
+    };
+    const inputs = Object.fromEntries(Object.entries(tensors).map(([n, t]) => [n, L.input(n, t.dtype, t.shape)]));
+    const { x, weight, segments, state: initialState } = inputs as Record<string, L.Value>;
+    const { out, state } = L.causalConv(x!, weight!, { segments: segments!, initialState: initialState! });
+    const graph = L.makeGraph(inputs, { out, state });
+    const [want, got] = [evaluateReference(graph, tensors), evaluateReference(L.expand(graph), tensors)];
+    for (const name of ['out', 'state']) expect(difference(got[name]!, want[name]!), name).toBeLessThan(1e-12);
+  });
+});
 
 describe('type rules of the recurrences', () => {
   const x = (heads: number, width = 4) => L.input('x', 'f32', [2, 8, heads, width]);

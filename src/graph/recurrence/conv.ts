@@ -3,7 +3,6 @@ import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { CausalConvAttrs } from './type.js';
-import { documentRuns } from '../primitives/documents.js';
 
 /** The inputs in the order of the catalogue, by name. */
 export function convInputs(
@@ -22,6 +21,17 @@ export function convInputs(
   return { x, weight, bias: next(attrs.bias), segments: next(attrs.segments), state: next(attrs.initialState) };
 }
 
+/**
+ * Where documents begin in rows padded by the `width - 1` that stand before them, i32 `[B,width-1+T]` of 0 and 1. What stands
+ * before the first token belongs to its document.
+ */
+function documentStarts(segments: Value, width: number): Value {
+  const [B, T] = segments.shape as [number, number];
+  if (T === 1) return L.full('i32', [B, width], 0);
+  const changes = L.ne(L.sliceAxis(segments, 1, 1, T), L.sliceAxis(segments, 1, 0, T - 1));
+  return L.padAxis(L.convert(changes, 'i32'), 1, width, 0);
+}
+
 /** causalConv in primitives: y `[B,T,C]` and the last `width - 1` inputs of the last token's document. */
 export function decomposeCausalConv(inputs: readonly Value[], attrs: CausalConvAttrs): readonly Value[] {
   const { x, weight, bias, segments, state } = convInputs(inputs, attrs);
@@ -29,21 +39,26 @@ export function decomposeCausalConv(inputs: readonly Value[], attrs: CausalConvA
   const width = at(weight.shape, 1);
   const before = state ?? L.full(x.dtype, [B, width - 1, C], 0);
   const padded = width === 1 ? x : L.concat([before, x], 1);
-  // The document of each padded row; what stands before the first token belongs to its document.
-  const runs = segments && width > 1 ? L.padAxis(documentRuns(segments), 1, width - 1, 0) : null;
-  const keep = (rows: Value, own: Value, start: number, count: number): Value => {
-    if (!runs) return rows;
-    const same = L.eq(L.sliceAxis(runs, 1, start, start + count), own);
-    return L.select(L.reshape(same, [B, count, 1]), rows, 0);
-  };
-  const own = runs && L.sliceAxis(runs, 1, width - 1, width - 1 + T);
+  const starts = segments && width > 1 ? documentStarts(segments, width) : null;
+  /** `rows` where no document begins on the way from them to the token that reads them, else zeros. */
+  const keep = (rows: Value, between: Value): Value =>
+    L.select(L.reshape(L.eq(between, 0), [B, between.shape[1] as number, 1]), rows, 0);
+  const row = (values: Value, first: number): Value => L.sliceAxis(values, 1, first, first + T);
+  // Sums over the few rows between: running numbers of documents would be sums over all rows.
+  const betweens: Value[] = [];
+  for (let m = width - 2; starts && m >= 0; m--) {
+    const further = row(starts, m + 1);
+    betweens[m] = betweens[m + 1] ? L.add(betweens[m + 1] as Value, further) : further;
+  }
   const taps = Array.from({ length: width }, (_, m) => {
-    const rows = L.sliceAxis(padded, 1, m, m + T);
-    const seen = own && m < width - 1 ? keep(rows, own, m, T) : rows;
-    return L.mul(seen, L.reshape(L.sliceAxis(weight, 1, m, m + 1), [C]));
+    const rows = row(padded, m);
+    const between = betweens[m];
+    return L.mul(between ? keep(rows, between) : rows, L.reshape(L.sliceAxis(weight, 1, m, m + 1), [C]));
   });
   const sum = taps.reduce((a, b) => L.add(a, b));
   const y = bias ? L.add(sum, bias) : sum;
   const last = L.sliceAxis(padded, 1, T, T + width - 1);
-  return [y, runs ? keep(last, L.sliceAxis(runs, 1, T + width - 2, T + width - 1), T, width - 1) : last];
+  if (!starts) return [y, last];
+  const final = L.sliceAxis(starts, 1, T, T + width - 1);
+  return [y, keep(last, L.sub(L.reduceSum(final, [1], true), L.cumsum(final, 1)))];
 }

@@ -24,14 +24,34 @@ const STEP = {
   ...{ beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 },
 };
 
-function program(model: ModelInput, remat = false): { graph: L.Graph; inputs: Record<string, HostTensor> } {
+/** Documents of each of two rows of 40 tokens. */
+const DOCUMENTS = [
+  [1, 9, 1, 29],
+  [24, 16],
+];
+
+interface ProgramOptions {
+  readonly remat?: boolean;
+  /** Rows hold several documents. */
+  readonly packed?: boolean;
+}
+
+function program(
+  model: ModelInput,
+  { remat = false, packed = false }: ProgramOptions = {},
+): { graph: L.Graph; inputs: Record<string, HostTensor> } {
   const config = resolveModelConfig(model);
-  const { graph } = stepProgram(config, { ...STEP, remat }, { precision: 'bf16', moments: 'separate' });
+  const options = { precision: 'bf16', moments: 'separate', hasSegments: packed } as const;
+  const { graph } = stepProgram(config, { ...STEP, remat }, options);
   const parameters = initialParameters(config, 1);
   const inputs = graph.inputs.map(({ name, value }): [string, HostTensor] => {
     const own = parameters.get(name);
     if (own) return [name, own];
     if (name === 'weights') return [name, tensorFrom('f32', value.shape, new Float64Array(80).fill(1 / 80))];
+    if (name === 'segments') {
+      const ids = DOCUMENTS.flatMap((row) => row.flatMap((n, i) => Array.from({ length: n }, () => i)));
+      return [name, tensorFrom('i32', value.shape, Float64Array.from(ids))];
+    }
     const positive = name.startsWith('moment2') || value.shape.length === 0;
     return [name, randomTensor(value.dtype, value.shape, name, (x) => (positive ? Math.abs(x) : x))];
   });
@@ -47,6 +67,18 @@ const kernelsOf = (graph: L.Graph): Record<string, number> => {
   }
   return counts;
 };
+
+/** A program evaluates to the same numbers with tile kernels, so many of each name. */
+function expectSame({ graph, inputs }: ReturnType<typeof program>, expected: Record<string, number>): void {
+  const fused = withTileKernels(graph);
+  expect(kernelsOf(fused)).toMatchObject(expected);
+  const [want, got] = [evaluateReference(graph, inputs), evaluateReference(fused, inputs)];
+  for (const name of Object.keys(want)) {
+    const [a, b] = [toNumbers(want[name]!), toNumbers(got[name]!)];
+    const worst = a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!) / (1e-2 + Math.abs(x))), 0);
+    expect(worst, name).toBeLessThan(1e-4);
+  }
+}
 
 const WINDOW = { window_attention: 1, window_attention_grad: 1, swiglu: 1, swiglu_grad: 1 };
 
@@ -67,15 +99,29 @@ describe('tile kernels in training steps', () => {
     ],
     ['norms on queries and keys', { ...SMALL, qkNorm: 'head', layers: 'swa:7', numLayers: 1 }, WINDOW],
   ])('%s: the same numbers', (_, model, expected) => {
-    const { graph, inputs } = program(model);
-    const fused = withTileKernels(graph);
-    expect(kernelsOf(fused)).toMatchObject(expected);
-    const [want, got] = [evaluateReference(graph, inputs), evaluateReference(fused, inputs)];
-    for (const name of Object.keys(want)) {
-      const [a, b] = [toNumbers(want[name]!), toNumbers(got[name]!)];
-      const worst = a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!) / (1e-2 + Math.abs(x))), 0);
-      expect(worst, name).toBeLessThan(1e-4);
-    }
+    expectSame(program(model), expected);
+  });
+
+  const BOTH = { packed_attention: 2, packed_attention_grad: 2, document_bounds: 1 };
+  it.each<[string, ModelInput, Record<string, number>]>([
+    ['a window and a full layer', { ...SMALL, layers: 'swa:7 full', numLayers: 2 }, { ...BOTH, rotate: 2 }],
+    ['no rotary', { ...SMALL, layers: 'swa:7:nope full:nope', numLayers: 2 }, BOTH],
+    ['grouped queries', { ...SMALL, numKvHeads: 1, layers: 'swa:39 full', numLayers: 2 }, BOTH],
+    ['both in one layer', { ...SMALL, layers: 'swa:7/full', numLayers: 1 }, BOTH],
+    ['sinks', { ...SMALL, sinks: true, layers: 'swa:7 full', numLayers: 2 }, BOTH],
+    ['heads of 24 channels', { ...SMALL, headDim: 24, layers: 'swa:7 full', numLayers: 2 }, BOTH],
+    [
+      'heads of 48, with sinks',
+      { ...SMALL, headDim: 48, sinks: true, layers: 'full', numLayers: 1 },
+      { packed_attention: 1 },
+    ],
+  ])('packed documents, %s: the same numbers', (_, model, expected) => {
+    expectSame(program(model, { packed: true }), expected);
+  });
+
+  it('recompute in the backward pass where layers of packed documents are rematerialised', () => {
+    const { graph } = program({ ...SMALL, layers: 'full', numLayers: 1 }, { remat: true, packed: true });
+    expect(kernelsOf(withTileKernels(graph))).toMatchObject({ packed_attention: 2, packed_attention_grad: 1 });
   });
 
   it('leave no joins or turns between the gradient and the projection', () => {
@@ -100,7 +146,7 @@ describe('tile kernels in training steps', () => {
   });
 
   it('recompute in the backward pass where layers are rematerialised', () => {
-    const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 }, true);
+    const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 }, { remat: true });
     expect(kernelsOf(withTileKernels(graph))).toMatchObject({ window_attention: 2, window_attention_grad: 1 });
   });
 
@@ -119,18 +165,33 @@ describe('tile kernels in training steps', () => {
     expect(kernelsOf(withTileKernels(wide))).toEqual({ rms_norm: 1 });
   });
 
-  it('stay away from windows too wide, sinks and float32', () => {
-    const attend = (dtype: 'bf16' | 'f32', window: number | null, sinks = false): string => {
-      const x = L.input('x', dtype, [1, 512, 2, 32]);
+  it('stay away from windows too wide, sinks of rows that are one document, and float32', () => {
+    interface Options {
+      readonly sinks?: boolean;
+      readonly packed?: boolean;
+      readonly width?: number;
+    }
+    const attend = (dtype: 'bf16' | 'f32', window: number | null, options: Options = {}): string => {
+      const { sinks = false, packed = false, width = 32 } = options;
+      const x = L.input('x', dtype, [1, 512, 2, width]);
       const z = sinks ? L.input('z', dtype, [2]) : null;
-      const { out } = L.attention(x, x, x, { window, scale: 1, sinks: z });
-      const graph = L.makeGraph({ x, ...(z ? { z } : {}) }, { y: out });
+      const s = packed ? L.input('s', 'i32', [1, 512]) : null;
+      const { out } = L.attention(x, x, x, { window, scale: 1, sinks: z, segments: s });
+      const graph = L.makeGraph({ x, ...(z ? { z } : {}), ...(s ? { s } : {}) }, { y: out });
       return lowerToStableHlo(graph, { cudnn: true });
     };
     expect(attend('bf16', 256)).toContain('name = "window_attention"');
     expect(attend('bf16', 257)).toContain('__cudnn$fmhaSoftmax');
     expect(attend('bf16', null)).toContain('__cudnn$fmhaSoftmax');
-    expect(attend('bf16', 64, true)).not.toContain('custom_call');
+    expect(attend('bf16', 64, { sinks: true })).not.toContain('custom_call');
+    for (const width of [8, 32, 64, 96, 128]) {
+      for (const window of [64, 257, null]) {
+        expect(attend('bf16', window, { packed: true, width })).toContain('name = "packed_attention"');
+      }
+    }
+    expect(attend('bf16', null, { packed: true, sinks: true })).toContain('name = "packed_attention"');
+    expect(attend('bf16', null, { packed: true, width: 136 })).not.toContain('custom_call');
+    expect(attend('f32', null, { packed: true })).not.toContain('custom_call');
     expect(attend('f32', 64)).not.toContain('custom_call');
   });
 });

@@ -13,14 +13,24 @@ import {
   rebuild,
   reshape,
   convert,
-  type AttentionAttrs,
   type Graph,
   type Node,
   type RotaryAttrs,
   type Value,
 } from '../../../graph/index.js';
-import { rotaryTables } from './overrides.js';
+import {
+  attentionInputs,
+  deltaOf,
+  fitsWindowKernel,
+  kernelWidth,
+  narrowed,
+  sinkGradient,
+  widened,
+  withSinks,
+} from './attention-fit.js';
+import { sameTurn, tables } from './turns.js';
 import { crossEntropyKernel } from '../kernels/cross-entropy.js';
+import { documentBoundsKernel } from '../kernels/document-bounds.js';
 import type { HeadRows } from '../kernels/heads.js';
 import { kernelNode, type KernelWork } from '../kernels/work.js';
 import { rmsNormGradKernel, rmsNormKernel } from '../kernels/norm.js';
@@ -29,38 +39,16 @@ import { swigluGradKernel, swigluKernel } from '../kernels/swiglu.js';
 import { lossesOf, type Loss } from './losses.js';
 import { channelsOf, joined, narrowSource, valueOf, type Channels } from './views.js';
 import { attentionOf, fitsNorm, gatedWork, normWork, rowsOf } from './works.js';
-import { windowAttentionGradKernel, windowAttentionKernel, type Tuning } from '../kernels/window-attention.js';
+import { windowAttentionGradKernel, windowAttentionKernel } from '../kernels/window-attention.js';
+import { attentionTuning } from '../kernels/window-tuning.js';
 
-/** Widest window that the kernels take: beyond it cuDNN is faster (docs/xla.md has the measurements). */
-export const WIDEST_WINDOW = 256;
-
-const HEAD_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
-const FORWARD: Tuning = { block: 64, inner: 64, numWarps: 4, numStages: 2, maxRegisters: null };
-const BACKWARD: Tuning = { block: 64, inner: 64, numWarps: 4, numStages: 1, maxRegisters: null };
-
-/**
- * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256, no sinks or
- * documents.
- */
-export function fitsWindowKernel(node: Node): boolean {
-  const fixed = node.op === 'attention' ? 3 : node.op === 'attentionGrad' ? 6 : 0;
-  if (fixed === 0 || node.inputs.length !== fixed) return false;
-  const [q, , v] = node.inputs as [Value, Value, Value];
-  const { window } = node.attrs as AttentionAttrs;
-  const width = q.shape[3] as number;
-  return (
-    q.dtype === 'bf16' && width === v.shape[3] && HEAD_WIDTHS.has(width) && window !== null && window <= WIDEST_WINDOW
-  );
-}
+/** Heads that `rotate` takes. */
+const ROTATED_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
 
 const fitsRotate = ({ inputs: [x] }: Node): boolean => {
   const { dtype, shape } = x;
-  return dtype === 'bf16' && HEAD_WIDTHS.has(shape[3] as number);
+  return dtype === 'bf16' && ROTATED_WIDTHS.has(shape[3] as number);
 };
-
-const sameTurn = (a: RotaryAttrs, b: RotaryAttrs): boolean =>
-  a.inverseFrequencies.length === b.inverseFrequencies.length &&
-  a.inverseFrequencies.every((f, i) => f === b.inverseFrequencies[i]);
 
 /** Channels that a rotary kernel turned. */
 interface Turned {
@@ -93,6 +81,8 @@ class Fuser {
   readonly #normGradients = new Map<Value, NormGradient>();
   readonly #turned = new Map<Value, Turned>();
   readonly #parts = new Map<Value, GradientPart>();
+  /** Where documents begin and end, by their numbers. */
+  readonly #bounds = new Map<Value, readonly [starts: Value, ends: Value]>();
 
   /** `map` holds what is rebuilt. */
   constructor(
@@ -276,43 +266,83 @@ class Fuser {
     return { batch: B, heads: this.#headsOf(H, k.shape[2] as number), kernel };
   }
 
-  #attention({ attrs }: Node<'attention'>, inputs: readonly Value[]): readonly Value[] {
-    const [q, k, v] = inputs as [Value, Value, Value];
-    const places = [q, k, v].map((x) => this.#placeOf(x)) as [Channels, Channels, Channels];
-    const work = this.#attentionWork(q, k, (pieces) =>
-      windowAttentionKernel(attentionOf(q, k, attrs, places, pieces), FORWARD),
-    );
-    const [o, lse] = kernelNode(
-      work,
-      places.map((p) => p.source),
-    ) as [Value, Value];
-    return [reshape(o, q.shape), convert(lse, q.dtype)];
+  /** Where the documents of each row begin and end, if rows hold several. */
+  #documents(segments: Value | null): readonly [starts: Value, ends: Value] | null {
+    if (segments === null) return null;
+    const known = this.#bounds.get(segments);
+    if (known) return known;
+    const [B, T] = segments.shape as [number, number];
+    const work: KernelWork = { batch: B, heads: [], kernel: ({ batch }) => documentBoundsKernel(B / batch, T) };
+    const bounds = kernelNode(work, [segments]) as [Value, Value];
+    this.#bounds.set(segments, bounds);
+    return bounds;
   }
 
-  #attentionGrad({ attrs }: Node<'attentionGrad'>, inputs: readonly Value[]): readonly Value[] {
-    const [q, k, v, o, lse, dOut] = inputs as [Value, Value, Value, Value, Value, Value];
-    const places = [q, k, v].map((x) => this.#placeOf(x)) as [Channels, Channels, Channels];
+  /** Queries, keys and values in heads as wide as the kernels have them, and where they lie. */
+  #heads([q, k, v]: readonly [Value, Value, Value]): {
+    readonly heads: readonly [q: Value, k: Value, v: Value];
+    readonly places: readonly [Channels, Channels, Channels];
+  } {
+    const width = kernelWidth(q, v);
+    const heads = [q, k, v].map((x) => widened(x, width)) as [Value, Value, Value];
+    return { heads, places: heads.map((x) => this.#placeOf(x)) as [Channels, Channels, Channels] };
+  }
+
+  #attention(node: Node<'attention'>, inputs: readonly Value[]): readonly Value[] {
+    const { attrs } = node;
+    const { fixed, sinks, segments } = attentionInputs(node, inputs);
+    const [given, , values] = fixed as [Value, Value, Value];
+    const { heads, places } = this.#heads(fixed as [Value, Value, Value]);
+    const [q, k] = heads;
+    const bounds = this.#documents(segments);
+    const tuning = attentionTuning(q, attrs).forward;
+    const work = this.#attentionWork(q, k, (pieces) =>
+      windowAttentionKernel(attentionOf(q, k, attrs, places, pieces), tuning),
+    );
+    const operands = [...places.map((p) => p.source), ...(bounds ? [bounds[0]] : [])];
+    const [o, lse] = kernelNode(work, operands) as [Value, Value];
+    const own = narrowed(reshape(o, q.shape), values.shape[3] as number);
+    const [out, sum] = sinks ? withSinks(own, lse, sinks) : [own, lse];
+    return [out, convert(sum, given.dtype)];
+  }
+
+  #attentionGrad(node: Node<'attentionGrad'>, inputs: readonly Value[]): readonly Value[] {
+    const { attrs } = node;
+    const { fixed, sinks, segments } = attentionInputs(node, inputs);
+    const [, , , o, lse] = fixed as [Value, Value, Value, Value, Value];
+    const { heads, places } = this.#heads(fixed.slice(0, 3) as [Value, Value, Value]);
+    const [q, k] = heads;
     const [B, T, H, D] = q.shape as [number, number, number, number];
     const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
     // The float32 statistics behind their rounding to the graph's dtype.
-    const exact = lse.node.op === 'convert' ? lse.node.inputs[0] : lse;
+    const exact = convert(lse.node.op === 'convert' ? (lse.node.inputs[0]) : lse, 'f32');
     const whole = this.#whole(places);
     const joinedRows = whole && (whole.parts.map((p) => rowsOf(p.channels, 1)) as [HeadRows, HeadRows, HeadRows]);
+    const bounds = this.#documents(segments);
+    const { backward: tuning, givenDelta } = attentionTuning(q, attrs);
     const targets = {
       turnBack: whole?.turn != null,
       joined: joinedRows && { q: joinedRows[0], k: joinedRows[1], v: joinedRows[2] },
+      givenDelta,
     };
     const work = this.#attentionWork(q, k, (pieces) =>
-      windowAttentionGradKernel(attentionOf(q, k, attrs, places, pieces), BACKWARD, targets),
+      windowAttentionGradKernel(attentionOf(q, k, attrs, places, pieces), tuning, targets),
     );
-    const operands = [...places.map((p) => p.source), flat(o), convert(exact, 'f32'), flat(dOut)];
+    const [wideO, dOut] = [o, fixed[5] as Value].map((x) => widened(x, D)) as [Value, Value];
+    const output = givenDelta ? deltaOf(wideO, dOut) : flat(wideO);
+    const operands = [...places.map((p) => p.source), ...(bounds ?? []), output, exact, flat(dOut)];
     const results = kernelNode(work, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
-    const shapes = [q.shape, k.shape, v.shape] as const;
-    if (!whole) return results.map((x, i) => reshape(x, shapes[i] as readonly number[]));
+    const sink = sinks ? [sinkGradient(sinks, exact, deltaOf(wideO, dOut))] : [];
+    const given = fixed.slice(0, 3).map((x) => x.shape);
+    if (!whole) {
+      const own = results.map((x, i) => reshape(x, (heads[i] as Value).shape));
+      return [...own.map((x, i) => narrowed(x, (given[i] as readonly number[])[3] as number)), ...sink];
+    }
     const source = results[0] as Value;
-    return whole.parts.map((p, i) =>
-      this.#part({ channels: { ...p.channels, source }, turned: p.turned }, shapes[i] as readonly number[]),
+    const parts = whole.parts.map((p, i) =>
+      this.#part({ channels: { ...p.channels, source }, turned: p.turned }, given[i] as readonly number[]),
     );
+    return [...parts, ...sink];
   }
 
   /** Where q, k and v lie before they were turned, if together they are the whole of one value. */
@@ -346,12 +376,6 @@ class Fuser {
     const all = alike ? joined(parts.map((p) => (p as GradientPart).channels)) : null;
     return all && [this.#part({ channels: all, turned: first.turned }, shape)];
   }
-}
-
-/** The tables of rotary angles, `[T,D/2]` in float32; equal ones are merged later. */
-function tables(T: number, attrs: RotaryAttrs): Value[] {
-  const { cos, sin } = rotaryTables(T, { ...attrs, inverse: false }, 'f32');
-  return [cos, sin].map((x) => reshape(x, [T, attrs.inverseFrequencies.length]));
 }
 
 /** How a program with tile kernels is divided. */

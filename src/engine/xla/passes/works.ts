@@ -1,5 +1,4 @@
 /** Kernels as work that may be cut into pieces, made for the values that they read. */
-import { LongsightError } from '../../../core/index.js';
 import type { AttentionAttrs, Value } from '../../../graph/index.js';
 import type { HeadRows } from '../kernels/heads.js';
 import type { Kernel } from '../kernels/triton/ir.js';
@@ -51,15 +50,15 @@ export function gatedWork(
 export function attentionOf(
   q: Value,
   k: Value,
-  { window, scale }: AttentionAttrs,
+  { window, scale, segments = false }: AttentionAttrs,
   places: readonly Channels[],
   { batch, heads }: Pieces,
 ): WindowAttention {
-  if (window === null) throw new LongsightError('internal error: window kernels need a window');
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const [qRows, kRows, vRows] = places.map((p) => rowsOf(p, heads)) as [HeadRows, HeadRows, HeadRows];
   return {
     ...{ batch: B / batch, tokens: T, heads: H / heads, kvHeads: (k.shape[2] as number) / heads, headDim: D },
-    ...{ window: Math.min(window, T), scale, q: qRows, k: kRows, v: vRows },
+    ...{ window: Math.min(window ?? T, T), scale, q: qRows, k: kRows, v: vRows },
+    documents: segments,
   };
 }

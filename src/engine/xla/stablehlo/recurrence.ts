@@ -32,6 +32,9 @@ const OPS: ReadonlySet<string> = new Set<RecurrenceOp>([
 /** Widest head that the kernels hold in registers. */
 const MAX_WIDTH = 128;
 
+/** What the kernels take, said where an engine says what it uses. */
+export const RECURRENCE_LIMITS = { chunk: CHUNK, width: MAX_WIDTH } as const;
+
 /** Heads of any width are filled up with zeros, which change nothing, to a power of two. */
 const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n)));
 

@@ -1,0 +1,103 @@
+/**
+ * Which attention the tile kernels take, and what is done around them for what they do not know: heads of other widths get zero
+ * channels, and sinks, which only add to the sum of the softmax, scale the output afterwards.
+ */
+import {
+  add,
+  convert,
+  exp,
+  mul,
+  neg,
+  padAxis,
+  reduceSum,
+  reshape,
+  sliceAxis,
+  softplus,
+  sub,
+  transpose,
+  type AttentionAttrs,
+  type Node,
+  type Value,
+} from '../../../graph/index.js';
+
+/** Widest window that the kernels take where rows are one document: beyond it cuDNN is faster (docs/xla.md has the measurements). */
+export const WIDEST_WINDOW = 256;
+
+const HEAD_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
+/** cuDNN takes no packed documents, so the kernels take wider heads of those, and fill up others. */
+const PACKED_HEAD_WIDTHS = [32, 64, 128];
+/** Widest head, in channels, whose packed documents the kernels take. */
+export const WIDEST_PACKED_HEAD = 128;
+
+/** Inputs of an attention beside sinks and documents. */
+const FIXED_INPUTS: Partial<Record<string, number>> = { attention: 3, attentionGrad: 6 };
+
+/** The inputs of an attention, or of its gradient, by what they are. */
+export interface AttentionInputs {
+  readonly fixed: readonly Value[];
+  /** `[H]`. */
+  readonly sinks: Value | null;
+  /** The document of each token, i32 `[B,T]`. */
+  readonly segments: Value | null;
+}
+
+export function attentionInputs(node: Node, inputs: readonly Value[] = node.inputs): AttentionInputs {
+  const fixed = FIXED_INPUTS[node.op] ?? 0;
+  const hasSegments = (node.attrs as AttentionAttrs).segments === true;
+  const segments = hasSegments ? (inputs[inputs.length - 1] as Value) : null;
+  const sinks = inputs[fixed];
+  return {
+    fixed: inputs.slice(0, fixed),
+    sinks: sinks !== undefined && inputs.length > fixed + Number(hasSegments) ? sinks : null,
+    segments,
+  };
+}
+
+/**
+ * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256 and no sinks, or packed
+ * documents, any window or none, heads of at most 128 channels, sinks or none.
+ */
+export function fitsWindowKernel(node: Node): boolean {
+  if (FIXED_INPUTS[node.op] === undefined) return false;
+  const { window } = node.attrs as AttentionAttrs;
+  const { fixed, sinks, segments } = attentionInputs(node);
+  const [q, , v] = fixed as [Value, Value, Value];
+  const [width, valueWidth] = [q.shape[3] as number, v.shape[3] as number];
+  if (q.dtype !== 'bf16') return false;
+  if (segments) return Math.max(width, valueWidth) <= WIDEST_PACKED_HEAD;
+  return sinks === null && width === valueWidth && HEAD_WIDTHS.has(width) && window !== null && window <= WIDEST_WINDOW;
+}
+
+/** Channels that the kernels have for heads `[B,T,H,D]` and `[B,T,G,E]`. */
+export function kernelWidth(q: Value, v: Value): number {
+  const width = Math.max(q.shape[3] as number, v.shape[3] as number);
+  return PACKED_HEAD_WIDTHS.find((n) => n >= width) as number;
+}
+
+/** Heads `[B,T,n,D]` with zeros behind their channels. */
+export const widened = (x: Value, width: number): Value =>
+  x.shape[3] === width ? x : padAxis(x, 3, 0, width - (x.shape[3] as number));
+
+/** The first channels of heads `[B,T,n,D]`. */
+export const narrowed = (x: Value, width: number): Value => (x.shape[3] === width ? x : sliceAxis(x, 3, 0, width));
+
+/** `sum(do * o)` over heads' channels, `[B,H,T]` in float32. */
+export function deltaOf(o: Value, dOut: Value): Value {
+  return transpose(reduceSum(mul(convert(o, 'f32'), convert(dOut, 'f32')), [3]), [0, 2, 1]);
+}
+
+const perHead = (sinks: Value): Value => reshape(convert(sinks, 'f32'), [1, sinks.shape[0] as number, 1]);
+
+/** Output `[B,T,H,D]` and log-sum-exp `[B,H,T]` (float32) with a sink in each head's sum: `exp(z)` more of what gives no value. */
+export function withSinks(out: Value, lse: Value, sinks: Value): readonly [out: Value, lse: Value] {
+  const all = add(lse, softplus(sub(perHead(sinks), lse)));
+  const [B, H, T] = lse.shape as [number, number, number];
+  const share = reshape(transpose(exp(sub(lse, all)), [0, 2, 1]), [B, T, H, 1]);
+  return [convert(mul(convert(out, 'f32'), share), out.dtype), all];
+}
+
+/** The gradient of sinks: each takes the probability `exp(z - lse)` and carries no value (docs/recurrences.md, "Attention"). */
+export function sinkGradient(sinks: Value, lse: Value, delta: Value): Value {
+  const p = exp(sub(perHead(sinks), lse));
+  return convert(neg(reduceSum(mul(p, delta), [0, 2])), sinks.dtype);
+}
