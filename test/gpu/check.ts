@@ -1,10 +1,10 @@
 /**
- * Checks the xla engine on a device against the reference engine: every op and derivative in float32 and bfloat16, cuDNN's
- * attention at the edges of its windows, every tile kernel, and those of the recurrences. A program of its own, for hosts without
- * test tools; prints one JSON line per check and ends with code 1 if one failed.
+ * Checks the xla engine on a device against the reference engine: every op and derivative in float32 and bfloat16,
+ * cuDNN's attention at the edges of its windows, every tile kernel, and those of the recurrences. A program of its own,
+ * for hosts without test tools; prints one JSON line per check and ends with code 1 if one failed.
  *
- * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels] [packed] [recurrences]; `packed` is what of kernels and
- * recurrences is about packed documents, and whole models on them
+ * usage: node check.js PLATFORM [f32] [bf16] [attention] [kernels] [packed] [recurrences]; `packed` is what of kernels
+ * and recurrences is about packed documents, and whole models on them
  */
 import { createXlaEngine, evaluateReference, type Platform, type XlaEngine } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';

@@ -1,6 +1,6 @@
 /**
- * Checks the tile kernels on a device: what a model computes with them in bf16, forward and backward, against the reference engine's ops
- * on the same numbers in float32, by the norm of the error over the norm of the result.
+ * Checks the tile kernels on a device: what a model computes with them in bf16, forward and backward, against the
+ * reference engine's ops on the same numbers in float32, by the norm of the error over the norm of the result.
  */
 import { sizeOf, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference, type XlaEngine } from '../../src/engine/index.js';
@@ -28,7 +28,9 @@ interface KernelCase {
 
 /** Largest error that passes, relative to the result: some roundings to bf16, of 2^-9 each. */
 const TOLERANCE = 1e-2;
-/** A root mean square below which errors count as if the result had it: results that are zero have errors of their own. */
+/**
+ * A root mean square below which errors count as if the result had it: results that are zero have errors of their own.
+ */
 const SMALL = 1e-2;
 
 interface AttentionCase {
@@ -77,7 +79,9 @@ const LENGTHS: readonly (readonly [tokens: number, windows: readonly (number | n
   [520, [1, 128, 129]],
 ];
 
-/** Documents that end where blocks of 64 and 128 do, one token before and behind, of one token, and one that is the row. */
+/**
+ * Documents that end where blocks of 64 and 128 do, one token before and behind, of one token, and one that is the row.
+ */
 const DOCUMENTS = [1, 63, 65, 63, 1, 127, 130, 62];
 const PACKED: readonly KernelCase[] = [
   ...[1, 64, 127, 128, 129, 300, null].map((window) =>

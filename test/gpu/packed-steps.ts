@@ -1,7 +1,8 @@
 /**
- * Checks models on packed documents on a device: loss and every gradient by the tile kernels in bf16 against the same model in
- * float32 without any kernel, on the same device, by the norm of the error over the norm of the gradient. The float32 program run
- * once more without bounds of documents shows that the limits would notice a model that sees other documents.
+ * Checks models on packed documents on a device: loss and every gradient by the tile kernels in bf16 against the same
+ * model in float32 without any kernel, on the same device, by the norm of the error over the norm of the gradient. The
+ * float32 program run once more without bounds of documents shows that the limits would notice a model that sees other
+ * documents.
  */
 import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import type { XlaEngine } from '../../src/engine/index.js';
@@ -97,7 +98,10 @@ function worstOf(got: Record<string, HostTensor>, want: Record<string, HostTenso
 export interface PackedStepFinding {
   readonly check: string;
   readonly ok: boolean;
-  /** Relative error of the loss; of the worst gradient, and the same where the model sees other documents, as parts of what passes. */
+  /**
+   * Relative error of the loss; of the worst gradient, and the same where the model sees other documents, as parts of
+   * what passes.
+   */
   readonly loss: number;
   readonly gradient: number;
   readonly of: string;

@@ -1,6 +1,6 @@
 /**
- * Checks the kernels of the recurrences on a device: output, last state and every gradient in bf16 against the recurrence token by
- * token in float64 on the same numbers, by the norm of the error over the norm of the result.
+ * Checks the kernels of the recurrences on a device: output, last state and every gradient in bf16 against the
+ * recurrence token by token in float64 on the same numbers, by the norm of the error over the norm of the result.
  */
 import { isFloat, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference, type XlaEngine } from '../../src/engine/index.js';
@@ -42,7 +42,10 @@ const CASES: readonly RecurrenceCase[] = [
   ]),
 ];
 
-/** Largest error that passes, relative to the result: roundings to bf16, of 2^-9 each; decays' gradients are differences of sums. */
+/**
+ * Largest error that passes, relative to the result: roundings to bf16, of 2^-9 each; decays' gradients are differences
+ * of sums.
+ */
 const TOLERANCE = 1e-2;
 const DECAY_TOLERANCE = 3e-2;
 

@@ -1,4 +1,7 @@
-/** The programs that measure on a GPU run here too, on the plugin for CPUs: they are used rarely, and what they use changes. */
+/**
+ * The programs that measure on a GPU run here too, on the plugin for CPUs: they are used rarely, and what they use
+ * changes.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -22,8 +22,8 @@ export function convInputs(
 }
 
 /**
- * Where documents begin in rows padded by the `width - 1` that stand before them, i32 `[B,width-1+T]` of 0 and 1. What stands
- * before the first token belongs to its document.
+ * Where documents begin in rows padded by the `width - 1` that stand before them, i32 `[B,width-1+T]` of 0 and 1. What
+ * stands before the first token belongs to its document.
  */
 function documentStarts(segments: Value, width: number): Value {
   const [B, T] = segments.shape as [number, number];

@@ -1,4 +1,7 @@
-/** Training steps with tile kernels in them compute what they did without: the same graph, evaluated in float64 both ways. */
+/**
+ * Training steps with tile kernels in them compute what they did without: the same graph, evaluated in float64 both
+ * ways.
+ */
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference, lowerToStableHlo } from '../../../src/engine/index.js';

@@ -1,4 +1,7 @@
-/** Tile kernels on meshes: each device runs, on its piece, what one device would run, and the pieces joined are the whole. */
+/**
+ * Tile kernels on meshes: each device runs, on its piece, what one device would run, and the pieces joined are the
+ * whole.
+ */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';

@@ -1,4 +1,7 @@
-/** The window kernels, interpreted, against the reference engine in float64: projection rows in, gradients of those rows out. */
+/**
+ * The window kernels, interpreted, against the reference engine in float64: projection rows in, gradients of those rows
+ * out.
+ */
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';

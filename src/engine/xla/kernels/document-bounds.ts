@@ -1,6 +1,6 @@
 /**
- * Where the document of each token begins and ends, in rows that hold several: what the attention kernels hide keys by. A new
- * document begins wherever the id differs from that of the token before; ids themselves may return later.
+ * Where the document of each token begins and ends, in rows that hold several: what the attention kernels hide keys by.
+ * A new document begins wherever the id differs from that of the token before; ids themselves may return later.
  */
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Tile } from './triton/ir.js';
@@ -10,7 +10,10 @@ const BLOCK = 64;
 /** Tokens that it looks through at once, before and behind its own. */
 const FAR = 1024;
 
-/** segments i32 `[B,T]` -> starts, the first token of each token's document, and ends, the first token behind it; i32 `[B,T]`. */
+/**
+ * segments i32 `[B,T]` -> starts, the first token of each token's document, and ends, the first token behind it; i32
+ * `[B,T]`.
+ */
 export function documentBoundsKernel(batch: number, tokens: number): Kernel {
   const b = new KernelBuilder({
     ...{ name: 'document_bounds', grid: [Math.ceil(tokens / BLOCK), batch, 1] },

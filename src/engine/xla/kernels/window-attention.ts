@@ -26,8 +26,8 @@ export interface GradientTargets {
   /** Rows that hold all three gradients and nothing else; null gives each a tensor of its own. */
   readonly joined: { readonly q: HeadRows; readonly k: HeadRows; readonly v: HeadRows } | null;
   /**
-   * `sum(do * o)` is an operand, delta `[B,H,T]` in float32, in place of o. Otherwise every instance computes it from o, anew for
-   * each block that it meets: less work where there are few.
+   * `sum(do * o)` is an operand, delta `[B,H,T]` in float32, in place of o. Otherwise every instance computes it from
+   * o, anew for each block that it meets: less work where there are few.
    */
   readonly givenDelta?: boolean;
 }
@@ -82,8 +82,8 @@ interface Incoming {
 }
 
 /**
- * Operands [cos, sin `[T,D/2]`], q, k, v, [starts, ends i32 `[B,T]`], o or delta, lse, do; results `dqkv` with all three gradients, or `dq` `[B,T,H*D]`, `dk` and `dv`
- * `[B,T,G*D]`.
+ * Operands [cos, sin `[T,D/2]`], q, k, v, [starts, ends i32 `[B,T]`], o or delta, lse, do; results `dqkv` with all
+ * three gradients, or `dq` `[B,T,H*D]`, `dk` and `dv` `[B,T,G*D]`.
  */
 export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, targets: GradientTargets): Kernel {
   const windows = new Windows(`${nameOf(a)}_grad`, a, tuning, a.kvHeads);

@@ -1,6 +1,6 @@
 /**
- * What the kernels of window attention share: the grid, which blocks of queries and keys meet, and what is hidden where they do.
- * Shape letters as in window-attention.ts.
+ * What the kernels of window attention share: the grid, which blocks of queries and keys meet, and what is hidden where
+ * they do. Shape letters as in window-attention.ts.
  */
 import { KernelBuilder, type Launch } from './triton/builder.js';
 import { HeadBlocks, type HeadRows, type Parts, type Place } from './heads.js';
@@ -62,8 +62,9 @@ export interface Sight {
 }
 
 /**
- * An instance's C rows are queries or keys; it meets blocks of I columns of the others: keys from `token + C - (u+1) I` on, or
- * queries from `token + u I` on. Either way query - key is the same function of the row, the column and u, up to its direction.
+ * An instance's C rows are queries or keys; it meets blocks of I columns of the others: keys from `token + C - (u+1) I`
+ * on, or queries from `token + u I` on. Either way query - key is the same function of the row, the column and u, up to
+ * its direction.
  */
 export class Windows {
   readonly b: KernelBuilder;

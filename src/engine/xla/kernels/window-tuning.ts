@@ -5,7 +5,9 @@ import type { Tuning } from './window-attention.js';
 export interface AttentionTuning {
   readonly forward: Tuning;
   readonly backward: Tuning;
-  /** Whether the backward kernel is given `sum(do * o)`, rather than computing it wherever it meets a block of queries. */
+  /**
+   * Whether the backward kernel is given `sum(do * o)`, rather than computing it wherever it meets a block of queries.
+   */
   readonly givenDelta: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Which attention the tile kernels take, and what is done around them for what they do not know: heads of other widths get zero
- * channels, and sinks, which only add to the sum of the softmax, scale the output afterwards.
+ * Which attention the tile kernels take, and what is done around them for what they do not know: heads of other widths
+ * get zero channels, and sinks, which only add to the sum of the softmax, scale the output afterwards.
  */
 import {
   add,
@@ -20,7 +20,10 @@ import {
   type Value,
 } from '../../../graph/index.js';
 
-/** Widest window that the kernels take where rows are one document: beyond it cuDNN is faster (docs/xla.md has the measurements). */
+/**
+ * Widest window that the kernels take where rows are one document: beyond it cuDNN is faster (docs/xla.md has the
+ * measurements).
+ */
 export const WIDEST_WINDOW = 256;
 
 const HEAD_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
@@ -54,8 +57,8 @@ export function attentionInputs(node: Node, inputs: readonly Value[] = node.inpu
 }
 
 /**
- * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256 and no sinks, or packed
- * documents, any window or none, heads of at most 128 channels, sinks or none.
+ * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256 and no sinks, or
+ * packed documents, any window or none, heads of at most 128 channels, sinks or none.
  */
 export function fitsWindowKernel(node: Node): boolean {
   if (FIXED_INPUTS[node.op] === undefined) return false;
@@ -88,7 +91,10 @@ export function deltaOf(o: Value, dOut: Value): Value {
 
 const perHead = (sinks: Value): Value => reshape(convert(sinks, 'f32'), [1, sinks.shape[0] as number, 1]);
 
-/** Output `[B,T,H,D]` and log-sum-exp `[B,H,T]` (float32) with a sink in each head's sum: `exp(z)` more of what gives no value. */
+/**
+ * Output `[B,T,H,D]` and log-sum-exp `[B,H,T]` (float32) with a sink in each head's sum: `exp(z)` more of what gives no
+ * value.
+ */
 export function withSinks(out: Value, lse: Value, sinks: Value): readonly [out: Value, lse: Value] {
   const all = add(lse, softplus(sub(perHead(sinks), lse)));
   const [B, H, T] = lse.shape as [number, number, number];
@@ -96,7 +102,10 @@ export function withSinks(out: Value, lse: Value, sinks: Value): readonly [out: 
   return [convert(mul(convert(out, 'f32'), share), out.dtype), all];
 }
 
-/** The gradient of sinks: each takes the probability `exp(z - lse)` and carries no value (docs/recurrences.md, "Attention"). */
+/**
+ * The gradient of sinks: each takes the probability `exp(z - lse)` and carries no value (docs/recurrences.md,
+ * "Attention").
+ */
 export function sinkGradient(sinks: Value, lse: Value, delta: Value): Value {
   const p = exp(sub(perHead(sinks), lse));
   return convert(neg(reduceSum(mul(p, delta), [0, 2])), sinks.dtype);

@@ -315,7 +315,7 @@ class Fuser {
     const [B, T, H, D] = q.shape as [number, number, number, number];
     const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
     // The float32 statistics behind their rounding to the graph's dtype.
-    const exact = convert(lse.node.op === 'convert' ? (lse.node.inputs[0]) : lse, 'f32');
+    const exact = convert(lse.node.op === 'convert' ? lse.node.inputs[0] : lse, 'f32');
     const whole = this.#whole(places);
     const joinedRows = whole && (whole.parts.map((p) => rowsOf(p.channels, 1)) as [HeadRows, HeadRows, HeadRows]);
     const bounds = this.#documents(segments);
