@@ -38,6 +38,40 @@ describe('a study file', () => {
     expect(loadStudy(join(dir, 's', 'study.yaml')).architectures.map((a) => a.label)).toEqual(labels);
   });
 
+  it('lays settings of its own over the base, below the grid, the long arm and --set', () => {
+    const own = STUDY.replace('seeds: [1, 2]', 'seeds: [1]\nset: { train.steps: 7, train.lr: 0.5, data.numKeys: 9 }');
+    const configOf = (text: string, options = {}) => expand(text, options).runs.at(-1)?.config;
+    expect(configOf(own)).toMatchObject({ train: { steps: 7, lr: 0.5 }, data: [{ numKeys: 9 }] });
+    expect(configOf(own, { long: true })).toMatchObject({ train: { steps: 1000, lr: 0.5 } });
+    expect(configOf(own, { set: [['train.lr', 0.1]] })).toMatchObject({ train: { steps: 7, lr: 0.1 } });
+    expect(messageOf(() => expand(own.replace('train.lr', 'base.train.lr')))).toMatch(
+      /s\.yaml:\d+: set\.base\.train\.lr: settings name keys of a run.*did you mean "train\.lr"/,
+    );
+    const dir = folderWith({});
+    openStudyFolder(join(dir, 's'), expand(own)).release();
+    expect(loadStudy(join(dir, 's', 'study.yaml')).runs).toEqual(expand(own).runs);
+  });
+
+  it('gives single architectures seeds of their own, in both arms', () => {
+    const own = `${STUDY.replace('seeds: [1, 2]', 'seeds: [1, 2]\nseedsFor: { small window: [3] }')}`;
+    expect(expand(own).runs.map((run) => run.name)).toEqual(['full_seed-1', 'full_seed-2', 'small-window_seed-3']);
+    const long = own.replace('  architectures: [full]\n  seeds: [1]\n', '');
+    expect(
+      expand(long, { long: true })
+        .runs.map((run) => run.name)
+        .slice(3),
+    ).toEqual(['full_long_seed-1', 'full_long_seed-2', 'small-window_long_seed-3']);
+    const dir = folderWith({});
+    openStudyFolder(join(dir, 's'), expand(own)).release();
+    expect(loadStudy(join(dir, 's', 'study.yaml')).runs.map((run) => run.name)).toEqual(
+      expand(own).runs.map((r) => r.name),
+    );
+    expect(messageOf(() => expand(own.replace('small window: [3]', 'big window: [3]')))).toMatch(
+      /s\.yaml:\d+: .*"big window"/,
+    );
+    expect(messageOf(() => expand(own.replace('[3]', '[3, 3]')))).toMatch(/s\.yaml:\d+: seed 3 is listed twice/);
+  });
+
   it('expands architectures and seeds into named runs', () => {
     const plan = expand(STUDY);
     expect(plan.runs.map((run) => run.name)).toEqual([

@@ -56,10 +56,19 @@ export const studySchema = z.strictObject({
   base: z
     .union([z.string(), z.record(z.string(), z.unknown())])
     .describe('the run configuration that all runs share, or the path of a run file next to this one'),
+  set: settings
+    .optional()
+    .describe('values by dotted path that replace those of the base, in all runs: train.steps: 7000'),
   architectures: z
     .record(label, z.union([z.string(), z.record(z.string(), z.unknown())]))
     .describe('by label: a layer pattern, or fields of the model configuration to replace'),
   seeds: z.array(z.int().min(0)).min(1).describe('seeds of initial weights and data; comparisons are paired over them'),
+  seedsFor: z
+    .record(label, z.array(z.int().min(0)).min(1))
+    .optional()
+    .describe(
+      'by label: seeds of single architectures in place of `seeds`; pairs are compared over the seeds that both have',
+    ),
   grid: z
     .record(z.string(), z.array(z.unknown()).min(1))
     .default({})
@@ -134,7 +143,7 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
   const runs = arms(study, labels, options.long ?? false).flatMap((arm) =>
     gridPoints(study.grid).flatMap((point) =>
       arm.architectures.flatMap((architecture) =>
-        arm.seeds.map((seed) => expandRun(context, arm, architecture, seed, point)),
+        arm.seedsOf(architecture).map((seed) => expandRun(context, arm, architecture, seed, point)),
       ),
     ),
   );
@@ -158,6 +167,7 @@ function checkPaths(study: StudyInput, file: YamlFile, set: readonly Setting[]):
   const paths = [
     ...set.map(([path]) => ({ path, where: `--set ${path}` })),
     ...Object.keys(study.grid).map((path) => ({ path, where: lineOf(['grid', path]) })),
+    ...Object.keys(study.set ?? {}).map((path) => ({ path, where: lineOf(['set', path]) })),
     ...Object.keys(study.long?.set ?? {}).map((path) => ({ path, where: lineOf(['long', 'set', path]) })),
   ];
   for (const { path, where } of paths) {
@@ -199,15 +209,17 @@ function checkOverlaps(study: StudyInput, file: YamlFile, { set = [], long = fal
 interface ArmPlan {
   readonly arm: Arm;
   readonly architectures: readonly string[];
-  readonly seeds: readonly number[];
+  readonly seedsOf: (architecture: string) => readonly number[];
   readonly set: Plain;
 }
 
 function arms(study: StudyInput, labels: readonly string[], long: boolean): ArmPlan[] {
-  const main: ArmPlan = { arm: 'main', architectures: labels, seeds: study.seeds, set: {} };
+  const own = new Map(Object.entries(study.seedsFor ?? {}));
+  const seedsOf = (label: string) => own.get(label) ?? study.seeds;
+  const main: ArmPlan = { arm: 'main', architectures: labels, seedsOf, set: {} };
   if (!long || study.long === undefined) return [main];
-  const { architectures = labels, seeds = study.seeds, set } = study.long;
-  return [main, { arm: 'long', architectures, seeds, set }];
+  const { architectures = labels, seeds, set } = study.long;
+  return [main, { arm: 'long', architectures, seedsOf: seeds === undefined ? seedsOf : () => seeds, set }];
 }
 
 interface Context {
@@ -225,7 +237,8 @@ function expandRun(context: Context, arm: ArmPlan, architecture: string, seed: n
   const given = study.architectures[architecture];
   const model = typeof given === 'string' ? { layers: given } : given;
   const name = context.nameOf({ architecture, long: arm.arm === 'long', point, seed });
-  const own = absoluteSettings([...Object.entries(point), ...Object.entries(arm.set)], studyDir);
+  const settings = [study.set ?? {}, point, arm.set].flatMap((values) => Object.entries(values));
+  const own = absoluteSettings(settings, studyDir);
   const changes = [...own, ...context.set];
   const input = changes.reduce<unknown>(
     (config, [path, value]) => withValueAt(config, path, value),
@@ -252,11 +265,13 @@ function absoluteSettings(settings: readonly Setting[], dir: string): Setting[] 
 /** A study that is the same wherever its file lies. */
 function repeatable(study: StudyInput, dir: string): StudyInput {
   const grid = Object.entries(study.grid).map(([path, values]) => [path, absolutePaths(values, parsePath(path), dir)]);
-  const long = study.long && {
-    ...study.long,
-    set: Object.fromEntries(absoluteSettings(Object.entries(study.long.set), dir)),
+  const absolute = (values: Plain) => Object.fromEntries(absoluteSettings(Object.entries(values), dir));
+  return {
+    ...study,
+    grid: Object.fromEntries(grid) as StudyInput['grid'],
+    ...(study.set === undefined ? {} : { set: absolute(study.set) }),
+    ...(study.long === undefined ? {} : { long: { ...study.long, set: absolute(study.long.set) } }),
   };
-  return { ...study, grid: Object.fromEntries(grid) as StudyInput['grid'], ...(long === undefined ? {} : { long }) };
 }
 
 function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile, long: boolean): void {
@@ -272,6 +287,7 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
   for (const [keys, seeds] of [
     [['seeds'], study.seeds],
     [['long', 'seeds'], study.long?.seeds ?? []],
+    ...Object.entries(study.seedsFor ?? {}).map(([name, seeds]) => [['seedsFor', name], seeds] as const),
   ] as const) {
     const seed = twice(seeds);
     if (seed !== undefined) fail(keys, `seed ${seed} is listed twice`);
@@ -286,11 +302,12 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
       `architectures "${both.join('" and "')}" look alike, or would share one folder; rename one`,
     );
   }
+  Object.keys(study.seedsFor ?? {}).forEach((name) => known(name, ['seedsFor', name]));
   study.long?.architectures?.forEach((name, i) => known(name, ['long', 'architectures', i]));
   study.compare.pairs?.forEach((pair, i) => pair.forEach((name) => known(name, ['compare', 'pairs', i])));
   for (const path of Object.keys(study.grid)) parsePath(path);
   const points = Object.values(study.grid).reduce((n, values) => n * values.length, 1);
-  const runs = points * labels.length * study.seeds.length;
+  const runs = points * labels.reduce((n, name) => n + (study.seedsFor?.[name] ?? study.seeds).length, 0);
   if (runs > MAX_RUNS) {
     fail(
       ['grid'],

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it, vi } from 'vitest';
-import { resolveModelConfig } from '../../src/model/index.js';
+import { modelCost, resolveModelConfig } from '../../src/model/index.js';
 import { expandStudy, loadStudy } from '../../src/study/index.js';
 import { isPlain, parseYaml, resolveRunConfig } from '../../src/lab/index.js';
 
@@ -104,9 +104,37 @@ describe('preset studies', () => {
   const folder = join(ROOT, 'presets', 'studies');
   it.each(readdirSync(folder))('%s', (name) => {
     const plan = loadStudy(join(folder, name));
-    const seeds = new Set(plan.runs.map((run) => run.seed));
-    expect(seeds.size).toBeGreaterThanOrEqual(2);
-    expect(plan.runs.length).toBeGreaterThanOrEqual(plan.architectures.length * seeds.size);
+    // Every design has seeds to compare over, or sizes and budgets enough for a law.
+    for (const { label } of plan.architectures) {
+      const own = plan.runs.filter((run) => run.architecture === label);
+      const points = new Set(own.map((run) => JSON.stringify(run.point))).size;
+      expect(new Set(own.map((run) => run.seed)).size >= 2 || points >= 9, label).toBe(true);
+    }
+  });
+
+  it('real-text has eight designs of one size, more seeds of the fast ones, and full rows that begin anew at documents', () => {
+    const plan = loadStudy(join(folder, 'real-text.yaml'));
+    expect(plan.runs).toHaveLength(21);
+    const tokens = plan.runs.map(({ config: { train } }) => train.steps * train.batchSize * train.seqLen);
+    expect(new Set(tokens)).toEqual(new Set([235_929_600]));
+    const sizes = plan.runs.map((run) => modelCost(run.config.model, 4096).parameters.nonEmbedding);
+    expect(Math.max(...sizes) / Math.min(...sizes)).toBeLessThan(1.011);
+    expect(plan.runs[0]?.config.data).toMatchObject([{ kind: 'shards', resets: true }]);
+    const seedsOf = (label: string) => plan.runs.filter((run) => run.architecture === label).map((run) => run.seed);
+    expect([seedsOf('swa-128-nope'), seedsOf('gdn')]).toEqual([
+      [1, 2, 3],
+      [1, 2],
+    ]);
+    const long = loadStudy(join(folder, 'real-text-long.yaml'));
+    expect(long.runs[0]?.config.train.steps).toBe(4 * 3600);
+  });
+
+  it('scaling has three sizes by three budgets of each design', () => {
+    const plan = loadStudy(join(folder, 'scaling.yaml'));
+    const sizes = plan.runs.map((run) => modelCost(run.config.model, 4096).parameters.nonEmbedding);
+    expect([plan.runs.length, new Set(sizes).size]).toEqual([27, 3]);
+    expect(Math.min(...sizes)).toBe(14_999_424);
+    expect(plan.architectures.map((a) => a.layers)).toEqual(['swa:128 full', 'swa:128 full:nope', 'full']);
   });
 
   it('quickstart has a small and a large window, full attention, no positions, and a long arm', () => {
