@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
 import { ConfigError, nearest } from '../core/index.js';
-import { ENGINE_NAMES, type EngineName } from '../engine/index.js';
+import { ENGINE_NAMES, type EngineName, type Precision } from '../engine/index.js';
 import { parsePath, type Setting } from '../lab/index.js';
 
 export interface OutputFlags {
@@ -29,6 +29,25 @@ export function addEngineOptions(command: Command): Command {
   return command
     .option('--engine <name>', `what computes: ${ENGINE_NAMES.join(', ')}`, engineName)
     .option('--threads <n>', 'threads of the engine', (text) => positiveInteger('--threads', text));
+}
+
+export interface PrecisionFlag {
+  readonly precision?: Precision;
+}
+
+const PRECISIONS: readonly Precision[] = ['f32', 'bf16'];
+
+/** Options of commands that measure models. */
+export function addMeasuringOptions(command: Command): Command {
+  return addEngineOptions(command).option(
+    '--precision <name>',
+    'f32 or bf16 (default: that of training on accelerators, else f32)',
+    (text) => {
+      const name = PRECISIONS.find((p) => p === text);
+      if (name !== undefined) return name;
+      throw new ConfigError(`--precision ${text}: there is no such precision; choose one of ${PRECISIONS.join(', ')}`);
+    },
+  );
 }
 
 export interface TakeOverFlag {

@@ -45,6 +45,10 @@ const orSwitch = <S extends z.ZodType>(schema: S) => z.union([z.boolean(), schem
 export const evalSchema = z.strictObject({
   batches: count.default(4).describe('held-out batches for the loss'),
   batchSize: count.optional().describe('sequences per batch (default: that of training)'),
+  precision: z
+    .enum(['f32', 'bf16'])
+    .optional()
+    .describe('precision of what is measured (default: that of training on accelerators, else f32)'),
   perPosition: z.boolean().default(true).describe('loss by position in the sequence'),
   recall: orSwitch(recallEvalSchema).describe(
     'recall by distance; options, or true or false (default: on for recall data)',

@@ -1,5 +1,13 @@
 export { isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
-export { checkRun, evaluateCheckpoint, HEADS, performRun, traceCheckpoint, type PerformOptions } from './run.js';
+export {
+  checkRun,
+  evaluateCheckpoint,
+  HEADS,
+  performRun,
+  precisionOf,
+  traceCheckpoint,
+  type PerformOptions,
+} from './run.js';
 export {
   documentedRunSchema,
   loadRunFile,

@@ -2,7 +2,7 @@
 import { HeadTracer, type HeadScores } from '../analysis/index.js';
 import { ConfigError, invariant } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
-import type { Engine, TensorMap } from '../engine/index.js';
+import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } from '../eval/index.js';
 import { uploadParameters } from '../loaded/index.js';
 import {
@@ -142,6 +142,8 @@ class StageMeasurements {
 export interface MeasureOptions {
   readonly run: FullRunConfig;
   readonly engine: Engine;
+  /** What the run says, unless given. */
+  readonly precision?: Precision | undefined;
 }
 
 /** Evaluates a stored checkpoint as training would have. */
@@ -158,7 +160,7 @@ export async function traceCheckpoint(checkpoint: Checkpoint, options: MeasureOp
 
 async function measureCheckpoint<T>(
   checkpoint: Checkpoint,
-  { run: whole, engine }: MeasureOptions,
+  { run: whole, engine, precision }: MeasureOptions,
   what: (measure: Measurement, tensors: TensorMap) => Promise<T>,
 ): Promise<T> {
   const run = runAtStep(whole, checkpoint.state.step);
@@ -170,12 +172,17 @@ async function measureCheckpoint<T>(
       { details: { model: model.vocabSize, data: data.vocabSize } },
     );
   }
-  const measure = await Measurement.create({ ...run, model }, engine, data);
+  const measure = await Measurement.create({ ...run, model }, engine, data, precision);
   try {
     return await what(measure, uploadParameters(engine, checkpoint.parameters()));
   } finally {
     await measure.dispose();
   }
+}
+
+/** The precision that a run is measured in on an engine, unless `asked` names another. */
+export function precisionOf(run: Pick<FullRunConfig, 'eval' | 'train'>, engine: Engine, asked?: Precision): Precision {
+  return measuringPrecision(engine, { asked: asked ?? run.eval.precision, trained: run.train.precision });
 }
 
 /** The evaluator and the tracer of one run, compiled once. */
@@ -190,8 +197,9 @@ class Measurement {
     this.notes = notes;
   }
 
-  static async create(run: FullRunConfig, engine: Engine, data: OpenedData): Promise<Measurement> {
+  static async create(run: FullRunConfig, given: Engine, data: OpenedData, asked?: Precision): Promise<Measurement> {
     const { model } = run;
+    const engine = inPrecision(given, precisionOf(run, given, asked));
     const { plan, note } = planTrace(run.eval, data);
     const evaluator = await Evaluator.create({
       ...{ engine, model, data, config: run.eval },

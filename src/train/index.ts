@@ -8,7 +8,6 @@ export {
   stepProgram,
   Trainer,
   type PendingStep,
-  type Precision,
   type StepConfig,
   type StepOptions,
   type StepResult,

@@ -26,6 +26,7 @@ import {
   type Engine,
   type Executable,
   type MeshShape,
+  type Precision,
   type Sharding,
   type TensorMap,
 } from '../engine/index.js';
@@ -107,8 +108,6 @@ export interface StepOptions {
 type Grouping = 'flat' | 'separate' | number;
 
 /** The precision of a training step: everything in float32, or products and activations in bfloat16. */
-export type Precision = 'f32' | 'bf16';
-
 const DTYPE: DType = 'f32';
 const RESULT = 'new.';
 const [M, V, SUM] = ['moment1', 'moment2', 'gradientSum'] as const;

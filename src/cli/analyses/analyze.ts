@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import { weightDrift } from '../../analysis/index.js';
 import { ConfigError, DataError, refuseHubName } from '../../core/index.js';
-import { createEngine, type Engine } from '../../engine/index.js';
+import { createEngine, inPrecision, type Engine } from '../../engine/index.js';
+import { precisionOf } from '../../lab/index.js';
 import { isStudyFolder, readFindings, readPlan, runFolder, type FindingKind } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
@@ -166,7 +167,7 @@ class Engines {
     const key = JSON.stringify([name, options]);
     const engine = this.#made.get(key) ?? createEngine(name, options);
     this.#made.set(key, engine);
-    return engine;
+    return run === null ? engine : inPrecision(engine, precisionOf(run.run, engine));
   }
 
   async dispose(): Promise<void> {

@@ -7,7 +7,7 @@ import {
   type InfluenceCurve,
   type InfluenceTarget,
 } from '../../analysis/index.js';
-import type { Engine } from '../../engine/index.js';
+import { inFloat32, type Engine } from '../../engine/index.js';
 import type { CliContext } from '../context.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
@@ -70,7 +70,10 @@ export async function measureInfluence(
   options: InfluenceOptions,
 ): Promise<InfluenceCurve> {
   const texts = sequencesOf(subject, options);
-  return gradientInfluence(loadedOf(engine, subject), texts, { target: options.target, lastTokens: options.last });
+  return gradientInfluence(loadedOf(inFloat32(engine), subject), texts, {
+    target: options.target,
+    lastTokens: options.last,
+  });
 }
 
 async function influence(path: string, flags: Flags, context: CliContext): Promise<void> {

@@ -35,7 +35,7 @@ import {
   tokenizerOfShards,
   type NeedleSample,
 } from '../../data/index.js';
-import { createEngine, type Engine } from '../../engine/index.js';
+import { createEngine, inPrecision, measuringPrecision, type Engine } from '../../engine/index.js';
 import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { openRunData, stagesOf } from '../../train/index.js';
@@ -44,12 +44,13 @@ import type { FullRunConfig } from '../../lab/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
 import { engineChoice } from '../commands/train.js';
 import {
-  addEngineOptions,
+  addMeasuringOptions,
   addOutputOptions,
   addSetOption,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
+  type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
 } from '../options.js';
@@ -69,7 +70,7 @@ export interface Subject {
   readonly tokenizer: TextTokenizer | null;
 }
 
-export interface AnalysisFlags extends OutputFlags, EngineFlags, SetFlag {
+export interface AnalysisFlags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
   readonly step?: number;
   readonly csv?: string;
 }
@@ -82,7 +83,7 @@ export function addAnalysisOptions(command: Command): Command {
   const all = command
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
     .option('--csv <file>', 'also write the result as CSV');
-  return addOutputOptions(addEngineOptions(addSetOption(all)));
+  return addOutputOptions(addMeasuringOptions(addSetOption(all)));
 }
 
 function imported(path: string): Subject {
@@ -142,14 +143,18 @@ export function openSubjects(path: string, flags: Pick<AnalysisFlags, 'step' | '
 /** Runs `work` with an engine as the run or the flags say; then tells people which one it was, and why. */
 export async function withEngine<T>(
   subject: Subject | { readonly run: Pick<NamedRun, 'run'> | null },
-  flags: EngineFlags,
+  flags: EngineFlags & PrecisionFlag,
   output: Output,
   work: (engine: Engine) => Promise<T>,
 ): Promise<T> {
   const { run } = subject;
   const engine = createEngine(flags.engine ?? run?.run.engine ?? 'auto', engineChoice(flags, run?.run ?? {}));
   try {
-    const result = await work(engine);
+    const precision = measuringPrecision(engine, {
+      asked: flags.precision ?? run?.run.eval.precision,
+      trained: run?.run.train.precision,
+    });
+    const result = await work(inPrecision(engine, precision));
     // Not before: input that is refused gets one sentence.
     if ('path' in subject) warnBeyondTraining(subject, output);
     output.note(`engine ${engine.info.name} (${engine.info.reason})`);
@@ -466,13 +471,13 @@ export function needlesOf(subject: Subject, options: NeedleOptions): NeedleSampl
  */
 export function keepFinding(
   subject: Subject,
-  flags: SetFlag,
+  flags: SetFlag & PrecisionFlag,
   kind: FindingKind,
   value: object,
   reference: Subject | null = null,
 ): string | null {
   const { run, step, tokens } = subject;
-  if (run === null || step === null || flags.set.length > 0) return null;
+  if (run === null || step === null || flags.set.length > 0 || flags.precision !== undefined) return null;
   const finding = { step, tokens, ...value, of: originOf(subject, reference) };
   return writeFinding(run.dir, kind, finding);
 }

@@ -21,16 +21,17 @@ import {
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
-  addEngineOptions,
+  addMeasuringOptions,
   addOutputOptions,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
+  type PrecisionFlag,
   type OutputFlags,
 } from '../options.js';
 import { Output, textTable } from '../output.js';
 
-interface Flags extends OutputFlags, EngineFlags {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag {
   readonly samples?: number;
   readonly batchTokens: number;
   readonly step?: number;
@@ -53,7 +54,7 @@ export function addChoice(program: Command, context: CliContext): void {
     .option('--step <n>', 'the checkpoint of this step', (t) => wholeNumber('--step', t))
     .option('--out <file>', 'also write the log-likelihood of every choice, as JSONL')
     .option('--csv <file>', 'also write the result as CSV');
-  addOutputOptions(addEngineOptions(command)).action((path: string, files: string[], flags: Flags) =>
+  addOutputOptions(addMeasuringOptions(command)).action((path: string, files: string[], flags: Flags) =>
     run(path, files, flags, context),
   );
 }

@@ -6,12 +6,13 @@ import { evaluateCheckpoint } from '../../lab/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
-  addEngineOptions,
+  addMeasuringOptions,
   addOutputOptions,
   addSetOption,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
+  type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
 } from '../options.js';
@@ -21,7 +22,7 @@ import { measuringRun } from './checkpoints.js';
 import { evaluateImported, IMPORTED_MODEL, type ImportedFlags, type ImportedRecord } from './imported.js';
 import { evalPath, findCheckpoint } from '../../run/index.js';
 
-interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, ImportedFlags {
   readonly step?: number;
   readonly run?: string;
   readonly out?: string;
@@ -42,7 +43,7 @@ export function addEval(program: Command, context: CliContext): void {
     .option('--texts <file>', `for ${IMPORTED_MODEL}: text, or .jsonl with prompts, to take the loss of`)
     .option('--length <n>', `for ${IMPORTED_MODEL}: tokens of a sample [1024]`, (t) => positiveInteger('--length', t))
     .option('--out <file>', 'where the record goes');
-  addOutputOptions(addEngineOptions(addSetOption(command))).action((path: string, flags: Flags) =>
+  addOutputOptions(addMeasuringOptions(addSetOption(command))).action((path: string, flags: Flags) =>
     evaluate(path, flags, context),
   );
 }
@@ -59,12 +60,13 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   const checkpoint = findCheckpoint(path, flags.step);
   warnMeasuredBeyond({ dir, path, step: checkpoint.state.step }, run, output);
   const record = await withEngine({ run: { run } }, flags, output, (engine) =>
-    evaluateCheckpoint(checkpoint, { run, engine }),
+    evaluateCheckpoint(checkpoint, { run, engine, precision: flags.precision }),
   );
-  const own = dir !== null && flags.set.length === 0 ? evalPath(dir, record.step) : null;
+  const asStored = flags.set.length === 0 && flags.precision === undefined;
+  const own = dir !== null && asStored ? evalPath(dir, record.step) : null;
   const file = flags.out ?? own;
   if (file !== null) writeJsonAtomic(file, record);
-  const other = dir === null ? '--run' : '--set';
+  const other = dir === null ? '--run' : flags.set.length === 0 ? '--precision' : '--set';
   const stored = file === null ? `not stored: measured as ${other} says; keep it with --out` : `stored in ${file}`;
   output.result(`${describe(record)}\n${stored}`, { event: 'eval', file, record });
 }

@@ -18,16 +18,17 @@ import {
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
-  addEngineOptions,
+  addMeasuringOptions,
   addOutputOptions,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
+  type PrecisionFlag,
   type OutputFlags,
 } from '../options.js';
 import { Output } from '../output.js';
 
-interface Flags extends OutputFlags, EngineFlags {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag {
   readonly prompt: readonly string[];
   readonly promptFile?: string;
   readonly promptIds: readonly (readonly number[])[];
@@ -75,7 +76,7 @@ export function addGenerate(program: Command, context: CliContext): void {
     .option('--stop <text>', 'end before this text; may be repeated', more(String), [])
     .option('--ignore-end', 'go on past the token that ends a text')
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text));
-  addOutputOptions(addEngineOptions(command)).action((path: string, flags: Flags) => run(path, flags, context));
+  addOutputOptions(addMeasuringOptions(command)).action((path: string, flags: Flags) => run(path, flags, context));
 }
 
 function ids(text: string): number[] {

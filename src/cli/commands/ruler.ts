@@ -32,11 +32,12 @@ import {
 } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
-  addEngineOptions,
+  addMeasuringOptions,
   addOutputOptions,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
+  type PrecisionFlag,
   type OutputFlags,
 } from '../options.js';
 import { Output, textTable } from '../output.js';
@@ -52,7 +53,7 @@ interface SampleFlags extends OutputFlags {
   readonly cache?: string;
 }
 
-interface RunFlags extends SampleFlags, EngineFlags {
+interface RunFlags extends SampleFlags, EngineFlags, PrecisionFlag {
   readonly out: string;
   readonly data: readonly string[];
   readonly maxTokens: number;
@@ -117,7 +118,7 @@ export function addRuler(program: Command, context: CliContext): void {
       16_384,
     )
     .option('--step <n>', 'the checkpoint of this step', (t) => wholeNumber('--step', t));
-  addOutputOptions(addEngineOptions(addSampleOptions(run))).action((path: string, flags: RunFlags) =>
+  addOutputOptions(addMeasuringOptions(addSampleOptions(run))).action((path: string, flags: RunFlags) =>
     runAll(path, flags, context),
   );
 }

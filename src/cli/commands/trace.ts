@@ -7,12 +7,13 @@ import { HEADS, traceCheckpoint } from '../../lab/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
-  addEngineOptions,
+  addMeasuringOptions,
   addOutputOptions,
   addSetOption,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
+  type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
 } from '../options.js';
@@ -21,7 +22,7 @@ import { isHfFolder } from '../../checkpoint/index.js';
 import { checkpointsOf, measuringRun } from './checkpoints.js';
 import { IMPORTED_MODEL, traceImported, type ImportedFlags } from './imported.js';
 
-interface Flags extends OutputFlags, EngineFlags, SetFlag, ImportedFlags {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, ImportedFlags {
   readonly step?: number;
   readonly run?: string;
   readonly top: number;
@@ -42,7 +43,7 @@ export function addTrace(program: Command, context: CliContext): void {
     .option('--run <file>', 'run file that says how to measure, as for a checkpoint outside of a run folder')
     .option('--length <n>', `for ${IMPORTED_MODEL}: tokens of a sample [1024]`, (t) => positiveInteger('--length', t))
     .option('--top <n>', 'heads to print', (text) => positiveInteger('--top', text), DEFAULT_TOP);
-  addOutputOptions(addEngineOptions(addSetOption(command))).action((path: string, flags: Flags) =>
+  addOutputOptions(addMeasuringOptions(addSetOption(command))).action((path: string, flags: Flags) =>
     trace(path, flags, context),
   );
 }
@@ -61,12 +62,13 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   await withEngine({ run: { run } }, flags, output, async (engine) => {
     for (const checkpoint of checkpoints) {
       context.signal.throwIfAborted();
-      const heads = await traceCheckpoint(checkpoint, { run, engine });
+      const heads = await traceCheckpoint(checkpoint, { run, engine, precision: flags.precision });
       if (heads === null)
         throw new ConfigError(
           `${dir ?? path}: nothing to trace, as eval.trace is off or the sequences cannot hold a needle; set eval.trace.length`,
         );
-      const file = dir !== null && flags.set.length === 0 ? writeFinding(dir, HEADS, heads) : null;
+      const asStored = flags.set.length === 0 && flags.precision === undefined;
+      const file = dir !== null && asStored ? writeFinding(dir, HEADS, heads) : null;
       report(`step ${heads.step}, ${formatTokens(heads.tokens)} tokens`, file, heads);
     }
   });

@@ -77,6 +77,8 @@ export interface EngineHints {
    * prepares the next ones. 1 where `run` returns only when it has computed.
    */
   readonly runsAhead: number;
+  /** Whether it computes on a device beside the host, on which bfloat16 is much faster than float32. */
+  readonly accelerator?: boolean;
 }
 
 /**

@@ -215,7 +215,12 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     info,
     // Parts of a fused matrix do not end where devices' columns do: cutting the matrix moves less than cutting the
     // product.
-    hints: { splitProjections: mesh.axes.tensor > 1, momentElements: 0, runsAhead: RUNS_AHEAD },
+    hints: {
+      splitProjections: mesh.axes.tensor > 1,
+      momentElements: 0,
+      runsAhead: RUNS_AHEAD,
+      accelerator: platform !== 'cpu',
+    },
     mesh,
     devices: core.devices,
     get lastCompile() {
