@@ -10,7 +10,7 @@ export interface SequenceSample {
   readonly end: number;
 }
 
-export interface SequenceBatch<S> {
+interface SequenceBatch<S> {
   /** i32 `[batchSize, length]`. */
   readonly tokens: DeviceTensor;
   /** As many as the batch truly holds; the rest of its rows repeat the last. */

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { CliContext } from './context.js';
 
 /** Adds a command, with its options and its action, to the program. */
-export type AddCommand = (program: Command, context: CliContext) => void;
+type AddCommand = (program: Command, context: CliContext) => void;
 
 export interface CommandEntry {
   readonly name: string;

@@ -71,7 +71,7 @@ export function addSetOption(command: Command): Command {
 }
 
 /** `path=value`, the value read as YAML. Throws `ConfigError`. */
-export function parseSetting(text: string): Setting {
+function parseSetting(text: string): Setting {
   const equals = text.indexOf('=');
   if (equals < 1) throw new ConfigError(`--set ${text}: write PATH=VALUE, such as train.steps=100`);
   const path = text.slice(0, equals).trim();

@@ -5,7 +5,7 @@
 import { maxOf } from '../core/index.js';
 
 /** The part of a stream that is used. */
-export interface TextStream {
+interface TextStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;

@@ -13,7 +13,7 @@ LONGSIGHT_DEBUG=1 adds stack traces to errors.`;
  * The program with every command. Those that `isCalled` names are loaded with their options and actions; of the others only what
  * `--help` prints is there.
  */
-export async function buildProgram(
+async function buildProgram(
   context: CliContext,
   isCalled: (entry: CommandEntry) => boolean = () => true,
 ): Promise<Command> {

@@ -4,7 +4,7 @@ import { DataError } from '../core/index.js';
 
 const CHUNK_BYTES = 4 * 2 ** 20;
 /** The longest line that is read, in bytes: 256 MiB. */
-export const MAX_LINE_BYTES = 256 * 2 ** 20;
+const MAX_LINE_BYTES = 256 * 2 ** 20;
 const NEWLINE = 0x0a;
 
 /**

@@ -48,7 +48,7 @@ const DEVICE_FILES: Readonly<Record<'cuda' | 'tpu', readonly string[]>> = {
 };
 
 /** This machine, as the choice of an engine sees it. */
-export const THIS_HOST: Hardware = {
+const THIS_HOST: Hardware = {
   hasDevice: (platform) => platform === 'cpu' || DEVICE_FILES[platform].some((path) => existsSync(path)),
   hasPlugin: (platform) => findPlugin(platform).plugin !== null,
   hides: (platform) => (platform === 'cuda' ? hiddenCuda(process.env) : null),

@@ -75,7 +75,7 @@ export function findAssociativeRecall(row: ArRow, keys: GramKeys, isRare: (key: 
 }
 
 /** A mean over targets with a 95 % interval from resampling documents. */
-export interface ArScore {
+interface ArScore {
   /** Targets. */
   readonly targets: number;
   /** Mean loss, nats a token; null without a target. */
@@ -89,7 +89,7 @@ export interface ArScore {
 }
 
 /** AR hits at distances `from .. to`, both included. */
-export interface ArBin {
+interface ArBin {
   readonly from: number;
   readonly to: number;
   readonly onset: ArScore;

@@ -11,7 +11,7 @@ export interface DrawnDesign {
   readonly runs: readonly { readonly summary: RunSummary; readonly record: RunRecord }[];
 }
 
-export const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
+const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
 /** Room for the longest label that `tickLabel` gives. */
 const LABELED_MARGIN = 62;
 /** Points of a curve that carry a tooltip. */
@@ -42,7 +42,7 @@ export function lines(designs: readonly DrawnDesign[]): string {
  * Thin lines for the seeds and a thick one for their mean, for one design. Marks in the design's shape stand on the thick line,
  * each design's at places of its own: designs with equal values are all seen. Runs that have not measured yet are left out.
  */
-export function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord) => readonly Point[], width: number) {
+function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord) => readonly Point[], width: number) {
   const all = runs.map(({ summary, record }) => ({ seed: summary.seed, points: seriesOf(record) }));
   const seeds = all.filter(({ points }) => points.length > 0);
   const mean = seeds.length === 1 ? (seeds[0]?.points ?? []) : meanOf(seeds.map((s) => s.points));
@@ -78,13 +78,13 @@ export function markers<T>(points: readonly T[], index: number): T[] {
 }
 
 /** At most `count` entries, evenly spread, the last among them. */
-export function thin<T>(items: readonly T[], count: number): T[] {
+function thin<T>(items: readonly T[], count: number): T[] {
   const step = Math.ceil(items.length / count);
   return items.filter((_, i) => (items.length - 1 - i) % step === 0);
 }
 
 /** The mean of several series at the tokens that all of them have. */
-export function meanOf(series: readonly (readonly Point[])[]): Point[] {
+function meanOf(series: readonly (readonly Point[])[]): Point[] {
   const [first = [], ...rest] = series;
   const maps = rest.map((points) => new Map(points.map((p) => [p.tokens, p.value])));
   return first.flatMap(({ tokens, value }) => {

@@ -23,7 +23,7 @@ import {
 } from '../study/index.js';
 import type { Plain } from '../lab/index.js';
 
-export interface UnfinishedRun {
+interface UnfinishedRun {
   readonly name: string;
   /** As stored; `not started`, and `unreadable` for a folder that is damaged. */
   readonly state: string;
@@ -172,7 +172,7 @@ export function analyseRun(record: RunRecord): Analysed {
 }
 
 /** What verdicts need to know of a group. */
-export function contextOf({ bins, far, beyond }: Group, compare: CompareOptions): VerdictContext {
+function contextOf({ bins, far, beyond }: Group, compare: CompareOptions): VerdictContext {
   const least = { farRecall: compare.minRecallDifference, loss: compare.minLossDifference };
   return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond, least };
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileError } from '../core/index.js';
 
 /** `step-000600`: how files and folders of a step are called, so that they sort by name. */
-export function stepName(step: number): string {
+function stepName(step: number): string {
   return `step-${String(step).padStart(6, '0')}`;
 }
 

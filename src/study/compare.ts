@@ -26,7 +26,7 @@ export const RULE =
  */
 export type Finding = 'a' | 'b' | 'none' | 'few' | 'unknown';
 
-export interface PairedValue {
+interface PairedValue {
   readonly seed: number;
   readonly a: number;
   readonly b: number;

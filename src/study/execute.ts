@@ -16,7 +16,7 @@ import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress
 import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
 import { awaitWorkersLeft, noteWorker } from './workers-left.js';
 
-export type RunState = 'done before' | 'done' | 'failed' | 'stopped';
+type RunState = 'done before' | 'done' | 'failed' | 'stopped';
 
 export interface RunOutcome {
   readonly name: string;

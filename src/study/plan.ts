@@ -84,7 +84,7 @@ export const studySchema = z.strictObject({
   compare: compareSchema.prefault({}).describe('how the report compares designs'),
 });
 
-export type StudyInput = z.output<typeof studySchema>;
+type StudyInput = z.output<typeof studySchema>;
 export type CompareOptions = z.output<typeof compareSchema>;
 export type Arm = 'main' | 'long';
 

@@ -20,12 +20,12 @@ export type Crossing =
   | { readonly reached: true; readonly after: number; readonly tokens: number }
   | { readonly reached: false; readonly tokens: number };
 
-export interface BinRecall extends DistanceBin {
+interface BinRecall extends DistanceBin {
   /** Mean probability of the right value. */
   readonly probability: number;
 }
 
-export interface StrongestHead {
+interface StrongestHead {
   readonly layer: number;
   readonly label: string;
   readonly head: number;
@@ -102,7 +102,7 @@ export function recallSeries(run: RunRecord, bin: DistanceBin): readonly Point[]
 }
 
 /** The mean of several bins' recall at every measurement that has them all. */
-export function meanRecallSeries(run: RunRecord, bins: readonly DistanceBin[]): Point[] {
+function meanRecallSeries(run: RunRecord, bins: readonly DistanceBin[]): Point[] {
   const series = bins.map((bin) => new Map(recallSeries(run, bin).map((p) => [p.tokens, p.value])));
   const [first, ...rest] = series;
   if (first === undefined) return [];

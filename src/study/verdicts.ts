@@ -4,7 +4,7 @@ import { formatBins, formatFactor, formatRange, list, plural } from '../core/ind
 import { formatCrossings, type DistanceBin } from './summary.js';
 
 /** `shown`: a difference is shown; `none`: none is; `few`: too few seeds to say; `open`: not judged (one seed, no data). */
-export type Outcome = 'shown' | 'none' | 'few' | 'open';
+type Outcome = 'shown' | 'none' | 'few' | 'open';
 
 export interface Verdict {
   readonly topic: 'window' | 'positions' | 'other' | 'end' | 'carrier';
@@ -37,7 +37,7 @@ export const QUESTIONS: Readonly<Record<Verdict['topic'], string>> = {
 };
 
 /** How the far distances are called in sentences. */
-export function farName({ far, beyond }: VerdictContext): string {
+function farName({ far, beyond }: VerdictContext): string {
   return beyond ? `beyond every window (${formatBins(far)})` : `at the farthest distances (${formatBins(far)})`;
 }
 

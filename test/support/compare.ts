@@ -14,7 +14,7 @@ export interface WorstError {
 }
 
 /** The worst element by tolerance. NaN must meet NaN and infinities must be equal; else the ratio is infinite. */
-export function worstError(actual: HostTensor, expected: HostTensor, tolerance: Tolerance): WorstError {
+function worstError(actual: HostTensor, expected: HostTensor, tolerance: Tolerance): WorstError {
   if (actual.dtype !== expected.dtype || !sameShape(actual.shape, expected.shape)) {
     throw new Error(
       `got ${actual.dtype}${formatShape(actual.shape)}, expected ${expected.dtype}${formatShape(expected.shape)}`,

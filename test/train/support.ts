@@ -8,7 +8,7 @@ import { DataConfigSchema } from '../../src/data/index.js';
 import { resolveModelConfig } from '../../src/model/index.js';
 import { TrainConfigSchema, type RunConfig, type TrainInput } from '../../src/train/index.js';
 
-export const TINY_MODEL = {
+const TINY_MODEL = {
   vocabSize: 12,
   hiddenSize: 8,
   layers: 'swa:4 full',

@@ -14,7 +14,7 @@ export const INDEX_FILE = 'model.safetensors.index.json';
 const CHUNK = 2 ** 20;
 
 /** Where a tensor is stored. */
-export interface TensorPlace {
+interface TensorPlace {
   readonly path: string;
   /** The shape that the file's header states. */
   readonly shape: Shape;

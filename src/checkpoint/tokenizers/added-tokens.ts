@@ -9,7 +9,7 @@ import type { AddedToken } from './schema.js';
 import { isWordCharacterAt } from '../bpe/unicode.js';
 
 /** Tells the text between added tokens, and their ids, in order. */
-export type Cutter = (text: string, plain: (from: number, to: number) => void, token: (id: number) => void) => void;
+type Cutter = (text: string, plain: (from: number, to: number) => void, token: (id: number) => void) => void;
 
 /** The added tokens of a tokenizer, and what cuts them out of a text. */
 export interface AddedTokens {

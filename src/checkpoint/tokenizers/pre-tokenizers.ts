@@ -6,7 +6,7 @@ import type { PreTokenizerConfig, PreTokenizerStep } from './schema.js';
 import { PUNCTUATION } from '../bpe/unicode-tables.js';
 
 /** A piece of a text. `first` says whether it begins where the text as given begins. */
-export interface Piece {
+interface Piece {
   readonly text: string;
   readonly first: boolean;
 }

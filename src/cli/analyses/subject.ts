@@ -308,7 +308,7 @@ export function readTextFile(path: string): NamedText[] {
 }
 
 /** Whether a run trained on text in bytes. */
-export const readsText = ({ run, model }: Subject): boolean =>
+const readsText = ({ run, model }: Subject): boolean =>
   (run?.run.data.some((s) => s.kind === 'text') ?? false) && model.vocabSize >= BYTE_VOCAB_SIZE;
 
 /** Whether a run has text of its own that it did not train on. */

@@ -65,7 +65,7 @@ const recordSchema = z.strictObject({
 export type CorpusRecord = z.output<typeof recordSchema>;
 
 /** The name of the file that says what a corpus was made of. */
-export const CORPUS_FILE = 'corpus.json';
+const CORPUS_FILE = 'corpus.json';
 /** Bytes of text in a file of the corpus: as much as a vocabulary of 8,192 is trained on. */
 const PART_BYTES = 60_000_000;
 const WORK_FOLDER = '.fetch';
@@ -251,7 +251,7 @@ function writeParts(definition: CorpusDefinition, spool: Spool, wanted: CorpusRe
 }
 
 /** An order that each document's own path decides, whatever else the archive holds. */
-export function shuffled<T extends { readonly path: string }>(documents: readonly T[], seed: number): T[] {
+function shuffled<T extends { readonly path: string }>(documents: readonly T[], seed: number): T[] {
   const key = ({ path }: T) => createHash('sha256').update(`${seed} ${path}`).digest('hex');
   const keyed = documents.map((document) => ({ document, key: key(document) }));
   return keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)).map(({ document }) => document);

@@ -58,7 +58,7 @@ const ZETA_2 = Math.PI ** 2 / 6;
 const MIN_CODED = 300;
 
 /** Times that rank `k` (from 1) appears among `size` words. */
-export const codedCount = (size: number, k: number): number => Math.floor((size * k ** -ALPHA) / ZETA_2);
+const codedCount = (size: number, k: number): number => Math.floor((size * k ** -ALPHA) / ZETA_2);
 
 /** Coded words, the same for all samples of a budget: the first stands for the dots. */
 function vocabulary(budget: number, seed: number): string[] {

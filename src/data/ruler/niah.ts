@@ -10,9 +10,9 @@ export const NOISE = 'The grass is green. The sky is blue. The sun is yellow. He
 export const ESSAY_DEPTHS: readonly number[] = Array.from({ length: 40 }, (_, i) => Math.round((100 * i) / 39));
 
 /** What needles are hidden in: repeated noise, an essay, or other needles. */
-export type Haystack = 'noise' | 'essay' | 'needle';
+type Haystack = 'noise' | 'essay' | 'needle';
 /** What keys and values of needles are made of. */
-export type NeedleType = 'words' | 'numbers' | 'uuids';
+type NeedleType = 'words' | 'numbers' | 'uuids';
 
 /** A needle task of RULER: its haystack, the type of keys and values, and how many of each there are. */
 export interface NeedleSpec {

@@ -50,7 +50,7 @@ export interface RulerSources {
 }
 
 /** The words that RULER tasks draw. */
-export interface WordLists {
+interface WordLists {
   readonly adjectives: readonly string[];
   readonly nouns: readonly string[];
   /** Distinct words, shuffled by the seed: common ones first, then rarer ones of a book. */

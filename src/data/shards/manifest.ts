@@ -18,7 +18,7 @@ const shardSchema = z.strictObject({
 const splitSchema = z.strictObject({ tokens: count, documents: count, shards: z.array(shardSchema) });
 
 /** The schema of a folder's manifest. */
-export const manifestSchema = z.strictObject({
+const manifestSchema = z.strictObject({
   format: z.literal(1),
   tokenizer: z.strictObject({ fingerprint: z.string(), vocabSize: z.int().min(1), endOfText: count }),
   heldOut: z.number().min(0).max(1),
@@ -36,8 +36,6 @@ export const manifestSchema = z.strictObject({
 export type Manifest = z.output<typeof manifestSchema>;
 /** A shard as the manifest lists it: its name, counts and checksum. */
 export type ShardEntry = z.output<typeof shardSchema>;
-/** A split as the manifest lists it: its totals and shards. */
-export type SplitEntry = z.output<typeof splitSchema>;
 
 /** Whether a folder holds finished token shards. */
 export function hasShards(dir: string): boolean {

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 
 /** A platform whose devices the xla engine drives and that has devices of its own. */
-export type AcceleratorPlatform = 'cuda' | 'tpu';
+type AcceleratorPlatform = 'cuda' | 'tpu';
 
 /** Memory of a device in bytes, as far as all processes together are concerned. */
 export interface AcceleratorMemory {
@@ -41,7 +41,7 @@ export interface AcceleratorHost {
 const SMI_TIMEOUT_MS = 30_000;
 
 /** This machine, as the search for accelerators sees it. */
-export const REAL_HOST: AcceleratorHost = {
+const REAL_HOST: AcceleratorHost = {
   env: process.env,
   list: (folder) => (existsSync(folder) ? readdirSync(folder) : []),
   nvidiaSmi: (args) => {

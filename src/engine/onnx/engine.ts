@@ -123,7 +123,7 @@ async function runInPlace(
  * Outputs that may be written into the memory of their donated input: sums of a scatter into an input which nothing
  * else reads. onnxruntime then adds in place instead of copying first (a cache of keys grows by one row in no time).
  */
-export function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, string>>): ReadonlySet<string> {
+function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, string>>): ReadonlySet<string> {
   const uses = usesOf(graph);
   const inputs = new Map(graph.inputs.map((p) => [p.name, p.value]));
   const outputs = new Map(graph.outputs.map((p) => [p.name, p.value]));

@@ -42,7 +42,7 @@ const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
 };
 
 /** The graph as it is lowered: composites without a kernel expanded, equal nodes merged, constants folded. */
-export function prepare(graph: Graph): Graph {
+function prepare(graph: Graph): Graph {
   const expanded = expand(graph, { keep: hasKernel, overrides: { rmsNormGrad } });
   return simplify(expanded, { evaluate: evaluateConstant });
 }

@@ -19,7 +19,7 @@ import { lowerDot } from './dot.js';
 import { ONNX_TYPES, type OnnxPort } from './proto.js';
 
 /** Lowers one node to ONNX by adding nodes to the builder. */
-export type OnnxRule<K extends OpName> = {
+type OnnxRule<K extends OpName> = {
   rule(b: OnnxBuilder, node: Node<K>): void;
 }['rule'];
 
@@ -259,7 +259,7 @@ const crossEntropyGrad: OnnxRule<'crossEntropyGrad'> = (b, node) => {
 };
 
 /** The rule of every op. */
-export const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
+const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
   input: expanded,
   constant: (b, node) => b.bind(out(node), b.tensor(node.attrs.tensor)),
   iota,

@@ -7,7 +7,7 @@ import * as P from './primitives.js';
 import * as R from './recurrence.js';
 
 /** Computes one node in float64. */
-export type ReferenceRule<K extends OpName> = {
+type ReferenceRule<K extends OpName> = {
   rule(node: NodeOf<K>, inputs: Arrays<K>): readonly NumberArray[];
 }['rule'];
 
@@ -42,7 +42,7 @@ const scan: ReferenceRule<'scan'> = (node, inputs) => {
 };
 
 /** The rule of every op. */
-export const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
+const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   input: (node) => {
     throw new LongsightError(`input "${node.attrs.name}" has no value`);
   },

@@ -50,7 +50,7 @@ export function bandOf(dims: Dims, window: number, C: number, dtype: DType): Ban
 }
 
 /** Queries in blocks: `[B,G,R,T,D] -> [B,G,N,R*C,D]`. */
-export function blockQueries(x: Value, { C, N }: Band): Value {
+function blockQueries(x: Value, { C, N }: Band): Value {
   const [B, G, R, T, D] = dims(x, 5);
   const padded = T === N * C ? x : L.padAxis(x, 3, 0, N * C - T);
   const blocks = L.reshape(padded, [B, G, R, N, C, D]);

@@ -31,7 +31,7 @@ export interface AttentionBlocks {
 }
 
 /** The sizes of blocks where an engine asks for none: chosen by window and length. */
-export const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null };
+const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null };
 
 /** The sinks and the documents (i32 `[B,T]`, numbered) that follow the `fixed` inputs of an attention. */
 function optionalInputs(

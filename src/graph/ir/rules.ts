@@ -14,7 +14,7 @@ export type Pullback = (
 type Each<T extends readonly unknown[]> = { readonly [I in keyof T]: Cotangent };
 
 /** One cotangent for each output. A rule runs only where one is not zero: that of a single output never is. */
-export type Cotangents<K extends OpName> = OpSignatures[K]['outputs'] extends readonly [Value]
+type Cotangents<K extends OpName> = OpSignatures[K]['outputs'] extends readonly [Value]
   ? readonly [Value]
   : Each<OpSignatures[K]['outputs']>;
 

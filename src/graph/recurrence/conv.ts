@@ -5,7 +5,7 @@ import type { Value } from '../ir/types.js';
 import type { CausalConvAttrs } from './type.js';
 
 /** The inputs in the order of the catalogue, by name. */
-export function convInputs(
+function convInputs(
   inputs: readonly Value[],
   attrs: CausalConvAttrs,
 ): {

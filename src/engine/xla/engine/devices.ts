@@ -85,7 +85,7 @@ export function placementFor(core: Core, tensor: XlaTensor, sharding: Sharding, 
 }
 
 /** True if one device of this process has all of it. */
-export function isWhole(core: Core, { sharding }: Placement, rank: number): boolean {
+function isWhole(core: Core, { sharding }: Placement, rank: number): boolean {
   return partsOf(core.mesh, sharding, rank).every((n) => n === 1);
 }
 

@@ -9,7 +9,7 @@ import { shardingText, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText, type TextBuilder } from '../mlir/text.js';
 
 /** A tensor that lies divided to save memory, and the name of it gathered, once something has asked. */
-export interface Stored {
+interface Stored {
   readonly sharding: Sharding;
   gathered: string | null;
 }

@@ -77,15 +77,10 @@ export function shardOf(
   return { starts, shape: local };
 }
 
-/** True if every device holds the whole tensor. */
-export function isReplicated(mesh: Mesh, sharding: Sharding, rank: number): boolean {
-  return partsOf(mesh, sharding, rank).every((n) => n === 1);
-}
-
-/** By rank, the names of tensors that lie whole on every device: asked for hundreds of times a step. */
-const WHOLE: string[] = [];
+/** By rank, the names of replicated tensors: asked for hundreds of times a step. */
+const REPLICATED: readonly string[] = Array.from({ length: 9 }, (_, rank) => shardingText([], rank));
 
 /** A name for a sharding of a rank, for comparing. */
 export function shardingKey(sharding: Sharding, rank: number): string {
-  return sharding.length === 0 ? (WHOLE[rank] ??= shardingText([], rank)) : shardingText(sharding, rank);
+  return sharding.length === 0 ? (REPLICATED[rank] ?? shardingText([], rank)) : shardingText(sharding, rank);
 }

@@ -31,7 +31,7 @@ const FUNCTIONS = [
 
 const FIRST_FUNCTION_BYTE = 40;
 /** The only major version there has been. */
-export const SUPPORTED_MAJOR = 0;
+const SUPPORTED_MAJOR = 0;
 /** Larger than every argument struct; a plugin accepts more than it knows. */
 const ARGUMENT_BYTES = 512;
 const RTLD_NOW_NODELETE = 0x1002;

@@ -15,7 +15,7 @@ const PASSES = 4;
  * Loads every shared library of the folders; those that need another come in a later pass. Returns the ones that
  * failed.
  */
-export function preloadLibraries(folders: readonly string[]): string[] {
+function preloadLibraries(folders: readonly string[]): string[] {
   const dlopen = koffi.load(null).func('dlopen', 'uintptr_t', ['str', 'int']);
   let left = folders.flatMap((folder) =>
     readdirSync(folder)

@@ -10,7 +10,7 @@ import { followParts, placedResults, readNames } from '../mesh/fsdp.js';
 import { listText, typeText, type TextBuilder } from '../mlir/text.js';
 
 /** Lowers one node: adds lines to the module, and returns the names of its results. */
-export type StableHloRule<K extends OpName> = {
+type StableHloRule<K extends OpName> = {
   rule(node: Node<K>, inputs: readonly string[], scope: Scope): readonly string[];
 }['rule'];
 
@@ -240,7 +240,7 @@ const expanded: StableHloRule<OpName> = (node) => {
 const same: StableHloRule<OpName> = (_, inputs) => inputs;
 
 /** The StableHLO rule of every op: operand names in, result names out. */
-export const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
+const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   input: expanded,
   constant: (node, _, { builder }) => [builder.constant(node.attrs.tensor)],
   iota: (node, _, { builder }) => [builder.define(`stablehlo.iota dim = ${node.attrs.axis} : ${typeText(out(node))}`)],

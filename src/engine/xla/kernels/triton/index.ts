@@ -1,4 +1,4 @@
-export { KernelBuilder, type Launch, type LoadOptions, type Operand } from './builder.js';
-export { runKernel, type InterpretOptions } from './interpret.js';
+export { KernelBuilder } from './builder.js';
+export { runKernel } from './interpret.js';
 export type * from './ir.js';
 export { printKernel } from './print.js';

@@ -29,7 +29,7 @@ export interface KeyValueCallbacks {
 const START_TIMEOUT_MS = 60_000;
 
 /** Throws `ConfigError` for a node that is not among the nodes, or a coordinator that is no address. */
-export function checkHosts({ node, nodes, coordinator }: Hosts): void {
+function checkHosts({ node, nodes, coordinator }: Hosts): void {
   if (!Number.isInteger(nodes) || nodes < 1)
     throw new ConfigError(`the number of nodes must be a whole number >= 1, got ${nodes}`);
   if (!Number.isInteger(node) || node < 0 || node >= nodes) {

@@ -16,9 +16,9 @@ export type Request =
 export type Reply = { readonly value: string } | { readonly code: number; readonly message: string };
 
 /** PJRT's error code for a wait that took too long. */
-export const DEADLINE_EXCEEDED = 4;
+const DEADLINE_EXCEEDED = 4;
 /** PJRT's error code for a key that is not there. */
-export const NOT_FOUND = 5;
+const NOT_FOUND = 5;
 /** PJRT's error code for a host that does not answer. */
 export const UNAVAILABLE = 14;
 
