@@ -2,8 +2,8 @@
 import { LongsightError, invariant } from './errors.js';
 
 /**
- * `list[i]` where the index is right by construction. Throws an internal error (`LongsightError`) where there is no such
- * element. Not for inner loops over numbers: see `f64At`.
+ * `list[i]` where the index is right by construction. Throws an internal error (`LongsightError`) where there is no
+ * such element. Not for inner loops over numbers: see `f64At`.
  */
 export function at<T>(list: ArrayLike<T>, i: number): T {
   const x = list[i];
@@ -16,8 +16,8 @@ function throwMissing(length: number, i: number): never {
 }
 
 /**
- * As `at`, for loops over numbers. V8 inlines it, and as it only ever sees one kind of array its read costs as much as one
- * that is not checked.
+ * As `at`, for loops over numbers. V8 inlines it, and as it only ever sees one kind of array its read costs as much as
+ * one that is not checked.
  */
 export function f64At(list: Float64Array, i: number): number {
   const x = list[i];
@@ -39,7 +39,9 @@ export function u8At(list: Uint8Array, i: number): number {
   return x;
 }
 
-/** `record[key]` where the key is there by construction. Throws an internal error (`LongsightError`) where it is not. */
+/**
+ * `record[key]` where the key is there by construction. Throws an internal error (`LongsightError`) where it is not.
+ */
 export function entry<T>(record: Readonly<Record<string, T>>, key: string): NonNullable<T> {
   const x = record[key];
   if (x === undefined || x === null) {
@@ -50,7 +52,9 @@ export function entry<T>(record: Readonly<Record<string, T>>, key: string): NonN
   return x;
 }
 
-/** `map.get(key)` where the key is there by construction. Throws an internal error (`LongsightError`) where it is not. */
+/**
+ * `map.get(key)` where the key is there by construction. Throws an internal error (`LongsightError`) where it is not.
+ */
 export function got<K, T>(map: ReadonlyMap<K, T>, key: K): NonNullable<T> {
   const x = map.get(key);
   if (x === undefined || x === null) {

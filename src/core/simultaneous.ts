@@ -1,8 +1,8 @@
 /**
- * Simultaneous inference for many comparisons at once: the largest of several Student t statistics that share one estimate of
- * the variance (the maximum modulus of the multivariate t distribution; Hothorn, Bretz and Westfall 2008, "Simultaneous
- * inference in general parametric models"). All pairs of equally many values give Tukey's studentized range; one comparison
- * gives Student's t.
+ * Simultaneous inference for many comparisons at once: the largest of several Student t statistics that share one
+ * estimate of the variance (the maximum modulus of the multivariate t distribution; Hothorn, Bretz and Westfall 2008,
+ * "Simultaneous inference in general parametric models"). All pairs of equally many values give Tukey's studentized
+ * range; one comparison gives Student's t.
  */
 import { Rng } from './rng.js';
 
@@ -15,8 +15,9 @@ const DRAWS = 40_000;
 const GROUPS = 500;
 
 /**
- * The share of a chi-square distribution with `df` degrees of freedom that lies above `x`: the regularized upper incomplete
- * gamma function Q(df / 2, x / 2), by its series or its continued fraction (Abramowitz and Stegun 6.5.29 and 6.5.31).
+ * The share of a chi-square distribution with `df` degrees of freedom that lies above `x`: the regularized upper
+ * incomplete gamma function Q(df / 2, x / 2), by its series or its continued fraction (Abramowitz and Stegun 6.5.29 and
+ * 6.5.31).
  */
 export function chiSquareAbove(x: number, df: number): number {
   const [a, z] = [df / 2, x / 2];
@@ -55,7 +56,9 @@ function upperFraction(a: number, z: number): number {
   return h;
 }
 
-/** The logarithm of the gamma function for x > 0: Stirling's series from 10 up, recurrence below (error below 1e-12). */
+/**
+ * The logarithm of the gamma function for x > 0: Stirling's series from 10 up, recurrence below (error below 1e-12).
+ */
 function logGamma(x: number): number {
   let shift = 0;
   let z = x;

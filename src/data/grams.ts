@@ -10,7 +10,11 @@ export class GramKeys {
   readonly order: number;
   readonly #vocabSize: number;
 
-  /** @param order tokens of a gram; `vocabSize ** order` must not pass 2^53 */
+  /**
+   * Numbers the grams of one order.
+   *
+   * @param order tokens of a gram; `vocabSize ** order` must not exceed 2^53
+   */
   constructor(vocabSize: number, order: number) {
     invariant(vocabSize ** order <= 2 ** 53, `grams of ${order} tokens of ${vocabSize} have no exact number`);
     this.order = order;
@@ -33,7 +37,11 @@ export class GramCounts {
   /** Grams in the table. */
   readonly size: number;
 
-  /** @param grams the grams to count, from nothing; or with the counts that they have so far */
+  /**
+   * Makes the table.
+   *
+   * @param grams the grams to count, from nothing; or with the counts that they have so far
+   */
   constructor(grams: ReadonlySet<number> | ReadonlyMap<number, number>) {
     // At most half full, so that probes stay short.
     const room = 2 ** Math.ceil(Math.log2(Math.max(16, 2 * grams.size)));

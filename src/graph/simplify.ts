@@ -121,6 +121,7 @@ function identityOf(node: Node, inputs: readonly Value[]): readonly Value[] | nu
   const x = inputs[0];
   if (!x) return null;
   const { shape } = at(node.outputs, 0);
+  // Only exact identities: 0 * x is not 0 where x is infinite or NaN.
   const same = sameShape(x.shape, shape) && x.dtype === at(node.outputs, 0).dtype;
   switch (node.op) {
     case 'reshape': {

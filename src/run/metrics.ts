@@ -90,7 +90,11 @@ export class MetricsWriter implements Disposable {
   readonly #path: string;
   #fd: number | undefined;
 
-  /** @param afterStep lines of later steps are removed first; null to start an empty file */
+  /**
+   * Opens the file for appending.
+   *
+   * @param afterStep lines of later steps are removed first; null to start an empty file
+   */
   constructor(path: string, afterStep: number | null) {
     this.#path = path;
     const kept = afterStep === null ? [] : readLines(path).filter(({ values }) => values.step <= afterStep);

@@ -15,8 +15,9 @@ import {
 export type Name = string;
 type Attributes = Readonly<Record<string, OnnxAttribute>>;
 
-/** Name counters shared by a graph and the bodies inside it: ONNX wants names unique across both. */
+/** A counter of names that a graph shares with the bodies inside it: ONNX wants names unique across both. */
 export interface Names {
+  /** The number of the next name. */
   next: number;
 }
 

@@ -1,4 +1,6 @@
-/** Composite ops as plain loops over their definitions: independent of the decompositions that they are compared with. */
+/**
+ * Composite ops as plain loops over their definitions: independent of the decompositions that they are compared with.
+ */
 import { at, f64At, dims, last, invariant, type Shape, maxOf } from '../../core/index.js';
 import type { AttentionAttrs, OpAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, type Arrays, type NumberArray } from './array.js';

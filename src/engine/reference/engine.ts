@@ -1,4 +1,7 @@
-/** The reference engine: every op as plain float64 loops, rounded to its dtype only at the outputs. It exists to be right. */
+/**
+ * The reference engine: every op as plain float64 loops, rounded to its dtype only at the outputs. It exists to be
+ * right.
+ */
 import { entry, at, EngineError, type DType, type HostTensor, type Shape } from '../../core/index.js';
 import type { Evaluate, Graph } from '../../graph/index.js';
 import { checkDonation, checkInputs } from '../contract/check.js';

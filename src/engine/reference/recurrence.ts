@@ -1,4 +1,7 @@
-/** The recurrent mixers token by token, as their definitions read (docs/recurrences.md): independent of the chunkwise forms. */
+/**
+ * The recurrent mixers token by token, as their definitions read (docs/recurrences.md): independent of the chunkwise
+ * forms.
+ */
 import { dims, f64At, at, last } from '../../core/index.js';
 import type { CausalConvAttrs, RecurrenceAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, zerosLike, type Arrays, type NumberArray } from './array.js';
@@ -131,6 +134,7 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
       steps.push(next);
       state = next.after;
     }
+    // `ds` is the gradient of the state after token t; each turn of the loop takes it back over one token.
     const ds = dState.data.slice(head * K * V, (head + 1) * K * V);
     for (let t = T - 1; t >= 0; t--) {
       const { before, error, after } = at(steps, t);
@@ -141,6 +145,7 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
         bump(dQuery, Math.floor(i / V), scale * f64At(after, i) * f64At(d, i % V));
         bump(ds, i, scale * f64At(query, Math.floor(i / V)) * f64At(d, i % V));
       });
+      // The write: S' = decayed S + beta k error^T, error = v - k^T (decayed S) for the delta rule, v without beta.
       const place = (b * T + t) * H + h;
       const strength = beta ? f64At(beta.data, place) : 1;
       const dError = new Float64Array(V);
@@ -151,6 +156,7 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
         bump(dBeta.data, place, f64At(key, row) * x * f64At(error, i % V));
       });
       dError.forEach((x, j) => bump(dValue, j, x));
+      // The error has read the decayed state, so its gradient joins that of the state before the decay's own.
       const reset = isReset(segments, b, t, T);
       ds.forEach((_, i) => {
         const row = Math.floor(i / V);

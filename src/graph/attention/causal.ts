@@ -120,6 +120,7 @@ export function causalGrads(
     const dk: Value = open ? L.add(open.dk, grads.dk) : grads.dk;
     const dv: Value = open ? L.add(open.dv, grads.dv) : grads.dv;
     done = [grads.dq, dk, dv];
+    // The keys of this block's own span meet no earlier queries, so their gradients are complete.
     if (span.start === 0) {
       dks.unshift(dk);
       dvs.unshift(dv);

@@ -134,6 +134,7 @@ export function scan(
     invariant(out.carry.length === numCarry, `a scan body returned ${out.carry.length} carries for ${numCarry}`);
     return [...out.carry, ...(out.ys ?? [])];
   });
+  // Carries are always saved, since a derivative may need them; `simplify` drops what nothing reads.
   const outputs = build(CONTROL.scan, [...carry, ...xs, ...consts], {
     body: graph,
     length,

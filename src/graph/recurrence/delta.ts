@@ -157,6 +157,8 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
   const runs = runsInChunks(segments, chunks);
   const gates = (logDecay.shape.length === 3 ? scalarGates : channelGates)(q, k, g, beta, runs, chunks, round);
+  // docs/recurrences.md, "The gated delta rule": inside a chunk every token's write depends on those before it, a unit
+  // lower triangular system whose inverse turns values and entering state into what is written.
   const one = L.full(dtype, [...beta.shape, 1, 1], 1);
   const inverse = round(unitLowerInverse(gates.overlaps, one));
   const [kEnter, kLeave] = [L.mul(k, gates.enter), round(L.mul(k, gates.leave))];

@@ -7,7 +7,9 @@ export interface DeviceSpan {
   readonly name: string;
   /** Such as `/device:GPU:0`. */
   readonly device: string;
+  /** Nanoseconds from the first span of the recording. */
   readonly start: number;
+  /** Nanoseconds from the first span of the recording. */
   readonly end: number;
 }
 
@@ -68,10 +70,11 @@ const isTransfer = ({ name }: DeviceSpan): boolean => /^Memcpy(H2D|D2H)/.test(na
 /** How busy a device was over some repetitions of a step. */
 export interface DeviceUse {
   readonly steps: number;
+  /** Milliseconds from the start of a step to the start of the next. */
   readonly msPerStep: number;
-  /** Part of the time in which no kernel ran, 0 to 1. */
+  /** The share of the time in which no kernel ran, 0 to 1. */
   readonly idle: number;
-  /** Of that, the part in the longest pause of each step: at most what lies between steps. */
+  /** The share of the time in the longest pause of each step, 0 to 1: at most the idle time between steps. */
   readonly idleBetween: number;
   /** Milliseconds a step and how many, by kernel, longest first. Kernels at the same time count each. */
   readonly kernels: readonly { readonly name: string; readonly count: number; readonly ms: number }[];

@@ -5,8 +5,10 @@ import type { Kernel } from './triton/ir.js';
 
 /** The rotation of heads by their positions, as a kernel does it. */
 export interface Rotation {
+  /** Sequences. */
   readonly batch: number;
   readonly tokens: number;
+  /** Heads that are rotated. */
   readonly heads: number;
   readonly headDim: number;
   readonly x: HeadRows;

@@ -4,9 +4,11 @@ import { emit, type Value } from '../../../graph/index.js';
 import { runKernel } from './triton/interpret.js';
 import type { Kernel } from './triton/ir.js';
 
-/** Into how many equal pieces the sequences (or rows) and the heads of a kernel's work are cut. */
+/** Into how many equal pieces a kernel's work is cut. */
 export interface Pieces {
+  /** Pieces of the sequences (or rows). */
   readonly batch: number;
+  /** Pieces of the heads. */
   readonly heads: number;
 }
 

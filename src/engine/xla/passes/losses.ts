@@ -4,9 +4,10 @@ import { nodesOf, uniformValue, type Graph, type Node, type Value } from '../../
 import { WIDEST_VOCABULARY } from '../kernels/cross-entropy.js';
 import { narrowSource } from './views.js';
 
-/** A loss whose gradient the graph also has, by what its rows weigh alone. */
+/** A cross-entropy loss whose gradient the graph also has, weighted row by row. */
 export interface Loss {
   readonly gradient: Node<'crossEntropyGrad'>;
+  /** The cotangent of each row's loss, `[n]`. */
   readonly dloss: Value;
 }
 

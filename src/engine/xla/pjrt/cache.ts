@@ -13,6 +13,7 @@ const DIGEST_BYTES = 32;
 /** What a compiled program depends on. */
 export interface CacheKey {
   readonly program: string;
+  /** The serialized `CompileOptionsProto`. */
   readonly options: Uint8Array;
   /** Plugin, platform and versions. */
   readonly plugin: string;

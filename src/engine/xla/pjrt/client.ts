@@ -14,9 +14,11 @@ export type ClientOption = string | number | boolean | readonly number[] | { rea
 
 /** How much memory of a device is in use. */
 export interface MemoryStats {
+  /** Bytes of the device's memory that buffers hold. */
   readonly bytesInUse: number;
   /** Null where the plugin does not say. */
   readonly peakBytesInUse: number | null;
+  /** Bytes that the plugin may take; null where it does not say. */
   readonly bytesLimit: number | null;
   /** What the plugin has taken from the device so far, in use or not; null where the plugin does not say. */
   readonly poolBytes: number | null;
@@ -27,6 +29,7 @@ export interface MemoryStats {
 /** A device of a PJRT client. */
 export interface Device {
   readonly handle: Handle;
+  /** The device's number over all processes. */
   readonly id: number;
   /** Such as `NVIDIA H100 80GB HBM3`. */
   readonly kind: string;

@@ -38,6 +38,8 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
     return kernelOf(node) !== null || (mesh !== null && divides(mesh, node));
   };
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
+  // The order matters: kernels match composite ops, so they are put in before composites are expanded, and scatters are
+  // replaced last, where expansion has made all of them.
   const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;
   const fused = kernels ? withTileKernels(divided, { dividesHeads }) : divided;
   const readByCudnn = (node: Node): boolean => node.op === 'attention' && kernelOf(node) !== null;

@@ -1,4 +1,6 @@
-/** The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them. */
+/**
+ * The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them.
+ */
 import { got, at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';

@@ -59,6 +59,7 @@ export function lowerScan(
   const types = [COUNTER, ...node.inputs.slice(0, numCarry), ...stackedTypes, ...node.inputs.slice(numCarry)].map(
     typeText,
   );
+  // Constants are carried through the loop unchanged, so that the body reads nothing from outside.
   const args = initial.map(() => builder.name());
   const result = builder.name();
   builder.line(

@@ -128,6 +128,7 @@ export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): K
   const [queries, keys] = [x.load(q, place), x.load(k, place)];
   const scores = b.mul(b.dot(queries, b.transpose(keys)), decay);
   const turned = b.transpose(x.bf16(scores));
+  // Values come in parts of `bv` columns, which bounds the state that an instance holds at once.
   const start = [b.zeros([CHUNK, CHUNK]), b.zeros([CHUNK, K]), b.zeros([CHUNK, K]), b.zeros([])];
   const index = x.chunkState(place);
   const [dScores, read, written, overlap] = b.loop(0, shape.valueWidth / bv, start, (i, carried) => {
@@ -150,6 +151,8 @@ export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): K
   const weighted = x.bf16(b.mul(dScores, decay));
   x.store(dq, place, b.dot(weighted, keys, read));
   x.store(dk, place, b.dot(b.transpose(weighted), queries, written));
+  // A token's decay is part of the cumulative decay of every later token: dg is the reversed running sum of its
+  // gradient.
   const product = b.mul(dScores, scores);
   const reads = b.add(b.sum(product, 1), x.rowDots(queries, read));
   const toEnd = x.rowDots(keys, written);

@@ -14,6 +14,7 @@ export const CHUNK = 64;
 
 /** The sizes of a recurrence as its kernels see them. */
 export interface RecurrenceShape {
+  /** Sequences. */
   readonly batch: number;
   readonly tokens: number;
   /** Heads of the decay, and of q, k and v, which divide them. */
@@ -23,6 +24,7 @@ export interface RecurrenceShape {
   readonly vHeads: number;
   readonly keyWidth: number;
   readonly valueWidth: number;
+  /** The factor on what queries read. */
   readonly scale: number;
   /** Whether the document of each token is given. */
   readonly segments: boolean;
@@ -34,8 +36,11 @@ export interface RecurrenceShape {
  * How many warps an instance has, how deep its loads are pipelined, and how many columns of values it takes at once.
  */
 export interface Tuning {
+  /** Warps of an instance. */
   readonly numWarps: number;
+  /** Stages in which loads are pipelined. */
   readonly numStages: number;
+  /** Columns of values that an instance takes at once. */
   readonly part: number;
 }
 

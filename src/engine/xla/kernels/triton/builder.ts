@@ -23,6 +23,7 @@ export interface Launch {
   readonly grid: readonly [number, number, number];
   readonly numWarps: number;
   readonly numStages: number;
+  /** The most registers of a thread; null or absent for no bound. */
   readonly maxRegisters?: number | null;
 }
 

@@ -122,6 +122,7 @@ class Instance {
   }
 
   #step(op: TileOp): void {
+    // Every result goes through `#set`, which rounds it as the device does; reads and writes check their bounds.
     switch (op.op) {
       case 'programId':
         return this.#set(op.out, Float64Array.of(this.at[op.axis]));

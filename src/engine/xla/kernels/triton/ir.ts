@@ -19,11 +19,13 @@ export interface TileType {
 
 /** A value of a kernel. */
 export interface Tile extends TileType {
+  /** The tile's number in its kernel, from 0. */
   readonly id: number;
 }
 
 /** A place in one of the kernel's buffers: the buffer's start, or that moved by a scalar. */
 export interface Pointer {
+  /** The pointer's number in its kernel, from 0. */
   readonly id: number;
   readonly dtype: BufferDType;
 }
@@ -35,6 +37,7 @@ export type BufferDType = 'f32' | 'bf16' | 'i32';
 export interface BufferSpec {
   readonly name: string;
   readonly dtype: BufferDType;
+  /** The sizes of the array's dimensions. */
   readonly shape: Shape;
   readonly written: boolean;
 }

@@ -98,6 +98,7 @@ class Printer {
   }
 
   op(op: TileOp): void {
+    // One case an operation and no default: the compiler names an operation that is missing here.
     switch (op.op) {
       case 'programId':
         return this.#define(op.out, `tt.get_program_id ${'xyz'[op.axis]} : i32`);

@@ -8,16 +8,20 @@ import type { CallbackData } from './callback-worker.js';
 import type { IoData } from './io-worker.js';
 import { parseAddress } from './store.js';
 
-/** One process of several; each sees its own devices, and a mesh spans those of all. */
+/** One process of several that share a mesh; each sees its own devices, and the mesh spans those of all. */
 export interface Hosts {
-  /** From 0. */
+  /** This process's number, from 0. */
   readonly node: number;
+  /** The number of processes. */
   readonly nodes: number;
   /** `HOST:PORT` at which node 0 serves the store; the same for all. */
   readonly coordinator: string;
 }
 
-/** Addresses of C functions of the types in xla/pjrt/c/pjrt_c_api.h. They may be called from any thread. */
+/**
+ * Addresses of C functions of the types in xla/pjrt/c/pjrt_c_api.h: `get` waits for a key, `tryGet` does not, `put`
+ * stores one. They may be called from any thread.
+ */
 export interface KeyValueCallbacks {
   readonly get: bigint;
   readonly tryGet: bigint;
