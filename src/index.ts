@@ -1,5 +1,6 @@
 /**
- * Longsight as a library: define a hybrid-attention model, train it, measure it, compare, and exchange it with Hugging Face.
+ * Longsight as a library: define a hybrid-attention model, train it, measure it, compare, and exchange it with Hugging
+ * Face.
  *
  * This module holds the names that most programs begin with. Everything else is public too, by layer: `longsight/core`,
  * `longsight/graph`, `longsight/engine`, `longsight/model`, `longsight/checkpoint`, `longsight/data`, `longsight/run`,

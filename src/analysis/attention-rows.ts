@@ -1,6 +1,6 @@
 /**
- * Rows of attention: what each head attends to from chosen query positions. One row of T scores per query and head leaves the
- * engine, never T x T, so memory grows with T alone.
+ * Rows of attention: what each head attends to from chosen query positions. One row of T scores per query and head
+ * leaves the engine, never T x T, so memory grows with T alone.
  */
 import { ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { Executable, TensorMap } from '../engine/index.js';
@@ -60,6 +60,7 @@ export interface AttentionRow extends HeadIndex {
   readonly sink: number | null;
 }
 
+/** How rows of attention weights are read. */
 export interface AttentionRowsOptions {
   /** At most this many tokens in one pass (one sample at least); 4,096 unless told. */
   readonly batchTokens?: number;
@@ -208,7 +209,10 @@ export function probabilitiesOf({ scores, sink }: Pick<AttentionRow, 'scores' | 
   return weights.map((p) => p / total);
 }
 
-/** Tokens `[B,T]` and flat rows `[B*Q]` to `scores.N` `[B,G,Q,R,T]` per layer (before mask and softmax), and logits `[B*Q,V]`. */
+/**
+ * Tokens `[B,T]` and flat rows `[B*Q]` to `scores.N` `[B,G,Q,R,T]` per layer (before mask and softmax), and logits
+ * `[B*Q,V]`.
+ */
 function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: boolean): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [B, T]);

@@ -19,6 +19,7 @@ interface SequenceBatch<S> {
   readonly rows: readonly S[];
 }
 
+/** All samples in batches of one shape. */
 export interface SequenceBatches<S> {
   readonly batchSize: number;
   /** Of the longest sample; shorter ones are padded at the end, which causal layers never see. */

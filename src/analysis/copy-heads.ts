@@ -1,10 +1,11 @@
 /**
- * Retrieval heads by copying (Wu et al. 2024, nightdessert/Retrieval_Head `retrieval_head_detection.py`): while the answer is
- * decoded greedily, how often is the token that a head attends to most inside the needle, and the very token that is
- * generated? A head's score is the share of the needle's tokens that it copied, over runs whose answer was found.
+ * Retrieval heads by copying (Wu et al. 2024, nightdessert/Retrieval_Head `retrieval_head_detection.py`): while the
+ * answer is decoded greedily, how often is the token that a head attends to most inside the needle, and the very token
+ * that is generated? A head's score is the share of the needle's tokens that it copied, over runs whose answer was
+ * found.
  *
- * Unlike the code, and like the paper's definition, a needle token counts once (`repeats: true` counts every copy, so that
- * scores can pass 1), and the needle's place is known and not searched for.
+ * Unlike the code, and like the paper's definition, a needle token counts once (`repeats: true` counts every copy, so
+ * that scores can pass 1), and the needle's place is known and not searched for.
  */
 import { ConfigError } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
@@ -15,13 +16,16 @@ import { AttentionRows, firstLargest, headGroupsOf, probabilitiesOf, type HeadIn
 /** A score at which a head may be called a retrieval head; ours, from where the published score files thin out. */
 export const COPY_THRESHOLD = 0.1;
 
+/** How often one head copies. */
 export interface CopyHeadScore extends HeadIndex {
   readonly label: string;
+  /** Keys that a query sees, its own included; null for full attention. */
   readonly window: number | null;
   /** Mean over counted runs; 0 to 1 unless repeats count. */
   readonly score: number;
 }
 
+/** The copy frequency of every head, and how many runs count. */
 export interface CopyHeads {
   readonly format: 1;
   readonly definition: 'copy-frequency';
@@ -35,6 +39,7 @@ export interface CopyHeads {
 /** What copying needs of a needle sample. */
 export type CopySample = Pick<NeedleSample, 'tokens' | 'needleSpan' | 'queryPosition' | 'answer'>;
 
+/** How copying is counted. */
 export interface CopyHeadsOptions {
   /** Count every copy of a needle token, as the published code does. */
   readonly repeats?: boolean;

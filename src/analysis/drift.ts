@@ -1,34 +1,42 @@
 /**
  * How far the query and key weights of heads have moved between two checkpoints
- * (`src/tracing/compute_weight_distance.py` of thunlp/rethinking-hybrid-attention): Frobenius distances of a head's query
- * projection and of the key projection of its group. Two heads of one group count the same key distance twice.
+ * (`src/tracing/compute_weight_distance.py` of thunlp/rethinking-hybrid-attention): Frobenius distances of a head's
+ * query projection and of the key projection of its group. Two heads of one group count the same key distance twice.
  *
- * Queries and keys can turn together without any change of scores, so distances depend on the basis. `scoreRel` does not, for
- * heads without positions: the distance of `Wq Wk^T`, relative to the reference. (Rotary heads are free to turn pairs of
- * channels only, to which it is indifferent as well.)
+ * Queries and keys can turn together without any change of scores, so distances depend on the basis. `scoreRel` does
+ * not, for heads without positions: the distance of `Wq Wk^T`, relative to the reference. (Rotary heads are free to
+ * turn pairs of channels only, to which it is indifferent as well.)
  */
 import { ConfigError } from '../core/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
+/** How far the query and key weights of one head moved from the reference. */
 export interface HeadDrift extends HeadIndex {
+  /** The Frobenius norm of the difference of the query weights. */
   readonly qL2: number;
+  /** The Frobenius norm of the difference of the key weights. */
   readonly kL2: number;
   /** Relative to the norm in the reference. */
   readonly qRel: number;
+  /** The norm of the difference of the key weights over that of the reference. */
   readonly kRel: number;
   /** Sums, as published. */
   readonly qkL2: number;
+  /** The norm of the difference of query and key weights together over that of the reference. */
   readonly qkRel: number;
   /** Relative distance of `Wq Wk^T`. */
   readonly scoreRel: number;
 }
 
+/** How far all heads moved. */
 export interface DriftResult {
   readonly format: 1;
   /** Means over heads. */
   readonly qkL2: number;
+  /** The mean over heads of the relative drift of query and key weights. */
   readonly qkRel: number;
+  /** The mean over heads of the relative drift of the score matrix `Wq Wk^T`. */
   readonly scoreRel: number;
   readonly heads: readonly HeadDrift[];
 }

@@ -1,7 +1,7 @@
 /**
  * Attention entropy of chosen heads over the last positions of texts (`src/tracing/compute_attention_metrics.py` of
- * thunlp/rethinking-hybrid-attention): `-sum p ln p` in nats, p divided by its sum (which hides the mass on learned sinks; it
- * is given beside) and clamped below at 1e-12.
+ * thunlp/rethinking-hybrid-attention): `-sum p ln p` in nats, p divided by its sum (which hides the mass on learned
+ * sinks; it is given beside) and clamped below at 1e-12.
  */
 import { ConfigError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
@@ -15,12 +15,17 @@ import {
   type HeadIndex,
 } from './attention-rows.js';
 
+/** The attention entropy of one head. */
 export interface HeadEntropy extends HeadIndex {
   readonly label: string;
+  /** Keys that a query sees, its own included; null for full attention. */
   readonly window: number | null;
   /** Nats, mean over samples and positions. */
   readonly entropy: number;
-  /** Divided by `ln(t + 1)`, the published normaliser: the causal length, even for window heads. 0 at the first position. */
+  /**
+   * Divided by `ln(t + 1)`, the published normaliser: the causal length, even for window heads. 0 at the first
+   * position.
+   */
   readonly normalised: number;
   /** Divided by `ln(visible keys)`: 1 for a uniform window head too. 0 where one key is visible. */
   readonly normalisedVisible: number;
@@ -28,6 +33,7 @@ export interface HeadEntropy extends HeadIndex {
   readonly mass: number;
 }
 
+/** The attention entropy of all heads. */
 export interface EntropyResult {
   readonly format: 1;
   readonly samples: number;
@@ -39,6 +45,7 @@ export interface EntropyResult {
   readonly heads: readonly HeadEntropy[];
 }
 
+/** Which heads and positions are measured. */
 export interface EntropyOptions {
   /** All heads of attention layers unless given. */
   readonly heads?: readonly HeadIndex[];

@@ -1,10 +1,10 @@
 /**
  * Gradient influence: how strongly the model's outputs at the end of a text depend on each earlier input
- * (`src/gradient/run_gradient_influence.py` of thunlp/rethinking-hybrid-attention). `n_i = ||d target / d E_i||_2` with E_i the
- * embedding of token i, averaged over texts by distance `T - 1 - i`.
+ * (`src/gradient/run_gradient_influence.py` of thunlp/rethinking-hybrid-attention). `n_i = ||d target / d E_i||_2` with
+ * E_i the embedding of token i, averaged over texts by distance `T - 1 - i`.
  *
- * `logit_sum` is the published target. It follows the direction that adds the same to every logit, to which probabilities
- * are blind; `argmax_logit` and `loss` are not.
+ * `logit_sum` is the published target. It follows the direction that adds the same to every logit, to which
+ * probabilities are blind; `argmax_logit` and `loss` are not.
  */
 import { ConfigError, tensorFrom, toNumbers } from '../core/index.js';
 import type { DeviceTensor } from '../engine/index.js';
@@ -32,8 +32,10 @@ import { batchSequences } from './batches.js';
  * `loss`: mean loss of the last tokens.
  */
 export const INFLUENCE_TARGETS = ['logit_sum', 'argmax_logit', 'loss'] as const;
+/** The quantity whose gradient is taken. */
 export type InfluenceTarget = (typeof INFLUENCE_TARGETS)[number];
 
+/** Gradient norms by distance. */
 export interface InfluenceCurve {
   readonly format: 1;
   readonly target: InfluenceTarget;
@@ -42,10 +44,13 @@ export interface InfluenceCurve {
   /** By distance 0, 1, 2, ... from the last token; null where no text is so long. */
   readonly mean: readonly (number | null)[];
   readonly counts: readonly number[];
-  /** Level of the far end and the distance from which the curve stays near it; null if the curve is too short to tell. */
+  /**
+   * Level of the far end and the distance from which the curve stays near it; null if the curve is too short to tell.
+   */
   readonly floor: InfluenceFloor | null;
 }
 
+/** The level that gradient norms settle at, and from which distance. */
 export interface InfluenceFloor {
   /** Median over the farthest quarter of distances. */
   readonly level: number;
@@ -53,6 +58,7 @@ export interface InfluenceFloor {
   readonly distance: number | null;
 }
 
+/** Which gradient is taken, on what. */
 export interface InfluenceOptions {
   readonly target?: InfluenceTarget;
   /** Positions at the end over which the target is averaged. */
@@ -60,6 +66,7 @@ export interface InfluenceOptions {
   readonly batchTokens?: number;
 }
 
+/** The factor within which means over bins stay of the level, where a floor is found. */
 export const FLOOR_FACTOR = 1.5;
 const MIN_FLOOR_LENGTH = 64;
 /** From so many tokens in a pass on, layers are recomputed. */

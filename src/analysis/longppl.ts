@@ -1,15 +1,17 @@
 /**
- * LongPPL (Fang et al. 2024, PKU-ML/LongPPL): perplexity over the tokens that need a long context. A token is key if, to an
- * evaluator model, the long context raises its log-likelihood by more than `alpha` over a short one, to more than `beta`.
+ * LongPPL (Fang et al. 2024, PKU-ML/LongPPL): perplexity over the tokens that need a long context. A token is key if,
+ * to an evaluator model, the long context raises its log-likelihood by more than `alpha` over a short one, to more than
+ * `beta`.
  *
- * The short context of a token is a window that starts at a multiple of `stride` and ends with it, `trunc .. trunc + stride - 1`
- * tokens before it. As published, the first window starts at token 0, where short and long context are the same: tokens
- * `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
+ * The short context of a token is a window that starts at a multiple of `stride` and ends with it, `trunc .. trunc +
+ * stride - 1` tokens before it. As published, the first window starts at token 0, where short and long context are the
+ * same: tokens `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
  */
 import { ConfigError, DataError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer } from './score.js';
 
+/** The settings of LongPPL (Fang et al. 2024). */
 export interface LongPplSettings {
   /** Tokens of context at least, in the short contexts. */
   readonly trunc: number;
@@ -21,8 +23,10 @@ export interface LongPplSettings {
   readonly beta: number;
 }
 
+/** The settings of the published script. */
 export const PUBLISHED_LONGPPL: LongPplSettings = { trunc: 4096, stride: 1024, alpha: 2, beta: -2 };
 
+/** A window of tokens `start` to before `end` that is scored on its own. */
 export interface ShortWindow {
   readonly start: number;
   readonly end: number;
@@ -162,6 +166,7 @@ export function parseSpans(text: string, where: string): CharSpan[] {
   });
 }
 
+/** Perplexity over all tokens, and over key tokens. */
 export interface PplScore {
   /** Null without key tokens. */
   readonly longPpl: number | null;
@@ -171,7 +176,9 @@ export interface PplScore {
   readonly tokens: number;
 }
 
-/** Perplexities of a text from its losses (entry `i - 1` of token `i`). A key first token has no loss and is left out. */
+/**
+ * Perplexities of a text from its losses (entry `i - 1` of token `i`). A key first token has no loss and is left out.
+ */
 export function perplexities(losses: Float64Array, key: Uint8Array): PplScore {
   let [sum, keySum, keyCount] = [0, 0, 0];
   losses.forEach((loss, i) => {

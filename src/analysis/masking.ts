@@ -1,7 +1,7 @@
 /**
- * Causal masking of heads: does needle accuracy fall when chosen heads are switched off, and by more than with random ones?
- * (after Wu et al. 2024, "Retrieval Head Mechanistically Explains Long-Context Factuality", whose code sets queries to zero,
- * so that a "masked" head attends to all its keys alike: `uniform` here.)
+ * Causal masking of heads: does needle accuracy fall when chosen heads are switched off, and by more than with random
+ * ones? (after Wu et al. 2024, "Retrieval Head Mechanistically Explains Long-Context Factuality", whose code sets
+ * queries to zero, so that a "masked" head attends to all its keys alike: `uniform` here.)
  */
 import { ConfigError, Rng } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
@@ -12,17 +12,20 @@ import { answerTargets, needleScore, type NeedleScore } from './needle-accuracy.
 import { noSettings, SequenceScorer, type HeadSettings } from './score.js';
 
 /**
- * `uniform`: equal attention to every visible key; `zero`: no output; `mean`: the head's mean output over the samples, the
- * same at every position (before the output gate, where there is one).
+ * `uniform`: equal attention to every visible key; `zero`: no output; `mean`: the head's mean output over the samples,
+ * the same at every position (before the output gate, where there is one).
  */
 export const MASK_MODES = ['uniform', 'zero', 'mean'] as const;
+/** What replaces the output of a masked head. */
 export type MaskMode = (typeof MASK_MODES)[number];
 
+/** One draw of random heads, and the needle accuracy without them. */
 export interface RandomHeads {
   readonly heads: readonly HeadIndex[];
   readonly score: NeedleScore;
 }
 
+/** Needle accuracy with all heads, without the chosen ones, and without random ones. */
 export interface MaskingResult {
   readonly format: 1;
   readonly mode: MaskMode;
@@ -37,6 +40,7 @@ export interface MaskingResult {
   readonly randomDrop: number | null;
 }
 
+/** Which heads are masked, and how. */
 export interface MaskingOptions {
   readonly heads: readonly HeadIndex[];
   readonly mode?: MaskMode;

@@ -4,6 +4,7 @@ import type { NeedleSample } from '../data/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer, type SampleScore, type ScoreSample } from './score.js';
 
+/** How well a model answers needle samples. */
 export interface NeedleScore {
   /** Share of samples whose whole answer greedy decoding gives. */
   readonly accuracy: number;
@@ -24,6 +25,7 @@ export function answerTargets(sample: NeedleSample): ScoreSample {
   };
 }
 
+/** Accuracy and mean loss over scored needle samples. */
 export function needleScore(scores: readonly SampleScore[]): NeedleScore {
   const right = scores.filter((s) => s.hit.every((h) => h === 1)).length;
   const meanOf = (s: SampleScore) => s.loss.reduce((a, b) => a + b, 0) / s.loss.length;

@@ -1,6 +1,6 @@
 /**
- * How far a model is from what another program computed with it: logits, hidden states, attention maps, loss and gradient norms
- * against a file of expected values, as Transformers gives them.
+ * How far a model is from what another program computed with it: logits, hidden states, attention maps, loss and
+ * gradient norms against a file of expected values, as Transformers gives them.
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, H query heads, D headDim, L layers.
  */
@@ -21,6 +21,7 @@ export interface TensorParts {
   }[];
 }
 
+/** Which model is compared with which stored tensors. */
 export interface ParityOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
@@ -30,7 +31,9 @@ export interface ParityOptions {
   readonly tensors: readonly TensorParts[];
   /** Other names under which a tensor's gradient may stand; null if it is known to be of no use. */
   readonly aliases?: (name: string) => readonly string[] | null;
-  /** What `hidden.0` is: the embedding (the default) or the first layer's output. The last one is behind the final norm. */
+  /**
+   * What `hidden.0` is: the embedding (the default) or the first layer's output. The last one is behind the final norm.
+   */
   readonly hiddenStates?: 'embedding' | 'layers';
   /** For values: `|difference| <= tolerance * max(1, largest expected value)`. */
   readonly tolerance?: number;
@@ -44,12 +47,15 @@ export interface ParityRow {
   readonly worstAbsolute: number;
   /** To the largest expected value; of gradient norms, to the norm itself. */
   readonly worstRelative: number;
+  /** The largest difference that passes. */
   readonly tolerance: number;
   readonly passed: boolean;
 }
 
+/** The largest difference of every compared tensor. */
 export interface ParityResult {
   readonly format: 1;
+  /** The number of sequences. */
   readonly sequences: number;
   readonly seqLen: number;
   readonly rows: readonly ParityRow[];
@@ -58,7 +64,9 @@ export interface ParityResult {
   readonly passed: boolean;
 }
 
+/** The largest difference of activations that passes, relative to the largest expected value. */
 export const PARITY_TOLERANCE = 1e-4;
+/** The largest relative difference of gradient norms that passes. */
 export const PARITY_GRADIENT_TOLERANCE = 1e-3;
 
 /** Gradient norms below this part of the largest are noise: their error is taken relative to it. */
@@ -166,7 +174,10 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
   };
 }
 
-/** Which layer each expected attention map is of: by its number, or (fewer maps than layers) in the order of attention layers. */
+/**
+ * Which layer each expected attention map is of: by its number, or (fewer maps than layers) in the order of attention
+ * layers.
+ */
 function attentionLayersOf(model: ModelConfig, wanted: readonly string[]) {
   const names = wanted.filter((n) => n.startsWith('attn.')).sort(byNumber);
   const attending = model.layers.flatMap((plan, layer) => (plan.mixer === 'attention' ? [layer] : []));

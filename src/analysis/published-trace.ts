@@ -1,7 +1,8 @@
 /**
  * Retrieval heads exactly as the study's script scores them (`src/tracing/find_retrieval_heads.py` of
- * thunlp/rethinking-hybrid-attention), for comparison with published numbers: the needle is every occurrence in the prompt of
- * the answer's ids under six spellings, and the query is the second token from the end. See `retrieval-heads.ts` for ours.
+ * thunlp/rethinking-hybrid-attention), for comparison with published numbers: the needle is every occurrence in the
+ * prompt of the answer's ids under six spellings, and the query is the second token from the end. See
+ * `retrieval-heads.ts` for ours.
  */
 import { ConfigError, DataError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
@@ -23,7 +24,8 @@ const PROMPT_FIELDS = ['input', 'prompt', 'text', 'context', 'question'];
 const NEEDLE_FIELDS = ['outputs', 'answer', 'needle', 'target'];
 
 /**
- * Rows of a JSONL file as the script reads them: the first non-empty prompt field, and all needle fields without repeats.
+ * Rows of a JSONL file as the script reads them: the first non-empty prompt field, and all needle fields without
+ * repeats.
  *
  * @throws DataError naming the line that is no JSON object or has no prompt
  */
@@ -66,16 +68,20 @@ export function spelledPositions(ids: Int32Array, needles: readonly string[], en
   return [...found].sort((a, b) => a - b);
 }
 
+/** The attention mass of one head on the needle. */
 export interface PublishedHeadScore extends HeadIndex {
   readonly label: string;
   /** Mean over used samples of the attention on the needle's positions. */
   readonly score: number;
 }
 
+/** The attention mass of every head, as the published script computes it. */
 export interface PublishedTrace {
   readonly format: 1;
   readonly definition: 'published-attention-mass';
+  /** The query's place from the end of the question: 1 is its last token. */
   readonly queryFromEnd: number;
+  /** Samples that the script's rules let in. */
   readonly samplesUsed: number;
   /** Prompts in which no spelling of a needle was found; they count for nothing. */
   readonly samplesMissingNeedle: number;
@@ -85,8 +91,11 @@ export interface PublishedTrace {
   readonly heads: readonly PublishedHeadScore[];
 }
 
+/** Which samples are used, and which query. */
 export interface PublishedTraceOptions {
+  /** The query's place from the end of the question: 1 is its last token. */
   readonly queryFromEnd?: number;
+  /** The most samples that are used. */
   readonly maxSamples?: number;
   readonly maxTokens?: number;
   readonly batchTokens?: number;

@@ -1,12 +1,13 @@
 /**
- * Receptive-field limits at inference: who carries long range? The trained weights are kept, and only the full layers, or only
- * the efficient layers, see fewer keys.
+ * Receptive-field limits at inference: who carries long range? The trained weights are kept, and only the full layers,
+ * or only the efficient layers, see fewer keys.
  */
 import { ConfigError } from '../core/index.js';
 import { headGroups, type HeadGroup, type LayerPlan, type ModelConfig } from '../model/index.js';
 
 /** `full`: heads without a window; `efficient`: heads with one and recurrent layers; `all`: both. */
 export const REACH_PARTS = ['full', 'efficient', 'all'] as const;
+/** Which layers' reach is limited. */
 export type ReachPart = (typeof REACH_PARTS)[number];
 
 /** Whether a model has heads or layers of a part. */
@@ -16,7 +17,10 @@ export function hasPart(model: ModelConfig, part: ReachPart): boolean {
   );
 }
 
-/** The parts of a model that can be limited apart from each other: the full one and the efficient one, where it has them. */
+/**
+ * The parts of a model that can be limited apart from each other: the full one and the efficient one, where it has
+ * them.
+ */
 export function reachParts(model: ModelConfig): ReachPart[] {
   return (['full', 'efficient'] as const).filter((part) => hasPart(model, part));
 }
@@ -26,8 +30,8 @@ function isPart(group: HeadGroup, part: ReachPart): boolean {
 }
 
 /**
- * The same model with the heads of a part seeing at most `keys` keys, the query's own included, and its recurrent layers
- * remembering at most as many tokens. Parameters are the same.
+ * The same model with the heads of a part seeing at most `keys` keys, the query's own included, and its recurrent
+ * layers remembering at most as many tokens. Parameters are the same.
  *
  * @throws ConfigError if the model has no such part
  */

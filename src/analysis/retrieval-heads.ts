@@ -1,11 +1,12 @@
 /**
- * Retrieval heads by attention mass: how much of its attention each head puts on the needle, seen from the token that has to
- * answer (the score of "Rethinking the Role of Efficient Attention in Hybrid Architectures", arXiv 2606.15378,
+ * Retrieval heads by attention mass: how much of its attention each head puts on the needle, seen from the token that
+ * has to answer (the score of "Rethinking the Role of Efficient Attention in Hybrid Architectures", arXiv 2606.15378,
  * thunlp/rethinking-hybrid-attention `src/tracing/find_retrieval_heads.py`).
  *
- * One row of attention per sample is computed, T scores a head, never T x T. Differences from the published script: the query
- * is the last token of the question, not the one before (`queryFromEnd: 2` gives theirs); the needle is the answer's known
- * place, not every occurrence of its spelling; samples are never cut; mass per token and top-1 hits are given beside the mass.
+ * One row of attention per sample is computed, T scores a head, never T x T. Differences from the published script: the
+ * query is the last token of the question, not the one before (`queryFromEnd: 2` gives theirs); the needle is the
+ * answer's known place, not every occurrence of its spelling; samples are never cut; mass per token and top-1 hits are
+ * given beside the mass.
  */
 import { at, ConfigError } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
@@ -14,6 +15,7 @@ import type { ModelOnEngine } from '../loaded/index.js';
 import { printLayer, type HeadGroup } from '../model/index.js';
 import { AttentionRows, firstLargest, headGroupsOf, type AttentionRow } from './attention-rows.js';
 
+/** How strongly one head attends to needles. */
 export interface HeadScore {
   /** Query head. */
   readonly head: number;
@@ -26,10 +28,14 @@ export interface HeadScore {
   readonly massPerToken: number;
   /** Share of samples whose most attended token (the first of equals) belongs to the needle. */
   readonly top1: number;
-  /** Mean share of the needle's tokens that the head can see at all; below 1 the score of a window head is bounded by it. */
+  /**
+   * Mean share of the needle's tokens that the head can see at all; below 1 the score of a window head is bounded by
+   * it.
+   */
   readonly visible: number;
 }
 
+/** The heads of one layer. */
 export interface LayerHeadScores {
   readonly layer: number;
   /** The layer in the short form of patterns. */
@@ -38,6 +44,7 @@ export interface LayerHeadScores {
   readonly heads: readonly HeadScore[];
 }
 
+/** The retrieval scores of all heads at a checkpoint. */
 export interface HeadScores {
   readonly format: 1;
   readonly step: number;
@@ -53,6 +60,7 @@ export interface HeadScores {
 /** What tracing needs of a needle sample. */
 export type TraceSample = Pick<NeedleSample, 'tokens' | 'needleSpan' | 'queryPosition'>;
 
+/** Which query is traced, in batches of which size. */
 export interface HeadTracerOptions {
   /** 1 = the last token of the question (the default), 2 = the one before (the published script). */
   readonly queryFromEnd?: number;
@@ -70,7 +78,8 @@ export class HeadTracer {
   ) {}
 
   /**
-   * Compiles the graph and places the samples on the engine; shorter samples are padded at the end, which no query sees.
+   * Compiles the graph and places the samples on the engine; shorter samples are padded at the end, which no query
+   * sees.
    *
    * @throws ConfigError if there is no sample, or `queryFromEnd` reaches back into the needle of one
    */
@@ -178,7 +187,7 @@ class HeadTally {
 /** A score at or above this makes a head a retrieval head in counts and maps; our cut, as the literature has none. */
 export const RETRIEVAL_HEAD_SCORE = 0.1;
 
-/** How few heads retrieve. */
+/** How few heads retrieve: the number of `heads`, and the share of the scores that the `top` ones have. */
 export interface HeadSparsity {
   readonly heads: number;
   /** Heads with a score of at least `RETRIEVAL_HEAD_SCORE`. */

@@ -33,6 +33,7 @@ export interface ScoreSample {
   readonly tokens: Int32Array;
   /** Positions that predict, as many in every sample: the target of position `p` is `targets[i]`. */
   readonly positions: readonly number[];
+  /** Positions of the tokens that are to be predicted, rising. */
   readonly targets: readonly number[];
 }
 
@@ -44,7 +45,10 @@ export interface SampleScore {
   readonly hit: Float64Array;
 }
 
-/** What is done to each head, `[numHeads]` per layer: `keep * out + (1 - keep) * fill`, on queries multiplied by `query`. */
+/**
+ * What is done to each head, `[numHeads]` per layer: `keep * out + (1 - keep) * fill`, on queries multiplied by
+ * `query`.
+ */
 export interface HeadSettings {
   readonly keep: readonly Float32Array[];
   readonly query: readonly Float32Array[];
@@ -52,6 +56,7 @@ export interface HeadSettings {
   readonly fill: readonly Float32Array[];
 }
 
+/** How sequences are scored. */
 export interface SequenceScorerOptions {
   readonly batchTokens?: number;
   /** Takes `HeadSettings` at each call, and can give mean head outputs. */
@@ -109,8 +114,8 @@ export class SequenceScorer {
   }
 
   /**
-   * Mean output of every head over all positions of all samples (of shorter ones the padding too), `[numHeads * headDim]` per
-   * layer; needs `headSettings`.
+   * Mean output of every head over all positions of all samples (of shorter ones the padding too), `[numHeads *
+   * headDim]` per layer; needs `headSettings`.
    */
   async meanHeadOutputs(tensors: TensorMap): Promise<Float32Array[]> {
     const { engine, config: model } = this.on;
@@ -177,7 +182,10 @@ function uploadSettings(engine: Engine, settings: HeadSettings): Record<string, 
   return Object.fromEntries(entries);
 }
 
-/** Losses and hits `[B*P]` at flat `rows`; with controls also the sum over positions of head outputs, `heads.N` `[B,H*D]`. */
+/**
+ * Losses and hits `[B*P]` at flat `rows`; with controls also the sum over positions of head outputs, `heads.N`
+ * `[B,H*D]`.
+ */
 function scoreGraph(model: ModelConfig, B: number, T: number, P: number, controlled: boolean): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [B, T]);
@@ -202,8 +210,8 @@ function scoreGraph(model: ModelConfig, B: number, T: number, P: number, control
 }
 
 /**
- * Puts controls around every attention of the graph that leads to `stream`. Attentions appear layer by layer, and within a
- * layer group by group, as the model builds them.
+ * Puts controls around every attention of the graph that leads to `stream`. Attentions appear layer by layer, and
+ * within a layer group by group, as the model builds them.
  */
 function controlHeads(stream: Value, model: ModelConfig) {
   const { numHeads: H, headDim: D } = model;

@@ -1,7 +1,7 @@
 /**
- * Forward passes over very long sequences with memory that grows with their length alone. An engine may keep the scores of a
- * whole full attention; here the graph is cut at those attentions, the pieces run one after another, and each attention
- * goes query block by query block through a small program of its own. Slower to start, same results.
+ * Forward passes over very long sequences with memory that grows with their length alone. An engine may keep the scores
+ * of a whole full attention; here the graph is cut at those attentions, the pieces run one after another, and each
+ * attention goes query block by query block through a small program of its own. Slower to start, same results.
  *
  * Window attentions stay inside the pieces: they are banded on every engine.
  */
@@ -60,8 +60,8 @@ interface Segment {
 }
 
 /**
- * A graph cut at its full attentions. It must be of one sequence, without gradients through attention. Pieces are compiled
- * when their turn comes and disposed of after it: engines keep the memory of every program that they hold.
+ * A graph cut at its full attentions. It must be of one sequence, without gradients through attention. Pieces are
+ * compiled when their turn comes and disposed of after it: engines keep the memory of every program that they hold.
  */
 export function compileSegmented(engine: Engine, graph: Graph): Executable {
   const levels = levelsOf(graph);

@@ -1,6 +1,6 @@
 /**
- * Every command by name and summary, and how its module is loaded. The module is loaded when the command is called or asked for
- * help, so that `--help` and `--version` load none.
+ * Every command by name and summary, and how its module is loaded. The module is loaded when the command is called or
+ * asked for help, so that `--help` and `--version` load none.
  */
 import type { Command } from 'commander';
 import type { CliContext } from './context.js';
@@ -8,6 +8,7 @@ import type { CliContext } from './context.js';
 /** Adds a command, with its options and its action, to the program. */
 type AddCommand = (program: Command, context: CliContext) => void;
 
+/** A command as the table of commands lists it. */
 export interface CommandEntry {
   readonly name: string;
   /** Its options and arguments, as `longsight --help` prints them. */

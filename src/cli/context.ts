@@ -1,6 +1,7 @@
 /** What commands get from the process around them; tests give their own. */
 import type { Streams } from './output.js';
 
+/** What a command sees of the process that it runs in. */
 export interface CliContext extends Streams {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborts on Ctrl-C and SIGTERM. */

@@ -5,26 +5,32 @@ import { ConfigError, nearest } from '../core/index.js';
 import { ENGINE_NAMES, type EngineName, type Precision } from '../engine/index.js';
 import { parsePath, type Setting } from '../lab/index.js';
 
+/** The options `--json` and `--quiet`. */
 export interface OutputFlags {
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
 
+/** The options `--engine` and `--threads`. */
 export interface EngineFlags {
   readonly engine?: EngineName;
+  /** Threads of the engine. */
   readonly threads?: number;
 }
 
+/** The option `--set`, which may be repeated. */
 export interface SetFlag {
   readonly set: readonly Setting[];
 }
 
+/** Adds `--json` and `--quiet` to a command. */
 export function addOutputOptions(command: Command): Command {
   return command
     .addOption(new Option('--json', 'print results and events as one JSON object a line').conflicts('quiet'))
     .option('--quiet', 'print errors only');
 }
 
+/** Adds `--engine` and `--threads` to a command. */
 export function addEngineOptions(command: Command): Command {
   return command
     .option('--engine <name>', `what computes: ${ENGINE_NAMES.join(', ')}`, engineName)
@@ -54,6 +60,7 @@ export interface TakeOverFlag {
   readonly takeOver?: boolean;
 }
 
+/** Adds `--take-over` to a command. */
 export function addTakeOverOption(command: Command): Command {
   return command.option(
     '--take-over',
@@ -61,6 +68,7 @@ export function addTakeOverOption(command: Command): Command {
   );
 }
 
+/** Adds `--set` to a command. */
 export function addSetOption(command: Command): Command {
   return command.option(
     '--set <path=value>',
@@ -92,16 +100,28 @@ function engineName(text: string): EngineName {
   throw new ConfigError(`--engine ${text}: there is no such engine; choose one of ${ENGINE_NAMES.join(', ')}${hint}`);
 }
 
+/**
+ * Reads the text of an option as a whole number of at least 1.
+ * @throws ConfigError naming the option
+ */
 export function positiveInteger(option: string, text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
   throw new ConfigError(`${option} must be a whole number of at least 1, got "${text}"`);
 }
 
+/**
+ * Reads the text of an option as a whole number of at least 0.
+ * @throws ConfigError naming the option
+ */
 export function wholeNumber(option: string, text: string): number {
   if (/^\d{1,12}$/.test(text)) return Number(text);
   throw new ConfigError(`${option} must be a whole number, got "${text}"`);
 }
 
+/**
+ * Reads the text of an option as a number above 0.
+ * @throws ConfigError naming the option
+ */
 export function positiveNumber(option: string, text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;

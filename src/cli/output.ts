@@ -1,6 +1,6 @@
 /**
- * What a command prints. Results go to standard output, progress and remarks to standard error; `--json` turns results and
- * events into one JSON object a line, `--quiet` leaves errors only.
+ * What a command prints. Results go to standard output, progress and remarks to standard error; `--json` turns results
+ * and events into one JSON object a line, `--quiet` leaves errors only.
  */
 import { maxOf } from '../core/index.js';
 
@@ -8,19 +8,23 @@ import { maxOf } from '../core/index.js';
 interface TextStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
+  /** The width of the terminal in characters; undefined for files. */
   readonly columns?: number;
 }
 
+/** The two streams that a command writes to. */
 export interface Streams {
   readonly stdout: TextStream;
   readonly stderr: TextStream;
 }
 
+/** How a command prints. */
 export interface OutputOptions {
   readonly json?: boolean | undefined;
   readonly quiet?: boolean | undefined;
 }
 
+/** Prints results and events: for people, as one JSON object a line, or errors only. */
 export class Output {
   readonly mode: 'human' | 'json' | 'quiet';
   readonly #streams: Streams;
@@ -47,7 +51,10 @@ export class Output {
     if (this.mode === 'human') this.#streams.stderr.write(`${text}\n`);
   }
 
-  /** What may make a result mean something else than it seems: a sentence on standard error, once, unless errors only are wanted. */
+  /**
+   * What may make a result mean something else than it seems: a sentence on standard error, once, unless errors only
+   * are wanted.
+   */
   warn(text: string): void {
     if (this.mode === 'quiet' || this.#warned.has(text)) return;
     this.#warned.add(text);

@@ -10,8 +10,8 @@ Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, $
 LONGSIGHT_DEBUG=1 adds stack traces to errors.`;
 
 /**
- * The program with every command. Those that `isCalled` names are loaded with their options and actions; of the others only what
- * `--help` prints is there.
+ * The program with every command. Those that `isCalled` names are loaded with their options and actions; of the others
+ * only what `--help` prints is there.
  */
 async function buildProgram(
   context: CliContext,

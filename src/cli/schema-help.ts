@@ -1,6 +1,10 @@
-/** Configuration keys with types, defaults and meanings, read off a zod schema: help texts and documentation come from here. */
+/**
+ * Configuration keys with types, defaults and meanings, read off a zod schema: help texts and documentation come from
+ * here.
+ */
 import { z } from 'zod';
 
+/** A configuration key as help texts list it. */
 export interface KeyHelp {
   /** Dotted; keys of one kind of a union carry `[kind: recall]`. */
   readonly path: string;

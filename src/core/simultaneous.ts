@@ -73,6 +73,8 @@ export class MaxT {
   readonly #largest: readonly number[];
 
   /**
+   * Computes their correlations.
+   *
    * @param contrasts the comparisons; each is scaled to variance 1
    * @param values how many independent values there are
    */

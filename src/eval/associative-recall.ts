@@ -1,11 +1,12 @@
 /**
- * Associative recall (AR) on text: the slice of the loss where a token could be copied from earlier in its own document (Arora et
- * al. 2023, "Zoology", arXiv 2312.04927, section 3), split by how far back the copy lies.
+ * Associative recall (AR) on text: the slice of the loss where a token could be copied from earlier in its own document
+ * (Arora et al. 2023, "Zoology", arXiv 2312.04927, section 3), split by how far back the copy lies.
  *
- * A token is an AR hit if the bigram (of bytes: the gram of six) that it ends occurred before in the same document and is rare in the training data, so that it
- * cannot be known by heart. Its distance is the number of tokens since the latest earlier occurrence. A hit is *inside* a repeated
- * passage if the token before the bigram is the same at both places, so that a model that copies just goes on; otherwise it is the
- * *onset* of one, where the model must find the place.
+ * A token is an AR hit if the bigram (of bytes: the gram of six) that it ends occurred before in the same document and
+ * is rare in the training data, so that it cannot be known by heart. Its distance is the number of tokens since the
+ * latest earlier occurrence. A hit is *inside* a repeated passage if the token before the bigram is the same at both
+ * places, so that a model that copies just goes on; otherwise it is the *onset* of one, where the model must find the
+ * place.
  */
 import { Rng } from '../core/index.js';
 import type { GramKeys } from '../data/index.js';
@@ -16,7 +17,10 @@ export const AR_KIND = { none: 0, fresh: 1, onset: 2, inside: 3 } as const;
 
 /** For each target of a row: what it is, and how far back its bigram occurred. */
 export interface ArTargets {
-  /** A value of `AR_KIND`: no target, a bigram that is new in its document, the onset of a repeat, inside of one; u8 `[T]`. */
+  /**
+   * A value of `AR_KIND`: no target, a bigram that is new in its document, the onset of a repeat, inside of one; u8
+   * `[T]`.
+   */
   readonly kind: Uint8Array;
   /** Tokens since the latest earlier occurrence of the bigram where it is rare; 0 elsewhere. i32 `[T]` */
   readonly distance: Int32Array;
@@ -35,7 +39,8 @@ export interface ArRow {
 }
 
 /**
- * Finds the AR hits among the targets of one row. Grams that begin in another document, or before the row, are no target.
+ * Finds the AR hits among the targets of one row. Grams that begin in another document, or before the row, are no
+ * target.
  *
  * @param keys which grams are looked at: bigrams of tokens, longer ones of bytes
  * @param isRare whether a gram, by its key, is rare in the training data
@@ -111,7 +116,10 @@ export interface ArRecord {
   readonly bins: readonly ArBin[];
 }
 
-/** Upper ends of the distance bins up to a context of `seqLen` tokens: 16, 64, then powers of two, then the context itself. */
+/**
+ * Upper ends of the distance bins up to a context of `seqLen` tokens: 16, 64, then powers of two, then the context
+ * itself.
+ */
 export function arBins(seqLen: number): number[] {
   const ends = [16, 64, 128].filter((end) => end < seqLen);
   for (let end = 256; end < seqLen; end *= 2) ends.push(end);
@@ -128,7 +136,10 @@ interface Sums {
   readonly hit: Float64Array;
 }
 
-/** Gathers scores of rows into an `ArRecord`; the interval resamples documents, whose targets are not independent of one another. */
+/**
+ * Gathers scores of rows into an `ArRecord`; the interval resamples documents, whose targets are not independent of one
+ * another.
+ */
 export class ArTally {
   readonly #ends: readonly number[];
   readonly #maxCount: number;

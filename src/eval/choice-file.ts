@@ -2,6 +2,7 @@
 import { DataError, quoted } from '../core/index.js';
 import { parseRow, readRows, refuseUnread, type JsonRow } from '../data/index.js';
 
+/** A multiple-choice question: a context, its continuations, and which of them is right. */
 export interface ChoiceQuestion {
   readonly context: string;
   readonly choices: readonly string[];
@@ -46,11 +47,12 @@ interface Draft {
 }
 
 /**
- * Questions of a JSONL file. The prompt is all that is there of `passage`, `article`, `story`, `paragraph`, `context`, `ctx`,
- * `question`, `query` and `question_stem`, a line each. The choices are `choices`, `endings` or `options` (a list of texts or of
- * `{text, label}`, or `{text: [...], label: [...]}` as in ARC), or fields `A`, `B`, ... or `answer0`, `answer1`, ... The answer is
- * `answer`, `label`, `gold`, `answerKey`, `answer_index`, `answer_idx` or `correct_option`: an index from 0, a label, or the text of
- * the right choice; of a question without choices true or false, for yes and no.
+ * Questions of a JSONL file. The prompt is all that is there of `passage`, `article`, `story`, `paragraph`, `context`,
+ * `ctx`, `question`, `query` and `question_stem`, a line each. The choices are `choices`, `endings` or `options` (a
+ * list of texts or of `{text, label}`, or `{text: [...], label: [...]}` as in ARC), or fields `A`, `B`, ... or
+ * `answer0`, `answer1`, ... The answer is `answer`, `label`, `gold`, `answerKey`, `answer_index`, `answer_idx` or
+ * `correct_option`: an index from 0, a label, or the text of the right choice; of a question without choices true or
+ * false, for yes and no.
  *
  * @throws DataError naming the line that is wrong, has text that is not read, or an answer that could mean two choices
  */

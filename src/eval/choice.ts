@@ -1,7 +1,8 @@
 /**
- * Multiple choice by log-likelihood: how likely a model finds each choice after the context, in all and for each byte. The
- * token boundary between context and choice is that of EleutherAI/lm-evaluation-harness: both are encoded together, what lies
- * behind as many tokens as the context has alone is the choice's, and it is scored after the context's own tokens.
+ * Multiple choice by log-likelihood: how likely a model finds each choice after the context, in all and for each byte.
+ * The token boundary between context and choice is that of EleutherAI/lm-evaluation-harness: both are encoded together,
+ * what lies behind as many tokens as the context has alone is the choice's, and it is scored after the context's own
+ * tokens.
  */
 import type { TextTokenizer } from '../checkpoint/index.js';
 import { checkTokenIds, concatIds, DataError, maxOf, wilson, type Interval } from '../core/index.js';
@@ -12,6 +13,7 @@ import { Scorer } from './score.js';
 
 /** One choice of a question, in tokens. */
 export interface ChoiceTokens {
+  /** The tokens of context and choice, i32. */
   readonly ids: Int32Array;
   /** Tokens at the end of `ids` that are the choice's. */
   readonly count: number;
@@ -19,19 +21,24 @@ export interface ChoiceTokens {
   readonly bytes: number;
 }
 
+/** How likely a choice is. */
 export interface ChoiceScore {
   /** Sum over the choice's tokens, in nats. */
   readonly logLikelihood: number;
+  /** UTF-8 bytes of the choice, which the normalized score divides by. */
   readonly bytes: number;
   readonly tokens: number;
 }
 
 /** A share with its 95 % interval (Wilson 1927). */
 export interface Proportion extends Interval {
+  /** The share, 0 to 1. */
   readonly value: number;
 }
 
+/** Accuracies over all questions, by two ways to choose. */
 export interface ChoiceResult {
+  /** The number of questions. */
   readonly questions: number;
   /** The likeliest choice is the right one. */
   readonly accuracy: Proportion;
@@ -40,8 +47,9 @@ export interface ChoiceResult {
 }
 
 /**
- * The choices of a question in tokens. A space is put between context and choice unless there is white space already. What the
- * tokenizer puts in front of texts comes first; a context without any token is the end of a text, as after another document.
+ * The choices of a question in tokens. A space is put between context and choice unless there is white space already.
+ * What the tokenizer puts in front of texts comes first; a context without any token is the end of a text, as after
+ * another document.
  *
  * @throws DataError if a choice adds no token to its context
  */
@@ -94,6 +102,7 @@ export function summariseChoices(
   };
 }
 
+/** How choices are scored. */
 export interface ChoiceScorerOptions {
   /** Tokens in one pass at most, but one sequence at least. */
   readonly batchTokens: number;

@@ -9,6 +9,7 @@ const fractions = z.array(z.number().min(0).max(1)).min(1);
 const ascending = (values: readonly number[]): boolean =>
   values.every((v, i) => i === 0 || v > (values[i - 1] as number));
 
+/** The options `eval.recall`: recall by distance. */
 export const recallEvalSchema = z.strictObject({
   batches: count.default(4).describe('batches of recall sequences'),
   bins: z
@@ -19,6 +20,7 @@ export const recallEvalSchema = z.strictObject({
     .describe('upper ends of the distance bins, in tokens (default: 16, 32, 64, ... up to the sequence length)'),
 });
 
+/** The options `eval.needle`: the needle grid. */
 export const needleEvalSchema = z.strictObject({
   lengths: z.array(count).min(1).optional().describe('lengths of the samples, in tokens (default: that of training)'),
   depths: fractions
@@ -28,6 +30,7 @@ export const needleEvalSchema = z.strictObject({
   ...ByteNeedleSchema.shape,
 });
 
+/** The options `eval.trace`: scores of retrieval heads. */
 export const traceEvalSchema = z.strictObject({
   samples: count.default(32).describe('needle samples'),
   length: count.optional().describe('length of a sample, in tokens (default: that of training)'),
@@ -42,6 +45,7 @@ export const traceEvalSchema = z.strictObject({
 
 const orSwitch = <S extends z.ZodType>(schema: S) => z.union([z.boolean(), schema]).optional();
 
+/** The options `eval`: what is measured inside a run. */
 export const evalSchema = z.strictObject({
   batches: count.default(4).describe('held-out batches for the loss'),
   batchSize: count.optional().describe('sequences per batch (default: that of training)'),
@@ -61,9 +65,13 @@ export const evalSchema = z.strictObject({
   ),
 });
 
+/** What is measured inside a run, defaults filled in. */
 export type EvalConfig = z.output<typeof evalSchema>;
+/** How recall by distance is measured, defaults filled in. */
 export type RecallEvalConfig = z.output<typeof recallEvalSchema>;
+/** How the needle grid is measured, defaults filled in. */
 export type NeedleEvalConfig = z.output<typeof needleEvalSchema>;
+/** How retrieval heads are traced, defaults filled in. */
 export type TraceEvalConfig = z.output<typeof traceEvalSchema>;
 
 /** The options in a part that may also be a switch; none for a switch. */

@@ -1,4 +1,6 @@
-/** Everything that is measured at an evaluation, compiled once and run at every checkpoint on the same held-out data. */
+/**
+ * Everything that is measured at an evaluation, compiled once and run at every checkpoint on the same held-out data.
+ */
 import { ConfigError } from '../core/index.js';
 import { nextBatch, recallEvalBatch, type OpenedData, type RecallOptions } from '../data/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
@@ -23,6 +25,7 @@ export interface TrainingPoint {
   readonly tokens: number;
 }
 
+/** Which model is measured, on which data. */
 export interface EvaluatorOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
@@ -55,6 +58,7 @@ interface EvalPlan {
   readonly notes: readonly string[];
 }
 
+/** Measures a model again and again on the same held-out data: loss, recall by distance, needle grid. */
 export class Evaluator {
   readonly #options: EvaluatorOptions;
   readonly #scorer: Scorer | null;
@@ -162,7 +166,10 @@ class LossTally {
   }
 }
 
-/** Defaults of what is neither switched on nor off come from the data. Throws `ConfigError` where something cannot be had. */
+/**
+ * Defaults of what is neither switched on nor off come from the data. Throws `ConfigError` where something cannot be
+ * had.
+ */
 export function planEvaluation({ data, config }: Pick<EvaluatorOptions, 'data' | 'config'>): EvalPlan {
   const notes = [...data.notes];
   const asked = config.recall !== undefined && config.recall !== false;

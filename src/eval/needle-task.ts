@@ -8,6 +8,7 @@ export const EVAL_SEED = 0;
 /** Which kind of needle a run's data calls for, and the shortest sample of it. */
 export interface NeedleTask {
   readonly task: 'bytes' | 'recall';
+  /** The fewest tokens of a sample. */
   readonly minLength: number;
   /** A sample; `place.value`, where given, is what text needles hide (recall needles have values of their own). */
   readonly draw: (rng: Rng, place: NeedlePlace) => NeedleSample;
@@ -19,7 +20,9 @@ export interface NeedleDraw {
   readonly label: string;
   /** Tokens of every sample. */
   readonly length: number;
+  /** Depths from 0 (start of the context) to 1 (right before the question), taken in turn. */
   readonly depths: readonly number[];
+  /** The number of samples. */
   readonly count: number;
   /** What the needle of sample `i` says, in text; random numbers unless given. */
   readonly textOf?: (i: number) => string;

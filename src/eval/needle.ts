@@ -55,7 +55,9 @@ function checkNeedleLengths(task: NeedleTask, lengths: readonly number[]): void 
   );
 }
 
-/** The needle task of a run's data, as far as data and lengths can hold needles; else one sentence that says why not. */
+/**
+ * The needle task of a run's data, as far as data and lengths can hold needles; else one sentence that says why not.
+ */
 export function plannedNeedles(
   data: OpenedData,
   options: ByteNeedleOptions,
@@ -80,6 +82,7 @@ interface LengthPlan {
   readonly batches: readonly { tokens: DeviceTensor; targets: DeviceTensor; positions: DeviceTensor }[];
 }
 
+/** Which model is measured, on which needle samples. */
 export interface NeedleEvaluatorOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;

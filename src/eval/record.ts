@@ -11,6 +11,7 @@ export interface RecallScore {
   readonly count: number;
 }
 
+/** Recall at distances `from` to `to`. */
 export interface RecallBin extends RecallScore {
   /** Distances `from..to` in tokens, both included: from the key's last use to this use. */
   readonly from: number;
@@ -47,6 +48,7 @@ export function needleShare({
   return { value, ...wilson(Math.round(value * count), count) };
 }
 
+/** What an evaluation measured: the content of a file under `evals/`. */
 export interface EvalRecord {
   readonly format: 1;
   readonly step: number;
@@ -61,8 +63,8 @@ export interface EvalRecord {
 }
 
 /**
- * The numbers of a record under their metric names: `eval/loss`, `eval/recall/FROM-TO` (probability), `eval/recall/all`,
- * `eval/needle/accuracy` and `eval/needle/probability` (means over the grid).
+ * The numbers of a record under their metric names: `eval/loss`, `eval/recall/FROM-TO` (probability),
+ * `eval/recall/all`, `eval/needle/accuracy` and `eval/needle/probability` (means over the grid).
  */
 export function evalMetrics(record: EvalRecord): Record<string, number> {
   const metrics: Record<string, number> = {};

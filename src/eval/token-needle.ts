@@ -51,7 +51,9 @@ function tokenise(sample: TextSample, tokenizer: TextTokenizer, before: Int32Arr
   };
 }
 
-/** The sample without `count` tokens of its haystack: from its start, or from behind the needle where that lies there. */
+/**
+ * The sample without `count` tokens of its haystack: from its start, or from behind the needle where that lies there.
+ */
 function withoutTokens(sample: NeedleSample, count: number, head: number): NeedleSample {
   if (count === 0) return sample;
   const [from, to] = sample.contextSpan;
@@ -70,8 +72,8 @@ function withoutTokens(sample: NeedleSample, count: number, head: number): Needl
 }
 
 /**
- * Needles in a noise haystack in the tokens of `tokenizer`; samples have exactly the asked-for length, and answers equally
- * many tokens.
+ * Needles in a noise haystack in the tokens of `tokenizer`; samples have exactly the asked-for length, and answers
+ * equally many tokens.
  *
  * @throws DataError if the tokenizer changes texts, so that the needle's place is unknown
  */

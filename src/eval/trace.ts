@@ -5,6 +5,7 @@ import { optionsOf, traceEvalSchema, type EvalConfig } from './config.js';
 import { plannedNeedles } from './needle.js';
 import { needleSamples } from './needle-task.js';
 
+/** The needle samples on which retrieval heads are traced. */
 export interface TracePlan {
   readonly samples: readonly NeedleSample[];
   /** 1 = the last token of the question. */
@@ -12,8 +13,8 @@ export interface TracePlan {
 }
 
 /**
- * The samples that `eval.trace` asks for, of the kind that `needleTask` chooses. The same for every run on the same data and
- * options. Null if tracing is off, or nothing asks for it and no sample fits (`note` says so).
+ * The samples that `eval.trace` asks for, of the kind that `needleTask` chooses. The same for every run on the same
+ * data and options. Null if tracing is off, or nothing asks for it and no sample fits (`note` says so).
  *
  * @throws ConfigError if tracing is asked for and the data or the length cannot give it
  */

@@ -82,7 +82,10 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
   }
 }
 
-/** What is measured during a run: one measurement for each stage, made once and ready before it is needed where that helps. */
+/**
+ * What is measured during a run: one measurement for each stage, made once and ready before it is needed where that
+ * helps.
+ */
 class StageMeasurements {
   readonly #options: PerformOptions;
   readonly #clock: RunClock;

@@ -4,7 +4,9 @@ import { invariant, type HostTensor } from '../core/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 
-/** An engine and the configuration of a model: enough to compile its programs, whatever weights they are given later. */
+/**
+ * An engine and the configuration of a model: enough to compile its programs, whatever weights they are given later.
+ */
 export interface ModelOnEngine {
   readonly engine: Engine;
   readonly config: ModelConfig;

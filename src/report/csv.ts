@@ -3,6 +3,7 @@ import { csvText, type CsvCell } from '../core/index.js';
 import { allRuns, type Analysis, type Group } from './report-data.js';
 import type { RunSummary } from '../study/index.js';
 
+/** The runs of a report as CSV, one row each. */
 export function csvOf({ groups }: Analysis): string {
   const paths = [...new Set(groups.flatMap((group) => Object.keys(group.point)))];
   const bins = [...new Map(groups.flatMap((g) => g.bins).map((bin) => [`${bin.from}-${bin.to}`, bin])).values()];

@@ -16,6 +16,7 @@ const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, margin
 const LABELED_MARGIN = 62;
 /** Points of a curve that carry a tooltip. */
 const MAX_TIPS = 50;
+/** Width and margins of a plot as wide as the page, in pixels. */
 export const WIDE = { width: 1040, marginLeft: 46, marginRight: 24, marginTop: 26, marginBottom: 40 };
 
 /** The designs that have runs among `summaries`, in the order of the study. */
@@ -39,8 +40,9 @@ export function lines(designs: readonly DrawnDesign[]): string {
 }
 
 /**
- * Thin lines for the seeds and a thick one for their mean, for one design. Marks in the design's shape stand on the thick line,
- * each design's at places of its own: designs with equal values are all seen. Runs that have not measured yet are left out.
+ * Thin lines for the seeds and a thick one for their mean, for one design. Marks in the design's shape stand on the
+ * thick line, each design's at places of its own: designs with equal values are all seen. Runs that have not measured
+ * yet are left out.
  */
 function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord) => readonly Point[], width: number) {
   const all = runs.map(({ summary, record }) => ({ seed: summary.seed, points: seriesOf(record) }));
@@ -94,6 +96,7 @@ function meanOf(series: readonly (readonly Point[])[]): Point[] {
   });
 }
 
+/** The dash pattern of a series as a plot option; nothing for solid lines. */
 export function dash(style: SeriesStyle): { strokeDasharray?: string } {
   return style.dash === undefined ? {} : { strokeDasharray: style.dash };
 }

@@ -1,6 +1,7 @@
 /** Small pieces of HTML, and the page around them. */
 import { SCRIPT, STYLE } from './report-style.js';
 
+/** A text as HTML text or attribute. */
 export function escapeHtml(text: string): string {
   return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;').replace(/"/g, '&quot;');
 }
@@ -23,6 +24,7 @@ export function panel(title: string, svg: string): string {
   return `<div class="panel"><h4>${escapeHtml(title)}</h4>${svg}</div>`;
 }
 
+/** A section that opens when its summary is clicked. */
 export function details(summary: string, content: string): string {
   return `<details><summary>${escapeHtml(summary)}</summary>${content}</details>`;
 }
@@ -41,6 +43,7 @@ export function table(
   return `<div class="scroll"><table><thead>${row('th', head)}</thead><tbody>${body}</tbody></table></div>`;
 }
 
+/** What a page of the report consists of. */
 export interface PageParts {
   readonly title: string;
   readonly lead: string | null;

@@ -297,7 +297,9 @@ function influenceFigure(designs: readonly DrawnDesign[]): string {
   );
 }
 
-/** Means of several curves over bins whose width grows with distance; distances from 1 on, non-positive values left out. */
+/**
+ * Means of several curves over bins whose width grows with distance; distances from 1 on, non-positive values left out.
+ */
 function logBins(means: readonly (readonly (number | null)[])[]): { distance: number; value: number }[] {
   const length = maxOf(means.map((m) => m.length));
   const points: { distance: number; value: number }[] = [];

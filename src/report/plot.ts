@@ -20,6 +20,7 @@ export interface SeriesStyle {
   readonly className: string;
 }
 
+/** A color and a dash pattern for each label; labels beyond the colors differ by dashes. */
 export function seriesStyles(labels: readonly string[]): SeriesStyle[] {
   return labels.map((label, i) => ({
     label,
@@ -53,8 +54,8 @@ export function drawPlot(label: string, options: Plot.PlotOptions): string {
 }
 
 /**
- * A scale's range from its values, both ends included: a series that is constant gets room on both sides, so that it lies in
- * the middle and its tick is a number with an end. Values that cannot be negative keep 0 as their least.
+ * A scale's range from its values, both ends included: a series that is constant gets room on both sides, so that it
+ * lies in the middle and its tick is a number with an end. Values that cannot be negative keep 0 as their least.
  */
 export function roomyDomain(values: readonly number[]): readonly [number, number] | undefined {
   const finite = values.filter((value) => Number.isFinite(value));
@@ -66,7 +67,10 @@ export function roomyDomain(values: readonly number[]): readonly [number, number
   return [low - room, low + room];
 }
 
-/** A number at a tick, with digits enough for neighbors that differ by a part in a million: `0.25`, `2.305`, `12 k`, `3e-7`. */
+/**
+ * A number at a tick, with digits enough for neighbors that differ by a part in a million: `0.25`, `2.305`, `12 k`,
+ * `3e-7`.
+ */
 export function tickLabel(value: number): string {
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e');

@@ -42,6 +42,7 @@ export interface Group {
   readonly far: readonly DistanceBin[];
   /** Whether `far` lies beyond the largest window; otherwise the farthest bin stands in. */
   readonly beyond: boolean;
+  /** The largest window of any design of the group, in keys; null if none has a window. */
   readonly largestWindow: number | null;
   /** Recall probability of guessing among the values; null if the data have no such level. */
   readonly chance: number | null;
@@ -54,6 +55,7 @@ export interface Group {
   readonly verdicts: readonly Verdict[];
 }
 
+/** The content of `report.json`: everything that the page shows. */
 export interface Analysis {
   readonly format: 1;
   readonly kind: 'study' | 'run';

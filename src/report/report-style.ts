@@ -19,6 +19,7 @@ const DARK_THEME = `color-scheme: dark; --bg: #111417; --card: #1a1e22; --ink: #
   --accent: #62b0f5; --good: #5ad6a8; --good-bg: #12352a; --flat: #a9b2ba; --flat-bg: #2a3036; --open: #f0bf63; --open-bg: #3a2d12;
   --heat: #62b0f5; --empty: #23292e; --on: #0c1116; ${palette(DARK)}`;
 
+/** The style sheet of the report. */
 export const STYLE = `
 :root { ${LIGHT_THEME} }
 @media (prefers-color-scheme: dark) { :root { ${DARK_THEME} } }
@@ -97,6 +98,7 @@ code { font-family: ui-monospace, "SF Mono", Menlo, monospace; font-size: 0.92em
 @media print { #theme { display: none; } .legend { position: static; } figure { break-inside: avoid; } }
 `;
 
+/** The script of the report, which switches between light and dark. */
 export const SCRIPT = `
 const root = document.documentElement;
 const button = document.getElementById('theme');

@@ -1,6 +1,6 @@
 /**
- * The report of a study or a run: `report.html` (one self-contained page), `report.json` (everything on the page, with the
- * plotted series) and `report.csv` (one line a run). All three are views of one analysis.
+ * The report of a study or a run: `report.html` (one self-contained page), `report.json` (everything on the page, with
+ * the plotted series) and `report.csv` (one line a run). All three are views of one analysis.
  */
 import type { ScalingOptions } from '../analysis/index.js';
 import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
@@ -36,6 +36,7 @@ import { mechanismFigures } from './mechanism-plots.js';
 import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
 import { isRunFolder, reportPaths } from '../run/index.js';
 
+/** The paths of a report's files. */
 export interface ReportFiles {
   readonly html: string;
   readonly json: string;
@@ -69,6 +70,7 @@ export function analyseStudyFolder(dir: string): Analysed {
   return analyseStudy(plan, records, unreadable);
 }
 
+/** The report's data of one run folder. */
 export function analyseRunFolder(dir: string): Analysed {
   return analyseRun(readRun(dir));
 }

@@ -18,14 +18,15 @@ import { formatTokens, significant, maxOf, minOf } from '../core/index.js';
 /** Points that a law needs. */
 const LEAST_POINTS = 5;
 
+/** Measured points with a label. */
 export interface NamedPoints {
   readonly label: string;
   readonly points: readonly ScalingPoint[];
 }
 
 /**
- * A design's finished runs as points: N non-embedding parameters, D training tokens, y the final held-out loss in nats. Designs
- * whose runs are fewer than five, or do not differ in both N and D, are left out.
+ * A design's finished runs as points: N non-embedding parameters, D training tokens, y the final held-out loss in nats.
+ * Designs whose runs are fewer than five, or do not differ in both N and D, are left out.
  */
 export function studyPoints({ analysis }: Analysed): NamedPoints[] {
   return analysis.architectures.flatMap(({ label }) => {
@@ -38,6 +39,7 @@ export function studyPoints({ analysis }: Analysed): NamedPoints[] {
   });
 }
 
+/** A fitted law with a label. */
 export interface NamedFit {
   readonly label: string;
   readonly result: ScalingAnalysis;

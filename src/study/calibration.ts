@@ -1,8 +1,9 @@
 /**
- * How often the rule of `compare.ts` errs and what it finds: made-up studies whose truth is known, judged as real ones are.
+ * How often the rule of `compare.ts` errs and what it finds: made-up studies whose truth is known, judged as real ones
+ * are.
  *
- * A made-up run gets to the threshold after `center × effect of its design × exp(seed effect + noise)` of its tokens, and is
- * evaluated at equal steps up to its end; all else is as in a study.
+ * A made-up run gets to the threshold after `center × effect of its design × exp(seed effect + noise)` of its tokens,
+ * and is evaluated at equal steps up to its end; all else is as in a study.
  */
 import { Rng } from '../core/index.js';
 import { pairCrossings, pairNumbers, type Finding } from './compare.js';
@@ -16,7 +17,10 @@ export interface Scenario {
   readonly noise: number;
   /** How many times fewer tokens the first design takes; 1: no design differs. */
   readonly effect: number;
-  /** `equal`: normal noise; `unequal`: three times as much in the last design; `heavy`: Student's t with 3 degrees of freedom. */
+  /**
+   * `equal`: normal noise; `unequal`: three times as much in the last design; `heavy`: Student's t with 3 degrees of
+   * freedom.
+   */
   readonly tails: 'equal' | 'unequal' | 'heavy';
   /** Where crossings lie, as a share of the tokens of a run; near or beyond 1, runs stop before. */
   readonly center: number;
@@ -25,14 +29,19 @@ export interface Scenario {
   readonly measure: 'tokens' | 'exact';
 }
 
+/** How often verdicts are wrong in simulated studies of one scenario. */
 export interface Rates {
   readonly scenario: Scenario;
   readonly studies: number;
-  /** Share of studies with at least one difference that is called shown though there is none, or in the wrong direction. */
+  /**
+   * Share of studies with at least one difference that is called shown though there is none, or in the wrong direction.
+   */
   readonly false: number;
   /** The same by asking whether every seed of the one design lies beyond every seed of the other. */
   readonly falseBySeparation: number;
-  /** Of the pairs of the first design with others: shares that are shown in the right direction, and left to more seeds. */
+  /**
+   * Of the pairs of the first design with others: shares that are shown in the right direction, and left to more seeds.
+   */
   readonly found: number;
   readonly few: number;
 }

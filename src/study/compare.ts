@@ -1,9 +1,9 @@
 /**
  * Designs compared pair by pair, paired over seeds.
  *
- * Every measure is judged by the simultaneous interval of `pairedDifferences`: tokens to a threshold as logarithms, each known
- * between two evaluations (or beyond the last one); recall and loss as they are, with the smallest difference that the study
- * cares about.
+ * Every measure is judged by the simultaneous interval of `pairedDifferences`: tokens to a threshold as logarithms,
+ * each known between two evaluations (or beyond the last one); recall and loss as they are, with the smallest
+ * difference that the study cares about.
  */
 import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
@@ -21,8 +21,8 @@ export const RULE =
   'interval does not leave out zero, or where seeds are too few for an interval, the answer is "too few seeds to say".';
 
 /**
- * Which of a pair has the smaller value; `none` if no difference is shown, `few` if seeds are too few to say, `unknown` if
- * there is one seed or none.
+ * Which of a pair has the smaller value; `none` if no difference is shown, `few` if seeds are too few to say, `unknown`
+ * if there is one seed or none.
  */
 export type Finding = 'a' | 'b' | 'none' | 'few' | 'unknown';
 
@@ -32,6 +32,7 @@ interface PairedValue {
   readonly b: number;
 }
 
+/** A number of two designs compared seed by seed. */
 export interface PairedNumber {
   readonly finding: Finding;
   /** Every seed differs in the same direction by more than the smallest difference of interest. */
@@ -45,6 +46,7 @@ export interface PairedNumber {
   readonly df: number;
 }
 
+/** The tokens until a threshold is crossed, of two designs compared seed by seed. */
 export interface PairedCrossing {
   readonly finding: Finding;
   /** Every seed of the one design is there before the same seed of the other. */
@@ -61,6 +63,7 @@ export interface PairedCrossing {
 /** How two designs differ: in windows only (`a` has the smaller), in positions only (`a` has fewer), or otherwise. */
 export type Relation = 'window' | 'positions' | 'other';
 
+/** All comparisons of two designs. */
 export interface PairComparison {
   readonly a: string;
   readonly b: string;
@@ -76,7 +79,10 @@ export interface PairComparison {
   readonly lateChange: { readonly a: RunSummary['lateChange']; readonly b: RunSummary['lateChange'] };
 }
 
-/** How design `a` relates to `b`; `swap` if the order should be turned so that `a` is the smaller window or without positions. */
+/**
+ * How design `a` relates to `b`; `swap` if the order should be turned so that `a` is the smaller window or without
+ * positions.
+ */
 export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; swap: boolean } {
   const other = { relation: 'other' as const, swap: false };
   if (differences({ ...a, layers: null }, { ...b, layers: null }).length > 0 || a.layers.length !== b.layers.length)
@@ -119,8 +125,8 @@ const NUMBER_MEASURES: Readonly<
 };
 
 /**
- * Compares designs pair by pair. Runs are matched by seed; seeds that only one of a pair has are left out of it. The pairs are
- * one family: the intervals of each measure hold for all of them at once.
+ * Compares designs pair by pair. Runs are matched by seed; seeds that only one of a pair has are left out of it. The
+ * pairs are one family: the intervals of each measure hold for all of them at once.
  *
  * @param runs finished runs of one group, those of designs outside of the pairs too
  */
@@ -213,7 +219,10 @@ export function pairCrossings(
 
 const namesOf = (pairs: readonly Pick<DesignPair, 'a' | 'b'>[]) => pairs.map(({ a, b }) => [a, b] as const);
 
-/** Where the logarithm of the tokens lies: above the evaluation before, up to the one that was there; or beyond the last. */
+/**
+ * Where the logarithm of the tokens lies: above the evaluation before, up to the one that was there; or beyond the
+ * last.
+ */
 function logOf(crossing: Crossing): Interval {
   if (!crossing.reached) return { low: Math.log(crossing.tokens), high: Infinity };
   return { low: Math.log(crossing.after), high: Math.log(crossing.tokens) };

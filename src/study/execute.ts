@@ -1,7 +1,7 @@
 /**
- * Runs a study's runs in worker processes: on accelerators, each its own, and on the host's cores. Killed at any moment, a
- * study continues where it stopped: finished runs are recognised, unfinished ones resumed from their last checkpoint, failed
- * ones tried again.
+ * Runs a study's runs in worker processes: on accelerators, each its own, and on the host's cores. Killed at any
+ * moment, a study continues where it stopped: finished runs are recognised, unfinished ones resumed from their last
+ * checkpoint, failed ones tried again.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
@@ -18,6 +18,7 @@ import { awaitWorkersLeft, noteWorker } from './workers-left.js';
 
 type RunState = 'done before' | 'done' | 'failed' | 'stopped';
 
+/** A run of a study, and how it ended. */
 export interface RunOutcome {
   readonly name: string;
   readonly state: RunState;
@@ -27,6 +28,10 @@ export interface RunOutcome {
   readonly place?: string;
 }
 
+/**
+ * How far a study is: `total` runs, of which `finished` and `failed`, with `tokensDone` of `tokensTotal` training
+ * tokens.
+ */
 export interface StudySnapshot {
   readonly total: number;
   readonly finished: number;
@@ -51,6 +56,7 @@ export interface StudyObserver {
   finished(run: PlannedRun, outcome: RunOutcome, snapshot: StudySnapshot): void;
 }
 
+/** How many runs work at a time, and what is told on the way. */
 export interface ExecuteOptions {
   readonly capacity: Capacity;
   /** What a run needs; a place on the host's cores unless told. */
@@ -67,7 +73,10 @@ export interface ExecuteOptions {
 
 /** A worker that dies without a word (out of memory, killed) is started again this many times. */
 const CRASH_RETRIES = 1;
-/** A run that finds its device busy is tried there again this many times: the memory of a process that just ended comes late. */
+/**
+ * A run that finds its device busy is tried there again this many times: the memory of a process that just ended comes
+ * late.
+ */
 const BUSY_RETRIES = 1;
 const BUSY_MS = 10_000;
 const DEFAULT_GRACE_MS = 15_000;

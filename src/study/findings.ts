@@ -1,6 +1,7 @@
 /**
- * What analyses found in a run, as files that reports read: `analysis/KIND-step-N.json`, one a kind and checkpoint. Commands
- * write them, and `readRun` gathers them; the numbers are those of `src/analysis`, with the settings that made them.
+ * What analyses found in a run, as files that reports read: `analysis/KIND-step-N.json`, one a kind and checkpoint.
+ * Commands write them, and `readRun` gathers them; the numbers are those of `src/analysis`, with the settings that made
+ * them.
  */
 import { z } from 'zod';
 import { readFindings as readStored } from '../run/index.js';
@@ -103,11 +104,14 @@ export const FINDINGS = {
   longppl: longpplSchema,
 } as const;
 
+/** The kind of a stored finding. */
 export type FindingKind = keyof typeof FINDINGS;
+/** The content of a stored finding of one kind. */
 export type Finding<K extends FindingKind> = z.output<(typeof FINDINGS)[K]>;
 /** By kind, in order of steps. */
 export type Findings = { readonly [K in FindingKind]: readonly Finding<K>[] };
 
+/** The kinds of stored findings. */
 export const FINDING_KINDS = Object.keys(FINDINGS) as FindingKind[];
 
 /**

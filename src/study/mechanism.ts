@@ -1,4 +1,6 @@
-/** What analyses say of a design: its strongest heads, what is left under limits of reach, and who carries long range. */
+/**
+ * What analyses say of a design: its strongest heads, what is left under limits of reach, and who carries long range.
+ */
 import { pairNumbers } from './compare.js';
 import type { CompareOptions } from './plan.js';
 import type { Finding } from './findings.js';
@@ -19,9 +21,13 @@ export function strongestHeads(record: RunRecord): ReadonlySet<string> {
   return new Set(best.map((h) => h.name));
 }
 
+/** What a model scores with the reach of some layers limited. */
 export type LimitRow = Finding<'limits'>['rows'][number];
 
-/** What tells best whether long range still works: far recall, else needle accuracy, else the loss; null if none is there. */
+/**
+ * What tells best whether long range still works: far recall, else needle accuracy, else the loss; null if none is
+ * there.
+ */
 export function limitScore(
   row: LimitRow,
   far: readonly DistanceBin[],
@@ -53,6 +59,7 @@ function costOf(record: RunRecord, part: 'full' | 'efficient', far: readonly Dis
 
 const NAMES = { recall: 'far recall', needle: 'needle accuracy', loss: 'loss' } as const;
 
+/** What is needed to say which layers carry long-range retrieval. */
 export interface CarrierContext {
   readonly far: readonly DistanceBin[];
   /** Recall of guessing among the values; null where it is not known. */
@@ -61,8 +68,9 @@ export interface CarrierContext {
 }
 
 /**
- * Which layers of a design carry long range, from limits of reach: those whose limit costs more, judged as `pairNumbers` judges
- * two designs, with the limits as the pair and the runs as its seeds. Null where a design has only one kind of layer or was not analysed.
+ * Which layers of a design carry long range, from limits of reach: those whose limit costs more, judged as
+ * `pairNumbers` judges two designs, with the limits as the pair and the runs as its seeds. Null where a design has only
+ * one kind of layer or was not analysed.
  */
 export function carrierVerdict(
   label: string,

@@ -7,7 +7,10 @@ const MAX_NAME = 220;
 /** Hexadecimal digits of a fingerprint that tell names apart where words do not; more where even these are the same. */
 const SHORT_HASH = 8;
 
-/** A label as a folder name: lower case letters, digits and points, everything else one hyphen. Not unique: see `distinctNames`. */
+/**
+ * A label as a folder name: lower case letters, digits and points, everything else one hyphen. Not unique: see
+ * `distinctNames`.
+ */
 export function slug(text: string): string {
   const plain = text
     .toLowerCase()
@@ -17,8 +20,8 @@ export function slug(text: string): string {
 }
 
 /**
- * Names for things, each by its canonical text: the first of `spellings` that no other thing shares, else the first with the
- * head of a fingerprint. Names differ in more than case, and do not depend on the order of things.
+ * Names for things, each by its canonical text: the first of `spellings` that no other thing shares, else the first
+ * with the head of a fingerprint. Names differ in more than case, and do not depend on the order of things.
  *
  * @param spellings of a thing, shortest first, at least one
  */
@@ -72,6 +75,7 @@ function pathSpellings(path: string): string[] {
   );
 }
 
+/** What the name of a run is made of. */
 export interface NamedRunParts {
   readonly architecture: string;
   readonly long: boolean;

@@ -1,9 +1,10 @@
 /**
  * Differences between designs, paired over seeds, with simultaneous intervals for all pairs of a family.
  *
- * A measured value is an interval: two equal ends where it is exact, the last evaluation before and the first after where it
- * is the place of a crossing, no upper end where a run stopped before it. Values are taken as design + seed + noise, with one
- * size of noise for all designs (the randomized block model), so every design helps to say how much seeds scatter.
+ * A measured value is an interval: two equal ends where it is exact, the last evaluation before and the first after
+ * where it is the place of a crossing, no upper end where a run stopped before it. Values are taken as design + seed +
+ * noise, with one size of noise for all designs (the randomized block model), so every design helps to say how much
+ * seeds scatter.
  */
 import { fingerprint, MaxT, type Contrast, type Interval } from '../core/index.js';
 
@@ -25,7 +26,9 @@ export interface PairedDifference {
   readonly interval: Interval | null;
   /** Degrees of freedom of the noise. */
   readonly df: number;
-  /** Every seed differs in the same direction by more than the measurement resolves: 1 for b > a, -1 for b < a, else 0. */
+  /**
+   * Every seed differs in the same direction by more than the measurement resolves: 1 for b > a, -1 for b < a, else 0.
+   */
   readonly lean: -1 | 0 | 1;
 }
 
@@ -36,7 +39,8 @@ const LEAST_PAIRED_DF = 2;
  * The differences of a family of pairs in one measure.
  *
  * @param cells values of all designs, those outside of the pairs too: they help to estimate the noise
- * @param pairs the family; if no design differed from another, an interval of any of them would leave out 0 in 5 % of studies
+ * @param pairs the family; if no design differed from another, an interval of any of them would leave out 0 in 5 % of
+ * studies
  * @param resolution how much two exact values must differ to lean
  */
 export function pairedDifferences(

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, freemem } from 'node:os';
 import { ConfigError } from '../core/index.js';
 
+/** How many processes work at a time: `workers`, with `threads` each. */
 export interface Parallelism {
   readonly workers: number;
   /** Threads of each worker's engine. */
@@ -11,6 +12,7 @@ export interface Parallelism {
   readonly reason: string;
 }
 
+/** What a machine has to share: processor `cores`, and memory. */
 export interface Machine {
   readonly cores: number;
   readonly freeBytes: number;

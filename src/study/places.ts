@@ -41,6 +41,7 @@ export interface Place {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** Which devices and how many workers a user asks for. */
 export interface AskedPlaces {
   readonly workers?: number | undefined;
   readonly threads?: number | undefined;
@@ -53,8 +54,8 @@ export interface AskedPlaces {
 const SHARED_MEMORY = 0.85;
 
 /**
- * What the runs that are still to do may use: every accelerator, one run at a time each unless told, for those that compute on
- * one; cores and memory for the others.
+ * What the runs that are still to do may use: every accelerator, one run at a time each unless told, for those that
+ * compute on one; cores and memory for the others.
  *
  * @param find the accelerators of this process; called only if a run needs one
  * @throws ConfigError for numbers and devices that make no sense here, in one sentence

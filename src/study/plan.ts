@@ -27,6 +27,7 @@ const settings = z
   .record(z.string(), z.unknown())
   .describe('values by dotted path of the run configuration, such as train.steps: 7000');
 
+/** The options `compare` of a study file: how designs are compared. */
 export const compareSchema = z.strictObject({
   threshold: z
     .number()
@@ -46,6 +47,7 @@ export const compareSchema = z.strictObject({
   minLossDifference: z.number().min(0).default(0.01).describe('differences of loss, in nats, up to this count as none'),
 });
 
+/** The schema of a study file. */
 export const studySchema = z.strictObject({
   name: z
     .string()
@@ -86,8 +88,10 @@ export const studySchema = z.strictObject({
 
 type StudyInput = z.output<typeof studySchema>;
 export type CompareOptions = z.output<typeof compareSchema>;
+/** The part of a study that a run belongs to. */
 export type Arm = 'main' | 'long';
 
+/** A run of a study, resolved. */
 export interface PlannedRun {
   /** Unique in the study; also the run's folder. */
   readonly name: string;
@@ -99,6 +103,7 @@ export interface PlannedRun {
   readonly config: FullRunConfig;
 }
 
+/** A study expanded into its runs. */
 export interface StudyPlan {
   readonly format: 1;
   readonly name: string;
@@ -113,6 +118,7 @@ export interface StudyPlan {
   readonly runs: readonly PlannedRun[];
 }
 
+/** Which runs of a study file are planned. */
 export interface LoadOptions {
   /** Include the `long` arm. */
   readonly long?: boolean;
@@ -185,7 +191,9 @@ function checkPaths(study: StudyInput, file: YamlFile, set: readonly Setting[]):
   }
 }
 
-/** No setting replaces one that the grid varies, under whatever spelling: runs would go by values that they do not have. */
+/**
+ * No setting replaces one that the grid varies, under whatever spelling: runs would go by values that they do not have.
+ */
 function checkOverlaps(study: StudyInput, file: YamlFile, { set = [], long = false }: LoadOptions): void {
   const grid = Object.keys(study.grid).map((path) => ({ path, parts: parsePath(path) }));
   const within = (a: readonly unknown[], b: readonly unknown[]) => a.every((part, i) => i >= b.length || part === b[i]);

@@ -45,7 +45,9 @@ const headsSchema = z.looseObject({
   ),
 });
 
+/** An evaluation record as it is read from a run folder. */
 export type RunEval = z.output<typeof evalSchema>;
+/** Scores of retrieval heads as they are read from a run folder. */
 export type RunHeads = z.output<typeof headsSchema>;
 
 /** What a run folder holds: its configuration, status, measurements, evaluations, traced heads and findings. */

@@ -1,7 +1,7 @@
 /**
- * The study folder: `study.json` (the resolved plan), `study.yaml` (the study file that repeats it), `runs/NAME/` (one run
- * folder each), `logs/NAME.log` (what a worker printed), and the report. A folder continues only the study that it was made
- * for.
+ * The study folder: `study.json` (the resolved plan), `study.yaml` (the study file that repeats it), `runs/NAME/` (one
+ * run folder each), `logs/NAME.log` (what a worker printed), and the report. A folder continues only the study that it
+ * was made for.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -50,10 +50,12 @@ const planSchema = z.looseObject({
   runs: z.array(plannedRunSchema),
 });
 
+/** The folder of a run in a study's folder. */
 export function runFolder(studyDir: string, name: string): string {
   return join(studyDir, 'runs', name);
 }
 
+/** Whether a folder holds a study. */
 export function isStudyFolder(dir: string): boolean {
   return existsSync(join(dir, PLAN_FILE));
 }
@@ -87,8 +89,8 @@ export interface OpenStudy {
 }
 
 /**
- * Makes the folder of a study, or opens it to continue. A plan may have grown since (more seeds, architectures, the long
- * arm) and may compare differently; what is already there must be the same.
+ * Makes the folder of a study, or opens it to continue. A plan may have grown since (more seeds, architectures, the
+ * long arm) and may compare differently; what is already there must be the same.
  *
  * @param takeOver takes over the lock of a process that cannot be seen from here, such as one of another host
  * @throws StoreError if the folder holds something else, or another plan (says what differs), or is in use; nothing is
@@ -159,8 +161,8 @@ function identityOf({ arm, architecture, seed, config }: PlannedRun): string {
 }
 
 /**
- * The runs of a plan, those that a folder already holds under the name that they have there: names may depend on what else a
- * plan holds, and earlier versions gave others. No new run takes a name that is in use.
+ * The runs of a plan, those that a folder already holds under the name that they have there: names may depend on what
+ * else a plan holds, and earlier versions gave others. No new run takes a name that is in use.
  */
 function keepNames(old: readonly PlannedRun[], runs: readonly PlannedRun[]): PlannedRun[] {
   const planned = new Set(runs.map(identityOf));

@@ -6,15 +6,15 @@ import type { Point } from '../run/index.js';
 import type { RunRecord } from './read-run.js';
 import { maxOf } from '../core/index.js';
 
-/** Distances, in tokens, both ends included. */
+/** Distances `from` to `to`, in tokens, both ends included. */
 export interface DistanceBin {
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * When a series first reached a threshold. It is measured at intervals: reached means after more than `after` and at most
- * `tokens` tokens; not reached means not at any measurement up to `tokens`.
+ * When a series first reached a threshold. It is measured at intervals: reached means after more than `after` and at
+ * most `tokens` tokens; not reached means not at any measurement up to `tokens`.
  */
 export type Crossing =
   | { readonly reached: true; readonly after: number; readonly tokens: number }
@@ -33,6 +33,7 @@ interface StrongestHead {
   readonly score: number;
 }
 
+/** What the report says of one run. */
 export interface RunSummary {
   readonly name: string;
   readonly architecture: string;
@@ -42,9 +43,13 @@ export interface RunSummary {
   readonly state: string;
   /** Tokens trained, and tokens planned. */
   readonly tokens: number;
+  /** Training tokens of the whole run. */
   readonly budget: number;
+  /** Parameters of the model. */
   readonly parameters: number;
+  /** Parameters without embedding and untied head. */
   readonly nonEmbeddingParameters: number;
+  /** FLOPs of a training step per token. */
   readonly trainFlopsPerToken: number;
   /** Held-out loss at the last measurement, nats per token. */
   readonly finalLoss: number | null;
@@ -52,12 +57,16 @@ export interface RunSummary {
   readonly finalRecall: readonly BinRecall[];
   /** Final recall in the nearest bin, and mean final recall of the bins beyond every window. */
   readonly nearRecall: number | null;
+  /** Recall beyond every window at the end, 0 to 1; null where it was not measured. */
   readonly farRecall: number | null;
   /** Mean over the tokens of the run of far recall: the area under its curve divided by the tokens. */
   readonly meanFarRecall: number | null;
   /** When far recall first reached the threshold; null without recall data. */
   readonly toThreshold: Crossing | null;
-  /** How much held-out loss and far recall changed over the last quarter of the tokens; null where that was not measured. */
+  /**
+   * How much held-out loss and far recall changed over the last quarter of the tokens; null where that was not
+   * measured.
+   */
   readonly lateChange: { readonly loss: number | null; readonly farRecall: number | null };
   /** Mean of the last needle grid, 0 to 1. */
   readonly needleAccuracy: number | null;
@@ -88,15 +97,16 @@ export function largestWindow(models: readonly ModelConfig[]): number | null {
 }
 
 /**
- * The bins that lie wholly beyond a window. The value to recall stands right after its key, so at a distance of d tokens from
- * key to key it is d - 1 tokens back, and a window of w shows it up to d = w. Without such a bin (or without a window) the
- * farthest bin stands in; `beyond` says which it is.
+ * The bins that lie wholly beyond a window. The value to recall stands right after its key, so at a distance of d
+ * tokens from key to key it is d - 1 tokens back, and a window of w shows it up to d = w. Without such a bin (or
+ * without a window) the farthest bin stands in; `beyond` says which it is.
  */
 export function farBins(bins: readonly DistanceBin[], window: number | null): { bins: DistanceBin[]; beyond: boolean } {
   const beyond = window === null ? [] : bins.filter((bin) => bin.from > window);
   return beyond.length > 0 ? { bins: beyond, beyond: true } : { bins: bins.slice(-1), beyond: false };
 }
 
+/** Recall in one bin of distances over training. */
 export function recallSeries(run: RunRecord, bin: DistanceBin): readonly Point[] {
   return run.metrics.get(`eval/recall/${bin.from}-${bin.to}`) ?? [];
 }
@@ -145,10 +155,12 @@ export function lateChange(series: readonly Point[]): number | null {
   return last === undefined || before === undefined ? null : last.value - before.value;
 }
 
+/** What a run's summary looks at. */
 export interface SummaryOptions {
   readonly architecture: string;
   readonly bins: readonly DistanceBin[];
   readonly far: readonly DistanceBin[];
+  /** The recall, 0 to 1, whose first crossing is found. */
   readonly threshold: number;
 }
 
@@ -215,7 +227,10 @@ export function formatCrossing(crossing: Crossing): string {
   return crossing.reached ? tokens : `not within ${tokens}`;
 }
 
-/** Several crossings in one phrase: `1.02 M to 1.13 M tokens`, `not within 2.46 M tokens`, `1.02 M tokens on 1 of 2 seeds`. */
+/**
+ * Several crossings in one phrase: `1.02 M to 1.13 M tokens`, `not within 2.46 M tokens`, `1.02 M tokens on 1 of 2
+ * seeds`.
+ */
 export function formatCrossings(crossings: readonly Crossing[]): string {
   const reached = crossings.filter((c) => c.reached).map((c) => c.tokens);
   const missed = crossings.filter((c) => !c.reached).map((c) => c.tokens);

@@ -6,6 +6,7 @@ import { formatCrossings, type DistanceBin } from './summary.js';
 /** `shown`: a difference is shown; `none`: none is; `few`: too few seeds to say; `open`: not judged (one seed, no data). */
 type Outcome = 'shown' | 'none' | 'few' | 'open';
 
+/** A sentence about two designs, and what it rests on. */
 export interface Verdict {
   readonly topic: 'window' | 'positions' | 'other' | 'end' | 'carrier';
   readonly a: string;
@@ -17,7 +18,9 @@ export interface Verdict {
   readonly text: string;
 }
 
+/** What verdicts are about. */
 export interface VerdictContext {
+  /** The recall, 0 to 1, that counts as having formed. */
   readonly threshold: number;
   readonly near: DistanceBin | null;
   readonly far: readonly DistanceBin[];
@@ -117,7 +120,10 @@ function tokenSpan(ratio: PairedCrossing['ratio'], a: string, b: string): string
   return ` With 95 % confidence, ${b} takes ${span} the tokens of ${a}.`;
 }
 
-/** `1.4 × fewer tokens (1.3 to 1.6 ×)` for the design that `finding` names; `at least` where the other did not get there. */
+/**
+ * `1.4 × fewer tokens (1.3 to 1.6 ×)` for the design that `finding` names; `at least` where the other did not get
+ * there.
+ */
 function fewerTokens(ratio: PairedCrossing['ratio'], finding: 'a' | 'b'): string {
   if (ratio === null) return 'fewer tokens';
   const { estimate, low, high } = finding === 'a' ? ratio : inverse(ratio);
@@ -151,7 +157,9 @@ function difference({ interval }: PairedNumber): string {
   return `; the second less the first is ${formatRange([interval.low, interval.high], (x) => x.toFixed(3))} with 95 % confidence`;
 }
 
-/** What short range pays, where a distance was measured that is not the far one; the loss is told where the designs end. */
+/**
+ * What short range pays, where a distance was measured that is not the far one; the loss is told where the designs end.
+ */
 function shortContextCost({ a, b, nearRecall }: PairComparison, { near, far }: VerdictContext): string {
   if (nearRecall === null || near === null || far.some((bin) => bin.from === near.from)) return '';
   return `At short range, the cost at the end: ${clause(`recall at distances ${near.from} to ${near.to}`, nearRecall, a, b, '')}.`;

@@ -1,6 +1,6 @@
 /**
- * The two ends of a worker process: messages over Node's IPC channel. A worker lives no longer than its parent: when the
- * channel closes it stops as it would on Ctrl-C.
+ * The two ends of a worker process: messages over Node's IPC channel. A worker lives no longer than its parent: when
+ * the channel closes it stops as it would on Ctrl-C.
  */
 import { z } from 'zod';
 import { InterruptedError, LongsightError } from '../core/index.js';
@@ -14,6 +14,7 @@ const progressSchema = z.object({
   loss: z.number().nullable(),
 });
 
+/** The schema of the messages that a worker process sends. */
 export const messageSchema = z.discriminatedUnion('type', [
   progressSchema,
   /** A fact worth a line: the engine chosen, a resumed step. */
@@ -21,7 +22,9 @@ export const messageSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('failed'), code: z.string(), message: z.string() }),
 ]);
 
+/** A message of a worker process. */
 export type WorkerMessage = z.output<typeof messageSchema>;
+/** How far a worker's run is. */
 export type WorkerProgress = Omit<z.output<typeof progressSchema>, 'type'>;
 
 /** Milliseconds between two progress messages of one worker. */
@@ -29,6 +32,7 @@ const PROGRESS_INTERVAL_MS = 250;
 /** Milliseconds that a worker takes to stop after its parent is gone before it is ended. */
 export const ORPHAN_GRACE_MS = 20_000;
 
+/** How a worker talks to the process that started it. */
 export interface WorkerLink {
   readonly progress: (progress: WorkerProgress) => void;
   readonly note: (text: string) => void;

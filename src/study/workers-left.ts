@@ -1,6 +1,6 @@
 /**
- * Who works in a study folder: a file for each worker process. A worker outlives a parent that was killed for as long as it takes to save
- * its state, and holds its device until then; whoever continues the study waits for it.
+ * Who works in a study folder: a file for each worker process. A worker outlives a parent that was killed for as long
+ * as it takes to save its state, and holds its device until then; whoever continues the study waits for it.
  */
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,9 @@ export function noteWorker(studyDir: string, run: string, pid: number): () => vo
   return () => rmSync(path, { force: true });
 }
 
-/** Runs that processes of an earlier call still work on, with the process; notes of processes that are gone are removed. */
+/**
+ * Runs that processes of an earlier call still work on, with the process; notes of processes that are gone are removed.
+ */
 export function workersLeft(studyDir: string): { readonly run: string; readonly pid: number }[] {
   const folder = join(studyDir, FOLDER);
   if (!existsSync(folder)) return [];

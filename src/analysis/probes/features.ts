@@ -37,13 +37,17 @@ export function probeSample(
   return { tokens, position: sample.queryPosition, label };
 }
 
+/** What probes are fitted on: the residual stream at the last token after each layer, and the class of each sample. */
 export interface ProbeFeatures {
   /** After the embedding, then after each layer (numLayers + 1), one row per sample. */
   readonly states: readonly Features[];
+  /** The class of each sample, i32 [samples], from 0. */
   readonly labels: Int32Array;
+  /** The number of classes. */
   readonly classes: number;
 }
 
+/** How features are taken. */
 export interface ExtractOptions {
   readonly batchTokens?: number;
   /** The last state after the final norm, as in Transformers' `hidden_states`; the raw stream unless true. */
@@ -103,16 +107,20 @@ function stateGraph(model: ModelConfig, batchSize: number, length: number, normL
   return makeGraph({ ...Object.fromEntries(used), tokens, rows }, Object.fromEntries(outputs));
 }
 
+/** The probe of one layer. */
 export interface LayerProbe extends ProbeScore {
   readonly layer: number;
   readonly label: string;
 }
 
+/** Probe accuracy by layer. */
 export interface ProbeResult {
   readonly format: 1;
   readonly kind: ProbeKind;
+  /** The number of classes. */
   readonly classes: number;
   readonly samples: number;
+  /** The accuracy of guessing, one over the number of classes. */
   readonly chance: number;
   /** Of the embedding alone: what needs no layer at all; null for deltas. */
   readonly embedding: ProbeScore | null;

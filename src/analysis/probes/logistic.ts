@@ -1,20 +1,22 @@
 /**
  * L2-regularised logistic regression as liblinear defines it (Fan et al. 2008; scikit-learn's `LogisticRegression` with
- * `solver='liblinear'`): minimise `|w|^2 / 2 + C sum_i log(1 + exp(-s_i w.x_i))`, where the intercept is one more weight on a
- * feature that is always 1 and is penalised like the others. Several classes: one against the rest, each for itself.
+ * `solver='liblinear'`): minimise `|w|^2 / 2 + C sum_i log(1 + exp(-s_i w.x_i))`, where the intercept is one more
+ * weight on a feature that is always 1 and is penalised like the others. Several classes: one against the rest, each
+ * for itself.
  *
- * Solved by Newton steps, their equations by conjugate gradients (Lin, Weng and Keerthi 2008), to a gradient of 1e-6 of its
- * start, where liblinear stops at about 1e-4.
+ * Solved by Newton steps, their equations by conjugate gradients (Lin, Weng and Keerthi 2008), to a gradient of 1e-6 of
+ * its start, where liblinear stops at about 1e-4.
  */
 import { ConfigError, DataError, maxOf } from '../../core/index.js';
 
-/** Rows of features: `data[i * width + j]`. */
+/** Rows of features: feature j of row i is `data[i * width + j]`, with `rows` rows. */
 export interface Features {
   readonly data: Float64Array;
   readonly rows: number;
   readonly width: number;
 }
 
+/** How logistic regression is fitted. */
 export interface LogisticOptions {
   /** Inverse strength of the penalty. */
   readonly C?: number;
@@ -23,6 +25,7 @@ export interface LogisticOptions {
   readonly tolerance?: number;
 }
 
+/** Logistic regressions of `classes` classes over `width` features, each against all others. */
 export interface OneVsRest {
   readonly classes: number;
   readonly width: number;

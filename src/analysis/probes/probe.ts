@@ -1,31 +1,38 @@
 /**
  * Layer-wise probes: can the class of the needle be read from the state of the last token, layer by layer? (evaluation
- * `src/probing` of thunlp/rethinking-hybrid-attention: features standardised on the training part, one-against-rest logistic
- * regression with C = 0.1 and a penalised intercept, a stratified split of 80 to 20.)
+ * `src/probing` of thunlp/rethinking-hybrid-attention: features standardised on the training part, one-against-rest
+ * logistic regression with C = 0.1 and a penalised intercept, a stratified split of 80 to 20.)
  */
 import { ConfigError, Rng, wilson } from '../../core/index.js';
 import { fitOneVsRest, predictClasses, type Features, type LogisticOptions } from './logistic.js';
 
 /** `residual`: the stream after a layer; `delta`: what the layer added to it. */
 export const PROBE_KINDS = ['residual', 'delta'] as const;
+/** The kind of classifier that a probe is. */
 export type ProbeKind = (typeof PROBE_KINDS)[number];
 
+/** How samples are split and the probe is fitted. */
 export interface ProbeOptions extends LogisticOptions {
   /** Share of samples for testing. */
   readonly testShare?: number;
   readonly seed?: number;
 }
 
+/** The accuracy of a probe on test samples. */
 export interface ProbeScore {
   /** Share of test samples whose class is the likeliest. */
   readonly accuracy: number;
+  /** Test samples whose class is the likeliest. */
   readonly correct: number;
+  /** The number of test samples. */
   readonly tested: number;
   /** Wilson score interval, 95 %; it counts the chance of the test samples, not of the split. */
   readonly low: number;
+  /** The upper end of the accuracy's interval. */
   readonly high: number;
 }
 
+/** Indices of the samples to fit on, `train`, and to test on, `test`. */
 export interface Split {
   readonly train: readonly number[];
   readonly test: readonly number[];
@@ -63,7 +70,10 @@ export function stratifiedSplit(labels: ArrayLike<number>, classes: number, test
   return { train: train.sort(ascending), test: test.sort(ascending) };
 }
 
-/** Rows of `features`, every column minus its mean and divided by its deviation over the rows in `by` (1 if it has none). */
+/**
+ * Rows of `features`, every column minus its mean and divided by its deviation over the rows in `by` (1 if it has
+ * none).
+ */
 export function standardise(features: Features, by: readonly number[]): Features {
   const { data, rows, width } = features;
   const [mean, deviation] = [new Float64Array(width), new Float64Array(width)];

@@ -25,27 +25,35 @@ import {
   type Profile,
 } from './uncertainty.js';
 
+/** How well a law fits some points. */
 export interface FitMetrics {
+  /** The number of points. */
   readonly points: number;
   /** All of `prediction - y`, in the units of y. */
   readonly r2: number;
+  /** The root mean square of the residuals, in the units of y. */
   readonly rmse: number;
+  /** The mean absolute residual, in the units of y. */
   readonly mae: number;
 }
 
+/** A point of the table with the law's prediction. */
 export interface ScalingRow extends ScalingPoint {
+  /** The y that the law predicts. */
   readonly predicted: number;
   /** Of the prediction, over the bootstrap. */
   readonly interval: Interval | null;
   readonly split: 'train' | 'held-out';
 }
 
+/** A fitted scaling law with everything that says how far to trust it. */
 export interface ScalingAnalysis {
   readonly format: 1;
   readonly fit: ScalingFit;
   readonly compat: boolean;
   readonly train: FitMetrics;
   readonly heldOut: (FitMetrics & { readonly size: string }) | null;
+  /** The condition number of the fit's scaled Jacobian. */
   readonly condition: number;
   readonly bootstrap: Bootstrap | null;
   readonly profiles: readonly Profile[];
@@ -54,9 +62,13 @@ export interface ScalingAnalysis {
   readonly warnings: readonly string[];
 }
 
+/** Which law is fitted, and what is computed beside it. */
 export interface ScalingOptions {
   readonly form: ScalingForm;
-  /** The study's bounds (alpha within 0.2 to 0.3 without a constant); the optimum within them, not where its script stops. */
+  /**
+   * The study's bounds (alpha within 0.2 to 0.3 without a constant); the optimum within them, not where its script
+   * stops.
+   */
   readonly compat?: boolean;
   /** Keeps the largest size out of the fit. */
   readonly holdOutLargest?: boolean;

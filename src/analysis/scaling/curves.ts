@@ -12,6 +12,7 @@ export function tokensForLoss({ a, b, c, alpha, beta }: ScalingParameters, y: nu
   return left > 0 && beta > 0 ? (c / left) ** (1 / beta) : null;
 }
 
+/** Tokens that a model of one size needs for a loss: `N` parameters. */
 export interface IsoLossPoint {
   readonly N: number;
   /** Null where this size never gets there. */
@@ -39,6 +40,7 @@ export function isoLoss(
   });
 }
 
+/** The best split of a budget of FLOPs over `N` parameters and `D` tokens, with the law's `y`. */
 export interface ComputeOptimum {
   /** Training FLOPs, 6 N D. */
   readonly flops: number;
@@ -82,6 +84,7 @@ export function computeOptimal(
   });
 }
 
+/** The law's `y` at `N` parameters and `D` tokens. */
 export interface Extrapolation {
   readonly N: number;
   readonly D: number;

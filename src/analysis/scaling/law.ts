@@ -1,7 +1,7 @@
 /**
- * Scaling laws `y = [a +] b N^-alpha + c D^-beta` of a loss in the model's size N and its training tokens D, and their fit:
- * the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3; thunlp/rethinking-hybrid-attention
- * `src/scaling/fit_scaling.py`), minimised from many starts with analytic gradients.
+ * Scaling laws `y = [a +] b N^-alpha + c D^-beta` of a loss in the model's size N and its training tokens D, and their
+ * fit: the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3;
+ * thunlp/rethinking-hybrid-attention `src/scaling/fit_scaling.py`), minimised from many starts with analytic gradients.
  */
 import { DataError, maxOf, minOf } from '../../core/index.js';
 import { gram, type Matrix } from './linear-algebra.js';
@@ -9,6 +9,7 @@ import { minimise, type Problem } from './minimise.js';
 
 /** `no_constant` leaves `a` out. */
 export const SCALING_FORMS = ['no_constant', 'default'] as const;
+/** The form of the law: with or without a constant. */
 export type ScalingForm = (typeof SCALING_FORMS)[number];
 
 /** One trained model. */
@@ -23,6 +24,7 @@ export interface ScalingPoint {
   readonly y: number;
 }
 
+/** The parameters of the law `a + b N^-alpha + c D^-beta`, N parameters and D tokens. */
 export interface ScalingParameters {
   /** What infinite size and data leave; 0 in the form without it. */
   readonly a: number;
@@ -32,7 +34,9 @@ export interface ScalingParameters {
   readonly beta: number;
 }
 
+/** The names of the law's parameters. */
 export const SCALING_PARAMETERS = ['a', 'b', 'c', 'alpha', 'beta'] as const;
+/** The name of one of the law's parameters. */
 export type ScalingParameterName = (typeof SCALING_PARAMETERS)[number];
 
 /** Parameters of a form, in order. */
@@ -54,6 +58,7 @@ export function publishedBounds(form: ScalingForm): ExponentBounds {
   return form === 'no_constant' ? { alpha: [0.2, 0.3], beta: [0, null] } : { alpha: [0, null], beta: [0, null] };
 }
 
+/** How the law is fitted. */
 export interface FitOptions {
   readonly form: ScalingForm;
   readonly bounds?: ExponentBounds;
@@ -65,21 +70,26 @@ export interface FitOptions {
   readonly hold?: { readonly name: ScalingParameterName; readonly value: number };
 }
 
+/** A fitted law. */
 export interface ScalingFit {
   readonly form: ScalingForm;
   readonly parameters: ScalingParameters;
   /** The sum (not mean) of Huber terms, as the study's script prints it. */
   readonly objective: number;
+  /** The residual of `ln y` beyond which it counts linearly. */
   readonly huberDelta: number;
   readonly bounds: ExponentBounds;
   /** Parameters that ended on a bound. `a` on `lower` means: no constant is called for. */
   readonly onBound: readonly { readonly name: ScalingParameterName; readonly side: 'lower' | 'upper' }[];
+  /** The number of starting points that were tried. */
   readonly starts: number;
   /** Share of the starts that ended within 0.1 % of the best objective. */
   readonly agreement: number;
+  /** The number of points fitted. */
   readonly points: number;
 }
 
+/** The residual of `ln y` beyond which the fit counts linearly, as in the study's script. */
 export const HUBER_DELTA = 1e-3;
 /** `ln a` stays above `ln(min y)` minus this: a part in 10^9 of the smallest loss is no constant at all. */
 const CONSTANT_DEPTH = Math.log(1e9);
@@ -343,7 +353,9 @@ function spreadStarts(data: Centred, bounds: ExponentBounds, form: ScalingForm, 
   );
 }
 
-/** Derivatives of the log-prediction of each row with respect to ln b, ln c, alpha, beta, (ln a), logarithms centred. */
+/**
+ * Derivatives of the log-prediction of each row with respect to ln b, ln c, alpha, beta, (ln a), logarithms centred.
+ */
 export function sensitivities(fit: Pick<ScalingFit, 'parameters' | 'form'>, points: readonly ScalingPoint[]): Matrix {
   const data = centre(points);
   const x = toVariables(fit.parameters, data, fit.form);

@@ -1,5 +1,6 @@
 /** Small dense linear algebra on rows of numbers. */
 
+/** A small dense matrix, row by row. */
 export type Matrix = readonly (readonly number[])[];
 
 const get = (m: Matrix, i: number, j: number): number => (m[i] as readonly number[])[j] as number;
@@ -32,6 +33,7 @@ export function solveFactorised(l: Matrix, b: readonly number[]): number[] {
   return x;
 }
 
+/** The product of a matrix and a vector. */
 export function multiply(a: Matrix, x: readonly number[]): number[] {
   return a.map((row) => row.reduce((sum, v, j) => sum + v * (x[j] as number), 0));
 }

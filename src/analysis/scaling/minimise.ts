@@ -1,19 +1,23 @@
 /**
- * Minimises a smooth function of a few variables within bounds: BFGS on the variables that are free, with a line search for
- * the weak Wolfe conditions by bisection (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods", 2013), which
- * also gets through the near-kinks of a Huber loss. Steps end at the first bound; a variable leaves its bound again when the
- * gradient points inside. The curvature is started afresh until that gains nothing more.
+ * Minimises a smooth function of a few variables within bounds: BFGS on the variables that are free, with a line search
+ * for the weak Wolfe conditions by bisection (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods",
+ * 2013), which also gets through the near-kinks of a Huber loss. Steps end at the first bound; a variable leaves its
+ * bound again when the gradient points inside. The curvature is started afresh until that gains nothing more.
  *
  * Dense and O(n^3) per step: meant for up to a few dozen variables.
  */
 import { ConfigError, maxOf, minOf } from '../../core/index.js';
 import { factorise, multiply, solveFactorised, type Matrix } from './linear-algebra.js';
 
+/** The value and the gradient of a function at a point. */
 export interface Evaluation {
+  /** The function's value. */
   readonly value: number;
+  /** The derivative by each variable. */
   readonly gradient: readonly number[];
 }
 
+/** A smooth function to be minimized, with bounds on its variables. */
 export interface Problem {
   /** Value and gradient at a point within the bounds. */
   evaluate(x: readonly number[]): Evaluation;
@@ -21,18 +25,25 @@ export interface Problem {
   curvature?(x: readonly number[]): Matrix;
   /** Per variable; infinite where there is none. */
   readonly lower: readonly number[];
+  /** The largest allowed value of each variable. */
   readonly upper: readonly number[];
 }
 
+/** When the search stops. */
 export interface MinimiseOptions {
-  /** Stop where the largest projected gradient entry is below this; the function should be scaled to vary by about 1. */
+  /**
+   * Stop where the largest projected gradient entry is below this; the function should be scaled to vary by about 1.
+   */
   readonly gradientTolerance?: number;
   /** Steps in all. */
   readonly maxSteps?: number;
 }
 
+/** Where a search ended. */
 export interface Minimum {
+  /** The variables at the minimum. */
   readonly x: readonly number[];
+  /** The function's value there. */
   readonly value: number;
   /** Largest entry of the gradient among variables that could still move that way. */
   readonly projectedGradient: number;
@@ -123,7 +134,10 @@ function startCurvature(problem: Problem, x: readonly number[], { gradient }: Ev
   return x.map((_, i) => x.map((__, j) => (i === j ? size : 0)));
 }
 
-/** A direction that pushes no variable through a bound on which it lies: such variables are held and the rest solved anew. */
+/**
+ * A direction that pushes no variable through a bound on which it lies: such variables are held and the rest solved
+ * anew.
+ */
 function feasibleDirection(
   { lower, upper }: Problem,
   x: readonly number[],
@@ -143,7 +157,10 @@ function feasibleDirection(
   }
 }
 
-/** The quasi-Newton direction on the free variables, zero on the others; steepest descent if the curvature is not positive. */
+/**
+ * The quasi-Newton direction on the free variables, zero on the others; steepest descent if the curvature is not
+ * positive.
+ */
 function directionOf(curvature: Matrix, gradient: readonly number[], free: readonly number[]): number[] {
   const part = free.map((i) => free.map((j) => (curvature[i] as readonly number[])[j] as number));
   const factor = factorise(part);

@@ -2,14 +2,17 @@
 import { DataError, readUtf8, parseCsv } from '../../core/index.js';
 import type { ScalingPoint } from './law.js';
 
+/** The columns of the study's table of trained models. */
 export const SCALING_COLUMNS = ['model_size', 'token_multiplier', 'n', 'loss'] as const;
 
+/** The points of a table of trained models. */
 export interface ScalingTable {
   readonly points: readonly ScalingPoint[];
   /** The loss column as it stands, row by row. */
   readonly raw: readonly number[];
 }
 
+/** What the table's loss column holds. */
 export interface TableOptions {
   /** The loss column holds LongPPL (a perplexity); its logarithm is fitted. */
   readonly longppl?: boolean;
@@ -22,8 +25,8 @@ export function readScalingTable(path: string, options: TableOptions = {}): Scal
 }
 
 /**
- * Reads a table. `n` is the number of parameters; `token_multiplier` is tokens per parameter, such as `200.11n` or `200.11`.
- * Columns may come in any order, beside others; the separator is a tab if the header has one, else a comma.
+ * Reads a table. `n` is the number of parameters; `token_multiplier` is tokens per parameter, such as `200.11n` or
+ * `200.11`. Columns may come in any order, beside others; the separator is a tab if the header has one, else a comma.
  *
  * @throws DataError naming missing columns, the line of a value that is no positive number, or too few rows
  */

@@ -16,20 +16,28 @@ import {
 } from './law.js';
 import { gram, symmetricEigenvalues } from './linear-algebra.js';
 
+/** An interval, both ends included. */
 export interface Interval {
+  /** The lower end. */
   readonly low: number;
+  /** The upper end. */
   readonly high: number;
 }
 
+/** How the bootstrap is drawn. */
 export interface BootstrapOptions {
+  /** The number of resamples. */
   readonly resamples?: number;
   /** Share of resamples inside an interval. */
   readonly coverage?: number;
   readonly seed?: number;
 }
 
+/** The laws fitted to resamples of the points, and intervals of the parameters. */
 export interface Bootstrap {
+  /** The number of resamples. */
   readonly resamples: number;
+  /** The share of resamples inside an interval, 0 to 1. */
   readonly coverage: number;
   /** One law per resample. */
   readonly laws: readonly ScalingParameters[];
@@ -52,8 +60,8 @@ export function quantileInterval(values: readonly number[], coverage: number): I
 }
 
 /**
- * Percentile bootstrap: rows drawn again within each size, so that every resample has every size. It shows how the fit moves
- * with the scatter of the points, not what sizes beyond the data do.
+ * Percentile bootstrap: rows drawn again within each size, so that every resample has every size. It shows how the fit
+ * moves with the scatter of the points, not what sizes beyond the data do.
  */
 export function bootstrap(
   points: readonly ScalingPoint[],
@@ -89,6 +97,7 @@ export function predictionInterval({ laws, coverage }: Bootstrap, N: number, D: 
   );
 }
 
+/** The points of each model size. */
 export function groupBySize(points: readonly ScalingPoint[]): Map<string, ScalingPoint[]> {
   const groups = new Map<string, ScalingPoint[]>();
   for (const point of points) groups.set(point.size, [...(groups.get(point.size) ?? []), point]);
@@ -118,20 +127,23 @@ function nearbyStarts({ parameters, bounds, form }: ScalingFit): ScalingParamete
   });
 }
 
+/** The profile of one parameter: the best objective with the parameter held at each of some values. */
 export interface Profile {
   readonly name: ScalingParameterName;
   /** Values at which the parameter was held, and the best objective with it held. */
   readonly values: readonly number[];
+  /** The best objective at each value. */
   readonly objectives: readonly number[];
   /** Where twice the log-likelihood falls by less than 3.84; a null end lies beyond the values that were tried. */
   readonly low: number | null;
+  /** The upper end of the profile's interval; null if it is open. */
   readonly high: number | null;
 }
 
 /**
- * Profile of a parameter: held at values around the estimate, everything else fitted anew. The likelihood is that of Laplace
- * errors in `ln y` with unknown scale, which a Huber objective with a small delta follows: twice its logarithm is
- * `-2 n ln(objective)`. Points of one training run are not independent, so the interval is rather too narrow.
+ * Profile of a parameter: held at values around the estimate, everything else fitted anew. The likelihood is that of
+ * Laplace errors in `ln y` with unknown scale, which a Huber objective with a small delta follows: twice its logarithm
+ * is `-2 n ln(objective)`. Points of one training run are not independent, so the interval is rather too narrow.
  */
 export function profile(
   points: readonly ScalingPoint[],
@@ -193,6 +205,7 @@ function bisect(inside: number, outside: number, isOut: (v: number) => boolean, 
   return a;
 }
 
+/** The law fitted without one model size, and how well it predicts that size. */
 export interface LeftOut {
   readonly size: string;
   readonly parameters: ScalingParameters;
@@ -212,8 +225,9 @@ export function leaveOneSizeOut(points: readonly ScalingPoint[], options: FitOpt
 }
 
 /**
- * The condition number of the fit: the ratio of the largest to the smallest singular value of the sensitivities, each scaled
- * to unit length (Belsley, Kuh and Welsch 1980). Above 30 the data hardly tell the parameters apart. Infinite if they cannot.
+ * The condition number of the fit: the ratio of the largest to the smallest singular value of the sensitivities, each
+ * scaled to unit length (Belsley, Kuh and Welsch 1980). Above 30 the data hardly tell the parameters apart. Infinite if
+ * they cannot.
  */
 export function conditionNumber(fit: ScalingFit, points: readonly ScalingPoint[]): number {
   const rows = sensitivities(fit, points);
@@ -226,6 +240,7 @@ export function conditionNumber(fit: ScalingFit, points: readonly ScalingPoint[]
   return least <= most * 1e-15 ? Infinity : Math.sqrt(most / least);
 }
 
+/** The condition number from which on parameters are called collinear. */
 export const COLLINEAR = 30;
 /** An interval this much wider than the estimate says little about it. */
 const WIDE = 0.5;

@@ -129,7 +129,9 @@ export async function measureLimits(
   return { rows, longPpl, ...(problem === null ? {} : { needlesLeftOut: problem }) };
 }
 
-/** Needle samples of an imported model; where there are texts to measure, a model that can read no needles goes without. */
+/**
+ * Needle samples of an imported model; where there are texts to measure, a model that can read no needles goes without.
+ */
 function needlesFor(
   subject: Subject,
   { needles: samples, length }: LimitOptions,

@@ -1,4 +1,7 @@
-/** What analyses are made on: checkpoints of a run, or a model saved by Transformers; and the texts and heads that users name. */
+/**
+ * What analyses are made on: checkpoints of a run, or a model saved by Transformers; and the texts and heads that users
+ * name.
+ */
 import type { Command } from 'commander';
 import type { HeadIndex } from '../../analysis/index.js';
 import { loadModel, type LoadedModel } from '../../loaded/index.js';
@@ -108,15 +111,18 @@ function shardsOf({ run }: NamedRun): { readonly path: string }[] {
   return run.data.flatMap((s) => (s.kind === 'shards' && hasShards(s.path) ? [{ path: s.path }] : []));
 }
 
-/** Where the token shards of a run were, if none of them is there any more: its tokenizer and end of text are not known then. */
+/**
+ * Where the token shards of a run were, if none of them is there any more: its tokenizer and end of text are not known
+ * then.
+ */
 export function missingShards({ run }: Subject): string | null {
   const all = run?.run.data.flatMap((s) => (s.kind === 'shards' ? [s.path] : [])) ?? [];
   return all.every((path) => !hasShards(path)) ? (all[0] ?? null) : null;
 }
 
 /**
- * The tokens that end a text: as the folder of a saved model says, or as they end the documents of a run's shards; of a run on
- * bytes 0, which no text holds. Empty if none is known.
+ * The tokens that end a text: as the folder of a saved model says, or as they end the documents of a run's shards; of a
+ * run on bytes 0, which no text holds. Empty if none is known.
  */
 export function stopTokensOf(subject: Subject): number[] {
   const { run, path } = subject;
@@ -167,7 +173,10 @@ export async function withEngine<T>(
 /** The longest sequence, in tokens, that each subject was asked to read. */
 const askedLengths = new WeakMap<Subject, number>();
 
-/** Notes that a subject is asked to read `length` tokens at once; `withEngine` warns where that is more than it was trained on. */
+/**
+ * Notes that a subject is asked to read `length` tokens at once; `withEngine` warns where that is more than it was
+ * trained on.
+ */
 export function noteLength(subject: Subject, length: number): void {
   askedLengths.set(subject, Math.max(length, askedLengths.get(subject) ?? 0));
 }
@@ -211,8 +220,8 @@ export function loadedOf(engine: Engine, { model, parameters, tokenizer, path }:
 }
 
 /**
- * What tells models apart whatever they are called: the configuration, and every file of weights by its bytes. Reads each
- * file once from front to back.
+ * What tells models apart whatever they are called: the configuration, and every file of weights by its bytes. Reads
+ * each file once from front to back.
  */
 export function modelFingerprint(subject: Subject): string {
   const { path, checkpoint, model } = subject;
@@ -227,14 +236,19 @@ export function modelFingerprint(subject: Subject): string {
 const modelPrints = new WeakMap<Subject, string>();
 const dataPrints = new WeakMap<NamedRun, string>();
 
-/** What a finding of a run is made from: weights, those of the reference it is compared with, and the run's own data. */
+/**
+ * What a finding of a run is made from: weights, those of the reference it is compared with, and the run's own data.
+ */
 export function originOf(subject: Subject, reference: Subject | null = null): string {
   const { run } = subject;
   const models = [subject, ...(reference === null ? [] : [reference])].map(modelFingerprint);
   return fingerprint([models, run === null ? null : dataFingerprint(run)]);
 }
 
-/** A run's data by content, and what is measured on them. Data that are gone, which some measurements need none of, count as such. */
+/**
+ * A run's data by content, and what is measured on them. Data that are gone, which some measurements need none of,
+ * count as such.
+ */
 function dataFingerprint(named: NamedRun): string {
   const known = dataPrints.get(named);
   if (known !== undefined) return known;
@@ -333,7 +347,10 @@ export function tokenizerOf(subject: Subject): TextTokenizer {
   throw new DataError(`${path} ${why}, so it cannot read texts; name another model`);
 }
 
-/** A text in a model's tokens, as every command reads it: what the tokenizer puts in front of texts first, nothing behind. */
+/**
+ * A text in a model's tokens, as every command reads it: what the tokenizer puts in front of texts first, nothing
+ * behind.
+ */
 export function tokensOf(subject: Subject, text: string): Int32Array {
   return tokenizerOf(subject).encode(text, { special: true });
 }
@@ -384,7 +401,8 @@ export async function forEachSubject(
 }
 
 /**
- * Token sequences to analyse: of `--texts`, cut on the right at `maxTokens`, or held-out sequences of the run's own data.
+ * Token sequences to analyse: of `--texts`, cut on the right at `maxTokens`, or held-out sequences of the run's own
+ * data.
  *
  * @throws ConfigError where neither is there
  */
@@ -464,8 +482,8 @@ export function needlesOf(subject: Subject, options: NeedleOptions): NeedleSampl
 }
 
 /**
- * Keeps what an analysis found in the run folder, where reports read it; not for imported models, nor where `--set` changed
- * what is measured. Returns the file, null if none was written.
+ * Keeps what an analysis found in the run folder, where reports read it; not for imported models, nor where `--set`
+ * changed what is measured. Returns the file, null if none was written.
  *
  * @param reference the model that the subject is compared with, if any
  */

@@ -12,6 +12,7 @@ import {
   type Checkpoint,
 } from '../../run/index.js';
 
+/** A run folder with its configuration. */
 export interface NamedRun {
   /** The run folder. */
   readonly dir: string;
@@ -23,7 +24,9 @@ function runFolderOf(path: string): string | undefined {
   return [path, dirname(dirname(resolve(path)))].find(isRunFolder);
 }
 
-/** The run folder that a path lies in: the path itself, or two above a checkpoint. Throws `StoreError` if there is none. */
+/**
+ * The run folder that a path lies in: the path itself, or two above a checkpoint. Throws `StoreError` if there is none.
+ */
 export function runOf(path: string, set: readonly Setting[]): NamedRun {
   const dir = runFolderOf(path);
   if (dir === undefined) refuseHubName(path);

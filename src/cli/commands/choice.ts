@@ -39,6 +39,7 @@ interface Flags extends OutputFlags, EngineFlags, PrecisionFlag {
   readonly csv?: string;
 }
 
+/** Registers `longsight choice`. */
 export function addChoice(program: Command, context: CliContext): void {
   const command = program
     .command('choice')

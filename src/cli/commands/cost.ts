@@ -22,6 +22,7 @@ interface Flags extends OutputFlags {
 
 const DEFAULT_SEQ_LEN = 2048;
 
+/** Registers `longsight cost`. */
 export function addCost(program: Command, context: CliContext): void {
   const command = program
     .command('cost')

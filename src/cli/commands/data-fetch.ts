@@ -27,6 +27,7 @@ interface FetchFlags extends OutputFlags, TakeOverFlag {
   readonly mb?: number;
 }
 
+/** Registers `longsight data fetch`. */
 export function addFetch(data: Command, context: CliContext): void {
   const names = FETCHED_CORPORA.map(({ name, description }) => `${name} (${description})`).join('; ');
   const fetch = data

@@ -38,6 +38,7 @@ interface PrepareFlags extends OutputFlags, TakeOverFlag {
   readonly chunkMb: number;
 }
 
+/** Registers `longsight data`. */
 export function addData(program: Command, context: CliContext): void {
   const data = program
     .command('data')

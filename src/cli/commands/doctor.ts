@@ -31,10 +31,14 @@ interface Check {
 const STEPS = 3;
 /** Float32 against float64 over three steps of a tiny model: measured below 1e-6, with room. */
 const TOLERANCE = 1e-4;
-/** Largest absolute difference of attention; gradients here reach 20, and a window that is off by one differs by more than 1. */
+/**
+ * Largest absolute difference of attention; gradients here reach 20, and a window that is off by one differs by more
+ * than 1.
+ */
 const ATTENTION_TOLERANCE = { f32: 1e-4, bf16: 0.2 } as const;
 const ENGINES: readonly EngineName[] = ['onnx', 'reference'];
 
+/** Registers `longsight doctor`. */
 export function addDoctor(program: Command, context: CliContext): void {
   const command = program
     .command('doctor')

@@ -28,6 +28,7 @@ interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, Import
   readonly out?: string;
 }
 
+/** Registers `longsight eval`. */
 export function addEval(program: Command, context: CliContext): void {
   const command = program
     .command('eval')

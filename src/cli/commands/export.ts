@@ -28,6 +28,7 @@ interface Flags extends OutputFlags, SetFlag {
   readonly shardSize?: number;
 }
 
+/** Registers `longsight export`. */
 export function addExport(program: Command, context: CliContext): void {
   const command = program
     .command('export')

@@ -46,6 +46,7 @@ const more =
   <T>(read: (text: string) => T) =>
   (text: string, all: readonly T[]): readonly T[] => [...all, read(text)];
 
+/** Registers `longsight generate`. */
 export function addGenerate(program: Command, context: CliContext): void {
   const command = program
     .command('generate')

@@ -23,13 +23,16 @@ import {
 import type { Output } from '../output.js';
 import type { EngineFlags, SetFlag } from '../options.js';
 
+/** How help texts call an imported model. */
 export const IMPORTED_MODEL = 'the folder of a model saved by Transformers';
 
+/** The options of `eval` for an imported model. */
 export interface ImportedFlags extends EngineFlags, SetFlag {
   readonly texts?: string;
   readonly length?: number;
 }
 
+/** An evaluation of an imported model, which has no step. */
 export type ImportedRecord = Omit<EvalRecord, 'step' | 'tokens'>;
 
 /** Tokens of a sample unless told. */
@@ -40,8 +43,8 @@ const TRACE_SAMPLES = 32;
 const UNTRAINED = { step: 0, tokens: 0 };
 
 /**
- * The loss on `--texts`, in windows of `--length` tokens, and the needle grid in the model's own tokens. Where texts are named,
- * needles that cannot be measured are left out with a note.
+ * The loss on `--texts`, in windows of `--length` tokens, and the needle grid in the model's own tokens. Where texts
+ * are named, needles that cannot be measured are left out with a note.
  *
  * @throws ConfigError, DataError where the model has no tokenizer or the texts are too short
  */

@@ -1,4 +1,6 @@
-/** `longsight inspect FOLDER`: what a model saved by Transformers is, what it costs, and what of it cannot be imported. */
+/**
+ * `longsight inspect FOLDER`: what a model saved by Transformers is, what it costs, and what of it cannot be imported.
+ */
 import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
 import { formatCount, formatShape } from '../../core/index.js';
@@ -15,6 +17,7 @@ interface Flags extends OutputFlags {
 /** More problems of one kind than this are counted. */
 const SHOWN = 10;
 
+/** Registers `longsight inspect`. */
 export function addInspect(program: Command, context: CliContext): void {
   const command = program
     .command('inspect')

@@ -21,6 +21,7 @@ interface Flags extends OutputFlags, EngineFlags {
   readonly gradientTolerance: number;
 }
 
+/** Registers `longsight parity`. */
 export function addParity(program: Command, context: CliContext): void {
   const number = (option: string) => (text: string) => positiveNumber(option, text);
   const command = program

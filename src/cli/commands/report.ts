@@ -14,6 +14,7 @@ interface Flags extends OutputFlags {
   readonly out?: string;
 }
 
+/** Registers `longsight report`. */
 export function addReport(program: Command, context: CliContext): void {
   const command = program
     .command('report')

@@ -80,6 +80,7 @@ function addSampleOptions(command: Command): Command {
     .option('--cache <dir>', 'where samples are kept (default: the cache folder of Longsight)');
 }
 
+/** Registers `longsight ruler`. */
 export function addRuler(program: Command, context: CliContext): void {
   const ruler = program
     .command('ruler')

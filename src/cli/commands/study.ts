@@ -38,6 +38,7 @@ import { Output } from '../output.js';
 import { StudyProgress } from '../progress.js';
 import { describeKeys, helpText } from '../schema-help.js';
 
+/** The options of `study` and `quickstart`. */
 export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly out?: string;
   readonly long?: boolean;
@@ -48,6 +49,7 @@ export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverF
 
 const QUICKSTART = fileURLToPath(new URL('../../../presets/studies/quickstart.yaml', import.meta.url));
 
+/** Registers `longsight study`. */
 export function addStudy(program: Command, context: CliContext): void {
   const command = program
     .command('study')
@@ -62,6 +64,7 @@ export function addStudy(program: Command, context: CliContext): void {
     .action((file: string, flags: StudyFlags) => runStudy(file, flags, context));
 }
 
+/** Registers `longsight quickstart`. */
 export function addQuickstart(program: Command, context: CliContext): void {
   const command = program
     .command('quickstart')

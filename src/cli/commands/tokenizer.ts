@@ -26,6 +26,7 @@ const END_OF_TEXT = '<|endoftext|>';
 const LEAST_VOCAB = 257;
 const CHUNK_BYTES = 32 * 2 ** 20;
 
+/** Registers `longsight tokenizer`. */
 export function addTokenizer(program: Command, context: CliContext): void {
   const tokenizer = program.command('tokenizer').summary('train a tokenizer').description('Tokenizers.');
   const train = tokenizer

@@ -30,6 +30,7 @@ interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, Import
 
 const DEFAULT_TOP = 5;
 
+/** Registers `longsight trace`. */
 export function addTrace(program: Command, context: CliContext): void {
   const command = program
     .command('trace')

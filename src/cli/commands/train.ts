@@ -26,6 +26,7 @@ interface Flags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly resume?: boolean;
 }
 
+/** Registers `longsight train`. */
 export function addTrain(program: Command, context: CliContext): void {
   const command = program
     .command('train')

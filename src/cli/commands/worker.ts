@@ -13,6 +13,7 @@ import {
 } from '../options.js';
 import { engineChoice } from './train.js';
 
+/** Registers the hidden command that a study starts for each of its runs. */
 export function addWorker(program: Command, context: CliContext): void {
   addTakeOverOption(addEngineOptions(program.command('worker', { hidden: true })))
     .argument('<study>')

@@ -1,4 +1,7 @@
-/** What a folder of predictions was made from: kept beside them, so that answers are never scored as those to something else. */
+/**
+ * What a folder of predictions was made from: kept beside them, so that answers are never scored as those to something
+ * else.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -30,7 +33,8 @@ export interface ClaimedFile {
 export type PredictionOrigin = Readonly<Record<string, unknown>>;
 
 /**
- * Takes a folder for predictions of these samples by this model, or goes on in one that holds some; other files may join.
+ * Takes a folder for predictions of these samples by this model, or goes on in one that holds some; other files may
+ * join.
  *
  * @param about said in the record, and not compared
  * @throws ConfigError if the folder holds predictions of anything else, naming what differs; nothing is written then

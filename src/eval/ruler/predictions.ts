@@ -21,6 +21,7 @@ export interface PredictionRow extends Prediction {
   readonly truncation: boolean;
 }
 
+/** A JSONL file of answers that grows answer by answer, so that a run that was stopped goes on. */
 export class PredictionFile {
   readonly path: string;
   readonly rows: PredictionRow[];

@@ -22,6 +22,7 @@ export interface RulerJob {
   readonly scoring: Scoring;
 }
 
+/** How RULER samples are answered. */
 export interface RulerRunOptions {
   /** The longest prompt, in tokens. Longer ones are refused, or cut in the middle with `truncate`. */
   readonly maxPrompt: number;
@@ -32,7 +33,10 @@ export interface RulerRunOptions {
   readonly onProgress?: (done: number, all: number) => void;
 }
 
-/** The first and the last tokens of a prompt that is too long, `maxPrompt` in all, the first half the longer if it is odd. */
+/**
+ * The first and the last tokens of a prompt that is too long, `maxPrompt` in all, the first half the longer if it is
+ * odd.
+ */
 export function cutMiddle(ids: Int32Array, maxPrompt: number): Int32Array {
   if (ids.length <= maxPrompt) return ids;
   const half = Math.ceil(maxPrompt / 2);
@@ -58,8 +62,8 @@ export class RulerRunner {
   }
 
   /**
-   * Answers the samples that `file` has no prediction for, and scores all. Samples are known by their place: others' files
-   * repeat an `index`.
+   * Answers the samples that `file` has no prediction for, and scores all. Samples are known by their place: others'
+   * files repeat an `index`.
    *
    * @throws DataError if a prompt is too long, naming the sample
    * @throws StoreError if the file's predictions are not those of the first samples

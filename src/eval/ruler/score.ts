@@ -1,18 +1,31 @@
-/** Scores of RULER predictions, as NVIDIA/RULER has them (`scripts/eval/synthetic/constants.py`), and stricter ones beside. */
+/**
+ * Scores of RULER predictions, as NVIDIA/RULER has them (`scripts/eval/synthetic/constants.py`), and stricter ones
+ * beside.
+ */
 import { wilson } from '../../core/index.js';
 import type { Scoring } from '../../data/index.js';
 
+/** An answer, and the references that it is compared with. */
 export interface Prediction {
+  /** The sample's number. */
   readonly index: number;
   readonly pred: string;
   readonly outputs: readonly string[];
 }
 
+/** The score of a RULER task, from 0 to 100. */
 export interface RulerScore {
-  /** 0 to 100, rounded to 2 decimals as RULER does: the mean share of references found (`all`), or of samples with any (`part`). */
+  /**
+   * 0 to 100, rounded to 2 decimals as RULER does: the mean share of references found (`all`), or of samples with any
+   * (`part`).
+   */
   readonly score: number;
-  /** 0 to 100: 95 % interval of the score (Wilson 1927), over samples; wider than needed where samples have parts of references. */
+  /**
+   * 0 to 100: 95 % interval of the score (Wilson 1927), over samples; wider than needed where samples have parts of
+   * references.
+   */
   readonly low: number;
+  /** The upper end of the interval, 0 to 100. */
   readonly high: number;
   /** 0 to 100: the parts of the prediction, split at commas, spaces and "and", are the references and nothing else. */
   readonly exact: number;
