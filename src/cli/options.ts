@@ -56,6 +56,7 @@ export function addMeasuringOptions(command: Command): Command {
   );
 }
 
+/** The option `--take-over`. */
 export interface TakeOverFlag {
   readonly takeOver?: boolean;
 }
