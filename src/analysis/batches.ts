@@ -10,6 +10,7 @@ export interface SequenceSample {
   readonly end: number;
 }
 
+/** A batch of samples on the engine. */
 interface SequenceBatch<S> {
   /** i32 `[batchSize, length]`. */
   readonly tokens: DeviceTensor;

@@ -11,6 +11,7 @@ export interface DrawnDesign {
   readonly runs: readonly { readonly summary: RunSummary; readonly record: RunRecord }[];
 }
 
+/** Size and margins of one panel of a row of plots, in pixels. */
 const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
 /** Room for the longest label that `tickLabel` gives. */
 const LABELED_MARGIN = 62;

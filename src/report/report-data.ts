@@ -23,6 +23,7 @@ import {
 } from '../study/index.js';
 import type { Plain } from '../lab/index.js';
 
+/** A run that the report leaves out, and why. */
 interface UnfinishedRun {
   readonly name: string;
   /** As stored; `not started`, and `unreadable` for a folder that is damaged. */

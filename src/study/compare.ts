@@ -26,6 +26,7 @@ export const RULE =
  */
 export type Finding = 'a' | 'b' | 'none' | 'few' | 'unknown';
 
+/** The values of two designs, `a` and `b`, under one seed. */
 interface PairedValue {
   readonly seed: number;
   readonly a: number;

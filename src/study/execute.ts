@@ -16,6 +16,7 @@ import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress
 import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
 import { awaitWorkersLeft, noteWorker } from './workers-left.js';
 
+/** How a run of a study ended. */
 type RunState = 'done before' | 'done' | 'failed' | 'stopped';
 
 /** A run of a study, and how it ended. */

@@ -86,7 +86,9 @@ export const studySchema = z.strictObject({
   compare: compareSchema.prefault({}).describe('how the report compares designs'),
 });
 
+/** A study file, defaults filled in. */
 type StudyInput = z.output<typeof studySchema>;
+/** How designs are compared, defaults filled in. */
 export type CompareOptions = z.output<typeof compareSchema>;
 /** The part of a study that a run belongs to. */
 export type Arm = 'main' | 'long';

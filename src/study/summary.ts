@@ -20,11 +20,13 @@ export type Crossing =
   | { readonly reached: true; readonly after: number; readonly tokens: number }
   | { readonly reached: false; readonly tokens: number };
 
+/** Recall at the distances of one bin. */
 interface BinRecall extends DistanceBin {
   /** Mean probability of the right value. */
   readonly probability: number;
 }
 
+/** The head that attends to needles most, `head` of `layer`. */
 interface StrongestHead {
   readonly layer: number;
   readonly label: string;
