@@ -16,7 +16,10 @@ const Run = z.strictObject({
       schedule: z.enum(['cosine', 'wsd']).default('wsd'),
     })
     .refine((m) => m.hiddenSize % 2 === 0, { message: 'must be even', path: ['hiddenSize'] }),
-  data: z.union([Source, z.array(Source)]).optional(),
+  data: z
+    .union([Source, z.array(Source)])
+    .transform((data) => [data].flat())
+    .optional(),
   list: z.array(Source).optional(),
   keep: z.union([z.literal('all'), z.int().min(1)]).default('all'),
 });
@@ -62,6 +65,8 @@ describe('parseConfig', () => {
       'model.schedule must be one of cosine, wsd, got "cosin"; did you mean "cosine"?',
     ],
     [{ model, list: [{ kind: 'txt' }] }, 'list[0].kind must be one of recall, text, got "txt"; did you mean "text"?'],
+    [{ model, data: { kind: 'txt' } }, 'data.kind must be one of recall, text, got "txt"; did you mean "text"?'],
+    [{ model, data: [{ kind: 'txt' }] }, 'data[0].kind must be one of recall, text, got "txt"; did you mean "text"?'],
     [{ model, list: [{ kind: 'recall', wieght: 1 }] }, 'unknown key "wieght" in list[0]; did you mean "weight"?'],
     [{ model, list: [{ kind: 'text', files: [] }] }, 'list[0].files must have at least 1 entry, got a list of 0'],
     [{ model, list: [{ kind: 'recall', weight: 0 }] }, 'list[0].weight must be more than 0, got 0'],

@@ -236,6 +236,7 @@ function discriminatorValues(schema: z.core.$ZodType, root: unknown, path: Path,
   const visit = (s: z.core.$ZodType): void => {
     const def = (s as z.core.$ZodTypes)._zod.def;
     if (def.type === 'union') for (const option of def.options) visit(option);
+    else if (def.type === 'pipe') visit(def.in);
     else if ('innerType' in def) visit(def.innerType);
     else for (const v of s._zod.propValues?.[key] ?? []) values.add(v);
   };

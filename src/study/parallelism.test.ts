@@ -33,6 +33,11 @@ describe('chooseParallelism', () => {
     );
   });
 
+  it('reads nothing else of a command line', () => {
+    const flags = { workers: 1, threads: 1, set: [['train.steps', 3]], out: 'x' };
+    expect(chooseParallelism(2, flags, machine())).toMatchObject({ workers: 1, threads: 1 });
+  });
+
   it('knows this machine', () => {
     const { cores, freeBytes } = machine();
     expect(cores).toBeGreaterThanOrEqual(1);

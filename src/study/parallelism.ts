@@ -50,9 +50,11 @@ export function chooseParallelism(
   asked: { readonly workers?: number | undefined; readonly threads?: number | undefined },
   { cores, freeBytes }: Machine,
 ): Parallelism {
-  for (const [name, value] of Object.entries(asked))
+  for (const name of ['workers', 'threads'] as const) {
+    const value = asked[name];
     if (value !== undefined && (!Number.isInteger(value) || value < 1))
       throw new ConfigError(`--${name} must be a whole number of at least 1, got ${value}`);
+  }
   const byMemory = Math.max(1, Math.floor(freeBytes / WORKER_BYTES));
   const byCores = Math.max(1, Math.floor(cores / (asked.threads ?? 1)));
   const workers = asked.workers ?? Math.max(1, Math.min(runs, byCores, byMemory));

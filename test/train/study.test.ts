@@ -77,6 +77,10 @@ describe('a study', () => {
     expect(events.map((e) => e['event'])).toEqual(['plan', 'done']);
     expect(events[0]).toMatchObject({ done: 2 });
 
+    const set = await longsight(folder, 'study', 's.yaml', '--out', 'set', '--set', 'train.steps=4');
+    expect([set.code, set.text]).toEqual([0, expect.stringContaining('report: set/report.html')]);
+    expect(readFileSync(join(folder, 'set', 'runs', 'full_seed-1', 'config.json'), 'utf8')).toContain('"steps": 4,');
+
     const other = await longsight(folder, 'study', 's.yaml', '--set', 'train.lr=0.5');
     expect(other.code).toBe(2);
     expect(other.text).toMatch(
