@@ -81,6 +81,10 @@ for stage in "$@"; do
         longsight 120 $c --in "$work/$c" --losses 60
         torch "$work/$c" --losses 60
       done ;;
+    study) # eight small runs, kills, a shared device, a real run, precision of evaluation
+      note 330 study "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" ${STUDY:-killed undisturbed shared real eval-precision}
+      mkdir -p "$OUT/study"; cp "$work"/study/*.log "$OUT/study/" ;;
+    eval-precision) note 200 eval-precision "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" eval-precision ;;
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
       longsight 120 main --in "$work/main" --label 'separate projections' --split

@@ -50,7 +50,9 @@ describe('planCapacity', () => {
     const find = () => {
       throw new Error('asked for devices');
     };
-    expect(planCapacity(runs(3, ON_HOST), {}, { cores: 2, freeBytes: 16e9 }, find)).toMatchObject({
+    // Flags of a command line come with others.
+    const flags = { set: [], quiet: true };
+    expect(planCapacity(runs(3, ON_HOST), flags, { cores: 2, freeBytes: 16e9 }, find)).toMatchObject({
       ...{ workers: 2, threads: 1, devices: [] },
     });
   });

@@ -70,7 +70,12 @@ export function planCapacity(
   const onDevices = runs.filter((run) => run.platform !== null);
   if (onDevices.length === 0) {
     if (runs.length > 0) refuseDeviceOptions(asked);
-    return { devices: [], perDevice: 1, most: Infinity, ...chooseParallelism(onHost, asked, machine) };
+    return {
+      devices: [],
+      perDevice: 1,
+      most: Infinity,
+      ...chooseParallelism(onHost, { workers: asked.workers, threads: asked.threads }, machine),
+    };
   }
   const perDevice = asked.perDevice ?? 1;
   const devices = pickDevices(onDevices, asked, find());
