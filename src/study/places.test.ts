@@ -51,7 +51,7 @@ describe('planCapacity', () => {
       throw new Error('asked for devices');
     };
     // Flags of a command line come with others.
-    const flags = { set: [], quiet: true };
+    const flags = { set: [], workers: undefined };
     expect(planCapacity(runs(3, ON_HOST), flags, { cores: 2, freeBytes: 16e9 }, find)).toMatchObject({
       ...{ workers: 2, threads: 1, devices: [] },
     });
