@@ -19,7 +19,10 @@ it('makes figures, numbers and a table of a study, and puts them into its page',
   writeFakeStudy(study, runs, {});
   const out = join(folder, 'page');
   mkdirSync(out);
-  writeFileSync(join(out, 'README.md'), 'Before.\n\n<!-- numbers: begin -->\nold\n<!-- numbers: end -->\n\nAfter.\n');
+  writeFileSync(
+    join(out, 'README.md'),
+    'Before.\n\n<!-- numbers: begin -->\nstale text\n<!-- numbers: end -->\n\nAfter.\n',
+  );
   const args = ['--out', out, '--repeat', 'longsight study demo.yaml', study];
   const { status, stderr, stdout } = spawnSync(process.execPath, [SCRIPT, ...args], { encoding: 'utf8' });
   expect([status, stderr]).toEqual([0, '']);
@@ -32,7 +35,7 @@ it('makes figures, numbers and a table of a study, and puts them into its page',
   for (const { label } of FAKE_DESIGNS) expect(curves).toContain(`>${label}</text>`);
   const page = readFileSync(join(out, 'README.md'), 'utf8');
   expect(page).toMatch(/^Before\.[\s\S]*After\.\n$/);
-  expect(page).not.toContain('old');
+  expect(page).not.toContain('stale text');
   for (const name of figures) expect(page).toContain(`(figures/${name})`);
   expect(page).toContain('longsight study demo.yaml');
   expect(page).toContain('8 finished runs, 8.0 minutes of run time in all.');
