@@ -1,7 +1,9 @@
 // Rows of several documents against rows of one: the same model, batch and process, rounds of steps in turn; one JSON line a case,
 // with the kernels that take the most time in either, milliseconds a step, where the plugin has a profiler.
-// usage: node packed.mjs HOME CASE... [--platform cuda] [--precision bf16] [--steps 10] [--rounds 3]
-// HOME holds the built package (dist/). Cases are in cases.mjs.
+// usage: node packed.mjs HOME CASE... [--platform cuda] [--precision bf16] [--steps 10] [--rounds 3] [--tuning FILE]
+// HOME holds the built package (dist/). Cases are in cases.mjs. --tuning takes what packed-kernels.mjs --choose wrote, in place of
+// the shipped cut of the attention kernels; lines say so.
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CASES, OPTIMIZER, batches, tokenStream } from './cases.mjs';
@@ -12,6 +14,7 @@ const load = (path) => import(join(home, 'dist', path));
 const { createXlaEngine, deviceUse } = await load('engine/index.js');
 const model = await load('model/index.js');
 const train = await load('train/index.js');
+const { ATTENTION_TUNINGS } = await load('engine/xla/kernels/window-tuning.js');
 const emit = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 /** Kernels that are listed. */
 const KERNELS = 24;
@@ -25,8 +28,11 @@ const { values: flags, positionals } = parseArgs({
     precision: { type: 'string', default: 'bf16' },
     steps: { type: 'string', default: '10' },
     rounds: { type: 'string', default: '3' },
+    tuning: { type: 'string' },
   },
 });
+const tuning = flags.tuning === undefined ? undefined : JSON.parse(readFileSync(flags.tuning, 'utf8'));
+Object.assign(ATTENTION_TUNINGS, tuning);
 const engine = createXlaEngine({ platform: flags.platform });
 try {
   for (const name of positionals) await measurePair(name);
@@ -107,6 +113,7 @@ async function measurePair(name) {
       packedOverUnpacked: ratio,
       alone,
       packed,
+      ...(tuning && { tuning }),
       precision: flags.precision,
       device: engine.devices[0].kind,
       ...kernels,

@@ -10,6 +10,8 @@ longsight() { note "$1" "longsight $*" "$node" "$here/bench/gpu/longsight.mjs" "
 prepare() { "$node" "$here/bench/gpu/longsight.mjs" "$home" prepare "$work/$1" "$1" >> "$log" 2>&1; }
 jax() { note 240 "jax $*" python3 "$here/bench/peers/jax_gpu.py" "$@"; }
 torch() { note 300 "torch $*" python3 "$here/bench/peers/torch_gpu.py" "$@"; }
+packed_torch=${PACKED_TORCH:-packed-s1-swa-128 packed-main}
+packed_kernels() { note "$1" "$2" env UV_THREADPOOL_SIZE=16 "$node" "$here/bench/gpu/packed-kernels.mjs" "$home" "${@:3}"; }
 packed() { note "$1" "packed ${*:2}" "$node" "$here/bench/gpu/packed.mjs" "$home" "${@:2}"; }
 # The configurations of flash-linear-attention's kernels, compiled side by side for at most so many seconds.
 compile_fla() { # limit mixer:processes...
@@ -24,8 +26,6 @@ compile_fla() { # limit mixer:processes...
   wait
   echo "-- fla compiled $(ls "$work/tuned" | wc -l) configurations, $((SECONDS - begin)) s"
 }
-# Of so many seconds, how many a stage of 245 s has left since `begin`.
-left() { local rest=$((245 - SECONDS + begin)); echo $((rest < 1 ? 1 : rest < $1 ? rest : $1)); }
 tuned() { XLA_FLAGS="--xla_gpu_enable_triton_gemm=false" "$@"; }
 
 for stage in "$@"; do
@@ -58,33 +58,38 @@ for stage in "$@"; do
       mixers=$(IFS=,; echo "${shares[*]%:*}")
       compile_fla "${LIMIT:-150}" "${shares[@]}"
       note 300 fla python3 "$here/bench/peers/fla_gpu.py" --unguarded --tuned "$work/tuned" --mixers "$mixers" ;;
-    packed) # packed documents: results, steps against rows of one and PyTorch, each kernel; within 245 s
-      begin=$SECONDS
-      for c in packed-s1-swa-128 packed-main; do prepare $c; done
-      # PyTorch compiles while results are checked, so that less of it is left when it is timed.
-      for c in packed-s1-swa-128 packed-main; do
-        timeout 60 python3 "$here/bench/peers/torch_gpu.py" "$work/$c" --steps 1 --rounds 1 >> "$log" 2>&1
-      done &
-      note 110 packed-check "$node" "$home/gpu/test/gpu/check.js" cuda packed > "$OUT/packed-check.txt"
-      tail -2 "$OUT/packed-check.txt"
-      grep '"ok":false' "$OUT/packed-check.txt" | cut -c1-600
-      wait
-      packed "$(left 110)" row-s1-swa-128 row-s1-full row-s1-gdn row-s1-mamba2 main
-      for c in packed-s1-swa-128 packed-main; do note "$(left 60)" "torch $c" python3 "$here/bench/peers/torch_gpu.py" "$work/$c"; done
-      note "$(left 70)" packed-kernels "$node" "$here/bench/gpu/packed-kernels.mjs" "$home"
-      note "$(left 40)" cudnn-packed python3 "$here/bench/peers/cudnn_packed.py" "$work/packed-s1-swa-128" ;;
-    packed-more) packed 200 row-s1-swa-512 row-s1-swa-2048 row-s1-lightning main ;;
-    packed-kernels) note 240 packed-kernels "$node" "$here/bench/gpu/packed-kernels.mjs" "$home" ;;
-    packed-torch)
-      for c in packed-s1-swa-128 packed-main; do
-        prepare $c
-        longsight 120 $c --in "$work/$c" --losses 60
+    # Packed documents: `packed-first packed-tune packed-speed packed-torch packed-more`, the most wanted first. PACKED and
+    # PACKED_TORCH: cases, the most wanted first.
+    packed-first) # compiles side by side for what follows, PyTorch too; at most 130 s; nothing is timed
+      for c in $packed_torch; do prepare "$c"; done
+      for c in $packed_torch; do
+        timeout "${WARM:-125}" python3 "$here/bench/peers/torch_gpu.py" "$work/$c" --steps 1 --rounds 1 >> "$log" 2>&1 &
+      done
+      packed_kernels 120 packed-compile --compile-only
+      wait ;;
+    packed-tune) # the kernels cut in several ways; the fastest that is right goes to packed-speed; at most 60 s
+      packed_kernels 60 packed-tune --choose "$OUT/packed-tuning.json" ;;
+    packed-speed) # steps against rows of one document, about 17 s a case
+      [ -f "$OUT/packed-tuning.json" ] && chosen=(--tuning "$OUT/packed-tuning.json") || chosen=()
+      for c in ${PACKED:-row-s1-swa-128 row-s1-full main}; do packed 45 "$c" "${chosen[@]}"; done ;;
+    packed-more) PACKED="row-s1-gdn row-s1-mamba2" bash "$0" packed-speed ;;
+    packed-torch) # after packed-first, 20 to 40 s a case
+      for c in $packed_torch; do prepare "$c"; note 120 "torch $c" python3 "$here/bench/peers/torch_gpu.py" "$work/$c"; done ;;
+    packed-losses)
+      for c in $packed_torch; do
+        prepare "$c"
+        longsight 120 "$c" --in "$work/$c" --losses 60
         torch "$work/$c" --losses 60
       done ;;
     study) # eight small runs, kills, a shared device, a real run, precision of evaluation
       note 330 study "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" ${STUDY:-killed undisturbed shared real eval-precision}
       mkdir -p "$OUT/study"; cp "$work"/study/*.log "$OUT/study/" ;;
     eval-precision) note 200 eval-precision "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" eval-precision ;;
+    packed-check) # results, about 75 s
+      note 110 packed-check "$node" "$home/gpu/test/gpu/check.js" cuda packed > "$OUT/packed-check.txt"
+      tail -2 "$OUT/packed-check.txt"
+      grep '"ok":false' "$OUT/packed-check.txt" | cut -c1-600 ;;
+    packed-cudnn) prepare packed-s1-swa-128; note 90 cudnn-packed python3 "$here/bench/peers/cudnn_packed.py" "$work/packed-s1-swa-128" ;;
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
       longsight 120 main --in "$work/main" --label 'separate projections' --split

@@ -3,7 +3,7 @@
  * changes.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,8 +38,16 @@ describe('the GPU benchmark', () => {
     'times rows of several documents beside rows of one',
     () => {
       const flags = ['--platform', 'cpu', '--precision', 'f32', '--steps', '1', '--rounds', '1'];
-      const line = JSON.parse(node('bench/gpu/packed.mjs', root, 'tiny', ...flags)) as Record<string, unknown>;
+      const tuning = { wide: { forward: { block: 64, inner: 64, numWarps: 4, numStages: 2 } } };
+      const file = join(folder, 'tuning.json');
+      writeFileSync(file, JSON.stringify(tuning));
+      const given = ['--tuning', file];
+      const line = JSON.parse(node('bench/gpu/packed.mjs', root, 'tiny', ...flags, ...given)) as Record<
+        string,
+        unknown
+      >;
       expect(line).not.toHaveProperty('error');
+      expect(line.tuning).toEqual(tuning);
       expect(line.packedOverUnpacked).toBeGreaterThan(0);
     },
     60_000,

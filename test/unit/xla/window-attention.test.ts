@@ -230,6 +230,7 @@ describe('window attention kernels', () => {
     { tokens: 7, window: 7, documents: [3, 4], delta: true },
     { tokens: 48, window: 18, documents: [[10, 38], [48], [33, 15]], batch: 3, heads: 1, delta: true },
     { tokens: 96, window: 96, documents: [33, 31, 32], block: 32, inner: 16, heads: 2, kvHeads: 1, delta: true },
+    { tokens: 256, window: 256, documents: [130, 65, 61], block: 128, inner: 64, heads: 1, delta: true },
     { tokens: 96, window: 33, documents: [20, 12, 1, 63], block: 32, inner: 16, heads: 1, delta: true },
     { tokens: 90, window: 90, documents: [5, 59, 26], block: 64, inner: 16, heads: 1, delta: true },
     { tokens: 128, window: 128, documents: [40, 88], block: 32, inner: 16, heads: 1 },

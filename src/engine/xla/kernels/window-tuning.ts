@@ -14,27 +14,29 @@ export interface AttentionTuning {
 /** Windows up to this are narrow: a block meets few others. */
 const NARROW = 256;
 
-const NARROW_TUNING: AttentionTuning = {
-  forward: { block: 64, inner: 64, numWarps: 4, numStages: 2 },
-  backward: { block: 64, inner: 64, numWarps: 4, numStages: 1 },
-  givenDelta: false,
-};
-
-const WIDE_TUNING: AttentionTuning = {
-  forward: { block: 128, inner: 64, numWarps: 4, numStages: 3, lastFirst: true },
-  backward: { block: 64, inner: 64, numWarps: 4, numStages: 2 },
-  givenDelta: true,
-};
-
-/** Heads of 128 channels take twice the registers. */
-const BROAD_TUNING: AttentionTuning = {
-  forward: { block: 128, inner: 64, numWarps: 8, numStages: 2, lastFirst: true },
-  backward: { block: 64, inner: 64, numWarps: 8, numStages: 1 },
-  givenDelta: true,
+/** By the attention: narrow windows, wide ones (or none), heads of more than 64 channels. Benchmarks replace entries. */
+export const ATTENTION_TUNINGS: Record<'narrow' | 'wide' | 'broad', AttentionTuning> = {
+  narrow: {
+    forward: { block: 64, inner: 64, numWarps: 4, numStages: 2 },
+    backward: { block: 64, inner: 64, numWarps: 4, numStages: 1 },
+    givenDelta: false,
+  },
+  // Three stages: with two, a loop waits for the blocks that it has just asked for.
+  wide: {
+    forward: { block: 128, inner: 64, numWarps: 4, numStages: 3, lastFirst: true },
+    backward: { block: 64, inner: 64, numWarps: 4, numStages: 3 },
+    givenDelta: true,
+  },
+  // Heads of 128 channels take twice the registers.
+  broad: {
+    forward: { block: 128, inner: 64, numWarps: 8, numStages: 2, lastFirst: true },
+    backward: { block: 64, inner: 64, numWarps: 8, numStages: 1 },
+    givenDelta: true,
+  },
 };
 
 /** The tuning for queries `[B,T,H,D]`. */
 export function attentionTuning(q: Value, { window }: AttentionAttrs): AttentionTuning {
-  if ((q.shape[3] as number) > 64) return BROAD_TUNING;
-  return window !== null && window <= NARROW ? NARROW_TUNING : WIDE_TUNING;
+  if ((q.shape[3] as number) > 64) return ATTENTION_TUNINGS.broad;
+  return ATTENTION_TUNINGS[window !== null && window <= NARROW ? 'narrow' : 'wide'];
 }
