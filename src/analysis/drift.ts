@@ -17,13 +17,13 @@ export interface HeadDrift extends HeadIndex {
   readonly qL2: number;
   /** The Frobenius norm of the difference of the key weights. */
   readonly kL2: number;
-  /** Relative to the norm in the reference. */
+  /** The norm of the difference of the query weights over that of the reference. */
   readonly qRel: number;
   /** The norm of the difference of the key weights over that of the reference. */
   readonly kRel: number;
-  /** Sums, as published. */
+  /** The sum of `qL2` and `kL2`, as published. */
   readonly qkL2: number;
-  /** The norm of the difference of query and key weights together over that of the reference. */
+  /** The sum of `qRel` and `kRel`, as published. */
   readonly qkRel: number;
   /** Relative distance of `Wq Wk^T`. */
   readonly scoreRel: number;
@@ -34,7 +34,7 @@ export interface DriftResult {
   readonly format: 1;
   /** Means over heads. */
   readonly qkL2: number;
-  /** The mean over heads of the relative drift of query and key weights. */
+  /** The mean over heads of their `qkRel`. */
   readonly qkRel: number;
   /** The mean over heads of the relative drift of the score matrix `Wq Wk^T`. */
   readonly scoreRel: number;

@@ -64,7 +64,7 @@ export interface ParityResult {
   readonly passed: boolean;
 }
 
-/** The largest difference of activations that passes, relative to the largest expected value. */
+/** The largest difference of activations that passes, relative to the largest expected value where that is above 1. */
 export const PARITY_TOLERANCE = 1e-4;
 /** The largest relative difference of gradient norms that passes. */
 export const PARITY_GRADIENT_TOLERANCE = 1e-3;

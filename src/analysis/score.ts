@@ -33,7 +33,7 @@ export interface ScoreSample {
   readonly tokens: Int32Array;
   /** Positions that predict, as many in every sample: the target of position `p` is `targets[i]`. */
   readonly positions: readonly number[];
-  /** Positions of the tokens that are to be predicted, rising. */
+  /** The token id that each position is to predict. */
   readonly targets: readonly number[];
 }
 

@@ -9,7 +9,7 @@ import { expandStudy, loadStudy } from '../../src/study/index.js';
 import { isPlain, parseYaml, resolveRunConfig } from '../../src/lab/index.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => join('docs', name))];
+const PAGES = ['README.md', 'CONTRIBUTING.md', ...readdirSync(join(ROOT, 'docs')).map((name) => join('docs', name))];
 
 const blocks = (language: string): [where: string, text: string][] =>
   PAGES.filter((page) => page.endsWith('.md')).flatMap((page) => {

@@ -53,7 +53,7 @@ export interface ScalingAnalysis {
   readonly compat: boolean;
   readonly train: FitMetrics;
   readonly heldOut: (FitMetrics & { readonly size: string }) | null;
-  /** The condition number of the fit's scaled Jacobian. */
+  /** The condition number of the fit; see `conditionNumber`. */
   readonly condition: number;
   readonly bootstrap: Bootstrap | null;
   readonly profiles: readonly Profile[];
