@@ -12,12 +12,23 @@ export async function reportError(error: unknown, { stderr, env }: CliContext): 
   const { LongsightError } = await import('../core/index.js');
   const debug = env['LONGSIGHT_DEBUG'] === '1';
   if (error instanceof LongsightError) {
-    stderr.write(`longsight: ${error.message}\n`);
+    stderr.write(`longsight: ${oneLine(error.message)}\n`);
     if (debug) stderr.write(`${stackOf(error)}\n`);
     return error.exitCode;
   }
   stderr.write(`longsight: unexpected error, please report it: ${stackOf(error)}\n`);
   return EXIT.failed;
+}
+
+/**
+ * A message on one line, whatever it quotes of a file: line ends and what is around them as one space, other control characters (which
+ * a terminal would obey) as escapes.
+ */
+export function oneLine(message: string): string {
+  return message
+    .trim()
+    .replace(/\s*[\n\r\u2028\u2029]\s*/g, ' ')
+    .replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 function stackOf(error: unknown): string {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PredictionFile } from '../../../src/eval/index.js';
 import { realSurroundings } from '../../../src/engine/xla/pjrt/discover.js';
+import { oneLine } from '../../../src/cli/errors.js';
 import { cli } from '../../support/cli.js';
 import { messageOf } from '../../support/folders.js';
 
@@ -75,6 +76,19 @@ describe('files that are not what they should be', () => {
     const base = `base:\n  model: { hiddenSize: 16, numHeads: 2 }\n  ${rest.trim().replace('\n', '\n  ')}`;
     const study = put('study.yaml', `name: g\n${base}\narchitectures: { full: full }\nseeds: [1]\ngrid:\n${grid}\n`);
     await refused(/100000 runs are too many, a study has at most 10000/, 'study', study, '--out', join(folder, 's'));
+  });
+});
+
+describe('messages that quote a file', () => {
+  it('stay on one line, without control characters', async () => {
+    const model = join(folder, 'torn');
+    mkdirSync(model);
+    writeFileSync(join(model, 'config.json'), '{\n "a": x\u001b[31m\r\n}\n');
+    const { code, stderr } = await cli(['inspect', model]);
+    expect(code).not.toBe(0);
+    // eslint-disable-next-line no-control-regex
+    expect(stderr).toMatch(/^longsight: [^\x00-\x1f]*torn\/config\.json is not valid JSON: [^\x00-\x1f]*\n$/);
+    expect(oneLine('a\n  b\u001b\u0085')).toBe('a b\\u001b\\u0085');
   });
 });
 
