@@ -82,7 +82,7 @@ for stage in "$@"; do
         torch "$work/$c" --losses 60
       done ;;
     study) # eight small runs, kills, a shared device, a real run, precision of evaluation
-      note 330 study "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" ${STUDY:-killed undisturbed shared real eval-precision}
+      note 300 study "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" ${STUDY:-killed undisturbed shared real eval-precision}
       mkdir -p "$OUT/study"; cp "$work"/study/*.log "$OUT/study/" ;;
     eval-precision) note 200 eval-precision "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" eval-precision ;;
     packed-check) # results, about 75 s

@@ -63,6 +63,25 @@ describe('the report of a study', () => {
     ]);
   });
 
+  it('says which device did what, and where the time went', () => {
+    const dir = study(quickstart());
+    const run = join(dir, 'runs', quickstart()[0]?.name ?? '');
+    const change = (file: string, more: object) => {
+      const path = join(run, file);
+      writeFileSync(path, JSON.stringify({ ...(JSON.parse(readFileSync(path, 'utf8')) as object), ...more }));
+    };
+    const cells = (): string[] => pageOf(dir).texts('td');
+    expect(cells()).not.toContain('cuda:1 (NVIDIA H200), cuda:0 (NVIDIA H200)');
+    change('status.json', { timing: { total: 100, steps: 93, firstStep: 1, compile: 3.25 } });
+    const resumes = [{ at: '2026-01-01T00:00:00Z', place: 'cuda:0 (NVIDIA H200)' }];
+    change('config.json', { place: 'cuda:1 (NVIDIA H200)', resumes });
+    const at = cells().indexOf('cuda:1 (NVIDIA H200), cuda:0 (NVIDIA H200)');
+    expect(cells().slice(at, at + 6)).toEqual([
+      'cuda:1 (NVIDIA H200), cuda:0 (NVIDIA H200)',
+      ...['100', '6.0 %', '0', '0', '3.25'],
+    ]);
+  });
+
   it('is sure of more with more seeds, in times fewer tokens, and says what had not come to rest', () => {
     const third = quickstart().flatMap((run) =>
       run.seed === 1 ? [{ ...run, seed: 3, name: `${run.pattern}_seed-3`, formsAt: 0.98 * run.formsAt }] : [],

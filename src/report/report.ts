@@ -34,6 +34,7 @@ import {
 } from './plots.js';
 import { mechanismFigures } from './mechanism-plots.js';
 import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
+import { timeOf, timeTable } from './time.js';
 import { isRunFolder, reportPaths } from '../run/index.js';
 
 /** The paths of a report's files. */
@@ -105,6 +106,7 @@ export function reportJson({ analysis, records }: Analysed): Record<string, unkn
       ...rest,
     })),
     findings: Object.fromEntries([...records].map(([name, record]) => [name, record.findings])),
+    times: Object.fromEntries([...records].map(([name, record]) => [name, timeOf(record)])),
   };
 }
 
@@ -340,8 +342,10 @@ function environmentHtml({ analysis, records }: Analysed, { repeat }: ReportOpti
       ? ''
       : details(`Configuration of run ${first.name}`, `<pre>${escapeHtml(toYaml(compact(first)))}</pre>`);
   const commands = `<pre>${escapeHtml(repeat.join('\n'))}</pre>`;
+  const times = timeTable(records);
+  const time = times === '' ? '' : details('Where runs ran, and seconds by what they did', times);
   return (
-    `<section><h2>How to repeat this</h2>${commands}${config}` +
+    `<section><h2>How to repeat this</h2>${commands}${config}${time}` +
     `<h2>Environment</h2>${table(['', 'item', 'value'], rows, new Set())}</section>`
   );
 }
