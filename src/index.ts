@@ -52,7 +52,8 @@ export {
   type TraceSample,
 } from './analysis/index.js';
 export { loadModel, uploadParameters, type LoadedModel } from './loaded/index.js';
-export { scoreChoices, type EvalRecord } from './eval/index.js';
+export { scoreChoices } from './eval/index.js';
+export type { EvalRecord } from './lab/index.js';
 
 // Generate text.
 export { Decoder, generate, type GenerateOptions, type GenerateResult, type Sampling } from './generate/index.js';

@@ -2,7 +2,7 @@
  * What a command prints. Results go to standard output, progress and remarks to standard error; `--json` turns results
  * and events into one JSON object a line, `--quiet` leaves errors only.
  */
-import { maxOf } from '../core/index.js';
+export { textTable } from '../core/index.js';
 
 /** The part of a stream that is used. */
 interface TextStream {
@@ -65,11 +65,4 @@ export class Output {
   event(value: object): void {
     if (this.mode === 'json') this.#streams.stdout.write(`${JSON.stringify(value)}\n`);
   }
-}
-
-/** A table of text, columns padded; columns in `right` are set right. */
-export function textTable(rows: readonly (readonly string[])[], right: ReadonlySet<number> = new Set()): string {
-  const widths = (rows[0] ?? []).map((_, i) => maxOf(rows.map((row) => row[i]?.length ?? 0)));
-  const pad = (text: string, i: number) => (right.has(i) ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0));
-  return rows.map((row) => row.map(pad).join('  ').trimEnd()).join('\n');
 }

@@ -1,7 +1,7 @@
 /** Progress of runs and studies: bars on a terminal, lines elsewhere, events with --json, nothing with --quiet. */
 import cliProgress from 'cli-progress';
 import type { PrepareProgress } from '../data/index.js';
-import type { EvalRecord } from '../eval/index.js';
+import { evalEvent, evalWords, type EvalRecord } from '../lab/index.js';
 import { formatTokens } from '../core/index.js';
 import {
   etaSeconds,
@@ -50,17 +50,24 @@ export class RunProgress {
   }
 
   evaluated(record: EvalRecord): void {
-    const { step, tokens, loss, recall } = record;
-    this.#output.event({ event: 'evaluated', step, tokens, loss, recall: recall?.bins ?? null });
+    const words = evalWords(record);
+    if (words !== '') this.#line(`step ${record.step}: ${words}`);
+    this.#output.event({ event: 'evaluated', ...evalEvent(record) });
   }
 
   note(text: string): void {
-    this.#output.note(text);
+    this.#line(text);
     this.#output.event({ event: 'note', text });
   }
 
   stop(): void {
     this.#bar?.stop();
+  }
+
+  /** A line above the bar, if there is one: it is drawn again at the next step. */
+  #line(text: string): void {
+    if (this.#bar?.isActive === true) this.#bar.stop();
+    this.#output.note(text);
   }
 }
 

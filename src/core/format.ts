@@ -54,3 +54,10 @@ export function list(items: readonly string[]): string {
   if (items.length < 2) return items[0] ?? '';
   return `${items.slice(0, -1).join(', ')} and ${items.at(-1)}`;
 }
+
+/** A table of text, columns padded; columns in `right` are set right. */
+export function textTable(rows: readonly (readonly string[])[], right: ReadonlySet<number> = new Set()): string {
+  const widths = (rows[0] ?? []).map((_, i) => maxOf(rows.map((row) => row[i]?.length ?? 0)));
+  const pad = (text: string, i: number) => (right.has(i) ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0));
+  return rows.map((row) => row.map(pad).join('  ').trimEnd()).join('\n');
+}

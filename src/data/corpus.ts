@@ -116,6 +116,23 @@ export class TextCorpus implements Disposable {
     }
   }
 
+  /**
+   * The number, in a split, of the document that the byte at `position` belongs to; the separator belongs to the one
+   * before it.
+   */
+  documentAt(split: Split, position: number): number {
+    return lastAtOrBelow(this.#splits[split].starts, position);
+  }
+
+  /** The documents of a split, one after another, as bytes without separators. */
+  *documents(split: Split): Generator<Uint8Array> {
+    for (const { document, from, to } of this.#splits[split].pieces) {
+      const bytes = new Uint8Array(to - from);
+      this.#readDocument(document, from, bytes);
+      yield bytes;
+    }
+  }
+
   [Symbol.dispose](): void {
     for (const fd of this.#open.values()) closeSync(fd);
     this.#open.clear();

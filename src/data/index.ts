@@ -14,7 +14,8 @@ export { METADATA_FIELDS, parseRow, readRows, refuseUnread, type JsonRow } from 
 export * from './corpora/index.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
-export { GramCounts, GramKeys, repeatedGrams } from './grams.js';
+export { GramCounts, GramKeys, repeatedGrams } from './grams/counts.js';
+export { gramStatistics, textStatistics, type GramSource, type GramStatistics } from './grams/training.js';
 export * from './mqar.js';
 export * from './needle.js';
 export {

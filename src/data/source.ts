@@ -29,6 +29,11 @@ export interface Batch {
    * each.
    */
   readonly segments: Int32Array | null;
+  /**
+   * f64 [batchSize * (seqLen + 1)]: the number of the document of each token of a row, and of its last target; -1 where
+   * a row is no text. Null where nobody asked for them.
+   */
+  readonly documents: Float64Array | null;
 }
 
 /** A deterministic stream of training sequences whose position can be stored and restored. */
@@ -56,7 +61,7 @@ export interface DataSource {
 }
 
 /** A batch of zeros for `fill` to write into. */
-export function emptyBatch(batchSize: number, seqLen: number, hasSegments = false): Batch {
+export function emptyBatch(batchSize: number, seqLen: number, hasSegments = false, hasDocuments = false): Batch {
   const size = batchSize * seqLen;
   return {
     batchSize,
@@ -65,12 +70,13 @@ export function emptyBatch(batchSize: number, seqLen: number, hasSegments = fals
     targets: new Int32Array(size),
     weights: new Float32Array(size),
     segments: hasSegments ? new Int32Array(size) : null,
+    documents: hasDocuments ? new Float64Array(batchSize * (seqLen + 1)).fill(-1) : null,
   };
 }
 
 /** The next `batchSize` sequences of a source. */
-export function nextBatch(source: DataSource, batchSize: number): Batch {
-  const batch = emptyBatch(batchSize, source.seqLen, source.hasSegments);
+export function nextBatch(source: DataSource, batchSize: number, hasDocuments = false): Batch {
+  const batch = emptyBatch(batchSize, source.seqLen, source.hasSegments, hasDocuments);
   for (let row = 0; row < batchSize; row++) source.fill(batch, row);
   return batch;
 }
@@ -143,6 +149,12 @@ export class MixtureSource implements DataSource {
     const draw = this.#rng.uniform() * total;
     const chosen = this.#cumulative.findIndex((c) => draw < c);
     (this.#sources[chosen] as DataSource).fill(batch, row);
+    // Documents of different sources are different ones.
+    const width = this.seqLen + 1;
+    const own = batch.documents?.subarray(row * width, (row + 1) * width);
+    own?.forEach((document, i) => {
+      if (document >= 0) own[i] = document * this.#sources.length + chosen;
+    });
   }
 
   state(): JsonValue {

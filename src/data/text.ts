@@ -77,8 +77,12 @@ export class TextSource implements DataSource {
       this.#position = 0;
       this.#plan = this.#planEpoch();
     }
-    this.#corpus.read(this.#split, this.#plan.startOf(this.#position++), this.#bytes);
+    const from = this.#plan.startOf(this.#position++);
+    this.#corpus.read(this.#split, from, this.#bytes);
     const start = row * this.seqLen;
+    for (let i = 0; batch.documents !== null && i <= this.seqLen; i++) {
+      batch.documents[row * (this.seqLen + 1) + i] = this.#corpus.documentAt(this.#split, from + i);
+    }
     for (let i = 0; i < this.seqLen; i++) {
       batch.tokens[start + i] = this.#bytes[i] as number;
       batch.targets[start + i] = this.#bytes[i + 1] as number;

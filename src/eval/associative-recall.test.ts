@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Rng } from '../core/index.js';
 import { GramCounts, GramKeys, repeatedGrams } from '../data/index.js';
-import { AR_KIND, arBins, ArTally, findAssociativeRecall, type ArRow } from './associative-recall.js';
+import { AR_KIND, arBins, ArTally, farFrom, findAssociativeRecall, type ArRow } from './associative-recall.js';
 
 const row = (text: number[], documents: number[] | null = null): ArRow => ({
   tokens: Int32Array.from(text.slice(0, -1)),
@@ -74,13 +74,14 @@ describe('associative recall hits', () => {
 
 describe('the record of associative recall', () => {
   it('has means by distance, and an interval only where there are documents to resample', () => {
-    const tally = new ArTally([2, 4], 3);
+    const tally = new ArTally([2, 4], 4, 3);
     const text = [1, 2, 3, 9, 1, 2, 3, 2, 3];
     const found = findAssociativeRecall(row(text), new GramKeys(10, 2), () => true);
     const loss = Float64Array.from(text.slice(1), (_, i) => i);
     const hit = Float64Array.from(text.slice(1), (_, i) => i % 2);
     tally.add({ loss, hit }, row(text), found);
-    const { all, fresh, bins, documents, maxCount } = tally.result();
+    const { all, fresh, bins, far, documents, maxCount } = tally.result();
+    expect(far).toMatchObject({ from: 4, to: 4, all: { targets: 2 }, inside: { targets: 1, loss: 5 } });
     expect([documents, maxCount]).toEqual([1, 3]);
     expect(all).toMatchObject({ targets: 8, loss: 3.5, accuracy: 0.5, lossLow: null, accuracyHigh: null });
     expect(fresh).toMatchObject({ targets: 5, loss: (0 + 1 + 2 + 3 + 6) / 5 });
@@ -100,7 +101,7 @@ describe('the record of associative recall', () => {
     let covered = 0;
     for (let trial = 0; trial < trials; trial++) {
       const rng = Rng.of(trial, 'coverage');
-      const tally = new ArTally([8], 1);
+      const tally = new ArTally([8], 7, 1);
       for (let document = 0; document < 60; document++) {
         const shift = rng.normal();
         const text = [1, 2, 3, 1, 2, 3, 1, 2, 3];
@@ -118,6 +119,7 @@ describe('the record of associative recall', () => {
   it('bins distances up to the context', () => {
     expect(arBins(4096)).toEqual([16, 64, 128, 256, 512, 1024, 2048, 4096]);
     expect(arBins(100)).toEqual([16, 64, 100]);
+    expect([4096, 2048, 2047, 100].map(farFrom)).toEqual([1025, 1025, 1536, 76]);
   });
 });
 

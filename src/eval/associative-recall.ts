@@ -32,8 +32,11 @@ export interface ArRow {
   readonly tokens: Int32Array;
   /** The token after each, i32 `[T]`. */
   readonly targets: Int32Array;
-  /** The document of each token, i32 `[T]`, ascending; null where the row is one document. */
-  readonly documents: Int32Array | null;
+  /**
+   * The number of the document of each token, `[T]`; null where the row is one document, and no other row holds any of
+   * it.
+   */
+  readonly documents: ArrayLike<number> | null;
   /** Whether target t counts: one that is the first token of another document does not. */
   readonly counts: (t: number) => boolean;
 }
@@ -43,9 +46,13 @@ export interface ArRow {
  * target.
  *
  * @param keys which grams are looked at: bigrams of tokens, longer ones of bytes
- * @param isRare whether a gram, by its key, is rare in the training data
+ * @param isRare whether the gram that ends with target `t`, by its key, is rare in the training data
  */
-export function findAssociativeRecall(row: ArRow, keys: GramKeys, isRare: (key: number) => boolean): ArTargets {
+export function findAssociativeRecall(
+  row: ArRow,
+  keys: GramKeys,
+  isRare: (key: number, t: number) => boolean,
+): ArTargets {
   const { tokens, targets, documents, counts } = row;
   const T = tokens.length;
   const kind = new Uint8Array(T);
@@ -69,7 +76,7 @@ export function findAssociativeRecall(row: ArRow, keys: GramKeys, isRare: (key: 
     latest.set(key, t);
     if (before === undefined) {
       kind[t] = AR_KIND.fresh;
-    } else if (isRare(key)) {
+    } else if (isRare(key, t)) {
       const earlier = before + 1 - keys.order;
       const isInside = earlier >= start && text[earlier] === text[first - 1];
       kind[t] = isInside ? AR_KIND.inside : AR_KIND.onset;
@@ -114,6 +121,8 @@ export interface ArRecord {
   readonly fresh: ArScore;
   /** AR hits by distance. */
   readonly bins: readonly ArBin[];
+  /** AR hits at long range, where one number is wanted: beyond `farFrom`. */
+  readonly far: ArBin;
 }
 
 /**
@@ -126,8 +135,20 @@ export function arBins(seqLen: number): number[] {
   return [...ends, seqLen];
 }
 
+/**
+ * From which distance a hit counts as far in a context of `seqLen` tokens: from 1,025 on where there are 2,048 or more,
+ * else in the farthest quarter.
+ */
+export function farFrom(seqLen: number): number {
+  return (seqLen >= 2048 ? 1024 : Math.floor(0.75 * seqLen)) + 1;
+}
+
 const RESAMPLES = 1000;
 const BOOTSTRAP_SEED = 0;
+
+/** Places of groups of targets in `Sums`: the onset of far hits, and of the first bin; inside follows each. */
+const FAR = 2;
+const FIRST_BIN = 4;
 
 /** Sums of one group of targets in one document. */
 interface Sums {
@@ -143,17 +164,20 @@ interface Sums {
 export class ArTally {
   readonly #ends: readonly number[];
   readonly #maxCount: number;
-  readonly #groups: number;
-  readonly #documents: Sums[] = [];
+  /** The first far distance, and the last distance. */
+  readonly #far: readonly [number, number];
+  /** Sums by the number of the document; rows that are documents of their own stand at the end. */
+  readonly #documents = new Map<number | symbol, Sums>();
 
   /**
-   * @param ends upper ends of the distance bins, ascending
+   * @param ends upper ends of the distance bins, ascending; farther hits count among all targets alone
+   * @param far the first distance that counts as far
    * @param maxCount the limit of rare bigrams, for the record
    */
-  constructor(ends: readonly number[], maxCount: number) {
+  constructor(ends: readonly number[], far: number, maxCount: number) {
     this.#ends = ends;
     this.#maxCount = maxCount;
-    this.#groups = 2 + 2 * ends.length;
+    this.#far = [far, ends.at(-1) ?? far];
   }
 
   /**
@@ -163,10 +187,10 @@ export class ArTally {
    * @param found what `findAssociativeRecall` found in the row
    */
   add(scores: Scores, { documents, counts }: ArRow, found: ArTargets): void {
-    let sums = this.#newDocument();
+    const row = Symbol('row');
     for (let t = 0; t < found.kind.length; t++) {
-      if (documents !== null && t > 0 && documents[t] !== documents[t - 1]) sums = this.#newDocument();
       if (!counts(t)) continue;
+      const sums = this.#document(documents?.[t] ?? row);
       for (const group of this.#groupsOf(found, t)) {
         sums.count[group] = (sums.count[group] ?? 0) + 1;
         sums.loss[group] = (sums.loss[group] ?? 0) + (scores.loss[t] ?? 0);
@@ -177,37 +201,40 @@ export class ArTally {
 
   /** The record of all rows so far. */
   result(): ArRecord {
-    const documents = this.#documents.filter(({ count }) => (count[0] ?? 0) > 0);
+    const documents = [...this.#documents.values()];
     const draws = resamples(documents.length);
     const score = (...groups: number[]): ArScore => scoreOf(documents, groups, draws);
+    const bin = (from: number, to: number, onset: number): ArBin => ({
+      ...{ from, to, onset: score(onset), inside: score(onset + 1), all: score(onset, onset + 1) },
+    });
     return {
       maxCount: this.#maxCount,
       documents: documents.length,
       all: score(0),
       fresh: score(1),
-      bins: this.#ends.map((to, i) => ({
-        from: (this.#ends[i - 1] ?? 0) + 1,
-        to,
-        onset: score(2 + 2 * i),
-        inside: score(3 + 2 * i),
-        all: score(2 + 2 * i, 3 + 2 * i),
-      })),
+      bins: this.#ends.map((to, i) => bin((this.#ends[i - 1] ?? 0) + 1, to, FIRST_BIN + 2 * i)),
+      far: bin(...this.#far, FAR),
     };
   }
 
-  #newDocument(): Sums {
-    const make = () => new Float64Array(this.#groups);
+  #document(name: number | symbol): Sums {
+    const known = this.#documents.get(name);
+    if (known !== undefined) return known;
+    const make = () => new Float64Array(FIRST_BIN + 2 * this.#ends.length);
     const sums = { count: make(), loss: make(), hit: make() };
-    this.#documents.push(sums);
+    this.#documents.set(name, sums);
     return sums;
   }
 
-  /** Group 0 is every target, 1 the fresh bigrams; then onset and inside of each bin. */
+  /** Group 0 is every target, 1 the fresh bigrams; then onset and inside of what is far, and of each bin. */
   #groupsOf({ kind, distance }: ArTargets, t: number): number[] {
     if (kind[t] === AR_KIND.none) return [0];
     if (kind[t] === AR_KIND.fresh) return [0, 1];
-    const bin = this.#ends.findIndex((end) => (distance[t] ?? 0) <= end);
-    return bin < 0 ? [0] : [0, 2 + 2 * bin + (kind[t] === AR_KIND.inside ? 1 : 0)];
+    const inside = kind[t] === AR_KIND.inside ? 1 : 0;
+    const away = distance[t] ?? 0;
+    const bin = this.#ends.findIndex((end) => away <= end);
+    const far = away >= this.#far[0] && away <= this.#far[1];
+    return [0, ...(far ? [FAR + inside] : []), ...(bin < 0 ? [] : [FIRST_BIN + 2 * bin + inside])];
   }
 }
 

@@ -1,19 +1,23 @@
 export {
-  evalSchema,
-  needleEvalSchema,
-  recallEvalSchema,
-  traceEvalSchema,
-  type EvalConfig,
-  type NeedleEvalConfig,
-  type RecallEvalConfig,
-  type TraceEvalConfig,
-} from './config.js';
-export { Evaluator, planEvaluation, type EvaluatorOptions, type TrainingPoint } from './evaluator.js';
-export { NeedleEvaluator, needleTask, type NeedleEvaluatorOptions } from './needle.js';
-export { defaultBins, RecallTally } from './recall.js';
-export * from './record.js';
+  AR_KIND,
+  arBins,
+  ArTally,
+  farFrom,
+  findAssociativeRecall,
+  type ArRow,
+  type ArTargets,
+} from './associative-recall.js';
+export { HeldOutScores, type HeldOutBatch, type HeldOutOptions } from './held-out-scores.js';
+export {
+  NeedleEvaluator,
+  needleTask,
+  plannedNeedles,
+  type NeedleEvaluatorOptions,
+  type NeedleGrid,
+  type NeedleGridSettings,
+} from './needle.js';
+export { defaultBins, RecallTally, type RecallBin, type RecallScore } from './recall.js';
 export { pickParameters, Scorer, type Scores } from './score.js';
-export { planTrace, type TracePlan } from './trace.js';
 export { EVAL_SEED, needleSamples, type NeedleTask } from './needle-task.js';
 export { tokenNeedleTask } from './token-needle.js';
 export * from './ruler/index.js';

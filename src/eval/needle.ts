@@ -12,8 +12,6 @@ import {
 } from '../data/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
-import type { NeedleEvalConfig } from './config.js';
-import type { NeedleGrid } from './record.js';
 import { needleSamples, type NeedleTask } from './needle-task.js';
 import { Scorer } from './score.js';
 import { tokenNeedleTask } from './token-needle.js';
@@ -73,6 +71,35 @@ export function plannedNeedles(
   }
 }
 
+/** Which needle samples a grid is measured on. */
+export interface NeedleGridSettings {
+  /** Tokens of a sample, question and answer included. */
+  readonly lengths: readonly number[];
+  /** 0 = start of the context, 1 = right before the question. */
+  readonly depths: readonly number[];
+  /** Samples of each length and depth. */
+  readonly samples: number;
+}
+
+/** Rows are lengths, columns depths. */
+export interface NeedleGrid {
+  /** `bytes`: a number in text; `recall`: a key's value in a recall sequence. */
+  readonly task: 'bytes' | 'recall';
+  /** Tokens, question and answer included. */
+  readonly lengths: readonly number[];
+  /** 0 = start of the context, 1 = right before the question. */
+  readonly depths: readonly number[];
+  /**
+   * Share of samples whose answer is right, token for token, under greedy decoding. One teacher-forced pass decides it:
+   * greedy decoding gives the whole answer exactly if each of its tokens is the likeliest after the ones before.
+   */
+  readonly accuracy: readonly (readonly number[])[];
+  /** Mean over samples of the geometric mean, over the answer's tokens, of their teacher-forced probabilities. */
+  readonly probability: readonly (readonly number[])[];
+  /** Per cell. */
+  readonly samples: number;
+}
+
 /** Samples of one length, on the engine. */
 interface LengthPlan {
   readonly length: number;
@@ -87,7 +114,7 @@ export interface NeedleEvaluatorOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
   readonly task: NeedleTask;
-  readonly config: NeedleEvalConfig & { readonly lengths: readonly number[] };
+  readonly config: NeedleGridSettings;
   /** At most this many tokens in one pass (one sample at least). */
   readonly batchTokens: number;
 }

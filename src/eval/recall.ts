@@ -1,6 +1,21 @@
 /** Recall by distance. */
-import type { RecallBin, RecallScore } from './record.js';
 import type { Scores } from './score.js';
+
+/** Recall of one range of distances. */
+export interface RecallScore {
+  /** Mean probability of the right value; null without targets. */
+  readonly probability: number | null;
+  /** Share of targets whose right value is the likeliest token; null without targets. */
+  readonly accuracy: number | null;
+  /** Targets. */
+  readonly count: number;
+}
+
+export interface RecallBin extends RecallScore {
+  /** Distances `from..to` in tokens, both included: from the key's last use to this use. */
+  readonly from: number;
+  readonly to: number;
+}
 
 /** The default upper ends of distance bins: 16, 32, 64, ... until the sequence length is covered. */
 export function defaultBins(seqLen: number): number[] {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ConfigError, parseConfig } from '../core/index.js';
 import { absolutePaths, DataConfigSchema, dataVocabSize } from '../data/index.js';
 import { ENGINE_NAMES } from '../engine/index.js';
-import { evalSchema } from '../eval/index.js';
+import { evalSchema } from './measures/config.js';
 import { modelSchema, resolveModelConfig } from '../model/index.js';
 import { TrainConfigSchema, type RunConfig } from '../train/index.js';
 import { isPlain, withValueAt } from './overrides.js';

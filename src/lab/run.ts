@@ -1,9 +1,8 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
-import { HeadTracer, type HeadScores } from '../analysis/index.js';
+import type { HeadScores } from '../analysis/index.js';
 import { ConfigError, invariant } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
-import { evalMetrics, Evaluator, planEvaluation, planTrace, type EvalRecord } from '../eval/index.js';
 import { uploadParameters } from '../loaded/index.js';
 import {
   openRunData,
@@ -15,11 +14,14 @@ import {
   type TrainPoint,
   type TrainResult,
 } from '../train/index.js';
+import { Measurement, planMeasures, type MeasurementOptions } from './measures/measurement.js';
+import { evalMetrics, type EvalRecord } from './measures/record.js';
+import { MEASURES } from './measures/table.js';
 import type { FullRunConfig } from './run-config.js';
 import { writeEval, writeFinding, type Checkpoint } from '../run/index.js';
 
 /** What files of traced heads in a run folder are named for. */
-export const HEADS = 'retrieval-heads';
+export const HEADS = MEASURES.trace.stored.finding;
 
 /** Which run is performed, where, and on which engine. */
 export interface PerformOptions {
@@ -50,14 +52,13 @@ export interface PerformOptions {
 export function checkRun(run: FullRunConfig): void {
   for (const stage of stagesOf(run)) {
     using data = openRunData(stage);
-    planEvaluation({ data, config: run.eval });
-    planTrace(run.eval, data);
+    planMeasures({ data, config: run.eval });
   }
 }
 
 /**
- * Trains a run, evaluating as it goes; at every checkpoint `evals/step-N.json` and
- * `analysis/retrieval-heads-step-N.json` are written before it. Throws as `trainRun` does.
+ * Trains a run, evaluating as it goes; at every checkpoint `evals/step-N.json` and what measures find beside it, such
+ * as `analysis/retrieval-heads-step-N.json`, are written before it. Throws as `trainRun` does.
  */
 export async function performRun(options: PerformOptions): Promise<TrainResult> {
   const { run, engine, dir } = options;
@@ -89,8 +90,6 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
 class StageMeasurements {
   readonly #options: PerformOptions;
   readonly #clock: RunClock;
-  /** Stages whose notes were told. */
-  readonly #said = new Set<number>();
   #current: { readonly stage: number; readonly made: Promise<Measurement> } | null = null;
 
   constructor(options: PerformOptions, clock: RunClock) {
@@ -104,7 +103,7 @@ class StageMeasurements {
     const made = (async () => {
       await (await before?.catch(() => undefined))?.dispose();
       const { run, engine } = this.#options;
-      return Measurement.create({ ...run, model: stage.model, train: stage.train }, engine, data);
+      return measurementOf({ ...run, model: stage.model, train: stage.train }, engine, data, this.#options);
     })();
     made.catch(() => undefined);
     this.#current = { stage: stage.index, made };
@@ -120,8 +119,8 @@ class StageMeasurements {
     evaluated?.(record);
     if (point.atCheckpoint) {
       writeEval(dir, record);
-      const heads = await this.#clock.time('traces', () => measured.trace(point.parameters, point));
-      if (heads !== null) writeFinding(dir, HEADS, heads);
+      const found = await this.#clock.time('traces', () => measured.findings(point.parameters, point));
+      for (const { kind, value } of found) writeFinding(dir, kind, value);
     }
     return evalMetrics(record);
   }
@@ -135,8 +134,6 @@ class StageMeasurements {
     if (!known) this.enter(point);
     const measured = await this.#current?.made;
     invariant(measured, 'an evaluation has nothing to measure with');
-    if (!this.#said.has(point.stage.index)) for (const text of measured.notes) this.#options.note?.(text);
-    this.#said.add(point.stage.index);
     return measured;
   }
 }
@@ -147,24 +144,30 @@ export interface MeasureOptions {
   readonly engine: Engine;
   /** What the run says, unless given. */
   readonly precision?: Precision | undefined;
+  /** Told, in one sentence each, what is not measured and what takes long. */
+  readonly note?: TrainHooks['note'] | undefined;
 }
 
 /** Evaluates a stored checkpoint as training would have. */
 export async function evaluateCheckpoint(checkpoint: Checkpoint, options: MeasureOptions): Promise<EvalRecord> {
-  return measureCheckpoint(checkpoint, options, (measure, tensors) =>
-    measure.evaluate(tensors, checkpoint.state, 'all'),
+  return measureCheckpoint(checkpoint, options, (measurement, tensors) =>
+    measurement.evaluate(tensors, checkpoint.state, 'all'),
   );
 }
 
-/** Traces retrieval heads in stored checkpoints of one model; null where the configuration has no needles to trace. */
+/** Traces retrieval heads in a stored checkpoint; null where the configuration has no needles to trace. */
 export async function traceCheckpoint(checkpoint: Checkpoint, options: MeasureOptions): Promise<HeadScores | null> {
-  return measureCheckpoint(checkpoint, options, (measure, tensors) => measure.trace(tensors, checkpoint.state));
+  const only = { ...options, only: ['trace'] as const };
+  const [found] = await measureCheckpoint(checkpoint, only, (measurement, tensors) =>
+    measurement.findings(tensors, checkpoint.state),
+  );
+  return found === undefined ? null : (found.value as HeadScores);
 }
 
 async function measureCheckpoint<T>(
   checkpoint: Checkpoint,
-  { run: whole, engine, precision }: MeasureOptions,
-  what: (measure: Measurement, tensors: TensorMap) => Promise<T>,
+  { run: whole, engine, ...options }: MeasureOptions & Pick<MeasurementOptions, 'only'>,
+  what: (measurement: Measurement, tensors: TensorMap) => Promise<T>,
 ): Promise<T> {
   const run = runAtStep(whole, checkpoint.state.step);
   using data = openRunData(run);
@@ -175,11 +178,11 @@ async function measureCheckpoint<T>(
       { details: { model: model.vocabSize, data: data.vocabSize } },
     );
   }
-  const measure = await Measurement.create({ ...run, model }, engine, data, precision);
+  const measurement = await measurementOf({ ...run, model }, engine, data, options);
   try {
-    return await what(measure, uploadParameters(engine, checkpoint.parameters()));
+    return await what(measurement, uploadParameters(engine, checkpoint.parameters()));
   } finally {
-    await measure.dispose();
+    await measurement.dispose();
   }
 }
 
@@ -188,40 +191,18 @@ export function precisionOf(run: Pick<FullRunConfig, 'eval' | 'train'>, engine: 
   return measuringPrecision(engine, { asked: asked ?? run.eval.precision, trained: run.train.precision });
 }
 
-/** The evaluator and the tracer of one run, compiled once. */
-class Measurement {
-  readonly notes: readonly string[];
-  readonly #evaluator: Evaluator;
-  readonly #tracer: HeadTracer | null;
-
-  private constructor(evaluator: Evaluator, tracer: HeadTracer | null, notes: readonly string[]) {
-    this.#evaluator = evaluator;
-    this.#tracer = tracer;
-    this.notes = notes;
-  }
-
-  static async create(run: FullRunConfig, given: Engine, data: OpenedData, asked?: Precision): Promise<Measurement> {
-    const { model } = run;
-    const engine = inPrecision(given, precisionOf(run, given, asked));
-    const { plan, note } = planTrace(run.eval, data);
-    const evaluator = await Evaluator.create({
-      ...{ engine, model, data, config: run.eval },
-      batchSize: Math.max(1, run.train.batchSize / run.train.accumulate),
-    });
-    const tracer = plan === null ? null : await HeadTracer.create({ engine, config: model }, plan.samples, plan);
-    return new Measurement(evaluator, tracer, [...evaluator.notes, ...(note === null ? [] : [note])]);
-  }
-
-  evaluate(tensors: TensorMap, at: { step: number; tokens: number }, parts: 'all' | 'light'): Promise<EvalRecord> {
-    return this.#evaluator.evaluate(tensors, at, parts);
-  }
-
-  async trace(tensors: TensorMap, at: { step: number; tokens: number }): Promise<HeadScores | null> {
-    return this.#tracer === null ? null : this.#tracer.trace(tensors, at);
-  }
-
-  async dispose(): Promise<void> {
-    await this.#evaluator.dispose();
-    await this.#tracer?.dispose();
-  }
+function measurementOf(
+  run: FullRunConfig,
+  given: Engine,
+  data: OpenedData,
+  options: Pick<MeasureOptions, 'precision' | 'note'> & Pick<MeasurementOptions, 'only'> = {},
+): Promise<Measurement> {
+  const { note, only, precision } = options;
+  return Measurement.create({
+    engine: inPrecision(given, precisionOf(run, given, precision)),
+    ...{ model: run.model, data, config: run.eval },
+    batchSize: Math.max(1, run.train.batchSize / run.train.accumulate),
+    ...(note === undefined ? {} : { note }),
+    ...(only === undefined ? {} : { only }),
+  });
 }

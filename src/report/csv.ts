@@ -1,12 +1,15 @@
 /** The numbers of a report as CSV (RFC 4180): one line a run, empty fields where nothing was measured. */
 import { csvText, type CsvCell } from '../core/index.js';
 import { allRuns, type Analysis, type Group } from './report-data.js';
+import { measureColumns } from './measured.js';
 import type { RunSummary } from '../study/index.js';
 
 /** The runs of a report as CSV, one row each. */
 export function csvOf({ groups }: Analysis): string {
   const paths = [...new Set(groups.flatMap((group) => Object.keys(group.point)))];
   const bins = [...new Map(groups.flatMap((g) => g.bins).map((bin) => [`${bin.from}-${bin.to}`, bin])).values()];
+  const runs = groups.flatMap(allRuns);
+  const measured = measureColumns(runs, bins);
   const columns: [string, (run: RunSummary, group: Group) => CsvCell][] = [
     ['run', (run) => run.name],
     ['arm', (_, group) => group.arm],
@@ -22,24 +25,9 @@ export function csvOf({ groups }: Analysis): string {
     ['parameters', (run) => run.parameters],
     ['non_embedding_parameters', (run) => run.nonEmbeddingParameters],
     ['train_flops_per_token', (run) => run.trainFlopsPerToken],
-    ['final_loss', (run) => run.finalLoss],
-    ...bins.map((bin): [string, (run: RunSummary) => CsvCell] => [
-      `recall_${bin.from}_${bin.to}`,
-      (run) => run.finalRecall.find((r) => r.from === bin.from && r.to === bin.to)?.probability ?? null,
-    ]),
-    ['far_recall', (run) => run.farRecall],
-    ['mean_far_recall', (run) => run.meanFarRecall],
-    ['threshold_reached', (run) => run.toThreshold?.reached ?? null],
-    // Where not reached: the last measurement, which the crossing is later than.
-    ['tokens_to_threshold', (run) => run.toThreshold?.tokens ?? null],
-    ['tokens_before_threshold', (run) => (run.toThreshold?.reached === true ? run.toThreshold.after : null)],
-    ['needle_accuracy', (run) => run.needleAccuracy],
-    ['strongest_head_layer', (run) => run.strongestHead?.layer ?? null],
-    ['strongest_head', (run) => run.strongestHead?.head ?? null],
-    ['strongest_head_score', (run) => run.strongestHead?.score ?? null],
+    ...measured.flatMap(({ name, of, last }): typeof columns => (last === true ? [] : [[name, of]])),
     ['tokens_per_second', (run) => run.tokPerSec],
-    ['needle_low', (run) => run.needleInterval?.low ?? null],
-    ['needle_high', (run) => run.needleInterval?.high ?? null],
+    ...measured.flatMap(({ name, of, last }): typeof columns => (last === true ? [[name, of]] : [])),
     ['ran_beside_others', (run, group) => group.sideBySide.includes(run.name)],
   ];
   return csvText(

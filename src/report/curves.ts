@@ -12,7 +12,7 @@ export interface DrawnDesign {
 }
 
 /** Size and margins of one panel of a row of plots, in pixels. */
-const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
+export const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
 /** Room for the longest label that `tickLabel` gives. */
 const LABELED_MARGIN = 62;
 /** Points of a curve that carry a tooltip. */

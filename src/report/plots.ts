@@ -1,42 +1,110 @@
 /** The figures of a report. Each returns a complete `<figure>`, or nothing where its data were not measured. */
-import { headSparsity, RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
-import type { Group } from './report-data.js';
-import { curvesOf, dash, labelMargin, lines, markers, tick, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
+import { formatTokens, maxOf, minOf, significant } from '../core/index.js';
+import type { CurvePlot, FigureSpec, FigureView, SpecialFigure } from '../lab/index.js';
+import type { CompareOptions, RunSummary } from '../study/index.js';
+import { viewOf, type Group } from './report-data.js';
+import {
+  curvesOf,
+  dash,
+  labelMargin,
+  lines,
+  markers,
+  PANEL,
+  tick,
+  tokensPlot,
+  WIDE,
+  type DrawnDesign,
+} from './curves.js';
+import { headMapFigure, needleFigure } from './head-maps.js';
 import { figure, panel } from './html.js';
+import { measureFigures, outcomeOf, type MeasureFigure } from './measured.js';
 import { drawPlot, Plot, roomyDomain, tickLabel } from './plot.js';
-import { recallSeries, type RunRecord, type RunSummary } from '../study/index.js';
-import { formatBins, formatTokens, significant, maxOf, minOf } from '../core/index.js';
-import { type Point } from '../run/index.js';
 
-/** Recall probability against training tokens, one panel per distance bin. */
-export function recallFigure(group: Group, designs: readonly DrawnDesign[], threshold: number): string {
-  if (group.bins.length === 0) return '';
-  const farthest = new Set(group.far.map((bin) => bin.from));
-  const panels = group.bins.map((bin) => {
-    const note = group.beyond && farthest.has(bin.from) ? ', beyond every window' : '';
-    const title = `Distance ${bin.from} to ${bin.to}`;
-    const marks = [
-      Plot.ruleY([threshold], { stroke: 'currentColor', strokeOpacity: 0.55, strokeDasharray: '5,4' }),
-      ...(group.chance === null
-        ? []
-        : [Plot.ruleY([group.chance], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '1,4' })]),
-    ];
-    const curves = curvesOf(designs, (record) => recallSeries(record, bin), marks);
-    return panel(`${title}${note}`, tokensPlot(`Recall at ${title}`, 'recall probability', curves, [0, 1]));
-  });
-  const chance = group.chance === null ? '' : ` Dotted: guessing among the values (${significant(group.chance)}).`;
-  return figure(
-    'Recall by distance, while training',
-    panels.join(''),
-    `Mean probability of the right value, by how many tokens ago its key was last seen.${lines(designs)} Dashed: the ` +
-      `threshold, ${threshold}.${chance}`,
-  );
+/** The figures of a group: those of every measure, and the end of the runs at long range against their loss. */
+export function groupFigures(
+  group: Group,
+  designs: readonly DrawnDesign[],
+  ended: readonly DrawnDesign[],
+  compare: CompareOptions,
+): string[] {
+  const view: FigureView = { ...viewOf(group, compare), beyond: group.beyond, chance: group.chance };
+  const drawn = measureFigures().map((figure) => ({
+    order: figure.spec.order,
+    html: drawFigure(figure, designs, ended, view),
+  }));
+  return [...drawn, { order: END_ORDER, html: endFigure(ended, view) }]
+    .sort((a, b) => a.order - b.order)
+    .map(({ html }) => html);
 }
 
-/** Tokens until far recall reached the threshold: one mark per seed, open with an arrow where it did not. */
-export function thresholdFigure(group: Group, designs: readonly DrawnDesign[], threshold: number): string {
+/** Where the ends of runs stand among the figures of measures. */
+const END_ORDER = 50;
+
+/** Figures whose drawing is their own. */
+const SPECIAL: Readonly<
+  Record<SpecialFigure, (designs: readonly DrawnDesign[], ended: readonly DrawnDesign[]) => string>
+> = {
+  'head maps': (designs) => headMapFigure(designs),
+  'needle grid': (_, ended) => needleFigure(ended),
+  'loss by position': (_, ended) => positionFigure(ended),
+};
+
+function drawFigure(
+  { spec, runOf }: MeasureFigure,
+  designs: readonly DrawnDesign[],
+  ended: readonly DrawnDesign[],
+  view: FigureView,
+): string {
+  const runs = designs.flatMap((design) => design.runs.map(({ record }) => runOf(record)));
+  switch (spec.draw) {
+    case 'curves': {
+      if (runs.every((run) => spec.plot.series(run).length === 0)) return '';
+      const size = { ...WIDE, width: 520, height: 330 };
+      return figure(
+        spec.heading,
+        curvePlot(spec.plot, runOf, designs, size),
+        `${spec.caption}${lines(designs)}`,
+        'half',
+      );
+    }
+    case 'panels': {
+      const panels = spec.panels(runs, view).map((plot) => panel(plot.title, curvePlot(plot, runOf, designs, PANEL)));
+      if (panels.length === 0) return '';
+      return figure(spec.heading, panels.join(''), `${spec.caption(view)}${lines(designs)}`);
+    }
+    case 'crossings':
+      return crossingsFigure(spec, designs, view);
+    default:
+      return SPECIAL[spec.draw](designs, ended);
+  }
+}
+
+function curvePlot(
+  { title, yLabel, domain, lines: dashed = [], dotted = [], series }: CurvePlot<unknown>,
+  runOf: MeasureFigure['runOf'],
+  designs: readonly DrawnDesign[],
+  size: typeof PANEL,
+): string {
+  const base = { stroke: 'currentColor' };
+  const rules = [
+    ...dashed.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.55, strokeDasharray: '5,4' })),
+    ...dotted.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.35, strokeDasharray: '1,4' })),
+  ];
+  const curves = curvesOf(designs, (record) => series(runOf(record)), rules);
+  return tokensPlot(title, yLabel, curves, domain, size);
+}
+
+/** Tokens until runs reached a threshold: one mark per seed, open with an arrow where it did not. */
+function crossingsFigure(
+  spec: Extract<FigureSpec<unknown, RunSummary>, { readonly draw: 'crossings' }>,
+  designs: readonly DrawnDesign[],
+  view: FigureView,
+): string {
   const rows = designs.flatMap(({ style, runs }) =>
-    runs.flatMap(({ summary }) => (summary.toThreshold === null ? [] : [{ style, summary, at: summary.toThreshold }])),
+    runs.flatMap(({ summary }) => {
+      const at = spec.of(summary);
+      return at === null ? [] : [{ style, summary, at }];
+    }),
   );
   if (rows.length === 0) return '';
   const last = maxOf(rows.map((row) => Math.max(row.at.tokens, row.summary.tokens)));
@@ -90,7 +158,7 @@ export function thresholdFigure(group: Group, designs: readonly DrawnDesign[], t
       }),
     ];
   });
-  const svg = drawPlot(`Tokens until recall reaches ${threshold}`, {
+  const svg = drawPlot(spec.label(view), {
     ...WIDE,
     marginLeft: labelMargin(labels),
     height: 70 + labels.length * Math.max(34, 16 * maxOf(designs.map((d) => d.runs.length))),
@@ -98,11 +166,10 @@ export function thresholdFigure(group: Group, designs: readonly DrawnDesign[], t
     y: { type: 'point', domain: labels, label: null, tickSize: 0 },
     marks: [Plot.ruleX([last], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '5,4' }), ...marks],
   });
-  const where = group.beyond ? 'beyond every window' : 'at the farthest distances measured';
   return figure(
-    `Tokens until recall ${where} reaches ${threshold}`,
+    spec.heading(view),
     svg,
-    `Recall at ${formatBins(group.far)}; one mark per seed, at the first evaluation that reached it, with a bar back to the ` +
+    `${spec.caption(view)}; one mark per seed, at the first evaluation that reached it, with a bar back to the ` +
       'evaluation before. Open mark with an arrow: not reached by the last evaluation, so later than that or never.',
     'wide',
   );
@@ -117,14 +184,14 @@ function seedOffsets(designs: readonly DrawnDesign[]): (run: RunSummary) => numb
   return (run) => offsets.get(run.name) ?? 0;
 }
 
-/** Final held-out loss against final far recall (or needle accuracy), one mark per run. */
-export function endFigure(group: Group, designs: readonly DrawnDesign[]): string {
-  const recall = group.bins.length > 0;
-  const valueOf = (run: RunSummary) => (recall ? run.farRecall : run.needleAccuracy);
-  const name = recall ? `recall at ${formatBins(group.far)}` : 'needle accuracy';
+/** Final held-out loss against how runs do at long range in the end, one mark per run. */
+function endFigure(designs: readonly DrawnDesign[], view: FigureView): string {
+  const outcome = outcomeOf(designs.flatMap(({ runs }) => runs.map(({ summary }) => summary)));
+  if (outcome === null) return '';
+  const name = outcome.name(view);
   const dots = designs.flatMap(({ style, runs }) =>
     runs.flatMap(({ summary }) => {
-      const y = valueOf(summary);
+      const y = outcome.of(summary);
       return summary.finalLoss === null || y === null ? [] : [{ style, seed: summary.seed, x: summary.finalLoss, y }];
     }),
   );
@@ -146,74 +213,19 @@ export function endFigure(group: Group, designs: readonly DrawnDesign[]): string
       ticks: 6,
       ...(losses === undefined ? { nice: true } : { domain: losses }),
     },
-    y: { domain: [0, 1], label: `↑ ${recall ? 'recall probability' : 'accuracy'} at the end`, grid: true, ticks: 5 },
+    y: { domain: [0, 1], label: `↑ ${outcome.axis} at the end`, grid: true, ticks: 5 },
     marks,
   });
   return figure(
-    `Final loss against final ${recall ? 'far recall' : 'needle accuracy'}`,
+    `Final loss against final ${outcome.short}`,
     svg,
     `One mark per run at its last evaluation: held-out loss, and ${name}. Up and to the left is better.`,
     'half',
   );
 }
 
-/** Held-out loss against training tokens. */
-export function lossFigure(designs: readonly DrawnDesign[]): string {
-  const seriesOf = (record: RunRecord) => record.metrics.get('eval/loss') ?? record.metrics.get('train/loss') ?? [];
-  if (designs.every((d) => d.runs.every((r) => seriesOf(r.record).length === 0))) return '';
-  const svg = tokensPlot('Held-out loss', 'loss (nats per token)', curvesOf(designs, seriesOf), undefined, {
-    ...WIDE,
-    width: 520,
-    height: 330,
-  });
-  return figure(
-    'Held-out loss, while training',
-    svg,
-    `Weighted mean over held-out sequences.${lines(designs)}`,
-    'half',
-  );
-}
-
-/** The score of the strongest retrieval head against training tokens. */
-export function strongestHeadFigure(designs: readonly DrawnDesign[]): string {
-  const seriesOf = (record: RunRecord): Point[] =>
-    record.heads.map(({ tokens, layers }) => ({
-      tokens,
-      value: maxOf(layers.flatMap((layer) => layer.heads.map((head) => head.score))),
-    }));
-  if (designs.every((d) => d.runs.every((r) => r.record.heads.length === 0))) return '';
-  const curves = curvesOf(designs, seriesOf, [
-    Plot.ruleY([RETRIEVAL_HEAD_SCORE], { stroke: 'currentColor', strokeOpacity: 0.55, strokeDasharray: '5,4' }),
-  ]);
-  const size = { ...WIDE, width: 520, height: 330 };
-  return figure(
-    'Strongest retrieval head, while training',
-    tokensPlot('Score of the strongest retrieval head', 'retrieval-head score', curves, [0, 1], size),
-    'The largest mean attention mass that any head puts on the needle. Dashed: the score from which we count a head as a ' +
-      `retrieval head, ${RETRIEVAL_HEAD_SCORE}.`,
-    'half',
-  );
-}
-
-/** How many heads count as retrieval heads, against training tokens. */
-export function headCountFigure(designs: readonly DrawnDesign[]): string {
-  const seriesOf = (record: RunRecord): Point[] =>
-    record.heads.map(({ tokens, layers }) => ({ tokens, value: headSparsity(layers).retrievalHeads }));
-  if (designs.every((d) => d.runs.every((r) => r.record.heads.length === 0))) return '';
-  return figure(
-    'Number of retrieval heads, while training',
-    tokensPlot('Number of retrieval heads', 'heads', curvesOf(designs, seriesOf), undefined, {
-      ...WIDE,
-      width: 520,
-      height: 330,
-    }),
-    `Heads with a score of at least ${RETRIEVAL_HEAD_SCORE} at each checkpoint.${lines(designs)}`,
-    'half',
-  );
-}
-
 /** Loss by position in the sequence at the last evaluation, mean over seeds. */
-export function positionFigure(designs: readonly DrawnDesign[]): string {
+function positionFigure(designs: readonly DrawnDesign[]): string {
   const curves = designs.flatMap(({ style, runs }) => {
     const lists = runs.flatMap(({ record }) => {
       const losses = record.evals.at(-1)?.perPositionLoss;

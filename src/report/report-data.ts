@@ -5,11 +5,7 @@ import {
   type CompareOptions,
   compareDesigns,
   compareSchema,
-  type DistanceBin,
   type DesignPair,
-  distanceBins,
-  farBins,
-  largestWindow,
   type PairComparison,
   relate,
   RULE,
@@ -22,6 +18,7 @@ import {
   verdictsOf,
 } from '../study/index.js';
 import type { Plain } from '../lab/index.js';
+import { type DistanceBin, distanceBins, farBins, largestWindow, type SummaryView } from '../lab/index.js';
 
 /** A run that the report leaves out, and why. */
 interface UnfinishedRun {
@@ -140,7 +137,7 @@ export function analyseStudy(
 export function analyseRun(record: RunRecord): Analysed {
   const compare = compareSchema.parse({});
   const summary = (bins: DistanceBin[], far: DistanceBin[]) =>
-    summarise(record, { architecture: record.name, bins, far, threshold: compare.threshold });
+    summarise(record, { architecture: record.name, ...viewOf({ bins, far }, compare) });
   const bins = distanceBins([record]);
   const window = largestWindow([record.model]);
   const { bins: far, beyond } = farBins(bins, window);
@@ -174,6 +171,11 @@ export function analyseRun(record: RunRecord): Analysed {
   };
 }
 
+/** What runs of a group are compared by. */
+export function viewOf({ bins, far }: Pick<Group, 'bins' | 'far'>, compare: CompareOptions): SummaryView {
+  return { bins, far, threshold: compare.threshold, arThreshold: compare.arThreshold };
+}
+
 /** What verdicts need to know of a group. */
 function contextOf({ bins, far, beyond }: Group, compare: CompareOptions): VerdictContext {
   const least = { farRecall: compare.minRecallDifference, loss: compare.minLossDifference };
@@ -200,7 +202,7 @@ function analyseGroup(
   const bins = distanceBins(entries.flatMap(({ record }) => record ?? []));
   const { bins: far, beyond } = farBins(bins, window);
   const summary = ({ architecture, record }: { readonly architecture: string; readonly record: RunRecord }) =>
-    summarise(record, { architecture, bins, far, threshold: compare.threshold });
+    summarise(record, { architecture, ...viewOf({ bins, far }, compare) });
   const runs = finished.map(summary);
   const pairs = pairsOf(finished, runs, labels, compare);
   const first = entries[0];

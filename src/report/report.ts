@@ -5,12 +5,11 @@
 import type { ScalingOptions } from '../analysis/index.js';
 import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
-import { allRuns, analyseRun, analyseStudy, type Analysed, type Group } from './report-data.js';
+import { allRuns, analyseRun, analyseStudy, viewOf, type Analysed, type Group } from './report-data.js';
 import { csvOf } from './csv.js';
-import { headMapFigure, needleFigure } from './head-maps.js';
 import { details, escapeHtml, pageHtml, table } from './html.js';
 import {
-  type Crossing,
+  type CompareOptions,
   QUESTIONS,
   readPlan,
   readRun,
@@ -23,15 +22,8 @@ import {
 import { toYaml } from '../lab/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
-import {
-  endFigure,
-  headCountFigure,
-  lossFigure,
-  positionFigure,
-  recallFigure,
-  strongestHeadFigure,
-  thresholdFigure,
-} from './plots.js';
+import { groupFigures } from './plots.js';
+import { measureCells } from './measured.js';
 import { mechanismFigures } from './mechanism-plots.js';
 import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
 import { timeOf, timeTable } from './time.js';
@@ -151,24 +143,13 @@ function groupHtml(group: Group, analysed: Analysed, styles: readonly SeriesStyl
   const designs = drawnDesigns(allRuns(group), analysed, styles);
   // What is drawn as an end is of finished runs.
   const ended = drawnDesigns(group.runs, analysed, styles);
-  const { threshold } = analysis.compare;
-  const figures = [
-    recallFigure(group, designs, threshold),
-    thresholdFigure(group, designs, threshold),
-    headMapFigure(designs),
-    needleFigure(ended),
-    endFigure(group, ended),
-    strongestHeadFigure(designs),
-    headCountFigure(designs),
-    lossFigure(designs),
-    positionFigure(ended),
-  ].join('');
+  const figures = groupFigures(group, designs, ended, analysis.compare).join('');
   const mechanism = mechanismFigures(group, ended);
   const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
   const drawn =
     figures === '' ? '' : `<h2>Figures</h2>${legend(analysed, designs)}<div class="figures">${figures}</div>`;
   const found = mechanism === '' ? '' : `<h2>The mechanism</h2><div class="figures">${mechanism}</div>`;
-  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, threshold)}</section>`;
+  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, analysis.compare)}</section>`;
 }
 
 /** What states are called of runs that have not finished; a process that was killed leaves `running` behind. */
@@ -251,33 +232,15 @@ function legend({ analysis }: Analysed, designs: ReturnType<typeof drawnDesigns>
   return `<div class="legend" role="group" aria-label="Designs">${items.join('')}</div>`;
 }
 
-function numbersTable(group: Group, threshold: number): string {
-  const recall = group.bins.length > 0;
+function numbersTable(group: Group, compare: CompareOptions): string {
   const all = allRuns(group);
-  const needle = all.some((run) => run.needleAccuracy !== null);
-  const show = (value: number | null, digits: number) => (value === null ? '–' : value.toFixed(digits));
   const columns: [string, (run: RunSummary) => string][] = [['seed', (run) => String(run.seed)]];
   // What all runs share stands at the top of the page.
   const differ = (of: (run: RunSummary) => number) => new Set(all.map(of)).size > 1;
   if (group.runs.length < all.length) columns.push(['state', ({ state }) => STATES[state] ?? state]);
   if (differ((run) => run.parameters)) columns.push(['parameters', (run) => formatCount(run.parameters)]);
   if (differ((run) => run.tokens)) columns.push(['tokens', (run) => formatTokens(run.tokens)]);
-  if (recall) {
-    columns.push([`tokens to ${threshold} far recall`, ({ toThreshold }) => reachedAt(toThreshold)]);
-    for (const bin of group.bins)
-      columns.push([
-        `recall ${bin.from}–${bin.to}`,
-        (run) => show(run.finalRecall.find((r) => r.from === bin.from)?.probability ?? null, 3),
-      ]);
-    columns.push(['mean far recall', (run) => show(run.meanFarRecall, 3)]);
-  }
-  if (needle) columns.push(['needle accuracy (95 %)', needleCell]);
-  columns.push(['loss (nats)', (run) => show(run.finalLoss, 4)]);
-  if (all.some((run) => run.strongestHead !== null))
-    columns.push([
-      'strongest head',
-      ({ strongestHead: h }) => (h === null ? '–' : `${h.score.toFixed(2)} in layer ${h.layer} (${h.label})`),
-    ]);
+  for (const { name, of } of measureCells(all, viewOf(group, compare))) columns.push([name, of]);
   const beside = new Set(group.sideBySide);
   const speed = ({ name, tokPerSec }: RunSummary) =>
     tokPerSec === null ? '–' : `${formatCount(tokPerSec)}${beside.has(name) ? ' *' : ''}`;
@@ -290,20 +253,6 @@ function numbersTable(group: Group, threshold: number): string {
       : '<p class="footnote">* Ran while other runs of the study did on the same machine: these speeds are not those of the designs, ' +
         'and are not to be compared.</p>';
   return table(['design', ...columns.map(([name]) => name)], rows, numeric) + shared;
-}
-
-/** `0.531 (0.469 to 0.592)`. */
-function needleCell({ needleAccuracy, needleInterval: at }: RunSummary): string {
-  if (needleAccuracy === null) return '–';
-  return at === null
-    ? needleAccuracy.toFixed(3)
-    : `${needleAccuracy.toFixed(3)} (${at.low.toFixed(3)} to ${at.high.toFixed(3)})`;
-}
-
-/** `717 k`, or `> 2.05 M` where the threshold was not reached by then. */
-function reachedAt(at: Crossing | null): string {
-  if (at === null) return '–';
-  return at.reached ? formatTokens(at.tokens) : `> ${formatTokens(at.tokens)}`;
 }
 
 function methodHtml({ analysis }: Analysed): string {

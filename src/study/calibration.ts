@@ -7,7 +7,7 @@
  */
 import { Rng } from '../core/index.js';
 import { pairCrossings, pairNumbers, type Finding } from './compare.js';
-import type { Crossing } from './summary.js';
+import type { Crossing } from '../lab/index.js';
 
 /** Made-up studies of one kind. */
 export interface Scenario {

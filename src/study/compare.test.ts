@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { laptopModel, resolveModelConfig, type LaptopPattern } from '../model/index.js';
 import { pairCrossings, pairNumbers, relate } from './compare.js';
-import { crossing, farBins, largestWindow, lateChange, meanOverTokens, type Crossing } from './summary.js';
+import { crossing, farBins, largestWindow, lateChange, meanOverTokens, type Crossing } from '../lab/index.js';
 
 const reached = (tokens: number, after = tokens - 100): Crossing => ({ reached: true, after, tokens });
 const never = (tokens: number): Crossing => ({ reached: false, tokens });

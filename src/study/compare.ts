@@ -8,7 +8,8 @@
 import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
-import type { Crossing, RunSummary } from './summary.js';
+import type { Crossing } from '../lab/index.js';
+import type { RunSummary } from './summary.js';
 import { differences, type Interval } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */

@@ -5,7 +5,7 @@ import { pairNumbers } from './compare.js';
 import type { CompareOptions } from './plan.js';
 import type { Finding } from './findings.js';
 import type { RunRecord } from './read-run.js';
-import type { DistanceBin } from './summary.js';
+import type { DistanceBin } from '../lab/index.js';
 import type { Verdict } from './verdicts.js';
 import { formatRange, plural } from '../core/index.js';
 

@@ -35,6 +35,12 @@ export const compareSchema = z.strictObject({
     .lt(1)
     .default(0.9)
     .describe('recall counts as formed when the mean probability of the right value reaches this'),
+  arThreshold: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .optional()
+    .describe('associative recall counts as formed when top-1 accuracy at long range reaches this (default: 0.5)'),
   pairs: z
     .array(z.tuple([label, label]))
     .optional()

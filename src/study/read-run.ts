@@ -1,54 +1,17 @@
 /** Run folders as the study reads them. */
-import { z } from 'zod';
+import { evalRecordSchema, MEASURES, type EvalRecord } from '../lab/index.js';
 import { readRunFolder, type StoredRunFolder } from '../run/index.js';
-import { HEADS } from '../lab/index.js';
+import type { z } from 'zod';
 import { FINDINGS, type Findings } from './findings.js';
 
-const evalSchema = z.looseObject({
-  step: z.number(),
-  tokens: z.number(),
-  loss: z.number().nullable(),
-  perPositionLoss: z.array(z.number().nullable()).nullish(),
-  recall: z
-    .looseObject({
-      bins: z.array(
-        z.looseObject({
-          from: z.number(),
-          to: z.number(),
-          probability: z.number().nullable(),
-          accuracy: z.number().nullable(),
-          count: z.number(),
-        }),
-      ),
-    })
-    .nullish(),
-  needle: z
-    .looseObject({
-      lengths: z.array(z.number()),
-      depths: z.array(z.number()),
-      accuracy: z.array(z.array(z.number().nullable())),
-      probability: z.array(z.array(z.number().nullable())),
-      samples: z.int().min(1).optional(),
-    })
-    .nullish(),
-});
+const HEADS = MEASURES.trace.stored.finding;
+const schemas = { ...FINDINGS, [HEADS]: MEASURES.trace.schema };
 
-const headsSchema = z.looseObject({
-  step: z.number(),
-  tokens: z.number(),
-  layers: z.array(
-    z.looseObject({
-      layer: z.number(),
-      label: z.string(),
-      heads: z.array(z.looseObject({ head: z.number(), score: z.number() })),
-    }),
-  ),
-});
+/** An evaluation at a checkpoint, as it was stored. */
+export type RunEval = EvalRecord;
 
-/** An evaluation record as it is read from a run folder. */
-export type RunEval = z.output<typeof evalSchema>;
-/** Scores of retrieval heads as they are read from a run folder. */
-export type RunHeads = z.output<typeof headsSchema>;
+/** Retrieval heads traced at a checkpoint, as they were stored. */
+export type RunHeads = z.output<(typeof MEASURES)['trace']['schema']>;
 
 /** What a run folder holds: its configuration, status, measurements, evaluations, traced heads and findings. */
 export interface RunRecord extends StoredRunFolder<RunEval, Findings> {
@@ -62,7 +25,7 @@ export interface RunRecord extends StoredRunFolder<RunEval, Findings> {
  * @throws StoreError naming the file that is missing or damaged
  */
 export function readRun(dir: string): RunRecord {
-  const { findings, ...run } = readRunFolder(dir, evalSchema, { ...FINDINGS, [HEADS]: headsSchema });
+  const { findings, ...run } = readRunFolder(dir, evalRecordSchema, schemas);
   const { [HEADS]: heads, ...others } = findings;
   return { ...run, heads, findings: others };
 }

@@ -1,7 +1,7 @@
 /** The answers of a study in plain words, each computed from the paired comparisons. */
 import type { Finding, PairComparison, PairedCrossing, PairedNumber } from './compare.js';
 import { formatBins, formatFactor, formatRange, list, plural } from '../core/index.js';
-import { formatCrossings, type DistanceBin } from './summary.js';
+import { formatCrossings, type DistanceBin } from '../lab/index.js';
 
 /** `shown`: a difference is shown; `none`: none is; `few`: too few seeds to say; `open`: not judged (one seed, no data). */
 type Outcome = 'shown' | 'none' | 'few' | 'open';

@@ -17,9 +17,8 @@ import { ConfigError, DataError, type Interval } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
 import type { Engine } from '../../engine/index.js';
 import { withConfig } from '../../loaded/index.js';
-import { needleShare } from '../../eval/index.js';
 import type { ModelConfig } from '../../model/index.js';
-import { evaluateCheckpoint } from '../../lab/index.js';
+import { evaluateCheckpoint, needleShare } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import { positiveInteger } from '../options.js';
 import { Output, textTable } from '../output.js';
@@ -183,13 +182,13 @@ async function measureLimit(
   }
   const limited = { ...checkpoint, state: { ...checkpoint.state, model }, parameters: () => checkpoint.parameters() };
   const record = await evaluateCheckpoint(limited, { run: run.run, engine });
-  const needle = record.needle === null ? null : needleShare(record.needle);
+  const needle = needleShare(record.needle);
   return {
     loss: text.loss ?? record.loss,
     longPpl: text.longPpl,
     recall: record.recall?.bins.map(({ from, to, probability }) => ({ from, to, probability })) ?? [],
     needleAccuracy: needle?.value ?? null,
-    needleInterval: needle === null ? null : { low: needle.low, high: needle.high },
+    needleInterval: needle?.interval ?? null,
   };
 }
 

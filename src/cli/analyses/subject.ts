@@ -39,11 +39,11 @@ import {
   type NeedleSample,
 } from '../../data/index.js';
 import { createEngine, inPrecision, measuringPrecision, type Engine } from '../../engine/index.js';
-import { needleEvalSchema, needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
+import { needleSamples, needleTask, tokenNeedleTask, type NeedleTask } from '../../eval/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import { openRunData, stagesOf } from '../../train/index.js';
 import type { FindingKind } from '../../study/index.js';
-import type { FullRunConfig } from '../../lab/index.js';
+import { needleEvalSchema, type FullRunConfig } from '../../lab/index.js';
 import { checkpointsOf, runOf, type NamedRun } from '../commands/checkpoints.js';
 import { engineChoice } from '../commands/train.js';
 import {

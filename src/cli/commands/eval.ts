@@ -1,8 +1,7 @@
 /** `longsight eval RUN|CHECKPOINT`: measures a stored checkpoint. */
 import type { Command } from 'commander';
-import { formatShare, formatTokens, writeJsonAtomic } from '../../core/index.js';
-import type { EvalRecord, RecallBin } from '../../eval/index.js';
-import { evaluateCheckpoint } from '../../lab/index.js';
+import { ConfigError, formatTokens, writeJsonAtomic } from '../../core/index.js';
+import { evalText, evaluateCheckpoint } from '../../lab/index.js';
 import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
 import type { CliContext } from '../context.js';
 import {
@@ -16,10 +15,10 @@ import {
   type OutputFlags,
   type SetFlag,
 } from '../options.js';
-import { Output, textTable } from '../output.js';
+import { Output } from '../output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 import { measuringRun } from './checkpoints.js';
-import { evaluateImported, IMPORTED_MODEL, type ImportedFlags, type ImportedRecord } from './imported.js';
+import { evaluateOnTexts, IMPORTED_MODEL, type ImportedFlags } from './imported.js';
 import { evalPath, findCheckpoint } from '../../run/index.js';
 
 interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, ImportedFlags {
@@ -34,15 +33,20 @@ export function addEval(program: Command, context: CliContext): void {
     .command('eval')
     .summary('measure a checkpoint')
     .description(
-      'Measures held-out loss, recall by distance and the needle grid of a checkpoint, as the run file says, and stores ' +
-        'the record in the run folder. With --set or --run, other measurements are taken, and stored only where --out says. ' +
-        'Of a model saved by Transformers: the needle grid in its own tokens, and its loss on --texts.',
+      'Measures held-out loss, recall by distance, associative recall and the needle grid of a checkpoint, as the run file ' +
+        'says, and stores the record in the run folder. With --set or --run, other measurements are taken, and stored only ' +
+        'where --out says. With --texts: loss and associative recall on those texts, of any model. Of a model saved by ' +
+        'Transformers: the needle grid in its own tokens.',
     )
     .argument('<model>', `run folder (its newest checkpoint), checkpoint folder, or ${IMPORTED_MODEL}`)
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
     .option('--run <file>', 'run file that says how to measure, as for a checkpoint outside of a run folder')
-    .option('--texts <file>', `for ${IMPORTED_MODEL}: text, or .jsonl with prompts, to take the loss of`)
-    .option('--length <n>', `for ${IMPORTED_MODEL}: tokens of a sample [1024]`, (t) => positiveInteger('--length', t))
+    .option('--texts <file>', 'text, or .jsonl with prompts, to measure instead of the held-out data')
+    .option(
+      '--length <n>',
+      'with --texts: tokens of a window (default: those of training; 1024 for a model saved by Transformers)',
+      (t) => positiveInteger('--length', t),
+    )
     .option('--out <file>', 'where the record goes');
   addOutputOptions(addMeasuringOptions(addSetOption(command))).action((path: string, flags: Flags) =>
     evaluate(path, flags, context),
@@ -51,17 +55,28 @@ export function addEval(program: Command, context: CliContext): void {
 
 async function evaluate(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  if (isHfFolder(path)) {
-    const record = await evaluateImported(path, flags, output);
+  if (isHfFolder(path) || flags.texts !== undefined) {
+    if (flags.run !== undefined)
+      throw new ConfigError('--run says how a run is measured on its own data; leave it out with --texts');
+    const record = await evaluateOnTexts(path, flags, output);
     if (flags.out !== undefined) writeJsonAtomic(flags.out, record);
     const stored = flags.out === undefined ? '' : `\nstored in ${flags.out}`;
-    return output.result(`${path}\n${scores(record)}${stored}`, { event: 'eval', file: flags.out ?? null, record });
+    return output.result(`${path}\n${evalText({ step: 0, tokens: 0, ...record })}${stored}`, {
+      event: 'eval',
+      file: flags.out ?? null,
+      record,
+    });
   }
+  if (flags.length !== undefined)
+    throw new ConfigError('--length goes with --texts; a run says how long its samples are');
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoint = findCheckpoint(path, flags.step);
   warnMeasuredBeyond({ dir, path, step: checkpoint.state.step }, run, output);
   const record = await withEngine({ run: { run } }, flags, output, (engine) =>
-    evaluateCheckpoint(checkpoint, { run, engine, precision: flags.precision }),
+    evaluateCheckpoint(checkpoint, {
+      ...{ run, engine, precision: flags.precision },
+      note: (text) => output.note(text),
+    }),
   );
   const asStored = flags.set.length === 0 && flags.precision === undefined;
   const own = dir !== null && asStored ? evalPath(dir, record.step) : null;
@@ -69,33 +84,9 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   if (file !== null) writeJsonAtomic(file, record);
   const other = dir === null ? '--run' : flags.set.length === 0 ? '--precision' : '--set';
   const stored = file === null ? `not stored: measured as ${other} says; keep it with --out` : `stored in ${file}`;
-  output.result(`${describe(record)}\n${stored}`, { event: 'eval', file, record });
-}
-
-function describe(record: EvalRecord): string {
-  return `step ${record.step}, ${formatTokens(record.tokens)} tokens\n${scores(record)}`;
-}
-
-function scores({ loss, recall, needle }: ImportedRecord): string {
-  const show = (value: number | null | undefined) => (value == null ? '-' : value.toFixed(3));
-  const lines = [`held-out loss  ${loss?.toFixed(4) ?? '-'} nats`];
-  if (recall !== null) {
-    const share = (b: RecallBin) =>
-      b.accuracy === null ? '-' : formatShare(Math.round(b.accuracy * b.count), b.count, 3);
-    const rows = recall.bins.map((b) => [`${b.from}-${b.to}`, show(b.probability), share(b), String(b.count)]);
-    lines.push('', textTable([['distance', 'probability', 'accuracy (95 %)', 'targets'], ...rows], new Set([1, 2, 3])));
-  }
-  if (needle !== null) {
-    const head = ['length', ...needle.depths.map((depth) => `depth ${depth}`)];
-    const rows = needle.lengths.map((length, i) => [
-      String(length),
-      ...(needle.accuracy[i] ?? []).map((cell) => formatShare(Math.round(cell * needle.samples), needle.samples)),
-    ]);
-    lines.push(
-      '',
-      `needle accuracy (95 %), ${needle.samples} samples a cell`,
-      textTable([head, ...rows], new Set(head.map((_, i) => i))),
-    );
-  }
-  return lines.join('\n');
+  output.result(`step ${record.step}, ${formatTokens(record.tokens)} tokens\n${evalText(record)}\n${stored}`, {
+    event: 'eval',
+    file,
+    record,
+  });
 }

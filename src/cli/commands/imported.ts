@@ -1,16 +1,11 @@
 /** `eval` and `trace` of models saved by Transformers, which have no run to say what is measured. */
 import { HeadTracer, type HeadScores } from '../../analysis/index.js';
-import { ConfigError, DataError } from '../../core/index.js';
-import type { DataSource, OpenedData } from '../../data/index.js';
+import { ConfigError, DataError, LongsightError } from '../../core/index.js';
+import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
-import {
-  Evaluator,
-  evalSchema,
-  needleEvalSchema,
-  NeedleEvaluator,
-  type EvalRecord,
-  type NeedleGrid,
-} from '../../eval/index.js';
+import { NeedleEvaluator, type NeedleGrid } from '../../eval/index.js';
+import { evaluateTexts, needleEvalSchema, type EvalRecord } from '../../lab/index.js';
+import { openRunData } from '../../train/index.js';
 import {
   needlePlan,
   needlesOf,
@@ -43,25 +38,52 @@ const TRACE_SAMPLES = 32;
 const UNTRAINED = { step: 0, tokens: 0 };
 
 /**
- * The loss on `--texts`, in windows of `--length` tokens, and the needle grid in the model's own tokens. Where texts
- * are named, needles that cannot be measured are left out with a note.
+ * The loss and associative recall on `--texts`, in windows of `--length` tokens, and of a model saved by Transformers
+ * the needle grid in its own tokens. Where texts are named, needles that cannot be measured are left out with a note.
  *
  * @throws ConfigError, DataError where the model has no tokenizer or the texts are too short
  */
-export async function evaluateImported(path: string, flags: ImportedFlags, output: Output): Promise<ImportedRecord> {
+export async function evaluateOnTexts(
+  path: string,
+  flags: ImportedFlags & { readonly step?: number },
+  output: Output,
+): Promise<ImportedRecord> {
   const subject = openSubject(path, flags);
+  const { texts, length: seqLen = subject.run?.run.train.seqLen ?? LENGTH } = flags;
+  const sequences = texts === undefined ? [] : sequencesOf(subject, { texts, samples: Infinity, window: seqLen });
   return withEngine(subject, flags, output, async (engine) => {
-    const { tensors } = loadedOf(engine, subject);
-    const { step: _, tokens: __, ...text } = await evaluateTexts(subject, flags, engine, tensors);
+    const model = loadedOf(engine, subject);
+    using data = trainingData(subject, output);
+    const note = (text: string) => output.note(text);
+    const record = await evaluateTexts(model, sequences, {
+      name: texts ?? path,
+      seqLen,
+      grams: data?.grams ?? null,
+      note,
+    });
+    const { step: _, tokens: __, ...found } = record;
+    if (subject.run !== null) return found;
     try {
-      return { ...text, needle: await needleGrid(subject, flags, engine, tensors) };
+      return { ...found, needle: await needleGrid(subject, flags, engine, model.tensors) };
     } catch (error) {
-      if (flags.texts === undefined || !(error instanceof ConfigError || error instanceof DataError)) throw error;
+      if (texts === undefined || !(error instanceof ConfigError || error instanceof DataError)) throw error;
       output.note(`needles not measured: ${error.message}`);
       output.event({ event: 'needlesLeftOut', why: error.message });
-      return { ...text, needle: null };
+      return found;
     }
   });
+}
+
+/** The data that a run was trained on; null for models without a run, and, with a note, where they are gone. */
+function trainingData({ run }: Subject, output: Output): OpenedData | null {
+  if (run === null) return null;
+  try {
+    return openRunData(run.run);
+  } catch (error) {
+    if (!(error instanceof LongsightError)) throw error;
+    output.note(`rare bigrams are told by the other texts, as the training data cannot be read: ${error.message}`);
+    return null;
+  }
 }
 
 /** Scores of every head on needles in the model's own tokens. */
@@ -77,61 +99,6 @@ export async function traceImported(path: string, flags: ImportedFlags, output: 
       await tracer.dispose();
     }
   });
-}
-
-async function evaluateTexts(
-  subject: Subject,
-  { texts, length: seqLen = LENGTH }: ImportedFlags,
-  engine: Engine,
-  tensors: TensorMap,
-): Promise<EvalRecord> {
-  const sequences = texts === undefined ? [] : sequencesOf(subject, { texts, samples: Infinity, window: seqLen });
-  const windows = sequences.flatMap((tokens) => windowsOf(tokens, seqLen));
-  if (texts !== undefined && windows.length === 0) {
-    throw new DataError(
-      `no text of ${texts} has the ${seqLen + 1} tokens that a sample and its last target take; give longer ones or a smaller --length`,
-    );
-  }
-  const source = windowSource(windows, seqLen, subject.model.vocabSize);
-  const data: OpenedData = {
-    vocabSize: subject.model.vocabSize,
-    train: source,
-    heldOut: () => (windows.length > 0 ? source : null),
-    ...{ notes: [], recall: null, needles: null },
-    [Symbol.dispose]: () => undefined,
-  };
-  const config = evalSchema.parse({ batches: Math.max(1, windows.length), batchSize: 1 });
-  const evaluator = await Evaluator.create({ engine, model: subject.model, data, config, batchSize: 1 });
-  try {
-    return await evaluator.evaluate(tensors, UNTRAINED);
-  } finally {
-    await evaluator.dispose();
-  }
-}
-
-/** Non-overlapping windows of `seqLen` tokens and the one after them; what is left at the end is not used. */
-function windowsOf(tokens: Int32Array, seqLen: number): Int32Array[] {
-  const count = Math.floor((tokens.length - 1) / seqLen);
-  return Array.from({ length: Math.max(0, count) }, (_, i) => tokens.subarray(i * seqLen, (i + 1) * seqLen + 1));
-}
-
-function windowSource(windows: readonly Int32Array[], seqLen: number, vocabSize: number): DataSource {
-  let next = 0;
-  return {
-    vocabSize,
-    seqLen,
-    hasSegments: false,
-    fill: (batch, row) => {
-      const window = windows[next++ % windows.length] as Int32Array;
-      batch.tokens.set(window.subarray(0, seqLen), row * seqLen);
-      batch.targets.set(window.subarray(1), row * seqLen);
-      batch.weights.fill(1, row * seqLen, (row + 1) * seqLen);
-    },
-    state: () => next,
-    restore: (state) => {
-      next = state as number;
-    },
-  };
 }
 
 async function needleGrid(

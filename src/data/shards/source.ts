@@ -90,7 +90,9 @@ export class ShardsSource implements DataSource {
     const start = row * this.seqLen;
     batch.weights.fill(1, start, start + this.seqLen);
     let segment = 0;
-    for (const end of this.#readRow(this.#plan.startOf(this.#position++))) {
+    const width = this.seqLen + 1;
+    const documents = batch.documents?.subarray(row * width, (row + 1) * width) ?? null;
+    for (const end of this.#readRow(this.#plan.startOf(this.#position++), documents)) {
       // `end` tokens of the row so far; the document's last one predicts nothing it could know.
       if (!this.hasSegments || end > this.seqLen) break;
       batch.weights[start + end - 1] = 0;
@@ -124,8 +126,12 @@ export class ShardsSource implements DataSource {
     this.#position = position;
   }
 
-  /** Reads `seqLen + 1` tokens of the epoch's stream into `#tokens`; the places in them where documents end. */
-  #readRow(from: number): number[] {
+  /**
+   * Reads `seqLen + 1` tokens of the epoch's stream into `#tokens`, and the number of each one's document into `documents`.
+   *
+   * @returns the places in them where documents end
+   */
+  #readRow(from: number, documents: Float64Array | null): number[] {
     const { order, starts } = this.#plan;
     const ends: number[] = [];
     let index = lastAtOrBelow(starts, from);
@@ -135,6 +141,7 @@ export class ShardsSource implements DataSource {
       const take = Math.min(this.#lengthOf(document) - inside, this.#tokens.length - at);
       const first = document === 0 ? 0 : f64At(this.#shards.ends(this.#split), document - 1);
       this.#shards.read(this.#split, first + inside, this.#tokens.subarray(at, at + take));
+      documents?.fill(document, at, at + take);
       at += take;
       if (inside + take === this.#lengthOf(document)) ends.push(at);
     }

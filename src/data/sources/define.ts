@@ -7,6 +7,7 @@ import type { TextTokenizer, TokenizerOrigin } from '../../checkpoint/index.js';
 import type { Split, TextCorpus } from '../corpus.js';
 import type { RecallOptions } from '../recall.js';
 import type { DataSource } from '../source.js';
+import type { GramSource } from '../grams/training.js';
 
 /** What needle samples can be made of: held-out text in bytes, text in a tokenizer's tokens, or the recall stream. */
 export type NeedleMaterial =
@@ -31,6 +32,10 @@ export interface OpenedSource extends Disposable {
   readonly needles: NeedleMaterial | null;
   /** The options of the recall stream if recall by distance can be measured on this source, else null. */
   readonly recall: RecallOptions | null;
+  /**
+   * The documents of a source of text that holds some out, by which associative recall is measured; left out elsewhere.
+   */
+  readonly grams?: GramSource | null;
 }
 
 /** Where a source is opened. */

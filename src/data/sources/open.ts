@@ -5,6 +5,7 @@ import { DataError, invariant, maxOf } from '../../core/index.js';
 import type { Split } from '../corpus.js';
 import type { RecallOptions } from '../recall.js';
 import { MixtureSource, type DataSource } from '../source.js';
+import { gramStatistics, type GramStatistics } from '../grams/training.js';
 import type { NeedleMaterial, OpenedSource, SourceContext } from './define.js';
 import { SOURCE_KINDS } from './table.js';
 
@@ -56,6 +57,11 @@ export interface OpenedData extends Disposable {
    * nothing.
    */
   readonly needles: NeedleMaterial | null;
+  /**
+   * How often what repeats in held-out documents occurs in the training data, over the sources that are text; null if
+   * none of them holds documents out.
+   */
+  readonly grams: GramStatistics | null;
 }
 
 /** What needles are made of where a mixture has several materials: the first of these that is there. */
@@ -138,6 +144,7 @@ export function openSources(sources: readonly Openable[], { seqLen, seed, baseDi
       notes: opened.flatMap((source) => source.notes(seqLen)),
       recall: opened.find(({ recall }) => recall !== null)?.recall ?? null,
       needles: NEEDLE_ORDER.flatMap((kind) => materials.find((material) => material.kind === kind) ?? [])[0] ?? null,
+      grams: gramStatistics(opened.flatMap((source) => source.grams ?? [])),
       [Symbol.dispose]: close,
     };
   } catch (error) {

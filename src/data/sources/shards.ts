@@ -5,6 +5,7 @@ import type { Split } from '../corpus.js';
 import { TokenShards } from '../shards/dataset.js';
 import { hasShards, readManifest } from '../shards/manifest.js';
 import { ShardsSource } from '../shards/source.js';
+import { shardGrams } from '../grams/training.js';
 import { defineSource, weight } from './define.js';
 
 const schema = z
@@ -51,6 +52,7 @@ export const shardsKind = defineSource({
             ],
       needles: { kind: 'tokens', tokenizer: shards.tokenizer },
       recall: null,
+      grams: shards.size('heldOut') === 0 ? null : shardGrams(shards),
       [Symbol.dispose]: () => shards[Symbol.dispose](),
     };
   },

@@ -4,6 +4,7 @@ import { TextCorpus } from '../corpus.js';
 import { expandFiles } from '../glob.js';
 import { CORPUS_NAMES, openCorpus } from '../named.js';
 import { BYTE_VOCAB_SIZE, TextSource } from '../text.js';
+import { textGrams } from '../grams/training.js';
 import { defineSource, weight } from './define.js';
 
 const schema = z
@@ -45,6 +46,7 @@ export const textKind = defineSource({
         nulls === 0 ? [] : [`${nulls} documents of the text source ${index} whose "text" is null were left out`],
       needles: { kind: 'text', corpus },
       recall: null,
+      grams: corpus.size('heldOut') === 0 ? null : textGrams(corpus, `the text source ${index}`),
       [Symbol.dispose]: () => corpus[Symbol.dispose](),
     };
   },

@@ -14,22 +14,17 @@ import {
   type OpenedData,
 } from '../../../src/data/index.js';
 import { createReferenceEngine, type DeviceTensor, type Engine, type Executable } from '../../../src/engine/index.js';
-import {
-  EVAL_SEED,
-  evalMetrics,
-  evalSchema,
-  Evaluator,
-  NeedleEvaluator,
-  needleEvalSchema,
-  needleSamples,
-  needleTask,
-  planEvaluation,
-  planTrace,
-  tokenNeedleTask,
-  type EvalRecord,
-} from '../../../src/eval/index.js';
+import { EVAL_SEED, NeedleEvaluator, needleSamples, needleTask, tokenNeedleTask } from '../../../src/eval/index.js';
 import { initialParameters, resolveModelConfig, type ModelConfig } from '../../../src/model/index.js';
 import { plainForward } from '../model/plain-model.js';
+import {
+  evalMetrics,
+  type EvalRecord,
+  evalSchema,
+  needleEvalSchema,
+  Measurement,
+  planMeasures,
+} from '../../../src/lab/index.js';
 
 const AT = { step: 7, tokens: 99 };
 const engine = createReferenceEngine();
@@ -91,11 +86,11 @@ function plainScores(
 
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
-describe('Evaluator', () => {
+describe('Measurement', () => {
   it('gives the loss, the loss by position and recall by distance that plain loops give', async () => {
     const { model, params, tensors } = smallModel(64);
     const config = evalSchema.parse({ batches: 1, batchSize: 3, recall: { batches: 2, bins: [4, 10, 39, 80] } });
-    const evaluator = await Evaluator.create({ engine, model, data: recall, config, batchSize: 9 });
+    const evaluator = await Measurement.create({ engine, model, data: recall, config, batchSize: 9 });
     const record = await evaluator.evaluate(tensors, AT);
     const rows = [0, 1].flatMap((index) => {
       const batch = recallEvalBatch(recall.recall ?? expect.unreachable(), {
@@ -136,7 +131,7 @@ describe('Evaluator', () => {
       expect(bin.accuracy).toBeCloseTo(mean(own.map((c) => c.hit)), 12);
     }
     expect(record.recall?.bins[3]).toEqual({ from: 40, to: 80, probability: null, accuracy: null, count: 0 });
-    expect(record.recall?.overall.count).toBe(targets.length);
+    expect(record.recall?.overall?.count).toBe(targets.length);
     expect(record).toMatchObject({ format: 1, ...AT, needle: null });
     await evaluator.dispose();
   });
@@ -151,7 +146,7 @@ describe('Evaluator', () => {
       recall: { batches: 1 },
       needle: false,
     });
-    const evaluator = await Evaluator.create({ engine, model, data: mixed, config, batchSize: 4 });
+    const evaluator = await Measurement.create({ engine, model, data: mixed, config, batchSize: 4 });
     const record = await evaluator.evaluate(tensors, AT);
     const stream = mixed.heldOut();
     let [loss, weight] = [0, 0];
@@ -182,7 +177,7 @@ describe('Evaluator', () => {
     const records: EvalRecord[] = [];
     for (const seed of [1, 2]) {
       const data = open({ kind: 'recall' }, 20, seed);
-      const evaluator = await Evaluator.create({ engine, model, data, config, batchSize: 2 });
+      const evaluator = await Measurement.create({ engine, model, data, config, batchSize: 2 });
       records.push(await evaluator.evaluate(tensors, AT), await evaluator.evaluate(tensors, AT));
     }
     for (const record of records.slice(1)) expect(record).toEqual(records[0]);
@@ -191,7 +186,14 @@ describe('Evaluator', () => {
   it('says what it leaves out, and refuses what it cannot do', async () => {
     const { model } = smallModel(256);
     const create = (config: unknown, data: OpenedData) =>
-      Evaluator.create({ engine, model, data, config: evalSchema.parse(config), batchSize: 1 });
+      Measurement.create({
+        engine,
+        model,
+        data,
+        config: evalSchema.parse(config),
+        batchSize: 1,
+        only: ['loss', 'recall', 'needle'],
+      });
     expect((await create({}, text)).notes).toEqual([
       expect.stringContaining('no needle grid: a sample of 16 tokens cannot hold a needle'),
     ]);
@@ -204,7 +206,7 @@ describe('Evaluator', () => {
     expect((await create({ recall: false }, recall)).notes).toEqual([]);
     const tiny = smallModel(64).model;
     const needle = evalSchema.parse({ needle: { lengths: [400] } });
-    await expect(Evaluator.create({ engine, model: tiny, data: text, config: needle, batchSize: 1 })).rejects.toThrow(
+    await expect(Measurement.create({ engine, model: tiny, data: text, config: needle, batchSize: 1 })).rejects.toThrow(
       'model.vocabSize is 64; use 256',
     );
   });
@@ -222,19 +224,19 @@ describe('needle grid', () => {
     using short = open({ kind: 'shards', path: dir }, minLength - 1);
     const { model, tensors } = smallModel(data.vocabSize);
     const config = evalSchema.parse({ needle: { depths: [0, 1], samples: 2 } });
-    const evaluator = await Evaluator.create({ engine, model, data, config, batchSize: 1 });
+    const evaluator = await Measurement.create({ engine, model, data, config, batchSize: 1 });
     const { needle } = await evaluator.evaluate(tensors, AT);
     expect(needle).toMatchObject({ task: 'bytes', lengths: [minLength], samples: 2 });
-    expect(planEvaluation({ data, config: evalSchema.parse({}) }).needle?.config.lengths).toEqual([minLength]);
-    expect(planEvaluation({ data: short, config: evalSchema.parse({}) }).notes).toEqual([
+    expect(planMeasures({ data, config: evalSchema.parse({}) }).plans.get('needle')).toMatchObject({
+      config: { lengths: [minLength] },
+    });
+    expect(planMeasures({ data: short, config: evalSchema.parse({}) }, ['needle']).notes).toEqual([
       expect.stringContaining(`no needle grid: a sample of ${minLength - 1} tokens`),
     ]);
-    const sample = planTrace(evalSchema.parse({}), data).plan?.samples[0] as NeedleSample;
+    const sample = planTrace({}, data).plan?.samples[0] as NeedleSample;
     expect(openTokenizer(tokenizerFolder).decode(sample.tokens)).toMatch(/The special magic number for .* is: \d{5}$/);
     const hay = evalSchema.parse({ needle: { haystack: 'text' } });
-    expect(() => planEvaluation({ data, config: hay })).toThrow(
-      'eval.needle: needles for a model with a tokenizer are',
-    );
+    expect(() => planMeasures({ data, config: hay })).toThrow('eval.needle: needles for a model with a tokenizer are');
   });
 
   it('scores answers in bytes as plain loops do', async () => {
@@ -292,7 +294,7 @@ describe('needle grid', () => {
   it('draws recall needles for recall data', async () => {
     const { model, tensors } = smallModel(64);
     const config = evalSchema.parse({ batches: 1, needle: { lengths: [24], depths: [0.5], samples: 3 } });
-    const evaluator = await Evaluator.create({ engine, model, data: recall, config, batchSize: 2 });
+    const evaluator = await Measurement.create({ engine, model, data: recall, config, batchSize: 2 });
     expect((await evaluator.evaluate(tensors, AT)).needle).toMatchObject({ task: 'recall', lengths: [24], samples: 3 });
     expect((await evaluator.evaluate(tensors, AT, 'light')).needle).toBeNull();
   });
@@ -317,21 +319,26 @@ function scriptedEngine(hits: readonly number[][], losses: readonly number[][]):
   return { ...engine, compile };
 }
 
-describe('planTrace', () => {
+/** What `eval.trace` comes to on data. */
+function planTrace(config: unknown, data: OpenedData) {
+  const { plans, notes } = planMeasures({ data, config: evalSchema.parse(config) }, ['trace']);
+  const plan = plans.get('trace') as { samples: NeedleSample[]; queryFromEnd: number } | undefined;
+  return { plan: plan ?? null, note: notes[0] ?? null };
+}
+
+describe('traced heads', () => {
   it('takes samples of training length from the far half unless told, and says why if there are none', () => {
-    const { plan } = planTrace(evalSchema.parse({}), recall);
+    const { plan } = planTrace({}, recall);
     expect(plan?.samples).toHaveLength(32);
     expect(plan?.queryFromEnd).toBe(1);
     for (const sample of plan?.samples ?? []) {
       expect(sample.length).toBe(40);
       expect(sample.depth).toBeLessThanOrEqual(0.5);
     }
-    expect(planTrace(evalSchema.parse({ trace: false }), recall)).toEqual({ plan: null, note: null });
-    expect(planTrace(evalSchema.parse({}), text).note).toContain(
-      'retrieval heads are not traced: a sample of 16 tokens',
-    );
-    expect(() => planTrace(evalSchema.parse({ trace: true }), text)).toThrow('eval.trace: a sample of 16 tokens');
-    expect(planTrace(evalSchema.parse({ trace: { length: 300, samples: 2 } }), text).plan?.samples).toHaveLength(2);
+    expect(planTrace({ trace: false }, recall)).toEqual({ plan: null, note: null });
+    expect(planTrace({}, text).note).toContain('retrieval heads are not traced: a sample of 16 tokens');
+    expect(() => planTrace({ trace: true }, text)).toThrow('eval.trace: a sample of 16 tokens');
+    expect(planTrace({ trace: { length: 300, samples: 2 } }, text).plan?.samples).toHaveLength(2);
   });
 });
 

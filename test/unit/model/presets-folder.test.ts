@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { DataConfigSchema, dataVocabSize } from '../../../src/data/index.js';
-import { evalSchema } from '../../../src/eval/index.js';
 import { resolveModelConfig } from '../../../src/model/index.js';
 import { TrainConfigSchema } from '../../../src/train/index.js';
+import { evalSchema } from '../../../src/lab/index.js';
 
 const FOLDER = join(import.meta.dirname, '..', '..', '..', 'presets');
 

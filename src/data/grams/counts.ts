@@ -3,7 +3,7 @@
  * of chosen grams only, so that hundreds of millions of tokens are counted in one pass with a table that fits the
  * memory.
  */
-import { invariant } from '../core/index.js';
+import { invariant } from '../../core/index.js';
 
 /** Numbers the grams of `order` tokens below `vocabSize`; exact, as numbers below 2^53. */
 export class GramKeys {

@@ -1,0 +1,119 @@
+/**
+ * Scores of held-out batches, shared by every measure that reads them: each batch goes through the model once an
+ * evaluation.
+ */
+import { invariant } from '../core/index.js';
+import {
+  nextBatch,
+  recallEvalBatch,
+  type Batch,
+  type DataSource,
+  type OpenedData,
+  type RecallOptions,
+} from '../data/index.js';
+import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
+import type { ModelConfig } from '../model/index.js';
+import { EVAL_SEED } from './needle-task.js';
+import { Scorer, type Scores } from './score.js';
+
+/** What is scored: the held-out data of a run, in batches of `batchSize` sequences. */
+export interface HeldOutOptions {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  readonly data: OpenedData;
+  readonly batchSize: number;
+}
+
+/** A batch on the engine, with what it was made from on the host. */
+export interface HeldOutBatch<Host> {
+  readonly host: Host;
+  readonly inputs: Readonly<Record<'tokens' | 'targets', DeviceTensor> & Partial<Record<'segments', DeviceTensor>>>;
+}
+
+/** A batch of the held-out stream. */
+export type StreamBatch = HeldOutBatch<Batch>;
+
+/** A batch of recall sequences. */
+export type RecallBatch = HeldOutBatch<ReturnType<typeof recallEvalBatch>>;
+
+/** Draws batches of held-out data when they are first asked for, and scores each once until `next` is called. */
+export class HeldOutScores {
+  readonly #options: HeldOutOptions;
+  readonly #stream: DataSource | null;
+  readonly #drawn: StreamBatch[] = [];
+  readonly #recall: RecallBatch[] = [];
+  #scorer: Promise<Scorer> | null = null;
+  #scores = new Map<HeldOutBatch<unknown>, Promise<Scores>>();
+
+  constructor(options: HeldOutOptions) {
+    this.#options = options;
+    this.#stream = options.data.heldOut();
+  }
+
+  /** Compiles the graph that scores batches, unless it is compiled. */
+  async compile(): Promise<void> {
+    const { engine, model, batchSize, data } = this.#options;
+    const hasSegments = this.#stream?.hasSegments ?? false;
+    this.#scorer ??= Scorer.create({ engine, config: model }, { batchSize, seqLen: data.train.seqLen, hasSegments });
+    await this.#scorer;
+  }
+
+  /** Batch `index` of the held-out stream: the same batches for every run on the same data. */
+  async stream(index: number): Promise<StreamBatch> {
+    invariant(this.#stream, 'held-out data is asked for where there is none');
+    while (this.#drawn.length <= index) {
+      const host = nextBatch(this.#stream, this.#options.batchSize, true);
+      this.#drawn.push({ host, inputs: await this.#upload(host.tokens, host.targets, host.segments) });
+    }
+    return this.#drawn[index] as StreamBatch;
+  }
+
+  /** Batch `index` of recall sequences. */
+  async recall(options: RecallOptions, index: number): Promise<RecallBatch> {
+    const { batchSize, data } = this.#options;
+    const { seqLen } = data.train;
+    while (this.#recall.length <= index) {
+      const at = this.#recall.length;
+      const host = recallEvalBatch(options, { batchSize, seqLen, seed: EVAL_SEED, index: at });
+      this.#recall.push({ host, inputs: await this.#upload(host.tokens, host.targets, null) });
+    }
+    return this.#recall[index] as RecallBatch;
+  }
+
+  /** Scores of a batch for the model of this evaluation; computed once, whoever asks. */
+  score(tensors: TensorMap, batch: HeldOutBatch<unknown>): Promise<Scores> {
+    const known = this.#scores.get(batch);
+    if (known !== undefined) return known;
+    const scores = this.#compiled().then((scorer) => scorer.score(tensors, batch.inputs));
+    this.#scores.set(batch, scores);
+    return scores;
+  }
+
+  /** Forgets all scores: the next evaluation is of another model. */
+  next(): void {
+    this.#scores = new Map();
+  }
+
+  async dispose(): Promise<void> {
+    await (await this.#scorer)?.dispose();
+  }
+
+  #compiled(): Promise<Scorer> {
+    invariant(this.#scorer, 'held-out batches are drawn before the scorer is compiled');
+    return this.#scorer;
+  }
+
+  async #upload(tokens: Int32Array, targets: Int32Array, segments: Int32Array | null): Promise<StreamBatch['inputs']> {
+    const { batchSize, data } = this.#options;
+    const { seqLen } = data.train;
+    const scorer = await this.#compiled();
+    const placed = {
+      tokens: scorer.upload([batchSize, seqLen], tokens),
+      targets: scorer.upload([batchSize * seqLen], targets),
+    };
+    if (this.#stream?.hasSegments !== true) return placed;
+    // Rows that are one document among rows that hold several.
+    const undivided = new Int32Array(batchSize * seqLen);
+    return { ...placed, segments: scorer.upload([batchSize, seqLen], segments ?? undivided) };
+  }
+}

@@ -1,0 +1,366 @@
+/**
+ * `ar`: associative recall on text, how well a model predicts tokens that it could copy from earlier in their document.
+ */
+import { z } from 'zod';
+import { ConfigError, textTable } from '../../core/index.js';
+import type { GramStatistics } from '../../data/index.js';
+import {
+  arBins,
+  ArTally,
+  farFrom,
+  findAssociativeRecall,
+  type ArRow,
+  type ArTargets,
+  type HeldOutBatch,
+} from '../../eval/index.js';
+import type { Point } from '../../run/index.js';
+import {
+  binEnds,
+  count,
+  defineMeasure,
+  type FigureView,
+  type MeasuredRun,
+  type Stored,
+  type SummaryView,
+} from './define.js';
+import { reachedAt } from './recall.js';
+import { crossing, meanOverTokens, type Crossing, type DistanceBin } from './series.js';
+
+const options = z.strictObject({
+  batches: count.optional().describe('held-out batches that are looked at (default: those of the loss)'),
+  maxCount: z
+    .int()
+    .min(0)
+    .default(4)
+    .describe(
+      'a bigram (of bytes: a gram of six) is rare, so that it counts, up to this many times in the training data',
+    ),
+  bins: binEnds
+    .optional()
+    .describe('upper ends of the distance bins, in tokens (default: 16, 64, 128, 256, ... up to the sequence length)'),
+});
+
+/** Top-1 accuracy of far hits from which associative recall counts as formed, unless a study says otherwise. */
+export const AR_THRESHOLD = 0.5;
+
+const number = z.number().nullable();
+/** A mean over targets, with its 95 % interval from resampling documents. */
+const score = z.object({
+  targets: z.number(),
+  loss: number,
+  lossLow: number,
+  lossHigh: number,
+  accuracy: number,
+  accuracyLow: number,
+  accuracyHigh: number,
+});
+/** Hits at distances `from .. to`, both included, by whether they begin a repeated passage or go on in one. */
+const bin = z.object({ from: z.number(), to: z.number(), onset: score, inside: score, all: score });
+const schema = z.object({
+  ar: z
+    .object({
+      /** A gram is rare up to this many occurrences. */
+      maxCount: z.number(),
+      /** Documents with a target among what was looked at. */
+      documents: z.number(),
+      /** Every target. */
+      all: score,
+      /** Targets whose gram is new in its document. */
+      fresh: score,
+      bins: z.array(bin),
+      /** Hits at long range: from 1,025 tokens on, or in the farthest quarter of a shorter context. */
+      far: bin,
+      /** Tokens of a gram: 2, or 6 of bytes. */
+      order: z.number(),
+      /** Where grams were counted: in the training data, or in the other documents of the same texts. */
+      countedIn: z.enum(['training', 'texts']),
+    })
+    .optional(),
+});
+
+type ArResult = NonNullable<Stored<typeof schema>['ar']>;
+type Run = MeasuredRun<Stored<typeof schema>>;
+
+/** What is measured of associative recall: options, batches, and how rare grams are told. */
+export interface ArPlan {
+  readonly options: z.output<typeof options>;
+  readonly batches: number;
+  readonly grams: GramStatistics;
+}
+
+/** What associative recall came to in one run: the last measurement, and its course. */
+export interface ArSummary extends DistanceBin {
+  /** Share of far hits whose token is the likeliest, at the last measurement, and its 95 % interval over documents. */
+  readonly accuracy: number | null;
+  /** Lower end of the interval of `accuracy`. */
+  readonly accuracyLow: number | null;
+  /** Upper end of the interval of `accuracy`. */
+  readonly accuracyHigh: number | null;
+  /** Mean loss of far hits, in nats. */
+  readonly loss: number | null;
+  /** Mean loss of tokens whose gram is new in its document, in nats. */
+  readonly freshLoss: number | null;
+  /** Mean over the tokens of the run of far accuracy. */
+  readonly meanAccuracy: number | null;
+  /** When far accuracy first reached the threshold. */
+  readonly toThreshold: Crossing | null;
+  /** By distance, at the last measurement. */
+  readonly bins: readonly (DistanceBin & { readonly accuracy: number | null; readonly loss: number | null })[];
+}
+
+/** Far top-1 accuracy over training: what designs are compared by. */
+export function arSeries({ metrics }: Pick<Run, 'metrics'>): readonly Point[] {
+  return metrics.get('eval/ar/far/accuracy') ?? [];
+}
+
+function summarize(run: Run, { arThreshold = AR_THRESHOLD }: SummaryView): { readonly ar?: ArSummary } {
+  const last = run.results.at(-1)?.ar;
+  const series = arSeries(run);
+  if (last === undefined && series.length === 0) return {};
+  const end = (name: string): number | null => run.metrics.get(name)?.at(-1)?.value ?? null;
+  const bins = last?.bins ?? [];
+  return {
+    ar: {
+      ...{ from: last?.far.from ?? 0, to: last?.far.to ?? 0 },
+      accuracy: series.at(-1)?.value ?? null,
+      accuracyLow: last?.far.all.accuracyLow ?? null,
+      accuracyHigh: last?.far.all.accuracyHigh ?? null,
+      loss: end('eval/ar/far/loss'),
+      freshLoss: end('eval/ar/fresh/loss'),
+      meanAccuracy: meanOverTokens(series),
+      toThreshold: crossing(series, arThreshold),
+      bins: bins.map(({ from, to, all: { accuracy, loss } }) => ({ from, to, accuracy, loss })),
+    },
+  };
+}
+
+/** Associative recall on text. */
+export const arMeasure = defineMeasure({
+  options,
+  about:
+    'associative recall on text: loss and top-1 accuracy of repeated rare bigrams, by distance; options, or true or false ' +
+    '(default: on for token shards that hold documents out)',
+  stored: 'record',
+  schema,
+  absent: {},
+  when: 'always',
+  plan: ({ data, options: given, asked, shared }): ArPlan | null => {
+    const { grams } = data;
+    const isText = grams !== null && data.heldOut() !== null;
+    if (!isText && asked) {
+      throw new ConfigError('eval.ar: the data hold no text out; use text or token shards with held-out documents');
+    }
+    // Grams of bytes are counted anew by each run, so they are looked at where that is asked for.
+    if (!isText || (!asked && grams.keys.order > 2)) return null;
+    return { options: given, batches: given.batches ?? shared.batches, grams };
+  },
+  prepare: async ({ options: { maxCount, bins }, batches: wanted, grams }, { scores, data, note }) => {
+    await scores.compile();
+    const { seqLen } = data.train;
+    const isRare = grams.rarity(maxCount, note);
+    const batches = await Promise.all(Array.from({ length: wanted }, (_, i) => scores.stream(i)));
+    const rows = batches.flatMap((batch) => rowsOf(batch, seqLen, grams, isRare));
+    return {
+      measure: async (tensors) => {
+        const tally = new ArTally(bins ?? arBins(seqLen), farFrom(seqLen), maxCount);
+        for (const { batch, from, row, found } of rows) {
+          const { loss, hit } = await scores.score(tensors, batch);
+          const own = { loss: loss.subarray(from, from + seqLen), hit: hit.subarray(from, from + seqLen) };
+          tally.add(own, row, found);
+        }
+        return { ar: { ...tally.result(), order: grams.keys.order, countedIn: grams.countedIn } };
+      },
+      dispose: async () => {},
+    };
+  },
+  metrics: ({ ar }) => (ar === undefined ? {} : metricsOf(ar)),
+  words: ({ ar }) =>
+    ar?.far.all.accuracy == null
+      ? null
+      : `associative recall beyond ${ar.far.from - 1} tokens ${ar.far.all.accuracy.toFixed(3)}`,
+  event: ({ ar }) => (ar === undefined ? {} : { ar: ar.far.all.accuracy }),
+  text: ({ ar }) => (ar === undefined ? null : tableOf(ar)),
+  summarize,
+  csv: (runs) =>
+    runs.every(({ ar }) => ar === undefined)
+      ? []
+      : [
+          { name: 'ar_far_accuracy', of: ({ ar }) => ar?.accuracy ?? null, last: true },
+          { name: 'ar_far_low', of: ({ ar }) => ar?.accuracyLow ?? null, last: true },
+          { name: 'ar_far_high', of: ({ ar }) => ar?.accuracyHigh ?? null, last: true },
+          { name: 'ar_far_loss', of: ({ ar }) => ar?.loss ?? null, last: true },
+          { name: 'ar_new_loss', of: ({ ar }) => ar?.freshLoss ?? null, last: true },
+          { name: 'ar_threshold_reached', of: ({ ar }) => ar?.toThreshold?.reached ?? null, last: true },
+          { name: 'ar_tokens_to_threshold', of: ({ ar }) => ar?.toThreshold?.tokens ?? null, last: true },
+          ...distancesOf(runs).flatMap(({ from, to }) =>
+            (['accuracy', 'loss'] as const).map((what) => ({
+              name: `ar_${what}_${from}_${to}`,
+              of: ({ ar }: { readonly ar?: ArSummary }) =>
+                ar?.bins.find((own) => own.from === from && own.to === to)?.[what] ?? null,
+              last: true,
+            })),
+          ),
+        ],
+  cells: (runs, { arThreshold = AR_THRESHOLD }) => {
+    const first = runs.flatMap(({ ar }) => ar ?? [])[0];
+    if (first === undefined) return [];
+    return [
+      { name: `AR top-1 beyond ${first.from - 1} (95 %)`, of: ({ ar }) => farCell(ar) },
+      { name: `tokens to ${arThreshold} of it`, of: ({ ar }) => reachedAt(ar?.toThreshold ?? null) },
+      { name: 'AR loss beyond (nats)', of: ({ ar }) => ar?.loss?.toFixed(4) ?? '–' },
+      { name: 'new-bigram loss (nats)', of: ({ ar }) => ar?.freshLoss?.toFixed(4) ?? '–' },
+    ];
+  },
+  figures: [
+    {
+      ...{ order: 22, draw: 'panels', heading: 'Associative recall by distance, while training' },
+      caption: ({ arThreshold = AR_THRESHOLD }) =>
+        'Share of tokens that are the likeliest in the model’s view, among those that end a rare bigram seen before in the same ' +
+        `held-out document, by how many tokens ago. Dashed: the threshold, ${arThreshold}.`,
+      panels: (runs, { arThreshold = AR_THRESHOLD }) =>
+        binsOf(runs).map((name) => ({
+          title: `Distance ${name.replace('-', ' to ')}`,
+          yLabel: 'top-1 accuracy',
+          domain: [0, 1],
+          lines: [arThreshold],
+          series: ({ metrics }) => metrics.get(`eval/ar/accuracy/${name}`) ?? [],
+        })),
+    },
+    {
+      ...{ order: 24, draw: 'panels', heading: 'Loss of associative recall by distance, while training' },
+      caption: () =>
+        'Mean loss of the same tokens. The last panel: tokens whose bigram is new in their document, for which there is nothing to copy.',
+      panels: (runs) => [
+        ...binsOf(runs).map((name) => ({
+          title: `Distance ${name.replace('-', ' to ')}`,
+          yLabel: 'loss (nats per token)',
+          series: ({ metrics }: Run) => metrics.get(`eval/ar/loss/${name}`) ?? [],
+        })),
+        ...(binsOf(runs).length === 0
+          ? []
+          : [
+              {
+                title: 'New bigrams',
+                yLabel: 'loss (nats per token)',
+                series: ({ metrics }: Run) => metrics.get('eval/ar/fresh/loss') ?? [],
+              },
+            ]),
+      ],
+    },
+    {
+      ...{ order: 26, draw: 'crossings' },
+      heading: (view) => `Tokens until far associative recall reaches ${threshold(view)}`,
+      label: (view) => `Tokens until far associative recall reaches ${threshold(view)}`,
+      caption: () => 'Top-1 accuracy of hits at long range',
+      of: ({ ar }) => ar?.toThreshold ?? null,
+    },
+  ],
+  outcome: {
+    name: () => 'associative recall at long range',
+    short: 'far associative recall',
+    axis: 'top-1 accuracy',
+    of: ({ ar }) => ar?.accuracy ?? null,
+  },
+});
+
+const threshold = ({ arThreshold = AR_THRESHOLD }: FigureView): number => arThreshold;
+
+/** A row of a held-out batch with the hits in it, which are the same for every model. */
+interface FoundRow {
+  readonly batch: HeldOutBatch<unknown>;
+  /** Where the row's targets stand among the batch's. */
+  readonly from: number;
+  readonly row: ArRow;
+  readonly found: ArTargets;
+}
+
+function rowsOf(
+  batch: HeldOutBatch<{
+    readonly tokens: Int32Array;
+    readonly targets: Int32Array;
+    readonly documents: Float64Array | null;
+  }>,
+  seqLen: number,
+  { keys }: GramStatistics,
+  isRare: (gram: number, document: number) => boolean,
+): FoundRow[] {
+  const { tokens, targets, documents } = batch.host;
+  return Array.from({ length: tokens.length / seqLen }, (_, r) => {
+    const from = r * seqLen;
+    const own = documents?.subarray(r * (seqLen + 1), (r + 1) * (seqLen + 1)) ?? new Float64Array(seqLen + 1);
+    const row: ArRow = {
+      tokens: tokens.subarray(from, from + seqLen),
+      targets: targets.subarray(from, from + seqLen),
+      documents: own.subarray(0, seqLen),
+      // Rows that are no text, and first tokens of documents, do not count.
+      counts: (t) => (own[t] ?? -1) >= 0 && own[t + 1] === own[t],
+    };
+    return { batch, from, row, found: findAssociativeRecall(row, keys, (gram, t) => isRare(gram, own[t] ?? 0)) };
+  });
+}
+
+function metricsOf({ all, fresh, bins, far }: ArResult): Record<string, number | null> {
+  return {
+    'eval/ar/far/accuracy': far.all.accuracy,
+    'eval/ar/far/loss': far.all.loss,
+    'eval/ar/far/onset': far.onset.accuracy,
+    'eval/ar/far/inside': far.inside.accuracy,
+    'eval/ar/fresh/loss': fresh.loss,
+    'eval/ar/all/loss': all.loss,
+    ...Object.fromEntries(
+      bins.flatMap(({ from, to, all: own }) => [
+        [`eval/ar/accuracy/${from}-${to}`, own.accuracy],
+        [`eval/ar/loss/${from}-${to}`, own.loss],
+      ]),
+    ),
+  };
+}
+
+const METRIC = /^eval\/ar\/loss\/(\d+)-(\d+)$/;
+
+/** The distances at which runs measured it, as `FROM-TO`, nearest first. */
+function binsOf(runs: readonly Run[]): string[] {
+  const names = runs.flatMap(({ metrics }) => [...metrics.keys()].flatMap((name) => METRIC.exec(name)?.slice(1) ?? []));
+  const all = new Set(names.flatMap((from, i) => (i % 2 === 0 ? [`${from}-${names[i + 1]}`] : [])));
+  return [...all].sort((a, b) => parseInt(a) - parseInt(b));
+}
+
+function tableOf({ all, fresh, bins, far, documents, maxCount, order, countedIn }: ArResult): string {
+  const interval = ({ accuracy, accuracyLow, accuracyHigh }: ArResult['all']) =>
+    accuracy === null || accuracyLow === null || accuracyHigh === null
+      ? (accuracy?.toFixed(3) ?? '-')
+      : `${accuracy.toFixed(3)} (${accuracyLow.toFixed(3)} to ${accuracyHigh.toFixed(3)})`;
+  const line = (name: string, whole: ArResult['all'], onset?: ArResult['all'], inside?: ArResult['all']) => [
+    name,
+    String(whole.targets),
+    whole.loss?.toFixed(4) ?? '-',
+    interval(whole),
+    onset === undefined ? '' : (onset.accuracy?.toFixed(3) ?? '-'),
+    inside === undefined ? '' : (inside.accuracy?.toFixed(3) ?? '-'),
+  ];
+  const rows = [
+    ['distance', 'targets', 'loss', 'top-1 (95 %)', 'onset', 'inside'],
+    ...bins.map((own) => line(`${own.from}-${own.to}`, own.all, own.onset, own.inside)),
+    line(`beyond ${far.from - 1}`, far.all, far.onset, far.inside),
+    line('new grams', fresh),
+    line('all tokens', all),
+  ];
+  const where = countedIn === 'training' ? 'the training data' : 'the other documents of the texts';
+  return (
+    `associative recall: tokens that end a gram of ${order} that came before in their document and occurs at most ${maxCount} times ` +
+    `in ${where}; ${documents} documents\n${textTable(rows, new Set([1, 2, 3, 4, 5]))}`
+  );
+}
+
+/** Every distance at which one of the runs ended. */
+function distancesOf(runs: readonly { readonly ar?: ArSummary }[]): DistanceBin[] {
+  const all = runs.flatMap(({ ar }) => ar?.bins ?? []);
+  return [...new Map(all.map(({ from, to }) => [`${from}-${to}`, { from, to }])).values()];
+}
+
+/** `0.531 (0.469 to 0.592)`. */
+function farCell(ar: ArSummary | undefined): string {
+  if (ar?.accuracy == null) return '–';
+  if (ar.accuracyLow === null || ar.accuracyHigh === null) return ar.accuracy.toFixed(3);
+  return `${ar.accuracy.toFixed(3)} (${ar.accuracyLow.toFixed(3)} to ${ar.accuracyHigh.toFixed(3)})`;
+}

@@ -1,0 +1,244 @@
+/**
+ * What a measure inside runs is: one definition in a file of this folder, listed in `table.ts`; everything else
+ * derives.
+ */
+import { z } from 'zod';
+import type { CsvCell } from '../../core/index.js';
+import type { OpenedData } from '../../data/index.js';
+import type { Engine, TensorMap } from '../../engine/index.js';
+import type { HeldOutScores } from '../../eval/index.js';
+import type { ModelConfig } from '../../model/index.js';
+import type { Point } from '../../run/index.js';
+import type { Crossing, DistanceBin } from './series.js';
+
+/** A positive whole number. Descriptions come last in a chain: zod drops them under `optional` and `default`. */
+export const count = z.int().min(1);
+
+/** Fractions of a length, at least one. */
+export const fractions = z.array(z.number().min(0).max(1)).min(1);
+
+/** Upper ends of distance bins, in tokens, ascending. */
+export const binEnds = z
+  .array(count)
+  .min(1)
+  .refine((values) => values.every((v, i) => i === 0 || v > (values[i - 1] ?? 0)), { message: 'must ascend' });
+
+/** The options of `eval` that are no single measure's. */
+export const sharedEvalSchema = z.strictObject({
+  batches: count.default(4).describe('held-out batches for the loss'),
+  batchSize: count.optional().describe('sequences per batch (default: that of training)'),
+  perPosition: z.boolean().default(true).describe('loss by position in the sequence'),
+  precision: z
+    .enum(['f32', 'bf16'])
+    .optional()
+    .describe('precision of what is measured (default: that of training on accelerators, else f32)'),
+});
+
+/** The options of `eval` that are no single measure's, defaults filled in. */
+export type SharedEvalConfig = z.output<typeof sharedEvalSchema>;
+
+/** A value as a schema reads it, that nobody changes. */
+export type Stored<S extends z.ZodType> = Frozen<z.output<S>>;
+
+type Frozen<T> = T extends readonly (infer E)[]
+  ? readonly Frozen<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+
+/** Where in training something was measured. */
+export interface TrainingPoint {
+  /** Optimizer steps done. */
+  readonly step: number;
+  /** Training tokens seen. */
+  readonly tokens: number;
+}
+
+/** What a measure is asked, before anything is compiled. */
+export interface PlanRequest<Options> {
+  readonly data: OpenedData;
+  /** The options under the measure's name, defaults filled in. */
+  readonly options: Options;
+  /** Whether the run file switches the measure on; otherwise it is measured where the data allow. */
+  readonly asked: boolean;
+  readonly shared: SharedEvalConfig;
+  /** Told, in one sentence, what is left out although nothing switched it off, and why. */
+  readonly note: (text: string) => void;
+}
+
+/** What a measure is prepared with. */
+export interface PrepareContext {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  readonly data: OpenedData;
+  readonly shared: SharedEvalConfig;
+  /** Sequences of a batch of an evaluation. */
+  readonly batchSize: number;
+  /** Scores of held-out batches, each computed once an evaluation, whichever measures read it. */
+  readonly scores: HeldOutScores;
+  /** Told, in one sentence, what takes long or cannot be kept. */
+  readonly note: (text: string) => void;
+}
+
+/** A measure on an engine, compiled once and taken again and again on the same held-out data. */
+export interface PreparedMeasure<Result> {
+  /** Measures a model; `tensors` are its parameters on the engine, perhaps among others, and are left as they are. */
+  measure(tensors: TensorMap, at: TrainingPoint): Promise<Result>;
+  dispose(): Promise<void>;
+}
+
+/** What a run measured over training: its metrics, and a measure's results at checkpoints, in order of steps. */
+export interface MeasuredRun<Result> {
+  readonly metrics: ReadonlyMap<string, readonly Point[]>;
+  readonly results: readonly (Result & TrainingPoint)[];
+}
+
+/** What runs are compared by: the same for all runs of a group. */
+export interface SummaryView {
+  /** The distances at which recall was measured, nearest first. */
+  readonly bins: readonly DistanceBin[];
+  /** Those that count as far. */
+  readonly far: readonly DistanceBin[];
+  /** Recall from which it counts as formed. */
+  readonly threshold: number;
+  /** Top-1 accuracy of far associative recall from which it counts as formed. */
+  readonly arThreshold?: number | undefined;
+}
+
+/** A column of a table: its heading, and the cell of a run's summary. */
+export interface Column<Summary, Cell> {
+  readonly name: string;
+  readonly of: (summary: Summary) => Cell;
+  /** Whether the column stands behind those of every measure. */
+  readonly last?: boolean;
+}
+
+/** A curve over training tokens for each run, drawn for all designs in one plot. */
+export interface CurvePlot<Result> {
+  readonly title: string;
+  readonly yLabel: string;
+  /** The range of the values; theirs unless given. */
+  readonly domain?: readonly [number, number];
+  /** Values at which a dashed line is drawn. */
+  readonly lines?: readonly number[];
+  /** Values at which a dotted line is drawn. */
+  readonly dotted?: readonly number[];
+  readonly series: (run: MeasuredRun<Result>) => readonly Point[];
+}
+
+/** What a figure of a report may need to know of the runs that are compared. */
+export interface FigureView extends SummaryView {
+  /** Whether the far distances lie beyond the largest window compared. */
+  readonly beyond: boolean;
+  /** Recall of guessing; null where that is not known. */
+  readonly chance: number | null;
+}
+
+/** Figures whose drawing is their own; the report holds a function for each. */
+export type SpecialFigure = 'needle grid' | 'head maps' | 'loss by position';
+
+/** A figure of a report, as data: the report draws it. Figures of a smaller `order` stand first. */
+export type FigureSpec<Result, Summary> = { readonly order: number } & (
+  | { readonly draw: SpecialFigure }
+  | {
+      /** One plot of curves. */
+      readonly draw: 'curves';
+      readonly heading: string;
+      readonly caption: string;
+      readonly plot: CurvePlot<Result>;
+    }
+  | {
+      /** Several plots of curves side by side, as the runs that are compared call for. */
+      readonly draw: 'panels';
+      readonly heading: string;
+      readonly caption: (view: FigureView) => string;
+      readonly panels: (runs: readonly MeasuredRun<Result>[], view: FigureView) => readonly CurvePlot<Result>[];
+    }
+  | {
+      /** When each run first got to a threshold. */
+      readonly draw: 'crossings';
+      readonly heading: (view: FigureView) => string;
+      readonly label: (view: FigureView) => string;
+      readonly caption: (view: FigureView) => string;
+      readonly of: (summary: Summary) => Crossing | null;
+    }
+);
+
+/** How well a run does at long range, in one number from 0 to 1: what is drawn against the loss at the end. */
+export interface Outcome<Summary> {
+  readonly name: (view: FigureView) => string;
+  /** In titles. */
+  readonly short: string;
+  readonly axis: string;
+  readonly of: (summary: Summary) => number | null;
+}
+
+/** Where a measure's results are kept: in the evaluation record, or in findings of a kind of their own. */
+export type StoredIn = 'record' | { readonly finding: string };
+
+/** The options of a measure, defaults filled in; null for one without. */
+export type OptionsOf<S extends z.ZodType | null> = S extends z.ZodType ? z.output<S> : null;
+
+/**
+ * The definition of a measure: its options under `eval`, what it stores, how it is taken, and how it is shown. `Result`
+ * is what it adds to the evaluation record, or a finding of its own.
+ */
+export interface Measure<
+  Schema extends z.ZodType,
+  Options extends z.ZodType | null,
+  Where extends StoredIn,
+  Plan,
+  Summary extends object,
+> {
+  /** Options under `eval.NAME`; null for the loss, which is always measured and has those of `sharedEvalSchema`. */
+  readonly options: Options;
+  /** What `eval.NAME` is, for docs/config.md. */
+  readonly about: string;
+  /**
+   * `record`: its fields are part of `evals/step-N.json`; otherwise the kind of a finding, `analysis/KIND-step-N.json`.
+   */
+  readonly stored: Where;
+  /** The fields of the record, or the finding, with its `step` and `tokens`. */
+  readonly schema: Schema;
+  /** The fields of a record that was made without it. */
+  readonly absent: Stored<Schema> | null;
+  /** `checkpoints`: evaluations between checkpoints leave it out. */
+  readonly when: 'always' | 'checkpoints';
+  /**
+   * What is to be measured on these data; null for nothing.
+   *
+   * @throws ConfigError if it is asked for and the data cannot give it
+   */
+  plan(request: PlanRequest<OptionsOf<Options>>): Plan | null;
+  /**
+   * Compiles it and draws its samples: the same for every run on the same data and options, whatever the run's seed.
+   */
+  prepare(plan: Plan, context: PrepareContext): Promise<PreparedMeasure<Stored<Schema>>>;
+  /** Its numbers under their metric names; what is null was not measured. */
+  metrics(result: Stored<Schema>): Readonly<Record<string, number | null | undefined>>;
+  /** A few words for the line of progress; null if it has none. */
+  words(result: Stored<Schema>): string | null;
+  /** What the progress event holds of it. */
+  event(result: Stored<Schema>): Readonly<Record<string, unknown>>;
+  /** A text of one or more lines for a terminal; null if it was not measured. */
+  text(result: Stored<Schema>): string | null;
+  /** What a run came to, in numbers that can be compared between runs. */
+  summarize(run: MeasuredRun<Stored<Schema>>, view: SummaryView): Summary;
+  /** Columns of `report.csv`; `bins` are the distances at which recall was measured. */
+  csv(runs: readonly Summary[], bins: readonly DistanceBin[]): readonly Column<Summary, CsvCell>[];
+  /** Columns of the report's table of numbers. */
+  cells(runs: readonly Summary[], view: SummaryView): readonly Column<Summary, string>[];
+  readonly figures: readonly FigureSpec<Stored<Schema>, Summary>[];
+  readonly outcome: Outcome<Summary> | null;
+}
+
+/** Defines a measure; `table.ts` lists the definitions. */
+export function defineMeasure<
+  Schema extends z.ZodType,
+  Options extends z.ZodType | null,
+  const Where extends StoredIn,
+  Plan,
+  Summary extends object,
+>(measure: Measure<Schema, Options, Where, Plan, Summary>): Measure<Schema, Options, Where, Plan, Summary> {
+  return measure;
+}

@@ -1,0 +1,114 @@
+/** `loss`: held-out loss, in all and by position in the sequence. */
+import { z } from 'zod';
+import type { RecallOptions } from '../../data/index.js';
+import type { Scores } from '../../eval/index.js';
+import { defineMeasure, type PrepareContext, type SharedEvalConfig } from './define.js';
+
+const schema = z.object({
+  /** Nats a token, weighted as the training loss; null if nothing is held out. */
+  loss: z.number().nullable(),
+  /** The same by position in the sequence; null where a position has no weight. */
+  perPositionLoss: z.array(z.number().nullable()).nullish(),
+});
+
+/** What the loss is measured on. */
+export interface LossPlan {
+  readonly shared: SharedEvalConfig;
+  /**
+   * The recall stream's options where it alone is the data: its sequences are scored for recall and for the loss at
+   * once.
+   */
+  readonly recall: RecallOptions | null;
+}
+
+/** The held-out loss. */
+export const lossMeasure = defineMeasure({
+  options: null,
+  about: 'held-out loss in nats',
+  stored: 'record',
+  schema,
+  absent: { loss: null, perPositionLoss: null },
+  when: 'always',
+  plan: ({ data, shared }): LossPlan | null => {
+    const heldOut = data.heldOut();
+    return heldOut === null ? null : { shared, recall: heldOut.isRecall === true ? data.recall : null };
+  },
+  prepare: async ({ shared, recall }, context) => {
+    await context.scores.compile();
+    const batches = await Promise.all(Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i)));
+    return {
+      measure: async (tensors) => {
+        const losses = new LossTally(context.data.train.seqLen);
+        for (const { batch, weights } of batches) losses.add(await context.scores.score(tensors, batch), weights);
+        return { loss: losses.mean(), perPositionLoss: shared.perPosition ? losses.perPosition() : null };
+      },
+      dispose: async () => {},
+    };
+  },
+  metrics: ({ loss }) => ({ 'eval/loss': loss }),
+  words: ({ loss }) => (loss === null ? null : `held-out loss ${loss.toFixed(4)}`),
+  event: ({ loss }) => ({ loss }),
+  text: ({ loss }) => `held-out loss  ${loss?.toFixed(4) ?? '-'} nats`,
+  summarize: ({ metrics, results }) => ({
+    /** Held-out loss at the last measurement, nats per token. */
+    finalLoss: metrics.get('eval/loss')?.at(-1)?.value ?? results.at(-1)?.loss ?? null,
+  }),
+  csv: () => [{ name: 'final_loss', of: ({ finalLoss }) => finalLoss }],
+  cells: () => [{ name: 'loss (nats)', of: ({ finalLoss }) => finalLoss?.toFixed(4) ?? '–' }],
+  figures: [
+    {
+      ...{ order: 80, draw: 'curves', heading: 'Held-out loss, while training' },
+      caption: 'Weighted mean over held-out sequences.',
+      plot: {
+        title: 'Held-out loss',
+        yLabel: 'loss (nats per token)',
+        series: ({ metrics }) => metrics.get('eval/loss') ?? metrics.get('train/loss') ?? [],
+      },
+    },
+    { order: 90, draw: 'loss by position' },
+  ],
+  outcome: null,
+});
+
+async function batchOf({ scores }: PrepareContext, recall: RecallOptions | null, index: number) {
+  if (recall === null) {
+    const batch = await scores.stream(index);
+    return { batch, weights: batch.host.weights };
+  }
+  const batch = await scores.recall(recall, index);
+  const { targetWeight, otherWeight } = recall;
+  return { batch, weights: Float32Array.from(batch.host.distances, (d) => (d === 0 ? otherWeight : targetWeight)) };
+}
+
+/** Weighted losses, in all and by position. */
+class LossTally {
+  readonly #seqLen: number;
+  readonly #loss: Float64Array;
+  readonly #weight: Float64Array;
+
+  constructor(seqLen: number) {
+    this.#seqLen = seqLen;
+    this.#loss = new Float64Array(seqLen);
+    this.#weight = new Float64Array(seqLen);
+  }
+
+  add({ loss }: Scores, weights: Float32Array): void {
+    weights.forEach((weight, i) => {
+      const t = i % this.#seqLen;
+      this.#loss[t] = (this.#loss[t] ?? 0) + weight * (loss[i] ?? 0);
+      this.#weight[t] = (this.#weight[t] ?? 0) + weight;
+    });
+  }
+
+  mean(): number | null {
+    const total = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+    const weight = total(this.#weight);
+    return weight === 0 ? null : total(this.#loss) / weight;
+  }
+
+  /** Null without any weight. */
+  perPosition(): (number | null)[] | null {
+    if (this.#weight.every((w) => w === 0)) return null;
+    return Array.from(this.#loss, (sum, t) => (this.#weight[t] === 0 ? null : sum / (this.#weight[t] ?? 1)));
+  }
+}

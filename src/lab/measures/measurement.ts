@@ -1,0 +1,145 @@
+/** Everything that a run is measured by, compiled once and taken at every checkpoint on the same held-out data. */
+import type { OpenedData } from '../../data/index.js';
+import type { Engine, TensorMap } from '../../engine/index.js';
+import { HeldOutScores } from '../../eval/index.js';
+import type { ModelConfig } from '../../model/index.js';
+import type { EvalConfig } from './config.js';
+import type { PlanRequest, PrepareContext, PreparedMeasure, TrainingPoint } from './define.js';
+import type { EvalRecord } from './record.js';
+import { MEASURE_NAMES, MEASURES, type MeasureName } from './table.js';
+
+/** A measure of the table as a function of any plan: its name has chosen the one that the plan is for. */
+interface AnyMeasure {
+  readonly options: { parse(value: unknown): unknown } | null;
+  readonly stored: 'record' | { readonly finding: string };
+  readonly absent: object | null;
+  readonly when: 'always' | 'checkpoints';
+  plan(request: PlanRequest<unknown>): unknown;
+  prepare(plan: unknown, context: PrepareContext): Promise<PreparedMeasure<object>>;
+}
+
+const measureOf = (name: MeasureName): AnyMeasure => MEASURES[name];
+
+/** What a configuration and its data come to. */
+export interface MeasurePlans {
+  /** What each measure will do; nothing for those that are not taken. */
+  readonly plans: ReadonlyMap<MeasureName, unknown>;
+  /** What is left out although nothing switched it off, and why; one sentence each. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Plans every measure; those that are neither switched on nor off are taken where the data allow. Compiles nothing.
+ *
+ * @param only the measures that are wanted; all unless given
+ * @throws ConfigError where something is asked for that the data cannot give
+ */
+export function planMeasures(
+  { data, config }: { readonly data: OpenedData; readonly config: EvalConfig },
+  only: readonly MeasureName[] = MEASURE_NAMES,
+): MeasurePlans {
+  const notes: string[] = [...data.notes];
+  const settings = config as Readonly<Record<string, unknown>>;
+  const plans = only.flatMap((name): [MeasureName, unknown][] => {
+    const measure = measureOf(name);
+    const setting = settings[name];
+    if (setting === false) return [];
+    const options = measure.options?.parse(typeof setting === 'object' ? setting : {});
+    const asked = setting !== undefined;
+    const plan = measure.plan({ data, options, asked, shared: config, note: (text) => notes.push(text) });
+    return plan === null ? [] : [[name, plan]];
+  });
+  return { plans: new Map(plans), notes };
+}
+
+/** What a run is measured with. */
+export interface MeasurementOptions {
+  readonly engine: Engine;
+  readonly model: ModelConfig;
+  /** The run's data; their length of sequences is that of evaluations. */
+  readonly data: OpenedData;
+  readonly config: EvalConfig;
+  /** Sequences of a batch unless the configuration says. */
+  readonly batchSize: number;
+  /** The measures that are wanted; all unless given. */
+  readonly only?: readonly MeasureName[];
+  /** Told, in one sentence each, what is left out although nothing switched it off, and what takes long. */
+  readonly note?: (text: string) => void;
+}
+
+/** A finding that a measure made, with the kind that its file is named for. */
+export interface MeasuredFinding {
+  readonly kind: string;
+  readonly value: TrainingPoint;
+}
+
+/** The measures of one run on an engine. */
+export class Measurement {
+  readonly #scores: HeldOutScores;
+  readonly #prepared: ReadonlyMap<MeasureName, PreparedMeasure<object>>;
+  /** What is not measured although nothing switched it off, and why. */
+  readonly notes: readonly string[];
+
+  private constructor(
+    scores: HeldOutScores,
+    prepared: ReadonlyMap<MeasureName, PreparedMeasure<object>>,
+    notes: readonly string[],
+  ) {
+    this.#scores = scores;
+    this.#prepared = prepared;
+    this.notes = notes;
+  }
+
+  /**
+   * Compiles what is measured and draws the held-out data. It is the same for every run on the same data and options,
+   * whatever the run's seed.
+   *
+   * @throws ConfigError if something is asked for that the data or the model cannot give
+   */
+  static async create(options: MeasurementOptions): Promise<Measurement> {
+    const { engine, model, data, config, note = () => {} } = options;
+    const { plans, notes } = planMeasures(options, options.only);
+    for (const text of notes) note(text);
+    const batchSize = config.batchSize ?? options.batchSize;
+    const scores = new HeldOutScores({ engine, model, data, batchSize });
+    const context: PrepareContext = { engine, model, data, shared: config, batchSize, scores, note };
+    const prepared = new Map<MeasureName, PreparedMeasure<object>>();
+    for (const [name, plan] of plans) prepared.set(name, await measureOf(name).prepare(plan, context));
+    return new Measurement(scores, prepared, notes);
+  }
+
+  /**
+   * Measures a model.
+   *
+   * @param tensors its parameters on the engine, perhaps among others; they are left as they are
+   * @param parts `light` leaves out what is measured at checkpoints only
+   */
+  async evaluate(tensors: TensorMap, at: TrainingPoint, parts: 'all' | 'light' = 'all'): Promise<EvalRecord> {
+    this.#scores.next();
+    const record = { format: 1 as const, step: at.step, tokens: at.tokens };
+    for (const name of MEASURE_NAMES) {
+      const { stored, when, absent } = measureOf(name);
+      if (stored !== 'record') continue;
+      const prepared = parts === 'all' || when === 'always' ? this.#prepared.get(name) : undefined;
+      Object.assign(record, prepared === undefined ? absent : await prepared.measure(tensors, at));
+    }
+    this.#scores.next();
+    return record as EvalRecord;
+  }
+
+  /** What is stored beside the record: findings of measures that have files of their own. */
+  async findings(tensors: TensorMap, at: TrainingPoint): Promise<MeasuredFinding[]> {
+    const found: MeasuredFinding[] = [];
+    for (const [name, prepared] of this.#prepared) {
+      const { stored } = measureOf(name);
+      if (stored === 'record') continue;
+      found.push({ kind: stored.finding, value: (await prepared.measure(tensors, at)) as TrainingPoint });
+    }
+    return found;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#scores.dispose();
+    for (const prepared of this.#prepared.values()) await prepared.dispose();
+  }
+}

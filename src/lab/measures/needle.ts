@@ -1,0 +1,149 @@
+/** `needle`: the needle grid, how well a model finds a fact by its depth and the length of the context. */
+import { z } from 'zod';
+import { ConfigError, formatShare, textTable, wilson, type Interval } from '../../core/index.js';
+import { ByteNeedleSchema } from '../../data/index.js';
+import { NeedleEvaluator, plannedNeedles, type NeedleGridSettings, type NeedleTask } from '../../eval/index.js';
+import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
+
+/** The options of `eval.needle`. */
+export const needleEvalSchema = z.strictObject({
+  lengths: z.array(count).min(1).optional().describe('lengths of the samples, in tokens (default: that of training)'),
+  depths: fractions
+    .default([0, 0.25, 0.5, 0.75, 1])
+    .describe('where the needle lies: 0 = start of the context, 1 = right before the question'),
+  samples: count.default(8).describe('samples per length and depth'),
+  ...ByteNeedleSchema.shape,
+});
+
+const grid = z.array(z.array(z.number().nullable()));
+const schema = z.object({
+  needle: z
+    .object({
+      /** Tokens, question and answer included. */
+      lengths: z.array(z.number()),
+      /** 0 = start of the context, 1 = right before the question. */
+      depths: z.array(z.number()),
+      /** Share of samples whose answer is right, token for token, under greedy decoding; rows are lengths. */
+      accuracy: grid,
+      /** Mean over samples of the geometric mean, over the answer's tokens, of their teacher-forced probabilities. */
+      probability: grid,
+      /** Samples of a cell. */
+      samples: z.int().min(1).optional(),
+      /** `bytes`: a number in text; `recall`: a key's value in a recall sequence. */
+      task: z.enum(['bytes', 'recall']).optional(),
+    })
+    .nullish(),
+});
+
+/** Which needle samples are drawn, and how. */
+export interface NeedlePlan {
+  readonly task: NeedleTask;
+  readonly config: NeedleGridSettings;
+}
+
+/** What the needle grid came to in one run. */
+export interface NeedleSummary {
+  /** Mean of the last needle grid, 0 to 1. */
+  readonly needleAccuracy: number | null;
+  /** 95 % interval of the needle accuracy over all samples of the grid; null where their number was not stored. */
+  readonly needleInterval: Interval | null;
+}
+
+/** A needle grid as it is stored. */
+type StoredGrid = NonNullable<Stored<typeof schema>['needle']>;
+
+/**
+ * The mean accuracy of a grid, every cell alike, with its 95 % interval over all samples (null where their number was
+ * not stored); null without a grid.
+ */
+export function needleShare(
+  needle: Pick<StoredGrid, 'accuracy' | 'samples'> | null | undefined,
+): { readonly value: number; readonly interval: Interval | null } | null {
+  const cells = (needle?.accuracy.flat() ?? []).filter((cell) => cell !== null);
+  if (cells.length === 0) return null;
+  const value = cells.reduce((a, b) => a + b, 0) / cells.length;
+  const number = cells.length * (needle?.samples ?? 0);
+  return { value, interval: number === 0 ? null : wilson(Math.round(value * number), number) };
+}
+
+function summarize({ results }: MeasuredRun<Stored<typeof schema>>): NeedleSummary {
+  const share = needleShare(results.at(-1)?.needle);
+  return { needleAccuracy: share?.value ?? null, needleInterval: share?.interval ?? null };
+}
+
+/** The needle grid. */
+export const needleMeasure = defineMeasure({
+  options: needleEvalSchema,
+  about:
+    'needle grid, depth by length; options, or true or false (default: on for text and token shards whose sequences can hold one)',
+  stored: 'record',
+  schema,
+  absent: { needle: null },
+  when: 'checkpoints',
+  plan: ({ data, options, asked, note }): NeedlePlan | null => {
+    const isText = data.needles !== null && data.needles.kind !== 'recall';
+    if (!asked && !isText) return null;
+    const lengths = options.lengths ?? [data.train.seqLen];
+    const { task, problem } = plannedNeedles(data, options, lengths);
+    if (task !== null) return { task, config: { ...options, lengths } };
+    const text = `${problem}; set eval.needle.lengths or eval.needle: false`;
+    if (asked) throw new ConfigError(`eval.needle: ${text}`);
+    note(`no needle grid: ${text}`);
+    return null;
+  },
+  prepare: async (plan, { engine, model, data, batchSize }) => {
+    const batchTokens = batchSize * data.train.seqLen;
+    const evaluator = await NeedleEvaluator.create({ engine, model, ...plan, batchTokens });
+    return {
+      measure: async (tensors) => ({ needle: await evaluator.evaluate(tensors) }),
+      dispose: () => evaluator.dispose(),
+    };
+  },
+  metrics: ({ needle }) => ({
+    'eval/needle/accuracy': needle && mean(needle.accuracy),
+    'eval/needle/probability': needle && mean(needle.probability),
+  }),
+  words: ({ needle }) => (needle == null ? null : `needle accuracy ${mean(needle.accuracy).toFixed(3)}`),
+  event: () => ({}),
+  text: ({ needle }) => {
+    if (needle == null) return null;
+    const { samples = 1 } = needle;
+    const head = ['length', ...needle.depths.map((depth) => `depth ${depth}`)];
+    const rows = needle.lengths.map((length, i) => [
+      String(length),
+      ...(needle.accuracy[i] ?? []).map((cell) =>
+        cell === null ? '-' : formatShare(Math.round(cell * samples), samples),
+      ),
+    ]);
+    const table = textTable([head, ...rows], new Set(head.map((_, i) => i)));
+    return `needle accuracy (95 %), ${samples} samples a cell\n${table}`;
+  },
+  summarize,
+  csv: () => [
+    { name: 'needle_accuracy', of: ({ needleAccuracy }) => needleAccuracy },
+    { name: 'needle_low', of: ({ needleInterval }) => needleInterval?.low ?? null, last: true },
+    { name: 'needle_high', of: ({ needleInterval }) => needleInterval?.high ?? null, last: true },
+  ],
+  cells: (runs) =>
+    runs.some((run) => run.needleAccuracy !== null) ? [{ name: 'needle accuracy (95 %)', of: needleCell }] : [],
+  figures: [{ order: 40, draw: 'needle grid' }],
+  outcome: {
+    name: () => 'needle accuracy',
+    short: 'needle accuracy',
+    axis: 'accuracy',
+    of: ({ needleAccuracy }) => needleAccuracy,
+  },
+});
+
+function mean(cells: readonly (readonly (number | null)[])[]): number {
+  const values = cells.flat().filter((cell) => cell !== null);
+  return values.reduce((a, b) => a + b, 0) / values.length;
+}
+
+/** `0.531 (0.469 to 0.592)`. */
+function needleCell({ needleAccuracy, needleInterval: at }: NeedleSummary): string {
+  if (needleAccuracy === null) return '–';
+  return at === null
+    ? needleAccuracy.toFixed(3)
+    : `${needleAccuracy.toFixed(3)} (${at.low.toFixed(3)} to ${at.high.toFixed(3)})`;
+}
