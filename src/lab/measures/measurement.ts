@@ -76,13 +76,13 @@ export interface MeasuredFinding {
 /** The measures of one run on an engine. */
 export class Measurement {
   readonly #scores: HeldOutScores;
-  readonly #prepared: ReadonlyMap<MeasureName, PreparedMeasure<object>>;
+  readonly #prepared: ReadonlyMap<MeasureName, Promise<PreparedMeasure<object>>>;
   /** What is not measured although nothing switched it off, and why. */
   readonly notes: readonly string[];
 
   private constructor(
     scores: HeldOutScores,
-    prepared: ReadonlyMap<MeasureName, PreparedMeasure<object>>,
+    prepared: ReadonlyMap<MeasureName, Promise<PreparedMeasure<object>>>,
     notes: readonly string[],
   ) {
     this.#scores = scores;
@@ -103,8 +103,15 @@ export class Measurement {
     const batchSize = config.batchSize ?? options.batchSize;
     const scores = new HeldOutScores({ engine, model, data, batchSize });
     const context: PrepareContext = { engine, model, data, shared: config, batchSize, scores, note };
-    const prepared = new Map<MeasureName, PreparedMeasure<object>>();
-    for (const [name, plan] of plans) prepared.set(name, await measureOf(name).prepare(plan, context));
+    const prepared = new Map<MeasureName, Promise<PreparedMeasure<object>>>();
+    for (const [name, plan] of plans) {
+      const measure = measureOf(name);
+      const made = measure.prepare(plan, context);
+      made.catch(() => undefined); // thrown where it is waited for
+      prepared.set(name, made);
+      // An engine that compiles beside the host goes on with what only checkpoints need.
+      if (engine.hints.runsAhead === 1 || measure.when === 'always') await made;
+    }
     return new Measurement(scores, prepared, notes);
   }
 
@@ -121,7 +128,7 @@ export class Measurement {
       const { stored, when, absent } = measureOf(name);
       if (stored !== 'record') continue;
       const prepared = parts === 'all' || when === 'always' ? this.#prepared.get(name) : undefined;
-      Object.assign(record, prepared === undefined ? absent : await prepared.measure(tensors, at));
+      Object.assign(record, prepared === undefined ? absent : await (await prepared).measure(tensors, at));
     }
     this.#scores.next();
     return record as EvalRecord;
@@ -133,13 +140,13 @@ export class Measurement {
     for (const [name, prepared] of this.#prepared) {
       const { stored } = measureOf(name);
       if (stored === 'record') continue;
-      found.push({ kind: stored.finding, value: (await prepared.measure(tensors, at)) as TrainingPoint });
+      found.push({ kind: stored.finding, value: (await (await prepared).measure(tensors, at)) as TrainingPoint });
     }
     return found;
   }
 
   async dispose(): Promise<void> {
     await this.#scores.dispose();
-    for (const prepared of this.#prepared.values()) await prepared.dispose();
+    for (const prepared of this.#prepared.values()) await (await prepared.catch(() => undefined))?.dispose();
   }
 }

@@ -95,8 +95,10 @@ export const traceMeasure = defineMeasure({
     const { depths, samples: number, queryFromEnd } = given;
     return { samples: needleSamples(task, { label: 'trace', length, depths, count: number }), queryFromEnd };
   },
-  prepare: async (plan, { engine, model }) => {
-    const tracer = await HeadTracer.create({ engine, config: model }, plan.samples, plan);
+  prepare: async (plan, { engine, model, data, batchSize }) => {
+    // An accelerator is idle between small passes; on the host their size matters little, and memory more.
+    const large = engine.hints.accelerator === true ? { batchTokens: batchSize * data.train.seqLen } : {};
+    const tracer = await HeadTracer.create({ engine, config: model }, plan.samples, { ...plan, ...large });
     return { measure: (tensors, at) => tracer.trace(tensors, at), dispose: () => tracer.dispose() };
   },
   metrics: () => ({}),
