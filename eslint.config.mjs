@@ -29,7 +29,7 @@ export default tseslint.config(
   },
   {
     // CONTRIBUTING.md, "Comments", says what a good one is; these rules see to it that there is one.
-    files: ['src/{checkpoint,core,data,engine,generate,graph,lab,model,run,train}/**/*.ts'],
+    files: ['src/**/*.ts'],
     ignores: ['**/*.test.ts'],
     plugins: { jsdoc, comments: { rules: { 'public-quantities': publicQuantities, 'why-comments': whyComments } } },
     rules: {

@@ -107,7 +107,11 @@ export class AttentionRows {
     private readonly perSample: number,
   ) {}
 
-  /** @throws ConfigError without samples, or if they differ in how many positions they have */
+  /**
+   * Compiles the pass that reads rows, and puts the samples on the engine.
+   *
+   * @throws ConfigError without samples, or if they differ in how many positions they have
+   */
   static async create(
     on: ModelOnEngine,
     watched: readonly RowSample[],
@@ -148,6 +152,8 @@ export class AttentionRows {
       const flat = batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p));
       const rows = engine.upload(tensorFrom('i32', [batchSize * this.perSample], flat));
       const outputs = await this.executable.run({ ...parameters, tokens: batch.tokens, rows });
+      // One layer's scores are on the host at a time; together they would be as large as the attention maps of all
+      // heads.
       for (const [layer, plan] of model.layers.entries()) {
         const scores = outputs[`scores.${layer}`];
         if (!scores) continue;

@@ -89,6 +89,8 @@ function productInner(a: Columns, b: Columns, c: Columns, d: Columns): number {
 }
 
 /**
+ * Compares the query and key weights of all heads with those of a reference checkpoint.
+ *
  * @param reference the checkpoint that distances are measured from
  * @throws ConfigError if a head does not exist, or the checkpoints are not of this model
  */

@@ -33,10 +33,14 @@ export interface HeadEntropy extends HeadIndex {
   readonly mass: number;
 }
 
-/** The attention entropy of all heads. */
+/**
+ * The attention entropy of all heads, with means over heads: `entropy` in nats, `normalised` by the log of all keys,
+ * `normalisedVisible` by that of the visible ones.
+ */
 export interface EntropyResult {
   readonly format: 1;
   readonly samples: number;
+  /** Positions at the end of each text that were measured. */
   readonly tailQueries: number;
   /** Means over heads. */
   readonly entropy: number;
@@ -68,7 +72,10 @@ export function entropyOf(probabilities: ArrayLike<number>): { entropy: number; 
   return { entropy, mass };
 }
 
-/** @throws ConfigError if a head does not exist, or a text is shorter than the tail */
+/**
+ * Measures the attention entropy of heads at the last positions of texts.
+ * @throws ConfigError if a head does not exist, or a text is shorter than the tail
+ */
 export async function attentionEntropy(
   model: LoadedModel,
   texts: readonly Int32Array[],

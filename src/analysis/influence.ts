@@ -43,6 +43,7 @@ export interface InfluenceCurve {
   readonly samples: number;
   /** By distance 0, 1, 2, ... from the last token; null where no text is so long. */
   readonly mean: readonly (number | null)[];
+  /** The number of gradients behind each mean. */
   readonly counts: readonly number[];
   /**
    * Level of the far end and the distance from which the curve stays near it; null if the curve is too short to tell.
@@ -73,7 +74,10 @@ const MIN_FLOOR_LENGTH = 64;
 const REMAT_TOKENS = 4096;
 const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows', 'targets']);
 
-/** @throws ConfigError without texts, or if one is too short for the target */
+/**
+ * Measures how much inputs at each distance still influence the last positions of texts, by gradient norms.
+ * @throws ConfigError without texts, or if one is too short for the target
+ */
 export async function gradientInfluence(
   model: LoadedModel,
   texts: readonly Int32Array[],

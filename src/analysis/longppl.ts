@@ -148,7 +148,10 @@ export function formatSpans(spans: readonly CharSpan[]): string {
   return spans.map(([a, b]) => `[${a}, ${b}]`).join(';');
 }
 
-/** @throws DataError if the text is not a list of spans */
+/**
+ * Reads character spans such as `[3, 7]; [12, 20]`.
+ * @throws DataError if the text is not a list of spans
+ */
 export function parseSpans(text: string, where: string): CharSpan[] {
   const parts = text
     .trim()
@@ -170,6 +173,7 @@ export function parseSpans(text: string, where: string): CharSpan[] {
 export interface PplScore {
   /** Null without key tokens. */
   readonly longPpl: number | null;
+  /** The perplexity over all tokens. */
   readonly ppl: number;
   /** Key tokens, and all tokens that have a loss. */
   readonly keyTokens: number;

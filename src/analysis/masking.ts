@@ -73,7 +73,10 @@ export function maskSettings(
   return settings;
 }
 
-/** @throws ConfigError if a head does not exist, or none is given */
+/**
+ * Measures needle accuracy with heads masked, and with as many random heads masked.
+ * @throws ConfigError if a head does not exist, or none is given
+ */
 export async function maskHeads(
   model: LoadedModel,
   samples: readonly NeedleSample[],

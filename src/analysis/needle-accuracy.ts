@@ -10,6 +10,7 @@ export interface NeedleScore {
   readonly accuracy: number;
   /** Wilson interval of the accuracy, 95 %. */
   readonly low: number;
+  /** The upper end of the accuracy's 95 % interval. */
   readonly high: number;
   /** Mean over samples of the geometric mean of the answer tokens' probabilities. */
   readonly probability: number;

@@ -44,6 +44,7 @@ export interface ParityOptions {
 /** One expected tensor against ours. */
 export interface ParityRow {
   readonly name: string;
+  /** The largest absolute difference of an element. */
   readonly worstAbsolute: number;
   /** To the largest expected value; of gradient norms, to the norm itself. */
   readonly worstRelative: number;
@@ -158,6 +159,7 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
     for (const [name, tensor] of Object.entries(out)) entries.push([name, toNumbers(await engine.download(tensor))]);
     return Object.fromEntries(entries);
   };
+  // Two graphs, since activations come from a forward pass alone while the loss's gradients recompute what they need.
   const attention = attentionLayersOf(model, wanted);
   const states = await run(statesGraph(options, ids, wanted, Object.values(attention.layers)));
   const maps = Object.entries(attention.layers).map(([name, layer]) => {

@@ -101,7 +101,10 @@ export interface PublishedTraceOptions {
   readonly batchTokens?: number;
 }
 
-/** @throws ConfigError if the model has no tokenizer, or no prompt holds its needle */
+/**
+ * Scores every head by its attention on the needle exactly as the published script does, its quirks included.
+ * @throws ConfigError if the model has no tokenizer, or no prompt holds its needle
+ */
 export async function tracePublished(
   model: LoadedModel,
   prompts: readonly PromptRow[],
@@ -111,6 +114,7 @@ export async function tracePublished(
   if (tokenizer === null)
     throw new ConfigError(`${model.source} has no tokenizer, which the published definition needs`);
   let samplesCut = 0;
+  // As the script has it: prompts are cut at the end, and those that lose their needle by that are left out afterwards.
   const prepared = prompts.slice(0, maxSamples).map(({ prompt, needles }) => {
     const all = tokenizer.encode(prompt, { special: true });
     if (all.length > maxTokens) samplesCut += 1;

@@ -151,7 +151,11 @@ class HeadTally {
   #visible = 0;
   #count = 0;
 
-  /** @param span [start, end) of the needle's tokens */
+  /**
+   * Adds one row of a head.
+   *
+   * @param span [start, end) of the needle's tokens
+   */
   add({ scores, first, sink }: AttentionRow, span: readonly [number, number]): void {
     const best = firstLargest(scores);
     const top = Math.max(at(scores, best), sink ?? -Infinity);

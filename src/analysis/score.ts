@@ -79,7 +79,11 @@ export class SequenceScorer {
     private readonly perSample: number,
   ) {}
 
-  /** @throws ConfigError without samples */
+  /**
+   * Compiles the pass that scores, and puts the samples on the engine.
+   *
+   * @throws ConfigError without samples
+   */
   static async create(
     on: ModelOnEngine,
     wanted: readonly ScoreSample[],

@@ -37,6 +37,7 @@ export function addEngineOptions(command: Command): Command {
     .option('--threads <n>', 'threads of the engine', (text) => positiveInteger('--threads', text));
 }
 
+/** The option `--precision`. */
 export interface PrecisionFlag {
   readonly precision?: Precision;
 }

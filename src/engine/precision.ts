@@ -8,9 +8,9 @@ export type Precision = 'f32' | 'bf16';
 const exact = new WeakMap<Engine, Engine>();
 
 /**
- * An engine whose programs compute in `precision`, whatever graphs say; inputs and outputs stay as graphs have them. Tensors
- * are those of `engine`, and whoever made that disposes of it. Meant for forward passes: a graph with gradients belongs on
- * `inFloat32(engine)`.
+ * An engine whose programs compute in `precision`, whatever graphs say; inputs and outputs stay as graphs have them.
+ * Tensors are those of `engine`, and whoever made that disposes of it. Meant for forward passes: a graph with gradients
+ * belongs on `inFloat32(engine)`.
  */
 export function inPrecision(engine: Engine, precision: Precision): Engine {
   if (precision === 'f32') return inFloat32(engine);

@@ -129,7 +129,11 @@ export class NeedleEvaluator {
     this.#plans = plans;
   }
 
-  /** @throws ConfigError if a length cannot hold a needle, or the model's vocabulary not its bytes */
+  /**
+   * Draws the samples and compiles the pass that scores them.
+   *
+   * @throws ConfigError if a length cannot hold a needle, or the model's vocabulary not its bytes
+   */
   static async create(options: NeedleEvaluatorOptions): Promise<NeedleEvaluator> {
     const { task, config, model } = options;
     checkNeedleLengths(task, config.lengths);

@@ -47,13 +47,21 @@ export class RecallTally {
   readonly #bins: readonly Tally[];
   readonly #overall = new Tally();
 
-  /** @param ends upper ends of the bins, ascending; targets farther than the last count in the overall score alone */
+  /**
+   * Starts with empty tallies.
+   *
+   * @param ends upper ends of the bins, ascending; targets farther than the last count in the overall score alone
+   */
   constructor(ends: readonly number[]) {
     this.#ends = ends;
     this.#bins = ends.map(() => new Tally());
   }
 
-  /** @param distances of the target at each position; 0 where there is none */
+  /**
+   * Adds the scores of a batch.
+   *
+   * @param distances the distance of the target at each position; 0 where there is none
+   */
   add({ loss, hit }: Scores, distances: Int32Array): void {
     distances.forEach((distance, i) => {
       if (distance === 0) return;

@@ -87,6 +87,8 @@ export class Scorer {
   }
 
   /**
+   * Scores the targets of a batch.
+   *
    * @param tensors the model's parameters, perhaps among others
    * @param batch tokens `[batchSize, seqLen]`, targets `[numTargets]`; flat positions `[numPositions]` and segments
    *   `[batchSize, seqLen]` if it was compiled for them

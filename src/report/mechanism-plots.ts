@@ -205,6 +205,7 @@ function maskingDots(style: SeriesStyle, seed: number, found: Finding<'masking'>
 function probesFigure(designs: readonly DrawnDesign[]): string {
   const kinds = ['residual', 'delta'];
   const titles: Readonly<Record<string, string>> = { residual: 'State after the layer', delta: 'What the layer added' };
+  // Intervals are drawn behind lines and marks; chance is that of the samples, the same in both panels.
   let chance = 0;
   const panels = kinds.flatMap((kind) => {
     const marks = designs.flatMap(({ style, runs }) =>

@@ -114,6 +114,7 @@ function crossingsFigure(
     const dy = offset(summary);
     const base = { className: style.className, dy };
     const seed = `${style.label}, seed ${summary.seed}: `;
+    // The crossing lies between two evaluations: the bar shows the gap, the mark the first one that had reached it.
     if (at.reached) {
       const title = `${seed}after more than ${formatTokens(at.after)} and at most ${formatTokens(at.tokens)} tokens`;
       const spot = { x: at.tokens, y: style.label };
@@ -231,6 +232,7 @@ function positionFigure(designs: readonly DrawnDesign[]): string {
       const losses = record.evals.at(-1)?.perPositionLoss;
       return losses == null ? [] : [losses];
     });
+    // Runs of one design may differ in length; positions that only some have would mix different sets of seeds.
     const length = minOf(lists.map((l) => l.length));
     if (lists.length === 0) return [];
     const mean = Array.from({ length }, (_, i) => lists.reduce((sum, l) => sum + (l[i] ?? NaN), 0) / lists.length);

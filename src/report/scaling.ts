@@ -80,6 +80,7 @@ function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide
       at.map((D) => ({ N, D })),
       bootstrap ?? undefined,
     );
+    // Points that the fit has not seen are hollow, so that a reader can tell prediction from fit.
     const color = `var(--c${i % NUM_COLORS})`;
     const own = rows.filter((r) => r.size === size);
     const title = (r: (typeof own)[number]) =>

@@ -11,7 +11,9 @@ import type { Crossing } from '../lab/index.js';
 
 /** Made-up studies of one kind. */
 export interface Scenario {
+  /** The number of designs. */
   readonly designs: number;
+  /** Seeds of each design. */
   readonly seeds: number;
   /** Standard deviation of the noise of a run, in log tokens; 0.1 is about 10 % of the tokens. */
   readonly noise: number;
@@ -24,6 +26,7 @@ export interface Scenario {
   readonly tails: 'equal' | 'unequal' | 'heavy';
   /** Where crossings lie, as a share of the tokens of a run; near or beyond 1, runs stop before. */
   readonly center: number;
+  /** Evaluations of a run, at equal steps. */
   readonly evaluations: number;
   /** `tokens`: crossings between evaluations; `exact`: plain numbers, such as a loss. */
   readonly measure: 'tokens' | 'exact';
@@ -39,10 +42,9 @@ export interface Rates {
   readonly false: number;
   /** The same by asking whether every seed of the one design lies beyond every seed of the other. */
   readonly falseBySeparation: number;
-  /**
-   * Of the pairs of the first design with others: shares that are shown in the right direction, and left to more seeds.
-   */
+  /** The share of pairs of the first design with others whose difference is shown in the right direction. */
   readonly found: number;
+  /** The share of those pairs that is left to more seeds. */
   readonly few: number;
 }
 

@@ -59,6 +59,7 @@ export interface PairedCrossing {
    * interval (`high` null: no upper end is known); null where seeds are too few for one.
    */
   readonly ratio: { readonly estimate: number | null; readonly low: number; readonly high: number | null } | null;
+  /** Degrees of freedom of the interval. */
   readonly df: number;
 }
 

@@ -34,6 +34,7 @@ export interface Place {
   /** Such as `cuda:1`, `cuda:0+cuda:1`, or `cpu`. */
   readonly name: string;
   readonly devices: readonly Accelerator[];
+  /** Threads of the run's engine. */
   readonly threads: number;
   /** Part of each device's memory that the run may take; null for what the plugin takes by itself. */
   readonly memoryFraction: number | null;
@@ -44,9 +45,11 @@ export interface Place {
 /** Which devices and how many workers a user asks for. */
 export interface AskedPlaces {
   readonly workers?: number | undefined;
+  /** Threads of each worker's engine. */
   readonly threads?: number | undefined;
   /** `2`: the first two; `0,3`, `cuda:1` or `GPU-...`: these. */
   readonly devices?: string | undefined;
+  /** Runs at a time on each device. */
   readonly perDevice?: number | undefined;
 }
 

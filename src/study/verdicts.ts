@@ -3,7 +3,9 @@ import type { Finding, PairComparison, PairedCrossing, PairedNumber } from './co
 import { formatBins, formatFactor, formatRange, list, plural } from '../core/index.js';
 import { formatCrossings, type DistanceBin } from '../lab/index.js';
 
-/** `shown`: a difference is shown; `none`: none is; `few`: too few seeds to say; `open`: not judged (one seed, no data). */
+/**
+ * `shown`: a difference is shown; `none`: none is; `few`: too few seeds to say; `open`: not judged (one seed, no data).
+ */
 type Outcome = 'shown' | 'none' | 'few' | 'open';
 
 /** A sentence about two designs, and what it rests on. */

@@ -6,6 +6,7 @@ import { fileError, makeFolder } from '../core/index.js';
 
 /** How a process ended. */
 export interface Ending {
+  /** The exit status; null if a signal ended the process. */
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly error?: Error;

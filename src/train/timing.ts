@@ -25,7 +25,11 @@ export class RunClock {
   readonly #sinceMs: number;
   #before: Readonly<Partial<Record<string, number>>> = {};
 
-  /** @param sinceMs when the run's process began, by `performance.now()`; now unless told */
+  /**
+   * Starts the clock.
+   *
+   * @param sinceMs when the run's process began, by `performance.now()` (default: now)
+   */
   constructor(sinceMs = performance.now()) {
     this.#sinceMs = sinceMs;
     this.add('start', performance.now() - sinceMs);
@@ -80,7 +84,10 @@ const WORDS: Readonly<Record<Exclude<Phase, 'steps' | 'firstStep'> | 'other', st
   other: 'other',
 };
 
-/** One line: `81.2 s, training steps 93.1 %; start 1.9 s, compiling 3.0 s`; phases under a tenth of a second are left out. */
+/**
+ * One line: `81.2 s, training steps 93.1 %; start 1.9 s, compiling 3.0 s`; phases under a tenth of a second are left
+ * out.
+ */
 export function formatTiming(timing: Readonly<Partial<Record<string, number>>>): string {
   const beside = shareBeside(timing);
   const training = beside === null ? '' : `, training steps ${(100 * (1 - beside)).toFixed(1)} %`;

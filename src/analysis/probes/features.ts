@@ -14,6 +14,7 @@ export interface ProbeSample {
   readonly tokens: Int32Array;
   /** Where the state is read; later tokens do not matter. */
   readonly position: number;
+  /** The class, from 0. */
   readonly label: number;
 }
 

@@ -38,6 +38,8 @@ export interface OneVsRest {
 const DEFAULTS = { C: 0.1, maxSteps: 100, tolerance: 1e-6 };
 
 /**
+ * Fits one logistic regression for each class against all others, with an L2 penalty.
+ *
  * @param labels class of each row, 0 to `classes - 1`
  * @throws DataError if labels do not fit the rows, or some class has no row
  */

@@ -94,6 +94,8 @@ export function metricsOf(parameters: ScalingFit['parameters'], points: readonly
 }
 
 /**
+ * Fits a scaling law and everything that says how far to trust it: bootstrap, profiles, sizes left out.
+ *
  * @throws DataError with fewer than five points left to fit or numbers that are not positive
  * @throws ConfigError if the only size is to be held out
  */

@@ -63,7 +63,10 @@ function optimumOf(law: ScalingParameters, flops: number): { N: number; D: numbe
   return { N, D, y: predict(law, N, D) };
 }
 
-/** @throws ConfigError if an exponent of the law is zero */
+/**
+ * The best split of each budget of FLOPs over parameters and tokens.
+ * @throws ConfigError if an exponent of the law is zero
+ */
 export function computeOptimal(
   law: ScalingParameters,
   flops: readonly number[],

@@ -254,7 +254,10 @@ function boundsMet(
   });
 }
 
-/** @throws DataError naming the first thing that is wrong */
+/**
+ * Checks that a scaling law can be fitted to points.
+ * @throws DataError naming the first thing that is wrong
+ */
 export function checkPoints(points: readonly ScalingPoint[]): void {
   if (points.length < 5) {
     throw new DataError(`a scaling law needs at least five points, got ${points.length}; add rows`, {

@@ -59,6 +59,8 @@ const WOLFE = 0.9;
 const MAX_TRIALS = 60;
 
 /**
+ * Minimizes a smooth function within bounds, by a quasi-Newton method.
+ *
  * @param start is moved into the bounds first
  * @throws ConfigError if bounds cross or the function is not finite at the start
  */

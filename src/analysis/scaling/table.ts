@@ -18,7 +18,10 @@ export interface TableOptions {
   readonly longppl?: boolean;
 }
 
-/** @throws DataError or StoreError, see `parseScalingTable` */
+/**
+ * Reads a table of trained models from a file.
+ * @throws DataError or StoreError, see `parseScalingTable`
+ */
 export function readScalingTable(path: string, options: TableOptions = {}): ScalingTable {
   const text = readUtf8(path, 'drop');
   return parseScalingTable(text, path, options);
@@ -47,6 +50,7 @@ export function parseScalingTable(text: string, where: string, { longppl = false
   if (twice !== undefined) {
     throw new DataError(`${where}: the header has ${twice} twice; rename one`, { details: { where, twice } });
   }
+  // Columns are found by name: tables of the study have them in different orders, beside others.
   const at = Object.fromEntries(SCALING_COLUMNS.map((name) => [name, names.indexOf(name)]));
   const points: ScalingPoint[] = [];
   const raw: number[] = [];

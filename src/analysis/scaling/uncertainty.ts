@@ -274,6 +274,7 @@ export function warningsOf(
         'can stand in for one another',
     );
   }
+  // Exponents decide every extrapolation, so each is looked at in three ways that fail for different reasons.
   for (const name of parametersOf(fit.form).filter((n) => n === 'alpha' || n === 'beta')) {
     const interval = facts.bootstrap?.intervals[name];
     if (interval && interval.high - interval.low > WIDE * parameters[name]) {

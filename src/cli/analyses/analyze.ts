@@ -31,6 +31,7 @@ interface Flags extends OutputFlags, EngineFlags {
   readonly keys?: readonly number[];
 }
 
+/** Registers `longsight analyze`. */
 export function addAnalyze(program: Command, context: CliContext): void {
   const command = program
     .command('analyze')

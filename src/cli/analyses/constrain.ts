@@ -43,6 +43,10 @@ import {
 } from './subject.js';
 import { minOf, writeCsv, type CsvCell } from '../../core/index.js';
 
+/**
+ * How the reach of layers is limited: to each of `keys` keys, with LongPPL's `trunc` and `stride`, on needles of
+ * `length` tokens.
+ */
 export interface LimitOptions extends TextOptions {
   readonly part?: ReachPart;
   readonly keys: readonly number[];
@@ -55,9 +59,12 @@ export interface LimitOptions extends TextOptions {
 
 type Flags = AnalysisFlags & LimitOptions;
 
+/** The defaults of `longsight constrain`. */
 export const LIMIT_DEFAULTS = { keys: [4, 16, 64], samples: 64, needles: 64 } as const;
 
-/** What a model scores at one limit; null where it is not limited. */
+/**
+ * What a model scores at one limit of `keys` keys, null where it is not limited; `needleAccuracy` is a share, 0 to 1.
+ */
 export interface LimitRow {
   readonly part: ReachPart | null;
   readonly keys: number | null;
@@ -71,6 +78,7 @@ export interface LimitRow {
   readonly needleInterval: Interval | null;
 }
 
+/** What a model scores at every limit. */
 export interface Limits {
   readonly rows: readonly LimitRow[];
   /** How key tokens were found, and how many there are; null without texts. */
@@ -79,6 +87,7 @@ export interface Limits {
   readonly needlesLeftOut?: string;
 }
 
+/** Registers `longsight constrain`. */
 export function addConstrain(program: Command, context: CliContext): void {
   const command = program
     .command('constrain')

@@ -24,6 +24,7 @@ interface Flags extends AnalysisFlags {
   readonly reference?: string;
 }
 
+/** Registers `longsight drift`. */
 export function addDrift(program: Command, context: CliContext): void {
   const command = program
     .command('drift')

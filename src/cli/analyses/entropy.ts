@@ -24,6 +24,7 @@ import {
   type TextOptions,
 } from './subject.js';
 
+/** Which heads and texts `longsight entropy` measures. */
 export interface EntropyOptions extends TextOptions {
   readonly heads?: readonly HeadIndex[];
   /** Positions at the end of each text. */
@@ -32,8 +33,10 @@ export interface EntropyOptions extends TextOptions {
 
 type Flags = AnalysisFlags & EntropyOptions & { readonly heads?: HeadIndex[] };
 
+/** The defaults of `longsight entropy`. */
 export const ENTROPY_DEFAULTS = { samples: 64, tail: 4 } as const;
 
+/** Registers `longsight entropy`. */
 export function addEntropy(program: Command, context: CliContext): void {
   const command = program
     .command('entropy')

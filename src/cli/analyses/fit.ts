@@ -36,6 +36,7 @@ interface Flags extends OutputFlags {
   readonly iso?: number;
 }
 
+/** Registers `longsight fit`. */
 export function addFit(program: Command, context: CliContext): void {
   const command = program
     .command('fit')

@@ -33,6 +33,7 @@ interface DefinitionFlags extends AnalysisFlags {
   readonly repeats?: boolean;
 }
 
+/** Registers `longsight heads`. */
 export function addHeads(program: Command, context: CliContext): void {
   const command = program
     .command('heads')

@@ -28,6 +28,7 @@ import {
   type TextOptions,
 } from './subject.js';
 
+/** Which gradient `longsight influence` takes, on which texts. */
 export interface InfluenceOptions extends TextOptions {
   readonly target: InfluenceTarget;
   /** Positions at the end that the target averages over. */
@@ -36,8 +37,10 @@ export interface InfluenceOptions extends TextOptions {
 
 type Flags = AnalysisFlags & InfluenceOptions;
 
+/** The defaults of `longsight influence`. */
 export const INFLUENCE_DEFAULTS = { target: 'logit_sum', samples: 32, last: 20 } as const;
 
+/** Registers `longsight influence`. */
 export function addInfluence(program: Command, context: CliContext): void {
   const command = program
     .command('influence')

@@ -49,6 +49,7 @@ interface LongPplFlags extends AnalysisFlags {
   readonly beta: number;
 }
 
+/** Registers `longsight longppl`. */
 export function addLongPpl(program: Command, context: CliContext): void {
   const { trunc, stride, alpha, beta } = PUBLISHED_LONGPPL;
   const command = program
@@ -98,6 +99,7 @@ async function measureLongPpl(path: string, flags: LongPplFlags, context: CliCon
   const rows: CsvCell[][] = [];
   const problems = new Set<string>();
   await withEngine(subjects[0] as Subject, flags, output, async (engine) => {
+    // Key tokens are found once, by the last checkpoint, so that all checkpoints are scored on the same tokens.
     const key = await keysOf(engine, subjects.at(-1) as Subject, texts, flags, problems);
     if (flags.saveSpans !== undefined) {
       writeFileAtomic(flags.saveSpans, key.map((spans) => `${formatSpans(spans)}\n`).join(''));

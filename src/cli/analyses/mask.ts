@@ -24,6 +24,7 @@ import {
   type Subject,
 } from './subject.js';
 
+/** Which heads `longsight mask` masks: the `top` ones, beside `draws` of random ones, on needles of `length` tokens. */
 export interface MaskOptions {
   /** The strongest by copying unless given. */
   readonly heads?: readonly HeadIndex[];
@@ -36,8 +37,10 @@ export interface MaskOptions {
 
 type Flags = AnalysisFlags & MaskOptions & { readonly heads?: HeadIndex[] };
 
+/** The defaults of `longsight mask`. */
 export const MASK_DEFAULTS = { top: 4, mode: 'zero', draws: 10, samples: 200 } as const;
 
+/** Registers `longsight mask`. */
 export function addMask(program: Command, context: CliContext): void {
   const command = program
     .command('mask')

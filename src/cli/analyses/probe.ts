@@ -37,6 +37,7 @@ const CANDIDATES = {
   hard: ['31415920', '31415921', '31415922', '31415923', '31415924', '31415925', '31415926', '31415927'],
 } as const;
 
+/** What `longsight probe` fits: `classes` values hidden in samples of `length` tokens. */
 export interface ProbeOptions {
   /** Both unless given. */
   readonly kind?: ProbeKind;
@@ -49,8 +50,10 @@ export interface ProbeOptions {
 
 type Flags = AnalysisFlags & ProbeOptions;
 
+/** The defaults of `longsight probe`. */
 export const PROBE_DEFAULTS = { classes: 4, samples: 800, seed: 0, difficulty: 'easy' } as const;
 
+/** Registers `longsight probe`. */
 export function addProbe(program: Command, context: CliContext): void {
   const command = program
     .command('probe')

@@ -60,6 +60,7 @@ import {
 import type { Output } from '../output.js';
 import { type Checkpoint, findCheckpoint, writeFinding } from '../../run/index.js';
 
+/** A model that a command works on: a checkpoint of a run, or an imported model. */
 export interface Subject {
   readonly path: string;
   readonly model: ModelConfig;
@@ -73,15 +74,19 @@ export interface Subject {
   readonly tokenizer: TextTokenizer | null;
 }
 
+/** The options that all analyses have. */
 export interface AnalysisFlags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
   readonly step?: number;
   readonly csv?: string;
 }
 
+/** How help texts describe the argument that names a model. */
 export const MODEL_ARGUMENT = 'run folder, checkpoint folder, or folder of a model saved by Transformers';
 
+/** How help texts describe a list of heads. */
 export const HEADS_HELP = 'heads as LAYER:HEAD, several with commas';
 
+/** Adds the options that all analyses have to a command. */
 export function addAnalysisOptions(command: Command): Command {
   const all = command
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
@@ -215,6 +220,7 @@ function warnLength(path: string, asked: number, trained: number | null, output:
   );
 }
 
+/** The model on an engine. */
 export function loadedOf(engine: Engine, { model, parameters, tokenizer, path }: Subject): LoadedModel {
   return loadModel(engine, model, parameters(), { tokenizer, source: path });
 }
@@ -302,6 +308,7 @@ export function parseChoice<T extends string>(option: string, choices: readonly 
   throw new ConfigError(`${option} must be one of ${choices.join(', ')}, got "${text}"`);
 }
 
+/** A text with the name that messages give it. */
 export interface NamedText {
   readonly name: string;
   readonly text: string;
@@ -361,6 +368,7 @@ export function textOf(subject: Subject, tokens: ArrayLike<number>): string {
   return Array.from(tokens, (id) => ` ${id}`).join('');
 }
 
+/** Which texts an analysis reads. */
 export interface TextOptions {
   readonly texts?: string;
   readonly samples: number;
@@ -428,6 +436,7 @@ function readSequences(subject: Subject, { texts, samples, maxTokens = Infinity 
   return Array.from({ length: samples }, (_, i) => tokens.slice(i * seqLen, (i + 1) * seqLen).subarray(0, maxTokens));
 }
 
+/** Which needle samples an analysis draws: of `length` tokens, at `depths` from 0 to 1. */
 export interface NeedleOptions {
   readonly label: string;
   readonly samples: number;
@@ -500,5 +509,6 @@ export function keepFinding(
   return writeFinding(run.dir, kind, finding);
 }
 
+/** A number with some digits, or `-` for none. */
 export const show = (value: number | null | undefined, digits = 3): string =>
   value === null || value === undefined ? '-' : value.toFixed(digits);

@@ -13,7 +13,7 @@ import {
   type Value,
 } from '../../graph/index.js';
 
-/** Largest absolute differences over all windows. */
+/** Largest absolute differences over all windows, of the `forward` and the `backward` pass. */
 export interface AttentionErrors {
   readonly forward: number;
   readonly backward: number;

@@ -171,6 +171,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
       maxNew,
     };
     const decoder = await Decoder.create(loadedOf(engine, subject), sizes);
+    // Where the shards are gone, generation goes on to `--max-new`: that is said, not guessed at.
     const moved = missingShards(subject);
     if (moved !== null && flags.ignoreEnd !== true) {
       output.note(`the token shards of the run are not at ${moved} any more, so no token that ends texts is known`);

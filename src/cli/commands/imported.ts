@@ -24,6 +24,7 @@ export const IMPORTED_MODEL = 'the folder of a model saved by Transformers';
 /** The options of `eval` for an imported model. */
 export interface ImportedFlags extends EngineFlags, SetFlag {
   readonly texts?: string;
+  /** Tokens of a sample. */
   readonly length?: number;
 }
 

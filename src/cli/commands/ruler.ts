@@ -82,6 +82,7 @@ function addSampleOptions(command: Command): Command {
 
 /** Registers `longsight ruler`. */
 export function addRuler(program: Command, context: CliContext): void {
+  // Two commands: samples are made once and kept, answers are asked for model by model.
   const ruler = program
     .command('ruler')
     .summary('long-context tasks: needles, tracking, counting, questions')

@@ -42,8 +42,10 @@ import { describeKeys, helpText } from '../schema-help.js';
 export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly out?: string;
   readonly long?: boolean;
+  /** Runs at a time. */
   readonly workers?: number;
   readonly devices?: string;
+  /** Runs at a time on each device. */
   readonly perDevice?: number;
 }
 

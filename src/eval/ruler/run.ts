@@ -55,7 +55,11 @@ export class RulerRunner {
     this.#decoder = decoder;
   }
 
-  /** @param answerTokens of the job with the longest answers */
+  /**
+   * Compiles the decoder that answers.
+   *
+   * @param answerTokens the tokens of the longest answers of any job
+   */
   static async create(of: RulerModel, answerTokens: number, options: RulerRunOptions): Promise<RulerRunner> {
     const { batchSize, maxPrompt } = options;
     return new RulerRunner(of, options, await Decoder.create(of, { batchSize, maxPrompt, maxNew: answerTokens }));

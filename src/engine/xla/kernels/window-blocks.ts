@@ -6,14 +6,18 @@ import { KernelBuilder, type Launch } from './triton/builder.js';
 import { HeadBlocks, type HeadRows, type Parts, type Place } from './heads.js';
 import type { Pointer, Tile } from './triton/ir.js';
 
+/** An attention, perhaps with a window, as its kernels see it. */
 export interface WindowAttention {
+  /** Sequences. */
   readonly batch: number;
   readonly tokens: number;
+  /** Query heads. */
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
   /** Keys that a query sees, its own included; at most T. */
   readonly window: number;
+  /** The factor on the scores `q k`. */
   readonly scale: number;
   readonly q: HeadRows;
   readonly k: HeadRows;

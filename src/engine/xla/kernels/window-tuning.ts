@@ -2,6 +2,7 @@
 import type { AttentionAttrs, Value } from '../../../graph/index.js';
 import type { Tuning } from './window-attention.js';
 
+/** How the two attention kernels are cut and launched. */
 export interface AttentionTuning {
   readonly forward: Tuning;
   readonly backward: Tuning;
@@ -14,7 +15,9 @@ export interface AttentionTuning {
 /** Windows up to this are narrow: a block meets few others. */
 const NARROW = 256;
 
-/** By the attention: narrow windows, wide ones (or none), heads of more than 64 channels. Benchmarks replace entries. */
+/**
+ * By the attention: narrow windows, wide ones (or none), heads of more than 64 channels. Benchmarks replace entries.
+ */
 export const ATTENTION_TUNINGS: Record<'narrow' | 'wide' | 'broad', AttentionTuning> = {
   narrow: {
     forward: { block: 64, inner: 64, numWarps: 4, numStages: 2 },

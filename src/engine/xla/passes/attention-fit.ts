@@ -37,6 +37,7 @@ const FIXED_INPUTS: Partial<Record<string, number>> = { attention: 3, attentionG
 
 /** The inputs of an attention, or of its gradient, by what they are. */
 export interface AttentionInputs {
+  /** The inputs that are always there: q, k, v, and for a gradient what it is computed from. */
   readonly fixed: readonly Value[];
   /** `[H]`. */
   readonly sinks: Value | null;
@@ -44,6 +45,7 @@ export interface AttentionInputs {
   readonly segments: Value | null;
 }
 
+/** Tells the inputs of an attention, or of its gradient, apart. */
 export function attentionInputs(node: Node, inputs: readonly Value[] = node.inputs): AttentionInputs {
   const fixed = FIXED_INPUTS[node.op] ?? 0;
   const hasSegments = (node.attrs as AttentionAttrs).segments === true;
