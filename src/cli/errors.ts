@@ -21,8 +21,8 @@ export async function reportError(error: unknown, { stderr, env }: CliContext): 
 }
 
 /**
- * A message on one line, whatever it quotes of a file: line ends and what is around them as one space, other control characters (which
- * a terminal would obey) as escapes.
+ * A message on one line, whatever it quotes of a file: line ends and what is around them as one space, other control
+ * characters (which a terminal would obey) as escapes.
  */
 export function oneLine(message: string): string {
   return message

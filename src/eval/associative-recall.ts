@@ -170,6 +170,8 @@ export class ArTally {
   readonly #documents = new Map<number | symbol, Sums>();
 
   /**
+   * Starts with empty tallies.
+   *
    * @param ends upper ends of the distance bins, ascending; farther hits count among all targets alone
    * @param far the first distance that counts as far
    * @param maxCount the limit of rare bigrams, for the record

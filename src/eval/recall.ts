@@ -11,6 +11,7 @@ export interface RecallScore {
   readonly count: number;
 }
 
+/** Recall at distances `from` to `to`, in tokens. */
 export interface RecallBin extends RecallScore {
   /** Distances `from..to` in tokens, both included: from the key's last use to this use. */
   readonly from: number;

@@ -127,7 +127,8 @@ export class ShardsSource implements DataSource {
   }
 
   /**
-   * Reads `seqLen + 1` tokens of the epoch's stream into `#tokens`, and the number of each one's document into `documents`.
+   * Reads `seqLen + 1` tokens of the epoch's stream into `#tokens`, and the number of each one's document into
+   * `documents`.
    *
    * @returns the places in them where documents end
    */
