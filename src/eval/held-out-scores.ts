@@ -42,8 +42,7 @@ export class HeldOutScores {
   readonly #stream: DataSource | null;
   readonly #drawn: StreamBatch[] = [];
   readonly #recall: RecallBatch[] = [];
-  #compiling: Promise<Scorer> | null = null;
-  #scorer: Scorer | null = null;
+  #scorer: Promise<Scorer> | null = null;
   #scores = new Map<HeldOutBatch<unknown>, Promise<Scores>>();
 
   constructor(options: HeldOutOptions) {
@@ -55,28 +54,28 @@ export class HeldOutScores {
   async compile(): Promise<void> {
     const { engine, model, batchSize, data } = this.#options;
     const hasSegments = this.#stream?.hasSegments ?? false;
-    this.#compiling ??= Scorer.create({ engine, config: model }, { batchSize, seqLen: data.train.seqLen, hasSegments });
-    this.#scorer = await this.#compiling;
+    this.#scorer ??= Scorer.create({ engine, config: model }, { batchSize, seqLen: data.train.seqLen, hasSegments });
+    await this.#scorer;
   }
 
   /** Batch `index` of the held-out stream: the same batches for every run on the same data. */
-  stream(index: number): StreamBatch {
+  async stream(index: number): Promise<StreamBatch> {
     invariant(this.#stream, 'held-out data is asked for where there is none');
     while (this.#drawn.length <= index) {
       const host = nextBatch(this.#stream, this.#options.batchSize, true);
-      this.#drawn.push({ host, inputs: this.#upload(host.tokens, host.targets, host.segments) });
+      this.#drawn.push({ host, inputs: await this.#upload(host.tokens, host.targets, host.segments) });
     }
     return this.#drawn[index] as StreamBatch;
   }
 
   /** Batch `index` of recall sequences. */
-  recall(options: RecallOptions, index: number): RecallBatch {
+  async recall(options: RecallOptions, index: number): Promise<RecallBatch> {
     const { batchSize, data } = this.#options;
     const { seqLen } = data.train;
     while (this.#recall.length <= index) {
       const at = this.#recall.length;
       const host = recallEvalBatch(options, { batchSize, seqLen, seed: EVAL_SEED, index: at });
-      this.#recall.push({ host, inputs: this.#upload(host.tokens, host.targets, null) });
+      this.#recall.push({ host, inputs: await this.#upload(host.tokens, host.targets, null) });
     }
     return this.#recall[index] as RecallBatch;
   }
@@ -85,7 +84,7 @@ export class HeldOutScores {
   score(tensors: TensorMap, batch: HeldOutBatch<unknown>): Promise<Scores> {
     const known = this.#scores.get(batch);
     if (known !== undefined) return known;
-    const scores = this.#compiled().score(tensors, batch.inputs);
+    const scores = this.#compiled().then((scorer) => scorer.score(tensors, batch.inputs));
     this.#scores.set(batch, scores);
     return scores;
   }
@@ -96,18 +95,18 @@ export class HeldOutScores {
   }
 
   async dispose(): Promise<void> {
-    await (await this.#compiling)?.dispose();
+    await (await this.#scorer)?.dispose();
   }
 
-  #compiled(): Scorer {
+  #compiled(): Promise<Scorer> {
     invariant(this.#scorer, 'held-out batches are drawn before the scorer is compiled');
     return this.#scorer;
   }
 
-  #upload(tokens: Int32Array, targets: Int32Array, segments: Int32Array | null): StreamBatch['inputs'] {
+  async #upload(tokens: Int32Array, targets: Int32Array, segments: Int32Array | null): Promise<StreamBatch['inputs']> {
     const { batchSize, data } = this.#options;
     const { seqLen } = data.train;
-    const scorer = this.#compiled();
+    const scorer = await this.#compiled();
     const placed = {
       tokens: scorer.upload([batchSize, seqLen], tokens),
       targets: scorer.upload([batchSize * seqLen], targets),

@@ -9,4 +9,13 @@ export {
   writeReport,
   type ReportFiles,
 } from './report.js';
-export { fitStudy, scalingPage, studyPoints, type NamedFit, type NamedPoints } from './scaling.js';
+export {
+  FITTED,
+  FITTED_MEASURES,
+  fitStudy,
+  scalingPage,
+  studyPoints,
+  type FittedMeasure,
+  type NamedFit,
+  type NamedPoints,
+} from './scaling.js';

@@ -18,7 +18,14 @@ import {
   verdictsOf,
 } from '../study/index.js';
 import type { Plain } from '../lab/index.js';
-import { type DistanceBin, distanceBins, farBins, largestWindow, type SummaryView } from '../lab/index.js';
+import {
+  AR_THRESHOLD,
+  type DistanceBin,
+  distanceBins,
+  farBins,
+  largestWindow,
+  type SummaryView,
+} from '../lab/index.js';
 
 /** A run that the report leaves out, and why. */
 interface UnfinishedRun {
@@ -177,9 +184,11 @@ export function viewOf({ bins, far }: Pick<Group, 'bins' | 'far'>, compare: Comp
 }
 
 /** What verdicts need to know of a group. */
-function contextOf({ bins, far, beyond }: Group, compare: CompareOptions): VerdictContext {
-  const least = { farRecall: compare.minRecallDifference, loss: compare.minLossDifference };
-  return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond, least };
+function contextOf({ bins, far, beyond, runs }: Group, compare: CompareOptions): VerdictContext {
+  const least = { recall: compare.minRecallDifference, loss: compare.minLossDifference };
+  const { from, to } = runs.find((run) => run.ar !== undefined)?.ar ?? { from: 0, to: 0 };
+  const ar = to === 0 ? null : { from, to, threshold: compare.arThreshold ?? AR_THRESHOLD };
+  return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond, ar, least };
 }
 
 interface GroupOptions {

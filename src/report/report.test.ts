@@ -22,6 +22,8 @@ const quickstart = (change: Partial<FakeRun> = {}) =>
     }),
   );
 
+const COMPARE = { threshold: 0.9, minRecallDifference: 0.02, minLossDifference: 0.01 };
+
 interface Page {
   readonly document: {
     querySelectorAll(selector: string): { textContent: string; getAttribute(name: string): string | null }[];
@@ -240,6 +242,28 @@ describe('the report of a study', () => {
     const runs = quickstart().map((run) => ({ ...run, formsAt: run.seed === 1 ? 0.9e6 : 1.3e6, finalLoss: 1.5 }));
     const { texts } = pageOf(study(runs));
     expect(texts('.badge').filter((badge) => badge !== 'none shown')).toEqual([]);
+  });
+
+  it('judges associative recall on text: when it forms, and where it ends', () => {
+    const third = quickstart().flatMap((run) =>
+      run.seed === 1 ? [{ ...run, seed: 3, name: `${run.pattern}_seed-3` }] : [],
+    );
+    const runs = [...quickstart(), ...third].map((run) => ({ ...run, text: true, ar: true }));
+    const verdicts = pageOf(study(runs)).texts('.question li');
+    expect(verdicts).toContainEqual(
+      expect.stringMatching(
+        /swa:8 \+ full gets there with at least \d\.\d × fewer tokens than full\. Associative recall at distances 97 to 128 is right in 0\.5 of the cases after 1\.\d+ M to 1\.\d+ M tokens, against not within 2\.46 M tokens \(3 seeds, paired\)\./,
+      ),
+    );
+    expect(verdicts).toContainEqual(
+      expect.stringMatching(
+        /swa:8 \+ full and full end apart\. .*associative recall at distances 97 to 128 \(top-1\) 0\.69 to 0\.70 against 0\.05( to 0\.06)? \(lower with full by 0\.6\d\d to 0\.6\d\d\), its loss \S+ to \S+ against \S+ to \S+ nats \(lower with swa:8 \+ full by/,
+      ),
+    );
+    const { analysis } = analyseStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.69 } }));
+    expect(analysis.groups[0]?.verdicts[0]?.text).toContain('is right in 0.69 of the cases');
+    // Where no text was recalled, no word of it.
+    expect(pageOf(study(quickstart())).texts('.question').join(' ')).not.toMatch(/ssociative/);
   });
 
   it('shows loss and needles where there is no recall', () => {

@@ -25,7 +25,7 @@ import { drawnDesigns } from './curves.js';
 import { groupFigures } from './plots.js';
 import { measureCells } from './measured.js';
 import { mechanismFigures } from './mechanism-plots.js';
-import { fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
+import { FITTED, FITTED_MEASURES, fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
 import { timeOf, timeTable } from './time.js';
 import { isRunFolder, reportPaths } from '../run/index.js';
 
@@ -93,10 +93,12 @@ export function reportJson({ analysis, records }: Analysed): Record<string, unkn
     curves: Object.fromEntries(curves),
     heads: Object.fromEntries(heads),
     needles: Object.fromEntries(needles),
-    scaling: fitStudy({ analysis, records }, SCALING).map(({ label, result: { bootstrap, ...rest } }) => ({
-      ...{ label, intervals: bootstrap?.intervals ?? null },
-      ...rest,
-    })),
+    scaling: FITTED_MEASURES.flatMap((measure) =>
+      fitStudy({ analysis, records }, SCALING, measure).map(({ label, result: { bootstrap, ...rest } }) => ({
+        ...{ label, measure, intervals: bootstrap?.intervals ?? null },
+        ...rest,
+      })),
+    ),
     findings: Object.fromEntries([...records].map(([name, record]) => [name, record.findings])),
     times: Object.fromEntries([...records].map(([name, record]) => [name, timeOf(record)])),
   };
@@ -113,10 +115,13 @@ export function reportHtml(analysed: Analysed, options: ReportOptions): string {
 
 /** Scaling laws of designs whose runs differ in size and tokens; nothing for other studies. */
 function scalingHtml(analysed: Analysed): string {
-  const fits = fitStudy(analysed, SCALING);
-  if (fits.length === 0) return '';
-  const figures = `<div class="figures">${scalingFigure(fits, 'held-out loss (nats per token)')}${impliedFigures(fits)}</div>`;
-  return `<section><h2>Loss by size and tokens</h2>${figures}${scalingTable(fits)}</section>`;
+  return FITTED_MEASURES.map((measure) => {
+    const fits = fitStudy(analysed, SCALING, measure);
+    if (fits.length === 0) return '';
+    const { about } = FITTED[measure];
+    const figures = `<div class="figures">${scalingFigure(fits, about)}${impliedFigures(fits)}</div>`;
+    return `<section><h2>By size and tokens: ${escapeHtml(about)}</h2>${figures}${scalingTable(fits)}</section>`;
+  }).join('');
 }
 
 /** One sentence: what was run. */

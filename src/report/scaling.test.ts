@@ -13,7 +13,8 @@ function study(sizes: readonly number[], budgets: readonly number[]): Analysed {
           nonEmbeddingParameters: N,
           tokens: D,
           finalLoss: 40 * N ** -0.3 + 90 * D ** -0.25,
-        }) as RunSummary,
+          ar: { loss: 60 * N ** -0.2 + 200 * D ** -0.35 },
+        }) as unknown as RunSummary,
     ),
   );
   const group = { runs } as unknown as Group;
@@ -34,6 +35,12 @@ describe('scaling laws of a study', () => {
     const page = scalingPage('Laws', [fit!], 'loss', 'longsight fit x');
     expect(page).toContain('exponent of N');
     expect(page).not.toMatch(/https?:\/\/(?!www\.w3\.org)/);
+  });
+
+  it('are fitted to the loss of associative recall too', () => {
+    const [fit] = fitStudy(laws, { form: 'no_constant', resamples: 0, profiles: false }, 'ar');
+    expect(fit?.result.fit.parameters.alpha).toBeCloseTo(0.2, 3);
+    expect(fit?.result.fit.parameters.beta).toBeCloseTo(0.35, 3);
   });
 
   it('are left out where runs are few or do not differ in size and tokens', () => {

@@ -9,6 +9,7 @@ import {
   type ScalingOptions,
   type ScalingPoint,
 } from '../analysis/index.js';
+import type { RunSummary } from '../study/index.js';
 import type { Analysed } from './report-data.js';
 import { tick, WIDE } from './curves.js';
 import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
@@ -24,30 +25,47 @@ export interface NamedPoints {
   readonly points: readonly ScalingPoint[];
 }
 
+/** What laws are fitted to, by the name that `fit --measure` takes: the value of a run, and what it is. */
+export const FITTED = {
+  loss: { of: (run: RunSummary) => run.finalLoss, about: 'held-out loss (nats per token)' },
+  ar: { of: (run: RunSummary) => run.ar?.loss ?? null, about: 'loss of far associative recall (nats per hit)' },
+} as const satisfies Readonly<Record<string, { of: (run: RunSummary) => number | null; about: string }>>;
+
+/** A measure that laws are fitted to. */
+export type FittedMeasure = keyof typeof FITTED;
+
+/** The names of `FITTED`. */
+export const FITTED_MEASURES = Object.keys(FITTED) as FittedMeasure[];
+
 /**
- * A design's finished runs as points: N non-embedding parameters, D training tokens, y the final held-out loss in nats.
- * Designs whose runs are fewer than five, or do not differ in both N and D, are left out.
+ * A design's finished runs as points: N non-embedding parameters, D training tokens, y the measure at the end. Designs
+ * whose runs are fewer than five, or do not differ in both N and D, are left out.
  */
-export function studyPoints({ analysis }: Analysed): NamedPoints[] {
+export function studyPoints({ analysis }: Analysed, measure: FittedMeasure = 'loss'): NamedPoints[] {
   return analysis.architectures.flatMap(({ label }) => {
     const runs = analysis.groups.flatMap((g) => g.runs).filter((run) => run.architecture === label);
-    const points = runs.flatMap(({ nonEmbeddingParameters: N, tokens: D, finalLoss: y }) =>
-      y === null || !(y > 0) ? [] : [{ size: formatTokens(N), N, D, y }],
-    );
+    const points = runs.flatMap((run) => {
+      const { nonEmbeddingParameters: N, tokens: D } = run;
+      const y = FITTED[measure].of(run);
+      return y === null || !(y > 0) ? [] : [{ size: formatTokens(N), N, D, y }];
+    });
     const differ = (of: (p: ScalingPoint) => number): boolean => new Set(points.map(of)).size > 1;
     return points.length < LEAST_POINTS || !differ((p) => p.N) || !differ((p) => p.D) ? [] : [{ label, points }];
   });
 }
 
-/** A fitted law with a label. */
+/** A design's law. */
 export interface NamedFit {
   readonly label: string;
   readonly result: ScalingAnalysis;
 }
 
 /** A law for each design that has points enough. */
-export function fitStudy(analysed: Analysed, options: ScalingOptions): NamedFit[] {
-  return studyPoints(analysed).map(({ label, points }) => ({ label, result: analyseScaling(points, options) }));
+export function fitStudy(analysed: Analysed, options: ScalingOptions, measure: FittedMeasure = 'loss'): NamedFit[] {
+  return studyPoints(analysed, measure).map(({ label, points }) => ({
+    label,
+    result: analyseScaling(points, options),
+  }));
 }
 
 /** Loss against tokens, a curve with its band for every size; one panel a law. `yLabel` says what y is. */

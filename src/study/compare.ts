@@ -77,6 +77,12 @@ export interface PairComparison {
   readonly meanFarRecall: PairedNumber | null;
   readonly nearRecall: PairedNumber | null;
   readonly needleAccuracy: PairedNumber | null;
+  /** Associative recall on text, at long range: tokens until top-1 accuracy is there, accuracy and loss at the end. */
+  readonly arTokens: PairedCrossing | null;
+  readonly arAccuracy: PairedNumber | null;
+  readonly arLoss: PairedNumber | null;
+  /** Loss at the end of tokens whose bigram is new in its document. */
+  readonly freshLoss: PairedNumber | null;
   readonly finalLoss: PairedNumber | null;
   /** How much each design still changed over the last quarter of its tokens, the mean over its runs. */
   readonly lateChange: { readonly a: RunSummary['lateChange']; readonly b: RunSummary['lateChange'] };
@@ -114,7 +120,15 @@ export interface DesignPair {
   readonly relation: Relation;
 }
 
-type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | 'tokensToThreshold' | 'lateChange'>;
+type CrossingMeasure = 'tokensToThreshold' | 'arTokens';
+
+/** The measures that are tokens to a threshold. */
+const CROSSING_MEASURES: Readonly<Record<CrossingMeasure, (run: RunSummary) => Crossing | null>> = {
+  tokensToThreshold: (run) => run.toThreshold,
+  arTokens: (run) => run.ar?.toThreshold ?? null,
+};
+
+type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | CrossingMeasure | 'lateChange'>;
 
 /** The measures that are plain numbers of a run: where each stands, and what counts as a difference of it. */
 const NUMBER_MEASURES: Readonly<
@@ -124,6 +138,9 @@ const NUMBER_MEASURES: Readonly<
   meanFarRecall: [(run) => run.meanFarRecall, (options) => options.minRecallDifference],
   nearRecall: [(run) => run.nearRecall, (options) => options.minRecallDifference],
   needleAccuracy: [(run) => run.needleAccuracy, (options) => options.minRecallDifference],
+  arAccuracy: [(run) => run.ar?.accuracy ?? null, (options) => options.minRecallDifference],
+  arLoss: [(run) => run.ar?.loss ?? null, (options) => options.minLossDifference],
+  freshLoss: [(run) => run.ar?.freshLoss ?? null, (options) => options.minLossDifference],
   finalLoss: [(run) => run.finalLoss, (options) => options.minLossDifference],
 };
 
@@ -138,12 +155,13 @@ export function compareDesigns(
   pairs: readonly DesignPair[],
   options: CompareOptions,
 ): PairComparison[] {
-  const crossings = pairCrossings(
-    runs.flatMap(({ architecture, seed, toThreshold: crossing }) =>
-      crossing === null ? [] : [{ design: architecture, seed, crossing }],
-    ),
-    pairs,
-  );
+  const crossings = Object.entries(CROSSING_MEASURES).map(([name, of]) => {
+    const values = runs.flatMap((run) => {
+      const crossing = of(run);
+      return crossing === null ? [] : [{ design: run.architecture, seed: run.seed, crossing }];
+    });
+    return [name as CrossingMeasure, pairCrossings(values, pairs)] as const;
+  });
   const numbers = Object.entries(NUMBER_MEASURES).map(([name, [of, least]]) => {
     const values = runs.flatMap((run) => {
       const value = of(run);
@@ -152,11 +170,12 @@ export function compareDesigns(
     return [name as NumberMeasure, pairNumbers(values, pairs, least(options))] as const;
   });
   return pairs.map((pair, i) => {
-    const own = Object.fromEntries(numbers.map(([name, results]) => [name, results[i] ?? null]));
+    const of = <T>(results: readonly (readonly [string, readonly (T | null)[]])[]) =>
+      Object.fromEntries(results.map(([name, own]) => [name, own[i] ?? null]));
     return {
       ...pair,
-      tokensToThreshold: crossings[i] ?? null,
-      ...(own as Record<NumberMeasure, PairedNumber | null>),
+      ...(of(crossings) as Record<CrossingMeasure, PairedCrossing | null>),
+      ...(of(numbers) as Record<NumberMeasure, PairedNumber | null>),
       lateChange: { a: lateChangeOf(runs, pair.a), b: lateChangeOf(runs, pair.b) },
     };
   });
@@ -168,7 +187,11 @@ function lateChangeOf(runs: readonly RunSummary[], design: string): RunSummary['
     const known = values.filter((v) => v !== null);
     return known.length === 0 ? null : known.reduce((x, y) => x + y, 0) / known.length;
   };
-  return { loss: meanOf(own.map((c) => c.loss)), farRecall: meanOf(own.map((c) => c.farRecall)) };
+  return {
+    loss: meanOf(own.map((c) => c.loss)),
+    farRecall: meanOf(own.map((c) => c.farRecall)),
+    ar: meanOf(own.map((c) => c.ar)),
+  };
 }
 
 /** Applies the rule to plain numbers; null for a pair without common seeds. */

@@ -1,5 +1,6 @@
 /** What one run came to, in numbers that can be compared between runs. */
 import {
+  arSeries,
   lateChange,
   meanRecallSeries,
   MEASURE_NAMES,
@@ -27,8 +28,11 @@ export type RunSummary = MeasureSummaries & {
   readonly parameters: number;
   readonly nonEmbeddingParameters: number;
   readonly trainFlopsPerToken: number;
-  /** How much held-out loss and far recall changed over the last quarter of the tokens; null where not measured. */
-  readonly lateChange: { readonly loss: number | null; readonly farRecall: number | null };
+  /**
+   * How much held-out loss, far recall and top-1 accuracy of far associative recall changed over the last quarter of the
+   * tokens; null where not measured.
+   */
+  readonly lateChange: { readonly loss: number | null; readonly farRecall: number | null; readonly ar: number | null };
   /** Median of the measured training speeds, tokens a second. */
   readonly tokPerSec: number | null;
 };
@@ -66,6 +70,7 @@ export function summarise(run: RunRecord, { architecture, ...view }: SummaryOpti
     lateChange: {
       loss: lateChange(run.metrics.get('eval/loss') ?? []),
       farRecall: lateChange(meanRecallSeries(run, view.far)),
+      ar: lateChange(arSeries(run)),
     },
     tokPerSec: median((run.metrics.get('train/tok_per_sec') ?? []).map((p) => p.value)),
   };

@@ -28,8 +28,10 @@ export interface VerdictContext {
   readonly far: readonly DistanceBin[];
   /** False where no bin lies beyond the largest window and the farthest stands in. */
   readonly beyond: boolean;
-  /** The smallest differences of interest, of recall (a probability) and of loss (nats). */
-  readonly least: { readonly farRecall: number; readonly loss: number };
+  /** Associative recall on text: the distances that count as far, and the top-1 accuracy that counts as formed. */
+  readonly ar: (DistanceBin & { readonly threshold: number }) | null;
+  /** The smallest differences of interest, of recall (a share or probability) and of loss (nats). */
+  readonly least: { readonly recall: number; readonly loss: number };
 }
 
 /** The questions that verdicts answer, in the order of a report. */
@@ -45,6 +47,10 @@ export const QUESTIONS: Readonly<Record<Verdict['topic'], string>> = {
 function farName({ far, beyond }: VerdictContext): string {
   return beyond ? `beyond every window (${formatBins(far)})` : `at the farthest distances (${formatBins(far)})`;
 }
+
+/** What a crossing of far recall, or of far associative recall, is called at the start of a sentence. */
+const reaching = (context: VerdictContext): string => `Recall ${farName(context)} reaches ${context.threshold}`;
+const arName = ({ from, to }: DistanceBin): string => `associative recall at ${formatBins([{ from, to }])}`;
 
 /** One verdict per pair on when recall forms (or on loss without recall data), then one on where the designs end. */
 export function verdictsOf(pairs: readonly PairComparison[], context: VerdictContext): Verdict[] {
@@ -63,17 +69,22 @@ export function verdictsOf(pairs: readonly PairComparison[], context: VerdictCon
 type Answer = Pick<Verdict, 'outcome' | 'lead' | 'text'>;
 
 function formation(pair: PairComparison, context: VerdictContext, extra: string): Verdict {
-  const { a, b, relation, tokensToThreshold } = pair;
-  const answer = tokensToThreshold === null ? onLoss(pair) : onTokens(pair, tokensToThreshold, context);
+  const { a, b, relation, tokensToThreshold, arTokens } = pair;
+  const { ar } = context;
+  const answer =
+    tokensToThreshold !== null
+      ? onTokens(pair, tokensToThreshold, reaching(context))
+      : arTokens !== null && ar !== null
+        ? onTokens(pair, arTokens, `${capital(arName(ar))} is right in ${ar.threshold} of the cases`)
+        : onLoss(pair);
   const text = extra === '' ? answer.text : `${answer.text} ${extra}`;
   return { topic: relation, a, b, ...answer, text };
 }
 
-function onTokens({ a, b }: PairComparison, crossing: PairedCrossing, context: VerdictContext): Answer {
+function onTokens({ a, b }: PairComparison, crossing: PairedCrossing, what: string): Answer {
   const { values, finding, ratio } = crossing;
   const seeds = plural(values.length, 'seed');
   const times = { a: formatCrossings(values.map((v) => v.a)), b: formatCrossings(values.map((v) => v.b)) };
-  const what = `Recall ${farName(context)} reaches ${context.threshold}`;
   if (values.every((v) => !v.a.reached && !v.b.reached)) {
     return { ...unshown(finding, a, b), text: `${what} with neither of them (${times.a}; ${seeds}).` };
   }
@@ -168,7 +179,7 @@ function shortContextCost({ a, b, nearRecall }: PairComparison, { near, far }: V
 }
 
 function ending(pair: PairComparison, context: VerdictContext): Verdict[] {
-  const { a, b, farRecall, finalLoss, needleAccuracy } = pair;
+  const { a, b, farRecall, finalLoss, needleAccuracy, arAccuracy, arLoss, freshLoss } = pair;
   const parts: string[] = [];
   const outcomes: Outcome[] = [];
   const add = (name: string, value: PairedNumber | null, unit: string) => {
@@ -178,6 +189,11 @@ function ending(pair: PairComparison, context: VerdictContext): Verdict[] {
   };
   add(`recall ${farName(context)}`, farRecall, '');
   add('needle accuracy', needleAccuracy, '');
+  if (context.ar !== null) {
+    add(`${arName(context.ar)} (top-1)`, arAccuracy, '');
+    add('its loss', arLoss, ' nats');
+    add('the loss of tokens whose bigram is new', freshLoss, ' nats');
+  }
   add('held-out loss', finalLoss, ' nats');
   if (parts.length === 0) return [];
   const outcome = (['shown', 'few', 'none', 'open'] as const).find((o) => outcomes.includes(o)) ?? 'open';
@@ -198,10 +214,11 @@ function stillMoving({ a, b, lateChange }: PairComparison, { least }: VerdictCon
       [
         ['loss', 'held-out loss'],
         ['farRecall', 'far recall'],
+        ['ar', 'far associative recall'],
       ] as const
     ).flatMap(([key, what]) => {
       const change = lateChange[side][key];
-      if (change === null || Math.abs(change) <= least[key]) return [];
+      if (change === null || Math.abs(change) <= (key === 'loss' ? least.loss : least.recall)) return [];
       return [`${what} ${change > 0 ? 'rose' : 'fell'} by ${Math.abs(change).toFixed(2)}`];
     });
     return changes.length === 0 ? [] : [`${list(changes)} with ${name}`];

@@ -27,6 +27,8 @@ export interface FakeRun {
   readonly finalLoss?: number;
   /** Bytes and needles in place of recall. */
   readonly text?: boolean;
+  /** Associative recall on text, beside what `text` has. */
+  readonly ar?: boolean;
 }
 
 const BINS = [
@@ -96,7 +98,12 @@ function writeMetrics(dir: string, run: FakeRun, step: number, steps: number, rn
           Math.min(1, Math.max(0, recallAt(run, i, tokens) + noise())),
         ]),
       );
-  append({ 'eval/loss': loss, ...recall });
+  const formed = run.ar === true ? 0.7 * recallAt(run, 3, tokens) + noise() : 0;
+  const ar =
+    run.ar === true
+      ? { 'eval/ar/far/accuracy': formed, 'eval/ar/far/loss': 4 - 3 * formed, 'eval/ar/fresh/loss': loss + 1 }
+      : {};
+  append({ 'eval/loss': loss, ...recall, ...ar });
 }
 
 function writeHeads(dir: string, run: FakeRun, model: ModelConfig, step: number, rng: Rng): void {
@@ -142,8 +149,25 @@ function writeEval(dir: string, run: FakeRun, step: number, text: boolean): void
     ...{ format: 1, step, tokens, loss: run.finalLoss ?? 1.5 },
     perPositionLoss: Array.from({ length: 128 }, (_, i) => 1.4 + 2 / (1 + i)),
     recall: text ? null : { bins, overall: { probability: 0.5, accuracy: 0.5 } },
+    ...(run.ar === true ? { ar: arRecord(recallAt(run, 3, tokens)) } : {}),
     needle: text ? { lengths: [128, 64], depths: [0, 0.5, 1], accuracy: grid, probability: grid, samples: 32 } : null,
   });
+}
+
+/** Associative recall whose far hits come to 0.7 of `formed`. */
+function arRecord(formed: number) {
+  const score = (accuracy: number) => ({
+    ...{ targets: 1000, accuracy, accuracyLow: accuracy - 0.02, accuracyHigh: accuracy + 0.02 },
+    ...{ loss: 4 - 3 * accuracy, lossLow: 3.9 - 3 * accuracy, lossHigh: 4.1 - 3 * accuracy },
+  });
+  const bin = (from: number, to: number, accuracy: number) => ({
+    ...{ from, to, onset: score(accuracy), inside: score(accuracy), all: score(accuracy) },
+  });
+  return {
+    ...{ maxCount: 4, documents: 40, order: 2, countedIn: 'training', all: score(0.3), fresh: score(0.2) },
+    bins: [bin(1, 64, 0.75), bin(65, 128, 0.7 * formed)],
+    far: bin(97, 128, 0.7 * formed),
+  };
 }
 
 /** The quickstart's designs with two seeds each, as they come out on the recipe. */

@@ -38,7 +38,11 @@ const small = (path: string): Setting[] => [
   ...[['train.seqLen', 128] as const, ['train.batchSize', 2] as const, ['train.precision', 'f32'] as const],
   ...[['train.warmupSteps', 1] as const, ['train.evalEvery', 2] as const, ['train.checkpointEvery', 4] as const],
   ...[['train.steps', 4] as const, ['train.logEvery', 1] as const],
-  ...[['eval.batches', 2] as const, ['eval.trace', { samples: 2, length: 288 }] as const],
+  ...[
+    ['eval.batches', 2] as const,
+    ['eval.trace', { samples: 2, length: 288 }] as const,
+    ['eval.ar', { maxCount: 1000 }] as const,
+  ],
 ];
 
 describe('the study real-text', () => {
@@ -58,11 +62,14 @@ describe('the study real-text', () => {
     }
     expect(runs).toHaveLength(8);
     const record = readRun(runFolder(dir, runs[0]?.name ?? ''));
-    expect(record.metrics.get('eval/loss')).toHaveLength(3);
+    for (const name of ['eval/loss', 'eval/ar/fresh/loss']) expect(record.metrics.get(name), name).toHaveLength(3);
     const analysed = analyseStudyFolder(dir);
     const group = analysed.analysis.groups[0];
     expect(group?.runs).toHaveLength(8);
     expect(group?.pairs.map(({ a, b }) => [a, b].sort())).toEqual(plan.compare.pairs?.map((pair) => [...pair].sort()));
+    for (const pair of group?.pairs ?? []) {
+      expect(pair.freshLoss, `${pair.a} and ${pair.b}`).toMatchObject({ finding: 'unknown', values: [{ seed: 1 }] });
+    }
     expect(reportHtml(analysed, { repeat: [] })).toContain('Long-range recall on real text');
     expect(readFileSync(join(dir, 'study.yaml'), 'utf8')).toContain('seedsFor');
   }, 300_000);

@@ -31,7 +31,7 @@ it('makes figures, numbers and a table of a study, and puts them into its page',
   expect(figures).toHaveLength(7);
   const curves = readFileSync(join(out, 'figures', figures[0] ?? ''), 'utf8');
   expect(curves).toMatch(/^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" width="\d+" height="\d+"/);
-  expect(curves.match(/aria-label="Recall at Distance/g)).toHaveLength(4);
+  expect(curves.match(/<svg /g)).toHaveLength(5); // itself and four distances
   for (const { label } of FAKE_DESIGNS) expect(curves).toContain(`>${label}</text>`);
   const page = readFileSync(join(out, 'README.md'), 'utf8');
   expect(page).toMatch(/^Before\.[\s\S]*After\.\n$/);

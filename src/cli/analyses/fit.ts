@@ -14,7 +14,16 @@ import {
   type ScalingPoint,
 } from '../../analysis/index.js';
 import { ConfigError, DataError, writeFileAtomic, writeCsv } from '../../core/index.js';
-import { analyseStudyFolder, scalingPage, studyPoints, type NamedFit, type NamedPoints } from '../../report/index.js';
+import {
+  analyseStudyFolder,
+  FITTED,
+  FITTED_MEASURES,
+  scalingPage,
+  studyPoints,
+  type FittedMeasure,
+  type NamedFit,
+  type NamedPoints,
+} from '../../report/index.js';
 import { isStudyFolder } from '../../study/index.js';
 import type { CliContext } from '../context.js';
 import { addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';
@@ -25,6 +34,7 @@ interface Flags extends OutputFlags {
   readonly form: ScalingForm;
   readonly longppl?: boolean;
   readonly holdOut?: boolean;
+  readonly measure?: FittedMeasure;
   readonly compat?: boolean;
   readonly resamples: number;
   readonly profiles: boolean;
@@ -56,6 +66,11 @@ export function addFit(program: Command, context: CliContext): void {
       `${SCALING_FORMS.join(' or ')} (the latter with a)`,
       (t) => parseChoice('--form', SCALING_FORMS, t),
       'no_constant',
+    )
+    .option(
+      '--measure <name>',
+      `what of a study is fitted: ${FITTED_MEASURES.map((name) => `${name} (${FITTED[name].about})`).join(' or ')} (default: loss)`,
+      (t) => parseChoice('--measure', FITTED_MEASURES, t),
     )
     .option('--longppl', 'the loss column holds LongPPL; its logarithm is fitted')
     .option('--hold-out', 'keep the largest size out of the fit and predict it')
@@ -90,14 +105,17 @@ function parsePlaces(text: string): { N: number; D: number }[] {
 /** What is fitted: the rows of a table, or the finished runs of every design of a study. */
 function pointsOf(path: string, flags: Flags): NamedPoints[] {
   if (!isStudyFolder(path)) {
+    if (flags.measure !== undefined)
+      throw new ConfigError('--measure belongs to studies; a table has one column, loss');
     return [{ label: basename(path), points: readScalingTable(path, { longppl: flags.longppl === true }).points }];
   }
   if (flags.longppl === true)
-    throw new ConfigError('--longppl belongs to tables; a study is fitted by its held-out loss');
-  const found = studyPoints(analyseStudyFolder(path));
+    throw new ConfigError('--longppl belongs to tables; of a study, --measure says what is fitted');
+  const measure = flags.measure ?? 'loss';
+  const found = studyPoints(analyseStudyFolder(path), measure);
   if (found.length > 0) return found;
   throw new DataError(
-    `${path}: no design has five finished runs that differ in size and in tokens; a scaling law needs them ` +
+    `${path}: no design has five finished runs with ${FITTED[measure].about} that differ in size and in tokens; a scaling law needs them ` +
       '(grid: { model.preset: [...], train.steps: [...] } in the study file)',
   );
 }
@@ -127,7 +145,8 @@ function fit(path: string, flags: Flags, context: CliContext): void {
   );
   writeCsv(flags.csv, [...named, ...columns], rows);
   if (flags.html !== undefined) {
-    const y = flags.longppl === true ? 'ln LongPPL' : 'loss (nats per token)';
+    const y =
+      flags.longppl === true ? 'ln LongPPL' : flags.measure ? FITTED[flags.measure].about : 'loss (nats per token)';
     const page = scalingPage(`Scaling laws: ${basename(path)}`, fits, y, `longsight fit ${path} --html ${flags.html}`);
     writeFileAtomic(flags.html, page);
     output.note(`page: ${flags.html}`);

@@ -29,14 +29,13 @@ export const lossMeasure = defineMeasure({
   schema,
   absent: { loss: null, perPositionLoss: null },
   when: 'always',
-  plan: ({ data, shared, settings }): LossPlan | null => {
+  plan: ({ data, shared }): LossPlan | null => {
     const heldOut = data.heldOut();
-    const scored = heldOut?.isRecall === true && settings['recall'] !== false;
-    return heldOut === null ? null : { shared, recall: scored ? data.recall : null };
+    return heldOut === null ? null : { shared, recall: heldOut.isRecall === true ? data.recall : null };
   },
   prepare: async ({ shared, recall }, context) => {
     await context.scores.compile();
-    const batches = Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i));
+    const batches = await Promise.all(Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i)));
     return {
       measure: async (tensors) => {
         const losses = new LossTally(context.data.train.seqLen);
@@ -71,12 +70,12 @@ export const lossMeasure = defineMeasure({
   outcome: null,
 });
 
-function batchOf({ scores }: PrepareContext, recall: RecallOptions | null, index: number) {
+async function batchOf({ scores }: PrepareContext, recall: RecallOptions | null, index: number) {
   if (recall === null) {
-    const batch = scores.stream(index);
+    const batch = await scores.stream(index);
     return { batch, weights: batch.host.weights };
   }
-  const batch = scores.recall(recall, index);
+  const batch = await scores.recall(recall, index);
   const { targetWeight, otherWeight } = recall;
   return { batch, weights: Float32Array.from(batch.host.distances, (d) => (d === 0 ? otherWeight : targetWeight)) };
 }
