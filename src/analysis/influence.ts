@@ -7,7 +7,7 @@
  * probabilities are blind; `argmax_logit` and `loss` are not.
  */
 import { ConfigError, tensorFrom, toNumbers } from '../core/index.js';
-import type { DeviceTensor } from '../engine/index.js';
+import { inFloat32, type DeviceTensor } from '../engine/index.js';
 import {
   crossEntropy,
   grad,
@@ -83,7 +83,9 @@ export async function gradientInfluence(
   texts: readonly Int32Array[],
   { target = 'logit_sum', lastTokens = 20, batchTokens = REMAT_TOKENS - 1 }: InfluenceOptions = {},
 ): Promise<InfluenceCurve> {
-  const { engine, config, tensors } = model;
+  const { config, tensors } = model;
+  // A graph with gradients is computed as it is.
+  const engine = inFloat32(model.engine);
   // The loss of the last tokens is read one position earlier.
   const shift = target === 'loss' ? 1 : 0;
   const short = texts.findIndex((t) => t.length < lastTokens + shift);

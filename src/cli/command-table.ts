@@ -2,11 +2,8 @@
  * Every command by name and summary, and how its module is loaded. The module is loaded when the command is called or
  * asked for help, so that `--help` and `--version` load none.
  */
-import type { Command } from 'commander';
-import type { CliContext } from './context.js';
-
-/** Adds a command, with its options and its action, to the program. */
-type AddCommand = (program: Command, context: CliContext) => void;
+import type { AnalysisKind } from '../lab/index.js';
+import type { AddCommand } from './context.js';
 
 /** A command as the table of commands lists it. */
 export interface CommandEntry {
@@ -17,6 +14,34 @@ export interface CommandEntry {
   readonly hidden?: boolean;
   readonly load: () => Promise<AddCommand>;
 }
+
+/**
+ * The command of an analysis, which is made from its definition; name and summary stand here too, since `--help`
+ * loads none.
+ */
+const analysis = (kind: AnalysisKind, name: string, summary: string): CommandEntry => ({
+  ...{ name, usage: '[options] <model>', summary },
+  load: async () => (await import('./analyses/command.js')).analysisCommand(kind),
+});
+
+/** Every analysis; the compiler asks for those that are missing, and a test compares names and summaries. */
+const ANALYSIS_COMMANDS: Readonly<Record<AnalysisKind, CommandEntry>> = {
+  drift: analysis('drift', 'drift', 'how far query and key weights of heads moved'),
+  entropy: analysis('entropy', 'entropy', 'attention entropy of heads'),
+  heads: analysis('heads', 'heads', 'retrieval heads by other definitions than trace'),
+  influence: analysis('influence', 'influence', 'how far back inputs still matter: gradient norms by distance'),
+  limits: analysis('limits', 'constrain', 'who carries long range: limit the reach of some layers'),
+  longppl: analysis('longppl', 'longppl', 'perplexity over the tokens that need a long context'),
+  masking: analysis('masking', 'mask', 'needle accuracy with heads switched off'),
+  probes: analysis('probes', 'probe', 'layer by layer, what the last token knows of the needle'),
+};
+
+const FIT: CommandEntry = {
+  name: 'fit',
+  usage: '[options] <data>',
+  summary: 'fit a scaling law to a table of trained models',
+  load: async () => (await import('./analyses/fit.js')).addFit,
+};
 
 /** In the order of `longsight --help`. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -129,58 +154,5 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: 'all analyses of a run or a study, for its report',
     load: async () => (await import('./analyses/analyze.js')).addAnalyze,
   },
-  {
-    name: 'constrain',
-    usage: '[options] <model>',
-    summary: 'who carries long range: limit the reach of some layers',
-    load: async () => (await import('./analyses/constrain.js')).addConstrain,
-  },
-  {
-    name: 'drift',
-    usage: '[options] <model>',
-    summary: 'how far query and key weights of heads moved',
-    load: async () => (await import('./analyses/drift.js')).addDrift,
-  },
-  {
-    name: 'entropy',
-    usage: '[options] <model>',
-    summary: 'attention entropy of heads',
-    load: async () => (await import('./analyses/entropy.js')).addEntropy,
-  },
-  {
-    name: 'fit',
-    usage: '[options] <data>',
-    summary: 'fit a scaling law to a table of trained models',
-    load: async () => (await import('./analyses/fit.js')).addFit,
-  },
-  {
-    name: 'heads',
-    usage: '[options] <model>',
-    summary: 'retrieval heads by other definitions than trace',
-    load: async () => (await import('./analyses/heads.js')).addHeads,
-  },
-  {
-    name: 'influence',
-    usage: '[options] <model>',
-    summary: 'how far back inputs still matter: gradient norms by distance',
-    load: async () => (await import('./analyses/influence.js')).addInfluence,
-  },
-  {
-    name: 'longppl',
-    usage: '[options] <model>',
-    summary: 'perplexity over the tokens that need a long context',
-    load: async () => (await import('./analyses/longppl.js')).addLongPpl,
-  },
-  {
-    name: 'mask',
-    usage: '[options] <model>',
-    summary: 'needle accuracy with heads switched off',
-    load: async () => (await import('./analyses/mask.js')).addMask,
-  },
-  {
-    name: 'probe',
-    usage: '[options] <model>',
-    summary: 'layer by layer, what the last token knows of the needle',
-    load: async () => (await import('./analyses/probe.js')).addProbe,
-  },
+  ...[...Object.values(ANALYSIS_COMMANDS), FIT].sort((a, b) => (a.name < b.name ? -1 : 1)),
 ];

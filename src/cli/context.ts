@@ -1,4 +1,5 @@
 /** What commands get from the process around them; tests give their own. */
+import type { Command } from 'commander';
 import type { Streams } from './output.js';
 
 /** What a command sees of the process that it runs in. */
@@ -11,3 +12,6 @@ export interface CliContext extends Streams {
   /** Told the exit code of a command that did not throw; 0 if never told. */
   readonly exitWith: (code: number) => void;
 }
+
+/** Adds a command, with its options and its action, to the program. */
+export type AddCommand = (program: Command, context: CliContext) => void;

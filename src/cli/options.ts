@@ -129,3 +129,22 @@ export function positiveNumber(option: string, text: string): number {
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new ConfigError(`${option} must be a number above 0, got "${text}"`);
 }
+
+/** `8,16,32` as whole numbers of at least 1. Throws `ConfigError`. */
+export function parseCounts(option: string, text: string): number[] {
+  return text.split(',').map((part) => positiveInteger(option, part.trim()));
+}
+
+/** A number. Throws `ConfigError`. */
+export function parseNumber(option: string, text: string): number {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (Number.isFinite(value)) return value;
+  throw new ConfigError(`${option} must be a number, got "${text}"`);
+}
+
+/** One of a few words. Throws `ConfigError`. */
+export function parseChoice<T extends string>(option: string, choices: readonly T[], text: string): T {
+  const found = choices.find((c) => c === text);
+  if (found !== undefined) return found;
+  throw new ConfigError(`${option} must be one of ${choices.join(', ')}, got "${text}"`);
+}

@@ -50,3 +50,64 @@ export {
   type DistanceBin,
 } from './measures/series.js';
 export { MEASURE_NAMES, MEASURES, type MeasureName, type MeasureSummaries } from './measures/table.js';
+export {
+  engineChoice,
+  measuredBeyond,
+  openModel,
+  openModels,
+  originOf,
+  type OpenedModel,
+  type OpenOptions,
+} from './open-model.js';
+export { checkpointsOf, measuringRun, runOf, type NamedRun } from './named-run.js';
+export {
+  holdsTextOut,
+  missingShards,
+  readsText,
+  readTextFile,
+  sequencesOf,
+  stopTokensOf,
+  textOf,
+  tokenizerOf,
+  tokensOf,
+  type NamedText,
+  type SequenceOptions,
+} from './model-texts.js';
+export { evaluateOnTexts, traceImported } from './imported.js';
+export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
+export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';
+export { limitScore } from './analyses/limits.js';
+export { hintsOf, unwrapOption, type OptionHints, type UnwrappedOption } from './analysis-options.js';
+export {
+  defineAnalysis,
+  keep,
+  keptAs,
+  measure,
+  show,
+  type Analysis,
+  type AnalysisContext,
+  type AnalysisSession,
+  type CsvTable,
+  type Measured,
+  type Printed,
+} from './analysis.js';
+export type {
+  Bar,
+  BarsFigure,
+  DistanceFigure,
+  DistanceRange,
+  DotsFigure,
+  Figure,
+  HeadsFigure,
+  LayersFigure,
+  LayerValue,
+  TokensFigure,
+} from './figures.js';
+export {
+  FINDING_KINDS,
+  FINDINGS,
+  readFindings,
+  type Finding,
+  type FindingKind,
+  type Findings,
+} from './analyses/findings.js';

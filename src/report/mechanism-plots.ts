@@ -1,102 +1,131 @@
-/** Figures of what analyses found: entropy, drift, limits of reach, masking, probes, gradient influence, LongPPL. */
+/**
+ * Figures of what analyses found. The definition of an analysis says what is shown; here each form of figure is
+ * drawn.
+ */
 import type { Group } from './report-data.js';
 import { curvesOf, dash, labelMargin, lines, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
-import { type Finding, limitScore, type RunRecord, STRONGEST_HEADS, strongestHeads } from '../study/index.js';
+import { type RunRecord, STRONGEST_HEADS, strongestHeads } from '../study/index.js';
+import {
+  ANALYSES,
+  FINDING_KINDS,
+  type Analysis,
+  type Bar,
+  type BarsFigure,
+  type DistanceFigure,
+  type DotsFigure,
+  type Figure,
+  type FindingKind,
+  type HeadsFigure,
+  type LayersFigure,
+  type LayerValue,
+  type TokensFigure,
+} from '../lab/index.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
 import { formatBins, significant, maxOf } from '../core/index.js';
-import { type Point } from '../run/index.js';
+import type { Point, StepSchema } from '../run/index.js';
 
 const HALF = { ...WIDE, width: 520, height: 330 };
 /** Panels of two or three in a row are drawn at the size that they are shown in. */
 const PANEL_SIZE = { ...WIDE, width: 340, height: 250, marginRight: 14 };
 
-/** Every figure of what analyses found, those without data left out. */
-export function mechanismFigures(group: Group, designs: readonly DrawnDesign[]): string {
-  return [
-    limitsFigure(group, designs),
-    maskingFigure(designs),
-    probesFigure(designs),
-    influenceFigure(designs),
-    entropyFigure(designs),
-    driftFigure(designs),
-    longPplFigure(designs),
-  ].join('');
+/** What every finding says of itself. */
+interface Found {
+  readonly step: number;
+  readonly tokens: number;
 }
 
-type HeadValue = { readonly layer: number; readonly head: number };
+/** The findings that a figure is of, with what they are drawn for. */
+interface Drawing {
+  readonly group: Group;
+  readonly designs: readonly DrawnDesign[];
+  /** Findings of a run in order of steps. */
+  readonly of: (record: RunRecord) => readonly Found[];
+  /** The last finding of a run; null where there is none. */
+  readonly last: (record: RunRecord) => Found | null;
+}
 
-/** The mean over chosen heads, or over all others, at every finding. */
-function headSeries<H extends HeadValue>(
-  found: readonly { readonly tokens: number; readonly heads: readonly H[] }[],
-  chosen: ReadonlySet<string>,
-  wanted: 'chosen' | 'others',
-  valueOf: (head: H) => number,
-): Point[] {
-  return found.flatMap(({ tokens, heads }) => {
-    const own = heads.filter((h) => chosen.has(`${h.layer}:${h.head}`) === (wanted === 'chosen'));
-    return own.length === 0 ? [] : [{ tokens, value: own.reduce((sum, h) => sum + valueOf(h), 0) / own.length }];
+const TABLE: Readonly<Record<FindingKind, Analysis<object, StepSchema>>> = ANALYSES;
+
+/** In which order figures stand, by their form; those of one form in the order of the table of analyses. */
+const ORDER: { readonly [K in Figure<Found>['form']]: number } = {
+  ...{ bars: 0, dots: 1, layers: 2, distance: 3, heads: 4, tokens: 5 },
+};
+
+/** Every figure of what analyses found, those without data left out. */
+export function mechanismFigures(group: Group, designs: readonly DrawnDesign[]): string {
+  const figures = FINDING_KINDS.flatMap((kind) => {
+    const of = (record: RunRecord) => record.findings[kind];
+    const drawing: Drawing = { group, designs, of, last: (record) => of(record).at(-1) ?? null };
+    const shown = TABLE[kind].figure;
+    const first = designs.flatMap(({ runs }) => runs.flatMap(({ record }) => of(record).at(-1) ?? []))[0];
+    return shown === null || first === undefined ? [] : [{ shown, drawing, first }];
   });
+  figures.sort((a, b) => ORDER[a.shown.form] - ORDER[b.shown.form]);
+  return figures.map(({ shown, drawing, first }) => draw(shown, drawing, first)).join('');
+}
+
+function draw(shown: Figure<Found>, drawing: Drawing, first: Found): string {
+  switch (shown.form) {
+    case 'heads':
+      return headsFigure(shown, drawing, shown.caption(first));
+    case 'tokens':
+      return tokensFigure(shown, drawing, shown.caption(first));
+    case 'bars':
+      return barsFigure(shown, drawing);
+    case 'dots':
+      return dotsFigure(shown, drawing, shown.caption(first));
+    case 'layers':
+      return layersFigure(shown, drawing, shown.caption(first));
+    case 'distance':
+      return distanceFigure(shown, drawing, shown.caption(first));
+  }
 }
 
 /** Two panels over tokens: the heads that end as the strongest retrieval heads, and all others. */
-function headFigure(
-  designs: readonly DrawnDesign[],
-  about: { readonly title: string; readonly axis: string; readonly caption: string },
-  seriesOf: (record: RunRecord, chosen: ReadonlySet<string>, wanted: 'chosen' | 'others') => readonly Point[],
-  domain?: readonly [number, number],
-): string {
+function headsFigure(shown: HeadsFigure<Found>, { designs, of }: Drawing, caption: string): string {
   const panels = (['chosen', 'others'] as const).flatMap((wanted) => {
-    const series = (record: RunRecord) => seriesOf(record, strongestHeads(record), wanted);
+    const series = (record: RunRecord): Point[] => {
+      const chosen = strongestHeads(record);
+      return of(record).flatMap((found) => {
+        const heads = shown.heads(found).filter((h) => chosen.has(`${h.layer}:${h.head}`) === (wanted === 'chosen'));
+        const value = heads.reduce((sum, h) => sum + h.value, 0) / heads.length;
+        return heads.length === 0 ? [] : [{ tokens: found.tokens, value }];
+      });
+    };
     if (designs.every((d) => d.runs.every((r) => series(r.record).length === 0))) return [];
     const name = wanted === 'chosen' ? `The ${STRONGEST_HEADS} strongest retrieval heads` : 'All other heads';
-    return [panel(name, tokensPlot(about.title, about.axis, curvesOf(designs, series), domain, PANEL_SIZE))];
+    const plot = tokensPlot(shown.title, shown.axis, curvesOf(designs, series), shown.domain, PANEL_SIZE);
+    return [panel(name, plot)];
   });
   if (panels.length === 0) return '';
   const tracked = `Heads are chosen at the last checkpoint, by their retrieval-head score, and followed backwards.`;
-  return figure(about.title, panels.join(''), `${about.caption} ${tracked}${lines(designs)}`);
+  return figure(shown.title, panels.join(''), `${caption} ${tracked}${lines(designs)}`);
 }
 
-function entropyFigure(designs: readonly DrawnDesign[]): string {
-  return headFigure(
-    designs,
-    {
-      title: 'Attention entropy, while training',
-      axis: 'entropy, share of uniform',
-      caption:
-        'Mean entropy of attention over the last positions of held-out sequences, divided by that of equal attention to all ' +
-        'keys that a head can see: 1 is spread evenly, 0 is one key.',
-    },
-    (record, chosen, wanted) => headSeries(record.findings.entropy, chosen, wanted, (h) => h.normalisedVisible),
-    [0, 1],
+/** One curve over tokens for every design. */
+function tokensFigure(shown: TokensFigure<Found>, { designs, of }: Drawing, caption: string): string {
+  const seriesOf = (record: RunRecord): Point[] =>
+    of(record).flatMap((found) => {
+      const value = shown.value(found);
+      return value === null ? [] : [{ tokens: found.tokens, value }];
+    });
+  if (designs.every((d) => d.runs.every((r) => seriesOf(r.record).length === 0))) return '';
+  return figure(
+    shown.title,
+    tokensPlot(shown.label, shown.axis, curvesOf(designs, seriesOf), undefined, HALF),
+    `${caption}${lines(designs)}`,
+    'half',
   );
 }
 
-function driftFigure(designs: readonly DrawnDesign[]): string {
-  return headFigure(
-    designs,
-    {
-      title: 'Distance of query and key weights from their end',
-      axis: 'relative distance',
-      caption:
-        'How far the products of query and key weights (Wq Wk^T, which positions leave out of account) are from those of the ' +
-        'last checkpoint, relative to its norm.',
-    },
-    (record, chosen, wanted) => headSeries(record.findings.drift, chosen, wanted, (h) => h.scoreRel),
-  );
-}
-
-/** What is left when only the full, or only the efficient layers see few keys. */
-function limitsFigure(group: Group, designs: readonly DrawnDesign[]): string {
+/** A panel of bars for every design. */
+function barsFigure(shown: BarsFigure<Found>, { group, designs, last }: Drawing): string {
   const bars = designs.flatMap(({ style, runs }) =>
     runs.flatMap(({ summary, record }) => {
-      const found = record.findings.limits.at(-1);
-      const rows = found?.rows ?? [];
-      return rows.flatMap((row) => {
-        const value = limitScore(row, group.far);
-        const name = row.part === null ? 'nothing limited' : `${row.part}: ${row.keys} keys`;
-        return value === null ? [] : [{ style, seed: summary.seed, name, value: value.value, what: value.what }];
-      });
+      const found = last(record);
+      const own = found === null ? [] : shown.bars(found, group.far);
+      return own.map((bar) => ({ ...bar, style, seed: summary.seed }));
     }),
   );
   const first = bars[0];
@@ -105,36 +134,27 @@ function limitsFigure(group: Group, designs: readonly DrawnDesign[]): string {
   const names = [...new Set(same.map((bar) => bar.name))];
   const panels = designs.flatMap(({ style }) => {
     const own = same.filter((bar) => bar.style === style);
-    return own.length === 0
-      ? []
-      : [`<div class="${style.className}">${limitPanel(style, own, names, first.what)}</div>`];
+    if (own.length === 0) return [];
+    const drawn = barPanel(shown, style, own, names);
+    return [`<div class="${style.className}">${drawn}</div>`];
   });
-  const what = {
-    recall: `recall at ${formatBins(group.far)}`,
-    needle: 'needle accuracy',
-    loss: 'loss (nats per token)',
-  };
-  return figure(
-    'Limits of reach: who carries long range',
-    panels.join(''),
-    `What is left of ${what[first.what]} when only the full, or only the efficient layers see no more than so many keys, the ` +
-      'weights as they are. Bars: mean over seeds; marks: each seed. A bar that falls belongs to layers that carry long range.',
-  );
+  return figure(shown.title, panels.join(''), shown.caption(first.what, formatBins(group.far)));
 }
 
-function limitPanel(
+function barPanel(
+  { title, open }: BarsFigure<Found>,
   style: SeriesStyle,
-  bars: readonly { readonly name: string; readonly value: number; readonly seed: number }[],
+  bars: readonly (Bar & { readonly seed: number })[],
   names: readonly string[],
-  what: 'recall' | 'needle' | 'loss',
 ): string {
+  const what = bars[0]?.what ?? '';
   const means = names.flatMap((name) => {
     const values = bars.filter((bar) => bar.name === name).map((bar) => bar.value);
     return values.length === 0 ? [] : [{ name, value: values.reduce((a, b) => a + b, 0) / values.length }];
   });
-  const svg = drawPlot(`Limits of reach of ${style.label}`, {
+  const svg = drawPlot(`${title.split(':')[0]} of ${style.label}`, {
     ...{ width: 340, height: 44 + 26 * names.length, marginLeft: 110, marginRight: 18, marginTop: 8, marginBottom: 34 },
-    x: { label: `${what} →`, grid: true, ticks: 4, ...(what === 'loss' ? { zero: true } : { domain: [0, 1] }) },
+    x: { label: `${what} →`, grid: true, ticks: 4, ...(open.includes(what) ? { zero: true } : { domain: [0, 1] }) },
     y: { domain: [...names], label: null, tickSize: 0 },
     marks: [
       Plot.barX(means, { x: 'value', y: 'name', fill: style.color, fillOpacity: 0.35, insetTop: 3, insetBottom: 3 }),
@@ -147,129 +167,91 @@ function limitPanel(
   return panel(style.label, svg);
 }
 
-/** Needle accuracy with the strongest heads off, and with random others off. */
-function maskingFigure(designs: readonly DrawnDesign[]): string {
+/** A panel a group of values, a row a design, a mark a value. */
+function dotsFigure(shown: DotsFigure<Found>, { designs, last }: Drawing, caption: string): string {
   const dots = designs.flatMap(({ style, runs }) =>
     runs.flatMap(({ summary, record }) => {
-      const found = record.findings.masking.at(-1);
-      return found === undefined ? [] : maskingDots(style, summary.seed, found);
+      const found = last(record);
+      return (found === null ? [] : shown.dots(found)).map(({ panel: key, value, about }) => ({
+        ...{ style, key, value, label: style.label },
+        title: `${style.label}, seed ${summary.seed}${about}: ${value.toFixed(3)}`,
+      }));
     }),
   );
   if (dots.length === 0) return '';
   const labels = designs.map((d) => d.style.label);
-  const kinds = ['none', 'strongest', 'random'] as const;
-  const names = { none: 'no head off', strongest: 'the strongest off', random: 'random others off' };
-  const panels = kinds.map((kind) =>
+  const axis = `${shown.axis.charAt(0).toUpperCase()}${shown.axis.slice(1)}`;
+  const panels = shown.panels.map(([key, name]) =>
     panel(
-      names[kind],
-      drawPlot(`Needle accuracy, ${names[kind]}`, {
+      name,
+      drawPlot(`${axis}, ${name}`, {
         ...{ width: 340, height: 56 + 30 * labels.length, marginTop: 8, marginBottom: 36, marginRight: 16 },
         marginLeft: labelMargin(labels),
-        x: { domain: [0, 1], label: 'needle accuracy →', grid: true, ticks: 4 },
+        x: { domain: [0, 1], label: `${shown.axis} →`, grid: true, ticks: 4 },
         y: { type: 'point', domain: labels, label: null, tickSize: 0 },
         marks: dots
-          .filter((dot) => dot.kind === kind)
+          .filter((dot) => dot.key === key)
           .map((dot) =>
             Plot.dot([dot], {
-              ...{ x: 'accuracy', y: 'label', r: 4, stroke: dot.style.color, fill: dot.style.color, fillOpacity: 0.25 },
+              ...{ x: 'value', y: 'label', r: 4, stroke: dot.style.color, fill: dot.style.color, fillOpacity: 0.25 },
               ...{ symbol: dot.style.symbol, className: dot.style.className, title: () => dot.title },
             }),
           ),
       }),
     ),
   );
-  const count = designs.flatMap((d) => d.runs).find((r) => r.record.findings.masking.length > 0);
-  const heads = count?.record.findings.masking.at(-1)?.heads.length ?? 0;
-  return figure(
-    'Needle accuracy with heads switched off',
-    panels.join(''),
-    `Left: the model as it is; middle: without the ${heads} heads that copy most; right: without as many others, each mark one ` +
-      'draw. A random draw may hit a head that builds the keys which retrieval needs, so look at single draws.',
-  );
+  return figure(shown.title, panels.join(''), caption);
 }
 
-function maskingDots(style: SeriesStyle, seed: number, found: Finding<'masking'>) {
-  const names = (heads: readonly HeadValue[]) => heads.map((h) => `${h.layer}:${h.head}`).join(' ');
-  const dot = (kind: 'none' | 'strongest' | 'random', accuracy: number, which: string) => ({
-    ...{ style, kind, accuracy, label: style.label },
-    title: `${style.label}, seed ${seed}${which === '' ? '' : `, without ${which}`}: ${accuracy.toFixed(3)}`,
+/** Shares by layer; filled marks stand on full layers, hollow ones on efficient layers. */
+function layersFigure(shown: LayersFigure<Found>, { designs, last }: Drawing, caption: string): string {
+  const all = designs.flatMap(({ style, runs }) =>
+    runs.flatMap(({ summary, record }) => {
+      const found = last(record);
+      return (found === null ? [] : shown.lines(found)).map((line) => ({ ...line, style, seed: summary.seed }));
+    }),
+  );
+  const ticks = [...new Set(all.flatMap((line) => line.layers.map((l) => l.layer)))].sort((a, b) => a - b);
+  const panels = shown.panels.flatMap(([key, title]) => {
+    const own = all.filter((line) => line.panel === key);
+    const chance = own.at(-1)?.chance;
+    if (chance === undefined) return [];
+    const rule = Plot.ruleY([chance], { stroke: 'currentColor', strokeOpacity: 0.4, strokeDasharray: '1,4' });
+    const svg = drawPlot(`Probe accuracy by layer, ${key}`, {
+      ...PANEL_SIZE,
+      x: { label: 'layer →', ticks, tickFormat: (d: number) => String(d) },
+      y: { domain: [0, 1], label: `↑ ${shown.axis}`, grid: true, ticks: 5 },
+      marks: [rule, ...own.flatMap(({ layers, style, seed }) => layerMarks(layers, style, seed))],
+    });
+    return [panel(title, svg)];
   });
+  return panels.length === 0 ? '' : figure(shown.title, panels.join(''), caption);
+}
+
+function layerMarks(layers: readonly LayerValue[], style: SeriesStyle, seed: number): Plot.Markish[] {
+  const base = { x: 'layer', y: 'accuracy', className: style.className };
+  const interval = { x: 'layer', y1: 'low', y2: 'high', stroke: style.color, strokeOpacity: 0.35 };
+  const title = (l: LayerValue) =>
+    `${style.label}, seed ${seed}, layer ${l.layer} (${l.label}): ${l.accuracy.toFixed(3)} (95 %: ${l.low.toFixed(2)} to ${l.high.toFixed(2)})`;
+  const isFull = (l: LayerValue) => l.label.includes('full');
+  const [full, hollow] = [layers.filter(isFull), layers.filter((l) => !isFull(l))];
   return [
-    dot('none', found.baseline.accuracy, ''),
-    dot('strongest', found.masked.accuracy, names(found.heads)),
-    ...found.random.map(({ heads, score }) => dot('random', score.accuracy, names(heads))),
+    Plot.ruleX(layers, { ...interval, className: style.className }),
+    Plot.line(layers, { ...base, stroke: style.color, strokeWidth: 1.6, ...dash(style) }),
+    Plot.dot(full, { ...base, r: 4.5, fill: style.color, symbol: style.symbol, title }),
+    Plot.dot(hollow, { ...base, r: 4.5, fill: 'var(--card)', stroke: style.color, symbol: style.symbol, title }),
   ];
 }
 
-/** Probe accuracy by layer; filled marks stand on full layers, hollow ones on efficient layers. */
-function probesFigure(designs: readonly DrawnDesign[]): string {
-  const kinds = ['residual', 'delta'];
-  const titles: Readonly<Record<string, string>> = { residual: 'State after the layer', delta: 'What the layer added' };
-  // Intervals are drawn behind lines and marks; chance is that of the samples, the same in both panels.
-  let chance = 0;
-  const panels = kinds.flatMap((kind) => {
-    const marks = designs.flatMap(({ style, runs }) =>
-      runs.flatMap(({ summary, record }) => {
-        const found = record.findings.probes.at(-1)?.probes.find((p) => p.kind === kind);
-        if (found === undefined) return [];
-        chance = found.chance;
-        const base = { x: 'layer', y: 'accuracy', className: style.className };
-        const title = (l: (typeof found.layers)[number]) =>
-          `${style.label}, seed ${summary.seed}, layer ${l.layer} (${l.label}): ${l.accuracy.toFixed(3)} (95 %: ${l.low.toFixed(2)} to ${l.high.toFixed(2)})`;
-        const isFull = (l: { readonly label: string }) => l.label.includes('full');
-        return [
-          Plot.ruleX(found.layers, {
-            x: 'layer',
-            y1: 'low',
-            y2: 'high',
-            stroke: style.color,
-            strokeOpacity: 0.35,
-            className: style.className,
-          }),
-          Plot.line(found.layers, { ...base, stroke: style.color, strokeWidth: 1.6, ...dash(style) }),
-          Plot.dot(found.layers.filter(isFull), { ...base, r: 4.5, fill: style.color, symbol: style.symbol, title }),
-          Plot.dot(
-            found.layers.filter((l) => !isFull(l)),
-            { ...base, r: 4.5, fill: 'var(--card)', stroke: style.color, symbol: style.symbol, title },
-          ),
-        ];
-      }),
-    );
-    if (marks.length === 0) return [];
-    const rule = Plot.ruleY([chance], { stroke: 'currentColor', strokeOpacity: 0.4, strokeDasharray: '1,4' });
-    const svg = drawPlot(`Probe accuracy by layer, ${kind}`, {
-      ...PANEL_SIZE,
-      x: { label: 'layer →', ticks: [...layersOf(designs)], tickFormat: (d: number) => String(d) },
-      y: { domain: [0, 1], label: '↑ accuracy', grid: true, ticks: 5 },
-      marks: [rule, ...marks],
-    });
-    return [panel(titles[kind] ?? kind, svg)];
-  });
-  if (panels.length === 0) return '';
-  return figure(
-    'From which layer on the last token knows the needle',
-    panels.join(''),
-    'Share of held-out samples whose needle a linear probe reads from the state of the last token, one line a seed, with 95 % ' +
-      `intervals. Filled marks: layers with full attention; hollow: efficient layers. Dotted: guessing (${significant(chance)}).`,
-  );
-}
-
-function layersOf(designs: readonly DrawnDesign[]): ReadonlySet<number> {
-  const found = designs.flatMap((d) => d.runs.flatMap((r) => r.record.findings.probes.at(-1)?.probes ?? []));
-  return new Set(found.flatMap((p) => p.layers.map((l) => l.layer)).sort((a, b) => a - b));
-}
-
-/** Gradient norms by distance on two logarithmic axes, mean over seeds, in bins of growing width. */
-function influenceFigure(designs: readonly DrawnDesign[]): string {
+/** Curves over distances on two logarithmic axes, mean over seeds, in bins of growing width. */
+function distanceFigure(shown: DistanceFigure<Found>, { designs, last }: Drawing, caption: string): string {
   const curves = designs.flatMap(({ style, runs }) => {
-    const found = runs.flatMap((r) => r.record.findings.influence.at(-1) ?? []);
-    return found.length === 0 ? [] : [{ style, points: logBins(found.map((f) => f.mean)), found }];
+    const found = runs.flatMap((r) => last(r.record) ?? []);
+    return found.length === 0 ? [] : [{ style, points: logBins(found.map((f) => shown.curve(f))), found }];
   });
   if (curves.length === 0) return '';
   const marks = curves.flatMap(({ style, points, found }) => {
-    const floors = found.flatMap((f) =>
-      f.floor?.distance == null ? [] : [{ distance: f.floor.distance, level: f.floor.level }],
-    );
+    const floors = found.flatMap((f) => shown.mark(f) ?? []);
     const line = { x: 'distance', y: 'value', className: style.className };
     return [
       Plot.line(points, { ...line, stroke: style.color, strokeWidth: 2.2, ...dash(style), title: () => style.label }),
@@ -281,21 +263,14 @@ function influenceFigure(designs: readonly DrawnDesign[]): string {
       }),
     ];
   });
-  const svg = drawPlot('Gradient influence by distance', {
+  const svg = drawPlot(`${shown.label} by distance`, {
     ...HALF,
     marginLeft: 56,
     x: { type: 'log', label: 'distance (tokens) →', grid: true, ticks: 5, tickFormat: '~s' },
-    y: { type: 'log', label: '↑ gradient norm', grid: true, ticks: 5, tickFormat: '.0e' },
+    y: { type: 'log', label: `↑ ${shown.axis}`, grid: true, ticks: 5, tickFormat: '.0e' },
     marks,
   });
-  const target = curves[0]?.found[0]?.target ?? '';
-  return figure(
-    'How far back inputs matter',
-    svg,
-    `Norm of the gradient of the output (${target}) with respect to the embedding of the token so far back, mean over held-out ` +
-      'sequences and seeds. Open marks: where a run meets its floor.',
-    'half',
-  );
+  return figure(shown.title, svg, caption, 'half');
 }
 
 /**
@@ -312,16 +287,4 @@ function logBins(means: readonly (readonly (number | null)[])[]): { distance: nu
     from = to;
   }
   return points;
-}
-
-function longPplFigure(designs: readonly DrawnDesign[]): string {
-  const seriesOf = (record: RunRecord): Point[] =>
-    record.findings.longppl.flatMap(({ tokens, longPpl }) => (longPpl === null ? [] : [{ tokens, value: longPpl }]));
-  if (designs.every((d) => d.runs.every((r) => seriesOf(r.record).length === 0))) return '';
-  return figure(
-    'LongPPL, while training',
-    tokensPlot('LongPPL', 'perplexity over key tokens', curvesOf(designs, seriesOf), undefined, HALF),
-    `Perplexity over the tokens that need a long context.${lines(designs)}`,
-    'half',
-  );
 }

@@ -35,6 +35,5 @@ export { readRun, type RunEval, type RunHeads, type RunRecord } from './read-run
 export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarise, type RunSummary, type SummaryOptions } from './summary.js';
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
-export { carrierVerdict, limitScore, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
+export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';
-export { FINDING_KINDS, FINDINGS, readFindings, type Finding, type FindingKind, type Findings } from './findings.js';

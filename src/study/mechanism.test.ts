@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { writeFakeRun } from '../../test/support/fake-study.js';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { findingPath, writeFinding } from '../run/index.js';
-import { readFindings } from './findings.js';
+import { readFindings } from '../lab/index.js';
 import { carrierVerdict, strongestHeads } from './mechanism.js';
 import { compareSchema } from './plan.js';
 import { readRun, type RunRecord } from './read-run.js';

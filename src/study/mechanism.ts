@@ -3,7 +3,7 @@
  */
 import { pairNumbers } from './compare.js';
 import type { CompareOptions } from './plan.js';
-import type { Finding } from './findings.js';
+import { limitScore } from '../lab/index.js';
 import type { RunRecord } from './read-run.js';
 import type { DistanceBin } from '../lab/index.js';
 import type { Verdict } from './verdicts.js';
@@ -19,24 +19,6 @@ export function strongestHeads(record: RunRecord): ReadonlySet<string> {
   );
   const best = all.sort((a, b) => b.score - a.score).slice(0, STRONGEST_HEADS);
   return new Set(best.map((h) => h.name));
-}
-
-/** What a model scores with the reach of some layers limited. */
-export type LimitRow = Finding<'limits'>['rows'][number];
-
-/**
- * What tells best whether long range still works: far recall, else needle accuracy, else the loss; null if none is
- * there.
- */
-export function limitScore(
-  row: LimitRow,
-  far: readonly DistanceBin[],
-): { readonly what: 'recall' | 'needle' | 'loss'; readonly value: number } | null {
-  const bins = row.recall.filter((bin) => far.some((f) => f.from === bin.from && f.to === bin.to));
-  const known = bins.flatMap((bin) => bin.probability ?? []);
-  if (known.length > 0) return { what: 'recall', value: known.reduce((a, b) => a + b, 0) / known.length };
-  if (row.needleAccuracy !== null) return { what: 'needle', value: row.needleAccuracy };
-  return row.loss === null ? null : { what: 'loss', value: row.loss };
 }
 
 /** What limiting one part of a run costs at the tightest limit that was measured. */

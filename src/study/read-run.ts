@@ -1,8 +1,7 @@
 /** Run folders as the study reads them. */
-import { evalRecordSchema, MEASURES, type EvalRecord } from '../lab/index.js';
+import { evalRecordSchema, FINDINGS, MEASURES, type EvalRecord, type Findings } from '../lab/index.js';
 import { readRunFolder, type StoredRunFolder } from '../run/index.js';
 import type { z } from 'zod';
-import { FINDINGS, type Findings } from './findings.js';
 
 const HEADS = MEASURES.trace.stored.finding;
 const schemas = { ...FINDINGS, [HEADS]: MEASURES.trace.schema };

@@ -1,9 +1,8 @@
 /** `deterministic` on its way from a run file to the engine. */
 import { describe, expect, it } from 'vitest';
-import { engineChoice } from '../../src/cli/commands/train.js';
 import { createEngine, createXlaEngine, findPlugin } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
-import { resolveRunConfig } from '../../src/lab/index.js';
+import { engineChoice, resolveRunConfig } from '../../src/lab/index.js';
 
 const run = (more: object) =>
   resolveRunConfig(

@@ -192,7 +192,6 @@ describe('folders of a layer', () => {
     expect(twoWayFolders(bound.filter(({ from }) => !from.endsWith('.test.ts')))).toEqual([
       'cli <> cli/analyses',
       'cli <> cli/commands',
-      'cli/analyses <> cli/commands',
     ]);
   });
 });

@@ -26,9 +26,9 @@ import {
 } from '../../report/index.js';
 import { isStudyFolder } from '../../study/index.js';
 import type { CliContext } from '../context.js';
-import { addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';
+import { parseChoice, parseNumber, addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';
 import { Output, textTable } from '../output.js';
-import { parseChoice, parseNumber, show } from './subject.js';
+import { show } from '../../lab/index.js';
 
 interface Flags extends OutputFlags {
   readonly form: ScalingForm;

@@ -10,15 +10,8 @@ import {
   type ChoiceScore,
   type Proportion,
 } from '../../eval/index.js';
-import {
-  MODEL_ARGUMENT,
-  nameOf,
-  openSubject,
-  tokenizerOf,
-  loadedOf,
-  withEngine,
-  noteLength,
-} from '../analyses/subject.js';
+import { openModel, tokenizerOf } from '../../lab/index.js';
+import { MODEL_ARGUMENT, withModels } from '../models.js';
 import type { CliContext } from '../context.js';
 import {
   addMeasuringOptions,
@@ -73,8 +66,8 @@ const COLUMNS = [
 
 async function run(path: string, files: readonly string[], flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const subject = openSubject(path, { set: [], ...(flags.step === undefined ? {} : { step: flags.step }) });
-  const tokenizer = tokenizerOf(subject);
+  const model = openModel(path, flags);
+  const tokenizer = tokenizerOf(model);
   const tasks = files.map((file) => ({
     name: basename(file, '.jsonl'),
     questions: readChoiceFile(file).slice(0, flags.samples),
@@ -84,11 +77,10 @@ async function run(path: string, files: readonly string[], flags: Flags, context
   }
   const lines: string[] = [];
   const cells: (string | number)[][] = [];
-  await withEngine(subject, flags, output, async (engine) => {
-    const model = loadedOf(engine, subject);
+  await withModels([model], output, async () => {
     for (const { name, questions } of tasks) {
       const tokens = questions.map((q) => choiceTokens(q, tokenizer));
-      for (const { ids } of tokens.flat()) noteLength(subject, ids.length);
+      for (const { ids } of tokens.flat()) model.noteLength(ids.length);
       const flat = await scoreChoices(model, tokens.flat(), {
         ...{ batchTokens: flags.batchTokens, signal: context.signal },
         onProgress: (done, all) => output.event({ event: 'choiceProgress', task: name, done, all }),
@@ -98,7 +90,7 @@ async function run(path: string, files: readonly string[], flags: Flags, context
       const result = summariseChoices(questions, scores);
       const { accuracy: plain, normalisedAccuracy: normalised } = result;
       cells.push([name, result.questions, ...numbersOf(plain), ...numbersOf(normalised)]);
-      output.event({ event: 'choice', task: name, step: subject.step, ...result });
+      output.event({ event: 'choice', task: name, step: model.step, ...result });
       questions.forEach((q, i) =>
         lines.push(`${JSON.stringify({ task: name, index: i, answer: q.answer, choices: scores[i] })}\n`),
       );
@@ -119,8 +111,7 @@ async function run(path: string, files: readonly string[], flags: Flags, context
   });
   const head = ['task', 'questions', 'accuracy', '95 %', 'by byte', '95 %'];
   // With --json every task had its event already.
-  if (output.mode === 'human')
-    output.result(`${nameOf(subject)}\n${textTable([head, ...shown], new Set([1, 2, 4]))}`, {});
+  if (output.mode === 'human') output.result(`${model.name}\n${textTable([head, ...shown], new Set([1, 2, 4]))}`, {});
 }
 
 const numbersOf = ({ value, low, high }: Proportion): number[] => [value, low, high];

@@ -1,8 +1,15 @@
 /** `longsight eval RUN|CHECKPOINT`: measures a stored checkpoint. */
 import type { Command } from 'commander';
 import { ConfigError, formatTokens, writeJsonAtomic } from '../../core/index.js';
-import { evalText, evaluateCheckpoint } from '../../lab/index.js';
-import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
+import {
+  evalText,
+  evaluateCheckpoint,
+  evaluateOnTexts,
+  measuredBeyond,
+  measuringRun,
+  openModel,
+} from '../../lab/index.js';
+import { IMPORTED_MODEL, withEngine, withModels } from '../models.js';
 import type { CliContext } from '../context.js';
 import {
   addMeasuringOptions,
@@ -17,11 +24,11 @@ import {
 } from '../options.js';
 import { Output } from '../output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
-import { measuringRun } from './checkpoints.js';
-import { evaluateOnTexts, IMPORTED_MODEL, type ImportedFlags } from './imported.js';
 import { evalPath, findCheckpoint } from '../../run/index.js';
 
-interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, ImportedFlags {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
+  readonly texts?: string;
+  readonly length?: number;
   readonly step?: number;
   readonly run?: string;
   readonly out?: string;
@@ -55,10 +62,20 @@ export function addEval(program: Command, context: CliContext): void {
 
 async function evaluate(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
+  const note = (text: string) => output.note(text);
   if (isHfFolder(path) || flags.texts !== undefined) {
     if (flags.run !== undefined)
       throw new ConfigError('--run says how a run is measured on its own data; leave it out with --texts');
-    const record = await evaluateOnTexts(path, flags, output);
+    const model = openModel(path, flags);
+    const asked = { texts: flags.texts, length: flags.length, note };
+    const record = await withModels([model], output, async () => {
+      const { needlesLeftOut: why, ...found } = await evaluateOnTexts(model, asked);
+      if (why !== null) {
+        output.note(`needles not measured: ${why}`);
+        output.event({ event: 'needlesLeftOut', why });
+      }
+      return found.record;
+    });
     if (flags.out !== undefined) writeJsonAtomic(flags.out, record);
     const stored = flags.out === undefined ? '' : `\nstored in ${flags.out}`;
     return output.result(`${path}\n${evalText({ step: 0, tokens: 0, ...record })}${stored}`, {
@@ -71,12 +88,10 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
     throw new ConfigError('--length goes with --texts; a run says how long its samples are');
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoint = findCheckpoint(path, flags.step);
-  warnMeasuredBeyond({ dir, path, step: checkpoint.state.step }, run, output);
-  const record = await withEngine({ run: { run } }, flags, output, (engine) =>
-    evaluateCheckpoint(checkpoint, {
-      ...{ run, engine, precision: flags.precision },
-      note: (text) => output.note(text),
-    }),
+  const beyond = measuredBeyond({ dir, path, step: checkpoint.state.step }, run);
+  if (beyond !== null) output.warn(beyond);
+  const record = await withEngine(run, flags, output, (engine) =>
+    evaluateCheckpoint(checkpoint, { run, engine, precision: flags.precision, note }),
   );
   const asStored = flags.set.length === 0 && flags.precision === undefined;
   const own = dir !== null && asStored ? evalPath(dir, record.step) : null;

@@ -9,9 +9,11 @@ import {
 } from '../../checkpoint/index.js';
 import { dataTokenizer } from '../../data/index.js';
 import { formatCount } from '../../core/index.js';
-import { MODEL_ARGUMENT, openSubject, parseChoice, stopTokensOf, type Subject } from '../analyses/subject.js';
+import { openModel, stopTokensOf, type OpenedModel } from '../../lab/index.js';
+import { MODEL_ARGUMENT } from '../models.js';
 import type { CliContext } from '../context.js';
 import {
+  parseChoice,
   addOutputOptions,
   addSetOption,
   positiveInteger,
@@ -51,10 +53,10 @@ export function addExport(program: Command, context: CliContext): void {
       positiveInteger('--shard-size', text),
     );
   addOutputOptions(addSetOption(command)).action(async (path: string, out: string, flags: Flags) => {
-    const subject = openSubject(path, flags);
-    const tokenizer = tokenizerOf(subject);
-    const result = await exportHfModel(out, subject.model, subject.parameters(), {
-      ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(subject) },
+    const model = openModel(path, flags);
+    const tokenizer = tokenizerOf(model);
+    const result = await exportHfModel(out, model.config, model.parameters(), {
+      ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(model) },
       ...(flags.type === undefined ? {} : { modelType: flags.type }),
       ...(flags.shardSize === undefined ? {} : { shardBytes: flags.shardSize }),
     });
@@ -67,7 +69,7 @@ export function addExport(program: Command, context: CliContext): void {
 }
 
 /** The tokenizer of an imported model, or of the texts that a run was trained on. */
-function tokenizerOf({ path, run }: Subject): TokenizerOrigin {
+function tokenizerOf({ source: path, run }: OpenedModel): TokenizerOrigin {
   if (run === null) return hasTokenizer(path) ? { folder: path } : null;
   return dataTokenizer(run.run.data);
 }

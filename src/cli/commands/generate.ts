@@ -3,22 +3,19 @@ import type { Command } from 'commander';
 import { ConfigError, maxOf, minOf } from '../../core/index.js';
 import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
-  MODEL_ARGUMENT,
   missingShards,
-  openSubject,
-  parseNumber,
+  openModel,
   readTextFile,
   stopTokensOf,
   textOf,
   tokensOf,
-  loadedOf,
-  withEngine,
-  type Subject,
-  noteLength,
-} from '../analyses/subject.js';
+  type OpenedModel,
+} from '../../lab/index.js';
+import { MODEL_ARGUMENT, withModels } from '../models.js';
 import type { CliContext } from '../context.js';
 import {
   addMeasuringOptions,
+  parseNumber,
   addOutputOptions,
   positiveInteger,
   wholeNumber,
@@ -89,10 +86,10 @@ interface Prompt {
   readonly ids: Int32Array;
 }
 
-function promptsOf(subject: Subject, { prompt, promptFile, promptIds }: Flags): Prompt[] {
+function promptsOf(model: OpenedModel, { prompt, promptFile, promptIds }: Flags): Prompt[] {
   const texts = [...prompt, ...(promptFile === undefined ? [] : readTextFile(promptFile).map((t) => t.text))];
   const all = [
-    ...texts.map((text) => ({ text, ids: tokensOf(subject, text) })),
+    ...texts.map((text) => ({ text, ids: tokensOf(model, text) })),
     ...promptIds.map((list) => ({ text: null, ids: Int32Array.from(list) })),
   ];
   if (all.length === 0) throw new ConfigError('nothing to continue; give --prompt TEXT, --prompt-file or --prompt-ids');
@@ -157,26 +154,26 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   const sampling: Sampling = { temperature, topK, topP };
   checkSampling(sampling);
   const output = new Output(context, flags);
-  const subject = openSubject(path, { set: [], ...(flags.step === undefined ? {} : { step: flags.step }) });
-  const prompts = promptsOf(subject, flags);
-  noteLength(subject, maxOf(prompts.map((p) => p.ids.length)) + flags.maxTokens);
-  const decode = (tokens: ArrayLike<number>) => textOf(subject, tokens);
+  const model = openModel(path, flags);
+  const prompts = promptsOf(model, flags);
+  model.noteLength(maxOf(prompts.map((p) => p.ids.length)) + flags.maxTokens);
+  const decode = (tokens: ArrayLike<number>) => textOf(model, tokens);
   // One continuation is shown as it comes; several would mix.
   const live = output.mode === 'human' && prompts.length === 1;
   const texts = prompts.map(() => new Continuation(decode, stop, (t) => (live ? context.stdout.write(t) : undefined)));
-  await withEngine(subject, flags, output, async (engine) => {
+  await withModels([model], output, async () => {
     const sizes = {
       batchSize: prompts.length,
       maxPrompt: Math.max(1, maxOf(prompts.map((p) => p.ids.length))),
       maxNew,
     };
-    const decoder = await Decoder.create(loadedOf(engine, subject), sizes);
+    const decoder = await Decoder.create(model, sizes);
     // Where the shards are gone, generation goes on to `--max-new`: that is said, not guessed at.
-    const moved = missingShards(subject);
+    const moved = missingShards(model);
     if (moved !== null && flags.ignoreEnd !== true) {
       output.note(`the token shards of the run are not at ${moved} any more, so no token that ends texts is known`);
     }
-    const stopTokens = new Set(flags.ignoreEnd === true ? [] : stopTokensOf(subject));
+    const stopTokens = new Set(flags.ignoreEnd === true ? [] : stopTokensOf(model));
     const { rows, seconds, steps } = await generate(
       decoder,
       prompts.map((p) => p.ids),
@@ -204,7 +201,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
     output.event({
       ...{ event: 'generateTiming', promptTokens, steps, rows: prompts.length },
       ...{ readSeconds: seconds.read, generateSeconds: seconds.generate, stateBytes: decoder.stateBytes },
-      engine: engine.info.name,
+      engine: model.engine.info.name,
     });
     await decoder.dispose();
   });

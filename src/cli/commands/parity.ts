@@ -9,7 +9,7 @@ import {
   type ParityRow,
 } from '../../analysis/index.js';
 import { openHfModel, readSafetensors } from '../../checkpoint/index.js';
-import { withEngine } from '../analyses/subject.js';
+import { withEngine } from '../models.js';
 import type { CliContext } from '../context.js';
 import { EXIT } from '../errors.js';
 import { addEngineOptions, addOutputOptions, positiveNumber, type EngineFlags, type OutputFlags } from '../options.js';
@@ -53,7 +53,7 @@ async function parity(folder: string, flags: Flags, context: CliContext): Promis
   const expected = readSafetensors(flags.expected ?? join(folder, 'expected.safetensors'));
   const { tolerance, gradientTolerance } = flags;
   const output = new Output(context, flags);
-  const result = await withEngine({ run: null }, flags, output, async (engine) =>
+  const result = await withEngine(null, flags, output, async (engine) =>
     compareWithExpected({
       ...{ engine, model, expected, tolerance, gradientTolerance },
       parameters: parameters(),

@@ -17,22 +17,14 @@ import {
   type Scoring,
 } from '../../data/index.js';
 import { cacheFolder } from '../../engine/index.js';
+import { withConfig } from '../../loaded/index.js';
 import { claimPredictions, PredictionFile, RulerRunner, type RulerModel, type RulerScore } from '../../eval/index.js';
-import {
-  MODEL_ARGUMENT,
-  modelFingerprint,
-  openSubject,
-  stopTokensOf,
-  parseCounts,
-  tokenizerOf,
-  loadedOf,
-  withEngine,
-  type Subject,
-  noteLength,
-} from '../analyses/subject.js';
+import { openModel, stopTokensOf, tokenizerOf, type OpenedModel } from '../../lab/index.js';
+import { MODEL_ARGUMENT, withModels } from '../models.js';
 import type { CliContext } from '../context.js';
 import {
   addMeasuringOptions,
+  parseCounts,
   addOutputOptions,
   positiveInteger,
   wholeNumber,
@@ -201,12 +193,12 @@ function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSou
 }
 
 /** Takes the folder of `--out`, or refuses one that holds predictions of something else. */
-function claim(flags: RunFlags, plan: Plan, subject: Subject, tokenizer: TextTokenizer): void {
-  const { path: model, step, tokens } = subject;
+function claim(flags: RunFlags, plan: Plan, opened: OpenedModel, tokenizer: TextTokenizer): void {
+  const { source: model, step, tokens } = opened;
   const of = {
-    weights: modelFingerprint(subject),
+    weights: opened.fingerprint(),
     tokenizers: tokenizerPrint(tokenizer),
-    'stop tokens': [...stopTokensOf(subject)].sort((a, b) => a - b),
+    'stop tokens': [...stopTokensOf(opened)].sort((a, b) => a - b),
   };
   const files = function* () {
     for (const { task, length, path, answerTokens } of plan.files) {
@@ -227,24 +219,24 @@ function tokenizerPrint(tokenizer: TextTokenizer): string {
 
 async function runAll(path: string, flags: RunFlags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const subject = openSubject(path, { set: [], ...(flags.step === undefined ? {} : { step: flags.step }) });
-  const tokenizer = tokenizerOf(subject);
+  const model = openModel(path, flags);
+  const tokenizer = tokenizerOf(model);
   const options = rulerOptions(flags, tokenizer, context);
   let opened: RulerSources | null = null;
   const plan = planRun(flags, options, () => (opened ??= openSources(options)), output);
-  claim(flags, plan, subject, tokenizer);
+  claim(flags, plan, model, tokenizer);
   const scores: ScoreRow[] = [];
-  for (const { length } of plan.files) noteLength(subject, length);
-  await withEngine(subject, flags, output, async (engine) => {
-    const stopTokens = new Set(stopTokensOf(subject));
-    const of: RulerModel = { ...loadedOf(engine, subject), tokenizer, stopTokens };
+  for (const { length } of plan.files) model.noteLength(length);
+  await withModels([model], output, async () => {
+    const stopTokens = new Set(stopTokensOf(model));
+    const of: RulerModel = { ...withConfig(model, model.config), tokenizer, stopTokens };
     for (const length of new Set(plan.files.map((f) => f.length))) {
       const files = plan.files.filter((f) => f.length === length);
       for (const row of await runLength(of, files, flags, context, output)) scores.push(row);
     }
   });
   const rows = [...scores, ...plan.skipped.map((s) => ({ ...s, score: null }))];
-  writeJsonAtomic(join(flags.out, 'scores.json'), { format: 1, model: path, step: subject.step, rows });
+  writeJsonAtomic(join(flags.out, 'scores.json'), { format: 1, model: path, step: model.step, rows });
   writeCsv(
     join(flags.out, 'scores.csv'),
     COLUMNS,

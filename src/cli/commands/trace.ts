@@ -4,7 +4,8 @@ import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analy
 import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
 import { writeFinding } from '../../run/index.js';
 import { HEADS, traceCheckpoint } from '../../lab/index.js';
-import { withEngine, warnMeasuredBeyond } from '../analyses/subject.js';
+import { checkpointsOf, traceImported, measuredBeyond, measuringRun, openModel } from '../../lab/index.js';
+import { IMPORTED_MODEL, withEngine, withModels } from '../models.js';
 import type { CliContext } from '../context.js';
 import {
   addMeasuringOptions,
@@ -19,10 +20,9 @@ import {
 } from '../options.js';
 import { Output, textTable } from '../output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
-import { checkpointsOf, measuringRun } from './checkpoints.js';
-import { IMPORTED_MODEL, traceImported, type ImportedFlags } from './imported.js';
 
-interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, ImportedFlags {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
+  readonly length?: number;
   readonly step?: number;
   readonly run?: string;
   readonly top: number;
@@ -56,11 +56,17 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
       ...{ event: 'trace', file, heads },
       sparsity: headSparsity(heads.layers),
     });
-  if (isHfFolder(path)) return report(path, null, await traceImported(path, flags, output));
+  if (isHfFolder(path)) {
+    const model = openModel(path, flags);
+    return report(path, null, await withModels([model], output, () => traceImported(model, flags.length)));
+  }
   const { dir, run } = measuringRun(path, flags.set, flags.run);
   const checkpoints = checkpointsOf(path, flags.step);
-  for (const { state } of checkpoints.slice(-1)) warnMeasuredBeyond({ dir, path, step: state.step }, run, output);
-  await withEngine({ run: { run } }, flags, output, async (engine) => {
+  for (const { state } of checkpoints.slice(-1)) {
+    const beyond = measuredBeyond({ dir, path, step: state.step }, run);
+    if (beyond !== null) output.warn(beyond);
+  }
+  await withEngine(run, flags, output, async (engine) => {
     for (const checkpoint of checkpoints) {
       context.signal.throwIfAborted();
       const heads = await traceCheckpoint(checkpoint, { run, engine, precision: flags.precision });

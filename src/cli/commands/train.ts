@@ -1,9 +1,9 @@
 /** `longsight train FILE`: one run. */
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { createEngine, type EngineChoice, type MeshShape } from '../../engine/index.js';
+import { createEngine } from '../../engine/index.js';
 import { formatTokens, significant } from '../../core/index.js';
-import { checkRun, documentedRunSchema, loadRunFile, performRun, type FullRunConfig } from '../../lab/index.js';
+import { checkRun, documentedRunSchema, loadRunFile, performRun, engineChoice } from '../../lab/index.js';
 import { configPath, readStatus } from '../../run/index.js';
 import { formatTiming } from '../../train/index.js';
 import type { CliContext } from '../context.js';
@@ -81,17 +81,4 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
 /** The command that makes a run again. */
 export function repeatCommand(dir: string): string {
   return `longsight train ${configPath(dir)} --out NEW_FOLDER`;
-}
-
-/** What flags and the run file ask of the engine. */
-export function engineChoice(
-  flags: EngineFlags,
-  run: Pick<FullRunConfig, 'threads' | 'mesh' | 'deterministic'>,
-): EngineChoice {
-  const threads = flags.threads ?? run.threads;
-  return {
-    ...(threads === undefined ? {} : { threads }),
-    ...(run.mesh === undefined ? {} : { mesh: run.mesh as MeshShape }),
-    ...(run.deterministic === undefined ? {} : { deterministic: run.deterministic }),
-  };
 }

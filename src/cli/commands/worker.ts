@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.js';
 import { readPlan, runFolder, serveWorker } from '../../study/index.js';
-import { performRun, unknownName } from '../../lab/index.js';
+import { engineChoice, performRun, unknownName } from '../../lab/index.js';
 import type { CliContext } from '../context.js';
 import {
   addEngineOptions,
@@ -11,7 +11,6 @@ import {
   type EngineFlags,
   type TakeOverFlag,
 } from '../options.js';
-import { engineChoice } from './train.js';
 
 /** Registers the hidden command that a study starts for each of its runs. */
 export function addWorker(program: Command, context: CliContext): void {

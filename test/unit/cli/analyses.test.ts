@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readFindings } from '../../../src/study/index.js';
+import { readFindings } from '../../../src/lab/index.js';
 import { cli } from '../../support/cli.js';
 
 const DATA = join(import.meta.dirname, '..', '..', 'data');
@@ -14,7 +14,10 @@ const PROMPTS = join(DATA, 'analysis', 'niah.jsonl');
 let folder: string;
 let run: string;
 
-/** One JSON object a line. Two files of tests share the machine, so imported models get one thread, as the runs here have. */
+/**
+ * One JSON object a line. Two files of tests share the machine, so imported models get one thread, as the runs here
+ * have.
+ */
 async function json(...args: string[]): Promise<Record<string, unknown>[]> {
   const threads = args.includes(MODEL) ? ['--threads', '1'] : [];
   const { code, stdout, stderr } = await cli([...args, ...threads, '--json']);
@@ -255,7 +258,7 @@ describe('longsight analyze', () => {
     const found = readFindings(run);
     expect(found.entropy.map((f) => f.step)).toEqual([2, 4]);
     expect(found.drift.map((f) => f.qkRel)).toEqual([expect.any(Number), 0]);
-    const again = await json('analyze', run, '--only', 'entropy,drift,limits');
+    const again = await json('analyze', run, '--only', 'entropy,drift,limits', '--keys', '2');
     expect(again.at(-1)).toMatchObject({ event: 'analyze', kept: [], before: 5 });
     // Made from other weights, as far as anyone can tell: measured anew.
     const path = join(run, 'analysis', 'entropy-step-000004.json');
@@ -270,6 +273,39 @@ describe('longsight analyze', () => {
     const page = readFileSync(join(run, 'report.html'), 'utf8');
     for (const title of ['Limits of reach', 'Attention entropy', 'Distance of query and key weights'])
       expect(page).toContain(title);
+  });
+
+  it('measures anew what a single command kept with other options, and says which', async () => {
+    const path = join(run, 'analysis', 'entropy-step-000004.json');
+    await json('entropy', run, '--step', '4', '--tail', '2');
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ tailQueries: 2 });
+    const { code, stderr } = await cli(['analyze', run, '--only', 'entropy']);
+    expect(stderr).toContain('2 measurements, 1 there already, 1 to measure anew (entropy: made from other weights');
+    expect(code).toBe(0);
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ tailQueries: 4 });
+    // The same options as the defaults of the command, written out, are the same finding.
+    await json('entropy', run, '--step', '4', '--tail', '4', '--samples', '64');
+    expect((await json('analyze', run, '--only', 'entropy')).at(-1)).toMatchObject({ kept: [], before: 2 });
+  });
+
+  it('warns where a checkpoint is asked beyond the length that it was trained on', async () => {
+    const file = join(folder, 'short.yaml');
+    writeFileSync(
+      file,
+      'model: { hiddenSize: 16, numHeads: 2, layers: "swa:4 full" }\ndata: { kind: recall }\nengine: onnx\nthreads: 1\n' +
+        'train: { steps: 2, seqLen: 32, batchSize: 2 }\neval: { batches: 1, needle: { lengths: [64], samples: 1 }, trace: false }\n',
+    );
+    const dir = join(folder, 'short');
+    expect((await cli(['train', file, '--out', dir])).stderr).not.toContain('warning');
+    const warning = 'was trained on sequences of up to 32 tokens, and is asked to read up to 64: what it does';
+    for (const args of [
+      ['analyze', dir, '--only', 'limits', '--keys', '2'],
+      ['constrain', dir, '--keys', '2'],
+    ]) {
+      const { code, stderr } = await cli(args);
+      expect(stderr).toContain(warning);
+      expect(code).toBe(0);
+    }
   });
 
   it('says what a run cannot give, and refuses what is no run', async () => {

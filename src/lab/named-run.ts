@@ -1,8 +1,8 @@
-/** How commands name stored checkpoints, and the run configuration that belongs to them. */
+/** How users name stored checkpoints, and the run configuration that belongs to them. */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { refuseHubName, StoreError } from '../../core/index.js';
-import { loadRunFile, type FullRunConfig, type Setting } from '../../lab/index.js';
+import { refuseHubName, StoreError } from '../core/index.js';
+import { loadRunFile, type FullRunConfig, type Setting } from './run-config.js';
 import {
   configPath,
   findCheckpoint,
@@ -10,7 +10,7 @@ import {
   listCheckpoints,
   openCheckpoint,
   type Checkpoint,
-} from '../../run/index.js';
+} from '../run/index.js';
 
 /** A run folder with its configuration. */
 export interface NamedRun {

@@ -1,0 +1,97 @@
+/** `longsight drift`: how far query and key weights of heads moved. */
+import { z } from 'zod';
+import { weightDrift } from '../../analysis/index.js';
+import { ConfigError } from '../../core/index.js';
+import { parameterSpecs, type HostParameters } from '../../model/index.js';
+import { headList, OPTION_HINTS } from '../analysis-options.js';
+import { defineAnalysis, show } from '../analysis.js';
+import { openModel, type OpenedModel } from '../open-model.js';
+
+/** Distances of query and key weights from a reference: the last checkpoint of a run, unless another model is named. */
+export const drift = defineAnalysis({
+  command: 'drift',
+  summary: 'how far query and key weights of heads moved',
+  description:
+    "Distances of each head's query and key weights from a reference: for a run every checkpoint from its last one, " +
+    'unless --reference names a checkpoint or another model. "scores" is the distance of Wq Wk^T, which does not ' +
+    'change when queries and keys turn together.',
+  question: 'when did their query and key weights stop moving?',
+  needs: 'weights',
+  checkpoints: { command: 'all', analyze: 'all' },
+  options: {
+    reference: z
+      .string()
+      .register(OPTION_HINTS, { placeholder: 'model' })
+      .optional()
+      .describe('checkpoint folder, or model saved by Transformers'),
+    heads: headList().optional().describe('heads as LAYER:HEAD, several with commas (default: all)'),
+  },
+  result: {
+    reference: z.union([z.number(), z.string()]),
+    qkRel: z.number(),
+    scoreRel: z.number(),
+    heads: z.array(z.looseObject({ layer: z.number(), head: z.number(), qkRel: z.number(), scoreRel: z.number() })),
+  },
+  // Reports show the way to the run's own end.
+  keeps: ({ reference, heads }) => reference === undefined && heads === undefined,
+  reference: (models, { reference: path }) => {
+    const [first, last] = [models[0], models.at(-1)];
+    if (first === undefined || last === undefined) throw new ConfigError('drift needs a model');
+    if (path === undefined && last.checkpoint === null) {
+      throw new ConfigError(`${last.source} is a single model; name what to compare it with by --reference`);
+    }
+    const reference = path === undefined ? last : openModel(path);
+    checkSameShapes(first, reference);
+    return reference;
+  },
+  begin: ({ models, options, reference }): HostParameters => {
+    const [first] = models;
+    if (first === undefined || reference === null || (options.reference === undefined && models.length < 2)) {
+      throw new ConfigError(`${first?.source} is a single model; name what to compare it with by --reference`);
+    }
+    return reference.parameters();
+  },
+  measure: (model, { heads }, { shared, reference }) => ({
+    reference: reference?.step ?? reference?.source ?? model.source,
+    ...weightDrift(model.config, model.parameters(), shared ?? model.parameters(), heads),
+  }),
+  print: ({ heads, reference, qkRel, scoreRel }, name) => ({
+    title: `${name}, relative to ${typeof reference === 'number' ? `step ${reference}` : reference}`,
+    head: ['head', 'q', 'k', 'q+k', 'scores'],
+    rows: [
+      ...heads.map((h) => [`${h.layer}:${h.head}`, ...[h.qRel, h.kRel, h.qkRel, h.scoreRel].map((v) => show(v))]),
+      ['mean', '', '', show(qkRel), show(scoreRel)],
+    ],
+    right: 1,
+  }),
+  csv: ({ heads }, { step, tokens }) => ({
+    columns: 'step tokens layer head q_l2 k_l2 q_rel_l2 k_rel_l2 qk_l2 qk_rel_l2 score_rel'.split(' '),
+    rows: heads.map((h) => [
+      ...[step, tokens, h.layer, h.head, h.qL2, h.kL2],
+      ...[h.qRel, h.kRel, h.qkL2, h.qkRel, h.scoreRel],
+    ]),
+  }),
+  figure: {
+    form: 'heads',
+    title: 'Distance of query and key weights from their end',
+    axis: 'relative distance',
+    heads: ({ heads }) => heads.map(({ layer, head, scoreRel: value }) => ({ layer, head, value })),
+    caption: () =>
+      'How far the products of query and key weights (Wq Wk^T, which positions leave out of account) are from those of the ' +
+      'last checkpoint, relative to its norm.',
+  },
+});
+
+function checkSameShapes(a: OpenedModel, b: OpenedModel): void {
+  const shapes = (m: OpenedModel) => new Map(parameterSpecs(m.config).map((p) => [p.name, p.shape.join(',')]));
+  const [own, other] = [shapes(a), shapes(b)];
+  const heads = ({ config }: OpenedModel) =>
+    `${config.numHeads} query and ${config.numKvHeads} key heads of ${config.headDim}`;
+  for (const [name, shape] of own) {
+    if (!name.endsWith('attn.wqkv') || (other.get(name) === shape && heads(a) === heads(b))) continue;
+    throw new ConfigError(
+      `${a.source} and ${b.source} are different models: ${name} is [${shape}] with ${heads(a)}, and ` +
+        `[${other.get(name) ?? 'missing'}] with ${heads(b)}; compare checkpoints of one model`,
+    );
+  }
+}

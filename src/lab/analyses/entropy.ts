@@ -1,0 +1,64 @@
+/** `longsight entropy`: how widely heads spread their attention. */
+import { z } from 'zod';
+import { attentionEntropy } from '../../analysis/index.js';
+import { count, HELD_OUT, headList, textOptions } from '../analysis-options.js';
+import { defineAnalysis, show } from '../analysis.js';
+import { sequencesOf } from '../model-texts.js';
+
+/** Attention entropy of heads over the last positions of texts, in nats and normalised. */
+export const entropy = defineAnalysis({
+  command: 'entropy',
+  summary: 'attention entropy of heads',
+  description:
+    'Mean entropy of attention over the last positions of texts, in nats and normalised: by the causal length (as ' +
+    'published) and by the keys that a head can see. All checkpoints of a run, unless --step names one.',
+  question: 'how widely do heads spread their attention?',
+  needs: 'text',
+  checkpoints: { command: 'all', analyze: 'all' },
+  options: {
+    heads: headList().optional().describe('heads as LAYER:HEAD, several with commas (default: all)'),
+    tail: count().default(4).describe('positions at the end of each text'),
+    ...textOptions(64, HELD_OUT),
+  },
+  result: {
+    entropy: z.number(),
+    heads: z.array(
+      z.looseObject({
+        ...{ layer: z.number(), head: z.number(), label: z.string(), window: z.number().nullable() },
+        ...{ entropy: z.number(), normalised: z.number(), normalisedVisible: z.number() },
+      }),
+    ),
+  },
+  keeps: ({ heads }) => heads === undefined,
+  measure: (model, { heads, tail: tailQueries, ...texts }) =>
+    attentionEntropy(model, sequencesOf(model, texts), { tailQueries, ...(heads ? { heads } : {}) }),
+  print: ({ heads, entropy, normalised, normalisedVisible }, name) => ({
+    title: name,
+    head: ['head', 'kind', 'nats', 'of causal', 'of visible', 'on keys'],
+    rows: [
+      ...heads.map((h) => [
+        ...[`${h.layer}:${h.head}`, h.label, show(h.entropy)],
+        ...[show(h.normalised), show(h.normalisedVisible), show(h.mass)],
+      ]),
+      ['mean', '', show(entropy), show(normalised), show(normalisedVisible), ''],
+    ],
+    right: 2,
+  }),
+  csv: ({ heads }, { step, tokens }) => ({
+    columns: ['step', 'tokens', 'layer', 'head', 'kind', 'entropy', 'normalised', 'normalised_visible', 'mass'],
+    rows: heads.map((h) => [
+      ...[step, tokens, h.layer, h.head, h.label],
+      ...[h.entropy, h.normalised, h.normalisedVisible, h.mass],
+    ]),
+  }),
+  figure: {
+    form: 'heads',
+    title: 'Attention entropy, while training',
+    axis: 'entropy, share of uniform',
+    domain: [0, 1],
+    heads: ({ heads }) => heads.map(({ layer, head, normalisedVisible: value }) => ({ layer, head, value })),
+    caption: () =>
+      'Mean entropy of attention over the last positions of held-out sequences, divided by that of equal attention to all ' +
+      'keys that a head can see: 1 is spread evenly, 0 is one key.',
+  },
+});

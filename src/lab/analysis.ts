@@ -1,0 +1,200 @@
+/**
+ * What an analysis is: one definition from which its command, flags, help, table, CSV, place in `analyze`, file in
+ * the run folder, figure and line in the documentation derive. A new one is a file in `analyses/` and a line in
+ * `analyses/index.ts`.
+ */
+import { z } from 'zod';
+import { parseConfig, type CsvCell } from '../core/index.js';
+import { hasFinding, writeFinding } from '../run/index.js';
+import { optionIdentity } from './analysis-options.js';
+import type { Figure } from './figures.js';
+import { originOf, type OpenedModel } from './open-model.js';
+
+/** What a person reads of a result: a title, a table below it, and a remark at the end. */
+export interface Printed {
+  readonly title: string;
+  readonly head?: readonly string[];
+  readonly rows?: readonly (readonly string[])[];
+  /** Columns from this one on are set right. */
+  readonly right?: number;
+  readonly remark?: string;
+  /** What programs get with `--json`; the whole record unless given. */
+  readonly value?: object;
+}
+
+/** A table for programs. */
+export interface CsvTable {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly CsvCell[])[];
+}
+
+/** What a measurement may use and tell. */
+export interface AnalysisContext {
+  readonly signal?: AbortSignal | undefined;
+  /** Told what was left out, and why. */
+  readonly note?: (text: string) => void;
+}
+
+/** Fields of every finding: the checkpoint that it is about. */
+const at = { step: z.number(), tokens: z.number() };
+
+/** The schema of a finding as a run folder holds it; fields that it does not name are kept. */
+type FindingSchema<Shape extends z.core.$ZodShape> = z.ZodObject<typeof at & Shape, z.core.$loose>;
+
+/**
+ * An analysis as it is written down. `O` are its options, `F` the fields of its result that reports read, `R` its
+ * result.
+ */
+interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, S> {
+  /** The name of its command. */
+  readonly command: string;
+  /** One line of `longsight --help`. */
+  readonly summary: string;
+  /** What the command does, for its own help. */
+  readonly description: string;
+  /** The question that it answers, for the documentation. */
+  readonly question: string;
+  /** What it needs beside a model: texts, needle samples, or its weights alone. */
+  readonly needs: 'text' | 'needles' | 'weights';
+  /** Which checkpoints of a run the command measures, and which ones `analyze` does. */
+  readonly checkpoints: { readonly command: 'all' | 'newest'; readonly analyze: 'all' | 'last' | 'none' };
+  /** Options, each described: flags and their help. */
+  readonly options: O;
+  /** What reports read of a result; null for results that are not kept in run folders. */
+  readonly result: F;
+  /** Whether a result with these options is kept in the run folder; always unless given. */
+  keeps?(options: z.output<z.ZodObject<O>>): boolean;
+  /** The model that others are compared with. */
+  reference?(models: readonly OpenedModel[], options: z.output<z.ZodObject<O>>): OpenedModel;
+  /** Work that is done once for all checkpoints, before the first is measured. */
+  begin?(task: {
+    readonly models: readonly OpenedModel[];
+    readonly options: z.output<z.ZodObject<O>>;
+    readonly reference: OpenedModel | null;
+    readonly context: AnalysisContext;
+  }): S | Promise<S>;
+  measure(
+    model: OpenedModel,
+    options: z.output<z.ZodObject<O>>,
+    task: { readonly shared: S | undefined; readonly reference: OpenedModel | null; readonly context: AnalysisContext },
+  ): R | Promise<R>;
+  /** What is kept in run folders and given to programs with `--json`; the result itself unless given. */
+  record?(result: R): object;
+  /** What people read; `name` is that of the model. */
+  print(result: R, name: string): Printed | readonly Printed[];
+  /** The same numbers as a table; `at` is the checkpoint, null for models without one. */
+  csv(result: R, at: Pick<OpenedModel, 'step' | 'tokens'>): CsvTable;
+  /** The figure of a report. */
+  readonly figure?: Figure<z.output<FindingSchema<F>>>;
+}
+
+/** A result with the ways to show it. */
+export interface Measured<R> {
+  readonly result: R;
+  /** What is kept in run folders and given to programs. */
+  readonly record: object;
+  print(): readonly Printed[];
+  csv(): CsvTable;
+}
+
+/** An analysis with its options read, on the models of one command or run. */
+export interface AnalysisSession<R> {
+  /** Whether results are kept in the run folder. */
+  readonly keeps: boolean;
+  /** What a finding about a model is made from: weights, data, options and reference. */
+  origin(model: OpenedModel): string;
+  measure(model: OpenedModel): Promise<Measured<R>>;
+}
+
+/** An analysis of the table `ANALYSES`. `R` is its result, `F` what reports read of it. */
+export interface Analysis<R extends object, F extends z.ZodType> extends Pick<
+  Definition<z.core.$ZodShape, z.core.$ZodShape, R, unknown>,
+  'command' | 'summary' | 'description' | 'question' | 'needs' | 'checkpoints'
+> {
+  readonly options: z.ZodObject;
+  readonly finding: F;
+  readonly figure: Figure<z.output<F>> | null;
+  /** Reads options, those not given by default. Throws `ConfigError` naming one that is wrong. */
+  start(models: readonly OpenedModel[], given?: object, context?: AnalysisContext): AnalysisSession<R>;
+}
+
+/** Completes the definition of an analysis. */
+export function defineAnalysis<
+  O extends z.core.$ZodShape,
+  F extends z.core.$ZodShape,
+  R extends { readonly [K in keyof F]: unknown },
+  S = undefined,
+>(definition: Definition<O, F, R, S>): Analysis<R, FindingSchema<F>> {
+  const { figure = null, result, ...rest } = definition;
+  const options = z.strictObject(definition.options);
+  return {
+    ...rest,
+    options,
+    finding: z.looseObject({ ...at, ...result }),
+    figure,
+    start: (models, given = {}, context = {}) => {
+      const chosen = parseConfig(options, given, definition.command);
+      const reference = definition.reference?.(models, chosen) ?? null;
+      const identity = optionIdentity(options, chosen);
+      let begun: Promise<S | undefined> | null = null;
+      return {
+        keeps: definition.keeps?.(chosen) ?? true,
+        origin: (model) => originOf(model, reference, identity),
+        measure: async (model) => {
+          begun ??= Promise.resolve(definition.begin?.({ models, options: chosen, reference, context }));
+          const found = await definition.measure(model, chosen, { shared: await begun, reference, context });
+          return {
+            result: found,
+            record: definition.record?.(found) ?? found,
+            print: () => [definition.print(found, model.name)].flat(),
+            csv: () => definition.csv(found, model),
+          };
+        },
+      };
+    },
+  };
+}
+
+/**
+ * Measures one model: `await measure(ANALYSES.entropy, model, { samples: 8 })`.
+ *
+ * @param options as the command of the analysis takes them; defaults stand in for those that are not given
+ * @throws ConfigError for wrong options, or where the model lacks what the analysis needs
+ */
+export async function measure<R extends object, F extends z.ZodType>(
+  analysis: Analysis<R, F>,
+  model: OpenedModel,
+  options: object = {},
+): Promise<R> {
+  return (await analysis.start([model], options).measure(model)).result;
+}
+
+/** Whether a run folder holds what a session would measure: the same, something made otherwise, or nothing. */
+export function keptAs(kind: string, session: AnalysisSession<object>, model: OpenedModel): 'same' | 'other' | 'none' {
+  const { run, step } = model;
+  return run === null || step === null ? 'none' : hasFinding(run.dir, kind, step, session.origin(model));
+}
+
+/**
+ * Writes a result into the run folder of its model, where reports read it. Returns the file; null for imported
+ * models.
+ */
+export function keep(
+  kind: string,
+  session: AnalysisSession<object>,
+  model: OpenedModel,
+  record: object,
+): string | null {
+  const { run, step, tokens } = model;
+  if (run === null || step === null || !session.keeps) return null;
+  const finding = { step, tokens, ...record, of: session.origin(model) };
+  return writeFinding(run.dir, kind, finding);
+}
+
+/** A number for a table; `-` where there is none. */
+export const show = (value: number | null | undefined, digits = 3): string =>
+  value === null || value === undefined ? '-' : value.toFixed(digits);
+
+/** Heads as `LAYER:HEAD`. */
+export const headNames = (heads: readonly { readonly layer: number; readonly head: number }[]): string =>
+  heads.map((h) => `${h.layer}:${h.head}`).join(' ');

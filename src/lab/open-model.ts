@@ -1,0 +1,332 @@
+/** One door to every model: the checkpoints of a run, a checkpoint by itself, or a model saved by Transformers. */
+import {
+  hasTokenizer,
+  isHfFolder,
+  openHfModel,
+  openTokenizer,
+  trainedLength,
+  weightFiles,
+  withinVocabulary,
+  type TextTokenizer,
+} from '../checkpoint/index.js';
+import { fingerprint, fingerprintFile, LongsightError, maxOf } from '../core/index.js';
+import { hasShards, tokenizerOfShards } from '../data/index.js';
+import {
+  createEngine,
+  inPrecision,
+  measuringPrecision,
+  type Engine,
+  type EngineChoice,
+  type EngineName,
+  type Precision,
+  type TensorMap,
+} from '../engine/index.js';
+import { uploadParameters, type LoadedModel } from '../loaded/index.js';
+import type { HostParameters, ModelConfig } from '../model/index.js';
+import { findCheckpoint, type Checkpoint } from '../run/index.js';
+import { openRunData, stagesOf } from '../train/index.js';
+import { checkpointsOf, runOf, type NamedRun } from './named-run.js';
+import type { FullRunConfig, Setting } from './run-config.js';
+
+/** How a model is opened. */
+export interface OpenOptions {
+  /** The checkpoint of this training step; the newest unless given. */
+  readonly step?: number | undefined;
+  /** Settings laid over the run's configuration, which says on what data and how the model is measured. */
+  readonly set?: readonly Setting[];
+  /**
+   * What computes: an engine of the caller (or how it gives one), or the name of one; what the run asks for unless
+   * given.
+   */
+  readonly engine?: Engine | EngineName | (() => Engine) | undefined;
+  /** Threads of the engine, where `engine` is no engine itself. */
+  readonly threads?: number | undefined;
+  /** What programs compute in; on accelerators that of the training, else float32, unless given. */
+  readonly precision?: Precision | undefined;
+}
+
+/** What a run file, or what is asked for above it, wants of an engine. */
+export function engineChoice(
+  { threads }: { readonly threads?: number | undefined },
+  run: Partial<Pick<FullRunConfig, 'threads' | 'mesh' | 'deterministic'>>,
+): EngineChoice {
+  const count = threads ?? run.threads;
+  const { data, fsdp, tensor } = run.mesh ?? {};
+  const mesh = {
+    ...(data === undefined ? {} : { data }),
+    ...(fsdp === undefined ? {} : { fsdp }),
+    ...(tensor === undefined ? {} : { tensor }),
+  };
+  return {
+    ...(count === undefined ? {} : { threads: count }),
+    ...(run.mesh === undefined ? {} : { mesh }),
+    ...(run.deterministic === undefined ? {} : { deterministic: run.deterministic }),
+  };
+}
+
+/** An engine that is made when it is first needed; models of one run share it. */
+class EngineSource {
+  #engine: Engine | null;
+  readonly #own: boolean;
+
+  constructor(
+    private readonly options: OpenOptions,
+    private readonly run: FullRunConfig | null,
+  ) {
+    const { engine } = options;
+    this.#own = typeof engine === 'string' || engine === undefined;
+    this.#engine = typeof engine === 'object' ? engine : null;
+  }
+
+  get(): Engine {
+    this.#engine ??= this.#make();
+    return inPrecision(this.#engine, this.precision(this.#engine));
+  }
+
+  precision(engine: Engine): Precision {
+    const asked = this.options.precision ?? this.run?.eval.precision;
+    return measuringPrecision(engine, { asked, trained: this.run?.train.precision });
+  }
+
+  #make(): Engine {
+    const { engine: named, threads } = this.options;
+    if (typeof named === 'function') return named();
+    const name = typeof named === 'string' ? named : (this.run?.engine ?? 'auto');
+    return createEngine(name, engineChoice({ threads }, this.run ?? {}));
+  }
+
+  get made(): Engine | null {
+    return this.#engine;
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#own) await this.#engine?.dispose();
+  }
+}
+
+interface Origin {
+  readonly path: string;
+  readonly config: ModelConfig;
+  readonly tokenizer: TextTokenizer | null;
+  readonly run: NamedRun | null;
+  readonly checkpoint: Checkpoint | null;
+  readonly parameters: () => HostParameters;
+  readonly engine: EngineSource;
+}
+
+/**
+ * A model that was opened by its path. Its engine is made and its weights are placed on it when they are first asked
+ * for, so that looking at a configuration costs neither.
+ */
+export class OpenedModel implements LoadedModel {
+  /** The path that it was opened by. */
+  readonly source: string;
+  readonly config: ModelConfig;
+  /**
+   * The tokenizer beside a saved model, or of the token shards of a run; null for runs on bytes or synthetic tokens.
+   */
+  readonly tokenizer: TextTokenizer | null;
+  /** The run that the checkpoint belongs to; null for a model saved by Transformers. */
+  readonly run: NamedRun | null;
+  readonly checkpoint: Checkpoint | null;
+  readonly #origin: Origin;
+  #tensors: TensorMap | null = null;
+  #fingerprint: string | null = null;
+  #longestAsked = 0;
+
+  /** For `openModel` and `openModels`. */
+  constructor(origin: Origin) {
+    this.source = origin.path;
+    this.config = origin.config;
+    this.tokenizer = origin.tokenizer;
+    this.run = origin.run;
+    this.checkpoint = origin.checkpoint;
+    this.#origin = origin;
+  }
+
+  /** The training step of the checkpoint; null for a model saved by Transformers. */
+  get step(): number | null {
+    return this.checkpoint?.state.step ?? null;
+  }
+
+  /** Training tokens seen; null for a model saved by Transformers. */
+  get tokens(): number | null {
+    return this.checkpoint?.state.tokens ?? null;
+  }
+
+  /** `step 600`, or the path of a model without steps: what tables call it. */
+  get name(): string {
+    return this.step === null ? this.source : `step ${this.step}`;
+  }
+
+  get engine(): Engine {
+    return this.#origin.engine.get();
+  }
+
+  /** What programs of the model compute in. */
+  get precision(): Precision {
+    return this.#origin.engine.precision(this.engine);
+  }
+
+  /** The engine, if something has needed it by now. */
+  get engineInUse(): Engine | null {
+    return this.#origin.engine.made;
+  }
+
+  get tensors(): TensorMap {
+    return (this.#tensors ??= uploadParameters(this.engine, this.parameters()));
+  }
+
+  /** The weights on the host, read anew at each call. */
+  parameters(): HostParameters {
+    return this.#origin.parameters();
+  }
+
+  /**
+   * What tells models apart whatever they are called: the configuration, and every file of weights by its bytes.
+   * Reads each file once from front to back.
+   */
+  fingerprint(): string {
+    const files = () => weightFiles(this.checkpoint?.path ?? this.source).map(fingerprintFile);
+    return (this.#fingerprint ??= fingerprint([this.config, files()]));
+  }
+
+  /** Notes that the model is asked to read `length` tokens at once; see `beyondTraining`. */
+  noteLength(length: number): void {
+    this.#longestAsked = Math.max(length, this.#longestAsked);
+  }
+
+  /** A sentence where the model was asked to read more tokens at once than it was trained on; null where it was not. */
+  beyondTraining(): string | null {
+    const { run, source, step } = this;
+    const trained = run === null ? trainedLength(source) : longestTrained(run.run, step ?? Infinity);
+    return beyond(source, this.#longestAsked, trained);
+  }
+
+  /** Forgets the weights on the engine; they are placed anew if they are asked for again. */
+  release(): void {
+    this.#tensors = null;
+  }
+
+  /** Also disposes the engine, unless the caller gave it, for all models that were opened with it. */
+  async dispose(): Promise<void> {
+    this.release();
+    await this.#origin.engine.dispose();
+  }
+}
+
+function imported(path: string, options: OpenOptions): OpenedModel {
+  const opened = openHfModel(path);
+  return new OpenedModel({
+    ...{ path, config: opened.config, parameters: () => opened.parameters(), run: null, checkpoint: null },
+    tokenizer: hasTokenizer(path) ? withinVocabulary(openTokenizer(path), opened.config.vocabSize) : null,
+    engine: new EngineSource(options, null),
+  });
+}
+
+function stored(path: string, run: NamedRun, checkpoint: Checkpoint, engine: EngineSource): OpenedModel {
+  const { model: config } = checkpoint.state;
+  const [shards] = shardsOf(run);
+  const tokenizer = shards === undefined ? null : withinVocabulary(tokenizerOfShards(shards.path), config.vocabSize);
+  return new OpenedModel({
+    ...{ path, config, parameters: () => checkpoint.parameters(), run, checkpoint, tokenizer, engine },
+  });
+}
+
+/** The token shards of a run that still are where they were. */
+export function shardsOf({ run }: NamedRun): { readonly path: string }[] {
+  return run.data.flatMap((s) => (s.kind === 'shards' && hasShards(s.path) ? [{ path: s.path }] : []));
+}
+
+/**
+ * Opens one model: the newest checkpoint of a run folder (or that of `step`), a checkpoint inside of one, or the
+ * folder of a model saved by Transformers.
+ *
+ * @throws StoreError, ConfigError, DataError saying what is not there or cannot be read
+ */
+export function openModel(path: string, options: OpenOptions = {}): OpenedModel {
+  if (isHfFolder(path)) return imported(path, options);
+  const run = runOf(path, options.set ?? []);
+  return stored(path, run, findCheckpoint(path, options.step), new EngineSource(options, run.run));
+}
+
+/**
+ * Opens every checkpoint of a run in order of steps, or the one model that is named; at least one. They share an
+ * engine.
+ *
+ * @throws StoreError, ConfigError, DataError as `openModel` does
+ */
+export function openModels(path: string, options: OpenOptions = {}): readonly [OpenedModel, ...OpenedModel[]] {
+  if (isHfFolder(path)) return [imported(path, options)];
+  const run = runOf(path, options.set ?? []);
+  const engine = new EngineSource(options, run.run);
+  const [first, ...rest] = checkpointsOf(path, options.step).map((found) => stored(path, run, found, engine));
+  return first === undefined ? [openModel(path, options)] : [first, ...rest];
+}
+
+/** The longest sequences that a run had trained on by a step, in tokens; null before the first step. */
+function longestTrained(run: FullRunConfig, step: number): number | null {
+  const stages = stagesOf(run).filter((stage) => stage.from < step);
+  return stages.length === 0 ? null : maxOf(stages.map((stage) => stage.train.seqLen));
+}
+
+/**
+ * The same as `beyondTraining` for a checkpoint of the run in `dir` (null: not known) that is measured as `measured`
+ * says.
+ */
+export function measuredBeyond(
+  { dir, path, step }: { readonly dir: string | null; readonly path: string; readonly step: number },
+  measured: FullRunConfig,
+): string | null {
+  return dir === null ? null : beyond(path, measuredLength(measured), longestTrained(runOf(dir, []).run, step));
+}
+
+/** The longest sequence, in tokens, that a model reads where it is measured as a run file says. */
+export function measuredLength({ train, eval: { needle, trace } }: FullRunConfig): number {
+  const needles = typeof needle === 'object' ? (needle.lengths ?? []) : [];
+  const traced = typeof trace === 'object' ? (trace.length ?? 0) : 0;
+  return maxOf([train.seqLen, traced, ...needles]);
+}
+
+function beyond(path: string, asked: number, trained: number | null): string | null {
+  if (trained === null || asked <= trained) return null;
+  return (
+    `${path} was trained on sequences of up to ${trained} tokens, and is asked to read up to ${asked}: what it does ` +
+    'beyond its trained length may say little about it'
+  );
+}
+
+const dataPrints = new WeakMap<NamedRun, string>();
+
+/**
+ * A run's data by content, and what is measured on them. Data that are gone, which some measurements need none of,
+ * count as such.
+ */
+function dataFingerprint(named: NamedRun): string {
+  const known = dataPrints.get(named);
+  if (known !== undefined) return known;
+  const { run } = named;
+  const contents = (): unknown => {
+    try {
+      using data = openRunData(run);
+      return [data.train.state(), data.heldOut()?.state() ?? null];
+    } catch (error) {
+      if (error instanceof LongsightError) return error.code;
+      throw error;
+    }
+  };
+  const print = fingerprint([run.seed, run.train.seqLen, run.eval, contents()]);
+  dataPrints.set(named, print);
+  return print;
+}
+
+/**
+ * What a finding is made from, as one text: weights, those of the reference it is compared with, the run's own data,
+ * and the options.
+ *
+ * @param options plain data; files that they name count by content
+ */
+export function originOf(model: OpenedModel, reference: OpenedModel | null, options: unknown): string {
+  const models = [model, ...(reference === null ? [] : [reference])].map((m) => m.fingerprint());
+  return fingerprint([models, model.run === null ? null : dataFingerprint(model.run), options]);
+}

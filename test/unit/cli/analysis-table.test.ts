@@ -1,0 +1,31 @@
+/** Every analysis of the table has its command, its line in the documentation, and options that flags can give. */
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { COMMANDS } from '../../../src/cli/command-table.js';
+import { ANALYSES, analysisOf, PRINTED_ANALYSES, unwrapOption, type AnalysisKind } from '../../../src/lab/index.js';
+import { cli } from '../../support/cli.js';
+
+const kinds = [...Object.keys(ANALYSES), ...Object.keys(PRINTED_ANALYSES)] as AnalysisKind[];
+
+describe.each(kinds)('%s', (kind) => {
+  const { command, summary, options, description } = analysisOf(kind);
+
+  it('has the command of its name and summary', () => {
+    expect(COMMANDS.find(({ name }) => name === command)).toMatchObject({ summary });
+  });
+
+  it('has a flag for every option, with its default', async () => {
+    const { code, stdout } = await cli([command, '--help']);
+    expect(code).toBe(0);
+    const help = stdout.replace(/\s+/g, ' ');
+    expect(help).toContain(description.replace(/\s+/g, ' ').slice(0, 60));
+    for (const [key, schema] of Object.entries<unknown>(options.shape)) {
+      if (!(schema instanceof z.ZodType)) throw new Error(`${key} has no schema`);
+      const { description: meaning, standard } = unwrapOption(schema);
+      expect(meaning).not.toBe('');
+      expect(help).toContain(`--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} `);
+      if (standard !== undefined && standard !== false)
+        expect(help).toContain(`(default: ${JSON.stringify(standard)})`);
+    }
+  });
+});
