@@ -1,0 +1,169 @@
+/** Associative recall on text: against Transformers, on token shards with and without resets, on bytes, and its counts on disk. */
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig, Rng } from '../../../src/core/index.js';
+import { DataConfigSchema, openData, prepareShards, type OpenedData } from '../../../src/data/index.js';
+import { createReferenceEngine } from '../../../src/engine/index.js';
+import { evalMetrics, evalSchema, evalText, evalWords, Measurement, planMeasures } from '../../../src/lab/index.js';
+import type { EvalRecord } from '../../../src/lab/index.js';
+import { uploadParameters } from '../../../src/loaded/index.js';
+import { initialParameters, resolveModelConfig } from '../../../src/model/index.js';
+import { cli } from '../../support/cli.js';
+import { messageOf } from '../../support/folders.js';
+
+const DATA = join(import.meta.dirname, '..', '..', 'data');
+const AT = { step: 1, tokens: 2 };
+const engine = createReferenceEngine();
+const folder = mkdtempSync(join(tmpdir(), 'longsight-ar-'));
+const shards = join(folder, 'shards');
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Programs in which a few names of their own come back. */
+function program(seed: number): string {
+  const rng = Rng.of(seed, 'program');
+  const names = Array.from({ length: 5 }, () => Array.from({ length: 6 }, () => 'abcdefghij'[rng.int(10)]).join(''));
+  const name = () => names[rng.int(names.length)];
+  return Array.from({ length: 25 }, () => `${name()} = ${name()}(${name()});`).join('\n');
+}
+
+beforeAll(async () => {
+  const lines = Array.from({ length: 150 }, (_, i) => JSON.stringify({ text: program(i) }));
+  writeFileSync(join(folder, 'a.jsonl'), lines.join('\n'));
+  const tokenizerFolder = join(DATA, 'tokenizer');
+  const files = [join(folder, 'a.jsonl')];
+  await prepareShards({ files, tokenizerFolder, dir: shards, chunkBytes: 4096, heldOut: 0.1, workers: 1 });
+});
+
+function open(data: unknown, seqLen: number): OpenedData {
+  return openData(parseConfig(DataConfigSchema, data, 'data'), { seqLen, seed: 1, baseDir: folder });
+}
+
+async function measure(data: OpenedData, ar: unknown, notes: string[] = []): Promise<EvalRecord> {
+  const model = resolveModelConfig({
+    ...{ vocabSize: Math.max(256, data.vocabSize), hiddenSize: 8, numHeads: 2, intermediateSize: 8, layers: 'full' },
+  });
+  const config = evalSchema.parse({ batches: 2, needle: false, trace: false, ...(ar === undefined ? {} : { ar }) });
+  const note = (text: string) => notes.push(text);
+  const measurement = await Measurement.create({ engine, model, data, config, batchSize: 2, note });
+  const record = await measurement.evaluate(uploadParameters(engine, initialParameters(model, 1)), AT, 'light');
+  await measurement.dispose();
+  return record;
+}
+
+describe('associative recall of a model saved by Transformers', () => {
+  it('has the hits of an independent implementation, and its losses', async () => {
+    const expected = JSON.parse(readFileSync(join(DATA, 'ar', 'expected.json'), 'utf8')) as Record<
+      string,
+      { targets: number; loss: number; hits: number }
+    >;
+    const texts = join(DATA, 'ar', 'texts.jsonl');
+    const args = ['--texts', texts, '--length', '128', '--threads', '1', '--json'];
+    const { stdout } = await cli(['eval', join(DATA, 'retrieval-heads'), ...args]);
+    const { ar } = (
+      JSON.parse(stdout.split('\n').find((line) => line.includes('"eval"')) ?? '') as {
+        record: EvalRecord;
+      }
+    ).record;
+    expect(ar).toMatchObject({ documents: 6, maxCount: 4, order: 2, countedIn: 'texts' });
+    const found = {
+      all: ar?.all,
+      fresh: ar?.fresh,
+      'far onset': ar?.far.onset,
+      'far inside': ar?.far.inside,
+      ...Object.fromEntries(
+        (ar?.bins ?? []).flatMap(({ to, onset, inside }) => [
+          [`${to} onset`, onset],
+          [`${to} inside`, inside],
+        ]),
+      ),
+    };
+    expect(Object.keys(found).sort()).toEqual(Object.keys(expected).sort());
+    for (const [name, { targets, loss, hits }] of Object.entries(expected)) {
+      const own = found[name as keyof typeof found];
+      expect([name, own?.targets]).toEqual([name, targets]);
+      expect(Math.abs((own?.loss ?? NaN) - loss), name).toBeLessThan(1e-3);
+      expect(Math.round((own?.accuracy ?? NaN) * targets), name).toBe(hits);
+    }
+  }, 120_000);
+});
+
+describe('associative recall in a run', () => {
+  it('is measured on token shards unless switched off, with documents apart whether rows reset or not', async () => {
+    using reset = open({ kind: 'shards', path: 'shards' }, 96);
+    using joined = open({ kind: 'shards', path: 'shards', resets: false }, 96);
+    const [a, b] = [await measure(reset, undefined), await measure(joined, undefined)];
+    // The same rows, so the same targets and hits; the model reads across documents in the one, not in the other.
+    const counts = ({ ar }: EvalRecord) =>
+      [ar?.all, ar?.fresh, ...(ar?.bins ?? []).map((bin) => bin.all)].map((s) => s?.targets);
+    expect(counts(a)).toEqual(counts(b));
+    expect(a.ar?.all.targets).toBeGreaterThan(300);
+    expect(a.ar?.bins.map(({ to }) => to)).toEqual([16, 64, 96]);
+    expect(a.ar?.far).toMatchObject({ from: 73, to: 96 });
+    // A row of 96 has 96 targets, less those that begin a document.
+    expect(a.ar?.all.targets).toBeLessThan(4 * 96);
+    const hits = ({ ar }: EvalRecord) => (ar?.bins ?? []).reduce((sum, bin) => sum + bin.all.targets, 0);
+    expect(hits(a)).toBeGreaterThan(0);
+    const { lossLow, loss, lossHigh } = a.ar?.all ?? {};
+    expect([lossLow, loss, lossHigh]).toEqual([lossLow, loss, lossHigh].sort((x, y) => (x ?? 0) - (y ?? 0)));
+    expect(evalMetrics(a)['eval/ar/all/loss']).toBe(loss);
+    expect(evalText(a)).toContain('new grams');
+    expect(evalWords(a)).toContain('held-out loss');
+    expect((await measure(joined, false)).ar).toBeUndefined();
+    // Rare is what occurs little in training: without a limit more counts, with none less.
+    const every = await measure(joined, { maxCount: 1e9 });
+    const none = await measure(joined, { maxCount: 0 });
+    expect(hits(every)).toBeGreaterThan(hits(b) + 50);
+    expect(hits(none)).toBeLessThanOrEqual(hits(b));
+  });
+
+  it('counts grams once, beside the shards, and refuses damaged counts by name', async () => {
+    using data = open({ kind: 'shards', path: 'shards' }, 96);
+    const kept = () => readdirSync(shards).filter((name) => name.endsWith('.counts'));
+    const file = join(shards, kept()[0] ?? '');
+    const before = readFileSync(file);
+    const notes: string[] = [];
+    await measure(data, true, notes);
+    expect(notes).toEqual([]);
+    rmSync(file);
+    await measure(data, true, notes);
+    expect(notes).toEqual([expect.stringContaining('counting how often grams of 2 tokens occur')]);
+    expect(readFileSync(file).equals(before)).toBe(true);
+    const damaged = Buffer.from(before);
+    damaged[60] = (damaged[60] ?? 0) ^ 1;
+    writeFileSync(file, damaged);
+    await expect(measure(data, true)).rejects.toThrow(
+      `${file} does not have the checksum in its header; delete the file`,
+    );
+    writeFileSync(file, before.subarray(0, 40));
+    await expect(measure(data, true)).rejects.toThrow(`${file} does not start as a file of gram counts does`);
+    writeFileSync(file, before);
+  });
+
+  it.skipIf(process.getuid?.() === 0)('counts anew where the folder cannot be written, and says so', async () => {
+    using data = open({ kind: 'shards', path: 'shards' }, 96);
+    for (const name of readdirSync(shards)) if (name.endsWith('.counts')) rmSync(join(shards, name));
+    chmodSync(shards, 0o500);
+    const notes: string[] = [];
+    expect((await measure(data, true, notes)).ar).toBeDefined();
+    expect(notes.at(-1)).toContain('the counts are not kept');
+    chmodSync(shards, 0o700);
+  });
+
+  it('is measured on bytes where that is asked for, by grams of six', async () => {
+    using data = open({ kind: 'text', files: 'a.jsonl', heldOut: 0.2 }, 128);
+    expect(planMeasures({ data, config: evalSchema.parse({}) }, ['ar']).plans.size).toBe(0);
+    const { ar } = await measure(data, true);
+    expect(ar).toMatchObject({ order: 6, countedIn: 'training' });
+    expect(ar?.bins.at(-1)?.all.targets).toBeGreaterThan(10);
+  });
+
+  it('is refused where nothing is held out as text', () => {
+    using data = open({ kind: 'recall' }, 32);
+    expect(planMeasures({ data, config: evalSchema.parse({}) }, ['ar']).plans.size).toBe(0);
+    expect(messageOf(() => planMeasures({ data, config: evalSchema.parse({ ar: true }) }))).toBe(
+      'eval.ar: the data hold no text out; use text or token shards with held-out documents',
+    );
+  });
+});
