@@ -1,6 +1,6 @@
 // node bench/ruler.mjs TOKENIZER_FOLDER [--samples N --length N --out FILE]   (after npm run build)
 //
-// Seconds to make the samples of each RULER task that needs no file, one thread, tokenising included. The last line is JSON.
+// Seconds to make the samples of each RULER task that needs no file, one thread, tokenizing included. The last line is JSON.
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';

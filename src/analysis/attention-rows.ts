@@ -62,7 +62,7 @@ export interface AttentionRow extends HeadIndex {
 
 /** How rows of attention weights are read. */
 export interface AttentionRowsOptions {
-  /** At most this many tokens in one pass (one sample at least); 4,096 unless told. */
+  /** At most this many tokens in one pass, one sample at least (default: 4,096). */
   readonly batchTokens?: number;
   /** Also gives the logits at the positions. */
   readonly logits?: boolean;

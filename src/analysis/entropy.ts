@@ -23,7 +23,7 @@ export interface HeadEntropy extends HeadIndex {
   /** Nats, mean over samples and positions. */
   readonly entropy: number;
   /**
-   * Divided by `ln(t + 1)`, the published normaliser: the causal length, even for window heads. 0 at the first
+   * Divided by `ln(t + 1)`, the published normalizer: the causal length, even for window heads. 0 at the first
    * position.
    */
   readonly normalised: number;

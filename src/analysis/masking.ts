@@ -47,7 +47,7 @@ export interface MaskingOptions {
   /** Draws of random heads. */
   readonly draws?: number;
   readonly seed?: number;
-  /** Random heads come from these layers only; from all unless given. */
+  /** Random heads come from these layers only (default: from all). */
   readonly randomLayers?: readonly number[];
   readonly batchTokens?: number;
 }

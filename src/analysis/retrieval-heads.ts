@@ -64,7 +64,7 @@ export type TraceSample = Pick<NeedleSample, 'tokens' | 'needleSpan' | 'queryPos
 export interface HeadTracerOptions {
   /** 1 = the last token of the question (the default), 2 = the one before (the published script). */
   readonly queryFromEnd?: number;
-  /** At most this many tokens in one pass (one sample at least); 4,096 unless told. */
+  /** At most this many tokens in one pass, one sample at least (default: 4,096). */
   readonly batchTokens?: number;
 }
 

@@ -51,7 +51,7 @@ export class DataError extends LongsightError {
   override readonly exitCode = 2;
 }
 
-/** A run folder, checkpoint or other stored artefact is missing, damaged, or does not fit. */
+/** A run folder, checkpoint or other stored artifact is missing, damaged, or does not fit. */
 export class StoreError extends LongsightError {
   override readonly code = 'STORE';
   override readonly exitCode = 2;

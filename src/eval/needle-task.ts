@@ -24,7 +24,7 @@ export interface NeedleDraw {
   readonly depths: readonly number[];
   /** The number of samples. */
   readonly count: number;
-  /** What the needle of sample `i` says, in text; random numbers unless given. */
+  /** What the needle of sample `i` says, in text (default: random numbers). */
   readonly textOf?: (i: number) => string;
 }
 

@@ -36,7 +36,7 @@ function tokensOver(
 }
 
 /** A text sample in tokens, `before` (such as a beginning-of-text token) first. */
-function tokenise(sample: TextSample, tokenizer: TextTokenizer, before: Int32Array, depth: number): NeedleSample {
+function tokenize(sample: TextSample, tokenizer: TextTokenizer, before: Int32Array, depth: number): NeedleSample {
   const { ids, spans } = tokenizer.encodeWithSpans(sample.text);
   const shift = ([a, b]: readonly [number, number]): [number, number] => [a + before.length, b + before.length];
   const [answerAt] = tokensOver(spans, [sample.answer, sample.text.length]);
@@ -85,7 +85,7 @@ export function tokenNeedleTask(tokenizer: TextTokenizer, options: ByteNeedleOpt
   const head = before.length;
   const shortest = minByteNeedleLength(options);
   const made = (rng: Rng, bytes: number, depth: number, value: string | undefined) =>
-    tokenise(
+    tokenize(
       textSample(rng, options, { length: bytes, depth, ...(value === undefined ? {} : { value }) }),
       tokenizer,
       before,

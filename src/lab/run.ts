@@ -34,7 +34,7 @@ export interface PerformOptions {
   readonly takeOver?: boolean | undefined;
   /** Where the run was put, such as `cuda:0`; stored with it. */
   readonly place?: string | undefined;
-  /** When the process that does the run began, by `performance.now()`; now unless told. */
+  /** When the process that does the run began, by `performance.now()` (default: now). */
   readonly sinceMs?: number;
   readonly signal?: AbortSignal;
   readonly progress?: TrainHooks['progress'];

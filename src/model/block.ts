@@ -8,7 +8,7 @@ import { gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
-import { affine, gainedNorm, normalise, scaled, withOffset, type Gains } from './norm.js';
+import { affine, gainedNorm, normalize, scaled, withOffset, type Gains } from './norm.js';
 
 /** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
 export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {
@@ -79,7 +79,7 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
     case 'post':
       return { x: stream, inputMatrix: plain, skip: stream };
     case 'stream': {
-      const normed = normalise(config, stream, gainOf(inputs, norm));
+      const normed = normalize(config, stream, gainOf(inputs, norm));
       return { x: normed, inputMatrix: plain, skip: normed };
     }
     case 'pre':
@@ -93,7 +93,7 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
 /** The way out: the norm on what is added to the stream, where there is one. */
 function leave(inputs: BlockInputs, y: Value, norm: string): Value {
   const placement = blockOf(inputs.config, inputs.layer).norm;
-  return placement === 'post' || placement === 'both' ? normalise(inputs.config, y, gainOf(inputs, norm)) : y;
+  return placement === 'post' || placement === 'both' ? normalize(inputs.config, y, gainOf(inputs, norm)) : y;
 }
 
 function buildMlp({ config, params, splitProjections }: BlockInputs, { x, inputMatrix }: Branch): Value {

@@ -23,7 +23,7 @@ import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
 import type { MixerOutput, MixerScope, QueriesAndKeys } from './mixer.js';
 import { mixerOf } from './mixers.js';
-import { gainedNorm, normalise, scaled, withOffset, type Gains } from './norm.js';
+import { gainedNorm, normalize, scaled, withOffset, type Gains } from './norm.js';
 import { parameterSpecs } from './params.js';
 import type { LayerPlan } from './plan.js';
 import { buildTruncated } from './truncate.js';
@@ -96,7 +96,7 @@ export function embed(config: ModelConfig, params: ParameterValues, tokens: Valu
 
 /** The final norm of values of the residual stream after the last layer, `[...,d]`. */
 export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value): Value {
-  return normalise(config, x, withOffset(config, params.get('norm.weight') as Value));
+  return normalize(config, x, withOffset(config, params.get('norm.weight') as Value));
 }
 
 /**

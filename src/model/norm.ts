@@ -9,10 +9,10 @@ export function withOffset({ normOffset }: NormFields, weight: Value): Value {
   return normOffset === 0 ? weight : add(weight, normOffset);
 }
 
-/** The norm over the last axis without its gain: RMSNorm, or LayerNorm, which is RMSNorm of the centred values. */
-export function normalise({ norm, rmsNormEps }: NormFields, x: Value, gain: Value | null = null): Value {
-  const centred = norm === 'rms' ? x : sub(x, reduceMean(x, [x.shape.length - 1], true));
-  return rmsNorm(centred, gain, rmsNormEps);
+/** The norm over the last axis without its gain: RMSNorm, or LayerNorm, which is RMSNorm of the centered values. */
+export function normalize({ norm, rmsNormEps }: NormFields, x: Value, gain: Value | null = null): Value {
+  const centered = norm === 'rms' ? x : sub(x, reduceMean(x, [x.shape.length - 1], true));
+  return rmsNorm(centered, gain, rmsNormEps);
 }
 
 /**
@@ -32,9 +32,9 @@ export interface GainedNorm {
 
 /** The norm of `x [..., d]` with its gain `[d]`, for values that only matrices read. */
 export function gainedNorm(fields: NormFields, x: Value, gain: Value, gains: Gains): GainedNorm {
-  if (gains === 'tokens') return { x: normalise(fields, x, gain), matrix: (w) => w };
+  if (gains === 'tokens') return { x: normalize(fields, x, gain), matrix: (w) => w };
   const column = reshape(gain, [gain.shape[0] as number, 1]);
-  return { x: normalise(fields, x), matrix: (w) => mul(w, column) };
+  return { x: normalize(fields, x), matrix: (w) => mul(w, column) };
 }
 
 /** `x` times a constant; x itself if that is 1. */

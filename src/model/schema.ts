@@ -34,12 +34,12 @@ const blockSchema = z.strictObject({
     .default('pre')
     .describe(
       'norms stand before mixer and MLP (pre), after them (post), both, or on the residual stream itself, so that mixer and ' +
-        'MLP are added to their own normalised input (stream)',
+        'MLP are added to their own normalized input (stream)',
     ),
   parallel: z
     .boolean()
     .default(false)
-    .describe('mixer and MLP read the same normalised input, and both are added to it at once (norm pre only)'),
+    .describe('mixer and MLP read the same normalized input, and both are added to it at once (norm pre only)'),
   mlp: z.boolean().default(true).describe('false leaves the MLP out'),
   mixerSkip: scale('factor on the residual stream where the mixer is added'),
   mixerScale: scale('factor on the mixer where it is added'),

@@ -2,9 +2,9 @@
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 
-/** Colours that the report's style sheet defines for light and dark; designs past the last share them. */
+/** Colors that the report's style sheet defines for light and dark; designs past the last share them. */
 export const NUM_COLORS = 8;
-/** Neighbouring designs differ in dashes too: for eyes that confuse colours, and so that equal curves show through. */
+/** Neighboring designs differ in dashes too: for eyes that confuse colors, and so that equal curves show through. */
 const DASHES = [undefined, '10,4', '5,4', '2,3', '12,3,2,3', '7,3,2,3,2,3', '16,5', '1,4'];
 const SYMBOLS = ['circle', 'square', 'triangle', 'diamond', 'star', 'wye', 'cross', 'times'] as const;
 
@@ -34,7 +34,7 @@ export function seriesStyles(labels: readonly string[]): SeriesStyle[] {
 }
 
 /**
- * An SVG element as text. Colours are CSS variables or `currentColor`, so that the page's theme applies.
+ * An SVG element as text. Colors are CSS variables or `currentColor`, so that the page's theme applies.
  *
  * @param label what the plot shows, for screen readers
  */

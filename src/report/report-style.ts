@@ -1,7 +1,7 @@
 /** The report's style sheet and its one small script (theme switch, showing and hiding designs). */
 import { NUM_COLORS } from './plot.js';
 
-// Distinguishable with the common colour-vision deficiencies (after Okabe and Ito), one set for each background.
+// Distinguishable with the common color-vision deficiencies (after Okabe and Ito), one set for each background.
 const LIGHT = ['#0067b0', '#c9480a', '#00845f', '#9a3fa8', '#8a6d00', '#1f97c4', '#5b5b5b', '#a3324f'];
 const DARK = ['#62b0f5', '#ff9350', '#3fd0a2', '#da97e6', '#e3c443', '#86dcff', '#b9bec4', '#ff86a3'];
 

@@ -1,6 +1,6 @@
 /**
  * Runs a study's runs in worker processes: on accelerators, each its own, and on the host's cores. Killed at any
- * moment, a study continues where it stopped: finished runs are recognised, unfinished ones resumed from their last
+ * moment, a study continues where it stopped: finished runs are recognized, unfinished ones resumed from their last
  * checkpoint, failed ones tried again.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -60,15 +60,15 @@ export interface StudyObserver {
 /** How many runs work at a time, and what is told on the way. */
 export interface ExecuteOptions {
   readonly capacity: Capacity;
-  /** What a run needs; a place on the host's cores unless told. */
+  /** What a run needs (default: a place on the host's cores). */
   readonly needs?: (run: PlannedRun) => RunNeeds;
   /** The command line of a worker for one run; the process must call `serveWorker`. */
   readonly workerCommand: (studyDir: string, run: PlannedRun, place: Place) => readonly [string, ...string[]];
   readonly observer: StudyObserver;
   readonly signal: AbortSignal;
-  /** Milliseconds that workers get to save their state once stopped; 15,000 unless told. */
+  /** Milliseconds that workers get to save their state once stopped (default: 15,000). */
   readonly graceMs?: number;
-  /** Milliseconds before a run is tried again on a device that others hold; 10,000 unless told. */
+  /** Milliseconds before a run is tried again on a device that others hold (default: 10,000). */
   readonly busyMs?: number;
 }
 

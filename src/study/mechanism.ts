@@ -52,7 +52,7 @@ export interface CarrierContext {
 /**
  * Which layers of a design carry long range, from limits of reach: those whose limit costs more, judged as
  * `pairNumbers` judges two designs, with the limits as the pair and the runs as its seeds. Null where a design has only
- * one kind of layer or was not analysed.
+ * one kind of layer or was not analyzed.
  */
 export function carrierVerdict(
   label: string,

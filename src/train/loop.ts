@@ -105,7 +105,7 @@ export interface TrainRunOptions {
   readonly place?: string | undefined;
   readonly signal?: AbortSignal;
   readonly hooks?: TrainHooks;
-  /** Measures where the time goes; its own unless given. Hooks add their phases to it. */
+  /** Measures where the time goes (default: its own). Hooks add their phases to it. */
   readonly clock?: RunClock;
   readonly stepOptions?: StepOptions;
   /** Opened data to use instead of opening it again; the caller disposes it. It must be fresh: no sequence drawn. */

@@ -8,7 +8,7 @@ import { tinyRun } from './support.js';
 
 /**
  * Loss and gradient norm of the first steps of `run`, computed by the reference engine (float64 inside a step). When data,
- * initialisation, model or optimizer change on purpose, take the new numbers from a failing run and say so in the commit.
+ * initialization, model or optimizer change on purpose, take the new numbers from a failing run and say so in the commit.
  */
 const GOLDEN: readonly (readonly [loss: number, gradNorm: number])[] = [
   [2.70598292, 2.50248814],

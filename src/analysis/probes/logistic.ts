@@ -1,6 +1,6 @@
 /**
  * L2-regularised logistic regression as liblinear defines it (Fan et al. 2008; scikit-learn's `LogisticRegression` with
- * `solver='liblinear'`): minimise `|w|^2 / 2 + C sum_i log(1 + exp(-s_i w.x_i))`, where the intercept is one more
+ * `solver='liblinear'`): minimize `|w|^2 / 2 + C sum_i log(1 + exp(-s_i w.x_i))`, where the intercept is one more
  * weight on a feature that is always 1 and is penalised like the others. Several classes: one against the rest, each
  * for itself.
  *

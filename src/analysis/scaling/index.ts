@@ -1,6 +1,6 @@
 export * from './analyse.js';
 export * from './curves.js';
 export * from './law.js';
-export { minimise, type Evaluation, type MinimiseOptions, type Minimum, type Problem } from './minimise.js';
+export { minimize, type Evaluation, type MinimizeOptions, type Minimum, type Problem } from './minimize.js';
 export * from './table.js';
 export * from './uncertainty.js';

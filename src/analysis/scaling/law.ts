@@ -1,11 +1,11 @@
 /**
  * Scaling laws `y = [a +] b N^-alpha + c D^-beta` of a loss in the model's size N and its training tokens D, and their
  * fit: the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3;
- * thunlp/rethinking-hybrid-attention `src/scaling/fit_scaling.py`), minimised from many starts with analytic gradients.
+ * thunlp/rethinking-hybrid-attention `src/scaling/fit_scaling.py`), minimized from many starts with analytic gradients.
  */
 import { DataError, maxOf, minOf } from '../../core/index.js';
 import { gram, type Matrix } from './linear-algebra.js';
-import { minimise, type Problem } from './minimise.js';
+import { minimize, type Problem } from './minimize.js';
 
 /** `no_constant` leaves `a` out. */
 export const SCALING_FORMS = ['no_constant', 'default'] as const;
@@ -217,7 +217,7 @@ export function fitScaling(points: readonly ScalingPoint[], options: FitOptions)
   const starts = options.starts
     ? options.starts.map((p) => toVariables(p, data, form))
     : spreadStarts(data, bounds, form, hold);
-  const ends = starts.map((start) => minimise(problem.problem, problem.shorten(start)));
+  const ends = starts.map((start) => minimize(problem.problem, problem.shorten(start)));
   const best = ends.reduce((a, b) => (b.value < a.value ? b : a));
   const scale = huberDelta * points.length;
   const near = ends.filter((e) => e.value <= best.value * (1 + SAME_FIT)).length;
@@ -357,7 +357,7 @@ function spreadStarts(data: Centred, bounds: ExponentBounds, form: ScalingForm, 
 }
 
 /**
- * Derivatives of the log-prediction of each row with respect to ln b, ln c, alpha, beta, (ln a), logarithms centred.
+ * Derivatives of the log-prediction of each row with respect to ln b, ln c, alpha, beta, (ln a), logarithms centered.
  */
 export function sensitivities(fit: Pick<ScalingFit, 'parameters' | 'form'>, points: readonly ScalingPoint[]): Matrix {
   const data = centre(points);

@@ -1,5 +1,5 @@
 /**
- * Training of byte-level byte-pair encoding (Sennrich et al. 2016): the commonest pair of neighbouring tokens becomes a
+ * Training of byte-level byte-pair encoding (Sennrich et al. 2016): the commonest pair of neighboring tokens becomes a
  * token, again and again. Of pairs equally common the one with the smaller ids wins, left one first, which is what the
  * Rust library `tokenizers` does: the same counts give the same merges.
  */
@@ -86,7 +86,7 @@ interface Candidate {
   count: number;
 }
 
-/** The words as ids, how often each pair of neighbours occurs, and in which words. */
+/** The words as ids, how often each pair of neighbors occurs, and in which words. */
 class Pairs {
   readonly #words: Int32Array[] = [];
   readonly #counts: number[] = [];

@@ -194,7 +194,7 @@ interface Lattice {
   readonly unknown: number;
 }
 
-/** The likeliest cut of a word into tokens (Viterbi), neighbouring unknown characters as one. */
+/** The likeliest cut of a word into tokens (Viterbi), neighboring unknown characters as one. */
 function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattice): string[] {
   const size = word.length;
   const best = new Float64Array(size + 1);

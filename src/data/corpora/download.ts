@@ -22,7 +22,7 @@ export interface DownloadOptions {
   readonly sha256: string;
   readonly signal?: AbortSignal | undefined;
   readonly progress?: ((progress: PrepareProgress) => void) | undefined;
-  /** How requests are made; Node's own unless given. */
+  /** How requests are made (default: Node's own). */
   readonly fetch?: typeof fetch | undefined;
 }
 

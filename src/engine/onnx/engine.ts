@@ -1,6 +1,6 @@
 /**
  * The onnx engine: graphs as ONNX models on onnxruntime's CPU kernels. Inputs are read where they lie and donated
- * inputs give their memory to the output that takes their place, so parameters and optimiser state are never copied:
+ * inputs give their memory to the output that takes their place, so parameters and optimizer state are never copied:
  * each executable keeps one spare buffer per donated tensor and swaps.
  */
 import { createRequire } from 'node:module';

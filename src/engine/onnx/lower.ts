@@ -25,7 +25,7 @@ function hasKernel(node: Node): boolean {
 }
 
 /**
- * The derivative of a plain norm (no weight) in terms of the forward pass's normalised values, where they are at hand.
+ * The derivative of a plain norm (no weight) in terms of the forward pass's normalized values, where they are at hand.
  */
 const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
   const [x, rstd, dy, weight] = inputs as [Value, Value, Value, Value | undefined];

@@ -134,7 +134,7 @@ const scatterAdd: OnnxRule<'scatterAdd'> = (b, node) => {
 };
 
 /**
- * A barrier must be a dependency that onnxruntime cannot optimise away and that moves no data: each input is reshaped
+ * A barrier must be a dependency that onnxruntime cannot optimize away and that moves no data: each input is reshaped
  * to its own shape plus a zero which needs one element of every input (`x < x` is false, for NaN too).
  */
 const barrier: OnnxRule<'barrier'> = (b, node) => {

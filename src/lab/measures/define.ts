@@ -117,7 +117,7 @@ export interface Column<Summary, Cell> {
 export interface CurvePlot<Result> {
   readonly title: string;
   readonly yLabel: string;
-  /** The range of the values; theirs unless given. */
+  /** The range of the values (default: theirs). */
   readonly domain?: readonly [number, number];
   /** Values at which a dashed line is drawn. */
   readonly lines?: readonly number[];

@@ -61,7 +61,7 @@ export interface MeasurementOptions {
   readonly config: EvalConfig;
   /** Sequences of a batch unless the configuration says. */
   readonly batchSize: number;
-  /** The measures that are wanted; all unless given. */
+  /** The measures that are wanted (default: all). */
   readonly only?: readonly MeasureName[];
   /** Told, in one sentence each, what is left out although nothing switched it off, and what takes long. */
   readonly note?: (text: string) => void;

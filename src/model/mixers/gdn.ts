@@ -34,7 +34,7 @@ const schema = z.strictObject({
   valueDim: count.optional().describe('width of a value head (default: 2 keyDim)'),
   convWidth,
   allowNegEigval,
-  gate: z.boolean().default(true).describe('SiLU of a projection of the layer input on the normalised output'),
+  gate: z.boolean().default(true).describe('SiLU of a projection of the layer input on the normalized output'),
   normEps: normEps('rmsNormEps'),
   chunk,
 });

@@ -45,7 +45,7 @@ const schema = z.strictObject({
     .positive()
     .default(16)
     .describe('log decays are log-sigmoids divided by this: the larger, the longer the memory'),
-  gate: z.boolean().default(true).describe('SiLU of a projection of the layer input on the normalised output'),
+  gate: z.boolean().default(true).describe('SiLU of a projection of the layer input on the normalized output'),
   normEps: normEps('1e-5'),
   chunk,
 });

@@ -63,7 +63,7 @@ const schema = z.strictObject({
     .enum(['full', 'low-rank', 'none'])
     .default('full')
     .describe(
-      'sigmoid of a projection of the layer input on the normalised output; low-rank goes through headDim channels',
+      'sigmoid of a projection of the layer input on the normalized output; low-rank goes through headDim channels',
     ),
   normEps: normEps('rmsNormEps'),
   chunk,
@@ -107,12 +107,12 @@ export function lightningSlopes(
   return SLOPES[slopes](numHeads).map((slope) => slope * factor);
 }
 
-function normalise({ param }: RecurrentScope, { norm, normEps }: LightningConfig, x: Value): Value {
+function normalize({ param }: RecurrentScope, { norm, normEps }: LightningConfig, x: Value): Value {
   if (norm === 'none') return x;
   const weight = param('norm.weight');
   if (norm === 'rms') return rmsNorm(x, weight, normEps);
-  const centred = sub(x, reduceMean(x, [x.shape.length - 1], true));
-  return add(rmsNorm(centred, weight, normEps), param('norm.bias'));
+  const centered = sub(x, reduceMean(x, [x.shape.length - 1], true));
+  return add(rmsNorm(centered, weight, normEps), param('norm.bias'));
 }
 
 function gated(scope: RecurrentScope, { gate }: LightningConfig, x: Value): Value {
@@ -171,6 +171,6 @@ export const lightningMixer = defineMixer({
       slopes.map((slope) => -slope),
     );
     const out = recur(state, (options) => linearRecurrence(q, k, v, decay, { ...options, scale, chunk }));
-    return linear(gated(scope, section, normalise(scope, section, joinHeads(out))), param('wo'));
+    return linear(gated(scope, section, normalize(scope, section, joinHeads(out))), param('wo'));
   },
 });

@@ -110,12 +110,12 @@ function gateAndNorm(
 ): Value {
   if (norm === 'none') return swiglu(z, y);
   const weight = param('norm.weight');
-  const normalised = (v: Value): Value => {
+  const normalized = (v: Value): Value => {
     if (normGroups === 1) return rmsNorm(v, weight, normEps);
     const groups = toHeads(v, at(v.shape, 2) / normGroups);
     return mul(reshape(rmsNorm(groups, null, normEps), v.shape), weight);
   };
-  return norm === 'gate-first' ? normalised(swiglu(z, y)) : mul(silu(z), normalised(y));
+  return norm === 'gate-first' ? normalized(swiglu(z, y)) : mul(silu(z), normalized(y));
 }
 
 /** Mamba-2: state-space duality. */

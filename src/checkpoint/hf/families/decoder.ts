@@ -140,7 +140,7 @@ export interface DecoderNames {
   readonly mlp?: string;
   /** Gate and up in one tensor, gate first. */
   readonly fusedMlp?: { readonly input: string; readonly output: string };
-  /** Rotary positions turn neighbouring channels. */
+  /** Rotary positions turn neighboring channels. */
   readonly interleaved?: boolean;
   /** The query projection holds each head's queries, then its output gate. */
   readonly gatedQueries?: boolean;

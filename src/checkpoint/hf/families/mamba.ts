@@ -22,7 +22,7 @@ const writeStepLimit = ({ mamba2 }: ModelConfig) => [mamba2?.dtMin, mamba2?.dtMa
 const GROUPED_NORM = [5, 23];
 
 /**
- * Groups of the gated norm. Older versions of Transformers normalised the whole width whatever the groups, so that
+ * Groups of the gated norm. Older versions of Transformers normalized the whole width whatever the groups, so that
  * models saved by them, by the version in their configuration, mean that.
  */
 function normGroups(fields: Fields, numGroups: number): number {

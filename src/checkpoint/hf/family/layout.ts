@@ -3,7 +3,7 @@
  * import, export and gradients.
  *
  * Their linear weights are `[out, in]`, ours `[in, out]` with several side by side. Rotary positions turn channels (m,
- * m + D/2) of a head here; where theirs turn neighbours, or only the first channels, the rows of queries and keys are
+ * m + D/2) of a head here; where theirs turn neighbors, or only the first channels, the rows of queries and keys are
  * permuted.
  */
 import type { Shape } from '../../../core/index.js';

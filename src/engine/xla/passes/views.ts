@@ -52,7 +52,7 @@ export function valueOf({ source, offset, channels }: Channels, shape: readonly 
   return L.reshape(whole ? source : L.sliceAxis(source, 2, offset, offset + channels), shape);
 }
 
-/** Neighbours joined, or null if they are no neighbours in that order. */
+/** Neighbors joined, or null if they are no neighbors in that order. */
 export function joined(parts: readonly Channels[]): Channels | null {
   const first = at(parts, 0);
   let channels = 0;

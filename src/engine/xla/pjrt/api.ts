@@ -35,7 +35,7 @@ const SUPPORTED_MAJOR = 0;
 /** Larger than every argument struct; a plugin accepts more than it knows. */
 const ARGUMENT_BYTES = 512;
 const RTLD_NOW_NODELETE = 0x1002;
-/** XLA's compilers recurse deeply; koffi's worker stacks are 128 KiB unless told. */
+/** XLA's compilers recurse deeply (default: koffi's worker stacks are 128 KiB). */
 const WORKER_STACK_BYTES = 2 ** 24;
 
 /** An address in the plugin's memory; 0 is null. */

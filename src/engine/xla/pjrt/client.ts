@@ -124,7 +124,7 @@ export class PjrtExecutable extends Owned {
     });
   }
 
-  /** The program as XLA optimised it: an `xla.HloModuleProto`, or one with its configuration. */
+  /** The program as XLA optimized it: an `xla.HloModuleProto`, or one with its configuration. */
   optimizedProgram(): { readonly format: string; readonly bytes: Uint8Array } {
     return this.#inspect((executable) => {
       const program = new Arguments();

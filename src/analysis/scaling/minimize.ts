@@ -1,5 +1,5 @@
 /**
- * Minimises a smooth function of a few variables within bounds: BFGS on the variables that are free, with a line search
+ * Minimizes a smooth function of a few variables within bounds: BFGS on the variables that are free, with a line search
  * for the weak Wolfe conditions by bisection (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods",
  * 2013), which also gets through the near-kinks of a Huber loss. Steps end at the first bound; a variable leaves its
  * bound again when the gradient points inside. The curvature is started afresh until that gains nothing more.
@@ -21,7 +21,7 @@ export interface Evaluation {
 export interface Problem {
   /** Value and gradient at a point within the bounds. */
   evaluate(x: readonly number[]): Evaluation;
-  /** A positive definite estimate of the Hessian to start from; the identity, scaled, unless given. */
+  /** A positive definite estimate of the Hessian to start from (default: the identity, scaled). */
   curvature?(x: readonly number[]): Matrix;
   /** Per variable; infinite where there is none. */
   readonly lower: readonly number[];
@@ -30,7 +30,7 @@ export interface Problem {
 }
 
 /** When the search stops. */
-export interface MinimiseOptions {
+export interface MinimizeOptions {
   /**
    * Stop where the largest projected gradient entry is below this; the function should be scaled to vary by about 1.
    */
@@ -64,7 +64,7 @@ const MAX_TRIALS = 60;
  * @param start is moved into the bounds first
  * @throws ConfigError if bounds cross or the function is not finite at the start
  */
-export function minimise(problem: Problem, start: readonly number[], options: MinimiseOptions = {}): Minimum {
+export function minimize(problem: Problem, start: readonly number[], options: MinimizeOptions = {}): Minimum {
   const { gradientTolerance = 1e-8, maxSteps = 2000 } = options;
   problem.lower.forEach((low, i) => {
     if (!(low <= (problem.upper[i] as number))) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { minimise, type Problem } from '../../../../src/analysis/scaling/index.js';
+import { minimize, type Problem } from '../../../../src/analysis/scaling/index.js';
 
 const unbounded = (n: number) => ({ lower: Array<number>(n).fill(-Infinity), upper: Array<number>(n).fill(Infinity) });
 
@@ -129,9 +129,9 @@ const CASES: readonly Case[] = [
   },
 ];
 
-describe('minimise', () => {
+describe('minimize', () => {
   it.each(CASES)('finds the published optimum of $name', ({ f, start, bounds, value, x }) => {
-    const found = minimise(problem(f, bounds), start);
+    const found = minimize(problem(f, bounds), start);
     expect(found.value).toBeCloseTo(value, 8);
     expect(found.converged).toBe(true);
     x?.forEach((v, i) => expect(found.x[i]).toBeCloseTo(v, 4));
@@ -144,7 +144,7 @@ describe('minimise', () => {
   it('says which variables ended on a bound, and leaves a bound on which it started', () => {
     const bounds = { lower: [0, -1], upper: [10, 10] };
     const bowl = problem((x) => ((x[0] as number) - 3) ** 2 + ((x[1] as number) + 2) ** 2, bounds);
-    const found = minimise(bowl, [0, -1]);
+    const found = minimize(bowl, [0, -1]);
     expect(found.x[0]).toBeCloseTo(3, 8);
     expect(found).toMatchObject({ onBound: [null, 'lower'], converged: true });
   });
@@ -152,7 +152,7 @@ describe('minimise', () => {
   it('minimises a sum of near-kinks: the median under a Huber loss with a tiny delta', () => {
     const data = [1, 2, 4, 8, 16];
     const delta = 1e-4;
-    const found = minimise(
+    const found = minimize(
       {
         lower: [-INF],
         upper: [INF],
@@ -172,8 +172,8 @@ describe('minimise', () => {
 
   it('refuses crossed bounds and a start without a finite value', () => {
     const f = problem((x) => x[0] as number, { lower: [1], upper: [0] });
-    expect(() => minimise(f, [0])).toThrow('bound 1 of variable 0 lies above its upper bound 0');
+    expect(() => minimize(f, [0])).toThrow('bound 1 of variable 0 lies above its upper bound 0');
     const nan = problem(() => NaN, unbounded(1));
-    expect(() => minimise(nan, [0])).toThrow('the function is NaN at the start');
+    expect(() => minimize(nan, [0])).toThrow('the function is NaN at the start');
   });
 });
