@@ -9,7 +9,7 @@ export interface OptionHints {
   readonly placeholder?: string;
   /** Reads the flag's text, where the type of the schema does not say how. Throws `ConfigError`. */
   readonly read?: (option: string, text: string) => unknown;
-  /** What a finding keeps of the value in its fingerprint; the value itself unless given. */
+  /** What a finding keeps of the value in its fingerprint (default: the value itself). */
   readonly identity?: (value: unknown) => unknown;
 }
 

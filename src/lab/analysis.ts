@@ -18,7 +18,7 @@ export interface Printed {
   /** Columns from this one on are set right. */
   readonly right?: number;
   readonly remark?: string;
-  /** What programs get with `--json`; the whole record unless given. */
+  /** What programs get with `--json` (default: the whole record). */
   readonly value?: object;
 }
 
@@ -62,7 +62,7 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
   readonly options: O;
   /** What reports read of a result; null for results that are not kept in run folders. */
   readonly result: F;
-  /** Whether a result with these options is kept in the run folder; always unless given. */
+  /** Whether a result with these options is kept in the run folder (default: always). */
   keeps?(options: z.output<z.ZodObject<O>>): boolean;
   /** The model that others are compared with. */
   reference?(models: readonly OpenedModel[], options: z.output<z.ZodObject<O>>): OpenedModel;
@@ -78,7 +78,7 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
     options: z.output<z.ZodObject<O>>,
     task: { readonly shared: S | undefined; readonly reference: OpenedModel | null; readonly context: AnalysisContext },
   ): R | Promise<R>;
-  /** What is kept in run folders and given to programs with `--json`; the result itself unless given. */
+  /** What is kept in run folders and given to programs with `--json` (default: the result itself). */
   record?(result: R): object;
   /** What people read; `name` is that of the model. */
   print(result: R, name: string): Printed | readonly Printed[];

@@ -12,7 +12,7 @@ import type { OpenedModel } from './open-model.js';
 import { evaluateTexts } from './texts.js';
 
 interface ImportedOptions {
-  /** A file of texts to measure; only needles are measured unless given. */
+  /** A file of texts to measure (default: only needles are measured). */
   readonly texts?: string | undefined;
   /** Tokens of a window; those of training, or 1,024 for a model without a run, unless given. */
   readonly length?: number | undefined;

@@ -13,9 +13,9 @@ import type { OpenedModel } from './open-model.js';
 export interface NeedleOptions {
   readonly label: string;
   readonly samples: number;
-  /** Tokens of a sample; those of the run's sequences unless given. */
+  /** Tokens of a sample (default: those of the run's sequences). */
   readonly length?: number | undefined;
-  /** Where needles stand, 0 = start of the context, 1 = right before the question; the far half unless given. */
+  /** Where needles stand, 0 = start of the context, 1 = right before the question (default: the far half). */
   readonly depths?: readonly number[];
 }
 

@@ -30,7 +30,7 @@ import type { FullRunConfig, Setting } from './run-config.js';
 
 /** How a model is opened. */
 export interface OpenOptions {
-  /** The checkpoint of this training step; the newest unless given. */
+  /** The checkpoint of this training step (default: the newest). */
   readonly step?: number | undefined;
   /** Settings laid over the run's configuration, which says on what data and how the model is measured. */
   readonly set?: readonly Setting[];

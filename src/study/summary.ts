@@ -29,8 +29,8 @@ export type RunSummary = MeasureSummaries & {
   readonly nonEmbeddingParameters: number;
   readonly trainFlopsPerToken: number;
   /**
-   * How much held-out loss, far recall and top-1 accuracy of far associative recall changed over the last quarter of the
-   * tokens; null where not measured.
+   * How much held-out loss, far recall and top-1 accuracy of far associative recall changed over the last quarter of
+   * the tokens; null where not measured.
    */
   readonly lateChange: { readonly loss: number | null; readonly farRecall: number | null; readonly ar: number | null };
   /** Median of the measured training speeds, tokens a second. */

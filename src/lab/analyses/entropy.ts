@@ -5,7 +5,7 @@ import { count, HELD_OUT, headList, textOptions } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
 
-/** Attention entropy of heads over the last positions of texts, in nats and normalised. */
+/** Attention entropy of heads over the last positions of texts, in nats and normalized. */
 export const entropy = defineAnalysis({
   command: 'entropy',
   summary: 'attention entropy of heads',
