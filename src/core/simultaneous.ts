@@ -4,6 +4,7 @@
  * "Simultaneous inference in general parametric models"). All pairs of equally many values give Tukey's studentized
  * range; one comparison gives Student's t.
  */
+import { f64At } from './at.js';
 import { Rng } from './rng.js';
 
 /** A comparison: the weights of some of a set of independent values of equal variance; indices of the values. */
@@ -91,7 +92,7 @@ export class MaxT {
       let max = 0;
       for (const contrast of scaled) {
         let sum = 0;
-        for (const [index, weight] of contrast) sum += weight * (z[index] as number);
+        for (const [index, weight] of contrast) sum += weight * f64At(z, index);
         max = Math.max(max, Math.abs(sum));
       }
       largest[draw] = max;

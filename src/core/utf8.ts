@@ -1,4 +1,5 @@
 /** Bytes as UTF-8: what is no UTF-8 is found and named, never replaced without being asked for. */
+import { u8At } from './at.js';
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import type { LongsightError } from './errors.js';
@@ -106,14 +107,14 @@ export function firstInvalid(bytes: Buffer): number {
 /** The start of the character in which byte `at` lies (of at most 4 bytes). */
 function characterStart(bytes: Uint8Array, at: number): number {
   let start = at;
-  while (start > 0 && at - start < 3 && ((bytes[start] as number) & 0xc0) === 0x80) start--;
+  while (start > 0 && at - start < 3 && (u8At(bytes, start) & 0xc0) === 0x80) start--;
   return start;
 }
 
 /** How many bytes of `bytes` are whole characters: all, or all but an unfinished last one. */
 export function wholeCharacters(bytes: Uint8Array): number {
   const start = characterStart(bytes, bytes.length - 1);
-  const lead = bytes[start] as number;
+  const lead = u8At(bytes, start);
   const width = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
   return start + width > bytes.length ? start : bytes.length;
 }

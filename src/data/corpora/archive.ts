@@ -53,7 +53,7 @@ export async function* archiveFiles(name: string, bytes: Bytes, folder: string):
       else inner.push(await keep(content, join(folder, `${inner.length}-${basename(path)}`)));
     }
     for (const path of inner) {
-      yield* archiveFiles(basename(path), createReadStream(path) as Bytes, join(folder, `${basename(path)}.inner`));
+      yield* archiveFiles(basename(path), createReadStream(path), join(folder, `${basename(path)}.inner`));
     }
   } finally {
     for (const path of inner) rmSync(path, { force: true });
@@ -162,5 +162,5 @@ async function* gunzip(bytes: Bytes): AsyncGenerator<Uint8Array> {
   const unpack = createGunzip();
   const source = Readable.from(bytes);
   source.on('error', (error) => unpack.destroy(error));
-  yield* source.pipe(unpack) as AsyncIterable<Uint8Array>;
+  yield* source.pipe(unpack);
 }

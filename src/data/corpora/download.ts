@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
+import { at, DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
 
 /** What a downloaded file must be, and how its progress is told. */
@@ -71,7 +71,7 @@ export async function checkFile(
 /** SHA-256 of a file's bytes, as 64 hexadecimal digits, read in pieces. */
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const piece of createReadStream(path) as AsyncIterable<Uint8Array>) hash.update(piece);
+  for await (const piece of createReadStream(path)) hash.update(piece);
   return hash.digest('hex');
 }
 
@@ -125,7 +125,7 @@ async function request(
 function startOf(response: Response, have: number, bytes: number, url: string): number {
   if (response.status === 206) {
     const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
-    if (range !== null && Number(range[1]) === have && [String(bytes), '*'].includes(range[2] as string)) return have;
+    if (range !== null && Number(range[1]) === have && [String(bytes), '*'].includes(at(range, 2))) return have;
     throw new DataError(`${url} answers with other bytes than were asked for; remove the .part file and start again`);
   }
   if (response.status !== 200)

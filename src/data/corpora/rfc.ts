@@ -1,4 +1,5 @@
 /** Internet standards (RFC): long documents of English prose in which terms, names and numbers come back far away. */
+import { at } from '../../core/index.js';
 import { gunzipSync } from 'node:zlib';
 import type { CorpusDefinition } from './definition.js';
 
@@ -48,8 +49,8 @@ function pageLines(page: string, index: number): string[] {
   const lines = page.split('\n').map((line) => line.trimEnd());
   const first = () => lines.findIndex((line) => line !== '');
   const last = () => lines.findLastIndex((line) => line !== '');
-  if (last() >= 0 && FOOTER.test(lines[last()] as string)) lines.splice(last());
-  if (index > 0 && first() >= 0 && HEADER.test(lines[first()] as string)) lines.splice(0, first() + 1);
+  if (last() >= 0 && FOOTER.test(at(lines, last()))) lines.splice(last());
+  if (index > 0 && first() >= 0 && HEADER.test(at(lines, first()))) lines.splice(0, first() + 1);
   return first() < 0 ? [] : lines.slice(first(), last() + 1);
 }
 

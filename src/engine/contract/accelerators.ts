@@ -2,6 +2,7 @@
  * Which accelerators a process may use, seen without loading a plugin: by `nvidia-smi` where it is there, else by the
  * driver's device files, both narrowed by `CUDA_VISIBLE_DEVICES` as CUDA itself reads it.
  */
+import { at } from '../../core/index.js';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 
@@ -69,7 +70,7 @@ interface Found {
  */
 export function hiddenCuda(env: AcceleratorHost['env']): string | null {
   const value = env['CUDA_VISIBLE_DEVICES'];
-  if (value === undefined || isToken((value.split(',')[0] as string).trim())) return null;
+  if (value === undefined || isToken(at(value.split(','), 0).trim())) return null;
   return `CUDA_VISIBLE_DEVICES is "${value}", which hides every device`;
 }
 
@@ -146,12 +147,12 @@ function askSmi(host: AcceleratorHost): Found[] | null {
     const gpu = /^GPU (\d+): (.*) \(UUID: (GPU-[^)]+)\)/.exec(line);
     const part = /^\s+(MIG \S+).*\(UUID: (MIG-[^)]+)\)/.exec(line);
     if (gpu) {
-      const uuid = gpu[3] as string;
-      whole = { index: Number(gpu[1]), kind: gpu[2] as string, uuid, memory: memory.get(uuid) ?? null };
+      const uuid = at(gpu, 3);
+      whole = { index: Number(gpu[1]), kind: at(gpu, 2), uuid, memory: memory.get(uuid) ?? null };
       found.push(whole);
     } else if (part && whole) {
       if (found.at(-1) === whole) found.pop();
-      found.push({ index: whole.index, kind: `${whole.kind} ${part[1]}`, uuid: part[2] as string, memory: null });
+      found.push({ index: whole.index, kind: `${whole.kind} ${part[1]}`, uuid: at(part, 2), memory: null });
     }
   }
   return found.length === 0 ? null : found;

@@ -26,7 +26,7 @@ function convInputs(
  * stands before the first token belongs to its document.
  */
 function documentStarts(segments: Value, width: number): Value {
-  const [B, T] = segments.shape as [number, number];
+  const [B, T] = dims(segments, 2);
   if (T === 1) return L.full('i32', [B, width], 0);
   const changes = L.ne(L.sliceAxis(segments, 1, 1, T), L.sliceAxis(segments, 1, 0, T - 1));
   return L.padAxis(L.convert(changes, 'i32'), 1, width, 0);
@@ -42,13 +42,13 @@ export function decomposeCausalConv(inputs: readonly Value[], attrs: CausalConvA
   const starts = segments && width > 1 ? documentStarts(segments, width) : null;
   /** `rows` where no document begins on the way from them to the token that reads them, else zeros. */
   const keep = (rows: Value, between: Value): Value =>
-    L.select(L.reshape(L.eq(between, 0), [B, between.shape[1] as number, 1]), rows, 0);
+    L.select(L.reshape(L.eq(between, 0), [B, at(between.shape, 1), 1]), rows, 0);
   const row = (values: Value, first: number): Value => L.sliceAxis(values, 1, first, first + T);
   // Sums over the few rows between: running numbers of documents would be sums over all rows.
   const betweens: Value[] = [];
   for (let m = width - 2; starts && m >= 0; m--) {
     const further = row(starts, m + 1);
-    betweens[m] = betweens[m + 1] ? L.add(betweens[m + 1] as Value, further) : further;
+    betweens[m] = betweens[m + 1] ? L.add(at(betweens, m + 1), further) : further;
   }
   const taps = Array.from({ length: width }, (_, m) => {
     const rows = row(padded, m);

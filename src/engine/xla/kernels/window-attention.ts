@@ -10,6 +10,7 @@
  * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in an instance's block, I in a
  * block that it meets.
  */
+import { at } from '../../../core/index.js';
 import type { HeadBlocks, HeadRows, Parts, Place } from './heads.js';
 import type { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';
@@ -108,8 +109,8 @@ export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, ta
   };
   const incoming = (blocks: HeadBlocks, place: Place): Incoming => {
     const query = blocks.load(q, a.q, place);
-    const d = blocks.load(dOut, rows, place)[0] as Tile;
-    const products = (): Tile => b.mul(b.convert(d, 'f32'), b.convert(blocks.load(o, rows, place)[0] as Tile, 'f32'));
+    const d = at(blocks.load(dOut, rows, place), 0);
+    const products = (): Tile => b.mul(b.convert(d, 'f32'), b.convert(at(blocks.load(o, rows, place), 0), 'f32'));
     const delta = sums ? statisticsOf(blocks, sums, place) : b.sum(products(), 1);
     return { query, dOut: d, lse: b.mul(statisticsOf(blocks, lse, place), LOG2E), delta };
   };
@@ -120,9 +121,7 @@ export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, ta
   };
   /** Stores dq or dk, which lack the scale and may have to turn back. */
   const finish = ({ pointer, rows: where }: Target, place: Place, parts: Parts): void => {
-    const turned = targets.turnBack
-      ? own.turn(b.halves(parts[0] as Tile), own.angles(tables, place.token), true)
-      : parts;
+    const turned = targets.turnBack ? own.turn(b.halves(at(parts, 0)), own.angles(tables, place.token), true) : parts;
     const scaled = turned.map((x) => b.mul(x, a.scale));
     own.store(pointer, where, place, scaled);
   };

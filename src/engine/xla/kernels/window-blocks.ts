@@ -2,6 +2,7 @@
  * What the kernels of window attention share: the grid, which blocks of queries and keys meet, and what is hidden where
  * they do. Shape letters as in window-attention.ts.
  */
+import { at } from '../../../core/index.js';
 import { KernelBuilder, type Launch } from './triton/builder.js';
 import { HeadBlocks, type HeadRows, type Parts, type Place } from './heads.js';
 import type { Pointer, Tile } from './triton/ir.js';
@@ -223,13 +224,13 @@ export class Windows {
   /** Sum over pieces of `x [M,d] · y [N,d]ᵀ`. */
   products(x: Parts, y: Parts): Tile {
     const { b } = this;
-    return x.reduce<Tile | undefined>((sum, part, i) => b.dot(part, b.transpose(y[i] as Tile), sum), undefined) as Tile;
+    return x.reduce<Tile | undefined>((sum, part, i) => b.dot(part, b.transpose(at(y, i)), sum), undefined) as Tile;
   }
 
   /** `sum + p · x` for each piece of x. */
   accumulate(sum: Parts, p: Tile, x: Parts): Parts {
     const narrow = this.b.convert(p, 'bf16');
-    return sum.map((s, i) => this.b.dot(narrow, x[i] as Tile, s));
+    return sum.map((s, i) => this.b.dot(narrow, at(x, i), s));
   }
 
   /** Where a block's entries in statistics `[B,H,T]` are, and which exist. */

@@ -1,4 +1,5 @@
 /** How the attention kernels are cut and launched: docs/xla.md has the measurements. */
+import { at } from '../../../core/index.js';
 import type { AttentionAttrs, Value } from '../../../graph/index.js';
 import type { Tuning } from './window-attention.js';
 

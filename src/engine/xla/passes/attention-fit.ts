@@ -2,6 +2,7 @@
  * Which attention the tile kernels take, and what is done around them for what they do not know: heads of other widths
  * get zero channels, and sinks, which only add to the sum of the softmax, scale the output afterwards.
  */
+import { last, at, dims } from '../../../core/index.js';
 import {
   add,
   convert,
@@ -49,7 +50,7 @@ export interface AttentionInputs {
 export function attentionInputs(node: Node, inputs: readonly Value[] = node.inputs): AttentionInputs {
   const fixed = FIXED_INPUTS[node.op] ?? 0;
   const hasSegments = (node.attrs as AttentionAttrs).segments === true;
-  const segments = hasSegments ? (inputs[inputs.length - 1] as Value) : null;
+  const segments = hasSegments ? last(inputs) : null;
   const sinks = inputs[fixed];
   return {
     fixed: inputs.slice(0, fixed),
@@ -67,7 +68,7 @@ export function fitsWindowKernel(node: Node): boolean {
   const { window } = node.attrs as AttentionAttrs;
   const { fixed, sinks, segments } = attentionInputs(node);
   const [q, , v] = fixed as [Value, Value, Value];
-  const [width, valueWidth] = [q.shape[3] as number, v.shape[3] as number];
+  const [width, valueWidth] = [at(q.shape, 3), at(v.shape, 3)];
   if (q.dtype !== 'bf16') return false;
   if (segments) return Math.max(width, valueWidth) <= WIDEST_PACKED_HEAD;
   return sinks === null && width === valueWidth && HEAD_WIDTHS.has(width) && window !== null && window <= WIDEST_WINDOW;
@@ -75,13 +76,13 @@ export function fitsWindowKernel(node: Node): boolean {
 
 /** Channels that the kernels have for heads `[B,T,H,D]` and `[B,T,G,E]`. */
 export function kernelWidth(q: Value, v: Value): number {
-  const width = Math.max(q.shape[3] as number, v.shape[3] as number);
+  const width = Math.max(at(q.shape, 3), at(v.shape, 3));
   return PACKED_HEAD_WIDTHS.find((n) => n >= width) as number;
 }
 
 /** Heads `[B,T,n,D]` with zeros behind their channels. */
 export const widened = (x: Value, width: number): Value =>
-  x.shape[3] === width ? x : padAxis(x, 3, 0, width - (x.shape[3] as number));
+  x.shape[3] === width ? x : padAxis(x, 3, 0, width - at(x.shape, 3));
 
 /** The first channels of heads `[B,T,n,D]`. */
 export const narrowed = (x: Value, width: number): Value => (x.shape[3] === width ? x : sliceAxis(x, 3, 0, width));
@@ -91,7 +92,7 @@ export function deltaOf(o: Value, dOut: Value): Value {
   return transpose(reduceSum(mul(convert(o, 'f32'), convert(dOut, 'f32')), [3]), [0, 2, 1]);
 }
 
-const perHead = (sinks: Value): Value => reshape(convert(sinks, 'f32'), [1, sinks.shape[0] as number, 1]);
+const perHead = (sinks: Value): Value => reshape(convert(sinks, 'f32'), [1, at(sinks.shape, 0), 1]);
 
 /**
  * Output `[B,T,H,D]` and log-sum-exp `[B,H,T]` (float32) with a sink in each head's sum: `exp(z)` more of what gives no
@@ -99,7 +100,7 @@ const perHead = (sinks: Value): Value => reshape(convert(sinks, 'f32'), [1, sink
  */
 export function withSinks(out: Value, lse: Value, sinks: Value): readonly [out: Value, lse: Value] {
   const all = add(lse, softplus(sub(perHead(sinks), lse)));
-  const [B, H, T] = lse.shape as [number, number, number];
+  const [B, H, T] = dims(lse, 3);
   const share = reshape(transpose(exp(sub(lse, all)), [0, 2, 1]), [B, T, H, 1]);
   return [convert(mul(convert(out, 'f32'), share), out.dtype), all];
 }

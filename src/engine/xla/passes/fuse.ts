@@ -5,7 +5,7 @@
  * The backward kernel gives the gradient of the projection that q, k and v were cut from. Its parts are recorded, and
  * the transposed cuts that follow (turning back, joining, reshaping) are seen through until the whole is asked for.
  */
-import { invariant, sameShape } from '../../../core/index.js';
+import { at, dims, got, invariant, sameShape } from '../../../core/index.js';
 import {
   emit,
   makeGraph,
@@ -47,7 +47,7 @@ const ROTATED_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
 
 const fitsRotate = ({ inputs: [x] }: Node): boolean => {
   const { dtype, shape } = x;
-  return dtype === 'bf16' && ROTATED_WIDTHS.has(shape[3] as number);
+  return dtype === 'bf16' && ROTATED_WIDTHS.has(at(shape, 3));
 };
 
 /** Channels that a rotary kernel turned. */
@@ -94,7 +94,7 @@ class Fuser {
   visit = (node: Node, inputs: readonly Value[]): readonly Value[] | null => {
     const values = this.#replace(node, inputs);
     values?.forEach((v, i) => {
-      const { dtype, shape } = node.outputs[i] as Value;
+      const { dtype, shape } = at(node.outputs, i);
       invariant(v.dtype === dtype && sameShape(v.shape, shape), `a tile kernel gives another type for ${node.op}`);
     });
     return values;
@@ -149,7 +149,7 @@ class Fuser {
 
   /** Norms in float32 of what is bf16, as the model has them. */
   #rmsNorm(node: Node<'rmsNorm'>, inputs: readonly Value[]): readonly Value[] | null {
-    const x = narrowSource(inputs[0] as Value);
+    const x = narrowSource(at(inputs, 0));
     if (inputs.length !== 1 || node.outputs[0]?.dtype !== 'f32' || !fitsNorm(x)) return null;
     const work = normWork(x, (rows) => rmsNormKernel(rows, node.attrs.epsilon));
     const [y, rstd] = kernelNode(work, [x]) as [Value, Value];
@@ -183,7 +183,7 @@ class Fuser {
     const work = gatedWork(gate as Value, places, (gated) => swigluGradKernel(gated, whole));
     const results = kernelNode(work, operands);
     if (!whole) return results;
-    const source = results[0] as Value;
+    const source = at(results, 0);
     return places.map((p) => this.#part({ channels: { ...p, source }, turned: null }, (gate as Value).shape));
   }
 
@@ -196,8 +196,8 @@ class Fuser {
   #crossEntropy(node: Node, [logits, targets]: readonly Value[]): readonly Value[] | null {
     const loss = this.losses.get(node);
     if (!loss) return null;
-    const [rows, vocabulary] = (logits as Value).shape as [number, number];
-    const operands = [narrowSource(logits as Value), targets as Value, this.map.get(loss.dloss) as Value];
+    const [rows, vocabulary] = dims(logits as Value, 2);
+    const operands = [narrowSource(logits as Value), targets as Value, got(this.map, loss.dloss)];
     const work: KernelWork = {
       ...{ batch: rows, heads: [] },
       kernel: ({ batch }) => crossEntropyKernel(rows / batch, vocabulary),
@@ -216,7 +216,7 @@ class Fuser {
   /** A value for a part of a gradient; dead unless something uses it that cannot be seen through. */
   #part(part: GradientPart, shape: readonly number[]): Value {
     const { channels, turned } = part;
-    const [B, T] = channels.source.shape as [number, number];
+    const [B, T] = dims(channels.source, 2);
     const D = turned === null ? 0 : 2 * turned.inverseFrequencies.length;
     const value =
       turned === null
@@ -234,7 +234,7 @@ class Fuser {
     }
     if (!fitsRotate(node)) return null;
     const from = this.#placeOf(x as Value);
-    const [B, T, n, D] = (x as Value).shape as [number, number, number, number];
+    const [B, T, n, D] = dims(x as Value, 4);
     const work: KernelWork = {
       ...{ batch: B, heads: this.#headsOf(n) },
       kernel: ({ batch, heads }) =>
@@ -253,7 +253,7 @@ class Fuser {
    */
   #placeOf(x: Value): Channels {
     if (!this.dividesHeads) return channelsOf(x);
-    const [B, T, n, D] = x.shape as [number, number, number, number];
+    const [B, T, n, D] = dims(x, 4);
     return { source: reshape(x, [B, T, n * D]), offset: 0, channels: n * D };
   }
 
@@ -262,8 +262,8 @@ class Fuser {
   }
 
   #attentionWork(q: Value, k: Value, kernel: KernelWork['kernel']): KernelWork {
-    const [B, , H] = q.shape as [number, number, number];
-    return { batch: B, heads: this.#headsOf(H, k.shape[2] as number), kernel };
+    const [B, , H] = dims(q, 3);
+    return { batch: B, heads: this.#headsOf(H, at(k.shape, 2)), kernel };
   }
 
   /** Where the documents of each row begin and end, if rows hold several. */
@@ -271,7 +271,7 @@ class Fuser {
     if (segments === null) return null;
     const known = this.#bounds.get(segments);
     if (known) return known;
-    const [B, T] = segments.shape as [number, number];
+    const [B, T] = dims(segments, 2);
     const work: KernelWork = { batch: B, heads: [], kernel: ({ batch }) => documentBoundsKernel(B / batch, T) };
     const bounds = kernelNode(work, [segments]) as [Value, Value];
     this.#bounds.set(segments, bounds);
@@ -301,7 +301,7 @@ class Fuser {
     );
     const operands = [...places.map((p) => p.source), ...(bounds ? [bounds[0]] : [])];
     const [o, lse] = kernelNode(work, operands) as [Value, Value];
-    const own = narrowed(reshape(o, q.shape), values.shape[3] as number);
+    const own = narrowed(reshape(o, q.shape), at(values.shape, 3));
     const [out, sum] = sinks ? withSinks(own, lse, sinks) : [own, lse];
     return [out, convert(sum, given.dtype)];
   }
@@ -312,7 +312,7 @@ class Fuser {
     const [, , , o, lse] = fixed as [Value, Value, Value, Value, Value];
     const { heads, places } = this.#heads(fixed.slice(0, 3) as [Value, Value, Value]);
     const [q, k] = heads;
-    const [B, T, H, D] = q.shape as [number, number, number, number];
+    const [B, T, H, D] = dims(q, 4);
     const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
     // The float32 statistics behind their rounding to the graph's dtype.
     const exact = convert(lse.node.op === 'convert' ? lse.node.inputs[0] : lse, 'f32');
@@ -328,19 +328,19 @@ class Fuser {
     const work = this.#attentionWork(q, k, (pieces) =>
       windowAttentionGradKernel(attentionOf(q, k, attrs, places, pieces), tuning, targets),
     );
-    const [wideO, dOut] = [o, fixed[5] as Value].map((x) => widened(x, D)) as [Value, Value];
+    const [wideO, dOut] = [o, at(fixed, 5)].map((x) => widened(x, D)) as [Value, Value];
     const output = givenDelta ? deltaOf(wideO, dOut) : flat(wideO);
     const operands = [...places.map((p) => p.source), ...(bounds ?? []), output, exact, flat(dOut)];
     const results = kernelNode(work, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
     const sink = sinks ? [sinkGradient(sinks, exact, deltaOf(wideO, dOut))] : [];
     const given = fixed.slice(0, 3).map((x) => x.shape);
     if (!whole) {
-      const own = results.map((x, i) => reshape(x, (heads[i] as Value).shape));
-      return [...own.map((x, i) => narrowed(x, (given[i] as readonly number[])[3] as number)), ...sink];
+      const own = results.map((x, i) => reshape(x, at(heads, i).shape));
+      return [...own.map((x, i) => narrowed(x, at(at(given, i), 3))), ...sink];
     }
-    const source = results[0] as Value;
+    const source = at(results, 0);
     const parts = whole.parts.map((p, i) =>
-      this.#part({ channels: { ...p.channels, source }, turned: p.turned }, given[i] as readonly number[]),
+      this.#part({ channels: { ...p.channels, source }, turned: p.turned }, at(given, i)),
     );
     return [...parts, ...sink];
   }
@@ -396,6 +396,6 @@ export function fuseTileKernels(graph: Graph, { dividesHeads = false }: FuseOpti
   const results = rebuild(nodes, outputs, map, new Fuser(losses, map, dividesHeads).visit);
   return makeGraph(
     Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
-    Object.fromEntries(graph.outputs.map((p, i) => [p.name, results[i] as Value])),
+    Object.fromEntries(graph.outputs.map((p, i) => [p.name, at(results, i)])),
   );
 }

@@ -1,4 +1,5 @@
 /** Kernels as work that may be cut into pieces, made for the values that they read. */
+import { last, at, dims } from '../../../core/index.js';
 import type { AttentionAttrs, Value } from '../../../graph/index.js';
 import type { HeadRows } from '../kernels/heads.js';
 import type { Kernel } from '../kernels/triton/ir.js';
@@ -8,7 +9,7 @@ import type { Gated } from '../kernels/swiglu.js';
 import type { Channels } from './views.js';
 import type { WindowAttention } from '../kernels/window-attention.js';
 
-const rowsFrom = ({ shape }: Value): Rows => ({ shape: shape.slice(0, -1), width: shape[shape.length - 1] as number });
+const rowsFrom = ({ shape }: Value): Rows => ({ shape: shape.slice(0, -1), width: last(shape) });
 
 /** A norm's kernel on rows `[B,T]`, or `[B,T,H]`, where heads have norms of their own. */
 export function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
@@ -28,7 +29,7 @@ export const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x)
 
 /** Channels in the rows of one of `heads` pieces. */
 export const rowsOf = ({ source, offset }: Channels, heads: number): HeadRows => ({
-  width: (source.shape[2] as number) / heads,
+  width: at(source.shape, 2) / heads,
   offset,
 });
 
@@ -54,10 +55,10 @@ export function attentionOf(
   places: readonly Channels[],
   { batch, heads }: Pieces,
 ): WindowAttention {
-  const [B, T, H, D] = q.shape as [number, number, number, number];
+  const [B, T, H, D] = dims(q, 4);
   const [qRows, kRows, vRows] = places.map((p) => rowsOf(p, heads)) as [HeadRows, HeadRows, HeadRows];
   return {
-    ...{ batch: B / batch, tokens: T, heads: H / heads, kvHeads: (k.shape[2] as number) / heads, headDim: D },
+    ...{ batch: B / batch, tokens: T, heads: H / heads, kvHeads: at(k.shape, 2) / heads, headDim: D },
     ...{ window: Math.min(window ?? T, T), scale, q: qRows, k: kRows, v: vRows },
     documents: segments,
   };
