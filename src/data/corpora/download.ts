@@ -71,7 +71,7 @@ export async function checkFile(
 /** SHA-256 of a file's bytes, as 64 hexadecimal digits, read in pieces. */
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const piece of createReadStream(path)) hash.update(piece);
+  for await (const piece of createReadStream(path) as AsyncIterable<Uint8Array>) hash.update(piece);
   return hash.digest('hex');
 }
 

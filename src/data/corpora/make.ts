@@ -201,7 +201,7 @@ async function readArchive(
 ): Promise<Made> {
   let bytes = 0;
   async function* source(): AsyncGenerator<Uint8Array> {
-    for await (const piece of createReadStream(path)) {
+    for await (const piece of createReadStream(path) as AsyncIterable<Uint8Array>) {
       if (signal?.aborted === true)
         throw new InterruptedError('the corpus was not finished; start the same command again');
       bytes += piece.length;

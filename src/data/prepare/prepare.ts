@@ -185,7 +185,7 @@ function checkSamePlan(dir: string, stored: unknown, plan: object): void {
 
 /** The first file that is not the one in its place before. */
 function changedFile(before: unknown, now: unknown): string | undefined {
-  const listOf = (value: unknown) => (Array.isArray(value) ? value : []);
+  const listOf = (value: unknown) => (Array.isArray(value) ? (value as { name?: string; url?: string }[]) : []);
   const old = listOf(before);
   const file = listOf(now).find((entry, i) => canonicalJson(entry) !== canonicalJson(old[i]));
   return file?.name ?? file?.url;

@@ -17,7 +17,6 @@ import {
   sub,
   transpose,
   type AttentionAttrs,
-  type Node,
   type Value,
 } from '../../../graph/index.js';
 
@@ -33,45 +32,42 @@ const PACKED_HEAD_WIDTHS = [32, 64, 128];
 /** Widest head, in channels, whose packed documents the kernels take. */
 export const WIDEST_PACKED_HEAD = 128;
 
-/** Inputs of an attention beside sinks and documents. */
-const FIXED_INPUTS: Partial<Record<string, number>> = { attention: 3, attentionGrad: 6 };
-
-/** The inputs of an attention, or of its gradient, by what they are. */
-export interface AttentionInputs {
-  /** The inputs that are always there: q, k, v, and for a gradient what it is computed from. */
-  readonly fixed: readonly Value[];
+/** What may follow the fixed inputs of an attention, or of its gradient. */
+interface OptionalInputs {
   /** `[H]`. */
   readonly sinks: Value | null;
   /** The document of each token, i32 `[B,T]`. */
   readonly segments: Value | null;
 }
 
-/** Tells the inputs of an attention, or of its gradient, apart. */
-export function attentionInputs(node: Node, inputs: readonly Value[] = node.inputs): AttentionInputs {
-  const fixed = FIXED_INPUTS[node.op] ?? 0;
-  const hasSegments = (node.attrs as AttentionAttrs).segments === true;
-  const segments = hasSegments ? last(inputs) : null;
-  const sinks = inputs[fixed];
+/** Sinks and documents among `rest`, the inputs behind the fixed ones. */
+export function optionalInputs(rest: readonly Value[], { segments = false }: AttentionAttrs): OptionalInputs {
   return {
-    fixed: inputs.slice(0, fixed),
-    sinks: sinks !== undefined && inputs.length > fixed + Number(hasSegments) ? sinks : null,
-    segments,
+    sinks: (segments ? rest.slice(0, -1) : rest)[0] ?? null,
+    segments: segments ? last(rest) : null,
   };
 }
 
 /**
  * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256 and no sinks, or
  * packed documents, any window or none, heads of at most 128 channels, sinks or none.
+ *
+ * @returns true, or why not
  */
-export function fitsWindowKernel(node: Node): boolean {
-  if (FIXED_INPUTS[node.op] === undefined) return false;
-  const { window } = node.attrs as AttentionAttrs;
-  const { fixed, sinks, segments } = attentionInputs(node);
-  const [q, , v] = fixed as [Value, Value, Value];
+export function whyNoWindowKernel(q: Value, v: Value, rest: readonly Value[], attrs: AttentionAttrs): true | string {
+  const { window } = attrs;
+  const { sinks, segments } = optionalInputs(rest, attrs);
   const [width, valueWidth] = [at(q.shape, 3), at(v.shape, 3)];
-  if (q.dtype !== 'bf16') return false;
-  if (segments) return Math.max(width, valueWidth) <= WIDEST_PACKED_HEAD;
-  return sinks === null && width === valueWidth && HEAD_WIDTHS.has(width) && window !== null && window <= WIDEST_WINDOW;
+  if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
+  if (segments) {
+    const widest = Math.max(width, valueWidth);
+    return widest <= WIDEST_PACKED_HEAD ? true : `heads of ${widest} channels, more than ${WIDEST_PACKED_HEAD}`;
+  }
+  if (window === null) return 'no window';
+  if (window > WIDEST_WINDOW) return `a window of ${window}, more than ${WIDEST_WINDOW}`;
+  if (sinks !== null) return 'sinks, and rows of one document';
+  if (width !== valueWidth) return `keys of ${width} channels and values of ${valueWidth}`;
+  return HEAD_WIDTHS.has(width) ? true : `heads of ${width} channels, not 32 or 64`;
 }
 
 /** Channels that the kernels have for heads `[B,T,H,D]` and `[B,T,G,E]`. */

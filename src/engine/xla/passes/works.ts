@@ -24,8 +24,12 @@ export function normWork(x: Value, kernel: (rows: Rows) => Kernel): KernelWork {
   };
 }
 
-/** Whether a norm over rows of x is one for the norm kernels: bf16, and rows that are not too wide. */
-export const fitsNorm = (x: Value): boolean => x.dtype === 'bf16' && rowsFrom(x).width <= WIDEST_ROW;
+/** Whether a norm over rows of x is one for the norm kernels: bf16, and rows that are not too wide; or why not. */
+export function whyNoNorm(x: Value): true | string {
+  if (x.dtype !== 'bf16') return `${x.dtype}, not bf16`;
+  const { width } = rowsFrom(x);
+  return width <= WIDEST_ROW ? true : `rows of ${width} channels, more than ${WIDEST_ROW}`;
+}
 
 /** Channels in the rows of one of `heads` pieces. */
 export const rowsOf = ({ source, offset }: Channels, heads: number): HeadRows => ({

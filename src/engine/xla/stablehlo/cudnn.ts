@@ -4,7 +4,7 @@
  * `sliding_window_length` w shows w keys, the query's own included; 0 shows all.
  */
 import { at } from '../../../core/index.js';
-import type { AttentionAttrs, Node, TensorType, Value } from '../../../graph/index.js';
+import type { AttentionAttrs, Node, TensorType } from '../../../graph/index.js';
 import type { AttentionKernel } from './scope.js';
 import { typeText, type Operand } from '../mlir/text.js';
 
@@ -147,13 +147,17 @@ const MAX_HEAD = 128;
 /**
  * Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, an even number of tokens, no
  * sinks, one document a row.
+ *
+ * @returns true, or why not
  */
-export function fitsCudnn(node: Node): boolean {
-  const plain = node.inputs.length === (node.op === 'attention' ? 3 : 6);
-  const [q, , v] = node.inputs as [Value, Value, Value];
+export function fitsCudnn(node: Node<'attention' | 'attentionGrad'>): true | string {
+  const [q, , v] = node.inputs;
   const width = at(q.shape, 3);
-  if (!plain || q.dtype !== 'bf16') return false;
-  return width === v.shape[3] && width % 8 === 0 && width <= MAX_HEAD && at(q.shape, 1) % 2 === 0;
+  if (node.inputs.length !== (node.op === 'attention' ? 3 : 6)) return 'sinks or several documents a row';
+  if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
+  if (width !== v.shape[3]) return `keys of ${width} channels and values of ${v.shape[3]}`;
+  if (width % 8 !== 0 || width > MAX_HEAD) return `heads of ${width} channels, not a multiple of 8 up to ${MAX_HEAD}`;
+  return at(q.shape, 1) % 2 === 0 ? true : 'an odd number of tokens';
 }
 
 /** The kernels; `deterministic` sums the gradient of queries in a fixed order. */

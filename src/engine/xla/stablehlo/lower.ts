@@ -4,7 +4,7 @@ import { divides } from './attention.js';
 import { cudnnAttention, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from '../passes/prepare.js';
 import { separateProjections } from '../passes/projections.js';
-import { fitsRecurrenceKernels } from './recurrence.js';
+import { fitsRecurrenceKernels, isRecurrence } from './recurrence.js';
 import { lowerNodes } from './rules.js';
 import { withoutScatters } from '../passes/scatter.js';
 import type { Scope } from './scope.js';
@@ -31,9 +31,10 @@ export interface LowerOptions {
 export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): string {
   const { donate = {}, cudnn = false, kernels = cudnn, mesh = null, shardings = {} } = options;
   const kernel = cudnnAttention(options.deterministic ?? false);
-  const kernelOf: Scope['kernelOf'] = (node) => (cudnn && fitsCudnn(node) ? kernel : null);
+  const kernelOf: Scope['kernelOf'] = (node) =>
+    cudnn && (node.op === 'attention' || node.op === 'attentionGrad') && fitsCudnn(node) === true ? kernel : null;
   const keep = (node: Node): boolean => {
-    if (kernels && fitsRecurrenceKernels(node)) return true;
+    if (kernels && isRecurrence(node)) return fitsRecurrenceKernels(node) === true;
     if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
     return kernelOf(node) !== null || (mesh !== null && divides(mesh, node));
   };

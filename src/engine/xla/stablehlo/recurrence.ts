@@ -3,7 +3,7 @@
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
 import { entry, at, dims } from '../../../core/index.js';
-import type { Node, TensorType, Value } from '../../../graph/index.js';
+import type { Node, TensorType } from '../../../graph/index.js';
 import { callKernel } from './call.js';
 import {
   CHUNK,
@@ -33,18 +33,21 @@ const OPS: ReadonlySet<string> = new Set<RecurrenceOp>([
 const MAX_WIDTH = 128;
 
 /** What the kernels take, said where an engine says what it uses. */
-export const RECURRENCE_LIMITS = { chunk: CHUNK, width: MAX_WIDTH } as const;
+export const RECURRENCES_TAKEN = `recurrences (multiples of ${CHUNK} tokens, heads of up to ${MAX_WIDTH} channels)`;
 
 /** Heads of any width are filled up with zeros, which change nothing, to a power of two. */
 const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n)));
 
-/** Whether the kernels can do this node. */
-export function fitsRecurrenceKernels(node: Node): node is Node<RecurrenceOp> {
-  if (!OPS.has(node.op)) return false;
-  const [q, , v] = node.inputs as [Value, Value, Value];
-  const [tokens, keyWidth] = [at(q.shape, 1), at(q.shape, 3)];
-  const width = Math.max(keyWidth, at(v.shape, 3));
-  return q.dtype === 'bf16' && tokens % CHUNK === 0 && width <= MAX_WIDTH;
+/** Whether a node is a recurrence or the gradient of one. */
+export const isRecurrence = (node: Node): node is Node<RecurrenceOp> => OPS.has(node.op);
+
+/** Whether the kernels can do this recurrence; or why not. */
+export function fitsRecurrenceKernels({ inputs: [q, , v] }: Node<RecurrenceOp>): true | string {
+  const tokens = at(q.shape, 1);
+  const width = Math.max(at(q.shape, 3), at(v.shape, 3));
+  if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
+  if (tokens % CHUNK !== 0) return `${tokens} tokens, not a multiple of ${CHUNK}`;
+  return width <= MAX_WIDTH ? true : `heads of ${width} channels, more than ${MAX_WIDTH}`;
 }
 
 type Types = readonly TensorType[];

@@ -1,0 +1,147 @@
+/** Attention in windows and in packed documents by tile kernels, with its gradient. */
+import { at, dims, got } from '../../../core/index.js';
+import { convert, reshape, type AttentionAttrs, type Value } from '../../../graph/index.js';
+import { documentBoundsKernel } from '../kernels/document-bounds.js';
+import { windowAttentionGradKernel, windowAttentionKernel } from '../kernels/window-attention.js';
+import { attentionTuning } from '../kernels/window-tuning.js';
+import { kernelNode, type KernelWork } from '../kernels/work.js';
+import {
+  WIDEST_PACKED_HEAD,
+  WIDEST_WINDOW,
+  deltaOf,
+  kernelWidth,
+  narrowed,
+  optionalInputs,
+  sinkGradient,
+  whyNoWindowKernel,
+  widened,
+  withSinks,
+} from './attention-fit.js';
+import type { Placing } from './placing.js';
+import type { KernelFamily } from './tile-kernel.js';
+import { tables } from './turns.js';
+import type { Channels } from './views.js';
+import { attentionOf, rowsOf } from './works.js';
+
+/** Queries, keys and values in heads as wide as the kernels have them, and where they lie. */
+interface Heads {
+  readonly q: Value;
+  readonly k: Value;
+  readonly v: Value;
+  readonly places: readonly [q: Channels, k: Channels, v: Channels];
+}
+
+function headsOf(placing: Placing, ...given: readonly [q: Value, k: Value, v: Value]): Heads {
+  const width = kernelWidth(given[0], given[2]);
+  const [q, k, v] = [widened(given[0], width), widened(given[1], width), widened(given[2], width)];
+  return { q, k, v, places: [placing.placeOf(q), placing.placeOf(k), placing.placeOf(v)] };
+}
+
+const workOf = (placing: Placing, { q, k }: Heads, kernel: KernelWork['kernel']): KernelWork => ({
+  batch: at(q.shape, 0),
+  heads: placing.headsOf(at(q.shape, 2), at(k.shape, 2)),
+  kernel,
+});
+
+/** Where the documents of each row begin and end. */
+function boundsOf(segments: Value): readonly Value[] {
+  const [B, T] = dims(segments, 2);
+  const work: KernelWork = { batch: B, heads: [], kernel: ({ batch }) => documentBoundsKernel(B / batch, T) };
+  return kernelNode(work, [segments]);
+}
+
+/** The output in its own width and the log-sum-exp. */
+function forward(
+  placing: Placing,
+  attrs: AttentionAttrs,
+  [q, k, v]: readonly [Value, Value, Value],
+  sinks: Value | null,
+  bounds: readonly Value[],
+): readonly Value[] {
+  const heads = headsOf(placing, q, k, v);
+  const tuning = attentionTuning(heads.q, attrs).forward;
+  const work = workOf(placing, heads, (pieces) =>
+    windowAttentionKernel(attentionOf(heads.q, heads.k, attrs, heads.places, pieces), tuning),
+  );
+  const results = kernelNode(work, [...heads.places.map((p) => p.source), ...bounds.slice(0, 1)]);
+  const [o, lse] = [at(results, 0), at(results, 1)];
+  const own = narrowed(reshape(o, heads.q.shape), at(v.shape, 3));
+  const [out, sum] = sinks ? withSinks(own, lse, sinks) : [own, lse];
+  return [out, convert(sum, q.dtype)];
+}
+
+/**
+ * The gradients of q, k, v and sinks: where q, k and v are cut from one projection, as parts of that projection's
+ * gradient, which the kernel gives whole.
+ */
+function backward(
+  placing: Placing,
+  attrs: AttentionAttrs,
+  [given, o, lse, dOut]: readonly [qkv: readonly [Value, Value, Value], o: Value, lse: Value, dOut: Value],
+  sinks: Value | null,
+  bounds: readonly Value[],
+): readonly Value[] {
+  const heads = headsOf(placing, ...given);
+  const { q, k, v, places } = heads;
+  const [B, T, H, D] = dims(q, 4);
+  const flat = (x: Value): Value => reshape(x, [B, T, H * D]);
+  // The float32 statistics behind their rounding to the graph's dtype.
+  const exact = convert(lse.node.op === 'convert' ? lse.node.inputs[0] : lse, 'f32');
+  const whole = placing.whole(places);
+  const rows = whole?.parts.map((p) => rowsOf(p.channels, 1)) ?? null;
+  const { backward: tuning, givenDelta } = attentionTuning(q, attrs);
+  const targets = {
+    turnBack: whole?.turn != null,
+    joined: rows && { q: at(rows, 0), k: at(rows, 1), v: at(rows, 2) },
+    givenDelta,
+  };
+  const work = workOf(placing, heads, (pieces) =>
+    windowAttentionGradKernel(attentionOf(q, k, attrs, places, pieces), tuning, targets),
+  );
+  const [wideO, wideDOut] = [widened(o, D), widened(dOut, D)];
+  const output = givenDelta ? deltaOf(wideO, wideDOut) : flat(wideO);
+  const operands = [...places.map((p) => p.source), ...bounds, output, exact, flat(wideDOut)];
+  const results = kernelNode(work, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
+  const sink = sinks ? [sinkGradient(sinks, exact, deltaOf(wideO, wideDOut))] : [];
+  if (!whole) {
+    const own = [q, k, v].map((x, i) => reshape(at(results, i), x.shape));
+    return [...own.map((x, i) => narrowed(x, at(at(given, i).shape, 3))), ...sink];
+  }
+  const source = at(results, 0);
+  const parts = whole.parts.map((p, i) =>
+    placing.part({ channels: { ...p.channels, source }, turned: p.turned }, at(given, i).shape),
+  );
+  return [...parts, ...sink];
+}
+
+/** Attention and its gradient. */
+export const ATTENTION_KERNELS: KernelFamily = {
+  name: 'attention',
+  takes: () =>
+    `windows up to ${WIDEST_WINDOW}, attention in packed documents (heads of up to ${WIDEST_PACKED_HEAD} channels)`,
+  rules: (placing) => {
+    /** Where documents begin and end, by their numbers. */
+    const known = new Map<Value, readonly Value[]>();
+    const documents = (segments: Value | null): readonly Value[] => {
+      if (segments === null) return [];
+      if (!known.has(segments)) known.set(segments, boundsOf(segments));
+      return got(known, segments);
+    };
+    return {
+      attention: {
+        fits: ({ inputs: [q, , v, ...rest], attrs }) => whyNoWindowKernel(q, v, rest, attrs),
+        place: ({ attrs }, [q, k, v, ...rest]) => {
+          const { sinks, segments } = optionalInputs(rest, attrs);
+          return forward(placing, attrs, [q, k, v], sinks, documents(segments));
+        },
+      },
+      attentionGrad: {
+        fits: ({ inputs: [q, , v, , , , ...rest], attrs }) => whyNoWindowKernel(q, v, rest, attrs),
+        place: ({ attrs }, [q, k, v, o, lse, dOut, ...rest]) => {
+          const { sinks, segments } = optionalInputs(rest, attrs);
+          return backward(placing, attrs, [[q, k, v], o, lse, dOut], sinks, documents(segments));
+        },
+      },
+    };
+  },
+};
