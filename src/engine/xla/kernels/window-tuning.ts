@@ -41,6 +41,6 @@ export const ATTENTION_TUNINGS: Record<'narrow' | 'wide' | 'broad', AttentionTun
 
 /** The tuning for queries `[B,T,H,D]`. */
 export function attentionTuning(q: Value, { window }: AttentionAttrs): AttentionTuning {
-  if ((q.shape[3] as number) > 64) return ATTENTION_TUNINGS.broad;
+  if (at(q.shape, 3) > 64) return ATTENTION_TUNINGS.broad;
   return ATTENTION_TUNINGS[window !== null && window <= NARROW ? 'narrow' : 'wide'];
 }
