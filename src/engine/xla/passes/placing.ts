@@ -39,6 +39,8 @@ export class Placing {
   readonly #dividesHeads: boolean;
 
   /**
+   * Nothing is placed yet.
+   *
    * @param losses losses whose gradients can be computed with them
    * @param image what values of the graph have become
    */
