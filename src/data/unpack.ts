@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { AtomicFile, DataError, InterruptedError, LongsightError } from '../core/index.js';
 import { unpackedName, type Packing } from './kinds.js';
+import { unzstd } from './zstd.js';
 
 /**
  * Unpacks a file into `folder`; one that was unpacked there before, from the same file, is taken as it is.
@@ -53,7 +53,7 @@ export function removeUnpacked(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
 }
 
-const PARTS: Readonly<Record<Packing, (path: string) => AsyncGenerator<Uint8Array>>> = { gzip, zstd };
+const PARTS: Readonly<Record<Packing, (path: string) => AsyncGenerator<Uint8Array>>> = { gzip, zstd: unzstd };
 
 /** All members of a gzip file, one after another. */
 async function* gzip(path: string): AsyncGenerator<Uint8Array> {
@@ -64,16 +64,4 @@ async function* gzip(path: string): AsyncGenerator<Uint8Array> {
   // Node takes what follows the last member for garbage and says nothing.
   const { size } = statSync(path);
   if (gunzip.bytesWritten < size) throw new Error(`${size - gunzip.bytesWritten} bytes follow its end`);
-}
-
-/** All frames of a Zstandard file, one after another. Their checksums are not compared. */
-async function* zstd(path: string): AsyncGenerator<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  const decompress = new Decompress((part) => parts.push(part.slice()));
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
-    decompress.push(new Uint8Array(chunk), false);
-    yield* parts.splice(0);
-  }
-  decompress.push(new Uint8Array(0), true);
-  yield* parts.splice(0);
 }

@@ -42,7 +42,8 @@ export class HeldOutScores {
   readonly #stream: DataSource | null;
   readonly #drawn: StreamBatch[] = [];
   readonly #recall: RecallBatch[] = [];
-  #scorer: Promise<Scorer> | null = null;
+  #compiling: Promise<Scorer> | null = null;
+  #scorer: Scorer | null = null;
   #scores = new Map<HeldOutBatch<unknown>, Promise<Scores>>();
 
   constructor(options: HeldOutOptions) {
@@ -54,28 +55,28 @@ export class HeldOutScores {
   async compile(): Promise<void> {
     const { engine, model, batchSize, data } = this.#options;
     const hasSegments = this.#stream?.hasSegments ?? false;
-    this.#scorer ??= Scorer.create({ engine, config: model }, { batchSize, seqLen: data.train.seqLen, hasSegments });
-    await this.#scorer;
+    this.#compiling ??= Scorer.create({ engine, config: model }, { batchSize, seqLen: data.train.seqLen, hasSegments });
+    this.#scorer = await this.#compiling;
   }
 
   /** Batch `index` of the held-out stream: the same batches for every run on the same data. */
-  async stream(index: number): Promise<StreamBatch> {
+  stream(index: number): StreamBatch {
     invariant(this.#stream, 'held-out data is asked for where there is none');
     while (this.#drawn.length <= index) {
       const host = nextBatch(this.#stream, this.#options.batchSize, true);
-      this.#drawn.push({ host, inputs: await this.#upload(host.tokens, host.targets, host.segments) });
+      this.#drawn.push({ host, inputs: this.#upload(host.tokens, host.targets, host.segments) });
     }
     return this.#drawn[index] as StreamBatch;
   }
 
   /** Batch `index` of recall sequences. */
-  async recall(options: RecallOptions, index: number): Promise<RecallBatch> {
+  recall(options: RecallOptions, index: number): RecallBatch {
     const { batchSize, data } = this.#options;
     const { seqLen } = data.train;
     while (this.#recall.length <= index) {
       const at = this.#recall.length;
       const host = recallEvalBatch(options, { batchSize, seqLen, seed: EVAL_SEED, index: at });
-      this.#recall.push({ host, inputs: await this.#upload(host.tokens, host.targets, null) });
+      this.#recall.push({ host, inputs: this.#upload(host.tokens, host.targets, null) });
     }
     return this.#recall[index] as RecallBatch;
   }
@@ -84,7 +85,7 @@ export class HeldOutScores {
   score(tensors: TensorMap, batch: HeldOutBatch<unknown>): Promise<Scores> {
     const known = this.#scores.get(batch);
     if (known !== undefined) return known;
-    const scores = this.#compiled().then((scorer) => scorer.score(tensors, batch.inputs));
+    const scores = this.#compiled().score(tensors, batch.inputs);
     this.#scores.set(batch, scores);
     return scores;
   }
@@ -95,18 +96,18 @@ export class HeldOutScores {
   }
 
   async dispose(): Promise<void> {
-    await (await this.#scorer)?.dispose();
+    await (await this.#compiling)?.dispose();
   }
 
-  #compiled(): Promise<Scorer> {
+  #compiled(): Scorer {
     invariant(this.#scorer, 'held-out batches are drawn before the scorer is compiled');
     return this.#scorer;
   }
 
-  async #upload(tokens: Int32Array, targets: Int32Array, segments: Int32Array | null): Promise<StreamBatch['inputs']> {
+  #upload(tokens: Int32Array, targets: Int32Array, segments: Int32Array | null): StreamBatch['inputs'] {
     const { batchSize, data } = this.#options;
     const { seqLen } = data.train;
-    const scorer = await this.#compiled();
+    const scorer = this.#compiled();
     const placed = {
       tokens: scorer.upload([batchSize, seqLen], tokens),
       targets: scorer.upload([batchSize * seqLen], targets),

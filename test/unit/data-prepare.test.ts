@@ -39,6 +39,11 @@ const DATA = join(import.meta.dirname, '..', 'data');
 const TOKENIZER = join(DATA, 'tokenizer', 'variants', 'gpt2');
 const tokenizer = openTokenizer(TOKENIZER);
 
+/** The same lines from `zstd`, with its checksum at the end; one bit of a letter is wrong in `DAMAGED`. */
+const CHECKED = Buffer.from('28b52ffd0458dd0000a87b2274657874223a226f6e65227d0a74776f227d0a010052cc3a90e2dfee', 'hex');
+const DAMAGED = Buffer.from(CHECKED.toString('hex').replace('6f6e65', '6f6e64'), 'hex');
+/** A frame of three bytes that holds no data. */
+const SKIPPED = Buffer.from('502a4d1803000000616263', 'hex');
 /** `{"text":"one"}` and `{"text":"two"}`, a line each, as pyarrow.compress(…, 'zstd') packs them. */
 const ZSTD = Buffer.from('28b52ffd201edd0000a87b2274657874223a226f6e65227d0a74776f227d0a010052cc3a', 'hex');
 
@@ -147,7 +152,7 @@ describe('documents', () => {
     expect([resumed, manifest.files]).toEqual([0, [{ name: 'docs.json.gz', bytes: statSync(members).size }]]);
     expect(existsSync(join(dir, '.prepare'))).toBe(false);
     expect((await prepare([members], { chunkBytes: 4000 })).resumed).toBeNull();
-    const zstd = put('p/docs.jsonl.zst', Buffer.concat([ZSTD, ZSTD]));
+    const zstd = put('p/docs.jsonl.zst', Buffer.concat([ZSTD, SKIPPED, CHECKED]));
     const read = await prepare([zstd], { dir: (dir += '-zstd') });
     expect(documents(read.manifest)).toEqual(['one', 'two', 'one', 'two']);
   });
@@ -393,6 +398,7 @@ describe('wrong input', () => {
       /more\.txt\.gz \(gzip\): 9 bytes follow its end/,
     ],
     ['empty.txt.gz', Buffer.alloc(0), /no text in .*empty\.txt\.gz/],
+    ['bit.jsonl.zst', DAMAGED, /cannot unpack .*bit\.jsonl\.zst \(zstd\): its content is not that of its checksum/],
     ['cut.jsonl.zst', ZSTD.subarray(0, -3), /cannot unpack .*cut\.jsonl\.zst \(zstd\): unexpected EOF/],
     ['b.jsonl.gz', gzipSync('{"text":\n'), /b\.jsonl\.gz \(unpacked\), line 1: not valid JSON/],
     ['b.csv.gz', gzipSync('text\na'), /b\.csv\.gz \(unpacked\) is a table/],

@@ -158,7 +158,7 @@ export const arMeasure = defineMeasure({
     await scores.compile();
     const { seqLen } = data.train;
     const isRare = grams.rarity(maxCount, note);
-    const batches = await Promise.all(Array.from({ length: wanted }, (_, i) => scores.stream(i)));
+    const batches = Array.from({ length: wanted }, (_, i) => scores.stream(i));
     const rows = batches.flatMap((batch) => rowsOf(batch, seqLen, grams, isRare));
     return {
       measure: async (tensors) => {

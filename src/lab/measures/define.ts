@@ -62,6 +62,8 @@ export interface PlanRequest<Options> {
   /** Whether the run file switches the measure on; otherwise it is measured where the data allow. */
   readonly asked: boolean;
   readonly shared: SharedEvalConfig;
+  /** What the run file says of each measure, by name: a switch or options; nothing where it is silent. */
+  readonly settings: Readonly<Record<string, unknown>>;
   /** Told, in one sentence, what is left out although nothing switched it off, and why. */
   readonly note: (text: string) => void;
 }

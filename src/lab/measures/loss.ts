@@ -29,13 +29,14 @@ export const lossMeasure = defineMeasure({
   schema,
   absent: { loss: null, perPositionLoss: null },
   when: 'always',
-  plan: ({ data, shared }): LossPlan | null => {
+  plan: ({ data, shared, settings }): LossPlan | null => {
     const heldOut = data.heldOut();
-    return heldOut === null ? null : { shared, recall: heldOut.isRecall === true ? data.recall : null };
+    const scored = heldOut?.isRecall === true && settings['recall'] !== false;
+    return heldOut === null ? null : { shared, recall: scored ? data.recall : null };
   },
   prepare: async ({ shared, recall }, context) => {
     await context.scores.compile();
-    const batches = await Promise.all(Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i)));
+    const batches = Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i));
     return {
       measure: async (tensors) => {
         const losses = new LossTally(context.data.train.seqLen);
@@ -70,12 +71,12 @@ export const lossMeasure = defineMeasure({
   outcome: null,
 });
 
-async function batchOf({ scores }: PrepareContext, recall: RecallOptions | null, index: number) {
+function batchOf({ scores }: PrepareContext, recall: RecallOptions | null, index: number) {
   if (recall === null) {
-    const batch = await scores.stream(index);
+    const batch = scores.stream(index);
     return { batch, weights: batch.host.weights };
   }
-  const batch = await scores.recall(recall, index);
+  const batch = scores.recall(recall, index);
   const { targetWeight, otherWeight } = recall;
   return { batch, weights: Float32Array.from(batch.host.distances, (d) => (d === 0 ? otherWeight : targetWeight)) };
 }

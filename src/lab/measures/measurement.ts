@@ -46,7 +46,7 @@ export function planMeasures(
     if (setting === false) return [];
     const options = measure.options?.parse(typeof setting === 'object' ? setting : {});
     const asked = setting !== undefined;
-    const plan = measure.plan({ data, options, asked, shared: config, note: (text) => notes.push(text) });
+    const plan = measure.plan({ data, options, asked, shared: config, settings, note: (text) => notes.push(text) });
     return plan === null ? [] : [[name, plan]];
   });
   return { plans: new Map(plans), notes };

@@ -124,7 +124,7 @@ export const recallMeasure = defineMeasure({
   },
   prepare: async ({ options: { batches: number, bins }, recall }, { scores, data }) => {
     await scores.compile();
-    const batches = await Promise.all(Array.from({ length: number }, (_, i) => scores.recall(recall, i)));
+    const batches = Array.from({ length: number }, (_, i) => scores.recall(recall, i));
     return {
       measure: async (tensors) => {
         const tally = new RecallTally(bins ?? defaultBins(data.train.seqLen));

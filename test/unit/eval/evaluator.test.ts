@@ -89,10 +89,10 @@ const mean = (values: readonly number[]): number => values.reduce((a, b) => a + 
 describe('Measurement', () => {
   it('gives the loss, the loss by position and recall by distance that plain loops give', async () => {
     const { model, params, tensors } = smallModel(64);
-    const config = evalSchema.parse({ batches: 1, batchSize: 3, recall: { batches: 2, bins: [4, 10, 39, 80] } });
+    const config = evalSchema.parse({ batches: 1, batchSize: 3, recall: { batches: 3, bins: [4, 10, 39, 80] } });
     const evaluator = await Measurement.create({ engine, model, data: recall, config, batchSize: 9 });
     const record = await evaluator.evaluate(tensors, AT);
-    const rows = [0, 1].flatMap((index) => {
+    const rows = [0, 1, 2].flatMap((index) => {
       const batch = recallEvalBatch(recall.recall ?? expect.unreachable(), {
         batchSize: 3,
         seqLen: 40,
