@@ -97,7 +97,11 @@ async function run(kind: AnalysisKind, path: string, flags: AnalysisFlags, conte
   writeCsv(flags.csv, tables[0]?.columns ?? [], rows);
 }
 
-/** @param spaced an empty line follows tables, where there may be several */
+/**
+ * What people read of a result, as text.
+ *
+ * @param spaced an empty line follows tables, where there may be several
+ */
 function textOf({ title, head, rows = [], right = Infinity, remark }: Printed, spaced: boolean): string {
   const columns = new Set(head?.map((_, i) => i).filter((i) => i >= right));
   const table = head === undefined ? [] : [textTable([head, ...rows], columns)];

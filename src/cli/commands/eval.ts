@@ -93,6 +93,7 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   const record = await withEngine(run, flags, output, (engine) =>
     evaluateCheckpoint(checkpoint, { run, engine, precision: flags.precision, note }),
   );
+  // Only what the run's own settings measured may stand in its folder, where the report takes it for the run's own.
   const asStored = flags.set.length === 0 && flags.precision === undefined;
   const own = dir !== null && asStored ? evalPath(dir, record.step) : null;
   const file = flags.out ?? own;
