@@ -4,11 +4,10 @@
  * queries to zero, so that a "masked" head attends to all its keys alike: `uniform` here.)
  */
 import { ConfigError, Rng } from '../core/index.js';
-import type { NeedleSample } from '../data/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
-import { answerTargets, needleScore, type NeedleScore } from './needle-accuracy.js';
+import { answerTargets, needleScore, type AnswerSample, type NeedleScore } from './needle-accuracy.js';
 import { noSettings, SequenceScorer, type HeadSettings } from './score.js';
 
 /**
@@ -79,7 +78,7 @@ export function maskSettings(
  */
 export async function maskHeads(
   model: LoadedModel,
-  samples: readonly NeedleSample[],
+  samples: readonly AnswerSample[],
   { heads, mode = 'zero', draws = 5, seed = 0, randomLayers, batchTokens = 4096 }: MaskingOptions,
 ): Promise<MaskingResult> {
   const { config, tensors } = model;

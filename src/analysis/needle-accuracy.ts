@@ -17,8 +17,11 @@ export interface NeedleScore {
   readonly samples: number;
 }
 
-/** What the answer of a needle sample asks of a scorer. */
-export function answerTargets(sample: NeedleSample): ScoreSample {
+/** A sample that asks for an answer: what stands before it, and where. */
+export type AnswerSample = Pick<NeedleSample, 'tokens' | 'queryPosition' | 'answer'>;
+
+/** What the answer of a sample asks of a scorer. */
+export function answerTargets(sample: AnswerSample): ScoreSample {
   return {
     tokens: sample.tokens,
     positions: Array.from(sample.answer, (_, i) => sample.queryPosition + i),

@@ -149,7 +149,10 @@ export interface MeasureOptions {
 }
 
 /** Evaluates a stored checkpoint as training would have. */
-export async function evaluateCheckpoint(checkpoint: Checkpoint, options: MeasureOptions): Promise<EvalRecord> {
+export async function evaluateCheckpoint(
+  checkpoint: Checkpoint,
+  options: MeasureOptions & Pick<MeasurementOptions, 'only'>,
+): Promise<EvalRecord> {
   return measureCheckpoint(checkpoint, options, (measurement, tensors) =>
     measurement.evaluate(tensors, checkpoint.state, 'all'),
   );

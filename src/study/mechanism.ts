@@ -24,7 +24,7 @@ export function strongestHeads(record: RunRecord): ReadonlySet<string> {
 /** What limiting one part of a run costs at the tightest limit that was measured. */
 interface Cost {
   readonly keys: number;
-  readonly what: 'recall' | 'needle' | 'loss';
+  readonly what: 'recall' | 'ar' | 'needle' | 'loss';
   readonly before: number;
   readonly after: number;
 }
@@ -39,7 +39,7 @@ function costOf(record: RunRecord, part: 'full' | 'efficient', far: readonly Dis
   return { keys: tightest.keys ?? 0, what: before.what, before: before.value, after: after.value };
 }
 
-const NAMES = { recall: 'far recall', needle: 'needle accuracy', loss: 'loss' } as const;
+const NAMES = { recall: 'far recall', ar: 'far associative recall', needle: 'needle accuracy', loss: 'loss' } as const;
 
 /** What is needed to say which layers carry long-range retrieval. */
 export interface CarrierContext {

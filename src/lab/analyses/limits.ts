@@ -23,6 +23,7 @@ import type { DistanceRange } from '../figures.js';
 import { needlesOf } from '../needles.js';
 import { measuredLength, type OpenedModel } from '../open-model.js';
 import { needleShare } from '../measures/needle.js';
+import type { FullRunConfig } from '../run-config.js';
 import { evaluateCheckpoint } from '../run.js';
 import { holdsTextOut, sequencesOf, type SequenceOptions } from '../model-texts.js';
 
@@ -40,6 +41,8 @@ export interface LimitRow {
   readonly needleAccuracy: number | null;
   /** 95 % interval of the needle accuracy. */
   readonly needleInterval: Interval | null;
+  /** Associative recall at long range; left out where it was not measured. */
+  readonly ar?: { readonly from: number; readonly accuracy: number | null; readonly loss: number | null };
 }
 
 /** What is left of a model at each limit; the first row is the model as it is. */
@@ -56,6 +59,10 @@ const options = {
     .enum(REACH_PARTS)
     .optional()
     .describe(`${REACH_PARTS.join(', ')} (default: full, then efficient)`),
+  measure: z
+    .enum(['all', 'ar'])
+    .default('all')
+    .describe('all that the run measures, or loss and associative recall alone'),
   keys: z.array(count()).default([4, 16, 64]).describe('limits, in visible keys'),
   trunc: count()
     .optional()
@@ -77,12 +84,14 @@ export function limitScore(
     readonly recall: readonly (DistanceRange & { readonly probability: number | null })[];
     readonly needleAccuracy: number | null;
     readonly loss: number | null;
+    readonly ar?: { readonly accuracy: number | null } | undefined;
   },
   far: readonly DistanceRange[],
-): { readonly what: 'recall' | 'needle' | 'loss'; readonly value: number } | null {
+): { readonly what: 'recall' | 'ar' | 'needle' | 'loss'; readonly value: number } | null {
   const bins = row.recall.filter((bin) => far.some((f) => f.from === bin.from && f.to === bin.to));
   const known = bins.flatMap((bin) => bin.probability ?? []);
   if (known.length > 0) return { what: 'recall', value: known.reduce((a, b) => a + b, 0) / known.length };
+  if (row.ar?.accuracy != null) return { what: 'ar', value: row.ar.accuracy };
   if (row.needleAccuracy !== null) return { what: 'needle', value: row.needleAccuracy };
   return row.loss === null ? null : { what: 'loss', value: row.loss };
 }
@@ -109,15 +118,21 @@ export const limits = defineAnalysis({
         longPpl: z.number().nullable().default(null),
         recall: z.array(z.looseObject({ from: z.number(), to: z.number(), probability: z.number().nullable() })),
         needleAccuracy: z.number().nullable(),
+        ar: z.object({ from: z.number(), accuracy: z.number().nullable(), loss: z.number().nullable() }).optional(),
       }),
     ),
   },
   measure: async (model, chosen, { context }): Promise<Limits> => {
     if (model.run !== null) model.noteLength(measuredLength(model.run.run));
     const parts = chosen.part === undefined ? reachParts(model.config) : [chosen.part];
-    const texts = chosen.texts !== undefined || holdsTextOut(model) ? await readTexts(model, chosen) : null;
+    const only = chosen.measure === 'ar';
+    if (only && (model.run === null || chosen.texts !== undefined)) {
+      throw new ConfigError('--measure ar is of the held-out text of a run; leave --texts out, and name a run');
+    }
+    const wantsTexts = !only && (chosen.texts !== undefined || holdsTextOut(model));
+    const texts = wantsTexts ? await readTexts(model, chosen) : null;
     const { needles, problem } = needlesFor(model, chosen, texts !== null);
-    const measure = (limited: ModelConfig) => measureLimit(model, limited, { texts, needles });
+    const measure = (limited: ModelConfig) => measureLimit(model, limited, { texts, needles, only });
     const rows: LimitRow[] = [{ part: null, keys: null, ...(await measure(model.config)) }];
     for (const part of parts) {
       for (const keys of chosen.keys) {
@@ -133,13 +148,15 @@ export const limits = defineAnalysis({
     const bins = rows[0]?.recall ?? [];
     const text = longPpl === null ? [] : ['LongPPL'];
     const needle = rows.some((r) => r.needleAccuracy !== null) ? ['needle (95 %)'] : [];
+    const recall = rows[0]?.ar === undefined ? [] : [`AR beyond ${rows[0].ar.from - 1}`, 'its loss'];
     return {
       title: name,
-      head: ['limited', 'keys', 'loss', ...text, ...bins.map((b) => `recall ${b.from}-${b.to}`), ...needle],
+      head: ['limited', 'keys', 'loss', ...text, ...bins.map((b) => `recall ${b.from}-${b.to}`), ...recall, ...needle],
       rows: rows.map((r) => [
         ...[r.part ?? 'nothing', String(r.keys ?? ''), show(r.loss, 4)],
         ...text.map(() => show(r.longPpl, 4)),
         ...r.recall.map((b) => show(b.probability)),
+        ...(recall.length === 0 ? [] : [show(r.ar?.accuracy), show(r.ar?.loss, 4)]),
         ...needle.map(() => needleCell(r)),
       ]),
       right: 1,
@@ -155,11 +172,13 @@ export const limits = defineAnalysis({
       ...['part', 'keys', 'loss', 'longppl'],
       ...(rows[0]?.recall ?? []).map((b) => `recall_${b.from}_${b.to}`),
       ...['needle_accuracy', 'needle_low', 'needle_high'],
+      ...(rows[0]?.ar === undefined ? [] : ['ar_far_accuracy', 'ar_far_loss']),
     ],
     rows: rows.map((r): CsvCell[] => [
       ...[r.part, r.keys, r.loss, r.longPpl],
       ...r.recall.map((b) => b.probability),
       ...[r.needleAccuracy, r.needleInterval?.low ?? null, r.needleInterval?.high ?? null],
+      ...(r.ar === undefined ? [] : [r.ar.accuracy, r.ar.loss]),
     ]),
   }),
   figure: {
@@ -173,7 +192,12 @@ export const limits = defineAnalysis({
         return score === null ? [] : [{ name, ...score }];
       }),
     caption: (what, far) => {
-      const names = { recall: `recall at ${far}`, needle: 'needle accuracy', loss: 'loss (nats per token)' };
+      const names = {
+        ar: 'far associative recall',
+        recall: `recall at ${far}`,
+        needle: 'needle accuracy',
+        loss: 'loss (nats per token)',
+      };
       const name = Object.entries(names).find(([key]) => key === what)?.[1] ?? what;
       return (
         `What is left of ${name} when only the full, or only the efficient layers see no more than so many keys, the ` +
@@ -221,7 +245,11 @@ async function readTexts(model: OpenedModel, chosen: LimitOptions & SequenceOpti
 async function measureLimit(
   whole: OpenedModel,
   config: ModelConfig,
-  { texts, needles }: { readonly texts: KeyedTexts | null; readonly needles: readonly NeedleSample[] | null },
+  {
+    texts,
+    needles,
+    only,
+  }: { readonly texts: KeyedTexts | null; readonly needles: readonly NeedleSample[] | null; readonly only: boolean },
 ): Promise<Omit<LimitRow, 'part' | 'keys'>> {
   const { checkpoint, run } = whole;
   const scores = [];
@@ -239,7 +267,11 @@ async function measureLimit(
     state: { ...checkpoint.state, model: config },
     parameters: () => checkpoint.parameters(),
   };
-  const record = await evaluateCheckpoint(limited, { run: run.run, engine: whole.engine, precision: whole.precision });
+  const record = await evaluateCheckpoint(limited, {
+    ...{ run: only ? withAr(run.run) : run.run, engine: whole.engine, precision: whole.precision },
+    ...(only ? { only: ['loss', 'ar'] as const } : {}),
+  });
+  const far = record.ar?.far;
   const needle = needleShare(record.needle);
   return {
     loss: text.loss ?? record.loss,
@@ -247,7 +279,14 @@ async function measureLimit(
     recall: record.recall?.bins.map(({ from, to, probability }) => ({ from, to, probability })) ?? [],
     needleAccuracy: needle?.value ?? null,
     needleInterval: needle?.interval ?? null,
+    ...(far === undefined ? {} : { ar: { from: far.from, accuracy: far.all.accuracy, loss: far.all.loss } }),
   };
+}
+
+/** The same run with associative recall measured, whatever its own file says. */
+function withAr(run: FullRunConfig): FullRunConfig {
+  const { ar } = run.eval;
+  return { ...run, eval: { ...run.eval, ar: typeof ar === 'object' ? ar : true } };
 }
 
 function needleCell({ needleAccuracy, needleInterval: at }: LimitRow): string {

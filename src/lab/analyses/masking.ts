@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { copyHeads, MASK_MODES, maskHeads, topHeads, type NeedleScore } from '../../analysis/index.js';
 import { count, headList } from '../analysis-options.js';
 import { defineAnalysis, headNames, show } from '../analysis.js';
+import { arSamples } from '../ar-samples.js';
 import { needlesOf } from '../needles.js';
 
 const score = z.looseObject({ accuracy: z.number(), low: z.number(), high: z.number(), probability: z.number() });
@@ -23,7 +24,11 @@ export const masking = defineAnalysis({
     top: count().default(4).describe('how many of the strongest'),
     mode: z.enum(MASK_MODES).default('zero').describe(MASK_MODES.join(', ')),
     draws: count().default(10).describe('draws of random heads'),
-    samples: count().default(200).describe('needle samples'),
+    samples: count().default(200).describe('samples'),
+    measure: z
+      .enum(['needle', 'ar'])
+      .default('needle')
+      .describe('what is asked: needles, or far associative recall in the held-out text of the run'),
     length: count().optional().describe('tokens of a sample (default: that of training)'),
   },
   result: {
@@ -33,20 +38,21 @@ export const masking = defineAnalysis({
     masked: score,
     random: z.array(z.looseObject({ heads: z.array(headIndex), score })),
   },
-  measure: async (model, { heads: given, top, mode, draws, samples, length }) => {
+  measure: async (model, { heads: given, top, mode, draws, samples, length, measure }, { context }) => {
     const needles = (label: string) => needlesOf(model, { label, samples, length });
     // Chosen on other samples than they are judged on.
     const chosen = given ?? topHeads((await copyHeads(model, needles('copy'))).heads, top);
     const heads = chosen.map(({ layer, head }) => ({ layer, head }));
-    return maskHeads(model, needles('mask'), { heads, mode, draws });
+    const asked = measure === 'ar' ? arSamples(model, samples, (text) => context.note?.(text)) : needles('mask');
+    return { measure, ...(await maskHeads(model, asked, { heads, mode, draws })) };
   },
-  print: ({ mode, heads, baseline, masked, random, drop, randomDrop }, name) => {
+  print: ({ measure, mode, heads, baseline, masked, random, drop, randomDrop }, name) => {
     const line = (what: string, s: NeedleScore) => [
       ...[what, show(s.accuracy), `${show(s.low)} to ${show(s.high)}`, show(s.probability)],
     ];
     const mean = randomDrop === null ? 'too few other heads' : `random ones lose ${show(randomDrop)}`;
     return {
-      title: `${name}, mode ${mode}: the chosen heads lose ${show(drop)}, ${mean}`,
+      title: `${name}, ${measure === 'ar' ? 'associative recall' : 'needles'}, mode ${mode}: the chosen heads lose ${show(drop)}, ${mean}`,
       head: ['heads off', 'accuracy', 'interval', 'probability'],
       rows: [
         line('none', baseline),
@@ -56,14 +62,14 @@ export const masking = defineAnalysis({
       right: 1,
     };
   },
-  csv: ({ mode, heads, baseline, masked, random }, { step }) => ({
-    columns: ['step', 'mode', 'kind', 'heads', 'accuracy', 'probability', 'accuracy_low', 'accuracy_high'],
+  csv: ({ measure, mode, heads, baseline, masked, random }, { step }) => ({
+    columns: ['step', 'measure', 'mode', 'kind', 'heads', 'accuracy', 'probability', 'accuracy_low', 'accuracy_high'],
     rows: [
       { kind: 'none', off: [], score: baseline },
       { kind: 'chosen', off: heads, score: masked },
       ...random.map((r) => ({ kind: 'random', off: r.heads, score: r.score })),
     ].map(({ kind, off, score: s }) => [
-      ...[step, mode, kind, headNames(off)],
+      ...[step, measure, mode, kind, headNames(off)],
       ...[s.accuracy, s.probability, s.low, s.high],
     ]),
   }),

@@ -3,16 +3,8 @@
  */
 import { z } from 'zod';
 import { ConfigError, textTable } from '../../core/index.js';
-import type { GramStatistics } from '../../data/index.js';
-import {
-  arBins,
-  ArTally,
-  farFrom,
-  findAssociativeRecall,
-  type ArRow,
-  type ArTargets,
-  type HeldOutBatch,
-} from '../../eval/index.js';
+import type { Batch, GramStatistics } from '../../data/index.js';
+import { arBins, ArTally, farFrom, findAssociativeRecall, type ArRow, type ArTargets } from '../../eval/index.js';
 import type { Point } from '../../run/index.js';
 import {
   binEnds,
@@ -26,7 +18,8 @@ import {
 import { reachedAt } from './recall.js';
 import { crossing, meanOverTokens, type Crossing, type DistanceBin } from './series.js';
 
-const options = z.strictObject({
+/** The options of `eval.ar`. */
+export const arEvalSchema = z.strictObject({
   batches: count.optional().describe('held-out batches that are looked at (default: those of the loss)'),
   maxCount: z
     .int()
@@ -83,7 +76,7 @@ type Run = MeasuredRun<Stored<typeof schema>>;
 
 /** What is measured of associative recall: options, batches, and how rare grams are told. */
 export interface ArPlan {
-  readonly options: z.output<typeof options>;
+  readonly options: z.output<typeof arEvalSchema>;
   readonly batches: number;
   readonly grams: GramStatistics;
 }
@@ -136,7 +129,7 @@ function summarize(run: Run, { arThreshold = AR_THRESHOLD }: SummaryView): { rea
 
 /** Associative recall on text. */
 export const arMeasure = defineMeasure({
-  options,
+  options: arEvalSchema,
   about:
     'associative recall on text: loss and top-1 accuracy of repeated rare bigrams, by distance; options, or true or false ' +
     '(default: on for token shards that hold documents out)',
@@ -159,7 +152,9 @@ export const arMeasure = defineMeasure({
     const { seqLen } = data.train;
     const isRare = grams.rarity(maxCount, note);
     const batches = Array.from({ length: wanted }, (_, i) => scores.stream(i));
-    const rows = batches.flatMap((batch) => rowsOf(batch, seqLen, grams, isRare));
+    const rows = batches.flatMap((batch) =>
+      findInRows(batch.host, grams, isRare).map((found) => ({ batch, ...found })),
+    );
     return {
       measure: async (tensors) => {
         const tally = new ArTally(bins ?? arBins(seqLen), farFrom(seqLen), maxCount);
@@ -266,25 +261,23 @@ export const arMeasure = defineMeasure({
 const threshold = ({ arThreshold = AR_THRESHOLD }: FigureView): number => arThreshold;
 
 /** A row of a held-out batch with the hits in it, which are the same for every model. */
-interface FoundRow {
-  readonly batch: HeldOutBatch<unknown>;
+export interface FoundRow {
   /** Where the row's targets stand among the batch's. */
   readonly from: number;
   readonly row: ArRow;
   readonly found: ArTargets;
 }
 
-function rowsOf(
-  batch: HeldOutBatch<{
-    readonly tokens: Int32Array;
-    readonly targets: Int32Array;
-    readonly documents: Float64Array | null;
-  }>,
-  seqLen: number,
+/**
+ * Finds the hits in every row of a batch of text.
+ *
+ * @param isRare whether a gram, by its number, is rare; `document` is the number of the document that it repeats in
+ */
+export function findInRows(
+  { tokens, targets, documents, seqLen }: Pick<Batch, 'tokens' | 'targets' | 'documents' | 'seqLen'>,
   { keys }: GramStatistics,
   isRare: (gram: number, document: number) => boolean,
 ): FoundRow[] {
-  const { tokens, targets, documents } = batch.host;
   return Array.from({ length: tokens.length / seqLen }, (_, r) => {
     const from = r * seqLen;
     const own = documents?.subarray(r * (seqLen + 1), (r + 1) * (seqLen + 1)) ?? new Float64Array(seqLen + 1);
@@ -295,7 +288,7 @@ function rowsOf(
       // Rows that are no text, and first tokens of documents, do not count.
       counts: (t) => (own[t] ?? -1) >= 0 && own[t + 1] === own[t],
     };
-    return { batch, from, row, found: findAssociativeRecall(row, keys, (gram, t) => isRare(gram, own[t] ?? 0)) };
+    return { from, row, found: findAssociativeRecall(row, keys, (gram, t) => isRare(gram, own[t] ?? 0)) };
   });
 }
 

@@ -167,3 +167,44 @@ describe('associative recall in a run', () => {
     );
   });
 });
+
+describe('who carries associative recall', () => {
+  it('is asked by limits of reach and by masking heads, on the held-out text of the run', async () => {
+    const run = join(folder, 'run.yaml');
+    writeFileSync(
+      run,
+      [
+        "model: { hiddenSize: 16, numHeads: 2, intermediateSize: 16, layers: 'swa:8 full' }",
+        'data: { kind: shards, path: shards }',
+        'train: { seqLen: 96, batchSize: 4, steps: 2, checkpointEvery: 2, evalEvery: 2 }',
+        'eval: { batches: 6, needle: false, trace: false, ar: { maxCount: 1000000 } }',
+      ].join('\n'),
+    );
+    const dir = join(folder, 'run');
+    const json = async (...args: string[]) => {
+      const { code, stdout, stderr } = await cli([...args, '--threads', '1', '--json']);
+      expect([code, stderr]).toEqual([0, '']);
+      return stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+    };
+    await json('train', run, '--out', dir);
+    const own = JSON.parse(readFileSync(join(dir, 'evals', 'step-000002.json'), 'utf8')) as EvalRecord;
+    const limited = JSON.stringify(await json('constrain', dir, '--measure', 'ar', '--keys', '4'));
+    const { accuracy, loss } = own.ar?.far.all ?? {};
+    // The first row limits nothing: it is the run's own evaluation.
+    expect(limited).toContain(JSON.stringify({ from: 73, accuracy, loss }));
+    expect(limited).not.toContain('"needleAccuracy":0');
+    const masked = JSON.stringify(
+      await json('mask', dir, '--measure', 'ar', '--heads', '1:0', '--samples', '12', '--draws', '1'),
+    );
+    expect(masked).toContain('"measure":"ar"');
+    expect(masked).toContain('"samples":12');
+    const refused = await cli(['constrain', join(DATA, 'retrieval-heads'), '--measure', 'ar']);
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      'longsight: --measure ar is of the held-out text of a run; leave --texts out, and name a run\n',
+    ]);
+  }, 120_000);
+});
