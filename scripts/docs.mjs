@@ -1,7 +1,10 @@
 // Writes the pages of docs/ that are made from the code. usage: npm run docs
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { analysisMarkdown } from '../dist/cli/analysis-docs.js';
 import { configMarkdown } from '../dist/cli/config-docs.js';
 
 const path = new URL('../docs/config.md', import.meta.url);
 writeFileSync(path, configMarkdown());
-console.log('wrote docs/config.md');
+const analyses = new URL('../docs/analysis.md', import.meta.url);
+writeFileSync(analyses, analysisMarkdown(readFileSync(analyses, 'utf8')));
+console.log('wrote docs/config.md and the table of docs/analysis.md');

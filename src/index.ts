@@ -38,7 +38,8 @@ export { Trainer, type TrainResult } from './train/index.js';
 export { findCheckpoint, listCheckpoints, type Checkpoint } from './run/index.js';
 export { openData, type DataSource, type OpenedData } from './data/index.js';
 
-// Measure checkpoints and models.
+// Open a model by its path; measure checkpoints and models.
+export { ANALYSES, measure, openModel, type OpenedModel } from './lab/index.js';
 export { evaluateCheckpoint, traceCheckpoint } from './lab/index.js';
 export {
   attentionEntropy,

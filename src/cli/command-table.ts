@@ -26,6 +26,7 @@ const analysis = (kind: AnalysisKind, name: string, summary: string): CommandEnt
 
 /** Every analysis; the compiler asks for those that are missing, and a test compares names and summaries. */
 const ANALYSIS_COMMANDS: Readonly<Record<AnalysisKind, CommandEntry>> = {
+  'attention-distance': analysis('attention-distance', 'attention-distance', 'how far back heads attend, in tokens'),
   drift: analysis('drift', 'drift', 'how far query and key weights of heads moved'),
   entropy: analysis('entropy', 'entropy', 'attention entropy of heads'),
   heads: analysis('heads', 'heads', 'retrieval heads by other definitions than trace'),

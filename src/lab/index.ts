@@ -76,6 +76,7 @@ export {
 export { evaluateOnTexts, traceImported } from './imported.js';
 export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
 export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';
+export { attentionDistances } from './analyses/attention-distance.js';
 export { limitScore } from './analyses/limits.js';
 export { hintsOf, unwrapOption, type OptionHints, type UnwrappedOption } from './analysis-options.js';
 export {

@@ -68,6 +68,7 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
       throw new ConfigError('--run says how a run is measured on its own data; leave it out with --texts');
     const model = openModel(path, flags);
     const asked = { texts: flags.texts, length: flags.length, note };
+    // Needles left out are said within the work, before the engine: what was measured comes last.
     const record = await withModels([model], output, async () => {
       const { needlesLeftOut: why, ...found } = await evaluateOnTexts(model, asked);
       if (why !== null) {

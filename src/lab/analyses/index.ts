@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import type { Analysis } from '../analysis.js';
+import { attentionDistance } from './attention-distance.js';
 import { drift } from './drift.js';
 import { entropy } from './entropy.js';
 import { heads } from './heads.js';
@@ -14,7 +15,16 @@ import { masking } from './masking.js';
 import { probes } from './probes.js';
 
 /** Analyses whose results are kept in run folders, by the kind that their files are named for. */
-export const ANALYSES = { entropy, drift, limits, masking, probes, influence, longppl } as const;
+export const ANALYSES = {
+  entropy,
+  drift,
+  limits,
+  masking,
+  probes,
+  influence,
+  longppl,
+  'attention-distance': attentionDistance,
+} as const;
 
 /** Analyses that only print what they find. */
 export const PRINTED_ANALYSES = { heads } as const;

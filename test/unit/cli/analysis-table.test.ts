@@ -1,11 +1,22 @@
 /** Every analysis of the table has its command, its line in the documentation, and options that flags can give. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { analysisMarkdown } from '../../../src/cli/analysis-docs.js';
 import { COMMANDS } from '../../../src/cli/command-table.js';
 import { ANALYSES, analysisOf, PRINTED_ANALYSES, unwrapOption, type AnalysisKind } from '../../../src/lab/index.js';
 import { cli } from '../../support/cli.js';
 
 const kinds = [...Object.keys(ANALYSES), ...Object.keys(PRINTED_ANALYSES)] as AnalysisKind[];
+
+describe('docs/analysis.md', () => {
+  it('has the table that the definitions say (npm run docs makes it)', () => {
+    const page = readFileSync(join(import.meta.dirname, '..', '..', '..', 'docs', 'analysis.md'), 'utf8');
+    expect(page).toBe(analysisMarkdown(page));
+    expect(page).toContain('| `attention-distance` | how far back do heads attend? |');
+  });
+});
 
 describe.each(kinds)('%s', (kind) => {
   const { command, summary, options, description } = analysisOf(kind);
