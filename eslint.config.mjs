@@ -1,7 +1,7 @@
 import eslint from '@eslint/js';
 import jsdoc from 'eslint-plugin-jsdoc';
 import tseslint from 'typescript-eslint';
-import { publicQuantities, whyComments } from './scripts/eslint-comments.mjs';
+import { noFragments, publicQuantities, whyComments } from './scripts/eslint-comments.mjs';
 import { noUnboundedSpread } from './scripts/eslint-no-unbounded-spread.mjs';
 
 export default tseslint.config(
@@ -31,7 +31,12 @@ export default tseslint.config(
     // CONTRIBUTING.md, "Comments", says what a good one is; these rules see to it that there is one.
     files: ['src/**/*.ts'],
     ignores: ['**/*.test.ts'],
-    plugins: { jsdoc, comments: { rules: { 'public-quantities': publicQuantities, 'why-comments': whyComments } } },
+    plugins: {
+      jsdoc,
+      comments: {
+        rules: { 'public-quantities': publicQuantities, 'why-comments': whyComments, 'no-fragments': noFragments },
+      },
+    },
     rules: {
       'jsdoc/require-jsdoc': [
         'error',
@@ -54,6 +59,7 @@ export default tseslint.config(
       'jsdoc/require-description': ['error', { descriptionStyle: 'body', contexts: ['any'] }],
       'jsdoc/informative-docs': 'error',
       'jsdoc/require-throws-description': 'error',
+      'comments/no-fragments': 'error',
       'comments/public-quantities': 'error',
       'comments/why-comments': 'error',
       'max-len': ['error', { code: 100_000, comments: 120, ignoreUrls: true }],

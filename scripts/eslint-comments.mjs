@@ -4,6 +4,7 @@
  * `why-comments`: a block of more than 40 lines in a function has a comment on a line of its own that says why it does what it does.
  * `public-quantities`: in an exported interface, a member that is a number, a list of numbers or a tensor says its unit, range or
  * shape: in a comment of its own, in the interface's comment (by name), or by a name that can mean one thing only.
+ * `no-fragments`: a doc comment does not begin as if the sentence before it were there ("Of the parameters.", "Told every step.").
  */
 
 const MAX_LINES = 40;
@@ -96,6 +97,26 @@ export const publicQuantities = {
           if (new RegExp(`\\b${name}\\b`).test(ofInterface)) continue;
           context.report({ node: member, messageId: 'unit', data: { name: `${node.id.name}.${name}` } });
         }
+      },
+    };
+  },
+};
+
+/** Beginnings of comments that say something of what is not named: a hover shows the comment alone. */
+const FRAGMENT = /^\**\s*\*?\s*(Of|That of|Told|Null|Such as|As many)\b/;
+
+export const noFragments = {
+  meta: {
+    type: 'suggestion',
+    schema: [],
+    messages: { fragment: 'A doc comment is a sentence that stands alone: name what it is about.' },
+  },
+  create(context) {
+    return {
+      Program() {
+        for (const comment of context.sourceCode.getAllComments())
+          if (isDoc(comment) && FRAGMENT.test(comment.value))
+            context.report({ loc: comment.loc, messageId: 'fragment' });
       },
     };
   },

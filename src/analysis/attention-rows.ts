@@ -41,7 +41,7 @@ export interface HeadIndex {
 /** A sequence and the positions from which heads are watched. */
 export interface RowSample {
   readonly tokens: Int32Array;
-  /** As many in every sample. Tokens behind the last do not matter. */
+  /** The positions whose rows are read, as many in every sample. Tokens behind the last do not matter. */
   readonly positions: readonly number[];
   /** Tokens that are read, up to the last position unless given. */
   readonly end?: number;

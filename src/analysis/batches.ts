@@ -23,7 +23,7 @@ interface SequenceBatch<S> {
 /** All samples in batches of one shape. */
 export interface SequenceBatches<S> {
   readonly batchSize: number;
-  /** Of the longest sample; shorter ones are padded at the end, which causal layers never see. */
+  /** Tokens of the longest sample; shorter ones are padded at the end, which causal layers never see. */
   readonly length: number;
   readonly batches: readonly SequenceBatch<S>[];
 }

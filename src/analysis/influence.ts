@@ -41,7 +41,7 @@ export interface InfluenceCurve {
   readonly target: InfluenceTarget;
   readonly lastTokens: number;
   readonly samples: number;
-  /** By distance 0, 1, 2, ... from the last token; null where no text is so long. */
+  /** The mean gradient norm at distance 0, 1, 2, ... from the last token; null where no text is so long. */
   readonly mean: readonly (number | null)[];
   /** The number of gradients behind each mean. */
   readonly counts: readonly number[];
@@ -55,7 +55,10 @@ export interface InfluenceCurve {
 export interface InfluenceFloor {
   /** Median over the farthest quarter of distances. */
   readonly level: number;
-  /** From here on, means over bins of doubling width stay within `FLOOR_FACTOR` of the level; null if they never do. */
+  /**
+   * The distance from which on means over bins of doubling width stay within `FLOOR_FACTOR` of the level; null if they
+   * never do.
+   */
   readonly distance: number | null;
 }
 

@@ -171,7 +171,7 @@ export function parseSpans(text: string, where: string): CharSpan[] {
 
 /** Perplexity over all tokens, and over key tokens. */
 export interface PplScore {
-  /** Null without key tokens. */
+  /** The perplexity over key tokens; null if there are none. */
   readonly longPpl: number | null;
   /** The perplexity over all tokens. */
   readonly ppl: number;

@@ -31,7 +31,7 @@ export interface MaskingResult {
   readonly heads: readonly HeadIndex[];
   readonly baseline: NeedleScore;
   readonly masked: NeedleScore;
-  /** As many other heads of the model, drawn anew each time, never one of `heads`. */
+  /** Draws of as many other heads of the model, never one of `heads`. */
   readonly random: readonly RandomHeads[];
   /** Baseline accuracy minus that with `heads` masked. */
   readonly drop: number;

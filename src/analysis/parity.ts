@@ -26,7 +26,9 @@ export interface ParityOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
   readonly parameters: ReadonlyMap<string, HostTensor<'f32'>>;
-  /** By name: `input_ids` `[B,T]`, and any of `logits`, `hidden.N`, `attn.N`, `loss`, `gradnorm.NAME`. */
+  /**
+   * Expected tensors by name: `input_ids` `[B,T]`, and any of `logits`, `hidden.N`, `attn.N`, `loss`, `gradnorm.NAME`.
+   */
   readonly expected: Readonly<Record<string, HostTensor>>;
   readonly tensors: readonly TensorParts[];
   /** Other names under which a tensor's gradient may stand; null if it is known to be of no use. */
@@ -35,9 +37,9 @@ export interface ParityOptions {
    * What `hidden.0` is: the embedding (the default) or the first layer's output. The last one is behind the final norm.
    */
   readonly hiddenStates?: 'embedding' | 'layers';
-  /** For values: `|difference| <= tolerance * max(1, largest expected value)`. */
+  /** The tolerance of values: `|difference| <= tolerance * max(1, largest expected value)`. */
   readonly tolerance?: number;
-  /** For gradient norms, relative. */
+  /** The relative tolerance of gradient norms. */
   readonly gradientTolerance?: number;
 }
 

@@ -87,7 +87,7 @@ export interface PublishedTrace {
   readonly samplesMissingNeedle: number;
   /** Prompts cut on the right at `maxTokens`, which may have lost their question. */
   readonly samplesCut: number;
-  /** By layer and head, all of them. */
+  /** The scores of all heads, by layer and head. */
   readonly heads: readonly PublishedHeadScore[];
 }
 

@@ -9,7 +9,7 @@ export interface CliContext extends Streams {
   readonly signal: AbortSignal;
   /** The script that starts this command line, for worker processes. */
   readonly mainPath: string;
-  /** Told the exit code of a command that did not throw; 0 if never told. */
+  /** Takes the exit code of a command that did not throw; without a call it is 0. */
   readonly exitWith: (code: number) => void;
 }
 

@@ -10,7 +10,7 @@ export interface KeyHelp {
   readonly path: string;
   /** What may stand there, such as `whole number >= 1`. */
   readonly type: string;
-  /** As JSON; null where there is none. */
+  /** The default value as JSON; null where there is none. */
   readonly default: string | null;
   readonly required: boolean;
   readonly description: string;

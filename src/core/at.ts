@@ -25,14 +25,14 @@ export function f64At(list: Float64Array, i: number): number {
   return x;
 }
 
-/** As `f64At`, for 32-bit integers. */
+/** The element of a list of 32-bit integers at an index that is right by construction; see `f64At`. */
 export function i32At(list: Int32Array, i: number): number {
   const x = list[i];
   if (x === undefined) throwMissing(list.length, i);
   return x;
 }
 
-/** As `f64At`, for bytes. */
+/** The element of a list of bytes at an index that is right by construction; see `f64At`. */
 export function u8At(list: Uint8Array, i: number): number {
   const x = list[i];
   if (x === undefined) throwMissing(list.length, i);

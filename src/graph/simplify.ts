@@ -12,7 +12,7 @@ export type Evaluate = (node: Node, inputs: readonly HostTensor[]) => readonly H
 
 /** Whether and how far constants are folded. */
 export interface SimplifyOptions {
-  /** Without it no constants are folded. */
+  /** Computes an op on constants; without it no constants are folded. */
   readonly evaluate?: Evaluate;
   /** Largest result of folding, in elements. */
   readonly foldLimit?: number;

@@ -31,7 +31,7 @@ export interface CsvTable {
 /** What a measurement may use and tell. */
 export interface AnalysisContext {
   readonly signal?: AbortSignal | undefined;
-  /** Told what was left out, and why. */
+  /** Called with one sentence about what was left out, and why. */
   readonly note?: (text: string) => void;
 }
 

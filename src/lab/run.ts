@@ -39,7 +39,7 @@ export interface PerformOptions {
   readonly signal?: AbortSignal;
   readonly progress?: TrainHooks['progress'];
   readonly note?: TrainHooks['note'];
-  /** Told every evaluation. */
+  /** Called with the record of every evaluation. */
   readonly evaluated?: (record: EvalRecord) => void;
 }
 

@@ -22,7 +22,7 @@ export interface Point {
 
 /** What a metrics file holds. */
 export interface Metrics {
-  /** By metric name, in order of tokens. Values that are no finite numbers are left out. */
+  /** The measured points of each metric, in order of tokens. Values that are no finite numbers are left out. */
   readonly series: ReadonlyMap<string, readonly Point[]>;
   /** Seconds of run time at the last line. */
   readonly seconds: number;

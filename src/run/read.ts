@@ -41,7 +41,7 @@ export interface StoredRunFolder<Eval, Found> {
    * kept.
    */
   readonly ran: { readonly from: number; readonly to: number } | null;
-  /** By metric name, in order of tokens. */
+  /** The measured points of each metric, in order of tokens. */
   readonly metrics: ReadonlyMap<string, readonly Point[]>;
   /** Evaluation records at checkpoints, in order of steps. */
   readonly evals: readonly Eval[];

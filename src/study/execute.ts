@@ -47,7 +47,7 @@ export interface StudySnapshot {
   readonly eta: number | null;
 }
 
-/** Told what happens, in order; all methods are called on the parent's event loop. */
+/** Hears what happens in a study, in order; all methods are called on the parent's event loop. */
 export interface StudyObserver {
   started(run: PlannedRun, how: 'new' | 'resumed' | 'retried', place: string): void;
   note(run: PlannedRun, text: string): void;

@@ -20,7 +20,7 @@ export interface Cell {
 export interface PairedDifference {
   /** Seeds that both designs have. */
   readonly seeds: readonly number[];
-  /** From the middles of the measured intervals; null where an end is open. */
+  /** The estimate from the middles of the measured intervals; null where an end is open. */
   readonly estimate: number | null;
   /** 95 % interval, simultaneous for all pairs of the family; null where seeds or degrees of freedom are missing. */
   readonly interval: Interval | null;

@@ -121,7 +121,7 @@ export interface StudyPlan {
   /** The study as asked for, its base written out; with `set`, enough to repeat it. */
   readonly study: StudyInput;
   readonly set: readonly Setting[];
-  /** In the order of the file. */
+  /** The architectures, in the order of the file. */
   readonly architectures: readonly { readonly label: string; readonly layers: string }[];
   readonly runs: readonly PlannedRun[];
 }

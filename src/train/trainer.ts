@@ -410,7 +410,7 @@ export class Trainer {
     return { result: () => (result ??= readNumbers(engine, numbers)) };
   }
 
-  /** For `writeCheckpoint`: tensors come to the host as they are asked for. */
+  /** The trainer's tensors for `writeCheckpoint`; each comes to the host as it is asked for. */
   tensors(): CheckpointTensors {
     const { engine } = this.#options;
     const cache = new Map<string, HostTensor>();

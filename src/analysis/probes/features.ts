@@ -123,7 +123,7 @@ export interface ProbeResult {
   readonly samples: number;
   /** The accuracy of guessing, one over the number of classes. */
   readonly chance: number;
-  /** Of the embedding alone: what needs no layer at all; null for deltas. */
+  /** The probe of the embedding alone, which needs no layer at all; null for deltas. */
   readonly embedding: ProbeScore | null;
   readonly layers: readonly LayerProbe[];
   /** The layer with the highest accuracy, the first of equals. */

@@ -41,7 +41,7 @@ export interface FitMetrics {
 export interface ScalingRow extends ScalingPoint {
   /** The y that the law predicts. */
   readonly predicted: number;
-  /** Of the prediction, over the bootstrap. */
+  /** The interval of the prediction over the bootstrap; null without one. */
   readonly interval: Interval | null;
   readonly split: 'train' | 'held-out';
 }

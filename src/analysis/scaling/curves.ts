@@ -15,7 +15,7 @@ export function tokensForLoss({ a, b, c, alpha, beta }: ScalingParameters, y: nu
 /** Tokens that a model of one size needs for a loss: `N` parameters. */
 export interface IsoLossPoint {
   readonly N: number;
-  /** Null where this size never gets there. */
+  /** The training tokens that are needed; null where this size never gets there. */
   readonly D: number | null;
   /** Over the laws of a bootstrap; null without one, or if some law never gets there. */
   readonly interval: Interval | null;

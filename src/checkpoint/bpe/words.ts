@@ -6,9 +6,9 @@ import { i32At, at } from '../../core/index.js';
 
 /** Merges as token ids. */
 export interface MergeTable {
-  /** By `left * vocabSize + right`: the rank of the merge. */
+  /** The rank of each merge, by `left * vocabSize + right`. */
   readonly ranks: ReadonlyMap<number, number>;
-  /** By rank: the id of the merged token. */
+  /** The id of the merged token, by rank. */
   readonly merged: Int32Array;
   /** Ids are below this. */
   readonly vocabSize: number;
@@ -18,7 +18,9 @@ export interface MergeTable {
 export interface Merges extends MergeTable {
   /** The id of each of the 256 bytes. */
   readonly byteIds: Int32Array;
-  /** By text in bytes (Latin-1): words that are tokens as they are, whatever the merges; null where merges decide. */
+  /**
+   * Words that are tokens as they are, whatever the merges, by their text in bytes (Latin-1); null where merges decide.
+   */
   readonly whole: ReadonlyMap<string, number> | null;
 }
 

@@ -9,7 +9,7 @@ import { minimax } from './families/minimax.js';
 import { cohere2, exaone4, gemma3, olmo3 } from './families/windowed.js';
 import { Fields } from './family/fields.js';
 
-/** In the order in which exported models look for a class. */
+/** The families of Transformers models, in the order in which exported models look for a class. */
 export const FAMILIES: readonly Family[] = [
   ...LLAMA_FAMILIES,
   olmo3,

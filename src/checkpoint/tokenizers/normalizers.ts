@@ -14,7 +14,7 @@ export function normalizerSteps(config: NormalizerConfig | null | undefined): re
   return config.type === 'Sequence' ? config.normalizers : [config];
 }
 
-/** Null if the steps leave every text as it is. */
+/** The normalizer that some steps make up; null if they leave every text as it is. */
 export function normalizerOf(steps: readonly NormalizerStep[]): Normalizer | null {
   const all = steps.map(stepOf);
   return all.length === 0 ? null : (text) => all.reduce((value, step) => (value === '' ? value : step(value)), text);

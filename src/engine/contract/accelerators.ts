@@ -22,7 +22,7 @@ export interface Accelerator {
   readonly name: string;
   /** The driver's identifier, such as `GPU-5f3a...`; null where it is not known. */
   readonly uuid: string | null;
-  /** Such as `NVIDIA H200`; null where it is not known. */
+  /** The model of the device, such as `NVIDIA H200`; null where it is not known. */
   readonly kind: string | null;
   readonly memory: AcceleratorMemory | null;
   /** What a process needs in its environment to see this device alone. */

@@ -24,7 +24,7 @@ type StoredFile = Stored['files'][string];
 export interface ClaimedFile {
   /** The file's name, without its ending. */
   readonly name: string;
-  /** By words that a message can use, such as `answer tokens`. */
+  /** The settings that predictions depend on, by words that a message can use, such as `answer tokens`. */
   readonly settings: Readonly<Record<string, unknown>>;
   readonly samples: readonly RulerSample[];
 }

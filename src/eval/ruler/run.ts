@@ -29,7 +29,7 @@ export interface RulerRunOptions {
   readonly truncate: boolean;
   readonly batchSize: number;
   readonly signal?: AbortSignal;
-  /** Told after every batch. */
+  /** Called after every batch with the samples that are done, and with all. */
   readonly onProgress?: (done: number, all: number) => void;
 }
 

@@ -33,7 +33,7 @@ export interface ChannelDecays {
 
 const GONE = -1e30;
 
-/** From log decays `[..,C,K]`. */
+/** The decays of chunks by key channel, from log decays `[..,C,K]`. */
 export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): ChannelDecays {
   const { C } = chunks;
   const [lead, K] = [g.shape.slice(0, 3), at(g.shape, 4)];

@@ -151,17 +151,17 @@ export function chunkEnds(runs: Value, { N, C, order }: Chunks): ChunkEnds {
 
 /** The scalar decays of chunks, zero across documents. */
 export interface Decays {
-  /** From token s to token r of a chunk, `[..,C,C]`. */
+  /** The decay from token s to token r of a chunk, `[..,C,C]`. */
   readonly within: Value;
-  /** From the start of the chunk to each token, its own included, `[..,C]`. */
+  /** The decay from the start of the chunk to each token, its own included, `[..,C]`. */
   readonly enter: Value;
-  /** From each token to the end of the chunk, `[..,C]`. */
+  /** The decay from each token to the end of the chunk, `[..,C]`. */
   readonly leave: Value;
   /** Over the whole chunk, `[..,1]`. */
   readonly keep: Value;
 }
 
-/** From log decays `[..,C]`, whose leading axes may be 1 where they do not vary. */
+/** The decays of chunks from log decays `[..,C]`, whose leading axes may be 1 where they do not vary. */
 export function decaysOf(g: Value, runs: Value | null, chunks: Chunks): Decays {
   const { C } = chunks;
   const sum = runningSum(g);

@@ -64,7 +64,7 @@ export interface PlanRequest<Options> {
   readonly shared: SharedEvalConfig;
   /** What the run file says of each measure, by name: a switch or options; nothing where it is silent. */
   readonly settings: Readonly<Record<string, unknown>>;
-  /** Told, in one sentence, what is left out although nothing switched it off, and why. */
+  /** Called with one sentence about what is left out although nothing switched it off, and why. */
   readonly note: (text: string) => void;
 }
 
@@ -78,7 +78,7 @@ export interface PrepareContext {
   readonly batchSize: number;
   /** Scores of held-out batches, each computed once an evaluation, whichever measures read it. */
   readonly scores: HeldOutScores;
-  /** Told, in one sentence, what takes long or cannot be kept. */
+  /** Called with one sentence about what takes long or cannot be kept. */
   readonly note: (text: string) => void;
 }
 
@@ -99,7 +99,7 @@ export interface MeasuredRun<Result> {
 export interface SummaryView {
   /** The distances at which recall was measured, nearest first. */
   readonly bins: readonly DistanceBin[];
-  /** Those that count as far. */
+  /** The bins that count as far. */
   readonly far: readonly DistanceBin[];
   /** Recall from which it counts as formed. */
   readonly threshold: number;

@@ -46,7 +46,7 @@ export const rows = (...sources: readonly Source[]): ParameterLayout => ({ trans
 /** `first, first + 1, ...`, `count` of them. */
 export const range = (first: number, count: number): number[] => Array.from({ length: count }, (_, i) => first + i);
 
-/** For every channel of a head in our order, theirs. */
+/** The channel of Transformers' head that each channel of a Longsight head comes from. */
 export function headChannels(
   { headDim, ropeDim }: Pick<ModelConfig, 'headDim' | 'ropeDim'>,
   interleaved: boolean,

@@ -63,7 +63,7 @@ export interface XlaEngine extends Engine {
   release(tensor: DeviceTensor): void;
   /** What a program that this engine compiled sends between devices each time it runs; nothing on one device. */
   collectives(program: Executable): readonly Collective[];
-  /** Of one device of the mesh, the first if left out; null where the plugin does not keep count. */
+  /** The memory in use on one device of the mesh (default: the first); null where the plugin does not keep count. */
   memoryStats(place?: number): MemoryStats | null;
   /**
    * Records what the devices run until `stop`, which gives it. Throws `EngineError` where the plugin has no profiler.
@@ -71,7 +71,7 @@ export interface XlaEngine extends Engine {
   profile(): { stop(): DeviceSpan[] };
   readonly mesh: Mesh;
   readonly devices: readonly Device[];
-  /** Of the last `compile`. */
+  /** How long the last `compile` took, and whether its program came from the cache. */
   readonly lastCompile: { readonly seconds: number; readonly cached: boolean } | null;
 }
 

@@ -22,7 +22,7 @@ export interface CompileScope {
   readonly cudnn: boolean;
   readonly tileKernels: boolean;
   readonly deterministic: boolean;
-  /** Told of every program. */
+  /** Called with how long each program took to compile, and whether it came from the cache. */
   readonly compiled: (how: { readonly seconds: number; readonly cached: boolean }) => void;
 }
 
@@ -126,7 +126,7 @@ export class XlaExecutable implements Executable {
     );
   }
 
-  /** Of the program that was made first. */
+  /** The collectives of the program that was made first. */
   collectives(): readonly Collective[] {
     const [native] = this.#programs.values();
     if (!native) throw new EngineError('xla: this program was disposed of, or was not compiled yet: run it first');

@@ -5,7 +5,7 @@ import { exactVarint, fieldsOf, textOf } from '../pjrt/wire.js';
 /** A kernel or copy on a device. Times in nanoseconds, from the first of the recording. */
 export interface DeviceSpan {
   readonly name: string;
-  /** Such as `/device:GPU:0`. */
+  /** The device's name, such as `/device:GPU:0`. */
   readonly device: string;
   /** Nanoseconds from the first span of the recording. */
   readonly start: number;

@@ -14,14 +14,14 @@ interface Stored {
   gathered: string | null;
 }
 
-/** What this file reads and notes while a graph is lowered. */
+/** The part of the lowering's state that sharded parameters need. */
 export interface FsdpScope {
   readonly builder: TextBuilder;
-  /** Names of values. */
+  /** The name of each value in the module. */
   readonly names: Map<Value, string>;
-  /** What lies divided over `fsdp`. */
+  /** The values that are sharded over `fsdp`, with their gathered form once it is made. */
   readonly stored: Map<Value, Stored>;
-  /** How values must lie that outputs come from. */
+  /** The sharding that a value gets because sharded outputs are computed from it; see `originsOf`. */
   readonly origins: ReadonlyMap<Value, Sharding>;
 }
 
@@ -29,7 +29,7 @@ export interface FsdpScope {
 const isElementwise = ({ definition: { locality } }: Node): boolean =>
   locality === 'elementwise' || locality === 'broadcasting';
 
-/** Whether a sharding divides over `fsdp` axes that a batch may divide over too. */
+/** Whether a sharding splits a tensor over `fsdp` alone, which a batch may be split over too. */
 export function isStored(sharding: Sharding, parts: number): boolean {
   return parts > 1 && sharding.some((axes) => axes.includes('fsdp') && !axes.includes('data'));
 }
@@ -42,8 +42,8 @@ function constrained({ builder }: FsdpScope, name: string, value: Value, shardin
 }
 
 /**
- * Rows of a table taken in bf16, where only that is asked for: the table is gathered as other products read it, in half
- * the bytes.
+ * Converts a table to bf16 before rows of it are taken, where only bf16 rows are asked for: the table is gathered in
+ * half the bytes, as other products read it.
  */
 export function narrowTakes(graph: Graph): Graph {
   return mapGraph(graph, (node, [x]) => {
@@ -54,8 +54,9 @@ export function narrowTakes(graph: Graph): Graph {
 }
 
 /**
- * How values must lie of which outputs are computed element by element, and that are not so computed themselves: as the
- * outputs. So gradients are summed over devices right where they arise, in parts if their parameter lies in parts.
+ * Finds the values that sharded outputs are computed from element by element, and gives each the sharding of its
+ * output. Gradients are then summed over devices where they arise, and only the shard of each device is kept where the
+ * parameter is sharded.
  */
 export function originsOf(graph: Graph, shardings: Readonly<Record<string, Sharding>>): Map<Value, Sharding> {
   const lies = new Map<Value, Sharding>();

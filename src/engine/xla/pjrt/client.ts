@@ -16,7 +16,7 @@ export type ClientOption = string | number | boolean | readonly number[] | { rea
 export interface MemoryStats {
   /** Bytes of the device's memory that buffers hold. */
   readonly bytesInUse: number;
-  /** Null where the plugin does not say. */
+  /** The most bytes that buffers have held; null where the plugin does not say. */
   readonly peakBytesInUse: number | null;
   /** Bytes that the plugin may take; null where it does not say. */
   readonly bytesLimit: number | null;
@@ -31,7 +31,7 @@ export interface Device {
   readonly handle: Handle;
   /** The device's number over all processes. */
   readonly id: number;
-  /** Such as `NVIDIA H100 80GB HBM3`. */
+  /** The model of the device, such as `NVIDIA H100 80GB HBM3`. */
   readonly kind: string;
   /** Whether it belongs to this process. */
   readonly own: boolean;
@@ -159,7 +159,7 @@ export class PjrtClient extends Owned {
   protected readonly what = 'client';
   readonly platform: string;
   readonly platformVersion: string;
-  /** Of all processes, by number. */
+  /** The devices of all processes, by number. */
   readonly devices: readonly Device[];
 
   private constructor(api: PjrtApi, handle: Handle) {
@@ -237,7 +237,7 @@ export class PjrtClient extends Owned {
     return { dtype, shape, data };
   }
 
-  /** Null where the plugin does not keep count. */
+  /** The memory in use on a device; null where the plugin does not keep count. */
   memoryStats(device: Device): MemoryStats | null {
     try {
       const args = this.api.call('Device_MemoryStats', new Arguments(device.handle));

@@ -7,7 +7,7 @@ import { fieldsOf, textOf } from './wire.js';
 
 /** Collectives of one kind in a program. Those inside loops count once. */
 export interface Collective {
-  /** Such as `all-reduce`. */
+  /** The operation, such as `all-reduce`. */
   readonly op: string;
   readonly count: number;
   /** Bytes of the results on one device, all of them together. */

@@ -33,11 +33,14 @@ export interface Cotangents {
    */
   readonly scores: Tile;
   readonly overlaps: Tile;
-  /** Of the queries as they read the state, of the keys as they read it (over beta) and as they write it, `[C,K]`. */
+  /**
+   * The cotangents of queries as they read the state, of keys as they read it (over beta), and as they write it,
+   * `[C,K]`.
+   */
   readonly read: Tile;
   readonly reread: Tile;
   readonly kept: Tile;
-  /** Of beta by the values alone, `[C]`. */
+  /** The part of beta's cotangent that comes from the values alone, `[C]`. */
   readonly strength: Tile;
   /** State times cotangent, summed over values, `[K]`. */
   readonly both: Tile;

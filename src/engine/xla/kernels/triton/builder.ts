@@ -162,7 +162,7 @@ export class KernelBuilder {
   mul = (a: Operand, b: Operand): Tile => this.#binary('mul', a, b);
   /** Integers round toward zero. */
   div = (a: Operand, b: Operand): Tile => this.#binary('div', a, b);
-  /** Of integers, with the sign of `a`. */
+  /** The remainder of integers, with the sign of `a`. */
   rem = (a: Operand, b: Operand): Tile => this.#binary('rem', a, b);
   min = (a: Operand, b: Operand): Tile => this.#binary('min', a, b);
   max = (a: Operand, b: Operand): Tile => this.#binary('max', a, b);
