@@ -84,6 +84,16 @@ for stage in "$@"; do
     study) # eight small runs, kills, a shared device, a real run, precision of evaluation
       note 300 study "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" ${STUDY:-killed undisturbed shared real eval-precision}
       mkdir -p "$OUT/study"; cp "$work"/study/*.log "$OUT/study/" ;;
+    real-text) # a study of C code (FILE of presets/studies) on shards in SHARDS; again: goes on; LIMIT: seconds
+      timeout -s INT "${LIMIT:-560}" "$home/bin/longsight" study "$here/presets/studies/${FILE:-real-text-short}.yaml" \
+        --set "data.path=$SHARDS" --out "$work/real-text" > "$OUT/real-text.log" 2>&1
+      echo "-- real-text: exit $?"; tail -c 1500 "$OUT/real-text.log" ;;
+    real-text-analyze) # what carries the recall; LIMIT: seconds
+      timeout -s INT "${LIMIT:-100}" "$home/bin/longsight" analyze "$work/real-text" --only "${ONLY:-limits,masking}" > "$OUT/analyze.log" 2>&1
+      echo "-- real-text-analyze: exit $?"; tail -c 600 "$OUT/analyze.log" ;;
+    real-text-records) # everything but checkpoints, in pieces below 16 MiB
+      "$home/bin/longsight" report "$work/real-text" > "$OUT/report.log" 2>&1
+      tar -C "$work" --exclude=checkpoints -cJf - real-text | split -b 15000000 - "$OUT/real-text.tar.xz." ; ls -la "$OUT" ;;
     eval-precision) note 200 eval-precision "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" eval-precision ;;
     packed-check) # results, about 75 s
       note 110 packed-check "$node" "$home/gpu/test/gpu/check.js" cuda packed > "$OUT/packed-check.txt"
