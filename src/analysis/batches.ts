@@ -14,7 +14,7 @@ export interface SequenceSample {
 interface SequenceBatch<S> {
   /** i32 `[batchSize, length]`. */
   readonly tokens: DeviceTensor;
-  /** As many as the batch truly holds; the rest of its rows repeat the last. */
+  /** The samples of the batch's first rows; the other rows repeat the last of them. */
   readonly samples: readonly S[];
   /** The samples of every row, repeats included. */
   readonly rows: readonly S[];

@@ -32,7 +32,7 @@ const letterOf = (i: number): string => String.fromCharCode(65 + i);
 
 interface Choices {
   readonly texts: readonly string[];
-  /** Null where the file gives none. */
+  /** The names of the choices; null where the file gives none. */
   readonly labels: readonly string[] | null;
   /** The fields that they are read from. */
   readonly fields: readonly string[];

@@ -16,7 +16,7 @@ interface ImportedOptions {
   readonly texts?: string | undefined;
   /** Tokens of a window; those of training, or 1,024 for a model without a run, unless given. */
   readonly length?: number | undefined;
-  /** Told what takes long, and what is measured otherwise than usual. */
+  /** Called with what takes long, and what is measured otherwise than usual. */
   readonly note: (text: string) => void;
 }
 

@@ -144,7 +144,7 @@ export interface MeasureOptions {
   readonly engine: Engine;
   /** What the run says, unless given. */
   readonly precision?: Precision | undefined;
-  /** Told, in one sentence each, what is not measured and what takes long. */
+  /** Called with one sentence about each thing that is not measured or takes long. */
   readonly note?: TrainHooks['note'] | undefined;
 }
 

@@ -14,7 +14,7 @@ export interface TextOptions {
   readonly seqLen: number;
   /** What tells rare grams: those of the model's training data where they are known; else the other texts tell. */
   readonly grams: GramStatistics | null;
-  /** Told, in one sentence, what takes long. */
+  /** Called with one sentence about what takes long. */
   readonly note: (text: string) => void;
 }
 

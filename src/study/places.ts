@@ -31,7 +31,7 @@ export interface Capacity {
 
 /** Where a run goes. */
 export interface Place {
-  /** Such as `cuda:1`, `cuda:0+cuda:1`, or `cpu`. */
+  /** The place's name, such as `cuda:1`, `cuda:0+cuda:1`, or `cpu`. */
   readonly name: string;
   readonly devices: readonly Accelerator[];
   /** Threads of the run's engine. */

@@ -334,7 +334,7 @@ class Loop {
   /** Losses since the last line of training metrics. */
   #loss: { sum: number; count: number };
   #trainMs = 0;
-  /** Of the last step. */
+  /** The learning rate and the gradient norm of the last step. */
   #last = { lr: 0, gradNorm: 0 };
   /** Milliseconds and tokens since the last line of training metrics in this process. */
   #lap = { ms: 0, tokens: 0 };

@@ -44,7 +44,7 @@ interface Splitting {
   readonly cuttable: boolean;
 }
 
-/** Null unless the steps cut the text as it is and then take its bytes. */
+/** How the steps split a text; null unless they cut it as it is and then take its bytes. */
 function splittingOf(steps: readonly PreTokenizerStep[]): Splitting | null {
   const last = steps.at(-1);
   if (last?.type !== 'ByteLevel' || last.add_prefix_space) return null;
@@ -75,7 +75,7 @@ function agreesWithCuts(step: PreTokenizerStep): boolean {
   return known && step.behavior === 'Isolated' && !step.invert;
 }
 
-/** Null where a byte is not in the vocabulary. */
+/** The merges over bytes; null where a byte is not in the vocabulary. */
 function byteMergesOf(bpe: BpeConfig, ids: ReadonlyMap<string, number>): Merges | null {
   const byteIds = BYTE_CHARACTERS.map((char) => ids.get(char) ?? -1);
   if (byteIds.includes(-1)) return null;

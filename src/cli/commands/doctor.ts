@@ -22,7 +22,7 @@ interface Check {
   readonly info: EngineInfo | null;
   /** Largest relative difference from the reference, of loss and gradient norm over the steps. */
   readonly worst: number | null;
-  /** Of attention, forward and backward, at the edges of windows: in float32, and in bf16 where the engine has it. */
+  /** The errors of attention at the edges of windows: in float32, and in bf16 where the engine has it. */
   readonly attention: { readonly f32: AttentionErrors; readonly bf16: AttentionErrors | null } | null;
   readonly durationMs: number;
   readonly error: string | null;

@@ -130,7 +130,7 @@ export class RulerMaker {
     return size;
   }
 
-  /** As many units as fit: from the common size up or down by this sample's own rate of tokens. */
+  /** Finds how many units fit: from the common size up or down by this sample's own rate of tokens. */
   #fit(index: number): Fitted {
     const { minSize, maxSize } = this.#generator;
     let best: (Fitted & { readonly size: number }) | null = null;

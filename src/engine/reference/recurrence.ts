@@ -11,7 +11,7 @@ interface Recurrence {
   readonly k: NumberArray;
   readonly v: NumberArray;
   readonly g: NumberArray;
-  /** Null for linear attention, which overwrites nothing. */
+  /** The strength of each write, `[B,T,H]`; null for linear attention, which overwrites nothing. */
   readonly beta: NumberArray | null;
   readonly H: number;
   readonly scale: number;

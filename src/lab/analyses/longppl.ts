@@ -43,7 +43,7 @@ type LongPplOptions = z.output<z.ZodObject<typeof options>>;
 /** The texts of a session with the characters that are key in each. */
 interface KeyedTexts {
   readonly texts: readonly (NamedText & { readonly key: readonly CharSpan[] })[];
-  /** Told once each. */
+  /** Called once with each problem. */
   readonly problem: (text: string) => void;
 }
 

@@ -107,7 +107,7 @@ class LossTally {
     return weight === 0 ? null : total(this.#loss) / weight;
   }
 
-  /** Null without any weight. */
+  /** The mean loss at each position; null without any weight. */
   perPosition(): (number | null)[] | null {
     if (this.#weight.every((w) => w === 0)) return null;
     return Array.from(this.#loss, (sum, t) => (this.#weight[t] === 0 ? null : sum / (this.#weight[t] ?? 1)));

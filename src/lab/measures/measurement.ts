@@ -63,7 +63,9 @@ export interface MeasurementOptions {
   readonly batchSize: number;
   /** The measures that are wanted (default: all). */
   readonly only?: readonly MeasureName[];
-  /** Told, in one sentence each, what is left out although nothing switched it off, and what takes long. */
+  /**
+   * Called with one sentence about each thing that is left out although nothing switched it off, or that takes long.
+   */
   readonly note?: (text: string) => void;
 }
 

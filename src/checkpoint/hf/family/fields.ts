@@ -14,7 +14,7 @@ export class Fields {
     readonly values: Json,
     /** Path of the file, for messages. */
     readonly where: string,
-    /** Of the object within the file, `rope_parameters.` for example. */
+    /** The path of the object within the file, such as `rope_parameters.`, for messages. */
     private readonly prefix = '',
     parent: Pick<Fields, 'unsupported' | 'notes'> = { unsupported: [], notes: [] },
   ) {

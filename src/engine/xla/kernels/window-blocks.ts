@@ -48,7 +48,7 @@ type Hidden = 'later' | 'nothing' | 'beyond';
 
 /** Where documents end the reach of an instance's rows, away from it, as distances from its first token. */
 interface DocumentReach {
-  /** Of each row, `[C,1]`: keys from there on, or queries before it. */
+  /** The bound of each row, `[C,1]`: keys from there on, or queries before it. */
   readonly limit: Tile;
   /** The last block of which every row sees all, as far as documents go, and the last of which one sees any. */
   readonly whole: Tile;

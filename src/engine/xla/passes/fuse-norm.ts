@@ -23,7 +23,7 @@ export const NORM_KERNELS: KernelFamily = {
     /** Results of norms, by their statistics. */
     const normed = new Map<Value, Value>();
     const gradients = new Map<Value, NormGradient>();
-    /** Of two such gradients the later: the earlier is the sum so far, which others use too. */
+    /** The later of two such gradients: the earlier is the sum so far, which others use too. */
     const laterOf = (a: Value, b: Value): Value | undefined =>
       [...gradients.keys()].reverse().find((v) => v === a || v === b);
     return {

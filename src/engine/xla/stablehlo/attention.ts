@@ -36,7 +36,7 @@ export function divides(mesh: Mesh, node: Attention): boolean {
 const tokensOf = ({ batch, heads }: Split): Sharding => [batch, [], heads];
 const statisticsOf = ({ batch, heads }: Split): Sharding => [batch, heads];
 
-/** Of the inputs after the `fixed` ones: sinks, and the documents of tokens. */
+/** The shardings of the inputs after the `fixed` ones: sinks, and the documents of tokens. */
 const optionalOf = ({ batch, heads }: Split, node: Attention, fixed: number): Sharding[] =>
   node.inputs.slice(fixed).map(({ dtype }) => (dtype === 'i32' ? [batch, []] : [heads]));
 

@@ -28,8 +28,8 @@ export function gradientBuffers(x: DeltaKernel) {
 export interface Cotangents {
   readonly beta: Tile;
   /**
-   * Of the scores, with scale, and of `(k_r k_s) decay`, over beta_r, `[C,C]`; what does not lie below the diagonal
-   * does not count.
+   * The cotangents of the scores, with scale, and of `(k_r k_s) decay`, over beta_r, `[C,C]`; what does not lie below
+   * the diagonal does not count.
    */
   readonly scores: Tile;
   readonly overlaps: Tile;

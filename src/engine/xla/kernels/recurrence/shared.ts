@@ -71,7 +71,7 @@ export interface SharedDocuments {
   /** `[C]`. */
   readonly withStart: Tile | null;
   readonly withEnd: Tile | null;
-  /** Of the token before the chunk and its last one. */
+  /** Whether the token before the chunk and its last one are of one document; null without documents. */
   readonly throughout: Tile | null;
   /** `[C,C]`. */
   readonly pairs: Tile | null;
