@@ -1,5 +1,5 @@
 /** Losses of tokens of sequences, from a model as it is or with some heads switched off. */
-import { invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
+import { at, dims, invariant, last, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   add,
@@ -7,24 +7,20 @@ import {
   concat,
   convert,
   crossEntropy,
-  emit,
   eq,
   input,
   makeGraph,
   mul,
-  nodesOf,
-  rebuild,
   reduceSum,
   reshape,
   sliceAxis,
   sub,
   take,
   type Graph,
-  type Node,
   type Value,
 } from '../graph/index.js';
 import { parametersFor, type ModelOnEngine } from '../loaded/index.js';
-import { forward, headGroups, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
+import { forward, headLogits, parameterInputs, type ModelConfig, type Tap } from '../model/index.js';
 import { batchSequences, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
 
@@ -195,11 +191,9 @@ function scoreGraph(model: ModelConfig, B: number, T: number, P: number, control
   const tokens = input('tokens', 'i32', [B, T]);
   const rows = input('rows', 'i32', [B * P]);
   const targets = input('targets', 'i32', [B * P]);
-  const stream = forward(model, params, tokens).hidden.at(-1) as Value;
-  const { values, inputs, outputs } = controlled
-    ? controlHeads(stream, model)
-    : { values: stream, inputs: {}, outputs: {} };
-  const flat = reshape(values, [B * T, model.hiddenSize]);
+  const controls = controlled ? headControls(model) : null;
+  const { hidden } = forward(model, params, tokens, controls === null ? {} : { tap: controls.tap });
+  const flat = reshape(last(hidden), [B * T, model.hiddenSize]);
   const blocks = Array.from({ length: Math.ceil((B * P) / LOGIT_ROWS) }, (_, i) => {
     const [from, to] = [i * LOGIT_ROWS, Math.min(B * P, (i + 1) * LOGIT_ROWS)];
     const logits = headLogits(model, params, take(flat, sliceAxis(rows, 0, from, to)));
@@ -208,58 +202,38 @@ function scoreGraph(model: ModelConfig, B: number, T: number, P: number, control
   });
   const joined = (of: (b: (typeof blocks)[number]) => Value) => concat(blocks.map(of), 0);
   return makeGraph(
-    { ...Object.fromEntries(params), tokens, rows, targets, ...inputs },
-    { loss: joined((b) => b.loss), hit: joined((b) => b.hit), ...outputs },
+    { ...Object.fromEntries(params), tokens, rows, targets, ...controls?.inputs },
+    { loss: joined((b) => b.loss), hit: joined((b) => b.hit), ...controls?.outputs() },
   );
 }
 
-/**
- * Puts controls around every attention of the graph that leads to `stream`. Attentions appear layer by layer, and
- * within a layer group by group, as the model builds them.
- */
-function controlHeads(stream: Value, model: ModelConfig) {
-  const { numHeads: H, headDim: D } = model;
-  const controls = model.layers.map((_, layer) => ({
+/** Controls of the heads of every layer: inputs of the graph, a tap that applies them, and sums of what heads give. */
+function headControls({ numHeads: H, headDim: D, layers }: ModelConfig) {
+  const controls = layers.map((_, layer) => ({
     keep: input(`keep.${layer}`, 'f32', [H]),
     query: input(`query.${layer}`, 'f32', [H]),
     fill: input(`fill.${layer}`, 'f32', [H * D]),
   }));
-  // Which layer and first head each attention belongs to, in order.
-  const places = model.layers.flatMap((plan, layer) => {
-    let first = 0;
-    return headGroups(plan).map(({ heads }) => ({ layer, first: (first += heads) - heads, heads }));
-  });
-  const nodes = nodesOf([stream]);
-  const sums: Value[][] = model.layers.map(() => []);
-  let next = 0;
-  const visit = (node: Node, given: readonly Value[]): readonly Value[] | null => {
-    if (node.op !== 'attention') return null;
-    const place = places[next++];
-    invariant(place, 'a model has more attentions than groups of heads');
-    const { layer, first, heads } = place;
-    const { keep, query, fill } = controls[layer] as (typeof controls)[number];
+  const sums: Value[][] = layers.map(() => []);
+  const tap: Tap = (site, value) => {
+    if (site.kind !== 'queries' && site.kind !== 'heads') return value;
+    const { layer, firstHead: first, heads } = site;
+    const { keep, query, fill } = at(controls, layer);
     const perHead = (x: Value) => reshape(sliceAxis(x, 0, first, first + heads), [1, 1, heads, 1]);
-    const [q, ...rest] = given as [Value, ...Value[]];
-    const [out, lse] = emit('attention', [mul(q, perHead(query)), ...rest], node.attrs) as [Value, Value];
-    const [B] = out.shape as [number];
-    sums[layer]?.push(reshape(reduceSum(out, [1]), [B, heads * D]));
+    if (site.kind === 'queries') return mul(value, perHead(query));
+    const [B] = dims(value, 1);
+    at(sums, layer).push(reshape(reduceSum(value, [1]), [B, heads * D]));
     const own = reshape(sliceAxis(fill, 0, first * D, (first + heads) * D), [1, 1, heads, D]);
     const scale = perHead(keep);
-    return [add(mul(out, scale), mul(own, sub(1, scale))), lse];
+    return add(mul(value, scale), mul(own, sub(1, scale)));
   };
-  const [values] = rebuild(nodes, [stream], inputImages(nodes), visit) as [Value];
-  invariant(next === places.length, 'an attention layer was not found in the graph');
   const inputs = Object.fromEntries(
     controls.flatMap((c, layer) => (['keep', 'query', 'fill'] as const).map((kind) => [`${kind}.${layer}`, c[kind]])),
   );
   // Layers without attention have no heads to give.
-  const outputs = Object.fromEntries(
-    sums.flatMap((parts, layer) => (parts.length === 0 ? [] : [[`heads.${layer}`, concat(parts, 1)] as const])),
-  );
-  return { values, inputs, outputs };
-}
-
-/** Inputs stay themselves when a graph is rebuilt. */
-function inputImages(nodes: readonly Node[]): Map<Value, Value> {
-  return new Map(nodes.filter((n) => n.op === 'input').map((n) => [n.outputs[0], n.outputs[0]]));
+  const outputs = () =>
+    Object.fromEntries(
+      sums.flatMap((parts, layer) => (parts.length === 0 ? [] : [[`heads.${layer}`, concat(parts, 1)] as const])),
+    );
+  return { tap, inputs, outputs };
 }

@@ -30,6 +30,7 @@ import type {
   StepScope,
 } from './mixer.js';
 import type { AttentionPlan, HeadGroup } from './plan.js';
+import { noTap } from './tap.js';
 import { withOffset } from './norm.js';
 import { checkCached, groupRotary, type GroupRotary } from './rope.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
@@ -160,7 +161,7 @@ function project(
 function attendGroups(
   scope: MixerScope,
   plan: AttentionPlan,
-  attend: (inputs: GroupInputs, group: HeadGroup, index: number) => Value,
+  attend: (inputs: GroupInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
   const { config, x, param, inputMatrix } = scope;
   const [B, T] = x.shape as [number, number, number];
@@ -186,11 +187,14 @@ function attendGroups(
 }
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
-  const { x, segments } = scope;
+  const { x, segments, layer, tap = noTap } = scope;
   const T = x.shape[1] as number;
-  return attendGroups(scope, plan, ({ q, k, v, scale, sinks }, { window }) => {
+  return attendGroups(scope, plan, ({ q, k, v, scale, sinks }, { window, firstHead, heads }) => {
+    const site = { layer, firstHead, heads };
     // A window as long as the sequence hides nothing.
-    return attention(q, k, v, { window: window !== null && window < T ? window : null, scale, sinks, segments }).out;
+    const hides = window !== null && window < T ? window : null;
+    const { out } = attention(tap({ kind: 'queries', ...site }, q), k, v, { window: hides, scale, sinks, segments });
+    return tap({ kind: 'heads', ...site }, out);
   });
 }
 

@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
-import { ShapeError, type DType } from '../core/index.js';
+import { invariant, ShapeError, type DType } from '../core/index.js';
 import {
   crossEntropy,
   div,
@@ -26,6 +26,7 @@ import { mixerOf } from './mixers.js';
 import { gainedNorm, normalize, scaled, withOffset, type Gains } from './norm.js';
 import { parameterSpecs } from './params.js';
 import type { LayerPlan } from './plan.js';
+import { noTap, type Tap } from './tap.js';
 import { buildTruncated } from './truncate.js';
 
 /** Parameter values by name. */
@@ -45,6 +46,8 @@ export interface ForwardOptions {
    * A row is then computed as its documents would be on their own.
    */
   readonly segments?: Value | null;
+  /** Reads or replaces values at named sites on the way; not together with `remat`. */
+  readonly tap?: Tap;
 }
 
 /** The values of a forward pass. */
@@ -77,12 +80,14 @@ export function forward(
   options: ForwardOptions = {},
 ): ForwardResult {
   checkParameters(config, params);
+  const { tap = noTap } = options;
+  invariant(options.tap === undefined || options.remat === undefined, 'a tap sees no values that are recomputed');
   let x = embed(config, params, tokens);
   const hidden = [x];
   const queriesAndKeys: (QueriesAndKeys | null)[] = [];
   for (let layer = 0; layer < config.numLayers; layer++) {
     const result = forwardLayer(config, params, layer, x, options);
-    x = result.out;
+    x = tap({ kind: 'stream', layer }, result.out);
     hidden.push(x);
     queriesAndKeys.push(result.queriesAndKeys);
   }
@@ -174,7 +179,7 @@ function buildLayer(
   options: ForwardOptions,
 ): LayerResult {
   const plan = config.layers[layer] as ModelConfig['layers'][number];
-  const splitProjections = options.splitProjections ?? false;
+  const { splitProjections = false, tap = noTap } = options;
   const { out, mixed } = buildBlock(
     {
       config,
@@ -186,7 +191,10 @@ function buildLayer(
       positions: null,
       segments: options.segments ?? null,
     },
-    (scope) => buildMixer(scope, plan),
+    (scope) => {
+      const mixed = buildMixer({ ...scope, tap }, plan);
+      return { ...mixed, out: tap({ kind: 'mixerOut', layer }, mixed.out) };
+    },
   );
   return { out, queriesAndKeys: mixed.queriesAndKeys };
 }

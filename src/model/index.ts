@@ -25,3 +25,4 @@ export {
   type LocalRope,
 } from './schema.js';
 export * from './mixers/spec.js';
+export type { Tap, TapSite } from './tap.js';

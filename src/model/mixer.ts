@@ -6,6 +6,7 @@ import type { Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import type { LayerPlan } from './plan.js';
 import type { ParamSpec } from './mixers/spec.js';
+import type { Tap } from './tap.js';
 
 /** What a mixer builds its part of the graph from. */
 export interface MixerScope {
@@ -22,6 +23,8 @@ export interface MixerScope {
   readonly splitProjections: boolean;
   /** Index of the layer. */
   readonly layer: number;
+  /** Called with the queries and the outputs of heads; leaves values as they are unless given. */
+  readonly tap?: Tap;
   /**
    * The document index of each token where a row holds several documents, i32 `[B,T]`; nothing may pass from one
    * document to another.
