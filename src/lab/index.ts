@@ -33,7 +33,8 @@ export {
   type TrainingPoint,
 } from './measures/define.js';
 export { Measurement, planMeasures, type MeasurePlans, type MeasurementOptions } from './measures/measurement.js';
-export { needleEvalSchema, needleShare } from './measures/needle.js';
+export { needleEvalSchema, needleShare, type NeedleSummary } from './measures/needle.js';
+export type { TraceSummary } from './measures/trace.js';
 export { evalEvent, evalMetrics, evalRecordSchema, evalText, evalWords, type EvalRecord } from './measures/record.js';
 export { distanceBins, meanRecallSeries, recallSeries } from './measures/recall.js';
 export { AR_THRESHOLD, arSeries, type ArSummary } from './measures/associative-recall.js';

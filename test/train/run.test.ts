@@ -72,7 +72,7 @@ describe('trainRun', () => {
       resumedFrom: null,
       checkpoint: join(dir, 'checkpoints', 'step-000012'),
     });
-    expect(status(dir)).toEqual({ state: 'done', step: 12, tokens: 768 });
+    expect(status(dir)).toMatchObject({ state: 'done', step: 12, tokens: 768 });
     expect(stepsOf(dir)).toEqual([5, 10, 12]);
     const config = readJson(join(dir, 'config.json')) as Record<string, unknown>;
     expect(config).toMatchObject({ format: 1, name: 'tiny', engine: { name: 'reference', threads: 1 }, resumes: [] });

@@ -179,7 +179,7 @@ export interface Outcome<Summary> {
 export type StoredIn = 'record' | { readonly finding: string };
 
 /** The options of a measure, defaults filled in; null for one without. */
-export type OptionsOf<S extends z.ZodType | null> = S extends z.ZodType ? z.output<S> : null;
+type OptionsOf<S extends z.ZodType | null> = S extends z.ZodType ? z.output<S> : null;
 
 /**
  * The definition of a measure: its options under `eval`, what it stores, how it is taken, and how it is shown. `Result`

@@ -40,7 +40,7 @@ export interface RecallPlan {
 }
 
 /** Final recall in one range of distances. */
-export interface BinRecall extends DistanceBin {
+interface BinRecall extends DistanceBin {
   /** Mean probability of the right value. */
   readonly probability: number;
 }

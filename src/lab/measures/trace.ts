@@ -51,7 +51,7 @@ export interface TracePlan {
 }
 
 /** One attention head and its retrieval score. */
-export interface StrongestHead {
+interface StrongestHead {
   readonly layer: number;
   /** The layer in the short form of patterns. */
   readonly label: string;
