@@ -75,10 +75,16 @@ describe('tables', () => {
     const mixers = files('src/model/mixers').filter((name) => !shared.includes(name));
     expect(mixers.map((name) => name.replace('.ts', '')).sort()).toEqual(Object.keys(RECURRENT).sort());
     expect(new Set(FAMILIES.flatMap(({ modelTypes }) => modelTypes)).size).toBeGreaterThan(10);
-    const sources = files('src/data/sources').filter((name) =>
-      read(`src/data/sources/${name}`).includes('= defineSource('),
-    );
-    expect(sources.length).toBeGreaterThan(2);
-    for (const name of sources) expect(read('src/data/sources/table.ts')).toContain(`./${name.replace('.ts', '.js')}`);
+    const definitions = [
+      ['src/data/sources', 'table.ts', /= defineSource\(/],
+      ['src/lab/measures', 'table.ts', /= defineMeasure\(/],
+      ['src/lab/analyses', 'index.ts', /= defineAnalysis\(/],
+      ['src/engine/xla/passes', 'fuse.ts', /: KernelFamily = \{/],
+    ] as const;
+    for (const [folder, table, definition] of definitions) {
+      const defining = files(folder).filter((name) => definition.test(read(`${folder}/${name}`)));
+      expect(defining.length, folder).toBeGreaterThan(2);
+      for (const name of defining) expect(read(`${folder}/${table}`)).toContain(`'./${name.replace('.ts', '.js')}'`);
+    }
   });
 });
