@@ -23,7 +23,7 @@ export interface MixerScope {
   readonly splitProjections: boolean;
   /** Index of the layer. */
   readonly layer: number;
-  /** Called with the queries and the outputs of heads; leaves values as they are unless given. */
+  /** Called with the queries and the outputs of heads (default: leaves values as they are). */
   readonly tap?: Tap;
   /**
    * The document index of each token where a row holds several documents, i32 `[B,T]`; nothing may pass from one
