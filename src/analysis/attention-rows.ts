@@ -2,7 +2,7 @@
  * Rows of attention: what each head attends to from chosen query positions. One row of T scores per query and head
  * leaves the engine, never T x T, so memory grows with T alone.
  */
-import { ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
+import { last, dims, at, ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { Executable, TensorMap } from '../engine/index.js';
 import {
   constantFrom,
@@ -229,7 +229,7 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
   );
   invariant(outputs.length > 0, 'a model without any attention has no rows');
   if (logits) {
-    const stream = reshape(hidden.at(-1) as Value, [B * T, model.hiddenSize]);
+    const stream = reshape(last(hidden), [B * T, model.hiddenSize]);
     outputs.push(['logits', headLogits(model, params, take(stream, rows))]);
   }
   const needed = new Set(nodesOf(outputs.map(([, value]) => value)));
@@ -239,7 +239,7 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
 
 function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, layer: number, Q: number): Value {
   const { numHeads: H, numKvHeads: G, headDim: D } = model;
-  const [B, T] = q.shape as [number, number, number, number];
+  const [B, T] = dims(q, 4);
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, Q, G, H / G, D]);
   // [B,Q,G,R,D] against [B,T,G,D] over D, by batch and key head: [B,G,Q,R,T].
   const scores = dot(row, k, { lhsBatch: [0, 2], rhsBatch: [0, 2], lhsContract: [4], rhsContract: [3] });
@@ -248,7 +248,7 @@ function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, la
 
 /** The factor on the scores of every query head `[H]` of a layer, for queries `[B,T,H,D]`. */
 export function scoreFactors(model: ModelConfig, layer: number, q: Value): Value {
-  const scales = scoreScales(model, model.layers[layer] as LayerPlan, q.shape[1] as number);
+  const scales = scoreScales(model, at(model.layers, layer), at(q.shape, 1));
   return constantFrom(q.dtype, [scales.length], scales);
 }
 

@@ -1,5 +1,5 @@
 /** Sequences of different lengths in batches of one shape. */
-import { checkTokenIds, ConfigError, tensorFrom } from '../core/index.js';
+import { at, checkTokenIds, ConfigError, tensorFrom } from '../core/index.js';
 import type { DeviceTensor } from '../engine/index.js';
 import type { ModelOnEngine } from '../loaded/index.js';
 
@@ -46,7 +46,7 @@ export function batchSequences<S extends SequenceSample>(
   const batchSize = Math.max(1, Math.min(samples.length, Math.floor(batchTokens / length)));
   const batches = Array.from({ length: Math.ceil(samples.length / batchSize) }, (_, b) => {
     const own = samples.slice(b * batchSize, (b + 1) * batchSize);
-    const rows = Array.from({ length: batchSize }, (__, i) => own[Math.min(i, own.length - 1)] as S);
+    const rows = Array.from({ length: batchSize }, (__, i) => at(own, Math.min(i, own.length - 1)));
     const tokens = new Int32Array(batchSize * length);
     rows.forEach((s, i) => tokens.set(s.tokens.subarray(0, s.end), i * length));
     return { tokens: engine.upload(tensorFrom('i32', [batchSize, length], tokens)), samples: own, rows };

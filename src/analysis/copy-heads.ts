@@ -7,7 +7,7 @@
  * Unlike the code, and like the paper's definition, a needle token counts once (`repeats: true` counts every copy, so
  * that scores can pass 1), and the needle's place is known and not searched for.
  */
-import { ConfigError } from '../core/index.js';
+import { at, ConfigError } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { printLayer } from '../model/index.js';
@@ -71,12 +71,12 @@ export async function copyHeads(
   const copied = samples.map(() => new Map<string, number[]>());
   for (let step = 0; step < steps; step++) {
     await decodeStep({ model, samples, texts, step, batchTokens }, (sample, key, from) => {
-      const own = copied[sample] as Map<string, number[]>;
+      const own = at(copied, sample);
       own.set(key, [...(own.get(key) ?? []), from]);
     });
   }
   const found = samples.map(({ answer, queryPosition }, i) => {
-    const generated = [...(texts[i] as Int32Array).subarray(queryPosition + 1)];
+    const generated = [...at(texts, i).subarray(queryPosition + 1)];
     return recallOf([...answer], generated) > recall;
   });
   const counted = found.filter(Boolean).length;
@@ -111,7 +111,7 @@ async function decodeStep(
   },
   onCopy: (sample: number, key: string, from: number) => void,
 ): Promise<void> {
-  const watched = samples.map((s, i) => ({ tokens: texts[i] as Int32Array, positions: [s.queryPosition + step] }));
+  const watched = samples.map((s, i) => ({ tokens: at(texts, i), positions: [s.queryPosition + step] }));
   const rows = await AttentionRows.create(model, watched, { batchTokens, logits: true });
   // The token is known only after the rows of its batch, so top positions are kept until then.
   const tops = samples.map((): [string, number][] => []);
@@ -128,8 +128,8 @@ async function decodeStep(
           const {
             needleSpan: [a, e],
             queryPosition,
-          } = samples[sample] as (typeof samples)[number];
-          const text = texts[sample] as Int32Array;
+          } = at(samples, sample);
+          const text = at(texts, sample);
           for (const [key, at] of tops[sample] ?? []) {
             if (at >= a && at < e && text[at] === best) onCopy(sample, key, at);
           }

@@ -7,7 +7,7 @@
  * not, for heads without positions: the distance of `Wq Wk^T`, relative to the reference. (Rotary heads are free to
  * turn pairs of channels only, to which it is indifferent as well.)
  */
-import { ConfigError } from '../core/index.js';
+import { dims, f64At, at, ConfigError } from '../core/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
@@ -49,7 +49,7 @@ function weightsOf(model: ModelConfig, parameters: HostParameters, { layer, head
   const tensor = parameters.get(name);
   if (tensor === undefined) throw new ConfigError(`a checkpoint lacks ${name}; it belongs to another model`);
   const { numHeads, numKvHeads, headDim } = model;
-  const [rows, columns] = tensor.shape as [number, number];
+  const [rows, columns] = dims(tensor, 2);
   const expected = (numHeads + 2 * numKvHeads) * headDim;
   if (rows !== model.hiddenSize || columns !== expected) {
     throw new ConfigError(
@@ -69,7 +69,7 @@ type Columns = readonly Float64Array[];
 
 function inner(a: Float64Array, b: Float64Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  for (let i = 0; i < a.length; i++) sum += f64At(a, i) * f64At(b, i);
   return sum;
 }
 
@@ -84,7 +84,7 @@ function distance(a: Columns, b: Columns): number {
 /** `<A B^T, C D^T>` of column lists: the sum over i, j of `(A^T C)_ij (B^T D)_ij`. */
 function productInner(a: Columns, b: Columns, c: Columns, d: Columns): number {
   let sum = 0;
-  a.forEach((x, i) => c.forEach((y, j) => (sum += inner(x, y) * inner(b[i] as Float64Array, d[j] as Float64Array))));
+  a.forEach((x, i) => c.forEach((y, j) => (sum += inner(x, y) * inner(at(b, i), at(d, j)))));
   return sum;
 }
 

@@ -3,9 +3,9 @@
  * thunlp/rethinking-hybrid-attention): `-sum p ln p` in nats, p divided by its sum (which hides the mass on learned
  * sinks; it is given beside) and clamped below at 1e-12.
  */
-import { ConfigError } from '../core/index.js';
+import { at, got, ConfigError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
-import { printLayer, type ModelConfig } from '../model/index.js';
+import { printLayer } from '../model/index.js';
 import {
   allHeads,
   AttentionRows,
@@ -63,10 +63,10 @@ const FLOOR = 1e-12;
 /** `-sum p ln p` in nats of values that are first divided by their sum. */
 export function entropyOf(probabilities: ArrayLike<number>): { entropy: number; mass: number } {
   let mass = 0;
-  for (let i = 0; i < probabilities.length; i++) mass += probabilities[i] as number;
+  for (let i = 0; i < probabilities.length; i++) mass += at(probabilities, i);
   let entropy = 0;
   for (let i = 0; i < probabilities.length; i++) {
-    const p = Math.max((probabilities[i] as number) / (mass + FLOOR), FLOOR);
+    const p = Math.max(at(probabilities, i) / (mass + FLOOR), FLOOR);
     entropy -= p * Math.log(p);
   }
   return { entropy, mass };
@@ -119,8 +119,8 @@ export async function attentionEntropy(
   }
   const count = texts.length * tailQueries;
   const results = heads.map(({ layer, head }): HeadEntropy => {
-    const tally = tallies.get(`${layer}:${head}`) as { entropy: number; causal: number; visible: number; mass: number };
-    const plan = config.layers[layer] as ModelConfig['layers'][number];
+    const tally = got(tallies, `${layer}:${head}`);
+    const plan = at(config.layers, layer);
     return {
       ...{ layer, head, label: printLayer(plan), window: headGroupsOf(plan)[head]?.window ?? null },
       entropy: tally.entropy / count,

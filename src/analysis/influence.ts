@@ -6,7 +6,7 @@
  * `logit_sum` is the published target. It follows the direction that adds the same to every logit, to which
  * probabilities are blind; `argmax_logit` and `loss` are not.
  */
-import { ConfigError, tensorFrom, toNumbers } from '../core/index.js';
+import { f64At, at, ConfigError, tensorFrom, toNumbers } from '../core/index.js';
 import { inFloat32, type DeviceTensor } from '../engine/index.js';
 import {
   crossEntropy,
@@ -120,15 +120,15 @@ export async function gradientInfluence(
       batch.samples.forEach(({ end }, i) => {
         for (let t = 0; t < end; t++) {
           const distance = end - 1 - t;
-          sums[distance] = (sums[distance] as number) + (values[i * length + t] as number);
-          counts[distance] = (counts[distance] as number) + 1;
+          sums[distance] = f64At(sums, distance) + f64At(values, i * length + t);
+          counts[distance] = at(counts, distance) + 1;
         }
       });
     }
   } finally {
     await executable.dispose();
   }
-  const mean = Array.from(sums, (sum, d) => (counts[d] === 0 ? null : sum / (counts[d] as number)));
+  const mean = Array.from(sums, (sum, d) => (counts[d] === 0 ? null : sum / at(counts, d)));
   return { format: 1, target, lastTokens, samples: texts.length, mean, counts, floor: influenceFloor(mean) };
 }
 
@@ -152,7 +152,7 @@ function influenceGraph(model: ModelConfig, B: number, T: number, target: Influe
     const mean = reduceMean(reshape(logits, [B, last, model.vocabSize]), [1]);
     scalar = target === 'logit_sum' ? reduceSum(mean) : reduceSum(reduceMax(mean, [1]));
   }
-  const gradient = grad(scalar, [hidden[0] as Value])[0] as Value;
+  const gradient = at(grad(scalar, [at(hidden, 0)]), 0);
   return makeGraph(all, { norms: sqrt(reduceSum(mul(gradient, gradient), [2])) });
 }
 
@@ -164,7 +164,7 @@ export function influenceFloor(mean: readonly (number | null)[]): InfluenceFloor
     .slice(Math.floor(known.length * 0.75))
     .map((p) => p.v)
     .sort((a, b) => a - b);
-  const level = far[Math.floor(far.length / 2)] as number;
+  const level = at(far, Math.floor(far.length / 2));
   const near = (v: number) => v <= level * FLOOR_FACTOR;
   let distance: number | null = null;
   for (let from = 0, width = 1; from < known.length; from += width, width = Math.max(1, from)) {

@@ -7,7 +7,7 @@
  * stride - 1` tokens before it. As published, the first window starts at token 0, where short and long context are the
  * same: tokens `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
  */
-import { ConfigError, DataError } from '../core/index.js';
+import { i32At, f64At, ConfigError, DataError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer } from './score.js';
 
@@ -55,7 +55,7 @@ async function windowLosses(model: LoadedModel, pieces: readonly Int32Array[]): 
   const samples = pieces.map((tokens) => ({
     tokens,
     positions: Array.from({ length: count }, (_, i) => i),
-    targets: Array.from({ length: count }, (_, i) => tokens[i + 1] as number),
+    targets: Array.from({ length: count }, (_, i) => i32At(tokens, i + 1)),
   }));
   const scorer = await SequenceScorer.create(model, samples);
   try {
@@ -100,7 +100,7 @@ export function keyTokens(long: Float64Array, short: Float64Array, settings: Lon
   const { trunc, alpha, beta } = settings;
   const key = new Uint8Array(long.length + 1);
   short.forEach((loss, i) => {
-    const own = long[trunc + i - 1] as number;
+    const own = f64At(long, trunc + i - 1);
     if (loss - own > alpha && -own > beta) key[trunc + i] = 1;
   });
   return key;

@@ -61,13 +61,13 @@ export function maskSettings(
   const settings = noSettings(model);
   for (const { layer, head } of heads) {
     if (mode === 'uniform') {
-      (settings.query[layer] as Float32Array)[head] = 0;
+      at(settings.query, layer)[head] = 0;
       continue;
     }
-    (settings.keep[layer] as Float32Array)[head] = 0;
+    at(settings.keep, layer)[head] = 0;
     if (mode === 'zero' || means === null) continue;
     const [from, to] = [head * model.headDim, (head + 1) * model.headDim];
-    settings.fill[layer]?.set((means[layer] as Float32Array).subarray(from, to), from);
+    settings.fill[layer]?.set(at(means, layer).subarray(from, to), from);
   }
   return settings;
 }
@@ -126,6 +126,6 @@ function drawOthers(
   const rng = Rng.of(seed, 'masking', 'random-heads');
   return Array.from({ length: draws }, () => {
     const order = rng.permutation(others.length);
-    return heads.map((_, i) => others[order[i] as number] as HeadIndex);
+    return heads.map((_, i) => at(others, i32At(order, i)));
   });
 }

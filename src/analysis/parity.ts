@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, H query heads, D headDim, L layers.
  */
-import { DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
+import { entry, f64At, at, DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
 import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
 import { finalNorm, forward, parameterInputs, scoreScales, tokenLosses, type ModelConfig } from '../model/index.js';
@@ -92,7 +92,7 @@ export async function compareWithExpected(options: ParityOptions): Promise<Parit
   for (const name of wanted.filter((n) => !n.startsWith('gradnorm.')).sort(byNumber)) {
     const ours = got.values[name];
     if (ours === undefined) skipped.push({ name, why: got.absent[name] ?? 'it is not something that is compared' });
-    else rows.push(compareValues(name, ours, expected[name] as HostTensor, options.tolerance ?? PARITY_TOLERANCE));
+    else rows.push(compareValues(name, ours, entry(expected, name), options.tolerance ?? PARITY_TOLERANCE));
   }
   const norms = compareGradients(options, wanted, got.squares);
   append(rows, norms.rows);
@@ -142,7 +142,7 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
       tensorFrom(
         'i32',
         [B, T],
-        values.map((_, i) => (isLast(i) ? 0 : (values[i + 1] as number))),
+        values.map((_, i) => (isLast(i) ? 0 : f64At(values, i + 1))),
       ),
     ),
     weights: engine.upload(
@@ -155,7 +155,7 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
   };
   const run = async (graph: Graph): Promise<Numbers> => {
     const executable = await engine.compile(graph);
-    const own = Object.fromEntries(graph.inputs.map(({ name }) => [name, inputs[name] as DeviceTensor]));
+    const own = Object.fromEntries(graph.inputs.map(({ name }) => [name, entry(inputs, name)]));
     const out = await executable.run(own);
     const entries: [string, Float64Array][] = [];
     for (const [name, tensor] of Object.entries(out)) entries.push([name, toNumbers(await engine.download(tensor))]);
@@ -209,7 +209,7 @@ function statesGraph(
   if (wanted.includes('logits')) outputs.push(['logits', logits]);
   const first = hiddenStates === 'layers' ? 1 : 0;
   for (let n = 0; n <= model.numLayers; n++) {
-    const stream = hidden[Math.min(n + first, model.numLayers)] as Value;
+    const stream = at(hidden, Math.min(n + first, model.numLayers));
     if (!wanted.includes(`hidden.${n}`)) continue;
     outputs.push([`hidden.${n}`, n === model.numLayers ? finalNorm(model, params, stream) : stream]);
   }
@@ -233,7 +233,7 @@ function lossGraph({ model, tensors }: ParityOptions, { B, T }: Ids): Graph {
   const loss = div(weightedSum, weightSum);
   const gradients = grad(loss, [...params.values()]);
   const squares = [...params.keys()].map((name, i): [string, Value] => {
-    const gradient = gradients[i] as Value;
+    const gradient = at(gradients, i);
     const kept = columns.has(name) ? gradient.shape.length - 1 : 0;
     const others = gradient.shape.map((_, axis) => axis).filter((axis) => axis !== kept);
     return [name, reduceSum(mul(gradient, gradient), others)];
@@ -248,7 +248,7 @@ function lossGraph({ model, tensors }: ParityOptions, { B, T }: Ids): Graph {
 function attentionMaps(model: ModelConfig, layer: number, states: Numbers, samples: number, T: number): Float64Array {
   const plan = model.layers[layer] as Extract<ModelConfig['layers'][number], { mixer: 'attention' }>;
   const { numHeads: H, numKvHeads: G, headDim: D } = model;
-  const [q, k] = [states[`q.${layer}`] as Float64Array, states[`k.${layer}`] as Float64Array];
+  const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
   const windows = plan.groups.flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
   const scales = scoreScales(model, plan, T);
   const out = new Float64Array(samples * H * T * T);
@@ -258,12 +258,12 @@ function attentionMaps(model: ModelConfig, layer: number, states: Numbers, sampl
       for (let t = 0; t < T; t++) {
         const row = out.subarray(((b * H + h) * T + t) * T, ((b * H + h) * T + t + 1) * T);
         const query = ((b * T + t) * H + h) * D;
-        const first = Math.max(0, t - (windows[h] as number) + 1);
+        const first = Math.max(0, t - at(windows, h) + 1);
         for (let j = first; j <= t; j++) {
           const key = ((b * T + j) * G + g) * D;
           let score = 0;
-          for (let c = 0; c < D; c++) score += (q[query + c] as number) * (k[key + c] as number);
-          row[j] = score * (scales[h] as number);
+          for (let c = 0; c < D; c++) score += f64At(q, query + c) * f64At(k, key + c);
+          row[j] = score * at(scales, h);
         }
         softmaxIn(row.subarray(first, t + 1));
       }
@@ -291,7 +291,7 @@ function compareValues(name: string, ours: Float64Array, expected: HostTensor, t
   }
   let [worst, largest] = [0, 0];
   theirs.forEach((v, i) => {
-    const difference = Math.abs((ours[i] as number) - v);
+    const difference = Math.abs(f64At(ours, i) - v);
     worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
     largest = Math.max(largest, Math.abs(v));
   });
@@ -303,7 +303,7 @@ function compareGradients(options: ParityOptions, wanted: readonly string[], squ
   const { tensors, expected, aliases, gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE } = options;
   const byName = new Map(tensors.map((t) => [t.name, t]));
   const names = wanted.filter((n) => n.startsWith('gradnorm.'));
-  const theirs = (name: string) => toNumbers(expected[name] as HostTensor)[0] as number;
+  const theirs = (name: string) => f64At(toNumbers(entry(expected, name)), 0);
   const largest = names.reduce((most, n) => Math.max(most, theirs(n)), 0);
   const rows: ParityRow[] = [];
   const skipped: { name: string; why: string }[] = [];
@@ -328,7 +328,7 @@ function compareGradients(options: ParityOptions, wanted: readonly string[], squ
 
 function squaredNorm({ parts }: TensorParts, squares: Numbers): number {
   return parts.reduce((sum, { parameter, places }) => {
-    const own = squares[parameter] as Float64Array;
-    return places.reduce((s, place) => s + (own[place] as number), sum);
+    const own = entry(squares, parameter);
+    return places.reduce((s, place) => s + f64At(own, place), sum);
   }, 0);
 }

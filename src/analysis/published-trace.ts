@@ -4,9 +4,9 @@
  * prompt of the answer's ids under six spellings, and the query is the second token from the end. See
  * `retrieval-heads.ts` for ours.
  */
-import { ConfigError, DataError } from '../core/index.js';
+import { messageOf, at, ConfigError, DataError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
-import { printLayer, type ModelConfig } from '../model/index.js';
+import { printLayer } from '../model/index.js';
 import { AttentionRows, headGroupsOf, probabilitiesOf, type HeadIndex } from './attention-rows.js';
 
 /** A prompt and the answers hidden in it. */
@@ -37,7 +37,7 @@ export function parsePromptRows(text: string, where: string): PromptRow[] {
     try {
       value = JSON.parse(line);
     } catch (cause) {
-      throw new DataError(`${place} is not valid JSON: ${(cause as Error).message}`, { details: { place }, cause });
+      throw new DataError(`${place} is not valid JSON: ${messageOf(cause)}`, { details: { place }, cause });
     }
     const row = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
     const prompt = PROMPT_FIELDS.map((f) => row[f]).find((v): v is string => typeof v === 'string' && v !== '');
@@ -133,8 +133,8 @@ export async function tracePublished(
       const { layer, head, sample, first } = row;
       const probabilities = probabilitiesOf(row);
       let mass = 0;
-      for (const j of (samples[sample] as (typeof samples)[number]).needle) mass += probabilities[j - first] ?? 0;
-      (sums[layer] as number[])[head] = (sums[layer]?.[head] as number) + mass / samples.length;
+      for (const j of at(samples, sample).needle) mass += probabilities[j - first] ?? 0;
+      at(sums, layer)[head] = (sums[layer]?.[head] as number) + mass / samples.length;
     });
   } finally {
     await rows.dispose();
@@ -150,7 +150,7 @@ export async function tracePublished(
       own.map((score, head) => ({
         layer,
         head,
-        label: printLayer(config.layers[layer] as ModelConfig['layers'][number]),
+        label: printLayer(at(config.layers, layer)),
         score,
       })),
     ),

@@ -102,8 +102,8 @@ export class SequenceScorer {
     const scores: SampleScore[] = [];
     await this.#run(tensors, settings, async (outputs, count) => {
       const [loss, hit] = [
-        toNumbers(await engine.download(outputs['loss'] as DeviceTensor)),
-        toNumbers(await engine.download(outputs['hit'] as DeviceTensor)),
+        toNumbers(await engine.download(entry(outputs, 'loss'))),
+        toNumbers(await engine.download(entry(outputs, 'hit'))),
       ];
       for (let i = 0; i < count; i++) {
         const [from, to] = [i * this.perSample, (i + 1) * this.perSample];
@@ -128,7 +128,7 @@ export class SequenceScorer {
         const heads = outputs[`heads.${layer}`];
         if (heads === undefined) continue;
         const values = toNumbers(await engine.download(heads));
-        for (let i = 0; i < count * width; i++) sum[i % width] = (sum[i % width] as number) + (values[i] as number);
+        for (let i = 0; i < count * width; i++) sum[i % width] = f64At(sum, i % width) + f64At(values, i);
       }
       positions += count * this.placed.length;
     });

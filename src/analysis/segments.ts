@@ -5,7 +5,18 @@
  *
  * Window attentions stay inside the pieces: they are banded on every engine.
  */
-import { hostTensor, invariant, tensorFrom, type HostTensor, type Shape, maxOf } from '../core/index.js';
+import {
+  got,
+  at,
+  entry,
+  dims,
+  hostTensor,
+  invariant,
+  tensorFrom,
+  type HostTensor,
+  type Shape,
+  maxOf,
+} from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   add,
@@ -142,9 +153,9 @@ function buildSegment(
   const piece = makeGraph(
     {
       ...Object.fromEntries(used.map(({ name, value }) => [name, value])),
-      ...Object.fromEntries([...enters].map(([name, v]) => [name, map.get(v) as Value])),
+      ...Object.fromEntries([...enters].map(([name, v]) => [name, got(map, v)])),
     },
-    Object.fromEntries([...leaves.keys()].map((name, i) => [name, images[i] as Value])),
+    Object.fromEntries([...leaves.keys()].map((name, i) => [name, at(images, i)])),
   );
   return { piece, enters, leaves };
 }
@@ -160,19 +171,17 @@ class SegmentedExecutable implements Executable {
   ) {}
 
   async run(inputs: TensorMap): Promise<TensorMap> {
-    const held = new Map<Value, DeviceTensor>(
-      this.graph.inputs.map(({ name, value }) => [value, inputs[name] as DeviceTensor]),
-    );
+    const held = new Map<Value, DeviceTensor>(this.graph.inputs.map(({ name, value }) => [value, entry(inputs, name)]));
     const lastUse = this.#lastUses();
     for (const [index, { piece, enters, leaves, attentions }] of this.segments.entries()) {
       const own = Object.fromEntries(
         piece.inputs.map(({ name }) => {
           const value = enters.get(name);
-          return [name, value === undefined ? (inputs[name] as DeviceTensor) : (held.get(value) as DeviceTensor)];
+          return [name, value === undefined ? entry(inputs, name) : got(held, value)];
         }),
       );
       const results = await runOnce(this.engine, piece, own);
-      for (const [name, value] of leaves) held.set(value, results[name] as DeviceTensor);
+      for (const [name, value] of leaves) held.set(value, entry(results, name));
       for (const node of attentions) held.set(node.outputs[0], await this.#attend(node, held));
       for (const [value, last] of lastUse) if (last === index) held.delete(value);
     }
@@ -206,8 +215,8 @@ class SegmentedExecutable implements Executable {
       }),
     );
     invariant(q && k && v && q.shape[0] === 1, 'attention in segments is of one sequence');
-    const [, T, H, D] = q.shape as [number, number, number, number];
-    const E = v.shape[3] as number;
+    const [, T, H, D] = dims(q, 4);
+    const E = at(v.shape, 3);
     const rows = Math.max(16, Math.min(512, 2 ** Math.floor(Math.log2(SCORE_BYTES / (4 * H * T)))));
     const step = Math.ceil(T / KEY_PARTS);
     const sinkTensor = sinks ? { sinks: this.engine.upload(sinks) } : {};
@@ -233,7 +242,7 @@ class SegmentedExecutable implements Executable {
         ...{ q: this.#upload(cut(q, from, from + count)), k: keys.k, v: keys.v, ...sinkTensor },
         start: this.engine.upload(tensorFrom('i32', [], [from])),
       });
-      const block = await this.engine.download(results['out'] as DeviceTensor);
+      const block = await this.engine.download(entry(results, 'out'));
       out.set(block.data, from * H * E);
     }
     invariant(D === k.shape[3], 'queries and keys differ in width');
@@ -271,12 +280,12 @@ async function runOnce(engine: Engine, graph: Graph, inputs: TensorMap): Promise
 
 /** Rows `from .. to` of axis 1 of `[1,T,...]`. */
 function cut({ shape, data, dtype }: HostTensor, from: number, to: number): HostTensor {
-  const width = data.length / (shape[1] as number);
+  const width = data.length / at(shape, 1);
   invariant(dtype === 'f32', 'attention in segments is float32');
   return hostTensor('f32', cutShape(shape, to - from), (data as Float32Array).slice(from * width, to * width));
 }
 
-const cutShape = (shape: Shape, length: number): number[] => [shape[0] as number, length, ...shape.slice(2)];
+const cutShape = (shape: Shape, length: number): number[] => [at(shape, 0), length, ...shape.slice(2)];
 
 /** Attention of a block of queries, `start` being the position of the first, over keys from the beginning. */
 function blockGraph([scale, qShape, kShape, E, withSinks]: readonly [number, Shape, Shape, number, boolean]): Graph {

@@ -9,6 +9,8 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import {
+  messageOf,
+  entry,
   allocate,
   AtomicFile,
   type DType,
@@ -89,7 +91,7 @@ export function writeSafetensors(
   using file = new AtomicFile(path);
   const { header, ordered } = encodeHeader(specs, metadata);
   file.write(header);
-  for (const spec of ordered) file.write(bytesOf((tensors[spec.name] as HostTensor).data));
+  for (const spec of ordered) file.write(bytesOf(entry(tensors, spec.name).data));
   file.commit();
 }
 
@@ -227,7 +229,7 @@ export class SafetensorsFile implements Disposable {
     try {
       return { value: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(text)) as unknown, bytes };
     } catch (cause) {
-      throw damaged(this.path, `its header is not valid JSON (${(cause as Error).message})`, cause);
+      throw damaged(this.path, `its header is not valid JSON (${messageOf(cause)})`, cause);
     }
   }
 

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkTokenIds, DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
+import { messageOf, checkTokenIds, DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
 import { TokenPlaces, type Span } from './spans.js';
 import { cleanUpSpaces } from './tokenizers/decoders.js';
 import { jsonTokenizer, type JsonTokenizer } from './tokenizers/tokenizer.js';
@@ -144,7 +144,7 @@ function parseJson(path: string, bytes: Buffer): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)) as unknown;
   } catch (cause) {
-    throw new StoreError(`${path} is not valid JSON: ${(cause as Error).message}`, { details: { path }, cause });
+    throw new StoreError(`${path} is not valid JSON: ${messageOf(cause)}`, { details: { path }, cause });
   }
 }
 

@@ -1,7 +1,7 @@
 /** Options that several commands share, and how their values are read. */
 import { Option, type Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
-import { ConfigError, nearest } from '../core/index.js';
+import { messageOf, ConfigError, nearest } from '../core/index.js';
 import { ENGINE_NAMES, type EngineName, type Precision } from '../engine/index.js';
 import { parsePath, type Setting } from '../lab/index.js';
 
@@ -89,7 +89,7 @@ function parseSetting(text: string): Setting {
   try {
     return [path, parseYamlText(text.slice(equals + 1)) as unknown];
   } catch (cause) {
-    const why = (cause as Error).message.split('\n')[0] ?? '';
+    const why = messageOf(cause).split('\n')[0] ?? '';
     throw new ConfigError(`--set ${path}: the value does not parse as YAML: ${why}`, { cause });
   }
 }

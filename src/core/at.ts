@@ -63,6 +63,14 @@ export function got<K, T>(map: ReadonlyMap<K, T>, key: K): NonNullable<T> {
   return x;
 }
 
+/** A value that is there by construction. Throws an internal error (`LongsightError`) where it is not. */
+export function present<T>(x: T): NonNullable<T> {
+  if (x === undefined || x === null) {
+    throw new LongsightError('internal error: a value was asked for that is not there; please report this');
+  }
+  return x;
+}
+
 /** The last element. Throws an internal error where the list is empty. */
 export function last<T>(list: ArrayLike<T>): T {
   return at(list, list.length - 1);

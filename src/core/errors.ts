@@ -96,3 +96,8 @@ export function quoted(names: readonly string[]): string {
   const all = names.map((name) => `"${name}"`);
   return all.length < 2 ? all.join('') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`;
 }
+
+/** What something thrown says of itself: an error's message, or else its text. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

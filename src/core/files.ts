@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { StoreError } from './errors.js';
+import { messageOf, StoreError } from './errors.js';
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full; free some space or choose another folder',
@@ -202,6 +202,6 @@ export function readJson(path: string, repair: (text: string) => string = (text)
   try {
     return JSON.parse(repair(text)) as unknown;
   } catch (cause) {
-    throw new StoreError(`${path} is not valid JSON: ${(cause as Error).message}`, { details: { path }, cause });
+    throw new StoreError(`${path} is not valid JSON: ${messageOf(cause)}`, { details: { path }, cause });
   }
 }

@@ -10,7 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
-import { DataError, Utf8Check } from '../core/index.js';
+import { f64At, at, DataError, Utf8Check } from '../core/index.js';
 import { isBlank, textOfLine } from './json-lines.js';
 import { kindOf, packingOf } from './kinds.js';
 import { chunksOf, countLines, linesOf, openText } from './lines.js';
@@ -107,7 +107,7 @@ export class TextCorpus implements Disposable {
     let index = lastAtOrBelow(starts, position);
     for (let at = 0; at < into.length; index++) {
       const piece = pieces[index] as Piece;
-      const inside = position + at - (starts[index] as number);
+      const inside = position + at - f64At(starts, index);
       const length = piece.to - piece.from;
       const take = Math.min(length - inside, into.length - at);
       if (take > 0) this.#readDocument(piece.document, piece.from + inside, into.subarray(at, at + take));
@@ -141,7 +141,7 @@ export class TextCorpus implements Disposable {
   }
 
   #readDocument(document: Document, from: number, into: Uint8Array): void {
-    const path = this.#files[document.file] as string;
+    const path = at(this.#files, document.file);
     if (this.#jsonl[document.file] !== true) {
       this.#readFile(document.file, from, into);
       return;
@@ -177,7 +177,7 @@ export class TextCorpus implements Disposable {
   }
 
   #readFile(file: number, position: number, into: Uint8Array): void {
-    const path = this.#files[file] as string;
+    const path = at(this.#files, file);
     let fd = this.#open.get(file);
     if (fd === undefined) {
       const oldest = this.#open.entries().next().value;

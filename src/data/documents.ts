@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync, statSync } from 'node:fs';
 import { firstCut, lastCut } from '../checkpoint/index.js';
-import { DataError, decodeUtf8, wholeCharacters, type InvalidText } from '../core/index.js';
+import { at, u8At, DataError, decodeUtf8, wholeCharacters, type InvalidText } from '../core/index.js';
 import { invalidByte, isBlank, textOfLine } from './json-lines.js';
 import { kindOf, packingOf, type InputKind, type Packing } from './kinds.js';
 import { lineNumber, linesOf, lineStart, openText } from './lines.js';
@@ -189,7 +189,7 @@ export async function* readRange(
   options: ReadOptions,
   skipped: Skipped,
 ): AsyncGenerator<Piece> {
-  const input = inputs[range.input] as Input;
+  const input = at(inputs, range.input);
   try {
     switch (input.kind) {
       case 'text':
@@ -351,7 +351,7 @@ function cutFrom(path: string, at: number, size: number): number {
 
 function leadingContinuation(bytes: Uint8Array): number {
   let skip = 0;
-  while (skip < 3 && skip < bytes.length && ((bytes[skip] as number) & 0xc0) === 0x80) skip++;
+  while (skip < 3 && skip < bytes.length && (u8At(bytes, skip) & 0xc0) === 0x80) skip++;
   return skip;
 }
 

@@ -1,5 +1,5 @@
 /** Fields of users' JSON lines: those with text are read, or refused by name; none is dropped in silence. */
-import { DataError, quoted, readUtf8, wellFormed } from '../core/index.js';
+import { messageOf, DataError, quoted, readUtf8, wellFormed } from '../core/index.js';
 import { repeatedKey } from './json-lines.js';
 
 /** Fields whose text says where a row comes from or explains its answer; no prompt is made of them. */
@@ -43,7 +43,7 @@ export function parseRow(line: string, where: string): JsonRow {
   try {
     row = JSON.parse(line);
   } catch (cause) {
-    throw new DataError(`${where} is not valid JSON: ${(cause as Error).message}`, { details: { where }, cause });
+    throw new DataError(`${where} is not valid JSON: ${messageOf(cause)}`, { details: { where }, cause });
   }
   const twice = repeatedKey(line);
   if (twice !== null) throw new DataError(`${where} has ${quoted([twice])} twice; keep one`, { details: { where } });

@@ -1,7 +1,7 @@
 /** File patterns: `*` and `?` within a name, `**` over folders, `{a,b}` for choices. */
 import { readdirSync, statSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
-import { DataError } from '../core/index.js';
+import { at, DataError } from '../core/index.js';
 
 const MAGIC = /[*?{}]/;
 
@@ -43,7 +43,9 @@ function expandBraces(pattern: string): string[] {
   if (open === null) return [pattern];
   const before = pattern.slice(0, open.index);
   const after = pattern.slice(open.index + open[0].length);
-  return (open[1] as string).split(',').flatMap((choice) => expandBraces(before + choice + after));
+  return at(open, 1)
+    .split(',')
+    .flatMap((choice) => expandBraces(before + choice + after));
 }
 
 function walk(folder: string, parts: readonly string[]): string[] {

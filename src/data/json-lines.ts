@@ -1,5 +1,5 @@
 /** The text of a line of JSON Lines, read alike wherever such lines are read. */
-import { DataError, nearest, decodeUtf8, wellFormed, type InvalidText } from '../core/index.js';
+import { messageOf, DataError, nearest, decodeUtf8, wellFormed, type InvalidText } from '../core/index.js';
 
 /** How the text of a JSON line is read, and how messages name the line. */
 export interface LineOptions {
@@ -39,7 +39,7 @@ export function textOfLine(bytes: Uint8Array, options: LineOptions): string | nu
   try {
     value = JSON.parse(json);
   } catch (cause) {
-    throw wrong(`not valid JSON (${(cause as Error).message})`, cause);
+    throw wrong(`not valid JSON (${messageOf(cause)})`, cause);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('not a JSON object');
   if (!Object.hasOwn(value, field)) {

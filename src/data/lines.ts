@@ -1,6 +1,6 @@
 /** Files read in order in bounded memory: as chunks of bytes, and as lines. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { DataError } from '../core/index.js';
+import { messageOf, DataError } from '../core/index.js';
 
 const CHUNK_BYTES = 4 * 2 ** 20;
 /** The longest line that is read, in bytes: 256 MiB. */
@@ -15,7 +15,7 @@ export function openText(path: string): number {
   try {
     return openSync(path, 'r');
   } catch (cause) {
-    throw new DataError(`cannot read text file ${path}: ${(cause as Error).message}`, { details: { path }, cause });
+    throw new DataError(`cannot read text file ${path}: ${messageOf(cause)}`, { details: { path }, cause });
   }
 }
 

@@ -2,7 +2,7 @@
  * Multi-query associative recall (Arora et al. 2023; HazyResearch/zoology, `zoology/data/multiquery_ar.py`): key-value
  * pairs, then each key once more at some distance; the target at a repeated key is its value.
  */
-import { ConfigError, type Rng } from '../core/index.js';
+import { at, ConfigError, type Rng } from '../core/index.js';
 
 /** Options of multi-query associative recall. */
 export interface MqarOptions {
@@ -53,7 +53,7 @@ export function mqarExample(rng: Rng, options: MqarOptions): MqarExample {
   const targets = new Int32Array(length).fill(-1);
   keys.forEach((key, j) => {
     tokens[2 * j] = key;
-    tokens[2 * j + 1] = values[j] as number;
+    tokens[2 * j + 1] = at(values, j);
   });
   const slots = drawSlots(rng, (length - 2 * n) / 2, n, power);
   keys.forEach((key, j) => {

@@ -6,7 +6,7 @@
  * count as needle.
  */
 import { z } from 'zod';
-import { ConfigError, type Rng, maxOf } from '../core/index.js';
+import { at, ConfigError, type Rng, maxOf } from '../core/index.js';
 import type { TextCorpus } from './corpus.js';
 import { recallSequence, type RecallOptions } from './recall.js';
 
@@ -60,7 +60,7 @@ const KEYS: readonly string[] = (
 const MIN_REACH = 32;
 
 function draw<T>(rng: Rng, items: readonly T[]): T {
-  return items[rng.int(items.length)] as T;
+  return at(items, rng.int(items.length));
 }
 
 /** The fewest bytes that a byte needle sample can have, whatever key is drawn. */

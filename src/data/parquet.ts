@@ -3,7 +3,7 @@ import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { asyncBufferFromFile, asyncBufferFromUrl, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { DataError, nearest, decodeUtf8, type InvalidText } from '../core/index.js';
+import { messageOf, at, DataError, nearest, decodeUtf8, type InvalidText } from '../core/index.js';
 import { isUrl } from './kinds.js';
 
 /** The text column of an open Parquet file. */
@@ -34,7 +34,7 @@ export async function openParquet(path: string, field: string): Promise<ParquetT
     try {
       return await what();
     } catch (cause) {
-      throw new DataError(`cannot read ${path} as Parquet: ${(cause as Error).message}`, { details: { path }, cause });
+      throw new DataError(`cannot read ${path} as Parquet: ${messageOf(cause)}`, { details: { path }, cause });
     }
   };
   const file = await attempt<AsyncBuffer>(() =>
@@ -48,8 +48,8 @@ export async function openParquet(path: string, field: string): Promise<ParquetT
     bytes: file.byteLength,
     groups,
     read: async (group, invalid) => {
-      const rowStart = starts[group] as number;
-      const rowEnd = rowStart + (groups[group] as number);
+      const rowStart = at(starts, group);
+      const rowEnd = rowStart + at(groups, group);
       const rows = await attempt(() =>
         parquetReadObjects({ file, metadata, columns: [field], rowStart, rowEnd, compressors, parsers: BYTES }),
       );

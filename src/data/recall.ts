@@ -6,7 +6,7 @@
  * Token ids: keys 0 .. numKeys-1, then values, then fillers.
  */
 import { z } from 'zod';
-import { Rng } from '../core/index.js';
+import { i32At, at, Rng } from '../core/index.js';
 import { parseState, rngToJson, RngStateSchema, type Batch, type DataSource, type JsonValue } from './source.js';
 
 const count = (minimum: number, standard: number, text: string) =>
@@ -71,12 +71,12 @@ export function recallSequence(rng: Rng, options: RecallOptions, length: number,
     used.push(key);
     const known = valueOf[key] !== -1;
     if (!known) valueOf[key] = rng.int(numValues);
-    const distance = at - (lastUse[key] as number);
+    const distance = at - i32At(lastUse, key);
     lastUse[key] = at;
     tokens[at++] = key;
     if (at === length) break;
     if (known) distances[at] = distance;
-    tokens[at++] = numKeys + (valueOf[key] as number);
+    tokens[at++] = numKeys + i32At(valueOf, key);
   }
   return { tokens, distances };
 }
@@ -89,7 +89,7 @@ function nextFiller(rng: Rng, options: RecallOptions, previous: number): number 
 function drawKey(rng: Rng, options: RecallOptions, used: readonly number[], without: number | undefined): number {
   if (rng.uniform() < options.reuseProbability && used.length > 0) {
     const age = Math.floor(Math.exp(rng.uniform() * Math.log(used.length + 1)));
-    return used[used.length - Math.min(age, used.length)] as number;
+    return at(used, used.length - Math.min(age, used.length));
   }
   if (without === undefined) return rng.int(options.numKeys);
   const key = rng.int(options.numKeys - 1);

@@ -1,3 +1,4 @@
+import { f64At } from '../core/index.js';
 /** The last index with `starts[index] <= position`. */
 
 /** The last index with `starts[index] <= position` in a rising list, by binary search. */
@@ -6,7 +7,7 @@ export function lastAtOrBelow(starts: Float64Array, position: number): number {
   let high = starts.length - 1;
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
-    if ((starts[middle] as number) <= position) low = middle;
+    if (f64At(starts, middle) <= position) low = middle;
     else high = middle - 1;
   }
   return low;

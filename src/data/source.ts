@@ -5,7 +5,7 @@
  * size.
  */
 import { z } from 'zod';
-import { ConfigError, Rng, type RngState, StoreError, maxOf } from '../core/index.js';
+import { last, at, ConfigError, Rng, type RngState, StoreError, maxOf } from '../core/index.js';
 
 /** A value that JSON can hold. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
@@ -145,10 +145,10 @@ export class MixtureSource implements DataSource {
   }
 
   fill(batch: Batch, row: number): void {
-    const total = this.#cumulative.at(-1) as number;
+    const total = last(this.#cumulative);
     const draw = this.#rng.uniform() * total;
     const chosen = this.#cumulative.findIndex((c) => draw < c);
-    (this.#sources[chosen] as DataSource).fill(batch, row);
+    at(this.#sources, chosen).fill(batch, row);
     // Documents of different sources are different ones.
     const width = this.seqLen + 1;
     const own = batch.documents?.subarray(row * width, (row + 1) * width);

@@ -1,6 +1,6 @@
 /** Byte-level training on the user's own text: token ids are bytes, 0 ends a document. */
 import { z } from 'zod';
-import { DataError, Rng, StoreError } from '../core/index.js';
+import { u8At, DataError, Rng, StoreError } from '../core/index.js';
 import type { Split, TextCorpus } from './corpus.js';
 import { parseState, type Batch, type DataSource, type JsonValue } from './source.js';
 
@@ -84,8 +84,8 @@ export class TextSource implements DataSource {
       batch.documents[row * (this.seqLen + 1) + i] = this.#corpus.documentAt(this.#split, from + i);
     }
     for (let i = 0; i < this.seqLen; i++) {
-      batch.tokens[start + i] = this.#bytes[i] as number;
-      batch.targets[start + i] = this.#bytes[i + 1] as number;
+      batch.tokens[start + i] = u8At(this.#bytes, i);
+      batch.targets[start + i] = u8At(this.#bytes, i + 1);
       batch.weights[start + i] = 1;
     }
   }

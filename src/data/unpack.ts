@@ -36,13 +36,10 @@ export async function unpackFile(
     }
   } catch (cause) {
     if (cause instanceof LongsightError) throw cause;
-    throw new DataError(
-      `cannot unpack ${path} (${packing}): ${(cause as Error).message}; make or fetch the file again`,
-      {
-        details: { path },
-        cause,
-      },
-    );
+    throw new DataError(`cannot unpack ${path} (${packing}): ${messageOf(cause)}; make or fetch the file again`, {
+      details: { path },
+      cause,
+    });
   }
   file.commit();
   return target;

@@ -5,7 +5,7 @@
  * tokens.
  */
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { checkTokenIds, concatIds, DataError, maxOf, wilson, type Interval } from '../core/index.js';
+import { at, f64At, i32At, checkTokenIds, concatIds, DataError, maxOf, wilson, type Interval } from '../core/index.js';
 import type { TensorMap } from '../engine/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
@@ -138,7 +138,7 @@ export async function scoreChoices(
   let done = 0;
   for (const [seqLen, members] of [...byLength].sort((a, b) => a[0] - b[0])) {
     const batchSize = Math.max(1, Math.min(members.length, Math.floor(batchTokens / seqLen)));
-    const most = roundedLength(maxOf(members.map((i) => (choices[i] as ChoiceTokens).count)));
+    const most = roundedLength(maxOf(members.map((i) => at(choices, i).count)));
     const scorer = await Scorer.create(model, { batchSize, seqLen, numPositions: batchSize * most });
     for (let at = 0; at < members.length; at += batchSize) {
       signal?.throwIfAborted();
@@ -147,7 +147,7 @@ export async function scoreChoices(
       const losses = await scoreBatch(scorer, model.tensors, rows, { batchSize, seqLen, most });
       rows.forEach(({ bytes, count }, b) => {
         let sum = 0;
-        for (let k = 0; k < count; k++) sum += losses[b * most + k] as number;
+        for (let k = 0; k < count; k++) sum += f64At(losses, b * most + k);
         scores[batch[b] as number] = { logLikelihood: -sum, bytes, tokens: count };
       });
       done += batch.length;
@@ -172,7 +172,7 @@ async function scoreBatch(
     for (let k = 0; k < count; k++) {
       const target = ids.length - count + k;
       positions[b * most + k] = b * seqLen + target - 1;
-      targets[b * most + k] = ids[target] as number;
+      targets[b * most + k] = i32At(ids, target);
     }
   });
   const { loss } = await scorer.score(tensors, {

@@ -2,7 +2,7 @@
  * Scores of held-out batches, shared by every measure that reads them: each batch goes through the model once an
  * evaluation.
  */
-import { invariant } from '../core/index.js';
+import { at, invariant } from '../core/index.js';
 import {
   nextBatch,
   recallEvalBatch,
@@ -66,7 +66,7 @@ export class HeldOutScores {
       const host = nextBatch(this.#stream, this.#options.batchSize, true);
       this.#drawn.push({ host, inputs: this.#upload(host.tokens, host.targets, host.segments) });
     }
-    return this.#drawn[index] as StreamBatch;
+    return at(this.#drawn, index);
   }
 
   /** Batch `index` of recall sequences. */
@@ -78,7 +78,7 @@ export class HeldOutScores {
       const host = recallEvalBatch(options, { batchSize, seqLen, seed: EVAL_SEED, index: at });
       this.#recall.push({ host, inputs: this.#upload(host.tokens, host.targets, null) });
     }
-    return this.#recall[index] as RecallBatch;
+    return at(this.#recall, index);
   }
 
   /** Scores of a batch for the model of this evaluation; computed once, whoever asks. */

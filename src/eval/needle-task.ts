@@ -1,5 +1,5 @@
 /** Needle tasks: where samples come from, whatever they are made of. */
-import { Rng } from '../core/index.js';
+import { at, Rng } from '../core/index.js';
 import type { NeedlePlace, NeedleSample } from '../data/index.js';
 
 /** Evaluations use this seed whatever the run's, so that runs of different seeds are judged on the same samples. */
@@ -32,7 +32,7 @@ export interface NeedleDraw {
 export function needleSamples(task: NeedleTask, { label, length, depths, count, textOf }: NeedleDraw): NeedleSample[] {
   return Array.from({ length: count }, (_, i) => {
     const rng = Rng.of(EVAL_SEED, 'eval', label, task.task, length, i);
-    const place = { length, depth: depths[i % depths.length] as number };
+    const place = { length, depth: at(depths, i % depths.length) };
     return task.draw(rng, textOf === undefined ? place : { ...place, value: textOf(i) });
   });
 }

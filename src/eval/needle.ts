@@ -1,5 +1,5 @@
 /** The needle grid: how well a model finds a fact, by its depth and the length of the context. */
-import { ConfigError, LongsightError } from '../core/index.js';
+import { at, ConfigError, LongsightError } from '../core/index.js';
 import {
   byteNeedle,
   BYTE_VOCAB_SIZE,
@@ -171,16 +171,13 @@ async function planLength(options: NeedleEvaluatorOptions, length: number): Prom
   const { engine, model, task, config, batchTokens } = options;
   const count = config.samples * config.depths.length;
   const samples = needleSamples(task, { label: 'needle', length, depths: config.depths, count });
-  const answerLength = (samples[0] as NeedleSample).answer.length;
+  const answerLength = at(samples, 0).answer.length;
   const batchSize = Math.max(1, Math.min(count, Math.floor(batchTokens / length)));
   const numPositions = batchSize * answerLength;
   const scorer = await Scorer.create({ engine, config: model }, { batchSize, seqLen: length, numPositions });
   const batches = Array.from({ length: Math.ceil(count / batchSize) }, (_, b) => {
     // The last batch is filled up with its last sample; what that scores is not read.
-    const rows = Array.from(
-      { length: batchSize },
-      (_, row) => samples[Math.min(b * batchSize + row, count - 1)] as NeedleSample,
-    );
+    const rows = Array.from({ length: batchSize }, (_, row) => at(samples, Math.min(b * batchSize + row, count - 1)));
     const positions = rows.flatMap((s, row) => Array.from(s.answer, (_, i) => row * length + s.queryPosition + i));
     return {
       tokens: scorer.upload(

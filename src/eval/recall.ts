@@ -1,4 +1,5 @@
 /** Recall by distance. */
+import { last, f64At, at } from '../core/index.js';
 import type { Scores } from './score.js';
 
 /** Recall of one range of distances. */
@@ -21,7 +22,7 @@ export interface RecallBin extends RecallScore {
 /** The default upper ends of distance bins: 16, 32, 64, ... until the sequence length is covered. */
 export function defaultBins(seqLen: number): number[] {
   const ends = [16];
-  while ((ends.at(-1) as number) < seqLen) ends.push(2 * (ends.at(-1) as number));
+  while (last(ends) < seqLen) ends.push(2 * last(ends));
   return ends;
 }
 
@@ -66,7 +67,7 @@ export class RecallTally {
   add({ loss, hit }: Scores, distances: Int32Array): void {
     distances.forEach((distance, i) => {
       if (distance === 0) return;
-      const [probability, right] = [Math.exp(-(loss[i] as number)), hit[i] as number];
+      const [probability, right] = [Math.exp(-f64At(loss, i)), f64At(hit, i)];
       this.#overall.add(probability, right);
       const bin = this.#ends.findIndex((end) => distance <= end);
       this.#bins[bin]?.add(probability, right);
@@ -76,7 +77,7 @@ export class RecallTally {
   result(): { bins: RecallBin[]; overall: RecallScore } {
     const bins = this.#bins.map((bin, i) => ({
       from: (this.#ends[i - 1] ?? 0) + 1,
-      to: this.#ends[i] as number,
+      to: at(this.#ends, i),
       ...bin.score(),
     }));
     return { bins, overall: this.#overall.score() };

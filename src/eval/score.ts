@@ -1,5 +1,5 @@
 /** Graphs that score tokens: the loss of each target, and whether it is the likeliest token. */
-import { invariant, tensorFrom, toNumbers } from '../core/index.js';
+import { last, invariant, tensorFrom, toNumbers } from '../core/index.js';
 import {
   BATCH_SHARDING,
   fittingSharding,
@@ -8,7 +8,7 @@ import {
   type Executable,
   type TensorMap,
 } from '../engine/index.js';
-import { argmax, convert, crossEntropy, eq, input, makeGraph, reshape, take, type Value } from '../graph/index.js';
+import { argmax, convert, crossEntropy, eq, input, makeGraph, reshape, take } from '../graph/index.js';
 import type { ModelOnEngine } from '../loaded/index.js';
 import { forward, headLogits, parameterInputs, parameterSpecs, type ModelConfig } from '../model/index.js';
 
@@ -65,7 +65,7 @@ export class Scorer {
     const targets = input('targets', 'i32', [numTargets]);
     const segments = hasSegments ? input('segments', 'i32', [batchSize, seqLen]) : null;
     const { splitProjections } = engine.hints;
-    const stream = forward(config, params, tokens, { segments, splitProjections }).hidden.at(-1) as Value;
+    const stream = last(forward(config, params, tokens, { segments, splitProjections }).hidden);
     const flat = reshape(stream, [batchSize * seqLen, config.hiddenSize]);
     const positions = numPositions === undefined ? null : input('positions', 'i32', [numPositions]);
     const logits = headLogits(config, params, positions ? take(flat, positions) : flat);

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { LineCounter, parseDocument, stringify, type Document } from 'yaml';
 import { ZodError, type z } from 'zod';
-import { ConfigError, decodeUtf8, parseConfig } from '../core/index.js';
+import { messageOf, ConfigError, decodeUtf8, parseConfig } from '../core/index.js';
 
 /** A parsed YAML file that still knows where each value stood. */
 export interface YamlFile {
@@ -95,7 +95,7 @@ function toValue(doc: Document.Parsed, path: string): unknown {
   try {
     return doc.toJS() as unknown;
   } catch (cause) {
-    throw new ConfigError(`${path}: YAML does not parse: ${(cause as Error).message}`, { details: { path }, cause });
+    throw new ConfigError(`${path}: YAML does not parse: ${messageOf(cause)}`, { details: { path }, cause });
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme.
  */
+import { dims, at } from '../core/index.js';
 import {
   add,
   attention,
@@ -76,7 +77,7 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
 
 /** `[B,T,n*headDim] -> [B,T,n,headDim]`. */
 function toHeads(x: Value, headDim: number): Value {
-  const [B, T, inner] = x.shape as [number, number, number];
+  const [B, T, inner] = dims(x, 3);
   return reshape(x, [B, T, inner / headDim, headDim]);
 }
 
@@ -115,7 +116,7 @@ interface LayerRotary {
 }
 
 function layerRotary({ config, x, positions }: MixerScope, plan: AttentionPlan): LayerRotary {
-  const groups = plan.groups.map((g) => groupRotary(config, g, positions?.limit ?? (x.shape[1] as number)));
+  const groups = plan.groups.map((g) => groupRotary(config, g, positions?.limit ?? at(x.shape, 1)));
   const first = groups[0]?.frequencies ?? null;
   const same = (f: readonly number[] | null) =>
     f?.length === first?.length && (f ?? []).every((v, m) => v === first?.[m]);
@@ -132,7 +133,7 @@ function project(
   const bias = config.attentionBias === 'none' ? null : param('attn.bqkv');
   const products = (sizes: readonly number[], apart: boolean) =>
     linearParts(x, inputMatrix('attn.wqkv'), sizes, apart, bias);
-  const first = rotaries.groups[0] as GroupRotary;
+  const first = at(rotaries.groups, 0);
   if (qkNorm === false && rotaries.alike && first.frequencies !== null && !splitProjections) {
     // Queries and keys turn alike, so they turn together.
     const [qk, v] = products([(H + G) * D, G * D], false) as [Value, Value];
@@ -147,7 +148,7 @@ function project(
   };
   const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
     if (rotaries.alike) return turn(part, first, scope);
-    const parts = groups.map((g, i) => turn(takeHeads(part, ...spanOf(g)), rotaries.groups[i] as GroupRotary, scope));
+    const parts = groups.map((g, i) => turn(takeHeads(part, ...spanOf(g)), at(rotaries.groups, i), scope));
     return concat(parts, 2);
   };
   return {
@@ -164,7 +165,7 @@ function attendGroups(
   attend: (inputs: GroupInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
   const { config, x, param, inputMatrix } = scope;
-  const [B, T] = x.shape as [number, number, number];
+  const [B, T] = dims(x, 3);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
   const { q, k, v } = project(scope, groups, rotaries);
@@ -175,7 +176,7 @@ function attendGroups(
       q: takeHeads(q, firstHead, heads),
       k: takeHeads(k, firstKvHead, kvHeads),
       v: takeHeads(v, firstKvHead, kvHeads),
-      scale: (rotaries.groups[i] as GroupRotary).scoreScale,
+      scale: at(rotaries.groups, i).scoreScale,
       sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + heads) : sinks,
     };
     return attend(inputs, group, i);

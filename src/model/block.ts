@@ -3,6 +3,7 @@
  * read the same input and the factors of the sums are configuration (`BlockConfig`). One definition for whole sequences
  * and for steps.
  */
+import { got } from '../core/index.js';
 import { add, type Value } from '../graph/index.js';
 import { gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
@@ -46,7 +47,7 @@ export function buildBlock<M extends { readonly out: Value }>(
 ): { readonly out: Value; readonly mixed: M } {
   const { config, layer, params, splitProjections, positions, segments } = inputs;
   const block = blockOf(config, layer);
-  const param = (name: string) => params.get(name) as Value;
+  const param = (name: string) => got(params, name);
   const first = enter(inputs, inputs.x, 'norm1');
   const mixed = mix({
     config,
@@ -66,15 +67,14 @@ export function buildBlock<M extends { readonly out: Value }>(
   return { out: joined(second.skip, mlp(second), block.mlpSkip, block.mlpScale), mixed };
 }
 
-const gainOf = ({ config, params }: BlockInputs, norm: string) =>
-  withOffset(config, params.get(`${norm}.weight`) as Value);
+const gainOf = ({ config, params }: BlockInputs, norm: string) => withOffset(config, got(params, `${norm}.weight`));
 
 const joined = (skip: Value, y: Value, onSkip: number, onY: number): Value => add(scaled(skip, onSkip), scaled(y, onY));
 
 /** The way from the residual stream into a mixer or an MLP. */
 function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
   const { config, layer, params, gains } = inputs;
-  const plain = (name: string) => params.get(name) as Value;
+  const plain = (name: string) => got(params, name);
   switch (blockOf(config, layer).norm) {
     case 'post':
       return { x: stream, inputMatrix: plain, skip: stream };
@@ -98,8 +98,8 @@ function leave(inputs: BlockInputs, y: Value, norm: string): Value {
 
 function buildMlp({ config, params, splitProjections }: BlockInputs, { x, inputMatrix }: Branch): Value {
   const { intermediateSize: f, activation, mlpBias } = config;
-  const bias = (name: string) => (mlpBias ? (params.get(name) as Value) : null);
+  const bias = (name: string) => (mlpBias ? got(params, name) : null);
   const wgateup = inputMatrix('mlp.wgateup');
   const [gate, up] = linearParts(x, wgateup, [f, f], splitProjections, bias('mlp.bgateup')) as [Value, Value];
-  return affine(gated(activation, gate, up), params.get('mlp.wdown') as Value, bias('mlp.bdown'));
+  return affine(gated(activation, gate, up), got(params, 'mlp.wdown'), bias('mlp.bdown'));
 }

@@ -10,7 +10,7 @@
  * - otherwise entry s is slot s of the sequence, in one list of rows `[B*G*S,D]`: engines that may reuse a donated
  *   input write the new rows into it and copy nothing.
  */
-import type { Shape } from '../core/index.js';
+import { at, dims, type Shape } from '../core/index.js';
 import {
   add,
   and,
@@ -70,7 +70,7 @@ export function cachedAttention(
   window: number | null,
 ): { readonly out: Value; readonly cache: KeyValueCache } {
   const [newKeys, newValues] = [headsFirst(k), headsFirst(v)];
-  const n = k.shape[1] as number;
+  const n = at(k.shape, 1);
   if (window !== null && window < place.maxLength) {
     const [keys, values] = [concat([cache.keys, newKeys], 2), concat([cache.values, newValues], 2)];
     const seen = visibleInWindow(place, n, window);
@@ -79,7 +79,7 @@ export function cachedAttention(
   }
   const [keys, values] = [insert(cache.keys, newKeys, place), insert(cache.values, newValues, place)];
   const seen = visibleInCache(place, n);
-  const [B, , G, D] = k.shape as [number, number, number, number];
+  const [B, , G, D] = dims(k, 4);
   const heads = (x: Value) => reshape(x, [B, G, place.maxLength, D]);
   return { out: attend(q, heads(keys), heads(values), seen, scale, sinks), cache: { keys, values } };
 }
@@ -91,7 +91,7 @@ function headsFirst(x: Value): Value {
 
 /** Writes a chunk `[B,G,n,D]` to its slots of a cache `[B*G*S,D]`. The slots hold zeros: each is written once. */
 function insert(cache: Value, chunk: Value, { start, maxLength }: ChunkPlace): Value {
-  const [B, G, n, D] = chunk.shape as [number, number, number, number];
+  const [B, G, n, D] = dims(chunk, 4);
   const slot = add(iota('i32', [1, n], 1), start);
   const row = mul(iota('i32', [B * G, 1], 0), maxLength);
   return scatterAdd(cache, add(row, slot), reshape(chunk, [B * G, n, D]));
@@ -99,7 +99,7 @@ function insert(cache: Value, chunk: Value, { start, maxLength }: ChunkPlace): V
 
 /** bool `[B,n,S]`: entries up to the query's own slot that are no padding. */
 function visibleInCache({ start, padding, maxLength }: ChunkPlace, n: number): Value {
-  const B = padding.shape[0] as number;
+  const B = at(padding.shape, 0);
   const query = add(iota('i32', [1, n, 1], 1), start);
   const key = iota('i32', [1, 1, maxLength], 2);
   return and(le(key, query), ge(key, reshape(padding, [B, 1, 1])));
@@ -107,7 +107,7 @@ function visibleInCache({ start, padding, maxLength }: ChunkPlace, n: number): V
 
 /** bool `[B,n,w+n]`: of the cache's w entries and the chunk's n, those in the query's window that are no padding. */
 function visibleInWindow({ start, padding }: ChunkPlace, n: number, window: number): Value {
-  const B = padding.shape[0] as number;
+  const B = at(padding.shape, 0);
   // Entry j stands for slot start - w + j, the query i for slot start + i.
   const query = iota('i32', [1, n, 1], 1);
   const key = sub(iota('i32', [1, 1, window + n], 2), window);
@@ -117,8 +117,8 @@ function visibleInWindow({ start, padding }: ChunkPlace, n: number, window: numb
 
 /** Softmax attention of q `[B,n,H,D]` on keys and values `[B,G,S,D]` where `seen` (bool `[B,n,S]`). */
 function attend(q: Value, keys: Value, values: Value, seen: Value, scale: number, sinks: Value | null): Value {
-  const [B, n, H, D] = q.shape as [number, number, number, number];
-  const [, G, S] = keys.shape as [number, number, number, number];
+  const [B, n, H, D] = dims(q, 4);
+  const [, G, S] = dims(keys, 4);
   const R = H / G;
   const heads = reshape(headsFirst(q), [B, G, R * n, D]);
   const scores = mul(
@@ -136,7 +136,7 @@ function attend(q: Value, keys: Value, values: Value, seen: Value, scale: number
 /** Softmax over the last axis of scores `[B,H,n,S]`; a sink `[H]` joins the denominator. */
 function softmaxWithSinks(scores: Value, sinks: Value | null): Value {
   if (sinks === null) return softmax(scores);
-  const sink = reshape(sinks, [1, scores.shape[1] as number, 1, 1]);
+  const sink = reshape(sinks, [1, at(scores.shape, 1), 1, 1]);
   const top = max(reduceMax(scores, [3], true), sink);
   const weights = exp(sub(scores, top));
   return div(weights, add(reduceSum(weights, [3], true), exp(sub(sink, top))));

@@ -1,6 +1,6 @@
 /** The resolved configuration of a model: every default filled in, every layer written out, fields checked together. */
 import type { z } from 'zod';
-import { ConfigError, nearest, parseConfig } from '../core/index.js';
+import { at, ConfigError, nearest, parseConfig } from '../core/index.js';
 import { checkGroups, MAX_LAYERS, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
 import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
@@ -60,7 +60,7 @@ type Parsed = z.output<typeof modelSchema>;
 
 /** How mixer and MLP of a layer are put together. */
 export function blockOf({ block }: Pick<ModelConfig, 'block'>, layer: number): BlockConfig {
-  return isList(block) ? (block[layer] as BlockConfig) : block;
+  return isList(block) ? at(block, layer) : block;
 }
 
 const isList = <T>(value: T | readonly T[]): value is readonly T[] => Array.isArray(value);
@@ -171,7 +171,7 @@ function resolveLayers(parsed: Parsed, counts: HeadCounts, where: string): Layer
       { details: { numLayers, period: period.length } },
     );
   }
-  return Array.from({ length: numLayers }, (_, i) => period[i % period.length] as LayerPlan);
+  return Array.from({ length: numLayers }, (_, i) => at(period, i % period.length));
 }
 
 /** Checked against one another; a list whose entries are all equal becomes one block for all layers. */
@@ -193,7 +193,7 @@ function resolveBlocks(block: Parsed['block'], numLayers: number, where: string)
     if (norm === 'pre' && mlp && mlpSkip === 1) return;
     throw new ConfigError(`${at}: where mixer and MLP are parallel, ${why}`, { details: { block: list[i] } });
   });
-  const first = list[0] as BlockConfig;
+  const first = at(list, 0);
   return list.every((b) => JSON.stringify(b) === JSON.stringify(first)) ? first : list;
 }
 

@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, n tokens of the chunk, V vocabulary, d hiddenSize.
  */
-import { ShapeError } from '../core/index.js';
+import { dims, got, ShapeError } from '../core/index.js';
 import { add, ge, input, iota, max, reshape, sub, type Value } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
@@ -67,7 +67,7 @@ export function forwardChunk(
 ): ChunkResult {
   checkParameters(config, params);
   checkStates(stateSpecs(config, room), state);
-  const [B, n] = tokens.shape as [number, number];
+  const [B, n] = dims(tokens, 2);
   const slots = sub(add(iota('i32', [B, n], 1), start), reshape(padding, [B, 1]));
   const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
   const positions = { values: max(slots, 0), limit: room.maxLength };
@@ -75,7 +75,7 @@ export function forwardChunk(
   let x = embed(config, params, tokens);
   config.layers.forEach((plan: LayerPlan, layer) => {
     const prefix = `layers.${layer}.`;
-    const own = (name: string) => state.get(prefix + name) as Value;
+    const own = (name: string) => got(state, prefix + name);
     const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null };
     const { out, mixed } = buildBlock({ ...given, splitProjections: false, gains: 'tokens' }, (scope) =>
       mixerOf(plan).step({ ...scope, place, state: own }, plan),

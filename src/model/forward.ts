@@ -158,7 +158,7 @@ function forwardLayer(
   const segments = options.segments ?? null;
   const build = (values: readonly Value[]) => {
     const [first, ...rest] = values as [Value, ...Value[]];
-    const own = new Map(names.map((name, i) => [name, rest[i] as Value]));
+    const own = new Map(names.map((name, i) => [name, at(rest, i)]));
     return buildLayer(config, layer, first, own, { ...options, segments: rest[names.length] ?? null });
   };
   const values = [x, ...given.values(), ...(segments ? [segments] : [])];
@@ -217,7 +217,7 @@ export interface TokenLosses {
 
 /** Losses of logits `[B,T,V]` on targets i32 `[B,T]` with weights `[B,T]` (the logits' dtype). */
 export function tokenLosses(logits: Value, targets: Value, weights: Value): TokenLosses {
-  const [B, T, V] = logits.shape as [number, number, number];
+  const [B, T, V] = dims(logits, 3);
   const { loss } = crossEntropy(reshape(logits, [B * T, V]), reshape(targets, [B * T]));
   const perToken = reshape(loss, [B, T]);
   return { perToken, weightedSum: reduceSum(mul(perToken, weights)), weightSum: reduceSum(weights) };

@@ -1,4 +1,5 @@
 /** Norms of the residual stream. */
+import { at } from '../core/index.js';
 import { add, linear, mul, reduceMean, reshape, rmsNorm, sub, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 
@@ -33,7 +34,7 @@ export interface GainedNorm {
 /** The norm of `x [..., d]` with its gain `[d]`, for values that only matrices read. */
 export function gainedNorm(fields: NormFields, x: Value, gain: Value, gains: Gains): GainedNorm {
   if (gains === 'tokens') return { x: normalize(fields, x, gain), matrix: (w) => w };
-  const column = reshape(gain, [gain.shape[0] as number, 1]);
+  const column = reshape(gain, [at(gain.shape, 0), 1]);
   return { x: normalize(fields, x), matrix: (w) => mul(w, column) };
 }
 

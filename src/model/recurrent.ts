@@ -1,5 +1,5 @@
 /** Recurrent mixers as layers of a model: from the definitions of `mixers/` to the rules that the model asks for. */
-import { invariant, sizeOf } from '../core/index.js';
+import { at, invariant, sizeOf } from '../core/index.js';
 import { reshape, rotary, rotaryAt, rotaryFrequencies, select, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerScope } from './mixer.js';
@@ -49,7 +49,7 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
     param: (name) => scope.param(`${mixer}.${name}`),
     splitProjections,
     rotate: (heads) => {
-      const frequencies = rotaryFrequencies(heads.shape[3] as number, config.ropeTheta);
+      const frequencies = rotaryFrequencies(at(heads.shape, 3), config.ropeTheta);
       if (positions === null) return rotary(heads, frequencies);
       return rotaryAt(heads, frequencies, positions.values, positions.limit);
     },

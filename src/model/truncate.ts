@@ -3,6 +3,7 @@
  * it alone, from an empty state, as a window shows an attention its last keys. For analyses: it costs `reach` times the
  * work.
  */
+import { dims } from '../core/index.js';
 import { constantFrom, eq, reshape, scalar, select, sliceAxis, take, type Value } from '../graph/index.js';
 import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
 import type { RecurrentPlan } from './plan.js';
@@ -30,7 +31,7 @@ export function buildTruncated(
   reach: number,
 ): MixerOutput {
   const { x, segments } = scope;
-  const [B, T, d] = x.shape as [number, number, number];
+  const [B, T, d] = dims(x, 3);
   const { rows, before } = windows(B, T, reach);
   const own = segments ? take(reshape(segments, [B * T]), rows) : scalar(0, 'i32');
   const { out } = mixer.build(

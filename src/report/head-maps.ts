@@ -3,7 +3,7 @@ import { RETRIEVAL_HEAD_SCORE } from '../analysis/index.js';
 import { escapeHtml, figure } from './html.js';
 import type { DrawnDesign } from './curves.js';
 import type { RunEval, RunHeads, RunRecord } from '../study/index.js';
-import { formatTokens, maxOf, wilson } from '../core/index.js';
+import { at, formatTokens, maxOf, wilson } from '../core/index.js';
 
 /** Checkpoints shown side by side. */
 const MAX_CHECKPOINTS = 6;
@@ -94,7 +94,7 @@ export function needleFigure(designs: readonly DrawnDesign[]): string {
 type Needle = NonNullable<RunEval['needle']>;
 
 function needleGrid(title: string, needles: readonly Needle[]): Grid {
-  const { lengths, depths } = needles[0] as Needle;
+  const { lengths, depths } = at(needles, 0);
   const mean = (i: number, j: number) => {
     const values = needles.flatMap((n) => n.accuracy[i]?.[j] ?? []);
     return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
@@ -124,7 +124,7 @@ function percent(depth: number): string {
 function evenly<T>(items: readonly T[], count: number): T[] {
   if (items.length <= count) return [...items];
   const indices = Array.from({ length: count }, (_, i) => Math.round((i * (items.length - 1)) / (count - 1)));
-  return [...new Set(indices)].map((i) => items[i] as T);
+  return [...new Set(indices)].map((i) => at(items, i));
 }
 
 function gridRow(label: string, grids: readonly Grid[], labelChars: number): string {

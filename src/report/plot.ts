@@ -1,4 +1,5 @@
 /** Plots as SVG text, drawn at build time: no script and no network is needed to look at them. */
+import { at } from '../core/index.js';
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 
@@ -27,7 +28,7 @@ export function seriesStyles(labels: readonly string[]): SeriesStyle[] {
     color: `var(--c${i % NUM_COLORS})`,
     // One curve alone is solid: a second one on top would hide it where they are equal.
     dash: i === 0 ? undefined : DASHES[1 + ((i - 1 + Math.floor(i / NUM_COLORS)) % (DASHES.length - 1))],
-    symbol: SYMBOLS[i % SYMBOLS.length] as SeriesStyle['symbol'],
+    symbol: at(SYMBOLS, i % SYMBOLS.length),
     index: i,
     className: `series-${i}`,
   }));

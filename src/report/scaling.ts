@@ -14,7 +14,7 @@ import type { Analysed } from './report-data.js';
 import { tick, WIDE } from './curves.js';
 import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
 import { drawPlot, NUM_COLORS, Plot } from './plot.js';
-import { formatTokens, significant, maxOf, minOf } from '../core/index.js';
+import { at, formatTokens, significant, maxOf, minOf } from '../core/index.js';
 
 /** Points that a law needs. */
 const LEAST_POINTS = 5;
@@ -177,7 +177,7 @@ const spread = (from: number, to: number, count: number): number[] =>
 function isoLossPlot({ fit, rows }: ScalingAnalysis, size: PlotSize): string {
   const ys = rows.map((r) => r.y).sort((a, b) => a - b);
   const [low, high] = [minOf(rows.map((r) => r.N)), maxOf(rows.map((r) => r.N))];
-  const levels = [0.1, 0.3, 0.5, 0.7, 0.9].map((q) => ys[Math.round(q * (ys.length - 1))] as number);
+  const levels = [0.1, 0.3, 0.5, 0.7, 0.9].map((q) => at(ys, Math.round(q * (ys.length - 1))));
   const most = 10 * maxOf(rows.map((r) => r.D));
   const least = minOf(rows.map((r) => r.D)) / 10;
   const marks = [...new Set(levels)].flatMap((level, i) => {

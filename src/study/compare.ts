@@ -5,12 +5,12 @@
  * each known between two evaluations (or beyond the last one); recall and loss as they are, with the smallest
  * difference that the study cares about.
  */
-import { headGroups, type LayerPlan, type ModelConfig } from '../model/index.js';
+import { headGroups, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
 import type { Crossing } from '../lab/index.js';
 import type { RunSummary } from './summary.js';
-import { differences, type Interval } from '../core/index.js';
+import { at, differences, type Interval } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */
 export const RULE =
@@ -98,7 +98,7 @@ export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; sw
     return other;
   if (a.layers.some((layer, i) => layer.mixer !== b.layers[i]?.mixer)) return other;
   const pairs = a.layers.flatMap((layer, i) => {
-    const [own, groups] = [headGroups(layer), headGroups(b.layers[i] as LayerPlan)];
+    const [own, groups] = [headGroups(layer), headGroups(at(b.layers, i))];
     return own.map((group, j) => ({ a: group, b: groups[j], same: own.length === groups.length }));
   });
   const windows = new Set<number>();

@@ -1,5 +1,5 @@
 /** How long the rest of a study takes, from the speed seen so far. */
-import { maxOf, minOf } from '../core/index.js';
+import { at, maxOf, minOf } from '../core/index.js';
 
 /**
  * Seconds until all work is done when free workers take the next queued run.
@@ -23,7 +23,7 @@ export function etaSeconds(
   while (ends.length < workers) ends.push(0);
   for (const tokens of queued) {
     const first = ends.indexOf(minOf(ends));
-    ends[first] = (ends[first] as number) + tokens / tokPerSec + overhead;
+    ends[first] = at(ends, first) + tokens / tokPerSec + overhead;
   }
   return Math.max(0, maxOf(ends));
 }

@@ -6,7 +6,7 @@
  * noise, with one size of noise for all designs (the randomized block model), so every design helps to say how much
  * seeds scatter.
  */
-import { fingerprint, MaxT, type Contrast, type Interval } from '../core/index.js';
+import { at, got, fingerprint, MaxT, type Contrast, type Interval } from '../core/index.js';
 
 /** One run's value of one measure; it lies from `low` to `high`. */
 export interface Cell {
@@ -107,8 +107,8 @@ function additiveNoise(cells: readonly Cell[]): Noise {
   for (let round = 0; round < 200; round++) {
     let moved = 0;
     for (const group of groups.flat()) {
-      const shift = mean(group.map((i) => residual[i] as number));
-      for (const i of group) residual[i] = (residual[i] as number) - shift;
+      const shift = mean(group.map((i) => at(residual, i)));
+      for (const i of group) residual[i] = at(residual, i) - shift;
       moved = Math.max(moved, Math.abs(shift));
     }
     if (moved < 1e-13) break;
@@ -120,7 +120,7 @@ function additiveNoise(cells: readonly Cell[]): Noise {
 
 /** Noise around each design's mean, seeds unpaired. */
 function withinNoise(cells: readonly Cell[]): Noise {
-  const groups = groupIndices(cells, (c) => c.design).map((group) => group.map((i) => middle(cells[i] as Cell)));
+  const groups = groupIndices(cells, (c) => c.design).map((group) => group.map((i) => middle(at(cells, i))));
   const df = groups.reduce((n, group) => n + group.length - 1, 0);
   const squares = groups.map((group) => sumOfSquares(group.map((x) => x - mean(group))));
   return { variance: df > 0 ? squares.reduce((x, y) => x + y, 0) / df : 0, df };
@@ -170,7 +170,7 @@ function familyOf(matched: readonly (readonly Both[])[]): Family | null {
   const at = ({ design, seed }: Cell) => {
     const key = `${design} ${seed}`;
     if (!index.has(key)) index.set(key, index.size);
-    return index.get(key) as number;
+    return got(index, key);
   };
   const contrasts = matched
     .filter((both) => both.length >= 2)

@@ -1,5 +1,5 @@
 /** Where a study's runs go: accelerators, each to one run or to a few at a time, and the host's cores. */
-import { ConfigError } from '../core/index.js';
+import { at, entry, ConfigError } from '../core/index.js';
 import type { Accelerator } from '../engine/index.js';
 import { chooseParallelism, type Machine } from './parallelism.js';
 
@@ -123,7 +123,7 @@ function pickDevices(runs: readonly RunNeeds[], { devices }: AskedPlaces, all: r
     .filter((text) => text !== '')
     .map((text) => {
       const fits = usable.filter((d, i) => d.name === text || String(i) === text || isUuid(d, text));
-      if (fits.length === 1) return fits[0] as Accelerator;
+      if (fits.length === 1) return at(fits, 0);
       throw new ConfigError(
         `--devices ${devices}: "${text}" names ${fits.length === 0 ? 'no device' : 'several devices'}; ${there}`,
       );
@@ -254,7 +254,7 @@ export class Places {
 function environmentOf(devices: readonly Accelerator[]): Record<string, string> {
   const all: Record<string, string> = {};
   for (const [name, value] of devices.flatMap((d) => Object.entries(d.env))) {
-    all[name] = name in all ? `${all[name] as string},${value}` : value;
+    all[name] = name in all ? `${entry(all, name)},${value}` : value;
   }
   return all;
 }

@@ -1,7 +1,6 @@
 /** States of the residual stream at the last token of samples, layer by layer: what probes read. */
-import { DataError, tensorFrom, toNumbers } from '../../core/index.js';
+import { entry, at, f64At, DataError, tensorFrom, toNumbers } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
-import type { DeviceTensor } from '../../engine/index.js';
 import { input, makeGraph, nodesOf, reshape, take, type Graph, type Value } from '../../graph/index.js';
 import { parametersFor, type LoadedModel } from '../../loaded/index.js';
 import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig } from '../../model/index.js';
@@ -77,7 +76,7 @@ export async function extractFeatures(
       const inputs = { ...parameters, tokens: batch.tokens, rows: engine.upload(tensorFrom('i32', [batchSize], rows)) };
       const outputs = await executable.run(inputs);
       for (const [n, into] of states.entries()) {
-        const values = toNumbers(await engine.download(outputs[`state.${n}`] as DeviceTensor));
+        const values = toNumbers(await engine.download(entry(outputs, `state.${n}`)));
         into.set(values.subarray(0, batch.samples.length * width), done * width);
       }
       done += batch.samples.length;
@@ -140,8 +139,8 @@ export function probeLayers(
   const split = stratifiedSplit(labels, classes, options.testShare ?? 0.2, options.seed ?? 0);
   const score = (features: Features) => scoreProbe(features, labels, classes, split, options);
   const layers = model.layers.map((plan, layer) => {
-    const after = states[layer + 1] as Features;
-    const features = kind === 'residual' ? after : difference(after, states[layer] as Features);
+    const after = at(states, layer + 1);
+    const features = kind === 'residual' ? after : difference(after, at(states, layer));
     return { layer, label: printLayer(plan), ...score(features) };
   });
   return {
@@ -150,12 +149,12 @@ export function probeLayers(
     classes,
     samples: labels.length,
     chance: 1 / classes,
-    embedding: kind === 'residual' ? score(states[0] as Features) : null,
+    embedding: kind === 'residual' ? score(at(states, 0)) : null,
     layers,
     best: layers.reduce((best, l, i) => (l.accuracy > (layers[best]?.accuracy ?? 0) ? i : best), 0),
   };
 }
 
 function difference(a: Features, b: Features): Features {
-  return { ...a, data: a.data.map((v, i) => v - (b.data[i] as number)) };
+  return { ...a, data: a.data.map((v, i) => v - f64At(b.data, i)) };
 }

@@ -7,7 +7,7 @@
  * Solved by Newton steps, their equations by conjugate gradients (Lin, Weng and Keerthi 2008), to a gradient of 1e-6 of
  * its start, where liblinear stops at about 1e-4.
  */
-import { ConfigError, DataError, maxOf } from '../../core/index.js';
+import { at, f64At, ConfigError, DataError, maxOf } from '../../core/index.js';
 
 /** Rows of features: feature j of row i is `data[i * width + j]`, with `rows` rows. */
 export interface Features {
@@ -54,7 +54,7 @@ export function fitOneVsRest(
   }
   if (classes < 2) throw new ConfigError(`a probe needs at least two classes, got ${classes}`);
   const counts = new Array<number>(classes).fill(0);
-  for (let i = 0; i < labels.length; i++) counts[labels[i] as number] = (counts[labels[i] as number] ?? 0) + 1;
+  for (let i = 0; i < labels.length; i++) counts[at(labels, i)] = (counts[at(labels, i)] ?? 0) + 1;
   const empty = counts.findIndex((c) => c === 0);
   if (empty >= 0 || counts.length > classes) {
     throw new DataError(`class ${empty >= 0 ? empty : classes} of ${classes} has no training row; add samples`);
@@ -76,7 +76,7 @@ export function predictClasses({ weights, classes, width }: OneVsRest, features:
   return Int32Array.from({ length: features.rows }, (_, i) => {
     let [best, top] = [0, -Infinity];
     for (let k = 0; k < classes; k++) {
-      const value = decision(features.data, i * width, weights[k] as Float64Array, width);
+      const value = decision(features.data, i * width, at(weights, k), width);
       if (value > top) [best, top] = [k, value];
     }
     return best;
@@ -84,8 +84,8 @@ export function predictClasses({ weights, classes, width }: OneVsRest, features:
 }
 
 function decision(data: Float64Array, start: number, w: Float64Array, width: number): number {
-  let sum = w[width] as number;
-  for (let j = 0; j < width; j++) sum += (w[j] as number) * (data[start + j] as number);
+  let sum = f64At(w, width);
+  for (let j = 0; j < width; j++) sum += f64At(w, j) * f64At(data, start + j);
   return sum;
 }
 
@@ -128,7 +128,7 @@ function evaluate(x: Features, signs: Float64Array, w: Float64Array, C: number):
   const curvature = new Float64Array(x.rows);
   let value = dot(w, w) / 2;
   for (let i = 0; i < x.rows; i++) {
-    const sign = signs[i] as number;
+    const sign = f64At(signs, i);
     const margin = sign * decision(x.data, i * x.width, w, x.width);
     // log(1 + exp(-m)) and its derivative -sigmoid(-m), safe for large |m|.
     const tail = Math.exp(-Math.abs(margin));
@@ -142,8 +142,8 @@ function evaluate(x: Features, signs: Float64Array, w: Float64Array, C: number):
 
 function accumulate(into: Float64Array, { data, width }: Features, row: number, factor: number): void {
   const start = row * width;
-  for (let j = 0; j < width; j++) into[j] = (into[j] as number) + factor * (data[start + j] as number);
-  into[width] = (into[width] as number) + factor;
+  for (let j = 0; j < width; j++) into[j] = f64At(into, j) + factor * f64At(data, start + j);
+  into[width] = f64At(into, width) + factor;
 }
 
 /** Solves `(I + X^T diag(curvature) X) d = -gradient` by conjugate gradients. */
@@ -156,29 +156,29 @@ function newtonDirection(x: Features, { gradient, curvature }: State): Float64Ar
   for (let k = 0; k < 2 * gradient.length + 10 && rr > enough; k++) {
     const hp = Float64Array.from(p);
     for (let i = 0; i < x.rows; i++) {
-      const c = (curvature[i] as number) * decision(x.data, i * x.width, p, x.width);
+      const c = f64At(curvature, i) * decision(x.data, i * x.width, p, x.width);
       if (c !== 0) accumulate(hp, x, i, c);
     }
     const alpha = rr / dot(p, hp);
     for (let j = 0; j < d.length; j++) {
-      d[j] = (d[j] as number) + alpha * (p[j] as number);
-      r[j] = (r[j] as number) - alpha * (hp[j] as number);
+      d[j] = f64At(d, j) + alpha * f64At(p, j);
+      r[j] = f64At(r, j) - alpha * f64At(hp, j);
     }
     const next = dot(r, r);
     const beta = next / rr;
-    for (let j = 0; j < p.length; j++) p[j] = (r[j] as number) + beta * (p[j] as number);
+    for (let j = 0; j < p.length; j++) p[j] = f64At(r, j) + beta * f64At(p, j);
     rr = next;
   }
   return d;
 }
 
 function moved(w: Float64Array, direction: Float64Array, t: number): Float64Array {
-  return w.map((v, j) => v + t * (direction[j] as number));
+  return w.map((v, j) => v + t * f64At(direction, j));
 }
 
 function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  for (let i = 0; i < a.length; i++) sum += f64At(a, i) * f64At(b, i);
   return sum;
 }
 

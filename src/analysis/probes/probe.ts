@@ -3,7 +3,7 @@
  * `src/probing` of thunlp/rethinking-hybrid-attention: features standardised on the training part, one-against-rest
  * logistic regression with C = 0.1 and a penalised intercept, a stratified split of 80 to 20.)
  */
-import { ConfigError, Rng, wilson } from '../../core/index.js';
+import { at, f64At, ConfigError, Rng, wilson } from '../../core/index.js';
 import { fitOneVsRest, predictClasses, type Features, type LogisticOptions } from './logistic.js';
 
 /** `residual`: the stream after a layer; `delta`: what the layer added to it. */
@@ -46,7 +46,7 @@ export interface Split {
 export function stratifiedSplit(labels: ArrayLike<number>, classes: number, testShare: number, seed: number): Split {
   const rng = Rng.of(seed, 'probe', 'split');
   const members = Array.from({ length: classes }, (): number[] => []);
-  for (let i = 0; i < labels.length; i++) members[labels[i] as number]?.push(i);
+  for (let i = 0; i < labels.length; i++) members[at(labels, i)]?.push(i);
   const few = members.findIndex((m) => m.length < 2);
   if (few >= 0) {
     throw new ConfigError(`class ${few} has ${members[few]?.length} samples; a split needs two of every class`);
@@ -60,11 +60,11 @@ export function stratifiedSplit(labels: ArrayLike<number>, classes: number, test
   const counts = exact.map(Math.floor);
   const byRest = exact.map((e, k) => ({ k, rest: e - Math.floor(e) })).sort((a, b) => b.rest - a.rest || a.k - b.k);
   const missing = wanted - counts.reduce((a, b) => a + b, 0);
-  for (const { k } of byRest.slice(0, missing)) counts[k] = (counts[k] as number) + 1;
+  for (const { k } of byRest.slice(0, missing)) counts[k] = at(counts, k) + 1;
   const [train, test]: [number[], number[]] = [[], []];
   members.forEach((own, k) => {
     const order = rng.permutation(own.length);
-    order.forEach((place, i) => (i < (counts[k] as number) ? test : train).push(own[place] as number));
+    order.forEach((place, i) => (i < at(counts, k) ? test : train).push(at(own, place)));
   });
   const ascending = (a: number, b: number) => a - b;
   return { train: train.sort(ascending), test: test.sort(ascending) };
@@ -79,9 +79,9 @@ export function standardise(features: Features, by: readonly number[]): Features
   const [mean, deviation] = [new Float64Array(width), new Float64Array(width)];
   for (let j = 0; j < width; j++) {
     let [sum, squares] = [0, 0];
-    for (const i of by) sum += data[i * width + j] as number;
+    for (const i of by) sum += f64At(data, i * width + j);
     const m = sum / by.length;
-    for (const i of by) squares += ((data[i * width + j] as number) - m) ** 2;
+    for (const i of by) squares += (f64At(data, i * width + j) - m) ** 2;
     const sd = Math.sqrt(squares / by.length);
     mean[j] = m;
     // A column that only rounding moves is constant.
@@ -89,7 +89,7 @@ export function standardise(features: Features, by: readonly number[]): Features
   }
   const out = new Float64Array(rows * width);
   for (let i = 0; i < rows * width; i++) {
-    out[i] = ((data[i] as number) - (mean[i % width] as number)) / (deviation[i % width] as number);
+    out[i] = (f64At(data, i) - f64At(mean, i % width)) / f64At(deviation, i % width);
   }
   return { data: out, rows, width };
 }
@@ -110,7 +110,7 @@ export function scoreProbe(
   options: LogisticOptions = {},
 ): ProbeScore {
   const scaled = standardise(features, split.train);
-  const of = (indices: readonly number[]) => indices.map((i) => labels[i] as number);
+  const of = (indices: readonly number[]) => indices.map((i) => at(labels, i));
   const model = fitOneVsRest(takeRows(scaled, split.train), of(split.train), classes, options);
   const predicted = predictClasses(model, takeRows(scaled, split.test));
   const truth = of(split.test);

@@ -3,7 +3,7 @@
  * fit: the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3;
  * thunlp/rethinking-hybrid-attention `src/scaling/fit_scaling.py`), minimized from many starts with analytic gradients.
  */
-import { DataError, maxOf, minOf } from '../../core/index.js';
+import { at, DataError, maxOf, minOf } from '../../core/index.js';
 import { gram, type Matrix } from './linear-algebra.js';
 import { minimize, type Problem } from './minimize.js';
 
@@ -157,7 +157,7 @@ function fromVariables(x: readonly number[], data: Centred): ScalingParameters {
 /** Log-prediction of one row and its derivatives with respect to the variables. */
 function logPrediction(x: readonly number[], data: Centred, i: number): { value: number; gradient: number[] } {
   const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
-  const [n, d] = [data.n[i] as number, data.d[i] as number];
+  const [n, d] = [at(data.n, i), at(data.d, i)];
   const terms = [b - alpha * n, c - beta * d, a ?? -Infinity] as const;
   const top = maxOf(terms);
   const [p, q, r] = terms.map((t) => Math.exp(t - top)) as [number, number, number];
@@ -182,7 +182,7 @@ function problemOf(data: Centred, lower: number[], upper: number[], delta: numbe
       for (const row of rows(x)) {
         value += scale * huber(row.residual, delta);
         const slope = scale * Math.min(delta, Math.max(-delta, row.residual));
-        row.gradient.forEach((g, k) => (gradient[k] = (gradient[k] as number) + slope * g));
+        row.gradient.forEach((g, k) => (gradient[k] = at(gradient, k) + slope * g));
       }
       return { value, gradient };
     },
@@ -194,7 +194,7 @@ function problemOf(data: Centred, lower: number[], upper: number[], delta: numbe
         all.map((r) => r.gradient),
         weights,
       );
-      const ridge = 1e-9 * maxOf(jtj.map((row, k) => row[k] as number));
+      const ridge = 1e-9 * maxOf(jtj.map((row, k) => at(row, k)));
       return jtj.map((row, k) => row.map((v, j) => (j === k ? v + ridge : v)));
     },
   };
@@ -248,9 +248,9 @@ function boundsMet(
     if (name === heldName) return [];
     // In exponent units 1e-9 is nothing; the constant is flat long before its bound.
     const slack = name === 'a' ? CONSTANT_DEPTH / 4 : 1e-9;
-    const v = x[i] as number;
-    if (v <= (lower[i] as number) + slack) return [{ name, side: 'lower' }];
-    return name !== 'a' && v >= (upper[i] as number) - slack ? [{ name, side: 'upper' }] : [];
+    const v = at(x, i);
+    if (v <= at(lower, i) + slack) return [{ name, side: 'lower' }];
+    return name !== 'a' && v >= at(upper, i) - slack ? [{ name, side: 'upper' }] : [];
   });
 }
 
@@ -293,14 +293,14 @@ function held(problem: Problem, data: Centred, hold: FitOptions['hold']): Held {
   const partner = index === 0 ? { at: 2, slope: -data.meanN } : index === 1 ? { at: 3, slope: -data.meanD } : null;
   const lengthen = (x: readonly number[]): number[] => {
     const full = [...x.slice(0, index), value, ...x.slice(index)];
-    if (partner !== null) full[index] = value + partner.slope * (full[partner.at] as number);
+    if (partner !== null) full[index] = value + partner.slope * at(full, partner.at);
     return full;
   };
   const shorten = <T>(x: readonly T[]): T[] => x.filter((_, i) => i !== index);
   const pull = (gradient: readonly number[]): number[] => {
     const full = [...gradient];
     if (partner !== null) {
-      full[partner.at] = (full[partner.at] as number) + partner.slope * (full[index] as number);
+      full[partner.at] = at(full, partner.at) + partner.slope * at(full, index);
     }
     return shorten(full);
   };
@@ -320,8 +320,8 @@ function held(problem: Problem, data: Centred, hold: FitOptions['hold']): Held {
           if (partner === null) return row;
           const k = partner.at - 1;
           if (i !== k) return row;
-          const tied = pull(full[index] as readonly number[]);
-          return (all[i] as readonly number[]).map((v, j) => v + partner.slope * (tied[j] as number));
+          const tied = pull(at(full, index));
+          return at(all, i).map((v, j) => v + partner.slope * at(tied, j));
         });
       },
     },

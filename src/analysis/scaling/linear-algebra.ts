@@ -1,9 +1,10 @@
+import { at } from '../../core/index.js';
 /** Small dense linear algebra on rows of numbers. */
 
 /** A small dense matrix, row by row. */
 export type Matrix = readonly (readonly number[])[];
 
-const get = (m: Matrix, i: number, j: number): number => (m[i] as readonly number[])[j] as number;
+const get = (m: Matrix, i: number, j: number): number => at(at(m, i), j);
 
 /** The lower Cholesky factor of a symmetric matrix; null unless it is positive definite to working precision. */
 export function factorise(a: Matrix): Matrix | null {
@@ -13,7 +14,7 @@ export function factorise(a: Matrix): Matrix | null {
       let sum = get(a, i, j);
       for (let k = 0; k < j; k++) sum -= get(l, i, k) * get(l, j, k);
       if (i === j && !(sum > 1e-14 * Math.abs(get(a, i, i)))) return null;
-      (l[i] as number[])[j] = i === j ? Math.sqrt(sum) : sum / get(l, j, j);
+      at(l, i)[j] = i === j ? Math.sqrt(sum) : sum / get(l, j, j);
     }
   }
   return l;
@@ -23,19 +24,19 @@ export function factorise(a: Matrix): Matrix | null {
 export function solveFactorised(l: Matrix, b: readonly number[]): number[] {
   const x = [...b];
   for (let i = 0; i < x.length; i++) {
-    for (let k = 0; k < i; k++) x[i] = (x[i] as number) - get(l, i, k) * (x[k] as number);
-    x[i] = (x[i] as number) / get(l, i, i);
+    for (let k = 0; k < i; k++) x[i] = at(x, i) - get(l, i, k) * at(x, k);
+    x[i] = at(x, i) / get(l, i, i);
   }
   for (let i = x.length - 1; i >= 0; i--) {
-    for (let k = i + 1; k < x.length; k++) x[i] = (x[i] as number) - get(l, k, i) * (x[k] as number);
-    x[i] = (x[i] as number) / get(l, i, i);
+    for (let k = i + 1; k < x.length; k++) x[i] = at(x, i) - get(l, k, i) * at(x, k);
+    x[i] = at(x, i) / get(l, i, i);
   }
   return x;
 }
 
 /** The product of a matrix and a vector. */
 export function multiply(a: Matrix, x: readonly number[]): number[] {
-  return a.map((row) => row.reduce((sum, v, j) => sum + v * (x[j] as number), 0));
+  return a.map((row) => row.reduce((sum, v, j) => sum + v * at(x, j), 0));
 }
 
 /** `J^T diag(w) J` of rows `J`. */
@@ -45,8 +46,7 @@ export function gram(rows: Matrix, weights?: readonly number[]): number[][] {
   rows.forEach((row, r) => {
     const w = weights?.[r] ?? 1;
     for (let i = 0; i < n; i++)
-      for (let j = 0; j < n; j++)
-        (out[i] as number[])[j] = get(out, i, j) + w * (row[i] as number) * (row[j] as number);
+      for (let j = 0; j < n; j++) at(out, i)[j] = get(out, i, j) + w * at(row, i) * at(row, j);
   });
   return out;
 }
@@ -58,10 +58,10 @@ export function symmetricEigenvalues(a: Matrix): number[] {
   for (let sweep = 0; sweep < 60; sweep++) {
     let off = 0;
     for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) off += get(m, p, q) ** 2;
-    if (off < 1e-30 * m.reduce((s, row, i) => s + (row[i] as number) ** 2, 0)) break;
+    if (off < 1e-30 * m.reduce((s, row, i) => s + at(row, i) ** 2, 0)) break;
     for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) rotate(m, p, q);
   }
-  return m.map((row, i) => row[i] as number).sort((x, y) => x - y);
+  return m.map((row, i) => at(row, i)).sort((x, y) => x - y);
 }
 
 function rotate(m: number[][], p: number, q: number): void {
@@ -72,14 +72,14 @@ function rotate(m: number[][], p: number, q: number): void {
   const c = 1 / Math.sqrt(t * t + 1);
   const s = t * c;
   for (let k = 0; k < m.length; k++) {
-    const row = m[k] as number[];
-    const [a, b] = [row[p] as number, row[q] as number];
+    const row = at(m, k);
+    const [a, b] = [at(row, p), at(row, q)];
     row[p] = c * a - s * b;
     row[q] = s * a + c * b;
   }
-  const [rp, rq] = [m[p] as number[], m[q] as number[]];
+  const [rp, rq] = [at(m, p), at(m, q)];
   for (let k = 0; k < m.length; k++) {
-    const [a, b] = [rp[k] as number, rq[k] as number];
+    const [a, b] = [at(rp, k), at(rq, k)];
     rp[k] = c * a - s * b;
     rq[k] = s * a + c * b;
   }

@@ -6,7 +6,7 @@
  *
  * Dense and O(n^3) per step: meant for up to a few dozen variables.
  */
-import { ConfigError, maxOf, minOf } from '../../core/index.js';
+import { at, ConfigError, maxOf, minOf } from '../../core/index.js';
 import { factorise, multiply, solveFactorised, type Matrix } from './linear-algebra.js';
 
 /** The value and the gradient of a function at a point. */
@@ -97,13 +97,13 @@ function clamp(v: number, low: number, high: number): number {
 /** Variables that may move against the gradient without leaving the bounds. */
 function freeVariables({ lower, upper }: Problem, x: readonly number[], gradient: readonly number[]): number[] {
   return x.flatMap((v, i) => {
-    const g = gradient[i] as number;
-    return (v <= (lower[i] as number) && g >= 0) || (v >= (upper[i] as number) && g <= 0) ? [] : [i];
+    const g = at(gradient, i);
+    return (v <= at(lower, i) && g >= 0) || (v >= at(upper, i) && g <= 0) ? [] : [i];
   });
 }
 
 function projectedGradient(problem: Problem, x: readonly number[], { gradient }: Evaluation): number {
-  return Math.max(0, maxOf(freeVariables(problem, x, gradient).map((i) => Math.abs(gradient[i] as number))));
+  return Math.max(0, maxOf(freeVariables(problem, x, gradient).map((i) => Math.abs(at(gradient, i)))));
 }
 
 interface Phase {
@@ -151,7 +151,7 @@ function feasibleDirection(
   for (;;) {
     const direction = directionOf(curvature, gradient, left);
     const kept = left.filter((i) => {
-      const d = direction[i] as number;
+      const d = at(direction, i);
       return !(d < 0 && x[i] === lower[i]) && !(d > 0 && x[i] === upper[i]);
     });
     if (kept.length === left.length) return direction;
@@ -164,12 +164,12 @@ function feasibleDirection(
  * positive.
  */
 function directionOf(curvature: Matrix, gradient: readonly number[], free: readonly number[]): number[] {
-  const part = free.map((i) => free.map((j) => (curvature[i] as readonly number[])[j] as number));
+  const part = free.map((i) => free.map((j) => at(at(curvature, i), j)));
   const factor = factorise(part);
-  const rhs = free.map((i) => -(gradient[i] as number));
+  const rhs = free.map((i) => -at(gradient, i));
   const inner = factor === null ? rhs : solveFactorised(factor, rhs);
   const direction = gradient.map(() => 0);
-  free.forEach((i, k) => (direction[i] = inner[k] as number));
+  free.forEach((i, k) => (direction[i] = at(inner, k)));
   return direction;
 }
 
@@ -206,7 +206,7 @@ function longestStep({ lower, upper }: Problem, x: readonly number[], direction:
   return minOf(
     direction.map((d, i) => {
       if (d === 0) return Infinity;
-      return ((d > 0 ? (upper[i] as number) : (lower[i] as number)) - (x[i] as number)) / d;
+      return ((d > 0 ? at(upper, i) : at(lower, i)) - at(x, i)) / d;
     }),
   );
 }
@@ -214,8 +214,8 @@ function longestStep({ lower, upper }: Problem, x: readonly number[], direction:
 /** The point at `t`; at the longest step the variable that stops it lands on its bound exactly. */
 function stepTo(problem: Problem, x: readonly number[], direction: readonly number[], t: number, last: boolean) {
   return x.map((v, i) => {
-    const d = direction[i] as number;
-    const [low, high] = [problem.lower[i] as number, problem.upper[i] as number];
+    const d = at(direction, i);
+    const [low, high] = [at(problem.lower, i), at(problem.upper, i)];
     const bound = d > 0 ? high : low;
     if (last && d !== 0 && (bound - v) / d <= t) return bound;
     return clamp(v + t * d, low, high);
@@ -231,8 +231,8 @@ function updated(curvature: Matrix, s: readonly number[], y: readonly number[]):
   if (!(sbs > 0)) return curvature;
   return curvature.map((row, i) =>
     row.map((v, j) => {
-      const old = ((bs[i] as number) * (bs[j] as number)) / sbs;
-      return v - old + ((y[i] as number) * (y[j] as number)) / sy;
+      const old = (at(bs, i) * at(bs, j)) / sbs;
+      return v - old + (at(y, i) * at(y, j)) / sy;
     }),
   );
 }
@@ -244,9 +244,9 @@ function hypot(vector: readonly number[]): number {
 }
 
 function inner(a: readonly number[], b: readonly number[]): number {
-  return a.reduce((sum, v, i) => sum + v * (b[i] as number), 0);
+  return a.reduce((sum, v, i) => sum + v * at(b, i), 0);
 }
 
 function minus(a: readonly number[], b: readonly number[]): number[] {
-  return a.map((v, i) => v - (b[i] as number));
+  return a.map((v, i) => v - at(b, i));
 }

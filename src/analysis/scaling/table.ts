@@ -1,5 +1,5 @@
 /** Tables of trained models, as the study publishes them: `model_size token_multiplier n loss`, in TSV or CSV. */
-import { DataError, readUtf8, parseCsv } from '../../core/index.js';
+import { entry, DataError, readUtf8, parseCsv } from '../../core/index.js';
 import type { ScalingPoint } from './law.js';
 
 /** The columns of the study's table of trained models. */
@@ -56,7 +56,7 @@ export function parseScalingTable(text: string, where: string, { longppl = false
   const raw: number[] = [];
   for (const { cells, line } of rows) {
     const place = `${where}:${line}`;
-    const cell = (name: (typeof SCALING_COLUMNS)[number]) => (cells[at[name] as number] ?? '').trim();
+    const cell = (name: (typeof SCALING_COLUMNS)[number]) => (cells[entry(at, name)] ?? '').trim();
     const n = positive(cell('n'), 'n', place);
     const loss = positive(cell('loss'), 'loss', place);
     const multiplier = positive(cell('token_multiplier').replace(/\s*n$/i, ''), 'token_multiplier', place);

@@ -2,7 +2,7 @@
  * How far a fitted scaling law can be trusted: bootstrap intervals, profile likelihoods, fits without each size, the
  * collinearity of its parameters, and what these amount to in plain warnings.
  */
-import { Rng, maxOf, minOf } from '../../core/index.js';
+import { at, last, Rng, maxOf, minOf } from '../../core/index.js';
 import {
   fitScaling,
   parametersOf,
@@ -73,7 +73,7 @@ export function bootstrap(
   const bySize = [...groupBySize(points).values()];
   const starts = nearbyStarts(fit);
   const laws = Array.from({ length: resamples }, () => {
-    const drawn = bySize.flatMap((own) => own.map(() => own[rng.int(own.length)] as ScalingPoint));
+    const drawn = bySize.flatMap((own) => own.map(() => at(own, rng.int(own.length))));
     return fitScaling(drawn, { ...options, starts }).parameters;
   });
   const of = (name: ScalingParameterName) =>
@@ -233,10 +233,10 @@ export function conditionNumber(fit: ScalingFit, points: readonly ScalingPoint[]
   const rows = sensitivities(fit, points);
   // A constant that is not called for has no sensitivity; it is reported as such, not as collinear.
   const kept = fit.onBound.some((b) => b.name === 'a') ? rows.map((row) => row.slice(0, 4)) : rows;
-  const norms = (kept[0] ?? []).map((_, k) => Math.sqrt(kept.reduce((s, row) => s + (row[k] as number) ** 2, 0)));
-  const scaled = kept.map((row) => row.map((v, k) => v / (norms[k] as number)));
+  const norms = (kept[0] ?? []).map((_, k) => Math.sqrt(kept.reduce((s, row) => s + at(row, k) ** 2, 0)));
+  const scaled = kept.map((row) => row.map((v, k) => v / at(norms, k)));
   const values = symmetricEigenvalues(gram(scaled));
-  const [least, most] = [values[0] as number, values.at(-1) as number];
+  const [least, most] = [at(values, 0), last(values)];
   return least <= most * 1e-15 ? Infinity : Math.sqrt(most / least);
 }
 

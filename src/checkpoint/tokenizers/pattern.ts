@@ -4,7 +4,7 @@
  */
 import { toRegExpDetails } from 'oniguruma-to-es';
 import { parse, type Node } from 'oniguruma-parser/parser';
-import { DataError } from '../../core/index.js';
+import { messageOf, DataError } from '../../core/index.js';
 import { asOfUnicode16 } from '../bpe/unicode.js';
 
 /**
@@ -145,7 +145,7 @@ function compilePattern(source: string): RegExp {
     details = toRegExpDetails(`${spellOutWords(source, refuse)}${MATTERING_CASE}`, { target: 'ES2024' });
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    throw new DataError(`the pattern ${JSON.stringify(source)} cannot be read: ${(cause as Error).message}`, { cause });
+    throw new DataError(`the pattern ${JSON.stringify(source)} cannot be read: ${messageOf(cause)}`, { cause });
   }
   if (details.options?.strategy !== undefined) throw refuse('a search that depends on the last match');
   return new RegExp(details.pattern, details.flags);

@@ -1,5 +1,5 @@
 /** Attention on an engine against the reference, forward and backward, with windows one shorter and one longer. */
-import { Rng, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor } from '../../core/index.js';
+import { entry, f64At, Rng, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor } from '../../core/index.js';
 import { evaluateReference, type Engine } from '../../engine/index.js';
 import {
   attention,
@@ -64,9 +64,9 @@ export async function attentionErrors(engine: Engine, dtype: 'f32' | 'bf16'): Pr
     const errors = { forward: 0, backward: 0 };
     for (const [name, tensor] of Object.entries(found)) {
       const kind = name.startsWith('forward') ? 'forward' : 'backward';
-      const want = toNumbers(expected[name] as HostTensor);
+      const want = toNumbers(entry(expected, name));
       toNumbers(await engine.download(tensor)).forEach((x, i) => {
-        const off = Math.abs(x - (want[i] as number));
+        const off = Math.abs(x - f64At(want, i));
         errors[kind] = Math.max(errors[kind], Number.isNaN(off) ? Infinity : off);
       });
     }

@@ -12,7 +12,7 @@ import { EXIT } from '../errors.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
 import { Output, textTable } from '../output.js';
 import { attentionErrors, type AttentionErrors } from './doctor-attention.js';
-import { maxOf } from '../../core/index.js';
+import { at, maxOf } from '../../core/index.js';
 
 interface Flags extends OutputFlags, EngineFlags {}
 
@@ -102,7 +102,7 @@ async function check(name: EngineName, flags: Flags, expected: readonly number[]
       bf16: info.name === 'xla' ? await attentionErrors(engine, 'bf16') : null,
     };
     const got = await run(engine);
-    const worst = maxOf(got.map((value, i) => Math.abs(value / (expected[i] as number) - 1)));
+    const worst = maxOf(got.map((value, i) => Math.abs(value / at(expected, i) - 1)));
     const near = (e: AttentionErrors | null, limit: number) => e === null || Math.max(e.forward, e.backward) <= limit;
     const { f32, bf16 } = ATTENTION_TOLERANCE;
     const ok = worst <= TOLERANCE && near(attention.f32, f32) && near(attention.bf16, bf16);

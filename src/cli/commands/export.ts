@@ -47,7 +47,7 @@ export function addExport(program: Command, context: CliContext): void {
       '--dtype <name>',
       `what tensors are stored in: ${EXPORT_DTYPES.join(', ')}`,
       (text) => parseChoice('--dtype', EXPORT_DTYPES, text),
-      'float32' as ExportDType,
+      'float32',
     )
     .option('--shard-size <bytes>', 'largest file of tensors (default: 5 GB)', (text) =>
       positiveInteger('--shard-size', text),

@@ -1,6 +1,6 @@
 /** `longsight generate MODEL`: continues prompts. */
 import type { Command } from 'commander';
-import { ConfigError, maxOf, minOf } from '../../core/index.js';
+import { at, ConfigError, maxOf, minOf } from '../../core/index.js';
 import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
   missingShards,
@@ -185,8 +185,8 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
     );
     const promptTokens = prompts.reduce((n, p) => n + p.ids.length, 0);
     rows.forEach((row, i) => {
-      const text = (texts[i] as Continuation).end();
-      const prompt = prompts[i] as Prompt;
+      const text = at(texts, i).end();
+      const prompt = at(prompts, i);
       const finish = row.finish === 'length' ? 'length' : 'stop';
       output.result(live ? '' : `${prompt.text ?? `ids ${prompt.ids.join(',')}`}${text}\n`, {
         ...{ event: 'generate', prompt: prompt.text, promptIds: [...prompt.ids], text, ids: [...row.tokens], finish },

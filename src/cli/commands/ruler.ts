@@ -2,7 +2,7 @@
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { ConfigError, DataError, fingerprint, maxOf, writeCsv, writeJsonAtomic } from '../../core/index.js';
+import { at, ConfigError, DataError, fingerprint, maxOf, writeCsv, writeJsonAtomic } from '../../core/index.js';
 import {
   OFFLINE_TASKS,
   openSources,
@@ -263,7 +263,7 @@ async function runLength(
   context: CliContext,
   output: Output,
 ): Promise<ScoreRow[]> {
-  const { length } = files[0] as Planned;
+  const { length } = at(files, 0);
   const answerTokens = maxOf(files.map((f) => f.answerTokens));
   // What the tokenizer puts around a text comes on top of the budget.
   const maxPrompt = length + of.tokenizer.encode('', { special: true }).length;

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { at, DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
+import { messageOf, at, DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
 
 /** What a downloaded file must be, and how its progress is told. */
@@ -150,6 +150,6 @@ async function* bodyOf(response: Response, url: string): AsyncGenerator<Uint8Arr
 function unreachable(url: string, cause: unknown): DataError {
   const inner = (cause as Error).cause;
   const code = (inner as NodeJS.ErrnoException | undefined)?.code;
-  const why = code ?? (inner instanceof Error ? inner.message : (cause as Error).message);
+  const why = code ?? (inner instanceof Error ? inner.message : messageOf(cause));
   return new DataError(`cannot load ${url}: ${why}`, { details: { url, code: code ?? null }, cause });
 }

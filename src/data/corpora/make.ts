@@ -14,6 +14,7 @@ import {
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import {
+  messageOf,
   AtomicFile,
   DataError,
   fileError,
@@ -219,7 +220,7 @@ async function readArchive(
     }
   } catch (cause) {
     if (cause instanceof LongsightError && !(cause instanceof DataError)) throw cause;
-    throw new DataError(`cannot read ${path}: ${(cause as Error).message}`, { details: { path }, cause });
+    throw new DataError(`cannot read ${path}: ${messageOf(cause)}`, { details: { path }, cause });
   }
   if (spool.documents.length === 0) {
     throw new DataError(`${path} holds no document of the corpus ${definition.name} (${definition.description})`);

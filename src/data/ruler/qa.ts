@@ -1,5 +1,5 @@
 /** Question answering among distracting documents: users' SQuAD and HotpotQA files, and a substitute made of a book. */
-import { ConfigError, DataError, readUtf8, type Rng } from '../../core/index.js';
+import { messageOf, ConfigError, DataError, readUtf8, type Rng } from '../../core/index.js';
 import { choose, shuffled } from './draw.js';
 import type { Draft, Question, QuestionSet, RulerSources, RulerTask } from './types.js';
 
@@ -48,7 +48,7 @@ function parse(path: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw new DataError(`${path} is not valid JSON: ${(cause as Error).message}`, { cause });
+    throw new DataError(`${path} is not valid JSON: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * Numbers over training tokens: when a series reached a threshold, its mean, and distances that results are told by.
  */
-import { formatRange, formatTokens, maxOf } from '../../core/index.js';
+import { at, formatRange, formatTokens, maxOf } from '../../core/index.js';
 import { headGroups, type ModelConfig } from '../../model/index.js';
 import type { Point } from '../../run/index.js';
 
@@ -55,7 +55,7 @@ export function meanOverTokens(series: readonly Point[]): number | null {
   if (last.tokens === first.tokens) return last.value;
   let area = 0;
   for (let i = 1; i < series.length; i++) {
-    const [a, b] = [series[i - 1] as Point, series[i] as Point];
+    const [a, b] = [at(series, i - 1), at(series, i)];
     area += ((a.value + b.value) / 2) * (b.tokens - a.tokens);
   }
   return area / (last.tokens - first.tokens);
@@ -73,8 +73,8 @@ export function median(values: readonly number[]): number | null {
   if (values.length === 0) return null;
   const sorted = [...values].sort((a, b) => a - b);
   const half = Math.floor(sorted.length / 2);
-  const upper = sorted[half] as number;
-  return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] as number) + upper) / 2;
+  const upper = at(sorted, half);
+  return sorted.length % 2 === 1 ? upper : (at(sorted, half - 1) + upper) / 2;
 }
 
 /** `1.02 M tokens`, or `not within 2.46 M tokens`. */
