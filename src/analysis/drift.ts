@@ -7,7 +7,7 @@
  * not, for heads without positions: the distance of `Wq Wk^T`, relative to the reference. (Rotary heads are free to
  * turn pairs of channels only, to which it is indifferent as well.)
  */
-import { dims, f64At, at, ConfigError } from '../core/index.js';
+import { present, dims, f64At, at, ConfigError } from '../core/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
@@ -60,7 +60,7 @@ function weightsOf(model: ModelConfig, parameters: HostParameters, { layer, head
   const group = Math.floor(head / (numHeads / numKvHeads));
   const cut = (first: number) =>
     Array.from({ length: headDim }, (_, c) =>
-      Float64Array.from({ length: rows }, (__, i) => tensor.data[i * columns + first + c] as number),
+      Float64Array.from({ length: rows }, (__, i) => present(tensor.data[i * columns + first + c])),
     );
   return { q: cut(head * headDim), k: cut((numHeads + group) * headDim) };
 }
@@ -78,7 +78,7 @@ function normOf(a: Columns): number {
 }
 
 function distance(a: Columns, b: Columns): number {
-  return normOf(a.map((c, i) => c.map((v, j) => v - (b[i]?.[j] as number))));
+  return normOf(a.map((c, i) => c.map((v, j) => v - present(b[i]?.[j]))));
 }
 
 /** `<A B^T, C D^T>` of column lists: the sum over i, j of `(A^T C)_ij (B^T D)_ij`. */

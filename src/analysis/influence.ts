@@ -6,8 +6,8 @@
  * `logit_sum` is the published target. It follows the direction that adds the same to every logit, to which
  * probabilities are blind; `argmax_logit` and `loss` are not.
  */
-import { f64At, at, ConfigError, tensorFrom, toNumbers } from '../core/index.js';
-import { inFloat32, type DeviceTensor } from '../engine/index.js';
+import { present, f64At, at, ConfigError, tensorFrom, toNumbers } from '../core/index.js';
+import { inFloat32 } from '../engine/index.js';
 import {
   crossEntropy,
   grad,
@@ -108,7 +108,7 @@ export async function gradientInfluence(
         Array.from({ length: lastTokens }, (_, k) => ({ row: i, at: end - lastTokens + k })),
       );
       const rows = tail.map(({ row, at }) => row * length + at - shift);
-      const wanted = tail.map(({ row, at }) => batch.rows[row]?.tokens[at] as number);
+      const wanted = tail.map(({ row, at }) => present(batch.rows[row]?.tokens[at]));
       const upload = (values: readonly number[]) => engine.upload(tensorFrom('i32', [values.length], values));
       const { norms } = await executable.run({
         ...parameters,
@@ -116,7 +116,7 @@ export async function gradientInfluence(
         rows: upload(rows),
         ...(target === 'loss' ? { targets: upload(wanted) } : {}),
       });
-      const values = toNumbers(await engine.download(norms as DeviceTensor));
+      const values = toNumbers(await engine.download(present(norms)));
       batch.samples.forEach(({ end }, i) => {
         for (let t = 0; t < end; t++) {
           const distance = end - 1 - t;
@@ -139,7 +139,7 @@ function influenceGraph(model: ModelConfig, B: number, T: number, target: Influe
   const rows = input('rows', 'i32', [B * last]);
   // Long sequences recompute the insides of layers in the backward pass: memory is that of one layer, not of all.
   const { hidden } = forward(model, params, tokens, { remat: B * T >= REMAT_TOKENS });
-  const stream = reshape(hidden.at(-1) as Value, [B * T, model.hiddenSize]);
+  const stream = reshape(present(hidden.at(-1)), [B * T, model.hiddenSize]);
   const logits = headLogits(model, params, take(stream, rows));
   const inputs = { ...Object.fromEntries(params), tokens, rows };
   let scalar: Value;

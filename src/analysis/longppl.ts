@@ -7,7 +7,7 @@
  * stride - 1` tokens before it. As published, the first window starts at token 0, where short and long context are the
  * same: tokens `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
  */
-import { i32At, f64At, ConfigError, DataError } from '../core/index.js';
+import { present, i32At, f64At, ConfigError, DataError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer } from './score.js';
 
@@ -46,7 +46,7 @@ export function shortWindows(length: number, { trunc, stride }: LongPplSettings)
 /** Losses of every token but the first, in nats: entry `i - 1` is that of token `i`. */
 export async function textLosses(model: LoadedModel, tokens: Int32Array): Promise<Float64Array> {
   const [losses] = await windowLosses(model, [tokens]);
-  return losses as Float64Array;
+  return present(losses);
 }
 
 /** Losses of pieces of one length. */
@@ -83,7 +83,7 @@ export async function shortLosses(
     );
     group.forEach((w, i) => {
       for (let t = w.scoredFrom; t < w.end; t++) {
-        losses[t - settings.trunc] = own[i]?.[t - w.start - 1] as number;
+        losses[t - settings.trunc] = present(own[i]?.[t - w.start - 1]);
       }
     });
   }

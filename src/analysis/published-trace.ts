@@ -4,7 +4,7 @@
  * prompt of the answer's ids under six spellings, and the query is the second token from the end. See
  * `retrieval-heads.ts` for ours.
  */
-import { messageOf, at, ConfigError, DataError } from '../core/index.js';
+import { present, messageOf, at, ConfigError, DataError } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { printLayer } from '../model/index.js';
 import { AttentionRows, headGroupsOf, probabilitiesOf, type HeadIndex } from './attention-rows.js';
@@ -134,7 +134,7 @@ export async function tracePublished(
       const probabilities = probabilitiesOf(row);
       let mass = 0;
       for (const j of at(samples, sample).needle) mass += probabilities[j - first] ?? 0;
-      at(sums, layer)[head] = (sums[layer]?.[head] as number) + mass / samples.length;
+      at(sums, layer)[head] = present(sums[layer]?.[head]) + mass / samples.length;
     });
   } finally {
     await rows.dispose();

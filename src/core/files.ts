@@ -1,6 +1,7 @@
 /**
  * Files that matter appear whole or not at all: written to a temporary name beside the target, synced, then renamed.
  */
+import { present } from './at.js';
 import {
   closeSync,
   existsSync,
@@ -93,7 +94,7 @@ export class AtomicFile implements Disposable {
     this.#attempt(() => {
       const bytes = typeof part === 'string' ? Buffer.from(part) : part;
       for (let at = 0; at < bytes.length;) {
-        at += writeSync(this.#fd as number, bytes, at, Math.min(bytes.length - at, MAX_WRITE_BYTES));
+        at += writeSync(present(this.#fd), bytes, at, Math.min(bytes.length - at, MAX_WRITE_BYTES));
       }
     });
   }
@@ -101,7 +102,7 @@ export class AtomicFile implements Disposable {
   /** Syncs the file to disk and renames it to `path`. */
   commit(): void {
     this.#attempt(() => {
-      const fd = this.#fd as number;
+      const fd = present(this.#fd);
       fsyncSync(fd);
       this.#fd = undefined;
       closeSync(fd);
@@ -115,7 +116,7 @@ export class AtomicFile implements Disposable {
       const bytes = typeof part === 'string' ? Buffer.from(part) : part;
       for (let at = 0; at < bytes.length;) {
         const length = Math.min(bytes.length - at, MAX_WRITE_BYTES);
-        at += (await writeOnThread(this.#fd as number, bytes, at, length)).bytesWritten;
+        at += (await writeOnThread(present(this.#fd), bytes, at, length)).bytesWritten;
       }
     });
   }
@@ -123,7 +124,7 @@ export class AtomicFile implements Disposable {
   /** `commit` on another thread. */
   async commitBehind(): Promise<void> {
     await this.#attemptBehind(async () => {
-      const fd = this.#fd as number;
+      const fd = present(this.#fd);
       await syncOnThread(fd);
       this.#fd = undefined;
       closeSync(fd);

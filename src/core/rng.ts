@@ -1,4 +1,4 @@
-import { i32At } from './at.js';
+import { present, i32At } from './at.js';
 /**
  * Seeded random numbers: xoshiro128** (Blackman and Vigna) seeded through splitmix32 from text, so that every use names
  * its own stream (`rng(seed, 'init', 'layers.0.attn.wqkv')`) and adding one draw somewhere moves no other.
@@ -56,7 +56,7 @@ export class Rng {
   /** The whole state, as JSON-safe numbers. */
   state(): RngState {
     const s = this.#s;
-    return { s: [s[0] as number, s[1] as number, s[2] as number, s[3] as number], spare: this.#spare };
+    return { s: [present(s[0]), present(s[1]), present(s[2]), present(s[3])], spare: this.#spare };
   }
 
   /** A uniform 32-bit unsigned integer. */

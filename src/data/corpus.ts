@@ -10,7 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
-import { f64At, at, DataError, Utf8Check } from '../core/index.js';
+import { present, f64At, at, DataError, Utf8Check } from '../core/index.js';
 import { isBlank, textOfLine } from './json-lines.js';
 import { kindOf, packingOf } from './kinds.js';
 import { chunksOf, countLines, linesOf, openText } from './lines.js';
@@ -106,7 +106,7 @@ export class TextCorpus implements Disposable {
     }
     let index = lastAtOrBelow(starts, position);
     for (let at = 0; at < into.length; index++) {
-      const piece = pieces[index] as Piece;
+      const piece = present(pieces[index]);
       const inside = position + at - f64At(starts, index);
       const length = piece.to - piece.from;
       const take = Math.min(length - inside, into.length - at);

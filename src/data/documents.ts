@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync, statSync } from 'node:fs';
 import { firstCut, lastCut } from '../checkpoint/index.js';
-import { at, u8At, DataError, decodeUtf8, wholeCharacters, type InvalidText } from '../core/index.js';
+import { present, at, u8At, DataError, decodeUtf8, wholeCharacters, type InvalidText } from '../core/index.js';
 import { invalidByte, isBlank, textOfLine } from './json-lines.js';
 import { kindOf, packingOf, type InputKind, type Packing } from './kinds.js';
 import { lineNumber, linesOf, lineStart, openText } from './lines.js';
@@ -329,7 +329,7 @@ function bytesOfTail(bytes: Buffer, tail: string): number {
   // A tail that starts with its break ends there; another starts right after the break before its own.
   for (let left = withFirst ? breaks : breaks + 1; left > 0;) {
     at--;
-    if (isBreak(bytes[at] as number)) left--;
+    if (isBreak(present(bytes[at]))) left--;
   }
   return bytes.length - (withFirst ? at : at + 1);
 }

@@ -2,7 +2,7 @@
  * Multi-query associative recall (Arora et al. 2023; HazyResearch/zoology, `zoology/data/multiquery_ar.py`): key-value
  * pairs, then each key once more at some distance; the target at a repeated key is its value.
  */
-import { at, ConfigError, type Rng } from '../core/index.js';
+import { present, at, ConfigError, type Rng } from '../core/index.js';
 
 /** Options of multi-query associative recall. */
 export interface MqarOptions {
@@ -57,9 +57,9 @@ export function mqarExample(rng: Rng, options: MqarOptions): MqarExample {
   });
   const slots = drawSlots(rng, (length - 2 * n) / 2, n, power);
   keys.forEach((key, j) => {
-    const at = 2 * n + 2 * (slots[j] as number);
+    const at = 2 * n + 2 * present(slots[j]);
     tokens[at] = key;
-    targets[at] = values[j] as number;
+    targets[at] = present(values[j]);
   });
   if (randomFiller) tokens.forEach((t, i) => (tokens[i] = t === 0 ? rng.int(vocabSize) : t));
   return { tokens, targets };

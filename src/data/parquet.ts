@@ -3,7 +3,7 @@ import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { asyncBufferFromFile, asyncBufferFromUrl, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { messageOf, at, DataError, nearest, decodeUtf8, type InvalidText } from '../core/index.js';
+import { present, messageOf, at, DataError, nearest, decodeUtf8, type InvalidText } from '../core/index.js';
 import { isUrl } from './kinds.js';
 
 /** The text column of an open Parquet file. */
@@ -69,7 +69,7 @@ function checkColumn(path: string, metadata: FileMetaData, field: string): void 
   const columns = new Map<string, SchemaElement>();
   // Columns are the children of the root; each is followed by what it contains.
   for (let at = 0, left = root?.num_children ?? 0; left > 0 && at < elements.length; left--) {
-    const column = elements[at] as SchemaElement;
+    const column = present(elements[at]);
     columns.set(column.name, column);
     for (let inside = 1; inside > 0; at++) inside += (elements[at]?.num_children ?? 0) - 1;
   }

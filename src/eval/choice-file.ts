@@ -1,5 +1,5 @@
 /** Files of multiple-choice questions: every field with text is read or refused by name. */
-import { DataError, quoted } from '../core/index.js';
+import { present, DataError, quoted } from '../core/index.js';
 import { parseRow, readRows, refuseUnread, type JsonRow } from '../data/index.js';
 
 /** A multiple-choice question: a context, its continuations, and which of them is right. */
@@ -205,7 +205,7 @@ function answerOf({ where, choices, answers }: Draft, common: ReadonlyMap<string
         'give an index from 0 as a number, or choices with labels',
     );
   });
-  const choice = named[0]?.choice as number;
+  const choice = present(named[0]?.choice);
   if (named.some((n) => n.choice !== choice)) {
     throw new DataError(`${where}: ${quoted(named.map((n) => n.field))} name different choices; keep the right one`);
   }

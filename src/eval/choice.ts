@@ -5,7 +5,18 @@
  * tokens.
  */
 import type { TextTokenizer } from '../checkpoint/index.js';
-import { at, f64At, i32At, checkTokenIds, concatIds, DataError, maxOf, wilson, type Interval } from '../core/index.js';
+import {
+  present,
+  at,
+  f64At,
+  i32At,
+  checkTokenIds,
+  concatIds,
+  DataError,
+  maxOf,
+  wilson,
+  type Interval,
+} from '../core/index.js';
 import type { TensorMap } from '../engine/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
@@ -143,12 +154,12 @@ export async function scoreChoices(
     for (let at = 0; at < members.length; at += batchSize) {
       signal?.throwIfAborted();
       const batch = members.slice(at, at + batchSize);
-      const rows = batch.map((i) => choices[i] as ChoiceTokens);
+      const rows = batch.map((i) => present(choices[i]));
       const losses = await scoreBatch(scorer, model.tensors, rows, { batchSize, seqLen, most });
       rows.forEach(({ bytes, count }, b) => {
         let sum = 0;
         for (let k = 0; k < count; k++) sum += f64At(losses, b * most + k);
-        scores[batch[b] as number] = { logLikelihood: -sum, bytes, tokens: count };
+        scores[present(batch[b])] = { logLikelihood: -sum, bytes, tokens: count };
       });
       done += batch.length;
       onProgress?.(done, choices.length);

@@ -1,5 +1,5 @@
 /** The needle grid: how well a model finds a fact, by its depth and the length of the context. */
-import { at, ConfigError, LongsightError } from '../core/index.js';
+import { present, at, ConfigError, LongsightError } from '../core/index.js';
 import {
   byteNeedle,
   BYTE_VOCAB_SIZE,
@@ -209,8 +209,8 @@ async function evaluateLength(
       const depth = (b * batchSize + row) % numDepths;
       const right = hit.subarray(at, at + answer.length).every((h) => h === 1);
       const meanLoss = loss.subarray(at, at + answer.length).reduce((a, x) => a + x, 0) / answer.length;
-      accuracy[depth] = (accuracy[depth] as number) + (right ? 1 : 0) / perDepth;
-      probability[depth] = (probability[depth] as number) + Math.exp(-meanLoss) / perDepth;
+      accuracy[depth] = present(accuracy[depth]) + (right ? 1 : 0) / perDepth;
+      probability[depth] = present(probability[depth]) + Math.exp(-meanLoss) / perDepth;
     });
   }
   return { accuracy, probability };

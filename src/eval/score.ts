@@ -1,5 +1,5 @@
 /** Graphs that score tokens: the loss of each target, and whether it is the likeliest token. */
-import { last, invariant, tensorFrom, toNumbers } from '../core/index.js';
+import { present, last, invariant, tensorFrom, toNumbers } from '../core/index.js';
 import {
   BATCH_SHARDING,
   fittingSharding,
@@ -100,7 +100,7 @@ export class Scorer {
     >,
   ): Promise<Scores> {
     const { loss, hit } = await this.#executable.run({ ...pickParameters(this.#config, tensors), ...batch });
-    const numbers = async (t: DeviceTensor | undefined) => toNumbers(await this.#engine.download(t as DeviceTensor));
+    const numbers = async (t: DeviceTensor | undefined) => toNumbers(await this.#engine.download(present(t)));
     return { loss: await numbers(loss), hit: await numbers(hit) };
   }
 

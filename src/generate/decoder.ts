@@ -1,5 +1,5 @@
 /** A model compiled to read prompts and to generate, its caches kept on the engine. */
-import { entry, ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
+import { present, entry, ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
 import type { DeviceTensor, Executable, TensorMap } from '../engine/index.js';
 import { argmax, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
 import type { LoadedModel, ModelOnEngine } from '../loaded/index.js';
@@ -122,7 +122,7 @@ export class Decoder {
     while (this.#start < slots) {
       next = await this.#advance(this.#programs.read, chunkOf(prompts, slots, this.#start, this.#chunk));
     }
-    return next as NextToken;
+    return present(next);
   }
 
   /**
@@ -153,14 +153,14 @@ export class Decoder {
     );
     const { logits, best, ...after } = await program.run({
       ...parameters,
-      ...(this.#state as TensorMap),
+      ...present(this.#state),
       tokens: engine.upload(tensorFrom('i32', [this.batchSize, n], tokens)),
       start: engine.upload(tensorFrom('i32', [], [this.#start])),
-      padding: this.#padding as DeviceTensor,
+      padding: present(this.#padding),
     });
     this.#state = Object.fromEntries(Object.entries(after).map(([name, t]) => [name.slice(NEXT.length), t]));
     this.#start += n;
-    const numbers = async (t: DeviceTensor | undefined) => toNumbers(await engine.download(t as DeviceTensor));
+    const numbers = async (t: DeviceTensor | undefined) => toNumbers(await engine.download(present(t)));
     return { best: async () => Int32Array.from(await numbers(best)), logits: () => numbers(logits) };
   }
 

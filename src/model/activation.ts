@@ -1,4 +1,5 @@
 /** Activations of the gated MLP. */
+import { present } from '../core/index.js';
 import { add, div, max, min, mul, swiglu, tanh, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 
@@ -34,6 +35,6 @@ export function erf(x: Value): Value {
   const clamped = max(min(x, 4), -4);
   const square = mul(clamped, clamped);
   const polynomial = ([first, second, ...rest]: readonly number[]): Value =>
-    rest.reduce<Value>((sum, c) => add(mul(sum, square), c), add(mul(square, first as number), second as number));
+    rest.reduce<Value>((sum, c) => add(mul(sum, square), c), add(mul(square, present(first)), present(second)));
   return div(mul(clamped, polynomial(ERF_ODD)), polynomial(ERF_EVEN));
 }

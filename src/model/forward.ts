@@ -96,12 +96,12 @@ export function forward(
 
 /** The residual stream before the first layer: tokens i32 `[...] -> [...,d]`. */
 export function embed(config: ModelConfig, params: ParameterValues, tokens: Value): Value {
-  return scaled(take(params.get('embed.weight') as Value, tokens), config.embeddingScale);
+  return scaled(take(present(params.get('embed.weight')), tokens), config.embeddingScale);
 }
 
 /** The final norm of values of the residual stream after the last layer, `[...,d]`. */
 export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value): Value {
-  return normalize(config, x, withOffset(config, params.get('norm.weight') as Value));
+  return normalize(config, x, withOffset(config, present(params.get('norm.weight'))));
 }
 
 /**
@@ -116,10 +116,10 @@ export function headLogits(config: ModelConfig, params: ParameterValues, x: Valu
 }
 
 function headProduct(config: ModelConfig, params: ParameterValues, x: Value, gains: Gains): Value {
-  const gain = withOffset(config, params.get('norm.weight') as Value);
+  const gain = withOffset(config, present(params.get('norm.weight')));
   const norm = gainedNorm(config, x, gain, gains);
-  if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(params.get('head.weight') as Value));
-  const embedding = params.get('embed.weight') as Value;
+  if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(present(params.get('head.weight'))));
+  const embedding = present(params.get('embed.weight'));
   return dot(norm.x, gains === 'tokens' ? embedding : mul(embedding, gain), {
     lhsBatch: [],
     rhsBatch: [],

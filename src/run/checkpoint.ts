@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoint/index.js';
 import {
+  present,
   fileError,
   makeFolder,
   formatShape,
@@ -260,7 +261,7 @@ function checkFinite(tensor: HostTensor, name: string, step: number): HostTensor
 
 /** Several times as fast as asking `Number.isFinite` of every element. */
 function allFinite(values: Float32Array): boolean {
-  for (let i = 0; i < values.length; i++) if ((values[i] as number) - (values[i] as number) !== 0) return false;
+  for (let i = 0; i < values.length; i++) if (present(values[i]) - present(values[i]) !== 0) return false;
   return true;
 }
 

@@ -1,7 +1,7 @@
 /** `metrics.jsonl`: one JSON object a line, append-only, with the metric names that the field uses. */
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { z } from 'zod';
-import { fileError, StoreError, writeFileAtomic } from '../core/index.js';
+import { present, fileError, StoreError, writeFileAtomic } from '../core/index.js';
 import { parseStored } from './stored.js';
 
 const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
@@ -110,7 +110,7 @@ export class MetricsWriter implements Disposable {
   write(line: MetricsLine): void {
     const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     try {
-      for (let at = 0; at < bytes.length;) at += writeSync(this.#fd as number, bytes, at);
+      for (let at = 0; at < bytes.length;) at += writeSync(present(this.#fd), bytes, at);
     } catch (cause) {
       throw fileError('write', this.#path, cause);
     }

@@ -10,7 +10,7 @@ import { pairedDifferences, type Cell, type PairedDifference } from './paired.js
 import type { CompareOptions } from './plan.js';
 import type { Crossing } from '../lab/index.js';
 import type { RunSummary } from './summary.js';
-import { at, differences, type Interval } from '../core/index.js';
+import { present, at, differences, type Interval } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */
 export const RULE =
@@ -222,7 +222,7 @@ export function pairCrossings(
 ): (PairedCrossing | null)[] {
   const cells = values.map(({ design, seed, crossing }): Cell => ({ design, seed, ...logOf(crossing) }));
   const of = (design: string, seed: number) =>
-    values.find((v) => v.design === design && v.seed === seed)?.crossing as Crossing;
+    present(values.find((v) => v.design === design && v.seed === seed)?.crossing);
   return pairedDifferences(cells, namesOf(pairs), 0).map((difference, i) => {
     const { a, b } = pairs[i] as DesignPair;
     const { seeds, estimate, interval, df, lean } = difference;

@@ -1,6 +1,7 @@
 /** The training loop: resumable, interruptible, with everything in a run folder. */
 import { isAbsolute, join, resolve } from 'node:path';
 import {
+  present,
   ConfigError,
   DivergedError,
   InterruptedError,
@@ -451,7 +452,7 @@ class Loop {
   /** Waits for the numbers of the oldest started steps until at most `left` are under way. */
   async #settle(left: number): Promise<void> {
     while (this.#started.length > left) {
-      const { step, lr, pending } = this.#started.shift() as StartedStep;
+      const { step, lr, pending } = present(this.#started.shift());
       const begin = performance.now();
       const numbers = await pending.result();
       this.#spend(step, performance.now() - begin);

@@ -7,6 +7,7 @@
  * gradient of the same loss: the weighted mean over every token of the step.
  */
 import {
+  present,
   got,
   at,
   entry,
@@ -511,14 +512,14 @@ function initialState(
   const copy = (t: HostTensor<'f32'>) => hostTensor('f32', t.shape, t.data.slice());
   groups.forEach((group, i) => {
     for (const name of group.names) {
-      state[name] = engine.upload(copy(parameters.get(name) as HostTensor<'f32'>), shardings[name]);
+      state[name] = engine.upload(copy(present(parameters.get(name))), shardings[name]);
     }
     for (const [kind, moments] of [[M, optimizer?.m] as const, [V, optimizer?.v] as const]) {
       const whole = new Float32Array(sizeOf(group.shape));
       let at = 0;
       group.names.forEach((name, k) => {
-        if (moments !== undefined) whole.set((moments.get(name) as HostTensor<'f32'>).data, at);
-        at += group.sizes[k] as number;
+        if (moments !== undefined) whole.set(present(moments.get(name)).data, at);
+        at += present(group.sizes[k]);
       });
       const name = `${kind}.${i}`;
       state[name] = engine.upload(hostTensor('f32', group.shape, whole), shardings[name]);
@@ -537,7 +538,7 @@ function microbatches(batch: Batch, count: number): Record<string, HostTensor>[]
   let total = 0;
   for (const w of batch.weights) total += w;
   const weights = batch.weights.slice();
-  if (total !== 0) for (let i = 0; i < weights.length; i++) weights[i] = (weights[i] as number) / total;
+  if (total !== 0) for (let i = 0; i < weights.length; i++) weights[i] = present(weights[i]) / total;
   const shape = [batchSize / count, seqLen];
   const size = sizeOf(shape);
   return Array.from({ length: count }, (_, i) => ({

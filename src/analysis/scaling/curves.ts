@@ -1,5 +1,5 @@
 /** Curves that a scaling law implies: equal loss, best use of compute, and predictions beyond the data, with bands. */
-import { ConfigError } from '../../core/index.js';
+import { present, ConfigError } from '../../core/index.js';
 import { predict, type ScalingParameters } from './law.js';
 import { predictionInterval, quantileInterval, type Bootstrap, type Interval } from './uncertainty.js';
 
@@ -77,7 +77,7 @@ export function computeOptimal(
     const of = (name: 'N' | 'D' | 'y') =>
       quantileInterval(
         laws.map((o) => o[name]),
-        (resampled as Bootstrap).coverage,
+        present(resampled).coverage,
       );
     return {
       flops: budget,

@@ -3,7 +3,7 @@
  * fit: the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3;
  * thunlp/rethinking-hybrid-attention `src/scaling/fit_scaling.py`), minimized from many starts with analytic gradients.
  */
-import { at, DataError, maxOf, minOf } from '../../core/index.js';
+import { present, at, DataError, maxOf, minOf } from '../../core/index.js';
 import { gram, type Matrix } from './linear-algebra.js';
 import { minimize, type Problem } from './minimize.js';
 
@@ -315,7 +315,7 @@ function held(problem: Problem, data: Centred, hold: FitOptions['hold']): Held {
         return { value: f, gradient: pull(gradient) };
       },
       curvature: (x) => {
-        const full = problem.curvature?.(lengthen(x)) as Matrix;
+        const full = present(problem.curvature?.(lengthen(x)));
         return shorten(full.map((row) => pull(row))).map((row, i, all) => {
           if (partner === null) return row;
           const k = partner.at - 1;

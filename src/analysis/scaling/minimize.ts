@@ -6,7 +6,7 @@
  *
  * Dense and O(n^3) per step: meant for up to a few dozen variables.
  */
-import { at, ConfigError, maxOf, minOf } from '../../core/index.js';
+import { present, at, ConfigError, maxOf, minOf } from '../../core/index.js';
 import { factorise, multiply, solveFactorised, type Matrix } from './linear-algebra.js';
 
 /** The value and the gradient of a function at a point. */
@@ -67,11 +67,11 @@ const MAX_TRIALS = 60;
 export function minimize(problem: Problem, start: readonly number[], options: MinimizeOptions = {}): Minimum {
   const { gradientTolerance = 1e-8, maxSteps = 2000 } = options;
   problem.lower.forEach((low, i) => {
-    if (!(low <= (problem.upper[i] as number))) {
+    if (!(low <= present(problem.upper[i]))) {
       throw new ConfigError(`bound ${low} of variable ${i} lies above its upper bound ${problem.upper[i]}`);
     }
   });
-  let x = start.map((v, i) => clamp(v, problem.lower[i] as number, problem.upper[i] as number));
+  let x = start.map((v, i) => clamp(v, present(problem.lower[i]), present(problem.upper[i])));
   let at = problem.evaluate(x);
   if (!Number.isFinite(at.value)) throw new ConfigError(`the function is ${at.value} at the start (${x.join(', ')})`);
   let steps = 0;
@@ -119,7 +119,7 @@ function descend(problem: Problem, x0: number[], at0: Evaluation, tolerance: num
   let curvature = startCurvature(problem, x, at);
   for (let steps = 0; ; steps++) {
     const free = freeVariables(problem, x, at.gradient);
-    const stationary = free.every((i) => Math.abs(at.gradient[i] as number) <= tolerance);
+    const stationary = free.every((i) => Math.abs(present(at.gradient[i])) <= tolerance);
     if (stationary || steps >= maxSteps) return { x, at, steps, stationary };
     const direction = feasibleDirection(problem, x, curvature, at.gradient, free);
     const next = search(problem, x, at, direction);

@@ -2,7 +2,7 @@
  * How far a fitted scaling law can be trusted: bootstrap intervals, profile likelihoods, fits without each size, the
  * collinearity of its parameters, and what these amount to in plain warnings.
  */
-import { at, last, Rng, maxOf, minOf } from '../../core/index.js';
+import { present, at, last, Rng, maxOf, minOf } from '../../core/index.js';
 import {
   fitScaling,
   parametersOf,
@@ -53,7 +53,7 @@ export function quantileInterval(values: readonly number[], coverage: number): I
   const sorted = [...values].sort((a, b) => a - b);
   const at = (q: number): number => {
     const place = q * (sorted.length - 1);
-    const [low, high] = [sorted[Math.floor(place)] as number, sorted[Math.ceil(place)] as number];
+    const [low, high] = [present(sorted[Math.floor(place)]), present(sorted[Math.ceil(place)])];
     return low === high ? low : low + (place - Math.floor(place)) * (high - low);
   };
   return { low: at((1 - coverage) / 2), high: at((1 + coverage) / 2) };
@@ -114,8 +114,8 @@ function nearbyStarts({ parameters, bounds, form }: ScalingFit): ScalingParamete
     [0.6, 1.4],
     [1.4, 0.6],
   ].map(([s, t]) => {
-    const alpha = inside(base.alpha * (s as number), bounds.alpha);
-    const beta = inside(base.beta * (t as number), bounds.beta);
+    const alpha = inside(base.alpha * present(s), bounds.alpha);
+    const beta = inside(base.beta * present(t), bounds.beta);
     // Turned about a middling model of 10^8 parameters and 10^10 tokens.
     return {
       ...base,

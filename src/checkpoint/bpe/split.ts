@@ -2,7 +2,7 @@
  * The words of GPT-2's pattern, and where a text may be cut without changing words. Words are ranges of UTF-16 units;
  * together they cover the text.
  */
-import { u8At } from '../../core/index.js';
+import { present, u8At } from '../../core/index.js';
 import { asOfUnicode16 } from './unicode.js';
 
 /** The pattern of GPT-2, as a regular expression; what `splitGpt2` does by hand. */
@@ -27,7 +27,7 @@ function classAt(text: string, at: number): number {
   const unit = text.charCodeAt(at);
   const known = u8At(unitClasses, unit);
   if (known !== 0) return known;
-  const code = text.codePointAt(at) as number;
+  const code = present(text.codePointAt(at));
   if (code < 0x10000)
     return (unitClasses[unit] = isSurrogate(unit) ? 0 : classOfCharacter(String.fromCharCode(unit))) || OTHER;
   let kind = wideClasses.get(code);
@@ -40,7 +40,7 @@ const isSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdfff;
 /** Units of the character at `at`. */
 const widthAt = (text: string, at: number): number => {
   const unit = text.charCodeAt(at);
-  return unit >= 0xd800 && unit <= 0xdbff && (text.codePointAt(at) as number) > 0xffff ? 2 : 1;
+  return unit >= 0xd800 && unit <= 0xdbff && present(text.codePointAt(at)) > 0xffff ? 2 : 1;
 };
 
 /** What is cut before GPT-2's pattern: nothing, runs of digits (`\p{N}`) from what is around them, or each digit. */

@@ -1,5 +1,5 @@
 /** Characters as the Rust library knows them, whatever the Unicode version of this Node. */
-import { u8At } from '../../core/index.js';
+import { present, u8At } from '../../core/index.js';
 import { NEWER_THAN_NORMAL_FORMS, UNASSIGNED } from './unicode-tables.js';
 
 /** Neither has a class in any Unicode version; one and two UTF-16 units. */
@@ -20,7 +20,7 @@ function mayDiffer(text: string): boolean {
     const unit = text.charCodeAt(at);
     if (unit < 0x80) continue;
     const isHigh = unit >= 0xd800 && unit <= 0xdbff;
-    const code = isHigh ? (text.codePointAt(at) as number) : unit;
+    const code = isHigh ? present(text.codePointAt(at)) : unit;
     if (code > 0xffff) at++;
     let known = u8At(differences, code);
     if (known === 0) {

@@ -5,6 +5,7 @@
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
+  present,
   at,
   got,
   last,
@@ -90,7 +91,7 @@ export function planExport(config: ModelConfig, wanted?: string): ExportPlan {
   const nearest = tried.reduce((best, next) => (next.distance < best.distance ? next : best));
   const { family, json, losses } = nearest;
   const modelType = at(family.modelTypes, 0);
-  if (losses.length === 0) return { modelType, architecture: family.architecture as string, json, family };
+  if (losses.length === 0) return { modelType, architecture: present(family.architecture), json, family };
   const what = losses.map(({ field, ours, theirs }) => `${field} ${ours} (only ${theirs})`).join(', ');
   const which = wanted === undefined ? `no class of Transformers fits; ${modelType}, the nearest,` : `${modelType}`;
   throw new ConfigError(`the model cannot be exported: ${which} has no home for ${what}`, {
@@ -307,13 +308,13 @@ function gather({ shape, from }: Outgoing, parameters: HostParameters): HostTens
   const width = sizeOf(shape.slice(1));
   const data = new Float32Array(sizeOf(shape));
   for (const { parameter, rows, first, count } of from) {
-    const ours = (parameters.get(parameter.name) as HostTensor<'f32'>).data;
+    const ours = present(parameters.get(parameter.name)).data;
     const { transposed } = parameter.layout;
     const columns = transposed ? at(parameter.shape, 1) : width;
     for (let i = 0; i < count; i++) {
       const row = rows === null ? i : at(rows, i);
       if (!transposed) data.set(ours.subarray((first + i) * width, (first + i + 1) * width), row * width);
-      else for (let k = 0; k < width; k++) data[row * width + k] = ours[k * columns + first + i] as number;
+      else for (let k = 0; k < width; k++) data[row * width + k] = present(ours[k * columns + first + i]);
     }
   }
   return hostTensor('f32', shape, data);

@@ -1,5 +1,6 @@
 /** The tensor files of a Transformers model, and parameters read from them part by part. */
 import {
+  present,
   at,
   i32At,
   formatShape,
@@ -215,7 +216,7 @@ export function readParameter(files: TensorFiles, parameter: MappedParameter): H
     const places = placesOf(source, first);
     first += takenRows(source);
     const width = sizeOf(sourceShape(parameter, source).slice(1));
-    using file = new SafetensorsFile((files.get(source.tensor) as { path: string }).path);
+    using file = new SafetensorsFile(present(files.get(source.tensor)).path);
     const step = Math.max(1, Math.floor(CHUNK_BYTES / 4 / Math.max(1, width)));
     for (let from = 0; from < source.rows; from += step) {
       const to = Math.min(source.rows, from + step);
@@ -257,7 +258,7 @@ function transposeInto(
       for (let i = i0; i < iEnd; i++) {
         for (let j = j0; j < jEnd; j++) {
           const place = i32At(places, j);
-          if (place >= 0) into[i * columns + place] = from[j * width + i] as number;
+          if (place >= 0) into[i * columns + place] = present(from[j * width + i]);
         }
       }
     }

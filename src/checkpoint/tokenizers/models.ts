@@ -1,5 +1,5 @@
 /** How a word becomes token ids: the models of `tokenizer.json`. */
-import { f64At, at, i32At, DataError } from '../../core/index.js';
+import { present, f64At, at, i32At, DataError } from '../../core/index.js';
 import { mergesOf } from '../bpe/merges.js';
 import { IdBuffer, mergeIds } from '../bpe/words.js';
 import type { BpeConfig, ModelConfig, UnigramConfig, WordLevelConfig, WordPieceConfig } from './schema.js';
@@ -206,7 +206,7 @@ function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattic
     [best[end], from[end], tokens[end]] = [total, start, id];
   };
   for (let start = 0; start < size;) {
-    const width = (word.codePointAt(start) as number) > 0xffff ? 2 : 1;
+    const width = present(word.codePointAt(start)) > 0xffff ? 2 : 1;
     let hasSingle = false;
     for (let end = start + width; end <= Math.min(size, start + longest); end++) {
       const id = ids.get(word.slice(start, end));

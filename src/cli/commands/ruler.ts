@@ -2,7 +2,16 @@
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { at, ConfigError, DataError, fingerprint, maxOf, writeCsv, writeJsonAtomic } from '../../core/index.js';
+import {
+  present,
+  at,
+  ConfigError,
+  DataError,
+  fingerprint,
+  maxOf,
+  writeCsv,
+  writeJsonAtomic,
+} from '../../core/index.js';
 import {
   OFFLINE_TASKS,
   openSources,
@@ -299,7 +308,7 @@ function table(
   const scoreOf = (task: string, length: number) => rows.find((r) => r.task === task && r.length === length)?.score;
   const show = (score: number | null | undefined) => (score == null ? '-' : score.toFixed(1));
   const mean = (length: number) => {
-    const found = rows.filter((r) => r.length === length && r.score !== null).map((r) => r.score as number);
+    const found = rows.filter((r) => r.length === length && r.score !== null).map((r) => present(r.score));
     return found.length === 0 ? null : found.reduce((a, b) => a + b, 0) / found.length;
   };
   return textTable(

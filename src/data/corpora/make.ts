@@ -14,6 +14,7 @@ import {
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import {
+  present,
   messageOf,
   AtomicFile,
   DataError,
@@ -239,7 +240,7 @@ function writeParts(definition: CorpusDefinition, spool: Spool, wanted: CorpusRe
     using out = new AtomicFile(join(dir, file));
     const part = { file, documents: 0, bytes: 0 };
     for (; at < documents.length && part.bytes < PART_BYTES && total < limit; at++) {
-      const document = documents[at] as SpooledDocument;
+      const document = present(documents[at]);
       out.write(`${JSON.stringify({ source: document.path, text: spool.read(document) })}\n`);
       part.documents++;
       part.bytes += document.bytes;

@@ -1,5 +1,5 @@
 /** Needles in a haystack: RULER's eight, their variants, and the pass key (Mohtashami and Jaggi 2023). */
-import { at, type Rng } from '../../core/index.js';
+import { present, at, type Rng } from '../../core/index.js';
 import { choose, number, pick, shuffled, uuid } from './draw.js';
 import type { Draft, RulerGenerator, RulerSources, RulerTask } from './types.js';
 
@@ -50,13 +50,13 @@ function enumerate(items: readonly string[]): string {
 
 /** Lines with needles put between them: before line `at[i]`, in the order of the places. */
 function withInserted(lines: readonly string[], at: readonly number[], needles: readonly string[]): string[] {
-  const byPlace = at.map((place, i) => ({ place, needle: needles[i] as string }));
+  const byPlace = at.map((place, i) => ({ place, needle: present(needles[i]) }));
   const order = [...byPlace].sort((a, b) => a.place - b.place);
   const out: string[] = [];
   let next = 0;
   for (let i = 0; i <= lines.length; i++) {
-    for (; order[next]?.place === i; next++) out.push((order[next] as { needle: string }).needle);
-    if (i < lines.length) out.push(lines[i] as string);
+    for (; order[next]?.place === i; next++) out.push(present(order[next]).needle);
+    if (i < lines.length) out.push(present(lines[i]));
   }
   return out;
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TextTokenizer } from '../../checkpoint/index.js';
-import { AtomicFile, DataError, fingerprint, fingerprintFile, Rng } from '../../core/index.js';
+import { present, AtomicFile, DataError, fingerprint, fingerprintFile, Rng } from '../../core/index.js';
 import { openCorpus } from '../named.js';
 import { openSources, type SourceOptions } from './sources.js';
 import { rulerTask, type RulerTaskName } from './tasks.js';
@@ -145,7 +145,7 @@ export class RulerMaker {
       const next = Math.max(minSize, Math.min(maxSize, size + step));
       // Up a few times only; down until it fits.
       const settled = best !== null && (tries >= MAX_TRIES || left < FULL * this.#room || next <= best.size);
-      if (settled) return best as Fitted;
+      if (settled) return present(best);
       size = next;
     }
   }

@@ -1,5 +1,5 @@
 /** Question answering among distracting documents: users' SQuAD and HotpotQA files, and a substitute made of a book. */
-import { messageOf, ConfigError, DataError, readUtf8, type Rng } from '../../core/index.js';
+import { present, messageOf, ConfigError, DataError, readUtf8, type Rng } from '../../core/index.js';
 import { choose, shuffled } from './draw.js';
 import type { Draft, Question, QuestionSet, RulerSources, RulerTask } from './types.js';
 
@@ -7,7 +7,7 @@ const INSTRUCTION =
   'Answer the question based on the given documents. Only give me the answer and do not output any other words.';
 
 function drawQuestion(rng: Rng, set: QuestionSet, size: number, index: number): Draft {
-  const { question, answers, gold, near } = set.questions[index % set.questions.length] as Question;
+  const { question, answers, gold, near } = present(set.questions[index % set.questions.length]);
   const chosen = [...gold, ...near].slice(0, Math.max(size, gold.length));
   const taken = new Set(chosen);
   const others = Math.min(size, set.documents.length) - chosen.length;
@@ -22,7 +22,7 @@ function drawQuestion(rng: Rng, set: QuestionSet, size: number, index: number): 
   const documents = order.map((d, i) => `Document ${i + 1}:\n${set.documents[d]}`);
   const input = `${INSTRUCTION}\n\nThe following are given documents.\n\n${documents.join('\n\n')}\n\n${INSTRUCTION}\n\nQuestion: ${question}`;
   const at = order.findIndex((d) => d === gold[0]);
-  const answerAt = input.indexOf(documents[at] as string);
+  const answerAt = input.indexOf(present(documents[at]));
   return { input, answerPrefix: ' Answer:', outputs: answers, answerAt };
 }
 

@@ -1,7 +1,7 @@
 /** Token shards as training data: documents packed into rows. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { f64At, DataError, Rng, StoreError } from '../../core/index.js';
+import { present, f64At, DataError, Rng, StoreError } from '../../core/index.js';
 import type { Split } from '../corpus.js';
 import { lastAtOrBelow } from '../search.js';
 import { parseState, type Batch, type DataSource, type JsonValue } from '../source.js';
@@ -137,7 +137,7 @@ export class ShardsSource implements DataSource {
     const ends: number[] = [];
     let index = lastAtOrBelow(starts, from);
     for (let at = 0; at < this.#tokens.length; index++) {
-      const document = order[index] as number;
+      const document = present(order[index]);
       const inside = from + at - f64At(starts, index);
       const take = Math.min(this.#lengthOf(document) - inside, this.#tokens.length - at);
       const first = document === 0 ? 0 : f64At(this.#shards.ends(this.#split), document - 1);
@@ -158,7 +158,7 @@ export class ShardsSource implements DataSource {
     const order = this.#documents.slice();
     for (let i = order.length - 1; i > 0; i--) {
       const j = rng.int(i + 1);
-      [order[i], order[j]] = [order[j] as number, order[i] as number];
+      [order[i], order[j]] = [present(order[j]), present(order[i])];
     }
     const starts = new Float64Array(order.length);
     let size = 0;

@@ -1,5 +1,5 @@
 /** Short causal depthwise convolution in primitives: one shifted product for each tap. */
-import { dims, at } from '../../core/index.js';
+import { present, dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { CausalConvAttrs } from './type.js';
@@ -16,7 +16,7 @@ function convInputs(
   state: Value | null;
 } {
   const rest = inputs.slice(2);
-  const next = (given: boolean): Value | null => (given ? (rest.shift() as Value) : null);
+  const next = (given: boolean): Value | null => (given ? present(rest.shift()) : null);
   const [x, weight] = inputs as [Value, Value];
   return { x, weight, bias: next(attrs.bias), segments: next(attrs.segments), state: next(attrs.initialState) };
 }

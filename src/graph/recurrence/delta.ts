@@ -3,7 +3,7 @@
  * the form of docs/recurrences.md: what a chunk writes is `n = X (beta (v - decayed k S))` with `X = (I + beta A)^-1`,
  * A strictly lower. Everything but the recursion of the state over chunks is products over all chunks at once.
  */
-import { at } from '../../core/index.js';
+import { present, at } from '../../core/index.js';
 import { scan } from '../primitives/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
@@ -151,7 +151,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const { segments, initialState } = optionalInputs(inputs, 5, attrs);
   const dtype = stateDtype(q0.dtype);
   const [round, narrow] = [roundingTo(q0.dtype), narrowTo(q0.dtype)];
-  const widen = (x: Value | undefined): Value => L.convert(x as Value, dtype);
+  const widen = (x: Value | undefined): Value => L.convert(present(x), dtype);
   const chunks = chunksOf(q0, at(logDecay.shape, 2), attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
   const [q, k, v] = [q0, k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
   const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
@@ -168,9 +168,9 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const { carry, ys } = scan(
     { carry: [first], xs: [values, narrow(removing), narrow(kLeave), gates.keep] },
     ([state], [u, w, kl, keep]) => {
-      const s = state as Value;
-      const n = L.sub(u as Value, L.matmul(widen(w), round(s)));
-      return { carry: [L.add(L.mul(s, keep as Value), transposedMatmul(widen(kl), round(n)))], ys: [n, s] };
+      const s = present(state);
+      const n = L.sub(present(u), L.matmul(widen(w), round(s)));
+      return { carry: [L.add(L.mul(s, present(keep)), transposedMatmul(widen(kl), round(n)))], ys: [n, s] };
     },
   );
   const [written, states] = ys as [Value, Value];
@@ -213,7 +213,7 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   const tied = L.barrier([...given, dOut]).slice(0, -1);
   const form = formOf(tied, attrs);
   const { chunks, q, k, v, beta, round, narrow, gates, kEnter, kLeave, inverse, removing, written, states } = form;
-  const widen = (x: Value | undefined): Value => L.convert(x as Value, k.dtype);
+  const widen = (x: Value | undefined): Value => L.convert(present(x), k.dtype);
   const d = round(L.mul(L.convert(toChunks(dOut, chunks), k.dtype), attrs.scale));
   const n = round(written);
   const fromScores = transposedMatmul(round(gates.scores), d);
@@ -221,10 +221,10 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   const back = scan(
     { carry: [dState], xs: [fromScores, read, narrow(removing), narrow(kLeave), gates.keep], reverse: true },
     ([leaving], [f, r, w, kl, keep]) => {
-      const ds = leaving as Value;
-      const dn = L.add(f as Value, L.matmul(widen(kl), round(ds)));
+      const ds = present(leaving);
+      const dn = L.add(present(f), L.matmul(widen(kl), round(ds)));
       const erased = transposedMatmul(widen(w), round(dn));
-      return { carry: [L.sub(L.add(L.mul(ds, keep as Value), r as Value), erased)], ys: [dn, ds] };
+      return { carry: [L.sub(L.add(L.mul(ds, present(keep)), present(r)), erased)], ys: [dn, ds] };
     },
   );
   const [dn, dLeaving] = back.ys as [Value, Value];

@@ -1,5 +1,5 @@
 /** The linear recurrences and the short convolution: signatures and type rules. */
-import { at, formatShape, isFloat, sameShape, type DType, type Shape } from '../../core/index.js';
+import { present, at, formatShape, isFloat, sameShape, type DType, type Shape } from '../../core/index.js';
 import {
   arity,
   dtypeError,
@@ -120,7 +120,7 @@ function checkHeads(op: string, inputs: readonly TensorType[], attrs: Recurrence
     throw shapeError(op, inputs, `chunk ${chunk} must be a power of two from 1 to ${MAX_CHUNK}, or null`);
   }
   if (!Number.isFinite(scale)) throw shapeError(op, inputs, `scale ${scale} is not a number`);
-  return { B, T, H: H as number, K, V: at(v, 3) };
+  return { B, T, H: present(H), K, V: at(v, 3) };
 }
 
 /** Checks the optional inputs from place `next` on, and gives the types of output and state. */

@@ -1,4 +1,5 @@
 /** Hybrids of Gated DeltaNet and attention: Qwen3-Next without experts, OLMo-Hybrid. */
+import { present } from '../../../core/index.js';
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson, TensorShapes } from '../family/family.js';
@@ -182,7 +183,7 @@ function olmoLayout(config: ModelConfig, layer: number, name: string, shapes: Te
       const found = names.map((tensor) => shapes(tensor)?.[0] ?? 0);
       const total = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
       const sizes = total(found) === total(natural) ? found : natural;
-      const part = (i: number) => convRows(names[i] as string, sizes[i] as number, gdn.convWidth);
+      const part = (i: number) => convRows(present(names[i]), present(sizes[i]), gdn.convWidth);
       return rows(part(0), part(1), part(2));
     }
     default:

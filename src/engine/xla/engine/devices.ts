@@ -1,5 +1,5 @@
 /** The devices of a mesh with their memory: placing tensors on them, and what happens when they are full. */
-import { at, DTYPE_BYTES, EngineError, sizeOf, type HostTensor } from '../../../core/index.js';
+import { present, at, DTYPE_BYTES, EngineError, sizeOf, type HostTensor } from '../../../core/index.js';
 import { findAccelerators, type AcceleratorMemory } from '../../contract/accelerators.js';
 import type { DeviceTensor, Sharding } from '../../contract/engine.js';
 import type { BufferPool } from './memory.js';
@@ -64,7 +64,7 @@ export function adopt(core: Core, tensor: XlaTensor, placement: Placement): void
 
 /** Puts a tensor that is still on the host on the devices as `sharding` says. */
 export function place(core: Core, tensor: XlaTensor, sharding: Sharding): Placement {
-  const host = tensor.host as HostTensor;
+  const host = present(tensor.host);
   const buffers = core.own.map((at) =>
     withMemory(core, () => core.client.upload(cutShard(host, core.mesh, sharding, at), deviceOf(core, at))),
   );
@@ -97,7 +97,7 @@ export function isHere(core: Core, { placement, shape }: XlaTensor): boolean {
 /** A placed tensor on the host. All of its parts must lie in this process. */
 export async function fetch(core: Core, tensor: XlaTensor): Promise<HostTensor> {
   const { dtype, shape } = tensor;
-  const placement = tensor.placement as Placement;
+  const placement = present(tensor.placement);
   const parts = partsOf(core.mesh, placement.sharding, shape.length);
   const get = (i: number, part: readonly number[]): Promise<HostTensor> =>
     core.client.download(at(placement.buffers, i), dtype, part);

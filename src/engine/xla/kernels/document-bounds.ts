@@ -2,6 +2,7 @@
  * Where the document of each token begins and ends, in rows that hold several: what the attention kernels hide keys by.
  * A new document begins wherever the id differs from that of the token before; ids themselves may return later.
  */
+import { present } from '../../../core/index.js';
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Tile } from './triton/ir.js';
 
@@ -36,13 +37,13 @@ export function documentBoundsKernel(batch: number, tokens: number): Kernel {
   const [earlier] = b.loop(0, b.div(b.add(first, FAR - 1), FAR), [b.constant('i32', [], 0)], (i, [most]) => {
     const token = b.add(b.range(FAR), b.mul(i, FAR));
     const counts = b.and(begins(token), b.lt(token, first));
-    return [b.max(most as Tile, b.maximum(b.select(counts, token, 0), 0))];
+    return [b.max(present(most), b.maximum(b.select(counts, token, 0), 0))];
   }) as [Tile];
   const turns = b.div(b.add(b.max(b.sub(tokens + 1, last), 0), FAR - 1), FAR);
   const [later] = b.loop(0, turns, [b.constant('i32', [], tokens)], (i, [least]) => {
     const token = b.add(b.range(FAR), b.add(last, b.mul(i, FAR)));
     const counts = b.and(begins(token), b.le(token, tokens));
-    return [b.min(least as Tile, b.minimum(b.select(counts, token, tokens), 0))];
+    return [b.min(present(least), b.minimum(b.select(counts, token, tokens), 0))];
   }) as [Tile];
   const own = b.range(BLOCK);
   const token = b.add(own, first);

@@ -2,7 +2,7 @@
  * What the kernels of window attention share: the grid, which blocks of queries and keys meet, and what is hidden where
  * they do. Shape letters as in window-attention.ts.
  */
-import { at } from '../../../core/index.js';
+import { present, at } from '../../../core/index.js';
 import { KernelBuilder, type Launch } from './triton/builder.js';
 import { HeadBlocks, type HeadRows, type Parts, type Place } from './heads.js';
 import type { Pointer, Tile } from './triton/ir.js';
@@ -224,7 +224,7 @@ export class Windows {
   /** Sum over pieces of `x [M,d] · y [N,d]ᵀ`. */
   products(x: Parts, y: Parts): Tile {
     const { b } = this;
-    return x.reduce<Tile | undefined>((sum, part, i) => b.dot(part, b.transpose(at(y, i)), sum), undefined) as Tile;
+    return present(x.reduce<Tile | undefined>((sum, part, i) => b.dot(part, b.transpose(at(y, i)), sum), undefined));
   }
 
   /** `sum + p · x` for each piece of x. */

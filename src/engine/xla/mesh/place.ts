@@ -1,5 +1,5 @@
 /** Host tensors to shards on the devices of a mesh and back. */
-import { last, at, allocate, sizeOf, stridesOf, type HostTensor, type Shape } from '../../../core/index.js';
+import { present, last, at, allocate, sizeOf, stridesOf, type HostTensor, type Shape } from '../../../core/index.js';
 import type { Sharding } from '../../contract/engine.js';
 import { shardOf, type Mesh } from './sharding.js';
 
@@ -11,16 +11,16 @@ function copyBlock(whole: HostTensor, part: HostTensor, starts: readonly number[
   const rows = row === 0 ? 0 : sizeOf(block) / row;
   const at = new Array<number>(Math.max(0, block.length - 1)).fill(0);
   for (let r = 0; r < rows; r++) {
-    let from = block.length === 0 ? 0 : (starts[block.length - 1] as number);
-    at.forEach((i, axis) => (from += (i + (starts[axis] as number)) * (strides[axis] as number)));
+    let from = block.length === 0 ? 0 : present(starts[block.length - 1]);
+    at.forEach((i, axis) => (from += (i + present(starts[axis])) * present(strides[axis])));
     const [source, target] =
       direction === 'cut'
         ? [whole.data.subarray(from, from + row), part.data.subarray(r * row, (r + 1) * row)]
         : [part.data.subarray(r * row, (r + 1) * row), whole.data.subarray(from, from + row)];
     (target as Float32Array).set(source);
     for (let axis = at.length - 1; axis >= 0; axis--) {
-      at[axis] = (at[axis] as number) + 1;
-      if ((at[axis] as number) < (block[axis] as number)) break;
+      at[axis] = present(at[axis]) + 1;
+      if (present(at[axis]) < present(block[axis])) break;
       at[axis] = 0;
     }
   }

@@ -1,5 +1,5 @@
 /** Device meshes and how tensors lie on them, as Shardy (`sdy`) annotations and as slices of host tensors. */
-import { at, ConfigError, formatShape, type Shape } from '../../../core/index.js';
+import { present, at, ConfigError, formatShape, type Shape } from '../../../core/index.js';
 import type { MeshAxis, MeshShape, Sharding } from '../../contract/engine.js';
 
 export type { MeshAxis, MeshShape, Sharding };
@@ -72,7 +72,7 @@ export function shardOf(
 ): { starts: number[]; shape: number[] } {
   const at = coordinates(mesh, device);
   const parts = partsOf(mesh, sharding, shape.length);
-  const local = shape.map((d, i) => d / (parts[i] as number));
+  const local = shape.map((d, i) => d / present(parts[i]));
   const starts = local.map((d, i) => d * (sharding[i] ?? []).reduce((n, a) => n * mesh.axes[a] + at[a], 0));
   return { starts, shape: local };
 }

@@ -1,5 +1,6 @@
 /** Pieces of StableHLO text: types, literals, and a builder that numbers values and indents regions. */
 import {
+  present,
   f64At,
   at,
   DTYPE_BYTES,
@@ -69,7 +70,7 @@ export function denseText(tensor: HostTensor): string {
   const nested = (axis: number): string =>
     axis === shape.length
       ? literal(f64At(values, at++), dtype)
-      : listText(Array.from({ length: shape[axis] as number }, () => nested(axis + 1)));
+      : listText(Array.from({ length: present(shape[axis]) }, () => nested(axis + 1)));
   return `dense<${nested(0)}>`;
 }
 

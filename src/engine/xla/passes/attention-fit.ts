@@ -2,7 +2,7 @@
  * Which attention the tile kernels take, and what is done around them for what they do not know: heads of other widths
  * get zero channels, and sinks, which only add to the sum of the softmax, scale the output afterwards.
  */
-import { last, at, dims } from '../../../core/index.js';
+import { present, last, at, dims } from '../../../core/index.js';
 import {
   add,
   convert,
@@ -73,7 +73,7 @@ export function whyNoWindowKernel(q: Value, v: Value, rest: readonly Value[], at
 /** Channels that the kernels have for heads `[B,T,H,D]` and `[B,T,G,E]`. */
 export function kernelWidth(q: Value, v: Value): number {
   const width = Math.max(at(q.shape, 3), at(v.shape, 3));
-  return PACKED_HEAD_WIDTHS.find((n) => n >= width) as number;
+  return present(PACKED_HEAD_WIDTHS.find((n) => n >= width));
 }
 
 /** Heads `[B,T,n,D]` with zeros behind their channels. */

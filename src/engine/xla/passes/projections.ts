@@ -3,6 +3,7 @@
  * of one product costs a pass over all of them. The backward pass keeps its one product, for which the gradients are
  * joined.
  */
+import { present } from '../../../core/index.js';
 import {
   barrier,
   emit,
@@ -36,7 +37,7 @@ export function separateProjections(graph: Graph, wanted: (node: Node) => boolea
   if (cuts.size === 0) return graph;
   return mapGraph(graph, (node, [whole]) => {
     if (!cuts.has(node)) return null;
-    const { attrs, inputs } = (whole as Value).node as Node<'dot'>;
+    const { attrs, inputs } = present(whole).node as Node<'dot'>;
     const [x, matrix] = inputs as [Value, Value];
     const { sizes } = node.attrs as OpAttrs['split'];
     return split(matrix, 1, sizes).flatMap((part) => {

@@ -1,5 +1,5 @@
 /** Kernels as work that may be cut into pieces, made for the values that they read. */
-import { last, at, dims } from '../../../core/index.js';
+import { present, last, at, dims } from '../../../core/index.js';
 import type { AttentionAttrs, Value } from '../../../graph/index.js';
 import type { HeadRows } from '../kernels/heads.js';
 import type { Kernel } from '../kernels/triton/ir.js';
@@ -43,7 +43,7 @@ export function gatedWork(
   [gate, up]: readonly [Channels, Channels],
   kernel: (gated: Gated) => Kernel,
 ): KernelWork {
-  const [batch, tokens, channels] = [B as number, T as number, width as number];
+  const [batch, tokens, channels] = [present(B), present(T), present(width)];
   return {
     ...{ batch, heads: [] },
     kernel: (pieces) =>

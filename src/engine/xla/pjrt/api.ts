@@ -4,7 +4,7 @@
  * only ever grows. Source: xla/pjrt/c/pjrt_c_api.h of OpenXLA.
  */
 import koffi, { type TypeObject } from 'koffi';
-import { EngineError } from '../../../core/index.js';
+import { present, EngineError } from '../../../core/index.js';
 
 /** The API's entries by position. */
 const FUNCTIONS = [
@@ -76,7 +76,7 @@ export class Arguments {
   }
 
   get(index: number): Handle {
-    return this.fields[2 + index] as Handle;
+    return present(this.fields[2 + index]);
   }
 
   /** A field that is a size or another small number. */
@@ -173,7 +173,7 @@ export class PjrtApi {
 
   /** Where the extension of a kind is; null if the plugin has none. */
   extension(kind: number): Handle | null {
-    for (let at = readHandles(this.#table + 8n, 1)[0] as Handle; at !== 0n;) {
+    for (let at = present(readHandles(this.#table + 8n, 1)[0]); at !== 0n;) {
       const [, type, next] = readHandles(at, 3) as [Handle, Handle, Handle];
       if (Number(BigInt.asIntN(32, type)) === kind) return at;
       at = next;

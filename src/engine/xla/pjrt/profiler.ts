@@ -4,7 +4,7 @@
  * xla/backends/profiler/plugin/profiler_c_api.h of OpenXLA.
  */
 import koffi from 'koffi';
-import { at, EngineError } from '../../../core/index.js';
+import { present, at, EngineError } from '../../../core/index.js';
 import { callPrototype, readBytes, readHandles, readText, type Handle, type PjrtApi } from './api.js';
 
 const PROFILER_EXTENSION = 1;
@@ -38,7 +38,7 @@ export class PluginProfiler {
     if (table === 0n)
       throw new EngineError(`xla: the plugin ${api.path} has no profiler; use one that has (CUDA's has)`);
     this.#table = readHandles(table, 2 + FUNCTIONS.length);
-    this.#profiler = this.#call('create', koffi.address(OPTIONS), BigInt(OPTIONS.length), 0n)[3] as Handle;
+    this.#profiler = present(this.#call('create', koffi.address(OPTIONS), BigInt(OPTIONS.length), 0n)[3]);
     this.#call('start', this.#profiler);
   }
 
@@ -46,7 +46,7 @@ export class PluginProfiler {
   stop(): Uint8Array {
     this.#call('stop', this.#profiler);
     const found = this.#call('collect_data', this.#profiler, 0n, 0n);
-    const bytes = readBytes(found[2] as Handle, Number(found[3]));
+    const bytes = readBytes(present(found[2]), Number(found[3]));
     this.#call('destroy', this.#profiler);
     return bytes;
   }
@@ -56,7 +56,7 @@ export class PluginProfiler {
     const [args, error] = this.#raw(name, fields);
     if (error === 0n) return args;
     const [message] = this.#raw('error_message', [0n, error, 0n, 0n]);
-    const text = readText(message[3] as Handle, Number(message[4]));
+    const text = readText(present(message[3]), Number(message[4]));
     this.#raw('error_destroy', [0n, error]);
     throw new EngineError(`xla: the plugin's profiler failed (${name}): ${text}`);
   }

@@ -2,7 +2,7 @@
  * The recurrences as tile kernels on NVIDIA GPUs: bf16 queries, keys and values, whole chunks. Heads that share
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
-import { entry, at, dims } from '../../../core/index.js';
+import { present, entry, at, dims } from '../../../core/index.js';
 import type { Node, TensorType } from '../../../graph/index.js';
 import { callKernel } from './call.js';
 import {
@@ -56,7 +56,7 @@ function shapeOf({ attrs }: Node<RecurrenceOp>, types: Types): RecurrenceShape {
   const [q, k, v, g] = types as [TensorType, TensorType, TensorType, TensorType];
   const [batch, tokens, qHeads] = dims(q, 3);
   const [keyWidth, valueWidth] = [q, v].map((x) => tileWidth(at(x.shape, 3))) as [number, number];
-  const heads = (g.shape.length === 1 ? g.shape[0] : g.shape[2]) as number;
+  const heads = present(g.shape.length === 1 ? g.shape[0] : g.shape[2]);
   const [kHeads, vHeads] = [at(k.shape, 2), at(v.shape, 2)];
   const { scale, segments } = attrs;
   const channels = g.shape.length === 4;
@@ -113,11 +113,11 @@ function operandsOf(
   const { segments, initialState } = attrs;
   const names = given.map(({ name, type }, i) => widened(builder, name, type, i, shape));
   const [q, k, v, decay, ...rest] = names as [string, string, string, string, ...string[]];
-  const beta = op === 'deltaRule' || op === 'deltaRuleGrad' ? { beta: rest.shift() as string } : {};
-  const documents = segments ? { segments: rest.shift() as string } : {};
+  const beta = op === 'deltaRule' || op === 'deltaRuleGrad' ? { beta: present(rest.shift()) } : {};
+  const documents = segments ? { segments: present(rest.shift()) } : {};
   const zero = (): string =>
     builder.broadcast(builder.scalar(0, 'f32'), { dtype: 'f32', shape: [] }, stateType(shape).shape);
-  const initial = initialState ? (rest.shift() as string) : zero();
+  const initial = initialState ? present(rest.shift()) : zero();
   const perHead = [shape.batch, shape.tokens, shape.heads];
   const g = shape.channels ? decay : builder.broadcast(decay, at(given, DECAY).type, perHead);
   const backward = rest.length > 0 ? { do: at(rest, 1), dstate: at(rest, 2) } : {};
@@ -161,24 +161,24 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
   if (!node.op.endsWith('Grad')) {
     const { o, last } = (node.op === 'deltaRule' ? deltaForward : linearForward)(run, shape, given);
     const rows = { dtype: 'bf16', shape: [batch, tokens, heads, valueWidth] } as const;
-    return [cut(builder, o as string, rows, [batch, tokens, heads, at(v.shape, 3)]), state(last as string)];
+    return [cut(builder, present(o), rows, [batch, tokens, heads, at(v.shape, 3)]), state(present(last))];
   }
   const delta = node.op === 'deltaRuleGrad';
   const grads = (delta ? deltaBackward : linearBackward)(run, shape, given);
   const perToken = { dtype: 'f32', shape: [batch, tokens, heads] } as const;
-  const dg = grads.dg as string;
+  const dg = present(grads.dg);
   const decayGradient = (): string => {
     if (shape.channels) return cut(builder, dg, { dtype: 'f32', shape: [...perToken.shape, keyWidth] }, decay.shape);
     if (decay.shape.length === 3) return dg;
     return builder.reduce(dg, perToken, [0, 1], 'add', 0);
   };
   return [
-    shared(builder, grads.dq as string, heads, q),
-    shared(builder, grads.dk as string, heads, k),
-    shared(builder, grads.dv as string, heads, v),
+    shared(builder, present(grads.dq), heads, q),
+    shared(builder, present(grads.dk), heads, k),
+    shared(builder, present(grads.dv), heads, v),
     decayGradient(),
-    ...(delta ? [grads.dbeta as string] : []),
-    ...(node.attrs.initialState ? [state(grads.dinitial as string)] : []),
+    ...(delta ? [present(grads.dbeta)] : []),
+    ...(node.attrs.initialState ? [state(present(grads.dinitial))] : []),
   ];
 }
 

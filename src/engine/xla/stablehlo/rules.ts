@@ -1,7 +1,7 @@
 /**
  * The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them.
  */
-import { got, at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
+import { present, got, at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
 import { lowerRecurrence } from './recurrence.js';
@@ -54,9 +54,9 @@ const compare =
 const convert: StableHloRule<'convert'> = (node, [x], { builder }) => {
   const from = inp(node, 0);
   if (node.attrs.dtype !== 'bool' || from.dtype === 'bool')
-    return [builder.convert(x as string, from, node.attrs.dtype)];
+    return [builder.convert(present(x), from, node.attrs.dtype)];
   const zero = builder.broadcast(builder.scalar(0, from.dtype), { dtype: from.dtype, shape: [] }, from.shape);
-  return [compareText(builder, 'NE', x as string, zero, from)];
+  return [compareText(builder, 'NE', present(x), zero, from)];
 };
 
 const slice = (builder: TextBuilder, x: string, from: TensorType, ranges: readonly string[], to: TensorType): string =>
@@ -80,7 +80,7 @@ const split: StableHloRule<'split'> = (node, [x], { builder }) => {
     const limit = start + at(node.attrs.sizes, i);
     const ranges = from.shape.map((d, axis) => (axis === node.attrs.axis ? `${start}:${limit}` : `0:${d}`));
     start = limit;
-    return slice(builder, x as string, from, ranges, part);
+    return slice(builder, present(x), from, ranges, part);
   });
 };
 
@@ -119,11 +119,11 @@ const reduce =
   (node, [given], { builder }) => {
     const { axes, keepDims } = node.attrs;
     const from = inp(node, 0);
-    if (axes.length === 0) return [given as string];
+    if (axes.length === 0) return [present(given)];
     // Sums of bf16 are carried in f32.
     const dtype: DType = from.dtype === 'bf16' && by === 'add' ? 'f32' : from.dtype;
     const wide = { dtype, shape: from.shape };
-    const x = builder.convert(given as string, from, dtype);
+    const x = builder.convert(present(given), from, dtype);
     const reduced = builder.reduce(x, wide, axes, by, by === 'add' ? 0 : lowest(dtype));
     const shape = from.shape.filter((_, i) => !axes.includes(i));
     const narrow = builder.convert(reduced, { dtype, shape }, from.dtype);
@@ -134,16 +134,16 @@ const reduce =
 const argmax: StableHloRule<'argmax'> = (node, [x], { builder }) => {
   const from = inp(node, 0);
   const { axis } = node.attrs;
-  const top = builder.reduce(x as string, from, [axis], 'maximum', lowest(from.dtype));
+  const top = builder.reduce(present(x), from, [axis], 'maximum', lowest(from.dtype));
   const dims = listText(from.shape.flatMap((_, i) => (i === axis ? [] : [i])));
   const reduced = { dtype: from.dtype, shape: out(node).shape };
   const wide = builder.define(
     `stablehlo.broadcast_in_dim ${top}, dims = ${dims} : (${typeText(reduced)}) -> ${typeText(from)}`,
   );
-  const hit = compareText(builder, 'EQ', x as string, wide, from);
+  const hit = compareText(builder, 'EQ', present(x), wide, from);
   const index = { dtype: 'i32', shape: from.shape } as const;
   const at = builder.define(`stablehlo.iota dim = ${axis} : ${typeText(index)}`);
-  const last = (from.shape[axis] as number) - 1;
+  const last = present(from.shape[axis]) - 1;
   const none = builder.broadcast(builder.scalar(last, 'i32'), { dtype: 'i32', shape: [] }, from.shape);
   const mask = typeText({ dtype: 'bool', shape: from.shape });
   const candidates = builder.define(`stablehlo.select ${hit}, ${at}, ${none} : ${mask}, ${typeText(index)}`);
@@ -167,7 +167,7 @@ const cumsum: StableHloRule<'cumsum'> = (node, [given], { builder }) => {
   const scalar = typeText({ dtype: type.dtype, shape: [] });
   const zero = builder.scalar(0, type.dtype);
   const n = at(type.shape, axis);
-  let x = given as string;
+  let x = present(given);
   const only = (size: number): string => listText(type.shape.map((_, i) => (i === axis ? size : 0)));
   if (exclusive) {
     const [low, high] = reverse ? [-1, 1] : [1, -1];
@@ -198,7 +198,7 @@ const take: StableHloRule<'take'> = (node, [x, given], { builder }) => {
   const [operand, indices] = [inp(node, 0), inp(node, 1)];
   const rank = indices.shape.length;
   const rest = operand.shape.slice(1);
-  const index = indexVectors(builder, given as string, indices);
+  const index = indexVectors(builder, present(given), indices);
   const offsets = listText(rest.map((_, i) => rank + i));
   return [
     builder.define(
@@ -213,7 +213,7 @@ const take: StableHloRule<'take'> = (node, [x, given], { builder }) => {
 const scatterAdd: StableHloRule<'scatterAdd'> = (node, [x, given, updates], { builder }) => {
   const [operand, indices, update] = [inp(node, 0), inp(node, 1), inp(node, 2)];
   const rank = indices.shape.length;
-  const index = indexVectors(builder, given as string, indices);
+  const index = indexVectors(builder, present(given), indices);
   const windows = listText(operand.shape.slice(1).map((_, i) => rank + i));
   const name = builder.name();
   builder.line(

@@ -11,6 +11,7 @@
  * Between kernels states, written values and their cotangents lie turned, `[B,N,H,V,K or C]`: as left operands of the
  * products of a step they stay in registers.
  */
+import { present } from '../../../../core/index.js';
 import type { KernelBuilder, Launch } from '../triton/builder.js';
 import type { Pointer, Tile } from '../triton/ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type RowBuffer, type Tuning } from './shared.js';
@@ -107,8 +108,8 @@ export function eachSize(
 ): readonly Tile[] {
   const start = [b.constant('i32', [], 1), ...initial];
   const end = b.loop(0, Math.log2(CHUNK), start, (_, [m, ...carried]) => [
-    b.mul(m as Tile, 2),
-    ...body(m as Tile, carried),
+    b.mul(present(m), 2),
+    ...body(present(m), carried),
   ]);
   return end.slice(1);
 }
@@ -133,7 +134,7 @@ export function unitLowerInverse(b: KernelBuilder, matrix: Tile): Tile {
   const product = (x: Tile, y: Tile): Tile => b.dot(x, y, undefined, 'tf32');
   const [inverse] = eachSize(b, [identity(b)], (m, [inner]) => {
     const corner = b.select(halvesMeet(b, m), matrix, 0);
-    return [b.sub(inner as Tile, product(inner as Tile, product(corner, inner as Tile)))];
+    return [b.sub(present(inner), product(present(inner), product(corner, present(inner))))];
   }) as [Tile];
   return inverse;
 }

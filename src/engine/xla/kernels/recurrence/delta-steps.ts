@@ -1,4 +1,5 @@
 /** The delta rule from chunks made ready: states in sequence, outputs side by side, and the cotangents of both. */
+import { present } from '../../../../core/index.js';
 import type { Kernel, Tile } from '../triton/ir.js';
 import { CHUNK, type Place, type RecurrenceShape, type Tuning } from './shared.js';
 import { DeltaKernel } from './delta-kernel.js';
@@ -29,7 +30,7 @@ export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kern
   const start = b.transpose(x.loadState(initial, whole, 0, atV, K, part));
   const [end] = b.loop(0, x.count, [start], (chunk, [carried]) => {
     const place: Place = { batch, head, chunk };
-    const state = carried as Tile;
+    const state = present(carried);
     const rounded = x.bf16(state);
     x.storeTurned(states, place, atV, rounded);
     const values = b.convert(x.loadTurned(u, place, atV), 'f32');
@@ -97,7 +98,7 @@ export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRA
   const start = b.transpose(x.loadState(dState, whole, 0, atV, K, part));
   const [end] = b.loop(0, x.count, [start], (turn, [carried]) => {
     const place: Place = { batch, head, chunk: b.sub(x.count - 1, turn) };
-    const leaving = carried as Tile;
+    const leaving = present(carried);
     const rounded = x.bf16(leaving);
     x.storeTurned(dStates, place, atV, rounded);
     const wanted = b.convert(x.loadTurned(asked, place, atV), 'f32');

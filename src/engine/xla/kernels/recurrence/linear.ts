@@ -2,6 +2,7 @@
  * Linear attention with decay as tile kernels: states of all chunks in sequence (forwards, and cotangents backwards),
  * then outputs or gradients of all chunks side by side, as flash-linear-attention does it (Yang and Zhang 2024).
  */
+import { present } from '../../../../core/index.js';
 import type { Kernel, Tile } from '../triton/ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type Tuning } from './shared.js';
 
@@ -31,7 +32,7 @@ export function statesKernel(shape: RecurrenceShape): Kernel {
   const whole = x.headState({ batch, head, chunk: id });
   const [end] = b.loop(0, x.count, [x.loadState(initial, whole, atK, atV, bk, bv)], (chunk, [carried]) => {
     const place: Place = { batch, head, chunk };
-    const state = carried as Tile;
+    const state = present(carried);
     x.storeState(states, x.chunkState(place), state, atK, atV);
     const { leave, keep } = x.decays(gates, place);
     const values = x.bf16(x.scaleRows(x.load(v, place, atV, bv), leave));
@@ -92,7 +93,7 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
   const whole = x.headState({ batch, head, chunk: id });
   const [end] = b.loop(0, x.count, [x.loadState(dState, whole, atK, atV, bk, bv)], (turn, [carried]) => {
     const place: Place = { batch, head, chunk: b.sub(x.count - 1, turn) };
-    const leaving = carried as Tile;
+    const leaving = present(carried);
     x.storeState(states, x.chunkState(place), leaving, atK, atV);
     const { enter, keep } = x.decays(gates, place);
     const d = x.bf16(x.scaleRows(x.load(dOut, place, atV, bv), b.mul(enter, shape.scale)));

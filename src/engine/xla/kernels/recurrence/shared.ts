@@ -5,7 +5,7 @@
  * of the graph, `[B,T,heads,width]`; states `[B,N,H,K,V]` are those that enter a chunk (or, for cotangents, that leave
  * it).
  */
-import { dims } from '../../../../core/index.js';
+import { present, dims } from '../../../../core/index.js';
 import { KernelBuilder, type Launch } from '../triton/builder.js';
 import type { BufferDType, Pointer, Tile } from '../triton/ir.js';
 
@@ -179,7 +179,7 @@ export class RecurrenceKernel {
   }
 
   store(x: RowBuffer, place: Place, value: Tile, first: Tile | number = 0): void {
-    const { at, offsets } = this.#part(x, place, this.b.rows(CHUNK), first, value.shape[1] as number);
+    const { at, offsets } = this.#part(x, place, this.b.rows(CHUNK), first, present(value.shape[1]));
     this.b.store(at, offsets, value);
   }
 

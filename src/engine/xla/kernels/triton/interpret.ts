@@ -3,7 +3,17 @@
  * Memory is checked as a GPU would not: reads and writes outside a buffer, elements written twice with different
  * values, and elements never written are errors.
  */
-import { at, f64At, got, dims, EngineError, fromBf16Bits, sizeOf, toBf16Bits } from '../../../../core/index.js';
+import {
+  present,
+  at,
+  f64At,
+  got,
+  dims,
+  EngineError,
+  fromBf16Bits,
+  sizeOf,
+  toBf16Bits,
+} from '../../../../core/index.js';
 import type {
   BufferSpec,
   Kernel,
@@ -75,7 +85,7 @@ function around(shape: readonly number[], axis: number): readonly [before: numbe
 }
 
 function transposed(x: Values, [rows, columns]: readonly number[]): Values {
-  const [m, n] = [rows as number, columns as number];
+  const [m, n] = [present(rows), present(columns)];
   const out = new Float64Array(x.length);
   for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = at(x, i * n + j);
   return out;
@@ -104,7 +114,7 @@ class Instance {
     private readonly at: readonly [number, number, number],
     private readonly round: Readonly<Record<TileDType, (x: number) => number>>,
   ) {
-    kernel.pointers.forEach((p, i) => this.#places.set(p, { memory: memories[i] as Memory, start: 0 }));
+    kernel.pointers.forEach((p, i) => this.#places.set(p, { memory: present(memories[i]), start: 0 }));
   }
 
   run(body: readonly TileOp[] = this.kernel.body): void {
@@ -155,7 +165,7 @@ class Instance {
         const [a, b] = [this.#of(op.a), this.#of(op.b)];
         return this.#set(
           op.out,
-          this.#of(op.c).map((c, i) => (c !== 0 ? a[i] : b[i]) as number),
+          this.#of(op.c).map((c, i) => present(c !== 0 ? a[i] : b[i])),
         );
       }
       case 'convert':
@@ -259,7 +269,7 @@ class Instance {
     const place = got(this.#places, pointer);
     const [shown, filled] = [mask && this.#of(mask), other && this.#of(other)];
     const values = this.#of(offsets).map((offset, i) => {
-      if (shown && shown[i] === 0) return at(filled as Values, i);
+      if (shown && shown[i] === 0) return at(present(filled), i);
       return at(place.memory.data, this.#index(place, offset, 'reads'));
     });
     this.#set(out, values);

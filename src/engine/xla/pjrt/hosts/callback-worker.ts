@@ -4,6 +4,7 @@
  * thread that registered it, so that must be another one. Puts and gets have a thread each: a get may wait, and what it
  * waits for may need a put.
  */
+import { present } from '../../../../core/index.js';
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import koffi from 'koffi';
 import type { Question } from './io-worker.js';
@@ -48,7 +49,7 @@ function ask(request: Request): Reply {
   const flag = new Int32Array(new SharedArrayBuffer(4));
   port.postMessage({ request, flag } satisfies Question);
   Atomics.wait(flag, 0, 0);
-  return (receiveMessageOnPort(port) as { message: Reply }).message;
+  return present(receiveMessageOnPort(port)).message;
 }
 
 /** The plugin's error for a reply that is one; 0 for none. */
@@ -66,27 +67,26 @@ function hand(args: BigUint64Array, at: number, value: string): void {
   args.set([target, BigInt(bytes.length), FREE], at);
 }
 
-const keyOf = (args: BigUint64Array): string =>
-  bytesAt(args[KEY] as bigint, args[KEY_SIZE] as bigint).toString('latin1');
+const keyOf = (args: BigUint64Array): string => bytesAt(present(args[KEY]), present(args[KEY_SIZE])).toString('latin1');
 
 const CALLBACKS = {
   get: (address: number | bigint): bigint => {
     const args = words(address);
-    const timeoutMs = Number(BigInt.asIntN(32, args[GET.timeout] as bigint));
+    const timeoutMs = Number(BigInt.asIntN(32, present(args[GET.timeout])));
     const reply = ask({ op: 'get', key: keyOf(args), timeoutMs });
     if ('value' in reply) hand(args, GET.value, reply.value);
-    return errorOf(reply, args[GET.fail] as bigint);
+    return errorOf(reply, present(args[GET.fail]));
   },
   try: (address: number | bigint): bigint => {
     const args = words(address);
     const reply = ask({ op: 'try', key: keyOf(args) });
     if ('value' in reply) hand(args, TRY.value, reply.value);
-    return errorOf(reply, args[TRY.fail] as bigint);
+    return errorOf(reply, present(args[TRY.fail]));
   },
   put: (address: number | bigint): bigint => {
     const args = words(address);
-    const value = bytesAt(args[PUT.value] as bigint, args[PUT.size] as bigint).toString('base64');
-    return errorOf(ask({ op: 'put', key: keyOf(args), value }), args[PUT.fail] as bigint);
+    const value = bytesAt(present(args[PUT.value]), present(args[PUT.size])).toString('base64');
+    return errorOf(ask({ op: 'put', key: keyOf(args), value }), present(args[PUT.fail]));
   },
 } as const;
 

@@ -4,7 +4,7 @@
  * can read and write.
  */
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { EngineError } from '../../../../core/index.js';
+import { present, EngineError } from '../../../../core/index.js';
 
 /** `get` waits for a key up to `timeoutMs`; `try` does not wait. */
 export type Request =
@@ -39,7 +39,7 @@ function onLines(socket: Socket, line: (text: string) => void): void {
   let rest = '';
   socket.setEncoding('utf8').on('data', (chunk) => {
     const lines = (rest + String(chunk)).split('\n');
-    rest = lines.pop() as string;
+    rest = present(lines.pop());
     lines.forEach(line);
   });
 }
