@@ -3,7 +3,7 @@
  * ones? (after Wu et al. 2024, "Retrieval Head Mechanistically Explains Long-Context Factuality", whose code sets
  * queries to zero, so that a "masked" head attends to all its keys alike: `uniform` here.)
  */
-import { ConfigError, Rng } from '../core/index.js';
+import { at, i32At, ConfigError, Rng } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';

@@ -1,5 +1,5 @@
 /** Losses of tokens of sequences, from a model as it is or with some heads switched off. */
-import { at, dims, invariant, last, tensorFrom, toNumbers, maxOf } from '../core/index.js';
+import { entry, f64At, at, dims, invariant, last, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   add,

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { AtomicFile, DataError, InterruptedError, LongsightError } from '../core/index.js';
+import { messageOf, AtomicFile, DataError, InterruptedError, LongsightError } from '../core/index.js';
 import { unpackedName, type Packing } from './kinds.js';
 import { unzstd } from './zstd.js';
 

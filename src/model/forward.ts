@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
-import { invariant, ShapeError, type DType } from '../core/index.js';
+import { present, at, dims, invariant, ShapeError, type DType } from '../core/index.js';
 import {
   crossEntropy,
   div,
