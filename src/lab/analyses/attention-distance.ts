@@ -16,7 +16,7 @@ import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
 
 /** How far back one head attends, from the last positions of texts. */
-export interface HeadDistance extends HeadIndex {
+interface HeadDistance extends HeadIndex {
   /** The layer in the short form of patterns. */
   readonly label: string;
   /** Visible keys, the query's own included; null for full attention. */

@@ -18,6 +18,8 @@ const NARROW = 256;
 
 /**
  * By the attention: narrow windows, wide ones (or none), heads of more than 64 channels. Benchmarks replace entries.
+ *
+ * @public
  */
 export const ATTENTION_TUNINGS: Record<'narrow' | 'wide' | 'broad', AttentionTuning> = {
   narrow: {

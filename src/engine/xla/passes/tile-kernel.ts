@@ -11,7 +11,7 @@ export interface KernelRule<K extends OpName> {
 }
 
 /** Kernel rules by op. */
-export type KernelRules = { readonly [K in OpName]?: KernelRule<K> };
+type KernelRules = { readonly [K in OpName]?: KernelRule<K> };
 
 /** Kernels that belong together: an op, its gradient, and what is computed with them. */
 export interface KernelFamily {
