@@ -39,8 +39,8 @@ describe('who carries long range', () => {
       outcome: 'shown',
       lead: 'design: the full layers carry long range.',
       text:
-        'With at most 8 visible keys, far recall goes from 0.98 to 0.99 to 0.06 to 0.07 where the full layers are limited, ' +
-        'and to 0.97 to 0.98 where the efficient ones are (2 seeds).',
+        'The far recall is 0.98 to 0.99 without a limit. With at most 8 visible keys it is 0.06 to 0.07 where the full ' +
+        'layers are limited, and 0.97 to 0.98 where the efficient ones are (2 seeds).',
     });
     expect(verdict([0.99, 0.98, 0.5], [0.98, 0.97, 0.4])?.lead).toBe(
       'design: limiting the efficient layers costs more.',

@@ -72,8 +72,8 @@ export function carrierVerdict(
   const range = (of: (seed: (typeof seeds)[number]) => number): string =>
     formatRange(seeds.map(of), (x) => x.toFixed(2));
   const text =
-    `With at most ${keys} visible keys, ${NAMES[what]} goes from ${range((s) => s.full.before)} to ` +
-    `${range((s) => s.full.after)} where the full layers are limited, and to ${range((s) => s.efficient.after)} where the ` +
+    `The ${NAMES[what]} is ${range((s) => s.full.before)} without a limit. With at most ${keys} visible keys it is ` +
+    `${range((s) => s.full.after)} where the full layers are limited, and ${range((s) => s.efficient.after)} where the ` +
     `efficient ones are (${plural(seeds.length, 'seed')}).`;
   const base = { topic: 'carrier', a: label, b: label, text } as const;
   // A design that hardly does better than guessing has nothing that a limit could take away.
