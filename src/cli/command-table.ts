@@ -3,7 +3,7 @@
  * asked for help, so that `--help` and `--version` load none.
  */
 import type { AnalysisKind } from '../lab/index.js';
-import type { AddCommand } from './context.js';
+import type { AddCommand } from './terminal/context.js';
 
 /** A command as the table of commands lists it. */
 export interface CommandEntry {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { configMarkdown } from './config-docs.js';
-import { describeKeys, helpMarkdown, helpText } from './schema-help.js';
+import { describeKeys, helpMarkdown, helpText } from './terminal/schema-help.js';
 
 describe('docs/config.md', () => {
   it('is what the schemas say (npm run docs makes it)', () => {

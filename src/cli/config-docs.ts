@@ -2,7 +2,7 @@
 import { LAPTOP_PATTERNS, PRESET_NAMES, STUDY_PATTERNS, STUDY_SIZES } from '../model/index.js';
 import { studySchema } from '../study/index.js';
 import { documentedRunSchema } from '../lab/index.js';
-import { describeKeys, helpMarkdown } from './schema-help.js';
+import { describeKeys, helpMarkdown } from './terminal/schema-help.js';
 
 /** The page, complete. */
 export function configMarkdown(): string {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** Wires the command line to the process: streams, signals, exit code. */
 import { fileURLToPath } from 'node:url';
-import { EXIT } from './errors.js';
+import { EXIT } from './terminal/errors.js';
 import { runCli } from './program.js';
 
 const abort = new AbortController();

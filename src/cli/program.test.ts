@@ -7,7 +7,7 @@ import { writeFakeRun } from '../../test/support/fake-study.js';
 import { folderWith, temporaryFolder } from '../../test/support/folders.js';
 import { PRESET_NAMES } from '../model/index.js';
 import { COMMANDS } from './command-table.js';
-import type { CliContext } from './context.js';
+import type { CliContext } from './terminal/context.js';
 
 const RUN = `model:
   hiddenSize: 8

@@ -2,8 +2,8 @@
 import { Command, Help } from 'commander';
 import { readFileSync } from 'node:fs';
 import { COMMANDS, type CommandEntry } from './command-table.js';
-import type { CliContext } from './context.js';
-import { EXIT, reportError } from './errors.js';
+import type { CliContext } from './terminal/context.js';
+import { EXIT, reportError } from './terminal/errors.js';
 
 const EXIT_HELP = `
 Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.interrupted} stopped (the same command, or --resume, goes on).

@@ -19,7 +19,7 @@ import {
 } from '../../lab/index.js';
 import { isRunFolder, readStatus } from '../../run/index.js';
 import { isStudyFolder, readPlan, runFolder } from '../../study/index.js';
-import type { CliContext } from '../context.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addEngineOptions,
   addOutputOptions,
@@ -27,8 +27,8 @@ import {
   parseCounts,
   type EngineFlags,
   type OutputFlags,
-} from '../options.js';
-import { Output } from '../output.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
 
 const TABLE: Readonly<Record<FindingKind, Analysis<object, z.ZodType>>> = ANALYSES;
 

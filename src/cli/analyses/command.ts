@@ -14,10 +14,10 @@ import {
   type CsvTable,
   type Printed,
 } from '../../lab/index.js';
-import type { AddCommand, CliContext } from '../context.js';
-import { addAnalysisOptions, MODEL_ARGUMENT, withModels, type AnalysisFlags } from '../models.js';
-import { parseChoice, parseCounts, parseNumber, positiveInteger, wholeNumber } from '../options.js';
-import { Output, textTable } from '../output.js';
+import type { AddCommand, CliContext } from '../terminal/context.js';
+import { addAnalysisOptions, MODEL_ARGUMENT, withModels, type AnalysisFlags } from '../terminal/models.js';
+import { parseChoice, parseCounts, parseNumber, positiveInteger, wholeNumber } from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 
 /** Adds the command of an analysis. */
 export function analysisCommand(kind: AnalysisKind): AddCommand {

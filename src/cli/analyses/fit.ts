@@ -25,9 +25,9 @@ import {
   type NamedPoints,
 } from '../../report/index.js';
 import { isStudyFolder } from '../../study/index.js';
-import type { CliContext } from '../context.js';
-import { parseChoice, parseNumber, addOutputOptions, wholeNumber, type OutputFlags } from '../options.js';
-import { Output, textTable } from '../output.js';
+import type { CliContext } from '../terminal/context.js';
+import { parseChoice, parseNumber, addOutputOptions, wholeNumber, type OutputFlags } from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 import { show } from '../../lab/index.js';
 
 interface Flags extends OutputFlags {

@@ -11,8 +11,8 @@ import {
   type Proportion,
 } from '../../eval/index.js';
 import { openModel, tokenizerOf } from '../../lab/index.js';
-import { MODEL_ARGUMENT, withModels } from '../models.js';
-import type { CliContext } from '../context.js';
+import { MODEL_ARGUMENT, withModels } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addMeasuringOptions,
   addOutputOptions,
@@ -21,8 +21,8 @@ import {
   type EngineFlags,
   type PrecisionFlag,
   type OutputFlags,
-} from '../options.js';
-import { Output, textTable } from '../output.js';
+} from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 
 interface Flags extends OutputFlags, EngineFlags, PrecisionFlag {
   readonly samples?: number;

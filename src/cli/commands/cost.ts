@@ -11,9 +11,9 @@ import {
 } from '../../model/index.js';
 import { formatCount } from '../../core/index.js';
 import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
-import type { CliContext } from '../context.js';
-import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
-import { Output, textTable } from '../output.js';
+import type { CliContext } from '../terminal/context.js';
+import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 import { dirname } from 'node:path';
 
 interface Flags extends OutputFlags {

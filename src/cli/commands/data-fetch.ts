@@ -9,16 +9,16 @@ import {
   type CorpusDefinition,
   type CorpusRecord,
 } from '../../data/index.js';
-import type { CliContext } from '../context.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addOutputOptions,
   addTakeOverOption,
   positiveInteger,
   type OutputFlags,
   type TakeOverFlag,
-} from '../options.js';
-import { Output } from '../output.js';
-import { BytesProgress } from '../progress.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
+import { BytesProgress } from '../terminal/progress.js';
 
 interface FetchFlags extends OutputFlags, TakeOverFlag {
   readonly out?: string;

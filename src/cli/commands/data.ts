@@ -14,16 +14,16 @@ import {
   tokenizerOfShards,
   type Manifest,
 } from '../../data/index.js';
-import type { CliContext } from '../context.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addOutputOptions,
   positiveInteger,
   type OutputFlags,
   addTakeOverOption,
   type TakeOverFlag,
-} from '../options.js';
-import { Output } from '../output.js';
-import { BytesProgress } from '../progress.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
+import { BytesProgress } from '../terminal/progress.js';
 import { addFetch } from './data-fetch.js';
 
 interface PrepareFlags extends OutputFlags, TakeOverFlag {

@@ -7,10 +7,10 @@ import { nextBatch, RecallOptionsSchema, RecallSource } from '../../data/index.j
 import { initialParameters, resolveModelConfig } from '../../model/index.js';
 import { machine } from '../../study/index.js';
 import { Trainer, TrainConfigSchema } from '../../train/index.js';
-import type { CliContext } from '../context.js';
-import { EXIT } from '../errors.js';
-import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../options.js';
-import { Output, textTable } from '../output.js';
+import type { CliContext } from '../terminal/context.js';
+import { EXIT } from '../terminal/errors.js';
+import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 import { attentionErrors, type AttentionErrors } from './doctor-attention.js';
 import { at, maxOf } from '../../core/index.js';
 

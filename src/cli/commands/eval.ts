@@ -9,8 +9,8 @@ import {
   measuringRun,
   openModel,
 } from '../../lab/index.js';
-import { IMPORTED_MODEL, withEngine, withModels } from '../models.js';
-import type { CliContext } from '../context.js';
+import { IMPORTED_MODEL, withEngine, withModels } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addMeasuringOptions,
   addOutputOptions,
@@ -21,8 +21,8 @@ import {
   type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
-} from '../options.js';
-import { Output } from '../output.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 import { evalPath, findCheckpoint } from '../../run/index.js';
 

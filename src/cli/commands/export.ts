@@ -10,8 +10,8 @@ import {
 import { dataTokenizer } from '../../data/index.js';
 import { formatCount } from '../../core/index.js';
 import { openModel, stopTokensOf, type OpenedModel } from '../../lab/index.js';
-import { MODEL_ARGUMENT } from '../models.js';
-import type { CliContext } from '../context.js';
+import { MODEL_ARGUMENT } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   parseChoice,
   addOutputOptions,
@@ -20,8 +20,8 @@ import {
   wholeNumber,
   type OutputFlags,
   type SetFlag,
-} from '../options.js';
-import { Output } from '../output.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
 
 interface Flags extends OutputFlags, SetFlag {
   readonly step?: number;

@@ -11,8 +11,8 @@ import {
   tokensOf,
   type OpenedModel,
 } from '../../lab/index.js';
-import { MODEL_ARGUMENT, withModels } from '../models.js';
-import type { CliContext } from '../context.js';
+import { MODEL_ARGUMENT, withModels } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addMeasuringOptions,
   parseNumber,
@@ -22,8 +22,8 @@ import {
   type EngineFlags,
   type PrecisionFlag,
   type OutputFlags,
-} from '../options.js';
-import { Output } from '../output.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
 
 interface Flags extends OutputFlags, EngineFlags, PrecisionFlag {
   readonly prompt: readonly string[];

@@ -5,10 +5,10 @@ import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
 import { formatCount, formatShape } from '../../core/index.js';
 import { modelCost, printPattern, type ModelCost } from '../../model/index.js';
-import type { CliContext } from '../context.js';
-import { EXIT } from '../errors.js';
-import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
-import { Output, textTable } from '../output.js';
+import type { CliContext } from '../terminal/context.js';
+import { EXIT } from '../terminal/errors.js';
+import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 
 interface Flags extends OutputFlags {
   readonly seqLen: number;

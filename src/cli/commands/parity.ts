@@ -9,11 +9,17 @@ import {
   type ParityRow,
 } from '../../analysis/index.js';
 import { openHfModel, readSafetensors } from '../../checkpoint/index.js';
-import { withEngine } from '../models.js';
-import type { CliContext } from '../context.js';
-import { EXIT } from '../errors.js';
-import { addEngineOptions, addOutputOptions, positiveNumber, type EngineFlags, type OutputFlags } from '../options.js';
-import { Output, textTable } from '../output.js';
+import { withEngine } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
+import { EXIT } from '../terminal/errors.js';
+import {
+  addEngineOptions,
+  addOutputOptions,
+  positiveNumber,
+  type EngineFlags,
+  type OutputFlags,
+} from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 
 interface Flags extends OutputFlags, EngineFlags {
   readonly expected?: string;

@@ -29,8 +29,8 @@ import { cacheFolder } from '../../engine/index.js';
 import { withConfig } from '../../loaded/index.js';
 import { claimPredictions, PredictionFile, RulerRunner, type RulerModel, type RulerScore } from '../../eval/index.js';
 import { openModel, stopTokensOf, tokenizerOf, type OpenedModel } from '../../lab/index.js';
-import { MODEL_ARGUMENT, withModels } from '../models.js';
-import type { CliContext } from '../context.js';
+import { MODEL_ARGUMENT, withModels } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addMeasuringOptions,
   parseCounts,
@@ -40,8 +40,8 @@ import {
   type EngineFlags,
   type PrecisionFlag,
   type OutputFlags,
-} from '../options.js';
-import { Output, textTable } from '../output.js';
+} from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 
 interface SampleFlags extends OutputFlags {
   readonly tasks: readonly RulerTaskName[];

@@ -21,8 +21,8 @@ import {
   type StudyPlan,
 } from '../../study/index.js';
 import { checkRun } from '../../lab/index.js';
-import type { CliContext } from '../context.js';
-import { EXIT } from '../errors.js';
+import type { CliContext } from '../terminal/context.js';
+import { EXIT } from '../terminal/errors.js';
 import {
   addEngineOptions,
   addOutputOptions,
@@ -33,10 +33,10 @@ import {
   type OutputFlags,
   type SetFlag,
   type TakeOverFlag,
-} from '../options.js';
-import { Output } from '../output.js';
-import { StudyProgress } from '../progress.js';
-import { describeKeys, helpText } from '../schema-help.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
+import { StudyProgress } from '../terminal/progress.js';
+import { describeKeys, helpText } from '../terminal/schema-help.js';
 
 /** The options of `study` and `quickstart`. */
 export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {

@@ -5,10 +5,10 @@ import type { Command } from 'commander';
 import { tokenizerJson, trainBpe, WordCounter } from '../../checkpoint/index.js';
 import { ConfigError, InterruptedError, StoreError, writeFileAtomic, writeJsonAtomic } from '../../core/index.js';
 import { listInputs, planChunks, readRange, removeUnpacked, unpackInputs, type ReadOptions } from '../../data/index.js';
-import type { CliContext } from '../context.js';
-import { addOutputOptions, positiveInteger, type OutputFlags } from '../options.js';
-import { Output } from '../output.js';
-import { BytesProgress } from '../progress.js';
+import type { CliContext } from '../terminal/context.js';
+import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
+import { BytesProgress } from '../terminal/progress.js';
 import { addInputOptions, inputFiles } from './data.js';
 
 interface TrainFlags extends OutputFlags {

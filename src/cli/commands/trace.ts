@@ -5,8 +5,8 @@ import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
 import { writeFinding } from '../../run/index.js';
 import { HEADS, traceCheckpoint } from '../../lab/index.js';
 import { checkpointsOf, traceImported, measuredBeyond, measuringRun, openModel } from '../../lab/index.js';
-import { IMPORTED_MODEL, withEngine, withModels } from '../models.js';
-import type { CliContext } from '../context.js';
+import { IMPORTED_MODEL, withEngine, withModels } from '../terminal/models.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addMeasuringOptions,
   addOutputOptions,
@@ -17,8 +17,8 @@ import {
   type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
-} from '../options.js';
-import { Output, textTable } from '../output.js';
+} from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 
 interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {

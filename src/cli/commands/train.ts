@@ -6,7 +6,7 @@ import { formatTokens, significant } from '../../core/index.js';
 import { checkRun, documentedRunSchema, loadRunFile, performRun, engineChoice } from '../../lab/index.js';
 import { configPath, readStatus } from '../../run/index.js';
 import { formatTiming } from '../../train/index.js';
-import type { CliContext } from '../context.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addEngineOptions,
   addOutputOptions,
@@ -16,10 +16,10 @@ import {
   type OutputFlags,
   type SetFlag,
   type TakeOverFlag,
-} from '../options.js';
-import { Output } from '../output.js';
-import { RunProgress } from '../progress.js';
-import { describeKeys, helpText } from '../schema-help.js';
+} from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
+import { RunProgress } from '../terminal/progress.js';
+import { describeKeys, helpText } from '../terminal/schema-help.js';
 
 interface Flags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly out?: string;

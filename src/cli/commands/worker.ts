@@ -3,14 +3,14 @@ import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.js';
 import { readPlan, runFolder, serveWorker } from '../../study/index.js';
 import { engineChoice, performRun, unknownName } from '../../lab/index.js';
-import type { CliContext } from '../context.js';
+import type { CliContext } from '../terminal/context.js';
 import {
   addEngineOptions,
   addTakeOverOption,
   positiveNumber,
   type EngineFlags,
   type TakeOverFlag,
-} from '../options.js';
+} from '../terminal/options.js';
 
 /** Registers the hidden command that a study starts for each of its runs. */
 export function addWorker(program: Command, context: CliContext): void {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PredictionFile } from '../../../src/eval/index.js';
 import { realSurroundings } from '../../../src/engine/xla/pjrt/discover.js';
-import { oneLine } from '../../../src/cli/errors.js';
+import { oneLine } from '../../../src/cli/terminal/errors.js';
 import { cli } from '../../support/cli.js';
 import { messageOf } from '../../support/folders.js';
 

@@ -9,7 +9,7 @@ export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 export async function reportError(error: unknown, { stderr, env }: CliContext): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   // Loaded here: most command lines end without an error.
-  const { LongsightError } = await import('../core/index.js');
+  const { LongsightError } = await import('../../core/index.js');
   const debug = env['LONGSIGHT_DEBUG'] === '1';
   if (error instanceof LongsightError) {
     stderr.write(`longsight: ${oneLine(error.message)}\n`);

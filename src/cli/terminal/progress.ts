@@ -1,8 +1,8 @@
 /** Progress of runs and studies: bars on a terminal, lines elsewhere, events with --json, nothing with --quiet. */
 import cliProgress from 'cli-progress';
-import type { PrepareProgress } from '../data/index.js';
-import { evalEvent, evalWords, type EvalRecord } from '../lab/index.js';
-import { formatTokens } from '../core/index.js';
+import type { PrepareProgress } from '../../data/index.js';
+import { evalEvent, evalWords, type EvalRecord } from '../../lab/index.js';
+import { formatTokens } from '../../core/index.js';
 import {
   etaSeconds,
   formatDuration,
@@ -10,8 +10,8 @@ import {
   type RunOutcome,
   type StudyObserver,
   type StudySnapshot,
-} from '../study/index.js';
-import type { TrainProgress } from '../train/index.js';
+} from '../../study/index.js';
+import type { TrainProgress } from '../../train/index.js';
 import type { Output } from './output.js';
 
 /** Milliseconds between two lines of progress where no bar is drawn. */

@@ -1,7 +1,7 @@
 /** What commands on models share: how they are named, and what is said of the engine and of lengths after the work. */
 import type { Command } from 'commander';
-import { createEngine, type Engine } from '../engine/index.js';
-import { engineChoice, type FullRunConfig, type OpenedModel } from '../lab/index.js';
+import { createEngine, type Engine } from '../../engine/index.js';
+import { engineChoice, type FullRunConfig, type OpenedModel } from '../../lab/index.js';
 import {
   addMeasuringOptions,
   addOutputOptions,

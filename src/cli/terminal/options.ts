@@ -1,9 +1,9 @@
 /** Options that several commands share, and how their values are read. */
 import { Option, type Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
-import { messageOf, ConfigError, nearest } from '../core/index.js';
-import { ENGINE_NAMES, type EngineName, type Precision } from '../engine/index.js';
-import { parsePath, type Setting } from '../lab/index.js';
+import { messageOf, ConfigError, nearest } from '../../core/index.js';
+import { ENGINE_NAMES, type EngineName, type Precision } from '../../engine/index.js';
+import { parsePath, type Setting } from '../../lab/index.js';
 
 /** The options `--json` and `--quiet`. */
 export interface OutputFlags {

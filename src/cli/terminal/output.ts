@@ -2,7 +2,7 @@
  * What a command prints. Results go to standard output, progress and remarks to standard error; `--json` turns results
  * and events into one JSON object a line, `--quiet` leaves errors only.
  */
-export { textTable } from '../core/index.js';
+export { textTable } from '../../core/index.js';
 
 /** The part of a stream that is used. */
 interface TextStream {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { PlannedRun } from '../study/index.js';
+import type { PlannedRun } from '../../study/index.js';
 import { Output, type OutputOptions } from './output.js';
 import { StudyProgress } from './progress.js';
 
