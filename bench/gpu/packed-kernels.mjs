@@ -51,6 +51,7 @@ const FORWARD = {
   128: cuts(NARROW.forward, [[64, 64, 4, 3]]),
   [tokens]: cuts(WIDE.forward, [
     [64, 64, 4, 3],
+    [128, 64, 4, 3],
     [128, 64, 8, 3],
     [128, 64, 8, 4],
     [128, 128, 8, 2],
