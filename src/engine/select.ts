@@ -135,7 +135,7 @@ export function createEngine(
     case 'reference':
       return createReferenceEngine();
     default:
-      throw new ConfigError(`unknown engine "${name}"; choose one of ${ENGINE_NAMES.join(', ')}`);
+      throw new ConfigError(`unknown engine "${String(name)}"; choose one of ${ENGINE_NAMES.join(', ')}`);
   }
 }
 
