@@ -49,8 +49,8 @@ function ask(request: Request): Reply {
   const flag = new Int32Array(new SharedArrayBuffer(4));
   port.postMessage({ request, flag } satisfies Question);
   Atomics.wait(flag, 0, 0);
-  const { message }: { message: Reply } = present(receiveMessageOnPort(port));
-  return message;
+  const answer: { message: Reply } = present(receiveMessageOnPort(port));
+  return answer.message;
 }
 
 /** The plugin's error for a reply that is one; 0 for none. */
