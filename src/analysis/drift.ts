@@ -11,6 +11,9 @@ import { present, dims, f64At, at, ConfigError } from '../core/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** How far the query and key weights of one head moved from the reference. */
 export interface HeadDrift extends HeadIndex {
   /** The Frobenius norm of the difference of the query weights. */
@@ -69,7 +72,7 @@ type Columns = readonly Float64Array[];
 
 function inner(a: Float64Array, b: Float64Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += f64At(a, i) * f64At(b, i);
+  for (let i = 0; i < a.length; i++) sum += readF64(a, i) * readF64(b, i);
   return sum;
 }
 

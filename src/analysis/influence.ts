@@ -27,6 +27,9 @@ import { parametersFor, type LoadedModel } from '../loaded/index.js';
 import { forward, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
 import { batchSequences } from './batches.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /**
  * `logit_sum`: sum over the vocabulary of the mean of the last logits; `argmax_logit`: the largest entry of that mean;
  * `loss`: mean loss of the last tokens.
@@ -120,7 +123,7 @@ export async function gradientInfluence(
       batch.samples.forEach(({ end }, i) => {
         for (let t = 0; t < end; t++) {
           const distance = end - 1 - t;
-          sums[distance] = f64At(sums, distance) + f64At(values, i * length + t);
+          sums[distance] = readF64(sums, distance) + readF64(values, i * length + t);
           counts[distance] = at(counts, distance) + 1;
         }
       });

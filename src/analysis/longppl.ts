@@ -11,6 +11,10 @@ import { present, i32At, f64At, ConfigError, DataError } from '../core/index.js'
 import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer } from './score.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+const readF64 = f64At;
+
 /** The settings of LongPPL (Fang et al. 2024). */
 export interface LongPplSettings {
   /** Tokens of context at least, in the short contexts. */
@@ -55,7 +59,7 @@ async function windowLosses(model: LoadedModel, pieces: readonly Int32Array[]): 
   const samples = pieces.map((tokens) => ({
     tokens,
     positions: Array.from({ length: count }, (_, i) => i),
-    targets: Array.from({ length: count }, (_, i) => i32At(tokens, i + 1)),
+    targets: Array.from({ length: count }, (_, i) => readI32(tokens, i + 1)),
   }));
   const scorer = await SequenceScorer.create(model, samples);
   try {
@@ -100,7 +104,7 @@ export function keyTokens(long: Float64Array, short: Float64Array, settings: Lon
   const { trunc, alpha, beta } = settings;
   const key = new Uint8Array(long.length + 1);
   short.forEach((loss, i) => {
-    const own = f64At(long, trunc + i - 1);
+    const own = readF64(long, trunc + i - 1);
     if (loss - own > alpha && -own > beta) key[trunc + i] = 1;
   });
   return key;

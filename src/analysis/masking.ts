@@ -10,6 +10,9 @@ import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 import { answerTargets, needleScore, type AnswerSample, type NeedleScore } from './needle-accuracy.js';
 import { noSettings, SequenceScorer, type HeadSettings } from './score.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+
 /**
  * `uniform`: equal attention to every visible key; `zero`: no output; `mean`: the head's mean output over the samples,
  * the same at every position (before the output gate, where there is one).
@@ -126,6 +129,6 @@ function drawOthers(
   const rng = Rng.of(seed, 'masking', 'random-heads');
   return Array.from({ length: draws }, () => {
     const order = rng.permutation(others.length);
-    return heads.map((_, i) => at(others, i32At(order, i)));
+    return heads.map((_, i) => at(others, readI32(order, i)));
   });
 }

@@ -10,6 +10,9 @@ import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type 
 import { finalNorm, forward, parameterInputs, scoreScales, tokenLosses, type ModelConfig } from '../model/index.js';
 import { uploadParameters } from '../loaded/index.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** Names of tensors of the other program and where their elements are among ours. */
 export interface TensorParts {
   readonly name: string;
@@ -142,7 +145,7 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
       tensorFrom(
         'i32',
         [B, T],
-        values.map((_, i) => (isLast(i) ? 0 : f64At(values, i + 1))),
+        values.map((_, i) => (isLast(i) ? 0 : readF64(values, i + 1))),
       ),
     ),
     weights: engine.upload(
@@ -262,7 +265,7 @@ function attentionMaps(model: ModelConfig, layer: number, states: Numbers, sampl
         for (let j = first; j <= t; j++) {
           const key = ((b * T + j) * G + g) * D;
           let score = 0;
-          for (let c = 0; c < D; c++) score += f64At(q, query + c) * f64At(k, key + c);
+          for (let c = 0; c < D; c++) score += readF64(q, query + c) * readF64(k, key + c);
           row[j] = score * at(scales, h);
         }
         softmaxIn(row.subarray(first, t + 1));
@@ -291,7 +294,7 @@ function compareValues(name: string, ours: Float64Array, expected: HostTensor, t
   }
   let [worst, largest] = [0, 0];
   theirs.forEach((v, i) => {
-    const difference = Math.abs(f64At(ours, i) - v);
+    const difference = Math.abs(readF64(ours, i) - v);
     worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
     largest = Math.max(largest, Math.abs(v));
   });
@@ -303,7 +306,7 @@ function compareGradients(options: ParityOptions, wanted: readonly string[], squ
   const { tensors, expected, aliases, gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE } = options;
   const byName = new Map(tensors.map((t) => [t.name, t]));
   const names = wanted.filter((n) => n.startsWith('gradnorm.'));
-  const theirs = (name: string) => f64At(toNumbers(entry(expected, name)), 0);
+  const theirs = (name: string) => readF64(toNumbers(entry(expected, name)), 0);
   const largest = names.reduce((most, n) => Math.max(most, theirs(n)), 0);
   const rows: ParityRow[] = [];
   const skipped: { name: string; why: string }[] = [];
@@ -329,6 +332,6 @@ function compareGradients(options: ParityOptions, wanted: readonly string[], squ
 function squaredNorm({ parts }: TensorParts, squares: Numbers): number {
   return parts.reduce((sum, { parameter, places }) => {
     const own = entry(squares, parameter);
-    return places.reduce((s, place) => s + f64At(own, place), sum);
+    return places.reduce((s, place) => s + readF64(own, place), sum);
   }, 0);
 }

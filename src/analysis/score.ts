@@ -24,6 +24,9 @@ import { forward, headLogits, parameterInputs, type ModelConfig, type Tap } from
 import { batchSequences, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** A sequence, and the tokens of it that are to be predicted. */
 export interface ScoreSample {
   readonly tokens: Int32Array;
@@ -128,7 +131,7 @@ export class SequenceScorer {
         const heads = outputs[`heads.${layer}`];
         if (heads === undefined) continue;
         const values = toNumbers(await engine.download(heads));
-        for (let i = 0; i < count * width; i++) sum[i % width] = f64At(sum, i % width) + f64At(values, i);
+        for (let i = 0; i < count * width; i++) sum[i % width] = readF64(sum, i % width) + readF64(values, i);
       }
       positions += count * this.placed.length;
     });

@@ -16,6 +16,9 @@ import { kindOf, packingOf } from './kinds.js';
 import { chunksOf, countLines, linesOf, openText } from './lines.js';
 import { lastAtOrBelow } from './search.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** The two parts of a corpus: text to train on, and text that is held out for evaluation. */
 export type Split = 'train' | 'heldOut';
 
@@ -107,7 +110,7 @@ export class TextCorpus implements Disposable {
     let index = lastAtOrBelow(starts, position);
     for (let at = 0; at < into.length; index++) {
       const piece = present(pieces[index]);
-      const inside = position + at - f64At(starts, index);
+      const inside = position + at - readF64(starts, index);
       const length = piece.to - piece.from;
       const take = Math.min(length - inside, into.length - at);
       if (take > 0) this.#readDocument(piece.document, piece.from + inside, into.subarray(at, at + take));

@@ -14,6 +14,9 @@ import { lineNumber, linesOf, lineStart, openText } from './lines.js';
 import { openParquet } from './parquet.js';
 import { unpackFile } from './unpack.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readU8 = u8At;
+
 export type { InputKind } from './kinds.js';
 
 /** A file of documents, looked at but not opened. */
@@ -351,7 +354,7 @@ function cutFrom(path: string, at: number, size: number): number {
 
 function leadingContinuation(bytes: Uint8Array): number {
   let skip = 0;
-  while (skip < 3 && skip < bytes.length && (u8At(bytes, skip) & 0xc0) === 0x80) skip++;
+  while (skip < 3 && skip < bytes.length && (readU8(bytes, skip) & 0xc0) === 0x80) skip++;
   return skip;
 }
 

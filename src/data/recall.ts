@@ -9,6 +9,9 @@ import { z } from 'zod';
 import { i32At, at, Rng } from '../core/index.js';
 import { parseState, rngToJson, RngStateSchema, type Batch, type DataSource, type JsonValue } from './source.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+
 const count = (minimum: number, standard: number, text: string) =>
   z.int().min(minimum).max(65536).default(standard).describe(text);
 const fraction = (standard: number, text: string) => z.number().min(0).max(1).default(standard).describe(text);
@@ -71,12 +74,12 @@ export function recallSequence(rng: Rng, options: RecallOptions, length: number,
     used.push(key);
     const known = valueOf[key] !== -1;
     if (!known) valueOf[key] = rng.int(numValues);
-    const distance = at - i32At(lastUse, key);
+    const distance = at - readI32(lastUse, key);
     lastUse[key] = at;
     tokens[at++] = key;
     if (at === length) break;
     if (known) distances[at] = distance;
-    tokens[at++] = numKeys + i32At(valueOf, key);
+    tokens[at++] = numKeys + readI32(valueOf, key);
   }
   return { tokens, distances };
 }

@@ -4,6 +4,9 @@ import { u8At, DataError, Rng, StoreError } from '../core/index.js';
 import type { Split, TextCorpus } from './corpus.js';
 import { parseState, type Batch, type DataSource, type JsonValue } from './source.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readU8 = u8At;
+
 /** The vocabulary of byte-level data: 256 ids, one a byte. */
 export const BYTE_VOCAB_SIZE = 256;
 
@@ -84,8 +87,8 @@ export class TextSource implements DataSource {
       batch.documents[row * (this.seqLen + 1) + i] = this.#corpus.documentAt(this.#split, from + i);
     }
     for (let i = 0; i < this.seqLen; i++) {
-      batch.tokens[start + i] = u8At(this.#bytes, i);
-      batch.targets[start + i] = u8At(this.#bytes, i + 1);
+      batch.tokens[start + i] = readU8(this.#bytes, i);
+      batch.targets[start + i] = readU8(this.#bytes, i + 1);
       batch.weights[start + i] = 1;
     }
   }

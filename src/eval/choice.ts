@@ -22,6 +22,10 @@ import type { LoadedModel } from '../loaded/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
 import { Scorer } from './score.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+const readI32 = i32At;
+
 /** One choice of a question, in tokens. */
 export interface ChoiceTokens {
   /** The tokens of context and choice, i32. */
@@ -158,7 +162,7 @@ export async function scoreChoices(
       const losses = await scoreBatch(scorer, model.tensors, rows, { batchSize, seqLen, most });
       rows.forEach(({ bytes, count }, b) => {
         let sum = 0;
-        for (let k = 0; k < count; k++) sum += f64At(losses, b * most + k);
+        for (let k = 0; k < count; k++) sum += readF64(losses, b * most + k);
         scores[present(batch[b])] = { logLikelihood: -sum, bytes, tokens: count };
       });
       done += batch.length;
@@ -183,7 +187,7 @@ async function scoreBatch(
     for (let k = 0; k < count; k++) {
       const target = ids.length - count + k;
       positions[b * most + k] = b * seqLen + target - 1;
-      targets[b * most + k] = i32At(ids, target);
+      targets[b * most + k] = readI32(ids, target);
     }
   });
   const { loss } = await scorer.score(tensors, {

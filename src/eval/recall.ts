@@ -2,6 +2,9 @@
 import { last, f64At, at } from '../core/index.js';
 import type { Scores } from './score.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** Recall of one range of distances. */
 export interface RecallScore {
   /** Mean probability of the right value; null without targets. */
@@ -67,7 +70,7 @@ export class RecallTally {
   add({ loss, hit }: Scores, distances: Int32Array): void {
     distances.forEach((distance, i) => {
       if (distance === 0) return;
-      const [probability, right] = [Math.exp(-f64At(loss, i)), f64At(hit, i)];
+      const [probability, right] = [Math.exp(-readF64(loss, i)), readF64(hit, i)];
       this.#overall.add(probability, right);
       const bin = this.#ends.findIndex((end) => distance <= end);
       this.#bins[bin]?.add(probability, right);

@@ -4,6 +4,9 @@ import type { LoadedModel } from '../loaded/index.js';
 import { Decoder, type NextToken } from './decoder.js';
 import { checkSampling, GREEDY, sampleToken, type Sampling } from './sample.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+
 /** How prompts are continued. */
 export interface GenerateOptions {
   /** The most new tokens for each prompt. */
@@ -78,7 +81,7 @@ async function generateWith(
   while (steps < maxNew) {
     signal?.throwIfAborted();
     const chosen = await choose(next, decoder, sampling, rngs);
-    rows.forEach((row, i) => row.take(i32At(chosen, i), i, options));
+    rows.forEach((row, i) => row.take(readI32(chosen, i), i, options));
     steps += 1;
     if (steps === maxNew || rows.every((row) => row.finish !== null)) break;
     next = await decoder.step(chosen);

@@ -8,6 +8,9 @@ import { batchSequences } from '../batches.js';
 import type { Features } from './logistic.js';
 import { scoreProbe, stratifiedSplit, type ProbeKind, type ProbeOptions, type ProbeScore } from './probe.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** A sequence and the class of what it hides. */
 export interface ProbeSample {
   readonly tokens: Int32Array;
@@ -156,5 +159,5 @@ export function probeLayers(
 }
 
 function difference(a: Features, b: Features): Features {
-  return { ...a, data: a.data.map((v, i) => v - f64At(b.data, i)) };
+  return { ...a, data: a.data.map((v, i) => v - readF64(b.data, i)) };
 }

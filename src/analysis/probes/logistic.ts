@@ -9,6 +9,9 @@
  */
 import { at, f64At, ConfigError, DataError, maxOf } from '../../core/index.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** Rows of features: feature j of row i is `data[i * width + j]`, with `rows` rows. */
 export interface Features {
   readonly data: Float64Array;
@@ -84,8 +87,8 @@ export function predictClasses({ weights, classes, width }: OneVsRest, features:
 }
 
 function decision(data: Float64Array, start: number, w: Float64Array, width: number): number {
-  let sum = f64At(w, width);
-  for (let j = 0; j < width; j++) sum += f64At(w, j) * f64At(data, start + j);
+  let sum = readF64(w, width);
+  for (let j = 0; j < width; j++) sum += readF64(w, j) * readF64(data, start + j);
   return sum;
 }
 
@@ -128,7 +131,7 @@ function evaluate(x: Features, signs: Float64Array, w: Float64Array, C: number):
   const curvature = new Float64Array(x.rows);
   let value = dot(w, w) / 2;
   for (let i = 0; i < x.rows; i++) {
-    const sign = f64At(signs, i);
+    const sign = readF64(signs, i);
     const margin = sign * decision(x.data, i * x.width, w, x.width);
     // log(1 + exp(-m)) and its derivative -sigmoid(-m), safe for large |m|.
     const tail = Math.exp(-Math.abs(margin));
@@ -142,8 +145,8 @@ function evaluate(x: Features, signs: Float64Array, w: Float64Array, C: number):
 
 function accumulate(into: Float64Array, { data, width }: Features, row: number, factor: number): void {
   const start = row * width;
-  for (let j = 0; j < width; j++) into[j] = f64At(into, j) + factor * f64At(data, start + j);
-  into[width] = f64At(into, width) + factor;
+  for (let j = 0; j < width; j++) into[j] = readF64(into, j) + factor * readF64(data, start + j);
+  into[width] = readF64(into, width) + factor;
 }
 
 /** Solves `(I + X^T diag(curvature) X) d = -gradient` by conjugate gradients. */
@@ -156,29 +159,29 @@ function newtonDirection(x: Features, { gradient, curvature }: State): Float64Ar
   for (let k = 0; k < 2 * gradient.length + 10 && rr > enough; k++) {
     const hp = Float64Array.from(p);
     for (let i = 0; i < x.rows; i++) {
-      const c = f64At(curvature, i) * decision(x.data, i * x.width, p, x.width);
+      const c = readF64(curvature, i) * decision(x.data, i * x.width, p, x.width);
       if (c !== 0) accumulate(hp, x, i, c);
     }
     const alpha = rr / dot(p, hp);
     for (let j = 0; j < d.length; j++) {
-      d[j] = f64At(d, j) + alpha * f64At(p, j);
-      r[j] = f64At(r, j) - alpha * f64At(hp, j);
+      d[j] = readF64(d, j) + alpha * readF64(p, j);
+      r[j] = readF64(r, j) - alpha * readF64(hp, j);
     }
     const next = dot(r, r);
     const beta = next / rr;
-    for (let j = 0; j < p.length; j++) p[j] = f64At(r, j) + beta * f64At(p, j);
+    for (let j = 0; j < p.length; j++) p[j] = readF64(r, j) + beta * readF64(p, j);
     rr = next;
   }
   return d;
 }
 
 function moved(w: Float64Array, direction: Float64Array, t: number): Float64Array {
-  return w.map((v, j) => v + t * f64At(direction, j));
+  return w.map((v, j) => v + t * readF64(direction, j));
 }
 
 function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += f64At(a, i) * f64At(b, i);
+  for (let i = 0; i < a.length; i++) sum += readF64(a, i) * readF64(b, i);
   return sum;
 }
 

@@ -6,6 +6,9 @@
 import { at, f64At, ConfigError, Rng, wilson } from '../../core/index.js';
 import { fitOneVsRest, predictClasses, type Features, type LogisticOptions } from './logistic.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** `residual`: the stream after a layer; `delta`: what the layer added to it. */
 export const PROBE_KINDS = ['residual', 'delta'] as const;
 /** The kind of classifier that a probe is. */
@@ -79,9 +82,9 @@ export function standardise(features: Features, by: readonly number[]): Features
   const [mean, deviation] = [new Float64Array(width), new Float64Array(width)];
   for (let j = 0; j < width; j++) {
     let [sum, squares] = [0, 0];
-    for (const i of by) sum += f64At(data, i * width + j);
+    for (const i of by) sum += readF64(data, i * width + j);
     const m = sum / by.length;
-    for (const i of by) squares += (f64At(data, i * width + j) - m) ** 2;
+    for (const i of by) squares += (readF64(data, i * width + j) - m) ** 2;
     const sd = Math.sqrt(squares / by.length);
     mean[j] = m;
     // A column that only rounding moves is constant.
@@ -89,7 +92,7 @@ export function standardise(features: Features, by: readonly number[]): Features
   }
   const out = new Float64Array(rows * width);
   for (let i = 0; i < rows * width; i++) {
-    out[i] = (f64At(data, i) - f64At(mean, i % width)) / f64At(deviation, i % width);
+    out[i] = (readF64(data, i) - readF64(mean, i % width)) / readF64(deviation, i % width);
   }
   return { data: out, rows, width };
 }

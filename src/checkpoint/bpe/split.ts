@@ -5,6 +5,9 @@
 import { present, u8At } from '../../core/index.js';
 import { asOfUnicode16 } from './unicode.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readU8 = u8At;
+
 /** The pattern of GPT-2, as a regular expression; what `splitGpt2` does by hand. */
 export const GPT2_PATTERN =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\p{White_Space}\\p{L}\\p{N}]+|\\p{White_Space}+(?!\\P{White_Space})|\\p{White_Space}+";
@@ -25,7 +28,7 @@ const wideClasses = new Map<number, number>();
 /** The class of the character at `at`. */
 function classAt(text: string, at: number): number {
   const unit = text.charCodeAt(at);
-  const known = u8At(unitClasses, unit);
+  const known = readU8(unitClasses, unit);
   if (known !== 0) return known;
   const code = present(text.codePointAt(at));
   if (code < 0x10000)

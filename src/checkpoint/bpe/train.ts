@@ -7,6 +7,9 @@ import { at, i32At } from '../../core/index.js';
 import { BYTE_CHARACTERS } from './bytes.js';
 import { splitGpt2 } from './split.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+
 /** How large a trained vocabulary is, and what it begins with. */
 export interface TrainBpeOptions {
   /** Tokens in all: special ones, the 256 bytes, and merges. Fewer if the text has no more pairs to merge. */
@@ -96,11 +99,11 @@ class Pairs {
 
   constructor(words: ReadonlyMap<string, number>, byteIds: Int32Array) {
     for (const [word, count] of words) {
-      const ids = Int32Array.from(Buffer.from(word), (b) => i32At(byteIds, b));
+      const ids = Int32Array.from(Buffer.from(word), (b) => readI32(byteIds, b));
       if (ids.length < 2) continue;
       const index = this.#words.push(ids) - 1;
       this.#counts.push(count);
-      for (let i = 0; i + 1 < ids.length; i++) this.#count(i32At(ids, i), i32At(ids, i + 1), count, index);
+      for (let i = 0; i + 1 < ids.length; i++) this.#count(readI32(ids, i), readI32(ids, i + 1), count, index);
     }
     for (const key of this.#pairCounts.keys()) this.#offer(key);
   }
@@ -135,11 +138,11 @@ class Pairs {
     let size = 0;
     for (let i = 0; i < ids.length; i++) {
       if (ids[i] !== left || ids[i + 1] !== right) {
-        merged[size++] = i32At(ids, i);
+        merged[size++] = readI32(ids, i);
         continue;
       }
       if (size > 0) {
-        const before = i32At(merged, size - 1);
+        const before = readI32(merged, size - 1);
         this.#count(before, left, -count, index);
         fresh.add(this.#count(before, id, count, index));
       }

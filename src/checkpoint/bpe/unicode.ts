@@ -2,6 +2,9 @@
 import { present, u8At } from '../../core/index.js';
 import { NEWER_THAN_NORMAL_FORMS, UNASSIGNED } from './unicode-tables.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readU8 = u8At;
+
 /** Neither has a class in any Unicode version; one and two UTF-16 units. */
 const [NARROW, WIDE] = ['\u{378}', '\u{e0000}'];
 /** A letter that is lower case in Unicode 16 and an "other letter" in 17; and one that is lower case in both. */
@@ -22,7 +25,7 @@ function mayDiffer(text: string): boolean {
     const isHigh = unit >= 0xd800 && unit <= 0xdbff;
     const code = isHigh ? present(text.codePointAt(at)) : unit;
     if (code > 0xffff) at++;
-    let known = u8At(differences, code);
+    let known = readU8(differences, code);
     if (known === 0) {
       known = differences[code] = differingOne.test(String.fromCodePoint(code)) ? OTHER : SAME;
     }

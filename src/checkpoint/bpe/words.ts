@@ -1,4 +1,7 @@
 import { i32At, at } from '../../core/index.js';
+
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
 /**
  * Byte-pair encoding of words, with a table of the words met before: text repeats its words, so that nearly all of them
  * are found and few are merged. The table is flat memory without an object per word, and starts anew when it is full.
@@ -42,7 +45,7 @@ export class IdBuffer {
   append(from: Int32Array, start: number, end: number): void {
     if (this.length + end - start > this.data.length) this.#grow(this.length + end - start);
     let at = this.length;
-    for (let i = start; i < end; i++) this.data[at++] = i32At(from, i);
+    for (let i = start; i < end; i++) this.data[at++] = readI32(from, i);
     this.length = at;
   }
 
@@ -93,9 +96,9 @@ export class WordEncoder {
     let hash = size;
     for (let i = from; i < to; i++) hash = (Math.imul(hash, 0x01000193) ^ text.charCodeAt(i)) | 0;
     let slot = Math.imul(hash, 0x9e3779b1) >>> (32 - SLOT_BITS);
-    for (let found = i32At(this.#slots, slot); found !== 0; found = i32At(this.#slots, slot)) {
+    for (let found = readI32(this.#slots, slot); found !== 0; found = readI32(this.#slots, slot)) {
       if (this.#hashes[found - 1] === hash && this.#isWord(found - 1, text, from, size)) {
-        out.append(this.#ids.data, i32At(this.#idStarts, found - 1), i32At(this.#idStarts, found));
+        out.append(this.#ids.data, readI32(this.#idStarts, found - 1), readI32(this.#idStarts, found));
         return;
       }
       slot = (slot + 1) & (SLOTS - 1);
@@ -106,14 +109,14 @@ export class WordEncoder {
   }
 
   #isWord(word: number, text: string, from: number, size: number): boolean {
-    const start = i32At(this.#unitStarts, word);
-    if (i32At(this.#unitStarts, word + 1) - start !== size) return false;
+    const start = readI32(this.#unitStarts, word);
+    if (readI32(this.#unitStarts, word + 1) - start !== size) return false;
     for (let i = 0; i < size; i++) if (this.#units[start + i] !== text.charCodeAt(from + i)) return false;
     return true;
   }
 
   #remember(slot: number, hash: number, text: string, from: number, to: number, out: IdBuffer, start: number): void {
-    const at = i32At(this.#unitStarts, this.#words);
+    const at = readI32(this.#unitStarts, this.#words);
     if (this.#words === MAX_WORDS || at + to - from > MAX_UNITS) {
       this.#slots.fill(0);
       this.#words = 0;
@@ -138,7 +141,7 @@ export class WordEncoder {
       return;
     }
     const ids = mergeIds(
-      Int32Array.from(bytes, (b) => i32At(byteIds, b)),
+      Int32Array.from(bytes, (b) => readI32(byteIds, b)),
       this.#merges,
     );
     out.append(ids, 0, ids.length);
@@ -157,11 +160,11 @@ export function mergeShort(ids: Int32Array, { ranks, merged, vocabSize }: MergeT
     let best = Infinity;
     let at = -1;
     for (let i = 0; i + 1 < size; i++) {
-      const rank = ranks.get(i32At(ids, i) * vocabSize + i32At(ids, i + 1));
+      const rank = ranks.get(readI32(ids, i) * vocabSize + readI32(ids, i + 1));
       if (rank !== undefined && rank < best) [best, at] = [rank, i];
     }
     if (at < 0) break;
-    ids[at] = i32At(merged, best);
+    ids[at] = readI32(merged, best);
     ids.copyWithin(at + 1, at + 2, size);
     size--;
   }
@@ -175,23 +178,23 @@ export function mergeLong(ids: Int32Array, { ranks, merged, vocabSize }: MergeTa
   const previous = Int32Array.from(ids, (_, i) => i - 1);
   const heap = new RankHeap();
   const offer = (at: number): void => {
-    const right = i32At(next, at);
+    const right = readI32(next, at);
     if (at < 0 || right >= size) return;
-    const rank = ranks.get(i32At(ids, at) * vocabSize + i32At(ids, right));
+    const rank = ranks.get(readI32(ids, at) * vocabSize + readI32(ids, right));
     if (rank !== undefined) heap.push(rank, at);
   };
   for (let i = 0; i + 1 < size; i++) offer(i);
   for (let top = heap.pop(); top !== null; top = heap.pop()) {
     const { rank, at } = top;
-    const right = i32At(next, at);
+    const right = readI32(next, at);
     // Merged away, or beside another token than when it was offered.
     if (ids[at] === -1 || right >= size) continue;
-    if (ranks.get(i32At(ids, at) * vocabSize + i32At(ids, right)) !== rank) continue;
-    ids[at] = i32At(merged, rank);
+    if (ranks.get(readI32(ids, at) * vocabSize + readI32(ids, right)) !== rank) continue;
+    ids[at] = readI32(merged, rank);
     ids[right] = -1;
-    const after = (next[at] = i32At(next, right));
+    const after = (next[at] = readI32(next, right));
     if (after < size) previous[after] = at;
-    if (i32At(previous, at) >= 0) offer(i32At(previous, at));
+    if (readI32(previous, at) >= 0) offer(readI32(previous, at));
     offer(at);
   }
   let kept = 0;

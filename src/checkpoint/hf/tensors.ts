@@ -18,6 +18,9 @@ import type { ParameterLayout, Source } from './family/layout.js';
 import { sameStored, type TensorFiles } from './places.js';
 import { spareTensors, type DifferingTensor } from './spare.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+
 /** Bytes of theirs that are on the host at once beside the result. */
 const CHUNK_BYTES = 8 * 2 ** 20;
 
@@ -257,7 +260,7 @@ function transposeInto(
       const jEnd = Math.min(places.length, j0 + TILE);
       for (let i = i0; i < iEnd; i++) {
         for (let j = j0; j < jEnd; j++) {
-          const place = i32At(places, j);
+          const place = readI32(places, j);
           if (place >= 0) into[i * columns + place] = present(from[j * width + i]);
         }
       }

@@ -4,6 +4,10 @@ import { mergesOf } from '../bpe/merges.js';
 import { IdBuffer, mergeIds } from '../bpe/words.js';
 import type { BpeConfig, ModelConfig, UnigramConfig, WordLevelConfig, WordPieceConfig } from './schema.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+const readI32 = i32At;
+
 /** Makes token ids of words. */
 export interface Model {
   /** Appends the ids of a word. */
@@ -201,8 +205,8 @@ function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattic
   const from = new Int32Array(size + 1).fill(-1);
   const tokens = new Int32Array(size + 1);
   const offer = (start: number, end: number, id: number, score: number): void => {
-    const total = score + f64At(best, start);
-    if (from[end] !== -1 && total <= f64At(best, end)) return;
+    const total = score + readF64(best, start);
+    if (from[end] !== -1 && total <= readF64(best, end)) return;
     [best[end], from[end], tokens[end]] = [total, start, id];
   };
   for (let start = 0; start < size;) {
@@ -219,7 +223,7 @@ function bestPath(word: string, { ids, scores, worst, longest, unknown }: Lattic
   }
   const texts: string[] = [];
   let joined: string | null = null;
-  for (let end = size; end > 0; end = i32At(from, end)) {
+  for (let end = size; end > 0; end = readI32(from, end)) {
     const text = word.slice(from[end], end);
     if (tokens[end] === unknown) joined = text + (joined ?? '');
     else {

@@ -13,6 +13,9 @@ import {
   type Value,
 } from '../../graph/index.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** Largest absolute differences over all windows, of the `forward` and the `backward` pass. */
 export interface AttentionErrors {
   readonly forward: number;
@@ -66,7 +69,7 @@ export async function attentionErrors(engine: Engine, dtype: 'f32' | 'bf16'): Pr
       const kind = name.startsWith('forward') ? 'forward' : 'backward';
       const want = toNumbers(entry(expected, name));
       toNumbers(await engine.download(tensor)).forEach((x, i) => {
-        const off = Math.abs(x - f64At(want, i));
+        const off = Math.abs(x - readF64(want, i));
         errors[kind] = Math.max(errors[kind], Number.isNaN(off) ? Infinity : off);
       });
     }

@@ -31,6 +31,9 @@ import { hasShards, MANIFEST_FILE, readManifest, type Manifest, type ShardEntry 
 import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
 import type { WorkerReply, WorkerSetup, WorkerTask } from './worker.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readI32 = i32At;
+
 /** What `prepareShards` makes token shards from, and how. */
 export interface PrepareOptions {
   /** Files, sorted as they are to be read: text, `.jsonl`, `.parquet`, or URLs of Parquet files. */
@@ -141,7 +144,7 @@ function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): numb
     throw new ConfigError('the tokenizer names no token that ends a text; name one with --end-of-text');
   }
   const ids = tokenizer.encode(wanted);
-  if (ids.length === 1) return i32At(ids, 0);
+  if (ids.length === 1) return readI32(ids, 0);
   throw new ConfigError(`--end-of-text ${wanted}: that is ${ids.length} tokens, not one of the vocabulary`);
 }
 

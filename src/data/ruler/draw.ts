@@ -1,6 +1,9 @@
 /** Random choices that the tasks share. */
 import { at, u8At, type Rng } from '../../core/index.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readU8 = u8At;
+
 /** An element of a list, drawn uniformly. */
 export function pick<T>(rng: Rng, list: readonly T[]): T {
   return at(list, rng.int(list.length));
@@ -31,8 +34,8 @@ export function randomWords(rng: Rng, count: number, length: number): string[] {
 /** A version 4 UUID (RFC 9562) of 122 random bits. */
 export function uuid(rng: Rng): string {
   const bytes = Uint8Array.from({ length: 16 }, () => rng.int(256));
-  bytes[6] = (u8At(bytes, 6) & 0x0f) | 0x40;
-  bytes[8] = (u8At(bytes, 8) & 0x3f) | 0x80;
+  bytes[6] = (readU8(bytes, 6) & 0x0f) | 0x40;
+  bytes[8] = (readU8(bytes, 8) & 0x3f) | 0x80;
   const hex = Buffer.from(bytes).toString('hex');
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }

@@ -8,6 +8,9 @@ import { parseState, type Batch, type DataSource, type JsonValue } from '../sour
 import { orderOf } from '../text.js';
 import type { TokenShards } from './dataset.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** Which documents of token shards are trained on, and how they are packed into rows. */
 export interface PackingOptions {
   /** Documents of fewer tokens (their end of text included) are left out. */
@@ -138,9 +141,9 @@ export class ShardsSource implements DataSource {
     let index = lastAtOrBelow(starts, from);
     for (let at = 0; at < this.#tokens.length; index++) {
       const document = present(order[index]);
-      const inside = from + at - f64At(starts, index);
+      const inside = from + at - readF64(starts, index);
       const take = Math.min(this.#lengthOf(document) - inside, this.#tokens.length - at);
-      const first = document === 0 ? 0 : f64At(this.#shards.ends(this.#split), document - 1);
+      const first = document === 0 ? 0 : readF64(this.#shards.ends(this.#split), document - 1);
       this.#shards.read(this.#split, first + inside, this.#tokens.subarray(at, at + take));
       documents?.fill(document, at, at + take);
       at += take;
@@ -184,7 +187,7 @@ interface Plan {
 }
 
 function lengthOf(ends: Float64Array, document: number): number {
-  return f64At(ends, document) - (document === 0 ? 0 : f64At(ends, document - 1));
+  return readF64(ends, document) - (document === 0 ? 0 : readF64(ends, document - 1));
 }
 
 function takenDocuments(ends: Float64Array, { minTokens, maxTokens }: PackingOptions): Uint32Array {

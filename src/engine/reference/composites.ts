@@ -5,6 +5,9 @@ import { at, f64At, dims, last, invariant, type Shape, maxOf } from '../../core/
 import type { AttentionAttrs, OpAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, type Arrays, type NumberArray } from './array.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 /** Calls `line(base, stride, n)` for each line of `x` along `axis`. */
@@ -20,11 +23,11 @@ export function softmax(x: NumberArray, axis: number): NumberArray {
   const out = numberArray(x.shape);
   forEachLine(x.shape, axis, (base, stride, n) => {
     let top = -Infinity;
-    for (let i = 0; i < n; i++) top = Math.max(top, f64At(x.data, base + i * stride));
+    for (let i = 0; i < n; i++) top = Math.max(top, readF64(x.data, base + i * stride));
     let sum = 0;
-    for (let i = 0; i < n; i++) sum += Math.exp(f64At(x.data, base + i * stride) - top);
+    for (let i = 0; i < n; i++) sum += Math.exp(readF64(x.data, base + i * stride) - top);
     for (let i = 0; i < n; i++) {
-      out.data[base + i * stride] = Math.exp(f64At(x.data, base + i * stride) - top) / sum;
+      out.data[base + i * stride] = Math.exp(readF64(x.data, base + i * stride) - top) / sum;
     }
   });
   return out;
@@ -37,11 +40,11 @@ export function rmsNorm(x: NumberArray, weight: NumberArray | undefined, epsilon
   const rstd = numberArray([...x.shape.slice(0, -1), 1]);
   for (let row = 0; row < rstd.data.length; row++) {
     let squares = 0;
-    for (let i = 0; i < width; i++) squares += f64At(x.data, row * width + i) ** 2;
+    for (let i = 0; i < width; i++) squares += readF64(x.data, row * width + i) ** 2;
     const r = 1 / Math.sqrt(squares / width + epsilon);
     rstd.data[row] = r;
     for (let i = 0; i < width; i++)
-      y.data[row * width + i] = f64At(x.data, row * width + i) * r * (weight?.data[i] ?? 1);
+      y.data[row * width + i] = readF64(x.data, row * width + i) * r * (weight?.data[i] ?? 1);
   }
   return [y, rstd];
 }
@@ -52,16 +55,16 @@ export function rmsNormGrad(x: NumberArray, rstd: NumberArray, dy: NumberArray, 
   const dx = numberArray(x.shape);
   const dw = numberArray([width]);
   for (let row = 0; row < rstd.data.length; row++) {
-    const r = f64At(rstd.data, row);
+    const r = readF64(rstd.data, row);
     let inner = 0;
     for (let i = 0; i < width; i++) {
       const place = row * width + i;
-      inner += (f64At(dy.data, place) * (weight?.data[i] ?? 1) * f64At(x.data, place) * r) / width;
-      dw.data[i] = f64At(dw.data, i) + f64At(dy.data, place) * f64At(x.data, place) * r;
+      inner += (readF64(dy.data, place) * (weight?.data[i] ?? 1) * readF64(x.data, place) * r) / width;
+      dw.data[i] = readF64(dw.data, i) + readF64(dy.data, place) * readF64(x.data, place) * r;
     }
     for (let i = 0; i < width; i++) {
       const place = row * width + i;
-      dx.data[place] = r * (f64At(dy.data, place) * (weight?.data[i] ?? 1) - f64At(x.data, place) * r * inner);
+      dx.data[place] = r * (readF64(dy.data, place) * (weight?.data[i] ?? 1) - readF64(x.data, place) * r * inner);
     }
   }
   return weight ? [dx, dw] : [dx];
@@ -75,7 +78,7 @@ export function rotary(x: NumberArray, { inverseFrequencies, inverse }: OpAttrs[
   forEachIndex([B, T, H], (flat, place) => {
     for (let m = 0; m < half; m++) {
       const angle = place[1] * at(inverseFrequencies, m) * (inverse ? -1 : 1);
-      const [a, b] = [f64At(x.data, flat * 2 * half + m), f64At(x.data, flat * 2 * half + half + m)];
+      const [a, b] = [readF64(x.data, flat * 2 * half + m), readF64(x.data, flat * 2 * half + half + m)];
       out.data[flat * 2 * half + m] = a * Math.cos(angle) - b * Math.sin(angle);
       out.data[flat * 2 * half + half + m] = b * Math.cos(angle) + a * Math.sin(angle);
     }
@@ -87,7 +90,7 @@ export function rotary(x: NumberArray, { inverseFrequencies, inverse }: OpAttrs[
 export function swiglu(gate: NumberArray, up: NumberArray): NumberArray {
   return numberArray(
     gate.shape,
-    gate.data.map((g, i) => g * sigmoid(g) * f64At(up.data, i)),
+    gate.data.map((g, i) => g * sigmoid(g) * readF64(up.data, i)),
   );
 }
 
@@ -96,8 +99,8 @@ export function swigluGrad(gate: NumberArray, up: NumberArray, dy: NumberArray):
   const [dg, du] = [numberArray(gate.shape), numberArray(gate.shape)];
   gate.data.forEach((g, i) => {
     const s = sigmoid(g);
-    dg.data[i] = f64At(dy.data, i) * f64At(up.data, i) * (s + g * s * (1 - s));
-    du.data[i] = f64At(dy.data, i) * g * s;
+    dg.data[i] = readF64(dy.data, i) * readF64(up.data, i) * (s + g * s * (1 - s));
+    du.data[i] = readF64(dy.data, i) * g * s;
   });
   return [dg, du];
 }
@@ -110,7 +113,7 @@ export function crossEntropy(logits: NumberArray, targets: NumberArray): NumberA
     const z = logits.data.subarray(row * vocab, (row + 1) * vocab);
     const top = z.reduce((a, b) => Math.max(a, b), -Infinity);
     lse.data[row] = top + Math.log(z.reduce((sum, v) => sum + Math.exp(v - top), 0));
-    loss.data[row] = f64At(lse.data, row) - f64At(z, f64At(targets.data, row));
+    loss.data[row] = readF64(lse.data, row) - readF64(z, readF64(targets.data, row));
   }
   return [loss, lse];
 }
@@ -121,9 +124,9 @@ export function crossEntropyGrad([logits, targets, lse, dloss, dlse]: Arrays<'cr
   const out = numberArray(logits.shape);
   forEachIndex(logits.shape, (flat, place) => {
     const row = at(place, 0);
-    const p = Math.exp(f64At(logits.data, flat) - f64At(lse.data, row));
+    const p = Math.exp(readF64(logits.data, flat) - readF64(lse.data, row));
     const hit = flat - row * vocab === targets.data[row] ? 1 : 0;
-    out.data[flat] = p * (f64At(dloss.data, row) + f64At(dlse.data, row)) - hit * f64At(dloss.data, row);
+    out.data[flat] = p * (readF64(dloss.data, row) + readF64(dlse.data, row)) - hit * readF64(dloss.data, row);
   });
   return out;
 }
@@ -172,11 +175,11 @@ function attentionRow(
   for (let j = first; j <= t; j++) {
     let s = 0;
     for (let d = 0; d < D; d++) {
-      s += f64At(q.data, ((b * T + t) * H + h) * D + d) * f64At(k.data, ((b * T + j) * G + g) * D + d);
+      s += readF64(q.data, ((b * T + t) * H + h) * D + d) * readF64(k.data, ((b * T + j) * G + g) * D + d);
     }
     scores.push(s * scale);
   }
-  const sink = sinks ? f64At(sinks.data, h) : -Infinity;
+  const sink = sinks ? readF64(sinks.data, h) : -Infinity;
   const top = Math.max(sink, maxOf(scores));
   const total = scores.reduce((sum, s) => sum + Math.exp(s - top), Math.exp(sink - top));
   invariant(total > 0, 'a query sees no key');
@@ -200,7 +203,8 @@ export function attention([q, k, v, ...rest]: Arrays<'attention'>, attrs: Attent
     lse.data[(b * H + h) * T + t] = row.lse;
     row.probabilities.forEach((p, i) => {
       const key = ((b * T + row.first + i) * G + g) * E;
-      for (let e = 0; e < E; e++) out.data[flat * E + e] = f64At(out.data, flat * E + e) + p * f64At(v.data, key + e);
+      for (let e = 0; e < E; e++)
+        out.data[flat * E + e] = readF64(out.data, flat * E + e) + p * readF64(v.data, key + e);
     });
   });
   return [out, lse];
@@ -214,7 +218,7 @@ export function attentionGrad(inputs: Arrays<'attentionGrad'>, attrs: AttentionA
   const [, , G, E] = dims(v, 4);
   const [dq, dk, dv] = [numberArray(q.shape), numberArray(k.shape), numberArray(v.shape)];
   const dSinks = numberArray([H]);
-  const bump = (a: NumberArray, i: number, x: number): void => void (a.data[i] = f64At(a.data, i) + x);
+  const bump = (a: NumberArray, i: number, x: number): void => void (a.data[i] = readF64(a.data, i) + x);
   forEachIndex([B, T, H], (flat, [b, t, h]) => {
     const row = attentionRow(q, k, optional, attrs, b, t, h);
     const g = Math.floor(h / (H / G));
@@ -222,8 +226,8 @@ export function attentionGrad(inputs: Arrays<'attentionGrad'>, attrs: AttentionA
     const dp = row.probabilities.map((p, i) => {
       let sum = 0;
       for (let e = 0; e < E; e++) {
-        sum += f64At(dOut.data, flat * E + e) * f64At(v.data, keyOf(i) * E + e);
-        bump(dv, keyOf(i) * E + e, p * f64At(dOut.data, flat * E + e));
+        sum += readF64(dOut.data, flat * E + e) * readF64(v.data, keyOf(i) * E + e);
+        bump(dv, keyOf(i) * E + e, p * readF64(dOut.data, flat * E + e));
       }
       return sum;
     });
@@ -232,8 +236,8 @@ export function attentionGrad(inputs: Arrays<'attentionGrad'>, attrs: AttentionA
     row.probabilities.forEach((p, i) => {
       const ds = p * (at(dp, i) - inner) * attrs.scale;
       for (let d = 0; d < D; d++) {
-        bump(dq, flat * D + d, ds * f64At(k.data, keyOf(i) * D + d));
-        bump(dk, keyOf(i) * D + d, ds * f64At(q.data, flat * D + d));
+        bump(dq, flat * D + d, ds * readF64(k.data, keyOf(i) * D + d));
+        bump(dk, keyOf(i) * D + d, ds * readF64(q.data, flat * D + d));
       }
     });
   });

@@ -3,14 +3,18 @@ import { f64At, at, i32At, sizeOf, stridesOf, type Shape } from '../../core/inde
 import type { OpAttrs } from '../../graph/index.js';
 import { broadcastStrides, forEachIndex, numberArray, offsetOf, type NumberArray } from './array.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+const readI32 = i32At;
+
 /** Elementwise over the broadcast of the inputs, at most three. */
 export function elementwise(shape: Shape, inputs: readonly NumberArray[], f: (...x: number[]) => number): NumberArray {
   const out = numberArray(shape);
   const [a, b, c] = inputs.map((x) => broadcastData(x, shape)) as [Float64Array, Float64Array?, Float64Array?];
   // Not one loop over a list of operands: a list for each element is what most of the time would go to.
   for (let i = 0; i < out.data.length; i++) {
-    const x = f64At(a, i);
-    out.data[i] = c && b ? f(x, f64At(b, i), f64At(c, i)) : b ? f(x, f64At(b, i)) : f(x);
+    const x = readF64(a, i);
+    out.data[i] = c && b ? f(x, readF64(b, i), readF64(c, i)) : b ? f(x, readF64(b, i)) : f(x);
   }
   return out;
 }
@@ -19,11 +23,11 @@ export function elementwise(shape: Shape, inputs: readonly NumberArray[], f: (..
 function broadcastData(x: NumberArray, shape: Shape): Float64Array {
   const count = sizeOf(shape);
   if (x.data.length === count) return x.data;
-  if (x.data.length === 1) return new Float64Array(count).fill(f64At(x.data, 0));
+  if (x.data.length === 1) return new Float64Array(count).fill(readF64(x.data, 0));
   const data = new Float64Array(count);
   const strides = broadcastStrides(x.shape, shape);
   forEachIndex(shape, (flat, place) => {
-    data[flat] = f64At(x.data, offsetOf(place, strides));
+    data[flat] = readF64(x.data, offsetOf(place, strides));
   });
   return data;
 }
@@ -37,7 +41,7 @@ export function gatherBy(
   const out = numberArray(shape);
   const strides = stridesOf(x.shape);
   forEachIndex(shape, (flat, place) => {
-    out.data[flat] = f64At(x.data, offsetOf(where(place), strides));
+    out.data[flat] = readF64(x.data, offsetOf(where(place), strides));
   });
   return out;
 }
@@ -49,7 +53,7 @@ export function pad(x: NumberArray, shape: Shape, { low, value }: OpAttrs['pad']
   const strides = stridesOf(shape);
   forEachIndex(x.shape, (flat, place) => {
     const to = place.map((i, axis) => i + at(low, axis));
-    out.data[offsetOf(to, strides)] = f64At(x.data, flat);
+    out.data[offsetOf(to, strides)] = readF64(x.data, flat);
   });
   return out;
 }
@@ -63,7 +67,7 @@ export function concat(inputs: readonly NumberArray[], shape: Shape, axis: numbe
     const from = start;
     forEachIndex(x.shape, (flat, place) => {
       const to = place.map((i, a) => (a === axis ? i + from : i));
-      out.data[offsetOf(to, strides)] = f64At(x.data, flat);
+      out.data[offsetOf(to, strides)] = readF64(x.data, flat);
     });
     start += at(x.shape, axis);
   }
@@ -108,7 +112,7 @@ function sumOfProducts(
 ): number {
   let sum = 0;
   for (let i = 0; i < fromA.length; i++) {
-    sum += f64At(a, startA + i32At(fromA, i)) * f64At(b, startB + i32At(fromB, i));
+    sum += readF64(a, startA + readI32(fromA, i)) * readF64(b, startB + readI32(fromB, i));
   }
   return sum;
 }
@@ -127,7 +131,7 @@ export function reduce(
   const strides = broadcastStrides(kept, x.shape);
   forEachIndex(x.shape, (flat, place) => {
     const to = offsetOf(place, strides);
-    out.data[to] = f(f64At(out.data, to), f64At(x.data, flat));
+    out.data[to] = f(readF64(out.data, to), readF64(x.data, flat));
   });
   return out;
 }
@@ -138,7 +142,7 @@ export function argmax(x: NumberArray, shape: Shape, axis: number): NumberArray 
   return gatherLines(x, shape, axis, (base, n) => {
     let best = 0;
     for (let i = 1; i < n; i++) {
-      if (f64At(x.data, base + i * stride) > f64At(x.data, base + best * stride)) best = i;
+      if (readF64(x.data, base + i * stride) > readF64(x.data, base + best * stride)) best = i;
     }
     return best;
   });
@@ -165,7 +169,7 @@ export function cumsum(x: NumberArray, { axis, reverse, exclusive }: OpAttrs['cu
     let sum = 0;
     for (let k = 0; k < n; k++) {
       const i = base + (reverse ? n - 1 - k : k) * stride;
-      const value = f64At(x.data, i);
+      const value = readF64(x.data, i);
       out.data[i] = exclusive ? sum : sum + value;
       sum += value;
     }
@@ -200,7 +204,7 @@ export function scatterAdd(operand: NumberArray, indices: NumberArray, updates: 
   indices.data.forEach((index, i) => {
     const start = rowStart(operand, index, width);
     for (let j = 0; j < width; j++) {
-      out.data[start + j] = f64At(out.data, start + j) + f64At(updates.data, i * width + j);
+      out.data[start + j] = readF64(out.data, start + j) + readF64(updates.data, i * width + j);
     }
   });
   return out;

@@ -6,6 +6,9 @@ import { dims, f64At, at, last } from '../../core/index.js';
 import type { CausalConvAttrs, RecurrenceAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, zerosLike, type Arrays, type NumberArray } from './array.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 interface Recurrence {
   readonly q: NumberArray;
   readonly k: NumberArray;
@@ -80,12 +83,12 @@ function step(r: Recurrence, state: Float64Array, b: number, t: number, h: numbe
   const V = value.length;
   const reset = isReset(segments, b, t, T);
   const before = state.map((s, i) =>
-    reset ? 0 : s * Math.exp(f64At(g.data, decayIndex(r, b, t, h, Math.floor(i / V)))),
+    reset ? 0 : s * Math.exp(readF64(g.data, decayIndex(r, b, t, h, Math.floor(i / V)))),
   );
   const error = value.slice();
-  if (beta) before.forEach((s, i) => (error[i % V] = f64At(error, i % V) - f64At(key, Math.floor(i / V)) * s));
-  const strength = beta ? f64At(beta.data, (b * T + t) * H + h) : 1;
-  const after = before.map((s, i) => s + strength * f64At(key, Math.floor(i / V)) * f64At(error, i % V));
+  if (beta) before.forEach((s, i) => (error[i % V] = readF64(error, i % V) - readF64(key, Math.floor(i / V)) * s));
+  const strength = beta ? readF64(beta.data, (b * T + t) * H + h) : 1;
+  const after = before.map((s, i) => s + strength * readF64(key, Math.floor(i / V)) * readF64(error, i % V));
   return { before, error, after };
 }
 
@@ -106,14 +109,14 @@ function recur(r: Recurrence): NumberArray[] {
       const place = ((b * T + t) * H + h) * V;
       state.forEach((s, i) => {
         const o = place + (i % V);
-        out.data[o] = f64At(out.data, o) + scale * f64At(read, Math.floor(i / V)) * s;
+        out.data[o] = readF64(out.data, o) + scale * readF64(read, Math.floor(i / V)) * s;
       });
     }
   });
   return [out, states];
 }
 
-const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = f64At(a, i) + x);
+const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = readF64(a, i) + x);
 
 /** Back through time: every state is kept, every gradient follows from the token's own equations. */
 function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): NumberArray[] {
@@ -142,18 +145,18 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
       const [dQuery, dKey, dValue] = [rowOf(dq, b, t, h, H), rowOf(dk, b, t, h, H), rowOf(dv, b, t, h, H)];
       const d = rowOf(dOut, b, t, h, H);
       ds.forEach((_, i) => {
-        bump(dQuery, Math.floor(i / V), scale * f64At(after, i) * f64At(d, i % V));
-        bump(ds, i, scale * f64At(query, Math.floor(i / V)) * f64At(d, i % V));
+        bump(dQuery, Math.floor(i / V), scale * readF64(after, i) * readF64(d, i % V));
+        bump(ds, i, scale * readF64(query, Math.floor(i / V)) * readF64(d, i % V));
       });
       // The write: S' = decayed S + beta k error^T, error = v - k^T (decayed S) for the delta rule, v without beta.
       const place = (b * T + t) * H + h;
-      const strength = beta ? f64At(beta.data, place) : 1;
+      const strength = beta ? readF64(beta.data, place) : 1;
       const dError = new Float64Array(V);
       ds.forEach((x, i) => {
         const row = Math.floor(i / V);
-        bump(dError, i % V, strength * f64At(key, row) * x);
-        bump(dKey, row, strength * x * f64At(error, i % V));
-        bump(dBeta.data, place, f64At(key, row) * x * f64At(error, i % V));
+        bump(dError, i % V, strength * readF64(key, row) * x);
+        bump(dKey, row, strength * x * readF64(error, i % V));
+        bump(dBeta.data, place, readF64(key, row) * x * readF64(error, i % V));
       });
       dError.forEach((x, j) => bump(dValue, j, x));
       // The error has read the decayed state, so its gradient joins that of the state before the decay's own.
@@ -161,12 +164,12 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
       ds.forEach((_, i) => {
         const row = Math.floor(i / V);
         if (beta) {
-          bump(dKey, row, -f64At(before, i) * f64At(dError, i % V));
-          bump(ds, i, -f64At(key, row) * f64At(dError, i % V));
+          bump(dKey, row, -readF64(before, i) * readF64(dError, i % V));
+          bump(ds, i, -readF64(key, row) * readF64(dError, i % V));
         }
         const where = decayIndex(r, b, t, h, row);
-        bump(dg.data, where, f64At(ds, i) * f64At(before, i));
-        ds[i] = reset ? 0 : f64At(ds, i) * Math.exp(f64At(g.data, where));
+        bump(dg.data, where, readF64(ds, i) * readF64(before, i));
+        ds[i] = reset ? 0 : readF64(ds, i) * Math.exp(readF64(g.data, where));
       });
     }
     dInitial.data.set(ds, head * K * V);
@@ -212,7 +215,7 @@ export function causalConv(inputs: Arrays<'causalConv'>, attrs: CausalConvAttrs)
     for (let c = 0; c < C; c++) {
       for (let t = 0; t < T; t++) {
         let sum = bias?.data[c] ?? 0;
-        for (let m = 0; m < W; m++) sum += f64At(weight.data, c * W + m) * seen(b, t - W + 1 + m, c, t);
+        for (let m = 0; m < W; m++) sum += readF64(weight.data, c * W + m) * seen(b, t - W + 1 + m, c, t);
         y.data[(b * T + t) * C + c] = sum;
       }
       for (let m = 0; m < W - 1; m++) state.data[(b * (W - 1) + m) * C + c] = seen(b, T - W + 1 + m, c, T - 1);

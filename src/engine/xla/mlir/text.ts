@@ -13,6 +13,9 @@ import {
 } from '../../../core/index.js';
 import type { TensorType } from '../../../graph/index.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 const ELEMENT: Readonly<Record<DType, string>> = { f64: 'f64', f32: 'f32', bf16: 'bf16', i32: 'i32', bool: 'i1' };
 
 /** A named value of the text. */
@@ -58,7 +61,7 @@ export function denseText(tensor: HostTensor): string {
   const size = sizeOf(shape);
   if (size === 0) return 'dense<>';
   const values = toNumbers(tensor);
-  const first = f64At(values, 0);
+  const first = readF64(values, 0);
   if (values.every((v) => Object.is(v, first))) return `dense<${literal(first, dtype)}>`;
   if (size > LISTED_ELEMENTS && dtype !== 'bool') {
     const { buffer, byteOffset } = tensor.data;
@@ -69,7 +72,7 @@ export function denseText(tensor: HostTensor): string {
   let at = 0;
   const nested = (axis: number): string =>
     axis === shape.length
-      ? literal(f64At(values, at++), dtype)
+      ? literal(readF64(values, at++), dtype)
       : listText(Array.from({ length: present(shape[axis]) }, () => nested(axis + 1)));
   return `dense<${nested(0)}>`;
 }

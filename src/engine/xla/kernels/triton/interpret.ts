@@ -27,6 +27,9 @@ import type {
   TileUnary,
 } from './ir.js';
 
+// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
+const readF64 = f64At;
+
 /** How a kernel is computed on the host. */
 export interface InterpretOptions {
   /** Floats in float64 throughout, for comparing algebra; else f32 and bf16 round as on the device. */
@@ -97,7 +100,7 @@ function product(a: Values, b: Values, acc: Values, m: number, k: number, n: num
     for (let p = 0; p < k; p++) {
       const x = at(a, i * k + p);
       if (x === 0) continue;
-      for (let j = 0; j < n; j++) out[i * n + j] = f64At(out, i * n + j) + x * at(b, p * n + j);
+      for (let j = 0; j < n; j++) out[i * n + j] = readF64(out, i * n + j) + x * at(b, p * n + j);
     }
   }
   return out;
@@ -248,7 +251,7 @@ class Instance {
         for (let step = 1; step < along; step++) {
           const k = reverse ? along - 1 - step : step;
           const place = (i * along + k) * after + j;
-          out[place] = f64At(out, place) + f64At(out, place + (reverse ? after : -after));
+          out[place] = readF64(out, place) + readF64(out, place + (reverse ? after : -after));
         }
       }
     }
