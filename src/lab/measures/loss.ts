@@ -49,7 +49,7 @@ export const lossMeasure = defineMeasure({
   metrics: ({ loss }) => ({ 'eval/loss': loss }),
   words: ({ loss }) => (loss === null ? null : `held-out loss ${loss.toFixed(4)}`),
   event: ({ loss }) => ({ loss }),
-  text: ({ loss }) => `held-out loss  ${loss?.toFixed(4) ?? '-'} nats`,
+  text: ({ loss }) => (loss === null ? null : `held-out loss  ${loss.toFixed(4)} nats`),
   summarize: ({ metrics, results }) => ({
     /** Held-out loss at the last measurement, nats per token. */
     finalLoss: metrics.get('eval/loss')?.at(-1)?.value ?? results.at(-1)?.loss ?? null,
