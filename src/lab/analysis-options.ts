@@ -87,3 +87,10 @@ export const textOptions = (samples: number, without: string) => ({
   samples: count().default(samples).describe('texts at most'),
   maxTokens: count().optional().describe('cut texts on the right'),
 });
+
+/** Options of analyses that look at heads from the last positions of texts. */
+export const headTextOptions = () => ({
+  heads: headList().optional().describe('heads as LAYER:HEAD, several with commas (default: all)'),
+  tail: count().default(4).describe('positions at the end of each text'),
+  ...textOptions(64, HELD_OUT),
+});

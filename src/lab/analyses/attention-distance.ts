@@ -11,7 +11,7 @@ import {
 import { at, ConfigError } from '../../core/index.js';
 import type { LoadedModel } from '../../loaded/index.js';
 import { printLayer, type ModelConfig } from '../../model/index.js';
-import { count, HELD_OUT, headList, textOptions } from '../analysis-options.js';
+import { headTextOptions } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
 
@@ -47,11 +47,7 @@ export const attentionDistance = defineAnalysis({
   question: 'how far back do heads attend?',
   needs: 'text',
   checkpoints: { command: 'all', analyze: 'all' },
-  options: {
-    heads: headList().optional().describe('heads as LAYER:HEAD, several with commas (default: all)'),
-    tail: count().default(4).describe('positions at the end of each text'),
-    ...textOptions(64, HELD_OUT),
-  },
+  options: headTextOptions(),
   result: {
     distance: z.number(),
     heads: z.array(z.looseObject({ layer: z.number(), head: z.number(), label: z.string(), distance: z.number() })),

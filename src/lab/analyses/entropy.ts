@@ -1,7 +1,7 @@
 /** `longsight entropy`: how widely heads spread their attention. */
 import { z } from 'zod';
 import { attentionEntropy } from '../../analysis/index.js';
-import { count, HELD_OUT, headList, textOptions } from '../analysis-options.js';
+import { headTextOptions } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
 
@@ -15,11 +15,7 @@ export const entropy = defineAnalysis({
   question: 'how widely do heads spread their attention?',
   needs: 'text',
   checkpoints: { command: 'all', analyze: 'all' },
-  options: {
-    heads: headList().optional().describe('heads as LAYER:HEAD, several with commas (default: all)'),
-    tail: count().default(4).describe('positions at the end of each text'),
-    ...textOptions(64, HELD_OUT),
-  },
+  options: headTextOptions(),
   result: {
     entropy: z.number(),
     heads: z.array(
