@@ -119,6 +119,26 @@ describe('a study', () => {
     }
   });
 
+  it('trains what --only names, and the rest at another call', async () => {
+    const folder = folderWith({ 's.yaml': study(4) });
+    const wrong = await longsight(folder, 'study', 's.yaml', '--only', 'small,wide');
+    expect(wrong.code).toBe(2);
+    expect(wrong.text).toContain(
+      '--only: "wide" is no architecture or run of the study; its architectures are full, small',
+    );
+    expect(existsSync(join(folder, 'runs'))).toBe(false);
+
+    const first = await longsight(folder, 'study', 's.yaml', '--only', 'small');
+    expect(first.text).toContain('1 of 2 runs: those that --only names');
+    expect(first.code).toBe(0);
+    expect(readdirSync(join(folder, 'runs', 'tiny', 'runs'))).toEqual(['small_seed-1']);
+
+    const rest = await longsight(folder, 'study', 's.yaml');
+    expect(rest.text).toContain('1 run done before');
+    expect(rest.code).toBe(0);
+    expect(readdirSync(join(folder, 'runs', 'tiny', 'runs'))).toEqual(['full_seed-1', 'small_seed-1']);
+  });
+
   it('reports a run that fails, finishes the others, and ends with code 1', async () => {
     const text = study(8).replace(
       "small: 'swa:4 full'",

@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { formatTokens } from '../../core/index.js';
+import { ConfigError, formatTokens, showValue } from '../../core/index.js';
 import { findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
 import {
   executeStudy,
@@ -47,6 +47,8 @@ export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverF
   readonly devices?: string;
   /** Runs at a time on each device. */
   readonly perDevice?: number;
+  /** Labels of architectures and names of runs to train now; the others stay for another call. */
+  readonly only?: readonly string[];
 }
 
 const QUICKSTART = fileURLToPath(new URL('../../../presets/studies/quickstart.yaml', import.meta.url));
@@ -82,6 +84,11 @@ function addStudyOptions(command: Command): Command {
   command
     .option('--out <dir>', 'study folder (default: runs/NAME)')
     .option('--long', "also do the study's long arm")
+    .option(
+      '--only <list>',
+      'train only these now, by label or name of run, such as swa-128,full_seed-2; the same command without it does the rest',
+      (text) => text.split(',').map((name) => name.trim()),
+    )
     .option('--workers <n>', 'runs side by side (default: from devices, cores and memory)', (text) =>
       positiveInteger('--workers', text),
     )
@@ -97,9 +104,13 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   const loaded = loadStudy(file, { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
+  chosenRuns(loaded, flags.only); // before anything is written
   const { plan, release } = openStudyFolder(dir, loaded, flags.takeOver);
   try {
-    const outcomes = await execute(dir, plan, flags, output, context);
+    const chosen = chosenRuns(plan, flags.only);
+    if (chosen.length < plan.runs.length)
+      output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
+    const outcomes = await execute(dir, { ...plan, runs: chosen }, flags, output, context);
     // Loaded now: what draws figures is large.
     const { analyseStudyFolder, writeReport } = await import('../../report/index.js');
     const analysed = analyseStudyFolder(dir);
@@ -134,7 +145,7 @@ async function execute(
   const done = plan.runs.length - pending.length;
   const tokens = plan.runs.reduce((sum, run) => sum + tokenBudget(run.config), 0);
   output.note(
-    `${plan.title}: ${plan.runs.length} runs, ${formatTokens(tokens)} tokens${done > 0 ? `; ${done} runs done before` : ''}`,
+    `${plan.title}: ${plan.runs.length} runs, ${formatTokens(tokens)} tokens${done > 0 ? `; ${done} ${done === 1 ? 'run' : 'runs'} done before` : ''}`,
   );
   if (pending.length > 0) output.note(capacity.reason);
   output.note(`folder: ${dir}`);
@@ -158,6 +169,24 @@ async function execute(
   } finally {
     progress.stop();
   }
+}
+
+/**
+ * The runs that `--only` names, by architecture or by run; all of them without it.
+ *
+ * @throws ConfigError for a name that is neither
+ */
+function chosenRuns({ runs, architectures }: StudyPlan, only: readonly string[] | undefined): readonly PlannedRun[] {
+  if (only === undefined) return runs;
+  const labels = architectures.map(({ label }) => label);
+  const known = new Set([...labels, ...runs.map(({ name }) => name)]);
+  const wrong = only.find((name) => !known.has(name));
+  if (wrong !== undefined)
+    throw new ConfigError(
+      `--only: ${showValue(wrong)} is no architecture or run of the study; its architectures are ${labels.join(', ')}`,
+    );
+  const wanted = new Set(only);
+  return runs.filter(({ name, architecture }) => wanted.has(name) || wanted.has(architecture));
 }
 
 /** What runs need, by the engine that they will get here. */
