@@ -84,9 +84,9 @@ for stage in "$@"; do
     study) # eight small runs, kills, a shared device, a real run, precision of evaluation
       note 300 study "$node" "$here/bench/gpu/study.mjs" "$home" "$work/study" ${STUDY:-killed undisturbed shared real eval-precision}
       mkdir -p "$OUT/study"; cp "$work"/study/*.log "$OUT/study/" ;;
-    real-text) # a study of C code (FILE of presets/studies) on shards in SHARDS; again: goes on; LIMIT: seconds
+    real-text) # a study of C code (FILE of presets/studies) on shards in SHARDS; again: goes on; LIMIT: seconds; RUNS: these alone
       timeout -s INT "${LIMIT:-560}" "$home/bin/longsight" study "$here/presets/studies/${FILE:-real-text-short}.yaml" \
-        --set "data.path=$SHARDS" --out "$work/real-text" > "$OUT/real-text.log" 2>&1
+        ${RUNS:+--only "$RUNS"} --set "data.path=$SHARDS" --out "$work/real-text" > "$OUT/real-text.log" 2>&1
       echo "-- real-text: exit $?"; tail -c 1500 "$OUT/real-text.log" ;;
     real-text-analyze) # what carries the recall; LIMIT: seconds
       timeout -s INT "${LIMIT:-100}" "$home/bin/longsight" analyze "$work/real-text" --only "${ONLY:-limits,masking}" > "$OUT/analyze.log" 2>&1

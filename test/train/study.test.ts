@@ -109,7 +109,7 @@ describe('a study', () => {
     await until(() => stateOf(join(dir, 'runs', 'small_seed-1')) === 'interrupted');
 
     const third = await longsight(folder, ...args);
-    expect(third.text).toMatch(/1 runs done before/);
+    expect(third.text).toMatch(/1 run done before/);
     expect(third.text).toMatch(/resumed: small_seed-1/);
     expect(third.code).toBe(0);
     await longsight(folder, 'study', 's.yaml', '--out', 'whole', '--workers', '1', '--threads', '1', '--quiet');
