@@ -73,7 +73,7 @@ function drawFigure(
       return figure(spec.heading, panels.join(''), `${spec.caption(view)}${lines(designs)}`);
     }
     case 'crossings':
-      return crossingsFigure(spec, designs, view);
+      return (spec.views?.(view) ?? [view]).map((own) => crossingsFigure(spec, designs, own)).join('');
     default:
       return SPECIAL[spec.draw](designs, ended);
   }
@@ -102,7 +102,7 @@ function crossingsFigure(
 ): string {
   const rows = designs.flatMap(({ style, runs }) =>
     runs.flatMap(({ summary }) => {
-      const at = spec.of(summary);
+      const at = spec.of(summary, view);
       return at === null ? [] : [{ style, summary, at }];
     }),
   );

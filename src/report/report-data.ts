@@ -19,7 +19,7 @@ import {
 } from '../study/index.js';
 import type { Plain } from '../lab/index.js';
 import {
-  AR_THRESHOLD,
+  arThresholds,
   type DistanceBin,
   distanceBins,
   farBins,
@@ -187,7 +187,7 @@ export function viewOf({ bins, far }: Pick<Group, 'bins' | 'far'>, compare: Comp
 function contextOf({ bins, far, beyond, runs }: Group, compare: CompareOptions): VerdictContext {
   const least = { recall: compare.minRecallDifference, loss: compare.minLossDifference };
   const { from, to } = runs.find((run) => run.ar !== undefined)?.ar ?? { from: 0, to: 0 };
-  const ar = to === 0 ? null : { from, to, threshold: compare.arThreshold ?? AR_THRESHOLD };
+  const ar = to === 0 ? null : { from, to, thresholds: arThresholds(compare) };
   return { threshold: compare.threshold, near: bins[0] ?? null, far, beyond, ar, least };
 }
 

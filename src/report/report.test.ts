@@ -252,7 +252,7 @@ describe('the report of a study', () => {
     const verdicts = pageOf(study(runs)).texts('.question li');
     expect(verdicts).toContainEqual(
       expect.stringMatching(
-        /swa:8 \+ full gets there with at least \d\.\d × fewer tokens than full\. Associative recall at distances 97 to 128 is right in 0\.5 of the cases after 1\.\d+ M to 1\.\d+ M tokens, against not within 2\.46 M tokens \(3 seeds, paired\)\./,
+        /swa:8 \+ full gets there with at least \d\.\d × fewer tokens than full\. Associative recall at distances 97 to 128 is right in 0\.1 of the cases after \d+ k to \d+ k tokens, against not within 2\.46 M tokens \(3 seeds, paired\)\./,
       ),
     );
     expect(verdicts).toContainEqual(
@@ -264,6 +264,38 @@ describe('the report of a study', () => {
     expect(analysis.groups[0]?.verdicts[0]?.text).toContain('is right in 0.69 of the cases');
     // Where no text was recalled, no word of it.
     expect(pageOf(study(quickstart())).texts('.question').join(' ')).not.toMatch(/ssociative/);
+  });
+
+  it('tells tokens to each of several thresholds of associative recall', () => {
+    const runs = quickstart().map((run) => ({ ...run, text: true, ar: true }));
+    const dir = study(runs, { compare: { ...COMPARE, arThreshold: [0.1, 0.5, 0.9] } });
+    const { analysis } = analyseStudyFolder(dir);
+    const [group] = analysis.groups;
+    const pair = group?.pairs.find(({ b }) => b === 'full');
+    expect(pair?.arTokensAt?.map(({ threshold }) => threshold)).toEqual([0.1, 0.5, 0.9]);
+    expect(pair?.arTokensAt?.[0]?.tokens).toEqual(pair?.arTokens);
+    // Three thresholds are judged at once, so that each says less than it would alone.
+    const alone = analyseStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.5 } })).analysis;
+    const half = pair?.arTokensAt?.[1]?.tokens;
+    const only = alone.groups[0]?.pairs.find(({ b }) => b === 'full')?.arTokens;
+    expect(half?.values).toEqual(only?.values);
+    expect(half?.ratio?.low).toBeLessThan(only?.ratio?.low ?? 0);
+    const texts =
+      group?.verdicts.filter(({ a, b }) => a === 'swa:8 + full' && b === 'full').map(({ text }) => text) ?? [];
+    expect(texts.filter((text) => text.includes('is right in'))).toEqual([
+      expect.stringMatching(/is right in 0\.1 of the cases (?!.*No run)/),
+      expect.stringMatching(/is right in 0\.5 of the cases .* No run of theirs gets to 0\.9\.$/),
+    ]);
+    const page = pageOf(dir);
+    expect(page.texts('figure h3').filter((title) => title.startsWith('Tokens until'))).toEqual(
+      [0.1, 0.5, 0.9].map((threshold) => `Tokens until far associative recall reaches ${threshold}`),
+    );
+    expect(page.texts('th')).toEqual(expect.arrayContaining(['tokens to 0.1 of it', 'tokens to 0.9 of it']));
+    const files = writeReport(dir, analyseStudyFolder(dir), { repeat: [] });
+    const [head = '', first = ''] = readFileSync(files.csv, 'utf8').split('\r\n');
+    const cell = (name: string) => first.split(',')[head.split(',').indexOf(name)];
+    expect(cell('ar_tokens_to_0.1')).toBe(cell('ar_tokens_to_threshold'));
+    expect(cell('ar_reached_0.9')).toBe('false');
   });
 
   it('shows loss and needles where there is no recall', () => {

@@ -8,7 +8,7 @@
 import { headGroups, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
-import type { Crossing } from '../lab/index.js';
+import { arCrossing, arThresholds, type Crossing } from '../lab/index.js';
 import type { RunSummary } from './summary.js';
 import { present, at, differences, type Interval } from '../core/index.js';
 
@@ -77,7 +77,10 @@ export interface PairComparison {
   readonly meanFarRecall: PairedNumber | null;
   readonly nearRecall: PairedNumber | null;
   readonly needleAccuracy: PairedNumber | null;
-  /** Associative recall on text, at long range: tokens until top-1 accuracy is there, accuracy and loss at the end. */
+  /**
+   * Associative recall on text, at long range: tokens until top-1 accuracy is there (of several thresholds the lowest),
+   * accuracy and loss at the end.
+   */
   readonly arTokens: PairedCrossing | null;
   readonly arAccuracy: PairedNumber | null;
   readonly arLoss: PairedNumber | null;
@@ -86,6 +89,8 @@ export interface PairComparison {
   readonly finalLoss: PairedNumber | null;
   /** How much each design still changed over the last quarter of its tokens, the mean over its runs. */
   readonly lateChange: { readonly a: RunSummary['lateChange']; readonly b: RunSummary['lateChange'] };
+  /** Tokens until far associative recall is at each of several thresholds; the intervals hold for all at once. */
+  readonly arTokensAt?: readonly { readonly threshold: number; readonly tokens: PairedCrossing | null }[];
 }
 
 /**
@@ -120,13 +125,7 @@ export interface DesignPair {
   readonly relation: Relation;
 }
 
-type CrossingMeasure = 'tokensToThreshold' | 'arTokens';
-
-/** The measures that are tokens to a threshold. */
-const CROSSING_MEASURES: Readonly<Record<CrossingMeasure, (run: RunSummary) => Crossing | null>> = {
-  tokensToThreshold: (run) => run.toThreshold,
-  arTokens: (run) => run.ar?.toThreshold ?? null,
-};
+type CrossingMeasure = 'tokensToThreshold' | 'arTokens' | 'arTokensAt';
 
 type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | CrossingMeasure | 'lateChange'>;
 
@@ -155,13 +154,20 @@ export function compareDesigns(
   pairs: readonly DesignPair[],
   options: CompareOptions,
 ): PairComparison[] {
-  const crossings = Object.entries(CROSSING_MEASURES).map(([name, of]) => {
+  const crossings = (of: (run: RunSummary) => Crossing | null, families = 1) => {
     const values = runs.flatMap((run) => {
       const crossing = of(run);
       return crossing === null ? [] : [{ design: run.architecture, seed: run.seed, crossing }];
     });
-    return [name as CrossingMeasure, pairCrossings(values, pairs)] as const;
-  });
+    return pairCrossings(values, pairs, families);
+  };
+  const formed = crossings((run) => run.toThreshold);
+  const thresholds = arThresholds(options);
+  const recalled = thresholds.map((threshold) => ({
+    threshold,
+    tokens: crossings((run) => arCrossing(run.ar, threshold), thresholds.length),
+  }));
+  const isSeveral = thresholds.length > 1 && runs.some((run) => run.ar !== undefined);
   const numbers = Object.entries(NUMBER_MEASURES).map(([name, [of, least]]) => {
     const values = runs.flatMap((run) => {
       const value = of(run);
@@ -170,13 +176,15 @@ export function compareDesigns(
     return [name as NumberMeasure, pairNumbers(values, pairs, least(options))] as const;
   });
   return pairs.map((pair, i) => {
-    const of = <T>(results: readonly (readonly [string, readonly (T | null)[]])[]) =>
-      Object.fromEntries(results.map(([name, own]) => [name, own[i] ?? null]));
+    const ofNumbers = Object.fromEntries(numbers.map(([name, own]) => [name, own[i] ?? null]));
+    const arTokensAt = recalled.map(({ threshold, tokens }) => ({ threshold, tokens: tokens[i] ?? null }));
     return {
       ...pair,
-      ...(of(crossings) as Record<CrossingMeasure, PairedCrossing | null>),
-      ...(of(numbers) as Record<NumberMeasure, PairedNumber | null>),
+      tokensToThreshold: formed[i] ?? null,
+      arTokens: arTokensAt[0]?.tokens ?? null,
+      ...(ofNumbers as Record<NumberMeasure, PairedNumber | null>),
       lateChange: { a: lateChangeOf(runs, pair.a), b: lateChangeOf(runs, pair.b) },
+      ...(isSeveral ? { arTokensAt } : {}),
     };
   });
 }
@@ -215,15 +223,20 @@ export function pairNumbers(
   });
 }
 
-/** Applies the rule to crossings; null for a pair without common seeds. */
+/**
+ * Applies the rule to crossings; null for a pair without common seeds.
+ *
+ * @param families so many thresholds of the same measure are judged together
+ */
 export function pairCrossings(
   values: readonly { readonly design: string; readonly seed: number; readonly crossing: Crossing }[],
   pairs: readonly Pick<DesignPair, 'a' | 'b'>[],
+  families = 1,
 ): (PairedCrossing | null)[] {
   const cells = values.map(({ design, seed, crossing }): Cell => ({ design, seed, ...logOf(crossing) }));
   const of = (design: string, seed: number) =>
     present(values.find((v) => v.design === design && v.seed === seed)?.crossing);
-  return pairedDifferences(cells, namesOf(pairs), 0).map((difference, i) => {
+  return pairedDifferences(cells, namesOf(pairs), 0, families).map((difference, i) => {
     const { a, b } = pairs[i] as DesignPair;
     const { seeds, estimate, interval, df, lean } = difference;
     if (seeds.length === 0) return null;

@@ -32,7 +32,7 @@ export interface PairedDifference {
   readonly lean: -1 | 0 | 1;
 }
 
-const CONFIDENCE = 0.95;
+const ERROR = 0.05;
 const LEAST_PAIRED_DF = 2;
 
 /**
@@ -42,11 +42,14 @@ const LEAST_PAIRED_DF = 2;
  * @param pairs the family; if no design differed from another, an interval of any of them would leave out 0 in 5 % of
  * studies
  * @param resolution how much two exact values must differ to lean
+ * @param families so many families are judged together: each may err in that share of 5 % (Bonferroni), whatever they
+ * have to do with one another
  */
 export function pairedDifferences(
   cells: readonly Cell[],
   pairs: readonly (readonly [string, string])[],
   resolution: number,
+  families = 1,
 ): PairedDifference[] {
   const matched = pairs.map(([a, b]) => match(cells, a, b));
   const family = familyOf(matched);
@@ -66,7 +69,7 @@ export function pairedDifferences(
     };
     if (n < 2 || df < 1 || family === null) return { ...base, interval: null, df: n < 2 ? 0 : df };
     const noise = Math.max(variance, closed ? ownVariance(both) : 0, gridVariance(both));
-    const half = criticalValue(family, df) * Math.sqrt((2 * noise) / n);
+    const half = criticalValue(family, df, 1 - ERROR / families) * Math.sqrt((2 * noise) / n);
     return { ...base, interval: { low: low - half, high: high + half }, df };
   });
 }
@@ -178,16 +181,17 @@ function familyOf(matched: readonly (readonly Both[])[]): Family | null {
   return contrasts.length === 0 ? null : { contrasts, values: index.size };
 }
 
-const distributions = new Map<string, { readonly distribution: MaxT; readonly critical: Map<number, number> }>();
+const distributions = new Map<string, { readonly distribution: MaxT; readonly critical: Map<string, number> }>();
 
-function criticalValue(family: Family, df: number): number {
+function criticalValue(family: Family, df: number, confidence: number): number {
   const key = fingerprint(family);
   let known = distributions.get(key);
   if (known === undefined) {
     known = { distribution: new MaxT(family.contrasts, family.values), critical: new Map() };
     distributions.set(key, known);
   }
-  const value = known.critical.get(df) ?? known.distribution.critical(df, CONFIDENCE);
-  known.critical.set(df, value);
+  const asked = `${df} ${confidence}`;
+  const value = known.critical.get(asked) ?? known.distribution.critical(df, confidence);
+  known.critical.set(asked, value);
   return value;
 }

@@ -317,6 +317,20 @@ describe('a wrong study file', () => {
     );
   });
 
+  it('lists thresholds that do not ascend', () => {
+    expect(expand(`${STUDY}compare: { arThreshold: 0.3 }\n`).compare.arThreshold).toBe(0.3);
+    expect(expand(`${STUDY}compare: { arThreshold: [0.1, 0.5] }\n`).compare.arThreshold).toEqual([0.1, 0.5]);
+    for (const [given, why] of [
+      ['[0.5, 0.1]', 'must ascend'],
+      ['[0.1, 0.1]', 'must ascend'],
+      ['[]', 'at least 1'],
+      ['[0.1, 1]', 'less than 1'],
+      ['1', 'less than 1'],
+    ] as const) {
+      expect(messageOf(() => expand(`${STUDY}compare: { arThreshold: ${given} }\n`))).toContain(why);
+    }
+  });
+
   it('compares what it does not have', () => {
     const text = `${STUDY}compare: { pairs: [[full, small windw]] }\n`;
     expect(messageOf(() => expand(text))).toBe(

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { canonicalJson, ConfigError } from '../core/index.js';
 import { absolutePaths } from '../data/index.js';
 import {
+  AR_THRESHOLD,
   isPlain,
   merge,
   parseYamlConfig,
@@ -27,6 +28,9 @@ const settings = z
   .record(z.string(), z.unknown())
   .describe('values by dotted path of the run configuration, such as train.steps: 7000');
 
+/** A share of 1 that designs may or may not get to. */
+const share = z.number().gt(0).lt(1);
+
 /** The options `compare` of a study file: how designs are compared. */
 export const compareSchema = z.strictObject({
   threshold: z
@@ -36,11 +40,18 @@ export const compareSchema = z.strictObject({
     .default(0.9)
     .describe('recall counts as formed when the mean probability of the right value reaches this'),
   arThreshold: z
-    .number()
-    .gt(0)
-    .lt(1)
+    .union([
+      share,
+      z
+        .array(share)
+        .min(1)
+        .refine((values) => values.every((v, i) => i === 0 || v > (values[i - 1] ?? 0)), { message: 'must ascend' }),
+    ])
     .optional()
-    .describe('associative recall counts as formed when top-1 accuracy at long range reaches this (default: 0.5)'),
+    .describe(
+      'associative recall counts as formed when top-1 accuracy at long range reaches this; several in a list, ascending ' +
+        `(default: ${AR_THRESHOLD})`,
+    ),
   pairs: z
     .array(z.tuple([label, label]))
     .optional()

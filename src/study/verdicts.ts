@@ -28,8 +28,8 @@ export interface VerdictContext {
   readonly far: readonly DistanceBin[];
   /** False where no bin lies beyond the largest window and the farthest stands in. */
   readonly beyond: boolean;
-  /** Associative recall on text: the distances that count as far, and the top-1 accuracy that counts as formed. */
-  readonly ar: (DistanceBin & { readonly threshold: number }) | null;
+  /** Associative recall on text: the distances that count as far, and the top-1 accuracies that count as formed. */
+  readonly ar: (DistanceBin & { readonly thresholds: readonly number[] }) | null;
   /** The smallest differences of interest, of recall (a share or probability) and of loss (nats). */
   readonly least: { readonly recall: number; readonly loss: number };
 }
@@ -52,9 +52,12 @@ function farName({ far, beyond }: VerdictContext): string {
 const reaching = (context: VerdictContext): string => `Recall ${farName(context)} reaches ${context.threshold}`;
 const arName = ({ from, to }: DistanceBin): string => `associative recall at ${formatBins([{ from, to }])}`;
 
-/** One verdict per pair on when recall forms (or on loss without recall data), then one on where the designs end. */
+/**
+ * Verdicts on when recall forms, one per pair and threshold (or on loss without recall data), then one per pair on
+ * where the designs end.
+ */
 export function verdictsOf(pairs: readonly PairComparison[], context: VerdictContext): Verdict[] {
-  const each = pairs.map((pair) => {
+  const each = pairs.flatMap((pair) => {
     switch (pair.relation) {
       case 'window':
       case 'other':
@@ -68,17 +71,41 @@ export function verdictsOf(pairs: readonly PairComparison[], context: VerdictCon
 
 type Answer = Pick<Verdict, 'outcome' | 'lead' | 'text'>;
 
-function formation(pair: PairComparison, context: VerdictContext, extra: string): Verdict {
+function formation(pair: PairComparison, context: VerdictContext, extra: string): Verdict[] {
   const { a, b, relation, tokensToThreshold, arTokens } = pair;
-  const { ar } = context;
-  const answer =
+  const answers =
     tokensToThreshold !== null
-      ? onTokens(pair, tokensToThreshold, reaching(context))
-      : arTokens !== null && ar !== null
-        ? onTokens(pair, arTokens, `${capital(arName(ar))} is right in ${ar.threshold} of the cases`)
-        : onLoss(pair);
-  const text = extra === '' ? answer.text : `${answer.text} ${extra}`;
-  return { topic: relation, a, b, ...answer, text };
+      ? [onTokens(pair, tokensToThreshold, reaching(context))]
+      : arTokens !== null && context.ar !== null
+        ? onAssociativeRecall(pair, arTokens, context.ar)
+        : [onLoss(pair)];
+  return answers.map((answer, i) => {
+    const text = extra === '' || i > 0 ? answer.text : `${answer.text} ${extra}`;
+    return { topic: relation, a, b, ...answer, text };
+  });
+}
+
+/** An answer for each threshold that a run of the pair got to; those beyond are named once. */
+function onAssociativeRecall(
+  pair: PairComparison,
+  lowest: PairedCrossing,
+  ar: NonNullable<VerdictContext['ar']>,
+): Answer[] {
+  const [first = 0] = ar.thresholds;
+  const all = (pair.arTokensAt ?? [{ threshold: first, tokens: lowest }]).flatMap(({ threshold, tokens }) =>
+    tokens === null ? [] : [{ threshold, tokens }],
+  );
+  const reached = all.filter(({ tokens }) => tokens.values.some((v) => v.a.reached || v.b.reached));
+  const told = reached.length > 0 ? reached : all.slice(0, 1);
+  const beyond = all.slice(told.length).map(({ threshold }) => String(threshold));
+  const answers = told.map(({ threshold, tokens }) =>
+    onTokens(pair, tokens, `${capital(arName(ar))} is right in ${threshold} of the cases`),
+  );
+  return answers.map((answer, i) =>
+    beyond.length === 0 || i < answers.length - 1
+      ? answer
+      : { ...answer, text: `${answer.text} No run of theirs gets to ${beyond.join(' or ')}.` },
+  );
 }
 
 function onTokens({ a, b }: PairComparison, crossing: PairedCrossing, what: string): Answer {

@@ -2,19 +2,11 @@
  * `ar`: associative recall on text, how well a model predicts tokens that it could copy from earlier in their document.
  */
 import { z } from 'zod';
-import { ConfigError, textTable } from '../../core/index.js';
+import { ConfigError, list, textTable } from '../../core/index.js';
 import type { Batch, GramStatistics } from '../../data/index.js';
 import { arBins, ArTally, farFrom, findAssociativeRecall, type ArRow, type ArTargets } from '../../eval/index.js';
 import type { Point } from '../../run/index.js';
-import {
-  binEnds,
-  count,
-  defineMeasure,
-  type FigureView,
-  type MeasuredRun,
-  type Stored,
-  type SummaryView,
-} from './define.js';
+import { binEnds, count, defineMeasure, type MeasuredRun, type Stored, type SummaryView } from './define.js';
 import { reachedAt } from './recall.js';
 import { crossing, meanOverTokens, type Crossing, type DistanceBin } from './series.js';
 
@@ -33,8 +25,16 @@ export const arEvalSchema = z.strictObject({
     .describe('upper ends of the distance bins, in tokens (default: 16, 64, 128, 256, ... up to the sequence length)'),
 });
 
-/** Top-1 accuracy of far hits from which associative recall counts as formed, unless a study says otherwise. */
-export const AR_THRESHOLD = 0.5;
+/**
+ * Top-1 accuracy of far hits from which associative recall counts as formed, unless a study says otherwise: what small
+ * models get to within 50 million tokens, where half would be out of reach of most.
+ */
+export const AR_THRESHOLD = 0.1;
+
+/** The thresholds of far top-1 accuracy that a study asks for, ascending; at least one. */
+export function arThresholds({ arThreshold = AR_THRESHOLD }: Pick<SummaryView, 'arThreshold'>): readonly number[] {
+  return typeof arThreshold === 'number' ? [arThreshold] : arThreshold;
+}
 
 const number = z.number().nullable();
 /** A mean over targets, with its 95 % interval from resampling documents. */
@@ -95,8 +95,10 @@ export interface ArSummary extends DistanceBin {
   readonly freshLoss: number | null;
   /** Mean over the tokens of the run of far accuracy. */
   readonly meanAccuracy: number | null;
-  /** When far accuracy first reached the threshold. */
+  /** When far accuracy first reached the threshold; of several the lowest. */
   readonly toThreshold: Crossing | null;
+  /** Where a study asks for several thresholds: when far accuracy first reached each. */
+  readonly thresholds?: readonly { readonly threshold: number; readonly crossing: Crossing | null }[];
   /** By distance, at the last measurement. */
   readonly bins: readonly (DistanceBin & { readonly accuracy: number | null; readonly loss: number | null })[];
 }
@@ -106,12 +108,19 @@ export function arSeries({ metrics }: Pick<Run, 'metrics'>): readonly Point[] {
   return metrics.get('eval/ar/far/accuracy') ?? [];
 }
 
-function summarize(run: Run, { arThreshold = AR_THRESHOLD }: SummaryView): { readonly ar?: ArSummary } {
+/** When a run first reached a threshold that its study asks for; null where it was not measured. */
+export function arCrossing(ar: ArSummary | undefined, threshold: number): Crossing | null {
+  if (ar?.thresholds === undefined) return ar?.toThreshold ?? null;
+  return ar.thresholds.find((own) => own.threshold === threshold)?.crossing ?? null;
+}
+
+function summarize(run: Run, view: SummaryView): { readonly ar?: ArSummary } {
   const last = run.results.at(-1)?.ar;
   const series = arSeries(run);
   if (last === undefined && series.length === 0) return {};
   const end = (name: string): number | null => run.metrics.get(name)?.at(-1)?.value ?? null;
   const bins = last?.bins ?? [];
+  const thresholds = arThresholds(view).map((threshold) => ({ threshold, crossing: crossing(series, threshold) }));
   return {
     ar: {
       ...{ from: last?.far.from ?? 0, to: last?.far.to ?? 0 },
@@ -121,7 +130,8 @@ function summarize(run: Run, { arThreshold = AR_THRESHOLD }: SummaryView): { rea
       loss: end('eval/ar/far/loss'),
       freshLoss: end('eval/ar/fresh/loss'),
       meanAccuracy: meanOverTokens(series),
-      toThreshold: crossing(series, arThreshold),
+      toThreshold: thresholds[0]?.crossing ?? null,
+      ...(thresholds.length > 1 ? { thresholds } : {}),
       bins: bins.map(({ from, to, all: { accuracy, loss } }) => ({ from, to, accuracy, loss })),
     },
   };
@@ -187,6 +197,18 @@ export const arMeasure = defineMeasure({
           { name: 'ar_new_loss', of: ({ ar }) => ar?.freshLoss ?? null, last: true },
           { name: 'ar_threshold_reached', of: ({ ar }) => ar?.toThreshold?.reached ?? null, last: true },
           { name: 'ar_tokens_to_threshold', of: ({ ar }) => ar?.toThreshold?.tokens ?? null, last: true },
+          ...severalThresholds(runs).flatMap((threshold) => [
+            {
+              name: `ar_reached_${threshold}`,
+              of: ({ ar }: { readonly ar?: ArSummary }) => arCrossing(ar, threshold)?.reached ?? null,
+              last: true,
+            },
+            {
+              name: `ar_tokens_to_${threshold}`,
+              of: ({ ar }: { readonly ar?: ArSummary }) => arCrossing(ar, threshold)?.tokens ?? null,
+              last: true,
+            },
+          ]),
           ...distancesOf(runs).flatMap(({ from, to }) =>
             (['accuracy', 'loss'] as const).map((what) => ({
               name: `ar_${what}_${from}_${to}`,
@@ -196,12 +218,15 @@ export const arMeasure = defineMeasure({
             })),
           ),
         ],
-  cells: (runs, { arThreshold = AR_THRESHOLD }) => {
+  cells: (runs, view) => {
     const first = runs.flatMap(({ ar }) => ar ?? [])[0];
     if (first === undefined) return [];
     return [
       { name: `AR top-1 beyond ${first.from - 1} (95 %)`, of: ({ ar }) => farCell(ar) },
-      { name: `tokens to ${arThreshold} of it`, of: ({ ar }) => reachedAt(ar?.toThreshold ?? null) },
+      ...arThresholds(view).map((threshold) => ({
+        name: `tokens to ${threshold} of it`,
+        of: ({ ar }: { readonly ar?: ArSummary }) => reachedAt(arCrossing(ar, threshold)),
+      })),
       { name: 'AR loss beyond (nats)', of: ({ ar }) => ar?.loss?.toFixed(4) ?? '–' },
       { name: 'new-bigram loss (nats)', of: ({ ar }) => ar?.freshLoss?.toFixed(4) ?? '–' },
     ];
@@ -209,15 +234,16 @@ export const arMeasure = defineMeasure({
   figures: [
     {
       ...{ order: 22, draw: 'panels', heading: 'Associative recall by distance, while training' },
-      caption: ({ arThreshold = AR_THRESHOLD }) =>
+      caption: (view) =>
         'Share of tokens that are the likeliest in the model’s view, among those that end a rare bigram seen before in the same ' +
-        `held-out document, by how many tokens ago. Dashed: the threshold, ${arThreshold}.`,
-      panels: (runs, { arThreshold = AR_THRESHOLD }) =>
+        `held-out document, by how many tokens ago. Dashed: the threshold${arThresholds(view).length > 1 ? 's' : ''}, ` +
+        `${list(arThresholds(view).map(String))}.`,
+      panels: (runs, view) =>
         binsOf(runs).map((name) => ({
           title: `Distance ${name.replace('-', ' to ')}`,
           yLabel: 'top-1 accuracy',
           domain: [0, 1],
-          lines: [arThreshold],
+          lines: arThresholds(view),
           series: ({ metrics }) => metrics.get(`eval/ar/accuracy/${name}`) ?? [],
         })),
     },
@@ -244,10 +270,11 @@ export const arMeasure = defineMeasure({
     },
     {
       ...{ order: 26, draw: 'crossings' },
-      heading: (view) => `Tokens until far associative recall reaches ${threshold(view)}`,
-      label: (view) => `Tokens until far associative recall reaches ${threshold(view)}`,
+      views: (view) => arThresholds(view).map((arThreshold) => ({ ...view, arThreshold })),
+      heading: (view) => `Tokens until far associative recall reaches ${arThresholds(view).join(', ')}`,
+      label: (view) => `Tokens until far associative recall reaches ${arThresholds(view).join(', ')}`,
       caption: () => 'Top-1 accuracy of hits at long range',
-      of: ({ ar }) => ar?.toThreshold ?? null,
+      of: ({ ar }, view) => arCrossing(ar, arThresholds(view)[0] ?? AR_THRESHOLD),
     },
   ],
   outcome: {
@@ -258,7 +285,12 @@ export const arMeasure = defineMeasure({
   },
 });
 
-const threshold = ({ arThreshold = AR_THRESHOLD }: FigureView): number => arThreshold;
+/** The thresholds that runs were asked for, where they are several. */
+function severalThresholds(runs: readonly { readonly ar?: ArSummary }[]): readonly number[] {
+  return (
+    runs.flatMap(({ ar }) => (ar?.thresholds === undefined ? [] : [ar.thresholds]))[0]?.map((t) => t.threshold) ?? []
+  );
+}
 
 /** A row of a held-out batch with the hits in it, which are the same for every model. */
 export interface FoundRow {

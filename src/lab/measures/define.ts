@@ -103,8 +103,8 @@ export interface SummaryView {
   readonly far: readonly DistanceBin[];
   /** Recall from which it counts as formed. */
   readonly threshold: number;
-  /** Top-1 accuracy of far associative recall from which it counts as formed. */
-  readonly arThreshold?: number | undefined;
+  /** Top-1 accuracy of far associative recall from which it counts as formed; several ascend. */
+  readonly arThreshold?: number | readonly number[] | undefined;
 }
 
 /** A column of a table: its heading, and the cell of a run's summary. */
@@ -162,7 +162,9 @@ export type FigureSpec<Result, Summary> = { readonly order: number } & (
       readonly heading: (view: FigureView) => string;
       readonly label: (view: FigureView) => string;
       readonly caption: (view: FigureView) => string;
-      readonly of: (summary: Summary) => Crossing | null;
+      readonly of: (summary: Summary, view: FigureView) => Crossing | null;
+      /** The views of a figure for each of several thresholds (default: the one view). */
+      readonly views?: (view: FigureView) => readonly FigureView[];
     }
 );
 
