@@ -16,4 +16,5 @@ export * from './simultaneous.js';
 export * from './statistics.js';
 export * from './tensor.js';
 export * from './token-ids.js';
+export * from './trust.js';
 export * from './utf8.js';

@@ -2,7 +2,7 @@
  * Which accelerators a process may use, seen without loading a plugin: by `nvidia-smi` where it is there, else by the
  * driver's device files, both narrowed by `CUDA_VISIBLE_DEVICES` as CUDA itself reads it.
  */
-import { at } from '../../core/index.js';
+import { at, findProgram } from '../../core/index.js';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 
@@ -46,9 +46,11 @@ const REAL_HOST: AcceleratorHost = {
   env: process.env,
   list: (folder) => (existsSync(folder) ? readdirSync(folder) : []),
   nvidiaSmi: (args) => {
+    const program = findProgram('nvidia-smi', process.env);
+    if (program === null) return null;
     try {
       const stdio: ['ignore', 'pipe', 'ignore'] = ['ignore', 'pipe', 'ignore'];
-      return execFileSync('nvidia-smi', [...args], { encoding: 'utf8', stdio, timeout: SMI_TIMEOUT_MS });
+      return execFileSync(program, [...args], { encoding: 'utf8', stdio, timeout: SMI_TIMEOUT_MS });
     } catch {
       return null;
     }

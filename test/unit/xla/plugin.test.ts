@@ -1,11 +1,22 @@
-import { mkdtempSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { chooseAccelerator, createXlaEngine, findPlugin } from '../../../src/engine/index.js';
 import { ProgramCache, cacheName } from '../../../src/engine/xla/pjrt/cache.js';
 import { requirePlugin } from '../../../src/engine/xla/pjrt/discover.js';
-import { addXlaFlags } from '../../../src/engine/xla/pjrt/load.js';
+import { addXlaFlags, cudaFolderFlag, loadPlugin } from '../../../src/engine/xla/pjrt/load.js';
 import { compileOptions } from '../../../src/engine/xla/pjrt/proto.js';
 import * as L from '../../../src/graph/index.js';
 import { randomTensor } from '../../support/random.js';
@@ -13,7 +24,7 @@ import { randomTensor } from '../../support/random.js';
 const folder = (): string => mkdtempSync(join(tmpdir(), 'longsight-xla-'));
 
 describe('plugin discovery', () => {
-  it('takes the path given, then the environment, then the packages of python3, then the cache', () => {
+  it("takes the path given, then the environment, then Python's packages, then the cache", () => {
     const home = folder();
     const put = (...parts: string[]): string => {
       const path = join(home, ...parts);
@@ -50,6 +61,31 @@ describe('plugin discovery', () => {
     const path = join(folder(), 'not-a-plugin.so');
     writeFileSync(path, 'text');
     expect(() => createXlaEngine({ plugin: path })).toThrow(/cannot load the plugin .*not-a-plugin.so/);
+  });
+
+  it('loads no plugin, and no library of it, that others could have written', () => {
+    const at = folder();
+    const path = join(at, 'x_cpu.so');
+    writeFileSync(path, 'text');
+    chmodSync(path, 0o666);
+    expect(() => createXlaEngine({ plugin: path })).toThrow(
+      `xla: ${path} is not loaded: every user may write ${path}; if you trust what is there, run "chmod go-w ${path}"`,
+    );
+    chmodSync(path, 0o644);
+    const library = join(at, 'nvidia', 'libx.so');
+    mkdirSync(join(at, 'nvidia'));
+    writeFileSync(library, 'text');
+    chmodSync(library, 0o666);
+    const plugin = { platform: 'cuda', path, reason: '', libraries: [join(at, 'nvidia')] } as const;
+    expect(() => loadPlugin(plugin)).toThrow(`xla: ${library} is not loaded: every user may write ${library}`);
+  });
+
+  it('keeps XLA from running compilers of the current folder', () => {
+    // XLA's default for this flag is "./cuda_sdk_lib".
+    expect(cudaFolderFlag({ platform: 'cuda', path: '/p/jax_plugins/x.so' })).toEqual([
+      '--xla_gpu_cuda_data_dir=/p/jax_plugins',
+    ]);
+    expect(cudaFolderFlag({ platform: 'cpu', path: '/p/x.so' })).toEqual([]);
   });
 
   it('prefers an accelerator only with device and plugin', () => {
@@ -97,23 +133,79 @@ describe('the cache of compiled programs', () => {
     expect(new Set(names).size).toBe(names.length);
   });
 
-  it('drops a damaged entry and says so', () => {
+  function opened(path = join(folder(), 'xla')): { cache: ProgramCache; said: string[] } {
     const said: string[] = [];
-    const cache = new ProgramCache(folder(), (m) => said.push(m));
-    cache.write('x', new Uint8Array([1, 2, 3]));
-    expect(Array.from(cache.read('x') ?? [])).toEqual([1, 2, 3]);
-    const bytes = readFileSync(cache.path('x'));
-    bytes[bytes.length - 1] = 9;
-    writeFileSync(cache.path('x'), bytes);
-    expect(cache.read('x')).toBeNull();
-    expect(said.join()).toMatch(/is damaged.*compiling anew/);
-    expect(cache.read('x')).toBeNull();
-    expect(said).toHaveLength(1);
+    const cache = ProgramCache.open(path, (m) => said.push(m));
+    if (cache === null) throw new Error(said.join());
+    return { cache, said };
+  }
+  const CONTENT = new Uint8Array([1, 2, 3]);
+
+  it('drops an entry that was damaged, moved to another name or written elsewhere, and says so once', () => {
+    const { cache, said } = opened();
+    const damage: readonly (() => void)[] = [
+      () => {
+        const bytes = readFileSync(cache.path('x'));
+        bytes[bytes.length - 1] = 9;
+        writeFileSync(cache.path('x'), bytes);
+      },
+      () => {
+        cache.write('y', CONTENT);
+        renameSync(cache.path('y'), cache.path('x'));
+      },
+      () => {
+        const elsewhere = opened().cache;
+        elsewhere.write('x', CONTENT);
+        copyFileSync(elsewhere.path('x'), cache.path('x'));
+      },
+      () => truncateSync(cache.path('x'), 20),
+    ];
+    for (const [i, spoil] of damage.entries()) {
+      cache.write('x', CONTENT);
+      expect(Array.from(cache.read('x') ?? [])).toEqual([1, 2, 3]);
+      spoil();
+      expect(cache.read('x')).toBeNull();
+      expect(said[i]).toMatch(/x\.xla cannot be used \(it is damaged, or was not written here .*compiling anew$/);
+      expect(cache.read('x')).toBeNull();
+      expect(said).toHaveLength(i + 1);
+    }
+  });
+
+  it("is the user's alone, and keeps its entries for the next start", () => {
+    const path = folder();
+    chmodSync(path, 0o755);
+    opened(path).cache.write('x', CONTENT);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+    expect(statSync(join(path, 'secret')).mode & 0o777).toBe(0o600);
+    const next = opened(path);
+    expect(Array.from(next.cache.read('x') ?? [])).toEqual([1, 2, 3]);
+    chmodSync(join(path, 'secret'), 0o644); // others may have read it: entries of before are not believed
+    const after = opened(path);
+    expect(after.cache.read('x')).toBeNull();
+    expect(after.said).toHaveLength(1);
+  });
+
+  it('is not used where others may write, or nothing can be written', () => {
+    const said: string[] = [];
+    const path = folder();
+    chmodSync(path, 0o777);
+    expect(ProgramCache.open(path, (m) => said.push(m))).toBeNull();
+    expect(said.pop()).toBe(
+      `the cache of compiled programs ${path} is not used: every user may write ${path}; if you trust what is there, ` +
+        `run "chmod go-w ${path}"`,
+    );
+    const file = join(folder(), 'file');
+    writeFileSync(file, '');
+    expect(ProgramCache.open(join(file, 'xla'), (m) => said.push(m))).toBeNull();
+    expect(said).toEqual([expect.stringMatching(/^compiled programs are not kept: cannot use .*file\/xla: /)]);
   });
 });
 
 /** Names of the entries of a cache folder. */
-const readdirNames = (path: string): string[] => readdirSync(path).map((file) => file.replace(/\.xla$/, ''));
+const readdirNames = (path: string): string[] =>
+  readdirSync(path)
+    .filter((file) => file.endsWith('.xla'))
+    .map((file) => file.slice(0, -'.xla'.length));
 
 const { plugin } = findPlugin('cpu');
 
@@ -137,8 +229,8 @@ describe.skipIf(!plugin)('the engine on the CPU plugin', () => {
     };
     expect(await start()).toEqual({ cached: false, result: [8, 8, 8] });
     expect(await start()).toEqual({ cached: true, result: [8, 8, 8] });
-    const store = new ProgramCache(cache, () => {});
-    for (const name of readdirNames(cache)) store.write(name, new Uint8Array([1, 2, 3]));
+    const store = ProgramCache.open(cache, () => {});
+    for (const name of readdirNames(cache)) store?.write(name, new Uint8Array([1, 2, 3]));
     expect(await start()).toEqual({ cached: false, result: [8, 8, 8] });
     expect(said.join()).toMatch(/cannot be used.*compiling anew/);
   });

@@ -18,7 +18,7 @@ import { PjrtClient, type ClientOption, type Device, type MemoryStats } from '..
 import { cacheFolder, requirePlugin, type Platform } from '../pjrt/discover.js';
 import type { Collective } from '../pjrt/hlo.js';
 import { kernelsInUse } from './kernels-in-use.js';
-import { addXlaFlags, loadPlugin } from '../pjrt/load.js';
+import { addXlaFlags, cudaFolderFlag, loadPlugin } from '../pjrt/load.js';
 import { PluginProfiler } from '../pjrt/profiler.js';
 import type { XlaOptions } from '../pjrt/proto.js';
 import { XlaExecutable, lowering, type CompileScope } from './program.js';
@@ -153,7 +153,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const mesh = meshOf(options.mesh ?? {});
   const plugin = requirePlugin(platform, { path: options.plugin });
   const forced = platform === 'cpu' && mesh.size > 1 ? [`--xla_force_host_platform_device_count=${mesh.size}`] : [];
-  const flags = addXlaFlags([...(options.xlaFlags ?? []), ...forced]);
+  const flags = addXlaFlags([...(options.xlaFlags ?? []), ...forced, ...cudaFolderFlag(plugin)]);
   const api = loadPlugin(plugin);
   const { hosts } = options;
   const keyValue = hosts ? startKeyValue(hosts) : null;
@@ -175,7 +175,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const scope: CompileScope = {
     core,
     // Programs over several hosts are not kept: each host would have to find the same entry.
-    cache: folder === null || hosts ? null : new ProgramCache(folder, say),
+    cache: folder === null || hosts ? null : ProgramCache.open(folder, say),
     plugin: pluginStamp(plugin.path, version),
     flags,
     xlaOptions,

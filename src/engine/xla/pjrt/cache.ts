@@ -1,14 +1,25 @@
 /**
  * Compiled programs on disk: one file per program, plugin and device, its name the SHA-256 of what it was compiled
- * from.
+ * from. They are code, so the folder is the user's alone, and each file is authenticated under its name.
  */
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { chmodSync, existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fingerprint, writeFileAtomic } from '../../../core/index.js';
+import {
+  fileError,
+  fingerprint,
+  makeFolder,
+  messageOf,
+  writableByOthers,
+  writeFileAtomic,
+} from '../../../core/index.js';
 
-const MAGIC = 'longsight-xla-1\n';
-const DIGEST_BYTES = 32;
+const MAGIC = 'longsight-xla-2\n';
+const MAC_BYTES = 32;
+const SECRET_FILE = 'secret';
+const SECRET_BYTES = 32;
+const OWNER_ONLY = 0o700;
+const ANYBODY_ELSE = 0o077;
 
 /** What a compiled program depends on. */
 export interface CacheKey {
@@ -22,35 +33,57 @@ export interface CacheKey {
   readonly flags: string;
 }
 
-const digest = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
-
 /** The fingerprint of a key. */
 export const cacheName = (key: CacheKey): string => fingerprint(key);
 
-/** A folder of compiled programs. Entries carry the digest of their content: a damaged one is removed and said. */
+/**
+ * A folder of compiled programs. Each entry carries an HMAC-SHA256 over its name and content, made with a secret that
+ * lies in the folder: one that was damaged, changed or moved to another name is removed, said and compiled anew.
+ */
 export class ProgramCache {
-  constructor(
+  private constructor(
     readonly folder: string,
+    private readonly secret: Uint8Array,
     private readonly say: (message: string) => void,
   ) {}
+
+  /**
+   * Opens the folder, which is made if need be and becomes the user's alone (mode 0700). Null, which is said, where
+   * others could have written it or nothing can be written: programs are compiled at every start then.
+   */
+  static open(folder: string, say: (message: string) => void): ProgramCache | null {
+    try {
+      makeFolder(folder);
+      const why = writableByOthers(folder);
+      if (why !== null) {
+        say(`the cache of compiled programs ${folder} is not used: ${why}`);
+        return null;
+      }
+      if ((statSync(folder).mode & ANYBODY_ELSE) !== 0) chmodSync(folder, OWNER_ONLY);
+      return new ProgramCache(folder, secretOf(folder), say);
+    } catch (cause) {
+      say(`compiled programs are not kept: ${fileError('use', folder, cause).message}`);
+      return null;
+    }
+  }
 
   path(name: string): string {
     return join(this.folder, `${name}.xla`);
   }
 
-  /** The bytes of an entry; null if there is none or it is damaged. */
+  /** The bytes of an entry; null if there is none or it is not what was written under this name. */
   read(name: string): Uint8Array | null {
     const path = this.path(name);
     if (!existsSync(path)) return null;
     const whole = readFileSync(path);
-    const head = MAGIC.length + DIGEST_BYTES;
+    const head = MAGIC.length + MAC_BYTES;
     const content = whole.subarray(head);
     const good =
       whole.length > head &&
       whole.subarray(0, MAGIC.length).toString('latin1') === MAGIC &&
-      digest(content).equals(whole.subarray(MAGIC.length, head));
+      timingSafeEqual(this.#mac(name, content), whole.subarray(MAGIC.length, head));
     if (good) return content;
-    this.discard(name, 'it is damaged');
+    this.discard(name, 'it is damaged, or was not written here under this name');
     return null;
   }
 
@@ -63,9 +96,47 @@ export class ProgramCache {
   /** Failing to write costs a compilation next time and nothing else: it is said, not thrown. */
   write(name: string, content: Uint8Array): void {
     try {
-      writeFileAtomic(this.path(name), MAGIC, digest(content), content);
+      writeFileAtomic(this.path(name), MAGIC, this.#mac(name, content), content);
     } catch (error) {
-      this.say(`the compiled program was not kept: ${error instanceof Error ? error.message : String(error)}`);
+      this.say(`the compiled program was not kept: ${messageOf(error)}`);
     }
   }
+
+  #mac(name: string, content: Uint8Array): Buffer {
+    return createHmac('sha256', this.secret).update(`${MAGIC}${name}\n`).update(content).digest();
+  }
+}
+
+/** The secret of a folder; made if there is none, of several starts at once by the first. */
+function secretOf(folder: string): Uint8Array {
+  const path = join(folder, SECRET_FILE);
+  const found = readSecret(path);
+  if (found !== null) return found;
+  if (existsSync(path)) rmSync(path);
+  const temporary = join(folder, `${SECRET_FILE}.${randomBytes(8).toString('hex')}.tmp`);
+  try {
+    writeFileSync(temporary, randomBytes(SECRET_BYTES), { flag: 'wx', mode: 0o600 });
+    placeOnce(temporary, path);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  const made = readSecret(path);
+  if (made === null) throw new Error(`${path} is no secret of ${SECRET_BYTES} bytes; remove it`);
+  return made;
+}
+
+/** Gives a file its name unless another has it; without hard links the last one wins, which costs entries. */
+function placeOnce(temporary: string, path: string): void {
+  try {
+    linkSync(temporary, path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') renameSync(temporary, path);
+  }
+}
+
+/** What the file holds; null if it is missing, too short, or others may read it. */
+function readSecret(path: string): Uint8Array | null {
+  if (!existsSync(path) || (statSync(path).mode & ANYBODY_ELSE) !== 0) return null;
+  const secret = readFileSync(path);
+  return secret.length === SECRET_BYTES ? secret : null;
 }

@@ -1,9 +1,8 @@
-/** Where the PJRT plugin is: an explicit path, the packages of `python3`, well-known paths, our own cache. */
-import { execFileSync } from 'node:child_process';
+/** Where the PJRT plugin is: an explicit path, Python's packages, well-known paths, our own cache. */
 import { existsSync, readdirSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { ConfigError } from '../../../core/index.js';
+import { isAbsolute, join, resolve } from 'node:path';
+import { ConfigError, homeFolder } from '../../../core/index.js';
+import { pythonPackages } from './python-packages.js';
 
 /** The platforms of PJRT plugins that are searched for. */
 export type Platform = 'cuda' | 'tpu' | 'cpu';
@@ -21,7 +20,7 @@ export interface Plugin {
 /** Places of the outside world, for tests. */
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** site-packages folders of `python3`; none if there is no Python. */
+  /** Folders of Python's packages; none if there is no Python. */
   sitePackages(): readonly string[];
 }
 
@@ -29,7 +28,7 @@ export interface Surroundings {
 const INSTALL: Readonly<Record<Platform, string>> = {
   cuda: 'pip install jax-cuda13-pjrt (or jax-cuda12-pjrt) with its NVIDIA libraries: pip install "jax[cuda13]"',
   tpu: 'pip install libtpu',
-  cpu: 'node scripts/fetch-pjrt-cpu.mjs, or pip install lammps-jax-pjrt-cpu (or cyxla-pjrt-cpu)',
+  cpu: 'node scripts/fetch-pjrt-cpu.mjs, or pip install lammps-jax-pjrt-cpu',
 };
 
 /** Files inside a site-packages folder. */
@@ -49,31 +48,20 @@ const WELL_KNOWN: Readonly<Record<Platform, readonly string[]>> = {
   cpu: ['/usr/local/lib/libpjrt_cpu.so', '/opt/longsight/pjrt_c_api_cpu_plugin.so'],
 };
 
-/** Our cache folder: `LONGSIGHT_CACHE`, else `XDG_CACHE_HOME/longsight`, else `~/.cache/longsight`. */
+/**
+ * Our cache folder: `LONGSIGHT_CACHE`, else `XDG_CACHE_HOME/longsight`, else `~/.cache/longsight`. An empty variable
+ * counts as none, and so does a relative `XDG_CACHE_HOME`.
+ */
 export function cacheFolder(env: Surroundings['env']): string {
-  return env['LONGSIGHT_CACHE'] ?? join(env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'longsight');
+  const [own, shared] = [env['LONGSIGHT_CACHE'] ?? '', env['XDG_CACHE_HOME'] ?? ''];
+  if (own !== '') return resolve(own);
+  return join(isAbsolute(shared) ? shared : join(homeFolder(env), '.cache'), 'longsight');
 }
 
-/** The real surroundings; asks `python3` at most once, and only if it comes to that. */
+/** The real surroundings; Python's packages are looked for at most once, and only if it comes to that. */
 export function realSurroundings(): Surroundings {
   let found: readonly string[] | null = null;
-  return { env: process.env, sitePackages: () => (found ??= askPython()) };
-}
-
-/**
- * Isolated (`-I`): Python runs nothing of the current folder. It leaves out the user's own packages then, which are
- * added.
- */
-function askPython(): string[] {
-  const code =
-    'import json, site, sys; ' +
-    'print(json.dumps([p for p in [*sys.path, site.getusersitepackages()] if p.endswith("-packages")]))';
-  try {
-    const out = execFileSync('python3', ['-I', '-c', code], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    return JSON.parse(out) as string[];
-  } catch {
-    return [];
-  }
+  return { env: process.env, sitePackages: () => (found ??= pythonPackages(process.env)) };
 }
 
 /** The platform that a plugin's file name speaks of. */
@@ -91,7 +79,7 @@ function candidates(platform: Platform, around: Surroundings): Candidate[] {
   const inFolder = (folder: string, reason: string): Candidate[] =>
     IN_PACKAGES[platform].map((file) => ({ path: join(folder, file), reason }));
   return [
-    ...around.sitePackages().flatMap((folder) => inFolder(folder, `found in the packages of python3, ${folder}`)),
+    ...around.sitePackages().flatMap((folder) => inFolder(folder, `found in Python's packages, ${folder}`)),
     ...WELL_KNOWN[platform].map((path) => ({ path, reason: 'found at a well-known path' })),
     ...inFolder(cache, `found in the cache ${cache}`),
   ];
@@ -120,8 +108,10 @@ export function findPlugin(
   options: { readonly path?: string | undefined } = {},
   around: Surroundings = realSurroundings(),
 ): { readonly plugin: Plugin | null; readonly searched: readonly string[] } {
-  const explicit = options.path ?? around.env['LONGSIGHT_PJRT_PLUGIN'];
-  if (explicit !== undefined && (options.path !== undefined || platformOf(explicit) === platform)) {
+  const named = options.path ?? around.env['LONGSIGHT_PJRT_PLUGIN'];
+  if (named !== undefined && named !== '' && (options.path !== undefined || platformOf(named) === platform)) {
+    // Absolute: the system's loader looks for a bare name elsewhere.
+    const explicit = resolve(named);
     const reason = options.path === undefined ? 'LONGSIGHT_PJRT_PLUGIN' : 'the path given';
     if (!existsSync(explicit)) {
       throw new ConfigError(`xla: there is no file ${explicit} (${reason}); correct the path or leave it out`);
