@@ -1,5 +1,6 @@
 export { firstCut, lastCut } from './bpe/split.js';
 export { tokenizerJson, trainBpe, WordCounter, type TrainBpeOptions, type TrainedBpe } from './bpe/train.js';
+export { readChatTemplate, type ChatMessage, type ChatTemplate } from './chat-template.js';
 export { endTokens } from './end-tokens.js';
 export type { Family, HfConfigJson } from './hf/family/family.js';
 export {

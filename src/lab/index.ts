@@ -16,6 +16,7 @@ export {
   type FullRunConfig,
   type Setting,
 } from './run-config.js';
+export { conversationOf, readConversations, templated, type TemplatedConversation } from './conversations.js';
 export { evaluateTexts, type TextOptions } from './texts.js';
 export { locate, parseYaml, parseYamlConfig, readYamlFile, toYaml, type YamlFile } from './yaml-file.js';
 export { evalSchema, type EvalConfig } from './measures/config.js';

@@ -3,10 +3,13 @@ import type { Command } from 'commander';
 import { at, ConfigError, maxOf, minOf } from '../../core/index.js';
 import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
+  conversationOf,
   missingShards,
   openModel,
+  readConversations,
   readTextFile,
   stopTokensOf,
+  templated,
   textOf,
   tokensOf,
   type OpenedModel,
@@ -36,6 +39,8 @@ interface Flags extends OutputFlags, EngineFlags, PrecisionFlag {
   readonly seed: number;
   readonly stop: readonly string[];
   readonly ignoreEnd?: boolean;
+  readonly chat?: boolean;
+  readonly system?: string;
   readonly step?: number;
 }
 
@@ -61,6 +66,8 @@ export function addGenerate(program: Command, context: CliContext): void {
       more(ids),
       [],
     )
+    .option('--chat', "prompts are what a user says: put them into the model's chat template; print the answer")
+    .option('--system <text>', 'with --chat: what stands before the conversation')
     .option('--max-tokens <n>', 'new tokens for each prompt at most', (t) => positiveInteger('--max-tokens', t), 64)
     .option('--temperature <t>', '0 takes the likeliest token', (t) => parseNumber('--temperature', t), 0)
     .option('--top-k <k>', 'sample among the k likeliest tokens', (t) => positiveInteger('--top-k', t))
@@ -84,16 +91,32 @@ function ids(text: string): number[] {
 interface Prompt {
   readonly text: string | null;
   readonly ids: Int32Array;
+  /** What is printed before the continuation. */
+  readonly shown: string;
 }
 
-function promptsOf(model: OpenedModel, { prompt, promptFile, promptIds }: Flags): Prompt[] {
+function promptsOf(model: OpenedModel, flags: Flags): Prompt[] {
+  const { prompt, promptFile, promptIds, system } = flags;
+  if (flags.chat === true) return conversationPrompts(model, flags);
+  if (system !== undefined) throw new ConfigError('--system belongs to a chat template; add --chat');
   const texts = [...prompt, ...(promptFile === undefined ? [] : readTextFile(promptFile).map((t) => t.text))];
   const all = [
-    ...texts.map((text) => ({ text, ids: tokensOf(model, text) })),
-    ...promptIds.map((list) => ({ text: null, ids: Int32Array.from(list) })),
+    ...texts.map((text) => ({ text, ids: tokensOf(model, text), shown: text })),
+    ...promptIds.map((list) => ({ text: null, ids: Int32Array.from(list), shown: `ids ${list.join(',')}` })),
   ];
   if (all.length === 0) throw new ConfigError('nothing to continue; give --prompt TEXT, --prompt-file or --prompt-ids');
   return all;
+}
+
+function conversationPrompts(model: OpenedModel, { prompt, promptFile, promptIds, system }: Flags): Prompt[] {
+  if (promptIds.length > 0) throw new ConfigError('--chat makes token ids of texts; leave --prompt-ids out');
+  const conversations = [
+    ...prompt.map((text) => conversationOf(text, system)),
+    ...(promptFile === undefined ? [] : readConversations(promptFile, system)),
+  ];
+  if (conversations.length === 0) throw new ConfigError('nothing to answer; give --prompt TEXT or --prompt-file');
+  const shown = conversations.map((messages) => `${messages.at(-1)?.content ?? ''}\n\n`);
+  return templated(model, conversations).map((conversation, i) => ({ ...conversation, shown: at(shown, i) }));
 }
 
 /** Text so far up to the first of `stops`; null while none is there. */
@@ -188,7 +211,7 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
       const text = at(texts, i).end();
       const prompt = at(prompts, i);
       const finish = row.finish === 'length' ? 'length' : 'stop';
-      output.result(live ? '' : `${prompt.text ?? `ids ${prompt.ids.join(',')}`}${text}\n`, {
+      output.result(live ? '' : `${prompt.shown}${text}\n`, {
         ...{ event: 'generate', prompt: prompt.text, promptIds: [...prompt.ids], text, ids: [...row.tokens], finish },
         ...{ temperature, topK, topP, seed },
       });

@@ -116,6 +116,42 @@ describe('longsight generate', () => {
     await refused(/eos_token_id must be a token id or a list of ids, got "two"/, copy, ...args);
   });
 
+  it('answers through the chat template of a model', async () => {
+    const chat = join(folder, 'chat');
+    cpSync(MODEL, chat, { recursive: true });
+    const say = ['--chat', '--prompt', 'special magic', '--max-tokens', '4'];
+    await refused(/has no chat template/, chat, ...say);
+    writeFileSync(
+      join(chat, 'chat_template.jinja'),
+      "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}",
+    );
+    const text = 'system: number\nuser: special magic\nassistant:';
+    const [asked] = await generated(chat, ...say, '--system', 'number');
+    expect(asked?.prompt).toBe(text);
+
+    const messages = [
+      { role: 'system', content: 'number' },
+      { role: 'user', content: 'special magic' },
+    ];
+    const file = join(folder, 'chats.jsonl');
+    const write = (...rows: object[]) => writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    write({ messages, id: 'a' });
+    const from = ['--chat', '--prompt-file', file, '--max-tokens', '4'];
+    expect((await generated(chat, ...from))[0]).toEqual(asked);
+    write({ question: 'special magic' });
+    expect((await generated(chat, ...from, '--system', 'number'))[0]).toEqual(asked);
+
+    write({ messages }, { messages: [{ role: 'user', content: 3 }] });
+    await refused(/chats.jsonl:2: messages\[0\].content must be a string, got 3/, chat, ...from);
+    write({ messages, tools: [{}] });
+    await refused(/chats.jsonl:1: tools: is not put into prompts; leave it out/, chat, ...from);
+    write({ messages });
+    await refused(/has whole conversations; put --system into their messages/, chat, ...from, '--system', 'x');
+    await refused(/--system belongs to a chat template; add --chat/, chat, '--prompt', 'a', '--system', 'x');
+    await refused(/is a run, which has no chat template/, bytes, ...say);
+    await refused(/nothing to answer/, chat, '--chat');
+  });
+
   it('refuses what it cannot do, in one sentence', async () => {
     await refused(/nothing to continue; give --prompt/, bytes);
     await refused(/--max-tokens/, bytes, '--prompt', 'a', '--max-tokens', '0');

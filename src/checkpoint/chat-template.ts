@@ -1,0 +1,187 @@
+/**
+ * Chat templates: the text that a model saved by Transformers was taught to see a conversation as. Jinja is read by
+ * `@huggingface/jinja`; where that library would print something else than Python's Jinja, it is set right here.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Template } from '@huggingface/jinja';
+import { z } from 'zod';
+import { ConfigError, DataError, LongsightError, messageOf, readJson, readUtf8, showValue } from '../core/index.js';
+
+/** One turn of a conversation. */
+export interface ChatMessage {
+  /** Who speaks: `system`, `user`, `assistant`, or what else the template of a model knows. */
+  readonly role: string;
+  readonly content: string;
+}
+
+/** How a model sees conversations. */
+export interface ChatTemplate {
+  /**
+   * The text of a conversation, up to the place where the model's answer begins. It names the special tokens that it
+   * needs, so it is tokenized without others in front.
+   *
+   * @throws DataError with the template's own words where it refuses the conversation, such as two questions in a row
+   */
+  render(messages: readonly ChatMessage[]): string;
+}
+
+const TEMPLATE_FILE = 'chat_template.jinja';
+const CONFIG_FILE = 'tokenizer_config.json';
+/** Longer ones are no templates (characters). */
+const MAX_TEMPLATE_CHARACTERS = 1_000_000;
+
+const named = z.array(z.looseObject({ name: z.string(), template: z.string() }));
+const tokenText = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]);
+const SPECIAL_TOKENS = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((name) => `${name}_token`);
+
+/**
+ * Reads the chat template of a folder: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json` (of
+ * several the one named `default`), as Transformers 5.24 does.
+ *
+ * @param now the time that templates with a date print
+ * @throws ConfigError if the folder has no template
+ * @throws DataError if it is no Jinja that can be read here; names the file
+ */
+export function readChatTemplate(folder: string, now: () => Date = () => new Date()): ChatTemplate {
+  const configPath = join(folder, CONFIG_FILE);
+  const config = existsSync(configPath) ? z.looseObject({}).parse(readJson(configPath)) : {};
+  const { path, source } = templateOf(folder, config);
+  if (source.length > MAX_TEMPLATE_CHARACTERS)
+    throw new DataError(`${path}: a chat template of ${source.length} characters is not read; the limit is 1,000,000`);
+  const template = parsed(source, path);
+  const tokens = SPECIAL_TOKENS.flatMap((name) => {
+    const text = tokenText.safeParse(config[name]);
+    return text.success ? [[name, text.data] as const] : [];
+  });
+  return {
+    render: (messages) => {
+      const given = { messages, tools: null, documents: null, add_generation_prompt: true };
+      try {
+        return template.render({ ...Object.fromEntries(tokens), ...given, ...functions(path, now) });
+      } catch (cause) {
+        if (cause instanceof LongsightError) throw cause;
+        throw new DataError(`${path} does not take this conversation: ${messageOf(cause)}`, { cause });
+      }
+    },
+  };
+}
+
+function templateOf(folder: string, config: Readonly<Record<string, unknown>>): { path: string; source: string } {
+  const path = join(folder, TEMPLATE_FILE);
+  if (existsSync(path)) return { path, source: readUtf8(path, 'keep') };
+  const configPath = join(folder, CONFIG_FILE);
+  const given = config['chat_template'];
+  if (typeof given === 'string') return { path: configPath, source: given };
+  const listed = named.safeParse(given);
+  const usual = listed.data?.find(({ name }) => name === 'default');
+  if (usual !== undefined) return { path: configPath, source: usual.template };
+  if (listed.success)
+    throw new ConfigError(
+      `${configPath} has chat templates named ${listed.data.map(({ name }) => showValue(name)).join(', ')} and none named "default"`,
+    );
+  throw new ConfigError(`${folder} has no chat template (${TEMPLATE_FILE}, or chat_template in ${CONFIG_FILE})`);
+}
+
+function parsed(source: string, path: string): Template {
+  try {
+    const template = new Template(source);
+    const tree: unknown = template.parsed;
+    if (isNode(tree)) printAsPython(tree);
+    return template;
+  } catch (cause) {
+    throw new DataError(`${path} is not a chat template that can be read here: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** A node of the library's syntax tree. */
+type SyntaxNode = Record<string, unknown> & { readonly type: string };
+
+const isNode = (value: unknown): value is SyntaxNode =>
+  typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+
+/** Names that no template uses. */
+const NOW = 'longsight now';
+const DIFFERS = 'longsight differs';
+const PRINTED = 'longsight printed';
+
+/** Fields of statements that hold what is printed in turn. */
+const BLOCKS = ['body', 'alternate', 'defaultBlock'];
+const STATEMENTS = new Set(['If', 'For', 'Set', 'Macro', 'Break', 'Continue', 'Comment', 'CallStatement']);
+const SAFE = new Set(['StringLiteral', 'FilterStatement']);
+
+/**
+ * Changes a syntax tree so that truth values and none are printed as Python prints them, lists and mappings are
+ * refused, and months have their English names: the library prints `true`, nothing, JSON, and the names of the reader's
+ * own language.
+ */
+function printAsPython(node: SyntaxNode): void {
+  for (const [field, value] of Object.entries(node)) {
+    if (isNode(value)) printAsPython(value);
+    if (!Array.isArray(value)) continue;
+    value.filter(isNode).forEach(printAsPython);
+    if (!BLOCKS.includes(field)) continue;
+    node[field] = value.map((part: unknown) => (isNode(part) && isPrinted(part) ? printed(part) : part));
+  }
+  if (node.type === 'Identifier' && node['value'] === 'strftime_now') node['value'] = NOW;
+}
+
+/** Whether a part of a block prints a value that may be something other than text. Macros give texts. */
+function isPrinted({ type, callee }: SyntaxNode): boolean {
+  if (type === 'CallExpression' && isNode(callee) && callee.type === 'Identifier') return false;
+  return !STATEMENTS.has(type) && !SAFE.has(type);
+}
+
+function printed(part: SyntaxNode): SyntaxNode {
+  const call = (name: string) => ({
+    ...{ type: 'CallExpression', args: [part] },
+    callee: { type: 'Identifier', value: name },
+  });
+  const test = { type: 'Identifier', value: 'none' };
+  return choice(
+    { type: 'TestExpression', operand: part, negate: false, test },
+    NONE,
+    choice(call(DIFFERS), call(PRINTED), part),
+  );
+}
+
+const NONE: SyntaxNode = { type: 'StringLiteral', value: 'None' };
+
+const choice = (condition: SyntaxNode, trueExpr: SyntaxNode, falseExpr: SyntaxNode): SyntaxNode => ({
+  ...{ type: 'Ternary', condition, trueExpr, falseExpr },
+});
+
+function functions(path: string, now: () => Date): Record<string, (value: unknown) => unknown> {
+  return {
+    [DIFFERS]: (value) => typeof value === 'boolean' || typeof value === 'object',
+    [PRINTED]: (value) => {
+      if (typeof value === 'boolean') return value ? 'True' : 'False';
+      throw new DataError(`${path} prints a list or a mapping, which is not implemented; print its parts, or tojson`);
+    },
+    [NOW]: (format) => formatTime(now(), String(format), path),
+  };
+}
+
+/** Python's `strftime` with English names; codes that are not here are refused. */
+function formatTime(date: Date, format: string, path: string): string {
+  const english = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat('en-US', options).format(date);
+  const two = (n: number) => String(n).padStart(2, '0');
+  const codes: Readonly<Record<string, () => string>> = {
+    '%Y': () => String(date.getFullYear()),
+    '%m': () => two(date.getMonth() + 1),
+    '%d': () => two(date.getDate()),
+    '%B': () => english({ month: 'long' }),
+    '%b': () => english({ month: 'short' }),
+    '%A': () => english({ weekday: 'long' }),
+    '%a': () => english({ weekday: 'short' }),
+    '%H': () => two(date.getHours()),
+    '%M': () => two(date.getMinutes()),
+    '%S': () => two(date.getSeconds()),
+    '%%': () => '%',
+  };
+  return format.replaceAll(/%./gs, (code) => {
+    const value = codes[code];
+    if (value === undefined) throw new DataError(`${path}: strftime_now with ${showValue(code)} is not implemented`);
+    return value();
+  });
+}
