@@ -7,7 +7,7 @@
  * stride - 1` tokens before it. As published, the first window starts at token 0, where short and long context are the
  * same: tokens `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
  */
-import { present, i32At, f64At, ConfigError, DataError } from '../core/index.js';
+import { present, i32At, f64At, ConfigError, DataError, clip } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { SequenceScorer } from './score.js';
 
@@ -165,9 +165,12 @@ export function parseSpans(text: string, where: string): CharSpan[] {
     const match = /^\s*\[(\d+),\s*(\d+)\]\s*$/.exec(part);
     const [start, end] = [Number(match?.[1]), Number(match?.[2])];
     if (!(start < end)) {
-      throw new DataError(`${where}: "${part.trim()}" is no span of characters; write [START, END];[START, END]`, {
-        details: { where, part },
-      });
+      throw new DataError(
+        `${where}: "${clip(part.trim())}" is no span of characters; write [START, END];[START, END]`,
+        {
+          details: { where, part },
+        },
+      );
     }
     return [start, end] as const;
   });

@@ -1,7 +1,7 @@
 /** Which tokens end a text, as a folder saved by Transformers says. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError, readJson } from '../core/index.js';
+import { DataError, readJson, showValue } from '../core/index.js';
 
 /**
  * `eos_token_id` of `generation_config.json`, else of `config.json`: one id or several; empty if neither names any.
@@ -16,7 +16,7 @@ export function endTokens(folder: string): number[] {
     if (value === undefined || value === null) continue;
     const ids: unknown[] = Array.isArray(value) ? value : [value];
     if (!ids.every((id): id is number => Number.isInteger(id) && (id as number) >= 0)) {
-      throw new DataError(`${path}: eos_token_id must be a token id or a list of ids, got ${JSON.stringify(value)}`, {
+      throw new DataError(`${path}: eos_token_id must be a token id or a list of ids, got ${showValue(value)}`, {
         details: { path },
       });
     }

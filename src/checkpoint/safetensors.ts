@@ -23,6 +23,7 @@ import {
   type Shape,
   sizeOf,
   StoreError,
+  clip,
 } from '../core/index.js';
 
 /** The longest header that is read; the limit of the reference implementation. */
@@ -171,13 +172,13 @@ export class SafetensorsFile implements Disposable {
   read(name: string): HostTensor {
     const entry = this.entries.get(name);
     if (entry === undefined)
-      throw new StoreError(`${this.path} has no tensor ${name}`, { details: { path: this.path, name } });
+      throw new StoreError(`${this.path} has no tensor ${clip(name)}`, { details: { path: this.path, name } });
     const count = sizeOf(entry.shape);
     if (entry.stored === STORED_NAME[entry.dtype]) {
       const data = this.#allocate(entry, () => allocate(entry.dtype, count));
       this.#fill(entry, bytesOf(data));
       if (entry.dtype === 'bool' && (data as Uint8Array).some((v) => v > 1)) {
-        throw damaged(this.path, `tensor ${name} of type BOOL holds bytes other than 0 and 1`);
+        throw damaged(this.path, `tensor ${clip(name)} of type BOOL holds bytes other than 0 and 1`);
       }
       return hostTensor(entry.dtype, entry.shape, data);
     }
@@ -196,16 +197,16 @@ export class SafetensorsFile implements Disposable {
   readFloats(name: string, first: number, last: number): Float32Array {
     const entry = this.entries.get(name);
     if (entry === undefined)
-      throw new StoreError(`${this.path} has no tensor ${name}`, { details: { path: this.path, name } });
+      throw new StoreError(`${this.path} has no tensor ${clip(name)}`, { details: { path: this.path, name } });
     const { stored } = entry;
     const widen = Object.hasOwn(WIDEN, stored) ? WIDEN[stored as FloatDType] : undefined;
-    if (widen === undefined) throw new StoreError(`${this.path}: tensor ${name} holds ${stored}, not floats`);
+    if (widen === undefined) throw new StoreError(`${this.path}: tensor ${clip(name)} holds ${stored}, not floats`);
     if (first < 0 || first > last || last > sizeOf(entry.shape)) {
-      throw new StoreError(`${this.path}: tensor ${name} has no elements ${first} to ${last}`);
+      throw new StoreError(`${this.path}: tensor ${clip(name)} has no elements ${first} to ${last}`);
     }
     const [width, count] = [STORED_BYTES[stored], last - first];
     const bytes = this.#allocate(entry, () => new Uint8Array(count * width));
-    this.#readAt(bytes, this.#dataStart + entry.begin + first * width, `tensor ${name}`);
+    this.#readAt(bytes, this.#dataStart + entry.begin + first * width, `tensor ${clip(name)}`);
     return widen(bytes.buffer, count);
   }
 
@@ -238,12 +239,14 @@ export class SafetensorsFile implements Disposable {
       return make();
     } catch (cause) {
       const bytes = entry.end - entry.begin;
-      throw new StoreError(`${this.path}: tensor ${entry.name} of ${bytes} bytes does not fit in memory`, { cause });
+      throw new StoreError(`${this.path}: tensor ${clip(entry.name)} of ${bytes} bytes does not fit in memory`, {
+        cause,
+      });
     }
   }
 
   #fill(entry: TensorEntry, bytes: Uint8Array): void {
-    this.#readAt(bytes, this.#dataStart + entry.begin, `tensor ${entry.name}`);
+    this.#readAt(bytes, this.#dataStart + entry.begin, `tensor ${clip(entry.name)}`);
   }
 
   #readAt(into: Uint8Array, position: number, what: string): void {
@@ -287,7 +290,7 @@ function encodeHeader(
   let offset = 0;
   for (const [i, { name, dtype, shape }] of ordered.entries()) {
     if (name === '__metadata__' || name === ordered[i - 1]?.name) {
-      throw new StoreError(`a tensor cannot be written under the name ${name}: it is reserved or used twice`);
+      throw new StoreError(`a tensor cannot be written under the name ${clip(name)}: it is reserved or used twice`);
     }
     const end = offset + sizeOf(shape) * DTYPE_BYTES[dtype];
     const entry = { dtype: STORED_NAME[dtype], shape, data_offsets: [offset, end] };
@@ -332,7 +335,7 @@ function checkEntries(
     if (entry.begin !== at) {
       const how =
         entry.begin < at ? 'overlaps the tensor before it' : `leaves a gap of ${entry.begin - at} bytes before it`;
-      throw damaged(path, `tensor ${entry.name} ${how}`);
+      throw damaged(path, `tensor ${clip(entry.name)} ${how}`);
     }
     at = entry.end;
   }
@@ -345,13 +348,13 @@ function isCount(value: unknown): value is number {
 }
 
 function checkEntry(path: string, name: string, value: unknown, dataBytes: number): TensorEntry {
-  const wrong = (what: string) => damaged(path, `tensor ${name} ${what}`);
+  const wrong = (what: string) => damaged(path, `tensor ${clip(name)} ${what}`);
   if (!isObject(value)) throw wrong('has no description');
   const { dtype: stored, shape, data_offsets: offsets } = value;
   if (typeof stored !== 'string') throw wrong('has no dtype');
   if (!Object.hasOwn(STORED_BYTES, stored)) {
     const known = Object.keys(STORED_BYTES).join(', ');
-    throw new StoreError(`${path}: tensor ${name} has dtype ${stored}, which is not one of ${known}`);
+    throw new StoreError(`${path}: tensor ${clip(name)} has dtype ${clip(stored)}, which is not one of ${known}`);
   }
   if (!Array.isArray(shape) || !shape.every(isCount)) throw wrong('has a shape that is not a list of whole numbers');
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
@@ -418,7 +421,9 @@ function narrowIntegers(path: string, entry: TensorEntry, view: DataView, count:
   for (let i = 0; i < count; i++) {
     const value = Number(read(view, i));
     if (value < -0x80000000 || value > 0x7fffffff) {
-      throw new StoreError(`${path}: tensor ${entry.name} of type ${entry.stored} holds ${value}, beyond 32 bits`);
+      throw new StoreError(
+        `${path}: tensor ${clip(entry.name)} of type ${entry.stored} holds ${value}, beyond 32 bits`,
+      );
     }
     out[i] = value;
   }

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf, checkTokenIds, DataError, fileError, refuseHubName, StoreError } from '../core/index.js';
+import { messageOf, checkTokenIds, DataError, fileError, refuseHubName, StoreError, showValue } from '../core/index.js';
 import { TokenPlaces, type Span } from './spans.js';
 import { cleanUpSpaces } from './tokenizers/decoders.js';
 import { jsonTokenizer, type JsonTokenizer } from './tokenizers/tokenizer.js';
@@ -112,7 +112,7 @@ function behind(before: readonly number[], ids: Int32Array): Int32Array {
 
 function unplaced(path: string, token: string | undefined): DataError {
   return new DataError(
-    `${path}: token ${JSON.stringify(token)} does not stand for the text's own characters, so that its place is unknown; ` +
+    `${path}: token ${showValue(token)} does not stand for the text's own characters, so that its place is unknown; ` +
       'use a tokenizer that leaves the text as it is',
     { details: { path, token } },
   );

@@ -1,4 +1,5 @@
 /** Where two plain values differ. */
+import { clip } from './messages.js';
 
 /** One place where two values differ. */
 export interface Difference {
@@ -22,7 +23,7 @@ export function differences(a: unknown, b: unknown, path = ''): Difference[] {
 
 /** `train.steps was 4, now 8; model.layers was nothing, now []; and 3 more`, with at most `most` places spelt out. */
 export function describeDifferences(found: readonly Difference[], most = 4): string {
-  const show = (value: unknown) => (value === undefined ? 'nothing' : JSON.stringify(value));
+  const show = (value: unknown) => (value === undefined ? 'nothing' : clip(JSON.stringify(value)));
   const listed = found.slice(0, most).map(({ path, a, b }) => `${path} was ${show(a)}, now ${show(b)}`);
   const more = found.length - listed.length;
   return listed.join('; ') + (more > 0 ? `; and ${more} more` : '');

@@ -1,7 +1,9 @@
 /**
  * Error types. A message says what is wrong, where, and what to do; `details` repeats the facts for programs.
- * `exitCode` is what the command line returns: 2 for the user's input, 1 for everything else.
+ * `exitCode` is what the command line returns: 2 for the user's input, 1 for everything else. Whatever a message
+ * quotes, it is one line without control characters (`messages.ts`).
  */
+import { oneLine } from './messages.js';
 
 /** What an error carries beside its message. */
 export interface ErrorOptions {
@@ -23,7 +25,7 @@ export class LongsightError extends Error {
   /** The facts of the message, for programs. */
   readonly details: Readonly<Record<string, unknown>>;
   constructor(message: string, options: ErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(oneLine(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
     this.details = options.details ?? {};
   }
@@ -89,12 +91,6 @@ export class InterruptedError extends LongsightError {
  */
 export function invariant(condition: unknown, message: string): asserts condition {
   if (!condition) throw new LongsightError(`internal error: ${message}; please report this`);
-}
-
-/** Names in quotation marks, for messages: `"a"`, `"a" and "b"`, `"a", "b" and "c"`. */
-export function quoted(names: readonly string[]): string {
-  const all = names.map((name) => `"${name}"`);
-  return all.length < 2 ? all.join('') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`;
 }
 
 /** What something thrown says of itself: an error's message, or else its text. */

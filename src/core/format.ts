@@ -1,5 +1,6 @@
 /** Numbers as people read them; used by the report, the verdicts and the command line alike. */
 import { maxOf, minOf } from './lists.js';
+import { printable } from './messages.js';
 
 /** Tokens as `2.46 M`, `310 k`, `512`. */
 export function formatTokens(tokens: number): string {
@@ -55,8 +56,9 @@ export function list(items: readonly string[]): string {
   return `${items.slice(0, -1).join(', ')} and ${items.at(-1)}`;
 }
 
-/** A table of text, columns padded; columns in `right` are set right. */
-export function textTable(rows: readonly (readonly string[])[], right: ReadonlySet<number> = new Set()): string {
+/** A table of text, columns padded, its cells printable; columns in `right` are set right. */
+export function textTable(table: readonly (readonly string[])[], right: ReadonlySet<number> = new Set()): string {
+  const rows = table.map((row) => row.map((cell) => printable(cell)));
   const widths = (rows[0] ?? []).map((_, i) => maxOf(rows.map((row) => row[i]?.length ?? 0)));
   const pad = (text: string, i: number) => (right.has(i) ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0));
   return rows.map((row) => row.map(pad).join('  ').trimEnd()).join('\n');

@@ -10,6 +10,7 @@ export * from './format.js';
 export * from './hub.js';
 export * from './lists.js';
 export * from './lock.js';
+export * from './messages.js';
 export * from './rng.js';
 export * from './schema.js';
 export * from './simultaneous.js';

@@ -7,19 +7,24 @@ import { closest, distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
 import { knownAs } from './aliases.js';
 import { ConfigError } from './errors.js';
+import { clip, showValue } from './messages.js';
 
 type Path = readonly PropertyKey[];
 type Issue = z.core.$ZodIssue;
 
 /** At most this many problems are spelt out in one message. */
 const MAX_LISTED = 5;
+/** Problems past this many are counted only: a list may have a wrong value in each of a million places. */
+const MAX_DESCRIBED = 1000;
+/** Words longer than this are no slip of the keyboard. */
+const MAX_WORD = 100;
 
 /**
  * The candidate that was probably meant by `word`: one that differs in case or hyphens only, one that others call so
  * (`aliases.ts`), or the nearest if it is near enough to be a slip of the keyboard.
  */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  if (candidates.length === 0) return undefined;
+  if (candidates.length === 0 || word.length > MAX_WORD) return undefined;
   const known = knownAs(word, candidates);
   if (known !== undefined) return known;
   const best = closest(word, [...candidates]);
@@ -36,20 +41,34 @@ export function nearest(word: string, candidates: readonly string[]): string | u
 export function parseConfig<S extends z.ZodType>(schema: S, value: unknown, where: string): z.output<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const problems = [...new Set(result.error.issues.flatMap((issue) => describe(schema, value, issue, [])))];
-  const listed = problems.slice(0, MAX_LISTED).join('; ');
-  const more = problems.length > MAX_LISTED ? `; and ${problems.length - MAX_LISTED} more` : '';
-  throw new ConfigError(`${where === '' ? '' : `${where}: `}${listed}${more}`, {
+  const { text, problems } = problemsOf(schema, value, result.error);
+  throw new ConfigError(`${where === '' ? '' : `${where}: `}${text}`, {
     details: { where, problems },
     cause: result.error,
   });
+}
+
+/**
+ * What is wrong with a value that a schema refused, in words: each wrong key by its path, what was expected and what
+ * was there. `text` joins the first five.
+ */
+export function problemsOf(
+  schema: z.core.$ZodType,
+  value: unknown,
+  error: z.ZodError,
+): { readonly text: string; readonly problems: readonly string[] } {
+  const { issues } = error;
+  const problems = [...new Set(issues.slice(0, MAX_DESCRIBED).flatMap((issue) => describe(schema, value, issue, [])))];
+  const others = problems.length - MAX_LISTED + Math.max(0, issues.length - MAX_DESCRIBED);
+  const listed = problems.slice(0, MAX_LISTED).join('; ');
+  return { text: others > 0 ? `${listed}; and ${others} more` : listed, problems };
 }
 
 /** `model.layers[2]`; empty for the root. */
 export function formatPath(path: Path): string {
   let text = '';
   for (const part of path)
-    text += typeof part === 'number' ? `[${part}]` : text === '' ? String(part) : `.${String(part)}`;
+    text += typeof part === 'number' ? `[${part}]` : text === '' ? clip(String(part)) : `.${clip(String(part))}`;
   return text;
 }
 
@@ -60,7 +79,8 @@ function describe(schema: z.core.$ZodType, root: unknown, issue: Issue, base: Pa
   const got = showValue(valueAt(root, path));
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => {
+      return issue.keys.slice(0, MAX_DESCRIBED).map((key, i) => {
+        if (i >= MAX_LISTED) return `unknown key "${clip(key)}"`; // counted, not shown
         const known = knownKeys(schema, root, path);
         const elsewhere = knownAs(key, known) === undefined ? pathOfKey(key, schema) : undefined;
         return describeUnknownKey(key, at, known, elsewhere);
@@ -91,7 +111,7 @@ function describeUnknownKey(key: string, at: string, known: readonly string[], e
   const near = elsewhere ?? nearest(key, known);
   const hint =
     near === undefined ? (known.length === 0 ? '' : `; valid keys: ${known.join(', ')}`) : `; did you mean "${near}"?`;
-  return `unknown key "${key}"${at === '' ? '' : ` in ${at}`}${hint}`;
+  return `unknown key "${clip(key)}"${at === '' ? '' : ` in ${at}`}${hint}`;
 }
 
 function describeChoice(subject: string, value: unknown, values: readonly unknown[]): string {
@@ -146,17 +166,6 @@ function limit(issue: { readonly origin: string }, bound: number | bigint, relat
   return unit === undefined
     ? `be ${relation} ${bound}`
     : `have ${relation} ${bound} ${unit[Number(bound) === 1 ? 0 : 1]}`;
-}
-
-/** A value as a short piece of JSON-like text. */
-/** A value as a message shows it: lists and objects by what they are, texts as JSON, cut at 60 characters. */
-export function showValue(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
-  if (Array.isArray(value)) return `a list of ${value.length}`;
-  if (typeof value === 'object' && value !== null) return 'an object';
-  const text = JSON.stringify(value) ?? typeof value;
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 function valueAt(root: unknown, path: Path): unknown {

@@ -1,5 +1,5 @@
 /** The text of a line of JSON Lines, read alike wherever such lines are read. */
-import { messageOf, DataError, nearest, decodeUtf8, wellFormed, type InvalidText } from '../core/index.js';
+import { messageOf, DataError, nearest, decodeUtf8, wellFormed, type InvalidText, listed } from '../core/index.js';
 
 /** How the text of a JSON line is read, and how messages name the line. */
 export interface LineOptions {
@@ -46,7 +46,7 @@ export function textOfLine(bytes: Uint8Array, options: LineOptions): string | nu
     const keys = Object.keys(value);
     const near = nearest(field, keys);
     throw wrong(
-      `no field "${field}"; its fields are ${keys.join(', ')}${near === undefined ? '' : ` (did you mean "${near}"?)`}`,
+      `no field "${field}"; its fields are ${listed(keys)}${near === undefined ? '' : ` (did you mean "${near}"?)`}`,
     );
   }
   if (timesGiven(json, field) > 1) throw wrong(`the field "${field}" is given twice`);

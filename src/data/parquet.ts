@@ -3,7 +3,7 @@ import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { asyncBufferFromFile, asyncBufferFromUrl, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { present, messageOf, at, DataError, nearest, decodeUtf8, type InvalidText } from '../core/index.js';
+import { present, messageOf, at, DataError, nearest, decodeUtf8, type InvalidText, listed } from '../core/index.js';
 import { isUrl } from './kinds.js';
 
 /** The text column of an open Parquet file. */
@@ -83,7 +83,7 @@ function checkColumn(path: string, metadata: FileMetaData, field: string): void 
   }
   const near = nearest(field, names);
   const hint = near === undefined ? '' : `; did you mean "${near}"?`;
-  throw new DataError(`${path} has no column "${field}"; its columns are ${names.join(', ')}${hint}`, {
+  throw new DataError(`${path} has no column "${field}"; its columns are ${listed(names)}${hint}`, {
     details: { path, field, columns: names },
   });
 }

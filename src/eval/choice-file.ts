@@ -1,5 +1,5 @@
 /** Files of multiple-choice questions: every field with text is read or refused by name. */
-import { present, DataError, quoted } from '../core/index.js';
+import { present, DataError, quoted, listed, showValue } from '../core/index.js';
 import { parseRow, readRows, refuseUnread, type JsonRow } from '../data/index.js';
 
 /** A multiple-choice question: a context, its continuations, and which of them is right. */
@@ -101,7 +101,7 @@ function choicesOf(row: JsonRow, yesOrNo: boolean, where: string): Choices {
     const listed = listOf(row[field]);
     const twice = listed?.labels?.find((label, i, all) => all.indexOf(label) !== i);
     if (twice !== undefined)
-      throw new DataError(`${where} has two choices with the label ${JSON.stringify(twice)}; rename one`);
+      throw new DataError(`${where} has two choices with the label ${showValue(twice)}; rename one`);
     if (listed !== null) return { ...listed, fields: [field] };
   } else {
     const spread = [letterFields(row), ...NUMBERED_CHOICES.map((name) => numberedFields(row, name))];
@@ -190,7 +190,7 @@ function answerOf({ where, choices, answers }: Draft, common: ReadonlyMap<string
   const labels = choices.labels ?? texts.map((_, i) => letterOf(i));
   const wanted = (field: string) =>
     new DataError(
-      `${where} needs "${field}": an index from 0 to ${texts.length - 1}, a label (${labels.join(', ')}), or the text of a choice`,
+      `${where} needs "${field}": an index from 0 to ${texts.length - 1}, a label (${listed(labels)}), or the text of a choice`,
     );
   if (answers.length === 0) throw wanted('answer');
   const named = answers.map(({ field, value }) => {
@@ -201,7 +201,7 @@ function answerOf({ where, choices, answers }: Draft, common: ReadonlyMap<string
     if (choice === undefined) throw wanted(field);
     if (meant.size === 1) return { field, choice };
     throw new DataError(
-      `${where}: the ${field} ${JSON.stringify(value)} could mean ${all.map(([r, c]) => `choice ${c} by its ${r}`).join(' or ')}; ` +
+      `${where}: the ${field} ${showValue(value)} could mean ${all.map(([r, c]) => `choice ${c} by its ${r}`).join(' or ')}; ` +
         'give an index from 0 as a number, or choices with labels',
     );
   });

@@ -16,6 +16,7 @@ import {
   maxOf,
   wilson,
   type Interval,
+  showValue,
 } from '../core/index.js';
 import type { TensorMap } from '../engine/index.js';
 import type { LoadedModel } from '../loaded/index.js';
@@ -79,7 +80,7 @@ export function choiceTokens({ context, choices }: ChoiceQuestion, tokenizer: Te
     // The context keeps its own tokens, whatever those of the whole are.
     const own = tokenizer.encode(bare + continuation, { special: true }).subarray(before.length);
     if (own.length === 0) {
-      throw new DataError(`the choice ${JSON.stringify(choice)} adds no token to its context, so it has no likelihood`);
+      throw new DataError(`the choice ${showValue(choice)} adds no token to its context, so it has no likelihood`);
     }
     return { ids: concatIds(begin, own), count: own.length, bytes: Buffer.byteLength(choice.trimStart()) };
   });

@@ -2,7 +2,7 @@
  * Changing one value deep inside a plain configuration, named by a dotted path such as `model.layers` or
  * `data[0].weight`.
  */
-import { ConfigError, nearest } from '../core/index.js';
+import { ConfigError, nearest, clip, listed, showValue } from '../core/index.js';
 
 /** A plain object, as YAML and JSON give it. */
 export type Plain = Readonly<Record<string, unknown>>;
@@ -11,7 +11,7 @@ export type Plain = Readonly<Record<string, unknown>>;
 export function parsePath(path: string): (string | number)[] {
   const parts = path.replace(/\[(\d+)\]/g, '.$1').split('.');
   if (parts.some((part) => part === '' || /[[\]]/.test(part)))
-    throw new ConfigError(`"${path}" is not a path; write keys joined by points, such as train.steps`);
+    throw new ConfigError(`"${clip(path)}" is not a path; write keys joined by points, such as train.steps`);
   return parts.map((part) => (/^\d+$/.test(part) ? Number(part) : part));
 }
 
@@ -32,7 +32,7 @@ export function withValueAt(root: unknown, path: string, value: unknown): unknow
       return list.map((entry, i) => (i === part ? replace(entry, rest, here) : entry));
     }
     if (node !== undefined && !isPlain(node))
-      throw new ConfigError(`${path}: ${done} is ${JSON.stringify(node)}, so it has no key "${part}"`);
+      throw new ConfigError(`${path}: ${done} is ${showValue(node)}, so it has no key "${part}"`);
     return { ...node, [part]: replace(node?.[part], rest, here) };
   };
   return replace(root, parsePath(path), '');
@@ -59,8 +59,8 @@ export function merge(base: unknown, changes: unknown): unknown {
 /** `ConfigError` for a name that is not among `known`, with the nearest one. */
 export function unknownName(what: string, name: string, known: readonly string[]): ConfigError {
   const near = nearest(name, known);
-  const hint = near === undefined ? `; there are: ${known.join(', ')}` : `; did you mean "${near}"?`;
-  return new ConfigError(`unknown ${what} "${name}"${hint}`);
+  const hint = near === undefined ? `; there are: ${listed(known)}` : `; did you mean "${near}"?`;
+  return new ConfigError(`unknown ${what} "${clip(name)}"${hint}`);
 }
 
 /** Whether a value is an object other than a list. */

@@ -1,6 +1,6 @@
 /** The resolved configuration of a model: every default filled in, every layer written out, fields checked together. */
 import type { z } from 'zod';
-import { at, ConfigError, nearest, parseConfig } from '../core/index.js';
+import { at, ConfigError, nearest, parseConfig, showValue } from '../core/index.js';
 import { checkGroups, MAX_LAYERS, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
 import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
@@ -123,7 +123,7 @@ function withPreset(input: unknown, where: string): unknown {
   if (base !== undefined) return { ...base, ...rest };
   const near = typeof preset === 'string' ? nearest(preset, PRESET_NAMES) : undefined;
   const hint = near === undefined ? `presets are ${PRESET_NAMES.join(', ')}` : `did you mean "${near}"?`;
-  throw new ConfigError(`${where}: unknown preset ${JSON.stringify(preset)}; ${hint}`, { details: { preset } });
+  throw new ConfigError(`${where}: unknown preset ${showValue(preset)}; ${hint}`, { details: { preset } });
 }
 
 function checkKvHeads({ numHeads, numKvHeads }: HeadCounts, where: string): void {

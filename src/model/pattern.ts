@@ -11,7 +11,7 @@
  *
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
-import { ConfigError, nearest } from '../core/index.js';
+import { ConfigError, nearest, clip } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import type { AttentionPlan, HeadGroup, LayerPlan, RecurrentPlan } from './plan.js';
 
@@ -53,7 +53,8 @@ export function parsePattern(text: string, where = 'layers'): PatternLayer[] {
   const tokens = text.split(/\s+/).filter((t) => t !== '');
   if (tokens.length === 0) throw new ConfigError(`${where}: the pattern is empty; ${GRAMMAR}`, { details: { text } });
   return tokens.flatMap((token, i) => {
-    const place = tokens.length === 1 ? `"${token}"` : `"${token}" (token ${i + 1} of "${tokens.join(' ')}")`;
+    const place =
+      tokens.length === 1 ? `"${clip(token)}"` : `"${clip(token)}" (token ${i + 1} of "${clip(tokens.join(' '))}")`;
     const fail: Fail = (why) => {
       throw new ConfigError(`${where}: ${place}: ${why}`, { details: { text, token, index: i } });
     };
@@ -177,7 +178,7 @@ export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'l
   if (layer.mixer !== 'attention') return layer;
   const { numHeads } = counts;
   const fail: Fail = (why) => {
-    throw new ConfigError(`${where}: "${layer.source}": ${why}`, { details: { layer: layer.source, ...counts } });
+    throw new ConfigError(`${where}: "${clip(layer.source)}": ${why}`, { details: { layer: layer.source, ...counts } });
   };
   const given = layer.parts.reduce((n, p) => n + (p.heads ?? 0), 0);
   const open = layer.parts.filter((p) => p.heads === null).length;

@@ -21,6 +21,7 @@ import {
   writeJsonAtomic,
   DivergedError,
   type HostTensor,
+  clip,
 } from '../core/index.js';
 import { checkpointPath, checkpointsFolder } from './paths.js';
 import { parameterSpecs, resolveModelConfig, type HostParameters, type ModelConfig } from '../model/index.js';
@@ -185,17 +186,17 @@ function checkTensors(path: string, shapes: ReadonlyMap<string, readonly number[
   using file = new SafetensorsFile(path);
   for (const [name, shape] of shapes) {
     const entry = file.entries.get(name);
-    if (entry === undefined) throw new StoreError(`${path} lacks tensor ${name}`, { details: { path, name } });
+    if (entry === undefined) throw new StoreError(`${path} lacks tensor ${clip(name)}`, { details: { path, name } });
     if (!sameShape(entry.shape, shape) || entry.dtype !== 'f32') {
       const got = `${entry.dtype}${formatShape(entry.shape)}`;
-      throw new StoreError(`${path}: tensor ${name} is ${got}, the model needs f32${formatShape(shape)}`, {
+      throw new StoreError(`${path}: tensor ${clip(name)} is ${got}, the model needs f32${formatShape(shape)}`, {
         details: { path, name },
       });
     }
   }
   for (const name of file.entries.keys()) {
     if (!shapes.has(name))
-      throw new StoreError(`${path}: the model has no tensor ${name}`, { details: { path, name } });
+      throw new StoreError(`${path}: the model has no tensor ${clip(name)}`, { details: { path, name } });
   }
 }
 

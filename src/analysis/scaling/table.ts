@@ -1,5 +1,5 @@
 /** Tables of trained models, as the study publishes them: `model_size token_multiplier n loss`, in TSV or CSV. */
-import { entry, DataError, readUtf8, parseCsv } from '../../core/index.js';
+import { entry, DataError, readUtf8, parseCsv, clip, listed } from '../../core/index.js';
 import type { ScalingPoint } from './law.js';
 
 /** The columns of the study's table of trained models. */
@@ -39,7 +39,7 @@ export function parseScalingTable(text: string, where: string, { longppl = false
   const names = (header?.cells ?? []).map((name) => name.trim());
   const missing = SCALING_COLUMNS.filter((name) => !names.includes(name));
   if (missing.length > 0) {
-    const has = names.filter((n) => n !== '').join(', ');
+    const has = listed(names.filter((n) => n !== ''));
     throw new DataError(
       `${where}: column${missing.length > 1 ? 's' : ''} ${missing.join(', ')} missing; the header has ${has || 'nothing'} ` +
         `and needs ${SCALING_COLUMNS.join(', ')}`,
@@ -80,7 +80,7 @@ export function parseScalingTable(text: string, where: string, { longppl = false
 function positive(text: string, column: string, place: string): number {
   const value = text === '' ? NaN : Number(text);
   if (value > 0 && Number.isFinite(value)) return value;
-  throw new DataError(`${place}: ${column} is ${text === '' ? 'empty' : text}, expected a positive number`, {
+  throw new DataError(`${place}: ${column} is ${text === '' ? 'empty' : clip(text)}, expected a positive number`, {
     details: { where: place, column },
   });
 }

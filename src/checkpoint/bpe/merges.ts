@@ -1,5 +1,5 @@
 /** The merges of a byte-pair vocabulary as a table of token ids. */
-import { DataError } from '../../core/index.js';
+import { DataError, clip } from '../../core/index.js';
 import type { MergeTable } from './words.js';
 
 /** The part of a `tokenizer.json` that says how pairs merge. */
@@ -27,7 +27,7 @@ export function mergesOf(config: MergesConfig, ids: ReadonlyMap<string, number>)
     const [a, b, both] = [ids.get(left), ids.get(right), ids.get(left + right.slice(prefix.length))];
     if (a === undefined || b === undefined || both === undefined || more.length > 0) {
       throw new DataError(
-        `model.merges: merge ${rank}, ${JSON.stringify(merge)}, is not one of two tokens into a third`,
+        `model.merges: merge ${rank}, ${clip(JSON.stringify(merge))}, is not one of two tokens into a third`,
       );
     }
     // Of a merge listed twice the last counts, as in the library's table.

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, sameShape, sizeOf, StoreError, type Shape } from '../../core/index.js';
+import { readJson, sameShape, sizeOf, StoreError, type Shape, clip } from '../../core/index.js';
 import { SafetensorsFile } from '../safetensors.js';
 
 /** The name of the tensor file of a model in one file. */
@@ -42,7 +42,7 @@ export function tensorFiles(folder: string): TensorFiles {
       const other = found.get(name);
       if (other !== undefined && !sameStored({ name, ...other }, { name, ...place })) {
         throw new StoreError(
-          `${other.path} and ${path} both hold tensor ${name}, with different values; keep it in one shard only`,
+          `${other.path} and ${path} both hold tensor ${clip(name)}, with different values; keep it in one shard only`,
           { details: { name, paths: [other.path, path] } },
         );
       }
@@ -66,13 +66,13 @@ export function tensorFiles(folder: string): TensorFiles {
   const held = new Map<string, ReadonlySet<string>>();
   for (const shard of new Set(places.map(([, file]) => file))) {
     if (shard.includes('/') || shard.includes('\\')) {
-      throw new StoreError(`${index} names the shard ${shard}; shards must lie in the folder itself`);
+      throw new StoreError(`${index} names the shard ${clip(shard)}; shards must lie in the folder itself`);
     }
     held.set(shard, add(join(folder, shard)));
   }
   for (const [name, shard] of places) {
     if (held.get(shard)?.has(name) === true) continue;
-    throw new StoreError(`${index} places tensor ${name} in ${shard}, which does not hold it`, {
+    throw new StoreError(`${index} places tensor ${clip(name)} in ${clip(shard)}, which does not hold it`, {
       details: { name, shard },
     });
   }

@@ -2,7 +2,7 @@
  * Added tokens, which are cut out of a text before its words are: first those that are not normalized, from the text as
  * given, then the others, from the normalized text in between.
  */
-import { got, DataError } from '../../core/index.js';
+import { got, DataError, showValue } from '../../core/index.js';
 import { spaceStart, type Normalizer } from './normalizers.js';
 import { escapeRegExp } from './pattern.js';
 import type { AddedToken } from './schema.js';
@@ -43,11 +43,11 @@ export function addedTokensOf(
     const own = idOf.get(content) ?? idInModel(content) ?? Math.max(largest + 1, modelSize);
     if (own !== id) {
       throw new DataError(
-        `added_tokens: ${JSON.stringify(content)} has id ${id}, but the Rust library gives it ${own} ` +
+        `added_tokens: ${showValue(content)} has id ${id}, but the Rust library gives it ${own} ` +
           '(the id in the vocabulary, or the next free one); write that id',
       );
     }
-    if (idOf.has(content)) throw new DataError(`added_tokens: ${JSON.stringify(content)} is there twice`);
+    if (idOf.has(content)) throw new DataError(`added_tokens: ${showValue(content)} is there twice`);
     idOf.set(content, id);
     largest = Math.max(largest, id);
   }
@@ -71,8 +71,7 @@ function cutterOf(tokens: readonly AddedToken[], normalize: Normalizer): Cutter 
   const byText = new Map<string, AddedToken>();
   for (const token of tokens) {
     const text = normalize(token.content);
-    if (text === '')
-      throw new DataError(`added_tokens: the normalizer leaves nothing of ${JSON.stringify(token.content)}`);
+    if (text === '') throw new DataError(`added_tokens: the normalizer leaves nothing of ${showValue(token.content)}`);
     if (!byText.has(text)) byText.set(text, token);
   }
   const pattern = anyOf([...byText.keys()]);

@@ -1,5 +1,5 @@
 /** How a word becomes token ids: the models of `tokenizer.json`. */
-import { present, f64At, at, i32At, DataError } from '../../core/index.js';
+import { present, f64At, at, i32At, DataError, showValue } from '../../core/index.js';
 import { mergesOf } from '../bpe/merges.js';
 import { IdBuffer, mergeIds } from '../bpe/words.js';
 import type { BpeConfig, ModelConfig, UnigramConfig, WordLevelConfig, WordPieceConfig } from './schema.js';
@@ -39,7 +39,7 @@ export function vocabularyOf(config: ModelConfig): Vocabulary {
   for (const [token, id] of idOf) {
     const other = tokenOf.get(id);
     if (other !== undefined) {
-      throw new DataError(`model.vocab: ${JSON.stringify(other)} and ${JSON.stringify(token)} have the same id ${id}`);
+      throw new DataError(`model.vocab: ${showValue(other)} and ${showValue(token)} have the same id ${id}`);
     }
     tokenOf.set(id, token);
   }
@@ -67,8 +67,7 @@ type Ids = ReadonlyMap<string, number>;
 
 function unknownId({ type, unk_token: token }: WordLevelConfig | WordPieceConfig | BpeConfig, ids: Ids): number {
   const id = ids.get(token ?? '');
-  if (id === undefined)
-    throw new DataError(`model (${type}): unk_token ${JSON.stringify(token)} is not in the vocabulary`);
+  if (id === undefined) throw new DataError(`model (${type}): unk_token ${showValue(token)} is not in the vocabulary`);
   return id;
 }
 

@@ -4,7 +4,7 @@
  */
 import { toRegExpDetails } from 'oniguruma-to-es';
 import { parse, type Node } from 'oniguruma-parser/parser';
-import { messageOf, DataError } from '../../core/index.js';
+import { messageOf, DataError, showValue } from '../../core/index.js';
 import { asOfUnicode16 } from '../bpe/unicode.js';
 
 /**
@@ -138,14 +138,14 @@ const WORD = `${WORD_IN_CLASS}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}`;
 const MATTERING_CASE = '|(?!)a';
 
 function compilePattern(source: string): RegExp {
-  const refuse = (what: string) => new DataError(`${what} in the pattern ${JSON.stringify(source)} is not supported`);
+  const refuse = (what: string) => new DataError(`${what} in the pattern ${showValue(source)} is not supported`);
   let details: ReturnType<typeof toRegExpDetails>;
   try {
     check(parse(source), { ignoreCase: false, source }, refuse);
     details = toRegExpDetails(`${spellOutWords(source, refuse)}${MATTERING_CASE}`, { target: 'ES2024' });
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    throw new DataError(`the pattern ${JSON.stringify(source)} cannot be read: ${messageOf(cause)}`, { cause });
+    throw new DataError(`the pattern ${showValue(source)} cannot be read: ${messageOf(cause)}`, { cause });
   }
   if (details.options?.strategy !== undefined) throw refuse('a search that depends on the last match');
   return new RegExp(details.pattern, details.flags);

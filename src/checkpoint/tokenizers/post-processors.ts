@@ -1,5 +1,5 @@
 /** The special tokens around a text: the post-processors of `tokenizer.json`. */
-import { DataError } from '../../core/index.js';
+import { DataError, showValue } from '../../core/index.js';
 import type { PostProcessorConfig, PostProcessorStep } from './schema.js';
 
 /** Token ids before and after those of a text. */
@@ -48,7 +48,7 @@ function stepOf(step: PostProcessorStep): Surroundings {
 function idsOf(step: PostProcessorStep & { type: 'TemplateProcessing' }, name: string): readonly number[] {
   const token = Object.hasOwn(step.special_tokens, name) ? step.special_tokens[name] : undefined;
   if (token === undefined) {
-    throw new DataError(`post_processor: the template's ${JSON.stringify(name)} is not among its special_tokens`);
+    throw new DataError(`post_processor: the template's ${showValue(name)} is not among its special_tokens`);
   }
   return token.ids;
 }

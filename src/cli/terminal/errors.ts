@@ -9,26 +9,15 @@ export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 export async function reportError(error: unknown, { stderr, env }: CliContext): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   // Loaded here: most command lines end without an error.
-  const { LongsightError } = await import('../../core/index.js');
+  const { LongsightError, printable } = await import('../../core/index.js');
   const debug = env['LONGSIGHT_DEBUG'] === '1';
   if (error instanceof LongsightError) {
-    stderr.write(`longsight: ${oneLine(error.message)}\n`);
+    stderr.write(`longsight: ${error.message}\n`);
     if (debug) stderr.write(`${stackOf(error)}\n`);
     return error.exitCode;
   }
-  stderr.write(`longsight: unexpected error, please report it: ${stackOf(error)}\n`);
+  stderr.write(`longsight: unexpected error, please report it: ${printable(stackOf(error), '\n')}\n`);
   return EXIT.failed;
-}
-
-/**
- * A message on one line, whatever it quotes of a file: line ends and what is around them as one space, other control
- * characters (which a terminal would obey) as escapes.
- */
-export function oneLine(message: string): string {
-  return message
-    .trim()
-    .replace(/\s*[\n\r\u2028\u2029]\s*/g, ' ')
-    .replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 function stackOf(error: unknown): string {

@@ -2,6 +2,8 @@
  * What a command prints. Results go to standard output, progress and remarks to standard error; `--json` turns results
  * and events into one JSON object a line, `--quiet` leaves errors only.
  */
+import { oneLine, printable } from '../../core/index.js';
+
 export { textTable } from '../../core/index.js';
 
 /** The part of a stream that is used. */
@@ -48,7 +50,7 @@ export class Output {
 
   /** A remark or a line of progress, for people only. */
   note(text: string): void {
-    if (this.mode === 'human') this.#streams.stderr.write(`${text}\n`);
+    if (this.mode === 'human') this.#streams.stderr.write(`${printable(text, '\n')}\n`);
   }
 
   /**
@@ -58,7 +60,7 @@ export class Output {
   warn(text: string): void {
     if (this.mode === 'quiet' || this.#warned.has(text)) return;
     this.#warned.add(text);
-    this.#streams.stderr.write(`longsight: warning: ${text}\n`);
+    this.#streams.stderr.write(`longsight: warning: ${oneLine(text)}\n`);
   }
 
   /** Something that happened, for programs only. */

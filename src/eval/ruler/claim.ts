@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { canonicalJson, ConfigError, fingerprint, readJson, writeJsonAtomic } from '../../core/index.js';
+import { canonicalJson, ConfigError, fingerprint, readJson, writeJsonAtomic, clip } from '../../core/index.js';
 import type { RulerSample } from '../../data/index.js';
 
 const RECORD_FILE = 'run.json';
@@ -74,7 +74,7 @@ export function claimPredictions(
 function checkFile(name: string, known: StoredFile, now: StoredFile, refuse: (what: string) => never): void {
   const setting = changed(known.settings, now.settings);
   if (setting !== undefined) {
-    const show = (value: unknown) => (value === undefined ? 'not said' : JSON.stringify(value));
+    const show = (value: unknown) => (value === undefined ? 'not said' : clip(JSON.stringify(value)));
     const [was, is] = [show(known.settings[setting]), show(now.settings[setting])];
     refuse(`${name}: ${setting} was ${was}, now ${is}`);
   }

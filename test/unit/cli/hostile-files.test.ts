@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PredictionFile } from '../../../src/eval/index.js';
 import { findAccelerators, xlaPlatforms } from '../../../src/engine/index.js';
-import { oneLine } from '../../../src/cli/terminal/errors.js';
+import { oneLine } from '../../../src/core/index.js';
 import { cli } from '../../support/cli.js';
 import { messageOf } from '../../support/folders.js';
 
