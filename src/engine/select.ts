@@ -6,7 +6,7 @@ import { hiddenCuda } from './contract/accelerators.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine/engine.js';
-import { hostsFromEnvironment } from './xla/pjrt/hosts/callbacks.js';
+import { hostsFromEnvironment } from './xla/pjrt/hosts/hosts.js';
 import { findPlugin, type Platform } from './xla/pjrt/discover.js';
 
 /** The names that `--engine` takes. */

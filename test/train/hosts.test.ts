@@ -3,8 +3,6 @@ import { spawn } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { hostsFromEnvironment } from '../../src/engine/index.js';
-import { parseAddress, serveStore, StoreClient } from '../../src/engine/xla/pjrt/hosts/store.js';
 
 const CHILD = fileURLToPath(new URL('kv-child.mjs', import.meta.url));
 
@@ -17,22 +15,29 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function child(node: number, coordinator: string): Promise<string> {
+function child(node: number, coordinator: string): Promise<{ output: string; said: string }> {
   const started = spawn(process.execPath, [CHILD, String(node), coordinator]);
   let output = '';
+  let said = '';
   started.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  started.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  return new Promise((resolve) => started.on('close', () => resolve(output)));
+  started.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  return new Promise((resolve) => started.on('close', () => resolve({ output, said })));
 }
 
 describe('key-value callbacks', () => {
   it('share keys between two processes, called from threads of their own', async () => {
     const coordinator = `127.0.0.1:${await freePort()}`;
     // Node 1 first: it waits for node 0 to serve.
-    const outputs = await Promise.all([child(1, coordinator), child(0, coordinator)]);
-    [1, 0].forEach((node, i) => {
-      const other = 1 - node;
-      expect(JSON.parse(outputs[i] as string), outputs[i]).toEqual({
+    const [one, zero] = await Promise.all([child(1, coordinator), child(0, coordinator)]);
+    // Where it serves is said at once; both leave in order, so nobody is called gone.
+    expect([one.said, zero.said]).toEqual([
+      '',
+      `xla: node 0 serves the key-value store of 2 nodes at 127.0.0.1, port ${coordinator.split(':')[1]}, which only this host ` +
+        'can reach; a shared secret is asked for\n',
+    ]);
+    [one.output, zero.output].forEach((output, i) => {
+      const [node, other] = [1 - i, i];
+      expect(JSON.parse(output), output).toEqual({
         missing: 'error 4242',
         puts: [true, true, true],
         values: [0, 1, 2].map((k) => [other, 0, 255, k]),
@@ -45,52 +50,5 @@ describe('key-value callbacks', () => {
         last: [1],
       });
     });
-  });
-});
-
-describe('the store', () => {
-  it('answers a get when the key is put, and everybody when node 0 is gone', async () => {
-    const address = `127.0.0.1:${await freePort()}`;
-    const server = await serveStore(address);
-    const sockets: { destroy(): void }[] = [];
-    server.on('connection', (socket) => sockets.push(socket));
-    const [a, b] = [await StoreClient.connect(address), await StoreClient.connect(address)];
-    const waits = a.ask({ op: 'get', key: 'x', timeoutMs: 10_000 });
-    expect(await b.ask({ op: 'try', key: 'x' })).toMatchObject({ code: 5 });
-    await b.ask({ op: 'put', key: 'x', value: 'AAE=' });
-    expect(await waits).toEqual({ value: 'AAE=' });
-    expect(await b.ask({ op: 'get', key: 'y', timeoutMs: 1 })).toMatchObject({ code: 4 });
-    const stranded = a.ask({ op: 'get', key: 'z', timeoutMs: 10_000 });
-    sockets.forEach((socket) => socket.destroy());
-    expect(await stranded).toEqual({ code: 14, message: 'node 0 is gone' });
-    a.close();
-    b.close();
-    await new Promise((done) => server.close(done));
-    await expect(StoreClient.connect(address, 0)).rejects.toThrow(
-      /node 0 does not answer at 127\.0\.0\.1:\d+; start it/,
-    );
-  });
-});
-
-describe('hosts from the environment', () => {
-  const of = (env: Record<string, string>) => hostsFromEnvironment(env);
-
-  it('are taken where the coordinator is set', () => {
-    expect(of({})).toBeUndefined();
-    expect(of({ LONGSIGHT_COORDINATOR: 'a:1', LONGSIGHT_NODES: '2', LONGSIGHT_NODE: '1' })).toEqual({
-      coordinator: 'a:1',
-      nodes: 2,
-      node: 1,
-    });
-    expect(parseAddress('[::1]:80')).toEqual({ host: '::1', port: 80 });
-  });
-
-  it.each([
-    [{ LONGSIGHT_NODES: '2' }, /LONGSIGHT_NODE must be a whole number, got nothing/],
-    [{ LONGSIGHT_NODES: '2', LONGSIGHT_NODE: '2' }, /node must be a whole number from 0 to 1, got 2/],
-    [{ LONGSIGHT_NODES: '0', LONGSIGHT_NODE: '0' }, /number of nodes must be a whole number >= 1/],
-    [{ LONGSIGHT_COORDINATOR: 'a', LONGSIGHT_NODES: '2', LONGSIGHT_NODE: '0' }, /coordinator "a" is no HOST:PORT/],
-  ])('are refused: %j', (env, message) => {
-    expect(() => of({ LONGSIGHT_COORDINATOR: 'a:1', ...env })).toThrow(message);
   });
 });

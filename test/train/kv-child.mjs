@@ -4,7 +4,7 @@ import koffi from 'koffi';
 import { startKeyValue } from '../../dist/engine/xla/pjrt/hosts/callbacks.js';
 
 const [node, coordinator] = [Number(process.argv[2]), process.argv[3]];
-const store = startKeyValue({ node, nodes: 2, coordinator });
+const store = startKeyValue({ node, nodes: 2, coordinator, secret: 'a secret of the test' });
 const type = koffi.proto('uintptr_t KeyValue(void *)');
 const free = koffi.proto('void ValueDeleter(uintptr_t)');
 const errors = [];

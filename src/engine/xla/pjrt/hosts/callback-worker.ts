@@ -8,7 +8,7 @@ import { present } from '../../../../core/index.js';
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import koffi from 'koffi';
 import type { Question } from './io-worker.js';
-import type { Reply, Request } from './store.js';
+import type { Reply, Request } from './protocol.js';
 
 /** What the thread that serves a plugin's callbacks starts with. */
 export interface CallbackData {

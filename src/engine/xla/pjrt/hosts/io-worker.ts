@@ -2,8 +2,13 @@
  * A thread that talks to the store for the threads that answer PJRT's callbacks, which cannot wait for a network
  * themselves.
  */
+import { writeSync } from 'node:fs';
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
-import { serveStore, StoreClient, UNAVAILABLE, type Reply, type Request } from './store.js';
+import { messageOf } from '../../../../core/index.js';
+import { StoreClient } from './client.js';
+import type { Hosts } from './hosts.js';
+import { CODES, type Reply, type Request } from './protocol.js';
+import { serveStore } from './store.js';
 
 /** A request of a thread that sleeps until `flag` is 1, when the reply is on its port. */
 export interface Question {
@@ -13,12 +18,11 @@ export interface Question {
 
 /** What the thread that talks to the coordinator starts with. */
 export interface IoData {
-  readonly coordinator: string;
-  readonly serves: boolean;
+  readonly hosts: Hosts;
   readonly ports: readonly MessagePort[];
 }
 
-const { coordinator, serves, ports } = workerData as IoData;
+const { hosts, ports } = workerData as IoData;
 
 function reply(port: MessagePort, flag: Int32Array, answer: Reply): void {
   port.postMessage(answer);
@@ -26,15 +30,20 @@ function reply(port: MessagePort, flag: Int32Array, answer: Reply): void {
   Atomics.notify(flag, 0);
 }
 
-const failed = (error: unknown): Reply => ({
-  code: UNAVAILABLE,
-  message: error instanceof Error ? error.message : String(error),
-});
+/** To standard error at once: the main thread may be waiting inside of the plugin. */
+function say(message: string): void {
+  try {
+    writeSync(2, `xla: ${message}\n`);
+  } catch {
+    // Nobody reads it any more.
+  }
+}
 
-const server = serves ? serveStore(coordinator) : null;
+const server = hosts.node === 0 ? serveStore(hosts, say) : null;
+let connected: StoreClient | null = null;
 const client = (async () => {
   await server;
-  return StoreClient.connect(coordinator);
+  return (connected = await StoreClient.connect(hosts));
 })();
 client.catch(() => undefined); // told to whoever asks
 
@@ -44,8 +53,19 @@ for (const port of ports) {
       .then((store) => store.ask(request))
       .then(
         (answer) => reply(port, flag, answer),
-        (error: unknown) => reply(port, flag, failed(error)),
+        (error: unknown) => reply(port, flag, { code: CODES.unavailable, message: messageOf(error) }),
       );
   });
 }
-parentPort?.on('message', () => process.exit());
+
+/** Any message means that this process leaves. */
+parentPort?.on('message', () => {
+  const leave = async (): Promise<void> => {
+    await connected?.close();
+    await (await server)?.close();
+  };
+  leave().then(
+    () => process.exit(),
+    () => process.exit(),
+  );
+});

@@ -1,146 +1,255 @@
 /**
  * The key-value store by which the processes of several hosts find one another: the process of node 0 serves it over
- * TCP, one JSON object a line, values in base64. Like PJRT's own it is for trusted networks: whoever reaches the port
- * can read and write.
+ * TCP. Who connects proves first that he knows the shared secret; what follows is neither encrypted nor protected
+ * against somebody who can change it on its way.
  */
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { present, EngineError } from '../../../../core/index.js';
+import { createServer, type Server, type Socket } from 'node:net';
+import { EngineError } from '../../../../core/index.js';
+import {
+  challenge,
+  CODES,
+  greeting,
+  isLoopback,
+  MAX_LINE_BYTES,
+  onLines,
+  parseAddress,
+  prove,
+  readIntroduction,
+  readRequest,
+  sameProof,
+  type Reply,
+  type Request,
+} from './protocol.js';
+import { checkHosts, type Hosts } from './hosts.js';
 
-/** `get` waits for a key up to `timeoutMs`; `try` does not wait. */
-export type Request =
-  | { readonly op: 'put'; readonly key: string; readonly value: string }
-  | { readonly op: 'get'; readonly key: string; readonly timeoutMs: number }
-  | { readonly op: 'try'; readonly key: string };
+/** Milliseconds that a connection may take to prove that it knows the secret. */
+const PROOF_MS = 10_000;
+/** Connections that have not proved anything yet; one more ends the oldest. */
+const MAX_UNPROVED = 64;
+/** Milliseconds without a word after which a host is asked whether it is still there. */
+const KEEP_ALIVE_MS = 15_000;
+const MAX_WAITS = 10_000;
+const MAX_KEYS = 1_000_000;
+const MAX_STORED_BYTES = 2 ** 29;
+/** Refused connections that are told one by one. */
+const TOLD_REFUSALS = 10;
+const SHOWN_KEY = 200;
 
-/** `value` in base64; absl status codes in `code`. */
-export type Reply = { readonly value: string } | { readonly code: number; readonly message: string };
-
-/** PJRT's error code for a wait that took too long. */
-const DEADLINE_EXCEEDED = 4;
-/** PJRT's error code for a key that is not there. */
-const NOT_FOUND = 5;
-/** PJRT's error code for a host that does not answer. */
-export const UNAVAILABLE = 14;
-
-const CONNECT_RETRY_MS = 200;
-/** How long a process waits for node 0 to serve. */
-const CONNECT_TIMEOUT_MS = 300_000;
-
-/** `host:port`. Throws `EngineError`. */
-export function parseAddress(address: string): { readonly host: string; readonly port: number } {
-  const match = /^(.+):(\d{1,5})$/.exec(address);
-  const port = Number(match?.[2]);
-  if (match?.[1] !== undefined && port > 0 && port < 65_536) return { host: match[1].replace(/^\[|\]$/g, ''), port };
-  throw new EngineError(`the coordinator "${address}" is no HOST:PORT, such as node0:8476`);
+/** A process that has proved that it knows the secret. */
+interface Peer {
+  readonly node: number;
+  readonly socket: Socket;
+  /** What drops each of its waits, with a reply or none. */
+  readonly waits: Set<(reply: Reply | null) => void>;
+  /** Whether it has said that it leaves. */
+  left: boolean;
 }
 
-/** Calls `line` with every line that arrives. */
-function onLines(socket: Socket, line: (text: string) => void): void {
-  let rest = '';
-  socket.setEncoding('utf8').on('data', (chunk) => {
-    const lines = (rest + String(chunk)).split('\n');
-    rest = present(lines.pop());
-    lines.forEach(line);
-  });
+/** A store that is served. */
+export interface StoreServer {
+  /** The port that it listens at. */
+  readonly port: number;
+  /** Ends all connections. */
+  close(): Promise<void>;
 }
 
-/** Serves a store until it is closed. */
-export function serveStore(address: string): Promise<Server> {
-  const values = new Map<string, string>();
-  const waiting = new Map<string, Set<(value: string) => void>>();
-  const answer = (request: Request, reply: (reply: Reply) => void): void => {
-    if (request.op === 'put') {
-      values.set(request.key, request.value);
-      for (const wake of waiting.get(request.key) ?? []) wake(request.value);
-      waiting.delete(request.key);
-      return reply({ value: '' });
-    }
-    const value = values.get(request.key);
+/** The values, and who waits for them. */
+class Store {
+  readonly #values = new Map<string, string>();
+  readonly #waiting = new Map<string, Set<(reply: Reply) => void>>();
+  #bytes = 0;
+  /** The node that is gone without a word, in words; null while all that came are there. */
+  #gone: string | null = null;
+
+  answer(peer: Peer, request: Request, reply: (reply: Reply) => void): void {
+    if (request.op === 'put') return reply(this.#put(request.key, request.value));
+    const value = this.#values.get(request.key);
     if (value !== undefined) return reply({ value });
-    if (request.op === 'try') return reply({ code: NOT_FOUND, message: `no key ${request.key}` });
-    const wakes = waiting.get(request.key) ?? new Set();
-    waiting.set(request.key, wakes);
-    const wake = (found: string): void => {
+    const key = request.key.slice(0, SHOWN_KEY);
+    if (request.op === 'try') return reply({ code: CODES.notFound, message: `no key ${key}` });
+    if (this.#gone !== null) return reply(this.#isGone(this.#gone));
+    if (peer.waits.size >= MAX_WAITS) return reply({ code: CODES.exhausted, message: `more than ${MAX_WAITS} waits` });
+    this.#wait(peer, request.key, request.timeoutMs, reply);
+  }
+
+  /** Ends every wait: what a process that is gone has not put will not come. */
+  lose(who: string, peers: Iterable<Peer>): void {
+    this.#gone = who;
+    for (const { waits } of peers) for (const end of [...waits]) end(this.#isGone(who));
+  }
+
+  #isGone(who: string): Reply {
+    return { code: CODES.unavailable, message: `${who} is gone; start the run again on all nodes` };
+  }
+
+  #put(key: string, value: string): Reply {
+    const grown = this.#bytes + value.length - (this.#values.get(key)?.length ?? 0);
+    if (grown > MAX_STORED_BYTES || (this.#values.size >= MAX_KEYS && !this.#values.has(key))) {
+      return { code: CODES.exhausted, message: `the store is full: ${this.#values.size} keys, ${this.#bytes} bytes` };
+    }
+    this.#bytes = grown;
+    this.#values.set(key, value);
+    for (const wake of this.#waiting.get(key) ?? []) wake({ value });
+    return { value: '' };
+  }
+
+  #wait(peer: Peer, key: string, timeoutMs: number, reply: (reply: Reply) => void): void {
+    const wakes = this.#waiting.get(key) ?? new Set();
+    this.#waiting.set(key, wakes);
+    const end = (answer: Reply | null): void => {
       clearTimeout(timer);
-      reply({ value: found });
+      wakes.delete(end);
+      if (wakes.size === 0) this.#waiting.delete(key);
+      peer.waits.delete(end);
+      if (answer !== null) reply(answer);
     };
-    const timer = setTimeout(() => {
-      wakes.delete(wake);
-      reply({ code: DEADLINE_EXCEEDED, message: `no key ${request.key} within ${request.timeoutMs} ms` });
-    }, request.timeoutMs);
-    wakes.add(wake);
-  };
-  const server = createServer((socket) => {
-    socket.on('error', () => socket.destroy());
-    onLines(socket, (text) => {
-      const { id, ...request } = JSON.parse(text) as Request & { readonly id: number };
-      answer(request, (reply) => socket.write(`${JSON.stringify({ id, ...reply })}\n`));
-    });
-  });
-  const { host, port } = parseAddress(address);
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(new EngineError(`xla: cannot serve the key-value store at ${address}: ${cause.message}`, { cause }));
-    });
-    server.listen(port, host, () => resolve(server));
-  });
+    const message = `no key ${key.slice(0, SHOWN_KEY)} within ${timeoutMs} ms`;
+    const timer = setTimeout(() => end({ code: CODES.deadlineExceeded, message }), timeoutMs);
+    wakes.add(end);
+    peer.waits.add(end);
+  }
 }
 
-/** A connection to a store; `ask` may be called any number of times at once. */
-export class StoreClient {
-  readonly #pending = new Map<number, (reply: Reply) => void>();
-  #next = 0;
+/** Who may connect, and what is told about them. */
+class Door {
+  readonly #store = new Store();
+  readonly #peers = new Map<number, Peer>();
+  readonly #unproved = new Set<Socket>();
+  #refusals = 0;
 
-  private constructor(private readonly socket: Socket) {
-    onLines(socket, (text) => {
-      const { id, ...reply } = JSON.parse(text) as Reply & { readonly id: number };
-      this.#pending.get(id)?.(reply);
-      this.#pending.delete(id);
-    });
+  constructor(
+    private readonly hosts: Hosts,
+    private readonly say: (message: string) => void,
+  ) {}
+
+  open(socket: Socket): void {
+    let peer: Peer | null = null;
+    const served = challenge();
+    const from = socket.remoteAddress ?? 'an address that is not known';
+    this.#unproved.add(socket);
+    const [oldest] = this.#unproved;
+    if (this.#unproved.size > MAX_UNPROVED) oldest?.destroy();
+    const timer = setTimeout(() => this.#refuse(socket, from, 'it did not say who it is'), PROOF_MS);
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
+    socket.on('error', () => socket.destroy());
     socket.on('close', () => {
-      for (const reply of this.#pending.values()) reply({ code: UNAVAILABLE, message: 'node 0 is gone' });
-      this.#pending.clear();
+      clearTimeout(timer);
+      this.#unproved.delete(socket);
+      if (peer !== null) this.#lose(peer, from);
     });
-  }
-
-  /** Connects, waiting for node 0 to be there. Throws `EngineError` if it does not come. */
-  static async connect(address: string, timeoutMs = CONNECT_TIMEOUT_MS): Promise<StoreClient> {
-    const end = performance.now() + timeoutMs;
-    for (;;) {
-      try {
-        return new StoreClient(await open(address));
-      } catch (cause) {
-        if (performance.now() > end) {
-          throw new EngineError(`xla: node 0 does not answer at ${address}; start it, or correct the coordinator`, {
-            cause,
-          });
-        }
-        await new Promise((done) => setTimeout(done, CONNECT_RETRY_MS));
-      }
-    }
-  }
-
-  ask(request: Request): Promise<Reply> {
-    if (this.socket.destroyed) return Promise.resolve({ code: UNAVAILABLE, message: 'node 0 is gone' });
-    return new Promise((resolve) => {
-      const id = this.#next++;
-      this.#pending.set(id, resolve);
-      this.socket.write(`${JSON.stringify({ id, ...request })}\n`);
+    onLines(socket, {
+      limit: () => (peer === null ? MAX_LINE_BYTES.unproved : MAX_LINE_BYTES.proved),
+      tooLong: () => this.#end(socket, peer, from, 'sent a line that is too long'),
+      line: (line) => {
+        if (peer !== null) return this.#serve(peer, line, from);
+        peer = this.#introduced(socket, line, served, from);
+        if (peer === null) return;
+        clearTimeout(timer);
+        this.#unproved.delete(socket);
+        this.#peers.set(peer.node, peer);
+      },
     });
+    socket.write(`${greeting(served)}\n`);
   }
 
   close(): void {
-    this.socket.destroy();
+    for (const { socket } of this.#peers.values()) socket.destroy();
+    for (const socket of this.#unproved) socket.destroy();
+  }
+
+  /** The process that a line introduces; null, and the connection ends, where it may not come in. */
+  #introduced(socket: Socket, line: string, served: string, from: string): Peer | null {
+    const found = readIntroduction(line);
+    if (found === null) return this.#refuse(socket, from, 'it does not speak as a node does');
+    const { secret = '', nodes } = this.hosts;
+    if (!sameProof(found.proof, prove(secret, 'connecting', { ...found, served }))) {
+      return this.#refuse(socket, from, 'its shared secret is another one');
+    }
+    const { node } = found;
+    if (found.nodes !== nodes || node >= nodes) {
+      return this.#refuse(socket, from, `it is node ${node} of ${found.nodes}, and there are ${nodes} nodes`);
+    }
+    const before = this.#peers.get(node);
+    if (before !== undefined && !before.left) {
+      const state = before.socket.destroyed ? 'was here and is gone: start all nodes again' : 'is here already';
+      return this.#refuse(socket, from, `node ${node} ${state}`);
+    }
+    socket.write(`${prove(secret, 'serving', { ...found, served })}\n`);
+    return { node, socket, waits: new Set(), left: false };
+  }
+
+  #refuse(socket: Socket, from: string, why: string): null {
+    socket.end(`refused: ${why}\n`, () => socket.destroySoon());
+    this.#refusals++;
+    if (this.#refusals <= TOLD_REFUSALS) this.say(`a connection from ${from} was ended: ${why}`);
+    if (this.#refusals === TOLD_REFUSALS) this.say('further connections that are ended are not told');
+    return null;
+  }
+
+  #end(socket: Socket, peer: Peer | null, from: string, why: string): void {
+    if (peer === null) return void this.#refuse(socket, from, `it ${why}`);
+    this.say(`node ${peer.node} (${from}) ${why}; its connection was ended`);
+    socket.destroy();
+  }
+
+  #serve(peer: Peer, line: string, from: string): void {
+    const found = readRequest(line);
+    if (found === null) return this.#end(peer.socket, peer, from, 'sent a line that is no request');
+    if (found === 'bye') {
+      peer.left = true;
+      peer.socket.end();
+      return;
+    }
+    this.#store.answer(peer, found.request, (reply) => {
+      peer.socket.write(`${JSON.stringify({ id: found.id, ...reply })}\n`);
+    });
+  }
+
+  #lose(peer: Peer, from: string): void {
+    for (const end of [...peer.waits]) end(null);
+    if (peer.left) return;
+    const who = `node ${peer.node} (${from})`;
+    this.say(`${who} is gone`);
+    this.#store.lose(who, this.#peers.values());
   }
 }
 
-function open(address: string): Promise<Socket> {
+/**
+ * Serves a store until it is closed; says where, and who is refused or gone.
+ *
+ * @throws EngineError if the address cannot be listened at
+ */
+export function serveStore(hosts: Hosts, say: (message: string) => void): Promise<StoreServer> {
+  checkHosts(hosts);
+  const door = new Door(hosts, say);
+  const server = createServer((socket) => door.open(socket));
+  const { host, port } = parseAddress(hosts.coordinator);
+  const close = (): Promise<void> => {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    door.close();
+    return closed;
+  };
   return new Promise((resolve, reject) => {
-    const socket = createConnection(parseAddress(address));
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject).on('error', () => socket.destroy());
-      resolve(socket);
+    const fail = (why: string, cause?: unknown) =>
+      reject(new EngineError(`xla: cannot serve the key-value store at ${hosts.coordinator}: ${why}`, { cause }));
+    server.once('error', (cause) => fail(cause.message, cause));
+    server.listen(port, host, () => {
+      const bound = boundTo(server);
+      const open = !isLoopback(bound.address);
+      if (open && hosts.secret === undefined) {
+        server.close();
+        return fail(`${host} is ${bound.address} here, which other hosts can reach, and there is no shared secret`);
+      }
+      say(
+        `node 0 serves the key-value store of ${hosts.nodes} nodes at ${bound.address}, port ${bound.port}, which ` +
+          `${open ? 'other hosts' : 'only this host'} can reach; ${hosts.secret === undefined ? 'no' : 'a'} shared secret is asked for`,
+      );
+      resolve({ port: bound.port, close });
     });
   });
+}
+
+function boundTo(server: Server): { readonly address: string; readonly port: number } {
+  const bound = server.address();
+  return typeof bound === 'object' && bound !== null ? bound : { address: String(bound), port: 0 };
 }
