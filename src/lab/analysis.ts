@@ -62,6 +62,8 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
   readonly options: O;
   /** What reports read of a result; null for results that are not kept in run folders. */
   readonly result: F;
+  /** Options that a model decides where nobody gave them. What is found keeps the fingerprint of these. */
+  resolve?(model: OpenedModel, options: z.output<z.ZodObject<O>>): z.output<z.ZodObject<O>>;
   /** Whether a result with these options is kept in the run folder (default: always). */
   keeps?(options: z.output<z.ZodObject<O>>): boolean;
   /** The model that others are compared with. */
@@ -84,8 +86,8 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
   print(result: R, name: string): Printed | readonly Printed[];
   /** The same numbers as a table; `at` is the checkpoint, null for models without one. */
   csv(result: R, at: Pick<OpenedModel, 'step' | 'tokens'>): CsvTable;
-  /** The figure of a report. */
-  readonly figure?: Figure<z.output<FindingSchema<F>>>;
+  /** The figures of a report: one, or some that each show the findings of their kind. */
+  readonly figure?: Figure<z.output<FindingSchema<F>>> | readonly Figure<z.output<FindingSchema<F>>>[];
 }
 
 /** A result with the ways to show it. */
@@ -113,7 +115,7 @@ export interface Analysis<R extends object, F extends z.ZodType> extends Pick<
 > {
   readonly options: z.ZodObject;
   readonly finding: F;
-  readonly figure: Figure<z.output<F>> | null;
+  readonly figures: readonly Figure<z.output<F>>[];
   /** Reads options, those not given by default. Throws `ConfigError` naming one that is wrong. */
   start(models: readonly OpenedModel[], given?: object, context?: AnalysisContext): AnalysisSession<R>;
 }
@@ -125,24 +127,24 @@ export function defineAnalysis<
   R extends { readonly [K in keyof F]: unknown },
   S = undefined,
 >(definition: Definition<O, F, R, S>): Analysis<R, FindingSchema<F>> {
-  const { figure = null, result, ...rest } = definition;
+  const { figure = [], result, ...rest } = definition;
   const options = z.strictObject(definition.options);
   return {
     ...rest,
     options,
     finding: z.looseObject({ ...at, ...result }),
-    figure,
+    figures: [figure].flat(),
     start: (models, given = {}, context = {}) => {
       const chosen = parseConfig(options, given, definition.command);
       const reference = definition.reference?.(models, chosen) ?? null;
-      const identity = optionIdentity(options, chosen);
+      const chosenFor = (model: OpenedModel) => definition.resolve?.(model, chosen) ?? chosen;
       let begun: Promise<S | undefined> | null = null;
       return {
         keeps: definition.keeps?.(chosen) ?? true,
-        origin: (model) => originOf(model, reference, identity),
+        origin: (model) => originOf(model, reference, optionIdentity(options, chosenFor(model))),
         measure: async (model) => {
           begun ??= Promise.resolve(definition.begin?.({ models, options: chosen, reference, context }));
-          const found = await definition.measure(model, chosen, { shared: await begun, reference, context });
+          const found = await definition.measure(model, chosenFor(model), { shared: await begun, reference, context });
           return {
             result: found,
             record: definition.record?.(found) ?? found,

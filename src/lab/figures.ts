@@ -95,6 +95,34 @@ export interface DistanceFigure<F> extends Titled<F> {
   mark(found: F): { readonly distance: number; readonly level: number } | null;
 }
 
+/** A number over limits of reach where one part of a model is limited. */
+export interface LimitCurve {
+  /** The part that is limited. */
+  readonly part: string;
+  /** The number where nothing is limited; null where it is not known. */
+  readonly whole: number | null;
+  readonly points: readonly {
+    /** Visible keys of the part. */
+    readonly keys: number;
+    readonly value: number;
+  }[];
+}
+
+/** Curves of the last finding over limits in visible keys, on a logarithmic axis, one panel a design. */
+export interface LimitsFigure<F> extends Titled<F> {
+  readonly form: 'limits';
+  readonly axis: string;
+  /** Whether values are shares of 1, which are drawn from 0 up. */
+  readonly isShare: boolean;
+  curves(found: F): readonly LimitCurve[];
+}
+
 /** The figure of an analysis whose findings are `F`. */
 export type Figure<F> =
-  HeadsFigure<F> | TokensFigure<F> | BarsFigure<F> | DotsFigure<F> | LayersFigure<F> | DistanceFigure<F>;
+  | HeadsFigure<F>
+  | TokensFigure<F>
+  | BarsFigure<F>
+  | LimitsFigure<F>
+  | DotsFigure<F>
+  | LayersFigure<F>
+  | DistanceFigure<F>;

@@ -79,7 +79,7 @@ export { evaluateOnTexts, traceImported } from './imported.js';
 export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
 export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';
 export { attentionDistances } from './analyses/attention-distance.js';
-export { limitScore } from './analyses/limits.js';
+export { limitScore, type LimitRow } from './analyses/limits.js';
 export { hintsOf, unwrapOption, type OptionHints, type UnwrappedOption } from './analysis-options.js';
 export {
   defineAnalysis,
@@ -104,6 +104,8 @@ export type {
   HeadsFigure,
   LayersFigure,
   LayerValue,
+  LimitCurve,
+  LimitsFigure,
   TokensFigure,
 } from './figures.js';
 export {

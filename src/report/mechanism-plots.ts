@@ -21,6 +21,7 @@ import {
   type TokensFigure,
 } from '../lab/index.js';
 import { figure, panel } from './html.js';
+import { limitsFigure } from './limit-plots.js';
 import { drawPlot, Plot, type SeriesStyle } from './plot.js';
 import { formatBins, significant, maxOf } from '../core/index.js';
 import type { Point, StepSchema } from '../run/index.js';
@@ -49,7 +50,7 @@ const TABLE: Readonly<Record<FindingKind, Analysis<object, StepSchema>>> = ANALY
 
 /** In which order figures stand, by their form; those of one form in the order of the table of analyses. */
 const ORDER: { readonly [K in Figure<Found>['form']]: number } = {
-  ...{ bars: 0, dots: 1, layers: 2, distance: 3, heads: 4, tokens: 5 },
+  ...{ bars: 0, limits: 0, dots: 1, layers: 2, distance: 3, heads: 4, tokens: 5 },
 };
 
 /** Every figure of what analyses found, those without data left out. */
@@ -57,9 +58,8 @@ export function mechanismFigures(group: Group, designs: readonly DrawnDesign[]):
   const figures = FINDING_KINDS.flatMap((kind) => {
     const of = (record: RunRecord) => record.findings[kind];
     const drawing: Drawing = { group, designs, of, last: (record) => of(record).at(-1) ?? null };
-    const shown = TABLE[kind].figure;
     const first = designs.flatMap(({ runs }) => runs.flatMap(({ record }) => of(record).at(-1) ?? []))[0];
-    return shown === null || first === undefined ? [] : [{ shown, drawing, first }];
+    return first === undefined ? [] : TABLE[kind].figures.map((shown) => ({ shown, drawing, first }));
   });
   figures.sort((a, b) => ORDER[a.shown.form] - ORDER[b.shown.form]);
   return figures.map(({ shown, drawing, first }) => draw(shown, drawing, first)).join('');
@@ -73,6 +73,8 @@ function draw(shown: Figure<Found>, drawing: Drawing, first: Found): string {
       return tokensFigure(shown, drawing, shown.caption(first));
     case 'bars':
       return barsFigure(shown, drawing);
+    case 'limits':
+      return limitsFigure(shown, drawing, shown.caption(first));
     case 'dots':
       return dotsFigure(shown, drawing, shown.caption(first));
     case 'layers':

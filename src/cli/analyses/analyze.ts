@@ -1,6 +1,6 @@
 /** `longsight analyze`: every analysis of a run or a study, kept where the report reads it. */
 import type { Command } from 'commander';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { ConfigError, DataError, refuseHubName } from '../../core/index.js';
 import { createEngine, type Engine } from '../../engine/index.js';
 import {
@@ -11,6 +11,7 @@ import {
   keptAs,
   openModels,
   runOf,
+  unwrapOption,
   type Analysis,
   type AnalysisSession,
   type FindingKind,
@@ -35,10 +36,22 @@ const TABLE: Readonly<Record<FindingKind, Analysis<object, z.ZodType>>> = ANALYS
 /** The analyses that need nothing but the run, in order. LongPPL at every checkpoint needs texts that users choose. */
 const KINDS = FINDING_KINDS.filter((kind) => TABLE[kind].checkpoints.analyze !== 'none');
 
+/** The measures that an analysis can ask for; none of one that has no choice. */
+function measuresOf(kind: FindingKind): string[] {
+  const option: unknown = TABLE[kind].options.shape['measure'];
+  const inner = option instanceof z.ZodType ? unwrapOption(option).inner : null;
+  return inner instanceof z.ZodEnum ? inner.options.map(String) : [];
+}
+
+/** The analyses that have a choice, and what they can ask for. */
+const MEASURING = KINDS.filter((kind) => measuresOf(kind).length > 0);
+const MEASURES = [...new Set(MEASURING.flatMap(measuresOf))];
+
 interface Flags extends OutputFlags, EngineFlags {
   readonly only?: FindingKind[];
   readonly again?: boolean;
   readonly keys?: readonly number[];
+  readonly measure?: string;
 }
 
 /** Registers `longsight analyze`. */
@@ -59,6 +72,12 @@ export function addAnalyze(program: Command, context: CliContext): void {
     )
     .option('--keys <list>', 'limits of reach, in visible keys (default: those of constrain)', (t) =>
       parseCounts('--keys', t),
+    )
+    .option(
+      '--measure <name>',
+      `what ${MEASURING.join(' and ')} ask for: ${MEASURES.join(', ')} (default: ar of runs that measure it on text, else all ` +
+        'that the run measures, and needles)',
+      (text) => parseChoice('--measure', MEASURES, text),
     )
     .option('--again', 'measure anew what is there');
   addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => analyze(folder, flags, context));
@@ -138,11 +157,18 @@ function tasksOf(
   const models = openModels(dir, { engine: () => engines.of(run) });
   const about = { signal: context.signal, note: (text: string) => output.note(text) };
   return (flags.only ?? KINDS).flatMap((kind) => {
-    const given = kind === 'limits' && flags.keys !== undefined ? { keys: flags.keys } : {};
-    const session = TABLE[kind].start(models, given, about);
+    const session = TABLE[kind].start(models, optionsOf(kind, flags), about);
     const measured = TABLE[kind].checkpoints.analyze === 'all' ? models : models.slice(-1);
     return measured.map((model) => ({ run: name, kind, model, session }));
   });
+}
+
+/** What flags say of an analysis; where it cannot ask for the measure that is named, its default holds. */
+function optionsOf(kind: FindingKind, { keys, measure }: Flags): object {
+  return {
+    ...(kind === 'limits' && keys !== undefined ? { keys } : {}),
+    ...(measure !== undefined && measuresOf(kind).includes(measure) ? { measure } : {}),
+  };
 }
 
 /** One engine for all runs that ask for the same one. */

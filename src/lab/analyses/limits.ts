@@ -18,7 +18,9 @@ import type { NeedleSample } from '../../data/index.js';
 import { withConfig } from '../../loaded/index.js';
 import type { ModelConfig } from '../../model/index.js';
 import { count, textOptions } from '../analysis-options.js';
-import { defineAnalysis, show } from '../analysis.js';
+import { defineAnalysis, show, type Printed } from '../analysis.js';
+import { AR_FIGURES, arCell, arCells, arColumns, distanceText, limitedAr, type LimitedAr } from './limited-recall.js';
+import { arLimits, isAskedForAr, measuredOnce } from '../ar-runs.js';
 import type { DistanceRange } from '../figures.js';
 import { needlesOf } from '../needles.js';
 import { measuredLength, type OpenedModel } from '../open-model.js';
@@ -42,7 +44,7 @@ export interface LimitRow {
   /** 95 % interval of the needle accuracy. */
   readonly needleInterval: Interval | null;
   /** Associative recall at long range; left out where it was not measured. */
-  readonly ar?: { readonly from: number; readonly accuracy: number | null; readonly loss: number | null };
+  readonly ar?: LimitedAr;
 }
 
 /** What is left of a model at each limit; the first row is the model as it is. */
@@ -60,10 +62,16 @@ const options = {
     .optional()
     .describe(`${REACH_PARTS.join(', ')} (default: full, then efficient)`),
   measure: z
-    .enum(['all', 'ar'])
-    .default('all')
-    .describe('all that the run measures, or loss and associative recall alone'),
-  keys: z.array(count()).default([4, 16, 64]).describe('limits, in visible keys'),
+    .enum(['all', 'ar', 'needle'])
+    .optional()
+    .describe(
+      'all that the run measures, or the loss and associative recall (ar), or the loss and needles (default: ar of runs ' +
+        'that measure it on text, else all)',
+    ),
+  keys: z
+    .array(count())
+    .optional()
+    .describe('limits, in visible keys (default: 4,16,64; of ar 16,64,128,256,... below the length of rows)'),
   trunc: count()
     .optional()
     .describe('LongPPL: tokens of short contexts, at least (default: half of the shortest text)'),
@@ -72,6 +80,9 @@ const options = {
   length: count().optional().describe('tokens of such a sample'),
   ...textOptions(64, 'default: held-out text of the run'),
 };
+
+/** Limits where nothing else is said, in visible keys. */
+const LIMITS = [4, 16, 64];
 
 type LimitOptions = z.output<z.ZodObject<typeof options>>;
 
@@ -118,24 +129,32 @@ export const limits = defineAnalysis({
         longPpl: z.number().nullable().default(null),
         recall: z.array(z.looseObject({ from: z.number(), to: z.number(), probability: z.number().nullable() })),
         needleAccuracy: z.number().nullable(),
-        ar: z.object({ from: z.number(), accuracy: z.number().nullable(), loss: z.number().nullable() }).optional(),
+        // Older findings have accuracy and loss alone.
+        ar: z
+          .looseObject({ from: z.number(), accuracy: z.number().nullable(), loss: z.number().nullable() })
+          .optional(),
       }),
     ),
+  },
+  resolve: (model, given) => {
+    const measure = given.measure ?? (given.texts === undefined && isAskedForAr(model) ? 'ar' : 'all');
+    return { ...given, measure, keys: given.keys ?? (measure === 'ar' ? arLimits(model) : LIMITS) };
   },
   measure: async (model, chosen, { context }): Promise<Limits> => {
     if (model.run !== null) model.noteLength(measuredLength(model.run.run));
     const parts = chosen.part === undefined ? reachParts(model.config) : [chosen.part];
-    const only = chosen.measure === 'ar';
-    if (only && (model.run === null || chosen.texts !== undefined)) {
-      throw new ConfigError('--measure ar is of the held-out text of a run; leave --texts out, and name a run');
+    const only = chosen.measure === 'ar' || chosen.measure === 'needle' ? chosen.measure : null;
+    if (only !== null && (model.run === null || chosen.texts !== undefined)) {
+      throw new ConfigError(`--measure ${only} is of the held-out data of a run; leave --texts out, and name a run`);
     }
-    const wantsTexts = !only && (chosen.texts !== undefined || holdsTextOut(model));
+    const wantsTexts = only === null && (chosen.texts !== undefined || holdsTextOut(model));
     const texts = wantsTexts ? await readTexts(model, chosen) : null;
     const { needles, problem } = needlesFor(model, chosen, texts !== null);
-    const measure = (limited: ModelConfig) => measureLimit(model, limited, { texts, needles, only });
+    // A limit that leaves a model as it is, such as one of its window's width, is no other model.
+    const measure = measuredOnce((limited: ModelConfig) => measureLimit(model, limited, { texts, needles, only }));
     const rows: LimitRow[] = [{ part: null, keys: null, ...(await measure(model.config)) }];
     for (const part of parts) {
-      for (const keys of chosen.keys) {
+      for (const keys of chosen.keys ?? LIMITS) {
         context.signal?.throwIfAborted();
         rows.push({ part, keys, ...(await measure(limitReach(model.config, part, keys))) });
       }
@@ -144,68 +163,75 @@ export const limits = defineAnalysis({
     const longPpl = texts === null ? null : { ...texts.settings, keyTokens: texts.keyTokens };
     return { rows, longPpl, ...(problem === null ? {} : { needlesLeftOut: problem }) };
   },
-  print: ({ rows, longPpl }, name) => {
-    const bins = rows[0]?.recall ?? [];
-    const text = longPpl === null ? [] : ['LongPPL'];
-    const needle = rows.some((r) => r.needleAccuracy !== null) ? ['needle (95 %)'] : [];
-    const recall = rows[0]?.ar === undefined ? [] : [`AR beyond ${rows[0].ar.from - 1}`, 'its loss'];
-    return {
-      title: name,
-      head: ['limited', 'keys', 'loss', ...text, ...bins.map((b) => `recall ${b.from}-${b.to}`), ...recall, ...needle],
-      rows: rows.map((r) => [
-        ...[r.part ?? 'nothing', String(r.keys ?? ''), show(r.loss, 4)],
-        ...text.map(() => show(r.longPpl, 4)),
-        ...r.recall.map((b) => show(b.probability)),
-        ...(recall.length === 0 ? [] : [show(r.ar?.accuracy), show(r.ar?.loss, 4)]),
-        ...needle.map(() => needleCell(r)),
-      ]),
-      right: 1,
-      ...(longPpl === null
-        ? {}
-        : {
-            remark: `LongPPL over ${longPpl.keyTokens} key tokens (short contexts of ${longPpl.trunc} tokens, moved by ${longPpl.stride})`,
-          }),
-    };
-  },
+  print: limitTable,
   csv: ({ rows }) => ({
     columns: [
       ...['part', 'keys', 'loss', 'longppl'],
       ...(rows[0]?.recall ?? []).map((b) => `recall_${b.from}_${b.to}`),
       ...['needle_accuracy', 'needle_low', 'needle_high'],
-      ...(rows[0]?.ar === undefined ? [] : ['ar_far_accuracy', 'ar_far_loss']),
+      ...(rows[0]?.ar === undefined ? [] : arColumns(rows[0].ar)),
     ],
     rows: rows.map((r): CsvCell[] => [
       ...[r.part, r.keys, r.loss, r.longPpl],
       ...r.recall.map((b) => b.probability),
       ...[r.needleAccuracy, r.needleInterval?.low ?? null, r.needleInterval?.high ?? null],
-      ...(r.ar === undefined ? [] : [r.ar.accuracy, r.ar.loss]),
+      ...(r.ar === undefined ? [] : arCells(r.ar)),
     ]),
   }),
-  figure: {
-    form: 'bars',
-    title: 'Limits of reach: who carries long range',
-    open: ['loss'],
-    bars: ({ rows }, far) =>
-      rows.flatMap((row) => {
-        const name = row.part === null ? 'nothing limited' : `${row.part}: ${row.keys} keys`;
-        const score = limitScore(row, far);
-        return score === null ? [] : [{ name, ...score }];
-      }),
-    caption: (what, far) => {
-      const names = {
-        ar: 'far associative recall',
-        recall: `recall at ${far}`,
-        needle: 'needle accuracy',
-        loss: 'loss (nats per token)',
-      };
-      const name = Object.entries(names).find(([key]) => key === what)?.[1] ?? what;
-      return (
-        `What is left of ${name} when only the full, or only the efficient layers see no more than so many keys, the ` +
-        'weights as they are. Bars: mean over seeds; marks: each seed. A bar that falls belongs to layers that carry long range.'
-      );
+  figure: [
+    {
+      form: 'bars',
+      title: 'Limits of reach: who carries long range',
+      open: ['loss'],
+      bars: ({ rows }, far) =>
+        rows.flatMap((row) => {
+          const name = row.part === null ? 'nothing limited' : `${row.part}: ${row.keys} keys`;
+          const score = limitScore(row, far);
+          // Associative recall has curves of its own.
+          return score === null || score.what === 'ar' ? [] : [{ name, ...score }];
+        }),
+      caption: (what, far) => {
+        const names = { recall: `recall at ${far}`, needle: 'needle accuracy', loss: 'loss (nats per token)' };
+        const name = Object.entries(names).find(([key]) => key === what)?.[1] ?? what;
+        return (
+          `What is left of ${name} when only the full, or only the efficient layers see no more than so many keys, the ` +
+          'weights as they are. Bars: mean over seeds; marks: each seed. A bar that falls belongs to layers that carry long range.'
+        );
+      },
     },
-  },
+    ...AR_FIGURES,
+  ],
 });
+
+/** What people read: a row a limit. */
+function limitTable({ rows, longPpl }: Limits, name: string): Printed {
+  const bins = rows[0]?.recall ?? [];
+  const text = longPpl === null ? [] : ['LongPPL'];
+  const needle = rows.some((r) => r.needleAccuracy !== null) ? ['needle (95 %)'] : [];
+  const recall = rows[0]?.ar === undefined ? [] : [`AR beyond ${rows[0].ar.from - 1} (95 %)`, 'its loss'];
+  return {
+    title: name,
+    head: ['limited', 'keys', 'loss', ...text, ...bins.map((b) => `recall ${b.from}-${b.to}`), ...recall, ...needle],
+    rows: rows.map((r) => [
+      ...[r.part ?? 'nothing', String(r.keys ?? ''), show(r.loss, 4)],
+      ...text.map(() => show(r.longPpl, 4)),
+      ...r.recall.map((b) => show(b.probability)),
+      ...(recall.length === 0 ? [] : [arCell(r.ar), show(r.ar?.loss, 4)]),
+      ...needle.map(() => needleCell(r)),
+    ]),
+    right: 1,
+    ...remarkOf({ rows, longPpl }),
+  };
+}
+
+function remarkOf({ rows, longPpl }: Limits): Pick<Printed, 'remark'> {
+  const keyTokens =
+    longPpl === null
+      ? null
+      : `LongPPL over ${longPpl.keyTokens} key tokens (short contexts of ${longPpl.trunc} tokens, moved by ${longPpl.stride})`;
+  const remarks = [keyTokens, distanceText(rows)].filter((text) => text !== null);
+  return remarks.length === 0 ? {} : { remark: remarks.join('\n') };
+}
 
 /**
  * Needle samples of an imported model; where there are texts to measure, a model that can read no needles goes
@@ -242,16 +268,20 @@ async function readTexts(model: OpenedModel, chosen: LimitOptions & SequenceOpti
   return { settings, texts, keyTokens: texts.reduce((n, { key }) => n + key.reduce((a, b) => a + b, 0), 0) };
 }
 
+/** What a model is asked under every limit. */
+interface Asked {
+  readonly texts: KeyedTexts | null;
+  readonly needles: readonly NeedleSample[] | null;
+  readonly only: 'ar' | 'needle' | null;
+}
+
 async function measureLimit(
   whole: OpenedModel,
   config: ModelConfig,
-  {
-    texts,
-    needles,
-    only,
-  }: { readonly texts: KeyedTexts | null; readonly needles: readonly NeedleSample[] | null; readonly only: boolean },
+  asked: Asked,
 ): Promise<Omit<LimitRow, 'part' | 'keys'>> {
   const { checkpoint, run } = whole;
+  const { texts, needles, only } = asked;
   const scores = [];
   for (const { tokens, key } of texts?.texts ?? [])
     scores.push(perplexities(await textLosses(withConfig(whole, config), tokens), key));
@@ -262,16 +292,16 @@ async function measureLimit(
     const needleInterval = score === null ? null : { low: score.low, high: score.high };
     return { ...text, recall: [], needleAccuracy: score?.accuracy ?? null, needleInterval };
   }
+  // The checkpoint with its weights as they are, under the limited configuration.
   const limited = {
     ...checkpoint,
     state: { ...checkpoint.state, model: config },
     parameters: () => checkpoint.parameters(),
   };
   const record = await evaluateCheckpoint(limited, {
-    ...{ run: only ? withAr(run.run) : run.run, engine: whole.engine, precision: whole.precision },
-    ...(only ? { only: ['loss', 'ar'] as const } : {}),
+    ...{ run: only === null ? run.run : withMeasure(run.run, only), engine: whole.engine, precision: whole.precision },
+    ...(only === null ? {} : { only: ['loss', only] as const }),
   });
-  const far = record.ar?.far;
   const needle = needleShare(record.needle);
   return {
     loss: text.loss ?? record.loss,
@@ -279,14 +309,14 @@ async function measureLimit(
     recall: record.recall?.bins.map(({ from, to, probability }) => ({ from, to, probability })) ?? [],
     needleAccuracy: needle?.value ?? null,
     needleInterval: needle?.interval ?? null,
-    ...(far === undefined ? {} : { ar: { from: far.from, accuracy: far.all.accuracy, loss: far.all.loss } }),
+    ...(record.ar === undefined ? {} : { ar: limitedAr(record.ar) }),
   };
 }
 
-/** The same run with associative recall measured, whatever its own file says. */
-function withAr(run: FullRunConfig): FullRunConfig {
-  const { ar } = run.eval;
-  return { ...run, eval: { ...run.eval, ar: typeof ar === 'object' ? ar : true } };
+/** The same run with a measure switched on, whatever its own file says. */
+function withMeasure(run: FullRunConfig, name: 'ar' | 'needle'): FullRunConfig {
+  const given = run.eval[name];
+  return { ...run, eval: { ...run.eval, [name]: typeof given === 'object' ? given : true } };
 }
 
 function needleCell({ needleAccuracy, needleInterval: at }: LimitRow): string {

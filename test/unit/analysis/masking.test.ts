@@ -188,4 +188,18 @@ describe('limits of reach', () => {
     const got = await scorer.score(uploadParameters(engine, params));
     plainLosses(limited, params).forEach((v, i) => expect(got[i]?.loss[0]).toBeCloseTo(v, 5));
   });
+
+  it.each([4, 5, 6])('of the efficient layers are exact around a window of 5: %i keys', async (keys) => {
+    // The same parameters in a model that was written down with that window, or with its own where that is narrower.
+    const written = build({ layers: `swa:${Math.min(5, keys)} full` });
+    const windowed = build({ layers: 'swa:5 full' });
+    const limited = limitReach(windowed.model, 'efficient', keys);
+    expect(limited).toEqual(written.model);
+    const scorer = await SequenceScorer.create({ engine, config: limited }, samples.map(answerTargets));
+    const got = (await scorer.score(uploadParameters(engine, windowed.params))).map((s) => s.loss[0] as number);
+    plainLosses(written.model, windowed.params).forEach((v, i) => expect(got[i]).toBeCloseTo(v, 5));
+    const gaps = plainLosses(windowed.model, windowed.params).map((v, i) => Math.abs(v - (got[i] as number)));
+    if (keys < 5) expect(Math.max(...gaps)).toBeGreaterThan(1e-4);
+    else expect(Math.max(...gaps)).toBeLessThan(1e-5);
+  });
 });

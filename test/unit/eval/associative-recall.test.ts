@@ -7,7 +7,7 @@ import { parseConfig, Rng } from '../../../src/core/index.js';
 import { DataConfigSchema, openData, prepareShards, type OpenedData } from '../../../src/data/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
 import { evalMetrics, evalSchema, evalText, evalWords, Measurement, planMeasures } from '../../../src/lab/index.js';
-import type { EvalRecord } from '../../../src/lab/index.js';
+import type { EvalRecord, LimitRow } from '../../../src/lab/index.js';
 import { uploadParameters } from '../../../src/loaded/index.js';
 import { initialParameters, resolveModelConfig } from '../../../src/model/index.js';
 import { cli } from '../../support/cli.js';
@@ -174,7 +174,7 @@ describe('who carries associative recall', () => {
     writeFileSync(
       run,
       [
-        "model: { hiddenSize: 16, numHeads: 2, intermediateSize: 16, layers: 'swa:8 full' }",
+        "model: { hiddenSize: 16, numHeads: 2, intermediateSize: 16, layers: 'swa:16 full' }",
         'data: { kind: shards, path: shards }',
         'train: { seqLen: 96, batchSize: 4, steps: 2, checkpointEvery: 2, evalEvery: 2 }',
         'eval: { batches: 6, needle: false, trace: false, ar: { maxCount: 1000000 } }',
@@ -191,11 +191,43 @@ describe('who carries associative recall', () => {
     };
     await json('train', run, '--out', dir);
     const own = JSON.parse(readFileSync(join(dir, 'evals', 'step-000002.json'), 'utf8')) as EvalRecord;
-    const limited = JSON.stringify(await json('constrain', dir, '--measure', 'ar', '--keys', '4'));
-    const { accuracy, loss } = own.ar?.far.all ?? {};
-    // The first row limits nothing: it is the run's own evaluation.
-    expect(limited).toContain(JSON.stringify({ from: 73, accuracy, loss }));
-    expect(limited).not.toContain('"needleAccuracy":0');
+    // Asked for nothing else, limits measure associative recall, under limits that are the ends of its bins.
+    const csv = join(folder, 'limits.csv');
+    const [limited] = await json('constrain', dir, '--csv', csv);
+    const rows = limited?.['rows'] as LimitRow[];
+    const named = rows.map(({ part, keys }) => [part, keys]);
+    expect(named).toEqual([
+      [null, null],
+      ...['full', 'efficient'].flatMap((part) => [16, 64].map((keys) => [part, keys])),
+    ]);
+    // The first row limits nothing: it is the run's own evaluation, whole.
+    expect(rows[0]).toMatchObject({ loss: own.loss, recall: [], needleAccuracy: null });
+    expect(rows[0]?.ar).toEqual({
+      ...{ from: 73, to: 96, ...own.ar?.far.all },
+      bins: own.ar?.bins.map(({ from, to, all: { targets, accuracy, loss } }) => ({
+        from,
+        to,
+        targets,
+        accuracy,
+        loss,
+      })),
+    });
+    const lines = readFileSync(csv, 'utf8').trim().split('\r\n');
+    expect(lines).toHaveLength(6);
+    expect(lines[0]).toContain('ar_far_accuracy,ar_far_loss');
+    expect(lines[1]).toContain(`,${own.ar?.bins[0]?.all.accuracy},${own.ar?.bins[0]?.all.loss}`);
+    expect((await cli(['constrain', dir, '--keys', '16', '--threads', '1'])).stdout).toMatch(
+      /AR beyond 72 \(95 %\).*its loss[\s\S]*Top-1 accuracy of associative recall by distance:\n +limited +keys +1-16/,
+    );
+    // The window of the efficient layers shows 16 keys: limits of 16 and 17 change nothing, one of 15 does.
+    const [edges] = await json('constrain', dir, '--part', 'efficient', '--keys', '15,16,17');
+    const [whole, below, same, above] = edges?.['rows'] as LimitRow[];
+    const numbers = ({ loss, ar }: LimitRow) => ({ loss, ar });
+    expect(numbers(same as LimitRow)).toEqual(numbers(whole as LimitRow));
+    expect(numbers(above as LimitRow)).toEqual(numbers(whole as LimitRow));
+    expect(below?.loss).not.toBe(whole?.loss);
+    const [all] = await json('constrain', dir, '--measure', 'all', '--keys', '4');
+    expect((all?.['rows'] as LimitRow[])[0]).toMatchObject({ loss: own.loss });
     const masked = JSON.stringify(
       await json('mask', dir, '--measure', 'ar', '--heads', '1:0', '--samples', '12', '--draws', '1'),
     );
@@ -204,7 +236,7 @@ describe('who carries associative recall', () => {
     const refused = await cli(['constrain', join(DATA, 'retrieval-heads'), '--measure', 'ar']);
     expect([refused.code, refused.stderr]).toEqual([
       2,
-      'longsight: --measure ar is of the held-out text of a run; leave --texts out, and name a run\n',
+      'longsight: --measure ar is of the held-out data of a run; leave --texts out, and name a run\n',
     ]);
   }, 120_000);
 });
