@@ -2,7 +2,19 @@
  * Rows of attention: what each head attends to from chosen query positions. One row of T scores per query and head
  * leaves the engine, never T x T, so memory grows with T alone.
  */
-import { last, dims, at, ConfigError, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
+import {
+  last,
+  dims,
+  at,
+  ConfigError,
+  everyOne,
+  invariant,
+  pending,
+  tensorFrom,
+  toNumbers,
+  maxOf,
+  type Pending,
+} from '../core/index.js';
 import type { Executable, TensorMap } from '../engine/index.js';
 import {
   constantFrom,
@@ -144,29 +156,18 @@ export class AttentionRows {
     const { engine, config: model } = this.on;
     if (heads) checkHeads(model, heads);
     const wanted = heads && new Set(heads.map((h) => `${h.layer}:${h.head}`));
-    const parameters = parametersFor(this.executable.graph.inputs, OWN_INPUTS, tensors);
     const sinks = await this.#sinks(tensors);
-    const { batchSize, length, batches } = this.placed;
     let done = 0;
-    for (const batch of batches) {
-      const flat = batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p));
-      const rows = engine.upload(tensorFrom('i32', [batchSize * this.perSample], flat));
-      const outputs = await this.executable.run({ ...parameters, tokens: batch.tokens, rows });
+    for (const [index, batch] of this.placed.batches.entries()) {
+      const outputs = await this.#run(tensors, index);
       // One layer's scores are on the host at a time; together they would be as large as the attention maps of all
       // heads.
-      for (const [layer, plan] of model.layers.entries()) {
+      for (const layer of model.layers.keys()) {
         const scores = outputs[`scores.${layer}`];
         if (!scores) continue;
         const values = toNumbers(await engine.download(scores));
-        headGroupsOf(plan).forEach((group, head) => {
-          if (wanted && !wanted.has(`${layer}:${head}`)) return;
-          batch.samples.forEach((sample, i) =>
-            sample.positions.forEach((position, r) => {
-              const first = group.window === null ? 0 : Math.max(0, position + 1 - group.window);
-              const scores = this.#rowOf(values, i, r, head, position).subarray(first);
-              onRow({ layer, head, sample: done + i, position, first, scores, sink: sinks[layer]?.[head] ?? null });
-            }),
-          );
+        this.#eachRow({ index, done, layer, sinks }, values, (row) => {
+          if (!wanted || wanted.has(`${layer}:${row.head}`)) onRow(row);
         });
       }
       if (onLogits && outputs['logits']) {
@@ -176,6 +177,69 @@ export class AttentionRows {
       }
       done += batch.samples.length;
     }
+  }
+
+  /** Bytes of the scores of all samples. */
+  get bytes(): number {
+    const { batchSize, length, batches } = this.placed;
+    return 4 * allHeads(this.on.config).length * this.perSample * batchSize * batches.length * length;
+  }
+
+  /**
+   * Starts to read every row: once the promise settles, the engine has been given all of it. The result calls back
+   * with each row in the order of `read`; all scores are then on the host at once, `bytes` of them.
+   */
+  async start(tensors: TensorMap): Promise<Pending<(onRow: (row: AttentionRow) => void) => void>> {
+    const { engine, config: model } = this.on;
+    const layers = [...model.layers.keys()];
+    const started: TensorMap[] = [];
+    const sinks = await this.#sinks(tensors);
+    for (const index of this.placed.batches.keys()) started.push(await this.#run(tensors, index));
+    const read = (outputs: TensorMap) =>
+      everyOne(layers.map((layer) => outputs[`scores.${layer}`]).map((t) => (t ? engine.download(t) : null)));
+    return pending(
+      () => everyOne(started.map(read)),
+      (batches) => (onRow) => {
+        let done = 0;
+        for (const [index, scores] of batches.entries()) {
+          for (const [layer, own] of scores.entries()) {
+            if (own) this.#eachRow({ index, done, layer, sinks }, toNumbers(own), onRow);
+          }
+          done += at(this.placed.batches, index).samples.length;
+        }
+      },
+    );
+  }
+
+  #run(tensors: TensorMap, index: number): Promise<TensorMap> {
+    const { batchSize, length, batches } = this.placed;
+    const batch = at(batches, index);
+    const flat = batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p));
+    const rows = this.on.engine.upload(tensorFrom('i32', [batchSize * this.perSample], flat));
+    const parameters = parametersFor(this.executable.graph.inputs, OWN_INPUTS, tensors);
+    return this.executable.run({ ...parameters, tokens: batch.tokens, rows });
+  }
+
+  /** The rows of one layer in a batch; `done` samples came before it. */
+  #eachRow(
+    {
+      index,
+      done,
+      layer,
+      sinks,
+    }: { index: number; done: number; layer: number; sinks: readonly (Float64Array | null)[] },
+    values: Float64Array,
+    onRow: (row: AttentionRow) => void,
+  ): void {
+    headGroupsOf(at(this.on.config.layers, layer)).forEach((group, head) => {
+      at(this.placed.batches, index).samples.forEach((sample, i) =>
+        sample.positions.forEach((position, r) => {
+          const first = group.window === null ? 0 : Math.max(0, position + 1 - group.window);
+          const scores = this.#rowOf(values, i, r, head, position).subarray(first);
+          onRow({ layer, head, sample: done + i, position, first, scores, sink: sinks[layer]?.[head] ?? null });
+        }),
+      );
+    });
   }
 
   /** Scores of keys 0 to the query: of `[B,G,Q,R,T]`. */

@@ -8,7 +8,7 @@
  * answer's known place, not every occurrence of its spelling; samples are never cut; mass per token and top-1 hits are
  * given beside the mass.
  */
-import { at, ConfigError } from '../core/index.js';
+import { at, ConfigError, pending, settled, type Pending } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
 import type { TensorMap } from '../engine/index.js';
 import type { ModelOnEngine } from '../loaded/index.js';
@@ -57,6 +57,13 @@ export interface HeadScores {
   readonly layers: readonly LayerHeadScores[];
 }
 
+/** Where in training heads are traced. */
+interface TracePoint {
+  readonly step: number;
+  /** Training tokens seen. */
+  readonly tokens: number;
+}
+
 /** What tracing needs of a needle sample. */
 export type TraceSample = Pick<NeedleSample, 'tokens' | 'needleSpan' | 'queryPosition'>;
 
@@ -67,6 +74,9 @@ export interface HeadTracerOptions {
   /** At most this many tokens in one pass, one sample at least (default: 4,096). */
   readonly batchTokens?: number;
 }
+
+/** Rows up to this size are left on the engine until they are asked for; more come to the host layer by layer. */
+const HELD_BYTES = 2 ** 28;
 
 /** Head scores that are measured again and again, on the same samples. */
 export class HeadTracer {
@@ -98,12 +108,32 @@ export class HeadTracer {
   }
 
   /** Scores every head of a model whose parameters are among `tensors`. */
-  async trace(tensors: TensorMap, point: { readonly step: number; readonly tokens: number }): Promise<HeadScores> {
+  async trace(tensors: TensorMap, point: TracePoint): Promise<HeadScores> {
+    return settled(await this.start(tensors, point));
+  }
+
+  /** Starts to score every head of a model whose parameters are among `tensors`. */
+  async start(tensors: TensorMap, point: TracePoint): Promise<Pending<HeadScores>> {
     const { layers } = this.on.config;
     const tallies = layers.map((plan) => headGroupsOf(plan).map(() => new HeadTally()));
-    await this.rows.read(tensors, (row) => {
+    const add = (row: AttentionRow): void =>
       at(at(tallies, row.layer), row.head).add(row, at(this.samples, row.sample).needleSpan);
+    if (this.rows.bytes > HELD_BYTES) {
+      await this.rows.read(tensors, add);
+      return pending(
+        () => Promise.resolve(),
+        () => this.#scoresOf(tallies, point),
+      );
+    }
+    const rows = await this.rows.start(tensors);
+    return pending(rows.numbers, () => {
+      rows.result()(add);
+      return this.#scoresOf(tallies, point);
     });
+  }
+
+  #scoresOf(tallies: readonly (readonly HeadTally[])[], point: TracePoint): HeadScores {
+    const { layers } = this.on.config;
     return {
       format: 1,
       ...{ step: point.step, tokens: point.tokens },

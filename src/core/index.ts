@@ -11,6 +11,7 @@ export * from './hub.js';
 export * from './lists.js';
 export * from './lock.js';
 export * from './messages.js';
+export * from './pending.js';
 export * from './rng.js';
 export * from './schema.js';
 export * from './simultaneous.js';

@@ -105,6 +105,40 @@ export class Rng {
     }
   }
 
+  /**
+   * Fills `target` with `std` times standard normal numbers: those of as many calls of `normal`, in less time.
+   */
+  fillNormal(target: Float32Array, std = 1): void {
+    const length = target.length;
+    let i = 0;
+    if (this.#spare !== null && length > 0) target[i++] = std * this.normal();
+    // The words of the state as variables that no function shares: most of `u32` is reading and writing them.
+    let [a, b, c, d] = Int32Array.from(this.#s) as unknown as [number, number, number, number];
+    const drawn = new Int32Array(4) as unknown as [number, number, number, number];
+    while (i < length) {
+      for (let k = 0; k < 4; k++) {
+        const r = Math.imul(b, 5);
+        drawn[k] = Math.imul((r << 7) | (r >>> 25), 9);
+        const t = b << 9;
+        c ^= a;
+        d ^= b;
+        b ^= c;
+        a ^= d;
+        c ^= t;
+        d = (d << 11) | (d >>> 21);
+      }
+      const u = (2 * ((drawn[0] >>> 5) * 67108864 + (drawn[1] >>> 6))) / 9007199254740992 - 1;
+      const v = (2 * ((drawn[2] >>> 5) * 67108864 + (drawn[3] >>> 6))) / 9007199254740992 - 1;
+      const q = u * u + v * v;
+      if (q === 0 || q >= 1) continue;
+      const f = Math.sqrt((-2 * Math.log(q)) / q);
+      target[i++] = std * (u * f);
+      if (i < length) target[i++] = std * (v * f);
+      else this.#spare = v * f;
+    }
+    this.#s.set([a, b, c, d]);
+  }
+
   /** A random order of 0 .. n-1: i32 [n]. */
   permutation(n: number): Int32Array {
     const p = Int32Array.from({ length: n }, (_, i) => i);

@@ -79,8 +79,8 @@ describe('the record of associative recall', () => {
     const found = findAssociativeRecall(row(text), new GramKeys(10, 2), () => true);
     const loss = Float64Array.from(text.slice(1), (_, i) => i);
     const hit = Float64Array.from(text.slice(1), (_, i) => i % 2);
-    tally.add({ loss, hit }, row(text), found);
-    const { all, fresh, bins, far, documents, maxCount } = tally.result();
+    tally.add(row(text), found);
+    const { all, fresh, bins, far, documents, maxCount } = tally.record([{ loss, hit }]);
     expect(far).toMatchObject({ from: 4, to: 4, all: { targets: 2 }, inside: { targets: 1, loss: 5 } });
     expect([documents, maxCount]).toEqual([1, 3]);
     expect(all).toMatchObject({ targets: 8, loss: 3.5, accuracy: 0.5, lossLow: null, accuracyHigh: null });
@@ -102,14 +102,16 @@ describe('the record of associative recall', () => {
     for (let trial = 0; trial < trials; trial++) {
       const rng = Rng.of(trial, 'coverage');
       const tally = new ArTally([8], 7, 1);
+      const scores: { loss: Float64Array; hit: Float64Array }[] = [];
       for (let document = 0; document < 60; document++) {
         const shift = rng.normal();
         const text = [1, 2, 3, 1, 2, 3, 1, 2, 3];
         const loss = Float64Array.from(text.slice(1), () => 5 + shift + 0.1 * rng.normal());
         const found = findAssociativeRecall(row(text), new GramKeys(10, 2), () => true);
-        tally.add({ loss, hit: new Float64Array(8) }, row(text), found);
+        tally.add(row(text), found);
+        scores.push({ loss, hit: new Float64Array(8) });
       }
-      const { lossLow, lossHigh } = tally.result().bins[0]!.all;
+      const { lossLow, lossHigh } = tally.record(scores).bins[0]!.all;
       if (lossLow! <= 5 && 5 <= lossHigh!) covered++;
     }
     expect(covered / trials).toBeGreaterThan(0.88);

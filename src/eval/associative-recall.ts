@@ -8,7 +8,7 @@
  * places, so that a model that copies just goes on; otherwise it is the *onset* of one, where the model must find the
  * place.
  */
-import { Rng } from '../core/index.js';
+import { invariant, Rng } from '../core/index.js';
 import type { GramKeys } from '../data/index.js';
 import type { Scores } from './score.js';
 
@@ -146,31 +146,32 @@ export function farFrom(seqLen: number): number {
 const RESAMPLES = 1000;
 const BOOTSTRAP_SEED = 0;
 
-/** Places of groups of targets in `Sums`: the onset of far hits, and of the first bin; inside follows each. */
-const FAR = 2;
-const FIRST_BIN = 4;
+/** Groups of targets that are summed: all, fresh bigrams, onset and inside of far hits, then the same of each bin. */
+const [ALL, FRESH, FAR, FIRST_BIN] = [0, 1, 2, 4];
 
-/** Sums of one group of targets in one document. */
-interface Sums {
-  readonly count: Float64Array;
-  readonly loss: Float64Array;
-  readonly hit: Float64Array;
-}
+/** One number for each document and group: that of group g in document d stands at `d * groups + g`. */
+type Sums = Float64Array;
 
 /**
- * Gathers scores of rows into an `ArRecord`; the interval resamples documents, whose targets are not independent of one
- * another.
+ * Makes an `ArRecord` of scores; the interval resamples documents, whose targets are not independent of one another.
+ * What depends on the text alone is worked out once, so that one tally takes the scores of one model after another.
  */
 export class ArTally {
   readonly #ends: readonly number[];
   readonly #maxCount: number;
   /** The first far distance, and the last distance. */
   readonly #far: readonly [number, number];
-  /** Sums by the number of the document; rows that are documents of their own stand at the end. */
-  readonly #documents = new Map<number | symbol, Sums>();
+  readonly #groups: number;
+  /** Numbers of documents in the order in which they came, by their names; rows that are documents have symbols. */
+  readonly #documents = new Map<number | symbol, number>();
+  /** Targets of the rows so far. */
+  #targets = 0;
+  /** Where the targets of each row are added: pairs of a target and the place of a sum that it goes into. */
+  readonly #places: Int32Array[] = [];
+  #prepared: Prepared | null = null;
 
   /**
-   * Starts with empty tallies.
+   * Starts without rows.
    *
    * @param ends upper ends of the distance bins, ascending; farther hits count among all targets alone
    * @param far the first distance that counts as far
@@ -180,108 +181,195 @@ export class ArTally {
     this.#ends = ends;
     this.#maxCount = maxCount;
     this.#far = [far, ends.at(-1) ?? far];
+    this.#groups = FIRST_BIN + 2 * ends.length;
+  }
+
+  /** Adds a row with what `findAssociativeRecall` found in it. */
+  add({ documents, counts }: ArRow, found: ArTargets): void {
+    const row = Symbol('row');
+    const places: number[] = [];
+    this.#prepared = null;
+    for (let t = 0; t < found.kind.length; t++) {
+      if (!counts(t)) continue;
+      const start = this.#document(documents?.[t] ?? row) * this.#groups;
+      for (const group of this.#groupsOf(found, t)) places.push(this.#targets + t, start + group);
+    }
+    this.#places.push(Int32Array.from(places));
+    this.#targets += found.kind.length;
   }
 
   /**
-   * Adds one row.
+   * The record of a model.
    *
-   * @param scores of the row's targets, `[T]`
-   * @param found what `findAssociativeRecall` found in the row
+   * @param scores of the targets of all rows, one part after another in the order in which rows were added
    */
-  add(scores: Scores, { documents, counts }: ArRow, found: ArTargets): void {
-    const row = Symbol('row');
-    for (let t = 0; t < found.kind.length; t++) {
-      if (!counts(t)) continue;
-      const sums = this.#document(documents?.[t] ?? row);
-      for (const group of this.#groupsOf(found, t)) {
-        sums.count[group] = (sums.count[group] ?? 0) + 1;
-        sums.loss[group] = (sums.loss[group] ?? 0) + (scores.loss[t] ?? 0);
-        sums.hit[group] = (sums.hit[group] ?? 0) + (scores.hit[t] ?? 0);
-      }
-    }
-  }
-
-  /** The record of all rows so far. */
-  result(): ArRecord {
-    const documents = [...this.#documents.values()];
-    const draws = resamples(documents.length);
-    const score = (...groups: number[]): ArScore => scoreOf(documents, groups, draws);
+  record(scores: readonly Scores[]): ArRecord {
+    const prepared = (this.#prepared ??= this.#prepare());
+    const sums = this.#sums(scores, prepared);
+    const score = (...groups: number[]): ArScore => scoreOf(prepared, sums, groups);
     const bin = (from: number, to: number, onset: number): ArBin => ({
       ...{ from, to, onset: score(onset), inside: score(onset + 1), all: score(onset, onset + 1) },
     });
     return {
       maxCount: this.#maxCount,
-      documents: documents.length,
-      all: score(0),
-      fresh: score(1),
+      documents: prepared.documents,
+      all: score(ALL),
+      fresh: score(FRESH),
       bins: this.#ends.map((to, i) => bin((this.#ends[i - 1] ?? 0) + 1, to, FIRST_BIN + 2 * i)),
       far: bin(...this.#far, FAR),
     };
   }
 
-  #document(name: number | symbol): Sums {
-    const known = this.#documents.get(name);
-    if (known !== undefined) return known;
-    const make = () => new Float64Array(FIRST_BIN + 2 * this.#ends.length);
-    const sums = { count: make(), loss: make(), hit: make() };
-    this.#documents.set(name, sums);
-    return sums;
+  #document(name: number | symbol): number {
+    const known = this.#documents.get(name) ?? this.#documents.size;
+    this.#documents.set(name, known);
+    return known;
   }
 
-  /** Group 0 is every target, 1 the fresh bigrams; then onset and inside of what is far, and of each bin. */
   #groupsOf({ kind, distance }: ArTargets, t: number): number[] {
-    if (kind[t] === AR_KIND.none) return [0];
-    if (kind[t] === AR_KIND.fresh) return [0, 1];
+    if (kind[t] === AR_KIND.none) return [ALL];
+    if (kind[t] === AR_KIND.fresh) return [ALL, FRESH];
     const inside = kind[t] === AR_KIND.inside ? 1 : 0;
     const away = distance[t] ?? 0;
     const bin = this.#ends.findIndex((end) => away <= end);
     const far = away >= this.#far[0] && away <= this.#far[1];
-    return [0, ...(far ? [FAR + inside] : []), ...(bin < 0 ? [] : [FIRST_BIN + 2 * bin + inside])];
+    return [ALL, ...(far ? [FAR + inside] : []), ...(bin < 0 ? [] : [FIRST_BIN + 2 * bin + inside])];
+  }
+
+  #prepare(): Prepared {
+    const [documents, groups] = [this.#documents.size, this.#groups];
+    const places = joined(this.#places.splice(0));
+    this.#places.push(places);
+    const count = new Float64Array(documents * groups);
+    for (let i = 1; i < places.length; i += 2) {
+      const place = places[i] ?? 0;
+      count[place] = (count[place] ?? 0) + 1;
+    }
+    return { documents, groups, places, count, draws: resamples(documents), drawn: new Map() };
+  }
+
+  #sums(scores: readonly Scores[], { places, count }: Prepared): { readonly loss: Sums; readonly hit: Sums } {
+    const total = scores.reduce((sum, part) => sum + part.loss.length, 0);
+    invariant(total === this.#targets, `scores of ${total} targets were given for the ${this.#targets} of all rows`);
+    const [loss, hit] = [new Float64Array(count.length), new Float64Array(count.length)];
+    let i = 0;
+    let from = 0;
+    for (const part of scores) {
+      const to = from + part.loss.length;
+      for (let target = places[i] ?? to; target < to; target = places[i] ?? to) {
+        const place = places[i + 1] ?? 0;
+        loss[place] = (loss[place] ?? 0) + (part.loss[target - from] ?? 0);
+        hit[place] = (hit[place] ?? 0) + (part.hit[target - from] ?? 0);
+        i += 2;
+      }
+      from = to;
+    }
+    return { loss, hit };
   }
 }
 
-/** How often each document is drawn in each resample. */
-function resamples(documents: number): Uint16Array[] {
-  const rng = Rng.of(BOOTSTRAP_SEED, 'associative-recall');
-  return Array.from({ length: documents < 2 ? 0 : RESAMPLES }, () => {
-    const times = new Uint16Array(documents);
-    for (let i = 0; i < documents; i++) {
-      const chosen = rng.int(documents);
-      times[chosen] = (times[chosen] ?? 0) + 1;
-    }
-    return times;
-  });
+function joined(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
-function scoreOf(documents: readonly Sums[], groups: readonly number[], draws: readonly Uint16Array[]): ArScore {
-  const of = (values: Float64Array) => groups.reduce((sum, group) => sum + (values[group] ?? 0), 0);
-  const own = documents.map(({ count, loss, hit }) => ({ count: of(count), loss: of(loss), hit: of(hit) }));
-  const totals = (times: Uint16Array | null) => {
-    let [count, loss, hit] = [0, 0, 0];
-    own.forEach((sums, i) => {
-      const n = times === null ? 1 : (times[i] ?? 0);
-      count += n * sums.count;
-      loss += n * sums.loss;
-      hit += n * sums.hit;
-    });
-    return { count, loss: loss / count, hit: hit / count };
-  };
-  const { count, loss, hit } = totals(null);
+/** What a tally knows without any scores. */
+interface Prepared {
+  readonly documents: number;
+  readonly groups: number;
+  /** Pairs of a target and the place of a sum that it goes into, in order of targets. */
+  readonly places: Int32Array;
+  /** Targets by document and group. */
+  readonly count: Sums;
+  /** How often each document is drawn, one resample after another. */
+  readonly draws: Uint16Array;
+  /** What is known of groups that are looked at together, by their numbers. */
+  readonly drawn: Map<string, Drawn>;
+}
+
+/** Some groups of targets together, without their scores. */
+interface Drawn {
+  /** Documents that have any of the targets. */
+  readonly documents: Int32Array;
+  readonly count: number;
+  /** Targets in each resample. */
+  readonly counts: Float64Array;
+}
+
+/** How often each document is drawn in each resample: `[RESAMPLES, documents]`, or nothing below two documents. */
+function resamples(documents: number): Uint16Array {
+  const rng = Rng.of(BOOTSTRAP_SEED, 'associative-recall');
+  const times = new Uint16Array(documents < 2 ? 0 : RESAMPLES * documents);
+  for (let start = 0; start < times.length; start += documents) {
+    for (let i = 0; i < documents; i++) {
+      const chosen = start + rng.int(documents);
+      times[chosen] = (times[chosen] ?? 0) + 1;
+    }
+  }
+  return times;
+}
+
+/** The sum over some groups in each of some documents. */
+function sumOf(sums: Sums, groups: readonly number[], of: Int32Array, perDocument: number): Float64Array {
+  return Float64Array.from(of, (d) => groups.reduce((sum, group) => sum + (sums[d * perDocument + group] ?? 0), 0));
+}
+
+/** The sum over documents in each resample, each document as often as it was drawn. */
+function resampled({ draws, documents }: Prepared, of: Int32Array, values: Float64Array): Float64Array {
+  const totals = new Float64Array(draws.length / Math.max(1, documents));
+  for (let r = 0, start = 0; r < totals.length; r++, start += documents) {
+    let sum = 0;
+    for (let i = 0; i < of.length; i++) sum += (draws[start + (of[i] ?? 0)] ?? 0) * (values[i] ?? 0);
+    totals[r] = sum;
+  }
+  return totals;
+}
+
+const total = (values: Float64Array): number => values.reduce((a, b) => a + b, 0);
+
+function drawnOf(prepared: Prepared, groups: readonly number[]): Drawn {
+  const key = groups.join();
+  const known = prepared.drawn.get(key);
+  if (known !== undefined) return known;
+  const everyone = Int32Array.from({ length: prepared.documents }, (_, d) => d);
+  const all = sumOf(prepared.count, groups, everyone, prepared.groups);
+  const documents = everyone.filter((d) => (all[d] ?? 0) > 0);
+  const own = all.filter((count) => count > 0);
+  const drawn = { documents, count: total(own), counts: resampled(prepared, documents, own) };
+  prepared.drawn.set(key, drawn);
+  return drawn;
+}
+
+function scoreOf(
+  prepared: Prepared,
+  sums: { readonly loss: Sums; readonly hit: Sums },
+  groups: readonly number[],
+): ArScore {
+  const { documents, count, counts } = drawnOf(prepared, groups);
   if (count === 0) {
     const none = { loss: null, lossLow: null, lossHigh: null };
     return { targets: 0, ...none, accuracy: null, accuracyLow: null, accuracyHigh: null };
   }
-  // Resamples without any of the targets say nothing about their mean.
-  const drawn = draws.map(totals).filter((total) => total.count > 0);
-  const [lossLow, lossHigh] = interval(drawn.map((total) => total.loss));
-  const [accuracyLow, accuracyHigh] = interval(drawn.map((total) => total.hit));
-  return { targets: count, loss, lossLow, lossHigh, accuracy: hit, accuracyLow, accuracyHigh };
+  const mean = (of: Sums) => {
+    const own = sumOf(of, groups, documents, prepared.groups);
+    // Resamples without any of the targets say nothing about their mean.
+    const means = resampled(prepared, documents, own).map((sum, r) => sum / (counts[r] ?? 0));
+    return [total(own) / count, ...interval(means.filter((_, r) => (counts[r] ?? 0) > 0))] as const;
+  };
+  const [loss, lossLow, lossHigh] = mean(sums.loss);
+  const [accuracy, accuracyLow, accuracyHigh] = mean(sums.hit);
+  return { targets: count, loss, lossLow, lossHigh, accuracy, accuracyLow, accuracyHigh };
 }
 
 /** The 2.5 % and 97.5 % quantiles; nulls where there is nothing to resample. */
-function interval(values: number[]): readonly [number | null, number | null] {
+function interval(values: Float64Array): readonly [number | null, number | null] {
   if (values.length === 0) return [null, null];
-  const sorted = values.sort((a, b) => a - b);
+  const sorted = values.sort();
   const at = (q: number) =>
     sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(q * (sorted.length - 1))))] ?? null;
   return [at(0.025), at(0.975)];

@@ -2,7 +2,7 @@
  * Scores of held-out batches, shared by every measure that reads them: each batch goes through the model once an
  * evaluation.
  */
-import { at, invariant } from '../core/index.js';
+import { allPending, at, invariant, type Pending } from '../core/index.js';
 import {
   nextBatch,
   recallEvalBatch,
@@ -14,7 +14,7 @@ import {
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { EVAL_SEED } from './needle-task.js';
-import { Scorer, type Scores } from './score.js';
+import { Scorer, uploadForScores, type Scores } from './score.js';
 
 /** What is scored: the held-out data of a run, in batches of `batchSize` sequences. */
 export interface HeldOutOptions {
@@ -43,20 +43,19 @@ export class HeldOutScores {
   readonly #drawn: StreamBatch[] = [];
   readonly #recall: RecallBatch[] = [];
   #compiling: Promise<Scorer> | null = null;
-  #scorer: Scorer | null = null;
-  #scores = new Map<HeldOutBatch<unknown>, Promise<Scores>>();
+  #scores = new Map<HeldOutBatch<unknown>, Promise<Pending<Scores>>>();
 
   constructor(options: HeldOutOptions) {
     this.#options = options;
     this.#stream = options.data.heldOut();
   }
 
-  /** Compiles the graph that scores batches, unless it is compiled. */
+  /** Compiles the graph that scores batches, unless it is compiled. Batches may be drawn meanwhile. */
   async compile(): Promise<void> {
     const { engine, model, batchSize, data } = this.#options;
     const hasSegments = this.#stream?.hasSegments ?? false;
     this.#compiling ??= Scorer.create({ engine, config: model }, { batchSize, seqLen: data.train.seqLen, hasSegments });
-    this.#scorer = await this.#compiling;
+    await this.#compiling;
   }
 
   /** Batch `index` of the held-out stream: the same batches for every run on the same data. */
@@ -81,13 +80,17 @@ export class HeldOutScores {
     return at(this.#recall, index);
   }
 
-  /** Scores of a batch for the model of this evaluation; computed once, whoever asks. */
-  score(tensors: TensorMap, batch: HeldOutBatch<unknown>): Promise<Scores> {
-    const known = this.#scores.get(batch);
-    if (known !== undefined) return known;
-    const scores = this.#compiled().score(tensors, batch.inputs);
-    this.#scores.set(batch, scores);
-    return scores;
+  /** Starts to score batches for the model of this evaluation, one after another; each once, whoever asks. */
+  async start(tensors: TensorMap, batches: readonly HeldOutBatch<unknown>[]): Promise<Pending<Scores[]>> {
+    invariant(this.#compiling, 'held-out batches are scored before the scorer is compiled');
+    const scorer = await this.#compiling;
+    const started: Pending<Scores>[] = [];
+    for (const batch of batches) {
+      const scores = this.#scores.get(batch) ?? scorer.start(tensors, batch.inputs);
+      this.#scores.set(batch, scores);
+      started.push(await scores);
+    }
+    return allPending(started);
   }
 
   /** Forgets all scores: the next evaluation is of another model. */
@@ -96,25 +99,19 @@ export class HeldOutScores {
   }
 
   async dispose(): Promise<void> {
-    await (await this.#compiling)?.dispose();
-  }
-
-  #compiled(): Scorer {
-    invariant(this.#scorer, 'held-out batches are drawn before the scorer is compiled');
-    return this.#scorer;
+    await (await this.#compiling?.catch(() => null))?.dispose();
   }
 
   #upload(tokens: Int32Array, targets: Int32Array, segments: Int32Array | null): StreamBatch['inputs'] {
-    const { batchSize, data } = this.#options;
+    const { batchSize, data, engine } = this.#options;
     const { seqLen } = data.train;
-    const scorer = this.#compiled();
     const placed = {
-      tokens: scorer.upload([batchSize, seqLen], tokens),
-      targets: scorer.upload([batchSize * seqLen], targets),
+      tokens: uploadForScores(engine, [batchSize, seqLen], tokens),
+      targets: uploadForScores(engine, [batchSize * seqLen], targets),
     };
     if (this.#stream?.hasSegments !== true) return placed;
     // Rows that are one document among rows that hold several.
     const undivided = new Int32Array(batchSize * seqLen);
-    return { ...placed, segments: scorer.upload([batchSize, seqLen], segments ?? undivided) };
+    return { ...placed, segments: uploadForScores(engine, [batchSize, seqLen], segments ?? undivided) };
   }
 }

@@ -1,5 +1,5 @@
 /** The needle grid: how well a model finds a fact, by its depth and the length of the context. */
-import { present, at, ConfigError, LongsightError } from '../core/index.js';
+import { allPending, at, ConfigError, LongsightError, pending, present, settled, type Pending } from '../core/index.js';
 import {
   byteNeedle,
   BYTE_VOCAB_SIZE,
@@ -13,7 +13,7 @@ import {
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { needleSamples, type NeedleTask } from './needle-task.js';
-import { Scorer } from './score.js';
+import { Scorer, type Scores } from './score.js';
 import { tokenNeedleTask } from './token-needle.js';
 
 /**
@@ -148,18 +148,31 @@ export class NeedleEvaluator {
     return new NeedleEvaluator(options, plans);
   }
 
-  async evaluate(tensors: TensorMap): Promise<NeedleGrid> {
+  /** Starts to measure a model whose parameters are among `tensors`. */
+  async start(tensors: TensorMap): Promise<Pending<NeedleGrid>> {
     const { config, task } = this.#options;
-    const rows: { accuracy: number[]; probability: number[] }[] = [];
-    for (const plan of this.#plans) rows.push(await evaluateLength(plan, tensors, config.depths.length));
-    return {
-      task: task.task,
-      lengths: config.lengths,
-      depths: config.depths,
-      accuracy: rows.map((r) => r.accuracy),
-      probability: rows.map((r) => r.probability),
-      samples: config.samples,
-    };
+    const lengths: Pending<Scores[]>[] = [];
+    for (const { scorer, batches } of this.#plans) {
+      const started: Pending<Scores>[] = [];
+      for (const batch of batches) started.push(await scorer.start(tensors, batch));
+      lengths.push(allPending(started));
+    }
+    const all = allPending(lengths);
+    return pending(all.numbers, () => {
+      const rows = all.result().map((scores, i) => gridRow(at(this.#plans, i), scores, config.depths.length));
+      return {
+        task: task.task,
+        lengths: config.lengths,
+        depths: config.depths,
+        accuracy: rows.map((r) => r.accuracy),
+        probability: rows.map((r) => r.probability),
+        samples: config.samples,
+      };
+    });
+  }
+
+  async evaluate(tensors: TensorMap): Promise<NeedleGrid> {
+    return settled(await this.start(tensors));
   }
 
   async dispose(): Promise<void> {
@@ -194,15 +207,14 @@ async function planLength(options: NeedleEvaluatorOptions, length: number): Prom
   return { length, samples, batchSize, scorer, batches };
 }
 
-async function evaluateLength(
-  { samples, batchSize, scorer, batches }: LengthPlan,
-  tensors: TensorMap,
+function gridRow(
+  { samples, batchSize }: LengthPlan,
+  scores: readonly Scores[],
   numDepths: number,
-): Promise<{ accuracy: number[]; probability: number[] }> {
+): { accuracy: number[]; probability: number[] } {
   const [accuracy, probability] = [new Array<number>(numDepths).fill(0), new Array<number>(numDepths).fill(0)];
   const perDepth = samples.length / numDepths;
-  for (const [b, batch] of batches.entries()) {
-    const { loss, hit } = await scorer.score(tensors, batch);
+  for (const [b, { loss, hit }] of scores.entries()) {
     const own = samples.slice(b * batchSize, (b + 1) * batchSize);
     own.forEach(({ answer }, row) => {
       const at = row * answer.length;

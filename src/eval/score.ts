@@ -1,5 +1,15 @@
 /** Graphs that score tokens: the loss of each target, and whether it is the likeliest token. */
-import { present, last, invariant, tensorFrom, toNumbers } from '../core/index.js';
+import {
+  everyOne,
+  present,
+  last,
+  invariant,
+  pending,
+  settled,
+  tensorFrom,
+  toNumbers,
+  type Pending,
+} from '../core/index.js';
 import {
   BATCH_SHARDING,
   fittingSharding,
@@ -29,6 +39,12 @@ export function pickParameters(config: ModelConfig, tensors: TensorMap): TensorM
       return [name, tensor];
     }),
   );
+}
+
+/** An i32 tensor on an engine, to be scored any number of times; divided over a mesh where it divides. */
+export function uploadForScores(engine: Engine, shape: readonly number[], values: ArrayLike<number>): DeviceTensor {
+  const { mesh } = engine.info;
+  return engine.upload(tensorFrom('i32', shape, values), mesh && fittingSharding(BATCH_SHARDING, shape, mesh));
 }
 
 /** Scores of every position of a batch, or of a few positions of each sequence. */
@@ -82,26 +98,33 @@ export class Scorer {
 
   /** An i32 tensor on the engine, to be scored any number of times; divided over a mesh where it divides. */
   upload(shape: readonly number[], values: ArrayLike<number>): DeviceTensor {
-    const { mesh } = this.#engine.info;
-    return this.#engine.upload(tensorFrom('i32', shape, values), mesh && fittingSharding(BATCH_SHARDING, shape, mesh));
+    return uploadForScores(this.#engine, shape, values);
+  }
+
+  /** Scores the targets of a batch and waits for the scores; see `start`. */
+  async score(...of: Parameters<Scorer['start']>): Promise<Scores> {
+    return settled(await this.start(...of));
   }
 
   /**
-   * Scores the targets of a batch.
+   * Starts to score the targets of a batch: once the promise settles, the engine needs nothing of the caller any more.
    *
    * @param tensors the model's parameters, perhaps among others
    * @param batch tokens `[batchSize, seqLen]`, targets `[numTargets]`; flat positions `[numPositions]` and segments
    *   `[batchSize, seqLen]` if it was compiled for them
    */
-  async score(
+  async start(
     tensors: TensorMap,
     batch: Readonly<
       Record<'tokens' | 'targets', DeviceTensor> & Partial<Record<'positions' | 'segments', DeviceTensor>>
     >,
-  ): Promise<Scores> {
+  ): Promise<Pending<Scores>> {
     const { loss, hit } = await this.#executable.run({ ...pickParameters(this.#config, tensors), ...batch });
     const numbers = async (t: DeviceTensor | undefined) => toNumbers(await this.#engine.download(present(t)));
-    return { loss: await numbers(loss), hit: await numbers(hit) };
+    return pending(
+      () => everyOne([numbers(loss), numbers(hit)]),
+      ([loss, hit]) => ({ loss: present(loss), hit: present(hit) }),
+    );
   }
 
   async dispose(): Promise<void> {

@@ -1,6 +1,6 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import type { HeadScores } from '../analysis/index.js';
-import { ConfigError, invariant } from '../core/index.js';
+import { allPending, ConfigError, invariant, pending, type Pending } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
@@ -10,11 +10,12 @@ import {
   runAtStep,
   stagesOf,
   trainRun,
+  type Measured,
   type TrainHooks,
   type TrainPoint,
   type TrainResult,
 } from '../train/index.js';
-import { Measurement, planMeasures, type MeasurementOptions } from './measures/measurement.js';
+import { Measurement, planMeasures, type MeasuredFinding, type MeasurementOptions } from './measures/measurement.js';
 import { evalMetrics, type EvalRecord } from './measures/record.js';
 import { MEASURES } from './measures/table.js';
 import type { FullRunConfig } from './run-config.js';
@@ -109,20 +110,29 @@ class StageMeasurements {
     this.#current = { stage: stage.index, made };
   }
 
-  /** Evaluates; at a checkpoint also traces and writes what was found. */
-  async at(point: TrainPoint): Promise<Record<string, number>> {
+  /** Starts an evaluation; at a checkpoint also traces. Its result writes what was found. */
+  async at(point: TrainPoint): Promise<Pending<Measured>> {
     const { dir, evaluated } = this.#options;
-    const measured = await this.#clock.time('compile', () => this.#measurement(point));
-    const record = await this.#clock.time('evaluations', () =>
-      measured.evaluate(point.parameters, point, point.atCheckpoint ? 'all' : 'light'),
+    const { parameters, atCheckpoint } = point;
+    const clock = this.#clock;
+    const measured = await clock.time('compile', () => this.#measurement(point));
+    const evaluation = await clock.time('evaluations', () =>
+      measured.start(parameters, point, atCheckpoint ? 'all' : 'light'),
     );
-    evaluated?.(record);
-    if (point.atCheckpoint) {
-      writeEval(dir, record);
-      const found = await this.#clock.time('traces', () => measured.findings(point.parameters, point));
-      for (const { kind, value } of found) writeFinding(dir, kind, value);
-    }
-    return evalMetrics(record);
+    const findings = atCheckpoint
+      ? await clock.time('traces', () => measured.startFindings(parameters, point))
+      : allPending<MeasuredFinding>([]);
+    const numbers = async () => {
+      await clock.time('evaluations', () => evaluation.numbers());
+      await clock.time('traces', () => findings.numbers());
+    };
+    return pending(numbers, () => {
+      const record = evaluation.result();
+      evaluated?.(record);
+      if (atCheckpoint) writeEval(dir, record);
+      for (const { kind, value } of findings.result()) writeFinding(dir, kind, value);
+      return evalMetrics(record);
+    });
   }
 
   async dispose(): Promise<void> {

@@ -37,7 +37,8 @@ function initialTensor({ name, shape, init }: ParamSpec, seed: number): HostTens
     data.fill(init.value);
   } else {
     const rng = Rng.of(seed, 'init', name);
-    for (let i = 0; i < data.length; i++) data[i] = init.kind === 'normal' ? init.std * rng.normal() : draw(init, rng);
+    if (init.kind === 'normal') rng.fillNormal(data, init.std);
+    else for (let i = 0; i < data.length; i++) data[i] = draw(init, rng);
   }
   return hostTensor('f32', shape, data);
 }

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoint/index.js';
 import {
+  everyOne,
   present,
   fileError,
   makeFolder,
@@ -215,7 +216,8 @@ export interface CheckpointTensors {
 /**
  * Writes a checkpoint. Until it is whole it has a temporary name; a complete one of the same step is replaced last.
  *
- * @param how `behind`: write on another thread while this one goes on
+ * @param how `behind`: write on another thread while this one goes on; `after`: the checkpoint is there once this is,
+ *   and if it rejects there will be none
  * @throws DivergedError if a parameter is not finite: nothing is written then
  * @throws StoreError if the disk does not take it: nothing is left behind, and older checkpoints stay
  */
@@ -223,7 +225,7 @@ export async function writeCheckpoint(
   runDir: string,
   state: CheckpointState,
   tensors: CheckpointTensors,
-  how: { readonly behind?: boolean } = {},
+  how: { readonly behind?: boolean; readonly after?: Promise<void> | undefined } = {},
 ): Promise<void> {
   const final = checkpointPath(runDir, state.step);
   const temporary = join(checkpointsFolder(runDir), `.${basename(final)}.${process.pid}.tmp`);
@@ -243,6 +245,7 @@ export async function writeCheckpoint(
     await streamSafetensors(join(temporary, OPTIMIZER_FILE), moments, moment, metadata, how);
     writeJsonAtomic(join(temporary, STATE_FILE), { format: 1, ...state });
     syncFolder(temporary);
+    await how.after;
     replaceFolder(temporary, final);
   } finally {
     removeFolder(temporary);
@@ -282,12 +285,14 @@ export async function snapshotTensors(
     held.delete(key); // asked for once: its memory goes as soon as it is written
     return Promise.resolve(tensor);
   };
-  for (const { name } of parameterSpecs(model)) {
-    held.set(name, checkFinite(await tensors.parameter(name), name, step));
-  }
-  for (const kind of ['m', 'v'] as const) {
-    for (const { name } of parameterSpecs(model)) held.set(`${kind}.${name}`, await tensors.moment(kind, name));
-  }
+  const specs = parameterSpecs(model);
+  // All are asked for at once: an engine beside the host copies one while the host looks at another.
+  await everyOne<unknown>([
+    ...specs.map(async ({ name }) => held.set(name, checkFinite(await tensors.parameter(name), name, step))),
+    ...(['m', 'v'] as const).flatMap((kind) =>
+      specs.map(async ({ name }) => held.set(`${kind}.${name}`, await tensors.moment(kind, name))),
+    ),
+  ]);
   return { parameter: get, moment: (kind, name) => get(`${kind}.${name}`) };
 }
 

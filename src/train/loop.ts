@@ -6,9 +6,11 @@ import {
   DivergedError,
   InterruptedError,
   LongsightError,
+  pending,
   sizeOf,
   takeLock,
   type HostTensor,
+  type Pending,
 } from '../core/index.js';
 import { nextBatch, openData, type OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
@@ -70,6 +72,9 @@ export interface TrainProgress extends StepResult {
   readonly tokPerSec: number;
 }
 
+/** What an evaluation measured, by the names of metrics. */
+export type Measured = Readonly<Record<string, number>>;
+
 /** What else happens during a run; all optional. */
 export interface TrainHooks {
   /** After every step, in order, once its numbers are there; steps after it may be under way. */
@@ -77,10 +82,12 @@ export interface TrainHooks {
   /** A fact worth a line: a damaged checkpoint that is not used, the step a run resumes from. */
   readonly note?: (text: string) => void;
   /**
-   * At step 0, every `evalEvery` steps, before every scheduled checkpoint and at the end; the loop waits for it. What
-   * it returns goes to the metrics, names and all.
+   * At step 0, every `evalEvery` steps, before every scheduled checkpoint and at the end; the loop waits for the
+   * promise. What it gives goes to the metrics, names and all. Where that is under way, the next steps are started
+   * before its numbers are waited for; it is done before the numbers of those steps are looked at, and before the
+   * checkpoint is there.
    */
-  readonly evaluate?: (point: TrainPoint) => Promise<Readonly<Record<string, number>>>;
+  readonly evaluate?: (point: TrainPoint) => Promise<Measured | Pending<Measured>>;
   /** A stage is about to be entered, its folder known to be this run's: what its evaluations need can be made ready. */
   readonly entering?: (at: Pick<TrainPoint, 'stage' | 'data'>) => void;
 }
@@ -212,7 +219,7 @@ async function runTo(
     using metrics = new MetricsWriter(metricsPath(dir), continues ? (checkpoint?.state.step ?? -1) : null);
     writeStatus(dir, { state: 'running', ...before, timing: clock.timing() });
     const state: TrainerState = {
-      parameters: checkpoint?.parameters() ?? initialParameters(run.model, run.seed),
+      parameters: () => checkpoint?.parameters() ?? initialParameters(run.model, run.seed),
       optimizer: checkpoint?.optimizer(),
     };
     const trainer = await clock.time('compile', () => createTrainer(entered, state, options));
@@ -221,7 +228,7 @@ async function runTo(
     const { step, tokens } = loop;
     return { step, tokens, resumedFrom: checkpoint?.state.step ?? null, checkpoint: checkpointPath(dir, step) };
   } catch (error) {
-    await loop?.written().catch(() => undefined); // what ended the run counts
+    await loop?.wrapUp();
     noteEnd(dir, loop ?? before, error, clock.timing());
     throw error;
   } finally {
@@ -230,7 +237,7 @@ async function runTo(
 }
 
 interface TrainerState {
-  readonly parameters: HostParameters;
+  readonly parameters: HostParameters | (() => HostParameters);
   readonly optimizer: OptimizerState | undefined;
 }
 
@@ -300,6 +307,37 @@ function stateBytes(model: ModelConfig): number {
   return parameterSpecs(model).reduce((sum, { shape }) => sum + 3 * 4 * sizeOf(shape), 0);
 }
 
+/** An evaluation that the engine has been given. */
+interface StartedEvaluation {
+  /** The step after which it was started, and its tokens. */
+  readonly step: number;
+  readonly tokens: number;
+  readonly measured: Pending<Measured>;
+  /** Settles once it is written, or rejects with what it failed with; `end` says so. */
+  readonly ended: Promise<void>;
+  readonly end: (failed?: { readonly error: unknown }) => void;
+}
+
+function underWay(measured: Measured | Pending<Measured>): Pick<StartedEvaluation, 'measured' | 'ended' | 'end'> {
+  let end: StartedEvaluation['end'] = () => undefined;
+  const ended = new Promise<void>((resolve, reject) => {
+    // What it failed with is thrown as it is, whatever that was.
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
+    end = (failed) => (failed === undefined ? resolve() : reject(failed.error));
+  });
+  ended.catch(() => undefined); // thrown where the evaluation is waited for
+  return { measured: isPending(measured) ? measured : settledAs(measured), ended, end };
+}
+
+const isPending = (measured: Measured | Pending<Measured>): measured is Pending<Measured> =>
+  typeof measured['numbers'] === 'function';
+
+const settledAs = (measured: Measured): Pending<Measured> =>
+  pending(
+    () => Promise.resolve(),
+    () => measured,
+  );
+
 /** A step that the engine has been given. */
 interface StartedStep {
   readonly step: number;
@@ -309,9 +347,10 @@ interface StartedStep {
 
 /**
  * Steps are started as far ahead as the engine likes, so that it works on while batches are prepared and uploaded and
- * numbers are looked at; `#step` is the last one whose numbers are there. Metrics are written as numbers arrive. What
- * looks at the state (evaluation, checkpoints, stopping) first waits for every started step, so that resuming is exact
- * and nothing depends on how far ahead that was.
+ * numbers are looked at; `#step` is the last one whose numbers are there. Metrics are written as numbers arrive. An
+ * evaluation is started like a step, between two steps, and what it came to is written between their numbers.
+ * Checkpoints and stops first wait for every started step, so that resuming is exact and nothing depends on how far
+ * ahead that was.
  */
 class Loop {
   readonly #dir: string;
@@ -328,6 +367,7 @@ class Loop {
   readonly #stepBefore: number;
   #step: number;
   #started: StartedStep[] = [];
+  #evaluation: StartedEvaluation | null = null;
   #savedStep: number | null;
   /** A checkpoint that is being written beside the training, and why the last one was not. */
   #writing: Promise<void> | null = null;
@@ -379,19 +419,29 @@ class Loop {
   async run(): Promise<void> {
     const { run, engine } = this.#options;
     const { steps, evalEvery, checkpointEvery } = run.train;
-    if (this.#step === 0) await this.#evaluate(false);
+    /** Whether the engine does nothing while the host works. */
+    const alone = engine.hints.runsAhead === 1;
+    if (this.#step === 0) await this.#evaluate(0, false);
+    if (alone) await this.#evaluated();
     await this.#stopIfAsked();
     for (let step = this.#step + 1; step <= steps; step++) {
       if (step > this.#entered.stage.to) await this.#enterNext();
       await this.#start(step);
-      const [evaluates, atCheckpoint] = [this.#due(step, evalEvery), this.#due(step, checkpointEvery)];
-      const looks = evaluates || atCheckpoint || this.#options.signal?.aborted === true;
-      await this.#settle(looks ? 0 : engine.hints.runsAhead - 1);
-      if (this.#writeError !== null) throw this.#writeError.error;
-      if (atCheckpoint || evaluates) await this.#evaluate(atCheckpoint);
+      const atCheckpoint = this.#due(step, checkpointEvery);
+      const evaluates = atCheckpoint || this.#due(step, evalEvery);
+      if (evaluates) {
+        if (alone || atCheckpoint || this.#evaluation !== null) await this.#settle(0);
+        await this.#evaluated();
+        await this.#evaluate(step, atCheckpoint);
+        if (alone) await this.#evaluated();
+      }
       if (atCheckpoint) await this.#checkpoint(true);
+      await this.#settle(alone || this.#options.signal?.aborted === true ? 0 : engine.hints.runsAhead - 1);
+      if (this.#writeError !== null) throw this.#writeError.error;
       await this.#stopIfAsked();
     }
+    await this.#settle(0);
+    await this.#evaluated();
     await this.#clock.time('waiting', () => this.written());
     this.#status('done');
   }
@@ -407,6 +457,12 @@ class Loop {
     if (this.#writeError !== null) throw this.#writeError.error;
   }
 
+  /** Ends what a run that failed has under way: an evaluation, and the checkpoint that waits for it. */
+  async wrapUp(): Promise<void> {
+    await this.#evaluated().catch(() => undefined); // what ended the run counts
+    await this.#writing;
+  }
+
   async dispose(): Promise<void> {
     await this.#writing;
     await this.#trainer.dispose();
@@ -419,6 +475,7 @@ class Loop {
 
   /** Goes to the next stage: its data from the start, a step of its sizes, the parameters and moments as they are. */
   async #enterNext(): Promise<void> {
+    await this.#evaluated();
     const state = await stateOf(this.#trainer, this.#entered.stage.model);
     await this.#trainer.dispose();
     this.#closeData();
@@ -452,6 +509,8 @@ class Loop {
   /** Waits for the numbers of the oldest started steps until at most `left` are under way. */
   async #settle(left: number): Promise<void> {
     while (this.#started.length > left) {
+      const next = present(this.#started[0]);
+      if (this.#evaluation !== null && this.#evaluation.step < next.step) await this.#evaluated();
       const { step, lr, pending } = present(this.#started.shift());
       const begin = performance.now();
       const numbers = await pending.result();
@@ -514,18 +573,40 @@ class Loop {
     this.#status('running');
   }
 
-  async #evaluate(atCheckpoint: boolean): Promise<void> {
+  /** Starts an evaluation of the parameters after `step`, the last that was started. */
+  async #evaluate(step: number, atCheckpoint: boolean): Promise<void> {
     const { parameters } = this.#trainer;
-    const measured = await this.#options.hooks?.evaluate?.({
-      step: this.#step,
-      tokens: this.tokens,
-      atCheckpoint,
-      parameters,
-      stage: this.#entered.stage,
-      data: this.#entered.data,
-    });
+    const { stage, data } = this.#entered;
+    const tokens = tokensAfter(this.#stages, step);
+    let measured;
+    try {
+      measured = await this.#options.hooks?.evaluate?.({ step, tokens, atCheckpoint, parameters, stage, data });
+    } catch (error) {
+      await this.#settle(0); // a step before it may have diverged, and say so
+      throw error;
+    }
     if (measured === undefined) return;
-    this.#metrics.write({ step: this.#step, tokens: this.tokens, time: this.#time(), ...measured });
+    this.#evaluation = { step, tokens, ...underWay(measured) };
+  }
+
+  /** Waits for the evaluation that is under way, if there is one, and writes what it came to. */
+  async #evaluated(): Promise<void> {
+    const own = this.#evaluation;
+    if (own === null) return;
+    this.#evaluation = null;
+    try {
+      await own.measured.numbers();
+      const begin = performance.now();
+      this.#metrics.write({ step: own.step, tokens: own.tokens, time: this.#time(), ...own.measured.result() });
+      const [next] = this.#started;
+      // The engine is at work on steps, which are waited for that much less.
+      if (next !== undefined) this.#spend(next.step, performance.now() - begin);
+      else this.#clock.add('evaluations', performance.now() - begin);
+      own.end();
+    } catch (error) {
+      own.end({ error });
+      throw error;
+    }
   }
 
   /** Writes a checkpoint; beside the training where the engine works beside the host and memory allows a copy. */
@@ -533,21 +614,24 @@ class Loop {
     const { run, engine } = this.#options;
     await this.#clock.time('waiting', () => this.written());
     const [step, model] = [this.#step, this.#entered.stage.model];
+    const behind = engine.hints.runsAhead > 1 && stateBytes(model) <= WRITE_BEHIND_BYTES;
+    if (!behind) await this.#evaluated();
+    const evaluation = this.#evaluation;
     const state = {
       ...{ step, tokens: this.tokens, time: this.#time(), scheduled, seed: run.seed, model },
       data: structuredClone(this.#entered.data.train.state()),
       loss: this.#loss,
     };
-    const write = async (tensors: CheckpointTensors, behind: boolean) => {
-      await writeCheckpoint(this.#dir, state, tensors, { behind });
+    const write = async (tensors: CheckpointTensors) => {
+      await writeCheckpoint(this.#dir, state, tensors, { behind, after: evaluation?.ended });
       this.#savedStep = step;
       pruneCheckpoints(this.#dir, step, run.train.keepCheckpoints);
     };
     await this.#clock.time('checkpoints', async () => {
       const tensors = this.#trainer.tensors();
-      if (engine.hints.runsAhead === 1 || stateBytes(model) > WRITE_BEHIND_BYTES) return write(tensors, false);
+      if (!behind) return write(tensors);
       const copy = await snapshotTensors(state, tensors);
-      this.#writing = write(copy, true).catch((error: unknown) => {
+      this.#writing = write(copy).catch((error: unknown) => {
         this.#writeError = { error };
       });
       return undefined;
@@ -557,6 +641,7 @@ class Loop {
   async #stopIfAsked(): Promise<void> {
     if (!this.#options.signal?.aborted) return;
     await this.#settle(0);
+    await this.#evaluated();
     if (this.#step === this.#options.run.train.steps) return;
     await this.written();
     if (this.#savedStep !== this.#step && this.#step > 0) await this.#checkpoint(false);

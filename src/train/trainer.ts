@@ -307,8 +307,8 @@ export interface TrainerOptions extends StepOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
   readonly config: StepConfig;
-  /** The parameters to start from, f32. */
-  readonly parameters: HostParameters;
+  /** The parameters to start from, f32; or what makes them, which is called while the step is compiled. */
+  readonly parameters: HostParameters | (() => HostParameters);
   /** The optimizer state to start from (default: zeros). */
   readonly optimizer?: OptimizerState | undefined;
 }
@@ -327,7 +327,7 @@ export class Trainer {
   #disposed = false;
 
   private constructor(
-    options: TrainerOptions,
+    options: TrainerOptions & { readonly parameters: HostParameters },
     groups: readonly Group[],
     programs: { main: Executable; sum: Executable | null; shardings: Shardings },
   ) {
@@ -358,9 +358,23 @@ export class Trainer {
       moments,
       forward: { splitProjections: engine.hints.splitProjections, ...options.forward },
     };
-    const main = await compile(program(model, config, step));
-    const sum = accumulates ? await compile(sumProgram(model, config, step)) : null;
-    return new Trainer(options, groups, { main, sum, shardings });
+    const compiling = Promise.all([
+      compile(program(model, config, step)),
+      accumulates ? compile(sumProgram(model, config, step)) : null,
+    ]);
+    compiling.catch(() => undefined); // thrown below
+    // Others that need a program give it to the engine first.
+    await new Promise((done) => setImmediate(done));
+    const { parameters: given } = options;
+    let parameters: HostParameters;
+    try {
+      parameters = typeof given === 'function' ? given() : given;
+    } catch (error) {
+      await compiling.catch(() => undefined); // the engine may be disposed of then
+      throw error;
+    }
+    const [main, sum] = await compiling;
+    return new Trainer({ ...options, parameters }, groups, { main, sum, shardings });
   }
 
   /** What a step ends with: all of it, or with accumulation the update. */
@@ -414,11 +428,11 @@ export class Trainer {
   /** The trainer's tensors for `writeCheckpoint`; each comes to the host as it is asked for. */
   tensors(): CheckpointTensors {
     const { engine } = this.#options;
-    const cache = new Map<string, HostTensor>();
-    const download = async (name: string): Promise<HostTensor> => {
+    const cache = new Map<string, Promise<HostTensor>>();
+    const download = (name: string): Promise<HostTensor> => {
       let tensor = cache.get(name);
       if (tensor === undefined) {
-        tensor = await engine.download(entry(this.#state, name));
+        tensor = engine.download(entry(this.#state, name));
         cache.clear(); // moments are asked for one kind after the other
         cache.set(name, tensor);
       }
@@ -504,7 +518,7 @@ function placesOf(groups: readonly Group[]): Map<string, Place> {
 }
 
 function initialState(
-  { engine, parameters, optimizer }: TrainerOptions,
+  { engine, parameters, optimizer }: TrainerOptions & { readonly parameters: HostParameters },
   groups: readonly Group[],
   shardings: Shardings,
 ): TensorMap {

@@ -1,10 +1,10 @@
 /** Steps started before the numbers of earlier ones are read: the same results, stops and failures as one step at a time. */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readJson } from '../../src/core/index.js';
+import { EngineError, pending, readJson } from '../../src/core/index.js';
 import { createReferenceEngine, type Engine } from '../../src/engine/index.js';
-import { trainRun, type TrainProgress, type TrainRunOptions } from '../../src/train/index.js';
+import { trainRun, type TrainHooks, type TrainProgress, type TrainRunOptions } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
 import { listCheckpoints } from '../../src/run/index.js';
 
@@ -86,6 +86,64 @@ describe('runs ahead', () => {
     };
     await start(temporaryFolder(), { engine, hooks: { evaluate } });
     expect(points).toEqual([0, 4, 5, 8, 10, 12]);
+  });
+
+  it('starts the next steps before it waits for an evaluation, and writes what that came to where it belongs', async () => {
+    const often = tinyRun({ train: { logEvery: 1, evalEvery: 4, checkpointEvery: 8 } });
+    const [plain, dir] = [temporaryFolder(), temporaryFolder()];
+    const { engine, started } = eager(3);
+    const seen: [step: number, started: number][] = [];
+    /** Measures a parameter as it is when the evaluation is started. */
+    const evaluate =
+      (on: Engine, dir: string): NonNullable<TrainHooks['evaluate']> =>
+      async ({ step, parameters, atCheckpoint }) => {
+        const value = Number((await on.download(Object.values(parameters)[0]!)).data[0]);
+        return pending(
+          async () => {
+            seen.push([step, started()]);
+          },
+          () => {
+            // What is found at a checkpoint is written before the checkpoint is there.
+            if (atCheckpoint) expect(listCheckpoints(dir).map((c) => c.step)).not.toContain(step);
+            return { value };
+          },
+        );
+      };
+    await start(plain, { run: often, hooks: { evaluate: evaluate(reference, plain) } });
+    seen.length = 0;
+    await start(dir, { run: often, engine, hooks: { evaluate: evaluate(engine, dir) } });
+    expect(seen).toEqual([
+      [0, 3],
+      [4, 7],
+      [8, 11],
+      [12, 12],
+    ]);
+    expectSame(plain, dir);
+    expect(listCheckpoints(dir).map((c) => c.step)).toEqual(listCheckpoints(plain).map((c) => c.step));
+  });
+
+  it('ends with the sentence of an evaluation that fails while steps are under way, without its checkpoint', async () => {
+    const often = tinyRun({ train: { logEvery: 1, evalEvery: 0, checkpointEvery: 3 } });
+    const dir = temporaryFolder();
+    let broken = true;
+    const evaluate: NonNullable<TrainHooks['evaluate']> = async ({ step }) =>
+      pending(
+        async () => {
+          if (broken && step === 6) throw new EngineError('the device is gone');
+        },
+        () => ({}),
+      );
+    const ended = start(dir, { run: often, engine: eager(3).engine, hooks: { evaluate } });
+    await expect(ended).rejects.toThrow(/^the device is gone$/);
+    expect(readJson(join(dir, 'status.json'))).toMatchObject({ state: 'failed', message: 'the device is gone' });
+    expect(listCheckpoints(dir).map((c) => c.step)).toEqual([3]);
+    expect(readdirSync(join(dir, 'checkpoints'))).toEqual(['step-000003']);
+    // The same command goes on from there, to the same result.
+    const whole = temporaryFolder();
+    broken = false;
+    await start(whole, { run: often, hooks: { evaluate } });
+    await start(dir, { run: often, resume: 'yes', engine: eager(3).engine, hooks: { evaluate } });
+    expectSame(whole, dir);
   });
 
   it('reports every step in order', async () => {

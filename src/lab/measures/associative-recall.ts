@@ -2,11 +2,19 @@
  * `ar`: associative recall on text, how well a model predicts tokens that it could copy from earlier in their document.
  */
 import { z } from 'zod';
-import { ConfigError, list, textTable } from '../../core/index.js';
+import { ConfigError, list, pending, textTable } from '../../core/index.js';
 import type { Batch, GramStatistics } from '../../data/index.js';
 import { arBins, ArTally, farFrom, findAssociativeRecall, type ArRow, type ArTargets } from '../../eval/index.js';
 import type { Point } from '../../run/index.js';
-import { binEnds, count, defineMeasure, type MeasuredRun, type Stored, type SummaryView } from './define.js';
+import {
+  binEnds,
+  count,
+  defineMeasure,
+  whileCompiling,
+  type MeasuredRun,
+  type Stored,
+  type SummaryView,
+} from './define.js';
 import { reachedAt } from './recall.js';
 import { crossing, meanOverTokens, type Crossing, type DistanceBin } from './series.js';
 
@@ -158,22 +166,24 @@ export const arMeasure = defineMeasure({
     return { options: given, batches: given.batches ?? shared.batches, grams };
   },
   prepare: async ({ options: { maxCount, bins }, batches: wanted, grams }, { scores, data, note }) => {
-    await scores.compile();
     const { seqLen } = data.train;
-    const isRare = grams.rarity(maxCount, note);
-    const batches = Array.from({ length: wanted }, (_, i) => scores.stream(i));
-    const rows = batches.flatMap((batch) =>
-      findInRows(batch.host, grams, isRare).map((found) => ({ batch, ...found })),
-    );
+    // What does not depend on the model is found once.
+    const find = () => {
+      const isRare = grams.rarity(maxCount, note);
+      const batches = Array.from({ length: wanted }, (_, i) => scores.stream(i));
+      const tally = new ArTally(bins ?? arBins(seqLen), farFrom(seqLen), maxCount);
+      for (const { host } of batches) {
+        for (const { row, found } of findInRows(host, grams, isRare)) tally.add(row, found);
+      }
+      return { batches, tally };
+    };
+    const [, { batches, tally }] = await Promise.all([scores.compile(), whileCompiling(find)]);
     return {
-      measure: async (tensors) => {
-        const tally = new ArTally(bins ?? arBins(seqLen), farFrom(seqLen), maxCount);
-        for (const { batch, from, row, found } of rows) {
-          const { loss, hit } = await scores.score(tensors, batch);
-          const own = { loss: loss.subarray(from, from + seqLen), hit: hit.subarray(from, from + seqLen) };
-          tally.add(own, row, found);
-        }
-        return { ar: { ...tally.result(), order: grams.keys.order, countedIn: grams.countedIn } };
+      start: async (tensors) => {
+        const started = await scores.start(tensors, batches);
+        return pending(started.numbers, () => ({
+          ar: { ...tally.record(started.result()), order: grams.keys.order, countedIn: grams.countedIn },
+        }));
       },
       dispose: async () => {},
     };
@@ -294,8 +304,6 @@ function severalThresholds(runs: readonly { readonly ar?: ArSummary }[]): readon
 
 /** A row of a held-out batch with the hits in it, which are the same for every model. */
 export interface FoundRow {
-  /** Where the row's targets stand among the batch's. */
-  readonly from: number;
   readonly row: ArRow;
   readonly found: ArTargets;
 }
@@ -320,7 +328,7 @@ export function findInRows(
       // Rows that are no text, and first tokens of documents, do not count.
       counts: (t) => (own[t] ?? -1) >= 0 && own[t + 1] === own[t],
     };
-    return { from, row, found: findAssociativeRecall(row, keys, (gram, t) => isRare(gram, own[t] ?? 0)) };
+    return { row, found: findAssociativeRecall(row, keys, (gram, t) => isRare(gram, own[t] ?? 0)) };
   });
 }
 

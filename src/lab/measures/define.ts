@@ -3,7 +3,7 @@
  * derives.
  */
 import { z } from 'zod';
-import type { CsvCell } from '../../core/index.js';
+import type { CsvCell, Pending } from '../../core/index.js';
 import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import type { HeldOutScores } from '../../eval/index.js';
@@ -84,9 +84,21 @@ export interface PrepareContext {
 
 /** A measure on an engine, compiled once and taken again and again on the same held-out data. */
 export interface PreparedMeasure<Result> {
-  /** Measures a model; `tensors` are its parameters on the engine, perhaps among others, and are left as they are. */
-  measure(tensors: TensorMap, at: TrainingPoint): Promise<Result>;
+  /**
+   * Starts to measure a model. Once the promise settles, the engine has been given all that reads `tensors`, the
+   * model's parameters on it, perhaps among others; they are left as they are.
+   */
+  start(tensors: TensorMap, at: TrainingPoint): Promise<Pending<Result>>;
   dispose(): Promise<void>;
+}
+
+/**
+ * Work of the host that does not wait for a compilation: begun after whatever was called before it has given its
+ * program to the engine.
+ */
+export async function whileCompiling<T>(work: () => T): Promise<T> {
+  await new Promise((done) => setImmediate(done));
+  return work();
 }
 
 /** What a run measured over training: its metrics, and a measure's results at checkpoints, in order of steps. */

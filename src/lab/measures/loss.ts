@@ -1,8 +1,9 @@
 /** `loss`: held-out loss, in all and by position in the sequence. */
 import { z } from 'zod';
+import { at, pending } from '../../core/index.js';
 import type { RecallOptions } from '../../data/index.js';
 import type { Scores } from '../../eval/index.js';
-import { defineMeasure, type PrepareContext, type SharedEvalConfig } from './define.js';
+import { defineMeasure, whileCompiling, type PrepareContext, type SharedEvalConfig } from './define.js';
 
 const schema = z.object({
   /** Nats a token, weighted as the training loss; null if nothing is held out. */
@@ -35,13 +36,21 @@ export const lossMeasure = defineMeasure({
     return heldOut === null ? null : { shared, recall: scored ? data.recall : null };
   },
   prepare: async ({ shared, recall }, context) => {
-    await context.scores.compile();
-    const batches = Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i));
+    const [, batches] = await Promise.all([
+      context.scores.compile(),
+      whileCompiling(() => Array.from({ length: shared.batches }, (_, i) => batchOf(context, recall, i))),
+    ]);
     return {
-      measure: async (tensors) => {
-        const losses = new LossTally(context.data.train.seqLen);
-        for (const { batch, weights } of batches) losses.add(await context.scores.score(tensors, batch), weights);
-        return { loss: losses.mean(), perPositionLoss: shared.perPosition ? losses.perPosition() : null };
+      start: async (tensors) => {
+        const started = await context.scores.start(
+          tensors,
+          batches.map(({ batch }) => batch),
+        );
+        return pending(started.numbers, () => {
+          const losses = new LossTally(context.data.train.seqLen);
+          started.result().forEach((scores, i) => losses.add(scores, at(batches, i).weights));
+          return { loss: losses.mean(), perPositionLoss: shared.perPosition ? losses.perPosition() : null };
+        });
       },
       dispose: async () => {},
     };
@@ -94,11 +103,13 @@ class LossTally {
   }
 
   add({ loss }: Scores, weights: Float32Array): void {
-    weights.forEach((weight, i) => {
-      const t = i % this.#seqLen;
-      this.#loss[t] = (this.#loss[t] ?? 0) + weight * (loss[i] ?? 0);
-      this.#weight[t] = (this.#weight[t] ?? 0) + weight;
-    });
+    const [sums, total] = [this.#loss, this.#weight];
+    for (let i = 0, t = 0; i < weights.length; i++) {
+      const weight = weights[i] ?? 0;
+      sums[t] = (sums[t] ?? 0) + weight * (loss[i] ?? 0);
+      total[t] = (total[t] ?? 0) + weight;
+      t = t + 1 === this.#seqLen ? 0 : t + 1;
+    }
   }
 
   mean(): number | null {

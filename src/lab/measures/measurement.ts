@@ -1,4 +1,5 @@
 /** Everything that a run is measured by, compiled once and taken at every checkpoint on the same held-out data. */
+import { allPending, pending, settled, type Pending } from '../../core/index.js';
 import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import { HeldOutScores } from '../../eval/index.js';
@@ -75,6 +76,12 @@ export interface MeasuredFinding {
   readonly value: TrainingPoint;
 }
 
+const known = <T>(result: T): Pending<T> =>
+  pending(
+    () => Promise.resolve(),
+    () => result,
+  );
+
 /** The measures of one run on an engine. */
 export class Measurement {
   readonly #scores: HeldOutScores;
@@ -106,45 +113,70 @@ export class Measurement {
     const scores = new HeldOutScores({ engine, model, data, batchSize });
     const context: PrepareContext = { engine, model, data, shared: config, batchSize, scores, note };
     const prepared = new Map<MeasureName, Promise<PreparedMeasure<object>>>();
-    for (const [name, plan] of plans) {
-      const measure = measureOf(name);
-      const made = measure.prepare(plan, context);
+    // An engine that compiles beside the host compiles all of it at once; what only checkpoints need comes last and is
+    // not waited for.
+    const beside = engine.hints.runsAhead > 1;
+    const [first, later] = (['always', 'checkpoints'] as const).map((when) =>
+      [...plans].filter(([name]) => measureOf(name).when === when),
+    );
+    for (const [name, plan] of [...(first ?? []), ...(later ?? [])]) {
+      const made = measureOf(name).prepare(plan, context);
       made.catch(() => undefined); // thrown where it is waited for
       prepared.set(name, made);
-      // An engine that compiles beside the host goes on with what only checkpoints need.
-      if (engine.hints.runsAhead === 1 || measure.when === 'always') await made;
+      if (!beside) await made;
     }
-    return new Measurement(scores, prepared, notes);
+    const measurement = new Measurement(scores, prepared, notes);
+    try {
+      for (const [name] of first ?? []) await prepared.get(name);
+    } catch (error) {
+      await measurement.dispose(); // the engine may be disposed of then
+      throw error;
+    }
+    return measurement;
   }
 
   /**
-   * Measures a model.
+   * Starts to measure a model. Once the promise settles, the engine has been given all that reads its parameters.
    *
    * @param tensors its parameters on the engine, perhaps among others; they are left as they are
    * @param parts `light` leaves out what is measured at checkpoints only
    */
-  async evaluate(tensors: TensorMap, at: TrainingPoint, parts: 'all' | 'light' = 'all'): Promise<EvalRecord> {
+  async start(tensors: TensorMap, at: TrainingPoint, parts: 'all' | 'light' = 'all'): Promise<Pending<EvalRecord>> {
     this.#scores.next();
-    const record = { format: 1 as const, step: at.step, tokens: at.tokens };
+    const started: Pending<object>[] = [];
     for (const name of MEASURE_NAMES) {
       const { stored, when, absent } = measureOf(name);
       if (stored !== 'record') continue;
       const prepared = parts === 'all' || when === 'always' ? this.#prepared.get(name) : undefined;
-      Object.assign(record, prepared === undefined ? absent : await (await prepared).measure(tensors, at));
+      started.push(prepared === undefined ? known({ ...absent }) : await (await prepared).start(tensors, at));
     }
     this.#scores.next();
-    return record as EvalRecord;
+    const all = allPending(started);
+    const head = { format: 1 as const, step: at.step, tokens: at.tokens };
+    const record = () => all.result().reduce<object>((before, part) => ({ ...before, ...part }), head) as EvalRecord;
+    return pending(all.numbers, record);
   }
 
-  /** What is stored beside the record: findings of measures that have files of their own. */
-  async findings(tensors: TensorMap, at: TrainingPoint): Promise<MeasuredFinding[]> {
-    const found: MeasuredFinding[] = [];
+  /** Measures a model and waits for the record; see `start`. */
+  async evaluate(...of: Parameters<Measurement['start']>): Promise<EvalRecord> {
+    return settled(await this.start(...of));
+  }
+
+  /** Starts to measure what is stored beside the record: findings of measures that have files of their own. */
+  async startFindings(tensors: TensorMap, at: TrainingPoint): Promise<Pending<MeasuredFinding[]>> {
+    const found: Pending<MeasuredFinding>[] = [];
     for (const [name, prepared] of this.#prepared) {
       const { stored } = measureOf(name);
       if (stored === 'record') continue;
-      found.push({ kind: stored.finding, value: (await (await prepared).measure(tensors, at)) as TrainingPoint });
+      const own = await (await prepared).start(tensors, at);
+      found.push(pending(own.numbers, () => ({ kind: stored.finding, value: own.result() as TrainingPoint })));
     }
-    return found;
+    return allPending(found);
+  }
+
+  /** What is stored beside the record, waited for; see `startFindings`. */
+  async findings(...of: Parameters<Measurement['startFindings']>): Promise<MeasuredFinding[]> {
+    return settled(await this.startFindings(...of));
   }
 
   async dispose(): Promise<void> {

@@ -1,6 +1,6 @@
 /** `needle`: the needle grid, how well a model finds a fact by its depth and the length of the context. */
 import { z } from 'zod';
-import { ConfigError, formatShare, textTable, wilson, type Interval } from '../../core/index.js';
+import { ConfigError, formatShare, pending, textTable, wilson, type Interval } from '../../core/index.js';
 import { ByteNeedleSchema } from '../../data/index.js';
 import { NeedleEvaluator, plannedNeedles, type NeedleGridSettings, type NeedleTask } from '../../eval/index.js';
 import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
@@ -95,7 +95,10 @@ export const needleMeasure = defineMeasure({
     const batchTokens = batchSize * data.train.seqLen;
     const evaluator = await NeedleEvaluator.create({ engine, model, ...plan, batchTokens });
     return {
-      measure: async (tensors) => ({ needle: await evaluator.evaluate(tensors) }),
+      start: async (tensors) => {
+        const grid = await evaluator.start(tensors);
+        return pending(grid.numbers, () => ({ needle: grid.result() }));
+      },
       dispose: () => evaluator.dispose(),
     };
   },

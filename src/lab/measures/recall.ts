@@ -1,10 +1,27 @@
 /** `recall`: the probability of the right value in recall sequences, by how long ago its key was last used. */
 import { z } from 'zod';
-import { ConfigError, formatBins, formatShare, formatTokens, significant, textTable } from '../../core/index.js';
+import {
+  at,
+  ConfigError,
+  formatBins,
+  formatShare,
+  formatTokens,
+  pending,
+  significant,
+  textTable,
+} from '../../core/index.js';
 import type { RecallOptions } from '../../data/index.js';
 import { defaultBins, RecallTally } from '../../eval/index.js';
 import type { Point } from '../../run/index.js';
-import { binEnds, count, defineMeasure, type FigureView, type MeasuredRun, type SummaryView } from './define.js';
+import {
+  binEnds,
+  count,
+  defineMeasure,
+  whileCompiling,
+  type FigureView,
+  type MeasuredRun,
+  type SummaryView,
+} from './define.js';
 import { crossing, meanOverTokens, type Crossing, type DistanceBin } from './series.js';
 
 const options = z.strictObject({
@@ -123,13 +140,18 @@ export const recallMeasure = defineMeasure({
     return null;
   },
   prepare: async ({ options: { batches: number, bins }, recall }, { scores, data }) => {
-    await scores.compile();
-    const batches = Array.from({ length: number }, (_, i) => scores.recall(recall, i));
+    const [, batches] = await Promise.all([
+      scores.compile(),
+      whileCompiling(() => Array.from({ length: number }, (_, i) => scores.recall(recall, i))),
+    ]);
     return {
-      measure: async (tensors) => {
-        const tally = new RecallTally(bins ?? defaultBins(data.train.seqLen));
-        for (const batch of batches) tally.add(await scores.score(tensors, batch), batch.host.distances);
-        return { recall: tally.result() };
+      start: async (tensors) => {
+        const started = await scores.start(tensors, batches);
+        return pending(started.numbers, () => {
+          const tally = new RecallTally(bins ?? defaultBins(data.train.seqLen));
+          started.result().forEach((own, i) => tally.add(own, at(batches, i).host.distances));
+          return { recall: tally.result() };
+        });
       },
       dispose: async () => {},
     };

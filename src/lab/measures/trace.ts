@@ -4,7 +4,7 @@ import { headSparsity, HeadTracer, RETRIEVAL_HEAD_SCORE } from '../../analysis/i
 import { ConfigError, maxOf } from '../../core/index.js';
 import { ByteNeedleSchema, type NeedleSample } from '../../data/index.js';
 import { needleSamples, plannedNeedles } from '../../eval/index.js';
-import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
+import { count, defineMeasure, fractions, whileCompiling, type MeasuredRun, type Stored } from './define.js';
 
 const options = z.strictObject({
   samples: count.default(32).describe('needle samples'),
@@ -45,7 +45,8 @@ type Heads = Stored<typeof schema>;
 
 /** The samples on which heads are traced. */
 export interface TracePlan {
-  readonly samples: readonly NeedleSample[];
+  /** Draws them. */
+  readonly samples: () => readonly NeedleSample[];
   /** 1 = the last token of the question. */
   readonly queryFromEnd: number;
 }
@@ -93,13 +94,16 @@ export const traceMeasure = defineMeasure({
       return null;
     }
     const { depths, samples: number, queryFromEnd } = given;
-    return { samples: needleSamples(task, { label: 'trace', length, depths, count: number }), queryFromEnd };
+    const samples = () => needleSamples(task, { label: 'trace', length, depths, count: number });
+    return { samples, queryFromEnd };
   },
   prepare: async (plan, { engine, model, data, batchSize }) => {
     // An accelerator is idle between small passes; on the host their size matters little, and memory more.
     const large = engine.hints.accelerator === true ? { batchTokens: batchSize * data.train.seqLen } : {};
-    const tracer = await HeadTracer.create({ engine, config: model }, plan.samples, { ...plan, ...large });
-    return { measure: (tensors, at) => tracer.trace(tensors, at), dispose: () => tracer.dispose() };
+    const { queryFromEnd } = plan;
+    const samples = await whileCompiling(plan.samples);
+    const tracer = await HeadTracer.create({ engine, config: model }, samples, { queryFromEnd, ...large });
+    return { start: (tensors, at) => tracer.start(tensors, at), dispose: () => tracer.dispose() };
   },
   metrics: () => ({}),
   words: () => null,
