@@ -55,6 +55,8 @@ export interface ReadOptions {
   readonly invalid: InvalidText;
   /** Whether texts may be cut into pieces; if not, a document comes in one. */
   readonly cut: boolean;
+  /** Ends what is asked of a server. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A piece of a document's text, in order. */
@@ -82,12 +84,17 @@ const HASHED_BYTES = 64 * 2 ** 10;
  * Looks at files: kinds by their ending or beginning, sizes. Compressed files are not opened.
  *
  * @throws DataError if one is missing, of a kind that cannot be read, or a Parquet file without the field
+ * @throws InterruptedError if the signal aborts
  */
-export async function listInputs(paths: readonly string[], field: string): Promise<ListedInput[]> {
+export async function listInputs(
+  paths: readonly string[],
+  field: string,
+  signal?: AbortSignal,
+): Promise<ListedInput[]> {
   const inputs: ListedInput[] = [];
   for (const path of paths) {
     const packing = packingOf(path);
-    inputs.push(packing === null ? await describe(path, field) : { path, bytes: sizeOf(path), packing });
+    inputs.push(packing === null ? await describe(path, field, signal) : { path, bytes: sizeOf(path), packing });
   }
   return inputs;
 }
@@ -112,7 +119,7 @@ export async function unpackInputs(
     }
     const path = await unpackFile(input.path, input.packing, folder, signal);
     const source = input.path;
-    const unpacked = await describe(path, field).catch((error: unknown) => {
+    const unpacked = await describe(path, field, signal).catch((error: unknown) => {
       throw asNamed(error, { path, source });
     });
     inputs.push({ ...unpacked, source });
@@ -120,12 +127,12 @@ export async function unpackInputs(
   return inputs;
 }
 
-async function describe(path: string, field: string): Promise<Input> {
+async function describe(path: string, field: string, signal?: AbortSignal): Promise<Input> {
   // The ending alone may refuse a file, whether it is there or not; a look into it needs one.
   if (!/\.parquet\b/i.test(path) && !path.includes('://')) sizeOf(path);
   const kind = kindOf(path);
   if (kind !== 'parquet') return { path, kind, bytes: sizeOf(path), groups: 0 };
-  const { bytes, groups } = await openParquet(path, field);
+  const { bytes, groups } = await openParquet(path, field, { signal });
   return { path, kind, bytes, groups: groups.length };
 }
 
@@ -210,7 +217,7 @@ export async function* readRange(
 }
 
 async function* readGroups(input: Input, range: Range, options: ReadOptions, skipped: Skipped): AsyncGenerator<Piece> {
-  const file = await openParquet(input.path, options.field);
+  const file = await openParquet(input.path, options.field, { signal: options.signal });
   const bytes = input.bytes / Math.max(1, input.groups);
   for (let group = range.begin; group < range.end; group++) {
     const all = await file.read(group, options.invalid);

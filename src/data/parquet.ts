@@ -1,9 +1,20 @@
 /** Columns of text in Parquet files, local or by URL, through hyparquet; one row group at a time. */
 import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
-import { asyncBufferFromFile, asyncBufferFromUrl, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { present, messageOf, at, DataError, nearest, decodeUtf8, type InvalidText, listed } from '../core/index.js';
+import {
+  present,
+  messageOf,
+  at,
+  DataError,
+  LongsightError,
+  nearest,
+  decodeUtf8,
+  type InvalidText,
+  listed,
+} from '../core/index.js';
+import { openRanges, type RequestOptions } from './network/https.js';
 import { isUrl } from './kinds.js';
 
 /** The text column of an open Parquet file. */
@@ -25,21 +36,21 @@ export interface ParquetText {
  *
  * @param path a file, or an `https://` URL whose server answers range requests
  * @param field the column that holds the text
+ * @param options how a URL is asked
  * @throws DataError if it cannot be read or is no Parquet file, if the column is missing (naming those that are there),
  * or
  *   is not text
  */
-export async function openParquet(path: string, field: string): Promise<ParquetText> {
+export async function openParquet(path: string, field: string, options: RequestOptions = {}): Promise<ParquetText> {
   const attempt = async <T>(what: () => Promise<T>): Promise<T> => {
     try {
       return await what();
     } catch (cause) {
+      if (cause instanceof LongsightError) throw cause;
       throw new DataError(`cannot read ${path} as Parquet: ${messageOf(cause)}`, { details: { path }, cause });
     }
   };
-  const file = await attempt<AsyncBuffer>(() =>
-    isUrl(path) ? asyncBufferFromUrl({ url: path }) : asyncBufferFromFile(path),
-  );
+  const file = await attempt<AsyncBuffer>(() => (isUrl(path) ? openRanges(path, options) : asyncBufferFromFile(path)));
   const metadata = await attempt<FileMetaData>(() => parquetMetadataAsync(file));
   checkColumn(path, metadata, field);
   const groups = metadata.row_groups.map((group) => Number(group.num_rows));

@@ -94,7 +94,10 @@ async function served(listener: RequestListener): Promise<{ fetch: typeof fetch;
     listener(request, response);
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  onTestFinished(() => void server.close());
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
   const { port } = server.address() as AddressInfo;
   const local = (url: string) => url.replace(/^https:\/\/host\//, `http://127.0.0.1:${port}/`);
   return { fetch: (url, init) => fetch(local(url as string), init), ranges };
@@ -158,6 +161,116 @@ describe('downloads', () => {
     const folder = temporaryFolder();
     await expect(download('https://host/f', join(folder, 'file'), { ...WANTED, fetch })).rejects.toThrow(message);
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  const half = { ...WANTED, patience: { answerMs: 5000, pieceMs: 5000 } };
+
+  it.each([
+    ['from another byte on', 'bytes 3999-9999/10000'],
+    ['that end early', 'bytes 4000-8999/10000'],
+    ['of a longer file', 'bytes 4000-9999/20000'],
+    ['that are not said', undefined],
+  ])('refuses bytes %s, and leaves what it has', async (_, range) => {
+    const { fetch } = await served((__, response) => {
+      response.writeHead(206, range === undefined ? {} : { 'content-range': range }).end(CONTENT.subarray(4000));
+    });
+    const path = join(temporaryFolder(), 'file');
+    writeFileSync(`${path}.part`, CONTENT.subarray(0, 4000));
+    await expect(download('https://host/f', path, { ...half, fetch })).rejects.toThrow(
+      `https://host/f answers with other bytes than were asked for: bytes 4000-9999/10000 were, it says ${range ?? 'nothing'}`,
+    );
+    expect(readFileSync(`${path}.part`).equals(CONTENT.subarray(0, 4000))).toBe(true);
+  });
+
+  it('refuses a part of a file where all of it was asked for, and compressed bytes', async () => {
+    let headers: Record<string, string> = { 'content-range': 'bytes 0-9999/10000' };
+    let status = 206;
+    const { fetch } = await served((_, response) => response.writeHead(status, headers).end(CONTENT));
+    const path = join(temporaryFolder(), 'file');
+    await expect(download('https://host/f', path, { ...half, fetch })).rejects.toThrow('answers 206 Partial Content');
+    [status, headers] = [200, { 'content-encoding': 'gzip' }];
+    await expect(download('https://host/f', path, { ...half, fetch })).rejects.toThrow(
+      /compressed ones \(gzip\)|incorrect header check/,
+    );
+  });
+
+  it('begins anew where the server does not have the rest', async () => {
+    const { fetch } = await served((request, response) => {
+      if (request.headers.range === undefined) response.end(CONTENT);
+      else response.writeHead(416).end();
+    });
+    const path = join(temporaryFolder(), 'file');
+    writeFileSync(`${path}.part`, 'something else');
+    await expect(download('https://host/f', path, { ...half, fetch })).rejects.toThrow(
+      'does not have the bytes from 14 on; start the command again',
+    );
+    await download('https://host/f', path, { ...half, fetch });
+    expect(readFileSync(path).equals(CONTENT)).toBe(true);
+  });
+
+  it('cuts off a body that is too long, at once', async () => {
+    let sent = 0;
+    const { fetch } = await served((_, response) => {
+      response.writeHead(200);
+      const more = (): void => void (sent++ < 2000 && !response.destroyed && response.write(CONTENT, more));
+      more();
+    });
+    const folder = temporaryFolder();
+    await expect(download('https://host/f', join(folder, 'file'), { ...half, fetch })).rejects.toThrow(
+      'https://host/f sends more than the 10000 bytes that the file has; nothing of it is kept',
+    );
+    expect(readdirSync(folder)).toEqual([]);
+    expect(sent).toBeLessThan(2000);
+  });
+
+  it('waits for a silent server for a while only, and goes on from there', async () => {
+    let silent: 'answer' | 'rest' | 'no' = 'answer';
+    const { fetch, ranges } = await served((_, response) => {
+      if (silent === 'answer') return;
+      if (silent === 'no') {
+        const headers = { 'content-range': 'bytes 3000-9999/10000' };
+        response.writeHead(206, headers).end(CONTENT.subarray(3000));
+      } else response.write(CONTENT.subarray(0, 3000));
+    });
+    const path = join(temporaryFolder(), 'file');
+    const options = { ...WANTED, fetch, patience: { answerMs: 200, pieceMs: 300 } };
+    await expect(download('https://host/f', path, options)).rejects.toThrow(
+      'cannot load https://host/f: there was no answer within 0.2 seconds; start the command again',
+    );
+    silent = 'rest';
+    await expect(download('https://host/f', path, options)).rejects.toThrow('nothing more arrived within 0.3 seconds');
+    expect([existsSync(path), statSync(`${path}.part`).size]).toEqual([false, 3000]);
+    silent = 'no';
+    await download('https://host/f', path, options);
+    expect(ranges.at(-1)).toBe('bytes=3000-');
+    expect(readFileSync(path).equals(CONTENT)).toBe(true);
+  });
+
+  it.each([
+    ['http://host/f', /^http:\/\/host\/f is no https:\/\/ address, so nothing is loaded from it$/],
+    ['file:///etc/passwd', /^file:\/\/\/etc\/passwd is no https:\/\/ address/],
+    ['https://', /leads to an address that is none/],
+    ['/round', /leads from address to address more than 5 times/],
+  ])('does not follow a redirect to %s', async (location, message) => {
+    const { fetch, ranges } = await served((_, response) => response.writeHead(302, { location }).end());
+    const folder = temporaryFolder();
+    await expect(download('https://host/f', join(folder, 'file'), { ...half, fetch })).rejects.toThrow(message);
+    expect([readdirSync(folder), ranges.length]).toEqual([[], location === '/round' ? 6 : 1]);
+  });
+
+  it('follows redirects to https:// addresses', async () => {
+    const { fetch } = await served((request, response) => {
+      if (request.url === '/g') response.end(CONTENT);
+      else response.writeHead(307, { location: '/g' }).end();
+    });
+    const path = join(temporaryFolder(), 'file');
+    await download('https://host/f', path, { ...half, fetch });
+    expect(readFileSync(path).equals(CONTENT)).toBe(true);
+  });
+
+  it('asks no address but https:// ones', async () => {
+    const path = join(temporaryFolder(), 'file');
+    await expect(download('http://localhost/f', path, WANTED)).rejects.toThrow('is no https:// address');
   });
 
   it('is stopped by a signal', async () => {

@@ -89,7 +89,7 @@ async function countWords(
   output: Output,
   signal: AbortSignal,
 ): Promise<WordCounter> {
-  const listed = await listInputs(files, field);
+  const listed = await listInputs(files, field, signal);
   const unpacked = `${resolve(out)}.unpacked-${process.pid}`;
   const skipped = { nullTexts: 0 };
   const counter = new WordCounter();
@@ -99,7 +99,7 @@ async function countWords(
     const inputs = await unpackInputs(listed, field, unpacked, signal);
     const totalBytes = inputs.reduce((sum, input) => sum + input.bytes, 0);
     for (const range of planChunks(inputs, CHUNK_BYTES, true).flat()) {
-      for await (const piece of readRange(inputs, range, { field, invalid, cut: true }, skipped)) {
+      for await (const piece of readRange(inputs, range, { field, invalid, cut: true, signal }, skipped)) {
         counter.add(piece.text);
         bytes += piece.bytes;
         progress.update({ bytes, totalBytes, freshBytes: bytes });

@@ -12,21 +12,18 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { messageOf, at, DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
+import { DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
+import { checkPlain, checkRange, request, type Answer, type RequestOptions } from '../network/https.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
 
 /** What a downloaded file must be, and how its progress is told. */
-export interface DownloadOptions {
+export interface DownloadOptions extends RequestOptions {
   /** What the file must hold. */
   readonly bytes: number;
   readonly sha256: string;
-  readonly signal?: AbortSignal | undefined;
   readonly progress?: ((progress: PrepareProgress) => void) | undefined;
-  /** How requests are made (default: Node's own). */
-  readonly fetch?: typeof fetch | undefined;
 }
 
-const MAX_REDIRECTS = 5;
 const PART = '.part';
 const STOPPED = 'the download was stopped; the same command goes on where it was';
 
@@ -34,7 +31,8 @@ const STOPPED = 'the download was stopped; the same command goes on where it was
  * Loads `url` into the file `path`, which appears when it is whole and its size and SHA-256 are right. What was loaded
  * before a stop lies in `PATH.part` and is not loaded again.
  *
- * @throws DataError if the address is not `https://`, cannot be reached, or holds other bytes
+ * @throws DataError if the address, or one that it leads to, is not `https://`, cannot be reached, keeps silent, answers
+ *   with other bytes than were asked for, or holds another file
  * @throws StoreError if the disk does not take them
  * @throws InterruptedError if the signal aborts
  */
@@ -76,80 +74,52 @@ export async function sha256OfFile(path: string): Promise<string> {
 }
 
 /** Appends what is missing of the file. */
-async function load(url: string, part: string, { bytes, signal, progress, fetch }: DownloadOptions): Promise<void> {
+async function load(url: string, part: string, options: DownloadOptions): Promise<void> {
+  const { bytes, progress } = options;
   const have = existsSync(part) ? statSync(part).size : 0;
-  const headers: Record<string, string> = have > 0 ? { range: `bytes=${have}-` } : {};
-  const response = await request(url, headers, signal, fetch ?? globalThis.fetch);
-  const start = startOf(response, have, bytes, url);
-  const fd = openSync(part, start === 0 ? 'w' : 'a');
-  try {
-    let done = start;
-    for await (const piece of bodyOf(response, url)) {
-      for (let at = 0; at < piece.length;) at += writeSync(fd, piece, at);
-      done += piece.length;
-      if (done > bytes) throw new DataError(`${url} holds more than the ${bytes} bytes that it should`);
-      progress?.({ bytes: done, totalBytes: bytes, freshBytes: done - start });
+  await request(url, have > 0 ? [have] : null, options, async (answer) => {
+    const start = startOf(answer, have, bytes, url);
+    if (start === null) {
+      rmSync(part, { force: true });
+      throw new DataError(`${url} does not have the bytes from ${have} on; start the command again, which begins anew`);
     }
-    fsyncSync(fd);
-    if (done < bytes) {
-      throw new DataError(`${url} ended after ${done} of ${bytes} bytes; the same command goes on from there`);
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
-
-async function request(
-  url: string,
-  headers: Readonly<Record<string, string>>,
-  signal: AbortSignal | undefined,
-  fetch: typeof globalThis.fetch,
-): Promise<Response> {
-  let at = url;
-  for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
-    if (!at.startsWith('https://')) throw new DataError(`${at} is no https:// address, so nothing is loaded from it`);
-    let response: Response;
+    const fd = openSync(part, start === 0 ? 'w' : 'a');
     try {
-      response = await fetch(at, { headers, redirect: 'manual', ...(signal === undefined ? {} : { signal }) });
-    } catch (cause) {
-      throw unreachable(at, cause);
+      let done = start;
+      for await (const piece of answer.body) {
+        if (done + piece.length > bytes) {
+          rmSync(part, { force: true });
+          throw new DataError(`${url} sends more than the ${bytes} bytes that the file has; nothing of it is kept`);
+        }
+        for (let at = 0; at < piece.length;) at += writeSync(fd, piece, at);
+        done += piece.length;
+        progress?.({ bytes: done, totalBytes: bytes, freshBytes: done - start });
+      }
+      fsyncSync(fd);
+      if (done < bytes) {
+        throw new DataError(`${url} ended after ${done} of ${bytes} bytes; the same command goes on from there`);
+      }
+    } finally {
+      closeSync(fd);
     }
-    const location = response.headers.get('location');
-    if (response.status < 300 || response.status >= 400 || location === null) return response;
-    at = new URL(location, at).href;
-  }
-  throw new DataError(`${url} leads from address to address more than ${MAX_REDIRECTS} times`);
+  });
 }
 
-/** The byte that an answer begins with. */
-function startOf(response: Response, have: number, bytes: number, url: string): number {
-  if (response.status === 206) {
-    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
-    if (range !== null && Number(range[1]) === have && [String(bytes), '*'].includes(at(range, 2))) return have;
-    throw new DataError(`${url} answers with other bytes than were asked for; remove the .part file and start again`);
+/** The byte that an answer begins with; null if the server has no such bytes. */
+function startOf(answer: Answer, have: number, bytes: number, url: string): number | null {
+  const { status, statusText, headers } = answer;
+  if (status === 206 && have > 0) {
+    checkRange(url, answer, [have, bytes - 1], bytes);
+    return have;
   }
-  if (response.status !== 200)
-    throw new DataError(`${url} answers ${response.status} ${response.statusText}`.trimEnd());
-  const length = response.headers.get('content-length');
-  if (length !== null && response.headers.get('content-encoding') === null && Number(length) !== bytes) {
+  if (status === 416 && have > 0) return null;
+  if (status !== 200) throw new DataError(`${url} answers ${status} ${statusText}`.trimEnd());
+  checkPlain(url, answer);
+  const length = headers.get('content-length');
+  if (length !== null && Number(length) !== bytes) {
     throw new DataError(
       `what ${url} holds is another file: it has ${length} bytes, not ${bytes}; nothing of it is kept`,
     );
   }
   return 0;
-}
-
-async function* bodyOf(response: Response, url: string): AsyncGenerator<Uint8Array> {
-  try {
-    yield* (response.body ?? []) as AsyncIterable<Uint8Array>;
-  } catch (cause) {
-    throw unreachable(url, cause);
-  }
-}
-
-function unreachable(url: string, cause: unknown): DataError {
-  const inner = (cause as Error).cause;
-  const code = (inner as NodeJS.ErrnoException | undefined)?.code;
-  const why = code ?? (inner instanceof Error ? inner.message : messageOf(cause));
-  return new DataError(`cannot load ${url}: ${why}`, { details: { url, code: code ?? null }, cause });
 }

@@ -101,7 +101,7 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
   const { dir, tokenizerFolder } = options;
   const tokenizer = tokenizerFolder === null ? byteTokenizer() : openTokenizer(tokenizerFolder);
   const field = options.field ?? 'text';
-  const listed = await listInputs(options.files, field);
+  const listed = await listInputs(options.files, field, options.signal);
   const read = { field, invalid: options.invalid ?? 'refuse', cut: tokenizer.cuttable } as const;
   const heldOut = options.heldOut ?? 0;
   const settings = { read, heldOut, endOfText: endOfTextOf(tokenizer, options.endOfText) };
@@ -296,13 +296,14 @@ async function encodeAll(
     });
     return;
   }
+  const stoppable = { ...work, read: { ...work.read, signal: options.signal } };
   for (const { index, chunk } of tasks) {
     const step = async (bytes: number): Promise<void> => {
       report(bytes);
       await new Promise((resolve) => setImmediate(resolve));
       if (options.signal?.aborted === true) throw stopped();
     };
-    store(index, await encodeChunk(work, tokenizer, index, chunk, step));
+    store(index, await encodeChunk(stoppable, tokenizer, index, chunk, step));
   }
 }
 
