@@ -59,7 +59,9 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
       { details: { where, modelType } },
     );
   }
-  const input = family.read(fields);
+  const own = fields.ofClass(family.fields, family.aliases);
+  const input = family.read(own);
+  own.refuseUnread();
   return {
     modelType,
     family,

@@ -17,7 +17,15 @@ beforeEach(() => (root = mkdtempSync(join(tmpdir(), 'longsight-export-'))));
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 describe('exported models', () => {
-  it.each(readdirSync(HF))('come back bit for bit: %s', async (name) => {
+  // Transformers has no class with Mamba-2's norm over the whole width of several groups.
+  const homeless = 'mamba2-whole-norm';
+
+  it('have no home with a norm over the whole width of several groups', () => {
+    const { config } = openHfModel(join(HF, homeless));
+    expect(() => planExport(config)).toThrow('has no home for mamba2.normGroups 1 (only 2)');
+  });
+
+  it.each(readdirSync(HF).filter((name) => name !== homeless))('come back bit for bit: %s', async (name) => {
     const source = openHfModel(join(HF, name));
     const parameters = source.parameters();
     const out = join(root, 'out');

@@ -66,13 +66,23 @@ describe('configurations', () => {
       inspectHfConfig(json('mamba2-groups', { transformers_version: version }), 'c.json');
     expect(groups('5.23.0').config.mamba2?.normGroups).toBe(4);
     expect(groups('5.23.0').notes).toEqual([]);
-    expect(groups('4.44.0.dev0').config.mamba2?.normGroups).toBe(1);
-    expect(groups('4.44.0.dev0').notes[0]).toContain('over their whole width');
+    // By groups whatever wrote the file; the note says so, and how to ask for the other.
+    expect(groups('4.44.0.dev0').config.mamba2?.normGroups).toBe(4);
+    expect(groups('4.44.0.dev0').notes[0]).toContain('Put "norm_groups": 1 into config.json for the whole width');
+    const whole = json('mamba2-groups', { norm_groups: 1, transformers_version: '4.44.0' });
+    expect(inspectHfConfig(whole, 'c.json')).toMatchObject({ config: { mamba2: { normGroups: 1 } }, notes: [] });
+    expect(() => readHfConfig(json('mamba2-groups', { norm_groups: 3 }), 'c.json')).toThrow('norm_groups 3');
   });
 
   it.each([
     [{ model_type: 'gpt2' }, 'c.json: model_type "gpt2" is not one that can be read (llama, qwen3, smollm3'],
-    [{ hidden_size: undefined }, 'c.json: hidden_size is missing (it must be a whole number >= 1)'],
+    [
+      { model_type: 'minicpm', hidden_size: undefined },
+      'c.json: hidden_size is missing (it must be a whole number >= 1)',
+    ],
+    [{ hidden_size: null }, 'c.json: hidden_size is null, which is not a whole number >= 1'],
+    [{ is_causal: false }, 'c.json: the model has is_causal false, which cannot be imported'],
+    [{ per_layer_config: { 0: { rms_norm_eps: 1 } } }, 'the model has per_layer_config'],
     [{ hidden_size: '64' }, 'c.json: hidden_size is "64", which is not a whole number >= 1'],
     [{ hidden_act: 'tanh' }, 'c.json: the model has hidden_act tanh, which cannot be imported'],
     [{ rope_parameters: { rope_type: 'longrope', rope_theta: 1e4 } }, 'rotary positions of type longrope'],
@@ -81,8 +91,11 @@ describe('configurations', () => {
       'rope_parameters.factor is 0, which is not a number above 0',
     ],
     [{ layer_types: ['full_attention'] }, 'layer_types has 1 entries for num_hidden_layers 4'],
-    [{ layer_types: Array<string>(4).fill('mamba') }, 'layer 0 of type mamba and layer 1 of type mamba'],
-    [{ sliding_window: null }, 'c.json: sliding_window is missing'],
+    [
+      { layer_types: Array<string>(4).fill('mamba') },
+      'layer 0 of type linear_attention and layer 1 of type linear_attention',
+    ],
+    [{ sliding_window: null }, 'c.json: sliding_window is null (it must be a whole number >= 1)'],
   ])('refuse %o', (changes, message) => {
     expect(() => read(changes)).toThrow(message);
   });

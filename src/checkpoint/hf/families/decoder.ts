@@ -1,7 +1,7 @@
 /** What models of attention and gated MLPs share: fields, layer types, tensor names. */
 import { headGroups, type ModelConfig } from '../../../model/index.js';
 import type { HfConfigJson } from '../family/family.js';
-import type { Fields } from '../family/fields.js';
+import { optional, type Fields } from '../family/fields.js';
 import {
   headChannels,
   headRows,
@@ -25,8 +25,8 @@ const ACTIVATIONS: Readonly<Record<string, ModelConfig['activation']>> = {
 };
 
 /** The activation that a field of `config.json` names; one that is not supported is refused. */
-export function readActivation(fields: Fields, name = 'hidden_act', fallback = 'silu'): ModelConfig['activation'] {
-  const text = fields.text(name, fallback);
+export function readActivation(fields: Fields, name = 'hidden_act'): ModelConfig['activation'] {
+  const text = fields.text(name);
   const found = ACTIVATIONS[text];
   if (found === undefined) fields.refuse(`${name} ${text}`);
   return found ?? 'silu';
@@ -36,16 +36,13 @@ export function readActivation(fields: Fields, name = 'hidden_act', fallback = '
 export const writeActivation = (activation: ModelConfig['activation']): string =>
   activation === 'gelu_tanh' ? 'gelu_pytorch_tanh' : activation;
 
-/** What Transformers takes where `config.json` says nothing. */
-export interface DecoderDefaults {
-  readonly kvHeads?: number;
-  readonly headDim?: number;
-  /** The epsilon of the norms, added to a mean square. */
-  readonly eps?: number;
-  readonly tied?: boolean;
-  /** The name of the norms' epsilon. */
-  readonly epsName?: string;
-}
+/** Defaults that most classes of decoders share. */
+export const COMMON_FIELDS = {
+  hidden_act: 'silu',
+  rms_norm_eps: 1e-6,
+  tie_word_embeddings: false,
+  rope_parameters: optional(),
+} as const;
 
 /** The sizes of a decoder that every family's `config.json` has. */
 export interface Sizes {
@@ -60,19 +57,25 @@ export interface Sizes {
   readonly tieEmbeddings: boolean;
 }
 
-/** Reads the sizes of a decoder from `config.json`; `defaults` are those of the family's class in Transformers. */
-export function readSizes(fields: Fields, defaults: DecoderDefaults = {}): Sizes {
+/**
+ * Reads the sizes of a decoder from `config.json`.
+ *
+ * @param epsName the name of the norms' epsilon
+ */
+export function readSizes(fields: Fields, epsName = 'rms_norm_eps'): Sizes {
   const numHeads = fields.count('num_attention_heads');
   const hiddenSize = fields.count('hidden_size');
+  // Read only where positions are scaled, but never refused.
+  if (fields.knows('max_position_embeddings')) fields.count('max_position_embeddings');
   return {
     vocabSize: fields.count('vocab_size'),
     hiddenSize,
     intermediateSize: fields.count('intermediate_size'),
     numHeads,
-    numKvHeads: fields.count('num_key_value_heads', defaults.kvHeads ?? numHeads),
-    headDim: fields.count('head_dim', defaults.headDim ?? Math.floor(hiddenSize / numHeads)),
-    rmsNormEps: fields.positive(defaults.epsName ?? 'rms_norm_eps', defaults.eps ?? 1e-6),
-    tieEmbeddings: fields.flag('tie_word_embeddings', defaults.tied ?? false),
+    numKvHeads: fields.count('num_key_value_heads', numHeads),
+    headDim: fields.count('head_dim', Math.floor(hiddenSize / numHeads)),
+    rmsNormEps: fields.positive(epsName),
+    tieEmbeddings: fields.flag('tie_word_embeddings'),
   };
 }
 
@@ -99,6 +102,8 @@ export function attentionLayers(
   types: readonly string[],
   flag: (layer: number, windowed: boolean) => string,
 ): string[] {
+  // A window counts where a layer has one.
+  fields.without('sliding_window');
   return types.map((type, i) => {
     const windowed = type === 'sliding_attention';
     const at = flag(i, windowed);
@@ -110,14 +115,28 @@ export function attentionLayers(
   });
 }
 
-/** `layer_types`, or those that the older spelling "every nth is full" gives. */
-export function layerTypes(fields: Fields, everyName: string | null, every: number): string[] {
+/** Names that older versions gave layer types. */
+const LEGACY_TYPES: Readonly<Record<string, string>> = { attention: 'full_attention', mamba: 'linear_attention' };
+
+/** The type of each layer: `layer_types`, or where it is missing or null, one by layer. */
+export function layerTypes(fields: Fields, otherwise: (layer: number) => string): string[] {
   const depth = fields.count('num_hidden_layers');
   const given = fields.perLayer<string>('layer_types', 'string', depth);
-  if (given !== null) return given;
-  const n = everyName === null ? every : fields.count(everyName, every);
-  return Array.from({ length: depth }, (_, i) => ((i + 1) % n === 0 ? 'full_attention' : 'sliding_attention'));
+  const computed = () => Array.from({ length: depth }, (_, i) => otherwise(i));
+  if (given === null) return computed();
+  const types = given.map((type) => LEGACY_TYPES[type] ?? type);
+  if (fields.knows('layer_types')) return types;
+  // Classes without this field do not look at it.
+  if (JSON.stringify(types) !== JSON.stringify(computed()))
+    fields.refuse('layer_types, which its class does not take, other than what it does');
+  return computed();
 }
+
+/** Windows in all layers but every nth. */
+export const everyNthFull =
+  (n: () => number) =>
+  (layer: number): string =>
+    (layer + 1) % n() === 0 ? 'full_attention' : 'sliding_attention';
 
 /**
  * Types and the one window of a model's layers, if each has one head group; windows that differ show only the first.

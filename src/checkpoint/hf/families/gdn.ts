@@ -3,28 +3,27 @@ import { present } from '../../../core/index.js';
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson, TensorShapes } from '../family/family.js';
-import type { Fields } from '../family/fields.js';
+import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout, type Source } from '../family/layout.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
-import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { longestOf, readRope, ropeParameters, ropeFields, writeRope } from '../family/rotary.js';
+import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { convRows, headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
 
-interface Defaults {
-  readonly keyHeads: number;
-  readonly valueHeads: number;
+/** What a class makes of the sizes of Gated DeltaNet that are null. */
+interface NullSizes {
+  readonly heads: number;
   readonly keyDim: (keyHeads: number) => number;
-  readonly valueDim: (keyDim: number) => number;
 }
 
-function readGdn(fields: Fields, defaults: Defaults): NonNullable<ModelInput['gdn']> {
-  const numHeads = fields.count('linear_num_key_heads', defaults.keyHeads);
-  const keyDim = fields.count('linear_key_head_dim', defaults.keyDim(numHeads));
+function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
+  const numHeads = fields.count('linear_num_key_heads', otherwise?.heads);
+  const keyDim = fields.count('linear_key_head_dim', otherwise?.keyDim(numHeads));
   return {
     numHeads,
-    numValueHeads: fields.count('linear_num_value_heads', defaults.valueHeads),
+    numValueHeads: fields.count('linear_num_value_heads', otherwise?.heads),
     keyDim,
-    valueDim: fields.count('linear_value_head_dim', defaults.valueDim(keyDim)),
-    convWidth: fields.count('linear_conv_kernel_dim', 4),
+    valueDim: fields.count('linear_value_head_dim', 2 * keyDim),
+    convWidth: fields.count('linear_conv_kernel_dim'),
   };
 }
 
@@ -107,20 +106,44 @@ function nextLayout(config: ModelConfig, layer: number, name: string): Parameter
 export const qwen3Next: Family = {
   modelTypes: ['qwen3_next'],
   architecture: 'Qwen3NextForCausalLM',
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 151_936,
+    hidden_size: 2048,
+    intermediate_size: 5632,
+    num_hidden_layers: 48,
+    num_attention_heads: 16,
+    num_key_value_heads: 2,
+    max_position_embeddings: 32_768,
+    attention_bias: false,
+    head_dim: 256,
+    linear_conv_kernel_dim: 4,
+    linear_key_head_dim: 128,
+    linear_value_head_dim: 128,
+    linear_num_key_heads: 16,
+    linear_num_value_heads: 32,
+    decoder_sparse_step: 1,
+    moe_intermediate_size: 512,
+    shared_expert_intermediate_size: 512,
+    num_experts_per_tok: 10,
+    num_experts: 512,
+    norm_topk_prob: true,
+    mlp_only_layers: optional(),
+    layer_types: optional(),
+  },
   read: (fields) => {
     siluOnly(fields);
     fields.only('attention_bias', false);
-    const sizes = readSizes(fields, { kvHeads: 2, headDim: 256 });
+    const sizes = readSizes(fields);
     refuseExperts(fields);
-    const every = fields.count('full_attention_interval', 4);
     return {
       ...sizes,
-      ...ropeFields(readRope(fields, 10_000, 0.25), sizes.headDim),
-      layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % every === 0),
+      ...ropeFields(readRope(fields, { fraction: 0.25 }), sizes.headDim),
+      layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % fields.count('full_attention_interval', 4) === 0),
       normOffset: 1,
       qkNorm: 'head',
       outputGate: true,
-      gdn: readGdn(fields, { keyHeads: 16, valueHeads: 32, keyDim: () => 128, valueDim: () => 128 }),
+      gdn: readGdn(fields),
     };
   },
   layout: (config, layer, name) =>
@@ -141,10 +164,13 @@ export const qwen3Next: Family = {
 
 /** Layers of experts: all that are not in `mlp_only_layers`, every `decoder_sparse_step`-th. */
 function refuseExperts(fields: Fields): void {
-  const only = new Set(Array.isArray(fields.values['mlp_only_layers']) ? fields.values['mlp_only_layers'] : []);
-  const step = fields.count('decoder_sparse_step', 1);
-  const experts = fields.count('num_experts', 512, 0);
+  const only = new Set(fields.list<number>('mlp_only_layers', 'number'));
+  const step = fields.count('decoder_sparse_step');
+  const experts = fields.count('num_experts', undefined, 0);
   const depth = fields.count('num_hidden_layers');
+  for (const name of ['moe_intermediate_size', 'shared_expert_intermediate_size', 'num_experts_per_tok'])
+    fields.count(name, undefined, 0);
+  fields.flag('norm_topk_prob');
   const sparse = Array.from({ length: depth }, (_, i) => i).filter((i) => !only.has(i) && (i + 1) % step === 0);
   if (experts > 0 && sparse.length > 0) {
     fields.refuse(`experts (num_experts ${experts}, in ${sparse.length} of ${depth} layers)`);
@@ -206,29 +232,44 @@ const OLMO_NORMS: Readonly<Record<string, readonly [string, ...string[]]>> = {
 export const olmoHybrid: Family = {
   modelTypes: ['olmo_hybrid'],
   architecture: 'OlmoHybridForCausalLM',
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 100_352,
+    hidden_size: 3840,
+    intermediate_size: 11_008,
+    num_hidden_layers: 32,
+    num_attention_heads: 30,
+    num_key_value_heads: optional(),
+    max_position_embeddings: 65_536,
+    attention_bias: false,
+    layer_types: optional(),
+    linear_num_key_heads: optional(),
+    linear_num_value_heads: optional(),
+    linear_key_head_dim: optional(),
+    linear_value_head_dim: optional(),
+    linear_conv_kernel_dim: 4,
+    linear_allow_neg_eigval: true,
+  },
   read: (fields) => {
     siluOnly(fields);
     const sizes = readSizes(fields);
     const depth = fields.count('num_hidden_layers');
     const layers = hybridTypes(fields, 'gdn', (i) => i % 4 === 3 || (depth < 4 && i === depth - 1));
-    const rope = fields.object('rope_parameters');
     // A base of null, not a missing one, leaves queries and keys unturned.
-    const turns = rope?.values['rope_theta'] !== null;
+    const turns = ropeParameters(fields)?.values['rope_theta'] !== null;
     return {
       ...sizes,
-      ...ropeFields(readRope(fields), sizes.headDim),
+      ...(turns ? ropeFields(readRope(fields), sizes.headDim) : {}),
       layers: layers.map((layer) => (layer === 'full' && !turns ? 'full:nope' : layer)),
-      attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
+      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
       qkNorm: 'width',
       block: layers.map((layer) => ({ norm: layer === 'full' ? 'post' : 'pre' })),
       gdn: {
         ...readGdn(fields, {
-          keyHeads: sizes.numHeads,
-          valueHeads: sizes.numHeads,
+          heads: sizes.numHeads,
           keyDim: (heads) => Math.floor((0.75 * sizes.hiddenSize) / heads),
-          valueDim: (keyDim) => 2 * keyDim,
         }),
-        allowNegEigval: fields.flag('linear_allow_neg_eigval', true),
+        allowNegEigval: fields.flag('linear_allow_neg_eigval'),
         normEps: OLMO_OUTPUT_EPS,
       },
     };

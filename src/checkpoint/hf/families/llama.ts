@@ -2,41 +2,51 @@
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
-import type { Fields } from '../family/fields.js';
+import { optional, type ClassFields, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import {
   attentionLayers,
+  COMMON_FIELDS,
   decoderLayout,
+  layerTypes,
   LLAMA_NAMES,
   readActivation,
   readSizes,
   writeActivation,
   writeLayerTypes,
   writeSizes,
-  type DecoderDefaults,
 } from './decoder.js';
 
 interface LlamaKind {
   readonly modelTypes: readonly string[];
   readonly architecture: string | null;
-  readonly defaults?: DecoderDefaults & { readonly theta?: number };
+  readonly fields: ClassFields;
+  /** The base of the rotary frequencies where `config.json` names none. */
+  readonly theta?: number;
   readonly layerTypes: (fields: Fields) => readonly string[];
+  /** Whether the class takes its windows from `sliding_window`; where not, layers of that type are refused. */
+  readonly windows?: (fields: Fields) => boolean;
   readonly nope?: (fields: Fields) => readonly boolean[];
   readonly more?: (fields: Fields) => Partial<ModelInput>;
   readonly write?: (config: ModelConfig) => HfConfigJson;
 }
 
-function llamaLike({ modelTypes, architecture, defaults = {}, layerTypes, nope, more, write }: LlamaKind): Family {
+function llamaLike(kind: LlamaKind): Family {
+  const { modelTypes, architecture, fields: classFields, theta = 10_000, nope, more, write } = kind;
   return {
     modelTypes,
+    fields: classFields,
     architecture,
     read: (fields) => {
-      const sizes = readSizes(fields, defaults);
+      const sizes = readSizes(fields);
       const without = nope?.(fields);
+      const types = kind.layerTypes(fields);
+      if (kind.windows?.(fields) === false && types.includes('sliding_attention'))
+        fields.refuse('layers of type sliding_attention with use_sliding_window false');
       return {
         ...sizes,
-        ...ropeFields(readRope(fields, defaults.theta), sizes.headDim),
-        layers: attentionLayers(fields, layerTypes(fields), (i) => (without?.[i] === true ? 'nope' : 'rope')),
+        ...ropeFields(readRope(fields, { theta }), sizes.headDim),
+        layers: attentionLayers(fields, types, (i) => (without?.[i] === true ? 'nope' : 'rope')),
         activation: readActivation(fields),
         ...more?.(fields),
       };
@@ -57,8 +67,8 @@ function llamaLike({ modelTypes, architecture, defaults = {}, layerTypes, nope, 
 }
 
 const biases = (fields: Fields): Partial<ModelInput> => ({
-  attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
-  mlpBias: fields.flag('mlp_bias', false),
+  attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+  mlpBias: fields.flag('mlp_bias'),
 });
 
 /** The first window of a model. */
@@ -72,24 +82,27 @@ const writeBiases = ({ attentionBias, mlpBias }: ModelConfig): HfConfigJson => (
 
 /** `layer_types`, or one type by layer. */
 const typesBy = (slides: (fields: Fields) => (layer: number) => boolean) => (fields: Fields) => {
-  const depth = fields.count('num_hidden_layers');
-  const given = fields.perLayer<string>('layer_types', 'string', depth);
-  if (given !== null) return given;
   const windowed = slides(fields);
-  return Array.from({ length: depth }, (_, i) => (windowed(i) ? 'sliding_attention' : 'full_attention'));
+  return layerTypes(fields, (i) => (windowed(i) ? 'sliding_attention' : 'full_attention'));
 };
 
 const never = () => () => false;
-const everywhere = (fields: Fields) => () => fields.has('sliding_window');
+const everywhere = (fields: Fields) => {
+  const windows = fields.has('sliding_window');
+  return () => windows;
+};
 const deepLayers = (fields: Fields) => {
-  const uses = fields.has('sliding_window') && fields.flag('use_sliding_window', false);
-  const from = fields.count('max_window_layers', 28, 0);
+  const uses = fields.flag('use_sliding_window') && fields.has('sliding_window');
+  const from = fields.count('max_window_layers', undefined, 0);
   return (layer: number) => uses && layer >= from;
 };
 
+/** Classes whose windows count only where `use_sliding_window` is true. */
+const windowsIfUsed = (fields: Fields): boolean => fields.flag('use_sliding_window');
+
 function smolNope(fields: Fields): boolean[] {
   const depth = fields.count('num_hidden_layers');
-  const every = fields.count('no_rope_layer_interval', 4);
+  const every = fields.count('no_rope_layer_interval');
   const given = fields.perLayer<number>('no_rope_layers', 'number', depth);
   // Of SmolLM3, no_rope_layers[i] = 1 means that layer i does use rotary positions.
   return given?.map((flag) => flag === 0) ?? Array.from({ length: depth }, (_, i) => (i + 1) % every === 0);
@@ -97,17 +110,17 @@ function smolNope(fields: Fields): boolean[] {
 
 const smolSlides = (fields: Fields) => {
   const nope = smolNope(fields);
-  const uses = fields.has('sliding_window') && fields.flag('use_sliding_window', false);
+  const uses = fields.flag('use_sliding_window') && fields.has('sliding_window');
   return (layer: number) => uses && nope[layer] === true;
 };
 
 /** Granite's four factors; logits are divided by theirs. */
 export function readGraniteScales(fields: Fields): Partial<ModelInput> {
-  const residual = fields.number('residual_multiplier', 1);
+  const residual = fields.number('residual_multiplier');
   return {
-    embeddingScale: fields.number('embedding_multiplier', 1),
-    logitScale: 1 / fields.positive('logits_scaling', 1),
-    attentionScale: fields.positive('attention_multiplier', 1),
+    embeddingScale: fields.number('embedding_multiplier'),
+    logitScale: 1 / fields.positive('logits_scaling'),
+    attentionScale: fields.positive('attention_multiplier'),
     block: { mixerScale: residual, mlpScale: residual },
   };
 }
@@ -127,6 +140,19 @@ export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['llama'],
     architecture: 'LlamaForCausalLM',
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 32_000,
+      hidden_size: 4096,
+      intermediate_size: 11_008,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: optional(),
+      max_position_embeddings: 2048,
+      attention_bias: false,
+      mlp_bias: false,
+      head_dim: optional(),
+    },
     layerTypes: typesBy(never),
     more: biases,
     write: writeBiases,
@@ -134,9 +160,25 @@ export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['qwen3'],
     architecture: 'Qwen3ForCausalLM',
-    defaults: { kvHeads: 32, headDim: 128 },
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 151_936,
+      hidden_size: 4096,
+      intermediate_size: 22_016,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: optional(32),
+      head_dim: 128,
+      max_position_embeddings: 32_768,
+      attention_bias: false,
+      use_sliding_window: false,
+      sliding_window: optional(4096),
+      max_window_layers: 28,
+      layer_types: optional(),
+    },
     layerTypes: typesBy(deepLayers),
-    more: (fields) => ({ qkNorm: 'head', attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none' }),
+    windows: windowsIfUsed,
+    more: (fields) => ({ qkNorm: 'head', attentionBias: fields.flag('attention_bias') ? 'all' : 'none' }),
     write: (config) => ({
       ...writeLayerTypes(config),
       use_sliding_window: windowOf(config) !== null,
@@ -146,8 +188,26 @@ export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['smollm3'],
     architecture: 'SmolLM3ForCausalLM',
-    defaults: { kvHeads: 4, theta: 2_000_000 },
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 128_256,
+      hidden_size: 2048,
+      intermediate_size: 11_008,
+      num_hidden_layers: 36,
+      num_attention_heads: 16,
+      num_key_value_heads: optional(4),
+      max_position_embeddings: 32_768,
+      use_sliding_window: false,
+      sliding_window: optional(),
+      no_rope_layers: optional(),
+      no_rope_layer_interval: 4,
+      layer_types: optional(),
+      attention_bias: false,
+      mlp_bias: false,
+      tie_word_embeddings: true,
+    },
     layerTypes: typesBy(smolSlides),
+    theta: 2_000_000,
     nope: smolNope,
     more: biases,
     write: (config) => ({
@@ -162,15 +222,40 @@ export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['mistral'],
     architecture: 'MistralForCausalLM',
-    defaults: { kvHeads: 8 },
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 32_000,
+      hidden_size: 4096,
+      intermediate_size: 14_336,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      head_dim: optional(),
+      max_position_embeddings: 131_072,
+      sliding_window: optional(4096),
+    },
     layerTypes: typesBy(everywhere),
     write: (config) => ({ sliding_window: windowOf(config) }),
   }),
   llamaLike({
     modelTypes: ['qwen2'],
     architecture: 'Qwen2ForCausalLM',
-    defaults: { kvHeads: 32 },
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 151_936,
+      hidden_size: 4096,
+      intermediate_size: 22_016,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: optional(32),
+      max_position_embeddings: 32_768,
+      use_sliding_window: false,
+      sliding_window: optional(4096),
+      max_window_layers: 28,
+      layer_types: optional(),
+    },
     layerTypes: typesBy(deepLayers),
+    windows: windowsIfUsed,
     more: () => ({ attentionBias: 'qkv' }),
     write: (config) => ({
       ...writeLayerTypes(config),
@@ -180,6 +265,22 @@ export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['granite'],
     architecture: 'GraniteForCausalLM',
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 32_000,
+      hidden_size: 4096,
+      intermediate_size: 11_008,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: optional(),
+      max_position_embeddings: 2048,
+      attention_bias: false,
+      mlp_bias: false,
+      embedding_multiplier: 1,
+      logits_scaling: 1,
+      residual_multiplier: 1,
+      attention_multiplier: 1,
+    },
     layerTypes: typesBy(never),
     more: (fields) => ({ ...biases(fields), ...readGraniteScales(fields) }),
     write: (config) => ({ ...writeBiases(config), ...writeGraniteScales(config) }),
@@ -188,14 +289,23 @@ export const LLAMA_FAMILIES: readonly Family[] = [
     // Not a class of Transformers itself: the factors of MiniCPM (arXiv 2404.06395), tensors as of Llama.
     modelTypes: ['minicpm'],
     architecture: null,
-    defaults: { tied: true },
+    fields: {
+      ...COMMON_FIELDS,
+      tie_word_embeddings: true,
+      num_key_value_heads: optional(),
+      max_position_embeddings: 2048,
+      attention_bias: false,
+      scale_emb: 1,
+      scale_depth: 1,
+      dim_model_base: 1,
+    },
     layerTypes: typesBy(never),
     more: (fields) => {
-      const depth = fields.positive('scale_depth', 1) / Math.sqrt(fields.count('num_hidden_layers'));
+      const depth = fields.positive('scale_depth') / Math.sqrt(fields.count('num_hidden_layers'));
       return {
-        attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
-        embeddingScale: fields.positive('scale_emb', 1),
-        logitScale: fields.positive('dim_model_base', 1) / fields.count('hidden_size'),
+        attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+        embeddingScale: fields.positive('scale_emb'),
+        logitScale: fields.positive('dim_model_base') / fields.count('hidden_size'),
         block: { mixerScale: depth, mlpScale: depth },
       };
     },

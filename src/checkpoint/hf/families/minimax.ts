@@ -5,10 +5,11 @@
 import { at } from '../../../core/index.js';
 import type { ModelConfig } from '../../../model/index.js';
 import { blockOf, lightningSlopes } from '../../../model/index.js';
-import type { ConstantTensor, Family, TensorShapes } from '../family/family.js';
+import { optional } from '../family/fields.js';
+import type { ConstantTensor, Family } from '../family/family.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
-import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
 
 /** Transformers keeps this for the norm of Lightning heads whatever the epsilon of the other norms is. */
@@ -50,13 +51,11 @@ function expertLayout(config: ModelConfig, layer: number, name: string): Paramet
 }
 
 /** The decays that Transformers keeps beside the weights: of a token, and within and around its blocks. */
-function decays(config: ModelConfig, layer: number, stored: TensorShapes): ConstantTensor[] {
+function decays(config: ModelConfig, layer: number): ConstantTensor[] {
   const { lightning } = config;
   if (lightning === undefined) return [];
   const slopes = lightningSlopes(lightning, layer, config.numLayers);
-  // Blocks may have any length: files are compared at theirs.
-  const block = stored(`model.layers.${layer}.self_attn.query_decay`)?.[1];
-  const [H, n] = [slopes.length, block ?? lightning.chunk ?? BLOCK];
+  const [H, n] = [slopes.length, lightning.chunk ?? BLOCK];
   const tensor = (name: string, shape: number[], value: (slope: number, i: number) => number): ConstantTensor => ({
     name: `model.layers.${layer}.self_attn.${name}`,
     shape,
@@ -79,22 +78,48 @@ function decays(config: ModelConfig, layer: number, stored: TensorShapes): Const
 export const minimax: Family = {
   modelTypes: ['minimax'],
   architecture: 'MiniMaxForCausalLM',
+  aliases: { num_experts: 'num_local_experts' },
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 32_000,
+    hidden_size: 4096,
+    intermediate_size: 14_336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    head_dim: optional(),
+    max_position_embeddings: 131_072,
+    rms_norm_eps: 1e-5,
+    sliding_window: optional(),
+    num_experts_per_tok: 2,
+    num_local_experts: 8,
+    layer_types: optional(),
+    block_size: 256,
+    full_attn_alpha_factor: 1,
+    full_attn_beta_factor: 1,
+    linear_attn_alpha_factor: 1,
+    linear_attn_beta_factor: 1,
+    mlp_alpha_factor: 1,
+    mlp_beta_factor: 1,
+  },
   read: (fields) => {
     siluOnly(fields);
-    const experts = fields.count('num_local_experts', 8);
-    if (experts > 1) fields.refuse(`experts (num_local_experts ${experts})`);
+    const experts = fields.count('num_local_experts', undefined, 0);
+    if (experts !== 1) fields.refuse(`experts (num_local_experts ${experts})`);
+    const chosen = fields.count('num_experts_per_tok');
+    if (experts === 1 && chosen !== 1) fields.refuse(`num_experts_per_tok ${chosen} of 1 expert`);
     fields.only('sliding_window');
-    const sizes = readSizes(fields, { kvHeads: 8, eps: 1e-5 });
+    const sizes = readSizes(fields);
     const layers = hybridTypes(fields, 'lightning', (i) => i % 2 === 0);
     const factor = (kind: string) => ({
-      mixerSkip: fields.number(`${kind}_alpha_factor`, 1),
-      mixerScale: fields.number(`${kind}_beta_factor`, 1),
-      mlpSkip: fields.number('mlp_alpha_factor', 1),
-      mlpScale: fields.number('mlp_beta_factor', 1),
+      mixerSkip: fields.number(`${kind}_alpha_factor`),
+      mixerScale: fields.number(`${kind}_beta_factor`),
+      mlpSkip: fields.number('mlp_alpha_factor'),
+      mlpScale: fields.number('mlp_beta_factor'),
     });
     return {
       ...sizes,
-      ...ropeFields(readRope(fields, 1_000_000), sizes.headDim),
+      ...ropeFields(readRope(fields, { theta: 1_000_000 }), sizes.headDim),
       layers,
       block: layers.map((layer) => ({
         norm: 'stream' as const,
@@ -109,6 +134,7 @@ export const minimax: Family = {
         scale: 1,
         norm: 'rms',
         gate: 'full',
+        chunk: fields.count('block_size'),
         normEps: OUTPUT_EPS,
       },
     };
@@ -126,7 +152,7 @@ export const minimax: Family = {
     if (name.endsWith('experts.gate_up_proj')) return [`${at}w1.weight`, `${at}w3.weight`];
     return name.endsWith('experts.down_proj') ? [`${at}w2.weight`] : [];
   },
-  constants: (config, stored) =>
+  constants: (config) =>
     config.layers.flatMap((plan, layer) => [
       {
         name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
@@ -134,7 +160,7 @@ export const minimax: Family = {
         values: () => new Float32Array(config.hiddenSize),
         fixed: false,
       },
-      ...(plan.mixer === 'lightning' ? decays(config, layer, stored) : []),
+      ...(plan.mixer === 'lightning' ? decays(config, layer) : []),
     ]),
   write: (config) => {
     const kind = (mixer: string) => {

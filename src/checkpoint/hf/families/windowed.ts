@@ -2,9 +2,12 @@
 import type { ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
+import { optional } from '../family/fields.js';
 import {
   attentionLayers,
+  COMMON_FIELDS,
   decoderLayout,
+  everyNthFull,
   layerTypes,
   readActivation,
   readSizes,
@@ -29,17 +32,37 @@ const biased = (config: ModelConfig): HfConfigJson => ({ attention_bias: config.
 export const olmo3: Family = {
   modelTypes: ['olmo3'],
   architecture: 'Olmo3ForCausalLM',
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 50_304,
+    hidden_size: 4096,
+    intermediate_size: 11_008,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: optional(),
+    max_position_embeddings: 2048,
+    attention_bias: false,
+    rms_norm_eps: 1e-5,
+    sliding_window: optional(4096),
+    layer_types: optional(),
+  },
   read: (fields) => {
-    const sizes = readSizes(fields, { eps: 1e-5 });
+    const sizes = readSizes(fields);
     const theta = 500_000;
-    const ropes = ropesFields(readRopes(fields, { full_attention: theta, sliding_attention: theta }), sizes.headDim);
-    const types = layerTypes(fields, null, 4);
+    const ropes = ropesFields(
+      readRopes(fields, { full_attention: theta, sliding_attention: theta }, null),
+      sizes.headDim,
+    );
+    const types = layerTypes(
+      fields,
+      everyNthFull(() => 4),
+    );
     return {
       ...sizes,
       ...ropes.fields,
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope')),
       activation: readActivation(fields),
-      attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
+      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
       qkNorm: 'width',
       block: { norm: 'post' },
     };
@@ -52,14 +75,27 @@ export const olmo3: Family = {
 export const exaone4: Family = {
   modelTypes: ['exaone4'],
   architecture: 'Exaone4ForCausalLM',
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 102_400,
+    hidden_size: 4096,
+    intermediate_size: 16_384,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-5,
+    sliding_window: optional(4096),
+    sliding_window_pattern: optional(4),
+    layer_types: optional(),
+  },
   read: (fields) => {
-    const sizes = readSizes(fields, { kvHeads: 32, eps: 1e-5 });
+    const sizes = readSizes(fields);
     const windows = fields.has('sliding_window');
-    const depth = fields.count('num_hidden_layers');
-    const types =
-      windows || fields.has('layer_types')
-        ? layerTypes(fields, 'sliding_window_pattern', 4)
-        : Array<string>(depth).fill('full_attention');
+    if (!windows && !fields.has('layer_types')) fields.refuse('sliding_window null without layer_types');
+    fields.without('sliding_window_pattern');
+    const every = () => (windows ? fields.count('sliding_window_pattern') : 1);
+    const types = layerTypes(fields, everyNthFull(every));
     return {
       ...sizes,
       ...ropeFields(readRope(fields), sizes.headDim),
@@ -78,17 +114,37 @@ export const exaone4: Family = {
 export const cohere2: Family = {
   modelTypes: ['cohere2'],
   architecture: 'Cohere2ForCausalLM',
+  fields: {
+    hidden_act: 'silu',
+    rope_parameters: optional(),
+    vocab_size: 256_000,
+    hidden_size: 8192,
+    intermediate_size: 22_528,
+    logit_scale: 0.0625,
+    num_hidden_layers: 40,
+    num_attention_heads: 64,
+    num_key_value_heads: optional(),
+    max_position_embeddings: 8192,
+    layer_norm_eps: 1e-5,
+    tie_word_embeddings: true,
+    attention_bias: false,
+    sliding_window: optional(4096),
+    layer_types: optional(),
+  },
   read: (fields) => {
-    const sizes = readSizes(fields, { eps: 1e-5, epsName: 'layer_norm_eps', tied: true });
-    const types = layerTypes(fields, 'sliding_window_pattern', 4);
+    const sizes = readSizes(fields, 'layer_norm_eps');
+    const types = layerTypes(
+      fields,
+      everyNthFull(() => fields.count('sliding_window_pattern', 4)),
+    );
     return {
       ...sizes,
       ...ropeFields(readRope(fields), sizes.headDim),
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? 'rope' : 'nope')),
       activation: readActivation(fields),
-      attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
+      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
       norm: 'layer',
-      logitScale: fields.number('logit_scale', 0.0625),
+      logitScale: fields.number('logit_scale'),
       block: { parallel: true },
     };
   },
@@ -105,21 +161,45 @@ export const cohere2: Family = {
 export const gemma3: Family = {
   modelTypes: ['gemma3_text'],
   architecture: 'Gemma3ForCausalLM',
+  fields: {
+    rms_norm_eps: 1e-6,
+    rope_parameters: optional(),
+    vocab_size: 262_208,
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    num_hidden_layers: 26,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 256,
+    hidden_activation: 'gelu_pytorch_tanh',
+    max_position_embeddings: 131_072,
+    tie_word_embeddings: true,
+    attention_bias: false,
+    query_pre_attn_scalar: 256,
+    sliding_window: optional(4096),
+    layer_types: optional(),
+    final_logit_softcapping: optional(),
+    attn_logit_softcapping: optional(),
+    use_bidirectional_attention: optional(false),
+  },
   read: (fields) => {
     fields.only('attn_logit_softcapping');
     fields.only('use_bidirectional_attention', false);
-    const sizes = readSizes(fields, { kvHeads: 4, headDim: 256, tied: true });
+    const sizes = readSizes(fields);
     const bases = { full_attention: 1_000_000, sliding_attention: 10_000 };
-    const ropes = ropesFields(readRopes(fields, bases), sizes.headDim);
-    const every = fields.has('sliding_window_pattern') ? 'sliding_window_pattern' : '_sliding_window_pattern';
-    const types = layerTypes(fields, every, 6);
+    const ropes = ropesFields(readRopes(fields, bases, 'rope_local_base_freq'), sizes.headDim);
+    // `_sliding_window_pattern`, which older versions wrote, is not read.
+    const types = layerTypes(
+      fields,
+      everyNthFull(() => fields.count('sliding_window_pattern', 6)),
+    );
     return {
       ...sizes,
       ...ropes.fields,
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope')),
-      activation: readActivation(fields, 'hidden_activation', 'gelu_pytorch_tanh'),
-      attentionBias: fields.flag('attention_bias', false) ? 'all' : 'none',
-      attentionScale: fields.positive('query_pre_attn_scalar', 256) ** -0.5,
+      activation: readActivation(fields, 'hidden_activation'),
+      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+      attentionScale: fields.positive('query_pre_attn_scalar') ** -0.5,
       embeddingScale: Math.sqrt(sizes.hiddenSize),
       logitSoftcap: fields.has('final_logit_softcapping') ? fields.positive('final_logit_softcapping') : null,
       normOffset: 1,

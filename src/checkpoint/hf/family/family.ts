@@ -1,7 +1,7 @@
 /** What Longsight knows of one kind of Transformers model. */
 import type { Shape } from '../../../core/index.js';
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
-import type { Fields } from './fields.js';
+import type { ClassFields, Fields } from './fields.js';
 import type { ParameterLayout } from './layout.js';
 
 /** Shapes of the tensors of a folder by name; undefined for those that it does not have. */
@@ -26,6 +26,10 @@ export type HfConfigJson = Record<string, unknown>;
 export interface Family {
   /** Values of `model_type`; the first is the one that exported models get. */
   readonly modelTypes: readonly string[];
+  /** The fields of the class in Transformers that matter, with their defaults. */
+  readonly fields: ClassFields;
+  /** Other names of fields of the class, with the names that they stand for. */
+  readonly aliases?: Readonly<Record<string, string>>;
   /** The class of exported models; null if models are not exported as this family. */
   readonly architecture: string | null;
   /**

@@ -20,34 +20,57 @@ export interface HfRope {
 /** Layer types that may have rotary positions of their own. */
 export type RopeKind = 'full_attention' | 'sliding_attention';
 
-/**
- * The rotary positions of a model whose layers all have the same.
- *
- * @param defaultFraction part of each head that turns where the file does not say; null for classes that always turn
- * all of it
- */
-export function readRope(fields: Fields, defaultTheta = 10_000, defaultFraction: number | null = null): HfRope {
-  const parameters = fields.object('rope_scaling') ?? fields.object('rope_parameters');
-  return ropeOf(fields, parameters, fields.positive('rope_theta', defaultTheta), defaultFraction);
+/** What a class takes where `config.json` does not say. */
+export interface RopeDefaults {
+  /** The base of the rotary frequencies. */
+  readonly theta?: number;
+  /** The share of each head's channels that turns; null (the default) for classes that always turn all of them. */
+  readonly fraction?: number | null;
+  /** Whether a `partial_rotary_factor` beside `rope_parameters` is passed over. */
+  readonly fixedFraction?: boolean;
+}
+
+/** Names of layer types under which classes of several kinds of positions nest them. */
+const NESTED = ['full_attention', 'sliding_attention', 'linear_attention', 'chunked_attention'];
+
+/** `rope_scaling` of older versions where it says anything, else `rope_parameters`. */
+export function ropeParameters(fields: Fields): Fields | null {
+  const [old, own] = [fields.object('rope_scaling'), fields.object('rope_parameters')];
+  return old !== null && Object.keys(old.values).length > 0 ? old : own;
+}
+
+/** The rotary positions of a model whose layers all have the same. */
+export function readRope(fields: Fields, defaults: RopeDefaults = {}): HfRope {
+  const parameters = ropeParameters(fields);
+  for (const kind of NESTED)
+    if (parameters?.states(kind) === true) fields.refuse(`rope_parameters by layer type (${kind})`);
+  return ropeOf(fields, { parameters, outer: parameters, topOriginal: true }, 'rope_theta', defaults);
 }
 
 /**
  * The rotary positions of models that have one kind for windows and one for full attention. Before Transformers 5,
- * `rope_scaling` was that of full attention alone, and `rope_local_base_freq` the base of windows.
+ * `rope_scaling` was that of full attention alone; it is put over what `rope_parameters` says.
+ *
+ * @param defaultTheta the bases where the file names none
+ * @param windowBase the field of the base of windows in older files; null if there was none
  */
-export function readRopes(fields: Fields, defaultTheta: Readonly<Record<RopeKind, number>>): Record<RopeKind, HfRope> {
-  const parameters = fields.object('rope_parameters');
-  const nested = parameters !== null && (parameters.has('full_attention') || parameters.has('sliding_attention'));
-  const of = (kind: RopeKind, old: string): HfRope => {
-    const own = nested ? parameters.object(kind) : kind === 'full_attention' ? fields.object('rope_scaling') : null;
-    return ropeOf(fields, own, fields.positive(old, defaultTheta[kind]));
+export function readRopes(
+  fields: Fields,
+  defaultTheta: Readonly<Record<RopeKind, number>>,
+  windowBase: string | null,
+): Record<RopeKind, HfRope> {
+  const [outer, old] = [fields.object('rope_parameters'), fields.object('rope_scaling')];
+  const of = (kind: RopeKind, base: string | null): HfRope => {
+    const own = outer?.object(kind) ?? null;
+    const over = kind === 'full_attention' ? old : null;
+    if (over !== null && outer !== null && own === null)
+      fields.refuse('rope_scaling beside rope_parameters without full_attention');
+    // What older files call "type" counts only where nothing is called "rope_type".
+    const plain = outer === null ? fields.inner('rope_parameters', { rope_type: 'default' }) : null;
+    const parameters = over === null ? own : (own ?? plain ?? over).over(over);
+    return ropeOf(fields, { parameters, outer, topOriginal: false }, base, { theta: defaultTheta[kind] });
   };
-  const { full_attention: full, sliding_attention: sliding } = defaultTheta;
-  const ownBase = full !== sliding || fields.has('rope_local_base_freq');
-  return {
-    full_attention: of('full_attention', 'rope_theta'),
-    sliding_attention: of('sliding_attention', ownBase ? 'rope_local_base_freq' : 'rope_theta'),
-  };
+  return { full_attention: of('full_attention', 'rope_theta'), sliding_attention: of('sliding_attention', windowBase) };
 }
 
 /** Model fields of both kinds, and the flag that window layers take in patterns. */
@@ -61,29 +84,49 @@ export function ropesFields(
   return { fields: { ...ropeFields(full, headDim), localRope: { theta, scaling } }, sliding: 'local' };
 }
 
-function ropeOf(
-  fields: Fields,
-  parameters: Fields | null,
-  theta: number,
-  defaultFraction: number | null = null,
-): HfRope {
-  const of = (place: Fields, otherwise: number) => place.positive('partial_rotary_factor', otherwise);
-  const general = of(fields, defaultFraction ?? 1);
-  const fraction = parameters === null ? general : of(parameters, general);
-  if (defaultFraction === null && fraction !== 1) fields.refuse(`partial_rotary_factor ${fraction}`);
-  if (parameters === null) return { theta, fraction, scaling: null };
-  return { theta: parameters.positive('rope_theta', theta), fraction, scaling: scalingOf(fields, parameters) };
+/** Where the settings of one kind of positions stand. */
+interface RopePlaces {
+  readonly parameters: Fields | null;
+  /** The object that holds `truncate`: `rope_parameters` itself, not one of a layer type within. */
+  readonly outer: Fields | null;
+  /** Whether `original_max_position_embeddings` beside `rope_parameters` comes before that within. */
+  readonly topOriginal: boolean;
 }
 
-function scalingOf(fields: Fields, parameters: Fields): RopeScaling | null {
+function ropeOf(fields: Fields, places: RopePlaces, base: string | null, defaults: RopeDefaults): HfRope {
+  const { theta: byClass = 10_000, fraction: fractionByClass = null, fixedFraction = false } = defaults;
+  const { parameters } = places;
+  const theta =
+    parameters?.states('rope_theta') === true
+      ? parameters.positive('rope_theta')
+      : base !== null && fields.states(base)
+        ? fields.positive(base)
+        : byClass;
+  const share = fractionOf(fields, parameters, fractionByClass ?? 1, fixedFraction);
+  if (fractionByClass === null && share !== 1) fields.refuse(`partial_rotary_factor ${share}`);
+  const scaling = parameters === null ? null : scalingOf(fields, parameters, places);
+  return { theta, fraction: share, scaling };
+}
+
+/** The share of channels that turns: of the positions themselves, beside them (null is all), or by the class. */
+function fractionOf(fields: Fields, parameters: Fields | null, byClass: number, fixed: boolean): number {
+  const name = 'partial_rotary_factor';
+  if (parameters?.has(name) === true) return parameters.positive(name);
+  const beside = fields.value(name);
+  if (fixed || beside === undefined) return byClass;
+  return beside === null ? 1 : fields.positive(name);
+}
+
+function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: RopePlaces): RopeScaling | null {
   const type = parameters.text('rope_type', parameters.text('type', 'default'));
   const longest = () => fields.count('max_position_embeddings');
-  const original = () =>
-    fields.has('original_max_position_embeddings')
-      ? fields.count('original_max_position_embeddings')
-      : parameters.has('original_max_position_embeddings')
-        ? parameters.count('original_max_position_embeddings')
-        : longest();
+  const original = () => {
+    const name = 'original_max_position_embeddings';
+    if (topOriginal && fields.value(name) !== undefined) return fields.count(name);
+    return parameters.states(name) ? parameters.count(name) : longest();
+  };
+  const nonzero = (name: string, otherwise: number) =>
+    parameters.has(name) && parameters.number(name) !== 0 ? parameters.positive(name) : otherwise;
   switch (type) {
     case 'default':
       return null;
@@ -100,16 +143,17 @@ function scalingOf(fields: Fields, parameters: Fields): RopeScaling | null {
         originalLength: original(),
       };
     case 'yarn': {
-      const factor = parameters.has('factor') ? parameters.positive('factor') : longest() / original();
+      const unstated = parameters.states('factor') && !parameters.has('factor');
+      const factor = unstated ? longest() / original() : parameters.positive('factor');
       const attention = yarnAttention(parameters, factor);
       return {
         type,
         factor,
         originalLength: original(),
-        betaFast: parameters.positive('beta_fast', 32),
-        betaSlow: parameters.positive('beta_slow', 1),
-        // Transformers looks for `truncate` where there is one kind of positions for all layers only.
-        truncate: fields.object('rope_parameters')?.flag('truncate', true) ?? parameters.flag('truncate', true),
+        betaFast: nonzero('beta_fast', 32),
+        betaSlow: nonzero('beta_slow', 1),
+        // Null is false here, and missing is true.
+        truncate: outer?.states('truncate') === true ? outer.has('truncate') && outer.flag('truncate') : true,
         ...(attention === null ? {} : { attentionFactor: attention }),
       };
     }
@@ -122,7 +166,8 @@ function scalingOf(fields: Fields, parameters: Fields): RopeScaling | null {
 /** The factor that `attention_factor`, or `mscale` and `mscale_all_dim`, name; null leaves it to the scaling factor. */
 function yarnAttention(parameters: Fields, factor: number): number | null {
   if (parameters.has('attention_factor')) return parameters.positive('attention_factor');
-  const [own, all] = [parameters.number('mscale', 0), parameters.number('mscale_all_dim', 0)];
+  const of0 = (name: string) => (parameters.has(name) ? parameters.number(name) : 0);
+  const [own, all] = [of0('mscale'), of0('mscale_all_dim')];
   if (own === 0 || all === 0) return null;
   const of = (scale: number) => (factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1);
   return of(own) / of(all);

@@ -1,0 +1,237 @@
+"""What Transformers makes of every field of config.json: for each class, each of its fields (and those that shared code looks for)
+with a few values, one at a time, on a tiny model of test/data/hf.
+
+    pip install torch transformers safetensors
+    python scripts/make-hf-fields.py test/data/hf test/data/hf-fields [TYPE ...]
+
+OUT/TYPE.json: `folder`, the fields of the class with their defaults (`class`; those that may be null are
+`nullable`) and what the class makes of an empty config.json
+(`resolved`), `places` (position and token of the logits that are kept), `base` (these logits), and `cases`: field, value and what came of it:
+"same" (every logit within 1e-6 of the largest), "raises" (no model, or one whose tensors the folder does not hold), or the logits that it
+has then; "*" for a field means several at once. "@missing" as a value takes the field out. First sample of input_ids, eager attention, float32.
+"""
+import copy
+import dataclasses
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+
+import torch
+import transformers as tf
+from safetensors.torch import load_file
+
+warnings.filterwarnings("ignore")
+tf.logging.set_verbosity(logging.CRITICAL)
+
+FOLDERS = dict(llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qwen3="qwen3-bias-windows", smollm3="smollm3-tied-bias",
+               granite="granite", gemma3_text="gemma3", cohere2="cohere2", exaone4="exaone4-windows", olmo3="olmo3-yarn",
+               qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
+               granitemoehybrid="granite-hybrid", minimax="minimax")
+MISSING = "@missing"
+# Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
+SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_embeddings rope_parameters rope_theta rope_scaling "
+          "rope_local_base_freq partial_rotary_factor original_max_position_embeddings layer_types layers_block_type sliding_window "
+          "use_sliding_window max_window_layers sliding_window_pattern _sliding_window_pattern attention_chunk_size "
+          "use_bidirectional_attention head_dim num_key_value_heads attention_bias mlp_bias qkv_bias attn_logit_softcapping "
+          "final_logit_softcapping query_pre_attn_scalar logit_scale full_attention_interval num_local_experts "
+          "transformers_version tie_last_hidden_states no_rope_layers embedding_multiplier attention_multiplier num_experts "
+          "quantization_config").split()
+KINDS = ["full_attention", "sliding_attention", "linear_attention", "attention", "mamba", "chunked_attention"]
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}
+# Several fields at once; in `cases` the field is "*" and the value has them by name.
+TOGETHER = [
+    dict(layer_types=MISSING), dict(layer_types=MISSING, sliding_window=MISSING), dict(layer_types=MISSING, sliding_window=None),
+    dict(layer_types=MISSING, sliding_window_pattern=2), dict(layer_types=MISSING, sliding_window_pattern=None),
+    dict(layer_types=MISSING, _sliding_window_pattern=2), dict(layer_types=MISSING, full_attention_interval=1),
+    dict(layer_types=MISSING, full_attention_interval=2), dict(layer_types=MISSING, use_sliding_window=False),
+    dict(layer_types=MISSING, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    dict(layer_types=MISSING, no_rope_layers=MISSING), dict(no_rope_layers=MISSING, no_rope_layer_interval=2),
+    dict(layer_types=MISSING, layers_block_type=["linear_attention", "full_attention"]),
+    dict(layer_types=MISSING, layers_block_type=["mamba", "attention"]),
+    dict(layer_types=["mamba", "attention"], layers_block_type=["linear_attention", "full_attention"]),
+    dict(attn_layer_indices=MISSING, layers_block_type=["attention", "mamba"]),
+    dict(rope_parameters=MISSING, rope_theta=500.0), dict(rope_parameters=MISSING, rope_theta=None),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling=None),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"type": "linear", "factor": 4.0}),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"rope_type": "linear", "factor": 4.0}),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling=YARN),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"rope_type": "yarn", "factor": 4.0}, max_position_embeddings=8),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"rope_type": "yarn"}),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"rope_type": "dynamic", "factor": 4.0}, max_position_embeddings=8),
+    dict(rope_parameters=MISSING, rope_scaling=YARN, original_max_position_embeddings=16),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0), original_max_position_embeddings=16),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, beta_fast=None, truncate=None, attention_factor=None)),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, beta_fast=8, beta_slow=2.0, truncate=False, attention_factor=1.5)),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, mscale=0.7, mscale_all_dim=1.3)),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, factor=None), max_position_embeddings=16),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_local_base_freq=50.0),
+    dict(rope_parameters=MISSING, rope_theta=500.0, partial_rotary_factor=0.5),
+    dict(rope_parameters={"rope_type": "default", "rope_theta": 500.0}, partial_rotary_factor=0.5),
+    dict(rope_parameters={"rope_type": "default", "rope_theta": 500.0}, rope_theta=100.0),
+    dict(rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0}, "sliding_attention": {"rope_type": "default"}},
+         rope_theta=500.0),
+    dict(rope_parameters={"full_attention": dict(YARN, truncate=False), "sliding_attention": {"rope_type": "default"}}),
+    dict(rope_parameters={"full_attention": YARN, "sliding_attention": {"rope_type": "default"}, "truncate": False},
+         original_max_position_embeddings=16),
+]
+
+
+def special(field, value, depth):
+    """Values that say more than another number would."""
+    lists = [[a] * (depth - 1) + [b] for a, b in (("full_attention",) * 2, ("sliding_attention", "full_attention"),
+                                                  ("full_attention", "sliding_attention"), ("linear_attention", "full_attention"),
+                                                  ("mamba", "attention"), ("full_attention", "chunked_attention"))]
+    ropes = [{}, {"rope_type": "default"}, {"rope_type": "default", "rope_theta": 500.0},
+             {"rope_type": "default", "rope_theta": None}, {"rope_theta": 500.0, "type": "linear", "factor": 4.0},
+             {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 8},
+             {"rope_type": "dynamic", "rope_theta": 500.0, "factor": 4.0},
+             {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 16},
+             {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5},
+             {"full_attention": {"rope_type": "default", "rope_theta": 500.0}},
+             {"full_attention": {"rope_type": "default", "rope_theta": 500.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}},
+             {"full_attention": None, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}]
+    known = dict(
+        layer_types=lists, layers_block_type=lists, rope_parameters=ropes,
+        rope_scaling=[{}, {"type": "linear", "factor": 4.0}, {"rope_type": "dynamic", "factor": 4.0},
+                      {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}],
+        rope_theta=[500.0], rope_local_base_freq=[50.0], partial_rotary_factor=[0.5, 1.0],
+        original_max_position_embeddings=[8], is_causal=[False, True], is_decoder=[True, False], add_cross_attention=[True, False],
+        per_layer_config=[{"0": {"intermediate_size": 48}}, {"0": {"rms_norm_eps": 0.5}}, {}],
+        sliding_window=[3, 7, 1000], use_sliding_window=[True, False], max_window_layers=[0, 1, 2], sliding_window_pattern=[1, 2, 3],
+        _sliding_window_pattern=[1, 2, 3], attention_chunk_size=[4, 8], use_bidirectional_attention=[True, False],
+        head_dim=[8, 16], attention_bias=[True, False], mlp_bias=[True, False], qkv_bias=[True, False],
+        attn_logit_softcapping=[2.0, 50.0], final_logit_softcapping=[2.0, 30.0], query_pre_attn_scalar=[64, 8],
+        logit_scale=[0.25, 1.0], full_attention_interval=[1, 2], num_local_experts=[0, 1, 2], num_experts=[0, 1, 2],
+        transformers_version=["4.40.0", "5.22.0", "nonsense"], tie_last_hidden_states=[True, False], tie_word_embeddings=[True, False],
+        no_rope_layers=[[0] * depth, [1] * depth], embedding_multiplier=[2.0, 1.0], attention_multiplier=[0.5, 1.0],
+        quantization_config=[{"quant_method": "fp8"}, {}], hidden_act=["gelu", "gelu_pytorch_tanh", "relu", "tanh"],
+        hidden_activation=["gelu", "silu", "tanh"], position_embedding_type=["rope", "nope", "absolute"],
+        time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
+        mlp_only_layers=[[], [0], [0, 1]], time_step_rank=["auto", 7], mamba_d_head=["auto", 16, 8],
+        num_key_value_heads=[1, 2, 4], no_rope_layer_interval=[1, 2], dtype=["bfloat16", "float32"], problem_type=["regression"],
+        id2label={"0": "a"} and [{"0": "a"}], label2id=[{"a": 0}], architectures=[["Other"]], layer_rope_theta=[[0, 500.0], [500.0] * depth, [0] * depth],
+    )
+    return known.get(field)
+
+
+def values(field, value, default, depth):
+    found = special(field, value, depth)
+    if found is None:
+        like = default if value == MISSING or value is None else value
+        if isinstance(like, bool):
+            found = [True, False]
+        elif isinstance(like, int):
+            found = [like + 1, like * 2 + 2]
+        elif isinstance(like, float):
+            found = [like * 1.5 + 0.125, like + 1.0]
+        else:
+            found = [True, 3]
+    return [v for v in [*found, None, MISSING] if v != value or isinstance(v, bool) != isinstance(value, bool)]
+
+
+def plain(value):
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"__float__": "Infinity" if value > 0 else "-Infinity"}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+
+
+def fields_of(config_class):
+    found = {}
+    for f in dataclasses.fields(config_class):
+        if f.name.startswith("_"):
+            continue
+        default = f.default if f.default is not dataclasses.MISSING else f.default_factory() if f.default_factory is not dataclasses.MISSING else None
+        found[f.name] = plain(default)
+    return found
+
+
+def resolved(config_class):
+    """What the class makes of an empty config.json; the tiny sizes keep lists of layers short."""
+    try:
+        config = config_class(num_hidden_layers=8)
+        return {k: plain(v) for k, v in config.to_dict().items() if not k.startswith("_") and "token_id" not in k}
+    except Exception as error:
+        return dict(raises=str(error)[:120])
+
+
+class Raised(Exception):
+    pass
+
+
+def run(folder, config, ids):
+    with tempfile.TemporaryDirectory() as at:
+        for name in os.listdir(folder):
+            if name.endswith((".safetensors", ".index.json")) and name != "expected.safetensors":
+                os.symlink(os.path.abspath(os.path.join(folder, name)), os.path.join(at, name))
+        with open(os.path.join(at, "config.json"), "w") as f:
+            json.dump(config, f)
+        settings = tf.AutoConfig.from_pretrained(at)
+        settings._attn_implementation = "eager"
+        with torch.device("meta"):
+            size = sum(p.numel() for p in tf.AutoModelForCausalLM.from_config(settings).parameters())
+        if size > 2e6:
+            raise Raised("other sizes")
+        model, info = tf.AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+        if info["missing_keys"] or info["mismatched_keys"]:
+            raise Raised("tensors")
+        with torch.no_grad():
+            return model.eval()(input_ids=ids, use_cache=False, return_dict=True).logits[0]
+
+
+def walk(root, out, kind):
+    folder = os.path.join(root, FOLDERS[kind])
+    with open(os.path.join(folder, "config.json")) as f:
+        base = json.load(f)
+    ids = load_file(os.path.join(folder, "expected.safetensors"))["input_ids"][:1].long()
+    config_class = type(tf.AutoConfig.for_model(kind)) if kind not in ("gemma3_text",) else tf.Gemma3TextConfig
+    own = fields_of(config_class)
+    want = run(folder, base, ids)
+    last, vocab = ids.shape[1] - 1, want.shape[-1]
+    places = [[last, 3], [last, vocab // 2], [last, vocab - 1], [last // 2, 5], [5, vocab - 2]]
+    kept = lambda logits: [float(f"{logits[t, v].item():.6g}") for t, v in places]
+    cases = []
+
+    def take(field, value, changes):
+        config = copy.deepcopy(base)
+        config.update(copy.deepcopy(changes))
+        try:
+            got = run(folder, {k: v for k, v in config.items() if v != MISSING}, ids)
+            same = got.shape == want.shape and (got - want).abs().max() <= 1e-6 * want.abs().max()
+            verdict = "same" if same else "raises" if not torch.isfinite(got).all() else kept(got)
+        except Exception:
+            verdict = "raises"
+        cases.append([field, value, verdict])
+
+    for field in dict.fromkeys([*own, *SHARED]):
+        for value in values(field, base.get(field, MISSING), own.get(field), base["num_hidden_layers"]):
+            if field != "model_type" and (value != MISSING or field in base):
+                take(field, value, {field: value})
+    for changes in TOGETHER:
+        take("*", changes, changes)
+    os.makedirs(out, exist_ok=True)
+    lines = ",\n".join("    " + json.dumps(case) for case in cases)
+    head = {"folder": FOLDERS[kind], "class": {k: v for k, v in own.items() if k != "model_type"},
+            "nullable": [f.name for f in dataclasses.fields(config_class) if "None" in str(f.type)], "resolved": resolved(config_class), "places": places, "base": kept(want)}
+    text = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items())
+    with open(os.path.join(out, f"{kind}.json"), "w") as f:
+        f.write("{\n" + text + ",\n  \"cases\": [\n" + lines + "\n  ]\n}\n")
+    count = lambda test: sum(1 for case in cases if test(case[2]))
+    print(kind, len(cases), "cases:", count(lambda v: v == "same"), "same,", count(lambda v: v == "raises"), "raise,",
+          count(lambda v: isinstance(v, list)), "differ", flush=True)
+
+
+if __name__ == "__main__":
+    root, out, *kinds = sys.argv[1:]
+    torch.set_num_threads(1)
+    for kind in kinds or FOLDERS:
+        walk(root, out, kind)

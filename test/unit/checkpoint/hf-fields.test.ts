@@ -1,0 +1,160 @@
+import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { inspectHfConfig, openHfModel, readSafetensors } from '../../../src/checkpoint/index.js';
+import type { Family } from '../../../src/checkpoint/hf/family/family.js';
+import { Optional, WITHOUT_EFFECT } from '../../../src/checkpoint/hf/family/fields.js';
+import { FAMILIES } from '../../../src/checkpoint/hf/registry.js';
+import { LongsightError, readJson, tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
+import { evaluateReference } from '../../../src/engine/index.js';
+import { input, makeGraph } from '../../../src/graph/index.js';
+import { forward, parameterInputs } from '../../../src/model/index.js';
+
+const DATA = join(import.meta.dirname, '..', '..', 'data');
+const MISSING = '@missing';
+
+/** What Transformers makes of a field's value: as the folder is, no model, or these logits. */
+type Verdict = 'same' | 'raises' | readonly number[];
+
+interface Walk {
+  /** The fields of the class with their defaults, and those that may be null. */
+  readonly class: Readonly<Record<string, unknown>>;
+  readonly nullable: readonly string[];
+  /** What the class makes of an empty config.json, of 8 layers. */
+  readonly resolved: Readonly<Record<string, unknown>>;
+  readonly folder: string;
+  readonly places: readonly (readonly [position: number, token: number])[];
+  readonly base: readonly number[];
+  readonly cases: readonly (readonly [field: string, value: unknown, verdict: Verdict])[];
+}
+
+const root = mkdtempSync(join(tmpdir(), 'longsight-fields-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** What Longsight makes of a config.json beside the folder's tensors: its logits at the places, or why not. */
+function reader(walk: Walk): (config: unknown) => readonly number[] | string {
+  const from = join(DATA, 'hf', walk.folder);
+  const at = mkdtempSync(join(root, 'model-'));
+  for (const file of readdirSync(from).filter((f) => /^model.*safetensors/.test(f)))
+    symlinkSync(join(from, file), join(at, file));
+  const ids = readSafetensors(join(from, 'expected.safetensors'))['input_ids'] as HostTensor;
+  const T = ids.shape[1] as number;
+  const first = toNumbers(ids).slice(0, T);
+  const known = new Map<string, readonly number[]>();
+  return (json) => {
+    writeFileSync(join(at, 'config.json'), JSON.stringify(json));
+    try {
+      const { config, parameters } = openHfModel(at);
+      const key = JSON.stringify(config);
+      const found = known.get(key);
+      if (found !== undefined) return found;
+      const tokens = input('tokens', 'i32', [1, T]);
+      const values = parameterInputs(config, 'f32');
+      const graph = makeGraph(
+        { ...Object.fromEntries(values), tokens },
+        { logits: forward(config, values, tokens).logits },
+      );
+      const results = evaluateReference(graph, {
+        ...Object.fromEntries(parameters()),
+        tokens: tensorFrom('i32', [1, T], first),
+      });
+      const logits = toNumbers(results['logits'] as HostTensor);
+      const own = walk.places.map(([t, v]) => logits[t * config.vocabSize + v] as number);
+      known.set(key, own);
+      return own;
+    } catch (error) {
+      if (error instanceof LongsightError) return error.message;
+      throw error;
+    }
+  };
+}
+
+/** Fields that exports write in their own way: longest texts, experts, windows that no layer has. */
+const OWN = new Set([
+  'max_position_embeddings',
+  'num_local_experts',
+  'num_experts',
+  'num_experts_per_tok',
+  'mlp_only_layers',
+]);
+
+const close = (a: readonly number[], b: readonly number[]): boolean =>
+  a.every((x, i) => Math.abs(x - (b[i] as number)) <= 1e-4 * Math.max(1, ...b.map(Math.abs)));
+
+/** The cases of a walk that Longsight reads differently without a word, and those that it refuses though they have a value. */
+function compare(walk: Walk): { wrong: string[]; refused: [field: string, why: string][] } {
+  const read = reader(walk);
+  const base = readJson(join(DATA, 'hf', walk.folder, 'config.json')) as Record<string, unknown>;
+  const [wrong, refused]: [string[], [string, string][]] = [[], []];
+  for (const [field, value, verdict] of walk.cases) {
+    const changed = { ...base, ...(field === '*' ? (value as object) : { [field]: value }) };
+    const ours = read(Object.fromEntries(Object.entries(changed).filter(([, v]) => v !== MISSING)));
+    const what = `${field} ${JSON.stringify(value)}`;
+    if (typeof ours === 'string') {
+      if (verdict !== 'raises') refused.push([field, `${what}: ${ours}`]);
+      continue;
+    }
+    const theirs = verdict === 'same' ? walk.base : verdict;
+    if (theirs === 'raises') {
+      // Fields that change no value may hold what Transformers stumbles over.
+      if (!WITHOUT_EFFECT.has(field)) wrong.push(`${what}: raises in Transformers`);
+    } else if (!close(ours, theirs))
+      wrong.push(`${what}: ${ours.map((v) => v.toPrecision(4)).join(' ')} for ${theirs.join(' ')}`);
+  }
+  return { wrong, refused };
+}
+
+const WALKS = readdirSync(join(DATA, 'hf-fields')).map((file) => file.replace('.json', ''));
+const walkOf = (type: string) => readJson(join(DATA, 'hf-fields', `${type}.json`)) as Walk;
+
+/** Fields that are refused with some of the values that Transformers computes with; `*` is several at once. */
+const REFUSED = new Set(
+  (
+    '* is_causal per_layer_config partial_rotary_factor rope_parameters rope_scaling hidden_act hidden_activation layer_types ' +
+    'sliding_window attn_logit_softcapping use_bidirectional_attention rescale_prenorm_residual'
+  ).split(' '),
+);
+
+describe('every field of config.json', () => {
+  it.each(WALKS)('is read as Transformers reads it, or refused: %s', (type) => {
+    const walk = walkOf(type);
+    const { wrong, refused } = compare(walk);
+    expect(wrong).toEqual([]);
+    // Biases that are stored and not asked for are in the way by the name of their tensors.
+    const other = refused.filter(([field, why]) => !REFUSED.has(field) && !/has no place for .*bias/.test(why));
+    expect(other).toEqual([]);
+    expect(refused.length).toBeLessThan(walk.cases.length / 8);
+  });
+
+  it.each(WALKS)('has a default as in the class, or has no effect: %s', (type) => {
+    const { class: byClass, nullable } = walkOf(type);
+    const { fields } = FAMILIES.find((f) => f.modelTypes.includes(type)) as Family;
+    const ours = Object.entries(fields).map(([name, value]) => [
+      name,
+      value instanceof Optional ? value.value : value,
+      value instanceof Optional,
+    ]);
+    const theirs = Object.keys(byClass)
+      .filter((name) => !WITHOUT_EFFECT.has(name))
+      .map((name) => [name, byClass[name], nullable.includes(name)]);
+    expect(ours.sort()).toEqual(theirs.sort());
+  });
+
+  it.each(WALKS.filter((type) => !('raises' in walkOf(type).resolved)))(
+    'that is missing gives what an empty config.json gives: %s',
+    (type) => {
+      const { config, family } = inspectHfConfig({ model_type: type, num_hidden_layers: 8 }, 'config.json');
+      // Granite's own intermediate_size is that of experts; its MLP is the shared one.
+      const written = JSON.parse(JSON.stringify(family.write?.(config))) as Record<string, unknown>;
+      if (type === 'granitemoehybrid') delete written['intermediate_size'];
+      const { resolved } = walkOf(type);
+      const shared = Object.keys(written).filter(
+        (name) => resolved[name] !== undefined && resolved[name] !== null && !OWN.has(name),
+      );
+      const pick = (from: Record<string, unknown>) => Object.fromEntries(shared.map((name) => [name, from[name]]));
+      expect(shared.length).toBeGreaterThan(8);
+      expect(pick(written)).toEqual(pick(resolved));
+    },
+  );
+});
