@@ -37,7 +37,6 @@ const { values: flags, positionals } = parseArgs({
     steps: { type: 'string', default: '10' },
     rounds: { type: 'string', default: '3' },
     xla: { type: 'string', multiple: true, default: [] },
-    split: { type: 'boolean', default: false },
     remat: { type: 'boolean', default: false },
     'no-cudnn': { type: 'boolean', default: false },
     spans: { type: 'string' },
@@ -92,7 +91,6 @@ function stepOptions() {
   return {
     precision: flags.precision,
     ...(flags.moments === undefined ? {} : { moments: flags.moments }),
-    ...(flags.split ? { forward: { splitProjections: true } } : {}),
   };
 }
 

@@ -102,7 +102,6 @@ for stage in "$@"; do
     packed-cudnn) prepare packed-s1-swa-128; note 90 cudnn-packed python3 "$here/bench/peers/cudnn_packed.py" "$work/packed-s1-swa-128" ;;
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
-      longsight 120 main --in "$work/main" --label 'separate projections' --split
       longsight 120 main --in "$work/main" --label 'flat moments' --moments flat ;;
     *) echo "unknown stage $stage"; exit 2 ;;
   esac

@@ -80,8 +80,7 @@ export class Scorer {
     const numTargets = numPositions ?? batchSize * seqLen;
     const targets = input('targets', 'i32', [numTargets]);
     const segments = hasSegments ? input('segments', 'i32', [batchSize, seqLen]) : null;
-    const { splitProjections } = engine.hints;
-    const stream = last(forward(config, params, tokens, { segments, splitProjections }).hidden);
+    const stream = last(forward(config, params, tokens, { segments }).hidden);
     const flat = reshape(stream, [batchSize * seqLen, config.hiddenSize]);
     const positions = numPositions === undefined ? null : input('positions', 'i32', [numPositions]);
     const logits = headLogits(config, params, positions ? take(flat, positions) : flat);

@@ -211,7 +211,7 @@ async function compileChunk({ engine, config: model }: ModelOnEngine, n: number,
   const place = { start: input('start', 'i32', []), padding: input('padding', 'i32', [batchSize]) };
   const { stream, state } = forwardChunk(model, params, { tokens, ...place }, before, room);
   const last: Value = reshape(sliceAxis(stream, 1, n - 1, n), [batchSize, model.hiddenSize]);
-  const logits = headLogits(model, params, last, 'tokens');
+  const logits = headLogits(model, params, last);
   const after = Object.fromEntries([...state].map(([name, value]) => [NEXT + name, value]));
   const graph = makeGraph(
     { ...Object.fromEntries(params), ...Object.fromEntries(before), tokens, ...place },

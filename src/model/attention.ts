@@ -128,19 +128,18 @@ function project(
   groups: readonly GroupSpan[],
   rotaries: LayerRotary,
 ): QueriesAndKeys & { v: Value } {
-  const { config, x, param, inputMatrix, splitProjections } = scope;
+  const { config, x, param, inputMatrix } = scope;
   const { numHeads: H, numKvHeads: G, headDim: D, qkNorm, rmsNormEps } = config;
   const bias = config.attentionBias === 'none' ? null : param('attn.bqkv');
-  const products = (sizes: readonly number[], apart: boolean) =>
-    linearParts(x, inputMatrix('attn.wqkv'), sizes, apart, bias);
+  const products = (...sizes: readonly number[]) => linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
   const first = at(rotaries.groups, 0);
-  if (qkNorm === false && rotaries.alike && first.frequencies !== null && !splitProjections) {
-    // Queries and keys turn alike, so they turn together.
-    const [qk, v] = products([(H + G) * D, G * D], false) as [Value, Value];
+  if (qkNorm === false && rotaries.alike && first.frequencies !== null) {
+    // Queries and keys have the same rotary positions, so they are rotated together.
+    const [qk, v] = products((H + G) * D, G * D) as [Value, Value];
     const [q, k] = split(turn(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
     return { q, k, v: toHeads(v, D) };
   }
-  const [q, k, v] = products([H * D, G * D, G * D], splitProjections) as [Value, Value, Value];
+  const [q, k, v] = products(H * D, G * D, G * D) as [Value, Value, Value];
   const normed = (part: Value, name: string): Value => {
     const norm = (y: Value) => rmsNorm(y, withOffset(config, param(`attn.${name}.weight`)), rmsNormEps);
     if (qkNorm === false) return toHeads(part, D);

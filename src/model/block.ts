@@ -9,7 +9,7 @@ import { gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
-import { affine, gainedNorm, normalize, scaled, withOffset, type Gains } from './norm.js';
+import { affine, gainedNorm, normalize, scaled, withOffset } from './norm.js';
 
 /** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
 export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {
@@ -28,8 +28,6 @@ export interface BlockInputs {
   readonly x: Value;
   /** The layer's parameters, by the end of their names (without `layers.N.`). */
   readonly params: ReadonlyMap<string, Value>;
-  readonly splitProjections: boolean;
-  readonly gains: Gains;
   readonly positions: TokenPositions | null;
   /** The document index of each token, i32 `[B,T]`; null where each row is one document. */
   readonly segments: Value | null;
@@ -45,7 +43,7 @@ export function buildBlock<M extends { readonly out: Value }>(
   inputs: BlockInputs,
   mix: (scope: MixerScope) => M,
 ): { readonly out: Value; readonly mixed: M } {
-  const { config, layer, params, splitProjections, positions, segments } = inputs;
+  const { config, layer, params, positions, segments } = inputs;
   const block = blockOf(config, layer);
   const param = (name: string) => got(params, name);
   const first = enter(inputs, inputs.x, 'norm1');
@@ -55,7 +53,6 @@ export function buildBlock<M extends { readonly out: Value }>(
     x: first.x,
     inputMatrix: first.inputMatrix,
     param,
-    splitProjections,
     positions,
     segments,
   });
@@ -73,7 +70,7 @@ const joined = (skip: Value, y: Value, onSkip: number, onY: number): Value => ad
 
 /** The way from the residual stream into a mixer or an MLP. */
 function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
-  const { config, layer, params, gains } = inputs;
+  const { config, layer, params } = inputs;
   const plain = (name: string) => got(params, name);
   switch (blockOf(config, layer).norm) {
     case 'post':
@@ -84,7 +81,7 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
     }
     case 'pre':
     case 'both': {
-      const { x, matrix } = gainedNorm(config, stream, gainOf(inputs, norm), gains);
+      const { x, matrix } = gainedNorm(config, stream, gainOf(inputs, norm));
       return { x, inputMatrix: (name) => matrix(plain(name)), skip: stream };
     }
   }
@@ -96,10 +93,10 @@ function leave(inputs: BlockInputs, y: Value, norm: string): Value {
   return placement === 'post' || placement === 'both' ? normalize(inputs.config, y, gainOf(inputs, norm)) : y;
 }
 
-function buildMlp({ config, params, splitProjections }: BlockInputs, { x, inputMatrix }: Branch): Value {
+function buildMlp({ config, params }: BlockInputs, { x, inputMatrix }: Branch): Value {
   const { intermediateSize: f, activation, mlpBias } = config;
   const bias = (name: string) => (mlpBias ? got(params, name) : null);
   const wgateup = inputMatrix('mlp.wgateup');
-  const [gate, up] = linearParts(x, wgateup, [f, f], splitProjections, bias('mlp.bgateup')) as [Value, Value];
+  const [gate, up] = linearParts(x, wgateup, [f, f], bias('mlp.bgateup')) as [Value, Value];
   return affine(gated(activation, gate, up), got(params, 'mlp.wdown'), bias('mlp.bdown'));
 }

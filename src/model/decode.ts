@@ -77,9 +77,7 @@ export function forwardChunk(
     const prefix = `layers.${layer}.`;
     const own = (name: string) => got(state, prefix + name);
     const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null };
-    const { out, mixed } = buildBlock({ ...given, splitProjections: false, gains: 'tokens' }, (scope) =>
-      mixerOf(plan).step({ ...scope, place, state: own }, plan),
-    );
+    const { out, mixed } = buildBlock(given, (scope) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
     for (const [name, value] of Object.entries(mixed.state)) after.set(prefix + name, value);
     x = out;
   });

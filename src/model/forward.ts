@@ -23,7 +23,7 @@ import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
 import type { MixerOutput, MixerScope, QueriesAndKeys } from './mixer.js';
 import { mixerOf } from './mixers.js';
-import { gainedNorm, normalize, scaled, withOffset, type Gains } from './norm.js';
+import { gainedNorm, normalize, scaled, withOffset } from './norm.js';
 import { parameterSpecs } from './params.js';
 import type { LayerPlan } from './plan.js';
 import { noTap, type Tap } from './tap.js';
@@ -39,8 +39,6 @@ export interface ForwardOptions {
    * the function returns true.
    */
   readonly remat?: boolean | ((layer: number) => boolean);
-  /** Multiply by each part of `wqkv` and `wgateup` on its own. Same result; engines differ in which is faster. */
-  readonly splitProjections?: boolean;
   /**
    * Where rows of tokens hold several documents: the document of each token, i32 `[B,T]`, numbered from 0 in each row.
    * A row is then computed as its documents would be on their own.
@@ -104,23 +102,19 @@ export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value
   return normalize(config, x, withOffset(config, present(params.get('norm.weight'))));
 }
 
-/**
- * The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`.
- *
- * @param gains where the norm's gain goes; see `norm.ts`
- */
-export function headLogits(config: ModelConfig, params: ParameterValues, x: Value, gains: Gains = 'matrices'): Value {
+/** The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`. */
+export function headLogits(config: ModelConfig, params: ParameterValues, x: Value): Value {
   const { logitScale, logitSoftcap: cap } = config;
-  const logits = scaled(headProduct(config, params, x, gains), logitScale);
+  const logits = scaled(headProduct(config, params, x), logitScale);
   return cap === null ? logits : mul(tanh(div(logits, cap)), cap);
 }
 
-function headProduct(config: ModelConfig, params: ParameterValues, x: Value, gains: Gains): Value {
+function headProduct(config: ModelConfig, params: ParameterValues, x: Value): Value {
   const gain = withOffset(config, present(params.get('norm.weight')));
-  const norm = gainedNorm(config, x, gain, gains);
+  const norm = gainedNorm(config, x, gain);
   if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(present(params.get('head.weight'))));
   const embedding = present(params.get('embed.weight'));
-  return dot(norm.x, gains === 'tokens' ? embedding : mul(embedding, gain), {
+  return dot(norm.x, mul(embedding, gain), {
     lhsBatch: [],
     rhsBatch: [],
     lhsContract: [x.shape.length - 1],
@@ -179,18 +173,9 @@ function buildLayer(
   options: ForwardOptions,
 ): LayerResult {
   const plan = config.layers[layer] as ModelConfig['layers'][number];
-  const { splitProjections = false, tap = noTap } = options;
+  const { tap = noTap } = options;
   const { out, mixed } = buildBlock(
-    {
-      config,
-      layer,
-      x,
-      params,
-      splitProjections,
-      gains: 'matrices',
-      positions: null,
-      segments: options.segments ?? null,
-    },
+    { config, layer, x, params, positions: null, segments: options.segments ?? null },
     (scope) => {
       const mixed = buildMixer({ ...scope, tap }, plan);
       return { ...mixed, out: tap({ kind: 'mixerOut', layer }, mixed.out) };

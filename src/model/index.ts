@@ -5,7 +5,6 @@ export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
 export * from './init.js';
 export { lightningSlopes } from './mixers/lightning.js';
-export type { Gains } from './norm.js';
 export type { ChunkPlace, QueriesAndKeys, StateRoom, StateSpec } from './mixer.js';
 export * from './params.js';
 export * from './pattern.js';

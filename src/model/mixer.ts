@@ -19,8 +19,6 @@ export interface MixerScope {
   readonly inputMatrix: (name: string) => Value;
   /** A parameter of this layer by the end of its name, such as `attn.wqkv`. */
   readonly param: (name: string) => Value;
-  /** Multiply by each part of a fused matrix on its own, instead of by the whole and splitting the result. */
-  readonly splitProjections: boolean;
   /** Index of the layer. */
   readonly layer: number;
   /** Called with the queries and the outputs of heads (default: leaves values as they are). */

@@ -16,24 +16,19 @@ export function normalize({ norm, rmsNormEps }: NormFields, x: Value, gain: Valu
   return rmsNorm(centered, gain, rmsNormEps);
 }
 
-/**
- * Where the gain of a norm goes, as `(x ⊙ gain) W = x (gain ⊙ W)`: into the matrices that read the norm, so that the
- * gain and its gradient cost products of the size of the matrix instead of the tokens (training), or to the tokens
- * themselves (few of them).
- */
-export type Gains = 'matrices' | 'tokens';
-
-/** A norm's output whose gain may be folded into the matrices that multiply it. */
+/** A norm's output whose gain is folded into the matrices that multiply it. */
 export interface GainedNorm {
-  /** The norm of the input, `[...,d]`, with the gain left out where it is folded into matrices. */
+  /** The norm of the input without its gain, `[...,d]`. */
   readonly x: Value;
-  /** A matrix `[d, n]` as it multiplies `x`. */
+  /** A matrix `[d, n]` with its rows times the gain, as it multiplies `x`. */
   readonly matrix: (w: Value) => Value;
 }
 
-/** The norm of `x [..., d]` with its gain `[d]`, for values that only matrices read. */
-export function gainedNorm(fields: NormFields, x: Value, gain: Value, gains: Gains): GainedNorm {
-  if (gains === 'tokens') return { x: normalize(fields, x, gain), matrix: (w) => w };
+/**
+ * The norm of `x [..., d]` with its gain `[d]`, for values that only matrices read: `(x ⊙ gain) W = x (gain ⊙ W)`, so
+ * that the gain and its gradient cost products of the size of the matrix instead of the tokens.
+ */
+export function gainedNorm(fields: NormFields, x: Value, gain: Value): GainedNorm {
   const column = reshape(gain, [at(gain.shape, 0), 1]);
   return { x: normalize(fields, x), matrix: (w) => mul(w, column) };
 }

@@ -39,7 +39,7 @@ function paramMaker(config: ModelConfig, mixer: RecurrentMixer, layer: number): 
 
 /** What a mixer sees of its layer: its own parameters by their own names. */
 function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
-  const { config, layer, x, splitProjections, positions } = scope;
+  const { config, layer, x, positions } = scope;
   return {
     model: config,
     layer,
@@ -47,7 +47,6 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
     x,
     inputMatrix: (name) => scope.inputMatrix(`${mixer}.${name}`),
     param: (name) => scope.param(`${mixer}.${name}`),
-    splitProjections,
     rotate: (heads) => {
       const frequencies = rotaryFrequencies(at(heads.shape, 3), config.ropeTheta);
       if (positions === null) return rotary(heads, frequencies);

@@ -353,11 +353,7 @@ export class Trainer {
     const compile = ({ graph, donate }: Program) => engine.compile(graph, { donate, shardings });
     const accumulates = config.accumulate > 1;
     const program = accumulates ? applyProgram : stepProgram;
-    const step: StepOptions = {
-      ...options,
-      moments,
-      forward: { splitProjections: engine.hints.splitProjections, ...options.forward },
-    };
+    const step: StepOptions = { ...options, moments };
     const compiling = Promise.all([
       compile(program(model, config, step)),
       accumulates ? compile(sumProgram(model, config, step)) : null,

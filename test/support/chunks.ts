@@ -80,7 +80,7 @@ function chunkGraph(config: ModelConfig, n: number, room: { batchSize: number; m
   const place = { start: input('start', 'i32', []), padding: input('padding', 'i32', [room.batchSize]) };
   const tokens = input('tokens', 'i32', [room.batchSize, n]);
   const { stream, state } = forwardChunk(config, params, { tokens, ...place }, before, room);
-  const logits = headLogits(config, params, stream, 'tokens');
+  const logits = headLogits(config, params, stream);
   const inputs = { ...Object.fromEntries(params), ...Object.fromEntries(before), ...place, tokens };
   return makeGraph(inputs, { logits, ...Object.fromEntries(state) });
 }

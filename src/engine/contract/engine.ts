@@ -65,8 +65,6 @@ export interface Executable {
 
 /** How an engine likes its graphs; results do not depend on it. */
 export interface EngineHints {
-  /** Whether it is faster to multiply by each part of a fused matrix than by the whole and to split the result. */
-  readonly splitProjections: boolean;
   /**
    * Up to this many elements optimizer moments are better kept together in one tensor, above it in several: 0 for each
    * parameter's own, left out if all in one is best.

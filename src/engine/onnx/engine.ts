@@ -236,10 +236,10 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
   };
   return {
     info,
-    hints: { splitProjections: true, runsAhead: 1 },
+    hints: { runsAhead: 1 },
     compile: async (graph, compileOptions: CompileOptions = {}) => {
       checkDonation(graph, compileOptions);
-      const lowered = lowerToOnnx(graph);
+      const lowered = lowerToOnnx(graph, compileOptions.donate);
       try {
         const session = await ort.InferenceSession.create(lowered.model, sessionOptions(threads, options.profile));
         return new OnnxExecutable(graph, session, lowered, compileOptions.donate ?? {});

@@ -10,6 +10,9 @@ import {
   type Value,
 } from '../../graph/index.js';
 import * as L from '../../graph/index.js';
+import { isDecodeStep } from '../passes/decode-step.js';
+import { gainsInNorms } from '../passes/norm-gains.js';
+import { projectionsByPart } from '../passes/projections.js';
 import { evaluateConstant } from '../reference/engine.js';
 import { OnnxBuilder, type Name } from './builder.js';
 import { ONNX_TYPES, encodeModel, type OnnxGraph, type OnnxPort } from './proto.js';
@@ -41,9 +44,13 @@ const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
   return [dx, L.reduceSum(L.mul(dy, normal), lead)];
 };
 
-/** The graph as it is lowered: composites without a kernel expanded, equal nodes merged, constants folded. */
-function prepare(graph: Graph): Graph {
-  const expanded = expand(graph, { keep: hasKernel, overrides: { rmsNormGrad } });
+/**
+ * The graph as it is lowered: in the form that CPUs are fastest with, composites without a kernel expanded, equal nodes
+ * merged, constants folded.
+ */
+function prepare(graph: Graph, donate: Readonly<Record<string, string>>): Graph {
+  const suited = isDecodeStep(graph, donate) ? gainsInNorms(graph) : projectionsByPart(graph);
+  const expanded = expand(suited, { keep: hasKernel, overrides: { rmsNormGrad } });
   return simplify(expanded, { evaluate: evaluateConstant });
 }
 
@@ -65,9 +72,12 @@ export interface LoweredGraph {
   readonly outputNames: ReadonlyMap<string, Name>;
 }
 
-/** Lowers a graph. Throws `UnsupportedOpError` where the CPU kernels lack an op or dtype. */
-export function lowerToOnnx(graph: Graph): LoweredGraph {
-  const prepared = prepare(graph);
+/**
+ * Lowers a graph whose inputs are donated to outputs as `donate` says. Throws `UnsupportedOpError` where the CPU
+ * kernels lack an op or dtype.
+ */
+export function lowerToOnnx(graph: Graph, donate: Readonly<Record<string, string>> = {}): LoweredGraph {
+  const prepared = prepare(graph, donate);
   for (const node of prepared.nodes) {
     if (node.outputs.some((v) => v.dtype === 'bf16')) {
       throw new UnsupportedOpError(`onnx cannot do ${node.op} in bf16: the CPU engine computes in f32 or f64`, {

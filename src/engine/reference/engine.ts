@@ -57,7 +57,7 @@ export function createReferenceEngine(reason = 'asked for'): Engine {
   const info: EngineInfo = { name: 'reference', library: 'plain TypeScript, float64', threads: 1, reason };
   return {
     info,
-    hints: { splitProjections: false, runsAhead: 1 },
+    hints: { runsAhead: 1 },
     compile: async (graph, options = {}) => {
       checkDonation(graph, options);
       return new ReferenceExecutable(graph, options);

@@ -54,8 +54,6 @@ export interface RecurrentScope {
   readonly inputMatrix: (name: string) => Value;
   /** A parameter of this mixer. */
   readonly param: (name: string) => Value;
-  /** Multiply by each part of a fused matrix on its own, instead of by the whole and splitting the result. */
-  readonly splitProjections: boolean;
   /** Rotary positions on heads `[B,T,heads,width]`, with the model's base. */
   readonly rotate: (heads: Value) => Value;
 }

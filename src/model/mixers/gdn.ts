@@ -91,11 +91,11 @@ export const gdnMixer = defineMixer({
       section.valueDim,
     ]),
   mix: (scope, section, state) => {
-    const { x, param, inputMatrix, splitProjections } = scope;
+    const { x, param, inputMatrix } = scope;
     const { numValueHeads: H, convWidth, gate, normEps } = section;
     const mixed = shortConv(scope, linear(x, inputMatrix('wqkv')), { width: convWidth, bias: false }, state);
     const qkv = split(mixed, 2, widths(section)) as [Value, Value, Value];
-    const [rate, write] = linearParts(x, inputMatrix('wab'), [H, H], splitProjections) as [Value, Value];
+    const [rate, write] = linearParts(x, inputMatrix('wab'), [H, H]) as [Value, Value];
     const decay = stepDecay(param('alog'), stepSize(rate, param('dtbias')));
     const out = unitDelta(state, qkv, { decay, write }, section);
     const normed = joinHeads(rmsNorm(out, param('norm.weight'), normEps));

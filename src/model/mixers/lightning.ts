@@ -154,9 +154,9 @@ export const lightningMixer = defineMixer({
   sequenceFlops: ({ numHeads, headDim: D, chunk }, seqLen) => linearFlops(numHeads, D, D, chunkLength(chunk, seqLen)),
   states: ({ numHeads, headDim: D }) => recurrenceStates(null, [numHeads, D, D]),
   mix: (scope, section, state) => {
-    const { x, param, inputMatrix, splitProjections } = scope;
+    const { x, param, inputMatrix } = scope;
     const { numHeads: H, numKvHeads: G, headDim: D, activation, qkNorm, rope, scale, normEps, chunk } = section;
-    const parts = linearParts(x, inputMatrix('wqkv'), [H * D, G * D, G * D], splitProjections);
+    const parts = linearParts(x, inputMatrix('wqkv'), [H * D, G * D, G * D]);
     let [q, k, v] = parts.map((part) => toHeads(activation === 'silu' ? silu(part) : part, D)) as [Value, Value, Value];
     if (qkNorm) {
       q = rmsNorm(q, param('qnorm.weight'), normEps);

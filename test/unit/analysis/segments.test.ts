@@ -19,7 +19,7 @@ const BASE = { vocabSize: 17, hiddenSize: 16, numHeads: 4, intermediateSize: 24 
 function graphOf(model: ModelConfig, length: number): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [1, length]);
-  const { logits, hidden } = forward(model, params, tokens, { splitProjections: true });
+  const { logits, hidden } = forward(model, params, tokens);
   const states = Object.fromEntries(hidden.map((h, n) => [`h${n}`, h]));
   return makeGraph({ ...Object.fromEntries(params), tokens }, { logits, ...states });
 }

@@ -188,7 +188,6 @@ describe('recurrent mixers and those of Transformers', () => {
       x,
       param,
       inputMatrix: param,
-      splitProjections: false,
       layer,
       segments: null,
       positions: null,

@@ -214,14 +214,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   };
   return {
     info,
-    // Parts of a fused matrix do not end where devices' columns do: cutting the matrix moves less than cutting the
-    // product.
-    hints: {
-      splitProjections: mesh.axes.tensor > 1,
-      momentElements: 0,
-      runsAhead: RUNS_AHEAD,
-      accelerator: platform !== 'cpu',
-    },
+    hints: { momentElements: 0, runsAhead: RUNS_AHEAD, accelerator: platform !== 'cpu' },
     mesh,
     devices: core.devices,
     get lastCompile() {

@@ -5,6 +5,9 @@ import { cudnnAttention, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from '../passes/prepare.js';
 import { separateProjections } from '../passes/projections.js';
 import { fitsRecurrenceKernels, isRecurrence } from './recurrence.js';
+import { isDecodeStep } from '../../passes/decode-step.js';
+import { gainsInNorms } from '../../passes/norm-gains.js';
+import { projectionsByPart } from '../../passes/projections.js';
 import { lowerNodes } from './rules.js';
 import { withoutScatters } from '../passes/scatter.js';
 import type { Scope } from './scope.js';
@@ -27,6 +30,12 @@ export interface LowerOptions {
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
 
+/** The graph with gains and projections in the form that the devices are fastest with. */
+function suitedGraph(graph: Graph, donate: Readonly<Record<string, string>>, dividesHeads: boolean): Graph {
+  if (isDecodeStep(graph, donate)) return gainsInNorms(graph);
+  return dividesHeads ? projectionsByPart(graph) : graph;
+}
+
 /** A module with one function `main`; the same graph and options give the same text. */
 export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): string {
   const { donate = {}, cudnn = false, kernels = cudnn, mesh = null, shardings = {} } = options;
@@ -41,7 +50,8 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
   // The order matters: kernels match composite ops, so they are put in before composites are expanded, and scatters are
   // replaced last, where expansion has made all of them.
-  const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(graph) : graph;
+  const suited = suitedGraph(graph, donate, dividesHeads);
+  const divided = mesh !== null && mesh.axes.fsdp > 1 ? narrowTakes(suited) : suited;
   const fused = kernels ? withTileKernels(divided, { dividesHeads }) : divided;
   const readByCudnn = (node: Node): boolean => node.op === 'attention' && kernelOf(node) !== null;
   const expanded = prepareForXla(dividesHeads ? fused : separateProjections(fused, readByCudnn), keep);

@@ -1,0 +1,166 @@
+/** Rewrites that several engines share: projections by part, gains of norms. */
+import { describe, expect, it } from 'vitest';
+import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
+import { evaluateReference } from '../../src/engine/index.js';
+import { lowerToOnnx } from '../../src/engine/onnx/lower.js';
+import { isDecodeStep } from '../../src/engine/passes/decode-step.js';
+import { gainsInNorms } from '../../src/engine/passes/norm-gains.js';
+import { projectionsByPart } from '../../src/engine/passes/projections.js';
+import { lowerToStableHlo } from '../../src/engine/xla/stablehlo/lower.js';
+import { grad, input, makeGraph, type Graph } from '../../src/graph/index.js';
+import {
+  forward,
+  forwardChunk,
+  headLogits,
+  parameterInputs,
+  resolveModelConfig,
+  stateInputs,
+  tokenLosses,
+  type ModelConfig,
+} from '../../src/model/index.js';
+import { randomParameters, randomTokens, SMALL, worst } from './model/cases.js';
+import { randomTensor } from '../support/random.js';
+
+const MODELS: readonly (readonly [string, object])[] = [
+  ['queries and keys rotated together', { layers: 'full swa:4' }],
+  [
+    'groups of heads, norms of heads, gates and sinks',
+    { layers: 'swa:3/full:nope full', qkNorm: true, sinks: true, outputGate: true },
+  ],
+  [
+    'biases, GELU and a tied head',
+    { layers: 'full full:nope', attentionBias: 'all', mlpBias: true, activation: 'gelu', tieEmbeddings: true },
+  ],
+  ['parallel blocks', { layers: 'full full', block: { parallel: true } }],
+  ['recurrent mixers', { layers: 'gdn lightning' }],
+];
+
+/** Loss and gradients of two short sequences. */
+function training(config: ModelConfig, remat: boolean): Graph {
+  const params = parameterInputs(config, 'f64');
+  const tokens = input('tokens', 'i32', [2, 6]);
+  const targets = input('targets', 'i32', [2, 6]);
+  const weights = input('weights', 'f64', [2, 6]);
+  const loss = tokenLosses(forward(config, params, tokens, { remat }).logits, targets, weights).weightedSum;
+  const gradients = grad(loss, [...params.values()]);
+  return makeGraph(
+    { ...Object.fromEntries(params), tokens, targets, weights },
+    { loss, ...Object.fromEntries([...params.keys()].map((name, i) => [`d ${name}`, gradients[i]!])) },
+  );
+}
+
+function inputsOf(graph: Graph, config: ModelConfig): Record<string, HostTensor> {
+  const params = randomParameters(config);
+  return Object.fromEntries(
+    graph.inputs.map(({ name, value: { dtype, shape } }) => {
+      const ids = (): HostTensor =>
+        tensorFrom('i32', shape, [...randomTokens(config, 6, 1), ...randomTokens(config, 6, 2)]);
+      return [name, params.get(name) ?? (dtype === 'i32' ? ids() : randomTensor(dtype, shape, name))];
+    }),
+  );
+}
+
+/** The largest relative difference of any output. */
+function difference(a: Graph, b: Graph, inputs: Record<string, HostTensor>): number {
+  const [want, got] = [evaluateReference(a, inputs), evaluateReference(b, inputs)];
+  expect(Object.keys(got)).toEqual(Object.keys(want));
+  return Math.max(...Object.keys(want).map((name) => worst(toNumbers(got[name]!), toNumbers(want[name]!))));
+}
+
+/** Splits of products that have a row for each token. */
+const cutProducts = ({ nodes }: Graph): number =>
+  nodes.filter(({ op, inputs }) => op === 'split' && inputs[0]?.node.op === 'dot' && inputs[0].shape.length === 3)
+    .length;
+
+describe('projections by part', () => {
+  it.each(MODELS)('compute the same loss and gradients: %s', (_, settings) => {
+    const config = resolveModelConfig({ ...SMALL, numKvHeads: 2, ...settings });
+    for (const remat of [false, true]) {
+      const graph = training(config, remat);
+      const parts = projectionsByPart(graph);
+      expect(difference(graph, parts, inputsOf(graph, config))).toBeLessThan(1e-12);
+      expect(cutProducts(parts)).toBe(0);
+      const joinedGradients = parts.nodes.filter(
+        ({ op, inputs }) =>
+          op === 'dot' && inputs.some((v) => v.node.op === 'concat' && v.shape[2] === config.intermediateSize * 2),
+      );
+      expect(joinedGradients).toEqual([]);
+    }
+  });
+
+  it('leave whole what a short convolution reads', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'mamba2 conv', mamba2: { headDim: 8 } });
+    const graph = training(config, false);
+    // Two mixers and two MLPs, of which the MLPs are cut.
+    expect([cutProducts(graph), cutProducts(projectionsByPart(graph))]).toEqual([4, 2]);
+  });
+
+  it('are for CPUs and for devices that divide heads', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full' });
+    const params = parameterInputs(config);
+    const tokens = input('tokens', 'i32', [2, 6]);
+    const { logits } = forward(config, params, tokens);
+    const graph = makeGraph({ ...Object.fromEntries(params), tokens }, { logits });
+    const gates = (text: string): number =>
+      (text.match(new RegExp(`dot_general.*-> tensor<2x6x${config.intermediateSize}xf32>`, 'g')) ?? []).length;
+    const mesh = (axis: 'data' | 'tensor') => ({ size: 2, axes: { data: 1, fsdp: 1, tensor: 1, [axis]: 2 } });
+    expect(gates(lowerToStableHlo(graph))).toBe(0);
+    expect(gates(lowerToStableHlo(graph, { mesh: mesh('data') }))).toBe(0);
+    expect(gates(lowerToStableHlo(graph, { mesh: mesh('tensor') }))).toBe(2 * config.numLayers);
+    const { nodes } = lowerToOnnx(graph).onnx;
+    const parts = new Set(nodes.filter(({ op }) => op === 'Split').flatMap(({ outputs }) => outputs));
+    const ofParts = nodes.filter(({ op, inputs }) => (op === 'MatMul' || op === 'Gemm') && parts.has(inputs[1]!));
+    // Queries, keys, values, gate and up.
+    expect(ofParts.length).toBe(5 * config.numLayers);
+  });
+});
+
+describe('gains in norms', () => {
+  function decoding(config: ModelConfig): { graph: Graph; donate: Record<string, string> } {
+    const room = { batchSize: 2, maxLength: 8, dtype: 'f64' } as const;
+    const params = parameterInputs(config, 'f64');
+    const before = stateInputs(config, room);
+    const tokens = input('tokens', 'i32', [2, 1]);
+    const place = { start: input('start', 'i32', []), padding: input('padding', 'i32', [2]) };
+    const { stream, state } = forwardChunk(config, params, { tokens, ...place }, before, room);
+    const after = Object.fromEntries([...state].map(([name, value]) => [`next ${name}`, value]));
+    const inputs = { ...Object.fromEntries(params), ...Object.fromEntries(before), tokens, ...place };
+    const graph = makeGraph(inputs, { logits: headLogits(config, params, stream), ...after });
+    return { graph, donate: Object.fromEntries([...state.keys()].map((name) => [name, `next ${name}`])) };
+  }
+
+  const scaledMatrices = ({ nodes }: Graph): number =>
+    nodes.filter(
+      ({ op, outputs }) =>
+        op === 'mul' && outputs[0].node.inputs[0].node.op === 'input' && outputs[0].shape.length === 2,
+    ).length;
+
+  it.each([...MODELS, ['LayerNorm and an offset', { layers: 'full', norm: 'layer', normOffset: 1 }] as const])(
+    'compute the same next token: %s',
+    (_, settings) => {
+      const config = resolveModelConfig({ ...SMALL, numKvHeads: 2, ...settings });
+      const { graph, donate } = decoding(config);
+      expect(isDecodeStep(graph, donate)).toBe(true);
+      const inputs = {
+        ...Object.fromEntries(
+          graph.inputs.map(({ name, value }) => [name, randomTensor(value.dtype, value.shape, name)]),
+        ),
+        ...Object.fromEntries(randomParameters(config)),
+        tokens: tensorFrom('i32', [2, 1], [1, 2]),
+        start: tensorFrom('i32', [], [3]),
+        padding: tensorFrom('i32', [2], [0, 1]),
+      };
+      const gains = gainsInNorms(graph);
+      expect(difference(graph, gains, inputs)).toBeLessThan(1e-12);
+      expect(scaledMatrices(graph)).toBeGreaterThan(0);
+      expect(scaledMatrices(gains)).toBe(0);
+    },
+  );
+
+  it('are for programs that hand a state on and compute no gradients', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full' });
+    const { graph } = decoding(config);
+    expect(isDecodeStep(graph)).toBe(false);
+    expect(isDecodeStep(training(config, false), { tokens: 'loss' })).toBe(false);
+  });
+});
