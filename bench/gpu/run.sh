@@ -88,6 +88,8 @@ for stage in "$@"; do
       timeout -s INT "${LIMIT:-560}" "$home/bin/longsight" study "$here/presets/studies/${FILE:-real-text-short}.yaml" \
         ${RUNS:+--only "$RUNS"} --set "data.path=$SHARDS" --out "$work/real-text" > "$OUT/real-text.log" 2>&1
       echo "-- real-text: exit $?"; tail -c 1500 "$OUT/real-text.log" ;;
+    share) # how much of the runs of real-text was no training step
+      note 30 share "$node" "$here/bench/gpu/share.mjs" "$work/real-text" ;;
     real-text-analyze) # what carries the recall; LIMIT: seconds
       timeout -s INT "${LIMIT:-100}" "$home/bin/longsight" analyze "$work/real-text" --only "${ONLY:-limits,masking}" > "$OUT/analyze.log" 2>&1
       echo "-- real-text-analyze: exit $?"; tail -c 600 "$OUT/analyze.log" ;;

@@ -75,7 +75,7 @@ export interface HeadTracerOptions {
   readonly batchTokens?: number;
 }
 
-/** Rows up to this size are left on the engine until they are asked for; more come to the host layer by layer. */
+/** Rows up to this size are left on an accelerator until they are asked for; others come to the host layer by layer. */
 const HELD_BYTES = 2 ** 28;
 
 /** Head scores that are measured again and again, on the same samples. */
@@ -118,7 +118,7 @@ export class HeadTracer {
     const tallies = layers.map((plan) => headGroupsOf(plan).map(() => new HeadTally()));
     const add = (row: AttentionRow): void =>
       at(at(tallies, row.layer), row.head).add(row, at(this.samples, row.sample).needleSpan);
-    if (this.rows.bytes > HELD_BYTES) {
+    if (this.on.engine.hints.accelerator !== true || this.rows.bytes > HELD_BYTES) {
       await this.rows.read(tensors, add);
       return pending(
         () => Promise.resolve(),

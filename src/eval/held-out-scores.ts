@@ -14,7 +14,7 @@ import {
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { EVAL_SEED } from './needle-task.js';
-import { Scorer, uploadForScores, type Scores } from './score.js';
+import { Scorer, startedOn, uploadForScores, type Scores } from './score.js';
 
 /** What is scored: the held-out data of a run, in batches of `batchSize` sequences. */
 export interface HeldOutOptions {
@@ -88,7 +88,7 @@ export class HeldOutScores {
     for (const batch of batches) {
       const scores = this.#scores.get(batch) ?? scorer.start(tensors, batch.inputs);
       this.#scores.set(batch, scores);
-      started.push(await scores);
+      started.push(await startedOn(this.#options.engine, scores));
     }
     return allPending(started);
   }

@@ -13,7 +13,7 @@ import {
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { needleSamples, type NeedleTask } from './needle-task.js';
-import { Scorer, type Scores } from './score.js';
+import { Scorer, startedOn, type Scores } from './score.js';
 import { tokenNeedleTask } from './token-needle.js';
 
 /**
@@ -150,11 +150,11 @@ export class NeedleEvaluator {
 
   /** Starts to measure a model whose parameters are among `tensors`. */
   async start(tensors: TensorMap): Promise<Pending<NeedleGrid>> {
-    const { config, task } = this.#options;
+    const { config, task, engine } = this.#options;
     const lengths: Pending<Scores[]>[] = [];
     for (const { scorer, batches } of this.#plans) {
       const started: Pending<Scores>[] = [];
-      for (const batch of batches) started.push(await scorer.start(tensors, batch));
+      for (const batch of batches) started.push(await startedOn(engine, scorer.start(tensors, batch)));
       lengths.push(allPending(started));
     }
     const all = allPending(lengths);

@@ -41,6 +41,16 @@ export function pickParameters(config: ModelConfig, tensors: TensorMap): TensorM
   );
 }
 
+/**
+ * Work that an accelerator has been given, and may be given more; on the host it is waited for, as what is under way
+ * there takes the memory of each.
+ */
+export async function startedOn<T>({ hints }: Engine, work: Promise<Pending<T>>): Promise<Pending<T>> {
+  const own = await work;
+  if (hints.accelerator !== true) await own.numbers();
+  return own;
+}
+
 /** An i32 tensor on an engine, to be scored any number of times; divided over a mesh where it divides. */
 export function uploadForScores(engine: Engine, shape: readonly number[], values: ArrayLike<number>): DeviceTensor {
   const { mesh } = engine.info;

@@ -302,6 +302,9 @@ function noteEnd(
 /** Parameters and moments up to this size are copied to the host so that they are written beside the training. */
 const WRITE_BEHIND_BYTES = 8 * 2 ** 30;
 
+/** Times `runsAhead`: steps that an accelerator is given before the host waits for an evaluation. */
+const AHEAD_OF_EVALUATIONS = 3;
+
 /** Bytes of a model's parameters and moments. */
 function stateBytes(model: ModelConfig): number {
   return parameterSpecs(model).reduce((sum, { shape }) => sum + 3 * 4 * sizeOf(shape), 0);
@@ -436,7 +439,7 @@ class Loop {
         if (alone) await this.#evaluated();
       }
       if (atCheckpoint) await this.#checkpoint(true);
-      await this.#settle(alone || this.#options.signal?.aborted === true ? 0 : engine.hints.runsAhead - 1);
+      await this.#settle(this.#options.signal?.aborted === true ? 0 : undefined);
       if (this.#writeError !== null) throw this.#writeError.error;
       await this.#stopIfAsked();
     }
@@ -506,9 +509,15 @@ class Loop {
     this.#spend(step, performance.now() - begin);
   }
 
-  /** Waits for the numbers of the oldest started steps until at most `left` are under way. */
-  async #settle(left: number): Promise<void> {
-    while (this.#started.length > left) {
+  /** How many steps may be under way: more with an evaluation, so that an accelerator has work meanwhile. */
+  #ahead(): number {
+    const { runsAhead, accelerator = false } = this.#options.engine.hints;
+    return (accelerator && this.#evaluation !== null ? AHEAD_OF_EVALUATIONS : 1) * runsAhead - 1;
+  }
+
+  /** Waits for the numbers of the oldest started steps until at most `left` are under way (default: `#ahead()`). */
+  async #settle(left?: number): Promise<void> {
+    while (this.#started.length > (left ?? this.#ahead())) {
       const next = present(this.#started[0]);
       if (this.#evaluation !== null && this.#evaluation.step < next.step) await this.#evaluated();
       const { step, lr, pending } = present(this.#started.shift());

@@ -17,7 +17,7 @@ function eager(runsAhead: number): { engine: Engine; started: () => number; ahea
   const ahead: number[] = [];
   const engine: Engine = {
     ...reference,
-    hints: { ...reference.hints, runsAhead },
+    hints: { ...reference.hints, runsAhead, accelerator: true },
     compile: async (graph, options) => {
       const program = await reference.compile(graph, options);
       return {
@@ -113,9 +113,9 @@ describe('runs ahead', () => {
     seen.length = 0;
     await start(dir, { run: often, engine, hooks: { evaluate: evaluate(engine, dir) } });
     expect(seen).toEqual([
-      [0, 3],
-      [4, 7],
-      [8, 11],
+      [0, 4],
+      [4, 8],
+      [8, 12],
       [12, 12],
     ]);
     expectSame(plain, dir);
