@@ -1,76 +1,35 @@
 /**
- * Files that matter appear whole or not at all: written to a temporary name beside the target, synced, then renamed.
+ * Files and folders that matter appear whole or not at all: written under a temporary name beside the target, synced, then renamed,
+ * and the folder synced, so that a power cut leaves the old or the new one (docs/durability.md).
  */
 import { present } from './at.js';
+import { closeSync, existsSync, ftruncateSync, fstatSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import {
-  closeSync,
-  existsSync,
-  fsync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  write,
-  writeSync,
-} from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { promisify } from 'node:util';
+  createFile,
+  fileError,
+  makeFolder,
+  makeNewFolder,
+  openToAppend,
+  renamePath,
+  syncFile,
+  syncFileBehind,
+  syncFolder,
+  tryToRemove,
+  writeAll,
+  writeAllBehind,
+} from './disk.js';
 import { messageOf, StoreError } from './errors.js';
+import { removeLeftovers, temporaryPath } from './temporary.js';
 
-const REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full; free some space or choose another folder',
-  EDQUOT: 'the disk quota is used up; free some space or choose another folder',
-  EFBIG: 'the file would be larger than allowed here; raise the limit (ulimit -f) or choose another folder',
-  EROFS: 'the file system is read-only; choose another folder',
-  EACCES: 'permission denied; choose a folder that you may write to',
-  EPERM: 'permission denied; choose a folder that you may write to',
-  EEXIST: 'a file is where a folder should be; choose another path',
-  ENOTDIR: 'a part of the path is a file, not a folder; choose another path',
-  ENOENT: 'a part of the path does not exist',
-  ENOTSUP: 'no files can be made there; choose another folder',
-};
+export { fileError, makeFolder };
 
-const writeOnThread = promisify(write);
-const syncOnThread = promisify(fsync);
-
-/** One system call writes at most about 2 GiB; stay well below. */
-const MAX_WRITE_BYTES = 2 ** 28;
-
-/** The `StoreError` for a failed file operation: what was tried, on which path, why it failed. */
-export function fileError(action: string, path: string, cause: unknown): StoreError {
-  const code = (cause as NodeJS.ErrnoException).code ?? '';
-  const reason = REASONS[code] ?? (cause instanceof Error ? cause.message : String(cause));
-  return new StoreError(`cannot ${action} ${path}: ${reason}`, { details: { path, code }, cause });
-}
-
-/**
- * Makes a folder and those above it, level by level: where a file system has no folder to give, as under /proc, Node's
- * own recursive mkdir never comes back. Throws the failing call's error (for `fileError`), with code ENOTSUP in that
- * case.
- */
-export function makeFolder(path: string): void {
-  const missing: string[] = [];
-  let at = resolve(path);
-  for (; !existsSync(at); at = dirname(at)) missing.unshift(at);
-  if (!statSync(at).isDirectory()) throw Object.assign(new Error(`${at} is a file`), { code: 'EEXIST' });
-  for (const folder of missing) {
-    try {
-      mkdirSync(folder);
-    } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
-      if (code === 'EEXIST' && statSync(folder).isDirectory()) continue; // another process was faster
-      // Its parent exists: ENOENT means that this file system makes no folders.
-      throw code === 'ENOENT' ? Object.assign(new Error(`no folder ${folder}`, { cause }), { code: 'ENOTSUP' }) : cause;
-    }
-  }
-}
+const bytesOf = (part: string | Uint8Array): Uint8Array => (typeof part === 'string' ? Buffer.from(part) : part);
 
 /**
  * A file written piece by piece that appears under its name only on `commit`. Before that, disposing it (or `abort`)
- * leaves nothing behind and an older file stays. Every method throws `StoreError` and aborts on failure.
+ * leaves nothing behind and an older file stays. What dead processes were writing in the same folder is removed. Every
+ * method throws `StoreError` and aborts on failure.
  */
 export class AtomicFile implements Disposable {
   /** The name under which the file appears on `commit`. */
@@ -81,60 +40,44 @@ export class AtomicFile implements Disposable {
 
   constructor(path: string) {
     this.path = path;
-    this.#temporary = `${path}.${process.pid}.tmp`;
+    this.#temporary = temporaryPath(path);
     this.#attempt(() => {
       makeFolder(dirname(path));
-      this.#fd = openSync(this.#temporary, 'w');
+      removeLeftovers(dirname(path));
+      this.#fd = createFile(this.#temporary);
       this.#created = true;
     });
   }
 
   /** Appends text (as UTF-8) or bytes to the file. */
   write(part: string | Uint8Array): void {
-    this.#attempt(() => {
-      const bytes = typeof part === 'string' ? Buffer.from(part) : part;
-      for (let at = 0; at < bytes.length;) {
-        at += writeSync(present(this.#fd), bytes, at, Math.min(bytes.length - at, MAX_WRITE_BYTES));
-      }
-    });
+    this.#attempt(() => writeAll(present(this.#fd), bytesOf(part)));
   }
 
   /** Syncs the file to disk and renames it to `path`. */
   commit(): void {
     this.#attempt(() => {
-      const fd = present(this.#fd);
-      fsyncSync(fd);
-      this.#fd = undefined;
-      closeSync(fd);
-      renameSync(this.#temporary, this.path);
+      syncFile(present(this.#fd));
+      this.#appear();
     });
   }
 
   /** `write` on another thread: this one goes on meanwhile. Calls must not overlap, and `part` must not change. */
   async writeBehind(part: string | Uint8Array): Promise<void> {
-    await this.#attemptBehind(async () => {
-      const bytes = typeof part === 'string' ? Buffer.from(part) : part;
-      for (let at = 0; at < bytes.length;) {
-        const length = Math.min(bytes.length - at, MAX_WRITE_BYTES);
-        at += (await writeOnThread(present(this.#fd), bytes, at, length)).bytesWritten;
-      }
-    });
+    await this.#attemptBehind(() => writeAllBehind(present(this.#fd), bytesOf(part)));
   }
 
   /** `commit` on another thread. */
   async commitBehind(): Promise<void> {
     await this.#attemptBehind(async () => {
-      const fd = present(this.#fd);
-      await syncOnThread(fd);
-      this.#fd = undefined;
-      closeSync(fd);
-      renameSync(this.#temporary, this.path);
+      await syncFileBehind(present(this.#fd));
+      this.#appear();
     });
   }
 
   /** Removes what was written; an older file under `path` stays. */
   abort(): void {
-    if (this.#created) rmSync(this.#temporary, { force: true });
+    if (this.#created) tryToRemove(this.#temporary);
     this.#created = false;
     const fd = this.#fd;
     this.#fd = undefined;
@@ -143,6 +86,13 @@ export class AtomicFile implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#fd !== undefined) this.abort();
+  }
+
+  #appear(): void {
+    const fd = present(this.#fd);
+    this.#fd = undefined;
+    closeSync(fd);
+    renamePath(this.#temporary, this.path);
   }
 
   #attempt(action: () => void): void {
@@ -169,6 +119,114 @@ export class AtomicFile implements Disposable {
     }
     throw fileError('write', this.path, cause);
   }
+}
+
+/**
+ * A folder that appears whole under its name on `commit`: until then its files are written in `inside`. Disposed before
+ * that, it leaves nothing behind. Methods throw `StoreError`.
+ */
+export class AtomicFolder implements Disposable {
+  /** The name under which the folder appears on `commit`. */
+  readonly path: string;
+  /** Where its files are written. */
+  readonly inside: string;
+  #open = true;
+
+  constructor(path: string) {
+    this.path = path;
+    this.inside = temporaryPath(path);
+    removeLeftovers(dirname(path));
+    makeNewFolder(this.inside);
+  }
+
+  /**
+   * Gives the folder its name.
+   *
+   * @param existing what happens to a folder that has it already: `replace`, for a moment there is none then; `keep`: this
+   *   one fails
+   */
+  commit(existing: 'keep' | 'replace'): void {
+    const old = temporaryPath(this.path, 'old');
+    try {
+      syncFolder(this.inside);
+      if (existing === 'replace' && existsSync(this.path)) renamePath(this.path, old);
+      renamePath(this.inside, this.path);
+      this.#open = false;
+    } catch (cause) {
+      this[Symbol.dispose]();
+      throw fileError('write', this.path, cause);
+    }
+    tryToRemove(old);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#open) tryToRemove(this.inside);
+    this.#open = false;
+  }
+}
+
+/** A file that grows line by line. A line that does not fit on the disk leaves nothing of itself behind. */
+export class AppendedFile implements Disposable {
+  readonly #path: string;
+  #fd: number | undefined;
+
+  /** Opens a file to write on at its end; it is made if need be. Throws `StoreError`. */
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      makeFolder(dirname(path));
+      this.#fd = openToAppend(path);
+    } catch (cause) {
+      throw fileError('write', path, cause);
+    }
+  }
+
+  /** Writes text at the end, whole or not at all. Throws `StoreError`. */
+  append(text: string): void {
+    const fd = present(this.#fd);
+    const { size } = fstatSync(fd);
+    try {
+      writeAll(fd, Buffer.from(text));
+    } catch (cause) {
+      ftruncateSync(fd, size);
+      throw fileError('write', this.#path, cause);
+    }
+  }
+
+  /** Waits until all that was written is on the disk. Throws `StoreError`. */
+  sync(): void {
+    try {
+      syncFile(present(this.#fd));
+    } catch (cause) {
+      throw fileError('write', this.#path, cause);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+}
+
+/**
+ * The whole lines of a file that grows by lines: without a last one that a kill cut off, and without zeros, which a power cut
+ * may leave in the place of what was not synced.
+ */
+export function wholeLines(text: string): string {
+  const zero = text.indexOf('\0');
+  const written = zero === -1 ? text : text.slice(0, zero);
+  return written.slice(0, written.lastIndexOf('\n') + 1);
+}
+
+/** Copies a file whole. Throws `StoreError`. */
+export function copyFileAtomic(from: string, to: string): void {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(from);
+  } catch (cause) {
+    throw fileError('read', from, cause);
+  }
+  writeFileAtomic(to, bytes);
 }
 
 /**

@@ -2,6 +2,16 @@ export * from './aliases.js';
 export * from './at.js';
 export * from './csv.js';
 export * from './differences.js';
+export {
+  isDiskFull,
+  needFolder,
+  openScratch,
+  removePath,
+  renamePath,
+  tryToRemove,
+  writeAll,
+  writeInPlace,
+} from './disk.js';
 export * from './dtype.js';
 export * from './errors.js';
 export * from './files.js';
@@ -16,6 +26,7 @@ export * from './rng.js';
 export * from './schema.js';
 export * from './simultaneous.js';
 export * from './statistics.js';
+export { isTemporary, namesIn, removeLeftovers, temporaryPath } from './temporary.js';
 export * from './tensor.js';
 export * from './token-ids.js';
 export * from './trust.js';

@@ -1,9 +1,9 @@
 /** Compressed files, unpacked in bounded memory. */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, rmSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { messageOf, AtomicFile, DataError, InterruptedError, LongsightError } from '../core/index.js';
+import { messageOf, AtomicFile, DataError, InterruptedError, LongsightError, removePath } from '../core/index.js';
 import { unpackedName, type Packing } from './kinds.js';
 import { unzstd } from './zstd.js';
 
@@ -47,7 +47,7 @@ export async function unpackFile(
 
 /** Removes what `unpackFile` left in a folder. */
 export function removeUnpacked(folder: string): void {
-  rmSync(folder, { recursive: true, force: true });
+  removePath(folder);
 }
 
 const PARTS: Readonly<Record<Packing, (path: string) => AsyncGenerator<Uint8Array>>> = { gzip, zstd: unzstd };

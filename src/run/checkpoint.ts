@@ -2,15 +2,19 @@
  * Checkpoints: `checkpoints/step-000600/{model.safetensors, optimizer.safetensors, state.json}`, written beside under a
  * temporary name and renamed when whole.
  */
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoint/index.js';
 import {
+  AtomicFolder,
   everyOne,
-  present,
   fileError,
-  makeFolder,
+  isTemporary,
+  present,
+  renamePath,
+  temporaryPath,
+  tryToRemove,
   formatShape,
   invariant,
   LongsightError,
@@ -31,7 +35,6 @@ const MODEL_FILE = 'model.safetensors';
 const OPTIMIZER_FILE = 'optimizer.safetensors';
 const STATE_FILE = 'state.json';
 const NAME = /^step-(\d{6,})$/;
-const TEMPORARY = /^\.step-\d+\./;
 
 const stateSchema = z.strictObject({
   format: z.literal(1),
@@ -227,29 +230,22 @@ export async function writeCheckpoint(
   tensors: CheckpointTensors,
   how: { readonly behind?: boolean; readonly after?: Promise<void> | undefined } = {},
 ): Promise<void> {
-  const final = checkpointPath(runDir, state.step);
-  const temporary = join(checkpointsFolder(runDir), `.${basename(final)}.${process.pid}.tmp`);
   const specs = parameterSpecs(state.model).map(({ name, shape }) => ({ name, shape, dtype: 'f32' as const }));
   const moments = (['m', 'v'] as const).flatMap((kind) => specs.map((s) => ({ ...s, name: `${kind}.${s.name}` })));
   const metadata = { format: 'longsight', step: String(state.step) };
-  try {
-    mkdir(temporary);
-    await streamSafetensors(
-      join(temporary, MODEL_FILE),
-      specs,
-      async (name) => checkFinite(await tensors.parameter(name), name, state.step),
-      metadata,
-      how,
-    );
-    const moment = (name: string) => tensors.moment(name.startsWith('m.') ? 'm' : 'v', name.slice(2));
-    await streamSafetensors(join(temporary, OPTIMIZER_FILE), moments, moment, metadata, how);
-    writeJsonAtomic(join(temporary, STATE_FILE), { format: 1, ...state });
-    syncFolder(temporary);
-    await how.after;
-    replaceFolder(temporary, final);
-  } finally {
-    removeFolder(temporary);
-  }
+  using folder = new AtomicFolder(checkpointPath(runDir, state.step));
+  await streamSafetensors(
+    join(folder.inside, MODEL_FILE),
+    specs,
+    async (name) => checkFinite(await tensors.parameter(name), name, state.step),
+    metadata,
+    how,
+  );
+  const moment = (name: string) => tensors.moment(name.startsWith('m.') ? 'm' : 'v', name.slice(2));
+  await streamSafetensors(join(folder.inside, OPTIMIZER_FILE), moments, moment, metadata, how);
+  writeJsonAtomic(join(folder.inside, STATE_FILE), { format: 1, ...state });
+  await how.after;
+  folder.commit('replace');
 }
 
 /** Throws `DivergedError` naming a parameter that is not finite after a step. */
@@ -300,7 +296,7 @@ export async function snapshotTensors(
 export function removeTemporaryCheckpoints(runDir: string): void {
   const folder = checkpointsFolder(runDir);
   if (!existsSync(folder)) return;
-  for (const name of readdirSync(folder)) if (TEMPORARY.test(name)) removeFolder(join(folder, name));
+  for (const name of readdirSync(folder)) if (isTemporary(name)) tryToRemove(join(folder, name));
 }
 
 /**
@@ -321,52 +317,12 @@ export function pruneCheckpoints(runDir: string, step: number, keep: number | 'a
   for (const entry of older) {
     if (kept.has(entry)) continue;
     // Renamed first, so that a checkpoint is never seen half-removed.
-    const doomed = join(checkpointsFolder(runDir), `.${basename(entry.path)}.${process.pid}.old`);
-    rename(entry.path, doomed);
-    removeFolder(doomed);
-  }
-}
-
-function mkdir(path: string): void {
-  try {
-    rmSync(path, { recursive: true, force: true });
-    makeFolder(path);
-  } catch (cause) {
-    throw fileError('make folder', path, cause);
-  }
-}
-
-function rename(from: string, to: string): void {
-  try {
-    renameSync(from, to);
-  } catch (cause) {
-    throw fileError('rename', from, cause);
-  }
-}
-
-function replaceFolder(from: string, to: string): void {
-  const old = `${from}.old`;
-  if (existsSync(to)) rename(to, old);
-  rename(from, to);
-  syncFolder(join(to, '..'));
-  removeFolder(old);
-}
-
-function removeFolder(path: string): void {
-  try {
-    rmSync(path, { recursive: true, force: true });
-  } catch {
-    // Left over; the next start tries again.
-  }
-}
-
-/** Makes renames within a folder last through a power cut, where the platform can. */
-function syncFolder(path: string): void {
-  try {
-    const fd = openSync(path, 'r');
-    fsyncSync(fd);
-    closeSync(fd);
-  } catch {
-    // Not every platform opens folders.
+    const doomed = temporaryPath(entry.path, 'old');
+    try {
+      renamePath(entry.path, doomed);
+    } catch (cause) {
+      throw fileError('remove', entry.path, cause);
+    }
+    tryToRemove(doomed);
   }
 }

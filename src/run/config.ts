@@ -1,8 +1,16 @@
 /** `config.json`: what a run was asked for, with what its numbers and its speed depend on beside that. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { z } from 'zod';
-import { describeDifferences, differences, fileError, readJson, StoreError, writeJsonAtomic } from '../core/index.js';
+import {
+  describeDifferences,
+  differences,
+  fileError,
+  namesIn,
+  readJson,
+  StoreError,
+  writeJsonAtomic,
+} from '../core/index.js';
 import type { EngineInfo } from '../engine/index.js';
 import { configPath, isRunFolder, LOCK_FILE } from './paths.js';
 import { parseStored } from './stored.js';
@@ -80,9 +88,17 @@ export function checkFree(dir: string): void {
   if (stat !== undefined && !stat.isDirectory()) {
     throw new StoreError(`${dir} is a file; choose another folder for the run`, { details: { dir } });
   }
-  if (stat !== undefined && readdirSync(dir).some((name) => !name.startsWith(LOCK_FILE))) {
+  if (stat !== undefined && !isBegun(dir)) {
     throw new StoreError(`${dir} exists, is not empty and holds no run; choose another folder`, { details: { dir } });
   }
+}
+
+/**
+ * Whether a folder holds nothing yet but what a process that died at once has left: a lock, files that were being
+ * written.
+ */
+export function isBegun(dir: string): boolean {
+  return namesIn(dir).every((name) => name.startsWith(LOCK_FILE));
 }
 
 /** Writes `config.json` of a new run; `place` is where it was put, such as `cuda:0`. */

@@ -17,6 +17,7 @@ export {
   checkFree,
   checkSame,
   checkSameRun,
+  isBegun,
   noteResume,
   readRunConfig,
   writeRunConfig,

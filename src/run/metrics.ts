@@ -1,7 +1,7 @@
 /** `metrics.jsonl`: one JSON object a line, append-only, with the metric names that the field uses. */
-import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { present, fileError, StoreError, writeFileAtomic } from '../core/index.js';
+import { AppendedFile, fileError, StoreError, wholeLines, writeFileAtomic } from '../core/index.js';
 import { parseStored } from './stored.js';
 
 const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
@@ -47,7 +47,7 @@ function readLines(path: string): StoredLine[] {
   } catch (cause) {
     throw fileError('read', path, cause);
   }
-  return text
+  return wholeLines(text)
     .split('\n')
     .slice(0, -1)
     .flatMap((line, i) => (line === '' ? [] : [{ text: line, values: parseLine(line, `${path}:${i + 1}`) }]));
@@ -87,8 +87,7 @@ export function readMetrics(path: string): Metrics {
 
 /** Appends to a metrics file. */
 export class MetricsWriter implements Disposable {
-  readonly #path: string;
-  #fd: number | undefined;
+  readonly #file: AppendedFile;
 
   /**
    * Opens the file for appending.
@@ -96,28 +95,22 @@ export class MetricsWriter implements Disposable {
    * @param afterStep lines of later steps are removed first; null to start an empty file
    */
   constructor(path: string, afterStep: number | null) {
-    this.#path = path;
     const kept = afterStep === null ? [] : readLines(path).filter(({ values }) => values.step <= afterStep);
     writeFileAtomic(path, kept.map(({ text }) => `${text}\n`).join(''));
-    try {
-      this.#fd = openSync(path, 'a');
-    } catch (cause) {
-      throw fileError('write', path, cause);
-    }
+    this.#file = new AppendedFile(path);
   }
 
   /** Writes one line, whole. */
   write(line: MetricsLine): void {
-    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
-    try {
-      for (let at = 0; at < bytes.length;) at += writeSync(present(this.#fd), bytes, at);
-    } catch (cause) {
-      throw fileError('write', this.#path, cause);
-    }
+    this.#file.append(`${JSON.stringify(line)}\n`);
+  }
+
+  /** Waits until all lines are on the disk. */
+  sync(): void {
+    this.#file.sync();
   }
 
   [Symbol.dispose](): void {
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+    this.#file[Symbol.dispose]();
   }
 }

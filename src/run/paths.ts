@@ -1,7 +1,7 @@
 /** Where everything in a run folder lies. No other module knows these names. */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileError } from '../core/index.js';
+import { removePath } from '../core/index.js';
 
 /** `step-000600`: how files and folders of a step are called, so that they sort by name. */
 function stepName(step: number): string {
@@ -60,11 +60,7 @@ export function removeResultsAfter(dir: string, step: number): void {
     for (const name of readdirSync(folder)) {
       const match = /step-(\d+)\./.exec(name);
       if (match === null || Number(match[1]) <= step) continue;
-      try {
-        rmSync(join(folder, name));
-      } catch (cause) {
-        throw fileError('remove', join(folder, name), cause);
-      }
+      removePath(join(folder, name));
     }
   }
 }

@@ -64,12 +64,14 @@ export const compareSchema = z.strictObject({
   minLossDifference: z.number().min(0).default(0.01).describe('differences of loss, in nats, up to this count as none'),
 });
 
+/** Names that become files and folders, those of studies and of runs in stored plans: they lead nowhere else. */
+export const fileNameSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'letters, digits, ".", "_" and "-" only');
+
 /** The schema of a study file. */
 export const studySchema = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'letters, digits, ".", "_" and "-" only')
-    .describe('names the study folder'),
+  name: fileNameSchema.describe('names the study folder'),
   title: z.string().optional().describe('title of the report (default: the name)'),
   question: z.string().optional().describe('what the study asks; opens the report'),
   base: z

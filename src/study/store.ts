@@ -3,7 +3,7 @@
  * run folder each), `logs/NAME.log` (what a worker printed), and the report. A folder continues only the study that it
  * was made for.
  */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import {
@@ -11,6 +11,7 @@ import {
   describeDifferences,
   differences,
   fingerprint,
+  namesIn,
   readJson,
   showValue,
   StoreError,
@@ -19,7 +20,7 @@ import {
   writeJsonAtomic,
 } from '../core/index.js';
 import { toYaml } from '../lab/index.js';
-import { compareSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
+import { compareSchema, fileNameSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
 
 const PLAN_FILE = 'study.json';
 /** The study file that repeats the study from anywhere. */
@@ -27,7 +28,7 @@ const SOURCE_FILE = 'study.yaml';
 const LOCK_FILE = 'study.lock';
 
 const plannedRunSchema = z.looseObject({
-  name: z.string(),
+  name: fileNameSchema,
   arm: z.enum(['main', 'long']),
   architecture: z.string(),
   seed: z.int(),
@@ -40,7 +41,7 @@ const plannedRunSchema = z.looseObject({
 
 const planSchema = z.looseObject({
   format: z.literal(1),
-  name: z.string(),
+  name: fileNameSchema,
   title: z.string(),
   question: z.string().nullable(),
   compare: compareSchema,
@@ -115,7 +116,7 @@ function checkFolder(dir: string, plan: StudyPlan): StudyPlan {
   if (!statSync(dir).isDirectory())
     throw new StoreError(`${dir} is a file; choose another folder with --out`, { details: { dir } });
   if (isStudyFolder(dir)) return joinPlans(dir, readPlan(dir), plan);
-  if (readdirSync(dir).every((name) => name.startsWith(LOCK_FILE))) return plan;
+  if (namesIn(dir).every((name) => name.startsWith(LOCK_FILE))) return plan;
   throw new StoreError(`${dir} exists and is not a study folder; choose another folder with --out`, {
     details: { dir },
   });

@@ -2,9 +2,9 @@
  * Who works in a study folder: a file for each worker process. A worker outlives a parent that was killed for as long
  * as it takes to save its state, and holds its device until then; whoever continues the study waits for it.
  */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseHolder, processOf, stateOf, StoreError, writeJsonAtomic } from '../core/index.js';
+import { parseHolder, processOf, stateOf, StoreError, tryToRemove, writeJsonAtomic } from '../core/index.js';
 
 const FOLDER = 'workers';
 /** Milliseconds between two looks. */
@@ -14,7 +14,7 @@ const LOOK_MS = 200;
 export function noteWorker(studyDir: string, run: string, pid: number): () => void {
   const path = join(studyDir, FOLDER, `${run}.json`);
   writeJsonAtomic(path, processOf(pid));
-  return () => rmSync(path, { force: true });
+  return () => tryToRemove(path);
 }
 
 /**
@@ -29,7 +29,7 @@ export function workersLeft(studyDir: string): { readonly run: string; readonly 
     const holder = parseHolder(readFileSync(path, 'utf8'));
     if (holder !== null && stateOf(holder) === 'alive')
       return [{ run: name.slice(0, -'.json'.length), pid: holder.pid }];
-    rmSync(path, { force: true });
+    tryToRemove(path);
     return [];
   });
 }

@@ -1,4 +1,5 @@
 /** The training loop: resumable, interruptible, with everything in a run folder. */
+import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import {
   present,
@@ -20,6 +21,7 @@ import {
   checkpointPath,
   checkSame,
   checkSameRun,
+  isBegun,
   isRunFolder,
   latestCheckpoint,
   LOCK_FILE,
@@ -145,11 +147,7 @@ export interface TrainResult {
 export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   const dir = isAbsolute(options.dir) ? options.dir : resolve(options.dir);
   const { run, resume = 'no' } = options;
-  const continues = resume === 'yes' || (resume === 'auto' && isRunFolder(dir));
-  if (continues && !isRunFolder(dir)) {
-    throw new ConfigError(`${dir} holds no run to resume; leave out --resume to begin one there`, { details: { dir } });
-  }
-  if (!continues) checkFree(dir);
+  const continues = continuesIn(dir, resume);
   const data = options.data ?? openRunData(run, options.baseDir);
   let release: (() => void) | undefined;
   try {
@@ -162,6 +160,19 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
     release?.();
     if (options.data === undefined) data[Symbol.dispose]();
   }
+}
+
+/**
+ * Whether a run goes on in a folder or begins there; it begins too where one is to go on that was killed before it had
+ * written anything. Throws where it can do neither.
+ */
+function continuesIn(dir: string, resume: 'no' | 'yes' | 'auto'): boolean {
+  if (resume !== 'no' && isRunFolder(dir)) return true;
+  if (resume === 'yes' && !(existsSync(dir) && isBegun(dir))) {
+    throw new ConfigError(`${dir} holds no run to resume; leave out --resume to begin one there`, { details: { dir } });
+  }
+  checkFree(dir);
+  return false;
 }
 
 /** Opens the data of a run, or of a stage of it, as `trainRun` does. */
@@ -446,6 +457,7 @@ class Loop {
     await this.#settle(0);
     await this.#evaluated();
     await this.#clock.time('waiting', () => this.written());
+    this.#metrics.sync(); // a checkpoint that is there must not outlive the lines before it
     this.#status('done');
   }
 
@@ -622,6 +634,7 @@ class Loop {
   async #checkpoint(scheduled: boolean): Promise<void> {
     const { run, engine } = this.#options;
     await this.#clock.time('waiting', () => this.written());
+    this.#metrics.sync(); // a checkpoint that is there must not outlive the lines before it
     const [step, model] = [this.#step, this.#entered.stage.model];
     const behind = engine.hints.runsAhead > 1 && stateBytes(model) <= WRITE_BEHIND_BYTES;
     if (!behind) await this.#evaluated();

@@ -2,8 +2,8 @@
  * Models as folders that Transformers loads without code of their own. A class is a home for a model if reading its
  * `config.json` back gives the model again: what is lost on that way is what has no place in it.
  */
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   present,
   at,
@@ -11,7 +11,10 @@ import {
   last,
   ConfigError,
   DTYPE_BYTES,
-  fileError,
+  AtomicFolder,
+  copyFileAtomic,
+  writeFileAtomic,
+  writeJsonAtomic,
   hostTensor,
   LongsightError,
   sizeOf,
@@ -232,27 +235,17 @@ export async function exportHfModel(
 ): Promise<ExportResult> {
   const { modelType, architecture, json, family } = planExport(config, options.modelType);
   if (existsSync(folder)) throw new ConfigError(`${folder} exists already; name a new folder`, { details: { folder } });
-  const temporary = join(dirname(folder), `.${process.pid}.export.tmp`);
-  try {
-    mkdirSync(temporary, { recursive: true });
-  } catch (cause) {
-    throw fileError('write', folder, cause);
-  }
-  try {
-    const { dtype = 'float32', shardBytes = DEFAULT_SHARD_BYTES } = options;
-    const weights = await writeWeights(temporary, family, config, parameters, { dtype, shardBytes });
-    const ends = endTokenFields(options.endTokens ?? []);
-    writeFileSync(join(temporary, CONFIG_FILE), configText({ ...json, ...ends, dtype }));
-    const generation = ends === null ? [] : [GENERATION_FILE];
-    for (const file of generation) writeFileSync(join(temporary, file), `${JSON.stringify(ends, null, 2)}\n`);
-    const tokenizer = writeTokenizer(temporary, options.tokenizer ?? null);
-    renameSync(temporary, folder);
-    const files = [CONFIG_FILE, ...generation, ...weights.files, ...tokenizer];
-    return { modelType, architecture, folder, files, bytes: weights.bytes };
-  } catch (cause) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw cause instanceof LongsightError ? cause : fileError('write', folder, cause);
-  }
+  using made = new AtomicFolder(folder);
+  const { dtype = 'float32', shardBytes = DEFAULT_SHARD_BYTES } = options;
+  const weights = await writeWeights(made.inside, family, config, parameters, { dtype, shardBytes });
+  const ends = endTokenFields(options.endTokens ?? []);
+  writeFileAtomic(join(made.inside, CONFIG_FILE), configText({ ...json, ...ends, dtype }));
+  const generation = ends === null ? [] : [GENERATION_FILE];
+  for (const file of generation) writeJsonAtomic(join(made.inside, file), ends);
+  const tokenizer = writeTokenizer(made.inside, options.tokenizer ?? null);
+  made.commit('keep');
+  const files = [CONFIG_FILE, ...generation, ...weights.files, ...tokenizer];
+  return { modelType, architecture, folder, files, bytes: weights.bytes };
 }
 
 /** Transformers stops generating at these tokens; it reads one id or a list. */
@@ -357,7 +350,7 @@ async function writeWeights(
   if (shards.length === 1) return { files, bytes };
   const weightMap = Object.fromEntries(shards.flatMap((own, i) => own.map(({ name }) => [name, nameOf(i)])));
   const index = { metadata: { total_size: bytes }, weight_map: weightMap };
-  writeFileSync(join(folder, INDEX_FILE), `${JSON.stringify(index, null, 2)}\n`);
+  writeJsonAtomic(join(folder, INDEX_FILE), index);
   return { files: [...files, INDEX_FILE], bytes };
 }
 
@@ -365,14 +358,14 @@ function writeTokenizer(folder: string, origin: TokenizerOrigin): string[] {
   if (origin === null) return [];
   if (origin !== 'bytes') {
     const files = TOKENIZER_FILES.filter((file) => existsSync(join(origin.folder, file)));
-    for (const file of files) copyFileSync(join(origin.folder, file), join(folder, file));
+    for (const file of files) copyFileAtomic(join(origin.folder, file), join(folder, file));
     return files;
   }
-  writeFileSync(
+  writeFileAtomic(
     join(folder, 'tokenizer.json'),
     `${JSON.stringify(tokenizerJson({ vocab: CHARACTER_BYTES, merges: [] }, []))}\n`,
   );
   const settings = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
-  writeFileSync(join(folder, 'tokenizer_config.json'), `${JSON.stringify(settings, null, 2)}\n`);
+  writeJsonAtomic(join(folder, 'tokenizer_config.json'), settings);
   return ['tokenizer.json', 'tokenizer_config.json'];
 }

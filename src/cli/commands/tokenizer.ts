@@ -1,9 +1,19 @@
 /** `longsight tokenizer train FILES`: a byte-level BPE tokenizer for a small vocabulary. */
-import { existsSync, readdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { tokenizerJson, trainBpe, WordCounter } from '../../checkpoint/index.js';
-import { ConfigError, InterruptedError, StoreError, writeFileAtomic, writeJsonAtomic } from '../../core/index.js';
+import {
+  ConfigError,
+  fileError,
+  InterruptedError,
+  namesIn,
+  readJson,
+  removeLeftovers,
+  StoreError,
+  temporaryPath,
+  writeFileAtomic,
+  writeJsonAtomic,
+} from '../../core/index.js';
 import { listInputs, planChunks, readRange, removeUnpacked, unpackInputs, type ReadOptions } from '../../data/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
@@ -23,6 +33,12 @@ interface TrainFlags extends OutputFlags {
 
 /** The token that ends documents; always the first. */
 const END_OF_TEXT = '<|endoftext|>';
+const CONFIG_FILE = 'tokenizer_config.json';
+const TOKENIZER_CONFIG = {
+  tokenizer_class: 'PreTrainedTokenizerFast',
+  eos_token: END_OF_TEXT,
+  clean_up_tokenization_spaces: false,
+};
 const LEAST_VOCAB = 257;
 const CHUNK_BYTES = 32 * 2 ** 20;
 
@@ -63,7 +79,7 @@ async function run(patterns: string[], flags: TrainFlags, context: CliContext): 
       `--vocab-size must be at least ${least} (256 bytes and the special tokens), got ${flags.vocabSize}`,
     );
   }
-  if (existsSync(flags.out) && readdirSync(flags.out).length > 0) {
+  if (!isFree(flags.out)) {
     throw new StoreError(`${flags.out} exists and is not empty; choose another folder`, {
       details: { dir: flags.out },
     });
@@ -72,15 +88,24 @@ async function run(patterns: string[], flags: TrainFlags, context: CliContext): 
   const { vocabSize, minFrequency } = flags;
   const trained = trainBpe(counter.counts, { vocabSize, minFrequency, specialTokens });
   const json = tokenizerJson(trained, specialTokens);
-  writeFileAtomic(join(flags.out, 'tokenizer.json'), JSON.stringify(json));
-  writeJsonAtomic(join(flags.out, 'tokenizer_config.json'), {
-    ...{ tokenizer_class: 'PreTrainedTokenizerFast', eos_token: END_OF_TEXT, clean_up_tokenization_spaces: false },
-  });
+  writeJsonAtomic(join(flags.out, CONFIG_FILE), TOKENIZER_CONFIG);
+  writeFileAtomic(join(flags.out, 'tokenizer.json'), JSON.stringify(json)); // last: a folder that has it is whole
   const tokens = trained.vocab.size;
   if (tokens < vocabSize) output.note(`the text has pairs for ${tokens} tokens only`);
   output.result(`${tokens} tokens from ${counter.counts.size} different words\nfolder: ${flags.out}`, {
     ...{ event: 'done', dir: resolve(flags.out), tokens, words: counter.counts.size },
   });
+}
+
+/** Whether a tokenizer may be made in a folder: none is there, or only what a command that was killed left of its own. */
+function isFree(dir: string): boolean {
+  try {
+    const text = JSON.stringify(TOKENIZER_CONFIG);
+    const isOurs = (name: string) => name === CONFIG_FILE && JSON.stringify(readJson(join(dir, name))) === text;
+    return namesIn(dir).every(isOurs);
+  } catch (cause) {
+    throw cause instanceof StoreError ? cause : fileError('make folder', dir, cause);
+  }
 }
 
 async function countWords(
@@ -90,7 +115,8 @@ async function countWords(
   signal: AbortSignal,
 ): Promise<WordCounter> {
   const listed = await listInputs(files, field, signal);
-  const unpacked = `${resolve(out)}.unpacked-${process.pid}`;
+  const unpacked = temporaryPath(`${resolve(out)}.unpacked`);
+  removeLeftovers(dirname(unpacked));
   const skipped = { nullTexts: 0 };
   const counter = new WordCounter();
   const progress = new BytesProgress(output);

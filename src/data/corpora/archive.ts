@@ -1,10 +1,10 @@
 /** Files of archives, one after another in bounded memory: Debian packages, tar, and both inside of one another. */
-import { createReadStream, rmSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { createGunzip } from 'node:zlib';
-import { AtomicFile, DataError } from '../../core/index.js';
+import { AtomicFile, DataError, removePath } from '../../core/index.js';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
@@ -56,7 +56,7 @@ export async function* archiveFiles(name: string, bytes: Bytes, folder: string):
       yield* archiveFiles(basename(path), createReadStream(path), join(folder, `${basename(path)}.inner`));
     }
   } finally {
-    for (const path of inner) rmSync(path, { force: true });
+    for (const path of inner) removePath(path);
   }
 }
 

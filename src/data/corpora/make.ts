@@ -1,16 +1,6 @@
 /** From the archive of a corpus to JSON Lines in shuffled order. */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  existsSync,
-  openSync,
-  readdirSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, createReadStream, existsSync, readdirSync, readSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import {
@@ -21,10 +11,14 @@ import {
   fileError,
   InterruptedError,
   LongsightError,
-  makeFolder,
+  needFolder,
+  openScratch,
   readJson,
+  removePath,
   StoreError,
   takeLock,
+  tryToRemove,
+  writeAll,
   writeJsonAtomic,
 } from '../../core/index.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
@@ -89,7 +83,7 @@ export async function makeCorpus(
   const { dir } = options;
   const wanted = { bytes: options.bytes ?? definition.bytes, seed: definition.seed };
   if (options.from !== undefined) checkGiven(options.from);
-  makeFolderOrFail(dir);
+  needFolder(dir);
   const release = takeLock(join(dir, 'fetch.lock'), dir, { takeOver: options.takeOver });
   try {
     const found = foundRecord(definition, wanted, options);
@@ -97,23 +91,15 @@ export async function makeCorpus(
     const work = join(dir, WORK_FOLDER);
     const path = options.from ?? join(work, definition.archive.file);
     const archive = await archiveOf(definition, path, options);
-    for (const name of readdirSync(dir)) if (isPart(definition, name)) rmSync(join(dir, name));
+    for (const name of readdirSync(dir)) if (isPart(definition, name)) removePath(join(dir, name));
     const made = await readArchive(definition, path, archive.bytes, wanted, options);
     const { name, description, license } = definition;
     const record: CorpusRecord = { format: 1, name, description, license, archive, wanted, ...made };
     writeJsonAtomic(join(dir, CORPUS_FILE), record);
-    rmSync(work, { recursive: true, force: true });
+    removePath(work);
     return { record, existed: false };
   } finally {
     release();
-  }
-}
-
-function makeFolderOrFail(path: string): void {
-  try {
-    makeFolder(path);
-  } catch (cause) {
-    throw fileError('write', path, cause);
   }
 }
 
@@ -211,7 +197,7 @@ async function readArchive(
       yield piece;
     }
   }
-  makeFolderOrFail(join(dir, WORK_FOLDER));
+  needFolder(join(dir, WORK_FOLDER));
   using spool = new Spool(join(dir, WORK_FOLDER, 'documents'));
   try {
     for await (const file of archiveFiles(basename(path), source(), join(dir, WORK_FOLDER))) {
@@ -274,13 +260,17 @@ class Spool implements Disposable {
 
   constructor(path: string) {
     this.#path = path;
-    this.#fd = openSync(path, 'w+');
+    try {
+      this.#fd = openScratch(path);
+    } catch (cause) {
+      throw fileError('write', path, cause);
+    }
   }
 
   add(path: string, text: string): void {
     const bytes = Buffer.from(text);
     try {
-      for (let at = 0; at < bytes.length;) at += writeSync(this.#fd, bytes, at, bytes.length - at, this.#end + at);
+      writeAll(this.#fd, bytes, this.#end);
     } catch (cause) {
       throw fileError('write', this.#path, cause);
     }
@@ -296,6 +286,6 @@ class Spool implements Disposable {
 
   [Symbol.dispose](): void {
     closeSync(this.#fd);
-    rmSync(this.#path, { force: true });
+    tryToRemove(this.#path);
   }
 }

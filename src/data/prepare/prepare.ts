@@ -4,7 +4,7 @@
  * Work is cut into chunks before it starts, from sizes alone; each chunk becomes one shard a split. While work is under
  * way `.prepare/` holds the plan and what is done; the manifest is written last, and `.prepare/` removed.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -14,12 +14,17 @@ import {
   at,
   canonicalJson,
   ConfigError,
+  copyFileAtomic,
   DataError,
   fileError,
   fingerprintFile,
   InterruptedError,
+  isTemporary,
   LongsightError,
+  namesIn,
   readJson,
+  removePath,
+  renamePath,
   StoreError,
   takeLock,
   writeJsonAtomic,
@@ -114,7 +119,7 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
   try {
     if (hasShards(dir)) {
       checkSamePlan(dir, readJson(join(dir, PLAN_FILE)), plan);
-      rmSync(join(dir, WORK_FOLDER), { recursive: true, force: true });
+      removePath(join(dir, WORK_FOLDER));
       return { manifest: readManifest(dir), resumed: null };
     }
     checkResumed(dir, plan);
@@ -131,7 +136,7 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
     }
     rename(join(dir, WORK_FOLDER, PLAN_FILE), join(dir, PLAN_FILE));
     writeJsonAtomic(join(dir, MANIFEST_FILE), manifest);
-    rmSync(join(dir, WORK_FOLDER), { recursive: true, force: true });
+    removePath(join(dir, WORK_FOLDER));
     return { manifest, resumed };
   } finally {
     release();
@@ -198,7 +203,7 @@ function changedFile(before: unknown, now: unknown): string | undefined {
 function checkFolder(dir: string): void {
   let names: string[];
   try {
-    names = existsSync(dir) ? readdirSync(dir) : [];
+    names = namesIn(dir);
   } catch (cause) {
     throw fileError('make folder', dir, cause);
   }
@@ -227,16 +232,12 @@ function startOrResume(
   tokenizerFolder: string | null,
 ): Map<number, ChunkResult> {
   const folder = join(dir, WORK_FOLDER);
-  try {
-    mkdirSync(folder, { recursive: true });
-    for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
-      const source = tokenizerFolder === null ? null : join(tokenizerFolder, name);
-      if (source !== null && existsSync(source)) copyFileSync(source, join(dir, name));
-    }
-  } catch (cause) {
-    throw fileError('write', folder, cause);
-  }
+  // The plan first: its folder tells a later start that the rest was made here.
   writeJsonAtomic(join(folder, PLAN_FILE), plan);
+  for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+    const source = tokenizerFolder === null ? null : join(tokenizerFolder, name);
+    if (source !== null && existsSync(source)) copyFileAtomic(source, join(dir, name));
+  }
   const done = new Map<number, ChunkResult>();
   for (let index = 0; index < numChunks; index++) {
     const path = resultPath(dir, index);
@@ -246,8 +247,7 @@ function startOrResume(
   }
   const wanted = new Set([...done.values()].flatMap((r) => [r.train?.file, r.heldOut?.file]));
   for (const name of readdirSync(dir)) {
-    const temporary = name.endsWith('.tmp');
-    if (temporary || (SHARD.test(name) && !wanted.has(name))) rmSync(join(dir, name), { force: true });
+    if (isTemporary(name) || (SHARD.test(name) && !wanted.has(name))) removePath(join(dir, name));
   }
   return done;
 }
@@ -402,7 +402,7 @@ function manifestOf(
 
 function rename(from: string, to: string): void {
   try {
-    renameSync(from, to);
+    renamePath(from, to);
   } catch (cause) {
     throw fileError('rename', from, cause);
   }

@@ -1,8 +1,7 @@
 /** Files of predictions that grow row by row: a killed run goes on where it stopped. */
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { fileError, StoreError, writeFileAtomic, append } from '../../core/index.js';
+import { append, AppendedFile, fileError, StoreError, wholeLines, writeFileAtomic } from '../../core/index.js';
 import type { Prediction } from './score.js';
 
 const rowSchema = z.looseObject({
@@ -29,9 +28,8 @@ export class PredictionFile {
   /** Opens a file, or begins one. A last line that was cut off by a kill is dropped. */
   constructor(path: string) {
     this.path = path;
-    mkdirSync(dirname(path), { recursive: true });
-    const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
-    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+    const text = textOf(path);
+    const whole = wholeLines(text);
     if (whole !== text) writeFileAtomic(path, whole);
     this.rows = whole
       .split('\n')
@@ -39,13 +37,20 @@ export class PredictionFile {
       .map((line, i) => parse(line, `${path}:${i + 1}`));
   }
 
+  /** Adds answers, which are on the disk when this returns. Throws `StoreError`. */
   add(rows: readonly PredictionRow[]): void {
-    try {
-      appendFileSync(this.path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-    } catch (cause) {
-      throw fileError('write', this.path, cause);
-    }
+    using file = new AppendedFile(this.path);
+    file.append(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    file.sync();
     append(this.rows, rows);
+  }
+}
+
+function textOf(path: string): string {
+  try {
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  } catch (cause) {
+    throw fileError('read', path, cause);
   }
 }
 

@@ -1,0 +1,81 @@
+/**
+ * Names of files and folders that are being written: `NAME.PID-START-PLACE-RANDOM.tmp`. Nobody can foresee them, and they say
+ * which process writes, so that what a dead one left behind is known from what a living one has under way.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { stateOf, thisProcess } from './holder.js';
+
+const OWN = /\.(\d+)-(\d*)-([0-9a-f]{8})-[0-9a-f]{16}\.(?:tmp|old)$/;
+/** As earlier versions named them; too short to tell whose they are. */
+const EARLIER = /\.\d+\.(?:export\.)?(?:tmp|old)$/;
+/** So much of the name is kept: with four bytes a character and what follows, it stays below 255 bytes. */
+const KEPT_CHARACTERS = 40;
+/** Those of processes that cannot be seen from here are taken for dead once nothing was written for this long. */
+const UNSEEN_MS = 7 * 24 * 3600 * 1000;
+
+/** The host, its boot and its namespace of process numbers, as 8 hexadecimal digits. */
+function placeOf({ host, boot, space }: ReturnType<typeof thisProcess>): string {
+  return createHash('sha256')
+    .update(JSON.stringify([host, boot, space]))
+    .digest('hex')
+    .slice(0, 8);
+}
+
+/**
+ * A name beside `path` for what will become it, or (`old`) for what was there. To be made exclusively (`wx`, `mkdir`).
+ */
+export function temporaryPath(path: string, ending: 'tmp' | 'old' = 'tmp'): string {
+  const self = thisProcess();
+  const random = randomBytes(8).toString('hex');
+  const kept = [...basename(path)].slice(0, KEPT_CHARACTERS).join('');
+  const start = self.start ?? '';
+  return join(dirname(path), `${kept}.${self.pid}-${start}-${placeOf(self)}-${random}.${ending}`);
+}
+
+/** Whether a name is that of a file or folder that is, or was, being written. */
+export function isTemporary(name: string): boolean {
+  return OWN.test(name) || EARLIER.test(name);
+}
+
+/** The names in a folder but for those that are, or were, being written; none if there is no folder. */
+export function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).filter((name) => !isTemporary(name));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw cause;
+  }
+}
+
+/**
+ * Removes what dead processes were writing in a folder; what living ones write stays, and so does whatever cannot be
+ * removed. A process of another host, container or boot counts as dead once its file has not changed for a week.
+ */
+export function removeLeftovers(folder: string): void {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return; // nothing is there, or nothing can be seen
+  }
+  for (const name of names) {
+    const match = OWN.exec(name);
+    if (match === null || !isDead(join(folder, name), match)) continue;
+    try {
+      rmSync(join(folder, name), { recursive: true, force: true });
+    } catch {
+      // Left over; the next writer tries again.
+    }
+  }
+}
+
+function isDead(path: string, [, pid, start, place]: RegExpExecArray): boolean {
+  const self = thisProcess();
+  if (place !== placeOf(self)) {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && Date.now() - stat.mtimeMs > UNSEEN_MS;
+  }
+  return stateOf({ ...self, pid: Number(pid), start: start === '' ? null : (start ?? null) }, self) === 'gone';
+}
