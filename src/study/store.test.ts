@@ -42,6 +42,24 @@ describe('a study folder', () => {
     expect(readdirSync(dir)).not.toContain('study.lock');
   });
 
+  it.each(['../../x', 'a/b', '..', '', 'a\\b', '.hidden'])('with a run named %j in its plan is refused', (name) => {
+    const dir = temporaryFolder();
+    open(dir);
+    const stored = readPlan(dir);
+    const runs = stored.runs.map((run, i) => (i === 0 ? { ...run, name } : run));
+    writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs }));
+    expect(messageOf(() => readPlan(dir))).toMatch(
+      /study\.json is not a study plan: name of run .* is wrong or missing$/,
+    );
+    expect(messageOf(() => openStudyFolder(dir, plan()))).toContain('is not a study plan');
+  });
+
+  it('in which a process died at once is begun again', () => {
+    const dir = temporaryFolder();
+    writeFileSync(join(dir, 'study.json.77.tmp'), '{');
+    expect(open(dir).runs).toHaveLength(2);
+  });
+
   it('continues the same study, and one that has grown', () => {
     const dir = temporaryFolder();
     open(dir);

@@ -70,8 +70,8 @@ function trainJob(inputs: string, kind: string): JobMaker {
     const root = join(folder, 'run');
     return {
       ...{ name: `train ${kind}`, root },
-      args: () => {
-        const goesOn = existsSync(join(root, 'config.json'));
+      args: (resume) => {
+        const goesOn = existsSync(join(root, 'config.json')) || (resume && existsSync(root));
         return ['train', join(inputs, `${kind}.yaml`), '--out', root, ...(goesOn ? ['--resume'] : [])];
       },
     };

@@ -1,11 +1,11 @@
-/** Commands killed at random moments, twice each: what they leave in the end is the same. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+/** Commands killed at random moments, twice each, and at every first and n-th call on files: what they leave in the end is the same. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { contentsOf, jobMakers, prepareInputs, type JobMaker } from './jobs.js';
-import { amount, inParallel, run, seedOf, trialOf } from './support.js';
+import { amount, FULL, inParallel, run, seedOf, trialOf } from './support.js';
 
 const shared = mkdtempSync(join(tmpdir(), 'longsight-torture-'));
 afterAll(() => rmSync(shared, { recursive: true, force: true }));
@@ -13,19 +13,21 @@ const inputs = join(shared, 'inputs');
 const makers = jobMakers(inputs);
 beforeAll(() => prepareInputs(inputs));
 
-/** A whole run: its contents and its milliseconds. */
-async function whole(make: JobMaker): Promise<{ contents: Record<string, unknown>; ms: number }> {
-  const job = make(temporaryFolder());
+/** A whole run: its contents, its calls on files, and its milliseconds. */
+async function whole(make: JobMaker): Promise<{ contents: Record<string, unknown>; calls: number; ms: number }> {
+  const folder = temporaryFolder();
+  const job = make(folder);
+  const counter = join(folder, 'counter');
   const begin = performance.now();
-  const ending = await run(job.args(false));
+  const ending = await run(job.args(false), { shim: { root: job.root, counter } });
   expect(ending.code, ending.stderr).toBe(0);
-  return { contents: contentsOf(job.root), ms: performance.now() - begin };
+  return { contents: contentsOf(job.root), calls: readFileSync(counter).length, ms: performance.now() - begin };
 }
 
 describe.each(Object.entries(makers))('%s', (name, make) => {
   it('killed twice at random moments ends as it would have', async () => {
     const { contents, ms } = await whole(make);
-    const trials = Array.from({ length: amount(20) }, (_, trial) => trial);
+    const trials = Array.from({ length: amount(20, 1) }, (_, trial) => trial);
     await inParallel(trials, 2, async (trial) => {
       const rng = trialOf('kills', `${name} ${trial}`);
       const job = make(join(temporaryFolder(), String(trial)));
@@ -36,6 +38,26 @@ describe.each(Object.entries(makers))('%s', (name, make) => {
       const last = await run(job.args(rng.int(2) === 0));
       expect(last.code, `${what}: ${last.stderr}`).toBe(0);
       expect(contentsOf(job.root), what).toEqual(contents);
+    });
+  });
+
+  it('killed at its first and at every n-th call on files ends as it would have', async () => {
+    const { contents, calls } = await whole(make);
+    expect(calls).toBeGreaterThan(5);
+    const every = Math.max(1, Math.ceil(calls / 100));
+    const each = Array.from({ length: Math.ceil(calls / every) }, (_, i) => 1 + i * every);
+    const drawn = 3 + trialOf('kills', `${name} calls`).int(calls - 2);
+    const numbers = new Set([1, 2, ...(FULL ? each : [drawn])]);
+    await inParallel([...numbers], 2, async (n) => {
+      const folder = temporaryFolder();
+      const job = make(folder);
+      const killed = await run(job.args(false), {
+        shim: { root: job.root, counter: join(folder, 'counter'), kill: [n] },
+      });
+      expect(killed.signal, `call ${n}: ${killed.stderr}`).toBe('SIGKILL');
+      const last = await run(job.args(n % 2 === 0));
+      expect(last.code, `killed at call ${n}: ${last.stderr}`).toBe(0);
+      expect(contentsOf(job.root), `killed at call ${n}`).toEqual(contents);
     });
   });
 });

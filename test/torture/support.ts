@@ -12,10 +12,10 @@ const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const SHIM = new URL('shim.mjs', import.meta.url).href;
 
 /** Everything (`npm run test:torture`), or a tenth of it, as in `npm test` and on every change. */
-const FULL = process.env['LONGSIGHT_TORTURE'] === 'full';
+export const FULL = process.env['LONGSIGHT_TORTURE'] === 'full';
 
-/** `full` trials, or a tenth of them, at least one. */
-export const amount = (full: number): number => (FULL ? full : Math.max(1, Math.round(full / 10)));
+/** `full` trials, or fewer (a tenth of them, at least one). */
+export const amount = (full: number, short = Math.max(1, Math.round(full / 10))): number => (FULL ? full : short);
 
 /** What the trials are drawn from: LONGSIGHT_SEED, or the stored seed of the kind of trial. Messages name it. */
 export const seedOf = (kind: keyof typeof SEEDS): number => Number(process.env['LONGSIGHT_SEED'] ?? SEEDS[kind]);
