@@ -1,6 +1,6 @@
 /**
- * The calls that change files and folders. Every other module of the program goes through here (a test sees to it), so that what is
- * synced, what is never followed and how a failure is worded is one decision.
+ * The calls that change files and folders. Every other module of the program goes through here (a test sees to it), so
+ * that what is synced, what is never followed and how a failure is worded is one decision.
  */
 import {
   closeSync,
@@ -146,7 +146,9 @@ export function syncFolder(path: string): void {
   }
 }
 
-/** Gives a file or folder its name, for good: a power cut after this does not undo it. Throws the failing call's error. */
+/**
+ * Gives a file or folder its name, for good: a power cut after this does not undo it. Throws the failing call's error.
+ */
 export function renamePath(from: string, to: string): void {
   renameSync(from, to);
   syncFolder(dirname(to));
@@ -171,7 +173,8 @@ export function tryToRemove(path: string): void {
 }
 
 /**
- * Writes over the start of a file in its place, which needs no room on most file systems: for a last word on a full disk.
+ * Writes over the start of a file in its place, which needs no room on most file systems: for a last word on a full
+ * disk.
  *
  * @param bytes at most as many as the file has; fewer leave the rest as it is
  */

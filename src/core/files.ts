@@ -1,6 +1,6 @@
 /**
- * Files and folders that matter appear whole or not at all: written under a temporary name beside the target, synced, then renamed,
- * and the folder synced, so that a power cut leaves the old or the new one (docs/durability.md).
+ * Files and folders that matter appear whole or not at all: written under a temporary name beside the target, synced,
+ * then renamed, and the folder synced, so that a power cut leaves the old or the new one.
  */
 import { present } from './at.js';
 import { closeSync, existsSync, ftruncateSync, fstatSync, readFileSync } from 'node:fs';
@@ -142,8 +142,8 @@ export class AtomicFolder implements Disposable {
   /**
    * Gives the folder its name.
    *
-   * @param existing what happens to a folder that has it already: `replace`, for a moment there is none then; `keep`: this
-   *   one fails
+   * @param existing what happens to a folder that has it already: it stays and this one fails, or it is replaced, and
+   *   for a moment there is none
    */
   commit(existing: 'keep' | 'replace'): void {
     const old = temporaryPath(this.path, 'old');
@@ -209,8 +209,8 @@ export class AppendedFile implements Disposable {
 }
 
 /**
- * The whole lines of a file that grows by lines: without a last one that a kill cut off, and without zeros, which a power cut
- * may leave in the place of what was not synced.
+ * The whole lines of a file that grows by lines: without a last one that a kill cut off, and without zeros, which a
+ * power cut may leave in the place of what was not synced.
  */
 export function wholeLines(text: string): string {
   const zero = text.indexOf('\0');

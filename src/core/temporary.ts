@@ -1,6 +1,6 @@
 /**
- * Names of files and folders that are being written: `NAME.PID-START-PLACE-RANDOM.tmp`. Nobody can foresee them, and they say
- * which process writes, so that what a dead one left behind is known from what a living one has under way.
+ * Names of files and folders that are being written: `NAME.PID-START-PLACE-RANDOM.tmp`. Nobody can foresee them, and
+ * they say which process writes, so that what a dead one left is known from what a living one has under way.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, statSync } from 'node:fs';

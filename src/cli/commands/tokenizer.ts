@@ -97,7 +97,7 @@ async function run(patterns: string[], flags: TrainFlags, context: CliContext): 
   });
 }
 
-/** Whether a tokenizer may be made in a folder: none is there, or only what a command that was killed left of its own. */
+/** Whether a tokenizer may be made in a folder: nothing is there, or only what a killed command left of its own. */
 function isFree(dir: string): boolean {
   try {
     const text = JSON.stringify(TOKENIZER_CONFIG);
