@@ -219,8 +219,8 @@ export interface CheckpointTensors {
 /**
  * Writes a checkpoint. Until it is whole it has a temporary name; a complete one of the same step is replaced last.
  *
- * @param how `behind`: write on another thread while this one goes on; `after`: the checkpoint is there once this is,
- *   and if it rejects there will be none
+ * @param how `behind`: write on another thread while this one goes on; `before`: what must be done before
+ *   the checkpoint is there; if it rejects there will be none
  * @throws DivergedError if a parameter is not finite: nothing is written then
  * @throws StoreError if the disk does not take it: nothing is left behind, and older checkpoints stay
  */
@@ -228,7 +228,7 @@ export async function writeCheckpoint(
   runDir: string,
   state: CheckpointState,
   tensors: CheckpointTensors,
-  how: { readonly behind?: boolean; readonly after?: Promise<void> | undefined } = {},
+  how: { readonly behind?: boolean; readonly before?: () => Promise<void> } = {},
 ): Promise<void> {
   const specs = parameterSpecs(state.model).map(({ name, shape }) => ({ name, shape, dtype: 'f32' as const }));
   const moments = (['m', 'v'] as const).flatMap((kind) => specs.map((s) => ({ ...s, name: `${kind}.${s.name}` })));
@@ -244,7 +244,7 @@ export async function writeCheckpoint(
   const moment = (name: string) => tensors.moment(name.startsWith('m.') ? 'm' : 'v', name.slice(2));
   await streamSafetensors(join(folder.inside, OPTIMIZER_FILE), moments, moment, metadata, how);
   writeJsonAtomic(join(folder.inside, STATE_FILE), { format: 1, ...state });
-  await how.after;
+  await how.before?.();
   folder.commit('replace');
 }
 

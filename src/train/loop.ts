@@ -457,7 +457,6 @@ class Loop {
     await this.#settle(0);
     await this.#evaluated();
     await this.#clock.time('waiting', () => this.written());
-    this.#metrics.sync(); // a checkpoint that is there must not outlive the lines before it
     this.#status('done');
   }
 
@@ -634,7 +633,6 @@ class Loop {
   async #checkpoint(scheduled: boolean): Promise<void> {
     const { run, engine } = this.#options;
     await this.#clock.time('waiting', () => this.written());
-    this.#metrics.sync(); // a checkpoint that is there must not outlive the lines before it
     const [step, model] = [this.#step, this.#entered.stage.model];
     const behind = engine.hints.runsAhead > 1 && stateBytes(model) <= WRITE_BEHIND_BYTES;
     if (!behind) await this.#evaluated();
@@ -644,8 +642,12 @@ class Loop {
       data: structuredClone(this.#entered.data.train.state()),
       loss: this.#loss,
     };
+    const before = async () => {
+      await evaluation?.ended;
+      this.#metrics.sync(); // after a power cut no checkpoint may be there without the lines before it
+    };
     const write = async (tensors: CheckpointTensors) => {
-      await writeCheckpoint(this.#dir, state, tensors, { behind, after: evaluation?.ended });
+      await writeCheckpoint(this.#dir, state, tensors, { behind, before });
       this.#savedStep = step;
       pruneCheckpoints(this.#dir, step, run.train.keepCheckpoints);
     };
@@ -667,6 +669,7 @@ class Loop {
     if (this.#step === this.#options.run.train.steps) return;
     await this.written();
     if (this.#savedStep !== this.#step && this.#step > 0) await this.#checkpoint(false);
+    await this.written(); // it says so if the disk did not take it
     throw new InterruptedError(`training was stopped after step ${this.#step}; resume it to go on from there`, {
       details: { step: this.#step },
     });
