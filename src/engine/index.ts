@@ -4,6 +4,7 @@ export { createReferenceEngine, evaluateConstant, evaluateReference } from './re
 export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
 export { lowerToOnnx } from './onnx/lower.js';
 export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine/engine.js';
+export { kernelsNotUsed } from './xla/engine/kernels-in-use.js';
 export { deviceUse, type DeviceSpan, type DeviceUse } from './xla/engine/trace.js';
 export {
   findAccelerators,
@@ -21,6 +22,7 @@ export {
   chooseAccelerator,
   createEngine,
   platformOf,
+  whyNoCuda,
   xlaPlatforms,
   type EngineChoice,
   type EngineName,

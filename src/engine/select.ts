@@ -61,6 +61,12 @@ export function xlaPlatforms(hardware: Hardware = THIS_HOST): readonly Platform[
   );
 }
 
+/** Why the xla engine cannot use a CUDA device here, in words; null if it can. */
+export function whyNoCuda(hardware: Hardware = THIS_HOST): string | null {
+  if (!hardware.hasDevice('cuda')) return 'this machine has no CUDA device';
+  return hardware.hides?.('cuda') ?? (hardware.hasPlugin('cuda') ? null : 'there is no PJRT plugin for CUDA');
+}
+
 /** The accelerator of this host that can be used, with the reason for the answer. */
 export function chooseAccelerator(hardware: Hardware): { readonly platform: Platform | null; readonly why: string } {
   let hidden: string | null = null;

@@ -2,7 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import { createEngine, xlaPlatforms, type Engine, type EngineInfo, type EngineName } from '../../engine/index.js';
+import {
+  createEngine,
+  kernelsNotUsed,
+  whyNoCuda,
+  xlaPlatforms,
+  type Engine,
+  type EngineInfo,
+  type EngineName,
+  type KernelSupport,
+} from '../../engine/index.js';
 import { nextBatch, RecallOptionsSchema, RecallSource } from '../../data/index.js';
 import { initialParameters, resolveModelConfig } from '../../model/index.js';
 import { machine } from '../../study/index.js';
@@ -20,6 +29,8 @@ interface Check {
   readonly name: string;
   readonly ok: boolean;
   readonly info: EngineInfo | null;
+  /** The engine's own kernels; null if it has none or was not made. */
+  readonly kernels: readonly KernelSupport[] | null;
   /** Largest relative difference from the reference, of loss and gradient norm over the steps. */
   readonly worst: number | null;
   /** The errors of attention at the edges of windows: in float32, and in bf16 where the engine has it. */
@@ -46,7 +57,8 @@ export function addDoctor(program: Command, context: CliContext): void {
     .description(
       'Lists versions, cores and engines, and trains a tiny hybrid for three steps on every engine: losses and gradient ' +
         'norms must agree with the reference engine, and so must attention, forward and backward, at the edges of windows. ' +
-        'Ends with code 1 if they do not.',
+        'Says of each kernel for accelerators what it takes here, or why it cannot be used. Ends with code 1 if engines ' +
+        'do not agree.',
     );
   addOutputOptions(addEngineOptions(command)).action((flags: Flags) => doctor(flags, context));
 }
@@ -59,11 +71,12 @@ async function doctor(flags: Flags, context: CliContext): Promise<void> {
   for (const name of asked) checks.push(await check(name, flags, expected));
   const facts = environment();
   const rows = checks.map((c) => [c.name, c.ok ? 'ok' : 'FAILED', c.error ?? findings(c)]);
-  output.result(`${textTable(Object.entries(facts))}\n\n${textTable(rows)}`, {
-    event: 'doctor',
-    ...facts,
-    engines: checks,
-  });
+  const kernels = kernelsOf(checks);
+  const lines = kernels.flatMap(({ engine, kernels }) =>
+    kernels.map(({ name, takes, whyNot }) => [engine, name, takes === null ? `not here: ${whyNot}` : `takes ${takes}`]),
+  );
+  const tables = [Object.entries(facts), rows, lines].map((table) => textTable(table));
+  output.result(tables.join('\n\n'), { event: 'doctor', ...facts, engines: checks, kernels });
   if (checks.some(({ ok }) => !ok)) {
     context.stderr.write(
       `longsight: ${checks
@@ -80,6 +93,16 @@ function enginesHere(): readonly EngineName[] {
   return [...ENGINES, ...xlaPlatforms().map((platform) => `xla:${platform}` as const)];
 }
 
+/** The kernels of each engine that has any; where none has, why theirs cannot be used on this machine. */
+function kernelsOf(
+  checks: readonly Check[],
+): { readonly engine: string; readonly kernels: readonly KernelSupport[] }[] {
+  const found = checks.flatMap(({ name, kernels }) => (kernels === null ? [] : [{ engine: name, kernels }]));
+  return found.length > 0
+    ? found
+    : [{ engine: 'xla:cuda', kernels: kernelsNotUsed(whyNoCuda() ?? 'no engine that was asked for has it') }];
+}
+
 /** What a check that ran to its end found, in one line. */
 function findings({ info, worst, attention, durationMs }: Check): string {
   const show = (e: AttentionErrors | null | undefined) =>
@@ -94,32 +117,28 @@ function findings({ info, worst, attention, durationMs }: Check): string {
 async function check(name: EngineName, flags: Flags, expected: readonly number[]): Promise<Check> {
   const start = performance.now();
   let engine: Engine | null = null;
+  const made = () => ({
+    name,
+    info: engine?.info ?? null,
+    kernels: engine?.kernels ?? null,
+    durationMs: performance.now() - start,
+  });
   try {
     engine = createEngine(name, flags.threads === undefined ? {} : { threads: flags.threads });
-    const info = engine.info;
     const attention = {
       f32: await attentionErrors(engine, 'f32'),
-      bf16: info.name === 'xla' ? await attentionErrors(engine, 'bf16') : null,
+      bf16: engine.info.name === 'xla' ? await attentionErrors(engine, 'bf16') : null,
     };
     const got = await run(engine);
     const worst = maxOf(got.map((value, i) => Math.abs(value / at(expected, i) - 1)));
     const near = (e: AttentionErrors | null, limit: number) => e === null || Math.max(e.forward, e.backward) <= limit;
     const { f32, bf16 } = ATTENTION_TOLERANCE;
     const ok = worst <= TOLERANCE && near(attention.f32, f32) && near(attention.bf16, bf16);
-    return { name, ok, info, worst, attention, durationMs: performance.now() - start, error: null };
+    return { ...made(), ok, worst, attention, error: null };
   } catch (error) {
     // Whatever an engine throws is the finding here.
     const message = error instanceof Error ? error.message : String(error);
-    const info = engine?.info ?? null;
-    return {
-      name,
-      ok: false,
-      info,
-      worst: null,
-      attention: null,
-      durationMs: performance.now() - start,
-      error: message,
-    };
+    return { ...made(), ok: false, worst: null, attention: null, error: message };
   }
 }
 

@@ -63,6 +63,14 @@ export interface Executable {
   dispose(): Promise<void>;
 }
 
+/** What a kernel of an engine takes, or why it takes nothing here. */
+export interface KernelSupport {
+  readonly name: string;
+  /** The ops that it takes, with its limits; null if it cannot be used here. */
+  readonly takes: string | null;
+  readonly whyNot: string | null;
+}
+
 /** How an engine likes its graphs; results do not depend on it. */
 export interface EngineHints {
   /**
@@ -86,6 +94,8 @@ export interface EngineHints {
 export interface Engine {
   readonly info: EngineInfo;
   readonly hints: EngineHints;
+  /** Kernels of its own beside those of its library, each with what it takes; left out by engines without any. */
+  readonly kernels?: readonly KernelSupport[];
   /** Throws `UnsupportedOpError` (op, dtypes, engine) where the engine cannot do an op. */
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
   /**

@@ -18,7 +18,7 @@ import { ProgramCache } from '../pjrt/cache.js';
 import { PjrtClient, type ClientOption, type Device, type MemoryStats } from '../pjrt/client.js';
 import { cacheFolder, requirePlugin, type Platform } from '../pjrt/discover.js';
 import type { Collective } from '../pjrt/hlo.js';
-import { kernelsInUse } from './kernels-in-use.js';
+import { kernelSupport, kernelsInUse } from './kernels-in-use.js';
 import { addXlaFlags, cudaFolderFlag, loadPlugin } from '../pjrt/load.js';
 import { PluginProfiler } from '../pjrt/profiler.js';
 import type { XlaOptions } from '../pjrt/proto.js';
@@ -214,6 +214,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   };
   return {
     info,
+    kernels: kernelSupport(mesh, scope),
     hints: { momentElements: 0, runsAhead: RUNS_AHEAD, accelerator: platform !== 'cpu' },
     mesh,
     devices: core.devices,

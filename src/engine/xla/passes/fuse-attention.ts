@@ -117,8 +117,10 @@ function backward(
 /** Attention and its gradient. */
 export const ATTENTION_KERNELS: KernelFamily = {
   name: 'attention',
-  takes: () =>
-    `windows up to ${WIDEST_WINDOW}, attention in packed documents (heads of up to ${WIDEST_PACKED_HEAD} channels)`,
+  takes: () => ({
+    takes: `bf16: windows up to ${WIDEST_WINDOW}, heads of 32 or 64 channels; packed documents, heads of up to ${WIDEST_PACKED_HEAD}`,
+    briefly: `windows up to ${WIDEST_WINDOW}, attention in packed documents (heads of up to ${WIDEST_PACKED_HEAD} channels)`,
+  }),
   rules: (placing) => {
     /** Where documents begin and end, by their numbers. */
     const known = new Map<Value, readonly Value[]>();

@@ -3,7 +3,7 @@ import { at, invariant } from '../../../core/index.js';
 import type { Value } from '../../../graph/index.js';
 import { swigluGradKernel, swigluKernel } from '../kernels/swiglu.js';
 import { kernelNode } from '../kernels/work.js';
-import { isWhole, type Placing } from './placing.js';
+import { DIVIDED_CHANNELS, isWhole, type Placing } from './placing.js';
 import type { KernelFamily } from './tile-kernel.js';
 import { joined, type Channels } from './views.js';
 import { gatedWork } from './works.js';
@@ -17,7 +17,7 @@ function gatesOf(placing: Placing, gate: Value, up: Value): readonly [Channels, 
 /** SwiGLU and its gradient. */
 export const GATE_KERNELS: KernelFamily = {
   name: 'SwiGLU',
-  takes: () => null,
+  takes: ({ dividesHeads }) => (dividesHeads ? { whyNot: DIVIDED_CHANNELS } : { takes: 'bf16, any width' }),
   rules: (placing) => {
     const fits = (gate: Value, up: Value): true | string => {
       const places = placing.gates(gate, up);

@@ -1,7 +1,7 @@
 /** Cross-entropy and its gradient by one tile kernel, which reads the logits once. */
 import { at, dims, got } from '../../../core/index.js';
 import { convert, type Node, type Value } from '../../../graph/index.js';
-import { crossEntropyKernel } from '../kernels/cross-entropy.js';
+import { WIDEST_VOCABULARY, crossEntropyKernel } from '../kernels/cross-entropy.js';
 import { kernelNode, type KernelWork } from '../kernels/work.js';
 import type { KernelFamily } from './tile-kernel.js';
 import { narrowSource } from './views.js';
@@ -9,7 +9,11 @@ import { narrowSource } from './views.js';
 /** Losses with their gradients. */
 export const LOSS_KERNELS: KernelFamily = {
   name: 'loss',
-  takes: ({ dividesHeads }) => (dividesHeads ? null : 'loss'),
+  takes: ({ dividesHeads }) =>
+    dividesHeads
+      ? { whyNot: 'logits lie divided over tensor', notable: true }
+      : { takes: `bf16 logits of up to ${WIDEST_VOCABULARY} classes, with their gradient`, briefly: 'loss' },
+
   rules: (placing) => {
     /** Gradients of losses that were computed with them. */
     const dlogits = new Map<Node, Value>();

@@ -1,7 +1,7 @@
 /** RMSNorm by tile kernels: norms in float32 of what is bf16, as the model has them, and their gradients. */
 import { at, got, sameShape } from '../../../core/index.js';
 import { convert, type Value } from '../../../graph/index.js';
-import { rmsNormGradKernel, rmsNormKernel } from '../kernels/norm.js';
+import { WIDEST_ROW, rmsNormGradKernel, rmsNormKernel } from '../kernels/norm.js';
 import { kernelNode } from '../kernels/work.js';
 import type { KernelFamily } from './tile-kernel.js';
 import { narrowSource } from './views.js';
@@ -18,7 +18,7 @@ interface NormGradient {
 /** Norms, their gradients, and the sum that a residual stream adds to the gradient. */
 export const NORM_KERNELS: KernelFamily = {
   name: 'norms',
-  takes: () => 'norms',
+  takes: () => ({ takes: `bf16 rows of up to ${WIDEST_ROW} channels`, briefly: 'norms' }),
   rules: () => {
     /** Results of norms, by their statistics. */
     const normed = new Map<Value, Value>();

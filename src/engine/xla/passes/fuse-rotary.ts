@@ -13,7 +13,7 @@ const HEAD_WIDTHS: ReadonlySet<number> = new Set([32, 64]);
 /** Rotary embedding and its inverse. */
 export const ROTARY_KERNELS: KernelFamily = {
   name: 'rotary',
-  takes: () => 'rotary',
+  takes: () => ({ takes: 'bf16 heads of 32 or 64 channels', briefly: 'rotary' }),
   rules: (placing) => ({
     rotary: {
       fits: ({ inputs: [{ dtype, shape }] }) => {

@@ -4,13 +4,14 @@
  */
 import { at, invariant, sameShape } from '../../../core/index.js';
 import { makeGraph, nodesOf, rebuild, type Graph, type Node, type OpName, type Value } from '../../../graph/index.js';
+import type { KernelDevice } from '../kernels/taken.js';
 import { ATTENTION_KERNELS } from './fuse-attention.js';
 import { GATE_KERNELS } from './fuse-gate.js';
 import { LOSS_KERNELS } from './fuse-loss.js';
 import { NORM_KERNELS } from './fuse-norm.js';
 import { ROTARY_KERNELS } from './fuse-rotary.js';
 import { lossesOf, type Loss } from './losses.js';
-import { Placing, type KernelDevice } from './placing.js';
+import { Placing } from './placing.js';
 import { applyRule, type KernelFamily, type KernelRule } from './tile-kernel.js';
 
 /** The families of tile kernels that the pass places, in the order in which engines name them. */

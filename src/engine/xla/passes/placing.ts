@@ -5,17 +5,13 @@
  */
 import { at, dims } from '../../../core/index.js';
 import { emit, reshape, type Node, type RotaryAttrs, type Value } from '../../../graph/index.js';
+import type { KernelDevice } from '../kernels/taken.js';
 import type { Loss } from './losses.js';
 import { sameTurn } from './turns.js';
 import { channelsOf, joined, narrowSource, valueOf, type Channels } from './views.js';
 
-/** The devices that kernels are placed on, as far as kernels differ by them. */
-export interface KernelDevice {
-  /**
-   * Heads, and the logits' classes, divide over devices: kernels take heads as tensors of their own, and losses none.
-   */
-  readonly dividesHeads: boolean;
-}
+/** Why kernels take no SwiGLU on devices that divide heads. */
+export const DIVIDED_CHANNELS = 'channels are divided over devices';
 
 /** Channels that a rotary kernel turned. */
 interface Turned {
@@ -70,7 +66,7 @@ export class Placing {
   gates(gate: Value, up: Value): readonly [Channels, Channels] | string {
     if (gate.dtype !== 'bf16') return `${gate.dtype}, not bf16`;
     if (gate.shape.length !== 3) return `rank ${gate.shape.length}, not 3`;
-    return this.#dividesHeads ? 'channels are divided over devices' : [channelsOf(gate), channelsOf(up)];
+    return this.#dividesHeads ? DIVIDED_CHANNELS : [channelsOf(gate), channelsOf(up)];
   }
 
   /** Remembers that a kernel turned channels. */

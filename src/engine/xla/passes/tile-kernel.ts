@@ -1,6 +1,7 @@
 /** What a family of tile kernels says of itself: which nodes it takes, or why not, and what stands in their place. */
 import type { Node, NodeOf, OpName, Value } from '../../../graph/index.js';
-import type { KernelDevice, Placing } from './placing.js';
+import type { NamedKernel } from '../kernels/taken.js';
+import type { Placing } from './placing.js';
 
 /** How kernels take the nodes of one op. */
 export interface KernelRule<K extends OpName> {
@@ -14,10 +15,7 @@ export interface KernelRule<K extends OpName> {
 type KernelRules = { readonly [K in OpName]?: KernelRule<K> };
 
 /** Kernels that belong together: an op, its gradient, and what is computed with them. */
-export interface KernelFamily {
-  readonly name: string;
-  /** What they take on such devices, in a few words for an engine's `reason`; null where that goes without saying. */
-  takes(device: KernelDevice): string | null;
+export interface KernelFamily extends NamedKernel {
   /** The rules for one graph. What forward kernels leave for backward ones is kept in them. */
   rules(placing: Placing): KernelRules;
 }

@@ -3,6 +3,7 @@
  * k and v are `[B,T,heads,D]` in bf16, outputs `[B,heads,T,D]`, softmax statistics (log-sum-exp) `[B,H,T]` in float32.
  * `sliding_window_length` w shows w keys, the query's own included; 0 shows all.
  */
+import type { NamedKernel } from '../kernels/taken.js';
 import { at } from '../../../core/index.js';
 import type { AttentionAttrs, Node, TensorType } from '../../../graph/index.js';
 import type { AttentionKernel } from './scope.js';
@@ -159,6 +160,14 @@ export function fitsCudnn(node: Node<'attention' | 'attentionGrad'>): true | str
   if (width % 8 !== 0 || width > MAX_HEAD) return `heads of ${width} channels, not a multiple of 8 up to ${MAX_HEAD}`;
   return at(q.shape, 1) % 2 === 0 ? true : 'an odd number of tokens';
 }
+
+/** cuDNN's kernels as `doctor` names them. */
+export const CUDNN_KERNELS: NamedKernel = {
+  name: 'cuDNN attention',
+  takes: () => ({
+    takes: `bf16 attention that no tile kernel takes: heads of a multiple of 8 up to ${MAX_HEAD} channels, an even number of tokens, no sinks`,
+  }),
+};
 
 /** The kernels; `deterministic` sums the gradient of queries in a fixed order. */
 export const cudnnAttention = (deterministic: boolean): AttentionKernel => ({

@@ -15,6 +15,7 @@ import {
   type RecurrenceShape,
   type Run,
 } from '../kernels/recurrence/index.js';
+import type { NamedKernel } from '../kernels/taken.js';
 import { manualComputation, pieceType, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
 import type { Scope } from './scope.js';
 import { partsOf, type MeshAxis, type Sharding } from '../mesh/sharding.js';
@@ -32,8 +33,13 @@ const OPS: ReadonlySet<string> = new Set<RecurrenceOp>([
 /** Widest head that the kernels hold in registers. */
 const MAX_WIDTH = 128;
 
-/** What the kernels take, said where an engine says what it uses. */
-export const RECURRENCES_TAKEN = `recurrences (multiples of ${CHUNK} tokens, heads of up to ${MAX_WIDTH} channels)`;
+const LIMITS = `multiples of ${CHUNK} tokens, heads of up to ${MAX_WIDTH} channels`;
+
+/** The kernels as engines and `doctor` name them. */
+export const RECURRENCE_KERNELS: NamedKernel = {
+  name: 'recurrences',
+  takes: () => ({ takes: `bf16: ${LIMITS}`, briefly: `recurrences (${LIMITS})` }),
+};
 
 /** Heads of any width are filled up with zeros, which change nothing, to a power of two. */
 const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n)));
