@@ -4,7 +4,8 @@
  * prompt of the answer's ids under six spellings, and the query is the second token from the end. See
  * `retrieval-heads.ts` for ours.
  */
-import { present, messageOf, at, ConfigError, DataError } from '../core/index.js';
+import { z } from 'zod';
+import { present, at, ConfigError, DataError, parseJsonLines } from '../core/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import { printLayer } from '../model/index.js';
 import { AttentionRows, headGroupsOf, probabilitiesOf, type HeadIndex } from './attention-rows.js';
@@ -30,16 +31,8 @@ const NEEDLE_FIELDS = ['outputs', 'answer', 'needle', 'target'];
  * @throws DataError naming the line that is no JSON object or has no prompt
  */
 export function parsePromptRows(text: string, where: string): PromptRow[] {
-  return text.split('\n').flatMap((line, i) => {
-    if (line.trim() === '') return [];
-    const place = `${where}:${i + 1}`;
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
-    } catch (cause) {
-      throw new DataError(`${place} is not valid JSON: ${messageOf(cause)}`, { details: { place }, cause });
-    }
-    const row = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  return parseJsonLines(text, where, z.record(z.string(), z.unknown()), { origin: 'user' }).map((line) => {
+    const { value: row, where: place } = line;
     const prompt = PROMPT_FIELDS.map((f) => row[f]).find((v): v is string => typeof v === 'string' && v !== '');
     if (prompt === undefined) {
       throw new DataError(`${place} has no prompt; it needs one of ${PROMPT_FIELDS.join(', ')}`, {
@@ -48,7 +41,7 @@ export function parsePromptRows(text: string, where: string): PromptRow[] {
     }
     const all = NEEDLE_FIELDS.flatMap((f) => (Array.isArray(row[f]) ? (row[f] as unknown[]) : [row[f]]));
     const needles = all.filter((v): v is string => typeof v === 'string' && v !== '');
-    return [{ prompt, needles: [...new Set(needles)] }];
+    return { prompt, needles: [...new Set(needles)] };
   });
 }
 

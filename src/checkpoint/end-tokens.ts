@@ -1,7 +1,10 @@
 /** Which tokens end a text, as a folder saved by Transformers says. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError, readJson, showValue } from '../core/index.js';
+import { z } from 'zod';
+import { DataError, parseStored, readJson, showValue } from '../core/index.js';
+
+const endsSchema = z.looseObject({ eos_token_id: z.unknown() });
 
 /**
  * `eos_token_id` of `generation_config.json`, else of `config.json`: one id or several; empty if neither names any.
@@ -12,7 +15,7 @@ export function endTokens(folder: string): number[] {
   for (const file of ['generation_config.json', 'config.json']) {
     const path = join(folder, file);
     if (!existsSync(path)) continue;
-    const value = (readJson(path) as { eos_token_id?: unknown }).eos_token_id;
+    const { eos_token_id: value } = parseStored(endsSchema, readJson(path), path);
     if (value === undefined || value === null) continue;
     const ids: unknown[] = Array.isArray(value) ? value : [value];
     if (!ids.every((id): id is number => Number.isInteger(id) && (id as number) >= 0)) {

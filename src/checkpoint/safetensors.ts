@@ -24,10 +24,9 @@ import {
   sizeOf,
   StoreError,
   clip,
+  LIMITS,
 } from '../core/index.js';
 
-/** The longest header that is read; the limit of the reference implementation. */
-const MAX_HEADER_BYTES = 100_000_000;
 const MAX_READ_BYTES = 2 ** 28;
 
 const STORED_BYTES = {
@@ -220,8 +219,8 @@ export class SafetensorsFile implements Disposable {
     const head = new Uint8Array(8);
     this.#readAt(head, 0, 'the header length');
     const length = new DataView(head.buffer).getBigUint64(0, true);
-    if (length > BigInt(MAX_HEADER_BYTES)) {
-      throw damaged(this.path, `its header claims ${length} bytes, more than the limit of ${MAX_HEADER_BYTES}`);
+    if (length > BigInt(LIMITS.headerBytes.most)) {
+      throw damaged(this.path, `its header claims ${length} bytes, more than the limit of ${LIMITS.headerBytes.most}`);
     }
     const bytes = Number(length);
     if (8 + bytes > size) throw damaged(this.path, `its header claims ${bytes} bytes but the file has ${size} in all`);

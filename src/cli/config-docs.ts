@@ -2,6 +2,7 @@
 import { LAPTOP_PATTERNS, PRESET_NAMES, STUDY_PATTERNS, STUDY_SIZES } from '../model/index.js';
 import { studySchema } from '../study/index.js';
 import { documentedRunSchema } from '../lab/index.js';
+import { formatCount, LIMITS } from '../core/index.js';
 import { describeKeys, helpMarkdown } from './terminal/schema-help.js';
 
 /** The page, complete. */
@@ -25,6 +26,17 @@ ${helpMarkdown(describeKeys(documentedRunSchema))}
 ## Study files
 
 ${helpMarkdown(describeKeys(studySchema))}
+
+## Limits
+
+The largest sizes that are taken from files; more is refused before anything of that size is made. Beside these, the parameters of a
+model and the tokens of a step must fit into the memory of the machine.
+
+| limit | of |
+| --- | --- |
+${Object.values(LIMITS)
+  .map(({ most, of }) => `| ${formatCount(most)} | ${of} |`)
+  .join('\n')}
 
 ## Model presets
 

@@ -19,7 +19,6 @@ import {
   writeAll,
   writeAllBehind,
 } from './disk.js';
-import { messageOf, StoreError } from './errors.js';
 import { removeLeftovers, temporaryPath } from './temporary.js';
 
 export { fileError, makeFolder };
@@ -244,23 +243,4 @@ export function writeFileAtomic(path: string, ...parts: (string | Uint8Array)[])
  */
 export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, JSON.stringify(value, null, 2) + '\n');
-}
-
-/**
- * Reads and parses a JSON file. Throws `StoreError` naming the path if it is missing or not JSON.
- *
- * @param repair changes the text before it is parsed
- */
-export function readJson(path: string, repair: (text: string) => string = (text) => text): unknown {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError('read', path, cause);
-  }
-  try {
-    return JSON.parse(repair(text)) as unknown;
-  } catch (cause) {
-    throw new StoreError(`${path} is not valid JSON: ${messageOf(cause)}`, { details: { path }, cause });
-  }
 }

@@ -18,6 +18,8 @@ export * from './files.js';
 export * from './fingerprint.js';
 export * from './format.js';
 export * from './hub.js';
+export * from './json.js';
+export * from './limits.js';
 export * from './lists.js';
 export * from './lock.js';
 export * from './messages.js';

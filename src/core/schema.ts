@@ -150,6 +150,7 @@ function article(expected: string): string {
   const names: Readonly<Record<string, string>> = {
     int: 'a whole number',
     record: 'an object',
+    nonoptional: 'a value',
     tuple: 'a list',
     array: 'a list',
   };

@@ -1,6 +1,6 @@
 /** Fields of users' JSON lines: those with text are read, or refused by name; none is dropped in silence. */
-import { messageOf, DataError, quoted, readUtf8, wellFormed } from '../core/index.js';
-import { repeatedKey } from './json-lines.js';
+import { z } from 'zod';
+import { DataError, parseJsonLines, quoted, readUtf8, type JsonLine } from '../core/index.js';
 
 /** Fields whose text says where a row comes from or explains its answer; no prompt is made of them. */
 export const METADATA_FIELDS: readonly string[] = (
@@ -12,58 +12,24 @@ export const METADATA_FIELDS: readonly string[] = (
 /** A line of a user's JSON Lines file, parsed as an object. */
 export type JsonRow = Readonly<Record<string, unknown>>;
 
-/** The lines of a user's JSON Lines file that are not blank, each with its place for messages and its number from 0. */
-export function rowLines(
-  content: string,
-  path: string,
-): { readonly line: string; readonly where: string; readonly index: number }[] {
-  return content
-    .split('\n')
-    .map((line, index) => ({ line, where: `${path}:${index + 1}`, index }))
-    .filter(({ line }) => line.trim() !== '');
-}
+/** Any object: what a row holds beyond the fields that are read is looked at by `refuseUnread`. */
+const anyRow = z.record(z.string(), z.unknown());
 
 /**
- * The content of a user's JSON Lines file, without a byte order mark.
+ * The rows of a user's JSON Lines file, without a byte order mark, as a schema reads them.
  *
  * @throws StoreError if it cannot be read
- * @throws DataError if it is compressed, or no UTF-8
+ * @throws DataError if it is compressed, or no UTF-8, or naming the line and field that is wrong
  */
-export function readRows(path: string): ReturnType<typeof rowLines> {
-  return rowLines(readUtf8(path, 'drop'), path);
+export function readRows(path: string): JsonLine<JsonRow>[];
+export function readRows<S extends z.ZodType>(path: string, schema: S): JsonLine<z.output<S>>[];
+export function readRows(path: string, schema: z.ZodType = anyRow): JsonLine<unknown>[] {
+  return parseJsonLines(readUtf8(path, 'drop'), path, schema, { origin: 'user' });
 }
 
-/**
- * A line of JSON as an object; one that is no object as an empty one.
- *
- * @throws DataError naming the line: no JSON, a key that is there twice, or half of a surrogate pair
- */
-export function parseRow(line: string, where: string): JsonRow {
-  let row: unknown;
-  try {
-    row = JSON.parse(line);
-  } catch (cause) {
-    throw new DataError(`${where} is not valid JSON: ${messageOf(cause)}`, { details: { where }, cause });
-  }
-  const twice = repeatedKey(line);
-  if (twice !== null) throw new DataError(`${where} has ${quoted([twice])} twice; keep one`, { details: { where } });
-  if (/\\u[dD][89a-fA-F]/.test(line)) checkText(row, where);
-  return typeof row === 'object' && row !== null && !Array.isArray(row) ? (row as JsonRow) : {};
-}
-
-function checkText(value: unknown, where: string): void {
-  if (typeof value === 'string') {
-    wellFormed(
-      value,
-      'refuse',
-      (index) =>
-        new DataError(
-          `${where} has half of a surrogate pair at character ${index} of a text, which is no text; correct it`,
-        ),
-    );
-  } else if (typeof value === 'object' && value !== null) {
-    for (const part of Object.values(value)) checkText(part, where);
-  }
+/** The rows of the content of a user's JSON Lines file; see `readRows`. */
+export function parseRows(content: string, path: string): JsonLine<JsonRow>[] {
+  return parseJsonLines(content, path, anyRow, { origin: 'user' });
 }
 
 /** Whether a value is a text that is not empty, or holds one. */

@@ -10,7 +10,7 @@ export {
   type Range,
   type ReadOptions,
 } from './documents.js';
-export { METADATA_FIELDS, parseRow, readRows, refuseUnread, type JsonRow } from './fields.js';
+export { METADATA_FIELDS, readRows, refuseUnread, type JsonRow } from './fields.js';
 export * from './corpora/index.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';

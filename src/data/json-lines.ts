@@ -1,5 +1,15 @@
 /** The text of a line of JSON Lines, read alike wherever such lines are read. */
-import { messageOf, DataError, nearest, decodeUtf8, wellFormed, type InvalidText, listed } from '../core/index.js';
+import {
+  messageOf,
+  DataError,
+  nearest,
+  decodeUtf8,
+  showValue,
+  timesGiven,
+  wellFormed,
+  type InvalidText,
+  listed,
+} from '../core/index.js';
 
 /** How the text of a JSON line is read, and how messages name the line. */
 export interface LineOptions {
@@ -41,7 +51,8 @@ export function textOfLine(bytes: Uint8Array, options: LineOptions): string | nu
   } catch (cause) {
     throw wrong(`not valid JSON (${messageOf(cause)})`, cause);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('not a JSON object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw wrong(`not a JSON object but ${showValue(value)}`);
   if (!Object.hasOwn(value, field)) {
     const keys = Object.keys(value);
     const near = nearest(field, keys);
@@ -52,7 +63,7 @@ export function textOfLine(bytes: Uint8Array, options: LineOptions): string | nu
   if (timesGiven(json, field) > 1) throw wrong(`the field "${field}" is given twice`);
   const text = (value as Readonly<Record<string, unknown>>)[field];
   if (text === null) return null;
-  if (typeof text !== 'string') throw wrong(`"${field}" is not a string`);
+  if (typeof text !== 'string') throw wrong(`"${field}" is not a string but ${showValue(text)}`);
   return wellFormed(text, invalid, (index) =>
     wrong(
       `"${field}" has half of a surrogate pair at character ${index}, which is no text (--invalid replace puts U+FFFD there)`,
@@ -71,36 +82,4 @@ export function invalidByte(path: string, at: number): DataError {
 /** A byte order mark at the start of a file of JSON is no part of the JSON. */
 function withoutMark(bytes: Uint8Array, begin: number): Uint8Array {
   return begin === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
-}
-
-/** A key that an object in valid JSON has twice, at any depth; null if there is none. */
-export function repeatedKey(json: string): string | null {
-  const open: (Set<string> | null)[] = [];
-  for (const { 0: token, 1: colon } of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
-    if (token === '{') open.push(new Set());
-    else if (token === '[') open.push(null);
-    else if (token === '}' || token === ']') open.pop();
-    else if (colon !== undefined) {
-      const key = JSON.parse(token.slice(0, token.length - colon.length)) as string;
-      const keys = open.at(-1);
-      if (keys?.has(key) === true) return key;
-      keys?.add(key);
-    }
-  }
-  return null;
-}
-
-/**
- * How often an object, given as valid JSON, has a key at its top. Keys that are written with escapes are not counted.
- */
-function timesGiven(json: string, key: string): number {
-  const quoted = JSON.stringify(key);
-  if (json.indexOf(quoted) === json.lastIndexOf(quoted)) return 1;
-  let [depth, times] = [0, 0];
-  for (const { 0: token, 1: colon } of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
-    if (token === '{' || token === '[') depth++;
-    else if (token === '}' || token === ']') depth--;
-    else if (depth === 1 && colon !== undefined && token.slice(0, token.length - colon.length) === quoted) times++;
-  }
-  return times;
 }

@@ -1,10 +1,8 @@
 /** Files read in order in bounded memory: as chunks of bytes, and as lines. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { messageOf, DataError } from '../core/index.js';
+import { messageOf, DataError, LIMITS } from '../core/index.js';
 
 const CHUNK_BYTES = 4 * 2 ** 20;
-/** The longest line that is read, in bytes: 256 MiB. */
-const MAX_LINE_BYTES = 256 * 2 ** 20;
 const NEWLINE = 0x0a;
 
 /**
@@ -60,8 +58,8 @@ export function* linesOf(path: string, from = 0): Generator<Line> {
       at = to + 1;
     }
     heldBytes += chunk.length - at;
-    if (heldBytes > MAX_LINE_BYTES) {
-      throw new DataError(`${path}: the line at byte ${begin} is longer than ${MAX_LINE_BYTES} bytes; split it`);
+    if (heldBytes > LIMITS.lineBytes.most) {
+      throw new DataError(`${path}: the line at byte ${begin} is longer than ${LIMITS.lineBytes.most} bytes; split it`);
     }
     if (at < chunk.length) held.push(Buffer.from(chunk.subarray(at)));
   }

@@ -1,6 +1,6 @@
 /** Texts and prompts of users' JSON lines. */
-import { DataError, quoted } from '../core/index.js';
-import { parseRow, refuseUnread, rowLines } from './fields.js';
+import { DataError, quoted, showValue } from '../core/index.js';
+import { parseRows, refuseUnread } from './fields.js';
 
 /** Fields of which a row has one, with its text. */
 const TEXT_FIELDS: readonly string[] = ['text', 'prompt', 'input', 'context', 'question'];
@@ -22,12 +22,15 @@ export interface TextRow {
  * @throws DataError naming the line that is no JSON, has no such field or several, or has text that would be dropped
  */
 export function textRows(content: string, path: string): TextRow[] {
-  return rowLines(content, path).map(({ line, where }) => {
-    const row = parseRow(line, where);
+  return parseRows(content, path).map(({ value: row, where }) => {
     const texts = TEXT_FIELDS.filter((field) => typeof row[field] === 'string' && row[field] !== '');
     const [field, ...others] = texts;
     if (field === undefined) {
-      throw new DataError(`${where} has no prompt; it needs one of ${TEXT_FIELDS.join(', ')}`, { details: { where } });
+      const other = TEXT_FIELDS.find((name) => row[name] !== undefined && row[name] !== '');
+      const found = other === undefined ? '' : ` as a text, and "${other}" is ${showValue(row[other])}`;
+      throw new DataError(`${where} has no prompt; it needs one of ${TEXT_FIELDS.join(', ')}${found}`, {
+        details: { where },
+      });
     }
     if (others.some((other) => row[other] !== row[field])) {
       throw new DataError(`${where} has text in ${quoted(texts)}, but one text is read; join them in "text"`, {

@@ -1,6 +1,7 @@
 /** Files of multiple-choice questions: every field with text is read or refused by name. */
-import { present, DataError, quoted, listed, showValue } from '../core/index.js';
-import { parseRow, readRows, refuseUnread, type JsonRow } from '../data/index.js';
+import { z } from 'zod';
+import { parseStored, present, DataError, quoted, listed, showValue } from '../core/index.js';
+import { readRows, refuseUnread, type JsonRow } from '../data/index.js';
 
 /** A multiple-choice question: a context, its continuations, and which of them is right. */
 export interface ChoiceQuestion {
@@ -25,6 +26,13 @@ const PROMPT_FIELDS = [
 const CHOICE_FIELDS = ['choices', 'endings', 'options'];
 const NUMBERED_CHOICES = ['answer', 'ending', 'option', 'choice'];
 const ANSWER_FIELDS = ['answer', 'label', 'gold', 'answerKey', 'answer_index', 'answer_idx', 'correct_option'];
+const named = <T extends z.ZodType>(names: readonly string[], schema: T): Readonly<Record<string, T>> =>
+  Object.fromEntries(names.map((name) => [name, schema]));
+/** What the fields that are read hold. */
+const rowSchema = z.looseObject({
+  ...named(PROMPT_FIELDS, z.string().nullish()),
+  ...named(ANSWER_FIELDS, z.union([z.string(), z.number(), z.boolean()]).nullish()),
+});
 /** HellaSwag's halves of `ctx`. */
 const CTX_PARTS = ['ctx_a', 'ctx_b'];
 
@@ -57,7 +65,7 @@ interface Draft {
  * @throws DataError naming the line that is wrong, has text that is not read, or an answer that could mean two choices
  */
 export function readChoiceFile(path: string): ChoiceQuestion[] {
-  const drafts = readRows(path).map(({ line, where }) => draftOf(line, where));
+  const drafts = readRows(path).map(({ value, where }) => draftOf(value, where));
   if (drafts.length === 0) throw new DataError(`${path} holds no question`);
   const common = commonReadings(drafts);
   return drafts.map((draft) => ({
@@ -66,11 +74,11 @@ export function readChoiceFile(path: string): ChoiceQuestion[] {
   }));
 }
 
-function draftOf(line: string, where: string): Draft {
-  const row = flattened(parseRow(line, where));
+function draftOf(given: JsonRow, where: string): Draft {
+  const row = parseStored(rowSchema, flattened(given), where, '', 'user');
   const prompts = PROMPT_FIELDS.filter((field) => row[field] !== undefined && row[field] !== null);
-  const texts = [...new Set(prompts.map((field) => row[field]))];
-  if (texts.length === 0 || !texts.every((t): t is string => typeof t === 'string')) {
+  const texts = [...new Set(prompts.map((field) => row[field]))].filter((text) => typeof text === 'string');
+  if (texts.length === 0) {
     throw new DataError(`${where} needs a text "context" (or "question")`);
   }
   const answers = ANSWER_FIELDS.flatMap((field) => (row[field] == null ? [] : [{ field, value: row[field] }]));

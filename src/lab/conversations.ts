@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { readChatTemplate, type ChatMessage } from '../checkpoint/index.js';
 import { ConfigError, parseConfig } from '../core/index.js';
-import { kindOf, parseRow, readRows } from '../data/index.js';
+import { kindOf, readRows } from '../data/index.js';
 import { readTextFile, tokenizerOf } from './model-texts.js';
 import type { OpenedModel } from './open-model.js';
 
@@ -41,12 +41,11 @@ export function conversationOf(question: string, system: string | undefined): Ch
  */
 export function readConversations(path: string, system: string | undefined): ChatMessage[][] {
   const rows = kindOf(path) === 'jsonl' ? readRows(path) : [];
-  const parsed = rows.map(({ line, where }) => ({ where, row: parseRow(line, where) }));
-  if (!parsed.some(({ row }) => row['messages'] !== undefined))
+  if (!rows.some(({ value }) => value['messages'] !== undefined))
     return readTextFile(path).map(({ text }) => conversationOf(text, system));
   if (system !== undefined)
     throw new ConfigError(`${path} has whole conversations; put --system into their messages, or leave it out`);
-  return parsed.map(({ where, row }) => parseConfig(rowSchema, row, where).messages);
+  return rows.map(({ where, value }) => parseConfig(rowSchema, value, where).messages);
 }
 
 /**

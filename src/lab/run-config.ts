@@ -1,7 +1,7 @@
 /** Run files: everything that one run is made from, checked and completed. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { ConfigError, parseConfig } from '../core/index.js';
+import { ConfigError, parseConfig, sizeUpTo } from '../core/index.js';
 import { absolutePaths, DataConfigSchema, dataVocabSize } from '../data/index.js';
 import { ENGINE_NAMES } from '../engine/index.js';
 import { evalSchema } from './measures/config.js';
@@ -23,12 +23,12 @@ export const runSchema = z.strictObject({
   train: TrainConfigSchema.describe('optimizer, schedule, and how often things are logged and saved'),
   eval: evalSchema.prefault({}).describe('what is measured, beside the loss'),
   engine: z.enum(ENGINE_NAMES).default('auto').describe('what computes'),
-  threads: z.int().min(1).optional().describe('threads of the engine (default: as many as the process may use)'),
+  threads: sizeUpTo('devices').optional().describe('threads of the engine (default: as many as the process may use)'),
   mesh: z
     .strictObject({
-      data: z.int().min(1).optional().describe('copies of the model, each with its part of the batch'),
-      fsdp: z.int().min(1).optional().describe('parts of parameters and optimizer state, and of the batch'),
-      tensor: z.int().min(1).optional().describe('parts of every matrix product'),
+      data: sizeUpTo('devices').optional().describe('copies of the model, each with its part of the batch'),
+      fsdp: sizeUpTo('devices').optional().describe('parts of parameters and optimizer state, and of the batch'),
+      tensor: sizeUpTo('devices').optional().describe('parts of every matrix product'),
     })
     .optional()
     .describe('devices of the xla engine along each axis (default: one device)'),
@@ -45,7 +45,9 @@ export const documentedRunSchema = z.strictObject({
     .strictObject({
       preset: z.string().optional().describe('a named model underneath; the other keys replace its fields'),
       ...modelSchema.shape,
-      vocabSize: z.int().min(1).optional().describe('number of tokens (default: what the data need; 256 for bytes)'),
+      vocabSize: sizeUpTo('vocabulary')
+        .optional()
+        .describe('number of tokens (default: what the data need; 256 for bytes)'),
     })
     .describe('the model'),
 });

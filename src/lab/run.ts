@@ -1,9 +1,10 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import type { HeadScores } from '../analysis/index.js';
-import { allPending, ConfigError, invariant, pending, type Pending } from '../core/index.js';
+import { allPending, checkMemory, ConfigError, invariant, pending, type Pending } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
+import { checkParameterMemory } from '../model/index.js';
 import {
   openRunData,
   RunClock,
@@ -51,7 +52,15 @@ export interface PerformOptions {
  * @throws ConfigError, DataError
  */
 export function checkRun(run: FullRunConfig): void {
+  checkParameterMemory(run.model);
   for (const stage of stagesOf(run)) {
+    const { batchSize, seqLen } = stage.train;
+    // Token ids, targets and their weights, four bytes each.
+    checkMemory(
+      12 * batchSize * seqLen,
+      `a step of ${batchSize} x ${seqLen} tokens`,
+      'lower train.batchSize or seqLen',
+    );
     using data = openRunData(stage);
     planMeasures({ data, config: run.eval });
   }

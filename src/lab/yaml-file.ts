@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { LineCounter, parseDocument, stringify, type Document } from 'yaml';
 import { ZodError, type z } from 'zod';
-import { messageOf, ConfigError, decodeUtf8, parseConfig } from '../core/index.js';
+import { messageOf, ConfigError, decodeUtf8, parseConfig, LIMITS } from '../core/index.js';
 
 /** A parsed YAML file that still knows where each value stood. */
 export interface YamlFile {
@@ -22,7 +22,11 @@ export interface YamlFile {
 export function readYamlFile(path: string): YamlFile {
   let text: string;
   try {
-    if (statSync(path).isDirectory()) throw new ConfigError(`${path} is a folder; give a YAML file`);
+    const stat = statSync(path);
+    if (stat.isDirectory()) throw new ConfigError(`${path} is a folder; give a YAML file`);
+    const { most } = LIMITS.configBytes;
+    if (stat.size > most)
+      throw new ConfigError(`${path} has ${stat.size} bytes; a YAML file of more than ${most} bytes is not read`);
     text = decodeUtf8(readFileSync(path), 'refuse', (offset) => {
       return new ConfigError(`${path}: byte ${offset} is not valid UTF-8; convert the file to UTF-8`, {
         details: { path },
@@ -40,7 +44,7 @@ export function readYamlFile(path: string): YamlFile {
 /** Parses YAML text; `path` is what messages call it. Throws as `readYamlFile` does. */
 export function parseYaml(text: string, path: string): YamlFile {
   const lines = new LineCounter();
-  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
+  const doc = parseNested(path, () => parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true }));
   const problem = doc.errors[0];
   if (problem !== undefined) {
     const { line, col } = lines.linePos(problem.pos[0]);
@@ -52,6 +56,16 @@ export function parseYaml(text: string, path: string): YamlFile {
   const value = toValue(doc, path);
   if (value === null || value === undefined) throw new ConfigError(`${path} is empty; it needs a configuration`);
   return { path, value, lineOf: (keys) => lineOf(doc, lines, keys), keysAt: (keys) => keysAt(doc, keys) };
+}
+
+/** What `parse` returns. The YAML library, and what follows it, walk values by recursion: the stack is the limit. */
+function parseNested<T>(path: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new ConfigError(`${path}: YAML nests lists and objects too deeply`, { details: { path }, cause });
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The resolved configuration of a model: every default filled in, every layer written out, fields checked together. */
 import type { z } from 'zod';
-import { at, ConfigError, nearest, parseConfig, showValue } from '../core/index.js';
-import { checkGroups, MAX_LAYERS, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
+import { at, ConfigError, nearest, parseConfig, showValue, LIMITS, append } from '../core/index.js';
+import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
 import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
@@ -146,22 +146,13 @@ function defaultHeadDim(hiddenSize: number, numHeads: number, where: string): nu
 function resolveLayers(parsed: Parsed, counts: HeadCounts, where: string): LayerPlan[] {
   const place = `${where}.layers`;
   const entries = typeof parsed.layers === 'string' ? [parsed.layers] : parsed.layers;
-  const period = entries.flatMap((entry, i) => {
-    const at = typeof parsed.layers === 'string' ? place : `${place}[${i}]`;
-    if (typeof entry === 'string') return parsePattern(entry, at).map((layer) => resolveLayer(layer, counts, at));
-    if (entry.mixer !== 'attention') return [entry];
-    return [
-      checkGroups(entry, counts, (why) => {
-        throw new ConfigError(`${at}: ${why}`, { details: { layer: entry, ...counts } });
-      }),
-    ];
-  });
-  const numLayers = parsed.numLayers ?? period.length;
-  if (numLayers > MAX_LAYERS) {
-    throw new ConfigError(`${where}: ${numLayers} layers are too many, a model has at most ${MAX_LAYERS}; use fewer`, {
-      details: { numLayers },
-    });
+  const period: LayerPlan[] = [];
+  for (const [i, entry] of entries.entries()) {
+    append(period, layersOf(entry, typeof parsed.layers === 'string' ? place : `${place}[${i}]`, counts));
+    checkLayers(period.length, where);
   }
+  const numLayers = parsed.numLayers ?? period.length;
+  checkLayers(numLayers, where);
   if (numLayers % period.length !== 0) {
     const below = numLayers - (numLayers % period.length);
     const multiples = below === 0 ? `${period.length}` : `${below} or ${below + period.length}`;
@@ -172,6 +163,24 @@ function resolveLayers(parsed: Parsed, counts: HeadCounts, where: string): Layer
     );
   }
   return Array.from({ length: numLayers }, (_, i) => at(period, i % period.length));
+}
+
+function checkLayers(numLayers: number, where: string): void {
+  const { most } = LIMITS.layers;
+  if (numLayers <= most) return;
+  throw new ConfigError(`${where}: ${numLayers} layers are too many, a model has at most ${most}; use fewer`, {
+    details: { numLayers },
+  });
+}
+
+function layersOf(entry: Parsed['layers'][number], at: string, counts: HeadCounts): LayerPlan[] {
+  if (typeof entry === 'string') return parsePattern(entry, at).map((layer) => resolveLayer(layer, counts, at));
+  if (entry.mixer !== 'attention') return [entry];
+  return [
+    checkGroups(entry, counts, (why) => {
+      throw new ConfigError(`${at}: ${why}`, { details: { layer: entry, ...counts } });
+    }),
+  ];
 }
 
 /** Checked against one another; a list whose entries are all equal becomes one block for all layers. */

@@ -1,7 +1,7 @@
 /**
  * Initial parameters: seeded, and the same whatever the layers' mixers and windows are, so that designs start alike.
  */
-import { hostTensor, Rng, sizeOf, type HostTensor } from '../core/index.js';
+import { checkMemory, formatTokens, hostTensor, Rng, sizeOf, type HostTensor } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { parameterSpecs } from './params.js';
 import type { ParamInit, ParamSpec } from './mixers/spec.js';
@@ -10,7 +10,7 @@ import type { ParamInit, ParamSpec } from './mixers/spec.js';
 export type HostParameters = Map<string, HostTensor<'f32'>>;
 
 /**
- * The initial parameters of a model, f32.
+ * The initial parameters of a model, f32. Throws `ConfigError` if they are more than the memory holds.
  *
  * Each tensor draws from its own random stream, named by the seed and the tensor's name: two configurations that differ
  * in windows, positions or optional parts share every tensor that has the same name, shape and distribution in both.
@@ -20,7 +20,15 @@ export type HostParameters = Map<string, HostTensor<'f32'>>;
  *   weights 1, sink logits 0; decay rates and step sizes of recurrent mixers as their authors have them (`spec.ts`).
  */
 export function initialParameters(config: ModelConfig, seed: number): HostParameters {
-  return new Map(parameterSpecs(config).map((spec) => [spec.name, initialTensor(spec, seed)]));
+  const specs = parameterSpecs(config);
+  checkParameterMemory(config);
+  return new Map(specs.map((spec) => [spec.name, initialTensor(spec, seed)]));
+}
+
+/** Throws `ConfigError` if the parameters of a model, f32, are more than the memory of this process holds. */
+export function checkParameterMemory(config: ModelConfig): void {
+  const numbers = parameterSpecs(config).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  checkMemory(4 * numbers, `a model of ${formatTokens(numbers)} parameters`, 'make it smaller');
 }
 
 function draw({ low, high, map }: Extract<ParamInit, { kind: 'uniform' }>, rng: Rng): number {

@@ -11,7 +11,7 @@
  *
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
-import { ConfigError, nearest, clip } from '../core/index.js';
+import { ConfigError, nearest, clip, LIMITS, append } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import type { AttentionPlan, HeadGroup, LayerPlan, RecurrentPlan } from './plan.js';
 
@@ -39,8 +39,6 @@ const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
   'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or one of ' +
   RECURRENT_MIXERS.join(', ');
-/** More layers than this are a slip of the keyboard: their parameters alone would fill the memory. */
-export const MAX_LAYERS = 10_000;
 
 type Fail = (why: string) => never;
 
@@ -52,21 +50,24 @@ type Fail = (why: string) => never;
 export function parsePattern(text: string, where = 'layers'): PatternLayer[] {
   const tokens = text.split(/\s+/).filter((t) => t !== '');
   if (tokens.length === 0) throw new ConfigError(`${where}: the pattern is empty; ${GRAMMAR}`, { details: { text } });
-  return tokens.flatMap((token, i) => {
-    const place =
-      tokens.length === 1 ? `"${clip(token)}"` : `"${clip(token)}" (token ${i + 1} of "${clip(tokens.join(' '))}")`;
+  const layers: PatternLayer[] = [];
+  tokens.forEach((token, i) => {
     const fail: Fail = (why) => {
-      throw new ConfigError(`${where}: ${place}: ${why}`, { details: { text, token, index: i } });
+      const among = tokens.length === 1 ? '' : ` (token ${i + 1} of "${clip(tokens.join(' '))}")`;
+      throw new ConfigError(`${where}: "${clip(token)}"${among}: ${why}`, { details: { text, token, index: i } });
     };
-    return parseToken(token, fail);
+    append(layers, parseToken(token, fail));
+    if (layers.length > LIMITS.layers.most)
+      fail(`more than ${LIMITS.layers.most} layers are too many, a model has at most that; use fewer`);
   });
+  return layers;
 }
 
 function parseToken(token: string, fail: Fail): PatternLayer[] {
   const star = token.indexOf('*');
   const count = star < 0 ? 1 : wholeNumber(token.slice(0, star));
-  if (count === null || count < 1 || count > MAX_LAYERS) {
-    return fail(`the repeat count before "*" must be a whole number from 1 to ${MAX_LAYERS}, as in 3*swa:128`);
+  if (count === null || count < 1 || count > LIMITS.layers.most) {
+    return fail(`the repeat count before "*" must be a whole number from 1 to ${LIMITS.layers.most}, as in 3*swa:128`);
   }
   const layer = parseLayer(token.slice(star + 1), fail);
   return Array.from({ length: count }, () => layer);

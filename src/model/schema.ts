@@ -1,14 +1,14 @@
 /** The schema of a model configuration: help texts and defaults come from here. */
 import { z } from 'zod';
+import { LIMITS, sizeUpTo } from '../core/index.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { recurrentSections } from './recurrent-config.js';
 
 /** Descriptions come last in a chain: zod drops them under `optional` and `default`. */
-const count = z.int().min(1);
 
 const headGroupSchema = z.strictObject({
-  window: count.nullable().describe('visible keys, the query included; null for full attention'),
-  heads: count.describe('query heads of this group'),
+  window: sizeUpTo('tokens').nullable().describe('visible keys, the query included; null for full attention'),
+  heads: sizeUpTo('heads').describe('query heads of this group'),
   rope: z
     .union([z.boolean(), z.literal('local')])
     .default(true)
@@ -19,7 +19,11 @@ const headGroupSchema = z.strictObject({
 const layerPlanSchema = z.discriminatedUnion('mixer', [
   z.strictObject({
     mixer: z.literal('attention').describe('softmax attention'),
-    groups: z.array(headGroupSchema).min(1).describe('head groups, in the order of the query heads'),
+    groups: z
+      .array(headGroupSchema)
+      .min(1)
+      .max(LIMITS.heads.most)
+      .describe('head groups, in the order of the query heads'),
   }),
   z.strictObject({
     mixer: z.enum(RECURRENT_MIXERS).describe('a recurrent mixer, with the settings of its section'),
@@ -57,12 +61,12 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('dynamic').describe('base grows with sequences longer than originalLength (dynamic NTK)'),
     factor: positive().describe('how fast'),
-    originalLength: count.describe('tokens of the longest sequence of pretraining'),
+    originalLength: sizeUpTo('tokens').describe('tokens of the longest sequence of pretraining'),
   }),
   z.strictObject({
     type: z.literal('yarn').describe('YaRN (Peng et al. 2023): long wavelengths longer, short ones kept'),
     factor: positive().describe('by this factor'),
-    originalLength: count.describe('tokens of the longest sequence of pretraining'),
+    originalLength: sizeUpTo('tokens').describe('tokens of the longest sequence of pretraining'),
     betaFast: positive().default(32).describe('turns over originalLength from which wavelengths are kept'),
     betaSlow: positive()
       .default(1)
@@ -79,7 +83,7 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
       'turns over originalLength below which wavelengths grow by the whole factor',
     ),
     highFrequencyFactor: positive().describe('turns over originalLength above which wavelengths are kept'),
-    originalLength: count.describe('tokens of the longest sequence of pretraining'),
+    originalLength: sizeUpTo('tokens').describe('tokens of the longest sequence of pretraining'),
   }),
 ]);
 
@@ -103,20 +107,30 @@ const initSchema = z.discriminatedUnion('scheme', [
  * first).
  */
 export const modelSchema = z.strictObject({
-  vocabSize: count.default(256).describe('number of tokens; 256 for bytes'),
-  hiddenSize: count.describe('width of the residual stream'),
-  numLayers: count.optional().describe('layers; the pattern repeats to fill them (default: the length of the pattern)'),
+  vocabSize: sizeUpTo('vocabulary').default(256).describe('number of tokens; 256 for bytes'),
+  hiddenSize: sizeUpTo('width').describe('width of the residual stream'),
+  numLayers: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('layers; the pattern repeats to fill them (default: the length of the pattern)'),
   layers: z
-    .union([z.string(), z.array(z.union([z.string(), layerPlanSchema])).min(1)])
+    .union([
+      z.string(),
+      z
+        .array(z.union([z.string(), layerPlanSchema]))
+        .min(1)
+        .max(LIMITS.layers.most),
+    ])
     .describe('layer pattern, such as "swa:128 full", "3*mamba2 full:nope" or "swa:8/full"; or a list of these'),
-  numHeads: count.describe('query heads'),
-  numKvHeads: count.optional().describe('key/value heads; divides numHeads (default: numHeads)'),
-  headDim: count.optional().describe('width of one head (default: hiddenSize / numHeads)'),
-  intermediateSize: count
+  numHeads: sizeUpTo('heads').describe('query heads'),
+  numKvHeads: sizeUpTo('heads').optional().describe('key/value heads; divides numHeads (default: numHeads)'),
+  headDim: sizeUpTo('width').optional().describe('width of one head (default: hiddenSize / numHeads)'),
+  intermediateSize: sizeUpTo('width')
     .optional()
     .describe('inner width of the SwiGLU (default: 8/3 of hiddenSize, rounded up to a multiple of 32)'),
   ropeTheta: z.number().positive().default(10_000).describe('base of the rotary wavelengths'),
-  ropeDim: count
+  ropeDim: sizeUpTo('width')
     .optional()
     .describe('channels of a head that rotary positions turn: as many from the start of each half (default: headDim)'),
   ropeScaling: ropeScalingSchema.nullable().default(null).describe('how rotary wavelengths are scaled'),
@@ -128,7 +142,7 @@ export const modelSchema = z.strictObject({
   rmsNormEps: z.number().positive().default(1e-6).describe('added to the mean square (variance) in every norm'),
   normOffset: z.number().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
   block: z
-    .union([blockSchema, z.array(blockSchema).min(1)])
+    .union([blockSchema, z.array(blockSchema).min(1).max(LIMITS.layers.most)])
     .default(PLAIN_BLOCK)
     .describe('how mixer and MLP are put together; one for all layers, or a list with one for each'),
   activation: z

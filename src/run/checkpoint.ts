@@ -27,6 +27,7 @@ import {
   DivergedError,
   type HostTensor,
   clip,
+  parseStored,
 } from '../core/index.js';
 import { checkpointPath, checkpointsFolder } from './paths.js';
 import { parameterSpecs, resolveModelConfig, type HostParameters, type ModelConfig } from '../model/index.js';
@@ -152,15 +153,8 @@ export function findCheckpoint(path: string, step?: number): Checkpoint {
 export function openCheckpoint(path: string): Checkpoint {
   if (!existsSync(path)) throw new StoreError(`there is no checkpoint ${path}`, { details: { path } });
   const statePath = join(path, STATE_FILE);
-  const result = stateSchema.safeParse(readJson(statePath));
-  if (!result.success) {
-    const at = result.error.issues[0]?.path.join('.') ?? '';
-    throw new StoreError(`${statePath} is not the state of a checkpoint (${at} is wrong or missing)`, {
-      details: { path: statePath },
-      cause: result.error,
-    });
-  }
-  const model = resolveModelConfig(result.data.model, statePath);
+  const { format: _format, ...state } = parseStored(stateSchema, readJson(statePath), statePath);
+  const model = resolveModelConfig(state.model, statePath);
   const specs = parameterSpecs(model);
   const shapes = new Map(specs.map((s) => [s.name, s.shape]));
   const moments = new Map(specs.flatMap((s) => ['m', 'v'].map((k) => [`${k}.${s.name}`, s.shape] as const)));
@@ -168,7 +162,6 @@ export function openCheckpoint(path: string): Checkpoint {
   const optimizerPath = join(path, OPTIMIZER_FILE);
   checkTensors(modelPath, shapes);
   checkTensors(optimizerPath, moments);
-  const { format: _format, ...state } = result.data;
   return {
     path,
     state: { ...state, model },

@@ -7,13 +7,13 @@ import {
   differences,
   fileError,
   namesIn,
+  parseStored,
   readJson,
   StoreError,
   writeJsonAtomic,
 } from '../core/index.js';
 import type { EngineInfo } from '../engine/index.js';
 import { configPath, isRunFolder, LOCK_FILE } from './paths.js';
-import { parseStored } from './stored.js';
 
 /** The parts of a resolved run configuration that decide what a run folder holds. A whole one may hold more. */
 export interface StoredRun {

@@ -33,12 +33,8 @@ describe('MetricsWriter', () => {
   it('names a damaged line', () => {
     writeFileSync(path, '{"step":0,"tokens":0}\nx\n');
     expect(() => new MetricsWriter(path, 5)).toThrow(StoreError);
-    expect(() => new MetricsWriter(path, 5)).toThrow(
-      /metrics\.jsonl:2 is not valid JSON: the file is damaged; remove the line/,
-    );
+    expect(() => new MetricsWriter(path, 5)).toThrow(/metrics\.jsonl:2 is not valid JSON: .*; remove the line$/);
     writeFileSync(path, '{"tokens":0}\n');
-    expect(() => new MetricsWriter(path, 5)).toThrow(
-      /metrics\.jsonl:1 does not hold what it should: step is wrong or missing/,
-    );
+    expect(() => new MetricsWriter(path, 5)).toThrow(/metrics\.jsonl:1: step is missing; expected a number/);
   });
 });

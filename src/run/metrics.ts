@@ -1,8 +1,7 @@
 /** `metrics.jsonl`: one JSON object a line, append-only, with the metric names that the field uses. */
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { AppendedFile, fileError, StoreError, wholeLines, writeFileAtomic } from '../core/index.js';
-import { parseStored } from './stored.js';
+import { AppendedFile, fileError, parseJsonLines, wholeLines, writeFileAtomic, type JsonLine } from '../core/index.js';
 
 const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
 
@@ -28,18 +27,13 @@ export interface Metrics {
   readonly seconds: number;
 }
 
-interface StoredLine {
-  readonly text: string;
-  readonly values: z.output<typeof lineSchema>;
-}
-
 /**
  * The complete lines of a metrics file. A last line without its end, left by a process that died while writing it, is
  * left out.
  *
  * @throws StoreError naming the line that is not a measurement
  */
-function readLines(path: string): StoredLine[] {
+function readLines(path: string): JsonLine<z.output<typeof lineSchema>>[] {
   if (!existsSync(path)) return [];
   let text: string;
   try {
@@ -47,23 +41,7 @@ function readLines(path: string): StoredLine[] {
   } catch (cause) {
     throw fileError('read', path, cause);
   }
-  return wholeLines(text)
-    .split('\n')
-    .slice(0, -1)
-    .flatMap((line, i) => (line === '' ? [] : [{ text: line, values: parseLine(line, `${path}:${i + 1}`) }]));
-}
-
-function parseLine(line: string, where: string): StoredLine['values'] {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    throw new StoreError(`${where} is not valid JSON: the file is damaged; remove the line`, {
-      details: { where },
-      cause,
-    });
-  }
-  return parseStored(lineSchema, value, where, '; remove the line');
+  return parseJsonLines(wholeLines(text), path, lineSchema, { origin: 'store', remedy: '; remove the line' });
 }
 
 /**
@@ -72,7 +50,7 @@ function parseLine(line: string, where: string): StoredLine['values'] {
 export function readMetrics(path: string): Metrics {
   const series = new Map<string, Point[]>();
   let seconds = 0;
-  for (const { values } of readLines(path)) {
+  for (const { value: values } of readLines(path)) {
     const { step: _, tokens, time, ...metrics } = values;
     if (typeof time === 'number') seconds = time;
     for (const [name, value] of Object.entries(metrics)) {
@@ -95,7 +73,7 @@ export class MetricsWriter implements Disposable {
    * @param afterStep lines of later steps are removed first; null to start an empty file
    */
   constructor(path: string, afterStep: number | null) {
-    const kept = afterStep === null ? [] : readLines(path).filter(({ values }) => values.step <= afterStep);
+    const kept = afterStep === null ? [] : readLines(path).filter(({ value }) => value.step <= afterStep);
     writeFileAtomic(path, kept.map(({ text }) => `${text}\n`).join(''));
     this.#file = new AppendedFile(path);
   }

@@ -1,9 +1,8 @@
 /** `status.json`: whether a run is going on, how far it is, and why it ended. */
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
-import { readJson, writeJsonAtomic } from '../core/index.js';
+import { parseStored, readJson, writeJsonAtomic } from '../core/index.js';
 import { statusPath } from './paths.js';
-import { parseStored } from './stored.js';
 
 const statusSchema = z.object({
   state: z.enum(['running', 'done', 'failed', 'interrupted']),

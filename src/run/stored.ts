@@ -1,26 +1,8 @@
-/** Values as files hold them, checked by the schema that also is their type. */
+/** The files of a folder that are named after steps. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { readJson, StoreError } from '../core/index.js';
-
-/**
- * `value` as `schema` reads it.
- *
- * @param where the file, or file and line, for the message
- * @param remedy what to do about a damaged file, if there is more to say than that it is damaged
- * @throws StoreError naming the first place that is wrong
- */
-export function parseStored<S extends z.ZodType>(schema: S, value: unknown, where: string, remedy = ''): z.output<S> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const at = result.error.issues[0]?.path.join('.');
-  const what = at === '' ? 'the value' : at;
-  throw new StoreError(`${where} does not hold what it should: ${what} is wrong or missing${remedy}`, {
-    details: { where },
-    cause: result.error,
-  });
-}
+import { parseStored, readJson } from '../core/index.js';
 
 /**
  * Every file `PREFIXstep-N.json` of a folder as `schema` reads it, in order of steps; none if there is no folder.

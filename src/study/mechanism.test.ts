@@ -127,7 +127,7 @@ describe('findings', () => {
     expect(readFindings(dir).influence).toMatchObject([{ step: 7, mean: [1, null] }]);
     writeFileSync(findingPath(dir, 'influence', 7), '{"step": 7, "tokens": 1}');
     expect(messageOf(() => readFindings(dir))).toMatch(
-      /influence-step-000007\.json does not hold what it should: target/,
+      /influence-step-000007\.json: target is missing; expected a string/,
     );
   });
 });

@@ -1,7 +1,7 @@
 /** A study: a grid of architectures, seeds and further settings, written as YAML and expanded into named runs. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { canonicalJson, ConfigError } from '../core/index.js';
+import { canonicalJson, ConfigError, LIMITS } from '../core/index.js';
 import { absolutePaths } from '../data/index.js';
 import {
   AR_THRESHOLD,
@@ -337,10 +337,10 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
   for (const path of Object.keys(study.grid)) parsePath(path);
   const points = Object.values(study.grid).reduce((n, values) => n * values.length, 1);
   const runs = points * labels.reduce((n, name) => n + (study.seedsFor?.[name] ?? study.seeds).length, 0);
-  if (runs > MAX_RUNS) {
+  if (runs > LIMITS.runs.most) {
     fail(
       ['grid'],
-      `${runs} runs are too many, a study has at most ${MAX_RUNS}; leave values, architectures or seeds out`,
+      `${runs} runs are too many, a study has at most ${LIMITS.runs.most}; leave values, architectures or seeds out`,
     );
   }
 }
@@ -360,9 +360,6 @@ function layersOf(runs: readonly PlannedRun[], architecture: string): string {
   const run = runs.find((r) => r.architecture === architecture);
   return run === undefined ? '' : printPeriod(run.config.model.layers);
 }
-
-/** More runs than this are a slip of the keyboard: their plan alone would fill the memory. */
-const MAX_RUNS = 10_000;
 
 /** Every combination of one value per path, first path slowest; one empty point for an empty grid. */
 function gridPoints(grid: Readonly<Record<string, readonly unknown[]>>): Plain[] {

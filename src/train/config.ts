@@ -1,9 +1,10 @@
 /** The `train` part of a run file. */
 import { z } from 'zod';
+import { sizeUpTo } from '../core/index.js';
 import type { DataConfig } from '../data/index.js';
 import type { ModelConfig } from '../model/index.js';
 
-const count = (minimum: number) => z.int().min(minimum);
+const steps = (least: number) => sizeUpTo('steps', least);
 const momentum = z.number().min(0).lt(1);
 
 /** A tenth of the steps at most. */
@@ -12,10 +13,10 @@ const DEFAULT_DECAY_FRACTION = 0.2;
 
 /** What changes after a number of steps, and holds until the next change. */
 const stageSchema = z.strictObject({
-  from: count(1).describe('steps after which the stage begins'),
-  seqLen: count(1).optional().describe('tokens of a sequence from then on'),
-  batchSize: count(1).optional().describe('sequences of one optimizer step'),
-  accumulate: count(1).optional().describe('microbatches that a step is computed in'),
+  from: steps(1).describe('steps after which the stage begins'),
+  seqLen: sizeUpTo('tokens').optional().describe('tokens of a sequence from then on'),
+  batchSize: sizeUpTo('batch').optional().describe('sequences of one optimizer step'),
+  accumulate: sizeUpTo('batch').optional().describe('microbatches that a step is computed in'),
   ropeTheta: z.number().positive().optional().describe('base of the rotary wavelengths, for longer contexts'),
   weights: z.array(z.number().positive()).optional().describe('weights of the data sources, in their order'),
   lr: z
@@ -27,8 +28,8 @@ const stageSchema = z.strictObject({
     .enum(['cosine', 'wsd', 'constant'])
     .optional()
     .describe('of the own schedule (default: that of training)'),
-  warmupSteps: count(0).optional().describe('of the own schedule (default: 0)'),
-  decaySteps: count(0).optional().describe('of the own schedule, wsd only (default: a fifth of its steps)'),
+  warmupSteps: steps(0).optional().describe('of the own schedule (default: 0)'),
+  decaySteps: steps(0).optional().describe('of the own schedule, wsd only (default: a fifth of its steps)'),
   minLrRatio: z.number().min(0).max(1).optional().describe('of the own schedule (default: that of training)'),
 });
 const SCHEDULE_KEYS = ['schedule', 'warmupSteps', 'decaySteps', 'minLrRatio'] as const;
@@ -41,12 +42,14 @@ const SCHEDULE_KEYS = ['schedule', 'warmupSteps', 'decaySteps', 'minLrRatio'] as
  */
 export const TrainConfigSchema = z
   .strictObject({
-    seqLen: count(1).default(128).describe('tokens of a sequence'),
-    batchSize: count(1).default(32).describe('sequences of one optimizer step, all of its microbatches together'),
-    accumulate: count(1).default(1).describe('microbatches that a step is computed in; divides batchSize'),
-    steps: count(1).describe('optimizer steps'),
+    seqLen: sizeUpTo('tokens').default(128).describe('tokens of a sequence'),
+    batchSize: sizeUpTo('batch')
+      .default(32)
+      .describe('sequences of one optimizer step, all of its microbatches together'),
+    accumulate: sizeUpTo('batch').default(1).describe('microbatches that a step is computed in; divides batchSize'),
+    steps: steps(1).describe('optimizer steps'),
     lr: z.number().positive().default(1e-3).describe('peak learning rate'),
-    warmupSteps: count(0)
+    warmupSteps: steps(0)
       .optional()
       .describe(`steps of linear warm-up (default: ${DEFAULT_WARMUP_STEPS}, or a tenth of the steps if that is less)`),
     schedule: z
@@ -54,17 +57,17 @@ export const TrainConfigSchema = z
       .default('cosine')
       .describe('after the warm-up: cosine decay, constant with a linear decay at the end (wsd), or constant'),
     minLrRatio: z.number().min(0).max(1).default(0.1).describe('final learning rate over the peak'),
-    decaySteps: count(0).optional().describe('wsd only: steps of the linear decay (default: a fifth of the steps)'),
+    decaySteps: steps(0).optional().describe('wsd only: steps of the linear decay (default: a fifth of the steps)'),
     beta1: momentum.default(0.9).describe('AdamW: decay of the mean of gradients'),
     beta2: momentum.default(0.98).describe('AdamW: decay of the mean of squared gradients'),
     eps: z.number().positive().default(1e-8).describe('AdamW: added to the root of the mean square'),
     weightDecay: z.number().min(0).default(0.05).describe('AdamW: decoupled decay, on matrices only'),
     clipNorm: z.number().min(0).default(1).describe('largest global norm of the gradient; 0 for no clipping'),
-    logEvery: count(1).default(25).describe('steps between two lines of training metrics'),
-    evalEvery: count(0).default(25).describe('steps between two evaluations; 0 for one at the end only'),
-    checkpointEvery: count(0).default(100).describe('steps between two checkpoints; 0 for one at the end only'),
+    logEvery: steps(1).default(25).describe('steps between two lines of training metrics'),
+    evalEvery: steps(0).default(25).describe('steps between two evaluations; 0 for one at the end only'),
+    checkpointEvery: steps(0).default(100).describe('steps between two checkpoints; 0 for one at the end only'),
     keepCheckpoints: z
-      .union([z.literal('all'), count(1)])
+      .union([z.literal('all'), steps(1)])
       .default('all')
       .describe('how many checkpoints stay on disk, the newest ones'),
     precision: z

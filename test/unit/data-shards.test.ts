@@ -222,6 +222,6 @@ describe('shards that are not what the manifest says', () => {
       /is not the shard of 4 tokens and 1 documents that the manifest lists/,
     );
     writeFileSync(join(folder, 'manifest.json'), '{"format":1}');
-    expect(() => new TokenShards(folder)).toThrow(/is not a list of token shards: tokenizer is wrong or missing/);
+    expect(() => new TokenShards(folder)).toThrow(/manifest\.json: tokenizer is missing; expected an object/);
   });
 });

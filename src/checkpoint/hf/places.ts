@@ -2,13 +2,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, sameShape, sizeOf, StoreError, type Shape, clip } from '../../core/index.js';
+import { parseStored, readJson, sameShape, sizeOf, StoreError, type Shape, clip } from '../../core/index.js';
 import { SafetensorsFile } from '../safetensors.js';
 
 /** The name of the tensor file of a model in one file. */
 export const MODEL_FILE = 'model.safetensors';
 /** The name of the index of a model in several tensor files. */
 export const INDEX_FILE = 'model.safetensors.index.json';
+
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
 /** Elements that are compared at a time. */
 const CHUNK = 2 ** 20;
@@ -59,9 +61,8 @@ export function tensorFiles(folder: string): TensorFiles {
       details: { folder },
     });
   }
-  const result = z.looseObject({ weight_map: z.record(z.string(), z.string()) }).safeParse(readJson(index));
-  if (!result.success) throw new StoreError(`${index} has no weight_map`, { cause: result.error });
-  const places = Object.entries(result.data.weight_map);
+  const { weight_map: map } = parseStored(indexSchema, readJson(index), index);
+  const places = Object.entries(map);
   // Every shard is opened, not only those of tensors that are asked for: a missing one is told before anything is read.
   const held = new Map<string, ReadonlySet<string>>();
   for (const shard of new Set(places.map(([, file]) => file))) {

@@ -3,6 +3,7 @@
  * implemented or a value of a wrong kind is named and refused.
  */
 import { z } from 'zod';
+import { LIMITS } from '../../core/index.js';
 import { BEHAVIORS } from './pattern.js';
 
 const plain = <T extends string>(type: T) => z.strictObject({ type: z.literal(type) });
@@ -152,15 +153,13 @@ const addedToken = z.strictObject({
 /** An added token of a `tokenizer.json`, with its flags. */
 export type AddedToken = z.output<typeof addedToken>;
 
-const MAX_ID = 2 ** 24;
-
 /** Checked in place: a vocabulary has a hundred thousand entries, and none of its keys may be lost. */
 const vocabulary = z.custom<Readonly<Record<string, number>>>(
   (value) =>
     typeof value === 'object' &&
     value !== null &&
     !Array.isArray(value) &&
-    Object.values(value).every((id) => Number.isInteger(id) && id >= 0 && id < MAX_ID),
+    Object.values(value).every((id) => Number.isInteger(id) && id >= 0 && id < LIMITS.vocabulary.most),
   'must be an object from tokens to whole numbers from 0 to 2^24',
 );
 const isMerge = (value: unknown): boolean =>

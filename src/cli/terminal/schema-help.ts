@@ -3,6 +3,7 @@
  * here.
  */
 import { z } from 'zod';
+import { isLimit } from '../../core/index.js';
 
 /** A configuration key as help texts list it. */
 export interface KeyHelp {
@@ -128,10 +129,15 @@ function typeOf(schema: Schema): string {
 
 function numberType(schema: Schema): string {
   const { type, minimum, maximum, exclusiveMinimum, exclusiveMaximum } = z.toJSONSchema(schema);
-  const within = (bound: unknown) => typeof bound === 'number' && Math.abs(bound) < Number.MAX_SAFE_INTEGER;
+  const within = (bound: unknown): bound is number =>
+    typeof bound === 'number' && Math.abs(bound) < Number.MAX_SAFE_INTEGER;
   const limits = [
     within(minimum) ? `>= ${String(minimum)}` : within(exclusiveMinimum) ? `> ${String(exclusiveMinimum)}` : '',
-    within(maximum) ? `<= ${String(maximum)}` : within(exclusiveMaximum) ? `< ${String(exclusiveMaximum)}` : '',
+    within(maximum) && !isLimit(maximum)
+      ? `<= ${String(maximum)}`
+      : within(exclusiveMaximum)
+        ? `< ${String(exclusiveMaximum)}`
+        : '',
   ].filter((text) => text !== '');
   return [type === 'integer' ? 'whole number' : 'number', limits.join(', ')].filter((text) => text !== '').join(' ');
 }

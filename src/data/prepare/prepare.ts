@@ -10,6 +10,7 @@ import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { byteTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
 import {
+  parseStored,
   i32At,
   at,
   canonicalJson,
@@ -33,7 +34,7 @@ import { listInputs, planChunks, unpackInputs, type ListedInput, type Range, typ
 import { isUrl } from '../kinds.js';
 import { ShardFile } from '../shards/format.js';
 import { hasShards, MANIFEST_FILE, readManifest, type Manifest, type ShardEntry } from '../shards/manifest.js';
-import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
+import { chunkResultSchema, encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
 import type { WorkerReply, WorkerSetup, WorkerTask } from './worker.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -242,7 +243,7 @@ function startOrResume(
   for (let index = 0; index < numChunks; index++) {
     const path = resultPath(dir, index);
     if (!existsSync(path)) continue;
-    const result = readJson(path) as ChunkResult;
+    const result = readResult(path);
     if ([result.train, result.heldOut].every((entry) => entry === null || isThere(dir, entry))) done.set(index, result);
   }
   const wanted = new Set([...done.values()].flatMap((r) => [r.train?.file, r.heldOut?.file]));
@@ -251,6 +252,9 @@ function startOrResume(
   }
   return done;
 }
+
+const readResult = (path: string): ChunkResult =>
+  parseStored(chunkResultSchema, readJson(path), path, '; remove the file to encode its chunk again');
 
 function isThere(dir: string, entry: ShardEntry): boolean {
   try {
@@ -382,7 +386,7 @@ function manifestOf(
   numChunks: number,
 ): Manifest {
   const { dir } = work;
-  const results = Array.from({ length: numChunks }, (_, index) => readJson(resultPath(dir, index)) as ChunkResult);
+  const results = Array.from({ length: numChunks }, (_, index) => readResult(resultPath(dir, index)));
   const split = (which: 'train' | 'heldOut') => {
     const shards = results.map((r) => r[which]).filter((entry) => entry !== null);
     const sum = (of: (entry: ShardEntry) => number) => shards.reduce((total, entry) => total + of(entry), 0);

@@ -1,10 +1,11 @@
 /** One chunk of documents to one shard a split: what a worker does. */
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { TextTokenizer } from '../../checkpoint/index.js';
 import { at, DataError } from '../../core/index.js';
 import { readRange, type Input, type Piece, type Range, type ReadOptions } from '../documents.js';
 import { tokenArray, tokenBytesFor, writeShard, type TokenArray, type TokenBytes } from '../shards/format.js';
-import type { ShardEntry } from '../shards/manifest.js';
+import { shardSchema, type ShardEntry } from '../shards/manifest.js';
 
 /** What every chunk of a preparation has in common. */
 export interface WorkOptions {
@@ -18,15 +19,17 @@ export interface WorkOptions {
   readonly endOfText: number;
 }
 
-/** The shards that came of one chunk; null for a split that got no document. */
-export interface ChunkResult {
-  readonly train: ShardEntry | null;
-  readonly heldOut: ShardEntry | null;
+/** The schema of what is kept of a chunk that is done. */
+export const chunkResultSchema = z.strictObject({
+  train: shardSchema.nullable(),
+  heldOut: shardSchema.nullable(),
   /** UTF-8 bytes of the chunk's text. */
-  readonly textBytes: number;
+  textBytes: z.int().min(0),
   /** Documents whose text is null; they are left out. */
-  readonly nullTexts: number;
-}
+  nullTexts: z.int().min(0),
+});
+/** The shards that came of one chunk; null for a split that got no document. */
+export type ChunkResult = Readonly<z.output<typeof chunkResultSchema>>;
 
 /** Tokens and ends of documents that grow at the end. */
 class ShardBuffer {

@@ -1,5 +1,6 @@
 /** Question answering among distracting documents: users' SQuAD and HotpotQA files, and a substitute made of a book. */
-import { present, messageOf, ConfigError, DataError, readUtf8, type Rng } from '../../core/index.js';
+import { z } from 'zod';
+import { present, ConfigError, DataError, parseJson, parseStored, readUtf8, type Rng } from '../../core/index.js';
 import { choose, shuffled } from './draw.js';
 import type { Draft, Question, QuestionSet, RulerSources, RulerTask } from './types.js';
 
@@ -43,79 +44,75 @@ export function questionTask(of: (sources: RulerSources) => QuestionSet | null, 
   };
 }
 
-function parse(path: string): unknown {
-  const text = readUtf8(path, 'drop');
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    throw new DataError(`${path} is not valid JSON: ${messageOf(cause)}`, { cause });
-  }
+function parse<S extends z.ZodType>(path: string, schema: S, format: string): z.output<S> {
+  const value = parseJson(readUtf8(path, 'drop'), path, 'user');
+  return parseStored(schema, value, path, `; the file must be in the format of ${format}`, 'user');
 }
 
-interface SquadFile {
-  readonly data: readonly {
-    readonly paragraphs: readonly {
-      readonly context: string;
-      readonly qas: readonly {
-        readonly question: string;
-        readonly is_impossible?: boolean;
-        readonly answers: readonly { readonly text: string }[];
-      }[];
-    }[];
-  }[];
-}
+const squadFile = z.looseObject({
+  data: z.array(
+    z.looseObject({
+      paragraphs: z.array(
+        z.looseObject({
+          context: z.string(),
+          qas: z.array(
+            z.looseObject({
+              question: z.string(),
+              is_impossible: z.boolean().optional(),
+              answers: z.array(z.looseObject({ text: z.string() })),
+            }),
+          ),
+        }),
+      ),
+    }),
+  ),
+});
 
 /**
  * Questions of a file in the format of SQuAD (1.1 or 2.0) that have an answer. Throws `DataError` if it is no such
  * file.
  */
 export function readSquad(path: string): QuestionSet {
-  const file = parse(path) as SquadFile;
+  const file = parse(path, squadFile, 'SQuAD (data[].paragraphs[].context and qas[])');
   const documents: string[] = [];
   const questions: Question[] = [];
-  try {
-    for (const { paragraphs } of file.data) {
-      const first = documents.length;
-      const article = paragraphs.map((_, i) => first + i);
-      paragraphs.forEach(({ context, qas }, i) => {
-        documents.push(context);
-        for (const { question, answers, is_impossible: impossible } of qas) {
-          const texts = [...new Set(answers.map((a) => a.text))];
-          if (impossible === true || texts.length === 0) continue;
-          const near = article.filter((d) => d !== first + i);
-          questions.push({ question, answers: texts, gold: [first + i], near });
-        }
-      });
-    }
-  } catch (cause) {
-    throw new DataError(`${path} is not in the format of SQuAD (data[].paragraphs[].context and qas[])`, { cause });
+  for (const { paragraphs } of file.data) {
+    const first = documents.length;
+    const article = paragraphs.map((_, i) => first + i);
+    paragraphs.forEach(({ context, qas }, i) => {
+      documents.push(context);
+      for (const { question, answers, is_impossible: impossible } of qas) {
+        const texts = [...new Set(answers.map((a) => a.text))];
+        if (impossible === true || texts.length === 0) continue;
+        const near = article.filter((d) => d !== first + i);
+        questions.push({ question, answers: texts, gold: [first + i], near });
+      }
+    });
   }
   return checked(path, { documents, questions });
 }
 
-interface HotpotRow {
-  readonly question: string;
-  readonly answer: string;
-  readonly context: readonly (readonly [title: string, sentences: readonly string[]])[];
-}
+const hotpotFile = z.array(
+  z.looseObject({
+    question: z.string(),
+    answer: z.string(),
+    context: z.array(z.tuple([z.string(), z.array(z.string())])),
+  }),
+);
 
 /** Questions of a file in the format of HotpotQA (distractor setting). Throws `DataError` if it is no such file. */
 export function readHotpot(path: string): QuestionSet {
-  const rows = parse(path) as readonly HotpotRow[];
+  const rows = parse(path, hotpotFile, 'HotpotQA (rows of question, answer and context)');
   const index = new Map<string, number>();
   const questions: Question[] = [];
-  try {
-    for (const { question, answer, context } of rows) {
-      const gold = context.map(([title, sentences]) => {
-        const text = `${title}\n${sentences.join('')}`;
-        const known = index.get(text) ?? index.size;
-        index.set(text, known);
-        return known;
-      });
-      questions.push({ question, answers: [answer], gold: [...new Set(gold)], near: [] });
-    }
-  } catch (cause) {
-    throw new DataError(`${path} is not in the format of HotpotQA (rows of question, answer and context)`, { cause });
+  for (const { question, answer, context } of rows) {
+    const gold = context.map(([title, sentences]) => {
+      const text = `${title}\n${sentences.join('')}`;
+      const known = index.get(text) ?? index.size;
+      index.set(text, known);
+      return known;
+    });
+    questions.push({ question, answers: [answer], gold: [...new Set(gold)], near: [] });
   }
   return checked(path, { documents: [...index.keys()], questions });
 }

@@ -3,13 +3,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { byteTokenizer, hasTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { readJson, StoreError } from '../../core/index.js';
+import { parseStored, readJson, StoreError } from '../../core/index.js';
 
 /** The name of the manifest in a folder of token shards. */
 export const MANIFEST_FILE = 'manifest.json';
 
 const count = z.int().min(0);
-const shardSchema = z.strictObject({
+/** The schema of a shard as the manifest lists it. */
+export const shardSchema = z.strictObject({
   file: z.string().regex(/^[a-z0-9-]+\.tokens$/),
   tokens: count,
   documents: count,
@@ -56,13 +57,7 @@ export function readManifest(dir: string): Manifest {
     );
   }
   const path = join(dir, MANIFEST_FILE);
-  const result = manifestSchema.safeParse(readJson(path));
-  if (result.success) return result.data;
-  const at = result.error.issues[0]?.path.join('.') ?? '';
-  throw new StoreError(`${path} is not a list of token shards: ${at} is wrong or missing; prepare the data again`, {
-    details: { path },
-    cause: result.error,
-  });
+  return parseStored(manifestSchema, readJson(path), path, '; prepare the data again');
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Files of predictions that grow row by row: a killed run goes on where it stopped. */
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { append, AppendedFile, fileError, StoreError, wholeLines, writeFileAtomic } from '../../core/index.js';
+import { append, AppendedFile, fileError, parseJsonLines, wholeLines, writeFileAtomic } from '../../core/index.js';
 import type { Prediction } from './score.js';
 
 const rowSchema = z.looseObject({
@@ -31,10 +31,8 @@ export class PredictionFile {
     const text = textOf(path);
     const whole = wholeLines(text);
     if (whole !== text) writeFileAtomic(path, whole);
-    this.rows = whole
-      .split('\n')
-      .slice(0, -1)
-      .map((line, i) => parse(line, `${path}:${i + 1}`));
+    const remedy = '; remove the file to make it again';
+    this.rows = parseJsonLines(whole, path, rowSchema, { origin: 'store', remedy }).map(({ value }) => value);
   }
 
   /** Adds answers, which are on the disk when this returns. Throws `StoreError`. */
@@ -52,20 +50,4 @@ function textOf(path: string): string {
   } catch (cause) {
     throw fileError('read', path, cause);
   }
-}
-
-function parse(line: string, where: string): PredictionRow {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    throw new StoreError(`${where} is no prediction; remove the file to make it again`, { cause });
-  }
-  const result = rowSchema.safeParse(value);
-  if (result.success) return result.data;
-  const field = result.error.issues[0]?.path.join('.') ?? '';
-  throw new StoreError(
-    `${where} is no prediction (${field === '' ? 'no JSON object' : `${field} is wrong or missing`}); remove the file to make it again`,
-    { cause: result.error },
-  );
 }

@@ -3,7 +3,7 @@
  * derives.
  */
 import { z } from 'zod';
-import type { CsvCell, Pending } from '../../core/index.js';
+import { sizeUpTo, type CsvCell, type Pending } from '../../core/index.js';
 import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import type { HeldOutScores } from '../../eval/index.js';
@@ -12,7 +12,7 @@ import type { Point } from '../../run/index.js';
 import type { Crossing, DistanceBin } from './series.js';
 
 /** A positive whole number. Descriptions come last in a chain: zod drops them under `optional` and `default`. */
-export const count = z.int().min(1);
+export const count = sizeUpTo('batch');
 
 /** Fractions of a length, at least one. */
 export const fractions = z.array(z.number().min(0).max(1)).min(1);

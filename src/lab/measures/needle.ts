@@ -1,13 +1,17 @@
 /** `needle`: the needle grid, how well a model finds a fact by its depth and the length of the context. */
 import { z } from 'zod';
-import { ConfigError, formatShare, pending, textTable, wilson, type Interval } from '../../core/index.js';
+import { ConfigError, formatShare, pending, sizeUpTo, textTable, wilson, type Interval } from '../../core/index.js';
 import { ByteNeedleSchema } from '../../data/index.js';
 import { NeedleEvaluator, plannedNeedles, type NeedleGridSettings, type NeedleTask } from '../../eval/index.js';
 import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
 
 /** The options of `eval.needle`. */
 export const needleEvalSchema = z.strictObject({
-  lengths: z.array(count).min(1).optional().describe('lengths of the samples, in tokens (default: that of training)'),
+  lengths: z
+    .array(sizeUpTo('tokens'))
+    .min(1)
+    .optional()
+    .describe('lengths of the samples, in tokens (default: that of training)'),
   depths: fractions
     .default([0, 0.25, 0.5, 0.75, 1])
     .describe('where the needle lies: 0 = start of the context, 1 = right before the question'),

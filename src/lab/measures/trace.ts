@@ -1,14 +1,14 @@
 /** `trace`: retrieval heads, how much attention each head puts on a needle; a finding of its own at each checkpoint. */
 import { z } from 'zod';
 import { headSparsity, HeadTracer, RETRIEVAL_HEAD_SCORE } from '../../analysis/index.js';
-import { ConfigError, maxOf } from '../../core/index.js';
+import { ConfigError, maxOf, sizeUpTo } from '../../core/index.js';
 import { ByteNeedleSchema, type NeedleSample } from '../../data/index.js';
 import { needleSamples, plannedNeedles } from '../../eval/index.js';
 import { count, defineMeasure, fractions, whileCompiling, type MeasuredRun, type Stored } from './define.js';
 
 const options = z.strictObject({
   samples: count.default(32).describe('needle samples'),
-  length: count.optional().describe('length of a sample, in tokens (default: that of training)'),
+  length: sizeUpTo('tokens').optional().describe('length of a sample, in tokens (default: that of training)'),
   depths: fractions
     .default([0, 0.1, 0.2, 0.3, 0.4, 0.5])
     .describe('depths of the needle, taken in turn; the far half by default, as near needles need no retrieval'),

@@ -5,7 +5,7 @@
  * Shape letters: B sequences, T tokens, d hiddenSize, H heads, K key width, V value width, C channels of a convolution.
  */
 import { z } from 'zod';
-import { dims, at, ConfigError } from '../../core/index.js';
+import { dims, at, ConfigError, sizeUpTo } from '../../core/index.js';
 import {
   add,
   causalConv,
@@ -24,7 +24,7 @@ import {
 import type { RecurrentScope, SequenceState, StateAccess } from './definition.js';
 
 /** A whole number of at least 1. Descriptions come last in a chain: zod drops them under `optional` and `default`. */
-export const count = z.int().min(1);
+export const count = sizeUpTo('width');
 
 /** The field `numHeads`. */
 export const numHeads = count.optional().describe('heads (default: that of the model)');

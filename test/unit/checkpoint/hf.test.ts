@@ -288,7 +288,7 @@ describe('folders', () => {
     );
     expect(() => openHfModel(folder)).toThrow('shards must lie in the folder itself');
     writeFileSync(join(folder, 'model.safetensors.index.json'), '{}');
-    expect(() => openHfModel(folder)).toThrow('has no weight_map');
+    expect(() => openHfModel(folder)).toThrow('weight_map is missing; expected an object');
     expect(isHfFolder(join(folder, 'nothing'))).toBe(false);
   });
 });

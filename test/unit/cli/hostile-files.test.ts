@@ -33,17 +33,22 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('files that are not what they should be', () => {
   it('hold null, or objects for answers, where questions should be', async () => {
-    await refused(/null\.jsonl:1 needs a text "context"/, 'choice', MODEL, put('null.jsonl', 'null\n'));
+    await refused(/null\.jsonl:1 must be a JSON object, got null/, 'choice', MODEL, put('null.jsonl', 'null\n'));
     const object = { context: 'c', choices: { text: ['a', 'b'], label: ['A', 'B'] }, answer: { toString: 1 } };
     const file = put('object.jsonl', `${JSON.stringify(object)}\n`);
-    await refused(/object\.jsonl:1 needs "answer": an index from 0 to 1, a label \(A, B\)/, 'choice', MODEL, file);
+    await refused(
+      /object\.jsonl:1: answer must be a string or a number or true or false, got an object/,
+      'choice',
+      MODEL,
+      file,
+    );
   });
 
   it('hold null where samples should be', async () => {
     const file = put('samples.jsonl', 'null\n');
     const out = join(folder, 'out');
     await refused(
-      /samples\.jsonl:1 needs a text "input"/,
+      /samples\.jsonl:1 must be a JSON object, got null/,
       ...['ruler', 'run', MODEL, '--out', out, '--data', file, '--lengths', '64', '--max-tokens', '2'],
     );
     expect(existsSync(out)).toBe(false);
@@ -53,15 +58,17 @@ describe('files that are not what they should be', () => {
     const row = { index: 0, pred: 5, outputs: ['b'], length: 3, truncation: false };
     const path = put('predictions.jsonl', `${JSON.stringify(row)}\n`);
     expect(messageOf(() => new PredictionFile(path))).toBe(
-      `${path}:1 is no prediction (pred is wrong or missing); remove the file to make it again`,
+      `${path}:1: pred must be a string, got 5; remove the file to make it again`,
     );
     const nothing = put('nothing.jsonl', 'null\n');
-    expect(messageOf(() => new PredictionFile(nothing))).toMatch(/is no prediction \(no JSON object\)/);
+    expect(messageOf(() => new PredictionFile(nothing))).toMatch(
+      /nothing\.jsonl:1 must be a JSON object, got null; remove the file to make it again/,
+    );
   });
 
   it('nest a model type ever deeper', async () => {
     const deep = put('deep/config.json', `{"model_type":${'['.repeat(3000)}${']'.repeat(3000)}}`);
-    await refused(/model_type is a list of 1, which is not a text/, 'inspect', join(deep, '..'));
+    await refused(/nests lists and objects deeper than 500 levels/, 'inspect', join(deep, '..'));
   });
 
   it('ask for more layers or runs than memory holds', async () => {

@@ -246,7 +246,7 @@ describe('files of questions', () => {
       'the answer "A" could mean choice 1 by its text or choice 0 by its letter',
     ],
     [{ question: 'q', option1: 'a', option2: 'b', answer: '1' }, 'needs "choices"'],
-    [{ question: 'q', passage: ['p'], choices: ['a', 'b'], answer: 0 }, 'needs a text "context"'],
+    [{ question: 'q', passage: ['p'], choices: ['a', 'b'], answer: 0 }, 'passage must be a string, got a list of 1'],
   ])('with %j are refused', (row, why) => {
     expect(() => questions(row)).toThrow(why);
   });

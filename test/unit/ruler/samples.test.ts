@@ -278,8 +278,12 @@ describe('questions', () => {
 
   it('say what is missing or wrong', () => {
     expect(() => rulerTask('qa_1').generator(4096, sources)).toThrow(/--squad FILE, or take qa_book/);
-    expect(() => readSquad(hotpot)).toThrow(/not in the format of SQuAD/);
-    expect(() => readHotpot(squad)).toThrow(/not in the format of HotpotQA/);
+    expect(() => readSquad(hotpot)).toThrow(
+      /the value must be an object, got a list of 1; the file must be in the format of SQuAD/,
+    );
+    expect(() => readHotpot(squad)).toThrow(
+      /the value must be a list, got an object; the file must be in the format of HotpotQA/,
+    );
     expect(() => readSquad(join(folder, 'none.json'))).toThrow(/cannot read/);
   });
 
@@ -331,16 +335,16 @@ describe('files of samples', () => {
       { index: 7, prompt: 'c', outputs: ['d'] },
     ]);
     for (const [line, why] of [
-      ['{"input": 1, "outputs": ["d"]}', 'needs a text "input"'],
-      ['{"input": "c", "outputs": []}', 'needs "outputs"'],
-      ['{"input": "c"', 'is not valid JSON'],
-      ['{"input": "q", "context": "c", "outputs": ["o"]}', 'has text in "context", which is not read'],
-      ['{"input": "c", "input": "d", "outputs": ["d"]}', 'has "input" twice'],
-      ['{"input": "c \\ud800", "outputs": ["d"]}', 'has half of a surrogate pair'],
-      ['{"input": "c", "outputs": ["d"], "index": "x"}', 'has an "index" that is no whole number'],
+      ['{"input": 1, "outputs": ["d"]}', ': input must be a string, got 1'],
+      ['{"input": "c", "outputs": []}', ': outputs must have at least 1 entry, got a list of 0'],
+      ['{"input": "c"', ' is not valid JSON'],
+      ['{"input": "q", "context": "c", "outputs": ["o"]}', ' has text in "context", which is not read'],
+      ['{"input": "c", "input": "d", "outputs": ["d"]}', ' has "input" twice'],
+      ['{"input": "c \\ud800", "outputs": ["d"]}', ' has half of a surrogate pair'],
+      ['{"input": "c", "outputs": ["d"], "index": "x"}', ': index must be a number, got "x"'],
     ] as const) {
       writeFileSync(path, `{"input": "a", "outputs": "b"}\n${line}\n`);
-      expect(() => readRulerFile(path)).toThrow(`${path}:2 ${why}`);
+      expect(() => readRulerFile(path)).toThrow(`${path}:2${why}`);
     }
   });
 

@@ -56,6 +56,6 @@ describe('a file of predictions', () => {
     again.add([row(2)]);
     expect(new PredictionFile(path).rows.map((r) => r.index)).toEqual([0, 1, 2]);
     writeFileSync(path, 'no json\n');
-    expect(() => new PredictionFile(path)).toThrow(`${path}:1 is no prediction`);
+    expect(() => new PredictionFile(path)).toThrow(`${path}:1 is not valid JSON`);
   });
 });
