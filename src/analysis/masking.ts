@@ -8,7 +8,7 @@ import type { LoadedModel } from '../loaded/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 import { answerTargets, needleScore, type AnswerSample, type NeedleScore } from './needle-accuracy.js';
-import { noSettings, SequenceScorer, type HeadSettings } from './score.js';
+import { noSettings, SequenceScorer, type HeadSettings, type SampleScore, type ScoreSample } from './score.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readI32 = i32At;
@@ -21,21 +21,21 @@ export const MASK_MODES = ['uniform', 'zero', 'mean'] as const;
 /** What replaces the output of a masked head. */
 export type MaskMode = (typeof MASK_MODES)[number];
 
-/** One draw of random heads, and the needle accuracy without them. */
-export interface RandomHeads {
+/** One draw of random heads, and the score without them. */
+export interface RandomHeads<S = NeedleScore> {
   readonly heads: readonly HeadIndex[];
-  readonly score: NeedleScore;
+  readonly score: S;
 }
 
-/** Needle accuracy with all heads, without the chosen ones, and without random ones. */
-export interface MaskingResult {
+/** Scores with all heads, without the chosen ones, and without random ones; of needles unless another is named. */
+export interface MaskingResult<S = NeedleScore> {
   readonly format: 1;
   readonly mode: MaskMode;
   readonly heads: readonly HeadIndex[];
-  readonly baseline: NeedleScore;
-  readonly masked: NeedleScore;
+  readonly baseline: S;
+  readonly masked: S;
   /** Draws of as many other heads of the model, never one of `heads`. */
-  readonly random: readonly RandomHeads[];
+  readonly random: readonly RandomHeads<S>[];
   /** Baseline accuracy minus that with `heads` masked. */
   readonly drop: number;
   /** The mean drop with random heads; null where there are not enough others. */
@@ -82,23 +82,43 @@ export function maskSettings(
 export async function maskHeads(
   model: LoadedModel,
   samples: readonly AnswerSample[],
-  { heads, mode = 'zero', draws = 5, seed = 0, randomLayers, batchTokens = 4096 }: MaskingOptions,
+  options: MaskingOptions,
 ): Promise<MaskingResult> {
+  return maskHeadsScored(model, { samples: samples.map(answerTargets), score: needleScore }, options);
+}
+
+/** What is scored with heads masked: samples, and what the scores of all of them come to, accuracy among it. */
+export interface MaskedTask<S extends { readonly accuracy: number }> {
+  /** Each with as many targets. */
+  readonly samples: readonly ScoreSample[];
+  /** Scores in the order of the samples. */
+  readonly score: (scores: readonly SampleScore[]) => S;
+}
+
+/**
+ * Measures anything that targets of samples are scored by, with heads masked and with as many random heads masked.
+ * @throws ConfigError if a head does not exist, or none is given
+ */
+export async function maskHeadsScored<S extends { readonly accuracy: number }>(
+  model: LoadedModel,
+  task: MaskedTask<S>,
+  { heads, mode = 'zero', draws = 5, seed = 0, randomLayers, batchTokens = 4096 }: MaskingOptions,
+): Promise<MaskingResult<S>> {
   const { config, tensors } = model;
   if (heads.length === 0) throw new ConfigError('masking needs at least one head');
   checkHeads(config, heads);
-  const scorer = await SequenceScorer.create(model, samples.map(answerTargets), { batchTokens, headSettings: true });
+  const scorer = await SequenceScorer.create(model, task.samples, { batchTokens, headSettings: true });
   try {
     const means = mode === 'mean' ? await scorer.meanHeadOutputs(tensors) : null;
     const scoreWith = async (masked: readonly HeadIndex[]) =>
-      needleScore(await scorer.score(tensors, maskSettings(config, masked, mode, means)));
-    const baseline = needleScore(await scorer.score(tensors));
+      task.score(await scorer.score(tensors, maskSettings(config, masked, mode, means)));
+    const baseline = task.score(await scorer.score(tensors));
     const masked = await scoreWith(heads);
-    const random: RandomHeads[] = [];
+    const random: RandomHeads<S>[] = [];
     for (const drawn of drawOthers(config, heads, draws, seed, randomLayers)) {
       random.push({ heads: drawn, score: await scoreWith(drawn) });
     }
-    const dropOf = (score: NeedleScore) => baseline.accuracy - score.accuracy;
+    const dropOf = (score: S) => baseline.accuracy - score.accuracy;
     return {
       format: 1,
       mode,

@@ -54,6 +54,8 @@ export interface BarsFigure<F> extends Omit<Titled<F>, 'caption'> {
 export interface DotsFigure<F> extends Titled<F> {
   readonly form: 'dots';
   readonly axis: string;
+  /** Whether values are drawn from 0 up to the largest, not as shares of 1. */
+  readonly open?: boolean;
   /** Panels by key, from left to right. */
   readonly panels: readonly (readonly [key: string, title: string])[];
   dots(found: F): readonly { readonly panel: string; readonly value: number; readonly about: string }[];

@@ -182,6 +182,7 @@ function dotsFigure(shown: DotsFigure<Found>, { designs, last }: Drawing, captio
   );
   if (dots.length === 0) return '';
   const labels = designs.map((d) => d.style.label);
+  const domain = [0, shown.open === true ? Math.max(0.05, 1.05 * maxOf(dots.map((dot) => dot.value))) : 1];
   const axis = `${shown.axis.charAt(0).toUpperCase()}${shown.axis.slice(1)}`;
   const panels = shown.panels.map(([key, name]) =>
     panel(
@@ -189,7 +190,7 @@ function dotsFigure(shown: DotsFigure<Found>, { designs, last }: Drawing, captio
       drawPlot(`${axis}, ${name}`, {
         ...{ width: 340, height: 56 + 30 * labels.length, marginTop: 8, marginBottom: 36, marginRight: 16 },
         marginLeft: labelMargin(labels),
-        x: { domain: [0, 1], label: `${shown.axis} →`, grid: true, ticks: 4 },
+        x: { domain, label: `${shown.axis} →`, grid: true, ticks: 4 },
         y: { type: 'point', domain: labels, label: null, tickSize: 0 },
         marks: dots
           .filter((dot) => dot.key === key)

@@ -7,7 +7,7 @@ import { parseConfig, Rng } from '../../../src/core/index.js';
 import { DataConfigSchema, openData, prepareShards, type OpenedData } from '../../../src/data/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
 import { evalMetrics, evalSchema, evalText, evalWords, Measurement, planMeasures } from '../../../src/lab/index.js';
-import type { EvalRecord, LimitRow } from '../../../src/lab/index.js';
+import { readFindings, type EvalRecord, type LimitRow } from '../../../src/lab/index.js';
 import { uploadParameters } from '../../../src/loaded/index.js';
 import { initialParameters, resolveModelConfig } from '../../../src/model/index.js';
 import { cli } from '../../support/cli.js';
@@ -228,11 +228,45 @@ describe('who carries associative recall', () => {
     expect(below?.loss).not.toBe(whole?.loss);
     const [all] = await json('constrain', dir, '--measure', 'all', '--keys', '4');
     expect((all?.['rows'] as LimitRow[])[0]).toMatchObject({ loss: own.loss });
-    const masked = JSON.stringify(
-      await json('mask', dir, '--measure', 'ar', '--heads', '1:0', '--samples', '12', '--draws', '1'),
+    // As many hits as the run's own evaluation has far ones are those: with no head off, it is that evaluation.
+    const far = own.ar?.far.all;
+    const wanted = String(far?.targets);
+    const [masked] = await json('mask', dir, '--heads', '1:0', '--samples', wanted, '--draws', '1');
+    expect(masked).toMatchObject({ measure: 'ar', chosenBy: 'given', heads: [{ layer: 1, head: 0 }] });
+    const baseline = masked?.['baseline'] as Record<string, number>;
+    expect(baseline).toMatchObject({ from: 73, samples: far?.targets, accuracy: far?.accuracy });
+    expect(baseline['loss']).toBeCloseTo(far?.loss ?? NaN, 4);
+    const off = masked?.['masked'] as Record<string, number>;
+    expect(off['samples']).toBe(far?.targets);
+    expect(off['loss']).not.toBe(baseline['loss']);
+    expect(off['allLoss']).not.toBe(baseline['allLoss']);
+    // Unless they are named, heads are chosen by their attention on what hits copy: the window shows none of it.
+    const [found] = await json('mask', dir, '--top', '1', '--samples', '20', '--draws', '2');
+    expect(found).toMatchObject({ measure: 'ar', chosenBy: 'attention', heads: [{ layer: 1 }] });
+    const draws = (found?.['random'] as { heads: object[] }[]).map(({ heads }) => heads);
+    expect(draws.every((heads) => heads.length === 1)).toBe(true);
+    // `analyze` asks for the same, without a flag, and the report shows it; needles are asked for by name.
+    const analyze = (...flags: string[]) => json('analyze', dir, '--only', 'limits,masking', ...flags);
+    expect((await analyze()).at(-1)).toMatchObject({ event: 'analyze', skipped: [] });
+    const findings = readFindings(dir);
+    expect(findings.limits.at(-1)?.rows[0]?.ar?.from).toBe(73);
+    expect(findings.masking.at(-1)).toMatchObject({ measure: 'ar' });
+    expect((await analyze()).at(-1)).toMatchObject({ kept: [], before: 2 });
+    expect((await cli(['report', dir, '--quiet'])).code).toBe(0);
+    const page = readFileSync(join(dir, 'report.html'), 'utf8');
+    for (const title of ['who carries associative recall', 'Far associative recall with heads switched off'])
+      expect(page).toContain(title);
+    expect(page).not.toContain('Needle accuracy with heads');
+    // All that the run measures, under the limits of that; masking has no such choice, and is there already.
+    expect((await analyze('--measure', 'all')).at(-1)).toMatchObject({ before: 1, skipped: [] });
+    expect(
+      readFindings(dir)
+        .limits.at(-1)
+        ?.rows.map(({ keys }) => keys),
+    ).toEqual([null, 4, 16, 64, 4, 16, 64]);
+    expect((await cli(['analyze', dir, '--measure', 'recal'])).stderr).toContain(
+      '--measure must be one of all, ar, needle',
     );
-    expect(masked).toContain('"measure":"ar"');
-    expect(masked).toContain('"samples":12');
     const refused = await cli(['constrain', join(DATA, 'retrieval-heads'), '--measure', 'ar']);
     expect([refused.code, refused.stderr]).toEqual([
       2,
