@@ -1,6 +1,6 @@
 /** Far hits of associative recall in a run's held-out text: to choose heads by, and to judge masked heads on. */
 import type { MaskedTask, SampleScore, ScoreSample, TraceSample } from '../analysis/index.js';
-import { append, ConfigError, maxOf, wilson } from '../core/index.js';
+import { append, at, ConfigError, f64At, maxOf, wilson } from '../core/index.js';
 import { nextBatch } from '../data/index.js';
 import { arBins, ArTally, farFrom, type ArRow, type ArTargets } from '../eval/index.js';
 import { openRunData, runAtStep } from '../train/index.js';
@@ -135,23 +135,23 @@ function taskOf(
   const length = maxOf(pieces.map(({ row }) => row.tokens.length));
   // Samples have equally many targets: those of shorter documents repeat their last one, which is not counted again.
   const samples = pieces.map(({ row: { tokens, targets } }): ScoreSample => {
-    const at = (i: number) => Math.min(i, tokens.length - 1);
+    const place = (i: number) => Math.min(i, tokens.length - 1);
     return {
       tokens,
-      positions: Array.from({ length }, (_, i) => at(i)),
-      targets: Array.from({ length }, (_, i) => targets[at(i)] ?? 0),
+      positions: Array.from({ length }, (_, i) => place(i)),
+      targets: Array.from({ length }, (_, i) => targets[place(i)] ?? 0),
     };
   });
+  const tally = new ArTally(arBins(seqLen), far, maxCount);
+  for (const { row, found } of pieces) tally.add(row, found);
   const score = (scores: readonly SampleScore[]): MaskedArScore => {
-    const tally = new ArTally(arBins(seqLen), far, maxCount);
-    let probability = 0;
-    pieces.forEach(({ row, found }, i) => {
-      const own = scores[i];
-      if (own === undefined) return;
-      tally.add(own, row, found);
-      for (const t of farHits(found, far)) probability += Math.exp(-(own.loss[t] ?? Infinity));
+    const own = pieces.map(({ row }, i) => {
+      const { loss: losses, hit } = at(scores, i);
+      return { loss: losses.subarray(0, row.tokens.length), hit: hit.subarray(0, row.tokens.length) };
     });
-    const { far: hits, all, documents } = tally.result();
+    const hitLosses = pieces.flatMap(({ found }, i) => farHits(found, far).map((t) => f64At(at(own, i).loss, t)));
+    const probability = hitLosses.reduce((sum, x) => sum + Math.exp(-x), 0);
+    const { far: hits, all, documents } = tally.record(own);
     const { targets, accuracy, loss, accuracyLow, accuracyHigh } = hits.all;
     const share = accuracy ?? 0;
     const overHits = wilson(share * targets, targets);

@@ -32,7 +32,7 @@ const options = {
   top: count().default(4).describe('how many of the strongest'),
   mode: z.enum(MASK_MODES).default('zero').describe(MASK_MODES.join(', ')),
   draws: count().default(10).describe('draws of random heads'),
-  samples: count().optional().describe('samples, or far hits at least (default: 200, or 500)'),
+  samples: count().default(200).describe('needle samples, or far hits at least'),
   measure: z
     .enum(['needle', 'ar'])
     .optional()
@@ -116,7 +116,7 @@ export const masking = defineAnalysis({
   },
   resolve: (model, given) => {
     const measure = given.measure ?? (given.length === undefined && isAskedForAr(model) ? 'ar' : 'needle');
-    return { ...given, measure, samples: given.samples ?? (measure === 'ar' ? 500 : 200) };
+    return { ...given, measure };
   },
   measure: async (model, asked, { context }): Promise<Masked> =>
     asked.measure === 'ar' ? maskedRecall(model, asked, context) : maskedNeedles(model, asked),
@@ -168,7 +168,7 @@ export const masking = defineAnalysis({
 
 async function maskedNeedles(
   model: OpenedModel,
-  { heads: given, top, mode, draws, samples = 200, length }: MaskOptions,
+  { heads: given, top, mode, draws, samples, length }: MaskOptions,
 ): Promise<Masked> {
   const needles = (label: string) => needlesOf(model, { label, samples, length });
   // Chosen on other samples than they are judged on.
@@ -184,7 +184,7 @@ const LARGE_BATCH = 16_384;
 
 async function maskedRecall(
   model: OpenedModel,
-  { heads: given, top, mode, draws, samples = 500 }: MaskOptions,
+  { heads: given, top, mode, draws, samples }: MaskOptions,
   context: AnalysisContext,
 ): Promise<Masked> {
   const counts = { choosing: given === undefined ? CHOOSING : 0, judging: samples };
