@@ -134,7 +134,7 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
     const reading = inspectHfConfig(json, CONFIG_FILE);
     if (reading.unsupported.length > 0) {
       const losses = reading.unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' }));
-      return { losses, distance: losses.length };
+      return { losses, distance: OTHER_LAYERS + losses.length };
     }
     back = reading.config;
     mapParameters(family, back);

@@ -5,8 +5,11 @@ import type { Family } from './family/family.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
+import { graniteSwa } from './families/granite-swa.js';
+import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { minimax } from './families/minimax.js';
-import { cohere2, exaone4, gemma3, olmo3 } from './families/windowed.js';
+import { cohere2, exaone4, gemma3, olmo2, olmo3 } from './families/windowed.js';
+import { qwen35 } from './families/qwen3-5.js';
 import { Fields } from './family/fields.js';
 
 /** The families of Transformers models, in the order in which exported models look for a class. */
@@ -22,6 +25,14 @@ export const FAMILIES: readonly Family[] = [
   graniteHybrid,
   bamba,
   minimax,
+  olmo2,
+  ministral,
+  ministral3,
+  cwm,
+  seedOss,
+  phi3,
+  graniteSwa,
+  qwen35,
 ];
 
 /** Values of `model_type` that can be read. */

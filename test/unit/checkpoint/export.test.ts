@@ -40,6 +40,7 @@ describe('exported models', () => {
 
   it.each<[string, Partial<ModelInput>, string]>([
     ['swa:8 full:nope', {}, 'smollm3'],
+    ['full:nope swa:8', { sinks: true }, 'granite_swa'],
     ['full', {}, 'llama'],
     ['full', { qkNorm: true }, 'qwen3'],
     ['swa:8', {}, 'smollm3'],
@@ -52,7 +53,7 @@ describe('exported models', () => {
   });
 
   it.each([
-    [{ sinks: true }, 'has no home for sinks true (only false)'],
+    [{ sinks: true, qkNorm: true }, 'has no home for'],
     [{ layers: 'swa:8/full' }, 'layers swa:8/full (only '],
     [{ layers: 'swa:8 swa:4' }, 'layers swa:8 swa:4 (only 2*swa:8)'],
     [

@@ -122,7 +122,9 @@ describe('every field of config.json', () => {
     const { wrong, refused } = compare(walk);
     expect(wrong).toEqual([]);
     // Biases that are stored and not asked for are in the way by the name of their tensors.
-    const other = refused.filter(([field, why]) => !REFUSED.has(field) && !/has no place for .*bias/.test(why));
+    const other = refused.filter(
+      ([field, why]) => !REFUSED.has(field) && !/has no place for .*bias|attention_out_bias true/.test(why),
+    );
     expect(other).toEqual([]);
     expect(refused.length).toBeLessThan(walk.cases.length / 8);
   });
@@ -148,6 +150,8 @@ describe('every field of config.json', () => {
       // Granite's own intermediate_size is that of experts; its MLP is the shared one.
       const written = JSON.parse(JSON.stringify(family.write?.(config))) as Record<string, unknown>;
       if (type === 'granitemoehybrid') delete written['intermediate_size'];
+      // By default the queries of Ministral 3 grow with their position, which is refused.
+      if (type === 'ministral3') delete written['rope_parameters'];
       const { resolved } = walkOf(type);
       const shared = Object.keys(written).filter(
         (name) => resolved[name] !== undefined && resolved[name] !== null && !OWN.has(name),

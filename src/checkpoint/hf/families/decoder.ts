@@ -159,6 +159,8 @@ export interface DecoderNames {
   readonly mlp?: string;
   /** Gate and up in one tensor, gate first. */
   readonly fusedMlp?: { readonly input: string; readonly output: string };
+  /** Queries, keys and values in one tensor, in this order. */
+  readonly fusedQkv?: string;
   /** Rotary positions turn neighboring channels. */
   readonly interleaved?: boolean;
   /** The query projection holds each head's queries, then its output gate. */
@@ -226,7 +228,7 @@ function attentionLayout(
   config: ModelConfig,
   at: string,
   name: string,
-  { interleaved = false, gatedQueries = false }: DecoderNames,
+  { interleaved = false, gatedQueries = false, fusedQkv }: DecoderNames,
 ): ParameterLayout | null {
   const { numHeads: H, numKvHeads: G, headDim: D } = config;
   const channels = headChannels(config, interleaved);
@@ -241,13 +243,18 @@ function attentionLayout(
     { tensor: `${at}.k_proj.${kind}`, rows: G * D, take: headRows(G, channels) },
     whole(`${at}.v_proj.${kind}`, G * D),
   ];
+  const fused = (tensor: string): Source => {
+    const [queries, keys] = [headRows(H, channels) ?? range(0, H * D), headRows(G, channels) ?? range(0, G * D)];
+    const take = [...queries, ...keys.map((row) => H * D + row), ...range((H + G) * D, G * D)];
+    return { tensor: `${at}.${tensor}.weight`, rows: (H + 2 * G) * D, take };
+  };
   const headNorm = (which: 'q' | 'k', heads: number): ParameterLayout => {
     const n = config.qkNorm === 'width' ? heads : 1;
     return rows({ tensor: `${at}.${which}_norm.weight`, rows: n * D, take: headRows(n, channels) });
   };
   switch (name) {
     case 'attn.wqkv':
-      return matrix(...projections('weight'));
+      return fusedQkv === undefined ? matrix(...projections('weight')) : matrix(fused(fusedQkv));
     case 'attn.bqkv':
       return rows(...projections('bias'));
     case 'attn.wgate':
@@ -256,6 +263,8 @@ function attentionLayout(
       return matrix(whole(`${at}.o_proj.weight`, config.hiddenSize));
     case 'attn.bo':
       return rows(whole(`${at}.o_proj.bias`, config.hiddenSize));
+    case 'attn.sinks':
+      return rows(whole(`${at}.sinks`, H));
     case 'attn.qnorm.weight':
       return headNorm('q', H);
     case 'attn.knorm.weight':

@@ -15,7 +15,8 @@ interface NullSizes {
   readonly keyDim: (keyHeads: number) => number;
 }
 
-function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
+/** Sizes of Gated DeltaNet in `config.json`. */
+export function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
   const numHeads = fields.count('linear_num_key_heads', otherwise?.heads);
   const keyDim = fields.count('linear_key_head_dim', otherwise?.keyDim(numHeads));
   return {
@@ -37,7 +38,8 @@ function writeGdn({ gdn }: ModelConfig): HfConfigJson {
   };
 }
 
-const writeCommon = (config: ModelConfig): HfConfigJson => ({
+/** Fields of hybrids of Gated DeltaNet and attention. */
+export const writeCommon = (config: ModelConfig): HfConfigJson => ({
   ...writeSizes(config),
   ...writeGdn(config),
   layer_types: writeHybridTypes(config),
@@ -46,13 +48,13 @@ const writeCommon = (config: ModelConfig): HfConfigJson => ({
 });
 
 /** Widths of queries or keys, and of values, over all heads. */
-const widthsOf = (gdn: NonNullable<ModelConfig['gdn']>) => ({
+export const widthsOf = (gdn: NonNullable<ModelConfig['gdn']>) => ({
   keys: gdn.numHeads * gdn.keyDim,
   values: gdn.numValueHeads * gdn.valueDim,
 });
 
-/** What both families call alike. */
-function sharedLayout(
+/** What all families of Gated DeltaNet call alike; `norm` and `out` name the output norm and projection. */
+export function sharedLayout(
   config: ModelConfig,
   at: string,
   name: string,

@@ -3,7 +3,7 @@ import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type ClassFields, type Fields } from '../family/fields.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
+import { longestOf, readRope, ropeFields, writeRope, type RopeDefaults } from '../family/rotary.js';
 import {
   attentionLayers,
   COMMON_FIELDS,
@@ -15,14 +15,17 @@ import {
   writeActivation,
   writeLayerTypes,
   writeSizes,
+  type DecoderNames,
 } from './decoder.js';
 
 interface LlamaKind {
   readonly modelTypes: readonly string[];
   readonly architecture: string | null;
   readonly fields: ClassFields;
-  /** The base of the rotary frequencies where `config.json` names none. */
-  readonly theta?: number;
+  /** Rotary positions where `config.json` names none. */
+  readonly rope?: RopeDefaults;
+  /** Where tensors have other names than Llama's. */
+  readonly names?: DecoderNames;
   readonly layerTypes: (fields: Fields) => readonly string[];
   /** Whether the class takes its windows from `sliding_window`; where not, layers of that type are refused. */
   readonly windows?: (fields: Fields) => boolean;
@@ -31,8 +34,9 @@ interface LlamaKind {
   readonly write?: (config: ModelConfig) => HfConfigJson;
 }
 
-function llamaLike(kind: LlamaKind): Family {
-  const { modelTypes, architecture, fields: classFields, theta = 10_000, nope, more, write } = kind;
+/** A family that differs from Llama in a few fields. */
+export function llamaLike(kind: LlamaKind): Family {
+  const { modelTypes, architecture, fields: classFields, nope, more, write } = kind;
   return {
     modelTypes,
     fields: classFields,
@@ -45,13 +49,13 @@ function llamaLike(kind: LlamaKind): Family {
         fields.refuse('layers of type sliding_attention with use_sliding_window false');
       return {
         ...sizes,
-        ...ropeFields(readRope(fields, { theta }), sizes.headDim),
+        ...ropeFields(readRope(fields, kind.rope), sizes.headDim),
         layers: attentionLayers(fields, types, (i) => (without?.[i] === true ? 'nope' : 'rope')),
         activation: readActivation(fields),
         ...more?.(fields),
       };
     },
-    layout: (config, layer, name) => decoderLayout(config, layer, name, LLAMA_NAMES),
+    layout: (config, layer, name) => decoderLayout(config, layer, name, { ...LLAMA_NAMES, ...kind.names }),
     ...(write === undefined
       ? {}
       : {
@@ -66,28 +70,32 @@ function llamaLike(kind: LlamaKind): Family {
   };
 }
 
-const biases = (fields: Fields): Partial<ModelInput> => ({
+/** Biases of attention and of the MLP, each on all of its projections. */
+export const biases = (fields: Fields): Partial<ModelInput> => ({
   attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
   mlpBias: fields.flag('mlp_bias'),
 });
 
 /** The first window of a model. */
-const windowOf = (config: ModelConfig): number | null =>
+export const windowOf = (config: ModelConfig): number | null =>
   config.layers.flatMap((plan) => headGroups(plan)[0]?.window ?? [])[0] ?? null;
 
-const writeBiases = ({ attentionBias, mlpBias }: ModelConfig): HfConfigJson => ({
+/** Biases as fields of `config.json`. */
+export const writeBiases = ({ attentionBias, mlpBias }: ModelConfig): HfConfigJson => ({
   attention_bias: attentionBias === 'all',
   mlp_bias: mlpBias,
 });
 
 /** `layer_types`, or one type by layer. */
-const typesBy = (slides: (fields: Fields) => (layer: number) => boolean) => (fields: Fields) => {
+export const typesBy = (slides: (fields: Fields) => (layer: number) => boolean) => (fields: Fields) => {
   const windowed = slides(fields);
   return layerTypes(fields, (i) => (windowed(i) ? 'sliding_attention' : 'full_attention'));
 };
 
-const never = () => () => false;
-const everywhere = (fields: Fields) => {
+/** No layer has a window. */
+export const never = () => () => false;
+/** All layers have the window, if there is one. */
+export const everywhere = (fields: Fields) => {
   const windows = fields.has('sliding_window');
   return () => windows;
 };
@@ -207,7 +215,7 @@ export const LLAMA_FAMILIES: readonly Family[] = [
       tie_word_embeddings: true,
     },
     layerTypes: typesBy(smolSlides),
-    theta: 2_000_000,
+    rope: { theta: 2_000_000 },
     nope: smolNope,
     more: biases,
     write: (config) => ({

@@ -1,4 +1,4 @@
-/** Families of windows and full attention whose blocks differ from Llama's: OLMo 3, EXAONE 4, Cohere 2, Gemma 3. */
+/** Families whose blocks differ from Llama's: OLMo 2 and 3, EXAONE 4, Cohere 2, Gemma 3. */
 import type { ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
@@ -18,13 +18,14 @@ import {
 
 const POST_NAMES = { postnorm1: 'post_attention_layernorm', postnorm2: 'post_feedforward_layernorm' } as const;
 
-const writeCommon = (config: ModelConfig): HfConfigJson => ({
+const writePlain = (config: ModelConfig): HfConfigJson => ({
   ...writeSizes(config),
-  ...writeLayerTypes(config),
   hidden_act: writeActivation(config.activation),
   max_position_embeddings: longestOf(config),
   rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
 });
+
+const writeCommon = (config: ModelConfig): HfConfigJson => ({ ...writePlain(config), ...writeLayerTypes(config) });
 
 const biased = (config: ModelConfig): HfConfigJson => ({ attention_bias: config.attentionBias === 'all' });
 
@@ -69,6 +70,42 @@ export const olmo3: Family = {
   },
   layout: (config, layer, name) => decoderLayout(config, layer, name, POST_NAMES),
   write: (config) => ({ ...writeCommon(config), ...biased(config), rope_parameters: writeRopes(config) }),
+};
+
+/** OLMo 2: OLMo 3 without windows. */
+export const olmo2: Family = {
+  modelTypes: ['olmo2'],
+  architecture: 'Olmo2ForCausalLM',
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 50_304,
+    hidden_size: 4096,
+    intermediate_size: 11_008,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: optional(),
+    max_position_embeddings: 2048,
+    attention_bias: false,
+    rms_norm_eps: 1e-5,
+  },
+  read: (fields) => {
+    const sizes = readSizes(fields);
+    return {
+      ...sizes,
+      ...ropeFields(readRope(fields), sizes.headDim),
+      layers: attentionLayers(
+        fields,
+        layerTypes(fields, () => 'full_attention'),
+        () => 'rope',
+      ),
+      activation: readActivation(fields),
+      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+      qkNorm: 'width',
+      block: { norm: 'post' },
+    };
+  },
+  layout: (config, layer, name) => decoderLayout(config, layer, name, POST_NAMES),
+  write: (config) => ({ ...writePlain(config), ...biased(config) }),
 };
 
 /** EXAONE 4: sliding windows with rotary positions, full attention without. */

@@ -26,6 +26,8 @@ export interface RopeDefaults {
   readonly theta?: number;
   /** The share of each head's channels that turns; null (the default) for classes that always turn all of them. */
   readonly fraction?: number | null;
+  /** `rope_parameters` where they are null or missing. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
   /** Whether a `partial_rotary_factor` beside `rope_parameters` is passed over. */
   readonly fixedFraction?: boolean;
 }
@@ -41,7 +43,8 @@ export function ropeParameters(fields: Fields): Fields | null {
 
 /** The rotary positions of a model whose layers all have the same. */
 export function readRope(fields: Fields, defaults: RopeDefaults = {}): HfRope {
-  const parameters = ropeParameters(fields);
+  const standing = defaults.parameters === undefined ? null : fields.inner('rope_parameters', defaults.parameters);
+  const parameters = ropeParameters(fields) ?? standing;
   for (const kind of NESTED)
     if (parameters?.states(kind) === true) fields.refuse(`rope_parameters by layer type (${kind})`);
   return ropeOf(fields, { parameters, outer: parameters, topOriginal: true }, 'rope_theta', defaults);

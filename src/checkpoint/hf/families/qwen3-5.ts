@@ -1,0 +1,82 @@
+/** Qwen 3.5: Gated DeltaNet and gated attention, with dense MLPs. */
+import type { ModelConfig } from '../../../model/index.js';
+import type { Family } from '../family/family.js';
+import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { optional } from '../family/fields.js';
+import { readRope, ropeFields, writeRope } from '../family/rotary.js';
+import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes } from './decoder.js';
+import { readGdn, sharedLayout, widthsOf, writeCommon } from './gdn.js';
+import { convRows, hybridTypes, siluOnly } from './recurrent.js';
+
+function gdnLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
+  const { gdn } = config;
+  if (gdn === undefined) return null;
+  const at = `model.layers.${layer}.linear_attn`;
+  const { keys, values } = widthsOf(gdn);
+  switch (name) {
+    case 'gdn.wqkv':
+      return matrix(whole(`${at}.in_proj_qkv.weight`, 2 * keys + values));
+    case 'gdn.wgate':
+      return matrix(whole(`${at}.in_proj_z.weight`, values));
+    case 'gdn.wab':
+      return matrix(
+        whole(`${at}.in_proj_a.weight`, gdn.numValueHeads),
+        whole(`${at}.in_proj_b.weight`, gdn.numValueHeads),
+      );
+    case 'gdn.conv.weight':
+      return rows(convRows(`${at}.conv1d.weight`, 2 * keys + values, gdn.convWidth));
+    default:
+      return sharedLayout(config, at, name, 'norm', 'out_proj');
+  }
+}
+
+/** Qwen 3.5 (text): three layers of Gated DeltaNet to one of gated attention. */
+export const qwen35: Family = {
+  modelTypes: ['qwen3_5_text'],
+  architecture: 'Qwen3_5ForCausalLM',
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: 248_320,
+    hidden_size: 4096,
+    intermediate_size: 12_288,
+    num_hidden_layers: 32,
+    num_attention_heads: 16,
+    num_key_value_heads: 4,
+    max_position_embeddings: 32_768,
+    attention_bias: false,
+    head_dim: 256,
+    linear_conv_kernel_dim: 4,
+    linear_key_head_dim: 128,
+    linear_value_head_dim: 128,
+    linear_num_key_heads: 16,
+    linear_num_value_heads: 32,
+    layer_types: optional(),
+  },
+  read: (fields) => {
+    siluOnly(fields);
+    fields.only('attention_bias', false);
+    const sizes = readSizes(fields);
+    return {
+      ...sizes,
+      ...ropeFields(readRope(fields, { fraction: 0.25 }), sizes.headDim),
+      layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % fields.count('full_attention_interval', 4) === 0),
+      normOffset: 1,
+      qkNorm: 'head',
+      outputGate: true,
+      gdn: readGdn(fields),
+    };
+  },
+  layout: (config, layer, name) =>
+    layer !== null && name.startsWith('gdn.')
+      ? gdnLayout(config, layer, name)
+      : decoderLayout(config, layer, name, { ...LLAMA_NAMES, gatedQueries: true }),
+  // Transformers leaves out what predicts several tokens at once.
+  ignored: (name) => name.startsWith('mtp.'),
+  write: (config) => ({
+    ...writeCommon(config),
+    rope_parameters: {
+      ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+      partial_rotary_factor: config.ropeDim / config.headDim,
+    },
+  }),
+};
