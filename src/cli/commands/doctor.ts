@@ -6,7 +6,6 @@ import {
   createEngine,
   kernelsNotUsed,
   whyNoCuda,
-  xlaPlatforms,
   type Engine,
   type EngineInfo,
   type EngineName,
@@ -20,10 +19,13 @@ import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
-import { attentionErrors, type AttentionErrors } from './doctor-attention.js';
+import { ATTENTION_TOLERANCE, attentionErrors, enginesHere, type AttentionErrors } from '../self-test/attention.js';
+import { selfTest } from './doctor-self-test.js';
 import { at, maxOf } from '../../core/index.js';
 
-interface Flags extends OutputFlags, EngineFlags {}
+interface Flags extends OutputFlags, EngineFlags {
+  readonly selfTest?: boolean;
+}
 
 interface Check {
   readonly name: string;
@@ -42,12 +44,6 @@ interface Check {
 const STEPS = 3;
 /** Float32 against float64 over three steps of a tiny model: measured below 1e-6, with room. */
 const TOLERANCE = 1e-4;
-/**
- * Largest absolute difference of attention; gradients here reach 20, and a window that is off by one differs by more
- * than 1.
- */
-const ATTENTION_TOLERANCE = { f32: 1e-4, bf16: 0.2 } as const;
-const ENGINES: readonly EngineName[] = ['onnx', 'reference'];
 
 /** Registers `longsight doctor`. */
 export function addDoctor(program: Command, context: CliContext): void {
@@ -60,11 +56,19 @@ export function addDoctor(program: Command, context: CliContext): void {
         'Says of each kernel for accelerators what it takes here, or why it cannot be used. Ends with code 1 if engines ' +
         'do not agree.',
     );
+  command.option(
+    '--self-test',
+    'try instead, in a temporary folder, what must hold on this machine: a killed training resumes to the same bits, a ' +
+      'lock has one holder, a full disk is said and survived, windows see the keys that they should',
+  );
   addOutputOptions(addEngineOptions(command)).action((flags: Flags) => doctor(flags, context));
 }
 
 async function doctor(flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
+  if (flags.selfTest === true) {
+    return selfTest(flags.engine === 'auto' ? undefined : flags.engine, output, context);
+  }
   const asked = flags.engine === undefined || flags.engine === 'auto' ? enginesHere() : [flags.engine];
   const expected = await run(createEngine('reference'));
   const checks: Check[] = [];
@@ -86,11 +90,6 @@ async function doctor(flags: Flags, context: CliContext): Promise<void> {
     );
     context.exitWith(EXIT.failed);
   }
-}
-
-/** The engines that come with the package, and xla on every platform that this host has a plugin and a device for. */
-function enginesHere(): readonly EngineName[] {
-  return [...ENGINES, ...xlaPlatforms().map((platform) => `xla:${platform}` as const)];
 }
 
 /** The kernels of each engine that has any; where none has, why theirs cannot be used on this machine. */

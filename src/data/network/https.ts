@@ -5,7 +5,7 @@
 import { DataError, InterruptedError, messageOf } from '../../core/index.js';
 
 /** How long a server may keep silent, in milliseconds. */
-export interface Patience {
+interface Patience {
   /** Milliseconds to the beginning of an answer. */
   readonly answerMs: number;
   /** Milliseconds between two pieces of it. */

@@ -33,11 +33,14 @@ const require = createRequire(import.meta.url);
 const INSTALL = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
 
 /**
- * onnxruntime's binding, loaded when an engine is made: its native library is large.
+ * Onnxruntime's binding, loaded when an engine is made: its native library is large. From 1.30 on it gathers usage data
+ * in the user's cache folder and sends them to its maker unless a variable says no, which it does here unless the user
+ * has set it.
  *
  * @throws EngineError if the package or its library is missing
  */
 function onnxruntime(): typeof Ort {
+  process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
   try {
     return require('onnxruntime-node') as typeof Ort;
   } catch (cause) {

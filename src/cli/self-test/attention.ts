@@ -1,6 +1,6 @@
 /** Attention on an engine against the reference, forward and backward, with windows one shorter and one longer. */
 import { entry, f64At, Rng, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor } from '../../core/index.js';
-import { evaluateReference, type Engine } from '../../engine/index.js';
+import { evaluateReference, xlaPlatforms, type Engine, type EngineName } from '../../engine/index.js';
 import {
   attention,
   convert,
@@ -22,7 +22,8 @@ export interface AttentionErrors {
   readonly backward: number;
 }
 
-const WINDOW = 8;
+/** The window, in keys, the query's own included, at whose edges attention is compared. */
+export const WINDOW = 8;
 /** Windows in keys, the query's own included; null sees all. */
 const WINDOWS: readonly (number | null)[] = [1, WINDOW - 1, WINDOW, WINDOW + 1, null];
 /** Sequences, tokens, heads, key heads, width: what fused kernels take too. */
@@ -40,6 +41,17 @@ function attentionGraph(dtype: DType): Graph {
     grad(reduceSum(mul(wide, wide)), qkv).forEach((g, k) => (outputs[`backward ${i} ${k}`] = g));
   });
   return makeGraph(inputs, outputs);
+}
+
+/**
+ * Largest absolute difference of attention; gradients here reach 20, and a window that is off by one differs by more
+ * than 1.
+ */
+export const ATTENTION_TOLERANCE = { f32: 1e-4, bf16: 0.2 } as const;
+
+/** The engines that come with the package, and xla on every platform that this host has a plugin and a device for. */
+export function enginesHere(): readonly EngineName[] {
+  return ['onnx', 'reference', ...xlaPlatforms().map((platform) => `xla:${platform}` as const)];
 }
 
 /** Throws what the engine throws. */
