@@ -1,14 +1,6 @@
 /** Longsight graph -> ONNX model. */
 import { UnsupportedOpError, sizeOf } from '../../core/index.js';
-import {
-  expand,
-  simplify,
-  type Decomposition,
-  type Graph,
-  type Node,
-  type OpName,
-  type Value,
-} from '../../graph/index.js';
+import { expand, simplify, type Decomposition, type Graph, type Value } from '../../graph/index.js';
 import * as L from '../../graph/index.js';
 import { isDecodeStep } from '../passes/decode-step.js';
 import { gainsInNorms } from '../passes/norm-gains.js';
@@ -16,16 +8,7 @@ import { projectionsByPart } from '../passes/projections.js';
 import { evaluateConstant } from '../reference/engine.js';
 import { OnnxBuilder, type Name } from './builder.js';
 import { ONNX_TYPES, encodeModel, type OnnxGraph, type OnnxPort } from './proto.js';
-import { lowerNodes, usesOf } from './rules.js';
-
-/** Composites with an ONNX kernel, by dtype: onnxruntime's fused kernels are for float32. */
-const KERNELS: ReadonlySet<OpName> = new Set<OpName>(['softmax', 'crossEntropy', 'crossEntropyGrad']);
-const KERNELS_F32: ReadonlySet<OpName> = new Set<OpName>([...KERNELS, 'rmsNorm', 'rotary']);
-
-function hasKernel(node: Node): boolean {
-  const dtype = node.inputs[0]?.dtype;
-  return (dtype === 'f32' ? KERNELS_F32 : KERNELS).has(node.op);
-}
+import { hasKernel, lowerNodes, usesOf } from './rules.js';
 
 /**
  * The derivative of a plain norm (no weight) in terms of the forward pass's normalized values, where they are at hand.

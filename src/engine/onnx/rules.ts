@@ -1,19 +1,10 @@
 /**
  * How each op becomes ONNX nodes. A rule binds names to the outputs of its node. Kernels were chosen by measurement on
- * onnxruntime 1.30 (docs/engines.md). Composites that are expanded before lowering have the rule `expanded`.
+ * onnxruntime 1.30 (docs/engines.md). Composites without a kernel are expanded before lowering.
  */
-import {
-  at,
-  last,
-  dims,
-  LongsightError,
-  sameShape,
-  sizeOf,
-  tensorFrom,
-  type DType,
-  type Shape,
-} from '../../core/index.js';
-import { uniformValue, type Graph, type Node, type OpName, type Value } from '../../graph/index.js';
+import { at, last, dims, invariant, sameShape, sizeOf, tensorFrom, type DType, type Shape } from '../../core/index.js';
+import { isComposite, uniformValue, type Graph, type Node, type OpName, type Value } from '../../graph/index.js';
+import type { CompositeTable, RuledOp } from '../contract/composites.js';
 import { unsupported, type Name, type OnnxBuilder } from './builder.js';
 import { lowerDot } from './dot.js';
 import { ONNX_TYPES, type OnnxPort } from './proto.js';
@@ -32,10 +23,6 @@ const direct =
   (op: string): OnnxRule<OpName> =>
   (b, node) =>
     b.bind(out(node), b.op(op, names(b, node)));
-
-const expanded: OnnxRule<OpName> = (_, node) => {
-  throw new LongsightError(`internal error: ${node.op} should have been expanded before lowering to ONNX`);
-};
 
 /** A constant of the dtype as a scalar name. */
 const scalar = (b: OnnxBuilder, dtype: DType, x: number): Name => b.numbers(dtype, [], [x]);
@@ -258,9 +245,34 @@ const crossEntropyGrad: OnnxRule<'crossEntropyGrad'> = (b, node) => {
   b.bind(out(node), b.op('ScatterElements', [scaled, column(b.of(t)), updates], { axis: 1, reduction: 'add' }));
 };
 
-/** The rule of every op. */
-const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
-  input: expanded,
+/** The floats for which onnxruntime has a kernel for a composite: its fused kernels are for float32. */
+const COMPOSITES = {
+  remat: null,
+  softmax: 'any',
+  rmsNorm: 'f32',
+  rmsNormGrad: null,
+  rotary: 'f32',
+  swiglu: null,
+  swigluGrad: null,
+  crossEntropy: 'any',
+  crossEntropyGrad: 'any',
+  attention: null,
+  attentionGrad: null,
+  linearRecurrence: null,
+  linearRecurrenceGrad: null,
+  deltaRule: null,
+  deltaRuleGrad: null,
+  causalConv: null,
+} as const satisfies CompositeTable<'any' | 'f32'>;
+
+/** Whether a node is a composite for which onnxruntime has a kernel. */
+export function hasKernel({ op, inputs }: Node): boolean {
+  const kernel = isComposite(op) ? COMPOSITES[op] : null;
+  return kernel === 'any' || (kernel === 'f32' && inputs[0]?.dtype === 'f32');
+}
+
+/** The rule of every op that is not expanded before. */
+const ONNX_RULES: { readonly [K in RuledOp<typeof COMPOSITES>]: OnnxRule<K> } = {
   constant: (b, node) => b.bind(out(node), b.tensor(node.attrs.tensor)),
   iota,
   exp: direct('Exp'),
@@ -339,25 +351,18 @@ const ONNX_RULES: { readonly [K in OpName]: OnnxRule<K> } = {
   scan,
   stopGradient: direct('Identity'),
   barrier,
-  remat: expanded,
-  kernel: expanded,
+  kernel: (_, node) => {
+    throw unsupported(node, 'kernels are for accelerators');
+  },
   softmax: (b, node) => b.bind(out(node), b.op('Softmax', names(b, node), { axis: node.attrs.axis })),
   rmsNorm,
-  rmsNormGrad: expanded,
   rotary,
-  swiglu: expanded,
-  swigluGrad: expanded,
   crossEntropy,
   crossEntropyGrad,
-  attention: expanded,
-  attentionGrad: expanded,
-  linearRecurrence: expanded,
-  linearRecurrenceGrad: expanded,
-  deltaRule: expanded,
-  deltaRuleGrad: expanded,
-  causalConv: expanded,
 };
 
 function ruleOf(op: OpName): OnnxRule<OpName> {
-  return (ONNX_RULES as Readonly<Record<OpName, unknown>>)[op] as OnnxRule<OpName>;
+  const table: Readonly<Partial<Record<OpName, unknown>>> = ONNX_RULES;
+  invariant(table[op], `${op} should have been expanded before lowering to ONNX`);
+  return table[op] as OnnxRule<OpName>;
 }

@@ -132,7 +132,7 @@ export function verify(graph: Graph): void {
     if (types.length !== node.outputs.length || !types.every((t, k) => same(t, node.outputs[k]))) {
       throw new LongsightError(`${where} does not have the dtype and shape that its rule gives`);
     }
-    if (node.op === 'scan' || node.op === 'remat') verify(node.attrs.body);
+    if ('body' in node.attrs) verify(node.attrs.body);
     seen.add(node);
   });
   for (const { name, value } of [...graph.inputs, ...graph.outputs]) {

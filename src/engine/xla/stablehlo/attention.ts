@@ -16,11 +16,12 @@ import { manualComputation, splitOf, type Piecewise, type Split } from '../mesh/
 import { XLA_DECOMPOSITIONS } from '../passes/overrides.js';
 import { prepareForXla } from '../passes/prepare.js';
 import type { Operand } from '../mlir/text.js';
+import type { KeptFor } from './composites.js';
 import type { Scope } from './scope.js';
 import { partsOf, type Mesh, type Sharding } from '../mesh/sharding.js';
 
 type LowerNodes = (graph: Graph, scope: Scope) => string[];
-type Attention = Node<'attention'> | Node<'attentionGrad'>;
+type Attention = Node<KeptFor<'attention'>>;
 
 function splitFor(mesh: Mesh | null, { inputs: [q, k] }: Attention): Split {
   const [B, , H] = dims(q, 3);

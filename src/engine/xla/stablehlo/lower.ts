@@ -1,10 +1,11 @@
 /** Longsight graph -> StableHLO text. */
 import type { Graph, Node, Value } from '../../../graph/index.js';
 import { divides } from './attention.js';
+import { isKeptFor } from './composites.js';
 import { cudnnAttention, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from '../passes/prepare.js';
 import { separateProjections } from '../passes/projections.js';
-import { fitsRecurrenceKernels, isRecurrence } from './recurrence.js';
+import { fitsRecurrenceKernels } from './recurrence.js';
 import { isDecodeStep } from '../../passes/decode-step.js';
 import { gainsInNorms } from '../../passes/norm-gains.js';
 import { projectionsByPart } from '../../passes/projections.js';
@@ -41,11 +42,10 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const { donate = {}, cudnn = false, kernels = cudnn, mesh = null, shardings = {} } = options;
   const kernel = cudnnAttention(options.deterministic ?? false);
   const kernelOf: Scope['kernelOf'] = (node) =>
-    cudnn && (node.op === 'attention' || node.op === 'attentionGrad') && fitsCudnn(node) === true ? kernel : null;
+    cudnn && isKeptFor('attention', node) && fitsCudnn(node) === true ? kernel : null;
   const keep = (node: Node): boolean => {
-    if (kernels && isRecurrence(node)) return fitsRecurrenceKernels(node) === true;
-    if (node.op !== 'attention' && node.op !== 'attentionGrad') return false;
-    return kernelOf(node) !== null || (mesh !== null && divides(mesh, node));
+    if (isKeptFor('recurrence', node)) return kernels && fitsRecurrenceKernels(node) === true;
+    return isKeptFor('attention', node) && (kernelOf(node) !== null || (mesh !== null && divides(mesh, node)));
   };
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;
   // The order matters: kernels match composite ops, so they are put in before composites are expanded, and scatters are

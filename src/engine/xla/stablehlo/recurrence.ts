@@ -15,20 +15,14 @@ import {
   type RecurrenceShape,
   type Run,
 } from '../kernels/recurrence/index.js';
+import type { KeptFor } from './composites.js';
 import type { NamedKernel } from '../kernels/taken.js';
 import { manualComputation, pieceType, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
 import type { Scope } from './scope.js';
 import { partsOf, type MeshAxis, type Sharding } from '../mesh/sharding.js';
 import { listText, typeText, type TextBuilder, type Operand } from '../mlir/text.js';
 
-type RecurrenceOp = 'linearRecurrence' | 'linearRecurrenceGrad' | 'deltaRule' | 'deltaRuleGrad';
-
-const OPS: ReadonlySet<string> = new Set<RecurrenceOp>([
-  'linearRecurrence',
-  'linearRecurrenceGrad',
-  'deltaRule',
-  'deltaRuleGrad',
-]);
+type RecurrenceOp = KeptFor<'recurrence'>;
 
 /** Widest head that the kernels hold in registers. */
 const MAX_WIDTH = 128;
@@ -43,9 +37,6 @@ export const RECURRENCE_KERNELS: NamedKernel = {
 
 /** Heads of any width are filled up with zeros, which change nothing, to a power of two. */
 const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n)));
-
-/** Whether a node is a recurrence or the gradient of one. */
-export const isRecurrence = (node: Node): node is Node<RecurrenceOp> => OPS.has(node.op);
 
 /** Whether the kernels can do this recurrence; or why not. */
 export function fitsRecurrenceKernels({ inputs: [q, , v] }: Node<RecurrenceOp>): true | string {

@@ -1,9 +1,11 @@
 /**
  * The StableHLO rule of every op. Composites never reach it but for those with kernels, where `lower.ts` keeps them.
  */
-import { present, got, at, UnsupportedOpError, isFloat, type DType } from '../../../core/index.js';
+import { present, got, at, invariant, isFloat, type DType } from '../../../core/index.js';
 import type { Graph, Node, OpName, TensorType, Value } from '../../../graph/index.js';
 import { lowerAttention, lowerAttentionGrad } from './attention.js';
+import type { RuledOp } from '../../contract/composites.js';
+import type { COMPOSITES } from './composites.js';
 import { lowerRecurrence } from './recurrence.js';
 import { lowerKernel } from './kernel.js';
 import { lowerScan } from './scan.js';
@@ -232,18 +234,10 @@ const barrier: StableHloRule<'barrier'> = (node, inputs, { builder }) => {
   return builder.defineMany(inputs.length, `stablehlo.optimization_barrier ${inputs.join(', ')} : ${types}`);
 };
 
-/** Composites are expanded before this table is asked. */
-const expanded: StableHloRule<OpName> = (node) => {
-  throw new UnsupportedOpError(`xla has no kernel for ${node.op}, and it was not expanded`, {
-    details: { op: node.op, engine: 'xla' },
-  });
-};
-
 const same: StableHloRule<OpName> = (_, inputs) => inputs;
 
-/** The StableHLO rule of every op: operand names in, result names out. */
-const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
-  input: expanded,
+/** The StableHLO rule of every op that is not expanded before: operand names in, result names out. */
+const STABLEHLO_RULES: { readonly [K in RuledOp<typeof COMPOSITES>]: StableHloRule<K> } = {
   constant: (node, _, { builder }) => [builder.constant(node.attrs.tensor)],
   iota: (node, _, { builder }) => [builder.define(`stablehlo.iota dim = ${node.attrs.axis} : ${typeText(out(node))}`)],
   exp: unary('exponential'),
@@ -308,28 +302,19 @@ const STABLEHLO_RULES: { readonly [K in OpName]: StableHloRule<K> } = {
   scan: (node, inputs, scope) => lowerScan(node, inputs, scope, lowerNodes),
   stopGradient: same,
   barrier,
-  remat: expanded,
   kernel: lowerKernel,
-  softmax: expanded,
-  rmsNorm: expanded,
-  rmsNormGrad: expanded,
-  rotary: expanded,
-  swiglu: expanded,
-  swigluGrad: expanded,
-  crossEntropy: expanded,
-  crossEntropyGrad: expanded,
   attention: (node, inputs, scope) => lowerAttention(node, inputs, scope, lowerNodes),
   attentionGrad: (node, inputs, scope) => lowerAttentionGrad(node, inputs, scope, lowerNodes),
   linearRecurrence: lowerRecurrence,
   linearRecurrenceGrad: lowerRecurrence,
   deltaRule: lowerRecurrence,
   deltaRuleGrad: lowerRecurrence,
-  causalConv: expanded,
 };
 
 /** The rule of an op as one that takes any node: the table pairs each op with its own. */
 function ruleOf(op: OpName): StableHloRule<OpName> {
-  const table: Readonly<Record<OpName, unknown>> = STABLEHLO_RULES;
+  const table: Readonly<Partial<Record<OpName, unknown>>> = STABLEHLO_RULES;
+  invariant(table[op], `${op} should have been expanded before lowering to StableHLO`);
   return table[op] as StableHloRule<OpName>;
 }
 
