@@ -1,5 +1,6 @@
 /** Which runs are asked by associative recall unless a user names another measure, and under which limits. */
 import { fingerprint, LongsightError } from '../core/index.js';
+import type { ReachPart } from '../analysis/index.js';
 import { arBins } from '../eval/index.js';
 import { openRunData, runAtStep } from '../train/index.js';
 import { planMeasures } from './measures/measurement.js';
@@ -33,13 +34,20 @@ function plansAr({ run }: NamedRun): boolean {
   }
 }
 
+/** The widest limit of recurrent layers, in tokens: each token costs as many steps, so a limit of 64 costs 64 times. */
+const RECURRENT_LIMIT = 64;
+
 /**
  * The limits under which associative recall is measured: the ends of its distance bins below the length of the run's
- * rows.
+ * rows, in visible keys; where recurrent layers are limited, up to 64.
  */
-export function arLimits({ run, step }: OpenedModel): number[] {
+export function arLimits(
+  { run, step, config }: Pick<OpenedModel, 'run' | 'step' | 'config'>,
+  part: ReachPart,
+): number[] {
   const { seqLen } = run === null ? { seqLen: 0 } : runAtStep(run.run, step ?? 0).train;
-  const ends = arBins(seqLen).filter((keys) => keys < seqLen);
+  const isRecurrent = part !== 'full' && config.layers.some(({ mixer }) => mixer !== 'attention');
+  const ends = arBins(seqLen).filter((keys) => keys < seqLen && (!isRecurrent || keys <= RECURRENT_LIMIT));
   return ends.length > 0 ? ends : [1];
 }
 

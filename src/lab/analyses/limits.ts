@@ -71,7 +71,9 @@ const options = {
   keys: z
     .array(count())
     .optional()
-    .describe('limits, in visible keys (default: 4,16,64; of ar 16,64,128,256,... below the length of rows)'),
+    .describe(
+      'limits, in visible keys (default: 4,16,64; of ar 16,64,128,256,... below the length of rows, of recurrent layers to 64)',
+    ),
   trunc: count()
     .optional()
     .describe('LongPPL: tokens of short contexts, at least (default: half of the shortest text)'),
@@ -138,7 +140,8 @@ export const limits = defineAnalysis({
   },
   resolve: (model, given) => {
     const measure = given.measure ?? (given.texts === undefined && isAskedForAr(model) ? 'ar' : 'all');
-    return { ...given, measure, keys: given.keys ?? (measure === 'ar' ? arLimits(model) : LIMITS) };
+    // Limits of associative recall follow from the run's rows, and differ by part.
+    return { ...given, measure, ...(given.keys !== undefined || measure === 'ar' ? {} : { keys: LIMITS }) };
   },
   measure: async (model, chosen, { context }): Promise<Limits> => {
     if (model.run !== null) model.noteLength(measuredLength(model.run.run));
@@ -154,7 +157,7 @@ export const limits = defineAnalysis({
     const measure = measuredOnce((limited: ModelConfig) => measureLimit(model, limited, { texts, needles, only }));
     const rows: LimitRow[] = [{ part: null, keys: null, ...(await measure(model.config)) }];
     for (const part of parts) {
-      for (const keys of chosen.keys ?? LIMITS) {
+      for (const keys of chosen.keys ?? arLimits(model, part)) {
         context.signal?.throwIfAborted();
         rows.push({ part, keys, ...(await measure(limitReach(model.config, part, keys))) });
       }

@@ -7,7 +7,8 @@ import { parseConfig, Rng } from '../../../src/core/index.js';
 import { DataConfigSchema, openData, prepareShards, type OpenedData } from '../../../src/data/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
 import { evalMetrics, evalSchema, evalText, evalWords, Measurement, planMeasures } from '../../../src/lab/index.js';
-import { readFindings, type EvalRecord, type LimitRow } from '../../../src/lab/index.js';
+import { arLimits } from '../../../src/lab/ar-runs.js';
+import { readFindings, resolveRunConfig, type EvalRecord, type LimitRow } from '../../../src/lab/index.js';
 import { uploadParameters } from '../../../src/loaded/index.js';
 import { initialParameters, resolveModelConfig } from '../../../src/model/index.js';
 import { cli } from '../../support/cli.js';
@@ -169,6 +170,25 @@ describe('associative recall in a run', () => {
 });
 
 describe('who carries associative recall', () => {
+  it('is asked under limits that rows are long enough for, and recurrent layers can be afforded under', () => {
+    const limits = (layers: string, seqLen: number, part: 'full' | 'efficient') => {
+      const run = resolveRunConfig({
+        model: { vocabSize: 256, hiddenSize: 16, numHeads: 2, layers },
+        data: { kind: 'text', files: 'a.jsonl' },
+        train: { seqLen, batchSize: 1, steps: 1 },
+      });
+      return arLimits({ run: { dir: '', run }, step: 1, config: run.model }, part);
+    };
+    const all = [16, 64, 128, 256, 512, 1024, 2048];
+    expect(limits('swa:128 full', 4096, 'full')).toEqual(all);
+    expect(limits('swa:128 full', 4096, 'efficient')).toEqual(all);
+    expect(limits('gdn full', 4096, 'full')).toEqual(all);
+    expect(limits('gdn full', 4096, 'efficient')).toEqual([16, 64]);
+    expect(limits('swa:8 full', 65, 'full')).toEqual([16, 64]);
+    expect(limits('swa:8 full', 64, 'full')).toEqual([16]);
+    expect(limits('swa:8 full', 16, 'full')).toEqual([1]);
+  });
+
   it('is asked by limits of reach and by masking heads, on the held-out text of the run', async () => {
     const run = join(folder, 'run.yaml');
     writeFileSync(
