@@ -131,7 +131,7 @@ async function giveUp({ body }: Response): Promise<void> {
 
 async function* piecesOf(response: Response, arrived: () => void, watch: Watch): AsyncGenerator<Uint8Array> {
   try {
-    for await (const piece of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    for await (const piece of response.body ?? []) {
       arrived();
       yield piece;
     }
@@ -141,9 +141,9 @@ async function* piecesOf(response: Response, arrived: () => void, watch: Watch):
 }
 
 function unreachable(url: string, cause: unknown): DataError {
-  const inner = (cause as Error).cause;
-  const code = (inner as NodeJS.ErrnoException | undefined)?.code;
-  const why = code ?? (inner instanceof Error ? inner.message : messageOf(cause));
+  const inner = cause instanceof Error ? cause.cause : undefined;
+  const code = typeof inner === 'object' && inner !== null && 'code' in inner ? String(inner.code) : undefined;
+  const why = code ?? messageOf(inner instanceof Error ? inner : cause);
   return new DataError(`cannot load ${url}: ${why}`, { details: { url, code: code ?? null }, cause });
 }
 

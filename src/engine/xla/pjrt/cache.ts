@@ -130,7 +130,8 @@ function placeOnce(temporary: string, path: string): void {
   try {
     linkSync(temporary, path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') renameSync(temporary, path);
+    const isThere = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST';
+    if (!isThere) renameSync(temporary, path);
   }
 }
 
