@@ -32,6 +32,9 @@ MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_exp
                head_dim=8)
 
 
+VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
+
+
 def rope(kind, **more):
     return dict(rope_parameters=dict(rope_type=kind, rope_theta=1000.0, **more))
 
@@ -107,6 +110,18 @@ MODELS = {
     "qwen3-5": ("Qwen3_5Text:Qwen3_5", dict(GDN, head_dim=16), {}),
     "qwen3-5-tied": ("Qwen3_5Text:Qwen3_5", dict(GDN, head_dim=8, linear_num_key_heads=4, tie_word_embeddings=True,
                                                  layer_types=["full_attention", "linear_attention"]), {}),
+    "llama-base": ("Llama", dict(tie_word_embeddings=True), dict(base=True)),
+    "gemma3-images": ("Gemma3:Gemma3ForConditionalGeneration", dict(WINDOWS, head_dim=8, query_pre_attn_scalar=8), dict(
+        vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(mm_tokens_per_image=4))),
+    "qwen3-5-images": ("Qwen3_5:Qwen3_5ForConditionalGeneration", dict(GDN, head_dim=16, rope_parameters=dict(
+        rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.5, mrope_section=[2, 1, 1])), dict(
+        vision=dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=2, out_hidden_size=32,
+                    num_position_embeddings=4))),
+    "mistral3-images": ("Mistral3:Mistral3ForConditionalGeneration", dict(model_type="mistral", head_dim=8, sliding_window=5), dict(
+        vision=dict(VISION, model_type="pixtral", head_dim=4), outer=dict(tie_word_embeddings=False))),
+    "llava-images": ("Llava:LlavaForConditionalGeneration", dict(model_type="qwen2", use_sliding_window=True, sliding_window=5,
+                                                               max_window_layers=1, tie_word_embeddings=True), dict(
+        vision=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
     "mamba2": ("Mamba2", MAMBA2, {}),
     "mamba2-groups": ("Mamba2", dict(MAMBA2, n_groups=4, tie_word_embeddings=True, use_conv_bias=False, use_bias=True,
                                      time_step_limit=(0.01, 0.5)), {}),
@@ -165,22 +180,28 @@ def store_head(folder, how, generator):
 def make(folder, name, tokens=24):
     kind, fields, options = MODELS[name]
     config_kind, model_kind = kind.split(":") if ":" in kind else (kind, kind)
-    config = getattr(tf, f"{config_kind}Config")(**dict(SMALL, **fields))
+    fields = dict(SMALL, **fields)
+    if "vision" in options:
+        fields = dict(text_config=fields, vision_config=options["vision"], **options.get("outer", {}))
+    config = getattr(tf, f"{config_kind}Config")(**fields)
+    vocabulary = config.get_text_config().vocab_size
+    model_class = getattr(tf, model_kind if model_kind.endswith("Generation") else f"{model_kind}ForCausalLM")
     config._attn_implementation = "eager"
     seed = sum(map(ord, name))
     torch.manual_seed(seed)
-    model = getattr(tf, f"{model_kind}ForCausalLM")(config).eval()
+    model = model_class(config).eval()
     randomise(model, torch.Generator().manual_seed(seed))
     model.tie_weights()
     dtype = options.get("dtype", "float32")
-    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
+    (model.model if options.get("base") else model).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
     if "head" in options:
         store_head(folder, options["head"], torch.Generator().manual_seed(seed + 2))
     # What files hold is what is run, in float32.
-    model = getattr(tf, f"{model_kind}ForCausalLM").from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    ids = torch.randint(3, config.vocab_size, (2, tokens), generator=torch.Generator().manual_seed(seed + 1))
+    model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    ids = torch.randint(3, vocabulary, (2, tokens), generator=torch.Generator().manual_seed(seed + 1))
     save_file(expect(model, ids), os.path.join(folder, "expected.safetensors"))
-    os.remove(os.path.join(folder, "generation_config.json"))
+    if os.path.exists(os.path.join(folder, "generation_config.json")):
+        os.remove(os.path.join(folder, "generation_config.json"))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ export function openHfModel(folder: string): HfModel {
     if (family.ignored?.(name, config) === true) return null;
     // A tied model may be stored with its head only; in memory the matrix goes by the embedding's name.
     const stored = name === embeddingTensor(family, config) ? embeddingSources(mapped) : [];
-    return [...stored, ...(family.alias?.(name, config) ?? [])];
+    return [...new Set([...stored, ...(family.alias?.(name, config) ?? [])])];
   };
   return {
     folder,

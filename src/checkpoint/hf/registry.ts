@@ -10,7 +10,9 @@ import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.
 import { minimax } from './families/minimax.js';
 import { cohere2, exaone4, gemma3, olmo2, olmo3 } from './families/windowed.js';
 import { qwen35 } from './families/qwen3-5.js';
+import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
+import { named, type Prefixes } from './family/names.js';
 
 /** The families of Transformers models, in the order in which exported models look for a class. */
 export const FAMILIES: readonly Family[] = [
@@ -36,10 +38,14 @@ export const FAMILIES: readonly Family[] = [
 ];
 
 /** Values of `model_type` that can be read. */
-export const HF_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((f) => f.modelTypes);
+export const HF_MODEL_TYPES: readonly string[] = [
+  ...FAMILIES.flatMap((f) => f.modelTypes),
+  ...WRAPPERS.map((w) => w.modelType),
+];
 
 /** A `config.json` as it was read. */
 export interface HfConfigReading {
+  /** The type of the model, or of its text part. */
   readonly modelType: string;
   readonly family: Family;
   /** The model without what is unsupported. */
@@ -62,7 +68,12 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
     throw new DataError(`${where} holds no JSON object`, { details: { where } });
   }
   const fields = new Fields(value as Record<string, unknown>, where);
-  const modelType = fields.text('model_type');
+  const wrapper = WRAPPERS.find((w) => w.modelType === fields.text('model_type'));
+  return wrapper === undefined ? readText(fields, fields.text('model_type')) : readWrapped(fields, wrapper);
+}
+
+function readText(fields: Fields, modelType: string, names?: Prefixes): HfConfigReading {
+  const { where } = fields;
   const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
   if (family === undefined) {
     throw new DataError(
@@ -75,11 +86,28 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
   own.refuseUnread();
   return {
     modelType,
-    family,
+    family: named(family, names),
     config: resolveModelConfig(input, where),
     unsupported: fields.unsupported,
     notes: fields.notes,
   };
+}
+
+/** The text part of a model that also reads images; its head is tied if either of the two configurations says so. */
+function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byClass, names }: Wrapper): HfConfigReading {
+  const outer = fields.ofClass(byClass);
+  const inner = outer.object('text_config');
+  if (inner === null) {
+    throw new DataError(`${fields.where}: text_config is missing, which holds the text model of ${modelType}`, {
+      details: { where: fields.where, field: 'text_config' },
+    });
+  }
+  const reading = readText(inner, inner.text('model_type', otherwise), names);
+  const tied = outer.flag('tie_word_embeddings');
+  outer.refuseUnread();
+  fields.note(`the text part of a ${modelType} model, of type ${reading.modelType}; the parts for images are left out`);
+  const { config } = reading;
+  return { ...reading, config: { ...config, tieEmbeddings: config.tieEmbeddings || tied } };
 }
 
 /**

@@ -60,8 +60,13 @@ const HEAD = 'head.weight';
  * The tensor of theirs that the embedding, or the output head, is stored as; undefined if the family has no such
  * tensor.
  */
-function tensorOf(family: Family, config: ModelConfig, name: typeof EMBEDDING | typeof HEAD): string | undefined {
-  return family.layout({ ...config, tieEmbeddings: false }, null, name, () => undefined)?.sources[0]?.tensor;
+function tensorOf(
+  family: Family,
+  config: ModelConfig,
+  name: typeof EMBEDDING | typeof HEAD,
+  shapes: TensorShapes = () => undefined,
+): string | undefined {
+  return family.layout({ ...config, tieEmbeddings: false }, null, name, shapes)?.sources[0]?.tensor;
 }
 
 /** What Transformers calls the embedding in memory. */
@@ -80,7 +85,7 @@ function embeddingLayout(
   shapes: TensorShapes,
 ): ParameterLayout {
   const [source] = layout.sources;
-  const head = tensorOf(family, config, HEAD);
+  const head = tensorOf(family, config, HEAD, shapes);
   if (!config.tieEmbeddings || source === undefined || head === undefined) return layout;
   if (shapes(source.tensor) !== undefined || shapes(head) === undefined) return layout;
   return { ...layout, sources: [{ ...source, tensor: head }] };
@@ -99,7 +104,8 @@ export interface StoredHead {
  * else.
  */
 export function storedHead(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
-  const [embedding, head] = [tensorOf(family, config, EMBEDDING), tensorOf(family, config, HEAD)];
+  const shapes = shapesIn(files);
+  const [embedding, head] = [tensorOf(family, config, EMBEDDING, shapes), tensorOf(family, config, HEAD, shapes)];
   if (!config.tieEmbeddings || embedding === undefined || head === undefined) return { config, notes: [] };
   const [ours, theirs] = [files.get(embedding), files.get(head)];
   if (ours === undefined || theirs === undefined) return { config, notes: [] };
@@ -167,7 +173,7 @@ export function compareTensors(family: Family, config: ModelConfig, files: Tenso
     return found === undefined || sameShape(found, shape) ? [] : [{ name, shape, found }];
   });
   // The head of a tied model equals the embedding: `storedHead` has compared them.
-  const tiedHead = config.tieEmbeddings ? tensorOf(family, config, HEAD) : undefined;
+  const tiedHead = config.tieEmbeddings ? tensorOf(family, config, HEAD, shapesIn(files)) : undefined;
   const used = (name: string) => wanted.has(name) || name === tiedHead;
   return { missing, misshapen, ...spareTensors(family, config, files, used) };
 }

@@ -75,6 +75,28 @@ describe('configurations', () => {
     expect(() => readHfConfig(json('mamba2-groups', { norm_groups: 3 }), 'c.json')).toThrow('norm_groups 3');
   });
 
+  it('have the defaults of the text model under text_config, as published Gemma 3 leaves most of it out', () => {
+    const text = { hidden_size: 2560, intermediate_size: 10_240, num_hidden_layers: 12, sliding_window: 1024 };
+    const rope = { rope_scaling: { factor: 8, rope_type: 'linear' } };
+    const { config, modelType, notes } = inspectHfConfig(
+      { model_type: 'gemma3', text_config: { ...text, ...rope, model_type: 'gemma3_text' } },
+      'c.json',
+    );
+    expect(modelType).toBe('gemma3_text');
+    expect(notes[0]).toContain('the text part of a gemma3 model');
+    expect(config).toMatchObject({ vocabSize: 262_208, numHeads: 8, numKvHeads: 4, headDim: 256, tieEmbeddings: true });
+    expect(config).toMatchObject({ ropeTheta: 1e6, localRope: { theta: 1e4, scaling: null } });
+    expect(config.ropeScaling).toEqual({ type: 'linear', factor: 8 });
+    expect(printPattern(config.layers)).toBe('5*swa:1024:local full 5*swa:1024:local full');
+    const read1 = (json: object) => () => readHfConfig(json, 'c.json');
+    expect(read1({ model_type: 'llava' })).toThrow(
+      'c.json: text_config is missing, which holds the text model of llava',
+    );
+    expect(read1({ model_type: 'llava', text_config: { model_type: 'gpt2' } })).toThrow('model_type "gpt2" is not one');
+    expect(read1({ model_type: 'llava', text_config: { hidden_size: 'a' } })).toThrow('text_config.hidden_size is "a"');
+    expect(read1({ model_type: 'llava', text_config: { is_causal: false } })).toThrow('text_config.is_causal false');
+  });
+
   it.each([
     [{ model_type: 'gpt2' }, 'c.json: model_type "gpt2" is not one that can be read (llama, qwen3, smollm3'],
     [

@@ -1,0 +1,35 @@
+/** Models that read images beside text: their text part is one of the other families. */
+import type { ClassFields } from '../family/fields.js';
+import type { Prefixes } from '../family/names.js';
+
+/** A class that holds a text model under `text_config`. */
+export interface Wrapper {
+  readonly modelType: string;
+  /** The type of the text model where `text_config` names none. */
+  readonly text: string;
+  /** The fields of the class that matter to a text, with their defaults. */
+  readonly fields: ClassFields;
+  readonly names: Prefixes;
+}
+
+/** Names of a text model beside a vision tower: in memory, in older files, and in base models. */
+const BESIDE_VISION: Prefixes = {
+  body: ['model.language_model.', 'language_model.model.', 'language_model.'],
+  head: ['', 'language_model.'],
+  others: /^(model\.)?(vision_tower|multi_modal_projector|visual|image_newline|mtp)\b/,
+};
+
+const beside = (modelType: string, text: string, tied: boolean): Wrapper => ({
+  modelType,
+  text,
+  fields: { tie_word_embeddings: tied },
+  names: BESIDE_VISION,
+});
+
+/** The classes that hold a text model, by `model_type`. */
+export const WRAPPERS: readonly Wrapper[] = [
+  beside('gemma3', 'gemma3_text', true),
+  beside('qwen3_5', 'qwen3_5_text', false),
+  beside('mistral3', 'mistral', true),
+  beside('llava', 'llama', false),
+];
