@@ -177,14 +177,18 @@ export function tryToRemove(path: string): void {
  * disk.
  *
  * @param bytes at most as many as the file has; fewer leave the rest as it is
+ * @throws StoreError if even that cannot be done
  */
 export function writeInPlace(path: string, bytes: Uint8Array): void {
-  const fd = openSync(path, constants.O_WRONLY | (constants.O_NOFOLLOW ?? 0));
+  let fd: number | undefined;
   try {
+    fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
     writeAll(fd, bytes, 0);
     fsyncSync(fd);
+  } catch (cause) {
+    throw fileError('write', path, cause);
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

@@ -47,4 +47,4 @@ export {
   type StoredFindings,
   type StoredRunFolder,
 } from './read.js';
-export { readStatus, writeStatus, type RunState, type RunStatus } from './status.js';
+export { readStatus, writeLastStatus, writeStatus, type RunState, type RunStatus } from './status.js';

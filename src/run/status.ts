@@ -1,7 +1,7 @@
 /** `status.json`: whether a run is going on, how far it is, and why it ended. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import { parseStored, readJson, writeJsonAtomic } from '../core/index.js';
+import { isDiskFull, parseStored, readJson, writeInPlace, writeJsonAtomic } from '../core/index.js';
 import { statusPath } from './paths.js';
 
 const statusSchema = z.object({
@@ -30,4 +30,29 @@ export function readStatus(dir: string): RunStatus | null {
 /** Writes `status.json` atomically. */
 export function writeStatus(dir: string, status: RunStatus): void {
   writeJsonAtomic(statusPath(dir), status);
+}
+
+/** Characters of a message that are kept where there is little room. */
+const SHORT_MESSAGE = 120;
+
+/**
+ * Writes how a run ended. On a full disk the file that is there is written over in its place, which needs no more room,
+ * so that a run that has ended is not said to be running.
+ *
+ * @throws StoreError if not even that can be done
+ */
+export function writeLastStatus(dir: string, status: RunStatus): void {
+  try {
+    writeStatus(dir, status);
+  } catch (error) {
+    const path = statusPath(dir);
+    const room = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const { state, step, tokens, message } = status;
+    const short = { state, step, tokens, message: message?.slice(0, SHORT_MESSAGE) };
+    // Spaces behind JSON mean nothing; the file keeps its size.
+    const texts = [short, { state, step, tokens }].map((value) => Buffer.from(JSON.stringify(value)));
+    const text = isDiskFull(error) ? texts.find(({ length }) => length < room) : undefined;
+    if (text === undefined) throw error;
+    writeInPlace(path, Buffer.concat([text, Buffer.alloc(room - text.length - 1, ' '), Buffer.from('\n')]));
+  }
 }

@@ -100,7 +100,7 @@ describe('executeStudy', () => {
     expect(readFileSync(join(dir, 'logs', 'b_mute.log'), 'utf8')).toContain('at somewhere');
     const second = optionsFor(1);
     await executeStudy(dir, plan, second.options);
-    expect(second.told.lines).toEqual(['retried a_fails', 'resumed b_mute']);
+    expect(second.told.lines).toEqual(['retried a_fails', 'retried b_mute']);
   });
 
   it('starts a worker that was killed once more, and no more than that', async () => {

@@ -6,11 +6,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { DeviceBusyError, InterruptedError, maxOf } from '../core/index.js';
+import { DeviceBusyError, InterruptedError, LongsightError, maxOf } from '../core/index.js';
 import { etaSeconds } from './eta.js';
 import { ON_HOST, Places, type Capacity, type Place, type RunNeeds } from './places.js';
 import { tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
-import { isRunFolder, readStatus } from '../run/index.js';
+import { isRunFolder, readStatus, writeLastStatus } from '../run/index.js';
 import { runFolder } from './store.js';
 import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress } from './worker.js';
 import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
@@ -243,9 +243,21 @@ class Execution {
 
   #finish(run: PlannedRun, place: Place, { state, message }: Attempt): void {
     if (state === 'done') this.#learnOverhead(run);
+    else this.#settle(run, state === 'stopped' ? 'interrupted' : 'failed', message);
     this.#active.delete(run.name);
     const where = place.devices.length === 0 ? {} : { place: place.name };
     this.#end(run, { name: run.name, state, ...(message === undefined ? {} : { message }), ...where });
+  }
+
+  /** A worker that died without a word, or found no room for one, has left its run "running". */
+  #settle({ name }: PlannedRun, state: 'interrupted' | 'failed', message: string | undefined): void {
+    const folder = runFolder(this.#dir, name);
+    try {
+      const status = readStatus(folder);
+      if (status?.state === 'running') writeLastStatus(folder, { ...status, state, message });
+    } catch (error) {
+      if (!(error instanceof LongsightError)) throw error; // the outcome says what counts
+    }
   }
 
   #end(run: PlannedRun, outcome: RunOutcome): void {

@@ -9,6 +9,7 @@ import {
   LongsightError,
   pending,
   sizeOf,
+  StoreError,
   takeLock,
   type HostTensor,
   type Pending,
@@ -33,6 +34,7 @@ import {
   removeTemporaryCheckpoints,
   writeCheckpoint,
   writeRunConfig,
+  writeLastStatus,
   writeStatus,
   readStatus,
   snapshotTensors,
@@ -40,6 +42,7 @@ import {
   type Checkpoint,
   type OptimizerState,
   type RunState,
+  type RunStatus,
 } from '../run/index.js';
 import { tokensPerStep, type RunConfig } from './config.js';
 import { checkBatch } from './sharding.js';
@@ -140,6 +143,7 @@ export interface TrainResult {
  * bit as one that was not.
  *
  * @throws InterruptedError once `signal` has aborted: the step at hand is finished, a checkpoint and the status written
+ *   (a `StoreError` where the signal's reason is one: nobody gets what is printed)
  * @throws DivergedError at the first loss, gradient norm or parameter that is not finite; the last checkpoint stays
  * @throws StoreError if the folder is taken, holds another run (says what differs), or cannot be written
  * @throws ConfigError if the model's vocabulary is smaller than the data's; DataError if the data cannot be read
@@ -304,7 +308,7 @@ function noteEnd(
   const state = error instanceof InterruptedError ? 'interrupted' : 'failed';
   const message = error instanceof Error ? error.message : String(error);
   try {
-    writeStatus(dir, { state, step, tokens, message, timing });
+    writeLastStatus(dir, { state, step, tokens, message, timing });
   } catch (second) {
     if (!(second instanceof LongsightError)) throw second;
   }
@@ -457,7 +461,7 @@ class Loop {
     await this.#settle(0);
     await this.#evaluated();
     await this.#clock.time('waiting', () => this.written());
-    this.#status('done');
+    writeLastStatus(this.#dir, this.#statusOf('done'));
   }
 
   /** Every so many steps (0: never), and at the end of a stage. */
@@ -590,7 +594,7 @@ class Loop {
     });
     this.#loss = { sum: 0, count: 0 };
     this.#lap = { ms: 0, tokens: 0 };
-    this.#status('running');
+    writeStatus(this.#dir, this.#statusOf('running'));
   }
 
   /** Starts an evaluation of the parameters after `step`, the last that was started. */
@@ -670,12 +674,14 @@ class Loop {
     await this.written();
     if (this.#savedStep !== this.#step && this.#step > 0) await this.#checkpoint(false);
     await this.written(); // it says so if the disk did not take it
-    throw new InterruptedError(`training was stopped after step ${this.#step}; resume it to go on from there`, {
-      details: { step: this.#step },
-    });
+    const details = { step: this.#step };
+    const stopped = `training was stopped after step ${this.#step}; resume it to go on from there`;
+    const reason: unknown = this.#options.signal.reason;
+    if (reason instanceof StoreError) throw new StoreError(`${reason.message}; ${stopped}`, { details, cause: reason });
+    throw new InterruptedError(stopped, { details });
   }
 
-  #status(state: RunState): void {
-    writeStatus(this.#dir, { state, step: this.#step, tokens: this.tokens, timing: this.#clock.timing() });
+  #statusOf(state: RunState): RunStatus {
+    return { state, step: this.#step, tokens: this.tokens, timing: this.#clock.timing() };
   }
 }

@@ -49,8 +49,8 @@ const bytesOf = (data, encoding) =>
 fs.openSync = (path, flags = 'r', ...rest) => {
   const writes = flags !== 'r';
   if (!below(path)) return real.openSync(path, flags, ...rest);
-  if (writes) turn('open', path);
   const existed = writes && real.existsSync(path);
+  if (writes) turn(existed ? 'reopen' : 'open', path);
   const fd = real.openSync(path, flags, ...rest);
   paths.set(fd, resolve(path));
   if (writes) note({ kind: 'open', path: resolve(path), created: !existed, truncates: String(flags).startsWith('w') });
@@ -70,7 +70,9 @@ function part(data, args) {
 fs.writeSync = (fd, data, ...args) => {
   if (!paths.has(fd)) return real.writeSync(fd, data, ...args);
   const { bytes, position } = part(data, args);
-  turn('write', paths.get(fd), () => real.writeSync(fd, bytes, 0, bytes.length >> 1, position));
+  // What is written over needs no room.
+  const inPlace = position !== null && position + bytes.length <= real.fstatSync(fd).size;
+  turn(inPlace ? 'overwrite' : 'write', paths.get(fd), () => real.writeSync(fd, bytes, 0, bytes.length >> 1, position));
   const done = real.writeSync(fd, data, ...args);
   note({ kind: 'write', path: paths.get(fd), position, data: bytes.subarray(0, done).toString('base64') });
   return done;

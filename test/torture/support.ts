@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Rng } from '../../src/core/index.js';
 import SEEDS from './seeds.json' with { type: 'json' };
 
-const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+export const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const SHIM = new URL('shim.mjs', import.meta.url).href;
 
 /** Everything (`npm run test:torture`), or a tenth of it, as in `npm test` and on every change. */

@@ -6,7 +6,10 @@ import type { CliContext } from './context.js';
 export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
 /** Prints what went wrong and returns the exit code. The stack shows with LONGSIGHT_DEBUG=1, and for our own bugs. */
-export async function reportError(error: unknown, { stderr, env }: CliContext): Promise<number> {
+export async function reportError(
+  error: unknown,
+  { stderr, env }: Pick<CliContext, 'stderr' | 'env'>,
+): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   // Loaded here: most command lines end without an error.
   const { LongsightError, printable } = await import('../../core/index.js');
