@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf, oneLine } from '../../core/index.js';
 import { createEngine, type EngineName } from '../../engine/index.js';
-import { Bench } from '../self-test/bench.js';
+import { Bench, type BenchOptions } from '../self-test/bench.js';
 import { enginesHere } from '../self-test/attention.js';
 import type { Outcome, SelfCheck } from '../self-test/definition.js';
 import { SELF_CHECKS } from '../self-test/table.js';
 import { windowsOn } from '../self-test/windows.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
+import type { EngineFlags } from '../terminal/options.js';
 import type { Output } from '../terminal/output.js';
 
 const STATES: Readonly<Record<Outcome['state'], string>> = { ok: 'ok', failed: 'FAILED', skipped: 'skipped' };
@@ -20,14 +21,15 @@ const NAME_WIDTH = 24;
  * Tries everything in a temporary folder that is removed at the end; one line each as it is done. Ends with code 1 if a
  * check fails.
  *
- * @param asked the engine to look at; all that are found here if left out
+ * @param flags the engine to look at (default: all that are found here), and its threads
  * @throws InterruptedError if the signal aborts
  */
-export async function selfTest(asked: EngineName | undefined, output: Output, context: CliContext): Promise<void> {
+export async function selfTest(flags: EngineFlags, output: Output, context: CliContext): Promise<void> {
+  const asked = flags.engine === 'auto' ? undefined : flags.engine;
   const engine = asked ?? cpuEngine();
   const names = asked === undefined ? enginesHere() : [asked];
-  const checks = [...SELF_CHECKS, ...names.map((name) => windowsOn(name, asked !== undefined))];
-  const failed = await runChecks(checks, engine, output, context);
+  const checks = [...SELF_CHECKS, ...names.map((name) => windowsOn(name, asked !== undefined, flags.threads))];
+  const failed = await runChecks(checks, { engine, threads: flags.threads }, output, context);
   if (failed.length === 0) return;
   context.stderr.write(`longsight: the self-test failed: ${failed.join(', ')}\n`);
   context.exitWith(EXIT.failed);
@@ -46,14 +48,14 @@ function cpuEngine(): EngineName {
 /** Runs checks one after the other and prints a line for each. Returns the names of those that failed. */
 export async function runChecks(
   checks: readonly SelfCheck[],
-  engine: EngineName,
+  training: Pick<BenchOptions, 'engine' | 'threads'>,
   output: Output,
   { mainPath, signal }: CliContext,
 ): Promise<string[]> {
   const folder = mkdtempSync(join(realpathSync(tmpdir()), 'longsight-self-test-'));
   const failed: string[] = [];
   try {
-    using bench = new Bench({ folder, mainPath, engine, signal });
+    using bench = new Bench({ folder, mainPath, ...training, signal });
     for (const check of checks) {
       const begin = performance.now();
       const { state, text } = await outcomeOf(check, bench);

@@ -66,9 +66,7 @@ export function addDoctor(program: Command, context: CliContext): void {
 
 async function doctor(flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  if (flags.selfTest === true) {
-    return selfTest(flags.engine === 'auto' ? undefined : flags.engine, output, context);
-  }
+  if (flags.selfTest === true) return selfTest(flags, output, context);
   const asked = flags.engine === undefined || flags.engine === 'auto' ? enginesHere() : [flags.engine];
   const expected = await run(createEngine('reference'));
   const checks: Check[] = [];

@@ -22,6 +22,8 @@ export interface BenchOptions {
   readonly mainPath: string;
   /** The engine that trains. */
   readonly engine: EngineName;
+  /** Threads of the engine (default: as many as it takes). */
+  readonly threads?: number | undefined;
   /** Ends every process. */
   readonly signal: AbortSignal;
 }
@@ -56,13 +58,13 @@ export class Bench implements Disposable {
   readonly #end = (): void => this[Symbol.dispose]();
   #whole: Promise<string> | null = null;
 
-  constructor({ folder, mainPath, engine, signal }: BenchOptions) {
+  constructor({ folder, mainPath, engine, threads, signal }: BenchOptions) {
     this.folder = folder;
     this.mainPath = mainPath;
     this.engine = engine;
     this.signal = signal;
     this.runFile = join(folder, 'run.yaml');
-    writeFileSync(this.runFile, JSON.stringify({ ...RUN, engine }));
+    writeFileSync(this.runFile, JSON.stringify({ ...RUN, engine, threads }));
     signal.addEventListener('abort', this.#end, { once: true });
   }
 

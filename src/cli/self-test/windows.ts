@@ -5,8 +5,9 @@ import { ATTENTION_TOLERANCE, attentionErrors, WINDOW } from './attention.js';
 import type { Outcome, SelfCheck } from './definition.js';
 
 /** The check of an engine; one that is not installed is left out unless it was `asked` for. */
-export function windowsOn(name: EngineName, asked: boolean): SelfCheck {
-  return { name: `windows on ${name}`, run: () => windowsOf(() => createEngine(name), !asked && name === 'onnx') };
+export function windowsOn(name: EngineName, asked: boolean, threads?: number): SelfCheck {
+  const make = (): Engine => createEngine(name, threads === undefined ? {} : { threads });
+  return { name: `windows on ${name}`, run: () => windowsOf(make, !asked && name === 'onnx') };
 }
 
 /** Makes an engine and holds its attention against the reference. */

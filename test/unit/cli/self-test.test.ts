@@ -1,5 +1,5 @@
 /** The self-test's own judgement: what must count as failed does, what is not possible is left out, nothing is left behind. */
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { runChecks } from '../../../src/cli/commands/doctor-self-test.js';
@@ -13,7 +13,7 @@ import { createEngine, type Engine } from '../../../src/engine/index.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 /** Runs checks with a command line made of these lines; what they print, and what they leave behind. */
-async function tried(checks: readonly SelfCheck[], main = '', stop = new AbortController()) {
+async function tried(checks: readonly SelfCheck[], main = '', stop = new AbortController(), threads?: number) {
   const [temporary, place] = [temporaryFolder(), temporaryFolder()];
   vi.stubEnv('TMPDIR', temporary);
   onTestFinished(() => void vi.unstubAllEnvs());
@@ -22,7 +22,7 @@ async function tried(checks: readonly SelfCheck[], main = '', stop = new AbortCo
   let stdout = '';
   const streams = { stdout: { write: (s: string) => (stdout += s) }, stderr: { write: () => undefined } };
   const context = { ...streams, env: {}, signal: stop.signal, mainPath, exitWith: () => undefined };
-  const failed = await runChecks(checks, 'reference', new Output(streams, {}), context).catch(
+  const failed = await runChecks(checks, { engine: 'reference', threads }, new Output(streams, {}), context).catch(
     (error: unknown) => error,
   );
   return { failed, lines: stdout.trimEnd().split('\n'), left: readdirSync(temporary), place };
@@ -96,6 +96,23 @@ describe('the self-test', () => {
     expect(lines[0]).toMatch(/weights or metrics differ from those of a training without a kill/);
     const broken = await tried([killAndResume], "console.error('longsight: no such thing'); process.exit(2);");
     expect(broken.lines[0]).toMatch(/^FAILED .*a small training failed: longsight: no such thing/);
+  });
+
+  it('trains on the engine and the threads that were asked for', async () => {
+    const found: unknown[] = [];
+    const look: SelfCheck = {
+      name: 'look',
+      run: ({ runFile }) => {
+        found.push(JSON.parse(readFileSync(runFile, 'utf8')));
+        return Promise.resolve({ state: 'ok', text: '' });
+      },
+    };
+    await tried([look], '', new AbortController(), 3);
+    await tried([look]);
+    expect(found).toEqual([
+      expect.objectContaining({ engine: 'reference', threads: 3 }),
+      expect.not.objectContaining({ threads: expect.anything() as number }),
+    ]);
   });
 
   it('says why there is no small file system', async () => {
