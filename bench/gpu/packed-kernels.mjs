@@ -126,7 +126,7 @@ function addWindow(window) {
     );
   }
   for (const givenDelta of window > 256 ? [true] : [false, true]) {
-    const targets = { turnBack: true, joined: { q: places[0], k: places[1], v: places[2] }, givenDelta };
+    const targets = { rotateBack: true, joined: { q: places[0], k: places[1], v: places[2] }, givenDelta };
     for (const cut of BACKWARD[window]) {
       const tuning = tuningOf(cut);
       add({ pass: 'backward', window, givenDelta, ...tuning }, () =>

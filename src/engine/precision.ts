@@ -36,7 +36,7 @@ export function inFloat32(engine: Engine): Engine {
 /**
  * The precision to measure a model in: the one asked for, else on accelerators that of its training, else float32.
  *
- * @param trained the precision of its training; float32 unless told
+ * @param trained the precision of its training; float32 by default
  */
 export function measuringPrecision(
   engine: Engine,

@@ -1,5 +1,5 @@
 /**
- * Mixed precision (Micikevicius et al. 2018) as a transform of a forward pass: matrix products, attention and what lies
+ * Mixed precision (Micikevicius et al. 2018) as a transform of a forward pass: matrix products, attention and what is
  * between them in bf16; norms, softmax, losses and sums in f32. Inputs stay f32: master weights are rounded where they
  * are used, so gradients, taken after the transform, come out in f32.
  */

@@ -21,7 +21,7 @@ function packed(B: number, T: number): CaseInput {
   return { shape: [B, T], dtype: 'i32', values };
 }
 
-/** Decays, write strengths and states, which stay f32 where the other inputs are bf16. */
+/** Decays, betas and states, which stay f32 where the other inputs are bf16. */
 const wide = (v: Value): Value => (v.dtype === 'bf16' ? L.convert(v, 'f32') : v);
 
 /** Rows of unit length, as the delta rule wants its keys. */

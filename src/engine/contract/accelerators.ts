@@ -88,9 +88,9 @@ function cudaDevices(host: AcceleratorHost): Accelerator[] {
   const numbered = files.filter((name) => /^nvidia\d+$/.test(name)).length;
   const present = numbered > 0 || files.includes('nvidiactl') || files.includes('dxg');
   if (!present || hiddenCuda(host.env) !== null) return [];
-  const told = askSmi(host);
+  const reported = askSmi(host);
   // Without nvidia-smi the driver's files count; a driver that has one file for all (WSL) is taken to have one device.
-  const found = told ?? Array.from({ length: Math.max(1, numbered) }, (_, i) => unknownDevice(i));
+  const found = reported ?? Array.from({ length: Math.max(1, numbered) }, (_, i) => unknownDevice(i));
   return visible(host.env, found).map(({ token, device }, i) => ({
     platform: 'cuda',
     name: `cuda:${i}`,
@@ -112,7 +112,7 @@ function visible(
   found: readonly Found[],
 ): { readonly token: string; readonly device: Found }[] {
   if (value === undefined) return found.map((device) => ({ token: device.uuid ?? String(device.index), device }));
-  // CUDA numbers the fastest device first unless told: where kinds differ, its numbers need not be the driver's.
+  // CUDA numbers the fastest device first by default: where kinds differ, its numbers need not be the driver's.
   const sameOrder = order === 'PCI_BUS_ID' || new Set(found.map((d) => d.kind)).size <= 1;
   const result: { token: string; device: Found }[] = [];
   for (const token of value.split(',').map((t) => t.trim())) {

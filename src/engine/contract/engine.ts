@@ -24,13 +24,13 @@ export interface DeviceTensor {
   readonly shape: Shape;
 }
 
-/** An axis of a device mesh: `data` copies parameters, `fsdp` divides them too, `tensor` divides the products. */
+/** An axis of a device mesh: `data` replicates parameters, `fsdp` shards them too, `tensor` shards the products. */
 export type MeshAxis = 'data' | 'fsdp' | 'tensor';
 
 /** Devices along each axis; 1 if left out. */
 export type MeshShape = Readonly<Partial<Record<MeshAxis, number>>>;
 
-/** Per axis of a tensor, the mesh axes that it is divided over; axes without an entry are whole on every device. */
+/** Per axis of a tensor, the mesh axes that it is sharded over; axes without an entry are not sharded. */
 export type Sharding = readonly (readonly MeshAxis[])[];
 
 /** How a graph is compiled. */
@@ -41,9 +41,9 @@ export interface CompileOptions {
    */
   readonly donate?: Readonly<Record<string, string>>;
   /**
-   * How inputs and outputs lie on the engine's device mesh, by name. Inputs that it does not name are taken as they
-   * lie, other outputs are whole on every device. A donated input and its output lie alike. Engines on one device
-   * ignore it.
+   * The shardings of inputs and outputs on the engine's device mesh, by name. Inputs that it does not name keep their
+   * sharding, other outputs are replicated. A donated input and its output have the same sharding. Engines on one
+   * device ignore it.
    */
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
@@ -99,8 +99,8 @@ export interface Engine {
   /** Throws `UnsupportedOpError` (op, dtypes, engine) where the engine cannot do an op. */
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
   /**
-   * Takes the tensor over; the caller must not change its data afterwards. On a mesh it lies as `sharding` says, or
-   * else as the first program that takes it wants it. Engines on one device ignore `sharding`.
+   * Takes the tensor over; the caller must not change its data afterwards. On a mesh it has the sharding `sharding`, or
+   * else the one that the first program which takes it wants. Engines on one device ignore `sharding`.
    */
   upload(tensor: HostTensor, sharding?: Sharding): DeviceTensor;
   /** A copy of the tensor on the host. */

@@ -1,8 +1,8 @@
-/** How tensors lie on meshes, for those who hand them to engines. */
+/** Shardings of tensors, for those who hand them to engines. */
 import { at, type Shape } from '../../core/index.js';
 import type { MeshAxis, MeshShape, Sharding } from './engine.js';
 
-/** How tensors whose leading axis counts sequences, or tokens of them, lie. */
+/** The sharding of tensors whose leading axis counts sequences, or tokens of them. */
 export const BATCH_SHARDING: Sharding = [['data', 'fsdp']];
 
 /** The axes of `wanted` that divide the sizes; the others would leave parts of unequal size. */

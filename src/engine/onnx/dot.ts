@@ -115,7 +115,7 @@ function multiply(
   }
   // float64 has no fused kernel: transposes of its own.
   const swap = [...Array.from({ length: batchRank }, (_, i) => i), batchRank + 1, batchRank];
-  const turned = (x: Name, turn: number): Name => (turn ? b.transpose(x, swap) : x);
-  const product = b.op('MatMul', [turned(left.name, transA), turned(right.name, transB)]);
+  const transposed = (x: Name, isTransposed: number): Name => (isTransposed ? b.transpose(x, swap) : x);
+  const product = b.op('MatMul', [transposed(left.name, transA), transposed(right.name, transB)]);
   return alpha === 1 ? product : b.op('Mul', [product, b.numbers('f64', [], [alpha])]);
 }

@@ -1,5 +1,5 @@
 /**
- * The onnx engine: graphs as ONNX models on onnxruntime's CPU kernels. Inputs are read where they lie and donated
+ * The onnx engine: graphs as ONNX models on onnxruntime's CPU kernels. Inputs are read in place and donated
  * inputs give their memory to the output that takes their place, so parameters and optimizer state are never copied:
  * each executable keeps one spare buffer per donated tensor and swaps.
  */

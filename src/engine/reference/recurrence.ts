@@ -14,7 +14,7 @@ interface Recurrence {
   readonly k: NumberArray;
   readonly v: NumberArray;
   readonly g: NumberArray;
-  /** The strength of each write, `[B,T,H]`; null for linear attention, which overwrites nothing. */
+  /** Beta, the step size of each write, `[B,T,H]`; null for linear attention, which overwrites nothing. */
   readonly beta: NumberArray | null;
   readonly H: number;
   readonly scale: number;
@@ -58,7 +58,7 @@ function rowOf(x: NumberArray, b: number, t: number, h: number, H: number): Floa
   return x.data.subarray(start, start + width);
 }
 
-/** Where the log decay of key channel `i` lies. */
+/** The place of the log decay of key channel `i`. */
 function decayIndex({ g, H, q }: Recurrence, b: number, t: number, h: number, i: number): number {
   const T = at(q.shape, 1);
   if (g.shape.length === 1) return h;
@@ -87,8 +87,8 @@ function step(r: Recurrence, state: Float64Array, b: number, t: number, h: numbe
   );
   const error = value.slice();
   if (beta) before.forEach((s, i) => (error[i % V] = readF64(error, i % V) - readF64(key, Math.floor(i / V)) * s));
-  const strength = beta ? readF64(beta.data, (b * T + t) * H + h) : 1;
-  const after = before.map((s, i) => s + strength * readF64(key, Math.floor(i / V)) * readF64(error, i % V));
+  const betaT = beta ? readF64(beta.data, (b * T + t) * H + h) : 1;
+  const after = before.map((s, i) => s + betaT * readF64(key, Math.floor(i / V)) * readF64(error, i % V));
   return { before, error, after };
 }
 
@@ -137,7 +137,7 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
       steps.push(next);
       state = next.after;
     }
-    // `ds` is the gradient of the state after token t; each turn of the loop takes it back over one token.
+    // `ds` is the gradient of the state after token t; each iteration takes it back over one token.
     const ds = dState.data.slice(head * K * V, (head + 1) * K * V);
     for (let t = T - 1; t >= 0; t--) {
       const { before, error, after } = at(steps, t);
@@ -150,12 +150,12 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
       });
       // The write: S' = decayed S + beta k error^T, error = v - k^T (decayed S) for the delta rule, v without beta.
       const place = (b * T + t) * H + h;
-      const strength = beta ? readF64(beta.data, place) : 1;
+      const betaT = beta ? readF64(beta.data, place) : 1;
       const dError = new Float64Array(V);
       ds.forEach((x, i) => {
         const row = Math.floor(i / V);
-        bump(dError, i % V, strength * readF64(key, row) * x);
-        bump(dKey, row, strength * x * readF64(error, i % V));
+        bump(dError, i % V, betaT * readF64(key, row) * x);
+        bump(dKey, row, betaT * x * readF64(error, i % V));
         bump(dBeta.data, place, readF64(key, row) * x * readF64(error, i % V));
       });
       dError.forEach((x, j) => bump(dValue, j, x));

@@ -1,4 +1,4 @@
-/** Rows by index. Indices are i32 and must lie in range: engines do not check them. */
+/** Rows by index. Indices are i32 and must be in range: engines do not check them. */
 import { at } from '../../core/index.js';
 import { arity, dtypeError, requireIndex, requireShape, shapeError } from '../ir/checks.js';
 import { build1, define } from '../ir/emit.js';

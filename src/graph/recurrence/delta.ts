@@ -44,7 +44,7 @@ interface Gates {
   /** The lower left quarters of `beta_r (k_r k_s) decay(s to r)` for s < r. */
   readonly overlaps: readonly Value[];
   /**
-   * From the cotangents of the scores and of `(k_r k_s) decay(s to r)`, `[..,C,C]`, of which what lies above the
+   * From the cotangents of the scores and of `(k_r k_s) decay(s to r)`, `[..,C,C]`, of which what is above the
    * diagonal does not count: those of the queries, and of the keys as they read (rows) and as they write (columns),
    * `[..,C,K]`; and `sum_s dOverlaps_rs (k_r k_s) decay`, `[..,C]`.
    */
@@ -55,7 +55,7 @@ interface GateGradients {
   readonly dq: Value;
   readonly reading: Value;
   readonly writing: Value;
-  readonly strength: Value;
+  readonly beta: Value;
 }
 
 function scalarGates(
@@ -85,7 +85,7 @@ function scalarGates(
         dq: L.matmul(ds, k),
         reading: L.matmul(da, k),
         writing: L.add(transposedMatmul(ds, q), transposedMatmul(da, k)),
-        strength: L.reduceSum(L.mul(strict, products), [4]),
+        beta: L.reduceSum(L.mul(strict, products), [4]),
       };
     },
   };
@@ -119,7 +119,7 @@ function channelGates(
         dq: L.add(ds.dx, L.mul(own, k)),
         reading: L.mul(da.dx, perRow(beta)),
         writing: L.add(L.add(ds.dy, L.mul(own, q)), da.dy),
-        strength: L.reduceSum(L.mul(da.dx, k), [4]),
+        beta: L.reduceSum(L.mul(da.dx, k), [4]),
       };
     },
   };
@@ -147,14 +147,14 @@ interface Form {
 }
 
 function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
-  const [q0, k0, v0, logDecay, strength] = inputs as [Value, Value, Value, Value, Value];
+  const [q0, k0, v0, logDecay, betas] = inputs as [Value, Value, Value, Value, Value];
   const { segments, initialState } = optionalInputs(inputs, 5, attrs);
   const dtype = stateDtype(q0.dtype);
   const [round, narrow] = [roundingTo(q0.dtype), narrowTo(q0.dtype)];
   const widen = (x: Value | undefined): Value => L.convert(present(x), dtype);
   const chunks = chunksOf(q0, at(logDecay.shape, 2), attrs.chunk ?? DEFAULT_CHUNK, 'NBH');
   const [q, k, v] = [q0, k0, v0].map((x) => L.convert(toChunks(x, chunks), dtype)) as [Value, Value, Value];
-  const [g, beta] = [toChunks(logDecay, chunks), toChunks(strength, chunks)];
+  const [g, beta] = [toChunks(logDecay, chunks), toChunks(betas, chunks)];
   const runs = runsInChunks(segments, chunks);
   const gates = (logDecay.shape.length === 3 ? scalarGates : channelGates)(q, k, g, beta, runs, chunks, round);
   // docs/recurrences.md, "The gated delta rule": inside a chunk every token's write depends on those before it, a unit
@@ -234,11 +234,13 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   const rounded = round(dY);
   const dv = L.mul(dY, perRow(beta));
   const wrong = L.sub(v, L.matmul(round(kEnter), s));
-  const { dq, reading, writing, strength } = gates.gradients(
-    matmulTransposed(d, n),
-    L.neg(matmulTransposed(rounded, n)),
-  );
-  const dBeta = L.add(L.reduceSum(L.mul(dY, wrong), [4]), strength);
+  const {
+    dq,
+    reading,
+    writing,
+    beta: fromGates,
+  } = gates.gradients(matmulTransposed(d, n), L.neg(matmulTransposed(rounded, n)));
+  const dBeta = L.add(L.reduceSum(L.mul(dY, wrong), [4]), fromGates);
   const queries = L.add(dq, L.mul(matmulTransposed(d, s), gates.enter));
   const readers = L.sub(reading, L.mul(matmulTransposed(round(dv), s), gates.enter));
   const writers = L.add(writing, L.mul(matmulTransposed(n, leaving), gates.leave));

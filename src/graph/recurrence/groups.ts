@@ -39,10 +39,10 @@ export class HeadGroups {
   }
 
   /** `[B,H,N,C,V]` of single heads plus `[B,G,N,C,R*V]` side by side, as tokens `[B,T,H,V]`. */
-  sumAsTokens(apart: Value, together: Value): Value {
-    if (this.#R === 1) return fromChunks(L.add(apart, together), this.chunks);
-    const own = fromChunks(apart, this.chunks);
-    return L.add(own, L.reshape(fromChunks(together, this.shared), own.shape));
+  sumAsTokens(perHead: Value, grouped: Value): Value {
+    if (this.#R === 1) return fromChunks(L.add(perHead, grouped), this.chunks);
+    const own = fromChunks(perHead, this.chunks);
+    return L.add(own, L.reshape(fromChunks(grouped, this.shared), own.shape));
   }
 
   /** `x [B,G,N,C,R*V]` times a factor of each token and head, `[b,H,n,C]`. */
@@ -56,14 +56,14 @@ export class HeadGroups {
   }
 
   /** Matrices side by side `[B,G,N,K,R*V]` as those of single heads, `[B,H,N,K,V]`. */
-  apart(x: Value): Value {
+  perHead(x: Value): Value {
     const [B, G, N, K, wide] = dims(x, 5);
     const split = L.reshape(x, [B, G, N, K, this.#R, wide / this.#R]);
     return L.reshape(L.transpose(split, [0, 1, 4, 2, 3, 5]), [B, G * this.#R, N, K, wide / this.#R]);
   }
 
-  /** The inverse of `apart`. */
-  together(x: Value): Value {
+  /** The inverse of `perHead`. */
+  grouped(x: Value): Value {
     const [B, H, N, K, V] = dims(x, 5);
     const split = L.reshape(x, [B, H / this.#R, this.#R, N, K, V]);
     return L.reshape(L.transpose(split, [0, 1, 3, 4, 2, 5]), [B, H / this.#R, N, K, this.#R * V]);

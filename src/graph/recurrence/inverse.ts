@@ -14,7 +14,7 @@ function quarter(x: Value, row: number, column: number): Value {
   return L.sliceAxis(rows, rank - 1, column * half, (column + 1) * half);
 }
 
-/** Neighboring blocks apart, first and second: `[..,n,m,...] -> 2 x [..,n/2,m,...]`, with three leading axes. */
+/** The first and the second of neighboring blocks: `[..,n,m,...] -> 2 x [..,n/2,m,...]`, with three leading axes. */
 export function splitHalves(x: Value): [Value, Value] {
   const [a, b, c, n, m, ...rest] = x.shape as [number, number, number, number, number, ...number[]];
   const [first, second] = L.split(L.reshape(x, [a, b, c, n / 2, 2 * m, ...rest]), 4, [m, m]) as [Value, Value];

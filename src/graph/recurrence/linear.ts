@@ -80,7 +80,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const [round, runs, g] = [roundingTo(q.dtype), runsInChunks(segments, chunks), decayInChunks(logDecay, chunks)];
   const decays = decaysOf(g, runs, chunks);
   // What each chunk adds to the state, after the state that it starts from.
-  const added = groups.apart(transposedMatmul(k, round(groups.scale(together, decays.leave))));
+  const added = groups.perHead(transposedMatmul(k, round(groups.scale(together, decays.leave))));
   const first = initialState ?? L.full(dtype, [B, H, K, V], 0);
   const items = L.concat([L.reshape(first, [B, H, 1, K * V]), L.reshape(added, [B, H, N, K * V])], 2);
   const totals = L.broadcast(L.reduceSum(g, [3]), [at(g.shape, 0), H, N]);
@@ -103,7 +103,7 @@ export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: Recur
   const q = L.convert(toChunks(at(inputs, 0), groups.shared), k.dtype);
   const scores = groups.timesShared(decays.within, matmulTransposed(q, k));
   const inside = L.matmul(round(scores), v);
-  const entering = groups.together(round(stateMatrices(states, 0, form)));
+  const entering = groups.grouped(round(stateMatrices(states, 0, form)));
   const before = groups.scale(L.matmul(q, entering), decays.enter);
   const out = L.mul(groups.sumAsTokens(inside, before), attrs.scale);
   const state = L.reshape(L.sliceAxis(states, 2, N, N + 1), [B, H, at(k.shape, 4), at(v.shape, 4)]);
@@ -128,11 +128,11 @@ export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: R
   const d = round(toChunks(scaled, chunks));
   const entered = round(groups.scale(round(groups.toChunks(scaled)), decays.enter));
   // Cotangents of the states: of each as the chunk after it reads it, then of each by all that comes after.
-  const read = L.reshape(groups.apart(transposedMatmul(q, entered)), [B, H, N, K * V]);
+  const read = L.reshape(groups.perHead(transposedMatmul(q, entered)), [B, H, N, K * V]);
   const own = L.concat([read, L.reshape(dState, [B, H, 1, K * V])], 2);
   const dStates = decayedSumsTransposed(own, form.steps, form.stateRuns);
-  const entering = groups.together(round(stateMatrices(states, 0, form)));
-  const leaving = groups.together(round(stateMatrices(dStates, 1, form)));
+  const entering = groups.grouped(round(stateMatrices(states, 0, form)));
+  const leaving = groups.grouped(round(stateMatrices(dStates, 1, form)));
   const scores = round(groups.timesShared(within, matmulTransposed(q, k)));
   const dScores = round(groups.sum(L.mul(matmulTransposed(d, v), within)));
   const dq = L.add(L.matmul(dScores, k), matmulTransposed(entered, entering));

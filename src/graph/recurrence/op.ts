@@ -54,7 +54,7 @@ export function linearRecurrence(
 /**
  * The gated delta rule: `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`
  * per head (Gated DeltaNet, Yang et al. 2025). Shapes as in `linearRecurrence`, with logDecay `[B,T,H]`, or `[B,T,H,K]`
- * for a decay of each key channel (Kimi Delta Attention), and beta `[B,T,H]`. Keys should have unit length and beta lie
+ * for a decay of each key channel (Kimi Delta Attention), and beta `[B,T,H]`. Keys should have unit length and beta be
  * in 0 to 2: beyond that the recurrence itself diverges.
  */
 export function deltaRule(

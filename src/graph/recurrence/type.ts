@@ -76,7 +76,7 @@ declare module '../ir/types.js' {
   }
 }
 
-/** The dtype of decays, write strengths and state: f32 beside bf16, else that of the queries. */
+/** The dtype of decays, betas and state: f32 beside bf16, else that of the queries. */
 export function stateDtype(dtype: DType): DType {
   return dtype === 'bf16' ? 'f32' : dtype;
 }
@@ -112,7 +112,7 @@ function checkHeads(op: string, inputs: readonly TensorType[], attrs: Recurrence
   const wide = stateDtype(dtype);
   inputs.slice(3).forEach((t) => {
     if (isFloat(t.dtype) && t.dtype !== wide) {
-      throw dtypeError(op, inputs, `decays, write strengths and state must be ${wide} beside ${dtype}`);
+      throw dtypeError(op, inputs, `decays, betas and state must be ${wide} beside ${dtype}`);
     }
   });
   const { chunk, scale } = attrs;

@@ -127,7 +127,7 @@ function kernels(
     v: joined ? { width, offset: narrow } : own(G),
   };
   const places = { q: { width, offset: 0 }, k: { width, offset: H * D }, v: { width, offset: narrow } };
-  const targets = { turnBack: rotary, joined: joined ? places : null, givenDelta };
+  const targets = { rotateBack: rotary, joined: joined ? places : null, givenDelta };
   const { o, lse } = runKernel(windowAttentionKernel(attention, tuning), sources, { exact });
   const d = toNumbers(dOut);
   // [B,H,T] of [B,T,H,D].

@@ -73,7 +73,7 @@ export function place(core: Core, tensor: XlaTensor, sharding: Sharding): Placem
   return placement;
 }
 
-/** The buffers of a tensor, which must lie as a program wants them. */
+/** The buffers of a tensor, which must have the sharding that a program wants. */
 export function placementFor(core: Core, tensor: XlaTensor, sharding: Sharding, name: string): Placement {
   const rank = tensor.shape.length;
   const placement = tensor.placement ?? place(core, tensor, sharding);
@@ -94,7 +94,7 @@ export function isHere(core: Core, { placement, shape }: XlaTensor): boolean {
   return core.own.length === core.mesh.size || (placement !== null && isWhole(core, placement, shape.length));
 }
 
-/** A placed tensor on the host. All of its parts must lie in this process. */
+/** A placed tensor on the host. All of its shards must be in this process. */
 export async function fetch(core: Core, tensor: XlaTensor): Promise<HostTensor> {
   const { dtype, shape } = tensor;
   const placement = present(tensor.placement);

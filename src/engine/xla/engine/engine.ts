@@ -136,7 +136,7 @@ function starting<T>(platform: Platform, start: () => T): T {
 }
 
 /**
- * Another build of a plugin under the same name is another plugin. The file is told by size, place on the disk and
+ * Another build of a plugin under the same name is another plugin. The file is known by size, place on the disk and
  * times; that of the last change (ctime) moves whenever its content does, and no copying tool sets it back, so that
  * hundreds of megabytes need not be hashed at every start.
  */
@@ -186,7 +186,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     compiled: (how) => (lastCompile = how),
   };
   const programs = new Set<Executable>();
-  /** A tensor whose parts lie in several processes, whole everywhere; every process has to ask for it. */
+  /** A tensor whose shards are in several processes, replicated; every process has to ask for it. */
   const gather = async (tensor: XlaTensor): Promise<XlaTensor> => {
     const x = input('x', tensor.dtype, tensor.shape);
     const shardings = { x: tensor.placement?.sharding ?? [] };

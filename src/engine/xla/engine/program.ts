@@ -70,7 +70,7 @@ async function compileText(scope: CompileScope, text: string): Promise<{ native:
 }
 
 /**
- * A graph with the programs made of it. Inputs that the options place lie as they say; others are taken as they lie, so
+ * A graph with the programs made of it. Inputs for which the options give a sharding have it; others keep theirs, so
  * that one graph may need several programs, each made when it is first needed.
  */
 export class XlaExecutable implements Executable {
@@ -83,7 +83,7 @@ export class XlaExecutable implements Executable {
     private readonly options: CompileOptions,
   ) {}
 
-  /** Compiles unless nothing says yet how inputs lie; the text is checked in any case. */
+  /** Compiles unless the shardings of inputs are not known yet; the text is checked in any case. */
   static async create(graph: Graph, scope: CompileScope, options: CompileOptions): Promise<XlaExecutable> {
     const program = new XlaExecutable(graph, scope, options);
     if (scope.core.mesh.size === 1 || options.shardings !== undefined) await program.#native(options.shardings ?? {});
@@ -99,7 +99,7 @@ export class XlaExecutable implements Executable {
     checkInputs('xla', graph, inputs);
     const tensors = graph.inputs.map(({ name }) => ownTensor(entry(inputs, name), `input "${name}"`));
     this.#refuseTwice(tensors);
-    const shardings = this.#asTheyLie(tensors);
+    const shardings = this.#shardingsOf(tensors);
     const native = await this.#native(shardings);
     core.pool.maybeSweep();
     const placements = graph.inputs.map(({ name }, i) =>
@@ -133,8 +133,8 @@ export class XlaExecutable implements Executable {
     return collectivesOf(native.optimizedProgram());
   }
 
-  /** Where everything lies: what the options say, and what they leave open as it is. */
-  #asTheyLie(tensors: readonly XlaTensor[]): Readonly<Record<string, Sharding>> {
+  /** All shardings: those of the options, and those that inputs have which the options leave out. */
+  #shardingsOf(tensors: readonly XlaTensor[]): Readonly<Record<string, Sharding>> {
     const { donate = {}, shardings = {} } = this.options;
     if (this.scope.core.mesh.size === 1) return shardings;
     const all: Record<string, Sharding> = { ...shardings };

@@ -3,7 +3,7 @@ import { EngineError, type DType, type HostTensor, type Shape } from '../../../c
 import type { DeviceTensor, Sharding } from '../../contract/engine.js';
 import type { PjrtBuffer } from '../pjrt/client.js';
 
-/** Buffers in the order of the mesh's devices, and how the tensor lies on them. */
+/** Buffers in the order of the mesh's devices, and the tensor's sharding. */
 export interface Placement {
   readonly sharding: Sharding;
   readonly buffers: readonly PjrtBuffer[];

@@ -39,8 +39,8 @@ export function documentBoundsKernel(batch: number, tokens: number): Kernel {
     const counts = b.and(begins(token), b.lt(token, first));
     return [b.max(present(most), b.maximum(b.select(counts, token, 0), 0))];
   }) as [Tile];
-  const turns = b.div(b.add(b.max(b.sub(tokens + 1, last), 0), FAR - 1), FAR);
-  const [later] = b.loop(0, turns, [b.constant('i32', [], tokens)], (i, [least]) => {
+  const iterations = b.div(b.add(b.max(b.sub(tokens + 1, last), 0), FAR - 1), FAR);
+  const [later] = b.loop(0, iterations, [b.constant('i32', [], tokens)], (i, [least]) => {
     const token = b.add(b.range(FAR), b.add(last, b.mul(i, FAR)));
     const counts = b.and(begins(token), b.le(token, tokens));
     return [b.min(present(least), b.minimum(b.select(counts, token, tokens), 0))];

@@ -9,10 +9,10 @@ export interface HeadRows {
   readonly offset: number;
 }
 
-/** A block's rows of some head in one piece `[C,D]`, or in the two halves that rotary embedding turns together. */
+/** A block's rows of some head in one piece `[C,D]`, or in the two halves that rotary embedding rotates together. */
 export type Parts = readonly Tile[];
 
-/** Where a block lies: scalars i32. */
+/** The place of a block: scalars i32. */
 export interface Place {
   readonly batch: Tile;
   readonly head: Tile;
@@ -80,8 +80,8 @@ export class HeadBlocks {
     return tables.map((t) => b.load(b.advance(t, by), offsets, this.#mask(token))) as [Tile, Tile];
   }
 
-  /** Halves in float32, turned by their angles, or back. */
-  turn([x, y]: Parts, [cos, sin]: readonly [Tile, Tile], back: boolean): Parts {
+  /** Halves in float32, rotated by their angles, or back. */
+  rotate([x, y]: Parts, [cos, sin]: readonly [Tile, Tile], back: boolean): Parts {
     const { b } = this;
     const [p, q] = [x, y] as [Tile, Tile];
     const [plus, minus] = back ? [b.add, b.sub] : [b.sub, b.add];

@@ -16,7 +16,7 @@ export interface Rotation {
 }
 
 const BLOCK = 32;
-/** cos, sin `[T,D/2]` f32, x -> `y` `[B,T,heads*D]`, heads turned, half-split. */
+/** cos, sin `[T,D/2]` f32, x -> `y` `[B,T,heads*D]`, heads rotated, half-split. */
 export function rotateKernel({ batch, tokens, heads, headDim, x, inverse }: Rotation): Kernel {
   const b = new KernelBuilder({
     ...{ name: 'rotate', grid: [heads, Math.ceil(tokens / BLOCK), batch] },
@@ -29,7 +29,7 @@ export function rotateKernel({ batch, tokens, heads, headDim, x, inverse }: Rota
   const token = b.mul(b.programId(1), BLOCK);
   const place = { batch: b.programId(2), head: b.programId(0), token };
   const wide = blocks.load(source, x, place, 2).map((part) => b.convert(part, 'f32'));
-  const turned = blocks.turn(wide, blocks.angles(tables, token), inverse);
-  blocks.store(target, { width: heads * headDim, offset: 0 }, place, turned);
+  const rotated = blocks.rotate(wide, blocks.angles(tables, token), inverse);
+  blocks.store(target, { width: heads * headDim, offset: 0 }, place, rotated);
   return b.build();
 }

@@ -20,7 +20,7 @@ export interface Gated {
 /** Elements of a tile, and the most of them in one row. */
 const [TILE, LONGEST] = [2048, 512];
 
-/** Where an instance's tile lies. */
+/** The place of an instance's tile. */
 class Tiles {
   readonly b: KernelBuilder;
   readonly #rows: Tile;

@@ -5,7 +5,7 @@
  *   written likewise, so that nothing is split, transposed or joined around the kernels;
  * - blocks that a window covers wholly are not masked;
  * - one backward launch: an instance makes dk and dv of its block from the queries that see it, then dq of the same
- *   block, and turns dq and dk back by rotary angles before it stores them.
+ *   block, and rotates dq and dk back by rotary angles before it stores them.
  *
  * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in an instance's block, I in a
  * block that it meets.
@@ -23,7 +23,7 @@ const LOG2E = Math.LOG2E;
 /** Where the backward kernel puts its results. */
 export interface GradientTargets {
   /** Turn dq and dk back by rotary angles. */
-  readonly turnBack: boolean;
+  readonly rotateBack: boolean;
   /** Rows that hold all three gradients and nothing else; null gives each a tensor of its own. */
   readonly joined: { readonly q: HeadRows; readonly k: HeadRows; readonly v: HeadRows } | null;
   /**
@@ -89,7 +89,7 @@ interface Incoming {
 export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, targets: GradientTargets): Kernel {
   const windows = new Windows(`${nameOf(a)}_grad`, a, tuning, a.kvHeads);
   const { b, own, met, group } = windows;
-  const tables = targets.turnBack ? ['cos', 'sin'].map((t) => b.input(t, 'f32', [a.tokens, a.headDim / 2])) : [];
+  const tables = targets.rotateBack ? ['cos', 'sin'].map((t) => b.input(t, 'f32', [a.tokens, a.headDim / 2])) : [];
   const [q, k, v] = [windows.source('q'), windows.source('k'), windows.source('v')];
   const rows = { width: a.heads * a.headDim, offset: 0 };
   const [starts, ends] = [windows.bounds('starts'), windows.bounds('ends')];
@@ -119,10 +119,12 @@ export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, ta
     const p = b.exp2(b.sub(b.mul(s, unit), b.expandDims(stats, 1 - axis)));
     return { p, ds: b.mul(p, b.sub(dp, b.expandDims(delta, 1 - axis))) };
   };
-  /** Stores dq or dk, which lack the scale and may have to turn back. */
+  /** Stores dq or dk, which lack the scale and may have to be rotated back. */
   const finish = ({ pointer, rows: where }: Target, place: Place, parts: Parts): void => {
-    const turned = targets.turnBack ? own.turn(b.halves(at(parts, 0)), own.angles(tables, place.token), true) : parts;
-    const scaled = turned.map((x) => b.mul(x, a.scale));
+    const rotated = targets.rotateBack
+      ? own.rotate(b.halves(at(parts, 0)), own.angles(tables, place.token), true)
+      : parts;
+    const scaled = rotated.map((x) => b.mul(x, a.scale));
     own.store(pointer, where, place, scaled);
   };
   /** Runs `body` for each query head of the group. */

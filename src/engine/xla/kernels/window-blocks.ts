@@ -125,7 +125,7 @@ export class Windows {
     const near = around === 0 ? meet(b.constant('i32', [], 0), 'later', start) : loop(0, around + 1, 'later', start);
     const { documents } = sight;
     if (documents && reach - around <= FEW) {
-      // Block by block, masked all: loops of at most one turn become branches.
+      // Block by block, masked all: loops of at most one iteration become branches.
       const blocks = Array.from({ length: reach - around }, (_, i) => around + 1 + i);
       return blocks.reduce((values, u) => loop(u, b.add(b.min(documents.last, u), 1), 'beyond', values), near);
     }

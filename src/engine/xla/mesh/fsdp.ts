@@ -1,6 +1,6 @@
 /**
- * Tensors that lie divided over `fsdp` only to save memory. What is computed from one element by itself (conversion,
- * the optimizer's update) is computed on the parts; a product, or anything else, reads the tensor gathered over `fsdp`.
+ * Tensors that are sharded over `fsdp` only to save memory. What is computed from one element by itself (conversion,
+ * the optimizer's update) is computed on the shards; a product, or anything else, reads the tensor gathered over `fsdp`.
  * Left to itself the partitioner moves activations instead, which are larger.
  */
 import { convert, mapGraph, take, type Graph, type Node, type Value } from '../../../graph/index.js';
@@ -8,7 +8,7 @@ import { got, at, sameShape } from '../../../core/index.js';
 import { shardingText, type MeshAxis, type Sharding } from './sharding.js';
 import { typeText, type TextBuilder } from '../mlir/text.js';
 
-/** A tensor that lies divided to save memory, and the name of it gathered, once something has asked. */
+/** A tensor that is sharded to save memory, and its name after gathering, once something has asked for that. */
 interface Stored {
   readonly sharding: Sharding;
   gathered: string | null;
@@ -59,23 +59,23 @@ export function narrowTakes(graph: Graph): Graph {
  * parameter is sharded.
  */
 export function originsOf(graph: Graph, shardings: Readonly<Record<string, Sharding>>): Map<Value, Sharding> {
-  const lies = new Map<Value, Sharding>();
+  const known = new Map<Value, Sharding>();
   const origins = new Map<Value, Sharding>();
   for (const { name, value } of graph.outputs) {
     const sharding = shardings[name];
-    if (sharding && value.shape.length > 0) lies.set(value, sharding);
+    if (sharding && value.shape.length > 0) known.set(value, sharding);
   }
   for (const node of [...graph.nodes].reverse()) {
     for (const value of node.outputs) {
-      const sharding = lies.get(value);
+      const sharding = known.get(value);
       if (sharding === undefined || node.definition.locality === 'source') continue;
       if (node.op === 'transpose') {
         const { permutation } = node.attrs;
         const before: (readonly MeshAxis[])[] = [];
         permutation.forEach((axis, i) => (before[axis] = sharding[i] ?? []));
-        lies.set(node.inputs[0], before);
+        known.set(node.inputs[0], before);
       } else if (isElementwise(node)) {
-        for (const input of node.inputs) if (sameShape(input.shape, value.shape)) lies.set(input, sharding);
+        for (const input of node.inputs) if (sameShape(input.shape, value.shape)) known.set(input, sharding);
       } else {
         origins.set(value, sharding);
       }
@@ -84,7 +84,7 @@ export function originsOf(graph: Graph, shardings: Readonly<Record<string, Shard
   return origins;
 }
 
-/** Results of a node, told to lie as what is computed from them does. */
+/** Results of a node, constrained to the sharding of what is computed from them. */
 export function placedResults(node: Node, results: readonly string[], scope: FsdpScope): readonly string[] {
   if (scope.origins.size === 0) return results;
   return results.map((name, i) => {
@@ -94,27 +94,28 @@ export function placedResults(node: Node, results: readonly string[], scope: Fsd
   });
 }
 
-/** The names that a node reads: gathered, unless it works on parts. */
+/** The names that a node reads: gathered, unless it works on shards. */
 export function readNames(node: Node, scope: FsdpScope): string[] {
   const { names, stored } = scope;
   const { locality } = node.definition;
   // Sums over a shard need no whole tensor: the partitioner adds them up.
-  const onParts = isElementwise(node) || locality === 'reduction' || locality === 'identity';
+  const onShards = isElementwise(node) || locality === 'reduction' || locality === 'identity';
   return node.inputs.map((value) => {
     const name = got(names, value);
     const entry = stored.get(value);
-    if (entry === undefined || onParts) return name;
+    if (entry === undefined || onShards) return name;
     if (entry.gathered === null) {
-      // Said for the parts first: else the conversion would come after gathering, which would move twice the bytes.
-      const parts = value.node.op === 'input' ? name : constrained(scope, name, value, entry.sharding);
-      entry.gathered = constrained(scope, parts, value, withoutFsdp(entry.sharding));
+      // The shards are constrained first: else the conversion would come after gathering, which would move twice the
+      // bytes.
+      const shards = value.node.op === 'input' ? name : constrained(scope, name, value, entry.sharding);
+      entry.gathered = constrained(scope, shards, value, withoutFsdp(entry.sharding));
     }
     return entry.gathered;
   });
 }
 
-/** Notes which results of a node lie in parts as its inputs do. */
-export function followParts(node: Node, { stored }: FsdpScope): void {
+/** Notes which results of a node are sharded as its inputs are. */
+export function followShards(node: Node, { stored }: FsdpScope): void {
   if (stored.size === 0) return;
   const follow = (value: Value, sharding: Sharding | undefined): void => {
     if (sharding) stored.set(value, { sharding, gathered: null });

@@ -1,4 +1,4 @@
-/** Device meshes and how tensors lie on them, as Shardy (`sdy`) annotations and as slices of host tensors. */
+/** Device meshes and shardings of tensors, as Shardy (`sdy`) annotations and as slices of host tensors. */
 import { present, at, ConfigError, formatShape, type Shape } from '../../../core/index.js';
 import type { MeshAxis, MeshShape, Sharding } from '../../contract/engine.js';
 

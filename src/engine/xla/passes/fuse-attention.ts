@@ -19,11 +19,11 @@ import {
 } from './attention-fit.js';
 import type { Placing } from './placing.js';
 import type { KernelFamily } from './tile-kernel.js';
-import { tables } from './turns.js';
+import { angleTables } from './rotations.js';
 import type { Channels } from './views.js';
 import { attentionOf, rowsOf } from './works.js';
 
-/** Queries, keys and values in heads as wide as the kernels have them, and where they lie. */
+/** Queries, keys and values in heads as wide as the kernels have them, and the rows that hold them. */
 interface Heads {
   readonly q: Value;
   readonly k: Value;
@@ -91,7 +91,7 @@ function backward(
   const rows = whole?.parts.map((p) => rowsOf(p.channels, 1)) ?? null;
   const { backward: tuning, givenDelta } = attentionTuning(q, attrs);
   const targets = {
-    turnBack: whole?.turn != null,
+    rotateBack: whole?.rotation != null,
     joined: rows && { q: at(rows, 0), k: at(rows, 1), v: at(rows, 2) },
     givenDelta,
   };
@@ -101,7 +101,7 @@ function backward(
   const [wideO, wideDOut] = [widened(o, D), widened(dOut, D)];
   const output = givenDelta ? deltaOf(wideO, wideDOut) : flat(wideO);
   const operands = [...places.map((p) => p.source), ...bounds, output, exact, flat(wideDOut)];
-  const results = kernelNode(work, [...(whole?.turn ? tables(T, whole.turn) : []), ...operands]);
+  const results = kernelNode(work, [...(whole?.rotation ? angleTables(T, whole.rotation) : []), ...operands]);
   const sink = sinks ? [sinkGradient(sinks, exact, deltaOf(wideO, wideDOut))] : [];
   if (!whole) {
     const own = [q, k, v].map((x, i) => reshape(at(results, i), x.shape));
@@ -109,7 +109,7 @@ function backward(
   }
   const source = at(results, 0);
   const parts = whole.parts.map((p, i) =>
-    placing.part({ channels: { ...p.channels, source }, turned: p.turned }, at(given, i).shape),
+    placing.part({ channels: { ...p.channels, source }, rotated: p.rotated }, at(given, i).shape),
   );
   return [...parts, ...sink];
 }

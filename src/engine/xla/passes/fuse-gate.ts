@@ -1,4 +1,4 @@
-/** SwiGLU by tile kernels, which read gate and up where they lie in the product that gave both. */
+/** SwiGLU by tile kernels, which read gate and up from the product that gave both. */
 import { at, invariant } from '../../../core/index.js';
 import type { Value } from '../../../graph/index.js';
 import { swigluGradKernel, swigluKernel } from '../kernels/swiglu.js';
@@ -43,7 +43,7 @@ export const GATE_KERNELS: KernelFamily = {
           const results = kernelNode(work, [...places.map((p) => p.source), dh]);
           if (!whole) return results;
           const source = at(results, 0);
-          return places.map((p) => placing.part({ channels: { ...p, source }, turned: null }, gate.shape));
+          return places.map((p) => placing.part({ channels: { ...p, source }, rotated: null }, gate.shape));
         },
       },
     };

@@ -4,7 +4,7 @@ import { reshape } from '../../../graph/index.js';
 import { rotateKernel } from '../kernels/rotate.js';
 import { kernelNode, type KernelWork } from '../kernels/work.js';
 import type { KernelFamily } from './tile-kernel.js';
-import { tables } from './turns.js';
+import { angleTables } from './rotations.js';
 import { rowsOf } from './works.js';
 
 /** Widths of heads that the kernel takes. */
@@ -32,8 +32,8 @@ export const ROTARY_KERNELS: KernelFamily = {
               x: rowsOf(from, heads),
             }),
         };
-        const y = at(kernelNode(work, [...tables(T, attrs), from.source]), 0);
-        placing.turn(y, { from, attrs });
+        const y = at(kernelNode(work, [...angleTables(T, attrs), from.source]), 0);
+        placing.rotate(y, { from, attrs });
         return [reshape(y, [B, T, n, D])];
       },
     },

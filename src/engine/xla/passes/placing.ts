@@ -1,28 +1,28 @@
 /**
- * Where the values of a graph lie while kernels are placed in it: channels that a rotary kernel turned, and parts of
- * gradients that a kernel made whole, which the transposed cuts that follow (turning back, joining, reshaping) are seen
- * through until the whole is asked for.
+ * What is known of a graph's values while kernels are placed in it. Channels that a rotary kernel rotated are read
+ * before the rotation. Where a kernel writes the gradients of several parts as one tensor, the ops that would rotate,
+ * reshape and join those parts are skipped.
  */
 import { at, dims } from '../../../core/index.js';
 import { emit, reshape, type Node, type RotaryAttrs, type Value } from '../../../graph/index.js';
 import type { KernelDevice } from '../kernels/taken.js';
 import type { Loss } from './losses.js';
-import { sameTurn } from './turns.js';
+import { sameRotation } from './rotations.js';
 import { channelsOf, joined, narrowSource, valueOf, type Channels } from './views.js';
 
 /** Why kernels take no SwiGLU on devices that divide heads. */
 export const DIVIDED_CHANNELS = 'channels are divided over devices';
 
-/** Channels that a rotary kernel turned. */
-interface Turned {
+/** Channels that a rotary kernel rotated. */
+interface Rotated {
   readonly from: Channels;
   readonly attrs: RotaryAttrs;
 }
 
-/** Part of a gradient that a kernel made whole, as it must be seen by what comes before the turn. */
+/** Part of a gradient that a kernel made whole, as it must be seen by what comes before the rotation. */
 export interface GradientPart {
   readonly channels: Channels;
-  readonly turned: RotaryAttrs | null;
+  readonly rotated: RotaryAttrs | null;
 }
 
 /** Whether channels are all that their source has. */
@@ -30,7 +30,7 @@ export const isWhole = (all: Channels | null): boolean => all?.offset === 0 && a
 
 /** What is known of a graph's values while kernels are placed in it. */
 export class Placing {
-  readonly #turned = new Map<Value, Turned>();
+  readonly #rotated = new Map<Value, Rotated>();
   readonly #parts = new Map<Value, GradientPart>();
   readonly #dividesHeads: boolean;
 
@@ -62,45 +62,45 @@ export class Placing {
     return { source: reshape(x, [B, T, n * D]), offset: 0, channels: n * D };
   }
 
-  /** Where gate and up of SwiGLU lie; why not, where the kernel does not take them. */
+  /** The channels of gate and up of SwiGLU; or why the kernel does not take them. */
   gates(gate: Value, up: Value): readonly [Channels, Channels] | string {
     if (gate.dtype !== 'bf16') return `${gate.dtype}, not bf16`;
     if (gate.shape.length !== 3) return `rank ${gate.shape.length}, not 3`;
     return this.#dividesHeads ? DIVIDED_CHANNELS : [channelsOf(gate), channelsOf(up)];
   }
 
-  /** Remembers that a kernel turned channels. */
-  turn(y: Value, turned: Turned): void {
-    this.#turned.set(y, turned);
+  /** Notes that a kernel rotated channels. */
+  rotate(y: Value, rotated: Rotated): void {
+    this.#rotated.set(y, rotated);
   }
 
   /** A value for a part of a gradient; dead unless something uses it that cannot be seen through. */
   part(part: GradientPart, shape: readonly number[]): Value {
-    const { channels, turned } = part;
+    const { channels, rotated } = part;
     const [B, T] = dims(channels.source, 2);
-    const D = turned === null ? 0 : 2 * turned.inverseFrequencies.length;
+    const D = rotated === null ? 0 : 2 * rotated.inverseFrequencies.length;
     const value =
-      turned === null
+      rotated === null
         ? valueOf(channels, shape)
-        : reshape(emit('rotary', [valueOf(channels, [B, T, channels.channels / D, D])], turned)[0], shape);
+        : reshape(emit('rotary', [valueOf(channels, [B, T, channels.channels / D, D])], rotated)[0], shape);
     this.#parts.set(value, part);
     return value;
   }
 
-  /** Where q, k and v lie before they were turned, if together they are the whole of one value. */
+  /** The channels of q, k and v before they were rotated, if together they are all channels of one value. */
   whole(
     places: readonly Channels[],
-  ): { readonly parts: readonly GradientPart[]; readonly turn: RotaryAttrs | null } | null {
+  ): { readonly parts: readonly GradientPart[]; readonly rotation: RotaryAttrs | null } | null {
     const parts = places.map((place): GradientPart => {
-      const turned = this.#turned.get(place.source);
-      if (!turned || turned.attrs.inverse) return { channels: place, turned: null };
-      const { from, attrs } = turned;
-      return { channels: { ...place, source: from.source, offset: from.offset + place.offset }, turned: attrs };
+      const rotated = this.#rotated.get(place.source);
+      if (!rotated || rotated.attrs.inverse) return { channels: place, rotated: null };
+      const { from, attrs } = rotated;
+      return { channels: { ...place, source: from.source, offset: from.offset + place.offset }, rotated: attrs };
     });
     const [q, k, v] = [at(parts, 0), at(parts, 1), at(parts, 2)];
-    const alike = q.turned === null ? k.turned === null : k.turned !== null && sameTurn(q.turned, k.turned);
+    const alike = q.rotated === null ? k.rotated === null : k.rotated !== null && sameRotation(q.rotated, k.rotated);
     const all = joined(parts.map((p) => p.channels));
-    return alike && v.turned === null && isWhole(all) ? { parts, turn: q.turned } : null;
+    return alike && v.rotated === null && isWhole(all) ? { parts, rotation: q.rotated } : null;
   }
 
   /** The outputs of a node that only rearranges or rounds what kernels gave; null for another. */
@@ -115,8 +115,8 @@ export class Placing {
       case 'rotary': {
         const x = at(inputs, 0);
         const given = this.#parts.get(x);
-        const back = given?.turned && node.attrs.inverse && sameTurn(given.turned, node.attrs);
-        return back ? [this.part({ ...given, turned: null }, x.shape)] : null;
+        const back = given?.rotated && node.attrs.inverse && sameRotation(given.rotated, node.attrs);
+        return back ? [this.part({ ...given, rotated: null }, x.shape)] : null;
       }
       case 'reshape':
       case 'concat':
@@ -136,9 +136,9 @@ export class Placing {
     if (shape[0] !== B || shape[1] !== T || shape.length < 3 || shape.length > 4) return null;
     if (node.op === 'concat' && node.attrs.axis !== 2) return null;
     const alike = parts.every((p) =>
-      first.turned === null ? p.turned === null : p.turned !== null && sameTurn(p.turned, first.turned),
+      first.rotated === null ? p.rotated === null : p.rotated !== null && sameRotation(p.rotated, first.rotated),
     );
     const all = alike ? joined(parts.map((p) => p.channels)) : null;
-    return all && [this.part({ channels: all, turned: first.turned }, shape)];
+    return all && [this.part({ channels: all, rotated: first.rotated }, shape)];
   }
 }

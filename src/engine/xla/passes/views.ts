@@ -1,5 +1,5 @@
 /**
- * Where values lie inside others: heads `[B,T,n,D]` and channels `[B,T,c]` that are ranges of the last axis of a wider
+ * Values that are views of others: heads `[B,T,n,D]` and channels `[B,T,c]` that are ranges of the last axis of a wider
  * `[B,T,W]`, seen through reshapes, splits and slices. Kernels read and write them in place.
  */
 import { at } from '../../../core/index.js';
@@ -29,7 +29,7 @@ function cutStart(v: Value): number | null {
   return whole && strides.every((s) => s === 1) ? at(starts, 2) : null;
 }
 
-/** Where `x`, `[B,T,n,D]` or `[B,T,c]`, lies; at worst in itself. */
+/** The channels that `x`, `[B,T,n,D]` or `[B,T,c]`, is a view of; at worst its own. */
 export function channelsOf(x: Value): Channels {
   const [B, T, n, D = 1] = x.shape as [number, number, number, number | undefined];
   const channels = n * D;

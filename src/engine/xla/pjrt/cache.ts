@@ -38,7 +38,7 @@ export const cacheName = (key: CacheKey): string => fingerprint(key);
 
 /**
  * A folder of compiled programs. Each entry carries an HMAC-SHA256 over its name and content, made with a secret that
- * lies in the folder: one that was damaged, changed or moved to another name is removed, said and compiled anew.
+ * is in the folder: one that was damaged, changed or moved to another name is removed, said and compiled anew.
  */
 export class ProgramCache {
   private constructor(

@@ -1,4 +1,4 @@
-/** Protocol buffers as they lie in memory: fields of a message, without a schema. */
+/** Protocol buffers as bytes: fields of a message, without a schema. */
 import { EngineError } from '../../../core/index.js';
 
 /** A field of a message. */

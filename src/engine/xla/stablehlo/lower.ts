@@ -27,7 +27,7 @@ export interface LowerOptions {
   /** Sums in a fixed order only, so that every run gives the same bits. */
   readonly deterministic?: boolean;
   readonly mesh?: Mesh | null;
-  /** How inputs and outputs lie on the mesh, by name; others are on every device. */
+  /** The shardings of inputs and outputs, by name; others are replicated. */
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
 
@@ -67,8 +67,8 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
     mesh ? [`sdy.sharding = ${shardingText(shardings[name] ?? [], value.shape.length)}`] : [];
   const args = prepared.inputs.map(({ name, value }, i) => {
     scope.names.set(value, `%arg${i}`);
-    const lies = shardings[name] ?? [];
-    if (mesh && isStored(lies, mesh.axes.fsdp)) scope.stored.set(value, { sharding: lies, gathered: null });
+    const given = shardings[name] ?? [];
+    if (mesh && isStored(given, mesh.axes.fsdp)) scope.stored.set(value, { sharding: given, gathered: null });
     const target = donate[name];
     const alias = target === undefined ? [] : [`tf.aliasing_output = ${place.get(target)} : i32`];
     return `%arg${i}: ${typeText(value)}${attributes([...sharding(name, value), ...alias])}`;

@@ -10,7 +10,7 @@ import { lowerRecurrence } from './recurrence.js';
 import { lowerKernel } from './kernel.js';
 import { lowerScan } from './scan.js';
 import type { Scope } from './scope.js';
-import { followParts, placedResults, readNames } from '../mesh/fsdp.js';
+import { followShards, placedResults, readNames } from '../mesh/fsdp.js';
 import { listText, typeText, type TextBuilder } from '../mlir/text.js';
 
 /** Lowers one node: adds lines to the module, and returns the names of its results. */
@@ -326,7 +326,7 @@ export function lowerNodes(graph: Graph, scope: Scope): string[] {
     const rule = ruleOf(node.op);
     const results = placedResults(node, rule(node, readNames(node, scope), scope), scope);
     node.outputs.forEach((v, i) => names.set(v, at(results, i)));
-    followParts(node, scope);
+    followShards(node, scope);
   }
   return graph.outputs.map(({ value }) => got(names, value));
 }

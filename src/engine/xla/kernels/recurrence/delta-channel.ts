@@ -108,8 +108,8 @@ class ChannelDecays {
 
   /**
    * The decays of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet
-   * there, and rows for the turn of the loop that is about them. Their addresses depend on m, or the compiler would
-   * read them before the loop and keep them in every layout that the loop needs, with spills of 732 bytes a thread.
+   * there, and rows for the iteration of the loop that is about them. Their addresses depend on m, or the compiler
+   * would read them before the loop and keep them in every layout that the loop needs, with spills of 732 bytes a thread.
    */
   level(m: Tile): Level {
     const { b } = this.x;
@@ -129,12 +129,12 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
   const x = kernelOf(shape, 'delta_channel_prepare', tuning);
   const { b } = x;
   const [q, k, v] = [x.q, x.k, x.v];
-  const strength = x.scalars('beta');
+  const betas = x.scalars('beta');
   const gates = gatesOf(x);
   const to = preparedBuffers(x);
   const place = placeOf(x);
   const decays = new ChannelDecays(x, gates, place);
-  const beta = x.loadScalars(strength, place);
+  const beta = x.loadScalars(betas, place);
   const rows = (from: RowBuffer): Tile => b.convert(x.load(from, place), 'f32');
   x.store(to.qe, place, b.mul(b.mul(rows(q), decays.enter()), shape.scale));
   x.store(to.kl, place, b.mul(rows(k), decays.leave()));
@@ -205,7 +205,7 @@ export function channelGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): 
   const keys = rows(k);
   x.store(to.dq, place, dq);
   x.store(to.dk, place, b.add(readers, writers));
-  x.storeScalars(dBeta, place, b.add(by.strength, x.rowDots(keys, reading)));
+  x.storeScalars(dBeta, place, b.add(by.overBeta, x.rowDots(keys, reading)));
   const reads = b.add(b.mul(rows(q), dq), b.mul(keys, b.sub(readers, writers)));
   x.store(dg, place, b.add(b.cumsum(reads, 0, true), end));
   return b.build();

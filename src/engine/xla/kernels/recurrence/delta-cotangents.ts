@@ -9,12 +9,12 @@ export function cotangentOperands(x: DeltaKernel) {
   return {
     v: x.v,
     inverse: x.headRows('x', CHUNK),
-    written: x.turned('n', CHUNK),
+    written: x.transposed('n', CHUNK),
     beta: x.scalars('beta'),
-    states: x.turned('states', K),
+    states: x.transposed('states', K),
     dOut: x.headRows('do', V),
-    dWritten: x.turned('dn', CHUNK),
-    dStates: x.turned('dstates', K),
+    dWritten: x.transposed('dn', CHUNK),
+    dStates: x.transposed('dstates', K),
   };
 }
 
@@ -28,7 +28,7 @@ export function gradientBuffers(x: DeltaKernel) {
 export interface Cotangents {
   readonly beta: Tile;
   /**
-   * The cotangents of the scores, with scale, and of `(k_r k_s) decay`, over beta_r, `[C,C]`; what does not lie below
+   * The cotangents of the scores, with scale, and of `(k_r k_s) decay`, over beta_r, `[C,C]`; what is not below
    * the diagonal does not count.
    */
   readonly scores: Tile;
@@ -41,7 +41,7 @@ export interface Cotangents {
   readonly reread: Tile;
   readonly kept: Tile;
   /** The part of beta's cotangent that comes from the values alone, `[C]`. */
-  readonly strength: Tile;
+  readonly overBeta: Tile;
   /** State times cotangent, summed over values, `[K]`. */
   readonly both: Tile;
 }
@@ -64,12 +64,12 @@ export function cotangents(
     b.zeros([K]),
   ];
   const sums = b.loop(0, V / part, start, (i, carried) => {
-    const [scores, overlaps, read, reread, kept, strength, both] = carried as Seven;
+    const [scores, overlaps, read, reread, kept, overBeta, both] = carried as Seven;
     const at = b.mul(i, part);
     const d = x.load(given.dOut, place, at, part);
-    const [state, dState] = [x.loadTurned(given.states, place, at), x.loadTurned(given.dStates, place, at)];
-    const n = x.loadTurned(given.written, place, at);
-    const dY = b.dot(solve, b.transpose(x.loadTurned(given.dWritten, place, at)));
+    const [state, dState] = [x.loadTransposed(given.states, place, at), x.loadTransposed(given.dStates, place, at)];
+    const n = x.loadTransposed(given.written, place, at);
+    const dY = b.dot(solve, b.transpose(x.loadTransposed(given.dWritten, place, at)));
     x.store(dv, place, x.scaleRows(dY, beta), at);
     const minus = x.bf16(b.sub(0, dY));
     const product = b.mul(b.convert(state, 'f32'), b.convert(dState, 'f32'));
@@ -79,12 +79,12 @@ export function cotangents(
       b.dot(d, state, read),
       b.dot(minus, state, reread),
       b.dot(b.transpose(n), dState, kept),
-      b.add(strength, x.rowDots(dY, x.load(given.v, place, at, part))),
+      b.add(overBeta, x.rowDots(dY, x.load(given.v, place, at, part))),
       b.add(both, b.sum(product, 0)),
     ];
   }) as unknown as Seven;
-  const [scores, overlaps, read, reread, kept, strength, both] = sums;
-  return { beta, scores: b.mul(scores, scale), overlaps, read: b.mul(read, scale), reread, kept, strength, both };
+  const [scores, overlaps, read, reread, kept, overBeta, both] = sums;
+  return { beta, scores: b.mul(scores, scale), overlaps, read: b.mul(read, scale), reread, kept, overBeta, both };
 }
 
 type Seven = [Tile, Tile, Tile, Tile, Tile, Tile, Tile];

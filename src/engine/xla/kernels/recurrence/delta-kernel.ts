@@ -4,12 +4,12 @@
  *
  * - `p [B,T,H,C]`: scores `scale (q_r k_s) decay(s to r)` for s <= r;
  * - `x [B,T,H,C]`: `X = (I + A)^-1` with `A_rs = beta_r (k_r k_s) decay(s to r)` for s < r;
- * - `u = X (beta v)`, turned, and `w = X (beta kEnter) [B,T,H,K]`;
+ * - `u = X (beta v)`, transposed, and `w = X (beta kEnter) [B,T,H,K]`;
  * - `qe = scale q decay(start to r)`, `kl = k decay(r to end)`, `[B,T,H,K]`;
  * - `keep [B,N,H,K or 1]`: the decay over the chunk, f32.
  *
- * Between kernels states, written values and their cotangents lie turned, `[B,N,H,V,K or C]`: as left operands of the
- * products of a step they stay in registers.
+ * Between kernels states, written values and their cotangents are stored transposed, `[B,N,H,V,K or C]`: as left
+ * operands of the products of a step they stay in registers.
  */
 import { present } from '../../../../core/index.js';
 import type { KernelBuilder, Launch } from '../triton/builder.js';
@@ -17,14 +17,14 @@ import type { Pointer, Tile } from '../triton/ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type RowBuffer, type Tuning } from './shared.js';
 
 /** A tensor `[B,N,H,V,width]`. */
-export interface TurnedBuffer {
+export interface TransposedBuffer {
   readonly pointer: Pointer;
   readonly width: number;
 }
 
 /** What the kernels of the delta rule have in common. */
 export class DeltaKernel extends RecurrenceKernel {
-  /** Columns of values that an instance, or a turn of its loop, takes. */
+  /** Columns of values that an instance, or an iteration of its loop, takes. */
   readonly part: number;
 
   constructor(shape: RecurrenceShape, name: string, grid: Launch['grid'], { numWarps, numStages, part }: Tuning) {
@@ -37,17 +37,17 @@ export class DeltaKernel extends RecurrenceKernel {
     return this.shape.channels ? this.shape.keyWidth : 1;
   }
 
-  /** Matrices of a chunk turned, values as rows: `[B,N,H,V,width]`. */
-  #turnedBuffer(pointer: (shape: number[]) => Pointer, width: number): TurnedBuffer {
+  /** Matrices of a chunk transposed, values as rows: `[B,N,H,V,width]`. */
+  #turnedBuffer(pointer: (shape: number[]) => Pointer, width: number): TransposedBuffer {
     const { batch, heads, valueWidth } = this.shape;
     return { pointer: pointer([batch, this.count, heads, valueWidth, width]), width };
   }
 
-  turned(name: string, width: number): TurnedBuffer {
+  transposed(name: string, width: number): TransposedBuffer {
     return this.#turnedBuffer((shape) => this.b.input(name, 'bf16', shape), width);
   }
 
-  writtenTurned(name: string, width: number): TurnedBuffer {
+  writtenTurned(name: string, width: number): TransposedBuffer {
     return this.#turnedBuffer((shape) => this.b.output(name, 'bf16', shape), width);
   }
 
@@ -71,20 +71,20 @@ export class DeltaKernel extends RecurrenceKernel {
     this.b.store(at, offsets, value);
   }
 
-  /** Where rows `v .. v + part` of a chunk's turned matrix lie. */
-  #rowsOf({ pointer, width }: TurnedBuffer, place: Place, v: Tile): { at: Pointer; offsets: Tile } {
+  /** Where rows `v .. v + part` of a chunk's transposed matrix are. */
+  #rowsOf({ pointer, width }: TransposedBuffer, place: Place, v: Tile): { at: Pointer; offsets: Tile } {
     const { b, part } = this;
     const index = b.mul(b.convert(this.chunkState(place), 'i64'), this.shape.valueWidth * width);
     return { at: b.advance(pointer, index), offsets: b.add(b.mul(b.add(b.rows(part), v), width), b.columns(width)) };
   }
 
   /** `[part,width]`. */
-  loadTurned(from: TurnedBuffer, place: Place, v: Tile): Tile {
+  loadTransposed(from: TransposedBuffer, place: Place, v: Tile): Tile {
     const { at, offsets } = this.#rowsOf(from, place, v);
     return this.b.load(at, offsets);
   }
 
-  storeTurned(to: TurnedBuffer, place: Place, v: Tile, value: Tile): void {
+  storeTransposed(to: TransposedBuffer, place: Place, v: Tile, value: Tile): void {
     const { at, offsets } = this.#rowsOf(to, place, v);
     this.b.store(at, offsets, value);
   }
@@ -98,8 +98,8 @@ export class DeltaKernel extends RecurrenceKernel {
 }
 
 /**
- * A turn for each size m = 1, 2, ..., C/2 of blocks of tokens that meet in pairs. A loop, since unrolled code keeps
- * tiles of all sizes in registers at once.
+ * An iteration for each size m = 1, 2, ..., C/2 of blocks of tokens that meet in pairs. A loop, since unrolled code
+ * keeps tiles of all sizes in registers at once.
  */
 export function eachSize(
   b: KernelBuilder,
@@ -114,7 +114,7 @@ export function eachSize(
   return end.slice(1);
 }
 
-/** Whether row and column lie in the second and the first half of one block of 2m tokens, bool `[C,C]`. */
+/** Whether row and column are in the second and the first half of one block of 2m tokens, bool `[C,C]`. */
 export function halvesMeet(b: KernelBuilder, m: Tile): Tile {
   const [row, column] = [b.div(b.rows(CHUNK), m), b.div(b.columns(CHUNK), m)];
   return b.and(b.eq(b.sub(row, column), 1), b.eq(b.rem(b.broadcast(row, [CHUNK, CHUNK]), 2), 1));
@@ -126,7 +126,7 @@ export function identity(b: KernelBuilder): Tile {
 }
 
 /**
- * `(I + A)^-1` of a matrix of which only what lies below the diagonal counts: from the inverses of its diagonal blocks
+ * `(I + A)^-1` of a matrix of which only the part below the diagonal counts: from the inverses of its diagonal blocks
  * of m tokens those of 2m, `[[a, 0], [c, b]]^-1 = [[a', 0], [-b' c a', b']]`. Products in tf32: the inverse is rounded
  * to bf16 in the end.
  */
@@ -168,7 +168,7 @@ export function applyInverse(
   b.loop(0, x.shape.valueWidth / x.part, [], (i) => {
     const at = b.mul(i, x.part);
     const strong = x.bf16(x.scaleRows(x.load(v, place, at, x.part), beta));
-    x.storeTurned(to.u, place, at, b.transpose(b.dot(solve, strong)));
+    x.storeTransposed(to.u, place, at, b.transpose(b.dot(solve, strong)));
     return [];
   });
 }

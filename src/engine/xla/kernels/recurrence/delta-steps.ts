@@ -14,12 +14,12 @@ function recursion(shape: RecurrenceShape, name: string, tuning: Tuning): DeltaK
   return new DeltaKernel(shape, name, [parts, shape.heads, shape.batch], tuning);
 }
 
-/** u, w, kl, keep, initial -> states and written values n (turned, bf16), the last state (f32). */
+/** u, w, kl, keep, initial -> states and written values n (transposed, bf16), the last state (f32). */
 export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kernel {
   const x = recursion(shape, 'delta_states', tuning);
   const { b, part } = x;
   const { keyWidth: K } = shape;
-  const [u, w, kLeave] = [x.turned('u', CHUNK), x.headRows('w', K), x.headRows('kl', K)];
+  const [u, w, kLeave] = [x.transposed('u', CHUNK), x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
   const initial = b.input('initial', 'f32', x.oneState);
   const [states, written] = [x.writtenTurned('states', K), x.writtenTurned('n', CHUNK)];
@@ -32,10 +32,10 @@ export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kern
     const place: Place = { batch, head, chunk };
     const state = present(carried);
     const rounded = x.bf16(state);
-    x.storeTurned(states, place, atV, rounded);
-    const values = b.convert(x.loadTurned(u, place, atV), 'f32');
+    x.storeTransposed(states, place, atV, rounded);
+    const values = b.convert(x.loadTransposed(u, place, atV), 'f32');
     const n = x.bf16(b.sub(values, b.dot(rounded, b.transpose(x.load(w, place)))));
-    x.storeTurned(written, place, atV, n);
+    x.storeTransposed(written, place, atV, n);
     return [b.dot(n, x.load(kLeave, place), b.mul(state, x.loadKeep(keep, place)))];
   }) as [Tile];
   x.storeState(last, whole, b.transpose(end), 0, atV);
@@ -49,19 +49,19 @@ export function deltaOutputsKernel(shape: RecurrenceShape, tuning = PRODUCTS): K
   const x = new DeltaKernel(shape, 'delta_outputs', grid, tuning);
   const { b } = x;
   const [scores, queries] = [x.headRows('p', CHUNK), x.headRows('qe', shape.keyWidth)];
-  const [written, states] = [x.turned('n', CHUNK), x.turned('states', shape.keyWidth)];
+  const [written, states] = [x.transposed('n', CHUNK), x.transposed('states', shape.keyWidth)];
   const out = x.writtenRows('o', shape.valueWidth);
   const [id, chunk, batch] = [b.programId(0), b.programId(1), b.programId(2)];
   const [head, atV] = [b.div(id, parts), b.mul(b.rem(id, parts), x.part)];
   const place: Place = { batch, head, chunk };
-  const before = b.dot(x.load(queries, place), b.transpose(x.loadTurned(states, place, atV)));
-  x.store(out, place, b.dot(x.load(scores, place), b.transpose(x.loadTurned(written, place, atV)), before), atV);
+  const before = b.dot(x.load(queries, place), b.transpose(x.loadTransposed(states, place, atV)));
+  x.store(out, place, b.dot(x.load(scores, place), b.transpose(x.loadTransposed(written, place, atV)), before), atV);
   return b.build();
 }
 
 /**
  * p, qe, do -> what the outputs of a chunk ask of the values written in it, f = `do^T P`, and of its state, r = `do^T
- * qe` (turned).
+ * qe` (transposed).
  */
 export function deltaAskedKernel(shape: RecurrenceShape, tuning = PRODUCTS): Kernel {
   const grid = [shape.heads, shape.tokens / CHUNK, shape.batch] as const;
@@ -73,22 +73,22 @@ export function deltaAskedKernel(shape: RecurrenceShape, tuning = PRODUCTS): Ker
   const place: Place = { head: b.programId(0), chunk: b.programId(1), batch: b.programId(2) };
   b.loop(0, shape.valueWidth / part, [], (i) => {
     const at = b.mul(i, part);
-    const turned = b.transpose(x.load(dOut, place, at, part));
-    x.storeTurned(asked, place, at, b.dot(turned, x.load(scores, place)));
-    x.storeTurned(read, place, at, b.dot(turned, x.load(queries, place)));
+    const transposed = b.transpose(x.load(dOut, place, at, part));
+    x.storeTransposed(asked, place, at, b.dot(transposed, x.load(scores, place)));
+    x.storeTransposed(read, place, at, b.dot(transposed, x.load(queries, place)));
     return [];
   });
   return b.build();
 }
 
-/** w, kl, keep, f, r, dstate -> dstates and dn (turned, bf16), dinitial (f32). */
+/** w, kl, keep, f, r, dstate -> dstates and dn (transposed, bf16), dinitial (f32). */
 export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRADIENTS): Kernel {
   const x = recursion(shape, 'delta_state_grads', tuning);
   const { b, part } = x;
   const { keyWidth: K } = shape;
   const [w, kLeave] = [x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
-  const [asked, read] = [x.turned('f', CHUNK), x.turned('r', K)];
+  const [asked, read] = [x.transposed('f', CHUNK), x.transposed('r', K)];
   const dState = b.input('dstate', 'f32', x.oneState);
   const [dStates, dWritten] = [x.writtenTurned('dstates', K), x.writtenTurned('dn', CHUNK)];
   const first = b.output('dinitial', 'f32', x.oneState);
@@ -96,16 +96,16 @@ export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRA
   const atV = b.mul(id, part);
   const whole = x.headState({ batch, head, chunk: id });
   const start = b.transpose(x.loadState(dState, whole, 0, atV, K, part));
-  const [end] = b.loop(0, x.count, [start], (turn, [carried]) => {
-    const place: Place = { batch, head, chunk: b.sub(x.count - 1, turn) };
+  const [end] = b.loop(0, x.count, [start], (i, [carried]) => {
+    const place: Place = { batch, head, chunk: b.sub(x.count - 1, i) };
     const leaving = present(carried);
     const rounded = x.bf16(leaving);
-    x.storeTurned(dStates, place, atV, rounded);
-    const wanted = b.convert(x.loadTurned(asked, place, atV), 'f32');
+    x.storeTransposed(dStates, place, atV, rounded);
+    const wanted = b.convert(x.loadTransposed(asked, place, atV), 'f32');
     const dn = b.dot(rounded, b.transpose(x.load(kLeave, place)), wanted);
-    x.storeTurned(dWritten, place, atV, dn);
+    x.storeTransposed(dWritten, place, atV, dn);
     const kept = b.mul(leaving, x.loadKeep(keep, place));
-    const own = b.add(kept, b.convert(x.loadTurned(read, place, atV), 'f32'));
+    const own = b.add(kept, b.convert(x.loadTransposed(read, place, atV), 'f32'));
     return [b.dot(x.bf16(b.sub(0, dn)), x.load(w, place), own)];
   }) as [Tile];
   x.storeState(first, whole, b.transpose(end), 0, atV);

@@ -91,8 +91,8 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
   const [atK, atV] = [b.mul(b.div(id, parts), bk), b.mul(b.rem(id, parts), bv)];
   const whole = x.headState({ batch, head, chunk: id });
-  const [end] = b.loop(0, x.count, [x.loadState(dState, whole, atK, atV, bk, bv)], (turn, [carried]) => {
-    const place: Place = { batch, head, chunk: b.sub(x.count - 1, turn) };
+  const [end] = b.loop(0, x.count, [x.loadState(dState, whole, atK, atV, bk, bv)], (i, [carried]) => {
+    const place: Place = { batch, head, chunk: b.sub(x.count - 1, i) };
     const leaving = present(carried);
     x.storeState(states, x.chunkState(place), leaving, atK, atV);
     const { enter, keep } = x.decays(gates, place);
@@ -128,7 +128,7 @@ export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): K
   const decay = within();
   const [queries, keys] = [x.load(q, place), x.load(k, place)];
   const scores = b.mul(b.dot(queries, b.transpose(keys)), decay);
-  const turned = b.transpose(x.bf16(scores));
+  const transposed = b.transpose(x.bf16(scores));
   // Values come in parts of `bv` columns, which bounds the state that an instance holds at once.
   const start = [b.zeros([CHUNK, CHUNK]), b.zeros([CHUNK, K]), b.zeros([CHUNK, K]), b.zeros([])];
   const index = x.chunkState(place);
@@ -140,7 +140,7 @@ export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): K
     const state = x.loadState(states, index, 0, atV, K, bv);
     const dState = x.loadState(dStates, index, 0, atV, K, bv);
     const own = x.scaleRows(b.dot(keys, dState), leave);
-    x.store(dv, place, b.dot(turned, d, own), atV);
+    x.store(dv, place, b.dot(transposed, d, own), atV);
     const both = b.mul(b.convert(state, 'f32'), b.convert(dState, 'f32'));
     return [
       b.dot(d, b.transpose(values), sum),

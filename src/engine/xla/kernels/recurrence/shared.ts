@@ -1,5 +1,5 @@
 /**
- * What the tile kernels of the recurrences share: where the rows of a chunk lie, and the decays between its tokens.
+ * What the tile kernels of the recurrences share: the places of a chunk's rows, and the decays between its tokens.
  *
  * Shape letters: B batch, T tokens, H heads, N chunks, C tokens in a chunk, K key width, V value width. Rows are those
  * of the graph, `[B,T,heads,width]`; states `[B,N,H,K,V]` are those that enter a chunk (or, for cotangents, that leave
@@ -51,7 +51,7 @@ export interface RowBuffer {
   readonly width: number;
 }
 
-/** The chunk that an instance, or a turn of its loop, works on. */
+/** The chunk that an instance, or an iteration of its loop, works on. */
 export interface Place {
   readonly batch: Tile;
   readonly head: Tile;

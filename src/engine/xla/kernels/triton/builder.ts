@@ -278,7 +278,7 @@ export class KernelBuilder {
 
   /**
    * `for (i = from; i < to; i++)`: `body` gets the index (i32) and the carried values and returns their successors, of
-   * the same types. Returns what is carried out of the last turn.
+   * the same types. Returns what is carried out of the last iteration.
    */
   loop(
     from: Operand,
@@ -300,7 +300,10 @@ export class KernelBuilder {
     next.forEach((v, i) => {
       const want = initial[i];
       if (want && v.dtype === want.dtype && sameShape(v.shape, want.shape)) return;
-      fail('loop', `carried value ${i} is ${want ? describe(want) : 'unknown'} before and ${describe(v)} after a turn`);
+      fail(
+        'loop',
+        `carried value ${i} is ${want ? describe(want) : 'unknown'} before and ${describe(v)} after an iteration`,
+      );
     });
     if (next.length !== initial.length)
       fail('loop', `carries ${initial.length} values, the body returns ${next.length}`);

@@ -104,13 +104,13 @@ export type TileOp =
     }
   | LoopOp;
 
-/** `for (index = from; index < to; index++)` with values carried from one turn to the next. */
+/** `for (index = from; index < to; index++)` with values carried from one iteration to the next. */
 export interface LoopOp {
   readonly op: 'loop';
   readonly from: Tile;
   readonly to: Tile;
   readonly index: Tile;
-  /** The carried values before the first turn, inside the body, at the body's end, and after the last turn. */
+  /** The carried values before the first iteration, inside the body, at its end, and after the last iteration. */
   readonly initial: readonly Tile[];
   readonly carried: readonly Tile[];
   readonly next: readonly Tile[];

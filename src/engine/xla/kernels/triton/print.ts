@@ -194,13 +194,13 @@ class Printer {
   /** Triton splits a last axis of size 2, so the halves go there first. */
   #halves(x: Tile, [left, right]: readonly [Tile, Tile]): void {
     const [m, n] = dims(x, 2);
-    const [apart, last] = [
+    const [halved, last] = [
       { dtype: x.dtype, shape: [m, 2, n / 2] },
       { dtype: x.dtype, shape: [m, n / 2, 2] },
     ].map(typeOf);
-    const split = this.#fresh(`tt.reshape ${this.of(x)} : ${typeOf(x)} -> ${apart}`);
-    const turned = this.#fresh(`tt.trans ${split} {order = array<i32: 0, 2, 1>} : ${apart} -> ${last}`);
-    this.line(`${this.name(left)}, ${this.name(right)} = tt.split ${turned} : ${last} -> ${typeOf(left)}`);
+    const split = this.#fresh(`tt.reshape ${this.of(x)} : ${typeOf(x)} -> ${halved}`);
+    const transposed = this.#fresh(`tt.trans ${split} {order = array<i32: 0, 2, 1>} : ${halved} -> ${last}`);
+    this.line(`${this.name(left)}, ${this.name(right)} = tt.split ${transposed} : ${last} -> ${typeOf(left)}`);
   }
 
   /** An op with a region that combines two scalars. */

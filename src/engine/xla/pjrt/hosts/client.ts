@@ -21,7 +21,7 @@ import type { Hosts } from './hosts.js';
 const CONNECT_RETRY_MS = 200;
 /** How long a process waits for node 0 to serve. */
 const CONNECT_TIMEOUT_MS = 300_000;
-/** Milliseconds within which node 0 answers, beside what it is told to wait. */
+/** Milliseconds within which node 0 answers, beside the time that a request asks it to wait. */
 const ANSWER_MS = 60_000;
 const KEEP_ALIVE_MS = 15_000;
 

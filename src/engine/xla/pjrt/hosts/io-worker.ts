@@ -45,7 +45,7 @@ const client = (async () => {
   await server;
   return (connected = await StoreClient.connect(hosts));
 })();
-client.catch(() => undefined); // told to whoever asks
+client.catch(() => undefined); // reported to whoever asks
 
 for (const port of ports) {
   port.on('message', ({ request, flag }: Question) => {

@@ -31,8 +31,8 @@ const KEEP_ALIVE_MS = 15_000;
 const MAX_WAITS = 10_000;
 const MAX_KEYS = 1_000_000;
 const MAX_STORED_BYTES = 2 ** 29;
-/** Refused connections that are told one by one. */
-const TOLD_REFUSALS = 10;
+/** Refused connections that are reported one by one. */
+const REPORTED_REFUSALS = 10;
 const SHOWN_KEY = 200;
 
 /** A process that has proved that it knows the secret. */
@@ -110,7 +110,7 @@ class Store {
   }
 }
 
-/** Who may connect, and what is told about them. */
+/** Who may connect, and what is reported about them. */
 class Door {
   readonly #store = new Store();
   readonly #peers = new Map<number, Peer>();
@@ -181,8 +181,8 @@ class Door {
   #refuse(socket: Socket, from: string, why: string): null {
     socket.end(`refused: ${why}\n`, () => socket.destroySoon());
     this.#refusals++;
-    if (this.#refusals <= TOLD_REFUSALS) this.say(`a connection from ${from} was ended: ${why}`);
-    if (this.#refusals === TOLD_REFUSALS) this.say('further connections that are ended are not told');
+    if (this.#refusals <= REPORTED_REFUSALS) this.say(`a connection from ${from} was ended: ${why}`);
+    if (this.#refusals === REPORTED_REFUSALS) this.say('further connections that are ended are not reported');
     return null;
   }
 
