@@ -18,7 +18,8 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { StoreError } from './errors.js';
+import { LockLostError, StoreError } from './errors.js';
+import { checkFence } from './fence.js';
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full; free some space or choose another folder',
@@ -43,8 +44,12 @@ const REASONS: Readonly<Record<string, string>> = {
 /** What temporary names add to the name that a file will have; no message shows it. */
 const PASSING = /\.\d+-\d*-[0-9a-f]{8}-[0-9a-f]{16}\.(?:tmp|old)(?=\/|$)/g;
 
-/** The `StoreError` for a failed file operation: what was tried, on which path, why it failed. */
-export function fileError(action: string, path: string, cause: unknown): StoreError {
+/**
+ * The `StoreError` for a failed file operation: what was tried, on which path, why it failed. A lost lock stays what it
+ * is.
+ */
+export function fileError(action: string, path: string, cause: unknown): StoreError | LockLostError {
+  if (cause instanceof LockLostError) return cause;
   const code = (cause as NodeJS.ErrnoException).code ?? '';
   const reason = REASONS[code] ?? (cause instanceof Error ? cause.message : String(cause));
   return new StoreError(`cannot ${action} ${path.replace(PASSING, '')}: ${reason}`, { details: { path, code }, cause });
@@ -147,15 +152,21 @@ export function syncFolder(path: string): void {
 }
 
 /**
- * Gives a file or folder its name, for good: a power cut after this does not undo it. Throws the failing call's error.
+ * Gives a file or folder its name, for good: a power cut after this does not undo it. Throws the failing call's error,
+ * or `LockLostError` in a folder whose lock this process has lost.
  */
 export function renamePath(from: string, to: string): void {
+  checkFence(to);
   renameSync(from, to);
   syncFolder(dirname(to));
 }
 
-/** Removes a file, or a folder with all that is in it, if it is there. Throws `StoreError`. */
+/**
+ * Removes a file, or a folder with all that is in it, if it is there. Throws `StoreError`, or `LockLostError` in a
+ * folder whose lock this process has lost.
+ */
 export function removePath(path: string): void {
+  checkFence(path);
   try {
     rmSync(path, { recursive: true, force: true });
   } catch (cause) {
@@ -180,6 +191,7 @@ export function tryToRemove(path: string): void {
  * @throws StoreError if even that cannot be done
  */
 export function writeInPlace(path: string, bytes: Uint8Array): void {
+  checkFence(path);
   let fd: number | undefined;
   try {
     fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);

@@ -59,6 +59,11 @@ export class StoreError extends LongsightError {
   override readonly exitCode = 2;
 }
 
+/** The lock of a folder that this process worked in was taken by another: nothing more may be written there. */
+export class LockLostError extends LongsightError {
+  override readonly code = 'LOCK_LOST';
+}
+
 /** An engine cannot do this op with these dtypes; distinct from an engine that failed. */
 export class UnsupportedOpError extends LongsightError {
   override readonly code = 'UNSUPPORTED_OP';
@@ -91,6 +96,12 @@ export class InterruptedError extends LongsightError {
  */
 export function invariant(condition: unknown, message: string): asserts condition {
   if (!condition) throw new LongsightError(`internal error: ${message}; please report this`);
+}
+
+/** The code that an error of the system has, such as `ENOENT`; undefined for other errors. */
+export function errorCode(thrown: unknown): string | undefined {
+  const code = typeof thrown === 'object' && thrown !== null && 'code' in thrown ? thrown.code : undefined;
+  return typeof code === 'string' ? code : undefined;
 }
 
 /** What something thrown says of itself: an error's message, or else its text. */

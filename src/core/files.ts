@@ -19,6 +19,7 @@ import {
   writeAll,
   writeAllBehind,
 } from './disk.js';
+import { checkFence } from './fence.js';
 import { removeLeftovers, temporaryPath } from './temporary.js';
 
 export { fileError, makeFolder };
@@ -28,7 +29,8 @@ const bytesOf = (part: string | Uint8Array): Uint8Array => (typeof part === 'str
 /**
  * A file written piece by piece that appears under its name only on `commit`. Before that, disposing it (or `abort`)
  * leaves nothing behind and an older file stays. What dead processes were writing in the same folder is removed. Every
- * method throws `StoreError` and aborts on failure.
+ * method throws `StoreError` and aborts on failure; `commit` throws `LockLostError` in a folder whose lock this process
+ * has lost.
  */
 export class AtomicFile implements Disposable {
   /** The name under which the file appears on `commit`. */
@@ -180,8 +182,9 @@ export class AppendedFile implements Disposable {
     }
   }
 
-  /** Writes text at the end, whole or not at all. Throws `StoreError`. */
+  /** Writes text at the end, whole or not at all. Throws `StoreError`, or `LockLostError` as `AtomicFile` does. */
   append(text: string): void {
+    checkFence(this.#path);
     const fd = present(this.#fd);
     const { size } = fstatSync(fd);
     try {

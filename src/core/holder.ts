@@ -1,6 +1,7 @@
 /** Processes as files name them, and whether they still run. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { errorCode } from './errors.js';
 
 /** The process that holds a lock, as its lock file names it. */
 export interface LockHolder {
@@ -69,7 +70,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM';
+    return errorCode(cause) === 'EPERM';
   }
 }
 

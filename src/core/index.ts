@@ -14,9 +14,11 @@ export {
 } from './disk.js';
 export * from './dtype.js';
 export * from './errors.js';
+export { checkFence } from './fence.js';
 export * from './files.js';
 export * from './fingerprint.js';
 export * from './format.js';
+export * from './holder.js';
 export * from './hub.js';
 export * from './json.js';
 export * from './limits.js';

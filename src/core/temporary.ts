@@ -3,9 +3,9 @@
  * they say which process writes, so that what a dead one left is known from what a living one has under way.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, rmSync, statSync, type Dirent } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { stateOf, thisProcess } from './holder.js';
+import { stateOf, thisProcess, type LockHolder } from './holder.js';
 
 const OWN = /\.(\d+)-(\d*)-([0-9a-f]{8})-[0-9a-f]{16}\.(?:tmp|old)$/;
 /** As earlier versions named them; too short to tell whose they are. */
@@ -16,7 +16,7 @@ const KEPT_CHARACTERS = 40;
 const UNSEEN_MS = 7 * 24 * 3600 * 1000;
 
 /** The host, its boot and its namespace of process numbers, as 8 hexadecimal digits. */
-function placeOf({ host, boot, space }: ReturnType<typeof thisProcess>): string {
+function placeOf({ host, boot, space }: LockHolder): string {
   return createHash('sha256')
     .update(JSON.stringify([host, boot, space]))
     .digest('hex')
@@ -68,6 +68,31 @@ export function removeLeftovers(folder: string): void {
     } catch {
       // Left over; the next writer tries again.
     }
+  }
+}
+
+/**
+ * Removes what one process was writing below a folder, for good: nothing of it appears any more, should it only have
+ * been frozen. Folders below that have a lock of their own are left alone.
+ */
+export function removeTemporaryOf(folder: string, holder: LockHolder): void {
+  const entries = entriesOf(folder);
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    const [, pid, start, place] = OWN.exec(entry.name) ?? [];
+    const own = pid === String(holder.pid) && start === (holder.start ?? '') && place === placeOf(holder);
+    if (own) rmSync(path, { recursive: true, force: true });
+    else if (entry.isDirectory() && !isLock(entry) && !entriesOf(path).some(isLock)) removeTemporaryOf(path, holder);
+  }
+}
+
+const isLock = ({ name }: Dirent): boolean => name.endsWith('.lock');
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return []; // gone meanwhile
   }
 }
 

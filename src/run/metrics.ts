@@ -78,7 +78,12 @@ export class MetricsWriter implements Disposable {
     this.#file = new AppendedFile(path);
   }
 
-  /** Writes one line, whole. */
+  /**
+   * Writes one line, whole. Whoever takes a run over makes the file anew, so that a line of a process that froze
+   * between looking at its lock and writing goes nowhere.
+   *
+   * @throws LockLostError if another process has taken the run's lock
+   */
   write(line: MetricsLine): void {
     this.#file.append(`${JSON.stringify(line)}\n`);
   }

@@ -24,7 +24,7 @@ long:
 const expand = (text: string, options = {}) => expandStudy(parseYaml(text, 's.yaml'), options);
 
 describe('a study file', () => {
-  it('keeps its order of architectures, also of names that look like numbers', () => {
+  it('keeps its order of architectures, also of names that look like numbers', async () => {
     const text = STUDY.replace('full: full', 'full: full\n  128: swa:8\n  "64": swa:16 full').replace(
       '[full]',
       '[full, "64"]',
@@ -34,11 +34,11 @@ describe('a study file', () => {
     expect(plan.architectures.map((a) => a.label)).toEqual(labels);
     expect(plan.runs.map((run) => run.architecture)).toEqual(labels.flatMap((label) => [label, label]));
     const dir = folderWith({});
-    openStudyFolder(join(dir, 's'), plan).release();
+    (await openStudyFolder(join(dir, 's'), plan)).lock.release();
     expect(loadStudy(join(dir, 's', 'study.yaml')).architectures.map((a) => a.label)).toEqual(labels);
   });
 
-  it('lays settings of its own over the base, below the grid, the long arm and --set', () => {
+  it('lays settings of its own over the base, below the grid, the long arm and --set', async () => {
     const own = STUDY.replace('seeds: [1, 2]', 'seeds: [1]\nset: { train.steps: 7, train.lr: 0.5, data.numKeys: 9 }');
     const configOf = (text: string, options = {}) => expand(text, options).runs.at(-1)?.config;
     expect(configOf(own)).toMatchObject({ train: { steps: 7, lr: 0.5 }, data: [{ numKeys: 9 }] });
@@ -48,11 +48,11 @@ describe('a study file', () => {
       /s\.yaml:\d+: set\.base\.train\.lr: settings name keys of a run.*did you mean "train\.lr"/,
     );
     const dir = folderWith({});
-    openStudyFolder(join(dir, 's'), expand(own)).release();
+    (await openStudyFolder(join(dir, 's'), expand(own))).lock.release();
     expect(loadStudy(join(dir, 's', 'study.yaml')).runs).toEqual(expand(own).runs);
   });
 
-  it('gives single architectures seeds of their own, in both arms', () => {
+  it('gives single architectures seeds of their own, in both arms', async () => {
     const own = `${STUDY.replace('seeds: [1, 2]', 'seeds: [1, 2]\nseedsFor: { small window: [3] }')}`;
     expect(expand(own).runs.map((run) => run.name)).toEqual(['full_seed-1', 'full_seed-2', 'small-window_seed-3']);
     const long = own.replace('  architectures: [full]\n  seeds: [1]\n', '');
@@ -62,7 +62,7 @@ describe('a study file', () => {
         .slice(3),
     ).toEqual(['full_long_seed-1', 'full_long_seed-2', 'small-window_long_seed-3']);
     const dir = folderWith({});
-    openStudyFolder(join(dir, 's'), expand(own)).release();
+    (await openStudyFolder(join(dir, 's'), expand(own))).lock.release();
     expect(loadStudy(join(dir, 's', 'study.yaml')).runs.map((run) => run.name)).toEqual(
       expand(own).runs.map((r) => r.name),
     );

@@ -18,64 +18,67 @@ long: { architectures: [full], set: { train.steps: 1000 } }
 
 const plan = (text = STUDY, options: LoadOptions = {}) => expandStudy(parseYaml(text, 's.yaml'), options);
 
-function open(dir: string, ...args: Parameters<typeof plan>) {
-  const { plan: merged, release } = openStudyFolder(dir, plan(...args));
-  release();
+async function open(dir: string, ...args: Parameters<typeof plan>) {
+  const { plan: merged, lock } = await openStudyFolder(dir, plan(...args));
+  lock.release();
   return merged;
 }
 
 describe('a study folder', () => {
-  it('holds the plan, and a study file that repeats it', () => {
+  it('holds the plan, and a study file that repeats it', async () => {
     const dir = join(temporaryFolder(), 'new');
-    open(dir);
+    await open(dir);
     expect(isStudyFolder(dir)).toBe(true);
     expect(readPlan(dir).runs.map((run) => run.name)).toEqual(['full_seed-1', 'small_seed-1']);
     const again = loadStudy(join(dir, 'study.yaml'));
     expect(again.runs.map((run) => run.config)).toEqual(plan().runs.map((run) => run.config));
   });
 
-  it('that another host has locked is refused, and taken over when told to', () => {
+  it('that another host has locked is refused, and taken over when told to', async () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 'study.lock'), JSON.stringify({ pid: 77, host: 'node-b', start: '1' }));
-    expect(messageOf(() => openStudyFolder(dir, plan()))).toMatch(/in use by process 77 on host node-b.*--take-over/);
-    openStudyFolder(dir, plan(), true).release();
-    expect(readdirSync(dir)).not.toContain('study.lock');
+    await expect(openStudyFolder(dir, plan())).rejects.toThrow(/in use by process 77 on host node-b.*--take-over/);
+    (await openStudyFolder(dir, plan(), { takeOver: true })).lock.release();
+    expect(readdirSync(join(dir, 'study.lock'))).toEqual(['1']);
   });
 
-  it.each(['../../x', 'a/b', '..', '', 'a\\b', '.hidden'])('with a run named %j in its plan is refused', (name) => {
-    const dir = temporaryFolder();
-    open(dir);
-    const stored = readPlan(dir);
-    const runs = stored.runs.map((run, i) => (i === 0 ? { ...run, name } : run));
-    writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs }));
-    expect(messageOf(() => readPlan(dir))).toMatch(
-      /study\.json is not a study plan: name of run .* is wrong or missing$/,
-    );
-    expect(messageOf(() => openStudyFolder(dir, plan()))).toContain('is not a study plan');
-  });
+  it.each(['../../x', 'a/b', '..', '', 'a\\b', '.hidden'])(
+    'with a run named %j in its plan is refused',
+    async (name) => {
+      const dir = temporaryFolder();
+      await open(dir);
+      const stored = readPlan(dir);
+      const runs = stored.runs.map((run, i) => (i === 0 ? { ...run, name } : run));
+      writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs }));
+      expect(messageOf(() => readPlan(dir))).toMatch(
+        /study\.json is not a study plan: name of run .* is wrong or missing$/,
+      );
+      await expect(openStudyFolder(dir, plan())).rejects.toThrow('is not a study plan');
+    },
+  );
 
-  it('in which a process died at once is begun again', () => {
+  it('in which a process died at once is begun again', async () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 'study.json.77.tmp'), '{');
-    expect(open(dir).runs).toHaveLength(2);
+    expect((await open(dir)).runs).toHaveLength(2);
   });
 
-  it('continues the same study, and one that has grown', () => {
+  it('continues the same study, and one that has grown', async () => {
     const dir = temporaryFolder();
-    open(dir);
-    expect(open(dir).runs).toHaveLength(2);
-    expect(open(dir, STUDY.replace('seeds: [1]', 'seeds: [1, 2]')).runs).toHaveLength(4);
-    expect(open(dir, STUDY.replace('seeds: [1]', 'seeds: [1, 2]'), { long: true }).runs).toHaveLength(6);
+    await open(dir);
+    expect((await open(dir)).runs).toHaveLength(2);
+    expect((await open(dir, STUDY.replace('seeds: [1]', 'seeds: [1, 2]'))).runs).toHaveLength(4);
+    expect((await open(dir, STUDY.replace('seeds: [1]', 'seeds: [1, 2]'), { long: true })).runs).toHaveLength(6);
   });
 
-  it('keeps the names of runs when a grid grows by values that look like theirs', () => {
+  it('keeps the names of runs when a grid grows by values that look like theirs', async () => {
     const dir = temporaryFolder();
     const grid = (values: string) => `${STUDY}grid: { model.normOffset: [${values}] }\n`;
-    expect(open(dir, grid('-1')).runs.map((r) => r.name)).toEqual([
+    expect((await open(dir, grid('-1'))).runs.map((r) => r.name)).toEqual([
       'full_normoffset-1_seed-1',
       'small_normoffset-1_seed-1',
     ]);
-    const grown = open(dir, grid('-1, 1')).runs;
+    const grown = (await open(dir, grid('-1, 1'))).runs;
     expect(grown.map((r) => [r.config.model.normOffset, r.name, r.config.name === r.name])).toEqual(
       [
         [-1, 'full_normoffset-1_seed-1', true],
@@ -88,17 +91,13 @@ describe('a study folder', () => {
           grown.findIndex((r) => r.config.model.normOffset === b[0]),
       ),
     );
-    expect(
-      open(dir, grid('1, -1'))
-        .runs.map((r) => r.name)
-        .sort(),
-    ).toEqual(grown.map((r) => r.name).sort());
+    expect((await open(dir, grid('1, -1'))).runs.map((r) => r.name).sort()).toEqual(grown.map((r) => r.name).sort());
   });
 
-  it('gives a run that shared its folder with another a folder of its own', () => {
+  it('gives a run that shared its folder with another a folder of its own', async () => {
     const dir = temporaryFolder();
     const text = `${STUDY}grid: { model.normOffset: [-1, 1] }\n`;
-    open(dir, text);
+    await open(dir, text);
     // As it was before names were unique: one name for both points.
     const stored = readPlan(dir);
     const shared = stored.runs.map((run) => {
@@ -106,47 +105,47 @@ describe('a study folder', () => {
       return { ...run, name, config: { ...run.config, name } };
     });
     writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs: shared }));
-    const { runs } = open(dir, text);
+    const { runs } = await open(dir, text);
     expect(new Set(runs.map((run) => run.name)).size).toBe(4);
     expect(runs.find((run) => run.name === 'full_normoffset-1_seed-1')?.config.model.normOffset).toBe(-1);
   });
 
-  it('keeps the runs of a long arm that is not asked for again', () => {
+  it('keeps the runs of a long arm that is not asked for again', async () => {
     const dir = temporaryFolder();
-    open(dir, STUDY, { long: true });
-    expect(open(dir).runs.map((run) => run.name)).toContain('full_long_seed-1');
+    await open(dir, STUDY, { long: true });
+    expect((await open(dir)).runs.map((run) => run.name)).toContain('full_long_seed-1');
   });
 
   it.each([
     [['steps: 100', 'steps: 200'], 'run full_seed-1: train.steps was 100, now 200; train.warmupSteps was 10, now 20'],
     [['seeds: [1]', 'seeds: [2]'], 'its run full_seed-1 is not in this plan'],
     [['name: demo', 'name: other'], 'it is named "demo", this one "other"'],
-  ])('refuses another study: %j', ([from, to], what) => {
+  ])('refuses another study: %j', async ([from, to], what) => {
     const dir = temporaryFolder();
-    open(dir);
+    await open(dir);
     const before = readPlan(dir);
-    expect(messageOf(() => open(dir, STUDY.replace(from as string, to as string)))).toBe(
+    await expect(open(dir, STUDY.replace(from as string, to as string))).rejects.toThrow(
       `${dir} holds another study (${what}); choose another folder with --out, or remove it to start again`,
     );
     expect(readPlan(dir)).toEqual(before);
   });
 
-  it('refuses a folder that holds other things, or is a file, and writes nothing', () => {
+  it('refuses a folder that holds other things, or is a file, and writes nothing', async () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 'thesis.txt'), 'precious');
-    expect(messageOf(() => open(dir))).toBe(
+    await expect(open(dir)).rejects.toThrow(
       `${dir} exists and is not a study folder; choose another folder with --out`,
     );
-    expect(messageOf(() => open(join(dir, 'thesis.txt')))).toMatch(/is a file; choose another folder with --out$/);
+    await expect(open(join(dir, 'thesis.txt'))).rejects.toThrow(/is a file; choose another folder with --out$/);
     expect(readdirSync(dir)).toEqual(['thesis.txt']);
   });
 
-  it('is for one process at a time', () => {
+  it('is for one process at a time', async () => {
     const dir = temporaryFolder();
-    const { release } = openStudyFolder(dir, plan());
-    expect(messageOf(() => openStudyFolder(dir, plan()))).toMatch(new RegExp(`is in use by process ${process.pid}`));
-    release();
-    openStudyFolder(dir, plan()).release();
+    const { lock } = await openStudyFolder(dir, plan());
+    await expect(openStudyFolder(dir, plan())).rejects.toThrow(`is in use by process ${process.pid}`);
+    lock.release();
+    (await openStudyFolder(dir, plan())).lock.release();
   });
 
   it('says when its plan is damaged', () => {

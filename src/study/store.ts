@@ -16,6 +16,8 @@ import {
   showValue,
   StoreError,
   takeLock,
+  type HeldLock,
+  type LockOptions,
   writeFileAtomic,
   writeJsonAtomic,
 } from '../core/index.js';
@@ -82,31 +84,31 @@ function wrongPlace(value: unknown, { issues }: z.ZodError): string {
   return run === undefined ? path.join('.') : `${path.slice(2).join('.')} of run ${showValue(run.name)}`;
 }
 
-/** A study folder that this process alone works in, until released. */
+/** A study folder that this process alone works in, until its lock is released or lost. */
 export interface OpenStudy {
   /** Every run of the folder, those of an earlier, larger call included. */
   readonly plan: StudyPlan;
-  readonly release: () => void;
+  readonly lock: HeldLock;
 }
 
 /**
  * Makes the folder of a study, or opens it to continue. A plan may have grown since (more seeds, architectures, the
  * long arm) and may compare differently; what is already there must be the same.
  *
- * @param takeOver takes over the lock of a process that cannot be seen from here, such as one of another host
+ * @param options how to treat the lock of a process that cannot be seen from here, such as one of another host
  * @throws StoreError if the folder holds something else, or another plan (says what differs), or is in use; nothing is
  *   written then
  */
-export function openStudyFolder(dir: string, plan: StudyPlan, takeOver = false): OpenStudy {
+export async function openStudyFolder(dir: string, plan: StudyPlan, options: LockOptions = {}): Promise<OpenStudy> {
   checkFolder(dir, plan);
-  const release = takeLock(join(dir, LOCK_FILE), dir, { takeOver });
+  const lock = await takeLock(join(dir, LOCK_FILE), dir, options);
   try {
     const merged = checkFolder(dir, plan);
     writeJsonAtomic(join(dir, PLAN_FILE), merged);
     writeFileAtomic(join(dir, SOURCE_FILE), toYaml(inOrder(plan)));
-    return { plan: merged, release };
+    return { plan: merged, lock };
   } catch (error) {
-    release();
+    lock.release();
     throw error;
   }
 }

@@ -4,7 +4,15 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseHolder, processOf, stateOf, StoreError, tryToRemove, writeJsonAtomic } from '../core/index.js';
+import {
+  parseHolder,
+  processOf,
+  type LockHolder,
+  stateOf,
+  StoreError,
+  tryToRemove,
+  writeJsonAtomic,
+} from '../core/index.js';
 
 const FOLDER = 'workers';
 /** Milliseconds between two looks. */
@@ -14,7 +22,15 @@ const LOOK_MS = 200;
 export function noteWorker(studyDir: string, run: string, pid: number): () => void {
   const path = join(studyDir, FOLDER, `${run}.json`);
   writeJsonAtomic(path, processOf(pid));
-  return () => tryToRemove(path);
+  // Another call may have noted a process of its own since.
+  return () => {
+    if (noted(path)?.pid === pid) tryToRemove(path);
+  };
+}
+
+/** The process that a note names; null if there is none. */
+function noted(path: string): LockHolder | null {
+  return existsSync(path) ? parseHolder(readFileSync(path, 'utf8')) : null;
 }
 
 /**
@@ -26,7 +42,7 @@ export function workersLeft(studyDir: string): { readonly run: string; readonly 
   return readdirSync(folder).flatMap((name) => {
     if (!name.endsWith('.json')) return [];
     const path = join(folder, name);
-    const holder = parseHolder(readFileSync(path, 'utf8'));
+    const holder = noted(path);
     if (holder !== null && stateOf(holder) === 'alive')
       return [{ run: name.slice(0, -'.json'.length), pid: holder.pid }];
     tryToRemove(path);

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import {
+  checkFence,
   present,
   ConfigError,
   DivergedError,
@@ -10,7 +11,7 @@ import {
   pending,
   sizeOf,
   StoreError,
-  takeLock,
+  underLock,
   type HostTensor,
   type Pending,
 } from '../core/index.js';
@@ -110,8 +111,8 @@ export interface TrainRunOptions {
   /** `no`: the folder must be free; `yes`: it must hold this run; `auto`: resume if it holds this run, else begin. */
   readonly resume?: 'no' | 'yes' | 'auto';
   /**
-   * Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see
-   * `takeLock`.
+   * Whether to wait less long for the heartbeat of a process that cannot be seen from here, such as one of another
+   * host; see `takeLock`.
    */
   readonly takeOver?: boolean | undefined;
   /** Where the run was put, such as `cuda:0`; stored in `config.json`. */
@@ -146,22 +147,29 @@ export interface TrainResult {
  *   (a `StoreError` where the signal's reason is one: nobody gets what is printed)
  * @throws DivergedError at the first loss, gradient norm or parameter that is not finite; the last checkpoint stays
  * @throws StoreError if the folder is taken, holds another run (says what differs), or cannot be written
+ * @throws LockLostError once another process has taken the folder: this one writes nothing more there
  * @throws ConfigError if the model's vocabulary is smaller than the data's; DataError if the data cannot be read
  */
 export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   const dir = isAbsolute(options.dir) ? options.dir : resolve(options.dir);
   const { run, resume = 'no' } = options;
-  const continues = continuesIn(dir, resume);
+  continuesIn(dir, resume);
   const data = options.data ?? openRunData(run, options.baseDir);
-  let release: (() => void) | undefined;
   try {
     checkVocabulary(run, data);
-    release = takeLock(join(dir, LOCK_FILE), dir, { takeOver: options.takeOver });
-    const checkpoint = continues ? prepareResume(dir, options) : null;
-    if (!continues) writeRunConfig(dir, options.name ?? null, run, options.engine.info, options.place);
-    return await runTo(dir, options, data, checkpoint, continues);
+    const { takeOver, signal, hooks } = options;
+    return await underLock(
+      join(dir, LOCK_FILE),
+      dir,
+      { takeOver, signal, waiting: hooks?.note },
+      async (_lock, stop) => {
+        const continues = continuesIn(dir, resume); // as the folder is now that nobody else is in it
+        const checkpoint = continues ? prepareResume(dir, options) : null;
+        if (!continues) writeRunConfig(dir, options.name ?? null, run, options.engine.info, options.place);
+        return await runTo(dir, { ...options, signal: stop }, data, checkpoint, continues);
+      },
+    );
   } finally {
-    release?.();
     if (options.data === undefined) data[Symbol.dispose]();
   }
 }
@@ -668,6 +676,7 @@ class Loop {
 
   async #stopIfAsked(): Promise<void> {
     if (!this.#options.signal?.aborted) return;
+    checkFence(this.#dir);
     await this.#settle(0);
     await this.#evaluated();
     if (this.#step === this.#options.run.train.steps) return;

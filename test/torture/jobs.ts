@@ -110,6 +110,7 @@ export function contentsOf(root: string): Record<string, unknown> {
   const visit = (folder: string): void => {
     for (const name of readdirSync(folder).sort()) {
       const path = join(folder, name);
+      if (name.endsWith('.lock')) continue; // how many held it is no result
       if (statSync(path).isDirectory()) visit(path);
       else found[relative(root, path)] = contentOf(path);
     }

@@ -35,7 +35,7 @@ function prepare(files: readonly string[], out: string, workers: number, killAft
 const contents = (dir: string) =>
   Object.fromEntries(
     readdirSync(dir)
-      .filter((name) => name !== 'plan.json')
+      .filter((name) => name !== 'plan.json' && name !== 'prepare.lock')
       .map((name) => [name, readFileSync(join(dir, name)).toString('base64')]),
   );
 

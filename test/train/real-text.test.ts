@@ -49,7 +49,7 @@ describe('the study real-text', () => {
   it('trains every design, and its report compares the pairs that it names', async () => {
     const plan = loadStudy(join(STUDIES, 'real-text.yaml'), { set: small(await smallShards()) });
     const dir = join(temporaryFolder(), 'study');
-    openStudyFolder(dir, plan).release();
+    (await openStudyFolder(dir, plan)).lock.release();
     const engine = createEngine('auto');
     const runs = plan.runs.filter(({ seed }) => seed === 1);
     try {

@@ -99,7 +99,7 @@ describe('trainRun', () => {
       [12, 1],
     ]);
     expect(seen.map((p) => p.step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
-    expect(existsSync(join(dir, 'run.lock'))).toBe(false);
+    expect(readFileSync(join(dir, 'run.lock', '1'), 'utf8')).toMatch(/ free\n$/);
   });
 
   it('makes the loss go down', async () => {
@@ -226,9 +226,10 @@ describe('trainRun refuses', () => {
   it('a folder in which another process trains', async () => {
     const dir = temporaryFolder();
     await start(dir);
-    const release = takeLock(join(dir, 'run.lock'), dir);
+    const lock = await takeLock(join(dir, 'run.lock'), dir);
     await expect(start(dir, { resume: 'yes' })).rejects.toThrow(`is in use by process ${process.pid}`);
-    release();
+    lock.release();
+    rmSync(join(dir, 'run.lock'), { recursive: true });
     writeFileSync(join(dir, 'run.lock'), '{"pid":');
     await start(dir, { resume: 'yes' });
   });

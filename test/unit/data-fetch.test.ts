@@ -319,7 +319,7 @@ describe('a corpus', () => {
     const dir = join(temporaryFolder(), 'small');
     const { record, existed } = await make(dir);
     expect(existed).toBe(false);
-    expect(readdirSync(dir).sort()).toEqual(['corpus.json', 'small-00.jsonl']);
+    expect(readdirSync(dir).sort()).toEqual(['corpus.json', 'fetch.lock', 'small-00.jsonl']);
     const found = rows(dir);
     const bytes = found.map(({ text }) => Buffer.byteLength(text));
     const total = bytes.reduce((a, b) => a + b, 0);

@@ -64,7 +64,9 @@ async function run(name: string, flags: FetchFlags, context: CliContext): Promis
   try {
     const { record, existed } = await makeCorpus(definition, {
       ...{ dir, from: flags.from, anyVersion: flags.anyVersion, takeOver: flags.takeOver, signal: context.signal },
+      waiting: (text) => output.note(text),
       ...{ bytes: flags.mb === undefined ? undefined : flags.mb * 1e6 },
+      // One bar for each phase: loading and reading count different bytes.
       progress: (phase, progress) => {
         if (!bars.has(phase)) {
           bars.forEach((bar) => bar.stop());

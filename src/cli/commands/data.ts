@@ -127,6 +127,7 @@ async function runPrepare(patterns: string[], flags: PrepareFlags, context: CliC
       ...(flags.workers === undefined ? {} : { workers: flags.workers }),
       ...(flags.endOfText === undefined ? {} : { endOfText: flags.endOfText }),
       takeOver: flags.takeOver,
+      waiting: (text) => output.note(text),
       signal: context.signal,
       progress: (p) => progress.update(p),
     });

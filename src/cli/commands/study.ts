@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { ConfigError, formatTokens, showValue } from '../../core/index.js';
+import { ConfigError, formatTokens, showValue, whileHeld } from '../../core/index.js';
 import { findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
 import {
   executeStudy,
@@ -105,12 +105,15 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
   chosenRuns(loaded, flags.only); // before anything is written
-  const { plan, release } = openStudyFolder(dir, loaded, flags.takeOver);
-  try {
+  const { takeOver } = flags;
+  const { signal } = context;
+  const waiting = (text: string) => output.note(text);
+  const { plan, lock } = await openStudyFolder(dir, loaded, { takeOver, signal, waiting });
+  await whileHeld(lock, signal, async (_lock, stop) => {
     const chosen = chosenRuns(plan, flags.only);
     if (chosen.length < plan.runs.length)
       output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
-    const outcomes = await execute(dir, { ...plan, runs: chosen }, flags, output, context);
+    const outcomes = await execute(dir, { ...plan, runs: chosen }, flags, output, { ...context, signal: stop });
     // Loaded now: what draws figures is large.
     const { analyseStudyFolder, writeReport } = await import('../../report/index.js');
     const analysed = analyseStudyFolder(dir);
@@ -127,9 +130,7 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
       groups: groups.map(({ arm, point, verdicts }) => ({ arm, point, verdicts })),
     });
     reportFailures(outcomes, dir, context);
-  } finally {
-    release();
-  }
+  });
 }
 
 async function execute(

@@ -4,16 +4,16 @@
  */
 import { readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { at, StoreError, takeLock } from '../../core/index.js';
+import { at, StoreError, takeLock, type HeldLock } from '../../core/index.js';
 
 const [folder, turns, deadly] = [at(process.argv, 2), Number(process.argv[3]), Number(process.argv[4])];
 const inside = join(folder, 'inside');
 const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-async function take(): Promise<() => void> {
+async function take(): Promise<HeldLock> {
   for (;;) {
     try {
-      return takeLock(join(folder, 'lock'), folder);
+      return await takeLock(join(folder, 'lock'), folder);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       await sleep(1 + 4 * Math.random());
@@ -44,11 +44,11 @@ function isAlive(pid: number): boolean {
 
 let overlaps = 0;
 for (let turn = 1; turn <= turns; turn++) {
-  const release = await take();
+  const lock = await take();
   if (enter()) overlaps++;
   if (turn === deadly) process.kill(process.pid, 'SIGKILL');
   await sleep(3 * Math.random());
   rmSync(inside, { force: true });
-  release();
+  lock.release();
 }
 process.stdout.write(`${JSON.stringify({ turns, overlaps })}\n`);

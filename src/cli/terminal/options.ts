@@ -66,7 +66,7 @@ export interface TakeOverFlag {
 export function addTakeOverOption(command: Command): Command {
   return command.option(
     '--take-over',
-    'take over a folder whose lock another host or container holds; only if that process is gone',
+    'wait a quarter of the usual minute for a sign of life of the process of another host that holds the folder',
   );
 }
 

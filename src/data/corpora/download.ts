@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
+import { checkFence, DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
 import { checkPlain, checkRange, request, type Answer, type RequestOptions } from '../network/https.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
 
@@ -48,6 +48,7 @@ export async function download(url: string, path: string, options: DownloadOptio
       rmSync(part, { force: true });
       throw new DataError(`what ${url} holds is another file: ${wrong}; nothing of it is kept`, { details: { url } });
     }
+    checkFence(path);
     renameSync(part, path);
   } catch (cause) {
     if (options.signal?.aborted === true) throw new InterruptedError(STOPPED, { cause });
@@ -87,6 +88,7 @@ async function load(url: string, part: string, options: DownloadOptions): Promis
     try {
       let done = start;
       for await (const piece of answer.body) {
+        checkFence(part);
         if (done + piece.length > bytes) {
           rmSync(part, { force: true });
           throw new DataError(`${url} sends more than the ${bytes} bytes that the file has; nothing of it is kept`);

@@ -16,8 +16,8 @@ import {
   readJson,
   removePath,
   StoreError,
-  takeLock,
   tryToRemove,
+  underLock,
   writeAll,
   writeJsonAtomic,
 } from '../../core/index.js';
@@ -37,6 +37,8 @@ export interface MakeCorpusOptions {
   /** Bytes of text to take instead of the definition's. */
   readonly bytes?: number | undefined;
   readonly takeOver?: boolean | undefined;
+  /** Called once, with a sentence, if it takes time to find out whether a process of another host lives. */
+  readonly waiting?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called while the archive is loaded, then while it is read. */
   readonly progress?: ((phase: 'load' | 'read', progress: PrepareProgress) => void) | undefined;
@@ -84,23 +86,22 @@ export async function makeCorpus(
   const wanted = { bytes: options.bytes ?? definition.bytes, seed: definition.seed };
   if (options.from !== undefined) checkGiven(options.from);
   needFolder(dir);
-  const release = takeLock(join(dir, 'fetch.lock'), dir, { takeOver: options.takeOver });
-  try {
+  const { takeOver, signal, waiting } = options;
+  return underLock(join(dir, 'fetch.lock'), dir, { takeOver, signal, waiting }, async (_lock, stop) => {
+    const within = { ...options, signal: stop };
     const found = foundRecord(definition, wanted, options);
     if (found !== null) return { record: found, existed: true };
     const work = join(dir, WORK_FOLDER);
     const path = options.from ?? join(work, definition.archive.file);
-    const archive = await archiveOf(definition, path, options);
+    const archive = await archiveOf(definition, path, within);
     for (const name of readdirSync(dir)) if (isPart(definition, name)) removePath(join(dir, name));
-    const made = await readArchive(definition, path, archive.bytes, wanted, options);
+    const made = await readArchive(definition, path, archive.bytes, wanted, within);
     const { name, description, license } = definition;
     const record: CorpusRecord = { format: 1, name, description, license, archive, wanted, ...made };
     writeJsonAtomic(join(dir, CORPUS_FILE), record);
     removePath(work);
     return { record, existed: false };
-  } finally {
-    release();
-  }
+  });
 }
 
 function checkGiven(path: string): void {

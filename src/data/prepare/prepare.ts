@@ -22,12 +22,13 @@ import {
   InterruptedError,
   isTemporary,
   LongsightError,
+  type LockTicket,
   namesIn,
   readJson,
   removePath,
   renamePath,
   StoreError,
-  takeLock,
+  underLock,
   writeJsonAtomic,
 } from '../../core/index.js';
 import { listInputs, planChunks, unpackInputs, type ListedInput, type Range, type ReadOptions } from '../documents.js';
@@ -59,10 +60,12 @@ export interface PrepareOptions {
   /** Text of the token that ends documents, if the tokenizer's own is not to be used. */
   readonly endOfText?: string;
   /**
-   * Whether to take over the lock of a process that cannot be seen from here, such as one of another host; see
-   * `takeLock`.
+   * Whether to wait less long for the heartbeat of a process that cannot be seen from here, such as one of another
+   * host; see `takeLock`.
    */
   readonly takeOver?: boolean | undefined;
+  /** Called once, with a sentence, if it takes time to find out whether a process of another host lives. */
+  readonly waiting?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal;
   readonly progress?: (progress: PrepareProgress) => void;
 }
@@ -116,20 +119,20 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
   if (listed.every(({ bytes }) => bytes === 0)) throw empty;
   const plan = planRecord(settings, listed, tokenizer, chunkBytes, options.signal);
   checkFolder(dir);
-  const release = takeLock(join(dir, LOCK_FILE), dir, { takeOver: options.takeOver });
-  try {
+  const { takeOver, signal, waiting } = options;
+  return underLock(join(dir, LOCK_FILE), dir, { takeOver, signal, waiting }, async (lock, stop) => {
     if (hasShards(dir)) {
       checkSamePlan(dir, readJson(join(dir, PLAN_FILE)), plan);
       removePath(join(dir, WORK_FOLDER));
       return { manifest: readManifest(dir), resumed: null };
     }
     checkResumed(dir, plan);
-    const inputs = await unpackInputs(listed, field, join(dir, WORK_FOLDER, UNPACKED_FOLDER), options.signal);
+    const inputs = await unpackInputs(listed, field, join(dir, WORK_FOLDER, UNPACKED_FOLDER), stop);
     const work: WorkOptions = { dir, inputs, ...settings };
     const chunks = planChunks(inputs, chunkBytes, tokenizer.cuttable);
     if (chunks.length === 0) throw empty;
     const done = startOrResume(dir, plan, chunks.length, tokenizerFolder);
-    await encodeAll(options, work, tokenizer, chunks, done);
+    await encodeAll({ ...options, signal: stop, ticket: lock.ticket }, work, tokenizer, chunks, done);
     const manifest = manifestOf(work, listed, tokenizer, chunks.length);
     const resumed = done.size;
     if (manifest.train.tokens === 0 && manifest.heldOutSplit.tokens === 0) {
@@ -139,9 +142,7 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
     writeJsonAtomic(join(dir, MANIFEST_FILE), manifest);
     removePath(join(dir, WORK_FOLDER));
     return { manifest, resumed };
-  } finally {
-    release();
-  }
+  });
 }
 
 function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): number {
@@ -271,7 +272,7 @@ function resultPath(dir: string, index: number): string {
 }
 
 async function encodeAll(
-  options: PrepareOptions,
+  options: PrepareOptions & { readonly ticket: LockTicket },
   work: WorkOptions,
   tokenizer: TextTokenizer,
   chunks: readonly (readonly Range[])[],
@@ -294,7 +295,7 @@ async function encodeAll(
   const store = (index: number, result: ChunkResult) => writeJsonAtomic(resultPath(work.dir, index), result);
   const workers = Math.min(options.workers ?? availableParallelism(), tasks.length);
   if (workers > 1) {
-    await encodeInThreads({ work, tokenizerFolder: options.tokenizerFolder }, tasks, workers, {
+    await encodeInThreads({ work, tokenizerFolder: options.tokenizerFolder, ticket: options.ticket }, tasks, workers, {
       ...{ report, store },
       signal: options.signal,
     });

@@ -1,7 +1,7 @@
 /** A worker thread of `prepareShards`: encodes the chunks it is sent, one after the other. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { byteTokenizer, openTokenizer } from '../../checkpoint/index.js';
-import { invariant, LongsightError } from '../../core/index.js';
+import { invariant, joinLock, LongsightError, type LockTicket } from '../../core/index.js';
 import type { Range } from '../documents.js';
 import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
 
@@ -10,6 +10,8 @@ export interface WorkerSetup {
   readonly work: WorkOptions;
   /** The folder of the tokenizer; null for bytes. */
   readonly tokenizerFolder: string | null;
+  /** The lock that the process holds while its threads write. */
+  readonly ticket: LockTicket;
 }
 
 /** A chunk for a worker thread to encode. */
@@ -30,7 +32,8 @@ const REPORT_BYTES = 4 * 2 ** 20;
 
 const port = parentPort;
 invariant(port, 'this file runs as a worker thread only');
-const { work, tokenizerFolder } = workerData as WorkerSetup;
+const { work, tokenizerFolder, ticket } = workerData as WorkerSetup;
+joinLock(ticket);
 const tokenizer = tokenizerFolder === null ? byteTokenizer() : openTokenizer(tokenizerFolder);
 const send = (reply: WorkerReply) => port.postMessage(reply);
 
