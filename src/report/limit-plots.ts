@@ -35,12 +35,19 @@ export function limitsFigure<F>(
   const values = all.flatMap(({ spots, wholes }) => [...spots.map((spot) => spot.value), ...wholes]);
   const domain = shown.isShare
     ? ([0, Math.max(0.05, 1.05 * maxOf(values))] as const)
-    : (roomyDomain(values) ?? ([minOf(values), maxOf(values)] as const));
+    : (roomyDomain(values) ?? padded(values));
   const keys = [...new Set(all.flatMap(({ spots }) => spots.map((spot) => spot.keys)))].sort((a, b) => a - b);
   const panels = all.map(
     (drawn) => `<div class="${drawn.style.className}">${panelOf(shown, drawn, { domain, keys })}</div>`,
   );
   return figure(shown.title, panels.join(''), caption);
+}
+
+/** From the least to the largest value, with room for marks at both ends. */
+function padded(values: readonly number[]): readonly [number, number] {
+  const [low, high] = [minOf(values), maxOf(values)];
+  const room = 0.05 * (high - low);
+  return [low - room, high + room];
 }
 
 function drawnOf<F>(

@@ -94,7 +94,9 @@ describe('who carries long range', () => {
     expect(carrierVerdict('design', [run(1, of(1))], context)?.outcome).toBe('open');
     const torn = { ...of(1), 'full 1024': 0.27 };
     expect(carrierVerdict('design', [run(1, of(1)), run(2, torn)], context)?.outcome).toBe('few');
-    expect(carrierVerdict('design', [run(1, of(0.05)), run(2, of(0.05))], context)?.lead).toMatch(/nothing to carry/);
+    const nothing = carrierVerdict('design', [run(1, of(0.05)), run(2, of(0.05))], context);
+    expect(nothing?.lead).toMatch(/nothing to carry/);
+    expect(nothing?.text).not.toContain('is gone');
     // Limits that are all wider than the nearest far hit: the tightest of them, and no word of what it hides.
     const wide = { whole: 0.3, 'full 2048': 0.1, 'full 3000': 0.2, 'efficient 2048': 0.3, 'efficient 3000': 0.3 };
     const far = carrierVerdict('design', [run(1, wide), run(2, wide), run(3, wide)], context);

@@ -133,7 +133,8 @@ export function carrierVerdict(
   // A design that hardly does better than guessing has nothing that a limit could take away.
   const floor = what === 'recall' && chance !== null ? 2 * chance : least;
   if (what !== 'loss' && seeds.every(({ full }) => full.before <= floor)) {
-    return { ...base, outcome: 'none', lead: `${label}: no long-range retrieval, so there is nothing to carry.` };
+    const lead = `${label}: no long-range retrieval, so there is nothing to carry.`;
+    return { ...base, text: numbers, outcome: 'none', lead };
   }
   if (seeds.every(({ full, efficient }) => Math.max(lost(full), lost(efficient)) <= least)) {
     return { ...base, outcome: 'none', lead: `${label}: neither limit costs anything, so there is nothing to carry.` };
