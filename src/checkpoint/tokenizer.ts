@@ -5,7 +5,18 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf, checkTokenIds, DataError, fileError, refuseHubName, StoreError, showValue } from '../core/index.js';
+import { z } from 'zod';
+import {
+  checkTokenIds,
+  DataError,
+  fileError,
+  refuseHubName,
+  StoreError,
+  showValue,
+  decodeUtf8,
+  parseJson,
+  parseStored,
+} from '../core/index.js';
 import { TokenPlaces, type Span } from './spans.js';
 import { cleanUpSpaces } from './tokenizers/decoders.js';
 import { jsonTokenizer, type JsonTokenizer } from './tokenizers/tokenizer.js';
@@ -42,6 +53,13 @@ export interface TextTokenizer {
 const TOKENIZER_FILE = 'tokenizer.json';
 const CONFIG_FILE = 'tokenizer_config.json';
 
+const anyObject = z.record(z.string(), z.unknown());
+/** What is read of `tokenizer_config.json`. */
+const settingsSchema = z.looseObject({
+  clean_up_tokenization_spaces: z.boolean().nullish(),
+  eos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
+});
+
 /** Whether a folder has a tokenizer. */
 export function hasTokenizer(folder: string): boolean {
   return existsSync(join(folder, TOKENIZER_FILE));
@@ -74,14 +92,18 @@ export function openTokenizer(folder: string): TextTokenizer {
   refuseHubName(folder);
   const path = join(folder, TOKENIZER_FILE);
   const bytes = readBytes(path);
-  const json = parseJson(path, bytes) as object;
+  const json = parseStored(anyObject, jsonOf(path, bytes), path);
   const inner = jsonTokenizer(json, path);
   const configPath = join(folder, CONFIG_FILE);
-  const config = existsSync(configPath) ? (parseJson(configPath, readBytes(configPath)) as object) : {};
+  const config = parseStored(
+    settingsSchema,
+    existsSync(configPath) ? jsonOf(configPath, readBytes(configPath)) : {},
+    configPath,
+  );
   // What the tokenizer puts behind a text is left out: nothing would follow a text that has ended.
   const { before } = inner.around;
   const places = new TokenPlaces(json, (id) => inner.idToToken(id));
-  const cleans = (config as { clean_up_tokenization_spaces?: unknown }).clean_up_tokenization_spaces === true;
+  const cleans = config.clean_up_tokenization_spaces === true;
   return {
     vocabSize: inner.vocabSize,
     endOfText: endOfText(config, inner),
@@ -121,9 +143,8 @@ function unplaced(path: string, token: string | undefined): DataError {
 /** Names that end a text in common vocabularies, for tokenizers that do not say. */
 const END_OF_TEXT: readonly string[] = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
 
-function endOfText(config: object, inner: JsonTokenizer): number | null {
-  const named = (config as { eos_token?: unknown }).eos_token;
-  const content = typeof named === 'object' && named !== null ? (named as { content?: unknown }).content : named;
+function endOfText({ eos_token: named }: z.output<typeof settingsSchema>, inner: JsonTokenizer): number | null {
+  const content = typeof named === 'object' && named !== null ? named.content : named;
   const names = typeof content === 'string' ? [content] : END_OF_TEXT;
   for (const name of names) {
     const id = inner.tokenToId(name);
@@ -140,12 +161,11 @@ function readBytes(path: string): Buffer {
   }
 }
 
-function parseJson(path: string, bytes: Buffer): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)) as unknown;
-  } catch (cause) {
-    throw new StoreError(`${path} is not valid JSON: ${messageOf(cause)}`, { details: { path }, cause });
-  }
+function jsonOf(path: string, bytes: Buffer): unknown {
+  const text = decodeUtf8(bytes, 'refuse', (at) => {
+    return new StoreError(`${path} is not valid JSON: byte ${at} is not valid UTF-8`, { details: { path } });
+  });
+  return parseJson(text, path);
 }
 
 /** For every byte of a text in UTF-8, the code point to which it belongs. */

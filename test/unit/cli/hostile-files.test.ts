@@ -1,14 +1,16 @@
 /** Files that once got a stack trace, a hang, or code of the current folder run: one sentence and exit code 2, at once. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { endTokens, openTokenizer } from '../../../src/checkpoint/index.js';
 import { PredictionFile } from '../../../src/eval/index.js';
 import { findAccelerators, xlaPlatforms } from '../../../src/engine/index.js';
 import { oneLine } from '../../../src/core/index.js';
 import { cli } from '../../support/cli.js';
 import { messageOf } from '../../support/folders.js';
 
+const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
 const MODEL = join(import.meta.dirname, '..', '..', 'data', 'texts', 'model');
 let folder: string;
 const put = (name: string, text: string): string => {
@@ -69,6 +71,32 @@ describe('files that are not what they should be', () => {
   it('nest a model type ever deeper', async () => {
     const deep = put('deep/config.json', `{"model_type":${'['.repeat(3000)}${']'.repeat(3000)}}`);
     await refused(/nests lists and objects deeper than 500 levels/, 'inspect', join(deep, '..'));
+  });
+
+  it('ask for more layers or heads than there is room for in a list', async () => {
+    const config = readFileSync(join(HF, 'granite', 'config.json'), 'utf8');
+    const put1 = (change: object) => put('big/config.json', JSON.stringify({ ...JSON.parse(config), ...change }));
+    put1({ num_hidden_layers: 9e15, layer_types: undefined });
+    await refused(
+      /num_hidden_layers is 9000000000000000, which is not a whole number <= 10000/,
+      'inspect',
+      join(folder, 'big'),
+    );
+    put1({ num_attention_heads: 1e9 });
+    await refused(
+      /num_attention_heads is 1000000000, which is not a whole number <= 100000/,
+      'inspect',
+      join(folder, 'big'),
+    );
+  });
+
+  it('hold null where the settings of a tokenizer should be', () => {
+    const tokenizer = join(folder, 'tokenizer');
+    cpSync(join(HF, '..', 'tokenizer'), tokenizer, { recursive: true });
+    const settings = put('tokenizer/tokenizer_config.json', 'null');
+    expect(messageOf(() => openTokenizer(tokenizer))).toBe(`${settings}: the value must be an object, got null`);
+    const ends = put('tokenizer/generation_config.json', 'null');
+    expect(messageOf(() => endTokens(tokenizer))).toBe(`${ends}: the value must be an object, got null`);
   });
 
   it('ask for more layers or runs than memory holds', async () => {

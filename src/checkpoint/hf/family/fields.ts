@@ -2,7 +2,7 @@
  * Reading `config.json` as Transformers does: typed fields with the defaults of the model's class, and a list of what
  * cannot be imported. Every field of the class is read, has no effect on a result, or is refused by name.
  */
-import { DataError, showValue } from '../../../core/index.js';
+import { DataError, LIMITS, showValue } from '../../../core/index.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -40,6 +40,14 @@ const SHARED: Readonly<Record<string, readonly unknown[]>> = {
   quantization_config: [null],
   compression_config: [null],
 };
+
+/** What a count is of, by the words of its name. */
+function kindOf(name: string): keyof typeof LIMITS {
+  if (name.includes('layers')) return 'layers';
+  if (/heads|groups/.test(name)) return 'heads';
+  if (name.includes('vocab')) return 'vocabulary';
+  return /size|dim|kernel|expand|_d_/.test(name) ? 'width' : 'tokens';
+}
 
 /**
  * The fields of a JSON object, under the names of the file. A field that is missing has the default of the model's
@@ -97,14 +105,15 @@ export class Fields {
     return value !== undefined && value !== null;
   }
 
-  /** A whole number of at least `least`; `otherwise` where the field is null or has no default. */
+  /**
+   * A whole number of at least `least` and at most what is taken of its kind (`LIMITS`); `otherwise` where the field is
+   * null or has no default.
+   */
   count(name: string, otherwise?: number, least = 1): number {
-    return this.#typed(
-      name,
-      otherwise,
-      (v) => Number.isSafeInteger(v) && (v as number) >= least,
-      `a whole number >= ${least}`,
-    );
+    const isCount = (v: unknown): v is number => typeof v === 'number' && Number.isSafeInteger(v) && v >= least;
+    const count = this.#typed(name, otherwise, isCount, `a whole number >= ${least}`);
+    const { most } = LIMITS[kindOf(name)];
+    return this.#typed(name, count, (v) => !isCount(v) || v <= most, `a whole number <= ${most}`);
   }
 
   number(name: string, otherwise?: number): number {
