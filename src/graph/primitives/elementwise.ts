@@ -2,10 +2,10 @@
  * Ops that compute each element from those at the same place. Those of several inputs broadcast as NumPy does (sizes of
  * 1 stretch, missing leading axes are added) and never mix dtypes.
  */
-import { DTypeError, at, isFloat, type DType } from '../../core/index.js';
+import { DTypeError, at, type DType } from '../../core/index.js';
 import { arity, broadcastShapes, dtypeError, requireFloat, requireSameDtype } from '../ir/checks.js';
 import { build1, define } from '../ir/emit.js';
-import type { NoAttrs, OpDefinition, Precision, Signature, Value } from '../ir/types.js';
+import type { NoAttrs, OpDefinition, Precision, Signature, TensorType, Value } from '../ir/types.js';
 import { scalar } from '../ir/leaves.js';
 
 /** Functions of one floating-point input. */
@@ -57,110 +57,78 @@ declare module '../ir/types.js' {
 const traits = (precision: Precision) => ({ precision, locality: 'elementwise', merging: 'fold' }) as const;
 const stretching = (precision: Precision) => ({ precision, locality: 'broadcasting', merging: 'fold' }) as const;
 
-const unaryFloat = <K extends UnaryFloatOp>(op: K, precision: Precision = 'f32'): OpDefinition<K> =>
-  define(
-    op,
-    (inputs) => {
-      arity(op, inputs, 1);
-      return [{ dtype: requireFloat(op, inputs), shape: at(inputs, 0).shape }];
-    },
-    traits(precision),
-  );
+/** The dtype that all inputs share, for numbers. */
+function numeric(op: string, inputs: readonly TensorType[]): DType {
+  const dtype = requireSameDtype(op, inputs);
+  if (dtype === 'bool') throw dtypeError(op, inputs, 'needs numbers');
+  return dtype;
+}
 
-const unaryNumeric = <K extends UnaryNumericOp>(op: K, precision: Precision = 'f32'): OpDefinition<K> =>
-  define(
-    op,
-    (inputs) => {
-      arity(op, inputs, 1);
-      if (at(inputs, 0).dtype === 'bool') throw dtypeError(op, inputs, 'needs numbers');
-      return [at(inputs, 0)];
-    },
-    traits(precision),
-  );
+/** The dtype of a comparison of numbers. */
+function compared(op: string, inputs: readonly TensorType[]): DType {
+  numeric(op, inputs);
+  return 'bool';
+}
 
-const binary = <K extends BinaryOp>(op: K, precision: Precision = 'follows'): OpDefinition<K> =>
-  define(
-    op,
-    (inputs) => {
-      arity(op, inputs, 2);
-      const dtype = requireSameDtype(op, inputs);
-      if (dtype === 'bool') throw dtypeError(op, inputs, 'needs numbers');
-      if (op === 'pow' && !isFloat(dtype)) throw dtypeError(op, inputs, 'needs a floating-point dtype');
-      return [{ dtype, shape: broadcastShapes(op, inputs) }];
-    },
-    stretching(precision),
-  );
+function logical(op: string, inputs: readonly TensorType[]): DType {
+  if (requireSameDtype(op, inputs) !== 'bool') throw dtypeError(op, inputs, 'needs bool');
+  return 'bool';
+}
 
-const compare = <K extends CompareOp>(op: K): OpDefinition<K> =>
-  define(
-    op,
-    (inputs) => {
-      arity(op, inputs, 2);
-      if (requireSameDtype(op, inputs) === 'bool') throw dtypeError(op, inputs, 'needs numbers');
-      return [{ dtype: 'bool', shape: broadcastShapes(op, inputs) }];
-    },
-    stretching('f32'),
-  );
+function selected(op: string, inputs: readonly TensorType[]): DType {
+  if (at(inputs, 0).dtype !== 'bool') throw dtypeError(op, inputs, 'the condition must be bool');
+  return requireSameDtype(op, inputs.slice(1));
+}
 
-const logical = <K extends LogicalOp>(op: K): OpDefinition<K> =>
+/** An op on the elements of `count` inputs, which are broadcast if they are several. */
+const elementwise = <K extends keyof Unaries | keyof Binaries | 'select'>(
+  op: K,
+  count: number,
+  dtypeOf: (op: string, inputs: readonly TensorType[]) => DType,
+  precision: Precision,
+): OpDefinition<K> =>
   define(
     op,
     (inputs) => {
-      arity(op, inputs, 2);
-      if (requireSameDtype(op, inputs) !== 'bool') throw dtypeError(op, inputs, 'needs bool');
-      return [{ dtype: 'bool', shape: broadcastShapes(op, inputs) }];
+      arity(op, inputs, count);
+      const dtype = dtypeOf(op, inputs);
+      return [{ dtype, shape: count === 1 ? at(inputs, 0).shape : broadcastShapes(op, inputs) }];
     },
-    stretching('f32'),
+    count === 1 ? traits(precision) : stretching(precision),
   );
 
 /** Definitions of the elementwise ops. */
 export const ELEMENTWISE = {
-  exp: unaryFloat('exp'),
-  log: unaryFloat('log'),
-  log1p: unaryFloat('log1p'),
-  sqrt: unaryFloat('sqrt'),
-  rsqrt: unaryFloat('rsqrt'),
-  tanh: unaryFloat('tanh', 'follows'),
-  sigmoid: unaryFloat('sigmoid', 'follows'),
-  sin: unaryFloat('sin'),
-  cos: unaryFloat('cos'),
-  floor: unaryFloat('floor'),
-  neg: unaryNumeric('neg', 'follows'),
-  abs: unaryNumeric('abs', 'follows'),
-  sign: unaryNumeric('sign'),
-  add: binary('add'),
-  sub: binary('sub'),
-  mul: binary('mul'),
-  div: binary('div'),
-  max: binary('max'),
-  min: binary('min'),
-  pow: binary('pow', 'f32'),
-  eq: compare('eq'),
-  ne: compare('ne'),
-  lt: compare('lt'),
-  le: compare('le'),
-  gt: compare('gt'),
-  ge: compare('ge'),
-  and: logical('and'),
-  or: logical('or'),
-  not: define(
-    'not',
-    (inputs) => {
-      arity('not', inputs, 1);
-      if (at(inputs, 0).dtype !== 'bool') throw dtypeError('not', inputs, 'needs bool');
-      return [at(inputs, 0)];
-    },
-    traits('f32'),
-  ),
-  select: define(
-    'select',
-    (inputs) => {
-      arity('select', inputs, 3);
-      if (at(inputs, 0).dtype !== 'bool') throw dtypeError('select', inputs, 'the condition must be bool');
-      return [{ dtype: requireSameDtype('select', inputs.slice(1)), shape: broadcastShapes('select', inputs) }];
-    },
-    stretching('follows'),
-  ),
+  exp: elementwise('exp', 1, requireFloat, 'f32'),
+  log: elementwise('log', 1, requireFloat, 'f32'),
+  log1p: elementwise('log1p', 1, requireFloat, 'f32'),
+  sqrt: elementwise('sqrt', 1, requireFloat, 'f32'),
+  rsqrt: elementwise('rsqrt', 1, requireFloat, 'f32'),
+  tanh: elementwise('tanh', 1, requireFloat, 'follows'),
+  sigmoid: elementwise('sigmoid', 1, requireFloat, 'follows'),
+  sin: elementwise('sin', 1, requireFloat, 'f32'),
+  cos: elementwise('cos', 1, requireFloat, 'f32'),
+  floor: elementwise('floor', 1, requireFloat, 'f32'),
+  neg: elementwise('neg', 1, numeric, 'follows'),
+  abs: elementwise('abs', 1, numeric, 'follows'),
+  sign: elementwise('sign', 1, numeric, 'f32'),
+  add: elementwise('add', 2, numeric, 'follows'),
+  sub: elementwise('sub', 2, numeric, 'follows'),
+  mul: elementwise('mul', 2, numeric, 'follows'),
+  div: elementwise('div', 2, numeric, 'follows'),
+  max: elementwise('max', 2, numeric, 'follows'),
+  min: elementwise('min', 2, numeric, 'follows'),
+  pow: elementwise('pow', 2, requireFloat, 'f32'),
+  eq: elementwise('eq', 2, compared, 'f32'),
+  ne: elementwise('ne', 2, compared, 'f32'),
+  lt: elementwise('lt', 2, compared, 'f32'),
+  le: elementwise('le', 2, compared, 'f32'),
+  gt: elementwise('gt', 2, compared, 'f32'),
+  ge: elementwise('ge', 2, compared, 'f32'),
+  and: elementwise('and', 2, logical, 'f32'),
+  or: elementwise('or', 2, logical, 'f32'),
+  not: elementwise('not', 1, logical, 'f32'),
+  select: elementwise('select', 3, selected, 'follows'),
   convert: define(
     'convert',
     (inputs, { dtype }) => {
@@ -170,14 +138,7 @@ export const ELEMENTWISE = {
     traits('kept'),
   ),
   /** The identity, whose derivative is zero. */
-  stopGradient: define(
-    'stopGradient',
-    (inputs) => {
-      arity('stopGradient', inputs, 1);
-      return [at(inputs, 0)];
-    },
-    traits('follows'),
-  ),
+  stopGradient: elementwise('stopGradient', 1, requireSameDtype, 'follows'),
 };
 
 /** A value, or a number that becomes a scalar constant of the other operand's dtype. */

@@ -1,7 +1,7 @@
 /**
  * Tensors that are sharded over `fsdp` only to save memory. What is computed from one element by itself (conversion,
- * the optimizer's update) is computed on the shards; a product, or anything else, reads the tensor gathered over `fsdp`.
- * Left to itself the partitioner moves activations instead, which are larger.
+ * the optimizer's update) is computed on the shards; a product, or anything else, reads the tensor gathered over
+ * `fsdp`. Left to itself the partitioner moves activations instead, which are larger.
  */
 import { convert, mapGraph, take, type Graph, type Node, type Value } from '../../../graph/index.js';
 import { got, at, sameShape } from '../../../core/index.js';

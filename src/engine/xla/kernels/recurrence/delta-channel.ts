@@ -109,7 +109,8 @@ class ChannelDecays {
   /**
    * The decays of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet
    * there, and rows for the iteration of the loop that is about them. Their addresses depend on m, or the compiler
-   * would read them before the loop and keep them in every layout that the loop needs, with spills of 732 bytes a thread.
+   * would read them before the loop and keep them in every layout that the loop needs, with spills of 732 bytes a
+   * thread.
    */
   level(m: Tile): Level {
     const { b } = this.x;
