@@ -122,6 +122,7 @@ MODELS = {
     "llava-images": ("Llava:LlavaForConditionalGeneration", dict(model_type="qwen2", use_sliding_window=True, sliding_window=5,
                                                                max_window_layers=1, tie_word_embeddings=True), dict(
         vision=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
+    "minimax-slopes": ("MiniMax", MINIMAX, dict(slopes=[1.5, 0.7, 2.0, 0.4])),
     "mamba2": ("Mamba2", MAMBA2, {}),
     "mamba2-groups": ("Mamba2", dict(MAMBA2, n_groups=4, tie_word_embeddings=True, use_conv_bias=False, use_bias=True,
                                      time_step_limit=(0.01, 0.5)), {}),
@@ -177,6 +178,22 @@ def store_head(folder, how, generator):
     save_file(tensors, path, metadata={"format": "pt"})
 
 
+def change_slopes(folder, factors):
+    """Other slopes of Lightning attention, with the decays that follow from them."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    for name in [n for n in tensors if n.endswith("slope_rate")]:
+        slopes = tensors[name] * torch.tensor(factors)[:, None, None]
+        at = name.removesuffix("slope_rate")
+        steps = torch.arange(tensors[at + "query_decay"].shape[1]) + 1
+        between = (steps[:, None] - steps[None, :])[None, None]
+        tensors[name] = slopes
+        tensors[at + "query_decay"] = torch.exp(-slopes * steps[:, None])
+        tensors[at + "key_decay"] = torch.exp(-slopes * (len(steps) - steps[:, None]))
+        tensors[at + "diagonal_decay"] = torch.exp(torch.where(between >= 0, -slopes * between, float("-inf")))
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"format": "pt"})
+
+
 def make(folder, name, tokens=24):
     kind, fields, options = MODELS[name]
     config_kind, model_kind = kind.split(":") if ":" in kind else (kind, kind)
@@ -196,6 +213,8 @@ def make(folder, name, tokens=24):
     (model.model if options.get("base") else model).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
     if "head" in options:
         store_head(folder, options["head"], torch.Generator().manual_seed(seed + 2))
+    if "slopes" in options:
+        change_slopes(folder, options["slopes"])
     # What files hold is what is run, in float32.
     model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.randint(3, vocabulary, (2, tokens), generator=torch.Generator().manual_seed(seed + 1))

@@ -18,7 +18,7 @@ import {
   mapParameters,
   readParameter,
   shapesIn,
-  storedHead,
+  storedModel,
   tensorParts,
   type HfTensorParts,
   type TensorProblems,
@@ -64,7 +64,7 @@ export function openHfModel(folder: string): HfModel {
   const path = join(folder, CONFIG_FILE);
   const { modelType, family, config: written } = supported(inspectHfConfig(readConfigJson(path), path), path);
   const files = tensorFiles(folder);
-  const { config } = storedHead(family, written, files);
+  const { config } = storedModel(family, written, files);
   checkTensors(folder, family, config, files);
   const mapped = mapParameters(family, config, shapesIn(files));
   const parameters = () =>
@@ -151,7 +151,7 @@ export function inspectHfModel(folder: string): HfInspection {
   const path = join(folder, CONFIG_FILE);
   const { modelType, family, unsupported, ...written } = inspectHfConfig(readConfigJson(path), path);
   const files = tensorFiles(folder);
-  const head = storedHead(family, written.config, files);
+  const head = storedModel(family, written.config, files);
   const config = head.config;
   const notes = [...written.notes, ...head.notes, ...leftOut(folder, family, config, files)];
   const entries = [...files.values()];

@@ -91,7 +91,7 @@ function embeddingLayout(
   return { ...layout, sources: [{ ...source, tensor: head }] };
 }
 
-/** A configuration with the head that the files hold. */
+/** A configuration with what the files hold. */
 export interface StoredHead {
   readonly config: ModelConfig;
   /** What a user should know of it; empty if configuration and files agree. */
@@ -99,11 +99,26 @@ export interface StoredHead {
 }
 
 /**
+ * The configuration with what the files say over it, as Transformers 5 does: a stored head that differs from the
+ * embedding, and stored values that the family computes with.
+ */
+export function storedModel(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
+  const head = storedHead(family, config, files);
+  const adopted = family.adopt?.(head.config, (name) => {
+    const place = files.get(name);
+    if (place === undefined) return undefined;
+    using file = new SafetensorsFile(place.path);
+    return { values: file.readFloats(name, 0, sizeOf(place.shape)), stored: place.stored };
+  });
+  return adopted === undefined ? head : { config: adopted.config, notes: [...head.notes, ...adopted.notes] };
+}
+
+/**
  * Unties the head of a model whose files hold one with other values than the embedding, as Transformers 5 does,
  * whatever `tie_word_embeddings` says. An equal head stays tied. Reads both tensors where both are there, and nothing
  * else.
  */
-export function storedHead(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
+function storedHead(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
   const shapes = shapesIn(files);
   const [embedding, head] = [tensorOf(family, config, EMBEDDING, shapes), tensorOf(family, config, HEAD, shapes)];
   if (!config.tieEmbeddings || embedding === undefined || head === undefined) return { config, notes: [] };
@@ -161,7 +176,7 @@ export interface TensorProblems {
   readonly differing: readonly DifferingTensor[];
 }
 
-/** Compares the tensors of a folder with those of the model; `config` is that of `storedHead`. */
+/** Compares the tensors of a folder with those of the model; `config` is that of `storedModel`. */
 export function compareTensors(family: Family, config: ModelConfig, files: TensorFiles): TensorProblems {
   const wanted = new Map<string, Shape>();
   for (const parameter of mapParameters(family, config, shapesIn(files))) {

@@ -3,6 +3,7 @@
  * Implementations do not agree on rates, activation, norm and gate, so all of these are settings.
  */
 import { z } from 'zod';
+import { ConfigError } from '../../core/index.js';
 import {
   add,
   constantFrom,
@@ -46,6 +47,12 @@ const schema = z.strictObject({
     .describe(
       'decay of a head in nats a token: alibi (2^(-8(h+1)/H), with ALiBi’s rule where H is no power of two), power (the ' +
         'formula alone, as MiniMax), linear (8h/H, as flash-linear-attention)',
+    ),
+  rates: z
+    .array(z.array(z.number()))
+    .optional()
+    .describe(
+      'decay of each head in nats a token, a list for each layer of the model, in place of slopes and layerFactor',
     ),
   layerFactor: z
     .enum(['none', 'tnl', 'minimax', 'fla'])
@@ -99,10 +106,18 @@ const LAYER_FACTORS: { readonly [K in LightningConfig['layerFactor']]: (layer: n
 
 /** What each head of layer `layer` of `layers` forgets per token, in nats. */
 export function lightningSlopes(
-  { numHeads, slopes, layerFactor }: LightningConfig,
+  { numHeads, slopes, layerFactor, rates }: LightningConfig,
   layer: number,
   layers: number,
-): number[] {
+): readonly number[] {
+  if (rates !== undefined) {
+    const own = rates[layer] ?? [];
+    if (own.length === numHeads) return own;
+    throw new ConfigError(
+      `model.lightning.rates[${layer}] has ${own.length} entries for ${numHeads} heads; give one for each head of every layer`,
+      { details: { layer, rates } },
+    );
+  }
   const factor = LAYER_FACTORS[layerFactor](layer, layers);
   return SLOPES[slopes](numHeads).map((slope) => slope * factor);
 }

@@ -23,7 +23,7 @@ describe('what Transformers computes', () => {
     expect(rows.filter((row) => !row.passed)).toEqual([]);
     expect(passed).toBe(true);
     // Maps of layers without attention and routers with one choice are all that may be left out.
-    if (name !== 'minimax') expect(skipped).toEqual([]);
+    if (!name.startsWith('minimax')) expect(skipped).toEqual([]);
     else expect(skipped.map((s) => s.why)).toContain('layer 0 has no attention');
     expect(rows.find((row) => row.name === 'logits')?.worstAbsolute).toBeLessThan(1e-4);
   });

@@ -6,7 +6,7 @@ import { at } from '../../../core/index.js';
 import type { ModelConfig } from '../../../model/index.js';
 import { blockOf, lightningSlopes } from '../../../model/index.js';
 import { optional } from '../family/fields.js';
-import type { ConstantTensor, Family } from '../family/family.js';
+import type { ConstantTensor, Family, StoredValues } from '../family/family.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
@@ -72,6 +72,40 @@ function decays(config: ModelConfig, layer: number): ConstantTensor[] {
     tensor('key_decay', [H, n, 1], (slope, i) => Math.exp(-slope * (n - i - 1))),
     tensor('diagonal_decay', [1, H, n, n], (slope, i) => (between(i) < 0 ? 0 : Math.exp(-slope * between(i)))),
   ];
+}
+
+/** Slopes that differ by less than this, relative to their size, are those of the formula. */
+const SAME_SLOPE = 1e-6;
+
+/**
+ * Transformers loads the decays that files hold and computes with them. Where the stored slopes are not those of the
+ * formula, they are the model's; the other decays are compared with what follows from them.
+ */
+function storedSlopes(config: ModelConfig, read: StoredValues): { config: ModelConfig; notes: string[] } {
+  const { lightning } = config;
+  if (lightning === undefined) return { config, notes: [] };
+  const types = new Set<string>();
+  const rates = config.layers.map((plan, layer) => {
+    if (plan.mixer !== 'lightning') return [];
+    const found = read(`model.layers.${layer}.self_attn.slope_rate`);
+    const formula = lightningSlopes(lightning, layer, config.numLayers);
+    if (found === undefined || found.values.length !== formula.length) return [...formula];
+    const same = formula.every((slope, h) => Math.abs(at(found.values, h) - slope) <= SAME_SLOPE * slope);
+    if (!same) types.add(found.stored);
+    return same ? [...formula] : [...found.values];
+  });
+  if (types.size === 0) return { config, notes: [] };
+  const rounded = [...types].filter((type) => type !== 'F32');
+  return {
+    config: { ...config, lightning: { ...lightning, rates } },
+    notes: [
+      'the stored slopes of Lightning attention differ from the formula; they are used, as in Transformers' +
+        (rounded.length === 0
+          ? ''
+          : `. They are stored as ${rounded.join(', ')}: Transformers without a cache computes with each of the four stored decays as ` +
+            'rounded, Longsight with the slopes, as Transformers with a cache'),
+    ],
+  };
 }
 
 /** MiniMax with one expert: Lightning attention with a softmax attention layer after each few. */
@@ -152,6 +186,7 @@ export const minimax: Family = {
     if (name.endsWith('experts.gate_up_proj')) return [`${at}w1.weight`, `${at}w3.weight`];
     return name.endsWith('experts.down_proj') ? [`${at}w2.weight`] : [];
   },
+  adopt: storedSlopes,
   constants: (config) =>
     config.layers.flatMap((plan, layer) => [
       {

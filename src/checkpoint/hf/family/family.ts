@@ -7,6 +7,9 @@ import type { ParameterLayout } from './layout.js';
 /** Shapes of the tensors of a folder by name; undefined for those that it does not have. */
 export type TensorShapes = (name: string) => Shape | undefined;
 
+/** The values of a stored tensor and the type of its elements in the file; undefined if there is none. */
+export type StoredValues = (name: string) => { readonly values: Float32Array; readonly stored: string } | undefined;
+
 /** A tensor that follows from the configuration. */
 export interface ConstantTensor {
   readonly name: string;
@@ -55,6 +58,11 @@ export interface Family {
    * What exported models hold beside their parameters; `stored` gives the shapes of files that are compared with it.
    */
   constants?(config: ModelConfig, stored: TensorShapes): readonly ConstantTensor[];
+  /**
+   * The model that the files hold, where Transformers computes with stored values that `config.json` gives too; `read`
+   * gives a stored tensor's values, undefined if there is none. Notes say what a user should know of it.
+   */
+  adopt?(config: ModelConfig, read: StoredValues): { readonly config: ModelConfig; readonly notes: readonly string[] };
   /** `config.json` of a model as nearly as the family can express it; see `export.ts` for how the rest is found. */
   write?(config: ModelConfig): HfConfigJson;
 }

@@ -60,6 +60,15 @@ export function named(family: Family, prefixes: Prefixes = PLAIN): Family {
       const names = [own, ...(family.alias?.(own, config) ?? [])].flatMap((n) => candidates(n, prefixes));
       return names.filter((other) => other !== name);
     },
+    ...(family.adopt === undefined
+      ? {}
+      : {
+          adopt: (config, read) =>
+            family.adopt?.(config, (name) => candidates(name, prefixes).flatMap((n) => read(n) ?? [])[0]) ?? {
+              config,
+              notes: [],
+            },
+        }),
     constants: (config, shapes) =>
       (family.constants?.(config, within(shapes)) ?? []).map((c) => ({ ...c, name: stored(shapes)(c.name) })),
   };
