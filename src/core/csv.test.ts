@@ -16,6 +16,19 @@ describe('CSV', () => {
     );
   });
 
+  it('holds nothing that a spreadsheet would run; numbers stay numbers', () => {
+    const texts = ['=1+1', '+a', '-a', '@sum', '\t=1', '-1.5', '+2e3', "'=1", "'a", 'a=1', ''];
+    const text = csvText(['=label'], [...texts.map((t) => [t]), [-1.5]]);
+    expect(text).toBe(
+      ["'=label", "'=1+1", "'+a", "'-a", "'@sum", "'\t=1", '-1.5', '+2e3', "''=1", "'a", 'a=1', '""', '-1.5', ''].join(
+        '\r\n',
+      ),
+    );
+    expect(cellsOf(text.replace('""\r\n', ''))).toEqual(
+      [...['=label', ...texts].filter((t) => t !== ''), '-1.5'].map((t) => [t]),
+    );
+  });
+
   it('is read with quotes, line ends in fields, any line ends, and knows where its rows begin', () => {
     const text = '\ufeffa,"b ""c""",d\r\n1,"two\r\nlines",3\n\n"x,y",,""\r   \n7,8,9';
     expect(parseCsv(text, 't')).toEqual([

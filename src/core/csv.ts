@@ -8,7 +8,8 @@ export type CsvCell = string | number | boolean | null | undefined;
 
 /**
  * A table as CSV text (RFC 4180): a header of column names, then one line a row. Null and undefined become empty
- * fields; lines end with CR LF.
+ * fields; lines end with CR LF. A text that begins with `=`, `+`, `-`, `@`, a tab or CR and is no number has an
+ * apostrophe in front, as OWASP advises, so that no spreadsheet runs it; `parseCsv` takes it off.
  */
 export function csvText(columns: readonly string[], rows: readonly (readonly CsvCell[])[]): string {
   return [columns, ...rows].map((cells) => `${lineOf(cells)}\r\n`).join('');
@@ -33,7 +34,8 @@ export interface CsvRow {
 
 /**
  * Reads a table, the header being its first row. Fields in double quotes may hold separators, line ends and, doubled,
- * quotes; lines end with CR LF, LF or CR; a byte order mark and empty lines are passed over.
+ * quotes; lines end with CR LF, LF or CR; a byte order mark and empty lines are passed over, and so is the apostrophe
+ * that `csvText` puts before what looks like a formula.
  *
  * @param where what messages call the table
  * @throws DataError naming the line if a quote is not closed or stands inside of a field, or a row has not as many
@@ -56,7 +58,8 @@ export function parseCsv(text: string, where: string, separator: ',' | '\t' = ',
     // csv-parse counts a CR LF inside of quotes as two lines.
     const line = info.lines - twice - count(record, /[\r\n]/g);
     twice += count(record, /\r\n/g);
-    return record.length > 1 || record[0]?.trim() !== '' ? [{ cells: record, line }] : [];
+    const cells = record.map((cell) => (cell.startsWith("'") && FORMULA.test(cell) ? cell.slice(1) : cell));
+    return record.length > 1 || record[0]?.trim() !== '' ? [{ cells, line }] : [];
   });
   const width = rows[0]?.cells.length ?? 0;
   const uneven = rows.find(({ cells }) => cells.length !== width);
@@ -78,7 +81,17 @@ function lineOf(cells: readonly CsvCell[]): string {
   return cells.map(field).join(',') || (cells.length === 1 ? '""' : '');
 }
 
+/** How a spreadsheet's formula begins, after any number of the apostrophes that this module puts in front. */
+const FORMULA = /^'*[=+\-@\t\r]/;
+const isNumber = (text: string): boolean => text.trim() !== '' && Number.isFinite(Number(text));
+
+/** A text that a spreadsheet would take for a formula, with an apostrophe in front, so that it takes it for a text. */
+function safe(value: CsvCell): string {
+  if (typeof value === 'string') return FORMULA.test(value) && !isNumber(value) ? `'${value}` : value;
+  return value === null || value === undefined ? '' : String(value);
+}
+
 function field(value: CsvCell): string {
-  const text = value === null || value === undefined ? '' : String(value);
+  const text = safe(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

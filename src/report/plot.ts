@@ -48,11 +48,35 @@ export function drawPlot(label: string, options: Plot.PlotOptions): string {
     document: page.document,
     ariaLabel: label,
   });
-  return (svg as { outerHTML: string }).outerHTML
-    .replace(/<style>[\s\S]*?<\/style>/, '')
-    .replace(/^<svg /, '<svg role="img" ')
-    .replace(/="[^"]*"/g, (attribute) => attribute.replace(/(\d\.\d\d)\d+/g, '$1'));
+  return tidied(svg as SvgElement).outerHTML.replace(/^<svg /, '<svg role="img" ');
 }
+
+/** What is used of an element of the drawing library's document. */
+interface SvgElement {
+  readonly outerHTML: string;
+  readonly attributes: Iterable<{ readonly name: string; value: string }>;
+  querySelectorAll(selector: string): Iterable<SvgElement>;
+  remove(): void;
+}
+
+/**
+ * The drawing without its own style sheet, its coordinates with two decimals. This is done on the elements: in their
+ * text, a label may hold what looks like a style sheet or a coordinate. Attributes are escaped, which the
+ * library leaves.
+ */
+function tidied(svg: SvgElement): SvgElement {
+  for (const style of svg.querySelectorAll('style')) style.remove();
+  for (const element of [svg, ...svg.querySelectorAll('*')]) {
+    for (const attribute of element.attributes) {
+      const { name, value } = attribute;
+      const next = name === 'aria-label' ? escaped(value) : escaped(value).replace(/(\d\.\d\d)\d+/g, '$1');
+      if (next !== value) attribute.value = next;
+    }
+  }
+  return svg;
+}
+
+const escaped = (text: string): string => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 
 /**
  * A scale's range from its values, both ends included: a series that is constant gets room on both sides, so that it
