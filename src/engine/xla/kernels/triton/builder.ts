@@ -302,7 +302,7 @@ export class KernelBuilder {
       if (want && v.dtype === want.dtype && sameShape(v.shape, want.shape)) return;
       fail(
         'loop',
-        `carried value ${i} is ${want ? describe(want) : 'unknown'} before and ${describe(v)} after an iteration`,
+        `carried value ${i} is ${want ? describe(want) : 'unknown'} before and ${describe(v)} after a turn`,
       );
     });
     if (next.length !== initial.length)
