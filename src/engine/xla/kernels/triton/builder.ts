@@ -300,10 +300,7 @@ export class KernelBuilder {
     next.forEach((v, i) => {
       const want = initial[i];
       if (want && v.dtype === want.dtype && sameShape(v.shape, want.shape)) return;
-      fail(
-        'loop',
-        `carried value ${i} is ${want ? describe(want) : 'unknown'} before and ${describe(v)} after a turn`,
-      );
+      fail('loop', `carried value ${i} is ${want ? describe(want) : 'unknown'} before and ${describe(v)} after a turn`);
     });
     if (next.length !== initial.length)
       fail('loop', `carries ${initial.length} values, the body returns ${next.length}`);
