@@ -1,16 +1,17 @@
 /** Commands that write, each small: what they are given, how they are begun and begun again, and what they must leave in the end. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { expect } from 'vitest';
-import { run } from './support.js';
+import { run, type Ending, type RunOptions } from './support.js';
 
 /** A command under torture. */
 interface Job {
-  readonly name: string;
   /** Folder and files below which everything is written; one for every trial. */
   readonly root: string;
   /** The command line that begins or goes on; `resume`: with --resume, where there is such an option. */
   args(resume: boolean): readonly string[];
+  /** Whether all is there, so that the command would refuse to make it again. */
+  done?(): boolean;
 }
 
 /** Makes the job of a trial in a fresh folder. */
@@ -53,10 +54,21 @@ export async function prepareInputs(inputs: string): Promise<void> {
   };
   write('shards.yaml', JSON.stringify(bytes));
   await ok(prepareArgs(inputs, join(inputs, 'shards'), 1));
+  const study = { name: 'study', base: BASE, architectures: { near: 'swa:4 full', full: 'full' }, seeds: [1] };
+  write('study.yaml', JSON.stringify(study));
+  const lines = Array.from({ length: 120_000 }, (_, i) =>
+    JSON.stringify({ text: `line ${i} of ${(i * 7919) % 100_003}` }),
+  );
+  write('lines.jsonl', `${lines.join('\n')}\n`);
+  const asked = Array.from({ length: 6 }, (_, i) => JSON.stringify({ input: `What is ${i}?`, outputs: [String(i)] }));
+  write('asked.jsonl', `${asked.join('\n')}\n`);
+  await ok(['train', join(inputs, 'shards.yaml'), '--out', join(inputs, 'model')]);
 }
 
-const prepareArgs = (inputs: string, out: string, workers: number) => [
-  ...['data', 'prepare', join(inputs, 'texts.jsonl'), '--out', out, '--held-out', '0.2'],
+const ANALYSES = 'attention-distance,drift';
+
+const prepareArgs = (inputs: string, out: string, workers: number, file = 'texts.jsonl') => [
+  ...['data', 'prepare', join(inputs, file), '--out', out, '--held-out', '0.2'],
   ...['--tokenizer', 'bytes', '--chunk-mb', '1', '--workers', String(workers)],
 ];
 
@@ -69,13 +81,22 @@ function trainJob(inputs: string, kind: string): JobMaker {
   return (folder) => {
     const root = join(folder, 'run');
     return {
-      ...{ name: `train ${kind}`, root },
+      root,
       args: (resume) => {
         const goesOn = existsSync(join(root, 'config.json')) || (resume && existsSync(root));
         return ['train', join(inputs, `${kind}.yaml`), '--out', root, ...(goesOn ? ['--resume'] : [])];
       },
     };
   };
+}
+
+/** Jobs that a tenth of the trials leaves out. */
+export const ONLY_FULL: readonly string[] = ['accumulation', 'stages', 'shards'];
+
+/** Begins a job again, unless all is there. */
+export async function again(job: Job, resume: boolean, how: RunOptions = {}): Promise<Ending> {
+  if (job.done?.() === true) return { code: 0, signal: null, stdout: '', stderr: 'all was there' };
+  return run(job.args(resume), how);
 }
 
 /** Every job. */
@@ -85,6 +106,38 @@ export function jobMakers(inputs: string): Readonly<Record<string, JobMaker>> {
     accumulation: trainJob(inputs, 'accumulation'),
     stages: trainJob(inputs, 'stages'),
     shards: trainJob(inputs, 'shards'),
+    study: (folder) => {
+      const root = join(folder, 'study');
+      return { root, args: () => ['study', join(inputs, 'study.yaml'), '--out', root, '--workers', '2'] };
+    },
+    prepare: (folder) => {
+      const root = join(folder, 'shards');
+      return { root, args: () => prepareArgs(inputs, root, 2, 'lines.jsonl') };
+    },
+    tokenizer: (folder) => {
+      const root = join(folder, 'tokenizer');
+      const args = ['tokenizer', 'train', join(inputs, 'texts.jsonl'), '--vocab-size', '300', '--out', root];
+      return { root, args: () => args, done: () => existsSync(join(root, 'tokenizer.json')) };
+    },
+    export: (folder) => {
+      const root = join(folder, 'exports');
+      const out = join(root, 'model');
+      return { root, args: () => ['export', join(inputs, 'model'), out], done: () => existsSync(out) };
+    },
+    ruler: (folder) => {
+      const root = join(folder, 'answers');
+      const args = ['ruler', 'run', join(inputs, 'model'), '--data', join(inputs, 'asked.jsonl'), '--out', root];
+      return {
+        root,
+        args: () => [...args, '--max-tokens', '2', '--lengths', '16', '--batch-tokens', '16', '--engine', 'reference'],
+      };
+    },
+    analyze: (folder) => {
+      const root = join(folder, 'run');
+      mkdirSync(folder, { recursive: true });
+      cpSync(join(inputs, 'model'), root, { recursive: true });
+      return { root, args: () => ['analyze', root, '--only', ANALYSES, '--engine', 'reference'] };
+    },
   };
 }
 

@@ -39,15 +39,18 @@ export interface Ending {
   readonly stderr: string;
 }
 
+/** How a command line is run. */
+export interface RunOptions {
+  readonly shim?: Shim;
+  readonly killAfterMs?: number;
+}
+
 /** Runs a command line to its end, or kills it after some milliseconds. */
-export function run(
-  args: readonly string[],
-  { shim, killAfterMs, cwd }: { shim?: Shim; killAfterMs?: number; cwd?: string } = {},
-): Promise<Ending> {
+export function run(args: readonly string[], { shim, killAfterMs }: RunOptions = {}): Promise<Ending> {
   if (shim !== undefined) writeFileSync(shim.counter, '');
   const shimmed = { NODE_OPTIONS: `--import=${SHIM}`, LONGSIGHT_SHIM: JSON.stringify(shim) };
   const env = { ...process.env, LONGSIGHT_TORTURE: '', ...(shim === undefined ? {} : shimmed) };
-  const child = spawn(process.execPath, [CLI, ...args], { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [CLI, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   const text = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => (text.stdout += chunk.toString()));
