@@ -49,7 +49,12 @@ export interface RunOptions {
 export function run(args: readonly string[], { shim, killAfterMs }: RunOptions = {}): Promise<Ending> {
   if (shim !== undefined) writeFileSync(shim.counter, '');
   const shimmed = { NODE_OPTIONS: `--import=${SHIM}`, LONGSIGHT_SHIM: JSON.stringify(shim) };
-  const env = { ...process.env, LONGSIGHT_TORTURE: '', ...(shim === undefined ? {} : shimmed) };
+  const env = {
+    ...process.env,
+    LONGSIGHT_TORTURE: '',
+    LONGSIGHT_LOCK_SECONDS: '2',
+    ...(shim === undefined ? {} : shimmed),
+  };
   const child = spawn(process.execPath, [CLI, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   const text = { stdout: '', stderr: '' };
