@@ -33,6 +33,7 @@ import type {
 import type { AttentionPlan, HeadGroup } from './plan.js';
 import { noTap } from './tap.js';
 import { withOffset } from './norm.js';
+import { scaleQueries } from './query-scaling.js';
 import { checkCached, groupRotary, type GroupRotary } from './rope.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
@@ -137,7 +138,7 @@ function project(
     // Queries and keys have the same rotary positions, so they are rotated together.
     const [qk, v] = products((H + G) * D, G * D) as [Value, Value];
     const [q, k] = split(turn(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
-    return { q, k, v: toHeads(v, D) };
+    return { q: scaleQueries(q, scope), k, v: toHeads(v, D) };
   }
   const [q, k, v] = products(H * D, G * D, G * D) as [Value, Value, Value];
   const normed = (part: Value, name: string): Value => {
@@ -151,7 +152,10 @@ function project(
     return concat(parts, 2);
   };
   return {
-    q: turned(normed(q, 'qnorm'), (g) => [g.firstHead, g.heads]),
+    q: scaleQueries(
+      turned(normed(q, 'qnorm'), (g) => [g.firstHead, g.heads]),
+      scope,
+    ),
     k: turned(normed(k, 'knorm'), (g) => [g.firstKvHead, g.kvHeads]),
     v: toHeads(v, D),
   };

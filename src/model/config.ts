@@ -40,6 +40,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly qkNorm: false | 'head' | 'width';
   /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
   readonly attentionScale: number | null;
+  /** How queries grow with their position; null if they do not. */
+  readonly queryScaling: { readonly beta: number; readonly length: number } | null;
   readonly attentionBias: 'none' | 'qkv' | 'all';
   readonly mlpBias: boolean;
   /** The factor on the embedding of tokens. */
@@ -103,6 +105,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     activation: parsed.activation,
     qkNorm: parsed.qkNorm === true ? 'head' : parsed.qkNorm,
     attentionScale: parsed.attentionScale,
+    queryScaling: parsed.queryScaling,
     attentionBias: parsed.attentionBias,
     mlpBias: parsed.mlpBias,
     embeddingScale: parsed.embeddingScale,

@@ -94,6 +94,11 @@ const localRopeSchema = z.strictObject({
   scaling: ropeScalingSchema.nullable().default(null).describe('how its wavelengths are scaled'),
 });
 
+const queryScalingSchema = z.strictObject({
+  beta: z.number().describe('how fast queries grow'),
+  length: sizeUpTo('tokens').describe('tokens from which they do'),
+});
+
 const initSchema = z.discriminatedUnion('scheme', [
   z.strictObject({ scheme: z.literal('fan-in').describe('matrices N(0, 1/fan-in), embeddings N(0, 1/hiddenSize)') }),
   z.strictObject({
@@ -161,6 +166,10 @@ export const modelSchema = z.strictObject({
     .default('none')
     .describe('biases of attention: on queries, keys and values, and (all) on the output projection too'),
   mlpBias: z.boolean().default(false).describe('biases of the MLP'),
+  queryScaling: queryScalingSchema
+    .nullable()
+    .default(null)
+    .describe('queries that grow with their position p: times 1 + beta ln(1 + floor(p / length)); null for none'),
   embeddingScale: scale('factor on the embedding'),
   logitScale: scale('factor on the logits'),
   logitSoftcap: positive()

@@ -43,6 +43,7 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['no positions', { layers: 'swa:4 full:nope' }],
   ['grouped queries', { layers: 'swa:4 full', numKvHeads: 2 }],
   ['one key/value head', { layers: 'swa:4 full', numKvHeads: 1 }],
+  ['queries that grow with their position', { layers: 'swa:4 full', queryScaling: { beta: 0.5, length: 3 } }],
   ['qk norm', { layers: 'swa:4 full:nope', qkNorm: true, numKvHeads: 2 }],
   ['sinks', { layers: 'swa:4 full', sinks: true }],
   ['an output gate', { layers: 'swa:4 full', outputGate: true }],

@@ -83,7 +83,15 @@ describe('documents packed into one row', () => {
     [3, 20, 1],
   ];
 
-  it.each([...CASES, ...RECURRENT_CASES])('are computed as on their own with %s', (_, settings) => {
+  const scaled = CASES.filter(([, settings]) => settings.queryScaling !== undefined);
+  const relative = CASES.filter(([, settings]) => settings.queryScaling === undefined);
+
+  it.each(scaled)('are refused with %s, which are positions in the row', (_, settings) => {
+    const config = resolveModelConfig({ ...SMALL, ...settings });
+    expect(() => comparison(config, lengths)('composites')).toThrow('rows of 24 tokens hold several documents');
+  });
+
+  it.each([...relative, ...RECURRENT_CASES])('are computed as on their own with %s', (_, settings) => {
     const config = resolveModelConfig({ ...SMALL, ...settings });
     const difference = comparison(config, lengths);
     expect(difference('composites')).toBeLessThan(1e-10);

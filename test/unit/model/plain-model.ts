@@ -180,7 +180,9 @@ function plainAttention(
     const group = groupOfHead[h];
     if (group === undefined) throw new Error(`head ${h} has no group`);
     const g = Math.floor(h / perKv);
-    const q = inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope));
+    const { beta, length } = config.queryScaling ?? { beta: 0, length: 1 };
+    const grown = (t: number) => 1 + beta * Math.log(1 + Math.floor(t / length));
+    const q = inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope).map((v) => v * grown(t)));
     const k = inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope));
     const v = inputs.map((x) => headOf(x, (H + G) * D, g, null, 0, false));
     const sink = config.sinks ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;

@@ -1,5 +1,4 @@
 /** Families like Llama that came later: Ministral, CWM, Seed-OSS, Phi-3. */
-import { showValue } from '../../../core/index.js';
 import type { Family } from '../family/family.js';
 import { optional } from '../family/fields.js';
 import { longestOf, ropeParameters, writeRope } from '../family/rotary.js';
@@ -32,7 +31,13 @@ export const ministral: Family = llamaLike({
   write: (config) => ({ ...writeLayerTypes(config), sliding_window: windowOf(config) ?? 4096 }),
 });
 
-/** Ministral 3: Mistral whose queries may grow with their position, which is refused. */
+/** What the class takes where `config.json` has no `rope_parameters`. */
+const MINISTRAL3_ROPE = {
+  ...{ type: 'yarn', rope_theta: 1_000_000, factor: 16, original_max_position_embeddings: 16_384 },
+  ...{ beta_fast: 32, beta_slow: 1, mscale_all_dim: 1, mscale: 1, llama_4_scaling_beta: 0.1 },
+} as const;
+
+/** Ministral 3: Mistral whose queries grow with their position. */
 export const ministral3: Family = llamaLike({
   modelTypes: ['ministral3'],
   architecture: 'Ministral3ForCausalLM',
@@ -50,24 +55,26 @@ export const ministral3: Family = llamaLike({
     sliding_window: optional(),
   },
   rope: {
-    parameters: {
-      ...{ type: 'yarn', rope_theta: 1_000_000, factor: 16, original_max_position_embeddings: 16_384 },
-      ...{ beta_fast: 32, beta_slow: 1, mscale_all_dim: 1, mscale: 1, llama_4_scaling_beta: 0.1 },
-    },
+    parameters: MINISTRAL3_ROPE,
   },
   layerTypes: typesBy(everywhere),
   more: (fields) => {
-    const parameters = ropeParameters(fields);
-    const beta = parameters === null ? 0.1 : parameters.value('llama_4_scaling_beta');
-    if (beta !== 0) fields.refuse(`queries scaled by position (llama_4_scaling_beta ${showValue(beta)})`);
-    return {};
+    const parameters = ropeParameters(fields) ?? fields.inner('rope_parameters', MINISTRAL3_ROPE);
+    // Only types that scale positions have an original length by default.
+    const scaled = !['default', undefined].includes(parameters.text('rope_type', parameters.text('type', 'default')));
+    const original = 'original_max_position_embeddings';
+    const length = fields.states(original)
+      ? fields.count(original)
+      : parameters.count(original, scaled ? fields.count('max_position_embeddings') : undefined);
+    const beta = parameters.number('llama_4_scaling_beta');
+    return { queryScaling: beta === 0 ? null : { beta, length } };
   },
   write: (config) => ({
     sliding_window: windowOf(config),
     rope_parameters: {
-      original_max_position_embeddings: longestOf(config),
       ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
-      llama_4_scaling_beta: 0,
+      original_max_position_embeddings: config.queryScaling?.length ?? longestOf(config),
+      llama_4_scaling_beta: config.queryScaling?.beta ?? 0,
     },
   }),
 });
