@@ -9,6 +9,7 @@ import {
   DataError,
   fingerprint,
   maxOf,
+  underLock,
   writeCsv,
   writeJsonAtomic,
 } from '../../core/index.js';
@@ -33,6 +34,7 @@ import { MODEL_ARGUMENT, withModels } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
 import {
   addMeasuringOptions,
+  addTakeOverOption,
   parseCounts,
   addOutputOptions,
   positiveInteger,
@@ -40,6 +42,7 @@ import {
   type EngineFlags,
   type PrecisionFlag,
   type OutputFlags,
+  type TakeOverFlag,
 } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 
@@ -54,7 +57,7 @@ interface SampleFlags extends OutputFlags {
   readonly cache?: string;
 }
 
-interface RunFlags extends SampleFlags, EngineFlags, PrecisionFlag {
+interface RunFlags extends SampleFlags, EngineFlags, PrecisionFlag, TakeOverFlag {
   readonly out: string;
   readonly data: readonly string[];
   readonly maxTokens: number;
@@ -121,8 +124,8 @@ export function addRuler(program: Command, context: CliContext): void {
       16_384,
     )
     .option('--step <n>', 'the checkpoint of this step', (t) => wholeNumber('--step', t));
-  addOutputOptions(addMeasuringOptions(addSampleOptions(run))).action((path: string, flags: RunFlags) =>
-    runAll(path, flags, context),
+  addOutputOptions(addTakeOverOption(addMeasuringOptions(addSampleOptions(run)))).action(
+    (path: string, flags: RunFlags) => runAll(path, flags, context),
   );
 }
 
@@ -201,8 +204,11 @@ function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSou
   return { files, skipped };
 }
 
-/** Takes the folder of `--out`, or refuses one that holds predictions of something else. */
-function claim(flags: RunFlags, plan: Plan, opened: OpenedModel, tokenizer: TextTokenizer): void {
+/**
+ * Refuses a folder of `--out` that holds predictions of something else; what it returns takes the folder, under its
+ * lock.
+ */
+function claim(flags: RunFlags, plan: Plan, opened: OpenedModel, tokenizer: TextTokenizer): () => void {
   const { source: model, step, tokens } = opened;
   const of = {
     weights: opened.fingerprint(),
@@ -215,7 +221,7 @@ function claim(flags: RunFlags, plan: Plan, opened: OpenedModel, tokenizer: Text
       yield { name: predictionName(task, length), settings, samples: readRulerFile(path) };
     }
   };
-  claimPredictions(flags.out, of, files(), { model, step, tokens });
+  return claimPredictions(flags.out, of, files(), { model, step, tokens });
 }
 
 const predictionName = (task: string, length: number): string => `${task}-${length}`;
@@ -233,7 +239,30 @@ async function runAll(path: string, flags: RunFlags, context: CliContext): Promi
   const options = rulerOptions(flags, tokenizer, context);
   let opened: RulerSources | null = null;
   const plan = planRun(flags, options, () => (opened ??= openSources(options)), output);
-  claim(flags, plan, model, tokenizer);
+  const takeFolder = claim(flags, plan, model, tokenizer);
+  const { signal } = context;
+  const waiting = (text: string) => output.note(text);
+  const lock = join(flags.out, 'ruler.lock');
+  await underLock(lock, flags.out, { takeOver: flags.takeOver, signal, waiting }, async (_lock, stop) => {
+    takeFolder();
+    await answerAll(path, flags, { model, tokenizer, plan, output }, { ...context, signal: stop });
+  });
+}
+
+/** What answers the samples of a plan, and where it says so. */
+interface Answering {
+  readonly model: OpenedModel;
+  readonly tokenizer: TextTokenizer;
+  readonly plan: Plan;
+  readonly output: Output;
+}
+
+async function answerAll(
+  path: string,
+  flags: RunFlags,
+  { model, tokenizer, plan, output }: Answering,
+  context: CliContext,
+): Promise<void> {
   const scores: ScoreRow[] = [];
   for (const { length } of plan.files) model.noteLength(length);
   await withModels([model], output, async () => {

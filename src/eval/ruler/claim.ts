@@ -33,10 +33,11 @@ export interface ClaimedFile {
 export type PredictionOrigin = Readonly<Record<string, unknown>>;
 
 /**
- * Takes a folder for predictions of these samples by this model, or goes on in one that holds some; other files may
- * join.
+ * Checks that a folder may take predictions of these samples by this model, or goes on in one that holds some; other
+ * files may join.
  *
  * @param about said in the record, and not compared
+ * @returns what writes the record, to be called once the folder's lock is held; it checks again
  * @throws ConfigError if the folder holds predictions of anything else, naming what differs; nothing is written then
  */
 export function claimPredictions(
@@ -44,7 +45,24 @@ export function claimPredictions(
   of: PredictionOrigin,
   files: Iterable<ClaimedFile>,
   about: Readonly<Record<string, unknown>> = {},
-): void {
+): () => void {
+  const prints = new Map<string, StoredFile>();
+  for (const { name, settings, samples } of files)
+    prints.set(name, {
+      settings: { ...settings },
+      samples: samples.map((s) => fingerprint([s.index, s.prompt, s.outputs]).slice(0, SAMPLE_DIGITS)),
+    });
+  const joined = () => joinRecord(dir, of, prints);
+  joined();
+  return () => writeJsonAtomic(join(dir, RECORD_FILE), { ...about, format: 2, of, files: joined() });
+}
+
+/** The files of a folder's record, and those that join it. */
+function joinRecord(
+  dir: string,
+  of: PredictionOrigin,
+  files: ReadonlyMap<string, StoredFile>,
+): Record<string, StoredFile> {
   const path = join(dir, RECORD_FILE);
   const refuse = (what: string): never => {
     throw new ConfigError(
@@ -60,15 +78,14 @@ export function claimPredictions(
   const other = changed(before.of, of);
   if (other !== undefined) refuse(`${other} differ`);
   const now: Record<string, StoredFile> = { ...before.files };
-  for (const { name, settings, samples } of files) {
-    const prints = samples.map((s) => fingerprint([s.index, s.prompt, s.outputs]).slice(0, SAMPLE_DIGITS));
+  for (const [name, file] of files) {
     const known = before.files[name];
     if (known === undefined && existsSync(join(dir, `${name}.jsonl`)))
       refuse(`${RECORD_FILE} does not know ${name}.jsonl`);
-    if (known !== undefined) checkFile(name, known, { settings, samples: prints }, refuse);
-    now[name] = { settings: { ...settings }, samples: prints };
+    if (known !== undefined) checkFile(name, known, file, refuse);
+    now[name] = file;
   }
-  writeJsonAtomic(path, { ...about, format: 2, of, files: now });
+  return now;
 }
 
 function checkFile(name: string, known: StoredFile, now: StoredFile, refuse: (what: string) => never): void {

@@ -25,12 +25,15 @@ export class PredictionFile {
   readonly path: string;
   readonly rows: PredictionRow[];
 
-  /** Opens a file, or begins one. A last line that was cut off by a kill is dropped. */
+  /**
+   * Opens a file, or begins one. A last line that was cut off by a kill is dropped. The file is made anew, so that what
+   * a process adds that froze and lost the folder goes nowhere.
+   */
   constructor(path: string) {
     this.path = path;
     const text = textOf(path);
     const whole = wholeLines(text);
-    if (whole !== text) writeFileAtomic(path, whole);
+    if (text !== '') writeFileAtomic(path, whole);
     const remedy = '; remove the file to make it again';
     this.rows = parseJsonLines(whole, path, rowSchema, { origin: 'store', remedy }).map(({ value }) => value);
   }

@@ -1,7 +1,8 @@
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { takeLock } from '../../../src/core/index.js';
 import { cli } from '../../support/cli.js';
 
 const MODEL = join(import.meta.dirname, '..', '..', 'data', 'retrieval-heads');
@@ -52,6 +53,16 @@ describe('longsight ruler', () => {
     const [first] = readFileSync(join(out, 'passkey-512.jsonl'), 'utf8').split('\n');
     const row = JSON.parse(first ?? '') as { pred: string; length: number };
     expect(row.length).toBeLessThanOrEqual(512 - 16);
+  });
+
+  it('answers into a folder that no other process is answering into', async () => {
+    const out = join(folder, 'held');
+    const run = ['run', MODEL, '--out', out, '--tasks', 'passkey', '--lengths', '512', '--samples', '1', ...ENGINE];
+    const lock = await takeLock(join(out, 'ruler.lock'), out);
+    await refused(`${out} is in use by process ${process.pid}`, ...run);
+    expect(readdirSync(out)).toEqual(['ruler.lock']);
+    lock.release();
+    await done(...run);
   });
 
   it('goes on where it was stopped, to the same files', async () => {
