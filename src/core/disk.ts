@@ -33,7 +33,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'a part of the path does not exist',
   ENOTSUP: 'no files can be made there; choose another folder',
   ENAMETOOLONG: 'the name is too long; choose a shorter one',
-  ELOOP: 'the path leads in a circle of links; choose another path',
+  ELOOP: 'it is a link, or leads in a circle of them; remove it or choose another path',
   EISDIR: 'a folder is where a file should be; choose another path',
   EBUSY: 'it is in use; choose another path',
   ENOTEMPTY: 'a folder that is not empty is there; choose another path',
@@ -107,6 +107,15 @@ export function needFolder(path: string): void {
 
 /** Makes a file that is not there yet and opens it for writing; a link under its name is never followed. */
 export const createFile = (path: string): number => openSync(path, 'wx');
+
+/**
+ * Opens a file whose writing goes on over several starts, under a name that anybody can know: a link is refused with
+ * ELOOP.
+ */
+export function openPart(path: string, how: 'anew' | 'go on'): number {
+  const { O_WRONLY, O_CREAT, O_NOFOLLOW, O_TRUNC, O_APPEND } = constants;
+  return openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW | (how === 'anew' ? O_TRUNC : O_APPEND));
+}
 
 /** Opens a file for appending; it is made if need be. */
 export const openToAppend = (path: string): number => openSync(path, 'a');

@@ -5,6 +5,7 @@ export * from './differences.js';
 export {
   isDiskFull,
   needFolder,
+  openPart,
   openScratch,
   removePath,
   renamePath,

@@ -1,8 +1,19 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, symlinkSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../test/support/folders.js';
+import { openPart } from './disk.js';
 import { AtomicFile, AtomicFolder, writeFileAtomic } from './files.js';
 import { isTemporary, namesIn, removeLeftovers, temporaryPath } from './temporary.js';
 
@@ -53,6 +64,31 @@ describe('a temporary name', () => {
     }).toThrow('EEXIST'); // it is there before anybody can know its name
     file.write('y');
     file.commit();
+    expect(readFileSync(victim, 'utf8')).toBe('precious');
+  });
+});
+
+describe('a file that is written over several starts', () => {
+  it('goes on at its end, begins anew, and is never a link', () => {
+    const folder = temporaryFolder();
+    const [part, victim, link] = ['part', 'victim', 'link'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const add = (path: string, how: 'anew' | 'go on', text: string) => {
+      const fd = openPart(path, how);
+      writeSync(fd, text);
+      closeSync(fd);
+    };
+    add(part, 'anew', 'ab');
+    add(part, 'go on', 'c');
+    expect(readFileSync(part, 'utf8')).toBe('abc');
+    add(part, 'anew', 'd');
+    expect(readFileSync(part, 'utf8')).toBe('d');
+    writeFileSync(victim, 'precious');
+    symlinkSync(victim, link);
+    for (const how of ['anew', 'go on'] as const) expect(() => add(link, how, 'x')).toThrow('ELOOP');
     expect(readFileSync(victim, 'utf8')).toBe('precious');
   });
 });

@@ -1,18 +1,17 @@
 /** Files from `https://` addresses: resumed where they were stopped, checked, and there only when whole. */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  existsSync,
-  fsyncSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, createReadStream, existsSync, fsyncSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { checkFence, DataError, fileError, InterruptedError, LongsightError, makeFolder } from '../../core/index.js';
+import {
+  checkFence,
+  DataError,
+  fileError,
+  InterruptedError,
+  LongsightError,
+  makeFolder,
+  openPart,
+  renamePath,
+} from '../../core/index.js';
 import { checkPlain, checkRange, request, type Answer, type RequestOptions } from '../network/https.js';
 import type { PrepareProgress } from '../prepare/prepare.js';
 
@@ -48,8 +47,7 @@ export async function download(url: string, path: string, options: DownloadOptio
       rmSync(part, { force: true });
       throw new DataError(`what ${url} holds is another file: ${wrong}; nothing of it is kept`, { details: { url } });
     }
-    checkFence(path);
-    renameSync(part, path);
+    renamePath(part, path);
   } catch (cause) {
     if (options.signal?.aborted === true) throw new InterruptedError(STOPPED, { cause });
     throw cause instanceof LongsightError ? cause : fileError('write', path, cause);
@@ -84,7 +82,7 @@ async function load(url: string, part: string, options: DownloadOptions): Promis
       rmSync(part, { force: true });
       throw new DataError(`${url} does not have the bytes from ${have} on; start the command again, which begins anew`);
     }
-    const fd = openSync(part, start === 0 ? 'w' : 'a');
+    const fd = openPart(part, start === 0 ? 'anew' : 'go on');
     try {
       let done = start;
       for await (const piece of answer.body) {

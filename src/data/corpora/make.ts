@@ -56,7 +56,7 @@ const recordSchema = z.strictObject({
   documents: z.int(),
   /** Bytes of UTF-8 of all texts. */
   bytes: z.int(),
-  files: z.array(z.strictObject({ file: z.string(), documents: z.int(), bytes: z.int() })),
+  files: z.array(z.strictObject({ file: z.string().regex(/^[\w.-]+\.jsonl$/), documents: z.int(), bytes: z.int() })),
 });
 
 /** What a corpus folder holds: `corpus.json`, written last. */
