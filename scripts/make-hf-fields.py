@@ -29,7 +29,7 @@ tf.logging.set_verbosity(logging.CRITICAL)
 FOLDERS = dict(llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qwen3="qwen3-bias-windows", smollm3="smollm3-tied-bias",
                granite="granite", gemma3_text="gemma3", cohere2="cohere2", exaone4="exaone4-windows", olmo3="olmo3-yarn",
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
-               granitemoehybrid="granite-hybrid", minimax="minimax", ministral="ministral", ministral3="ministral3-scaled",
+               granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
                qwen3_5_text="qwen3-5")
 MISSING = "@missing"

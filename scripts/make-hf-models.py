@@ -94,6 +94,8 @@ MODELS = {
         YARN, rope_theta=1000.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.0)), {}),
     "ministral3-scaled": ("Ministral3", dict(sliding_window=None, head_dim=8, rope_parameters=dict(
         YARN, original_max_position_embeddings=5, rope_theta=1000.0, llama_4_scaling_beta=0.3)), {}),
+    "arcee": ("Arcee", rope("yarn", factor=4.0, original_max_position_embeddings=16), {}),
+    "arcee-biases": ("Arcee", dict(attention_bias=True, mlp_bias=True, head_dim=12, hidden_act="silu", tie_word_embeddings=True), {}),
     "cwm": ("Cwm", dict(sliding_window=6, head_dim=8, mlp_bias=True, num_hidden_layers=3, rope_parameters=dict(
         rope_type="llama3", rope_theta=1000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
         original_max_position_embeddings=16)), {}),

@@ -1,6 +1,6 @@
-/** Activations of the gated MLP. */
+/** Activations of the MLP. */
 import { present } from '../core/index.js';
-import { add, div, max, min, mul, swiglu, tanh, type Value } from '../graph/index.js';
+import { add, div, max, min, mul, sigmoid, swiglu, tanh, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 
 const RULES: Readonly<Record<Exclude<ModelConfig['activation'], 'silu'>, (x: Value) => Value>> = {
@@ -12,6 +12,11 @@ const RULES: Readonly<Record<Exclude<ModelConfig['activation'], 'silu'>, (x: Val
   relu: (x) => max(x, 0),
   relu2: (x) => mul(max(x, 0), max(x, 0)),
 };
+
+/** `activation(x)`. */
+export function activated(activation: ModelConfig['activation'], x: Value): Value {
+  return activation === 'silu' ? mul(x, sigmoid(x)) : RULES[activation](x);
+}
 
 /** `activation(gate) * up`. */
 export function gated(activation: ModelConfig['activation'], gate: Value, up: Value): Value {

@@ -5,7 +5,7 @@
  */
 import { got } from '../core/index.js';
 import { add, type Value } from '../graph/index.js';
-import { gated } from './activation.js';
+import { activated, gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
@@ -94,8 +94,12 @@ function leave(inputs: BlockInputs, y: Value, norm: string): Value {
 }
 
 function buildMlp({ config, params }: BlockInputs, { x, inputMatrix }: Branch): Value {
-  const { intermediateSize: f, activation, mlpBias } = config;
+  const { intermediateSize: f, activation, mlpGate, mlpBias } = config;
   const bias = (name: string) => (mlpBias ? got(params, name) : null);
+  if (!mlpGate) {
+    const inner = activated(activation, affine(x, inputMatrix('mlp.wup'), bias('mlp.bup')));
+    return affine(inner, got(params, 'mlp.wdown'), bias('mlp.bdown'));
+  }
   const wgateup = inputMatrix('mlp.wgateup');
   const [gate, up] = linearParts(x, wgateup, [f, f], bias('mlp.bgateup')) as [Value, Value];
   return affine(gated(activation, gate, up), got(params, 'mlp.wdown'), bias('mlp.bdown'));

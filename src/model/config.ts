@@ -43,6 +43,8 @@ export interface ModelConfig extends RecurrentConfigs {
   /** How queries grow with their position; null if they do not. */
   readonly queryScaling: { readonly beta: number; readonly length: number } | null;
   readonly attentionBias: 'none' | 'qkv' | 'all';
+  /** Whether the MLP is gated: two projections, one of them activated and multiplied with the other. */
+  readonly mlpGate: boolean;
   readonly mlpBias: boolean;
   /** The factor on the embedding of tokens. */
   readonly embeddingScale: number;
@@ -107,6 +109,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     attentionScale: parsed.attentionScale,
     queryScaling: parsed.queryScaling,
     attentionBias: parsed.attentionBias,
+    mlpGate: parsed.mlpGate,
     mlpBias: parsed.mlpBias,
     embeddingScale: parsed.embeddingScale,
     logitScale: parsed.logitScale,

@@ -44,7 +44,8 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
 }
 
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
-  const { hiddenSize: d, intermediateSize: f, mlpBias } = config;
+  const { hiddenSize: d, intermediateSize: f, mlpGate, mlpBias } = config;
+  const [up, width] = mlpGate ? ['gateup', 2 * f] : ['up', f];
   const { norm: placement, parallel, mlp } = blockOf(config, layer);
   const spec = (name: string, part: ParamSpec['part'], role: ParamRole, shape: number[], init: ParamSpec['init']) => ({
     name: `layers.${layer}.${name}`,
@@ -66,8 +67,8 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
       ? []
       : [
           ...(before && !parallel ? [norm('norm2')] : []),
-          mlpSpec('wgateup', 'in', [d, 2 * f], matrixInit(config, d, false)),
-          ...(mlpBias ? [mlpSpec('bgateup', 'vector', [2 * f], ZEROS)] : []),
+          mlpSpec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)),
+          ...(mlpBias ? [mlpSpec(`b${up}`, 'vector', [width], ZEROS)] : []),
           mlpSpec('wdown', 'out', [f, d], matrixInit(config, f, true)),
           ...(mlpBias ? [mlpSpec('bdown', 'vector', [d], ZEROS)] : []),
           ...(after ? [norm('postnorm2')] : []),

@@ -165,6 +165,10 @@ export const modelSchema = z.strictObject({
     .enum(['none', 'qkv', 'all'])
     .default('none')
     .describe('biases of attention: on queries, keys and values, and (all) on the output projection too'),
+  mlpGate: z
+    .boolean()
+    .default(true)
+    .describe('the MLP multiplies an activated gate with a second projection; false: it activates its one projection'),
   mlpBias: z.boolean().default(false).describe('biases of the MLP'),
   queryScaling: queryScalingSchema
     .nullable()

@@ -6,7 +6,7 @@ import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
-import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
+import { arcee, cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { minimax } from './families/minimax.js';
 import { cohere2, exaone4, gemma3, olmo2, olmo3 } from './families/windowed.js';
 import { qwen35 } from './families/qwen3-5.js';
@@ -33,6 +33,7 @@ export const FAMILIES: readonly Family[] = [
   cwm,
   seedOss,
   phi3,
+  arcee,
   graniteSwa,
   qwen35,
 ];

@@ -44,6 +44,8 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['grouped queries', { layers: 'swa:4 full', numKvHeads: 2 }],
   ['one key/value head', { layers: 'swa:4 full', numKvHeads: 1 }],
   ['queries that grow with their position', { layers: 'swa:4 full', queryScaling: { beta: 0.5, length: 3 } }],
+  ['an MLP without a gate', { layers: 'swa:4 full', mlpGate: false, activation: 'relu2', mlpBias: true }],
+  ['an MLP of one SiLU', { layers: 'full', mlpGate: false }],
   ['qk norm', { layers: 'swa:4 full:nope', qkNorm: true, numKvHeads: 2 }],
   ['sinks', { layers: 'swa:4 full', sinks: true }],
   ['an output gate', { layers: 'swa:4 full', outputGate: true }],

@@ -104,11 +104,14 @@ export function plainForward(
     const attended = plainAttention(config, layer, inputs, numbers, matrix);
     probabilities.push(attended.probabilities);
     const mlp = (inner: readonly number[]): number[] => {
-      const [gateUp, down] = [matrix(`${at}.mlp.wgateup`), matrix(`${at}.mlp.wdown`)];
-      const both = times(inner, gateUp).map(
-        (v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bgateup`)[i] ?? NaN) : 0),
+      const up = config.mlpGate ? 'gateup' : 'up';
+      const [first, down] = [matrix(`${at}.mlp.w${up}`), matrix(`${at}.mlp.wdown`)];
+      const both = times(inner, first).map(
+        (v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.b${up}`)[i] ?? NaN) : 0),
       );
-      const active = both.slice(0, f).map((g, i) => ACTIVATIONS[config.activation](g) * (both[f + i] ?? NaN));
+      const active = both
+        .slice(0, f)
+        .map((g, i) => ACTIVATIONS[config.activation](g) * (config.mlpGate ? (both[f + i] ?? NaN) : 1));
       return times(active, down).map((v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bdown`)[i] ?? NaN) : 0));
     };
     stream = stream.map((x, t) => {

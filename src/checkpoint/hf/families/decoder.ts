@@ -215,6 +215,10 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
       return matrix(...of('weight').in);
     case 'mlp.wdown':
       return matrix(...of('weight').out);
+    case 'mlp.wup':
+      return matrix(whole(`${at}${mlp}.up_proj.weight`, f));
+    case 'mlp.bup':
+      return rows(whole(`${at}${mlp}.up_proj.bias`, f));
     case 'mlp.bgateup':
       return rows(...of('bias').in);
     case 'mlp.bdown':
