@@ -55,6 +55,7 @@ export { MEASURE_NAMES, MEASURES, type MeasureName, type MeasureSummaries } from
 export {
   engineChoice,
   measuredBeyond,
+  modelLeftAside,
   openModel,
   openModels,
   originOf,

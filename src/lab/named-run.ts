@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { refuseHubName, StoreError } from '../core/index.js';
 import { loadRunFile, type FullRunConfig, type Setting } from './run-config.js';
+import { checkSettingsInEffect, type CheckpointUse } from './settings-in-effect.js';
 import {
   configPath,
   findCheckpoint,
@@ -25,16 +26,26 @@ function runFolderOf(path: string): string | undefined {
 }
 
 /**
- * The run folder that a path lies in: the path itself, or two above a checkpoint. Throws `StoreError` if there is none.
+ * The run folder that a path lies in: the path itself, or two above a checkpoint.
+ *
+ * @param use what its checkpoints are opened for
+ * @throws StoreError if there is none
+ * @throws ConfigError for a setting that is wrong, or has no effect on that use
  */
-export function runOf(path: string, set: readonly Setting[]): NamedRun {
+export function runOf(path: string, set: readonly Setting[] = [], use: CheckpointUse = 'measuring'): NamedRun {
   const dir = runFolderOf(path);
   if (dir === undefined) refuseHubName(path);
   if (dir === undefined)
     throw new StoreError(`${path} is neither a run folder (with a config.json) nor a checkpoint inside of one`, {
       details: { path },
     });
-  return { dir, run: loadRunFile(configPath(dir), set) };
+  return { dir, run: changedRun(configPath(dir), set, use) };
+}
+
+function changedRun(file: string, set: readonly Setting[], use: CheckpointUse): FullRunConfig {
+  const run = loadRunFile(file, set);
+  checkSettingsInEffect(set, use);
+  return run;
 }
 
 /**
@@ -42,20 +53,22 @@ export function runOf(path: string, set: readonly Setting[]): NamedRun {
  *
  * @returns the run folder, null where `file` speaks: what is found then belongs into no run folder
  * @throws StoreError for a checkpoint by itself without `file`
+ * @throws ConfigError for a setting that is wrong, or has no effect on a checkpoint
  */
 export function measuringRun(
   path: string,
   set: readonly Setting[],
   file: string | undefined,
+  use: CheckpointUse = 'measuring',
 ): { readonly dir: string | null; readonly run: FullRunConfig } {
-  if (file !== undefined) return { dir: null, run: loadRunFile(file, set) };
+  if (file !== undefined) return { dir: null, run: changedRun(file, set, use) };
   if (runFolderOf(path) === undefined && existsSync(path)) {
     throw new StoreError(
       `${path} lies in no run folder; say how to measure it with --run FILE (a run file, or the config.json of a run)`,
       { details: { path } },
     );
   }
-  return runOf(path, set);
+  return runOf(path, set, use);
 }
 
 /** Every checkpoint of a run, or the one that is asked for. */

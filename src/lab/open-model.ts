@@ -9,7 +9,15 @@ import {
   withinVocabulary,
   type TextTokenizer,
 } from '../checkpoint/index.js';
-import { fingerprint, fingerprintFile, LongsightError, maxOf } from '../core/index.js';
+import {
+  ConfigError,
+  describeDifferences,
+  differences,
+  fingerprint,
+  fingerprintFile,
+  LongsightError,
+  maxOf,
+} from '../core/index.js';
 import { hasShards, tokenizerOfShards } from '../data/index.js';
 import {
   createEngine,
@@ -24,9 +32,10 @@ import {
 import { uploadParameters, type LoadedModel } from '../loaded/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { findCheckpoint, type Checkpoint } from '../run/index.js';
-import { openRunData, stagesOf } from '../train/index.js';
+import { openRunData, runAtStep, stagesOf } from '../train/index.js';
 import { checkpointsOf, runOf, type NamedRun } from './named-run.js';
 import type { FullRunConfig, Setting } from './run-config.js';
+import type { CheckpointUse } from './settings-in-effect.js';
 
 /** How a model is opened. */
 export interface OpenOptions {
@@ -34,6 +43,8 @@ export interface OpenOptions {
   readonly step?: number | undefined;
   /** Settings laid over the run's configuration, which says on what data and how the model is measured. */
   readonly set?: readonly Setting[];
+  /** What the model is opened for: settings that have no effect on that are refused (default: `measuring`). */
+  readonly use?: CheckpointUse;
   /**
    * What computes: an engine of the caller (or how it gives one), or the name of one; what the run asks for unless
    * given.
@@ -199,7 +210,8 @@ export class OpenedModel implements LoadedModel {
   /** A sentence where the model was asked to read more tokens at once than it was trained on; null where it was not. */
   beyondTraining(): string | null {
     const { run, source, step } = this;
-    const trained = run === null ? trainedLength(source) : longestTrained(run.run, step ?? Infinity);
+    // What the run itself was trained on, whatever settings are laid over it for measuring.
+    const trained = run === null ? trainedLength(source) : longestTrained(runOf(run.dir).run, step ?? Infinity);
     return beyond(source, this.#longestAsked, trained);
   }
 
@@ -216,6 +228,11 @@ export class OpenedModel implements LoadedModel {
 }
 
 function imported(path: string, options: OpenOptions): OpenedModel {
+  const { set = [], step } = options;
+  const [setting] = set;
+  const noRun = `${path} is a model saved by Transformers, which has no run`;
+  if (setting !== undefined) throw new ConfigError(`--set ${setting[0]}: ${noRun} whose keys could be changed`);
+  if (step !== undefined) throw new ConfigError(`--step ${step}: ${noRun} and no checkpoints; leave --step out`);
   const opened = openHfModel(path);
   return new OpenedModel({
     ...{ path, config: opened.config, parameters: () => opened.parameters(), run: null, checkpoint: null },
@@ -246,7 +263,7 @@ export function shardsOf({ run }: NamedRun): { readonly path: string }[] {
  */
 export function openModel(path: string, options: OpenOptions = {}): OpenedModel {
   if (isHfFolder(path)) return imported(path, options);
-  const run = runOf(path, options.set ?? []);
+  const run = runOf(path, options.set, options.use);
   return stored(path, run, findCheckpoint(path, options.step), new EngineSource(options, run.run));
 }
 
@@ -258,7 +275,7 @@ export function openModel(path: string, options: OpenOptions = {}): OpenedModel 
  */
 export function openModels(path: string, options: OpenOptions = {}): readonly [OpenedModel, ...OpenedModel[]] {
   if (isHfFolder(path)) return [imported(path, options)];
-  const run = runOf(path, options.set ?? []);
+  const run = runOf(path, options.set, options.use);
   const engine = new EngineSource(options, run.run);
   const [first, ...rest] = checkpointsOf(path, options.step).map((found) => stored(path, run, found, engine));
   return first === undefined ? [openModel(path, options)] : [first, ...rest];
@@ -278,7 +295,22 @@ export function measuredBeyond(
   { dir, path, step }: { readonly dir: string | null; readonly path: string; readonly step: number },
   measured: FullRunConfig,
 ): string | null {
-  return dir === null ? null : beyond(path, measuredLength(measured), longestTrained(runOf(dir, []).run, step));
+  return dir === null ? null : beyond(path, measuredLength(measured), longestTrained(runOf(dir).run, step));
+}
+
+/**
+ * A sentence where the run file that says how to measure describes another model than the checkpoint has, whose own is
+ * what is measured; null where they agree. The vocabulary, which follows the data, may differ.
+ */
+export function modelLeftAside(
+  file: string | undefined,
+  run: FullRunConfig,
+  { path, state }: Checkpoint,
+): string | null {
+  if (file === undefined) return null;
+  const found = differences(state.model, { ...runAtStep(run, state.step).model, vocabSize: state.model.vocabSize });
+  if (found.length === 0) return null;
+  return `${path} is measured with its own model, not with that of ${file} (${describeDifferences(found, 2)})`;
 }
 
 /** The longest sequence, in tokens, that a model reads where it is measured as a run file says. */

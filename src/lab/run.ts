@@ -159,6 +159,7 @@ class StageMeasurements {
 
 /** What a checkpoint is measured with: its own run's configuration, or a changed one. */
 export interface MeasureOptions {
+  /** Its data, `eval` and sizes of training count; the model is always that of the checkpoint. */
   readonly run: FullRunConfig;
   readonly engine: Engine;
   /** What the run says, unless given. */

@@ -153,7 +153,7 @@ function tasksOf(
   flags: Flags,
   { engines, context, output }: { engines: Engines; context: CliContext; output: Output },
 ): Task[] {
-  const { run } = runOf(dir, []);
+  const { run } = runOf(dir);
   const models = openModels(dir, { engine: () => engines.of(run) });
   const about = { signal: context.signal, note: (text: string) => output.note(text) };
   return (flags.only ?? KINDS).flatMap((kind) => {

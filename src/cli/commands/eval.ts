@@ -7,6 +7,7 @@ import {
   evaluateOnTexts,
   measuredBeyond,
   measuringRun,
+  modelLeftAside,
   openModel,
 } from '../../lab/index.js';
 import { IMPORTED_MODEL, withEngine, withModels } from '../terminal/models.js';
@@ -91,6 +92,8 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   const checkpoint = findCheckpoint(path, flags.step);
   const beyond = measuredBeyond({ dir, path, step: checkpoint.state.step }, run);
   if (beyond !== null) output.warn(beyond);
+  const aside = modelLeftAside(flags.run, run, checkpoint);
+  if (aside !== null) output.warn(aside);
   const record = await withEngine(run, flags, output, (engine) =>
     evaluateCheckpoint(checkpoint, { run, engine, precision: flags.precision, note }),
   );

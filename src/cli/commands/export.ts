@@ -53,7 +53,7 @@ export function addExport(program: Command, context: CliContext): void {
       positiveInteger('--shard-size', text),
     );
   addOutputOptions(addSetOption(command)).action(async (path: string, out: string, flags: Flags) => {
-    const model = openModel(path, flags);
+    const model = openModel(path, { step: flags.step, set: flags.set, use: 'exporting' });
     const tokenizer = tokenizerOf(model);
     const result = await exportHfModel(out, model.config, model.parameters(), {
       ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(model) },

@@ -4,7 +4,14 @@ import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analy
 import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
 import { writeFinding } from '../../run/index.js';
 import { HEADS, traceCheckpoint } from '../../lab/index.js';
-import { checkpointsOf, traceImported, measuredBeyond, measuringRun, openModel } from '../../lab/index.js';
+import {
+  checkpointsOf,
+  traceImported,
+  measuredBeyond,
+  measuringRun,
+  modelLeftAside,
+  openModel,
+} from '../../lab/index.js';
 import { IMPORTED_MODEL, withEngine, withModels } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -57,14 +64,20 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
       sparsity: headSparsity(heads.layers),
     });
   if (isHfFolder(path)) {
+    if (flags.run !== undefined)
+      throw new ConfigError('--run says how a run is traced; leave it out for ' + IMPORTED_MODEL);
     const model = openModel(path, flags);
     return report(path, null, await withModels([model], output, () => traceImported(model, flags.length)));
   }
-  const { dir, run } = measuringRun(path, flags.set, flags.run);
+  if (flags.length !== undefined)
+    throw new ConfigError(`--length is for ${IMPORTED_MODEL}; of a run, write --set eval.trace.length=${flags.length}`);
+  const { dir, run } = measuringRun(path, flags.set, flags.run, 'tracing');
   const checkpoints = checkpointsOf(path, flags.step);
-  for (const { state } of checkpoints.slice(-1)) {
-    const beyond = measuredBeyond({ dir, path, step: state.step }, run);
+  for (const checkpoint of checkpoints.slice(-1)) {
+    const beyond = measuredBeyond({ dir, path, step: checkpoint.state.step }, run);
     if (beyond !== null) output.warn(beyond);
+    const aside = modelLeftAside(flags.run, run, checkpoint);
+    if (aside !== null) output.warn(aside);
   }
   await withEngine(run, flags, output, async (engine) => {
     for (const checkpoint of checkpoints) {

@@ -1,5 +1,5 @@
 /** `eval` and `trace` on checkpoints outside of run folders and on models saved by Transformers. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -75,6 +75,74 @@ describe('a checkpoint outside of a run folder', () => {
     await refused(
       `${alone} knows 64 tokens, but the data have 148; measure it on data like those that it was trained on`,
       ...['eval', alone, '--run', join(folder, 'tiny.yaml'), '--set', 'data.numKeys=100'],
+    );
+  });
+});
+
+describe('settings of a finished run', () => {
+  const own = 'a checkpoint keeps the model that it was trained as';
+
+  it.each([
+    [['eval'], 'model.layers=full full', 'model.layers', own],
+    [['trace'], 'model.ropeTheta=500', 'model.ropeTheta', own],
+    [['drift'], 'model.layers=full full', 'model.layers', own],
+    [['eval'], 'train.lr=1', 'train.lr', 'measuring reads no train.lr'],
+    [['eval'], 'name=other', 'name', 'measuring reads no name'],
+    [
+      ['eval'],
+      'train.stages=[{ from: 1, seqLen: 16, lr: 1 }]',
+      'train.stages.0.lr',
+      'measuring reads no train.stages.0.lr',
+    ],
+    [['trace'], 'eval.batches=2', 'eval.batches', 'tracing reads no eval.batches'],
+  ])('%s refuses --set %s, which would have no effect', async (command, setting, key, why) => {
+    const { code, stdout, stderr } = await cli([...command, run, '--set', setting]);
+    expect(stderr).toContain(`longsight: --set ${key} has no effect on a checkpoint: ${why}; train a run with it`);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+
+  it('are refused by export but for the data, and of a run file as of the run', async () => {
+    const out = join(folder, 'exported');
+    const { stderr } = await cli(['export', run, out, '--set', 'eval.batches=2']);
+    expect(stderr).toBe(
+      'longsight: --set eval.batches has no effect on a checkpoint: exporting reads no eval.batches; train a run with it, ' +
+        'or leave it out (keys that have one: data)\n',
+    );
+    expect(existsSync(out)).toBe(false);
+    const loose = await cli(['eval', alone, '--run', join(run, 'config.json'), '--set', 'model.tieEmbeddings=true']);
+    expect(loose.stderr).toContain('--set model.tieEmbeddings has no effect on a checkpoint');
+  });
+
+  it('take effect where they say how to measure', async () => {
+    const stored = JSON.parse(readFileSync(join(run, 'evals', 'step-000002.json'), 'utf8')) as EvalRecord;
+    for (const setting of ['eval.batches=2', 'data[0].numKeys=8', 'train.stages=[{ from: 1, seqLen: 16 }]']) {
+      const { file, record } = await json<{ file: null; record: EvalRecord }>('eval', run, '--set', setting);
+      expect(file).toBeNull();
+      expect(record.loss).not.toBe(stored.loss);
+    }
+  });
+
+  it('are said to be another model where a run file describes one', async () => {
+    const other = join(folder, 'other.yaml');
+    writeFileSync(other, readFileSync(join(folder, 'tiny.yaml'), 'utf8').replace('swa:4 full', 'swa:8 full'));
+    const { code, stderr } = await cli(['eval', alone, '--run', other]);
+    expect(code).toBe(0);
+    expect(stderr).toContain(`${alone} is measured with its own model, not with that of ${other} (layers`);
+  });
+
+  it('need a run', async () => {
+    const what = `${IMPORTED} is a model saved by Transformers, which has no run`;
+    const set = ['--set', 'eval.batches=2'];
+    for (const command of ['eval', 'trace', 'drift'])
+      await refused(`--set eval.batches: ${what} whose keys could be changed`, command, IMPORTED, ...set);
+    await refused(`--step 3: ${what} and no checkpoints; leave --step out`, 'eval', IMPORTED, '--step', '3');
+    await refused(
+      '--run says how a run is traced; leave it out for the folder of a model saved by Transformers',
+      ...['trace', IMPORTED, '--run', join(folder, 'tiny.yaml')],
+    );
+    await refused(
+      '--length is for the folder of a model saved by Transformers; of a run, write --set eval.trace.length=16',
+      ...['trace', run, '--length', '16'],
     );
   });
 });
