@@ -35,10 +35,10 @@ const pages = studies.map(({ folder, analysed }) => {
   put(`${name}.html`, html);
   put(`${name}.csv`, readFileSync(files.csv, 'utf8'));
   rmSync(temporary, { recursive: true });
-  const figures = figuresOf(html).map(({ title, svg }, i) => {
+  const figures = figuresOf(html).map(({ title, caption, svg }, i) => {
     const file = `figures/${name}-${String(i + 1).padStart(2, '0')}-${slug(title)}.svg`;
     put(file, svg);
-    return { title, file };
+    return { title, caption, file };
   });
   return { name, figures, repeat, data: numbersOf(analysed) };
 });
@@ -82,11 +82,12 @@ function figuresOf(html) {
       label: button.querySelector('span').textContent,
     }));
     return [...section.querySelectorAll('figure')].flatMap((figure) => {
-      const own = [...figure.querySelectorAll('.plots > svg, .plots > .panel > svg')];
+      const own = [...figure.querySelectorAll('.plots > svg, .plots > .panel > svg, .plots > div > .panel > svg')];
       if (own.length === 0 || figure.querySelector('.maps') !== null) return [];
       const panels = own.map((svg) => ({ svg, title: svg.parentNode.querySelector('h4')?.textContent ?? '' }));
       const title = figure.querySelector('h3').textContent;
-      return [{ title, svg: compose(title, panels, legend, roots) }];
+      const caption = figure.querySelector('figcaption')?.textContent ?? '';
+      return [{ title, caption, svg: compose(title, panels, legend, roots) }];
     });
   });
 }
@@ -138,7 +139,8 @@ function numbersOf(analysed) {
   const timing = [...analysed.records].map(([name, { ran, status }]) => [
     name,
     {
-      seconds: ran === null ? null : (ran.to - ran.from) / 1000,
+      // Of a run that was stopped and continued, without the time between.
+      seconds: status.timing?.total ?? (ran === null ? null : (ran.to - ran.from) / 1000),
       ...(status.timing === undefined ? {} : { where: status.timing }),
     },
   ]);
@@ -170,7 +172,9 @@ function pageOf({ name, figures, repeat, data }) {
     if (group.unfinished.length > 0) lines.push('', `Not finished: ${group.unfinished.join(', ')}.`);
     lines.push('', ...verdictLines(group.verdicts), '', ...runTable(group.runs, data.timing));
   }
-  lines.push('', ...figures.map(({ title, file }) => `![${title}](${file})`));
+  lines.push(
+    ...figures.flatMap(({ title, caption, file }) => ['', `### ${title}`, '', `![${title}](${file})`, '', caption]),
+  );
   return lines.join('\n');
 }
 

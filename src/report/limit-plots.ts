@@ -6,7 +6,7 @@ import { WIDE, type DrawnDesign } from './curves.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
 
-const SIZE = { ...WIDE, width: 340, height: 250, marginLeft: 50, marginRight: 14 };
+const SIZE = { ...WIDE, width: 340, height: 250, marginLeft: 50, marginRight: 22 };
 
 /** A mark of one run: its number under a limit of one part. */
 interface Spot {

@@ -28,7 +28,7 @@ import type { Point, StepSchema } from '../run/index.js';
 
 const HALF = { ...WIDE, width: 520, height: 330 };
 /** Panels of two or three in a row are drawn at the size that they are shown in. */
-const PANEL_SIZE = { ...WIDE, width: 340, height: 250, marginRight: 14 };
+const PANEL_SIZE = { ...WIDE, width: 340, height: 250, marginRight: 22 };
 
 /** What every finding says of itself. */
 interface Found {
