@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -5,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { LockLostError, StoreError } from './errors.js';
 import { checkFence } from './fence.js';
 import { AtomicFile, writeFileAtomic } from './files.js';
-import { stateOf, thisProcess, type LockHolder } from './holder.js';
+import { processOf, stateOf, thisProcess, type LockHolder } from './holder.js';
 import { joinLock, takeLock, underLock, type LockOptions } from './lock.js';
 import { temporaryPath } from './temporary.js';
 
@@ -239,9 +241,23 @@ describe('a holder whose lock was taken', () => {
 });
 
 describe('stateOf', () => {
-  it('knows a process that has ended though nobody has noticed', () => {
+  it('knows processes of this host', () => {
     expect(stateOf(here)).toBe('alive');
     expect(stateOf({ ...here, ...GONE })).toBe('gone');
     expect(stateOf({ ...here, boot: null, space: null })).toBe('alive');
+  });
+
+  it.skipIf(here.start === null)('knows a process that has ended though its parent has not asked for it', async () => {
+    // The shell becomes a program that waits for no child.
+    const parent = spawn('sh', ['-c', 'sleep 0.3 & echo $!; exec sleep 20'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      const [text] = (await once(parent.stdout, 'data')) as [Buffer];
+      const child = processOf(Number(text.toString()));
+      expect(stateOf(child)).toBe('alive');
+      await vi.waitFor(() => expect(readFileSync(`/proc/${child.pid}/stat`, 'utf8')).toContain(') Z '), 5000);
+      expect(stateOf(child)).toBe('gone');
+    } finally {
+      parent.kill('SIGKILL');
+    }
   });
 });
