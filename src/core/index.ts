@@ -27,6 +27,7 @@ export * from './lists.js';
 export * from './lock.js';
 export * from './messages.js';
 export * from './pending.js';
+export * from './turns.js';
 export * from './rng.js';
 export * from './schema.js';
 export * from './simultaneous.js';

@@ -29,10 +29,14 @@ export interface NeedleDraw {
 }
 
 /** `count` samples of one length, their depths taken in turn from `depths`; the same for the same arguments. */
-export function needleSamples(task: NeedleTask, { label, length, depths, count, textOf }: NeedleDraw): NeedleSample[] {
-  return Array.from({ length: count }, (_, i) => {
-    const rng = Rng.of(EVAL_SEED, 'eval', label, task.task, length, i);
-    const place = { length, depth: at(depths, i % depths.length) };
-    return task.draw(rng, textOf === undefined ? place : { ...place, value: textOf(i) });
-  });
+export function needleSamples(task: NeedleTask, draw: NeedleDraw): NeedleSample[] {
+  return Array.from({ length: draw.count }, (_, i) => needleSample(task, draw, i));
+}
+
+/** Sample `i` of `needleSamples`. */
+export function needleSample(task: NeedleTask, draw: Omit<NeedleDraw, 'count'>, i: number): NeedleSample {
+  const { label, length, depths, textOf } = draw;
+  const rng = Rng.of(EVAL_SEED, 'eval', label, task.task, length, i);
+  const place = { length, depth: at(depths, i % depths.length) };
+  return task.draw(rng, textOf === undefined ? place : { ...place, value: textOf(i) });
 }

@@ -14,6 +14,7 @@ import {
   underLock,
   type HostTensor,
   type Pending,
+  turn,
 } from '../core/index.js';
 import { nextBatch, openData, type OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
@@ -528,7 +529,7 @@ class Loop {
     }
     this.#started.push({ step, lr, pending });
     // A turn of the event loop, so that signals and messages arrive whatever the engine does.
-    await new Promise((done) => setImmediate(done));
+    await turn();
     this.#spend(step, performance.now() - begin);
   }
 

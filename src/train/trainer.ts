@@ -19,6 +19,7 @@ import {
   type DType,
   type HostTensor,
   type Shape,
+  turn,
 } from '../core/index.js';
 import type { Batch } from '../data/index.js';
 import {
@@ -360,7 +361,7 @@ export class Trainer {
     ]);
     compiling.catch(() => undefined); // thrown below
     // Others that need a program give it to the engine first.
-    await new Promise((done) => setImmediate(done));
+    await turn();
     const { parameters: given } = options;
     let parameters: HostParameters;
     try {

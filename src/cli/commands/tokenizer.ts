@@ -13,6 +13,7 @@ import {
   temporaryPath,
   writeFileAtomic,
   writeJsonAtomic,
+  turn,
 } from '../../core/index.js';
 import { listInputs, planChunks, readRange, removeUnpacked, unpackInputs, type ReadOptions } from '../../data/index.js';
 import type { CliContext } from '../terminal/context.js';
@@ -130,7 +131,7 @@ async function countWords(
         bytes += piece.bytes;
         progress.update({ bytes, totalBytes, freshBytes: bytes });
         if (signal.aborted) throw new InterruptedError('training of the tokenizer was stopped; start it again');
-        await new Promise((done) => setImmediate(done));
+        await turn();
       }
     }
   } finally {

@@ -30,6 +30,7 @@ import {
   StoreError,
   underLock,
   writeJsonAtomic,
+  turn,
 } from '../../core/index.js';
 import { listInputs, planChunks, unpackInputs, type ListedInput, type Range, type ReadOptions } from '../documents.js';
 import { isUrl } from '../kinds.js';
@@ -305,7 +306,7 @@ async function encodeAll(
   for (const { index, chunk } of tasks) {
     const step = async (bytes: number): Promise<void> => {
       report(bytes);
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       if (options.signal?.aborted === true) throw stopped();
     };
     store(index, await encodeChunk(stoppable, tokenizer, index, chunk, step));

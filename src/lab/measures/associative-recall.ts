@@ -2,7 +2,7 @@
  * `ar`: associative recall on text, how well a model predicts tokens that it could copy from earlier in their document.
  */
 import { z } from 'zod';
-import { ConfigError, list, pending, textTable } from '../../core/index.js';
+import { ConfigError, inTurns, list, pending, textTable, turn } from '../../core/index.js';
 import type { Batch, GramStatistics } from '../../data/index.js';
 import { arBins, ArTally, farFrom, findAssociativeRecall, type ArRow, type ArTargets } from '../../eval/index.js';
 import type { Point } from '../../run/index.js';
@@ -165,23 +165,29 @@ export const arMeasure = defineMeasure({
     if (!isText || (!asked && grams.keys.order > 2)) return null;
     return { options: given, batches: given.batches ?? shared.batches, grams };
   },
-  prepare: async ({ options: { maxCount, bins }, batches: wanted, grams }, { scores, data, note }) => {
+  prepare: async ({ options: { maxCount, bins }, batches: wanted, grams }, { scores, data, note, later }) => {
     const { seqLen } = data.train;
-    // What does not depend on the model is found once.
-    const find = () => {
-      const isRare = grams.rarity(maxCount, note);
-      const batches = Array.from({ length: wanted }, (_, i) => scores.stream(i));
+    const drawn = whileCompiling(() => Array.from({ length: wanted }, (_, i) => scores.stream(i)));
+    // What does not depend on the model is found once, while programs are loaded and the first scores computed.
+    const tallied = later(async () => {
+      const batches = await drawn;
+      await turn();
       const tally = new ArTally(bins ?? arBins(seqLen), farFrom(seqLen), maxCount);
-      for (const { host } of batches) {
+      const isRare = grams.rarity(maxCount, note);
+      await inTurns(batches, ({ host }) => {
         for (const { row, found } of findInRows(host, grams, isRare)) tally.add(row, found);
-      }
-      return { batches, tally };
-    };
-    const [, { batches, tally }] = await Promise.all([scores.compile(), whileCompiling(find)]);
+      });
+      return tally;
+    });
+    const [, batches] = await Promise.all([scores.compile(), drawn]);
     return {
       start: async (tensors) => {
         const started = await scores.start(tensors, batches);
-        return pending(started.numbers, () => ({
+        const read = async () => {
+          await started.numbers();
+          return tallied;
+        };
+        return pending(read, (tally) => ({
           ar: { ...tally.record(started.result()), order: grams.keys.order, countedIn: grams.countedIn },
         }));
       },

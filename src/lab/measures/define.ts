@@ -3,7 +3,7 @@
  * derives.
  */
 import { z } from 'zod';
-import { sizeUpTo, type CsvCell, type Pending } from '../../core/index.js';
+import { sizeUpTo, turn, type CsvCell, type Pending } from '../../core/index.js';
 import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import type { HeldOutScores } from '../../eval/index.js';
@@ -80,6 +80,12 @@ export interface PrepareContext {
   readonly scores: HeldOutScores;
   /** Called with one sentence about what takes long or cannot be kept. */
   readonly note: (text: string) => void;
+  /**
+   * Work that no evaluation needs before it has started: one after another, behind what is needed at once. Training may
+   * go on meanwhile where the engine works beside the host, so it should be done in short pieces (`inTurns`). What it
+   * fails with is thrown by the promise, which may be left alone until somebody waits for it.
+   */
+  readonly later: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /** A measure on an engine, compiled once and taken again and again on the same held-out data. */
@@ -97,7 +103,7 @@ export interface PreparedMeasure<Result> {
  * program to the engine.
  */
 export async function whileCompiling<T>(work: () => T): Promise<T> {
-  await new Promise((done) => setImmediate(done));
+  await turn();
   return work();
 }
 

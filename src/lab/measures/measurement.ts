@@ -1,5 +1,5 @@
 /** Everything that a run is measured by, compiled once and taken at every checkpoint on the same held-out data. */
-import { allPending, pending, settled, type Pending } from '../../core/index.js';
+import { allPending, InOrder, pending, settled, type Pending } from '../../core/index.js';
 import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import { HeldOutScores } from '../../eval/index.js';
@@ -86,16 +86,20 @@ const known = <T>(result: T): Pending<T> =>
 export class Measurement {
   readonly #scores: HeldOutScores;
   readonly #prepared: ReadonlyMap<MeasureName, Promise<PreparedMeasure<object>>>;
+  /** What goes on while evaluations are started. */
+  readonly #later: InOrder;
   /** What is not measured although nothing switched it off, and why. */
   readonly notes: readonly string[];
 
   private constructor(
     scores: HeldOutScores,
     prepared: ReadonlyMap<MeasureName, Promise<PreparedMeasure<object>>>,
+    later: InOrder,
     notes: readonly string[],
   ) {
     this.#scores = scores;
     this.#prepared = prepared;
+    this.#later = later;
     this.notes = notes;
   }
 
@@ -111,7 +115,11 @@ export class Measurement {
     for (const text of notes) note(text);
     const batchSize = config.batchSize ?? options.batchSize;
     const scores = new HeldOutScores({ engine, model, data, batchSize });
-    const context: PrepareContext = { engine, model, data, shared: config, batchSize, scores, note };
+    const behind = new InOrder();
+    const context: PrepareContext = {
+      ...{ engine, model, data, shared: config, batchSize, scores, note },
+      later: (work) => behind.add(work),
+    };
     const prepared = new Map<MeasureName, Promise<PreparedMeasure<object>>>();
     // An engine that compiles beside the host compiles all of it at once; what only checkpoints need comes last and is
     // not waited for.
@@ -125,7 +133,7 @@ export class Measurement {
       prepared.set(name, made);
       if (!beside) await made;
     }
-    const measurement = new Measurement(scores, prepared, notes);
+    const measurement = new Measurement(scores, prepared, behind, notes);
     try {
       for (const [name] of first ?? []) await prepared.get(name);
     } catch (error) {
@@ -180,6 +188,7 @@ export class Measurement {
   }
 
   async dispose(): Promise<void> {
+    await this.#later.ended(); // it reads the data, which may be closed after this
     await this.#scores.dispose();
     for (const prepared of this.#prepared.values()) await (await prepared.catch(() => undefined))?.dispose();
   }

@@ -1,6 +1,15 @@
 /** `needle`: the needle grid, how well a model finds a fact by its depth and the length of the context. */
 import { z } from 'zod';
-import { ConfigError, formatShare, pending, sizeUpTo, textTable, wilson, type Interval } from '../../core/index.js';
+import {
+  ConfigError,
+  formatShare,
+  pending,
+  sizeUpTo,
+  textTable,
+  wilson,
+  type Interval,
+  turn,
+} from '../../core/index.js';
 import { ByteNeedleSchema } from '../../data/index.js';
 import { NeedleEvaluator, plannedNeedles, type NeedleGridSettings, type NeedleTask } from '../../eval/index.js';
 import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
@@ -95,7 +104,8 @@ export const needleMeasure = defineMeasure({
     note(`no needle grid: ${text}`);
     return null;
   },
-  prepare: async (plan, { engine, model, data, batchSize }) => {
+  prepare: async (plan, { engine, model, data, batchSize, later }) => {
+    await later(turn);
     const batchTokens = batchSize * data.train.seqLen;
     const evaluator = await NeedleEvaluator.create({ engine, model, ...plan, batchTokens });
     return {

@@ -1,10 +1,10 @@
 /** `trace`: retrieval heads, how much attention each head puts on a needle; a finding of its own at each checkpoint. */
 import { z } from 'zod';
 import { headSparsity, HeadTracer, RETRIEVAL_HEAD_SCORE } from '../../analysis/index.js';
-import { ConfigError, maxOf, sizeUpTo } from '../../core/index.js';
+import { ConfigError, inTurns, maxOf, sizeUpTo } from '../../core/index.js';
 import { ByteNeedleSchema, type NeedleSample } from '../../data/index.js';
-import { needleSamples, plannedNeedles } from '../../eval/index.js';
-import { count, defineMeasure, fractions, whileCompiling, type MeasuredRun, type Stored } from './define.js';
+import { needleSample, plannedNeedles } from '../../eval/index.js';
+import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
 
 const options = z.strictObject({
   samples: count.default(32).describe('needle samples'),
@@ -45,8 +45,8 @@ type Heads = Stored<typeof schema>;
 
 /** The samples on which heads are traced. */
 export interface TracePlan {
-  /** Draws them. */
-  readonly samples: () => readonly NeedleSample[];
+  /** Draws each of them. */
+  readonly samples: readonly (() => NeedleSample)[];
   /** 1 = the last token of the question. */
   readonly queryFromEnd: number;
 }
@@ -94,14 +94,15 @@ export const traceMeasure = defineMeasure({
       return null;
     }
     const { depths, samples: number, queryFromEnd } = given;
-    const samples = () => needleSamples(task, { label: 'trace', length, depths, count: number });
+    const draw = { label: 'trace', length, depths };
+    const samples = Array.from({ length: number }, (_, i) => () => needleSample(task, draw, i));
     return { samples, queryFromEnd };
   },
-  prepare: async (plan, { engine, model, data, batchSize }) => {
+  prepare: async (plan, { engine, model, data, batchSize, later }) => {
     // An accelerator is idle between small passes; on the host their size matters little, and memory more.
     const large = engine.hints.accelerator === true ? { batchTokens: batchSize * data.train.seqLen } : {};
     const { queryFromEnd } = plan;
-    const samples = await whileCompiling(plan.samples);
+    const samples = await later(() => inTurns(plan.samples, (draw) => draw()));
     const tracer = await HeadTracer.create({ engine, config: model }, samples, { queryFromEnd, ...large });
     return { start: (tensors, at) => tracer.start(tensors, at), dispose: () => tracer.dispose() };
   },

@@ -322,8 +322,11 @@ function scriptedEngine(hits: readonly number[][], losses: readonly number[][]):
 /** What `eval.trace` comes to on data. */
 function planTrace(config: unknown, data: OpenedData) {
   const { plans, notes } = planMeasures({ data, config: evalSchema.parse(config) }, ['trace']);
-  const plan = plans.get('trace') as { samples: () => NeedleSample[]; queryFromEnd: number } | undefined;
-  return { plan: plan === undefined ? null : { ...plan, samples: plan.samples() }, note: notes[0] ?? null };
+  const plan = plans.get('trace') as { samples: (() => NeedleSample)[]; queryFromEnd: number } | undefined;
+  return {
+    plan: plan === undefined ? null : { ...plan, samples: plan.samples.map((draw) => draw()) },
+    note: notes[0] ?? null,
+  };
 }
 
 describe('traced heads', () => {
