@@ -34,7 +34,7 @@ export function scaleQueries(q: Value, scope: MixerScope): Value {
 }
 
 /** The factor of each position below `limit`. */
-export function queryFactors(
+function queryFactors(
   { beta, length }: NonNullable<ModelConfig['queryScaling']>,
   limit: number,
 ): Float64Array<ArrayBuffer> {

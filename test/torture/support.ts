@@ -24,7 +24,7 @@ export const seedOf = (kind: keyof typeof SEEDS): number => Number(process.env['
 export const trialOf = (kind: keyof typeof SEEDS, trial: number | string): Rng => Rng.of(seedOf(kind), kind, trial);
 
 /** What `shim.mjs` does to a process; see there. */
-export interface Shim {
+interface Shim {
   readonly root: string;
   readonly counter: string;
   readonly kill?: readonly number[];

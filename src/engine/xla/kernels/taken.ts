@@ -9,7 +9,7 @@ export interface KernelDevice {
 }
 
 /** What a kernel takes on some devices, or why it takes nothing there. */
-export type Taken =
+type Taken =
   | {
       /** What it takes, with all its limits. */
       readonly takes: string;
