@@ -3,7 +3,6 @@
  * leaves the engine, never T x T, so memory grows with T alone.
  */
 import {
-  last,
   dims,
   at,
   ConfigError,
@@ -40,6 +39,7 @@ import {
   type LayerPlan,
   type ModelConfig,
   type QueriesAndKeys,
+  TapReader,
 } from '../model/index.js';
 import { batchSequences, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
@@ -287,14 +287,16 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [B, T]);
   const rows = input('rows', 'i32', [B * Q]);
-  const { queriesAndKeys, hidden } = forward(model, params, tokens);
-  const outputs = queriesAndKeys.flatMap((qk, layer): [string, Value][] =>
-    qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model, layer, Q)]],
-  );
+  const reader = new TapReader();
+  const { stream } = forward(model, params, tokens, { tap: reader.tap });
+  const outputs = model.layers.flatMap((_, layer): [string, Value][] => {
+    const qk = reader.queriesAndKeys(layer);
+    return qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model, layer, Q)]];
+  });
   invariant(outputs.length > 0, 'a model without any attention has no rows');
   if (logits) {
-    const stream = reshape(last(hidden), [B * T, model.hiddenSize]);
-    outputs.push(['logits', headLogits(model, params, take(stream, rows))]);
+    const flat = reshape(stream, [B * T, model.hiddenSize]);
+    outputs.push(['logits', headLogits(model, params, take(flat, rows))]);
   }
   const needed = new Set(nodesOf(outputs.map(([, value]) => value)));
   const used = [...params].filter(([, value]) => needed.has(value.node));

@@ -24,7 +24,7 @@ import {
   type Value,
 } from '../graph/index.js';
 import { parametersFor, type LoadedModel } from '../loaded/index.js';
-import { forward, headLogits, parameterInputs, type ModelConfig } from '../model/index.js';
+import { forward, headLogits, parameterInputs, type ModelConfig, TapReader } from '../model/index.js';
 import { batchSequences } from './batches.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -141,9 +141,9 @@ function influenceGraph(model: ModelConfig, B: number, T: number, target: Influe
   const tokens = input('tokens', 'i32', [B, T]);
   const rows = input('rows', 'i32', [B * last]);
   // Long sequences recompute the insides of layers in the backward pass: memory is that of one layer, not of all.
-  const { hidden } = forward(model, params, tokens, { remat: B * T >= REMAT_TOKENS });
-  const stream = reshape(present(hidden.at(-1)), [B * T, model.hiddenSize]);
-  const logits = headLogits(model, params, take(stream, rows));
+  const { tap, stream: streams } = new TapReader();
+  const { stream } = forward(model, params, tokens, { remat: B * T >= REMAT_TOKENS, tap });
+  const logits = headLogits(model, params, take(reshape(stream, [B * T, model.hiddenSize]), rows));
   const inputs = { ...Object.fromEntries(params), tokens, rows };
   let scalar: Value;
   let all: Record<string, Value> = inputs;
@@ -155,7 +155,7 @@ function influenceGraph(model: ModelConfig, B: number, T: number, target: Influe
     const mean = reduceMean(reshape(logits, [B, last, model.vocabSize]), [1]);
     scalar = target === 'logit_sum' ? reduceSum(mean) : reduceSum(reduceMax(mean, [1]));
   }
-  const gradient = at(grad(scalar, [at(hidden, 0)]), 0);
+  const gradient = at(grad(scalar, [at(streams, 0)]), 0);
   return makeGraph(all, { norms: sqrt(reduceSum(mul(gradient, gradient), [2])) });
 }
 

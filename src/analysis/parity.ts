@@ -7,7 +7,15 @@
 import { entry, f64At, at, DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
 import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
-import { finalNorm, forward, parameterInputs, scoreScales, tokenLosses, type ModelConfig } from '../model/index.js';
+import {
+  finalNorm,
+  forward,
+  parameterInputs,
+  scoreScales,
+  tokenLosses,
+  type ModelConfig,
+  TapReader,
+} from '../model/index.js';
 import { uploadParameters } from '../loaded/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -207,17 +215,18 @@ function statesGraph(
 ): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [B, T]);
-  const { logits, hidden, queriesAndKeys } = forward(model, params, tokens);
+  const reader = new TapReader();
+  const { logits } = forward(model, params, tokens, { tap: reader.tap });
   const outputs: [string, Value][] = [];
   if (wanted.includes('logits')) outputs.push(['logits', logits]);
   const first = hiddenStates === 'layers' ? 1 : 0;
   for (let n = 0; n <= model.numLayers; n++) {
-    const stream = at(hidden, Math.min(n + first, model.numLayers));
+    const stream = at(reader.stream, Math.min(n + first, model.numLayers));
     if (!wanted.includes(`hidden.${n}`)) continue;
     outputs.push([`hidden.${n}`, n === model.numLayers ? finalNorm(model, params, stream) : stream]);
   }
   for (const layer of attending) {
-    const qk = queriesAndKeys[layer];
+    const qk = reader.queriesAndKeys(layer);
     if (qk) outputs.push([`q.${layer}`, qk.q], [`k.${layer}`, qk.k]);
   }
   if (outputs.length === 0) outputs.push(['logits', logits]);

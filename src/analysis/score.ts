@@ -1,5 +1,5 @@
 /** Losses of tokens of sequences, from a model as it is or with some heads switched off. */
-import { entry, f64At, at, dims, invariant, last, tensorFrom, toNumbers, maxOf } from '../core/index.js';
+import { entry, f64At, at, dims, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
 import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
 import {
   add,
@@ -195,8 +195,8 @@ function scoreGraph(model: ModelConfig, B: number, T: number, P: number, control
   const rows = input('rows', 'i32', [B * P]);
   const targets = input('targets', 'i32', [B * P]);
   const controls = controlled ? headControls(model) : null;
-  const { hidden } = forward(model, params, tokens, controls === null ? {} : { tap: controls.tap });
-  const flat = reshape(last(hidden), [B * T, model.hiddenSize]);
+  const { stream } = forward(model, params, tokens, controls === null ? {} : { tap: controls.tap });
+  const flat = reshape(stream, [B * T, model.hiddenSize]);
   const blocks = Array.from({ length: Math.ceil((B * P) / LOGIT_ROWS) }, (_, i) => {
     const [from, to] = [i * LOGIT_ROWS, Math.min(B * P, (i + 1) * LOGIT_ROWS)];
     const logits = headLogits(model, params, take(flat, sliceAxis(rows, 0, from, to)));

@@ -1,15 +1,5 @@
 /** Graphs that score tokens: the loss of each target, and whether it is the likeliest token. */
-import {
-  everyOne,
-  present,
-  last,
-  invariant,
-  pending,
-  settled,
-  tensorFrom,
-  toNumbers,
-  type Pending,
-} from '../core/index.js';
+import { everyOne, present, invariant, pending, settled, tensorFrom, toNumbers, type Pending } from '../core/index.js';
 import {
   BATCH_SHARDING,
   fittingSharding,
@@ -90,7 +80,7 @@ export class Scorer {
     const numTargets = numPositions ?? batchSize * seqLen;
     const targets = input('targets', 'i32', [numTargets]);
     const segments = hasSegments ? input('segments', 'i32', [batchSize, seqLen]) : null;
-    const stream = last(forward(config, params, tokens, { segments }).hidden);
+    const { stream } = forward(config, params, tokens, { segments });
     const flat = reshape(stream, [batchSize * seqLen, config.hiddenSize]);
     const positions = numPositions === undefined ? null : input('positions', 'i32', [numPositions]);
     const logits = headLogits(config, params, positions ? take(flat, positions) : flat);

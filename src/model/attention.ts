@@ -20,18 +20,9 @@ import {
 import { cachedAttention, cacheShape, type GroupInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import { linearParts } from './mixers/linear.js';
-import type {
-  Mixer,
-  MixerOutput,
-  MixerScope,
-  QueriesAndKeys,
-  StateRoom,
-  StateSpec,
-  StepOutput,
-  StepScope,
-} from './mixer.js';
+import type { Mixer, MixerOutput, MixerScope, StateRoom, StateSpec, StepOutput, StepScope } from './mixer.js';
 import type { AttentionPlan, HeadGroup } from './plan.js';
-import { noTap } from './tap.js';
+import { noTap, type QueriesAndKeys } from './tap.js';
 import { withOffset } from './norm.js';
 import { scaleQueries } from './query-scaling.js';
 import { checkCached, groupRotary, type GroupRotary } from './rope.js';
@@ -167,11 +158,13 @@ function attendGroups(
   plan: AttentionPlan,
   attend: (inputs: GroupInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
-  const { config, x, param, inputMatrix } = scope;
+  const { config, x, param, inputMatrix, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
-  const { q, k, v } = project(scope, groups, rotaries);
+  const { v, ...own } = project(scope, groups, rotaries);
+  const q = tap({ kind: 'layerQueries', layer }, own.q);
+  const k = tap({ kind: 'layerKeys', layer }, own.k);
   const sinks = config.sinks ? param('attn.sinks') : null;
   const outs = groups.map((group, i) => {
     const { firstHead, heads, firstKvHead, kvHeads } = group;
@@ -187,7 +180,7 @@ function attendGroups(
   const mixed = reshape(concat(outs, 2), [B, T, config.numHeads * config.headDim]);
   const gated = config.outputGate ? mul(mixed, sigmoid(linear(x, inputMatrix('attn.wgate')))) : mixed;
   const out = linear(gated, param('attn.wo'));
-  return { out: config.attentionBias === 'all' ? add(out, param('attn.bo')) : out, queriesAndKeys: { q, k } };
+  return { out: config.attentionBias === 'all' ? add(out, param('attn.bo')) : out };
 }
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {

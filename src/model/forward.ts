@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
-import { present, at, dims, invariant, ShapeError, type DType } from '../core/index.js';
+import { present, at, dims, ShapeError, type DType } from '../core/index.js';
 import {
   crossEntropy,
   div,
@@ -21,7 +21,7 @@ import {
 } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
-import type { MixerOutput, MixerScope, QueriesAndKeys } from './mixer.js';
+import type { MixerOutput, MixerScope } from './mixer.js';
 import { mixerOf } from './mixers.js';
 import { gainedNorm, normalize, scaled, withOffset } from './norm.js';
 import { parameterSpecs } from './params.js';
@@ -44,7 +44,10 @@ export interface ForwardOptions {
    * A row is then computed as its documents would be on their own.
    */
   readonly segments?: Value | null;
-  /** Reads or replaces values at named sites on the way; not together with `remat`. */
+  /**
+   * Reads or replaces values at named sites on the way. Of layers that are recomputed (`remat`) it is called with the
+   * stream after them alone.
+   */
   readonly tap?: Tap;
 }
 
@@ -52,13 +55,8 @@ export interface ForwardOptions {
 export interface ForwardResult {
   /** The logits of the next token, `[B,T,V]`. */
   readonly logits: Value;
-  /**
-   * The residual stream `[B,T,d]`: after the embedding, then after each layer (numLayers + 1 values, before the final
-   * norm).
-   */
-  readonly hidden: readonly Value[];
-  /** Per layer; null for layers without attention. Costs nothing unless it becomes an output of the graph. */
-  readonly queriesAndKeys: readonly (QueriesAndKeys | null)[];
+  /** The residual stream after the last layer, before the final norm, `[B,T,d]`. What is before it, taps read. */
+  readonly stream: Value;
 }
 
 /** A graph input for every parameter, by name, in the order of `parameterSpecs`. */
@@ -79,17 +77,10 @@ export function forward(
 ): ForwardResult {
   checkParameters(config, params);
   const { tap = noTap } = options;
-  invariant(options.tap === undefined || options.remat === undefined, 'a tap sees no values that are recomputed');
-  let x = embed(config, params, tokens);
-  const hidden = [x];
-  const queriesAndKeys: (QueriesAndKeys | null)[] = [];
-  for (let layer = 0; layer < config.numLayers; layer++) {
-    const result = forwardLayer(config, params, layer, x, options);
-    x = tap({ kind: 'stream', layer }, result.out);
-    hidden.push(x);
-    queriesAndKeys.push(result.queriesAndKeys);
-  }
-  return { logits: headLogits(config, params, x), hidden, queriesAndKeys };
+  let x = tap({ kind: 'embedding' }, embed(config, params, tokens));
+  for (let layer = 0; layer < config.numLayers; layer++)
+    x = tap({ kind: 'stream', layer }, forwardLayer(config, params, layer, x, options));
+  return { logits: headLogits(config, params, x), stream: x };
 }
 
 /** The residual stream before the first layer: tokens i32 `[...] -> [...,d]`. */
@@ -134,35 +125,28 @@ export function checkParameters(config: ModelConfig, params: ParameterValues): v
   }
 }
 
-interface LayerResult {
-  readonly out: Value;
-  readonly queriesAndKeys: QueriesAndKeys | null;
-}
-
 function forwardLayer(
   config: ModelConfig,
   params: ParameterValues,
   layer: number,
   x: Value,
   options: ForwardOptions,
-): LayerResult {
+): Value {
   const given = layerParameters(params, layer);
   const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
   const segments = options.segments ?? null;
-  const build = (values: readonly Value[]) => {
+  const build = (values: readonly Value[], tap: Tap) => {
     const [first, ...rest] = values as [Value, ...Value[]];
     const own = new Map(names.map((name, i) => [name, at(rest, i)]));
-    return buildLayer(config, layer, first, own, { ...options, segments: rest[names.length] ?? null });
+    return buildLayer(config, layer, first, own, { tap, segments: rest[names.length] ?? null });
   };
   const values = [x, ...given.values(), ...(segments ? [segments] : [])];
-  if (!wanted) return build(values);
-  const [out, q, k] = remat(values, (inner) => {
-    const result = build(inner);
-    const qk = result.queriesAndKeys;
-    return qk === null ? [result.out] : [result.out, qk.q, qk.k];
-  }) as [Value, Value | undefined, Value | undefined];
-  return { out, queriesAndKeys: q && k ? { q, k } : null };
+  if (!wanted) return build(values, options.tap ?? noTap);
+  return at(
+    remat(values, (inner) => [build(inner, noTap)]),
+    0,
+  );
 }
 
 function buildLayer(
@@ -170,18 +154,13 @@ function buildLayer(
   layer: number,
   x: Value,
   params: ReadonlyMap<string, Value>,
-  options: ForwardOptions,
-): LayerResult {
+  { tap, segments }: { readonly tap: Tap; readonly segments: Value | null },
+): Value {
   const plan = config.layers[layer] as ModelConfig['layers'][number];
-  const { tap = noTap } = options;
-  const { out, mixed } = buildBlock(
-    { config, layer, x, params, positions: null, segments: options.segments ?? null },
-    (scope) => {
-      const mixed = buildMixer({ ...scope, tap }, plan);
-      return { ...mixed, out: tap({ kind: 'mixerOut', layer }, mixed.out) };
-    },
-  );
-  return { out, queriesAndKeys: mixed.queriesAndKeys };
+  return buildBlock({ config, layer, x, params, positions: null, segments }, (scope) => {
+    const { out } = buildMixer({ ...scope, tap }, plan);
+    return { out: tap({ kind: 'mixerOut', layer }, out) };
+  }).out;
 }
 
 function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {

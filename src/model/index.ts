@@ -5,7 +5,7 @@ export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
 export * from './init.js';
 export { lightningSlopes } from './mixers/lightning.js';
-export type { ChunkPlace, QueriesAndKeys, StateRoom, StateSpec } from './mixer.js';
+export type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
 export * from './params.js';
 export * from './pattern.js';
 export * from './plan.js';
@@ -24,4 +24,4 @@ export {
   type LocalRope,
 } from './schema.js';
 export * from './mixers/spec.js';
-export type { Tap, TapSite } from './tap.js';
+export { TapReader, type QueriesAndKeys, type Tap, type TapSite } from './tap.js';

@@ -21,7 +21,7 @@ export interface MixerScope {
   readonly param: (name: string) => Value;
   /** Index of the layer. */
   readonly layer: number;
-  /** Called with the queries and the outputs of heads (default: leaves values as they are). */
+  /** Called with the queries, the keys and the outputs of heads (default: leaves values as they are). */
   readonly tap?: Tap;
   /**
    * The document index of each token where a row holds several documents, i32 `[B,T]`; nothing may pass from one
@@ -40,23 +40,10 @@ export interface TokenPositions {
   readonly limit: number;
 }
 
-/**
- * Queries `[B,T,numHeads,headDim]` and keys `[B,T,numKvHeads,headDim]` as attention meets them, positions and norms
- * applied.
- */
-export interface QueriesAndKeys {
-  /** Queries, `[B,T,numHeads,headDim]`. */
-  readonly q: Value;
-  /** Keys, `[B,T,numKvHeads,headDim]`. */
-  readonly k: Value;
-}
-
 /** What a mixer gives for whole sequences. */
 export interface MixerOutput {
   /** What is added to the residual stream, `[B,T,hiddenSize]`. */
   readonly out: Value;
-  /** The queries and keys after norms and rotary positions; null for mixers without attention. */
-  readonly queriesAndKeys: QueriesAndKeys | null;
 }
 
 /** A tensor that a mixer keeps from one chunk of its sequences to the next. It starts as zeros. */

@@ -97,7 +97,6 @@ export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf
         ...WHOLE_SEQUENCES,
         segments: scope.segments,
       }),
-      queriesAndKeys: null,
     }),
   };
 }

@@ -42,5 +42,5 @@ export function buildTruncated(
     },
     plan,
   );
-  return { out: reshape(sliceAxis(out, 1, reach - 1, reach), [B, T, d]), queriesAndKeys: null };
+  return { out: reshape(sliceAxis(out, 1, reach - 1, reach), [B, T, d]) };
 }

@@ -3,7 +3,7 @@ import { entry, at, f64At, DataError, tensorFrom, toNumbers } from '../../core/i
 import type { NeedleSample } from '../../data/index.js';
 import { input, makeGraph, nodesOf, reshape, take, type Graph, type Value } from '../../graph/index.js';
 import { parametersFor, type LoadedModel } from '../../loaded/index.js';
-import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig } from '../../model/index.js';
+import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig, TapReader } from '../../model/index.js';
 import { batchSequences } from '../batches.js';
 import type { Features } from './logistic.js';
 import { scoreProbe, stratifiedSplit, type ProbeKind, type ProbeOptions, type ProbeScore } from './probe.js';
@@ -99,8 +99,9 @@ function stateGraph(model: ModelConfig, batchSize: number, length: number, normL
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [batchSize, length]);
   const rows = input('rows', 'i32', [batchSize]);
-  const { hidden } = forward(model, params, tokens);
-  const outputs = hidden.map((h, n): [string, Value] => {
+  const { tap, stream } = new TapReader();
+  forward(model, params, tokens, { tap });
+  const outputs = stream.map((h, n): [string, Value] => {
     const state = take(reshape(h, [batchSize * length, model.hiddenSize]), rows);
     const normed = normLast && n === model.numLayers;
     return [`state.${n}`, normed ? finalNorm(model, params, state) : state];

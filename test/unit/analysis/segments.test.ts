@@ -11,6 +11,7 @@ import {
   resolveModelConfig,
   type ModelConfig,
   type ModelInput,
+  TapReader,
 } from '../../../src/model/index.js';
 
 const engine = createEngine('onnx', { threads: 1 });
@@ -19,7 +20,8 @@ const BASE = { vocabSize: 17, hiddenSize: 16, numHeads: 4, intermediateSize: 24 
 function graphOf(model: ModelConfig, length: number): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [1, length]);
-  const { logits, hidden } = forward(model, params, tokens);
+  const { tap, stream: hidden } = new TapReader();
+  const { logits } = forward(model, params, tokens, { tap });
   const states = Object.fromEntries(hidden.map((h, n) => [`h${n}`, h]));
   return makeGraph({ ...Object.fromEntries(params), tokens }, { logits, ...states });
 }

@@ -10,6 +10,7 @@ import {
   tokenLosses,
   type ForwardOptions,
   type ModelConfig,
+  TapReader,
 } from '../../../src/model/index.js';
 import { CASES, RECURRENT_CASES, randomParameters, randomTokens, SMALL, worst } from './cases.js';
 import { plainForward } from './plain-model.js';
@@ -29,7 +30,8 @@ function run(
   const length = batch[0]?.length ?? 0;
   const values = parameterInputs(config, 'f64');
   const tokens = input('tokens', 'i32', [batch.length, length]);
-  const { logits, hidden } = forward(config, values, tokens, options);
+  const { tap, stream: hidden } = new TapReader();
+  const { logits } = forward(config, values, tokens, { ...options, tap });
   const outputs = Object.fromEntries(hidden.map((h, i) => [`hidden.${i}`, h]));
   const graph = makeGraph({ ...Object.fromEntries(values), tokens }, { logits, ...outputs });
   const results = evaluateReference(graph, {

@@ -8,6 +8,7 @@ import {
   initialParameters,
   parameterInputs,
   resolveModelConfig,
+  TapReader,
   type Tap,
   type TapSite,
 } from '../../../src/model/index.js';
@@ -31,6 +32,9 @@ describe('taps', () => {
     const seen = logits((site, value) => (sites.push(site), value));
     expect([...seen]).toEqual([...logits()]);
     expect(sites).toEqual([
+      { kind: 'embedding' },
+      { kind: 'layerQueries', layer: 0 },
+      { kind: 'layerKeys', layer: 0 },
       { kind: 'queries', layer: 0, firstHead: 0, heads: 1 },
       { kind: 'heads', layer: 0, firstHead: 0, heads: 1 },
       { kind: 'queries', layer: 0, firstHead: 1, heads: 1 },
@@ -44,8 +48,24 @@ describe('taps', () => {
 
   it('put another value in the place of one: a mixer without output is its heads without output', () => {
     const without = (kind: TapSite['kind']) =>
-      logits((site, value) => (site.kind === kind && site.layer === 0 ? mul(value, 0) : value));
+      logits((site, value) => ('layer' in site && site.kind === kind && site.layer === 0 ? mul(value, 0) : value));
     expect([...without('heads')]).toEqual([...without('mixerOut')]);
     expect([...without('heads')]).not.toEqual([...logits()]);
+    // Queries of nothing, of a layer or of each of its groups, and keys of nothing give every key the same weight.
+    expect([...without('layerQueries')]).toEqual([...without('queries')]);
+    expect([...without('layerKeys')]).toEqual([...without('queries')]);
+    expect([...without('queries')]).not.toEqual([...logits()]);
+  });
+
+  it('see the stream after layers that are recomputed, and nothing inside of them', () => {
+    const sites: TapSite[] = [];
+    const reader = new TapReader();
+    const values = parameterInputs(config);
+    const tokens = input('tokens', 'i32', [1, 5]);
+    const tap: Tap = (site, value) => (sites.push(site), reader.tap(site, value));
+    const { stream } = forward(config, values, tokens, { tap, remat: true });
+    expect(sites).toEqual([{ kind: 'embedding' }, { kind: 'stream', layer: 0 }, { kind: 'stream', layer: 1 }]);
+    expect(reader.stream.at(-1)).toBe(stream);
+    expect(reader.queriesAndKeys(0)).toBeNull();
   });
 });

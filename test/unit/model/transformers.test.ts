@@ -4,7 +4,7 @@ import { readSafetensors } from '../../../src/checkpoint/index.js';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
 import { div, grad, input, makeGraph, type Value } from '../../../src/graph/index.js';
-import { forward, parameterInputs, tokenLosses } from '../../../src/model/index.js';
+import { forward, parameterInputs, tokenLosses, TapReader } from '../../../src/model/index.js';
 import { plainForward } from './plain-model.js';
 import { readSmolLM3, theirNames } from './hugging-face.js';
 
@@ -34,7 +34,8 @@ describe('a SmolLM3 hybrid of windows and full layers without positions', () => 
     const tokens = input('tokens', 'i32', [B, T]);
     const targets = input('targets', 'i32', [B, T]);
     const weights = input('weights', 'f64', [B, T]);
-    const { logits, hidden } = forward(config, values, tokens);
+    const { tap, stream: hidden } = new TapReader();
+    const { logits } = forward(config, values, tokens, { tap });
     const { weightedSum, weightSum } = tokenLosses(logits, targets, weights);
     const loss = div(weightedSum, weightSum);
     const grads = grad(loss, [...values.values()]);

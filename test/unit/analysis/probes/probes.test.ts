@@ -18,7 +18,13 @@ import { recallNeedle, RecallOptionsSchema } from '../../../../src/data/index.js
 import { createReferenceEngine, evaluateReference } from '../../../../src/engine/index.js';
 import { loadModel } from '../../../../src/loaded/index.js';
 import { input, makeGraph } from '../../../../src/graph/index.js';
-import { forward, initialParameters, parameterInputs, resolveModelConfig } from '../../../../src/model/index.js';
+import {
+  forward,
+  initialParameters,
+  parameterInputs,
+  resolveModelConfig,
+  TapReader,
+} from '../../../../src/model/index.js';
 
 interface Reference {
   readonly cases: readonly {
@@ -109,7 +115,8 @@ describe('features', () => {
       const T = sample.position + 1;
       const values = parameterInputs(model);
       const tokens = input('tokens', 'i32', [1, T]);
-      const { hidden } = forward(model, values, tokens);
+      const { tap, stream: hidden } = new TapReader();
+      forward(model, values, tokens, { tap });
       const graph = makeGraph(
         { ...Object.fromEntries(values), tokens },
         Object.fromEntries(hidden.map((h, n) => [`h${n}`, h])),
