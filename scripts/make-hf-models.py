@@ -126,6 +126,25 @@ MODELS = {
     "llava-images": ("Llava:LlavaForConditionalGeneration", dict(model_type="qwen2", use_sliding_window=True, sliding_window=5,
                                                                max_window_layers=1, tie_word_embeddings=True), dict(
         vision=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
+    # Classes with images leave out what the text model's own class does to its logits.
+    "gemma3-images-capped": ("Gemma3:Gemma3ForConditionalGeneration", dict(
+        WINDOWS, head_dim=8, query_pre_attn_scalar=8, final_logit_softcapping=2.0), dict(
+        vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(mm_tokens_per_image=4))),
+    "llava-images-granite": ("Llava:LlavaForConditionalGeneration", dict(
+        model_type="granite", logits_scaling=4.0, embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.6), dict(
+        vision=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
+    "llava-next-images": ("LlavaNext:LlavaNextForConditionalGeneration", dict(model_type="mistral", head_dim=8, sliding_window=5), dict(
+        vision=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
+    "vipllava-images": ("VipLlava:VipLlavaForConditionalGeneration", dict(model_type="llama", attention_bias=True), dict(
+        vision=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
+    "internvl-images": ("InternVL:InternVLForConditionalGeneration", dict(model_type="qwen3", head_dim=8), dict(
+        vision=dict(VISION, model_type="internvl_vision", image_size=[4, 4], patch_size=[2, 2]))),
+    "cohere2-images": ("Cohere2Vision:Cohere2VisionForConditionalGeneration", dict(
+        WINDOWS, model_type="cohere2", logit_scale=0.25, head_dim=8, tie_word_embeddings=True), dict(
+        vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(alignment_intermediate_size=8))),
+    "aya-images": ("AyaVision:AyaVisionForConditionalGeneration", dict(
+        WINDOWS, model_type="cohere2", logit_scale=0.25, head_dim=8, tie_word_embeddings=True), dict(
+        vision=dict(VISION, model_type="siglip_vision_model"))),
     "minimax-slopes": ("MiniMax", MINIMAX, dict(slopes=[1.5, 0.7, 2.0, 0.4])),
     "mamba2": ("Mamba2", MAMBA2, {}),
     "mamba2-groups": ("Mamba2", dict(MAMBA2, n_groups=4, tie_word_embeddings=True, use_conv_bias=False, use_bias=True,

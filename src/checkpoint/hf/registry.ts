@@ -107,8 +107,24 @@ function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byCla
   const tied = outer.flag('tie_word_embeddings');
   outer.refuseUnread();
   fields.note(`the text part of a ${modelType} model, of type ${reading.modelType}; the parts for images are left out`);
-  const { config } = reading;
-  return { ...reading, config: { ...config, tieEmbeddings: config.tieEmbeddings || tied } };
+  return {
+    ...reading,
+    config: { ...withPlainLogits(fields, reading), tieEmbeddings: reading.config.tieEmbeddings || tied },
+  };
+}
+
+/** Classes with images take the logits as the head gives them, whatever the text model's own class does to them. */
+function withPlainLogits(fields: Fields, { modelType, config }: HfConfigReading): ModelConfig {
+  const { logitScale, logitSoftcap } = config;
+  if (logitScale !== 1 || logitSoftcap !== null) {
+    const what = [logitScale === 1 ? '' : 'scaled', logitSoftcap === null ? '' : 'soft-capped']
+      .filter(Boolean)
+      .join(' or ');
+    fields.note(
+      `logits are not ${what}: as in Transformers, only ${modelType} alone does that, not its class with images`,
+    );
+  }
+  return { ...config, logitScale: 1, logitSoftcap: null };
 }
 
 /**

@@ -97,6 +97,20 @@ describe('configurations', () => {
     expect(read1({ model_type: 'llava', text_config: { is_causal: false } })).toThrow('text_config.is_causal false');
   });
 
+  it('take logits as the head gives them in classes with images, and say so', () => {
+    const granite = { model_type: 'granite', logits_scaling: 4 };
+    const beside = inspectHfConfig({ model_type: 'llava', text_config: granite }, 'c.json');
+    expect(beside.config.logitScale).toBe(1);
+    expect(beside.notes.join()).toContain('logits are not scaled: as in Transformers, only granite alone does that');
+    expect(inspectHfConfig(granite, 'c.json').config.logitScale).toBe(0.25);
+    const gemma = { model_type: 'gemma3_text', final_logit_softcapping: 30 };
+    const capped = inspectHfConfig({ model_type: 'gemma3', text_config: gemma }, 'c.json');
+    expect(capped.config.logitSoftcap).toBeNull();
+    expect(capped.notes.join()).toContain('logits are not soft-capped');
+    const plain = inspectHfConfig({ model_type: 'gemma3', text_config: { model_type: 'gemma3_text' } }, 'c.json');
+    expect(plain.notes.join()).not.toContain('logits');
+  });
+
   it.each([
     [{ model_type: 'gpt2' }, 'c.json: model_type "gpt2" is not one that can be read (llama, qwen3, smollm3'],
     [

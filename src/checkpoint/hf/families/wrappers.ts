@@ -32,4 +32,9 @@ export const WRAPPERS: readonly Wrapper[] = [
   beside('qwen3_5', 'qwen3_5_text', false),
   beside('mistral3', 'mistral', true),
   beside('llava', 'llama', false),
+  beside('llava_next', 'llama', false),
+  beside('vipllava', 'llama', false),
+  beside('internvl', 'qwen2', true),
+  beside('aya_vision', 'cohere2', true),
+  beside('cohere2_vision', 'cohere2', true),
 ];
