@@ -1,7 +1,7 @@
 /** How often a model finds needles: one teacher-forced pass over samples. */
 import { wilson } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
-import type { LoadedModel } from '../loaded/index.js';
+import { answerScore, type LoadedModel } from '../loaded/index.js';
 import { SequenceScorer, type SampleScore, type ScoreSample } from './score.js';
 
 /** How well a model answers needle samples. */
@@ -31,12 +31,12 @@ export function answerTargets(sample: AnswerSample): ScoreSample {
 
 /** Accuracy and mean loss over scored needle samples. */
 export function needleScore(scores: readonly SampleScore[]): NeedleScore {
-  const right = scores.filter((s) => s.hit.every((h) => h === 1)).length;
-  const meanOf = (s: SampleScore) => s.loss.reduce((a, b) => a + b, 0) / s.loss.length;
+  const answers = scores.map(answerScore);
+  const right = answers.filter((answer) => answer.right).length;
   return {
     accuracy: right / scores.length,
     ...wilson(right, scores.length),
-    probability: scores.reduce((sum, s) => sum + Math.exp(-meanOf(s)), 0) / scores.length,
+    probability: answers.reduce((sum, { probability }) => sum + probability, 0) / scores.length,
     samples: scores.length,
   };
 }

@@ -1,26 +1,9 @@
 /** Losses of tokens of sequences, from a model as it is or with some heads switched off. */
 import { entry, f64At, at, dims, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
-import type { DeviceTensor, Engine, Executable, TensorMap } from '../engine/index.js';
-import {
-  add,
-  argmax,
-  concat,
-  convert,
-  crossEntropy,
-  eq,
-  input,
-  makeGraph,
-  mul,
-  reduceSum,
-  reshape,
-  sliceAxis,
-  sub,
-  take,
-  type Graph,
-  type Value,
-} from '../graph/index.js';
-import { parametersFor, type ModelOnEngine } from '../loaded/index.js';
-import { forward, headLogits, parameterInputs, type ModelConfig, type Tap } from '../model/index.js';
+import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
+import { add, concat, input, mul, reduceSum, reshape, sliceAxis, sub, type Value } from '../graph/index.js';
+import { Scorer, type ModelOnEngine, type ScorerControls, type Scores } from '../loaded/index.js';
+import type { ModelConfig, Tap } from '../model/index.js';
 import { batchSequences, type SequenceBatches } from './batches.js';
 import { compileForward } from './segments.js';
 
@@ -37,12 +20,7 @@ export interface ScoreSample {
 }
 
 /** Scores of one sample's targets. */
-export interface SampleScore {
-  /** Nats. */
-  readonly loss: Float64Array;
-  /** 1 where the target is the likeliest token. */
-  readonly hit: Float64Array;
-}
+export type SampleScore = Scores;
 
 /**
  * What is done to each head, `[numHeads]` per layer: `keep * out + (1 - keep) * fill`, on queries multiplied by
@@ -64,7 +42,6 @@ export interface SequenceScorerOptions {
 
 type Prepared = ScoreSample & { readonly end: number };
 
-const OWN_INPUTS = /^(tokens|rows|targets|(keep|query|fill)\.\d+)$/;
 /** Rows of logits that exist at once. */
 const LOGIT_ROWS = 1024;
 
@@ -73,7 +50,7 @@ export class SequenceScorer {
   private constructor(
     private readonly on: ModelOnEngine,
     private readonly headSettings: boolean,
-    private readonly executable: Executable,
+    private readonly scorer: Scorer,
     private readonly placed: SequenceBatches<Prepared>,
     private readonly perSample: number,
   ) {}
@@ -95,8 +72,12 @@ export class SequenceScorer {
       samples.every((s) => s.positions.length === perSample && s.targets.length === perSample),
       'samples to score differ in their number of targets',
     );
-    const graph = scoreGraph(on.config, placed.batchSize, placed.length, perSample, headSettings);
-    return new SequenceScorer(on, headSettings, await compileForward(on.engine, graph, placed), placed, perSample);
+    const scorer = await Scorer.create(on, {
+      ...{ batchSize: placed.batchSize, seqLen: placed.length, numPositions: placed.batchSize * perSample },
+      ...{ rowsAtOnce: LOGIT_ROWS, controls: headSettings ? headControls(on.config) : null },
+      compile: (graph) => compileForward(on.engine, graph, placed),
+    });
+    return new SequenceScorer(on, headSettings, scorer, placed, perSample);
   }
 
   /** Scores in the order of the samples. */
@@ -145,25 +126,19 @@ export class SequenceScorer {
   ): Promise<void> {
     const { engine, config: model } = this.on;
     const { batchSize, length, batches } = this.placed;
-    const own = new Set(this.executable.graph.inputs.map((p) => p.name).filter((name) => OWN_INPUTS.test(name)));
-    const parameters = parametersFor(this.executable.graph.inputs, own, tensors);
     const controls = this.headSettings ? uploadSettings(engine, settings ?? noSettings(model)) : {};
+    const upload = (values: readonly number[]) =>
+      engine.upload(tensorFrom('i32', [batchSize * this.perSample], values));
     for (const batch of batches) {
-      const rows = batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p));
-      const targets = batch.rows.flatMap((s) => [...s.targets]);
-      const outputs = await this.executable.run({
-        ...parameters,
-        ...controls,
-        tokens: batch.tokens,
-        rows: engine.upload(tensorFrom('i32', [batchSize * this.perSample], rows)),
-        targets: engine.upload(tensorFrom('i32', [batchSize * this.perSample], targets)),
-      });
+      const positions = upload(batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p)));
+      const targets = upload(batch.rows.flatMap((s) => [...s.targets]));
+      const outputs = await this.scorer.run(tensors, { tokens: batch.tokens, positions, targets }, controls);
       await read(outputs, batch.samples.length);
     }
   }
 
   async dispose(): Promise<void> {
-    await this.executable.dispose();
+    await this.scorer.dispose();
   }
 }
 
@@ -185,33 +160,8 @@ function uploadSettings(engine: Engine, settings: HeadSettings): Record<string, 
   return Object.fromEntries(entries);
 }
 
-/**
- * Losses and hits `[B*P]` at flat `rows`; with controls also the sum over positions of head outputs, `heads.N`
- * `[B,H*D]`.
- */
-function scoreGraph(model: ModelConfig, B: number, T: number, P: number, controlled: boolean): Graph {
-  const params = parameterInputs(model);
-  const tokens = input('tokens', 'i32', [B, T]);
-  const rows = input('rows', 'i32', [B * P]);
-  const targets = input('targets', 'i32', [B * P]);
-  const controls = controlled ? headControls(model) : null;
-  const { stream } = forward(model, params, tokens, controls === null ? {} : { tap: controls.tap });
-  const flat = reshape(stream, [B * T, model.hiddenSize]);
-  const blocks = Array.from({ length: Math.ceil((B * P) / LOGIT_ROWS) }, (_, i) => {
-    const [from, to] = [i * LOGIT_ROWS, Math.min(B * P, (i + 1) * LOGIT_ROWS)];
-    const logits = headLogits(model, params, take(flat, sliceAxis(rows, 0, from, to)));
-    const wanted = sliceAxis(targets, 0, from, to);
-    return { loss: crossEntropy(logits, wanted).loss, hit: convert(eq(argmax(logits, 1), wanted), 'i32') };
-  });
-  const joined = (of: (b: (typeof blocks)[number]) => Value) => concat(blocks.map(of), 0);
-  return makeGraph(
-    { ...Object.fromEntries(params), tokens, rows, targets, ...controls?.inputs },
-    { loss: joined((b) => b.loss), hit: joined((b) => b.hit), ...controls?.outputs() },
-  );
-}
-
 /** Controls of the heads of every layer: inputs of the graph, a tap that applies them, and sums of what heads give. */
-function headControls({ numHeads: H, headDim: D, layers }: ModelConfig) {
+function headControls({ numHeads: H, headDim: D, layers }: ModelConfig): ScorerControls {
   const controls = layers.map((_, layer) => ({
     keep: input(`keep.${layer}`, 'f32', [H]),
     query: input(`query.${layer}`, 'f32', [H]),

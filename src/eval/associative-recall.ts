@@ -10,7 +10,7 @@
  */
 import { invariant, Rng } from '../core/index.js';
 import type { GramKeys } from '../data/index.js';
-import type { Scores } from './score.js';
+import type { Scores } from '../loaded/index.js';
 
 /** What a target is, by `ArTargets.kind`. */
 export const AR_KIND = { none: 0, fresh: 1, onset: 2, inside: 3 } as const;

@@ -21,7 +21,7 @@ import {
 import type { TensorMap } from '../engine/index.js';
 import type { LoadedModel } from '../loaded/index.js';
 import type { ChoiceQuestion } from './choice-file.js';
-import { Scorer } from './score.js';
+import { Scorer } from '../loaded/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;

@@ -14,7 +14,7 @@ import {
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { EVAL_SEED } from './needle-task.js';
-import { Scorer, startedOn, uploadForScores, type Scores } from './score.js';
+import { Scorer, startedOn, uploadForScores, type Scores } from '../loaded/index.js';
 
 /** What is scored: the held-out data of a run, in batches of `batchSize` sequences. */
 export interface HeldOutOptions {

@@ -17,7 +17,6 @@ export {
   type NeedleGridSettings,
 } from './needle.js';
 export { defaultBins, RecallTally, type RecallBin, type RecallScore } from './recall.js';
-export { pickParameters, Scorer, type Scores } from './score.js';
 export { EVAL_SEED, needleSample, needleSamples, type NeedleTask } from './needle-task.js';
 export { tokenNeedleTask } from './token-needle.js';
 export * from './ruler/index.js';

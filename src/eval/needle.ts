@@ -11,9 +11,8 @@ import {
   type OpenedData,
 } from '../data/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
-import type { ModelConfig } from '../model/index.js';
 import { needleSamples, type NeedleTask } from './needle-task.js';
-import { Scorer, startedOn, type Scores } from './score.js';
+import { answerScore, Scorer, startedOn, type ModelOnEngine, type Scores } from '../loaded/index.js';
 import { tokenNeedleTask } from './token-needle.js';
 
 /**
@@ -109,10 +108,8 @@ interface LengthPlan {
   readonly batches: readonly { tokens: DeviceTensor; targets: DeviceTensor; positions: DeviceTensor }[];
 }
 
-/** Which model is measured, on which needle samples. */
+/** Which needle samples a model is measured on, and how. */
 export interface NeedleEvaluatorOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
   readonly task: NeedleTask;
   readonly config: NeedleGridSettings;
   /** At most this many tokens in one pass (one sample at least). */
@@ -121,10 +118,12 @@ export interface NeedleEvaluatorOptions {
 
 /** A needle grid that is measured again and again, on the same samples. */
 export class NeedleEvaluator {
+  readonly #engine: Engine;
   readonly #options: NeedleEvaluatorOptions;
   readonly #plans: readonly LengthPlan[];
 
-  private constructor(options: NeedleEvaluatorOptions, plans: readonly LengthPlan[]) {
+  private constructor(engine: Engine, options: NeedleEvaluatorOptions, plans: readonly LengthPlan[]) {
+    this.#engine = engine;
     this.#options = options;
     this.#plans = plans;
   }
@@ -134,27 +133,27 @@ export class NeedleEvaluator {
    *
    * @throws ConfigError if a length cannot hold a needle, or the model's vocabulary not its bytes
    */
-  static async create(options: NeedleEvaluatorOptions): Promise<NeedleEvaluator> {
-    const { task, config, model } = options;
+  static async create(model: ModelOnEngine, options: NeedleEvaluatorOptions): Promise<NeedleEvaluator> {
+    const { task, config } = options;
     checkNeedleLengths(task, config.lengths);
-    if (task.task === 'bytes' && model.vocabSize < BYTE_VOCAB_SIZE) {
+    if (task.task === 'bytes' && model.config.vocabSize < BYTE_VOCAB_SIZE) {
       throw new ConfigError(
-        `eval.needle: needles in text are bytes, but model.vocabSize is ${model.vocabSize}; use 256 or needle: false`,
-        { details: { vocabSize: model.vocabSize } },
+        `eval.needle: needles in text are bytes, but model.vocabSize is ${model.config.vocabSize}; use 256 or needle: false`,
+        { details: { vocabSize: model.config.vocabSize } },
       );
     }
     const plans: LengthPlan[] = [];
-    for (const length of config.lengths) plans.push(await planLength(options, length));
-    return new NeedleEvaluator(options, plans);
+    for (const length of config.lengths) plans.push(await planLength(model, options, length));
+    return new NeedleEvaluator(model.engine, options, plans);
   }
 
   /** Starts to measure a model whose parameters are among `tensors`. */
   async start(tensors: TensorMap): Promise<Pending<NeedleGrid>> {
-    const { config, task, engine } = this.#options;
+    const { config, task } = this.#options;
     const lengths: Pending<Scores[]>[] = [];
     for (const { scorer, batches } of this.#plans) {
       const started: Pending<Scores>[] = [];
-      for (const batch of batches) started.push(await startedOn(engine, scorer.start(tensors, batch)));
+      for (const batch of batches) started.push(await startedOn(this.#engine, scorer.start(tensors, batch)));
       lengths.push(allPending(started));
     }
     const all = allPending(lengths);
@@ -180,14 +179,17 @@ export class NeedleEvaluator {
   }
 }
 
-async function planLength(options: NeedleEvaluatorOptions, length: number): Promise<LengthPlan> {
-  const { engine, model, task, config, batchTokens } = options;
+async function planLength(
+  model: ModelOnEngine,
+  { task, config, batchTokens }: NeedleEvaluatorOptions,
+  length: number,
+): Promise<LengthPlan> {
   const count = config.samples * config.depths.length;
   const samples = needleSamples(task, { label: 'needle', length, depths: config.depths, count });
   const answerLength = at(samples, 0).answer.length;
   const batchSize = Math.max(1, Math.min(count, Math.floor(batchTokens / length)));
   const numPositions = batchSize * answerLength;
-  const scorer = await Scorer.create({ engine, config: model }, { batchSize, seqLen: length, numPositions });
+  const scorer = await Scorer.create(model, { batchSize, seqLen: length, numPositions });
   const batches = Array.from({ length: Math.ceil(count / batchSize) }, (_, b) => {
     // The last batch is filled up with its last sample; what that scores is not read.
     const rows = Array.from({ length: batchSize }, (_, row) => at(samples, Math.min(b * batchSize + row, count - 1)));
@@ -219,10 +221,10 @@ function gridRow(
     own.forEach(({ answer }, row) => {
       const at = row * answer.length;
       const depth = (b * batchSize + row) % numDepths;
-      const right = hit.subarray(at, at + answer.length).every((h) => h === 1);
-      const meanLoss = loss.subarray(at, at + answer.length).reduce((a, x) => a + x, 0) / answer.length;
-      accuracy[depth] = present(accuracy[depth]) + (right ? 1 : 0) / perDepth;
-      probability[depth] = present(probability[depth]) + Math.exp(-meanLoss) / perDepth;
+      const [from, to] = [at, at + answer.length];
+      const own = answerScore({ loss: loss.subarray(from, to), hit: hit.subarray(from, to) });
+      accuracy[depth] = present(accuracy[depth]) + (own.right ? 1 : 0) / perDepth;
+      probability[depth] = present(probability[depth]) + own.probability / perDepth;
     });
   }
   return { accuracy, probability };

@@ -1,6 +1,6 @@
 /** Recall by distance. */
 import { last, f64At, at } from '../core/index.js';
-import type { Scores } from './score.js';
+import type { Scores } from '../loaded/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;

@@ -82,8 +82,7 @@ export async function traceImported(model: OpenedModel, length: number | undefin
 async function needleGrid(model: OpenedModel, asked: number | undefined): Promise<NeedleGrid> {
   const { task, length } = needlePlan(model, asked);
   const config = { ...needleEvalSchema.parse({}), lengths: [length] };
-  const { engine, config: own } = model;
-  const evaluator = await NeedleEvaluator.create({ engine, model: own, task, config, batchTokens: length });
+  const evaluator = await NeedleEvaluator.create(model, { task, config, batchTokens: length });
   try {
     return await evaluator.evaluate(model.tensors);
   } finally {

@@ -23,7 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   engine: ['graph', 'core'],
   model: ['graph', 'core'],
   checkpoint: ['model', 'core'],
-  loaded: ['checkpoint', 'engine', 'model', 'core'],
+  loaded: ['checkpoint', 'engine', 'model', 'graph', 'core'],
   data: ['checkpoint', 'core'],
   run: ['engine', 'model', 'checkpoint', 'graph', 'core'],
   train: ['run', 'engine', 'model', 'data', 'checkpoint', 'graph', 'core'],

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { at, pending } from '../../core/index.js';
 import type { RecallOptions } from '../../data/index.js';
-import type { Scores } from '../../eval/index.js';
+import type { Scores } from '../../loaded/index.js';
 import { defineMeasure, whileCompiling, type PrepareContext, type SharedEvalConfig } from './define.js';
 
 const schema = z.object({

@@ -107,7 +107,7 @@ export const needleMeasure = defineMeasure({
   prepare: async (plan, { engine, model, data, batchSize, later }) => {
     await later(turn);
     const batchTokens = batchSize * data.train.seqLen;
-    const evaluator = await NeedleEvaluator.create({ engine, model, ...plan, batchTokens });
+    const evaluator = await NeedleEvaluator.create({ engine, config: model }, { ...plan, batchTokens });
     return {
       start: async (tensors) => {
         const grid = await evaluator.start(tensors);

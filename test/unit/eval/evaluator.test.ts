@@ -245,7 +245,7 @@ describe('needle grid', () => {
     const task = needleTask(text, options);
     const config = { ...options, lengths: options.lengths ?? [] };
     // Three samples a pass at most, so that the second pass is filled up.
-    const evaluator = await NeedleEvaluator.create({ engine, model, task, config, batchTokens: 3 * 260 });
+    const evaluator = await NeedleEvaluator.create({ engine, config: model }, { task, config, batchTokens: 3 * 260 });
     const grid = await evaluator.evaluate(tensors);
     expect(grid).toMatchObject({ task: 'bytes', lengths: [230, 260], depths: [0, 1], samples: 2 });
     [230, 260].forEach((length, row) => {
@@ -274,13 +274,10 @@ describe('needle grid', () => {
     const wide = { ...model, vocabSize: 256 };
     const fake = scriptedEngine(hits, losses);
     const grid = await (
-      await NeedleEvaluator.create({
-        engine: fake,
-        model: wide,
-        task,
-        config: { ...options, lengths: [230] },
-        batchTokens: 1000,
-      })
+      await NeedleEvaluator.create(
+        { engine: fake, config: wide },
+        { task, config: { ...options, lengths: [230] }, batchTokens: 1000 },
+      )
     ).evaluate(smallModel(256).tensors);
     expect(grid.accuracy).toEqual([[0.5, 0.5, 1]]);
     const expected = [
