@@ -284,9 +284,19 @@ function enterStage(
   return { stage, data: stage.index === 0 ? initial : openRunData(stage, baseDir), fresh: step === stage.from };
 }
 
-function createTrainer({ stage, data }: EnteredStage, state: TrainerState, options: TrainRunOptions): Promise<Trainer> {
+/**
+ * Begins to make a stage's trainer. On one device that works beside the host, parameters may be measured before the
+ * program of a step is there; devices of a mesh take part in each other's work, and compile while they do nothing else.
+ */
+async function createTrainer(
+  { stage, data }: EnteredStage,
+  state: TrainerState,
+  options: TrainRunOptions,
+): Promise<Trainer> {
   options.hooks?.entering?.({ stage, data });
-  return Trainer.create({
+  const { info, hints } = options.engine;
+  const make = hints.runsAhead > 1 && info.mesh === undefined ? Trainer.begin : Trainer.create;
+  return make({
     ...{ engine: options.engine, model: stage.model, config: stage.train, ...state },
     hasSegments: data.train.hasSegments,
     ...options.stepOptions,
@@ -450,6 +460,7 @@ class Loop {
     const alone = engine.hints.runsAhead === 1;
     if (this.#step === 0) await this.#evaluate(0, false);
     if (alone) await this.#evaluated();
+    await this.#clock.time('compile', () => this.#trainer.compiled());
     await this.#stopIfAsked();
     for (let step = this.#step + 1; step <= steps; step++) {
       if (step > this.#entered.stage.to) await this.#enterNext();
@@ -508,6 +519,7 @@ class Loop {
     this.#closeData();
     this.#entered = enterStage(this.#stages, this.#step, this.#options, this.#initial);
     this.#trainer = await this.#clock.time('compile', () => createTrainer(this.#entered, state, this.#options));
+    await this.#clock.time('compile', () => this.#trainer.compiled());
     const { index, train, model } = this.#entered.stage;
     this.#options.hooks?.note?.(
       `step ${this.#step}: stage ${index + 1} of ${this.#stages.length}, ${train.batchSize} x ${train.seqLen} tokens a step, ` +

@@ -314,13 +314,20 @@ export interface TrainerOptions extends StepOptions {
   readonly optimizer?: OptimizerState | undefined;
 }
 
+/** The programs of a step, as one accumulates or not. */
+interface StepPrograms {
+  readonly main: Executable;
+  /** Only with accumulation: `main` then updates from the sum that this builds. */
+  readonly sum: Executable | null;
+}
+
 /** Holds parameters and optimizer state on an engine and takes steps. */
 export class Trainer {
   readonly #options: Pick<TrainerOptions, 'engine' | 'model' | 'config'>;
   readonly #groups: readonly Group[];
-  readonly #main: Executable;
-  /** Only with accumulation: `#main` then updates from the sum that this builds. */
-  readonly #sum: Executable | null;
+  readonly #compiling: Promise<StepPrograms>;
+  /** Null until they are compiled. */
+  #programs: StepPrograms | null = null;
   readonly #shardings: Shardings;
   #state: TensorMap;
   /** With accumulation the gradient's running sum, zero between steps. */
@@ -330,21 +337,28 @@ export class Trainer {
   private constructor(
     options: TrainerOptions & { readonly parameters: HostParameters },
     groups: readonly Group[],
-    programs: { main: Executable; sum: Executable | null; shardings: Shardings },
+    compiling: Promise<StepPrograms>,
+    shardings: Shardings,
   ) {
     const { engine, model, config } = options;
     this.#options = { engine, model, config };
     this.#groups = groups;
-    this.#main = programs.main;
-    this.#sum = programs.sum;
-    this.#shardings = programs.shardings;
-    this.#state = initialState(options, groups, programs.shardings);
-    const sums = programs.sum === null ? [] : groups.map(({ shape }, i) => [`${SUM}.${i}`, zeros(DTYPE, shape)]);
-    this.#sums = uploadAll(engine, Object.fromEntries(sums) as Record<string, HostTensor>, programs.shardings);
+    this.#compiling = compiling;
+    this.#shardings = shardings;
+    this.#state = initialState(options, groups, shardings);
+    const sums = config.accumulate === 1 ? [] : groups.map(({ shape }, i) => [`${SUM}.${i}`, zeros(DTYPE, shape)]);
+    this.#sums = uploadAll(engine, Object.fromEntries(sums) as Record<string, HostTensor>, shardings);
   }
 
-  /** Compiles the programs of a step. Throws what the engine's `compile` throws. */
+  /** Compiles the programs of a step and waits for them. Throws what the engine's `compile` throws. */
   static async create(options: TrainerOptions): Promise<Trainer> {
+    const trainer = await Trainer.begin(options);
+    await trainer.compiled();
+    return trainer;
+  }
+
+  /** A trainer whose parameters are on the engine while the programs of a step are compiled; see `compiled`. */
+  static async begin(options: TrainerOptions): Promise<Trainer> {
     const { engine, model, config } = options;
     const { mesh } = engine.info;
     if (mesh) checkBatch(config.batchSize, config.accumulate, mesh);
@@ -358,25 +372,28 @@ export class Trainer {
     const compiling = Promise.all([
       compile(program(model, config, step)),
       accumulates ? compile(sumProgram(model, config, step)) : null,
-    ]);
-    compiling.catch(() => undefined); // thrown below
+    ]).then(([main, sum]) => ({ main, sum }));
+    compiling.catch(() => undefined); // thrown by `compiled`
     // Others that need a program give it to the engine first.
     await turn();
     const { parameters: given } = options;
-    let parameters: HostParameters;
     try {
-      parameters = typeof given === 'function' ? given() : given;
+      const parameters = typeof given === 'function' ? given() : given;
+      return new Trainer({ ...options, parameters }, groups, compiling, shardings);
     } catch (error) {
       await compiling.catch(() => undefined); // the engine may be disposed of then
       throw error;
     }
-    const [main, sum] = await compiling;
-    return new Trainer({ ...options, parameters }, groups, { main, sum, shardings });
+  }
+
+  /** Waits until a step can be taken. Throws what the engine's `compile` throws. */
+  async compiled(): Promise<void> {
+    this.#programs = await this.#compiling;
   }
 
   /** What a step ends with: all of it, or with accumulation the update. */
   get program(): Executable {
-    return this.#main;
+    return present(this.#programs).main;
   }
 
   /** The parameters, on the engine; good until the next step. */
@@ -405,18 +422,19 @@ export class Trainer {
         `the batch is ${batch.batchSize} x ${batch.seqLen}, the step needs ${config.batchSize} x ${config.seqLen}`,
       );
     }
+    const { main, sum } = (this.#programs ??= await this.#compiling);
     const upload = (tensors: Readonly<Record<string, HostTensor>>) => uploadAll(engine, tensors, this.#shardings);
     const scalars = upload(scalarTensors(DTYPE, adamwScalars(config, lr, t)));
     const micro = microbatches(batch, config.accumulate).map(upload);
-    const losses = this.#sum === null ? [] : await this.#addUp(this.#sum, micro);
-    const batched = this.#sum === null ? at(micro, 0) : this.#sums;
-    const out = await this.#main.run({ ...this.#state, ...scalars, ...batched });
+    const losses = sum === null ? [] : await this.#addUp(sum, micro);
+    const batched = sum === null ? at(micro, 0) : this.#sums;
+    const out = await main.run({ ...this.#state, ...scalars, ...batched });
     this.#state = successors(this.#state, out);
     this.#sums = successors(this.#sums, out);
     // What a step took is freed at once: the next finds the same memory, and a GPU runs the launches that it has
     // recorded for it.
     for (const tensors of [scalars, ...micro]) releaseAll(engine, Object.values(tensors));
-    const parts = this.#sum === null ? [entry(out, 'loss')] : losses;
+    const parts = sum === null ? [entry(out, 'loss')] : losses;
     const numbers = [...parts, entry(out, 'gradNorm')];
     let result: Promise<StepResult> | null = null;
     return { result: () => (result ??= readNumbers(engine, numbers)) };
@@ -451,8 +469,9 @@ export class Trainer {
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    await this.#main.dispose();
-    await this.#sum?.dispose();
+    const programs = await this.#compiling.catch(() => null);
+    await programs?.main.dispose();
+    await programs?.sum?.dispose();
   }
 
   /** Adds the gradients of microbatches to the running sum; gives their losses. */

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { EngineError, inTurns, readJson } from '../../src/core/index.js';
+import { EngineError, inTurns, readJson, turn } from '../../src/core/index.js';
 import { createReferenceEngine, type Engine } from '../../src/engine/index.js';
 import { performRun, resolveRunConfig } from '../../src/lab/index.js';
 import { listCheckpoints } from '../../src/run/index.js';
@@ -66,12 +66,14 @@ function resultsOf(dir: string): unknown {
 }
 
 describe('what is made ready beside the training', () => {
-  it('keeps neither the first evaluation nor steps waiting for what checkpoints need, and changes no result', async () => {
+  it('keeps neither the first evaluation nor steps waiting for what others need, and changes no result', async () => {
     const [plain, dir] = [temporaryFolder(), temporaryFolder()];
     let steps: () => void = () => undefined;
     const taken = new Promise<void>((done) => (steps = done));
     // The program of traces is there only once steps were taken: a run that waits for it does not end.
     const { engine, events } = beside(async (name) => {
+      // The program of steps is there only once held-out batches were scored.
+      while (name === 'step' && !events.includes('scores run')) await turn();
       if (name === 'trace') await taken;
       else await inTurns([1, 2, 3], () => undefined);
     });
