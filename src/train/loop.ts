@@ -295,12 +295,12 @@ async function createTrainer(
 ): Promise<Trainer> {
   options.hooks?.entering?.({ stage, data });
   const { info, hints } = options.engine;
-  const make = hints.runsAhead > 1 && info.mesh === undefined ? Trainer.begin : Trainer.create;
-  return make({
+  const of = {
     ...{ engine: options.engine, model: stage.model, config: stage.train, ...state },
     hasSegments: data.train.hasSegments,
     ...options.stepOptions,
-  });
+  };
+  return hints.runsAhead > 1 && info.mesh === undefined ? Trainer.begin(of) : Trainer.create(of);
 }
 
 /** Parameters and optimizer state of a trainer, on the host. */

@@ -326,7 +326,7 @@ export class Trainer {
   readonly #options: Pick<TrainerOptions, 'engine' | 'model' | 'config'>;
   readonly #groups: readonly Group[];
   readonly #compiling: Promise<StepPrograms>;
-  /** Null until they are compiled. */
+  /** The compiled programs of a step; null until `compiled` has waited for them. */
   #programs: StepPrograms | null = null;
   readonly #shardings: Shardings;
   #state: TensorMap;
@@ -357,7 +357,10 @@ export class Trainer {
     return trainer;
   }
 
-  /** A trainer whose parameters are on the engine while the programs of a step are compiled; see `compiled`. */
+  /**
+   * Begins to make a trainer: its parameters are placed on the engine while the programs of a step are compiled, for
+   * which `compiled` waits.
+   */
   static async begin(options: TrainerOptions): Promise<Trainer> {
     const { engine, model, config } = options;
     const { mesh } = engine.info;
