@@ -112,7 +112,7 @@ describe('longsight ruler', () => {
     await done('run', MODEL, '--out', join(folder, 'e'), ...args, '--truncate');
     expect(scores(join(folder, 'e')).map((r) => r.score)).toEqual([100]);
     appendFileSync(data, '{"input": 3}\n');
-    await refused(/mine\.jsonl:2 needs a text "input"/, 'run', MODEL, '--out', join(folder, 'c'), ...args);
+    await refused(/mine\.jsonl:2: input must be a string, got 3/, 'run', MODEL, '--out', join(folder, 'c'), ...args);
   });
 
   it('keeps answers by content and place, whatever paths and indices say', async () => {
