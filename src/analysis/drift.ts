@@ -14,6 +14,18 @@ import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
 
+/** A model whose weights can be read on the host; no engine is needed. */
+export interface ModelWeights {
+  readonly config: ModelConfig;
+  readonly parameters: () => HostParameters;
+}
+
+/** Which heads are compared. */
+export interface DriftOptions {
+  /** The heads, in the order of the result (default: all). */
+  readonly heads?: readonly HeadIndex[] | undefined;
+}
+
 /** How far the query and key weights of one head moved from the reference. */
 export interface HeadDrift extends HeadIndex {
   /** The Frobenius norm of the difference of the query weights. */
@@ -94,19 +106,19 @@ function productInner(a: Columns, b: Columns, c: Columns, d: Columns): number {
 /**
  * Compares the query and key weights of all heads with those of a reference checkpoint.
  *
- * @param reference the checkpoint that distances are measured from
+ * @param reference the weights that distances are measured from, such as those of a later checkpoint
  * @throws ConfigError if a head does not exist, or the checkpoints are not of this model
  */
 export function weightDrift(
-  model: ModelConfig,
-  parameters: HostParameters,
+  model: ModelWeights,
   reference: HostParameters,
-  heads?: readonly HeadIndex[],
+  { heads = allHeads(model.config) }: DriftOptions = {},
 ): DriftResult {
-  const chosen = heads ?? allHeads(model);
-  checkHeads(model, chosen);
-  const results = chosen.map((index): HeadDrift => {
-    const [now, then] = [weightsOf(model, parameters, index), weightsOf(model, reference, index)];
+  const { config } = model;
+  checkHeads(config, heads);
+  const parameters = model.parameters();
+  const results = heads.map((index): HeadDrift => {
+    const [now, then] = [weightsOf(config, parameters, index), weightsOf(config, reference, index)];
     const [qL2, kL2] = [distance(now.q, then.q), distance(now.k, then.k)];
     const [qRel, kRel] = [qL2 / (normOf(then.q) + TINY), kL2 / (normOf(then.k) + TINY)];
     const before = productInner(then.q, then.k, then.q, then.k);

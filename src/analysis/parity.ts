@@ -5,7 +5,7 @@
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, H query heads, D headDim, L layers.
  */
 import { entry, f64At, at, DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
-import type { DeviceTensor, Engine } from '../engine/index.js';
+import type { DeviceTensor } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
 import {
   finalNorm,
@@ -16,7 +16,7 @@ import {
   type ModelConfig,
   TapReader,
 } from '../model/index.js';
-import { uploadParameters } from '../loaded/index.js';
+import type { LoadedModel } from '../loaded/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -32,15 +32,14 @@ export interface TensorParts {
   }[];
 }
 
-/** Which model is compared with which stored tensors. */
+/**
+ * What another program computed, by name: `input_ids` `[B,T]`, and any of `logits`, `hidden.N`, `attn.N`, `loss`,
+ * `gradnorm.NAME`.
+ */
+export type ExpectedTensors = Readonly<Record<string, HostTensor>>;
+
+/** Where the elements of the other program's tensors are among ours, and how far apart values may be. */
 export interface ParityOptions {
-  readonly engine: Engine;
-  readonly model: ModelConfig;
-  readonly parameters: ReadonlyMap<string, HostTensor<'f32'>>;
-  /**
-   * Expected tensors by name: `input_ids` `[B,T]`, and any of `logits`, `hidden.N`, `attn.N`, `loss`, `gradnorm.NAME`.
-   */
-  readonly expected: Readonly<Record<string, HostTensor>>;
   readonly tensors: readonly TensorParts[];
   /** Other names under which a tensor's gradient may stand; null if it is known to be of no use. */
   readonly aliases?: (name: string) => readonly string[] | null;
@@ -89,15 +88,19 @@ const NOISE = 1e-4;
 type Numbers = Readonly<Record<string, Float64Array>>;
 
 /**
- * Runs the model on `input_ids` and compares everything that the file expects.
+ * Runs the model on the `input_ids` and compares everything else that is expected.
  *
+ * @param expected what the other program computed, `input_ids` among it
  * @throws DataError if `input_ids` are missing or out of range, or an expected tensor has another shape than ours
  */
-export async function compareWithExpected(options: ParityOptions): Promise<ParityResult> {
-  const { model, expected } = options;
-  const ids = readIds(expected, model);
+export async function compareWithExpected(
+  model: LoadedModel,
+  expected: ExpectedTensors,
+  options: ParityOptions,
+): Promise<ParityResult> {
+  const ids = readIds(expected, model.config);
   const wanted = Object.keys(expected).filter((name) => name !== 'input_ids');
-  const got = await compute(options, ids, wanted);
+  const got = await compute(model, expected, ids, { wanted, hidden: options.hiddenStates, tensors: options.tensors });
   const rows: ParityRow[] = [];
   const skipped: { name: string; why: string }[] = [];
   for (const name of wanted.filter((n) => !n.startsWith('gradnorm.')).sort(byNumber)) {
@@ -105,7 +108,7 @@ export async function compareWithExpected(options: ParityOptions): Promise<Parit
     if (ours === undefined) skipped.push({ name, why: got.absent[name] ?? 'it is not something that is compared' });
     else rows.push(compareValues(name, ours, entry(expected, name), options.tolerance ?? PARITY_TOLERANCE));
   }
-  const norms = compareGradients(options, wanted, got.squares);
+  const norms = compareGradients(options, expected, wanted, got.squares);
   append(rows, norms.rows);
   append(skipped, norms.skipped);
   const passed = rows.length > 0 && rows.every((r) => r.passed) && norms.unknown === 0;
@@ -120,7 +123,7 @@ interface Ids {
   readonly values: Float64Array;
 }
 
-function readIds(expected: ParityOptions['expected'], { vocabSize }: ModelConfig): Ids {
+function readIds(expected: ExpectedTensors, { vocabSize }: ModelConfig): Ids {
   const tensor = expected['input_ids'];
   const [B, T] = tensor?.shape ?? [];
   if (tensor === undefined || tensor.shape.length !== 2 || !B || !T || T < 2) {
@@ -141,13 +144,24 @@ interface Computed {
   readonly squares: Numbers;
 }
 
-async function compute(options: ParityOptions, ids: Ids, wanted: readonly string[]): Promise<Computed> {
-  const { engine, model, parameters } = options;
+/** What of a model is computed: the expected values that are `wanted`, and squared gradients of `tensors`. */
+interface Wanted {
+  readonly wanted: readonly string[];
+  readonly hidden: ParityOptions['hiddenStates'];
+  readonly tensors: readonly TensorParts[];
+}
+
+async function compute(
+  { engine, config: model, tensors: weights }: LoadedModel,
+  expected: ExpectedTensors,
+  ids: Ids,
+  what: Wanted,
+): Promise<Computed> {
+  const { wanted } = what;
   const { B, T, values } = ids;
-  const device = uploadParameters(engine, parameters);
   const isLast = (i: number) => i % T === T - 1;
   const inputs: Record<string, DeviceTensor> = {
-    ...device,
+    ...weights,
     tokens: engine.upload(tensorFrom('i32', [B, T], values)),
     targets: engine.upload(
       tensorFrom(
@@ -174,13 +188,13 @@ async function compute(options: ParityOptions, ids: Ids, wanted: readonly string
   };
   // Two graphs, since activations come from a forward pass alone while the loss's gradients recompute what they need.
   const attention = attentionLayersOf(model, wanted);
-  const states = await run(statesGraph(options, ids, wanted, Object.values(attention.layers)));
+  const states = await run(statesGraph(model, ids, what, Object.values(attention.layers)));
   const maps = Object.entries(attention.layers).map(([name, layer]) => {
-    const samples = options.expected[name]?.shape[0] ?? B;
+    const samples = expected[name]?.shape[0] ?? B;
     return [name, attentionMaps(model, layer, states, Math.min(samples, B), T)] as const;
   });
   const learns = wanted.some((n) => n === 'loss' || n.startsWith('gradnorm.'));
-  const learned = learns ? await run(lossGraph(options, ids)) : {};
+  const learned = learns ? await run(lossGraph(model, ids, what.tensors)) : {};
   const { loss, ...squares } = learned;
   return {
     values: { ...states, ...Object.fromEntries(maps), ...(loss === undefined ? {} : { loss }) },
@@ -208,9 +222,9 @@ function attentionLayersOf(model: ModelConfig, wanted: readonly string[]) {
 }
 
 function statesGraph(
-  { model, hiddenStates }: ParityOptions,
+  model: ModelConfig,
   { B, T }: Ids,
-  wanted: readonly string[],
+  { wanted, hidden }: Wanted,
   attending: readonly number[],
 ): Graph {
   const params = parameterInputs(model);
@@ -219,7 +233,7 @@ function statesGraph(
   const { logits } = forward(model, params, tokens, { tap: reader.tap });
   const outputs: [string, Value][] = [];
   if (wanted.includes('logits')) outputs.push(['logits', logits]);
-  const first = hiddenStates === 'layers' ? 1 : 0;
+  const first = hidden === 'layers' ? 1 : 0;
   for (let n = 0; n <= model.numLayers; n++) {
     const stream = at(reader.stream, Math.min(n + first, model.numLayers));
     if (!wanted.includes(`hidden.${n}`)) continue;
@@ -235,7 +249,7 @@ function statesGraph(
   return makeGraph({ ...Object.fromEntries(used), tokens }, Object.fromEntries(outputs));
 }
 
-function lossGraph({ model, tensors }: ParityOptions, { B, T }: Ids): Graph {
+function lossGraph(model: ModelConfig, { B, T }: Ids, tensors: readonly TensorParts[]): Graph {
   const columns = new Set(tensors.flatMap((t) => t.parts.flatMap((p) => (p.axis === 'columns' ? [p.parameter] : []))));
   const params = parameterInputs(model);
   const [tokens, targets] = [input('tokens', 'i32', [B, T]), input('targets', 'i32', [B, T])];
@@ -311,8 +325,13 @@ function compareValues(name: string, ours: Float64Array, expected: HostTensor, t
   return { name, worstAbsolute: worst, worstRelative, tolerance, passed: worst <= tolerance * Math.max(1, largest) };
 }
 
-function compareGradients(options: ParityOptions, wanted: readonly string[], squares: Numbers) {
-  const { tensors, expected, aliases, gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE } = options;
+function compareGradients(
+  options: ParityOptions,
+  expected: ExpectedTensors,
+  wanted: readonly string[],
+  squares: Numbers,
+) {
+  const { tensors, aliases, gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE } = options;
   const byName = new Map(tensors.map((t) => [t.name, t]));
   const names = wanted.filter((n) => n.startsWith('gradnorm.'));
   const theirs = (name: string) => readF64(toNumbers(entry(expected, name)), 0);

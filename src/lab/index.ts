@@ -77,6 +77,7 @@ export {
   type SequenceOptions,
 } from './model-texts.js';
 export { evaluateOnTexts, traceImported } from './imported.js';
+export { openParity, PARITY_TOLERANCES, type ParityTolerances } from './parity.js';
 export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
 export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';
 export { attentionDistances } from './analyses/attention-distance.js';

@@ -1,14 +1,7 @@
 /** `longsight parity FOLDER`: an imported model against what Transformers computed with it. */
 import type { Command } from 'commander';
-import { join } from 'node:path';
-import {
-  compareWithExpected,
-  PARITY_GRADIENT_TOLERANCE,
-  PARITY_TOLERANCE,
-  type ParityResult,
-  type ParityRow,
-} from '../../analysis/index.js';
-import { openHfModel, readSafetensors } from '../../checkpoint/index.js';
+import type { ParityResult, ParityRow } from '../../analysis/index.js';
+import { openParity, PARITY_TOLERANCES } from '../../lab/index.js';
 import { withEngine } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
@@ -43,31 +36,22 @@ export function addParity(program: Command, context: CliContext): void {
       '--tolerance <x>',
       'largest error, relative to the largest expected value where that is above 1',
       number('--tolerance'),
-      PARITY_TOLERANCE,
+      PARITY_TOLERANCES.tolerance,
     )
     .option(
       '--gradient-tolerance <x>',
       'largest relative error of gradient norms',
       number('--gradient-tolerance'),
-      PARITY_GRADIENT_TOLERANCE,
+      PARITY_TOLERANCES.gradientTolerance,
     );
   addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => parity(folder, flags, context));
 }
 
 async function parity(folder: string, flags: Flags, context: CliContext): Promise<void> {
-  const { config: model, parameters, parts, inMemory, hiddenStates } = openHfModel(folder);
-  const expected = readSafetensors(flags.expected ?? join(folder, 'expected.safetensors'));
   const { tolerance, gradientTolerance } = flags;
+  const compare = openParity(folder, flags.expected);
   const output = new Output(context, flags);
-  const result = await withEngine(null, flags, output, async (engine) =>
-    compareWithExpected({
-      ...{ engine, model, expected, tolerance, gradientTolerance },
-      parameters: parameters(),
-      tensors: parts,
-      aliases: inMemory,
-      hiddenStates,
-    }),
-  );
+  const result = await withEngine(null, flags, output, (engine) => compare(engine, { tolerance, gradientTolerance }));
   output.result(describe(result), { event: 'parity', folder, ...result });
   if (!result.passed) context.exitWith(EXIT.failed);
 }

@@ -53,7 +53,7 @@ export const drift = defineAnalysis({
   },
   measure: (model, { heads }, { shared, reference }) => ({
     reference: reference?.step ?? reference?.source ?? model.source,
-    ...weightDrift(model.config, model.parameters(), shared ?? model.parameters(), heads),
+    ...weightDrift(model, shared ?? model.parameters(), { heads }),
   }),
   print: ({ heads, reference, qkRel, scoreRel }, name) => ({
     title: `${name}, relative to ${typeof reference === 'number' ? `step ${reference}` : reference}`,

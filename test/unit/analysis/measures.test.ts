@@ -140,6 +140,8 @@ describe('entropy', () => {
 });
 
 describe('drift', () => {
+  const weights = (config: ModelConfig, parameters: HostParameters) => ({ config, parameters: () => parameters });
+
   it('sees a rotation of queries and keys together in the weights but not in the scores', () => {
     const { model, params } = build({ layers: 'full:nope', numKvHeads: 4 });
     const name = 'layers.0.attn.wqkv';
@@ -156,7 +158,7 @@ describe('drift', () => {
       }
     }
     const turned = new Map(params).set(name, tensorFrom('f32', t.shape, values));
-    const [head, other] = weightDrift(model, turned, params).heads;
+    const [head, other] = weightDrift(weights(model, turned), params).heads;
     expect(head?.qRel).toBeGreaterThan(0.1);
     expect(head?.scoreRel).toBeLessThan(1e-5);
     expect(other).toMatchObject({ qL2: 0, kL2: 0 });
@@ -174,7 +176,7 @@ describe('drift', () => {
         toNumbers(t).map((v) => 1.5 * v),
       ),
     );
-    const got = weightDrift(model, scaled, params);
+    const got = weightDrift(weights(model, scaled), params);
     got.heads.forEach((h) => {
       expect(h.qRel).toBeCloseTo(0.5, 6);
       expect(h.qkRel).toBeCloseTo(1, 6);
@@ -188,9 +190,11 @@ describe('drift', () => {
   it('refuses checkpoints of another model', () => {
     const { model, params } = build({ layers: 'full' });
     const other = build({ layers: 'full', hiddenSize: 12 });
-    expect(() => weightDrift(model, params, other.params)).toThrow('compare checkpoints of one model');
-    expect(() => weightDrift(model, new Map(), params)).toThrow('lacks layers.0.attn.wqkv');
-    expect(() => weightDrift(model, params, params, [{ layer: 0, head: 9 }])).toThrow('there is no head 0:9');
+    expect(() => weightDrift(weights(model, params), other.params)).toThrow('compare checkpoints of one model');
+    expect(() => weightDrift(weights(model, new Map()), params)).toThrow('lacks layers.0.attn.wqkv');
+    expect(() => weightDrift(weights(model, params), params, { heads: [{ layer: 0, head: 9 }] })).toThrow(
+      'there is no head 0:9',
+    );
   });
 });
 

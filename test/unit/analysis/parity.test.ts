@@ -5,6 +5,7 @@ import { compareWithExpected } from '../../../src/analysis/index.js';
 import { openHfModel, readSafetensors } from '../../../src/checkpoint/index.js';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
+import { loadModel } from '../../../src/loaded/index.js';
 
 const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
 const engine = createReferenceEngine();
@@ -13,8 +14,8 @@ function compare(name: string, change: (expected: Record<string, HostTensor>) =>
   const { config, parts, inMemory, hiddenStates, parameters } = openHfModel(join(HF, name));
   const expected = { ...readSafetensors(join(HF, name, 'expected.safetensors')) };
   change(expected);
-  const options = { engine, model: config, parameters: parameters(), expected, tensors: parts, hiddenStates };
-  return compareWithExpected({ ...options, aliases: inMemory });
+  const model = loadModel(engine, config, parameters());
+  return compareWithExpected(model, expected, { tensors: parts, hiddenStates, aliases: inMemory });
 }
 
 describe('what Transformers computes', () => {

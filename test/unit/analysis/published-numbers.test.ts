@@ -82,7 +82,7 @@ describe("the numbers of the study's own scripts", () => {
       per_head: (Scored & Record<'q_l2' | 'k_l2' | 'q_rel_l2' | 'k_rel_l2' | 'qk_l2' | 'qk_rel_l2', number>)[];
     };
     const heads = want.per_head.map(({ layer, head }) => ({ layer, head }));
-    const got = weightDrift(a.config, b.parameters(), a.parameters(), heads);
+    const got = weightDrift({ config: a.config, parameters: () => b.parameters() }, a.parameters(), { heads });
     near(got.qkL2, want.qk_l2);
     near(got.qkRel, want.qk_rel_l2);
     want.per_head.forEach((w, i) => {

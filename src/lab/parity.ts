@@ -1,0 +1,41 @@
+/** An imported model against the values that the program it came from computed with it. */
+import { join } from 'node:path';
+import {
+  compareWithExpected,
+  PARITY_GRADIENT_TOLERANCE,
+  PARITY_TOLERANCE,
+  type ParityOptions,
+  type ParityResult,
+} from '../analysis/index.js';
+import { openHfModel, readSafetensors } from '../checkpoint/index.js';
+import type { Engine } from '../engine/index.js';
+import { loadModel } from '../loaded/index.js';
+
+/** The largest relative differences that pass: of values, and of gradient norms. */
+export type ParityTolerances = Required<Pick<ParityOptions, 'tolerance' | 'gradientTolerance'>>;
+
+/** The differences that pass where nothing else is asked for. */
+export const PARITY_TOLERANCES: ParityTolerances = {
+  tolerance: PARITY_TOLERANCE,
+  gradientTolerance: PARITY_GRADIENT_TOLERANCE,
+};
+
+/**
+ * Opens a model saved by Transformers and the values expected of it; what it returns compares the two on an engine.
+ *
+ * @param folder the folder of the model
+ * @param file the expected values (default: `expected.safetensors` in the folder)
+ * @throws ConfigError or DataError if the model or the file cannot be read
+ */
+export function openParity(
+  folder: string,
+  file = join(folder, 'expected.safetensors'),
+): (engine: Engine, tolerances?: ParityTolerances) => Promise<ParityResult> {
+  const { config, parameters, parts, inMemory, hiddenStates } = openHfModel(folder);
+  const expected = readSafetensors(file);
+  return (engine, tolerances = PARITY_TOLERANCES) =>
+    compareWithExpected(loadModel(engine, config, parameters(), { source: folder }), expected, {
+      ...tolerances,
+      ...{ tensors: parts, aliases: inMemory, hiddenStates },
+    });
+}
