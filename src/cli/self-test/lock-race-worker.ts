@@ -4,7 +4,7 @@
  */
 import { readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { at, StoreError, takeLock, type HeldLock } from '../../core/index.js';
+import { at, parseHolder, stateOf, StoreError, takeLock, thisProcess, type HeldLock } from '../../core/index.js';
 
 const [folder, turns, deadly] = [at(process.argv, 2), Number(process.argv[3]), Number(process.argv[4])];
 const inside = join(folder, 'inside');
@@ -21,24 +21,18 @@ async function take(): Promise<HeldLock> {
   }
 }
 
-/** Whether a process that lives is inside. A link is made whole or not at all, with the process's number in it. */
+/** Whether a process that lives is inside. A link is made whole or not at all, with the process's name in it. */
 function enter(): boolean {
+  const link = () => symlinkSync(JSON.stringify(thisProcess()), inside);
   try {
-    symlinkSync(String(process.pid), inside);
+    link();
     return false;
   } catch {
-    const alive = isAlive(Number(readlinkSync(inside)));
+    const other = parseHolder(readlinkSync(inside));
     rmSync(inside, { force: true });
-    symlinkSync(String(process.pid), inside);
-    return alive;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
+    link();
+    // One that was killed has left, also before its parent asks for it: the lock judges the same way.
+    return other === null || stateOf(other) !== 'gone';
   }
 }
 
