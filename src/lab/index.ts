@@ -77,6 +77,8 @@ export {
   type SequenceOptions,
 } from './model-texts.js';
 export { evaluateOnTexts, traceImported } from './imported.js';
+export { checkAttention, enginesHere, WINDOW_EDGES, type AttentionErrors } from './attention-check.js';
+export { CHECKED_STEPS, EngineChecks, type EngineCheck } from './engine-check.js';
 export { openParity, PARITY_TOLERANCES, type ParityTolerances } from './parity.js';
 export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
 export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';

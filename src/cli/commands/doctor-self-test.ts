@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { messageOf, oneLine } from '../../core/index.js';
 import { createEngine, type EngineName } from '../../engine/index.js';
 import { Bench, type BenchOptions } from '../self-test/bench.js';
-import { enginesHere } from '../self-test/attention.js';
+import { enginesHere } from '../../lab/index.js';
 import type { Outcome, SelfCheck } from '../self-test/definition.js';
 import { SELF_CHECKS } from '../self-test/table.js';
 import { windowsOn } from '../self-test/windows.js';

@@ -2,48 +2,18 @@
 import { readFileSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import {
-  createEngine,
-  kernelsNotUsed,
-  whyNoCuda,
-  type Engine,
-  type EngineInfo,
-  type EngineName,
-  type KernelSupport,
-} from '../../engine/index.js';
-import { nextBatch, RecallOptionsSchema, RecallSource } from '../../data/index.js';
-import { initialParameters, resolveModelConfig } from '../../model/index.js';
+import { kernelsNotUsed, whyNoCuda, type KernelSupport } from '../../engine/index.js';
+import { CHECKED_STEPS, EngineChecks, enginesHere, type AttentionErrors, type EngineCheck } from '../../lab/index.js';
 import { machine } from '../../study/index.js';
-import { Trainer, TrainConfigSchema } from '../../train/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
 import { addEngineOptions, addOutputOptions, type EngineFlags, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
-import { ATTENTION_TOLERANCE, attentionErrors, enginesHere, type AttentionErrors } from '../self-test/attention.js';
 import { selfTest } from './doctor-self-test.js';
-import { at, maxOf } from '../../core/index.js';
 
 interface Flags extends OutputFlags, EngineFlags {
   readonly selfTest?: boolean;
 }
-
-interface Check {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly info: EngineInfo | null;
-  /** The engine's own kernels; null if it has none or was not made. */
-  readonly kernels: readonly KernelSupport[] | null;
-  /** Largest relative difference from the reference, of loss and gradient norm over the steps. */
-  readonly worst: number | null;
-  /** The errors of attention at the edges of windows: in float32, and in bf16 where the engine has it. */
-  readonly attention: { readonly f32: AttentionErrors; readonly bf16: AttentionErrors | null } | null;
-  readonly durationMs: number;
-  readonly error: string | null;
-}
-
-const STEPS = 3;
-/** Float32 against float64 over three steps of a tiny model: measured below 1e-6, with room. */
-const TOLERANCE = 1e-4;
 
 /** Registers `longsight doctor`. */
 export function addDoctor(program: Command, context: CliContext): void {
@@ -68,9 +38,9 @@ async function doctor(flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   if (flags.selfTest === true) return selfTest(flags, output, context);
   const asked = flags.engine === undefined || flags.engine === 'auto' ? enginesHere() : [flags.engine];
-  const expected = await run(createEngine('reference'));
-  const checks: Check[] = [];
-  for (const name of asked) checks.push(await check(name, flags, expected));
+  const engines = await EngineChecks.create();
+  const checks: EngineCheck[] = [];
+  for (const name of asked) checks.push(await engines.check(name, flags.threads));
   const facts = environment();
   const rows = checks.map((c) => [c.name, c.ok ? 'ok' : 'FAILED', c.error ?? findings(c)]);
   const kernels = kernelsOf(checks);
@@ -92,7 +62,7 @@ async function doctor(flags: Flags, context: CliContext): Promise<void> {
 
 /** The kernels of each engine that has any; where none has, why theirs cannot be used on this machine. */
 function kernelsOf(
-  checks: readonly Check[],
+  checks: readonly EngineCheck[],
 ): { readonly engine: string; readonly kernels: readonly KernelSupport[] }[] {
   const found = checks.flatMap(({ name, kernels }) => (kernels === null ? [] : [{ engine: name, kernels }]));
   return found.length > 0
@@ -101,65 +71,14 @@ function kernelsOf(
 }
 
 /** What a check that ran to its end found, in one line. */
-function findings({ info, worst, attention, durationMs }: Check): string {
+function findings({ info, worst, attention, durationMs }: EngineCheck): string {
   const show = (e: AttentionErrors | null | undefined) =>
     e ? `${e.forward.toExponential(1)} forward, ${e.backward.toExponential(1)} backward` : '';
   const bf16 = attention?.bf16 ? `; in bf16 ${show(attention.bf16)}` : '';
   return (
-    `${info?.library}, ${info?.threads} threads; ${Math.round(durationMs)} ms; ${STEPS} training steps differ by ` +
+    `${info?.library}, ${info?.threads} threads; ${Math.round(durationMs)} ms; ${CHECKED_STEPS} training steps differ by ` +
     `${worst?.toExponential(1)}, attention at window edges by ${show(attention?.f32)}${bf16}`
   );
-}
-
-async function check(name: EngineName, flags: Flags, expected: readonly number[]): Promise<Check> {
-  const start = performance.now();
-  let engine: Engine | null = null;
-  const made = () => ({
-    name,
-    info: engine?.info ?? null,
-    kernels: engine?.kernels ?? null,
-    durationMs: performance.now() - start,
-  });
-  try {
-    engine = createEngine(name, flags.threads === undefined ? {} : { threads: flags.threads });
-    const attention = {
-      f32: await attentionErrors(engine, 'f32'),
-      bf16: engine.info.name === 'xla' ? await attentionErrors(engine, 'bf16') : null,
-    };
-    const got = await run(engine);
-    const worst = maxOf(got.map((value, i) => Math.abs(value / at(expected, i) - 1)));
-    const near = (e: AttentionErrors | null, limit: number) => e === null || Math.max(e.forward, e.backward) <= limit;
-    const { f32, bf16 } = ATTENTION_TOLERANCE;
-    const ok = worst <= TOLERANCE && near(attention.f32, f32) && near(attention.bf16, bf16);
-    return { ...made(), ok, worst, attention, error: null };
-  } catch (error) {
-    // Whatever an engine throws is the finding here.
-    const message = error instanceof Error ? error.message : String(error);
-    return { ...made(), ok: false, worst: null, attention: null, error: message };
-  }
-}
-
-/** Losses and gradient norms of a few training steps of a tiny hybrid; disposes the engine. */
-async function run(engine: Engine): Promise<number[]> {
-  const data = RecallOptionsSchema.parse({ numKeys: 4, numValues: 4, numFillers: 8 });
-  const model = resolveModelConfig({
-    ...{ vocabSize: 16, hiddenSize: 16, layers: 'swa:4 full:nope', numHeads: 4, numKvHeads: 2, intermediateSize: 32 },
-    ...{ qkNorm: true, sinks: true, outputGate: true },
-  });
-  const config = TrainConfigSchema.parse({ seqLen: 16, batchSize: 2, steps: STEPS });
-  const source = new RecallSource(data, config.seqLen, 1, 'doctor');
-  try {
-    const trainer = await Trainer.create({ engine, model, config, parameters: initialParameters(model, 1) });
-    const results: number[] = [];
-    for (let step = 1; step <= STEPS; step++) {
-      const { loss, gradNorm } = await trainer.step(nextBatch(source, config.batchSize), config.lr, step);
-      results.push(loss, gradNorm);
-    }
-    await trainer.dispose();
-    return results;
-  } finally {
-    await engine.dispose();
-  }
 }
 
 function environment(): Record<string, string> {

@@ -1,17 +1,7 @@
 /** Attention on an engine against the reference, forward and backward, with windows one shorter and one longer. */
-import { entry, f64At, Rng, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor } from '../../core/index.js';
-import { evaluateReference, xlaPlatforms, type Engine, type EngineName } from '../../engine/index.js';
-import {
-  attention,
-  convert,
-  grad,
-  input,
-  makeGraph,
-  mul,
-  reduceSum,
-  type Graph,
-  type Value,
-} from '../../graph/index.js';
+import { entry, f64At, Rng, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor } from '../core/index.js';
+import { evaluateReference, xlaPlatforms, type Engine, type EngineName } from '../engine/index.js';
+import { attention, convert, grad, input, makeGraph, mul, reduceSum, type Graph, type Value } from '../graph/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -23,9 +13,11 @@ export interface AttentionErrors {
 }
 
 /** The window, in keys, the query's own included, at whose edges attention is compared. */
-export const WINDOW = 8;
+const WINDOW = 8;
 /** Windows in keys, the query's own included; null sees all. */
 const WINDOWS: readonly (number | null)[] = [1, WINDOW - 1, WINDOW, WINDOW + 1, null];
+/** The windows that are told of, in keys. */
+export const WINDOW_EDGES: readonly [number, number, number] = [WINDOW - 1, WINDOW, WINDOW + 1];
 /** Sequences, tokens, heads, key heads, width: what fused kernels take too. */
 const [B, T, H, G, D] = [2, 32, 4, 2, 16];
 const SHAPES = { q: [B, T, H, D], k: [B, T, G, D], v: [B, T, G, D] } as const;
@@ -47,15 +39,35 @@ function attentionGraph(dtype: DType): Graph {
  * Largest absolute difference of attention; gradients here reach 20, and a window that is off by one differs by more
  * than 1.
  */
-export const ATTENTION_TOLERANCE = { f32: 1e-4, bf16: 0.2 } as const;
+const ATTENTION_TOLERANCE = { f32: 1e-4, bf16: 0.2 } as const;
 
 /** The engines that come with the package, and xla on every platform that this host has a plugin and a device for. */
 export function enginesHere(): readonly EngineName[] {
   return ['onnx', 'reference', ...xlaPlatforms().map((platform) => `xla:${platform}` as const)];
 }
 
-/** Throws what the engine throws. */
-export async function attentionErrors(engine: Engine, dtype: 'f32' | 'bf16'): Promise<AttentionErrors> {
+/** How far attention is from the reference in one dtype, and whether that passes. */
+export interface AttentionCheck {
+  readonly dtype: 'f32' | 'bf16';
+  readonly errors: AttentionErrors;
+  readonly ok: boolean;
+}
+
+/**
+ * Holds an engine's attention, forward and backward, against the float64 reference at the edges of windows: in f32, and
+ * on xla in bf16 after it. Throws what the engine throws.
+ */
+export async function checkAttention(engine: Engine): Promise<AttentionCheck[]> {
+  const dtypes = engine.info.name === 'xla' ? (['f32', 'bf16'] as const) : (['f32'] as const);
+  const checks: AttentionCheck[] = [];
+  for (const dtype of dtypes) {
+    const errors = await attentionErrors(engine, dtype);
+    checks.push({ dtype, errors, ok: Math.max(errors.forward, errors.backward) <= ATTENTION_TOLERANCE[dtype] });
+  }
+  return checks;
+}
+
+async function attentionErrors(engine: Engine, dtype: 'f32' | 'bf16'): Promise<AttentionErrors> {
   const graph = attentionGraph(dtype);
   const rng = Rng.of(1, 'doctor', 'attention');
   const tensors: Record<string, HostTensor> = Object.fromEntries(
