@@ -10,6 +10,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
@@ -39,6 +40,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTEMPTY: 'a folder that is not empty is there; choose another path',
   EXDEV: 'it lies on another file system; choose another folder',
   EIO: 'the disk reports an error',
+  ENXIO: 'it is a device, a pipe or a socket, which a file would replace; choose another path',
 };
 
 /** What temporary names add to the name that a file will have; no message shows it. */
@@ -103,6 +105,18 @@ export function needFolder(path: string): void {
   } catch (cause) {
     throw fileError('make folder', path, cause);
   }
+}
+
+/**
+ * Refuses a path that a file must not take by rename: what is neither a file nor a folder, a link to such a thing, and
+ * any name among the devices (for root, `/dev/stdout` would be a file for everybody from then on). Throws an error with
+ * code ENXIO, for `fileError`.
+ */
+export function refuseDevice(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  const special = found !== undefined && !found.isFile() && !found.isDirectory();
+  if (special || realpathSync(dirname(path)) === '/dev')
+    throw Object.assign(new Error(`${path} is no file`), { code: 'ENXIO' });
 }
 
 /** Makes a file that is not there yet and opens it for writing; a link under its name is never followed. */

@@ -11,6 +11,7 @@ import {
   makeFolder,
   makeNewFolder,
   openToAppend,
+  refuseDevice,
   renamePath,
   syncFile,
   syncFileBehind,
@@ -44,6 +45,7 @@ export class AtomicFile implements Disposable {
     this.#temporary = temporaryPath(path);
     this.#attempt(() => {
       makeFolder(dirname(path));
+      refuseDevice(path);
       removeLeftovers(dirname(path));
       this.#fd = createFile(this.#temporary);
       this.#created = true;
