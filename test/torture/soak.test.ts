@@ -59,7 +59,8 @@ it('a run of 100,000 steps keeps its memory', async () => {
   process.stderr.write(
     `${steps} steps: ${before.toFixed(1)} MiB in the second fifth of the time, ${after.toFixed(1)} in the last\n`,
   );
-  expect(after).toBeLessThan(before * 1.1);
+  // A short run ends while the heap still grows to its usual size, by up to 40 MiB; a leak of 1 kB a step is 60 MiB in a whole one.
+  expect(after - before).toBeLessThan(48);
 });
 
 it('the parent of a study of 500 runs keeps its memory', async () => {
@@ -79,5 +80,5 @@ it('the parent of a study of 500 runs keeps its memory', async () => {
   const [heap, rss] = [0, 1].map((i) => secondAndLast(rows.map((row) => present(row[i]))));
   process.stderr.write(`${runs} runs: heap ${heap?.join(' then ')} MB, resident ${rss?.join(' then ')} MB\n`);
   expect(present(heap)[1]).toBeLessThan(present(heap)[0] + 0.5);
-  expect(present(rss)[1]).toBeLessThan(present(rss)[0] * 1.1);
+  expect(present(rss)[1]).toBeLessThan(present(rss)[0] + 24);
 });
