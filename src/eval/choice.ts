@@ -126,6 +126,29 @@ export interface ChoiceScorerOptions {
   readonly onProgress?: (done: number, all: number) => void;
 }
 
+/** What multiple choice of a task gives: accuracies, and the scores behind them. */
+export interface EvaluatedChoices {
+  readonly result: ChoiceResult;
+  /** The scores of every choice, question by question. */
+  readonly scores: readonly (readonly ChoiceScore[])[];
+}
+
+/**
+ * Scores the choices of questions and says how often the likeliest one is right.
+ *
+ * @param tokens the choices of each question in tokens, as `choiceTokens` gives them
+ * @throws DataError if a token is not one of the model's
+ */
+export async function evaluateChoices(
+  model: LoadedModel,
+  questions: readonly ChoiceQuestion[],
+  { tokens, ...options }: ChoiceScorerOptions & { readonly tokens: readonly (readonly ChoiceTokens[])[] },
+): Promise<EvaluatedChoices> {
+  const flat = await scoreChoices(model, tokens.flat(), options);
+  const scores = tokens.map((choices) => flat.splice(0, choices.length));
+  return { result: summariseChoices(questions, scores), scores };
+}
+
 /** The next length of a series that grows by a quarter or so: few graphs are compiled, little is padded. */
 function roundedLength(n: number): number {
   let step = 16;

@@ -36,6 +36,22 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['report', 'study', 'lab', 'loaded', ...ONE_RUN],
 };
 
+/**
+ * What the command line may take from the layers that compute, beside types: names for its help, inputs that it reads,
+ * what it asks of machines and engines. Whatever measures a model it takes from lab, so that the same is there for
+ * programs; enter no function here that does.
+ */
+const CLI_MAY_TAKE: Readonly<Record<string, readonly string[]>> = {
+  graph: [],
+  analysis: ['parametersOf', 'readScalingTable', 'SCALING_FORMS'],
+  eval: ['claimPredictions', 'PredictionFile', 'readChoiceFile', 'RulerRunner'],
+  generate: ['checkSampling', 'Decoder', 'generate', 'TextDecoderStream'],
+  engine: [
+    ...['cacheFolder', 'createEngine', 'ENGINE_NAMES', 'findAccelerators'],
+    ...['kernelsNotUsed', 'platformOf', 'whyNoCuda'],
+  ],
+};
+
 interface Import {
   /** Both relative to the sources' root, with `/` and `.ts`. */
   readonly from: string;
@@ -54,6 +70,38 @@ function importsOf(from: string, text: string): Import[] {
     if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) add(node.moduleSpecifier);
     else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal);
     else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node.arguments[0]);
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return found;
+}
+
+/**
+ * Names that a file of the command line takes from the layers of `CLI_MAY_TAKE` though they are not entered there; one
+ * line each. Types are free; `*` stands for a whole layer, such as `import * as`, `export *` or `import()`.
+ */
+function measuringInCli(from: string, text: string): string[] {
+  const source = ts.createSourceFile(from, text, ts.ScriptTarget.Latest, true);
+  const found: string[] = [];
+  const take = (specifier: ts.Node | undefined, names: readonly string[]): void => {
+    if (specifier === undefined || !ts.isStringLiteralLike(specifier) || !specifier.text.startsWith('.')) return;
+    const layer = layerOf(join(dirname(from), specifier.text));
+    const allowed = CLI_MAY_TAKE[layer];
+    if (allowed === undefined) return;
+    for (const name of names) if (!allowed.includes(name)) found.push(`${from} takes ${name} from ${layer}`);
+  };
+  const named = (elements: ts.NodeArray<ts.ImportSpecifier | ts.ExportSpecifier>): string[] =>
+    [...elements].filter((e) => !e.isTypeOnly).map((e) => (e.propertyName ?? e.name).text);
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node) && node.importClause?.isTypeOnly !== true) {
+      const bindings = node.importClause?.namedBindings;
+      take(node.moduleSpecifier, bindings && ts.isNamedImports(bindings) ? named(bindings.elements) : ['*']);
+    } else if (ts.isExportDeclaration(node) && !node.isTypeOnly) {
+      const clause = node.exportClause;
+      take(node.moduleSpecifier, clause && ts.isNamedExports(clause) ? named(clause.elements) : ['*']);
+    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      take(node.arguments[0], ['*']);
+    }
     ts.forEachChild(node, visit);
   };
   visit(source);
@@ -133,6 +181,21 @@ describe('imports', () => {
   });
 });
 
+describe('the command line', () => {
+  const files = sourceFiles().filter((file) => layerOf(file) === 'cli' && !file.endsWith('.test.ts'));
+
+  it('measures nothing: it takes from layers that compute only what is entered', () => {
+    expect(files.length).toBeGreaterThan(20);
+    expect(files.flatMap((file) => measuringInCli(file, readFileSync(join(SRC, file), 'utf8')))).toEqual([]);
+  });
+
+  it('has no name entered that it does not take', () => {
+    const text = files.map((file) => readFileSync(join(SRC, file), 'utf8')).join('\n');
+    const names = Object.values(CLI_MAY_TAKE).flat();
+    expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text))).toEqual([]);
+  });
+});
+
 describe('folders of a layer', () => {
   it('import one another in one direction', () => {
     expect(twoWayFolders(bound.filter(({ from }) => !from.endsWith('.test.ts')))).toEqual([]);
@@ -157,6 +220,19 @@ describe('the check itself', () => {
     ['core/a.ts', '../test/x.ts', 'core/a.ts imports ../test/x.ts, outside of src'],
   ])('refuses %s importing %s', (from, to, message) => {
     expect(violations([{ from, to }])).toEqual([message]);
+  });
+
+  it('sees every way in which the command line takes what measures', () => {
+    const text = `import { headSparsity as h, type HeadScores } from '../../analysis/index.js'; import type { X } from '../../eval/index.js';
+      import * as graph from '../../graph/index.js'; export { scoreChoices } from '../../eval/index.js'; export * from '../../engine/index.js';
+      const f = await import('../../generate/index.js'); import { openModel } from '../../lab/index.js';`;
+    expect(measuringInCli('cli/commands/x.ts', text)).toEqual([
+      'cli/commands/x.ts takes headSparsity from analysis',
+      'cli/commands/x.ts takes * from graph',
+      'cli/commands/x.ts takes scoreChoices from eval',
+      'cli/commands/x.ts takes * from engine',
+      'cli/commands/x.ts takes * from generate',
+    ]);
   });
 
   it('accepts what is allowed', () => {

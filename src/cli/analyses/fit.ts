@@ -2,16 +2,11 @@
 import type { Command } from 'commander';
 import { basename } from 'node:path';
 import {
-  analyseScaling,
-  computeOptimal,
-  extrapolate,
-  isoLoss,
   parametersOf,
   readScalingTable,
   SCALING_FORMS,
   type ScalingAnalysis,
   type ScalingForm,
-  type ScalingPoint,
 } from '../../analysis/index.js';
 import { ConfigError, DataError, writeFileAtomic, writeCsv } from '../../core/index.js';
 import {
@@ -28,7 +23,7 @@ import { isStudyFolder } from '../../study/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { parseChoice, parseNumber, addOutputOptions, wholeNumber, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
-import { show } from '../../lab/index.js';
+import { fitScalingLaw, show, type ScalingCurves } from '../../lab/index.js';
 
 interface Flags extends OutputFlags {
   readonly form: ScalingForm;
@@ -124,15 +119,16 @@ function fit(path: string, flags: Flags, context: CliContext): void {
   const output = new Output(context, flags);
   const sources = pointsOf(path, flags);
   const fits = sources.map(({ label, points }) => {
-    const result = analyseScaling(points, {
+    const { result, curves } = fitScalingLaw(points, {
       form: flags.form,
       compat: flags.compat === true,
       holdOutLargest: flags.holdOut === true,
       resamples: flags.resamples,
       profiles: flags.profiles,
       seed: flags.seed,
+      ...{ at: flags.at, flops: flags.flops, iso: flags.iso },
     });
-    printFit(output, { label, result }, points, { flags, titled: sources.length > 1 });
+    printFit(output, { label, result }, curves, sources.length > 1);
     return { label, result };
   });
   const columns = ['model_size', 'n', 'tokens', 'y', 'predicted', 'low', 'high', 'split'];
@@ -153,20 +149,7 @@ function fit(path: string, flags: Flags, context: CliContext): void {
   }
 }
 
-function printFit(
-  output: Output,
-  { label, result }: NamedFit,
-  points: readonly ScalingPoint[],
-  { flags, titled }: { readonly flags: Flags; readonly titled: boolean },
-): void {
-  const { parameters } = result.fit;
-  const bands = result.bootstrap ?? undefined;
-  const sizes = [...new Set(points.map((p) => p.N))];
-  const curves = {
-    at: flags.at === undefined ? [] : extrapolate(parameters, flags.at, bands),
-    computeOptimal: flags.flops === undefined ? [] : computeOptimal(parameters, flags.flops, bands),
-    isoLoss: flags.iso === undefined ? [] : isoLoss(parameters, flags.iso, sizes, bands),
-  };
+function printFit(output: Output, { label, result }: NamedFit, curves: ScalingCurves, titled: boolean): void {
   // The resampled laws are many; their intervals are what programs want.
   const { bootstrap, ...rest } = result;
   const summary =
@@ -225,11 +208,7 @@ function describe(result: ScalingAnalysis): string {
   ].join('\n');
 }
 
-function describeCurves(curves: {
-  at: ReturnType<typeof extrapolate>;
-  computeOptimal: ReturnType<typeof computeOptimal>;
-  isoLoss: ReturnType<typeof isoLoss>;
-}): string {
+function describeCurves(curves: ScalingCurves): string {
   const band = (i: { low: number; high: number } | null | undefined) =>
     i ? `${number(i.low)} to ${number(i.high)}` : '-';
   const parts: string[] = [];

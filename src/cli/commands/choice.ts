@@ -2,15 +2,8 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { ConfigError, writeFileAtomic, writeCsv } from '../../core/index.js';
-import {
-  choiceTokens,
-  readChoiceFile,
-  scoreChoices,
-  summariseChoices,
-  type ChoiceScore,
-  type Proportion,
-} from '../../eval/index.js';
-import { openModel, tokenizerOf } from '../../lab/index.js';
+import { readChoiceFile, type Proportion } from '../../eval/index.js';
+import { choicesOf, openModel, tokenizerOf } from '../../lab/index.js';
 import { MODEL_ARGUMENT, withModels } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -67,7 +60,8 @@ const COLUMNS = [
 async function run(path: string, files: readonly string[], flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const model = openModel(path, flags);
-  const tokenizer = tokenizerOf(model);
+  // A model without a tokenizer is refused before any file is read.
+  tokenizerOf(model);
   const tasks = files.map((file) => ({
     name: basename(file, '.jsonl'),
     questions: readChoiceFile(file).slice(0, flags.samples),
@@ -79,15 +73,10 @@ async function run(path: string, files: readonly string[], flags: Flags, context
   const cells: (string | number)[][] = [];
   await withModels([model], output, async () => {
     for (const { name, questions } of tasks) {
-      const tokens = questions.map((q) => choiceTokens(q, tokenizer));
-      for (const { ids } of tokens.flat()) model.noteLength(ids.length);
-      const flat = await scoreChoices(model, tokens.flat(), {
+      const { result, scores } = await choicesOf(model, questions, {
         ...{ batchTokens: flags.batchTokens, signal: context.signal },
         onProgress: (done, all) => output.event({ event: 'choiceProgress', task: name, done, all }),
       });
-      const scores: ChoiceScore[][] = [];
-      for (const choices of tokens) scores.push(flat.splice(0, choices.length));
-      const result = summariseChoices(questions, scores);
       const { accuracy: plain, normalisedAccuracy: normalised } = result;
       cells.push([name, result.questions, ...numbersOf(plain), ...numbersOf(normalised)]);
       output.event({ event: 'choice', task: name, step: model.step, ...result });

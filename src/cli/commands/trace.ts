@@ -1,9 +1,9 @@
 /** `longsight trace RUN`: retrieval-head scores of stored checkpoints. */
 import type { Command } from 'commander';
-import { headSparsity, RETRIEVAL_HEAD_SCORE, type HeadScores } from '../../analysis/index.js';
+import type { HeadScores } from '../../analysis/index.js';
 import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
 import { writeFinding } from '../../run/index.js';
-import { HEADS, traceCheckpoint } from '../../lab/index.js';
+import { HEADS, traceCheckpoint, tracedHeads, type TracedHeads } from '../../lab/index.js';
 import {
   checkpointsOf,
   traceImported,
@@ -58,11 +58,13 @@ export function addTrace(program: Command, context: CliContext): void {
 
 async function trace(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const report = (name: string, file: string | null, heads: HeadScores): void =>
-    output.result(describe(name, heads, flags.top), {
+  const report = (name: string, file: string | null, heads: HeadScores): void => {
+    const traced = tracedHeads(heads, flags.top);
+    output.result(describe(name, heads.samples, traced), {
       ...{ event: 'trace', file, heads },
-      sparsity: headSparsity(heads.layers),
+      sparsity: traced.sparsity,
     });
+  };
   if (isHfFolder(path)) {
     if (flags.run !== undefined)
       throw new ConfigError('--run says how a run is traced; leave it out for ' + IMPORTED_MODEL);
@@ -94,10 +96,8 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   });
 }
 
-function describe(name: string, { layers, samples }: HeadScores, top: number): string {
-  const heads = layers.flatMap(({ layer, label, heads: list }) => list.map((head) => ({ layer, label, ...head })));
-  const best = heads.sort((a, b) => b.score - a.score).slice(0, top);
-  const rows = best.map((h) => [
+function describe(name: string, samples: number, { strongest, sparsity, cut }: TracedHeads): string {
+  const rows = strongest.map((h) => [
     String(h.layer),
     h.label,
     String(h.head),
@@ -105,9 +105,9 @@ function describe(name: string, { layers, samples }: HeadScores, top: number): s
     formatShare(Math.round(h.top1 * samples), samples),
   ]);
   const head = ['layer', 'kind', 'head', 'score', 'top-1 (95 %)'];
-  const { heads: all, retrievalHeads, topShare, top: most } = headSparsity(layers);
+  const { heads: all, retrievalHeads, topShare, top: most } = sparsity;
   const spread =
-    `${retrievalHeads} of ${all} heads score at least ${RETRIEVAL_HEAD_SCORE}; the ${most} strongest hold ` +
+    `${retrievalHeads} of ${all} heads score at least ${cut}; the ${most} strongest hold ` +
     `${Math.round(100 * topShare)} % of all scores`;
   return `${name}: ${spread}\n${textTable([head, ...rows], new Set([0, 2, 3, 4]))}\n`;
 }
