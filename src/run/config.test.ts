@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { createReferenceEngine } from '../engine/index.js';
+import { resolveModelConfig } from '../model/index.js';
 import { checkSameRun, noteResume, writeRunConfig } from './config.js';
 import { configPath } from './paths.js';
 
@@ -27,6 +28,17 @@ describe('the run that a folder holds', () => {
     // What is measured belongs to a run: evaluations before and after a resume must mean the same.
     expect(refusal({ eval: { batches: 8, ar: true } })).toContain('eval.batches was 4, now 8');
     expect(refusal({ eval: { batches: 4 } as typeof RUN.eval })).toContain('eval.ar was true, now nothing');
+  });
+
+  it('is the same run if it was begun before the model had a setting that the run leaves at its default', () => {
+    const dir = join(temporaryFolder(), 'run');
+    const model = resolveModelConfig({ vocabSize: 8, hiddenSize: 16, numHeads: 2, layers: 'full' });
+    const { mlpGate: _gate, queryScaling: _scaling, ...earlier } = model;
+    writeRunConfig(dir, 'r', { ...RUN, model: earlier }, info);
+    checkSameRun(dir, { ...RUN, model });
+    expect(messageOf(() => checkSameRun(dir, { ...RUN, model: { ...model, mlpGate: false } }))).toContain(
+      'model.mlpGate was true, now false',
+    );
   });
 
   it('keeps its configuration to the byte when a resume is noted', () => {

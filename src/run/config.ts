@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { z } from 'zod';
 import {
+  ConfigError,
   describeDifferences,
   differences,
   fileError,
@@ -13,6 +14,7 @@ import {
   writeJsonAtomic,
 } from '../core/index.js';
 import type { EngineInfo } from '../engine/index.js';
+import { resolveModelConfig } from '../model/index.js';
 import { configPath, isRunFolder, LOCK_FILE } from './paths.js';
 
 /** The parts of a resolved run configuration that decide what a run folder holds. A whole one may hold more. */
@@ -118,7 +120,21 @@ export function writeRunConfig(
  * @throws StoreError naming the first fields that differ
  */
 export function checkSameRun(dir: string, run: StoredRun): void {
-  checkSame(`${dir} holds another run`, decisive(readRunConfig(dir).run), decisive(run));
+  const { run: stored } = readRunConfig(dir);
+  checkSame(`${dir} holds another run`, decisive({ ...stored, model: completeModel(stored.model) }), decisive(run));
+}
+
+/**
+ * A stored model configuration as this version writes it: what an earlier version did not have yet is at its default,
+ * which is what that version did. One that this version cannot read stays as it is.
+ */
+export function completeModel(stored: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(resolveModelConfig(stored))) as unknown;
+  } catch (error) {
+    if (error instanceof ConfigError) return stored;
+    throw error;
+  }
 }
 
 /** Adds to `config.json` when, from which step and on what a run is resumed. */

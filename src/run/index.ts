@@ -17,6 +17,7 @@ export {
   checkFree,
   checkSame,
   checkSameRun,
+  completeModel,
   isBegun,
   noteResume,
   readRunConfig,

@@ -110,6 +110,18 @@ describe('a study folder', () => {
     expect(runs.find((run) => run.name === 'full_normoffset-1_seed-1')?.config.model.normOffset).toBe(-1);
   });
 
+  it('goes on that was begun before the model had a setting that its runs leave at its default', async () => {
+    const dir = temporaryFolder();
+    await open(dir);
+    const stored = readPlan(dir);
+    const earlier = stored.runs.map((run) => {
+      const { mlpGate: _gate, queryScaling: _scaling, ...model } = run.config.model;
+      return { ...run, config: { ...run.config, model } };
+    });
+    writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs: earlier }));
+    expect((await open(dir)).runs).toEqual(stored.runs);
+  });
+
   it('keeps the runs of a long arm that is not asked for again', async () => {
     const dir = temporaryFolder();
     await open(dir, STUDY, { long: true });

@@ -22,6 +22,7 @@ import {
   writeJsonAtomic,
 } from '../core/index.js';
 import { toYaml } from '../lab/index.js';
+import { completeModel } from '../run/index.js';
 import { compareSchema, fileNameSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
 
 const PLAN_FILE = 'study.json';
@@ -117,11 +118,20 @@ function checkFolder(dir: string, plan: StudyPlan): StudyPlan {
   if (!existsSync(dir)) return plan;
   if (!statSync(dir).isDirectory())
     throw new StoreError(`${dir} is a file; choose another folder with --out`, { details: { dir } });
-  if (isStudyFolder(dir)) return joinPlans(dir, readPlan(dir), plan);
+  if (isStudyFolder(dir)) return joinPlans(dir, completed(readPlan(dir)), plan);
   if (namesIn(dir).every((name) => name.startsWith(LOCK_FILE))) return plan;
   throw new StoreError(`${dir} exists and is not a study folder; choose another folder with --out`, {
     details: { dir },
   });
+}
+
+/** A stored plan with the models of its runs as this version writes them. */
+function completed(plan: StudyPlan): StudyPlan {
+  const runs = plan.runs.map((run) => {
+    const model = completeModel(run.config.model) as PlannedRun['config']['model'];
+    return { ...run, config: { ...run.config, model } };
+  });
+  return { ...plan, runs };
 }
 
 function joinPlans(dir: string, old: StudyPlan, plan: StudyPlan): StudyPlan {
