@@ -39,6 +39,8 @@ export interface GenerateResult {
   readonly seconds: { readonly read: number; readonly generate: number };
   /** Tokens that were generated in lockstep: steps of the decoder, at most `maxNew`. */
   readonly steps: number;
+  /** Bytes of the caches and recurrent states on the engine. */
+  readonly stateBytes: number;
 }
 
 /**
@@ -87,7 +89,7 @@ async function generateWith(
     next = await decoder.step(chosen);
   }
   const seconds = { read: (read - started) / 1000, generate: (performance.now() - read) / 1000 };
-  return { rows: rows.map((row) => row.result()), seconds, steps };
+  return { rows: rows.map((row) => row.result()), seconds, steps, stateBytes: decoder.stateBytes };
 }
 
 class Row {

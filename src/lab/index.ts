@@ -82,6 +82,7 @@ export { CHECKED_STEPS, EngineChecks, type EngineCheck } from './engine-check.js
 export { choicesOf } from './choices.js';
 export { tracedHeads, type TracedHeads } from './traced-heads.js';
 export { fitScalingLaw, type ScalingCurves } from './scaling-law.js';
+export { rulerScores, type RulerFile } from './ruler-scores.js';
 export { openParity, PARITY_TOLERANCES, type ParityTolerances } from './parity.js';
 export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
 export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';

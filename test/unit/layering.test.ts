@@ -38,14 +38,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * What the command line may take from the layers that compute, beside types: names for its help, inputs that it reads,
- * what it asks of machines and engines. Whatever measures a model it takes from lab, so that the same is there for
+ * what it asks of machines and engines, and generation, which takes a model, prompts and options. Whatever measures a model it takes from lab, so that the same is there for
  * programs; enter no function here that does.
  */
 const CLI_MAY_TAKE: Readonly<Record<string, readonly string[]>> = {
   graph: [],
   analysis: ['parametersOf', 'readScalingTable', 'SCALING_FORMS'],
-  eval: ['claimPredictions', 'PredictionFile', 'readChoiceFile', 'RulerRunner'],
-  generate: ['checkSampling', 'Decoder', 'generate', 'TextDecoderStream'],
+  eval: ['claimPredictions', 'readChoiceFile'],
+  generate: ['checkSampling', 'generate', 'TextDecoderStream'],
   engine: [
     ...['cacheFolder', 'createEngine', 'ENGINE_NAMES', 'findAccelerators'],
     ...['kernelsNotUsed', 'platformOf', 'whyNoCuda'],

@@ -1,7 +1,7 @@
 /** `longsight generate MODEL`: continues prompts. */
 import type { Command } from 'commander';
 import { at, ConfigError, maxOf, minOf } from '../../core/index.js';
-import { checkSampling, Decoder, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
+import { checkSampling, generate, TextDecoderStream, type Sampling } from '../../generate/index.js';
 import {
   conversationOf,
   missingShards,
@@ -185,20 +185,14 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
   const live = output.mode === 'human' && prompts.length === 1;
   const texts = prompts.map(() => new Continuation(decode, stop, (t) => (live ? context.stdout.write(t) : undefined)));
   await withModels([model], output, async () => {
-    const sizes = {
-      batchSize: prompts.length,
-      maxPrompt: Math.max(1, maxOf(prompts.map((p) => p.ids.length))),
-      maxNew,
-    };
-    const decoder = await Decoder.create(model, sizes);
     // Where the shards are gone, generation goes on to `--max-new`: that is said, not guessed at.
     const moved = missingShards(model);
     if (moved !== null && flags.ignoreEnd !== true) {
       output.note(`the token shards of the run are not at ${moved} any more, so no token that ends texts is known`);
     }
     const stopTokens = new Set(flags.ignoreEnd === true ? [] : stopTokensOf(model));
-    const { rows, seconds, steps } = await generate(
-      decoder,
+    const { rows, seconds, steps, stateBytes } = await generate(
+      model,
       prompts.map((p) => p.ids),
       {
         ...{ maxNew, sampling, seed, stopTokens, signal: context.signal },
@@ -223,9 +217,8 @@ async function run(path: string, flags: Flags, context: CliContext): Promise<voi
     );
     output.event({
       ...{ event: 'generateTiming', promptTokens, steps, rows: prompts.length },
-      ...{ readSeconds: seconds.read, generateSeconds: seconds.generate, stateBytes: decoder.stateBytes },
+      ...{ readSeconds: seconds.read, generateSeconds: seconds.generate, stateBytes },
       engine: model.engine.info.name,
     });
-    await decoder.dispose();
   });
 }

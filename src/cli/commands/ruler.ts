@@ -28,8 +28,15 @@ import {
 } from '../../data/index.js';
 import { cacheFolder } from '../../engine/index.js';
 import { withConfig } from '../../loaded/index.js';
-import { claimPredictions, PredictionFile, RulerRunner, type RulerModel, type RulerScore } from '../../eval/index.js';
-import { openModel, stopTokensOf, tokenizerOf, type OpenedModel } from '../../lab/index.js';
+import { claimPredictions, type RulerModel, type RulerScore } from '../../eval/index.js';
+import {
+  openModel,
+  rulerScores,
+  stopTokensOf,
+  tokenizerOf,
+  type OpenedModel,
+  type RulerFile,
+} from '../../lab/index.js';
 import { MODEL_ARGUMENT, withModels } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -161,17 +168,8 @@ function prepareAll(path: string, flags: SampleFlags, context: CliContext): void
   }
 }
 
-/** One file of samples and how it is answered and scored. */
-interface Planned {
-  readonly task: string;
-  readonly length: number;
-  readonly path: string;
-  readonly answerTokens: number;
-  readonly scoring: Scoring;
-}
-
 interface Plan {
-  readonly files: readonly Planned[];
+  readonly files: readonly RulerFile[];
   readonly skipped: readonly { readonly task: string; readonly length: number; readonly why: string }[];
 }
 
@@ -184,7 +182,7 @@ function planRun(flags: RunFlags, options: RulerOptions, sources: () => RulerSou
     if (names.size < files.length) throw new ConfigError('--data: two files have the same name; rename one');
     return { files, skipped: [] };
   }
-  const files: Planned[] = [];
+  const files: RulerFile[] = [];
   const skipped: { task: string; length: number; why: string }[] = [];
   for (const length of flags.lengths) {
     for (const task of flags.tasks) {
@@ -296,34 +294,24 @@ interface ScoreRow extends RulerScore {
 
 async function runLength(
   of: RulerModel,
-  files: readonly Planned[],
+  files: readonly RulerFile[],
   flags: RunFlags,
   context: CliContext,
   output: Output,
 ): Promise<ScoreRow[]> {
   const { length } = at(files, 0);
-  const answerTokens = maxOf(files.map((f) => f.answerTokens));
-  // What the tokenizer puts around a text comes on top of the budget.
-  const maxPrompt = length + of.tokenizer.encode('', { special: true }).length;
-  const runner = await RulerRunner.create(of, answerTokens, {
-    ...{ maxPrompt, truncate: flags.truncate === true, signal: context.signal },
-    batchSize: Math.max(1, Math.min(64, Math.floor(flags.batchTokens / length))),
+  const scores = rulerScores(of, files, {
+    ...{ length, truncate: flags.truncate === true, batchTokens: flags.batchTokens, signal: context.signal },
+    predictions: (file) => join(flags.out, `${predictionName(file.task, length)}.jsonl`),
     onProgress: (done, all) => output.event({ event: 'rulerProgress', length, done, all }),
   });
   const rows: ScoreRow[] = [];
-  try {
-    for (const { task, path, answerTokens: most, scoring } of files) {
-      const predictions = new PredictionFile(join(flags.out, `${predictionName(task, length)}.jsonl`));
-      const job = { name: `${task} ${length}`, samples: readRulerFile(path), answerTokens: most, scoring };
-      const score = await runner.run(job, predictions);
-      const cut = predictions.rows.filter((r) => r.truncation).length;
-      const remark = cut === 0 ? '' : `, ${cut} prompts cut`;
-      output.note(`${task} ${length}: ${score.score} (95 %: ${score.low} to ${score.high})${remark}`);
-      output.event({ event: 'rulerScore', task, length, ...score, truncated: cut });
-      rows.push({ task, length, ...score });
-    }
-  } finally {
-    await runner.dispose();
+  for await (const { file, score, cut } of scores) {
+    const { task } = file;
+    const remark = cut === 0 ? '' : `, ${cut} prompts cut`;
+    output.note(`${task} ${length}: ${score.score} (95 %: ${score.low} to ${score.high})${remark}`);
+    output.event({ event: 'rulerScore', task, length, ...score, truncated: cut });
+    rows.push({ task, length, ...score });
   }
   return rows;
 }
