@@ -67,6 +67,9 @@ export interface HeldLock {
   readonly release: () => void;
 }
 
+/** Tokens of locks that this process has given back, perhaps on a disk that was too full to say so. */
+const givenBack = new Set<string>();
+
 const TRIES = 200;
 /** Milliseconds between two looks at the heartbeat of another. */
 const LOOK_MS = 250;
@@ -165,6 +168,7 @@ function hold(path: string, what: string, lease: Lease, before: readonly SeenLea
     process.off('exit', release);
     lower();
     rest();
+    givenBack.add(lease.token);
     markFree(path, lease);
   };
   process.on('exit', release);
@@ -242,7 +246,7 @@ async function allEnded(
 ): Promise<boolean> {
   const unseen: SeenLease[] = [];
   for (const seen of present) {
-    if (seen.free) continue;
+    if (seen.free || (seen.lease !== null && givenBack.has(seen.lease.token))) continue;
     const state = seen.lease === null ? 'unseen' : stateOf(seen.lease, self);
     if (state === 'alive' && seen.lease !== null) throw inUse(seen.path, what, seen.lease, 'this one');
     if (state === 'unseen') unseen.push(seen);
