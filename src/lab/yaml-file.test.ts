@@ -22,6 +22,13 @@ describe('YAML files', () => {
     expect(messageOf(() => parseYaml(text, 'f.yaml'))).toMatch(message);
   });
 
+  it('says that values nest too deeply, not what that did to the reader', () => {
+    const text = `a: ${'['.repeat(5000)}`;
+    expect(messageOf(() => parseYaml(text, 'f.yaml'))).toMatch(
+      /^f\.yaml:1:\d+: YAML nests lists and objects too deeply; use fewer levels$/,
+    );
+  });
+
   it('says what is wrong with a path', () => {
     const folder = temporaryFolder();
     expect(messageOf(() => readYamlFile(folder))).toBe(`${folder} is a folder; give a YAML file`);

@@ -41,6 +41,8 @@ export function readYamlFile(path: string): YamlFile {
   return parseYaml(text, path);
 }
 
+const TOO_DEEP = 'YAML nests lists and objects too deeply; use fewer levels';
+
 /** Parses YAML text; `path` is what messages call it. Throws as `readYamlFile` does. */
 export function parseYaml(text: string, path: string): YamlFile {
   const lines = new LineCounter();
@@ -48,7 +50,11 @@ export function parseYaml(text: string, path: string): YamlFile {
   const problem = doc.errors[0];
   if (problem !== undefined) {
     const { line, col } = lines.linePos(problem.pos[0]);
-    throw new ConfigError(`${path}:${line}:${col}: YAML does not parse: ${firstSentence(problem.message)}`, {
+    // The library reports its own end of the stack as a problem of the text.
+    const what = /call stack/.test(problem.message)
+      ? TOO_DEEP
+      : `YAML does not parse: ${firstSentence(problem.message)}`;
+    throw new ConfigError(`${path}:${line}:${col}: ${what}`, {
       details: { path, line, column: col },
       cause: problem,
     });
@@ -64,7 +70,7 @@ function parseNested<T>(path: string, parse: () => T): T {
     return parse();
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new ConfigError(`${path}: YAML nests lists and objects too deeply`, { details: { path }, cause });
+    throw new ConfigError(`${path}: ${TOO_DEEP}`, { details: { path }, cause });
   }
 }
 
