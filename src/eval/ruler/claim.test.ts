@@ -21,7 +21,7 @@ describe('a folder of predictions', () => {
     ['cuts', OF, { ...SETTINGS, truncation: true }, [a, b], 's-64: truncation was false, now true'],
   ])('is refused to other %s, and nothing is written', (_, of, settings, samples, what) => {
     const dir = temporaryFolder();
-    claimPredictions(dir, OF, [{ name: 's-64', settings: SETTINGS, samples: [a, b] }]);
+    claimPredictions(dir, OF, [{ name: 's-64', settings: SETTINGS, samples: [a, b] }])();
     const before = readFileSync(join(dir, 'run.json'), 'utf8');
     expect(messageOf(() => claimPredictions(dir, of, [{ name: 's-64', settings, samples }]))).toBe(
       `${dir} holds predictions of another model or other samples (${what}); choose another --out`,
@@ -32,10 +32,10 @@ describe('a folder of predictions', () => {
   it('goes on with the same samples and other files', () => {
     const dir = temporaryFolder();
     const file = (name: string, ...samples: (typeof a)[]) => ({ name, settings: SETTINGS, samples });
-    claimPredictions(dir, OF, [file('s-64', a)], { model: 'here' });
-    claimPredictions(dir, { tokenizers: 't', weights: 'w' }, [file('s-64', a)], { model: 'moved' });
-    claimPredictions(dir, OF, [file('s-64', a), file('s-128', b)]);
-    claimPredictions(dir, OF, [file('s-128', b)]);
+    claimPredictions(dir, OF, [file('s-64', a)], { model: 'here' })();
+    claimPredictions(dir, { tokenizers: 't', weights: 'w' }, [file('s-64', a)], { model: 'moved' })();
+    claimPredictions(dir, OF, [file('s-64', a), file('s-128', b)])();
+    claimPredictions(dir, OF, [file('s-128', b)])();
     expect(messageOf(() => claimPredictions(dir, OF, [file('s-64', a, b)]))).toMatch('1 samples there, 2 here');
   });
 
