@@ -1,5 +1,6 @@
 export * from './config.js';
 export * from './loop.js';
+export * from './train-run.js';
 export * from './optimizer.js';
 export * from './schedule.js';
 export { runAtStep, stagesOf, type Stage } from './stages.js';

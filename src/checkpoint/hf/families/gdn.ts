@@ -16,7 +16,7 @@ interface NullSizes {
 }
 
 /** Sizes of Gated DeltaNet in `config.json`. */
-export function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
+function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
   const numHeads = fields.count('linear_num_key_heads', otherwise?.heads);
   const keyDim = fields.count('linear_key_head_dim', otherwise?.keyDim(numHeads));
   return {
@@ -104,6 +104,27 @@ function nextLayout(config: ModelConfig, layer: number, name: string): Parameter
   }
 }
 
+/**
+ * What Qwen's hybrids share: Gated DeltaNet with a full layer in every so many, gated queries, norms that are stored
+ * less 1, and a quarter of each head rotated (`Qwen3NextConfig` and `Qwen3_5TextConfig` of Transformers 5.24).
+ *
+ * @throws ConfigError for an activation other than SiLU, or biases in attention
+ */
+export function readQwenHybrid(fields: Fields): ModelInput {
+  siluOnly(fields);
+  fields.only('attention_bias', false);
+  const sizes = readSizes(fields);
+  return {
+    ...sizes,
+    ...ropeFields(readRope(fields, { fraction: 0.25 }), sizes.headDim),
+    layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % fields.count('full_attention_interval', 4) === 0),
+    normOffset: 1,
+    qkNorm: 'head',
+    outputGate: true,
+    gdn: readGdn(fields),
+  };
+}
+
 /** Qwen3-Next without experts: three layers of Gated DeltaNet to one of gated attention. */
 export const qwen3Next: Family = {
   modelTypes: ['qwen3_next'],
@@ -134,19 +155,8 @@ export const qwen3Next: Family = {
     layer_types: optional(),
   },
   read: (fields) => {
-    siluOnly(fields);
-    fields.only('attention_bias', false);
-    const sizes = readSizes(fields);
     refuseExperts(fields);
-    return {
-      ...sizes,
-      ...ropeFields(readRope(fields, { fraction: 0.25 }), sizes.headDim),
-      layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % fields.count('full_attention_interval', 4) === 0),
-      normOffset: 1,
-      qkNorm: 'head',
-      outputGate: true,
-      gdn: readGdn(fields),
-    };
+    return readQwenHybrid(fields);
   },
   layout: (config, layer, name) =>
     layer !== null && name.startsWith('gdn.')

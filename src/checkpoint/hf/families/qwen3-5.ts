@@ -3,10 +3,10 @@ import type { ModelConfig } from '../../../model/index.js';
 import type { Family } from '../family/family.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { optional } from '../family/fields.js';
-import { readRope, ropeFields, writeRope } from '../family/rotary.js';
-import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes } from './decoder.js';
-import { readGdn, sharedLayout, widthsOf, writeCommon } from './gdn.js';
-import { convRows, hybridTypes, siluOnly } from './recurrent.js';
+import { writeRope } from '../family/rotary.js';
+import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES } from './decoder.js';
+import { readQwenHybrid, sharedLayout, widthsOf, writeCommon } from './gdn.js';
+import { convRows } from './recurrent.js';
 
 function gdnLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
   const { gdn } = config;
@@ -52,20 +52,7 @@ export const qwen35: Family = {
     linear_num_value_heads: 32,
     layer_types: optional(),
   },
-  read: (fields) => {
-    siluOnly(fields);
-    fields.only('attention_bias', false);
-    const sizes = readSizes(fields);
-    return {
-      ...sizes,
-      ...ropeFields(readRope(fields, { fraction: 0.25 }), sizes.headDim),
-      layers: hybridTypes(fields, 'gdn', (i) => (i + 1) % fields.count('full_attention_interval', 4) === 0),
-      normOffset: 1,
-      qkNorm: 'head',
-      outputGate: true,
-      gdn: readGdn(fields),
-    };
-  },
+  read: readQwenHybrid,
   layout: (config, layer, name) =>
     layer !== null && name.startsWith('gdn.')
       ? gdnLayout(config, layer, name)
