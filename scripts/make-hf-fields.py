@@ -31,7 +31,7 @@ FOLDERS = dict(llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qw
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
-               qwen3_5_text="qwen3-5")
+               qwen3_5_text="qwen3-5", lfm2="lfm2")
 MISSING = "@missing"
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
 SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_embeddings rope_parameters rope_theta rope_scaling "
@@ -40,7 +40,7 @@ SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_em
           "use_bidirectional_attention head_dim num_key_value_heads attention_bias mlp_bias qkv_bias attn_logit_softcapping "
           "final_logit_softcapping query_pre_attn_scalar logit_scale full_attention_interval num_local_experts "
           "transformers_version tie_last_hidden_states no_rope_layers embedding_multiplier attention_multiplier num_experts "
-          "quantization_config").split()
+          "quantization_config tie_embedding block_ff_dim").split()
 KINDS = ["full_attention", "sliding_attention", "linear_attention", "attention", "mamba", "chunked_attention"]
 
 
@@ -55,6 +55,8 @@ TOGETHER = [
     dict(layer_types=MISSING, no_rope_layers=MISSING), dict(no_rope_layers=MISSING, no_rope_layer_interval=2),
     dict(layer_types=MISSING, layers_block_type=["linear_attention", "full_attention"]),
     dict(layer_types=MISSING, layers_block_type=["mamba", "attention"]),
+    dict(layer_types=MISSING, full_attn_idxs=[1]), dict(layer_types=MISSING, full_attn_idxs=[]),
+    dict(block_auto_adjust_ff_dim=False, intermediate_size=40), dict(block_ff_dim=44, intermediate_size=40),
     dict(layer_types=["mamba", "attention"], layers_block_type=["linear_attention", "full_attention"]),
     dict(attn_layer_indices=MISSING, layers_block_type=["attention", "mamba"]),
     dict(rope_parameters=MISSING, rope_theta=500.0), dict(rope_parameters=MISSING, rope_theta=None),
@@ -87,7 +89,7 @@ def special(field, value, depth):
     """Values that say more than another number would."""
     lists = [[a] * (depth - 1) + [b] for a, b in (("full_attention",) * 2, ("sliding_attention", "full_attention"),
                                                   ("full_attention", "sliding_attention"), ("linear_attention", "full_attention"),
-                                                  ("mamba", "attention"), ("full_attention", "chunked_attention"))]
+                                                  ("mamba", "attention"), ("full_attention", "chunked_attention"), ("conv", "full_attention"))]
     ropes = [{}, {"rope_type": "default"}, {"rope_type": "default", "rope_theta": 500.0},
              {"rope_type": "default", "rope_theta": None}, {"rope_theta": 500.0, "type": "linear", "factor": 4.0},
              {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 8},
@@ -115,7 +117,7 @@ def special(field, value, depth):
         quantization_config=[{"quant_method": "fp8"}, {}], hidden_act=["gelu", "gelu_pytorch_tanh", "relu", "tanh"],
         hidden_activation=["gelu", "silu", "tanh"], position_embedding_type=["rope", "nope", "absolute"],
         time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
-        mlp_only_layers=[[], [0], [0, 1]], time_step_rank=["auto", 7], mamba_d_head=["auto", 16, 8],
+        mlp_only_layers=[[], [0], [0, 1]], full_attn_idxs=[[], [1], [0]], tie_embedding=[True, False], block_ff_dim=[44, 48], time_step_rank=["auto", 7], mamba_d_head=["auto", 16, 8],
         num_key_value_heads=[1, 2, 4], no_rope_layer_interval=[1, 2], dtype=["bfloat16", "float32"], problem_type=["regression"],
         id2label={"0": "a"} and [{"0": "a"}], label2id=[{"a": 0}], architectures=[["Other"]], layer_rope_theta=[[0, 500.0], [500.0] * depth, [0] * depth],
     )

@@ -30,7 +30,7 @@ GRANITE_HYBRID = dict(MAMBA, layer_types=["linear_attention", "full_attention"],
 MAMBA2 = dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8, conv_kernel=4, expand=2)
 MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
                head_dim=8)
-
+LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
 
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
 
@@ -114,6 +114,9 @@ MODELS = {
     "qwen3-5": ("Qwen3_5Text:Qwen3_5", dict(GDN, head_dim=16), {}),
     "qwen3-5-tied": ("Qwen3_5Text:Qwen3_5", dict(GDN, head_dim=8, linear_num_key_heads=4, tie_word_embeddings=True,
                                                  layer_types=["full_attention", "linear_attention"]), {}),
+    "lfm2": ("Lfm2", dict(LFM2, **rope("linear", factor=2.0)), {}),
+    "lfm2-biases": ("Lfm2", dict(LFM2, conv_bias=True, conv_L_cache=4, num_key_value_heads=4, block_auto_adjust_ff_dim=False,
+                                 tie_word_embeddings=True, layer_types=["full_attention", "conv", "conv"], num_hidden_layers=3), {}),
     "llama-base": ("Llama", dict(tie_word_embeddings=True), dict(base=True)),
     "gemma3-images": ("Gemma3:Gemma3ForConditionalGeneration", dict(WINDOWS, head_dim=8, query_pre_attn_scalar=8), dict(
         vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(mm_tokens_per_image=4))),

@@ -49,6 +49,7 @@ describe('exported models', () => {
     ['swa:8', {}, 'smollm3'],
     ['mamba2 full', {}, 'granitemoehybrid'],
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
+    ['conv full', { qkNorm: true }, 'lfm2'],
     ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
     ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],
   ])('of layers %s with %o find their class, %s', (layers, more, type) => {

@@ -156,11 +156,18 @@ export interface DecoderNames {
   readonly postnorm1?: string;
   readonly postnorm2?: string;
   readonly finalNorm?: string;
+  /** The module of the MLP (default: `mlp`). */
   readonly mlp?: string;
+  /** The projections of the MLP within that module (default: `gate_proj`, `up_proj`, `down_proj`). */
+  readonly projections?: { readonly gate: string; readonly up: string; readonly down: string };
   /** Gate and up in one tensor, gate first. */
   readonly fusedMlp?: { readonly input: string; readonly output: string };
   /** Queries, keys and values in one tensor, in this order. */
   readonly fusedQkv?: string;
+  /** The output projection of attention (default: `o_proj`). */
+  readonly output?: string;
+  /** What norms of queries and keys are called behind `q_` and `k_` (default: `norm`). */
+  readonly headNorm?: string;
   /** Rotary positions turn neighboring channels. */
   readonly interleaved?: boolean;
   /** The query projection holds each head's queries, then its output gate. */
@@ -201,14 +208,17 @@ export function decoderLayout(
   }
 }
 
+const MLP_PROJECTIONS = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' } as const;
+
 function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: number): ParameterLayout | null {
-  const { mlp = 'mlp', fusedMlp } = names;
+  const { mlp = 'mlp', fusedMlp, projections = MLP_PROJECTIONS } = names;
+  const { gate, up, down } = projections;
   const of = (kind: 'weight' | 'bias'): { in: [Source] | [Source, Source]; out: [Source] } =>
     fusedMlp
       ? { in: [whole(`${at}${fusedMlp.input}.${kind}`, 2 * f)], out: [whole(`${at}${fusedMlp.output}.${kind}`, d)] }
       : {
-          in: [whole(`${at}${mlp}.gate_proj.${kind}`, f), whole(`${at}${mlp}.up_proj.${kind}`, f)],
-          out: [whole(`${at}${mlp}.down_proj.${kind}`, d)],
+          in: [whole(`${at}${mlp}.${gate}.${kind}`, f), whole(`${at}${mlp}.${up}.${kind}`, f)],
+          out: [whole(`${at}${mlp}.${down}.${kind}`, d)],
         };
   switch (name) {
     case 'mlp.wgateup':
@@ -216,9 +226,9 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
     case 'mlp.wdown':
       return matrix(...of('weight').out);
     case 'mlp.wup':
-      return matrix(whole(`${at}${mlp}.up_proj.weight`, f));
+      return matrix(whole(`${at}${mlp}.${up}.weight`, f));
     case 'mlp.bup':
-      return rows(whole(`${at}${mlp}.up_proj.bias`, f));
+      return rows(whole(`${at}${mlp}.${up}.bias`, f));
     case 'mlp.bgateup':
       return rows(...of('bias').in);
     case 'mlp.bdown':
@@ -232,7 +242,7 @@ function attentionLayout(
   config: ModelConfig,
   at: string,
   name: string,
-  { interleaved = false, gatedQueries = false, fusedQkv }: DecoderNames,
+  { interleaved = false, gatedQueries = false, fusedQkv, output = 'o_proj', headNorm: qkNorm = 'norm' }: DecoderNames,
 ): ParameterLayout | null {
   const { numHeads: H, numKvHeads: G, headDim: D } = config;
   const channels = headChannels(config, interleaved);
@@ -254,7 +264,7 @@ function attentionLayout(
   };
   const headNorm = (which: 'q' | 'k', heads: number): ParameterLayout => {
     const n = config.qkNorm === 'width' ? heads : 1;
-    return rows({ tensor: `${at}.${which}_norm.weight`, rows: n * D, take: headRows(n, channels) });
+    return rows({ tensor: `${at}.${which}_${qkNorm}.weight`, rows: n * D, take: headRows(n, channels) });
   };
   switch (name) {
     case 'attn.wqkv':
@@ -264,9 +274,9 @@ function attentionLayout(
     case 'attn.wgate':
       return gatedQueries ? matrix({ ...query('weight'), take: headRows(H, range(D, D), 2 * D) }) : null;
     case 'attn.wo':
-      return matrix(whole(`${at}.o_proj.weight`, config.hiddenSize));
+      return matrix(whole(`${at}.${output}.weight`, config.hiddenSize));
     case 'attn.bo':
-      return rows(whole(`${at}.o_proj.bias`, config.hiddenSize));
+      return rows(whole(`${at}.${output}.bias`, config.hiddenSize));
     case 'attn.sinks':
       return rows(whole(`${at}.sinks`, H));
     case 'attn.qnorm.weight':

@@ -1,0 +1,128 @@
+/** LFM2: gated short convolutions, and a few layers of attention. */
+import type { ModelConfig } from '../../../model/index.js';
+import type { Family, HfConfigJson } from '../family/family.js';
+import { optional, type Fields } from '../family/fields.js';
+import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
+import { decoderLayout, layerTypes, readSizes, writeSizes, type DecoderNames } from './decoder.js';
+import { convRows } from './recurrent.js';
+
+const NAMES: DecoderNames = {
+  norm1: 'operator_norm',
+  norm2: 'ffn_norm',
+  finalNorm: 'embedding_norm',
+  mlp: 'feed_forward',
+  projections: { gate: 'w1', up: 'w3', down: 'w2' },
+};
+
+/** The tensors of a gated short convolution: inner gate, outer gate and value are one projection, in this order. */
+function convLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
+  const { conv, hiddenSize: d } = config;
+  if (conv === undefined) return null;
+  const at = `model.layers.${layer}.conv`;
+  switch (name) {
+    case 'conv.win':
+      return matrix(whole(`${at}.in_proj.weight`, 3 * d));
+    case 'conv.in.bias':
+      return rows(whole(`${at}.in_proj.bias`, 3 * d));
+    case 'conv.conv.weight':
+      return rows(convRows(`${at}.conv.weight`, d, conv.width));
+    case 'conv.conv.bias':
+      return rows(whole(`${at}.conv.bias`, d));
+    case 'conv.wout':
+      return matrix(whole(`${at}.out_proj.weight`, d));
+    case 'conv.out.bias':
+      return rows(whole(`${at}.out_proj.bias`, d));
+    default:
+      return null;
+  }
+}
+
+const layoutWith =
+  (names: DecoderNames): Family['layout'] =>
+  (config, layer, name) =>
+    layer !== null && name.startsWith('conv.')
+      ? convLayout(config, layer, name)
+      : decoderLayout(config, layer, name, names);
+
+/** The section of the convolution, where a layer is one. */
+function readConv(fields: Fields, layers: readonly string[]): Pick<ModelConfig, 'conv'> {
+  fields.without('conv_L_cache', 'conv_bias');
+  if (!layers.includes('conv')) return {};
+  return { conv: { width: fields.count('conv_L_cache'), bias: fields.flag('conv_bias') } };
+}
+
+const writeConv = ({ conv }: ModelConfig): HfConfigJson => ({
+  conv_L_cache: conv?.width,
+  conv_bias: conv?.bias,
+});
+
+/** Sizes under the names of LFM2, whose head width is no field of the class. */
+function writeLfmSizes(config: ModelConfig): HfConfigJson {
+  const { rms_norm_eps: norm_eps, ...sizes } = writeSizes(config);
+  return { ...sizes, norm_eps };
+}
+
+/** The width of the MLP: two thirds of `intermediate_size`, times a factor, rounded up; or as it is. */
+function innerWidth(fields: Fields): number {
+  const width = fields.count('intermediate_size');
+  fields.without('block_ffn_dim_multiplier', 'block_multiple_of');
+  if (!fields.flag('block_auto_adjust_ff_dim')) return width;
+  const factor = fields.positive('block_ffn_dim_multiplier');
+  const multiple = fields.count('block_multiple_of');
+  return multiple * Math.ceil(Math.floor(factor * Math.floor((2 * width) / 3)) / multiple);
+}
+
+/** LFM2: attention where `layer_types` or `full_attn_idxs` say so, gated short convolutions elsewhere. */
+export const lfm2: Family = {
+  modelTypes: ['lfm2'],
+  aliases: { tie_embedding: 'tie_word_embeddings', block_ff_dim: 'intermediate_size' },
+  architecture: 'Lfm2ForCausalLM',
+  fields: {
+    vocab_size: 65_536,
+    hidden_size: 2560,
+    intermediate_size: 12_288,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    max_position_embeddings: 128_000,
+    norm_eps: 1e-5,
+    tie_word_embeddings: true,
+    rope_parameters: optional(),
+    conv_bias: false,
+    conv_L_cache: 3,
+    block_multiple_of: 256,
+    block_ffn_dim_multiplier: 1,
+    block_auto_adjust_ff_dim: true,
+    full_attn_idxs: optional(),
+    layer_types: optional(),
+  },
+  read: (fields) => {
+    const sizes = readSizes(fields, 'norm_eps');
+    fields.without('full_attn_idxs');
+    const indices = () => (fields.has('full_attn_idxs') ? fields.list<number>('full_attn_idxs', 'number') : null);
+    const types = layerTypes(fields, (i) => (indices()?.includes(i) === false ? 'conv' : 'full_attention'));
+    const layers = types.map((type, i) => {
+      if (type === 'conv') return type;
+      if (type !== 'full_attention') fields.refuse(`layer ${i} of type ${type}`);
+      return 'full';
+    });
+    return {
+      ...sizes,
+      intermediateSize: innerWidth(fields),
+      ...ropeFields(readRope(fields, { theta: 1_000_000 }), sizes.headDim),
+      layers,
+      qkNorm: 'head',
+      ...readConv(fields, layers),
+    };
+  },
+  layout: layoutWith({ ...NAMES, output: 'out_proj', headNorm: 'layernorm' }),
+  write: (config) => ({
+    ...writeLfmSizes(config),
+    ...writeConv(config),
+    layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'conv')),
+    block_auto_adjust_ff_dim: false,
+    max_position_embeddings: longestOf(config),
+    rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+  }),
+};
