@@ -13,7 +13,9 @@ export type ReachPart = (typeof REACH_PARTS)[number];
 /** Whether a model has heads or layers of a part. */
 export function hasPart(model: ModelConfig, part: ReachPart): boolean {
   return model.layers.some((plan) =>
-    plan.mixer === 'attention' ? headGroups(plan).some((g) => isPart(g, part)) : part !== 'full',
+    plan.mixer === 'attention'
+      ? headGroups(plan).some((g) => isPart(g, part))
+      : plan.mixer !== 'none' && part !== 'full',
   );
 }
 
@@ -46,7 +48,9 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number): M
     ...model,
     layers: model.layers.map((plan): LayerPlan => {
       if (plan.mixer === 'attention') return { ...plan, groups: plan.groups.map(limited) };
-      return part === 'full' ? plan : { ...plan, reach: Math.min(plan.reach ?? Infinity, keys) };
+      return part === 'full' || plan.mixer === 'none'
+        ? plan
+        : { ...plan, reach: Math.min(plan.reach ?? Infinity, keys) };
     }),
   };
 }

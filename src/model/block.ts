@@ -38,13 +38,19 @@ interface Branch extends Pick<MixerScope, 'x' | 'inputMatrix'> {
   readonly skip: Value;
 }
 
-/** The block around `mix`: the residual stream after it, and what the mixer returned. */
+/** The block around `mix`: the residual stream after it, and what the mixer returned (null where there is none). */
 export function buildBlock<M extends { readonly out: Value }>(
   inputs: BlockInputs,
   mix: (scope: MixerScope) => M,
-): { readonly out: Value; readonly mixed: M } {
+): { readonly out: Value; readonly mixed: M | null } {
   const { config, layer, params, positions, segments } = inputs;
   const block = blockOf(config, layer);
+  const mlp = (branch: Branch): Value => leave(inputs, buildMlp(inputs, branch), 'postnorm2');
+  const behind = (stream: Value): Value => {
+    const branch = enter(inputs, stream, 'norm2');
+    return joined(branch.skip, mlp(branch), block.mlpSkip, block.mlpScale);
+  };
+  if (config.layers[layer]?.mixer === 'none') return { out: behind(inputs.x), mixed: null };
   const param = (name: string) => got(params, name);
   const first = enter(inputs, inputs.x, 'norm1');
   const mixed = mix({
@@ -58,10 +64,8 @@ export function buildBlock<M extends { readonly out: Value }>(
   });
   const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, block.mixerScale);
   if (!block.mlp) return { out: middle, mixed };
-  const mlp = (branch: Branch): Value => leave(inputs, buildMlp(inputs, branch), 'postnorm2');
   if (block.parallel) return { out: joined(middle, mlp(first), 1, block.mlpScale), mixed };
-  const second = enter(inputs, middle, 'norm2');
-  return { out: joined(second.skip, mlp(second), block.mlpSkip, block.mlpScale), mixed };
+  return { out: behind(middle), mixed };
 }
 
 const gainOf = ({ config, params }: BlockInputs, norm: string) => withOffset(config, got(params, `${norm}.weight`));

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../core/index.js';
 import { blockOf, resolveModelConfig } from './config.js';
 import { modelCost } from './cost.js';
+import type { ParamSpec } from './mixers/spec.js';
+import { parameterSpecs } from './params.js';
 import { headGroups } from './plan.js';
 import {
   LAPTOP_PATTERNS,
@@ -156,7 +158,29 @@ describe('resolveModelConfig', () => {
     expect(same).toEqual(resolveModelConfig({ ...SMALL, block: post }));
   });
 
+  it('takes mixers beside layers that are MLPs alone for blocks of their own, unless told', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full mlp' });
+    const mlps = (c: typeof config) => c.layers.map((_, layer) => blockOf(c, layer).mlp);
+    expect(mlps(config)).toEqual([false, true]);
+    expect(resolveModelConfig(config)).toEqual(config);
+    expect(resolveModelConfig({ ...SMALL, layers: 'full mlp', block: [{ mlp: false }, { mlp: true }] })).toEqual(
+      config,
+    );
+    const both = resolveModelConfig({ ...SMALL, layers: 'full mlp', block: { mlp: true } });
+    expect(mlps(both)).toEqual([true, true]);
+    expect(resolveModelConfig(JSON.parse(JSON.stringify(both)))).toEqual(both);
+    const names = parameterSpecs(config).flatMap(({ name }) => (name.startsWith('layers.') ? [name] : []));
+    expect(names).toEqual([
+      ...['norm1.weight', 'attn.wqkv', 'attn.wo'].map((name) => `layers.0.${name}`),
+      ...['norm2.weight', 'mlp.wgateup', 'mlp.wdown'].map((name) => `layers.1.${name}`),
+    ]);
+    // Each block writes to the residual stream once.
+    const { init } = parameterSpecs(config).find(({ name }) => name === 'layers.1.mlp.wdown') as ParamSpec;
+    expect(init).toEqual({ kind: 'normal', std: 1 / Math.sqrt(config.intermediateSize) / Math.sqrt(2) });
+  });
+
   it.each([
+    [{ layers: 'full mlp', block: { parallel: true, mlp: true } }, 'every layer must have a mixer'],
     [{ block: [{}] }, 'model.block has 1 entries for 2 layers'],
     [{ block: { parallel: true, norm: 'post' } }, 'where mixer and MLP are parallel, norm must be pre, not post'],
     [{ block: { parallel: true, mlp: false } }, 'there must be an MLP'],

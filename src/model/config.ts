@@ -63,8 +63,10 @@ export interface ModelConfig extends RecurrentConfigs {
 type Parsed = z.output<typeof modelSchema>;
 
 /** How mixer and MLP of a layer are put together. */
-export function blockOf({ block }: Pick<ModelConfig, 'block'>, layer: number): BlockConfig {
-  return isList(block) ? at(block, layer) : block;
+export function blockOf({ block, layers }: Pick<ModelConfig, 'block' | 'layers'>, layer: number): BlockConfig {
+  const own = isList(block) ? at(block, layer) : block;
+  // A layer without a mixer is its MLP, whatever stands behind the mixers of others.
+  return layers[layer]?.mixer === 'none' ? { ...own, mlp: true } : own;
 }
 
 const isList = <T>(value: T | readonly T[]): value is readonly T[] => Array.isArray(value);
@@ -103,7 +105,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     norm: parsed.norm,
     rmsNormEps: parsed.rmsNormEps,
     normOffset: parsed.normOffset,
-    block: resolveBlocks(parsed.block, layers.length, where),
+    block: resolveBlocks(parsed.block, layers, where),
     activation: parsed.activation,
     qkNorm: parsed.qkNorm === true ? 'head' : parsed.qkNorm,
     attentionScale: parsed.attentionScale,
@@ -190,26 +192,46 @@ function layersOf(entry: Parsed['layers'][number], at: string, counts: HeadCount
 }
 
 /** Checked against one another; a list whose entries are all equal becomes one block for all layers. */
-function resolveBlocks(block: Parsed['block'], numLayers: number, where: string): ModelConfig['block'] {
-  const list = isList(block) ? block : [block];
-  if (isList(block) && list.length !== numLayers) {
+function resolveBlocks(block: Parsed['block'], layers: readonly LayerPlan[], where: string): ModelConfig['block'] {
+  const given = isList(block) ? block : [block];
+  const numLayers = layers.length;
+  if (isList(block) && given.length !== numLayers) {
     throw new ConfigError(
-      `${where}.block has ${list.length} entries for ${numLayers} layers; give one for each, or one for all`,
+      `${where}.block has ${given.length} entries for ${numLayers} layers; give one for each, or one for all`,
       {
-        details: { numLayers, entries: list.length },
+        details: { numLayers, entries: given.length },
       },
     );
   }
-  list.forEach(({ parallel, norm, mlp, mlpSkip }, i) => {
+  // Patterns with layers that are MLPs alone name every block of the stack, so that the mixers are alone as well.
+  const byPattern = !layers.some((plan) => plan.mixer === 'none');
+  const list = given.map(({ norm, parallel, mlp = byPattern, ...factors }, i): BlockConfig => {
     const at = isList(block) ? `${where}.block[${i}]` : `${where}.block`;
-    if (!parallel) return;
-    const why =
-      norm !== 'pre' ? `norm must be pre, not ${norm}` : !mlp ? 'there must be an MLP' : 'mlpSkip has no meaning';
-    if (norm === 'pre' && mlp && mlpSkip === 1) return;
-    throw new ConfigError(`${at}: where mixer and MLP are parallel, ${why}`, { details: { block: list[i] } });
+    // What `blockOf` says of layers without a mixer does not depend on `mlp`.
+    const own = { norm, parallel, mlp: isList(block) && layers[i]?.mixer === 'none' ? byPattern : mlp, ...factors };
+    checkParallel(
+      own,
+      (isList(block) ? layers.slice(i, i + 1) : layers).some((plan) => plan.mixer === 'none'),
+      at,
+    );
+    return own;
   });
   const first = at(list, 0);
   return list.every((b) => JSON.stringify(b) === JSON.stringify(first)) ? first : list;
+}
+
+function checkParallel(block: BlockConfig, mlpAlone: boolean, where: string): void {
+  const { parallel, norm, mlp, mlpSkip } = block;
+  if (!parallel || (norm === 'pre' && mlp && mlpSkip === 1 && !mlpAlone)) return;
+  const why =
+    norm !== 'pre'
+      ? `norm must be pre, not ${norm}`
+      : mlpAlone
+        ? 'every layer must have a mixer'
+        : !mlp
+          ? 'there must be an MLP'
+          : 'mlpSkip has no meaning';
+  throw new ConfigError(`${where}: where mixer and MLP are parallel, ${why}`, { details: { block } });
 }
 
 function divisors(n: number): number[] {

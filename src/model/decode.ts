@@ -78,7 +78,7 @@ export function forwardChunk(
     const own = (name: string) => got(state, prefix + name);
     const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null };
     const { out, mixed } = buildBlock(given, (scope) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
-    for (const [name, value] of Object.entries(mixed.state)) after.set(prefix + name, value);
+    for (const [name, value] of Object.entries(mixed?.state ?? {})) after.set(prefix + name, value);
     x = out;
   });
   checkStates(stateSpecs(config, room), after);

@@ -164,8 +164,9 @@ function buildLayer(
 }
 
 function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
-  const reach = plan.mixer === 'attention' ? undefined : plan.reach;
-  if (plan.mixer === 'attention' || reach === undefined) return mixerOf(plan).build(scope, plan);
+  if (plan.mixer === 'attention' || plan.mixer === 'none') return mixerOf(plan).build(scope, plan);
+  const { reach } = plan;
+  if (reach === undefined) return mixerOf(plan).build(scope, plan);
   return buildTruncated(mixerOf(plan), scope, plan, reach);
 }
 

@@ -16,7 +16,7 @@ export type HostParameters = Map<string, HostTensor<'f32'>>;
  * in windows, positions or optional parts share every tensor that has the same name, shape and distribution in both.
  * - `fan-in`: matrices N(0, 1/fan-in); embedding N(0, 1/hiddenSize).
  * - `normal`: matrices and embedding N(0, std^2).
- * - both: matrices that write to the residual stream (`attn.wo`, `mlp.wdown`, ...) times 1/sqrt(2 numLayers), norm
+ * - both: matrices that write to the residual stream (`attn.wo`, `mlp.wdown`, ...) times 1/sqrt(mixers and MLPs), norm
  *   weights 1, sink logits 0; decay rates and step sizes of recurrent mixers as their authors have them (`spec.ts`).
  */
 export function initialParameters(config: ModelConfig, seed: number): HostParameters {

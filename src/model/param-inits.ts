@@ -9,7 +9,8 @@ import { ONES, ZEROS, type ParamInit } from './mixers/spec.js';
 export function matrixInit(config: ModelConfig, fanIn: number, residual: boolean): ParamInit {
   const { init, layers } = config;
   const std = init.scheme === 'fan-in' ? 1 / Math.sqrt(fanIn) : init.std;
-  const writers = layers.reduce((n, _, layer) => n + (blockOf(config, layer).mlp ? 2 : 1), 0);
+  const blocks = layers.map((plan, layer) => Number(plan.mixer !== 'none') + Number(blockOf(config, layer).mlp));
+  const writers = blocks.reduce((n, count) => n + count, 0);
   return { kind: 'normal', std: residual ? std / Math.sqrt(writers) : std };
 }
 

@@ -59,10 +59,11 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
     spec(`mlp.${name}`, 'mlp', role, shape, init);
   const norm = (name: string) => spec(`${name}.weight`, 'norm', 'vector', [d], normInit(config));
   const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
+  const mixes = plan.mixer !== 'none';
   return [
-    ...(before ? [norm('norm1')] : []),
+    ...(mixes && before ? [norm('norm1')] : []),
     ...mixerOf(plan).params(config, plan, layer),
-    ...(after ? [norm('postnorm1')] : []),
+    ...(mixes && after ? [norm('postnorm1')] : []),
     ...(!mlp
       ? []
       : [

@@ -79,6 +79,12 @@ describe('layer patterns', () => {
     expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda');
   });
 
+  it('reads and prints layers that are MLPs alone', () => {
+    const plans = resolve('mamba2 mlp full 2*mlp');
+    expect(plans.map((p) => p.mixer)).toEqual(['mamba2', 'none', 'attention', 'none', 'none']);
+    expect(printPattern(plans)).toBe('mamba2 mlp full 2*mlp');
+  });
+
   it('prints the shortest repeating pattern', () => {
     expect(printPeriod(resolve('swa:8 full swa:8 full'))).toBe('swa:8 full');
     expect(printPeriod(resolve('4*full'))).toBe('full');
@@ -103,13 +109,15 @@ describe('layer patterns', () => {
     ['full-nope', 'unknown layer "full-nope"; did you mean "full:nope"?'],
     ['full_attention', 'unknown layer "full_attention"; did you mean "full"?'],
     ['gated_deltanet', 'unknown layer "gated_deltanet"; did you mean "gdn"?'],
-    ['mamba', 'unknown layer "mamba"; did you mean "mamba2"?'],
+    ['mamba-2', 'unknown layer "mamba-2"; did you mean "mamba2"?'],
     [
       'mamba2:nope',
       '"mamba2" is a layer of its own: it takes no flags, heads or other parts (its settings: model.mamba2)',
     ],
     ['gdn/full', '"gdn" is a layer of its own'],
     ['gla@2', '"gla" is a layer of its own'],
+    ['mlp:nope', '"mlp" is a layer of its own: it takes no flags, heads or other parts'],
+    ['mlps', 'unknown layer "mlps"; did you mean "mlp"?'],
     ['full:nope:rope', 'more than one position flag'],
     ['0*full', 'repeat count before "*"'],
     ['x*full', 'repeat count before "*"'],

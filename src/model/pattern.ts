@@ -3,7 +3,8 @@
  *
  *     pattern = token { " " token }           "3*swa:128 full:nope"
  *     token   = [ count "*" ] spec
- *     spec    = recurrent | part { "/" part } heads of one layer divided between parts: "swa:8/full"
+ *     spec    = "mlp"                         an MLP alone, without a mixer
+ *             | recurrent | part { "/" part } heads of one layer divided between parts: "swa:8/full"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
@@ -13,7 +14,7 @@
  */
 import { ConfigError, nearest, clip, LIMITS, append } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
-import type { AttentionPlan, HeadGroup, LayerPlan, RecurrentPlan } from './plan.js';
+import type { AttentionPlan, HeadGroup, LayerPlan, MlpPlan, RecurrentPlan } from './plan.js';
 
 /** One part of an attention layer as written in a pattern. */
 export interface PatternPart {
@@ -32,13 +33,17 @@ export interface AttentionPattern {
 }
 
 /** One layer as written. */
-export type PatternLayer = AttentionPattern | RecurrentPlan;
+export type PatternLayer = AttentionPattern | MlpPlan | RecurrentPlan;
 
-const KINDS = ['full', 'swa', ...RECURRENT_MIXERS] as const;
+/** The word for a layer without a mixer. */
+const MLP = 'mlp';
+/** Layers that are one word. */
+const WHOLE = [...RECURRENT_MIXERS, MLP] as const;
+const KINDS = ['full', 'swa', ...WHOLE] as const;
 const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
   'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or one of ' +
-  RECURRENT_MIXERS.join(', ');
+  `${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone`;
 
 type Fail = (why: string) => never;
 
@@ -74,6 +79,7 @@ function parseToken(token: string, fail: Fail): PatternLayer[] {
 }
 
 function parseLayer(source: string, fail: Fail): PatternLayer {
+  if (source === MLP) return { mixer: 'none' };
   const mixer = recurrentMixer(source);
   if (mixer !== undefined) return { mixer };
   return { mixer: 'attention', source, parts: source.split('/').map((part) => parsePart(part, fail)) };
@@ -99,10 +105,9 @@ function parsePart(text: string, fail: Fail): PatternPart {
       return { window: parseWindow(window, fail), rope: parseFlags(flags, fail), heads: numHeads };
     }
     default: {
-      if (recurrentMixer(kind) !== undefined) {
-        return fail(
-          `"${kind}" is a layer of its own: it takes no flags, heads or other parts (its settings: model.${kind})`,
-        );
+      if (WHOLE.some((name) => name === kind)) {
+        const settings = kind === MLP ? '' : ` (its settings: model.${kind})`;
+        return fail(`"${kind}" is a layer of its own: it takes no flags, heads or other parts${settings}`);
       }
       const near = likelyPart(text);
       const hint = near === undefined ? '' : `; did you mean "${near}"?`;
@@ -113,7 +118,7 @@ function parsePart(text: string, fail: Fail): PatternPart {
 
 /** The valid part that `text` was probably meant for: `swa:128` for `swa-128`, `swa128`, `sliding_window(128)`. */
 function likelyPart(text: string): string | undefined {
-  const whole = nearest(text, RECURRENT_MIXERS);
+  const whole = nearest(text, WHOLE);
   if (whole !== undefined) return whole;
   const pieces = text.match(/[a-z]+|\d+|@\d+/gi) ?? [];
   const end = pieces.findIndex((piece) => !/^[a-z]/i.test(piece));
@@ -218,6 +223,7 @@ function printGroup(group: HeadGroup, withHeads: boolean): string {
 
 /** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`, `mamba2`. */
 export function printLayer(plan: LayerPlan): string {
+  if (plan.mixer === 'none') return MLP;
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
   return plan.groups.map((g) => printGroup(g, uneven)).join('/');

@@ -31,8 +31,13 @@ export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly reach?: number;
 }
 
+/** A layer without a mixer: an MLP alone, as in stacks of one block a layer. */
+export interface MlpPlan {
+  readonly mixer: 'none';
+}
+
 /** One layer, discriminated by `mixer`. */
-export type LayerPlan = AttentionPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
+export type LayerPlan = AttentionPlan | MlpPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
 
 /** The name of any mixer. */
 export type MixerName = LayerPlan['mixer'];

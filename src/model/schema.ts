@@ -28,6 +28,7 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
   z.strictObject({
     mixer: z.enum(RECURRENT_MIXERS).describe('a recurrent mixer, with the settings of its section'),
   }),
+  z.strictObject({ mixer: z.literal('none').describe('no mixer: the layer is an MLP alone') }),
 ]);
 
 const scale = (what: string) => z.number().default(1).describe(what);
@@ -44,7 +45,12 @@ const blockSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('mixer and MLP read the same normalized input, and both are added to it at once (norm pre only)'),
-  mlp: z.boolean().default(true).describe('false leaves the MLP out'),
+  mlp: z
+    .boolean()
+    .optional()
+    .describe(
+      'whether an MLP follows the mixer in its layer (default: true, but false where the pattern has mlp layers)',
+    ),
   mixerSkip: scale('factor on the residual stream where the mixer is added'),
   mixerScale: scale('factor on the mixer where it is added'),
   mlpSkip: scale('factor on the residual stream where the MLP is added'),
@@ -86,8 +92,6 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
     originalLength: sizeUpTo('tokens').describe('tokens of the longest sequence of pretraining'),
   }),
 ]);
-
-const PLAIN_BLOCK = blockSchema.parse({});
 
 const localRopeSchema = z.strictObject({
   theta: positive().describe('base of the rotary wavelengths'),
@@ -148,7 +152,7 @@ export const modelSchema = z.strictObject({
   normOffset: z.number().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
   block: z
     .union([blockSchema, z.array(blockSchema).min(1).max(LIMITS.layers.most)])
-    .default(PLAIN_BLOCK)
+    .default(() => blockSchema.parse({}))
     .describe('how mixer and MLP are put together; one for all layers, or a list with one for each'),
   activation: z
     .enum(['silu', 'gelu', 'gelu_tanh', 'relu', 'relu2'])
@@ -190,7 +194,7 @@ export const modelSchema = z.strictObject({
   init: initSchema
     .default({ scheme: 'fan-in' })
     .describe(
-      'initial weights; matrices that write to the residual stream are scaled by 1/sqrt(2 numLayers) (1/sqrt(numLayers) without MLPs)',
+      'initial weights; matrices that write to the residual stream are scaled by 1/sqrt of the number of mixers and MLPs',
     ),
 });
 
@@ -201,7 +205,7 @@ export type ModelInput = z.input<typeof modelSchema>;
 export type PresetModelInput = Partial<ModelInput> & { readonly preset: string };
 
 /** How mixer and MLP of a layer are put together. */
-export type BlockConfig = Readonly<z.output<typeof blockSchema>>;
+export type BlockConfig = Readonly<Required<z.output<typeof blockSchema>>>;
 
 /** How rotary wavelengths are scaled. */
 export type RopeScaling = Readonly<z.output<typeof ropeScalingSchema>>;

@@ -91,6 +91,15 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
   ['no MLP in one layer, biases in the other', { layers: 'full', attentionBias: 'qkv', block: [{ mlp: false }, {}] }],
+  ['layers of one block', { layers: 'swa:4 mlp full:nope mlp', numLayers: 4, mlpGate: false, activation: 'relu2' }],
+  [
+    'MLPs alone among layers of both, normed after',
+    {
+      layers: 'mlp full mlp swa:4',
+      numLayers: 4,
+      block: [{ norm: 'post' }, { mlp: true, norm: 'both' }, { norm: 'stream', mlpScale: 0.5 }, { mlp: true }],
+    },
+  ],
   ['a squared relu', { layers: 'full', activation: 'relu2', attentionScale: 0.2, tieEmbeddings: true, normOffset: 1 }],
   [
     'mixed heads, grouped, with everything',

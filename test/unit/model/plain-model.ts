@@ -100,9 +100,10 @@ export function plainForward(
     const write = (x: readonly number[], name: string) =>
       block.norm === 'post' || block.norm === 'both' ? norm(x, name) : [...x];
     const base = (x: readonly number[], name: string) => (block.norm === 'stream' ? norm(x, name) : [...x]);
-    const inputs = stream.map((x) => read(x, 'norm1'));
-    const attended = plainAttention(config, layer, inputs, numbers, matrix);
-    probabilities.push(attended.probabilities);
+    const mixes = config.layers[layer]?.mixer !== 'none';
+    const inputs = mixes ? stream.map((x) => read(x, 'norm1')) : [];
+    const attended = mixes ? plainAttention(config, layer, inputs, numbers, matrix) : null;
+    probabilities.push(attended?.probabilities ?? []);
     const mlp = (inner: readonly number[]): number[] => {
       const up = config.mlpGate ? 'gateup' : 'up';
       const [first, down] = [matrix(`${at}.mlp.w${up}`), matrix(`${at}.mlp.wdown`)];
@@ -115,8 +116,8 @@ export function plainForward(
       return times(active, down).map((v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bdown`)[i] ?? NaN) : 0));
     };
     stream = stream.map((x, t) => {
-      const mixed = write(attended.outputs[t] ?? [], 'postnorm1');
-      const middle = mixedBy(base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale);
+      const mixed = attended && write(attended.outputs[t] ?? [], 'postnorm1');
+      const middle = mixed ? mixedBy(base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale) : x;
       if (!block.mlp) return middle;
       if (block.parallel) return mixedBy(middle, 1, mlp(inputs[t] ?? []), block.mlpScale);
       const added = write(mlp(read(middle, 'norm2')), 'postnorm2');
