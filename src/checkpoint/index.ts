@@ -10,12 +10,12 @@ export {
   type ExportDType,
   type ExportOptions,
   type ExportResult,
-  type TokenizerOrigin,
 } from './hf/export.js';
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
 export { weightFiles } from './hf/places.js';
 export type { HfTensorParts, TensorProblems } from './hf/tensors.js';
 export * from './safetensors.js';
+export { sameTokenizer, type TokenizerOrigin } from './same-tokenizer.js';
 export type { Span } from './spans.js';
 export * from './tokenizer.js';

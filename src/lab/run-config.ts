@@ -5,8 +5,8 @@ import { ConfigError, parseConfig, sizeUpTo } from '../core/index.js';
 import { absolutePaths, DataConfigSchema, dataVocabSize } from '../data/index.js';
 import { ENGINE_NAMES } from '../engine/index.js';
 import { evalSchema } from './measures/config.js';
-import { modelSchema, resolveModelConfig } from '../model/index.js';
-import { TrainConfigSchema, type RunConfig } from '../train/index.js';
+import { modelSchema, resolveModelConfig, type ModelConfig } from '../model/index.js';
+import { openInitialModel, planInitial, TrainConfigSchema, type RunConfig } from '../train/index.js';
 import { isPlain, withValueAt } from './overrides.js';
 import { locate, readYamlFile, type YamlFile } from './yaml-file.js';
 
@@ -66,32 +66,62 @@ export interface ResolveOptions {
 }
 
 /**
- * Checks and completes a run configuration; relative paths become absolute. Opens no file.
+ * Checks and completes a run configuration; relative paths become absolute. Opens no file but, where `train.init` names
+ * a model to start from, that model's, whose weights it fingerprints.
  *
- * @throws ConfigError in one sentence: where, what is wrong, what to do
+ * @throws ConfigError in one sentence: where, what is wrong, what to do; StoreError, DataError for a model to start
+ *   from that cannot be read
  */
 export function resolveRunConfig(
   input: unknown,
   { where = 'run', baseDir = process.cwd(), file }: ResolveOptions = {},
 ): FullRunConfig {
   const at = <T>(keys: readonly string[], parse: () => T) => locate(file ?? where, keys, parse);
-  const run = at([], () => parseConfig(runSchema, absolutePaths(input, [], baseDir), ''));
-  const vocabulary = dataVocabSize(run.data);
-  const model = at(['model'], () => {
-    const known = 'preset' in run.model || 'vocabSize' in run.model;
-    if (vocabulary === 0 && !known) {
-      throw new ConfigError(
-        'model.vocabSize is not known while the token shards are not there; prepare them first (longsight data prepare), or set it',
-      );
-    }
-    const given = known ? run.model : { vocabSize: vocabulary, ...run.model };
-    const resolved = resolveModelConfig(given);
-    if (resolved.vocabSize >= vocabulary) return resolved;
-    throw new ConfigError(
-      `model.vocabSize ${resolved.vocabSize} is smaller than the ${vocabulary} tokens of the data; set model.vocabSize: ${vocabulary}`,
-    );
+  const schema = startsFromModel(input) ? initializedRunSchema : runSchema;
+  const run = at([], () => parseConfig(schema, absolutePaths(input, [], baseDir), ''));
+  const { init } = run.train;
+  // A stored run has the whole model and the fingerprint of the weights: the source may be gone by now.
+  const source = init === undefined || init.fingerprint !== undefined ? null : at(INIT, () => openInitialModel(init));
+  const model = at(['model'], () => resolveModel(run.model, source?.config ?? null, dataVocabSize(run.data)));
+  if (source === null) return { ...run, model };
+  return at(INIT, () => {
+    planInitial(source, { model, data: run.data });
+    const resolved = { folder: source.folder, fingerprint: source.fingerprint() };
+    return { ...run, model, train: { ...run.train, init: resolved } };
   });
-  return { ...run, model };
+}
+
+const INIT = ['train', 'init'];
+/** A run that starts from another model may leave the model out. */
+const initializedRunSchema = z.strictObject({ ...runSchema.shape, model: runSchema.shape.model.default({}) });
+
+/** Whether an input, not checked yet, names a model to start from. */
+function startsFromModel(input: unknown): boolean {
+  return isPlain(input) && isPlain(input['train']) && input['train']['init'] !== undefined;
+}
+
+/** The model of a run; what `given` leaves out is that of the `source` whose weights it starts from. */
+function resolveModel(
+  given: Readonly<Record<string, unknown>>,
+  source: ModelConfig | null,
+  vocabulary: number,
+): ModelConfig {
+  const whole = source === null || 'preset' in given ? given : { ...source, ...given };
+  const known = 'preset' in whole || 'vocabSize' in whole;
+  if (vocabulary === 0 && !known) {
+    throw new ConfigError(
+      'model.vocabSize is not known while the token shards are not there; prepare them first (longsight data prepare), or set it',
+    );
+  }
+  const resolved = resolveModelConfig(known ? whole : { vocabSize: vocabulary, ...whole });
+  if (resolved.vocabSize >= vocabulary) return resolved;
+  const remedy =
+    source === null
+      ? `set model.vocabSize: ${vocabulary}`
+      : 'start from a model that knows them, or train on data of its tokenizer';
+  throw new ConfigError(
+    `model.vocabSize ${resolved.vocabSize} is smaller than the ${vocabulary} tokens of the data; ${remedy}`,
+  );
 }
 
 /** A value that replaces one of a configuration, named by its dotted path. */

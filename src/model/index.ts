@@ -24,4 +24,5 @@ export {
   type LocalRope,
 } from './schema.js';
 export * from './mixers/spec.js';
+export { layerChanges, planTransfer, type WeightTransfer } from './transfer.js';
 export { TapReader, type QueriesAndKeys, type Tap, type TapSite } from './tap.js';

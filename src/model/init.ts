@@ -20,8 +20,12 @@ export type HostParameters = Map<string, HostTensor<'f32'>>;
  *   weights 1, sink logits 0; decay rates and step sizes of recurrent mixers as their authors have them (`spec.ts`).
  */
 export function initialParameters(config: ModelConfig, seed: number): HostParameters {
-  const specs = parameterSpecs(config);
   checkParameterMemory(config);
+  return initialTensors(parameterSpecs(config), seed);
+}
+
+/** The initial values of some of a model's parameters, the same as those that `initialParameters` gives to them. */
+export function initialTensors(specs: readonly ParamSpec[], seed: number): HostParameters {
   return new Map(specs.map((spec) => [spec.name, initialTensor(spec, seed)]));
 }
 

@@ -2,6 +2,7 @@
  * The report of a study or a run: `report.html` (one self-contained page), `report.json` (everything on the page, with
  * the plotted series) and `report.csv` (one line a run). All three are views of one analysis.
  */
+import { z } from 'zod';
 import type { ScalingOptions } from '../analysis/index.js';
 import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
@@ -135,12 +136,27 @@ export function overview({ analysis, records }: Analysed): string {
   const tokens = budgets.length === 0 ? '' : `, ${list(budgets.map((n) => `${formatTokens(n)} tokens`))} a run`;
   if (analysis.kind === 'run') {
     const state = runs[0]?.status.state ?? 'unknown';
-    return `${analysis.architectures[0]?.layers}${size}${tokens}, seed ${runs[0]?.seed}; ${state}.`;
+    return `${analysis.architectures[0]?.layers}${size}${tokens}, seed ${runs[0]?.seed}; ${state}.${startedFrom(runs)}`;
   }
   const designs = plural(analysis.architectures.length, 'design');
   const planned = analysis.groups.reduce((sum, group) => sum + group.runs.length + group.unfinished.length, 0);
   const finished = planned === done ? plural(done, 'run') : `${done} of ${plural(planned, 'run')} finished`;
-  return `${designs}${seeds === 0 ? '' : `, ${plural(seeds, 'seed')}`}, ${finished}${size}${tokens}.`;
+  return `${designs}${seeds === 0 ? '' : `, ${plural(seeds, 'seed')}`}, ${finished}${size}${tokens}.${startedFrom(runs)}`;
+}
+
+const startSchema = z.looseObject({ init: z.looseObject({ folder: z.string() }) });
+
+/** A sentence about runs that start from another model's weights; empty where none does. */
+function startedFrom(runs: readonly RunRecord[]): string {
+  const folders = runs.map(({ train }) => startSchema.safeParse(train).data?.init.folder ?? null);
+  const sources = [...new Set(folders)].flatMap((folder) => folder ?? []);
+  if (sources.length === 0) return '';
+  const which = folders.includes(null)
+    ? `${folders.filter((folder) => folder !== null).length} of them start`
+    : runs.length === 1
+      ? 'It starts'
+      : 'They start';
+  return ` ${which} from the weights of ${list(sources)}.`;
 }
 
 function groupHtml(group: Group, analysed: Analysed, styles: readonly SeriesStyle[]): string {

@@ -19,7 +19,7 @@ const RUN = {
 describe('the run that a folder holds', () => {
   it('is the same run if only what changes no number differs, and names what else differs', () => {
     const dir = join(temporaryFolder(), 'run');
-    writeRunConfig(dir, 'r', RUN, info);
+    writeRunConfig(dir, { name: 'r', run: RUN, engine: info });
     const refusal = (changes: Partial<typeof RUN>) => messageOf(() => checkSameRun(dir, { ...RUN, ...changes }));
     checkSameRun(dir, { ...RUN, train: { ...RUN.train, logEvery: 1 } });
     expect(refusal({ train: { ...RUN.train, steps: 5 } })).toBe(
@@ -34,7 +34,7 @@ describe('the run that a folder holds', () => {
     const dir = join(temporaryFolder(), 'run');
     const model = resolveModelConfig({ vocabSize: 8, hiddenSize: 16, numHeads: 2, layers: 'full' });
     const { mlpGate: _gate, queryScaling: _scaling, ...earlier } = model;
-    writeRunConfig(dir, 'r', { ...RUN, model: earlier }, info);
+    writeRunConfig(dir, { name: 'r', run: { ...RUN, model: earlier }, engine: info });
     checkSameRun(dir, { ...RUN, model });
     expect(messageOf(() => checkSameRun(dir, { ...RUN, model: { ...model, mlpGate: false } }))).toContain(
       'model.mlpGate was true, now false',
@@ -43,7 +43,7 @@ describe('the run that a folder holds', () => {
 
   it('keeps its configuration to the byte when a resume is noted', () => {
     const dir = join(temporaryFolder(), 'run');
-    writeRunConfig(dir, 'r', RUN, info);
+    writeRunConfig(dir, { name: 'r', run: RUN, engine: info });
     const before = JSON.parse(readFileSync(configPath(dir), 'utf8')) as { resumes: unknown[] };
     noteResume(dir, info, 3);
     const after = JSON.parse(readFileSync(configPath(dir), 'utf8')) as { resumes: unknown[] };

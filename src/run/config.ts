@@ -14,7 +14,7 @@ import {
   writeJsonAtomic,
 } from '../core/index.js';
 import type { EngineInfo } from '../engine/index.js';
-import { resolveModelConfig } from '../model/index.js';
+import { resolveModelConfig, type WeightTransfer } from '../model/index.js';
 import { configPath, isRunFolder, LOCK_FILE } from './paths.js';
 
 /** The parts of a resolved run configuration that decide what a run folder holds. A whole one may hold more. */
@@ -50,6 +50,7 @@ const configSchema = z.looseObject({
   hardware: z.record(z.string(), z.unknown()).default({}),
   place: z.string().optional(),
   startedAt: z.string().nullish(),
+  initial: z.looseObject({ kept: z.int(), fresh: z.array(z.string()), left: z.array(z.string()) }).optional(),
   resumes: z.array(z.looseObject({ at: z.string(), place: z.string().optional() })).default([]),
 });
 
@@ -103,16 +104,24 @@ export function isBegun(dir: string): boolean {
   return namesIn(dir).every((name) => name.startsWith(LOCK_FILE));
 }
 
-/** Writes `config.json` of a new run; `place` is where it was put, such as `cuda:0`. */
-export function writeRunConfig(
-  dir: string,
-  name: string | null,
-  run: StoredRun,
-  engine: EngineInfo,
-  place?: string,
-): void {
+/** What `config.json` of a new run says. */
+export interface NewRun {
+  readonly name: string | null;
+  readonly run: StoredRun;
+  readonly engine: EngineInfo;
+  /** Where the run was put, such as `cuda:0`. */
+  readonly place?: string | undefined;
+  /** Where it starts from another model's weights, what became of them. */
+  readonly transfer?: WeightTransfer | undefined;
+}
+
+/** Writes `config.json` of a new run. */
+export function writeRunConfig(dir: string, { name, run, engine, place, transfer }: NewRun): void {
   const startedAt = new Date().toISOString();
-  writeJsonAtomic(configPath(dir), { format: 1, name, run, ...environment(engine, place), startedAt, resumes: [] });
+  const { kept, ...others } = transfer ?? {};
+  const initial = kept === undefined ? {} : { initial: { kept: kept.length, ...others } };
+  const about = { format: 1, name, run, ...initial, ...environment(engine, place) };
+  writeJsonAtomic(configPath(dir), { ...about, startedAt, resumes: [] });
 }
 
 /**
@@ -147,8 +156,16 @@ export function noteResume(dir: string, engine: EngineInfo, step: number, place?
 }
 
 function decisive({ seed, model, data, train, eval: measured }: StoredRun): Record<string, unknown> {
-  const settings = Object.entries(train).filter(([key]) => !FREE_SETTINGS.includes(key));
+  const settings = Object.entries(train)
+    .filter(([key]) => !FREE_SETTINGS.includes(key))
+    .map(([key, value]): [string, unknown] => (key === 'init' ? [key, originOf(value)] : [key, value]));
   return { model, data, train: Object.fromEntries(settings), seed, eval: measured };
+}
+
+/** Weights that a run started from are the same wherever they lie. */
+function originOf(init: unknown): unknown {
+  const { fingerprint } = z.looseObject({ fingerprint: z.string().optional() }).safeParse(init).data ?? {};
+  return fingerprint === undefined ? init : { fingerprint };
 }
 
 /**

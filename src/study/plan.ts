@@ -82,7 +82,10 @@ export const studySchema = z.strictObject({
     .describe('values by dotted path that replace those of the base, in all runs: train.steps: 7000'),
   architectures: z
     .record(label, z.union([z.string(), z.record(z.string(), z.unknown())]))
-    .describe('by label: a layer pattern, or fields of the model configuration to replace'),
+    .describe(
+      'by label: a layer pattern, or fields of the model configuration to replace; `train: { init: FOLDER }` beside them ' +
+        'starts the runs of the design from the weights there',
+    ),
   seeds: z.array(z.int().min(0)).min(1).describe('seeds of initial weights and data; comparisons are paired over them'),
   seedsFor: z
     .record(label, z.array(z.int().min(0)).min(1))
@@ -263,19 +266,37 @@ interface Context {
 
 function expandRun(context: Context, arm: ArmPlan, architecture: string, seed: number, point: Plain): PlannedRun {
   const { study, base, studyDir, file } = context;
-  const given = study.architectures[architecture];
-  const model = typeof given === 'string' ? { layers: given } : given;
+  const { model, train } = designOf(study.architectures[architecture], file, architecture, studyDir);
   const name = context.nameOf({ architecture, long: arm.arm === 'long', point, seed });
   const settings = [study.set ?? {}, point, arm.set].flatMap((values) => Object.entries(values));
   const own = absoluteSettings(settings, studyDir);
   const changes = [...own, ...context.set];
   const input = changes.reduce<unknown>(
     (config, [path, value]) => withValueAt(config, path, value),
-    merge(base, { name, seed, model }),
+    merge(base, { name, seed, model, ...(train === undefined ? {} : { train }) }),
   );
   const where = `${file.path}:${file.lineOf(['architectures', architecture])}: run ${name}`;
   const config = resolveRunConfig(input, { where, baseDir: studyDir });
   return { name, arm: arm.arm, architecture, seed, point, config };
+}
+
+/** An architecture of a study file: fields of the model, and what its runs start from. */
+function designOf(
+  given: StudyInput['architectures'][string] | undefined,
+  file: YamlFile,
+  label: string,
+  studyDir: string,
+): { readonly model: Plain; readonly train: Plain | undefined } {
+  if (typeof given === 'string') return { model: { layers: given }, train: undefined };
+  const { train, ...model } = given ?? {};
+  if (train === undefined) return { model, train };
+  if (!isPlain(train) || Object.keys(train).some((key) => key !== 'init')) {
+    throw new ConfigError(
+      `${file.path}:${file.lineOf(['architectures', label])}: architectures.${label}.train may hold init only, as designs ` +
+        'are compared under the same training; vary other settings in grid',
+    );
+  }
+  return { model, train: absolutePaths(train, ['train'], studyDir) as Plain };
 }
 
 /** The base configuration, its paths absolute: relative ones start at the file that has them. */
@@ -295,8 +316,14 @@ function absoluteSettings(settings: readonly Setting[], dir: string): Setting[] 
 function repeatable(study: StudyInput, dir: string): StudyInput {
   const grid = Object.entries(study.grid).map(([path, values]) => [path, absolutePaths(values, parsePath(path), dir)]);
   const absolute = (values: Plain) => Object.fromEntries(absoluteSettings(Object.entries(values), dir));
+  const architectures = Object.entries(study.architectures).map(([label, given]) =>
+    typeof given === 'string' || given['train'] === undefined
+      ? [label, given]
+      : [label, { ...given, train: absolutePaths(given['train'], ['train'], dir) }],
+  );
   return {
     ...study,
+    architectures: Object.fromEntries(architectures) as StudyInput['architectures'],
     grid: Object.fromEntries(grid) as StudyInput['grid'],
     ...(study.set === undefined ? {} : { set: absolute(study.set) }),
     ...(study.long === undefined ? {} : { long: { ...study.long, set: absolute(study.long.set) } }),

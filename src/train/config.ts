@@ -34,6 +34,16 @@ const stageSchema = z.strictObject({
 });
 const SCHEDULE_KEYS = ['schedule', 'warmupSteps', 'decaySteps', 'minLrRatio'] as const;
 
+/** A model to start from, as it is stored: with the fingerprint of the weights that were found there. */
+const initSchema = z.strictObject({
+  folder: z.string().min(1).describe('a run, a checkpoint folder, or a model saved by Transformers'),
+  step: steps(1).optional().describe('of a run, the checkpoint of this step (default: the newest)'),
+  fingerprint: z
+    .string()
+    .optional()
+    .describe('SHA-256 of the weights; put in when the run is planned, and then other weights are refused'),
+});
+
 /**
  * Schema of the `train` part. What it gives is complete, and itself a valid input that parses to an equal value.
  *
@@ -48,6 +58,14 @@ export const TrainConfigSchema = z
       .describe('sequences of one optimizer step, all of its microbatches together'),
     accumulate: sizeUpTo('batch').default(1).describe('microbatches that a step is computed in; divides batchSize'),
     steps: steps(1).describe('optimizer steps'),
+    init: z
+      .union([z.string().min(1), initSchema])
+      .optional()
+      .transform((init) => (typeof init === 'string' ? { folder: init } : init))
+      .describe(
+        'start from the weights of another model: the folder of a run, a checkpoint, or a model saved by Transformers. ' +
+          'Keys of `model` that are left out are those of that model',
+      ),
     lr: z.number().positive().default(1e-3).describe('peak learning rate'),
     warmupSteps: steps(0)
       .optional()

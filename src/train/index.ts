@@ -1,4 +1,13 @@
 export * from './config.js';
+export {
+  openInitialModel,
+  openInitialWeights,
+  planInitial,
+  type InitConfig,
+  type InitialModel,
+  type InitialWeights,
+  type Vocabulary,
+} from './initial.js';
 export * from './loop.js';
 export * from './train-run.js';
 export * from './optimizer.js';

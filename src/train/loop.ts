@@ -44,6 +44,7 @@ import {
   type RunStatus,
 } from '../run/index.js';
 import { tokensPerStep, type RunConfig } from './config.js';
+import { openInitialWeights, type InitialWeights } from './initial.js';
 import { checkBatch } from './sharding.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
 import { RunClock, type RunTiming } from './timing.js';
@@ -66,7 +67,9 @@ import { Trainer, type StepResult } from './trainer.js';
 export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   const dir = isAbsolute(options.dir) ? options.dir : resolve(options.dir);
   const { run, resume = 'no' } = options;
-  continuesIn(dir, resume);
+  // Where the run begins, what it starts from is looked at before anything is written.
+  const initial = once(() => openInitialWeights(run));
+  if (!continuesIn(dir, resume)) initial();
   const data = options.data ?? openRunData(run, options.baseDir);
   try {
     checkVocabulary(run, data);
@@ -78,13 +81,29 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
       async (_lock, stop) => {
         const continues = continuesIn(dir, resume); // as the folder is now that nobody else is in it
         const checkpoint = continues ? prepareResume(dir, options) : null;
-        if (!continues) writeRunConfig(dir, options.name ?? null, run, options.engine.info, options.place);
-        return await runTo(dir, { ...options, signal: stop }, data, checkpoint, continues);
+        const start = { checkpoint, initial: checkpoint === null ? initial() : null };
+        if (!continues) {
+          const { name = null, engine, place } = options;
+          writeRunConfig(dir, { name, run, engine: engine.info, place, transfer: start.initial?.transfer });
+        }
+        for (const note of start.initial?.notes ?? []) hooks?.note?.(note);
+        return await runTo(dir, { ...options, signal: stop }, data, start, continues);
       },
     );
   } finally {
     if (options.data === undefined) data[Symbol.dispose]();
   }
+}
+
+/** What a run goes on from, or what it starts from; neither where all its weights are new. */
+interface StartingPoint {
+  readonly checkpoint: Checkpoint | null;
+  readonly initial: InitialWeights | null;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => (made ??= { value: make() }).value;
 }
 
 /**
@@ -138,7 +157,7 @@ async function runTo(
   dir: string,
   options: TrainRunOptions,
   data: OpenedData,
-  checkpoint: Checkpoint | null,
+  { checkpoint, initial }: StartingPoint,
   continues: boolean,
 ): Promise<TrainResult> {
   const { run, engine } = options;
@@ -155,7 +174,7 @@ async function runTo(
     using metrics = new MetricsWriter(metricsPath(dir), continues ? (checkpoint?.state.step ?? -1) : null);
     writeStatus(dir, { state: 'running', ...before, timing: clock.timing() });
     const state: TrainerState = {
-      parameters: () => checkpoint?.parameters() ?? initialParameters(run.model, run.seed),
+      parameters: () => (checkpoint ?? initial)?.parameters() ?? initialParameters(run.model, run.seed),
       optimizer: checkpoint?.optimizer(),
     };
     const trainer = await clock.time('compile', () => createTrainer(entered, state, options));

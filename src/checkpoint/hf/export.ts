@@ -31,9 +31,9 @@ import {
   type HostParameters,
   type ModelConfig,
 } from '../../model/index.js';
-import { CHARACTER_BYTES } from '../bpe/bytes.js';
-import { tokenizerJson } from '../bpe/train.js';
+import type { TokenizerOrigin } from '../same-tokenizer.js';
 import { streamSafetensors, type TensorSpec } from '../safetensors.js';
+import { bytesJson } from '../bpe/bytes-json.js';
 import type { Family, HfConfigJson } from './family/family.js';
 import { CONFIG_FILE } from './open.js';
 import { FAMILIES, inspectHfConfig } from './registry.js';
@@ -188,9 +188,6 @@ function flat(name: string, value: unknown): [string, string][] {
     return value === undefined ? [] : [[name, typeof value === 'string' ? value : JSON.stringify(value)]];
   return Object.entries(value).flatMap(([key, inner]) => flat(`${name}.${key}`, inner));
 }
-
-/** Where the tokenizer comes from: a folder with `tokenizer.json`, ids that are bytes, or nowhere. */
-export type TokenizerOrigin = { readonly folder: string } | 'bytes' | null;
 
 /** Types of exported tensors, by the names of Transformers. */
 export const EXPORT_DTYPES = ['float32', 'bfloat16'] as const;
@@ -361,10 +358,7 @@ function writeTokenizer(folder: string, origin: TokenizerOrigin): string[] {
     for (const file of files) copyFileAtomic(join(origin.folder, file), join(folder, file));
     return files;
   }
-  writeFileAtomic(
-    join(folder, 'tokenizer.json'),
-    `${JSON.stringify(tokenizerJson({ vocab: CHARACTER_BYTES, merges: [] }, []))}\n`,
-  );
+  writeFileAtomic(join(folder, 'tokenizer.json'), `${JSON.stringify(bytesJson())}\n`);
   const settings = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
   writeJsonAtomic(join(folder, 'tokenizer_config.json'), settings);
   return ['tokenizer.json', 'tokenizer_config.json'];

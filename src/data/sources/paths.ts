@@ -5,9 +5,10 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { SOURCE_KINDS } from './table.js';
 
 /** Where paths are in a run configuration: keys joined by points, without the places in lists. */
-const PATH_KEYS: ReadonlySet<string> = new Set(
-  Object.values(SOURCE_KINDS).flatMap(({ paths }) => paths.map((field) => `data.${field}`)),
-);
+const PATH_KEYS: ReadonlySet<string> = new Set([
+  ...Object.values(SOURCE_KINDS).flatMap(({ paths }) => paths.map((field) => `data.${field}`)),
+  ...['train.init', 'train.init.folder'],
+]);
 
 /**
  * A copy of a part of a run configuration, not checked yet, with its relative paths made absolute.
