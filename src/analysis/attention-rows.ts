@@ -74,8 +74,8 @@ export interface AttentionRow extends HeadIndex {
 
 /** How rows of attention weights are read. */
 export interface AttentionRowsOptions {
-  /** At most this many tokens in one pass, one sample at least (default: 4,096). */
-  readonly batchTokens?: number;
+  /** At most this many tokens in one pass, one sample at least (default: what suits the engine). */
+  readonly batchTokens?: number | undefined;
   /** Also gives the logits at the positions. */
   readonly logits?: boolean;
 }
@@ -127,7 +127,7 @@ export class AttentionRows {
   static async create(
     on: ModelOnEngine,
     watched: readonly RowSample[],
-    { batchTokens = 4096, logits = false }: AttentionRowsOptions = {},
+    { batchTokens, logits = false }: AttentionRowsOptions = {},
   ): Promise<AttentionRows> {
     const perSample = watched[0]?.positions.length ?? 0;
     if (perSample === 0 || watched.some((s) => s.positions.length !== perSample)) {

@@ -1,7 +1,19 @@
 /** Sequences of different lengths in batches of one shape. */
 import { at, checkTokenIds, ConfigError, tensorFrom } from '../core/index.js';
-import type { DeviceTensor } from '../engine/index.js';
+import type { DeviceTensor, Engine } from '../engine/index.js';
 import type { ModelOnEngine } from '../loaded/index.js';
+import { LONG_SEQUENCE } from './segments.js';
+
+/** Tokens of a pass on the host: few, as its memory grows with them. */
+const HOST_TOKENS = 4096;
+/** Tokens of a pass on an accelerator, which fewer would leave idle. */
+const ACCELERATOR_TOKENS = 65_536;
+
+/** Tokens of one pass unless a caller says: many where an accelerator reads sequences, unless they are long. */
+export function usualBatchTokens({ hints }: Engine, samples: readonly SequenceSample[]): number {
+  const length = samples.reduce((most, s) => Math.max(most, s.end), 1);
+  return hints.accelerator === true && length < LONG_SEQUENCE ? ACCELERATOR_TOKENS : HOST_TOKENS;
+}
 
 /** What a batch needs of a sample: its tokens as far as `end`. */
 export interface SequenceSample {
@@ -31,14 +43,14 @@ export interface SequenceBatches<S> {
 /**
  * Places samples on the engine.
  *
- * @param batchTokens at most this many tokens in a batch (one sample at least)
+ * @param batchTokens at most this many tokens in a batch, one sample at least (default: `usualBatchTokens`)
  * @throws ConfigError without samples
  * @throws DataError if a sample holds a token that the model does not know
  */
 export function batchSequences<S extends SequenceSample>(
   { engine, config: { vocabSize } }: ModelOnEngine,
   samples: readonly S[],
-  batchTokens: number,
+  batchTokens: number = usualBatchTokens(engine, samples),
 ): SequenceBatches<S> {
   if (samples.length === 0) throw new ConfigError('this analysis needs at least one sample, got none');
   for (const { tokens, end } of samples) checkTokenIds(tokens.subarray(0, end), vocabSize, 'a sample holds');

@@ -7,7 +7,7 @@
  * not, for heads without positions: the distance of `Wq Wk^T`, relative to the reference. (Rotary heads are free to
  * turn pairs of channels only, to which it is indifferent as well.)
  */
-import { present, dims, f64At, at, ConfigError } from '../core/index.js';
+import { present, dims, dotAt, f64At, ConfigError } from '../core/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
@@ -58,49 +58,95 @@ export interface DriftResult {
 
 const TINY = 1e-12;
 
-/** The columns of a head's queries and of its group's keys, `[hiddenSize, headDim]` each, column after column. */
-function weightsOf(model: ModelConfig, parameters: HostParameters, { layer, head }: HeadIndex) {
-  const name = `layers.${layer}.attn.wqkv`;
-  const tensor = parameters.get(name);
-  if (tensor === undefined) throw new ConfigError(`a checkpoint lacks ${name}; it belongs to another model`);
-  const { numHeads, numKvHeads, headDim } = model;
-  const [rows, columns] = dims(tensor, 2);
-  const expected = (numHeads + 2 * numKvHeads) * headDim;
-  if (rows !== model.hiddenSize || columns !== expected) {
-    throw new ConfigError(
-      `${name} is [${tensor.shape.join(',')}] in one checkpoint, but the model makes it [${model.hiddenSize},${expected}]; ` +
-        'compare checkpoints of one model',
-    );
+/** Columns `[hiddenSize]` of weights, one after another. */
+interface Columns {
+  readonly data: Float64Array;
+  readonly count: number;
+  readonly length: number;
+}
+
+/** What is known of a checkpoint's queries of a head, or keys of a group. */
+interface Weights {
+  readonly columns: Columns;
+  /** Inner products of its own columns, `[count, count]`. */
+  readonly gram: Float64Array;
+}
+
+/** Queries of heads and keys of groups of one checkpoint; heads of one group share their keys. */
+class HeadWeights {
+  readonly #model: ModelConfig;
+  readonly #parameters: HostParameters;
+  readonly #known = new Map<string, Weights>();
+
+  constructor(model: ModelConfig, parameters: HostParameters) {
+    this.#model = model;
+    this.#parameters = parameters;
   }
-  const group = Math.floor(head / (numHeads / numKvHeads));
-  const cut = (first: number) =>
-    Array.from({ length: headDim }, (_, c) =>
-      Float64Array.from({ length: rows }, (__, i) => present(tensor.data[i * columns + first + c])),
-    );
-  return { q: cut(head * headDim), k: cut((numHeads + group) * headDim) };
+
+  queries({ layer, head }: HeadIndex): Weights {
+    return this.#weights(layer, head);
+  }
+
+  /** The number of the keys' group, which heads share. */
+  group({ head }: HeadIndex): number {
+    const { numHeads, numKvHeads } = this.#model;
+    return Math.floor(head / (numHeads / numKvHeads));
+  }
+
+  keys(index: HeadIndex): Weights {
+    return this.#weights(index.layer, this.#model.numHeads + this.group(index));
+  }
+
+  /** The columns of the `slot`-th part of a layer's projection, queries first, then keys. */
+  #weights(layer: number, slot: number): Weights {
+    const key = `${layer}:${slot}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const name = `layers.${layer}.attn.wqkv`;
+    const tensor = this.#parameters.get(name);
+    if (tensor === undefined) throw new ConfigError(`a checkpoint lacks ${name}; it belongs to another model`);
+    const { numHeads, numKvHeads, headDim, hiddenSize } = this.#model;
+    const [rows, width] = dims(tensor, 2);
+    const expected = (numHeads + 2 * numKvHeads) * headDim;
+    if (rows !== hiddenSize || width !== expected) {
+      throw new ConfigError(
+        `${name} is [${tensor.shape.join(',')}] in one checkpoint, but the model makes it [${hiddenSize},${expected}]; ` +
+          'compare checkpoints of one model',
+      );
+    }
+    const data = new Float64Array(headDim * rows);
+    for (let i = 0; i < rows; i++) {
+      for (let c = 0; c < headDim; c++) data[c * rows + i] = present(tensor.data[i * width + slot * headDim + c]);
+    }
+    const columns = { data, count: headDim, length: rows };
+    const found = { columns, gram: products(columns, columns) };
+    this.#known.set(key, found);
+    return found;
+  }
 }
 
-type Columns = readonly Float64Array[];
-
-function inner(a: Float64Array, b: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += readF64(a, i) * readF64(b, i);
-  return sum;
+/** Inner products of all columns of `a` with all of `b`, `[a.count, b.count]`. */
+function products(a: Columns, b: Columns): Float64Array {
+  const out = new Float64Array(a.count * b.count);
+  for (let i = 0; i < a.count; i++) {
+    // Of one matrix with itself, half of them are there already.
+    for (let j = a === b ? i : 0; j < b.count; j++) {
+      const value = dotAt(a.data, i * a.length, b.data, j * b.length, a.length);
+      out[i * b.count + j] = value;
+      if (a === b) out[j * b.count + i] = value;
+    }
+  }
+  return out;
 }
 
-function normOf(a: Columns): number {
-  return Math.sqrt(a.reduce((s, c) => s + inner(c, c), 0));
-}
+/** The sum of products of two matrices' elements. */
+const inner = (a: Float64Array, b: Float64Array): number => dotAt(a, 0, b, 0, a.length);
+
+const normOf = ({ data }: Columns): number => Math.sqrt(inner(data, data));
 
 function distance(a: Columns, b: Columns): number {
-  return normOf(a.map((c, i) => c.map((v, j) => v - present(b[i]?.[j]))));
-}
-
-/** `<A B^T, C D^T>` of column lists: the sum over i, j of `(A^T C)_ij (B^T D)_ij`. */
-function productInner(a: Columns, b: Columns, c: Columns, d: Columns): number {
-  let sum = 0;
-  a.forEach((x, i) => c.forEach((y, j) => (sum += inner(x, y) * inner(at(b, i), at(d, j)))));
-  return sum;
+  const difference = a.data.map((v, i) => v - readF64(b.data, i));
+  return Math.sqrt(inner(difference, difference));
 }
 
 /**
@@ -116,14 +162,23 @@ export function weightDrift(
 ): DriftResult {
   const { config } = model;
   checkHeads(config, heads);
-  const parameters = model.parameters();
+  const [now, then] = [new HeadWeights(config, model.parameters()), new HeadWeights(config, reference)];
+  const crossed = new Map<string, Float64Array>();
+  /** Products of a group's keys in both checkpoints, which its heads share. */
+  const crossedKeys = (index: HeadIndex): Float64Array => {
+    const key = `${index.layer}:${now.group(index)}`;
+    const found = crossed.get(key) ?? products(now.keys(index).columns, then.keys(index).columns);
+    crossed.set(key, found);
+    return found;
+  };
   const results = heads.map((index): HeadDrift => {
-    const [now, then] = [weightsOf(config, parameters, index), weightsOf(config, reference, index)];
-    const [qL2, kL2] = [distance(now.q, then.q), distance(now.k, then.k)];
-    const [qRel, kRel] = [qL2 / (normOf(then.q) + TINY), kL2 / (normOf(then.k) + TINY)];
-    const before = productInner(then.q, then.k, then.q, then.k);
-    const after = productInner(now.q, now.k, now.q, now.k);
-    const square = before + after - 2 * productInner(now.q, now.k, then.q, then.k);
+    const [q, k, thenQ, thenK] = [now.queries(index), now.keys(index), then.queries(index), then.keys(index)];
+    const [qL2, kL2] = [distance(q.columns, thenQ.columns), distance(k.columns, thenK.columns)];
+    const [qRel, kRel] = [qL2 / (normOf(thenQ.columns) + TINY), kL2 / (normOf(thenK.columns) + TINY)];
+    // |A B^T - C D^T|^2, by <A B^T, C D^T> = the sum over i, j of (A^T C)_ij (B^T D)_ij.
+    const before = inner(thenQ.gram, thenK.gram);
+    const after = inner(q.gram, k.gram);
+    const square = before + after - 2 * inner(products(q.columns, thenQ.columns), crossedKeys(index));
     const scoreRel = Math.sqrt(Math.max(0, square)) / (Math.sqrt(before) + TINY);
     return {
       layer: index.layer,

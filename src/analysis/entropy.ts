@@ -55,7 +55,7 @@ export interface EntropyOptions {
   readonly heads?: readonly HeadIndex[];
   /** Positions at the end of each text. */
   readonly tailQueries?: number;
-  readonly batchTokens?: number;
+  readonly batchTokens?: number | undefined;
 }
 
 const FLOOR = 1e-12;
@@ -79,7 +79,7 @@ export function entropyOf(probabilities: ArrayLike<number>): { entropy: number; 
 export async function attentionEntropy(
   model: LoadedModel,
   texts: readonly Int32Array[],
-  { heads = allHeads(model.config), tailQueries = 4, batchTokens = 4096 }: EntropyOptions = {},
+  { heads = allHeads(model.config), tailQueries = 4, batchTokens }: EntropyOptions = {},
 ): Promise<EntropyResult> {
   const { config } = model;
   checkHeads(config, heads);

@@ -72,7 +72,7 @@ export interface HeadTracerOptions {
   /** 1 = the last token of the question (the default), 2 = the one before (the published script). */
   readonly queryFromEnd?: number;
   /** At most this many tokens in one pass, one sample at least (default: 4,096). */
-  readonly batchTokens?: number;
+  readonly batchTokens?: number | undefined;
 }
 
 /** Rows up to this size are left on an accelerator until they are asked for; others come to the host layer by layer. */
@@ -96,7 +96,7 @@ export class HeadTracer {
   static async create(
     on: ModelOnEngine,
     samples: readonly TraceSample[],
-    { queryFromEnd = 1, batchTokens = 4096 }: HeadTracerOptions = {},
+    { queryFromEnd = 1, batchTokens }: HeadTracerOptions = {},
   ): Promise<HeadTracer> {
     checkSamples(samples, queryFromEnd);
     const watched = samples.map((sample) => ({

@@ -122,6 +122,12 @@ export class TokenPlaces {
     let [i, at, fresh, furthest] = [0, 0, true, 0];
     for (;;) {
       if (i === ids.length && at === bytes.length) return ends;
+      const plain = i < ids.length && !fresh ? this.#plainEnd(bytes, at, ids[i] as number) : null;
+      if (plain !== null) {
+        ends[i] = at = plain;
+        furthest = Math.max(furthest, (i += 1));
+        continue;
+      }
       const ways = i < ids.length ? this.#ways(bytes, at, ids[i] as number, fresh) : [];
       for (const way of ways.slice(1).reverse()) open.push({ i, ...way });
       let next = ways[0] === undefined ? undefined : { i, ...ways[0] };
@@ -136,6 +142,13 @@ export class TokenPlaces {
       [i, at, fresh] = [next.i + 1, next.end, next.fresh];
       furthest = Math.max(furthest, i);
     }
+  }
+
+  /** Where a token ends that can be read in one way only, as most can; null of any other. */
+  #plainEnd(bytes: Uint8Array, at: number, id: number): number | null {
+    const forms = this.#formsOf(id);
+    const [form] = forms;
+    return form === undefined || forms.length > 1 || form.added !== null ? null : matched(bytes, at, form, 0);
   }
 
   /**
@@ -176,6 +189,9 @@ export class TokenPlaces {
     const parts: { readonly text: string; readonly place: number }[] = [];
     let at = 0;
     const normal = (part: string) => this.#normalizers.reduce((t, normalize) => normalize(t), part);
+    if (isAscii(text) && normal(text) === text) {
+      return { bytes: Buffer.from(text, 'latin1'), points: Int32Array.from(text, (_, i) => i), length: text.length };
+    }
     const units = normal(text) === text ? text : [...text.matchAll(COMPOSED)].map(([unit]) => unit);
     for (const unit of units) {
       const [count, changed] = [[...unit].length, units === text ? unit : normal(unit)];
@@ -194,6 +210,12 @@ export class TokenPlaces {
     }
     return { bytes, points, length: at };
   }
+}
+
+/** Whether every character of a text is one byte. */
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 0x7f) return false;
+  return true;
 }
 
 /** How a post-processor trims offsets; null if it does not. */

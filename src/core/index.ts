@@ -1,5 +1,6 @@
 export * from './aliases.js';
 export * from './at.js';
+export * from './dot.js';
 export * from './csv.js';
 export * from './differences.js';
 export {

@@ -1,11 +1,11 @@
 /** States of the residual stream at the last token of samples, layer by layer: what probes read. */
 import { entry, at, f64At, DataError, tensorFrom, toNumbers } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
-import { input, makeGraph, nodesOf, reshape, take, type Graph, type Value } from '../../graph/index.js';
+import { concat, input, makeGraph, nodesOf, reshape, take, type Graph } from '../../graph/index.js';
 import { parametersFor, type LoadedModel } from '../../loaded/index.js';
 import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig, TapReader } from '../../model/index.js';
 import { batchSequences } from '../batches.js';
-import type { Features } from './logistic.js';
+import type { Features } from './rows.js';
 import { scoreProbe, stratifiedSplit, type ProbeKind, type ProbeOptions, type ProbeScore } from './probe.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -52,18 +52,19 @@ export interface ProbeFeatures {
 
 /** How features are taken. */
 export interface ExtractOptions {
-  readonly batchTokens?: number;
+  /** At most this many tokens in one pass, one sample at least (default: what suits the engine). */
+  readonly batchTokens?: number | undefined;
   /** The last state after the final norm, as in Transformers' `hidden_states`; the raw stream unless true. */
   readonly finalNorm?: boolean;
 }
 
 const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows']);
 
-/** Runs the model over the samples; the states of one batch at a time leave the engine, one row each. */
+/** Runs the model over the samples; of each batch one tensor leaves the engine, the states of all layers. */
 export async function extractFeatures(
   model: LoadedModel,
   probed: readonly ProbeSample[],
-  { batchTokens = 4096, finalNorm = false }: ExtractOptions = {},
+  { batchTokens, finalNorm = false }: ExtractOptions = {},
 ): Promise<ProbeFeatures> {
   const { engine, config, tensors } = model;
   const samples = probed.map((s) => ({ ...s, end: s.position + 1 }));
@@ -73,17 +74,28 @@ export async function extractFeatures(
   const executable = await engine.compile(stateGraph(config, batchSize, length, finalNorm));
   try {
     const parameters = parametersFor(executable.graph.inputs, OWN_INPUTS, tensors);
-    let done = 0;
-    for (const batch of batches) {
+    const start = async (batch: (typeof batches)[number]) => {
       const rows = batch.rows.map((s, i) => i * length + s.position);
       const inputs = { ...parameters, tokens: batch.tokens, rows: engine.upload(tensorFrom('i32', [batchSize], rows)) };
-      const outputs = await executable.run(inputs);
+      return { batch, outputs: await executable.run(inputs) };
+    };
+    let done = 0;
+    const take = async ({ batch, outputs }: Awaited<ReturnType<typeof start>>) => {
+      const values = toNumbers(await engine.download(entry(outputs, 'states')));
       for (const [n, into] of states.entries()) {
-        const values = toNumbers(await engine.download(entry(outputs, `state.${n}`)));
-        into.set(values.subarray(0, batch.samples.length * width), done * width);
+        const from = n * batchSize * width;
+        into.set(values.subarray(from, from + batch.samples.length * width), done * width);
       }
       done += batch.samples.length;
+    };
+    // An engine that works beside the host has the next batches while the states of one are copied.
+    const underWay: Awaited<ReturnType<typeof start>>[] = [];
+    for (const batch of batches) {
+      underWay.push(await start(batch));
+      const oldest = underWay.length >= engine.hints.runsAhead ? underWay.shift() : undefined;
+      if (oldest !== undefined) await take(oldest);
     }
+    for (const rest of underWay) await take(rest);
   } finally {
     await executable.dispose();
   }
@@ -95,20 +107,22 @@ export async function extractFeatures(
   };
 }
 
+/** Tokens `[batchSize, length]` and flat rows `[batchSize]` to `states` `[numLayers + 1, batchSize, hiddenSize]`. */
 function stateGraph(model: ModelConfig, batchSize: number, length: number, normLast: boolean): Graph {
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [batchSize, length]);
   const rows = input('rows', 'i32', [batchSize]);
   const { tap, stream } = new TapReader();
   forward(model, params, tokens, { tap });
-  const outputs = stream.map((h, n): [string, Value] => {
+  const taken = stream.map((h, n) => {
     const state = take(reshape(h, [batchSize * length, model.hiddenSize]), rows);
-    const normed = normLast && n === model.numLayers;
-    return [`state.${n}`, normed ? finalNorm(model, params, state) : state];
+    const normed = normLast && n === model.numLayers ? finalNorm(model, params, state) : state;
+    return reshape(normed, [1, batchSize, model.hiddenSize]);
   });
-  const needed = new Set(nodesOf(outputs.map(([, v]) => v)));
+  const states = concat(taken, 0);
+  const needed = new Set(nodesOf([states]));
   const used = [...params].filter(([, v]) => needed.has(v.node));
-  return makeGraph({ ...Object.fromEntries(used), tokens, rows }, Object.fromEntries(outputs));
+  return makeGraph({ ...Object.fromEntries(used), tokens, rows }, { states });
 }
 
 /** The probe of one layer. */

@@ -5,19 +5,14 @@
  * for itself.
  *
  * Solved by Newton steps, their equations by conjugate gradients (Lin, Weng and Keerthi 2008), to a gradient of 1e-6 of
- * its start, where liblinear stops at about 1e-4.
+ * its start, where liblinear stops at about 1e-4. States of a model are strongly correlated, so conjugate gradients are
+ * preconditioned by the Hessian of equal curvatures, which all classes share (`equalCurvature`).
  */
 import { at, f64At, ConfigError, DataError, maxOf } from '../../core/index.js';
+import { equalCurvature, timesRows, timesRowsTransposed, type Features, type Preconditioner } from './rows.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
-
-/** Rows of features: feature j of row i is `data[i * width + j]`, with `rows` rows. */
-export interface Features {
-  readonly data: Float64Array;
-  readonly rows: number;
-  readonly width: number;
-}
 
 /** How logistic regression is fitted. */
 export interface LogisticOptions {
@@ -62,9 +57,13 @@ export function fitOneVsRest(
   if (empty >= 0 || counts.length > classes) {
     throw new DataError(`class ${empty >= 0 ? empty : classes} of ${classes} has no training row; add samples`);
   }
+  const chosen = { ...DEFAULTS, ...options };
+  // The mean curvature where every row gets the probability that its class has overall.
+  const curvature = counts.reduce((sum, n) => sum + (n / labels.length) * (1 - n / labels.length), 0) / classes;
+  const precondition = equalCurvature(features, chosen.C * curvature);
   const fits = counts.map((_, k) => {
     const signs = Float64Array.from({ length: labels.length }, (__, i) => (labels[i] === k ? 1 : -1));
-    return fitBinary(features, signs, { ...DEFAULTS, ...options });
+    return fitBinary(features, signs, chosen, precondition);
   });
   return {
     classes,
@@ -75,21 +74,15 @@ export function fitOneVsRest(
 }
 
 /** The likeliest class of each row: that with the largest decision value, the first of equals. */
-export function predictClasses({ weights, classes, width }: OneVsRest, features: Features): Int32Array {
+export function predictClasses({ weights }: OneVsRest, features: Features): Int32Array {
+  const values = weights.map((w) => timesRows(features, w));
   return Int32Array.from({ length: features.rows }, (_, i) => {
     let [best, top] = [0, -Infinity];
-    for (let k = 0; k < classes; k++) {
-      const value = decision(features.data, i * width, at(weights, k), width);
-      if (value > top) [best, top] = [k, value];
-    }
+    values.forEach((of, k) => {
+      if (readF64(of, i) > top) [best, top] = [k, readF64(of, i)];
+    });
     return best;
   });
-}
-
-function decision(data: Float64Array, start: number, w: Float64Array, width: number): number {
-  let sum = readF64(w, width);
-  for (let j = 0; j < width; j++) sum += readF64(w, j) * readF64(data, start + j);
-  return sum;
 }
 
 interface Binary {
@@ -97,82 +90,111 @@ interface Binary {
   readonly steps: number;
 }
 
-function fitBinary(x: Features, signs: Float64Array, options: Required<LogisticOptions>): Binary {
-  const { C, maxSteps, tolerance } = options;
+function fitBinary(
+  x: Features,
+  signs: Float64Array,
+  { C, maxSteps, tolerance }: Required<LogisticOptions>,
+  precondition: Preconditioner,
+): Binary {
   let w: Float64Array = new Float64Array(x.width + 1);
-  let here = evaluate(x, signs, w, C);
-  const stop = tolerance * norm(here.gradient);
+  // The decision values of all rows move along with the weights, so that a shorter step costs no pass over the rows.
+  let decisions: Float64Array = new Float64Array(x.rows);
+  let here = evaluate(signs, w, decisions, C);
+  let gradient = gradientOf(x, w, here);
+  const start = norm(gradient);
   for (let step = 0; step < maxSteps; step++) {
-    if (norm(here.gradient) <= stop) return { weights: w, steps: step };
-    const direction = newtonDirection(x, here);
-    const slope = dot(here.gradient, direction);
+    const size = norm(gradient);
+    if (size <= tolerance * start) return { weights: w, steps: step };
+    // Far from the end a rough direction will do.
+    const enough = Math.min(0.1, Math.sqrt(size / start));
+    const { direction, moves } = newtonDirection(x, { gradient, ...here }, precondition, enough);
+    const slope = dot(gradient, direction);
+    const tryStep = (t: number) => {
+      const [weights, values] = [moved(w, direction, t), moved(decisions, moves, t)];
+      return { weights, values, state: evaluate(signs, weights, values, C) };
+    };
     let t = 1;
-    let next = evaluate(x, signs, moved(w, direction, t), C);
-    while (!(next.value <= here.value + 1e-4 * t * slope) && t > 1e-10) {
+    let next = tryStep(t);
+    while (!(next.state.value <= here.value + 1e-4 * t * slope) && t > 1e-10) {
       t /= 2;
-      next = evaluate(x, signs, moved(w, direction, t), C);
+      next = tryStep(t);
     }
-    if (!(next.value < here.value)) return { weights: w, steps: step };
-    w = moved(w, direction, t);
-    here = next;
+    if (!(next.state.value < here.value)) return { weights: w, steps: step };
+    [w, decisions, here] = [next.weights, next.values, next.state];
+    gradient = gradientOf(x, w, here);
   }
   return { weights: w, steps: maxSteps };
 }
 
 interface State {
   readonly value: number;
-  readonly gradient: Float64Array;
-  /** Second derivative of each row's loss. */
+  /** First derivative of each row's loss by its decision value. */
+  readonly pull: Float64Array;
+  /** Second derivative of each row's loss by its decision value. */
   readonly curvature: Float64Array;
 }
 
-function evaluate(x: Features, signs: Float64Array, w: Float64Array, C: number): State {
-  const gradient = Float64Array.from(w);
-  const curvature = new Float64Array(x.rows);
+function evaluate(signs: Float64Array, w: Float64Array, decisions: Float64Array, C: number): State {
+  const [pull, curvature] = [new Float64Array(decisions.length), new Float64Array(decisions.length)];
   let value = dot(w, w) / 2;
-  for (let i = 0; i < x.rows; i++) {
+  for (let i = 0; i < decisions.length; i++) {
     const sign = readF64(signs, i);
-    const margin = sign * decision(x.data, i * x.width, w, x.width);
+    const margin = sign * readF64(decisions, i);
     // log(1 + exp(-m)) and its derivative -sigmoid(-m), safe for large |m|.
     const tail = Math.exp(-Math.abs(margin));
     value += C * (Math.max(-margin, 0) + Math.log1p(tail));
     const wrong = margin > 0 ? tail / (1 + tail) : 1 / (1 + tail);
+    pull[i] = -C * sign * wrong;
     curvature[i] = C * wrong * (1 - wrong);
-    accumulate(gradient, x, i, -C * sign * wrong);
   }
-  return { value, gradient, curvature };
+  return { value, pull, curvature };
 }
 
-function accumulate(into: Float64Array, { data, width }: Features, row: number, factor: number): void {
-  const start = row * width;
-  for (let j = 0; j < width; j++) into[j] = readF64(into, j) + factor * readF64(data, start + j);
-  into[width] = readF64(into, width) + factor;
+function gradientOf(x: Features, w: Float64Array, { pull }: State): Float64Array {
+  const gradient = Float64Array.from(w);
+  timesRowsTransposed(x, pull, gradient);
+  return gradient;
 }
 
-/** Solves `(I + X^T diag(curvature) X) d = -gradient` by conjugate gradients. */
-function newtonDirection(x: Features, { gradient, curvature }: State): Float64Array {
-  const d = new Float64Array(gradient.length);
+/**
+ * Solves `(I + X^T diag(curvature) X) d = -gradient` by preconditioned conjugate gradients, to a residual of `enough`
+ * times the gradient. `moves` is `X d`, by which the decision values change.
+ */
+function newtonDirection(
+  x: Features,
+  { gradient, curvature }: { readonly gradient: Float64Array; readonly curvature: Float64Array },
+  precondition: Preconditioner,
+  enough: number,
+): { direction: Float64Array; moves: Float64Array } {
+  const [direction, moves] = [new Float64Array(gradient.length), new Float64Array(x.rows)];
   const r = gradient.map((g) => -g);
-  const p = Float64Array.from(r);
-  let rr = dot(r, r);
-  const enough = rr * 1e-6;
-  for (let k = 0; k < 2 * gradient.length + 10 && rr > enough; k++) {
+  const stop = enough * norm(r);
+  let z = precondition(r);
+  let p = Float64Array.from(z);
+  let rz = dot(r, z);
+  for (let k = 0; k < 2 * gradient.length + 10 && norm(r) > stop; k++) {
+    const xp = timesRows(x, p);
     const hp = Float64Array.from(p);
-    for (let i = 0; i < x.rows; i++) {
-      const c = readF64(curvature, i) * decision(x.data, i * x.width, p, x.width);
-      if (c !== 0) accumulate(hp, x, i, c);
-    }
-    const alpha = rr / dot(p, hp);
-    for (let j = 0; j < d.length; j++) {
-      d[j] = readF64(d, j) + alpha * readF64(p, j);
-      r[j] = readF64(r, j) - alpha * readF64(hp, j);
-    }
-    const next = dot(r, r);
-    const beta = next / rr;
-    for (let j = 0; j < p.length; j++) p[j] = readF64(r, j) + beta * readF64(p, j);
-    rr = next;
+    timesRowsTransposed(
+      x,
+      xp.map((v, i) => v * readF64(curvature, i)),
+      hp,
+    );
+    const alpha = rz / dot(p, hp);
+    addTo(direction, p, alpha);
+    addTo(moves, xp, alpha);
+    addTo(r, hp, -alpha);
+    z = precondition(r);
+    const next = dot(r, z);
+    const beta = next / rz;
+    p = p.map((v, j) => readF64(z, j) + beta * v);
+    rz = next;
   }
-  return d;
+  return { direction, moves };
+}
+
+function addTo(into: Float64Array, v: Float64Array, factor: number): void {
+  for (let j = 0; j < into.length; j++) into[j] = readF64(into, j) + factor * readF64(v, j);
 }
 
 function moved(w: Float64Array, direction: Float64Array, t: number): Float64Array {

@@ -4,7 +4,8 @@
  * logistic regression with C = 0.1 and a penalised intercept, a stratified split of 80 to 20.)
  */
 import { at, f64At, ConfigError, Rng, wilson } from '../../core/index.js';
-import { fitOneVsRest, predictClasses, type Features, type LogisticOptions } from './logistic.js';
+import { fitOneVsRest, predictClasses, type LogisticOptions } from './logistic.js';
+import type { Features } from './rows.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;

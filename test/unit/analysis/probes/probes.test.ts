@@ -62,6 +62,39 @@ describe('probes against scikit-learn (liblinear, one against the rest)', () => 
 });
 
 describe('the logistic regression', () => {
+  it.each([
+    ['fewer weights than rows', 90, 30],
+    ['more weights than rows', 30, 90],
+    ['columns that are almost the same', 80, 41],
+  ])('ends where the gradient is nothing: %s', (what, rows, width) => {
+    const rng = Rng.of(6, 'probe-test', what);
+    const labels = Array.from({ length: rows }, (_, i) => i % 3);
+    const alike = what.startsWith('columns');
+    const data = new Float64Array(rows * width);
+    for (let i = 0; i < rows; i++) {
+      const shared = rng.normal();
+      for (let j = 0; j < width; j++)
+        data[i * width + j] = alike
+          ? shared + 1e-3 * rng.normal()
+          : rng.normal() + ((labels[i] as number) === j ? 1 : 0);
+    }
+    const { weights } = fitOneVsRest({ data, rows, width }, labels, 3, { C: 0.1 });
+    weights.forEach((w, k) => {
+      // The gradient of |w|^2 / 2 + C sum log(1 + exp(-s w.x)) as plain loops, at the solution and at zero.
+      const gradientAt = (v: Float64Array): number => {
+        const g = Float64Array.from(v);
+        labels.forEach((label, i) => {
+          const x = [...data.subarray(i * width, (i + 1) * width), 1];
+          const sign = label === k ? 1 : -1;
+          const margin = sign * x.reduce((sum, f, j) => sum + f * (v[j] as number), 0);
+          x.forEach((f, j) => (g[j] = (g[j] as number) - (0.1 * sign * f) / (1 + Math.exp(margin))));
+        });
+        return Math.hypot(...g);
+      };
+      expect(gradientAt(w)).toBeLessThan(1.1e-6 * gradientAt(new Float64Array(width + 1)));
+    });
+  });
+
   it('refuses labels that do not fit and classes without rows', () => {
     const features: Features = { data: new Float64Array(4), rows: 2, width: 2 };
     expect(() => fitOneVsRest(features, [0], 2)).toThrow('2 rows of features but 1 labels');
