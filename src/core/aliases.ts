@@ -25,6 +25,8 @@ const NAMES: Readonly<Record<string, string>> = {
   ropeScaling: 'rotaryscaling',
   rmsNormEps: 'normeps layernormeps layernormepsilon rmseps rmsnormepsilon',
   norm: 'normtype normalization',
+  normBias: 'layernormbias lnbias',
+  embeddingNorm: 'embednorm embeddinglayernorm',
   qkNorm: 'useqknorm qklayernorm qknormalization',
   activation: 'hiddenact act activationfunction hiddenactivation activationfn',
   attentionScale: 'softmaxscale attnscale attentionmultiplier',

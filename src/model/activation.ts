@@ -1,9 +1,69 @@
 /** Activations of the MLP. */
 import { present } from '../core/index.js';
-import { add, div, max, min, mul, sigmoid, swiglu, tanh, type Value } from '../graph/index.js';
+import {
+  add,
+  div,
+  gt,
+  max,
+  min,
+  mul,
+  scalar,
+  select,
+  sigmoid,
+  softplus,
+  sub,
+  swiglu,
+  tanh,
+  type Value,
+} from '../graph/index.js';
 import type { ModelConfig } from './config.js';
+import type { ParamInit } from './mixers/spec.js';
 
-const RULES: Readonly<Record<Exclude<ModelConfig['activation'], 'silu'>, (x: Value) => Value>> = {
+type Activation = ModelConfig['activation'];
+
+/** A learned number of an activation, `[1]`. */
+interface ActivationParam {
+  /** The end of its name within the MLP. */
+  readonly name: string;
+  readonly init: ParamInit;
+}
+
+/** The x with `softplus(x) = y`, for y above 0. */
+const softplusInverse = (y: number): number => Math.log(Math.expm1(y));
+
+/** xIELU's share of the linear term, the same on both sides. */
+const XIELU_BETA = 0.5;
+/** xIELU's exponential part takes no values above this. */
+const XIELU_EPS = -1e-6;
+
+/** The slopes of xIELU (arXiv 2411.13010), kept positive by softplus; both start at 0.8. */
+const XIELU: readonly ActivationParam[] = [
+  { name: 'alphap', init: { kind: 'constant', value: softplusInverse(0.8) } },
+  { name: 'alphan', init: { kind: 'constant', value: softplusInverse(0.8 - XIELU_BETA) } },
+];
+
+/** The numbers that an activation learns, one of each a layer. */
+export function activationParams(activation: Activation): readonly ActivationParam[] {
+  return activation === 'xielu' ? XIELU : [];
+}
+
+/** `exp(x) - 1` for x up to 0, precise near 0. */
+function expm1(x: Value): Value {
+  const t = tanh(mul(x, 0.5));
+  return div(mul(t, 2), sub(1, t));
+}
+
+/**
+ * xIELU: `ap x^2 + x / 2` above 0, `an (exp(x) - 1 - x) + x / 2` below, with `ap = softplus(alphap)` and
+ * `an = 1/2 + softplus(alphan)`.
+ */
+function xielu(x: Value, param: (name: string) => Value): Value {
+  const above = mul(mul(x, x), softplus(param('alphap')));
+  const below = mul(sub(expm1(min(x, XIELU_EPS)), x), add(softplus(param('alphan')), XIELU_BETA));
+  return add(select(gt(x, scalar(0, x.dtype)), above, below), mul(x, XIELU_BETA));
+}
+
+const RULES: Readonly<Record<Exclude<Activation, 'silu'>, (x: Value, param: (name: string) => Value) => Value>> = {
   gelu: (x) => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1)),
   gelu_tanh: (x) => {
     const inner = mul(mul(x, Math.sqrt(2 / Math.PI)), add(mul(mul(x, x), 0.044715), 1));
@@ -11,16 +71,17 @@ const RULES: Readonly<Record<Exclude<ModelConfig['activation'], 'silu'>, (x: Val
   },
   relu: (x) => max(x, 0),
   relu2: (x) => mul(max(x, 0), max(x, 0)),
+  xielu,
 };
 
-/** `activation(x)`. */
-export function activated(activation: ModelConfig['activation'], x: Value): Value {
-  return activation === 'silu' ? mul(x, sigmoid(x)) : RULES[activation](x);
+/** `activation(x)`; `param` gives the numbers that it learns, `[1]`. */
+export function activated(activation: Activation, x: Value, param: (name: string) => Value): Value {
+  return activation === 'silu' ? mul(x, sigmoid(x)) : RULES[activation](x, param);
 }
 
-/** `activation(gate) * up`. */
-export function gated(activation: ModelConfig['activation'], gate: Value, up: Value): Value {
-  return activation === 'silu' ? swiglu(gate, up) : mul(RULES[activation](gate), up);
+/** `activation(gate) * up`; `param` gives the numbers that the activation learns, `[1]`. */
+export function gated(activation: Activation, gate: Value, up: Value, param: (name: string) => Value): Value {
+  return activation === 'silu' ? swiglu(gate, up) : mul(RULES[activation](gate, param), up);
 }
 
 /**

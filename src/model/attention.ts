@@ -40,7 +40,8 @@ export function meanVisibleKeys(window: number | null, seqLen: number): number {
 function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: number): ParamSpec[] {
   const { hiddenSize: d, numHeads, numKvHeads, headDim } = config;
   const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
-  const { attentionBias: bias, qkNorm } = config;
+  const { attentionBias: bias, qkNorm, normWeight, outputGate } = config;
+  const gates = outputGate === 'head' ? numHeads : inner;
   const spec = (name: string, shape: number[], role: ParamRole, init: ParamSpec['init']): ParamSpec => ({
     name: `layers.${layer}.attn.${name}`,
     shape,
@@ -58,10 +59,10 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
   return [
     spec('wqkv', [d, inner + 2 * kvInner], 'in', matrixInit(config, d, false)),
     ...vectors(bias !== 'none', ZEROS, ['bqkv', inner + 2 * kvInner]),
-    ...vectors(qkNorm === 'head', normInit(config), ...normed(headDim, headDim)),
-    ...vectors(qkNorm === 'width', normInit(config), ...normed(inner, kvInner)),
+    ...vectors(qkNorm === 'head' && normWeight, normInit(config), ...normed(headDim, headDim)),
+    ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),
     ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
-    ...(config.outputGate ? [spec('wgate', [d, inner], 'in', matrixInit(config, d, false))] : []),
+    ...(outputGate !== false ? [spec('wgate', [d, gates], 'in', matrixInit(config, d, false))] : []),
     spec('wo', [inner, d], 'out', matrixInit(config, inner, true)),
     ...vectors(bias === 'all', ZEROS, ['bo', d]),
   ];
@@ -133,7 +134,8 @@ function project(
   }
   const [q, k, v] = products(H * D, G * D, G * D) as [Value, Value, Value];
   const normed = (part: Value, name: string): Value => {
-    const norm = (y: Value) => rmsNorm(y, withOffset(config, param(`attn.${name}.weight`)), rmsNormEps);
+    const gain = config.normWeight ? () => withOffset(config, param(`attn.${name}.weight`)) : () => null;
+    const norm = (y: Value) => rmsNorm(y, gain(), rmsNormEps);
     if (qkNorm === false) return toHeads(part, D);
     return qkNorm === 'head' ? norm(toHeads(part, D)) : toHeads(norm(part), D);
   };
@@ -158,7 +160,7 @@ function attendGroups(
   plan: AttentionPlan,
   attend: (inputs: GroupInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
-  const { config, x, param, inputMatrix, layer, tap = noTap } = scope;
+  const { config, x, param, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
@@ -178,9 +180,18 @@ function attendGroups(
     return attend(inputs, group, i);
   });
   const mixed = reshape(concat(outs, 2), [B, T, config.numHeads * config.headDim]);
-  const gated = config.outputGate ? mul(mixed, sigmoid(linear(x, inputMatrix('attn.wgate')))) : mixed;
-  const out = linear(gated, param('attn.wo'));
+  const out = linear(gateHeads(scope, mixed), param('attn.wo'));
   return { out: config.attentionBias === 'all' ? add(out, param('attn.bo')) : out };
+}
+
+/** The heads' outputs side by side, `[B,T,H*D]`, times the sigmoid of a projection of the layer's input. */
+function gateHeads({ config, x, inputMatrix }: MixerScope, mixed: Value): Value {
+  const { outputGate, numHeads, headDim } = config;
+  if (outputGate === false) return mixed;
+  const gate = sigmoid(linear(x, inputMatrix('attn.wgate')));
+  if (outputGate === true) return mul(mixed, gate);
+  const [B, T] = dims(x, 3);
+  return reshape(mul(reshape(mixed, [B, T, numHeads, headDim]), reshape(gate, [B, T, numHeads, 1])), mixed.shape);
 }
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {

@@ -9,7 +9,7 @@ import { activated, gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
-import { affine, gainedNorm, normalize, scaled, withOffset } from './norm.js';
+import { affine, gainedNorm, normalize, normParameters, scaled } from './norm.js';
 
 /** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
 export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {
@@ -68,7 +68,7 @@ export function buildBlock<M extends { readonly out: Value }>(
   return { out: behind(middle), mixed };
 }
 
-const gainOf = ({ config, params }: BlockInputs, norm: string) => withOffset(config, got(params, `${norm}.weight`));
+const normOf = ({ config, params }: BlockInputs, norm: string) => normParameters(config, params, norm);
 
 const joined = (skip: Value, y: Value, onSkip: number, onY: number): Value => add(scaled(skip, onSkip), scaled(y, onY));
 
@@ -80,12 +80,12 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
     case 'post':
       return { x: stream, inputMatrix: plain, skip: stream };
     case 'stream': {
-      const normed = normalize(config, stream, gainOf(inputs, norm));
+      const normed = normalize(config, stream, normOf(inputs, norm));
       return { x: normed, inputMatrix: plain, skip: normed };
     }
     case 'pre':
     case 'both': {
-      const { x, matrix } = gainedNorm(config, stream, gainOf(inputs, norm));
+      const { x, matrix } = gainedNorm(config, stream, normOf(inputs, norm));
       return { x, inputMatrix: (name) => matrix(plain(name)), skip: stream };
     }
   }
@@ -94,17 +94,18 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
 /** The way out: the norm on what is added to the stream, where there is one. */
 function leave(inputs: BlockInputs, y: Value, norm: string): Value {
   const placement = blockOf(inputs.config, inputs.layer).norm;
-  return placement === 'post' || placement === 'both' ? normalize(inputs.config, y, gainOf(inputs, norm)) : y;
+  return placement === 'post' || placement === 'both' ? normalize(inputs.config, y, normOf(inputs, norm)) : y;
 }
 
 function buildMlp({ config, params }: BlockInputs, { x, inputMatrix }: Branch): Value {
   const { intermediateSize: f, activation, mlpGate, mlpBias } = config;
   const bias = (name: string) => (mlpBias ? got(params, name) : null);
+  const learned = (name: string) => got(params, `mlp.${name}`);
   if (!mlpGate) {
-    const inner = activated(activation, affine(x, inputMatrix('mlp.wup'), bias('mlp.bup')));
+    const inner = activated(activation, affine(x, inputMatrix('mlp.wup'), bias('mlp.bup')), learned);
     return affine(inner, got(params, 'mlp.wdown'), bias('mlp.bdown'));
   }
   const wgateup = inputMatrix('mlp.wgateup');
   const [gate, up] = linearParts(x, wgateup, [f, f], bias('mlp.bgateup')) as [Value, Value];
-  return affine(gated(activation, gate, up), got(params, 'mlp.wdown'), bias('mlp.bdown'));
+  return affine(gated(activation, gate, up, learned), got(params, 'mlp.wdown'), bias('mlp.bdown'));
 }

@@ -33,9 +33,15 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly rmsNormEps: number;
   /** Added to the weights of the norms: 1 where a weight of 0 stands for a gain of 1. */
   readonly normOffset: number;
+  /** Whether norms, those on queries and keys too, have weights. */
+  readonly normWeight: boolean;
+  /** Whether the norms of the residual stream have biases. */
+  readonly normBias: boolean;
+  /** Whether the embedding is normalized before the first layer. */
+  readonly embeddingNorm: boolean;
   /** How mixer and MLP are put together: one description for all layers, or one a layer; see `blockOf`. */
   readonly block: BlockConfig | readonly BlockConfig[];
-  readonly activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2';
+  readonly activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'xielu';
   /** The RMSNorm on queries and keys: none, over each head, or over all heads together. */
   readonly qkNorm: false | 'head' | 'width';
   /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
@@ -54,8 +60,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly logitSoftcap: number | null;
   /** Whether each attention head has a learned logit that joins the softmax's denominator. */
   readonly sinks: boolean;
-  /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input. */
-  readonly outputGate: boolean;
+  /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input: one a channel, or one a head. */
+  readonly outputGate: boolean | 'head';
   readonly tieEmbeddings: boolean;
   readonly init: InitScheme;
 }
@@ -105,6 +111,9 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     norm: parsed.norm,
     rmsNormEps: parsed.rmsNormEps,
     normOffset: parsed.normOffset,
+    normWeight: parsed.normWeight,
+    normBias: parsed.normBias,
+    embeddingNorm: parsed.embeddingNorm,
     block: resolveBlocks(parsed.block, layers, where),
     activation: parsed.activation,
     qkNorm: parsed.qkNorm === true ? 'head' : parsed.qkNorm,

@@ -23,7 +23,7 @@ import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
 import type { MixerOutput, MixerScope } from './mixer.js';
 import { mixerOf } from './mixers.js';
-import { gainedNorm, normalize, scaled, withOffset } from './norm.js';
+import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
 import { parameterSpecs } from './params.js';
 import type { LayerPlan } from './plan.js';
 import { noTap, type Tap } from './tap.js';
@@ -85,12 +85,13 @@ export function forward(
 
 /** The residual stream before the first layer: tokens i32 `[...] -> [...,d]`. */
 export function embed(config: ModelConfig, params: ParameterValues, tokens: Value): Value {
-  return scaled(take(present(params.get('embed.weight')), tokens), config.embeddingScale);
+  const x = scaled(take(present(params.get('embed.weight')), tokens), config.embeddingScale);
+  return config.embeddingNorm ? normalize(config, x, normParameters(config, params, 'embed.norm')) : x;
 }
 
 /** The final norm of values of the residual stream after the last layer, `[...,d]`. */
 export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value): Value {
-  return normalize(config, x, withOffset(config, present(params.get('norm.weight'))));
+  return normalize(config, x, normParameters(config, params, 'norm'));
 }
 
 /** The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`. */
@@ -101,11 +102,12 @@ export function headLogits(config: ModelConfig, params: ParameterValues, x: Valu
 }
 
 function headProduct(config: ModelConfig, params: ParameterValues, x: Value): Value {
-  const gain = withOffset(config, present(params.get('norm.weight')));
-  const norm = gainedNorm(config, x, gain);
+  const { gain, bias } = normParameters(config, params, 'norm');
+  const norm = gainedNorm(config, x, { gain, bias });
   if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(present(params.get('head.weight'))));
   const embedding = present(params.get('embed.weight'));
-  return dot(norm.x, mul(embedding, gain), {
+  const gained = gain === null || bias !== null ? embedding : mul(embedding, gain);
+  return dot(norm.x, gained, {
     lhsBatch: [],
     rhsBatch: [],
     lhsContract: [x.shape.length - 1],

@@ -5,6 +5,7 @@
  * forward graph all follow it.
  */
 import { blockOf, type ModelConfig } from './config.js';
+import { activationParams } from './activation.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
@@ -23,14 +24,6 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
     role: 'embedding',
     layer: null,
   };
-  const norm: ParamSpec = {
-    name: 'norm.weight',
-    shape: [d],
-    init: normInit(config),
-    part: 'norm',
-    role: 'vector',
-    layer: null,
-  };
   const head: ParamSpec = {
     name: 'head.weight',
     shape: [d, vocabSize],
@@ -40,7 +33,29 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
     layer: null,
   };
   const layers = config.layers.flatMap((plan, layer) => layerSpecs(config, plan, layer));
-  return [embedding, ...layers, norm, ...(tieEmbeddings ? [] : [head])];
+  return [
+    embedding,
+    ...(config.embeddingNorm ? normSpecs(config, 'embed.norm', null) : []),
+    ...layers,
+    ...normSpecs(config, 'norm', null),
+    ...(tieEmbeddings ? [] : [head]),
+  ];
+}
+
+/** The weight and the bias of a norm, where norms have them. */
+function normSpecs(config: ModelConfig, name: string, layer: number | null): ParamSpec[] {
+  const spec = (kind: 'weight' | 'bias', init: ParamSpec['init']): ParamSpec => ({
+    name: `${layer === null ? '' : `layers.${layer}.`}${name}.${kind}`,
+    shape: [config.hiddenSize],
+    init,
+    part: 'norm',
+    role: 'vector',
+    layer,
+  });
+  return [
+    ...(config.normWeight ? [spec('weight', normInit(config))] : []),
+    ...(config.normBias ? [spec('bias', ZEROS)] : []),
+  ];
 }
 
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
@@ -57,22 +72,23 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
   });
   const mlpSpec = (name: string, role: ParamRole, shape: number[], init: ParamSpec['init']) =>
     spec(`mlp.${name}`, 'mlp', role, shape, init);
-  const norm = (name: string) => spec(`${name}.weight`, 'norm', 'vector', [d], normInit(config));
+  const norm = (name: string) => normSpecs(config, name, layer);
   const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
   const mixes = plan.mixer !== 'none';
   return [
-    ...(mixes && before ? [norm('norm1')] : []),
+    ...(mixes && before ? norm('norm1') : []),
     ...mixerOf(plan).params(config, plan, layer),
-    ...(mixes && after ? [norm('postnorm1')] : []),
+    ...(mixes && after ? norm('postnorm1') : []),
     ...(!mlp
       ? []
       : [
-          ...(before && !parallel ? [norm('norm2')] : []),
+          ...(before && !parallel ? norm('norm2') : []),
           mlpSpec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)),
           ...(mlpBias ? [mlpSpec(`b${up}`, 'vector', [width], ZEROS)] : []),
+          ...activationParams(config.activation).map(({ name, init }) => mlpSpec(name, 'vector', [1], init)),
           mlpSpec('wdown', 'out', [f, d], matrixInit(config, f, true)),
           ...(mlpBias ? [mlpSpec('bdown', 'vector', [d], ZEROS)] : []),
-          ...(after ? [norm('postnorm2')] : []),
+          ...(after ? norm('postnorm2') : []),
         ]),
   ];
 }

@@ -147,17 +147,20 @@ export const modelSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('rotary base and scaling of :local layers, beside those of all others'),
-  norm: z.enum(['rms', 'layer']).default('rms').describe('RMSNorm, or LayerNorm without bias, on the residual stream'),
+  norm: z.enum(['rms', 'layer']).default('rms').describe('RMSNorm, or LayerNorm, on the residual stream'),
   rmsNormEps: z.number().positive().default(1e-6).describe('added to the mean square (variance) in every norm'),
   normOffset: z.number().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
+  normWeight: z.boolean().default(true).describe('learned weights of all norms, those of qkNorm too'),
+  normBias: z.boolean().default(false).describe('learned biases of the norms on the residual stream'),
+  embeddingNorm: z.boolean().default(false).describe('a norm on the embedding, before the first layer'),
   block: z
     .union([blockSchema, z.array(blockSchema).min(1).max(LIMITS.layers.most)])
     .default(() => blockSchema.parse({}))
     .describe('how mixer and MLP are put together; one for all layers, or a list with one for each'),
   activation: z
-    .enum(['silu', 'gelu', 'gelu_tanh', 'relu', 'relu2'])
+    .enum(['silu', 'gelu', 'gelu_tanh', 'relu', 'relu2', 'xielu'])
     .default('silu')
-    .describe('activation of the gate in the MLP; relu2 is the square of relu'),
+    .describe('activation of the gate in the MLP; relu2 is the square of relu, xielu learns two slopes a layer'),
   qkNorm: z
     .union([z.boolean(), z.enum(['head', 'width'])])
     .default(false)
@@ -186,9 +189,12 @@ export const modelSchema = z.strictObject({
     .describe('c tanh(logits / c) in place of the logits; null for none'),
   sinks: z.boolean().default(false).describe('a learned sink logit per query head in the softmax denominator'),
   outputGate: z
-    .boolean()
+    .union([z.boolean(), z.literal('head')])
     .default(false)
-    .describe('multiply the heads by a sigmoid of a projection of the layer input, before the output projection'),
+    .describe(
+      'multiply the heads by a sigmoid of a projection of the layer input, before the output projection: channel by channel ' +
+        '(true), or by one number a head (head)',
+    ),
   ...recurrentSections,
   tieEmbeddings: z.boolean().default(false).describe('use the embedding matrix, transposed, as the output head'),
   init: initSchema

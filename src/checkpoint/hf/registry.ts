@@ -7,9 +7,10 @@ import { lfm2 } from './families/lfm.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
-import { arcee, cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
+import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { minimax } from './families/minimax.js';
 import { cohere2, exaone4, gemma3, olmo2, olmo3 } from './families/windowed.js';
+import { apertus, arcee, nanochat, starcoder2 } from './families/ungated.js';
 import { qwen35 } from './families/qwen3-5.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
@@ -38,6 +39,9 @@ export const FAMILIES: readonly Family[] = [
   graniteSwa,
   qwen35,
   lfm2,
+  starcoder2,
+  nanochat,
+  apertus,
 ];
 
 /** Values of `model_type` that can be read. */

@@ -65,9 +65,9 @@ const valuesOf = ({ path, name, shape }: NamedPlace): Float32Array => {
   return file.readFloats(name, 0, sizeOf(shape));
 };
 
-function againstConstant(tensor: NamedPlace, { shape, values }: ConstantTensor): string | null {
+function againstConstant(tensor: NamedPlace, { shape, values, relative }: ConstantTensor): string | null {
   if (!sameShape(tensor.shape, shape)) return shapes(tensor.shape, shape);
-  return firstDifference(valuesOf(tensor), values(), tensor.stored);
+  return firstDifference(valuesOf(tensor), values(), tensor.stored, relative);
 }
 
 const shapes = (found: Shape, wanted: Shape): string =>
@@ -89,8 +89,14 @@ function againstRotary(tensor: NamedPlace, config: ModelConfig): string | null {
   return whys.includes(null) ? null : (whys[0] ?? null);
 }
 
-function firstDifference(found: ArrayLike<number>, wanted: ArrayLike<number>, stored: string): string | null {
-  const [relative, absolute] = ROUNDING[stored] ?? [0, 0];
+function firstDifference(
+  found: ArrayLike<number>,
+  wanted: ArrayLike<number>,
+  stored: string,
+  least = 0,
+): string | null {
+  const [rounding, absolute] = ROUNDING[stored] ?? [0, 0];
+  const relative = Math.max(rounding, least);
   for (let i = 0; i < wanted.length; i++) {
     const [x, y] = [at(found, i), at(wanted, i)];
     if (Math.abs(x - y) <= Math.max(relative * Math.abs(y), absolute)) continue;

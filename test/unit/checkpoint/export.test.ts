@@ -50,6 +50,9 @@ describe('exported models', () => {
     ['mamba2 full', {}, 'granitemoehybrid'],
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
     ['conv full', { qkNorm: true }, 'lfm2'],
+    ['swa:8', { norm: 'layer', normBias: true, mlpGate: false, attentionBias: 'all', mlpBias: true }, 'starcoder2'],
+    ['full', { qkNorm: true, mlpGate: false, activation: 'xielu' }, 'apertus'],
+    ['full', { normWeight: false, embeddingNorm: true, qkNorm: true, mlpGate: false }, 'nanochat'],
     ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
     ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],
   ])('of layers %s with %o find their class, %s', (layers, more, type) => {

@@ -258,6 +258,29 @@ describe('folders', () => {
     ]);
   });
 
+  it.each([
+    ['beta', 0.5, 0.75, 'mlp.act_fn.beta holds 0.750000 at place 0, but config.json makes it 0.500000'],
+    ['eps', -1e-6, -0.5, 'mlp.act_fn.eps holds -0.500000 at place 0'],
+  ])(
+    'refuse a stored %s of xIELU with another value, which Transformers would compute with',
+    (name, own, other, why) => {
+      const from = join(HF, 'apertus');
+      const tensors = readSafetensors(join(from, 'model.safetensors'));
+      const buffer = `model.layers.1.mlp.act_fn.${name}`;
+      expect(toNumbers(tensors[buffer] as HostTensor)[0]).toBeCloseTo(own, 8);
+      writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
+      const path = join(folder, 'model.safetensors');
+      writeSafetensors(path, { ...tensors, [buffer]: tensorFrom('f32', [], [other]) });
+      expect(() => openHfModel(folder)).toThrow(why);
+      // As it is where the buffer was made in bfloat16.
+      writeSafetensors(path, {
+        ...tensors,
+        [buffer]: tensorFrom('f32', [], [own === 0.5 ? 0.5 : -9.98377799987793e-7]),
+      });
+      expect(openHfModel(folder).config).toEqual(openHfModel(from).config);
+    },
+  );
+
   it('refuse a stored head of another shape, and shards that hold one tensor twice with different values', () => {
     const from = join(HF, 'llama-biases-tied');
     const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };

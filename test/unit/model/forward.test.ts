@@ -95,6 +95,12 @@ describe('forward', () => {
       'a hybrid with every option of attention',
       { layers: 'swa:3/full:nope swa:2', numKvHeads: 2, qkNorm: true, sinks: true, outputGate: true },
     ],
+    [
+      'LayerNorm with biases and xIELU',
+      { layers: 'swa:3', norm: 'layer', normBias: true, embeddingNorm: true, mlpGate: false, activation: 'xielu' },
+    ],
+    ['a gated xIELU and a gate a head', { layers: 'swa:3', activation: 'xielu', outputGate: 'head', numKvHeads: 2 }],
+    ['norms without weights', { layers: 'full', normWeight: false, qkNorm: true, embeddingNorm: true }],
     ...RECURRENT_CASES,
   ] as const)('has gradients that central differences confirm, for every parameter of %s', (_, settings) => {
     const config = resolveModelConfig({ ...SMALL, ...settings });

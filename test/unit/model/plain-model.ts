@@ -24,20 +24,26 @@ function times(x: readonly number[], w: Matrix, from = 0, to = w.columns): numbe
   return out;
 }
 
-function normed(x: readonly number[], weight: Float64Array, eps: number): number[] {
+function normed(x: readonly number[], weight: Float64Array | null, eps: number): number[] {
   const meanSquare = x.reduce((s, v) => s + v * v, 0) / x.length;
-  return x.map((v, i) => (v / Math.sqrt(meanSquare + eps)) * (weight[i] ?? NaN));
+  return x.map((v, i) => (v / Math.sqrt(meanSquare + eps)) * (weight === null ? 1 : (weight[i] ?? NaN)));
 }
 
 /** The norm of the residual stream that the configuration names. */
-function streamNorm(config: ModelConfig, x: readonly number[], weight: Float64Array): number[] {
+function streamNorm(
+  config: ModelConfig,
+  x: readonly number[],
+  numbers: (name: string) => Float64Array,
+  name: string,
+): number[] {
   const mean = config.norm === 'layer' ? x.reduce((s, v) => s + v, 0) / x.length : 0;
-  const gain = weight.map((w) => w + config.normOffset);
+  const gain = config.normWeight ? numbers(`${name}.weight`).map((w) => w + config.normOffset) : null;
+  const bias = config.normBias ? numbers(`${name}.bias`) : null;
   return normed(
     x.map((v) => v - mean),
     gain,
     config.rmsNormEps,
-  );
+  ).map((v, i) => v + (bias === null ? 0 : (bias[i] ?? NaN)));
 }
 
 /** Turns channel pairs (m, m + D/2), m < dim/2, by position * base^(-2m/dim) / stretch. */
@@ -59,12 +65,19 @@ export function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * sum * (x / n / 3);
 }
 
-const ACTIVATIONS: Readonly<Record<ModelConfig['activation'], (x: number) => number>> = {
+const ACTIVATIONS: Readonly<
+  Record<ModelConfig['activation'], (x: number, learned: (name: string) => number) => number>
+> = {
   silu: (x) => x * sigmoid(x),
   gelu: (x) => (x * (1 + erf(x / Math.sqrt(2)))) / 2,
   gelu_tanh: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
   relu: (x) => Math.max(0, x),
   relu2: (x) => Math.max(0, x) ** 2,
+  xielu: (x, learned) => {
+    const softplus = (y: number) => Math.log1p(Math.exp(y));
+    if (x > 0) return softplus(learned('alphap')) * x * x + 0.5 * x;
+    return (0.5 + softplus(learned('alphan'))) * (Math.expm1(Math.min(x, -1e-6)) - x) + 0.5 * x;
+  },
 };
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
@@ -90,12 +103,13 @@ export function plainForward(
   let stream = tokens.map((token) =>
     Array.from(embedding.subarray(token * d, (token + 1) * d), (v) => v * config.embeddingScale),
   );
+  if (config.embeddingNorm) stream = stream.map((x) => streamNorm(config, x, numbers, 'embed.norm'));
   const hidden = [stream];
   const probabilities: number[][][][] = [];
   for (let layer = 0; layer < config.numLayers; layer++) {
     const at = `layers.${layer}`;
     const block = blockOf(config, layer);
-    const norm = (x: readonly number[], name: string) => streamNorm(config, x, numbers(`${at}.${name}.weight`));
+    const norm = (x: readonly number[], name: string) => streamNorm(config, x, numbers, `${at}.${name}`);
     const read = (x: readonly number[], name: string) => (block.norm === 'post' ? [...x] : norm(x, name));
     const write = (x: readonly number[], name: string) =>
       block.norm === 'post' || block.norm === 'both' ? norm(x, name) : [...x];
@@ -106,13 +120,14 @@ export function plainForward(
     probabilities.push(attended?.probabilities ?? []);
     const mlp = (inner: readonly number[]): number[] => {
       const up = config.mlpGate ? 'gateup' : 'up';
+      const learned = (name: string) => numbers(`${at}.mlp.${name}`)[0] ?? NaN;
       const [first, down] = [matrix(`${at}.mlp.w${up}`), matrix(`${at}.mlp.wdown`)];
       const both = times(inner, first).map(
         (v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.b${up}`)[i] ?? NaN) : 0),
       );
       const active = both
         .slice(0, f)
-        .map((g, i) => ACTIVATIONS[config.activation](g) * (config.mlpGate ? (both[f + i] ?? NaN) : 1));
+        .map((g, i) => ACTIVATIONS[config.activation](g, learned) * (config.mlpGate ? (both[f + i] ?? NaN) : 1));
       return times(active, down).map((v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bdown`)[i] ?? NaN) : 0));
     };
     stream = stream.map((x, t) => {
@@ -130,7 +145,7 @@ export function plainForward(
     return config.logitSoftcap === null ? scaled : config.logitSoftcap * Math.tanh(scaled / config.logitSoftcap);
   };
   const outputs = stream.map((x) => {
-    const last = streamNorm(config, x, numbers('norm.weight'));
+    const last = streamNorm(config, x, numbers, 'norm');
     if (!config.tieEmbeddings) return times(last, matrix('head.weight'));
     return Array.from({ length: config.vocabSize }, (_, v) =>
       dotOf(last, Array.from(embedding.subarray(v * d, (v + 1) * d))),
@@ -164,11 +179,12 @@ function plainAttention(
     rope: HeadGroup['rope'],
   ) => {
     const width = norm === 'qnorm' ? H * D : G * D;
-    const gain = norm === null || config.qkNorm === false ? null : numbers(`${at}.${norm}.weight`);
-    const shifted = gain?.map((w) => w + config.normOffset) ?? null;
+    const given =
+      norm === null || config.qkNorm === false || !config.normWeight ? null : numbers(`${at}.${norm}.weight`);
+    const shifted = given?.map((w) => w + config.normOffset) ?? null;
     let head = project(x, from + index * D, D);
-    if (shifted !== null && config.qkNorm === 'head') head = normed(head, shifted, eps);
-    if (shifted !== null && config.qkNorm === 'width') {
+    if (norm !== null && config.qkNorm === 'head') head = normed(head, shifted, eps);
+    if (norm !== null && config.qkNorm === 'width') {
       head = normed(project(x, from, width), shifted, eps).slice(index * D, (index + 1) * D);
     }
     if (rope === false) return head;
@@ -212,8 +228,9 @@ function plainAttention(
     });
   }
   const outputs = mixed.map((heads, t) => {
-    const gate = config.outputGate ? times(inputs[t] ?? [], matrix(`${at}.wgate`)).map(sigmoid) : null;
-    return times(gate === null ? heads : heads.map((x, i) => x * (gate[i] ?? NaN)), matrix(`${at}.wo`)).map(
+    const gate = config.outputGate !== false ? times(inputs[t] ?? [], matrix(`${at}.wgate`)).map(sigmoid) : null;
+    const gateOf = (i: number) => gate?.[config.outputGate === 'head' ? Math.floor(i / D) : i] ?? NaN;
+    return times(gate === null ? heads : heads.map((x, i) => x * gateOf(i)), matrix(`${at}.wo`)).map(
       (v, i) => v + (config.attentionBias === 'all' ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),
     );
   });

@@ -10,6 +10,7 @@ import {
   rows,
   whole,
   type ParameterLayout,
+  type RotaryPairs,
   type Source,
 } from '../family/layout.js';
 
@@ -24,10 +25,17 @@ const ACTIVATIONS: Readonly<Record<string, ModelConfig['activation']>> = {
   relu2: 'relu2',
 };
 
-/** The activation that a field of `config.json` names; one that is not supported is refused. */
-export function readActivation(fields: Fields, name = 'hidden_act'): ModelConfig['activation'] {
+/**
+ * The activation that a field of `config.json` names; one that is not supported is refused. Only classes that make an
+ * activation of their own, which learns, have more.
+ */
+export function readActivation(
+  fields: Fields,
+  name = 'hidden_act',
+  more: readonly ModelConfig['activation'][] = [],
+): ModelConfig['activation'] {
   const text = fields.text(name);
-  const found = ACTIVATIONS[text];
+  const found = more.find((activation) => activation === text) ?? ACTIVATIONS[text];
   if (found === undefined) fields.refuse(`${name} ${text}`);
   return found ?? 'silu';
 }
@@ -79,8 +87,8 @@ export function readSizes(fields: Fields, epsName = 'rms_norm_eps'): Sizes {
   };
 }
 
-/** The sizes of a decoder as fields of `config.json`. */
-export function writeSizes(config: ModelConfig): HfConfigJson {
+/** The sizes of a decoder as fields of `config.json`; `epsName` is the name of the norms' epsilon. */
+export function writeSizes(config: ModelConfig, epsName = 'rms_norm_eps'): HfConfigJson {
   return {
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
@@ -89,7 +97,7 @@ export function writeSizes(config: ModelConfig): HfConfigJson {
     num_attention_heads: config.numHeads,
     num_key_value_heads: config.numKvHeads,
     head_dim: config.headDim,
-    rms_norm_eps: config.rmsNormEps,
+    [epsName]: config.rmsNormEps,
     tie_word_embeddings: config.tieEmbeddings,
   };
 }
@@ -159,7 +167,7 @@ export interface DecoderNames {
   /** The module of the MLP (default: `mlp`). */
   readonly mlp?: string;
   /** The projections of the MLP within that module (default: `gate_proj`, `up_proj`, `down_proj`). */
-  readonly projections?: { readonly gate: string; readonly up: string; readonly down: string };
+  readonly projections?: { readonly gate?: string; readonly up?: string; readonly down?: string };
   /** Gate and up in one tensor, gate first. */
   readonly fusedMlp?: { readonly input: string; readonly output: string };
   /** Queries, keys and values in one tensor, in this order. */
@@ -168,8 +176,11 @@ export interface DecoderNames {
   readonly output?: string;
   /** What norms of queries and keys are called behind `q_` and `k_` (default: `norm`). */
   readonly headNorm?: string;
-  /** Rotary positions turn neighboring channels. */
-  readonly interleaved?: boolean;
+  /**
+   * How rotary positions turn: channels (m, m + D/2) of a head (the default), neighboring channels, or the former
+   * `backward`.
+   */
+  readonly turns?: RotaryPairs;
   /** The query projection holds each head's queries, then its output gate. */
   readonly gatedQueries?: boolean;
 }
@@ -188,31 +199,25 @@ export function decoderLayout(
   if (layer === null) {
     if (name === 'embed.weight') return rows(whole('model.embed_tokens.weight', v));
     if (name === 'head.weight') return matrix(whole('lm_head.weight', v));
-    return name === 'norm.weight' ? rows(whole(`model.${names.finalNorm ?? 'norm'}.weight`, d)) : null;
+    const [, kind] = /^norm\.(weight|bias)$/.exec(name) ?? [];
+    return kind === undefined ? null : rows(whole(`model.${names.finalNorm ?? 'norm'}.${kind}`, d));
   }
   const at = `model.layers.${layer}`;
-  const norm = (text: string | undefined) => (text === undefined ? null : rows(whole(`${at}.${text}.weight`, d)));
-  switch (name) {
-    case 'norm1.weight':
-      return norm(names.norm1);
-    case 'norm2.weight':
-      return norm(names.norm2);
-    case 'postnorm1.weight':
-      return norm(names.postnorm1);
-    case 'postnorm2.weight':
-      return norm(names.postnorm2);
-    default:
-      return name.startsWith('mlp.')
-        ? mlpLayout(`${at}.`, name, names, d, f)
-        : attentionLayout(config, `${at}.self_attn`, name, names);
+  const [, norm, kind] = /^((?:post)?norm[12])\.(weight|bias)$/.exec(name) ?? [];
+  if (norm !== undefined) {
+    const own = names[norm as 'norm1' | 'norm2' | 'postnorm1' | 'postnorm2'];
+    return own === undefined ? null : rows(whole(`${at}.${own}.${kind}`, d));
   }
+  return name.startsWith('mlp.')
+    ? mlpLayout(`${at}.`, name, names, d, f)
+    : attentionLayout(config, `${at}.self_attn`, name, names);
 }
 
 const MLP_PROJECTIONS = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' } as const;
 
 function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: number): ParameterLayout | null {
-  const { mlp = 'mlp', fusedMlp, projections = MLP_PROJECTIONS } = names;
-  const { gate, up, down } = projections;
+  const { mlp = 'mlp', fusedMlp } = names;
+  const { gate, up, down } = { ...MLP_PROJECTIONS, ...names.projections };
   const of = (kind: 'weight' | 'bias'): { in: [Source] | [Source, Source]; out: [Source] } =>
     fusedMlp
       ? { in: [whole(`${at}${fusedMlp.input}.${kind}`, 2 * f)], out: [whole(`${at}${fusedMlp.output}.${kind}`, d)] }
@@ -233,6 +238,10 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
       return rows(...of('bias').in);
     case 'mlp.bdown':
       return rows(...of('bias').out);
+    case 'mlp.alphap':
+      return rows(whole(`${at}${mlp}.act_fn.alpha_p`, 1));
+    case 'mlp.alphan':
+      return rows(whole(`${at}${mlp}.act_fn.alpha_n`, 1));
     default:
       return null;
   }
@@ -242,10 +251,10 @@ function attentionLayout(
   config: ModelConfig,
   at: string,
   name: string,
-  { interleaved = false, gatedQueries = false, fusedQkv, output = 'o_proj', headNorm: qkNorm = 'norm' }: DecoderNames,
+  { turns = 'halves', gatedQueries = false, fusedQkv, output = 'o_proj', headNorm: qkNorm = 'norm' }: DecoderNames,
 ): ParameterLayout | null {
   const { numHeads: H, numKvHeads: G, headDim: D } = config;
-  const channels = headChannels(config, interleaved);
+  const channels = headChannels(config, turns);
   // With an output gate, `q_proj` holds each head's query and then its gate, 2 D rows a head; the gate is taken below.
   const query = (kind: string): Source => ({
     tensor: `${at}.q_proj.${kind}`,

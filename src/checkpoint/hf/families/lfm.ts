@@ -57,12 +57,6 @@ const writeConv = ({ conv }: ModelConfig): HfConfigJson => ({
   conv_bias: conv?.bias,
 });
 
-/** Sizes under the names of LFM2, whose head width is no field of the class. */
-function writeLfmSizes(config: ModelConfig): HfConfigJson {
-  const { rms_norm_eps: norm_eps, ...sizes } = writeSizes(config);
-  return { ...sizes, norm_eps };
-}
-
 /** The width of the MLP: two thirds of `intermediate_size`, times a factor, rounded up; or as it is. */
 function innerWidth(fields: Fields): number {
   const width = fields.count('intermediate_size');
@@ -118,7 +112,7 @@ export const lfm2: Family = {
   },
   layout: layoutWith({ ...NAMES, output: 'out_proj', headNorm: 'layernorm' }),
   write: (config) => ({
-    ...writeLfmSizes(config),
+    ...writeSizes(config, 'norm_eps'),
     ...writeConv(config),
     layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'conv')),
     block_auto_adjust_ff_dim: false,

@@ -1,9 +1,9 @@
-/** Families like Llama that came later: Ministral, CWM, Seed-OSS, Phi-3, Arcee. */
+/** Families like Llama that came later: Ministral, CWM, Seed-OSS, Phi-3. */
 import type { Family } from '../family/family.js';
 import { optional } from '../family/fields.js';
 import { longestOf, ropeParameters, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, layerTypes, writeLayerTypes } from './decoder.js';
-import { biases, everywhere, llamaLike, never, typesBy, windowOf, writeBiases } from './llama.js';
+import { everywhere, llamaLike, never, typesBy, windowOf } from './llama.js';
 
 /** Ministral: Mistral with windows by layer. */
 export const ministral: Family = llamaLike({
@@ -184,28 +184,4 @@ export const phi3: Family = llamaLike({
       partial_rotary_factor: config.ropeDim / config.headDim,
     },
   }),
-});
-
-/** Arcee: Llama with an MLP of one projection, without a gate. */
-export const arcee: Family = llamaLike({
-  modelTypes: ['arcee'],
-  architecture: 'ArceeForCausalLM',
-  fields: {
-    ...COMMON_FIELDS,
-    vocab_size: 32_000,
-    hidden_size: 2560,
-    intermediate_size: 18_432,
-    num_hidden_layers: 32,
-    num_attention_heads: 32,
-    num_key_value_heads: optional(),
-    hidden_act: 'relu2',
-    max_position_embeddings: 4096,
-    rms_norm_eps: 1e-5,
-    attention_bias: false,
-    mlp_bias: false,
-    head_dim: optional(),
-  },
-  layerTypes: typesBy(never),
-  more: (fields) => ({ ...biases(fields), mlpGate: false }),
-  write: writeBiases,
 });

@@ -24,6 +24,10 @@ interface LlamaKind {
   readonly fields: ClassFields;
   /** Rotary positions where `config.json` names none. */
   readonly rope?: RopeDefaults;
+  /** The name of the norms' epsilon (default: `rms_norm_eps`). */
+  readonly eps?: string;
+  /** Activations of the class beside those that all have. */
+  readonly activations?: readonly ModelConfig['activation'][];
   /** Where tensors have other names than Llama's. */
   readonly names?: DecoderNames;
   readonly layerTypes: (fields: Fields) => readonly string[];
@@ -42,7 +46,7 @@ export function llamaLike(kind: LlamaKind): Family {
     fields: classFields,
     architecture,
     read: (fields) => {
-      const sizes = readSizes(fields);
+      const sizes = readSizes(fields, kind.eps);
       const without = nope?.(fields);
       const types = kind.layerTypes(fields);
       if (kind.windows?.(fields) === false && types.includes('sliding_attention'))
@@ -51,7 +55,7 @@ export function llamaLike(kind: LlamaKind): Family {
         ...sizes,
         ...ropeFields(readRope(fields, kind.rope), sizes.headDim),
         layers: attentionLayers(fields, types, (i) => (without?.[i] === true ? 'nope' : 'rope')),
-        activation: readActivation(fields),
+        activation: readActivation(fields, 'hidden_act', kind.activations),
         ...more?.(fields),
       };
     },
@@ -60,7 +64,7 @@ export function llamaLike(kind: LlamaKind): Family {
       ? {}
       : {
           write: (config) => ({
-            ...writeSizes(config),
+            ...writeSizes(config, kind.eps),
             hidden_act: writeActivation(config.activation),
             max_position_embeddings: longestOf(config),
             rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),

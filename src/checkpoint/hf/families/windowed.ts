@@ -185,7 +185,7 @@ export const cohere2: Family = {
       block: { parallel: true },
     };
   },
-  layout: (config, layer, name) => decoderLayout(config, layer, name, { norm1: 'input_layernorm', interleaved: true }),
+  layout: (config, layer, name) => decoderLayout(config, layer, name, { norm1: 'input_layernorm', turns: 'neighbors' }),
   write: (config) => ({
     ...writeCommon(config),
     ...biased(config),

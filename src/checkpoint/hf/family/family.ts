@@ -20,6 +20,8 @@ export interface ConstantTensor {
    * Whether files must hold these values, since Transformers computes with them; false if no value changes a result.
    */
   readonly fixed: boolean;
+  /** By how much values of files may differ, relative (default: by the rounding of their stored type). */
+  readonly relative?: number;
 }
 
 /** Fields of a `config.json`. */

@@ -46,18 +46,21 @@ export const rows = (...sources: readonly Source[]): ParameterLayout => ({ trans
 /** `first, first + 1, ...`, `count` of them. */
 export const range = (first: number, count: number): number[] => Array.from({ length: count }, (_, i) => first + i);
 
+/** Which channels of a head of theirs turn with one another: the two halves, neighbors, or the halves the other way. */
+export type RotaryPairs = 'halves' | 'neighbors' | 'backward';
+
 /** The channel of Transformers' head that each channel of a Longsight head comes from. */
 export function headChannels(
   { headDim, ropeDim }: Pick<ModelConfig, 'headDim' | 'ropeDim'>,
-  interleaved: boolean,
+  turns: RotaryPairs,
 ): number[] {
   const [half, turning] = [headDim / 2, ropeDim / 2];
   const pair = (m: number, second: number) =>
     m >= turning
       ? ropeDim + (m - turning) + second * (half - turning)
-      : interleaved
+      : turns === 'neighbors'
         ? 2 * m + second
-        : m + second * turning;
+        : m + (turns === 'backward' ? 1 - second : second) * turning;
   return headDim % 2 === 1 ? range(0, headDim) : [0, 1].flatMap((second) => range(0, half).map((m) => pair(m, second)));
 }
 

@@ -1,0 +1,113 @@
+/** Loss and gradients of small models on every engine in float32 against the reference engine in float64. */
+import { describe, expect, it } from 'vitest';
+import { sizeOf, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
+import {
+  createOnnxEngine,
+  createXlaEngine,
+  evaluateReference,
+  findPlugin,
+  type Engine,
+} from '../../src/engine/index.js';
+import { div, grad, input, makeGraph, type Graph, type Value } from '../../src/graph/index.js';
+import { forward, parameterInputs, resolveModelConfig, tokenLosses, type ModelInput } from '../../src/model/index.js';
+import { randomParameters, randomTokens, SMALL } from '../unit/model/cases.js';
+
+const plugin = findPlugin('cpu').plugin;
+const ENGINES: [string, () => Engine][] = [
+  ['onnx', () => createOnnxEngine({ threads: 2 })],
+  ...(plugin
+    ? ([['xla:cpu', () => createXlaEngine({ platform: 'cpu', plugin: plugin.path, cache: null })]] as [
+        string,
+        () => Engine,
+      ][])
+    : []),
+];
+
+const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string }])[] = [
+  [
+    'LayerNorm with biases, an MLP without a gate',
+    {
+      ...{ layers: 'swa:4 full', norm: 'layer', normBias: true, attentionBias: 'all', mlpBias: true },
+      ...{ mlpGate: false, activation: 'gelu_tanh' },
+    },
+  ],
+  [
+    'norms without weights, a normalized embedding, a squared relu',
+    {
+      ...{ layers: 'full', normWeight: false, embeddingNorm: true, qkNorm: true, logitSoftcap: 3 },
+      ...{ mlpGate: false, activation: 'relu2' },
+    },
+  ],
+  [
+    'xIELU and a gate a head',
+    { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
+  ],
+];
+
+const [BATCH, LENGTH] = [2, 9];
+
+/** The mean loss of a batch and its gradients by every parameter. */
+function lossGraph(settings: Partial<ModelInput>, dtype: 'f32' | 'f64') {
+  const config = resolveModelConfig({ ...SMALL, ...settings });
+  const values = parameterInputs(config, dtype);
+  const shape = [BATCH, LENGTH];
+  const [tokens, targets] = [input('tokens', 'i32', shape), input('targets', 'i32', shape)];
+  const weights = input('weights', dtype, shape);
+  const { weightedSum, weightSum } = tokenLosses(forward(config, values, tokens).logits, targets, weights);
+  const loss = div(weightedSum, weightSum);
+  const grads = grad(loss, [...values.values()]);
+  const outputs = Object.fromEntries([...values.keys()].map((name, i) => [name, grads[i] as Value]));
+  const graph = makeGraph({ ...Object.fromEntries(values), tokens, targets, weights }, { loss, ...outputs });
+  const ids = Array.from({ length: BATCH }, (_, i) => randomTokens(config, LENGTH + 1, i));
+  const given: Record<string, HostTensor> = {
+    ...Object.fromEntries(
+      [...randomParameters(config)].map(([name, t]) => [
+        name,
+        tensorFrom(dtype, t.shape, toNumbers(tensorFrom('f32', t.shape, toNumbers(t)))),
+      ]),
+    ),
+    tokens: tensorFrom(
+      'i32',
+      shape,
+      ids.flatMap((row) => row.slice(0, LENGTH)),
+    ),
+    targets: tensorFrom(
+      'i32',
+      shape,
+      ids.flatMap((row) => row.slice(1)),
+    ),
+    weights: tensorFrom(dtype, shape, new Array<number>(BATCH * LENGTH).fill(1)),
+  };
+  return { graph, given };
+}
+
+async function runOn(engine: Engine, graph: Graph, given: Record<string, HostTensor>) {
+  const program = await engine.compile(graph);
+  const inputs = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, engine.upload(tensor)]));
+  const results = await program.run(inputs);
+  const found = new Map<string, Float64Array>();
+  for (const [name, tensor] of Object.entries(results)) found.set(name, toNumbers(await engine.download(tensor)));
+  return found;
+}
+
+describe.each(ENGINES)('%s', (_engine, make) => {
+  it.each(MODELS)('has the loss and the gradients of the reference with %s', async (_name, settings) => {
+    const exact = lossGraph(settings, 'f64');
+    const want = evaluateReference(exact.graph, exact.given);
+    const engine = make();
+    const { graph, given } = lossGraph(settings, 'f32');
+    const got = await runOn(engine, graph, given);
+    await engine.dispose();
+    expect([...got.keys()].sort()).toEqual(Object.keys(want).sort());
+    for (const [name, values] of got) {
+      const expected = want[name] as HostTensor;
+      const numbers = toNumbers(expected);
+      const size = Math.max(...numbers.map(Math.abs));
+      expect(size, `${name} has a gradient`).toBeGreaterThan(1e-6);
+      expect(values.length).toBe(sizeOf(expected.shape));
+      values.forEach((v, i) =>
+        expect(Math.abs(v - (numbers[i] as number)), name).toBeLessThan(3e-5 * Math.max(size, 0.1)),
+      );
+    }
+  });
+});
