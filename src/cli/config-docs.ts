@@ -30,7 +30,7 @@ ${helpMarkdown(describeKeys(studySchema))}
 ## Limits
 
 The largest sizes that are taken from files; more is refused before anything of that size is made. Beside these, the parameters of a
-model and the tokens of a step must fit into the memory of the machine.
+model and the tokens of a step must fit into the memory of the machine. Numbers that are no sizes are 0 or what float32 holds (1.18e-38 to 3.40e38).
 
 | limit | of |
 | --- | --- |

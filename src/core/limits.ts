@@ -5,6 +5,7 @@
 import { totalmem } from 'node:os';
 import { z } from 'zod';
 import { ConfigError } from './errors.js';
+import { showValue } from './messages.js';
 
 interface Limit {
   /** The largest value that is taken. */
@@ -37,6 +38,30 @@ export const isLimit = (bound: number): boolean => Object.values(LIMITS).some(({
 /** The schema of a size that a file gives: a whole number from `least` to the limit of its kind. */
 export function sizeUpTo(kind: keyof typeof LIMITS, least = 1): z.ZodInt {
   return z.int().min(least).max(LIMITS[kind].most);
+}
+
+/** The smallest and the largest number above 0 that float32 holds in full; engines take smaller ones for 0. */
+const FLOAT32 = { least: 2 ** -126, most: (2 - 2 ** -23) * 2 ** 127 } as const;
+
+/** Whether a number is 0 or one that float32 holds in full, neither infinite nor taken for 0. */
+export const fitsFloat32 = (value: number): boolean =>
+  value === 0 || (Math.abs(value) >= FLOAT32.least && Math.abs(value) <= FLOAT32.most);
+
+/**
+ * The schema of every number of a configuration that is no size: 0, or one that float32 holds, because that is what
+ * engines compute with. Chain `min`, `positive` and the like behind it.
+ */
+export function realNumber(): z.ZodNumber {
+  return z.number().superRefine((value, context) => {
+    if (fitsFloat32(value)) return;
+    const { least, most } = FLOAT32;
+    const [much, bound] =
+      Math.abs(value) > most
+        ? ['large', `the largest is ${most.toExponential(2)}`]
+        : ['small', `the smallest is ${least.toExponential(2)}`];
+    const message = `${showValue(value)} is too ${much} for float32, in which models compute; ${bound}`;
+    context.addIssue({ code: 'custom', message, continue: false });
+  });
 }
 
 /**

@@ -12,6 +12,7 @@ const Run = z.strictObject({
   model: z
     .strictObject({
       window: z.int().min(1).default(8),
+      top: z.int().max(99).optional(),
       hiddenSize: z.int(),
       schedule: z.enum(['cosine', 'wsd']).default('wsd'),
     })
@@ -72,6 +73,10 @@ describe('parseConfig', () => {
     [{ model, list: [{ kind: 'recall', weight: 0 }] }, 'list[0].weight must be more than 0, got 0'],
     [{ model, data: [{ kind: 'recall', wieght: 1 }] }, 'unknown key "wieght" in data[0]; did you mean "weight"?'],
     [{ model, data: { kind: 'recall', wieght: 1 } }, 'unknown key "wieght" in data; did you mean "weight"?'],
+    [{ model: { ...model, window: -1e18 } }, 'model.window must be at least 1, got -1000000000000000000'],
+    [{ model: { ...model, top: 1e18 } }, 'model.top must be at most 99, got 1000000000000000000'],
+    [{ model, keep: 1e18 }, 'keep must be at most 9007199254740991, got 1000000000000000000'],
+    [{ model, keep: -1e18 }, 'keep must be at least 1, got -1000000000000000000'],
     [{ model, keep: 0 }, 'keep must be at least 1, got 0'],
     [{ model, keep: 'some' }, 'keep must be "all" or a number, got "some"'],
     [[], 'the value must be an object, got a list of 0'],

@@ -57,11 +57,26 @@ export function problemsOf(
   value: unknown,
   error: z.ZodError,
 ): { readonly text: string; readonly problems: readonly string[] } {
-  const { issues } = error;
+  const issues = tightest(error.issues);
   const problems = [...new Set(issues.slice(0, MAX_DESCRIBED).flatMap((issue) => describe(schema, value, issue, [])))];
   const others = problems.length - MAX_LISTED + Math.max(0, issues.length - MAX_DESCRIBED);
   const listed = problems.slice(0, MAX_LISTED).join('; ');
   return { text: others > 0 ? `${listed}; and ${others} more` : listed, problems };
+}
+
+/** The problems without bounds that a closer bound on the same value makes idle. */
+function tightest(issues: readonly Issue[]): readonly Issue[] {
+  const [most, least] = [new Map<string, number>(), new Map<string, number>()];
+  const keyOf = (issue: Issue): string => JSON.stringify(issue.path.map(String));
+  for (const issue of issues) {
+    const key = keyOf(issue);
+    if (issue.code === 'too_big') most.set(key, Math.min(most.get(key) ?? Infinity, Number(issue.maximum)));
+    if (issue.code === 'too_small') least.set(key, Math.max(least.get(key) ?? -Infinity, Number(issue.minimum)));
+  }
+  return issues.filter((issue) => {
+    if (issue.code === 'too_big') return Number(issue.maximum) === most.get(keyOf(issue));
+    return issue.code !== 'too_small' || Number(issue.minimum) === least.get(keyOf(issue));
+  });
 }
 
 /** `model.layers[2]`; empty for the root. */
@@ -138,7 +153,7 @@ function describeUnion(
     branch.some((i) => i.path.length === 0 && (i.code === 'invalid_type' || i.code === 'invalid_value'));
   const fitting = issue.errors.filter((branch) => !isWrongKind(branch));
   const best = fitting.sort((a, b) => a.length - b.length)[0];
-  if (best !== undefined) return best.flatMap((i) => describe(schema, root, i, path));
+  if (best !== undefined) return tightest(best).flatMap((i) => describe(schema, root, i, path));
   const kinds = issue.errors.flat().flatMap((i) => {
     if (i.code === 'invalid_type') return [article(i.expected)];
     return i.code === 'invalid_value' ? i.values.map((v) => showValue(v)) : [];

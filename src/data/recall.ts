@@ -6,7 +6,7 @@
  * Token ids: keys 0 .. numKeys-1, then values, then fillers.
  */
 import { z } from 'zod';
-import { i32At, at, Rng } from '../core/index.js';
+import { i32At, at, Rng, realNumber } from '../core/index.js';
 import { parseState, rngToJson, RngStateSchema, type Batch, type DataSource, type JsonValue } from './source.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -14,7 +14,7 @@ const readI32 = i32At;
 
 const count = (minimum: number, standard: number, text: string) =>
   z.int().min(minimum).max(65536).default(standard).describe(text);
-const fraction = (standard: number, text: string) => z.number().min(0).max(1).default(standard).describe(text);
+const fraction = (standard: number, text: string) => realNumber().min(0).max(1).default(standard).describe(text);
 
 /** Options of the recall stream; the defaults are the recipe of the quickstart. */
 export const RecallOptionsSchema = z
@@ -24,8 +24,8 @@ export const RecallOptionsSchema = z
     numFillers: count(0, 32, 'number of filler tokens'),
     pairProbability: fraction(0.9, 'probability that the next thing is a key and its value, else one filler'),
     reuseProbability: fraction(0.6, 'probability that a key is one used before, its age in pairs log-uniform'),
-    targetWeight: z.number().positive().default(1).describe('loss weight of the value after a key seen before'),
-    otherWeight: z.number().min(0).default(0.25).describe('loss weight of every other token'),
+    targetWeight: realNumber().positive().default(1).describe('loss weight of the value after a key seen before'),
+    otherWeight: realNumber().min(0).default(0.25).describe('loss weight of every other token'),
     fillerMultiplier: count(0, 5, 'next filler = multiplier * previous + noise + 1, modulo numFillers'),
     fillerNoise: count(1, 8, 'the noise of the next filler is uniform over this many values'),
   })

@@ -4,7 +4,7 @@ import { allPending, checkMemory, ConfigError, invariant, pending, type Pending 
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
-import { checkParameterMemory } from '../model/index.js';
+import { checkParameterMemory, resolveModelConfig } from '../model/index.js';
 import {
   openRunData,
   RunClock,
@@ -55,6 +55,7 @@ export function checkRun(run: FullRunConfig): void {
   checkParameterMemory(run.model);
   for (const stage of stagesOf(run)) {
     const { batchSize, seqLen } = stage.train;
+    if (stage.from > 0) resolveModelConfig(stage.model, `the model from step ${stage.from} on`);
     // Token ids, targets and their weights, four bytes each.
     checkMemory(
       12 * batchSize * seqLen,

@@ -188,6 +188,13 @@ describe('resolveModelConfig', () => {
     [{ layers: 'full:local' }, ':local layers need localRope'],
     [{ ropeDim: 8, ropeScaling: { type: 'yarn', factor: 4, originalLength: 64 } }, 'set attentionFactor to 1'],
     [{ ropeDim: 2, ropeScaling: { type: 'dynamic', factor: 4, originalLength: 64 } }, 'needs a ropeDim above 2'],
+    [{ ropeTheta: 1e-30 }, 'ropeTheta must be at least 1, got 1e-30'],
+    [{ ropeTheta: 1, ropeScaling: { type: 'yarn', factor: 4, originalLength: 64 } }, 'needs a ropeTheta above 1'],
+    [{ ropeScaling: { type: 'linear', factor: 1e-37 } }, 'which float32 cannot count; choose another factor'],
+    [
+      { ropeScaling: { type: 'yarn', factor: 4, originalLength: 64, attentionFactor: 1e30 } },
+      'are beyond float32; choose an attentionFactor near 1',
+    ],
   ])('refuses %o', (change, message) => {
     expect(messageOf({ ...SMALL, ...change })).toContain(message);
   });

@@ -16,6 +16,7 @@ export * from './param-inits.js';
 export { groupRotary, scoreScales, type GroupRotary } from './rope.js';
 export {
   modelSchema,
+  rotaryBase,
   type BlockConfig,
   type InitScheme,
   type ModelInput,

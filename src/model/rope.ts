@@ -4,7 +4,7 @@
  * The first `ropeDim / 2` channels of each half of a head turn, the others stay: models that turn the first `ropeDim`
  * channels are the same up to a permutation of the channels of queries and keys.
  */
-import { ConfigError } from '../core/index.js';
+import { ConfigError, fitsFloat32, LIMITS, maxOf } from '../core/index.js';
 import { rotaryFrequencies } from '../graph/index.js';
 import { headGroups, type AttentionPlan, type HeadGroup, type LayerPlan } from './plan.js';
 import type { LocalRope, RopeScaling } from './schema.js';
@@ -90,6 +90,9 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
     if (scaling?.type === 'llama3' && scaling.highFrequencyFactor <= scaling.lowFrequencyFactor) {
       fail('highFrequencyFactor of llama3 ropeScaling must be above lowFrequencyFactor', { scaling });
     }
+    if (scaling?.type === 'yarn' && ropeOf(config, kind).theta === 1)
+      fail('yarn ropeScaling needs a ropeTheta above 1', {});
+    checkRotation(groupRotary(config, { rope: kind }, 1), fail);
     if (ropeDim < headDim && attentionFactor(scaling) !== 1) {
       fail(
         `yarn with attentionFactor ${attentionFactor(scaling)} scales the channels that turn; with ropeDim ${ropeDim} below ` +
@@ -97,6 +100,21 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
         { headDim, ropeDim },
       );
     }
+  }
+}
+
+/** Calls `fail` where scores or angles leave float32, in which models compute. */
+function checkRotation({ frequencies, scoreScale }: GroupRotary, fail: (what: string, details: object) => never): void {
+  const fastest = maxOf(frequencies ?? [0]);
+  if (!fitsFloat32(scoreScale)) {
+    fail(`scores times ${scoreScale} are beyond float32; choose an attentionFactor near 1`, { scoreScale });
+  }
+  // Positions go up to the longest sequence that any configuration may have.
+  if (!fitsFloat32(fastest * LIMITS.tokens.most)) {
+    fail(
+      `rotary positions turn by ${fastest} radians a token, which float32 cannot count; choose another factor of ropeScaling`,
+      { fastest },
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 /** The schema of a model configuration: help texts and defaults come from here. */
 import { z } from 'zod';
-import { LIMITS, sizeUpTo } from '../core/index.js';
+import { LIMITS, sizeUpTo, realNumber } from '../core/index.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { recurrentSections } from './recurrent-config.js';
 
@@ -31,7 +31,7 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
   z.strictObject({ mixer: z.literal('none').describe('no mixer: the layer is an MLP alone') }),
 ]);
 
-const scale = (what: string) => z.number().default(1).describe(what);
+const scale = (what: string) => realNumber().default(1).describe(what);
 
 const blockSchema = z.strictObject({
   norm: z
@@ -57,7 +57,10 @@ const blockSchema = z.strictObject({
   mlpScale: scale('factor on the MLP where it is added'),
 });
 
-const positive = () => z.number().positive();
+const positive = () => realNumber().positive();
+
+/** The base of rotary wavelengths: one below 1 would make them shorter from channel to channel. */
+export const rotaryBase = () => realNumber().min(1);
 
 const ropeScalingSchema = z.discriminatedUnion('type', [
   z.strictObject({
@@ -94,12 +97,12 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
 ]);
 
 const localRopeSchema = z.strictObject({
-  theta: positive().describe('base of the rotary wavelengths'),
+  theta: rotaryBase().describe('base of the rotary wavelengths'),
   scaling: ropeScalingSchema.nullable().default(null).describe('how its wavelengths are scaled'),
 });
 
 const queryScalingSchema = z.strictObject({
-  beta: z.number().describe('how fast queries grow'),
+  beta: realNumber().describe('how fast queries grow'),
   length: sizeUpTo('tokens').describe('tokens from which they do'),
 });
 
@@ -107,7 +110,7 @@ const initSchema = z.discriminatedUnion('scheme', [
   z.strictObject({ scheme: z.literal('fan-in').describe('matrices N(0, 1/fan-in), embeddings N(0, 1/hiddenSize)') }),
   z.strictObject({
     scheme: z.literal('normal').describe('matrices and embeddings N(0, std^2)'),
-    std: z.number().positive().default(0.02).describe('standard deviation'),
+    std: realNumber().positive().default(0.02).describe('standard deviation'),
   }),
 ]);
 
@@ -138,7 +141,7 @@ export const modelSchema = z.strictObject({
   intermediateSize: sizeUpTo('width')
     .optional()
     .describe('inner width of the SwiGLU (default: 8/3 of hiddenSize, rounded up to a multiple of 32)'),
-  ropeTheta: z.number().positive().default(10_000).describe('base of the rotary wavelengths'),
+  ropeTheta: rotaryBase().default(10_000).describe('base of the rotary wavelengths'),
   ropeDim: sizeUpTo('width')
     .optional()
     .describe('channels of a head that rotary positions turn: as many from the start of each half (default: headDim)'),
@@ -148,8 +151,8 @@ export const modelSchema = z.strictObject({
     .default(null)
     .describe('rotary base and scaling of :local layers, beside those of all others'),
   norm: z.enum(['rms', 'layer']).default('rms').describe('RMSNorm, or LayerNorm, on the residual stream'),
-  rmsNormEps: z.number().positive().default(1e-6).describe('added to the mean square (variance) in every norm'),
-  normOffset: z.number().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
+  rmsNormEps: realNumber().positive().default(1e-6).describe('added to the mean square (variance) in every norm'),
+  normOffset: realNumber().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
   normWeight: z.boolean().default(true).describe('learned weights of all norms, those of qkNorm too'),
   normBias: z.boolean().default(false).describe('learned biases of the norms on the residual stream'),
   embeddingNorm: z.boolean().default(false).describe('a norm on the embedding, before the first layer'),

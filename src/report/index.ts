@@ -1,5 +1,5 @@
 /** Reports: figures, the HTML page, JSON and CSV. All are views of the records that runs and studies left on disk. */
-export { analyseRun, analyseStudy, type Analysed, type Analysis, type Group } from './report-data.js';
+export { analyseRun, analyseStudy, engineLine, type Analysed, type Analysis, type Group } from './report-data.js';
 export {
   analyseRunFolder,
   analyseStudyFolder,

@@ -300,6 +300,16 @@ function chanceOf({ config, metrics }: RunRecord): number | null {
   return null;
 }
 
+/** The engines of runs in words, with why each was taken; every different one once. */
+export function engineLine(records: Iterable<RunRecord>): string {
+  const engines = [...records].flatMap(({ engine }) => {
+    if (engine === null) return [];
+    const { name, reason } = engine;
+    return [typeof reason === 'string' ? `${String(name)} (${reason})` : String(name)];
+  });
+  return [...new Set(engines)].sort().join('; ');
+}
+
 /** Versions, engine and hardware; where runs differ, every value. */
 function environmentOf(records: readonly RunRecord[]): Plain {
   const all = records.map(({ versions, engine, hardware }) => ({ versions, engine: engine ?? {}, hardware }));

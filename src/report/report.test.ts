@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { FAKE_DESIGNS, writeFakeRun, writeFakeStudy, type FakeRun } from '../../test/support/fake-study.js';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { seriesStyles } from './plot.js';
-import type { Analysis } from './report-data.js';
+import { engineLine, type Analysis } from './report-data.js';
 import { analyseRunFolder, analyseStudyFolder, reportHtml, writeReport } from './report.js';
 
 function study(runs: readonly (FakeRun & { architecture: string })[], change: object = {}): string {
@@ -63,6 +63,19 @@ describe('the report of a study', () => {
       'Does leaving positions out (NoPE) help?',
       'Do the designs end at the same place?',
     ]);
+  });
+
+  it('names every engine once, with why it was taken', () => {
+    const records = [...analyseStudyFolder(study(quickstart())).records.values()];
+    const engines = [
+      null,
+      { name: 'xla', reason: 'b' },
+      { name: 'onnx', reason: 'a, c' },
+      { name: 'xla', reason: 'b' },
+    ];
+    const changed = records.slice(0, engines.length).map((record, i) => ({ ...record, engine: engines[i] ?? null }));
+    expect(engineLine(changed)).toBe('onnx (a, c); xla (b)');
+    expect(engineLine(changed.slice(0, 1))).toBe('');
   });
 
   it('says which device did what, and where the time went', () => {

@@ -327,6 +327,6 @@ function compact({ config, model }: RunRecord): unknown {
 }
 
 function showValue(value: unknown): string {
-  if (Array.isArray(value)) return value.map(showValue).join(', ');
+  if (Array.isArray(value)) return value.map(showValue).join('; ');
   return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -1,7 +1,7 @@
 /** A study: a grid of architectures, seeds and further settings, written as YAML and expanded into named runs. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { canonicalJson, ConfigError, LIMITS } from '../core/index.js';
+import { canonicalJson, ConfigError, LIMITS, realNumber } from '../core/index.js';
 import { absolutePaths } from '../data/index.js';
 import {
   AR_THRESHOLD,
@@ -29,12 +29,11 @@ const settings = z
   .describe('values by dotted path of the run configuration, such as train.steps: 7000');
 
 /** A share of 1 that designs may or may not get to. */
-const share = z.number().gt(0).lt(1);
+const share = realNumber().gt(0).lt(1);
 
 /** The options `compare` of a study file: how designs are compared. */
 export const compareSchema = z.strictObject({
-  threshold: z
-    .number()
+  threshold: realNumber()
     .gt(0)
     .lt(1)
     .default(0.9)
@@ -56,12 +55,14 @@ export const compareSchema = z.strictObject({
     .array(z.tuple([label, label]))
     .optional()
     .describe('pairs of architectures to compare (default: every pair)'),
-  minRecallDifference: z
-    .number()
+  minRecallDifference: realNumber()
     .min(0)
     .default(0.02)
     .describe('differences of recall probability up to this count as none'),
-  minLossDifference: z.number().min(0).default(0.01).describe('differences of loss, in nats, up to this count as none'),
+  minLossDifference: realNumber()
+    .min(0)
+    .default(0.01)
+    .describe('differences of loss, in nats, up to this count as none'),
 });
 
 /** Names that become files and folders, those of studies and of runs in stored plans: they lead nowhere else. */

@@ -1,11 +1,11 @@
 /** The `train` part of a run file. */
 import { z } from 'zod';
-import { sizeUpTo } from '../core/index.js';
+import { sizeUpTo, realNumber } from '../core/index.js';
 import type { DataConfig } from '../data/index.js';
-import type { ModelConfig } from '../model/index.js';
+import { rotaryBase, type ModelConfig } from '../model/index.js';
 
 const steps = (least: number) => sizeUpTo('steps', least);
-const momentum = z.number().min(0).lt(1);
+const momentum = realNumber().min(0).lt(1);
 
 /** A tenth of the steps at most. */
 const DEFAULT_WARMUP_STEPS = 50;
@@ -17,10 +17,9 @@ const stageSchema = z.strictObject({
   seqLen: sizeUpTo('tokens').optional().describe('tokens of a sequence from then on'),
   batchSize: sizeUpTo('batch').optional().describe('sequences of one optimizer step'),
   accumulate: sizeUpTo('batch').optional().describe('microbatches that a step is computed in'),
-  ropeTheta: z.number().positive().optional().describe('base of the rotary wavelengths, for longer contexts'),
-  weights: z.array(z.number().positive()).optional().describe('weights of the data sources, in their order'),
-  lr: z
-    .number()
+  ropeTheta: rotaryBase().optional().describe('base of the rotary wavelengths, for longer contexts'),
+  weights: z.array(realNumber().positive()).optional().describe('weights of the data sources, in their order'),
+  lr: realNumber()
     .positive()
     .optional()
     .describe('a schedule of its own with this peak, until the next such stage (default: the schedule goes on)'),
@@ -30,7 +29,7 @@ const stageSchema = z.strictObject({
     .describe('of the own schedule (default: that of training)'),
   warmupSteps: steps(0).optional().describe('of the own schedule (default: 0)'),
   decaySteps: steps(0).optional().describe('of the own schedule, wsd only (default: a fifth of its steps)'),
-  minLrRatio: z.number().min(0).max(1).optional().describe('of the own schedule (default: that of training)'),
+  minLrRatio: realNumber().min(0).max(1).optional().describe('of the own schedule (default: that of training)'),
 });
 const SCHEDULE_KEYS = ['schedule', 'warmupSteps', 'decaySteps', 'minLrRatio'] as const;
 
@@ -66,7 +65,7 @@ export const TrainConfigSchema = z
         'start from the weights of another model: the folder of a run, a checkpoint, or a model saved by Transformers. ' +
           'Keys of `model` that are left out are those of that model',
       ),
-    lr: z.number().positive().default(1e-3).describe('peak learning rate'),
+    lr: realNumber().positive().default(1e-3).describe('peak learning rate'),
     warmupSteps: steps(0)
       .optional()
       .describe(`steps of linear warm-up (default: ${DEFAULT_WARMUP_STEPS}, or a tenth of the steps if that is less)`),
@@ -74,13 +73,13 @@ export const TrainConfigSchema = z
       .enum(['cosine', 'wsd', 'constant'])
       .default('cosine')
       .describe('after the warm-up: cosine decay, constant with a linear decay at the end (wsd), or constant'),
-    minLrRatio: z.number().min(0).max(1).default(0.1).describe('final learning rate over the peak'),
+    minLrRatio: realNumber().min(0).max(1).default(0.1).describe('final learning rate over the peak'),
     decaySteps: steps(0).optional().describe('wsd only: steps of the linear decay (default: a fifth of the steps)'),
     beta1: momentum.default(0.9).describe('AdamW: decay of the mean of gradients'),
     beta2: momentum.default(0.98).describe('AdamW: decay of the mean of squared gradients'),
-    eps: z.number().positive().default(1e-8).describe('AdamW: added to the root of the mean square'),
-    weightDecay: z.number().min(0).default(0.05).describe('AdamW: decoupled decay, on matrices only'),
-    clipNorm: z.number().min(0).default(1).describe('largest global norm of the gradient; 0 for no clipping'),
+    eps: realNumber().positive().default(1e-8).describe('AdamW: added to the root of the mean square'),
+    weightDecay: realNumber().min(0).default(0.05).describe('AdamW: decoupled decay, on matrices only'),
+    clipNorm: realNumber().min(0).default(1).describe('largest global norm of the gradient; 0 for no clipping'),
     logEvery: steps(1).default(25).describe('steps between two lines of training metrics'),
     evalEvery: steps(0).default(25).describe('steps between two evaluations; 0 for one at the end only'),
     checkpointEvery: steps(0).default(100).describe('steps between two checkpoints; 0 for one at the end only'),

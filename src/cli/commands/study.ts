@@ -115,7 +115,7 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
       output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
     const outcomes = await execute(dir, { ...plan, runs: chosen }, flags, output, { ...context, signal: stop });
     // Loaded now: what draws figures is large.
-    const { analyseStudyFolder, writeReport } = await import('../../report/index.js');
+    const { analyseStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
     const analysed = analyseStudyFolder(dir);
     const report = writeReport(dir, analysed, { repeat: repeatCommands(dir, plan) });
     const { groups } = analysed.analysis;
@@ -123,8 +123,8 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
       ...(title === '' ? [] : [`\n${title}`]),
       ...verdicts.filter((v) => v.topic !== 'end').map((v) => `  ${v.lead} ${v.text}`),
     ]);
-    const { engine } = analysed.analysis.environment as { engine: { name?: unknown; reason?: unknown } };
-    output.note(`engine ${String(engine.name)} (${String(engine.reason)})`);
+    const engines = engineLine(analysed.records.values());
+    if (engines !== '') output.note(`engine ${engines}`);
     output.result([...answers, `report: ${report.html}`].join('\n'), {
       ...{ event: 'done', dir: resolve(dir), outcomes, report },
       groups: groups.map(({ arm, point, verdicts }) => ({ arm, point, verdicts })),

@@ -2,7 +2,8 @@
  * What a kind of data source is: one definition in a file of this folder, listed in `table.ts`; everything else
  * derives.
  */
-import { z } from 'zod';
+import type { z } from 'zod';
+import { realNumber } from '../../core/index.js';
 import type { TextTokenizer, TokenizerOrigin } from '../../checkpoint/index.js';
 import type { Split, TextCorpus } from '../corpus.js';
 import type { RecallOptions } from '../recall.js';
@@ -75,8 +76,7 @@ export function defineSource<S extends z.ZodType>(source: SourceKind<S>): Source
 }
 
 /** The option `weight`, which every kind of source has. */
-export const weight = z
-  .number()
+export const weight = realNumber()
   .positive()
   .default(1)
   .describe('share of sequences from this source, relative to the others');

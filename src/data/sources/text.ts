@@ -1,5 +1,6 @@
 /** `kind: text`: the user's own text, or a named corpus, as bytes. */
 import { z } from 'zod';
+import { realNumber } from '../../core/index.js';
 import { TextCorpus } from '../corpus.js';
 import { expandFiles } from '../glob.js';
 import { CORPUS_NAMES, openCorpus } from '../named.js';
@@ -17,7 +18,7 @@ const schema = z
       .default([])
       .describe('files or patterns (*, **, ?, {a,b}): text, or .jsonl with a "text" in each line'),
     corpus: z.enum(CORPUS_NAMES).optional().describe('a public-domain text by name, beside or instead of files'),
-    heldOut: z.number().min(0).max(0.5).default(0.05).describe('fraction of the text held out from training'),
+    heldOut: realNumber().min(0).max(0.5).default(0.05).describe('fraction of the text held out from training'),
   })
   .refine((source) => source.files.length > 0 || source.corpus !== undefined, {
     path: ['files'],

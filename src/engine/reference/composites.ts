@@ -180,9 +180,10 @@ function attentionRow(
     scores.push(s * scale);
   }
   const sink = sinks ? readF64(sinks.data, h) : -Infinity;
+  invariant(scores.length > 0, 'a query sees no key');
+  // NaN where a score is, as on other engines.
   const top = Math.max(sink, maxOf(scores));
   const total = scores.reduce((sum, s) => sum + Math.exp(s - top), Math.exp(sink - top));
-  invariant(total > 0, 'a query sees no key');
   return {
     first,
     probabilities: scores.map((s) => Math.exp(s - top) / total),

@@ -13,14 +13,14 @@ import {
   type CharSpan,
   type PplScore,
 } from '../../analysis/index.js';
-import { at, DataError, readUtf8, writeFileAtomic } from '../../core/index.js';
+import { at, DataError, readUtf8, writeFileAtomic, realNumber } from '../../core/index.js';
 import { count, file, OPTION_HINTS } from '../analysis-options.js';
 import { defineAnalysis, show, type AnalysisContext } from '../analysis.js';
 import { openModel, type OpenedModel } from '../open-model.js';
 import { readTextFile, tokenizerOf, tokensOf, type NamedText } from '../model-texts.js';
 
 const { trunc, stride, alpha, beta } = PUBLISHED_LONGPPL;
-const nats = () => z.number().register(OPTION_HINTS, { placeholder: 'nats' });
+const nats = () => realNumber().register(OPTION_HINTS, { placeholder: 'nats' });
 const path = (placeholder: string, identity?: () => null) =>
   z.string().register(OPTION_HINTS, { placeholder, ...(identity === undefined ? {} : { identity }) });
 
@@ -60,10 +60,10 @@ export const longppl = defineAnalysis({
   checkpoints: { command: 'all', analyze: 'none' },
   options,
   result: {
-    longPpl: z.number().nullable(),
-    ppl: z.number(),
-    keyTokens: z.number(),
-    scoredTokens: z.number(),
+    longPpl: realNumber().nullable(),
+    ppl: realNumber(),
+    keyTokens: realNumber(),
+    scoredTokens: realNumber(),
   },
   begin: async ({ models, options: chosen, context }): Promise<KeyedTexts> => {
     const texts = readTextFile(chosen.texts).slice(0, chosen.samples);

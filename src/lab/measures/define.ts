@@ -3,7 +3,7 @@
  * derives.
  */
 import { z } from 'zod';
-import { sizeUpTo, turn, type CsvCell, type Pending } from '../../core/index.js';
+import { sizeUpTo, turn, type CsvCell, type Pending, realNumber } from '../../core/index.js';
 import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import type { HeldOutScores } from '../../eval/index.js';
@@ -15,7 +15,7 @@ import type { Crossing, DistanceBin } from './series.js';
 export const count = sizeUpTo('batch');
 
 /** Fractions of a length, at least one. */
-export const fractions = z.array(z.number().min(0).max(1)).min(1);
+export const fractions = z.array(realNumber().min(0).max(1)).min(1);
 
 /** Upper ends of distance bins, in tokens, ascending. */
 export const binEnds = z

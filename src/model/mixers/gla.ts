@@ -3,6 +3,7 @@
  * layer).
  */
 import { z } from 'zod';
+import { realNumber } from '../../core/index.js';
 import {
   add,
   div,
@@ -40,8 +41,7 @@ const schema = z.strictObject({
   keyDim: count.optional().describe('width of a query and key head (default: headDim of the model)'),
   valueDim: count.optional().describe('width of a value head (default: headDim of the model)'),
   convWidth,
-  gateNormalizer: z
-    .number()
+  gateNormalizer: realNumber()
     .positive()
     .default(16)
     .describe('log decays are log-sigmoids divided by this: the larger, the longer the memory'),

@@ -3,7 +3,7 @@
  * Implementations do not agree on rates, activation, norm and gate, so all of these are settings.
  */
 import { z } from 'zod';
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, realNumber } from '../../core/index.js';
 import {
   add,
   constantFrom,
@@ -49,7 +49,7 @@ const schema = z.strictObject({
         'formula alone, as MiniMax), linear (8h/H, as flash-linear-attention)',
     ),
   rates: z
-    .array(z.array(z.number()))
+    .array(z.array(realNumber()))
     .optional()
     .describe(
       'decay of each head in nats a token, a list for each layer of the model, in place of slopes and layerFactor',
@@ -62,7 +62,7 @@ const schema = z.strictObject({
         'fla (1 - l/L)',
     ),
   activation: z.enum(['none', 'silu']).default('none').describe('on queries, keys and values'),
-  scale: z.number().positive().optional().describe('factor on the result (default: 1/sqrt(headDim))'),
+  scale: realNumber().positive().optional().describe('factor on the result (default: 1/sqrt(headDim))'),
   qkNorm: z.boolean().default(false).describe('RMSNorm on each query and key head'),
   rope: z.boolean().default(false).describe('rotary positions'),
   norm: z.enum(['rms', 'layer', 'none']).default('rms').describe('output norm, over all heads together'),

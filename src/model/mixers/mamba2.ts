@@ -5,7 +5,7 @@
  * Letters: I = numHeads * headDim inner width, N stateSize, G numGroups, P headDim.
  */
 import { z } from 'zod';
-import { at, ConfigError } from '../../core/index.js';
+import { at, ConfigError, realNumber } from '../../core/index.js';
 import {
   add,
   linear,
@@ -40,7 +40,7 @@ import { decayRateInit, ONES, stepBiasInit, ZEROS } from './spec.js';
 
 /** The section `model.mamba2`. */
 const schema = z.strictObject({
-  expand: z.number().positive().optional().describe('inner width over hiddenSize, for numHeads (default: 2)'),
+  expand: realNumber().positive().optional().describe('inner width over hiddenSize, for numHeads (default: 2)'),
   numHeads: count.optional().describe('heads (default: expand * hiddenSize / headDim)'),
   headDim: count.default(64).describe('width of one head'),
   stateSize: count.default(128).describe('state of one channel (N)'),
@@ -57,8 +57,8 @@ const schema = z.strictObject({
     .describe(
       'groups of channels that the norm takes its statistics over; divides the inner width (default: numGroups)',
     ),
-  dtMin: z.number().min(0).default(0).describe('time steps are at least this'),
-  dtMax: z.number().positive().nullable().default(null).describe('time steps are at most this; null for no limit'),
+  dtMin: realNumber().min(0).default(0).describe('time steps are at least this'),
+  dtMax: realNumber().positive().nullable().default(null).describe('time steps are at most this; null for no limit'),
   normEps: normEps('1e-5'),
   chunk,
 });

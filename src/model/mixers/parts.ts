@@ -5,7 +5,7 @@
  * Shape letters: B sequences, T tokens, d hiddenSize, H heads, K key width, V value width, C channels of a convolution.
  */
 import { z } from 'zod';
-import { dims, at, ConfigError, sizeUpTo } from '../../core/index.js';
+import { dims, at, ConfigError, sizeUpTo, realNumber } from '../../core/index.js';
 import {
   add,
   causalConv,
@@ -31,7 +31,7 @@ export const numHeads = count.optional().describe('heads (default: that of the m
 
 /** The field `normEps`; `fallback` says what it is where it is left out. */
 export const normEps = (fallback: string) =>
-  z.number().positive().optional().describe(`added to the mean square in the output norm (default: ${fallback})`);
+  realNumber().positive().optional().describe(`added to the mean square in the output norm (default: ${fallback})`);
 
 /** The field `chunk`. */
 export const chunk = count
