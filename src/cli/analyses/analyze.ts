@@ -1,7 +1,7 @@
 /** `longsight analyze`: every analysis of a run or a study, kept where the report reads it. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { ConfigError, DataError, refuseHubName } from '../../core/index.js';
+import { ConfigError, DataError, listed, refuseHubName } from '../../core/index.js';
 import { createEngine, type Engine } from '../../engine/index.js';
 import {
   ANALYSES,
@@ -18,7 +18,7 @@ import {
   type FullRunConfig,
   type OpenedModel,
 } from '../../lab/index.js';
-import { isRunFolder, readStatus } from '../../run/index.js';
+import { isRunFolder, listCheckpoints, readStatus } from '../../run/index.js';
 import { isStudyFolder, readPlan, runFolder } from '../../study/index.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -93,7 +93,9 @@ interface Task {
 async function analyze(folder: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const engines = new Engines(flags);
-  const all = runFoldersOf(folder).flatMap(({ name, dir }) => tasksOf(name, dir, flags, { engines, context, output }));
+  const all = measurable(folder, output).flatMap(({ name, dir }) =>
+    tasksOf(name, dir, flags, { engines, context, output }),
+  );
   const there = new Map(all.map((task) => [task, keptAs(task.kind, task.session, task.model)]));
   const tasks = all.filter((task) => flags.again === true || there.get(task) !== 'same');
   const stale = flags.again === true ? [] : tasks.filter((task) => there.get(task) === 'other');
@@ -134,6 +136,20 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
     ...{ event: 'analyze', folder, kept: files, skipped },
     before: all.length - tasks.length,
   });
+}
+
+/**
+ * The runs to measure. Runs of a study whose checkpoints were removed keep the measurements that they have, which is
+ * said; a run alone, or a study without any checkpoint, is refused where its models are opened.
+ */
+function measurable(folder: string, output: Output): { name: string; dir: string }[] {
+  const runs = runFoldersOf(folder);
+  const left = runs.filter(({ dir }) => listCheckpoints(dir).length > 0);
+  if (left.length === 0) return runs;
+  const without = runs.filter((run) => !left.includes(run)).map(({ name }) => name);
+  if (without.length > 0)
+    output.warn(`no checkpoints, so that what was measured of them stays as it is: ${listed(without)}`);
+  return left;
 }
 
 /** Finished runs of a study, or the run itself. Throws `ConfigError` if the folder is neither. */

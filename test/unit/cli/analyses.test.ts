@@ -1,8 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readFindings } from '../../../src/lab/index.js';
+import { createEngine } from '../../../src/engine/index.js';
+import { performRun, readFindings } from '../../../src/lab/index.js';
+import { loadStudy, openStudyFolder, runFolder } from '../../../src/study/index.js';
 import { cli } from '../../support/cli.js';
 
 const DATA = join(import.meta.dirname, '..', '..', 'data');
@@ -286,6 +288,31 @@ describe('longsight analyze', () => {
     // The same options as the defaults of the command, written out, are the same finding.
     await json('entropy', run, '--step', '4', '--tail', '4', '--samples', '64');
     expect((await json('analyze', run, '--only', 'entropy')).at(-1)).toMatchObject({ kept: [], before: 2 });
+  });
+
+  it('measures the runs of a study that have checkpoints, and says which have none', async () => {
+    const file = join(folder, 'two.yaml');
+    writeFileSync(
+      file,
+      'name: two\narchitectures: { full: { hiddenSize: 16, numHeads: 2, layers: full } }\nseeds: [1, 2]\n' +
+        'base: { data: { kind: recall }, engine: onnx, threads: 1, train: { steps: 2, seqLen: 32, batchSize: 2 }, ' +
+        'eval: { batches: 1, needle: false, trace: false } }\n',
+    );
+    const plan = loadStudy(file);
+    const dir = join(folder, 'two');
+    (await openStudyFolder(dir, plan)).lock.release();
+    mkdirSync(join(dir, 'runs'), { recursive: true });
+    const engine = createEngine('onnx', { threads: 1 });
+    for (const { name, config } of plan.runs)
+      await performRun({ dir: runFolder(dir, name), run: config, engine, resume: 'no' });
+    await engine.dispose();
+    rmSync(join(dir, 'runs', 'full_seed-1', 'checkpoints'), { recursive: true });
+    const { code, stderr } = await cli(['analyze', dir, '--only', 'entropy']);
+    expect(stderr).toContain('no checkpoints, so that what was measured of them stays as it is: full_seed-1');
+    expect(stderr).toMatch(/1 measurements, 0 there already/);
+    expect(code).toBe(0);
+    rmSync(join(dir, 'runs', 'full_seed-2', 'checkpoints'), { recursive: true });
+    await refused(/full_seed-1 has no checkpoint/, 'analyze', dir, '--only', 'entropy');
   });
 
   it('warns where a checkpoint is asked beyond the length that it was trained on', async () => {

@@ -159,6 +159,19 @@ describe('a plugin', () => {
     );
   });
 
+  it.skipIf(!plugin)('gives more tensors at once than worker threads take calls', async () => {
+    const engine = createXlaEngine({ plugin: plugin?.path, cache: null });
+    const x = L.input('x', 'f32', [1]);
+    const many = Array.from({ length: 600 }, (_, i) => [`y${i}`, L.mul(x, i)] as const);
+    const program = await engine.compile(L.makeGraph({ x }, Object.fromEntries(many)));
+    const results = await program.run({ x: engine.upload(randomTensor('f32', [1], 'x', () => 1)) });
+    const values = await Promise.all(
+      many.map(async ([name]) => (await engine.download(results[name] as never)).data[0]),
+    );
+    expect(values).toEqual(many.map((_, i) => i));
+    await engine.dispose();
+  });
+
   it.skipIf(!plugin)('is used by nothing that was disposed of; disposing twice is allowed', async () => {
     const engine = createXlaEngine({ plugin: plugin?.path, cache: null });
     const x = L.input('x', 'f32', [1]);

@@ -4,6 +4,7 @@
  * only ever grows. Source: xla/pjrt/c/pjrt_c_api.h of OpenXLA.
  */
 import koffi, { type TypeObject } from 'koffi';
+import pLimit from 'p-limit';
 import { present, EngineError } from '../../../core/index.js';
 
 /** The API's entries by position. */
@@ -115,6 +116,10 @@ export function readHandles(address: Handle, count: number): Handle[] {
   return count === 0 ? [] : Array.from(new BigUint64Array(koffi.view(address, count * 8).slice(0)));
 }
 
+/** koffi refuses a call while 256 others run or wait, and a model with its moments can be more tensors than that. */
+const MAX_ASYNC_CALLS = 128;
+const asyncCalls = pLimit(MAX_ASYNC_CALLS);
+
 type Native = ((args: BigUint64Array) => Handle | null) & {
   async(args: BigUint64Array, done: (error: unknown, result: Handle | null) => void): void;
 };
@@ -153,15 +158,19 @@ export class PjrtApi {
     return args;
   }
 
-  /** The same on a worker thread. */
+  /** The same on a worker thread. Calls beyond `MAX_ASYNC_CALLS` wait, in the order in which they were made. */
   async callAsync(name: (typeof FUNCTIONS)[number], args: Arguments): Promise<Arguments> {
     const native = this.#function(name);
-    const error = await new Promise<Handle | null>((resolve, reject) => {
-      native.async(args.fields, (failure, result) => {
-        if (failure) reject(new EngineError(`xla: ${name} could not be called on a worker thread`, { cause: failure }));
-        else resolve(result);
-      });
-    });
+    const error = await asyncCalls(
+      () =>
+        new Promise<Handle | null>((resolve, reject) => {
+          native.async(args.fields, (failure, result) => {
+            if (failure)
+              reject(new EngineError(`xla: ${name} could not be called on a worker thread`, { cause: failure }));
+            else resolve(result);
+          });
+        }),
+    );
     if (args.kept >= 0 && error) throw this.#take(name, error);
     return args;
   }
