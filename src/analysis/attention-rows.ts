@@ -27,7 +27,13 @@ import {
   type Graph,
   type Value,
 } from '../graph/index.js';
-import { parametersFor, type ModelOnEngine } from '../loaded/index.js';
+import {
+  batchSequences,
+  compileForward,
+  parametersFor,
+  type ModelOnEngine,
+  type SequenceBatches,
+} from '../loaded/index.js';
 import {
   forward,
   headGroups,
@@ -41,8 +47,6 @@ import {
   type QueriesAndKeys,
   TapReader,
 } from '../model/index.js';
-import { batchSequences, type SequenceBatches } from './batches.js';
-import { compileForward } from './segments.js';
 
 /** A head of a model. */
 export interface HeadIndex {

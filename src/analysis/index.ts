@@ -11,6 +11,4 @@ export * from './published-trace.js';
 export * from './reach.js';
 export * from './retrieval-heads.js';
 export * from './scaling/index.js';
-export * from './score.js';
-export * from './segments.js';
 export * from './parity.js';

@@ -23,9 +23,8 @@ import {
   type Graph,
   type Value,
 } from '../graph/index.js';
-import { parametersFor, type LoadedModel } from '../loaded/index.js';
+import { batchSequences, parametersFor, type LoadedModel } from '../loaded/index.js';
 import { forward, headLogits, parameterInputs, type ModelConfig, TapReader } from '../model/index.js';
-import { batchSequences } from './batches.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;

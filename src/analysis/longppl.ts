@@ -8,8 +8,7 @@
  * same: tokens `trunc .. trunc + stride - 1` can never be key. Losses are float32 log-softmaxes.
  */
 import { present, i32At, f64At, ConfigError, DataError, clip } from '../core/index.js';
-import type { LoadedModel } from '../loaded/index.js';
-import { SequenceScorer } from './score.js';
+import { SequenceScorer, type LoadedModel } from '../loaded/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readI32 = i32At;

@@ -4,11 +4,19 @@
  * queries to zero, so that a "masked" head attends to all its keys alike: `uniform` here.)
  */
 import { at, i32At, ConfigError, Rng } from '../core/index.js';
-import type { LoadedModel } from '../loaded/index.js';
+import {
+  answerTargets,
+  noSettings,
+  SequenceScorer,
+  type AnswerSample,
+  type HeadSettings,
+  type LoadedModel,
+  type SampleScore,
+  type ScoreSample,
+} from '../loaded/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
-import { answerTargets, needleScore, type AnswerSample, type NeedleScore } from './needle-accuracy.js';
-import { noSettings, SequenceScorer, type HeadSettings, type SampleScore, type ScoreSample } from './score.js';
+import { needleScore, type NeedleScore } from './needle-accuracy.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readI32 = i32At;

@@ -1,8 +1,7 @@
 /** How often a model finds needles: one teacher-forced pass over samples. */
 import { wilson } from '../core/index.js';
 import type { NeedleSample } from '../data/index.js';
-import { answerScore, type LoadedModel } from '../loaded/index.js';
-import { SequenceScorer, type SampleScore, type ScoreSample } from './score.js';
+import { answerScore, answerTargets, SequenceScorer, type LoadedModel, type SampleScore } from '../loaded/index.js';
 
 /** How well a model answers needle samples. */
 export interface NeedleScore {
@@ -15,18 +14,6 @@ export interface NeedleScore {
   /** Mean over samples of the geometric mean of the answer tokens' probabilities. */
   readonly probability: number;
   readonly samples: number;
-}
-
-/** A sample that asks for an answer: what stands before it, and where. */
-export type AnswerSample = Pick<NeedleSample, 'tokens' | 'queryPosition' | 'answer'>;
-
-/** What the answer of a sample asks of a scorer. */
-export function answerTargets(sample: AnswerSample): ScoreSample {
-  return {
-    tokens: sample.tokens,
-    positions: Array.from(sample.answer, (_, i) => sample.queryPosition + i),
-    targets: [...sample.answer],
-  };
 }
 
 /** Accuracy and mean loss over scored needle samples. */

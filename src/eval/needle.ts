@@ -1,5 +1,5 @@
 /** The needle grid: how well a model finds a fact, by its depth and the length of the context. */
-import { allPending, at, ConfigError, LongsightError, pending, present, settled, type Pending } from '../core/index.js';
+import { allPending, ConfigError, LongsightError, pending, present, settled, type Pending } from '../core/index.js';
 import {
   byteNeedle,
   BYTE_VOCAB_SIZE,
@@ -7,12 +7,11 @@ import {
   minByteNeedleLength,
   recallNeedle,
   type ByteNeedleOptions,
-  type NeedleSample,
   type OpenedData,
 } from '../data/index.js';
-import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
+import type { TensorMap } from '../engine/index.js';
 import { needleSamples, type NeedleTask } from './needle-task.js';
-import { answerScore, Scorer, startedOn, type ModelOnEngine, type Scores } from '../loaded/index.js';
+import { answerScore, answerTargets, SequenceScorer, type ModelOnEngine, type SampleScore } from '../loaded/index.js';
 import { tokenNeedleTask } from './token-needle.js';
 
 /**
@@ -99,15 +98,6 @@ export interface NeedleGrid {
   readonly samples: number;
 }
 
-/** Samples of one length, on the engine. */
-interface LengthPlan {
-  readonly length: number;
-  readonly samples: readonly NeedleSample[];
-  readonly batchSize: number;
-  readonly scorer: Scorer;
-  readonly batches: readonly { tokens: DeviceTensor; targets: DeviceTensor; positions: DeviceTensor }[];
-}
-
 /** Which needle samples a model is measured on, and how. */
 export interface NeedleEvaluatorOptions {
   readonly task: NeedleTask;
@@ -118,14 +108,13 @@ export interface NeedleEvaluatorOptions {
 
 /** A needle grid that is measured again and again, on the same samples. */
 export class NeedleEvaluator {
-  readonly #engine: Engine;
   readonly #options: NeedleEvaluatorOptions;
-  readonly #plans: readonly LengthPlan[];
+  /** The scorer of each length's samples. */
+  readonly #lengths: readonly SequenceScorer[];
 
-  private constructor(engine: Engine, options: NeedleEvaluatorOptions, plans: readonly LengthPlan[]) {
-    this.#engine = engine;
+  private constructor(options: NeedleEvaluatorOptions, lengths: readonly SequenceScorer[]) {
     this.#options = options;
-    this.#plans = plans;
+    this.#lengths = lengths;
   }
 
   /**
@@ -142,23 +131,19 @@ export class NeedleEvaluator {
         { details: { vocabSize: model.config.vocabSize } },
       );
     }
-    const plans: LengthPlan[] = [];
-    for (const length of config.lengths) plans.push(await planLength(model, options, length));
-    return new NeedleEvaluator(model.engine, options, plans);
+    const lengths: SequenceScorer[] = [];
+    for (const length of config.lengths) lengths.push(await lengthScorer(model, options, length));
+    return new NeedleEvaluator(options, lengths);
   }
 
   /** Starts to measure a model whose parameters are among `tensors`. */
   async start(tensors: TensorMap): Promise<Pending<NeedleGrid>> {
     const { config, task } = this.#options;
-    const lengths: Pending<Scores[]>[] = [];
-    for (const { scorer, batches } of this.#plans) {
-      const started: Pending<Scores>[] = [];
-      for (const batch of batches) started.push(await startedOn(this.#engine, scorer.start(tensors, batch)));
-      lengths.push(allPending(started));
-    }
+    const lengths: Pending<SampleScore[]>[] = [];
+    for (const scorer of this.#lengths) lengths.push(await scorer.start(tensors));
     const all = allPending(lengths);
     return pending(all.numbers, () => {
-      const rows = all.result().map((scores, i) => gridRow(at(this.#plans, i), scores, config.depths.length));
+      const rows = all.result().map((scores) => gridRow(scores, config.depths.length));
       return {
         task: task.task,
         lengths: config.lengths,
@@ -175,57 +160,31 @@ export class NeedleEvaluator {
   }
 
   async dispose(): Promise<void> {
-    for (const { scorer } of this.#plans) await scorer.dispose();
+    for (const scorer of this.#lengths) await scorer.dispose();
   }
 }
 
-async function planLength(
+/** Draws the samples of one length and compiles the pass that scores them. */
+async function lengthScorer(
   model: ModelOnEngine,
   { task, config, batchTokens }: NeedleEvaluatorOptions,
   length: number,
-): Promise<LengthPlan> {
+): Promise<SequenceScorer> {
   const count = config.samples * config.depths.length;
   const samples = needleSamples(task, { label: 'needle', length, depths: config.depths, count });
-  const answerLength = at(samples, 0).answer.length;
-  const batchSize = Math.max(1, Math.min(count, Math.floor(batchTokens / length)));
-  const numPositions = batchSize * answerLength;
-  const scorer = await Scorer.create(model, { batchSize, seqLen: length, numPositions });
-  const batches = Array.from({ length: Math.ceil(count / batchSize) }, (_, b) => {
-    // The last batch is filled up with its last sample; what that scores is not read.
-    const rows = Array.from({ length: batchSize }, (_, row) => at(samples, Math.min(b * batchSize + row, count - 1)));
-    const positions = rows.flatMap((s, row) => Array.from(s.answer, (_, i) => row * length + s.queryPosition + i));
-    return {
-      tokens: scorer.upload(
-        [batchSize, length],
-        rows.flatMap((s) => [...s.tokens]),
-      ),
-      targets: scorer.upload(
-        [numPositions],
-        rows.flatMap((s) => [...s.answer]),
-      ),
-      positions: scorer.upload([numPositions], positions),
-    };
-  });
-  return { length, samples, batchSize, scorer, batches };
+  // Samples go through the model whole, as one program: during training there is memory for sequences of that length.
+  const targets = samples.map((s) => ({ ...answerTargets(s), end: length }));
+  return SequenceScorer.create(model, targets, { batchTokens, saveMemory: false });
 }
 
-function gridRow(
-  { samples, batchSize }: LengthPlan,
-  scores: readonly Scores[],
-  numDepths: number,
-): { accuracy: number[]; probability: number[] } {
+/** The row of one length, from the scores of its samples, whose depths come in turn. */
+function gridRow(scores: readonly SampleScore[], numDepths: number): { accuracy: number[]; probability: number[] } {
   const [accuracy, probability] = [new Array<number>(numDepths).fill(0), new Array<number>(numDepths).fill(0)];
-  const perDepth = samples.length / numDepths;
-  for (const [b, { loss, hit }] of scores.entries()) {
-    const own = samples.slice(b * batchSize, (b + 1) * batchSize);
-    own.forEach(({ answer }, row) => {
-      const at = row * answer.length;
-      const depth = (b * batchSize + row) % numDepths;
-      const [from, to] = [at, at + answer.length];
-      const own = answerScore({ loss: loss.subarray(from, to), hit: hit.subarray(from, to) });
-      accuracy[depth] = present(accuracy[depth]) + (own.right ? 1 : 0) / perDepth;
-      probability[depth] = present(probability[depth]) + own.probability / perDepth;
-    });
+  const perDepth = scores.length / numDepths;
+  for (const [i, score] of scores.entries()) {
+    const [own, depth] = [answerScore(score), i % numDepths];
+    accuracy[depth] = present(accuracy[depth]) + (own.right ? 1 : 0) / perDepth;
+    probability[depth] = present(probability[depth]) + own.probability / perDepth;
   }
   return { accuracy, probability };
 }

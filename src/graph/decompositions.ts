@@ -1,13 +1,13 @@
 /** Every composite in terms of primitives (and simpler composites), assembled from the families. */
 import { ATTENTION_DECOMPOSITIONS } from './attention/decompose.js';
-import { GATE_DECOMPOSITIONS } from './gate/decompose.js';
+import { GATE_DECOMPOSITIONS } from './composites/gate.js';
 import { inline } from './ir/graph.js';
 import type { Decomposition } from './ir/rules.js';
 import type { OpName } from './ir/types.js';
-import { LOSS_DECOMPOSITIONS } from './loss/decompose.js';
-import { NORM_DECOMPOSITIONS } from './norm/decompose.js';
-import { RECURRENCE_DECOMPOSITIONS } from './recurrence/decompose.js';
-import { ROTARY_DECOMPOSITIONS } from './rotary/decompose.js';
+import { LOSS_DECOMPOSITIONS } from './composites/loss.js';
+import { NORM_DECOMPOSITIONS } from './composites/norm.js';
+import { RECURRENCE_DECOMPOSITIONS } from './recurrence/rules.js';
+import { ROTARY_DECOMPOSITIONS } from './composites/rotary.js';
 
 const remat: Decomposition<'remat'> = (inputs, { body }) => inline(body, inputs);
 

@@ -3,16 +3,16 @@
  * have a meaning that an engine may have a better kernel for, a decomposition into primitives and a derivative rule of
  * their own.
  */
-import { ATTENTION } from './attention/type.js';
-import { GATE } from './gate/type.js';
+import { ATTENTION } from './attention/op.js';
+import { GATE } from './composites/gate.js';
 import { build } from './ir/emit.js';
 import { LEAVES } from './ir/leaves.js';
 import type { OpDefinition, OpName, OpSignatures, Value } from './ir/types.js';
-import { LOSS } from './loss/type.js';
-import { NORM } from './norm/type.js';
+import { LOSS } from './composites/loss.js';
+import { NORM } from './composites/norm.js';
 import { CONTROL, ELEMENTWISE, INDEXING, LAYOUT, REDUCE } from './primitives/index.js';
 import { RECURRENCE } from './recurrence/type.js';
-import { ROTARY } from './rotary/type.js';
+import { ROTARY } from './composites/rotary.js';
 
 /** The definition of every op: type rule, precision, locality, merging. */
 export const OPS: { readonly [K in OpName]: OpDefinition<K> } = {

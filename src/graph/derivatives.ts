@@ -1,15 +1,15 @@
 /** The derivative rule of every op, assembled from the families. */
-import { ATTENTION_DERIVATIVES } from './attention/derivative.js';
-import { GATE_DERIVATIVES } from './gate/derivative.js';
+import { ATTENTION_DERIVATIVES } from './attention/decompose.js';
+import { GATE_DERIVATIVES } from './composites/gate.js';
 import type { DerivativeRule } from './ir/rules.js';
 import type { OpName } from './ir/types.js';
-import { LOSS_DERIVATIVES } from './loss/derivative.js';
-import { NORM_DERIVATIVES } from './norm/derivative.js';
+import { LOSS_DERIVATIVES } from './composites/loss.js';
+import { NORM_DERIVATIVES } from './composites/norm.js';
 import { CONTROL_DERIVATIVES } from './primitives/control-derivatives.js';
 import { ELEMENTWISE_DERIVATIVES } from './primitives/elementwise-derivatives.js';
 import { STRUCTURE_DERIVATIVES } from './primitives/structure-derivatives.js';
-import { RECURRENCE_DERIVATIVES } from './recurrence/derivative.js';
-import { ROTARY_DERIVATIVES } from './rotary/derivative.js';
+import { RECURRENCE_DERIVATIVES } from './recurrence/rules.js';
+import { ROTARY_DERIVATIVES } from './composites/rotary.js';
 
 /** The derivative rule of every op. Rules run only where at least one cotangent is not zero. */
 export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {

@@ -12,14 +12,12 @@ export {
   type Named,
   type Visit,
 } from './ir/graph.js';
-export { broadcastShapes } from './ir/checks.js';
 export { printGraph } from './ir/print.js';
 export * from './ops.js';
 export { OPS, emit } from './definitions.js';
-export type { AttentionAttrs } from './attention/type.js';
+export type { AttentionAttrs } from './attention/op.js';
 export type { CausalConvAttrs, RecurrenceAttrs } from './recurrence/type.js';
-export type { RotaryAttrs } from './rotary/type.js';
-export { angleTable, rotatePairs, sineOf } from './rotary/tables.js';
+export { angleTable, rotatePairs, sineOf, type RotaryAttrs } from './composites/rotary.js';
 export { mixedPrecision } from './precision.js';
 export { grad, vjp } from './autodiff.js';
 export { COMPOSITE_OPS, DECOMPOSITIONS, isComposite, type CompositeOp } from './decompositions.js';

@@ -1,9 +1,8 @@
 /** The op functions of every family: each takes values (and plain attributes), checks them and returns new values. */
 export * from './primitives/index.js';
-export * from './attention/op.js';
-export * from './gate/op.js';
-export * from './loss/op.js';
-export * from './norm/op.js';
+export { attention } from './attention/op.js';
+export { swiglu } from './composites/gate.js';
+export { crossEntropy, softmax } from './composites/loss.js';
+export { rmsNorm } from './composites/norm.js';
+export { rotary, rotaryAt, rotaryFrequencies } from './composites/rotary.js';
 export * from './recurrence/op.js';
-export { rotaryAt } from './rotary/at.js';
-export * from './rotary/op.js';

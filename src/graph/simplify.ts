@@ -1,6 +1,6 @@
 /** Common-subexpression elimination, simplification and constant folding of whole graphs. */
 import { at, sameShape, sizeOf, toNumbers, type HostTensor } from '../core/index.js';
-import { broadcastShapes } from './ir/checks.js';
+import { Operands } from './ir/checks.js';
 import { copyNode, inferTypes } from './ir/emit.js';
 import { makeGraph, mapGraph } from './ir/graph.js';
 import { constant } from './ir/leaves.js';
@@ -101,7 +101,7 @@ function withoutBroadcasts(node: Node, inputs: readonly Value[]): readonly Value
     if (v.node.op !== 'broadcast') return;
     const [narrow] = v.node.inputs;
     const tried = result.map((w, k) => (k === i ? narrow : w));
-    if (sameShape(broadcastShapes(node.op, tried), shape)) result = tried;
+    if (sameShape(new Operands(node.op, tried).broadcastShape(), shape)) result = tried;
   });
   return result;
 }

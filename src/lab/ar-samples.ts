@@ -1,8 +1,9 @@
 /** Far hits of associative recall in a run's held-out text: to choose heads by, and to judge masked heads on. */
-import type { MaskedTask, SampleScore, ScoreSample, TraceSample } from '../analysis/index.js';
+import type { MaskedTask, TraceSample } from '../analysis/index.js';
 import { append, at, ConfigError, f64At, maxOf, wilson } from '../core/index.js';
 import { nextBatch } from '../data/index.js';
 import { arBins, ArTally, farFrom, type ArRow, type ArTargets } from '../eval/index.js';
+import type { SampleScore, ScoreSample } from '../loaded/index.js';
 import { openRunData, runAtStep } from '../train/index.js';
 import { arEvalSchema, findInRows } from './measures/associative-recall.js';
 import type { OpenedModel } from './open-model.js';

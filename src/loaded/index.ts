@@ -1,3 +1,4 @@
+export { batchSequences, type SequenceBatches } from './batches.js';
 export {
   loadModel,
   parametersFor,
@@ -17,3 +18,13 @@ export {
   type ScorerOptions,
   type Scores,
 } from './scorer.js';
+export { compileForward, compileSegmented, LONG_SEQUENCE } from './segments.js';
+export {
+  answerTargets,
+  noSettings,
+  SequenceScorer,
+  type AnswerSample,
+  type HeadSettings,
+  type SampleScore,
+  type ScoreSample,
+} from './sequence-scorer.js';

@@ -194,9 +194,10 @@ export class Scorer {
    * @param tensors the model's parameters, perhaps among others
    * @param batch tokens `[batchSize, seqLen]`, targets `[numTargets]`; flat positions `[numPositions]` and segments
    *   `[batchSize, seqLen]` if it was compiled for them
+   * @param given tensors of the controls
    */
-  async start(tensors: TensorMap, batch: ScorerBatch): Promise<Pending<Scores>> {
-    const { loss, hit } = await this.run(tensors, batch);
+  async start(tensors: TensorMap, batch: ScorerBatch, given: TensorMap = {}): Promise<Pending<Scores>> {
+    const { loss, hit } = await this.run(tensors, batch, given);
     const numbers = async (t: DeviceTensor | undefined) => toNumbers(await this.#engine.download(present(t)));
     return pending(
       () => everyOne([numbers(loss), numbers(hit)]),

@@ -2,9 +2,8 @@
 import { entry, at, f64At, DataError, tensorFrom, toNumbers } from '../../core/index.js';
 import type { NeedleSample } from '../../data/index.js';
 import { concat, input, makeGraph, nodesOf, reshape, take, type Graph } from '../../graph/index.js';
-import { parametersFor, type LoadedModel } from '../../loaded/index.js';
+import { batchSequences, parametersFor, type LoadedModel } from '../../loaded/index.js';
 import { finalNorm, forward, parameterInputs, printLayer, type ModelConfig, TapReader } from '../../model/index.js';
-import { batchSequences } from '../batches.js';
 import type { Features } from './rows.js';
 import { scoreProbe, stratifiedSplit, type ProbeKind, type ProbeOptions, type ProbeScore } from './probe.js';
 

@@ -6,7 +6,7 @@ import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { differentiateTile, visibleMask, within, type Dims, type Incoming, type Tile, type TileGrads } from './tile.js';
-import type { AttentionAttrs } from './type.js';
+import type { AttentionAttrs } from './op.js';
 
 /** The block length of the causal form: a quarter of the sequence within 16 to 128, and 256 from 2048 tokens on. */
 export function causalBlock(T: number): number {

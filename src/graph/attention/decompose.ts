@@ -3,8 +3,10 @@
  * which they may see. Two shapes of that idea: banded.ts (window < T) and causal.ts (no window). The backward pass
  * recomputes the probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022). Shape letters as in tile.ts.
  */
-import { last, at, type DType } from '../../core/index.js';
-import type { Decomposition } from '../ir/rules.js';
+import { LongsightError, last, at, type DType } from '../../core/index.js';
+import { build } from '../ir/emit.js';
+import type { Decomposition, DerivativeRule } from '../ir/rules.js';
+import { throughDecomposition } from '../primitives/differentiate.js';
 import { documentRuns } from '../primitives/documents.js';
 import * as L from '../primitives/index.js';
 import type { NodeOf, Value } from '../ir/types.js';
@@ -20,7 +22,7 @@ import {
   type Span,
 } from './causal.js';
 import { attendTile, dimsOf, heads, sinkColumn, unheads, type Dims, type Incoming } from './tile.js';
-import type { AttentionAttrs } from './type.js';
+import { ATTENTION, type AttentionAttrs } from './op.js';
 
 /** Lengths of the blocks in which attention is computed; results do not depend on them. */
 export interface AttentionBlocks {
@@ -124,7 +126,21 @@ export function decomposeAttentionGrad(
 }
 
 /** Decompositions of attention and its gradient. */
-export const ATTENTION_DECOMPOSITIONS: { readonly [K in 'attention' | 'attentionGrad']: Decomposition<K> } = {
+export const ATTENTION_DECOMPOSITIONS: { readonly [K in keyof typeof ATTENTION]: Decomposition<K> } = {
   attention: (inputs, attrs) => decomposeAttention(inputs, attrs),
   attentionGrad: (inputs, attrs) => decomposeAttentionGrad(inputs, attrs),
+};
+
+/** The derivative rules of attention and its gradient. */
+export const ATTENTION_DERIVATIVES: { readonly [K in keyof typeof ATTENTION]: DerivativeRule<K> } = {
+  attention: ({ inputs, outputs: [out, lse], attrs }, [dOut, dLse]) => {
+    if (dLse || !dOut) {
+      throw new LongsightError("attention's log-sum-exp is a statistic without a derivative; wrap it in stopGradient");
+    }
+    const [q, k, v, ...optional] = inputs;
+    const [dq, dk, dv, dsinks] = build(ATTENTION.attentionGrad, [q, k, v, out, lse, dOut, ...optional], attrs);
+    const grads = dsinks ? [dq, dk, dv, dsinks] : [dq, dk, dv];
+    return attrs.segments === true ? [...grads, null] : grads;
+  },
+  attentionGrad: throughDecomposition(ATTENTION_DECOMPOSITIONS.attentionGrad),
 };

@@ -6,7 +6,7 @@
  * block, N blocks, L keys that a block meets.
  */
 import { dims, at, type DType } from '../../core/index.js';
-import { softmax } from '../loss/op.js';
+import { softmax } from '../composites/loss.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 

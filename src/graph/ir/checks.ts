@@ -1,7 +1,4 @@
-/**
- * What type rules have in common: checks of inputs, each a `ShapeError` or `DTypeError` that names the op and its
- * inputs.
- */
+/** What type rules have in common: the types of an op's inputs, with checks whose errors name the op and its inputs. */
 import {
   DTypeError,
   ShapeError,
@@ -20,96 +17,110 @@ export function show(t: TensorType | undefined): string {
   return t ? `${t.dtype}${formatShape(t.shape)}` : 'nothing';
 }
 
-/** The `ShapeError` of an op: the op with its inputs, and why they do not fit. */
-export function shapeError(op: string, inputs: readonly TensorType[], why: string): ShapeError {
-  return new ShapeError(`${op}(${inputs.map(show).join(', ')}): ${why}`, {
-    details: { op, shapes: inputs.map((t) => t.shape) },
-  });
+/** Whether two types are the same. */
+export function sameType(a: TensorType, b: TensorType): boolean {
+  return a.dtype === b.dtype && sameShape(a.shape, b.shape);
 }
 
-/** The `DTypeError` of an op: the op with its inputs, and why they do not fit. */
-export function dtypeError(op: string, inputs: readonly TensorType[], why: string): DTypeError {
-  return new DTypeError(`${op}(${inputs.map(show).join(', ')}): ${why}`, {
-    details: { op, dtypes: inputs.map((t) => t.dtype) },
-  });
-}
+/** The types of the inputs of one op. Checks throw a `ShapeError` or `DTypeError`. */
+export class Operands {
+  constructor(
+    private readonly op: string,
+    readonly types: readonly TensorType[],
+  ) {}
 
-/**
- * Checks the number of an op's inputs.
- * @throws ShapeError if there are fewer than `least` or more than `most`
- */
-export function arity(op: string, inputs: readonly TensorType[], least: number, most = least): void {
-  if (inputs.length < least || inputs.length > most) {
+  /** The number of inputs. */
+  get length(): number {
+    return this.types.length;
+  }
+
+  /** The type of input `i`, counted from the end where negative. */
+  at(i: number): TensorType {
+    return at(this.types, i < 0 ? this.length + i : i);
+  }
+
+  /** The shape of input `i`. */
+  shape(i: number): Shape {
+    return this.at(i).shape;
+  }
+
+  /** Some of the inputs, from `start` to before `end`. */
+  slice(start: number, end?: number): Operands {
+    return new Operands(this.op, this.types.slice(start, end));
+  }
+
+  /** An error about shapes, to be thrown: the op with its inputs, and why they do not fit. */
+  shapeError(why: string): ShapeError {
+    return new ShapeError(`${this.op}(${this.types.map(show).join(', ')}): ${why}`, {
+      details: { op: this.op, shapes: this.types.map((t) => t.shape) },
+    });
+  }
+
+  /** An error about dtypes, to be thrown: the op with its inputs, and why they do not fit. */
+  dtypeError(why: string): DTypeError {
+    return new DTypeError(`${this.op}(${this.types.map(show).join(', ')}): ${why}`, {
+      details: { op: this.op, dtypes: this.types.map((t) => t.dtype) },
+    });
+  }
+
+  /** Checks the number of inputs. */
+  requireCount(least: number, most = least): void {
+    if (this.length >= least && this.length <= most) return;
     const wanted = least === most ? `${least}` : `${least} to ${most}`;
-    throw shapeError(op, inputs, `takes ${wanted} inputs, got ${inputs.length}`);
+    throw this.shapeError(`takes ${wanted} inputs, got ${this.length}`);
   }
-}
 
-/**
- * Checks an axis of an op's first input, and returns it.
- * @throws ShapeError if the axis is not one of the input's
- */
-export function axisOf(op: string, inputs: readonly TensorType[], axis: number): number {
-  const rank = at(inputs, 0).shape.length;
-  if (!Number.isInteger(axis) || axis < 0 || axis >= rank) {
-    throw shapeError(op, inputs, `axis ${axis} is outside 0..${rank - 1}`);
+  /** Checks that `axis` is one of the first input's. */
+  requireAxis(axis: number): void {
+    const rank = this.shape(0).length;
+    if (Number.isInteger(axis) && axis >= 0 && axis < rank) return;
+    throw this.shapeError(`axis ${axis} is outside 0..${rank - 1}`);
   }
-  return axis;
-}
 
-/** The NumPy broadcast of shapes. Throws `ShapeError` naming `op`. */
-export function broadcastShapes(op: string, inputs: readonly TensorType[]): number[] {
-  const rank = maxOf(inputs.map((t) => t.shape.length));
-  return Array.from({ length: rank }, (_, i) => {
-    let size = 1;
-    for (const t of inputs) {
-      const d = t.shape[i - (rank - t.shape.length)] ?? 1;
-      if (d === 1 || d === size) continue;
-      if (size !== 1) throw shapeError(op, inputs, `axis ${i} of the result would be both ${size} and ${d}`);
-      size = d;
-    }
-    return size;
-  });
-}
-
-/**
- * Checks that all inputs have one dtype, and returns it.
- * @throws DTypeError if they differ
- */
-export function requireSameDtype(op: string, inputs: readonly TensorType[]): DType {
-  const dtype = at(inputs, 0).dtype;
-  if (inputs.some((t) => t.dtype !== dtype)) throw dtypeError(op, inputs, 'dtypes differ; convert one of them');
-  return dtype;
-}
-
-/**
- * Checks that all inputs have one floating-point dtype, and returns it.
- * @throws DTypeError if they differ or are not floats
- */
-export function requireFloat(op: string, inputs: readonly TensorType[]): DType {
-  const dtype = requireSameDtype(op, inputs);
-  if (!isFloat(dtype)) throw dtypeError(op, inputs, 'needs a floating-point dtype');
-  return dtype;
-}
-
-/**
- * Checks the shape of input `i`, which messages call `what`.
- * @throws ShapeError if it has another shape
- */
-export function requireShape(op: string, inputs: readonly TensorType[], i: number, shape: Shape, what: string): void {
-  if (!sameShape(at(inputs, i).shape, shape)) {
-    throw shapeError(
-      op,
-      inputs,
-      `${what} must have shape ${formatShape(shape)}, got ${formatShape(at(inputs, i).shape)}`,
-    );
+  /** Checks the shape of input `i`, which messages call `what`. */
+  requireShape(i: number, shape: Shape, what: string): void {
+    if (sameShape(this.shape(i), shape)) return;
+    throw this.shapeError(`${what} must have shape ${formatShape(shape)}, got ${formatShape(this.shape(i))}`);
   }
-}
 
-/**
- * Checks that input `i`, which messages call `what`, is i32.
- * @throws DTypeError if it is not
- */
-export function requireIndex(op: string, inputs: readonly TensorType[], i: number, what: string): void {
-  if (at(inputs, i).dtype !== 'i32') throw dtypeError(op, inputs, `${what} must be i32`);
+  /** Checks that input `i`, which messages call `what`, is i32. */
+  requireIndex(i: number, what: string): void {
+    if (this.at(i).dtype !== 'i32') throw this.dtypeError(`${what} must be i32`);
+  }
+
+  /** The dtype that all inputs must share. */
+  sameDtype(): DType {
+    const { dtype } = this.at(0);
+    if (this.types.some((t) => t.dtype !== dtype)) throw this.dtypeError('dtypes differ; convert one of them');
+    return dtype;
+  }
+
+  /** The dtype that all inputs must share, one of numbers. */
+  numericDtype(): DType {
+    const dtype = this.sameDtype();
+    if (dtype === 'bool') throw this.dtypeError('needs numbers');
+    return dtype;
+  }
+
+  /** The dtype that all inputs must share, a floating-point one. */
+  floatDtype(): DType {
+    const dtype = this.sameDtype();
+    if (!isFloat(dtype)) throw this.dtypeError('needs a floating-point dtype');
+    return dtype;
+  }
+
+  /** The NumPy broadcast of all inputs. */
+  broadcastShape(): number[] {
+    const rank = maxOf(this.types.map((t) => t.shape.length));
+    return Array.from({ length: rank }, (_, i) => {
+      let size = 1;
+      for (const t of this.types) {
+        const d = t.shape[i - (rank - t.shape.length)] ?? 1;
+        if (d === 1 || d === size) continue;
+        if (size !== 1) throw this.shapeError(`axis ${i} of the result would be both ${size} and ${d}`);
+        size = d;
+      }
+      return size;
+    });
+  }
 }

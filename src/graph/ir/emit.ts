@@ -1,4 +1,5 @@
 /** Nodes from their ops: the only place where they are made. */
+import { Operands } from './checks.js';
 import type { Node, OpDefinition, OpName, OpSignatures, TensorType, Value } from './types.js';
 
 /** Builds a node and returns its outputs. Throws `ShapeError` or `DTypeError` where the inputs do not fit. */
@@ -39,11 +40,25 @@ export function inferTypes({ definition, attrs }: Node, inputs: readonly TensorT
   return (definition as unknown as OpDefinition<OpName>).infer(inputs, attrs);
 }
 
-/** The definition of an op without attributes whose results have the type that `infer` gives. */
+/**
+ * The definition of an op.
+ *
+ * @param count the number of inputs, or the least and the most; null where the rule decides it by the attributes
+ * @param rule the types of the results, from inputs of that number
+ */
 export function define<K extends OpName>(
   op: K,
-  infer: OpDefinition<K>['infer'],
+  count: OpSignatures[K]['inputs']['length'] | readonly [least: number, most: number] | null,
   traits: Pick<OpDefinition<K>, 'precision' | 'locality' | 'merging'>,
+  rule: (inputs: Operands, attrs: OpSignatures[K]['attrs']) => readonly TensorType[],
 ): OpDefinition<K> {
-  return { op, infer, ...traits };
+  return {
+    ...{ op, ...traits },
+    infer: (types, attrs) => {
+      const inputs = new Operands(op, types);
+      if (typeof count === 'number') inputs.requireCount(count);
+      else if (count !== null) inputs.requireCount(...count);
+      return rule(inputs, attrs);
+    },
+  };
 }

@@ -1,5 +1,6 @@
 /** Graphs from values: topological order, the verifier, and subgraphs (scan, remat) from functions. */
-import { LongsightError, at, last, invariant, sameShape, type DType, type Shape } from '../../core/index.js';
+import { LongsightError, at, last, invariant } from '../../core/index.js';
+import { sameType } from './checks.js';
 import { copyNode, inferTypes } from './emit.js';
 import { input } from './leaves.js';
 import type { Graph, Node, Port, TensorType, Value } from './types.js';
@@ -74,14 +75,14 @@ export function traceGraph(types: readonly TensorType[], body: (inputs: Value[])
   );
 }
 
+const valuesOf = (ports: readonly Port[]): Value[] => ports.map((p) => p.value);
+
 /** Copies `body` into the graph of `inputs`: the values of its outputs. */
 export function inline(body: Graph, inputs: readonly Value[]): Value[] {
-  const map = new Map<Value, Value>();
-  body.inputs.forEach(({ value }, i) => map.set(value, at(inputs, i)));
   return rebuild(
     body.nodes,
-    body.outputs.map((p) => p.value),
-    map,
+    valuesOf(body.outputs),
+    new Map(body.inputs.map(({ value }, i) => [value, at(inputs, i)])),
   );
 }
 
@@ -127,9 +128,7 @@ export function verify(graph: Graph): void {
       if (v.node.outputs[v.index] !== v) throw new LongsightError(`${where} uses a value that its node does not have`);
     }
     const types = inferTypes(node, node.inputs);
-    const same = (t: { dtype: DType; shape: Shape }, v: Value | undefined): boolean =>
-      v !== undefined && t.dtype === v.dtype && sameShape(t.shape, v.shape);
-    if (types.length !== node.outputs.length || !types.every((t, k) => same(t, node.outputs[k]))) {
+    if (types.length !== node.outputs.length || !types.every((t, k) => sameType(t, at(node.outputs, k)))) {
       throw new LongsightError(`${where} does not have the dtype and shape that its rule gives`);
     }
     if ('body' in node.attrs) verify(node.attrs.body);
@@ -145,14 +144,8 @@ export type Visit = (node: Node, inputs: readonly Value[]) => readonly Value[] |
 
 /** Rebuilds a graph through `visit`, which must see to bodies inside it; inputs stay the same values. */
 export function mapGraph(graph: Graph, visit: Visit): Graph {
-  const map = new Map<Value, Value>();
-  for (const { value } of graph.inputs) map.set(value, value);
-  const outputs = rebuild(
-    graph.nodes,
-    graph.outputs.map((p) => p.value),
-    map,
-    visit,
-  );
+  const map = new Map(graph.inputs.map(({ value }) => [value, value]));
+  const outputs = rebuild(graph.nodes, valuesOf(graph.outputs), map, visit);
   return makeGraph(
     Object.fromEntries(graph.inputs.map((p) => [p.name, p.value])),
     Object.fromEntries(graph.outputs.map((p, i) => [p.name, at(outputs, i)])),

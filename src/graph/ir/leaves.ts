@@ -1,30 +1,20 @@
 /** Values that come from nothing: inputs of a graph, constants, counting. */
 import { tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
-import { axisOf, dtypeError } from './checks.js';
+import { Operands } from './checks.js';
 import { build1, define } from './emit.js';
 import type { Value } from './types.js';
 
+const source = { precision: 'kept', locality: 'source', merging: 'merge' } as const;
+
 /** Definitions of the leaves. */
 export const LEAVES = {
-  input: define('input', (_, { dtype, shape }) => [{ dtype, shape }], {
-    precision: 'kept',
-    locality: 'source',
-    merging: 'keep',
+  input: define('input', null, { ...source, merging: 'keep' }, (_, { dtype, shape }) => [{ dtype, shape }]),
+  constant: define('constant', null, source, (_, { tensor: { dtype, shape } }) => [{ dtype, shape }]),
+  iota: define('iota', null, source, (inputs, { dtype, shape, axis }) => {
+    new Operands('iota', [{ dtype, shape }]).requireAxis(axis);
+    if (dtype === 'bool') throw inputs.dtypeError('needs numbers');
+    return [{ dtype, shape }];
   }),
-  constant: define('constant', (_, { tensor }) => [{ dtype: tensor.dtype, shape: tensor.shape }], {
-    precision: 'kept',
-    locality: 'source',
-    merging: 'merge',
-  }),
-  iota: define(
-    'iota',
-    (_, { dtype, shape, axis }) => {
-      axisOf('iota', [{ dtype, shape }], axis);
-      if (dtype === 'bool') throw dtypeError('iota', [], 'needs numbers');
-      return [{ dtype, shape }];
-    },
-    { precision: 'kept', locality: 'source', merging: 'merge' },
-  ),
 };
 
 /** A graph input: its tensor is handed in by name when the graph runs. */

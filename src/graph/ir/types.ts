@@ -136,6 +136,3 @@ export interface Graph {
   /** Every node that the outputs need, and every input, in an order in which each follows what it uses. */
   readonly nodes: readonly Node[];
 }
-
-/** The type rule of an op. */
-export type TypeRule<K extends OpName> = OpDefinition<K>['infer'];

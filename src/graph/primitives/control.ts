@@ -1,9 +1,9 @@
 /** Loops, recomputation, order, and kernels of engines. */
-import { LongsightError, formatShape, invariant, sameShape, at } from '../../core/index.js';
-import { arity, shapeError, show } from '../ir/checks.js';
+import { LongsightError, at, invariant } from '../../core/index.js';
+import { sameType, show, type Operands } from '../ir/checks.js';
 import { build, define } from '../ir/emit.js';
 import { traceGraph } from '../ir/graph.js';
-import type { Graph, TensorType, TypeRule, Value } from '../ir/types.js';
+import type { Graph, TensorType, Value } from '../ir/types.js';
 
 /** A device's own kernel in place of the ops that it computes; engines put it in while they prepare a graph. */
 export interface KernelAttrs {
@@ -40,56 +40,45 @@ declare module '../ir/types.js' {
   }
 }
 
-const scanType: TypeRule<'scan'> = (inputs, { body, length, numCarry, numXs, savesCarry }) => {
-  if (!Number.isInteger(length) || length < 1)
-    throw shapeError('scan', inputs, `length ${length} is not a whole number >= 1`);
-  if (inputs.length !== body.inputs.length) {
-    throw shapeError('scan', inputs, `the body takes ${body.inputs.length} inputs, got ${inputs.length}`);
-  }
-  inputs.forEach((t, i) => {
-    const want = at(body.inputs, i).value;
-    const isX = i >= numCarry && i < numCarry + numXs;
-    const shape = isX ? [length, ...want.shape] : want.shape;
-    if (t.dtype !== want.dtype || !sameShape(t.shape, shape)) {
-      throw shapeError('scan', inputs, `input ${i} must be ${want.dtype}${formatShape(shape)}, got ${show(t)}`);
-    }
-  });
-  const results = body.outputs.map(({ value }, i) => {
-    if (i >= numCarry) return { dtype: value.dtype, shape: [length, ...value.shape] };
-    if (value.dtype !== at(inputs, i).dtype || !sameShape(value.shape, at(inputs, i).shape)) {
-      throw shapeError(
-        'scan',
-        inputs,
-        `carry ${i} leaves the body as ${show(value)}, but enters as ${show(at(inputs, i))}`,
-      );
-    }
-    return { dtype: value.dtype, shape: value.shape };
-  });
-  const saved = results.slice(0, savesCarry ? numCarry : 0);
-  return [...results, ...saved.map(({ dtype, shape }) => ({ dtype, shape: [length, ...shape] }))];
-};
+const plain = ({ dtype, shape }: TensorType): TensorType => ({ dtype, shape });
 
-const rematType: TypeRule<'remat'> = (inputs, { body }) => {
-  arity('remat', inputs, body.inputs.length);
-  inputs.forEach((t, i) => {
-    const want = at(body.inputs, i).value;
-    if (t.dtype !== want.dtype || !sameShape(t.shape, want.shape)) {
-      throw shapeError('remat', inputs, `input ${i} must be ${show(want)}, got ${show(t)}`);
-    }
+/** Checks that each input has the type that `wanted` gives for its place. */
+function requireTypes(inputs: Operands, wanted: (i: number) => TensorType): void {
+  inputs.types.forEach((t, i) => {
+    const want = wanted(i);
+    if (!sameType(t, want)) throw inputs.shapeError(`input ${i} must be ${show(want)}, got ${show(t)}`);
   });
-  return body.outputs.map(({ value }) => ({ dtype: value.dtype, shape: value.shape }));
-};
+}
 
 /** Definitions of the ops that steer a computation. */
 export const CONTROL = {
-  scan: define('scan', scanType, { precision: 'f32', locality: 'any', merging: 'keep' }),
-  barrier: define('barrier', (inputs) => inputs.map(({ dtype, shape }) => ({ dtype, shape })), {
-    precision: 'follows',
-    locality: 'identity',
-    merging: 'keep',
+  scan: define('scan', null, { precision: 'f32', locality: 'any', merging: 'keep' }, (inputs, attrs) => {
+    const { body, length, numCarry, numXs, savesCarry } = attrs;
+    const stacked = ({ dtype, shape }: TensorType): TensorType => ({ dtype, shape: [length, ...shape] });
+    if (!Number.isInteger(length) || length < 1) throw inputs.shapeError(`length ${length} is not a whole number >= 1`);
+    if (inputs.length !== body.inputs.length)
+      throw inputs.shapeError(`the body takes ${body.inputs.length} inputs, got ${inputs.length}`);
+    requireTypes(inputs, (i) => {
+      const { value } = at(body.inputs, i);
+      return i >= numCarry && i < numCarry + numXs ? stacked(value) : value;
+    });
+    const results = body.outputs.map(({ value }, i) => {
+      if (i >= numCarry) return stacked(value);
+      if (!sameType(value, inputs.at(i)))
+        throw inputs.shapeError(`carry ${i} leaves the body as ${show(value)}, but enters as ${show(inputs.at(i))}`);
+      return plain(value);
+    });
+    return [...results, ...results.slice(0, savesCarry ? numCarry : 0).map(stacked)];
   }),
-  remat: define('remat', rematType, { precision: 'body', locality: 'any', merging: 'keep' }),
-  kernel: define('kernel', (_, { types }) => types, { precision: 'f32', locality: 'any', merging: 'keep' }),
+  barrier: define('barrier', null, { precision: 'follows', locality: 'identity', merging: 'keep' }, (inputs) =>
+    inputs.types.map(plain),
+  ),
+  remat: define('remat', null, { precision: 'body', locality: 'any', merging: 'keep' }, (inputs, { body }) => {
+    inputs.requireCount(body.inputs.length);
+    requireTypes(inputs, (i) => at(body.inputs, i).value);
+    return body.outputs.map(({ value }) => plain(value));
+  }),
+  kernel: define('kernel', null, { precision: 'f32', locality: 'any', merging: 'keep' }, (_, { types }) => types),
 };
 
 /** What a scan gives. */
@@ -135,14 +124,8 @@ export function scan(
     return [...out.carry, ...(out.ys ?? [])];
   });
   // Carries are always saved, since a derivative may need them; `simplify` drops what nothing reads.
-  const outputs = build(CONTROL.scan, [...carry, ...xs, ...consts], {
-    body: graph,
-    length,
-    numCarry,
-    numXs,
-    reverse,
-    savesCarry: true,
-  });
+  const attrs = { body: graph, length, numCarry, numXs, reverse, savesCarry: true };
+  const outputs = build(CONTROL.scan, [...carry, ...xs, ...consts], attrs);
   const numYs = graph.outputs.length - numCarry;
   return {
     carry: outputs.slice(0, numCarry),

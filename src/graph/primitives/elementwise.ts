@@ -2,49 +2,20 @@
  * Ops that compute each element from those at the same place. Those of several inputs broadcast as NumPy does (sizes of
  * 1 stretch, missing leading axes are added) and never mix dtypes.
  */
-import { DTypeError, at, type DType } from '../../core/index.js';
-import { arity, broadcastShapes, dtypeError, requireFloat, requireSameDtype } from '../ir/checks.js';
+import { DTypeError, type DType } from '../../core/index.js';
+import type { Operands } from '../ir/checks.js';
 import { build1, define } from '../ir/emit.js';
-import type { NoAttrs, OpDefinition, Precision, Signature, TensorType, Value } from '../ir/types.js';
+import type { NoAttrs, OpDefinition, OpSignatures, Precision, Signature, Value } from '../ir/types.js';
 import { scalar } from '../ir/leaves.js';
 
-/** Functions of one floating-point input. */
-export const UNARY_FLOAT_OPS = [
-  'exp',
-  'log',
-  'log1p',
-  'sqrt',
-  'rsqrt',
-  'tanh',
-  'sigmoid',
-  'sin',
-  'cos',
-  'floor',
-] as const;
-/** Functions of one input of numbers. */
-export const UNARY_NUMERIC_OPS = ['neg', 'abs', 'sign'] as const;
-/** Arithmetic on two inputs of numbers. */
-export const BINARY_OPS = ['add', 'sub', 'mul', 'div', 'max', 'min', 'pow'] as const;
-/** Comparisons of numbers; results are bool. */
-export const COMPARE_OPS = ['eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
-/** Logic on two bool inputs. */
-export const LOGICAL_OPS = ['and', 'or'] as const;
-
-/** The name of a function of one floating-point input. */
-export type UnaryFloatOp = (typeof UNARY_FLOAT_OPS)[number];
-/** The name of a function of one input of numbers. */
-export type UnaryNumericOp = (typeof UNARY_NUMERIC_OPS)[number];
-/** The name of an arithmetic op on two inputs. */
-export type BinaryOp = (typeof BINARY_OPS)[number];
-/** The name of a comparison. */
-export type CompareOp = (typeof COMPARE_OPS)[number];
-/** The name of a logical op on two inputs. */
-export type LogicalOp = (typeof LOGICAL_OPS)[number];
-
+type UnaryFloatOp = 'exp' | 'log' | 'log1p' | 'sqrt' | 'rsqrt' | 'tanh' | 'sigmoid' | 'sin' | 'cos' | 'floor';
+type UnaryOp = UnaryFloatOp | 'neg' | 'abs' | 'sign' | 'not' | 'stopGradient';
+type BinaryOp = 'add' | 'sub' | 'mul' | 'div' | 'max' | 'min' | 'pow' | 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge';
+type LogicalOp = 'and' | 'or';
 type Unary = Signature<NoAttrs, readonly [Value]>;
 type Binary = Signature<NoAttrs, readonly [Value, Value]>;
-type Unaries = { readonly [K in UnaryFloatOp | UnaryNumericOp | 'not' | 'stopGradient']: Unary };
-type Binaries = { readonly [K in BinaryOp | CompareOp | LogicalOp]: Binary };
+type Unaries = { readonly [K in UnaryOp]: Unary };
+type Binaries = { readonly [K in BinaryOp | LogicalOp]: Binary };
 
 declare module '../ir/types.js' {
   interface OpSignatures extends Unaries, Binaries {
@@ -54,61 +25,51 @@ declare module '../ir/types.js' {
   }
 }
 
-const traits = (precision: Precision) => ({ precision, locality: 'elementwise', merging: 'fold' }) as const;
-const stretching = (precision: Precision) => ({ precision, locality: 'broadcasting', merging: 'fold' }) as const;
+const numeric = (inputs: Operands): DType => inputs.numericDtype();
+const float = (inputs: Operands): DType => inputs.floatDtype();
+const same = (inputs: Operands): DType => inputs.sameDtype();
 
-/** The dtype that all inputs share, for numbers. */
-function numeric(op: string, inputs: readonly TensorType[]): DType {
-  const dtype = requireSameDtype(op, inputs);
-  if (dtype === 'bool') throw dtypeError(op, inputs, 'needs numbers');
-  return dtype;
-}
-
-/** The dtype of a comparison of numbers. */
-function compared(op: string, inputs: readonly TensorType[]): DType {
-  numeric(op, inputs);
+function compared(inputs: Operands): DType {
+  inputs.numericDtype();
   return 'bool';
 }
 
-function logical(op: string, inputs: readonly TensorType[]): DType {
-  if (requireSameDtype(op, inputs) !== 'bool') throw dtypeError(op, inputs, 'needs bool');
+function logical(inputs: Operands): DType {
+  if (inputs.sameDtype() !== 'bool') throw inputs.dtypeError('needs bool');
   return 'bool';
 }
 
-function selected(op: string, inputs: readonly TensorType[]): DType {
-  if (at(inputs, 0).dtype !== 'bool') throw dtypeError(op, inputs, 'the condition must be bool');
-  return requireSameDtype(op, inputs.slice(1));
+function selected(inputs: Operands): DType {
+  if (inputs.at(0).dtype !== 'bool') throw inputs.dtypeError('the condition must be bool');
+  return inputs.slice(1).sameDtype();
 }
 
 /** An op on the elements of `count` inputs, which are broadcast if they are several. */
-const elementwise = <K extends keyof Unaries | keyof Binaries | 'select'>(
+const elementwise = <K extends UnaryOp | BinaryOp | LogicalOp | 'select' | 'convert'>(
   op: K,
-  count: number,
-  dtypeOf: (op: string, inputs: readonly TensorType[]) => DType,
+  count: OpSignatures[K]['inputs']['length'],
+  dtypeOf: (inputs: Operands, attrs: OpSignatures[K]['attrs']) => DType,
   precision: Precision,
 ): OpDefinition<K> =>
   define(
     op,
-    (inputs) => {
-      arity(op, inputs, count);
-      const dtype = dtypeOf(op, inputs);
-      return [{ dtype, shape: count === 1 ? at(inputs, 0).shape : broadcastShapes(op, inputs) }];
-    },
-    count === 1 ? traits(precision) : stretching(precision),
+    count,
+    { precision, locality: count === 1 ? 'elementwise' : 'broadcasting', merging: 'fold' },
+    (inputs, attrs) => [{ dtype: dtypeOf(inputs, attrs), shape: inputs.broadcastShape() }],
   );
 
 /** Definitions of the elementwise ops. */
 export const ELEMENTWISE = {
-  exp: elementwise('exp', 1, requireFloat, 'f32'),
-  log: elementwise('log', 1, requireFloat, 'f32'),
-  log1p: elementwise('log1p', 1, requireFloat, 'f32'),
-  sqrt: elementwise('sqrt', 1, requireFloat, 'f32'),
-  rsqrt: elementwise('rsqrt', 1, requireFloat, 'f32'),
-  tanh: elementwise('tanh', 1, requireFloat, 'follows'),
-  sigmoid: elementwise('sigmoid', 1, requireFloat, 'follows'),
-  sin: elementwise('sin', 1, requireFloat, 'f32'),
-  cos: elementwise('cos', 1, requireFloat, 'f32'),
-  floor: elementwise('floor', 1, requireFloat, 'f32'),
+  exp: elementwise('exp', 1, float, 'f32'),
+  log: elementwise('log', 1, float, 'f32'),
+  log1p: elementwise('log1p', 1, float, 'f32'),
+  sqrt: elementwise('sqrt', 1, float, 'f32'),
+  rsqrt: elementwise('rsqrt', 1, float, 'f32'),
+  tanh: elementwise('tanh', 1, float, 'follows'),
+  sigmoid: elementwise('sigmoid', 1, float, 'follows'),
+  sin: elementwise('sin', 1, float, 'f32'),
+  cos: elementwise('cos', 1, float, 'f32'),
+  floor: elementwise('floor', 1, float, 'f32'),
   neg: elementwise('neg', 1, numeric, 'follows'),
   abs: elementwise('abs', 1, numeric, 'follows'),
   sign: elementwise('sign', 1, numeric, 'f32'),
@@ -118,7 +79,7 @@ export const ELEMENTWISE = {
   div: elementwise('div', 2, numeric, 'follows'),
   max: elementwise('max', 2, numeric, 'follows'),
   min: elementwise('min', 2, numeric, 'follows'),
-  pow: elementwise('pow', 2, requireFloat, 'f32'),
+  pow: elementwise('pow', 2, float, 'f32'),
   eq: elementwise('eq', 2, compared, 'f32'),
   ne: elementwise('ne', 2, compared, 'f32'),
   lt: elementwise('lt', 2, compared, 'f32'),
@@ -129,16 +90,9 @@ export const ELEMENTWISE = {
   or: elementwise('or', 2, logical, 'f32'),
   not: elementwise('not', 1, logical, 'f32'),
   select: elementwise('select', 3, selected, 'follows'),
-  convert: define(
-    'convert',
-    (inputs, { dtype }) => {
-      arity('convert', inputs, 1);
-      return [{ dtype, shape: at(inputs, 0).shape }];
-    },
-    traits('kept'),
-  ),
+  convert: elementwise('convert', 1, (_, { dtype }) => dtype, 'kept'),
   /** The identity, whose derivative is zero. */
-  stopGradient: elementwise('stopGradient', 1, requireSameDtype, 'follows'),
+  stopGradient: elementwise('stopGradient', 1, same, 'follows'),
 };
 
 /** A value, or a number that becomes a scalar constant of the other operand's dtype. */
@@ -153,12 +107,12 @@ function pairOf(a: Operand, b: Operand): [Value, Value] {
 }
 
 const binaryOf =
-  <K extends BinaryOp | CompareOp>(definition: OpDefinition<K>) =>
+  <K extends BinaryOp>(definition: OpDefinition<K>) =>
   (a: Operand, b: Operand): Value =>
     build1(definition, pairOf(a, b), {});
 
 const unaryOf =
-  <K extends keyof Unaries>(definition: OpDefinition<K>) =>
+  <K extends UnaryOp>(definition: OpDefinition<K>) =>
   (x: Value): Value =>
     build1(definition, [x], {});
 
@@ -221,14 +175,9 @@ export const not = unaryOf(ELEMENTWISE.not);
 export const stopGradient = unaryOf(ELEMENTWISE.stopGradient);
 
 /** Whether both are true; bool, with broadcasting. */
-export function and(a: Value, b: Value): Value {
-  return build1(ELEMENTWISE.and, [a, b], {});
-}
-
+export const and = (a: Value, b: Value): Value => build1(ELEMENTWISE.and, [a, b], {});
 /** Whether one of them is true; bool, with broadcasting. */
-export function or(a: Value, b: Value): Value {
-  return build1(ELEMENTWISE.or, [a, b], {});
-}
+export const or = (a: Value, b: Value): Value => build1(ELEMENTWISE.or, [a, b], {});
 
 /** `whenTrue` where `condition`, else `whenFalse`; all three broadcast. */
 export function select(condition: Value, whenTrue: Operand, whenFalse: Operand): Value {

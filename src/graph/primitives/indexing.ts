@@ -1,8 +1,6 @@
 /** Rows by index. Indices are i32 and must be in range: engines do not check them. */
-import { at } from '../../core/index.js';
-import { arity, dtypeError, requireIndex, requireShape, shapeError } from '../ir/checks.js';
 import { build1, define } from '../ir/emit.js';
-import type { TypeRule, Value } from '../ir/types.js';
+import type { Value } from '../ir/types.js';
 
 declare module '../ir/types.js' {
   interface OpSignatures {
@@ -13,28 +11,22 @@ declare module '../ir/types.js' {
   }
 }
 
-const takeType: TypeRule<'take'> = (inputs) => {
-  arity('take', inputs, 2);
-  requireIndex('take', inputs, 1, 'indices');
-  const [operand, indices] = [at(inputs, 0), at(inputs, 1)];
-  if (operand.shape.length < 1) throw shapeError('take', inputs, 'operand needs an axis');
-  return [{ dtype: operand.dtype, shape: [...indices.shape, ...operand.shape.slice(1)] }];
-};
-
-const scatterAddType: TypeRule<'scatterAdd'> = (inputs) => {
-  arity('scatterAdd', inputs, 3);
-  const [operand, indices, updates] = [at(inputs, 0), at(inputs, 1), at(inputs, 2)];
-  requireIndex('scatterAdd', inputs, 1, 'indices');
-  if (operand.dtype !== updates.dtype) throw dtypeError('scatterAdd', inputs, 'operand and updates differ in dtype');
-  if (operand.shape.length < 1) throw shapeError('scatterAdd', inputs, 'operand needs an axis');
-  requireShape('scatterAdd', inputs, 2, [...indices.shape, ...operand.shape.slice(1)], 'updates');
-  return [operand];
-};
-
 /** Definitions of the ops that index rows. */
 export const INDEXING = {
-  take: define('take', takeType, { precision: 'lookup', locality: 'any', merging: 'fold' }),
-  scatterAdd: define('scatterAdd', scatterAddType, { precision: 'f32', locality: 'any', merging: 'fold' }),
+  take: define('take', 2, { precision: 'lookup', locality: 'any', merging: 'fold' }, (inputs) => {
+    inputs.requireIndex(1, 'indices');
+    const { dtype, shape } = inputs.at(0);
+    if (shape.length < 1) throw inputs.shapeError('operand needs an axis');
+    return [{ dtype, shape: [...inputs.shape(1), ...shape.slice(1)] }];
+  }),
+  scatterAdd: define('scatterAdd', 3, { precision: 'f32', locality: 'any', merging: 'fold' }, (inputs) => {
+    const operand = inputs.at(0);
+    inputs.requireIndex(1, 'indices');
+    if (operand.dtype !== inputs.at(2).dtype) throw inputs.dtypeError('operand and updates differ in dtype');
+    if (operand.shape.length < 1) throw inputs.shapeError('operand needs an axis');
+    inputs.requireShape(2, [...inputs.shape(1), ...operand.shape.slice(1)], 'updates');
+    return [operand];
+  }),
 };
 
 /** Rows of `operand` (axis 0) by `indices`. */

@@ -1,8 +1,8 @@
 /** Ops that move elements: reshape, transpose, broadcast, slice, pad, concat, split. */
 import { ShapeError, at, formatShape, sameShape, type DType, type Shape } from '../../core/index.js';
-import { arity, axisOf, broadcastShapes, requireSameDtype, shapeError } from '../ir/checks.js';
+import { Operands } from '../ir/checks.js';
 import { build, build1, define } from '../ir/emit.js';
-import type { TypeRule, Value } from '../ir/types.js';
+import type { Value } from '../ir/types.js';
 import { scalar } from '../ir/leaves.js';
 
 declare module '../ir/types.js' {
@@ -24,96 +24,75 @@ declare module '../ir/types.js' {
   }
 }
 
-const reshapeType: TypeRule<'reshape'> = (inputs, { shape }) => {
-  arity('reshape', inputs, 1);
-  const [from, to] = [at(inputs, 0).shape, shape].map((s) => s.reduce((a, b) => a * b, 1));
-  if (from !== to || shape.some((d) => !Number.isInteger(d) || d < 0)) {
-    throw shapeError('reshape', inputs, `cannot become ${formatShape(shape)}: ${from} elements are not ${to}`);
-  }
-  return [{ dtype: at(inputs, 0).dtype, shape }];
-};
-
-const transposeType: TypeRule<'transpose'> = (inputs, { permutation }) => {
-  arity('transpose', inputs, 1);
-  const { dtype, shape } = at(inputs, 0);
-  const sorted = [...permutation].sort((a, b) => a - b);
-  if (sorted.length !== shape.length || sorted.some((a, i) => a !== i)) {
-    throw shapeError('transpose', inputs, `${formatShape(permutation)} is not an order of axes 0..${shape.length - 1}`);
-  }
-  return [{ dtype, shape: permutation.map((a) => at(shape, a)) }];
-};
-
-const broadcastType: TypeRule<'broadcast'> = (inputs, { shape }) => {
-  arity('broadcast', inputs, 1);
-  const target = { dtype: at(inputs, 0).dtype, shape };
-  if (!sameShape(broadcastShapes('broadcast', [at(inputs, 0), target]), shape)) {
-    throw shapeError('broadcast', inputs, `does not stretch to ${formatShape(shape)}`);
-  }
-  return [target];
-};
-
-const sliceType: TypeRule<'slice'> = (inputs, { starts, limits, strides }) => {
-  arity('slice', inputs, 1);
-  const { dtype, shape } = at(inputs, 0);
-  if ([starts, limits, strides].some((s) => s.length !== shape.length)) {
-    throw shapeError('slice', inputs, `starts, limits and strides need ${shape.length} entries each`);
-  }
-  const out = shape.map((d, i) => {
-    const [s, l, k] = [at(starts, i), at(limits, i), at(strides, i)];
-    if (!(s >= 0 && s <= l && l <= d && k >= 1)) {
-      throw shapeError('slice', inputs, `axis ${i}: ${s}:${l}:${k} does not lie in 0..${d}`);
-    }
-    return Math.ceil((l - s) / k);
-  });
-  return [{ dtype, shape: out }];
-};
-
-const padType: TypeRule<'pad'> = (inputs, { low, high }) => {
-  arity('pad', inputs, 1);
-  const { dtype, shape } = at(inputs, 0);
-  if (low.length !== shape.length || high.length !== shape.length || [...low, ...high].some((p) => p < 0)) {
-    throw shapeError(
-      'pad',
-      inputs,
-      `low ${formatShape(low)} and high ${formatShape(high)} need ${shape.length} sizes >= 0 each`,
-    );
-  }
-  return [{ dtype, shape: shape.map((d, i) => d + at(low, i) + at(high, i)) }];
-};
-
-const concatType: TypeRule<'concat'> = (inputs, { axis }) => {
-  if (inputs.length === 0) throw shapeError('concat', inputs, 'needs an input');
-  const dtype = requireSameDtype('concat', inputs);
-  const first = at(inputs, 0).shape;
-  axisOf('concat', inputs, axis);
-  for (const t of inputs) {
-    if (t.shape.length !== first.length || t.shape.some((d, i) => i !== axis && d !== first[i])) {
-      throw shapeError('concat', inputs, `shapes may differ only along axis ${axis}`);
-    }
-  }
-  const total = inputs.reduce((n, t) => n + at(t.shape, axis), 0);
-  return [{ dtype, shape: first.map((d, i) => (i === axis ? total : d)) }];
-};
-
-const splitType: TypeRule<'split'> = (inputs, { axis, sizes }) => {
-  arity('split', inputs, 1);
-  const { dtype, shape } = at(inputs, 0);
-  axisOf('split', inputs, axis);
-  if (sizes.some((s) => s < 0) || sizes.reduce((a, b) => a + b, 0) !== shape[axis]) {
-    throw shapeError('split', inputs, `sizes ${formatShape(sizes)} do not add up to axis ${axis} (${shape[axis]})`);
-  }
-  return sizes.map((s) => ({ dtype, shape: shape.map((d, i) => (i === axis ? s : d)) }));
-};
+const moving = { precision: 'follows', locality: 'any', merging: 'fold' } as const;
 
 /** Definitions of the ops that move elements. */
 export const LAYOUT = {
-  reshape: define('reshape', reshapeType, { precision: 'follows', locality: 'any', merging: 'fold' }),
-  transpose: define('transpose', transposeType, { precision: 'follows', locality: 'permutation', merging: 'fold' }),
-  broadcast: define('broadcast', broadcastType, { precision: 'follows', locality: 'source', merging: 'merge' }),
-  slice: define('slice', sliceType, { precision: 'follows', locality: 'any', merging: 'fold' }),
-  pad: define('pad', padType, { precision: 'follows', locality: 'any', merging: 'fold' }),
-  concat: define('concat', concatType, { precision: 'follows', locality: 'any', merging: 'fold' }),
-  split: define('split', splitType, { precision: 'follows', locality: 'any', merging: 'fold' }),
+  reshape: define('reshape', 1, moving, (inputs, { shape }) => {
+    const [from, to] = [inputs.shape(0), shape].map((s) => s.reduce((a, b) => a * b, 1));
+    if (from !== to || shape.some((d) => !Number.isInteger(d) || d < 0)) {
+      throw inputs.shapeError(`cannot become ${formatShape(shape)}: ${from} elements are not ${to}`);
+    }
+    return [{ dtype: inputs.at(0).dtype, shape }];
+  }),
+  transpose: define('transpose', 1, { ...moving, locality: 'permutation' }, (inputs, { permutation }) => {
+    const { dtype, shape } = inputs.at(0);
+    const sorted = [...permutation].sort((a, b) => a - b);
+    if (sorted.length !== shape.length || sorted.some((a, i) => a !== i)) {
+      throw inputs.shapeError(`${formatShape(permutation)} is not an order of axes 0..${shape.length - 1}`);
+    }
+    return [{ dtype, shape: permutation.map((a) => at(shape, a)) }];
+  }),
+  broadcast: define('broadcast', 1, { ...moving, locality: 'source', merging: 'merge' }, (inputs, { shape }) => {
+    const target = { dtype: inputs.at(0).dtype, shape };
+    if (!sameShape(new Operands('broadcast', [inputs.at(0), target]).broadcastShape(), shape)) {
+      throw inputs.shapeError(`does not stretch to ${formatShape(shape)}`);
+    }
+    return [target];
+  }),
+  slice: define('slice', 1, moving, (inputs, { starts, limits, strides }) => {
+    const { dtype, shape } = inputs.at(0);
+    if ([starts, limits, strides].some((s) => s.length !== shape.length)) {
+      throw inputs.shapeError(`starts, limits and strides need ${shape.length} entries each`);
+    }
+    const out = shape.map((d, i) => {
+      const [s, l, k] = [at(starts, i), at(limits, i), at(strides, i)];
+      if (!(s >= 0 && s <= l && l <= d && k >= 1)) {
+        throw inputs.shapeError(`axis ${i}: ${s}:${l}:${k} does not lie in 0..${d}`);
+      }
+      return Math.ceil((l - s) / k);
+    });
+    return [{ dtype, shape: out }];
+  }),
+  pad: define('pad', 1, moving, (inputs, { low, high }) => {
+    const { dtype, shape } = inputs.at(0);
+    if (low.length !== shape.length || high.length !== shape.length || [...low, ...high].some((p) => p < 0)) {
+      const sizes = `low ${formatShape(low)} and high ${formatShape(high)}`;
+      throw inputs.shapeError(`${sizes} need ${shape.length} sizes >= 0 each`);
+    }
+    return [{ dtype, shape: shape.map((d, i) => d + at(low, i) + at(high, i)) }];
+  }),
+  concat: define('concat', null, moving, (inputs, { axis }) => {
+    if (inputs.length === 0) throw inputs.shapeError('needs an input');
+    const dtype = inputs.sameDtype();
+    const first = inputs.shape(0);
+    inputs.requireAxis(axis);
+    for (const { shape } of inputs.types) {
+      if (shape.length !== first.length || shape.some((d, i) => i !== axis && d !== first[i])) {
+        throw inputs.shapeError(`shapes may differ only along axis ${axis}`);
+      }
+    }
+    const total = inputs.types.reduce((n, t) => n + at(t.shape, axis), 0);
+    return [{ dtype, shape: first.map((d, i) => (i === axis ? total : d)) }];
+  }),
+  split: define('split', 1, moving, (inputs, { axis, sizes }) => {
+    const { dtype, shape } = inputs.at(0);
+    inputs.requireAxis(axis);
+    if (sizes.some((s) => s < 0) || sizes.reduce((a, b) => a + b, 0) !== shape[axis]) {
+      throw inputs.shapeError(`sizes ${formatShape(sizes)} do not add up to axis ${axis} (${shape[axis]})`);
+    }
+    return sizes.map((s) => ({ dtype, shape: shape.map((d, i) => (i === axis ? s : d)) }));
+  }),
 };
 
 /** A constant of any shape with every element `value` (a broadcast scalar). */

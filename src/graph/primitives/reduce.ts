@@ -1,8 +1,7 @@
 /** Contractions and reductions: products of matrices, sums, maxima, running sums. */
 import { at, formatShape } from '../../core/index.js';
-import { arity, axisOf, dtypeError, requireFloat, shapeError } from '../ir/checks.js';
 import { build1, define } from '../ir/emit.js';
-import type { OpDefinition, TypeRule, Value } from '../ir/types.js';
+import type { OpDefinition, Value } from '../ir/types.js';
 import { mul } from './elementwise.js';
 
 /** Dimension numbers of a general dot. Result axes: batch axes, then the free axes of lhs, then those of rhs. */
@@ -42,76 +41,59 @@ declare module '../ir/types.js' {
   }
 }
 
-const reduce =
-  <K extends 'reduceSum' | 'reduceMax'>(op: K): OpDefinition<K>['infer'] =>
-  (inputs, { axes, keepDims }: ReduceAttrs) => {
-    arity(op, inputs, 1);
-    const { dtype, shape } = at(inputs, 0);
-    if (dtype === 'bool') throw dtypeError(op, inputs, 'needs numbers');
-    axes.forEach((a) => axisOf(op, inputs, a));
-    if (new Set(axes).size !== axes.length) throw shapeError(op, inputs, `axes ${formatShape(axes)} repeat`);
-    if (op === 'reduceMax' && axes.some((a) => shape[a] === 0)) throw shapeError(op, inputs, 'has no element to take');
+const reduce = <K extends 'reduceSum' | 'reduceMax'>(op: K): OpDefinition<K> =>
+  define(op, 1, { precision: 'f32', locality: 'reduction', merging: 'fold' }, (inputs, { axes, keepDims }) => {
+    const dtype = inputs.numericDtype();
+    const { shape } = inputs.at(0);
+    axes.forEach((a) => inputs.requireAxis(a));
+    if (new Set(axes).size !== axes.length) throw inputs.shapeError(`axes ${formatShape(axes)} repeat`);
+    if (op === 'reduceMax' && axes.some((a) => shape[a] === 0)) throw inputs.shapeError('has no element to take');
     const kept = shape.map((d, i) => (axes.includes(i) ? 1 : d));
     return [{ dtype, shape: keepDims ? kept : kept.filter((_, i) => !axes.includes(i)) }];
-  };
-
-const dotType: TypeRule<'dot'> = (inputs, { lhsBatch, rhsBatch, lhsContract, rhsContract }) => {
-  arity('dot', inputs, 2);
-  const dtype = requireFloat('dot', inputs);
-  const [lhs, rhs] = [at(inputs, 0).shape, at(inputs, 1).shape];
-  const pairs: [readonly number[], readonly number[], string][] = [
-    [lhsBatch, rhsBatch, 'batch'],
-    [lhsContract, rhsContract, 'contracting'],
-  ];
-  for (const [l, r, what] of pairs) {
-    if (l.length !== r.length)
-      throw shapeError('dot', inputs, `${what} axes ${formatShape(l)} and ${formatShape(r)} differ in number`);
-    l.forEach((a, i) => {
-      if (lhs[a] === undefined || lhs[a] !== rhs[at(r, i)]) {
-        throw shapeError(
-          'dot',
-          inputs,
-          `${what} axes ${a} of lhs (${lhs[a]}) and ${r[i]} of rhs (${rhs[at(r, i)]}) differ`,
-        );
-      }
-    });
-  }
-  const usedL = new Set([...lhsBatch, ...lhsContract]);
-  const usedR = new Set([...rhsBatch, ...rhsContract]);
-  if (usedL.size !== lhsBatch.length + lhsContract.length || usedR.size !== rhsBatch.length + rhsContract.length) {
-    throw shapeError('dot', inputs, 'an axis is used twice');
-  }
-  const shape = [
-    ...lhsBatch.map((a) => at(lhs, a)),
-    ...lhs.filter((_, a) => !usedL.has(a)),
-    ...rhs.filter((_, a) => !usedR.has(a)),
-  ];
-  return [{ dtype, shape }];
-};
-
-const argmaxType: TypeRule<'argmax'> = (inputs, { axis }) => {
-  arity('argmax', inputs, 1);
-  const { dtype, shape } = at(inputs, 0);
-  if (dtype === 'bool') throw dtypeError('argmax', inputs, 'needs numbers');
-  axisOf('argmax', inputs, axis);
-  if (shape[axis] === 0) throw shapeError('argmax', inputs, 'has no element to take');
-  return [{ dtype: 'i32', shape: shape.filter((_, i) => i !== axis) }];
-};
-
-const cumsumType: TypeRule<'cumsum'> = (inputs, { axis }) => {
-  arity('cumsum', inputs, 1);
-  if (at(inputs, 0).dtype === 'bool') throw dtypeError('cumsum', inputs, 'needs numbers');
-  axisOf('cumsum', inputs, axis);
-  return [at(inputs, 0)];
-};
+  });
 
 /** Definitions of contractions and reductions. */
 export const REDUCE = {
-  dot: define('dot', dotType, { precision: 'bf16', locality: 'any', merging: 'fold' }),
-  reduceSum: define('reduceSum', reduce('reduceSum'), { precision: 'f32', locality: 'reduction', merging: 'fold' }),
-  reduceMax: define('reduceMax', reduce('reduceMax'), { precision: 'f32', locality: 'reduction', merging: 'fold' }),
-  argmax: define('argmax', argmaxType, { precision: 'f32', locality: 'any', merging: 'fold' }),
-  cumsum: define('cumsum', cumsumType, { precision: 'f32', locality: 'any', merging: 'fold' }),
+  dot: define('dot', 2, { precision: 'bf16', locality: 'any', merging: 'fold' }, (inputs, attrs) => {
+    const { lhsBatch, rhsBatch, lhsContract, rhsContract } = attrs;
+    const dtype = inputs.floatDtype();
+    const [lhs, rhs] = [inputs.shape(0), inputs.shape(1)];
+    for (const [l, r, what] of [
+      [lhsBatch, rhsBatch, 'batch'],
+      [lhsContract, rhsContract, 'contracting'],
+    ] as const) {
+      if (l.length !== r.length)
+        throw inputs.shapeError(`${what} axes ${formatShape(l)} and ${formatShape(r)} differ in number`);
+      l.forEach((a, i) => {
+        const b = at(r, i);
+        if (lhs[a] === undefined || lhs[a] !== rhs[b])
+          throw inputs.shapeError(`${what} axes ${a} of lhs (${lhs[a]}) and ${b} of rhs (${rhs[b]}) differ`);
+      });
+    }
+    const usedL = new Set([...lhsBatch, ...lhsContract]);
+    const usedR = new Set([...rhsBatch, ...rhsContract]);
+    if (usedL.size !== lhsBatch.length + lhsContract.length || usedR.size !== rhsBatch.length + rhsContract.length) {
+      throw inputs.shapeError('an axis is used twice');
+    }
+    const batch = lhsBatch.map((a) => at(lhs, a));
+    return [
+      { dtype, shape: [...batch, ...lhs.filter((_, a) => !usedL.has(a)), ...rhs.filter((_, a) => !usedR.has(a))] },
+    ];
+  }),
+  reduceSum: reduce('reduceSum'),
+  reduceMax: reduce('reduceMax'),
+  argmax: define('argmax', 1, { precision: 'f32', locality: 'any', merging: 'fold' }, (inputs, { axis }) => {
+    inputs.numericDtype();
+    inputs.requireAxis(axis);
+    const shape = inputs.shape(0);
+    if (shape[axis] === 0) throw inputs.shapeError('has no element to take');
+    return [{ dtype: 'i32', shape: shape.filter((_, i) => i !== axis) }];
+  }),
+  cumsum: define('cumsum', 1, { precision: 'f32', locality: 'any', merging: 'fold' }, (inputs, { axis }) => {
+    inputs.numericDtype();
+    inputs.requireAxis(axis);
+    return [inputs.at(0)];
+  }),
 };
 
 /** A general dot; result axes: batch, free of `a`, free of `b`. */
@@ -124,30 +106,21 @@ export function linear(a: Value, b: Value): Value {
   return dot(a, b, { lhsBatch: [], rhsBatch: [], lhsContract: [a.shape.length - 1], rhsContract: [0] });
 }
 
-/** Batched matrix product over equal leading axes: `a [..., M, K] @ b [..., K, N] -> [..., M, N]`. */
-export function matmul(a: Value, b: Value): Value {
+/** A product over equal leading axes that contracts axis `left` of a and axis `right` of b, counted from the end. */
+function batchedProduct(a: Value, b: Value, left: 1 | 2, right: 1 | 2): Value {
   const batch = a.shape.slice(0, -2).map((_, i) => i);
-  return dot(a, b, {
-    lhsBatch: batch,
-    rhsBatch: batch,
-    lhsContract: [a.shape.length - 1],
-    rhsContract: [b.shape.length - 2],
-  });
+  const contract = { lhsContract: [a.shape.length - left], rhsContract: [b.shape.length - right] };
+  return dot(a, b, { lhsBatch: batch, rhsBatch: batch, ...contract });
 }
+
+/** Batched matrix product over equal leading axes: `a [..., M, K] @ b [..., K, N] -> [..., M, N]`. */
+export const matmul = (a: Value, b: Value): Value => batchedProduct(a, b, 1, 2);
 
 /** `a [..., M, K] @ b^T` with `b [..., N, K]`, over equal leading axes: `[..., M, N]`. */
-export function matmulTransposed(a: Value, b: Value): Value {
-  const batch = a.shape.slice(0, -2).map((_, i) => i);
-  const last = a.shape.length - 1;
-  return dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [last], rhsContract: [last] });
-}
+export const matmulTransposed = (a: Value, b: Value): Value => batchedProduct(a, b, 1, 1);
 
 /** `a^T @ b` with `a [..., K, M]` and `b [..., K, N]`, over equal leading axes: `[..., M, N]`. */
-export function transposedMatmul(a: Value, b: Value): Value {
-  const batch = a.shape.slice(0, -2).map((_, i) => i);
-  const rows = a.shape.length - 2;
-  return dot(a, b, { lhsBatch: batch, rhsBatch: batch, lhsContract: [rows], rhsContract: [rows] });
-}
+export const transposedMatmul = (a: Value, b: Value): Value => batchedProduct(a, b, 2, 2);
 
 const allAxes = (x: Value): number[] => x.shape.map((_, i) => i);
 

@@ -9,6 +9,7 @@ import { dims, at, last, type DType } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { documentRuns } from '../primitives/documents.js';
+import type { RecurrenceAttrs } from './type.js';
 
 /** The sizes of a chunkwise recurrence: B batch, T tokens, H heads, N chunks of C tokens. */
 export interface Chunks {
@@ -202,3 +203,15 @@ export { matmulTransposed, transposedMatmul } from '../primitives/index.js';
 
 /** `[..,C] -> [..,C,1]`: one factor for each row. */
 export const perRow = asColumn;
+
+/** Segments and initial state behind the `fixed` inputs that are always there. */
+export function optionalInputs(
+  inputs: readonly Value[],
+  fixed: number,
+  attrs: RecurrenceAttrs,
+): { readonly segments: Value | null; readonly initialState: Value | null } {
+  return {
+    segments: attrs.segments ? at(inputs, fixed) : null,
+    initialState: attrs.initialState ? at(inputs, fixed + Number(attrs.segments)) : null,
+  };
+}

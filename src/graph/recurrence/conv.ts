@@ -1,5 +1,6 @@
 /** Short causal depthwise convolution in primitives: one shifted product for each tap. */
 import { present, dims, at } from '../../core/index.js';
+import { documentStarts } from '../primitives/documents.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { CausalConvAttrs } from './type.js';
@@ -21,17 +22,6 @@ function convInputs(
   return { x, weight, bias: next(attrs.bias), segments: next(attrs.segments), state: next(attrs.initialState) };
 }
 
-/**
- * Where documents begin in rows padded by the `width - 1` that stand before them, i32 `[B,width-1+T]` of 0 and 1. What
- * stands before the first token belongs to its document.
- */
-function documentStarts(segments: Value, width: number): Value {
-  const [B, T] = dims(segments, 2);
-  if (T === 1) return L.full('i32', [B, width], 0);
-  const changes = L.ne(L.sliceAxis(segments, 1, 1, T), L.sliceAxis(segments, 1, 0, T - 1));
-  return L.padAxis(L.convert(changes, 'i32'), 1, width, 0);
-}
-
 /** causalConv in primitives: y `[B,T,C]` and the last `width - 1` inputs of the last token's document. */
 export function decomposeCausalConv(inputs: readonly Value[], attrs: CausalConvAttrs): readonly Value[] {
   const { x, weight, bias, segments, state } = convInputs(inputs, attrs);
@@ -39,7 +29,7 @@ export function decomposeCausalConv(inputs: readonly Value[], attrs: CausalConvA
   const width = at(weight.shape, 1);
   const before = state ?? L.full(x.dtype, [B, width - 1, C], 0);
   const padded = width === 1 ? x : L.concat([before, x], 1);
-  const starts = segments && width > 1 ? documentStarts(segments, width) : null;
+  const starts = segments && width > 1 ? documentStarts(segments, width - 1) : null;
   /** `rows` where no document begins on the way from them to the token that reads them, else zeros. */
   const keep = (rows: Value, between: Value): Value =>
     L.select(L.reshape(L.eq(between, 0), [B, at(between.shape, 1), 1]), rows, 0);

@@ -15,6 +15,7 @@ import {
   fromChunks,
   matmulTransposed,
   narrowTo,
+  optionalInputs,
   perRow,
   roundingTo,
   runsInChunks,
@@ -25,7 +26,6 @@ import {
   type Chunks,
   type Rounding,
 } from './chunks.js';
-import { optionalInputs } from './inputs.js';
 import { fromQuarters, lowerQuarters, unitLowerInverse } from './inverse.js';
 import { stateDtype } from './type.js';
 

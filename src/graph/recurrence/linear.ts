@@ -14,6 +14,7 @@ import {
   decaysOf,
   fromChunks,
   matmulTransposed,
+  optionalInputs,
   repeatHeads,
   roundingTo,
   runningSum,
@@ -27,7 +28,6 @@ import {
   type Rounding,
 } from './chunks.js';
 import { HeadGroups } from './groups.js';
-import { optionalInputs } from './inputs.js';
 import { decayedSums, decayedSumsTransposed } from './sums.js';
 import { stateDtype } from './type.js';
 

@@ -1,19 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import {
-  answerTargets,
   hasPart,
   limitReach,
   maskHeads,
   maskSettings,
   needleScore,
   reachParts,
-  SequenceScorer,
   type HeadIndex,
 } from '../../../src/analysis/index.js';
 import { Rng, tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { recallNeedle, RecallOptionsSchema } from '../../../src/data/index.js';
 import { createReferenceEngine } from '../../../src/engine/index.js';
-import { loadModel, uploadParameters } from '../../../src/loaded/index.js';
+import { answerTargets, loadModel, SequenceScorer, uploadParameters } from '../../../src/loaded/index.js';
 import {
   initialParameters,
   printPattern,

@@ -1,7 +1,7 @@
 /** Sequences of different lengths in batches of one shape. */
 import { at, checkTokenIds, ConfigError, tensorFrom } from '../core/index.js';
 import type { DeviceTensor, Engine } from '../engine/index.js';
-import type { ModelOnEngine } from '../loaded/index.js';
+import type { ModelOnEngine } from './loaded-model.js';
 import { LONG_SEQUENCE } from './segments.js';
 
 /** Tokens of a pass on the host: few, as its memory grows with them. */
@@ -10,7 +10,7 @@ const HOST_TOKENS = 4096;
 const ACCELERATOR_TOKENS = 65_536;
 
 /** Tokens of one pass unless a caller says: many where an accelerator reads sequences, unless they are long. */
-export function usualBatchTokens({ hints }: Engine, samples: readonly SequenceSample[]): number {
+function usualBatchTokens({ hints }: Engine, samples: readonly SequenceSample[]): number {
   const length = samples.reduce((most, s) => Math.max(most, s.end), 1);
   return hints.accelerator === true && length < LONG_SEQUENCE ? ACCELERATOR_TOKENS : HOST_TOKENS;
 }
@@ -21,6 +21,8 @@ export interface SequenceSample {
   /** Tokens that matter; later ones are left out. */
   readonly end: number;
 }
+
+type Upload = (engine: Engine, shape: readonly number[], values: ArrayLike<number>) => DeviceTensor;
 
 /** A batch of samples on the engine. */
 interface SequenceBatch<S> {
@@ -44,6 +46,7 @@ export interface SequenceBatches<S> {
  * Places samples on the engine.
  *
  * @param batchTokens at most this many tokens in a batch, one sample at least (default: `usualBatchTokens`)
+ * @param upload puts i32 numbers on the engine (default: whole on every device)
  * @throws ConfigError without samples
  * @throws DataError if a sample holds a token that the model does not know
  */
@@ -51,6 +54,7 @@ export function batchSequences<S extends SequenceSample>(
   { engine, config: { vocabSize } }: ModelOnEngine,
   samples: readonly S[],
   batchTokens: number = usualBatchTokens(engine, samples),
+  upload: Upload = (on, shape, values) => on.upload(tensorFrom('i32', shape, values)),
 ): SequenceBatches<S> {
   if (samples.length === 0) throw new ConfigError('this analysis needs at least one sample, got none');
   for (const { tokens, end } of samples) checkTokenIds(tokens.subarray(0, end), vocabSize, 'a sample holds');
@@ -61,7 +65,7 @@ export function batchSequences<S extends SequenceSample>(
     const rows = Array.from({ length: batchSize }, (__, i) => at(own, Math.min(i, own.length - 1)));
     const tokens = new Int32Array(batchSize * length);
     rows.forEach((s, i) => tokens.set(s.tokens.subarray(0, s.end), i * length));
-    return { tokens: engine.upload(tensorFrom('i32', [batchSize, length], tokens)), samples: own, rows };
+    return { tokens: upload(engine, [batchSize, length], tokens), samples: own, rows };
   });
   return { batchSize, length, batches };
 }

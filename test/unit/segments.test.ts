@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { compileForward, compileSegmented, LONG_SEQUENCE } from '../../../src/analysis/index.js';
-import { Rng, tensorFrom, toNumbers } from '../../../src/core/index.js';
-import { createEngine, type DeviceTensor, type Engine } from '../../../src/engine/index.js';
-import { uploadParameters } from '../../../src/loaded/index.js';
-import { input, makeGraph, type Graph } from '../../../src/graph/index.js';
+import { Rng, tensorFrom, toNumbers } from '../../src/core/index.js';
+import { createEngine, type DeviceTensor, type Engine } from '../../src/engine/index.js';
+import { compileForward, compileSegmented, LONG_SEQUENCE, uploadParameters } from '../../src/loaded/index.js';
+import { input, makeGraph, type Graph } from '../../src/graph/index.js';
 import {
   forward,
   initialParameters,
@@ -12,7 +11,7 @@ import {
   type ModelConfig,
   type ModelInput,
   TapReader,
-} from '../../../src/model/index.js';
+} from '../../src/model/index.js';
 
 const engine = createEngine('onnx', { threads: 1 });
 const BASE = { vocabSize: 17, hiddenSize: 16, numHeads: 4, intermediateSize: 24 };

@@ -1,10 +1,23 @@
 /** Losses of tokens of sequences, from a model as it is or with some heads switched off. */
-import { entry, f64At, at, dims, invariant, tensorFrom, toNumbers, maxOf } from '../core/index.js';
+import {
+  allPending,
+  at,
+  dims,
+  f64At,
+  invariant,
+  maxOf,
+  pending,
+  settled,
+  tensorFrom,
+  toNumbers,
+  type Pending,
+} from '../core/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import { add, concat, input, mul, reduceSum, reshape, sliceAxis, sub, type Value } from '../graph/index.js';
-import { Scorer, type ModelOnEngine, type ScorerControls, type Scores } from '../loaded/index.js';
 import type { ModelConfig, Tap } from '../model/index.js';
-import { batchSequences, type SequenceBatches } from './batches.js';
+import { batchSequences } from './batches.js';
+import type { ModelOnEngine } from './loaded-model.js';
+import { Scorer, startedOn, uploadForScores, type ScorerBatch, type ScorerControls, type Scores } from './scorer.js';
 import { compileForward } from './segments.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -17,6 +30,23 @@ export interface ScoreSample {
   readonly positions: readonly number[];
   /** The token id that each position is to predict. */
   readonly targets: readonly number[];
+  /** Tokens that go through the model (default: up to the last position). */
+  readonly end?: number;
+}
+
+/** A sample that asks for an answer: what stands before it, and where. */
+export interface AnswerSample {
+  readonly tokens: Int32Array;
+  /** Position that predicts the answer's first token. */
+  readonly queryPosition: number;
+  /** The token ids of the answer. */
+  readonly answer: ArrayLike<number>;
+}
+
+/** What the answer of a sample asks of a scorer. */
+export function answerTargets({ tokens, queryPosition, answer }: AnswerSample): ScoreSample {
+  const targets = Array.from(answer);
+  return { tokens, positions: targets.map((_, i) => queryPosition + i), targets };
 }
 
 /** Scores of one sample's targets. */
@@ -35,15 +65,25 @@ export interface HeadSettings {
 
 /** How sequences are scored. */
 export interface SequenceScorerOptions {
+  /** Tokens in one pass at most, but one sample at least; 4,096 unless given. */
   readonly batchTokens?: number;
+  /**
+   * Saves memory (the default): one very long sequence goes in segments, and logits are made by blocks of rows. Else
+   * the engine gets the pass as one program.
+   */
+  readonly saveMemory?: boolean;
   /** Takes `HeadSettings` at each call, and can give mean head outputs. */
   readonly headSettings?: boolean;
 }
 
-type Prepared = ScoreSample & { readonly end: number };
-
-/** Rows of logits that exist at once. */
+/** Rows of logits that exist at once where memory is saved. */
 const LOGIT_ROWS = 1024;
+
+/** A batch on the engine: its inputs, and how many of its rows are samples; the others repeat the last of them. */
+interface PlacedBatch {
+  readonly inputs: ScorerBatch;
+  readonly count: number;
+}
 
 /** Scores the same samples again and again, with other parameters or other heads switched off. */
 export class SequenceScorer {
@@ -51,50 +91,68 @@ export class SequenceScorer {
     private readonly on: ModelOnEngine,
     private readonly headSettings: boolean,
     private readonly scorer: Scorer,
-    private readonly placed: SequenceBatches<Prepared>,
-    private readonly perSample: number,
+    private readonly batches: readonly PlacedBatch[],
+    private readonly size: { readonly length: number; readonly perSample: number },
   ) {}
 
   /**
    * Compiles the pass that scores, and puts the samples on the engine.
    *
    * @throws ConfigError without samples
+   * @throws DataError if a sample holds a token that the model does not know
    */
   static async create(
     on: ModelOnEngine,
     wanted: readonly ScoreSample[],
-    { batchTokens = 4096, headSettings = false }: SequenceScorerOptions = {},
+    { batchTokens = 4096, saveMemory = true, headSettings = false }: SequenceScorerOptions = {},
   ): Promise<SequenceScorer> {
-    const samples = wanted.map((s) => ({ ...s, end: maxOf(s.positions) + 1 }));
-    const placed = batchSequences(on, samples, batchTokens);
+    const { engine } = on;
+    const samples = wanted.map((s) => ({ ...s, end: s.end ?? maxOf(s.positions) + 1 }));
+    const { batchSize, length, batches } = batchSequences(on, samples, batchTokens, uploadForScores);
     const perSample = samples[0]?.positions.length ?? 0;
     invariant(
       samples.every((s) => s.positions.length === perSample && s.targets.length === perSample),
       'samples to score differ in their number of targets',
     );
+    const numPositions = batchSize * perSample;
     const scorer = await Scorer.create(on, {
-      ...{ batchSize: placed.batchSize, seqLen: placed.length, numPositions: placed.batchSize * perSample },
-      ...{ rowsAtOnce: LOGIT_ROWS, controls: headSettings ? headControls(on.config) : null },
-      compile: (graph) => compileForward(on.engine, graph, placed),
+      ...{ batchSize, seqLen: length, numPositions, controls: headSettings ? headControls(on.config) : null },
+      ...(saveMemory && {
+        rowsAtOnce: LOGIT_ROWS,
+        compile: (graph) => compileForward(engine, graph, { batchSize, length }),
+      }),
     });
-    return new SequenceScorer(on, headSettings, scorer, placed, perSample);
+    const upload = (values: readonly number[]) => uploadForScores(engine, [numPositions], values);
+    const placed = batches.map(({ tokens, samples: own, rows }): PlacedBatch => {
+      const positions = upload(rows.flatMap((s, row) => s.positions.map((p) => row * length + p)));
+      const targets = upload(rows.flatMap((s) => [...s.targets]));
+      return { inputs: { tokens, positions, targets }, count: own.length };
+    });
+    return new SequenceScorer(on, headSettings, scorer, placed, { length, perSample });
   }
 
   /** Scores in the order of the samples. */
   async score(tensors: TensorMap, settings?: HeadSettings): Promise<SampleScore[]> {
+    return settled(await this.start(tensors, settings));
+  }
+
+  /** Starts to score a model whose parameters are among `tensors`; scores come in the order of the samples. */
+  async start(tensors: TensorMap, settings?: HeadSettings): Promise<Pending<SampleScore[]>> {
     const { engine } = this.on;
-    const scores: SampleScore[] = [];
-    await this.#run(tensors, settings, async (outputs, count) => {
-      const [loss, hit] = [
-        toNumbers(await engine.download(entry(outputs, 'loss'))),
-        toNumbers(await engine.download(entry(outputs, 'hit'))),
-      ];
-      for (let i = 0; i < count; i++) {
-        const [from, to] = [i * this.perSample, (i + 1) * this.perSample];
-        scores.push({ loss: loss.slice(from, to), hit: hit.slice(from, to) });
-      }
-    });
-    return scores;
+    const { perSample } = this.size;
+    const controls = this.#controls(settings);
+    const started: Pending<Scores>[] = [];
+    for (const { inputs } of this.batches)
+      started.push(await startedOn(engine, this.scorer.start(tensors, inputs, controls)));
+    const all = allPending(started);
+    return pending(all.numbers, () =>
+      all.result().flatMap(({ loss, hit }, b) =>
+        Array.from({ length: at(this.batches, b).count }, (_, i) => {
+          const [from, to] = [i * perSample, (i + 1) * perSample];
+          return { loss: loss.slice(from, to), hit: hit.slice(from, to) };
+        }),
+      ),
+    );
   }
 
   /**
@@ -106,7 +164,9 @@ export class SequenceScorer {
     const width = model.numHeads * model.headDim;
     const sums = model.layers.map(() => new Float64Array(width));
     let positions = 0;
-    await this.#run(tensors, undefined, async (outputs, count) => {
+    const controls = this.#controls();
+    for (const { inputs, count } of this.batches) {
+      const outputs = await this.scorer.run(tensors, inputs, controls);
       for (const [layer, sum] of sums.entries()) {
         // [B, H * D]: rows that only fill the batch up are left out.
         const heads = outputs[`heads.${layer}`];
@@ -114,27 +174,13 @@ export class SequenceScorer {
         const values = toNumbers(await engine.download(heads));
         for (let i = 0; i < count * width; i++) sum[i % width] = readF64(sum, i % width) + readF64(values, i);
       }
-      positions += count * this.placed.length;
-    });
+      positions += count * this.size.length;
+    }
     return sums.map((sum) => Float32Array.from(sum, (v) => v / positions));
   }
 
-  async #run(
-    tensors: TensorMap,
-    settings: HeadSettings | undefined,
-    read: (outputs: TensorMap, count: number) => Promise<void>,
-  ): Promise<void> {
-    const { engine, config: model } = this.on;
-    const { batchSize, length, batches } = this.placed;
-    const controls = this.headSettings ? uploadSettings(engine, settings ?? noSettings(model)) : {};
-    const upload = (values: readonly number[]) =>
-      engine.upload(tensorFrom('i32', [batchSize * this.perSample], values));
-    for (const batch of batches) {
-      const positions = upload(batch.rows.flatMap((s, i) => s.positions.map((p) => i * length + p)));
-      const targets = upload(batch.rows.flatMap((s) => [...s.targets]));
-      const outputs = await this.scorer.run(tensors, { tokens: batch.tokens, positions, targets }, controls);
-      await read(outputs, batch.samples.length);
-    }
+  #controls(settings: HeadSettings = noSettings(this.on.config)): TensorMap {
+    return this.headSettings ? uploadSettings(this.on.engine, settings) : {};
   }
 
   async dispose(): Promise<void> {
