@@ -173,7 +173,7 @@ MODELS = {
 }
 
 
-def randomise(model, generator):
+def randomize(model, generator):
     """Weights of a size that lets every part of the model matter."""
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
@@ -242,7 +242,7 @@ def make(folder, name, tokens=24):
     seed = sum(map(ord, name))
     torch.manual_seed(seed)
     model = model_class(config).eval()
-    randomise(model, torch.Generator().manual_seed(seed))
+    randomize(model, torch.Generator().manual_seed(seed))
     model.tie_weights()
     dtype = options.get("dtype", "float32")
     (model.model if options.get("base") else model).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))

@@ -8,7 +8,7 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseHTML } from 'linkedom';
 import { formatTokens } from '../dist/core/index.js';
-import { analyseStudyFolder, reportHtml, reportJson, writeReport } from '../dist/report/index.js';
+import { analyzeStudyFolder, reportHtml, reportJson, writeReport } from '../dist/report/index.js';
 
 /** Pixels around a figure, of a line of its legend, of a panel's title. */
 const [PAD, LEGEND_LINE, TITLE] = [12, 18, 20];
@@ -25,13 +25,13 @@ if (values.out === undefined || folders.length === 0) {
 }
 const out = values.out;
 mkdirSync(join(out, 'figures'), { recursive: true });
-const studies = folders.map((folder) => ({ folder, analysed: analyseStudyFolder(folder) }));
-const pages = studies.map(({ folder, analysed }) => {
-  const { name } = analysed.analysis;
+const studies = folders.map((folder) => ({ folder, analyzed: analyzeStudyFolder(folder) }));
+const pages = studies.map(({ folder, analyzed }) => {
+  const { name } = analyzed.analysis;
   const repeat = values.repeat.length > 0 ? values.repeat : [`longsight report ${basename(folder)}`];
-  const html = reportHtml(analysed, { repeat });
+  const html = reportHtml(analyzed, { repeat });
   const temporary = join(out, `.${name}.tmp`);
-  const files = writeReport(temporary, analysed, { repeat });
+  const files = writeReport(temporary, analyzed, { repeat });
   put(`${name}.html`, html);
   put(`${name}.csv`, readFileSync(files.csv, 'utf8'));
   rmSync(temporary, { recursive: true });
@@ -40,7 +40,7 @@ const pages = studies.map(({ folder, analysed }) => {
     put(file, svg);
     return { title, caption, file };
   });
-  return { name, figures, repeat, data: numbersOf(analysed) };
+  return { name, figures, repeat, data: numbersOf(analyzed) };
 });
 put('numbers.json', `${JSON.stringify(Object.fromEntries(pages.map(({ name, data }) => [name, data])), null, 1)}\n`);
 const markdown = pages.map(pageOf).join('\n\n');
@@ -134,9 +134,9 @@ function escape(text) {
 }
 
 /** What a reader may want to compute with: no curves, those are in the report. */
-function numbersOf(analysed) {
-  const { title, question, rule, compare, groups, environment, scaling } = reportJson(analysed);
-  const timing = [...analysed.records].map(([name, { ran, status }]) => [
+function numbersOf(analyzed) {
+  const { title, question, rule, compare, groups, environment, scaling } = reportJson(analyzed);
+  const timing = [...analyzed.records].map(([name, { ran, status }]) => [
     name,
     {
       // Of a run that was stopped and continued, without the time between.

@@ -47,7 +47,7 @@ def execute(program, arrays):
 
 
 def draw(case):
-    """Random inputs: unit keys, gates as after initialisation, everything in the dtype of the program."""
+    """Random inputs: unit keys, gates as after initialization, everything in the dtype of the program."""
     arrays = []
     for i, port in enumerate(case["inputs"]):
         key, shape, name = jax.random.key(i), tuple(port["shape"]), port["name"]

@@ -26,16 +26,16 @@ export interface HeadEntropy extends HeadIndex {
    * Divided by `ln(t + 1)`, the published normalizer: the causal length, even for window heads. 0 at the first
    * position.
    */
-  readonly normalised: number;
+  readonly normalized: number;
   /** Divided by `ln(visible keys)`: 1 for a uniform window head too. 0 where one key is visible. */
-  readonly normalisedVisible: number;
+  readonly normalizedVisible: number;
   /** Mean share of attention on keys; the rest is on the head's sink. */
   readonly mass: number;
 }
 
 /**
- * The attention entropy of all heads, with means over heads: `entropy` in nats, `normalised` by the log of all keys,
- * `normalisedVisible` by that of the visible ones.
+ * The attention entropy of all heads, with means over heads: `entropy` in nats, `normalized` by the log of all keys,
+ * `normalizedVisible` by that of the visible ones.
  */
 export interface EntropyResult {
   readonly format: 1;
@@ -44,8 +44,8 @@ export interface EntropyResult {
   readonly tailQueries: number;
   /** Means over heads. */
   readonly entropy: number;
-  readonly normalised: number;
-  readonly normalisedVisible: number;
+  readonly normalized: number;
+  readonly normalizedVisible: number;
   readonly heads: readonly HeadEntropy[];
 }
 
@@ -124,8 +124,8 @@ export async function attentionEntropy(
     return {
       ...{ layer, head, label: printLayer(plan), window: headGroupsOf(plan)[head]?.window ?? null },
       entropy: tally.entropy / count,
-      normalised: tally.causal / count,
-      normalisedVisible: tally.visible / count,
+      normalized: tally.causal / count,
+      normalizedVisible: tally.visible / count,
       mass: tally.mass / count,
     };
   });
@@ -135,8 +135,8 @@ export async function attentionEntropy(
     samples: texts.length,
     tailQueries,
     entropy: mean((h) => h.entropy),
-    normalised: mean((h) => h.normalised),
-    normalisedVisible: mean((h) => h.normalisedVisible),
+    normalized: mean((h) => h.normalized),
+    normalizedVisible: mean((h) => h.normalizedVisible),
     heads: results,
   };
 }

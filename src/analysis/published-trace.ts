@@ -117,7 +117,7 @@ export async function tracePublished(
   });
   const samples = prepared.filter((s) => s.needle.size > 0);
   if (samples.length === 0) {
-    throw new ConfigError(`none of ${prepared.length} prompts holds its needle after tokenising; check the answers`);
+    throw new ConfigError(`none of ${prepared.length} prompts holds its needle after tokenizing; check the answers`);
   }
   const sums = config.layers.map((plan) => headGroupsOf(plan).map(() => 0));
   const rows = await AttentionRows.create(model, samples, { batchTokens });

@@ -59,7 +59,7 @@ export interface ChoiceResult {
   /** The likeliest choice is the right one. */
   readonly accuracy: Proportion;
   /** The likeliest choice for each byte is the right one. */
-  readonly normalisedAccuracy: Proportion;
+  readonly normalizedAccuracy: Proportion;
 }
 
 /**
@@ -98,7 +98,7 @@ const proportion = (hits: number, n: number): Proportion => ({ value: hits / n, 
 const likeliest = (values: readonly number[]): number => values.indexOf(maxOf(values));
 
 /** Accuracies of questions whose choices are scored. */
-export function summariseChoices(
+export function summarizeChoices(
   questions: readonly ChoiceQuestion[],
   scores: readonly (readonly ChoiceScore[])[],
 ): ChoiceResult {
@@ -111,7 +111,7 @@ export function summariseChoices(
       hits((s) => s.logLikelihood),
       n,
     ),
-    normalisedAccuracy: proportion(
+    normalizedAccuracy: proportion(
       hits((s) => s.logLikelihood / s.bytes),
       n,
     ),
@@ -146,7 +146,7 @@ export async function evaluateChoices(
 ): Promise<EvaluatedChoices> {
   const flat = await scoreChoices(model, tokens.flat(), options);
   const scores = tokens.map((choices) => flat.splice(0, choices.length));
-  return { result: summariseChoices(questions, scores), scores };
+  return { result: summarizeChoices(questions, scores), scores };
 }
 
 /** The next length of a series that grows by a quarter or so: few graphs are compiled, little is padded. */

@@ -1,5 +1,5 @@
 /**
- * The op catalogue: the definition of every op, assembled from the families. "Primitives" are elementary; "composites"
+ * The op catalog: the definition of every op, assembled from the families. "Primitives" are elementary; "composites"
  * have a meaning that an engine may have a better kernel for, a decomposition into primitives and a derivative rule of
  * their own.
  */

@@ -1,6 +1,6 @@
 /** A fitted scaling law and what is asked of it. */
 import {
-  analyseScaling,
+  analyzeScaling,
   computeOptimal,
   extrapolate,
   isoLoss,
@@ -36,7 +36,7 @@ export function fitScalingLaw(
   points: readonly ScalingPoint[],
   { at, flops, iso, ...options }: ScalingLawOptions,
 ): { readonly result: ScalingAnalysis; readonly curves: ScalingCurves } {
-  const result = analyseScaling(points, options);
+  const result = analyzeScaling(points, options);
   const { parameters } = result.fit;
   const bands = result.bootstrap ?? undefined;
   const sizes = [...new Set(points.map((p) => p.N))];

@@ -1,5 +1,5 @@
 /** What the figures of a report share: the runs of a design, and curves of them over training tokens. */
-import type { Analysed } from './report-data.js';
+import type { Analyzed } from './report-data.js';
 import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
 import type { RunRecord, RunSummary } from '../study/index.js';
 import { formatTokens, maxOf } from '../core/index.js';
@@ -23,12 +23,12 @@ export const WIDE = { width: 1040, marginLeft: 46, marginRight: 24, marginTop: 2
 /** The designs that have runs among `summaries`, in the order of the study. */
 export function drawnDesigns(
   summaries: readonly RunSummary[],
-  analysed: Analysed,
+  analyzed: Analyzed,
   styles: readonly SeriesStyle[],
 ): DrawnDesign[] {
   return styles.flatMap((style) => {
     const runs = summaries.flatMap((summary) => {
-      const record = analysed.records.get(summary.name);
+      const record = analyzed.records.get(summary.name);
       return summary.architecture === style.label && record !== undefined ? [{ summary, record }] : [];
     });
     return runs.length === 0 ? [] : [{ style, runs }];

@@ -1,8 +1,8 @@
 /** Reports: figures, the HTML page, JSON and CSV. All are views of the records that runs and studies left on disk. */
-export { analyseRun, analyseStudy, engineLine, type Analysed, type Analysis, type Group } from './report-data.js';
+export { analyzeRun, analyzeStudy, engineLine, type Analyzed, type Analysis, type Group } from './report-data.js';
 export {
-  analyseRunFolder,
-  analyseStudyFolder,
+  analyzeRunFolder,
+  analyzeStudyFolder,
   overview,
   reportHtml,
   reportJson,

@@ -12,7 +12,7 @@ import {
   type RunRecord,
   type RunSummary,
   type StudyPlan,
-  summarise,
+  summarize,
   type Verdict,
   type VerdictContext,
   verdictsOf,
@@ -75,7 +75,7 @@ export interface Analysis {
 }
 
 /** An analysis with the records that plots are drawn from, by run name. */
-export interface Analysed {
+export interface Analyzed {
   readonly analysis: Analysis;
   readonly records: ReadonlyMap<string, RunRecord>;
 }
@@ -102,11 +102,11 @@ interface Entry {
  * @param records the run folders that exist, by run name
  * @param unreadable why a run folder cannot be read, by run name
  */
-export function analyseStudy(
+export function analyzeStudy(
   plan: StudyPlan,
   records: ReadonlyMap<string, RunRecord>,
   unreadable: ReadonlyMap<string, string> = new Map(),
-): Analysed {
+): Analyzed {
   const entries = plan.runs.map((run) => ({
     ...{ ...run, record: records.get(run.name) ?? null },
     problem: unreadable.get(run.name) ?? null,
@@ -117,7 +117,7 @@ export function analyseStudy(
   const labels = plan.architectures.map((a) => a.label);
   const groups = keys.map((key) => {
     const own = entries.filter((entry) => groupKey(entry) === key);
-    return analyseGroup(own, labels, plan.compare, {
+    return analyzeGroup(own, labels, plan.compare, {
       ...{ title: titleOf(own, keys.length), window, everyRecord: [...records.values()] },
     });
   });
@@ -141,10 +141,10 @@ export function analyseStudy(
 }
 
 /** Analyses a single run; its one group has no pairs, and a run that is not finished is shown as far as it got. */
-export function analyseRun(record: RunRecord): Analysed {
+export function analyzeRun(record: RunRecord): Analyzed {
   const compare = compareSchema.parse({});
   const summary = (bins: DistanceBin[], far: DistanceBin[]) =>
-    summarise(record, { architecture: record.name, ...viewOf({ bins, far }, compare) });
+    summarize(record, { architecture: record.name, ...viewOf({ bins, far }, compare) });
   const bins = distanceBins([record]);
   const window = largestWindow([record.model]);
   const { bins: far, beyond } = farBins(bins, window);
@@ -198,7 +198,7 @@ interface GroupOptions {
   readonly everyRecord: readonly RunRecord[];
 }
 
-function analyseGroup(
+function analyzeGroup(
   entries: readonly Entry[],
   labels: readonly string[],
   compare: CompareOptions,
@@ -211,7 +211,7 @@ function analyseGroup(
   const bins = distanceBins(entries.flatMap(({ record }) => record ?? []));
   const { bins: far, beyond } = farBins(bins, window);
   const summary = ({ architecture, record }: { readonly architecture: string; readonly record: RunRecord }) =>
-    summarise(record, { architecture, ...viewOf({ bins, far }, compare) });
+    summarize(record, { architecture, ...viewOf({ bins, far }, compare) });
   const runs = finished.map(summary);
   const pairs = pairsOf(finished, runs, labels, compare);
   const first = entries[0];

@@ -6,7 +6,7 @@ import { FAKE_DESIGNS, writeFakeRun, writeFakeStudy, type FakeRun } from '../../
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { seriesStyles } from './plot.js';
 import { engineLine, type Analysis } from './report-data.js';
-import { analyseRunFolder, analyseStudyFolder, reportHtml, writeReport } from './report.js';
+import { analyzeRunFolder, analyzeStudyFolder, reportHtml, writeReport } from './report.js';
 
 function study(runs: readonly (FakeRun & { architecture: string })[], change: object = {}): string {
   const dir = temporaryFolder();
@@ -32,7 +32,7 @@ interface Page {
 }
 
 function pageOf(dir: string) {
-  const html = reportHtml(analyseStudyFolder(dir), { repeat: ['longsight study x'] });
+  const html = reportHtml(analyzeStudyFolder(dir), { repeat: ['longsight study x'] });
   const { document } = parseHTML(html) as unknown as Page;
   const texts = (selector: string) => [...document.querySelectorAll(selector)].map((e) => e.textContent);
   return { html, document, texts };
@@ -66,7 +66,7 @@ describe('the report of a study', () => {
   });
 
   it('names every engine once, with why it was taken', () => {
-    const records = [...analyseStudyFolder(study(quickstart())).records.values()];
+    const records = [...analyzeStudyFolder(study(quickstart())).records.values()];
     const engines = [
       null,
       { name: 'xla', reason: 'b' },
@@ -114,7 +114,7 @@ describe('the report of a study', () => {
     );
   });
 
-  it('draws every figure, labelled for screen readers', () => {
+  it('draws every figure, labeled for screen readers', () => {
     const { texts, document } = pageOf(study(quickstart()));
     expect(texts('figure h3')).toEqual([
       'Recall by distance, while training',
@@ -149,7 +149,7 @@ describe('the report of a study', () => {
 
   it('gives the same numbers as JSON, as CSV and in the table', () => {
     const dir = study(quickstart());
-    const files = writeReport(dir, analyseStudyFolder(dir), { repeat: [] });
+    const files = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
     const json = JSON.parse(readFileSync(files.json, 'utf8')) as Analysis & {
       curves: Record<string, Record<string, [number, number][]>>;
     };
@@ -200,7 +200,7 @@ describe('the report of a study', () => {
     expect(html).toMatch(/fill="none" class="series-1"|class="series-1"[^>]*fill="none"/);
     expect(texts('.badge').every((badge) => badge.endsWith('so far'))).toBe(true);
     expect(texts('h2')).not.toContain('What the runs say');
-    const { csv } = writeReport(dir, analyseStudyFolder(dir), { repeat: [] });
+    const { csv } = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
     expect(
       readFileSync(csv, 'utf8')
         .split('\r\n')
@@ -247,7 +247,7 @@ describe('the report of a study', () => {
 
   it('means the same distances while designs are missing', () => {
     const runs = quickstart().map((run) => (run.pattern === 'swa-64' ? { ...run, state: 'running' as const } : run));
-    const { analysis } = analyseStudyFolder(study(runs));
+    const { analysis } = analyzeStudyFolder(study(runs));
     expect(analysis.groups[0]).toMatchObject({ largestWindow: 64, far: [{ from: 65, to: 128 }] });
   });
 
@@ -273,7 +273,7 @@ describe('the report of a study', () => {
         /swa:8 \+ full and full end apart\. .*associative recall at distances 97 to 128 \(top-1\) 0\.69 to 0\.70 against 0\.05( to 0\.06)? \(lower with full by 0\.6\d\d to 0\.6\d\d\), its loss \S+ to \S+ against \S+ to \S+ nats \(lower with swa:8 \+ full by/,
       ),
     );
-    const { analysis } = analyseStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.69 } }));
+    const { analysis } = analyzeStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.69 } }));
     expect(analysis.groups[0]?.verdicts[0]?.text).toContain('is right in 0.69 of the cases');
     // Where no text was recalled, no word of it.
     expect(pageOf(study(quickstart())).texts('.question').join(' ')).not.toMatch(/ssociative/);
@@ -282,13 +282,13 @@ describe('the report of a study', () => {
   it('tells tokens to each of several thresholds of associative recall', () => {
     const runs = quickstart().map((run) => ({ ...run, text: true, ar: true }));
     const dir = study(runs, { compare: { ...COMPARE, arThreshold: [0.1, 0.5, 0.9] } });
-    const { analysis } = analyseStudyFolder(dir);
+    const { analysis } = analyzeStudyFolder(dir);
     const [group] = analysis.groups;
     const pair = group?.pairs.find(({ b }) => b === 'full');
     expect(pair?.arTokensAt?.map(({ threshold }) => threshold)).toEqual([0.1, 0.5, 0.9]);
     expect(pair?.arTokensAt?.[0]?.tokens).toEqual(pair?.arTokens);
     // Three thresholds are judged at once, so that each says less than it would alone.
-    const alone = analyseStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.5 } })).analysis;
+    const alone = analyzeStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.5 } })).analysis;
     const half = pair?.arTokensAt?.[1]?.tokens;
     const only = alone.groups[0]?.pairs.find(({ b }) => b === 'full')?.arTokens;
     expect(half?.values).toEqual(only?.values);
@@ -304,7 +304,7 @@ describe('the report of a study', () => {
       [0.1, 0.5, 0.9].map((threshold) => `Tokens until far associative recall reaches ${threshold}`),
     );
     expect(page.texts('th')).toEqual(expect.arrayContaining(['tokens to 0.1 of it', 'tokens to 0.9 of it']));
-    const files = writeReport(dir, analyseStudyFolder(dir), { repeat: [] });
+    const files = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
     const [head = '', first = ''] = readFileSync(files.csv, 'utf8').split('\r\n');
     const cell = (name: string) => first.split(',')[head.split(',').indexOf(name)];
     expect(cell('ar_tokens_to_0.1')).toBe(cell('ar_tokens_to_threshold'));
@@ -344,7 +344,7 @@ describe('the report of a study', () => {
 
   it('refuses a folder without a study', () => {
     const dir = temporaryFolder();
-    expect(messageOf(() => analyseStudyFolder(dir))).toMatch(/^cannot read .*study\.json/);
+    expect(messageOf(() => analyzeStudyFolder(dir))).toMatch(/^cannot read .*study\.json/);
   });
 });
 
@@ -352,7 +352,7 @@ describe('the report of a run', () => {
   it('shows what it measured, without verdicts, even unfinished', () => {
     const dir = join(temporaryFolder(), 'run');
     writeFakeRun(dir, { name: 'demo', pattern: 'swa-8', seed: 3, formsAt: 0.5e6, state: 'interrupted', upTo: 300 });
-    const html = reportHtml(analyseRunFolder(dir), { repeat: ['longsight train x'] });
+    const html = reportHtml(analyzeRunFolder(dir), { repeat: ['longsight train x'] });
     const { document } = parseHTML(html) as unknown as Page;
     const text = document.documentElement.textContent;
     expect(text).toContain('swa:8 full, 222 k parameters, 2.46 M tokens a run, seed 3; interrupted.');

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { ScalingOptions } from '../analysis/index.js';
 import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
 import { printPattern } from '../model/index.js';
-import { allRuns, analyseRun, analyseStudy, viewOf, type Analysed, type Group } from './report-data.js';
+import { allRuns, analyzeRun, analyzeStudy, viewOf, type Analyzed, type Group } from './report-data.js';
 import { csvOf } from './csv.js';
 import { details, escapeHtml, pageHtml, table } from './html.js';
 import {
@@ -47,7 +47,7 @@ export interface ReportOptions {
 const SCALING: ScalingOptions = { form: 'no_constant', resamples: 100, profiles: false };
 
 /** Analyses the runs that a study folder holds so far. */
-export function analyseStudyFolder(dir: string): Analysed {
+export function analyzeStudyFolder(dir: string): Analyzed {
   const plan = readPlan(dir);
   const folders = plan.runs.map((run) => [run.name, runFolder(dir, run.name)] as const);
   const records = new Map<string, RunRecord>();
@@ -61,25 +61,25 @@ export function analyseStudyFolder(dir: string): Analysed {
       unreadable.set(name, error.message);
     }
   }
-  return analyseStudy(plan, records, unreadable);
+  return analyzeStudy(plan, records, unreadable);
 }
 
 /** The report's data of one run folder. */
-export function analyseRunFolder(dir: string): Analysed {
-  return analyseRun(readRun(dir));
+export function analyzeRunFolder(dir: string): Analyzed {
+  return analyzeRun(readRun(dir));
 }
 
 /** Writes the three files into `dir`. Throws `StoreError` where it cannot. */
-export function writeReport(dir: string, analysed: Analysed, options: ReportOptions): ReportFiles {
+export function writeReport(dir: string, analyzed: Analyzed, options: ReportOptions): ReportFiles {
   const files = reportPaths(dir);
-  writeFileAtomic(files.json, JSON.stringify(reportJson(analysed)) + '\n');
-  writeFileAtomic(files.csv, csvOf(analysed.analysis));
-  writeFileAtomic(files.html, reportHtml(analysed, options));
+  writeFileAtomic(files.json, JSON.stringify(reportJson(analyzed)) + '\n');
+  writeFileAtomic(files.csv, csvOf(analyzed.analysis));
+  writeFileAtomic(files.html, reportHtml(analyzed, options));
   return files;
 }
 
 /** The analysis with the series that the plots draw: by run, by metric, `[tokens, value]`. */
-export function reportJson({ analysis, records }: Analysed): Record<string, unknown> {
+export function reportJson({ analysis, records }: Analyzed): Record<string, unknown> {
   const curves = [...records].map(([name, { metrics }]) => {
     const series = [...metrics].filter(([metric]) => metric.startsWith('eval/') || metric === 'train/loss');
     return [
@@ -106,18 +106,18 @@ export function reportJson({ analysis, records }: Analysed): Record<string, unkn
 }
 
 /** The page. */
-export function reportHtml(analysed: Analysed, options: ReportOptions): string {
-  const { analysis } = analysed;
+export function reportHtml(analyzed: Analyzed, options: ReportOptions): string {
+  const { analysis } = analyzed;
   const styles = seriesStyles(analysis.architectures.map((a) => a.label));
-  const groups = analysis.groups.map((group) => groupHtml(group, analysed, styles)).join('');
-  const body = `${groups}${scalingHtml(analysed)}${methodHtml(analysed)}${environmentHtml(analysed, options)}`;
-  return pageHtml({ title: analysis.title, lead: analysis.question, overview: overview(analysed), body });
+  const groups = analysis.groups.map((group) => groupHtml(group, analyzed, styles)).join('');
+  const body = `${groups}${scalingHtml(analyzed)}${methodHtml(analyzed)}${environmentHtml(analyzed, options)}`;
+  return pageHtml({ title: analysis.title, lead: analysis.question, overview: overview(analyzed), body });
 }
 
 /** Scaling laws of designs whose runs differ in size and tokens; nothing for other studies. */
-function scalingHtml(analysed: Analysed): string {
+function scalingHtml(analyzed: Analyzed): string {
   return FITTED_MEASURES.map((measure) => {
-    const fits = fitStudy(analysed, SCALING, measure);
+    const fits = fitStudy(analyzed, SCALING, measure);
     if (fits.length === 0) return '';
     const { about } = FITTED[measure];
     const figures = `<div class="figures">${scalingFigure(fits, about)}${impliedFigures(fits)}</div>`;
@@ -126,7 +126,7 @@ function scalingHtml(analysed: Analysed): string {
 }
 
 /** One sentence: what was run. */
-export function overview({ analysis, records }: Analysed): string {
+export function overview({ analysis, records }: Analyzed): string {
   const runs = [...records.values()];
   const done = runs.filter((run) => run.status.state === 'done').length;
   const seeds = new Set(runs.map((run) => run.seed)).size;
@@ -159,16 +159,16 @@ function startedFrom(runs: readonly RunRecord[]): string {
   return ` ${which} from the weights of ${list(sources)}.`;
 }
 
-function groupHtml(group: Group, analysed: Analysed, styles: readonly SeriesStyle[]): string {
-  const { analysis } = analysed;
-  const designs = drawnDesigns(allRuns(group), analysed, styles);
+function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyle[]): string {
+  const { analysis } = analyzed;
+  const designs = drawnDesigns(allRuns(group), analyzed, styles);
   // What is drawn as an end is of finished runs.
-  const ended = drawnDesigns(group.runs, analysed, styles);
+  const ended = drawnDesigns(group.runs, analyzed, styles);
   const figures = groupFigures(group, designs, ended, analysis.compare).join('');
   const mechanism = mechanismFigures(group, ended);
   const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
   const drawn =
-    figures === '' ? '' : `<h2>Figures</h2>${legend(analysed, designs)}<div class="figures">${figures}</div>`;
+    figures === '' ? '' : `<h2>Figures</h2>${legend(analyzed, designs)}<div class="figures">${figures}</div>`;
   const found = mechanism === '' ? '' : `<h2>The mechanism</h2><div class="figures">${mechanism}</div>`;
   return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, analysis.compare)}</section>`;
 }
@@ -239,7 +239,7 @@ function verdictsHtml(group: Group, kind: 'study' | 'run'): string {
   return `<h2>${title}</h2>${warning}<div class="questions">${blocks.join('')}</div>`;
 }
 
-function legend({ analysis }: Analysed, designs: ReturnType<typeof drawnDesigns>): string {
+function legend({ analysis }: Analyzed, designs: ReturnType<typeof drawnDesigns>): string {
   const layersOf = new Map(analysis.architectures.map((a) => [a.label, a.layers]));
   const items = designs.map(({ style }) => {
     const dash = style.dash === undefined ? '' : ` stroke-dasharray="${style.dash}"`;
@@ -276,7 +276,7 @@ function numbersTable(group: Group, compare: CompareOptions): string {
   return table(['design', ...columns.map(([name]) => name)], rows, numeric) + shared;
 }
 
-function methodHtml({ analysis }: Analysed): string {
+function methodHtml({ analysis }: Analyzed): string {
   const group = analysis.groups[0];
   const window = group?.largestWindow ?? null;
   const recall = (group?.bins.length ?? 0) > 0;
@@ -302,7 +302,7 @@ function methodHtml({ analysis }: Analysed): string {
   return `<section><h2>How to read this</h2>${paragraphs.map((text) => `<p>${escapeHtml(text)}</p>`).join('')}</section>`;
 }
 
-function environmentHtml({ analysis, records }: Analysed, { repeat }: ReportOptions): string {
+function environmentHtml({ analysis, records }: Analyzed, { repeat }: ReportOptions): string {
   const rows = Object.entries(analysis.environment).flatMap(([part, values]) =>
     Object.entries(values as Record<string, unknown>).map(([key, value]) => [part, key, showValue(value)]),
   );

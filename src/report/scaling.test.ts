@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { RunSummary } from '../study/index.js';
-import type { Analysed, Group } from './report-data.js';
+import type { Analyzed, Group } from './report-data.js';
 import { fitStudy, scalingPage, studyPoints } from './scaling.js';
 
 /** A study whose runs follow `40 N^-0.3 + 90 D^-0.25` exactly. */
-function study(sizes: readonly number[], budgets: readonly number[]): Analysed {
+function study(sizes: readonly number[], budgets: readonly number[]): Analyzed {
   const runs = sizes.flatMap((N) =>
     budgets.map(
       (D) =>
@@ -21,7 +21,7 @@ function study(sizes: readonly number[], budgets: readonly number[]): Analysed {
   return {
     analysis: { architectures: [{ label: 'a', layers: 'full' }], groups: [group] },
     records: new Map(),
-  } as unknown as Analysed;
+  } as unknown as Analyzed;
 }
 
 describe('scaling laws of a study', () => {

@@ -1,6 +1,6 @@
 /** Scaling laws of a study whose runs differ in size and budget, and figures of laws with their bands. */
 import {
-  analyseScaling,
+  analyzeScaling,
   computeOptimal,
   extrapolate,
   groupBySize,
@@ -10,7 +10,7 @@ import {
   type ScalingPoint,
 } from '../analysis/index.js';
 import type { RunSummary } from '../study/index.js';
-import type { Analysed } from './report-data.js';
+import type { Analyzed } from './report-data.js';
 import { tick, WIDE } from './curves.js';
 import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
 import { drawPlot, NUM_COLORS, Plot } from './plot.js';
@@ -41,7 +41,7 @@ export const FITTED_MEASURES = Object.keys(FITTED) as FittedMeasure[];
  * A design's finished runs as points: N non-embedding parameters, D training tokens, y the measure at the end. Designs
  * whose runs are fewer than five, or do not differ in both N and D, are left out.
  */
-export function studyPoints({ analysis }: Analysed, measure: FittedMeasure = 'loss'): NamedPoints[] {
+export function studyPoints({ analysis }: Analyzed, measure: FittedMeasure = 'loss'): NamedPoints[] {
   return analysis.architectures.flatMap(({ label }) => {
     const runs = analysis.groups.flatMap((g) => g.runs).filter((run) => run.architecture === label);
     const points = runs.flatMap((run) => {
@@ -61,10 +61,10 @@ export interface NamedFit {
 }
 
 /** A law for each design that has points enough. */
-export function fitStudy(analysed: Analysed, options: ScalingOptions, measure: FittedMeasure = 'loss'): NamedFit[] {
-  return studyPoints(analysed, measure).map(({ label, points }) => ({
+export function fitStudy(analyzed: Analyzed, options: ScalingOptions, measure: FittedMeasure = 'loss'): NamedFit[] {
+  return studyPoints(analyzed, measure).map(({ label, points }) => ({
     label,
-    result: analyseScaling(points, options),
+    result: analyzeScaling(points, options),
   }));
 }
 
@@ -249,7 +249,7 @@ export function scalingPage(title: string, fits: readonly NamedFit[], yLabel: st
   const forms = [...new Set(fits.map(({ result }) => result.fit.form))];
   const form = forms[0] === 'default' ? 'y = a + b N^-alpha + c D^-beta' : 'y = b N^-alpha + c D^-beta';
   const body =
-    `<h2>Law</h2><p>${escapeHtml(`${form}, the sum of Huber terms of ln y minimised from many starts.`)}</p>` +
+    `<h2>Law</h2><p>${escapeHtml(`${form}, the sum of Huber terms of ln y minimized from many starts.`)}</p>` +
     `<div class="figures">${scalingFigure(fits, yLabel)}${impliedFigures(fits)}</div><h2>Exponents</h2>${scalingTable(fits)}` +
     `<h2>How to repeat this</h2><pre>${escapeHtml(repeat)}</pre>`;
   return pageHtml({ title, lead: null, overview: `${fits.length === 1 ? 'One law' : `${fits.length} laws`}.`, body });

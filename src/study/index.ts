@@ -33,7 +33,7 @@ export {
 } from './plan.js';
 export { readRun, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
 export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
-export { measuredRun, summarise, type RunSummary, type SummaryOptions } from './summary.js';
+export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';

@@ -50,7 +50,7 @@ export function measuredRun(run: RunRecord, name: keyof typeof MEASURES): Measur
 }
 
 /** The numbers of one run. */
-export function summarise(run: RunRecord, { architecture, ...view }: SummaryOptions): RunSummary {
+export function summarize(run: RunRecord, { architecture, ...view }: SummaryOptions): RunSummary {
   const cost = modelCost(run.model, run.train.seqLen);
   const measured = MEASURE_NAMES.flatMap((name) =>
     Object.entries(MEASURES[name].summarize(measuredRun(run, name), view)),

@@ -13,7 +13,7 @@ import {
   toYaml,
   type FullRunConfig,
 } from '../../src/lab/index.js';
-import { analyseStudyFolder, overview } from '../../src/report/report.js';
+import { analyzeStudyFolder, overview } from '../../src/report/report.js';
 import { openCheckpoint } from '../../src/run/index.js';
 import { expandStudy, loadStudy, openStudyFolder } from '../../src/study/index.js';
 import { messageOf } from '../support/folders.js';
@@ -189,7 +189,7 @@ describe('train.init', () => {
     (await openStudyFolder(dir, plan)).lock.release();
     expect(loadStudy(join(dir, 'study.yaml')).runs).toEqual(plan.runs);
     for (const run of plan.runs) await trained(run.config, 'no', join(dir, 'runs', run.name));
-    expect(overview(analyseStudyFolder(dir))).toContain(
+    expect(overview(analyzeStudyFolder(dir))).toContain(
       `1 of them start from the weights of ${join(source.dir, 'checkpoints/step-000012')}.`,
     );
     const refused = (change: string, by: string) =>

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { openCorpus, prepareShards } from '../../src/data/index.js';
 import { createEngine } from '../../src/engine/index.js';
 import { performRun, type Setting } from '../../src/lab/index.js';
-import { analyseStudyFolder, reportHtml } from '../../src/report/index.js';
+import { analyzeStudyFolder, reportHtml } from '../../src/report/index.js';
 import { loadStudy, openStudyFolder, readRun, runFolder } from '../../src/study/index.js';
 import { temporaryFolder } from './support.js';
 
@@ -63,14 +63,14 @@ describe('the study real-text', () => {
     expect(runs).toHaveLength(8);
     const record = readRun(runFolder(dir, runs[0]?.name ?? ''));
     for (const name of ['eval/loss', 'eval/ar/fresh/loss']) expect(record.metrics.get(name), name).toHaveLength(3);
-    const analysed = analyseStudyFolder(dir);
-    const group = analysed.analysis.groups[0];
+    const analyzed = analyzeStudyFolder(dir);
+    const group = analyzed.analysis.groups[0];
     expect(group?.runs).toHaveLength(8);
     expect(group?.pairs.map(({ a, b }) => [a, b].sort())).toEqual(plan.compare.pairs?.map((pair) => [...pair].sort()));
     for (const pair of group?.pairs ?? []) {
       expect(pair.freshLoss, `${pair.a} and ${pair.b}`).toMatchObject({ finding: 'unknown', values: [{ seed: 1 }] });
     }
-    expect(reportHtml(analysed, { repeat: [] })).toContain('Long-range recall on real text');
+    expect(reportHtml(analyzed, { repeat: [] })).toContain('Long-range recall on real text');
     expect(readFileSync(join(dir, 'study.yaml'), 'utf8')).toContain('seedsFor');
   }, 300_000);
 });

@@ -83,7 +83,7 @@ describe('Trainer', () => {
     await trainer.dispose();
   });
 
-  it('takes the same steps whether moments are kept together or apart, and with rematerialisation', async () => {
+  it('takes the same steps whether moments are kept together or apart, and with rematerialization', async () => {
     const flat = await train({}, batches);
     const separate = await train({}, batches, { moments: 'separate' });
     const remat = await train({ train: { remat: true } }, batches);

@@ -176,7 +176,7 @@ describe('simplifying', () => {
   });
 });
 
-describe('rematerialisation', () => {
+describe('rematerialization', () => {
   it('computes the body again in the backward pass, behind a barrier', () => {
     const [x, w] = [f('x', 2, 3), f('w', 3, 3)];
     const layer = (a: Value, b: Value): Value => g.tanh(g.linear(a, b));

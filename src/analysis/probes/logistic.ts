@@ -1,7 +1,7 @@
 /**
- * L2-regularised logistic regression as liblinear defines it (Fan et al. 2008; scikit-learn's `LogisticRegression` with
+ * L2-regularized logistic regression as liblinear defines it (Fan et al. 2008; scikit-learn's `LogisticRegression` with
  * `solver='liblinear'`): minimize `|w|^2 / 2 + C sum_i log(1 + exp(-s_i w.x_i))`, where the intercept is one more
- * weight on a feature that is always 1 and is penalised like the others. Several classes: one against the rest, each
+ * weight on a feature that is always 1 and is penalized like the others. Several classes: one against the rest, each
  * for itself.
  *
  * Solved by Newton steps, their equations by conjugate gradients (Lin, Weng and Keerthi 2008), to a gradient of 1e-6 of

@@ -1,7 +1,7 @@
 /**
  * Layer-wise probes: can the class of the needle be read from the state of the last token, layer by layer? (evaluation
- * `src/probing` of thunlp/rethinking-hybrid-attention: features standardised on the training part, one-against-rest
- * logistic regression with C = 0.1 and a penalised intercept, a stratified split of 80 to 20.)
+ * `src/probing` of thunlp/rethinking-hybrid-attention: features standardized on the training part, one-against-rest
+ * logistic regression with C = 0.1 and a penalized intercept, a stratified split of 80 to 20.)
  */
 import { at, f64At, ConfigError, Rng, wilson } from '../../core/index.js';
 import { fitOneVsRest, predictClasses, type LogisticOptions } from './logistic.js';
@@ -78,7 +78,7 @@ export function stratifiedSplit(labels: ArrayLike<number>, classes: number, test
  * Rows of `features`, every column minus its mean and divided by its deviation over the rows in `by` (1 if it has
  * none).
  */
-export function standardise(features: Features, by: readonly number[]): Features {
+export function standardize(features: Features, by: readonly number[]): Features {
   const { data, rows, width } = features;
   const [mean, deviation] = [new Float64Array(width), new Float64Array(width)];
   for (let j = 0; j < width; j++) {
@@ -113,7 +113,7 @@ export function scoreProbe(
   split: Split,
   options: LogisticOptions = {},
 ): ProbeScore {
-  const scaled = standardise(features, split.train);
+  const scaled = standardize(features, split.train);
   const of = (indices: readonly number[]) => indices.map((i) => at(labels, i));
   const model = fitOneVsRest(takeRows(scaled, split.train), of(split.train), classes, options);
   const predicted = predictClasses(model, takeRows(scaled, split.test));

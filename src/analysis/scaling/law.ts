@@ -116,7 +116,7 @@ function huber(r: number, delta: number): number {
 }
 
 /** Points with logarithms taken and their means removed, which makes intercepts and exponents nearly independent. */
-interface Centred {
+interface Centered {
   readonly n: readonly number[];
   readonly d: readonly number[];
   readonly y: readonly number[];
@@ -124,7 +124,7 @@ interface Centred {
   readonly meanD: number;
 }
 
-function centre(points: readonly ScalingPoint[]): Centred {
+function center(points: readonly ScalingPoint[]): Centered {
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   const [n, d] = [points.map((p) => Math.log(p.N)), points.map((p) => Math.log(p.D))];
   const [meanN, meanD] = [mean(n), mean(d)];
@@ -138,12 +138,12 @@ function centre(points: readonly ScalingPoint[]): Centred {
 }
 
 /** Variables of the search: `[ln b - alpha meanN, ln c - beta meanD, alpha, beta, (ln a)]`. */
-function toVariables(p: ScalingParameters, data: Centred, form: ScalingForm): number[] {
+function toVariables(p: ScalingParameters, data: Centered, form: ScalingForm): number[] {
   const x = [Math.log(p.b) - p.alpha * data.meanN, Math.log(p.c) - p.beta * data.meanD, p.alpha, p.beta];
   return form === 'default' ? [...x, Math.log(p.a)] : x;
 }
 
-function fromVariables(x: readonly number[], data: Centred): ScalingParameters {
+function fromVariables(x: readonly number[], data: Centered): ScalingParameters {
   const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
   return {
     a: a === undefined ? 0 : Math.exp(a),
@@ -155,7 +155,7 @@ function fromVariables(x: readonly number[], data: Centred): ScalingParameters {
 }
 
 /** Log-prediction of one row and its derivatives with respect to the variables. */
-function logPrediction(x: readonly number[], data: Centred, i: number): { value: number; gradient: number[] } {
+function logPrediction(x: readonly number[], data: Centered, i: number): { value: number; gradient: number[] } {
   const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
   const [n, d] = [at(data.n, i), at(data.d, i)];
   const terms = [b - alpha * n, c - beta * d, a ?? -Infinity] as const;
@@ -166,7 +166,7 @@ function logPrediction(x: readonly number[], data: Centred, i: number): { value:
   return { value: top + Math.log(sum), gradient: a === undefined ? gradient : [...gradient, r / sum] };
 }
 
-function problemOf(data: Centred, lower: number[], upper: number[], delta: number): Problem {
+function problemOf(data: Centered, lower: number[], upper: number[], delta: number): Problem {
   const scale = 1 / (delta * data.y.length);
   const rows = (x: readonly number[]) =>
     data.y.map((y, i) => {
@@ -208,7 +208,7 @@ function problemOf(data: Centred, lower: number[], upper: number[], delta: numbe
 export function fitScaling(points: readonly ScalingPoint[], options: FitOptions): ScalingFit {
   checkPoints(points);
   const { form, huberDelta = HUBER_DELTA, bounds = FREE_BOUNDS, hold } = options;
-  const data = centre(points);
+  const data = center(points);
   const smallest = minOf(data.y);
   const lower = [-Infinity, -Infinity, bounds.alpha[0], bounds.beta[0], smallest - CONSTANT_DEPTH];
   const upper = [Infinity, Infinity, bounds.alpha[1] ?? Infinity, bounds.beta[1] ?? Infinity, smallest];
@@ -285,7 +285,7 @@ interface Held {
 }
 
 /** The problem with one parameter held. `ln b = x0 + alpha meanN` ties x0 to alpha (and c to beta), by substitution. */
-function held(problem: Problem, data: Centred, hold: FitOptions['hold']): Held {
+function held(problem: Problem, data: Centered, hold: FitOptions['hold']): Held {
   if (hold === undefined) return { problem, shorten: (x) => [...x], lengthen: (x) => [...x] };
   const index = { b: 0, c: 1, alpha: 2, beta: 3, a: 4 }[hold.name];
   const value = hold.name === 'alpha' || hold.name === 'beta' ? hold.value : Math.log(hold.value);
@@ -333,7 +333,7 @@ const EXPONENTS = [0.02, 0.08, 0.2, 0.35, 0.55, 0.9];
 const CONSTANT_SHARES = [0.05, 0.4, 0.8];
 
 /** Starts that meet the mean point: exponents over the bounds, and the mean loss shared out between the terms. */
-function spreadStarts(data: Centred, bounds: ExponentBounds, form: ScalingForm, hold: FitOptions['hold']): number[][] {
+function spreadStarts(data: Centered, bounds: ExponentBounds, form: ScalingForm, hold: FitOptions['hold']): number[][] {
   const meanY = data.y.reduce((a, b) => a + b, 0) / data.y.length;
   const smallest = minOf(data.y);
   const within = ([low, high]: readonly [number, number | null]): number[] =>
@@ -360,7 +360,7 @@ function spreadStarts(data: Centred, bounds: ExponentBounds, form: ScalingForm, 
  * Derivatives of the log-prediction of each row with respect to ln b, ln c, alpha, beta, (ln a), logarithms centered.
  */
 export function sensitivities(fit: Pick<ScalingFit, 'parameters' | 'form'>, points: readonly ScalingPoint[]): Matrix {
-  const data = centre(points);
+  const data = center(points);
   const x = toVariables(fit.parameters, data, fit.form);
   return points.map((_, i) => logPrediction(x, data, i).gradient);
 }

@@ -7,7 +7,7 @@ export type Matrix = readonly (readonly number[])[];
 const get = (m: Matrix, i: number, j: number): number => at(at(m, i), j);
 
 /** The lower Cholesky factor of a symmetric matrix; null unless it is positive definite to working precision. */
-export function factorise(a: Matrix): Matrix | null {
+export function factorize(a: Matrix): Matrix | null {
   const l: number[][] = a.map(() => a.map(() => 0));
   for (let i = 0; i < a.length; i++) {
     for (let j = 0; j <= i; j++) {
@@ -21,7 +21,7 @@ export function factorise(a: Matrix): Matrix | null {
 }
 
 /** Solves `L L^T x = b`. */
-export function solveFactorised(l: Matrix, b: readonly number[]): number[] {
+export function solveFactorized(l: Matrix, b: readonly number[]): number[] {
   const x = [...b];
   for (let i = 0; i < x.length; i++) {
     for (let k = 0; k < i; k++) x[i] = at(x, i) - get(l, i, k) * at(x, k);

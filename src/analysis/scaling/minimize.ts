@@ -7,7 +7,7 @@
  * Dense and O(n^3) per step: meant for up to a few dozen variables.
  */
 import { present, at, ConfigError, maxOf, minOf } from '../../core/index.js';
-import { factorise, multiply, solveFactorised, type Matrix } from './linear-algebra.js';
+import { factorize, multiply, solveFactorized, type Matrix } from './linear-algebra.js';
 
 /** The value and the gradient of a function at a point. */
 export interface Evaluation {
@@ -165,9 +165,9 @@ function feasibleDirection(
  */
 function directionOf(curvature: Matrix, gradient: readonly number[], free: readonly number[]): number[] {
   const part = free.map((i) => free.map((j) => at(at(curvature, i), j)));
-  const factor = factorise(part);
+  const factor = factorize(part);
   const rhs = free.map((i) => -at(gradient, i));
-  const inner = factor === null ? rhs : solveFactorised(factor, rhs);
+  const inner = factor === null ? rhs : solveFactorized(factor, rhs);
   const direction = gradient.map(() => 0);
   free.forEach((i, k) => (direction[i] = at(inner, k)));
   return direction;

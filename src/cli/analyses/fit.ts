@@ -10,7 +10,7 @@ import {
 } from '../../analysis/index.js';
 import { ConfigError, DataError, writeFileAtomic, writeCsv } from '../../core/index.js';
 import {
-  analyseStudyFolder,
+  analyzeStudyFolder,
   FITTED,
   FITTED_MEASURES,
   scalingPage,
@@ -49,7 +49,7 @@ export function addFit(program: Command, context: CliContext): void {
     .description(
       'Fits y = [a +] b N^-alpha + c D^-beta to a TSV or CSV with columns model_size, token_multiplier, n, loss (tokens D = ' +
         'token_multiplier times n). The best of many starts, with bootstrap and likelihood intervals, fits without each size, ' +
-        'and warnings where the data do not decide. Exponents move with optimiser tolerance and bounds alone: on the ' +
+        'and warnings where the data do not decide. Exponents move with optimizer tolerance and bounds alone: on the ' +
         "study's 23 public points that of N is anything from 0.25 to 0.47.",
     )
     .argument(
@@ -107,7 +107,7 @@ function pointsOf(path: string, flags: Flags): NamedPoints[] {
   if (flags.longppl === true)
     throw new ConfigError('--longppl belongs to tables; of a study, --measure says what is fitted');
   const measure = flags.measure ?? 'loss';
-  const found = studyPoints(analyseStudyFolder(path), measure);
+  const found = studyPoints(analyzeStudyFolder(path), measure);
   if (found.length > 0) return found;
   throw new DataError(
     `${path}: no design has five finished runs with ${FITTED[measure].about} that differ in size and in tokens; a scaling law needs them ` +

@@ -52,9 +52,9 @@ const COLUMNS = [
   'accuracy',
   'low',
   'high',
-  'normalised_accuracy',
-  'normalised_low',
-  'normalised_high',
+  'normalized_accuracy',
+  'normalized_low',
+  'normalized_high',
 ];
 
 async function run(path: string, files: readonly string[], flags: Flags, context: CliContext): Promise<void> {
@@ -77,8 +77,8 @@ async function run(path: string, files: readonly string[], flags: Flags, context
         ...{ batchTokens: flags.batchTokens, signal: context.signal },
         onProgress: (done, all) => output.event({ event: 'choiceProgress', task: name, done, all }),
       });
-      const { accuracy: plain, normalisedAccuracy: normalised } = result;
-      cells.push([name, result.questions, ...numbersOf(plain), ...numbersOf(normalised)]);
+      const { accuracy: plain, normalizedAccuracy: normalized } = result;
+      cells.push([name, result.questions, ...numbersOf(plain), ...numbersOf(normalized)]);
       output.event({ event: 'choice', task: name, step: model.step, ...result });
       questions.forEach((q, i) =>
         lines.push(`${JSON.stringify({ task: name, index: i, answer: q.answer, choices: scores[i] })}\n`),

@@ -1,7 +1,7 @@
 /** `longsight report RUN|STUDY`: the report of what is there, finished or not. */
 import type { Command } from 'commander';
 import { refuseHubName, StoreError } from '../../core/index.js';
-import { analyseRunFolder, analyseStudyFolder, overview, writeReport } from '../../report/index.js';
+import { analyzeRunFolder, analyzeStudyFolder, overview, writeReport } from '../../report/index.js';
 import { isStudyFolder, readPlan } from '../../study/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { addOutputOptions, type OutputFlags } from '../terminal/options.js';
@@ -33,8 +33,8 @@ function report(folder: string, flags: Flags, context: CliContext): void {
     throw new StoreError(`${folder} is neither a study folder (study.json) nor a run folder (config.json)`, {
       details: { folder },
     });
-  const analysed = isStudy ? analyseStudyFolder(folder) : analyseRunFolder(folder);
+  const analyzed = isStudy ? analyzeStudyFolder(folder) : analyzeRunFolder(folder);
   const repeat = isStudy ? repeatCommands(folder, readPlan(folder)) : [repeatCommand(folder)];
-  const files = writeReport(flags.out ?? folder, analysed, { repeat });
-  output.result(`${overview(analysed)}\nreport: ${files.html}`, { event: 'report', ...files });
+  const files = writeReport(flags.out ?? folder, analyzed, { repeat });
+  output.result(`${overview(analyzed)}\nreport: ${files.html}`, { event: 'report', ...files });
 }

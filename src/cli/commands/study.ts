@@ -115,15 +115,15 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
       output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
     const outcomes = await execute(dir, { ...plan, runs: chosen }, flags, output, { ...context, signal: stop });
     // Loaded now: what draws figures is large.
-    const { analyseStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
-    const analysed = analyseStudyFolder(dir);
-    const report = writeReport(dir, analysed, { repeat: repeatCommands(dir, plan) });
-    const { groups } = analysed.analysis;
+    const { analyzeStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
+    const analyzed = analyzeStudyFolder(dir);
+    const report = writeReport(dir, analyzed, { repeat: repeatCommands(dir, plan) });
+    const { groups } = analyzed.analysis;
     const answers = groups.flatMap(({ title, verdicts }) => [
       ...(title === '' ? [] : [`\n${title}`]),
       ...verdicts.filter((v) => v.topic !== 'end').map((v) => `  ${v.lead} ${v.text}`),
     ]);
-    const engines = engineLine(analysed.records.values());
+    const engines = engineLine(analyzed.records.values());
     if (engines !== '') output.note(`engine ${engines}`);
     output.result([...answers, `report: ${report.html}`].join('\n'), {
       ...{ event: 'done', dir: resolve(dir), outcomes, report },

@@ -61,10 +61,10 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
     });
     progress.stop();
     // Loaded now: what draws figures is large.
-    const { analyseRunFolder, writeReport } = await import('../../report/index.js');
-    const analysed = analyseRunFolder(dir);
-    const report = writeReport(dir, analysed, { repeat: [repeatCommand(dir)] });
-    const summary = analysed.analysis.groups[0]?.runs[0];
+    const { analyzeRunFolder, writeReport } = await import('../../report/index.js');
+    const analyzed = analyzeRunFolder(dir);
+    const report = writeReport(dir, analyzed, { repeat: [repeatCommand(dir)] });
+    const summary = analyzed.analysis.groups[0]?.runs[0];
     const loss = summary?.finalLoss == null ? '' : `, held-out loss ${significant(summary.finalLoss)}`;
     const timing = readStatus(dir)?.timing;
     const time = timing === undefined ? '' : `\ntime: ${formatTiming(timing)}`;

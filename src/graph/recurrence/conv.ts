@@ -5,7 +5,7 @@ import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { CausalConvAttrs } from './type.js';
 
-/** The inputs in the order of the catalogue, by name. */
+/** The inputs in the order of the catalog, by name. */
 function convInputs(
   inputs: readonly Value[],
   attrs: CausalConvAttrs,

@@ -10,7 +10,7 @@ export const entropy = defineAnalysis({
   command: 'entropy',
   summary: 'attention entropy of heads',
   description:
-    'Mean entropy of attention over the last positions of texts, in nats and normalised: by the causal length (as ' +
+    'Mean entropy of attention over the last positions of texts, in nats and normalized: by the causal length (as ' +
     'published) and by the keys that a head can see. All checkpoints of a run, unless --step names one.',
   question: 'how widely do heads spread their attention?',
   needs: 'text',
@@ -21,30 +21,30 @@ export const entropy = defineAnalysis({
     heads: z.array(
       z.looseObject({
         ...{ layer: z.number(), head: z.number(), label: z.string(), window: z.number().nullable() },
-        ...{ entropy: z.number(), normalised: z.number(), normalisedVisible: z.number() },
+        ...{ entropy: z.number(), normalized: z.number(), normalizedVisible: z.number() },
       }),
     ),
   },
   keeps: ({ heads }) => heads === undefined,
   measure: (model, { heads, tail: tailQueries, ...texts }) =>
     attentionEntropy(model, sequencesOf(model, texts), { tailQueries, ...(heads ? { heads } : {}) }),
-  print: ({ heads, entropy, normalised, normalisedVisible }, name) => ({
+  print: ({ heads, entropy, normalized, normalizedVisible }, name) => ({
     title: name,
     head: ['head', 'kind', 'nats', 'of causal', 'of visible', 'on keys'],
     rows: [
       ...heads.map((h) => [
         ...[`${h.layer}:${h.head}`, h.label, show(h.entropy)],
-        ...[show(h.normalised), show(h.normalisedVisible), show(h.mass)],
+        ...[show(h.normalized), show(h.normalizedVisible), show(h.mass)],
       ]),
-      ['mean', '', show(entropy), show(normalised), show(normalisedVisible), ''],
+      ['mean', '', show(entropy), show(normalized), show(normalizedVisible), ''],
     ],
     right: 2,
   }),
   csv: ({ heads }, { step, tokens }) => ({
-    columns: ['step', 'tokens', 'layer', 'head', 'kind', 'entropy', 'normalised', 'normalised_visible', 'mass'],
+    columns: ['step', 'tokens', 'layer', 'head', 'kind', 'entropy', 'normalized', 'normalized_visible', 'mass'],
     rows: heads.map((h) => [
       ...[step, tokens, h.layer, h.head, h.label],
-      ...[h.entropy, h.normalised, h.normalisedVisible, h.mass],
+      ...[h.entropy, h.normalized, h.normalizedVisible, h.mass],
     ]),
   }),
   figure: {
@@ -52,7 +52,7 @@ export const entropy = defineAnalysis({
     title: 'Attention entropy, while training',
     axis: 'entropy, share of uniform',
     domain: [0, 1],
-    heads: ({ heads }) => heads.map(({ layer, head, normalisedVisible: value }) => ({ layer, head, value })),
+    heads: ({ heads }) => heads.map(({ layer, head, normalizedVisible: value }) => ({ layer, head, value })),
     caption: () =>
       'Mean entropy of attention over the last positions of held-out sequences, divided by that of equal attention to all ' +
       'keys that a head can see: 1 is spread evenly, 0 is one key.',

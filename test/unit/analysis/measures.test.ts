@@ -103,7 +103,7 @@ describe('entropy', () => {
     expect(entropyOf([1, 0, 0]).entropy).toBeCloseTo(0, 9);
   });
 
-  it('of a uniform window head is 1 by visible keys and less by the published normaliser', async () => {
+  it('of a uniform window head is 1 by visible keys and less by the published normalizer', async () => {
     const { model, params } = build({ layers: 'swa:3 full' });
     for (const layer of [0, 1]) {
       const name = `layers.${layer}.attn.wqkv`;
@@ -123,9 +123,9 @@ describe('entropy', () => {
     expect(got.heads).toHaveLength(8);
     expect(got.heads[0]).toMatchObject({ layer: 0, head: 0, label: 'swa:3', window: 3 });
     expect(got.heads[0]?.entropy).toBeCloseTo(Math.log(3), 8);
-    expect(got.heads[0]?.normalised).toBeCloseTo(Math.log(3) / Math.log(9), 8);
-    expect(got.heads[0]?.normalisedVisible).toBeCloseTo(1, 8);
-    expect(got.heads[4]?.normalised).toBeCloseTo(1, 8);
+    expect(got.heads[0]?.normalized).toBeCloseTo(Math.log(3) / Math.log(9), 8);
+    expect(got.heads[0]?.normalizedVisible).toBeCloseTo(1, 8);
+    expect(got.heads[4]?.normalized).toBeCloseTo(1, 8);
   });
 
   it('tells the mass that sinks leave, and refuses texts shorter than the tail', async () => {

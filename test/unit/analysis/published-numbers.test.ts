@@ -66,12 +66,12 @@ describe("the numbers of the study's own scripts", () => {
     const heads = want.per_head_metrics.map(({ layer, head }) => ({ layer, head }));
     const got = await attentionEntropy(model, texts, { heads });
     near(got.entropy, want.attention_entropy);
-    near(got.normalised, want.attention_entropy_norm);
+    near(got.normalized, want.attention_entropy_norm);
     want.per_head_metrics.forEach((w, i) => {
       near(got.heads[i]?.entropy, w.attention_entropy);
-      near(got.heads[i]?.normalised, w.attention_entropy_norm);
+      near(got.heads[i]?.normalized, w.attention_entropy_norm);
       expect(got.heads[i]?.mass).toBeCloseTo(1, 9);
-      expect(got.heads[i]?.normalisedVisible).toBeCloseTo(got.heads[i]?.normalised as number, 6);
+      expect(got.heads[i]?.normalizedVisible).toBeCloseTo(got.heads[i]?.normalized as number, 6);
     });
   });
 

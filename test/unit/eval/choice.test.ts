@@ -13,7 +13,7 @@ import {
   cutMiddle,
   readChoiceFile,
   scoreChoices,
-  summariseChoices,
+  summarizeChoices,
   type ChoiceScore,
 } from '../../../src/eval/index.js';
 import { input, makeGraph } from '../../../src/graph/index.js';
@@ -131,7 +131,7 @@ describe('accuracies', () => {
 
   it('count the likeliest choice, and the likeliest for each byte', () => {
     const question = { context: '', choices: ['a', 'longer'], answer: 1 };
-    const result = summariseChoices(
+    const result = summarizeChoices(
       [question, question],
       [
         [score(-2, 1), score(-6, 6)],
@@ -142,7 +142,7 @@ describe('accuracies', () => {
     // 1 of 2, after Wilson.
     expect(result.accuracy.low).toBeCloseTo(0.0945, 4);
     expect(result.accuracy.high).toBeCloseTo(0.9055, 4);
-    expect(result.normalisedAccuracy.value).toBe(1);
+    expect(result.normalizedAccuracy.value).toBe(1);
   });
 });
 

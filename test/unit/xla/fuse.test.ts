@@ -122,7 +122,7 @@ describe('tile kernels in training steps', () => {
     expectSame(program(model, { packed: true }), expected);
   });
 
-  it('recompute in the backward pass where layers of packed documents are rematerialised', () => {
+  it('recompute in the backward pass where layers of packed documents are rematerialized', () => {
     const { graph } = program({ ...SMALL, layers: 'full', numLayers: 1 }, { remat: true, packed: true });
     expect(kernelsOf(withTileKernels(graph))).toMatchObject({ packed_attention: 2, packed_attention_grad: 1 });
   });
@@ -148,7 +148,7 @@ describe('tile kernels in training steps', () => {
     expect(new Set(fused.nodes.filter((n) => n.inputs.includes(dx)).map((n) => n.op))).toEqual(new Set(['dot']));
   });
 
-  it('recompute in the backward pass where layers are rematerialised', () => {
+  it('recompute in the backward pass where layers are rematerialized', () => {
     const { graph } = program({ ...SMALL, layers: 'swa:7', numLayers: 1 }, { remat: true });
     expect(kernelsOf(withTileKernels(graph))).toMatchObject({ window_attention: 2, window_attention_grad: 1 });
   });

@@ -29,7 +29,7 @@ const ELEMENT_BYTES: Readonly<Record<number, number>> = {
 };
 const TUPLE = 13;
 
-const PROGRAM = 'an optimised program';
+const PROGRAM = 'an optimized program';
 
 const parts = (message: Uint8Array, number: number): Uint8Array[] =>
   [...fieldsOf(message, PROGRAM)].filter((f) => f.number === number).map((f) => f.bytes);
@@ -64,7 +64,7 @@ function shapeBytes(shape: Uint8Array, chosen?: number): number {
 /** The collectives of a program as `PjrtExecutable.optimizedProgram` gives it. */
 export function collectivesOf({ format, bytes }: { format: string; bytes: Uint8Array }): Collective[] {
   if (!format.startsWith('hlo'))
-    throw new EngineError(`xla: the plugin gives optimised programs as ${format}, not as hlo`);
+    throw new EngineError(`xla: the plugin gives optimized programs as ${format}, not as hlo`);
   const module = format === 'hlo' ? bytes : (parts(bytes, 1)[0] ?? new Uint8Array(0));
   const found = new Map<string, Collective>();
   for (const instruction of parts(module, 3).flatMap((computation) => parts(computation, 2))) {

@@ -7,7 +7,7 @@ import {
   probeLayers,
   probeSample,
   scoreProbe,
-  standardise,
+  standardize,
   stratifiedSplit,
   takeRows,
   type Features,
@@ -52,7 +52,7 @@ describe('probes against scikit-learn (liblinear, one against the rest)', () => 
     const score = scoreProbe(features, c.y, c.classes, c, { C: 0.1 });
     expect(score.accuracy).toBeCloseTo(c.accuracy, 12);
     expect(score.accuracy).toBeCloseTo(c.default_accuracy, 12);
-    const scaled = standardise(features, c.train);
+    const scaled = standardize(features, c.train);
     const labels = c.train.map((i) => c.y[i] as number);
     const model = fitOneVsRest(takeRows(scaled, c.train), labels, c.classes, { C: 0.1 });
     expect([...predictClasses(model, takeRows(scaled, c.test))]).toEqual(c.predicted);

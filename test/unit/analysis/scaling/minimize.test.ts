@@ -149,7 +149,7 @@ describe('minimize', () => {
     expect(found).toMatchObject({ onBound: [null, 'lower'], converged: true });
   });
 
-  it('minimises a sum of near-kinks: the median under a Huber loss with a tiny delta', () => {
+  it('minimizes a sum of near-kinks: the median under a Huber loss with a tiny delta', () => {
     const data = [1, 2, 4, 8, 16];
     const delta = 1e-4;
     const found = minimize(

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
-  analyseScaling,
+  analyzeScaling,
   bootstrap,
   computeOptimal,
   conditionNumber,
@@ -153,7 +153,7 @@ describe('the fit of the published points', () => {
       resamples: 40,
       profiles: false,
     } as const;
-    const result = analyseScaling(points, options);
+    const result = analyzeScaling(points, options);
     expect(result.warnings.join('\n')).toMatch(/alpha sits on its upper bound 0\.3/);
     expect(result.warnings.join('\n')).toMatch(/exponents are not identified: the condition number is 76/);
     expect(result.train).toMatchObject({ points: 17 });
@@ -307,8 +307,8 @@ describe('tables', () => {
 
   it('cannot hold out the only size, and needs five points beside the held-out size', () => {
     const one = points.filter((p) => p.size === 'S2');
-    expect(() => analyseScaling(one, { form: 'no_constant', holdOutLargest: true })).toThrow('at least two sizes');
+    expect(() => analyzeScaling(one, { form: 'no_constant', holdOutLargest: true })).toThrow('at least two sizes');
     const few = points.filter((p) => p.size === 'S4' || p.N < 2e7).slice(1);
-    expect(() => analyseScaling(few, { form: 'no_constant', holdOutLargest: true })).toThrow('five points, got 4');
+    expect(() => analyzeScaling(few, { form: 'no_constant', holdOutLargest: true })).toThrow('five points, got 4');
   });
 });

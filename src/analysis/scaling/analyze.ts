@@ -99,7 +99,7 @@ export function metricsOf(parameters: ScalingFit['parameters'], points: readonly
  * @throws DataError with fewer than five points left to fit or numbers that are not positive
  * @throws ConfigError if the only size is to be held out
  */
-export function analyseScaling(points: readonly ScalingPoint[], options: ScalingOptions): ScalingAnalysis {
+export function analyzeScaling(points: readonly ScalingPoint[], options: ScalingOptions): ScalingAnalysis {
   const { form, compat = false, holdOutLargest = false, resamples = 200, profiles: wantProfiles = true } = options;
   const heldSize = holdOutLargest ? largestSize(points) : null;
   const train = points.filter((p) => p.size !== heldSize);
