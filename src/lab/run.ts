@@ -20,7 +20,7 @@ import { Measurement, planMeasures, type MeasuredFinding, type MeasurementOption
 import { evalMetrics, type EvalRecord } from './measures/record.js';
 import { MEASURES } from './measures/table.js';
 import type { FullRunConfig } from './run-config.js';
-import { writeEval, writeFinding, type Checkpoint } from '../run/index.js';
+import { writeEval, writeFinding, type BranchPoint, type Checkpoint } from '../run/index.js';
 
 /** What files of traced heads in a run folder are named for. */
 export const HEADS = MEASURES.trace.stored.finding;
@@ -36,6 +36,10 @@ export interface PerformOptions {
   readonly takeOver?: boolean | undefined;
   /** Where the run was put, such as `cuda:0`; stored with it. */
   readonly place?: string | undefined;
+  /** A run that is the same up to a step, whose state there this one goes on from. */
+  readonly branch?: Omit<BranchPoint, 'findings'> | undefined;
+  /** Steps after which the state is kept for runs that go on from it. */
+  readonly branchAt?: readonly number[] | undefined;
   /** When the process that does the run began, by `performance.now()` (default: now). */
   readonly sinceMs?: number;
   readonly signal?: AbortSignal;
@@ -80,6 +84,8 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
     return await trainRun({
       ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume, takeOver: options.takeOver, clock },
       place: options.place,
+      branchAt: options.branchAt,
+      ...(options.branch === undefined ? {} : { branch: { ...options.branch, findings: [HEADS] } }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       hooks: {
         evaluate: (point) => measured.at(point),

@@ -91,7 +91,11 @@ export interface CheckpointEntry {
 
 /** The checkpoint folders of a run by step, oldest first, complete or not. */
 export function listCheckpoints(runDir: string): CheckpointEntry[] {
-  const folder = checkpointsFolder(runDir);
+  return listIn(checkpointsFolder(runDir));
+}
+
+/** The folders of checkpoints in `folder` by step, oldest first, complete or not. */
+export function listIn(folder: string): CheckpointEntry[] {
   if (!existsSync(folder)) return [];
   const entries = readdirSync(folder).flatMap((name) => {
     const match = NAME.exec(name);
@@ -213,7 +217,7 @@ export interface CheckpointTensors {
  * Writes a checkpoint. Until it is whole it has a temporary name; a complete one of the same step is replaced last.
  *
  * @param how `behind`: write on another thread while this one goes on; `before`: what must be done before
- *   the checkpoint is there; if it rejects there will be none
+ *   the checkpoint is there; if it rejects there will be none; `path`: its folder (default: among those of the run)
  * @throws DivergedError if a parameter is not finite: nothing is written then
  * @throws StoreError if the disk does not take it: nothing is left behind, and older checkpoints stay
  */
@@ -221,12 +225,12 @@ export async function writeCheckpoint(
   runDir: string,
   state: CheckpointState,
   tensors: CheckpointTensors,
-  how: { readonly behind?: boolean; readonly before?: () => Promise<void> } = {},
+  how: { readonly behind?: boolean; readonly before?: () => Promise<void>; readonly path?: string } = {},
 ): Promise<void> {
   const specs = parameterSpecs(state.model).map(({ name, shape }) => ({ name, shape, dtype: 'f32' as const }));
   const moments = (['m', 'v'] as const).flatMap((kind) => specs.map((s) => ({ ...s, name: `${kind}.${s.name}` })));
   const metadata = { format: 'longsight', step: String(state.step) };
-  using folder = new AtomicFolder(checkpointPath(runDir, state.step));
+  using folder = new AtomicFolder(how.path ?? checkpointPath(runDir, state.step));
   await streamSafetensors(
     join(folder.inside, MODEL_FILE),
     specs,

@@ -146,12 +146,21 @@ export function completeModel(stored: unknown): unknown {
   }
 }
 
-/** Adds to `config.json` when, from which step and on what a run is resumed. */
-export function noteResume(dir: string, engine: EngineInfo, step: number, place?: string): void {
+/**
+ * Adds to `config.json` when, from which step and on what a run is resumed; `from` names the run whose beginning it
+ * took over.
+ */
+export function noteResume(
+  dir: string,
+  engine: EngineInfo,
+  step: number,
+  { place, from }: { readonly place?: string | undefined; readonly from?: string | undefined } = {},
+): void {
   const { resumes } = readRunConfig(dir);
   // What the file holds beside is kept as it is.
   const stored = readJson(configPath(dir)) as object;
-  const resumed = { step, at: new Date().toISOString(), ...environment(engine, place) };
+  const taken = from === undefined ? {} : { from };
+  const resumed = { step, ...taken, at: new Date().toISOString(), ...environment(engine, place) };
   writeJsonAtomic(configPath(dir), { ...stored, resumes: [...resumes, resumed] });
 }
 

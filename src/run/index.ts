@@ -1,3 +1,4 @@
+export { isBranchThere, removeBranch, takeOverBeginning, type BranchPoint } from './branch.js';
 export {
   findCheckpoint,
   latestCheckpoint,
@@ -27,6 +28,7 @@ export {
 } from './config.js';
 export { MetricsWriter, readMetrics, type Metrics, type MetricsLine, type Point } from './metrics.js';
 export {
+  branchPath,
   checkpointPath,
   configPath,
   evalPath,

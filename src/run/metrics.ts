@@ -63,6 +63,12 @@ export function readMetrics(path: string): Metrics {
   return { series, seconds };
 }
 
+/** Writes the lines of one metrics file up to `step` as another, which they replace. */
+export function copyMetrics(from: string, to: string, step: number): void {
+  const kept = readLines(from).filter(({ value }) => value.step <= step);
+  writeFileAtomic(to, kept.map(({ text }) => `${text}\n`).join(''));
+}
+
 /** Appends to a metrics file. */
 export class MetricsWriter implements Disposable {
   readonly #file: AppendedFile;

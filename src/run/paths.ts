@@ -26,6 +26,12 @@ export const checkpointsFolder = (dir: string): string => join(dir, 'checkpoints
 /** The folder of a step's checkpoint in a run folder. */
 export const checkpointPath = (dir: string, step: number): string => join(checkpointsFolder(dir), stepName(step));
 
+/** `RUN/branches`: states, as checkpoints, that other runs of a study go on from; there until those are done. */
+export const branchesFolder = (dir: string): string => join(dir, 'branches');
+
+/** The folder of the state after a step that other runs go on from. */
+export const branchPath = (dir: string, step: number): string => join(branchesFolder(dir), stepName(step));
+
 /** `RUN/evals`: the folder of evaluation records. */
 export const evalsFolder = (dir: string): string => join(dir, 'evals');
 
@@ -49,6 +55,12 @@ export function isRunFolder(dir: string): boolean {
   return existsSync(configPath(dir));
 }
 
+/** The step that a file or folder is named for; null if for none. */
+export function stepIn(name: string): number | null {
+  const match = /step-(\d+)(?:\.|$)/.exec(name);
+  return match === null ? null : Number(match[1]);
+}
+
 /**
  * Removes evaluations and findings of steps after `step`, left by a process that died before its next checkpoint.
  *
@@ -58,8 +70,8 @@ export function removeResultsAfter(dir: string, step: number): void {
   for (const folder of [evalsFolder(dir), findingsFolder(dir)]) {
     if (!existsSync(folder)) continue;
     for (const name of readdirSync(folder)) {
-      const match = /step-(\d+)\./.exec(name);
-      if (match === null || Number(match[1]) <= step) continue;
+      const own = stepIn(name);
+      if (own === null || own <= step) continue;
       removePath(join(folder, name));
     }
   }

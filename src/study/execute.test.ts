@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -148,6 +148,53 @@ setInterval(() => undefined, 1000);`,
     await until(() => started(dir).length === 1);
     child.kill('SIGKILL');
     await until(() => started(dir).includes('a_waits orphaned'));
+  });
+});
+
+describe('runs that go on from others', () => {
+  const sharing = (run: string, step = 5) => new Map([['b_ok', { run, step }]]);
+  const branch = (dir: string, run: string) => join(dir, 'runs', run, 'branches', 'step-000005');
+  const order = (dir: string) => started(dir).map((line) => line.split(' ')[0]);
+
+  it('wait for the run that trains their beginning, and go first where it comes later', async () => {
+    const dir = temporaryFolder();
+    const { options, told } = optionsFor(2, { shared: sharing('c_ok') });
+    await executeStudy(dir, planOf('b_ok', 'c_ok'), options);
+    expect(order(dir)).toEqual(['c_ok', 'b_ok']);
+    expect(told.atOnce).toBe(1);
+  });
+
+  it('begin beside it once their state is there, which goes when they are done', async () => {
+    const dir = temporaryFolder();
+    const abort = new AbortController();
+    const { options } = optionsFor(2, { shared: sharing('a_waits'), signal: abort.signal });
+    mkdirSync(branch(dir, 'a_waits'), { recursive: true });
+    const execution = executeStudy(dir, planOf('a_waits', 'b_ok'), options);
+    void until(() => !existsSync(branch(dir, 'a_waits'))).then(() => abort.abort());
+    await expect(execution).rejects.toThrow(InterruptedError);
+    expect(order(dir).sort()).toEqual(['a_waits', 'b_ok']);
+    expect(existsSync(join(dir, 'runs', 'a_waits', 'branches'))).toBe(false);
+  });
+
+  it('train alone where that run failed, which is said, or is not trained in this call', async () => {
+    const dir = temporaryFolder();
+    const { options, told } = optionsFor(1, { shared: sharing('c_fails') });
+    const outcomes = await executeStudy(dir, planOf('b_ok', 'c_fails'), options);
+    expect(outcomes.map((o) => o.state)).toEqual(['done', 'failed']);
+    expect(told.lines).toContain(
+      'b_ok: c_fails failed before step 5, up to which both are the same: trained here from what is there',
+    );
+    const only = temporaryFolder();
+    const alone = await executeStudy(only, planOf('b_ok'), optionsFor(1, { shared: sharing('c_ok') }).options);
+    expect(alone.map((o) => o.state)).toEqual(['done']);
+  });
+
+  it('are not left behind where that run finds no place', async () => {
+    const dir = temporaryFolder();
+    const needs = (run: PlannedRun): RunNeeds => (run.name === 'c_ok' ? { platform: 'cuda', devices: 1 } : ON_HOST);
+    const { options } = optionsFor(1, { shared: sharing('c_ok'), needs });
+    const outcomes = await executeStudy(dir, planOf('b_ok', 'c_ok'), options);
+    expect(outcomes.map((o) => o.state)).toEqual(['done', 'failed']);
   });
 });
 

@@ -10,7 +10,8 @@ import { DeviceBusyError, InterruptedError, LongsightError, maxOf } from '../cor
 import { etaSeconds } from './eta.js';
 import { ON_HOST, Places, type Capacity, type Place, type RunNeeds } from './places.js';
 import { tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
-import { isRunFolder, readStatus, writeLastStatus } from '../run/index.js';
+import { isBranchThere, isRunFolder, readStatus, removeBranch, writeLastStatus } from '../run/index.js';
+import { sharedBeginnings, sharedTokens, type SharedBeginnings } from './shared.js';
 import { runFolder } from './store.js';
 import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress } from './worker.js';
 import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
@@ -62,6 +63,11 @@ export interface ExecuteOptions {
   readonly capacity: Capacity;
   /** What a run needs (default: a place on the host's cores). */
   readonly needs?: (run: PlannedRun) => RunNeeds;
+  /**
+   * Which runs take over the beginning of others, those that are not trained now included (default: as the plan's runs
+   * have it).
+   */
+  readonly shared?: SharedBeginnings;
   /** The command line of a worker for one run; the process must call `serveWorker`. */
   readonly workerCommand: (studyDir: string, run: PlannedRun, place: Place) => readonly [string, ...string[]];
   readonly observer: StudyObserver;
@@ -144,6 +150,9 @@ class Execution {
   readonly #options: ExecuteOptions;
   readonly #places: Places;
   readonly #queue: PlannedRun[];
+  readonly #shared: SharedBeginnings;
+  /** Wakes the loop that starts runs, when a state that others go on from may be there. */
+  #wake: () => void = () => undefined;
   readonly #outcomes = new Map<string, RunOutcome>();
   readonly #active = new Map<string, ActiveRun>();
   readonly #children = new Set<ChildProcess>();
@@ -157,7 +166,10 @@ class Execution {
     this.#options = options;
     this.#places = new Places(options.capacity);
     this.#queue = pendingRuns(dir, plan);
-    this.#budgets = new Map(plan.runs.map((run) => [run.name, tokenBudget(run.config)]));
+    this.#shared = options.shared ?? sharedBeginnings(plan.runs);
+    // What another run trains is none of its own work.
+    const own = (run: PlannedRun) => tokenBudget(run.config) - sharedTokens(run, this.#shared);
+    this.#budgets = new Map(plan.runs.map((run) => [run.name, own(run)]));
     const pending = new Set(this.#queue);
     for (const { name } of plan.runs.filter((run) => !pending.has(run)))
       this.#outcomes.set(name, { name, state: 'done before' });
@@ -175,14 +187,45 @@ class Execution {
   async run(): Promise<void> {
     const underWay = new Set<Promise<void>>();
     for (;;) {
+      const queued = this.#queue.length;
       for (const { run, place } of this.#placed()) {
         const work: Promise<void> = this.#perform(run, place).finally(() => underWay.delete(work));
         work.catch(() => undefined); // the race below throws it
         underWay.add(work);
       }
+      // A run that could not be placed at all may have been what others were waiting for.
+      if (underWay.size === 0 && this.#queue.length < queued) continue;
       if (underWay.size === 0) return;
-      await Promise.race(underWay);
+      const woken = new Promise<void>((wake) => (this.#wake = wake));
+      await Promise.race([...underWay, woken]);
     }
+  }
+
+  /** Whether a run has to wait for the beginning that it takes over: its trainer is queued or at work, short of it. */
+  #waits({ name }: PlannedRun): boolean {
+    const shared = this.#shared.get(name);
+    if (shared === undefined || isBranchThere(runFolder(this.#dir, shared.run), shared.step)) return false;
+    if ((readStatus(runFolder(this.#dir, name))?.step ?? 0) >= shared.step) return false;
+    return this.#active.has(shared.run) || this.#queue.some((run) => run.name === shared.run);
+  }
+
+  /** States that no unfinished run needs any more go. */
+  #tidy(): void {
+    const needed = new Set<string>();
+    const key = ({ run, step }: { run: string; step: number }) => `${run} ${step}`;
+    const isDone = (name: string) => readStatus(runFolder(this.#dir, name))?.state === 'done';
+    for (const [name, shared] of this.#shared) if (!isDone(name)) needed.add(key(shared));
+    for (const shared of this.#shared.values())
+      if (!needed.has(key(shared))) removeBranch(runFolder(this.#dir, shared.run), shared.step);
+  }
+
+  /** Says so where a run trains its beginning itself because the run that should have trained it failed. */
+  #noteAlone(run: PlannedRun): void {
+    const shared = this.#shared.get(run.name);
+    if (shared === undefined || this.#outcomes.get(shared.run)?.state !== 'failed') return;
+    if (isBranchThere(runFolder(this.#dir, shared.run), shared.step)) return;
+    const text = `${shared.run} failed before step ${shared.step}, up to which both are the same: trained here from what is there`;
+    this.#options.observer.note(run, text);
   }
 
   /** Takes runs from the queue for which there is a place, in their order among those of the same platform. */
@@ -191,6 +234,7 @@ class Execution {
     const full = new Set<string>();
     const started: { run: PlannedRun; place: Place }[] = [];
     for (const run of [...this.#queue]) {
+      if (this.#waits(run)) continue;
       const needs = this.#needsOf(run);
       const kind = String(needs.platform);
       const refusal = this.#places.refusal(needs);
@@ -215,6 +259,7 @@ class Execution {
     const folder = runFolder(this.#dir, run.name);
     const before = readStatus(folder)?.state;
     observer.started(run, before === 'failed' ? 'retried' : isRunFolder(folder) ? 'resumed' : 'new', place.name);
+    this.#noteAlone(run);
     this.#active.set(run.name, { place, sinceMs: performance.now(), tokensBefore: null, progress: null });
     const retries = { crashed: CRASH_RETRIES, busy: BUSY_RETRIES };
     let attempt = await this.#attempt(run, place);
@@ -243,6 +288,7 @@ class Execution {
 
   #finish(run: PlannedRun, place: Place, { state, message }: Attempt): void {
     if (state === 'done') this.#learnOverhead(run);
+    if (state === 'done') this.#tidy();
     else this.#settle(run, state === 'stopped' ? 'interrupted' : 'failed', message);
     this.#active.delete(run.name);
     const where = place.devices.length === 0 ? {} : { place: place.name };
@@ -325,12 +371,27 @@ class Execution {
         if (active === undefined) return;
         active.progress = progress;
         active.tokensBefore ??= progress.tokens;
+        if (this.#queue.some(({ name }) => this.#isPast(name, run, progress.step))) this.#wake();
         const known = this.#speedOf(run);
         const speed = progress.tokPerSec;
         if (speed !== null) known.tokPerSec = known.tokPerSec === null ? speed : 0.8 * known.tokPerSec + 0.2 * speed;
         this.#options.observer.progress(run, this.#snapshot());
       }
     }
+  }
+
+  /** Whether `run` is past the step from which the run called `name` takes over. */
+  #isPast(name: string, run: PlannedRun, step: number): boolean {
+    const shared = this.#shared.get(name);
+    return (
+      shared?.run === run.name && step >= shared.step && isBranchThere(runFolder(this.#dir, run.name), shared.step)
+    );
+  }
+
+  /** Tokens of a run in hand that are its own work. */
+  #ownTokens(name: string, { tokens }: WorkerProgress): number {
+    const run = this.#plan.runs.find((planned) => planned.name === name);
+    return Math.max(0, tokens - (run === undefined ? 0 : sharedTokens(run, this.#shared)));
   }
 
   #speedOf(run: PlannedRun): Speed {
@@ -346,7 +407,7 @@ class Execution {
     const speed = active?.progress?.tokPerSec ?? null;
     if (active === undefined || active.tokensBefore === null || speed === null || !(speed > 0)) return;
     const seconds = (performance.now() - active.sinceMs) / 1000;
-    const training = (this.#budgetOf(run.name) - active.tokensBefore) / speed;
+    const training = (tokenBudget(run.config) - active.tokensBefore) / speed;
     this.#speedOf(run).overhead = Math.max(0, seconds - training);
   }
 
@@ -365,7 +426,8 @@ class Execution {
       failed: outcomes.filter((o) => o.state === 'failed').length,
       active: new Map(progress),
       places: new Map(active.flatMap(([name, { place }]) => (place.devices.length === 0 ? [] : [[name, place.name]]))),
-      tokensDone: sum(outcomes.map((o) => this.#budgetOf(o.name))) + sum(progress.map(([, p]) => p.tokens)),
+      tokensDone:
+        sum(outcomes.map((o) => this.#budgetOf(o.name))) + sum(progress.map(([name, p]) => this.#ownTokens(name, p))),
       tokensTotal: sum([...this.#budgets.values()]),
       eta: this.#eta(),
     };
@@ -383,7 +445,7 @@ class Execution {
     };
     for (const [name, { progress }] of this.#active) {
       const run = runs.get(name);
-      if (run) kindOf(run).active.push(this.#budgetOf(name) - (progress?.tokens ?? 0));
+      if (run) kindOf(run).active.push(this.#budgetOf(name) - (progress ? this.#ownTokens(name, progress) : 0));
     }
     for (const run of this.#queue) kindOf(run).queued.push(this.#budgetOf(run.name));
     const times = [...byKind].map(([kind, { active, queued, run }]) => {

@@ -20,6 +20,7 @@ export {
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
 export { ON_HOST, Places, planCapacity, type AskedPlaces, type Capacity, type Place, type RunNeeds } from './places.js';
 export { slug } from './names.js';
+export { branchSteps, sharedBeginnings, sharedTokens, type SharedBeginning, type SharedBeginnings } from './shared.js';
 export {
   compareSchema,
   type Arm,

@@ -17,11 +17,13 @@ import {
 import { nextBatch, openData, type OpenedData } from '../data/index.js';
 import { initialParameters, parameterSpecs, type HostParameters, type ModelConfig } from '../model/index.js';
 import {
+  branchPath,
   checkFree,
   checkpointPath,
   checkSame,
   checkSameRun,
   isBegun,
+  isBranchThere,
   isRunFolder,
   latestCheckpoint,
   LOCK_FILE,
@@ -37,6 +39,7 @@ import {
   writeStatus,
   readStatus,
   snapshotTensors,
+  takeOverBeginning,
   type CheckpointTensors,
   type Checkpoint,
   type OptimizerState,
@@ -79,13 +82,15 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
       dir,
       { takeOver, signal, waiting: hooks?.note },
       async (_lock, stop) => {
-        const continues = continuesIn(dir, resume); // as the folder is now that nobody else is in it
-        const checkpoint = continues ? prepareResume(dir, options) : null;
-        const start = { checkpoint, initial: checkpoint === null ? initial() : null };
-        if (!continues) {
+        const found = continuesIn(dir, resume); // as the folder is now that nobody else is in it
+        if (!found) {
           const { name = null, engine, place } = options;
-          writeRunConfig(dir, { name, run, engine: engine.info, place, transfer: start.initial?.transfer });
+          writeRunConfig(dir, { name, run, engine: engine.info, place, transfer: initial()?.transfer });
         }
+        const branched = await takeBranch(dir, options);
+        const continues = found || branched;
+        const checkpoint = continues ? prepareResume(dir, options, branched) : null;
+        const start = { checkpoint, initial: checkpoint === null ? initial() : null };
         for (const note of start.initial?.notes ?? []) hooks?.note?.(note);
         return await runTo(dir, { ...options, signal: stop }, data, start, continues);
       },
@@ -135,7 +140,20 @@ function checkVocabulary({ model }: RunConfig, { vocabSize }: OpenedData): void 
   );
 }
 
-function prepareResume(dir: string, { run, engine, hooks, place }: TrainRunOptions): Checkpoint | null {
+/** Whether a run has taken over the beginning of another. */
+async function takeBranch(dir: string, { run, branch, hooks }: TrainRunOptions): Promise<boolean> {
+  if (branch === undefined) return false;
+  checkSameRun(dir, run);
+  const step = await takeOverBeginning(dir, branch);
+  if (step !== null) hooks?.note?.(`goes on from step ${step} of ${branch.name}, which is the same up to there`);
+  return step !== null;
+}
+
+function prepareResume(
+  dir: string,
+  { run, engine, hooks, place, branch }: TrainRunOptions,
+  branched: boolean,
+): Checkpoint | null {
   checkSameRun(dir, run);
   const { checkpoint, damaged } = latestCheckpoint(dir);
   for (const note of damaged) hooks?.note?.(note);
@@ -148,8 +166,8 @@ function prepareResume(dir: string, { run, engine, hooks, place }: TrainRunOptio
   removeTemporaryCheckpoints(dir);
   if (step >= run.train.steps) return checkpoint;
   removeResultsAfter(dir, checkpoint?.state.step ?? -1);
-  noteResume(dir, engine.info, step, place);
-  hooks?.note?.(`resuming from step ${step} of ${run.train.steps}`);
+  noteResume(dir, engine.info, step, { place, ...(branched ? { from: branch?.name } : {}) });
+  if (!branched) hooks?.note?.(`resuming from step ${step} of ${run.train.steps}`);
   return checkpoint;
 }
 
@@ -355,6 +373,7 @@ class Loop {
     if (alone) await this.#evaluated();
     await this.#clock.time('compile', () => this.#trainer.compiled());
     await this.#stopIfAsked();
+    await this.#keepBranch(this.#step);
     for (let step = this.#step + 1; step <= steps; step++) {
       if (step > this.#entered.stage.to) await this.#enterNext();
       await this.#start(step);
@@ -367,6 +386,7 @@ class Loop {
         if (alone) await this.#evaluated();
       }
       if (atCheckpoint) await this.#checkpoint(true);
+      await this.#keepBranch(step);
       await this.#settle(this.#options.signal?.aborted === true ? 0 : undefined);
       if (this.#writeError !== null) throw this.#writeError.error;
       await this.#stopIfAsked();
@@ -547,8 +567,19 @@ class Loop {
     }
   }
 
-  /** Writes a checkpoint; beside the training where the engine works beside the host and memory allows a copy. */
-  async #checkpoint(scheduled: boolean): Promise<void> {
+  /** Keeps the state after a step for runs that go on from it, unless it is there. */
+  async #keepBranch(step: number): Promise<void> {
+    const { branchAt = [] } = this.#options;
+    if (step === 0 || !branchAt.includes(step) || isBranchThere(this.#dir, step)) return;
+    await this.#settle(0);
+    await this.#checkpoint(false, branchPath(this.#dir, step));
+  }
+
+  /**
+   * Writes a checkpoint, one of the run's own unless `path` is given; beside the training where the engine works beside
+   * the host and memory allows a copy.
+   */
+  async #checkpoint(scheduled: boolean, path?: string): Promise<void> {
     const { run, engine } = this.#options;
     await this.#clock.time('waiting', () => this.written());
     const [step, model] = [this.#step, this.#entered.stage.model];
@@ -565,7 +596,8 @@ class Loop {
       this.#metrics.sync(); // after a power cut no checkpoint may be there without the lines before it
     };
     const write = async (tensors: CheckpointTensors) => {
-      await writeCheckpoint(this.#dir, state, tensors, { behind, before });
+      await writeCheckpoint(this.#dir, state, tensors, { behind, before, ...(path === undefined ? {} : { path }) });
+      if (path !== undefined) return;
       this.#savedStep = step;
       pruneCheckpoints(this.#dir, step, run.train.keepCheckpoints);
     };

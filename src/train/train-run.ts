@@ -2,6 +2,7 @@
 import type { Pending } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import type { Engine, TensorMap } from '../engine/index.js';
+import type { BranchPoint } from '../run/index.js';
 import type { RunConfig } from './config.js';
 import type { Stage } from './stages.js';
 import type { RunClock } from './timing.js';
@@ -78,6 +79,10 @@ export interface TrainRunOptions {
   /** Measures where the time goes (default: its own). Hooks add their phases to it. */
   readonly clock?: RunClock;
   readonly stepOptions?: StepOptions;
+  /** Another run that is the same up to a step: this one goes on from its state there, if that is ahead of its own. */
+  readonly branch?: BranchPoint | undefined;
+  /** Steps after which the state is kept for runs that go on from it. */
+  readonly branchAt?: readonly number[] | undefined;
   /** Opened data to use instead of opening it again; the caller disposes it. It must be fresh: no sequence drawn. */
   readonly data?: OpenedData;
 }

@@ -12,12 +12,16 @@ import {
   openStudyFolder,
   pendingRuns,
   planCapacity,
+  sharedBeginnings,
+  sharedTokens,
   studySchema,
   tokenBudget,
   type Place,
   type PlannedRun,
   type RunNeeds,
   type RunOutcome,
+  type SharedBeginning,
+  type SharedBeginnings,
   type StudyPlan,
 } from '../../study/index.js';
 import { checkRun } from '../../lab/index.js';
@@ -113,7 +117,9 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
     const chosen = chosenRuns(plan, flags.only);
     if (chosen.length < plan.runs.length)
       output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
-    const outcomes = await execute(dir, { ...plan, runs: chosen }, flags, output, { ...context, signal: stop });
+    const shared = sharedBeginnings(plan.runs);
+    const of = { flags, output, shared };
+    const outcomes = await execute(dir, { ...plan, runs: chosen }, of, { ...context, signal: stop });
     // Loaded now: what draws figures is large.
     const { analyzeStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
     const analyzed = analyzeStudyFolder(dir);
@@ -136,8 +142,7 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
 async function execute(
   dir: string,
   plan: StudyPlan,
-  flags: StudyFlags,
-  output: Output,
+  { flags, output, shared }: { flags: StudyFlags; output: Output; shared: SharedBeginnings },
   context: CliContext,
 ): Promise<RunOutcome[]> {
   const pending = pendingRuns(dir, plan);
@@ -148,16 +153,19 @@ async function execute(
   output.note(
     `${plan.title}: ${plan.runs.length} runs, ${formatTokens(tokens)} tokens${done > 0 ? `; ${done} ${done === 1 ? 'run' : 'runs'} done before` : ''}`,
   );
+  const sharing = describeShared(plan.runs, shared);
+  if (sharing !== null) output.note(sharing.text);
   if (pending.length > 0) output.note(capacity.reason);
   output.note(`folder: ${dir}`);
   const { workers, threads, perDevice, reason } = capacity;
   const devices = capacity.devices.map(({ name, kind, uuid }) => ({ name, kind, uuid }));
   const runs = plan.runs.map((run) => run.name);
-  output.event({ event: 'plan', dir: resolve(dir), runs, done, workers, threads, devices, perDevice, reason });
+  const event = { event: 'plan', dir: resolve(dir), runs, done, workers, threads, devices, perDevice, reason };
+  output.event({ ...event, ...(sharing === null ? {} : { shared: sharing.runs, sharedTokens: sharing.tokens }) });
   const progress = new StudyProgress(output);
   try {
     return await executeStudy(dir, plan, {
-      ...{ capacity, needs, observer: progress, signal: context.signal },
+      ...{ capacity, needs, shared, observer: progress, signal: context.signal },
       workerCommand: (studyDir, run, place) => [
         process.execPath,
         context.mainPath,
@@ -170,6 +178,25 @@ async function execute(
   } finally {
     progress.stop();
   }
+}
+
+/** Which of these runs take over the beginning of another, and what that saves; null if none does. */
+function describeShared(
+  runs: readonly PlannedRun[],
+  shared: SharedBeginnings,
+): { text: string; runs: Record<string, SharedBeginning>; tokens: number } | null {
+  const own = runs.flatMap((run) => {
+    const beginning = shared.get(run.name);
+    return beginning === undefined ? [] : [[run.name, beginning] as const];
+  });
+  if (own.length === 0) return null;
+  const tokens = runs.reduce((sum, run) => sum + sharedTokens(run, shared), 0);
+  const all = runs.reduce((sum, run) => sum + tokenBudget(run.config), 0);
+  const trunks = new Set(own.map(([, { run }]) => run)).size;
+  const text =
+    `${own.length} ${own.length === 1 ? 'run goes' : 'runs go'} on from ${trunks === 1 ? 'one' : `${trunks} others`} where the learning rate ` +
+    `begins to decay: ${formatTokens(tokens)} of ${formatTokens(all)} tokens (${((100 * tokens) / all).toFixed(0)} %) are trained once for several`;
+  return { text, runs: Object.fromEntries(own), tokens };
 }
 
 /**

@@ -1,7 +1,7 @@
 /** `longsight worker STUDY RUN`: what a study starts for each of its runs; not for people. */
 import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.js';
-import { readPlan, runFolder, serveWorker } from '../../study/index.js';
+import { branchSteps, readPlan, runFolder, serveWorker, sharedBeginnings } from '../../study/index.js';
 import { engineChoice, performRun, unknownName } from '../../lab/index.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -47,10 +47,16 @@ async function serve(study: string, name: string, flags: Flags): Promise<number>
       ...engineChoice(flags, run),
       ...(flags.memoryFraction === undefined ? {} : { memoryFraction: flags.memoryFraction }),
     });
+    const shared = sharedBeginnings(runs);
+    const beginning = shared.get(name);
     try {
       await performRun({
         ...{ dir: runFolder(study, name), run, engine, resume: 'auto', takeOver: flags.takeOver, signal, note },
         sinceMs: 0,
+        branchAt: branchSteps(name, shared),
+        ...(beginning === undefined
+          ? {}
+          : { branch: { dir: runFolder(study, beginning.run), name: beginning.run, step: beginning.step } }),
         place: flags.place,
         progress: ({ step, steps, tokens, tokPerSec, loss }) => progress({ step, steps, tokens, tokPerSec, loss }),
       });
