@@ -53,12 +53,13 @@ const ORDER: { readonly [K in Figure<Found>['form']]: number } = {
   ...{ bars: 0, limits: 0, dots: 1, layers: 2, distance: 3, heads: 4, tokens: 5 },
 };
 
-/** Every figure of what analyses found, those without data left out. */
+/** Every figure of what analyses found; figures without data, and in each the designs without, are left out. */
 export function mechanismFigures(group: Group, designs: readonly DrawnDesign[]): string {
   const figures = FINDING_KINDS.flatMap((kind) => {
     const of = (record: RunRecord) => record.findings[kind];
-    const drawing: Drawing = { group, designs, of, last: (record) => of(record).at(-1) ?? null };
-    const first = designs.flatMap(({ runs }) => runs.flatMap(({ record }) => of(record).at(-1) ?? []))[0];
+    const measured = designs.filter(({ runs }) => runs.some(({ record }) => of(record).length > 0));
+    const drawing: Drawing = { group, designs: measured, of, last: (record) => of(record).at(-1) ?? null };
+    const first = measured.flatMap(({ runs }) => runs.flatMap(({ record }) => of(record).at(-1) ?? []))[0];
     return first === undefined ? [] : TABLE[kind].figures.map((shown) => ({ shown, drawing, first }));
   });
   figures.sort((a, b) => ORDER[a.shown.form] - ORDER[b.shown.form]);
