@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, parseConfig } from '../core/index.js';
-import { TrainConfigSchema, type TrainInput } from './config.js';
+import { isEvaluated, TrainConfigSchema, type TrainInput } from './config.js';
 import { learningRate } from './schedule.js';
 
 const parse = (input: TrainInput) => parseConfig(TrainConfigSchema, input, 'train');
@@ -30,6 +30,14 @@ describe('TrainConfigSchema', () => {
     ],
     [{ steps: 5, decaySteps: 2 }, /decaySteps: is for schedule wsd only, and schedule is cosine/],
     [{ steps: 0 }, /steps must be at least 1, got 0/],
+    [{ steps: 5, evalEvery: [] }, /evalEvery/],
+    [{ steps: 5, evalEvery: [{ every: 1 }, { every: 2 }] }, /evalEvery\[0\]: needs until, the last step of the part/],
+    [{ steps: 5, evalEvery: [{ every: 1, until: 3 }] }, /evalEvery\[0\]\.until: is left out of the last part/],
+    [
+      { steps: 5, evalEvery: [{ every: 1, until: 3 }, { every: 2, until: 3 }, { every: 2 }] },
+      /evalEvery\[1\]\.until: must be more than 3, got 3/,
+    ],
+    [{ steps: 5, evalEvery: [{ every: 1, to: 3 } as never] }, /unknown key "to"/],
     [{ steps: 5, lr: 0 }, /lr must be more than 0/],
     [{ steps: 5, beta1: 1 }, /beta1 must be less than 1/],
     [{ steps: 5, keepCheckpoints: 0 }, /keepCheckpoints must be at least 1/],
@@ -38,6 +46,21 @@ describe('TrainConfigSchema', () => {
   ])('rejects %j', (input, message) => {
     expect(() => parse(input)).toThrow(ConfigError);
     expect(() => parse(input)).toThrow(message);
+  });
+});
+
+describe('evaluations', () => {
+  const due = (evalEvery: Exclude<TrainInput['evalEvery'], undefined>, steps: number): number[] => {
+    const { evalEvery: parsed } = parse({ steps, evalEvery });
+    return Array.from({ length: steps }, (_, i) => i + 1).filter((step) => isEvaluated(parsed, step));
+  };
+
+  it('are due every so many steps, or as parts of the run say, counted from where each begins', () => {
+    expect(due(4, 12)).toEqual([4, 8, 12]);
+    expect(due(0, 12)).toEqual([]);
+    expect(due([{ every: 2, until: 6 }, { every: 4 }], 15)).toEqual([2, 4, 6, 10, 14]);
+    expect(due([{ every: 2, until: 5 }, { every: 3, until: 9 }, { every: 0 }], 30)).toEqual([2, 4, 8]);
+    expect(due([{ every: 5 }], 12)).toEqual([5, 10]);
   });
 });
 

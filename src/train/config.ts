@@ -31,6 +31,11 @@ const stageSchema = z.strictObject({
   decaySteps: steps(0).optional().describe('of the own schedule, wsd only (default: a fifth of its steps)'),
   minLrRatio: realNumber().min(0).max(1).optional().describe('of the own schedule (default: that of training)'),
 });
+/** Evaluations that are closer together at first: a part of the run up to a step, and the steps between two in it. */
+const evalPartSchema = z.strictObject({
+  every: steps(0).describe('steps between two evaluations, counted from where the part begins; 0 for none'),
+  until: steps(1).optional().describe('the last step of the part; left out of the last part, which goes to the end'),
+});
 const SCHEDULE_KEYS = ['schedule', 'warmupSteps', 'decaySteps', 'minLrRatio'] as const;
 
 /** A model to start from, as it is stored: with the fingerprint of the weights that were found there. */
@@ -81,7 +86,13 @@ export const TrainConfigSchema = z
     weightDecay: realNumber().min(0).default(0.05).describe('AdamW: decoupled decay, on matrices only'),
     clipNorm: realNumber().min(0).default(1).describe('largest global norm of the gradient; 0 for no clipping'),
     logEvery: steps(1).default(25).describe('steps between two lines of training metrics'),
-    evalEvery: steps(0).default(25).describe('steps between two evaluations; 0 for one at the end only'),
+    evalEvery: z
+      .union([steps(0), z.array(evalPartSchema).min(1)])
+      .default(25)
+      .describe(
+        'steps between two evaluations; 0 for one at the end only; or a list of parts of the run, such as ' +
+          '[{ every: 46, until: 1242 }, { every: 200 }]',
+      ),
     checkpointEvery: steps(0).default(100).describe('steps between two checkpoints; 0 for one at the end only'),
     keepCheckpoints: z
       .union([z.literal('all'), steps(1)])
@@ -101,6 +112,11 @@ export const TrainConfigSchema = z
     const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message });
     if (c.batchSize % c.accumulate !== 0) {
       issue('accumulate', `must divide batchSize ${c.batchSize}, and ${c.accumulate} does not`);
+    }
+    if (typeof c.evalEvery !== 'number') {
+      checkEvalParts(c.evalEvery, (path, message) =>
+        context.addIssue({ code: 'custom', path: ['evalEvery', ...path], message }),
+      );
     }
     checkStages(c, (path, message) => context.addIssue({ code: 'custom', path: ['stages', ...path], message }));
     const { warmupSteps = 0, decaySteps = 0 } = c;
@@ -135,6 +151,20 @@ interface StagedInput {
   readonly stages?: readonly z.output<typeof stageSchema>[] | undefined;
 }
 
+function checkEvalParts(parts: readonly EvalPart[], issue: (path: PropertyKey[], text: string) => void): void {
+  let before = 0;
+  parts.forEach(({ until }, i) => {
+    const isLast = i === parts.length - 1;
+    if (isLast && until !== undefined) issue([i, 'until'], 'is left out of the last part, which goes to the end');
+    if (isLast || until === undefined) {
+      if (!isLast) issue([i], 'needs until, the last step of the part');
+      return;
+    }
+    if (until <= before) issue([i, 'until'], `must be more than ${before}, got ${until}`);
+    before = until;
+  });
+}
+
 function checkStages({ steps, stages = [], ...base }: StagedInput, issue: (path: PropertyKey[], text: string) => void) {
   let { batchSize, accumulate } = base;
   let last = 0;
@@ -151,6 +181,17 @@ function checkStages({ steps, stages = [], ...base }: StagedInput, issue: (path:
     const alone = stage.lr === undefined ? SCHEDULE_KEYS.find((key) => stage[key] !== undefined) : undefined;
     if (alone !== undefined) issue([i, alone], 'is of a schedule of its own: set lr too, or leave it out');
   });
+}
+
+type EvalPart = z.output<typeof evalPartSchema>;
+
+/** Whether an evaluation is due after `step`, which counts from 1. */
+export function isEvaluated(evalEvery: number | readonly EvalPart[], step: number): boolean {
+  if (typeof evalEvery === 'number') return evalEvery > 0 && step % evalEvery === 0;
+  const index = evalEvery.findIndex(({ until }) => until === undefined || step <= until);
+  const from = evalEvery[index - 1]?.until ?? 0;
+  const every = evalEvery[index]?.every ?? 0;
+  return every > 0 && (step - from) % every === 0;
 }
 
 /** A complete, checked `train` configuration. */

@@ -46,7 +46,7 @@ import {
   type RunState,
   type RunStatus,
 } from '../run/index.js';
-import { tokensPerStep, type RunConfig } from './config.js';
+import { isEvaluated, tokensPerStep, type RunConfig } from './config.js';
 import { openInitialWeights, type InitialWeights } from './initial.js';
 import { checkBatch } from './sharding.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
@@ -378,7 +378,7 @@ class Loop {
       if (step > this.#entered.stage.to) await this.#enterNext();
       await this.#start(step);
       const atCheckpoint = this.#due(step, checkpointEvery);
-      const evaluates = atCheckpoint || this.#due(step, evalEvery);
+      const evaluates = atCheckpoint || this.#due(step, 0) || isEvaluated(evalEvery, step);
       if (evaluates) {
         if (alone || atCheckpoint || this.#evaluation !== null) await this.#settle(0);
         await this.#evaluated();

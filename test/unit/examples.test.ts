@@ -5,7 +5,15 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it, vi } from 'vitest';
 import { modelCost, resolveModelConfig } from '../../src/model/index.js';
-import { expandStudy, loadStudy } from '../../src/study/index.js';
+import {
+  expandStudy,
+  loadStudy,
+  sharedBeginnings,
+  sharedTokens,
+  tokenBudget,
+  type PlannedRun,
+} from '../../src/study/index.js';
+import { isEvaluated, tokensPerStep } from '../../src/train/index.js';
 import { isPlain, parseYaml, resolveRunConfig } from '../../src/lab/index.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -135,6 +143,25 @@ describe('preset studies', () => {
     expect([plan.runs.length, new Set(sizes).size]).toEqual([27, 3]);
     expect(Math.min(...sizes)).toBe(14_999_424);
     expect(plan.architectures.map((a) => a.layers)).toEqual(['swa:128 full', 'swa:128 full:nope', 'full']);
+    const shared = sharedBeginnings(plan.runs);
+    expect(shared.size).toBe(18);
+    const sum = (of: (run: PlannedRun) => number) => plan.runs.reduce((total, run) => total + of(run), 0);
+    const saved = sum((run) => sharedTokens(run, shared)) / sum((run) => tokenBudget(run.config));
+    expect(saved).toBeCloseTo(0.34, 2); // as docs/studies.md says
+  });
+
+  it('real-text-delay looks every 3 M tokens before 80 M, at four windows and five seeds', () => {
+    const { runs } = loadStudy(join(folder, 'real-text-delay.yaml'));
+    expect(runs).toHaveLength(20);
+    for (const { config } of runs) {
+      const { steps, evalEvery } = config.train;
+      const perStep = tokensPerStep(config.train);
+      expect(steps * perStep).toBeCloseTo(100e6, -5);
+      const at = Array.from({ length: steps }, (_, i) => i + 1).filter((step) => isEvaluated(evalEvery, step));
+      const gaps = at.map((step, i) => (step - (at[i - 1] ?? 0)) * perStep);
+      gaps.forEach((gap, i) => expect(gap).toBeLessThan((at[i] as number) * perStep < 82e6 ? 3.1e6 : 9.4e6));
+      expect(at.at(-1)).toBe(steps);
+    }
   });
 
   it('quickstart has a small and a large window, full attention, no positions, and a long arm', () => {
