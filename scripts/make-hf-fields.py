@@ -31,7 +31,8 @@ FOLDERS = dict(llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qw
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
-               qwen3_5_text="qwen3-5", lfm2="lfm2", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus")
+               qwen3_5_text="qwen3-5", lfm2="lfm2", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
+               gemma2="gemma2", vaultgemma="vaultgemma")
 MISSING = "@missing"
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
 SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_embeddings rope_parameters rope_theta rope_scaling "

@@ -126,6 +126,13 @@ MODELS = {
     "apertus": ("Apertus", dict(rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                      original_max_position_embeddings=16), tie_word_embeddings=True), {}),
     "apertus-biases": ("Apertus", dict(rope("default"), attention_bias=True, head_dim=12, num_key_value_heads=4), dict(dtype="bfloat16")),
+    "gemma2": ("Gemma2", dict(rope("linear", factor=2.0), head_dim=16, query_pre_attn_scalar=24, attn_logit_softcapping=0.7,
+                              final_logit_softcapping=2.0, sliding_window=5), {}),
+    "gemma2-biases": ("Gemma2", dict(head_dim=8, query_pre_attn_scalar=8, attn_logit_softcapping=1.5, final_logit_softcapping=None,
+                                     attention_bias=True, tie_word_embeddings=True, num_key_value_heads=4, sliding_window=23,
+                                     layer_types=["full_attention", "sliding_attention"]), {}),
+    "vaultgemma": ("VaultGemma", dict(head_dim=16, query_pre_attn_scalar=24, attn_logit_softcapping=0.7, final_logit_softcapping=2.0,
+                                      attention_bias=True, num_hidden_layers=3, sliding_window=5), {}),
     "llama-base": ("Llama", dict(tie_word_embeddings=True), dict(base=True)),
     "gemma3-images": ("Gemma3:Gemma3ForConditionalGeneration", dict(WINDOWS, head_dim=8, query_pre_attn_scalar=8), dict(
         vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(mm_tokens_per_image=4))),

@@ -26,6 +26,7 @@ import {
   take,
   type Graph,
   type Value,
+  softcapped,
 } from '../graph/index.js';
 import {
   batchSequences,
@@ -313,7 +314,8 @@ function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, la
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, Q, G, H / G, D]);
   // [B,Q,G,R,D] against [B,T,G,D] over D, by batch and key head: [B,G,Q,R,T].
   const scores = dot(row, k, { lhsBatch: [0, 2], rhsBatch: [0, 2], lhsContract: [4], rhsContract: [3] });
-  return mul(scores, reshape(scoreFactors(model, layer, q), [1, G, 1, H / G, 1]));
+  const scaled = mul(scores, reshape(scoreFactors(model, layer, q), [1, G, 1, H / G, 1]));
+  return softcapped(scaled, model.attentionSoftcap);
 }
 
 /** The factor on the scores of every query head `[H]` of a layer, for queries `[B,T,H,D]`. */

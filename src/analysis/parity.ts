@@ -277,6 +277,7 @@ function attentionMaps(model: ModelConfig, layer: number, states: Numbers, sampl
   const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
   const windows = plan.groups.flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
   const scales = scoreScales(model, plan, T);
+  const { attentionSoftcap: cap } = model;
   const out = new Float64Array(samples * H * T * T);
   for (let b = 0; b < samples; b++) {
     for (let h = 0; h < H; h++) {
@@ -289,7 +290,8 @@ function attentionMaps(model: ModelConfig, layer: number, states: Numbers, sampl
           const key = ((b * T + j) * G + g) * D;
           let score = 0;
           for (let c = 0; c < D; c++) score += readF64(q, query + c) * readF64(k, key + c);
-          row[j] = score * at(scales, h);
+          const scaled = score * at(scales, h);
+          row[j] = cap === null ? scaled : cap * Math.tanh(scaled / cap);
         }
         softmaxIn(row.subarray(first, t + 1));
       }

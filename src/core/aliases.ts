@@ -30,6 +30,7 @@ const NAMES: Readonly<Record<string, string>> = {
   qkNorm: 'useqknorm qklayernorm qknormalization',
   activation: 'hiddenact act activationfunction hiddenactivation activationfn',
   attentionScale: 'softmaxscale attnscale attentionmultiplier',
+  attentionSoftcap: 'attnlogitsoftcapping attnsoftcap attentionlogitsoftcapping',
   attentionBias: 'attnbias qkvbias useqkvbias',
   embeddingScale: 'embeddingmultiplier scaleembeddings',
   logitSoftcap: 'finallogitsoftcapping logitsoftcapping softcap',

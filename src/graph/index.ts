@@ -23,5 +23,6 @@ export { grad, vjp } from './autodiff.js';
 export { COMPOSITE_OPS, DECOMPOSITIONS, isComposite, type CompositeOp } from './decompositions.js';
 export { decomposeAttention, decomposeAttentionGrad, type AttentionBlocks } from './attention/decompose.js';
 export { bandedBlock } from './attention/banded.js';
+export { softcapped } from './attention/softcap.js';
 export { expand, type DecompositionOverrides } from './expand.js';
 export { simplify, uniformValue, type Evaluate, type SimplifyOptions } from './simplify.js';

@@ -32,6 +32,7 @@ import {
   scalar,
   select,
   sliceAxis,
+  softcapped,
   softmax,
   sub,
   transpose,
@@ -232,6 +233,7 @@ class SegmentedExecutable implements Executable {
       }
       const kind = [
         node.attrs.scale,
+        node.attrs.softcap ?? null,
         cutShape(q.shape, count),
         cutShape(k.shape, length),
         E,
@@ -288,7 +290,14 @@ function cut({ shape, data, dtype }: HostTensor, from: number, to: number): Host
 const cutShape = (shape: Shape, length: number): number[] => [at(shape, 0), length, ...shape.slice(2)];
 
 /** Attention of a block of queries, `start` being the position of the first, over keys from the beginning. */
-function blockGraph([scale, qShape, kShape, E, withSinks]: readonly [number, Shape, Shape, number, boolean]): Graph {
+function blockGraph([scale, softcap, qShape, kShape, E, withSinks]: readonly [
+  number,
+  number | null,
+  Shape,
+  Shape,
+  number,
+  boolean,
+]): Graph {
   const [, C, H, D] = qShape as [number, number, number, number];
   const [, L, G] = kShape as [number, number, number];
   const R = H / G;
@@ -298,7 +307,8 @@ function blockGraph([scale, qShape, kShape, E, withSinks]: readonly [number, Sha
   const sinks = withSinks ? input('sinks', 'f32', [H]) : null;
   const heads = reshape(mul(q, scale), [1, C, G, R, D]);
   // [1,G,C,R,L]
-  const scores = dot(heads, k, { lhsBatch: [0, 2], rhsBatch: [0, 2], lhsContract: [4], rhsContract: [3] });
+  const products = dot(heads, k, { lhsBatch: [0, 2], rhsBatch: [0, 2], lhsContract: [4], rhsContract: [3] });
+  const scores = softcapped(products, softcap);
   const row = add(iota('i32', [C, 1, 1], 0), start);
   const seen = ge(sub(row, iota('i32', [1, 1, L], 2)), 0);
   const masked = add(scores, select(seen, scalar(0, 'f32'), scalar(MASKED, 'f32')));

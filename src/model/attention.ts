@@ -175,6 +175,7 @@ function attendGroups(
       k: takeHeads(k, firstKvHead, kvHeads),
       v: takeHeads(v, firstKvHead, kvHeads),
       scale: at(rotaries.groups, i).scoreScale,
+      softcap: config.attentionSoftcap,
       sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + heads) : sinks,
     };
     return attend(inputs, group, i);
@@ -197,11 +198,17 @@ function gateHeads({ config, x, inputMatrix }: MixerScope, mixed: Value): Value 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   const { x, segments, layer, tap = noTap } = scope;
   const T = x.shape[1] as number;
-  return attendGroups(scope, plan, ({ q, k, v, scale, sinks }, { window, firstHead, heads }) => {
+  return attendGroups(scope, plan, ({ q, k, v, scale, softcap, sinks }, { window, firstHead, heads }) => {
     const site = { layer, firstHead, heads };
     // A window as long as the sequence hides nothing.
     const hides = window !== null && window < T ? window : null;
-    const { out } = attention(tap({ kind: 'queries', ...site }, q), k, v, { window: hides, scale, sinks, segments });
+    const { out } = attention(tap({ kind: 'queries', ...site }, q), k, v, {
+      window: hides,
+      scale,
+      softcap,
+      sinks,
+      segments,
+    });
     return tap({ kind: 'heads', ...site }, out);
   });
 }

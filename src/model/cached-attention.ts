@@ -32,6 +32,7 @@ import {
   scatterAdd,
   select,
   sliceAxis,
+  softcapped,
   softmax,
   sub,
   transpose,
@@ -46,6 +47,8 @@ export interface GroupInputs {
   readonly v: Value;
   /** The factor on the scores `q k`. */
   readonly scale: number;
+  /** The c of scores `c tanh(s / c)`; null for scores that are not capped. */
+  readonly softcap: number | null;
   readonly sinks: Value | null;
 }
 
@@ -64,24 +67,25 @@ export interface KeyValueCache {
 
 /** The chunk's output `[B,n,H,D]` and the cache after it. */
 export function cachedAttention(
-  { q, k, v, scale, sinks }: GroupInputs,
+  inputs: GroupInputs,
   cache: KeyValueCache,
   place: ChunkPlace,
   window: number | null,
 ): { readonly out: Value; readonly cache: KeyValueCache } {
+  const { k, v } = inputs;
   const [newKeys, newValues] = [headsFirst(k), headsFirst(v)];
   const n = at(k.shape, 1);
   if (window !== null && window < place.maxLength) {
     const [keys, values] = [concat([cache.keys, newKeys], 2), concat([cache.values, newValues], 2)];
     const seen = visibleInWindow(place, n, window);
     const kept = { keys: sliceAxis(keys, 2, n, n + window), values: sliceAxis(values, 2, n, n + window) };
-    return { out: attend(q, keys, values, seen, scale, sinks), cache: kept };
+    return { out: attend(inputs, keys, values, seen), cache: kept };
   }
   const [keys, values] = [insert(cache.keys, newKeys, place), insert(cache.values, newValues, place)];
   const seen = visibleInCache(place, n);
   const [B, , G, D] = dims(k, 4);
   const heads = (x: Value) => reshape(x, [B, G, place.maxLength, D]);
-  return { out: attend(q, heads(keys), heads(values), seen, scale, sinks), cache: { keys, values } };
+  return { out: attend(inputs, heads(keys), heads(values), seen), cache: { keys, values } };
 }
 
 /** `[B,n,G,D] -> [B,G,n,D]`. */
@@ -116,15 +120,13 @@ function visibleInWindow({ start, padding }: ChunkPlace, n: number, window: numb
 }
 
 /** Softmax attention of q `[B,n,H,D]` on keys and values `[B,G,S,D]` where `seen` (bool `[B,n,S]`). */
-function attend(q: Value, keys: Value, values: Value, seen: Value, scale: number, sinks: Value | null): Value {
+function attend({ q, scale, softcap, sinks }: GroupInputs, keys: Value, values: Value, seen: Value): Value {
   const [B, n, H, D] = dims(q, 4);
   const [, G, S] = dims(keys, 4);
   const R = H / G;
   const heads = reshape(headsFirst(q), [B, G, R * n, D]);
-  const scores = mul(
-    dot(heads, keys, { lhsBatch: [0, 1], rhsBatch: [0, 1], lhsContract: [3], rhsContract: [3] }),
-    scale,
-  );
+  const products = dot(heads, keys, { lhsBatch: [0, 1], rhsBatch: [0, 1], lhsContract: [3], rhsContract: [3] });
+  const scores = softcapped(mul(products, scale), softcap);
   // A large negative score instead of -inf: a row of padding sees no key, and must come out finite.
   const mask = select(reshape(seen, [B, 1, n, S]), scalar(0, q.dtype), scalar(-1e30, q.dtype));
   const masked = add(reshape(scores, [B, H, n, S]), mask);

@@ -46,6 +46,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly qkNorm: false | 'head' | 'width';
   /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
   readonly attentionScale: number | null;
+  /** The c of attention scores `c tanh(s / c)`; null for scores that are not capped. */
+  readonly attentionSoftcap: number | null;
   /** How queries grow with their position; null if they do not. */
   readonly queryScaling: { readonly beta: number; readonly length: number } | null;
   readonly attentionBias: 'none' | 'qkv' | 'all';
@@ -118,6 +120,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     activation: parsed.activation,
     qkNorm: parsed.qkNorm === true ? 'head' : parsed.qkNorm,
     attentionScale: parsed.attentionScale,
+    attentionSoftcap: parsed.attentionSoftcap,
     queryScaling: parsed.queryScaling,
     attentionBias: parsed.attentionBias,
     mlpGate: parsed.mlpGate,

@@ -7,7 +7,6 @@
 import { present, at, dims, ShapeError, type DType } from '../core/index.js';
 import {
   crossEntropy,
-  div,
   dot,
   input,
   linear,
@@ -15,8 +14,8 @@ import {
   reduceSum,
   remat,
   reshape,
+  softcapped,
   take,
-  tanh,
   type Value,
 } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
@@ -98,7 +97,7 @@ export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value
 export function headLogits(config: ModelConfig, params: ParameterValues, x: Value): Value {
   const { logitScale, logitSoftcap: cap } = config;
   const logits = scaled(headProduct(config, params, x), logitScale);
-  return cap === null ? logits : mul(tanh(div(logits, cap)), cap);
+  return softcapped(logits, cap);
 }
 
 function headProduct(config: ModelConfig, params: ParameterValues, x: Value): Value {

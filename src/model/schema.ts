@@ -171,6 +171,10 @@ export const modelSchema = z.strictObject({
       'RMSNorm on queries and keys before rotary positions: on each head (true or head), or on all heads together (width)',
     ),
   attentionScale: positive().nullable().default(null).describe('factor on attention scores; null for 1/sqrt(headDim)'),
+  attentionSoftcap: positive()
+    .nullable()
+    .default(null)
+    .describe('c tanh(scores / c) in place of the scaled attention scores; null for none'),
   attentionBias: z
     .enum(['none', 'qkv', 'all'])
     .default('none')

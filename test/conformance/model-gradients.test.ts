@@ -42,6 +42,10 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     'xIELU and a gate a head',
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],
+  [
+    'soft-capped scores in windows',
+    { layers: 'swa:4 full', attentionSoftcap: 0.7, logitSoftcap: 2, block: { norm: 'both' } },
+  ],
 ];
 
 const [BATCH, LENGTH] = [2, 9];

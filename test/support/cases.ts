@@ -85,12 +85,14 @@ const attentionCase = (
   [B, T, H, G, D, E]: [number, number, number, number, number, number],
   window: number | null,
   sinks = false,
+  softcap: number | null = null,
 ): OpCase =>
   one(name, [f(B, T, H, D), f(B, T, G, D), f(B, T, G, E), ...(sinks ? [f(H)] : [])], (vs) => {
     const { out } = L.attention(V(vs, 0), V(vs, 1), V(vs, 2), {
       window,
       scale: 1 / Math.sqrt(D),
       sinks: vs[3] ?? null,
+      softcap,
     });
     return out;
   });
@@ -111,6 +113,8 @@ const attentionCases: OpCase[] = [
   attentionCase('one token', [2, 1, 2, 2, 4, 4], 3),
   attentionCase('sinks, full', [1, 9, 4, 2, 4, 4], null, true),
   attentionCase('sinks, window', [2, 45, 4, 2, 4, 4], 5, true),
+  attentionCase('softcap, full, grouped queries', [2, 40, 4, 2, 4, 6], null, false, 0.5),
+  attentionCase('softcap and sinks, window', [1, 45, 4, 2, 4, 4], 5, true, 0.8),
 ];
 
 /** Cases of an op's own derivative op, which is reached with consistent inputs through the derivative of the op. */

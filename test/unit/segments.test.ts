@@ -29,6 +29,7 @@ describe('graphs in segments', () => {
   it.each<Partial<ModelInput> & { layers: string }>([
     { layers: 'swa:4 full swa:4 full:nope' },
     { layers: 'full', numKvHeads: 2, sinks: true, outputGate: true },
+    { layers: 'full', numKvHeads: 2, attentionSoftcap: 0.5 },
     { layers: 'swa:3@2/full:nope@2 full swa:5', numKvHeads: 2, qkNorm: true, sinks: true, tieEmbeddings: true },
     { layers: 'swa:4' },
     { layers: 'gdn full mamba2 swa:4', mamba2: { numHeads: 2, headDim: 4, stateSize: 3 } },

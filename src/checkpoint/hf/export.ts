@@ -255,7 +255,7 @@ function endTokenFields(ids: readonly number[]): { readonly eos_token_id: number
 const FLOAT_FIELDS = new Set(
   (
     'rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon rope_theta partial_rotary_factor factor attention_factor beta_fast ' +
-    'beta_slow low_freq_factor high_freq_factor logit_scale final_logit_softcapping embedding_multiplier logits_scaling ' +
+    'beta_slow low_freq_factor high_freq_factor logit_scale final_logit_softcapping attn_logit_softcapping embedding_multiplier logits_scaling ' +
     'attention_multiplier residual_multiplier time_step_limit'
   ).split(' '),
 );

@@ -9,7 +9,8 @@ import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
 import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { minimax } from './families/minimax.js';
-import { cohere2, exaone4, gemma3, olmo2, olmo3 } from './families/windowed.js';
+import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
+import { cohere2, exaone4, olmo2, olmo3 } from './families/windowed.js';
 import { apertus, arcee, nanochat, starcoder2 } from './families/ungated.js';
 import { qwen35 } from './families/qwen3-5.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
@@ -42,6 +43,8 @@ export const FAMILIES: readonly Family[] = [
   starcoder2,
   nanochat,
   apertus,
+  gemma2,
+  vaultGemma,
 ];
 
 /** Values of `model_type` that can be read. */

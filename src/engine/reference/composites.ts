@@ -135,6 +135,8 @@ export function crossEntropyGrad([logits, targets, lse, dloss, dlse]: Arrays<'cr
 interface Row {
   readonly first: number;
   readonly probabilities: readonly number[];
+  /** The derivative of each score by the product `q k`. */
+  readonly slopes: readonly number[];
   readonly sink: number;
   readonly lse: number;
 }
@@ -162,7 +164,7 @@ function attentionRow(
   q: NumberArray,
   k: NumberArray,
   { sinks, documentStart }: Optional,
-  { window, scale }: AttentionAttrs,
+  { window, scale, softcap }: AttentionAttrs,
   b: number,
   t: number,
   h: number,
@@ -171,13 +173,14 @@ function attentionRow(
   const G = at(k.shape, 2);
   const g = Math.floor(h / (H / G));
   const first = Math.max(documentStart(b, t), window === null ? 0 : t - window + 1);
-  const scores: number[] = [];
+  const [scores, products]: [number[], number[]] = [[], []];
   for (let j = first; j <= t; j++) {
     let s = 0;
     for (let d = 0; d < D; d++) {
       s += readF64(q.data, ((b * T + t) * H + h) * D + d) * readF64(k.data, ((b * T + j) * G + g) * D + d);
     }
-    scores.push(s * scale);
+    products.push(s);
+    scores.push(softcap === undefined ? s * scale : softcap * Math.tanh((s * scale) / softcap));
   }
   const sink = sinks ? readF64(sinks.data, h) : -Infinity;
   invariant(scores.length > 0, 'a query sees no key');
@@ -186,6 +189,8 @@ function attentionRow(
   const total = scores.reduce((sum, s) => sum + Math.exp(s - top), Math.exp(sink - top));
   return {
     first,
+    // Of c tanh(x / c) by x: 1 / cosh(x / c)^2.
+    slopes: products.map((s) => (softcap === undefined ? scale : scale / Math.cosh((s * scale) / softcap) ** 2)),
     probabilities: scores.map((s) => Math.exp(s - top) / total),
     sink: Math.exp(sink - top) / total,
     lse: top + Math.log(total),
@@ -235,7 +240,7 @@ export function attentionGrad(inputs: Arrays<'attentionGrad'>, attrs: AttentionA
     const inner = dp.reduce((sum, x, i) => sum + x * at(row.probabilities, i), 0);
     bump(dSinks, h, -row.sink * inner);
     row.probabilities.forEach((p, i) => {
-      const ds = p * (at(dp, i) - inner) * attrs.scale;
+      const ds = p * (at(dp, i) - inner) * at(row.slopes, i);
       for (let d = 0; d < D; d++) {
         bump(dq, flat * D + d, ds * readF64(k.data, keyOf(i) * D + d));
         bump(dk, keyOf(i) * D + d, ds * readF64(q.data, flat * D + d));

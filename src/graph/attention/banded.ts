@@ -12,6 +12,7 @@ import {
   within,
   type Dims,
   type Incoming,
+  type ScoreLaw,
   type Tile,
   type TileGrads,
 } from './tile.js';
@@ -112,9 +113,9 @@ function bandMask(band: Band, documents: Value | null): Value {
 }
 
 /** All blocks of queries with the keys and values that they meet, as one tile. */
-export function bandTile(q: Value, k: Value, v: Value, band: Band, documents: Value | null, scale: number): Tile {
+export function bandTile(q: Value, k: Value, v: Value, band: Band, documents: Value | null, law: ScoreLaw): Tile {
   const mask = bandMask(band, documents);
-  return { q: blockQueries(q, band), k: bandKeys(k, band), v: bandKeys(v, band), mask, scale };
+  return { q: blockQueries(q, band), k: bandKeys(k, band), v: bandKeys(v, band), mask, law };
 }
 
 /** The gradients of queries, keys and values from those of one tile of all blocks. */

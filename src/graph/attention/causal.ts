@@ -5,7 +5,16 @@
 import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
-import { differentiateTile, visibleMask, within, type Dims, type Incoming, type Tile, type TileGrads } from './tile.js';
+import {
+  differentiateTile,
+  visibleMask,
+  within,
+  type Dims,
+  type Incoming,
+  type ScoreLaw,
+  type Tile,
+  type TileGrads,
+} from './tile.js';
 import type { AttentionAttrs } from './op.js';
 
 /** The block length of the causal form: a quarter of the sequence within 16 to 128, and 256 from 2048 tokens on. */
@@ -76,8 +85,8 @@ export function causalMasks(
 }
 
 /** The tile of causal query rows `start..end` (`q` holds just those) and all keys before `end`. */
-export function causalTile(q: Value, k: Value, v: Value, mask: Value, scale: number, end: number, C: number): Tile {
-  return { q, k: prefix(k, end, C), v: prefix(v, end, C), mask, scale };
+export function causalTile(q: Value, k: Value, v: Value, mask: Value, law: ScoreLaw, end: number, C: number): Tile {
+  return { q, k: prefix(k, end, C), v: prefix(v, end, C), mask, law };
 }
 
 /**
@@ -114,7 +123,7 @@ export function causalGrads(
     const span = at(blocks, i);
     const rows = span.end - span.start;
     const own = afterwards([at(qs, i), at(dOuts, i)], done);
-    const tile = causalTile(at(own, 0), k, v, maskOf(span), attrs.scale, span.end, C);
+    const tile = causalTile(at(own, 0), k, v, maskOf(span), attrs, span.end, C);
     const grads = differentiateTile(tile, R, lses && at(lses, i), at(own, 1), at(deltas, i));
     dqs.unshift(L.reshape(grads.dq, [B, G, R, rows, D]));
     const dk: Value = open ? L.add(open.dk, grads.dk) : grads.dk;

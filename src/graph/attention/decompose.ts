@@ -73,7 +73,7 @@ export function decomposeAttention(
   if (plan.band) {
     const { band } = plan;
     const sink = sinks ? sinkColumn(sinks, dims, band.C, true) : null;
-    const { out, lse } = attendTile(bandTile(qh, kh, vh, band, documents, attrs.scale), R, sink);
+    const { out, lse } = attendTile(bandTile(qh, kh, vh, band, documents, attrs), R, sink);
     const o = unblockQueries(out, band, dims);
     return [unheads(o), L.reshape(unblockQueries(lse, band, dims), [B, H, T])];
   }
@@ -85,7 +85,7 @@ export function decomposeAttention(
     const rows = span.end - span.start;
     const sink = sinks ? sinkColumn(sinks, dims, rows, false) : null;
     const [own] = afterwards([at(qs, i)], parts[0] ? [parts[0].out] : []) as [Value];
-    const { out, lse } = attendTile(causalTile(own, kh, vh, maskOf(span), attrs.scale, span.end, plan.C), R, sink);
+    const { out, lse } = attendTile(causalTile(own, kh, vh, maskOf(span), attrs, span.end, plan.C), R, sink);
     parts.unshift({ out: L.reshape(out, [B, G, R, rows, E]), lse: L.reshape(lse, [B, H, rows]) });
   }
   const outs = parts.map((p) => p.out);
@@ -115,7 +115,7 @@ export function decomposeAttentionGrad(
   };
   const plan = planOf(dims, attrs, blocks, q.dtype);
   const grads = plan.band
-    ? bandedGrads(bandTile(qh, kh, vh, plan.band, documents, attrs.scale), incoming, dims, plan.band)
+    ? bandedGrads(bandTile(qh, kh, vh, plan.band, documents, attrs), incoming, dims, plan.band)
     : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents });
   const result = [unheads(grads.dq), unheads(grads.dk), unheads(grads.dv)];
   if (!sinks) return result;

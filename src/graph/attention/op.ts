@@ -11,6 +11,8 @@ export interface AttentionAttrs {
   readonly window: number | null;
   /** The factor on the scores `q k`. */
   readonly scale: number;
+  /** The c of scores `c tanh(s / c)` in place of the scaled scores s; not capped where it is left out. */
+  readonly softcap?: number;
   /** Whether the last input is the document of each token: then a query sees only keys of its own. */
   readonly segments?: boolean;
 }
@@ -39,7 +41,7 @@ declare module '../ir/types.js' {
 
 /** Checks the inputs of an attention, `fixed` of them and then perhaps sinks and segments; gives the sinks. */
 function checkAttention(inputs: Operands, fixed: number, attrs: AttentionAttrs): readonly TensorType[] {
-  const { window, scale } = attrs;
+  const { window, scale, softcap } = attrs;
   const segments = attrs.segments === true ? 1 : 0;
   inputs.requireCount(fixed + segments, fixed + segments + 1);
   inputs.slice(0, inputs.length - segments).floatDtype();
@@ -56,6 +58,8 @@ function checkAttention(inputs: Operands, fixed: number, attrs: AttentionAttrs):
     throw inputs.shapeError(`window ${window} ${wanted}`);
   }
   if (!Number.isFinite(scale)) throw inputs.shapeError(`scale ${scale} is not a number`);
+  if (softcap !== undefined && !(softcap > 0 && Number.isFinite(softcap)))
+    throw inputs.shapeError(`softcap ${softcap} is not a number above 0`);
   if (segments === 1) {
     inputs.requireIndex(-1, 'segments');
     inputs.requireShape(-1, [b, t], 'segments');
@@ -99,7 +103,8 @@ export const ATTENTION = {
 /**
  * Causal attention with grouped queries: q `[B,T,H,D]`, k `[B,T,G,D]`, v `[B,T,G,E]` with G dividing H (query head h
  * uses key head `floor(h / (H/G))`), sinks `[H]` or null, and segments, the document of each token (i32 `[B,T]`, a new
- * one wherever the id changes): a query then sees only keys of its own document. Returns o `[B,T,H,E]` and the
+ * one wherever the id changes): a query then sees only keys of its own document. `softcap` caps the scaled scores.
+ * Returns o `[B,T,H,E]` and the
  * log-sum-exp `[B,H,T]`, which is a statistic for the derivative and for analyses: asking for its own derivative
  * throws.
  */
@@ -107,10 +112,18 @@ export function attention(
   q: Value,
   k: Value,
   v: Value,
-  options: Omit<AttentionAttrs, 'segments'> & { readonly sinks?: Value | null; readonly segments?: Value | null },
+  options: Omit<AttentionAttrs, 'segments' | 'softcap'> & {
+    readonly softcap?: number | null;
+    readonly sinks?: Value | null;
+    readonly segments?: Value | null;
+  },
 ): { readonly out: Value; readonly lse: Value } {
-  const { window, scale, sinks = null, segments = null } = options;
-  const attrs = segments ? { window, scale, segments: true } : { window, scale };
+  const { window, scale, softcap = null, sinks = null, segments = null } = options;
+  const attrs = {
+    ...{ window, scale },
+    ...(softcap === null ? {} : { softcap }),
+    ...(segments ? { segments: true } : {}),
+  };
   const optional = [sinks, segments].filter((x) => x !== null);
   const [out, lse] = build(ATTENTION.attention, [q, k, v, ...optional], attrs);
   return { out, lse };

@@ -9,6 +9,11 @@ import { dims, at, type DType } from '../../core/index.js';
 import { softmax } from '../composites/loss.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
+import { softcapSlope, softcapped } from './softcap.js';
+import type { AttentionAttrs } from './op.js';
+
+/** What scores are made of products `q k`: a factor, and a softcap where there is one. */
+export type ScoreLaw = Pick<AttentionAttrs, 'scale' | 'softcap'>;
 
 /** Queries and the keys that they meet. */
 export interface Tile {
@@ -20,8 +25,7 @@ export interface Tile {
   readonly v: Value;
   /** Additive, `[(N,)1,C,L]`, or `[B,1,(N,)1,C,L]` where rows hold several documents. */
   readonly mask: Value;
-  /** The factor on the scores `q k`. */
-  readonly scale: number;
+  readonly law: ScoreLaw;
 }
 
 /** A large negative score instead of -inf: exp gives exactly 0 next to any visible key, and no row is fully masked. */
@@ -69,9 +73,13 @@ export function visibleMask(dtype: DType, rows: number, columns: number, offset:
   return L.select(seen, L.scalar(0, dtype), L.scalar(MASKED[dtype], dtype));
 }
 
-/** Masked scores of a tile, `[..., R*C, L]`. The mask repeats over R. */
-function scoresOf(tile: Tile, R: number): Value {
-  const s = L.mul(L.matmulTransposed(tile.q, tile.k), tile.scale);
+/** Scores of a tile before the mask, `[..., R*C, L]`. */
+function plainScores({ q, k, law }: Tile): Value {
+  return softcapped(L.mul(L.matmulTransposed(q, k), law.scale), law.softcap);
+}
+
+/** Masked scores of a tile, `[..., R*C, L]`, from those before the mask. The mask repeats over R. */
+function maskedScores(tile: Tile, R: number, s: Value): Value {
   const [rows, columns] = s.shape.slice(-2) as [number, number];
   const C = rows / R;
   if (R === 1) return L.add(s, L.reshape(tile.mask, [...tile.mask.shape.slice(0, -3), C, columns]));
@@ -84,7 +92,7 @@ function scoresOf(tile: Tile, R: number): Value {
  * denominator.
  */
 export function attendTile(tile: Tile, R: number, sink: Value | null): { out: Value; lse: Value } {
-  const s = scoresOf(tile, R);
+  const s = maskedScores(tile, R, plainScores(tile));
   const last = s.shape.length - 1;
   const top = L.reduceMax(s, [last], true);
   const m = L.stopGradient(sink ? L.max(top, sink) : top);
@@ -109,13 +117,16 @@ export interface TileGrads {
 
 /** Gradients of a tile; `lse` null means no sinks, so that the probabilities are a plain softmax. */
 export function differentiateTile(tile: Tile, R: number, lse: Value | null, dOut: Value, delta: Value): TileGrads {
-  const s = scoresOf(tile, R);
+  const plain = plainScores(tile);
+  const s = maskedScores(tile, R, plain);
   const p = lse ? L.exp(L.sub(s, lse)) : softmax(s);
   const dp = L.matmulTransposed(dOut, tile.v);
-  const ds = L.mul(p, L.sub(dp, delta));
+  const { scale, softcap } = tile.law;
+  const dCapped = L.mul(p, L.sub(dp, delta));
+  const ds = softcap === undefined ? dCapped : L.mul(dCapped, softcapSlope(plain, softcap));
   return {
-    dq: L.mul(L.matmul(ds, tile.k), tile.scale),
-    dk: L.mul(L.transposedMatmul(ds, tile.q), tile.scale),
+    dq: L.mul(L.matmul(ds, tile.k), scale),
+    dk: L.mul(L.transposedMatmul(ds, tile.q), scale),
     dv: L.transposedMatmul(p, dOut),
   };
 }

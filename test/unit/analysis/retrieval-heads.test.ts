@@ -50,6 +50,7 @@ const BASE = { vocabSize: 13, hiddenSize: 12, numHeads: 4, headDim: 6, intermedi
 const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: string }])[] = [
   ['windows and full layers', { layers: 'swa:5 full full:nope' }],
   ['grouped queries, sinks and qk norm', { layers: 'swa:12 full', numKvHeads: 2, sinks: true, qkNorm: true }],
+  ['soft-capped scores', { layers: 'swa:12 full', numKvHeads: 2, attentionSoftcap: 6 }],
   ['windows mixed head by head', { layers: 'swa:9@1/full:nope@3 swa:4/full', sinks: true }],
 ];
 

@@ -111,6 +111,8 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ],
   ['queries and keys normed as a whole without weights', { layers: 'full', normWeight: false, qkNorm: 'width' }],
   ['an output gate a head', { layers: 'swa:4 swa:2/full', numKvHeads: 2, outputGate: 'head' }],
+  ['soft-capped scores', { layers: 'swa:4 full', attentionSoftcap: 0.5, numKvHeads: 2 }],
+  ['soft-capped scores and sinks', { layers: 'swa:3/full', attentionSoftcap: 1, attentionScale: 2, sinks: true }],
   ['xIELU', { layers: 'swa:4 full', activation: 'xielu', mlpGate: false, mlpBias: true }],
   [
     'LayerNorm with biases, a gate a head, xIELU and everything else of the block',
@@ -126,6 +128,7 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
       qkNorm: true,
       outputGate: 'head',
       attentionBias: 'all',
+      attentionSoftcap: 1,
     },
   ],
   ['xIELU as a gate', { layers: 'full', activation: 'xielu' }],

@@ -100,6 +100,7 @@ describe('forward', () => {
       { layers: 'swa:3', norm: 'layer', normBias: true, embeddingNorm: true, mlpGate: false, activation: 'xielu' },
     ],
     ['a gated xIELU and a gate a head', { layers: 'swa:3', activation: 'xielu', outputGate: 'head', numKvHeads: 2 }],
+    ['soft-capped scores', { layers: 'swa:3 full', attentionSoftcap: 0.7, sinks: true }],
     ['norms without weights', { layers: 'full', normWeight: false, qkNorm: true, embeddingNorm: true }],
     ...RECURRENT_CASES,
   ] as const)('has gradients that central differences confirm, for every parameter of %s', (_, settings) => {

@@ -205,11 +205,13 @@ function plainAttention(
     const q = inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope).map((v) => v * grown(t)));
     const k = inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope));
     const v = inputs.map((x) => headOf(x, (H + G) * D, g, null, 0, false));
+    const { attentionSoftcap } = config;
+    const cap = (s: number) => (attentionSoftcap === null ? s : attentionSoftcap * Math.tanh(s / attentionSoftcap));
     const sink = config.sinks ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
     const rows = inputs.map((_, t) => {
       const first = group.window === null ? 0 : Math.max(0, t - group.window + 1);
       const weights = k.map((key, j) =>
-        j < first || j > t ? 0 : Math.exp(dotOf(q[t] ?? [], key) * (config.attentionScale ?? 1 / Math.sqrt(D))),
+        j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * (config.attentionScale ?? 1 / Math.sqrt(D)))),
       );
       const total = weights.reduce((a, b) => a + b, 0) + sink;
       return weights.map((w) => w / total);

@@ -28,18 +28,21 @@ describe('kernels', () => {
     expect(window(heads('f32', 64, 32), 8)).toBe('f32, not bf16');
     expect(window(heads('bf16', 64, 48), 8)).toBe('heads of 48 channels, not 32 or 64');
     expect(window(heads('bf16', 64, 32), 8, [L.input('sinks', 'bf16', [2])])).toBe('sinks, and rows of one document');
+    const capped = { window: 8, scale: 1, softcap: 50 };
+    expect(whyNoWindowKernel(heads('bf16', 64, 32), heads('bf16', 64, 32), [], capped)).toBe('soft-capped scores');
     const segments = [L.input('segments', 'i32', [1, 64])];
     expect(window(heads('bf16', 64, 128), null, segments, true)).toBe(true);
     expect(window(heads('bf16', 64, 129), null, segments, true)).toBe('heads of 129 channels, more than 128');
   });
 
   it('of cuDNN say why they do not take an attention', () => {
-    const fits = (q: L.Value): true | string => {
-      const { node } = L.attention(q, q, q, { window: null, scale: 1 }).out;
+    const fits = (q: L.Value, softcap: number | null = null): true | string => {
+      const { node } = L.attention(q, q, q, { window: null, scale: 1, softcap }).out;
       if (node.op !== 'attention') throw new Error('no attention');
       return fitsCudnn(node);
     };
     expect(fits(heads('bf16', 64, 32))).toBe(true);
+    expect(fits(heads('bf16', 64, 32), 50)).toBe('soft-capped scores');
     expect(fits(heads('bf16', 63, 32))).toBe('an odd number of tokens');
     expect(fits(heads('bf16', 64, 12))).toMatch(/^heads of 12 channels, not a multiple of 8 up to \d+$/);
   });

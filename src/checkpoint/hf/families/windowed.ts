@@ -1,4 +1,4 @@
-/** Families whose blocks differ from Llama's: OLMo 2 and 3, EXAONE 4, Cohere 2, Gemma 3. */
+/** Families whose blocks differ from Llama's: OLMo 2 and 3, EXAONE 4, Cohere 2. */
 import type { ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
@@ -191,72 +191,5 @@ export const cohere2: Family = {
     ...biased(config),
     layer_norm_eps: config.rmsNormEps,
     logit_scale: config.logitScale,
-  }),
-};
-
-/** Gemma 3 (text): five windowed layers to one of full attention, norms on both sides of mixer and MLP. */
-export const gemma3: Family = {
-  modelTypes: ['gemma3_text'],
-  architecture: 'Gemma3ForCausalLM',
-  fields: {
-    rms_norm_eps: 1e-6,
-    rope_parameters: optional(),
-    vocab_size: 262_208,
-    hidden_size: 2304,
-    intermediate_size: 9216,
-    num_hidden_layers: 26,
-    num_attention_heads: 8,
-    num_key_value_heads: 4,
-    head_dim: 256,
-    hidden_activation: 'gelu_pytorch_tanh',
-    max_position_embeddings: 131_072,
-    tie_word_embeddings: true,
-    attention_bias: false,
-    query_pre_attn_scalar: 256,
-    sliding_window: optional(4096),
-    layer_types: optional(),
-    final_logit_softcapping: optional(),
-    attn_logit_softcapping: optional(),
-    use_bidirectional_attention: optional(false),
-  },
-  read: (fields) => {
-    fields.only('attn_logit_softcapping');
-    fields.only('use_bidirectional_attention', false);
-    const sizes = readSizes(fields);
-    const bases = { full_attention: 1_000_000, sliding_attention: 10_000 };
-    const ropes = ropesFields(readRopes(fields, bases, 'rope_local_base_freq'), sizes.headDim);
-    // `_sliding_window_pattern`, which older versions wrote, is not read.
-    const types = layerTypes(
-      fields,
-      everyNthFull(() => fields.count('sliding_window_pattern', 6)),
-    );
-    return {
-      ...sizes,
-      ...ropes.fields,
-      layers: attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope')),
-      activation: readActivation(fields, 'hidden_activation'),
-      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
-      attentionScale: fields.positive('query_pre_attn_scalar') ** -0.5,
-      embeddingScale: Math.sqrt(sizes.hiddenSize),
-      logitSoftcap: fields.has('final_logit_softcapping') ? fields.positive('final_logit_softcapping') : null,
-      normOffset: 1,
-      qkNorm: 'head',
-      block: { norm: 'both' },
-    };
-  },
-  layout: (config, layer, name) =>
-    decoderLayout(config, layer, name, {
-      norm1: 'input_layernorm',
-      postnorm1: 'post_attention_layernorm',
-      norm2: 'pre_feedforward_layernorm',
-      postnorm2: 'post_feedforward_layernorm',
-    }),
-  write: (config) => ({
-    ...writeCommon(config),
-    ...biased(config),
-    hidden_activation: writeActivation(config.activation),
-    query_pre_attn_scalar: Math.round((config.attentionScale ?? 1 / Math.sqrt(config.headDim)) ** -2),
-    final_logit_softcapping: config.logitSoftcap,
-    rope_parameters: writeRopes(config),
   }),
 };

@@ -50,15 +50,16 @@ export function optionalInputs(rest: readonly Value[], { segments = false }: Att
 
 /**
  * Whether the window kernels take this attention: bf16, heads 32 or 64 wide, a window of at most 256 and no sinks, or
- * packed documents, any window or none, heads of at most 128 channels, sinks or none.
+ * packed documents, any window or none, heads of at most 128 channels, sinks or none; no soft-capped scores.
  *
  * @returns true, or why not
  */
 export function whyNoWindowKernel(q: Value, v: Value, rest: readonly Value[], attrs: AttentionAttrs): true | string {
-  const { window } = attrs;
+  const { window, softcap } = attrs;
   const { sinks, segments } = optionalInputs(rest, attrs);
   const [width, valueWidth] = [at(q.shape, 3), at(v.shape, 3)];
   if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
+  if (softcap !== undefined) return 'soft-capped scores';
   if (segments) {
     const widest = Math.max(width, valueWidth);
     return widest <= WIDEST_PACKED_HEAD ? true : `heads of ${widest} channels, more than ${WIDEST_PACKED_HEAD}`;

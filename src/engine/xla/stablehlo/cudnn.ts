@@ -147,7 +147,7 @@ const MAX_HEAD = 128;
 
 /**
  * Whether cuDNN has kernels for this attention: bf16, equal widths, a multiple of 8, an even number of tokens, no
- * sinks, one document a row.
+ * sinks, one document a row, no soft-capped scores.
  *
  * @returns true, or why not
  */
@@ -156,6 +156,7 @@ export function fitsCudnn(node: Node<'attention' | 'attentionGrad'>): true | str
   const width = at(q.shape, 3);
   if (node.inputs.length !== (node.op === 'attention' ? 3 : 6)) return 'sinks or several documents a row';
   if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
+  if (node.attrs.softcap !== undefined) return 'soft-capped scores';
   if (width !== v.shape[3]) return `keys of ${width} channels and values of ${v.shape[3]}`;
   if (width % 8 !== 0 || width > MAX_HEAD) return `heads of ${width} channels, not a multiple of 8 up to ${MAX_HEAD}`;
   return at(q.shape, 1) % 2 === 0 ? true : 'an odd number of tokens';
@@ -165,7 +166,7 @@ export function fitsCudnn(node: Node<'attention' | 'attentionGrad'>): true | str
 export const CUDNN_KERNELS: NamedKernel = {
   name: 'cuDNN attention',
   takes: () => ({
-    takes: `bf16 attention that no tile kernel takes: heads of a multiple of 8 up to ${MAX_HEAD} channels, an even number of tokens, no sinks`,
+    takes: `bf16 attention that no tile kernel takes: heads of a multiple of 8 up to ${MAX_HEAD} channels, an even number of tokens, no sinks, no softcap`,
   }),
 };
 
