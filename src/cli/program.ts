@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { COMMANDS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
 import { EXIT, reportError } from './terminal/errors.js';
+import { followOutputLinks } from './terminal/outputs.js';
 
 const EXIT_HELP = `
 Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.interrupted} stopped (the same command, or --resume, goes on).
@@ -31,7 +32,8 @@ async function buildProgram(
       getOutHelpWidth: () => context.stdout.columns ?? 100,
     })
     .configureHelp({ subcommandTerm: (command) => usageOf(command) ?? new Help().subcommandTerm(command) })
-    .addHelpText('after', EXIT_HELP);
+    .addHelpText('after', EXIT_HELP)
+    .hook('preAction', (_program, called) => followOutputLinks(called));
   for (const entry of COMMANDS) {
     if (isCalled(entry)) (await entry.load())(program, context);
     else program.command(entry.name, { hidden: entry.hidden ?? false }).summary(entry.summary);

@@ -8,8 +8,10 @@ import {
   existsSync,
   fsync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
+  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -21,6 +23,7 @@ import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { LockLostError, StoreError } from './errors.js';
 import { checkFence } from './fence.js';
+import { clip } from './messages.js';
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full; free some space or choose another folder',
@@ -72,7 +75,10 @@ export function isDiskFull(error: unknown): boolean {
 export function makeFolder(path: string): void {
   const missing: string[] = [];
   let at = resolve(path);
-  for (; !existsSync(at) && at !== dirname(at); at = dirname(at)) missing.unshift(at);
+  for (; !existsSync(at) && at !== dirname(at); at = dirname(at)) {
+    refuseDangling(at, at);
+    missing.unshift(at);
+  }
   if (!statSync(at).isDirectory()) throw Object.assign(new Error(`${at} is a file`), { code: 'EEXIST' });
   for (const folder of missing) {
     try {
@@ -117,6 +123,36 @@ export function refuseDevice(path: string): void {
   const special = found !== undefined && !found.isFile() && !found.isDirectory();
   if (special || realpathSync(dirname(path)) === '/dev')
     throw Object.assign(new Error(`${path} is no file`), { code: 'ENXIO' });
+}
+
+/**
+ * Where a path leads that a user gave as the place of a file or folder to write. Links are followed: what one leads to
+ * is written, and the link stays what it is.
+ *
+ * @throws StoreError that names the target, for a link that leads nowhere; for a folder where a file is to be
+ */
+export function outputPath(path: string, kind: 'file' | 'folder'): string {
+  try {
+    if (isLink(path)) {
+      refuseDangling(path, 'it');
+      refuseDevice(path);
+    }
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (kind === 'file' && found?.isDirectory() === true)
+      throw Object.assign(new Error(`${path} is a folder`), { code: 'EISDIR' });
+    return isLink(path) ? realpathSync(path) : path;
+  } catch (cause) {
+    throw fileError('write', path, cause);
+  }
+}
+
+const isLink = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+
+/** Throws an error for `fileError` if a path, which it calls `subject`, is a link to what does not exist. */
+function refuseDangling(path: string, subject: string): void {
+  if (!isLink(path) || statSync(path, { throwIfNoEntry: false }) !== undefined) return;
+  const target = clip(readlinkSync(path));
+  throw new Error(`${subject} is a link to ${target}, which does not exist; make that, or choose another path`);
 }
 
 /** Makes a file that is not there yet and opens it for writing; a link under its name is never followed. */

@@ -19,6 +19,15 @@ export function raiseFence(fence: Fence): () => void {
   return () => fences.delete(absolute);
 }
 
+/** Whether this thread's process holds, or held, the lock of a folder that a path is or lies in. */
+export function isFenced(path: string): boolean {
+  const absolute = resolve(path);
+  return [...fences].some(({ folder }) => isWithin(absolute, folder));
+}
+
+const isWithin = (path: string, folder: string): boolean =>
+  path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
+
 /**
  * To be called right before a file of state is changed, renamed or removed.
  *
@@ -27,6 +36,5 @@ export function raiseFence(fence: Fence): () => void {
 export function checkFence(path: string): void {
   if (fences.size === 0) return;
   const absolute = resolve(path);
-  for (const { folder, check } of fences)
-    if (absolute === folder || absolute.startsWith(folder.endsWith(sep) ? folder : folder + sep)) check();
+  for (const { folder, check } of fences) if (isWithin(absolute, folder)) check();
 }

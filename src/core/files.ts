@@ -11,6 +11,7 @@ import {
   makeFolder,
   makeNewFolder,
   openToAppend,
+  outputPath,
   refuseDevice,
   renamePath,
   syncFile,
@@ -138,6 +139,7 @@ export class AtomicFolder implements Disposable {
   constructor(path: string) {
     this.path = path;
     this.inside = temporaryPath(path);
+    outputPath(path, 'folder');
     removeLeftovers(dirname(path));
     makeNewFolder(this.inside);
   }

@@ -8,6 +8,7 @@ export {
   needFolder,
   openPart,
   openScratch,
+  outputPath,
   removePath,
   renamePath,
   tryToRemove,

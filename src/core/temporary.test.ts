@@ -14,6 +14,7 @@ import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../test/support/folders.js';
 import { openPart } from './disk.js';
+import { raiseFence } from './fence.js';
 import { AtomicFile, AtomicFolder, writeFileAtomic } from './files.js';
 import { isTemporary, namesIn, removeLeftovers, temporaryPath } from './temporary.js';
 
@@ -51,6 +52,19 @@ describe('a temporary name', () => {
     utimesSync(elsewhere, old, old);
     removeLeftovers(folder);
     expect(readdirSync(folder).sort()).toEqual([mine, 'new'].map((p) => basename(p)).sort());
+  });
+
+  it('of an earlier version goes where the lock is held, beside what it was to become, once its process is dead', () => {
+    const folder = temporaryFolder();
+    const { pid } = spawnSync(process.execPath, ['-e', '0']);
+    const [gone, living, alone] = [`status.json.${pid}.tmp`, `status.json.${process.pid}.tmp`, `notes.${pid}.tmp`];
+    for (const name of ['status.json', gone, living, alone]) writeFileSync(join(folder, name), 'x');
+    writeFileAtomic(join(folder, 'status.json'), 'y');
+    expect(readdirSync(folder).sort()).toEqual(['status.json', gone, living, alone].sort());
+    const lower = raiseFence({ folder, check: () => undefined });
+    writeFileAtomic(join(folder, 'status.json'), 'z');
+    lower();
+    expect(readdirSync(folder).sort()).toEqual(['status.json', living, alone].sort());
   });
 
   it('is never written through a link', () => {

@@ -5,11 +5,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, statSync, type Dirent } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { isFenced } from './fence.js';
 import { stateOf, thisProcess, type LockHolder } from './holder.js';
 
 const OWN = /\.(\d+)-(\d*)-([0-9a-f]{8})-[0-9a-f]{16}\.(?:tmp|old)$/;
-/** As earlier versions named them; too short to tell whose they are. */
-const EARLIER = /\.\d+\.(?:export\.)?(?:tmp|old)$/;
+/** As earlier versions named them: they tell the process, but not when it started and where. */
+const EARLIER = /\.(\d+)\.(?:export\.)?(?:tmp|old)$/;
 /** So much of the name is kept: with four bytes a character and what follows, it stays below 255 bytes. */
 const KEPT_CHARACTERS = 40;
 /** Those of processes that cannot be seen from here are taken for dead once nothing was written for this long. */
@@ -51,7 +52,8 @@ export function namesIn(folder: string): string[] {
 
 /**
  * Removes what dead processes were writing in a folder; what living ones write stays, and so does whatever cannot be
- * removed. A process of another host, container or boot counts as dead once its file has not changed for a week.
+ * removed. A process of another host, container or boot counts as dead once its file has not changed for a week. Names
+ * of earlier versions are removed in folders whose lock this process holds.
  */
 export function removeLeftovers(folder: string): void {
   let names: string[];
@@ -60,15 +62,29 @@ export function removeLeftovers(folder: string): void {
   } catch {
     return; // nothing is there, or nothing can be seen
   }
+  const beside = new Set(names);
   for (const name of names) {
     const match = OWN.exec(name);
-    if (match === null || !isDead(join(folder, name), match)) continue;
+    const dead = match === null ? isEarlier(folder, name, beside) : isDead(join(folder, name), match);
+    if (!dead) continue;
     try {
       rmSync(join(folder, name), { recursive: true, force: true });
     } catch {
       // Left over; the next writer tries again.
     }
   }
+}
+
+/**
+ * Whether a name is what a dead process of an earlier version was writing. That is believed only in a folder whose lock
+ * is held here, where no other process writes, and of what is there under its own name too: elsewhere a name like that
+ * may be anybody's.
+ */
+function isEarlier(folder: string, name: string, beside: ReadonlySet<string>): boolean {
+  const [ending, pid] = EARLIER.exec(name) ?? [];
+  if (ending === undefined || !beside.has(name.slice(0, -ending.length)) || !isFenced(folder)) return false;
+  const self = thisProcess();
+  return stateOf({ ...self, pid: Number(pid), start: null }, self) === 'gone';
 }
 
 /**
