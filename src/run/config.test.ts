@@ -45,7 +45,7 @@ describe('the run that a folder holds', () => {
     const dir = join(temporaryFolder(), 'run');
     writeRunConfig(dir, { name: 'r', run: RUN, engine: info });
     const before = JSON.parse(readFileSync(configPath(dir), 'utf8')) as { resumes: unknown[] };
-    noteResume(dir, info, 3);
+    noteResume(dir, { engine: info, step: 3 });
     const after = JSON.parse(readFileSync(configPath(dir), 'utf8')) as { resumes: unknown[] };
     expect(after.resumes).toMatchObject([{ step: 3 }]);
     expect(JSON.stringify({ ...after, resumes: [] })).toBe(JSON.stringify(before));

@@ -12,6 +12,7 @@ import {
   readJson,
   StoreError,
   writeJsonAtomic,
+  type Difference,
 } from '../core/index.js';
 import type { EngineInfo } from '../engine/index.js';
 import { resolveModelConfig, type WeightTransfer } from '../model/index.js';
@@ -146,22 +147,29 @@ export function completeModel(stored: unknown): unknown {
   }
 }
 
-/**
- * Adds to `config.json` when, from which step and on what a run is resumed; `from` names the run whose beginning it
- * took over.
- */
-export function noteResume(
-  dir: string,
-  engine: EngineInfo,
-  step: number,
-  { place, from }: { readonly place?: string | undefined; readonly from?: string | undefined } = {},
-): void {
-  const { resumes } = readRunConfig(dir);
+/** What is noted of a resume. */
+export interface Resume {
+  readonly engine: EngineInfo;
+  /** The step that the run goes on from. */
+  readonly step: number;
+  readonly place?: string | undefined;
+  /** The run whose beginning it took over, by name. */
+  readonly from?: string | undefined;
+  /** The settings of `train` that it goes on with, where they have changed, and how. */
+  readonly train?: object;
+  readonly changed?: readonly Difference[];
+}
+
+/** Adds to `config.json` when, from which step, on what and with which changed settings a run is resumed. */
+export function noteResume(dir: string, { engine, step, place, from, train, changed }: Resume): void {
+  const { resumes, run } = readRunConfig(dir);
   // What the file holds beside is kept as it is.
   const stored = readJson(configPath(dir)) as object;
-  const taken = from === undefined ? {} : { from };
-  const resumed = { step, ...taken, at: new Date().toISOString(), ...environment(engine, place) };
-  writeJsonAtomic(configPath(dir), { ...stored, resumes: [...resumes, resumed] });
+  const what = changed?.map(({ path, a, b }) => ({ path, was: a, now: b }));
+  const about = { step, ...(from === undefined ? {} : { from }), at: new Date().toISOString() };
+  const resumed = { ...about, ...(what === undefined ? {} : { changed: what }), ...environment(engine, place) };
+  const now = train === undefined ? {} : { run: { ...run, train } };
+  writeJsonAtomic(configPath(dir), { ...stored, ...now, resumes: [...resumes, resumed] });
 }
 
 function decisive({ seed, model, data, train, eval: measured }: StoredRun): Record<string, unknown> {

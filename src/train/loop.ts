@@ -1,5 +1,4 @@
 /** The training loop: resumable, interruptible, with everything in a run folder. */
-import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import {
   checkFence,
@@ -18,28 +17,18 @@ import { nextBatch, openData, type OpenedData } from '../data/index.js';
 import { initialParameters, parameterSpecs, type HostParameters, type ModelConfig } from '../model/index.js';
 import {
   branchPath,
-  checkFree,
   checkpointPath,
-  checkSame,
-  checkSameRun,
-  isBegun,
   isBranchThere,
-  isRunFolder,
-  latestCheckpoint,
   LOCK_FILE,
   metricsPath,
   MetricsWriter,
-  noteResume,
   pruneCheckpoints,
-  removeResultsAfter,
-  removeTemporaryCheckpoints,
   writeCheckpoint,
   writeRunConfig,
   writeLastStatus,
   writeStatus,
   readStatus,
   snapshotTensors,
-  takeOverBeginning,
   type CheckpointTensors,
   type Checkpoint,
   type OptimizerState,
@@ -47,8 +36,9 @@ import {
   type RunStatus,
 } from '../run/index.js';
 import { isEvaluated, tokensPerStep, type RunConfig } from './config.js';
-import { openInitialWeights, type InitialWeights } from './initial.js';
+import { openInitialWeights } from './initial.js';
 import { checkBatch } from './sharding.js';
+import { continuesIn, once, prepareResume, takeBranch, type StartingPoint } from './resume.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
 import { RunClock, type RunTiming } from './timing.js';
 import { underWay, type StartedEvaluation, type StartedStep } from './started.js';
@@ -100,30 +90,6 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
   }
 }
 
-/** What a run goes on from, or what it starts from; neither where all its weights are new. */
-interface StartingPoint {
-  readonly checkpoint: Checkpoint | null;
-  readonly initial: InitialWeights | null;
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | null = null;
-  return () => (made ??= { value: make() }).value;
-}
-
-/**
- * Whether a run goes on in a folder or begins there; it begins too where one is to go on that was killed before it had
- * written anything. Throws where it can do neither.
- */
-function continuesIn(dir: string, resume: 'no' | 'yes' | 'auto'): boolean {
-  if (resume !== 'no' && isRunFolder(dir)) return true;
-  if (resume === 'yes' && !(existsSync(dir) && isBegun(dir))) {
-    throw new ConfigError(`${dir} holds no run to resume; leave out --resume to begin one there`, { details: { dir } });
-  }
-  checkFree(dir);
-  return false;
-}
-
 /** Opens the data of a run, or of a stage of it, as `trainRun` does. */
 export function openRunData(
   { data, train, seed }: Pick<RunConfig, 'data' | 'train' | 'seed'>,
@@ -138,37 +104,6 @@ function checkVocabulary({ model }: RunConfig, { vocabSize }: OpenedData): void 
     `model.vocabSize ${model.vocabSize} is smaller than the ${vocabSize} tokens of the data; set model.vocabSize: ${vocabSize}`,
     { details: { model: model.vocabSize, data: vocabSize } },
   );
-}
-
-/** Whether a run has taken over the beginning of another. */
-async function takeBranch(dir: string, { run, branch, hooks }: TrainRunOptions): Promise<boolean> {
-  if (branch === undefined) return false;
-  checkSameRun(dir, run);
-  const step = await takeOverBeginning(dir, branch);
-  if (step !== null) hooks?.note?.(`goes on from step ${step} of ${branch.name}, which is the same up to there`);
-  return step !== null;
-}
-
-function prepareResume(
-  dir: string,
-  { run, engine, hooks, place, branch }: TrainRunOptions,
-  branched: boolean,
-): Checkpoint | null {
-  checkSameRun(dir, run);
-  const { checkpoint, damaged } = latestCheckpoint(dir);
-  for (const note of damaged) hooks?.note?.(note);
-  if (checkpoint !== null) {
-    const { model, seed, step: at } = checkpoint.state;
-    const wanted = { model: stageOfStep(stagesOf(run), at).model, seed: run.seed };
-    checkSame(`${checkpoint.path} is of another run`, { model, seed }, wanted);
-  }
-  const step = checkpoint?.state.step ?? 0;
-  removeTemporaryCheckpoints(dir);
-  if (step >= run.train.steps) return checkpoint;
-  removeResultsAfter(dir, checkpoint?.state.step ?? -1);
-  noteResume(dir, engine.info, step, { place, ...(branched ? { from: branch?.name } : {}) });
-  if (!branched) hooks?.note?.(`resuming from step ${step} of ${run.train.steps}`);
-  return checkpoint;
 }
 
 async function runTo(

@@ -1,10 +1,11 @@
 /** Every YAML and TypeScript example in the documentation, and every preset file, is valid. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it, vi } from 'vitest';
-import { modelCost, resolveModelConfig } from '../../src/model/index.js';
+import { exportHfModel } from '../../src/checkpoint/index.js';
+import { initialParameters, modelCost, resolveModelConfig } from '../../src/model/index.js';
 import {
   expandStudy,
   loadStudy,
@@ -15,6 +16,7 @@ import {
 } from '../../src/study/index.js';
 import { isEvaluated, tokensPerStep } from '../../src/train/index.js';
 import { isPlain, parseYaml, resolveRunConfig } from '../../src/lab/index.js';
+import { temporaryFolder } from '../support/folders.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PAGES = ['README.md', 'CONTRIBUTING.md', ...readdirSync(join(ROOT, 'docs')).map((name) => join('docs', name))];
@@ -29,16 +31,27 @@ const blocks = (language: string): [where: string, text: string][] =>
 
 const examples = blocks('yaml');
 
+/** The folder in which paths of an example start: one with a model where the example starts from its weights. */
+async function baseOf(train: unknown): Promise<string> {
+  if (!isPlain(train) || typeof train['init'] !== 'string') return ROOT;
+  const base = temporaryFolder();
+  const source = resolveModelConfig({ vocabSize: 64, hiddenSize: 16, numHeads: 2, numLayers: 2, layers: 'full' });
+  mkdirSync(dirname(join(base, train['init'])), { recursive: true });
+  await exportHfModel(join(base, train['init']), source, initialParameters(source, 1));
+  return base;
+}
+
 describe('examples', () => {
   it('are found', () => {
     expect(examples.length).toBeGreaterThan(3);
   });
 
-  it.each(examples)('%s', (where, text) => {
+  it.each(examples)('%s', async (where, text) => {
     const file = parseYaml(text, where);
     if (!isPlain(file.value)) throw new Error(`${where} is no configuration`);
     if ('architectures' in file.value) expect(expandStudy(file, { long: 'long' in file.value }).runs).not.toEqual([]);
-    else if ('train' in file.value) expect(resolveRunConfig(file.value, { where, baseDir: ROOT, file }).seed).toBe(1);
+    else if ('train' in file.value)
+      expect(resolveRunConfig(file.value, { where, baseDir: await baseOf(file.value['train']), file }).seed).toBe(1);
     else expect(resolveModelConfig(file.value['model']).numLayers).toBeGreaterThan(0);
   });
 });

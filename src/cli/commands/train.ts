@@ -1,10 +1,10 @@
 /** `longsight train FILE`: one run. */
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.js';
 import { formatTokens, significant } from '../../core/index.js';
 import { checkRun, documentedRunSchema, loadRunFile, performRun, engineChoice } from '../../lab/index.js';
-import { configPath, readStatus } from '../../run/index.js';
+import { configPath, isRunFolder, readStatus } from '../../run/index.js';
 import { formatTiming } from '../../train/index.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -32,9 +32,12 @@ export function addTrain(program: Command, context: CliContext): void {
     .command('train')
     .summary('train one model')
     .description('Trains one model as a run file (YAML) says, measuring it on the way, into a run folder.')
-    .argument('<file>', 'run file; or the config.json of a run, to repeat or resume it')
-    .option('--out <dir>', 'run folder (default: runs/NAME)')
-    .option('--resume', 'go on with the run in that folder');
+    .argument('<file>', 'run file; or a run folder (or its config.json), to repeat or resume the run')
+    .option('--out <dir>', 'run folder (default: runs/NAME, or the run that is resumed)')
+    .option(
+      '--resume',
+      'go on with the run in that folder; with --set train.steps=N also for more steps, where none that it has taken changes',
+    );
   addOutputOptions(addEngineOptions(addSetOption(addTakeOverOption(command))))
     .addHelpText('after', () => `\nKeys of a run file, with defaults:\n${helpText(describeKeys(documentedRunSchema))}`)
     .action((file: string, flags: Flags) => train(file, flags, context));
@@ -42,10 +45,11 @@ export function addTrain(program: Command, context: CliContext): void {
 
 async function train(file: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const run = loadRunFile(file, flags.set);
+  const own = runFolderOf(file);
+  const run = loadRunFile(own === null ? file : configPath(own), flags.set);
   checkRun(run);
-  const name = run.name ?? basename(file).replace(/\.[^.]*$/, '');
-  const dir = flags.out ?? join('runs', name);
+  const name = run.name ?? basename(own ?? file).replace(/\.[^.]*$/, '');
+  const dir = flags.out ?? (flags.resume === true && own !== null ? own : join('runs', name));
   const engine = createEngine(flags.engine ?? run.engine, engineChoice(flags, run));
   const progress = new RunProgress(output);
   output.note(`${name}: engine ${engine.info.name} (${engine.info.reason})`);
@@ -76,6 +80,12 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
     progress.stop();
     await engine.dispose();
   }
+}
+
+/** The run folder that a path is, or whose `config.json` it is; null for a run file. */
+function runFolderOf(path: string): string | null {
+  if (isRunFolder(path)) return path;
+  return basename(path) === basename(configPath('')) && isRunFolder(dirname(path)) ? dirname(path) : null;
 }
 
 /** The command that makes a run again. */
