@@ -118,7 +118,7 @@ export function planInitial(
   { model, data }: Pick<RunConfig, 'model' | 'data'>,
 ): WeightTransfer {
   const transfer = planTransfer(config, model, folder);
-  const wanted = vocabularyOf(data);
+  const wanted = vocabulary === null ? null : vocabularyOf(data);
   if (vocabulary === null || wanted === null || sameVocabulary(vocabulary, wanted)) return transfer;
   throw new ConfigError(
     `the tokens of ${folder} are ${nameOf(vocabulary)}, and those of the data are ${nameOf(wanted)}; ` +

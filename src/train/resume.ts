@@ -67,8 +67,9 @@ const SCHEDULE_KEYS = [
 ] satisfies (keyof TrainConfig)[];
 
 /**
- * The checkpoint that a run goes on from, its own or, `branched`, that of the run whose beginning it took over; null where it was ended before its first. Removes what was written after it,
- * and notes in `config.json` that the run goes on, and with which steps and schedule if these have changed.
+ * The checkpoint that a run goes on from, its own or, `branched`, that of the run whose beginning it took over; null
+ * where it was ended before its first. Removes what was written after it, and notes in `config.json` that the run goes
+ * on, and with which steps and schedule if these have changed.
  *
  * @throws StoreError if the folder holds another run, or steps that were taken would change
  */
