@@ -84,8 +84,8 @@ function bandKeys(x: Value, { C, N, before }: Band): Value {
 }
 
 /**
- * The transpose of `bandKeys`: adds up what each key received in the bands that hold it. Block i stands at place
- * `before - s` of band i + s. Where band i + s does not exist, band i + s - N is read instead: at that place it reaches
+ * The transpose of `bandKeys`: sums the gradients of each key over the bands that contain it. Block i is block
+ * `before - s` of band i + s. Where band i + s does not exist, band i + s - N is read instead: that block of it lies
  * before the start of the sequence, so the mask made its gradient exactly zero.
  */
 function unbandKeys(x: Value, { C, N, before }: Band, { B, G, T }: Dims): Value {

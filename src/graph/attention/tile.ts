@@ -137,9 +137,9 @@ export function sinkColumn(sinks: Value, { G, R }: Dims, C: number, banded: bool
   return L.reshape(shaped, banded ? [G, 1, R * C, 1] : [G, R * C, 1]);
 }
 
-/** `mask` where query and key belong to the same document, else hidden; `own` and `others` broadcast to its shape. */
-export function within(mask: Value, own: Value, others: Value): Value {
-  return L.select(L.eq(own, others), mask, L.scalar(MASKED[mask.dtype], mask.dtype));
+/** `mask` where query and key belong to one document, else masked; the documents of both broadcast to its shape. */
+export function within(mask: Value, ofQueries: Value, ofKeys: Value): Value {
+  return L.select(L.eq(ofQueries, ofKeys), mask, L.scalar(MASKED[mask.dtype], mask.dtype));
 }
 
 /**

@@ -10,7 +10,7 @@ import { kernelsInUse } from '../../../src/engine/xla/engine/kernels-in-use.js';
 import { cutShard, joinShards } from '../../../src/engine/xla/mesh/place.js';
 import { dividedKernel } from '../../../src/engine/xla/stablehlo/kernel.js';
 import { lowerToStableHlo } from '../../../src/engine/xla/stablehlo/lower.js';
-import { pieceType } from '../../../src/engine/xla/mesh/manual.js';
+import { shardType } from '../../../src/engine/xla/mesh/manual.js';
 import { withTileKernels } from '../../../src/engine/xla/passes/prepare.js';
 import { meshOf } from '../../../src/engine/xla/mesh/sharding.js';
 import { runKernel, type Kernel } from '../../../src/engine/xla/kernels/triton/index.js';
@@ -113,7 +113,7 @@ describe('tile kernels on a mesh', () => {
         ),
       );
       written.forEach((piece, i) => {
-        const { shape: part } = pieceType(mesh, piece);
+        const { shape: part } = shardType(mesh, piece);
         const tensors = parts.map((results) => tensorFrom('f32', part, results[i]!));
         const joined = toNumbers(joinShards(tensors, mesh, piece.sharding, piece.type.shape));
         const expected = toNumbers(tensorFrom('f32', piece.type.shape, whole[i]!));

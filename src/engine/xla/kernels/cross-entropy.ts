@@ -5,7 +5,7 @@
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel } from './triton/ir.js';
 
-/** Largest vocabulary whose rows an instance holds in registers. */
+/** Largest vocabulary whose rows a program keeps in registers. */
 export const WIDEST_VOCABULARY = 16384;
 
 /**

@@ -1,14 +1,14 @@
 /**
- * Where the document of each token begins and ends, in rows that hold several: what the attention kernels hide keys by.
+ * Where the document of each token begins and ends, in packed rows: what the attention kernels mask keys by.
  * A new document begins wherever the id differs from that of the token before; ids themselves may return later.
  */
 import { present } from '../../../core/index.js';
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Tile } from './triton/ir.js';
 
-/** Tokens of an instance: it compares each with each. */
+/** Tokens of a program, compared pairwise. */
 const BLOCK = 64;
-/** Tokens that it looks through at once, before and behind its own. */
+/** Tokens in a tile of the search for a document boundary before and after the program's block. */
 const FAR = 1024;
 
 /**
@@ -45,8 +45,8 @@ export function documentBoundsKernel(batch: number, tokens: number): Kernel {
     const counts = b.and(begins(token), b.le(token, tokens));
     return [b.min(present(least), b.minimum(b.select(counts, token, tokens), 0))];
   }) as [Tile];
-  const own = b.range(BLOCK);
-  const token = b.add(own, first);
+  const offsets = b.range(BLOCK);
+  const token = b.add(offsets, first);
   const begin = b.expandDims(begins(token), 0);
   const other = b.expandDims(token, 0);
   const mine = b.expandDims(token, 1);

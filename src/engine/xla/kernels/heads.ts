@@ -9,8 +9,8 @@ export interface HeadRows {
   readonly offset: number;
 }
 
-/** A block's rows of some head in one piece `[C,D]`, or in the two halves that rotary embedding rotates together. */
-export type Parts = readonly Tile[];
+/** A block of a head: one tile `[C,D]`, or two tiles `[C,D/2]`, the halves that rotary embedding rotates together. */
+export type Tiles = readonly Tile[];
 
 /** The place of a block: scalars i32. */
 export interface Place {
@@ -51,24 +51,24 @@ export class HeadBlocks {
     return this.even ? {} : { mask: b.lt(b.add(this.rows, token), this.tokens) };
   }
 
-  #offsets(width: number, pieces: number): Tile[] {
+  #offsets(width: number, count: number): Tile[] {
     const { b } = this;
-    const part = this.headDim / pieces;
-    const first = b.add(b.mul(this.rows, width), b.columns(part));
-    return Array.from({ length: pieces }, (_, i) => (i === 0 ? first : b.add(first, i * part)));
+    const columns = this.headDim / count;
+    const first = b.add(b.mul(this.rows, width), b.columns(columns));
+    return Array.from({ length: count }, (_, i) => (i === 0 ? first : b.add(first, i * columns)));
   }
 
-  /** A block of a head in `pieces`; rows beyond the end are zeros. */
-  load(pointer: Pointer, rows: HeadRows, place: Place, pieces = 1): Parts {
+  /** Loads a block of a head as `count` tiles of equal width; rows past the end of the sequence are masked to 0. */
+  load(pointer: Pointer, rows: HeadRows, place: Place, count = 1): Tiles {
     const start = this.#start(pointer, rows, place);
     const mask = this.#mask(place.token);
-    return this.#offsets(rows.width, pieces).map((offsets) => this.b.load(start, offsets, mask));
+    return this.#offsets(rows.width, count).map((offsets) => this.b.load(start, offsets, mask));
   }
 
-  store(pointer: Pointer, rows: HeadRows, place: Place, parts: Parts): void {
+  store(pointer: Pointer, rows: HeadRows, place: Place, tiles: Tiles): void {
     const start = this.#start(pointer, rows, place);
     const { mask } = this.#mask(place.token);
-    this.#offsets(rows.width, parts.length).forEach((offsets, i) => this.b.store(start, offsets, at(parts, i), mask));
+    this.#offsets(rows.width, tiles.length).forEach((offsets, i) => this.b.store(start, offsets, at(tiles, i), mask));
   }
 
   /** Rows of the rotary tables `[T,D/2]` for the block at `token`. */
@@ -81,14 +81,14 @@ export class HeadBlocks {
   }
 
   /** Halves in float32, rotated by their angles, or back. */
-  rotate([x, y]: Parts, [cos, sin]: readonly [Tile, Tile], back: boolean): Parts {
+  rotate([x, y]: Tiles, [cos, sin]: readonly [Tile, Tile], back: boolean): Tiles {
     const { b } = this;
     const [p, q] = [x, y] as [Tile, Tile];
     const [plus, minus] = back ? [b.add, b.sub] : [b.sub, b.add];
     return [plus(b.mul(p, cos), b.mul(q, sin)), minus(b.mul(q, cos), b.mul(p, sin))];
   }
 
-  zeros(pieces: number): Parts {
-    return Array.from({ length: pieces }, () => this.b.zeros([this.block, this.headDim / pieces]));
+  zeros(count: number): Tiles {
+    return Array.from({ length: count }, () => this.b.zeros([this.block, this.headDim / count]));
   }
 }

@@ -13,13 +13,13 @@ export interface Rows {
   readonly width: number;
 }
 
-/** Widest row that an instance holds in registers. */
+/** Widest row that a program keeps in registers. */
 export const WIDEST_ROW = 4096;
 
-/** Elements that a warp holds: one warp a row of this many or fewer measures fastest. */
+/** Elements that a warp keeps in registers: one warp a row of this many or fewer measures fastest. */
 const WARP_ELEMENTS = 1024;
 
-/** Rows, each an instance's warps can hold in registers, of the buffers of a kernel. */
+/** Blocks of rows of a kernel's buffers, of a size that the warps of a program keep in registers. */
 class RowBlocks {
   readonly b: KernelBuilder;
   readonly #block: number;
@@ -118,7 +118,7 @@ export function rmsNormGradKernel(rows: Rows, residual: boolean): Kernel {
   const scale = blocks.column(blocks.loadStatistic(rstd));
   const [normal, d] = [blocks.load(y), blocks.load(dy)];
   const inner = blocks.column(blocks.mean(b.mul(d, normal)));
-  const own = b.mul(b.sub(d, b.mul(normal, inner)), scale);
-  blocks.store(dx, added ? b.add(own, blocks.load(added)) : own);
+  const direct = b.mul(b.sub(d, b.mul(normal, inner)), scale);
+  blocks.store(dx, added ? b.add(direct, blocks.load(added)) : direct);
   return b.build();
 }

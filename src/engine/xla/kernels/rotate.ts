@@ -28,7 +28,7 @@ export function rotateKernel({ batch, tokens, heads, headDim, x, inverse }: Rota
   const blocks = new HeadBlocks(b, tokens, headDim, BLOCK);
   const token = b.mul(b.programId(1), BLOCK);
   const place = { batch: b.programId(2), head: b.programId(0), token };
-  const wide = blocks.load(source, x, place, 2).map((part) => b.convert(part, 'f32'));
+  const wide = blocks.load(source, x, place, 2).map((half) => b.convert(half, 'f32'));
   const rotated = blocks.rotate(wide, blocks.angles(tables, token), inverse);
   blocks.store(target, { width: heads * headDim, offset: 0 }, place, rotated);
   return b.build();

@@ -20,7 +20,7 @@ export interface Gated {
 /** Elements of a tile, and the most of them in one row. */
 const [TILE, LONGEST] = [2048, 512];
 
-/** The place of an instance's tile. */
+/** The place of a program instance's tile. */
 class Tiles {
   readonly b: KernelBuilder;
   readonly #rows: Tile;
@@ -94,24 +94,24 @@ export function swigluKernel(gated: Gated): Kernel {
 }
 
 /**
- * gate, up, dh -> `dx` with both gradients where gate and up lie in rows that hold nothing else (`joined`), or `dgate`,
+ * gate, up, dh -> `dx` with both gradients where gate and up are all the columns of one tensor (`joined`), or `dgate`,
  * `dup`.
  */
 export function swigluGradKernel(gated: Gated, joined: boolean): Kernel {
   const tiles = new Tiles('swiglu_grad', gated);
   const { b } = tiles;
   const { width, gate, up } = gated;
-  const own = { width, offset: 0 };
+  const rows = { width, offset: 0 };
   const [x, y, dh] = [tiles.input('gate', gate.width), tiles.input('up', up.width), tiles.input('dh', width)];
   const targets = joined
     ? [tiles.output('dx', gate.width)]
     : [tiles.output('dgate', width), tiles.output('dup', width)];
-  const [g, u, d] = [tiles.load(x, gate), tiles.load(y, up), tiles.load(dh, own)];
+  const [g, u, d] = [tiles.load(x, gate), tiles.load(y, up), tiles.load(dh, rows)];
   const s = tiles.sigmoid(g);
   const silu = b.mul(g, s);
   // d silu / d gate = s + silu (1 - s).
   const slope = b.add(s, b.mul(silu, b.sub(1, s)));
-  tiles.store(at(targets, 0), joined ? gate : own, b.mul(b.mul(d, u), slope));
-  tiles.store(last(targets), joined ? up : own, b.mul(d, silu));
+  tiles.store(at(targets, 0), joined ? gate : rows, b.mul(b.mul(d, u), slope));
+  tiles.store(last(targets), joined ? up : rows, b.mul(d, silu));
   return b.build();
 }

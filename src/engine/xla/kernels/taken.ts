@@ -3,7 +3,8 @@
 /** The devices that kernels are placed on, as far as kernels differ by them. */
 export interface KernelDevice {
   /**
-   * Heads, and the logits' classes, divide over devices: kernels take heads as tensors of their own, and losses none.
+   * Tensor parallelism: heads and the classes of logits are sharded, so that kernels read heads from separate tensors,
+   * and losses have no kernel.
    */
   readonly dividesHeads: boolean;
 }

@@ -1,20 +1,21 @@
 /**
- * Sliding-window attention as tile kernels, forward and backward, after FlashAttention-2 (Dao 2023): softmax in blocks,
- * scores recomputed in the backward pass from the log-sum-exp. What is special here:
- * - queries, keys and values are read where other ops left them, as channels of wider rows, and gradients can be
- *   written likewise, so that nothing is split, transposed or joined around the kernels;
- * - blocks that a window covers wholly are not masked;
- * - one backward launch: an instance makes dk and dv of its block from the queries that see it, then dq of the same
- *   block, and rotates dq and dk back by rotary angles before it stores them.
+ * Sliding-window attention as tile kernels, forward and backward, after FlashAttention-2 (Dao 2023): softmax in
+ * blocks, scores recomputed in the backward pass from the log-sum-exp. What differs:
+ * - queries, keys and values are strided views of the projection's output, `[B,T,width]` with heads at channel
+ *   offsets, and gradients can be stored likewise, so that nothing is split, transposed or concatenated around the
+ *   kernels;
+ * - blocks that lie inside the window are not masked;
+ * - one backward launch: a program computes dk and dv of its block of keys, looping over the queries that see it, then
+ *   dq of the same block of queries, and applies the inverse rotary embedding to dq and dk before it stores them.
  *
- * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in an instance's block, I in a
- * block that it meets.
+ * Shape letters: B batch, T tokens, H query heads, G key heads, D head width, C tokens in the block of a program (the
+ * outer block), I in a block of its inner loop.
  */
 import { at } from '../../../core/index.js';
-import type { HeadBlocks, HeadRows, Parts, Place } from './heads.js';
+import type { HeadBlocks, HeadRows, Tiles, Place } from './heads.js';
 import type { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Pointer, Tile } from './triton/ir.js';
-import { HIDDEN, Windows, type Tuning, type WindowAttention } from './window-blocks.js';
+import { MASKED, Windows, type Tuning, type WindowAttention } from './window-blocks.js';
 
 export type { Tuning, WindowAttention } from './window-blocks.js';
 
@@ -22,13 +23,13 @@ const LOG2E = Math.LOG2E;
 
 /** Where the backward kernel puts its results. */
 export interface GradientTargets {
-  /** Turn dq and dk back by rotary angles. */
+  /** Apply the inverse rotary embedding to dq and dk. */
   readonly rotateBack: boolean;
-  /** Rows that hold all three gradients and nothing else; null gives each a tensor of its own. */
+  /** All three gradients as columns of one tensor, and where; null stores each in a separate tensor. */
   readonly joined: { readonly q: HeadRows; readonly k: HeadRows; readonly v: HeadRows } | null;
   /**
-   * `sum(do * o)` is an operand, delta `[B,H,T]` in float32, in place of o. Otherwise every instance computes it from
-   * o, anew for each block that it meets: less work where there are few.
+   * `sum(do * o)` is an operand, delta `[B,H,T]` in float32, in place of o. Otherwise every program computes it from
+   * o in its inner loop: less work where there are few blocks.
    */
   readonly givenDelta?: boolean;
 }
@@ -39,7 +40,7 @@ const nameOf = ({ documents }: WindowAttention): string =>
 /** Operands q, k, v, [starts i32 `[B,T]`]; results `o` `[B,T,H*D]`, log-sum-exp `lse` `[B,H,T]`. */
 export function windowAttentionKernel(a: WindowAttention, tuning: Tuning): Kernel {
   const windows = new Windows(nameOf(a), a, tuning, a.heads);
-  const { b, own, met, group } = windows;
+  const { b, outer, inner, group } = windows;
   const C = tuning.block;
   const [q, k, v] = [windows.source('q'), windows.source('k'), windows.source('v')];
   const starts = windows.bounds('starts');
@@ -48,16 +49,16 @@ export function windowAttentionKernel(a: WindowAttention, tuning: Tuning): Kerne
   const [head, block, batch] = [b.programId(0), windows.block(), b.programId(2)];
   const token = b.mul(block, C);
   const kvHead = group === 1 ? head : b.div(head, group);
-  const query = own.load(q, a.q, { batch, head, token });
+  const query = outer.load(q, a.q, { batch, head, token });
   const unit = a.scale * LOG2E;
-  const start = [...own.zeros(1), b.constant('f32', [C], HIDDEN), b.zeros([C])];
-  const sight = windows.keys(batch, token, starts);
-  const [sum, top, total] = windows.each(sight, start, (u, hidden, carried) => {
+  const start = [...outer.zeros(1), b.constant('f32', [C], MASKED), b.zeros([C])];
+  const blocks = windows.keys(batch, token, starts);
+  const [sum, top, total] = windows.each(blocks, start, (u, masking, carried) => {
     const [acc, m, l] = carried as [Tile, Tile, Tile];
-    const place = { batch, head: kvHead, token: sight.at(u) };
-    const keys = met.load(k, a.k, place);
-    const values = met.load(v, a.v, place);
-    const s = windows.scores(query, keys, sight, u, hidden);
+    const place = { batch, head: kvHead, token: blocks.at(u) };
+    const keys = inner.load(k, a.k, place);
+    const values = inner.load(v, a.v, place);
+    const s = windows.scores(query, keys, blocks, u, masking);
     // A row that has seen nothing yet has a very low maximum, and what it summed is multiplied by 0 once it sees a key.
     const next = b.max(m, b.maximum(s, 1));
     const p = b.exp2(b.sub(b.mul(s, unit), b.expandDims(b.mul(next, unit), 1)));
@@ -67,15 +68,15 @@ export function windowAttentionKernel(a: WindowAttention, tuning: Tuning): Kerne
   }) as [Tile, Tile, Tile];
   const rows = { width: a.heads * a.headDim, offset: 0 };
   const place = { batch, head, token };
-  own.store(out, rows, place, [b.div(sum, b.expandDims(total, 1))]);
-  const entries = windows.statistics(own, lse, place);
+  outer.store(out, rows, place, [b.div(sum, b.expandDims(total, 1))]);
+  const entries = windows.statistics(outer, lse, place);
   b.store(entries.at, entries.offsets, b.mul(b.add(b.mul(top, unit), b.log2(total)), 1 / LOG2E), entries.mask);
   return b.build();
 }
 
 /** Queries of a block and what the backward pass needs about them. */
 interface Incoming {
-  readonly query: Parts;
+  readonly query: Tiles;
   readonly dOut: Tile;
   /** Log-sum-exp in base 2, and `sum(do * o)`, `[C]`. */
   readonly lse: Tile;
@@ -88,7 +89,7 @@ interface Incoming {
  */
 export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, targets: GradientTargets): Kernel {
   const windows = new Windows(`${nameOf(a)}_grad`, a, tuning, a.kvHeads);
-  const { b, own, met, group } = windows;
+  const { b, outer, inner, group } = windows;
   const tables = targets.rotateBack ? ['cos', 'sin'].map((t) => b.input(t, 'f32', [a.tokens, a.headDim / 2])) : [];
   const [q, k, v] = [windows.source('q'), windows.source('k'), windows.source('v')];
   const rows = { width: a.heads * a.headDim, offset: 0 };
@@ -120,28 +121,28 @@ export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, ta
     return { p, ds: b.mul(p, b.sub(dp, b.expandDims(delta, 1 - axis))) };
   };
   /** Stores dq or dk, which lack the scale and may have to be rotated back. */
-  const finish = ({ pointer, rows: where }: Target, place: Place, parts: Parts): void => {
+  const finish = ({ pointer, rows: where }: Target, place: Place, grad: Tiles): void => {
     const rotated = targets.rotateBack
-      ? own.rotate(b.halves(at(parts, 0)), own.angles(tables, place.token), true)
-      : parts;
+      ? outer.rotate(b.halves(at(grad, 0)), outer.angles(tables, place.token), true)
+      : grad;
     const scaled = rotated.map((x) => b.mul(x, a.scale));
-    own.store(pointer, where, place, scaled);
+    outer.store(pointer, where, place, scaled);
   };
   /** Runs `body` for each query head of the group. */
-  const perHead = (start: Parts, body: (head: Tile, carried: Parts) => Parts): Parts =>
+  const perHead = (start: Tiles, body: (head: Tile, carried: Tiles) => Tiles): Tiles =>
     group === 1
       ? body(kvHead, start)
       : b.loop(0, group, start, (r, carried) => body(b.add(b.mul(kvHead, group), r), carried));
 
-  // dk and dv. Keys are rows here: p and ds come out as the transposed products need them.
+  // dk and dv. Rows of the scores are keys here, so that p and ds need no transpose.
   const place = { batch, head: kvHead, token };
-  const keys = own.load(k, a.k, place);
-  const values = own.load(v, a.v, place);
+  const keys = outer.load(k, a.k, place);
+  const values = outer.load(v, a.v, place);
   const later = windows.queries(batch, token, ends);
-  const sent = perHead([...own.zeros(1), ...own.zeros(1)], (head, carried) =>
-    windows.each(later, carried, (u, hidden, sum) => {
-      const seen = incoming(met, { batch, head, token: later.at(u) });
-      const s = windows.scores(keys, seen.query, later, u, hidden);
+  const sent = perHead([...outer.zeros(1), ...outer.zeros(1)], (head, carried) =>
+    windows.each(later, carried, (u, masking, sum) => {
+      const seen = incoming(inner, { batch, head, token: later.at(u) });
+      const s = windows.scores(keys, seen.query, later, u, masking);
       const { p, ds } = gradients(s, windows.products(values, [seen.dOut]), seen, 1);
       return [
         ...windows.accumulate(sum.slice(0, 1), ds, seen.query),
@@ -152,18 +153,18 @@ export function windowAttentionGradKernel(a: WindowAttention, tuning: Tuning, ta
 
   const storeSent = (): void => {
     finish(results.k, place, sent.slice(0, 1));
-    own.store(results.v.pointer, results.v.rows, place, sent.slice(1));
+    outer.store(results.v.pointer, results.v.rows, place, sent.slice(1));
   };
   if (sums) storeSent();
 
   // dq of the same block.
   const earlier = windows.keys(batch, token, starts);
   perHead([], (head) => {
-    const seen = incoming(own, { batch, head, token });
-    const dq = windows.each(earlier, own.zeros(1), (u, hidden, sum) => {
+    const seen = incoming(outer, { batch, head, token });
+    const dq = windows.each(earlier, outer.zeros(1), (u, masking, sum) => {
       const from = { batch, head: kvHead, token: earlier.at(u) };
-      const [key, value] = [met.load(k, a.k, from), met.load(v, a.v, from)];
-      const s = windows.scores(seen.query, key, earlier, u, hidden);
+      const [key, value] = [inner.load(k, a.k, from), inner.load(v, a.v, from)];
+      const s = windows.scores(seen.query, key, earlier, u, masking);
       return windows.accumulate(sum, gradients(s, windows.products([seen.dOut], value), seen, 0).ds, key);
     });
     finish(results.q, { batch, head, token }, dq);

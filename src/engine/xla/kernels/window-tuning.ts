@@ -1,19 +1,20 @@
-/** How the attention kernels are cut and launched: docs/xla.md has the measurements. */
+/** Block sizes and launch parameters of the attention kernels: docs/xla.md has the measurements. */
 import { at } from '../../../core/index.js';
 import type { AttentionAttrs, Value } from '../../../graph/index.js';
 import type { Tuning } from './window-attention.js';
 
-/** How the two attention kernels are cut and launched. */
+/** Block sizes and launch parameters of the forward and the backward kernel. */
 export interface AttentionTuning {
   readonly forward: Tuning;
   readonly backward: Tuning;
   /**
-   * Whether the backward kernel is given `sum(do * o)`, rather than computing it wherever it meets a block of queries.
+   * The backward kernel reads delta = `sum(do * o)` (FlashAttention-2's D) from an operand, rather than computing it
+   * for every block of queries.
    */
   readonly givenDelta: boolean;
 }
 
-/** Windows up to this are narrow: a block meets few others. */
+/** Windows up to this are narrow: the inner loop has few blocks. */
 const NARROW = 256;
 
 /**

@@ -14,7 +14,7 @@ interface Stored {
   gathered: string | null;
 }
 
-/** The part of the lowering's state that sharded parameters need. */
+/** What sharded parameters need of the lowering's state. */
 export interface FsdpScope {
   readonly builder: TextBuilder;
   /** The name of each value in the module. */
@@ -98,7 +98,7 @@ export function placedResults(node: Node, results: readonly string[], scope: Fsd
 export function readNames(node: Node, scope: FsdpScope): string[] {
   const { names, stored } = scope;
   const { locality } = node.definition;
-  // Sums over a shard need no whole tensor: the partitioner adds them up.
+  // Sums over a shard need no all-gather: the partitioner adds them up.
   const onShards = isElementwise(node) || locality === 'reduction' || locality === 'identity';
   return node.inputs.map((value) => {
     const name = got(names, value);

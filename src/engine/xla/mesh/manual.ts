@@ -1,7 +1,7 @@
 /**
- * Parts of a program that every device of a mesh computes on its own piece of the data (`sdy.manual_computation`).
- * XLA's partitioner cannot see into custom calls and would gather all of their operands; here the pieces are said by
- * hand.
+ * Regions of a program that every device of a mesh computes on its shards (`sdy.manual_computation`, as JAX's
+ * `shard_map`). XLA's partitioner cannot see into custom calls and would gather all of their operands; here the
+ * shardings are manual.
  */
 import { at } from '../../../core/index.js';
 import type { TensorType } from '../../../graph/index.js';
@@ -38,47 +38,47 @@ export function splitOf(mesh: Mesh | null, batch: number, heads: readonly number
   };
 }
 
-/** A tensor and how it is cut into pieces. Every axis must divide evenly. */
-export interface Piecewise {
+/** A tensor and its sharding. Every axis must divide evenly. */
+export interface ShardedType {
   readonly type: TensorType;
   readonly sharding: Sharding;
 }
 
-/** The type of one device's piece. */
-export function pieceType(mesh: Mesh, { type, sharding }: Piecewise): TensorType {
+/** The type of one device's shard. */
+export function shardType(mesh: Mesh, { type, sharding }: ShardedType): TensorType {
   const parts = partsOf(mesh, sharding, type.shape.length);
   return { dtype: type.dtype, shape: type.shape.map((d, i) => d / at(parts, i)) };
 }
 
-const shardings = (tensors: readonly Piecewise[]): string =>
+const shardings = (tensors: readonly ShardedType[]): string =>
   // The attribute's name is left out in this list.
   `[${tensors.map(({ type, sharding }) => shardingText(sharding, type.shape.length).slice('#sdy.sharding'.length)).join(', ')}]`;
 
-const types = (tensors: readonly Piecewise[]): string => tensors.map(({ type }) => typeText(type)).join(', ');
+const types = (tensors: readonly ShardedType[]): string => tensors.map(({ type }) => typeText(type)).join(', ');
 
 /**
- * Writes `body`, which computes pieces of `results` from pieces of `operands`, and returns the names of the whole
- * results. Without a mesh the pieces are the whole.
+ * Writes `body`, which computes shards of `results` from shards of `operands`, and returns the names of the global
+ * results. Without a mesh a shard is the tensor itself.
  */
 export function manualComputation(
   { builder, mesh }: { readonly builder: TextBuilder; readonly mesh: Mesh | null },
-  operands: readonly (Operand & Piecewise)[],
-  results: readonly Piecewise[],
-  body: (pieces: readonly Operand[]) => readonly string[],
+  operands: readonly (Operand & ShardedType)[],
+  results: readonly ShardedType[],
+  body: (shards: readonly Operand[]) => readonly string[],
 ): readonly string[] {
   if (mesh === null) return body(operands);
-  const pieces = operands.map((o) => ({ name: builder.name(), type: pieceType(mesh, o) }));
+  const shards = operands.map((o) => ({ name: builder.name(), type: shardType(mesh, o) }));
   const name = builder.name();
   const axes = MESH_AXES.map((a) => `"${a}"`).join(', ');
   builder.line(
     `${results.length === 1 ? name : `${name}:${results.length}`} = ` +
       `sdy.manual_computation(${operands.map((o) => o.name).join(', ')}) in_shardings=${shardings(operands)} ` +
       `out_shardings=${shardings(results)} manual_axes={${axes}} ` +
-      `(${pieces.map((p) => `${p.name}: ${typeText(p.type)}`).join(', ')}) {`,
+      `(${shards.map((p) => `${p.name}: ${typeText(p.type)}`).join(', ')}) {`,
   );
   builder.indented(() => {
-    const names = body(pieces);
-    builder.line(`sdy.return ${names.join(', ')} : ${results.map((r) => typeText(pieceType(mesh, r))).join(', ')}`);
+    const names = body(shards);
+    builder.line(`sdy.return ${names.join(', ')} : ${results.map((r) => typeText(shardType(mesh, r))).join(', ')}`);
   });
   builder.line(`} : (${types(operands)}) -> (${types(results)})`);
   return results.length === 1 ? [name] : results.map((_, i) => `${name}#${i}`);

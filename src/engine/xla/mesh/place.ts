@@ -3,7 +3,7 @@ import { present, last, at, allocate, sizeOf, stridesOf, type HostTensor, type S
 import type { Sharding } from '../../contract/engine.js';
 import { shardOf, type Mesh } from './sharding.js';
 
-/** Copies the block at `starts` of shape `block` between a whole tensor and a part, row by row. */
+/** Copies the block at `starts` of shape `block` between a global tensor and a shard, row by row. */
 function copyBlock(whole: HostTensor, part: HostTensor, starts: readonly number[], direction: 'cut' | 'join'): void {
   const block = part.shape;
   const strides = stridesOf(whole.shape);
@@ -26,7 +26,7 @@ function copyBlock(whole: HostTensor, part: HostTensor, starts: readonly number[
   }
 }
 
-/** The part of a tensor that device number `device` holds. */
+/** The shard of a tensor on device number `device`. */
 export function cutShard(tensor: HostTensor, mesh: Mesh, sharding: Sharding, device: number): HostTensor {
   const { starts, shape } = shardOf(mesh, sharding, tensor.shape, device);
   if (starts.every((s) => s === 0) && sizeOf(shape) === sizeOf(tensor.shape)) return tensor;
@@ -35,7 +35,7 @@ export function cutShard(tensor: HostTensor, mesh: Mesh, sharding: Sharding, dev
   return part;
 }
 
-/** The whole tensor from its parts, in the order of the mesh's devices. */
+/** The global tensor from its shards, in the order of the mesh's devices. */
 export function joinShards(parts: readonly HostTensor[], mesh: Mesh, sharding: Sharding, shape: Shape): HostTensor {
   const { dtype } = at(parts, 0);
   const whole = { dtype, shape, data: allocate(dtype, sizeOf(shape)) } as HostTensor;

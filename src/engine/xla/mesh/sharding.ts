@@ -29,13 +29,13 @@ export function meshText(mesh: Mesh): string {
   return `sdy.mesh @mesh = <[${MESH_AXES.map((a) => `"${a}"=${mesh.axes[a]}`).join(', ')}]>`;
 }
 
-/** `#sdy.sharding<@mesh, [{"data"}, {}]>`; axes without an entry are whole on every device. */
+/** `#sdy.sharding<@mesh, [{"data"}, {}]>`; axes without an entry are replicated. */
 export function shardingText(sharding: Sharding, rank: number): string {
   const dims = Array.from({ length: rank }, (_, i) => `{${(sharding[i] ?? []).map((a) => `"${a}"`).join(', ')}}`);
   return `#sdy.sharding<@mesh, [${dims.join(', ')}]>`;
 }
 
-/** Into how many parts each axis of a tensor is cut. */
+/** Into how many shards each axis of a tensor is split. */
 export function partsOf(mesh: Mesh, sharding: Sharding, rank: number): number[] {
   return Array.from({ length: rank }, (_, i) => (sharding[i] ?? []).reduce((n, a) => n * mesh.axes[a], 1));
 }
@@ -63,7 +63,7 @@ function coordinates(mesh: Mesh, device: number): Record<MeshAxis, number> {
   };
 }
 
-/** Where the part of device number `device` starts, per axis, and its shape. */
+/** Where the shard of device number `device` starts, per axis, and its shape. */
 export function shardOf(
   mesh: Mesh,
   sharding: Sharding,

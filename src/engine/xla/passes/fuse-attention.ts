@@ -71,8 +71,8 @@ function forward(
 }
 
 /**
- * The gradients of q, k, v and sinks: where q, k and v are cut from one projection, as parts of that projection's
- * gradient, which the kernel gives whole.
+ * The gradients of q, k, v and sinks: where q, k and v are slices of one fused projection, as slices of that
+ * projection's gradient, which the kernel writes as one tensor.
  */
 function backward(
   placing: Placing,

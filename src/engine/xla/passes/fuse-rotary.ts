@@ -1,4 +1,4 @@
-/** Rotary embedding by a tile kernel, which reads heads in the row that they are part of. */
+/** Rotary embedding by a tile kernel, which reads heads as a strided view of the projection's rows. */
 import { at, dims } from '../../../core/index.js';
 import { reshape } from '../../../graph/index.js';
 import { rotateKernel } from '../kernels/rotate.js';

@@ -1,7 +1,7 @@
 /**
  * What is known of a graph's values while kernels are placed in it. Channels that a rotary kernel rotated are read
- * before the rotation. Where a kernel writes the gradients of several parts as one tensor, the ops that would rotate,
- * reshape and join those parts are skipped.
+ * before the rotation. Where a kernel writes the gradients of several slices as one tensor, the ops that would rotate,
+ * reshape and concatenate those slices are skipped.
  */
 import { at, dims } from '../../../core/index.js';
 import { emit, reshape, type Node, type RotaryAttrs, type Value } from '../../../graph/index.js';
@@ -19,7 +19,7 @@ interface Rotated {
   readonly attrs: RotaryAttrs;
 }
 
-/** Part of a gradient that a kernel made whole, as it must be seen by what comes before the rotation. */
+/** A slice of a gradient that a kernel writes as one tensor, and the rotation that the kernel has undone already. */
 export interface GradientPart {
   readonly channels: Channels;
   readonly rotated: RotaryAttrs | null;
@@ -54,7 +54,8 @@ export class Placing {
   }
 
   /**
-   * Where a kernel reads heads: in the row that they are part of, or from a tensor of their own, which can be divided.
+   * Where a kernel reads heads: as a strided view of the projection's rows, or from a separate tensor, which can be
+   * sharded.
    */
   placeOf(x: Value): Channels {
     if (!this.#dividesHeads) return channelsOf(x);
@@ -74,7 +75,7 @@ export class Placing {
     this.#rotated.set(y, rotated);
   }
 
-  /** A value for a part of a gradient; dead unless something uses it that cannot be seen through. */
+  /** A value for a slice of a gradient; dead code unless an op that this pass does not look through uses it. */
   part(part: GradientPart, shape: readonly number[]): Value {
     const { channels, rotated } = part;
     const [B, T] = dims(channels.source, 2);
@@ -126,7 +127,7 @@ export class Placing {
     }
   }
 
-  /** Reshapes and joins of parts of a gradient as larger parts. */
+  /** Reshapes and concatenations of slices of a gradient as larger slices. */
   #rearranged(node: Node<'reshape' | 'concat'>, inputs: readonly Value[]): readonly Value[] | null {
     const parts = inputs.flatMap((x) => this.#parts.get(x) ?? []);
     const [first] = parts;

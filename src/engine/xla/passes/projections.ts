@@ -1,7 +1,7 @@
 /**
- * A product of its own for each of the queries, keys and values that a kernel wants as whole tensors: cutting them out
- * of one product costs a pass over all of them. The backward pass keeps its one product, for which the gradients are
- * joined.
+ * A separate matrix product for each of the queries, keys and values that a kernel reads as contiguous tensors: slicing
+ * them out of a fused product costs a copy of all of them. The backward pass keeps the fused product, for which the
+ * gradients are concatenated.
  */
 import { present } from '../../../core/index.js';
 import {
@@ -15,7 +15,7 @@ import {
   type Value,
 } from '../../../graph/index.js';
 
-/** Splits of projections with a part that is an operand of a `wanted` node, as it is or reshaped to heads. */
+/** Splits of projections one of whose results is an operand of a `wanted` node, as it is or reshaped to heads. */
 function cutsFor(graph: Graph, wanted: (node: Node) => boolean): Set<Node> {
   const operands = graph.nodes.filter(wanted).flatMap(({ inputs }) => inputs.slice(0, 3));
   const sources = operands.map((v) => (v.node.op === 'reshape' ? v.node.inputs[0] : v).node);

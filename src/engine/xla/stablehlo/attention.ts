@@ -1,6 +1,6 @@
 /**
- * Attention as the device's kernel where there is one, and on a mesh piece by piece: every sequence and every head is
- * on its own, so sequences divide over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
+ * Attention as the device's kernel where there is one, and on a mesh by shards: sequences and heads are independent, so
+ * sequences are sharded over `data` and `fsdp`, heads over `tensor`, and nothing is gathered.
  */
 import { dims, at } from '../../../core/index.js';
 import {
@@ -12,7 +12,7 @@ import {
   type TensorType,
   type Value,
 } from '../../../graph/index.js';
-import { manualComputation, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
+import { manualComputation, splitOf, type ShardedType, type Split } from '../mesh/manual.js';
 import { XLA_DECOMPOSITIONS } from '../passes/overrides.js';
 import { prepareForXla } from '../passes/prepare.js';
 import type { Operand } from '../mlir/text.js';
@@ -41,19 +41,19 @@ const statisticsOf = ({ batch, heads }: Split): Sharding => [batch, heads];
 const optionalOf = ({ batch, heads }: Split, node: Attention, fixed: number): Sharding[] =>
   node.inputs.slice(fixed).map(({ dtype }) => (dtype === 'i32' ? [batch, []] : [heads]));
 
-/** The composite on pieces, by its decomposition. */
+/** The composite on shards, by its decomposition. */
 function decomposed(
   { op, attrs }: Attention,
-  pieces: readonly Operand[],
+  shards: readonly Operand[],
   scope: Scope,
   lowerNodes: LowerNodes,
 ): readonly string[] {
-  const inputs = pieces.map(({ type }, i) => input(`x${i}`, type.dtype, type.shape));
+  const inputs = shards.map(({ type }, i) => input(`x${i}`, type.dtype, type.shape));
   const decompose = XLA_DECOMPOSITIONS[op] as (inputs: readonly Value[], attrs: AttentionAttrs) => readonly Value[];
   const outputs = decompose(inputs, attrs);
   const named = (values: readonly Value[]) => Object.fromEntries(values.map((v, i) => [`x${i}`, v]));
   const graph = prepareForXla(makeGraph(named(inputs), named(outputs)), () => false);
-  const names = new Map(graph.inputs.map(({ value }, i) => [value, at(pieces, i).name]));
+  const names = new Map(graph.inputs.map(({ value }, i) => [value, at(shards, i).name]));
   return lowerNodes(graph, { ...scope, names });
 }
 
@@ -61,7 +61,7 @@ const placed = (
   names: readonly string[],
   types: readonly TensorType[],
   shardings: readonly Sharding[],
-): (Operand & Piecewise)[] => names.map((name, i) => ({ name, type: at(types, i), sharding: at(shardings, i) }));
+): (Operand & ShardedType)[] => names.map((name, i) => ({ name, type: at(types, i), sharding: at(shardings, i) }));
 
 /** attention (q, k, v, [sinks], [segments]) -> o, log-sum-exp. */
 export function lowerAttention(
@@ -76,14 +76,14 @@ export function lowerAttention(
   const [tokens, statistics] = [tokensOf(split), statisticsOf(split)];
   const operands = placed(inputs, node.inputs, [tokens, tokens, tokens, ...optionalOf(split, node, 3)]);
   const lseType = { dtype: kernel ? 'f32' : lse.dtype, shape: lse.shape } as const;
-  const results: Piecewise[] = [
+  const results: ShardedType[] = [
     { type: out, sharding: tokens },
     { type: lseType, sharding: statistics },
   ];
-  const [o, stats] = manualComputation(scope, operands, results, (pieces) =>
+  const [o, stats] = manualComputation(scope, operands, results, (shards) =>
     kernel
-      ? kernel.forward(scope.builder, pieces as [Operand, Operand, Operand], node.attrs)
-      : decomposed(node, pieces, scope, lowerNodes),
+      ? kernel.forward(scope.builder, shards as [Operand, Operand, Operand], node.attrs)
+      : decomposed(node, shards, scope, lowerNodes),
   ) as [string, string];
   if (!kernel) return [o, stats];
   scope.statistics.set(lse, stats);
@@ -109,16 +109,16 @@ export function lowerAttentionGrad(
     operands[4] = { name, type: { dtype: 'f32', shape: lse.shape }, sharding: statistics };
   }
   const [dq, dk, dv, dSinks] = node.outputs as [Value, Value, Value, Value | undefined];
-  const results: Piecewise[] = [dq, dk, dv].map((type) => ({ type, sharding: tokens }));
-  // Each device has the gradient of the sinks from its own sequences: they come out as rows, which are then summed.
+  const results: ShardedType[] = [dq, dk, dv].map((type) => ({ type, sharding: tokens }));
+  // Each device has the sinks' gradient of its sequences: partial sums, one row a device, which are then reduced.
   const rows = mesh === null ? 1 : at(partsOf(mesh, [split.batch], 1), 0);
   const partial = dSinks && { dtype: dSinks.dtype, shape: [rows, ...dSinks.shape] };
   if (partial) results.push({ type: partial, sharding: [split.batch, split.heads] });
-  const names = manualComputation(scope, operands, results, (pieces) => {
-    if (kernel) return kernel.backward(builder, pieces as Parameters<typeof kernel.backward>[1], node.attrs);
-    const found = decomposed(node, pieces, scope, lowerNodes);
+  const names = manualComputation(scope, operands, results, (shards) => {
+    if (kernel) return kernel.backward(builder, shards as Parameters<typeof kernel.backward>[1], node.attrs);
+    const found = decomposed(node, shards, scope, lowerNodes);
     if (!dSinks) return found;
-    const own = at(pieces, 6).type;
+    const own = at(shards, 6).type;
     return [...found.slice(0, 3), builder.reshape(at(found, 3), own, [1, ...own.shape])];
   });
   if (!partial || !dSinks) return names;

@@ -22,7 +22,7 @@ export interface LowerOptions {
   readonly donate?: Readonly<Record<string, string>>;
   /** Keep attention for cuDNN's kernels where they can do it. */
   readonly cudnn?: boolean;
-  /** Tile kernels where they are faster; on a mesh each device runs them on its piece. Default as `cudnn`. */
+  /** Tile kernels where they are faster; on a mesh each device runs them on its shards. Default as `cudnn`. */
   readonly kernels?: boolean;
   /** Sums in a fixed order only, so that every run gives the same bits. */
   readonly deterministic?: boolean;

@@ -17,7 +17,7 @@ import {
 } from '../kernels/recurrence/index.js';
 import type { KeptFor } from './composites.js';
 import type { NamedKernel } from '../kernels/taken.js';
-import { manualComputation, pieceType, splitOf, type Piecewise, type Split } from '../mesh/manual.js';
+import { manualComputation, shardType, splitOf, type ShardedType, type Split } from '../mesh/manual.js';
 import type { Scope } from './scope.js';
 import { partsOf, type MeshAxis, type Sharding } from '../mesh/sharding.js';
 import { listText, typeText, type TextBuilder, type Operand } from '../mlir/text.js';
@@ -145,7 +145,7 @@ function shared(builder: TextBuilder, x: string, heads: number, like: TensorType
   return builder.convert(sum, { dtype: 'f32', shape: like.shape }, 'bf16');
 }
 
-/** A recurrence, or its gradient, on all or on pieces of its operands. */
+/** A recurrence, or its gradient, on its operands or their shards. */
 function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], builder: TextBuilder): readonly string[] {
   const types = operands.map((o) => o.type);
   const shape = shapeOf(node, types);
@@ -188,7 +188,7 @@ function shardingOf(type: TensorType, i: number, { batch, heads }: Split): Shard
 }
 
 /**
- * The mesh axes along which devices have parts of a sum: of a decay per head from their sequences, of shared rows from
+ * The mesh axes along which devices have partial sums: of a decay per head over their sequences, of shared rows over
  * their heads.
  */
 function summedOver(type: TensorType, i: number, { batch, heads }: Split): readonly MeshAxis[] {
@@ -196,32 +196,34 @@ function summedOver(type: TensorType, i: number, { batch, heads }: Split): reado
   return i < DECAY && !isState(type, i) && type.shape[2] === 1 ? heads : [];
 }
 
-/** Any of the recurrences and their gradients, as kernels; on a mesh each device runs its own sequences and heads. */
+/**
+ * Any of the recurrences and their gradients, as kernels; on a mesh each device runs its shard of sequences and heads.
+ */
 export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly string[], scope: Scope): readonly string[] {
   const { builder, mesh } = scope;
   const { batch, heads, qHeads, kHeads, vHeads } = shapeOf(node, node.inputs);
-  // Rows of a single head are whole on every device.
+  // Rows of a single head are replicated.
   const dividing = [heads, qHeads, kHeads, vHeads].filter((n) => n > 1);
   const split = splitOf(mesh, batch, dividing);
   const operands = node.inputs.map((type, i) => ({
     ...{ name: at(inputs, i), type },
     sharding: shardingOf(type, i, split),
   }));
-  // Parts of sums come out as rows, one of each device, which are then summed.
+  // Partial sums come out as rows, one a device, which are then reduced.
   const partial = node.outputs.map((type, i) => {
     const axes = summedOver(type, i, split);
     return mesh === null || axes.length === 0 ? null : { axes, rows: at(partsOf(mesh, [axes], 1), 0) };
   });
-  const results = node.outputs.map((type, i): Piecewise => {
+  const results = node.outputs.map((type, i): ShardedType => {
     const sharding = shardingOf(type, i, split);
     const sum = partial[i];
     if (!sum) return { type, sharding };
     return { type: { dtype: type.dtype, shape: [sum.rows, ...type.shape] }, sharding: [sum.axes, ...sharding] };
   });
-  const names = manualComputation(scope, operands, results, (pieces) =>
-    runKernels(node, pieces, builder).map((name, i) => {
+  const names = manualComputation(scope, operands, results, (shards) =>
+    runKernels(node, shards, builder).map((name, i) => {
       if (!partial[i] || mesh === null) return name;
-      const { dtype, shape } = pieceType(mesh, at(results, i));
+      const { dtype, shape } = shardType(mesh, at(results, i));
       return builder.reshape(name, { dtype, shape: shape.slice(1) }, shape);
     }),
   );

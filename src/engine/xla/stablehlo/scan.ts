@@ -19,7 +19,7 @@ function sliceAt(builder: TextBuilder, x: string, type: TensorType, index: strin
   return builder.reshape(cut, one, rest);
 }
 
-/** `whole` with slice `index` replaced by `part`. */
+/** `whole` with slice `index` replaced by `part` (a dynamic update slice). */
 function putAt(
   builder: TextBuilder,
   whole: string,

@@ -1,8 +1,8 @@
 /**
- * Kimi Delta Attention: a decay for each key channel, so that `sum_k x_rk y_sk exp(G_rk - G_sk)` is no product of
- * matrices under a factor. Blocks of m tokens meet across the middle between them (src/graph/recurrence/channels.ts):
- * the decay from there to a later token and the one from an earlier token to there are both at most 1, whatever the
- * gates. One product for each m = 1, 2, ..., C/2 then gives the pairs that meet at that size.
+ * Kimi Delta Attention: a decay for each key channel, so that `sum_k x_rk y_sk exp(G_rk - G_sk)` is no matrix product
+ * scaled elementwise. The chunk is split recursively (src/graph/recurrence/channels.ts): for a row in the second half
+ * of a block of 2m tokens and a column in its first half, decays are taken relative to the middle of the block, so that
+ * both factors are at most 1, whatever the gates. One matrix product for each m = 1, 2, ..., C/2 gives those entries.
  */
 import { at } from '../../../../core/index.js';
 import type { Kernel, Pointer, Tile } from '../triton/ir.js';
@@ -19,15 +19,15 @@ import {
   DeltaKernel,
   applyInverse,
   eachSize,
-  halvesMeet,
+  acrossHalves,
   identity,
   preparedBuffers,
   unitLowerInverse,
 } from './delta-kernel.js';
 
-const SUMS: Tuning = { numWarps: 4, numStages: 1, part: 64 };
-const PREPARE: Tuning = { numWarps: 4, numStages: 1, part: 64 };
-const GRADIENTS: Tuning = { numWarps: 8, numStages: 1, part: 32 };
+const SUMS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
+const PREPARE: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
+const GRADIENTS: Tuning = { numWarps: 8, numStages: 1, blockV: 32 };
 
 const kernelOf = (shape: RecurrenceShape, name: string, tuning: Tuning): DeltaKernel =>
   new DeltaKernel(shape, name, [shape.heads, shape.tokens / CHUNK, shape.batch], tuning);
@@ -60,13 +60,14 @@ const gatesOf = (x: DeltaKernel): Gates => ({
 
 interface Level {
   readonly factor: Tile;
-  readonly meet: Tile;
+  /** Which entries this level gives, bool `[C,C]`. */
+  readonly entries: Tile;
   readonly load: (from: RowBuffer) => Tile;
 }
 
 /**
- * The decays of a chunk by key channel, zero across documents. Each reads the sums anew: held in registers they would
- * spill.
+ * The decays of a chunk by key channel, zero across documents. Each loads the cumulative sums again: kept in registers
+ * they would spill.
  */
 class ChannelDecays {
   readonly #documents: SharedDocuments;
@@ -107,21 +108,21 @@ class ChannelDecays {
   }
 
   /**
-   * The decays of blocks of m tokens: the decay between each token and the middle of its block of 2m, which pairs meet
-   * there, and rows for the iteration of the loop that is about them. Their addresses depend on m, or the compiler
-   * would read them before the loop and keep them in every layout that the loop needs, with spills of 732 bytes a
-   * thread.
+   * One level of the recursive split: the decay between each token and the middle of its block of 2m tokens, the
+   * entries that the level gives, and a load of rows inside the loop. The load's addresses depend on m, or the
+   * compiler would hoist it out of the loop and keep the rows in every layout that the loop needs, with spills of 732
+   * bytes a thread.
    */
   level(m: Tile): Level {
     const { b } = this.x;
     const both = b.mul(m, 2);
     const start = b.mul(b.div(b.rows(CHUNK), both), both);
-    const own = b.add(start, b.rem(b.rows(CHUNK), both));
-    const load = (from: RowBuffer, rows = own): Tile => b.convert(this.x.gather(from, this.place, rows), 'f32');
+    const tokens = b.add(start, b.rem(b.rows(CHUNK), both));
+    const load = (from: RowBuffer, rows = tokens): Tile => b.convert(this.x.gather(from, this.place, rows), 'f32');
     const away = b.sub(load(this.gates.sums), load(this.gates.sums, b.add(start, b.sub(m, 1))));
-    const meet = halvesMeet(b, m);
+    const entries = acrossHalves(b, m);
     const { pairs } = this.#documents;
-    return { factor: b.exp(b.sub(0, b.abs(away))), meet: pairs ? b.and(meet, pairs) : meet, load };
+    return { factor: b.exp(b.sub(0, b.abs(away))), entries: pairs ? b.and(entries, pairs) : entries, load };
   }
 }
 
@@ -140,17 +141,17 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
   x.store(to.qe, place, b.mul(b.mul(rows(q), decays.enter()), shape.scale));
   x.store(to.kl, place, b.mul(rows(k), decays.leave()));
   x.storeKeep(to.keep, place, decays.keep());
-  const own = b.mul(identity(b), b.expandDims(x.rowDots(rows(q), rows(k)), 1));
-  const start = [own, b.zeros([CHUNK, CHUNK])];
+  const diagonal = b.mul(identity(b), b.expandDims(x.rowDots(rows(q), rows(k)), 1));
+  const start = [diagonal, b.zeros([CHUNK, CHUNK])];
   const [scores, overlaps] = eachSize(b, start, (m, carried) => {
-    const { factor, meet, load } = decays.level(m);
+    const { factor, entries, load } = decays.level(m);
     const keys = b.mul(load(k), factor);
     const queries = x.bf16(b.mul(load(q), factor));
     const products = [
       b.dot(queries, b.transpose(x.bf16(keys))),
       b.dot(keys, b.transpose(keys), undefined, 'tf32'), // to be inverted
     ];
-    return products.map((product, i) => b.add(at(carried, i), b.select(meet, product, 0)));
+    return products.map((product, i) => b.add(at(carried, i), b.select(entries, product, 0)));
   }) as [Tile, Tile];
   x.store(to.p, place, b.mul(scores, shape.scale));
   const inverse = unitLowerInverse(b, x.scaleRows(overlaps, beta));
@@ -178,17 +179,17 @@ export function channelGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): 
   const kept = b.mul(by.kept, decays.leave());
   const fromKept = b.sum(b.mul(rows(k), kept), 0);
   const end = b.add(b.mul(decays.keep(), b.expandDims(by.both, 0)), b.expandDims(fromKept, 0));
-  // A token's own key: no decay between.
-  const own = b.expandDims(b.sum(b.mul(by.scores, identity(b)), 1), 1);
+  // The diagonal: no decay between a token and itself.
+  const diagonal = b.expandDims(b.sum(b.mul(by.scores, identity(b)), 1), 1);
   const start = [
-    b.add(b.mul(by.read, decays.enter()), b.mul(rows(k), own)),
+    b.add(b.mul(by.read, decays.enter()), b.mul(rows(k), diagonal)),
     b.mul(by.reread, decays.enter()),
-    b.add(kept, b.mul(rows(q), own)),
+    b.add(kept, b.mul(rows(q), diagonal)),
   ];
   const [dq, reading, writers] = eachSize(b, start, (m, carried) => {
     const [read, reread, write] = carried as [Tile, Tile, Tile];
-    const { factor, meet, load } = decays.level(m);
-    const [scores, overlaps] = [dScores, dOverlaps].map((t) => b.select(meet, t, none)) as [Tile, Tile];
+    const { factor, entries, load } = decays.level(m);
+    const [scores, overlaps] = [dScores, dOverlaps].map((t) => b.select(entries, t, none)) as [Tile, Tile];
     const key = b.mul(load(k), factor);
     const [readers, writing] = [x.bf16(b.mul(load(q), factor)), x.bf16(key)];
     const written = b.dot(

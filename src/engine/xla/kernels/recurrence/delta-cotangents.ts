@@ -40,20 +40,20 @@ export interface Cotangents {
   readonly read: Tile;
   readonly reread: Tile;
   readonly kept: Tile;
-  /** The part of beta's cotangent that comes from the values alone, `[C]`. */
+  /** The contribution of the values to beta's cotangent, `[C]`. */
   readonly overBeta: Tile;
   /** State times cotangent, summed over values, `[K]`. */
   readonly both: Tile;
 }
 
-/** Sums over the values, part after part; writes the gradient of the values. */
+/** The cotangents, accumulated over blocks of value columns; stores the gradient of the values. */
 export function cotangents(
   x: DeltaKernel,
   place: Place,
   given: ReturnType<typeof cotangentOperands>,
   dv: ReturnType<typeof gradientBuffers>['dv'],
 ): Cotangents {
-  const { b, part } = x;
+  const { b, blockV } = x;
   const { keyWidth: K, valueWidth: V, scale } = x.shape;
   const beta = x.loadScalars(given.beta, place);
   const solve = b.transpose(x.load(given.inverse, place));
@@ -63,10 +63,10 @@ export function cotangents(
     b.zeros([CHUNK]),
     b.zeros([K]),
   ];
-  const sums = b.loop(0, V / part, start, (i, carried) => {
+  const sums = b.loop(0, V / blockV, start, (i, carried) => {
     const [scores, overlaps, read, reread, kept, overBeta, both] = carried as Seven;
-    const at = b.mul(i, part);
-    const d = x.load(given.dOut, place, at, part);
+    const at = b.mul(i, blockV);
+    const d = x.load(given.dOut, place, at, blockV);
     const [state, dState] = [x.loadTransposed(given.states, place, at), x.loadTransposed(given.dStates, place, at)];
     const n = x.loadTransposed(given.written, place, at);
     const dY = b.dot(solve, b.transpose(x.loadTransposed(given.dWritten, place, at)));
@@ -79,7 +79,7 @@ export function cotangents(
       b.dot(d, state, read),
       b.dot(minus, state, reread),
       b.dot(b.transpose(n), dState, kept),
-      b.add(overBeta, x.rowDots(dY, x.load(given.v, place, at, part))),
+      b.add(overBeta, x.rowDots(dY, x.load(given.v, place, at, blockV))),
       b.add(both, b.sum(product, 0)),
     ];
   }) as unknown as Seven;

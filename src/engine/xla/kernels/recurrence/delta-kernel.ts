@@ -24,12 +24,12 @@ export interface TransposedBuffer {
 
 /** What the kernels of the delta rule have in common. */
 export class DeltaKernel extends RecurrenceKernel {
-  /** Columns of values that an instance, or an iteration of its loop, takes. */
-  readonly part: number;
+  /** Columns of values in a tile. */
+  readonly blockV: number;
 
-  constructor(shape: RecurrenceShape, name: string, grid: Launch['grid'], { numWarps, numStages, part }: Tuning) {
+  constructor(shape: RecurrenceShape, name: string, grid: Launch['grid'], { numWarps, numStages, blockV }: Tuning) {
     super(shape, { name, grid, numWarps, numStages });
-    this.part = Math.min(part, shape.valueWidth);
+    this.blockV = Math.min(blockV, shape.valueWidth);
   }
 
   /** The widths by which `keep` and the log decays vary: of one channel, or of all. */
@@ -71,14 +71,14 @@ export class DeltaKernel extends RecurrenceKernel {
     this.b.store(at, offsets, value);
   }
 
-  /** Where rows `v .. v + part` of a chunk's transposed matrix are. */
+  /** The address and offsets of rows `v .. v + blockV` of a chunk's transposed matrix. */
   #rowsOf({ pointer, width }: TransposedBuffer, place: Place, v: Tile): { at: Pointer; offsets: Tile } {
-    const { b, part } = this;
+    const { b, blockV } = this;
     const index = b.mul(b.convert(this.chunkState(place), 'i64'), this.shape.valueWidth * width);
-    return { at: b.advance(pointer, index), offsets: b.add(b.mul(b.add(b.rows(part), v), width), b.columns(width)) };
+    return { at: b.advance(pointer, index), offsets: b.add(b.mul(b.add(b.rows(blockV), v), width), b.columns(width)) };
   }
 
-  /** `[part,width]`. */
+  /** A tile `[blockV,width]`. */
   loadTransposed(from: TransposedBuffer, place: Place, v: Tile): Tile {
     const { at, offsets } = this.#rowsOf(from, place, v);
     return this.b.load(at, offsets);
@@ -98,8 +98,8 @@ export class DeltaKernel extends RecurrenceKernel {
 }
 
 /**
- * An iteration for each size m = 1, 2, ..., C/2 of blocks of tokens that meet in pairs. A loop, since unrolled code
- * keeps tiles of all sizes in registers at once.
+ * A loop over the levels m = 1, 2, ..., C/2 of the recursive split into blocks of m tokens. Not unrolled: that would
+ * keep the tiles of all levels in registers at once.
  */
 export function eachSize(
   b: KernelBuilder,
@@ -114,8 +114,11 @@ export function eachSize(
   return end.slice(1);
 }
 
-/** Whether row and column are in the second and the first half of one block of 2m tokens, bool `[C,C]`. */
-export function halvesMeet(b: KernelBuilder, m: Tile): Tile {
+/**
+ * Mask of the entries whose row is in the second half of a block of 2m tokens and whose column in its first half, bool
+ * `[C,C]`.
+ */
+export function acrossHalves(b: KernelBuilder, m: Tile): Tile {
   const [row, column] = [b.div(b.rows(CHUNK), m), b.div(b.columns(CHUNK), m)];
   return b.and(b.eq(b.sub(row, column), 1), b.eq(b.rem(b.broadcast(row, [CHUNK, CHUNK]), 2), 1));
 }
@@ -126,14 +129,14 @@ export function identity(b: KernelBuilder): Tile {
 }
 
 /**
- * `(I + A)^-1` of a matrix of which only the part below the diagonal counts: from the inverses of its diagonal blocks
+ * `(I + A)^-1` of the strictly lower triangle A of a matrix: from the inverses of its diagonal blocks
  * of m tokens those of 2m, `[[a, 0], [c, b]]^-1 = [[a', 0], [-b' c a', b']]`. Products in tf32: the inverse is rounded
  * to bf16 in the end.
  */
 export function unitLowerInverse(b: KernelBuilder, matrix: Tile): Tile {
   const product = (x: Tile, y: Tile): Tile => b.dot(x, y, undefined, 'tf32');
   const [inverse] = eachSize(b, [identity(b)], (m, [inner]) => {
-    const corner = b.select(halvesMeet(b, m), matrix, 0);
+    const corner = b.select(acrossHalves(b, m), matrix, 0);
     return [b.sub(present(inner), product(present(inner), product(corner, present(inner))))];
   }) as [Tile];
   return inverse;
@@ -153,7 +156,7 @@ export function preparedBuffers(x: DeltaKernel) {
   };
 }
 
-/** Writes what the inverse makes of values and of keys as they meet the state, `kEnter [C,K]`. */
+/** Stores the inverse times the values, and times the keys with which tokens read the state, `kEnter [C,K]`. */
 export function applyInverse(
   x: DeltaKernel,
   place: Place,
@@ -165,9 +168,9 @@ export function applyInverse(
   const solve = x.bf16(inverse);
   x.store(to.inverse, place, solve);
   x.store(to.w, place, b.dot(solve, x.bf16(x.scaleRows(kEnter, beta))));
-  b.loop(0, x.shape.valueWidth / x.part, [], (i) => {
-    const at = b.mul(i, x.part);
-    const strong = x.bf16(x.scaleRows(x.load(v, place, at, x.part), beta));
+  b.loop(0, x.shape.valueWidth / x.blockV, [], (i) => {
+    const at = b.mul(i, x.blockV);
+    const strong = x.bf16(x.scaleRows(x.load(v, place, at, x.blockV), beta));
     x.storeTransposed(to.u, place, at, b.transpose(b.dot(solve, strong)));
     return [];
   });

@@ -4,12 +4,12 @@ import { CHUNK, type Place, type RecurrenceShape, type Tuning } from './shared.j
 import { cotangentOperands, cotangents, gradientBuffers } from './delta-cotangents.js';
 import { DeltaKernel, applyInverse, preparedBuffers, unitLowerInverse } from './delta-kernel.js';
 
-const PREPARE: Tuning = { numWarps: 4, numStages: 1, part: 128 };
+const PREPARE: Tuning = { numWarps: 4, numStages: 1, blockV: 128 };
 /**
  * Four warps are faster as long as they hardly spill: 222 against 257 us on keys of 64, 727 against 342 on keys of 128.
  */
 const gradients = ({ keyWidth }: RecurrenceShape): Tuning =>
-  keyWidth > 64 ? { numWarps: 8, numStages: 1, part: 64 } : { numWarps: 4, numStages: 1, part: 32 };
+  keyWidth > 64 ? { numWarps: 8, numStages: 1, blockV: 64 } : { numWarps: 4, numStages: 1, blockV: 32 };
 
 /** q, k, v, beta, g, [segments] -> a chunk made ready. */
 export function prepareScalarKernel(shape: RecurrenceShape, tuning = PREPARE): Kernel {

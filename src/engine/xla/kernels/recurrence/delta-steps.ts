@@ -5,19 +5,19 @@ import { CHUNK, type Place, type RecurrenceShape, type Tuning } from './shared.j
 import { DeltaKernel } from './delta-kernel.js';
 
 /** One warp with 16 columns of the state: nothing of a step waits for another warp. */
-const STATES: Tuning = { numWarps: 1, numStages: 3, part: 16 };
-const STATE_GRADIENTS: Tuning = { numWarps: 4, numStages: 2, part: 32 };
-const PRODUCTS: Tuning = { numWarps: 4, numStages: 2, part: 64 };
+const STATES: Tuning = { numWarps: 1, numStages: 3, blockV: 16 };
+const STATE_GRADIENTS: Tuning = { numWarps: 4, numStages: 2, blockV: 32 };
+const PRODUCTS: Tuning = { numWarps: 4, numStages: 2, blockV: 64 };
 
 function recursion(shape: RecurrenceShape, name: string, tuning: Tuning): DeltaKernel {
-  const parts = shape.valueWidth / Math.min(tuning.part, shape.valueWidth);
-  return new DeltaKernel(shape, name, [parts, shape.heads, shape.batch], tuning);
+  const blocksV = shape.valueWidth / Math.min(tuning.blockV, shape.valueWidth);
+  return new DeltaKernel(shape, name, [blocksV, shape.heads, shape.batch], tuning);
 }
 
 /** u, w, kl, keep, initial -> states and written values n (transposed, bf16), the last state (f32). */
 export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kernel {
   const x = recursion(shape, 'delta_states', tuning);
-  const { b, part } = x;
+  const { b, blockV } = x;
   const { keyWidth: K } = shape;
   const [u, w, kLeave] = [x.transposed('u', CHUNK), x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
@@ -25,9 +25,9 @@ export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kern
   const [states, written] = [x.writtenTurned('states', K), x.writtenTurned('n', CHUNK)];
   const last = b.output('last', 'f32', x.oneState);
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const atV = b.mul(id, part);
-  const whole = x.headState({ batch, head, chunk: id });
-  const start = b.transpose(x.loadState(initial, whole, 0, atV, K, part));
+  const atV = b.mul(id, blockV);
+  const stateIndex = x.headState({ batch, head, chunk: id });
+  const start = b.transpose(x.loadState(initial, stateIndex, 0, atV, K, blockV));
   const [end] = b.loop(0, x.count, [start], (chunk, [carried]) => {
     const place: Place = { batch, head, chunk };
     const state = present(carried);
@@ -38,21 +38,21 @@ export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kern
     x.storeTransposed(written, place, atV, n);
     return [b.dot(n, x.load(kLeave, place), b.mul(state, x.loadKeep(keep, place)))];
   }) as [Tile];
-  x.storeState(last, whole, b.transpose(end), 0, atV);
+  x.storeState(last, stateIndex, b.transpose(end), 0, atV);
   return b.build();
 }
 
 /** p, qe, n, states -> o `[B,T,H,V]`. */
 export function deltaOutputsKernel(shape: RecurrenceShape, tuning = PRODUCTS): Kernel {
-  const parts = shape.valueWidth / Math.min(tuning.part, shape.valueWidth);
-  const grid = [parts * shape.heads, shape.tokens / CHUNK, shape.batch] as const;
+  const blocksV = shape.valueWidth / Math.min(tuning.blockV, shape.valueWidth);
+  const grid = [blocksV * shape.heads, shape.tokens / CHUNK, shape.batch] as const;
   const x = new DeltaKernel(shape, 'delta_outputs', grid, tuning);
   const { b } = x;
   const [scores, queries] = [x.headRows('p', CHUNK), x.headRows('qe', shape.keyWidth)];
   const [written, states] = [x.transposed('n', CHUNK), x.transposed('states', shape.keyWidth)];
   const out = x.writtenRows('o', shape.valueWidth);
   const [id, chunk, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const [head, atV] = [b.div(id, parts), b.mul(b.rem(id, parts), x.part)];
+  const [head, atV] = [b.div(id, blocksV), b.mul(b.rem(id, blocksV), x.blockV)];
   const place: Place = { batch, head, chunk };
   const before = b.dot(x.load(queries, place), b.transpose(x.loadTransposed(states, place, atV)));
   x.store(out, place, b.dot(x.load(scores, place), b.transpose(x.loadTransposed(written, place, atV)), before), atV);
@@ -66,14 +66,14 @@ export function deltaOutputsKernel(shape: RecurrenceShape, tuning = PRODUCTS): K
 export function deltaAskedKernel(shape: RecurrenceShape, tuning = PRODUCTS): Kernel {
   const grid = [shape.heads, shape.tokens / CHUNK, shape.batch] as const;
   const x = new DeltaKernel(shape, 'delta_asked', grid, tuning);
-  const { b, part } = x;
+  const { b, blockV } = x;
   const [scores, queries] = [x.headRows('p', CHUNK), x.headRows('qe', shape.keyWidth)];
   const dOut = x.headRows('do', shape.valueWidth);
   const [asked, read] = [x.writtenTurned('f', CHUNK), x.writtenTurned('r', shape.keyWidth)];
   const place: Place = { head: b.programId(0), chunk: b.programId(1), batch: b.programId(2) };
-  b.loop(0, shape.valueWidth / part, [], (i) => {
-    const at = b.mul(i, part);
-    const transposed = b.transpose(x.load(dOut, place, at, part));
+  b.loop(0, shape.valueWidth / blockV, [], (i) => {
+    const at = b.mul(i, blockV);
+    const transposed = b.transpose(x.load(dOut, place, at, blockV));
     x.storeTransposed(asked, place, at, b.dot(transposed, x.load(scores, place)));
     x.storeTransposed(read, place, at, b.dot(transposed, x.load(queries, place)));
     return [];
@@ -84,7 +84,7 @@ export function deltaAskedKernel(shape: RecurrenceShape, tuning = PRODUCTS): Ker
 /** w, kl, keep, f, r, dstate -> dstates and dn (transposed, bf16), dinitial (f32). */
 export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRADIENTS): Kernel {
   const x = recursion(shape, 'delta_state_grads', tuning);
-  const { b, part } = x;
+  const { b, blockV } = x;
   const { keyWidth: K } = shape;
   const [w, kLeave] = [x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
@@ -93,9 +93,9 @@ export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRA
   const [dStates, dWritten] = [x.writtenTurned('dstates', K), x.writtenTurned('dn', CHUNK)];
   const first = b.output('dinitial', 'f32', x.oneState);
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const atV = b.mul(id, part);
-  const whole = x.headState({ batch, head, chunk: id });
-  const start = b.transpose(x.loadState(dState, whole, 0, atV, K, part));
+  const atV = b.mul(id, blockV);
+  const stateIndex = x.headState({ batch, head, chunk: id });
+  const start = b.transpose(x.loadState(dState, stateIndex, 0, atV, K, blockV));
   const [end] = b.loop(0, x.count, [start], (i, [carried]) => {
     const place: Place = { batch, head, chunk: b.sub(x.count - 1, i) };
     const leaving = present(carried);
@@ -105,9 +105,9 @@ export function deltaStateGradsKernel(shape: RecurrenceShape, tuning = STATE_GRA
     const dn = b.dot(rounded, b.transpose(x.load(kLeave, place)), wanted);
     x.storeTransposed(dWritten, place, atV, dn);
     const kept = b.mul(leaving, x.loadKeep(keep, place));
-    const own = b.add(kept, b.convert(x.loadTransposed(read, place, atV), 'f32'));
-    return [b.dot(x.bf16(b.sub(0, dn)), x.load(w, place), own)];
+    const sum = b.add(kept, b.convert(x.loadTransposed(read, place, atV), 'f32'));
+    return [b.dot(x.bf16(b.sub(0, dn)), x.load(w, place), sum)];
   }) as [Tile];
-  x.storeState(first, whole, b.transpose(end), 0, atV);
+  x.storeState(first, stateIndex, b.transpose(end), 0, atV);
   return b.build();
 }

@@ -7,18 +7,18 @@ import type { Kernel, Tile } from '../triton/ir.js';
 import { CHUNK, RecurrenceKernel, type Place, type RecurrenceShape, type Tuning } from './shared.js';
 
 /** Registers spill at wide keys, and eight warps that do not spill are slower. */
-const GRADIENTS: Tuning = { numWarps: 4, numStages: 1, part: 64 };
+const GRADIENTS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
 
-/** Columns of a state or of values that one instance takes. */
-const part = (width: number, most: number): number => Math.min(width, most);
+/** The block size along keys or values: at most `most` columns of a state tile. */
+const blockOf = (width: number, most: number): number => Math.min(width, most);
 
 /** k, v, g, [segments], initial -> the state that enters each chunk (bf16), the last state (f32). */
 export function statesKernel(shape: RecurrenceShape): Kernel {
-  const [bk, bv] = [part(shape.keyWidth, 64), part(shape.valueWidth, 32)];
-  const parts = shape.valueWidth / bv;
+  const [bk, bv] = [blockOf(shape.keyWidth, 64), blockOf(shape.valueWidth, 32)];
+  const blocksV = shape.valueWidth / bv;
   const x = new RecurrenceKernel(shape, {
     name: 'recurrence_states',
-    grid: [(shape.keyWidth / bk) * parts, shape.heads, shape.batch],
+    grid: [(shape.keyWidth / bk) * blocksV, shape.heads, shape.batch],
     numWarps: 4,
     numStages: 3,
   });
@@ -28,9 +28,9 @@ export function statesKernel(shape: RecurrenceShape): Kernel {
   const states = b.output('states', 'bf16', x.stateShape);
   const last = b.output('last', 'f32', x.oneState);
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const [atK, atV] = [b.mul(b.div(id, parts), bk), b.mul(b.rem(id, parts), bv)];
-  const whole = x.headState({ batch, head, chunk: id });
-  const [end] = b.loop(0, x.count, [x.loadState(initial, whole, atK, atV, bk, bv)], (chunk, [carried]) => {
+  const [atK, atV] = [b.mul(b.div(id, blocksV), bk), b.mul(b.rem(id, blocksV), bv)];
+  const stateIndex = x.headState({ batch, head, chunk: id });
+  const [end] = b.loop(0, x.count, [x.loadState(initial, stateIndex, atK, atV, bk, bv)], (chunk, [carried]) => {
     const place: Place = { batch, head, chunk };
     const state = present(carried);
     x.storeState(states, x.chunkState(place), state, atK, atV);
@@ -38,17 +38,17 @@ export function statesKernel(shape: RecurrenceShape): Kernel {
     const values = x.bf16(x.scaleRows(x.load(v, place, atV, bv), leave));
     return [b.dot(b.transpose(x.load(k, place, atK, bk)), values, b.mul(state, keep))];
   }) as [Tile];
-  x.storeState(last, whole, end, atK, atV);
+  x.storeState(last, stateIndex, end, atK, atV);
   return b.build();
 }
 
 /** q, k, values (a row for each of `heads`), g, [segments], states -> o `[B,T,H,V]`. */
 export function outputsKernel(shape: RecurrenceShape): Kernel {
-  const bv = part(shape.valueWidth, 64);
-  const parts = shape.valueWidth / bv;
+  const bv = blockOf(shape.valueWidth, 64);
+  const blocksV = shape.valueWidth / bv;
   const x = new RecurrenceKernel(shape, {
     name: 'recurrence_outputs',
-    grid: [parts * shape.heads, shape.tokens / CHUNK, shape.batch],
+    grid: [blocksV * shape.heads, shape.tokens / CHUNK, shape.batch],
     numWarps: 4,
     numStages: 2,
   });
@@ -57,7 +57,7 @@ export function outputsKernel(shape: RecurrenceShape): Kernel {
   const states = b.input('states', 'bf16', x.stateShape);
   const out = x.writtenRows('o', shape.valueWidth);
   const [id, chunk, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const [head, atV] = [b.div(id, parts), b.mul(b.rem(id, parts), bv)];
+  const [head, atV] = [b.div(id, blocksV), b.mul(b.rem(id, blocksV), bv)];
   const place: Place = { batch, head, chunk };
   const { within, enter } = x.decays(gates, place);
   const queries = x.load(q, place);
@@ -74,11 +74,11 @@ export function outputsKernel(shape: RecurrenceShape): Kernel {
  * (f32).
  */
 export function stateGradsKernel(shape: RecurrenceShape): Kernel {
-  const [bk, bv] = [part(shape.keyWidth, 64), part(shape.valueWidth, 32)];
-  const parts = shape.valueWidth / bv;
+  const [bk, bv] = [blockOf(shape.keyWidth, 64), blockOf(shape.valueWidth, 32)];
+  const blocksV = shape.valueWidth / bv;
   const x = new RecurrenceKernel(shape, {
     name: 'recurrence_state_grads',
-    grid: [(shape.keyWidth / bk) * parts, shape.heads, shape.batch],
+    grid: [(shape.keyWidth / bk) * blocksV, shape.heads, shape.batch],
     numWarps: 4,
     numStages: 3,
   });
@@ -89,9 +89,9 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
   const states = b.output('dstates', 'bf16', x.stateShape);
   const first = b.output('dinitial', 'f32', x.oneState);
   const [id, head, batch] = [b.programId(0), b.programId(1), b.programId(2)];
-  const [atK, atV] = [b.mul(b.div(id, parts), bk), b.mul(b.rem(id, parts), bv)];
-  const whole = x.headState({ batch, head, chunk: id });
-  const [end] = b.loop(0, x.count, [x.loadState(dState, whole, atK, atV, bk, bv)], (i, [carried]) => {
+  const [atK, atV] = [b.mul(b.div(id, blocksV), bk), b.mul(b.rem(id, blocksV), bv)];
+  const stateIndex = x.headState({ batch, head, chunk: id });
+  const [end] = b.loop(0, x.count, [x.loadState(dState, stateIndex, atK, atV, bk, bv)], (i, [carried]) => {
     const place: Place = { batch, head, chunk: b.sub(x.count - 1, i) };
     const leaving = present(carried);
     x.storeState(states, x.chunkState(place), leaving, atK, atV);
@@ -99,7 +99,7 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
     const d = x.bf16(x.scaleRows(x.load(dOut, place, atV, bv), b.mul(enter, shape.scale)));
     return [b.dot(b.transpose(x.load(q, place, atK, bk)), d, b.mul(leaving, keep))];
   }) as [Tile];
-  x.storeState(first, whole, end, atK, atV);
+  x.storeState(first, stateIndex, end, atK, atV);
   return b.build();
 }
 
@@ -108,7 +108,7 @@ export function stateGradsKernel(shape: RecurrenceShape): Kernel {
  * cumulative decay is what its token reads less what it writes, all of it at hand in f32.
  */
 export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): Kernel {
-  const bv = part(shape.valueWidth, tuning.part);
+  const bv = blockOf(shape.valueWidth, tuning.blockV);
   const x = new RecurrenceKernel(shape, {
     name: 'linear_recurrence_grads',
     grid: [shape.heads, shape.tokens / CHUNK, shape.batch],
@@ -129,7 +129,7 @@ export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): K
   const [queries, keys] = [x.load(q, place), x.load(k, place)];
   const scores = b.mul(b.dot(queries, b.transpose(keys)), decay);
   const transposed = b.transpose(x.bf16(scores));
-  // Values come in parts of `bv` columns, which bounds the state that an instance holds at once.
+  // Values are tiled by `bv` columns, which bounds the state tile that a program keeps in registers.
   const start = [b.zeros([CHUNK, CHUNK]), b.zeros([CHUNK, K]), b.zeros([CHUNK, K]), b.zeros([])];
   const index = x.chunkState(place);
   const [dScores, read, written, overlap] = b.loop(0, shape.valueWidth / bv, start, (i, carried) => {
@@ -139,8 +139,8 @@ export function linearGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): K
     const d = x.bf16(b.mul(b.convert(x.load(dOut, place, atV, bv), 'f32'), shape.scale));
     const state = x.loadState(states, index, 0, atV, K, bv);
     const dState = x.loadState(dStates, index, 0, atV, K, bv);
-    const own = x.scaleRows(b.dot(keys, dState), leave);
-    x.store(dv, place, b.dot(transposed, d, own), atV);
+    const interChunk = x.scaleRows(b.dot(keys, dState), leave);
+    x.store(dv, place, b.dot(transposed, d, interChunk), atV);
     const both = b.mul(b.convert(state, 'f32'), b.convert(dState, 'f32'));
     return [
       b.dot(d, b.transpose(values), sum),

@@ -26,22 +26,22 @@ export interface RecurrenceShape {
   readonly valueWidth: number;
   /** The factor on what queries read. */
   readonly scale: number;
-  /** Whether the document of each token is given. */
+  /** Whether there is an operand with the document of each token. */
   readonly segments: boolean;
-  /** Whether every key channel has a decay of its own. */
+  /** Decays per key channel, not one per head. */
   readonly channels: boolean;
 }
 
 /**
- * How many warps an instance has, how deep its loads are pipelined, and how many columns of values it takes at once.
+ * The launch parameters of a kernel: warps of a program, pipeline stages of its loads, and columns of values in a tile.
  */
 export interface Tuning {
-  /** Warps of an instance. */
+  /** Warps of a program. */
   readonly numWarps: number;
   /** Stages in which loads are pipelined. */
   readonly numStages: number;
-  /** Columns of values that an instance takes at once. */
-  readonly part: number;
+  /** Columns of values in a tile. */
+  readonly blockV: number;
 }
 
 /** A tensor `[B,T,heads,width]`. */
@@ -51,7 +51,7 @@ export interface RowBuffer {
   readonly width: number;
 }
 
-/** The chunk that an instance, or an iteration of its loop, works on. */
+/** The chunk of a program instance, or of an iteration of its loop. */
 export interface Place {
   readonly batch: Tile;
   readonly head: Tile;
@@ -77,7 +77,7 @@ export interface SharedDocuments {
   readonly pairs: Tile | null;
 }
 
-const HIDDEN = -1e30;
+const MASKED = -1e30;
 
 /** What the kernels of all recurrences have in common: chunks, heads, loads and stores. */
 export class RecurrenceKernel {
@@ -127,7 +127,7 @@ export class RecurrenceKernel {
     return this.b.output(name, 'f32', [batch, tokens, heads]);
   }
 
-  /** The log decays, and the documents if given. */
+  /** The operands with the log decays and, in packed rows, the documents. */
   gates(): { readonly g: Pointer; readonly segments: Pointer | null } {
     return { g: this.scalars('g'), segments: this.segments() };
   }
@@ -152,15 +152,21 @@ export class RecurrenceKernel {
   /** `base + row * heads + head`, as a 64-bit number of rows. */
   #row(place: Place, heads: number): Tile {
     const { b, shape } = this;
-    const own = heads === shape.heads ? place.head : b.div(place.head, shape.heads / heads);
+    const head = heads === shape.heads ? place.head : b.div(place.head, shape.heads / heads);
     const token = b.add(b.mul(place.batch, shape.tokens), b.mul(place.chunk, CHUNK));
-    return b.add(b.mul(b.convert(token, 'i64'), heads), b.convert(own, 'i64'));
+    return b.add(b.mul(b.convert(token, 'i64'), heads), b.convert(head, 'i64'));
   }
 
   /**
    * The chunk's first row of a buffer, and offsets from there of columns `first .. first + columns` of `rows [n,1]`.
    */
-  #part(x: RowBuffer, place: Place, rows: Tile, first: Tile | number, columns: number): { at: Pointer; offsets: Tile } {
+  #block(
+    x: RowBuffer,
+    place: Place,
+    rows: Tile,
+    first: Tile | number,
+    columns: number,
+  ): { at: Pointer; offsets: Tile } {
     const { b } = this;
     const at = b.advance(x.pointer, b.mul(this.#row(place, x.heads), x.width));
     return { at, offsets: b.add(b.mul(rows, x.heads * x.width), b.add(b.columns(columns), first)) };
@@ -168,18 +174,18 @@ export class RecurrenceKernel {
 
   /** Columns `first .. first + columns` of the chunk's rows, `[C,columns]`. */
   load(x: RowBuffer, place: Place, first: Tile | number = 0, columns = x.width): Tile {
-    const { at, offsets } = this.#part(x, place, this.b.rows(CHUNK), first, columns);
+    const { at, offsets } = this.#block(x, place, this.b.rows(CHUNK), first, columns);
     return this.b.load(at, offsets);
   }
 
   /** Rows of the chunk by their numbers `[n,1]`: `[n,width]`. */
   gather(x: RowBuffer, place: Place, rows: Tile): Tile {
-    const { at, offsets } = this.#part(x, place, rows, 0, x.width);
+    const { at, offsets } = this.#block(x, place, rows, 0, x.width);
     return this.b.load(at, offsets);
   }
 
   store(x: RowBuffer, place: Place, value: Tile, first: Tile | number = 0): void {
-    const { at, offsets } = this.#part(x, place, this.b.rows(CHUNK), first, present(value.shape[1]));
+    const { at, offsets } = this.#block(x, place, this.b.rows(CHUNK), first, present(value.shape[1]));
     this.b.store(at, offsets, value);
   }
 
@@ -199,7 +205,9 @@ export class RecurrenceKernel {
     this.b.store(at, offsets, value);
   }
 
-  /** The place of part `[rows,columns]` of a state: `index` counts states `[K,V]` from the start of the buffer. */
+  /**
+   * The offset of state `index` of a buffer of states `[K,V]`, and the offsets of a block `[rows,columns]` inside it.
+   */
   #state(index: Tile, k: Tile | number, v: Tile | number, rows: number, columns: number): { by: Tile; offsets: Tile } {
     const { b, shape } = this;
     const size = shape.keyWidth * shape.valueWidth;
@@ -235,10 +243,10 @@ export class RecurrenceKernel {
     const { b, shape } = this;
     const first = b.mul(place.chunk, CHUNK);
     const start = b.advance(segments, b.add(b.mul(place.batch, shape.tokens), first));
-    const own = b.range(CHUNK);
-    const ids = b.load(start, own);
-    const before = b.load(start, b.sub(own, 1), { mask: b.gt(b.add(own, first), 0) });
-    const changed = b.and(b.ne(ids, before), b.gt(b.add(own, first), 0));
+    const offsets = b.range(CHUNK);
+    const ids = b.load(start, offsets);
+    const before = b.load(start, b.sub(offsets, 1), { mask: b.gt(b.add(offsets, first), 0) });
+    const changed = b.and(b.ne(ids, before), b.gt(b.add(offsets, first), 0));
     return b.cumsum(b.convert(changed, 'i32'), 0);
   }
 
@@ -256,10 +264,10 @@ export class RecurrenceKernel {
     };
   }
 
-  /** `exp(log)`, 0 where `shown` is given and false. */
+  /** `exp(log)`, masked to 0 where `shown` is false; null masks nothing. */
   decay(log: Tile, shown: Tile | null): Tile {
     const { b } = this;
-    return b.exp(shown ? b.select(b.broadcast(shown, log.shape), log, HIDDEN) : log);
+    return b.exp(shown ? b.select(b.broadcast(shown, log.shape), log, MASKED) : log);
   }
 
   decays({ g, segments }: { readonly g: Pointer; readonly segments: Pointer | null }, place: Place): ChunkDecays {

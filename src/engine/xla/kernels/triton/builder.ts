@@ -14,7 +14,7 @@ import type {
   TileUnary,
 } from './ir.js';
 
-/** A tile, or a number that takes the dtype of what it meets. */
+/** A tile, or a number, which takes the dtype of the other operand. */
 export type Operand = Tile | number;
 
 /** How a kernel is launched. */
@@ -95,7 +95,7 @@ export class KernelBuilder {
     return op.out;
   }
 
-  /** The instance's place in the grid along an axis, i32. */
+  /** The program instance's index in the grid along an axis, i32 (`tt.get_program_id`). */
   programId(axis: 0 | 1 | 2): Tile {
     return this.#emit({ op: 'programId', axis, out: this.#tile('i32', []) });
   }
@@ -277,8 +277,8 @@ export class KernelBuilder {
   }
 
   /**
-   * `for (i = from; i < to; i++)`: `body` gets the index (i32) and the carried values and returns their successors, of
-   * the same types. Returns what is carried out of the last iteration.
+   * `for (i = from; i < to; i++)`, as `scf.for`: `body` gets the index (i32) and the loop-carried values and returns
+   * their next values, of the same types. Returns the values after the last iteration.
    */
   loop(
     from: Operand,
