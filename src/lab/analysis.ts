@@ -9,6 +9,7 @@ import { hasFinding, writeFinding } from '../run/index.js';
 import { optionIdentity } from './analysis-options.js';
 import type { Figure } from './figures.js';
 import { originOf, type OpenedModel } from './open-model.js';
+import { analysisUse, type CheckpointUse } from './settings-in-effect.js';
 
 /** What a person reads of a result: a title, a table below it, and a remark at the end. */
 export interface Printed {
@@ -56,6 +57,11 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
   readonly question: string;
   /** What it needs beside a model: texts, needle samples, or its weights alone. */
   readonly needs: 'text' | 'needles' | 'weights';
+  /**
+   * Keys of a run's configuration, as `--set` names them, that it reads beside those of the sequences, the precision
+   * and the engine; of an analysis of weights, all that it reads. Other settings are refused by name.
+   */
+  readonly reads?: readonly string[];
   /** Which checkpoints of a run the command measures, and which ones `analyze` does. */
   readonly checkpoints: { readonly command: 'all' | 'newest'; readonly analyze: 'all' | 'last' | 'none' };
   /** Options, each described: flags and their help. */
@@ -114,6 +120,8 @@ export interface Analysis<R extends object, F extends z.ZodType> extends Pick<
   'command' | 'summary' | 'description' | 'question' | 'needs' | 'checkpoints'
 > {
   readonly options: z.ZodObject;
+  /** Which settings (`--set`) of a run have an effect on it. */
+  readonly use: CheckpointUse;
   readonly finding: F;
   readonly figures: readonly Figure<z.output<F>>[];
   /** Reads options, those not given by default. Throws `ConfigError` naming one that is wrong. */
@@ -127,11 +135,12 @@ export function defineAnalysis<
   R extends { readonly [K in keyof F]: unknown },
   S = undefined,
 >(definition: Definition<O, F, R, S>): Analysis<R, FindingSchema<F>> {
-  const { figure = [], result, ...rest } = definition;
+  const { figure = [], reads = [], result, ...rest } = definition;
   const options = z.strictObject(definition.options);
   return {
     ...rest,
     options,
+    use: analysisUse(definition.command, definition.needs, reads),
     finding: z.looseObject({ ...at, ...result }),
     figures: [figure].flat(),
     start: (models, given = {}, context = {}) => {

@@ -63,6 +63,7 @@ export {
   type OpenOptions,
 } from './open-model.js';
 export { checkpointsOf, measuringRun, runOf, type NamedRun } from './named-run.js';
+export { CHECKPOINT_USES } from './settings-in-effect.js';
 export {
   holdsTextOut,
   missingShards,

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { refuseHubName, StoreError } from '../core/index.js';
 import { loadRunFile, type FullRunConfig, type Setting } from './run-config.js';
-import { checkSettingsInEffect, type CheckpointUse } from './settings-in-effect.js';
+import { CHECKPOINT_USES, checkSettingsInEffect, type CheckpointUse } from './settings-in-effect.js';
 import {
   configPath,
   findCheckpoint,
@@ -32,7 +32,11 @@ function runFolderOf(path: string): string | undefined {
  * @throws StoreError if there is none
  * @throws ConfigError for a setting that is wrong, or has no effect on that use
  */
-export function runOf(path: string, set: readonly Setting[] = [], use: CheckpointUse = 'measuring'): NamedRun {
+export function runOf(
+  path: string,
+  set: readonly Setting[] = [],
+  use: CheckpointUse = CHECKPOINT_USES.measuring,
+): NamedRun {
   const dir = runFolderOf(path);
   if (dir === undefined) refuseHubName(path);
   if (dir === undefined)
@@ -59,7 +63,7 @@ export function measuringRun(
   path: string,
   set: readonly Setting[],
   file: string | undefined,
-  use: CheckpointUse = 'measuring',
+  use: CheckpointUse = CHECKPOINT_USES.measuring,
 ): { readonly dir: string | null; readonly run: FullRunConfig } {
   if (file !== undefined) return { dir: null, run: changedRun(file, set, use) };
   if (runFolderOf(path) === undefined && existsSync(path)) {

@@ -70,7 +70,7 @@ async function run(kind: AnalysisKind, path: string, flags: AnalysisFlags, conte
   const output = new Output(context, flags);
   const analysis = analysisOf(kind);
   const { step, set, engine, threads, precision } = flags;
-  const open = { step, set, engine, threads, precision };
+  const open = { step, set, engine, threads, precision, use: analysis.use };
   const all = analysis.checkpoints.command === 'all';
   const models = all ? openModels(path, open) : ([openModel(path, open)] as const);
   const given = Object.fromEntries(Object.entries(flags).filter(([key]) => key in analysis.options.shape));

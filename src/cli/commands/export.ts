@@ -9,7 +9,7 @@ import {
 } from '../../checkpoint/index.js';
 import { dataTokenizer } from '../../data/index.js';
 import { formatCount } from '../../core/index.js';
-import { openModel, stopTokensOf, type OpenedModel } from '../../lab/index.js';
+import { CHECKPOINT_USES, openModel, stopTokensOf, type OpenedModel } from '../../lab/index.js';
 import { MODEL_ARGUMENT } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
 import {
@@ -53,7 +53,7 @@ export function addExport(program: Command, context: CliContext): void {
       positiveInteger('--shard-size', text),
     );
   addOutputOptions(addSetOption(command)).action(async (path: string, out: string, flags: Flags) => {
-    const model = openModel(path, { step: flags.step, set: flags.set, use: 'exporting' });
+    const model = openModel(path, { step: flags.step, set: flags.set, use: CHECKPOINT_USES.exporting });
     const tokenizer = tokenizerOf(model);
     const result = await exportHfModel(out, model.config, model.parameters(), {
       ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(model) },

@@ -5,6 +5,7 @@ import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
 import { writeFinding } from '../../run/index.js';
 import { HEADS, traceCheckpoint, tracedHeads, type TracedHeads } from '../../lab/index.js';
 import {
+  CHECKPOINT_USES,
   checkpointsOf,
   traceImported,
   measuredBeyond,
@@ -73,7 +74,7 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   }
   if (flags.length !== undefined)
     throw new ConfigError(`--length is for ${IMPORTED_MODEL}; of a run, write --set eval.trace.length=${flags.length}`);
-  const { dir, run } = measuringRun(path, flags.set, flags.run, 'tracing');
+  const { dir, run } = measuringRun(path, flags.set, flags.run, CHECKPOINT_USES.tracing);
   const checkpoints = checkpointsOf(path, flags.step);
   for (const checkpoint of checkpoints.slice(-1)) {
     const beyond = measuredBeyond({ dir, path, step: checkpoint.state.step }, run);

@@ -27,6 +27,7 @@ import { measuredLength, type OpenedModel } from '../open-model.js';
 import { needleShare } from '../measures/needle.js';
 import type { FullRunConfig } from '../run-config.js';
 import { evaluateCheckpoint } from '../run.js';
+import { STAGE_KEYS } from '../settings-in-effect.js';
 import { holdsTextOut, sequencesOf, type SequenceOptions } from '../model-texts.js';
 
 /** What a model scores at one limit; null where it is not limited. */
@@ -119,6 +120,7 @@ export const limits = defineAnalysis({
     'LongPPL needs texts: --texts, or the held-out text of the run; key tokens are those of the unlimited model.',
   question: 'who carries long range: the full layers or the efficient ones?',
   needs: 'text',
+  reads: ['eval', ...STAGE_KEYS],
   checkpoints: { command: 'newest', analyze: 'last' },
   options,
   // A row whose `part` and `keys` are null: nothing is limited.

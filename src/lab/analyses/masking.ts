@@ -18,6 +18,7 @@ import { arHits, type MaskedArScore } from '../ar-samples.js';
 import type { DotsFigure } from '../figures.js';
 import { needlesOf } from '../needles.js';
 import type { OpenedModel } from '../open-model.js';
+import { STAGE_KEYS } from '../settings-in-effect.js';
 
 /** Loss, and what follows it, are of associative recall alone. */
 const score = z.looseObject({
@@ -104,6 +105,7 @@ export const masking = defineAnalysis({
     'copy. uniform: equal attention to all visible keys; zero: no output; mean: mean output.',
   question: 'does finding needles, or recall on text, need these heads, more than random ones?',
   needs: 'needles',
+  reads: ['eval.ar', 'eval.recall', ...STAGE_KEYS],
   checkpoints: { command: 'newest', analyze: 'last' },
   options,
   result: {

@@ -10,7 +10,8 @@ import { crossEntropy, input, makeGraph, reduceMean, reshape } from '../../../sr
 import { forward, parameterInputs } from '../../../src/model/index.js';
 import { tensorFrom } from '../../../src/core/index.js';
 import { cli } from '../../support/cli.js';
-import { type EvalRecord } from '../../../src/lab/index.js';
+import { ANALYSES, type EvalRecord } from '../../../src/lab/index.js';
+import { checkSettingsInEffect } from '../../../src/lab/settings-in-effect.js';
 
 const IMPORTED = join(import.meta.dirname, '..', '..', 'data', 'retrieval-heads');
 
@@ -95,6 +96,12 @@ describe('settings of a finished run', () => {
       'measuring reads no train.stages.0.lr',
     ],
     [['trace'], 'eval.batches=2', 'eval.batches', 'tracing reads no eval.batches'],
+    [['entropy'], 'eval.batches=2', 'eval.batches', 'entropy reads no eval.batches'],
+    [['heads'], 'eval.needle.digits=3', 'eval.needle.digits', 'heads reads no eval.needle.digits'],
+    [['probe'], 'train.batchSize=2', 'train.batchSize', 'probe reads no train.batchSize'],
+    [['drift'], 'data[0].numKeys=8', 'data.0.numKeys', 'drift reads no data.0.numKeys'],
+    [['mask'], 'eval.needle=true', 'eval.needle', 'mask reads no eval.needle'],
+    [['constrain'], 'train.lr=1', 'train.lr', 'constrain reads no train.lr'],
   ])('%s refuses --set %s, which would have no effect', async (command, setting, key, why) => {
     const { code, stdout, stderr } = await cli([...command, run, '--set', setting]);
     expect(stderr).toContain(`longsight: --set ${key} has no effect on a checkpoint: ${why}; train a run with it`);
@@ -111,6 +118,18 @@ describe('settings of a finished run', () => {
     expect(existsSync(out)).toBe(false);
     const loose = await cli(['eval', alone, '--run', join(run, 'config.json'), '--set', 'model.tieEmbeddings=true']);
     expect(loose.stderr).toContain('--set model.tieEmbeddings has no effect on a checkpoint');
+  });
+
+  it('are taken by an analysis that reads them', () => {
+    const taken = {
+      entropy: ['data', 'train.seqLen', 'seed', 'eval.precision', 'engine', 'mesh.data'],
+      limits: ['eval.batches', 'eval.ar.maxCount', 'data', 'train.batchSize', 'threads'],
+      masking: ['eval.ar', 'train.seqLen', 'deterministic'],
+    } as const;
+    for (const [kind, keys] of Object.entries(taken)) {
+      const { use } = ANALYSES[kind as keyof typeof taken];
+      for (const key of keys) checkSettingsInEffect([[key, 1]], use);
+    }
   });
 
   it('take effect where they say how to measure', async () => {
