@@ -31,7 +31,7 @@ FOLDERS = dict(llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qw
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
-               qwen3_5_text="qwen3-5", lfm2="lfm2", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
+               qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                gemma2="gemma2", vaultgemma="vaultgemma")
 MISSING = "@missing"
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
@@ -90,7 +90,7 @@ def special(field, value, depth):
     """Values that say more than another number would."""
     lists = [[a] * (depth - 1) + [b] for a, b in (("full_attention",) * 2, ("sliding_attention", "full_attention"),
                                                   ("full_attention", "sliding_attention"), ("linear_attention", "full_attention"),
-                                                  ("mamba", "attention"), ("full_attention", "chunked_attention"), ("conv", "full_attention"))]
+                                                  ("mamba", "attention"), ("full_attention", "chunked_attention"), ("conv", "full_attention"), ("conv", "sliding_attention"))]
     ropes = [{}, {"rope_type": "default"}, {"rope_type": "default", "rope_theta": 500.0},
              {"rope_type": "default", "rope_theta": None}, {"rope_theta": 500.0, "type": "linear", "factor": 4.0},
              {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 8},

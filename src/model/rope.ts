@@ -135,6 +135,10 @@ function scaledFrequencies(dim: number, theta: number, scaling: RopeScaling | nu
       return plain;
     case 'linear':
       return plain.map((f) => f / scaling.factor);
+    case 'proportional': {
+      const turning = Math.floor((scaling.share * dim) / 2);
+      return plain.map((f, m) => (m < turning ? f / scaling.factor : 0));
+    }
     case 'dynamic': {
       const { factor, originalLength } = scaling;
       const growth = (factor * Math.max(seqLen, originalLength)) / originalLength - (factor - 1);

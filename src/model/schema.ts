@@ -86,6 +86,11 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
       .describe('factor on rotated queries and on rotated keys (default: 0.1 ln(factor) + 1)'),
   }),
   z.strictObject({
+    type: z.literal('proportional').describe('only the fastest channel pairs turn, the others stay'),
+    share: z.number().min(0).max(1).describe('pairs that turn, as a share of all; their wavelengths are those of all'),
+    factor: positive().default(1).describe('wavelengths longer by this factor'),
+  }),
+  z.strictObject({
     type: z.literal('llama3').describe('as Llama 3.1: long wavelengths longer, short ones kept, smooth between'),
     factor: positive().describe('by this factor'),
     lowFrequencyFactor: positive().describe(

@@ -3,7 +3,7 @@ import { DataError, readJson, showValue } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
-import { lfm2 } from './families/lfm.js';
+import { lfm2, lfm3 } from './families/lfm.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
@@ -40,6 +40,7 @@ export const FAMILIES: readonly Family[] = [
   graniteSwa,
   qwen35,
   lfm2,
+  lfm3,
   starcoder2,
   nanochat,
   apertus,

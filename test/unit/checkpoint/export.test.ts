@@ -50,6 +50,8 @@ describe('exported models', () => {
     ['mamba2 full', {}, 'granitemoehybrid'],
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
     ['conv full', { qkNorm: true }, 'lfm2'],
+    ['conv swa:8 full', { qkNorm: true, outputGate: 'head' }, 'lfm3'],
+    ['swa:8 full', { attentionSoftcap: 5, normOffset: 1, embeddingScale: Math.sqrt(32) }, 'vaultgemma'],
     ['swa:8', { norm: 'layer', normBias: true, mlpGate: false, attentionBias: 'all', mlpBias: true }, 'starcoder2'],
     ['full', { qkNorm: true, mlpGate: false, activation: 'xielu' }, 'apertus'],
     ['full', { normWeight: false, embeddingNorm: true, qkNorm: true, mlpGate: false }, 'nanochat'],

@@ -281,6 +281,19 @@ describe('folders', () => {
     },
   );
 
+  it('of LFM3 are read with either name of the gate, as Transformers takes both', () => {
+    const from = join(HF, 'lfm3');
+    const stored = readSafetensors(join(from, 'model.safetensors'));
+    const renamed = Object.fromEntries(
+      Object.entries(stored).map(([name, tensor]) => [name.replace('.gate_proj.', '.g_proj.'), tensor]),
+    );
+    expect(Object.keys(renamed).filter((name) => name.includes('g_proj'))).toHaveLength(2);
+    writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
+    writeSafetensors(join(folder, 'model.safetensors'), renamed);
+    const gate = 'layers.1.attn.wgate';
+    expect(openHfModel(folder).parameters().get(gate)).toEqual(openHfModel(from).parameters().get(gate));
+  });
+
   it('refuse a stored head of another shape, and shards that hold one tensor twice with different values', () => {
     const from = join(HF, 'llama-biases-tied');
     const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };

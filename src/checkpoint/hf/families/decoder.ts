@@ -181,6 +181,8 @@ export interface DecoderNames {
    * `backward`.
    */
   readonly turns?: RotaryPairs;
+  /** The projection of the output gate, where it is one of its own. */
+  readonly gate?: string;
   /** The query projection holds each head's queries, then its output gate. */
   readonly gatedQueries?: boolean;
 }
@@ -251,7 +253,14 @@ function attentionLayout(
   config: ModelConfig,
   at: string,
   name: string,
-  { turns = 'halves', gatedQueries = false, fusedQkv, output = 'o_proj', headNorm: qkNorm = 'norm' }: DecoderNames,
+  {
+    turns = 'halves',
+    gatedQueries = false,
+    fusedQkv,
+    output = 'o_proj',
+    headNorm: qkNorm = 'norm',
+    gate,
+  }: DecoderNames,
 ): ParameterLayout | null {
   const { numHeads: H, numKvHeads: G, headDim: D } = config;
   const channels = headChannels(config, turns);
@@ -281,6 +290,7 @@ function attentionLayout(
     case 'attn.bqkv':
       return rows(...projections('bias'));
     case 'attn.wgate':
+      if (gate !== undefined) return matrix(whole(`${at}.${gate}.weight`, config.outputGate === 'head' ? H : H * D));
       return gatedQueries ? matrix({ ...query('weight'), take: headRows(H, range(D, D), 2 * D) }) : null;
     case 'attn.wo':
       return matrix(whole(`${at}.${output}.weight`, config.hiddenSize));

@@ -1,10 +1,11 @@
-/** LFM2: gated short convolutions, and a few layers of attention. */
-import type { ModelConfig } from '../../../model/index.js';
+/** LFM2 and LFM3: gated short convolutions, and a few layers of attention. */
+import { blockOf, type ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
-import { decoderLayout, layerTypes, readSizes, writeSizes, type DecoderNames } from './decoder.js';
+import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
+import { attentionLayers, decoderLayout, layerTypes, readSizes, writeSizes, type DecoderNames } from './decoder.js';
+import { windowOf } from './llama.js';
 import { convRows } from './recurrent.js';
 
 const NAMES: DecoderNames = {
@@ -118,5 +119,100 @@ export const lfm2: Family = {
     block_auto_adjust_ff_dim: false,
     max_position_embeddings: longestOf(config),
     rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+  }),
+};
+
+/** What LFM3 takes where `config.json` has no `rope_parameters`: half of each head turns under full attention. */
+const LFM3_ROPE = {
+  sliding_attention: { rope_type: 'default', rope_theta: 10_000 },
+  full_attention: { rope_type: 'proportional', rope_theta: 1_000_000, partial_rotary_factor: 0.5 },
+} as const;
+
+/** Refuses positions of a kind of layer that do not say all that the class asks for, and those of older versions. */
+function checkRopes(fields: Fields, types: readonly string[]): void {
+  const old = fields.object('rope_scaling');
+  if (old !== null && Object.keys(old.values).length > 0) fields.refuse('rope_scaling beside positions by layer type');
+  const given = fields.object('rope_parameters');
+  if (given === null) return;
+  for (const kind of ['full_attention', 'sliding_attention']) {
+    if (!types.includes(kind)) continue;
+    const own = given.object(kind);
+    if (own?.has('rope_theta') !== true) fields.refuse(`rope_parameters without a rope_theta of ${kind}`);
+  }
+}
+
+const lfm3Type = (layer: number): string =>
+  layer % 4 === 2 ? 'full_attention' : layer % 4 === 0 && layer > 0 ? 'sliding_attention' : 'conv';
+
+const writtenType = (plan: ModelConfig['layers'][number]): string => {
+  if (plan.mixer !== 'attention') return 'conv';
+  return plan.groups[0]?.window === null ? 'full_attention' : 'sliding_attention';
+};
+
+/** LFM3: LFM2 with windows, norms before and after mixer and MLP, a gate a head, positions by kind of attention. */
+export const lfm3: Family = {
+  modelTypes: ['lfm3'],
+  aliases: { rms_norm_eps: 'norm_eps' },
+  architecture: 'Lfm3ForCausalLM',
+  fields: {
+    vocab_size: 128_000,
+    hidden_size: 2048,
+    intermediate_size: 7680,
+    num_hidden_layers: 24,
+    num_attention_heads: 16,
+    num_key_value_heads: 4,
+    max_position_embeddings: 128_000,
+    norm_eps: 1e-5,
+    tie_word_embeddings: true,
+    rope_parameters: optional(),
+    conv_bias: false,
+    conv_L_cache: 7,
+    layer_types: optional(),
+    head_dim: 128,
+    sliding_window: optional(256),
+    use_sandwich_norm: true,
+    use_attention_gate: true,
+    attention_bias: false,
+  },
+  read: (fields) => {
+    const sizes = readSizes(fields, 'norm_eps');
+    const bases = { full_attention: 1_000_000, sliding_attention: 10_000 };
+    const ropes = ropesFields(readRopes(fields, bases, null, LFM3_ROPE), sizes.headDim);
+    const types = layerTypes(fields, lfm3Type);
+    checkRopes(fields, types);
+    const attending = attentionLayers(
+      fields,
+      types.map((type) => (type === 'conv' ? 'full_attention' : type)),
+      (_, windowed) => (windowed ? ropes.sliding : 'rope'),
+    );
+    const layers = attending.map((layer, i) => (types[i] === 'conv' ? 'conv' : layer));
+    return {
+      ...sizes,
+      ...ropes.fields,
+      layers,
+      attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+      qkNorm: 'head',
+      outputGate: fields.flag('use_attention_gate') ? 'head' : false,
+      block: { norm: fields.flag('use_sandwich_norm') ? 'both' : 'pre' },
+      ...readConv(fields, layers),
+    };
+  },
+  // Files have another name for the gate than the class, which takes both.
+  layout: (config, layer, name, shapes) => {
+    const own = shapes(`model.layers.${layer}.self_attn.g_proj.weight`) !== undefined;
+    const names = { postnorm1: 'post_operator_norm', postnorm2: 'post_ffn_norm', gate: own ? 'g_proj' : 'gate_proj' };
+    return layoutWith({ ...NAMES, ...names })(config, layer, name, shapes);
+  },
+  alias: (name) => [name.replace('.self_attn.g_proj.', '.self_attn.gate_proj.')].filter((other) => other !== name),
+  write: (config) => ({
+    ...writeSizes(config, 'norm_eps'),
+    ...writeConv(config),
+    layer_types: config.layers.map(writtenType),
+    sliding_window: windowOf(config),
+    max_position_embeddings: longestOf(config),
+    rope_parameters: writeRopes(config),
+    attention_bias: config.attentionBias === 'all',
+    use_attention_gate: config.outputGate === 'head',
+    use_sandwich_norm: blockOf(config, 0).norm === 'both',
   }),
 };

@@ -56,13 +56,17 @@ export function readRope(fields: Fields, defaults: RopeDefaults = {}): HfRope {
  *
  * @param defaultTheta the bases where the file names none
  * @param windowBase the field of the base of windows in older files; null if there was none
+ * @param standing `rope_parameters` where they are null or missing
  */
 export function readRopes(
   fields: Fields,
   defaultTheta: Readonly<Record<RopeKind, number>>,
   windowBase: string | null,
+  standing: Readonly<Record<RopeKind, Readonly<Record<string, unknown>>>> | null = null,
 ): Record<RopeKind, HfRope> {
-  const [outer, old] = [fields.object('rope_parameters'), fields.object('rope_scaling')];
+  const given = fields.object('rope_parameters');
+  const outer = given ?? (standing === null ? null : fields.inner('rope_parameters', standing));
+  const old = fields.object('rope_scaling');
   const of = (kind: RopeKind, base: string | null): HfRope => {
     const own = outer?.object(kind) ?? null;
     const over = kind === 'full_attention' ? old : null;
@@ -105,7 +109,8 @@ function ropeOf(fields: Fields, places: RopePlaces, base: string | null, default
       : base !== null && fields.states(base)
         ? fields.positive(base)
         : byClass;
-  const share = fractionOf(fields, parameters, fractionByClass ?? 1, fixedFraction);
+  const proportional = fractionByClass === null && parameters !== null && typeOf(parameters) === 'proportional';
+  const share = proportional ? 1 : fractionOf(fields, parameters, fractionByClass ?? 1, fixedFraction);
   if (fractionByClass === null && share !== 1) fields.refuse(`partial_rotary_factor ${share}`);
   const scaling = parameters === null ? null : scalingOf(fields, parameters, places);
   return { theta, fraction: share, scaling };
@@ -120,8 +125,10 @@ function fractionOf(fields: Fields, parameters: Fields | null, byClass: number, 
   return beside === null ? 1 : fields.positive(name);
 }
 
+const typeOf = (parameters: Fields): string => parameters.text('rope_type', parameters.text('type', 'default'));
+
 function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: RopePlaces): RopeScaling | null {
-  const type = parameters.text('rope_type', parameters.text('type', 'default'));
+  const type = typeOf(parameters);
   const longest = () => fields.count('max_position_embeddings');
   const original = () => {
     const name = 'original_max_position_embeddings';
@@ -135,6 +142,8 @@ function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: R
       return null;
     case 'linear':
       return { type, factor: parameters.positive('factor') };
+    case 'proportional':
+      return { type, share: parameters.number('partial_rotary_factor', 1), factor: parameters.positive('factor', 1) };
     case 'dynamic':
       return { type, factor: parameters.positive('factor'), originalLength: longest() };
     case 'llama3':
@@ -195,7 +204,7 @@ export function writeRopes(config: ModelConfig): Record<string, unknown> {
  * known.
  */
 export function longestOf({ ropeScaling: scaling }: ModelConfig): number {
-  return scaling === null || scaling.type === 'linear' ? DEFAULT_LONGEST : scaling.originalLength;
+  return scaling !== null && 'originalLength' in scaling ? scaling.originalLength : DEFAULT_LONGEST;
 }
 
 /** `rope_parameters` of a model's rotary positions. */
@@ -208,6 +217,13 @@ export function writeRope({ headDim, ropeDim }: ModelConfig, { theta, scaling }:
     case 'linear':
     case 'dynamic':
       return { rope_type: scaling.type, factor: scaling.factor, ...base };
+    case 'proportional':
+      return {
+        rope_type: 'proportional',
+        partial_rotary_factor: scaling.share,
+        ...(scaling.factor === 1 ? {} : { factor: scaling.factor }),
+        ...base,
+      };
     case 'llama3':
       return {
         rope_type: 'llama3',
