@@ -16,7 +16,7 @@ export { printGraph } from './ir/print.js';
 export * from './ops.js';
 export { OPS, emit } from './definitions.js';
 export type { AttentionAttrs } from './attention/op.js';
-export type { CausalConvAttrs, RecurrenceAttrs } from './recurrence/type.js';
+export type { CausalConvAttrs, RecurrenceAttrs, SelectiveScanAttrs } from './recurrence/type.js';
 export { angleTable, rotatePairs, sineOf, type RotaryAttrs } from './composites/rotary.js';
 export { mixedPrecision } from './precision.js';
 export { grad, vjp } from './autodiff.js';

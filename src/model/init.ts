@@ -1,7 +1,7 @@
 /**
  * Initial parameters: seeded, and the same whatever the layers' mixers and windows are, so that designs start alike.
  */
-import { checkMemory, formatTokens, hostTensor, Rng, sizeOf, type HostTensor } from '../core/index.js';
+import { checkMemory, formatTokens, hostTensor, last, Rng, sizeOf, type HostTensor } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { parameterSpecs } from './params.js';
 import type { ParamInit, ParamSpec } from './mixers/spec.js';
@@ -47,6 +47,8 @@ function initialTensor({ name, shape, init }: ParamSpec, seed: number): HostTens
   const data = new Float32Array(sizeOf(shape));
   if (init.kind === 'constant') {
     data.fill(init.value);
+  } else if (init.kind === 'log-counting') {
+    for (let i = 0; i < data.length; i++) data[i] = Math.log((i % last(shape)) + 1);
   } else {
     const rng = Rng.of(seed, 'init', name);
     if (init.kind === 'normal') rng.fillNormal(data, init.std);

@@ -33,6 +33,7 @@ function paramMaker(config: ModelConfig, mixer: RecurrentMixer, layer: number): 
       spec(`${name}.weight`, [channels, width], 'conv', convInit(config, width)),
       ...(bias ? [spec(`${name}.bias`, [channels], 'vector', convBiasInit(config, width))] : []),
     ],
+    rates: (name, channels, states) => spec(name, [channels, states], 'vector', { kind: 'log-counting' }),
     vector: (name, size, init) => spec(name, [size], 'vector', init),
   };
 }

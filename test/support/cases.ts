@@ -6,7 +6,7 @@ import { Rng, isFloat, tensorFrom, type DType, type HostTensor, type Shape } fro
 import * as L from '../../src/graph/index.js';
 import type { OpName, Value } from '../../src/graph/index.js';
 import { randomTensor } from './random.js';
-import { CONV_CASES, DELTA_CASES, LINEAR_CASES } from './recurrence-cases.js';
+import { CONV_CASES, DELTA_CASES, LINEAR_CASES, SELECTIVE_CASES } from './recurrence-cases.js';
 
 export interface CaseInput {
   readonly shape: Shape;
@@ -412,6 +412,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
   linearRecurrenceGrad: derivativeCases('linearRecurrence', LINEAR_CASES),
   deltaRule: DELTA_CASES,
   deltaRuleGrad: derivativeCases('deltaRule', DELTA_CASES),
+  selectiveScan: SELECTIVE_CASES,
   causalConv: CONV_CASES,
 };
 

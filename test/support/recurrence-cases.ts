@@ -211,3 +211,52 @@ export const CONV_CASES: readonly OpCase[] = [
   convCase('one tap', [1, 4, 3, 1], { bias: true }),
   convCase('packed documents', [2, 9, 2, 4], { bias: true, segments: true, state: true }),
 ];
+
+/** A selective scan over T tokens of I channels with N states. */
+function selectiveCase(
+  name: string,
+  [B, T, I, N]: readonly [number, number, number, number],
+  extra: Extra = {},
+): OpCase {
+  const rates: CaseInput = { shape: [I, N], map: extra.decay ?? decay };
+  return {
+    name,
+    inputs: [
+      ...[f(B, T, I), f(B, T, N), f(B, T, N)],
+      { shape: [B, T, I], map: Math.abs },
+      rates,
+      ...(extra.segments ? [packed(B, T)] : []),
+      ...(extra.state ? [f(B, I, N)] : []),
+    ],
+    build: ([u, write, read, step, a, ...rest]) => {
+      const { segments, initialState } = optionsOf(rest, 1, extra);
+      const { out, state } = L.selectiveScan(
+        {
+          u: u as Value,
+          write: write as Value,
+          read: read as Value,
+          step: wide(step as Value),
+          rates: wide(a as Value),
+        },
+        { segments: segments ?? null, initialState: initialState ?? null, chunk: extra.chunk ?? null },
+      );
+      return [out, state];
+    },
+  };
+}
+
+export const SELECTIVE_CASES: readonly OpCase[] = [
+  selectiveCase('one token, state handed in', [2, 1, 3, 2], { state: true }),
+  selectiveCase('fewer tokens than a chunk', [1, 5, 2, 3]),
+  selectiveCase('a ragged last chunk', [2, 11, 2, 3], { chunk: 4 }),
+  selectiveCase('whole chunks, state handed in', [1, 12, 2, 2], { chunk: 4, state: true }),
+  selectiveCase('chunks of one', [1, 4, 2, 2], { chunk: 1, state: true }),
+  selectiveCase('more than one chunk of its own choice', [1, 19, 2, 2], { state: true }),
+  selectiveCase('one state', [2, 9, 3, 1], { chunk: 2 }),
+  selectiveCase('decays of e^-20 a unit of time', [1, 9, 2, 2], {
+    chunk: 4,
+    decay: (x) => -20 - Math.abs(x),
+    state: true,
+  }),
+  selectiveCase('packed documents', [2, 13, 2, 3], { chunk: 4, segments: true, state: true }),
+];

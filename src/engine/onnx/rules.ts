@@ -262,6 +262,7 @@ const COMPOSITES = {
   linearRecurrenceGrad: null,
   deltaRule: null,
   deltaRuleGrad: null,
+  selectiveScan: null,
   causalConv: null,
 } as const satisfies CompositeTable<'any' | 'f32'>;
 

@@ -5,6 +5,7 @@ import { fromHost, numberArray, type Arrays, type NumberArray } from './array.js
 import * as C from './composites.js';
 import * as P from './primitives.js';
 import * as R from './recurrence.js';
+import { selectiveScan } from './selective-scan.js';
 
 /** Computes one node in float64. */
 type ReferenceRule<K extends OpName> = {
@@ -144,6 +145,7 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   linearRecurrenceGrad: (node, inputs) => R.linearRecurrenceGrad(inputs, node.attrs),
   deltaRule: (node, inputs) => R.deltaRule(inputs, node.attrs),
   deltaRuleGrad: (node, inputs) => R.deltaRuleGrad(inputs, node.attrs),
+  selectiveScan: (node, inputs) => selectiveScan(inputs, node.attrs),
   causalConv: (node, inputs) => R.causalConv(inputs, node.attrs),
 };
 

@@ -9,7 +9,7 @@ import { dims, at, last, type DType } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import { documentRuns } from '../primitives/documents.js';
-import type { RecurrenceAttrs } from './type.js';
+import type { SelectiveScanAttrs } from './type.js';
 
 /** The sizes of a chunkwise recurrence: B batch, T tokens, H heads, N chunks of C tokens. */
 export interface Chunks {
@@ -208,7 +208,7 @@ export const perRow = asColumn;
 export function optionalInputs(
   inputs: readonly Value[],
   fixed: number,
-  attrs: RecurrenceAttrs,
+  attrs: SelectiveScanAttrs,
 ): { readonly segments: Value | null; readonly initialState: Value | null } {
   return {
     segments: attrs.segments ? at(inputs, fixed) : null,

@@ -20,7 +20,8 @@ export interface Recurrence {
   /** `[B,T,H,V]`, in the dtype of q; of a convolution `[B,T,C]`. */
   readonly out: Value;
   /**
-   * The state after the last token, `[B,H,K,V]`, f32 beside bf16 inputs; of a convolution the last inputs, `[B,W-1,C]`.
+   * The state after the last token, `[B,H,K,V]` (of a selective scan `[B,I,N]`), f32 beside bf16 inputs; of a
+   * convolution the last inputs, `[B,W-1,C]`.
    */
   readonly state: Value;
 }
@@ -68,6 +69,35 @@ export function deltaRule(
   const { optional, attrs } = given(options);
   const [out, state] = build(RECURRENCE.deltaRule, [q, k, v, logDecay, beta, ...optional], attrs);
   return { out, state };
+}
+
+/**
+ * The selective scan of Mamba (Gu and Dao 2023): `S_t[i,n] = exp(dt_t[i] A[i,n]) S_{t-1}[i,n] + dt_t[i] u_t[i] B_t[n]`,
+ * `y_t[i] = sum_n C_t[n] S_t[i,n]`, for channels i and their states n. u `[B,T,I]`, B and C `[B,T,N]`; dt `[B,T,I]` (at
+ * least 0) and A `[I,N]` (at most 0) are f32 where the others are bf16. `initialState` and the state are `[B,I,N]`.
+ */
+export function selectiveScan(
+  { u, write, read, step, rates }: SelectiveScanInputs,
+  options: Omit<RecurrenceOptions, 'scale'> = {},
+): Recurrence {
+  const { optional, attrs } = given({ ...options, scale: 1 });
+  const { scale: _scale, ...own } = attrs;
+  const [out, state] = build(RECURRENCE.selectiveScan, [u, write, read, step, rates, ...optional], own);
+  return { out, state };
+}
+
+/** What the selective scan reads, by what it is for; the letters are those of the paper. */
+export interface SelectiveScanInputs {
+  /** What is written, u `[B,T,I]`. */
+  readonly u: Value;
+  /** B `[B,T,N]`: how much of it each state takes. */
+  readonly write: Value;
+  /** C `[B,T,N]`: how states are read. */
+  readonly read: Value;
+  /** Time steps dt `[B,T,I]`, at least 0. */
+  readonly step: Value;
+  /** A `[I,N]`, at most 0: `-A` is what a state forgets in nats per unit of time. */
+  readonly rates: Value;
 }
 
 /**

@@ -5,6 +5,7 @@ import { throughDecomposition, zerosLike } from '../primitives/differentiate.js'
 import { decomposeCausalConv } from './conv.js';
 import { decomposeDeltaRule, decomposeDeltaRuleGrad } from './delta.js';
 import { decomposeLinearRecurrence, decomposeLinearRecurrenceGrad } from './linear.js';
+import { decomposeSelectiveScan } from './selective.js';
 import { RECURRENCE } from './type.js';
 
 /** Decompositions of the recurrences, their gradients and the convolution. */
@@ -13,6 +14,7 @@ export const RECURRENCE_DECOMPOSITIONS: { readonly [K in keyof typeof RECURRENCE
   linearRecurrenceGrad: decomposeLinearRecurrenceGrad,
   deltaRule: decomposeDeltaRule,
   deltaRuleGrad: decomposeDeltaRuleGrad,
+  selectiveScan: decomposeSelectiveScan,
   causalConv: decomposeCausalConv,
 };
 
@@ -32,5 +34,6 @@ export const RECURRENCE_DERIVATIVES: { readonly [K in keyof typeof RECURRENCE]: 
     return withDocuments(build(RECURRENCE.deltaRuleGrad, [...inputs, ...cotangents], attrs), attrs.segments, 5);
   },
   deltaRuleGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.deltaRuleGrad),
+  selectiveScan: throughDecomposition(RECURRENCE_DECOMPOSITIONS.selectiveScan),
   causalConv: throughDecomposition(RECURRENCE_DECOMPOSITIONS.causalConv),
 };

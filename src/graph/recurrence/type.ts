@@ -16,6 +16,9 @@ export interface RecurrenceAttrs {
   readonly initialState: boolean;
 }
 
+/** Attributes of the selective scan. */
+export type SelectiveScanAttrs = Omit<RecurrenceAttrs, 'scale'>;
+
 /** Attributes of the causal convolution: which of its optional inputs are given, in this order. */
 export interface CausalConvAttrs {
   readonly bias: boolean;
@@ -55,6 +58,16 @@ declare module '../ir/types.js' {
       RecurrenceAttrs,
       readonly [q: Value, k: Value, v: Value, logDecay: Value, beta: Value, ...optionalThenOutDOutDState: Value[]],
       readonly Value[]
+    >;
+    /**
+     * u `[B,T,I]`, B and C `[B,T,N]`, dt `[B,T,I]`, A `[I,N]`, [segments i32 `[B,T]`], [state `[B,I,N]`] -> y
+     * `[B,T,I]`, state `[B,I,N]`: `S_t[i,n] = exp(dt_t[i] A[i,n]) S_{t-1}[i,n] + dt_t[i] u_t[i] B_t[n]`, `y_t[i] =
+     * sum_n C_t[n] S_t[i,n]`.
+     */
+    readonly selectiveScan: Signature<
+      SelectiveScanAttrs,
+      readonly [u: Value, write: Value, read: Value, step: Value, rates: Value, ...optional: Value[]],
+      readonly [out: Value, state: Value]
     >;
     /**
      * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state
@@ -99,10 +112,14 @@ function checkHeads(inputs: Operands, { chunk, scale }: RecurrenceAttrs, H: numb
   const wide = stateDtype(dtype);
   if (inputs.types.slice(3).some((t) => isFloat(t.dtype) && t.dtype !== wide))
     throw inputs.dtypeError(`decays, betas and state must be ${wide} beside ${dtype}`);
-  if (chunk !== null && !(chunk >= 1 && chunk <= MAX_CHUNK && Number.isInteger(Math.log2(chunk))))
-    throw inputs.shapeError(`chunk ${chunk} must be a power of two from 1 to ${MAX_CHUNK}, or null`);
+  checkChunk(inputs, chunk);
   if (!Number.isFinite(scale)) throw inputs.shapeError(`scale ${scale} is not a number`);
   return { B, T, H: present(H), K, V: at(v, 3) };
+}
+
+function checkChunk(inputs: Operands, chunk: number | null): void {
+  if (chunk === null || (chunk >= 1 && chunk <= MAX_CHUNK && Number.isInteger(Math.log2(chunk)))) return;
+  throw inputs.shapeError(`chunk ${chunk} must be a power of two from 1 to ${MAX_CHUNK}, or null`);
 }
 
 /** Checks the optional inputs from place `next` on, and gives the types of output and state. */
@@ -160,6 +177,27 @@ function gradient(inputs: Operands, attrs: RecurrenceAttrs, fixed: 4 | 5, forwar
   return given.types.filter((_, i) => !(attrs.segments && i === fixed));
 }
 
+function selectiveScan(inputs: Operands, attrs: SelectiveScanAttrs): [Type, Type] {
+  inputs.requireCount(5 + optional(attrs));
+  const dtype = inputs.slice(0, 3).floatDtype();
+  const [u, rates] = [inputs.shape(0), inputs.shape(4)];
+  if (u.length !== 3 || !u[1]) throw inputs.shapeError('u must be [B,T,I] with T >= 1');
+  const [B, T, I] = u as [number, number, number];
+  const N = rates[1];
+  if (rates.length !== 2 || rates[0] !== I || !N) throw inputs.shapeError(`A must be [${I},states >= 1]`);
+  inputs.requireShape(1, [B, T, N], 'B');
+  inputs.requireShape(2, [B, T, N], 'C');
+  inputs.requireShape(3, u, 'dt');
+  const wide = stateDtype(dtype);
+  if (inputs.types.slice(3).some((t) => isFloat(t.dtype) && t.dtype !== wide))
+    throw inputs.dtypeError(`dt, A and state must be ${wide} beside ${dtype}`);
+  checkChunk(inputs, attrs.chunk);
+  if (attrs.segments) requireSegments(inputs, 5, [B, T]);
+  const state = [B, I, N];
+  if (attrs.initialState) inputs.requireShape(-1, state, 'the initial state');
+  return [inputs.at(0), { dtype: wide, shape: state }];
+}
+
 function causalConv(inputs: Operands, attrs: CausalConvAttrs): readonly Type[] {
   const documents = 2 + Number(attrs.bias);
   inputs.requireCount(documents + optional(attrs));
@@ -188,5 +226,6 @@ export const RECURRENCE = {
     gradient(inputs, attrs, 4, linearRecurrence),
   ),
   deltaRuleGrad: define('deltaRuleGrad', null, ofGradient, (inputs, attrs) => gradient(inputs, attrs, 5, deltaRule)),
+  selectiveScan: define('selectiveScan', null, recurrence, selectiveScan),
   causalConv: define('causalConv', null, { precision: 'bf16', locality: 'any', merging: 'fold' }, causalConv),
 };

@@ -29,6 +29,8 @@ export interface ParamMaker {
    * Taps `NAME.weight [channels, width]` of a depthwise convolution, and `NAME.bias [channels]` where there is a bias.
    */
   conv(name: string, channels: number, width: number, bias: boolean): ParamSpec[];
+  /** Logarithms of decay rates `[channels, states]`, 1 to `states` in every channel (S4D-Real, Gu et al. 2022). */
+  rates(name: string, channels: number, states: number): ParamSpec;
   /** A vector `[size]`. */
   vector(name: string, size: number, init: ParamInit): ParamSpec;
 }

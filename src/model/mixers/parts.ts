@@ -119,9 +119,9 @@ export function convStates({
 /** The states of a convolution over `channels` (null: there is none) and of a recurrence. */
 export function recurrenceStates(
   conv: { readonly width: number; readonly channels: number } | null,
-  [H, K, V]: readonly [number, number, number],
+  shape: readonly number[],
 ): SequenceState[] {
-  const state = { name: STATE, shape: [H, K, V], exact: true };
+  const state = { name: STATE, shape, exact: true };
   return [...(conv === null ? [] : convStates(conv)), state];
 }
 

@@ -11,7 +11,9 @@ export type ParamInit =
       readonly low: number;
       readonly high: number;
       readonly map?: 'log' | 'inverse-softplus-exp';
-    };
+    }
+  /** The logarithms of 1, 2, 3, ... along the last axis. */
+  | { readonly kind: 'log-counting' };
 
 /** The part of the model that a parameter belongs to. */
 export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';
@@ -22,7 +24,7 @@ export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';
  * - `in`: a matrix `[in, out]` whose output feeds a nonlinearity, a recurrence, attention or the loss;
  * - `out`: a matrix `[in, hiddenSize]` that writes to the residual stream;
  * - `conv`: the taps `[channels, width]` of a depthwise convolution;
- * - `vector`: a gain, a bias, or one number a head or channel.
+ * - `vector`: a gain, a bias, or one number (or a few, `[channels, n]`) a head or channel.
  */
 export type ParamRole = 'embedding' | 'in' | 'out' | 'conv' | 'vector';
 

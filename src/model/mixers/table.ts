@@ -7,12 +7,14 @@ import { gdnMixer } from './gdn.js';
 import { glaMixer } from './gla.js';
 import { kdaMixer } from './kda.js';
 import { lightningMixer } from './lightning.js';
+import { mambaMixer } from './mamba.js';
 import { mamba2Mixer } from './mamba2.js';
 
 /** Mixers that carry a state along the sequence instead of keys and values, by the name that layer patterns use. */
 export const RECURRENT = {
   lightning: lightningMixer,
   gla: glaMixer,
+  mamba: mambaMixer,
   mamba2: mamba2Mixer,
   gdn: gdnMixer,
   kda: kdaMixer,

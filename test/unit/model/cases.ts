@@ -197,6 +197,16 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
     'mamba2 with one tap and no norm',
     { layers: 'mamba2', mamba2: { headDim: 6, stateSize: 3, convWidth: 1, convBias: false, norm: 'none' } },
   ],
+  ['mamba', { layers: 'mamba full', mamba: { stateSize: 3 } }],
+  [
+    'mamba without MLP, with biases and norms, in chunks',
+    {
+      layers: 'mamba',
+      block: { mlp: false },
+      mamba: { innerSize: 10, stateSize: 2, rank: 3, bias: true, convBias: false, norms: 'weighted', chunk: 4 },
+    },
+  ],
+  ['mamba with plain norms and one tap', { layers: 'mamba', mamba: { convWidth: 1, stateSize: 2, norms: 'plain' } }],
   ['gdn', { layers: 'gdn full:nope' }],
   [
     'gdn with more value heads, negative eigenvalues, no gate and no convolution',

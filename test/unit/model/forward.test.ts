@@ -128,7 +128,7 @@ describe('forward', () => {
     const config = resolveModelConfig({ ...SMALL, ...settings });
     const { logits } = forward(config, parameterInputs(config), input('tokens', 'i32', [2, 9]));
     const recurrences = nodesOf(mixedPrecision([logits])).filter(
-      ({ op }) => op === 'linearRecurrence' || op === 'deltaRule',
+      ({ op }) => op === 'linearRecurrence' || op === 'deltaRule' || op === 'selectiveScan',
     );
     // A convolution has no recurrence.
     const mixers = config.layers.filter((l) => l.mixer !== 'attention' && l.mixer !== 'conv');

@@ -109,5 +109,6 @@ export const XLA_DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K>
   linearRecurrenceGrad: DECOMPOSITIONS.linearRecurrenceGrad,
   deltaRule: DECOMPOSITIONS.deltaRule,
   deltaRuleGrad: DECOMPOSITIONS.deltaRuleGrad,
+  selectiveScan: DECOMPOSITIONS.selectiveScan,
   remat: DECOMPOSITIONS.remat,
 };

@@ -19,6 +19,7 @@ export const COMPOSITES = {
   linearRecurrenceGrad: 'recurrence',
   deltaRule: 'recurrence',
   deltaRuleGrad: 'recurrence',
+  selectiveScan: null,
   causalConv: null,
 } as const satisfies CompositeTable<'attention' | 'recurrence'>;
 
