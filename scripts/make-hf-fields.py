@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 warnings.filterwarnings("ignore")
 tf.logging.set_verbosity(logging.CRITICAL)
 
-FOLDERS = dict(llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qwen3="qwen3-bias-windows", smollm3="smollm3-tied-bias",
+FOLDERS = dict(mamba="mamba-biases", falcon_mamba="falcon-mamba", jamba="jamba", nemotron_h="nemotron-h-biases",
+               llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qwen3="qwen3-bias-windows", smollm3="smollm3-tied-bias",
                granite="granite", gemma3_text="gemma3", cohere2="cohere2", exaone4="exaone4-windows", olmo3="olmo3-yarn",
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
@@ -84,6 +85,15 @@ TOGETHER = [
     dict(rope_parameters={"full_attention": YARN, "sliding_attention": {"rope_type": "default"}, "truncate": False},
          original_max_position_embeddings=16),
 ]
+# The same for the fields of one class.
+OF_KIND = dict(nemotron_h=[
+    dict(layers_block_type=MISSING, hybrid_override_pattern="-*M"), dict(hybrid_override_pattern="M-*"), dict(hybrid_override_pattern=None),
+    dict(layers_block_type=None, hybrid_override_pattern="-*M"), dict(layers_block_type=MISSING, hybrid_override_pattern="-*E"),
+    dict(layers_block_type=MISSING, layer_types=["mlp", "attention", "mamba"]), dict(time_step_min=MISSING, mamba_dt_min=0.5),
+    dict(use_conv_bias=MISSING, mamba_conv_bias=False), dict(use_conv_bias=MISSING, mamba_conv_bias=True),
+    dict(n_groups=MISSING, mamba_n_groups=1), dict(n_groups=MISSING, mamba_n_groups=2), dict(conv_kernel=MISSING, mamba_d_conv=4),
+    dict(expand=MISSING, mamba_expand=3), dict(time_step_limit=[0.0, 0.2], time_step_max=0.2), dict(num_hidden_layers=7),
+])
 
 
 def special(field, value, depth):
@@ -218,10 +228,10 @@ def walk(root, out, kind):
         cases.append([field, value, verdict])
 
     for field in dict.fromkeys([*own, *SHARED]):
-        for value in values(field, base.get(field, MISSING), own.get(field), base["num_hidden_layers"]):
+        for value in values(field, base.get(field, MISSING), own.get(field), base.get("num_hidden_layers") or len(base["layers_block_type"])):
             if field != "model_type" and (value != MISSING or field in base):
                 take(field, value, {field: value})
-    for changes in TOGETHER:
+    for changes in [*TOGETHER, *OF_KIND.get(kind, [])]:
         take("*", changes, changes)
     os.makedirs(out, exist_ok=True)
     lines = ",\n".join("    " + json.dumps(case) for case in cases)

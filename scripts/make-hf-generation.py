@@ -1,10 +1,10 @@
 """What Transformers generates greedily with the models of test/data/hf, past their windows, with and without a cache.
 
     pip install torch transformers safetensors
-    python scripts/make-hf-generation.py test/data/hf test/data/hf-generation.json
+    python scripts/make-hf-generation.py test/data/hf test/data/hf-generation.json [NAME ...]
 
 Per folder: `prompt` (8 ids), `tokens` (the 20 that follow without a cache) and `cached` (the same with one; null where Transformers has none for
-the model, or raises). Float32, eager attention. Models whose config.json asks for what Transformers does not compute are left out.
+the model, or raises). With names, only these are made anew. Float32, eager attention. Models whose config.json asks for what Transformers does not compute are left out.
 """
 import json
 import logging
@@ -47,10 +47,10 @@ def cached(model, prompt):
 
 
 if __name__ == "__main__":
-    root, out = sys.argv[1:]
+    root, out, *names = sys.argv[1:]
     torch.set_num_threads(1)
-    found = {}
-    for name in sorted(os.listdir(root)):
+    found = json.load(open(out)) if names else {}
+    for name in sorted(names or os.listdir(root)):
         if name in LEFT_OUT:
             continue
         folder = os.path.join(root, name)
@@ -60,4 +60,4 @@ if __name__ == "__main__":
         if found[name]["cached"] != found[name]["tokens"]:
             print(name, "with a cache:", found[name]["cached"], "without:", found[name]["tokens"])
     with open(out, "w") as f:
-        f.write("{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in found.items()) + "\n}\n")
+        f.write("{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(found.items())) + "\n}\n")

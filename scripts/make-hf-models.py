@@ -28,6 +28,10 @@ BAMBA = dict(MAMBA, attn_layer_indices=[1])
 GRANITE_HYBRID = dict(MAMBA, layer_types=["linear_attention", "full_attention"], num_local_experts=0,
                       shared_intermediate_size=48)
 MAMBA2 = dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8, conv_kernel=4, expand=2)
+MAMBA1 = dict(state_size=4, conv_kernel=4, expand=2)
+JAMBA = dict(num_experts=1, num_experts_per_tok=1, attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4)
+NEMOTRON = dict(mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=8, n_groups=2, chunk_size=8, head_dim=8, n_routed_experts=2,
+                moe_intermediate_size=8, moe_shared_expert_intermediate_size=8)
 MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
                head_dim=8)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
@@ -175,6 +179,17 @@ MODELS = {
     "mamba2-groups": ("Mamba2", dict(MAMBA2, n_groups=4, tie_word_embeddings=True, use_conv_bias=False, use_bias=True,
                                      time_step_limit=(0.01, 0.5)), {}),
     "mamba2-stored-head": ("Mamba2", dict(MAMBA2, tie_word_embeddings=True), dict(head="apart")),
+    "nemotron-h": ("NemotronH", dict(NEMOTRON, layers_block_type=["linear_attention", "mlp", "full_attention", "mlp"]), {}),
+    "nemotron-h-biases": ("NemotronH", dict(
+        NEMOTRON, layers_block_type=["mlp", "full_attention", "linear_attention"], n_groups=1, use_bias=True, mlp_bias=True,
+        use_conv_bias=False, mlp_hidden_act="gelu", time_step_min=0.3), {}),
+    "mamba": ("Mamba", dict(MAMBA1, tie_word_embeddings=True), {}),
+    "mamba-biases": ("Mamba", dict(MAMBA1, use_bias=True, use_conv_bias=False, time_step_rank=5, expand=1, conv_kernel=3), {}),
+    "falcon-mamba": ("FalconMamba", dict(MAMBA1, mixer_rms_eps=0.05), {}),
+    "falcon-mamba-tied": ("FalconMamba", dict(MAMBA1, use_bias=True, tie_word_embeddings=True), {}),
+    "jamba": ("Jamba", dict(JAMBA, num_hidden_layers=3, attn_layer_period=2), {}),
+    "jamba-tied": ("Jamba", dict(JAMBA, mamba_proj_bias=True, mamba_conv_bias=False, mamba_dt_rank=5, tie_word_embeddings=True,
+                                 num_key_value_heads=4), {}),
     "bamba": ("Bamba", dict(BAMBA, attention_bias=True, mlp_bias=True), {}),
     "bamba-groups": ("Bamba", dict(BAMBA, mamba_n_groups=2, mamba_conv_bias=False, mamba_proj_bias=True,
                                    attn_layer_indices=[0], tie_word_embeddings=True), {}),
@@ -198,7 +213,7 @@ def randomize(model, generator):
 
 def expect(model, ids):
     results = {"input_ids": ids}
-    has_attention = "mamba2" not in model.config.model_type
+    has_attention = model.config.model_type not in ("mamba", "mamba2", "falcon_mamba")
     out = model(input_ids=ids, labels=ids, output_hidden_states=True, use_cache=False,
                 **(dict(output_attentions=True) if has_attention else {}))
     out.loss.backward()

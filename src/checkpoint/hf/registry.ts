@@ -8,6 +8,8 @@ import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
 import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
+import { falconMamba, jamba, mamba } from './families/mamba1.js';
+import { nemotronH } from './families/nemotron.js';
 import { minimax } from './families/minimax.js';
 import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
 import { cohere2, exaone4, olmo2, olmo3 } from './families/windowed.js';
@@ -39,6 +41,10 @@ export const FAMILIES: readonly Family[] = [
   arcee,
   graniteSwa,
   qwen35,
+  nemotronH,
+  mamba,
+  falconMamba,
+  jamba,
   lfm2,
   lfm3,
   starcoder2,

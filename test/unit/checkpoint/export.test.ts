@@ -55,6 +55,14 @@ describe('exported models', () => {
     ['swa:8', { norm: 'layer', normBias: true, mlpGate: false, attentionBias: 'all', mlpBias: true }, 'starcoder2'],
     ['full', { qkNorm: true, mlpGate: false, activation: 'xielu' }, 'apertus'],
     ['full', { normWeight: false, embeddingNorm: true, qkNorm: true, mlpGate: false }, 'nanochat'],
+    [
+      'mamba2 mlp full:nope mlp',
+      { mlpGate: false, activation: 'relu2', rmsNormEps: 1e-5, mamba2: { headDim: 16, numGroups: 2 } },
+      'nemotron_h',
+    ],
+    ['mamba', { block: { mlp: false } }, 'mamba'],
+    ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
+    ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],
     ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
     ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],
   ])('of layers %s with %o find their class, %s', (layers, more, type) => {

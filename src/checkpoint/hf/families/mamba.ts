@@ -10,7 +10,7 @@ import { readGraniteScales, writeGraniteScales } from './llama.js';
 import { hybridTypes, mambaLayout, siluOnly, writeHybridTypes } from './recurrent.js';
 
 /** `time_step_limit` without bounds, as Transformers writes it. */
-const NO_LIMIT = [0, { __float__: 'Infinity' }] as const;
+export const NO_LIMIT = [0, { __float__: 'Infinity' }] as const;
 
 /** `time_step_limit`: bounds, infinity as none. */
 function stepLimit(fields: Fields): { dtMin: number; dtMax: number | null } {

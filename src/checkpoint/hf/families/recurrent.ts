@@ -1,6 +1,7 @@
 /** What hybrids of attention and recurrent mixers share. */
 import type { ModelConfig } from '../../../model/index.js';
 import type { Fields } from '../family/fields.js';
+import { ropeParameters } from '../family/rotary.js';
 import { matrix, range, rows, whole, type ParameterLayout, type Source } from '../family/layout.js';
 
 /**
@@ -25,6 +26,13 @@ export const writeHybridTypes = (config: ModelConfig): string[] =>
 /** The activation of mixers whose convolution or projection has no other. */
 export function siluOnly(fields: Fields): void {
   fields.only('hidden_act', 'silu', 'swish');
+}
+
+/** Rotary positions of a model whose layers have none: what scales them is refused, for nothing says what it means. */
+export function plainPositions(fields: Fields): void {
+  const rope = ropeParameters(fields);
+  if (rope !== null && rope.text('rope_type', rope.text('type', 'default')) !== 'default')
+    fields.refuse('scaled rotary positions in a model without positions');
 }
 
 /** A depthwise convolution: theirs `[channels, 1, width]`, ours `[channels, width]`. */

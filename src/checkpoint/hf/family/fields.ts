@@ -193,6 +193,17 @@ export class Fields {
     for (const name of names) this.#read.add(name);
   }
 
+  /** Fields that the class does not heed, but whose kind of value it checks: another kind is refused. */
+  unheeded(...names: readonly string[]): void {
+    for (const name of names) {
+      const value = this.value(name);
+      const byClass = this.defaults[name];
+      const like = byClass instanceof Optional ? byClass.value : byClass;
+      const fits = value === null ? this.#takesNull(name) : like === null || typeof value === typeof like;
+      if (!fits) this.refuse(`${this.prefix}${name} ${shown(value)}`);
+    }
+  }
+
   /** Refuses what nothing has read and what would change the model: fields of the class, and of all classes. */
   refuseUnread(): void {
     for (const [name, value] of Object.entries(this.values)) {

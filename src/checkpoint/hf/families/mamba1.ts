@@ -1,0 +1,263 @@
+/** Mamba-1 alone and in hybrids: Mamba, Falcon Mamba, Jamba without experts. */
+import type { ModelConfig, ModelInput } from '../../../model/index.js';
+import type { Family, HfConfigJson } from '../family/family.js';
+import type { Fields } from '../family/fields.js';
+import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { convRows, plainPositions, siluOnly } from './recurrent.js';
+
+/** Norms of Falcon Mamba and Jamba by the names of ours. */
+const NORMS: Readonly<Record<string, string>> = {
+  'mamba.dt.norm.weight': 'dt_layernorm',
+  'mamba.b.norm.weight': 'b_layernorm',
+  'mamba.c.norm.weight': 'c_layernorm',
+};
+
+/** The tensors of a Mamba mixer, the same in every family. */
+function mambaLayout(config: ModelConfig, at: string, name: string): ParameterLayout | null {
+  const section = config.mamba;
+  if (section === undefined) return null;
+  const { innerSize: I, stateSize: N, rank, convWidth } = section;
+  const vector = (tensor: string, size: number) => rows(whole(`${at}.${tensor}`, size));
+  switch (name) {
+    case 'mamba.win':
+      return matrix(whole(`${at}.in_proj.weight`, 2 * I));
+    case 'mamba.in.bias':
+      return vector('in_proj.bias', 2 * I);
+    case 'mamba.conv.weight':
+      return rows(convRows(`${at}.conv1d.weight`, I, convWidth));
+    case 'mamba.conv.bias':
+      return vector('conv1d.bias', I);
+    case 'mamba.wx':
+      return matrix(whole(`${at}.x_proj.weight`, rank + 2 * N));
+    case 'mamba.wdt':
+      return matrix(whole(`${at}.dt_proj.weight`, I));
+    case 'mamba.dtbias':
+      return vector('dt_proj.bias', I);
+    case 'mamba.alog':
+      return vector('A_log', I);
+    case 'mamba.skip':
+      return vector('D', I);
+    case 'mamba.wout':
+      return matrix(whole(`${at}.out_proj.weight`, config.hiddenSize));
+    case 'mamba.out.bias':
+      return vector('out_proj.bias', config.hiddenSize);
+    default: {
+      const norm = NORMS[name];
+      return norm === undefined ? null : vector(`${norm}.weight`, norm === 'dt_layernorm' ? rank : N);
+    }
+  }
+}
+
+/** The inner width: `intermediate_size`, which files hold though the class has no such field, comes before `expand`. */
+function innerSize(fields: Fields): number {
+  const byFactor = fields.count('expand') * fields.count('hidden_size');
+  return fields.states('intermediate_size') ? fields.count('intermediate_size') : byFactor;
+}
+
+/** The rank of the time step: a number, or that which the class computes. */
+const rankOf = (fields: Fields, name: string): number =>
+  fields.value(name) === 'auto' ? Math.ceil(fields.count('hidden_size') / 16) : fields.count(name);
+
+/** The fields of Mamba and Falcon Mamba; the rank is under a name that other classes do not heed. */
+const FIELDS = {
+  vocab_size: 50_280,
+  hidden_size: 768,
+  state_size: 16,
+  num_hidden_layers: 32,
+  layer_norm_epsilon: 1e-5,
+  expand: 2,
+  conv_kernel: 4,
+  use_bias: false,
+  use_conv_bias: true,
+  hidden_act: 'silu',
+  time_step_rank: 'auto',
+  time_step_scale: 1,
+  time_step_init_scheme: 'random',
+  rescale_prenorm_residual: false,
+  use_mambapy: false,
+  use_associative_scan: true,
+  tie_word_embeddings: true,
+} as const;
+
+function readAlone(fields: Fields, norms: Pick<NonNullable<ModelInput['mamba']>, 'norms' | 'normEps'>): ModelInput {
+  siluOnly(fields);
+  plainPositions(fields);
+  fields.unheeded('time_step_scale', 'time_step_init_scheme', 'use_mambapy', 'use_associative_scan');
+  computedTypes(fields, 'layer_types');
+  const hiddenSize = fields.count('hidden_size');
+  return {
+    vocabSize: fields.count('vocab_size'),
+    hiddenSize,
+    layers: Array<string>(fields.count('num_hidden_layers')).fill('mamba'),
+    // There is no attention to have these.
+    ...{ numHeads: 1, headDim: hiddenSize },
+    rmsNormEps: fields.positive('layer_norm_epsilon'),
+    tieEmbeddings: fields.flag('tie_word_embeddings'),
+    block: { mlp: false },
+    mamba: {
+      innerSize: innerSize(fields),
+      stateSize: fields.count('state_size'),
+      rank: rankOf(fields, 'time_step_rank'),
+      convWidth: fields.count('conv_kernel'),
+      convBias: fields.flag('use_conv_bias'),
+      bias: fields.flag('use_bias'),
+      ...norms,
+    },
+  };
+}
+
+const writeAlone = (config: ModelConfig): HfConfigJson => ({
+  vocab_size: config.vocabSize,
+  hidden_size: config.hiddenSize,
+  num_hidden_layers: config.numLayers,
+  layer_norm_epsilon: config.rmsNormEps,
+  tie_word_embeddings: config.tieEmbeddings,
+  state_size: config.mamba?.stateSize,
+  intermediate_size: config.mamba?.innerSize,
+  time_step_rank: config.mamba?.rank,
+  conv_kernel: config.mamba?.convWidth,
+  use_conv_bias: config.mamba?.convBias,
+  use_bias: config.mamba?.bias,
+});
+
+const layoutAlone: Family['layout'] = (config, layer, name) => {
+  const { vocabSize, hiddenSize } = config;
+  if (layer !== null) {
+    const at = `backbone.layers.${layer}`;
+    return name === 'norm1.weight'
+      ? rows(whole(`${at}.norm.weight`, hiddenSize))
+      : mambaLayout(config, `${at}.mixer`, name);
+  }
+  if (name === 'embed.weight') return rows(whole('backbone.embeddings.weight', vocabSize));
+  if (name === 'head.weight') return matrix(whole('lm_head.weight', vocabSize));
+  return name === 'norm.weight' ? rows(whole('backbone.norm_f.weight', hiddenSize)) : null;
+};
+
+/** Mamba without attention. */
+export const mamba: Family = {
+  modelTypes: ['mamba'],
+  architecture: 'MambaForCausalLM',
+  hiddenStates: 'layers',
+  fields: FIELDS,
+  read: (fields) => readAlone(fields, { norms: 'none' }),
+  layout: layoutAlone,
+  write: writeAlone,
+};
+
+/** Falcon Mamba: Mamba with norms, without weights, on B, C and what time steps are projected from. */
+export const falconMamba: Family = {
+  ...mamba,
+  modelTypes: ['falcon_mamba'],
+  architecture: 'FalconMambaForCausalLM',
+  fields: { ...FIELDS, mixer_rms_eps: 1e-6 },
+  read: (fields) => readAlone(fields, { norms: 'plain', normEps: fields.positive('mixer_rms_eps') }),
+  write: (config) => ({ ...writeAlone(config), mixer_rms_eps: config.mamba?.normEps }),
+};
+
+/** Refuses lists of layer types, which these classes compute and do not take. */
+function computedTypes(fields: Fields, ...names: readonly string[]): void {
+  for (const name of names) if (fields.states(name)) fields.refuse(`${name}, which its class computes`);
+}
+
+/** Where attention stands: each `period` layers, the one at `offset`. */
+function jambaLayers(fields: Fields): string[] {
+  const [period, offset] = [fields.count('attn_layer_period'), fields.count('attn_layer_offset', undefined, 0)];
+  if (offset >= period) fields.refuse(`attn_layer_offset ${offset} of a period of ${period}`);
+  const depth = fields.count('num_hidden_layers');
+  return Array.from({ length: depth }, (_, i) => (i % period === offset ? 'full:nope' : 'mamba'));
+}
+
+/** Refuses layers of more than one expert. */
+function withoutExperts(fields: Fields): void {
+  const [period, offset] = [fields.count('expert_layer_period'), fields.count('expert_layer_offset', undefined, 0)];
+  const experts = fields.count('num_experts', undefined, 0);
+  if (offset >= period) fields.refuse(`expert_layer_offset ${offset} of a period of ${period}`);
+  if (experts > 1 && fields.count('num_hidden_layers') > offset) fields.refuse(`experts (num_experts ${experts})`);
+}
+
+/** Jamba without experts: Mamba with a few layers of attention without positions. */
+export const jamba: Family = {
+  modelTypes: ['jamba'],
+  architecture: 'JambaForCausalLM',
+  aliases: { num_local_experts: 'num_experts' },
+  fields: {
+    vocab_size: 65_536,
+    tie_word_embeddings: false,
+    hidden_size: 4096,
+    intermediate_size: 14_336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    hidden_act: 'silu',
+    rms_norm_eps: 1e-6,
+    max_position_embeddings: 262_144,
+    num_experts_per_tok: 2,
+    num_experts: 16,
+    expert_layer_period: 2,
+    expert_layer_offset: 1,
+    attn_layer_period: 8,
+    attn_layer_offset: 4,
+    use_mamba_kernels: true,
+    mamba_d_state: 16,
+    mamba_d_conv: 4,
+    mamba_expand: 2,
+    mamba_dt_rank: 'auto',
+    mamba_conv_bias: true,
+    mamba_proj_bias: false,
+    use_mambapy: false,
+    use_associative_scan: true,
+  },
+  read: (fields) => {
+    withoutExperts(fields);
+    plainPositions(fields);
+    computedTypes(fields, 'layer_types', 'layers_block_type');
+    fields.unheeded('num_experts_per_tok', 'use_mamba_kernels', 'use_mambapy', 'use_associative_scan');
+    const sizes = readSizes(fields);
+    const layers = jambaLayers(fields);
+    if (layers.includes('mamba')) siluOnly(fields);
+    return {
+      ...sizes,
+      layers,
+      activation: readActivation(fields),
+      mamba: {
+        innerSize: fields.count('mamba_expand') * sizes.hiddenSize,
+        stateSize: fields.count('mamba_d_state'),
+        rank: rankOf(fields, 'mamba_dt_rank'),
+        convWidth: fields.count('mamba_d_conv'),
+        convBias: fields.flag('mamba_conv_bias'),
+        bias: fields.flag('mamba_proj_bias'),
+        norms: 'weighted',
+        normEps: sizes.rmsNormEps,
+      },
+    };
+  },
+  layout: (config, layer, name) =>
+    layer !== null && name.startsWith('mamba.')
+      ? mambaLayout(config, `model.layers.${layer}.mamba`, name)
+      : decoderLayout(config, layer, name, {
+          norm1: 'input_layernorm',
+          norm2: 'pre_ff_layernorm',
+          finalNorm: 'final_layernorm',
+          mlp: 'feed_forward',
+        }),
+  write: (config) => {
+    const attention = config.layers.flatMap((plan, i) => (plan.mixer === 'attention' ? [i] : []));
+    const [first = config.numLayers, second = config.numLayers + first] = attention;
+    return {
+      ...writeSizes(config),
+      hidden_act: writeActivation(config.activation),
+      num_experts: 1,
+      num_experts_per_tok: 1,
+      // One layer of attention, or none, leaves the period open.
+      attn_layer_period: Math.max(second - first, first + 1),
+      attn_layer_offset: first,
+      mamba_d_state: config.mamba?.stateSize,
+      mamba_d_conv: config.mamba?.convWidth,
+      mamba_expand: (config.mamba?.innerSize ?? 0) / config.hiddenSize,
+      mamba_dt_rank: config.mamba?.rank,
+      mamba_conv_bias: config.mamba?.convBias,
+      mamba_proj_bias: config.mamba?.bias,
+    };
+  },
+};

@@ -1,0 +1,215 @@
+/** Nemotron-H without experts: layers of one block each: Mamba-2, attention without positions, or an MLP. */
+import type { LayerPlan, ModelConfig } from '../../../model/index.js';
+import type { Family, HfConfigJson } from '../family/family.js';
+import { optional, type Fields } from '../family/fields.js';
+import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { decoderLayout, readActivation, readSizes, writeActivation } from './decoder.js';
+import { NO_LIMIT } from './mamba.js';
+import { mambaLayout, plainPositions } from './recurrent.js';
+
+/** The blocks by their letters in `hybrid_override_pattern`. */
+const LETTERS: Readonly<Record<string, string>> = {
+  M: 'linear_attention',
+  '*': 'full_attention',
+  '-': 'mlp',
+  E: 'moe',
+};
+
+/** The layer of a pattern for each type of block, in new and old spellings. */
+const LAYERS: Readonly<Record<string, string>> = {
+  linear_attention: 'mamba2',
+  mamba: 'mamba2',
+  full_attention: 'full:nope',
+  attention: 'full:nope',
+  mlp: 'mlp',
+};
+
+/** What the class takes where neither a list nor a pattern says. */
+const DEFAULT_TYPES = ['linear_attention', 'moe', 'full_attention', 'mlp'];
+
+/** The type of each block: `layers_block_type`, or the letters of older files. */
+function blockTypes(fields: Fields): string[] {
+  const letters = fields.states('hybrid_override_pattern') ? [...fields.text('hybrid_override_pattern')] : null;
+  if (fields.has('layers_block_type')) return fields.list<string>('layers_block_type', 'string');
+  return letters === null ? DEFAULT_TYPES : letters.map((letter) => LETTERS[letter] ?? letter);
+}
+
+function readLayers(fields: Fields): string[] {
+  return blockTypes(fields).map((type, i) => {
+    const layer = LAYERS[type];
+    if (layer === undefined) fields.refuse(type === 'moe' ? `experts (layer ${i})` : `layer ${i} of type ${type}`);
+    return layer ?? 'mlp';
+  });
+}
+
+/** Fields of what is refused by layers, or that the class does not look at. */
+const UNREAD = [
+  ...['n_routed_experts', 'n_shared_experts', 'moe_intermediate_size', 'moe_shared_expert_intermediate_size'],
+  ...['moe_shared_expert_overlap', 'num_experts_per_tok', 'routed_scaling_factor', 'n_group'],
+  ...['topk_group', 'norm_topk_prob', 'num_nextn_predict_layers', 'attention_bias'],
+  ...['mamba_proj_bias', 'sliding_window', 'expand', 'time_step_limit', 'use_mamba_kernels', 'mamba_ssm_cache_dtype'],
+  ...['rescale_prenorm_residual', 'hidden_dropout', 'max_position_embeddings'],
+] as const;
+
+/** The bounds of the time step: the class has `time_step_min` for the lower one, and none above. */
+function readMamba(fields: Fields, normEps: number) {
+  const numGroups = fields.count('n_groups');
+  return {
+    numHeads: fields.count('mamba_num_heads'),
+    headDim: fields.count('mamba_head_dim'),
+    stateSize: fields.count('ssm_state_size'),
+    numGroups,
+    normGroups: numGroups,
+    convWidth: fields.count('conv_kernel'),
+    convBias: fields.flag('use_conv_bias'),
+    bias: fields.flag('use_bias'),
+    dtMin: fields.number('time_step_min'),
+    normEps,
+  };
+}
+
+function layout(config: ModelConfig, layer: number | null, name: string): ParameterLayout | null {
+  const { hiddenSize: d, intermediateSize: f, vocabSize } = config;
+  if (layer === null) {
+    if (name === 'embed.weight') return rows(whole('backbone.embeddings.weight', vocabSize));
+    if (name === 'head.weight') return matrix(whole('lm_head.weight', vocabSize));
+    return name === 'norm.weight' ? rows(whole('backbone.norm_f.weight', d)) : null;
+  }
+  const at = `backbone.layers.${layer}`;
+  switch (name) {
+    case 'norm1.weight':
+    case 'norm2.weight':
+      return rows(whole(`${at}.norm.weight`, d));
+    case 'mlp.wup':
+      return matrix(whole(`${at}.mixer.up_proj.weight`, f));
+    case 'mlp.wdown':
+      return matrix(whole(`${at}.mixer.down_proj.weight`, d));
+    case 'mlp.bup':
+      return rows(whole(`${at}.mixer.up_proj.bias`, f));
+    case 'mlp.bdown':
+      return rows(whole(`${at}.mixer.down_proj.bias`, d));
+    default: {
+      if (name.startsWith('mamba2.')) return mambaLayout(config, `${at}.mixer`, name);
+      const plain = decoderLayout(config, layer, name, {});
+      const renamed = (tensor: string) => tensor.replace(`model.layers.${layer}.self_attn.`, `${at}.mixer.`);
+      return plain && { ...plain, sources: plain.sources.map((s) => ({ ...s, tensor: renamed(s.tensor) })) };
+    }
+  }
+}
+
+const TYPE_OF: { readonly [M in LayerPlan['mixer']]?: string } = {
+  none: 'mlp',
+  attention: 'full_attention',
+  mamba2: 'linear_attention',
+};
+
+function write(config: ModelConfig): HfConfigJson {
+  const { mamba2 } = config;
+  return {
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_attention_heads: config.numHeads,
+    num_key_value_heads: config.numKvHeads,
+    head_dim: config.headDim,
+    layer_norm_epsilon: config.rmsNormEps,
+    tie_word_embeddings: false,
+    layers_block_type: config.layers.map((plan) => TYPE_OF[plan.mixer] ?? plan.mixer),
+    mlp_hidden_act: writeActivation(config.activation),
+    mlp_bias: config.mlpBias,
+    mamba_num_heads: mamba2?.numHeads,
+    mamba_head_dim: mamba2?.headDim,
+    ssm_state_size: mamba2?.stateSize,
+    n_groups: mamba2?.numGroups,
+    conv_kernel: mamba2?.convWidth,
+    use_conv_bias: mamba2?.convBias,
+    use_bias: mamba2?.bias,
+    time_step_min: mamba2?.dtMin,
+    chunk_size: mamba2?.chunk ?? 128,
+  };
+}
+
+/** Nemotron-H: one block a layer. Its head is never tied, whatever `tie_word_embeddings` says. */
+export const nemotronH: Family = {
+  modelTypes: ['nemotron_h'],
+  architecture: 'NemotronHForCausalLM',
+  aliases: {
+    layer_types: 'layers_block_type',
+    mamba_n_groups: 'n_groups',
+    mamba_d_conv: 'conv_kernel',
+    mamba_expand: 'expand',
+    mamba_dt_min: 'time_step_min',
+    mamba_dt_limit: 'time_step_limit',
+    mamba_conv_bias: 'use_conv_bias',
+  },
+  fields: {
+    vocab_size: 131_072,
+    hidden_size: 4096,
+    layers_block_type: optional(),
+    tie_word_embeddings: false,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    head_dim: 128,
+    max_position_embeddings: 4096,
+    attention_bias: false,
+    sliding_window: optional(),
+    intermediate_size: 21_504,
+    mlp_hidden_act: 'relu2',
+    mlp_bias: false,
+    use_mamba_kernels: true,
+    ssm_state_size: 128,
+    mamba_num_heads: 128,
+    mamba_head_dim: 64,
+    mamba_hidden_act: 'silu',
+    n_groups: 8,
+    conv_kernel: 4,
+    expand: 2,
+    time_step_min: 0.001,
+    time_step_limit: NO_LIMIT,
+    use_conv_bias: true,
+    mamba_proj_bias: false,
+    mamba_ssm_cache_dtype: 'float32',
+    n_routed_experts: 8,
+    n_shared_experts: 1,
+    moe_intermediate_size: 7688,
+    moe_shared_expert_intermediate_size: 7688,
+    moe_latent_size: optional(),
+    moe_shared_expert_overlap: true,
+    num_experts_per_tok: 2,
+    routed_scaling_factor: 1,
+    n_group: 1,
+    topk_group: 1,
+    norm_topk_prob: true,
+    num_nextn_predict_layers: 0,
+    mtp_layers_block_type: optional(),
+    use_bias: false,
+    layer_norm_epsilon: 1e-5,
+    hidden_dropout: 0,
+    rescale_prenorm_residual: true,
+  },
+  read: (fields) => {
+    fields.unheeded(...UNREAD);
+    fields.count('moe_latent_size', 1);
+    fields.list('mtp_layers_block_type', 'string');
+    plainPositions(fields);
+    const layers = readLayers(fields);
+    const recurrent = layers.includes('mamba2');
+    if (recurrent) fields.only('mamba_hidden_act', 'silu', 'swish');
+    const sizes = readSizes(fields, 'layer_norm_epsilon');
+    return {
+      ...sizes,
+      tieEmbeddings: false,
+      layers,
+      block: { mlp: false },
+      activation: readActivation(fields, 'mlp_hidden_act'),
+      mlpGate: false,
+      mlpBias: fields.flag('mlp_bias'),
+      ...(recurrent ? { mamba2: readMamba(fields, sizes.rmsNormEps) } : {}),
+    };
+  },
+  layout,
+  ignored: (name) => /(^|\.)mtp\./.test(name),
+  // In memory the stack is `model`, in files `backbone`.
+  alias: (name) => [name.replace(/^model\./, 'backbone.')],
+  write,
+};
