@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { ConfigError } from '../core/index.js';
 import type { Engine, MeshShape } from './contract/engine.js';
 import { hiddenCuda } from './contract/accelerators.js';
+import { keepingPrograms } from './kept-programs.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine/engine.js';
@@ -27,6 +28,8 @@ export interface EngineChoice {
    * out.
    */
   readonly memoryFraction?: number;
+  /** Keeps programs that are given back for the next that compiles the same; for work on many checkpoints. */
+  readonly keepsPrograms?: boolean;
 }
 
 /** What there is to choose from; for tests. */
@@ -110,6 +113,11 @@ export function createEngine(
   options: EngineChoice = {},
   hardware: Hardware = THIS_HOST,
 ): Engine {
+  const engine = makeEngine(name, options, hardware);
+  return options.keepsPrograms === true ? keepingPrograms(engine) : engine;
+}
+
+function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware): Engine {
   const threads = options.threads === undefined ? {} : { threads: options.threads };
   const devices = {
     ...(options.mesh === undefined ? {} : { mesh: options.mesh }),

@@ -45,10 +45,10 @@ export interface TrainHooks {
   /** A fact worth a line: a damaged checkpoint that is not used, the step a run resumes from. */
   readonly note?: (text: string) => void;
   /**
-   * At step 0, after the steps that `evalEvery` names, before every scheduled checkpoint and at the end; the loop waits for the
-   * promise. What it gives goes to the metrics, names and all. Where that is under way, the next steps are started
-   * before its numbers are waited for; it is done before the numbers of those steps are looked at, and before the
-   * checkpoint is there.
+   * At step 0, after the steps that `evalEvery` names, before every scheduled checkpoint and at the end; the loop waits
+   * for the promise. What it gives goes to the metrics, names and all. Where that is under way, the next steps are
+   * started before its numbers are waited for; it is done before the numbers of those steps are looked at, and before
+   * the checkpoint is there.
    */
   readonly evaluate?: (point: TrainPoint) => Promise<Measured | Pending<Measured>>;
   /** A stage is about to be entered, its folder known to be this run's: what its evaluations need can be made ready. */

@@ -200,7 +200,8 @@ class Engines {
     const name = this.#flags.engine ?? run.engine;
     const options = engineChoice(this.#flags, run);
     const key = JSON.stringify([name, options]);
-    const engine = this.#made.get(key) ?? createEngine(name, options);
+    // Seeds of one design, and checkpoints of one run, are measured by the same programs.
+    const engine = this.#made.get(key) ?? createEngine(name, { ...options, keepsPrograms: true });
     this.#made.set(key, engine);
     return engine;
   }
