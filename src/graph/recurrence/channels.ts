@@ -6,7 +6,7 @@
 import { at, dims } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
-import { chunkEnds, matmulTransposed, transposedMatmul, type Chunks, type Rounding } from './chunks.js';
+import { chunkEnds, maskedDecay, type Chunks, type Rounding } from './chunks.js';
 import { joinHalves, lowerQuarters, splitHalves } from './inverse.js';
 
 /** Between blocks of m tokens, two of which meet. */
@@ -31,8 +31,6 @@ export interface ChannelDecays {
   readonly keep: Value;
 }
 
-const GONE = -1e30;
-
 /** The decays of chunks by key channel, from log decays `[..,C,K]`. */
 export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): ChannelDecays {
   const { C } = chunks;
@@ -54,16 +52,11 @@ export function channelDecays(g: Value, runs: Value | null, chunks: Chunks): Cha
   const shape = [...lead, C, K];
   const [from, to] = [L.reshape(prefix, shape), L.reshape(suffix, shape)];
   const ends = runs && chunkEnds(runs, chunks);
-  const masked = (x: Value, a: Value | null, b: Value | null): Value => {
-    if (!a || !b) return L.exp(x);
-    const same = L.eq(a, b);
-    return L.exp(L.select(L.reshape(same, [...same.shape, 1]), x, GONE));
-  };
-  const keep = masked(L.sliceAxis(from, 3, C - 1, C), ends && ends.last, ends && ends.before);
+  const keep = maskedDecay(L.sliceAxis(from, 3, C - 1, C), ends && ends.last, ends && ends.before);
   return {
     levels,
-    enter: masked(from, runs, ends && ends.before),
-    leave: masked(to, runs, ends && ends.last),
+    enter: maskedDecay(from, runs, ends && ends.before),
+    leave: maskedDecay(to, runs, ends && ends.last),
     keep: L.reshape(keep, [...lead, K]),
   };
 }
@@ -80,7 +73,7 @@ const masked = (x: Value, same: Value | null): Value => (same ? L.select(same, x
 export function channelQuarters(x: Value, y: Value, { levels }: ChannelDecays, round: Rounding): Value[] {
   return levels.map(({ m, after, before, same }) => {
     const [[, rows], [columns]] = [halvesOf(x, m), halvesOf(y, m)];
-    return masked(matmulTransposed(round(L.mul(rows, after)), round(L.mul(columns, before))), same);
+    return masked(L.matmulTransposed(round(L.mul(rows, after)), round(L.mul(columns, before))), same);
   });
 }
 
@@ -97,7 +90,7 @@ export function channelGradients(
     const [[, rows], [columns]] = [halvesOf(x, m), halvesOf(y, m)];
     const corner = round(masked(at(corners, i), same));
     const dRows = L.mul(L.matmul(corner, round(L.mul(columns, before))), after);
-    const dColumns = L.mul(transposedMatmul(corner, round(L.mul(rows, after))), before);
+    const dColumns = L.mul(L.transposedMatmul(corner, round(L.mul(rows, after))), before);
     const none = L.full(x.dtype, rows.shape, 0);
     return [joinHalves(none, dRows), joinHalves(dColumns, none)].map((v) => L.reshape(v, x.shape)) as [Value, Value];
   });

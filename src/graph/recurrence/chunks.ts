@@ -25,6 +25,9 @@ export interface Chunks {
   readonly order: 'BHN' | 'NBH';
 }
 
+/** Chunk length where none is asked for. */
+export const DEFAULT_CHUNK = 64;
+
 /** The smallest power of two that is at least `n`. */
 const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
 
@@ -85,15 +88,20 @@ export function tokenDecayGradient(out: Value, dOut: Value, writes: Value, atEnd
   return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
 }
 
+/** x with its last entry along `axis` repeated `count` times behind it. */
+export function padWithLast(x: Value, axis: number, count: number): Value {
+  const n = at(x.shape, axis);
+  const shape = x.shape.map((d, i) => (i === axis ? count : d));
+  return count === 0 ? x : L.concat([x, L.broadcast(L.sliceAxis(x, axis, n - 1, n), shape)], axis);
+}
+
 /**
  * The document of each token, counted from 0, in chunks `[..,C]` with one head; the tail belongs to the last document.
  */
 export function runsInChunks(segments: Value | null, chunks: Chunks): Value | null {
   if (!segments) return null;
   const { B, T, N, C } = chunks;
-  const runs = documentRuns(segments);
-  const last = L.broadcast(L.sliceAxis(runs, 1, T - 1, T), [B, N * C - T]);
-  const padded = N * C === T ? runs : L.concat([runs, last], 1);
+  const padded = padWithLast(documentRuns(segments), 1, N * C - T);
   return toChunks(L.reshape(padded, [B, N * C, 1]), { ...chunks, T: N * C, H: 1 });
 }
 
@@ -150,6 +158,13 @@ export function chunkEnds(runs: Value, { N, C, order }: Chunks): ChunkEnds {
   return { last, before: L.padAxis(L.sliceAxis(last, axis, 0, N - 1), axis, 1, 0) };
 }
 
+/** `exp(x)`, 0 where the documents a and b differ (null: they do not); x may have an axis of channels behind theirs. */
+export function maskedDecay(x: Value, a: Value | null, b: Value | null): Value {
+  if (!a || !b) return L.exp(x);
+  const same = L.eq(a, b);
+  return L.exp(L.select(x.shape.length > same.shape.length ? asColumn(same) : same, x, GONE));
+}
+
 /** The scalar decays of chunks, zero across documents. */
 export interface Decays {
   /** The decay from token s to token r of a chunk, `[..,C,C]`. */
@@ -170,13 +185,11 @@ export function decaysOf(g: Value, runs: Value | null, chunks: Chunks): Decays {
   const total = L.add(sum.coarse, sum.fine);
   const rest = L.add(L.sub(end(sum.coarse), sum.coarse), L.sub(end(sum.fine), sum.fine));
   const ends = runs && chunkEnds(runs, chunks);
-  const masked = (x: Value, a: Value | null, b: Value | null): Value =>
-    L.exp(a && b ? L.select(L.eq(a, b), x, GONE) : x);
   return {
     within: decayMatrix(sum, runs),
-    enter: masked(total, runs, ends && ends.before),
-    leave: masked(rest, runs, ends && ends.last),
-    keep: masked(end(total), ends && ends.last, ends && ends.before),
+    enter: maskedDecay(total, runs, ends && ends.before),
+    leave: maskedDecay(rest, runs, ends && ends.last),
+    keep: maskedDecay(end(total), ends && ends.last, ends && ends.before),
   };
 }
 
@@ -198,8 +211,6 @@ export function roundingTo(dtype: DType): Rounding {
 export function narrowTo(dtype: DType): Rounding {
   return (x) => (dtype === 'bf16' ? L.convert(x, 'bf16') : x);
 }
-
-export { matmulTransposed, transposedMatmul } from '../primitives/index.js';
 
 /** `[..,C] -> [..,C,1]`: one factor for each row. */
 export const perRow = asColumn;

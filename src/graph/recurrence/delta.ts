@@ -4,16 +4,15 @@
  * A strictly lower. Everything but the recursion of the state over chunks is products over all chunks at once.
  */
 import { present, at } from '../../core/index.js';
-import { scan } from '../primitives/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { RecurrenceAttrs } from './type.js';
 import { channelDecays, channelGradients, channelQuarters, type ChannelDecays } from './channels.js';
 import {
+  DEFAULT_CHUNK,
   chunksOf,
   decaysOf,
   fromChunks,
-  matmulTransposed,
   narrowTo,
   optionalInputs,
   perRow,
@@ -22,15 +21,11 @@ import {
   sumHeads,
   toChunks,
   tokenDecayGradient,
-  transposedMatmul,
   type Chunks,
   type Rounding,
 } from './chunks.js';
 import { fromQuarters, lowerQuarters, unitLowerInverse } from './inverse.js';
 import { stateDtype } from './type.js';
-
-/** Chunk length where none is asked for. */
-const DEFAULT_CHUNK = 64;
 
 /** What depends on the kind of decay: one for each token, or one for each of its key channels. */
 interface Gates {
@@ -70,12 +65,12 @@ function scalarGates(
   const { within, enter, leave, keep } = decaysOf(g, runs, chunks);
   const { C } = chunks;
   const below = L.gt(L.iota('i32', [C, 1], 0), L.iota('i32', [1, C], 1));
-  const products = L.mul(matmulTransposed(k, k), within);
+  const products = L.mul(L.matmulTransposed(k, k), within);
   return {
     enter: perRow(enter),
     leave: perRow(leave),
     keep: perRow(keep),
-    scores: L.mul(matmulTransposed(q, k), within),
+    scores: L.mul(L.matmulTransposed(q, k), within),
     overlaps: lowerQuarters(L.mul(products, perRow(beta))),
     gradients: (dScores, dOverlaps) => {
       const ds = round(L.mul(dScores, within));
@@ -84,7 +79,7 @@ function scalarGates(
       return {
         dq: L.matmul(ds, k),
         reading: L.matmul(da, k),
-        writing: L.add(transposedMatmul(ds, q), transposedMatmul(da, k)),
+        writing: L.add(L.transposedMatmul(ds, q), L.transposedMatmul(da, k)),
         beta: L.reduceSum(L.mul(strict, products), [4]),
       };
     },
@@ -165,12 +160,12 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const values = L.matmul(inverse, round(L.mul(v, perRow(beta))));
   const removing = round(L.matmul(inverse, round(L.mul(kEnter, perRow(beta)))));
   const first = initialState ?? L.full(dtype, [chunks.B, chunks.H, at(k.shape, 4), at(v.shape, 4)], 0);
-  const { carry, ys } = scan(
+  const { carry, ys } = L.scan(
     { carry: [first], xs: [values, narrow(removing), narrow(kLeave), gates.keep] },
     ([state], [u, w, kl, keep]) => {
       const s = present(state);
       const n = L.sub(present(u), L.matmul(widen(w), round(s)));
-      return { carry: [L.add(L.mul(s, present(keep)), transposedMatmul(widen(kl), round(n)))], ys: [n, s] };
+      return { carry: [L.add(L.mul(s, present(keep)), L.transposedMatmul(widen(kl), round(n)))], ys: [n, s] };
     },
   );
   const [written, states] = ys as [Value, Value];
@@ -216,21 +211,21 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
   const widen = (x: Value | undefined): Value => L.convert(present(x), k.dtype);
   const d = round(L.mul(L.convert(toChunks(dOut, chunks), k.dtype), attrs.scale));
   const n = round(written);
-  const fromScores = transposedMatmul(round(gates.scores), d);
-  const read = transposedMatmul(round(L.mul(q, gates.enter)), d);
-  const back = scan(
+  const fromScores = L.transposedMatmul(round(gates.scores), d);
+  const read = L.transposedMatmul(round(L.mul(q, gates.enter)), d);
+  const back = L.scan(
     { carry: [dState], xs: [fromScores, read, narrow(removing), narrow(kLeave), gates.keep], reverse: true },
     ([leaving], [f, r, w, kl, keep]) => {
       const ds = present(leaving);
       const dn = L.add(present(f), L.matmul(widen(kl), round(ds)));
-      const erased = transposedMatmul(widen(w), round(dn));
+      const erased = L.transposedMatmul(widen(w), round(dn));
       return { carry: [L.sub(L.add(L.mul(ds, present(keep)), present(r)), erased)], ys: [dn, ds] };
     },
   );
   const [dn, dLeaving] = back.ys as [Value, Value];
   const leaving = round(dLeaving);
   const s = round(states);
-  const dY = transposedMatmul(inverse, round(dn));
+  const dY = L.transposedMatmul(inverse, round(dn));
   const rounded = round(dY);
   const dv = L.mul(dY, perRow(beta));
   const wrong = L.sub(v, L.matmul(round(kEnter), s));
@@ -239,11 +234,11 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
     reading,
     writing,
     beta: fromGates,
-  } = gates.gradients(matmulTransposed(d, n), L.neg(matmulTransposed(rounded, n)));
+  } = gates.gradients(L.matmulTransposed(d, n), L.neg(L.matmulTransposed(rounded, n)));
   const dBeta = L.add(L.reduceSum(L.mul(dY, wrong), [4]), fromGates);
-  const queries = L.add(dq, L.mul(matmulTransposed(d, s), gates.enter));
-  const readers = L.sub(reading, L.mul(matmulTransposed(round(dv), s), gates.enter));
-  const writers = L.add(writing, L.mul(matmulTransposed(n, leaving), gates.leave));
+  const queries = L.add(dq, L.mul(L.matmulTransposed(d, s), gates.enter));
+  const readers = L.sub(reading, L.mul(L.matmulTransposed(round(dv), s), gates.enter));
+  const writers = L.add(writing, L.mul(L.matmulTransposed(n, leaving), gates.leave));
   // The state that leaves a chunk, with its cotangent, by key channel.
   const next = L.concat([L.sliceAxis(states, 0, 1, chunks.N), L.reshape(form.last, [1, ...form.last.shape])], 0);
   const atEnd = L.reduceSum(L.mul(next, dLeaving), [4]);

@@ -9,11 +9,11 @@ import type { Value } from '../ir/types.js';
 import type { RecurrenceAttrs } from './type.js';
 import {
   chunkEnds,
+  DEFAULT_CHUNK,
   chunksOf,
   decayMatrix,
   decaysOf,
   fromChunks,
-  matmulTransposed,
   optionalInputs,
   repeatHeads,
   roundingTo,
@@ -22,7 +22,6 @@ import {
   sumHeads,
   toChunks,
   tokenDecayGradient,
-  transposedMatmul,
   type Chunks,
   type Decays,
   type Rounding,
@@ -30,9 +29,6 @@ import {
 import { HeadGroups } from './groups.js';
 import { decayedSums, decayedSumsTransposed } from './sums.js';
 import { stateDtype } from './type.js';
-
-/** Chunk length where none is asked for. */
-const DEFAULT_CHUNK = 64;
 
 /** Log decays `[B,T,H]` or `[H]` in chunks `[..,C]`; what does not vary has leading axes of 1. */
 function decayInChunks(logDecay: Value, chunks: Chunks): Value {
@@ -80,7 +76,7 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
   const [round, runs, g] = [roundingTo(q.dtype), runsInChunks(segments, chunks), decayInChunks(logDecay, chunks)];
   const decays = decaysOf(g, runs, chunks);
   // What each chunk adds to the state, after the state that it starts from.
-  const added = groups.perHead(transposedMatmul(k, round(groups.scale(together, decays.leave))));
+  const added = groups.perHead(L.transposedMatmul(k, round(groups.scale(together, decays.leave))));
   const first = initialState ?? L.full(dtype, [B, H, K, V], 0);
   const items = L.concat([L.reshape(first, [B, H, 1, K * V]), L.reshape(added, [B, H, N, K * V])], 2);
   const totals = L.broadcast(L.reduceSum(g, [3]), [at(g.shape, 0), H, N]);
@@ -101,7 +97,7 @@ export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: Recur
   const { chunks, groups, k, v, decays, round, states } = form;
   const { B, H, N } = chunks;
   const q = L.convert(toChunks(at(inputs, 0), groups.shared), k.dtype);
-  const scores = groups.timesShared(decays.within, matmulTransposed(q, k));
+  const scores = groups.timesShared(decays.within, L.matmulTransposed(q, k));
   const inside = L.matmul(round(scores), v);
   const entering = groups.grouped(round(stateMatrices(states, 0, form)));
   const before = groups.scale(L.matmul(q, entering), decays.enter);
@@ -128,17 +124,17 @@ export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: R
   const d = round(toChunks(scaled, chunks));
   const entered = round(groups.scale(round(groups.toChunks(scaled)), decays.enter));
   // Cotangents of the states: of each as the chunk after it reads it, then of each by all that comes after.
-  const read = L.reshape(groups.perHead(transposedMatmul(q, entered)), [B, H, N, K * V]);
+  const read = L.reshape(groups.perHead(L.transposedMatmul(q, entered)), [B, H, N, K * V]);
   const own = L.concat([read, L.reshape(dState, [B, H, 1, K * V])], 2);
   const dStates = decayedSumsTransposed(own, form.steps, form.stateRuns);
   const entering = groups.grouped(round(stateMatrices(states, 0, form)));
   const leaving = groups.grouped(round(stateMatrices(dStates, 1, form)));
-  const scores = round(groups.timesShared(within, matmulTransposed(q, k)));
-  const dScores = round(groups.sum(L.mul(matmulTransposed(d, v), within)));
-  const dq = L.add(L.matmul(dScores, k), matmulTransposed(entered, entering));
+  const scores = round(groups.timesShared(within, L.matmulTransposed(q, k)));
+  const dScores = round(groups.sum(L.mul(L.matmulTransposed(d, v), within)));
+  const dq = L.add(L.matmul(dScores, k), L.matmulTransposed(entered, entering));
   const kept = round(groups.scale(together, decays.leave));
-  const dk = L.add(transposedMatmul(dScores, q), matmulTransposed(kept, leaving));
-  const dv = groups.sumAsTokens(transposedMatmul(scores, d), groups.scale(L.matmul(k, leaving), decays.leave));
+  const dk = L.add(L.transposedMatmul(dScores, q), L.matmulTransposed(kept, leaving));
+  const dv = groups.sumAsTokens(L.transposedMatmul(scores, d), groups.scale(L.matmul(k, leaving), decays.leave));
   const atEnd = L.reduceSum(L.mul(stateMatrices(states, 1, form), stateMatrices(dStates, 1, form)), [3, 4]);
   const values = L.convert(repeatHeads(v0, H), dv.dtype);
   const writes = toChunks(L.reduceSum(L.mul(values, dv), [3]), chunks);

@@ -2,7 +2,7 @@
 import { dims, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
-import { chunkEnds, decayMatrix, decaysOf, perRow, runningSum, transposedMatmul, type Chunks } from './chunks.js';
+import { chunkEnds, decayMatrix, decaysOf, padWithLast, perRow, runningSum, type Chunks } from './chunks.js';
 
 /** Sums of up to this many items are one product; longer ones go in groups. */
 const GROUP = 32;
@@ -15,7 +15,7 @@ function grouped(x: Value, g: Value, runs: Value | null) {
   const chunks: Chunks = { B, T: n, H, N: groups, C: GROUP, order: 'BHN' };
   const items = L.reshape(L.padAxis(x, 2, 0, rest), [B, H, groups, GROUP, F]);
   const own = L.reshape(L.padAxis(g, 2, 0, rest), [at(g.shape, 0), H, groups, GROUP]);
-  const ownRuns = runs && L.reshape(padWithLast(runs, rest), [B, 1, groups, GROUP]);
+  const ownRuns = runs && L.reshape(padWithLast(runs, 2, rest), [B, 1, groups, GROUP]);
   const decays = decaysOf(own, ownRuns, chunks);
   return {
     groups,
@@ -27,12 +27,6 @@ function grouped(x: Value, g: Value, runs: Value | null) {
     lastRuns: ownRuns && L.reshape(chunkEnds(ownRuns, chunks).last, [B, 1, groups]),
     whole: (y: Value): Value => L.sliceAxis(L.reshape(y, [B, H, groups * GROUP, F]), 2, 0, n),
   };
-}
-
-function padWithLast(runs: Value, count: number): Value {
-  const n = at(runs.shape, 2);
-  if (count === 0) return runs;
-  return L.concat([runs, L.broadcast(L.sliceAxis(runs, 2, n - 1, n), [at(runs.shape, 0), 1, count])], 2);
 }
 
 function wholeMatrix(x: Value, g: Value, runs: Value | null): Value {
@@ -58,11 +52,11 @@ export function decayedSums(x: Value, g: Value, runs: Value | null): Value {
 /** The transpose of `decayedSums`: `x_j = sum_{i >= j} exp(g_{j+1} + ... + g_i) y_i`. */
 export function decayedSumsTransposed(y: Value, g: Value, runs: Value | null): Value {
   const [B, H, n, F] = dims(y, 4);
-  if (n <= GROUP) return transposedMatmul(wholeMatrix(y, g, runs), y);
+  if (n <= GROUP) return L.transposedMatmul(wholeMatrix(y, g, runs), y);
   const { groups, items, within, enter, leave, totals, lastRuns, whole } = grouped(y, g, runs);
   const entered = L.reduceSum(L.mul(enter, items), [3]);
   const sums = L.padAxis(L.sliceAxis(entered, 2, 1, groups), 2, 0, 1);
   const ends = decayedSumsTransposed(sums, totals, lastRuns);
-  const inside = transposedMatmul(within, items);
+  const inside = L.transposedMatmul(within, items);
   return whole(L.add(inside, L.mul(leave, L.reshape(ends, [B, H, groups, 1, F]))));
 }
