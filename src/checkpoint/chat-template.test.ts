@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { folderWith } from '../../test/support/folders.js';
+import { ConfigError, DataError } from '../core/index.js';
 import { readChatTemplate, type ChatMessage } from './chat-template.js';
 import { openTokenizer } from './tokenizer.js';
 
@@ -90,6 +91,26 @@ describe('chat templates', () => {
     expect(() => at(undefined)).toThrow(
       /has no chat template \(chat_template.jinja, or chat_template in tokenizer_config.json\)/,
     );
+  });
+
+  it.each([5, true, { default: 'x' }, [{ name: 'default', template: 5 }]])('of a wrong type are named: %j', (given) => {
+    const read = () =>
+      readChatTemplate(folderWith({ 'tokenizer_config.json': JSON.stringify({ chat_template: given }) }));
+    expect(read).toThrow(DataError);
+    expect(read).toThrow(/tokenizer_config.json: chat_template must be a text, or a list of templates .*, got /);
+  });
+
+  it('of a file that holds no object are refused by name', () => {
+    expect(() => readChatTemplate(folderWith({ 'tokenizer_config.json': '[]' }))).toThrow(ConfigError);
+  });
+
+  it('that count for ever are ended', () => {
+    expect(say('{% for i in range(2, 9, 3) %}{{ i }},{% endfor %}{{ range(3, 0, -2) | length }}')).toBe('2,5,8,2');
+    expect(() => say('{% for i in range(1000000000000) %}a{% endfor %}')).toThrow(
+      /does not take this conversation: range\(\) of 1000000000000 numbers; at most 1000000 are counted/,
+    );
+    const nested = '{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}';
+    expect(() => say(nested)).toThrow(/does not take this conversation: it takes longer than 5 s/);
   });
 
   it('that are no Jinja are refused by name', () => {

@@ -4,9 +4,21 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { runInNewContext } from 'node:vm';
 import { Template } from '@huggingface/jinja';
 import { z } from 'zod';
-import { ConfigError, DataError, LongsightError, messageOf, readJson, readUtf8, showValue } from '../core/index.js';
+import {
+  ConfigError,
+  DataError,
+  errorCode,
+  LongsightError,
+  messageOf,
+  parseConfig,
+  present,
+  readJson,
+  readUtf8,
+  showValue,
+} from '../core/index.js';
 
 /** One turn of a conversation. */
 export interface ChatMessage {
@@ -30,6 +42,9 @@ const TEMPLATE_FILE = 'chat_template.jinja';
 const CONFIG_FILE = 'tokenizer_config.json';
 /** Longer ones are no templates (characters). */
 const MAX_TEMPLATE_CHARACTERS = 1_000_000;
+/** A template that counts further, or takes longer, belongs to no model. */
+const MAX_RANGE = 1_000_000;
+const MAX_MILLISECONDS = 5_000;
 
 const named = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const tokenText = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]);
@@ -45,7 +60,7 @@ const SPECIAL_TOKENS = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((n
  */
 export function readChatTemplate(folder: string, now: () => Date = () => new Date()): ChatTemplate {
   const configPath = join(folder, CONFIG_FILE);
-  const config = existsSync(configPath) ? z.looseObject({}).parse(readJson(configPath)) : {};
+  const config = existsSync(configPath) ? parseConfig(z.looseObject({}), readJson(configPath), configPath) : {};
   const { path, source } = templateOf(folder, config);
   if (source.length > MAX_TEMPLATE_CHARACTERS)
     throw new DataError(`${path}: a chat template of ${source.length} characters is not read; the limit is 1,000,000`);
@@ -58,7 +73,7 @@ export function readChatTemplate(folder: string, now: () => Date = () => new Dat
     render: (messages) => {
       const given = { messages, tools: null, documents: null, add_generation_prompt: true };
       try {
-        return template.render({ ...Object.fromEntries(tokens), ...given, ...functions(path, now) });
+        return inTime(() => template.render({ ...Object.fromEntries(tokens), ...given, ...functions(path, now) }));
       } catch (cause) {
         if (cause instanceof LongsightError) throw cause;
         throw new DataError(`${path} does not take this conversation: ${messageOf(cause)}`, { cause });
@@ -67,12 +82,26 @@ export function readChatTemplate(folder: string, now: () => Date = () => new Dat
   };
 }
 
+/** What `work` returns, unless it takes too long: a template may count for ever. Throws an error that says so. */
+function inTime<T>(work: () => T): T {
+  const done: T[] = [];
+  try {
+    runInNewContext('work()', { work: () => void done.push(work()) }, { timeout: MAX_MILLISECONDS });
+  } catch (cause) {
+    if (errorCode(cause) !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw cause;
+    throw new Error(`it takes longer than ${MAX_MILLISECONDS / 1000} s`, { cause });
+  }
+  return present(done[0]);
+}
+
 function templateOf(folder: string, config: Readonly<Record<string, unknown>>): { path: string; source: string } {
   const path = join(folder, TEMPLATE_FILE);
   if (existsSync(path)) return { path, source: readUtf8(path, 'keep') };
   const configPath = join(folder, CONFIG_FILE);
   const given = config['chat_template'];
   if (typeof given === 'string') return { path: configPath, source: given };
+  if (given === undefined || given === null || (Array.isArray(given) && given.length === 0))
+    throw new ConfigError(`${folder} has no chat template (${TEMPLATE_FILE}, or chat_template in ${CONFIG_FILE})`);
   const listed = named.safeParse(given);
   const usual = listed.data?.find(({ name }) => name === 'default');
   if (usual !== undefined) return { path: configPath, source: usual.template };
@@ -80,12 +109,14 @@ function templateOf(folder: string, config: Readonly<Record<string, unknown>>): 
     throw new ConfigError(
       `${configPath} has chat templates named ${listed.data.map(({ name }) => showValue(name)).join(', ')} and none named "default"`,
     );
-  throw new ConfigError(`${folder} has no chat template (${TEMPLATE_FILE}, or chat_template in ${CONFIG_FILE})`);
+  throw new DataError(
+    `${configPath}: chat_template must be a text, or a list of templates with name and template, got ${showValue(given)}`,
+  );
 }
 
 function parsed(source: string, path: string): Template {
   try {
-    const template = new Template(source);
+    const template = inTime(() => new Template(source));
     const tree: unknown = template.parsed;
     if (isNode(tree)) printAsPython(tree);
     return template;
@@ -102,6 +133,7 @@ const isNode = (value: unknown): value is SyntaxNode =>
 
 /** Names that no template uses. */
 const NOW = 'longsight now';
+const RANGE = 'longsight range';
 const DIFFERS = 'longsight differs';
 const PRINTED = 'longsight printed';
 
@@ -111,7 +143,7 @@ const STATEMENTS = new Set(['If', 'For', 'Set', 'Macro', 'Break', 'Continue', 'C
 const SAFE = new Set(['StringLiteral', 'FilterStatement']);
 
 /**
- * Changes a syntax tree so that truth values and none are printed as Python prints them, lists and mappings are
+ * Changes a syntax tree so that `range` is the one of this module, truth values and none are printed as Python prints them, lists and mappings are
  * refused, and months have their English names: the library prints `true`, nothing, JSON, and the names of the reader's
  * own language.
  */
@@ -124,6 +156,8 @@ function printAsPython(node: SyntaxNode): void {
     node[field] = value.map((part: unknown) => (isNode(part) && isPrinted(part) ? printed(part) : part));
   }
   if (node.type === 'Identifier' && node['value'] === 'strftime_now') node['value'] = NOW;
+  const { callee } = node;
+  if (isNode(callee) && callee.type === 'Identifier' && callee['value'] === 'range') callee['value'] = RANGE;
 }
 
 /** Whether a part of a block prints a value that may be something other than text. Macros give texts. */
@@ -151,14 +185,24 @@ const choice = (condition: SyntaxNode, trueExpr: SyntaxNode, falseExpr: SyntaxNo
   ...{ type: 'Ternary', condition, trueExpr, falseExpr },
 });
 
-function functions(path: string, now: () => Date): Record<string, (value: unknown) => unknown> {
+/** Python's `range`, up to a length. */
+function range(start: number, stop?: number, step = 1): number[] {
+  const [from, to] = stop === undefined ? [0, start] : [start, stop];
+  if (step === 0) throw new Error('range() with steps of 0');
+  const length = Math.max(0, Math.ceil((to - from) / step));
+  if (length > MAX_RANGE) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE} are counted`);
+  return Array.from({ length }, (_, i) => from + i * step);
+}
+
+function functions(path: string, now: () => Date): Record<string, unknown> {
   return {
-    [DIFFERS]: (value) => typeof value === 'boolean' || typeof value === 'object',
-    [PRINTED]: (value) => {
+    [RANGE]: range,
+    [DIFFERS]: (value: unknown) => typeof value === 'boolean' || typeof value === 'object',
+    [PRINTED]: (value: unknown) => {
       if (typeof value === 'boolean') return value ? 'True' : 'False';
       throw new DataError(`${path} prints a list or a mapping, which is not implemented; print its parts, or tojson`);
     },
-    [NOW]: (format) => formatTime(now(), String(format), path),
+    [NOW]: (format: unknown) => formatTime(now(), String(format), path),
   };
 }
 

@@ -35,6 +35,7 @@ describe.each(chosen)('%s', (name, make) => {
     const drawn = 2 + trialOf('kills', `${name} full`).int(calls - 2);
     const every = Math.ceil(calls / 30);
     const numbers = FULL ? Array.from({ length: Math.floor(calls / every) }, (_, i) => 1 + i * every) : [1, drawn];
+    const begin = performance.now();
     await inParallel(numbers, 2, async (from) => {
       const here = temporaryFolder();
       const starved = make(here);
@@ -50,6 +51,8 @@ describe.each(chosen)('%s', (name, make) => {
       expect(last.code, `full from call ${from}: ${last.stderr}`).toBe(0);
       expect(contentsOf(starved.root), `full from call ${from}`).toEqual(contents);
     });
+    const seconds = Math.round((performance.now() - begin) / 1000);
+    process.stderr.write(`${name}: full from ${numbers.length} of ${calls} calls on files, ${seconds} s\n`);
   });
 
   it.each(['EROFS', 'EACCES'] as const)('where nothing may be written (%s) says so', async (code) => {

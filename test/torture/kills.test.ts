@@ -51,6 +51,7 @@ describe.each(chosen)('%s', (name, make) => {
     const each = Array.from({ length: Math.ceil(calls / every) }, (_, i) => 1 + i * every);
     const drawn = 3 + trialOf('kills', `${name} calls`).int(calls - 2);
     const numbers = new Set([1, ...(FULL ? [2, ...each] : [drawn])]);
+    const begin = performance.now();
     await inParallel([...numbers], 2, async (n) => {
       const folder = temporaryFolder();
       const job = make(folder);
@@ -62,5 +63,7 @@ describe.each(chosen)('%s', (name, make) => {
       expect(last.code, `killed at call ${n}: ${last.stderr}`).toBe(0);
       expect(contentsOf(job.root), `killed at call ${n}`).toEqual(contents);
     });
+    const seconds = Math.round((performance.now() - begin) / 1000);
+    process.stderr.write(`${name}: killed at ${numbers.size} of ${calls} calls on files, ${seconds} s\n`);
   });
 });
