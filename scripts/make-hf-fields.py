@@ -32,7 +32,7 @@ FOLDERS = dict(mamba="mamba-biases", falcon_mamba="falcon-mamba", jamba="jamba",
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
-               qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
+               qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                gemma2="gemma2", vaultgemma="vaultgemma")
 MISSING = "@missing"
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.

@@ -34,6 +34,7 @@ NEMOTRON = dict(mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=8, n_groups=
                 moe_intermediate_size=8, moe_shared_expert_intermediate_size=8)
 MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
                head_dim=8)
+SPARSE = dict(num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
 
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
@@ -127,6 +128,15 @@ MODELS = {
                                 conv_bias=True, attention_bias=True, use_sandwich_norm=False, use_attention_gate=False,
                                 tie_word_embeddings=True), {}),
     "llama-proportional": ("Llama", rope("proportional", factor=2.0, partial_rotary_factor=0.7), {}),
+    "mellum": ("Mellum", dict(SPARSE, **ropes(DEFAULT, dict(rope_type="linear", factor=2.0)), mlp_layer_types=["dense"] * 2, head_dim=16,
+                              **WINDOWS), {}),
+    # A window in the file, and no layer that has it.
+    "mellum-full": ("Mellum", dict(SPARSE, mlp_layer_types=["dense"] * 2, head_dim=8, sliding_window=5, attention_bias=True,
+                                   tie_word_embeddings=True, num_key_value_heads=4, num_mtp_layers=1), {}),
+    "flint": ("Flint", dict(SPARSE, **rope("linear", factor=2.0), mlp_only_layers=[0, 1, 2], num_hidden_layers=3, head_dim=16, sliding_window=5,
+                            layer_types=["full_attention", "sliding_attention", "sliding_attention"]), {}),
+    "flint-plain": ("Flint", dict(SPARSE, num_experts=0, head_dim=8, attention_bias=True, tie_word_embeddings=True, num_hidden_layers=4,
+                                  sliding_window=6), {}),
     "starcoder2": ("Starcoder2", dict(sliding_window=5), {}),
     "starcoder2-plain": ("Starcoder2", dict(rope("linear", factor=2.0), use_bias=False, num_key_value_heads=4, hidden_act="silu",
                                             tie_word_embeddings=True), {}),

@@ -47,6 +47,8 @@ export interface ParityOptions {
    * What `hidden.0` is: the embedding (the default) or the first layer's output. The last one is behind the final norm.
    */
   readonly hiddenStates?: 'embedding' | 'layers';
+  /** Whether attention maps leave out the mass that sinks take; where not (the default), their rows add up to 1. */
+  readonly sinksInMaps?: boolean;
   /** The tolerance of values: `|difference| <= tolerance * max(1, largest expected value)`. */
   readonly tolerance?: number;
   /** The relative tolerance of gradient norms. */
@@ -100,7 +102,8 @@ export async function compareWithExpected(
 ): Promise<ParityResult> {
   const ids = readIds(expected, model.config);
   const wanted = Object.keys(expected).filter((name) => name !== 'input_ids');
-  const got = await compute(model, expected, ids, { wanted, hidden: options.hiddenStates, tensors: options.tensors });
+  const { hiddenStates: hidden, sinksInMaps = false, tensors } = options;
+  const got = await compute(model, expected, ids, { wanted, hidden, sinksInMaps, tensors });
   const rows: ParityRow[] = [];
   const skipped: { name: string; why: string }[] = [];
   for (const name of wanted.filter((n) => !n.startsWith('gradnorm.')).sort(byNumber)) {
@@ -148,6 +151,7 @@ interface Computed {
 interface Wanted {
   readonly wanted: readonly string[];
   readonly hidden: ParityOptions['hiddenStates'];
+  readonly sinksInMaps: boolean;
   readonly tensors: readonly TensorParts[];
 }
 
@@ -189,10 +193,16 @@ async function compute(
   // Two graphs, since activations come from a forward pass alone while the loss's gradients recompute what they need.
   const attention = attentionLayersOf(model, wanted);
   const states = await run(statesGraph(model, ids, what, Object.values(attention.layers)));
-  const maps = Object.entries(attention.layers).map(([name, layer]) => {
+  const maps: [string, Float64Array][] = [];
+  for (const [name, layer] of Object.entries(attention.layers)) {
     const samples = expected[name]?.shape[0] ?? B;
-    return [name, attentionMaps(model, layer, states, Math.min(samples, B), T)] as const;
-  });
+    const sinks = what.sinksInMaps && model.sinks ? entry(weights, `layers.${layer}.attn.sinks`) : null;
+    const values = sinks && toNumbers(await engine.download(sinks));
+    maps.push([
+      name,
+      attentionMaps(model, layer, { ...states, ...(values && { sinks: values }) }, [Math.min(samples, B), T]),
+    ]);
+  }
   const learns = wanted.some((n) => n === 'loss' || n.startsWith('gradnorm.'));
   const learned = learns ? await run(lossGraph(model, ids, what.tensors)) : {};
   const { loss, ...squares } = learned;
@@ -270,8 +280,13 @@ function lossGraph(model: ModelConfig, { B, T }: Ids, tensors: readonly TensorPa
   );
 }
 
-/** Softmax attention `[samples,H,T,T]` of a layer from its queries and keys. */
-function attentionMaps(model: ModelConfig, layer: number, states: Numbers, samples: number, T: number): Float64Array {
+/** Softmax attention `[samples,H,T,T]` of a layer from its queries, its keys and perhaps the `sinks` of its heads. */
+function attentionMaps(
+  model: ModelConfig,
+  layer: number,
+  states: Numbers,
+  [samples, T]: readonly [samples: number, tokens: number],
+): Float64Array {
   const plan = model.layers[layer] as Extract<ModelConfig['layers'][number], { mixer: 'attention' }>;
   const { numHeads: H, numKvHeads: G, headDim: D } = model;
   const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
@@ -293,16 +308,17 @@ function attentionMaps(model: ModelConfig, layer: number, states: Numbers, sampl
           const scaled = score * at(scales, h);
           row[j] = cap === null ? scaled : cap * Math.tanh(scaled / cap);
         }
-        softmaxIn(row.subarray(first, t + 1));
+        softmaxIn(row.subarray(first, t + 1), states['sinks']?.[h] ?? -Infinity);
       }
     }
   }
   return out;
 }
 
-function softmaxIn(scores: Float64Array): void {
-  const most = scores.reduce((a, b) => Math.max(a, b), -Infinity);
-  let total = 0;
+/** Scores become probabilities; a sink takes its part of them. */
+function softmaxIn(scores: Float64Array, sink: number): void {
+  const most = scores.reduce((a, b) => Math.max(a, b), sink);
+  let total = Math.exp(sink - most);
   scores.forEach((s, i) => (total += scores[i] = Math.exp(s - most)));
   scores.forEach((s, i) => (scores[i] = s / total));
 }

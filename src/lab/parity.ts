@@ -31,11 +31,11 @@ export function openParity(
   folder: string,
   file = join(folder, 'expected.safetensors'),
 ): (engine: Engine, tolerances?: ParityTolerances) => Promise<ParityResult> {
-  const { config, parameters, parts, inMemory, hiddenStates } = openHfModel(folder);
+  const { config, parameters, parts, inMemory, hiddenStates, sinksInMaps } = openHfModel(folder);
   const expected = readSafetensors(file);
   return (engine, tolerances = PARITY_TOLERANCES) =>
     compareWithExpected(loadModel(engine, config, parameters(), { source: folder }), expected, {
       ...tolerances,
-      ...{ tensors: parts, aliases: inMemory, hiddenStates },
+      ...{ tensors: parts, aliases: inMemory, hiddenStates, sinksInMaps },
     });
 }

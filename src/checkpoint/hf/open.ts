@@ -42,6 +42,8 @@ export interface HfModel {
   readonly inMemory: (name: string) => readonly string[] | null;
   /** What Transformers gives as hidden states; see `Family`. */
   readonly hiddenStates: 'embedding' | 'layers';
+  /** Whether the attention maps of Transformers leave out the mass that sinks take; see `Family`. */
+  readonly sinksInMaps: boolean;
 }
 
 /** Whether a folder looks like a Transformers model: a `config.json` with a `model_type`. */
@@ -83,6 +85,7 @@ export function openHfModel(folder: string): HfModel {
     parts: tensorParts(mapped),
     inMemory,
     hiddenStates: family.hiddenStates ?? 'embedding',
+    sinksInMaps: family.sinksInMaps ?? false,
   };
 }
 

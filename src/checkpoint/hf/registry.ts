@@ -3,6 +3,7 @@ import { DataError, readJson, showValue } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
+import { flint, mellum } from './families/dense.js';
 import { lfm2, lfm3 } from './families/lfm.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
@@ -52,6 +53,8 @@ export const FAMILIES: readonly Family[] = [
   apertus,
   gemma2,
   vaultGemma,
+  mellum,
+  flint,
 ];
 
 /** Values of `model_type` that can be read. */

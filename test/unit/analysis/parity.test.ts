@@ -11,11 +11,11 @@ const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
 const engine = createReferenceEngine();
 
 function compare(name: string, change: (expected: Record<string, HostTensor>) => void = () => undefined) {
-  const { config, parts, inMemory, hiddenStates, parameters } = openHfModel(join(HF, name));
+  const { config, parts, inMemory, hiddenStates, sinksInMaps, parameters } = openHfModel(join(HF, name));
   const expected = { ...readSafetensors(join(HF, name, 'expected.safetensors')) };
   change(expected);
   const model = loadModel(engine, config, parameters());
-  return compareWithExpected(model, expected, { tensors: parts, hiddenStates, aliases: inMemory });
+  return compareWithExpected(model, expected, { tensors: parts, hiddenStates, sinksInMaps, aliases: inMemory });
 }
 
 describe('what Transformers computes', () => {

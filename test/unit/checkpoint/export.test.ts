@@ -49,6 +49,7 @@ describe('exported models', () => {
     ['swa:8', {}, 'smollm3'],
     ['mamba2 full', {}, 'granitemoehybrid'],
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
+    ['full:nope 2*swa:8', { qkNorm: true, sinks: true }, 'flint'],
     ['conv full', { qkNorm: true }, 'lfm2'],
     ['conv swa:8 full', { qkNorm: true, outputGate: 'head' }, 'lfm3'],
     ['swa:8 full', { attentionSoftcap: 5, normOffset: 1, embeddingScale: Math.sqrt(32) }, 'vaultgemma'],

@@ -77,6 +77,7 @@ const OWN = new Set([
   'num_experts',
   'num_experts_per_tok',
   'mlp_only_layers',
+  'mlp_layer_types',
   'block_auto_adjust_ff_dim',
 ]);
 

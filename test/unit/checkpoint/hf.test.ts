@@ -281,17 +281,21 @@ describe('folders', () => {
     },
   );
 
-  it('of LFM3 are read with either name of the gate, as Transformers takes both', () => {
-    const from = join(HF, 'lfm3');
-    const stored = readSafetensors(join(from, 'model.safetensors'));
+  it.each([
+    ['lfm3', '.gate_proj.', '.g_proj.', 'layers.1.attn.wgate'],
+    ['flint', '.softmax_offset', '.sinks', 'layers.1.attn.sinks'],
+  ])('of type %s are read with the name of files, %s, and that of the class, %s', (type, stored, own, parameter) => {
+    const from = join(HF, type);
     const renamed = Object.fromEntries(
-      Object.entries(stored).map(([name, tensor]) => [name.replace('.gate_proj.', '.g_proj.'), tensor]),
+      Object.entries(readSafetensors(join(from, 'model.safetensors'))).map(([name, tensor]) => [
+        name.replace(stored, own),
+        tensor,
+      ]),
     );
-    expect(Object.keys(renamed).filter((name) => name.includes('g_proj'))).toHaveLength(2);
+    expect(Object.keys(renamed).filter((name) => name.includes(own)).length).toBeGreaterThan(1);
     writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
     writeSafetensors(join(folder, 'model.safetensors'), renamed);
-    const gate = 'layers.1.attn.wgate';
-    expect(openHfModel(folder).parameters().get(gate)).toEqual(openHfModel(from).parameters().get(gate));
+    expect(openHfModel(folder).parameters().get(parameter)).toEqual(openHfModel(from).parameters().get(parameter));
   });
 
   it('refuse a stored head of another shape, and shards that hold one tensor twice with different values', () => {

@@ -181,6 +181,8 @@ export interface DecoderNames {
    * `backward`.
    */
   readonly turns?: RotaryPairs;
+  /** The sinks of the heads (default: `sinks`). */
+  readonly sinks?: string;
   /** The projection of the output gate, where it is one of its own. */
   readonly gate?: string;
   /** The query projection holds each head's queries, then its output gate. */
@@ -249,19 +251,9 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
   }
 }
 
-function attentionLayout(
-  config: ModelConfig,
-  at: string,
-  name: string,
-  {
-    turns = 'halves',
-    gatedQueries = false,
-    fusedQkv,
-    output = 'o_proj',
-    headNorm: qkNorm = 'norm',
-    gate,
-  }: DecoderNames,
-): ParameterLayout | null {
+function attentionLayout(config: ModelConfig, at: string, name: string, names: DecoderNames): ParameterLayout | null {
+  const { turns = 'halves', gatedQueries = false, fusedQkv, gate } = names;
+  const { output = 'o_proj', headNorm: qkNorm = 'norm', sinks = 'sinks' } = names;
   const { numHeads: H, numKvHeads: G, headDim: D } = config;
   const channels = headChannels(config, turns);
   // With an output gate, `q_proj` holds each head's query and then its gate, 2 D rows a head; the gate is taken below.
@@ -297,7 +289,7 @@ function attentionLayout(
     case 'attn.bo':
       return rows(whole(`${at}.${output}.bias`, config.hiddenSize));
     case 'attn.sinks':
-      return rows(whole(`${at}.sinks`, H));
+      return rows(whole(`${at}.${sinks}`, H));
     case 'attn.qnorm.weight':
       return headNorm('q', H);
     case 'attn.knorm.weight':

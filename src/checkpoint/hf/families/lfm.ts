@@ -3,7 +3,16 @@ import { blockOf, type ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
-import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
+import {
+  longestOf,
+  readRope,
+  readRopes,
+  requireRopes,
+  ropeFields,
+  ropesFields,
+  writeRope,
+  writeRopes,
+} from '../family/rotary.js';
 import { attentionLayers, decoderLayout, layerTypes, readSizes, writeSizes, type DecoderNames } from './decoder.js';
 import { windowOf } from './llama.js';
 import { convRows } from './recurrent.js';
@@ -128,19 +137,6 @@ const LFM3_ROPE = {
   full_attention: { rope_type: 'proportional', rope_theta: 1_000_000, partial_rotary_factor: 0.5 },
 } as const;
 
-/** Refuses positions of a kind of layer that do not say all that the class asks for, and those of older versions. */
-function checkRopes(fields: Fields, types: readonly string[]): void {
-  const old = fields.object('rope_scaling');
-  if (old !== null && Object.keys(old.values).length > 0) fields.refuse('rope_scaling beside positions by layer type');
-  const given = fields.object('rope_parameters');
-  if (given === null) return;
-  for (const kind of ['full_attention', 'sliding_attention']) {
-    if (!types.includes(kind)) continue;
-    const own = given.object(kind);
-    if (own?.has('rope_theta') !== true) fields.refuse(`rope_parameters without a rope_theta of ${kind}`);
-  }
-}
-
 const lfm3Type = (layer: number): string =>
   layer % 4 === 2 ? 'full_attention' : layer % 4 === 0 && layer > 0 ? 'sliding_attention' : 'conv';
 
@@ -179,7 +175,7 @@ export const lfm3: Family = {
     const bases = { full_attention: 1_000_000, sliding_attention: 10_000 };
     const ropes = ropesFields(readRopes(fields, bases, null, LFM3_ROPE), sizes.headDim);
     const types = layerTypes(fields, lfm3Type);
-    checkRopes(fields, types);
+    requireRopes(fields, types);
     const attending = attentionLayers(
       fields,
       types.map((type) => (type === 'conv' ? 'full_attention' : type)),

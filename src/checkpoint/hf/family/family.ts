@@ -42,6 +42,11 @@ export interface Family {
    * first layer's output. Both end with the final norm's.
    */
   readonly hiddenStates?: 'embedding' | 'layers';
+  /**
+   * Whether attention maps of Transformers leave out the mass that sinks take; where it makes of them a factor on the
+   * output (the default), their rows add up to 1.
+   */
+  readonly sinksInMaps?: boolean;
   /** The model that `config.json` describes; what cannot be imported goes to `fields.refuse`. */
   read(fields: Fields): ModelInput;
   /**

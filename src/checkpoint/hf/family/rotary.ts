@@ -80,6 +80,19 @@ export function readRopes(
   return { full_attention: of('full_attention', 'rope_theta'), sliding_attention: of('sliding_attention', windowBase) };
 }
 
+/** Refuses positions of a kind of layer that do not say all that such a class asks for, and those of older versions. */
+export function requireRopes(fields: Fields, types: readonly string[]): void {
+  const old = fields.object('rope_scaling');
+  if (old !== null && Object.keys(old.values).length > 0) fields.refuse('rope_scaling beside positions by layer type');
+  const given = fields.object('rope_parameters');
+  if (given === null) return;
+  for (const kind of ['full_attention', 'sliding_attention']) {
+    if (!types.includes(kind)) continue;
+    const own = given.object(kind);
+    if (own?.has('rope_theta') !== true) fields.refuse(`rope_parameters without a rope_theta of ${kind}`);
+  }
+}
+
 /** Model fields of both kinds, and the flag that window layers take in patterns. */
 export function ropesFields(
   { full_attention: full, sliding_attention: sliding }: Readonly<Record<RopeKind, HfRope>>,
