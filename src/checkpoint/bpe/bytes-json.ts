@@ -1,8 +1,12 @@
 /** The vocabulary of bytes as a `tokenizer.json`. */
-import { CHARACTER_BYTES } from './bytes.js';
+import { BYTE_CHARACTERS } from './bytes.js';
 import { tokenizerJson } from './train.js';
 
-/** The `tokenizer.json` whose ids are the bytes of a text. */
+/** The token of byte 0, which no text holds, and which ends documents. */
+export const BYTES_END = '<|endoftext|>';
+
+/** The `tokenizer.json` whose ids are the bytes of a text; id 0 is the special token that ends documents. */
 export function bytesJson(): object {
-  return tokenizerJson({ vocab: CHARACTER_BYTES, merges: [] }, []);
+  const vocab = new Map(BYTE_CHARACTERS.map((char, byte) => [byte === 0 ? BYTES_END : char, byte]));
+  return tokenizerJson({ vocab, merges: [] }, [BYTES_END]);
 }

@@ -12,7 +12,6 @@ import {
   ConfigError,
   DTYPE_BYTES,
   AtomicFolder,
-  copyFileAtomic,
   writeFileAtomic,
   writeJsonAtomic,
   hostTensor,
@@ -33,11 +32,12 @@ import {
 } from '../../model/index.js';
 import type { TokenizerOrigin } from '../same-tokenizer.js';
 import { streamSafetensors, type TensorSpec } from '../safetensors.js';
-import { bytesJson } from '../bpe/bytes-json.js';
 import type { Family, HfConfigJson } from './family/family.js';
 import { CONFIG_FILE } from './open.js';
+import { withOlderNames } from './older-names.js';
 import { FAMILIES, inspectHfConfig } from './registry.js';
 import { INDEX_FILE, MODEL_FILE } from './places.js';
+import { otherTokens, writeGeneration, writeTokenizer } from './tokenizer-files.js';
 import { mapParameters, sourceShape, takenRows, type MappedParameter } from './tensors.js';
 
 /** The class of a model among those of Transformers. */
@@ -124,7 +124,7 @@ function configJson(family: Family, config: ModelConfig): HfConfigJson {
     ...{ bos_token_id: null, eos_token_id: null, pad_token_id: null },
     ...family.write?.(config),
   };
-  return JSON.parse(JSON.stringify(json)) as HfConfigJson;
+  return withOlderNames(JSON.parse(JSON.stringify(json)) as HfConfigJson);
 }
 
 /** What reading `json` back does not give; null if the family does not even come near. */
@@ -200,6 +200,8 @@ export interface ExportOptions {
   readonly tokenizer?: TokenizerOrigin;
   /** Token ids that end texts, for `config.json` and `generation_config.json` (default: none). */
   readonly endTokens?: readonly number[];
+  /** The folder that the model was imported from, whose settings of generation and other special tokens it keeps. */
+  readonly imported?: string | null;
   /** The element type of stored tensors, rounded to the nearest (default: float32). */
   readonly dtype?: ExportDType;
   /** The most bytes of tensors in one file (default: 5 GB). A tensor is never split over files. */
@@ -215,8 +217,6 @@ export interface ExportResult extends Pick<ExportPlan, 'modelType' | 'architectu
 }
 
 const DEFAULT_SHARD_BYTES = 5e9;
-const GENERATION_FILE = 'generation_config.json';
-const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
 
 /**
  * Writes a model as a folder that Transformers loads. The folder appears whole or not at all.
@@ -236,10 +236,11 @@ export async function exportHfModel(
   const { dtype = 'float32', shardBytes = DEFAULT_SHARD_BYTES } = options;
   const weights = await writeWeights(made.inside, family, config, parameters, { dtype, shardBytes });
   const ends = endTokenFields(options.endTokens ?? []);
-  writeFileAtomic(join(made.inside, CONFIG_FILE), configText({ ...json, ...ends, dtype }));
-  const generation = ends === null ? [] : [GENERATION_FILE];
-  for (const file of generation) writeJsonAtomic(join(made.inside, file), ends);
-  const tokenizer = writeTokenizer(made.inside, options.tokenizer ?? null);
+  const { imported = null, tokenizer: origin = null } = options;
+  const written = { ...json, ...otherTokens(imported), ...ends, dtype };
+  writeFileAtomic(join(made.inside, CONFIG_FILE), configText(written));
+  const generation = writeGeneration(made.inside, imported, ends);
+  const tokenizer = writeTokenizer(made.inside, origin, options.endTokens ?? []);
   made.commit('keep');
   const files = [CONFIG_FILE, ...generation, ...weights.files, ...tokenizer];
   return { modelType, architecture, folder, files, bytes: weights.bytes };
@@ -349,17 +350,4 @@ async function writeWeights(
   const index = { metadata: { total_size: bytes }, weight_map: weightMap };
   writeJsonAtomic(join(folder, INDEX_FILE), index);
   return { files: [...files, INDEX_FILE], bytes };
-}
-
-function writeTokenizer(folder: string, origin: TokenizerOrigin): string[] {
-  if (origin === null) return [];
-  if (origin !== 'bytes') {
-    const files = TOKENIZER_FILES.filter((file) => existsSync(join(origin.folder, file)));
-    for (const file of files) copyFileAtomic(join(origin.folder, file), join(folder, file));
-    return files;
-  }
-  writeFileAtomic(join(folder, 'tokenizer.json'), `${JSON.stringify(bytesJson())}\n`);
-  const settings = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
-  writeJsonAtomic(join(folder, 'tokenizer_config.json'), settings);
-  return ['tokenizer.json', 'tokenizer_config.json'];
 }

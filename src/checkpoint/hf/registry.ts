@@ -23,6 +23,7 @@ import { named, type Prefixes } from './family/names.js';
 /** The families of Transformers models, in the order in which exported models look for a class. */
 export const FAMILIES: readonly Family[] = [
   ...LLAMA_FAMILIES,
+  olmo2,
   olmo3,
   exaone4,
   cohere2,
@@ -33,7 +34,6 @@ export const FAMILIES: readonly Family[] = [
   graniteHybrid,
   bamba,
   minimax,
-  olmo2,
   ministral,
   ministral3,
   cwm,

@@ -57,6 +57,7 @@ export function addExport(program: Command, context: CliContext): void {
     const tokenizer = tokenizerOf(model);
     const result = await exportHfModel(out, model.config, model.parameters(), {
       ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(model) },
+      imported: model.run === null ? model.source : null,
       ...(flags.type === undefined ? {} : { modelType: flags.type }),
       ...(flags.shardSize === undefined ? {} : { shardBytes: flags.shardSize }),
     });

@@ -47,6 +47,8 @@ describe('exported models', () => {
     ['full', {}, 'llama'],
     ['full', { qkNorm: true }, 'qwen3'],
     ['swa:8', {}, 'smollm3'],
+    ['full', { qkNorm: 'width', block: { norm: 'post' } }, 'olmo2'],
+    ['swa:8 full', { qkNorm: 'width', block: { norm: 'post' } }, 'olmo3'],
     ['mamba2 full', {}, 'granitemoehybrid'],
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
     ['full:nope 2*swa:8', { qkNorm: true, sinks: true }, 'flint'],
@@ -131,6 +133,76 @@ describe('folders', () => {
     const text = 'Ünïcode 漢字 \n\t one two  three';
     expect([...tokenizer.encode(text)]).toEqual([...Buffer.from(text)]);
     expect(tokenizer.decode([...Buffer.from(text)])).toBe(text);
+    // Id 0, which no text holds, ends documents; harnesses ask the tokenizer for it.
+    expect(tokenizer.endOfText).toBe(0);
+    expect([...tokenizer.encode('<|endoftext|>')]).toEqual([0]);
+  });
+
+  it('name the token that ends texts in every file that is asked for it', async () => {
+    const origin = join(root, 'origin');
+    mkdirSync(origin);
+    const vocab = Object.fromEntries(['a', 'b', '<|end|>'].map((token, id) => [token, id]));
+    writeFileSync(join(origin, 'tokenizer.json'), JSON.stringify({ model: { type: 'BPE', vocab, merges: [] } }));
+    const exported = async (settings: object | null) => {
+      const out = join(root, `out-${readdirSync(root).length}`);
+      if (settings !== null) writeFileSync(join(origin, 'tokenizer_config.json'), JSON.stringify(settings));
+      await exportHfModel(out, config, parameters, { tokenizer: { folder: origin }, endTokens: [2] });
+      expect(readJson(join(out, 'config.json'))).toMatchObject({ eos_token_id: 2, bos_token_id: null });
+      expect(readJson(join(out, 'generation_config.json'))).toEqual({ eos_token_id: 2 });
+      return readJson(join(out, 'tokenizer_config.json'));
+    };
+    expect(await exported(null)).toMatchObject({ eos_token: '<|end|>' });
+    expect(await exported({ model_max_length: 9 })).toEqual({ model_max_length: 9, eos_token: '<|end|>' });
+    expect(await exported({ eos_token: 'a' })).toEqual({ eos_token: 'a' });
+  });
+
+  it('keep the special tokens, settings of generation and chat template of the folder that they were imported from', async () => {
+    const origin = join(root, 'origin');
+    await exportHfModel(origin, config, parameters, { tokenizer: 'bytes', endTokens: [0] });
+    const stored = readJson(join(origin, 'config.json')) as object;
+    writeFileSync(join(origin, 'config.json'), JSON.stringify({ ...stored, bos_token_id: 1, pad_token_id: 3 }));
+    writeFileSync(join(origin, 'generation_config.json'), JSON.stringify({ eos_token_id: [0, 7], top_p: 0.9 }));
+    writeFileSync(join(origin, 'chat_template.jinja'), '{{ messages }}');
+    const out = join(root, 'out');
+    const model = openHfModel(origin);
+    const options = { tokenizer: { folder: origin }, endTokens: [0, 7], imported: origin };
+    const { files } = await exportHfModel(out, model.config, model.parameters(), options);
+    expect(readJson(join(out, 'config.json'))).toMatchObject({
+      bos_token_id: 1,
+      pad_token_id: 3,
+      eos_token_id: [0, 7],
+    });
+    expect(readJson(join(out, 'generation_config.json'))).toEqual({ eos_token_id: [0, 7], top_p: 0.9 });
+    expect(files).toContain('chat_template.jinja');
+  });
+
+  it('of OLMo 3 have a window even where no layer has one: Transformers makes its mask', () => {
+    const { json } = planExport(model({ qkNorm: 'width', block: { norm: 'post' } }), 'olmo3');
+    expect(json).toMatchObject({ layer_types: ['full_attention'], sliding_window: 4096 });
+  });
+
+  it('say positions again as readers of older names ask for them', () => {
+    const json = (input: Partial<ModelInput>) => planExport(model(input)).json;
+    expect(json({ ropeTheta: 5e5 })).toMatchObject({ rope_theta: 5e5, rope_parameters: { rope_theta: 5e5 } });
+    expect(json({ ropeTheta: 5e5 })).not.toHaveProperty('rope_scaling');
+    const linear = { rope_type: 'linear', factor: 4, rope_theta: 1e4 };
+    const scaled = { ropeScaling: { type: 'linear', factor: 4 } as const };
+    expect(json(scaled)).toMatchObject({ rope_scaling: linear, rope_parameters: linear });
+    const hybrid = json({ layers: 'mamba2 full:nope' });
+    expect(hybrid).toMatchObject({ layer_types: ['mamba', 'attention'], position_embedding_type: 'nope' });
+    // Windows with a base of their own cannot be said in older names.
+    const gemma = { localRope: { theta: 10, scaling: null }, layers: 'swa:8:local full', qkNorm: true } as const;
+    const both = planExport(
+      model({
+        ...gemma,
+        block: { norm: 'both' },
+        normOffset: 1,
+        activation: 'gelu_tanh',
+        embeddingScale: Math.sqrt(32),
+      }),
+    ).json;
+    expect(both).toMatchObject({ model_type: 'gemma3_text' });
+    expect(both).not.toHaveProperty('rope_theta');
   });
 
   it('that exist are left as they are, and failures leave nothing', async () => {

@@ -126,6 +126,8 @@ export const lfm2: Family = {
     ...writeConv(config),
     layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'conv')),
     block_auto_adjust_ff_dim: false,
+    // Not read by Transformers; mlx-lm asks for them.
+    ...{ block_dim: config.hiddenSize, block_multiple_of: 256, block_ffn_dim_multiplier: 1 },
     max_position_embeddings: longestOf(config),
     rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
   }),

@@ -7,7 +7,7 @@ import { matrix, rows, whole } from '../family/layout.js';
 import { longestOf, readRope, ropeParameters, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { readGraniteScales, writeGraniteScales } from './llama.js';
-import { hybridTypes, mambaLayout, siluOnly, writeHybridTypes } from './recurrent.js';
+import { hybridTypes, mambaLayout, siluOnly } from './recurrent.js';
 
 /** `time_step_limit` without bounds, as Transformers writes it. */
 export const NO_LIMIT = [0, { __float__: 'Infinity' }] as const;
@@ -329,10 +329,11 @@ export const graniteHybrid: Family = {
   write: (config) => ({
     ...writeCommon(config),
     ...writeGraniteScales(config),
-    layer_types: writeHybridTypes(config),
+    // The names that its published models have, and that other readers know.
+    layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'attention' : 'mamba')),
     num_local_experts: 0,
     shared_intermediate_size: config.intermediateSize,
-    position_embedding_type: config.layers.some((plan) => headGroups(plan)[0]?.rope === true) ? 'rope' : null,
+    position_embedding_type: config.layers.some((plan) => headGroups(plan)[0]?.rope === true) ? 'rope' : 'nope',
     rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
   }),
 };

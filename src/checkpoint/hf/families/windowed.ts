@@ -69,7 +69,12 @@ export const olmo3: Family = {
     };
   },
   layout: (config, layer, name) => decoderLayout(config, layer, name, POST_NAMES),
-  write: (config) => ({ ...writeCommon(config), ...biased(config), rope_parameters: writeRopes(config) }),
+  write: (config) => {
+    const common = writeCommon(config);
+    // The class asks for a window even where no layer has one.
+    const window = common['sliding_window'] ?? 4096;
+    return { ...common, ...biased(config), sliding_window: window, rope_parameters: writeRopes(config) };
+  },
 };
 
 /** OLMo 2: OLMo 3 without windows. */
