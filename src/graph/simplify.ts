@@ -57,7 +57,9 @@ function attrsKey(node: Node, idOf: (v: Value) => number): string {
   if (node.op !== 'constant') return JSON.stringify(node.attrs);
   const { tensor } = node.attrs;
   if (tensor.data.length > 4096) return `#${idOf(at(node.outputs, 0))}`;
-  return `${tensor.dtype}[${tensor.shape.join(',')}]${Array.from(toNumbers(tensor), (x) => (Object.is(x, -0) ? '-0' : x)).join(',')}`;
+  const { buffer, byteOffset, byteLength } = tensor.data;
+  const bits = Buffer.from(buffer, byteOffset, byteLength).toString('base64');
+  return `${tensor.dtype}[${tensor.shape.join(',')}]${bits}`;
 }
 
 function usedOutputs(graph: Graph): ReadonlySet<Value> {

@@ -1,6 +1,6 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import type { HeadScores } from '../analysis/index.js';
-import { allPending, checkMemory, ConfigError, invariant, pending, type Pending } from '../core/index.js';
+import { allPending, checkMemory, ConfigError, invariant, pending, present, type Pending } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
@@ -173,6 +173,10 @@ export interface MeasureOptions {
   readonly precision?: Precision | undefined;
   /** Called with one sentence about each thing that is not measured or takes long. */
   readonly note?: TrainHooks['note'] | undefined;
+  /** The run's data as they are at the checkpoint's step, where they are open already. */
+  readonly data?: OpenedData | undefined;
+  /** The checkpoint's parameters, where they lie on the engine already. */
+  readonly tensors?: TensorMap | undefined;
 }
 
 /** Evaluates a stored checkpoint as training would have. */
@@ -196,11 +200,12 @@ export async function traceCheckpoint(checkpoint: Checkpoint, options: MeasureOp
 
 async function measureCheckpoint<T>(
   checkpoint: Checkpoint,
-  { run: whole, engine, ...options }: MeasureOptions & Pick<MeasurementOptions, 'only'>,
+  { run: whole, engine, data: given, tensors, ...options }: MeasureOptions & Pick<MeasurementOptions, 'only'>,
   what: (measurement: Measurement, tensors: TensorMap) => Promise<T>,
 ): Promise<T> {
   const run = runAtStep(whole, checkpoint.state.step);
-  using data = openRunData(run);
+  using opened = given === undefined ? openRunData(run) : null;
+  const data = given ?? present(opened);
   const { model } = checkpoint.state;
   if (model.vocabSize < data.vocabSize) {
     throw new ConfigError(
@@ -210,7 +215,7 @@ async function measureCheckpoint<T>(
   }
   const measurement = await measurementOf({ ...run, model }, engine, data, options);
   try {
-    return await what(measurement, uploadParameters(engine, checkpoint.parameters()));
+    return await what(measurement, tensors ?? uploadParameters(engine, checkpoint.parameters()));
   } finally {
     await measurement.dispose();
   }

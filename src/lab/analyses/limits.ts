@@ -14,9 +14,10 @@ import {
   type ReachPart,
 } from '../../analysis/index.js';
 import { ConfigError, DataError, minOf, type CsvCell, type Interval } from '../../core/index.js';
-import type { NeedleSample } from '../../data/index.js';
+import type { NeedleSample, OpenedData } from '../../data/index.js';
 import { withConfig } from '../../loaded/index.js';
 import type { ModelConfig } from '../../model/index.js';
+import { openRunData, runAtStep } from '../../train/index.js';
 import { count, textOptions } from '../analysis-options.js';
 import { defineAnalysis, show, type Printed } from '../analysis.js';
 import { AR_FIGURES, arCell, arCells, arColumns, distanceText, limitedAr, type LimitedAr } from './limited-recall.js';
@@ -155,8 +156,11 @@ export const limits = defineAnalysis({
     const wantsTexts = only === null && (chosen.texts !== undefined || holdsTextOut(model));
     const texts = wantsTexts ? await readTexts(model, chosen) : null;
     const { needles, problem } = needlesFor(model, chosen, texts !== null);
+    // What held-out text has to recall is found once, for all limits.
+    using data = model.run === null ? null : openRunData(runAtStep(model.run.run, model.step ?? 0));
+    const asked = { texts, needles, only, data };
     // A limit that leaves a model as it is, such as one of its window's width, is no other model.
-    const measure = measuredOnce((limited: ModelConfig) => measureLimit(model, limited, { texts, needles, only }));
+    const measure = measuredOnce((limited: ModelConfig) => measureLimit(model, limited, asked));
     const rows: LimitRow[] = [{ part: null, keys: null, ...(await measure(model.config)) }];
     for (const part of parts) {
       for (const keys of chosen.keys ?? arLimits(model, part)) {
@@ -278,6 +282,8 @@ interface Asked {
   readonly texts: KeyedTexts | null;
   readonly needles: readonly NeedleSample[] | null;
   readonly only: 'ar' | 'needle' | null;
+  /** The data of the model's run; null without one. */
+  readonly data: OpenedData | null;
 }
 
 async function measureLimit(
@@ -286,7 +292,7 @@ async function measureLimit(
   asked: Asked,
 ): Promise<Omit<LimitRow, 'part' | 'keys'>> {
   const { checkpoint, run } = whole;
-  const { texts, needles, only } = asked;
+  const { texts, needles, only, data } = asked;
   const scores = [];
   for (const { tokens, key } of texts?.texts ?? [])
     scores.push(perplexities(await textLosses(withConfig(whole, config), tokens), key));
@@ -305,6 +311,7 @@ async function measureLimit(
   };
   const record = await evaluateCheckpoint(limited, {
     ...{ run: only === null ? run.run : withMeasure(run.run, only), engine: whole.engine, precision: whole.precision },
+    ...{ tensors: whole.tensors, ...(data === null ? {} : { data }) },
     ...(only === null ? {} : { only: ['loss', only] as const }),
   });
   const needle = needleShare(record.needle);

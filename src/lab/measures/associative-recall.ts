@@ -165,11 +165,14 @@ export const arMeasure = defineMeasure({
     if (!isText || (!asked && grams.keys.order > 2)) return null;
     return { options: given, batches: given.batches ?? shared.batches, grams };
   },
-  prepare: async ({ options: { maxCount, bins }, batches: wanted, grams }, { scores, data, note, later }) => {
+  prepare: async (
+    { options: { maxCount, bins }, batches: wanted, grams },
+    { scores, data, note, later, batchSize },
+  ) => {
     const { seqLen } = data.train;
     const drawn = whileCompiling(() => Array.from({ length: wanted }, (_, i) => scores.stream(i)));
     // What does not depend on the model is found once, while programs are loaded and the first scores computed.
-    const tallied = later(async () => {
+    const tallied = foundOnce(grams, [maxCount, bins, wanted, batchSize, seqLen], later, async () => {
       const batches = await drawn;
       await turn();
       const tally = new ArTally(bins ?? arBins(seqLen), farFrom(seqLen), maxCount);
@@ -300,6 +303,27 @@ export const arMeasure = defineMeasure({
     of: ({ ar }) => ar?.accuracy ?? null,
   },
 });
+
+/** Tallies by the grams of opened data, and by what else decides which tokens are hits in its held-out batches. */
+const known = new WeakMap<GramStatistics, Map<string, Promise<ArTally>>>();
+
+/** What the same opened data gave before for the same held-out batches, else what `find` finds. */
+function foundOnce(
+  grams: GramStatistics,
+  about: readonly unknown[],
+  later: (work: () => Promise<ArTally>) => Promise<ArTally>,
+  find: () => Promise<ArTally>,
+): Promise<ArTally> {
+  const own = known.get(grams) ?? new Map<string, Promise<ArTally>>();
+  known.set(grams, own);
+  const key = JSON.stringify(about);
+  const before = own.get(key);
+  if (before !== undefined) return before;
+  const found = later(find);
+  own.set(key, found);
+  found.catch(() => own.delete(key)); // thrown where it is waited for
+  return found;
+}
 
 /** The thresholds that runs were asked for, where they are several. */
 function severalThresholds(runs: readonly { readonly ar?: ArSummary }[]): readonly number[] {
