@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 warnings.filterwarnings("ignore")
 tf.logging.set_verbosity(logging.CRITICAL)
 
-FOLDERS = dict(mamba="mamba-biases", falcon_mamba="falcon-mamba", jamba="jamba", nemotron_h="nemotron-h-biases",
+FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon-mamba", jamba="jamba", nemotron_h="nemotron-h-biases",
                llama="llama-linear", mistral="mistral-window", qwen2="qwen2", qwen3="qwen3-bias-windows", smollm3="smollm3-tied-bias",
                granite="granite", gemma3_text="gemma3", cohere2="cohere2", exaone4="exaone4-windows", olmo3="olmo3-yarn",
                qwen3_next="qwen3-next", olmo_hybrid="olmo-hybrid", mamba2="mamba2-groups", bamba="bamba-groups",

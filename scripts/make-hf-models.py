@@ -30,6 +30,7 @@ GRANITE_HYBRID = dict(MAMBA, layer_types=["linear_attention", "full_attention"],
 MAMBA2 = dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8, conv_kernel=4, expand=2)
 MAMBA1 = dict(state_size=4, conv_kernel=4, expand=2)
 JAMBA = dict(num_experts=1, num_experts_per_tok=1, attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4)
+FALCON_H1 = dict(mamba_d_ssm=48, mamba_n_heads=4, mamba_d_head=12, mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=8)
 NEMOTRON = dict(mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=8, n_groups=2, chunk_size=8, head_dim=8, n_routed_experts=2,
                 moe_intermediate_size=8, moe_shared_expert_intermediate_size=8)
 MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
@@ -200,6 +201,12 @@ MODELS = {
     "jamba": ("Jamba", dict(JAMBA, num_hidden_layers=3, attn_layer_period=2), {}),
     "jamba-tied": ("Jamba", dict(JAMBA, mamba_proj_bias=True, mamba_conv_bias=False, mamba_dt_rank=5, tie_word_embeddings=True,
                                  num_key_value_heads=4), {}),
+    "falcon-h1": ("FalconH1", dict(FALCON_H1, attention_in_multiplier=1.25, attention_out_multiplier=0.5, key_multiplier=0.75,
+                                   embedding_multiplier=3.0, lm_head_multiplier=0.25, mlp_multipliers=[0.6, 1.5],
+                                   ssm_multipliers=[0.5, 1.5, 2.0, 0.8, 1.2], ssm_in_multiplier=1.25, ssm_out_multiplier=0.7), {}),
+    "falcon-h1-norms": ("FalconH1", dict(
+        FALCON_H1, mamba_rms_norm=True, mamba_norm_before_gate=False, mamba_n_groups=2, mamba_proj_bias=True, projectors_bias=True,
+        attention_bias=True, mlp_bias=True, mamba_conv_bias=False, tie_word_embeddings=True, key_multiplier=0.5, time_step_limit=(0.01, 0.5)), {}),
     "bamba": ("Bamba", dict(BAMBA, attention_bias=True, mlp_bias=True), {}),
     "bamba-groups": ("Bamba", dict(BAMBA, mamba_n_groups=2, mamba_conv_bias=False, mamba_proj_bias=True,
                                    attn_layer_indices=[0], tie_word_embeddings=True), {}),

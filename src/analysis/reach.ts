@@ -3,7 +3,7 @@
  * or only the efficient layers, see fewer keys.
  */
 import { ConfigError } from '../core/index.js';
-import { headGroups, type HeadGroup, type LayerPlan, type ModelConfig } from '../model/index.js';
+import { headGroups, recurrentMixers, type HeadGroup, type LayerPlan, type ModelConfig } from '../model/index.js';
 
 /** `full`: heads without a window; `efficient`: heads with one and recurrent layers; `all`: both. */
 export const REACH_PARTS = ['full', 'efficient', 'all'] as const;
@@ -12,10 +12,8 @@ export type ReachPart = (typeof REACH_PARTS)[number];
 
 /** Whether a model has heads or layers of a part. */
 export function hasPart(model: ModelConfig, part: ReachPart): boolean {
-  return model.layers.some((plan) =>
-    plan.mixer === 'attention'
-      ? headGroups(plan).some((g) => isPart(g, part))
-      : plan.mixer !== 'none' && part !== 'full',
+  return model.layers.some(
+    (plan) => headGroups(plan).some((g) => isPart(g, part)) || (recurrentMixers(plan).length > 0 && part !== 'full'),
   );
 }
 
@@ -44,13 +42,17 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number): M
   }
   const limited = (group: HeadGroup): HeadGroup =>
     isPart(group, part) ? { ...group, window: Math.min(group.window ?? Infinity, keys) } : group;
+  const reachOf = ({ reach = Infinity }: { readonly reach?: number }) => Math.min(reach, keys);
   return {
     ...model,
     layers: model.layers.map((plan): LayerPlan => {
-      if (plan.mixer === 'attention') return { ...plan, groups: plan.groups.map(limited) };
-      return part === 'full' || plan.mixer === 'none'
-        ? plan
-        : { ...plan, reach: Math.min(plan.reach ?? Infinity, keys) };
+      if (plan.mixer === 'attention') {
+        const { beside } = plan;
+        const forgets =
+          beside === undefined || part === 'full' ? {} : { beside: { ...beside, reach: reachOf(beside) } };
+        return { ...plan, groups: plan.groups.map(limited), ...forgets };
+      }
+      return part === 'full' || plan.mixer === 'none' ? plan : { ...plan, reach: reachOf(plan) };
     }),
   };
 }

@@ -7,6 +7,7 @@ import { got } from '../core/index.js';
 import { add, type Value } from '../graph/index.js';
 import { activated, gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
+import type { LayerPlan } from './plan.js';
 import { linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
 import { affine, gainedNorm, normalize, normParameters, scaled } from './norm.js';
@@ -62,11 +63,15 @@ export function buildBlock<M extends { readonly out: Value }>(
     positions,
     segments,
   });
-  const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, block.mixerScale);
+  // Two mixers side by side have been scaled before they were added.
+  const onMixer = isPair(config.layers[layer]) ? 1 : block.mixerScale;
+  const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, onMixer);
   if (!block.mlp) return { out: middle, mixed };
   if (block.parallel) return { out: joined(middle, mlp(first), 1, block.mlpScale), mixed };
   return { out: behind(middle), mixed };
 }
+
+const isPair = (plan: LayerPlan | undefined): boolean => plan?.mixer === 'attention' && plan.beside !== undefined;
 
 const normOf = ({ config, params }: BlockInputs, norm: string) => normParameters(config, params, norm);
 
@@ -98,7 +103,7 @@ function leave(inputs: BlockInputs, y: Value, norm: string): Value {
 }
 
 function buildMlp({ config, params }: BlockInputs, { x, inputMatrix }: Branch): Value {
-  const { intermediateSize: f, activation, mlpGate, mlpBias } = config;
+  const { intermediateSize: f, activation, mlpGate, mlpGateScale, mlpBias } = config;
   const bias = (name: string) => (mlpBias ? got(params, name) : null);
   const learned = (name: string) => got(params, `mlp.${name}`);
   if (!mlpGate) {
@@ -107,5 +112,9 @@ function buildMlp({ config, params }: BlockInputs, { x, inputMatrix }: Branch): 
   }
   const wgateup = inputMatrix('mlp.wgateup');
   const [gate, up] = linearParts(x, wgateup, [f, f], bias('mlp.bgateup')) as [Value, Value];
-  return affine(gated(activation, gate, up, learned), got(params, 'mlp.wdown'), bias('mlp.bdown'));
+  return affine(
+    gated(activation, scaled(gate, mlpGateScale), up, learned),
+    got(params, 'mlp.wdown'),
+    bias('mlp.bdown'),
+  );
 }

@@ -53,6 +53,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly attentionBias: 'none' | 'qkv' | 'all';
   /** Whether the MLP is gated: two projections, one of them activated and multiplied with the other. */
   readonly mlpGate: boolean;
+  /** The factor on the MLP's gate before its activation. */
+  readonly mlpGateScale: number;
   readonly mlpBias: boolean;
   /** The factor on the embedding of tokens. */
   readonly embeddingScale: number;
@@ -124,6 +126,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     queryScaling: parsed.queryScaling,
     attentionBias: parsed.attentionBias,
     mlpGate: parsed.mlpGate,
+    mlpGateScale: parsed.mlpGateScale,
     mlpBias: parsed.mlpBias,
     embeddingScale: parsed.embeddingScale,
     logitScale: parsed.logitScale,

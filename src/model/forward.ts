@@ -20,13 +20,10 @@ import {
 } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
-import type { MixerOutput, MixerScope } from './mixer.js';
-import { mixerOf } from './mixers.js';
+import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
 import { parameterSpecs } from './params.js';
-import type { LayerPlan } from './plan.js';
 import { noTap, type Tap } from './tap.js';
-import { buildTruncated } from './truncate.js';
 
 /** Parameter values by name. */
 export type ParameterValues = ReadonlyMap<string, Value>;
@@ -162,13 +159,6 @@ function buildLayer(
     const { out } = buildMixer({ ...scope, tap }, plan);
     return { out: tap({ kind: 'mixerOut', layer }, out) };
   }).out;
-}
-
-function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
-  if (plan.mixer === 'attention' || plan.mixer === 'none') return mixerOf(plan).build(scope, plan);
-  const { reach } = plan;
-  if (reach === undefined) return mixerOf(plan).build(scope, plan);
-  return buildTruncated(mixerOf(plan), scope, plan, reach);
 }
 
 /** The cross-entropy loss of every token, and its weighted sum. */

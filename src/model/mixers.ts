@@ -2,10 +2,14 @@
  * The rules of every mixer, keyed by the union of layer plans, so that a plan without its rules does not compile.
  */
 import { attentionMixer } from './attention.js';
-import type { Mixer } from './mixer.js';
+import { add, type Value } from '../graph/index.js';
+import { blockOf } from './config.js';
+import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
-import type { LayerPlan, MixerName, MlpPlan, PlanOf } from './plan.js';
+import { scaled } from './norm.js';
+import type { AttentionPlan, LayerPlan, MixerName, MlpPlan, PlanOf, RecurrentPlan } from './plan.js';
 import { recurrentMixer } from './recurrent.js';
+import { buildTruncated } from './truncate.js';
 
 /** The rules of layers without a mixer; the block around them runs nothing. */
 const NO_MIXER: Mixer<MlpPlan> = {
@@ -17,8 +21,55 @@ const NO_MIXER: Mixer<MlpPlan> = {
   step: (scope) => ({ out: scope.x, state: {} }),
 };
 
+/** Attention, with a recurrent mixer beside it where its plan names one: both read one input, and are added. */
+const ATTENTION: Mixer<AttentionPlan> = {
+  params: (config, plan, layer) =>
+    withBeside(plan, attentionMixer.params(config, plan, layer), (mixer, beside) =>
+      mixer.params(config, beside, layer),
+    ),
+  sequenceFlops: (config, plan, seqLen) =>
+    attentionMixer.sequenceFlops(config, plan, seqLen) +
+    (plan.beside === undefined ? 0 : mixerOf(plan.beside).sequenceFlops(config, plan.beside, seqLen)),
+  stateBytes: (config, plan, ...rest) =>
+    attentionMixer.stateBytes(config, plan, ...rest) +
+    (plan.beside === undefined ? 0 : mixerOf(plan.beside).stateBytes(config, plan.beside, ...rest)),
+  states: (config, plan, room) =>
+    withBeside(plan, attentionMixer.states(config, plan, room), (mixer, beside) => mixer.states(config, beside, room)),
+  build: (scope, plan) => {
+    const own = attentionMixer.build(scope, plan);
+    if (plan.beside === undefined) return own;
+    return { out: together(scope, own.out, buildRecurrent(mixerOf(plan.beside), scope, plan.beside).out) };
+  },
+  step: (scope, plan) => {
+    const own = attentionMixer.step(scope, plan);
+    if (plan.beside === undefined) return own;
+    const other = mixerOf(plan.beside).step(scope, plan.beside);
+    return { out: together(scope, own.out, other.out), state: { ...own.state, ...other.state } };
+  },
+};
+
+/** A list of attention's, and behind it that of the mixer beside it. */
+function withBeside<T>(
+  { beside }: AttentionPlan,
+  own: readonly T[],
+  of: (mixer: Mixer<LayerPlan>, beside: RecurrentPlan) => readonly T[],
+): T[] {
+  return [...own, ...(beside === undefined ? [] : of(mixerOf(beside), beside))];
+}
+
+/** The sum of attention and the mixer beside it, each times its factor. */
+function together({ config, layer }: MixerScope, attention: Value, other: Value): Value {
+  const { mixerScale, besideScale } = blockOf(config, layer);
+  return add(scaled(attention, mixerScale), scaled(other, besideScale));
+}
+
+/** The forward pass of a recurrent mixer, which may be made to forget (`reach`). */
+function buildRecurrent(mixer: Mixer<LayerPlan>, scope: MixerScope, plan: RecurrentPlan): MixerOutput {
+  return plan.reach === undefined ? mixer.build(scope, plan) : buildTruncated(mixer, scope, plan, plan.reach);
+}
+
 const MIXERS: { readonly [M in MixerName]: Mixer<PlanOf<M>> } = {
-  attention: attentionMixer,
+  attention: ATTENTION,
   none: NO_MIXER,
   ...(Object.fromEntries(RECURRENT_MIXERS.map((mixer) => [mixer, recurrentMixer(mixer)])) as {
     [M in RecurrentMixer]: Mixer<PlanOf<M>>;
@@ -26,6 +77,12 @@ const MIXERS: { readonly [M in MixerName]: Mixer<PlanOf<M>> } = {
 };
 
 /** The rules of a layer's mixer. */
-export function mixerOf(plan: LayerPlan): Mixer<LayerPlan> {
+export function mixerOf(plan: LayerPlan | RecurrentPlan): Mixer<LayerPlan> {
   return MIXERS[plan.mixer];
+}
+
+/** The forward pass of a layer's mixer over whole sequences. */
+export function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
+  if (plan.mixer === 'attention' || plan.mixer === 'none') return mixerOf(plan).build(scope, plan);
+  return buildRecurrent(mixerOf(plan), scope, plan);
 }

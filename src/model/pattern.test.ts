@@ -79,6 +79,19 @@ describe('layer patterns', () => {
     expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda');
   });
 
+  it('reads and prints a recurrent mixer beside attention', () => {
+    const plans = resolve('2*swa:8/full+mamba2 full:nope+gdn');
+    expect(plans[0]).toEqual({
+      mixer: 'attention',
+      groups: [group(8, 2), group(null, 2)],
+      beside: { mixer: 'mamba2' },
+    });
+    expect(printPattern(plans)).toBe('2*swa:8/full+mamba2 full:nope+gdn');
+    expect(messageOf('full+mamba3')).toContain('"mamba3" behind "+" is no recurrent mixer; did you mean "mamba');
+    expect(messageOf('full+gdn+kda')).toContain('has more than one "+"');
+    expect(messageOf('mamba2+full')).toContain('"mamba2" is a layer of its own');
+  });
+
   it('reads and prints layers that are MLPs alone', () => {
     const plans = resolve('mamba2 mlp full 2*mlp');
     expect(plans.map((p) => p.mixer)).toEqual(['mamba2', 'none', 'attention', 'none', 'none']);

@@ -4,7 +4,8 @@
  *     pattern = token { " " token }           "3*swa:128 full:nope"
  *     token   = [ count "*" ] spec
  *     spec    = "mlp"                         an MLP alone, without a mixer
- *             | recurrent | part { "/" part } heads of one layer divided between parts: "swa:8/full"
+ *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
+ *     heads   = part { "/" part }             heads of one layer divided between parts: "swa:8/full"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
@@ -29,6 +30,8 @@ export interface PatternPart {
 export interface AttentionPattern {
   readonly mixer: 'attention';
   readonly parts: readonly PatternPart[];
+  /** The recurrent mixer beside it; null for none. */
+  readonly beside: RecurrentMixer | null;
   readonly source: string;
 }
 
@@ -82,7 +85,18 @@ function parseLayer(source: string, fail: Fail): PatternLayer {
   if (source === MLP) return { mixer: 'none' };
   const mixer = recurrentMixer(source);
   if (mixer !== undefined) return { mixer };
-  return { mixer: 'attention', source, parts: source.split('/').map((part) => parsePart(part, fail)) };
+  const [heads = '', other, ...more] = source.split('+');
+  if (more.length > 0) return fail('has more than one "+"; one recurrent mixer may stand beside attention');
+  const parts = heads.split('/').map((part) => parsePart(part, fail));
+  return { mixer: 'attention', source, parts, beside: other === undefined ? null : parseBeside(other, fail) };
+}
+
+function parseBeside(text: string, fail: Fail): RecurrentMixer {
+  const mixer = recurrentMixer(text);
+  if (mixer !== undefined) return mixer;
+  const near = nearest(text, RECURRENT_MIXERS);
+  const hint = near === undefined ? '' : `; did you mean "${near}"?`;
+  return fail(`"${text}" behind "+" is no recurrent mixer${hint} (one of ${RECURRENT_MIXERS.join(', ')})`);
 }
 
 function recurrentMixer(text: string): RecurrentMixer | undefined {
@@ -198,7 +212,8 @@ export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'l
     );
   }
   const groups = layer.parts.map(({ window, rope, heads }) => ({ window, heads: heads ?? left / open, rope }));
-  return checkGroups({ mixer: 'attention', groups }, counts, fail);
+  const beside = layer.beside === null ? {} : { beside: { mixer: layer.beside } };
+  return checkGroups({ mixer: 'attention', groups, ...beside }, counts, fail);
 }
 
 /** `plan` if its groups add up to the heads and hold whole key/value heads, else `fail`. */
@@ -226,7 +241,8 @@ export function printLayer(plan: LayerPlan): string {
   if (plan.mixer === 'none') return MLP;
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
-  return plan.groups.map((g) => printGroup(g, uneven)).join('/');
+  const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/');
+  return plan.beside === undefined ? heads : `${heads}+${plan.beside.mixer}`;
 }
 
 /**

@@ -20,6 +20,8 @@ export interface HeadGroup {
 export interface AttentionPlan {
   readonly mixer: 'attention';
   readonly groups: readonly HeadGroup[];
+  /** A recurrent mixer that reads the same input, and whose output is added to that of attention. */
+  readonly beside?: RecurrentPlan | undefined;
 }
 
 /**
@@ -38,6 +40,13 @@ export interface MlpPlan {
 
 /** One layer, discriminated by `mixer`. */
 export type LayerPlan = AttentionPlan | MlpPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
+
+/** The names of the recurrent mixers of a layer: its own, or that beside attention. */
+export function recurrentMixers(plan: LayerPlan): readonly RecurrentMixer[] {
+  if (plan.mixer === 'none') return [];
+  if (plan.mixer !== 'attention') return [plan.mixer];
+  return plan.beside === undefined ? [] : [plan.beside.mixer];
+}
 
 /** The name of any mixer. */
 export type MixerName = LayerPlan['mixer'];

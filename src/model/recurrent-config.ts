@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import type { MixerModel, RecurrentDefinition } from './mixers/definition.js';
 import { RECURRENT, RECURRENT_MIXERS, type RecurrentMixer, type SectionOf } from './mixers/table.js';
-import type { LayerPlan } from './plan.js';
+import { recurrentMixers, type LayerPlan } from './plan.js';
 
 /** A section for each recurrent mixer that the model's layers use. */
 export type RecurrentConfigs = { readonly [M in RecurrentMixer]?: SectionOf<M> };
@@ -26,7 +26,7 @@ export function resolveRecurrent(
   model: MixerModel,
   where: string,
 ): RecurrentConfigs {
-  const used = new Set<string>(layers.map((plan) => plan.mixer));
+  const used = new Set<string>(layers.flatMap((plan) => recurrentMixers(plan)));
   const entries = RECURRENT_MIXERS.flatMap((mixer) => {
     const given = sections[mixer];
     if (given === undefined && !used.has(mixer)) return [];

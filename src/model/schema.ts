@@ -24,6 +24,10 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
       .min(1)
       .max(LIMITS.heads.most)
       .describe('head groups, in the order of the query heads'),
+    beside: z
+      .strictObject({ mixer: z.enum(RECURRENT_MIXERS).describe('the mixer') })
+      .optional()
+      .describe('a recurrent mixer that reads the same input and is added to attention'),
   }),
   z.strictObject({
     mixer: z.enum(RECURRENT_MIXERS).describe('a recurrent mixer, with the settings of its section'),
@@ -53,6 +57,7 @@ const blockSchema = z.strictObject({
     ),
   mixerSkip: scale('factor on the residual stream where the mixer is added'),
   mixerScale: scale('factor on the mixer where it is added'),
+  besideScale: scale('factor on the recurrent mixer beside attention, where mixerScale is that on attention alone'),
   mlpSkip: scale('factor on the residual stream where the MLP is added'),
   mlpScale: scale('factor on the MLP where it is added'),
 });
@@ -188,6 +193,7 @@ export const modelSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe('the MLP multiplies an activated gate with a second projection; false: it activates its one projection'),
+  mlpGateScale: scale('factor on the gate of the MLP before its activation'),
   mlpBias: z.boolean().default(false).describe('biases of the MLP'),
   queryScaling: queryScalingSchema
     .nullable()

@@ -9,6 +9,7 @@ import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
 import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
+import { falconH1 } from './families/falcon-h1.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
 import { nemotronH } from './families/nemotron.js';
 import { minimax } from './families/minimax.js';
@@ -45,6 +46,7 @@ export const FAMILIES: readonly Family[] = [
   nemotronH,
   mamba,
   falconMamba,
+  falconH1,
   jamba,
   lfm2,
   lfm3,

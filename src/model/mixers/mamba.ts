@@ -6,6 +6,7 @@
  * Letters: I innerSize, N stateSize, R rank.
  */
 import { z } from 'zod';
+import { realNumber } from '../../core/index.js';
 import { add, exp, linear, mul, neg, rmsNorm, selectiveScan, split, swiglu, type Value } from '../../graph/index.js';
 import { defineMixer, type RecurrentScope, type Resolved } from './definition.js';
 import { chunk, count, recur, recurrenceStates, shortConv, stepSize } from './parts.js';
@@ -23,7 +24,7 @@ const schema = z.strictObject({
     .enum(['none', 'plain', 'weighted'])
     .default('none')
     .describe('RMSNorm on B, C and what time steps are projected from, without weights (plain) or with'),
-  normEps: z.number().positive().optional().describe('added to the mean square in these norms (default: 1e-6)'),
+  normEps: realNumber().positive().optional().describe('added to the mean square in these norms (default: 1e-6)'),
   chunk,
 });
 

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { at, ConfigError, realNumber } from '../../core/index.js';
 import {
   add,
+  constantFrom,
   linear,
   linearRecurrence,
   max,
@@ -57,6 +58,11 @@ const schema = z.strictObject({
     .describe(
       'groups of channels that the norm takes its statistics over; divides the inner width (default: numGroups)',
     ),
+  inputScales: z
+    .array(realNumber())
+    .length(5)
+    .optional()
+    .describe('factors on the projected gate, x, B, C and time step, in this order (default: 1)'),
   dtMin: realNumber().min(0).default(0).describe('time steps are at least this'),
   dtMax: realNumber().positive().nullable().default(null).describe('time steps are at most this; null for no limit'),
   normEps: normEps('1e-5'),
@@ -99,6 +105,15 @@ function mamba2Heads(
       `headDim ${headDim}; change headDim or expand, or give numHeads`,
     { details: { expand, headDim } },
   );
+}
+
+/** The projections `[B,T,columns]` times the factors of their parts. */
+function scaledInputs(projected: Value, section: Mamba2Config): Value {
+  const { inputScales, numHeads } = section;
+  if (inputScales === undefined) return projected;
+  const sizes = [inner(section), ...convolved(section), numHeads];
+  const factors = sizes.flatMap((size, i) => new Array<number>(size).fill(at(inputScales, i)));
+  return mul(projected, constantFrom(projected.dtype, [factors.length], factors));
 }
 
 /** Norm and gate of the output y `[B,T,I]`. */
@@ -167,7 +182,8 @@ export const mamba2Mixer = defineMixer({
     const { numHeads: H, headDim: P, stateSize: N, convWidth, convBias, bias, dtMin, dtMax, chunk } = section;
     const projected = linear(u, inputMatrix('win'));
     const zxbcdt = bias ? add(projected, param('in.bias')) : projected;
-    const [z, xbc, rate] = split(zxbcdt, 2, [inner(section), channels(section), H]) as [Value, Value, Value];
+    const parts = split(scaledInputs(zxbcdt, section), 2, [inner(section), channels(section), H]);
+    const [z, xbc, rate] = parts as [Value, Value, Value];
     const mixed = shortConv(scope, xbc, { width: convWidth, bias: convBias }, state);
     const [x, B, C] = split(mixed, 2, convolved(section)) as [Value, Value, Value];
     const step = stepSize(rate, param('dtbias'));

@@ -63,6 +63,7 @@ describe('exported models', () => {
       { mlpGate: false, activation: 'relu2', rmsNormEps: 1e-5, mamba2: { headDim: 16, numGroups: 2 } },
       'nemotron_h',
     ],
+    ['full+mamba2', { rmsNormEps: 1e-5, mamba2: { headDim: 16, norm: 'none' } }, 'falcon_h1'],
     ['mamba', { block: { mlp: false } }, 'mamba'],
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],

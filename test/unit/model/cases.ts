@@ -207,6 +207,16 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
     },
   ],
   ['mamba with plain norms and one tap', { layers: 'mamba', mamba: { convWidth: 1, stateSize: 2, norms: 'plain' } }],
+  [
+    'mamba2 beside attention, with factors',
+    {
+      layers: 'swa:3/full:nope+mamba2 full+mamba',
+      block: { mixerScale: 0.7, besideScale: 1.3 },
+      mlpGateScale: 0.6,
+      mamba2: { headDim: 6, stateSize: 3, inputScales: [0.5, 1.5, 2, 0.8, 1.2] },
+      mamba: { stateSize: 2 },
+    },
+  ],
   ['gdn', { layers: 'gdn full:nope' }],
   [
     'gdn with more value heads, negative eigenvalues, no gate and no convolution',

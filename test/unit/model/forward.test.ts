@@ -6,6 +6,7 @@ import {
   forward,
   parameterInputs,
   parameterSpecs,
+  recurrentMixers,
   resolveModelConfig,
   tokenLosses,
   type ForwardOptions,
@@ -131,7 +132,7 @@ describe('forward', () => {
       ({ op }) => op === 'linearRecurrence' || op === 'deltaRule' || op === 'selectiveScan',
     );
     // A convolution has no recurrence.
-    const mixers = config.layers.filter((l) => l.mixer !== 'attention' && l.mixer !== 'conv');
+    const mixers = config.layers.flatMap((plan) => recurrentMixers(plan)).filter((mixer) => mixer !== 'conv');
     expect(recurrences).toHaveLength(mixers.length);
     for (const { inputs } of recurrences) {
       const [q, k, v, decay] = inputs as [Value, Value, Value, Value];

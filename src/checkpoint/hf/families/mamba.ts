@@ -13,7 +13,7 @@ import { hybridTypes, mambaLayout, siluOnly } from './recurrent.js';
 export const NO_LIMIT = [0, { __float__: 'Infinity' }] as const;
 
 /** `time_step_limit`: bounds, infinity as none. */
-function stepLimit(fields: Fields): { dtMin: number; dtMax: number | null } {
+export function stepLimit(fields: Fields): { dtMin: number; dtMax: number | null } {
   const value = fields.value('time_step_limit');
   const [low, high] = Array.isArray(value) && value.length === 2 ? (value as unknown[]) : [null, null];
   if (typeof low !== 'number') {
@@ -23,7 +23,8 @@ function stepLimit(fields: Fields): { dtMin: number; dtMax: number | null } {
   return { dtMin: low, dtMax: typeof high === 'number' ? high : null };
 }
 
-const writeStepLimit = ({ mamba2 }: ModelConfig) =>
+/** `time_step_limit` of a model with Mamba-2; undefined without. */
+export const writeStepLimit = ({ mamba2 }: ModelConfig) =>
   mamba2 === undefined ? undefined : [mamba2.dtMin, mamba2.dtMax ?? NO_LIMIT[1]];
 
 /** Fields of hybrids that say nothing where no layer is Mamba-2. */
