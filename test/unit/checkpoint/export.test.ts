@@ -191,6 +191,11 @@ describe('folders', () => {
     expect(json(scaled)).toMatchObject({ rope_scaling: linear, rope_parameters: linear });
     const hybrid = json({ layers: 'mamba2 full:nope' });
     expect(hybrid).toMatchObject({ layer_types: ['mamba', 'attention'], position_embedding_type: 'nope' });
+    // mlx-lm normalizes over the whole width: it gets what it asks for only where that is one group.
+    const mamba = (numGroups: number) =>
+      json({ layers: 'mamba2', block: { mlp: false }, mamba2: { normEps: 1e-6, numHeads: 4, headDim: 16, numGroups } });
+    expect(mamba(1)).toMatchObject({ intermediate_size: 64, time_step_rank: 'auto' });
+    expect(mamba(2)).not.toHaveProperty('time_step_rank');
     // Windows with a base of their own cannot be said in older names.
     const gemma = { localRope: { theta: 10, scaling: null }, layers: 'swa:8:local full', qkNorm: true } as const;
     const both = planExport(

@@ -177,7 +177,7 @@ export const mamba2: Family = {
     layer_norm_epsilon: config.rmsNormEps,
     num_heads: config.mamba2?.numHeads,
     head_dim: config.mamba2?.headDim,
-    expand: ((config.mamba2?.numHeads ?? 0) * (config.mamba2?.headDim ?? 0)) / config.hiddenSize,
+    expand: innerWidth(config) / config.hiddenSize,
     n_groups: config.mamba2?.numGroups,
     state_size: config.mamba2?.stateSize,
     conv_kernel: config.mamba2?.convWidth,
@@ -185,8 +185,13 @@ export const mamba2: Family = {
     use_bias: config.mamba2?.bias,
     chunk_size: config.mamba2?.chunk ?? 256,
     time_step_limit: writeStepLimit(config),
+    // Not read by Transformers; mlx-lm asks for them, and normalizes over the whole width: it refuses models of several
+    // groups without them, which it would compute otherwise.
+    ...(config.mamba2?.numGroups === 1 ? { intermediate_size: innerWidth(config), time_step_rank: 'auto' } : {}),
   }),
 };
+
+const innerWidth = ({ mamba2 }: ModelConfig): number => (mamba2?.numHeads ?? 0) * (mamba2?.headDim ?? 0);
 
 const mambaOr =
   (other: Family['layout']): Family['layout'] =>
