@@ -92,7 +92,7 @@ for stage in "$@"; do
       note 30 share "$node" "$here/bench/gpu/share.mjs" "$work/real-text" ;;
     real-text-analyze) # what carries the recall; LIMIT: seconds
       timeout -s INT "${LIMIT:-100}" "$home/bin/longsight" analyze "$work/real-text" --only "${ONLY:-limits,masking}" > "$OUT/analyze.log" 2>&1
-      echo "-- real-text-analyze: exit $?"; tail -c 600 "$OUT/analyze.log" ;;
+      echo "-- real-text-analyze: exit $?"; tail -c 900 "$OUT/analyze.log" ;; # its last lines: the mean time of each analysis
     real-text-records) # everything but checkpoints, in pieces below 16 MiB
       "$home/bin/longsight" report "$work/real-text" > "$OUT/report.log" 2>&1
       tar -C "$work" --exclude=checkpoints -cJf - real-text | split -b 15000000 - "$OUT/real-text.tar.xz." ; ls -la "$OUT" ;;

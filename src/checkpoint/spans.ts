@@ -190,7 +190,9 @@ export class TokenPlaces {
     let at = 0;
     const normal = (part: string) => this.#normalizers.reduce((t, normalize) => normalize(t), part);
     if (isAscii(text) && normal(text) === text) {
-      return { bytes: Buffer.from(text, 'latin1'), points: Int32Array.from(text, (_, i) => i), length: text.length };
+      const points = new Int32Array(text.length);
+      for (let i = 0; i < points.length; i++) points[i] = i;
+      return { bytes: Buffer.from(text, 'latin1'), points, length: text.length };
     }
     const units = normal(text) === text ? text : [...text.matchAll(COMPOSED)].map(([unit]) => unit);
     for (const unit of units) {

@@ -107,6 +107,7 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
   output.note(`${all.length} measurements, ${all.length - tasks.length} there already${anew}`);
   const skipped: { run: string; kind: FindingKind; step: number | null; why: string }[] = [];
   const [begin, files] = [performance.now(), [] as string[]];
+  const spent = new Map<FindingKind, { seconds: number; count: number }>();
   try {
     for (const [i, { run, kind, model, session }] of tasks.entries()) {
       context.signal.throwIfAborted();
@@ -114,6 +115,7 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
       const left = i === 0 ? '' : `, ${Math.ceil((seconds / i) * (tasks.length - i))} s left`;
       output.note(`[${i + 1}/${tasks.length}${left}] ${run}: ${kind} at step ${model.step}`);
       output.event({ event: 'progress', done: i, of: tasks.length, run, kind, step: model.step });
+      const since = performance.now();
       try {
         const { record } = await session.measure(model);
         const file = keep(kind, session, model, record);
@@ -126,14 +128,18 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
         skipped.push({ run, kind, step: model.step, why: error.message });
       } finally {
         model.release();
+        const { seconds: before, count } = spent.get(kind) ?? { seconds: 0, count: 0 };
+        spent.set(kind, { seconds: before + (performance.now() - since) / 1000, count: count + 1 });
       }
     }
   } finally {
     await engines.dispose();
   }
   const lines = [...new Set(skipped.map(({ kind, why }) => `${kind} left out: ${why}`))];
+  const times = [...spent].map(([kind, { seconds, count }]) => `${kind} ${(seconds / count).toFixed(1)} s`);
+  if (times.length > 0) output.note(`mean time of a measurement: ${times.join(', ')}`);
   output.result([`${files.length} measurements kept; \`longsight report ${folder}\` shows them`, ...lines].join('\n'), {
-    ...{ event: 'analyze', folder, kept: files, skipped },
+    ...{ event: 'analyze', folder, kept: files, skipped, spent: Object.fromEntries(spent) },
     before: all.length - tasks.length,
   });
 }
