@@ -143,9 +143,9 @@ const STATEMENTS = new Set(['If', 'For', 'Set', 'Macro', 'Break', 'Continue', 'C
 const SAFE = new Set(['StringLiteral', 'FilterStatement']);
 
 /**
- * Changes a syntax tree so that `range` is the one of this module, truth values and none are printed as Python prints them, lists and mappings are
- * refused, and months have their English names: the library prints `true`, nothing, JSON, and the names of the reader's
- * own language.
+ * Changes a syntax tree so that `range` is the one of this module, truth values and none are printed as Python prints
+ * them, lists and mappings are refused, and months have their English names: the library prints `true`, nothing, JSON,
+ * and the names of the reader's own language.
  */
 function printAsPython(node: SyntaxNode): void {
   for (const [field, value] of Object.entries(node)) {

@@ -1,10 +1,11 @@
 /** Bytes as UTF-8: what is no UTF-8 is found and named, never replaced without being asked for. */
 import { u8At } from './at.js';
 import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import type { LongsightError } from './errors.js';
 import { DataError } from './errors.js';
 import { fileError } from './files.js';
+import { LIMITS } from './limits.js';
 
 /** What happens to bytes that are not UTF-8 and to halves of surrogate pairs: an error, or U+FFFD in their place. */
 export type InvalidText = 'refuse' | 'replace';
@@ -31,6 +32,28 @@ const BYTES_BEGIN: readonly (readonly [string, string])[] = [
 ];
 
 /**
+ * The bytes of a file. What is no regular file, such as a pipe, is read up to a limit: a device may never end. Throws
+ * the failing call's error.
+ */
+export function readBytes(path: string, most: number = LIMITS.jsonBytes.most): Buffer {
+  const fd = openSync(path, 'r');
+  try {
+    if (fstatSync(fd).isFile()) return readFileSync(fd);
+    const parts: Buffer[] = [];
+    for (let total = 0; ;) {
+      const part = Buffer.alloc(2 ** 20);
+      const count = readSync(fd, part);
+      if (count === 0) return Buffer.concat(parts);
+      total += count;
+      if (total > most) throw new Error(`it gives more than ${most} bytes`);
+      parts.push(part.subarray(0, count));
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
  * The text of a file that must be UTF-8. A byte order mark at its start is left out where `mark` is "drop": it is no
  * part of JSON, YAML or a table.
  *
@@ -40,7 +63,7 @@ const BYTES_BEGIN: readonly (readonly [string, string])[] = [
 export function readUtf8(path: string, mark: 'keep' | 'drop'): string {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(path);
+    bytes = readBytes(path);
   } catch (cause) {
     throw fileError('read', path, cause);
   }

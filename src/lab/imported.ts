@@ -40,6 +40,7 @@ export async function evaluateOnTexts(
 ): Promise<{ readonly record: Omit<EvalRecord, 'step' | 'tokens'>; readonly needlesLeftOut: string | null }> {
   const seqLen = length ?? model.run?.run.train.seqLen ?? LENGTH;
   const sequences = texts === undefined ? [] : sequencesOf(model, { texts, samples: Infinity, window: seqLen });
+  if (texts !== undefined && sequences.length === 0) throw new DataError(`${texts} holds no text; give one at least`);
   using data = trainingData(model, note);
   const about = { name: texts ?? model.source, seqLen, grams: data?.grams ?? null, note };
   const { step: _, tokens: __, ...record } = await evaluateTexts(model, sequences, about);

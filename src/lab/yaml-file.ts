@@ -1,8 +1,8 @@
 /** YAML files given by the user, with errors that name the file and the line. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { LineCounter, parseDocument, stringify, type Document } from 'yaml';
 import { ZodError, type z } from 'zod';
-import { messageOf, ConfigError, decodeUtf8, parseConfig, LIMITS } from '../core/index.js';
+import { messageOf, ConfigError, decodeUtf8, readBytes, parseConfig, LIMITS } from '../core/index.js';
 
 /** A parsed YAML file that still knows where each value stood. */
 export interface YamlFile {
@@ -27,7 +27,7 @@ export function readYamlFile(path: string): YamlFile {
     const { most } = LIMITS.configBytes;
     if (stat.size > most)
       throw new ConfigError(`${path} has ${stat.size} bytes; a YAML file of more than ${most} bytes is not read`);
-    text = decodeUtf8(readFileSync(path), 'refuse', (offset) => {
+    text = decodeUtf8(readBytes(path, most), 'refuse', (offset) => {
       return new ConfigError(`${path}: byte ${offset} is not valid UTF-8; convert the file to UTF-8`, {
         details: { path },
       });

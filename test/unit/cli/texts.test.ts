@@ -280,3 +280,10 @@ describe('texts that are named', () => {
     }
   });
 });
+
+it('a file without any text is refused', async () => {
+  const [model, texts] = [join(DATA, 'model'), join(folder, 'empty.jsonl')];
+  writeFileSync(texts, '\n');
+  const { code, stderr } = await cli(['eval', model, '--texts', texts]);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: `longsight: ${texts} holds no text; give one at least\n` });
+});
