@@ -164,6 +164,10 @@ describe('a study folder', () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 'study.json'), '{"format": 1, "name": "x"}');
     expect(messageOf(() => readPlan(dir))).toMatch(/study\.json is not a study plan: title is wrong or missing$/);
+    for (const text of ['null', '[]']) {
+      writeFileSync(join(dir, 'study.json'), text);
+      expect(messageOf(() => readPlan(dir))).toMatch(/study\.json is not a study plan: the whole is wrong or missing$/);
+    }
     const whole = plan();
     const runs = whole.runs.map((run, i) => (i === 1 ? { ...run, config: { seed: 1 } } : run));
     writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...whole, runs }));

@@ -70,10 +70,13 @@ export function readPlan(dir: string): StudyPlan {
   const value = readJson(path);
   const result = planSchema.safeParse(value);
   if (!result.success)
-    throw new StoreError(`${path} is not a study plan: ${wrongPlace(value, result.error)} is wrong or missing`, {
-      details: { path },
-      cause: result.error,
-    });
+    throw new StoreError(
+      `${path} is not a study plan: ${wrongPlace(value, result.error) || 'the whole'} is wrong or missing`,
+      {
+        details: { path },
+        cause: result.error,
+      },
+    );
   return result.data as unknown as StudyPlan;
 }
 
