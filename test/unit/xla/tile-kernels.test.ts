@@ -50,6 +50,24 @@ describe('tile kernels', () => {
     expect(line).toMatch(/ : \(tensor<16x16xf32>\) -> tensor<16x16xbf16>$/);
   });
 
+  it.each([
+    [[2, 65_535, 1], true],
+    [[1, 65_536, 2], false],
+    [[2, 3, 65_536], false],
+  ] as const)('launch %j as CUDA can, each instance once and at its place', (grid, asItIs) => {
+    const [nx, ny, nz] = grid;
+    const b = new KernelBuilder({ ...launch, grid });
+    const out = b.output('out', 'f32', [nz, ny, nx]);
+    const [x, y, z] = [b.programId(0), b.programId(1), b.programId(2)];
+    const place = b.add(x, b.mul(b.add(y, b.mul(z, ny)), nx));
+    b.store(b.advance(out, b.convert(place, 'i64')), b.range(1), b.broadcast(b.convert(place, 'f32'), [1]));
+    const kernel = b.build();
+    expect(kernel.grid).toEqual(asItIs ? grid : [nx * ny * nz, 1, 1]);
+    const found = runKernel(kernel, {})['out'] ?? [];
+    expect(found.length).toBe(nx * ny * nz);
+    expect(found.findIndex((value, i) => value !== i)).toBe(-1);
+  });
+
   it('mean what they say: softmax with a masked end', () => {
     const x = Float64Array.from({ length: 20 * 16 }, (_, i) => Math.sin(i) * 3);
     const { y } = runKernel(softmaxKernel(20), { x }, { exact: true });

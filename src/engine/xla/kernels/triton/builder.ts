@@ -20,6 +20,10 @@ export type Operand = Tile | number;
 /** How a kernel is launched. */
 export interface Launch {
   readonly name: string;
+  /**
+   * Program instances along each axis. Where the second or third is more than CUDA launches there, all are launched
+   * along the first, and `programId` computes the three indices: in the same order, the first axis fastest.
+   */
   readonly grid: readonly [number, number, number];
   readonly numWarps: number;
   readonly numStages: number;
@@ -33,6 +37,9 @@ export interface LoadOptions {
   /** What masked elements read as; default 0. */
   readonly other?: number;
 }
+
+/** The most blocks along the second and third axis of a grid (CUDA C++ Programming Guide, technical specifications). */
+const MAX_GRID_YZ = 65_535;
 
 const isFloat = (dtype: TileDType): boolean => dtype === 'f32' || dtype === 'bf16';
 const isInteger = (dtype: TileDType): boolean => dtype === 'i32' || dtype === 'i64';
@@ -65,7 +72,12 @@ export class KernelBuilder {
   #block = this.#body;
   #next = 0;
 
-  constructor(readonly launch: Launch) {}
+  readonly #flat: boolean;
+
+  constructor(readonly launch: Launch) {
+    const [, y, z] = launch.grid;
+    this.#flat = y > MAX_GRID_YZ || z > MAX_GRID_YZ;
+  }
 
   /** An operand of the call. */
   input(name: string, dtype: BufferSpec['dtype'], shape: Shape): Pointer {
@@ -97,7 +109,11 @@ export class KernelBuilder {
 
   /** The program instance's index in the grid along an axis, i32 (`tt.get_program_id`). */
   programId(axis: 0 | 1 | 2): Tile {
-    return this.#emit({ op: 'programId', axis, out: this.#tile('i32', []) });
+    if (!this.#flat) return this.#emit({ op: 'programId', axis, out: this.#tile('i32', []) });
+    const [x, y] = this.launch.grid;
+    const id = this.#emit({ op: 'programId', axis: 0, out: this.#tile('i32', []) });
+    if (axis === 0) return this.rem(id, x);
+    return axis === 1 ? this.rem(this.div(id, x), y) : this.div(id, x * y);
   }
 
   constant(dtype: TileDType, shape: Shape, value: number): Tile {
@@ -311,6 +327,9 @@ export class KernelBuilder {
 
   /** The finished kernel. */
   build(): Kernel {
-    return { maxRegisters: null, ...this.launch, buffers: this.#buffers, pointers: this.#pointers, body: this.#body };
+    const [x, y, z] = this.launch.grid;
+    const grid = this.#flat ? ([x * y * z, 1, 1] as const) : this.launch.grid;
+    const { pointers, buffers, body } = { pointers: this.#pointers, buffers: this.#buffers, body: this.#body };
+    return { maxRegisters: null, ...this.launch, grid, buffers, pointers, body };
   }
 }
