@@ -53,6 +53,7 @@ describe('parseConfig', () => {
     ],
     [{ model, hidden_size: 1 }, 'unknown key "hidden_size"; did you mean "model.hiddenSize"?'],
     [{ model, scheduler: 1 }, 'unknown key "scheduler"; did you mean "model.schedule"?'],
+    [{ model, data: { kind: 'recall', seed: 1 } }, 'unknown key "seed" in data; it stands at the top level'],
     [{ model, sed: 1 }, 'unknown key "sed"; did you mean "seed"?'],
     [{ model, zzzzzz: 1 }, 'unknown key "zzzzzz"; valid keys: seed, model, data, list, keep'],
     [{ model: { hiddenSize: '4' } }, 'model.hiddenSize must be a number, got "4"'],

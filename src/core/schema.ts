@@ -123,10 +123,11 @@ function describe(schema: z.core.$ZodType, root: unknown, issue: Issue, base: Pa
 }
 
 function describeUnknownKey(key: string, at: string, known: readonly string[], elsewhere: string | undefined): string {
+  const unknown = `unknown key "${clip(key)}"${at === '' ? '' : ` in ${at}`}`;
+  if (elsewhere === key) return `${unknown}; it stands at the top level`;
   const near = elsewhere ?? nearest(key, known);
-  const hint =
-    near === undefined ? (known.length === 0 ? '' : `; valid keys: ${known.join(', ')}`) : `; did you mean "${near}"?`;
-  return `unknown key "${clip(key)}"${at === '' ? '' : ` in ${at}`}${hint}`;
+  if (near !== undefined) return `${unknown}; did you mean "${near}"?`;
+  return known.length === 0 ? unknown : `${unknown}; valid keys: ${known.join(', ')}`;
 }
 
 function describeChoice(subject: string, value: unknown, values: readonly unknown[]): string {
