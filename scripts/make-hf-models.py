@@ -217,6 +217,13 @@ MODELS = {
                                                      tie_word_embeddings=True), {}),
 }
 
+# Made by name only, for test/data/hf-deep: so many delta rules that float32 itself is past the tolerance.
+DEEP = {
+    "gdn": ("Qwen3_5Text:Qwen3_5", dict(
+        GDN, hidden_size=8, intermediate_size=8, num_hidden_layers=12, layer_types=["linear_attention"] * 12, head_dim=16,
+        linear_num_value_heads=2, linear_value_head_dim=8, max_position_embeddings=128), dict(tokens=128, sequences=1, scale=2.0)),
+}
+
 
 def randomize(model, generator):
     """Weights of a size that lets every part of the model matter."""
@@ -274,8 +281,8 @@ def change_slopes(folder, factors):
     save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"format": "pt"})
 
 
-def make(folder, name, tokens=24):
-    kind, fields, options = MODELS[name]
+def make(folder, name):
+    kind, fields, options = (MODELS | DEEP)[name]
     config_kind, model_kind = kind.split(":") if ":" in kind else (kind, kind)
     fields = dict(SMALL, **fields)
     if "vision" in options:
@@ -288,6 +295,8 @@ def make(folder, name, tokens=24):
     torch.manual_seed(seed)
     model = model_class(config).eval()
     randomize(model, torch.Generator().manual_seed(seed))
+    for p in model.parameters():
+        p.data *= options.get("scale", 1.0) if p.dim() == 2 else 1.0
     model.tie_weights()
     dtype = options.get("dtype", "float32")
     (model.model if options.get("base") else model).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
@@ -297,8 +306,11 @@ def make(folder, name, tokens=24):
         change_slopes(folder, options["slopes"])
     # What files hold is what is run, in float32.
     model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    ids = torch.randint(3, vocabulary, (2, tokens), generator=torch.Generator().manual_seed(seed + 1))
-    save_file(expect(model, ids), os.path.join(folder, "expected.safetensors"))
+    ids = torch.randint(3, vocabulary, (options.get("sequences", 2), options.get("tokens", 24)), generator=torch.Generator().manual_seed(seed + 1))
+    results = expect(model, ids)
+    if name in DEEP:
+        results = {k: v for k, v in results.items() if not k.startswith("hidden.") or k == f"hidden.{config.num_hidden_layers}"}
+    save_file(results, os.path.join(folder, "expected.safetensors"))
     if os.path.exists(os.path.join(folder, "generation_config.json")):
         os.remove(os.path.join(folder, "generation_config.json"))
 

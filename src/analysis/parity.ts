@@ -5,7 +5,7 @@
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, H query heads, D headDim, L layers.
  */
 import { entry, f64At, at, DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
-import type { DeviceTensor } from '../engine/index.js';
+import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
 import {
   finalNorm,
@@ -16,7 +16,8 @@ import {
   type ModelConfig,
   TapReader,
 } from '../model/index.js';
-import type { LoadedModel } from '../loaded/index.js';
+import { loadModel, type LoadedModel } from '../loaded/index.js';
+import { judgeByFloat64, type Float64Distances, type Versions } from './parity-float64.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -53,6 +54,11 @@ export interface ParityOptions {
   readonly tolerance?: number;
   /** The relative tolerance of gradient norms. */
   readonly gradientTolerance?: number;
+  /**
+   * Makes an engine that computes float64, which judges errors past the tolerance; they fail where there is none (the
+   * default). It is made where there are such errors, and disposed of.
+   */
+  readonly float64?: () => Engine;
 }
 
 /** One expected tensor against ours. */
@@ -65,6 +71,8 @@ export interface ParityRow {
   /** The largest difference that passes. */
   readonly tolerance: number;
   readonly passed: boolean;
+  /** How far both are from float64; of errors past the tolerance, which pass if float32 explains them. */
+  readonly float64?: Float64Distances;
 }
 
 /** The largest difference of every compared tensor. */
@@ -83,6 +91,8 @@ export interface ParityResult {
 export const PARITY_TOLERANCE = 1e-4;
 /** The largest relative difference of gradient norms that passes. */
 export const PARITY_GRADIENT_TOLERANCE = 1e-3;
+
+const DEFAULT_TOLERANCES = { values: PARITY_TOLERANCE, gradients: PARITY_GRADIENT_TOLERANCE } as const;
 
 /** Gradient norms below this part of the largest are noise: their error is taken relative to it. */
 const NOISE = 1e-4;
@@ -103,19 +113,76 @@ export async function compareWithExpected(
   const ids = readIds(expected, model.config);
   const wanted = Object.keys(expected).filter((name) => name !== 'input_ids');
   const { hiddenStates: hidden, sinksInMaps = false, tensors } = options;
-  const got = await compute(model, expected, ids, { wanted, hidden, sinksInMaps, tensors });
-  const rows: ParityRow[] = [];
+  const what = { hidden, sinksInMaps, tensors };
+  const got = await compute(model, expected, ids, { ...what, wanted, dtype: 'f32' });
   const skipped: { name: string; why: string }[] = [];
+  const values: Compared[] = [];
   for (const name of wanted.filter((n) => !n.startsWith('gradnorm.')).sort(byNumber)) {
     const ours = got.values[name];
     if (ours === undefined) skipped.push({ name, why: got.absent[name] ?? 'it is not something that is compared' });
-    else rows.push(compareValues(name, ours, entry(expected, name), options.tolerance ?? PARITY_TOLERANCE));
+    else values.push(compareValues(name, ours, entry(expected, name), options.tolerance ?? PARITY_TOLERANCE));
   }
-  const norms = compareGradients(options, expected, wanted, got.squares);
-  append(rows, norms.rows);
+  const norms = gradientNorms(options, wanted, got.squares);
   append(skipped, norms.skipped);
+  const gradients = compareGradients(options, expected, norms.norms);
+  const failed = [values, gradients].filter((kind) => kind.some(({ row }) => !row.passed)).flat();
+  let exact: Numbers = {};
+  if (options.float64 && failed.length > 0) {
+    const names = failed.map(({ row }) => row.name);
+    exact = await inFloat64(options.float64, model, async (precise) => {
+      const found = await compute(precise, expected, ids, { ...what, wanted: names, dtype: 'f64' });
+      const own = [...gradientNorms(options, names, found.squares).norms];
+      return { ...found.values, ...Object.fromEntries(own.map(([name, norm]) => [name, Float64Array.of(norm)])) };
+    });
+  }
+  const rows = [...judged('values', values, exact), ...judged('gradients', gradients, exact)];
   const passed = rows.length > 0 && rows.every((r) => r.passed) && norms.unknown === 0;
   return { format: 1, sequences: ids.B, seqLen: ids.T, rows, skipped, passed };
+}
+
+/** Takes the same weights to an engine that computes float64, for as long as `use` needs them. */
+async function inFloat64<T>(
+  make: () => Engine,
+  { engine, config, tensors }: LoadedModel,
+  use: (model: LoadedModel) => Promise<T>,
+): Promise<T> {
+  const precise = make();
+  try {
+    const weights = new Map<string, HostTensor>();
+    for (const [name, tensor] of Object.entries(tensors)) {
+      const own = await engine.download(tensor);
+      weights.set(name, tensorFrom('f64', own.shape, toNumbers(own)));
+    }
+    return await use(loadModel(precise, config, weights));
+  } finally {
+    await precise.dispose();
+  }
+}
+
+/** A row and what it compares; differences are relative to `size`. */
+interface Compared {
+  readonly row: ParityRow;
+  readonly expected: Float64Array;
+  readonly ours: Float64Array;
+  readonly size: number;
+}
+
+/**
+ * The rows of one kind; those past the tolerance are judged by the values of float64, where there are such. A tolerance
+ * other than the default is the last word.
+ */
+function judged(kind: 'values' | 'gradients', compared: readonly Compared[], exact: Numbers): ParityRow[] {
+  const versions = compared.flatMap(({ row: { name }, expected, ours, size }): Versions[] => {
+    const own = exact[name];
+    return own === undefined ? [] : [{ name, expected, ours, exact: own, size }];
+  });
+  const verdicts = judgeByFloat64(kind, versions);
+  return compared.map(({ row }) => {
+    const verdict = row.passed ? undefined : verdicts.get(row.name);
+    if (verdict === undefined) return row;
+    const { explained, ...float64 } = verdict;
+    return { ...row, passed: explained && row.tolerance === DEFAULT_TOLERANCES[kind], float64 };
+  });
 }
 
 const byNumber = (a: string, b: string) => a.localeCompare(b, 'en', { numeric: true });
@@ -153,6 +220,8 @@ interface Wanted {
   readonly hidden: ParityOptions['hiddenStates'];
   readonly sinksInMaps: boolean;
   readonly tensors: readonly TensorParts[];
+  /** What it is computed in. */
+  readonly dtype: 'f32' | 'f64';
 }
 
 async function compute(
@@ -176,7 +245,7 @@ async function compute(
     ),
     weights: engine.upload(
       tensorFrom(
-        'f32',
+        what.dtype,
         [B, T],
         values.map((_, i) => (isLast(i) ? 0 : 1)),
       ),
@@ -204,7 +273,7 @@ async function compute(
     ]);
   }
   const learns = wanted.some((n) => n === 'loss' || n.startsWith('gradnorm.'));
-  const learned = learns ? await run(lossGraph(model, ids, what.tensors)) : {};
+  const learned = learns ? await run(lossGraph(model, ids, what)) : {};
   const { loss, ...squares } = learned;
   return {
     values: { ...states, ...Object.fromEntries(maps), ...(loss === undefined ? {} : { loss }) },
@@ -234,10 +303,10 @@ function attentionLayersOf(model: ModelConfig, wanted: readonly string[]) {
 function statesGraph(
   model: ModelConfig,
   { B, T }: Ids,
-  { wanted, hidden }: Wanted,
+  { wanted, hidden, dtype }: Wanted,
   attending: readonly number[],
 ): Graph {
-  const params = parameterInputs(model);
+  const params = parameterInputs(model, dtype);
   const tokens = input('tokens', 'i32', [B, T]);
   const reader = new TapReader();
   const { logits } = forward(model, params, tokens, { tap: reader.tap });
@@ -259,11 +328,11 @@ function statesGraph(
   return makeGraph({ ...Object.fromEntries(used), tokens }, Object.fromEntries(outputs));
 }
 
-function lossGraph(model: ModelConfig, { B, T }: Ids, tensors: readonly TensorParts[]): Graph {
+function lossGraph(model: ModelConfig, { B, T }: Ids, { tensors, dtype }: Wanted): Graph {
   const columns = new Set(tensors.flatMap((t) => t.parts.flatMap((p) => (p.axis === 'columns' ? [p.parameter] : []))));
-  const params = parameterInputs(model);
+  const params = parameterInputs(model, dtype);
   const [tokens, targets] = [input('tokens', 'i32', [B, T]), input('targets', 'i32', [B, T])];
-  const weights = input('weights', 'f32', [B, T]);
+  const weights = input('weights', dtype, [B, T]);
   const { logits } = forward(model, params, tokens);
   const { weightedSum, weightSum } = tokenLosses(logits, targets, weights);
   const loss = div(weightedSum, weightSum);
@@ -323,7 +392,7 @@ function softmaxIn(scores: Float64Array, sink: number): void {
   scores.forEach((s, i) => (scores[i] = s / total));
 }
 
-function compareValues(name: string, ours: Float64Array, expected: HostTensor, tolerance: number): ParityRow {
+function compareValues(name: string, ours: Float64Array, expected: HostTensor, tolerance: number): Compared {
   const theirs = toNumbers(expected);
   if (ours.length !== theirs.length) {
     throw new DataError(
@@ -340,39 +409,54 @@ function compareValues(name: string, ours: Float64Array, expected: HostTensor, t
     largest = Math.max(largest, Math.abs(v));
   });
   const worstRelative = worst === 0 ? 0 : worst / largest;
-  return { name, worstAbsolute: worst, worstRelative, tolerance, passed: worst <= tolerance * Math.max(1, largest) };
+  const passed = worst <= tolerance * Math.max(1, largest);
+  return {
+    row: { name, worstAbsolute: worst, worstRelative, tolerance, passed },
+    ...{ expected: theirs, ours, size: largest },
+  };
 }
 
-function compareGradients(
-  options: ParityOptions,
-  expected: ExpectedTensors,
-  wanted: readonly string[],
-  squares: Numbers,
-) {
-  const { tensors, aliases, gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE } = options;
+const expectedNorm = (expected: ExpectedTensors, name: string): number => readF64(toNumbers(entry(expected, name)), 0);
+
+/** The norms of gradients among `wanted`, by their names there, and those that the model does not have. */
+function gradientNorms({ tensors, aliases }: ParityOptions, wanted: readonly string[], squares: Numbers) {
   const byName = new Map(tensors.map((t) => [t.name, t]));
-  const names = wanted.filter((n) => n.startsWith('gradnorm.'));
-  const theirs = (name: string) => readF64(toNumbers(entry(expected, name)), 0);
-  const largest = names.reduce((most, n) => Math.max(most, theirs(n)), 0);
-  const rows: ParityRow[] = [];
+  const norms = new Map<string, number>();
   const skipped: { name: string; why: string }[] = [];
   let unknown = 0;
-  for (const name of names.sort(byNumber)) {
+  for (const name of wanted.filter((n) => n.startsWith('gradnorm.')).sort(byNumber)) {
     const tensor = name.slice('gradnorm.'.length);
     const others = byName.has(tensor) ? [tensor] : (aliases?.(tensor) ?? null);
     const found = others?.flatMap((other) => byName.get(other) ?? []) ?? [];
-    if (found.length === 0) {
-      const useless = others === null && aliases !== undefined && aliases(tensor) === null;
-      if (!useless) unknown += 1;
-      skipped.push({ name, why: useless ? 'it has no effect on the result' : 'the model has no such tensor' });
+    if (found.length > 0) {
+      norms.set(name, Math.sqrt(found.reduce((sum, t) => sum + squaredNorm(t, squares), 0)));
       continue;
     }
-    const norm = Math.sqrt(found.reduce((sum, t) => sum + squaredNorm(t, squares), 0));
-    const worst = Math.abs(norm - theirs(name));
-    const worstRelative = worst === 0 ? 0 : worst / Math.max(theirs(name), NOISE * largest);
-    rows.push({ name, worstAbsolute: worst, worstRelative, tolerance, passed: worstRelative <= tolerance });
+    const useless = others === null && aliases !== undefined && aliases(tensor) === null;
+    if (!useless) unknown += 1;
+    skipped.push({ name, why: useless ? 'it has no effect on the result' : 'the model has no such tensor' });
   }
-  return { rows, skipped, unknown };
+  return { norms, skipped, unknown };
+}
+
+function compareGradients(
+  { gradientTolerance: tolerance = PARITY_GRADIENT_TOLERANCE }: ParityOptions,
+  expected: ExpectedTensors,
+  norms: ReadonlyMap<string, number>,
+): Compared[] {
+  const largest = Object.keys(expected)
+    .filter((name) => name.startsWith('gradnorm.'))
+    .reduce((most, name) => Math.max(most, expectedNorm(expected, name)), 0);
+  return [...norms].map(([name, norm]) => {
+    const theirs = expectedNorm(expected, name);
+    const size = Math.max(theirs, NOISE * largest);
+    const worst = Math.abs(norm - theirs);
+    const worstRelative = worst === 0 ? 0 : worst / size;
+    return {
+      row: { name, worstAbsolute: worst, worstRelative, tolerance, passed: worstRelative <= tolerance },
+      ...{ expected: Float64Array.of(theirs), ours: Float64Array.of(norm), size },
+    };
+  });
 }
 
 function squaredNorm({ parts }: TensorParts, squares: Numbers): number {

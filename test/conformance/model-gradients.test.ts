@@ -94,6 +94,26 @@ async function runOn(engine: Engine, graph: Graph, given: Record<string, HostTen
   return found;
 }
 
+describe('onnx in float64', () => {
+  const models: typeof MODELS = [
+    ...MODELS,
+    ['a SiLU and factors that float32 rounds', { layers: 'full', embeddingScale: 0.3, attentionScale: 0.7 }],
+  ];
+  it.each(models)('has the gradients of the reference to 1e-12 with %s', async (_name, settings) => {
+    const { graph, given } = lossGraph(settings, 'f64');
+    const want = evaluateReference(graph, given);
+    const engine = createOnnxEngine({ threads: 1 });
+    for (const [name, values] of await runOn(engine, graph, given)) {
+      const numbers = toNumbers(want[name] as HostTensor);
+      const size = Math.max(...numbers.map(Math.abs));
+      values.forEach((v, i) =>
+        expect(Math.abs(v - (numbers[i] as number)), name).toBeLessThan(1e-12 * Math.max(size, 0.1)),
+      );
+    }
+    await engine.dispose();
+  });
+});
+
 describe.each(ENGINES)('%s', (_engine, make) => {
   it.each(MODELS)('has the loss and the gradients of the reference with %s', async (_name, settings) => {
     const exact = lossGraph(settings, 'f64');

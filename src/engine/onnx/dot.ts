@@ -102,11 +102,10 @@ function multiply(
   if (batchRank === 0) {
     if (transA && !transB && alpha === 1 && sizes.K >= LONG) return tallProduct(b, left.name, right.name, sizes);
     if (!transA && !transB && alpha === 1) return b.op('MatMul', [left.name, right.name]);
-    return b.op('Gemm', [left.name, right.name], {
-      transA,
-      transB,
-      alpha: { float: alpha },
-    });
+    // The attribute is a float32, which rounds most factors.
+    const apart = dtype === 'f64' && Math.fround(alpha) !== alpha;
+    const product = b.op('Gemm', [left.name, right.name], { transA, transB, alpha: { float: apart ? 1 : alpha } });
+    return apart ? b.op('Mul', [product, b.numbers('f64', [], [alpha])]) : product;
   }
   if (!transA && !transB && alpha === 1) return b.op('MatMul', [left.name, right.name]);
   if (dtype === 'f32') {

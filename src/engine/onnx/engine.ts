@@ -197,13 +197,24 @@ class OnnxExecutable implements Executable {
   }
 }
 
-function sessionOptions(threads: number, profile: string | undefined): Ort.InferenceSession.SessionOptions {
+/**
+ * How much onnxruntime rewrites a graph. In float64 only what holds for every dtype: its fusions take kernels that
+ * exist in float32 alone (QuickGelu), or make a factor an attribute, which is a float32 (FusedMatMul).
+ */
+const rewriting = (graph: Graph): 'all' | 'basic' =>
+  graph.nodes.some((node) => node.outputs.some((v) => v.dtype === 'f64')) ? 'basic' : 'all';
+
+function sessionOptions(
+  threads: number,
+  profile: string | undefined,
+  graph: Graph,
+): Ort.InferenceSession.SessionOptions {
   return {
     executionProviders: ['cpu'],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: rewriting(graph),
     // A plan of one block for all temporaries doubles the memory and saves no time.
     enableMemPattern: false,
     logSeverityLevel: 3,
@@ -244,7 +255,10 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
       checkDonation(graph, compileOptions);
       const lowered = lowerToOnnx(graph, compileOptions.donate);
       try {
-        const session = await ort.InferenceSession.create(lowered.model, sessionOptions(threads, options.profile));
+        const session = await ort.InferenceSession.create(
+          lowered.model,
+          sessionOptions(threads, options.profile, graph),
+        );
         return new OnnxExecutable(graph, session, lowered, compileOptions.donate ?? {});
       } catch (cause) {
         throw new EngineError(`onnx: onnxruntime did not take the program: ${message(cause)}`, { cause });

@@ -66,6 +66,7 @@ describe('longsight parity', () => {
     expect(new Set(names)).toEqual(new Set(['logits', 'hidden', 'attn', 'loss', 'gradnorm']));
     const strict = await cli([...args, '--tolerance', '1e-12']);
     expect(strict.code).toBe(1);
+    expect(strict.stdout).toMatch(/past 1e-12 \(from float64: expected \S+e-\d, ours \S+e-\d\)/);
   });
 
   it('refuses a folder without expected values, and tolerances that are none', async () => {
