@@ -47,6 +47,14 @@ describe('runs that begin alike', () => {
     expect(sharedOf(arms, true)).toMatchObject({ 'full_seed-1': { run: 'full_long_seed-1', step: 80 } });
   });
 
+  it('take their last step themselves where they do not decay', () => {
+    const flat = STUDY.replace('warmupSteps: 10', 'warmupSteps: 10, decaySteps: 0');
+    expect(sharedOf(flat)).toMatchObject({
+      'full_steps-100_seed-1': { run: 'full_steps-400_seed-1', step: 99 },
+      'full_steps-200_seed-1': { run: 'full_steps-400_seed-1', step: 199 },
+    });
+  });
+
   it.each([
     ['another schedule', STUDY.replace('schedule: wsd', 'schedule: cosine')],
     // The default is a tenth of the steps.

@@ -17,10 +17,13 @@ export interface SharedBeginning {
 /** By name of a run, the beginning that it takes over. */
 export type SharedBeginnings = ReadonlyMap<string, SharedBeginning>;
 
-/** The step after which the learning rate of a run begins to decay; null where it changes otherwise. */
+/**
+ * The step after which the learning rate of a run begins to decay, or the one before the last where it does not decay:
+ * a run measures its last step itself. Null where the rate changes otherwise.
+ */
 function constantUntil({ config: { train } }: PlannedRun): number | null {
   const { schedule, steps, decaySteps, stages = [] } = train;
-  return schedule === 'wsd' && stages.length === 0 ? steps - decaySteps : null;
+  return schedule === 'wsd' && stages.length === 0 ? steps - Math.max(1, decaySteps) : null;
 }
 
 /** Everything that runs have in common which begin alike. */

@@ -80,7 +80,7 @@ export function prepareResume(
 ): Checkpoint | null {
   const { checkpoint, damaged } = latestCheckpoint(dir);
   const step = checkpoint?.state.step ?? 0;
-  const changed = scheduleChanges(dir, run, step);
+  const changed = scheduleChanges(dir, run, checkpoint);
   for (const note of damaged) hooks?.note?.(note);
   if (checkpoint !== null) {
     const { model, seed } = checkpoint.state;
@@ -88,7 +88,7 @@ export function prepareResume(
     checkSame(`${checkpoint.path} is of another run`, { model, seed }, wanted);
   }
   removeTemporaryCheckpoints(dir);
-  if (step >= run.train.steps) return checkpoint;
+  if (step >= run.train.steps && changed.length === 0) return checkpoint;
   removeResultsAfter(dir, checkpoint?.state.step ?? -1);
   const from = branched ? branch?.name : undefined;
   const other = changed.length === 0 ? {} : { train: run.train, changed };
@@ -101,9 +101,10 @@ export function prepareResume(
 /**
  * How the steps and the schedule of a run differ from those that its folder states; empty where they do not.
  *
- * @throws StoreError if anything else differs, or if one of the first `step` steps would have been another one
+ * @throws StoreError if anything else differs, or if one of the steps up to the checkpoint would have been another one
  */
-function scheduleChanges(dir: string, run: RunConfig, step: number): readonly Difference[] {
+function scheduleChanges(dir: string, run: RunConfig, checkpoint: Checkpoint | null): readonly Difference[] {
+  const step = checkpoint?.state.step ?? 0;
   const { train } = readRunConfig(dir).run;
   const stated = Object.fromEntries(SCHEDULE_KEYS.map((key) => [key, train[key] ?? undefined]));
   const own = Object.fromEntries(SCHEDULE_KEYS.map((key) => [key, run.train[key]]));
@@ -115,7 +116,9 @@ function scheduleChanges(dir: string, run: RunConfig, step: number): readonly Di
   }
   const before = { ...run, train: { ...run.train, ...stated } };
   checkSameRun(dir, before);
-  const problem = takenOtherwise({ ...run, train: parseConfig(TrainConfigSchema, before.train, dir) }, run, step);
+  const problem =
+    takenOtherwise({ ...run, train: parseConfig(TrainConfigSchema, before.train, dir) }, run, step) ??
+    endsUnmeasured(run, checkpoint);
   if (problem === null) return changed;
   throw new StoreError(
     `${dir} holds another run: ${describeDifferences(changed, 3)}, ${problem}; a run may get more steps, or stages after ` +
@@ -139,6 +142,12 @@ function takenOtherwise(before: RunConfig, now: RunConfig, step: number): string
       return `and step ${taken}, which it has taken, would be another (${describeDifferences(other, 1)})`;
   }
   return null;
+}
+
+/** Why a run cannot end where it was stopped between two measurements; null where it does not. */
+function endsUnmeasured({ train }: RunConfig, checkpoint: Checkpoint | null): string | null {
+  if (checkpoint === null || checkpoint.state.scheduled || train.steps !== checkpoint.state.step) return null;
+  return `and it was stopped after step ${train.steps} without measuring it`;
 }
 
 /** What decides which sequences the steps of a stage read, and with which model. */

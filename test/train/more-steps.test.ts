@@ -1,5 +1,5 @@
 /** More steps on a run: as if it had been planned longer, or refused. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InterruptedError, readJson, type Difference } from '../../src/core/index.js';
@@ -97,6 +97,31 @@ describe('more steps on a run', () => {
     await expect(train(dir, { ...PLAIN, steps: 20, stages }, { resume: 'yes' })).rejects.toThrow(
       /step 7, which it has taken, would be another \(from was 0, now 6; and 2 more\)/,
     );
+  });
+
+  it('may be fewer, down to a checkpoint that was due, and then later results go and the folder says so', async () => {
+    const dir = join(temporaryFolder(), 'run');
+    await train(dir, PLAIN, { hooks: { evaluate: ({ step }) => Promise.resolve({ 'eval/loss': step }) } });
+    const last = join(dir, 'checkpoints/step-000012');
+    rmSync(last, { recursive: true });
+    await train(dir, { ...PLAIN, steps: 10 }, { resume: 'yes' });
+    expect(readJson(join(dir, 'config.json'))).toMatchObject({
+      run: { train: { steps: 10 } },
+      resumes: [{ step: 10, changed: [{ path: 'train.steps', was: 12, now: 10 }] }],
+    });
+    const lines = readFileSync(join(dir, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+    expect(Math.max(...lines.map((line) => (JSON.parse(line) as { step: number }).step))).toBe(10);
+    expect(readJson(join(dir, 'status.json'))).toMatchObject({ state: 'done', step: 10 });
+  });
+
+  it('may not end where a run was stopped between two measurements', async () => {
+    const dir = join(temporaryFolder(), 'run');
+    await stoppedAt(dir, 7, PLAIN);
+    await expect(train(dir, { ...PLAIN, steps: 7 }, { resume: 'yes' })).rejects.toThrow(
+      /train.steps was 12, now 7, and it was stopped after step 7 without measuring it/,
+    );
+    await train(dir, { ...PLAIN, steps: 8 }, { resume: 'yes' });
+    expect(existsSync(join(dir, 'checkpoints/step-000008'))).toBe(true);
   });
 
   it('are asked for with a run folder', async () => {
