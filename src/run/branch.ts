@@ -54,8 +54,8 @@ export async function takeOverBeginning(dir: string, from: BranchPoint): Promise
     const earlier = openOrNull(entry.path);
     if (earlier?.state.scheduled === true) await copyCheckpoint(earlier, dir);
   }
-  await copyCheckpoint(source, dir);
-  return step;
+  // The other run may have removed its own checkpoint of this step meanwhile (`keepCheckpoints`): then the next best.
+  return (await copyCheckpoint(source, dir)) ? step : takeOverBeginning(dir, from);
 }
 
 /** The newest complete state of a run up to a step and after `own`; of two after one step that which was due. */
@@ -79,13 +79,21 @@ function openOrNull(path: string): Checkpoint | null {
   }
 }
 
-async function copyCheckpoint(checkpoint: Checkpoint, dir: string): Promise<void> {
-  const [weights, moments] = [checkpoint.parameters(), checkpoint.optimizer()];
+/** Copies a checkpoint into a run; false where it is gone since it was opened. */
+async function copyCheckpoint(checkpoint: Checkpoint, dir: string): Promise<boolean> {
+  let weights, moments;
+  try {
+    [weights, moments] = [checkpoint.parameters(), checkpoint.optimizer()];
+  } catch (error) {
+    if (error instanceof LongsightError && !existsSync(checkpoint.path)) return false;
+    throw error;
+  }
   const tensors: CheckpointTensors = {
     parameter: (name) => Promise.resolve(got(weights, name)),
     moment: (kind, name) => Promise.resolve(got(moments[kind], name)),
   };
   await writeCheckpoint(dir, checkpoint.state, tensors);
+  return true;
 }
 
 function copyRecords(from: string, to: string, step: number, wanted: (name: string) => boolean): void {

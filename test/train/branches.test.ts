@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readJson } from '../../src/core/index.js';
 import { createEngine, createReferenceEngine, findPlugin, type Engine } from '../../src/engine/index.js';
-import { branchPath, isBranchThere, type BranchPoint } from '../../src/run/index.js';
+import { branchPath, isBranchThere, takeOverBeginning, type BranchPoint } from '../../src/run/index.js';
 import { trainRun, type TrainInput, type TrainRunOptions } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
 
@@ -105,6 +105,15 @@ describe('a run that goes on from another', () => {
     const { resumedFrom } = await train(engine, short, { run: SHORT, resume: 'auto', branch: point(long) });
     expect(resumedFrom).toBe(AT);
     expectSame(short, alone);
+  });
+
+  it('takes the state that is kept where the other run removes its checkpoint of that step meanwhile', async () => {
+    const [long, short] = [temporaryFolder(), temporaryFolder()];
+    await train(engine, long, { run: wsd(14, 3, { checkpointEvery: 2 }), branchAt: [AT] });
+    const taken = takeOverBeginning(short, point(long));
+    rmSync(join(long, 'checkpoints/step-000006'), { recursive: true });
+    expect(await taken).toBe(AT);
+    expect(readdirSync(join(short, 'checkpoints'))).toEqual(['step-000002', 'step-000004', 'step-000006']);
   });
 
   it('keeps its own state where that is further', async () => {
