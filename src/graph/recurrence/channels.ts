@@ -77,24 +77,65 @@ export function channelQuarters(x: Value, y: Value, { levels }: ChannelDecays, r
   });
 }
 
-/** The gradients of x and y from that of the strictly lower triangle of `channelQuarters`' matrix, `d [..,C,C]`. */
+/** What goes through the decays of a level: from each token of the first halves, to each of the second. */
+interface LevelTerms {
+  readonly m: number;
+  readonly before: Value;
+  readonly after: Value;
+}
+
+/**
+ * The gradients of x and y from that of the strictly lower triangle of `channelQuarters`' matrix, `d [..,C,C]`, and the
+ * terms of each level, `[..,C/2m,m,K]`.
+ */
 export function channelGradients(
   d: Value,
   x: Value,
   y: Value,
   { levels }: ChannelDecays,
   round: Rounding,
-): { readonly dx: Value; readonly dy: Value } {
+): { readonly dx: Value; readonly dy: Value; readonly through: readonly LevelTerms[] } {
   const corners = lowerQuarters(d);
+  const through: LevelTerms[] = [];
   const terms = levels.map(({ m, after, before, same }, i) => {
     const [[, rows], [columns]] = [halvesOf(x, m), halvesOf(y, m)];
     const corner = round(masked(at(corners, i), same));
     const dRows = L.mul(L.matmul(corner, round(L.mul(columns, before))), after);
     const dColumns = L.mul(L.transposedMatmul(corner, round(L.mul(rows, after))), before);
+    through.push({ m, before: L.mul(columns, dColumns), after: L.mul(rows, dRows) });
     const none = L.full(x.dtype, rows.shape, 0);
     return [joinHalves(none, dRows), joinHalves(dColumns, none)].map((v) => L.reshape(v, x.shape)) as [Value, Value];
   });
   const sum = (side: 0 | 1): Value =>
     terms.map((t) => t[side]).reduce((a, b) => L.add(a, b), L.full(x.dtype, x.shape, 0));
-  return { dx: sum(0), dy: sum(1) };
+  return { dx: sum(0), dy: sum(1), through };
+}
+
+/**
+ * The gradient of the log decays `[..,C,K]`, as `tokenDecayGradient` has it for each token: backwards through the sums
+ * of `channelDecays`, so that only what passes a token is added up for it. `enter` and `leave` are `[..,C,K]`, `keep`
+ * is `[..,K]`.
+ */
+export function channelDecayGradient(
+  through: readonly LevelTerms[],
+  { enter, leave, keep }: { readonly enter: Value; readonly leave: Value; readonly keep: Value },
+  { C }: Chunks,
+): Value {
+  const [lead, K] = [enter.shape.slice(0, 3), at(enter.shape, 4)];
+  const atEnd = (x: Value, m: number): Value => L.padAxis(x, 4, m - 1, 0);
+  // Cotangents of the sums from the start of blocks of 2m tokens to each token, and from behind each to the end.
+  let prefix = L.add(L.reshape(enter, [...lead, 1, C, K]), atEnd(L.reshape(keep, [...lead, 1, 1, K]), C));
+  let suffix = L.reshape(leave, [...lead, 1, C, K]);
+  for (let m = C / 2; m >= 1; m /= 2) {
+    const level = through.filter((terms) => terms.m === m);
+    const [p1, p2] = L.split(prefix, 4, [m, m]) as [Value, Value];
+    const [s1, s2] = L.split(suffix, 4, [m, m]) as [Value, Value];
+    const first = L.add(p1, atEnd(L.reduceSum(p2, [4], true), m));
+    const second = level.reduce((sum, { after }) => L.add(sum, after), L.add(p2, atEnd(L.reduceSum(s1, [4], true), m)));
+    const ahead = level.reduce((sum, { before }) => L.add(sum, before), s1);
+    const blocks = [...lead, C / m, m, K];
+    prefix = L.reshape(joinHalves(first, second), blocks);
+    suffix = L.reshape(joinHalves(ahead, s2), blocks);
+  }
+  return L.reshape(prefix, enter.shape);
 }

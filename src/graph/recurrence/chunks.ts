@@ -72,18 +72,35 @@ export function sumHeads(dx: Value, like: Value): Value {
   return L.convert(own, like.dtype);
 }
 
+/** What goes through the decays of a chunk: products with their cotangents, each a term of the loss's derivative. */
+export interface DecayTerms {
+  /** The term of each pair of tokens, a reader (row) and an earlier writer (column), `[..,C,C]`; others do not count. */
+  readonly within: Value;
+  /** The term of the state that enters the chunk, for each token that reads it, `[..,C]`. */
+  readonly enter: Value;
+  /** The term of the state that leaves the chunk, for each token that writes to it, `[..,C]`. */
+  readonly leave: Value;
+  /** The term of what passes from the one to the other, `[..,1]`. */
+  readonly keep: Value;
+}
+
 /**
- * The gradient of the log decays `[B,T,H]`. A token's cumulative decay in its chunk scales what it reads and,
- * inversely, what it writes: its gradient is `<do, o> - <v, dv>`, and at the chunk's end there is the state with its
- * cotangent, `atEnd [..]`. A log decay acts on its own and all later tokens of the chunk. `writes` is `<v, dv>`,
- * `[..,C]`.
+ * The gradient of the log decays `[B,T,H]`: that of token t is the sum of everything that passes it, from a writer or
+ * state before it to a reader or state that is not. Nothing is subtracted: the difference of what later tokens read and
+ * write is the same, but what they exchange among themselves cancels in it, and where decays are strong that is nearly
+ * all, so that no digit is left in float32.
  */
-export function tokenDecayGradient(out: Value, dOut: Value, writes: Value, atEnd: Value, chunks: Chunks): Value {
+export function tokenDecayGradient({ within, enter, leave, keep }: DecayTerms, chunks: Chunks): Value {
   const { B, T, H, N, C, order } = chunks;
-  const [o, d] = [L.convert(out, writes.dtype), L.convert(dOut, writes.dtype)];
-  const reads = toChunks(L.reduceSum(L.mul(d, o), [3]), chunks);
-  const inChunk = L.cumsum(L.sub(reads, writes), 3, { reverse: true });
-  const dg = L.add(inChunk, perRow(atEnd));
+  const [row, column] = [L.iota('i32', [C, 1], 0), L.iota('i32', [1, C], 1)];
+  const earlier = L.convert(L.lt(row, column), within.dtype);
+  // Entry (r, t): what reader r has from the tokens before t, where r is not before t itself.
+  const pairs = L.reshape(L.select(L.gt(row, column), within, 0), [B * H * N * C, C]);
+  const before = L.reshape(L.matmul(pairs, earlier), within.shape);
+  const passing = L.reduceSum(L.select(L.ge(row, column), before, 0), [3]);
+  const reading = L.cumsum(enter, 3, { reverse: true });
+  const written = L.cumsum(leave, 3, { exclusive: true });
+  const dg = L.add(L.add(passing, keep), L.add(reading, written));
   const tokens = L.reshape(L.transpose(dg, order === 'BHN' ? [0, 2, 3, 1] : [1, 0, 3, 2]), [B, N * C, H]);
   return T === N * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
 }

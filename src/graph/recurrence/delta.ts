@@ -7,7 +7,13 @@ import { present, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
 import type { RecurrenceAttrs } from './type.js';
-import { channelDecays, channelGradients, channelQuarters, type ChannelDecays } from './channels.js';
+import {
+  channelDecayGradient,
+  channelDecays,
+  channelGradients,
+  channelQuarters,
+  type ChannelDecays,
+} from './channels.js';
 import {
   DEFAULT_CHUNK,
   chunksOf,
@@ -41,7 +47,7 @@ interface Gates {
   /**
    * From the cotangents of the scores and of `(k_r k_s) decay(s to r)`, `[..,C,C]`, of which what is above the
    * diagonal does not count: those of the queries, and of the keys as they read (rows) and as they write (columns),
-   * `[..,C,K]`; and `sum_s dOverlaps_rs (k_r k_s) decay`, `[..,C]`.
+   * `[..,C,K]`; `sum_s dOverlaps_rs (k_r k_s) decay`, `[..,C]`; and the gradient of the log decays.
    */
   gradients(dScores: Value, dOverlaps: Value): GateGradients;
 }
@@ -51,6 +57,11 @@ interface GateGradients {
   readonly reading: Value;
   readonly writing: Value;
   readonly beta: Value;
+  /**
+   * The gradient of the log decays `[B,T,H]` or `[B,T,H,K]`, from what enters and leaves by each token and key channel
+   * `[..,C,K]`, and what passes the chunk, `[..,K]`.
+   */
+  readonly decays: (enter: Value, leave: Value, keep: Value) => Value;
 }
 
 function scalarGates(
@@ -66,21 +77,28 @@ function scalarGates(
   const { C } = chunks;
   const below = L.gt(L.iota('i32', [C, 1], 0), L.iota('i32', [1, C], 1));
   const products = L.mul(L.matmulTransposed(k, k), within);
+  const scores = L.mul(L.matmulTransposed(q, k), within);
   return {
     enter: perRow(enter),
     leave: perRow(leave),
     keep: perRow(keep),
-    scores: L.mul(L.matmulTransposed(q, k), within),
+    scores,
     overlaps: lowerQuarters(L.mul(products, perRow(beta))),
     gradients: (dScores, dOverlaps) => {
       const ds = round(L.mul(dScores, within));
       const strict = L.select(below, dOverlaps, 0);
       const da = round(L.mul(strict, L.mul(within, perRow(beta))));
+      const overlapping = L.mul(strict, products);
       return {
         dq: L.matmul(ds, k),
         reading: L.matmul(da, k),
         writing: L.add(L.transposedMatmul(ds, q), L.transposedMatmul(da, k)),
-        beta: L.reduceSum(L.mul(strict, products), [4]),
+        beta: L.reduceSum(overlapping, [4]),
+        decays: (entering, leaving, passing) => {
+          const through = L.add(L.mul(dScores, scores), L.mul(overlapping, perRow(beta)));
+          const [enter, leave] = [L.reduceSum(entering, [4]), L.reduceSum(leaving, [4])];
+          return tokenDecayGradient({ within: through, enter, leave, keep: L.reduceSum(passing, [3], true) }, chunks);
+        },
       };
     },
   };
@@ -115,6 +133,8 @@ function channelGates(
         reading: L.mul(da.dx, perRow(beta)),
         writing: L.add(L.add(ds.dy, L.mul(own, q)), da.dy),
         beta: L.reduceSum(L.mul(da.dx, k), [4]),
+        decays: (enter, leave, keep) =>
+          fromChunks(channelDecayGradient([...ds.through, ...da.through], { enter, leave, keep }, chunks), chunks),
       };
     },
   };
@@ -202,9 +222,9 @@ export function decomposeDeltaRule(inputs: readonly Value[], attrs: RecurrenceAt
  * backwards.
  */
 export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
-  const [out, dOut, dState] = inputs.slice(-3) as [Value, Value, Value];
+  const [dOut, dState] = inputs.slice(-2) as [Value, Value];
   const given = inputs.slice(0, -3);
-  const [q0, k0, v0, logDecay] = given as [Value, Value, Value, Value];
+  const [q0, k0, v0] = given as [Value, Value, Value];
   const tied = L.barrier([...given, dOut]).slice(0, -1);
   const form = formOf(tied, attrs);
   const { chunks, q, k, v, beta, round, narrow, gates, kEnter, kLeave, inverse, removing, written, states } = form;
@@ -234,34 +254,25 @@ export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: Recurren
     reading,
     writing,
     beta: fromGates,
+    decays,
   } = gates.gradients(L.matmulTransposed(d, n), L.neg(L.matmulTransposed(rounded, n)));
   const dBeta = L.add(L.reduceSum(L.mul(dY, wrong), [4]), fromGates);
-  const queries = L.add(dq, L.mul(L.matmulTransposed(d, s), gates.enter));
-  const readers = L.sub(reading, L.mul(L.matmulTransposed(round(dv), s), gates.enter));
-  const writers = L.add(writing, L.mul(L.matmulTransposed(n, leaving), gates.leave));
-  // The state that leaves a chunk, with its cotangent, by key channel.
-  const next = L.concat([L.sliceAxis(states, 0, 1, chunks.N), L.reshape(form.last, [1, ...form.last.shape])], 0);
-  const atEnd = L.reduceSum(L.mul(next, dLeaving), [4]);
-  const dg =
-    logDecay.shape.length === 3
-      ? tokenDecayGradient(out, dOut, L.reduceSum(L.mul(v, dv), [4]), L.reduceSum(atEnd, [3]), chunks)
-      : channelDecayGradient(queries, readers, writers, form, atEnd);
+  // What each token reads of the state that enters and writes to the one that leaves: of queries, keys, decays.
+  const asked = L.mul(L.matmulTransposed(d, s), gates.enter);
+  const recalled = L.neg(L.mul(L.matmulTransposed(round(dv), s), gates.enter));
+  const wrote = L.mul(L.matmulTransposed(n, leaving), gates.leave);
+  const keys = L.add(L.add(reading, writing), L.add(recalled, wrote));
+  const passing = L.mul(
+    L.reduceSum(L.mul(states, dLeaving), [4]),
+    L.reshape(gates.keep, gates.keep.shape.slice(0, -1)),
+  );
+  const dg = decays(L.add(L.mul(q, asked), L.mul(k, recalled)), L.mul(k, wrote), passing);
   const grads = [
-    sumHeads(fromChunks(queries, chunks), q0),
-    sumHeads(fromChunks(L.add(readers, writers), chunks), k0),
+    sumHeads(fromChunks(L.add(dq, asked), chunks), q0),
+    sumHeads(fromChunks(keys, chunks), k0),
     sumHeads(fromChunks(dv, chunks), v0),
     dg,
     L.reshape(fromChunks(perRow(dBeta), chunks), dg.shape.slice(0, 3)),
   ];
   return attrs.initialState ? [...grads, at(back.carry, 0)] : grads;
-}
-
-/**
- * As `tokenDecayGradient` for each channel, where queries and reading keys carry the decay and writing keys its
- * inverse.
- */
-function channelDecayGradient(dq: Value, readers: Value, writers: Value, { q, k, chunks }: Form, atEnd: Value): Value {
-  const reads = L.add(L.mul(q, dq), L.mul(k, L.sub(readers, writers)));
-  const inChunk = L.cumsum(reads, 3, { reverse: true });
-  return fromChunks(L.add(inChunk, L.reshape(atEnd, [...atEnd.shape.slice(0, 3), 1, at(atEnd.shape, 3)])), chunks);
 }

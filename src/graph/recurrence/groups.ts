@@ -62,6 +62,13 @@ export class HeadGroups {
     return L.reshape(L.transpose(split, [0, 1, 4, 2, 3, 5]), [B, G * this.#R, N, K, wide / this.#R]);
   }
 
+  /** Sums over the V of each head, `[B,G,N,C,R*V] -> [B,H,N,C]`. */
+  sumPerHead(x: Value): Value {
+    const [B, G, N, C, wide] = dims(x, 5);
+    const sums = L.reduceSum(L.reshape(x, [B, G, N, C, this.#R, wide / this.#R]), [5]);
+    return L.reshape(L.transpose(sums, [0, 1, 4, 2, 3]), [B, G * this.#R, N, C]);
+  }
+
   /** The inverse of `perHead`. */
   grouped(x: Value): Value {
     const [B, H, N, K, V] = dims(x, 5);

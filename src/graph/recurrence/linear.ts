@@ -15,7 +15,7 @@ import {
   decaysOf,
   fromChunks,
   optionalInputs,
-  repeatHeads,
+  perRow,
   roundingTo,
   runningSum,
   runsInChunks,
@@ -112,7 +112,7 @@ export function decomposeLinearRecurrence(inputs: readonly Value[], attrs: Recur
  */
 export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
   const [q0, k0, v0, logDecay] = inputs as [Value, Value, Value, Value];
-  const [out, dOut, dState] = inputs.slice(-3) as [Value, Value, Value];
+  const [dOut, dState] = inputs.slice(-2) as [Value, Value];
   const form = formOf(inputs.slice(0, -3), attrs);
   const { chunks, groups, k, v, together, decays, round, states } = form;
   const { B, H, N } = chunks;
@@ -130,15 +130,21 @@ export function decomposeLinearRecurrenceGrad(inputs: readonly Value[], attrs: R
   const entering = groups.grouped(round(stateMatrices(states, 0, form)));
   const leaving = groups.grouped(round(stateMatrices(dStates, 1, form)));
   const scores = round(groups.timesShared(within, L.matmulTransposed(q, k)));
-  const dScores = round(groups.sum(L.mul(L.matmulTransposed(d, v), within)));
+  const products = L.matmulTransposed(d, v);
+  const dScores = round(groups.sum(L.mul(products, within)));
   const dq = L.add(L.matmul(dScores, k), L.matmulTransposed(entered, entering));
   const kept = round(groups.scale(together, decays.leave));
   const dk = L.add(L.transposedMatmul(dScores, q), L.matmulTransposed(kept, leaving));
-  const dv = groups.sumAsTokens(L.transposedMatmul(scores, d), groups.scale(L.matmul(k, leaving), decays.leave));
-  const atEnd = L.reduceSum(L.mul(stateMatrices(states, 1, form), stateMatrices(dStates, 1, form)), [3, 4]);
-  const values = L.convert(repeatHeads(v0, H), dv.dtype);
-  const writes = toChunks(L.reduceSum(L.mul(values, dv), [3]), chunks);
-  const dg = tokenDecayGradient(out, dOut, writes, atEnd, chunks);
+  const written = L.matmul(k, leaving);
+  const dv = groups.sumAsTokens(L.transposedMatmul(scores, d), groups.scale(written, decays.leave));
+  const through = L.reduceSum(L.mul(stateMatrices(states, 0, form), stateMatrices(dStates, 1, form)), [3, 4]);
+  const terms = {
+    within: L.mul(scores, products),
+    enter: groups.sumPerHead(L.mul(entered, L.matmul(q, entering))),
+    leave: groups.sumPerHead(L.mul(kept, written)),
+    keep: L.mul(perRow(through), decays.keep),
+  };
+  const dg = tokenDecayGradient(terms, chunks);
   const flat = logDecay.shape.length === 1 ? L.reduceSum(dg, [0, 1]) : dg;
   const grads = [
     sumHeads(fromChunks(dq, groups.shared), q0),
