@@ -14,15 +14,17 @@ const isObject = (value: unknown): value is Json =>
  * `json` with the older names of what `rope_parameters` says: `rope_theta`, `partial_rotary_factor`, and `rope_scaling`
  * for scaled positions. Of positions by layer type they are those of full attention, and only where those of windows
  * have the same base and are not scaled, as older readers have it.
+ *
+ * @param scalings whether the class takes `rope_scaling` beside `rope_parameters`
  */
-export function withOlderNames(json: HfConfigJson): HfConfigJson {
+export function withOlderNames(json: HfConfigJson, scalings = true): HfConfigJson {
   const rope = commonRope(json['rope_parameters']);
   if (rope === null || typeof rope['rope_theta'] !== 'number') return json;
   const { rope_theta: theta, partial_rotary_factor: fraction, rope_type: type } = rope;
   return {
     rope_theta: theta,
     ...(fraction === undefined ? {} : { partial_rotary_factor: fraction }),
-    ...(type === 'default' ? {} : { rope_scaling: rope }),
+    ...(type === 'default' || !scalings ? {} : { rope_scaling: rope }),
     ...json,
   };
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -177,10 +177,57 @@ describe('folders', () => {
     expect(files).toContain('chat_template.jinja');
   });
 
-  it('of OLMo 3 have a window even where no layer has one: Transformers makes its mask', () => {
-    const { json } = planExport(model({ qkNorm: 'width', block: { norm: 'post' } }), 'olmo3');
-    expect(json).toMatchObject({ layer_types: ['full_attention'], sliding_window: 4096 });
+  const gemma = { normOffset: 1, embeddingScale: Math.sqrt(32), activation: 'gelu_tanh' } as const;
+
+  it.each<[string, Partial<ModelInput>, number]>([
+    ['olmo3', { qkNorm: 'width', block: { norm: 'post' } }, 4096],
+    ['gemma2', { ...gemma, attentionSoftcap: 5, block: { norm: 'both' } }, 4096],
+    ['vaultgemma', { ...gemma, attentionSoftcap: 5 }, 4096],
+    ['gemma3_text', { ...gemma, qkNorm: true, block: { norm: 'both' } }, 4096],
+    ['cohere2', { layers: 'full:nope', norm: 'layer', block: { parallel: true } }, 4096],
+    ['granite_swa', { sinks: true }, 128],
+  ])('of type %s have a window even where no layer has one: Transformers makes its mask', (type, input, window) => {
+    const { json } = planExport(model(input), type);
+    expect(json).toMatchObject({ layer_types: ['full_attention'], sliding_window: window });
   });
+
+  it('hold whole numbers as floats where Transformers takes nothing else', async () => {
+    const text = async (name: string, change: Partial<ModelInput>) => {
+      const source = openHfModel(join(HF, name));
+      const out = join(root, name);
+      await exportHfModel(out, resolveModelConfig({ ...source.config, ...change }), source.parameters());
+      return readFileSync(join(out, 'config.json'), 'utf8').replace(/\s+/g, '');
+    };
+    const h1 = await text('falcon-h1-norms', {});
+    expect(h1).toContain('"mlp_multipliers":[1.0,1.0]');
+    expect(h1).toContain('"ssm_multipliers":[1.0,1.0,1.0,1.0,1.0]');
+    for (const name of ['attention_in', 'attention_out', 'ssm_in', 'ssm_out', 'lm_head'])
+      expect(h1).toContain(`"${name}_multiplier":1.0`);
+  });
+
+  it.each(['mellum', 'lfm3'])(
+    'of type %s say scaled positions of one kind of layer and plain ones of the other',
+    (type) => {
+      const { config: source } = openHfModel(join(HF, type));
+      const change = (full: ModelInput['ropeScaling'], local: ModelInput['ropeScaling']) =>
+        planExport(
+          resolveModelConfig({ ...source, ropeScaling: full, localRope: { theta: 1e4, scaling: local } }),
+          type,
+        ).json;
+      const same = planExport(
+        resolveModelConfig({
+          ...source,
+          ropeTheta: 100,
+          ropeScaling: { type: 'linear', factor: 2 },
+          localRope: { theta: 100, scaling: null },
+        }),
+        type,
+      );
+      expect(same.json).not.toHaveProperty('rope_scaling');
+      const dynamic = { type: 'dynamic', factor: 2, originalLength: 64 } as const;
+      expect(change(null, dynamic)).toMatchObject({ max_position_embeddings: 64 });
+    },
+  );
 
   it('say positions again as readers of older names ask for them', () => {
     const json = (input: Partial<ModelInput>) => planExport(model(input)).json;

@@ -60,6 +60,10 @@ describe('configurations', () => {
       ...(readJson(join(HF, name, 'config.json')) as object),
       ...changes,
     });
+    // Sizes of a mixer that no layer is change nothing.
+    const dense = readHfConfig(json('nemotron-h', { layers_block_type: ['mlp', 'full_attention'] }), 'c.json');
+    expect(printPattern(dense.layers)).toBe('mlp full:nope');
+    expect(dense.mamba2).toBeUndefined();
     const next = inspectHfConfig(json('qwen3-next', { num_experts: 512, mlp_only_layers: [1] }), 'c.json');
     expect(next.unsupported).toEqual(['experts (num_experts 512, in 1 of 2 layers)']);
     expect(printPattern(readHfConfig(json('gemma3', {}), 'c.json').layers)).toBe('swa:5:local full');

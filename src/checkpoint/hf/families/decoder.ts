@@ -157,6 +157,16 @@ export function writeLayerTypes(config: ModelConfig): HfConfigJson {
   };
 }
 
+/**
+ * The same for classes that make the mask of windows even where no layer has one, and so ask for a window.
+ *
+ * @param unused the window, in keys, that is written where no layer has one
+ */
+export function writeMaskedTypes(config: ModelConfig, unused: number): HfConfigJson {
+  const { sliding_window: window, ...types } = writeLayerTypes(config);
+  return { ...types, sliding_window: window ?? unused };
+}
+
 /** How a family calls its tensors, and where it differs from Llama. */
 export interface DecoderNames {
   readonly norm1?: string;

@@ -64,6 +64,7 @@ function mellumExperts(fields: Fields): void {
 /** Mellum: Qwen 3 with positions by kind of layer; without `layer_types` no layer has the window of the file. */
 export const mellum: Family = {
   modelTypes: ['mellum'],
+  takesRopeScaling: false,
   architecture: 'MellumForCausalLM',
   fields: {
     ...COMMON_FIELDS,

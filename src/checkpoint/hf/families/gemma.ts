@@ -11,7 +11,7 @@ import {
   readActivation,
   readSizes,
   writeActivation,
-  writeLayerTypes,
+  writeMaskedTypes,
   writeSizes,
   type DecoderNames,
 } from './decoder.js';
@@ -61,7 +61,7 @@ function readCommon(fields: Fields): Partial<ModelInput> & ReturnType<typeof rea
 
 const writeCommon = (config: ModelConfig): HfConfigJson => ({
   ...writeSizes(config),
-  ...writeLayerTypes(config),
+  ...writeMaskedTypes(config, 4096),
   max_position_embeddings: longestOf(config),
   attention_bias: config.attentionBias === 'all',
   hidden_activation: writeActivation(config.activation),

@@ -13,7 +13,7 @@ import {
   readActivation,
   readSizes,
   writeActivation,
-  writeLayerTypes,
+  writeMaskedTypes,
   writeSizes,
 } from './decoder.js';
 import { biases, readGraniteScales, writeBiases, writeGraniteScales } from './llama.js';
@@ -82,7 +82,7 @@ export const graniteSwa: Family = {
   layout: (config, layer, name) => decoderLayout(config, layer, name, LLAMA_NAMES),
   write: (config) => ({
     ...writeSizes(config),
-    ...writeLayerTypes(config),
+    ...writeMaskedTypes(config, 128),
     ...writeBases(config),
     ...writeBiases(config),
     ...writeGraniteScales(config),

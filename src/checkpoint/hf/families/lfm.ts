@@ -150,6 +150,7 @@ const writtenType = (plan: ModelConfig['layers'][number]): string => {
 /** LFM3: LFM2 with windows, norms before and after mixer and MLP, a gate a head, positions by kind of attention. */
 export const lfm3: Family = {
   modelTypes: ['lfm3'],
+  takesRopeScaling: false,
   aliases: { rms_norm_eps: 'norm_eps' },
   architecture: 'Lfm3ForCausalLM',
   fields: {

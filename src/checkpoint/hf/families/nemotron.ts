@@ -51,6 +51,12 @@ const UNREAD = [
   ...['rescale_prenorm_residual', 'hidden_dropout', 'max_position_embeddings'],
 ] as const;
 
+/** Fields of Mamba-2. */
+const MAMBA_FIELDS = [
+  ...['mamba_num_heads', 'mamba_head_dim', 'ssm_state_size', 'n_groups', 'conv_kernel', 'use_conv_bias', 'use_bias'],
+  ...['time_step_min', 'mamba_hidden_act'],
+] as const;
+
 /** The bounds of the time step: the class has `time_step_min` for the lower one, and none above. */
 function readMamba(fields: Fields, normEps: number) {
   const numGroups = fields.count('n_groups');
@@ -195,6 +201,8 @@ export const nemotronH: Family = {
     const layers = readLayers(fields);
     const recurrent = layers.includes('mamba2');
     if (recurrent) fields.only('mamba_hidden_act', 'silu', 'swish');
+    // The sizes of a mixer that no layer is.
+    else fields.without(...MAMBA_FIELDS);
     const sizes = readSizes(fields, 'layer_norm_epsilon');
     return {
       ...sizes,

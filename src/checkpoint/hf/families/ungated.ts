@@ -63,7 +63,7 @@ export const starcoder2: Family = llamaLike({
 function refuseScaledTurns(fields: Fields): void {
   const { scaling } = readRope(fields);
   if (scaling?.type === 'yarn' && scaling.attentionFactor !== 1)
-    fields.refuse('rotary positions of type yarn, whose factor meets a norm,');
+    fields.refuse('rotary positions of type yarn whose factor meets a norm');
 }
 
 /**

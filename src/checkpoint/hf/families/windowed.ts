@@ -13,6 +13,7 @@ import {
   readSizes,
   writeActivation,
   writeLayerTypes,
+  writeMaskedTypes,
   writeSizes,
 } from './decoder.js';
 
@@ -69,12 +70,12 @@ export const olmo3: Family = {
     };
   },
   layout: (config, layer, name) => decoderLayout(config, layer, name, POST_NAMES),
-  write: (config) => {
-    const common = writeCommon(config);
-    // The class asks for a window even where no layer has one.
-    const window = common['sliding_window'] ?? 4096;
-    return { ...common, ...biased(config), sliding_window: window, rope_parameters: writeRopes(config) };
-  },
+  write: (config) => ({
+    ...writePlain(config),
+    ...writeMaskedTypes(config, 4096),
+    ...biased(config),
+    rope_parameters: writeRopes(config),
+  }),
 };
 
 /** OLMo 2: OLMo 3 without windows. */
@@ -192,7 +193,8 @@ export const cohere2: Family = {
   },
   layout: (config, layer, name) => decoderLayout(config, layer, name, { norm1: 'input_layernorm', turns: 'neighbors' }),
   write: (config) => ({
-    ...writeCommon(config),
+    ...writePlain(config),
+    ...writeMaskedTypes(config, 4096),
     ...biased(config),
     layer_norm_eps: config.rmsNormEps,
     logit_scale: config.logitScale,

@@ -42,6 +42,8 @@ export interface Family {
    * first layer's output. Both end with the final norm's.
    */
   readonly hiddenStates?: 'embedding' | 'layers';
+  /** Whether the class takes `rope_scaling` beside `rope_parameters`, for older readers (default: true). */
+  readonly takesRopeScaling?: boolean;
   /**
    * Whether attention maps of Transformers leave out the mass that sinks take; where it makes of them a factor on the
    * output (the default), their rows add up to 1.

@@ -216,7 +216,8 @@ export function writeRopes(config: ModelConfig): Record<string, unknown> {
  * `max_position_embeddings` of a model: `dynamic` scaling begins there; else what the model was trained for is not
  * known.
  */
-export function longestOf({ ropeScaling: scaling }: ModelConfig): number {
+export function longestOf({ ropeScaling, localRope }: ModelConfig): number {
+  const scaling = localRope?.scaling?.type === 'dynamic' ? localRope.scaling : ropeScaling;
   return scaling !== null && 'originalLength' in scaling ? scaling.originalLength : DEFAULT_LONGEST;
 }
 
