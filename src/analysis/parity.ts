@@ -7,16 +7,9 @@
 import { entry, f64At, at, DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
 import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
-import {
-  finalNorm,
-  forward,
-  parameterInputs,
-  scoreScales,
-  tokenLosses,
-  type ModelConfig,
-  TapReader,
-} from '../model/index.js';
+import { finalNorm, forward, parameterInputs, tokenLosses, type ModelConfig, TapReader } from '../model/index.js';
 import { loadModel, type LoadedModel } from '../loaded/index.js';
+import { attentionMaps } from './parity-attention.js';
 import { judgeByFloat64, type Float64Distances, type Versions } from './parity-float64.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -347,49 +340,6 @@ function lossGraph(model: ModelConfig, { B, T }: Ids, { tensors, dtype }: Wanted
     { ...Object.fromEntries(params), tokens, targets, weights },
     { loss, ...Object.fromEntries(squares) },
   );
-}
-
-/** Softmax attention `[samples,H,T,T]` of a layer from its queries, its keys and perhaps the `sinks` of its heads. */
-function attentionMaps(
-  model: ModelConfig,
-  layer: number,
-  states: Numbers,
-  [samples, T]: readonly [samples: number, tokens: number],
-): Float64Array {
-  const plan = model.layers[layer] as Extract<ModelConfig['layers'][number], { mixer: 'attention' }>;
-  const { numHeads: H, numKvHeads: G, headDim: D } = model;
-  const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
-  const windows = plan.groups.flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
-  const scales = scoreScales(model, plan, T);
-  const { attentionSoftcap: cap } = model;
-  const out = new Float64Array(samples * H * T * T);
-  for (let b = 0; b < samples; b++) {
-    for (let h = 0; h < H; h++) {
-      const g = Math.floor(h / (H / G));
-      for (let t = 0; t < T; t++) {
-        const row = out.subarray(((b * H + h) * T + t) * T, ((b * H + h) * T + t + 1) * T);
-        const query = ((b * T + t) * H + h) * D;
-        const first = Math.max(0, t - at(windows, h) + 1);
-        for (let j = first; j <= t; j++) {
-          const key = ((b * T + j) * G + g) * D;
-          let score = 0;
-          for (let c = 0; c < D; c++) score += readF64(q, query + c) * readF64(k, key + c);
-          const scaled = score * at(scales, h);
-          row[j] = cap === null ? scaled : cap * Math.tanh(scaled / cap);
-        }
-        softmaxIn(row.subarray(first, t + 1), states['sinks']?.[h] ?? -Infinity);
-      }
-    }
-  }
-  return out;
-}
-
-/** Scores become probabilities; a sink takes its part of them. */
-function softmaxIn(scores: Float64Array, sink: number): void {
-  const most = scores.reduce((a, b) => Math.max(a, b), sink);
-  let total = Math.exp(sink - most);
-  scores.forEach((s, i) => (total += scores[i] = Math.exp(s - most)));
-  scores.forEach((s, i) => (scores[i] = s / total));
 }
 
 function compareValues(name: string, ours: Float64Array, expected: HostTensor, tolerance: number): Compared {

@@ -74,7 +74,7 @@ export function sumHeads(dx: Value, like: Value): Value {
 
 /** What goes through the decays of a chunk: products with their cotangents, each a term of the loss's derivative. */
 export interface DecayTerms {
-  /** The term of each pair of tokens, a reader (row) and an earlier writer (column), `[..,C,C]`; others do not count. */
+  /** The term of each pair of tokens, a reader (row), an earlier writer (column), `[..,C,C]`; others do not count. */
   readonly within: Value;
   /** The term of the state that enters the chunk, for each token that reads it, `[..,C]`. */
   readonly enter: Value;
