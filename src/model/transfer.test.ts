@@ -24,6 +24,12 @@ describe('planTransfer', () => {
     expect(kept).toContain('head.weight');
   });
 
+  it('takes Mamba over into a configuration resolved from its own, whatever the order of keys', () => {
+    const source = model({ layers: 'mamba full', mamba: { norms: 'none' } });
+    const { fresh, left } = planTransfer(source, resolveModelConfig({ ...source }), 'RUN');
+    expect([fresh, left]).toEqual([[], []]);
+  });
+
   it('starts mixers of another kind anew and says so by name', () => {
     const { kept, fresh, left } = planTransfer(
       model(),

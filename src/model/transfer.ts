@@ -2,7 +2,7 @@
  * Weights of one model as the start of another: parameters go by their names. The layers' mixers, windows and positions
  * may differ; everything else must be the same, so that what is taken over still means what it meant.
  */
-import { at, ConfigError, formatShape, sameShape, showValue } from '../core/index.js';
+import { canonicalJson, at, ConfigError, formatShape, sameShape, showValue } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { headGroups } from './plan.js';
 import { parameterSpecs } from './params.js';
@@ -118,7 +118,8 @@ function checkFields(source: ModelConfig, target: ModelConfig, name: string): vo
     const [theirs, ours] = [a[field], b[field]];
     // A section that only one of the two has is that of a mixer which comes or goes.
     if (sections.has(field) && (theirs === undefined || ours === undefined)) continue;
-    if (JSON.stringify(theirs) === JSON.stringify(ours)) continue;
+    // The order of keys means nothing: that of a section changes where it is resolved again.
+    if (canonicalJson(theirs ?? null) === canonicalJson(ours ?? null)) continue;
     throw new ConfigError(
       `model.${field} is ${showValue(ours)}, and ${showValue(theirs)} in ${name}: its weights would mean something else; leave model.${field} out`,
       { details: { field, source: theirs, target: ours } },
