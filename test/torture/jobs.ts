@@ -175,6 +175,7 @@ export function contentsOf(root: string): Record<string, unknown> {
 function contentOf(path: string): unknown {
   const name = basename(path);
   if (name.startsWith('report.')) return 'a report';
+  if (name.endsWith('.log')) return 'a log'; // of a study's workers: it keeps what went wrong before
   if (name.endsWith('.jsonl')) return readFileSync(path, 'utf8').trimEnd().split('\n').map(withoutTime);
   if (name.endsWith('.json')) return withoutTime(readFileSync(path, 'utf8'));
   return readFileSync(path).toString('base64');
