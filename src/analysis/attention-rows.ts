@@ -2,18 +2,7 @@
  * Rows of attention: what each head attends to from chosen query positions. One row of T scores per query and head
  * leaves the engine, never T x T, so memory grows with T alone.
  */
-import {
-  dims,
-  at,
-  ConfigError,
-  everyOne,
-  invariant,
-  pending,
-  tensorFrom,
-  toNumbers,
-  maxOf,
-  type Pending,
-} from '../core/index.js';
+import { dims, at, ConfigError, everyOne, pending, tensorFrom, toNumbers, maxOf, type Pending } from '../core/index.js';
 import type { Executable, TensorMap } from '../engine/index.js';
 import {
   constantFrom,
@@ -298,8 +287,8 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
     const qk = reader.queriesAndKeys(layer);
     return qk === null ? [] : [[`scores.${layer}`, rowScores(qk, rows, model, layer, Q)]];
   });
-  invariant(outputs.length > 0, 'a model without any attention has no rows');
-  if (logits) {
+  // A model without attention has no rows to read; a program gives something all the same.
+  if (logits || outputs.length === 0) {
     const flat = reshape(stream, [B * T, model.hiddenSize]);
     outputs.push(['logits', headLogits(model, params, take(flat, rows))]);
   }
