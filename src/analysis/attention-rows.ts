@@ -88,8 +88,15 @@ export function allHeads(model: ModelConfig): HeadIndex[] {
   return model.layers.flatMap((plan, layer) => headGroupsOf(plan).map((_, head) => ({ layer, head })));
 }
 
-/** Throws `ConfigError` naming a head that the model does not have, or that no attention layer holds. */
+/**
+ * Throws `ConfigError` naming a head that the model does not have, or that no attention layer holds, and where there is
+ * no head at all.
+ */
 export function checkHeads(model: ModelConfig, heads: readonly HeadIndex[]): void {
+  if (heads.length === 0) {
+    const none = allHeads(model).length === 0;
+    throw new ConfigError(none ? 'the model has no attention, so it has no head to measure' : 'name at least one head');
+  }
   for (const { layer, head } of heads) {
     const plan = model.layers[layer];
     const count = plan === undefined ? 0 : headGroupsOf(plan).length;

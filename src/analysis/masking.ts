@@ -3,7 +3,7 @@
  * ones? (after Wu et al. 2024, "Retrieval Head Mechanistically Explains Long-Context Factuality", whose code sets
  * queries to zero, so that a "masked" head attends to all its keys alike: `uniform` here.)
  */
-import { at, i32At, ConfigError, Rng } from '../core/index.js';
+import { at, i32At, Rng } from '../core/index.js';
 import {
   answerTargets,
   noSettings,
@@ -113,7 +113,6 @@ export async function maskHeadsScored<S extends { readonly accuracy: number }>(
   { heads, mode = 'zero', draws = 5, seed = 0, randomLayers, batchTokens = 4096 }: MaskingOptions,
 ): Promise<MaskingResult<S>> {
   const { config, tensors } = model;
-  if (heads.length === 0) throw new ConfigError('masking needs at least one head');
   checkHeads(config, heads);
   const scorer = await SequenceScorer.create(model, task.samples, { batchTokens, headSettings: true });
   try {

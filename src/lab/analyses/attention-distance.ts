@@ -106,7 +106,6 @@ export async function attentionDistances(
 ): Promise<AttentionDistance> {
   const { config } = model;
   checkHeads(config, heads);
-  if (heads.length === 0) throw new ConfigError('the model has no attention, so no head attends to anything');
   const short = texts.find((tokens) => tokens.length < tail);
   if (short !== undefined) {
     throw new ConfigError(

@@ -1,6 +1,14 @@
 /** `longsight heads`: retrieval heads by copying (Wu et al. 2024), or exactly as the study scores them. */
 import { z } from 'zod';
-import { copyHeads, parsePromptRows, topHeads, tracePublished, type PromptRow } from '../../analysis/index.js';
+import {
+  allHeads,
+  checkHeads,
+  copyHeads,
+  parsePromptRows,
+  topHeads,
+  tracePublished,
+  type PromptRow,
+} from '../../analysis/index.js';
 import { ConfigError, readUtf8 } from '../../core/index.js';
 import { count, file } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
@@ -35,6 +43,7 @@ export const heads = defineAnalysis({
   result: {},
   keeps: () => false,
   measure: async (model, { definition, samples, length, queryFromEnd, repeats, top, prompts }) => {
+    checkHeads(model.config, allHeads(model.config));
     const found =
       definition === 'published'
         ? await tracePublished(model, promptsOf(model, prompts), { queryFromEnd, maxSamples: samples })

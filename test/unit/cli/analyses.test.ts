@@ -315,6 +315,23 @@ describe('longsight analyze', () => {
     await refused(/full_seed-1 has no checkpoint/, 'analyze', dir, '--only', 'entropy');
   });
 
+  it('leaves out what is about heads where a model has none, and its report is written', async () => {
+    const file = join(folder, 'recurrent.yaml');
+    writeFileSync(
+      file,
+      'model: { hiddenSize: 16, numHeads: 2, intermediateSize: 24, layers: gdn }\ndata: { kind: recall }\n' +
+        'train: { seqLen: 32, batchSize: 4, steps: 2, checkpointEvery: 1 }\neval: { batches: 1 }\nengine: onnx\nthreads: 1\n',
+    );
+    const dir = join(folder, 'recurrent');
+    expect((await cli(['train', file, '--out', dir])).code).toBe(0);
+    for (const command of ['heads', 'entropy', 'drift', 'mask', 'attention-distance'])
+      await refused('the model has no attention, so it has no head to measure', command, dir);
+    const [all] = (await json('analyze', dir)).slice(-1);
+    const left = ['masking', 'entropy', 'attention-distance', 'drift'];
+    expect(new Set((all?.['skipped'] as { kind: string }[]).map(({ kind }) => kind))).toEqual(new Set(left));
+    expect((await cli(['report', dir, '--quiet'])).code).toBe(0);
+  });
+
   it('warns where a checkpoint is asked beyond the length that it was trained on', async () => {
     const file = join(folder, 'short.yaml');
     writeFileSync(
