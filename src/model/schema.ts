@@ -92,7 +92,10 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({
     type: z.literal('proportional').describe('only the fastest channel pairs turn, the others stay'),
-    share: z.number().min(0).max(1).describe('pairs that turn, as a share of all; their wavelengths are those of all'),
+    share: realNumber()
+      .min(0)
+      .max(1)
+      .describe('pairs that turn, as a share of all; their wavelengths are those of all'),
     factor: positive().default(1).describe('wavelengths longer by this factor'),
   }),
   z.strictObject({

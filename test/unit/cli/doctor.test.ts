@@ -36,7 +36,7 @@ describe('kernels of the xla engine', () => {
       loss: 'bf16 logits of up to 16384 classes, with their gradient',
       recurrences: 'bf16: multiples of 64 tokens, heads of up to 128 channels',
       'cuDNN attention':
-        'bf16 attention that no tile kernel takes: heads of a multiple of 8 up to 128 channels, an even number of tokens, no sinks',
+        'bf16 attention that no tile kernel takes: heads of a multiple of 8 up to 128 channels, an even number of tokens, no sinks, no softcap',
     });
   });
 
