@@ -135,7 +135,9 @@ async function analyze(folder: string, flags: Flags, context: CliContext): Promi
   } finally {
     await engines.dispose();
   }
-  const lines = [...new Set(skipped.map(({ kind, why }) => `${kind} left out: ${why}`))];
+  const runs = (kind: FindingKind, why: string): string =>
+    listed([...new Set(skipped.filter((s) => s.kind === kind && s.why === why).map(({ run }) => run))]);
+  const lines = [...new Set(skipped.map(({ kind, why }) => `${kind} left out of ${runs(kind, why)}: ${why}`))];
   const times = [...spent].map(([kind, { seconds, count }]) => `${kind} ${(seconds / count).toFixed(1)} s`);
   if (times.length > 0) output.note(`mean time of a measurement: ${times.join(', ')}`);
   output.result([`${files.length} measurements kept; \`longsight report ${folder}\` shows them`, ...lines].join('\n'), {

@@ -329,6 +329,8 @@ describe('longsight analyze', () => {
     const [all] = (await json('analyze', dir)).slice(-1);
     const left = ['masking', 'entropy', 'attention-distance', 'drift'];
     expect(new Set((all?.['skipped'] as { kind: string }[]).map(({ kind }) => kind))).toEqual(new Set(left));
+    const { stdout } = await cli(['analyze', dir, '--only', 'entropy']);
+    expect(stdout).toContain(`entropy left out of ${dir}: the model has no attention`);
     expect((await cli(['report', dir, '--quiet'])).code).toBe(0);
   });
 

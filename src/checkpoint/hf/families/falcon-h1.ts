@@ -5,7 +5,7 @@ import { optional, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, readSizes, writeSizes, type Sizes } from './decoder.js';
 import { NO_LIMIT, stepLimit, writeStepLimit } from './mamba.js';
-import { mambaLayout, siluOnly } from './recurrent.js';
+import { mambaLayout, mambaOr, PRE_FF_NAMES, siluOnly } from './recurrent.js';
 
 /** A list of `count` factors, 1 where the file says null. */
 function factors(fields: Fields, name: string, count: number): number[] {
@@ -163,14 +163,6 @@ export const falconH1: Family = {
     mlp_bias: false,
   },
   read,
-  layout: (config, layer, name) =>
-    layer !== null && name.startsWith('mamba2.')
-      ? mambaLayout(config, `model.layers.${layer}.mamba`, name)
-      : decoderLayout(config, layer, name, {
-          norm1: 'input_layernorm',
-          norm2: 'pre_ff_layernorm',
-          finalNorm: 'final_layernorm',
-          mlp: 'feed_forward',
-        }),
+  layout: mambaOr('mamba2.', mambaLayout, (config, layer, name) => decoderLayout(config, layer, name, PRE_FF_NAMES)),
   write,
 };

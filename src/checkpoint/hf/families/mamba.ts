@@ -3,11 +3,10 @@ import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
-import { matrix, rows, whole } from '../family/layout.js';
 import { longestOf, readRope, ropeParameters, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { readGraniteScales, writeGraniteScales } from './llama.js';
-import { hybridTypes, mambaLayout, siluOnly } from './recurrent.js';
+import { backboneLayout, hybridTypes, mambaLayout, mambaOr, PRE_FF_NAMES, siluOnly } from './recurrent.js';
 
 /** `time_step_limit` without bounds, as Transformers writes it. */
 export const NO_LIMIT = [0, { __float__: 'Infinity' }] as const;
@@ -157,18 +156,7 @@ export const mamba2: Family = {
       },
     };
   },
-  layout: (config, layer, name) => {
-    const { vocabSize, hiddenSize } = config;
-    if (layer !== null) {
-      const at = `backbone.layers.${layer}`;
-      return name === 'norm1.weight'
-        ? rows(whole(`${at}.norm.weight`, hiddenSize))
-        : mambaLayout(config, `${at}.mixer`, name);
-    }
-    if (name === 'embed.weight') return rows(whole('backbone.embeddings.weight', vocabSize));
-    if (name === 'head.weight') return matrix(whole('lm_head.weight', vocabSize));
-    return name === 'norm.weight' ? rows(whole('backbone.norm_f.weight', hiddenSize)) : null;
-  },
+  layout: backboneLayout(mambaLayout),
   write: (config) => ({
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
@@ -192,13 +180,6 @@ export const mamba2: Family = {
 };
 
 const innerWidth = ({ mamba2 }: ModelConfig): number => (mamba2?.numHeads ?? 0) * (mamba2?.headDim ?? 0);
-
-const mambaOr =
-  (other: Family['layout']): Family['layout'] =>
-  (config, layer, name, shapes) =>
-    layer !== null && name.startsWith('mamba2.')
-      ? mambaLayout(config, `model.layers.${layer}.mamba`, name)
-      : other(config, layer, name, shapes);
 
 const writeCommon = (config: ModelConfig): HfConfigJson => ({
   ...writeSizes(config),
@@ -251,14 +232,7 @@ export const bamba: Family = {
       mamba2: readHybridMamba(fields, sizes.rmsNormEps),
     };
   },
-  layout: mambaOr((config, layer, name) =>
-    decoderLayout(config, layer, name, {
-      norm1: 'input_layernorm',
-      norm2: 'pre_ff_layernorm',
-      finalNorm: 'final_layernorm',
-      mlp: 'feed_forward',
-    }),
-  ),
+  layout: mambaOr('mamba2.', mambaLayout, (config, layer, name) => decoderLayout(config, layer, name, PRE_FF_NAMES)),
   write: (config) => ({
     ...writeCommon(config),
     mlp_bias: config.mlpBias,
@@ -325,7 +299,7 @@ export const graniteHybrid: Family = {
       ...(layers.includes('mamba2') ? { mamba2: readHybridMamba(fields, sizes.rmsNormEps) } : {}),
     };
   },
-  layout: mambaOr((config, layer, name) =>
+  layout: mambaOr('mamba2.', mambaLayout, (config, layer, name) =>
     decoderLayout(config, layer, name, {
       norm1: 'input_layernorm',
       norm2: 'post_attention_layernorm',

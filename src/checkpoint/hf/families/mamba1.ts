@@ -4,7 +4,7 @@ import type { Family, HfConfigJson } from '../family/family.js';
 import type { Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
-import { convRows, plainPositions, siluOnly } from './recurrent.js';
+import { backboneLayout, convRows, mambaOr, plainPositions, PRE_FF_NAMES, siluOnly } from './recurrent.js';
 
 /** Norms of Falcon Mamba and Jamba by the names of ours. */
 const NORMS: Readonly<Record<string, string>> = {
@@ -121,19 +121,6 @@ const writeAlone = (config: ModelConfig): HfConfigJson => ({
   use_bias: config.mamba?.bias,
 });
 
-const layoutAlone: Family['layout'] = (config, layer, name) => {
-  const { vocabSize, hiddenSize } = config;
-  if (layer !== null) {
-    const at = `backbone.layers.${layer}`;
-    return name === 'norm1.weight'
-      ? rows(whole(`${at}.norm.weight`, hiddenSize))
-      : mambaLayout(config, `${at}.mixer`, name);
-  }
-  if (name === 'embed.weight') return rows(whole('backbone.embeddings.weight', vocabSize));
-  if (name === 'head.weight') return matrix(whole('lm_head.weight', vocabSize));
-  return name === 'norm.weight' ? rows(whole('backbone.norm_f.weight', hiddenSize)) : null;
-};
-
 /** Mamba without attention. */
 export const mamba: Family = {
   modelTypes: ['mamba'],
@@ -141,7 +128,7 @@ export const mamba: Family = {
   hiddenStates: 'layers',
   fields: FIELDS,
   read: (fields) => readAlone(fields, { norms: 'none' }),
-  layout: layoutAlone,
+  layout: backboneLayout(mambaLayout),
   write: writeAlone,
 };
 
@@ -232,15 +219,7 @@ export const jamba: Family = {
       },
     };
   },
-  layout: (config, layer, name) =>
-    layer !== null && name.startsWith('mamba.')
-      ? mambaLayout(config, `model.layers.${layer}.mamba`, name)
-      : decoderLayout(config, layer, name, {
-          norm1: 'input_layernorm',
-          norm2: 'pre_ff_layernorm',
-          finalNorm: 'final_layernorm',
-          mlp: 'feed_forward',
-        }),
+  layout: mambaOr('mamba.', mambaLayout, (config, layer, name) => decoderLayout(config, layer, name, PRE_FF_NAMES)),
   write: (config) => {
     const attention = config.layers.flatMap((plan, i) => (plan.mixer === 'attention' ? [i] : []));
     const [first = config.numLayers, second = config.numLayers + first] = attention;

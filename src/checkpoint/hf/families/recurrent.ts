@@ -1,5 +1,6 @@
 /** What hybrids of attention and recurrent mixers share. */
 import type { ModelConfig } from '../../../model/index.js';
+import type { Family } from '../family/family.js';
 import type { Fields } from '../family/fields.js';
 import { ropeParameters } from '../family/rotary.js';
 import { matrix, range, rows, whole, type ParameterLayout, type Source } from '../family/layout.js';
@@ -75,6 +76,38 @@ export function mambaLayout(config: ModelConfig, at: string, name: string): Para
       return null;
   }
 }
+
+/** The tensors of a mixer's parameter `name`, in the module `at`; null for a name that is not its own. */
+type MixerLayout = (config: ModelConfig, at: string, name: string) => ParameterLayout | null;
+
+/** The tensors of a mixer's parameters in `model.layers.N.mamba`, those of all others as `other` says. */
+export const mambaOr =
+  (prefix: 'mamba.' | 'mamba2.', mixer: MixerLayout, other: Family['layout']): Family['layout'] =>
+  (config, layer, name, shapes) =>
+    layer !== null && name.startsWith(prefix)
+      ? mixer(config, `model.layers.${layer}.mamba`, name)
+      : other(config, layer, name, shapes);
+
+/** The tensors of stacks of one mixer a layer, as Mamba and Mamba-2 lie in files of their own. */
+export const backboneLayout =
+  (mixer: MixerLayout): Family['layout'] =>
+  (config, layer, name) => {
+    const { vocabSize, hiddenSize } = config;
+    if (layer !== null) {
+      const at = `backbone.layers.${layer}`;
+      return name === 'norm1.weight'
+        ? rows(whole(`${at}.norm.weight`, hiddenSize))
+        : mixer(config, `${at}.mixer`, name);
+    }
+    if (name === 'embed.weight') return rows(whole('backbone.embeddings.weight', vocabSize));
+    if (name === 'head.weight') return matrix(whole('lm_head.weight', vocabSize));
+    return name === 'norm.weight' ? rows(whole('backbone.norm_f.weight', hiddenSize)) : null;
+  };
+
+/** The modules of Bamba, Jamba and Falcon-H1. */
+export const PRE_FF_NAMES = {
+  ...{ norm1: 'input_layernorm', norm2: 'pre_ff_layernorm', finalNorm: 'final_layernorm', mlp: 'feed_forward' },
+} as const;
 
 /** Rows of `count` heads' blocks `[first, first + size)` in a tensor laid out head by head, `stride` rows each. */
 export const headBlocks = (count: number, stride: number, first: number, size: number): number[] =>
