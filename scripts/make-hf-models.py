@@ -207,6 +207,11 @@ MODELS = {
     "falcon-h1-norms": ("FalconH1", dict(
         FALCON_H1, mamba_rms_norm=True, mamba_norm_before_gate=False, mamba_n_groups=2, mamba_proj_bias=True, projectors_bias=True,
         attention_bias=True, mlp_bias=True, mamba_conv_bias=False, tie_word_embeddings=True, key_multiplier=0.5, time_step_limit=(0.01, 0.5)), {}),
+    "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
+    "recurrent-gemma-biases": ("RecurrentGemma", dict(
+        block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,
+        attention_window_size=23, tie_word_embeddings=True, num_key_value_heads=4, rope_parameters=dict(
+            rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.25)), {}),
     "bamba": ("Bamba", dict(BAMBA, attention_bias=True, mlp_bias=True), {}),
     "bamba-groups": ("Bamba", dict(BAMBA, mamba_n_groups=2, mamba_conv_bias=False, mamba_proj_bias=True,
                                    attn_layer_indices=[0], tie_word_embeddings=True), {}),

@@ -1,22 +1,7 @@
-/** Activations of the MLP. */
-import { present } from '../core/index.js';
-import {
-  add,
-  div,
-  gt,
-  max,
-  min,
-  mul,
-  scalar,
-  select,
-  sigmoid,
-  softplus,
-  sub,
-  swiglu,
-  tanh,
-  type Value,
-} from '../graph/index.js';
+/** Activations of the MLP: those that learn nothing, and xIELU. */
+import { add, gt, min, mul, scalar, select, softplus, sub, swiglu, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
+import { expm1, PLAIN } from './mixers/activations.js';
 import type { ParamInit } from './mixers/spec.js';
 
 type Activation = ModelConfig['activation'];
@@ -47,12 +32,6 @@ export function activationParams(activation: Activation): readonly ActivationPar
   return activation === 'xielu' ? XIELU : [];
 }
 
-/** `exp(x) - 1` for x up to 0, precise near 0. */
-function expm1(x: Value): Value {
-  const t = tanh(mul(x, 0.5));
-  return div(mul(t, 2), sub(1, t));
-}
-
 /**
  * xIELU: `ap x^2 + x / 2` above 0, `an (exp(x) - 1 - x) + x / 2` below, with `ap = softplus(alphap)` and
  * `an = 1/2 + softplus(alphan)`.
@@ -63,44 +42,12 @@ function xielu(x: Value, param: (name: string) => Value): Value {
   return add(select(gt(x, scalar(0, x.dtype)), above, below), mul(x, XIELU_BETA));
 }
 
-const RULES: Readonly<Record<Exclude<Activation, 'silu'>, (x: Value, param: (name: string) => Value) => Value>> = {
-  gelu: (x) => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1)),
-  gelu_tanh: (x) => {
-    const inner = mul(mul(x, Math.sqrt(2 / Math.PI)), add(mul(mul(x, x), 0.044715), 1));
-    return mul(mul(x, 0.5), add(tanh(inner), 1));
-  },
-  relu: (x) => max(x, 0),
-  relu2: (x) => mul(max(x, 0), max(x, 0)),
-  xielu,
-};
-
 /** `activation(x)`; `param` gives the numbers that it learns, `[1]`. */
 export function activated(activation: Activation, x: Value, param: (name: string) => Value): Value {
-  return activation === 'silu' ? mul(x, sigmoid(x)) : RULES[activation](x, param);
+  return activation === 'xielu' ? xielu(x, param) : PLAIN[activation](x);
 }
 
 /** `activation(gate) * up`; `param` gives the numbers that the activation learns, `[1]`. */
 export function gated(activation: Activation, gate: Value, up: Value, param: (name: string) => Value): Value {
-  return activation === 'silu' ? swiglu(gate, up) : mul(RULES[activation](gate, param), up);
-}
-
-/**
- * Numerator (odd powers of x) and denominator (even powers), highest first: a minimax fit on [-4, 4] as Eigen and XLA
- * use.
- */
-const ERF_ODD = [
-  -2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4,
-  -2.95459980854025e-3, -1.60960333262415e-2,
-];
-const ERF_EVEN = [
-  -1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3, -7.37332916720468e-3, -1.42647390514189e-2,
-];
-
-/** The error function, to the precision of f32. */
-export function erf(x: Value): Value {
-  const clamped = max(min(x, 4), -4);
-  const square = mul(clamped, clamped);
-  const polynomial = ([first, second, ...rest]: readonly number[]): Value =>
-    rest.reduce<Value>((sum, c) => add(mul(sum, square), c), add(mul(square, present(first)), present(second)));
-  return div(mul(clamped, polynomial(ERF_ODD)), polynomial(ERF_EVEN));
+  return activation === 'silu' ? swiglu(gate, up) : mul(activated(activation, gate, param), up);
 }

@@ -58,13 +58,13 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
   ];
   return [
     spec('wqkv', [d, inner + 2 * kvInner], 'in', matrixInit(config, d, false)),
-    ...vectors(bias !== 'none', ZEROS, ['bqkv', inner + 2 * kvInner]),
+    ...vectors(bias === 'qkv' || bias === 'all', ZEROS, ['bqkv', inner + 2 * kvInner]),
     ...vectors(qkNorm === 'head' && normWeight, normInit(config), ...normed(headDim, headDim)),
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),
     ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
     ...(outputGate !== false ? [spec('wgate', [d, gates], 'in', matrixInit(config, d, false))] : []),
     spec('wo', [inner, d], 'out', matrixInit(config, inner, true)),
-    ...vectors(bias === 'all', ZEROS, ['bo', d]),
+    ...vectors(bias === 'output' || bias === 'all', ZEROS, ['bo', d]),
   ];
 }
 
@@ -123,7 +123,7 @@ function project(
 ): QueriesAndKeys & { v: Value } {
   const { config, x, param, inputMatrix } = scope;
   const { numHeads: H, numKvHeads: G, headDim: D, qkNorm, rmsNormEps } = config;
-  const bias = config.attentionBias === 'none' ? null : param('attn.bqkv');
+  const bias = config.attentionBias === 'qkv' || config.attentionBias === 'all' ? param('attn.bqkv') : null;
   const products = (...sizes: readonly number[]) => linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
   const first = at(rotaries.groups, 0);
   if (qkNorm === false && rotaries.alike && first.frequencies !== null) {
@@ -182,7 +182,9 @@ function attendGroups(
   });
   const mixed = reshape(concat(outs, 2), [B, T, config.numHeads * config.headDim]);
   const out = linear(gateHeads(scope, mixed), param('attn.wo'));
-  return { out: config.attentionBias === 'all' ? add(out, param('attn.bo')) : out };
+  return {
+    out: config.attentionBias === 'output' || config.attentionBias === 'all' ? add(out, param('attn.bo')) : out,
+  };
 }
 
 /** The heads' outputs side by side, `[B,T,H*D]`, times the sigmoid of a projection of the layer's input. */

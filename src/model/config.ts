@@ -50,7 +50,7 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly attentionSoftcap: number | null;
   /** How queries grow with their position; null if they do not. */
   readonly queryScaling: { readonly beta: number; readonly length: number } | null;
-  readonly attentionBias: 'none' | 'qkv' | 'all';
+  readonly attentionBias: 'none' | 'qkv' | 'output' | 'all';
   /** Whether the MLP is gated: two projections, one of them activated and multiplied with the other. */
   readonly mlpGate: boolean;
   /** The factor on the MLP's gate before its activation. */

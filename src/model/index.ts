@@ -11,6 +11,7 @@ export * from './pattern.js';
 export * from './plan.js';
 export * from './presets.js';
 export type { RecurrentConfigs } from './recurrent-config.js';
+export { PLAIN_ACTIVATIONS } from './mixers/activations.js';
 export * from './mixers/table.js';
 export * from './param-inits.js';
 export { groupRotary, scoreScales, type GroupRotary } from './rope.js';

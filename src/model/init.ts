@@ -39,7 +39,7 @@ function draw({ low, high, map }: Extract<ParamInit, { kind: 'uniform' }>, rng: 
   const x = low + (high - low) * rng.uniform();
   if (map === undefined) return x;
   if (map === 'log') return Math.log(x);
-  const y = Math.exp(x);
+  const y = map === 'inverse-softplus-decay' ? -0.5 * Math.log(x) : Math.exp(x);
   return y + Math.log(-Math.expm1(-y));
 }
 

@@ -28,6 +28,10 @@ export interface MixerScope {
    * document to another.
    */
   readonly segments: Value | null;
+  /**
+   * Where x holds rows cut from longer texts: which tokens are the first of their document there, bool `[B,T]`.
+   */
+  readonly starts?: Value;
   /** Where the tokens stand in their sequences; null where x holds whole sequences, token t at position t. */
   readonly positions: TokenPositions | null;
 }

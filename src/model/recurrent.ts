@@ -1,6 +1,20 @@
 /** Recurrent mixers as layers of a model: from the definitions of `mixers/` to the rules that the model asks for. */
 import { at, invariant, sizeOf } from '../core/index.js';
-import { reshape, rotary, rotaryAt, rotaryFrequencies, select, type Value } from '../graph/index.js';
+import {
+  broadcast,
+  concat,
+  constantFrom,
+  eq,
+  ne,
+  or,
+  reshape,
+  rotary,
+  rotaryAt,
+  rotaryFrequencies,
+  select,
+  sliceAxis,
+  type Value,
+} from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerScope } from './mixer.js';
 import type { ParamMaker, RecurrentDefinition, RecurrentScope, StateAccess } from './mixers/definition.js';
@@ -29,13 +43,28 @@ function paramMaker(config: ModelConfig, mixer: RecurrentMixer, layer: number): 
   return {
     matrix: (name, fanIn, fanOut) => spec(name, [fanIn, fanOut], 'in', matrixInit(config, fanIn, false)),
     output: (name, fanIn) => spec(name, [fanIn, config.hiddenSize], 'out', matrixInit(config, fanIn, true)),
+    blocks: (name, count, width) => spec(name, [count, width, width], 'blocks', matrixInit(config, width, false)),
     conv: (name, channels, width, bias) => [
       spec(`${name}.weight`, [channels, width], 'conv', convInit(config, width)),
       ...(bias ? [spec(`${name}.bias`, [channels], 'vector', convBiasInit(config, width))] : []),
     ],
     rates: (name, channels, states) => spec(name, [channels, states], 'vector', { kind: 'log-counting' }),
-    vector: (name, size, init) => spec(name, [size], 'vector', init),
+    vector: (name, size, init) => spec(name, typeof size === 'number' ? [size] : size, 'vector', init),
   };
+}
+
+/** Which tokens of whole rows x `[B,T,...]` no token of their document precedes, bool `[B,T]`. */
+export function firstTokens(x: Value, segments: Value | null): Value {
+  const [B, T] = [at(x.shape, 0), at(x.shape, 1)];
+  const row = constantFrom(
+    'i32',
+    [1, T],
+    Array.from({ length: T }, (_, t) => Number(t === 0)),
+  );
+  const first = ne(broadcast(row, [B, T]), 0);
+  if (segments === null || T === 1) return first;
+  const before = concat([sliceAxis(segments, 1, 0, 1), sliceAxis(segments, 1, 0, T - 1)], 1);
+  return or(first, ne(segments, before));
 }
 
 /** What a mixer sees of its layer: its own parameters by their own names. */
@@ -48,6 +77,7 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
     x,
     inputMatrix: (name) => scope.inputMatrix(`${mixer}.${name}`),
     param: (name) => scope.param(`${mixer}.${name}`),
+    starts: () => scope.starts ?? (positions === null ? firstTokens(x, scope.segments) : eq(positions.values, 0)),
     rotate: (heads) => {
       const frequencies = rotaryFrequencies(at(heads.shape, 3), config.ropeTheta);
       if (positions === null) return rotary(heads, frequencies);

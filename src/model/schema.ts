@@ -1,6 +1,7 @@
 /** The schema of a model configuration: help texts and defaults come from here. */
 import { z } from 'zod';
 import { LIMITS, sizeUpTo, realNumber } from '../core/index.js';
+import { PLAIN_ACTIVATIONS } from './mixers/activations.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { recurrentSections } from './recurrent-config.js';
 
@@ -174,7 +175,7 @@ export const modelSchema = z.strictObject({
     .default(() => blockSchema.parse({}))
     .describe('how mixer and MLP are put together; one for all layers, or a list with one for each'),
   activation: z
-    .enum(['silu', 'gelu', 'gelu_tanh', 'relu', 'relu2', 'xielu'])
+    .enum([...PLAIN_ACTIVATIONS, 'xielu'])
     .default('silu')
     .describe('activation of the gate in the MLP; relu2 is the square of relu, xielu learns two slopes a layer'),
   qkNorm: z
@@ -189,9 +190,9 @@ export const modelSchema = z.strictObject({
     .default(null)
     .describe('c tanh(scores / c) in place of the scaled attention scores; null for none'),
   attentionBias: z
-    .enum(['none', 'qkv', 'all'])
+    .enum(['none', 'qkv', 'output', 'all'])
     .default('none')
-    .describe('biases of attention: on queries, keys and values, and (all) on the output projection too'),
+    .describe('biases of attention: on queries, keys and values (qkv), on the output projection (output), or on all'),
   mlpGate: z
     .boolean()
     .default(true)

@@ -4,7 +4,8 @@
  * work.
  */
 import { dims } from '../core/index.js';
-import { constantFrom, eq, reshape, scalar, select, sliceAxis, take, type Value } from '../graph/index.js';
+import { constantFrom, convert, eq, ne, reshape, scalar, select, sliceAxis, take, type Value } from '../graph/index.js';
+import { firstTokens } from './recurrent.js';
 import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
 import type { RecurrentPlan } from './plan.js';
 
@@ -33,11 +34,13 @@ export function buildTruncated(
   const { x, segments } = scope;
   const [B, T, d] = dims(x, 3);
   const { rows, before } = windows(B, T, reach);
+  const starts = reshape(convert(firstTokens(x, segments), 'i32'), [B * T]);
   const own = segments ? take(reshape(segments, [B * T]), rows) : scalar(0, 'i32');
   const { out } = mixer.build(
     {
       ...scope,
       x: reshape(take(reshape(x, [B * T, d]), rows), [B * T, reach, d]),
+      starts: ne(reshape(take(starts, rows), [B * T, reach]), 0),
       segments: reshape(select(eq(before, 1), scalar(BEFORE_START, 'i32'), own), [B * T, reach]),
     },
     plan,

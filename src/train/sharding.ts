@@ -21,6 +21,8 @@ const BY_ROLE: { readonly [R in ParamRole]: Sharding } = {
   embedding: ROWS,
   in: COLUMNS,
   out: ROWS,
+  // Blocks by channels, in and out.
+  blocks: [['fsdp'], [], []],
   // Channels by taps.
   conv: [['fsdp'], []],
   vector: [],

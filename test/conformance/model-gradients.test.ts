@@ -46,6 +46,13 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     'soft-capped scores in windows',
     { layers: 'swa:4 full', attentionSoftcap: 0.7, logitSoftcap: 2, block: { norm: 'both' } },
   ],
+  [
+    'RG-LRU and windows',
+    {
+      ...{ layers: 'rglru swa:4', attentionBias: 'output', mlpBias: true, activation: 'gelu_tanh', normOffset: 1 },
+      ...{ rglru: { width: 16, chunk: 4 } },
+    },
+  ],
 ];
 
 const [BATCH, LENGTH] = [2, 9];

@@ -25,14 +25,16 @@ export interface ParamMaker {
   matrix(name: string, fanIn: number, fanOut: number): ParamSpec;
   /** A matrix `[fanIn, hiddenSize]` that writes to the residual stream. */
   output(name: string, fanIn: number): ParamSpec;
+  /** `count` square matrices `[count, width, width]`, each for its own channels: a block-diagonal map. */
+  blocks(name: string, count: number, width: number): ParamSpec;
   /**
    * Taps `NAME.weight [channels, width]` of a depthwise convolution, and `NAME.bias [channels]` where there is a bias.
    */
   conv(name: string, channels: number, width: number, bias: boolean): ParamSpec[];
   /** Logarithms of decay rates `[channels, states]`, 1 to `states` in every channel (S4D-Real, Gu et al. 2022). */
   rates(name: string, channels: number, states: number): ParamSpec;
-  /** A vector `[size]`. */
-  vector(name: string, size: number, init: ParamInit): ParamSpec;
+  /** A vector `[size]`, or of the shape that is given. */
+  vector(name: string, size: number | readonly number[], init: ParamInit): ParamSpec;
 }
 
 /** A state that a mixer keeps for one sequence. */
@@ -56,6 +58,8 @@ export interface RecurrentScope {
   readonly inputMatrix: (name: string) => Value;
   /** A parameter of this mixer. */
   readonly param: (name: string) => Value;
+  /** Which tokens no token of their document precedes, bool `[B,T]`. */
+  readonly starts: () => Value;
   /** Rotary positions on heads `[B,T,heads,width]`, with the model's base. */
   readonly rotate: (heads: Value) => Value;
 }

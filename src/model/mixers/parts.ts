@@ -21,6 +21,7 @@ import {
   type Recurrence,
   type Value,
 } from '../../graph/index.js';
+import { PLAIN } from './activations.js';
 import type { RecurrentScope, SequenceState, StateAccess } from './definition.js';
 
 /** A whole number of at least 1. Descriptions come last in a chain: zod drops them under `optional` and `default`. */
@@ -75,7 +76,7 @@ export function checkEven(where: string, headDim: number): void {
 }
 
 /** `x sigmoid(x)`. */
-export const silu = (x: Value): Value => mul(x, sigmoid(x));
+export const silu = PLAIN.silu;
 
 /** `[B,T,H*D] -> [B,T,H,D]`. */
 export function toHeads(x: Value, width: number): Value {

@@ -5,12 +5,15 @@ import { sizeOf, type Shape } from '../../core/index.js';
 export type ParamInit =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'normal'; readonly std: number }
-  /** Uniform in `low .. high`, then through `map`: its logarithm, or the inverse softplus of its exponential. */
+  /**
+   * Uniform in `low .. high`, then through `map`: its logarithm, the inverse softplus of its exponential, or that of
+   * `-log(x) / 2`.
+   */
   | {
       readonly kind: 'uniform';
       readonly low: number;
       readonly high: number;
-      readonly map?: 'log' | 'inverse-softplus-exp';
+      readonly map?: 'log' | 'inverse-softplus-exp' | 'inverse-softplus-decay';
     }
   /** The logarithms of 1, 2, 3, ... along the last axis. */
   | { readonly kind: 'log-counting' };
@@ -23,10 +26,11 @@ export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';
  * - `embedding`: rows of the residual stream, `[vocabSize, hiddenSize]`;
  * - `in`: a matrix `[in, out]` whose output feeds a nonlinearity, a recurrence, attention or the loss;
  * - `out`: a matrix `[in, hiddenSize]` that writes to the residual stream;
+ * - `blocks`: square matrices `[blocks, in, out]`, each of which multiplies its own channels;
  * - `conv`: the taps `[channels, width]` of a depthwise convolution;
  * - `vector`: a gain, a bias, or one number (or a few, `[channels, n]`) a head or channel.
  */
-export type ParamRole = 'embedding' | 'in' | 'out' | 'conv' | 'vector';
+export type ParamRole = 'embedding' | 'in' | 'out' | 'blocks' | 'conv' | 'vector';
 
 /** One parameter of a model. */
 export interface ParamSpec {
@@ -51,6 +55,7 @@ const IS_MATRIX: { readonly [R in ParamRole]: boolean } = {
   embedding: true,
   in: true,
   out: true,
+  blocks: true,
   conv: false,
   vector: false,
 };

@@ -9,6 +9,7 @@ import { kdaMixer } from './kda.js';
 import { lightningMixer } from './lightning.js';
 import { mambaMixer } from './mamba.js';
 import { mamba2Mixer } from './mamba2.js';
+import { rglruMixer } from './rglru.js';
 
 /** Mixers that carry a state along the sequence instead of keys and values, by the name that layer patterns use. */
 export const RECURRENT = {
@@ -18,6 +19,7 @@ export const RECURRENT = {
   mamba2: mamba2Mixer,
   gdn: gdnMixer,
   kda: kdaMixer,
+  rglru: rglruMixer,
   conv: convMixer,
 } as const;
 

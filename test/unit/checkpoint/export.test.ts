@@ -67,6 +67,14 @@ describe('exported models', () => {
     ['mamba', { block: { mlp: false } }, 'mamba'],
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],
+    [
+      '2*rglru swa:8',
+      {
+        ...{ mlpBias: true, attentionBias: 'output', activation: 'gelu_tanh', normOffset: 1 },
+        ...{ logitSoftcap: 30, embeddingScale: 5.65625, ropeDim: 4, tieEmbeddings: true },
+      },
+      'recurrent_gemma',
+    ],
     ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
     ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],
   ])('of layers %s with %o find their class, %s', (layers, more, type) => {

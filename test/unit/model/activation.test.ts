@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { evaluateReference } from '../../../src/engine/index.js';
 import { input, makeGraph } from '../../../src/graph/index.js';
-import { erf } from '../../../src/model/activation.js';
+import { erf } from '../../../src/model/mixers/activations.js';
 import { erf as integral } from './plain-model.js';
 
 describe('erf', () => {

@@ -11,7 +11,8 @@ export function randomParameters(config: ModelConfig, seed = 1): Map<string, Hos
     [...initialParameters(config, seed)].map(([name, tensor]) => {
       const rng = Rng.of(seed, 'test', name);
       const values = toNumbers(tensor);
-      if (tensor.shape.length === 1) values.forEach((v, i) => (values[i] = v + 0.5 * rng.normal()));
+      if (tensor.shape.length === 1 || name.endsWith('.bias'))
+        values.forEach((v, i) => (values[i] = v + 0.5 * rng.normal()));
       return [name, tensorFrom('f64', tensor.shape, values)];
     }),
   );
@@ -46,6 +47,7 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['queries that grow with their position', { layers: 'swa:4 full', queryScaling: { beta: 0.5, length: 3 } }],
   ['an MLP without a gate', { layers: 'swa:4 full', mlpGate: false, activation: 'relu2', mlpBias: true }],
   ['an MLP of one SiLU', { layers: 'full', mlpGate: false }],
+  ['a bias of the output projection alone', { layers: 'swa:4 full', attentionBias: 'output', numKvHeads: 2 }],
   ['qk norm', { layers: 'swa:4 full:nope', qkNorm: true, numKvHeads: 2 }],
   ['sinks', { layers: 'swa:4 full', sinks: true }],
   ['an output gate', { layers: 'swa:4 full', outputGate: true }],
@@ -227,6 +229,11 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
   ],
   ['kda', { layers: 'kda swa:2/full' }],
   ['kda with other widths', { layers: 'kda', kda: { numHeads: 2, keyDim: 5, valueDim: 3, rank: 4, convWidth: 2 } }],
+  ['rglru', { layers: 'rglru swa:3' }],
+  [
+    'rglru, wider than the model, in blocks, one tap, in chunks',
+    { layers: 'rglru', rglru: { width: 18, blocks: 3, convWidth: 1, activation: 'silu', chunk: 4 } },
+  ],
   ['conv', { layers: 'conv full' }],
   ['conv with biases over five tokens', { layers: 'conv swa:3', conv: { width: 5, bias: true } }],
   ['conv over one token', { layers: 'conv', conv: { width: 1 } }],

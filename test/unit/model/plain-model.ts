@@ -167,7 +167,7 @@ function plainAttention(
   const perKv = H / G;
   // Which window and positions each query head has.
   const groupOfHead = headGroups(config.layers[layer]!).flatMap((g) => Array.from({ length: g.heads }, () => g));
-  const bias = config.attentionBias === 'none' ? null : numbers(`${at}.bqkv`);
+  const bias = ['qkv', 'all'].includes(config.attentionBias) ? numbers(`${at}.bqkv`) : null;
   const project = (x: readonly number[], from: number, count: number): number[] =>
     times(x, wqkv, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
   const headOf = (
@@ -233,7 +233,7 @@ function plainAttention(
     const gate = config.outputGate !== false ? times(inputs[t] ?? [], matrix(`${at}.wgate`)).map(sigmoid) : null;
     const gateOf = (i: number) => gate?.[config.outputGate === 'head' ? Math.floor(i / D) : i] ?? NaN;
     return times(gate === null ? heads : heads.map((x, i) => x * gateOf(i)), matrix(`${at}.wo`)).map(
-      (v, i) => v + (config.attentionBias === 'all' ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),
+      (v, i) => v + (['output', 'all'].includes(config.attentionBias) ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),
     );
   });
   return { outputs, probabilities };

@@ -174,6 +174,8 @@ export interface DecoderNames {
   readonly postnorm1?: string;
   readonly postnorm2?: string;
   readonly finalNorm?: string;
+  /** The module of attention (default: `self_attn`). */
+  readonly attention?: string;
   /** The module of the MLP (default: `mlp`). */
   readonly mlp?: string;
   /** The projections of the MLP within that module (default: `gate_proj`, `up_proj`, `down_proj`). */
@@ -224,7 +226,7 @@ export function decoderLayout(
   }
   return name.startsWith('mlp.')
     ? mlpLayout(`${at}.`, name, names, d, f)
-    : attentionLayout(config, `${at}.self_attn`, name, names);
+    : attentionLayout(config, `${at}.${names.attention ?? 'self_attn'}`, name, names);
 }
 
 const MLP_PROJECTIONS = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' } as const;

@@ -5,7 +5,7 @@ import { optional, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, readSizes, writeSizes, type Sizes } from './decoder.js';
 import { NO_LIMIT, stepLimit, writeStepLimit } from './mamba.js';
-import { mambaLayout, mambaOr, PRE_FF_NAMES, siluOnly } from './recurrent.js';
+import { computedTypes, mambaLayout, mambaOr, PRE_FF_NAMES, siluOnly } from './recurrent.js';
 
 /** A list of `count` factors, 1 where the file says null. */
 function factors(fields: Fields, name: string, count: number): number[] {
@@ -52,8 +52,7 @@ function readMamba(fields: Fields, { hiddenSize, rmsNormEps }: Sizes): NonNullab
 
 function read(fields: Fields): ModelInput {
   siluOnly(fields);
-  for (const name of ['layer_types', 'layers_block_type'])
-    if (fields.states(name)) fields.refuse(`${name}, which its class computes`);
+  computedTypes(fields, 'layer_types', 'layers_block_type');
   const sizes = readSizes(fields);
   const bias = fields.flag('attention_bias');
   // Queries, keys and values grow with their input, so scores with its square.

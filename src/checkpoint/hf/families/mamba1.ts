@@ -4,7 +4,15 @@ import type { Family, HfConfigJson } from '../family/family.js';
 import type { Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
-import { backboneLayout, convRows, mambaOr, plainPositions, PRE_FF_NAMES, siluOnly } from './recurrent.js';
+import {
+  backboneLayout,
+  computedTypes,
+  convRows,
+  mambaOr,
+  plainPositions,
+  PRE_FF_NAMES,
+  siluOnly,
+} from './recurrent.js';
 
 /** Norms of Falcon Mamba and Jamba by the names of ours. */
 const NORMS: Readonly<Record<string, string>> = {
@@ -141,11 +149,6 @@ export const falconMamba: Family = {
   read: (fields) => readAlone(fields, { norms: 'plain', normEps: fields.positive('mixer_rms_eps') }),
   write: (config) => ({ ...writeAlone(config), mixer_rms_eps: config.mamba?.normEps }),
 };
-
-/** Refuses lists of layer types, which these classes compute and do not take. */
-function computedTypes(fields: Fields, ...names: readonly string[]): void {
-  for (const name of names) if (fields.states(name)) fields.refuse(`${name}, which its class computes`);
-}
 
 /** Where attention stands: each `period` layers, the one at `offset`. */
 function jambaLayers(fields: Fields): string[] {

@@ -24,6 +24,11 @@ export function hybridTypes(fields: Fields, mixer: string, otherwise: (layer: nu
 export const writeHybridTypes = (config: ModelConfig): string[] =>
   config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'linear_attention'));
 
+/** Refuses lists of layer types, which the class computes and does not take. */
+export function computedTypes(fields: Fields, ...names: readonly string[]): void {
+  for (const name of names) if (fields.states(name)) fields.refuse(`${name}, which its class computes`);
+}
+
 /** The activation of mixers whose convolution or projection has no other. */
 export function siluOnly(fields: Fields): void {
   fields.only('hidden_act', 'silu', 'swish');
