@@ -28,9 +28,11 @@ import {
   forward,
   headGroups,
   headLogits,
+  headSizes,
   printLayer,
   parameterInputs,
   scoreScales,
+  sinksName,
   type HeadGroup,
   type LayerPlan,
   type ModelConfig,
@@ -236,7 +238,7 @@ export class AttentionRows {
       at(this.placed.batches, index).samples.forEach((sample, i) =>
         sample.positions.forEach((position, r) => {
           const first = group.window === null ? 0 : Math.max(0, position + 1 - group.window);
-          const scores = this.#rowOf(values, i, r, head, position).subarray(first);
+          const scores = this.#rowOf(values, layer, [i, r, head], position).subarray(first);
           onRow({ layer, head, sample: done + i, position, first, scores, sink: sinks[layer]?.[head] ?? null });
         }),
       );
@@ -244,19 +246,26 @@ export class AttentionRows {
   }
 
   /** Scores of keys 0 to the query: of `[B,G,Q,R,T]`. */
-  #rowOf(values: Float64Array, sample: number, query: number, head: number, position: number): Float64Array {
-    const { numHeads, numKvHeads } = this.on.config;
+  #rowOf(
+    values: Float64Array,
+    layer: number,
+    [sample, query, head]: readonly [sample: number, query: number, head: number],
+    position: number,
+  ): Float64Array {
+    const { config } = this.on;
+    const { numHeads } = config;
+    const { numKvHeads } = headSizes(config, at(config.layers, layer));
     const perKv = numHeads / numKvHeads;
     const [g, r] = [Math.floor(head / perKv), head % perKv];
-    const at = (((sample * numKvHeads + g) * this.perSample + query) * perKv + r) * this.placed.length;
-    return values.subarray(at, at + position + 1);
+    const first = (((sample * numKvHeads + g) * this.perSample + query) * perKv + r) * this.placed.length;
+    return values.subarray(first, first + position + 1);
   }
 
   async #sinks(tensors: TensorMap): Promise<(Float64Array | null)[]> {
     const { engine, config: model } = this.on;
     return Promise.all(
-      model.layers.map(async (_, layer) => {
-        const tensor = model.sinks ? tensors[`layers.${layer}.attn.sinks`] : undefined;
+      model.layers.map(async (plan, layer) => {
+        const tensor = model.sinks ? tensors[sinksName(plan, layer)] : undefined;
         return tensor ? toNumbers(await engine.download(tensor)) : null;
       }),
     );
@@ -305,7 +314,8 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
 }
 
 function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, layer: number, Q: number): Value {
-  const { numHeads: H, numKvHeads: G, headDim: D } = model;
+  const { numHeads: H } = model;
+  const { numKvHeads: G, keyDim: D } = headSizes(model, at(model.layers, layer));
   const [B, T] = dims(q, 4);
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, Q, G, H / G, D]);
   // [B,Q,G,R,D] against [B,T,G,D] over D, by batch and key head: [B,G,Q,R,T].

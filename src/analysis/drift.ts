@@ -149,11 +149,22 @@ function distance(a: Columns, b: Columns): number {
   return Math.sqrt(inner(difference, difference));
 }
 
+/** Throws `ConfigError` naming a head whose queries and keys are projections of latents, not of the layer's input. */
+function checkProjected({ layers }: ModelConfig, heads: readonly HeadIndex[]): void {
+  const latent = heads.find(({ layer }) => layers[layer]?.mixer === 'mla');
+  if (latent === undefined) return;
+  throw new ConfigError(
+    `layer ${latent.layer} is latent attention (mla), which makes queries and keys of normalized latents, so that a head has no ` +
+      'query and key matrix to compare; name heads of full or swa layers',
+    { details: { ...latent } },
+  );
+}
+
 /**
  * Compares the query and key weights of all heads with those of a reference checkpoint.
  *
  * @param reference the weights that distances are measured from, such as those of a later checkpoint
- * @throws ConfigError if a head does not exist, or the checkpoints are not of this model
+ * @throws ConfigError if a head does not exist or is of latent attention, or the checkpoints are not of this model
  */
 export function weightDrift(
   model: ModelWeights,
@@ -162,6 +173,7 @@ export function weightDrift(
 ): DriftResult {
   const { config } = model;
   checkHeads(config, heads);
+  checkProjected(config, heads);
   const [now, then] = [new HeadWeights(config, model.parameters()), new HeadWeights(config, reference)];
   const crossed = new Map<string, Float64Array>();
   /** Products of a group's keys in both checkpoints, which its heads share. */

@@ -14,7 +14,7 @@ import {
   type SampleScore,
   type ScoreSample,
 } from '../loaded/index.js';
-import type { ModelConfig } from '../model/index.js';
+import { headSizes, type ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 import { needleScore, type NeedleScore } from './needle-accuracy.js';
 
@@ -62,7 +62,7 @@ export interface MaskingOptions {
   readonly batchTokens?: number;
 }
 
-/** The settings that mask `heads`. `means` is needed for `mean`: `[numHeads * headDim]` per layer. */
+/** The settings that mask `heads`. `means` is needed for `mean`: `[numHeads * width of a value]` per layer. */
 export function maskSettings(
   model: ModelConfig,
   heads: readonly HeadIndex[],
@@ -77,7 +77,8 @@ export function maskSettings(
     }
     at(settings.keep, layer)[head] = 0;
     if (mode === 'zero' || means === null) continue;
-    const [from, to] = [head * model.headDim, (head + 1) * model.headDim];
+    const { valueDim } = headSizes(model, at(model.layers, layer));
+    const [from, to] = [head * valueDim, (head + 1) * valueDim];
     settings.fill[layer]?.set(at(means, layer).subarray(from, to), from);
   }
   return settings;

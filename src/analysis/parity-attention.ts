@@ -1,6 +1,6 @@
 /** Attention maps as another program returns them, from queries and keys of a forward pass. */
 import { at, entry, f64At } from '../core/index.js';
-import { scoreScales, type ModelConfig } from '../model/index.js';
+import { headGroups, headSizes, scoreScales, type ModelConfig } from '../model/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -14,10 +14,11 @@ export function attentionMaps(
   states: Numbers,
   [samples, T]: readonly [samples: number, tokens: number],
 ): Float64Array {
-  const plan = model.layers[layer] as Extract<ModelConfig['layers'][number], { mixer: 'attention' }>;
-  const { numHeads: H, numKvHeads: G, headDim: D } = model;
+  const plan = at(model.layers, layer);
+  const { numHeads: H } = model;
+  const { numKvHeads: G, keyDim: D } = headSizes(model, plan);
   const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
-  const windows = plan.groups.flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
+  const windows = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
   const scales = scoreScales(model, plan, T);
   const { attentionSoftcap: cap } = model;
   const out = new Float64Array(samples * H * T * T);

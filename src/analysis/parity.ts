@@ -7,7 +7,16 @@
 import { entry, f64At, at, DataError, tensorFrom, toNumbers, type HostTensor, append } from '../core/index.js';
 import type { DeviceTensor, Engine } from '../engine/index.js';
 import { div, grad, input, makeGraph, mul, nodesOf, reduceSum, type Graph, type Value } from '../graph/index.js';
-import { finalNorm, forward, parameterInputs, tokenLosses, type ModelConfig, TapReader } from '../model/index.js';
+import {
+  attends,
+  finalNorm,
+  forward,
+  parameterInputs,
+  sinksName,
+  tokenLosses,
+  type ModelConfig,
+  TapReader,
+} from '../model/index.js';
 import { loadModel, type LoadedModel } from '../loaded/index.js';
 import { attentionMaps } from './parity-attention.js';
 import { judgeByFloat64, type Float64Distances, type Versions } from './parity-float64.js';
@@ -258,7 +267,7 @@ async function compute(
   const maps: [string, Float64Array][] = [];
   for (const [name, layer] of Object.entries(attention.layers)) {
     const samples = expected[name]?.shape[0] ?? B;
-    const sinks = what.sinksInMaps && model.sinks ? entry(weights, `layers.${layer}.attn.sinks`) : null;
+    const sinks = what.sinksInMaps && model.sinks ? entry(weights, sinksName(at(model.layers, layer), layer)) : null;
     const values = sinks && toNumbers(await engine.download(sinks));
     maps.push([
       name,
@@ -281,7 +290,7 @@ async function compute(
  */
 function attentionLayersOf(model: ModelConfig, wanted: readonly string[]) {
   const names = wanted.filter((n) => n.startsWith('attn.')).sort(byNumber);
-  const attending = model.layers.flatMap((plan, layer) => (plan.mixer === 'attention' ? [layer] : []));
+  const attending = model.layers.flatMap((plan, layer) => (attends(plan) ? [layer] : []));
   const layers: Record<string, number> = {};
   const absent: Record<string, string> = {};
   names.forEach((name, i) => {

@@ -52,6 +52,7 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number): M
           beside === undefined || part === 'full' ? {} : { beside: { ...beside, reach: reachOf(beside) } };
         return { ...plan, groups: plan.groups.map(limited), ...forgets };
       }
+      if (plan.mixer === 'mla') return { ...plan, groups: plan.groups.map(limited) };
       return part === 'full' || plan.mixer === 'none' ? plan : { ...plan, reach: reachOf(plan) };
     }),
   };

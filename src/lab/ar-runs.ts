@@ -2,6 +2,7 @@
 import { fingerprint, LongsightError } from '../core/index.js';
 import type { ReachPart } from '../analysis/index.js';
 import { arBins } from '../eval/index.js';
+import { recurrentMixers } from '../model/index.js';
 import { openRunData, runAtStep } from '../train/index.js';
 import { planMeasures } from './measures/measurement.js';
 import type { NamedRun } from './named-run.js';
@@ -46,7 +47,7 @@ export function arLimits(
   part: ReachPart,
 ): number[] {
   const { seqLen } = run === null ? { seqLen: 0 } : runAtStep(run.run, step ?? 0).train;
-  const isRecurrent = part !== 'full' && config.layers.some(({ mixer }) => mixer !== 'attention');
+  const isRecurrent = part !== 'full' && config.layers.some((plan) => recurrentMixers(plan).length > 0);
   const ends = arBins(seqLen).filter((keys) => keys < seqLen && (!isRecurrent || keys <= RECURRENT_LIMIT));
   return ends.length > 0 ? ends : [1];
 }

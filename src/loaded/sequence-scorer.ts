@@ -14,7 +14,7 @@ import {
 } from '../core/index.js';
 import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
 import { add, concat, input, mul, reduceSum, reshape, sliceAxis, sub, type Value } from '../graph/index.js';
-import type { ModelConfig, Tap } from '../model/index.js';
+import { headSizes, type LayerPlan, type ModelConfig, type Tap } from '../model/index.js';
 import { batchSequences } from './batches.js';
 import type { ModelOnEngine } from './loaded-model.js';
 import { Scorer, startedOn, uploadForScores, type ScorerBatch, type ScorerControls, type Scores } from './scorer.js';
@@ -59,7 +59,7 @@ export type SampleScore = Scores;
 export interface HeadSettings {
   readonly keep: readonly Float32Array[];
   readonly query: readonly Float32Array[];
-  /** `[numHeads * headDim]` per layer; weighted by `1 - keep`. */
+  /** `[numHeads * width of a value]` per layer; weighted by `1 - keep`. */
   readonly fill: readonly Float32Array[];
 }
 
@@ -157,12 +157,11 @@ export class SequenceScorer {
 
   /**
    * Mean output of every head over all positions of all samples (of shorter ones the padding too), `[numHeads *
-   * headDim]` per layer; needs `headSettings`.
+   * width of a value]` per layer; needs `headSettings`.
    */
   async meanHeadOutputs(tensors: TensorMap): Promise<Float32Array[]> {
     const { engine, config: model } = this.on;
-    const width = model.numHeads * model.headDim;
-    const sums = model.layers.map(() => new Float64Array(width));
+    const sums = model.layers.map((plan) => new Float64Array(headsWidth(model, plan)));
     let positions = 0;
     const controls = this.#controls();
     for (const { inputs, count } of this.batches) {
@@ -172,6 +171,7 @@ export class SequenceScorer {
         const heads = outputs[`heads.${layer}`];
         if (heads === undefined) continue;
         const values = toNumbers(await engine.download(heads));
+        const width = sum.length;
         for (let i = 0; i < count * width; i++) sum[i % width] = readF64(sum, i % width) + readF64(values, i);
       }
       positions += count * this.size.length;
@@ -188,12 +188,16 @@ export class SequenceScorer {
   }
 }
 
+/** Channels of the outputs of all heads of a layer. */
+const headsWidth = (model: ModelConfig, plan: LayerPlan): number => model.numHeads * headSizes(model, plan).valueDim;
+
 /** Settings that change nothing. */
-export function noSettings({ layers, numHeads, headDim }: ModelConfig): HeadSettings {
+export function noSettings(model: ModelConfig): HeadSettings {
+  const { layers, numHeads } = model;
   return {
     keep: layers.map(() => new Float32Array(numHeads).fill(1)),
     query: layers.map(() => new Float32Array(numHeads).fill(1)),
-    fill: layers.map(() => new Float32Array(numHeads * headDim)),
+    fill: layers.map((plan) => new Float32Array(headsWidth(model, plan))),
   };
 }
 
@@ -207,11 +211,12 @@ function uploadSettings(engine: Engine, settings: HeadSettings): Record<string, 
 }
 
 /** Controls of the heads of every layer: inputs of the graph, a tap that applies them, and sums of what heads give. */
-function headControls({ numHeads: H, headDim: D, layers }: ModelConfig): ScorerControls {
-  const controls = layers.map((_, layer) => ({
+function headControls(model: ModelConfig): ScorerControls {
+  const { numHeads: H, layers } = model;
+  const controls = layers.map((plan, layer) => ({
     keep: input(`keep.${layer}`, 'f32', [H]),
     query: input(`query.${layer}`, 'f32', [H]),
-    fill: input(`fill.${layer}`, 'f32', [H * D]),
+    fill: input(`fill.${layer}`, 'f32', [headsWidth(model, plan)]),
   }));
   const sums: Value[][] = layers.map(() => []);
   const tap: Tap = (site, value) => {
@@ -220,7 +225,7 @@ function headControls({ numHeads: H, headDim: D, layers }: ModelConfig): ScorerC
     const { keep, query, fill } = at(controls, layer);
     const perHead = (x: Value) => reshape(sliceAxis(x, 0, first, first + heads), [1, 1, heads, 1]);
     if (site.kind === 'queries') return mul(value, perHead(query));
-    const [B] = dims(value, 1);
+    const [B, , , D] = dims(value, 4);
     at(sums, layer).push(reshape(reduceSum(value, [1]), [B, heads * D]));
     const own = reshape(sliceAxis(fill, 0, first * D, (first + heads) * D), [1, 1, heads, D]);
     const scale = perHead(keep);

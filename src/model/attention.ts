@@ -96,8 +96,8 @@ function takeHeads(x: Value, first: number, count: number): Value {
   return count === x.shape[2] ? x : sliceAxis(x, 2, first, first + count);
 }
 
-/** Queries or keys `x` turned by a group's rotary positions, if it has any. */
-function turn(x: Value, { frequencies }: GroupRotary, { positions }: MixerScope): Value {
+/** Queries or keys `x [B,T,heads,width]` turned by a group's rotary positions, if it has any. */
+export function turn(x: Value, { frequencies }: Pick<GroupRotary, 'frequencies'>, { positions }: MixerScope): Value {
   if (frequencies === null) return x;
   return positions === null ? rotary(x, frequencies) : rotaryAt(x, frequencies, positions.values, positions.limit);
 }

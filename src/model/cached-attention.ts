@@ -40,16 +40,24 @@ import {
 } from '../graph/index.js';
 import type { ChunkPlace, StateRoom } from './mixer.js';
 
-/** What one head group attends with: q `[B,T,heads,headDim]`, k and v `[B,T,kvHeads,headDim]`, sinks `[heads]`. */
-export interface GroupInputs {
+/** The queries of a head group, and what is made of their scores. */
+export interface AttendInputs {
+  /** `[B,T,heads,headDim]` */
   readonly q: Value;
-  readonly k: Value;
-  readonly v: Value;
   /** The factor on the scores `q k`. */
   readonly scale: number;
   /** The c of scores `c tanh(s / c)`; null for scores that are not capped. */
   readonly softcap: number | null;
+  /** `[heads]` */
   readonly sinks: Value | null;
+}
+
+/** What one head group attends with: its queries, keys and values. */
+export interface GroupInputs extends AttendInputs {
+  /** `[B,T,kvHeads,headDim]` */
+  readonly k: Value;
+  /** `[B,T,kvHeads,headDim]` */
+  readonly v: Value;
 }
 
 /** The shape of the cache of one head group, for keys and values alike. */
@@ -88,6 +96,27 @@ export function cachedAttention(
   return { out: attend(inputs, heads(keys), heads(values), seen), cache: { keys, values } };
 }
 
+/** A cache behind which a chunk has been put. */
+export interface ExtendedCache {
+  /** What the chunk's queries may meet, `[B,G,S,D]`. */
+  readonly entries: Value;
+  /** Which of the entries each query sees, bool `[B,n,S]`. */
+  readonly seen: Value;
+  /** The cache after the chunk. */
+  readonly cache: Value;
+}
+
+/** A cache in one of the two forms with a chunk `[B,n,G,D]` behind it. */
+export function extended(cache: Value, chunk: Value, place: ChunkPlace, window: number | null): ExtendedCache {
+  const [B, n, G, D] = dims(chunk, 4);
+  if (window !== null && window < place.maxLength) {
+    const entries = concat([cache, headsFirst(chunk)], 2);
+    return { entries, seen: visibleInWindow(place, n, window), cache: sliceAxis(entries, 2, n, n + window) };
+  }
+  const after = insert(cache, headsFirst(chunk), place);
+  return { entries: reshape(after, [B, G, place.maxLength, D]), seen: visibleInCache(place, n), cache: after };
+}
+
 /** `[B,n,G,D] -> [B,G,n,D]`. */
 function headsFirst(x: Value): Value {
   return transpose(x, [0, 2, 1, 3]);
@@ -119,10 +148,10 @@ function visibleInWindow({ start, padding }: ChunkPlace, n: number, window: numb
   return and(inWindow, ge(add(key, start), reshape(padding, [B, 1, 1])));
 }
 
-/** Softmax attention of q `[B,n,H,D]` on keys and values `[B,G,S,D]` where `seen` (bool `[B,n,S]`). */
-function attend({ q, scale, softcap, sinks }: GroupInputs, keys: Value, values: Value, seen: Value): Value {
+/** Softmax attention of q `[B,n,H,D]` on keys `[B,G,S,D]` and values `[B,G,S,E]` where `seen` (bool `[B,n,S]`). */
+export function attend({ q, scale, softcap, sinks }: AttendInputs, keys: Value, values: Value, seen: Value): Value {
   const [B, n, H, D] = dims(q, 4);
-  const [, G, S] = dims(keys, 4);
+  const [, G, S, E] = dims(values, 4);
   const R = H / G;
   const heads = reshape(headsFirst(q), [B, G, R * n, D]);
   const products = dot(heads, keys, { lhsBatch: [0, 1], rhsBatch: [0, 1], lhsContract: [3], rhsContract: [3] });
@@ -131,7 +160,7 @@ function attend({ q, scale, softcap, sinks }: GroupInputs, keys: Value, values: 
   const mask = select(reshape(seen, [B, 1, n, S]), scalar(0, q.dtype), scalar(-1e30, q.dtype));
   const masked = add(reshape(scores, [B, H, n, S]), mask);
   const probabilities = reshape(softmaxWithSinks(masked, sinks), [B, G, R * n, S]);
-  const out = reshape(matmul(probabilities, values), [B, H, n, D]);
+  const out = reshape(matmul(probabilities, values), [B, H, n, E]);
   return transpose(out, [0, 2, 1, 3]);
 }
 

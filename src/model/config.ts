@@ -5,7 +5,7 @@ import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './patt
 import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
-import { checkRope } from './rope.js';
+import { checkRope, type RopeFields } from './rope.js';
 import { modelSchema, type BlockConfig, type InitScheme, type RopeScaling, type LocalRope } from './schema.js';
 
 /** A complete, checked model configuration: plain JSON, and itself a valid input that resolves to an equal value. */
@@ -97,9 +97,9 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
   const headDim = parsed.headDim ?? defaultHeadDim(hiddenSize, numHeads, where);
   const layers = resolveLayers(parsed, counts, where);
   const ropeDim = parsed.ropeDim ?? headDim;
-  // Settings of rotary positions are checked only where a head has them: a model of NoPE layers may have odd heads.
-  const hasRope = layers.some((layer) => headGroups(layer).some((g) => g.rope !== false));
-  if (hasRope) checkRope({ ...parsed, headDim, ropeDim }, layers, where);
+  // Positions of latent attention depend on the widths of its section, so that sections come first.
+  const sections = resolveRecurrent(parsed, layers, { ...parsed, headDim }, where);
+  checkRopes({ ...parsed, mla: sections.mla, headDim, ropeDim }, layers, where);
   return {
     vocabSize: parsed.vocabSize,
     hiddenSize,
@@ -133,10 +133,24 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     logitSoftcap: parsed.logitSoftcap,
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
-    ...resolveRecurrent(parsed, layers, { ...parsed, headDim }, where),
+    ...sections,
     tieEmbeddings: parsed.tieEmbeddings,
     init: parsed.init,
   };
+}
+
+/** Settings of rotary positions are checked only where a head has them: a model of NoPE layers may have odd heads. */
+function checkRopes(config: RopeFields, layers: readonly LayerPlan[], where: string): void {
+  const turning = layers.filter((layer) => headGroups(layer).some((g) => g.rope !== false));
+  const [latent, own] = [
+    turning.filter(({ mixer }) => mixer === 'mla'),
+    turning.filter(({ mixer }) => mixer !== 'mla'),
+  ];
+  if (own.length > 0) checkRope(config, own, where);
+  if (latent.length === 0 || config.mla === undefined) return;
+  // Of a head of latent attention only the rotary channels turn, and all of them.
+  const { ropeDim } = config.mla;
+  checkRope({ ...config, headDim: ropeDim, ropeDim }, latent, where);
 }
 
 function withPreset(input: unknown, where: string): unknown {
@@ -198,7 +212,7 @@ function checkLayers(numLayers: number, where: string): void {
 
 function layersOf(entry: Parsed['layers'][number], at: string, counts: HeadCounts): LayerPlan[] {
   if (typeof entry === 'string') return parsePattern(entry, at).map((layer) => resolveLayer(layer, counts, at));
-  if (entry.mixer !== 'attention') return [entry];
+  if (entry.mixer !== 'attention' && entry.mixer !== 'mla') return [entry];
   return [
     checkGroups(entry, counts, (why) => {
       throw new ConfigError(`${at}: ${why}`, { details: { layer: entry, ...counts } });

@@ -3,11 +3,20 @@
  */
 import { attentionMixer } from './attention.js';
 import { add, type Value } from '../graph/index.js';
+import { mlaRules } from './latent-attention.js';
 import { blockOf } from './config.js';
 import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import { scaled } from './norm.js';
-import type { AttentionPlan, LayerPlan, MixerName, MlpPlan, PlanOf, RecurrentPlan } from './plan.js';
+import {
+  attends,
+  type AttentionPlan,
+  type LayerPlan,
+  type MixerName,
+  type MlpPlan,
+  type PlanOf,
+  type RecurrentPlan,
+} from './plan.js';
 import { recurrentMixer } from './recurrent.js';
 import { buildTruncated } from './truncate.js';
 
@@ -70,6 +79,7 @@ function buildRecurrent(mixer: Mixer<LayerPlan>, scope: MixerScope, plan: Recurr
 
 const MIXERS: { readonly [M in MixerName]: Mixer<PlanOf<M>> } = {
   attention: ATTENTION,
+  mla: mlaRules,
   none: NO_MIXER,
   ...(Object.fromEntries(RECURRENT_MIXERS.map((mixer) => [mixer, recurrentMixer(mixer)])) as {
     [M in RecurrentMixer]: Mixer<PlanOf<M>>;
@@ -83,6 +93,6 @@ export function mixerOf(plan: LayerPlan | RecurrentPlan): Mixer<LayerPlan> {
 
 /** The forward pass of a layer's mixer over whole sequences. */
 export function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
-  if (plan.mixer === 'attention' || plan.mixer === 'none') return mixerOf(plan).build(scope, plan);
+  if (attends(plan) || plan.mixer === 'none') return mixerOf(plan).build(scope, plan);
   return buildRecurrent(mixerOf(plan), scope, plan);
 }

@@ -92,6 +92,24 @@ describe('layer patterns', () => {
     expect(messageOf('mamba2+full')).toContain('"mamba2" is a layer of its own');
   });
 
+  it('reads and prints latent attention, of which a window and a position are told', () => {
+    const text = 'mla 2*mla:nope mla:128 mla:8:local kda';
+    const plans = resolve(text);
+    expect(plans.map((p) => p.mixer)).toEqual(['mla', 'mla', 'mla', 'mla', 'mla', 'kda']);
+    expect(plans.flatMap(headGroups)).toEqual([
+      group(null, 4),
+      ...[group(null, 4, false), group(null, 4, false)],
+      group(128, 4),
+      { ...group(8, 4), rope: 'local' },
+    ]);
+    expect(printPattern(plans)).toBe(text);
+    for (const wrong of ['mla@2', 'mla/full', 'mla+gdn', 'full/mla'])
+      expect(messageOf(wrong)).toContain('"mla" is attention of all heads of a layer');
+    expect(messageOf('mla:0')).toContain('window 0 must be');
+    expect(messageOf('mla:nop')).toContain('did you mean "nope"');
+    expect(messageOf('mla-128')).toContain('did you mean "mla:128"');
+  });
+
   it('reads and prints layers that are MLPs alone', () => {
     const plans = resolve('mamba2 mlp full 2*mlp');
     expect(plans.map((p) => p.mixer)).toEqual(['mamba2', 'none', 'attention', 'none', 'none']);

@@ -5,6 +5,7 @@
  *     token   = [ count "*" ] spec
  *     spec    = "mlp"                         an MLP alone, without a mixer
  *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
+ *             | "mla" [ ":" window ] [ ":" flag ]     multi-head latent attention of all heads, full unless windowed
  *     heads   = part { "/" part }             heads of one layer divided between parts: "swa:8/full"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
@@ -15,7 +16,7 @@
  */
 import { ConfigError, nearest, clip, LIMITS, append } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
-import type { AttentionPlan, HeadGroup, LayerPlan, MlpPlan, RecurrentPlan } from './plan.js';
+import type { AttentionPlan, HeadGroup, LayerPlan, MlaPlan, MlpPlan, RecurrentPlan } from './plan.js';
 
 /** One part of an attention layer as written in a pattern. */
 export interface PatternPart {
@@ -35,18 +36,28 @@ export interface AttentionPattern {
   readonly source: string;
 }
 
+/** One layer of latent attention as written. */
+export interface MlaPattern {
+  readonly mixer: 'mla';
+  /** Keys that a query sees, its own included; null for full attention. */
+  readonly window: number | null;
+  readonly rope: HeadGroup['rope'];
+}
+
 /** One layer as written. */
-export type PatternLayer = AttentionPattern | MlpPlan | RecurrentPlan;
+export type PatternLayer = AttentionPattern | MlaPattern | MlpPlan | RecurrentPlan;
 
 /** The word for a layer without a mixer. */
 const MLP = 'mlp';
+/** The word for a layer of latent attention. */
+const MLA = 'mla';
 /** Layers that are one word. */
 const WHOLE = [...RECURRENT_MIXERS, MLP] as const;
-const KINDS = ['full', 'swa', ...WHOLE] as const;
+const KINDS = ['full', 'swa', MLA, ...WHOLE] as const;
 const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
-  'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or one of ' +
-  `${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone`;
+  'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or mla for ' +
+  `latent attention, or one of ${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone`;
 
 type Fail = (why: string) => never;
 
@@ -85,10 +96,24 @@ function parseLayer(source: string, fail: Fail): PatternLayer {
   if (source === MLP) return { mixer: 'none' };
   const mixer = recurrentMixer(source);
   if (mixer !== undefined) return { mixer };
+  if (/^mla([:@/+]|$)/.test(source)) return parseLatent(source, fail);
   const [heads = '', other, ...more] = source.split('+');
   if (more.length > 0) return fail('has more than one "+"; one recurrent mixer may stand beside attention');
   const parts = heads.split('/').map((part) => parsePart(part, fail));
   return { mixer: 'attention', source, parts, beside: other === undefined ? null : parseBeside(other, fail) };
+}
+
+/** `mla`, `mla:nope`, `mla:128`, `mla:128:nope`. */
+function parseLatent(source: string, fail: Fail): MlaPattern {
+  if (/[@/+]/.test(source)) {
+    return fail(
+      `"${MLA}" is attention of all heads of a layer: it takes a window and a position flag, no heads, other parts or "+"`,
+    );
+  }
+  const [, first, ...rest] = source.split(':');
+  const windowed = first !== undefined && /^\d/.test(first);
+  const flags = first === undefined ? [] : windowed ? rest : [first, ...rest];
+  return { mixer: MLA, window: windowed ? parseWindow(first, fail) : null, rope: parseFlags(flags, fail) };
 }
 
 function parseBeside(text: string, fail: Fail): RecurrentMixer {
@@ -119,6 +144,7 @@ function parsePart(text: string, fail: Fail): PatternPart {
       return { window: parseWindow(window, fail), rope: parseFlags(flags, fail), heads: numHeads };
     }
     default: {
+      if (kind === MLA) return fail(`"${MLA}" is attention of all heads of a layer: no other part stands beside it`);
       if (WHOLE.some((name) => name === kind)) {
         const settings = kind === MLP ? '' : ` (its settings: model.${kind})`;
         return fail(`"${kind}" is a layer of its own: it takes no flags, heads or other parts${settings}`);
@@ -149,7 +175,7 @@ function likelyPart(text: string): string | undefined {
 
 function parses(part: string): boolean {
   try {
-    parsePart(part, (why) => {
+    parseLayer(part, (why) => {
       throw new ConfigError(why);
     });
     return true;
@@ -195,8 +221,12 @@ export interface HeadCounts {
  * @throws ConfigError if the parts do not use exactly `numHeads` query heads, or would divide a key/value head
  */
 export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'layers'): LayerPlan {
-  if (layer.mixer !== 'attention') return layer;
   const { numHeads } = counts;
+  if (layer.mixer === 'mla') {
+    const { mixer, window, rope } = layer;
+    return { mixer, groups: [{ window, heads: numHeads, rope }] };
+  }
+  if (layer.mixer !== 'attention') return layer;
   const fail: Fail = (why) => {
     throw new ConfigError(`${where}: "${clip(layer.source)}": ${why}`, { details: { layer: layer.source, ...counts } });
   };
@@ -217,9 +247,14 @@ export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'l
 }
 
 /** `plan` if its groups add up to the heads and hold whole key/value heads, else `fail`. */
-export function checkGroups(plan: AttentionPlan, { numHeads, numKvHeads }: HeadCounts, fail: Fail): AttentionPlan {
+export function checkGroups<P extends AttentionPlan | MlaPlan>(
+  plan: P,
+  { numHeads, numKvHeads }: HeadCounts,
+  fail: Fail,
+): P {
   const total = plan.groups.reduce((n, g) => n + g.heads, 0);
   if (total !== numHeads) return fail(`its groups name ${total} query heads, but the model has ${numHeads}`);
+  if (plan.mixer === 'mla') return plan;
   const perKv = numHeads / numKvHeads;
   const broken = plan.groups.find((g) => g.heads % perKv !== 0);
   if (broken !== undefined) {
@@ -231,14 +266,20 @@ export function checkGroups(plan: AttentionPlan, { numHeads, numKvHeads }: HeadC
   return plan;
 }
 
+const printFlag = ({ rope }: HeadGroup): string => (rope === 'local' ? ':local' : rope ? '' : ':nope');
+
 function printGroup(group: HeadGroup, withHeads: boolean): string {
   const kind = group.window === null ? 'full' : `swa:${group.window}`;
-  return `${kind}${group.rope === 'local' ? ':local' : group.rope ? '' : ':nope'}${withHeads ? `@${group.heads}` : ''}`;
+  return `${kind}${printFlag(group)}${withHeads ? `@${group.heads}` : ''}`;
 }
+
+const printLatent = (group: HeadGroup): string =>
+  `${MLA}${group.window === null ? '' : `:${group.window}`}${printFlag(group)}`;
 
 /** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`, `mamba2`. */
 export function printLayer(plan: LayerPlan): string {
   if (plan.mixer === 'none') return MLP;
+  if (plan.mixer === 'mla') return plan.groups.map(printLatent).join('/');
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
   const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/');

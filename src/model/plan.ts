@@ -1,5 +1,5 @@
 /** What each layer of a model does with the sequence: the resolved form of a layer pattern. */
-import type { RecurrentMixer } from './mixers/table.js';
+import type { RecurrentMixer, SectionName } from './mixers/table.js';
 
 /**
  * Query heads of one layer that share a window and a position scheme.
@@ -33,19 +33,35 @@ export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly reach?: number;
 }
 
+/** Multi-head latent attention, whose widths stand in the section `mla`: attention with one group of all heads. */
+export interface MlaPlan {
+  readonly mixer: 'mla';
+  readonly groups: readonly HeadGroup[];
+}
+
 /** A layer without a mixer: an MLP alone, as in stacks of one block a layer. */
 export interface MlpPlan {
   readonly mixer: 'none';
 }
 
 /** One layer, discriminated by `mixer`. */
-export type LayerPlan = AttentionPlan | MlpPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
+export type LayerPlan = AttentionPlan | MlaPlan | MlpPlan | { [M in RecurrentMixer]: RecurrentPlan<M> }[RecurrentMixer];
 
 /** The names of the recurrent mixers of a layer: its own, or that beside attention. */
 export function recurrentMixers(plan: LayerPlan): readonly RecurrentMixer[] {
-  if (plan.mixer === 'none') return [];
+  if (plan.mixer === 'none' || plan.mixer === 'mla') return [];
   if (plan.mixer !== 'attention') return [plan.mixer];
   return plan.beside === undefined ? [] : [plan.beside.mixer];
+}
+
+/** The mixers of a layer that have sections of their own in a configuration. */
+export function sectionsOf(plan: LayerPlan): readonly SectionName[] {
+  return plan.mixer === 'mla' ? [plan.mixer] : recurrentMixers(plan);
+}
+
+/** Whether a layer's mixer is attention, on keys and values of its own or on latents. */
+export function attends(plan: LayerPlan): plan is AttentionPlan | MlaPlan {
+  return plan.mixer === 'attention' || plan.mixer === 'mla';
 }
 
 /** The name of any mixer. */
@@ -56,5 +72,5 @@ export type PlanOf<M extends MixerName> = Extract<LayerPlan, { mixer: M }>;
 
 /** The head groups of a layer, none if it has no attention. */
 export function headGroups(plan: LayerPlan): readonly HeadGroup[] {
-  return plan.mixer === 'attention' ? plan.groups : [];
+  return attends(plan) ? plan.groups : [];
 }

@@ -1,19 +1,19 @@
-/** The sections of recurrent mixers in a model's configuration, as users write them and resolved. */
+/** The sections of mixers in a model's configuration, as users write them and resolved. */
 import type { z } from 'zod';
 import type { MixerModel, RecurrentDefinition } from './mixers/definition.js';
-import { RECURRENT, RECURRENT_MIXERS, type RecurrentMixer, type SectionOf } from './mixers/table.js';
-import { recurrentMixers, type LayerPlan } from './plan.js';
+import { SECTIONS, SECTION_NAMES, type SectionName, type SectionOf } from './mixers/table.js';
+import { sectionsOf, type LayerPlan } from './plan.js';
 
-/** A section for each recurrent mixer that the model's layers use. */
-export type RecurrentConfigs = { readonly [M in RecurrentMixer]?: SectionOf<M> };
+/** A section for each mixer with settings of its own that the model's layers use. */
+export type RecurrentConfigs = { readonly [M in SectionName]?: SectionOf<M> };
 
-type Definitions = typeof RECURRENT;
-type Sections = { readonly [M in RecurrentMixer]?: z.output<Definitions[M]['schema']> | undefined };
+type Definitions = typeof SECTIONS;
+type Sections = { readonly [M in SectionName]?: z.output<Definitions[M]['schema']> | undefined };
 
 /** Optional schemas of all sections, by mixer; sections of mixers that no layer uses are checked and left out. */
 export const recurrentSections = Object.fromEntries(
-  Object.entries(RECURRENT).map(([mixer, { schema, summary }]) => [mixer, schema.optional().describe(summary)]),
-) as { readonly [M in RecurrentMixer]: z.ZodOptional<Definitions[M]['schema']> };
+  Object.entries(SECTIONS).map(([mixer, { schema, summary }]) => [mixer, schema.optional().describe(summary)]),
+) as { readonly [M in SectionName]: z.ZodOptional<Definitions[M]['schema']> };
 
 /**
  * The sections of the mixers that `layers` use, defaults filled in.
@@ -26,11 +26,11 @@ export function resolveRecurrent(
   model: MixerModel,
   where: string,
 ): RecurrentConfigs {
-  const used = new Set<string>(layers.flatMap((plan) => recurrentMixers(plan)));
-  const entries = RECURRENT_MIXERS.flatMap((mixer) => {
+  const used = new Set<string>(layers.flatMap((plan) => sectionsOf(plan)));
+  const entries = SECTION_NAMES.flatMap((mixer) => {
     const given = sections[mixer];
     if (given === undefined && !used.has(mixer)) return [];
-    const definition = RECURRENT[mixer] as unknown as RecurrentDefinition<z.ZodType, object>;
+    const definition = SECTIONS[mixer] as unknown as Pick<RecurrentDefinition<z.ZodType, object>, 'schema' | 'resolve'>;
     const resolved = definition.resolve(given ?? definition.schema.parse({}), model, `${where}.${mixer}`);
     return used.has(mixer) ? [[mixer, resolved] as const] : [];
   });

@@ -18,20 +18,20 @@ import {
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerScope } from './mixer.js';
 import type { ParamMaker, RecurrentDefinition, RecurrentScope, StateAccess } from './mixers/definition.js';
-import { RECURRENT, type RecurrentMixer, type SectionOf } from './mixers/table.js';
+import { RECURRENT, type RecurrentMixer, type SectionName, type SectionOf } from './mixers/table.js';
 import type { ParamInit, ParamRole, ParamSpec } from './mixers/spec.js';
 import { convBiasInit, convInit, matrixInit } from './param-inits.js';
 import type { PlanOf } from './plan.js';
 
 /** The section of a mixer that the model uses. */
-function sectionOf<M extends RecurrentMixer>(config: ModelConfig, mixer: M): SectionOf<M> {
+export function sectionOf<M extends SectionName>(config: ModelConfig, mixer: M): SectionOf<M> {
   const section = config[mixer];
   invariant(section, `a model with ${mixer} layers has no ${mixer} section`);
   return section as SectionOf<M>;
 }
 
-/** Parameters of layer `layer`, named `layers.N.MIXER.NAME`. */
-function paramMaker(config: ModelConfig, mixer: RecurrentMixer, layer: number): ParamMaker {
+/** Makes parameters of layer `layer`, named `layers.N.MIXER.NAME`. */
+export function paramMaker(config: ModelConfig, mixer: SectionName, layer: number): ParamMaker {
   const spec = (name: string, shape: readonly number[], role: ParamRole, init: ParamInit): ParamSpec => ({
     name: `layers.${layer}.${mixer}.${name}`,
     shape,

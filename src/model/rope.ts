@@ -6,7 +6,8 @@
  */
 import { ConfigError, fitsFloat32, LIMITS, maxOf } from '../core/index.js';
 import { rotaryFrequencies } from '../graph/index.js';
-import { headGroups, type AttentionPlan, type HeadGroup, type LayerPlan } from './plan.js';
+import type { MlaConfig } from './mixers/mla.js';
+import { headGroups, type HeadGroup, type LayerPlan } from './plan.js';
 import type { LocalRope, RopeScaling } from './schema.js';
 
 /** The rotary positions of a head group, and the factor on its attention scores. */
@@ -27,6 +28,8 @@ export interface RopeFields {
   readonly localRope: LocalRope | null;
   /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
   readonly attentionScale: number | null;
+  /** The widths of latent attention, where the model has such layers. */
+  readonly mla?: Pick<MlaConfig, 'nopeDim' | 'ropeDim'> | undefined;
 }
 
 /**
@@ -42,12 +45,31 @@ export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, 
   return { frequencies: [...turning, ...still], scoreScale: plain * attentionFactor(scaling) ** 2 };
 }
 
+/** The rotary positions of latent attention: of its rotary channels alone. */
+export interface LatentRotary extends GroupRotary {
+  /** The factor on the rotary channels of queries, which stands for one on those of queries and of keys. */
+  readonly queryFactor: number;
+}
+
+/** The rotary positions of latent attention on sequences of `seqLen` tokens; YaRN's factor is on turned channels. */
+export function latentRotary(
+  config: RopeFields,
+  { nopeDim, ropeDim }: Pick<MlaConfig, 'nopeDim' | 'ropeDim'>,
+  group: Pick<HeadGroup, 'rope'>,
+  seqLen: number,
+): LatentRotary {
+  const { frequencies } = groupRotary({ ...config, headDim: ropeDim, ropeDim }, group, seqLen);
+  const scoreScale = config.attentionScale ?? 1 / Math.sqrt(nopeDim + ropeDim);
+  const queryFactor = group.rope === false ? 1 : attentionFactor(ropeOf(config, group.rope).scaling) ** 2;
+  return { frequencies, scoreScale, queryFactor };
+}
+
 /**
  * Throws `ConfigError` if positions of up to `maxLength` tokens depend on how many there are, so that keys cannot be
  * kept.
  */
-export function checkCached(config: RopeFields, plan: AttentionPlan, maxLength: number): void {
-  for (const { rope } of plan.groups) {
+export function checkCached(config: RopeFields, plan: LayerPlan, maxLength: number): void {
+  for (const { rope } of headGroups(plan)) {
     const scaling = rope === false ? null : ropeOf(config, rope).scaling;
     if (scaling?.type !== 'dynamic' || maxLength <= scaling.originalLength) continue;
     throw new ConfigError(
@@ -61,7 +83,10 @@ export function checkCached(config: RopeFields, plan: AttentionPlan, maxLength: 
 /** The factor on the scores of every query head of an attention layer, in order. */
 export function scoreScales(config: RopeFields, plan: LayerPlan, seqLen: number): readonly number[] {
   return headGroups(plan).flatMap((group) => {
-    const { scoreScale } = groupRotary(config, group, seqLen);
+    const { scoreScale } =
+      plan.mixer === 'mla' && config.mla !== undefined
+        ? latentRotary(config, config.mla, group, seqLen)
+        : groupRotary(config, group, seqLen);
     return Array.from({ length: group.heads }, () => scoreScale);
   });
 }

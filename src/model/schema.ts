@@ -31,6 +31,10 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
       .describe('a recurrent mixer that reads the same input and is added to attention'),
   }),
   z.strictObject({
+    mixer: z.literal('mla').describe('multi-head latent attention, with the settings of its section'),
+    groups: z.array(headGroupSchema).length(1).describe('one group of all heads'),
+  }),
+  z.strictObject({
     mixer: z.enum(RECURRENT_MIXERS).describe('a recurrent mixer, with the settings of its section'),
   }),
   z.strictObject({ mixer: z.literal('none').describe('no mixer: the layer is an MLP alone') }),

@@ -7,7 +7,7 @@ import type { ModelConfig } from './config.js';
 import { headGroups } from './plan.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
-import { RECURRENT_MIXERS } from './mixers/table.js';
+import { SECTION_NAMES } from './mixers/table.js';
 import type { ParamSpec } from './mixers/spec.js';
 
 /** What becomes of the parameters of two models when the one starts from the other. */
@@ -111,7 +111,7 @@ function layerCounts(source: ModelConfig, target: ModelConfig): string {
 /** Throws `ConfigError` naming the first field that changes what the taken weights mean. */
 function checkFields(source: ModelConfig, target: ModelConfig, name: string): void {
   const attends = [source, target].every(({ layers }) => layers.some((plan) => headGroups(plan).length > 0));
-  const sections = new Set<string>(RECURRENT_MIXERS);
+  const sections = new Set<string>(SECTION_NAMES);
   const [a, b] = [comparable(source), comparable(target)];
   for (const field of new Set([...Object.keys(a), ...Object.keys(b)])) {
     if (MAY_DIFFER.has(field) || (!attends && OF_ATTENTION.has(field))) continue;
@@ -129,7 +129,7 @@ function checkFields(source: ModelConfig, target: ModelConfig, name: string): vo
 
 /** The fields that decide what weights mean; that is not the number of tokens that a mixer works on at once. */
 function comparable(config: ModelConfig): Readonly<Record<string, unknown>> {
-  const sections = RECURRENT_MIXERS.flatMap((mixer) => {
+  const sections = SECTION_NAMES.flatMap((mixer) => {
     const section = config[mixer];
     return section === undefined ? [] : [[mixer, { ...section, chunk: null }] as const];
   });

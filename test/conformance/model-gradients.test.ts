@@ -43,6 +43,14 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],
   [
+    'latent attention beside a delta rule, values of their own width',
+    {
+      ...{ layers: 'mla kda', ropeScaling: { type: 'yarn', factor: 4, originalLength: 16 }, attentionBias: 'all' },
+      ...{ mla: { queryRank: 5, latentRank: 7, ropeDim: 4, valueDim: 4 } },
+    },
+  ],
+  ['latent attention in a window, no positions, sinks', { layers: 'mla:4:nope', sinks: true, outputGate: true }],
+  [
     'soft-capped scores in windows',
     { layers: 'swa:4 full', attentionSoftcap: 0.7, logitSoftcap: 2, block: { norm: 'both' } },
   ],

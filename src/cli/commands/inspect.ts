@@ -4,7 +4,7 @@
 import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
 import { formatCount, formatShape } from '../../core/index.js';
-import { modelCost, printPattern, type ModelCost } from '../../model/index.js';
+import { modelCost, printPattern, type ModelConfig, type ModelCost } from '../../model/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
@@ -70,13 +70,20 @@ function problemsOf({ unsupported, tensors }: HfInspection): string[] {
   ];
 }
 
+const plainHeads = ({ numHeads, headDim, numKvHeads }: ModelConfig): string =>
+  `${numHeads} of ${headDim}, ${numKvHeads} key/value heads`;
+
+const latentHeads = ({ numHeads }: ModelConfig, mla: NonNullable<ModelConfig['mla']>): string =>
+  `${numHeads} of ${mla.nopeDim} + ${mla.ropeDim}, values of ${mla.valueDim}, latents of ${mla.latentRank}`;
+
 function describe({ modelType, config, tensors }: HfInspection, cost: ModelCost): string {
   const bytes = `${formatCount(tensors.bytes)} bytes (${tensors.types.join(', ')})`;
   const rows: [string, string][] = [
     ['model type', modelType],
     ['layers', printPattern(config.layers)],
     ['width', `${config.hiddenSize}, MLP ${config.intermediateSize}, vocabulary ${config.vocabSize}`],
-    ['heads', `${config.numHeads} of ${config.headDim}, ${config.numKvHeads} key/value heads`],
+    ...(config.layers.some(({ mixer }) => mixer === 'mla') ? [] : [['heads', plainHeads(config)] as [string, string]]),
+    ...(config.mla === undefined ? [] : [['heads on latents', latentHeads(config, config.mla)] as [string, string]]),
     ['parameters', formatCount(cost.parameters.total)],
     ['  without embedding and head', formatCount(cost.parameters.nonEmbedding)],
     ['tensors', `${tensors.count}, ${bytes}`],

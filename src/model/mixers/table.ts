@@ -9,6 +9,7 @@ import { kdaMixer } from './kda.js';
 import { lightningMixer } from './lightning.js';
 import { mambaMixer } from './mamba.js';
 import { mamba2Mixer } from './mamba2.js';
+import { mlaMixer } from './mla.js';
 import { rglruMixer } from './rglru.js';
 
 /** Mixers that carry a state along the sequence instead of keys and values, by the name that layer patterns use. */
@@ -29,5 +30,14 @@ export type RecurrentMixer = keyof typeof RECURRENT;
 /** The names of all recurrent mixers. */
 export const RECURRENT_MIXERS = Object.keys(RECURRENT) as [RecurrentMixer, ...RecurrentMixer[]];
 
+/** Mixers with a section of their own in a configuration: the recurrent ones, and attention on latents. */
+export const SECTIONS = { ...RECURRENT, mla: mlaMixer } as const;
+
+/** The name of a mixer that has a section. */
+export type SectionName = keyof typeof SECTIONS;
+
+/** The names of all mixers that have a section. */
+export const SECTION_NAMES = Object.keys(SECTIONS) as [SectionName, ...SectionName[]];
+
 /** A mixer's section of a configuration, resolved. */
-export type SectionOf<M extends RecurrentMixer> = ReturnType<(typeof RECURRENT)[M]['resolve']>;
+export type SectionOf<M extends SectionName> = ReturnType<(typeof SECTIONS)[M]['resolve']>;

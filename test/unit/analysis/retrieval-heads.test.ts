@@ -51,6 +51,10 @@ const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: string 
   ['windows and full layers', { layers: 'swa:5 full full:nope' }],
   ['grouped queries, sinks and qk norm', { layers: 'swa:12 full', numKvHeads: 2, sinks: true, qkNorm: true }],
   ['soft-capped scores', { layers: 'swa:12 full', numKvHeads: 2, attentionSoftcap: 6 }],
+  [
+    'latent attention in windows and full',
+    { layers: 'mla:5 mla swa:9', sinks: true, numKvHeads: 2, mla: { ropeDim: 2, valueDim: 3, queryRank: 5 } },
+  ],
   ['windows mixed head by head', { layers: 'swa:9@1/full:nope@3 swa:4/full', sinks: true }],
 ];
 

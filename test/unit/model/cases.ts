@@ -145,6 +145,34 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
   ['a squared relu', { layers: 'full', activation: 'relu2', attentionScale: 0.2, tieEmbeddings: true, normOffset: 1 }],
+  ['latent attention', { layers: 'mla' }],
+  [
+    'latent attention with projected queries, values of their own width, and no positions',
+    { layers: 'mla:nope mla', mla: { queryRank: 5, latentRank: 7, nopeDim: 4, ropeDim: 2, valueDim: 3 } },
+  ],
+  [
+    'latent attention in a window beside full attention, with everything',
+    {
+      layers: 'mla:4:local full:nope mla:4 swa:3',
+      numLayers: 4,
+      numKvHeads: 2,
+      localRope: { theta: 50, scaling: { type: 'linear', factor: 4 } },
+      sinks: true,
+      outputGate: true,
+      attentionBias: 'all',
+      attentionScale: 0.4,
+      attentionSoftcap: 2,
+      mla: { queryRank: 6, valueDim: 8, normEps: 0.1 },
+    },
+  ],
+  [
+    'latent attention with a gate a head and biases on latents',
+    { layers: 'mla:8 mla:9', outputGate: 'head', attentionBias: 'qkv', mla: { queryRank: 4 } },
+  ],
+  [
+    'latent attention with queries that grow',
+    { layers: 'mla', queryScaling: { beta: 0.5, length: 3 }, mla: { latentRank: 3 } },
+  ],
   [
     'mixed heads, grouped, with everything',
     {

@@ -154,6 +154,52 @@ export function plainForward(
   return { logits: outputs.map((row) => row.map(capped)), hidden, probabilities };
 }
 
+/** Queries, keys and values of one head, one row a token, and the factor on their scores. */
+interface PlainHead {
+  readonly q: readonly (readonly number[])[];
+  readonly k: readonly (readonly number[])[];
+  readonly v: readonly (readonly number[])[];
+  readonly scale: number;
+}
+
+/** A head of latent attention, by its definition: keys and values are expanded from normalized latents. */
+function latentHead(
+  config: ModelConfig,
+  inputs: readonly number[][],
+  head: number,
+  rope: HeadGroup['rope'],
+  named: { numbers: (name: string) => Float64Array; matrix: (name: string) => Matrix },
+): PlainHead {
+  const { queryRank, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V, normEps } = config.mla!;
+  const { numbers, matrix } = named;
+  const biased = ['qkv', 'all'].includes(config.attentionBias);
+  const down = (x: readonly number[], which: 'q' | 'kv') =>
+    times(x, matrix(`w${which}down`)).map((v, i) => v + (biased ? (numbers(`b${which}down`)[i] ?? NaN) : 0));
+  const { theta, scaling } =
+    rope === 'local' && config.localRope !== null
+      ? config.localRope
+      : { theta: config.ropeTheta, scaling: config.ropeScaling };
+  const stretch = scaling?.type === 'linear' ? scaling.factor : 1;
+  const turn = (x: readonly number[], t: number) => (rope === false ? x : turned(x, t, theta, R, stretch));
+  const own = head * (N + R);
+  const q = inputs.map((x, t) => {
+    const from = queryRank === null ? x : normed(down(x, 'q'), numbers('qnorm.weight'), normEps);
+    const all = times(from, matrix(queryRank === null ? 'wq' : 'wqup'), own, own + N + R);
+    return [...all.slice(0, N), ...turn(all.slice(N), t)];
+  });
+  const kept = inputs.map((x) => down(x, 'kv'));
+  const latents = kept.map((c) => normed(c.slice(0, C), numbers('kvnorm.weight'), normEps));
+  return {
+    q,
+    k: latents.map((c, t) => [
+      ...times(c, matrix('wkup'), head * N, (head + 1) * N),
+      ...turn(kept[t]?.slice(C) ?? [], t),
+    ]),
+    v: latents.map((c) => times(c, matrix('wvup'), head * V, (head + 1) * V)),
+    scale: config.attentionScale ?? 1 / Math.sqrt(N + R),
+  };
+}
+
 function plainAttention(
   config: ModelConfig,
   layer: number,
@@ -162,14 +208,17 @@ function plainAttention(
   matrix: (name: string) => Matrix,
 ): { outputs: number[][]; probabilities: number[][][] } {
   const { numHeads: H, numKvHeads: G, headDim: D, rmsNormEps: eps } = config;
-  const at = `layers.${layer}.attn`;
-  const wqkv = matrix(`${at}.wqkv`);
+  const plan = config.layers[layer]!;
+  const latent = plan.mixer === 'mla';
+  const at = `layers.${layer}.${latent ? 'mla' : 'attn'}`;
+  const wqkv = latent ? null : matrix(`${at}.wqkv`);
+  const V = latent ? config.mla!.valueDim : D;
   const perKv = H / G;
   // Which window and positions each query head has.
-  const groupOfHead = headGroups(config.layers[layer]!).flatMap((g) => Array.from({ length: g.heads }, () => g));
-  const bias = ['qkv', 'all'].includes(config.attentionBias) ? numbers(`${at}.bqkv`) : null;
+  const groupOfHead = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g));
+  const bias = !latent && ['qkv', 'all'].includes(config.attentionBias) ? numbers(`${at}.bqkv`) : null;
   const project = (x: readonly number[], from: number, count: number): number[] =>
-    times(x, wqkv, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
+    times(x, wqkv!, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
   const headOf = (
     x: readonly number[],
     from: number,
@@ -202,17 +251,23 @@ function plainAttention(
     const g = Math.floor(h / perKv);
     const { beta, length } = config.queryScaling ?? { beta: 0, length: 1 };
     const grown = (t: number) => 1 + beta * Math.log(1 + Math.floor(t / length));
-    const q = inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope).map((v) => v * grown(t)));
-    const k = inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope));
-    const v = inputs.map((x) => headOf(x, (H + G) * D, g, null, 0, false));
+    const own = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
+    const head: PlainHead = latent
+      ? latentHead(config, inputs, h, group.rope, own)
+      : {
+          q: inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope)),
+          k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope)),
+          v: inputs.map((x) => headOf(x, (H + G) * D, g, null, 0, false)),
+          scale: config.attentionScale ?? 1 / Math.sqrt(D),
+        };
+    const { k, v, scale } = head;
+    const q = head.q.map((x, t) => x.map((c) => c * grown(t)));
     const { attentionSoftcap } = config;
     const cap = (s: number) => (attentionSoftcap === null ? s : attentionSoftcap * Math.tanh(s / attentionSoftcap));
     const sink = config.sinks ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
     const rows = inputs.map((_, t) => {
       const first = group.window === null ? 0 : Math.max(0, t - group.window + 1);
-      const weights = k.map((key, j) =>
-        j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * (config.attentionScale ?? 1 / Math.sqrt(D)))),
-      );
+      const weights = k.map((key, j) => (j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * scale))));
       const total = weights.reduce((a, b) => a + b, 0) + sink;
       return weights.map((w) => w / total);
     });
@@ -224,14 +279,14 @@ function plainAttention(
             sum,
             (v[j] ?? []).map((x) => p * x),
           ),
-        new Array<number>(D).fill(0),
+        new Array<number>(V).fill(0),
       );
       mixed[t]?.push(...out);
     });
   }
   const outputs = mixed.map((heads, t) => {
     const gate = config.outputGate !== false ? times(inputs[t] ?? [], matrix(`${at}.wgate`)).map(sigmoid) : null;
-    const gateOf = (i: number) => gate?.[config.outputGate === 'head' ? Math.floor(i / D) : i] ?? NaN;
+    const gateOf = (i: number) => gate?.[config.outputGate === 'head' ? Math.floor(i / V) : i] ?? NaN;
     return times(gate === null ? heads : heads.map((x, i) => x * gateOf(i)), matrix(`${at}.wo`)).map(
       (v, i) => v + (['output', 'all'].includes(config.attentionBias) ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),
     );

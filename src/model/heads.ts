@@ -1,0 +1,26 @@
+/** The widths of the heads of a layer, which are not the same in all kinds of attention. */
+import type { ModelConfig } from './config.js';
+import { mlaKeyDim } from './mixers/mla.js';
+import type { LayerPlan } from './plan.js';
+
+/** The sizes of the queries, keys and values that attention of a layer meets. */
+export interface HeadSizes {
+  /** Heads of keys and values; each serves `numHeads / numKvHeads` query heads. */
+  readonly numKvHeads: number;
+  /** Channels of a query, and of a key, of one head. */
+  readonly keyDim: number;
+  /** Channels of a value of one head, and of what a head gives. */
+  readonly valueDim: number;
+}
+
+/** The sizes of heads of a layer: those of the model, or of latent attention, whose heads have keys of their own. */
+export function headSizes(config: ModelConfig, plan: LayerPlan): HeadSizes {
+  const { numHeads, numKvHeads, headDim, mla } = config;
+  if (plan.mixer !== 'mla' || mla === undefined) return { numKvHeads, keyDim: headDim, valueDim: headDim };
+  return { numKvHeads: numHeads, keyDim: mlaKeyDim(mla), valueDim: mla.valueDim };
+}
+
+/** The name of the sink logits of a layer's heads. */
+export function sinksName(plan: LayerPlan, layer: number): string {
+  return `layers.${layer}.${plan.mixer === 'mla' ? 'mla' : 'attn'}.sinks`;
+}

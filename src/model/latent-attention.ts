@@ -1,0 +1,164 @@
+/**
+ * Multi-head latent attention as layers of a model: whole sequences meet expanded keys and values, and generation keeps
+ * latents and shared rotary keys.
+ *
+ * Shape letters: B sequences, T tokens, n tokens of a chunk, S entries of the cache, H heads, C latentRank, N nopeDim,
+ * R ropeDim, V valueDim.
+ */
+import { at, dims, invariant } from '../core/index.js';
+import {
+  add,
+  attention,
+  concat,
+  linear,
+  mul,
+  reshape,
+  sigmoid,
+  sliceAxis,
+  split,
+  transpose,
+  type Value,
+} from '../graph/index.js';
+import { meanVisibleKeys, turn } from './attention.js';
+import { attend, cacheShape, extended, type AttendInputs } from './cached-attention.js';
+import type { ModelConfig } from './config.js';
+import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';
+import { mlaKeptDim, mlaKeyDim, mlaMixer, type MlaConfig, type MlaScope } from './mixers/mla.js';
+import type { HeadGroup, MlaPlan } from './plan.js';
+import { scaleQueries } from './query-scaling.js';
+import { paramMaker, sectionOf } from './recurrent.js';
+import { checkCached, latentRotary } from './rope.js';
+import { noTap } from './tap.js';
+
+/** The name of the state that holds latents and shared keys. */
+const LATENTS = 'latents';
+
+function groupOf({ groups }: MlaPlan): HeadGroup {
+  const [group] = groups;
+  invariant(group !== undefined && groups.length === 1, 'latent attention has one group of all heads');
+  return group;
+}
+
+/** What latent attention sees of its layer: its own parameters by their own names. */
+function scopeOf(scope: MixerScope): MlaScope {
+  return {
+    model: scope.config,
+    x: scope.x,
+    inputMatrix: (name) => scope.inputMatrix(`mla.${name}`),
+    param: (name) => scope.param(`mla.${name}`),
+  };
+}
+
+/** Queries and what is kept of each token, with their positions. */
+interface Positioned extends AttendInputs {
+  /** `[B,T,C]`, normalized. */
+  readonly latent: Value;
+  /** `[B,T,R]`. */
+  readonly shared: Value;
+}
+
+function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Positioned {
+  const { config, positions } = scope;
+  const { nopeDim: N, ropeDim: R } = section;
+  const { q, latent, shared } = mlaMixer.project(scopeOf(scope), section, config);
+  const [B, T] = dims(q, 2);
+  const rotary = latentRotary(config, section, group, positions?.limit ?? T);
+  const sinks = config.sinks ? scope.param('mla.sinks') : null;
+  const common = { latent, sinks, scale: rotary.scoreScale, softcap: config.attentionSoftcap };
+  if (rotary.frequencies === null) return { ...common, q: scaleQueries(q, scope), shared };
+  const [own, turning] = split(q, 3, [N, R]) as [Value, Value];
+  const turned = turn(turning, rotary, scope);
+  const scaled = rotary.queryFactor === 1 ? turned : mul(turned, rotary.queryFactor);
+  return {
+    ...common,
+    q: scaleQueries(concat([own, scaled], 3), scope),
+    shared: reshape(turn(reshape(shared, [B, T, 1, R]), rotary, scope), [B, T, R]),
+  };
+}
+
+/** What is added to the residual stream, from the outputs of the heads `[B,T,H,V]`. */
+function leave({ config, x, param, inputMatrix }: MixerScope, heads: Value): Value {
+  const [B, T, H, V] = dims(heads, 4);
+  const { outputGate, attentionBias } = config;
+  const gate = outputGate === false ? null : sigmoid(linear(x, inputMatrix('mla.wgate')));
+  const gated = gate === null ? heads : mul(heads, reshape(gate, [B, T, H, outputGate === 'head' ? 1 : V]));
+  const out = linear(reshape(gated, [B, T, H * V]), param('mla.wo'));
+  return attentionBias === 'all' ? add(out, param('mla.bo')) : out;
+}
+
+function build(scope: MixerScope, plan: MlaPlan): MixerOutput {
+  const { config, layer, segments, tap = noTap } = scope;
+  const [section, group] = [sectionOf(config, 'mla'), groupOf(plan)];
+  const { q, latent, shared, scale, softcap, sinks } = positioned(scope, section, group);
+  const { k, v } = mlaMixer.expand(scopeOf(scope), section, latent, shared);
+  const T = at(q.shape, 1);
+  const site = { layer, firstHead: 0, heads: config.numHeads };
+  const queries = tap({ kind: 'queries', ...site }, tap({ kind: 'layerQueries', layer }, q));
+  // A window as long as the sequence hides nothing.
+  const window = group.window !== null && group.window < T ? group.window : null;
+  const { out } = attention(queries, tap({ kind: 'layerKeys', layer }, k), v, {
+    ...{ window, scale, softcap, sinks, segments },
+  });
+  return { out: leave(scope, tap({ kind: 'heads', ...site }, out)) };
+}
+
+/**
+ * Whether n queries meet S entries with fewer products where all latents are expanded to keys and values, as for chunks
+ * of prompts, than where queries and outputs go over to the latents, as for single tokens.
+ */
+function expandsFor(n: number, S: number, { latentRank: C, nopeDim: N, ropeDim: R, valueDim: V }: MlaConfig): boolean {
+  const projected = C * (N + V);
+  return S * projected + n * S * (N + R + V) < n * projected + n * S * (2 * C + R);
+}
+
+/** The heads' outputs `[B,n,H,V]` on entries `[B,1,S,C+R]`, latents and shared keys, where `seen`. */
+function attendLatents(scope: MlaScope, section: MlaConfig, inputs: AttendInputs, entries: Value, seen: Value): Value {
+  const { latentRank: C, nopeDim: N, ropeDim: R } = section;
+  const [B, , S] = dims(entries, 3);
+  const n = at(inputs.q.shape, 1);
+  if (expandsFor(n, S, section)) {
+    const flat = reshape(entries, [B, S, C + R]);
+    const [latent, shared] = split(flat, 2, [C, R]) as [Value, Value];
+    const { k, v } = mlaMixer.expand(scope, section, latent, shared);
+    const headsFirst = (x: Value) => transpose(x, [0, 2, 1, 3]);
+    return attend(inputs, headsFirst(k), headsFirst(v), seen);
+  }
+  const [own, turning] = split(inputs.q, 3, [N, R]) as [Value, Value];
+  const q = concat([mlaMixer.absorb(scope, own), turning], 3);
+  return mlaMixer.release(scope, attend({ ...inputs, q }, entries, sliceAxis(entries, 3, 0, C), seen));
+}
+
+function step(scope: StepScope, plan: MlaPlan): StepOutput {
+  const [section, group] = [sectionOf(scope.config, 'mla'), groupOf(plan)];
+  const { latent, shared, ...inputs } = positioned(scope, section, group);
+  const [B, n] = dims(latent, 2);
+  const chunk = reshape(concat([latent, shared], 2), [B, n, 1, mlaKeptDim(section)]);
+  const { entries, seen, cache } = extended(scope.state(LATENTS), chunk, scope.place, group.window);
+  const out = attendLatents(scopeOf(scope), section, inputs, entries, seen);
+  return { out: leave(scope, out), state: { [LATENTS]: cache } };
+}
+
+const partsOf = ({ attentionBias, sinks, outputGate }: ModelConfig) => ({ attentionBias, sinks, outputGate });
+
+/** Latent attention as a mixer: parameters, FLOPs, cache of latents, and the forward pass of sequences and chunks. */
+export const mlaRules: Mixer<MlaPlan> = {
+  params: (config, _plan, layer) =>
+    mlaMixer.params(paramMaker(config, 'mla', layer), sectionOf(config, 'mla'), config, partsOf(config)),
+  sequenceFlops: (config, plan, seqLen) => {
+    const section = sectionOf(config, 'mla');
+    const perKey = 2 * config.numHeads * (mlaKeyDim(section) + section.valueDim);
+    return perKey * meanVisibleKeys(groupOf(plan).window, seqLen);
+  },
+  stateBytes: (config, plan, length, elementBytes) => {
+    const { window } = groupOf(plan);
+    const kept = window === null ? length : Math.min(window, length);
+    return elementBytes * mlaKeptDim(sectionOf(config, 'mla')) * kept;
+  },
+  build,
+  states: (config, plan, room) => {
+    checkCached(config, plan, room.maxLength);
+    const shape = cacheShape(groupOf(plan).window, 1, mlaKeptDim(sectionOf(config, 'mla')), room);
+    return [{ name: LATENTS, shape, dtype: room.dtype }];
+  },
+  step,
+};
