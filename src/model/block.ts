@@ -8,9 +8,9 @@ import { add, type Value } from '../graph/index.js';
 import { activated, gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
 import type { LayerPlan } from './plan.js';
-import { linearParts } from './mixers/linear.js';
+import { affine, linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
-import { affine, gainedNorm, normalize, normParameters, scaled } from './norm.js';
+import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
 
 /** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
 export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {

@@ -7,7 +7,6 @@
  */
 import { at, dims, invariant } from '../core/index.js';
 import {
-  add,
   attention,
   concat,
   linear,
@@ -15,7 +14,6 @@ import {
   reshape,
   sigmoid,
   sliceAxis,
-  split,
   transpose,
   type Value,
 } from '../graph/index.js';
@@ -23,6 +21,7 @@ import { meanVisibleKeys, turn } from './attention.js';
 import { attend, cacheShape, extended, type AttendInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';
+import { affine, twoParts } from './mixers/linear.js';
 import { mlaKeptDim, mlaKeyDim, mlaMixer, type MlaConfig, type MlaScope } from './mixers/mla.js';
 import type { HeadGroup, MlaPlan } from './plan.js';
 import { scaleQueries } from './query-scaling.js';
@@ -66,7 +65,7 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
   const sinks = config.sinks ? scope.param('mla.sinks') : null;
   const common = { latent, sinks, scale: rotary.scoreScale, softcap: config.attentionSoftcap };
   if (rotary.frequencies === null) return { ...common, q: scaleQueries(q, scope), shared };
-  const [own, turning] = split(q, 3, [N, R]) as [Value, Value];
+  const [own, turning] = twoParts(q, N, R);
   const turned = turn(turning, rotary, scope);
   const scaled = rotary.queryFactor === 1 ? turned : mul(turned, rotary.queryFactor);
   return {
@@ -82,8 +81,7 @@ function leave({ config, x, param, inputMatrix }: MixerScope, heads: Value): Val
   const { outputGate, attentionBias } = config;
   const gate = outputGate === false ? null : sigmoid(linear(x, inputMatrix('mla.wgate')));
   const gated = gate === null ? heads : mul(heads, reshape(gate, [B, T, H, outputGate === 'head' ? 1 : V]));
-  const out = linear(reshape(gated, [B, T, H * V]), param('mla.wo'));
-  return attentionBias === 'all' ? add(out, param('mla.bo')) : out;
+  return affine(reshape(gated, [B, T, H * V]), param('mla.wo'), attentionBias === 'all' ? param('mla.bo') : null);
 }
 
 function build(scope: MixerScope, plan: MlaPlan): MixerOutput {
@@ -118,12 +116,12 @@ function attendLatents(scope: MlaScope, section: MlaConfig, inputs: AttendInputs
   const n = at(inputs.q.shape, 1);
   if (expandsFor(n, S, section)) {
     const flat = reshape(entries, [B, S, C + R]);
-    const [latent, shared] = split(flat, 2, [C, R]) as [Value, Value];
+    const [latent, shared] = twoParts(flat, C, R);
     const { k, v } = mlaMixer.expand(scope, section, latent, shared);
     const headsFirst = (x: Value) => transpose(x, [0, 2, 1, 3]);
     return attend(inputs, headsFirst(k), headsFirst(v), seen);
   }
-  const [own, turning] = split(inputs.q, 3, [N, R]) as [Value, Value];
+  const [own, turning] = twoParts(inputs.q, N, R);
   const q = concat([mlaMixer.absorb(scope, own), turning], 3);
   return mlaMixer.release(scope, attend({ ...inputs, q }, entries, sliceAxis(entries, 3, 0, C), seen));
 }

@@ -1,6 +1,6 @@
 /** Norms of the residual stream. */
 import { at, got } from '../core/index.js';
-import { add, linear, mul, reduceMean, reshape, rmsNorm, sub, type Value } from '../graph/index.js';
+import { add, mul, reduceMean, reshape, rmsNorm, sub, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 
 type NormFields = Pick<ModelConfig, 'norm' | 'rmsNormEps' | 'normOffset'>;
@@ -57,10 +57,4 @@ export function gainedNorm(fields: NormFields, x: Value, { gain, bias }: NormPar
 /** `x` times a constant; x itself if that is 1. */
 export function scaled(x: Value, factor: number): Value {
   return factor === 1 ? x : mul(x, factor);
-}
-
-/** `x @ w`, and a bias if there is one. */
-export function affine(x: Value, w: Value, bias: Value | null): Value {
-  const y = linear(x, w);
-  return bias === null ? y : add(y, bias);
 }

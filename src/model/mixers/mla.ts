@@ -7,9 +7,9 @@
  */
 import { z } from 'zod';
 import { ConfigError, dims } from '../../core/index.js';
-import { add, broadcast, concat, dot, linear, reshape, rmsNorm, transpose, type Value } from '../../graph/index.js';
+import { broadcast, concat, dot, linear, reshape, rmsNorm, transpose, type Value } from '../../graph/index.js';
 import type { MixerModel, ParamMaker, RecurrentScope, Resolved } from './definition.js';
-import { linearParts } from './linear.js';
+import { affine, twoParts } from './linear.js';
 import { count, normEps, toHeads } from './parts.js';
 import { ONES, ZEROS, type ParamSpec } from './spec.js';
 
@@ -73,12 +73,12 @@ function project({ model, x, param, inputMatrix }: MlaScope, section: MlaConfig,
   const { queryRank, latentRank: C, ropeDim: R, normEps } = section;
   const biased = parts.attentionBias !== 'none';
   const bias = (name: string) => (biased ? param(name) : null);
-  const [latent, shared] = linearParts(x, inputMatrix('wkvdown'), [C, R], bias('bkvdown')) as [Value, Value];
+  const [latent, shared] = twoParts(affine(x, inputMatrix('wkvdown'), bias('bkvdown')), C, R);
   const normed = { latent: rmsNorm(latent, param('kvnorm.weight'), normEps), shared };
   const width = mlaKeyDim(section);
   if (queryRank === null) return { q: toHeads(linear(x, inputMatrix('wq')), width), ...normed };
-  const down = linear(x, inputMatrix('wqdown'));
-  const reduced = rmsNorm(biased ? add(down, param('bqdown')) : down, param('qnorm.weight'), normEps);
+  const down = affine(x, inputMatrix('wqdown'), bias('bqdown'));
+  const reduced = rmsNorm(down, param('qnorm.weight'), normEps);
   return { q: reshape(linear(reduced, param('wqup')), [...dims(x, 2), model.numHeads, width]), ...normed };
 }
 
