@@ -6,23 +6,13 @@
  * R ropeDim, V valueDim.
  */
 import { at, dims, invariant } from '../core/index.js';
-import {
-  attention,
-  concat,
-  linear,
-  mul,
-  reshape,
-  sigmoid,
-  sliceAxis,
-  transpose,
-  type Value,
-} from '../graph/index.js';
+import { attention, concat, linear, mul, reshape, sigmoid, sliceAxis, transpose, type Value } from '../graph/index.js';
 import { meanVisibleKeys, turn } from './attention.js';
 import { attend, cacheShape, extended, type AttendInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';
 import { affine, twoParts } from './mixers/linear.js';
-import { mlaKeptDim, mlaKeyDim, mlaMixer, type MlaConfig, type MlaScope } from './mixers/mla.js';
+import { mlaKeptDim, mlaKeyDim, mlaMixer, type MlaConfig, type MlaParts, type MlaScope } from './mixers/mla.js';
 import type { HeadGroup, MlaPlan } from './plan.js';
 import { scaleQueries } from './query-scaling.js';
 import { paramMaker, sectionOf } from './recurrent.js';
@@ -59,7 +49,7 @@ interface Positioned extends AttendInputs {
 function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Positioned {
   const { config, positions } = scope;
   const { nopeDim: N, ropeDim: R } = section;
-  const { q, latent, shared } = mlaMixer.project(scopeOf(scope), section, config);
+  const { q, latent, shared } = mlaMixer.project(scopeOf(scope), section, partsOf(config));
   const [B, T] = dims(q, 2);
   const rotary = latentRotary(config, section, group, positions?.limit ?? T);
   const sinks = config.sinks ? scope.param('mla.sinks') : null;
@@ -78,10 +68,10 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
 /** What is added to the residual stream, from the outputs of the heads `[B,T,H,V]`. */
 function leave({ config, x, param, inputMatrix }: MixerScope, heads: Value): Value {
   const [B, T, H, V] = dims(heads, 4);
-  const { outputGate, attentionBias } = config;
+  const { outputGate } = config;
   const gate = outputGate === false ? null : sigmoid(linear(x, inputMatrix('mla.wgate')));
   const gated = gate === null ? heads : mul(heads, reshape(gate, [B, T, H, outputGate === 'head' ? 1 : V]));
-  return affine(reshape(gated, [B, T, H * V]), param('mla.wo'), attentionBias === 'all' ? param('mla.bo') : null);
+  return affine(reshape(gated, [B, T, H * V]), param('mla.wo'), partsOf(config).outputBias ? param('mla.bo') : null);
 }
 
 function build(scope: MixerScope, plan: MlaPlan): MixerOutput {
@@ -136,7 +126,12 @@ function step(scope: StepScope, plan: MlaPlan): StepOutput {
   return { out: leave(scope, out), state: { [LATENTS]: cache } };
 }
 
-const partsOf = ({ attentionBias, sinks, outputGate }: ModelConfig) => ({ attentionBias, sinks, outputGate });
+const partsOf = ({ attentionBias: bias, sinks, outputGate }: ModelConfig): MlaParts => ({
+  latentBias: bias === 'qkv' || bias === 'all',
+  outputBias: bias === 'output' || bias === 'all',
+  sinks,
+  outputGate,
+});
 
 /** Latent attention as a mixer: parameters, FLOPs, cache of latents, and the forward pass of sequences and chunks. */
 export const mlaRules: Mixer<MlaPlan> = {

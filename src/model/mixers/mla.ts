@@ -45,8 +45,10 @@ export const mlaKeptDim = ({ latentRank, ropeDim }: MlaConfig): number => latent
 
 /** Which parts of attention a model's latent attention has beside its own. */
 export interface MlaParts {
-  /** Biases on the projections to latents, and (all) on the output projection. */
-  readonly attentionBias: 'none' | 'qkv' | 'all';
+  /** Biases on the projections to latents. */
+  readonly latentBias: boolean;
+  /** A bias on the output projection. */
+  readonly outputBias: boolean;
   /** A learned logit a head that joins the softmax's denominator. */
   readonly sinks: boolean;
   /** A sigmoid gate of the layer's input on the heads' outputs: one a channel, or one a head. */
@@ -71,8 +73,7 @@ export interface MlaInputs {
 /** The queries, latents and shared keys of a layer's input. */
 function project({ model, x, param, inputMatrix }: MlaScope, section: MlaConfig, parts: MlaParts): MlaInputs {
   const { queryRank, latentRank: C, ropeDim: R, normEps } = section;
-  const biased = parts.attentionBias !== 'none';
-  const bias = (name: string) => (biased ? param(name) : null);
+  const bias = (name: string) => (parts.latentBias ? param(name) : null);
   const [latent, shared] = twoParts(affine(x, inputMatrix('wkvdown'), bias('bkvdown')), C, R);
   const normed = { latent: rmsNorm(latent, param('kvnorm.weight'), normEps), shared };
   const width = mlaKeyDim(section);
@@ -119,30 +120,29 @@ function release({ model, param }: Pick<MlaScope, 'model' | 'param'>, out: Value
 }
 
 function params(make: ParamMaker, section: MlaConfig, model: MixerModel, parts: MlaParts): ParamSpec[] {
-  const { attentionBias, sinks, outputGate } = parts;
+  const { latentBias, outputBias, sinks, outputGate } = parts;
   const { queryRank: Q, latentRank: C, nopeDim, ropeDim, valueDim } = section;
   const { hiddenSize: d, numHeads: H } = model;
   const queries = H * mlaKeyDim(section);
   const bias = (condition: boolean, name: string, size: number) => (condition ? [make.vector(name, size, ZEROS)] : []);
-  const biased = attentionBias !== 'none';
   return [
     ...(Q === null
       ? [make.matrix('wq', d, queries)]
       : [
           make.matrix('wqdown', d, Q),
-          ...bias(biased, 'bqdown', Q),
+          ...bias(latentBias, 'bqdown', Q),
           make.vector('qnorm.weight', Q, ONES),
           make.matrix('wqup', Q, queries),
         ]),
     make.matrix('wkvdown', d, C + ropeDim),
-    ...bias(biased, 'bkvdown', C + ropeDim),
+    ...bias(latentBias, 'bkvdown', C + ropeDim),
     make.vector('kvnorm.weight', C, ONES),
     make.matrix('wkup', C, H * nopeDim),
     make.matrix('wvup', C, H * valueDim),
     ...(sinks ? [make.vector('sinks', H, ZEROS)] : []),
     ...(outputGate === false ? [] : [make.matrix('wgate', d, outputGate === 'head' ? H : H * valueDim)]),
     make.output('wo', H * valueDim),
-    ...bias(attentionBias === 'all', 'bo', d),
+    ...bias(outputBias, 'bo', d),
   ];
 }
 
