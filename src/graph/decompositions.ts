@@ -8,6 +8,7 @@ import { LOSS_DECOMPOSITIONS } from './composites/loss.js';
 import { NORM_DECOMPOSITIONS } from './composites/norm.js';
 import { RECURRENCE_DECOMPOSITIONS } from './recurrence/rules.js';
 import { ROTARY_DECOMPOSITIONS } from './composites/rotary.js';
+import { ROUTE_DECOMPOSITIONS } from './composites/route.js';
 
 const remat: Decomposition<'remat'> = (inputs, { body }) => inline(body, inputs);
 
@@ -16,6 +17,7 @@ const TABLE = {
   ...NORM_DECOMPOSITIONS,
   ...ROTARY_DECOMPOSITIONS,
   ...GATE_DECOMPOSITIONS,
+  ...ROUTE_DECOMPOSITIONS,
   ...ATTENTION_DECOMPOSITIONS,
   ...RECURRENCE_DECOMPOSITIONS,
   remat,

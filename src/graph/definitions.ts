@@ -13,6 +13,7 @@ import { NORM } from './composites/norm.js';
 import { CONTROL, ELEMENTWISE, INDEXING, LAYOUT, REDUCE } from './primitives/index.js';
 import { RECURRENCE } from './recurrence/type.js';
 import { ROTARY } from './composites/rotary.js';
+import { ROUTE } from './composites/route.js';
 
 /** The definition of every op: type rule, precision, locality, merging. */
 export const OPS: { readonly [K in OpName]: OpDefinition<K> } = {
@@ -26,6 +27,7 @@ export const OPS: { readonly [K in OpName]: OpDefinition<K> } = {
   ...NORM,
   ...ROTARY,
   ...GATE,
+  ...ROUTE,
   ...ATTENTION,
   ...RECURRENCE,
 };

@@ -10,6 +10,7 @@ import { ELEMENTWISE_DERIVATIVES } from './primitives/elementwise-derivatives.js
 import { STRUCTURE_DERIVATIVES } from './primitives/structure-derivatives.js';
 import { RECURRENCE_DERIVATIVES } from './recurrence/rules.js';
 import { ROTARY_DERIVATIVES } from './composites/rotary.js';
+import { ROUTE_DERIVATIVES } from './composites/route.js';
 
 /** The derivative rule of every op. Rules run only where at least one cotangent is not zero. */
 export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
@@ -20,6 +21,7 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
   ...NORM_DERIVATIVES,
   ...ROTARY_DERIVATIVES,
   ...GATE_DERIVATIVES,
+  ...ROUTE_DERIVATIVES,
   ...ATTENTION_DERIVATIVES,
   ...RECURRENCE_DERIVATIVES,
 };

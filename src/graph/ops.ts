@@ -4,5 +4,6 @@ export { attention } from './attention/op.js';
 export { swiglu } from './composites/gate.js';
 export { crossEntropy, softmax } from './composites/loss.js';
 export { rmsNorm } from './composites/norm.js';
+export { routeRows } from './composites/route.js';
 export { rotary, rotaryAt, rotaryFrequencies } from './composites/rotary.js';
 export * from './recurrence/op.js';

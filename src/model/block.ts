@@ -7,6 +7,8 @@ import { got } from '../core/index.js';
 import { add, type Value } from '../graph/index.js';
 import { activated, gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
+import { expertsOf } from './experts-config.js';
+import { buildExperts, type Routing } from './experts.js';
 import type { LayerPlan } from './plan.js';
 import { affine, linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
@@ -37,21 +39,40 @@ export interface BlockInputs {
 /** What a mixer or an MLP reads, and what its result is added to. */
 interface Branch extends Pick<MixerScope, 'x' | 'inputMatrix'> {
   readonly skip: Value;
+  /** The input as matrices without the norm's gain read it. */
+  readonly whole: () => Value;
 }
 
-/** The block around `mix`: the residual stream after it, and what the mixer returned (null where there is none). */
+/** What the block gives. */
+interface BlockResult<M> {
+  /** The residual stream after the block, `[B,T,d]`. */
+  readonly out: Value;
+  /** What the mixer returned; null where there is none. */
+  readonly mixed: M | null;
+  /** What the router did with the tokens; null where the MLP has no experts. */
+  readonly routing: Routing | null;
+}
+
+/** The block around `mix`. */
 export function buildBlock<M extends { readonly out: Value }>(
   inputs: BlockInputs,
   mix: (scope: MixerScope) => M,
-): { readonly out: Value; readonly mixed: M | null } {
+): BlockResult<M> {
   const { config, layer, params, positions, segments } = inputs;
+  let routing: Routing | null = null;
   const block = blockOf(config, layer);
-  const mlp = (branch: Branch): Value => leave(inputs, buildMlp(inputs, branch), 'postnorm2');
+  const experts = expertsOf(config, layer);
+  const mlp = (branch: Branch): Value => {
+    if (experts === null) return leave(inputs, buildMlp(inputs, branch), 'postnorm2');
+    const built = buildExperts(config, experts, params, branch.whole());
+    routing = built.routing;
+    return leave(inputs, built.out, 'postnorm2');
+  };
   const behind = (stream: Value): Value => {
     const branch = enter(inputs, stream, 'norm2');
     return joined(branch.skip, mlp(branch), block.mlpSkip, block.mlpScale);
   };
-  if (config.layers[layer]?.mixer === 'none') return { out: behind(inputs.x), mixed: null };
+  if (config.layers[layer]?.mixer === 'none') return { out: behind(inputs.x), mixed: null, routing };
   const param = (name: string) => got(params, name);
   const first = enter(inputs, inputs.x, 'norm1');
   const mixed = mix({
@@ -66,9 +87,9 @@ export function buildBlock<M extends { readonly out: Value }>(
   // Two mixers side by side have been scaled before they were added.
   const onMixer = isPair(config.layers[layer]) ? 1 : block.mixerScale;
   const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, onMixer);
-  if (!block.mlp) return { out: middle, mixed };
-  if (block.parallel) return { out: joined(middle, mlp(first), 1, block.mlpScale), mixed };
-  return { out: behind(middle), mixed };
+  if (!block.mlp) return { out: middle, mixed, routing };
+  const out = block.parallel ? joined(middle, mlp(first), 1, block.mlpScale) : behind(middle);
+  return { out, mixed, routing };
 }
 
 const isPair = (plan: LayerPlan | undefined): boolean => plan?.mixer === 'attention' && plan.beside !== undefined;
@@ -83,15 +104,16 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
   const plain = (name: string) => got(params, name);
   switch (blockOf(config, layer).norm) {
     case 'post':
-      return { x: stream, inputMatrix: plain, skip: stream };
+      return { x: stream, inputMatrix: plain, skip: stream, whole: () => stream };
     case 'stream': {
       const normed = normalize(config, stream, normOf(inputs, norm));
-      return { x: normed, inputMatrix: plain, skip: normed };
+      return { x: normed, inputMatrix: plain, skip: normed, whole: () => normed };
     }
     case 'pre':
     case 'both': {
       const { x, matrix } = gainedNorm(config, stream, normOf(inputs, norm));
-      return { x, inputMatrix: (name) => matrix(plain(name)), skip: stream };
+      const whole = () => normalize(config, stream, normOf(inputs, norm));
+      return { x, inputMatrix: (name) => matrix(plain(name)), skip: stream, whole };
     }
   }
 }

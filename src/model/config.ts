@@ -1,6 +1,7 @@
 /** The resolved configuration of a model: every default filled in, every layer written out, fields checked together. */
 import type { z } from 'zod';
 import { at, ConfigError, nearest, parseConfig, showValue, LIMITS, append } from '../core/index.js';
+import { checkExperts, type ExpertsConfig } from './experts-config.js';
 import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
 import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
@@ -56,6 +57,8 @@ export interface ModelConfig extends RecurrentConfigs {
   /** The factor on the MLP's gate before its activation. */
   readonly mlpGateScale: number;
   readonly mlpBias: boolean;
+  /** The experts of MLPs; null where every MLP is dense. */
+  readonly experts: ExpertsConfig | null;
   /** The factor on the embedding of tokens. */
   readonly embeddingScale: number;
   /** The factor on the logits. */
@@ -128,6 +131,10 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     mlpGate: parsed.mlpGate,
     mlpGateScale: parsed.mlpGateScale,
     mlpBias: parsed.mlpBias,
+    experts:
+      parsed.experts === null
+        ? null
+        : checkExperts(parsed.experts, { ...parsed, numLayers: layers.length }, `${where}.experts`),
     embeddingScale: parsed.embeddingScale,
     logitScale: parsed.logitScale,
     logitSoftcap: parsed.logitSoftcap,

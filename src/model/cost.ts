@@ -10,7 +10,7 @@ import type { ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
-import { countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
+import { countActiveElements, countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
 /** What one layer costs. */
 export interface LayerCost {
@@ -39,6 +39,8 @@ export interface ModelCost {
   readonly seqLen: number;
   readonly parameters: {
     readonly total: number;
+    /** Those that one token passes: of experts, the ones that it is sent to. Without experts, all. */
+    readonly active: number;
     /** Everything but the embedding and the untied head. */
     readonly nonEmbedding: number;
     readonly embedding: number;
@@ -98,6 +100,7 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
     seqLen,
     parameters: {
       total: outer.embedding + outer.head + outer.finalNorm + inLayers,
+      active: countActiveElements(specs),
       nonEmbedding: outer.finalNorm + inLayers,
       ...outer,
       layers: inLayers,

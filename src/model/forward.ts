@@ -19,7 +19,9 @@ import {
   type Value,
 } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
-import type { ModelConfig } from './config.js';
+import { blockOf, type ModelConfig } from './config.js';
+import { expertsOf } from './experts-config.js';
+import type { Routing } from './experts.js';
 import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
 import { parameterSpecs } from './params.js';
@@ -53,6 +55,8 @@ export interface ForwardResult {
   readonly logits: Value;
   /** The residual stream after the last layer, before the final norm, `[B,T,d]`. What is before it, taps read. */
   readonly stream: Value;
+  /** What the routers of layers with experts did with the tokens, by layer; empty without experts. */
+  readonly routing: ReadonlyMap<number, Routing>;
 }
 
 /** A graph input for every parameter, by name, in the order of `parameterSpecs`. */
@@ -74,9 +78,13 @@ export function forward(
   checkParameters(config, params);
   const { tap = noTap } = options;
   let x = tap({ kind: 'embedding' }, embed(config, params, tokens));
-  for (let layer = 0; layer < config.numLayers; layer++)
-    x = tap({ kind: 'stream', layer }, forwardLayer(config, params, layer, x, options));
-  return { logits: headLogits(config, params, x), stream: x };
+  const routing = new Map<number, Routing>();
+  for (let layer = 0; layer < config.numLayers; layer++) {
+    const after = forwardLayer(config, params, layer, x, options);
+    x = tap({ kind: 'stream', layer }, after.out);
+    if (after.routing !== null) routing.set(layer, after.routing);
+  }
+  return { logits: headLogits(config, params, x), stream: x, routing };
 }
 
 /** The residual stream before the first layer: tokens i32 `[...] -> [...,d]`. */
@@ -129,7 +137,7 @@ function forwardLayer(
   layer: number,
   x: Value,
   options: ForwardOptions,
-): Value {
+): LayerResult {
   const given = layerParameters(params, layer);
   const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
@@ -141,10 +149,19 @@ function forwardLayer(
   };
   const values = [x, ...given.values(), ...(segments ? [segments] : [])];
   if (!wanted) return build(values, options.tap ?? noTap);
-  return at(
-    remat(values, (inner) => [build(inner, noTap)]),
-    0,
-  );
+  const routed = blockOf(config, layer).mlp && expertsOf(config, layer) !== null;
+  const [out, balance, z, load] = remat(values, (inner) => {
+    const { out, routing } = build(inner, noTap);
+    return [out, ...(routing === null ? [] : [routing.balance, routing.z, routing.load])];
+  });
+  const routing = routed ? { balance: present(balance), z: present(z), load: present(load) } : null;
+  return { out: present(out), routing };
+}
+
+/** The residual stream after a layer, and what its router did. */
+interface LayerResult {
+  readonly out: Value;
+  readonly routing: Routing | null;
 }
 
 function buildLayer(
@@ -153,12 +170,12 @@ function buildLayer(
   x: Value,
   params: ReadonlyMap<string, Value>,
   { tap, segments }: { readonly tap: Tap; readonly segments: Value | null },
-): Value {
+): LayerResult {
   const plan = config.layers[layer] as ModelConfig['layers'][number];
   return buildBlock({ config, layer, x, params, positions: null, segments }, (scope) => {
     const { out } = buildMixer({ ...scope, tap }, plan);
     return { out: tap({ kind: 'mixerOut', layer }, out) };
-  }).out;
+  });
 }
 
 /** The cross-entropy loss of every token, and its weighted sum. */

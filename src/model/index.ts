@@ -1,4 +1,6 @@
 export * from './config.js';
+export { expertsOf, type ExpertsConfig } from './experts-config.js';
+export type { Routing } from './experts.js';
 export * from './cost.js';
 export * from './decode.js';
 export { meanVisibleKeys } from './attention.js';

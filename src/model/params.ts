@@ -6,6 +6,8 @@
  */
 import { blockOf, type ModelConfig } from './config.js';
 import { activationParams } from './activation.js';
+import { expertsOf } from './experts-config.js';
+import { expertSpecs } from './experts.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
@@ -59,19 +61,7 @@ function normSpecs(config: ModelConfig, name: string, layer: number | null): Par
 }
 
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
-  const { hiddenSize: d, intermediateSize: f, mlpGate, mlpBias } = config;
-  const [up, width] = mlpGate ? ['gateup', 2 * f] : ['up', f];
   const { norm: placement, parallel, mlp } = blockOf(config, layer);
-  const spec = (name: string, part: ParamSpec['part'], role: ParamRole, shape: number[], init: ParamSpec['init']) => ({
-    name: `layers.${layer}.${name}`,
-    shape,
-    init,
-    part,
-    role,
-    layer,
-  });
-  const mlpSpec = (name: string, role: ParamRole, shape: number[], init: ParamSpec['init']) =>
-    spec(`mlp.${name}`, 'mlp', role, shape, init);
   const norm = (name: string) => normSpecs(config, name, layer);
   const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
   const mixes = plan.mixer !== 'none';
@@ -83,12 +73,32 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
       ? []
       : [
           ...(before && !parallel ? norm('norm2') : []),
-          mlpSpec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)),
-          ...(mlpBias ? [mlpSpec(`b${up}`, 'vector', [width], ZEROS)] : []),
-          ...activationParams(config.activation).map(({ name, init }) => mlpSpec(name, 'vector', [1], init)),
-          mlpSpec('wdown', 'out', [f, d], matrixInit(config, f, true)),
-          ...(mlpBias ? [mlpSpec('bdown', 'vector', [d], ZEROS)] : []),
+          ...mlpSpecs(config, layer),
           ...(after ? norm('postnorm2') : []),
         ]),
+  ];
+}
+
+function mlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
+  const { hiddenSize: d, intermediateSize: f, mlpGate, mlpBias } = config;
+  const spec = (
+    name: string,
+    role: ParamRole,
+    shape: number[],
+    init: ParamSpec['init'],
+    share?: number,
+  ): ParamSpec => ({
+    ...{ name: `layers.${layer}.mlp.${name}`, shape, init, part: 'mlp', role, layer },
+    ...(share === undefined ? {} : { share }),
+  });
+  const experts = expertsOf(config, layer);
+  if (experts !== null) return expertSpecs(config, experts, spec);
+  const [up, width] = mlpGate ? ['gateup', 2 * f] : ['up', f];
+  return [
+    spec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)),
+    ...(mlpBias ? [spec(`b${up}`, 'vector', [width], ZEROS)] : []),
+    ...activationParams(config.activation).map(({ name, init }) => spec(name, 'vector', [1], init)),
+    spec('wdown', 'out', [f, d], matrixInit(config, f, true)),
+    ...(mlpBias ? [spec('bdown', 'vector', [d], ZEROS)] : []),
   ];
 }

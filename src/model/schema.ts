@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { LIMITS, sizeUpTo, realNumber } from '../core/index.js';
 import { PLAIN_ACTIVATIONS } from './mixers/activations.js';
+import { expertsSchema } from './experts-config.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { recurrentSections } from './recurrent-config.js';
 
@@ -203,6 +204,12 @@ export const modelSchema = z.strictObject({
     .describe('the MLP multiplies an activated gate with a second projection; false: it activates its one projection'),
   mlpGateScale: scale('factor on the gate of the MLP before its activation'),
   mlpBias: z.boolean().default(false).describe('biases of the MLP'),
+  experts: expertsSchema
+    .nullable()
+    .default(null)
+    .describe(
+      'experts in place of the MLP: a router sends each token to a few of them; null for MLPs that every token passes',
+    ),
   queryScaling: queryScalingSchema
     .nullable()
     .default(null)

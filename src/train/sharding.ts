@@ -23,6 +23,8 @@ const BY_ROLE: { readonly [R in ParamRole]: Sharding } = {
   out: ROWS,
   // Blocks by channels, in and out.
   blocks: [['fsdp'], [], []],
+  // Whole experts: each is gathered where a block of tokens needs it.
+  experts: [['fsdp'], [], []],
   // Channels by taps.
   conv: [['fsdp'], []],
   vector: [],

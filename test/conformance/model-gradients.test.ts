@@ -39,6 +39,20 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     },
   ],
   [
+    'experts of several kinds',
+    {
+      ...{ layers: 'swa:4 full', block: [{ norm: 'both' }, {}] },
+      experts: {
+        ...{ count: 8, perToken: 3, intermediateSize: 6, scores: 'sigmoid', correctionBias: true, routerBias: true },
+        ...{ groups: { count: 4, perToken: 2 }, bias: true, clamped: { limit: 0.7 }, sharedSize: 5, sharedGate: true },
+      },
+    },
+  ],
+  [
+    'experts, one a token, and a dense layer',
+    { layers: 'swa:4 full', experts: { count: 6, perToken: 1, intermediateSize: 6, normalize: false, dense: [1] } },
+  ],
+  [
     'xIELU and a gate a head',
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],

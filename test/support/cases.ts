@@ -398,6 +398,17 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
     one('backward', [f(1, 3, 1, 2)], (vs) => L.rotary(V(vs, 0), L.rotaryFrequencies(2, 100), true)),
   ],
   swiglu: [one('plain', [f(3, 4), f(3, 4)], (vs) => L.swiglu(V(vs, 0), V(vs, 1)))],
+  routeRows: [
+    one('rows to places', [f(3, 2), ints([3, 1], [2, 0, 1]), ints([3, 1], [1, 2, 0])], (vs) =>
+      L.routeRows(V(vs, 0), V(vs, 1), V(vs, 2)),
+    ),
+    one('sums of rows', [f(4, 3), ints([2, 2], [0, 1, 2, 3]), ints([4, 1], [0, 0, 1, 1])], (vs) =>
+      L.routeRows(V(vs, 0), V(vs, 1), V(vs, 2)),
+    ),
+    one('rows repeated', [f(2, 3), ints([4, 1], [0, 1, 0, 1]), ints([2, 2], [0, 2, 1, 3])], (vs) =>
+      L.routeRows(V(vs, 0), V(vs, 1), V(vs, 2)),
+    ),
+  ],
   swigluGrad: [one('plain', [f(3, 4), f(3, 4), f(3, 4)], (vs) => L.emit('swigluGrad', vs, {}))],
   crossEntropy: [
     one('loss and log-sum-exp', [f(4, 5), ints([4], [0, 4, 2, 2])], (vs) => L.emit('crossEntropy', vs, {})),

@@ -254,6 +254,7 @@ const COMPOSITES = {
   rotary: 'f32',
   swiglu: null,
   swigluGrad: null,
+  routeRows: null,
   crossEntropy: 'any',
   crossEntropyGrad: 'any',
   attention: null,

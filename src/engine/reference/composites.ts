@@ -105,6 +105,20 @@ export function swigluGrad(gate: NumberArray, up: NumberArray, dy: NumberArray):
   return [dg, du];
 }
 
+/** Row q is the sum of the rows `indices[q,..]` of `x`. */
+export function routeRows(x: NumberArray, indices: NumberArray): NumberArray {
+  const [[, width], [rows, each]] = [dims(x, 2), dims(indices, 2)];
+  const out = numberArray([rows, width]);
+  for (let q = 0; q < rows; q++) {
+    for (let i = 0; i < each; i++) {
+      const from = readF64(indices.data, q * each + i) * width;
+      for (let c = 0; c < width; c++)
+        out.data[q * width + c] = readF64(out.data, q * width + c) + readF64(x.data, from + c);
+    }
+  }
+  return out;
+}
+
 /** The loss in nats `[n]` of logits `[n,V]` on targets `[n]`, and the log-sum-exp `[n]`. */
 export function crossEntropy(logits: NumberArray, targets: NumberArray): NumberArray[] {
   const [n, vocab] = dims(logits, 2);

@@ -137,6 +137,7 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   rotary: (node, [x]) => [C.rotary(x, node.attrs)],
   swiglu: (_, [g, u]) => [C.swiglu(g, u)],
   swigluGrad: (_, [g, u, dy]) => C.swigluGrad(g, u, dy),
+  routeRows: (_, [x, i]) => [C.routeRows(x, i)],
   crossEntropy: (_, [z, t]) => C.crossEntropy(z, t),
   crossEntropyGrad: (_, inputs) => [C.crossEntropyGrad(inputs)],
   attention: (node, inputs) => C.attention(inputs, node.attrs),

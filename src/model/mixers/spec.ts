@@ -27,10 +27,11 @@ export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';
  * - `in`: a matrix `[in, out]` whose output feeds a nonlinearity, a recurrence, attention or the loss;
  * - `out`: a matrix `[in, hiddenSize]` that writes to the residual stream;
  * - `blocks`: square matrices `[blocks, in, out]`, each of which multiplies its own channels;
+ * - `experts`: matrices `[experts, in, out]`, of which a token passes a few;
  * - `conv`: the taps `[channels, width]` of a depthwise convolution;
  * - `vector`: a gain, a bias, or one number (or a few, `[channels, n]`) a head or channel.
  */
-export type ParamRole = 'embedding' | 'in' | 'out' | 'blocks' | 'conv' | 'vector';
+export type ParamRole = 'embedding' | 'in' | 'out' | 'blocks' | 'experts' | 'conv' | 'vector';
 
 /** One parameter of a model. */
 export interface ParamSpec {
@@ -41,6 +42,8 @@ export interface ParamSpec {
   readonly init: ParamInit;
   readonly part: ParamPart;
   readonly role: ParamRole;
+  /** The share of its elements that one token passes (default: all). */
+  readonly share?: number;
   /** Layer index; null for embedding, final norm and head. */
   readonly layer: number | null;
 }
@@ -56,6 +59,7 @@ const IS_MATRIX: { readonly [R in ParamRole]: boolean } = {
   in: true,
   out: true,
   blocks: true,
+  experts: true,
   conv: false,
   vector: false,
 };
@@ -80,7 +84,12 @@ export function countElements(specs: readonly ParamSpec[]): number {
   return specs.reduce((n, { shape }) => n + sizeOf(shape), 0);
 }
 
-/** The number of elements of the matrices among parameters: each costs one multiply-add per token. */
+/** The number of elements of parameters that one token passes: of experts, those that it is sent to. */
+export function countActiveElements(specs: readonly ParamSpec[]): number {
+  return specs.reduce((n, { shape, share = 1 }) => n + Math.round(sizeOf(shape) * share), 0);
+}
+
+/** The number of elements of matrices that one token passes: each costs one multiply-add. */
 export function countMatrixElements(specs: readonly ParamSpec[]): number {
-  return countElements(specs.filter(({ role }) => IS_MATRIX[role]));
+  return countActiveElements(specs.filter(({ role }) => IS_MATRIX[role]));
 }

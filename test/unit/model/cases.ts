@@ -135,6 +135,44 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ],
   ['xIELU as a gate', { layers: 'full', activation: 'xielu' }],
   ['no MLP in one layer, biases in the other', { layers: 'full', attentionBias: 'qkv', block: [{ mlp: false }, {}] }],
+  ['experts', { layers: 'swa:4 full', experts: { count: 5, perToken: 2, intermediateSize: 7 } }],
+  [
+    'one expert a token of many, a shared one behind a gate, a dense layer',
+    {
+      layers: 'swa:4 full full',
+      numLayers: 3,
+      experts: {
+        ...{
+          count: 16,
+          perToken: 1,
+          intermediateSize: 4,
+          normalize: false,
+          sharedSize: 6,
+          sharedGate: true,
+          dense: [1],
+        },
+      },
+    },
+  ],
+  [
+    'experts by sigmoid within groups, biases, clamped gates, norms after',
+    {
+      layers: 'swa:4 full',
+      block: { norm: 'both' },
+      experts: {
+        ...{ count: 12, perToken: 3, intermediateSize: 5, scores: 'sigmoid', correctionBias: true, routerBias: true },
+        ...{ groups: { count: 4, perToken: 2 }, bias: true, clamped: { limit: 0.5 }, scale: 2.5, normalizeEps: 1e-6 },
+      },
+    },
+  ],
+  [
+    'experts that read weighted inputs, side by side with the mixer, in layers of their own',
+    {
+      ...{ layers: 'swa:4 full', block: { parallel: true }, mlpBias: true, mlpGate: false, activation: 'relu2' },
+      experts: { count: 6, perToken: 4, intermediateSize: 5, weigh: 'input', latentSize: 8, sharedSize: 5, bias: true },
+    },
+  ],
+  ['experts in layers of one block', { layers: 'swa:4 mlp', experts: { count: 3, perToken: 3, intermediateSize: 5 } }],
   ['layers of one block', { layers: 'swa:4 mlp full:nope mlp', numLayers: 4, mlpGate: false, activation: 'relu2' }],
   [
     'MLPs alone among layers of both, normed after',

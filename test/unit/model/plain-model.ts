@@ -3,7 +3,14 @@
  * the oracle of the forward-pass tests.
  */
 import { toNumbers, type HostTensor } from '../../../src/core/index.js';
-import { blockOf, headGroups, type HeadGroup, type ModelConfig } from '../../../src/model/index.js';
+import {
+  blockOf,
+  expertsOf,
+  headGroups,
+  type ExpertsConfig,
+  type HeadGroup,
+  type ModelConfig,
+} from '../../../src/model/index.js';
 
 export interface PlainResult {
   /** `[T][V]` */
@@ -119,6 +126,8 @@ export function plainForward(
     const attended = mixes ? plainAttention(config, layer, inputs, numbers, matrix) : null;
     probabilities.push(attended?.probabilities ?? []);
     const mlp = (inner: readonly number[]): number[] => {
+      const experts = expertsOf(config, layer);
+      if (experts !== null) return plainExperts(config, experts, inner, (name) => numbers(`${at}.mlp.${name}`));
       const up = config.mlpGate ? 'gateup' : 'up';
       const learned = (name: string) => numbers(`${at}.mlp.${name}`)[0] ?? NaN;
       const [first, down] = [matrix(`${at}.mlp.w${up}`), matrix(`${at}.mlp.wdown`)];
@@ -198,6 +207,85 @@ function latentHead(
     v: latents.map((c) => times(c, matrix('wvup'), head * V, (head + 1) * V)),
     scale: config.attentionScale ?? 1 / Math.sqrt(N + R),
   };
+}
+
+/** One of several matrices `[inner, columns]` that follow one another in `data`. */
+const nth = (data: Float64Array, index: number, inner: number, columns: number): Matrix => ({
+  data: data.subarray(index * inner * columns, (index + 1) * inner * columns),
+  columns,
+});
+
+/** A router, the experts that it chooses for one token, and the shared one. */
+function plainExperts(
+  config: ModelConfig,
+  experts: ExpertsConfig,
+  x: readonly number[],
+  numbers: (name: string) => Float64Array,
+): number[] {
+  const { count: E, perToken, intermediateSize: F, groups, clamped } = experts;
+  const d = config.hiddenSize;
+  const up = config.mlpGate ? 'gateup' : 'up';
+  const width = config.mlpGate ? 2 : 1;
+  const plus = (v: readonly number[], bias: ArrayLike<number> | null) => v.map((y, i) => y + (bias?.[i] ?? 0));
+  const logits = plus(times(x, nth(numbers('wrouter'), 0, d, E)), experts.routerBias ? numbers('brouter') : null);
+  const top = Math.max(...logits);
+  const total = logits.reduce((sum, l) => sum + Math.exp(l - top), 0);
+  const scores = logits.map((l) => (experts.scores === 'softmax' ? Math.exp(l - top) / total : 1 / (1 + Math.exp(-l))));
+  const choice = plus(scores, experts.correctionBias ? numbers('correction') : null);
+  const sorted = (list: readonly number[]) => [...list].sort((a, b) => b - a);
+  const size = groups === null ? E : E / groups.count;
+  const groupScores = Array.from({ length: E / size }, (_, g) =>
+    sorted(choice.slice(g * size, (g + 1) * size))
+      .slice(0, groups?.best ?? 1)
+      .reduce((a, b) => a + b, 0),
+  );
+  const least = sorted(groupScores)[(groups?.perToken ?? 1) - 1] ?? NaN;
+  const open = choice.map((c, e) => ((groupScores[Math.floor(e / size)] ?? NaN) >= least ? c : -Infinity));
+  const chosen = open
+    .map((_, e) => e)
+    .sort((a, b) => (open[b] ?? NaN) - (open[a] ?? NaN))
+    .slice(0, perToken);
+  const sum = experts.normalize ? chosen.reduce((s, e) => s + (scores[e] ?? NaN), 0) + experts.normalizeEps : 1;
+  const act = (both: readonly number[], half: number): number[] =>
+    both.slice(0, half).map((g, i) => {
+      const u = both[half + i] ?? 1;
+      if (!config.mlpGate) return ACTIVATIONS[config.activation](g, () => NaN);
+      return ACTIVATIONS[config.activation](config.mlpGateScale * g, () => NaN) * u;
+    });
+  const clampedAct = (both: readonly number[], { alpha, limit }: { alpha: number; limit: number }): number[] =>
+    both.slice(0, F).map((g, i) => {
+      const u = Math.max(-limit, Math.min(limit, both[F + i] ?? NaN));
+      const gate = Math.min(g, limit);
+      return ((u + 1) * gate) / (1 + Math.exp(-alpha * gate));
+    });
+  const latent = experts.latentSize ?? d;
+  const bias = (name: string) => (config.mlpBias ? numbers(name) : null);
+  const read =
+    experts.latentSize === null ? x : plus(times(x, nth(numbers('wlatentin'), 0, d, latent)), bias('blatentin'));
+  const own = (name: string, e: number, n: number) =>
+    experts.bias ? numbers(name).subarray(e * n, (e + 1) * n) : null;
+  let mixed = Array.from({ length: latent }, () => 0);
+  for (const e of chosen) {
+    const weight = ((scores[e] ?? NaN) / sum) * experts.scale;
+    const input = experts.weigh === 'input' ? read.map((v) => v * weight) : read;
+    const inner = plus(
+      times(input, nth(numbers(`experts.w${up}`), e, latent, width * F)),
+      own(`experts.b${up}`, e, width * F),
+    );
+    const active = clamped === null ? act(inner, F) : clampedAct(inner, clamped);
+    const y = plus(times(active, nth(numbers('experts.wdown'), e, F, latent)), own('experts.bdown', e, latent));
+    mixed = mixed.map((v, i) => v + (y[i] ?? NaN) * (experts.weigh === 'input' ? 1 : weight));
+  }
+  const out =
+    experts.latentSize === null
+      ? mixed
+      : plus(times(mixed, nth(numbers('wlatentout'), 0, latent, d)), bias('blatentout'));
+  const S = experts.sharedSize;
+  if (S === null) return out;
+  const inner = plus(times(x, nth(numbers(`shared.w${up}`), 0, d, width * S)), bias(`shared.b${up}`));
+  const shared = plus(times(act(inner, S), nth(numbers('shared.wdown'), 0, S, d)), bias('shared.bdown'));
+  const gate = experts.sharedGate ? 1 / (1 + Math.exp(-dotOf(x, Array.from(numbers('shared.wgate'))))) : 1;
+  return out.map((v, i) => v + gate * (shared[i] ?? NaN));
 }
 
 function plainAttention(

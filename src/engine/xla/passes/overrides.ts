@@ -98,6 +98,7 @@ export const XLA_DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K>
   rotary: inFloat32(rotary),
   swiglu: inFloat32(DECOMPOSITIONS.swiglu),
   swigluGrad: inFloat32(DECOMPOSITIONS.swigluGrad),
+  routeRows: DECOMPOSITIONS.routeRows,
   crossEntropy: inFloat32(crossEntropy),
   crossEntropyGrad: inFloat32(crossEntropyGrad),
   attention: inFloat32(DECOMPOSITIONS.attention),

@@ -11,6 +11,7 @@ export const COMPOSITES = {
   rotary: null,
   swiglu: null,
   swigluGrad: null,
+  routeRows: null,
   crossEntropy: null,
   crossEntropyGrad: null,
   attention: 'attention',

@@ -1,0 +1,347 @@
+/**
+ * Experts: an MLP of which each token passes only a few parts, which a router chooses (Shazeer et al. 2017).
+ *
+ * No token is dropped, and shapes are fixed: tokens are sent to blocks of rows, each of one expert. A block's rows that
+ * no token fills are computed and not read.
+ *
+ * Shape letters: N tokens, E experts, k experts a token, d width (of the latent projection, where there is one), F inner
+ * width of an expert, b blocks of m rows, R = b m rows.
+ */
+import { at, got, invariant, last, sizeOf } from '../core/index.js';
+import {
+  add,
+  argmax,
+  broadcast,
+  concat,
+  convert,
+  cumsum,
+  div,
+  eq,
+  exp,
+  ge,
+  iota,
+  linear,
+  log,
+  lt,
+  matmul,
+  max,
+  min,
+  mul,
+  reduceMax,
+  reduceMean,
+  reduceSum,
+  reshape,
+  routeRows,
+  scalar,
+  scatterAdd,
+  select,
+  sigmoid,
+  softmax,
+  split,
+  stopGradient,
+  sub,
+  full,
+  take,
+  type Value,
+} from '../graph/index.js';
+import { activated, gated } from './activation.js';
+import type { ModelConfig } from './config.js';
+import type { ExpertsConfig } from './experts-config.js';
+import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { affine, scaled } from './norm.js';
+import { matrixInit } from './param-inits.js';
+
+/** What the router of a layer did with the tokens, for training and for measures. */
+export interface Routing {
+  /** The load-balancing loss, a scalar: k where all experts get as many tokens and as high scores. */
+  readonly balance: Value;
+  /** The mean square of the log-sum-exp of the router's logits, a scalar. */
+  readonly z: Value;
+  /** The share of the choices that each expert got, `[E]`; the sum is 1. */
+  readonly load: Value;
+}
+
+type MakeSpec = (name: string, role: ParamRole, shape: number[], init: ParamSpec['init'], share?: number) => ParamSpec;
+
+/** The parameters of a layer's experts. */
+export function expertSpecs(config: ModelConfig, experts: ExpertsConfig, spec: MakeSpec): ParamSpec[] {
+  const { hiddenSize, mlpGate } = config;
+  const { count: E, perToken, intermediateSize: F, latentSize, sharedSize } = experts;
+  const d = latentSize ?? hiddenSize;
+  const share = perToken / E;
+  const [up, width] = mlpGate ? ['gateup', 2 * F] : ['up', F];
+  return [
+    spec('wrouter', 'in', [hiddenSize, E], matrixInit(config, hiddenSize, false)),
+    ...(experts.routerBias ? [spec('brouter', 'vector', [E], ZEROS)] : []),
+    ...(experts.correctionBias ? [spec('correction', 'vector', [E], ZEROS)] : []),
+    ...(latentSize === null
+      ? []
+      : [
+          spec('wlatentin', 'in', [hiddenSize, d], matrixInit(config, hiddenSize, false)),
+          ...(config.mlpBias ? [spec('blatentin', 'vector', [d], ZEROS)] : []),
+          spec('wlatentout', 'out', [d, hiddenSize], matrixInit(config, d, true)),
+          ...(config.mlpBias ? [spec('blatentout', 'vector', [hiddenSize], ZEROS)] : []),
+        ]),
+    spec(`experts.w${up}`, 'experts', [E, d, width], matrixInit(config, d, false), share),
+    ...(experts.bias ? [spec(`experts.b${up}`, 'vector', [E, width], ZEROS, share)] : []),
+    spec('experts.wdown', 'experts', [E, F, d], matrixInit(config, F, latentSize === null), share),
+    ...(experts.bias ? [spec('experts.bdown', 'vector', [E, d], ZEROS, share)] : []),
+    ...(sharedSize === null ? [] : sharedSpecs(config, sharedSize, experts.sharedGate, spec)),
+  ];
+}
+
+function sharedSpecs(config: ModelConfig, size: number, hasGate: boolean, spec: MakeSpec): ParamSpec[] {
+  const { hiddenSize: d, mlpGate, mlpBias } = config;
+  const [up, width] = mlpGate ? ['gateup', 2 * size] : ['up', size];
+  return [
+    spec(`shared.w${up}`, 'in', [d, width], matrixInit(config, d, false)),
+    ...(mlpBias ? [spec(`shared.b${up}`, 'vector', [width], ZEROS)] : []),
+    spec('shared.wdown', 'out', [size, d], matrixInit(config, size, true)),
+    ...(mlpBias ? [spec('shared.bdown', 'vector', [d], ZEROS)] : []),
+    ...(hasGate ? [spec('shared.wgate', 'in', [d, 1], matrixInit(config, d, false))] : []),
+  ];
+}
+
+/** What a layer's experts make of `x [B,T,d]`; `params` are the layer's, by the end of their names. */
+export function buildExperts(
+  config: ModelConfig,
+  experts: ExpertsConfig,
+  params: ReadonlyMap<string, Value>,
+  x: Value,
+): { readonly out: Value; readonly routing: Routing } {
+  const param = (name: string): Value => got(params, `mlp.${name}`);
+  const bias = (name: string): Value | null => (config.mlpBias ? param(name) : null);
+  const tokens = reshape(x, [sizeOf(x.shape.slice(0, -1)), last(x.shape)]);
+  const choice = route(experts, param, tokens);
+  const latent = experts.latentSize !== null;
+  const read = latent ? affine(tokens, param('wlatentin'), bias('blatentin')) : tokens;
+  const mixed = mixExperts(config, experts, param, read, choice);
+  const own = latent ? affine(mixed, param('wlatentout'), bias('blatentout')) : mixed;
+  const out = experts.sharedSize === null ? own : add(own, sharedExpert(config, experts, param, tokens));
+  return { out: reshape(out, x.shape), routing: choice.routing };
+}
+
+function sharedExpert(
+  config: ModelConfig,
+  { sharedSize, sharedGate }: ExpertsConfig,
+  param: (name: string) => Value,
+  x: Value,
+): Value {
+  const size = sharedSize ?? 0;
+  const bias = (name: string): Value | null => (config.mlpBias ? param(name) : null);
+  const up = config.mlpGate ? 'gateup' : 'up';
+  const inner = affine(x, param(`shared.w${up}`), bias(`shared.b${up}`));
+  const y = affine(innerActivation(config, inner, size), param('shared.wdown'), bias('shared.bdown'));
+  return sharedGate ? mul(y, sigmoid(linear(x, param('shared.wgate')))) : y;
+}
+
+/** The activation of an MLP between its projections, on `[..., 2 F]` (gate and up) or `[..., F]` without a gate. */
+function innerActivation(config: ModelConfig, inner: Value, size: number): Value {
+  const { activation, mlpGate, mlpGateScale } = config;
+  // `checkExperts` refuses activations that learn.
+  const learned = (name: string): Value => {
+    invariant(false, `an activation of experts asks for ${name}`);
+  };
+  if (!mlpGate) return activated(activation, inner, learned);
+  const [gate, up] = split(inner, inner.shape.length - 1, [size, size]);
+  return gated(activation, scaled(gate, mlpGateScale), up, learned);
+}
+
+/** The choice of a token's experts. */
+interface Choice {
+  /** The experts of each token, i32 `[N]` each, best first. */
+  readonly chosen: readonly Value[];
+  /** Whether each expert is one of a token's, i32 `[N,E]` of 0 and 1. */
+  readonly mask: Value;
+  /** The weights of a token's experts, `[N,k]`. */
+  readonly weights: Value;
+  readonly routing: Routing;
+}
+
+/** Stands for minus infinity among scores: below all of them, and finite. */
+const NEVER = -1e30;
+
+function route(experts: ExpertsConfig, param: (name: string) => Value, x: Value): Choice {
+  const { count: E, perToken: k, scores: kind, normalize, normalizeEps, scale } = experts;
+  const N = at(x.shape, 0);
+  const logits = affine(x, param('wrouter'), experts.routerBias ? param('brouter') : null);
+  const scores = kind === 'softmax' ? softmax(logits) : sigmoid(logits);
+  const biased = experts.correctionBias ? add(scores, reshape(param('correction'), [1, E])) : scores;
+  let left = withinGroups(experts, stopGradient(biased));
+  const numbers = iota('i32', [1, E], 1);
+  const zero = scalar(0, scores.dtype);
+  const chosen: Value[] = [];
+  const weights: Value[] = [];
+  let mask = full('i32', [N, E], 0);
+  for (let j = 0; j < k; j++) {
+    const best = argmax(left, 1);
+    const hit = eq(numbers, reshape(best, [N, 1]));
+    chosen.push(best);
+    weights.push(reduceSum(select(hit, scores, zero), [1], true));
+    mask = add(mask, convert(hit, 'i32'));
+    left = select(hit, scalar(2 * NEVER, left.dtype), left);
+  }
+  const sum = weights.reduce((a, b) => add(a, b));
+  const factor = normalize ? div(scalar(scale, sum.dtype), normalizeEps === 0 ? sum : add(sum, normalizeEps)) : scale;
+  const joined = concat(weights, 1);
+  return { chosen, mask, weights: mul(joined, factor), routing: routingOf(experts, logits, scores, mask) };
+}
+
+/** Scores `[N,E]` with those outside of a token's best groups below all others. */
+function withinGroups({ groups, count: E }: ExpertsConfig, scores: Value): Value {
+  if (groups === null || groups.perToken === groups.count) return scores;
+  const { count: G, perToken, best } = groups;
+  const N = at(scores.shape, 0);
+  let members = reshape(scores, [N, G, E / G]);
+  const inGroup = iota('i32', [1, 1, E / G], 2);
+  let total: Value | null = null;
+  for (let i = 0; i < best; i++) {
+    const top = reduceMax(members, [2]);
+    total = total === null ? top : add(total, top);
+    const hit = eq(inGroup, reshape(argmax(members, 2), [N, G, 1]));
+    members = select(hit, scalar(NEVER, members.dtype), members);
+  }
+  let left = total ?? reduceMax(members, [2]);
+  let kept = full('i32', [N, G], 0);
+  for (let i = 0; i < perToken; i++) {
+    const hit = eq(iota('i32', [1, G], 1), reshape(argmax(left, 1), [N, 1]));
+    kept = add(kept, convert(hit, 'i32'));
+    left = select(hit, scalar(2 * NEVER, left.dtype), left);
+  }
+  const open = broadcast(reshape(ge(kept, 1), [N, G, 1]), [N, G, E / G]);
+  return select(reshape(open, [N, E]), scores, scalar(NEVER, scores.dtype));
+}
+
+function routingOf(
+  { count: E, perToken, scores: kind }: ExpertsConfig,
+  logits: Value,
+  scores: Value,
+  mask: Value,
+): Routing {
+  const float = convert(mask, scores.dtype);
+  const share = reduceMean(float, [0]);
+  const parts = kind === 'softmax' ? scores : div(scores, reduceSum(scores, [1], true));
+  const top = stopGradient(reduceMax(logits, [1], true));
+  const lse = add(log(reduceSum(exp(sub(logits, top)), [1], true)), top);
+  return {
+    balance: mul(reduceSum(mul(share, reduceMean(parts, [0]))), E),
+    z: reduceMean(mul(lse, lse)),
+    load: mul(share, 1 / perToken),
+  };
+}
+
+/** Where tokens go: blocks of rows, and the expert of each block. */
+interface Dispatch {
+  /** The token of each row, i32 `[R,1]`; any, where no token fills the row. */
+  readonly tokenOfRow: Value;
+  /** The row of each choice, i32 `[N,k]`. */
+  readonly rowOfChoice: Value;
+  /** The choice (n k + j) of each row, i32 `[R,1]`, and whether it has one, `[R,1]`; null where all have. */
+  readonly choiceOfRow: Value;
+  readonly filled: Value | null;
+  /** The expert of each block, i32 `[b]`. */
+  readonly expertOfBlock: Value;
+  readonly rows: number;
+}
+
+/** What it costs to fetch the weights of a block, in rows that a block may have more. */
+const FETCH = 16;
+
+/**
+ * Rows of a block: few waste less on rows that no token fills, many fetch fewer weights. With one row a block nothing is
+ * wasted, as in generation.
+ */
+function blockRows(N: number, { count: E, perToken: k }: ExpertsConfig): { rows: number; blocks: number } {
+  const plans = [1, 2, 4, 8, 16, 32, 64, 128, 256].map((rows) => {
+    // The experts that get tokens leave at most a block each partly empty.
+    const blocks = Math.min(Math.floor((N * k + Math.min(E, N * k) * (rows - 1)) / rows), E * Math.ceil(N / rows));
+    return { rows, blocks };
+  });
+  return plans.reduce((best, plan) =>
+    plan.blocks * (plan.rows + FETCH) < best.blocks * (best.rows + FETCH) ? plan : best,
+  );
+}
+
+function dispatch(experts: ExpertsConfig, { chosen, mask }: Choice): Dispatch {
+  const { count: E, perToken: k } = experts;
+  const N = at(mask.shape, 0);
+  const { rows: m, blocks } = blockRows(N, experts);
+  const rows = blocks * m;
+  if (m === 1) {
+    const order = iota('i32', [N * k, 1], 0);
+    const expert = concat(
+      chosen.map((c) => reshape(c, [N, 1])),
+      1,
+    );
+    const tokenOfRow = reshape(broadcast(iota('i32', [N, 1], 0), [N, k]), [N * k, 1]);
+    return {
+      ...{ tokenOfRow, rowOfChoice: reshape(order, [N, k]), choiceOfRow: order, filled: null },
+      ...{ expertOfBlock: reshape(expert, [N * k]), rows },
+    };
+  }
+  const counts = reduceSum(mask, [0]);
+  const blocksOf = div(add(counts, m - 1), m);
+  const ends = cumsum(blocksOf, 0);
+  const starts = mul(sub(ends, blocksOf), m);
+  // The row of a token at an expert, whether it is sent there or not: the expert's first, and one for each token before.
+  const places = add(cumsum(mask, 0, { exclusive: true }), reshape(starts, [1, E]));
+  const numbers = iota('i32', [1, E], 1);
+  const none = scalar(0, 'i32');
+  const rowOfChoice = concat(
+    chosen.map((expert) => reduceSum(select(eq(numbers, reshape(expert, [N, 1])), places, none), [1], true)),
+    1,
+  );
+  // One more than the choice, so that rows without one keep 0.
+  const filling = scatterAdd(full('i32', [rows], 0), reshape(rowOfChoice, [N * k]), add(iota('i32', [N * k], 0), 1));
+  const choiceOfRow = reshape(max(sub(filling, 1), 0), [rows, 1]);
+  const passed = convert(ge(iota('i32', [blocks, 1], 0), reshape(ends, [1, E])), 'i32');
+  return {
+    tokenOfRow: div(choiceOfRow, k),
+    ...{ rowOfChoice, choiceOfRow, filled: reshape(ge(filling, 1), [rows, 1]) },
+    expertOfBlock: min(reduceSum(passed, [1]), E - 1),
+    rows,
+  };
+}
+
+/** The weighted sum of what a token's experts make of it: `x [N,d] -> [N,d]`. */
+function mixExperts(
+  config: ModelConfig,
+  experts: ExpertsConfig,
+  param: (name: string) => Value,
+  x: Value,
+  choice: Choice,
+): Value {
+  const d = at(x.shape, 1);
+  const { tokenOfRow, rowOfChoice, choiceOfRow, filled, expertOfBlock, rows } = dispatch(experts, choice);
+  const blocks = at(expertOfBlock.shape, 0);
+  const weights = reshape(choice.weights, [sizeOf(choice.weights.shape), 1]);
+  const routed = routeRows(weights, choiceOfRow, reshape(rowOfChoice, weights.shape));
+  const weightOfRow = filled === null ? routed : select(filled, routed, scalar(0, routed.dtype));
+  const sent = routeRows(x, tokenOfRow, rowOfChoice);
+  const read = experts.weigh === 'input' ? mul(sent, weightOfRow) : sent;
+  const product = (v: Value, weight: string, bias: string): Value => {
+    const y = matmul(v, take(param(weight), expertOfBlock));
+    if (!experts.bias) return y;
+    const own = take(param(bias), expertOfBlock);
+    return add(y, reshape(own, [blocks, 1, at(own.shape, 1)]));
+  };
+  const up = config.mlpGate ? 'gateup' : 'up';
+  const inner = product(reshape(read, [blocks, rows / blocks, d]), `experts.w${up}`, `experts.b${up}`);
+  const y = reshape(product(expertActivation(config, experts, inner), 'experts.wdown', 'experts.bdown'), [rows, d]);
+  if (experts.weigh === 'output') return routeRows(mul(y, weightOfRow), rowOfChoice, tokenOfRow);
+  return routeRows(filled === null ? y : select(filled, y, scalar(0, y.dtype)), rowOfChoice, tokenOfRow);
+}
+
+function expertActivation(config: ModelConfig, { intermediateSize: F, clamped }: ExpertsConfig, inner: Value): Value {
+  if (clamped === null) return innerActivation(config, inner, F);
+  const { alpha, limit } = clamped;
+  const [gate, up] = split(inner, inner.shape.length - 1, [F, F]);
+  const [bounded, other] = [clampedTo(gate, null, limit), clampedTo(up, -limit, limit)];
+  return mul(add(other, 1), mul(bounded, sigmoid(mul(bounded, alpha))));
+}
+
+/** x within bounds; its derivative is that of x inside of them, and 0 outside. */
+function clampedTo(x: Value, low: number | null, high: number): Value {
+  const upper = select(lt(x, scalar(high, x.dtype)), x, scalar(high, x.dtype));
+  return low === null ? upper : select(lt(upper, scalar(low, x.dtype)), scalar(low, x.dtype), upper);
+}
