@@ -4,7 +4,7 @@
  * No token is dropped, and shapes are fixed: tokens are sent to blocks of rows, each of one expert. A block's rows that
  * no token fills are computed and not read.
  *
- * Shape letters: N tokens, E experts, k experts a token, d width (of the latent projection, where there is one), F inner
+ * Shape letters: N tokens, E experts, k experts a token, d width (of the latent projection, if there is one), F inner
  * width of an expert, b blocks of m rows, R = b m rows.
  */
 import { at, got, invariant, last, sizeOf } from '../core/index.js';
@@ -248,8 +248,8 @@ interface Dispatch {
 const FETCH = 16;
 
 /**
- * Rows of a block: few waste less on rows that no token fills, many fetch fewer weights. With one row a block nothing is
- * wasted, as in generation.
+ * Rows of a block: few waste less on rows that no token fills, many fetch fewer weights. With one row a block nothing
+ * is wasted, as in generation.
  */
 function blockRows(N: number, { count: E, perToken: k }: ExpertsConfig): { rows: number; blocks: number } {
   const plans = [1, 2, 4, 8, 16, 32, 64, 128, 256].map((rows) => {
@@ -283,7 +283,7 @@ function dispatch(experts: ExpertsConfig, { chosen, mask }: Choice): Dispatch {
   const blocksOf = div(add(counts, m - 1), m);
   const ends = cumsum(blocksOf, 0);
   const starts = mul(sub(ends, blocksOf), m);
-  // The row of a token at an expert, whether it is sent there or not: the expert's first, and one for each token before.
+  // The row of a token at an expert, sent there or not: the expert's first row, and one for each token before.
   const places = add(cumsum(mask, 0, { exclusive: true }), reshape(starts, [1, E]));
   const numbers = iota('i32', [1, E], 1);
   const none = scalar(0, 'i32');

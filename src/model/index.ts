@@ -13,6 +13,7 @@ export * from './params.js';
 export * from './pattern.js';
 export * from './plan.js';
 export * from './presets.js';
+export { routingLoss, routingNumbers, type RoutingNumbers } from './routing-loss.js';
 export type { RecurrentConfigs } from './recurrent-config.js';
 export { PLAIN_ACTIVATIONS } from './mixers/activations.js';
 export * from './mixers/table.js';

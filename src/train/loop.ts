@@ -259,7 +259,7 @@ class Loop {
   #loss: { sum: number; count: number };
   #trainMs = 0;
   /** The learning rate and the gradient norm of the last step. */
-  #last = { lr: 0, gradNorm: 0 };
+  #last: { lr: number; gradNorm: number; routing: StepResult['routing'] } = { lr: 0, gradNorm: 0, routing: null };
   /** Milliseconds and tokens since the last line of training metrics in this process. */
   #lap = { ms: 0, tokens: 0 };
 
@@ -425,8 +425,16 @@ class Loop {
     this.#loss = { sum: this.#loss.sum + numbers.loss, count: this.#loss.count + 1 };
     this.#lap.tokens += tokensPerStep(this.#entered.stage.train);
     const tokPerSec = this.#speed(this.tokens - tokensAfter(this.#stages, this.#stepBefore), this.#trainMs);
-    hooks?.progress?.({ step, steps: run.train.steps, tokens: this.tokens, lr, tokPerSec, ...numbers });
-    this.#last = { lr, gradNorm: numbers.gradNorm };
+    hooks?.progress?.({
+      step,
+      steps: run.train.steps,
+      tokens: this.tokens,
+      lr,
+      tokPerSec,
+      loss: numbers.loss,
+      gradNorm: numbers.gradNorm,
+    });
+    this.#last = { lr, gradNorm: numbers.gradNorm, routing: numbers.routing };
     if (this.#due(step, run.train.logEvery)) this.#log();
   }
 
@@ -451,7 +459,7 @@ class Loop {
 
   #log(): void {
     if (this.#loss.count === 0) return;
-    const { lr, gradNorm } = this.#last;
+    const { lr, gradNorm, routing } = this.#last;
     this.#metrics.write({
       step: this.#step,
       tokens: this.tokens,
@@ -460,6 +468,13 @@ class Loop {
       'train/lr': lr,
       'train/grad_norm': gradNorm,
       'train/tok_per_sec': this.#speed(this.#lap.tokens, this.#lap.ms),
+      ...(routing === null
+        ? {}
+        : {
+            'train/expert_balance_loss': routing.balance,
+            'train/expert_entropy': routing.entropy,
+            'train/expert_peak_share': routing.peak,
+          }),
     });
     this.#loss = { sum: 0, count: 0 };
     this.#lap = { ms: 0, tokens: 0 };

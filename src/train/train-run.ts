@@ -22,7 +22,7 @@ export interface TrainPoint {
 }
 
 /** How far a run is, given after every step. */
-export interface TrainProgress extends StepResult {
+export interface TrainProgress extends Omit<StepResult, 'routing'> {
   /** Optimizer steps that are done. */
   readonly step: number;
   /** Optimizer steps of the whole run. */

@@ -11,10 +11,10 @@ import {
   got,
   at,
   entry,
-  last,
   hostTensor,
   LongsightError,
   sizeOf,
+  toNumbers,
   zeros,
   type DType,
   type HostTensor,
@@ -39,6 +39,7 @@ import {
   input,
   makeGraph,
   mixedPrecision,
+  mul,
   reshape,
   split,
   sub,
@@ -50,11 +51,14 @@ import {
   parameterInputs,
   decays,
   parameterSpecs,
+  routingLoss,
+  routingNumbers,
   tokenLosses,
   type ForwardOptions,
   type HostParameters,
   type ModelConfig,
   type ParamSpec,
+  type RoutingNumbers,
 } from '../model/index.js';
 import type { CheckpointTensors, OptimizerState } from '../run/index.js';
 import type { TrainConfig } from './config.js';
@@ -77,10 +81,12 @@ export type StepConfig = AdamWConfig &
 
 /** The loss and gradient norm of one optimizer step. */
 export interface StepResult {
-  /** Weighted mean loss in nats, before the update. */
+  /** Weighted mean loss in nats, before the update; what routers add to it is not in it. */
   readonly loss: number;
   /** Global norm of the gradient, before clipping. */
   readonly gradNorm: number;
+  /** How evenly experts got the step's tokens; null for models without experts. */
+  readonly routing: RoutingNumbers | null;
 }
 
 /** A step that is under way. */
@@ -182,20 +188,36 @@ function batchInputs(batchSize: number, seqLen: number, hasSegments: boolean): B
   };
 }
 
-/** Loss and gradients (by parameter) of a microbatch. */
+/** The loss of a microbatch, its gradients by parameter, and how evenly experts got its tokens (null without them). */
+interface Differentiated {
+  readonly loss: Value;
+  readonly gradients: Map<string, Value>;
+  readonly routing: Value | null;
+}
+
+/** Differentiates the loss of a microbatch and what its routers add. */
 function lossAndGradients(
   model: ModelConfig,
   params: ReadonlyMap<string, Value>,
   batch: BatchInputs,
   options: ForwardOptions,
   precision: Precision = 'f32',
-): { loss: Value; gradients: Map<string, Value> } {
-  const { logits } = forward(model, params, batch.tokens, { ...options, segments: batch.segments ?? null });
-  const exact = tokenLosses(logits, batch.targets, batch.weights).weightedSum;
-  const loss = precision === 'bf16' ? at(mixedPrecision([exact]), 0) : exact;
+): Differentiated {
+  const { logits, routing } = forward(model, params, batch.tokens, { ...options, segments: batch.segments ?? null });
+  const { weightedSum, weightSum } = tokenLosses(logits, batch.targets, batch.weights);
+  const added = routingLoss(model, routing);
+  // Weights sum to 1 over a step: a microbatch adds its share.
+  const whole = added === null ? weightedSum : add(weightedSum, mul(added, weightSum));
+  const numbers = routingNumbers(model, routing);
+  const outputs = [weightedSum, whole, ...(numbers === null ? [] : [numbers])];
+  const [loss, objective, evenness] = precision === 'bf16' ? mixedPrecision(outputs) : outputs;
   const names = [...params.keys()];
-  const gradients = grad(loss, [...params.values()]);
-  return { loss, gradients: new Map(names.map((name, i) => [name, at(gradients, i)])) };
+  const gradients = grad(present(objective), [...params.values()]);
+  return {
+    loss: present(loss),
+    gradients: new Map(names.map((name, i) => [name, at(gradients, i)])),
+    routing: evenness ?? null,
+  };
 }
 
 const groupInputs = (kind: string, groups: readonly Group[]) =>
@@ -247,7 +269,7 @@ export function stepProgram(model: ModelConfig, config: StepConfig, options: Ste
   const params = parameterInputs(model, DTYPE);
   const groups = groupsOf(model, options.moments ?? 'flat');
   const batch = batchInputs(config.batchSize, config.seqLen, options.hasSegments ?? false);
-  const { loss, gradients } = lossAndGradients(
+  const { loss, gradients, routing } = lossAndGradients(
     model,
     params,
     batch,
@@ -260,8 +282,10 @@ export function stepProgram(model: ModelConfig, config: StepConfig, options: Ste
     groups,
     groups.map((g) => gather(g, gradients)),
   );
-  return { graph: makeGraph({ ...inputs, ...batch }, { ...outputs, loss }), donate };
+  return { graph: makeGraph({ ...inputs, ...batch }, { ...outputs, loss, ...routingOutput(routing) }), donate };
 }
+
+const routingOutput = (routing: Value | null): Record<string, Value> => (routing === null ? {} : { routing });
 
 const donatedSums = (groups: readonly Group[]): Record<string, string> =>
   Object.fromEntries(groups.map((_, i) => [`${SUM}.${i}`, `${RESULT}${SUM}.${i}`]));
@@ -271,7 +295,7 @@ function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions
   const params = parameterInputs(model, DTYPE);
   const groups = groupsOf(model, options.moments ?? 'flat');
   const batch = batchInputs(config.batchSize / config.accumulate, config.seqLen, options.hasSegments ?? false);
-  const { loss, gradients } = lossAndGradients(
+  const { loss, gradients, routing } = lossAndGradients(
     model,
     params,
     batch,
@@ -284,7 +308,7 @@ function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions
     RESULT + SUM,
     groups.map((group, i) => add(at(sums, i), gather(group, gradients))),
   );
-  return { graph: makeGraph(inputs, { ...outputs, loss }), donate: donatedSums(groups) };
+  return { graph: makeGraph(inputs, { ...outputs, loss, ...routingOutput(routing) }), donate: donatedSums(groups) };
 }
 
 /** Updates from a running sum of gradients, and leaves it at zero for the next step, where it lies. */
@@ -429,7 +453,7 @@ export class Trainer {
     const upload = (tensors: Readonly<Record<string, HostTensor>>) => uploadAll(engine, tensors, this.#shardings);
     const scalars = upload(scalarTensors(DTYPE, adamwScalars(config, lr, t)));
     const micro = microbatches(batch, config.accumulate).map(upload);
-    const losses = sum === null ? [] : await this.#addUp(sum, micro);
+    const parts = sum === null ? [] : await this.#addUp(sum, micro);
     const batched = sum === null ? at(micro, 0) : this.#sums;
     const out = await main.run({ ...this.#state, ...scalars, ...batched });
     this.#state = successors(this.#state, out);
@@ -437,8 +461,12 @@ export class Trainer {
     // What a step took is freed at once: the next finds the same memory, and a GPU runs the launches that it has
     // recorded for it.
     for (const tensors of [scalars, ...micro]) releaseAll(engine, Object.values(tensors));
-    const parts = sum === null ? [entry(out, 'loss')] : losses;
-    const numbers = [...parts, entry(out, 'gradNorm')];
+    const results = sum === null ? [out] : parts;
+    const numbers: StepNumbers = {
+      losses: results.map((own) => entry(own, 'loss')),
+      gradNorm: entry(out, 'gradNorm'),
+      routing: results.flatMap((own) => own['routing'] ?? []),
+    };
     let result: Promise<StepResult> | null = null;
     return { result: () => (result ??= readNumbers(engine, numbers)) };
   }
@@ -477,15 +505,15 @@ export class Trainer {
     await programs?.sum?.dispose();
   }
 
-  /** Adds the gradients of microbatches to the running sum; gives their losses. */
-  async #addUp(program: Executable, micro: readonly TensorMap[]): Promise<DeviceTensor[]> {
-    const losses: DeviceTensor[] = [];
+  /** Adds the gradients of microbatches to the running sum; gives what each came to beside that. */
+  async #addUp(program: Executable, micro: readonly TensorMap[]): Promise<TensorMap[]> {
+    const results: TensorMap[] = [];
     for (const batch of micro) {
       const out = await program.run({ ...this.parameters, ...this.#sums, ...batch });
       this.#sums = successors(this.#sums, out);
-      losses.push(entry(out, 'loss'));
+      results.push(out);
     }
-    return losses;
+    return results;
   }
 }
 
@@ -582,15 +610,29 @@ function microbatches(batch: Batch, count: number): Record<string, HostTensor>[]
   }));
 }
 
-async function readScalar(engine: Engine, tensor: DeviceTensor): Promise<number> {
-  return at((await engine.download(tensor)).data, 0);
+/** The numbers of a step on the engine: losses and evenness of each microbatch. */
+interface StepNumbers {
+  readonly losses: readonly DeviceTensor[];
+  readonly gradNorm: DeviceTensor;
+  readonly routing: readonly DeviceTensor[];
 }
 
-/** Loss, a sum of all but the last of some scalars, and the norm of the gradient, which is the last. */
-async function readNumbers(engine: Engine, scalars: readonly DeviceTensor[]): Promise<StepResult> {
-  const numbers = await Promise.all(scalars.map((t) => readScalar(engine, t)));
-  releaseAll(engine, scalars);
-  return { loss: numbers.slice(0, -1).reduce((a, b) => a + b, 0), gradNorm: last(numbers) };
+/** The losses of microbatches added up, the norm of the gradient, and how evenly experts got tokens, on the mean. */
+async function readNumbers(engine: Engine, { losses, gradNorm, routing }: StepNumbers): Promise<StepResult> {
+  const read = async (t: DeviceTensor) => toNumbers(await engine.download(t));
+  const scalar = async (t: DeviceTensor) => at(await read(t), 0);
+  const [parts, norm, shares] = await Promise.all([
+    Promise.all(losses.map(scalar)),
+    scalar(gradNorm),
+    Promise.all(routing.map(read)),
+  ]);
+  releaseAll(engine, [...losses, gradNorm, ...routing]);
+  const mean = (i: number) => shares.reduce((sum, own) => sum + at(own, i), 0) / shares.length;
+  return {
+    loss: parts.reduce((a, b) => a + b, 0),
+    gradNorm: norm,
+    routing: shares.length === 0 ? null : { balance: mean(0), entropy: mean(1), peak: mean(2) },
+  };
 }
 
 function releaseAll(engine: Engine, tensors: readonly DeviceTensor[]): void {

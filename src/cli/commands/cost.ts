@@ -12,6 +12,7 @@ import {
 import { formatCount } from '../../core/index.js';
 import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import type { CliContext } from '../terminal/context.js';
+import { describeActive, describeExperts } from '../terminal/experts.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 import { dirname } from 'node:path';
@@ -61,7 +62,9 @@ function describe(model: ModelConfig, result: ModelCost): string {
   const { parameters, seqLen } = result;
   const totals = [
     ['layers', printPattern(model.layers)],
+    ...describeExperts(model),
     ['parameters', formatCount(parameters.total)],
+    ...describeActive(model, result),
     ['  without embedding and head', formatCount(parameters.nonEmbedding)],
     ['forward FLOPs per token', formatCount(result.forwardFlops)],
     ['training FLOPs per token', formatCount(result.trainFlops)],

@@ -7,6 +7,7 @@ import { formatCount, formatShape } from '../../core/index.js';
 import { modelCost, printPattern, type ModelConfig, type ModelCost } from '../../model/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
+import { describeActive, describeExperts } from '../terminal/experts.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 
@@ -84,7 +85,9 @@ function describe({ modelType, config, tensors }: HfInspection, cost: ModelCost)
     ['width', `${config.hiddenSize}, MLP ${config.intermediateSize}, vocabulary ${config.vocabSize}`],
     ...(config.layers.some(({ mixer }) => mixer === 'mla') ? [] : [['heads', plainHeads(config)] as [string, string]]),
     ...(config.mla === undefined ? [] : [['heads on latents', latentHeads(config, config.mla)] as [string, string]]),
+    ...describeExperts(config),
     ['parameters', formatCount(cost.parameters.total)],
+    ...describeActive(config, cost),
     ['  without embedding and head', formatCount(cost.parameters.nonEmbedding)],
     ['tensors', `${tensors.count}, ${bytes}`],
     ['forward FLOPs per token', formatCount(cost.forwardFlops)],

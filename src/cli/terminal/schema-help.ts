@@ -52,6 +52,8 @@ function keysOf(schema: Schema, path: string): KeyHelp[] {
     }
     case 'array':
       return keysOf(unwrap(def.element as Schema).schema, `${path}[]`);
+    case 'nullable':
+      return keysOf(unwrap(def.innerType as Schema).schema, path);
     default:
       return [];
   }

@@ -1,4 +1,4 @@
-/** Rows sent to places and brought back, as tokens to their experts: sums of rows by index whose derivative is another. */
+/** Rows sent to places and back, as tokens to experts: sums of rows by index, whose derivatives are such sums. */
 import { at, sizeOf } from '../../core/index.js';
 import { build1, define } from '../ir/emit.js';
 import type { Decomposition, DerivativeRule } from '../ir/rules.js';
