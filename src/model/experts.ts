@@ -48,7 +48,8 @@ import { activated, gated } from './activation.js';
 import type { ModelConfig } from './config.js';
 import type { ExpertsConfig } from './experts-config.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
-import { affine, scaled } from './norm.js';
+import { affine } from './mixers/linear.js';
+import { scaled } from './norm.js';
 import { matrixInit } from './param-inits.js';
 
 /** What the router of a layer did with the tokens, for training and for measures. */
