@@ -1,7 +1,9 @@
 // What a page about studies is made of, from their records: for every study the report as one HTML file and a table (CSV), its
 // figures as SVG files that a Markdown page can show, and numbers.md and numbers.json with every verdict, pair and run.
-// usage: npm run -s build && node scripts/study-page.mjs --out docs/studies/real-text [--repeat COMMAND]... STUDY_FOLDER...
-// --repeat: a command that makes the records, as it stands in the pages; may be repeated. A text between the lines
+// usage: npm run -s build && node scripts/study-page.mjs --out docs/studies/real-text [--repeat COMMAND]... [--as PATH=NAME]...
+//   STUDY_FOLDER...
+// --repeat: a command that makes the records, as it stands in the pages; may be repeated. --as: the name that stands for a folder of
+// the machine that made the records, such as /data/shards=FOLDER; may be repeated. A text between the lines
 // `<!-- numbers: begin -->` and `<!-- numbers: end -->` of OUT/README.md is replaced by numbers.md, if there is such a page.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -17,13 +19,24 @@ const ANSWERS = { shown: 'shown', none: 'none shown', few: 'too few seeds', open
 
 const { values, positionals: folders } = parseArgs({
   allowPositionals: true,
-  options: { out: { type: 'string' }, repeat: { type: 'string', multiple: true, default: [] } },
+  options: {
+    out: { type: 'string' },
+    repeat: { type: 'string', multiple: true, default: [] },
+    as: { type: 'string', multiple: true, default: [] },
+  },
 });
 if (values.out === undefined || folders.length === 0) {
-  console.error('usage: node scripts/study-page.mjs --out FOLDER [--repeat COMMAND]... STUDY_FOLDER...');
+  console.error(
+    'usage: node scripts/study-page.mjs --out FOLDER [--repeat COMMAND]... [--as PATH=NAME]... STUDY_FOLDER...',
+  );
   process.exit(2);
 }
 const out = values.out;
+/** Folders of the machine that made the records, and what stands for them in the pages. */
+const renames = values.as.map((rename) => [
+  rename.slice(0, rename.lastIndexOf('=')),
+  rename.slice(rename.lastIndexOf('=') + 1),
+]);
 mkdirSync(join(out, 'figures'), { recursive: true });
 const studies = folders.map((folder) => ({ folder, analyzed: analyzeStudyFolder(folder) }));
 const pages = studies.map(({ folder, analyzed }) => {
@@ -59,7 +72,10 @@ console.log(`wrote ${out}: ${pages.map(({ name, figures }) => `${name} (${figure
 function put(name, text) {
   const path = folders.map((folder) => resolve(folder)).find((folder) => text.includes(folder));
   if (path !== undefined) throw new Error(`${name} would name ${path}`);
-  writeFileSync(join(out, name), text);
+  writeFileSync(
+    join(out, name),
+    renames.reduce((renamed, [from, to]) => renamed.replaceAll(from, to), text),
+  );
 }
 
 function slug(text) {

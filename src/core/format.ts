@@ -24,9 +24,16 @@ export function significant(x: number): string {
   return x.toFixed(Math.min(digits, 6));
 }
 
-/** A factor as `2.4 ×`. */
+/** A ratio with two digits, `2.4`; near 1 with as many as say on which side it lies: `1.01`, `0.998`. */
+export function formatRatio(x: number): string {
+  if (x >= 100) return String(Math.round(x));
+  const digits = [2, 3, 4].find((n) => Number(x.toPrecision(n)) !== 1) ?? 2;
+  return x.toPrecision(digits);
+}
+
+/** A factor as `2.4 ×`, with the digits of {@link formatRatio}. */
 export function formatFactor(x: number): string {
-  return `${x >= 100 ? Math.round(x) : x.toPrecision(2)} ×`;
+  return `${formatRatio(x)} ×`;
 }
 
 /** The smallest and largest of some values as `a to b`, or one value if both print alike. */

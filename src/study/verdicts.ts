@@ -1,6 +1,6 @@
 /** The answers of a study in plain words, each computed from the paired comparisons. */
 import type { Finding, PairComparison, PairedCrossing, PairedNumber } from './compare.js';
-import { formatBins, formatFactor, formatRange, list, plural } from '../core/index.js';
+import { formatBins, formatFactor, formatRange, formatRatio, list, plural } from '../core/index.js';
 import { formatCrossings, type DistanceBin } from '../lab/index.js';
 
 /**
@@ -156,7 +156,7 @@ function tokenSpan(ratio: PairedCrossing['ratio'], a: string, b: string): string
       ? `at least ${formatFactor(low)}`
       : low === 0
         ? `at most ${formatFactor(high)}`
-        : `${formatRange([low, high], (x) => x.toPrecision(2))} ×`;
+        : `${formatRange([low, high], formatRatio)} ×`;
   return ` With 95 % confidence, ${b} takes ${span} the tokens of ${a}.`;
 }
 
@@ -167,9 +167,9 @@ function tokenSpan(ratio: PairedCrossing['ratio'], a: string, b: string): string
 function fewerTokens(ratio: PairedCrossing['ratio'], finding: 'a' | 'b'): string {
   if (ratio === null) return 'fewer tokens';
   const { estimate, low, high } = finding === 'a' ? ratio : inverse(ratio);
-  const to = high === null ? 'or more' : `to ${high.toPrecision(2)} ×`;
+  const to = high === null ? 'or more' : `to ${formatFactor(high)}`;
   if (estimate === null) return `at least ${formatFactor(low)} fewer tokens`;
-  return `${formatFactor(estimate)} fewer tokens (${low.toPrecision(2)} ${to})`;
+  return `${formatFactor(estimate)} fewer tokens (${formatRatio(low)} ${to})`;
 }
 
 function inverse({ estimate, low, high }: NonNullable<PairedCrossing['ratio']>): NonNullable<PairedCrossing['ratio']> {

@@ -1,0 +1,15 @@
+import { expect, it } from 'vitest';
+import { formatFactor, formatRatio } from './format.js';
+
+it.each([
+  [2.44, '2.4'],
+  [0.53, '0.53'],
+  [1.0089, '1.01'],
+  [0.9986, '0.999'],
+  [1.00012, '1.0'],
+  [1, '1.0'],
+  [312.4, '312'],
+])('prints the ratio %d as %s, so that one beside 1 is on its side of 1', (ratio, text) => {
+  expect(formatRatio(ratio)).toBe(text);
+  expect(formatFactor(ratio)).toBe(`${text} ×`);
+});
