@@ -33,8 +33,10 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
-               gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma")
+               gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", llama4_text="llama4")
 MISSING = "@missing"
+# Types whose own name stands for no class alone.
+TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig")
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
 SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_embeddings rope_parameters rope_theta rope_scaling "
           "rope_local_base_freq partial_rotary_factor original_max_position_embeddings layer_types layers_block_type sliding_window "
@@ -128,6 +130,7 @@ def special(field, value, depth):
         quantization_config=[{"quant_method": "fp8"}, {}], hidden_act=["gelu", "gelu_pytorch_tanh", "relu", "tanh"],
         hidden_activation=["gelu", "silu", "tanh"], position_embedding_type=["rope", "nope", "absolute"],
         time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
+        moe_layers=[[], [1]], interleave_moe_layer_step=[1, 2, 4],
         block_types=[["recurrent", "attention"], ["attention"], ["recurrent", "recurrent", "other"], []],
         mlp_only_layers=[[], [0], [0, 1]], full_attn_idxs=[[], [1], [0]], tie_embedding=[True, False], block_ff_dim=[44, 48], time_step_rank=["auto", 7], mamba_d_head=["auto", 16, 8],
         num_key_value_heads=[1, 2, 4], no_rope_layer_interval=[1, 2], dtype=["bfloat16", "float32"], problem_type=["regression"],
@@ -209,7 +212,7 @@ def walk(root, out, kind):
     with open(os.path.join(folder, "config.json")) as f:
         base = json.load(f)
     ids = load_file(os.path.join(folder, "expected.safetensors"))["input_ids"][:1].long()
-    config_class = type(tf.AutoConfig.for_model(kind)) if kind not in ("gemma3_text",) else tf.Gemma3TextConfig
+    config_class = type(tf.AutoConfig.for_model(kind)) if kind not in TEXT_CONFIGS else getattr(tf, TEXT_CONFIGS[kind])
     own = fields_of(config_class)
     want = run(folder, base, ids)
     last, vocab = ids.shape[1] - 1, want.shape[-1]

@@ -26,6 +26,7 @@ import {
 } from '../loaded/index.js';
 import {
   forward,
+  firstVisible,
   headGroups,
   headLogits,
   headSizes,
@@ -237,7 +238,7 @@ export class AttentionRows {
     headGroupsOf(at(this.on.config.layers, layer)).forEach((group, head) => {
       at(this.placed.batches, index).samples.forEach((sample, i) =>
         sample.positions.forEach((position, r) => {
-          const first = group.window === null ? 0 : Math.max(0, position + 1 - group.window);
+          const first = firstVisible(group, position);
           const scores = this.#rowOf(values, layer, [i, r, head], position).subarray(first);
           onRow({ layer, head, sample: done + i, position, first, scores, sink: sinks[layer]?.[head] ?? null });
         }),

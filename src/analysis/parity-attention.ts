@@ -1,6 +1,6 @@
 /** Attention maps as another program returns them, from queries and keys of a forward pass. */
 import { at, entry, f64At } from '../core/index.js';
-import { headGroups, headSizes, scoreScales, type ModelConfig } from '../model/index.js';
+import { firstVisible, headGroups, headSizes, scoreScales, type ModelConfig } from '../model/index.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -18,7 +18,7 @@ export function attentionMaps(
   const { numHeads: H } = model;
   const { numKvHeads: G, keyDim: D } = headSizes(model, plan);
   const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
-  const windows = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g.window ?? T));
+  const groupOf = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g));
   const scales = scoreScales(model, plan, T);
   const { attentionSoftcap: cap } = model;
   const out = new Float64Array(samples * H * T * T);
@@ -28,7 +28,7 @@ export function attentionMaps(
       for (let t = 0; t < T; t++) {
         const row = out.subarray(((b * H + h) * T + t) * T, ((b * H + h) * T + t + 1) * T);
         const query = ((b * T + t) * H + h) * D;
-        const first = Math.max(0, t - at(windows, h) + 1);
+        const first = firstVisible(at(groupOf, h), t);
         for (let j = first; j <= t; j++) {
           const key = ((b * T + j) * G + g) * D;
           let score = 0;

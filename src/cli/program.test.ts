@@ -271,7 +271,7 @@ describe('usage', () => {
     expect((await cli([])).stdout).toBe(stdout);
     const train = await cli(['train', '--help']);
     expect(train.stdout).toContain('  train.steps: whole number >= 1 (required)\n      optimizer steps\n');
-    expect(train.stdout).toContain('  model.qkNorm: true or false, or head | width [false]\n');
+    expect(train.stdout).toContain('  model.qkNorm: true or false, or head | width | rope [false]\n');
     expect(train.stdout).toContain('  data[kind: text].heldOut: number >= 0, <= 0.5 [0.05]\n');
     expect((await cli(['study', '--help'])).stdout).toContain('  compare.threshold: number > 0, < 1 [0.9]\n');
     for (const line of train.stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(100);

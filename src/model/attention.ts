@@ -19,6 +19,7 @@ import {
 } from '../graph/index.js';
 import { cachedAttention, cacheShape, type GroupInputs } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
+import { chunkNumbers } from './documents.js';
 import { linearParts } from './mixers/linear.js';
 import type { Mixer, MixerOutput, MixerScope, StateRoom, StateSpec, StepOutput, StepScope } from './mixer.js';
 import type { AttentionPlan, HeadGroup } from './plan.js';
@@ -28,6 +29,15 @@ import { scaleQueries } from './query-scaling.js';
 import { checkCached, groupRotary, type GroupRotary } from './rope.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
+
+/** Mean over a sequence of `seqLen` tokens of the keys that a query of a head group sees. */
+export function meanGroupKeys({ window, chunk }: Pick<HeadGroup, 'window' | 'chunk'>, seqLen: number): number {
+  if (chunk === undefined || chunk >= seqLen) return meanVisibleKeys(window, seqLen);
+  const rest = seqLen % chunk;
+  const sums =
+    (seqLen - rest) * meanVisibleKeys(window, chunk) + (rest === 0 ? 0 : rest * meanVisibleKeys(window, rest));
+  return sums / seqLen;
+}
 
 /**
  * Mean over a sequence of `seqLen` tokens of the keys that a query sees: `w - w(w-1)/(2T)`, full attention being w = T.
@@ -102,6 +112,13 @@ export function turn(x: Value, { frequencies }: Pick<GroupRotary, 'frequencies'>
   return positions === null ? rotary(x, frequencies) : rotaryAt(x, frequencies, positions.values, positions.limit);
 }
 
+/** The same behind the norm that only heads with rotary positions have (`qkNorm: rope`). */
+function turnNormed(x: Value, rotary: GroupRotary, scope: MixerScope): Value {
+  const { qkNorm, rmsNormEps } = scope.config;
+  const normed = qkNorm === 'rope' && rotary.frequencies !== null;
+  return turn(normed ? rmsNorm(x, null, rmsNormEps) : x, rotary, scope);
+}
+
 /** How the heads of a layer turn, by group; `alike` if all do the same. */
 interface LayerRotary {
   readonly groups: readonly GroupRotary[];
@@ -116,6 +133,15 @@ function layerRotary({ config, x, positions }: MixerScope, plan: AttentionPlan):
   return { groups, alike: groups.every(({ frequencies }) => same(frequencies)) };
 }
 
+/** Queries of a layer times what their positions give, group by group where only those without positions grow. */
+function scaleGroups(q: Value, scope: MixerScope, groups: readonly GroupSpan[]): Value {
+  const turned = groups.map(({ rope }) => rope !== false);
+  const first = at(turned, 0);
+  if (turned.every((other) => other === first)) return scaleQueries(q, scope, first);
+  const parts = groups.map((g, i) => scaleQueries(takeHeads(q, g.firstHead, g.heads), scope, at(turned, i)));
+  return concat(parts, 2);
+}
+
 function project(
   scope: MixerScope,
   groups: readonly GroupSpan[],
@@ -126,28 +152,30 @@ function project(
   const bias = config.attentionBias === 'qkv' || config.attentionBias === 'all' ? param('attn.bqkv') : null;
   const products = (...sizes: readonly number[]) => linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
   const first = at(rotaries.groups, 0);
-  if (qkNorm === false && rotaries.alike && first.frequencies !== null) {
+  const plain = qkNorm === false || qkNorm === 'rope';
+  if (plain && rotaries.alike && first.frequencies !== null) {
     // Queries and keys have the same rotary positions, so they are rotated together.
     const [qk, v] = products((H + G) * D, G * D) as [Value, Value];
-    const [q, k] = split(turn(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
-    return { q: scaleQueries(q, scope), k, v: toHeads(v, D) };
+    const [q, k] = split(turnNormed(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
+    return { q: scaleGroups(q, scope, groups), k, v: toHeads(v, D) };
   }
   const [q, k, v] = products(H * D, G * D, G * D) as [Value, Value, Value];
   const normed = (part: Value, name: string): Value => {
     const gain = config.normWeight ? () => withOffset(config, param(`attn.${name}.weight`)) : () => null;
     const norm = (y: Value) => rmsNorm(y, gain(), rmsNormEps);
-    if (qkNorm === false) return toHeads(part, D);
+    if (plain) return toHeads(part, D);
     return qkNorm === 'head' ? norm(toHeads(part, D)) : toHeads(norm(part), D);
   };
   const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
-    if (rotaries.alike) return turn(part, first, scope);
-    const parts = groups.map((g, i) => turn(takeHeads(part, ...spanOf(g)), at(rotaries.groups, i), scope));
+    if (rotaries.alike) return turnNormed(part, first, scope);
+    const parts = groups.map((g, i) => turnNormed(takeHeads(part, ...spanOf(g)), at(rotaries.groups, i), scope));
     return concat(parts, 2);
   };
   return {
-    q: scaleQueries(
+    q: scaleGroups(
       turned(normed(q, 'qnorm'), (g) => [g.firstHead, g.heads]),
       scope,
+      groups,
     ),
     k: turned(normed(k, 'knorm'), (g) => [g.firstKvHead, g.kvHeads]),
     v: toHeads(v, D),
@@ -199,8 +227,8 @@ function gateHeads({ config, x, inputMatrix }: MixerScope, mixed: Value): Value 
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   const { x, segments, layer, tap = noTap } = scope;
-  const T = x.shape[1] as number;
-  return attendGroups(scope, plan, ({ q, k, v, scale, softcap, sinks }, { window, firstHead, heads }) => {
+  const [B, T] = dims(x, 3);
+  return attendGroups(scope, plan, ({ q, k, v, scale, softcap, sinks }, { window, chunk, firstHead, heads }) => {
     const site = { layer, firstHead, heads };
     // A window as long as the sequence hides nothing.
     const hides = window !== null && window < T ? window : null;
@@ -209,7 +237,8 @@ function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
       scale,
       softcap,
       sinks,
-      segments,
+      // Keys of other chunks are hidden as those of other documents are.
+      segments: chunk === undefined || chunk >= T ? segments : chunkNumbers([B, T], segments, chunk),
     });
     return tap({ kind: 'heads', ...site }, out);
   });
@@ -225,10 +254,10 @@ function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRo
 
 function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
   const state: Record<string, Value> = {};
-  const { out } = attendGroups(scope, plan, (inputs, { window }, i) => {
+  const { out } = attendGroups(scope, plan, (inputs, group, i) => {
     const [keys, values] = [`keys.${i}`, `values.${i}`] as const;
     const cache = { keys: scope.state(keys), values: scope.state(values) };
-    const result = cachedAttention(inputs, cache, scope.place, window);
+    const result = cachedAttention(inputs, cache, scope.place, group);
     state[keys] = result.cache.keys;
     state[values] = result.cache.values;
     return result.out;
@@ -243,7 +272,7 @@ function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
 export const attentionMixer: Mixer<AttentionPlan> = {
   params: attentionParams,
   sequenceFlops: ({ headDim }, plan, seqLen) =>
-    plan.groups.reduce((n, { window, heads }) => n + 4 * heads * headDim * meanVisibleKeys(window, seqLen), 0),
+    plan.groups.reduce((n, group) => n + 4 * group.heads * headDim * meanGroupKeys(group, seqLen), 0),
   stateBytes: ({ headDim, numHeads, numKvHeads }, plan, length, elementBytes) =>
     elementBytes *
     plan.groups.reduce((n, { window, heads }) => {

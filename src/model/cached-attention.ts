@@ -17,6 +17,7 @@ import {
   concat,
   div,
   dot,
+  eq,
   exp,
   ge,
   gt,
@@ -39,6 +40,7 @@ import {
   type Value,
 } from '../graph/index.js';
 import type { ChunkPlace, StateRoom } from './mixer.js';
+import type { HeadGroup } from './plan.js';
 
 /** The queries of a head group, and what is made of their scores. */
 export interface AttendInputs {
@@ -78,14 +80,14 @@ export function cachedAttention(
   inputs: GroupInputs,
   cache: KeyValueCache,
   place: ChunkPlace,
-  window: number | null,
+  { window, chunk }: Pick<HeadGroup, 'window' | 'chunk'>,
 ): { readonly out: Value; readonly cache: KeyValueCache } {
   const { k, v } = inputs;
   const [newKeys, newValues] = [headsFirst(k), headsFirst(v)];
   const n = at(k.shape, 1);
   if (window !== null && window < place.maxLength) {
     const [keys, values] = [concat([cache.keys, newKeys], 2), concat([cache.values, newValues], 2)];
-    const seen = visibleInWindow(place, n, window);
+    const seen = visibleInWindow(place, n, { window, chunk });
     const kept = { keys: sliceAxis(keys, 2, n, n + window), values: sliceAxis(values, 2, n, n + window) };
     return { out: attend(inputs, keys, values, seen), cache: kept };
   }
@@ -111,7 +113,11 @@ export function extended(cache: Value, chunk: Value, place: ChunkPlace, window: 
   const [B, n, G, D] = dims(chunk, 4);
   if (window !== null && window < place.maxLength) {
     const entries = concat([cache, headsFirst(chunk)], 2);
-    return { entries, seen: visibleInWindow(place, n, window), cache: sliceAxis(entries, 2, n, n + window) };
+    return {
+      entries,
+      seen: visibleInWindow(place, n, { window, chunk: undefined }),
+      cache: sliceAxis(entries, 2, n, n + window),
+    };
   }
   const after = insert(cache, headsFirst(chunk), place);
   return { entries: reshape(after, [B, G, place.maxLength, D]), seen: visibleInCache(place, n), cache: after };
@@ -138,14 +144,26 @@ function visibleInCache({ start, padding, maxLength }: ChunkPlace, n: number): V
   return and(le(key, query), ge(key, reshape(padding, [B, 1, 1])));
 }
 
-/** bool `[B,n,w+n]`: of the cache's w entries and the chunk's n, those in the query's window that are no padding. */
-function visibleInWindow({ start, padding }: ChunkPlace, n: number, window: number): Value {
+/**
+ * bool `[B,n,w+n]`: of the cache's w entries and the chunk's n, those in the query's window, and in its chunk of
+ * attention where there are such, that are no padding.
+ */
+function visibleInWindow(
+  { start, padding }: ChunkPlace,
+  n: number,
+  { window, chunk }: { readonly window: number; readonly chunk: number | undefined },
+): Value {
   const B = at(padding.shape, 0);
   // Entry j stands for slot start - w + j, the query i for slot start + i.
   const query = iota('i32', [1, n, 1], 1);
   const key = sub(iota('i32', [1, 1, window + n], 2), window);
   const inWindow = and(le(key, query), gt(key, sub(query, window)));
-  return and(inWindow, ge(add(key, start), reshape(padding, [B, 1, 1])));
+  const slots = reshape(padding, [B, 1, 1]);
+  const seen = and(inWindow, ge(add(key, start), slots));
+  if (chunk === undefined) return seen;
+  // Chunks are counted from the first token; slots of padding, whose numbers are below, are not seen anyway.
+  const numbers = (x: Value) => div(sub(add(x, start), slots), chunk);
+  return and(seen, eq(numbers(query), numbers(key)));
 }
 
 /** Softmax attention of q `[B,n,H,D]` on keys `[B,G,S,D]` and values `[B,G,S,E]` where `seen` (bool `[B,n,S]`). */

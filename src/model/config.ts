@@ -7,7 +7,14 @@ import { headGroups, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
 import { checkRope, type RopeFields } from './rope.js';
-import { modelSchema, type BlockConfig, type InitScheme, type RopeScaling, type LocalRope } from './schema.js';
+import {
+  modelSchema,
+  type BlockConfig,
+  type InitScheme,
+  type LocalRope,
+  type QueryScaling,
+  type RopeScaling,
+} from './schema.js';
 
 /** A complete, checked model configuration: plain JSON, and itself a valid input that resolves to an equal value. */
 export interface ModelConfig extends RecurrentConfigs {
@@ -43,14 +50,17 @@ export interface ModelConfig extends RecurrentConfigs {
   /** How mixer and MLP are put together: one description for all layers, or one a layer; see `blockOf`. */
   readonly block: BlockConfig | readonly BlockConfig[];
   readonly activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'xielu';
-  /** The RMSNorm on queries and keys: none, over each head, or over all heads together. */
-  readonly qkNorm: false | 'head' | 'width';
+  /**
+   * The RMSNorm on queries and keys: none, over each head, over all heads together, or over each head that has rotary
+   * positions, without weights.
+   */
+  readonly qkNorm: false | 'head' | 'width' | 'rope';
   /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
   readonly attentionScale: number | null;
   /** The c of attention scores `c tanh(s / c)`; null for scores that are not capped. */
   readonly attentionSoftcap: number | null;
   /** How queries grow with their position; null if they do not. */
-  readonly queryScaling: { readonly beta: number; readonly length: number } | null;
+  readonly queryScaling: QueryScaling | null;
   readonly attentionBias: 'none' | 'qkv' | 'output' | 'all';
   /** Whether the MLP is gated: two projections, one of them activated and multiplied with the other. */
   readonly mlpGate: boolean;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Rng, sizeOf } from '../core/index.js';
 import { expand, input, makeGraph, type Graph } from '../graph/index.js';
-import { meanVisibleKeys } from './attention.js';
+import { meanGroupKeys, meanVisibleKeys } from './attention.js';
+import { firstVisible } from './plan.js';
 import { resolveModelConfig, type ModelConfig } from './config.js';
 import { modelCost } from './cost.js';
 import { forward, parameterInputs } from './forward.js';
@@ -191,6 +192,20 @@ describe('cost of recurrent mixers', () => {
       gdn: { keyDim: 32, valueDim: 64 },
     });
     expect(modelCost(config, 8, { cacheElementBytes: 2 }).cacheBytes).toBe(4 * 16_384 + 2 * 3 * 1024);
+  });
+});
+
+describe('meanGroupKeys', () => {
+  it('is the mean of what each query of a chunk sees', () => {
+    for (const chunk of [1, 2, 5, 8, 30]) {
+      for (const window of [chunk, 3, 1].filter((w) => w <= chunk)) {
+        for (const seqLen of [1, 4, 5, 6, 16, 29]) {
+          const group = { window, chunk };
+          const sum = Array.from({ length: seqLen }, (_, t) => t + 1 - firstVisible(group, t)).reduce((a, b) => a + b);
+          expect(meanGroupKeys(group, seqLen)).toBeCloseTo(sum / seqLen, 12);
+        }
+      }
+    }
   });
 });
 

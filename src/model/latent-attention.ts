@@ -54,13 +54,13 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
   const rotary = latentRotary(config, section, group, positions?.limit ?? T);
   const sinks = config.sinks ? scope.param('mla.sinks') : null;
   const common = { latent, sinks, scale: rotary.scoreScale, softcap: config.attentionSoftcap };
-  if (rotary.frequencies === null) return { ...common, q: scaleQueries(q, scope), shared };
+  if (rotary.frequencies === null) return { ...common, q: scaleQueries(q, scope, false), shared };
   const [own, turning] = twoParts(q, N, R);
   const turned = turn(turning, rotary, scope);
   const scaled = rotary.queryFactor === 1 ? turned : mul(turned, rotary.queryFactor);
   return {
     ...common,
-    q: scaleQueries(concat([own, scaled], 3), scope),
+    q: scaleQueries(concat([own, scaled], 3), scope, true),
     shared: reshape(turn(reshape(shared, [B, T, 1, R]), rotary, scope), [B, T, R]),
   };
 }

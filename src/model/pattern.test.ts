@@ -53,6 +53,16 @@ describe('layer patterns', () => {
     expect(resolve('swa:8@2/swa:9/full').map(headGroups)[0]).toEqual([group(8, 2), group(9, 1), group(null, 1)]);
   });
 
+  it('reads and prints chunks, whose window is their length', () => {
+    const chunk = { window: 8, chunk: 8, rope: false };
+    expect(resolve('chunk:8:nope').map(headGroups)).toEqual([[{ ...chunk, heads: 4 }]]);
+    expect(printPattern(resolve('3*chunk:8 full:nope chunk:4/swa:8'))).toBe('3*chunk:8 full:nope chunk:4/swa:8');
+    expect(messageOf('chunk')).toContain(
+      '"chunk": chunk needs the tokens of a chunk, a whole number >= 1, as in chunk:128',
+    );
+    expect(messageOf('chunk:0')).toContain('a whole number >= 1, not 0, as in chunk:128');
+  });
+
   it('prints what it reads, for random stacks', () => {
     const rng = Rng.of(1, 'pattern');
     for (let i = 0; i < 500; i++) {
@@ -130,7 +140,7 @@ describe('layer patterns', () => {
     ['full:128', 'unknown flag ":128"'],
     ['full:nop', 'did you mean "nope"?'],
     ['ful', 'unknown layer "ful"; did you mean "full"?'],
-    ['retnet', 'unknown layer "retnet" (a layer is full or swa:WINDOW'],
+    ['retnet', 'unknown layer "retnet" (a layer is full, swa:WINDOW or chunk:TOKENS'],
     ['swa-128 full', 'unknown layer "swa-128"; did you mean "swa:128"?'],
     ['swa128', 'unknown layer "swa128"; did you mean "swa:128"?'],
     ['3*SWA_128', 'unknown layer "SWA_128"; did you mean "swa:128"?'],

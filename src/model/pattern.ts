@@ -10,6 +10,7 @@
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
+ *             | "chunk:" tokens               only keys of the query's own chunk of so many tokens
  *     flag    = "rope" (the default) | "nope" (no positions) | "local" (the rotary positions of `localRope`)
  *
  * Parts without `@heads` share the layer's remaining query heads evenly.
@@ -22,6 +23,8 @@ import type { AttentionPlan, HeadGroup, LayerPlan, MlaPlan, MlpPlan, RecurrentPl
 export interface PatternPart {
   /** Keys that a query sees, its own included; null for full attention. */
   readonly window: number | null;
+  /** Tokens of a chunk beyond which queries see no keys; undefined for none. */
+  readonly chunk?: number;
   readonly rope: HeadGroup['rope'];
   /** Query heads of the part; null where the remaining heads are split evenly. */
   readonly heads: number | null;
@@ -53,11 +56,11 @@ const MLP = 'mlp';
 const MLA = 'mla';
 /** Layers that are one word. */
 const WHOLE = [...RECURRENT_MIXERS, MLP] as const;
-const KINDS = ['full', 'swa', MLA, ...WHOLE] as const;
+const KINDS = ['full', 'swa', 'chunk', MLA, ...WHOLE] as const;
 const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
-  'a layer is full or swa:WINDOW, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", or mla for ' +
-  `latent attention, or one of ${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone`;
+  'a layer is full, swa:WINDOW or chunk:TOKENS, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", ' +
+  `or mla for latent attention, or one of ${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone`;
 
 type Fail = (why: string) => never;
 
@@ -143,6 +146,11 @@ function parsePart(text: string, fail: Fail): PatternPart {
       const [window, ...flags] = fields;
       return { window: parseWindow(window, fail), rope: parseFlags(flags, fail), heads: numHeads };
     }
+    case 'chunk': {
+      const [tokens, ...flags] = fields;
+      const chunk = parseChunk(tokens, fail);
+      return { window: chunk, chunk, rope: parseFlags(flags, fail), heads: numHeads };
+    }
     default: {
       if (kind === MLA) return fail(`"${MLA}" is attention of all heads of a layer: no other part stands beside it`);
       if (WHOLE.some((name) => name === kind)) {
@@ -194,6 +202,13 @@ function parseWindow(text: string | undefined, fail: Fail): number {
   return window;
 }
 
+function parseChunk(text: string | undefined, fail: Fail): number {
+  const chunk = text === undefined ? null : wholeNumber(text);
+  if (chunk !== null && chunk >= 1) return chunk;
+  const given = text === undefined || text === '' ? '' : `, not ${text}`;
+  return fail(`chunk needs the tokens of a chunk, a whole number >= 1${given}, as in chunk:128`);
+}
+
 function parseFlags(flags: readonly string[], fail: Fail): HeadGroup['rope'] {
   for (const flag of flags) {
     if (FLAGS.some((f) => f === flag)) continue;
@@ -241,12 +256,15 @@ export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'l
       `${left} query heads do not divide evenly between ${open} parts; say how many with @, as in swa:8@3/full@1`,
     );
   }
-  const groups = layer.parts.map(({ window, rope, heads }) => ({ window, heads: heads ?? left / open, rope }));
+  const groups = layer.parts.map(({ heads, ...part }) => ({ ...part, heads: heads ?? left / open }));
   const beside = layer.beside === null ? {} : { beside: { mixer: layer.beside } };
   return checkGroups({ mixer: 'attention', groups, ...beside }, counts, fail);
 }
 
-/** `plan` if its groups add up to the heads and hold whole key/value heads, else `fail`. */
+/**
+ * `plan`, no window larger than its chunk, if its groups add up to the heads and hold whole key/value heads, else
+ * `fail`.
+ */
 export function checkGroups<P extends AttentionPlan | MlaPlan>(
   plan: P,
   { numHeads, numKvHeads }: HeadCounts,
@@ -263,13 +281,17 @@ export function checkGroups<P extends AttentionPlan | MlaPlan>(
         `${numKvHeads} key/value heads make parts a multiple of ${perKv}`,
     );
   }
-  return plan;
+  // A chunk shows no more keys than it holds.
+  const within = (group: HeadGroup): HeadGroup =>
+    group.chunk === undefined ? group : { ...group, window: Math.min(group.window ?? Infinity, group.chunk) };
+  return { ...plan, groups: plan.groups.map(within) };
 }
 
 const printFlag = ({ rope }: HeadGroup): string => (rope === 'local' ? ':local' : rope ? '' : ':nope');
 
 function printGroup(group: HeadGroup, withHeads: boolean): string {
-  const kind = group.window === null ? 'full' : `swa:${group.window}`;
+  const { window, chunk } = group;
+  const kind = chunk !== undefined ? `chunk:${chunk}` : window === null ? 'full' : `swa:${window}`;
   return `${kind}${printFlag(group)}${withHeads ? `@${group.heads}` : ''}`;
 }
 

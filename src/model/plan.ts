@@ -8,8 +8,13 @@ import type { RecurrentMixer, SectionName } from './mixers/table.js';
  * so on.
  */
 export interface HeadGroup {
-  /** Keys that a query sees, its own included; null sees every earlier key. */
+  /** Keys that a query sees at most, its own included; null sees every earlier key. */
   readonly window: number | null;
+  /**
+   * Tokens of a chunk where queries see only keys of their own: chunks follow one another from the start of each
+   * document. The window is no larger.
+   */
+  readonly chunk?: number | undefined;
   /** Query heads, a multiple of the query heads per key/value head. */
   readonly heads: number;
   /** Rotary positions; `local` takes those of `localRope`; false leaves queries and keys unrotated (NoPE). */
@@ -69,6 +74,12 @@ export type MixerName = LayerPlan['mixer'];
 
 /** The layer plan of a mixer. */
 export type PlanOf<M extends MixerName> = Extract<LayerPlan, { mixer: M }>;
+
+/** The first position that a query at `position` sees. */
+export function firstVisible({ window, chunk }: Pick<HeadGroup, 'window' | 'chunk'>, position: number): number {
+  const inWindow = window === null ? 0 : Math.max(0, position + 1 - window);
+  return chunk === undefined ? inWindow : Math.max(inWindow, position - (position % chunk));
+}
 
 /** The head groups of a layer, none if it has no attention. */
 export function headGroups(plan: LayerPlan): readonly HeadGroup[] {

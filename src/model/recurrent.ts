@@ -1,21 +1,8 @@
 /** Recurrent mixers as layers of a model: from the definitions of `mixers/` to the rules that the model asks for. */
 import { at, invariant, sizeOf } from '../core/index.js';
-import {
-  broadcast,
-  concat,
-  constantFrom,
-  eq,
-  ne,
-  or,
-  reshape,
-  rotary,
-  rotaryAt,
-  rotaryFrequencies,
-  select,
-  sliceAxis,
-  type Value,
-} from '../graph/index.js';
+import { eq, reshape, rotary, rotaryAt, rotaryFrequencies, select, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
+import { firstTokens } from './documents.js';
 import type { Mixer, MixerScope } from './mixer.js';
 import type { ParamMaker, RecurrentDefinition, RecurrentScope, StateAccess } from './mixers/definition.js';
 import { RECURRENT, type RecurrentMixer, type SectionName, type SectionOf } from './mixers/table.js';
@@ -53,20 +40,6 @@ export function paramMaker(config: ModelConfig, mixer: SectionName, layer: numbe
   };
 }
 
-/** Which tokens of whole rows x `[B,T,...]` no token of their document precedes, bool `[B,T]`. */
-export function firstTokens(x: Value, segments: Value | null): Value {
-  const [B, T] = [at(x.shape, 0), at(x.shape, 1)];
-  const row = constantFrom(
-    'i32',
-    [1, T],
-    Array.from({ length: T }, (_, t) => Number(t === 0)),
-  );
-  const first = ne(broadcast(row, [B, T]), 0);
-  if (segments === null || T === 1) return first;
-  const before = concat([sliceAxis(segments, 1, 0, 1), sliceAxis(segments, 1, 0, T - 1)], 1);
-  return or(first, ne(segments, before));
-}
-
 /** What a mixer sees of its layer: its own parameters by their own names. */
 function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
   const { config, layer, x, positions } = scope;
@@ -77,7 +50,9 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
     x,
     inputMatrix: (name) => scope.inputMatrix(`${mixer}.${name}`),
     param: (name) => scope.param(`${mixer}.${name}`),
-    starts: () => scope.starts ?? (positions === null ? firstTokens(x, scope.segments) : eq(positions.values, 0)),
+    starts: () =>
+      scope.starts ??
+      (positions === null ? firstTokens([at(x.shape, 0), at(x.shape, 1)], scope.segments) : eq(positions.values, 0)),
     rotate: (heads) => {
       const frequencies = rotaryFrequencies(at(heads.shape, 3), config.ropeTheta);
       if (positions === null) return rotary(heads, frequencies);

@@ -10,6 +10,9 @@ import { recurrentSections } from './recurrent-config.js';
 
 const headGroupSchema = z.strictObject({
   window: sizeUpTo('tokens').nullable().describe('visible keys, the query included; null for full attention'),
+  chunk: sizeUpTo('tokens')
+    .optional()
+    .describe('queries see only keys of their own chunk of so many tokens; window is at most this'),
   heads: sizeUpTo('heads').describe('query heads of this group'),
   rope: z
     .union([z.boolean(), z.literal('local')])
@@ -123,6 +126,8 @@ const localRopeSchema = z.strictObject({
 const queryScalingSchema = z.strictObject({
   beta: realNumber().describe('how fast queries grow'),
   length: sizeUpTo('tokens').describe('tokens from which they do'),
+  offset: z.int().min(0).max(LIMITS.tokens.most).optional().describe('added to the position (default: 0)'),
+  nope: z.boolean().optional().describe('only queries without positions grow, as in Llama 4 (default: false)'),
 });
 
 const initSchema = z.discriminatedUnion('scheme', [
@@ -184,10 +189,11 @@ export const modelSchema = z.strictObject({
     .default('silu')
     .describe('activation of the gate in the MLP; relu2 is the square of relu, xielu learns two slopes a layer'),
   qkNorm: z
-    .union([z.boolean(), z.enum(['head', 'width'])])
+    .union([z.boolean(), z.enum(['head', 'width', 'rope'])])
     .default(false)
     .describe(
-      'RMSNorm on queries and keys before rotary positions: on each head (true or head), or on all heads together (width)',
+      'RMSNorm on queries and keys before rotary positions: on each head (true or head), on all heads together (width), or ' +
+        'on each head without weights, where heads have rotary positions (rope)',
     ),
   attentionScale: positive().nullable().default(null).describe('factor on attention scores; null for 1/sqrt(headDim)'),
   attentionSoftcap: positive()
@@ -213,7 +219,9 @@ export const modelSchema = z.strictObject({
   queryScaling: queryScalingSchema
     .nullable()
     .default(null)
-    .describe('queries that grow with their position p: times 1 + beta ln(1 + floor(p / length)); null for none'),
+    .describe(
+      'queries that grow with their position p: times 1 + beta ln(1 + floor((p + offset) / length)); null for none',
+    ),
   embeddingScale: scale('factor on the embedding'),
   logitScale: scale('factor on the logits'),
   logitSoftcap: positive()
@@ -251,6 +259,9 @@ export type RopeScaling = Readonly<z.output<typeof ropeScalingSchema>>;
 
 /** Rotary positions of `:local` layers. */
 export type LocalRope = Readonly<z.output<typeof localRopeSchema>>;
+
+/** How queries grow with their position. */
+export type QueryScaling = Readonly<z.output<typeof queryScalingSchema>>;
 
 /** Initial weights; see `init.ts`. */
 export type InitScheme = z.output<typeof initSchema>;

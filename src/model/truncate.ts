@@ -5,7 +5,7 @@
  */
 import { dims } from '../core/index.js';
 import { constantFrom, convert, eq, ne, reshape, scalar, select, sliceAxis, take, type Value } from '../graph/index.js';
-import { firstTokens } from './recurrent.js';
+import { firstTokens } from './documents.js';
 import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
 import type { RecurrentPlan } from './plan.js';
 
@@ -34,7 +34,7 @@ export function buildTruncated(
   const { x, segments } = scope;
   const [B, T, d] = dims(x, 3);
   const { rows, before } = windows(B, T, reach);
-  const starts = reshape(convert(firstTokens(x, segments), 'i32'), [B * T]);
+  const starts = reshape(convert(firstTokens([B, T], segments), 'i32'), [B * T]);
   const own = segments ? take(reshape(segments, [B * T]), rows) : scalar(0, 'i32');
   const { out } = mixer.build(
     {

@@ -110,6 +110,7 @@ export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; sw
   const positions = new Set<number>();
   for (const { a: x, b: y, same } of pairs) {
     if (y === undefined || !same || x.heads !== y.heads) return other;
+    if ((x.chunk === undefined) !== (y.chunk === undefined)) return other;
     if (x.window !== y.window) windows.add(Math.sign((x.window ?? Infinity) < (y.window ?? Infinity) ? -1 : 1));
     if (x.rope !== y.rope) positions.add(x.rope ? 1 : -1);
   }

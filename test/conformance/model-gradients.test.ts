@@ -69,6 +69,13 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     { layers: 'swa:4 full', attentionSoftcap: 0.7, logitSoftcap: 2, block: { norm: 'both' } },
   ],
   [
+    'attention in chunks, norms where heads turn, queries without positions that grow',
+    {
+      ...{ layers: 'chunk:4 full:nope', qkNorm: 'rope', numKvHeads: 2 },
+      queryScaling: { beta: 0.5, length: 3, offset: 1, nope: true },
+    },
+  ],
+  [
     'RG-LRU and windows',
     {
       ...{ layers: 'rglru swa:4', attentionBias: 'output', mlpBias: true, activation: 'gelu_tanh', normOffset: 1 },

@@ -12,6 +12,7 @@ import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.
 import { falconH1 } from './families/falcon-h1.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
 import { nemotronH } from './families/nemotron.js';
+import { llama4 } from './families/llama4.js';
 import { recurrentGemma } from './families/recurrent-gemma.js';
 import { minimax } from './families/minimax.js';
 import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
@@ -59,6 +60,7 @@ export const FAMILIES: readonly Family[] = [
   mellum,
   flint,
   recurrentGemma,
+  llama4,
 ];
 
 /** Values of `model_type` that can be read. */

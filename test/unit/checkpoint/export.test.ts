@@ -68,6 +68,11 @@ describe('exported models', () => {
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],
     [
+      '3*chunk:8 full:nope',
+      { qkNorm: 'rope', queryScaling: { beta: 0.1, length: 64, offset: 1, nope: true } },
+      'llama4_text',
+    ],
+    [
       '2*rglru swa:8',
       {
         ...{ mlpBias: true, attentionBias: 'output', activation: 'gelu_tanh', normOffset: 1 },

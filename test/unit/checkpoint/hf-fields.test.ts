@@ -78,6 +78,7 @@ const OWN = new Set([
   'num_experts_per_tok',
   'mlp_only_layers',
   'mlp_layer_types',
+  'moe_layers',
   'block_auto_adjust_ff_dim',
 ]);
 
@@ -155,7 +156,8 @@ describe('every field of config.json', () => {
       // Granite's own intermediate_size is that of experts; its MLP is the shared one.
       const written = JSON.parse(JSON.stringify(family.write?.(config))) as Record<string, unknown>;
       // LFM2's is what the width of its MLP is computed from, unless it is written as it is.
-      if (type === 'granitemoehybrid' || type === 'lfm2') delete written['intermediate_size'];
+      // Llama 4's is that of experts too.
+      if (['granitemoehybrid', 'lfm2', 'llama4_text'].includes(type)) delete written['intermediate_size'];
       // The class's own stack holds a layer of experts.
       if (type === 'nemotron_h') delete written['layers_block_type'];
       const { resolved } = walkOf(type);

@@ -104,6 +104,11 @@ describe('documents packed into one row', () => {
     expect(comparison(config, [[5, 5, 5, 9, 5, 8]])('primitives')).toBeLessThan(1e-10);
   });
 
+  it.each([1, 4, 5, 6])('are computed as on their own with attention in chunks of %i', (chunk) => {
+    const config = resolveModelConfig({ ...SMALL, layers: `chunk:${chunk}`, numKvHeads: 2, numLayers: 1 });
+    expect(comparison(config, [[5, 5, 5, 9, 5, 8]])('primitives')).toBeLessThan(1e-10);
+  });
+
   it('are computed as on their own when layers are recomputed and chunks are short', () => {
     for (const layers of ['mamba2 swa:3', 'gdn full', 'kda lightning', 'gla full']) {
       const section = { chunk: 4 };

@@ -317,13 +317,16 @@ function plainAttention(
   ) => {
     const width = norm === 'qnorm' ? H * D : G * D;
     const given =
-      norm === null || config.qkNorm === false || !config.normWeight ? null : numbers(`${at}.${norm}.weight`);
+      norm === null || config.qkNorm === false || config.qkNorm === 'rope' || !config.normWeight
+        ? null
+        : numbers(`${at}.${norm}.weight`);
     const shifted = given?.map((w) => w + config.normOffset) ?? null;
     let head = project(x, from + index * D, D);
     if (norm !== null && config.qkNorm === 'head') head = normed(head, shifted, eps);
     if (norm !== null && config.qkNorm === 'width') {
       head = normed(project(x, from, width), shifted, eps).slice(index * D, (index + 1) * D);
     }
+    if (norm !== null && config.qkNorm === 'rope' && rope !== false) head = normed(head, null, eps);
     if (rope === false) return head;
     const { theta, scaling } =
       rope === 'local' && config.localRope !== null
@@ -337,8 +340,10 @@ function plainAttention(
     const group = groupOfHead[h];
     if (group === undefined) throw new Error(`head ${h} has no group`);
     const g = Math.floor(h / perKv);
-    const { beta, length } = config.queryScaling ?? { beta: 0, length: 1 };
-    const grown = (t: number) => 1 + beta * Math.log(1 + Math.floor(t / length));
+    const scaling = config.queryScaling ?? { beta: 0, length: 1 };
+    const { length, offset = 0 } = scaling;
+    const beta = scaling.nope === true && group.rope !== false ? 0 : scaling.beta;
+    const grown = (t: number) => 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
     const own = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
     const head: PlainHead = latent
       ? latentHead(config, inputs, h, group.rope, own)
@@ -354,7 +359,8 @@ function plainAttention(
     const cap = (s: number) => (attentionSoftcap === null ? s : attentionSoftcap * Math.tanh(s / attentionSoftcap));
     const sink = config.sinks ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
     const rows = inputs.map((_, t) => {
-      const first = group.window === null ? 0 : Math.max(0, t - group.window + 1);
+      const own = group.chunk === undefined ? 0 : Math.floor(t / group.chunk) * group.chunk;
+      const first = group.window === null ? own : Math.max(own, t - group.window + 1);
       const weights = k.map((key, j) => (j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * scale))));
       const total = weights.reduce((a, b) => a + b, 0) + sink;
       return weights.map((w) => w / total);

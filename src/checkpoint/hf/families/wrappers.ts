@@ -26,6 +26,13 @@ const beside = (modelType: string, text: string, tied: boolean): Wrapper => ({
   names: BESIDE_VISION,
 });
 
+/** Names of Llama 4, which holds the text model with its head. */
+const WHOLE_TEXT: Prefixes = {
+  body: ['language_model.model.'],
+  head: ['language_model.'],
+  others: /^(vision_model|multi_modal_projector)\b/,
+};
+
 /** The classes that hold a text model, by `model_type`. */
 export const WRAPPERS: readonly Wrapper[] = [
   beside('gemma3', 'gemma3_text', true),
@@ -37,4 +44,5 @@ export const WRAPPERS: readonly Wrapper[] = [
   beside('internvl', 'qwen2', true),
   beside('aya_vision', 'cohere2', true),
   beside('cohere2_vision', 'cohere2', true),
+  { modelType: 'llama4', text: 'llama4_text', fields: {}, names: WHOLE_TEXT },
 ];
