@@ -46,6 +46,8 @@ try {
     'dist/index.js',
     'dist/index.d.ts',
     'dist/cli/main.js',
+    'dist/web/app.js',
+    'dist/web/app.css',
     'docs/model.md',
     'presets/recall.yaml',
     'README.md',

@@ -5,7 +5,7 @@
  * This module holds the names that most programs begin with. Everything else is public too, by layer: `longsight/core`,
  * `longsight/graph`, `longsight/engine`, `longsight/model`, `longsight/checkpoint`, `longsight/data`, `longsight/run`,
  * `longsight/loaded`, `longsight/generate`, `longsight/train`, `longsight/eval`, `longsight/analysis`, `longsight/lab`,
- * `longsight/study` and `longsight/report`.
+ * `longsight/study`, `longsight/report` and `longsight/dashboard`.
  */
 
 // Define a model, and say what it costs.

@@ -101,6 +101,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/report.js')).addReport,
   },
   {
+    name: 'dashboard',
+    usage: '[options] [folders...]',
+    summary: 'runs and studies in a browser, live',
+    load: async () => (await import('./commands/dashboard.js')).addDashboard,
+  },
+  {
     name: 'cost',
     usage: '[options] <config>',
     summary: 'parameters, FLOPs and cache bytes of a model',

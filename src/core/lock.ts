@@ -310,3 +310,13 @@ function removeOldFile(path: string, what: string, { takeOver }: LockOptions, se
       throw fileError('lock', path, cause);
   }
 }
+
+/**
+ * The process that a lock names as its holder; null where nobody has taken it, or its holder has given it back.
+ *
+ * @throws StoreError if the lock cannot be read
+ */
+export function lockHolder(path: string): LockHolder | null {
+  const last = readLeases(path).at(-1);
+  return last === undefined || last.free ? null : last.lease;
+}

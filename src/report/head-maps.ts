@@ -91,6 +91,29 @@ export function needleFigure(designs: readonly DrawnDesign[]): string {
   );
 }
 
+/** Needle grids of every run at up to six checkpoints, a row a run. */
+export function needleCheckpointsFigure(designs: readonly DrawnDesign[]): string {
+  const rows = designs.flatMap(({ style, runs }) =>
+    runs.flatMap(({ record }) => {
+      const measured = record.evals.flatMap(({ tokens, needle }) => (needle == null ? [] : [{ tokens, needle }]));
+      const grids = evenly(measured, MAX_CHECKPOINTS).map(({ tokens, needle }) =>
+        needleGrid(`${formatTokens(tokens)} tokens`, [needle]),
+      );
+      return grids.length === 0
+        ? []
+        : [`<div class="${style.className}">${gridRow(`${style.label}, seed ${record.seed}`, grids, 6)}</div>`];
+    }),
+  );
+  if (rows.length === 0) return '';
+  return figure(
+    'Needles over checkpoints',
+    `<div class="maps">${rows.join('')}${scale('accuracy')}</div>`,
+    'Share of needles whose value is named exactly, by length of the context (rows) and depth of the needle in it ' +
+      '(columns, 0 is the start), from checkpoint to checkpoint.',
+    'wide',
+  );
+}
+
 type Needle = NonNullable<RunEval['needle']>;
 
 function needleGrid(title: string, needles: readonly Needle[]): Grid {

@@ -6,9 +6,12 @@ export {
   overview,
   reportHtml,
   reportJson,
+  reportParts,
   writeReport,
   type ReportFiles,
+  type ReportParts,
 } from './report.js';
+export { STYLE } from './report-style.js';
 export {
   FITTED,
   FITTED_MEASURES,

@@ -23,6 +23,7 @@ import {
 import { toYaml } from '../lab/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
+import { needleCheckpointsFigure, needleFigure } from './head-maps.js';
 import { groupFigures } from './plots.js';
 import { measureCells } from './measured.js';
 import { mechanismFigures } from './mechanism-plots.js';
@@ -112,6 +113,40 @@ export function reportHtml(analyzed: Analyzed, options: ReportOptions): string {
   const groups = analysis.groups.map((group) => groupHtml(group, analyzed, styles)).join('');
   const body = `${groups}${scalingHtml(analyzed)}${methodHtml(analyzed)}${environmentHtml(analyzed, options)}`;
   return pageHtml({ title: analysis.title, lead: analysis.question, overview: overview(analyzed), body });
+}
+
+/** The pieces of a report as HTML, empty where there is nothing to show. */
+export interface ReportParts {
+  /** One sentence: what was run. */
+  readonly overview: string;
+  readonly answers: string;
+  readonly needles: string;
+  readonly mechanism: string;
+  readonly fits: string;
+  readonly numbers: string;
+}
+
+/** A report in pieces, for pages that show one at a time; the same figures and tables as on the page. */
+export function reportParts(analyzed: Analyzed): ReportParts {
+  const { analysis } = analyzed;
+  const styles = seriesStyles(analysis.architectures.map((a) => a.label));
+  const ofGroups = (draw: (group: Group, ended: ReturnType<typeof drawnDesigns>) => string): string =>
+    analysis.groups
+      .map((group) => {
+        const html = draw(group, drawnDesigns(allRuns(group), analyzed, styles));
+        const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
+        return html === '' ? '' : `<section>${title}${html}</section>`;
+      })
+      .join('');
+  const figures = (html: string): string => (html === '' ? '' : `<div class="figures">${html}</div>`);
+  return {
+    overview: overview(analyzed),
+    answers: ofGroups((group) => notes(group, analysis.kind) + verdictsHtml(group, analysis.kind)),
+    needles: ofGroups((_, drawn) => figures(needleFigure(drawn) + needleCheckpointsFigure(drawn))),
+    mechanism: ofGroups((group, drawn) => figures(mechanismFigures(group, drawn))),
+    fits: scalingHtml(analyzed),
+    numbers: ofGroups((group) => numbersTable(group, analysis.compare)),
+  };
 }
 
 /** Scaling laws of designs whose runs differ in size and tokens; nothing for other studies. */

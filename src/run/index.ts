@@ -32,12 +32,15 @@ export {
   checkpointPath,
   configPath,
   evalPath,
+  evalsFolder,
   findingPath,
+  findingsFolder,
   isRunFolder,
   LOCK_FILE,
   metricsPath,
   removeResultsAfter,
   reportPaths,
+  statusPath,
 } from './paths.js';
 export {
   hasFinding,

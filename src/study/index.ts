@@ -32,9 +32,10 @@ export {
   type PlannedRun,
   type StudyPlan,
 } from './plan.js';
-export { readRun, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
+export { readRun, tracedRunHeads, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
 export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
+export { openLog } from './worker-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';

@@ -1,6 +1,6 @@
 /** Run folders as the study reads them. */
 import { evalRecordSchema, FINDINGS, MEASURES, type EvalRecord, type Findings } from '../lab/index.js';
-import { readRunFolder, type StoredRunFolder } from '../run/index.js';
+import { readFindings, readRunFolder, type StoredRunFolder } from '../run/index.js';
 import type { z } from 'zod';
 
 const HEADS = MEASURES.trace.stored.finding;
@@ -27,4 +27,13 @@ export function readRun(dir: string): RunRecord {
   const { findings, ...run } = readRunFolder(dir, evalRecordSchema, schemas);
   const { [HEADS]: heads, ...others } = findings;
   return { ...run, heads, findings: others };
+}
+
+/**
+ * The traced heads of a run folder, in order of steps, without the rest of the folder.
+ *
+ * @throws StoreError naming the file that is damaged
+ */
+export function tracedRunHeads(dir: string): readonly RunHeads[] {
+  return readFindings(dir, { [HEADS]: MEASURES.trace.schema })[HEADS];
 }

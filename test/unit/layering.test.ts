@@ -33,7 +33,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   lab: ['loaded', ...ONE_RUN],
   study: ['lab', ...ONE_RUN],
   report: ['study', 'lab', 'train', 'run', 'eval', 'analysis', 'generate', 'model', 'core'],
-  cli: ['report', 'study', 'lab', 'loaded', ...ONE_RUN],
+  dashboard: ['report', 'study', 'lab', 'train', 'run', 'model', 'core'],
+  cli: ['dashboard', 'report', 'study', 'lab', 'loaded', ...ONE_RUN],
 };
 
 /**

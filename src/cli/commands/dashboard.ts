@@ -1,0 +1,64 @@
+/** `longsight dashboard [FOLDER...]`: runs and studies in a browser, live. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { ConfigError, plural } from '../../core/index.js';
+import { serveDashboard } from '../../dashboard/index.js';
+import { cacheFolder } from '../../engine/index.js';
+import type { CliContext } from '../terminal/context.js';
+import { addOutputOptions, type OutputFlags } from '../terminal/options.js';
+import { Output } from '../terminal/output.js';
+
+interface Flags extends OutputFlags {
+  readonly host: string;
+  readonly port?: string;
+  readonly cache: boolean;
+  readonly control: boolean;
+}
+
+/** Registers `longsight dashboard`. */
+export function addDashboard(program: Command, context: CliContext): void {
+  const command = program
+    .command('dashboard')
+    .summary('runs and studies in a browser, live')
+    .description(
+      'Serves a page over run and study folders as they are on disk: a table of runs, curves, heads, recall by distance, ' +
+        'comparisons. What is written shows within two seconds. Ctrl-C ends it; runs go on.',
+    )
+    .argument('[folders...]', 'folders of runs and studies, searched below (default: runs)')
+    .option('--host <address>', 'address to listen at; any but this machine gets a token in the URL', '127.0.0.1')
+    .option('--port <n>', 'port (default: the first that is free from 8642 on; 0: any)')
+    .option('--no-cache', 'keep nothing between starts')
+    .option('--no-control', 'without buttons that stop and continue runs');
+  addOutputOptions(command).action((folders: readonly string[], flags: Flags) => dashboard(folders, flags, context));
+}
+
+async function dashboard(given: readonly string[], flags: Flags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  if (given.length === 0 && !existsSync('runs'))
+    throw new ConfigError('there is no folder runs here; name folders of runs or studies: longsight dashboard FOLDER');
+  const served = await serveDashboard({
+    folders: given.length === 0 ? ['runs'] : given,
+    host: flags.host,
+    port: flags.port === undefined ? null : portOf(flags.port),
+    cache: flags.cache ? join(cacheFolder(context.env), 'dashboard') : null,
+    mainPath: flags.control ? context.mainPath : null,
+  });
+  const { url, runs, studies } = served;
+  const what = `${plural(runs, 'run')}${studies === 0 ? '' : studies === 1 ? ', 1 study' : `, ${studies} studies`}`;
+  output.result(`${what}: ${url}\nCtrl-C ends the dashboard; runs go on.`, {
+    ...{ event: 'serving', url, runs, studies },
+  });
+  await new Promise<void>((done) => {
+    if (context.signal.aborted) done();
+    context.signal.addEventListener('abort', () => done(), { once: true });
+  });
+  await served.close();
+}
+
+/** The text of `--port` as a number. Throws `ConfigError`. */
+function portOf(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  if (port <= 65_535) return port;
+  throw new ConfigError(`--port must be a number from 0 to 65535, got "${text}"`);
+}

@@ -1,0 +1,43 @@
+/** Curves as bytes: a head in JSON, then the numbers, which a page reads without copying. */
+import type { CurvesHeader, CurvesRequest, CurveHeader } from './api.js';
+import { pointsIn, type ColumnData } from './columns.js';
+import type { MetricsStore } from './metrics-store.js';
+
+/** The curves that are there, and which runs are still to be read. */
+export function curvesOf(store: MetricsStore, { metrics, axis, runs }: CurvesRequest): Buffer {
+  const curves: { readonly head: CurveHeader; readonly data: ColumnData }[] = [];
+  const pending: string[] = [];
+  for (const run of runs) {
+    const own = metrics.map((metric) => [metric, store.column(run, metric)] as const);
+    if (own.some(([, data]) => data === undefined)) pending.push(run);
+    for (const [metric, data] of own)
+      if (data != null) curves.push({ head: { run, metric, n: data.n, perBucket: data.perBucket }, data });
+  }
+  const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending };
+  return packed(
+    header,
+    curves.map(({ data }) => numbersOf(data, axis)),
+  );
+}
+
+/** A length of four bytes, the head in JSON, and the numbers from the next multiple of 8 on. */
+function packed(header: CurvesHeader, parts: readonly Uint8Array[]): Buffer {
+  const text = Buffer.from(JSON.stringify(header));
+  const start = Buffer.alloc(8 * Math.ceil((4 + text.length) / 8));
+  start.writeUInt32LE(text.length, 0);
+  text.copy(start, 4);
+  return Buffer.concat([start, ...parts]);
+}
+
+/** Places as float64; least, largest and mean values as float32, padded to a multiple of 8 bytes. */
+function numbersOf(data: ColumnData, axis: CurvesRequest['axis']): Uint8Array {
+  const { n, low, high, sum } = data;
+  const places = data[axis];
+  const bytes = new ArrayBuffer(8 * n + 8 * Math.ceil((12 * n) / 8));
+  new Float64Array(bytes, 0, n).set(places);
+  const values = new Float32Array(bytes, 8 * n, 3 * n);
+  values.set(low, 0);
+  values.set(high, n);
+  for (let i = 0; i < n; i++) values[2 * n + i] = (sum[i] ?? 0) / pointsIn(data, i);
+  return new Uint8Array(bytes);
+}

@@ -1,0 +1,106 @@
+/** Figures of studies and runs, drawn on a thread when they are asked for, and kept until something new is there. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { LongsightError } from '../core/index.js';
+import type { FiguresAnswer } from './api.js';
+import type { Hub } from './hub.js';
+import { factsStamp, recordsStamp, stampOf } from './run-reader.js';
+import type { FiguresTask } from './study-figures.js';
+import { join } from 'node:path';
+
+/** Figures of a study that changes are drawn at most this often, in milliseconds. */
+const LEAST_AGE_MS = 5000;
+
+interface Drawn {
+  readonly stamp: string;
+  readonly at: number;
+  readonly answer: Promise<FiguresAnswer>;
+}
+
+interface Reply {
+  readonly number: number;
+  readonly answer: FiguresAnswer | null;
+  readonly problem: string | null;
+}
+
+/** Draws and keeps figures. */
+export class Figures {
+  readonly #hub: Hub;
+  readonly #drawn = new Map<string, Drawn>();
+  readonly #waiting = new Map<
+    number,
+    { readonly done: (answer: FiguresAnswer) => void; readonly failed: (error: Error) => void }
+  >();
+  #worker: Worker | null = null;
+  #numbers = 0;
+
+  constructor(hub: Hub) {
+    this.#hub = hub;
+  }
+
+  /** The figures of a study or run; null where it is gone. */
+  async of(id: string): Promise<FiguresAnswer | null> {
+    const task = this.#task(id);
+    if (task === null) return null;
+    const [known, stamp] = [this.#drawn.get(id), this.#stamp(task)];
+    if (known !== undefined && (known.stamp === stamp || Date.now() - known.at < LEAST_AGE_MS)) return known.answer;
+    const answer = this.#draw(task);
+    this.#drawn.set(id, { stamp, at: Date.now(), answer });
+    answer.catch(() => this.#drawn.delete(id));
+    return answer;
+  }
+
+  /** Ends the thread. */
+  close(): void {
+    void this.#worker?.terminate();
+    this.#worker = null;
+  }
+
+  #task(id: string): FiguresTask | null {
+    const run = this.#hub.catalog.run(id);
+    if (run !== undefined) return { kind: 'run', path: run.found.path };
+    const path = this.#hub.catalog.studyPath(id);
+    return path === undefined ? null : { kind: 'study', path };
+  }
+
+  /** What decides whether figures are to be drawn again: configurations, evaluations, findings and ends of runs. */
+  #stamp({ kind, path }: FiguresTask): string {
+    if (kind === 'run') return `${factsStamp(path)} ${recordsStamp(path)}`;
+    const { catalog } = this.#hub;
+    const own = catalog.ids.flatMap((id) => {
+      const run = catalog.run(id);
+      return run?.found.study === path ? [`${run.recordsStamp} ${run.progress.state}`] : [];
+    });
+    return `${stampOf(join(path, 'study.json'))} ${own.join(';')}`;
+  }
+
+  async #draw(task: FiguresTask): Promise<FiguresAnswer> {
+    const script = fileURLToPath(new URL('./figures-worker.js', import.meta.url));
+    // Sources that are not compiled have no script for a thread.
+    if (!existsSync(script)) return (await import('./study-figures.js')).drawFigures(task);
+    this.#worker ??= this.#start(script);
+    const number = ++this.#numbers;
+    const answer = new Promise<FiguresAnswer>((done, failed) => this.#waiting.set(number, { done, failed }));
+    this.#worker.postMessage({ number, task });
+    return answer;
+  }
+
+  #start(script: string): Worker {
+    const worker = new Worker(script);
+    worker.unref();
+    worker.on('message', ({ number, answer, problem }: Reply) => {
+      const waiting = this.#waiting.get(number);
+      this.#waiting.delete(number);
+      if (answer !== null) waiting?.done(answer);
+      else waiting?.failed(new LongsightError(`figures could not be drawn: ${problem ?? ''}`));
+    });
+    worker.on('error', (error) => {
+      for (const { failed } of this.#waiting.values())
+        failed(error instanceof Error ? error : new Error(String(error)));
+      this.#waiting.clear();
+      this.#worker = null;
+    });
+    return worker;
+  }
+}

@@ -1,0 +1,43 @@
+/** The page around the dashboard's program, and the files that it loads. */
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { StoreError } from '../core/index.js';
+
+/** The files of the page by name. */
+export interface PageFiles {
+  readonly 'app.js': Buffer;
+  readonly 'app.css': Buffer;
+}
+
+/**
+ * Reads the built page.
+ *
+ * @throws StoreError where it is not built
+ */
+export function readPageFiles(): PageFiles {
+  const read = (name: string): Buffer => {
+    // Beside the compiled program, or in the folder of builds where the sources run.
+    const places = ['../web/', '../../dist/web/'].map((folder) =>
+      fileURLToPath(new URL(folder + name, import.meta.url)),
+    );
+    const path = places.find((place) => existsSync(place));
+    if (path === undefined)
+      throw new StoreError('the dashboard page is not built; in a clone, run "npm run build"', { details: { name } });
+    return readFileSync(path);
+  };
+  return { 'app.js': read('app.js'), 'app.css': read('app.css') };
+}
+
+/** The page with its style sheets and scripts, in their order; what the page needs beside is in none of its text. */
+export function pageShell(
+  title: string,
+  { styles, scripts }: { readonly styles: readonly string[]; readonly scripts: readonly string[] },
+): string {
+  const sheets = styles.map((name) => `<link rel="stylesheet" href="${name}">`).join('');
+  const programs = scripts.map((name) => `<script src="${name}" defer></script>`).join('');
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title}</title><link rel="icon" href="data:,">${sheets}${programs}</head>
+<body><div id="app"></div><noscript>The dashboard needs JavaScript.</noscript></body></html>
+`;
+}

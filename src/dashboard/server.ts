@@ -1,0 +1,232 @@
+/** The dashboard's server: pages and answers over HTTP, changes as server-sent events. */
+import { serve, type ServerType } from '@hono/node-server';
+import { Hono, type Context } from 'hono';
+import { getCookie, setCookie } from 'hono/cookie';
+import { streamSSE } from 'hono/streaming';
+import { z } from 'zod';
+import { ConfigError, errorCode } from '../core/index.js';
+import { STYLE } from '../report/index.js';
+import type { ChangeEvent } from './api.js';
+import { continueRun, stopRun } from './control.js';
+import { curvesOf } from './curves.js';
+import { Figures } from './figures.js';
+import { openRoots } from './folders.js';
+import { Guard, HEADERS, isLocalHost, newToken } from './guard.js';
+import { Hub } from './hub.js';
+import { pageShell, readPageFiles } from './page.js';
+
+/** Milliseconds that a request for curves waits for files that are still being read. */
+const CURVES_WAIT_MS = 150;
+/** Milliseconds between two signs of life to a page. */
+const BEAT_MS = 10_000;
+const MOST_BODY_BYTES = 4 << 20;
+/** Ports that are tried in turn where none is asked for. */
+const PORTS_TRIED = 20;
+const COOKIE = 'longsight-token';
+
+const curvesSchema = z.object({
+  metrics: z.array(z.string().max(1000)).max(200),
+  axis: z.enum(['step', 'tokens', 'time']),
+  runs: z.array(z.string().max(40)).max(100_000),
+});
+
+/** How a dashboard is served. */
+export interface DashboardOptions {
+  /** Folders of runs and studies. */
+  readonly folders: readonly string[];
+  /** The address to listen at. */
+  readonly host: string;
+  /** The port; null for the first that is free from 8642 on. */
+  readonly port: number | null;
+  /** The folder for what can be made again; null for none. */
+  readonly cache: string | null;
+  /** The script of the command line, which runs that are continued are started with; null where none can be. */
+  readonly mainPath: string | null;
+}
+
+/** A dashboard that is being served. */
+export interface ServedDashboard {
+  /** The address for a browser, with the token where one is needed. */
+  readonly url: string;
+  /** How many run folders there are at first. */
+  readonly runs: number;
+  /** How many study folders there are at first. */
+  readonly studies: number;
+  close(): Promise<void>;
+}
+
+const FIRST_PORT = 8642;
+
+/**
+ * Serves a dashboard over folders.
+ *
+ * @throws StoreError for a folder that is not there, or where the page is not built
+ * @throws ConfigError where the address or port cannot be used
+ */
+export async function serveDashboard(options: DashboardOptions): Promise<ServedDashboard> {
+  const { folders, host, cache, mainPath } = options;
+  const roots = openRoots(folders);
+  const files = readPageFiles();
+  const isLocal = isLocalHost(host);
+  const token = isLocal ? null : newToken();
+  const hub = new Hub(roots, cache, isLocal && mainPath !== null);
+  const figures = new Figures(hub);
+  const app = new Hono();
+  // The guard knows the port, which is only known once the server listens; nothing is answered before.
+  const guard: { current: Guard | null } = { current: null };
+
+  app.use('*', async (c: Context, next) => {
+    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
+    const given = c.req.query('token');
+    const refusal = guard.current?.refusal({
+      ...{ method: c.req.method, host: c.req.header('host'), origin: c.req.header('origin') },
+      token: given ?? getCookie(c, COOKIE),
+    });
+    if (guard.current === null) return c.text('Not ready.', 503);
+    if (refusal != null) return c.text(`Refused: ${refusal}.`, 403);
+    if (token !== null && given !== undefined)
+      setCookie(c, COOKIE, token, { httpOnly: true, sameSite: 'Strict', path: '/' });
+    await next();
+  });
+  addPages(app, files);
+  addAnswers(app, hub, figures);
+  addEvents(app, hub);
+  addControl(app, hub, mainPath);
+  app.onError((error, c) => c.json({ problem: error.message }, 500));
+
+  const { server, port } = await listen(app, options);
+  guard.current = new Guard(host, port, token);
+  hub.watch();
+  const shown = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  const { runs, studies } = hub.catalog.state();
+  return {
+    url: `http://${shown}:${port}/${token === null ? '' : `?token=${token}`}`,
+    ...{ runs: runs.length, studies: studies.length },
+    close: async () => {
+      hub.close();
+      figures.close();
+      if ('closeAllConnections' in server) server.closeAllConnections();
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
+
+function addPages(app: Hono, files: ReturnType<typeof readPageFiles>): void {
+  app.get('/', (c) => c.html(pageShell('Longsight', { styles: ['figures.css', 'app.css'], scripts: ['app.js'] })));
+  const file = (name: keyof typeof files, type: string) =>
+    app.get(`/${name}`, (c) => c.body(new Uint8Array(files[name]), 200, { 'Content-Type': type }));
+  file('app.js', 'text/javascript; charset=utf-8');
+  file('app.css', 'text/css; charset=utf-8');
+  app.get('/figures.css', (c) => c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
+}
+
+const NOT_THERE = { problem: 'There is no such run or study any more.' };
+
+function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
+  app.get('/api/state', (c) => c.json(hub.state()));
+  app.post('/api/curves', async (c) => {
+    if (Number(c.req.header('content-length') ?? 0) > MOST_BODY_BYTES) return c.json({ problem: 'too long' }, 413);
+    const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));
+    if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
+    await hub.store.settle(asked.data.runs, CURVES_WAIT_MS);
+    const bytes = curvesOf(hub.store, asked.data);
+    return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
+  });
+  app.get('/api/run/:id', (c) => {
+    const answer = hub.run(c.req.param('id'));
+    return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
+  });
+  app.get('/api/heads/:id', (c) => {
+    const answer = hub.heads(c.req.param('id'));
+    return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
+  });
+  app.get('/api/figures/:id', async (c) => {
+    const answer = await figures.of(c.req.param('id'));
+    return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
+  });
+}
+
+/** Sends changes to a page until it goes away, and a sign of life where there are none. */
+function addEvents(app: Hono, hub: Hub): void {
+  app.get('/api/events', (c) =>
+    streamSSE(c, async (stream) => {
+      const queue: ChangeEvent[] = [];
+      const [state, wake] = [{ open: true }, { up: (): void => undefined }];
+      const forget = hub.listen((event) => {
+        queue.push(event);
+        wake.up();
+      });
+      stream.onAbort(() => {
+        state.open = false;
+        wake.up();
+      });
+      await stream.writeSSE({ event: 'hello', data: '' });
+      while (state.open) {
+        const event = queue.shift();
+        if (event !== undefined) await stream.writeSSE({ event: 'change', data: JSON.stringify(event) });
+        else if (!(await isWoken(wake))) await stream.writeSSE({ event: 'beat', data: '' });
+      }
+      forget();
+    }),
+  );
+}
+
+/** Waits until `wake.up` is called; false where it was not for some time. */
+function isWoken(wake: { up: () => void }): Promise<boolean> {
+  return new Promise((done) => {
+    const timer = setTimeout(() => done(false), BEAT_MS);
+    wake.up = () => {
+      clearTimeout(timer);
+      done(true);
+    };
+  });
+}
+
+function addControl(app: Hono, hub: Hub, mainPath: string | null): void {
+  app.post('/api/run/:id/stop', (c) => {
+    const answer = hub.run(c.req.param('id'));
+    if (answer === null) return c.json(NOT_THERE, 404);
+    const problem = stopRun(answer);
+    return c.json({ problem }, problem === null ? 200 : 409);
+  });
+  app.post('/api/run/:id/continue', (c) => {
+    const answer = hub.run(c.req.param('id'));
+    if (answer === null) return c.json(NOT_THERE, 404);
+    const problem = mainPath === null ? 'Runs cannot be started from here.' : continueRun(answer, mainPath);
+    return c.json({ problem }, problem === null ? 200 : 409);
+  });
+}
+
+async function listen(
+  app: Hono,
+  { host, port }: DashboardOptions,
+): Promise<{ readonly server: ServerType; readonly port: number }> {
+  const tried = port === null ? Array.from({ length: PORTS_TRIED }, (_, i) => FIRST_PORT + i) : [port];
+  for (const [i, one] of tried.entries()) {
+    try {
+      return await listenAt(app, host, one);
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === 'EADDRINUSE' && i + 1 < tried.length) continue;
+      const why =
+        code === 'EADDRINUSE'
+          ? 'the port is in use; choose another with --port'
+          : code === 'EACCES'
+            ? 'the port is not allowed; choose one above 1023 with --port'
+            : 'this machine has no such address; choose another with --host';
+      throw new ConfigError(`cannot listen at ${host}, port ${one}: ${why}`, { cause: error });
+    }
+  }
+  throw new ConfigError(`cannot listen at ${host}`);
+}
+
+function listenAt(
+  app: Hono,
+  host: string,
+  port: number,
+): Promise<{ readonly server: ServerType; readonly port: number }> {
+  return new Promise((done, failed) => {
+    const server = serve({ fetch: app.fetch, hostname: host, port }, (info) => done({ server, port: info.port }));
+    server.once('error', failed);
+  });
+}

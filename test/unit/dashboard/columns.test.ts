@@ -1,0 +1,183 @@
+/** Curves of metrics files: what is read of lines as they are written, and what a bounded number of buckets keeps. */
+import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Column, MAX_BUCKETS, pointsIn } from '../../../src/dashboard/columns.js';
+import { LineScanner, type LineSink } from '../../../src/dashboard/line-scanner.js';
+import { MetricsFile } from '../../../src/dashboard/metrics-file.js';
+import { MetricsStore } from '../../../src/dashboard/metrics-store.js';
+
+/** Takes lines down as objects. */
+class Lines implements LineSink {
+  readonly names: string[] = [];
+  readonly lines: Record<string, number>[] = [];
+  indexOf(name: string): number {
+    if (!this.names.includes(name)) this.names.push(name);
+    return this.names.indexOf(name);
+  }
+  line(step: number, tokens: number, time: number, indices: Int32Array, values: Float64Array, count: number): void {
+    const own = Array.from({ length: count }, (_, i) => [this.names[indices[i] ?? 0] ?? '', values[i] ?? NaN] as const);
+    this.lines.push({ step, tokens, time, ...Object.fromEntries(own) });
+  }
+}
+
+function scan(text: string): { readonly lines: Record<string, number>[]; readonly bad: number; readonly rest: string } {
+  const sink = new Lines();
+  const scanner = new LineScanner(sink);
+  const bytes = Buffer.from(text);
+  const end = scanner.scan(bytes, 0, bytes.length);
+  return { lines: sink.lines, bad: scanner.bad, rest: bytes.toString('utf8', end) };
+}
+
+describe('lines of metrics', () => {
+  it('are read as JSON.parse reads them, to the last bits of a float64', () => {
+    const number = fc.oneof(
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.integer(),
+      fc.float({ noNaN: true, noDefaultInfinity: true }),
+    );
+    const name = fc.string().filter((n) => !['step', 'tokens', 'time', '__proto__'].includes(n));
+    const line = fc.record({
+      step: fc.nat(),
+      tokens: fc.nat(),
+      time: fc.nat(),
+      own: fc.dictionary(name, number, { maxKeys: 5 }),
+    });
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 6 }), (wanted) => {
+        const objects = wanted.map(({ own, ...place }) => ({ ...place, ...own }));
+        const { lines, bad, rest } = scan(objects.map((o) => `${JSON.stringify(o)}\n`).join(''));
+        expect([bad, rest, lines.length]).toEqual([0, '', objects.length]);
+        objects.forEach((object, i) => {
+          const parsed = JSON.parse(JSON.stringify(object)) as Record<string, number>;
+          for (const [key, value] of Object.entries(parsed)) {
+            const error = Math.abs((lines[i]?.[key] ?? NaN) - value);
+            expect(error, key).toBeLessThanOrEqual(4e-16 * Math.abs(value));
+          }
+        });
+      }),
+    );
+  });
+
+  it('leave a last line without its end for later, and what is null or no number out', () => {
+    const { lines, bad, rest } = scan('{"step":1,"tokens":2,"time":3,"a":null,"b":0.5}\n{"step":2,"tok');
+    expect(lines).toEqual([{ step: 1, tokens: 2, time: 3, b: 0.5 }]);
+    expect([bad, rest]).toEqual([0, '{"step":2,"tok']);
+  });
+
+  it.each([
+    ['with blanks', '{ "step": 1, "tokens": 2, "a": 3 }', { step: 1, tokens: 2, time: 0, a: 3 }],
+    ['with an escaped name', '{"step":1,"tokens":2,"a\\"b":3}', { step: 1, tokens: 2, time: 0, 'a"b': 3 }],
+    [
+      'with a text and a list',
+      '{"step":1,"tokens":2,"a":"x","l":[1,{"step":9}],"b":3}',
+      { step: 1, tokens: 2, time: 0, b: 3 },
+    ],
+  ])('are read in other forms: %s', (_, text, wanted) => {
+    expect(scan(`${text}\n`).lines).toEqual([wanted]);
+  });
+
+  it.each(['nonsense', '[1]', '{"step":1}', '{"step":1,"tokens":2,"a":}', '{"step":1,"tokens":2,"a":1-2}', '\u0000'])(
+    'that are no measurements are counted and passed over: %j',
+    (text) => {
+      const { lines, bad } = scan(`${text}\n{"step":1,"tokens":2,"a":1}\n`);
+      expect([lines.length, bad]).toEqual([1, 1]);
+    },
+  );
+});
+
+describe('a column', () => {
+  it('keeps the least, largest and mean value of every stretch, however many points there are', () => {
+    const count = 10_000;
+    const values = Array.from({ length: count }, (_, i) => Math.fround(Math.sin(i) + (i === 7777 ? 100 : 0)));
+    const column = new Column();
+    values.forEach((value, i) => column.push(i, 10 * i, i / 2, value));
+    const data = column.data();
+    expect(data.n).toBeLessThanOrEqual(MAX_BUCKETS);
+    expect(data.n).toBeGreaterThan(MAX_BUCKETS / 2 - 1);
+    let at = 0;
+    for (let i = 0; i < data.n; i++) {
+      const own = values.slice(at, at + pointsIn(data, i));
+      expect([data.step[i], data.tokens[i], data.time[i]]).toEqual([at, 10 * at, at / 2]);
+      expect([data.low[i], data.high[i]]).toEqual([Math.min(...own), Math.max(...own)]);
+      expect(data.sum[i]).toBeCloseTo(
+        own.reduce((a, b) => a + b, 0),
+        9,
+      );
+      at += own.length;
+    }
+    expect(at).toBe(count);
+    expect(Math.max(...data.high)).toBeGreaterThan(99);
+  });
+});
+
+describe('metrics files', () => {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'longsight-metrics-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  const line = (step: number, value: number) =>
+    `${JSON.stringify({ step, tokens: 10 * step, time: step, loss: value })}\n`;
+  const read = (file: MetricsFile): string => {
+    for (;;) {
+      const came = file.advance();
+      if (came !== 'more') return came;
+    }
+  };
+
+  it('are read on from where they were, each line once', () => {
+    const path = join(folder, 'metrics.jsonl');
+    writeFileSync(path, line(1, 5) + line(2, 4).slice(0, 9));
+    const file = new MetricsFile(path);
+    expect(read(file)).toBe('done');
+    expect(file.column('loss')?.n).toBe(1);
+    appendFileSync(path, line(2, 4).slice(9) + line(3, 3));
+    expect(read(file)).toBe('done');
+    expect([...(file.column('loss')?.low ?? [])]).toEqual([5, 4, 3]);
+  });
+
+  it('that were written anew, or lost what was read, are told apart', () => {
+    const path = join(folder, 'metrics.jsonl');
+    writeFileSync(path, line(1, 5) + line(2, 4));
+    const file = new MetricsFile(path);
+    read(file);
+    truncateSync(path, line(1, 5).length);
+    expect(read(file)).toBe('replaced');
+    const again = new MetricsFile(path);
+    read(again);
+    writeFileSync(`${path}.new`, line(1, 9) + line(2, 8) + line(3, 7));
+    renameSync(`${path}.new`, path);
+    expect(read(again)).toBe('replaced');
+    rmSync(path);
+    expect(read(again)).toBe('gone');
+  });
+
+  it('that are large leave columns in a cache, from which the next start goes on without reading them again', async () => {
+    const path = join(folder, 'metrics.jsonl');
+    const cache = join(folder, 'cache');
+    const lines = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, i) => line(from + i, 1 / (1 + from + i))).join('');
+    writeFileSync(path, lines(0, 20_000));
+    const first = new MetricsStore(cache, () => undefined);
+    first.add('run', path);
+    await first.settle(['run'], 10_000);
+    const before = first.column('run', 'loss');
+    first.close();
+    const second = new MetricsStore(cache, () => undefined);
+    second.add('run', path);
+    await second.settle(['run'], 10_000);
+    expect(second.column('run', 'loss')).toEqual(before);
+    appendFileSync(path, lines(20_000, 20_010));
+    second.poll('run');
+    await second.settle(['run'], 10_000);
+    const grown = second.column('run', 'loss');
+    const points = (data: typeof grown) =>
+      data == null ? 0 : Array.from({ length: data.n }, (_, i) => pointsIn(data, i)).reduce((a, b) => a + b, 0);
+    expect([points(before), points(grown)]).toEqual([20_000, 20_010]);
+    second.close();
+  });
+});

@@ -1,0 +1,86 @@
+/** The language of the dashboard's filter, and addresses that hold a view. */
+import { describe, expect, it } from 'vitest';
+import type { RunRow } from '../../../src/dashboard/api.js';
+import { compareValues, parseFilter } from '../../../web/lib/filter.js';
+import { parseRoute, printRoute, toView } from '../../../web/lib/route.js';
+
+const row = (name: string, more: Partial<RunRow>): RunRow => ({
+  ...{ id: name, name, folder: `runs/${name}`, study: null, design: 'swa:8 full', layers: 'swa:8 full', seed: 1 },
+  ...{ state: 'done', message: null, step: 10, steps: 10, tokens: 100, budget: 100, seconds: 1, eta: null },
+  ...{ tokPerSec: 1, engine: 'onnx', device: 'cpu', startedAt: null, parameters: 5, flopsPerToken: 1, last: {} },
+  ...more,
+});
+
+const rows = [
+  row('small_seed-1', { last: { 'eval/loss': 1.5 } }),
+  row('small_seed-2', { seed: 2, state: 'running', tokens: 50, last: { 'eval/loss': 2.5 } }),
+  row('Full attention', { design: 'full', layers: 'full', engine: 'xla' }),
+];
+const config = {
+  'train.lr': { values: [0.001, 0.002], of: [0, 1, 1] },
+  'train.schedule': { values: ['cosine', 'wsd'], of: [0, 0, 1] },
+  'train.remat': { values: [true, false], of: [0, -1, 1] },
+};
+
+const found = (text: string): string[] => {
+  const { matches } = parseFilter(text, config);
+  return rows.filter((r, at) => matches(r, at)).map(({ name }) => name);
+};
+
+const [A, B, C] = ['small_seed-1', 'small_seed-2', 'Full attention'];
+
+describe('the filter', () => {
+  it.each([
+    ['', [A, B, C]],
+    ['SMALL', [A, B]],
+    ['-small', [C]],
+    ['"full att"', [C]],
+    ['small seed-2', [B]],
+    ['state=running', [B]],
+    ['state=running,done', [A, B, C]],
+    ['state!=done', [B]],
+    ['seed=1', [A, C]],
+    ['train.lr=0.001', [A]],
+    ['train.lr=1e-3', [A]],
+    ['lr>0.001', [B, C]],
+    ['lr>=0.001 -lr=0.001', [B, C]],
+    ['schedule~cos', [A, B]],
+    ['remat=true', [A]],
+    ['remat=false', [C]],
+    ['eval/loss<2', [A]],
+    ['progress<60', [B]],
+    ['engine=xla lr=0.002', [C]],
+    ['layers="swa:8 full"', [A, B]],
+  ])('%s', (text, wanted) => {
+    expect(parseFilter(text, config).problem).toBeNull();
+    expect(found(text)).toEqual(wanted);
+  });
+
+  it('says what it does not understand, and shows what the rest lets through', () => {
+    expect(parseFilter('nokey=1', config).problem).toBe('no run has a key "nokey"');
+    expect(parseFilter('seed=', config).problem).toBe('"seed=" lacks a value');
+    expect(parseFilter('constructor=1 __proto__=2', config).problem).toMatch(/"constructor".*"__proto__"/);
+    expect(found('nokey=1 state=running')).toEqual([B]);
+  });
+
+  it('orders numbers by size, names by the numbers in them, and what is missing last', () => {
+    expect([10, 9, null, 2].sort(compareValues)).toEqual([2, 9, 10, null]);
+    expect(['run-10', 'run-9'].sort(compareValues)).toEqual(['run-9', 'run-10']);
+  });
+});
+
+describe('addresses', () => {
+  it('hold a view with its settings, whatever these are', () => {
+    const params = { q: 'a=b & "c" #/é', m: 'train/loss' };
+    expect(parseRoute(printRoute({ view: 'curves', params }))).toEqual({ view: 'curves', params });
+  });
+
+  it('that are not understood are the table of runs', () => {
+    for (const text of ['', '#', '#/nothing?x=1', '#/__proto__']) expect(parseRoute(text).view).toBe('runs');
+  });
+
+  it('of another view keep the filter and the choice of runs, and nothing else', () => {
+    const route = { view: 'curves', params: { q: 'a', hide: 'x', smooth: '0.5' } } as const;
+    expect(toView(route, 'heads', { t: '1' })).toEqual({ view: 'heads', params: { q: 'a', hide: 'x', t: '1' } });
+  });
+});

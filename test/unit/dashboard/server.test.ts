@@ -1,0 +1,123 @@
+/** The dashboard's server: what it answers, whom it refuses, what it tells of changes. */
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ChangeEvent, DashboardData, RunAnswer } from '../../../src/dashboard/api.js';
+import { openRoots } from '../../../src/dashboard/folders.js';
+import { Guard } from '../../../src/dashboard/guard.js';
+import { Hub } from '../../../src/dashboard/hub.js';
+import { makeRun } from '../../support/run-folders.js';
+
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'longsight-dashboard-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const hubOf = (...folders: string[]): Hub => new Hub(openRoots(folders.length === 0 ? [folder] : folders), null, false);
+const names = (state: DashboardData): string[] => state.runs.map(({ name }) => name);
+
+describe('folders', () => {
+  it('of runs are found at any place below the roots, each once', () => {
+    makeRun(join(folder, 'a'), { name: 'one' });
+    makeRun(join(folder, 'deep', 'er', 'b'), { name: 'two' });
+    symlinkSync(join(folder, 'a'), join(folder, 'again'));
+    const hub = hubOf(folder, join(folder, 'deep'));
+    expect(names(hub.state())).toEqual(['one', 'two']);
+    hub.close();
+  });
+
+  it('outside of the roots are not read, wherever links lead', () => {
+    const outside = mkdtempSync(join(tmpdir(), 'longsight-outside-'));
+    makeRun(join(outside, 'secret'), { name: 'secret' });
+    symlinkSync(join(outside, 'secret'), join(folder, 'link'));
+    makeRun(join(folder, 'own'), { name: 'own' });
+    makeRun(join(folder, 'other'), { name: 'other' });
+    rmSync(join(folder, 'other', 'metrics.jsonl'));
+    symlinkSync(join(outside, 'secret', 'metrics.jsonl'), join(folder, 'other', 'metrics.jsonl'));
+    const hub = hubOf();
+    expect(names(hub.state())).toEqual(['own']);
+    hub.close();
+    rmSync(outside, { recursive: true });
+  });
+
+  it('that are not there are refused in a sentence', () => {
+    expect(() => openRoots([join(folder, 'no')])).toThrow(/there is no folder .*no; give folders of runs or studies/);
+    writeFileSync(join(folder, 'file'), '');
+    expect(() => openRoots([join(folder, 'file')])).toThrow(/is a file; give folders/);
+  });
+
+  it('that are damaged are listed with what is wrong', () => {
+    mkdirSync(join(folder, 'bad'));
+    writeFileSync(join(folder, 'bad', 'config.json'), '{"run": 3}');
+    const hub = hubOf();
+    const [row] = hub.state().runs;
+    expect(row?.state).toBe('unreadable');
+    expect(row?.message).toMatch(/config\.json/);
+    hub.close();
+  });
+});
+
+describe('changes', () => {
+  it('of metrics, states and folders are told', async () => {
+    makeRun(join(folder, 'a'), { name: 'a', lines: 3 });
+    const hub = hubOf();
+    const id = hub.catalog.ids[0] ?? '';
+    await hub.store.settle([id], 5000);
+    hub.look();
+    const events: ChangeEvent[] = [];
+    hub.listen((event) => events.push(event));
+    appendFileSync(join(folder, 'a', 'metrics.jsonl'), '{"step":4,"tokens":400,"time":4,"train/loss":0.25}\n');
+    hub.look();
+    await hub.store.settle([id], 5000);
+    hub.look();
+    expect(events.flatMap(({ rows }) => rows.map((r) => r.last['train/loss']))).toContain(0.25);
+    expect(events.flatMap(({ points }) => points)).toContain(id);
+    expect(hub.store.column(id, 'train/loss')?.n).toBe(4);
+    rmSync(join(folder, 'a'), { recursive: true });
+    makeRun(join(folder, 'b'), { name: 'b' });
+    hub.catalog.round(Date.now() + 10_000);
+    expect(names(hub.state())).toEqual(['b']);
+    expect(hub.run(id)).toBeNull();
+    hub.close();
+  });
+
+  it('a run whose process is gone does not run', () => {
+    makeRun(join(folder, 'a'), { name: 'a', state: 'running' });
+    const hub = hubOf();
+    expect(hub.state().runs[0]?.state).toBe('killed');
+    const answer = hub.run(hub.catalog.ids[0] ?? '') as RunAnswer;
+    expect([answer.stop, answer.resume]).toEqual([null, null]);
+    expect(answer.resumeCommand).toMatch(/^longsight train .* --resume$/);
+    hub.close();
+  });
+});
+
+describe('the guard', () => {
+  const asked = { method: 'GET', host: '127.0.0.1:80', origin: undefined, token: undefined };
+  const local = new Guard('127.0.0.1', 80, null);
+
+  it.each([
+    ['a name that leads here', { host: 'evil.example:80' }],
+    ['another port', { host: '127.0.0.1:81' }],
+    ['no host', { host: undefined }],
+    ['a page of another origin', { origin: 'http://evil.example' }],
+    ['a page of a file', { origin: 'null' }],
+    ['a post without origin', { method: 'POST' }],
+  ])('refuses %s', (_, change) => {
+    expect(local.refusal({ ...asked, ...change })).not.toBeNull();
+  });
+
+  it('lets the page itself ask', () => {
+    expect(local.refusal(asked)).toBeNull();
+    expect(local.refusal({ ...asked, host: 'localhost:80', origin: 'http://localhost:80', method: 'POST' })).toBeNull();
+  });
+
+  it('wants the token where other machines can ask', () => {
+    const open = new Guard('0.0.0.0', 80, 'secret');
+    expect(open.refusal({ ...asked, host: 'box:80' })).toMatch(/token/);
+    expect(open.refusal({ ...asked, host: 'box:80', token: 'secrex' })).toMatch(/token/);
+    expect(open.refusal({ ...asked, host: 'box:80', token: 'secret' })).toBeNull();
+  });
+});

@@ -1,0 +1,163 @@
+/** Where the page's data come from: the server that sent it, or the files of a static site. */
+import type {
+  ChangeEvent,
+  CurveAxis,
+  CurvesHeader,
+  DashboardData,
+  FiguresAnswer,
+  RunAnswer,
+  RunHeadsAnswer,
+} from '../../src/dashboard/api.js';
+
+/** One metric of one run in buckets: where each begins, the least, largest and mean of its values. */
+export interface Curve {
+  readonly run: string;
+  readonly metric: string;
+  readonly perBucket: number;
+  readonly x: Float64Array;
+  readonly low: Float32Array;
+  readonly high: Float32Array;
+  readonly mean: Float32Array;
+}
+
+/** Curves that are there, and runs that are still being read. */
+interface Curves {
+  readonly curves: readonly Curve[];
+  readonly pending: readonly string[];
+}
+
+/** How the page asks. */
+export interface Source {
+  readonly isLive: boolean;
+  state(): Promise<DashboardData>;
+  curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves>;
+  run(id: string): Promise<RunAnswer>;
+  heads(id: string): Promise<RunHeadsAnswer>;
+  figures(id: string): Promise<FiguresAnswer>;
+  control(id: string, what: 'stop' | 'continue'): Promise<string | null>;
+  /** Tells of changes, and whether the server is there. */
+  listen(change: (event: ChangeEvent) => void, connected: (isThere: boolean) => void): void;
+}
+
+/** A column of a static site: lists of equal length. */
+interface SiteColumn {
+  readonly perBucket: number;
+  readonly step: readonly number[];
+  readonly tokens: readonly number[];
+  readonly time: readonly number[];
+  readonly low: readonly number[];
+  readonly high: readonly number[];
+  readonly mean: readonly number[];
+}
+
+/** What the script of a static site leaves behind. */
+interface SiteData {
+  readonly state: DashboardData;
+  readonly curves: Readonly<Record<string, Readonly<Record<string, SiteColumn>>>>;
+  readonly runs: Readonly<Record<string, RunAnswer>>;
+  readonly heads: Readonly<Record<string, RunHeadsAnswer>>;
+  readonly figures: Readonly<Record<string, FiguresAnswer>>;
+}
+
+declare global {
+  interface Window {
+    LONGSIGHT_SITE?: SiteData;
+  }
+}
+
+async function json<T>(path: string, init?: RequestInit): Promise<T> {
+  const answer = await fetch(path, init);
+  const value = (await answer.json()) as T & { readonly problem?: string | null };
+  if (!answer.ok) throw new Error(value.problem ?? `The server answered with ${answer.status}.`);
+  return value;
+}
+
+/** The server of this page. */
+class LiveSource implements Source {
+  readonly isLive = true;
+  state = () => json<DashboardData>('api/state');
+  run = (id: string) => json<RunAnswer>(`api/run/${id}`);
+  heads = (id: string) => json<RunHeadsAnswer>(`api/heads/${id}`);
+  figures = (id: string) => json<FiguresAnswer>(`api/figures/${id}`);
+
+  async curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves> {
+    const body = JSON.stringify({ metrics, axis, runs });
+    const answer = await fetch('api/curves', { method: 'POST', body, headers: { 'Content-Type': 'application/json' } });
+    if (!answer.ok) throw new Error(`The server answered with ${answer.status}.`);
+    return unpacked(await answer.arrayBuffer());
+  }
+
+  async control(id: string, what: 'stop' | 'continue'): Promise<string | null> {
+    const answer = await fetch(`api/run/${id}/${what}`, { method: 'POST' });
+    return ((await answer.json()) as { readonly problem: string | null }).problem;
+  }
+
+  listen(change: (event: ChangeEvent) => void, connected: (isThere: boolean) => void): void {
+    const events = new EventSource('api/events');
+    events.addEventListener('hello', () => connected(true));
+    events.addEventListener('change', (event) => change(JSON.parse(String(event.data)) as ChangeEvent));
+    events.onerror = () => {
+      connected(false);
+      // The browser tries again by itself, unless the server has answered with an error.
+      if (events.readyState !== EventSource.CLOSED) return;
+      events.close();
+      setTimeout(() => this.listen(change, connected), 2000);
+    };
+  }
+}
+
+/** Reads the bytes of `api/curves`. */
+function unpacked(bytes: ArrayBuffer): Curves {
+  const length = new DataView(bytes).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length))) as CurvesHeader;
+  let at = 8 * Math.ceil((4 + length) / 8);
+  const curves = header.curves.map(({ run, metric, n, perBucket }): Curve => {
+    const x = new Float64Array(bytes, at, n);
+    const values = (i: number) => new Float32Array(bytes, at + 8 * n + 4 * n * i, n);
+    const curve = { run, metric, perBucket, x, low: values(0), high: values(1), mean: values(2) };
+    at += 8 * n + 8 * Math.ceil((12 * n) / 8);
+    return curve;
+  });
+  return { curves, pending: header.pending };
+}
+
+/** The data that lie beside the page. */
+class SiteSource implements Source {
+  readonly isLive = false;
+  readonly #data: SiteData;
+  constructor(data: SiteData) {
+    this.#data = data;
+  }
+  state = () => Promise.resolve(this.#data.state);
+  run = (id: string) => found(this.#data.runs, id);
+  heads = (id: string) => found(this.#data.heads, id);
+  figures = (id: string) => found(this.#data.figures, id);
+  control = () => Promise.resolve('A static page controls no runs.');
+  listen = (): void => undefined;
+
+  curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves> {
+    const curves = runs.flatMap((run) =>
+      metrics.flatMap((metric): Curve[] => {
+        const own = Object.hasOwn(this.#data.curves, run) ? this.#data.curves[run] : undefined;
+        const column = own !== undefined && Object.hasOwn(own, metric) ? own[metric] : undefined;
+        if (column === undefined) return [];
+        const [low, high, mean] = [column.low, column.high, column.mean].map((list) => Float32Array.from(list));
+        if (low === undefined || high === undefined || mean === undefined) return [];
+        return [{ run, metric, perBucket: column.perBucket, x: Float64Array.from(column[axis]), low, high, mean }];
+      }),
+    );
+    return Promise.resolve({ curves, pending: [] });
+  }
+}
+
+function found<T>(all: Readonly<Record<string, T>>, id: string): Promise<T> {
+  const value = Object.hasOwn(all, id) ? all[id] : undefined;
+  return value === undefined
+    ? Promise.reject(new Error('This is not part of the static page.'))
+    : Promise.resolve(value);
+}
+
+/** The source of this page. */
+export function openSource(): Source {
+  return window.LONGSIGHT_SITE === undefined ? new LiveSource() : new SiteSource(window.LONGSIGHT_SITE);
+}

@@ -1,0 +1,224 @@
+/** Everything the page knows, and who is told when it changes. */
+import { useEffect, useReducer } from 'preact/hooks';
+import type { ChangeEvent, CurveAxis, DashboardData, RunRow, StudyRow } from '../../src/dashboard/api.js';
+import { parseFilter, type Filter } from './filter.js';
+import { parseRoute, printRoute, toView, type Route, type View } from './route.js';
+import { openSource, type Curve, type Source } from './source.js';
+
+/** The most runs that are drawn at once. */
+export const MOST_DRAWN = 1500;
+/** Colors that the style sheet defines. */
+const NUM_COLORS = 8;
+const DASHES: readonly (readonly number[])[] = [[], [8, 4], [3, 3], [10, 3, 2, 3], [14, 5], [2, 4], [6, 2, 2, 2, 2, 2]];
+
+/** How a design is drawn, everywhere the same. */
+export interface DesignStyle {
+  /** A color of the style sheet, such as `var(--c0)`. */
+  readonly color: string;
+  readonly dash: readonly number[];
+}
+
+/** A run with its place in the list, by which configurations are read. */
+export interface PlacedRun {
+  readonly row: RunRow;
+  readonly at: number;
+}
+
+/** The page's state; `useStore` makes a component follow it. */
+export class Store {
+  readonly source: Source = openSource();
+  data: DashboardData | null = null;
+  route: Route = parseRoute(location.hash);
+  /** Whether the server answers. */
+  connected = true;
+  problem: string | null = null;
+  /** Counts the changes of metrics, evaluations and findings, for views that ask for them again. */
+  pointsVersion = 0;
+  recordsVersion = 0;
+  readonly #listeners = new Set<() => void>();
+  readonly #curves = new Map<string, Curve | null>();
+  /** Curves that are drawn until newer ones are there. */
+  readonly #stale = new Set<string>();
+  #filter: { readonly key: string; readonly data: DashboardData; readonly filter: Filter } | null = null;
+  #matching: { readonly key: string; readonly data: DashboardData; readonly runs: readonly PlacedRun[] } | null = null;
+
+  /** Loads everything and begins to listen. */
+  start(): void {
+    window.addEventListener('hashchange', () => {
+      this.route = parseRoute(location.hash);
+      this.changed();
+    });
+    void this.#load();
+    this.source.listen(
+      (event) => this.#apply(event),
+      (isThere) => {
+        const isBack = isThere && !this.connected;
+        this.connected = isThere;
+        if (isBack) void this.#load();
+        this.changed();
+      },
+    );
+  }
+
+  /** Tells `listener` of changes until the function that comes back is called. */
+  listen(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Tells all listeners. */
+  changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Goes to a view. */
+  go(view: View, more: Readonly<Record<string, string>> = {}): void {
+    location.hash = printRoute(toView(this.route, view, more));
+  }
+
+  /** Changes settings of this view; an empty text removes one. */
+  set(params: Readonly<Record<string, string>>): void {
+    const route = { view: this.route.view, params: { ...this.route.params, ...params } };
+    history.replaceState(null, '', printRoute(route));
+    this.route = route;
+    this.changed();
+  }
+
+  /** A setting of this view. */
+  param(name: string, otherwise = ''): string {
+    return this.route.params[name] ?? otherwise;
+  }
+
+  /** The filter of the URL. */
+  get filter(): Filter {
+    const [key, data] = [this.param('q'), this.data];
+    if (data === null) return { matches: () => true, problem: null };
+    if (this.#filter?.key !== key || this.#filter.data !== data)
+      this.#filter = { key, data, filter: parseFilter(key, data.config) };
+    return this.#filter.filter;
+  }
+
+  /** The runs that the filter lets through. */
+  get matching(): readonly PlacedRun[] {
+    const { data } = this;
+    if (data === null) return [];
+    const key = `${this.param('q')}\n${this.param('study')}`;
+    if (this.#matching?.key !== key || this.#matching.data !== data) {
+      const { filter } = this;
+      const study = this.param('study');
+      const all = data.runs.map((row, at) => ({ row, at }));
+      const runs = all.filter(({ row, at }) => (study === '' || row.study === study) && filter.matches(row, at));
+      this.#matching = { key, data, runs };
+    }
+    return this.#matching.runs;
+  }
+
+  /** Whether a run that matches is drawn. */
+  isShown(id: string): boolean {
+    const only = this.param('only');
+    return only === '' ? !this.param('hide').split('.').includes(id) : only.split('.').includes(id);
+  }
+
+  /** The runs that views draw. */
+  get shown(): readonly PlacedRun[] {
+    const only = this.param('only');
+    const hidden = new Set(this.param('hide').split('.'));
+    const chosen = new Set(only.split('.'));
+    return this.matching.filter(({ row }) => (only === '' ? !hidden.has(row.id) : chosen.has(row.id)));
+  }
+
+  /** Shows or hides runs. */
+  show(ids: readonly string[], isShown: boolean): void {
+    const name = this.param('only') === '' ? 'hide' : 'only';
+    const set = new Set(
+      this.param(name)
+        .split('.')
+        .filter((id) => id !== ''),
+    );
+    for (const id of ids)
+      if (isShown === (name === 'only')) set.add(id);
+      else set.delete(id);
+    this.set({ [name]: [...set].join('.') });
+  }
+
+  /** The study that views of studies are about: that of the URL, or else of the first run that is shown. */
+  get study(): StudyRow | null {
+    const studies = this.data?.studies ?? [];
+    const asked = studies.find(({ id }) => id === this.param('study'));
+    if (asked !== undefined) return asked;
+    const own = this.matching.find(({ row }) => row.study !== null)?.row.study;
+    return studies.find(({ id }) => id === own) ?? studies[0] ?? null;
+  }
+
+  /** How a design is drawn. */
+  style(design: string): DesignStyle {
+    const place = Math.max(0, this.data?.designs.indexOf(design) ?? 0);
+    return {
+      color: `var(--c${place % NUM_COLORS})`,
+      dash: DASHES[Math.floor(place / NUM_COLORS) % DASHES.length] ?? [],
+    };
+  }
+
+  /** Curves that were loaded before. */
+  curve(axis: CurveAxis, metric: string, run: string): Curve | null | undefined {
+    return this.#curves.get(keyOf(axis, metric, run));
+  }
+
+  /** Asks for curves that are not there yet; says whether all of them are there now. */
+  async load(axis: CurveAxis, metrics: readonly string[], runs: readonly string[]): Promise<boolean> {
+    const isMissing = (key: string) => !this.#curves.has(key) || this.#stale.has(key);
+    const missing = runs.filter((run) => metrics.some((metric) => isMissing(keyOf(axis, metric, run))));
+    if (missing.length === 0) return true;
+    const { curves, pending } = await this.source.curves(metrics, axis, missing);
+    const [waits, came] = [new Set(pending), new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]))];
+    for (const run of missing)
+      for (const metric of metrics) {
+        const key = keyOf(axis, metric, run);
+        const curve = came.get(key);
+        if (curve === undefined && waits.has(run)) continue;
+        this.#curves.set(key, curve ?? null);
+        if (!waits.has(run)) this.#stale.delete(key);
+      }
+    return pending.length === 0;
+  }
+
+  async #load(): Promise<void> {
+    try {
+      this.data = await this.source.state();
+      this.problem = null;
+      this.connected = true;
+    } catch (error) {
+      this.problem = error instanceof Error ? error.message : String(error);
+      this.connected = false;
+    }
+    this.changed();
+  }
+
+  #apply(event: ChangeEvent): void {
+    if (this.data !== null) {
+      const rows = new Map(event.rows.map((row) => [row.id, row]));
+      const runs = rows.size === 0 ? this.data.runs : this.data.runs.map((row) => rows.get(row.id) ?? row);
+      this.data = { ...this.data, runs, indexed: event.indexed };
+    }
+    if (event.points.length > 0) {
+      const grown = new Set(event.points);
+      for (const key of this.#curves.keys()) if (grown.has(key.slice(key.lastIndexOf(' ') + 1))) this.#stale.add(key);
+      this.pointsVersion++;
+    }
+    if (event.records.length > 0) this.recordsVersion++;
+    if (event.reload) void this.#load();
+    this.changed();
+  }
+}
+
+const keyOf = (axis: CurveAxis, metric: string, run: string): string => `${axis} ${metric} ${run}`;
+
+/** The one store of the page. */
+export const store = new Store();
+
+/** Draws the component again whenever the store changes. */
+export function useStore(): Store {
+  const [, again] = useReducer<number, undefined>((n) => n + 1, 0);
+  useEffect(() => store.listen(() => again(undefined)), []);
+  return store;
+}

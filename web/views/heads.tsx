@@ -1,0 +1,287 @@
+/** Maps of layers and heads side by side, at one number of tokens; a click on a head shows its score over tokens. */
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import type { RunHeadsAnswer, TracedCheckpoint } from '../../src/dashboard/api.js';
+import { Chart } from '../lib/chart.js';
+import { count, num } from '../lib/format.js';
+import type { Line } from '../lib/lines.js';
+import { useStore, type PlacedRun, type Store } from '../lib/store.js';
+
+/** Runs whose maps are shown at once. */
+const MOST_MAPS = 24;
+/** From this score on a head counts as a retrieval head. */
+const RETRIEVAL = 0.1;
+
+/** The view of heads. */
+export function Heads() {
+  const store = useStore();
+  const shown = store.shown.slice(0, MOST_MAPS);
+  const { heads, isLoading } = useHeads(store, shown);
+  const traced = shown.flatMap((run) => {
+    const own = heads.get(run.row.id);
+    return own !== undefined && own.checkpoints.length > 0 ? [{ run, own }] : [];
+  });
+  const places = useMemo(
+    () => [...new Set(traced.flatMap(({ own }) => own.checkpoints.map((c) => c.tokens)))].sort((a, b) => a - b),
+    [traced.length, heads],
+  );
+  const asked = Number(store.param('t', String(places.length - 1)));
+  const place = Math.min(places.length - 1, Math.max(0, Number.isFinite(asked) ? Math.round(asked) : 0));
+  const tokens = places[place] ?? 0;
+  const [playing, setPlaying] = useState(false);
+  usePlaying(playing, () => store.set({ t: String((place + 1) % Math.max(1, places.length)) }), place);
+  const pick = store.param('head');
+  const problems = [...heads.values()].flatMap(({ problem }) => problem ?? []);
+  return (
+    <>
+      <div class="tools">
+        <button
+          type="button"
+          onClick={() => setPlaying(!playing)}
+          disabled={places.length < 2}
+          aria-label={playing ? 'Pause' : 'Play'}
+        >
+          {playing ? '❚❚' : '▶'}
+        </button>
+        <label class="slider grow">
+          tokens{' '}
+          <input
+            type="range"
+            min="0"
+            max={Math.max(0, places.length - 1)}
+            value={place}
+            aria-label="Checkpoint"
+            aria-valuetext={`${count(tokens)} tokens`}
+            onInput={(event) => store.set({ t: event.currentTarget.value })}
+          />
+        </label>
+        <output>{`${count(tokens)} tokens`}</output>
+        <Scale />
+      </div>
+      {problems.slice(0, 3).map((problem) => (
+        <p key={problem} class="note">
+          {problem}
+        </p>
+      ))}
+      {store.shown.length > MOST_MAPS && (
+        <p class="note">{`The maps of ${MOST_MAPS} of ${store.shown.length} runs are shown; filter for others.`}</p>
+      )}
+      {traced.length === 0 && (
+        <p class="soft pad">
+          {isLoading
+            ? 'Loading …'
+            : 'No heads are traced in these runs. Runs on data with needles trace them at checkpoints; longsight trace does it afterwards.'}
+        </p>
+      )}
+      {pick !== '' && traced.length > 0 && <HeadCurves store={store} traced={traced} pick={pick} />}
+      <div class="maps-grid">
+        {traced.map(({ run, own }) => (
+          <HeadMap key={run.row.id} store={store} run={run} own={own} tokens={tokens} pick={pick} />
+        ))}
+      </div>
+    </>
+  );
+}
+
+function Scale() {
+  return (
+    <span class="scale soft">
+      0{' '}
+      <span class="ramp">
+        {Array.from({ length: 11 }, (_, i) => (
+          <i key={i} style={{ opacity: i / 10 }} />
+        ))}
+      </span>{' '}
+      1 retrieval-head score
+    </span>
+  );
+}
+
+function useHeads(
+  store: Store,
+  runs: readonly PlacedRun[],
+): { readonly heads: ReadonlyMap<string, RunHeadsAnswer>; readonly isLoading: boolean } {
+  const [heads, setHeads] = useState<ReadonlyMap<string, RunHeadsAnswer>>(new Map());
+  const [isLoading, setLoading] = useState(true);
+  const key = runs.map(({ row }) => row.id).join(' ');
+  useEffect(() => {
+    const current = { asked: true };
+    void Promise.all(
+      runs.map(async ({ row }): Promise<RunHeadsAnswer> => {
+        try {
+          return await store.source.heads(row.id);
+        } catch (error) {
+          return {
+            run: row.id,
+            labels: [],
+            checkpoints: [],
+            problem: `${row.name}: ${error instanceof Error ? error.message : String(error)}`,
+          };
+        }
+      }),
+    ).then((all) => {
+      if (!current.asked) return;
+      setHeads(new Map(all.map((one) => [one.run, one])));
+      setLoading(false);
+    });
+    return () => {
+      current.asked = false;
+    };
+  }, [key, store.recordsVersion]);
+  return { heads, isLoading };
+}
+
+function usePlaying(playing: boolean, step: () => void, place: number): void {
+  useEffect(() => {
+    if (!playing) return undefined;
+    const timer = setTimeout(step, 700);
+    return () => clearTimeout(timer);
+  }, [playing, place]);
+}
+
+/** The last checkpoint up to so many tokens; null where the run had none then. */
+function checkpointAt(own: RunHeadsAnswer, tokens: number): TracedCheckpoint | null {
+  return own.checkpoints.filter((c) => c.tokens <= tokens).at(-1) ?? null;
+}
+
+function HeadMap({
+  store,
+  run,
+  own,
+  tokens,
+  pick,
+}: {
+  readonly store: Store;
+  readonly run: PlacedRun;
+  readonly own: RunHeadsAnswer;
+  readonly tokens: number;
+  readonly pick: string;
+}) {
+  const checkpoint = checkpointAt(own, tokens);
+  const rows = checkpoint?.scores ?? [];
+  const most = Math.max(1, ...rows.map((heads) => heads.length));
+  const size = most > 24 ? 9 : most > 12 ? 14 : 24;
+  const left = 12 + 6.4 * Math.max(1, ...own.labels.map((label) => label.length));
+  const [width, height] = [left + most * size + 2, rows.length * size + 18];
+  const cell = (score: number, layer: number, head: number) => {
+    const [x, y] = [left + head * size, (rows.length - 1 - layer) * size];
+    const name = `layer ${own.labels[layer] ?? layer}, head ${head}: ${num(score)}`;
+    const isPicked = pick === `${layer}:${head}`;
+    return (
+      <g key={`${layer} ${head}`} class="cell" onClick={() => store.set({ head: isPicked ? '' : `${layer}:${head}` })}>
+        <title>{name}</title>
+        <rect class="empty" x={x + 0.5} y={y + 0.5} width={size - 1} height={size - 1} rx={size > 12 ? 3 : 1} />
+        <rect
+          class={`heat${score >= RETRIEVAL ? ' marked' : ''}${isPicked ? ' picked' : ''}`}
+          x={x + 0.5}
+          y={y + 0.5}
+          width={size - 1}
+          height={size - 1}
+          rx={size > 12 ? 3 : 1}
+          fill-opacity={Math.min(1, Math.max(0, score)).toFixed(3)}
+        />
+      </g>
+    );
+  };
+  const strongest = Math.max(0, ...rows.flat());
+  return (
+    <figure class="card map">
+      <h3>
+        <span class="swatch" style={{ background: store.style(run.row.design).color }} /> {run.row.name}
+      </h3>
+      <div class="scroll">
+        <svg
+          class="grid"
+          width={width}
+          height={height}
+          viewBox={`0 0 ${width} ${height}`}
+          role="img"
+          aria-label={`Heads of ${run.row.name} after ${count(checkpoint?.tokens ?? 0)} tokens; the strongest scores ${num(strongest)}`}
+        >
+          {rows.map((_, layer) => (
+            <text
+              key={layer}
+              x={left - 6}
+              y={(rows.length - 0.5 - layer) * size}
+              dy="0.35em"
+              text-anchor="end"
+              class="tick"
+            >
+              {own.labels[layer]}
+            </text>
+          ))}
+          {rows.map((heads, layer) => heads.map((score, head) => cell(score, layer, head)))}
+          {Array.from({ length: most }, (_, head) =>
+            head % Math.ceil(20 / size) === 0 ? (
+              <text key={head} class="tick" x={left + (head + 0.5) * size} y={height - 4} text-anchor="middle">
+                {head}
+              </text>
+            ) : null,
+          )}
+        </svg>
+      </div>
+      <figcaption>
+        {checkpoint === null
+          ? 'not traced yet at these tokens'
+          : `${count(checkpoint.tokens)} tokens; strongest ${num(strongest)}`}
+      </figcaption>
+    </figure>
+  );
+}
+
+function HeadCurves({
+  store,
+  traced,
+  pick,
+}: {
+  readonly store: Store;
+  readonly traced: readonly { readonly run: PlacedRun; readonly own: RunHeadsAnswer }[];
+  readonly pick: string;
+}) {
+  const [layer = 0, head = 0] = pick.split(':').map(Number);
+  const lines = useMemo(
+    () =>
+      traced.flatMap(({ run, own }): Line[] => {
+        const points = own.checkpoints.flatMap((c) => {
+          const score = c.scores[layer]?.[head];
+          return score === undefined ? [] : [{ x: c.tokens, y: score }];
+        });
+        if (points.length === 0) return [];
+        return [
+          {
+            id: run.row.id,
+            label: run.row.name,
+            ...store.style(run.row.design),
+            x: Float64Array.from(points, (p) => p.x),
+            y: Float64Array.from(points, (p) => p.y),
+            band: null,
+          },
+        ];
+      }),
+    [traced, pick],
+  );
+  return (
+    <section class="card wide-card">
+      <h3>
+        {`Layer ${layer}, head ${head}, over tokens`}
+        <button type="button" class="close" aria-label="Close" onClick={() => store.set({ head: '' })}>
+          ×
+        </button>
+      </h3>
+      {lines.length === 0 ? (
+        <p class="soft empty">None of these runs has this head.</p>
+      ) : (
+        <Chart
+          title={`Score of layer ${layer}, head ${head}`}
+          xLabel="tokens"
+          lines={lines}
+          logX={false}
+          logY={false}
+          zoom={null}
+          onZoom={() => undefined}
+          threshold={RETRIEVAL}
+          height={200}
+        />
+      )}
+    </section>
+  );
+}
