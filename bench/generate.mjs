@@ -1,9 +1,10 @@
-// node bench/generate.mjs [--python PATH --rounds N --prompt N --new N --threads N --out FILE]   (after npm run build)
+// node bench/generate.mjs [--python PATH --rounds N --reads N --prompt N --new N --threads N --out FILE]   (after npm run build)
 //
 // Reading a prompt and greedy decoding with caches, of the study's smallest size (15 M without embeddings), next to
 // `generate` of Transformers on an equal Llama (full attention) and an equal SmolLM3 (windows of 128, full layers without
-// positions), float32, same cores, in turns. Weights are random: speed does not depend on them. A table first; the last
-// line is JSON.
+// positions), float32, same cores, in turns. Each process reads the prompt several times and counts the best; the ratio is the
+// median over the rounds. `cpuPerToken` is the processor time of all threads, which tells programs apart on a shared machine too.
+// Weights are random: speed does not depend on them. A table first; the last line is JSON.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
@@ -14,7 +15,9 @@ import { parseArgs } from 'node:util';
 const { values: flags } = parseArgs({
   options: {
     python: { type: 'string', default: process.env.LONGSIGHT_BENCH_PYTHON ?? 'python3' },
-    rounds: { type: 'string', default: '2' },
+    rounds: { type: 'string', default: '3' },
+    reads: { type: 'string', default: '5' },
+    design: { type: 'string' },
     prompt: { type: 'string', default: '1024' },
     new: { type: 'string', default: '128' },
     batch: { type: 'string', default: '1,8' },
@@ -45,10 +48,19 @@ async function own(design, batchSize) {
     Int32Array.from({ length: maxPrompt }, (_, i) => (i * 7919 + b * 104729) % VOCAB),
   );
   await generate(decoder, prompts, { maxNew: 8 });
+  const reads = [];
+  for (let i = 0; i < Number(flags.reads); i++) {
+    const before = process.cpuUsage();
+    const { seconds } = await generate(decoder, prompts, { maxNew: 1 });
+    const { user, system } = process.cpuUsage(before);
+    reads.push({ wall: seconds.read, cpu: user + system });
+  }
   const { seconds, steps } = await generate(decoder, prompts, { maxNew });
+  const least = (of) => Math.min(...reads.map(of));
   return {
     parameters: modelCost(model, maxPrompt).parameters.nonEmbedding,
-    readPerSecond: (maxPrompt * batchSize) / seconds.read,
+    readPerSecond: (maxPrompt * batchSize) / least((r) => r.wall),
+    cpuPerToken: least((r) => r.cpu) / (maxPrompt * batchSize),
     // The first token comes with the prompt.
     newPerSecond: ((steps - 1) * batchSize) / seconds.generate,
     library: engine.info.library,
@@ -68,7 +80,7 @@ function lastJson(command, args) {
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
-const common = ['--prompt', prompt, '--new', flags.new, '--threads', threads];
+const common = ['--prompt', prompt, '--new', flags.new, '--threads', threads, '--reads', flags.reads];
 const programs = {
   longsight: (design, batch) =>
     lastJson(process.execPath, [join(here, 'generate.mjs'), '--own', design, '--batch', batch, ...common]),
@@ -78,38 +90,45 @@ const programs = {
       ...['--vocab', String(VOCAB), ...common],
     ]),
 };
-const cases = Object.keys(DESIGNS).flatMap((design) => flags.batch.split(',').map((batch) => ({ design, batch })));
-const best = new Map();
-for (let round = 0; round < Number(flags.rounds); round++) {
-  for (const { design, batch } of cases) {
-    for (const [name, measure] of Object.entries(programs)) {
-      const result = measure(design, batch);
-      const key = JSON.stringify([design, batch, name]);
-      const old = best.get(key);
-      const higher = (field) => Math.max(result[field], old?.[field] ?? 0);
-      best.set(key, { ...result, readPerSecond: higher('readPerSecond'), newPerSecond: higher('newPerSecond') });
-    }
-  }
-}
-const results = cases.flatMap(({ design, batch }) =>
+const designs = flags.design === undefined ? Object.keys(DESIGNS) : [flags.design];
+const cases = designs.flatMap((design) => flags.batch.split(',').map((batch) => ({ design, batch })));
+const rounds = Array.from({ length: Number(flags.rounds) }, () =>
+  cases.map(({ design, batch }) =>
+    Object.fromEntries(Object.entries(programs).map(([name, measure]) => [name, measure(design, batch)])),
+  ),
+);
+const median = (values) => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2;
+};
+const results = cases.flatMap(({ design, batch }, at) =>
   Object.keys(programs).map((program) => {
-    const { readPerSecond, newPerSecond, ...rest } = best.get(JSON.stringify([design, batch, program]));
-    const mine = best.get(JSON.stringify([design, batch, 'longsight']));
-    const ratio = (a, b) => Number((a / b).toFixed(2));
+    const own = rounds.map((round) => round[at][program]);
+    const ratio = (field) => rounds.map((round) => round[at].longsight[field] / round[at][program][field]);
+    const shown = (values) => Number(median(values).toFixed(2));
+    const { parameters, library } = own[0];
     return {
       ...{ design, batch: Number(batch), program },
-      ...{ readPerSecond: Math.round(readPerSecond), newPerSecond: Math.round(newPerSecond) },
-      ...{ readRatio: ratio(mine.readPerSecond, readPerSecond), newRatio: ratio(mine.newPerSecond, newPerSecond) },
-      ...rest,
+      readPerSecond: Math.round(Math.max(...own.map((r) => r.readPerSecond))),
+      newPerSecond: Math.round(Math.max(...own.map((r) => r.newPerSecond))),
+      readRatio: shown(ratio('readPerSecond')),
+      readRatios: ratio('readPerSecond').map((r) => Number(r.toFixed(2))),
+      newRatio: shown(ratio('newPerSecond')),
+      cpuPerToken: Math.round(Math.min(...own.map((r) => r.cpuPerToken))),
+      ...{ parameters, library },
     };
   }),
 );
-console.log(`prompt ${prompt}, ${flags.new} new tokens, ${threads} threads; best of ${flags.rounds} rounds`);
-console.log('design             batch  program       prompt tokens/s  new tokens/s  longsight is');
+console.log(
+  `prompt ${prompt}, ${flags.new} new tokens, ${threads} threads; best of ${flags.rounds} rounds, ratios are medians`,
+);
+console.log('design             batch  program       prompt tokens/s  CPU us/token  new tokens/s  longsight is');
 for (const r of results) {
   console.log(
     `${r.design.padEnd(18)} ${String(r.batch).padStart(5)}  ${r.program.padEnd(13)} ` +
-      `${String(r.readPerSecond).padStart(15)} ${String(r.newPerSecond).padStart(13)}  ${r.readRatio} x, ${r.newRatio} x`,
+      `${String(r.readPerSecond).padStart(15)} ${String(r.cpuPerToken).padStart(13)} ` +
+      `${String(r.newPerSecond).padStart(13)}  ${r.readRatio} x, ${r.newRatio} x`,
   );
 }
 const report = {

@@ -17,7 +17,7 @@ export function inPrecision(engine: Engine, precision: Precision): Engine {
   const whole = inFloat32(engine);
   const narrowed: Engine = {
     info: whole.info,
-    hints: whole.hints,
+    hints: { ...whole.hints, activations: 'bf16' },
     compile: (graph, options) => whole.compile(inBf16(graph), options),
     upload: (tensor, sharding) => whole.upload(tensor, sharding),
     download: (tensor) => whole.download(tensor),

@@ -1,7 +1,7 @@
 /** A model compiled to read prompts and to generate, its caches kept on the engine. */
-import { present, entry, ConfigError, DataError, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
+import { present, entry, ConfigError, DataError, sizeOf, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
 import type { DeviceTensor, Executable, TensorMap } from '../engine/index.js';
-import { argmax, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
+import { argmax, full, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
 import type { LoadedModel, ModelOnEngine } from '../loaded/index.js';
 import {
   forwardChunk,
@@ -12,6 +12,7 @@ import {
   type ModelConfig,
   type StateRoom,
 } from '../model/index.js';
+import { chunkLengths, chunksOf, slotsFor, type ChunkLengths } from './chunks.js';
 
 /** What a decoder is compiled for. */
 export interface DecoderOptions {
@@ -21,7 +22,7 @@ export interface DecoderOptions {
   readonly maxPrompt: number;
   /** The most new tokens for each prompt. */
   readonly maxNew: number;
-  /** Tokens of each prompt that are read at once (default: 256, or less if prompts are shorter). */
+  /** Tokens of each prompt that are read at once (default: chosen for the engine, the batch and the longest prompt). */
   readonly chunk?: number;
 }
 
@@ -33,17 +34,11 @@ export interface NextToken {
   logits(): Promise<Float64Array>;
 }
 
-const DEFAULT_CHUNK = 256;
-
 /** Slots of the longest prompt and all new tokens: prompts are padded on the left to whole chunks. */
-function roomOf({ batchSize, maxPrompt, maxNew }: DecoderOptions, chunk: number): StateRoom {
-  return { batchSize, maxLength: Math.ceil(maxPrompt / chunk) * chunk + maxNew, dtype: 'f32' };
-}
-
-function smallestChunk(maxPrompt: number): number {
-  let chunk = 8;
-  while (chunk < maxPrompt && chunk < DEFAULT_CHUNK) chunk *= 2;
-  return chunk;
+function roomOf({ engine }: ModelOnEngine, options: DecoderOptions, lengths: ChunkLengths): StateRoom {
+  const { batchSize, maxPrompt, maxNew } = options;
+  const dtype = engine.hints.activations ?? 'f32';
+  return { batchSize, maxLength: slotsFor(maxPrompt, lengths) + maxNew, dtype };
 }
 
 /** A model compiled to read prompts and to generate, with its caches on the engine. */
@@ -52,47 +47,39 @@ export class Decoder {
   readonly vocabSize: number;
   readonly #model: LoadedModel;
   readonly #options: DecoderOptions;
-  readonly #chunk: number;
+  readonly #lengths: ChunkLengths;
   readonly #room: StateRoom;
-  readonly #programs: { readonly read: Executable; readonly step: Executable };
+  /** Programs by the tokens of a sequence that they take. */
+  readonly #programs = new Map<number, Executable>();
+  #empty: Executable | null = null;
   #state: TensorMap | null = null;
   #padding: DeviceTensor | null = null;
   #start = 0;
 
-  private constructor(
-    model: LoadedModel,
-    options: DecoderOptions,
-    chunk: number,
-    room: StateRoom,
-    programs: { readonly read: Executable; readonly step: Executable },
-  ) {
+  private constructor(model: LoadedModel, options: DecoderOptions, lengths: ChunkLengths) {
     this.batchSize = options.batchSize;
     this.vocabSize = model.config.vocabSize;
     this.#model = model;
     this.#options = options;
-    this.#chunk = chunk;
-    this.#room = room;
-    this.#programs = programs;
+    this.#lengths = lengths;
+    this.#room = roomOf(model, options, lengths);
   }
 
-  /** Compiles two graphs: one reads a chunk of the prompts, one takes a single token. Positions are inputs of both. */
+  /**
+   * Compiles the graph that takes a single token. Those that read chunks of prompts are compiled when a prompt needs
+   * them, at most two. Positions are inputs of all.
+   */
   static async create(model: LoadedModel, options: DecoderOptions): Promise<Decoder> {
-    const chunk = options.chunk ?? smallestChunk(options.maxPrompt);
-    for (const [name, value] of Object.entries({ ...options, chunk })) {
-      if (typeof value === 'number' && !(Number.isInteger(value) && value >= 1)) {
-        throw new ConfigError(`${name} must be a whole number of at least 1, got ${value}`);
-      }
-    }
-    const room = roomOf(options, chunk);
-    const read = await compileChunk(model, chunk, room);
-    const step = chunk === 1 ? read : await compileChunk(model, 1, room);
-    return new Decoder(model, options, chunk, room, { read, step });
+    const lengths = chunkLengths(options, model.engine.hints.accelerator === true);
+    const decoder = new Decoder(model, options, lengths);
+    await decoder.#program(1);
+    return decoder;
   }
 
   /** Bytes of all caches and states. */
   get stateBytes(): number {
     return stateSpecs(this.#model.config, this.#room).reduce(
-      (n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1),
+      (n, { shape, dtype }) => n + (dtype === 'bf16' ? 2 : 4) * sizeOf(shape),
       0,
     );
   }
@@ -105,11 +92,9 @@ export class Decoder {
    */
   async read(prompts: readonly Int32Array[]): Promise<NextToken> {
     const longest = this.#checkPrompts(prompts);
-    const { engine, config } = this.#model;
-    const slots = Math.ceil(longest / this.#chunk) * this.#chunk;
-    this.#state = Object.fromEntries(
-      stateSpecs(config, this.#room).map(({ name, dtype, shape }) => [name, engine.upload(zeros(dtype, shape))]),
-    );
+    const { engine } = this.#model;
+    const slots = slotsFor(longest, this.#lengths);
+    this.#state = await this.#emptyState();
     this.#start = 0;
     this.#padding = engine.upload(
       tensorFrom(
@@ -119,8 +104,8 @@ export class Decoder {
       ),
     );
     let next: NextToken | null = null;
-    while (this.#start < slots) {
-      next = await this.#advance(this.#programs.read, chunkOf(prompts, slots, this.#start, this.#chunk));
+    for (const n of chunksOf(slots, this.#lengths)) {
+      next = await this.#advance(await this.#program(n), chunkOf(prompts, slots, this.#start, n));
     }
     return present(next);
   }
@@ -136,13 +121,33 @@ export class Decoder {
         `the cache is full: it was made for ${this.#options.maxNew} new tokens; ask for more of them`,
       );
     }
-    return await this.#advance(this.#programs.step, tokens);
+    return await this.#advance(await this.#program(1), tokens);
   }
 
   async dispose(): Promise<void> {
     this.#state = null;
-    await this.#programs.read.dispose();
-    await this.#programs.step.dispose();
+    for (const program of this.#programs.values()) await program.dispose();
+    await this.#empty?.dispose();
+  }
+
+  async #program(n: number): Promise<Executable> {
+    const made = this.#programs.get(n);
+    if (made !== undefined) return made;
+    const program = await compileChunk(this.#model, n, this.#room);
+    this.#programs.set(n, program);
+    return program;
+  }
+
+  /** The states before the first token, made where they are kept: caches are large. */
+  async #emptyState(): Promise<TensorMap> {
+    const { engine, config } = this.#model;
+    const specs = stateSpecs(config, this.#room);
+    if (engine.hints.accelerator !== true) {
+      return Object.fromEntries(specs.map(({ name, dtype, shape }) => [name, engine.upload(zeros(dtype, shape))]));
+    }
+    const graph = () => makeGraph({}, Object.fromEntries(specs.map((s) => [s.name, full(s.dtype, s.shape, 0)])));
+    this.#empty ??= await engine.compile(graph());
+    return await this.#empty.run({});
   }
 
   async #advance(program: Executable, tokens: Int32Array): Promise<NextToken> {
@@ -205,7 +210,7 @@ function chunkOf(prompts: readonly Int32Array[], slots: number, start: number, n
 
 async function compileChunk({ engine, config: model }: ModelOnEngine, n: number, room: StateRoom): Promise<Executable> {
   const { batchSize } = room;
-  const params = parameterInputs(model, room.dtype);
+  const params = parameterInputs(model);
   const before = stateInputs(model, room);
   const tokens = input('tokens', 'i32', [batchSize, n]);
   const place = { start: input('start', 'i32', []), padding: input('padding', 'i32', [batchSize]) };

@@ -1,4 +1,5 @@
 /** Every composite in terms of primitives (and simpler composites), assembled from the families. */
+import { CACHE_DECOMPOSITIONS } from './attention/cache.js';
 import { ATTENTION_DECOMPOSITIONS } from './attention/decompose.js';
 import { GATE_DECOMPOSITIONS } from './composites/gate.js';
 import { inline } from './ir/graph.js';
@@ -19,6 +20,7 @@ const TABLE = {
   ...GATE_DECOMPOSITIONS,
   ...ROUTE_DECOMPOSITIONS,
   ...ATTENTION_DECOMPOSITIONS,
+  ...CACHE_DECOMPOSITIONS,
   ...RECURRENCE_DECOMPOSITIONS,
   remat,
 };

@@ -3,6 +3,7 @@
  * have a meaning that an engine may have a better kernel for, a decomposition into primitives and a derivative rule of
  * their own.
  */
+import { CACHE } from './attention/cache.js';
 import { ATTENTION } from './attention/op.js';
 import { GATE } from './composites/gate.js';
 import { build } from './ir/emit.js';
@@ -29,6 +30,7 @@ export const OPS: { readonly [K in OpName]: OpDefinition<K> } = {
   ...GATE,
   ...ROUTE,
   ...ATTENTION,
+  ...CACHE,
   ...RECURRENCE,
 };
 

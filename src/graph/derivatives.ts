@@ -1,4 +1,5 @@
 /** The derivative rule of every op, assembled from the families. */
+import { CACHE_DERIVATIVES } from './attention/cache.js';
 import { ATTENTION_DERIVATIVES } from './attention/decompose.js';
 import { GATE_DERIVATIVES } from './composites/gate.js';
 import type { DerivativeRule } from './ir/rules.js';
@@ -23,5 +24,6 @@ export const DERIVATIVE_RULES: { readonly [K in OpName]: DerivativeRule<K> } = {
   ...GATE_DERIVATIVES,
   ...ROUTE_DERIVATIVES,
   ...ATTENTION_DERIVATIVES,
+  ...CACHE_DERIVATIVES,
   ...RECURRENCE_DERIVATIVES,
 };

@@ -16,6 +16,7 @@ export { printGraph } from './ir/print.js';
 export * from './ops.js';
 export { OPS, emit } from './definitions.js';
 export type { AttentionAttrs } from './attention/op.js';
+export { cacheBlocks, type CacheAttentionAttrs } from './attention/cache.js';
 export type { CausalConvAttrs, RecurrenceAttrs, SelectiveScanAttrs } from './recurrence/type.js';
 export { angleTable, rotatePairs, sineOf, type RotaryAttrs } from './composites/rotary.js';
 export { mixedPrecision } from './precision.js';
@@ -25,4 +26,5 @@ export { decomposeAttention, decomposeAttentionGrad, type AttentionBlocks } from
 export { bandedBlock } from './attention/banded.js';
 export { softcapped } from './attention/softcap.js';
 export { expand, type DecompositionOverrides } from './expand.js';
-export { simplify, uniformValue, type Evaluate, type SimplifyOptions } from './simplify.js';
+export { uniformValue } from './ir/leaves.js';
+export { simplify, type Evaluate, type SimplifyOptions } from './simplify.js';

@@ -1,5 +1,6 @@
 /** The op functions of every family: each takes values (and plain attributes), checks them and returns new values. */
 export * from './primitives/index.js';
+export { cacheAttention, cacheWrite } from './attention/cache.js';
 export { attention } from './attention/op.js';
 export { swiglu } from './composites/gate.js';
 export { crossEntropy, softmax } from './composites/loss.js';

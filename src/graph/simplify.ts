@@ -1,9 +1,9 @@
 /** Common-subexpression elimination, simplification and constant folding of whole graphs. */
-import { at, sameShape, sizeOf, toNumbers, type HostTensor } from '../core/index.js';
+import { at, sameShape, sizeOf, type HostTensor } from '../core/index.js';
 import { Operands } from './ir/checks.js';
 import { copyNode, inferTypes } from './ir/emit.js';
 import { makeGraph, mapGraph } from './ir/graph.js';
-import { constant } from './ir/leaves.js';
+import { constant, uniformValue } from './ir/leaves.js';
 import type { Graph, Node, NodeOf, Value } from './ir/types.js';
 import * as L from './primitives/index.js';
 
@@ -106,14 +106,6 @@ function withoutBroadcasts(node: Node, inputs: readonly Value[]): readonly Value
     if (sameShape(new Operands(node.op, tried).broadcastShape(), shape)) result = tried;
   });
   return result;
-}
-
-/** The number that a value holds in every element, if it is a constant of that kind. */
-export function uniformValue(v: Value): number | null {
-  if (v.node.op === 'broadcast') return uniformValue(v.node.inputs[0]);
-  if (v.node.op !== 'constant') return null;
-  const { tensor } = v.node.attrs;
-  return sizeOf(tensor.shape) === 1 ? at(toNumbers(tensor), 0) : null;
 }
 
 const ascending = (axes: readonly number[]): boolean => axes.every((a, i) => i === 0 || a > at(axes, i - 1));

@@ -6,9 +6,20 @@
  * R ropeDim, V valueDim.
  */
 import { at, dims, invariant } from '../core/index.js';
-import { attention, concat, linear, mul, reshape, sigmoid, sliceAxis, transpose, type Value } from '../graph/index.js';
+import {
+  attention,
+  concat,
+  convert,
+  linear,
+  mul,
+  reshape,
+  sigmoid,
+  sliceAxis,
+  transpose,
+  type Value,
+} from '../graph/index.js';
 import { meanVisibleKeys, turn } from './attention.js';
-import { attend, cacheShape, extended, type AttendInputs } from './cached-attention.js';
+import { attend, cacheShape, extended, type AttendInputs, type SeenEntries } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';
 import { affine, twoParts } from './mixers/linear.js';
@@ -99,8 +110,15 @@ function expandsFor(n: number, S: number, { latentRank: C, nopeDim: N, ropeDim: 
   return S * projected + n * S * (N + R + V) < n * projected + n * S * (2 * C + R);
 }
 
-/** The heads' outputs `[B,n,H,V]` on entries `[B,1,S,C+R]`, latents and shared keys, where `seen`. */
-function attendLatents(scope: MlaScope, section: MlaConfig, inputs: AttendInputs, entries: Value, seen: Value): Value {
+/** The heads' outputs `[B,n,H,V]` on kept entries `[B,1,S,C+R]`, latents and shared keys. */
+function attendLatents(
+  scope: MlaScope,
+  section: MlaConfig,
+  inputs: AttendInputs,
+  kept: Value,
+  seen: SeenEntries,
+): Value {
+  const entries = convert(kept, inputs.q.dtype);
   const { latentRank: C, nopeDim: N, ropeDim: R } = section;
   const [B, , S] = dims(entries, 3);
   const n = at(inputs.q.shape, 1);

@@ -1,6 +1,6 @@
 /** Recurrent mixers as layers of a model: from the definitions of `mixers/` to the rules that the model asks for. */
-import { at, invariant, sizeOf } from '../core/index.js';
-import { eq, reshape, rotary, rotaryAt, rotaryFrequencies, select, type Value } from '../graph/index.js';
+import { at, got, invariant, sizeOf } from '../core/index.js';
+import { convert, eq, reshape, rotary, rotaryAt, rotaryFrequencies, select, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import { firstTokens } from './documents.js';
 import type { Mixer, MixerScope } from './mixer.js';
@@ -89,10 +89,15 @@ export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf
       })),
     step: (scope) => {
       const after: Record<string, Value> = {};
+      // States that need not be exact may be kept in another dtype than that of the parameters.
+      const exact = new Map(
+        definition.states(sectionOf(scope.config, mixer), scope.config).map((s) => [s.name, s.exact]),
+      );
+      const inOwn = (name: string, value: Value) => (got(exact, name) ? value : convert(value, scope.x.dtype));
       const access: StateAccess = {
         segments: null,
-        read: (name) => scope.state(name),
-        write: (name, value) => void (after[name] = value),
+        read: (name) => inOwn(name, scope.state(name)),
+        write: (name, value) => void (after[name] = convert(value, scope.state(name).dtype)),
         maskPadding: (x) => onlyWhere(scope.place.valid, x),
       };
       const out = definition.mix(scopeOf(scope, mixer), sectionOf(scope.config, mixer), access);

@@ -5,6 +5,7 @@
 import { Rng, isFloat, tensorFrom, type DType, type HostTensor, type Shape } from '../../src/core/index.js';
 import * as L from '../../src/graph/index.js';
 import type { OpName, Value } from '../../src/graph/index.js';
+import { CACHE_ATTENTION_CASES, WRITE_CASES } from './cache-cases.js';
 import { randomTensor } from './random.js';
 import { CONV_CASES, DELTA_CASES, LINEAR_CASES, SELECTIVE_CASES } from './recurrence-cases.js';
 
@@ -419,6 +420,8 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
   ],
   attention: attentionCases,
   attentionGrad: derivativeCases('attention', attentionCases),
+  cacheWrite: WRITE_CASES,
+  cacheAttention: CACHE_ATTENTION_CASES,
   linearRecurrence: LINEAR_CASES,
   linearRecurrenceGrad: derivativeCases('linearRecurrence', LINEAR_CASES),
   deltaRule: DELTA_CASES,

@@ -85,6 +85,8 @@ export interface EngineHints {
   readonly runsAhead: number;
   /** Whether it computes on a device beside the host, on which bfloat16 is much faster than float32. */
   readonly accelerator?: boolean;
+  /** The dtype of products and activations where it is not that of the graphs; states may be kept in it. */
+  readonly activations?: 'bf16';
 }
 
 /**

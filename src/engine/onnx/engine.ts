@@ -123,8 +123,8 @@ async function runInPlace(
 }
 
 /**
- * Outputs that may be written into the memory of their donated input: sums of a scatter into an input which nothing
- * else reads. onnxruntime then adds in place instead of copying first (a cache of keys grows by one row in no time).
+ * Outputs that may be written into the memory of their donated input: caches which nothing else reads. onnxruntime then
+ * writes the new rows in place instead of copying first (a cache of keys grows by one row in no time).
  */
 function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, string>>): ReadonlySet<string> {
   const uses = usesOf(graph);
@@ -132,7 +132,7 @@ function inPlaceOutputs(graph: Graph, donate: Readonly<Record<string, string>>):
   const outputs = new Map(graph.outputs.map((p) => [p.name, p.value]));
   const fits = ([from, to]: readonly [string, string]): boolean => {
     const [before, after] = [inputs.get(from), outputs.get(to)];
-    if (before === undefined || after?.node.op !== 'scatterAdd' || before.shape.length !== 2) return false;
+    if (before === undefined || after?.node.op !== 'cacheWrite') return false;
     return after.node.inputs[0] === before && uses.get(before) === 1;
   };
   return new Set(

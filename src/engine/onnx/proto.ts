@@ -149,14 +149,17 @@ function writeGraph(w: Writer, graph: OnnxGraph): void {
   for (const port of graph.outputs) nested(w, 12, (inner) => writePort(inner, port));
 }
 
-/** A ModelProto with the default operator set 21 and `com.microsoft` 1. */
+/** The default operator set, and the first one that has `TensorScatter`. */
+const [OPSET, WITH_TENSOR_SCATTER] = [21, 24];
+
+/** A ModelProto with the default operator set, or the first that has all of its ops, and `com.microsoft` 1. */
 export function encodeModel(graph: OnnxGraph): Uint8Array {
   const w = protobuf.Writer.create();
   integer(w, 1, 10);
   text(w, 2, 'longsight');
   nested(w, 7, (inner) => writeGraph(inner, graph));
   for (const [domain, version] of [
-    ['', 21],
+    ['', graph.nodes.some(({ op }) => op === 'TensorScatter') ? WITH_TENSOR_SCATTER : OPSET],
     ['com.microsoft', 1],
   ] as const) {
     nested(w, 8, (inner) => {

@@ -6,6 +6,7 @@ import { at, last, dims, invariant, sameShape, sizeOf, tensorFrom, type DType, t
 import { isComposite, uniformValue, type Graph, type Node, type OpName, type Value } from '../../graph/index.js';
 import type { CompositeTable, RuledOp } from '../contract/composites.js';
 import { unsupported, type Name, type OnnxBuilder } from './builder.js';
+import { lowerCacheAttention, lowerCacheWrite, meetsFilled } from './cache.js';
 import { lowerDot } from './dot.js';
 import { ONNX_TYPES, type OnnxPort } from './proto.js';
 
@@ -259,6 +260,8 @@ const COMPOSITES = {
   crossEntropyGrad: 'any',
   attention: null,
   attentionGrad: null,
+  cacheWrite: 'any',
+  cacheAttention: 'f32',
   linearRecurrence: null,
   linearRecurrenceGrad: null,
   deltaRule: null,
@@ -268,7 +271,9 @@ const COMPOSITES = {
 } as const satisfies CompositeTable<'any' | 'f32'>;
 
 /** Whether a node is a composite for which onnxruntime has a kernel. */
-export function hasKernel({ op, inputs }: Node): boolean {
+export function hasKernel(node: Node): boolean {
+  const { op, inputs } = node;
+  if (op === 'cacheAttention' && !meetsFilled(node)) return false;
   const kernel = isComposite(op) ? COMPOSITES[op] : null;
   return kernel === 'any' || (kernel === 'f32' && inputs[0]?.dtype === 'f32');
 }
@@ -356,6 +361,8 @@ const ONNX_RULES: { readonly [K in RuledOp<typeof COMPOSITES>]: OnnxRule<K> } = 
   kernel: (_, node) => {
     throw unsupported(node, 'kernels are for accelerators');
   },
+  cacheWrite: lowerCacheWrite,
+  cacheAttention: lowerCacheAttention,
   softmax: (b, node) => b.bind(out(node), b.op('Softmax', names(b, node), { axis: node.attrs.axis })),
   rmsNorm,
   rotary,

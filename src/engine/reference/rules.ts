@@ -2,6 +2,7 @@
 import { got, at, LongsightError } from '../../core/index.js';
 import type { Graph, Node, NodeOf, OpName, Value } from '../../graph/index.js';
 import { fromHost, numberArray, type Arrays, type NumberArray } from './array.js';
+import { cacheAttention, cacheWrite } from './cache.js';
 import * as C from './composites.js';
 import * as P from './primitives.js';
 import * as R from './recurrence.js';
@@ -142,6 +143,8 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   crossEntropyGrad: (_, inputs) => [C.crossEntropyGrad(inputs)],
   attention: (node, inputs) => C.attention(inputs, node.attrs),
   attentionGrad: (node, inputs) => C.attentionGrad(inputs, node.attrs),
+  cacheWrite: (_, inputs) => [cacheWrite(inputs)],
+  cacheAttention: (node, inputs) => [cacheAttention(inputs, node.attrs)],
   linearRecurrence: (node, inputs) => R.linearRecurrence(inputs, node.attrs),
   linearRecurrenceGrad: (node, inputs) => R.linearRecurrenceGrad(inputs, node.attrs),
   deltaRule: (node, inputs) => R.deltaRule(inputs, node.attrs),

@@ -1,5 +1,5 @@
 /** Values that come from nothing: inputs of a graph, constants, counting. */
-import { tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
+import { at, sizeOf, tensorFrom, toNumbers, type DType, type HostTensor, type Shape } from '../../core/index.js';
 import { Operands } from './checks.js';
 import { build1, define } from './emit.js';
 import type { Value } from './types.js';
@@ -35,6 +35,14 @@ export function constantFrom(dtype: DType, shape: Shape, values: ArrayLike<numbe
 /** A constant scalar. */
 export function scalar(value: number, dtype: DType): Value {
   return constant(tensorFrom(dtype, [], [value]));
+}
+
+/** The number that a value holds in every element, if it is a constant of that kind. */
+export function uniformValue(v: Value): number | null {
+  if (v.node.op === 'broadcast') return uniformValue(v.node.inputs[0]);
+  if (v.node.op !== 'constant') return null;
+  const { tensor } = v.node.attrs;
+  return sizeOf(tensor.shape) === 1 ? at(toNumbers(tensor), 0) : null;
 }
 
 /** 0, 1, 2, ... along `axis`, the same along all others. Throws `DTypeError` for bool. */

@@ -71,6 +71,19 @@ describe('greedy generation', () => {
     );
   });
 
+  it('does not depend on how long prompts are cut: in small chunks and large ones', async () => {
+    const long = [300, 129, 257].map((n, i) => Int32Array.from(randomTokens(HYBRID, n, 20 + i)));
+    const sizes = { maxPrompt: 300, maxNew: 4 };
+    const want = tokensOf(await run({ ...sizes, chunk: 60 }, { maxNew: 4 }, long));
+    // 300 tokens are 384 slots: a chunk of 128 and one of 256.
+    expect(tokensOf(await run(sizes, { maxNew: 4 }, long))).toEqual(want);
+    for (const [i, prompt] of long.entries()) {
+      const tokens: number[] = [...prompt];
+      for (let n = 0; n < 4; n++) tokens.push(likeliest(HYBRID, params, tokens));
+      expect(want[i]).toEqual(tokens.slice(prompt.length));
+    }
+  });
+
   it('needs no decoder for one round: a model continues all its prompts together', async () => {
     expect(tokensOf(await generate(model, prompts, { maxNew: 10 }))).toEqual(tokensOf(await run({}, { maxNew: 10 })));
   });

@@ -77,8 +77,8 @@ describe('decoding in chunks', () => {
     expect(shapes).toEqual([
       ['layers.0.keys.0', [2, 1, 3, 6]],
       ['layers.0.values.0', [2, 1, 3, 6]],
-      ['layers.0.keys.1', [200, 6]],
-      ['layers.0.values.1', [200, 6]],
+      ['layers.0.keys.1', [2, 1, 100, 6]],
+      ['layers.0.values.1', [2, 1, 100, 6]],
       ['layers.1.keys.0', [2, 2, 5, 6]],
       ['layers.1.values.0', [2, 2, 5, 6]],
     ]);
@@ -90,7 +90,7 @@ describe('decoding in chunks', () => {
     const chunk = { tokens: input('t', 'i32', [1, 2]), start: input('s', 'i32', []), padding: input('p', 'i32', [1]) };
     const states = stateInputs(config, { ...room, maxLength: 9 });
     expect(() => forwardChunk(config, parameterInputs(config, 'f64'), chunk, states, room)).toThrow(
-      'state layers.0.keys.0 has shape [36,6]; this model needs [32,6]',
+      'state layers.0.keys.0 has shape [1,4,9,6]; this model needs [1,4,8,6]',
     );
     expect(() => forwardChunk(config, parameterInputs(config, 'f64'), chunk, new Map(), room)).toThrow(/is missing/);
   });

@@ -77,7 +77,7 @@ describe('costs of latent attention', () => {
     const small = resolveModelConfig({ ...WIDE, layers: 'mla mla:5' });
     const room = { batchSize: 3, maxLength: 20, dtype: 'f32' } as const;
     const [full, windowed] = stateSpecs(small, room);
-    expect(full).toEqual({ name: 'layers.0.latents', dtype: 'f32', shape: [3 * 20, 36] });
+    expect(full).toEqual({ name: 'layers.0.latents', dtype: 'f32', shape: [3, 1, 20, 36] });
     expect(windowed).toEqual({ name: 'layers.1.latents', dtype: 'f32', shape: [3, 1, 5, 36] });
     expect(modelCost(small, 20).cacheBytes).toBe(4 * (20 * 36 + 5 * 36));
   });
@@ -93,11 +93,7 @@ describe('generation with latents', () => {
     const tokens = input('tokens', 'i32', [1, n]);
     const place = { start: input('start', 'i32', []), padding: input('padding', 'i32', [1]) };
     const { stream } = forwardChunk(config, params, { tokens, ...place }, stateInputs(config, room), room);
-    return nodesOf([stream]).flatMap((node) =>
-      node.op === 'dot' && node.outputs[0].shape.at(-1) === maxLength
-        ? [node.attrs.lhsContract.reduce((k, axis) => k * (node.inputs[0].shape[axis] ?? NaN), 1)]
-        : [],
-    );
+    return nodesOf([stream]).flatMap((node) => (node.op === 'cacheAttention' ? [node.inputs[0].shape[3] ?? NaN] : []));
   }
 
   it('meets latents token by token and expanded keys in long chunks, with the same result', async () => {

@@ -103,6 +103,8 @@ export const XLA_DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K>
   crossEntropyGrad: inFloat32(crossEntropyGrad),
   attention: inFloat32(DECOMPOSITIONS.attention),
   attentionGrad: inFloat32(DECOMPOSITIONS.attentionGrad),
+  cacheWrite: DECOMPOSITIONS.cacheWrite,
+  cacheAttention: DECOMPOSITIONS.cacheAttention,
   causalConv: inFloat32(DECOMPOSITIONS.causalConv),
   // The recurrences keep states in f32 beside bf16 inputs by themselves; bodies of remat hold ops that are treated one
   // by one.

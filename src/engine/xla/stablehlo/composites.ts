@@ -16,13 +16,15 @@ export const COMPOSITES = {
   crossEntropyGrad: null,
   attention: 'attention',
   attentionGrad: 'attention',
+  cacheWrite: 'always',
+  cacheAttention: null,
   linearRecurrence: 'recurrence',
   linearRecurrenceGrad: 'recurrence',
   deltaRule: 'recurrence',
   deltaRuleGrad: 'recurrence',
   selectiveScan: null,
   causalConv: null,
-} as const satisfies CompositeTable<'attention' | 'recurrence'>;
+} as const satisfies CompositeTable<'attention' | 'recurrence' | 'always'>;
 
 type Table = typeof COMPOSITES;
 type Kept = NonNullable<Table[keyof Table]>;

@@ -44,6 +44,7 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const kernelOf: Scope['kernelOf'] = (node) =>
     cudnn && isKeptFor('attention', node) && fitsCudnn(node) === true ? kernel : null;
   const keep = (node: Node): boolean => {
+    if (isKeptFor('always', node)) return true;
     if (isKeptFor('recurrence', node)) return kernels && fitsRecurrenceKernels(node) === true;
     return isKeptFor('attention', node) && (kernelOf(node) !== null || (mesh !== null && divides(mesh, node)));
   };

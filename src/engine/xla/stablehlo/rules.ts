@@ -228,6 +228,18 @@ const scatterAdd: StableHloRule<'scatterAdd'> = (node, [x, given, updates], { bu
   return [name];
 };
 
+const cacheWrite: StableHloRule<'cacheWrite'> = (node, [cache, rows, start], { builder }) => {
+  const index: TensorType = { dtype: 'i32', shape: [] };
+  const zero = builder.scalar(0, 'i32');
+  const types = [inp(node, 0), inp(node, 1), index, index, index, index].map(typeText).join(', ');
+  const places = [zero, zero, present(start), zero].join(', ');
+  return [
+    builder.define(
+      `stablehlo.dynamic_update_slice ${cache}, ${rows}, ${places} : (${types}) -> ${typeText(out(node))}`,
+    ),
+  ];
+};
+
 const barrier: StableHloRule<'barrier'> = (node, inputs, { builder }) => {
   if (inputs.length === 0) return [];
   const types = node.outputs.map(typeText).join(', ');
@@ -303,6 +315,7 @@ const STABLEHLO_RULES: { readonly [K in RuledOp<typeof COMPOSITES>]: StableHloRu
   stopGradient: same,
   barrier,
   kernel: lowerKernel,
+  cacheWrite,
   attention: (node, inputs, scope) => lowerAttention(node, inputs, scope, lowerNodes),
   attentionGrad: (node, inputs, scope) => lowerAttentionGrad(node, inputs, scope, lowerNodes),
   linearRecurrence: lowerRecurrence,
