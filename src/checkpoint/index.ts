@@ -14,6 +14,7 @@ export {
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
 export { weightFiles } from './hf/places.js';
+export type { WeightDType } from './hf/reader.js';
 export type { HfTensorParts, TensorProblems } from './hf/tensors.js';
 export * from './safetensors.js';
 export { sameTokenizer, type TokenizerOrigin } from './same-tokenizer.js';

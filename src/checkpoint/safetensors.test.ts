@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type HostTensor, StoreError, tensorFrom, toNumbers } from '../core/index.js';
-import { fromF16Bits, readSafetensors, SafetensorsFile, streamSafetensors, writeSafetensors } from './safetensors.js';
+import { fromF16Bits, type HostTensor, StoreError, tensorFrom, toF16Bits, toNumbers } from '../core/index.js';
+import { readSafetensors, SafetensorsFile, streamSafetensors, writeSafetensors } from './safetensors.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'longsight-safetensors-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -15,6 +15,7 @@ const tensors: Record<string, HostTensor> = {
   a: tensorFrom('f32', [], [7]),
   wide: tensorFrom('f64', [2], [Math.PI, -1e300]),
   half: tensorFrom('bf16', [2, 1], [1.5, -0.25]),
+  ieee: tensorFrom('f16', [3], [1.5, -0.25, 65504]),
   ids: tensorFrom('i32', [2], [-5, 2147483647]),
   none: tensorFrom('f32', [0, 4], []),
 };
@@ -74,7 +75,7 @@ describe('safetensors', () => {
     );
   });
 
-  it('widens f16 and turns other integers into i32', () => {
+  it('keeps f16 and turns other integers into i32', () => {
     const data = Buffer.alloc(18);
     data.writeUInt16LE(0x3c00, 0);
     data.writeBigInt64LE(-3n, 2);
@@ -89,7 +90,7 @@ describe('safetensors', () => {
       data,
     );
     const back = readSafetensors(path);
-    expect(back.h).toEqual(tensorFrom('f32', [1], [1]));
+    expect(back.h).toEqual(tensorFrom('f16', [1], [1]));
     expect(back.i).toEqual(tensorFrom('i32', [1], [-3]));
     expect(back.u).toEqual(tensorFrom('i32', [1], [9]));
     data.writeBigInt64LE(2n ** 40n, 2);
@@ -107,6 +108,32 @@ describe('safetensors', () => {
     ]);
     expect(fromF16Bits(0xfc00)).toBe(-Infinity);
     expect(fromF16Bits(0x7e00)).toBeNaN();
+  });
+
+  it('rounds to half precision as IEEE does: every number comes back, ties go to even', () => {
+    for (let bits = 0; bits < 0x10000; bits++) {
+      const value = fromF16Bits(bits);
+      if (!Number.isNaN(value)) expect(toF16Bits(value)).toBe(bits);
+    }
+    // Between 1 and the next number, 1 + 2^-10; between the two after it; just past the middle; the largest, and past it.
+    const numbers = [1 + 2 ** -11, 1 + 3 * 2 ** -11, 1 + 2 ** -11 + 2 ** -40, 65519.99, 65520, -1e9, 2 ** -25, 3e-8];
+    expect(numbers.map(toF16Bits)).toEqual([0x3c00, 0x3c02, 0x3c01, 0x7bff, 0x7c00, 0xfc00, 0, 1]);
+    expect(toF16Bits(NaN)).toBe(0x7e00);
+  });
+
+  it('widens floats of one byte to f32', () => {
+    // Of E4M3: 1, the smallest, -2, the largest (448), none; of E5M2: 1, the smallest, the largest (57344), -infinity.
+    const data = Uint8Array.of(0x38, 0x01, 0xc0, 0x7e, 0x7f, 0x3c, 0x01, 0x7b, 0xfc);
+    const header = {
+      a: { dtype: 'F8_E4M3', shape: [5], data_offsets: [0, 5] },
+      b: { dtype: 'F8_E5M2', shape: [4], data_offsets: [5, 9] },
+    };
+    const path = forge('bytes', header, data);
+    const back = readSafetensors(path);
+    expect(back.a).toEqual(tensorFrom('f32', [5], [1, 2 ** -9, -2, 448, NaN]));
+    expect(back.b).toEqual(tensorFrom('f32', [4], [1, 2 ** -16, 57344, -Infinity]));
+    using file = new SafetensorsFile(path);
+    expect(file.readFloats('a', 1, 3)).toEqual(Float32Array.of(2 ** -9, -2));
   });
 
   it('names the file when it is missing, empty or cut anywhere', () => {

@@ -25,6 +25,8 @@ import {
   StoreError,
   clip,
   LIMITS,
+  lookUp,
+  widenHalf,
 } from '../core/index.js';
 
 const MAX_READ_BYTES = 2 ** 28;
@@ -42,6 +44,8 @@ const STORED_BYTES = {
   U32: 4,
   U16: 2,
   U8: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
   BOOL: 1,
 } as const;
 
@@ -52,6 +56,7 @@ const STORED_NAME: Readonly<Record<DType, StoredDType>> = {
   f64: 'F64',
   f32: 'F32',
   bf16: 'BF16',
+  f16: 'F16',
   i32: 'I32',
   bool: 'BOOL',
 };
@@ -60,7 +65,7 @@ const STORED_NAME: Readonly<Record<DType, StoredDType>> = {
 export interface TensorEntry {
   readonly name: string;
   readonly stored: StoredDType;
-  /** The dtype that reading gives: f16 widens to f32, every integer becomes i32. */
+  /** The dtype that reading gives: floats of one byte widen to f32, every integer becomes i32. */
   readonly dtype: DType;
   /** The shape that the header states. */
   readonly shape: Shape;
@@ -167,11 +172,9 @@ export class SafetensorsFile implements Disposable {
     }
   }
 
-  /** The tensor called `name`, on the host. bf16 stays bf16; f16 becomes f32; integers of every width become i32. */
+  /** The tensor called `name`, on the host. Floats of one byte become f32, integers of every width i32. */
   read(name: string): HostTensor {
-    const entry = this.entries.get(name);
-    if (entry === undefined)
-      throw new StoreError(`${this.path} has no tensor ${clip(name)}`, { details: { path: this.path, name } });
+    const entry = this.#entry(name);
     const count = sizeOf(entry.shape);
     if (entry.stored === STORED_NAME[entry.dtype]) {
       const data = this.#allocate(entry, () => allocate(entry.dtype, count));
@@ -183,9 +186,8 @@ export class SafetensorsFile implements Disposable {
     }
     const bytes = this.#allocate(entry, () => new Uint8Array(entry.end - entry.begin));
     this.#fill(entry, bytes);
-    const view = new DataView(bytes.buffer);
-    if (entry.stored === 'F16') return hostTensor('f32', entry.shape, widenF16(view, count));
-    return hostTensor('i32', entry.shape, narrowIntegers(this.path, entry, view, count));
+    if (isFloatStored(entry.stored)) return hostTensor('f32', entry.shape, WIDEN[entry.stored](bytes.buffer));
+    return hostTensor('i32', entry.shape, narrowIntegers(this.path, entry, new DataView(bytes.buffer), count));
   }
 
   /**
@@ -194,24 +196,38 @@ export class SafetensorsFile implements Disposable {
    * @throws StoreError if there is no such tensor, or it does not hold floats
    */
   readFloats(name: string, first: number, last: number): Float32Array {
-    const entry = this.entries.get(name);
-    if (entry === undefined)
-      throw new StoreError(`${this.path} has no tensor ${clip(name)}`, { details: { path: this.path, name } });
+    const entry = this.#entry(name);
     const { stored } = entry;
-    const widen = Object.hasOwn(WIDEN, stored) ? WIDEN[stored as FloatDType] : undefined;
-    if (widen === undefined) throw new StoreError(`${this.path}: tensor ${clip(name)} holds ${stored}, not floats`);
+    if (!isFloatStored(stored)) throw new StoreError(`${this.path}: tensor ${clip(name)} holds ${stored}, not floats`);
+    const bytes = this.#allocate(entry, () => new Uint8Array((last - first) * STORED_BYTES[stored]));
+    this.readBytes(name, first, bytes);
+    return WIDEN[stored](bytes.buffer);
+  }
+
+  /**
+   * Elements of a tensor from number `first` on as the file holds them, as many as `into` has room for.
+   *
+   * @throws StoreError if there is no such tensor, or it has fewer elements
+   */
+  readBytes(name: string, first: number, into: Uint8Array): void {
+    const entry = this.#entry(name);
+    const width = STORED_BYTES[entry.stored];
+    const last = first + into.length / width;
     if (first < 0 || first > last || last > sizeOf(entry.shape)) {
       throw new StoreError(`${this.path}: tensor ${clip(name)} has no elements ${first} to ${last}`);
     }
-    const [width, count] = [STORED_BYTES[stored], last - first];
-    const bytes = this.#allocate(entry, () => new Uint8Array(count * width));
-    this.#readAt(bytes, this.#dataStart + entry.begin + first * width, `tensor ${clip(name)}`);
-    return widen(bytes.buffer, count);
+    this.#readAt(into, this.#dataStart + entry.begin + first * width, `tensor ${clip(name)}`);
   }
 
   [Symbol.dispose](): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+  }
+
+  #entry(name: string): TensorEntry {
+    const entry = this.entries.get(name);
+    if (entry !== undefined) return entry;
+    throw new StoreError(`${this.path} has no tensor ${clip(name)}`, { details: { path: this.path, name } });
   }
 
   #readHeader(size: number): { value: unknown; bytes: number } {
@@ -371,38 +387,46 @@ function checkEntry(path: string, name: string, value: unknown, dataBytes: numbe
 }
 
 function readAs(stored: StoredDType): DType {
-  if (stored === 'F16') return 'f32';
   for (const [dtype, name] of Object.entries(STORED_NAME)) if (name === stored) return dtype as DType;
-  return 'i32';
+  return isFloatStored(stored) ? 'f32' : 'i32';
 }
 
-/** The value of IEEE half-precision bits. */
-export function fromF16Bits(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >>> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
+type FloatStored = 'F64' | 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2';
 
-function widenF16(view: DataView, count: number): Float32Array {
-  const out = new Float32Array(count);
-  for (let i = 0; i < count; i++) out[i] = fromF16Bits(view.getUint16(2 * i, true));
-  return out;
-}
+/** The numbers of the floats of one byte, by their bits. */
+const BYTE_FLOATS = { F8_E4M3: byteFloats(4, 3), F8_E5M2: byteFloats(5, 2) } as const;
 
-type FloatDType = 'F64' | 'F32' | 'F16' | 'BF16';
+/**
+ * The numbers of one-byte floats with a sign, by their bits, f32 `[256]`: Micikevicius et al. 2022, "FP8 formats for
+ * deep learning". E5M2 has infinities as IEEE formats do; of E4M3 only all ones is no number.
+ */
+function byteFloats(exponentBits: number, fractionBits: number): Float32Array {
+  const bias = 2 ** (exponentBits - 1) - 1;
+  const [fractions, top] = [2 ** fractionBits, 2 ** exponentBits - 1];
+  return Float32Array.from({ length: 256 }, (_, bits) => {
+    const exponent = (bits >>> fractionBits) & top;
+    const fraction = bits & (fractions - 1);
+    const sign = bits & 0x80 ? -1 : 1;
+    if (exponent === top && exponentBits === 5) return fraction === 0 ? sign * Infinity : NaN;
+    if (exponent === top && fraction === fractions - 1) return NaN;
+    if (exponent === 0) return sign * (fraction / fractions) * 2 ** (1 - bias);
+    return sign * (1 + fraction / fractions) * 2 ** (exponent - bias);
+  });
+}
 
 /** Elements of the floating types, widened or rounded to f32. */
-const WIDEN: Readonly<Record<FloatDType, (bytes: ArrayBuffer, count: number) => Float32Array>> = {
+const WIDEN: Readonly<Record<FloatStored, (bytes: ArrayBuffer) => Float32Array>> = {
   F64: (bytes) => Float32Array.from(new Float64Array(bytes)),
   F32: (bytes) => new Float32Array(bytes),
-  F16: (bytes, count) => widenF16(new DataView(bytes), count),
-  BF16: (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (v) => v << 16).buffer),
+  F16: (bytes) => widenHalf('f16', new Uint16Array(bytes)),
+  BF16: (bytes) => widenHalf('bf16', new Uint16Array(bytes)),
+  F8_E4M3: (bytes) => lookUp(BYTE_FLOATS.F8_E4M3, new Uint8Array(bytes)),
+  F8_E5M2: (bytes) => lookUp(BYTE_FLOATS.F8_E5M2, new Uint8Array(bytes)),
 };
 
-type IntegerDType = Exclude<StoredDType, 'F64' | 'F32' | 'F16' | 'BF16' | 'I32' | 'BOOL'>;
+const isFloatStored = (stored: StoredDType): stored is FloatStored => Object.hasOwn(WIDEN, stored);
+
+type IntegerDType = Exclude<StoredDType, FloatStored | 'I32' | 'BOOL'>;
 
 const READ_INTEGER: Readonly<Record<IntegerDType, (view: DataView, i: number) => number | bigint>> = {
   I64: (v, i) => v.getBigInt64(8 * i, true),

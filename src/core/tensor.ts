@@ -1,6 +1,6 @@
 /** Dense row-major tensors on the host. */
 import { at, f64At } from './at.js';
-import { allocate, fromBf16Bits, toBf16Bits, type DType, type HostArrayOf } from './dtype.js';
+import { allocate, fromBf16Bits, fromF16Bits, toBf16Bits, toF16Bits, type DType, type HostArrayOf } from './dtype.js';
 import { ShapeError } from './errors.js';
 
 /** The sizes of a tensor's dimensions, outermost first; empty for a scalar. */
@@ -12,7 +12,7 @@ export interface HostTensor<K extends DType = DType> {
   readonly dtype: K;
   /** The sizes of the dimensions, outermost first. */
   readonly shape: Shape;
-  /** The elements in row-major order; bf16 as its 16 bits, bool as 0 or 1. */
+  /** The elements in row-major order; bf16 and f16 as their 16 bits, bool as 0 or 1. */
   readonly data: HostArrayOf[K];
 }
 
@@ -63,16 +63,27 @@ export function tensorFrom<K extends DType>(dtype: K, shape: Shape, values: Arra
     throw new ShapeError(`tensor ${dtype}${formatShape(shape)} needs ${t.data.length} values, got ${values.length}`);
   }
   const data = t.data;
-  for (let i = 0; i < data.length; i++) {
-    const v = at(values, i);
-    data[i] = dtype === 'bf16' ? toBf16Bits(v) : dtype === 'bool' ? (v !== 0 ? 1 : 0) : v;
-  }
+  const encode = ENCODE[dtype];
+  for (let i = 0; i < data.length; i++) data[i] = encode(at(values, i));
   return t;
 }
+
+const itself = (x: number): number => x;
+
+/** How a number becomes an element of a host array. */
+const ENCODE: Readonly<Record<DType, (x: number) => number>> = {
+  f64: itself,
+  f32: itself,
+  bf16: toBf16Bits,
+  f16: toF16Bits,
+  i32: itself,
+  bool: (x) => (x !== 0 ? 1 : 0),
+};
 
 /** The elements of a tensor as float64 numbers, whatever its dtype. */
 export function toNumbers(t: HostTensor): Float64Array {
   const out = new Float64Array(t.data);
   if (t.dtype === 'bf16') for (let i = 0; i < out.length; i++) out[i] = fromBf16Bits(f64At(out, i));
+  if (t.dtype === 'f16') for (let i = 0; i < out.length; i++) out[i] = fromF16Bits(f64At(out, i));
   return out;
 }

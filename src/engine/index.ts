@@ -14,6 +14,7 @@ export {
   type AcceleratorMemory,
 } from './contract/accelerators.js';
 export { inFloat32, inPrecision, measuringPrecision, type Precision } from './precision.js';
+export { withStoredWeights } from './stored-weights.js';
 export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/hosts.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';

@@ -59,8 +59,10 @@ export {
   openModel,
   openModels,
   originOf,
+  WEIGHTS_HELD,
   type OpenedModel,
   type OpenOptions,
+  type WeightsHeld,
 } from './open-model.js';
 export { checkpointsOf, measuringRun, runOf, type NamedRun } from './named-run.js';
 export { CHECKPOINT_USES } from './settings-in-effect.js';

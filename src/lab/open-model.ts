@@ -17,19 +17,22 @@ import {
   fingerprintFile,
   LongsightError,
   maxOf,
+  type DType,
 } from '../core/index.js';
 import { hasShards, tokenizerOfShards } from '../data/index.js';
 import {
   createEngine,
+  inFloat32,
   inPrecision,
   measuringPrecision,
+  withStoredWeights,
   type Engine,
   type EngineChoice,
   type EngineName,
   type Precision,
   type TensorMap,
 } from '../engine/index.js';
-import { uploadParameters, type LoadedModel } from '../loaded/index.js';
+import { uploadParameters, type LoadedModel, type NamedWeights } from '../loaded/index.js';
 import type { HostParameters, ModelConfig } from '../model/index.js';
 import { findCheckpoint, type Checkpoint } from '../run/index.js';
 import { openRunData, runAtStep, stagesOf } from '../train/index.js';
@@ -54,7 +57,14 @@ export interface OpenOptions {
   readonly threads?: number | undefined;
   /** What programs compute in; on accelerators that of the training, else float32, unless given. */
   readonly precision?: Precision | undefined;
+  /** What weights are held in (default: as they are stored). Programs compute the same with both. */
+  readonly weights?: WeightsHeld | undefined;
 }
+
+/** What weights of an opened model are held in: bf16 and f16 as they are stored, or everything in float32. */
+export type WeightsHeld = (typeof WEIGHTS_HELD)[number];
+/** Every choice of what weights are held in. */
+export const WEIGHTS_HELD = ['stored', 'float32'] as const;
 
 /** What a run file, or what is asked for above it, wants of an engine. */
 export function engineChoice(
@@ -89,9 +99,18 @@ class EngineSource {
     this.#engine = typeof engine === 'object' ? engine : null;
   }
 
-  get(): Engine {
+  get weights(): WeightsHeld {
+    return this.options.weights ?? 'stored';
+  }
+
+  /**
+   * The engine for a model.
+   *
+   * @param held what its weights are held in, by name
+   */
+  get(held: ReadonlyMap<string, DType>): Engine {
     this.#engine ??= this.#make();
-    return inPrecision(this.#engine, this.precision(this.#engine));
+    return inPrecision(withStoredWeights(inFloat32(this.#engine), held), this.precision(this.#engine));
   }
 
   precision(engine: Engine): Precision {
@@ -122,6 +141,9 @@ interface Origin {
   readonly run: NamedRun | null;
   readonly checkpoint: Checkpoint | null;
   readonly parameters: () => HostParameters;
+  /** What weights are held in on the engine, by name, and the weights in that; none are named that are f32. */
+  readonly held: ReadonlyMap<string, DType>;
+  readonly weights: () => NamedWeights;
   readonly engine: EngineSource;
 }
 
@@ -140,7 +162,10 @@ export class OpenedModel implements LoadedModel {
   /** The run that the checkpoint belongs to; null for a model saved by Transformers. */
   readonly run: NamedRun | null;
   readonly checkpoint: Checkpoint | null;
+  /** What weights are held in. */
+  readonly weightsHeld: WeightsHeld;
   readonly #origin: Origin;
+  #engine: Engine | null = null;
   #tensors: TensorMap | null = null;
   #fingerprint: string | null = null;
   #longestAsked = 0;
@@ -152,6 +177,7 @@ export class OpenedModel implements LoadedModel {
     this.tokenizer = origin.tokenizer;
     this.run = origin.run;
     this.checkpoint = origin.checkpoint;
+    this.weightsHeld = origin.engine.weights;
     this.#origin = origin;
   }
 
@@ -171,7 +197,7 @@ export class OpenedModel implements LoadedModel {
   }
 
   get engine(): Engine {
-    return this.#origin.engine.get();
+    return (this.#engine ??= this.#origin.engine.get(this.#origin.held));
   }
 
   /** What programs of the model compute in. */
@@ -185,10 +211,10 @@ export class OpenedModel implements LoadedModel {
   }
 
   get tensors(): TensorMap {
-    return (this.#tensors ??= uploadParameters(this.engine, this.parameters()));
+    return (this.#tensors ??= uploadParameters(this.engine, this.#origin.weights()));
   }
 
-  /** The weights on the host, read anew at each call. */
+  /** The weights on the host in float32, read anew at each call. */
   parameters(): HostParameters {
     return this.#origin.parameters();
   }
@@ -228,7 +254,7 @@ export class OpenedModel implements LoadedModel {
 }
 
 function imported(path: string, options: OpenOptions): OpenedModel {
-  const { set = [], step } = options;
+  const { set = [], step, weights: weightsHeld = 'stored' } = options;
   const [setting] = set;
   const noRun = `${path} is a model saved by Transformers, which has no run`;
   if (setting !== undefined) throw new ConfigError(`--set ${setting[0]}: ${noRun} whose keys could be changed`);
@@ -236,6 +262,8 @@ function imported(path: string, options: OpenOptions): OpenedModel {
   const opened = openHfModel(path);
   return new OpenedModel({
     ...{ path, config: opened.config, parameters: () => opened.parameters(), run: null, checkpoint: null },
+    held: weightsHeld === 'float32' ? new Map() : opened.types,
+    weights: () => opened.weights(weightsHeld === 'float32' ? 'f32' : undefined),
     tokenizer: hasTokenizer(path) ? withinVocabulary(openTokenizer(path), opened.config.vocabSize) : null,
     engine: new EngineSource(options, null),
   });
@@ -247,6 +275,8 @@ function stored(path: string, run: NamedRun, checkpoint: Checkpoint, engine: Eng
   const tokenizer = shards === undefined ? null : withinVocabulary(tokenizerOfShards(shards.path), config.vocabSize);
   return new OpenedModel({
     ...{ path, config, parameters: () => checkpoint.parameters(), run, checkpoint, tokenizer, engine },
+    // Checkpoints are float32.
+    ...{ held: new Map(), weights: () => checkpoint.parameters() },
   });
 }
 

@@ -10,6 +10,7 @@ import {
 import { openHfModel, readSafetensors } from '../checkpoint/index.js';
 import { createOnnxEngine, type Engine } from '../engine/index.js';
 import { loadModel } from '../loaded/index.js';
+import type { WeightsHeld } from './open-model.js';
 
 /** The largest relative differences that pass: of values, and of gradient norms. */
 export type ParityTolerances = Required<Pick<ParityOptions, 'tolerance' | 'gradientTolerance'>>;
@@ -25,16 +26,19 @@ export const PARITY_TOLERANCES: ParityTolerances = {
  *
  * @param folder the folder of the model
  * @param file the expected values (default: `expected.safetensors` in the folder)
+ * @param held what the weights are held in
  * @throws ConfigError or DataError if the model or the file cannot be read
  */
 export function openParity(
   folder: string,
   file = join(folder, 'expected.safetensors'),
+  held: WeightsHeld = 'stored',
 ): (engine: Engine, tolerances?: ParityTolerances) => Promise<ParityResult> {
-  const { config, parameters, parts, inMemory, hiddenStates, sinksInMaps } = openHfModel(folder);
+  const { config, weights, parts, inMemory, hiddenStates, sinksInMaps } = openHfModel(folder);
   const expected = readSafetensors(file);
+  const type = held === 'float32' ? 'f32' : undefined;
   return (engine, tolerances = PARITY_TOLERANCES) =>
-    compareWithExpected(loadModel(engine, config, parameters(), { source: folder }), expected, {
+    compareWithExpected(loadModel(engine, config, weights(type), { source: folder }), expected, {
       ...tolerances,
       // onnxruntime's float64 is the reference engine's to 1e-12, and a thousand times faster.
       float64: () => createOnnxEngine({ threads: engine.info.threads, reason: 'float64' }),

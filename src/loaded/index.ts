@@ -6,6 +6,7 @@ export {
   withConfig,
   type LoadedModel,
   type ModelOnEngine,
+  type NamedWeights,
 } from './loaded-model.js';
 export {
   answerScore,

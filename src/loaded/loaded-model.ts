@@ -1,7 +1,7 @@
 /** The noun of everything that measures or generates: a model whose weights lie on an engine. */
 import type { TextTokenizer } from '../checkpoint/index.js';
 import { invariant, type HostTensor } from '../core/index.js';
-import type { DeviceTensor, Engine, TensorMap } from '../engine/index.js';
+import { withStoredWeights, type DeviceTensor, type Engine, type TensorMap } from '../engine/index.js';
 import type { ModelConfig } from '../model/index.js';
 
 /**
@@ -22,26 +22,31 @@ export interface LoadedModel extends ModelOnEngine {
   readonly source: string;
 }
 
+/** Weights by name, one after another: a map of them, or what reads them as they are asked for. */
+export type NamedWeights = Iterable<readonly [name: string, tensor: HostTensor]>;
+
 /** Places host parameters on an engine, one tensor for each. */
-export function uploadParameters(
-  engine: Engine,
-  parameters: ReadonlyMap<string, HostTensor>,
-): Record<string, DeviceTensor> {
-  return Object.fromEntries([...parameters].map(([name, tensor]) => [name, engine.upload(tensor)]));
+export function uploadParameters(engine: Engine, parameters: NamedWeights): Record<string, DeviceTensor> {
+  const placed: Record<string, DeviceTensor> = {};
+  for (const [name, tensor] of parameters) placed[name] = engine.upload(tensor);
+  return placed;
 }
 
 /**
- * Places a model on an engine.
+ * Places a model on an engine. Weights in bf16 or f16 stay so, and the model's engine converts them where they are
+ * used.
  *
  * @param parameters the weights, by the names of `parameterSpecs(config)`
  */
 export function loadModel(
   engine: Engine,
   config: ModelConfig,
-  parameters: ReadonlyMap<string, HostTensor>,
+  parameters: NamedWeights,
   { tokenizer = null, source = 'memory' }: Partial<Pick<LoadedModel, 'tokenizer' | 'source'>> = {},
 ): LoadedModel {
-  return { engine, config, tensors: uploadParameters(engine, parameters), tokenizer, source };
+  const tensors = uploadParameters(engine, parameters);
+  const held = new Map(Object.entries(tensors).map(([name, { dtype }]) => [name, dtype]));
+  return { engine: withStoredWeights(engine, held), config, tensors, tokenizer, source };
 }
 
 /** The same weights under another configuration, such as one with smaller windows. */

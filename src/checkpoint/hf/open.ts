@@ -4,11 +4,12 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { refuseHubName } from '../../core/index.js';
+import { got, refuseHubName, type HostTensor } from '../../core/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
 import { Fields } from './family/fields.js';
 import { INDEX_FILE, MODEL_FILE, tensorFiles, type TensorFiles } from './places.js';
+import { TensorReader, type WeightDType } from './reader.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {
   checkTensors,
@@ -16,6 +17,7 @@ import {
   embeddingSources,
   embeddingTensor,
   mapParameters,
+  parameterType,
   readParameter,
   shapesIn,
   storedModel,
@@ -34,6 +36,10 @@ export interface HfModel {
   readonly config: ModelConfig;
   /** Reads all parameters, f32, one after another; a few megabytes of the files are on the host beside them. */
   readonly parameters: () => HostParameters;
+  /** What each parameter is held in where nothing else is asked for: bf16 or f16 where it is stored so, else f32. */
+  readonly types: ReadonlyMap<string, WeightDType>;
+  /** Reads one parameter after another, each in `type` or, by default, in that of `types`. */
+  readonly weights: (type?: 'f32') => Iterable<readonly [name: string, tensor: HostTensor<WeightDType>]>;
   /** Every tensor of the files, by the places in the parameters that hold its elements. */
   readonly parts: readonly HfTensorParts[];
   /**
@@ -69,8 +75,17 @@ export function openHfModel(folder: string): HfModel {
   const { config } = storedModel(family, written, files);
   checkTensors(folder, family, config, files);
   const mapped = mapParameters(family, config, shapesIn(files));
-  const parameters = () =>
-    new Map(mapped.map((parameter) => [parameter.name, readParameter(files, parameter)] as const));
+  const types = new Map(mapped.map((parameter) => [parameter.name, parameterType(files, parameter)] as const));
+  const parameters = () => {
+    using reader = new TensorReader(files);
+    return new Map(mapped.map((parameter) => [parameter.name, readParameter(reader, parameter, 'f32')] as const));
+  };
+  function* weights(type?: 'f32'): Generator<readonly [string, HostTensor<WeightDType>]> {
+    using reader = new TensorReader(files);
+    for (const parameter of mapped) {
+      yield [parameter.name, readParameter(reader, parameter, type ?? got(types, parameter.name))];
+    }
+  }
   const inMemory = (name: string) => {
     if (family.ignored?.(name, config) === true) return null;
     // A tied model may be stored with its head only; in memory the matrix goes by the embedding's name.
@@ -82,6 +97,8 @@ export function openHfModel(folder: string): HfModel {
     modelType,
     config,
     parameters,
+    types,
+    weights,
     parts: tensorParts(mapped),
     inMemory,
     hiddenStates: family.hiddenStates ?? 'embedding',

@@ -3,11 +3,11 @@
  * refused by name. None is passed over because of its name alone, unless no value of it can change a result.
  */
 import type { Shape } from '../../core/index.js';
-import { at, formatShape, sameShape, sizeOf } from '../../core/index.js';
+import { at, formatShape, sameShape } from '../../core/index.js';
 import { groupRotary, headGroups, type ModelConfig } from '../../model/index.js';
-import { SafetensorsFile } from '../safetensors.js';
 import type { ConstantTensor, Family } from './family/family.js';
 import type { NamedPlace, TensorFiles } from './places.js';
+import { TensorReader } from './reader.js';
 
 /** Rounding of a type: relative to a value, and the smallest step near zero. */
 const ROUNDING: Readonly<Record<string, readonly [relative: number, absolute: number]>> = {
@@ -60,9 +60,9 @@ export function spareTensors(
   return { extra, differing };
 }
 
-const valuesOf = ({ path, name, shape }: NamedPlace): Float32Array => {
-  using file = new SafetensorsFile(path);
-  return file.readFloats(name, 0, sizeOf(shape));
+const valuesOf = (tensor: NamedPlace): Float32Array => {
+  using reader = new TensorReader(new Map([[tensor.name, tensor]]));
+  return reader.all(tensor.name);
 };
 
 function againstConstant(tensor: NamedPlace, { shape, values, relative }: ConstantTensor): string | null {

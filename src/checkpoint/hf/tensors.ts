@@ -1,5 +1,6 @@
 /** The tensor files of a Transformers model, and parameters read from them part by part. */
 import {
+  allocate,
   present,
   at,
   i32At,
@@ -12,10 +13,10 @@ import {
   type Shape,
 } from '../../core/index.js';
 import { parameterSpecs, type ModelConfig } from '../../model/index.js';
-import { SafetensorsFile } from '../safetensors.js';
 import type { Family, TensorShapes } from './family/family.js';
 import type { ParameterLayout, Source } from './family/layout.js';
 import { sameStored, type TensorFiles } from './places.js';
+import { heldAs, TensorReader, type WeightArray, type WeightDType } from './reader.js';
 import { spareTensors, type DifferingTensor } from './spare.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -104,11 +105,10 @@ export interface StoredHead {
  */
 export function storedModel(family: Family, config: ModelConfig, files: TensorFiles): StoredHead {
   const head = storedHead(family, config, files);
+  using reader = new TensorReader(files);
   const adopted = family.adopt?.(head.config, (name) => {
     const place = files.get(name);
-    if (place === undefined) return undefined;
-    using file = new SafetensorsFile(place.path);
-    return { values: file.readFloats(name, 0, sizeOf(place.shape)), stored: place.stored };
+    return place && { values: reader.all(name), stored: place.stored };
   });
   return adopted === undefined ? head : { config: adopted.config, notes: [...head.notes, ...adopted.notes] };
 }
@@ -230,28 +230,70 @@ export function checkTensors(folder: string, family: Family, config: ModelConfig
   }
 }
 
-/** Reads one parameter, f32; a few megabytes of theirs at a time are on the host beside it. */
-export function readParameter(files: TensorFiles, parameter: MappedParameter): HostTensor<'f32'> {
+/** What a parameter is held in: the type of its tensors where they have one, f32 where they differ. */
+export function parameterType(files: TensorFiles, { layout }: MappedParameter): WeightDType {
+  const [first, ...rest] = new Set(layout.sources.map(({ tensor }) => heldAs(files, tensor)));
+  return first === undefined || rest.length > 0 ? 'f32' : first;
+}
+
+/**
+ * Reads one parameter in `dtype`, which is f32 or that of `parameterType`; a few megabytes of theirs at a time are on
+ * the host beside it.
+ */
+export function readParameter<K extends WeightDType>(
+  reader: TensorReader,
+  parameter: MappedParameter,
+  dtype: K,
+): HostTensor<K> {
   const { shape, layout } = parameter;
-  const data = new Float32Array(sizeOf(shape));
+  const data = allocate<WeightDType>(dtype, sizeOf(shape));
   const columns = layout.transposed ? at(shape, 1) : sizeOf(shape.slice(1));
   let first = 0;
   for (const source of layout.sources) {
     const places = placesOf(source, first);
-    first += takenRows(source);
     const width = sizeOf(sourceShape(parameter, source).slice(1));
-    using file = new SafetensorsFile(present(files.get(source.tensor)).path);
-    const step = Math.max(1, Math.floor(CHUNK_BYTES / 4 / Math.max(1, width)));
-    for (let from = 0; from < source.rows; from += step) {
-      const to = Math.min(source.rows, from + step);
-      const own = places.subarray(from, to);
-      if (own.every((place) => place < 0)) continue;
-      const chunk = file.readFloats(source.tensor, from * width, to * width);
-      if (layout.transposed) transposeInto(data, chunk, width, columns, own);
-      else own.forEach((place, i) => place >= 0 && data.set(chunk.subarray(i * width, (i + 1) * width), place * width));
+    const rows = { reader, source, width, dtype };
+    if (source.take === null && !layout.transposed && dtype !== 'f32') {
+      reader.fill(source.tensor, 0, data.subarray(first * width, (first + source.rows) * width));
+    } else {
+      for (const { from, chunk } of chunksOf(rows, places)) {
+        const own = places.subarray(from, from + chunk.length / Math.max(1, width));
+        if (layout.transposed) transposeInto(data, chunk, width, columns, own);
+        else
+          own.forEach((place, i) => place >= 0 && data.set(chunk.subarray(i * width, (i + 1) * width), place * width));
+      }
     }
+    first += takenRows(source);
   }
-  return hostTensor('f32', shape, data);
+  return hostTensor<WeightDType>(dtype, shape, data) as HostTensor<K>;
+}
+
+interface SourceRows {
+  readonly reader: TensorReader;
+  readonly source: Source;
+  /** Elements of a row. */
+  readonly width: number;
+  readonly dtype: WeightDType;
+}
+
+/** The rows of a source that have a place, in pieces; the memory of a piece is that of the next one too. */
+function* chunksOf(
+  { reader, source, width, dtype }: SourceRows,
+  places: Int32Array,
+): Generator<{ readonly from: number; readonly chunk: WeightArray }> {
+  const step = Math.max(1, Math.floor(CHUNK_BYTES / 4 / Math.max(1, width)));
+  const scratch = dtype === 'f32' ? null : new Uint16Array(Math.min(step, source.rows) * width);
+  for (let from = 0; from < source.rows; from += step) {
+    const to = Math.min(source.rows, from + step);
+    if (places.subarray(from, to).every((place) => place < 0)) continue;
+    if (scratch === null) {
+      yield { from, chunk: reader.floats(source.tensor, from * width, to * width) };
+      continue;
+    }
+    const chunk = scratch.subarray(0, (to - from) * width);
+    reader.fill(source.tensor, from * width, chunk);
+    yield { from, chunk };
+  }
 }
 
 /** For every row of theirs, the column or row of ours that it fills; -1 for none. */
@@ -268,13 +310,7 @@ const TILE = 32;
  * `from [places.length, width]` transposed into columns `places` of `into [width, columns]`, in tiles that stay in
  * cache.
  */
-function transposeInto(
-  into: Float32Array,
-  from: Float32Array,
-  width: number,
-  columns: number,
-  places: Int32Array,
-): void {
+function transposeInto(into: WeightArray, from: WeightArray, width: number, columns: number, places: Int32Array): void {
   for (let i0 = 0; i0 < width; i0 += TILE) {
     const iEnd = Math.min(width, i0 + TILE);
     for (let j0 = 0; j0 < places.length; j0 += TILE) {

@@ -69,8 +69,8 @@ function readerOf(schema: z.core.$ZodType): {
 async function run(kind: AnalysisKind, path: string, flags: AnalysisFlags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const analysis = analysisOf(kind);
-  const { step, set, engine, threads, precision } = flags;
-  const open = { step, set, engine, threads, precision, use: analysis.use };
+  const { step, set, engine, threads, precision, weights } = flags;
+  const open = { step, set, engine, threads, precision, weights, use: analysis.use };
   const all = analysis.checkpoints.command === 'all';
   const models = all ? openModels(path, open) : ([openModel(path, open)] as const);
   const given = Object.fromEntries(Object.entries(flags).filter(([key]) => key in analysis.options.shape));

@@ -8,13 +8,15 @@ import { EXIT } from '../terminal/errors.js';
 import {
   addEngineOptions,
   addOutputOptions,
+  addWeightsOption,
   positiveNumber,
   type EngineFlags,
   type OutputFlags,
+  type WeightsFlag,
 } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 
-interface Flags extends OutputFlags, EngineFlags {
+interface Flags extends OutputFlags, EngineFlags, WeightsFlag {
   readonly expected?: string;
   readonly tolerance: number;
   readonly gradientTolerance: number;
@@ -44,12 +46,14 @@ export function addParity(program: Command, context: CliContext): void {
       number('--gradient-tolerance'),
       PARITY_TOLERANCES.gradientTolerance,
     );
-  addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => parity(folder, flags, context));
+  addOutputOptions(addWeightsOption(addEngineOptions(command))).action((folder: string, flags: Flags) =>
+    parity(folder, flags, context),
+  );
 }
 
 async function parity(folder: string, flags: Flags, context: CliContext): Promise<void> {
   const { tolerance, gradientTolerance } = flags;
-  const compare = openParity(folder, flags.expected);
+  const compare = openParity(folder, flags.expected, flags.weights);
   const output = new Output(context, flags);
   const result = await withEngine(null, flags, output, (engine) => compare(engine, { tolerance, gradientTolerance }));
   output.result(describe(result), { event: 'parity', folder, ...result });

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
 import { messageOf, ConfigError, nearest } from '../../core/index.js';
 import { ENGINE_NAMES, type EngineName, type Precision } from '../../engine/index.js';
-import { parsePath, type Setting } from '../../lab/index.js';
+import { parsePath, WEIGHTS_HELD, type Setting, type WeightsHeld } from '../../lab/index.js';
 
 /** The options `--json` and `--quiet`. */
 export interface OutputFlags {
@@ -37,8 +37,22 @@ export function addEngineOptions(command: Command): Command {
     .option('--threads <n>', 'threads of the engine', (text) => positiveInteger('--threads', text));
 }
 
-/** The option `--precision`. */
-export interface PrecisionFlag {
+/** The option `--weights`. */
+export interface WeightsFlag {
+  readonly weights?: WeightsHeld;
+}
+
+/** Adds `--weights` to a command. */
+export function addWeightsOption(command: Command): Command {
+  return command.option(
+    '--weights <how>',
+    'what the weights of an imported model are held in: stored (bf16 and fp16 stay so; default) or float32, which computes the same',
+    (text) => parseChoice('--weights', WEIGHTS_HELD, text),
+  );
+}
+
+/** The options `--precision` and `--weights`. */
+export interface PrecisionFlag extends WeightsFlag {
   readonly precision?: Precision;
 }
 
@@ -46,7 +60,7 @@ const PRECISIONS: readonly Precision[] = ['f32', 'bf16'];
 
 /** Options of commands that measure models. */
 export function addMeasuringOptions(command: Command): Command {
-  return addEngineOptions(command).option(
+  return addWeightsOption(addEngineOptions(command)).option(
     '--precision <name>',
     'f32 or bf16 (default: that of training on accelerators, else f32)',
     (text) => {

@@ -2,6 +2,8 @@
 import { at, UnsupportedOpError, tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
 import type { Node, OpName, Value } from '../../graph/index.js';
 import {
+  heldType,
+  ONNX_TYPES,
   rawBytes,
   type OnnxAttribute,
   type OnnxGraph,
@@ -24,9 +26,13 @@ export interface Names {
 /** Builds an ONNX graph: nodes, initializers, and a name for each value of the lowered graph. */
 export class OnnxBuilder {
   readonly #nodes: OnnxNode[] = [];
+  /** Nodes on weights alone, which come before all others. */
+  readonly #early: OnnxNode[] = [];
+  readonly #weights = new Set<Name>();
   readonly #initializers: OnnxTensor[] = [];
+  readonly #constantNames = new Set<Name>();
   readonly #constants = new Map<string, Name>();
-  readonly #values = new Map<Value, Name>();
+  readonly #values = new Map<Value, Name | (() => Name)>();
   readonly #reshaped = new Map<string, Name>();
   readonly #transposed = new Map<string, Name>();
 
@@ -47,8 +53,11 @@ export class OnnxBuilder {
 
   /** The name of a graph value. */
   of(value: Value): Name {
-    const name = this.#values.get(value);
-    if (name === undefined) throw new Error(`value of ${value.node.op} has no ONNX name yet`);
+    const found = this.#values.get(value);
+    if (found === undefined) throw new Error(`value of ${value.node.op} has no ONNX name yet`);
+    if (typeof found === 'string') return found;
+    const name = found();
+    this.#values.set(value, name);
     return name;
   }
 
@@ -56,7 +65,8 @@ export class OnnxBuilder {
     return this.#values.has(value);
   }
 
-  bind(value: Value, name: Name): void {
+  /** Gives a value its name, or what makes its nodes once something asks for the name. */
+  bind(value: Value, name: Name | (() => Name)): void {
     this.#values.set(value, name);
   }
 
@@ -68,13 +78,26 @@ export class OnnxBuilder {
   /** Adds a node with several outputs. */
   ops(op: string, inputs: readonly Name[], count: number, attributes: Attributes = {}, domain = ''): Name[] {
     const outputs = Array.from({ length: count }, () => this.fresh());
-    this.#nodes.push({ op, domain, inputs, outputs, attributes });
+    this.push({ op, domain, inputs, outputs, attributes });
     return outputs;
   }
 
   /** Adds a node whose outputs are named already. */
   push(node: OnnxNode): void {
-    this.#nodes.push(node);
+    const isEarly =
+      node.inputs.some((name) => this.#weights.has(name)) &&
+      node.inputs.every((name) => this.#weights.has(name) || this.#constantNames.has(name));
+    if (isEarly) node.outputs.forEach((name) => this.#weights.add(name));
+    (isEarly ? this.#early : this.#nodes).push(node);
+  }
+
+  /**
+   * Has what is computed from this input, and others that are named so, stand before all other nodes. onnxruntime runs
+   * what a node needs from its last to its first: a conversion of weights then runs right before the product that needs
+   * it, and not with all others at the beginning.
+   */
+  markWeight(name: Name): void {
+    this.#weights.add(name);
   }
 
   /** A constant; equal small ones are shared. */
@@ -84,12 +107,13 @@ export class OnnxBuilder {
     if (old !== undefined) return old;
     const name = this.fresh();
     this.#initializers.push({ name, type, dims, raw });
+    this.#constantNames.add(name);
     if (key !== null) this.#constants.set(key, name);
     return name;
   }
 
   tensor(t: HostTensor): Name {
-    return this.constant(t.dtype, t.shape, rawBytes(t));
+    return this.constant(heldType(t.dtype), t.shape, rawBytes(t));
   }
 
   /** A scalar or list of the dtype. */
@@ -123,6 +147,12 @@ export class OnnxBuilder {
     return this.op('Cast', [x], { to: type });
   }
 
+  /** Elements of a dtype as they are held, in another one; of bf16 that means its bits. */
+  convert(x: Name, from: DType, to: DType): Name {
+    const own = from === 'bf16' ? this.op('BitCast', [x], { to: ONNX_TYPES.bf16 }) : x;
+    return this.cast(own, ONNX_TYPES[to]);
+  }
+
   /**
    * The finished graph. A value that a node of this graph computes takes the name of the output that it is; one that is
    * an input, a constant or an output already is copied by an Identity.
@@ -132,7 +162,8 @@ export class OnnxBuilder {
     inputs: readonly OnnxPort[],
     outputs: readonly { readonly port: OnnxPort; readonly from: Name }[],
   ): OnnxGraph {
-    const computed = new Set(this.#nodes.flatMap((node) => node.outputs));
+    const all = [...this.#early, ...this.#nodes];
+    const computed = new Set(all.flatMap((node) => node.outputs));
     const renamed = new Map<Name, Name>();
     const copies: OnnxNode[] = [];
     for (const { port, from } of outputs) {
@@ -140,7 +171,7 @@ export class OnnxBuilder {
       else copies.push({ op: 'Identity', domain: '', inputs: [from], outputs: [port.name], attributes: {} });
     }
     const rename = (names: readonly Name[]): Name[] => names.map((n) => renamed.get(n) ?? n);
-    const nodes = [...this.#nodes, ...copies].map((node) => ({
+    const nodes = [...all, ...copies].map((node) => ({
       ...node,
       inputs: rename(node.inputs),
       outputs: rename(node.outputs),

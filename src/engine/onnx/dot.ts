@@ -2,7 +2,7 @@
  * A general dot as MatMul, Gemm or com.microsoft.FusedMatMul. Operands are brought to `[batch, M, K]` or `[batch, K,
  * M]`, whichever needs no transpose: the kernels take transposed operands for free.
  */
-import { at, sizeOf } from '../../core/index.js';
+import { at, isHalf, sameShape, sizeOf } from '../../core/index.js';
 import type { DotAttrs, Node, Value } from '../../graph/index.js';
 import type { Name, OnnxBuilder } from './builder.js';
 
@@ -40,9 +40,60 @@ function orderedContract(a: Value, b: Value, attrs: DotAttrs): DotAttrs {
   return cost(right) < cost(left) ? right : left;
 }
 
+/** Elements of a matrix of two bytes that are converted at once: 16 MB of float32. */
+const BLOCK = 2 ** 22;
+
+interface LargeHalf {
+  /** The matrix as it is stored. */
+  readonly stored: Value;
+  /** Factors of its rows or columns, which it is multiplied by once converted. */
+  readonly gain: Value | null;
+}
+
+/** A matrix converted from two bytes, perhaps times gains, that has more elements than are converted at once. */
+export function largeHalf(v: Value): LargeHalf | null {
+  const { node, shape } = v;
+  if (shape.length !== 2 || sizeOf(shape) <= BLOCK) return null;
+  if (node.op === 'convert') return isHalf(node.inputs[0].dtype) ? { stored: node.inputs[0], gain: null } : null;
+  if (node.op !== 'mul') return null;
+  const [matrix, gain] = node.inputs;
+  const found = sameShape(matrix.shape, shape) && sizeOf(gain.shape) < sizeOf(shape) ? largeHalf(matrix) : null;
+  return found?.gain === null ? { ...found, gain } : null;
+}
+
+/**
+ * The product with a large matrix of two bytes, in blocks of its columns, so that no more than a block of it is in
+ * float32: each column of the result is the same. Null where gains differ along what is cut.
+ */
+function productInBlocks(b: OnnxBuilder, node: Node<'dot'>, alpha: number): Name | null {
+  const [lhs, rhs] = node.inputs;
+  const large = node.attrs.rhsContract.length === 1 ? largeHalf(rhs) : null;
+  if (large === null || node.attrs.lhsBatch.length > 0) return null;
+  const { stored, gain } = large;
+  const contract = at(node.attrs.rhsContract, 0);
+  const free = 1 - contract;
+  if ((gain?.shape[gain.shape.length - 2 + free] ?? 1) !== 1) return null;
+  const [K, N] = [at(stored.shape, contract), at(stored.shape, free)];
+  const M = sizeOf(lhs.shape) / K;
+  const { order, contractFirst } = planOperand(lhs, [], node.attrs.lhsContract);
+  const moved = isIdentity(order) ? b.of(lhs) : b.transpose(b.of(lhs), order);
+  const left = { name: b.reshape(moved, contractFirst ? [K, M] : [M, K]), contractFirst };
+  const width = Math.max(1, Math.floor(BLOCK / K));
+  const parts = Array.from({ length: Math.ceil(N / width) }, (_, i) => {
+    const [from, to] = [i * width, Math.min(N, (i + 1) * width)];
+    const block = b.op('Slice', [b.of(stored), b.ints([from]), b.ints([to]), b.ints([free])]);
+    const wide = b.convert(block, stored.dtype, rhs.dtype);
+    const name = gain === null ? wide : b.op('Mul', [wide, b.of(gain)]);
+    return multiply(b, rhs.dtype, 0, left, { name, contractFirst: contract === 0 }, alpha, { M, N: to - from, K });
+  });
+  return b.reshape(b.op('Concat', parts, { axis: 1 }), node.outputs[0].shape);
+}
+
 /** Emits the dot times `alpha`; the result has the shape of the graph value. */
 export function lowerDot(b: OnnxBuilder, node: Node<'dot'>, alpha: number): Name {
   const [lhs, rhs] = node.inputs;
+  const blocks = productInBlocks(b, node, alpha);
+  if (blocks !== null) return blocks;
   const attrs = orderedContract(lhs, rhs, node.attrs);
   const batch = attrs.lhsBatch.map((i) => at(lhs.shape, i));
   const K = sizeOf(attrs.lhsContract.map((i) => at(lhs.shape, i)));

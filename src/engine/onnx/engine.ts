@@ -65,9 +65,12 @@ export interface OnnxOptions {
   readonly profile?: string;
 }
 
-const ORT_TYPES: Readonly<Partial<Record<DType, Ort.Tensor.Type>>> = {
+const ORT_TYPES: Readonly<Record<DType, Ort.Tensor.Type>> = {
   f32: 'float32',
   f64: 'float64',
+  // Its bits: the binding has no tensors of bf16.
+  bf16: 'uint16',
+  f16: 'float16',
   i32: 'int32',
   bool: 'bool',
 };
@@ -83,9 +86,7 @@ class OnnxDeviceTensor implements DeviceTensor {
 
   /** A view for onnxruntime on the same memory. */
   view(): Ort.Tensor {
-    const type = ORT_TYPES[this.dtype];
-    if (!type) throw new EngineError(`onnx: ${this.dtype} tensors do not exist on this engine`);
-    return new (onnxruntime().Tensor)(type, this.data, [...this.shape]);
+    return new (onnxruntime().Tensor)(ORT_TYPES[this.dtype], this.data, [...this.shape]);
   }
 }
 

@@ -1,13 +1,13 @@
 /** Longsight graph -> ONNX model. */
-import { UnsupportedOpError, sizeOf } from '../../core/index.js';
-import { expand, simplify, type Decomposition, type Graph, type Value } from '../../graph/index.js';
+import { UnsupportedOpError, isFloat, isHalf, sizeOf } from '../../core/index.js';
+import { expand, simplify, type Decomposition, type Graph, type OpName, type Value } from '../../graph/index.js';
 import * as L from '../../graph/index.js';
 import { isDecodeStep } from '../passes/decode-step.js';
 import { gainsInNorms } from '../passes/norm-gains.js';
 import { projectionsByPart } from '../passes/projections.js';
 import { evaluateConstant } from '../reference/engine.js';
 import { OnnxBuilder, type Name } from './builder.js';
-import { ONNX_TYPES, encodeModel, type OnnxGraph, type OnnxPort } from './proto.js';
+import { ONNX_TYPES, encodeModel, heldType, type OnnxGraph, type OnnxPort } from './proto.js';
 import { hasKernel, lowerNodes, usesOf } from './rules.js';
 
 /**
@@ -47,6 +47,12 @@ export const STOP_OUTPUT = 'stop';
 /** A flag (bool `[1]`) that a run sets: proof that the program ran before the binding failed. */
 export const RAN_OUTPUT = 'ran';
 
+/** What elements of two bytes can go through as they are, until they are converted. */
+const MOVES: ReadonlySet<string> = new Set<OpName>([
+  ...(['input', 'constant', 'take', 'slice', 'split'] as const),
+  ...(['concat', 'reshape', 'transpose', 'broadcast', 'stopGradient'] as const),
+]);
+
 /** Input and output names as they stand in the ONNX model: arbitrary names are numbered. */
 export interface LoweredGraph {
   readonly model: Uint8Array;
@@ -62,19 +68,21 @@ export interface LoweredGraph {
 export function lowerToOnnx(graph: Graph, donate: Readonly<Record<string, string>> = {}): LoweredGraph {
   const prepared = prepare(graph, donate);
   for (const node of prepared.nodes) {
-    if (node.outputs.some((v) => v.dtype === 'bf16')) {
-      throw new UnsupportedOpError(`onnx cannot do ${node.op} in bf16: the CPU engine computes in f32 or f64`, {
-        details: { op: node.op, engine: 'onnx' },
-      });
-    }
+    const half = node.outputs.find((v) => isHalf(v.dtype));
+    if (half === undefined || MOVES.has(node.op)) continue;
+    throw new UnsupportedOpError(`onnx cannot do ${node.op} in ${half.dtype}: the CPU engine computes in f32 or f64`, {
+      details: { op: node.op, engine: 'onnx' },
+    });
   }
   const builder = new OnnxBuilder(usesOf(prepared));
   const inputNames = new Map<string, Name>();
+  const hasHalves = prepared.inputs.some(({ value }) => isHalf(value.dtype));
   const inputs = prepared.inputs.map(({ name, value }, i): OnnxPort => {
     const own = `input${i}`;
     inputNames.set(name, own);
     builder.bind(value, own);
-    return { name: own, type: value.dtype, dims: value.shape };
+    if (hasHalves && isFloat(value.dtype) && donate[name] === undefined) builder.markWeight(own);
+    return { name: own, type: heldType(value.dtype), dims: value.shape };
   });
   lowerNodes(builder, prepared);
   const outputNames = new Map<string, Name>();
@@ -82,7 +90,7 @@ export function lowerToOnnx(graph: Graph, donate: Readonly<Record<string, string
   const outputs = prepared.outputs.map(({ name, value }, i) => {
     const own = `output${i}`;
     outputNames.set(name, own);
-    return { port: { name: own, type: value.dtype, dims: value.shape }, from: builder.of(value) };
+    return { port: { name: own, type: heldType(value.dtype), dims: value.shape }, from: builder.of(value) };
   });
   const ranPort = { port: { name: RAN_OUTPUT, type: 'bool', dims: [1] }, from: ranFlag(builder, prepared) } as const;
   const stopPort = { port: { name: STOP_OUTPUT, type: 'f32', dims: [], sequence: true }, from: stop } as const;
@@ -96,6 +104,7 @@ function ranFlag(b: OnnxBuilder, graph: Graph): Name {
   if (!port) return b.op('Not', [b.numbers('bool', [1], [0])]);
   const { value } = port;
   const first = b.op('Slice', [b.reshape(b.of(value), [sizeOf(value.shape)]), b.ints([0]), b.ints([1])]);
-  const number = value.dtype === 'bool' ? b.cast(first, ONNX_TYPES.i32) : first;
+  const exact = value.dtype !== 'bool' && !isHalf(value.dtype);
+  const number = exact ? first : b.cast(first, ONNX_TYPES.i32);
   return b.op('Not', [b.op('Less', [number, number])]);
 }

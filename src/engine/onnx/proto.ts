@@ -6,17 +6,25 @@ import protobuf from 'protobufjs/minimal.js';
 import { LongsightError, type DType, type HostTensor } from '../../core/index.js';
 
 /** TensorProto.DataType. */
-export const ONNX_TYPES: Readonly<Record<DType | 'i64', number>> = {
+export const ONNX_TYPES: Readonly<Record<OnnxType, number>> = {
   f32: 1,
   bf16: 16,
+  f16: 10,
   f64: 11,
   i32: 6,
   i64: 7,
+  u16: 4,
   bool: 9,
 };
 
 /** The element types of ONNX tensors that are written. */
-export type OnnxType = DType | 'i64';
+export type OnnxType = DType | 'i64' | 'u16';
+
+/**
+ * The element type that stands for a dtype in inputs, outputs and constants: bf16 as its bits, since onnxruntime's Node
+ * binding has no tensors of bf16.
+ */
+export const heldType = (dtype: DType): OnnxType => (dtype === 'bf16' ? 'u16' : dtype);
 
 /** A tensor with its elements (`TensorProto`). */
 export interface OnnxTensor {
@@ -149,8 +157,20 @@ function writeGraph(w: Writer, graph: OnnxGraph): void {
   for (const port of graph.outputs) nested(w, 12, (inner) => writePort(inner, port));
 }
 
-/** The default operator set, and the first one that has `TensorScatter`. */
-const [OPSET, WITH_TENSOR_SCATTER] = [21, 24];
+/** The default operator set, and for some ops the first that has them. */
+const OPSET = 21;
+const FIRST_OPSETS: ReadonlyMap<string, number> = new Map([
+  ['TensorScatter', 24],
+  ['BitCast', 26],
+]);
+
+/** The first operator set, from the default one on, that has every op of a graph and of the bodies inside it. */
+function opsetOf(graph: OnnxGraph): number {
+  return graph.nodes.reduce((most, { op, attributes }) => {
+    const bodies = Object.values(attributes).filter((a) => typeof a === 'object' && 'nodes' in a);
+    return Math.max(most, FIRST_OPSETS.get(op) ?? OPSET, ...bodies.map(opsetOf));
+  }, OPSET);
+}
 
 /** A ModelProto with the default operator set, or the first that has all of its ops, and `com.microsoft` 1. */
 export function encodeModel(graph: OnnxGraph): Uint8Array {
@@ -159,7 +179,7 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
   text(w, 2, 'longsight');
   nested(w, 7, (inner) => writeGraph(inner, graph));
   for (const [domain, version] of [
-    ['', graph.nodes.some(({ op }) => op === 'TensorScatter') ? WITH_TENSOR_SCATTER : OPSET],
+    ['', opsetOf(graph)],
     ['com.microsoft', 1],
   ] as const) {
     nested(w, 8, (inner) => {

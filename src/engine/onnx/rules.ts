@@ -7,8 +7,8 @@ import { isComposite, uniformValue, type Graph, type Node, type OpName, type Val
 import type { CompositeTable, RuledOp } from '../contract/composites.js';
 import { unsupported, type Name, type OnnxBuilder } from './builder.js';
 import { lowerCacheAttention, lowerCacheWrite, meetsFilled } from './cache.js';
-import { lowerDot } from './dot.js';
-import { ONNX_TYPES, type OnnxPort } from './proto.js';
+import { largeHalf, lowerDot } from './dot.js';
+import { heldType, ONNX_TYPES, type OnnxPort } from './proto.js';
 
 /** Lowers one node to ONNX by adding nodes to the builder. */
 type OnnxRule<K extends OpName> = {
@@ -45,7 +45,9 @@ function scaledDot(b: OnnxBuilder, node: Node): { readonly dot: Node<'dot'>; rea
 
 const mul: OnnxRule<'mul'> = (b, node) => {
   const scaled = scaledDot(b, node);
-  b.bind(out(node), scaled ? lowerDot(b, scaled.dot, scaled.alpha) : b.op('Mul', names(b, node)));
+  if (scaled) return b.bind(out(node), lowerDot(b, scaled.dot, scaled.alpha));
+  const name = () => b.op('Mul', names(b, node));
+  b.bind(out(node), largeHalf(out(node)) === null ? name() : name);
 };
 
 const iota: OnnxRule<'iota'> = (b, node) => {
@@ -167,7 +169,7 @@ const scan: OnnxRule<'scan'> = (b, node) => {
     if (!isScanned(i)) return inner.bind(value, b.of(inp(node, i))); // consts come from the outer scope
     const name = inner.fresh();
     inner.bind(value, name);
-    ports.push({ name, type: value.dtype, dims: value.shape });
+    ports.push({ name, type: heldType(value.dtype), dims: value.shape });
   });
   // Scan wants at least one scanned input; without xs a counter serves.
   const counter = numXs === 0;
@@ -176,7 +178,7 @@ const scan: OnnxRule<'scan'> = (b, node) => {
   const results = body.outputs.map(({ value }) => value);
   const saved = savesCarry ? body.inputs.slice(0, numCarry).map((p) => p.value) : [];
   const outputs = [...results, ...saved].map((value) => ({
-    port: { name: inner.fresh(), type: value.dtype, dims: value.shape },
+    port: { name: inner.fresh(), type: heldType(value.dtype), dims: value.shape },
     from: inner.of(value),
   }));
   const numYs = outputs.length - numCarry;
@@ -322,8 +324,10 @@ const ONNX_RULES: { readonly [K in RuledOp<typeof COMPOSITES>]: OnnxRule<K> } = 
   not: direct('Not'),
   select: direct('Where'),
   convert: (b, node) => {
-    if (node.attrs.dtype === 'bf16' || inp(node, 0).dtype === 'bf16') throw unsupported(node, 'no bf16 on the CPU');
-    b.bind(out(node), b.cast(b.of(inp(node, 0)), ONNX_TYPES[node.attrs.dtype]));
+    const from = inp(node, 0);
+    const name = () => b.convert(b.of(from), from.dtype, node.attrs.dtype);
+    // Products convert large matrices in blocks.
+    b.bind(out(node), largeHalf(out(node)) === null ? name() : name);
   },
   reshape: (b, node) => b.bind(out(node), b.reshape(b.of(inp(node, 0)), node.attrs.shape)),
   transpose: (b, node) => b.bind(out(node), b.transpose(b.of(inp(node, 0)), node.attrs.permutation)),

@@ -6,7 +6,7 @@
  * In the backward pass the gradient of the whole product is the parts' gradients joined: its products with the matrix
  * and with the input become products of the parts, too.
  */
-import { at, invariant, present, sameShape } from '../../core/index.js';
+import { at, invariant, isHalf, present, sameShape } from '../../core/index.js';
 import {
   add,
   concat,
@@ -14,6 +14,7 @@ import {
   emit,
   expand,
   mapGraph,
+  mul,
   reduceSum,
   reshape,
   split,
@@ -190,10 +191,16 @@ function reshapedParts({ inputs: [from], outputs: [to] }: NodeOf<'reshape'>, siz
   return parts?.map((part, i) => reshape(part, [...lead, at(sizes, i)])) ?? null;
 }
 
-/** `matrix [d,n]` cut into columns; what was converted is cut before. */
+/** `matrix [d,n]` cut into columns; what was converted is cut before, and so is what is stored in two bytes. */
 function columnsOf(matrix: Value, sizes: readonly number[]): readonly Value[] {
-  if (matrix.node.op !== 'convert') return split(matrix, 1, sizes);
-  return columnsOf(matrix.node.inputs[0], sizes).map((part) => convert(part, matrix.dtype));
+  const { node } = matrix;
+  if (node.op === 'convert') return columnsOf(node.inputs[0], sizes).map((part) => convert(part, matrix.dtype));
+  if (node.op !== 'mul') return split(matrix, 1, sizes);
+  const [whole, gain] = node.inputs;
+  const ofRows = gain.shape.length === 2 && gain.shape[1] === 1 && sameShape(whole.shape, matrix.shape);
+  const halves = whole.node.op === 'convert' && isHalf(whole.node.inputs[0].dtype);
+  if (!ofRows || !halves) return split(matrix, 1, sizes);
+  return columnsOf(whole, sizes).map((part) => mul(part, gain));
 }
 
 /** The parts of a product, each computed on its own. */

@@ -29,7 +29,15 @@ export interface Tile {
 }
 
 /** A large negative score instead of -inf: exp gives exactly 0 next to any visible key, and no row is fully masked. */
-export const MASKED: Readonly<Record<DType, number>> = { f64: -1e30, f32: -1e30, bf16: -1e30, i32: 0, bool: 0 };
+export const MASKED: Readonly<Record<DType, number>> = {
+  f64: -1e30,
+  f32: -1e30,
+  bf16: -1e30,
+  // The least of its numbers.
+  f16: -65504,
+  i32: 0,
+  bool: 0,
+};
 
 /**
  * The sizes of an attention: B batch, T tokens, H query heads, G key/value heads, R = H/G, D key width, E value width.

@@ -160,7 +160,7 @@ async function keysOf(
   const judge =
     chosen.evaluator === undefined
       ? model
-      : openModel(chosen.evaluator, { engine: model.engine, precision: model.precision });
+      : openModel(chosen.evaluator, { engine: model.engine, precision: model.precision, weights: model.weightsHeld });
   const found: CharSpan[][] = [];
   for (const { text } of texts) {
     // With what the tokenizer puts in front, as published.

@@ -16,7 +16,14 @@ import type { TensorType } from '../../../graph/index.js';
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
 
-const ELEMENT: Readonly<Record<DType, string>> = { f64: 'f64', f32: 'f32', bf16: 'bf16', i32: 'i32', bool: 'i1' };
+const ELEMENT: Readonly<Record<DType, string>> = {
+  f64: 'f64',
+  f32: 'f32',
+  bf16: 'bf16',
+  f16: 'f16',
+  i32: 'i32',
+  bool: 'i1',
+};
 
 /** A named value of the text. */
 export interface Operand {
@@ -34,17 +41,20 @@ export function listText(values: readonly (number | string)[]): string {
   return `[${values.join(', ')}]`;
 }
 
-const INFINITY_BITS: Readonly<Record<'f64' | 'f32' | 'bf16', readonly [string, string, string]>> = {
+type FloatDType = 'f64' | 'f32' | 'bf16' | 'f16';
+
+const INFINITY_BITS: Readonly<Record<FloatDType, readonly [string, string, string]>> = {
   f64: ['0x7FF0000000000000', '0xFFF0000000000000', '0x7FF8000000000000'],
   f32: ['0x7F800000', '0xFF800000', '0x7FC00000'],
   bf16: ['0x7F80', '0xFF80', '0x7FC0'],
+  f16: ['0x7C00', '0xFC00', '0x7E00'],
 };
 
 /** One element as MLIR writes it; floats by their shortest decimal digits, which read back to the same bits. */
 export function literal(value: number, dtype: DType): string {
   if (dtype === 'bool') return value === 0 ? 'false' : 'true';
   if (!isFloat(dtype)) return `${value}`;
-  const [infinity, minusInfinity, nan] = INFINITY_BITS[dtype as 'f64' | 'f32' | 'bf16'];
+  const [infinity, minusInfinity, nan] = INFINITY_BITS[dtype as FloatDType];
   if (Number.isNaN(value)) return nan;
   if (!Number.isFinite(value)) return value > 0 ? infinity : minusInfinity;
   if (Object.is(value, -0)) return '-0.0';

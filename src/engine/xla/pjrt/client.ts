@@ -3,7 +3,7 @@ import { EngineError, allocate, sizeOf, type DType, type HostTensor, type Shape 
 import { Arguments, readBytes, readHandles, readText, type Handle, type PjrtApi } from './api.js';
 
 /** PJRT_Buffer_Type */
-const BUFFER_TYPES: Readonly<Record<DType, number>> = { bool: 1, i32: 4, f32: 11, f64: 12, bf16: 13 };
+const BUFFER_TYPES: Readonly<Record<DType, number>> = { bool: 1, i32: 4, f16: 10, f32: 11, f64: 12, bf16: 13 };
 /** The host data is copied before the call returns. */
 const ONLY_DURING_CALL = 0;
 const PROGRAM_BYTES = 48;
