@@ -88,7 +88,21 @@ TOGETHER = [
          original_max_position_embeddings=16),
 ]
 # The same for the fields of one class.
-OF_KIND = dict(nemotron_h=[
+LONG = dict(rope_type="longrope", rope_theta=500.0, short_factor=[1.0, 1.3, 1.5, 2.0], long_factor=[1.5, 4.0, 5.0, 6.0])
+OF_KIND = dict(phi3=[
+    dict(rope_parameters=LONG), dict(rope_parameters=LONG, original_max_position_embeddings=8),
+    dict(rope_parameters=LONG, original_max_position_embeddings=8, max_position_embeddings=64),
+    dict(rope_parameters=dict(LONG, original_max_position_embeddings=8)), dict(rope_parameters=dict(LONG, factor=4.0), original_max_position_embeddings=8),
+    dict(rope_parameters=dict(LONG, attention_factor=1.5), original_max_position_embeddings=8),
+    dict(rope_parameters=dict(LONG, factor=0.5), original_max_position_embeddings=30),
+    dict(rope_parameters=MISSING, rope_scaling=dict(LONG, type="su"), original_max_position_embeddings=8),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={k: LONG[k] if k != "type" else "su" for k in ("short_factor", "long_factor")} | {"type": "su"},
+         original_max_position_embeddings=8, max_position_embeddings=32),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={k: LONG[k] for k in ("short_factor", "long_factor")} | {"type": "longrope"},
+         original_max_position_embeddings=MISSING, max_position_embeddings=32),
+    dict(rope_parameters=dict(LONG, partial_rotary_factor=0.5, short_factor=[1.0, 2.0], long_factor=[3.0, 4.0]), original_max_position_embeddings=8),
+    dict(rope_parameters=dict(LONG, short_factor=[1.0, 2.0]), original_max_position_embeddings=8),
+], nemotron_h=[
     dict(layers_block_type=MISSING, hybrid_override_pattern="-*M"), dict(hybrid_override_pattern="M-*"), dict(hybrid_override_pattern=None),
     dict(layers_block_type=None, hybrid_override_pattern="-*M"), dict(layers_block_type=MISSING, hybrid_override_pattern="-*E"),
     dict(layers_block_type=MISSING, layer_types=["mlp", "attention", "mamba"]), dict(time_step_min=MISSING, mamba_dt_min=0.5),

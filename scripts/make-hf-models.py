@@ -112,6 +112,13 @@ MODELS = {
     "phi3-window": ("Phi3", dict(sliding_window=5), {}),
     "phi3-partial": ("Phi3", dict(sliding_window=None, num_key_value_heads=4, rope_parameters=dict(
         rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.5)), {}),
+    "phi3-scaled": ("Phi3", dict(sliding_window=None, original_max_position_embeddings=16, rope_parameters=dict(
+        rope_type="longrope", rope_theta=1000.0, partial_rotary_factor=0.5, short_factor=[1.0, 1.3], long_factor=[1.5, 4.0])), {}),
+    "phi3-scaled-short": ("Phi3", dict(sliding_window=5, original_max_position_embeddings=32, num_key_value_heads=4, tie_word_embeddings=True,
+                                         rope_parameters=dict(rope_type="longrope", rope_theta=1000.0, short_factor=[1.0, 1.3, 1.5, 2.0],
+                                                              long_factor=[1.5, 4.0, 5.0, 6.0])), {}),
+    "llama-longrope": ("Llama", rope("longrope", factor=4.0, original_max_position_embeddings=16, attention_factor=1.3, short_factor=[1.0] * 4,
+                                     long_factor=[1.1, 2.0, 3.0, 4.0]), {}),
     "olmo2": ("Olmo2", dict(rope("linear", factor=2.0), attention_bias=True), {}),
     "granite-swa": ("GraniteSWA", dict(sliding_window=5, num_hidden_layers=3, embedding_multiplier=3.0, attention_multiplier=0.2,
                                        residual_multiplier=0.6, logits_scaling=4.0, layer_rope_theta=[0, 500.0, 500.0],

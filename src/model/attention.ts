@@ -6,6 +6,7 @@ import {
   add,
   attention,
   concat,
+  constantFrom,
   linear,
   mul,
   reshape,
@@ -26,7 +27,7 @@ import type { AttentionPlan, HeadGroup } from './plan.js';
 import { noTap, type QueriesAndKeys } from './tap.js';
 import { withOffset } from './norm.js';
 import { scaleQueries } from './query-scaling.js';
-import { checkCached, groupRotary, type GroupRotary } from './rope.js';
+import { checkCached, checkPacked, groupRotary, type GroupRotary } from './rope.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
 
@@ -125,7 +126,8 @@ interface LayerRotary {
   readonly alike: boolean;
 }
 
-function layerRotary({ config, x, positions }: MixerScope, plan: AttentionPlan): LayerRotary {
+function layerRotary({ config, x, positions, segments }: MixerScope, plan: AttentionPlan): LayerRotary {
+  if (segments !== null) checkPacked(config, plan.groups, at(x.shape, 1));
   const groups = plan.groups.map((g) => groupRotary(config, g, positions?.limit ?? at(x.shape, 1)));
   const first = groups[0]?.frequencies ?? null;
   const same = (f: readonly number[] | null) =>
@@ -133,13 +135,27 @@ function layerRotary({ config, x, positions }: MixerScope, plan: AttentionPlan):
   return { groups, alike: groups.every(({ frequencies }) => same(frequencies)) };
 }
 
-/** Queries of a layer times what their positions give, group by group where only those without positions grow. */
-function scaleGroups(q: Value, scope: MixerScope, groups: readonly GroupSpan[]): Value {
-  const turned = groups.map(({ rope }) => rope !== false);
-  const first = at(turned, 0);
-  if (turned.every((other) => other === first)) return scaleQueries(q, scope, first);
-  const parts = groups.map((g, i) => scaleQueries(takeHeads(q, g.firstHead, g.heads), scope, at(turned, i)));
-  return concat(parts, 2);
+/** Queries of a group times what their positions give: as they grow, and where only part of each head turns. */
+function scaleGroup(q: Value, scope: MixerScope, { rope }: HeadGroup, { queryFactors }: GroupRotary): Value {
+  const grown = scaleQueries(q, scope, rope !== false);
+  if (queryFactors === null) return grown;
+  return mul(grown, constantFrom(q.dtype, [1, 1, 1, queryFactors.length], queryFactors));
+}
+
+/** Queries of a layer times what their positions give, group by group where groups differ. */
+function scaleGroups(
+  q: Value,
+  scope: MixerScope,
+  groups: readonly GroupSpan[],
+  { groups: rotaries }: LayerRotary,
+): Value {
+  const [first, rotary] = [at(groups, 0), at(rotaries, 0)];
+  const alike = groups.every(({ rope }) => rope === first.rope);
+  if (alike) return scaleGroup(q, scope, first, rotary);
+  return concat(
+    groups.map((g, i) => scaleGroup(takeHeads(q, g.firstHead, g.heads), scope, g, at(rotaries, i))),
+    2,
+  );
 }
 
 function project(
@@ -157,7 +173,7 @@ function project(
     // Queries and keys have the same rotary positions, so they are rotated together.
     const [qk, v] = products((H + G) * D, G * D) as [Value, Value];
     const [q, k] = split(turnNormed(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
-    return { q: scaleGroups(q, scope, groups), k, v: toHeads(v, D) };
+    return { q: scaleGroups(q, scope, groups, rotaries), k, v: toHeads(v, D) };
   }
   const [q, k, v] = products(H * D, G * D, G * D) as [Value, Value, Value];
   const normed = (part: Value, name: string): Value => {
@@ -176,6 +192,7 @@ function project(
       turned(normed(q, 'qnorm'), (g) => [g.firstHead, g.heads]),
       scope,
       groups,
+      rotaries,
     ),
     k: turned(normed(k, 'knorm'), (g) => [g.firstKvHead, g.kvHeads]),
     v: toHeads(v, D),

@@ -186,7 +186,10 @@ describe('resolveModelConfig', () => {
     [{ block: { parallel: true, mlp: false } }, 'there must be an MLP'],
     [{ ropeDim: 18 }, 'ropeDim 18 must be even and at most headDim 16'],
     [{ layers: 'full:local' }, ':local layers need localRope'],
-    [{ ropeDim: 8, ropeScaling: { type: 'yarn', factor: 4, originalLength: 64 } }, 'set attentionFactor to 1'],
+    [
+      { ropeScaling: { type: 'longrope', short: [1, 2], long: [1, 2], factor: 4, originalLength: 64 } },
+      'longrope ropeScaling needs 8 factors in short, one for each pair of ropeDim 16',
+    ],
     [{ ropeDim: 2, ropeScaling: { type: 'dynamic', factor: 4, originalLength: 64 } }, 'needs a ropeDim above 2'],
     [{ ropeTheta: 1e-30 }, 'ropeTheta must be at least 1, got 1e-30'],
     [{ ropeTheta: 1, ropeScaling: { type: 'yarn', factor: 4, originalLength: 64 } }, 'needs a ropeTheta above 1'],

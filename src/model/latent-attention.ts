@@ -27,7 +27,7 @@ import { mlaKeptDim, mlaKeyDim, mlaMixer, type MlaConfig, type MlaParts, type Ml
 import type { HeadGroup, MlaPlan } from './plan.js';
 import { scaleQueries } from './query-scaling.js';
 import { paramMaker, sectionOf } from './recurrent.js';
-import { checkCached, latentRotary } from './rope.js';
+import { checkCached, checkPacked, latentRotary } from './rope.js';
 import { noTap } from './tap.js';
 
 /** The name of the state that holds latents and shared keys. */
@@ -62,6 +62,7 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
   const { nopeDim: N, ropeDim: R } = section;
   const { q, latent, shared } = mlaMixer.project(scopeOf(scope), section, partsOf(config));
   const [B, T] = dims(q, 2);
+  if (scope.segments !== null) checkPacked(config, [group], T);
   const rotary = latentRotary(config, section, group, positions?.limit ?? T);
   const sinks = config.sinks ? scope.param('mla.sinks') : null;
   const common = { latent, sinks, scale: rotary.scoreScale, softcap: config.attentionSoftcap };

@@ -4,7 +4,7 @@
  * The first `ropeDim / 2` channels of each half of a head turn, the others stay: models that turn the first `ropeDim`
  * channels are the same up to a permutation of the channels of queries and keys.
  */
-import { ConfigError, fitsFloat32, LIMITS, maxOf } from '../core/index.js';
+import { at, ConfigError, fitsFloat32, LIMITS, maxOf } from '../core/index.js';
 import { rotaryFrequencies } from '../graph/index.js';
 import type { MlaConfig } from './mixers/mla.js';
 import { headGroups, type HeadGroup, type LayerPlan } from './plan.js';
@@ -16,6 +16,11 @@ export interface GroupRotary {
   readonly frequencies: readonly number[] | null;
   /** The factor on the scores `q k`. */
   readonly scoreScale: number;
+  /**
+   * Factors on the channels of turned queries, `[headDim]`, where positions scale the channels that turn and others do
+   * not; they stand for those on queries and on keys. Null for none.
+   */
+  readonly queryFactors: readonly number[] | null;
 }
 
 /** What rotary positions depend on in a model's configuration. */
@@ -33,20 +38,25 @@ export interface RopeFields {
 }
 
 /**
- * The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` scaling takes notice.
+ * The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` and `longrope` scaling
+ * take notice.
  */
 export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, seqLen: number): GroupRotary {
   const { headDim, ropeDim, attentionScale } = config;
   const plain = attentionScale ?? 1 / Math.sqrt(headDim);
-  if (group.rope === false) return { frequencies: null, scoreScale: plain };
+  if (group.rope === false) return { frequencies: null, scoreScale: plain, queryFactors: null };
   const { theta, scaling } = ropeOf(config, group.rope);
   const turning = scaledFrequencies(ropeDim, theta, scaling, seqLen);
   const still = Array.from({ length: (headDim - ropeDim) / 2 }, () => 0);
-  return { frequencies: [...turning, ...still], scoreScale: plain * attentionFactor(scaling) ** 2 };
+  const frequencies = [...turning, ...still];
+  const factor = attentionFactor(scaling) ** 2;
+  if (still.length === 0 || factor === 1) return { frequencies, scoreScale: plain * factor, queryFactors: null };
+  const half = [...turning.map(() => factor), ...still.map(() => 1)];
+  return { frequencies, scoreScale: plain, queryFactors: [...half, ...half] };
 }
 
 /** The rotary positions of latent attention: of its rotary channels alone. */
-export interface LatentRotary extends GroupRotary {
+export interface LatentRotary extends Omit<GroupRotary, 'queryFactors'> {
   /** The factor on the rotary channels of queries, which stands for one on those of queries and of keys. */
   readonly queryFactor: number;
 }
@@ -71,9 +81,10 @@ export function latentRotary(
 export function checkCached(config: RopeFields, plan: LayerPlan, maxLength: number): void {
   for (const { rope } of headGroups(plan)) {
     const scaling = rope === false ? null : ropeOf(config, rope).scaling;
-    if (scaling?.type !== 'dynamic' || maxLength <= scaling.originalLength) continue;
+    if (!byLength(scaling) || maxLength <= scaling.originalLength) continue;
+    const when = scaling.type === 'dynamic' ? 'with every token' : 'once';
     throw new ConfigError(
-      `rotary positions scaled as dynamic change all keys with every token beyond ${scaling.originalLength}, so that a cache of ` +
+      `rotary positions scaled as ${scaling.type} change all keys ${when} beyond ${scaling.originalLength}, so that a cache of ` +
         `${maxLength} tokens cannot keep them; generate up to ${scaling.originalLength} tokens`,
       { details: { maxLength, scaling } },
     );
@@ -117,14 +128,15 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
     }
     if (scaling?.type === 'yarn' && ropeOf(config, kind).theta === 1)
       fail('yarn ropeScaling needs a ropeTheta above 1', {});
-    checkRotation(groupRotary(config, { rope: kind }, 1), fail);
-    if (ropeDim < headDim && attentionFactor(scaling) !== 1) {
-      fail(
-        `yarn with attentionFactor ${attentionFactor(scaling)} scales the channels that turn; with ropeDim ${ropeDim} below ` +
-          `headDim ${headDim} set attentionFactor to 1`,
-        { headDim, ropeDim },
-      );
+    if (scaling?.type === 'longrope') {
+      const wrong = (['short', 'long'] as const).find((name) => scaling[name].length !== ropeDim / 2);
+      if (wrong !== undefined)
+        fail(`longrope ropeScaling needs ${ropeDim / 2} factors in ${wrong}, one for each pair of ropeDim ${ropeDim}`, {
+          ropeDim,
+        });
+      if (scaling.originalLength === 1) fail('longrope ropeScaling needs an originalLength above 1', {});
     }
+    checkRotation(groupRotary(config, { rope: kind }, 1), fail);
   }
 }
 
@@ -148,7 +160,30 @@ function ropeOf(config: RopeFields, kind: true | 'local'): { theta: number; scal
   return kind === 'local' && localRope !== null ? localRope : { theta, scaling };
 }
 
+/** Whether positions depend on how many tokens a sequence has. */
+const byLength = (scaling: RopeScaling | null): scaling is Extract<RopeScaling, { type: 'dynamic' | 'longrope' }> =>
+  scaling?.type === 'dynamic' || scaling?.type === 'longrope';
+
+/**
+ * Throws `ConfigError` where rows of `tokens` tokens hold several documents and positions depend on the length of each.
+ */
+export function checkPacked(config: RopeFields, groups: readonly Pick<HeadGroup, 'rope'>[], tokens: number): void {
+  for (const { rope } of groups) {
+    const scaling = rope === false ? null : ropeOf(config, rope).scaling;
+    if (!byLength(scaling) || tokens <= scaling.originalLength) continue;
+    throw new ConfigError(
+      `rotary positions scaled as ${scaling.type} depend on the length of a document beyond ${scaling.originalLength} tokens, and ` +
+        `rows of ${tokens} tokens hold several documents; use rows of up to ${scaling.originalLength} tokens, or one document a row`,
+      { details: { tokens, scaling } },
+    );
+  }
+}
+
 function attentionFactor(scaling: RopeScaling | null): number {
+  if (scaling?.type === 'longrope') {
+    const { factor, originalLength } = scaling;
+    return scaling.attentionFactor ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalLength)));
+  }
   if (scaling?.type !== 'yarn') return 1;
   return scaling.attentionFactor ?? (scaling.factor <= 1 ? 1 : 0.1 * Math.log(scaling.factor) + 1);
 }
@@ -160,6 +195,10 @@ function scaledFrequencies(dim: number, theta: number, scaling: RopeScaling | nu
       return plain;
     case 'linear':
       return plain.map((f) => f / scaling.factor);
+    case 'longrope': {
+      const factors = seqLen > scaling.originalLength ? scaling.long : scaling.short;
+      return plain.map((f, m) => f / at(factors, m));
+    }
     case 'proportional': {
       const turning = Math.floor((scaling.share * dim) / 2);
       return plain.map((f, m) => (m < turning ? f / scaling.factor : 0));

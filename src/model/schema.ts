@@ -76,6 +76,9 @@ const positive = () => realNumber().positive();
 /** The base of rotary wavelengths: one below 1 would make them shorter from channel to channel. */
 export const rotaryBase = () => realNumber().min(1);
 
+/** A factor for each pair of channels. */
+const factorList = () => z.array(positive()).min(1).max(LIMITS.width.most);
+
 const ropeScalingSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('linear').describe('all wavelengths longer'),
@@ -98,6 +101,20 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
     attentionFactor: positive()
       .optional()
       .describe('factor on rotated queries and on rotated keys (default: 0.1 ln(factor) + 1)'),
+  }),
+  z.strictObject({
+    type: z
+      .literal('longrope')
+      .describe(
+        'LongRoPE (Ding et al. 2024): a factor for every wavelength, others for sequences beyond originalLength',
+      ),
+    short: factorList().describe('factors on wavelengths of sequences up to originalLength, ropeDim / 2 of them'),
+    long: factorList().describe('factors on wavelengths of longer sequences'),
+    factor: positive().describe('length over originalLength, from which attentionFactor follows'),
+    originalLength: sizeUpTo('tokens').describe('tokens of the longest sequence of pretraining'),
+    attentionFactor: positive()
+      .optional()
+      .describe('factor on rotated queries and on rotated keys (default: sqrt(1 + ln(factor) / ln(originalLength)))'),
   }),
   z.strictObject({
     type: z.literal('proportional').describe('only the fastest channel pairs turn, the others stay'),

@@ -91,6 +91,16 @@ describe('documents packed into one row', () => {
     expect(() => comparison(config, lengths)('composites')).toThrow('rows of 24 tokens hold several documents');
   });
 
+  it.each([
+    ['dynamic', { type: 'dynamic', factor: 2, originalLength: 16 }],
+    ['longrope', { type: 'longrope', short: [1, 1, 1], long: [2, 3, 4], factor: 2, originalLength: 16 }],
+  ] as const)('are refused with positions scaled as %s, which depend on lengths', (type, ropeScaling) => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full', ropeScaling });
+    expect(() => comparison(config, lengths)('composites')).toThrow(`scaled as ${type} depend on the length`);
+    const short = resolveModelConfig({ ...SMALL, layers: 'full', ropeScaling: { ...ropeScaling, originalLength: 24 } });
+    expect(comparison(short, lengths)('composites')).toBeLessThan(1e-10);
+  });
+
   it.each([...relative, ...RECURRENT_CASES])('are computed as on their own with %s', (_, settings) => {
     const config = resolveModelConfig({ ...SMALL, ...settings });
     const difference = comparison(config, lengths);

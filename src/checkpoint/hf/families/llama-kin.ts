@@ -170,15 +170,18 @@ export const phi3: Family = llamaLike({
   rope: { fraction: 1 },
   layerTypes: typesBy(everywhere),
   more: (fields) => {
-    // It is of use to longrope only, and what is called yarn is longrope too.
     fields.count('original_max_position_embeddings');
     const parameters = ropeParameters(fields);
     const type = parameters?.text('rope_type', parameters.text('type', 'default')) ?? 'default';
-    if (type !== 'default') fields.refuse(`rotary positions of type ${type}`);
+    if (type !== 'default' && type !== 'longrope')
+      fields.refuse(`rotary positions of type ${type}, which its class does not take`);
     return {};
   },
   write: (config) => ({
     sliding_window: windowOf(config),
+    ...(config.ropeScaling?.type === 'longrope'
+      ? { original_max_position_embeddings: config.ropeScaling.originalLength }
+      : {}),
     rope_parameters: {
       ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
       partial_rotary_factor: config.ropeDim / config.headDim,

@@ -93,7 +93,8 @@ export const llama4: Family = {
     const rope = readRope(fields, { theta: 500_000 });
     const normed = fields.flag('use_qk_norm');
     // The norm stands behind the rotary positions: it takes away the factor that comes with them.
-    if (normed && rope.scaling?.type === 'yarn') fields.refuse('rotary positions of type yarn beside use_qk_norm');
+    if (normed && (rope.scaling?.type === 'yarn' || rope.scaling?.type === 'longrope'))
+      fields.refuse(`rotary positions of type ${rope.scaling.type} beside use_qk_norm`);
     return {
       ...sizes,
       ...ropeFields(rope, sizes.headDim),

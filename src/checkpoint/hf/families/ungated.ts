@@ -59,11 +59,11 @@ export const starcoder2: Family = llamaLike({
   write: (config) => ({ sliding_window: windowOf(config), use_bias: config.attentionBias === 'all' }),
 });
 
-/** A norm behind the rotary positions takes away the factor that YaRN puts on what it turns. */
+/** A norm behind the rotary positions takes away the factor that YaRN and LongRoPE put on what they turn. */
 function refuseScaledTurns(fields: Fields): void {
   const { scaling } = readRope(fields);
-  if (scaling?.type === 'yarn' && scaling.attentionFactor !== 1)
-    fields.refuse('rotary positions of type yarn whose factor meets a norm');
+  if ((scaling?.type === 'yarn' || scaling?.type === 'longrope') && scaling.attentionFactor !== 1)
+    fields.refuse(`rotary positions of type ${scaling.type} whose factor meets a norm`);
 }
 
 /**

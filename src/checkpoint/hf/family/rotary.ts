@@ -167,6 +167,15 @@ function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: R
         highFrequencyFactor: parameters.positive('high_freq_factor'),
         originalLength: original(),
       };
+    case 'longrope':
+      return {
+        type,
+        short: parameters.list<number>('short_factor', 'number'),
+        long: parameters.list<number>('long_factor', 'number'),
+        factor: parameters.has('factor') ? parameters.positive('factor') : longest() / original(),
+        originalLength: original(),
+        ...(parameters.has('attention_factor') ? { attentionFactor: parameters.positive('attention_factor') } : {}),
+      };
     case 'yarn': {
       const unstated = parameters.states('factor') && !parameters.has('factor');
       const factor = unstated ? longest() / original() : parameters.positive('factor');
@@ -218,12 +227,14 @@ export function writeRopes(config: ModelConfig): Record<string, unknown> {
  */
 export function longestOf({ ropeScaling, localRope }: ModelConfig): number {
   const scaling = localRope?.scaling?.type === 'dynamic' ? localRope.scaling : ropeScaling;
+  if (scaling?.type === 'longrope') return Math.max(1, Math.round(scaling.factor * scaling.originalLength));
   return scaling !== null && 'originalLength' in scaling ? scaling.originalLength : DEFAULT_LONGEST;
 }
 
 /** `rope_parameters` of a model's rotary positions. */
 export function writeRope({ headDim, ropeDim }: ModelConfig, { theta, scaling }: LocalRope): Record<string, unknown> {
   const partial = ropeDim === headDim ? {} : { partial_rotary_factor: ropeDim / headDim };
+  // Fields of a type are written where they are not what readers take for missing ones.
   const base = { rope_theta: theta, ...partial };
   switch (scaling?.type) {
     case undefined:
@@ -236,6 +247,16 @@ export function writeRope({ headDim, ropeDim }: ModelConfig, { theta, scaling }:
         rope_type: 'proportional',
         partial_rotary_factor: scaling.share,
         ...(scaling.factor === 1 ? {} : { factor: scaling.factor }),
+        ...base,
+      };
+    case 'longrope':
+      return {
+        rope_type: 'longrope',
+        short_factor: scaling.short,
+        long_factor: scaling.long,
+        factor: scaling.factor,
+        original_max_position_embeddings: scaling.originalLength,
+        ...(scaling.attentionFactor === undefined ? {} : { attention_factor: scaling.attentionFactor }),
         ...base,
       };
     case 'llama3':
