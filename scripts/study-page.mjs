@@ -37,6 +37,8 @@ const renames = values.as.map((rename) => [
   rename.slice(0, rename.lastIndexOf('=')),
   rename.slice(rename.lastIndexOf('=') + 1),
 ]);
+// Figures of an earlier page would stay under other numbers.
+rmSync(join(out, 'figures'), { recursive: true, force: true });
 mkdirSync(join(out, 'figures'), { recursive: true });
 const studies = folders.map((folder) => ({ folder, analyzed: analyzeStudyFolder(folder) }));
 const pages = studies.map(({ folder, analyzed }) => {

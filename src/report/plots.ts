@@ -72,6 +72,8 @@ function drawFigure(
       if (panels.length === 0) return '';
       return figure(spec.heading, panels.join(''), `${spec.caption(view)}${lines(designs)}`);
     }
+    case 'against':
+      return againstFigure(spec, runOf, designs);
     case 'crossings':
       return (spec.views?.(view) ?? [view]).map((own) => crossingsFigure(spec, designs, own)).join('');
     default:
@@ -92,6 +94,43 @@ function curvePlot(
   ];
   const curves = curvesOf(designs, (record) => series(runOf(record)), rules);
   return tokensPlot(title, yLabel, curves, domain, size);
+}
+
+/** One number against another: a line per seed through its evaluations, in the design's color, marks in its shape. */
+function againstFigure(
+  spec: Extract<FigureSpec<unknown, RunSummary>, { readonly draw: 'against' }>,
+  runOf: MeasureFigure['runOf'],
+  designs: readonly DrawnDesign[],
+): string {
+  const measured = designs.flatMap(({ style, runs }) =>
+    runs.map(({ summary, record }) => ({ style, seed: summary.seed, points: spec.points(runOf(record)) })),
+  );
+  const rise = maxOf(measured.flatMap(({ points }) => points.map((point) => point.y))) / 10;
+  const drawn = measured.flatMap(({ points, ...run }) => {
+    const first = points.findIndex((point) => point.y >= rise);
+    const risen = first < 0 ? [] : points.slice(Math.max(0, first - 1));
+    return risen.length < 2 ? [] : [{ ...run, points: risen }];
+  });
+  if (drawn.length === 0) return '';
+  const x = roomyDomain(drawn.flatMap(({ points }) => points.map((point) => point.x)));
+  const svg = drawPlot(spec.heading, {
+    ...{ ...WIDE, width: 520, height: 330 },
+    x: {
+      ...{ tickFormat: tickLabel, label: spec.xLabel, grid: true, ticks: 6, reverse: spec.reversed ?? false },
+      ...(x === undefined ? { nice: true } : { domain: x }),
+    },
+    y: { label: `↑ ${spec.yLabel}`, grid: true, ticks: 5, nice: true, tickFormat: tickLabel },
+    marginLeft: 62,
+    marks: drawn.flatMap(({ style, seed, points }) => {
+      const base = { x: 'x', y: 'y', stroke: style.color, className: style.className };
+      return [
+        Plot.line(points, { ...base, ...dash(style), strokeWidth: 1.4, title: () => `${style.label}, seed ${seed}` }),
+        Plot.dot(markers(points, style.index), { ...base, r: 3.2, fill: 'none', symbol: style.symbol }),
+      ];
+    }),
+  });
+  const about = 'One line per seed, from the evaluation before it reaches a tenth of the highest value on.';
+  return figure(spec.heading, svg, `${spec.caption} ${about}`, 'half');
 }
 
 /** Tokens until runs reached a threshold: one mark per seed, open with an arrow where it did not. */

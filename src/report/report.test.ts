@@ -273,6 +273,13 @@ describe('the report of a study', () => {
         /swa:8 \+ full and full end apart\. .*associative recall at distances 97 to 128 \(top-1\) 0\.69 to 0\.70 against 0\.05( to 0\.06)? \(lower with full by 0\.6\d\d to 0\.6\d\d\), its loss \S+ to \S+ against \S+ to \S+ nats \(lower with swa:8 \+ full by/,
       ),
     );
+    // Both end alike, and the one recalls before it has learned as much otherwise.
+    expect(verdicts).toContainEqual(
+      expect.stringMatching(
+        /swa:8 \+ full:nope recalls more at equal loss than swa:8 \+ full\. Where the loss of tokens whose bigram is new is \d\.\d\d to \d\.\d\d nats, the mean of associative recall at distances 97 to 128 \(top-1\) is 0\.\d\d( to 0\.\d\d)? against 0\.\d\d( to 0\.\d\d)? \(lower with swa:8 \+ full by 0\.\d{3} to 0\.\d{3}\); 3 seeds\./,
+      ),
+    );
+    expect(pageOf(study(runs)).texts('figure h3')).toContain('Far associative recall against the loss of new bigrams');
     const { analysis } = analyzeStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.69 } }));
     expect(analysis.groups[0]?.verdicts[0]?.text).toContain('is right in 0.69 of the cases');
     // Where no text was recalled, no word of it.

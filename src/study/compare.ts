@@ -9,8 +9,9 @@ import { headGroups, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
 import { arCrossing, arThresholds, type Crossing } from '../lab/index.js';
+import { recallAtEqualLoss } from './equal-loss.js';
 import type { RunSummary } from './summary.js';
-import { present, at, differences, type Interval } from '../core/index.js';
+import { present, at, differences, minOf, type Interval } from '../core/index.js';
 
 /** The rule in one paragraph, for reports. */
 export const RULE =
@@ -84,6 +85,11 @@ export interface PairComparison {
   readonly arTokens: PairedCrossing | null;
   readonly arAccuracy: PairedNumber | null;
   readonly arLoss: PairedNumber | null;
+  /**
+   * Mean far top-1 accuracy over the range of losses of new bigrams that all runs of the group went through, and that
+   * range in nats.
+   */
+  readonly arAtEqualLoss: (PairedNumber & { readonly range: Interval }) | null;
   /** Loss at the end of tokens whose bigram is new in its document. */
   readonly freshLoss: PairedNumber | null;
   readonly finalLoss: PairedNumber | null;
@@ -128,7 +134,7 @@ export interface DesignPair {
 
 type CrossingMeasure = 'tokensToThreshold' | 'arTokens' | 'arTokensAt';
 
-type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | CrossingMeasure | 'lateChange'>;
+type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | CrossingMeasure | 'lateChange' | 'arAtEqualLoss'>;
 
 /** The measures that are plain numbers of a run: where each stands, and what counts as a difference of it. */
 const NUMBER_MEASURES: Readonly<
@@ -176,6 +182,8 @@ export function compareDesigns(
     });
     return [name as NumberMeasure, pairNumbers(values, pairs, least(options))] as const;
   });
+  // Unlike the numbers above, which each run has by itself, this one needs the losses that all of them went through.
+  const equal = atEqualLoss(runs, pairs, options);
   return pairs.map((pair, i) => {
     const ofNumbers = Object.fromEntries(numbers.map(([name, own]) => [name, own[i] ?? null]));
     const arTokensAt = recalled.map(({ threshold, tokens }) => ({ threshold, tokens: tokens[i] ?? null }));
@@ -184,10 +192,30 @@ export function compareDesigns(
       tokensToThreshold: formed[i] ?? null,
       arTokens: arTokensAt[0]?.tokens ?? null,
       ...(ofNumbers as Record<NumberMeasure, PairedNumber | null>),
+      arAtEqualLoss: equal[i] ?? null,
       lateChange: { a: lateChangeOf(runs, pair.a), b: lateChangeOf(runs, pair.b) },
       ...(isSeveral ? { arTokensAt } : {}),
     };
   });
+}
+
+/** Far associative recall at equal loss of new bigrams, for each pair; nothing where it was not measured. */
+function atEqualLoss(
+  runs: readonly RunSummary[],
+  pairs: readonly DesignPair[],
+  options: CompareOptions,
+): PairComparison['arAtEqualLoss'][] {
+  const measured = runs.flatMap(({ architecture, seed, ar }) =>
+    ar === undefined ? [] : [{ design: architecture, seed, course: ar.course }],
+  );
+  const equal = recallAtEqualLoss(
+    measured.map(({ course }) => course),
+    minOf(arThresholds(options)),
+  );
+  if (equal === null) return [];
+  const values = measured.map(({ design, seed }, i) => ({ design, seed, value: at(equal.values, i) }));
+  const compared = pairNumbers(values, pairs, options.minRecallDifference);
+  return compared.map((number) => (number === null ? null : { ...number, range: equal.range }));
 }
 
 function lateChangeOf(runs: readonly RunSummary[], design: string): RunSummary['lateChange'] {

@@ -10,7 +10,7 @@ type Outcome = 'shown' | 'none' | 'few' | 'open';
 
 /** A sentence about two designs, and what it rests on. */
 export interface Verdict {
-  readonly topic: 'window' | 'positions' | 'other' | 'end' | 'carrier';
+  readonly topic: 'window' | 'positions' | 'other' | 'equal' | 'end' | 'carrier';
   readonly a: string;
   readonly b: string;
   readonly outcome: Outcome;
@@ -39,6 +39,7 @@ export const QUESTIONS: Readonly<Record<Verdict['topic'], string>> = {
   window: 'Does a smaller window bring long-range retrieval earlier?',
   positions: 'Does leaving positions out (NoPE) help?',
   other: 'How do the other designs compare?',
+  equal: 'Does a design recall more than another that has learned as much otherwise?',
   end: 'Do the designs end at the same place?',
   carrier: 'Who carries long-range retrieval?',
 };
@@ -54,7 +55,7 @@ const arName = ({ from, to }: DistanceBin): string => `associative recall at ${f
 
 /**
  * Verdicts on when recall forms, one per pair and threshold (or on loss without recall data), then one per pair on
- * where the designs end.
+ * associative recall at equal loss and one on where the designs end.
  */
 export function verdictsOf(pairs: readonly PairComparison[], context: VerdictContext): Verdict[] {
   const each = pairs.flatMap((pair) => {
@@ -66,7 +67,11 @@ export function verdictsOf(pairs: readonly PairComparison[], context: VerdictCon
         return formation(pair, context, shortContextCost(pair, context));
     }
   });
-  return [...each, ...pairs.flatMap((pair) => ending(pair, context))];
+  return [
+    ...each,
+    ...pairs.flatMap((pair) => atEqualLoss(pair, context)),
+    ...pairs.flatMap((pair) => ending(pair, context)),
+  ];
 }
 
 type Answer = Pick<Verdict, 'outcome' | 'lead' | 'text'>;
@@ -203,6 +208,18 @@ function difference({ interval }: PairedNumber): string {
 function shortContextCost({ a, b, nearRecall }: PairComparison, { near, far }: VerdictContext): string {
   if (nearRecall === null || near === null || far.some((bin) => bin.from === near.from)) return '';
   return `At short range, the cost at the end: ${clause(`recall at distances ${near.from} to ${near.to}`, nearRecall, a, b, '')}.`;
+}
+
+/** Recall for what was learned otherwise: tells a design that recalls late from one that learns everything late. */
+function atEqualLoss({ a, b, arAtEqualLoss: value }: PairComparison, { ar }: VerdictContext): Verdict[] {
+  if (value === null || ar === null) return [];
+  const { low, high } = value.range;
+  const where = `Where the loss of tokens whose bigram is new is ${formatRange([low, high], (x) => x.toFixed(2))} nats`;
+  const text = `${where}, the mean of ${clause(`${arName(ar)} (top-1) is`, value, a, b, '')}; ${plural(value.values.length, 'seed')}.`;
+  const { finding } = value;
+  if (finding !== 'a' && finding !== 'b') return [{ topic: 'equal', a, b, ...unshown(finding, a, b), text }];
+  const [more, less] = finding === 'a' ? [b, a] : [a, b];
+  return [{ topic: 'equal', a, b, outcome: 'shown', lead: `${more} recalls more at equal loss than ${less}.`, text }];
 }
 
 function ending(pair: PairComparison, context: VerdictContext): Verdict[] {

@@ -107,6 +107,8 @@ export interface ArSummary extends DistanceBin {
   readonly toThreshold: Crossing | null;
   /** Where a study asks for several thresholds: when far accuracy first reached each. */
   readonly thresholds?: readonly { readonly threshold: number; readonly crossing: Crossing | null }[];
+  /** Every measurement: far accuracy, and the mean loss of tokens whose gram is new in its document, in nats. */
+  readonly course: readonly { readonly tokens: number; readonly freshLoss: number; readonly accuracy: number }[];
   /** By distance, at the last measurement. */
   readonly bins: readonly (DistanceBin & { readonly accuracy: number | null; readonly loss: number | null })[];
 }
@@ -114,6 +116,15 @@ export interface ArSummary extends DistanceBin {
 /** Far top-1 accuracy over training: what designs are compared by. */
 export function arSeries({ metrics }: Pick<Run, 'metrics'>): readonly Point[] {
   return metrics.get('eval/ar/far/accuracy') ?? [];
+}
+
+/** Far top-1 accuracy beside the loss of tokens whose gram is new in its document, at every measurement of both. */
+function courseOf(run: Pick<Run, 'metrics'>): ArSummary['course'] {
+  const fresh = new Map((run.metrics.get('eval/ar/fresh/loss') ?? []).map(({ tokens, value }) => [tokens, value]));
+  return arSeries(run).flatMap(({ tokens, value }) => {
+    const freshLoss = fresh.get(tokens);
+    return freshLoss === undefined ? [] : [{ tokens, freshLoss, accuracy: value }];
+  });
 }
 
 /** When a run first reached a threshold that its study asks for; null where it was not measured. */
@@ -140,6 +151,7 @@ function summarize(run: Run, view: SummaryView): { readonly ar?: ArSummary } {
       meanAccuracy: meanOverTokens(series),
       toThreshold: thresholds[0]?.crossing ?? null,
       ...(thresholds.length > 1 ? { thresholds } : {}),
+      course: courseOf(run),
       bins: bins.map(({ from, to, all: { accuracy, loss } }) => ({ from, to, accuracy, loss })),
     },
   };
@@ -286,6 +298,17 @@ export const arMeasure = defineMeasure({
               },
             ]),
       ],
+    },
+    {
+      ...{ order: 25, draw: 'against', heading: 'Far associative recall against the loss of new bigrams' },
+      caption:
+        'Each evaluation: the loss of tokens whose bigram is new in their document, for which there is nothing to recall, and top-1 ' +
+        'accuracy at long range. Training moves to the right. Designs on one line recall as much once they have learned as much ' +
+        'otherwise, however many tokens that takes.',
+      xLabel: 'loss of new bigrams (nats per token), falling →',
+      yLabel: 'far top-1 accuracy',
+      reversed: true,
+      points: (run) => courseOf(run).map(({ freshLoss, accuracy }) => ({ x: freshLoss, y: accuracy })),
     },
     {
       ...{ order: 26, draw: 'crossings' },

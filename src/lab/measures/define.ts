@@ -175,6 +175,17 @@ export type FigureSpec<Result, Summary> = { readonly order: number } & (
       readonly panels: (runs: readonly MeasuredRun<Result>[], view: FigureView) => readonly CurvePlot<Result>[];
     }
   | {
+      /** One number against another, at every evaluation of each run. */
+      readonly draw: 'against';
+      readonly heading: string;
+      readonly caption: string;
+      readonly xLabel: string;
+      readonly yLabel: string;
+      /** Whether `x` falls from left to right. */
+      readonly reversed?: boolean;
+      readonly points: (run: MeasuredRun<Result>) => readonly { readonly x: number; readonly y: number }[];
+    }
+  | {
       /** When each run first got to a threshold. */
       readonly draw: 'crossings';
       readonly heading: (view: FigureView) => string;
