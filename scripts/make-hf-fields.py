@@ -33,6 +33,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
+               deepseek_v3="deepseek-v3", deepseek_v2="deepseek-v2", kimi_linear="kimi-linear",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", llama4_text="llama4")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
@@ -87,6 +88,16 @@ TOGETHER = [
     dict(rope_parameters={"full_attention": YARN, "sliding_attention": {"rope_type": "default"}, "truncate": False},
          original_max_position_embeddings=16),
 ]
+LISTS = dict(full_attn_layers=[2], kda_layers=[1, 3])
+DEEPSEEK = [
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, mscale=1.0, mscale_all_dim=0)), dict(num_nextn_predict_layers=3),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, mscale_all_dim=0.7)), dict(qk_head_dim=7), dict(head_dim=4),
+    dict(rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0, "mscale_all_dim": 0.7}),
+    dict(rope_parameters={"rope_type": "default", "rope_theta": 500.0, "factor": 4.0, "mscale_all_dim": 0.7}),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling=dict(YARN, mscale=0.7, mscale_all_dim=0.7, beta_fast=32, beta_slow=1)),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8,
+                                                                  "mscale": 0.7, "mscale_all_dim": 0.9}),
+]
 # The same for the fields of one class.
 LONG = dict(rope_type="longrope", rope_theta=500.0, short_factor=[1.0, 1.3, 1.5, 2.0], long_factor=[1.5, 4.0, 5.0, 6.0])
 OF_KIND = dict(phi3=[
@@ -102,6 +113,14 @@ OF_KIND = dict(phi3=[
          original_max_position_embeddings=MISSING, max_position_embeddings=32),
     dict(rope_parameters=dict(LONG, partial_rotary_factor=0.5, short_factor=[1.0, 2.0], long_factor=[3.0, 4.0]), original_max_position_embeddings=8),
     dict(rope_parameters=dict(LONG, short_factor=[1.0, 2.0]), original_max_position_embeddings=8),
+], deepseek_v3=DEEPSEEK, deepseek_v2=DEEPSEEK, kimi_linear=[
+    dict(layer_types=MISSING, linear_attn_config=LISTS), dict(layer_types=MISSING, linear_attn_config=dict(LISTS, head_dim=8, num_heads=3)),
+    dict(layer_types=MISSING, linear_attn_config=dict(LISTS, kda_layers=[1])), dict(linear_attn_config=dict(full_attn_layers=[1], kda_layers=[2, 3])),
+    dict(layer_types=MISSING, linear_attn_config=dict(full_attn_layers=[2], kda_layers=[0, 1])), dict(linear_attn_config=dict(head_dim=4)),
+    dict(linear_attn_config=dict(short_conv_kernel_size=3)), dict(linear_attn_config=None), dict(linear_attn_config={}),
+    dict(linear_head_dim=4, linear_attn_config=dict(head_dim=8)), dict(layer_types=MISSING, linear_attn_config=dict(full_attn_layers=[2])),
+    dict(mlp_layer_types=MISSING, first_k_dense_replace=3), dict(mlp_layer_types=MISSING, first_k_dense_replace=2), dict(mlp_layer_types=MISSING),
+    dict(first_k_dense_replace=0), dict(model_max_length=99), dict(num_experts=9), dict(mla_use_nope=False), dict(qk_head_dim=7),
 ], nemotron_h=[
     dict(layers_block_type=MISSING, hybrid_override_pattern="-*M"), dict(hybrid_override_pattern="M-*"), dict(hybrid_override_pattern=None),
     dict(layers_block_type=None, hybrid_override_pattern="-*M"), dict(layers_block_type=MISSING, hybrid_override_pattern="-*E"),
@@ -146,6 +165,7 @@ def special(field, value, depth):
         time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
         moe_layers=[[], [1]], interleave_moe_layer_step=[1, 2, 4],
         block_types=[["recurrent", "attention"], ["attention"], ["recurrent", "recurrent", "other"], []],
+        first_k_dense_replace=[0, 1, depth, depth + 1], mlp_layer_types=[["dense"] * depth, ["sparse"] * depth, ["other"] * depth],
         mlp_only_layers=[[], [0], [0, 1]], full_attn_idxs=[[], [1], [0]], tie_embedding=[True, False], block_ff_dim=[44, 48], time_step_rank=["auto", 7], mamba_d_head=["auto", 16, 8],
         num_key_value_heads=[1, 2, 4], no_rope_layer_interval=[1, 2], dtype=["bfloat16", "float32"], problem_type=["regression"],
         id2label={"0": "a"} and [{"0": "a"}], label2id=[{"a": 0}], architectures=[["Other"]], layer_rope_theta=[[0, 500.0], [500.0] * depth, [0] * depth],

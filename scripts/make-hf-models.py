@@ -35,6 +35,10 @@ NEMOTRON = dict(mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=8, n_groups=
                 moe_intermediate_size=8, moe_shared_expert_intermediate_size=8)
 MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
                head_dim=8)
+MLA = dict(num_key_value_heads=4, kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6, first_k_dense_replace=2)
+KIMI = dict(num_key_value_heads=4, kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6, num_hidden_layers=3,
+            mlp_layer_types=["dense"] * 3, linear_head_dim=8, linear_num_heads=3, linear_conv_kernel_dim=4,
+            layer_types=["linear_attention", "full_attention", "linear_attention"])
 SPARSE = dict(num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8)
 LLAMA4 = dict(moe_layers=[], intermediate_size_mlp=48, num_local_experts=2, head_dim=8)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
@@ -95,6 +99,17 @@ MODELS = {
     "olmo-hybrid-nope": ("OlmoHybrid", dict(GDN, linear_allow_neg_eigval=False, rope_parameters=None, linear_num_key_heads=4), {}),
     "minimax": ("MiniMax", dict(MINIMAX, full_attn_alpha_factor=1.5, full_attn_beta_factor=0.8, linear_attn_alpha_factor=1.2,
                                 linear_attn_beta_factor=0.9, mlp_alpha_factor=1.3, mlp_beta_factor=0.7), {}),
+    "deepseek-v3": ("DeepseekV3", dict(MLA, q_lora_rank=10, rope_parameters=dict(
+        YARN, rope_theta=1000.0, mscale=0.8, mscale_all_dim=1.3)), {}),
+    "deepseek-v3-halves": ("DeepseekV3", dict(MLA, q_lora_rank=None, attention_bias=True, rope_interleave=False,
+                                              tie_word_embeddings=True, qk_rope_head_dim=8, v_head_dim=8), {}),
+    "deepseek-v3-biases": ("DeepseekV3", dict(MLA, q_lora_rank=10, attention_bias=True, hidden_act="gelu", qk_rope_head_dim=8,
+                                              **rope("linear", factor=2.0, mscale_all_dim=0.7)), {}),
+    "deepseek-v2": ("DeepseekV2", dict(MLA, q_lora_rank=10, mlp_bias=True, rope_parameters=dict(
+        YARN, rope_theta=1000.0, mscale=0.707, mscale_all_dim=0.707)), {}),
+    "kimi-linear": ("KimiLinear", KIMI, {}),
+    "kimi-linear-queries": ("KimiLinear", dict(KIMI, q_lora_rank=10, attention_bias=True, tie_word_embeddings=True, rms_norm_eps=1e-3,
+                                               qk_rope_head_dim=6), {}),
     "ministral": ("Ministral", dict(WINDOWS, head_dim=12), {}),
     "ministral-all-windows": ("Ministral", dict(sliding_window=7, num_key_value_heads=4, head_dim=8), {}),
     "ministral3": ("Ministral3", dict(sliding_window=9, head_dim=16, rope_parameters=dict(

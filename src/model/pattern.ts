@@ -272,7 +272,10 @@ export function checkGroups<P extends AttentionPlan | MlaPlan>(
 ): P {
   const total = plan.groups.reduce((n, g) => n + g.heads, 0);
   if (total !== numHeads) return fail(`its groups name ${total} query heads, but the model has ${numHeads}`);
-  if (plan.mixer === 'mla') return plan;
+  if (plan.mixer === 'mla') {
+    if (plan.groups.some((g) => g.chunk !== undefined)) return fail('latent attention has no chunks; give a window');
+    return plan;
+  }
   const perKv = numHeads / numKvHeads;
   const broken = plan.groups.find((g) => g.heads % perKv !== 0);
   if (broken !== undefined) {

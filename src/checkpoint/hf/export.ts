@@ -159,19 +159,25 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
 function essence(config: ModelConfig): Record<string, string> {
   const { layers, numLayers, init: _init, block: _block, attentionScale, headDim, ...rest } = config;
   const groups = layers.flatMap((plan) => [...headGroups(plan)]);
+  const own = layers.flatMap((plan) => (plan.mixer === 'mla' ? [] : [...headGroups(plan)]));
+  const keyDim = own.length === 0 && config.mla ? config.mla.nopeDim + config.mla.ropeDim : headDim;
+  // A factor that a class makes of other numbers has lost its last digits, which float32 does not have.
+  const scores = Number((attentionScale ?? 1 / Math.sqrt(keyDim)).toPrecision(12));
   const blocks = Array.from({ length: numLayers }, (_, layer) => blockOf(config, layer));
   const unused = new Set<string>([
     ...(groups.length > 0 ? [] : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate']),
     ...(groups.some((g) => g.rope === true) ? [] : ['ropeTheta', 'ropeScaling']),
-    ...(groups.some((g) => g.rope !== false) ? [] : ['ropeDim']),
+    // Latent attention has widths of its own.
+    ...(own.length > 0 || groups.length === 0 ? [] : ['numKvHeads', 'qkNorm']),
+    ...(own.some((g) => g.rope !== false) ? [] : ['ropeDim']),
     ...(groups.some((g) => g.rope === 'local') ? [] : ['localRope']),
     ...(blocks.some((b) => b.mlp) ? [] : ['intermediateSize', 'activation', 'mlpBias']),
   ]);
   const fields: [string, unknown][] = [
     ['layers', printPattern(layers)],
     ...Object.entries(rest).filter(([name]) => !unused.has(name)),
-    ...(groups.length > 0 ? [['headDim', headDim] as [string, unknown]] : []),
-    ...(groups.length > 0 ? [['attentionScale', attentionScale ?? 1 / Math.sqrt(headDim)] as [string, unknown]] : []),
+    ...(own.length > 0 ? [['headDim', headDim] as [string, unknown]] : []),
+    ...(groups.length > 0 ? [['attentionScale', scores] as [string, unknown]] : []),
     ...Object.keys(blocks[0] ?? {}).map((key): [string, unknown] => {
       const values = blocks.map((b) => b[key as keyof typeof b]);
       return [`block.${key}`, values.every((v) => v === values[0]) ? values[0] : values.join(' ')];

@@ -2,6 +2,8 @@
 import { DataError, readJson, showValue } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
+import { deepseekV2, deepseekV3 } from './families/deepseek.js';
+import { kimiLinear } from './families/kimi-linear.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { flint, mellum } from './families/dense.js';
 import { lfm2, lfm3 } from './families/lfm.js';
@@ -57,6 +59,9 @@ export const FAMILIES: readonly Family[] = [
   apertus,
   gemma2,
   vaultGemma,
+  deepseekV3,
+  deepseekV2,
+  kimiLinear,
   mellum,
   flint,
   recurrentGemma,
@@ -100,14 +105,15 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
 
 function readText(fields: Fields, modelType: string, names?: Prefixes): HfConfigReading {
   const { where } = fields;
-  const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
-  if (family === undefined) {
+  const found = FAMILIES.find((f) => f.modelTypes.includes(modelType));
+  if (found === undefined) {
     throw new DataError(
       `${where}: model_type ${showValue(modelType)} is not one that can be read (${HF_MODEL_TYPES.join(', ')})`,
       { details: { where, modelType } },
     );
   }
-  const own = fields.ofClass(family.fields, family.aliases);
+  const own = fields.ofClass(found.fields, found.aliases);
+  const family = found.variant?.(own) ?? found;
   const input = family.read(own);
   own.refuseUnread();
   return {

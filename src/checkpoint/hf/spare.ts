@@ -4,7 +4,7 @@
  */
 import type { Shape } from '../../core/index.js';
 import { at, formatShape, sameShape } from '../../core/index.js';
-import { groupRotary, headGroups, type ModelConfig } from '../../model/index.js';
+import { groupRotary, headGroups, latentRotary, type ModelConfig } from '../../model/index.js';
 import type { ConstantTensor, Family } from './family/family.js';
 import type { NamedPlace, TensorFiles } from './places.js';
 import { TensorReader } from './reader.js';
@@ -77,13 +77,17 @@ const shapes = (found: Shape, wanted: Shape): string =>
 function againstRotary(tensor: NamedPlace, config: ModelConfig): string | null {
   const groups = config.layers.flatMap((plan) => headGroups(plan)).filter((group) => group.rope !== false);
   if (groups.length === 0) return null; // no layer has rotary positions: no value of it can change a result
-  const pairs = config.ropeDim / 2;
+  const { mla } = config;
+  const pairs = (mla?.ropeDim ?? config.ropeDim) / 2;
   if (!sameShape(tensor.shape, [pairs])) return shapes(tensor.shape, [pairs]);
   const found = valuesOf(tensor);
   const { localRope } = config;
   const unscaled = { ...config, ropeScaling: null, localRope: localRope && { ...localRope, scaling: null } };
   const wanted = [config, unscaled].flatMap((one) =>
-    groups.map((group) => (groupRotary(one, group, 1).frequencies ?? []).slice(0, pairs)),
+    groups.map((group) => {
+      const { frequencies } = mla === undefined ? groupRotary(one, group, 1) : latentRotary(one, mla, group, 1);
+      return (frequencies ?? []).slice(0, pairs);
+    }),
   );
   const whys = wanted.map((frequencies) => firstDifference(found, frequencies, tensor.stored));
   return whys.includes(null) ? null : (whys[0] ?? null);

@@ -134,10 +134,12 @@ function storedHead(family: Family, config: ModelConfig, files: TensorFiles): St
 /** Every tensor of theirs and the columns or rows of ours that hold it. */
 export function tensorParts(mapped: readonly MappedParameter[]): HfTensorParts[] {
   const found = new Map<string, HfTensorParts['parts'][number][]>();
-  for (const { name, layout } of mapped) {
+  for (const { name, shape, layout } of mapped) {
     let first = 0;
     for (const source of layout.sources) {
-      const count = takenRows(source);
+      // A row of theirs may be several of ours.
+      const each = layout.transposed ? 1 : sizeOf(source.inner ?? shape.slice(1)) / sizeOf(shape.slice(1));
+      const count = each * takenRows(source);
       const places = Array.from({ length: count }, (_, i) => first + i);
       first += count;
       const own = found.get(source.tensor) ?? [];

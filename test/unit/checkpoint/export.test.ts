@@ -80,6 +80,17 @@ describe('exported models', () => {
       },
       'recurrent_gemma',
     ],
+    ['mla', {}, 'deepseek_v3'],
+    [
+      '2*mla',
+      {
+        ...{ ropeScaling: { type: 'yarn', factor: 4, originalLength: 32 }, attentionScale: 0.3, attentionBias: 'all' },
+        mla: { queryRank: 8, ropeDim: 6, valueDim: 4 },
+      },
+      'deepseek_v3',
+    ],
+    ['mla', { mlpBias: true }, 'deepseek_v2'],
+    ['3*kda mla:nope', { mla: { queryRank: 8 } }, 'kimi_linear'],
     ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
     ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],
   ])('of layers %s with %o find their class, %s', (layers, more, type) => {
@@ -96,6 +107,10 @@ describe('exported models', () => {
     ],
     [{ layers: 'lightning full' }, 'minimax, the nearest, has no home for lightning.slopes alibi (only power)'],
     [{ layers: 'kda full' }, 'layers kda full'],
+    [{ layers: 'mla full' }, 'layers mla full'],
+    [{ layers: 'mla', attentionScale: 0.3 }, 'deepseek_v3, the nearest, has no home for attentionScale 0.3'],
+    [{ layers: 'mla', mla: { normEps: 1e-5 } }, 'has no home for mla.normEps 0.00001 (only 0.000001)'],
+    [{ layers: 'kda mla:nope', kda: { rank: 4 } }, 'kimi_linear, the nearest, has no home for kda.rank 4 (only 8)'],
     [{ layers: 'gla full' }, 'layers gla full'],
   ])('are refused by the name of what has no home: %o', async (input, message) => {
     expect(() => planExport(model(input))).toThrow(message);

@@ -49,6 +49,8 @@ export interface Family {
    * output (the default), their rows add up to 1.
    */
   readonly sinksInMaps?: boolean;
+  /** The family as it is with these fields, where one of them changes in which order tensors hold their rows. */
+  variant?(fields: Fields): Family;
   /** The model that `config.json` describes; what cannot be imported goes to `fields.refuse`. */
   read(fields: Fields): ModelInput;
   /**

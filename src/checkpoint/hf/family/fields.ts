@@ -78,6 +78,9 @@ export class Fields {
     const values = { ...this.values };
     for (const [alias, name] of Object.entries(aliases)) {
       if (values[alias] === null) this.refuse(`${this.prefix}${alias} null`);
+      // The class checks its own field before the other name's value takes its place.
+      const wrong = values[alias] !== undefined && values[name] === null && !(defaults[name] instanceof Optional);
+      if (wrong) this.refuse(`${this.prefix}${name} null`);
       if (values[alias] !== undefined) values[name] = values[alias];
       delete values[alias];
     }

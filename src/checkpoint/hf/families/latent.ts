@@ -1,0 +1,128 @@
+/** What families of latent attention share: the widths in `config.json`, and the tensors of its parameters. */
+import type { ModelConfig, ModelInput } from '../../../model/index.js';
+import type { HfConfigJson } from '../family/family.js';
+import { optional, type Fields } from '../family/fields.js';
+import {
+  headChannels,
+  headRows,
+  matrix,
+  range,
+  rows,
+  whole,
+  type ParameterLayout,
+  type RotaryPairs,
+  type Source,
+} from '../family/layout.js';
+import { headBlocks, picked } from './recurrent.js';
+
+/** The classes leave the epsilon of the norms of latents at this, whatever that of the others is. */
+const LATENT_EPS = 1e-6;
+
+/** Fields of latent attention, with the defaults that the classes share. */
+export const LATENT_FIELDS = {
+  num_key_value_heads: optional(),
+  kv_lora_rank: 512,
+  qk_rope_head_dim: 64,
+  qk_nope_head_dim: 128,
+  v_head_dim: optional(128),
+  attention_bias: false,
+} as const;
+
+/** Fields of experts that a model without them has as well: their kinds of values are checked. */
+export function unusedExperts(fields: Fields): void {
+  for (const name of ['n_group', 'topk_group', 'num_experts_per_tok']) fields.count(name, 1, 0);
+  fields.unheeded('n_shared_experts', 'moe_intermediate_size', 'routed_scaling_factor', 'norm_topk_prob');
+}
+
+/** The widths of latent attention that `config.json` gives, and its biases. */
+export function readLatent(
+  fields: Fields,
+): Pick<ModelInput, 'attentionBias'> & { readonly mla: NonNullable<ModelConfig['mla']> } {
+  const numHeads = fields.count('num_attention_heads');
+  if (fields.count('num_key_value_heads', numHeads) !== numHeads)
+    fields.refuse('num_key_value_heads other than num_attention_heads, with which its class computes nothing');
+  return {
+    attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+    mla: {
+      queryRank: fields.has('q_lora_rank') ? fields.count('q_lora_rank') : null,
+      latentRank: fields.count('kv_lora_rank'),
+      nopeDim: fields.count('qk_nope_head_dim'),
+      ropeDim: fields.count('qk_rope_head_dim'),
+      valueDim: fields.count('v_head_dim'),
+      normEps: LATENT_EPS,
+    },
+  };
+}
+
+/** The widths of latent attention as fields of `config.json`. */
+export function writeLatent({ mla, numHeads, attentionBias }: ModelConfig): HfConfigJson {
+  return {
+    num_key_value_heads: numHeads,
+    q_lora_rank: mla?.queryRank ?? null,
+    kv_lora_rank: mla?.latentRank,
+    qk_nope_head_dim: mla?.nopeDim,
+    qk_rope_head_dim: mla?.ropeDim,
+    v_head_dim: mla?.valueDim,
+    attention_bias: attentionBias === 'all',
+  };
+}
+
+/**
+ * The tensors of a parameter of latent attention in the module `at`; `turns` says which rotary channels of theirs turn
+ * with one another.
+ */
+export function latentLayout(
+  config: ModelConfig,
+  at: string,
+  name: string,
+  turns: RotaryPairs,
+): ParameterLayout | null {
+  const { mla, numHeads: H, hiddenSize: d } = config;
+  if (mla === undefined) return null;
+  const { queryRank: Q, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = mla;
+  const turning = headChannels({ headDim: R, ropeDim: R }, turns);
+  /** Rows of `count` blocks of which the first `first` rows stay in their places, and those behind them turn. */
+  const turned = (tensor: string, count: number, first: number): Source => ({
+    tensor: `${at}.${tensor}`,
+    rows: count * (first + R),
+    take: headRows(count, [...range(0, first), ...turning.map((c) => first + c)]),
+  });
+  const ofValues = (first: number, size: number) =>
+    picked(`${at}.kv_b_proj.weight`, H * (N + V), headBlocks(H, N + V, first, size));
+  switch (name) {
+    case 'mla.wq':
+      return matrix(turned('q_proj.weight', H, N));
+    case 'mla.wqup':
+      return matrix(turned('q_b_proj.weight', H, N));
+    case 'mla.wkvdown':
+      return matrix(turned('kv_a_proj_with_mqa.weight', 1, C));
+    case 'mla.bkvdown':
+      return rows(turned('kv_a_proj_with_mqa.bias', 1, C));
+    case 'mla.kvnorm.weight':
+      return rows(whole(`${at}.kv_a_layernorm.weight`, C));
+    case 'mla.wkup':
+      return matrix(ofValues(0, N));
+    case 'mla.wvup':
+      return matrix(ofValues(N, V));
+    case 'mla.wo':
+      return matrix(whole(`${at}.o_proj.weight`, d));
+    case 'mla.bo':
+      return rows(whole(`${at}.o_proj.bias`, d));
+    default:
+      return Q === null ? null : queryLatents(at, name, Q);
+  }
+}
+
+/** The tensors of the latents of queries, `Q` wide. */
+function queryLatents(at: string, name: string, Q: number): ParameterLayout | null {
+  switch (name) {
+    case 'mla.wqdown':
+      return matrix(whole(`${at}.q_a_proj.weight`, Q));
+    case 'mla.bqdown':
+      return rows(whole(`${at}.q_a_proj.bias`, Q));
+    case 'mla.qnorm.weight':
+      return rows(whole(`${at}.q_a_layernorm.weight`, Q));
+    default:
+      return null;
+  }
+}
