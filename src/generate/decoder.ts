@@ -1,7 +1,7 @@
 /** A model compiled to read prompts and to generate, its caches kept on the engine. */
 import { present, entry, ConfigError, DataError, sizeOf, tensorFrom, toNumbers, zeros, maxOf } from '../core/index.js';
 import type { DeviceTensor, Executable, TensorMap } from '../engine/index.js';
-import { argmax, full, input, makeGraph, reshape, sliceAxis, type Value } from '../graph/index.js';
+import { argmax, full, input, makeGraph, reshape, sliceAxis, type Graph, type Value } from '../graph/index.js';
 import type { LoadedModel, ModelOnEngine } from '../loaded/index.js';
 import {
   forwardChunk,
@@ -208,7 +208,17 @@ function chunkOf(prompts: readonly Int32Array[], slots: number, start: number, n
   return out;
 }
 
-async function compileChunk({ engine, config: model }: ModelOnEngine, n: number, room: StateRoom): Promise<Executable> {
+async function compileChunk({ engine, config }: ModelOnEngine, n: number, room: StateRoom): Promise<Executable> {
+  return engine.compile(chunkGraph(config, n, room), { donate: donatedStates(config, room) });
+}
+
+/** Every state gives its memory to the one after the chunk. */
+export function donatedStates(config: ModelConfig, room: StateRoom): Record<string, string> {
+  return Object.fromEntries(stateSpecs(config, room).map(({ name }) => [name, NEXT + name]));
+}
+
+/** The graph that reads n tokens of each sequence. */
+export function chunkGraph(model: ModelConfig, n: number, room: StateRoom): Graph {
   const { batchSize } = room;
   const params = parameterInputs(model);
   const before = stateInputs(model, room);
@@ -218,9 +228,8 @@ async function compileChunk({ engine, config: model }: ModelOnEngine, n: number,
   const last: Value = reshape(sliceAxis(stream, 1, n - 1, n), [batchSize, model.hiddenSize]);
   const logits = headLogits(model, params, last);
   const after = Object.fromEntries([...state].map(([name, value]) => [NEXT + name, value]));
-  const graph = makeGraph(
+  return makeGraph(
     { ...Object.fromEntries(params), ...Object.fromEntries(before), tokens, ...place },
     { logits, best: argmax(logits, 1), ...after },
   );
-  return engine.compile(graph, { donate: Object.fromEntries([...state.keys()].map((name) => [name, NEXT + name])) });
 }

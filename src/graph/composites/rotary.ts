@@ -107,7 +107,8 @@ export function rotaryAt(x: Value, inverseFrequencies: readonly number[], positi
   const large = Math.max(1, Math.ceil(limit / STRIDE));
   const pick = (rows: number, stride: number, f: (angle: number) => number, at: Value): Value => {
     const table = L.constantFrom(x.dtype, [rows, half], angleTable(f, rows, stride, inverseFrequencies));
-    return L.reshape(L.take(table, at), [B, T, 1, half]);
+    // Rows by a flat list: mixed precision takes what is looked up by token for activations, which these are not.
+    return L.reshape(L.take(table, L.reshape(at, [B * T])), [B, T, 1, half]);
   };
   const [cosA, sinA] = [pick(large, STRIDE, Math.cos, coarse), pick(large, STRIDE, Math.sin, coarse)];
   const [cosB, sinB] = [pick(STRIDE, 1, Math.cos, fine), pick(STRIDE, 1, Math.sin, fine)];

@@ -29,7 +29,8 @@ describe('kernels of the xla engine', () => {
 
   it('say what they take on one device', () => {
     expect(support({}, true)).toEqual({
-      attention: 'bf16: windows up to 256, heads of 32 or 64 channels; packed documents, heads of up to 128',
+      attention:
+        'bf16: windows up to 256, heads of 32 or 64 channels; packed documents, heads of up to 128; chunks of prompts on caches, heads of 32, 64, 128, 256',
       norms: 'bf16 rows of up to 4096 channels',
       rotary: 'bf16 heads of 32 or 64 channels',
       SwiGLU: 'bf16, any width',

@@ -143,7 +143,7 @@ describe('tile kernels on a mesh', () => {
     const of = (mesh: MeshShape): string => kernelsInUse(meshOf(mesh), { cudnn: true, tileKernels: true });
     const [one, two, heads] = [of({}), of({ data: 2 }), of({ tensor: 2 })];
     expect(one).toMatch(
-      /^bf16 windows up to 256, attention in packed documents \(heads of up to 128 channels\), norms, rotary, loss and recurrences \(multiples of 64 tokens, heads of up to 128 channels\) by tile kernels, other attention by cuDNN, what none of these takes in XLA's general form$/,
+      /^bf16 windows up to 256, attention in packed documents \(heads of up to 128 channels\), chunks of prompts on caches \(heads of 32, 64, 128, 256\), norms, rotary, loss and recurrences \(multiples of 64 tokens, heads of up to 128 channels\) by tile kernels, other attention by cuDNN, what none of these takes in XLA's general form$/,
     );
     expect(two).toBe(one.replace('by tile kernels', 'by tile kernels on each device'));
     expect(heads).toMatch(/norms, rotary and recurrences \(.*\) by tile kernels on each device, .*, loss by XLA/);

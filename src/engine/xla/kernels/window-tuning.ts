@@ -47,3 +47,11 @@ export function attentionTuning(q: Value, { window }: AttentionAttrs): Attention
   if (at(q.shape, 3) > 64) return ATTENTION_TUNINGS.broad;
   return ATTENTION_TUNINGS[window !== null && window <= NARROW ? 'narrow' : 'wide'];
 }
+
+/** For heads of 256 channels a block of queries holds twice the registers again. */
+const WIDEST: Tuning = { block: 64, inner: 32, numWarps: 8, numStages: 2, lastFirst: true };
+
+/** The tuning of queries `[B,n,H,D]` on a cache: those of the forward pass without one, wide heads apart. */
+export function cacheTuning(q: Value, window: number | null): Tuning {
+  return at(q.shape, 3) > 128 ? WIDEST : attentionTuning(q, { window, scale: 1 }).forward;
+}

@@ -17,6 +17,7 @@ import {
   sub,
   transpose,
   type AttentionAttrs,
+  type CacheAttentionAttrs,
   type Value,
 } from '../../../graph/index.js';
 
@@ -69,6 +70,26 @@ export function whyNoWindowKernel(q: Value, v: Value, rest: readonly Value[], at
   if (sinks !== null) return 'sinks, and rows of one document';
   if (width !== valueWidth) return `keys of ${width} channels and values of ${valueWidth}`;
   return HEAD_WIDTHS.has(width) ? true : `heads of ${width} channels, not 32 or 64`;
+}
+
+/** Widths of heads that the kernel of attention on caches takes. */
+export const CACHE_HEAD_WIDTHS: readonly number[] = [32, 64, 128, 256];
+/** Fewer queries would leave most of a block empty. */
+export const LEAST_CACHE_QUERIES = 16;
+
+/**
+ * Whether the kernel of attention on caches takes this attention: bf16, queries, keys and values of one width, chunks
+ * of 16 tokens or more.
+ *
+ * @returns true, or why not
+ */
+export function whyNoCacheKernel(q: Value, values: Value, { scale }: CacheAttentionAttrs): true | string {
+  const [tokens, width, valueWidth] = [at(q.shape, 1), at(q.shape, 3), at(values.shape, 3)];
+  if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
+  if (tokens < LEAST_CACHE_QUERIES) return `${tokens} queries, fewer than ${LEAST_CACHE_QUERIES}`;
+  if (width !== valueWidth) return `keys of ${width} channels and values of ${valueWidth}`;
+  if (!(scale > 0)) return `a scale of ${scale}`;
+  return CACHE_HEAD_WIDTHS.includes(width) ? true : `heads of ${width} channels, not ${CACHE_HEAD_WIDTHS.join(', ')}`;
 }
 
 /** Channels that the kernels have for heads `[B,T,H,D]` and `[B,T,G,E]`. */

@@ -1,11 +1,13 @@
 /** Attention in windows and in packed documents by tile kernels, with its gradient. */
 import { at, dims, got } from '../../../core/index.js';
-import { convert, reshape, type AttentionAttrs, type Value } from '../../../graph/index.js';
+import { convert, reshape, type AttentionAttrs, type CacheAttentionAttrs, type Value } from '../../../graph/index.js';
+import { cacheAttentionKernel } from '../kernels/cache-attention.js';
 import { documentBoundsKernel } from '../kernels/document-bounds.js';
 import { windowAttentionGradKernel, windowAttentionKernel } from '../kernels/window-attention.js';
-import { attentionTuning } from '../kernels/window-tuning.js';
+import { attentionTuning, cacheTuning } from '../kernels/window-tuning.js';
 import { kernelNode, type KernelWork } from '../kernels/work.js';
 import {
+  CACHE_HEAD_WIDTHS,
   WIDEST_PACKED_HEAD,
   WIDEST_WINDOW,
   deltaOf,
@@ -13,6 +15,7 @@ import {
   narrowed,
   optionalInputs,
   sinkGradient,
+  whyNoCacheKernel,
   whyNoWindowKernel,
   widened,
   withSinks,
@@ -114,12 +117,44 @@ function backward(
   return [...parts, ...sink];
 }
 
+/** A chunk's queries on a cache; `sinks` `[H]` or null. */
+function onCache(
+  placing: Placing,
+  attrs: CacheAttentionAttrs,
+  [q, keys, values, first, hidden]: readonly [Value, Value, Value, Value, Value],
+  sinks: Value | null,
+): Value {
+  const [B, n, H, D] = dims(q, 4);
+  const [, G, S] = dims(keys, 3);
+  const place = placing.placeOf(q);
+  const { window, scale, chunk = null, softcap = null } = attrs;
+  const tuning = cacheTuning(q, window);
+  const work: KernelWork = {
+    ...{ batch: B, heads: placing.headsOf(H, G) },
+    kernel: ({ batch, heads }) =>
+      cacheAttentionKernel(
+        {
+          ...{ batch: B / batch, queries: n, entries: S, heads: H / heads, kvHeads: G / heads, headDim: D },
+          ...{ window, chunk, scale, softcap, sinks: sinks !== null, q: rowsOf(place, heads) },
+        },
+        tuning,
+      ),
+  };
+  const operands = [place.source, keys, values, reshape(first, [1]), hidden];
+  const results = kernelNode(work, [...operands, ...(sinks === null ? [] : [convert(sinks, 'f32')])]);
+  return reshape(at(results, 0), q.shape);
+}
+
 /** Attention and its gradient. */
 export const ATTENTION_KERNELS: KernelFamily = {
   name: 'attention',
   takes: () => ({
-    takes: `bf16: windows up to ${WIDEST_WINDOW}, heads of 32 or 64 channels; packed documents, heads of up to ${WIDEST_PACKED_HEAD}`,
-    briefly: `windows up to ${WIDEST_WINDOW}, attention in packed documents (heads of up to ${WIDEST_PACKED_HEAD} channels)`,
+    takes:
+      `bf16: windows up to ${WIDEST_WINDOW}, heads of 32 or 64 channels; packed documents, heads of up to ${WIDEST_PACKED_HEAD}; ` +
+      `chunks of prompts on caches, heads of ${CACHE_HEAD_WIDTHS.join(', ')}`,
+    briefly:
+      `windows up to ${WIDEST_WINDOW}, attention in packed documents (heads of up to ${WIDEST_PACKED_HEAD} channels), ` +
+      `chunks of prompts on caches (heads of ${CACHE_HEAD_WIDTHS.join(', ')})`,
   }),
   rules: (placing) => {
     /** Where documents begin and end, by their numbers. */
@@ -130,6 +165,12 @@ export const ATTENTION_KERNELS: KernelFamily = {
       return got(known, segments);
     };
     return {
+      cacheAttention: {
+        fits: ({ inputs: [q, , values], attrs }) => whyNoCacheKernel(q, values, attrs),
+        place: ({ attrs }, [q, keys, values, first, hidden, sinks = null]) => [
+          onCache(placing, attrs, [q, keys, values, first, hidden], sinks),
+        ],
+      },
       attention: {
         fits: ({ inputs: [q, , v, ...rest], attrs }) => whyNoWindowKernel(q, v, rest, attrs),
         place: ({ attrs }, [q, k, v, ...rest]) => {
