@@ -177,7 +177,7 @@ describe('the report of a study', () => {
       i === 2 ? { ...run, state: 'failed' as const, message: 'training diverged' } : run,
     );
     const { texts } = pageOf(study(runs));
-    expect(texts('.note')).toEqual(['Not compared, because not finished: failed, training diverged: swa-8_seed-1.']);
+    expect(texts('.note')).toEqual(['Runs left out of comparisons: failed, training diverged: swa-8_seed-1.']);
     expect(texts('.question li')).toContainEqual(
       expect.stringContaining('swa:8 + full and swa:64 + full: one seed, so not judged.'),
     );
@@ -193,7 +193,7 @@ describe('the report of a study', () => {
     const { html, texts } = pageOf(dir);
     expect(texts('header p').at(-1)).toContain('2 of 8 runs finished');
     expect(texts('.note')[0]).toMatch(
-      /^2 of 8 runs finished so far\. Not compared, because not finished: begun: swa-8_seed-1 \(4 %\), swa-8_seed-2 \(33 %\), .*unreadable, .*config\.json is not valid JSON.*not started: /,
+      /^2 of 8 runs finished so far\. Runs left out of comparisons: begun: swa-8_seed-1 \(4 %\), swa-8_seed-2 \(33 %\), .*unreadable, .*config\.json is not valid JSON.*not started: /,
     );
     expect(texts('.legend button').length).toBe(3);
     // One evaluation so far is a mark, as a line of one point is not seen.

@@ -230,8 +230,7 @@ function notes(group: Group, kind: 'study' | 'run'): string {
   const out: string[] = [];
   if (unfinished.length > 0) {
     const counted = `${runs.length} of ${plural(runs.length + unfinished.length, 'run')} finished so far. `;
-    const lead =
-      kind === 'run' ? 'Not finished' : `${isPreliminary(group) ? counted : ''}Not compared, because not finished`;
+    const lead = kind === 'run' ? 'Not finished' : `${isPreliminary(group) ? counted : ''}Runs left out of comparisons`;
     out.push(`${lead}: ${unfinishedRuns(unfinished)}.`);
   }
   if (bins.length > 0 && !beyond)

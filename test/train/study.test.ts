@@ -154,7 +154,7 @@ describe('a study', () => {
     expect(csv).toHaveLength(4);
     expect(csv.filter((line) => line.split(',').includes('failed'))).toHaveLength(1);
     expect(readFileSync(join(folder, 'out', 'report.html'), 'utf8')).toMatch(
-      /Not compared, because not finished: failed, training diverged[^<]*: wild_seed-1/,
+      /Runs left out of comparisons: failed, training diverged[^<]*: wild_seed-1/,
     );
   });
 });
