@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-// Tiers: `unit` (under a minute), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `torture`
+// Tiers: `unit` (under a minute), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
+// (the dashboard in Chromium, where there is one), `torture`
 // (commands killed, starved of disk and raced; a tenth of its trials unless LONGSIGHT_TORTURE=full).
 // Files of the unit tier share their worker's modules (loading them anew for each file took a quarter of the tier's time); nothing here
 // keeps state in a module.
@@ -15,6 +16,7 @@ export default defineConfig({
     projects: [
       tier('unit', ['src/**/*.test.ts', 'test/unit/**/*.test.ts'], [], 30_000, false),
       tier('conformance', ['test/conformance/**/*.test.ts'], [], 300_000),
+      tier('browser', ['test/browser/**/*.test.ts'], [], 120_000),
       tier('train', ['test/train/**/*.test.ts'], [], 600_000),
       tier(
         'torture',

@@ -59,9 +59,10 @@ export class Figures {
 
   #task(id: string): FiguresTask | null {
     const run = this.#hub.catalog.run(id);
-    if (run !== undefined) return { kind: 'run', path: run.found.path };
+    const { designs } = this.#hub.catalog.state();
+    if (run !== undefined) return { kind: 'run', path: run.found.path, designs };
     const path = this.#hub.catalog.studyPath(id);
-    return path === undefined ? null : { kind: 'study', path };
+    return path === undefined ? null : { kind: 'study', path, designs };
   }
 
   /** What decides whether figures are to be drawn again: configurations, evaluations, findings and ends of runs. */

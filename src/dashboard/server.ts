@@ -5,7 +5,6 @@ import { getCookie, setCookie } from 'hono/cookie';
 import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
 import { ConfigError, errorCode } from '../core/index.js';
-import { STYLE } from '../report/index.js';
 import type { ChangeEvent } from './api.js';
 import { continueRun, stopRun } from './control.js';
 import { curvesOf } from './curves.js';
@@ -112,12 +111,11 @@ export async function serveDashboard(options: DashboardOptions): Promise<ServedD
 }
 
 function addPages(app: Hono, files: ReturnType<typeof readPageFiles>): void {
-  app.get('/', (c) => c.html(pageShell('Longsight', { styles: ['figures.css', 'app.css'], scripts: ['app.js'] })));
+  app.get('/', (c) => c.html(pageShell('Longsight', { styles: ['app.css'], scripts: ['app.js'] })));
   const file = (name: keyof typeof files, type: string) =>
     app.get(`/${name}`, (c) => c.body(new Uint8Array(files[name]), 200, { 'Content-Type': type }));
   file('app.js', 'text/javascript; charset=utf-8');
   file('app.css', 'text/css; charset=utf-8');
-  app.get('/figures.css', (c) => c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
 }
 
 const NOT_THERE = { problem: 'There is no such run or study any more.' };

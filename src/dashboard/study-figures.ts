@@ -9,13 +9,15 @@ import type { ComparedMeasure, ComparedPair, FiguresAnswer } from './api.js';
 export interface FiguresTask {
   readonly kind: 'study' | 'run';
   readonly path: string;
+  /** All designs of the dashboard in the order from which they have their colors. */
+  readonly designs: readonly string[];
 }
 
 /** Reads a folder and draws everything that its report would hold. */
-export function drawFigures({ kind, path }: FiguresTask): FiguresAnswer {
+export function drawFigures({ kind, path, designs }: FiguresTask): FiguresAnswer {
   try {
     const analyzed = kind === 'study' ? analyzeStudyFolder(path) : analyzeRunFolder(path);
-    const { overview, ...sections } = reportParts(analyzed);
+    const { overview, ...sections } = reportParts(analyzed, designs);
     const { title, question } = analyzed.analysis;
     return { title, overview, question, sections, pairs: pairsOf(analyzed), problem: null };
   } catch (error) {

@@ -11,7 +11,6 @@ export {
   type ReportFiles,
   type ReportParts,
 } from './report.js';
-export { STYLE } from './report-style.js';
 export {
   FITTED,
   FITTED_MEASURES,

@@ -2,9 +2,8 @@
 import { at } from '../core/index.js';
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
+import { NUM_COLORS } from './report-style.js';
 
-/** Colors that the report's style sheet defines for light and dark; designs past the last share them. */
-export const NUM_COLORS = 8;
 /** Neighboring designs differ in dashes too: for eyes that confuse colors, and so that equal curves show through. */
 const DASHES = [undefined, '10,4', '5,4', '2,3', '12,3,2,3', '7,3,2,3,2,3', '16,5', '1,4'];
 const SYMBOLS = ['circle', 'square', 'triangle', 'diamond', 'star', 'wye', 'cross', 'times'] as const;

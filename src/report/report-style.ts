@@ -1,5 +1,7 @@
 /** The report's style sheet and its one small script (theme switch, showing and hiding designs). */
-import { NUM_COLORS } from './plot.js';
+
+/** Colors that the style sheet defines for light and dark; designs past the last share them. */
+export const NUM_COLORS = 8;
 
 // Distinguishable with the common color-vision deficiencies (after Okabe and Ito), one set for each background.
 const LIGHT = ['#0067b0', '#c9480a', '#00845f', '#9a3fa8', '#8a6d00', '#1f97c4', '#5b5b5b', '#a3324f'];

@@ -126,10 +126,14 @@ export interface ReportParts {
   readonly numbers: string;
 }
 
-/** A report in pieces, for pages that show one at a time; the same figures and tables as on the page. */
-export function reportParts(analyzed: Analyzed): ReportParts {
+/**
+ * A report in pieces, for pages that show one at a time; the same figures and tables as on the page.
+ *
+ * @param designs an order of designs from which they have their colors; those that it lacks come after it
+ */
+export function reportParts(analyzed: Analyzed, designs: readonly string[] = []): ReportParts {
   const { analysis } = analyzed;
-  const styles = seriesStyles(analysis.architectures.map((a) => a.label));
+  const styles = seriesStyles([...new Set([...designs, ...analysis.architectures.map((a) => a.label)])]);
   const ofGroups = (draw: (group: Group, ended: ReturnType<typeof drawnDesigns>) => string): string =>
     analysis.groups
       .map((group) => {

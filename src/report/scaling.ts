@@ -13,7 +13,8 @@ import type { RunSummary } from '../study/index.js';
 import type { Analyzed } from './report-data.js';
 import { tick, WIDE } from './curves.js';
 import { escapeHtml, figure, pageHtml, panel, table } from './html.js';
-import { drawPlot, NUM_COLORS, Plot } from './plot.js';
+import { drawPlot, Plot } from './plot.js';
+import { NUM_COLORS } from './report-style.js';
 import { at, formatTokens, significant, maxOf, minOf } from '../core/index.js';
 
 /** Points that a law needs. */

@@ -2,7 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import { num, tick } from './format.js';
-import { lowerBound, rangeOf, valueAt, type Line } from './lines.js';
+import { logTicks, lowerBound, rangeOf, valueAt, type Line } from './lines.js';
 
 /** What a chart shows, and how. */
 export interface ChartProps {
@@ -78,7 +78,7 @@ export function Chart(props: ChartProps) {
 
   const describe = `${props.title} against ${props.xLabel}: ${props.lines.length} ${props.lines.length === 1 ? 'line' : 'lines'}`;
   return (
-    <div class="chart" role="img" aria-label={describe}>
+    <div class="chart" role="img" aria-label={describe} data-end={xExtent(props)[1]}>
       <div ref={host} class="plot-host" />
       {tip !== null && <Tooltip tip={tip} xLabel={props.xLabel} />}
     </div>
@@ -133,6 +133,10 @@ function makePlot(
   const grid = { stroke: () => cssColor(element, 'var(--line)'), width: 1 };
   const axis = { stroke: soft, grid, ticks: grid, font: '12px system-ui, sans-serif' };
   const labels = (_: uPlot, values: (number | null)[]) => values.map((v) => (v === null ? '' : tick(v)));
+  const logAxis = {
+    splits: (_: uPlot, __: number, least: number, most: number) => logTicks(least, most),
+    filter: (_: uPlot, splits: number[]) => splits,
+  };
   return new uPlot(
     {
       ...{ width: Math.max(50, element.clientWidth), height },
@@ -169,8 +173,9 @@ function makePlot(
           labelFont: axis.font,
           size: 34,
           space: 70,
+          ...(logX ? logAxis : {}),
         },
-        { ...axis, values: labels, size: 56 },
+        { ...axis, values: labels, size: 56, ...(logY ? logAxis : {}) },
       ],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
       hooks: {

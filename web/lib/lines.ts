@@ -1,5 +1,5 @@
 /** What is drawn of curves: smoothed, along another axis, or the seeds of a design as one line with a band. No DOM. */
-import type { Curve } from './source.js';
+import type { Curve } from './curve.js';
 
 /** A line with, where there is one, the band around it. */
 export interface Line {
@@ -133,4 +133,20 @@ export function rangeOf(
     }
   }
   return least <= most ? [least, most] : null;
+}
+
+/** Round places on a logarithmic axis: powers of ten, with 2 and 5 times these where there are few. */
+export function logTicks(least: number, most: number): number[] {
+  const decades = Math.log10(most / least);
+  const steps = decades > 3.5 ? [1] : decades > 0.8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9];
+  const every = Math.max(1, Math.ceil(decades / 8));
+  const ticks: number[] = [];
+  for (let power = Math.floor(Math.log10(least)); power <= Math.ceil(Math.log10(most)); power++) {
+    if (power % every !== 0) continue;
+    for (const step of steps) {
+      const value = Number(`${step}e${power}`);
+      if (value >= least * (1 - 1e-9) && value <= most * (1 + 1e-9)) ticks.push(value);
+    }
+  }
+  return ticks;
 }

@@ -8,17 +8,7 @@ import type {
   RunAnswer,
   RunHeadsAnswer,
 } from '../../src/dashboard/api.js';
-
-/** One metric of one run in buckets: where each begins, the least, largest and mean of its values. */
-export interface Curve {
-  readonly run: string;
-  readonly metric: string;
-  readonly perBucket: number;
-  readonly x: Float64Array;
-  readonly low: Float32Array;
-  readonly high: Float32Array;
-  readonly mean: Float32Array;
-}
+import type { Curve } from './curve.js';
 
 /** Curves that are there, and runs that are still being read. */
 interface Curves {

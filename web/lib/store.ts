@@ -1,12 +1,15 @@
 /** Everything the page knows, and who is told when it changes. */
-import { useEffect, useReducer } from 'preact/hooks';
+import { useLayoutEffect, useReducer } from 'preact/hooks';
 import type { ChangeEvent, CurveAxis, DashboardData, RunRow, StudyRow } from '../../src/dashboard/api.js';
 import { parseFilter, type Filter } from './filter.js';
 import { parseRoute, printRoute, toView, type Route, type View } from './route.js';
-import { openSource, type Curve, type Source } from './source.js';
+import type { Curve } from './curve.js';
+import { openSource, type Source } from './source.js';
 
 /** The most runs that are drawn at once. */
 export const MOST_DRAWN = 1500;
+/** Milliseconds until a question that failed is asked again. */
+const AGAIN_MS = 2000;
 /** Colors that the style sheet defines. */
 const NUM_COLORS = 8;
 const DASHES: readonly (readonly number[])[] = [[], [8, 4], [3, 3], [10, 3, 2, 3], [14, 5], [2, 4], [6, 2, 2, 2, 2, 2]];
@@ -186,10 +189,9 @@ export class Store {
     try {
       this.data = await this.source.state();
       this.problem = null;
-      this.connected = true;
     } catch (error) {
       this.problem = error instanceof Error ? error.message : String(error);
-      this.connected = false;
+      setTimeout(() => void this.#load(), AGAIN_MS);
     }
     this.changed();
   }
@@ -219,6 +221,7 @@ export const store = new Store();
 /** Draws the component again whenever the store changes. */
 export function useStore(): Store {
   const [, again] = useReducer<number, undefined>((n) => n + 1, 0);
-  useEffect(() => store.listen(() => again(undefined)), []);
+  // As the component is made, not after its first picture: what comes in between would not be seen.
+  useLayoutEffect(() => store.listen(() => again(undefined)), []);
   return store;
 }

@@ -39,6 +39,7 @@ export function App() {
   const { view } = store.route;
   const { component: Shown, filtered, title } = TABLE[view];
   useEffect(() => {
+    document.querySelector('nav a[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
     document.title = `${title} · Longsight`;
   }, [title]);
   return (

@@ -96,7 +96,7 @@ function Controls({ store, answer }: { readonly store: Store; readonly answer: R
             Continue …
           </button>
         )}
-        {answer.row.state !== 'done' && answer.row.state !== 'running' && (
+        {answer.row.state !== 'done' && answer.row.state !== 'running' && resumeCommand !== '' && (
           <span class="soft">
             go on in a terminal: <code>{resumeCommand}</code>
           </span>

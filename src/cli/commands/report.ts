@@ -1,6 +1,6 @@
 /** `longsight report RUN|STUDY`: the report of what is there, finished or not. */
 import type { Command } from 'commander';
-import { refuseHubName, StoreError } from '../../core/index.js';
+import { ConfigError, refuseHubName, StoreError } from '../../core/index.js';
 import { analyzeRunFolder, analyzeStudyFolder, overview, writeReport } from '../../report/index.js';
 import { isStudyFolder, readPlan } from '../../study/index.js';
 import type { CliContext } from '../terminal/context.js';
@@ -12,6 +12,7 @@ import { isRunFolder } from '../../run/index.js';
 
 interface Flags extends OutputFlags {
   readonly out?: string;
+  readonly site?: string;
 }
 
 /** Registers `longsight report`. */
@@ -22,10 +23,11 @@ export function addReport(program: Command, context: CliContext): void {
     .description('Writes report.html, report.json and report.csv of a run or study folder, finished or not.')
     .argument('<folder>', 'run or study folder')
     .option('--out <dir>', 'where the files go (default: the folder itself)');
+  command.option('--site <dir>', 'write the dashboard of the folder as a static site in place of the report');
   addOutputOptions(command).action((folder: string, flags: Flags) => report(folder, flags, context));
 }
 
-function report(folder: string, flags: Flags, context: CliContext): void {
+async function report(folder: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const isStudy = isStudyFolder(folder);
   if (!isStudy && !isRunFolder(folder)) refuseHubName(folder);
@@ -33,6 +35,15 @@ function report(folder: string, flags: Flags, context: CliContext): void {
     throw new StoreError(`${folder} is neither a study folder (study.json) nor a run folder (config.json)`, {
       details: { folder },
     });
+  if (flags.site !== undefined) {
+    if (flags.out !== undefined) throw new ConfigError('--site and --out say two places; give one of them');
+    const { writeSite } = await import('../../dashboard/index.js');
+    const { index, runs, bytes } = await writeSite(folder, flags.site);
+    output.result(`${runs} ${runs === 1 ? 'run' : 'runs'}, ${(bytes / 1e6).toFixed(1)} MB: ${index}`, {
+      ...{ event: 'site', index, runs, bytes },
+    });
+    return;
+  }
   const analyzed = isStudy ? analyzeStudyFolder(folder) : analyzeRunFolder(folder);
   const repeat = isStudy ? repeatCommands(folder, readPlan(folder)) : [repeatCommand(folder)];
   const files = writeReport(flags.out ?? folder, analyzed, { repeat });

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RunRow } from '../../../src/dashboard/api.js';
 import { compareValues, parseFilter } from '../../../web/lib/filter.js';
+import { bandOf, lineOf, logTicks } from '../../../web/lib/lines.js';
 import { parseRoute, printRoute, toView } from '../../../web/lib/route.js';
 
 const row = (name: string, more: Partial<RunRow>): RunRow => ({
@@ -66,6 +67,49 @@ describe('the filter', () => {
   it('orders numbers by size, names by the numbers in them, and what is missing last', () => {
     expect([10, 9, null, 2].sort(compareValues)).toEqual([2, 9, 10, null]);
     expect(['run-10', 'run-9'].sort(compareValues)).toEqual(['run-9', 'run-10']);
+  });
+});
+
+describe('a logarithmic axis', () => {
+  it.each([
+    [1, 1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]],
+    [3, 3e5, [10, 100, 1000, 10_000, 100_000]],
+    [1e-12, 1e3, [1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1, 100]],
+    [3.2, 4.5, [4]],
+  ])('from %d to %d has round places', (least, most, wanted) => {
+    expect(logTicks(least, most)).toEqual(wanted);
+  });
+});
+
+describe('lines', () => {
+  const curve = (values: readonly number[], perBucket = 1, high = values) => ({
+    ...{ run: 'r', metric: 'm', perBucket, x: Float64Array.from(values, (_, i) => 10 * i) },
+    low: Float32Array.from(values),
+    high: Float32Array.from(high),
+    mean: Float32Array.from(values, (v, i) => (v + (high[i] ?? v)) / 2),
+  });
+
+  it('show the least and the largest value of every stretch', () => {
+    const { x, y } = lineOf(curve([1, 2, 3], 4, [5, 6, 7]), 2, 0);
+    expect([...x]).toEqual([0, 10, 20, 30, 40, 40]);
+    expect([...y].sort()).toEqual([1, 2, 3, 5, 6, 7]);
+  });
+
+  it('are smoothed from their first value on, and stay what they are where they are constant', () => {
+    expect([...lineOf(curve([3, 3, 3]), 1, 0.9).y].map((v) => Number(v.toFixed(9)))).toEqual([3, 3, 3]);
+    const { y } = lineOf(curve([0, 1]), 1, 0.5);
+    expect(y[1]).toBeCloseTo(2 / 3, 12);
+  });
+
+  it('of seeds become their mean with a band from the least to the largest, over the places that each has', () => {
+    const [a, b] = [lineOf(curve([0, 2, 4]), 1, 0), lineOf(curve([2, 4]), 1, 0)];
+    const { x, y, band } = bandOf([a, b]);
+    expect([...x]).toEqual([0, 10, 20]);
+    expect([[...y], [...(band?.low ?? [])], [...(band?.high ?? [])]]).toEqual([
+      [1, 3, 4],
+      [0, 2, 4],
+      [2, 4, 4],
+    ]);
   });
 });
 

@@ -1,0 +1,265 @@
+#!/usr/bin/env node
+/**
+ * The dashboard over many runs: makes run folders, then measures in turn the first start, a warm one, and the page in Chromium.
+ *
+ *     node bench/dashboard.mjs [--runs 1000] [--metrics 100] [--points 1000] [--folder DIR] [--chromium /usr/bin/chromium] [--live 8]
+ *
+ * Needs `npm run build`, and Chromium for the page. Runs are copies of 20 different ones, of 50 designs with 20 seeds. The whole of
+ * 1,000 x 100 x 10,000 takes some 25 GB; what is made is removed at the end unless --folder names a place, which is kept and used again.
+ */
+import { spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '1000' },
+    metrics: { type: 'string', default: '100' },
+    points: { type: 'string', default: '1000' },
+    folder: { type: 'string' },
+    chromium: { type: 'string', default: '/usr/bin/chromium' },
+    live: { type: 'string', default: '8' },
+  },
+});
+const [runs, metrics, points, live] = ['runs', 'metrics', 'points', 'live'].map((name) => Number(values[name]));
+const main = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'cli', 'main.js');
+const kept = values.folder !== undefined;
+const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'longsight-bench-dashboard-'));
+const cache = mkdtempSync(join(tmpdir(), 'longsight-bench-cache-'));
+const DIFFERENT = 20;
+const SEEDS = 20;
+
+/** One line of metrics. */
+function lineOf(step, kind) {
+  const own = [
+    `"step":${step},"tokens":${step * 4096},"time":${(step * 0.37).toFixed(3)}`,
+    `"train/loss":${(8 / (1 + step / 50) + 1 + kind / 50 + Math.sin(step * kind + step) / 20).toFixed(12)}`,
+  ];
+  for (let m = 1; m < metrics; m++)
+    own.push(`"probe/group-${m % 10}/value-${m}":${(Math.sin(step / (20 + m) + kind) + m).toFixed(14)}`);
+  return `{${own.join(',')}}\n`;
+}
+
+const configOf = (name, design, seed) => ({
+  ...{ format: 1, name, versions: { longsight: '0.1.0' } },
+  run: {
+    ...{
+      seed,
+      name,
+      model: { layers: `swa:${8 + design} full`, hiddenSize: 64, numHeads: 4, numLayers: 4, vocabSize: 256 },
+    },
+    ...{
+      data: [{ kind: 'recall' }],
+      train: { seqLen: 256, batchSize: 16, steps: points, lr: 0.001 * (1 + (design % 5)) },
+      engine: 'auto',
+    },
+  },
+  engine: { name: 'onnx', library: 'onnxruntime', threads: 1, reason: 'made' },
+  hardware: { cpu: 'A processor', cores: 2 },
+  ...{ startedAt: '2026-01-02T03:04:05.000Z', resumes: [] },
+});
+
+function make() {
+  const texts = Array.from({ length: Math.min(DIFFERENT, runs) }, (_, kind) => {
+    const lines = [];
+    for (let step = 1; step <= points; step++) lines.push(lineOf(step, kind));
+    return Buffer.from(lines.join(''));
+  });
+  for (let i = 0; i < runs; i++) {
+    const [design, seed] = [Math.floor(i / SEEDS), (i % SEEDS) + 1];
+    const name = `design-${design}_seed-${seed}`;
+    const dir = join(folder, name);
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(join(dir, 'config.json'), JSON.stringify(configOf(name, design, seed)));
+    writeFileSync(join(dir, 'status.json'), JSON.stringify({ state: 'done', step: points, tokens: points * 4096 }));
+    writeFileSync(join(dir, 'metrics.jsonl'), texts[i % texts.length]);
+  }
+}
+
+const seconds = (since) => (performance.now() - since) / 1000;
+
+/** Starts a dashboard; resolves when it has answered with the state of all runs. */
+async function start() {
+  const since = performance.now();
+  const child = spawn(process.execPath, [main, 'dashboard', folder, '--port', '0', '--json'], {
+    env: { ...process.env, XDG_CACHE_HOME: cache },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const url = await new Promise((done, failed) => {
+    let text = '';
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+      if (text.includes('\n')) done(JSON.parse(text.slice(0, text.indexOf('\n'))).url);
+    });
+    child.on('exit', (code) => failed(new Error(`the dashboard ended with ${code}`)));
+  });
+  const state = await (await fetch(`${url}api/state`)).json();
+  const ready = seconds(since);
+  const rss = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) / 1024;
+  const stop = () =>
+    new Promise((done) => (child.removeAllListeners('exit'), child.once('exit', done), child.kill('SIGINT')));
+  return { url, ready, runs: state.runs.length, rss, stop, since };
+}
+
+async function indexed(url) {
+  for (;;) {
+    const {
+      indexed: { done, all },
+    } = await (await fetch(`${url}api/state`)).json();
+    if (done === all) return;
+    await new Promise((next) => setTimeout(next, 250));
+  }
+}
+
+async function page(url) {
+  const { chromium } = await import('playwright-core');
+  const browser = await chromium.launch({
+    executablePath: values.chromium,
+    args: ['--no-sandbox', '--enable-precise-memory-info'],
+  });
+  const tab = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
+  const out = {};
+  let since = performance.now();
+  await tab.goto(url);
+  await tab.waitForSelector('table.runs tr[data-run]');
+  out['table of runs painted, s'] = seconds(since);
+  const settle = async () =>
+    tab.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  since = performance.now();
+  await tab.fill('#filter', 'design-7_');
+  await tab.waitForFunction(() => document.querySelector('.count')?.textContent.startsWith('20 of'));
+  await settle();
+  out['filter, ms (80 of them wait for the next key)'] = 1000 * seconds(since);
+  const ready = (count) =>
+    tab.waitForFunction(
+      (n) => document.querySelector('.chart')?.getAttribute('aria-label')?.endsWith(`: ${n} lines`),
+      count,
+    );
+  since = performance.now();
+  await tab.goto(`${url}#/curves?m=train%2Floss&q=design-7_`);
+  await ready(20);
+  await settle();
+  out['20 curves of one metric, ms'] = 1000 * seconds(since);
+  since = performance.now();
+  await tab.goto(`${url}#/curves?m=probe%2Fgroup-7%2Fvalue-7&q=design-7_`);
+  await ready(20);
+  await settle();
+  out['another metric of 20 runs, ms'] = 1000 * seconds(since);
+  since = performance.now();
+  await tab.goto(`${url}#/curves?m=train%2Floss`);
+  await ready(runs);
+  await settle();
+  out[`${runs} curves of one metric, ms`] = 1000 * seconds(since);
+  since = performance.now();
+  await tab.goto(`${url}#/curves?m=probe%2Fgroup-3%2Fvalue-3`);
+  await ready(runs);
+  await settle();
+  out[`another metric of ${runs} runs, ms`] = 1000 * seconds(since);
+  since = performance.now();
+  await tab.fill('#filter', 'seed=3');
+  await ready(runs / SEEDS);
+  await settle();
+  out['filter of curves, ms'] = 1000 * seconds(since);
+  out['heap of the page, MB'] = await tab.evaluate(() => performance.memory.usedJSHeapSize / 1e6);
+  return { out, tab, browser };
+}
+
+/** Runs write ten lines a second each; how long until the page has drawn a line, and the frames that it drew a second. */
+async function delays(tab, url) {
+  const names = Array.from({ length: live }, (_, i) => `design-${i}_seed-1`);
+  const ids = (await (await fetch(`${url}api/state`)).json()).runs.filter(({ name }) => names.includes(name));
+  await tab.goto(`${url}#/curves?m=train%2Floss&only=${ids.map(({ id }) => id).join('.')}`);
+  await tab.waitForFunction(
+    (n) => document.querySelector('.chart')?.getAttribute('aria-label')?.endsWith(`: ${n} lines`),
+    live,
+  );
+  const written = [];
+  let step = points;
+  const timer = setInterval(() => {
+    step += 1;
+    for (const [i, name] of names.entries())
+      appendFileSync(join(folder, name, 'metrics.jsonl'), lineOf(step, i % DIFFERENT));
+    written.push([step, Date.now()]);
+  }, 100);
+  const seen = [];
+  const frames = tab.evaluate(
+    () =>
+      new Promise((done) => {
+        let count = 0;
+        const since = performance.now();
+        const next = () => {
+          count++;
+          if (performance.now() - since < 15_000) requestAnimationFrame(next);
+          else done(count / 15);
+        };
+        requestAnimationFrame(next);
+      }),
+  );
+  const until = Date.now() + 15_000;
+  while (Date.now() < until) {
+    // What the page has drawn last: the end of the x axis of the chart.
+    const drawn = await tab.evaluate(() => Number(document.querySelector('.chart')?.dataset.end ?? 0));
+    seen.push([drawn / 4096, Date.now()]);
+    await new Promise((next) => setTimeout(next, 50));
+  }
+  clearInterval(timer);
+  const lags = written.flatMap(([at, when]) => {
+    const shown = seen.find(([last]) => last >= at);
+    return shown === undefined ? [] : [(shown[1] - when) / 1000];
+  });
+  lags.sort((a, b) => a - b);
+  return {
+    'lines written by each run': written.length,
+    'delay until drawn, median s': lags[Math.floor(lags.length / 2)],
+    'largest, s': lags.at(-1),
+    'frames a second': await frames,
+  };
+}
+
+try {
+  let since = performance.now();
+  if (!existsSync(join(folder, `design-${Math.floor((runs - 1) / SEEDS)}_seed-${((runs - 1) % SEEDS) + 1}`))) make();
+  const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
+  console.log(
+    `${runs} runs x ${metrics} metrics x ${points} points: ${(bytes / 1e9).toFixed(2)} GB, made in ${seconds(since).toFixed(0)} s`,
+  );
+  const print = (record) =>
+    Object.entries(record).forEach(([name, value]) =>
+      console.log(`${name.padEnd(48)} ${Number(value.toPrecision(3))}`),
+    );
+  const cold = await start();
+  print({ 'first start until all runs are answered, s': cold.ready });
+  await indexed(cold.url);
+  print({
+    'until every metrics file is read once, s': seconds(cold.since),
+    'largest memory of the server, MB': cold.rss(),
+  });
+  await cold.stop();
+  const warm = await start();
+  print({ 'warm start until all runs are answered, s': warm.ready });
+  await indexed(warm.url);
+  print({ 'until every file is known to be unchanged, s': seconds(warm.since) });
+  if (existsSync(values.chromium)) {
+    const { out, tab, browser } = await page(warm.url);
+    print(out);
+    if (live > 0) print(await delays(tab, warm.url));
+    await browser.close();
+  } else console.log(`no Chromium at ${values.chromium}: the page is not measured`);
+  print({ 'largest memory of the server, MB': warm.rss() });
+  await warm.stop();
+} finally {
+  rmSync(cache, { recursive: true, force: true });
+  if (!kept) rmSync(folder, { recursive: true, force: true });
+}

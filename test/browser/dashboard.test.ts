@@ -1,0 +1,340 @@
+/**
+ * The dashboard in Chromium, driven as a person does: every view, live, by keyboard, narrow, dark, when things go away.
+ * Needs the built package (`npm run build`). Without Chromium the tests say so and are skipped.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FAKE_DESIGNS, writeFakeStudy } from '../support/fake-study.js';
+import { makeRun } from '../support/run-folders.js';
+
+const MAIN = join(import.meta.dirname, '../../dist/cli/main.js');
+const CHROMIUMS = [
+  process.env['CHROMIUM'] ?? '',
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+];
+const CHROMIUM = CHROMIUMS.find((path) => path !== '' && existsSync(path));
+if (CHROMIUM === undefined)
+  console.log('no Chromium found (CHROMIUM=PATH names one): the tests of the dashboard in a browser are skipped');
+
+const HOSTILE = [
+  '<img src=x onerror="window.hacked=1">',
+  '"><script>window.hacked=1</script>',
+  '__proto__',
+  '${7*7}{{7*7}}\u202e',
+  'a'.repeat(300),
+];
+
+interface Server {
+  readonly url: string;
+  readonly child: ChildProcess;
+}
+
+async function serve(folders: readonly string[], cache: string, port = '0'): Promise<Server> {
+  const env = { ...process.env, XDG_CACHE_HOME: cache };
+  const child = spawn(process.execPath, [MAIN, 'dashboard', ...folders, '--port', port, '--json'], { env });
+  let text = '';
+  for await (const chunk of child.stdout) {
+    text += String(chunk);
+    if (text.includes('\n')) break;
+  }
+  const { url } = JSON.parse(text.split('\n')[0] ?? '') as { readonly url: string };
+  return { url, child };
+}
+
+async function end({ child }: Server): Promise<void> {
+  if (child.exitCode !== null) return;
+  child.kill('SIGINT');
+  await once(child, 'exit');
+}
+
+describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
+  let folder = '';
+  let browser: Browser;
+  let server: Server;
+  const runs = () => join(folder, 'runs');
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'longsight-browser-'));
+    const planned = FAKE_DESIGNS.flatMap(({ label, pattern, formsAt }) =>
+      formsAt.map((tokens, i) => ({
+        name: `${pattern}_seed-${i + 1}`,
+        architecture: label,
+        pattern,
+        seed: i + 1,
+        formsAt: tokens,
+      })),
+    );
+    writeFakeStudy(join(runs(), 'quickstart'), planned);
+    HOSTILE.forEach((name, i) =>
+      makeRun(join(runs(), `hostile-${i}`), {
+        name,
+        state: 'failed',
+        message: name,
+        lines: 5,
+        metrics: [name],
+        layers: 'full',
+      }),
+    );
+    makeRun(join(runs(), 'live'), { name: 'live', lines: 5, lr: 0.5, layers: 'swa:4 full' });
+    browser = await chromium.launch({
+      ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
+      args: ['--no-sandbox'],
+    });
+    server = await serve([runs()], join(folder, 'cache'));
+  });
+  afterAll(async () => {
+    await browser.close();
+    await end(server);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** A page at an address, with what it complains of. */
+  async function open(
+    at: string,
+    options: BrowserContextOptions = {},
+    url = server.url,
+  ): Promise<{ readonly page: Page; readonly wrong: string[] }> {
+    const context = await browser.newContext({ viewport: { width: 1300, height: 850 }, ...options });
+    const page = await context.newPage();
+    const wrong: string[] = [];
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') wrong.push(message.text());
+    });
+    page.on('pageerror', (error) => wrong.push(error.message));
+    await page.goto(`${url}${at}`);
+    await page.waitForSelector('main');
+    return { page, wrong };
+  }
+
+  const names = (page: Page) => page.locator('tr[data-run] td.name').allTextContents();
+  const lines = (page: Page, count: number) =>
+    page.waitForSelector(`.chart[aria-label$=": ${count} ${count === 1 ? 'line' : 'lines'}"]`);
+
+  it('lists every run, hostile names as text', async () => {
+    const { page, wrong } = await open('#/runs');
+    await page.waitForSelector('tr[data-run]');
+    expect((await names(page)).sort()).toEqual(expect.arrayContaining([...HOSTILE, 'live']) as unknown);
+    expect(await page.evaluate('"hacked" in window')).toBe(false);
+    expect(await page.locator('main img, main script').count()).toBe(0);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
+  it.each([
+    ['curves', '.chart canvas', 'train/loss'],
+    ['heads', 'figure.map svg rect.heat', 'retrieval-head score'],
+    ['distance', '.chart canvas', 'Recall, probability of the right value'],
+    ['needles', '.report p.note', 'No needles were measured'],
+    ['mechanism', '.report p.note', 'longsight analyze'],
+    ['fits', '.report p.note', 'No law can be fitted'],
+    ['compare', '.report table.pairs tbody tr', 'What differs in the configuration'],
+  ])('shows the view %s', async (view, selector, text) => {
+    const { page, wrong } = await open(`#/${view}`);
+    await page.waitForSelector(selector);
+    expect(await page.locator('main').textContent()).toContain(text);
+    expect(await page.locator('nav a[aria-current=page]').textContent()).toBe(view[0]?.toUpperCase() + view.slice(1));
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
+  it('shows a run with its configuration and its log, and hostile texts in it as text', async () => {
+    const { page, wrong } = await open('#/runs');
+    await page.getByRole('link', { name: HOSTILE[0] ?? '', exact: true }).click();
+    await page.waitForSelector('h1');
+    expect(await page.locator('h1').textContent()).toContain(HOSTILE[0]);
+    await page.getByText('Configuration', { exact: true }).click();
+    expect(await page.locator('pre').first().textContent()).toContain('seqLen: 10');
+    expect(await page.evaluate('"hacked" in window')).toBe(false);
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
+  it('draws what a run writes within two seconds, in the table and as a curve', async () => {
+    const { page } = await open('#/curves?m=train%2Floss&q=name=live');
+    await lines(page, 1);
+    const before = Number(await page.locator('.chart').getAttribute('data-end'));
+    const since = Date.now();
+    appendFileSync(join(runs(), 'live', 'metrics.jsonl'), '{"step":6,"tokens":123456,"time":6,"train/loss":0.125}\n');
+    await page.waitForSelector('.chart[data-end="123456"]', { timeout: 10_000 });
+    expect(before).toBeLessThan(123_456);
+    expect(Date.now() - since).toBeLessThan(2000);
+    await page.goto(`${server.url}#/runs?q=name=live`);
+    await page.getByRole('cell', { name: '0.125' }).waitFor();
+    await page.context().close();
+  });
+
+  it('lists a run that begins, and lets one go whose folder is removed while its page is open', async () => {
+    const { page, wrong } = await open('#/runs?q=late');
+    expect(await names(page)).toEqual([]);
+    makeRun(join(runs(), 'late'), { name: 'late' });
+    await page.waitForSelector('tr[data-run]', { timeout: 10_000 });
+    await page.getByRole('link', { name: 'late' }).click();
+    await page.waitForSelector('h1');
+    rmSync(join(runs(), 'late'), { recursive: true });
+    await page.getByText('This run is not there').waitFor({ timeout: 10_000 });
+    await page.goBack();
+    await page.getByText('No run matches the filter').waitFor();
+    expect(wrong.filter((text) => !text.includes('404'))).toEqual([]);
+    await page.context().close();
+  });
+
+  it('filters, sorts, groups and hides, and its address shows the same to another browser', async () => {
+    const { page } = await open('#/runs');
+    await page.waitForSelector('tr[data-run]');
+    await page.fill('#filter', 'train.lr=0.5');
+    await page.getByText(/^1 of \d+ runs$/).waitFor();
+    await page.fill('#filter', 'study-nothing nokey=1');
+    await page.getByText('no run has a key "nokey"').waitFor();
+    await page.fill('#filter', 'quickstart seed=1');
+    await page.getByRole('button', { name: 'run', exact: true }).click();
+    await page.getByLabel('group by').selectOption('design');
+    await page.waitForSelector('tr.group');
+    await page.locator('tr[data-run] input').first().click();
+    await page.getByText(', 3 drawn').waitFor();
+    const here = await names(page);
+    const other = await open(new URL(page.url()).hash);
+    await other.page.waitForSelector('tr.group');
+    expect(await names(other.page)).toEqual(here);
+    await other.page.getByText(', 3 drawn').waitFor();
+    await page.context().close();
+    await other.page.context().close();
+  });
+
+  it('holds axes, smoothing, bands and zoom of curves in the address', async () => {
+    const { page } = await open('#/curves?q=quickstart&m=eval%2Frecall%2F65-128');
+    await lines(page, 8);
+    await page.getByLabel('seeds as bands').check();
+    await lines(page, 4);
+    await page.getByLabel('log x').check();
+    await page.getByLabel('over').selectOption('flops');
+    await page.getByLabel('over').selectOption('tokens');
+    const box = await page.locator('.u-over').boundingBox();
+    if (box === null) throw new Error('there is a chart');
+    await page.mouse.move(box.x + 0.3 * box.width, box.y + 50);
+    await page.waitForSelector('.tip');
+    await page.mouse.down();
+    await page.mouse.move(box.x + 0.7 * box.width, box.y + 60, { steps: 4 });
+    await page.mouse.up();
+    await page.getByRole('button', { name: 'Show all of x' }).waitFor();
+    const { hash } = new URL(page.url());
+    for (const part of ['bands=1', 'logx=1', 'from=', 'to=']) expect(hash).toContain(part);
+    const other = await open(hash);
+    await lines(other.page, 4);
+    await other.page.getByRole('button', { name: 'Show all of x' }).waitFor();
+    await page.context().close();
+    await other.page.context().close();
+  });
+
+  it('is used by keyboard alone', async () => {
+    const { page } = await open('#/runs?q=quickstart');
+    await page.waitForSelector('tr[data-run]');
+    await page.keyboard.press('j');
+    await page.keyboard.press('j');
+    await page.keyboard.press('x');
+    await page.getByText(', 7 drawn').waitFor();
+    const name = await page.locator('tr.focused td.name').textContent();
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('h1');
+    expect(await page.locator('h1').textContent()).toContain(name);
+    await page.keyboard.press('2');
+    await page.waitForSelector('.chart');
+    await page.keyboard.press('/');
+    await page.keyboard.type('seed=1');
+    await page.getByText(/^\d+ of \d+ runs/).waitFor();
+    expect(await page.evaluate('document.activeElement.id')).toBe('filter');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('?');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.context().close();
+  });
+
+  it.each(['runs', 'curves', 'heads', 'distance', 'compare'])('fits into 360 pixels: %s', async (view) => {
+    const { page } = await open(`#/${view}?q=quickstart`, { viewport: { width: 360, height: 740 } });
+    await page.waitForSelector('tr[data-run], .chart, figure.map, table.pairs');
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(360);
+    await page.context().close();
+  });
+
+  it('is dark where that is asked for, and turns by its button', async () => {
+    const { page } = await open('#/curves', { colorScheme: 'dark' });
+    await page.waitForSelector('.chart');
+    const background = () => page.evaluate('getComputedStyle(document.body).backgroundColor');
+    const dark = await background();
+    expect(dark).toBe('rgb(17, 20, 23)');
+    await page.getByRole('button', { name: 'Light theme' }).click();
+    expect(await background()).toBe('rgb(246, 246, 243)');
+    await page.context().close();
+  });
+
+  it('says that the server is gone, and goes on when it is back', async () => {
+    const cache = join(folder, 'cache-2');
+    const first = await serve([runs()], cache);
+    const { page } = await open('#/runs?q=name=live', {}, first.url);
+    await page.waitForSelector('tr[data-run]');
+    first.child.kill('SIGKILL');
+    await page.getByText('server gone; trying again').waitFor({ timeout: 15_000 });
+    expect(await names(page)).toEqual(['live']);
+    const second = await serve([runs()], cache, new URL(first.url).port);
+    await page.getByText('live', { exact: true }).first().waitFor();
+    await page.waitForSelector('.status.live', { timeout: 20_000 });
+    await page.context().close();
+    await end(second);
+  });
+
+  it('says so where there is no run yet, and shows the first one', async () => {
+    const empty = join(folder, 'empty');
+    mkdirSync(empty);
+    const own = await serve([empty], join(folder, 'cache-3'));
+    const { page } = await open('', {}, own.url);
+    await page.getByText('No runs yet').waitFor();
+    makeRun(join(empty, 'first'), { name: 'first' });
+    await page.waitForSelector('tr[data-run]', { timeout: 10_000 });
+    await page.context().close();
+    await end(own);
+  });
+
+  it('refuses pages of other origins, other names of this machine, and what is no id', async () => {
+    const ask = (path: string, headers: Record<string, string> = {}) => fetch(new URL(path, server.url), { headers });
+    expect((await ask('api/state')).status).toBe(200);
+    expect((await ask('api/state', { origin: 'http://evil.example' })).status).toBe(403);
+    expect((await ask('api/run/..%2f..%2fetc%2fpasswd')).status).toBe(404);
+    expect((await ask('../../etc/passwd')).status).toBe(404);
+    const { headers } = await ask('');
+    expect(headers.get('content-security-policy')).toMatch(/default-src 'none'; script-src 'self';/);
+  });
+
+  it('is a static site that opens from a folder', async () => {
+    const out = join(folder, 'site');
+    const child = spawn(process.execPath, [MAIN, 'report', join(runs(), 'quickstart'), '--site', out]);
+    await once(child, 'exit');
+    expect(child.exitCode).toBe(0);
+    const url = pathToFileURL(join(out, 'index.html')).href;
+    const { page, wrong } = await open('#/curves?bands=1&m=eval%2Frecall%2F65-128', {}, url);
+    await lines(page, 4);
+    for (const [view, selector] of [
+      ['heads', 'figure.map'],
+      ['distance', '.chart canvas'],
+      ['compare', 'table.pairs'],
+      ['runs', 'tr[data-run]'],
+    ] as const) {
+      await page.goto(`${url}#/${view}`);
+      await page.waitForSelector(selector);
+    }
+    expect(wrong).toEqual([]);
+    await page.context().close();
+    writeFileSync(join(out, 'mine.txt'), 'x');
+    const again = spawn(process.execPath, [MAIN, 'report', join(runs(), 'quickstart'), '--site', out]);
+    await once(again, 'exit');
+    expect(again.exitCode).toBe(2);
+  });
+});
