@@ -41,6 +41,9 @@ KIMI = dict(num_key_value_heads=4, kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_
             layer_types=["linear_attention", "full_attention", "linear_attention"])
 SPARSE = dict(num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8)
 LLAMA4 = dict(moe_layers=[], intermediate_size_mlp=48, num_local_experts=2, head_dim=8)
+EXPERTS = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12)
+SHARED = dict(EXPERTS, shared_expert_intermediate_size=20)
+OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
 
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
@@ -177,6 +180,41 @@ MODELS = {
                                      layer_types=["full_attention", "sliding_attention"]), {}),
     "vaultgemma": ("VaultGemma", dict(head_dim=16, query_pre_attn_scalar=24, attn_logit_softcapping=0.7, final_logit_softcapping=2.0,
                                       attention_bias=True, num_hidden_layers=3, sliding_window=5), {}),
+    "mixtral": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2, sliding_window=5, head_dim=8, **rope("linear", factor=2.0)), {}),
+    "mixtral-full": ("Mixtral", dict(num_local_experts=3, num_experts_per_tok=1, head_dim=12, hidden_act="gelu", tie_word_embeddings=True), {}),
+    "qwen3-moe": ("Qwen3Moe", dict(EXPERTS, head_dim=8, use_sliding_window=True, sliding_window=5, norm_topk_prob=True), {}),
+    "qwen3-moe-dense-first": ("Qwen3Moe", dict(EXPERTS, head_dim=16, attention_bias=True, mlp_only_layers=[0], norm_topk_prob=False), {}),
+    "qwen2-moe": ("Qwen2Moe", dict(SHARED, use_sliding_window=True, sliding_window=5, max_window_layers=1), {}),
+    "qwen2-moe-every-second": ("Qwen2Moe", dict(SHARED, decoder_sparse_step=2, qkv_bias=False, norm_topk_prob=True), {}),
+    "qwen3-next-experts": ("Qwen3Next", dict(GDN, **SHARED, head_dim=16), {}),
+    "qwen3-next-dense-first": ("Qwen3Next", dict(GDN, **SHARED, head_dim=8, mlp_only_layers=[0], norm_topk_prob=False,
+                                                 tie_word_embeddings=True), dict(stacked=True)),
+    "qwen3-5-moe": ("Qwen3_5MoeText:Qwen3_5Moe", dict(GDN, **SHARED, head_dim=16), {}),
+    "qwen3-5-moe-images": ("Qwen3_5Moe:Qwen3_5MoeForConditionalGeneration", dict(GDN, **SHARED, head_dim=16, rope_parameters=dict(
+        rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.5, mrope_section=[2, 1, 1])), dict(
+        vision=dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=2, out_hidden_size=32,
+                    num_position_embeddings=4))),
+    "gpt-oss": ("GptOss", dict(OSS, sliding_window=5, **rope("yarn", factor=4.0, original_max_position_embeddings=16, truncate=False)), {}),
+    "gpt-oss-plain": ("GptOss", dict(OSS, sliding_window=6, attention_bias=False, swiglu_alpha=1.3, swiglu_limit=0.5, num_hidden_layers=3,
+                                     tie_word_embeddings=True, head_dim=12), {}),
+    "granite-hybrid-experts": ("GraniteMoeHybrid", dict(GRANITE_HYBRID, num_local_experts=5, num_experts_per_tok=2, intermediate_size=12,
+                                                        residual_multiplier=0.6, attention_multiplier=0.2), {}),
+    "minimax-experts": ("MiniMax", dict(MINIMAX, num_local_experts=4, num_experts_per_tok=2, mlp_alpha_factor=1.3, mlp_beta_factor=0.7), {}),
+    "mellum-experts": ("Mellum", dict(EXPERTS, mlp_layer_types=["dense", "sparse"], head_dim=16, norm_topk_prob=False, **WINDOWS), {}),
+    "flint-experts": ("Flint", dict(SHARED, mlp_only_layers=[1], num_hidden_layers=3, head_dim=16, sliding_window=5,
+                                    layer_types=["full_attention", "sliding_attention", "sliding_attention"]), {}),
+    "jamba-experts": ("Jamba", dict(JAMBA, num_experts=4, num_experts_per_tok=2, num_hidden_layers=4, expert_layer_period=2,
+                                    expert_layer_offset=1), {}),
+    "lfm2-moe": ("Lfm2Moe", dict(EXPERTS, layer_types=["conv", "full_attention", "conv"], num_hidden_layers=3, num_dense_layers=1,
+                                 routed_scaling_factor=1.5), {}),
+    "lfm2-moe-plain": ("Lfm2Moe", dict(EXPERTS, layer_types=["full_attention", "conv"], num_dense_layers=0, use_expert_bias=False,
+                                       norm_topk_prob=False, conv_bias=True, conv_L_cache=4, tie_word_embeddings=True), {}),
+    "nemotron-h-experts": ("NemotronH", dict(
+        NEMOTRON, layers_block_type=["linear_attention", "moe", "full_attention", "mlp", "moe"], n_routed_experts=6, num_experts_per_tok=2,
+        n_group=3, topk_group=2, routed_scaling_factor=1.5, moe_shared_expert_intermediate_size=12), {}),
+    "nemotron-h-latent": ("NemotronH", dict(
+        NEMOTRON, layers_block_type=["moe", "full_attention", "moe"], n_routed_experts=4, num_experts_per_tok=3, moe_latent_size=12,
+        mlp_bias=True, norm_topk_prob=False), {}),
     "llama-base": ("Llama", dict(tie_word_embeddings=True), dict(base=True)),
     "gemma3-images": ("Gemma3:Gemma3ForConditionalGeneration", dict(WINDOWS, head_dim=8, query_pre_attn_scalar=8), dict(
         vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(mm_tokens_per_image=4))),
@@ -272,6 +310,10 @@ def randomize(model, generator):
             p.data = noise / p.shape[-1] ** 0.5
         else:
             p.data = p.data + 0.3 * noise
+    # Corrections of routers, which have no gradient.
+    for name, buffer in model.named_buffers():
+        if name.endswith("bias"):
+            buffer.copy_(buffer + 0.2 * torch.randn(buffer.shape, generator=generator))
 
 
 def expect(model, ids):
@@ -301,6 +343,18 @@ def store_head(folder, how, generator):
     if how == "only":
         del tensors[name]
     tensors["lm_head.weight"] = weight if how == "only" else torch.randn(weight.shape, generator=generator) / weight.shape[-1] ** 0.5
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def stack_experts(folder):
+    """The experts of a projection as one tensor, as they are in memory."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    for at in sorted({n.split(".experts.")[0] for n in tensors if ".experts." in n}):
+        count = len({n for n in tensors if n.startswith(at + ".experts.") and n.endswith("down_proj.weight")})
+        take = lambda e, kind: tensors.pop(f"{at}.experts.{e}.{kind}_proj.weight")
+        tensors[at + ".experts.gate_up_proj"] = torch.stack([torch.cat([take(e, "gate"), take(e, "up")]) for e in range(count)])
+        tensors[at + ".experts.down_proj"] = torch.stack([take(e, "down") for e in range(count)])
     save_file(tensors, path, metadata={"format": "pt"})
 
 
@@ -341,6 +395,8 @@ def make(folder, name):
     (model.model if options.get("base") else model).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=options.get("shard", "5GB"))
     if "head" in options:
         store_head(folder, options["head"], torch.Generator().manual_seed(seed + 2))
+    if options.get("stacked"):
+        stack_experts(folder)
     if "slopes" in options:
         change_slopes(folder, options["slopes"])
     # What files hold is what is run, in float32.

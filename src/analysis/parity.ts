@@ -29,9 +29,9 @@ export interface TensorParts {
   readonly name: string;
   readonly parts: readonly {
     readonly parameter: string;
-    /** Columns of a matrix, or rows of anything else, that belong to the tensor. */
+    /** Columns of a matrix, or rows of anything else, that belong to the tensor; of stacks, those of all members. */
     readonly places: readonly number[];
-    readonly axis: 'columns' | 'rows';
+    readonly axis: 'columns' | 'rows' | 'member columns' | 'member rows';
   }[];
 }
 
@@ -331,7 +331,7 @@ function statesGraph(
 }
 
 function lossGraph(model: ModelConfig, { B, T }: Ids, { tensors, dtype }: Wanted): Graph {
-  const columns = new Set(tensors.flatMap((t) => t.parts.flatMap((p) => (p.axis === 'columns' ? [p.parameter] : []))));
+  const axes = new Map(tensors.flatMap((t) => t.parts.map((p) => [p.parameter, p.axis] as const)));
   const params = parameterInputs(model, dtype);
   const [tokens, targets] = [input('tokens', 'i32', [B, T]), input('targets', 'i32', [B, T])];
   const weights = input('weights', dtype, [B, T]);
@@ -341,14 +341,28 @@ function lossGraph(model: ModelConfig, { B, T }: Ids, { tensors, dtype }: Wanted
   const gradients = grad(loss, [...params.values()]);
   const squares = [...params.keys()].map((name, i): [string, Value] => {
     const gradient = at(gradients, i);
-    const kept = columns.has(name) ? gradient.shape.length - 1 : 0;
-    const others = gradient.shape.map((_, axis) => axis).filter((axis) => axis !== kept);
+    const kept = keptAxes(axes.get(name) ?? 'rows', gradient.shape.length);
+    const others = gradient.shape.map((_, axis) => axis).filter((axis) => !kept.includes(axis));
     return [name, reduceSum(mul(gradient, gradient), others)];
   });
   return makeGraph(
     { ...Object.fromEntries(params), tokens, targets, weights },
     { loss, ...Object.fromEntries(squares) },
   );
+}
+
+/** The axes along which squared gradients are kept apart. */
+function keptAxes(axis: TensorParts['parts'][number]['axis'], rank: number): number[] {
+  switch (axis) {
+    case 'columns':
+      return [rank - 1];
+    case 'rows':
+      return [0];
+    case 'member columns':
+      return [0, rank - 1];
+    case 'member rows':
+      return [0, 1];
+  }
 }
 
 function compareValues(name: string, ours: Float64Array, expected: HostTensor, tolerance: number): Compared {

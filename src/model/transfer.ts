@@ -134,7 +134,9 @@ function comparable(config: ModelConfig): Readonly<Record<string, unknown>> {
     return section === undefined ? [] : [[mixer, { ...section, chunk: null }] as const];
   });
   const attentionScale = config.attentionScale ?? 1 / Math.sqrt(config.headDim);
-  return { ...config, ...Object.fromEntries(sections), attentionScale };
+  // What training adds to the loss is no part of the model.
+  const experts = config.experts === null ? null : { ...config.experts, balanceLoss: 0, routerZLoss: 0 };
+  return { ...config, ...Object.fromEntries(sections), attentionScale, experts };
 }
 
 /** The layers that differ between two models of as many layers, such as `layer 0: full, now swa:128`. */

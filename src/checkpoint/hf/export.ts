@@ -23,6 +23,7 @@ import {
 } from '../../core/index.js';
 import {
   blockOf,
+  expertsOf,
   headGroups,
   printLayer,
   printPattern,
@@ -33,12 +34,13 @@ import {
 import type { TokenizerOrigin } from '../same-tokenizer.js';
 import { streamSafetensors, type TensorSpec } from '../safetensors.js';
 import type { Family, HfConfigJson } from './family/family.js';
+import type { Source } from './family/layout.js';
 import { CONFIG_FILE } from './open.js';
 import { withOlderNames } from './older-names.js';
 import { FAMILIES, inspectHfConfig } from './registry.js';
 import { INDEX_FILE, MODEL_FILE } from './places.js';
 import { otherTokens, writeGeneration, writeTokenizer } from './tokenizer-files.js';
-import { mapParameters, sourceShape, takenRows, type MappedParameter } from './tensors.js';
+import { mapParameters, membersOf, rowWidth, sourceShape, takenRows, type MappedParameter } from './tensors.js';
 
 /** The class of a model among those of Transformers. */
 export interface ExportPlan {
@@ -152,6 +154,9 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
   return { losses, distance: losses.length + (OTHER_LAYERS * differing.length) / config.numLayers };
 }
 
+/** Settings that change no result: how many tokens are computed at once, and what training adds to the loss. */
+const WITHOUT_RESULT = /\.(chunk|balanceLoss|routerZLoss)$/;
+
 /**
  * What a model computes, field by field as text: no initial weights, no block lengths, nothing that its layers do not
  * use.
@@ -171,7 +176,8 @@ function essence(config: ModelConfig): Record<string, string> {
     ...(own.length > 0 || groups.length === 0 ? [] : ['numKvHeads', 'qkNorm']),
     ...(own.some((g) => g.rope !== false) ? [] : ['ropeDim']),
     ...(groups.some((g) => g.rope === 'local') ? [] : ['localRope']),
-    ...(blocks.some((b) => b.mlp) ? [] : ['intermediateSize', 'activation', 'mlpBias']),
+    ...(blocks.some((b) => b.mlp) ? [] : ['activation', 'mlpBias']),
+    ...(blocks.some((b, i) => b.mlp && expertsOf(config, i) === null) ? [] : ['intermediateSize']),
   ]);
   const fields: [string, unknown][] = [
     ['layers', printPattern(layers)],
@@ -184,7 +190,7 @@ function essence(config: ModelConfig): Record<string, string> {
     }),
   ];
   return Object.fromEntries(
-    fields.flatMap(([name, value]) => flat(name, value)).filter(([name]) => !name.endsWith('.chunk')),
+    fields.flatMap(([name, value]) => flat(name, value)).filter(([name]) => !WITHOUT_RESULT.test(name)),
   );
 }
 
@@ -284,35 +290,49 @@ function configText(json: HfConfigJson): string {
 /** A tensor of theirs: the parameters that it takes rows from, or one value. */
 interface Outgoing {
   readonly shape: Shape;
-  readonly from: { parameter: MappedParameter; rows: readonly number[] | null; first: number; count: number }[];
+  readonly from: OutgoingPart[];
+}
+
+/** Rows or columns of a parameter, or of a member of a stack, that make up rows of a tensor. */
+interface OutgoingPart {
+  readonly parameter: MappedParameter;
+  /** Where the member's elements begin within the parameter. */
+  readonly offset: number;
+  readonly source: Source;
+  /** The first of its rows or columns. */
+  readonly first: number;
 }
 
 function outgoing(family: Family, config: ModelConfig): Map<string, Outgoing> {
   const tensors = new Map<string, Outgoing>();
   for (const parameter of mapParameters(family, config)) {
-    let first = 0;
-    for (const source of parameter.layout.sources) {
-      const count = takenRows(source);
-      const own = tensors.get(source.tensor) ?? { shape: sourceShape(parameter, source), from: [] };
-      own.from.push({ parameter, rows: source.take, first, count });
-      tensors.set(source.tensor, own);
-      first += count;
-    }
+    membersOf(parameter).forEach((member, i) => {
+      let first = 0;
+      for (const source of member.layout.sources) {
+        const own = tensors.get(source.tensor) ?? { shape: sourceShape(member, source), from: [] };
+        own.from.push({ parameter: member, offset: i * sizeOf(member.shape), source, first });
+        tensors.set(source.tensor, own);
+        first += takenRows(source);
+      }
+    });
   }
   return tensors;
 }
 
 function gather({ shape, from }: Outgoing, parameters: HostParameters): HostTensor<'f32'> {
-  const width = sizeOf(shape.slice(1));
   const data = new Float32Array(sizeOf(shape));
-  for (const { parameter, rows, first, count } of from) {
-    const ours = present(parameters.get(parameter.name)).data;
-    const { transposed } = parameter.layout;
+  for (const { parameter, offset, source, first } of from) {
+    const width = rowWidth(parameter, source);
+    const ours = present(parameters.get(parameter.name)).data.subarray(offset, offset + sizeOf(parameter.shape));
+    const { transposed, columns: order } = parameter.layout;
     const columns = transposed ? at(parameter.shape, 1) : width;
-    for (let i = 0; i < count; i++) {
-      const row = rows === null ? i : at(rows, i);
-      if (!transposed) data.set(ours.subarray((first + i) * width, (first + i + 1) * width), row * width);
-      else for (let k = 0; k < width; k++) data[row * width + k] = present(ours[k * columns + first + i]);
+    const before = (source.within?.index ?? 0) * source.rows;
+    for (let i = 0; i < takenRows(source); i++) {
+      const row = before + (source.take === null ? i : at(source.take, i));
+      const own = transposed ? null : ours.subarray((first + i) * width, (first + i + 1) * width);
+      if (own === null) for (let k = 0; k < width; k++) data[row * width + k] = present(ours[k * columns + first + i]);
+      else if (order === undefined) data.set(own, row * width);
+      else order.forEach((column, k) => (data[row * width + column] = present(own[k])));
     }
   }
   return hostTensor('f32', shape, data);

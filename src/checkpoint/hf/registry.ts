@@ -6,7 +6,7 @@ import { deepseekV2, deepseekV3 } from './families/deepseek.js';
 import { kimiLinear } from './families/kimi-linear.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { flint, mellum } from './families/dense.js';
-import { lfm2, lfm3 } from './families/lfm.js';
+import { lfm2, lfm2Moe, lfm3 } from './families/lfm.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteSwa } from './families/granite-swa.js';
@@ -20,7 +20,8 @@ import { minimax } from './families/minimax.js';
 import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
 import { cohere2, exaone4, olmo2, olmo3 } from './families/windowed.js';
 import { apertus, arcee, nanochat, starcoder2 } from './families/ungated.js';
-import { qwen35 } from './families/qwen3-5.js';
+import { qwen35, qwen35Moe } from './families/qwen3-5.js';
+import { gptOss, mixtral, qwen2Moe, qwen3Moe } from './families/sparse.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
 import { named, type Prefixes } from './family/names.js';
@@ -66,6 +67,12 @@ export const FAMILIES: readonly Family[] = [
   flint,
   recurrentGemma,
   llama4,
+  mixtral,
+  qwen3Moe,
+  qwen2Moe,
+  gptOss,
+  qwen35Moe,
+  lfm2Moe,
 ];
 
 /** Values of `model_type` that can be read. */

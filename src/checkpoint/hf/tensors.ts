@@ -131,21 +131,38 @@ function storedHead(family: Family, config: ModelConfig, files: TensorFiles): St
   return { config: { ...config, tieEmbeddings: false }, notes: [note] };
 }
 
+/** The members of a parameter that is a stack, each as a parameter; of another, the parameter itself. */
+export function membersOf(parameter: MappedParameter): readonly MappedParameter[] {
+  const { name, shape, layout } = parameter;
+  const { members, sources, ...rest } = layout;
+  if (members === undefined) return [parameter];
+  const each = sources.length / members;
+  return Array.from({ length: members }, (_, i) => ({
+    name,
+    shape: shape.slice(1),
+    layout: { ...rest, sources: sources.slice(i * each, (i + 1) * each) },
+  }));
+}
+
 /** Every tensor of theirs and the columns or rows of ours that hold it. */
 export function tensorParts(mapped: readonly MappedParameter[]): HfTensorParts[] {
   const found = new Map<string, HfTensorParts['parts'][number][]>();
-  for (const { name, shape, layout } of mapped) {
-    let first = 0;
-    for (const source of layout.sources) {
-      // A row of theirs may be several of ours.
-      const each = layout.transposed ? 1 : sizeOf(source.inner ?? shape.slice(1)) / sizeOf(shape.slice(1));
-      const count = each * takenRows(source);
-      const places = Array.from({ length: count }, (_, i) => first + i);
-      first += count;
-      const own = found.get(source.tensor) ?? [];
-      own.push({ parameter: name, places, axis: layout.transposed ? 'columns' : 'rows' });
-      found.set(source.tensor, own);
-    }
+  for (const parameter of mapped) {
+    const { transposed, members } = parameter.layout;
+    const kind = transposed ? 'columns' : 'rows';
+    membersOf(parameter).forEach(({ name, shape, layout }, member) => {
+      let first = member * (transposed ? at(shape, 1) : at(shape, 0));
+      for (const source of layout.sources) {
+        // A row of theirs may be several of ours.
+        const each = transposed ? 1 : sizeOf(source.inner ?? shape.slice(1)) / sizeOf(shape.slice(1));
+        const count = each * takenRows(source);
+        const places = Array.from({ length: count }, (_, i) => first + i);
+        first += count;
+        const own = found.get(source.tensor) ?? [];
+        own.push({ parameter: name, places, axis: members === undefined ? kind : `member ${kind}` });
+        found.set(source.tensor, own);
+      }
+    });
   }
   return [...found].map(([name, parts]) => ({ name, parts }));
 }
@@ -156,14 +173,22 @@ export interface HfTensorParts {
   readonly parts: {
     readonly parameter: string;
     readonly places: readonly number[];
-    readonly axis: 'columns' | 'rows';
+    /** What the places count: columns or rows; of stacks `[members, ...]`, those of all members one after another. */
+    readonly axis: 'columns' | 'rows' | 'member columns' | 'member rows';
   }[];
 }
 
 /** The shape of a source's tensor. */
-export function sourceShape({ shape, layout }: MappedParameter, { rows, inner }: Source): Shape {
-  return [rows, ...(inner ?? (layout.transposed ? shape.slice(0, 1) : shape.slice(1)))];
+export function sourceShape({ shape, layout }: MappedParameter, source: Source): Shape {
+  const { rows, within } = source;
+  const own = layout.members === undefined ? shape : shape.slice(1);
+  const inner = source.inner ?? (layout.transposed ? own.slice(0, 1) : own.slice(1));
+  return [...(within === undefined ? [] : [within.count]), rows, ...inner];
 }
+
+/** The elements of a row of a source's tensor. */
+export const rowWidth = (parameter: MappedParameter, source: Source): number =>
+  sizeOf(sourceShape(parameter, source).slice(source.within === undefined ? 1 : 2));
 
 /** How many of our columns or rows a source fills. */
 export const takenRows = ({ take, rows }: Source): number => take?.length ?? rows;
@@ -247,32 +272,57 @@ export function readParameter<K extends WeightDType>(
   parameter: MappedParameter,
   dtype: K,
 ): HostTensor<K> {
+  const data = allocate<WeightDType>(dtype, sizeOf(parameter.shape));
+  const members = membersOf(parameter);
+  const size = data.length / members.length;
+  members.forEach((member, i) => readInto(reader, member, dtype, data.subarray(i * size, (i + 1) * size)));
+  return hostTensor<WeightDType>(dtype, parameter.shape, data) as HostTensor<K>;
+}
+
+function readInto(reader: TensorReader, parameter: MappedParameter, dtype: WeightDType, data: WeightArray): void {
   const { shape, layout } = parameter;
-  const data = allocate<WeightDType>(dtype, sizeOf(shape));
   const columns = layout.transposed ? at(shape, 1) : sizeOf(shape.slice(1));
   let first = 0;
   for (const source of layout.sources) {
     const places = placesOf(source, first);
-    const width = sizeOf(sourceShape(parameter, source).slice(1));
-    const rows = { reader, source, width, dtype };
-    if (source.take === null && !layout.transposed && dtype !== 'f32') {
-      reader.fill(source.tensor, 0, data.subarray(first * width, (first + source.rows) * width));
+    const width = rowWidth(parameter, source);
+    const before = (source.within?.index ?? 0) * source.rows * width;
+    const rows = { reader, source, before, width, dtype };
+    const asStored = source.take === null && !layout.transposed && layout.columns === undefined;
+    if (asStored && dtype !== 'f32') {
+      reader.fill(source.tensor, before, data.subarray(first * width, (first + source.rows) * width));
     } else {
       for (const { from, chunk } of chunksOf(rows, places)) {
         const own = places.subarray(from, from + chunk.length / Math.max(1, width));
         if (layout.transposed) transposeInto(data, chunk, width, columns, own);
         else
-          own.forEach((place, i) => place >= 0 && data.set(chunk.subarray(i * width, (i + 1) * width), place * width));
+          own.forEach(
+            (place, i) => place >= 0 && setRow(data, place * width, chunk, i * width, width, layout.columns),
+          );
       }
     }
     first += takenRows(source);
   }
-  return hostTensor<WeightDType>(dtype, shape, data) as HostTensor<K>;
+}
+
+/** Copies a row, its columns taken in another order where there is one. */
+function setRow(
+  into: WeightArray,
+  to: number,
+  from: WeightArray,
+  start: number,
+  width: number,
+  columns: readonly number[] | undefined,
+): void {
+  if (columns === undefined) return into.set(from.subarray(start, start + width), to);
+  columns.forEach((column, i) => (into[to + i] = present(from[start + column])));
 }
 
 interface SourceRows {
   readonly reader: TensorReader;
   readonly source: Source;
+  /** Elements of the tensor before its first row. */
+  readonly before: number;
   /** Elements of a row. */
   readonly width: number;
   readonly dtype: WeightDType;
@@ -280,7 +330,7 @@ interface SourceRows {
 
 /** The rows of a source that have a place, in pieces; the memory of a piece is that of the next one too. */
 function* chunksOf(
-  { reader, source, width, dtype }: SourceRows,
+  { reader, source, before, width, dtype }: SourceRows,
   places: Int32Array,
 ): Generator<{ readonly from: number; readonly chunk: WeightArray }> {
   const step = Math.max(1, Math.floor(CHUNK_BYTES / 4 / Math.max(1, width)));
@@ -289,11 +339,11 @@ function* chunksOf(
     const to = Math.min(source.rows, from + step);
     if (places.subarray(from, to).every((place) => place < 0)) continue;
     if (scratch === null) {
-      yield { from, chunk: reader.floats(source.tensor, from * width, to * width) };
+      yield { from, chunk: reader.floats(source.tensor, before + from * width, before + to * width) };
       continue;
     }
     const chunk = scratch.subarray(0, (to - from) * width);
-    reader.fill(source.tensor, from * width, chunk);
+    reader.fill(source.tensor, before + from * width, chunk);
     yield { from, chunk };
   }
 }

@@ -65,7 +65,8 @@ describe('configurations', () => {
     expect(printPattern(dense.layers)).toBe('mlp full:nope');
     expect(dense.mamba2).toBeUndefined();
     const next = inspectHfConfig(json('qwen3-next', { num_experts: 512, mlp_only_layers: [1] }), 'c.json');
-    expect(next.unsupported).toEqual(['experts (num_experts 512, in 1 of 2 layers)']);
+    expect(next.unsupported).toEqual([]);
+    expect(next.config.experts).toMatchObject({ count: 512, dense: [1], sharedGate: true });
     expect(printPattern(readHfConfig(json('gemma3', {}), 'c.json').layers)).toBe('swa:5:local full');
     const groups = (version: string) =>
       inspectHfConfig(json('mamba2-groups', { transformers_version: version }), 'c.json');

@@ -69,8 +69,9 @@ export interface Sizes {
  * Reads the sizes of a decoder from `config.json`.
  *
  * @param epsName the name of the norms' epsilon
+ * @param intermediateSize the inner width of the MLP, of classes that have no field for it
  */
-export function readSizes(fields: Fields, epsName = 'rms_norm_eps'): Sizes {
+export function readSizes(fields: Fields, epsName = 'rms_norm_eps', intermediateSize?: number): Sizes {
   const numHeads = fields.count('num_attention_heads');
   const hiddenSize = fields.count('hidden_size');
   // Read only where positions are scaled, but never refused.
@@ -78,7 +79,7 @@ export function readSizes(fields: Fields, epsName = 'rms_norm_eps'): Sizes {
   return {
     vocabSize: fields.count('vocab_size'),
     hiddenSize,
-    intermediateSize: fields.count('intermediate_size'),
+    intermediateSize: intermediateSize ?? fields.count('intermediate_size'),
     numHeads,
     numKvHeads: fields.count('num_key_value_heads', numHeads),
     headDim: fields.count('head_dim', Math.floor(hiddenSize / numHeads)),

@@ -1,5 +1,5 @@
-/** Families with experts, where a file has dense layers alone: Mellum, Flint. */
-import type { ModelConfig } from '../../../model/index.js';
+/** Families with experts in some or all layers: Mellum, Flint. */
+import { expertsOf, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { range } from '../family/layout.js';
@@ -25,6 +25,7 @@ import {
   writeLayerTypes,
   writeSizes,
 } from './decoder.js';
+import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
 import { windowOf } from './llama.js';
 
 const writeCommon = (config: ModelConfig): HfConfigJson => ({
@@ -35,35 +36,31 @@ const writeCommon = (config: ModelConfig): HfConfigJson => ({
   attention_bias: config.attentionBias === 'all',
 });
 
-/** Sizes of experts, which say nothing where no layer has any. */
-function checkExpertSizes(fields: Fields, ...names: readonly string[]): void {
-  for (const name of names) fields.count(name, undefined, 0);
-  fields.flag('norm_topk_prob');
-}
-
 /** What Mellum takes where `config.json` has no `rope_parameters`. */
 const MELLUM_ROPE = {
   full_attention: { rope_type: 'default', rope_theta: 500_000 },
   sliding_attention: { rope_type: 'default', rope_theta: 10_000 },
 } as const;
 
-/** Which layers of Mellum have experts: all, where the file does not say. */
-function mellumExperts(fields: Fields): void {
+/** The experts of Mellum: in all layers, where the file does not say. */
+function mellumExperts(fields: Fields): ModelInput['experts'] {
   const depth = fields.count('num_hidden_layers');
   const types = fields.perLayer<string>('mlp_layer_types', 'string', depth) ?? Array<string>(depth).fill('sparse');
-  const sparse = types.indexOf('sparse');
-  if (sparse >= 0) fields.refuse(`experts (layer ${sparse} of mlp_layer_types is sparse)`);
   const strange = types.find((type) => type !== 'sparse' && type !== 'dense');
   if (strange !== undefined) fields.refuse(`mlp_layer_types ${strange}`);
-  checkExpertSizes(fields, 'moe_intermediate_size', 'num_experts', 'num_experts_per_tok');
   // What predicts several tokens at once is left out, as in Transformers.
   fields.count('num_mtp_layers', 0, 0);
   for (const name of ['mtp_layer_types', 'mtp_mlp_layer_types']) fields.list<string>(name, 'string');
+  return readExperts(fields, {
+    dense: () => range(0, depth).filter((i) => types[i] !== 'sparse'),
+    more: (own) => ({ normalize: own.flag('norm_topk_prob') }),
+  });
 }
 
 /** Mellum: Qwen 3 with positions by kind of layer; without `layer_types` no layer has the window of the file. */
-export const mellum: Family = {
+const mellumFamily: Family = {
   modelTypes: ['mellum'],
+  aliases: { num_local_experts: 'num_experts' },
   takesRopeScaling: false,
   architecture: 'MellumForCausalLM',
   fields: {
@@ -89,7 +86,7 @@ export const mellum: Family = {
     mtp_mlp_layer_types: optional(),
   },
   read: (fields) => {
-    mellumExperts(fields);
+    const experts = mellumExperts(fields);
     const sizes = readSizes(fields);
     const types = layerTypes(fields, () => 'full_attention');
     requireRopes(fields, types);
@@ -98,6 +95,7 @@ export const mellum: Family = {
     const ropes = ropesFields(readRopes(fields, bases, null, MELLUM_ROPE), sizes.headDim);
     return {
       ...sizes,
+      experts,
       ...ropes.fields,
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope')),
       block: { norm: 'pre' },
@@ -111,24 +109,40 @@ export const mellum: Family = {
   write: (config) => ({
     ...writeCommon(config),
     sliding_window: windowOf(config) ?? 1024,
-    mlp_layer_types: config.layers.map(() => 'dense'),
+    mlp_layer_types: config.layers.map((_, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse')),
+    ...expertSizes(config),
     rope_parameters: writeRopes(config),
   }),
 };
 
-/** Which layers of Flint have experts: those that `mlp_only_layers` does not name. */
-function flintExperts(fields: Fields): void {
+/** Sizes of experts as fields of `config.json`, where there are any. */
+function expertSizes({ experts }: ModelConfig): HfConfigJson {
+  if (experts === null) return {};
+  return {
+    num_experts: experts.count,
+    num_experts_per_tok: experts.perToken,
+    moe_intermediate_size: experts.intermediateSize,
+    norm_topk_prob: experts.normalize,
+  };
+}
+
+/** The experts of Flint: in the layers that `mlp_only_layers` does not name. */
+function flintExperts(fields: Fields): ModelInput['experts'] {
   const named = fields.has('mlp_only_layers') ? fields.list<number>('mlp_only_layers', 'number') : [0, 1];
-  const dense = new Set(named);
-  const experts = fields.count('num_experts', undefined, 0);
+  const only = new Set(named);
   const step = fields.count('decoder_sparse_step');
-  const sparse = range(0, fields.count('num_hidden_layers')).find((i) => !dense.has(i) && (i + 1) % step === 0);
-  if (experts > 0 && sparse !== undefined) fields.refuse(`experts (layer ${sparse} is not among mlp_only_layers)`);
-  checkExpertSizes(fields, 'moe_intermediate_size', 'shared_expert_intermediate_size', 'num_experts_per_tok');
+  return readExperts(fields, {
+    dense: () => range(0, fields.count('num_hidden_layers')).filter((i) => only.has(i) || (i + 1) % step !== 0),
+    more: (own) => ({
+      scores: 'sigmoid',
+      normalize: own.flag('norm_topk_prob'),
+      sharedSize: own.count('shared_expert_intermediate_size', undefined, 0),
+    }),
+  });
 }
 
 /** Flint: QK norm and sinks; windows with rotary positions, full attention without. */
-export const flint: Family = {
+const flintFamily: Family = {
   modelTypes: ['flint'],
   architecture: 'FlintForCausalLM',
   sinksInMaps: true,
@@ -154,7 +168,7 @@ export const flint: Family = {
     attention_bias: false,
   },
   read: (fields) => {
-    flintExperts(fields);
+    const experts = flintExperts(fields);
     fields.count('sliding_window');
     const sizes = readSizes(fields);
     const depth = fields.count('num_hidden_layers');
@@ -164,6 +178,7 @@ export const flint: Family = {
     );
     return {
       ...sizes,
+      experts,
       ...ropeFields(readRope(fields), sizes.headDim),
       layers: attentionLayers(fields, types, (_, windowed) => (windowed ? 'rope' : 'nope')),
       activation: readActivation(fields),
@@ -182,7 +197,15 @@ export const flint: Family = {
     ...writeCommon(config),
     // The class takes no null.
     sliding_window: windowOf(config) ?? 513,
-    mlp_only_layers: range(0, config.numLayers),
+    mlp_only_layers: config.experts === null ? range(0, config.numLayers) : config.experts.dense,
+    ...expertSizes(config),
+    ...(config.experts === null ? {} : { shared_expert_intermediate_size: config.experts.sharedSize }),
     rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
   }),
 };
+
+/** Mellum with its experts. */
+export const mellum: Family = withExperts(mellumFamily, QWEN_EXPERTS);
+
+/** Flint with its experts. */
+export const flint: Family = withExperts(flintFamily, { ...QWEN_EXPERTS, shared: { module: 'mlp.shared_expert' } });

@@ -1,4 +1,4 @@
-/** Hybrids of Gated DeltaNet and attention: Qwen3-Next without experts, OLMo-Hybrid. */
+/** Hybrids of Gated DeltaNet and attention: Qwen3-Next, OLMo-Hybrid. */
 import { present } from '../../../core/index.js';
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { blockOf, headGroups } from '../../../model/index.js';
@@ -7,6 +7,7 @@ import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout, type Source } from '../family/layout.js';
 import { longestOf, readRope, ropeParameters, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { qwenDense, QWEN_EXPERTS, readExperts, withExperts, writeQwenExperts, type ExpertNames } from './experts.js';
 import { convRows, headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
 
 /** What a class makes of the sizes of Gated DeltaNet that are null. */
@@ -108,12 +109,13 @@ function nextLayout(config: ModelConfig, layer: number, name: string): Parameter
  * What Qwen's hybrids share: Gated DeltaNet with a full layer in every so many, gated queries, norms that are stored
  * less 1, and a quarter of each head rotated (`Qwen3NextConfig` and `Qwen3_5TextConfig` of Transformers 5.24).
  *
+ * @param intermediateSize the inner width of MLPs, of classes whose MLPs all have experts
  * @throws ConfigError for an activation other than SiLU, or biases in attention
  */
-export function readQwenHybrid(fields: Fields): ModelInput {
+export function readQwenHybrid(fields: Fields, intermediateSize?: number): ModelInput {
   siluOnly(fields);
   fields.only('attention_bias', false);
-  const sizes = readSizes(fields);
+  const sizes = readSizes(fields, undefined, intermediateSize);
   return {
     ...sizes,
     ...ropeFields(readRope(fields, { fraction: 0.25 }), sizes.headDim),
@@ -125,8 +127,14 @@ export function readQwenHybrid(fields: Fields): ModelInput {
   };
 }
 
-/** Qwen3-Next without experts: three layers of Gated DeltaNet to one of gated attention. */
-export const qwen3Next: Family = {
+/** The shared expert of Qwen's hybrids, behind a gate. */
+export const QWEN_SHARED: ExpertNames = {
+  ...QWEN_EXPERTS,
+  shared: { module: 'mlp.shared_expert', gate: 'shared_expert_gate.weight' },
+};
+
+/** Qwen3-Next: three layers of Gated DeltaNet to one of gated attention. */
+const nextFamily: Family = {
   modelTypes: ['qwen3_next'],
   architecture: 'Qwen3NextForCausalLM',
   fields: {
@@ -154,10 +162,17 @@ export const qwen3Next: Family = {
     mlp_only_layers: optional(),
     layer_types: optional(),
   },
-  read: (fields) => {
-    refuseExperts(fields);
-    return readQwenHybrid(fields);
-  },
+  read: (fields) => ({
+    ...readQwenHybrid(fields),
+    experts: readExperts(fields, {
+      dense: qwenDense,
+      more: (own) => ({
+        normalize: own.flag('norm_topk_prob'),
+        sharedSize: own.count('shared_expert_intermediate_size', undefined, 0),
+        sharedGate: true,
+      }),
+    }),
+  }),
   layout: (config, layer, name) =>
     layer !== null && name.startsWith('gdn.')
       ? nextLayout(config, layer, name)
@@ -166,7 +181,7 @@ export const qwen3Next: Family = {
   ignored: (name) => name.startsWith('mtp.'),
   write: (config) => ({
     ...writeCommon(config),
-    ...withoutExperts(config.numLayers),
+    ...writeQwenExperts(config),
     rope_parameters: {
       ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
       partial_rotary_factor: config.ropeDim / config.headDim,
@@ -174,25 +189,8 @@ export const qwen3Next: Family = {
   }),
 };
 
-/** Layers of experts: all that are not in `mlp_only_layers`, every `decoder_sparse_step`-th. */
-function refuseExperts(fields: Fields): void {
-  const only = new Set(fields.list<number>('mlp_only_layers', 'number'));
-  const step = fields.count('decoder_sparse_step');
-  const experts = fields.count('num_experts', undefined, 0);
-  const depth = fields.count('num_hidden_layers');
-  for (const name of ['moe_intermediate_size', 'shared_expert_intermediate_size', 'num_experts_per_tok'])
-    fields.count(name, undefined, 0);
-  fields.flag('norm_topk_prob');
-  const sparse = Array.from({ length: depth }, (_, i) => i).filter((i) => !only.has(i) && (i + 1) % step === 0);
-  if (experts > 0 && sparse.length > 0) {
-    fields.refuse(`experts (num_experts ${experts}, in ${sparse.length} of ${depth} layers)`);
-  }
-}
-
-const withoutExperts = (layers: number): HfConfigJson => ({
-  num_experts: 0,
-  mlp_only_layers: Array.from({ length: layers }, (_, i) => i),
-});
+/** Qwen3-Next with its experts. */
+export const qwen3Next: Family = withExperts(nextFamily, QWEN_SHARED);
 
 /** Transformers keeps this whatever the epsilon of the other norms is. */
 const OLMO_OUTPUT_EPS = 1e-5;

@@ -2,7 +2,7 @@
 import { blockOf, type ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
-import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { matrix, range, rows, whole, type ParameterLayout } from '../family/layout.js';
 import {
   longestOf,
   readRope,
@@ -14,6 +14,7 @@ import {
   writeRopes,
 } from '../family/rotary.js';
 import { attentionLayers, decoderLayout, layerTypes, readSizes, writeSizes, type DecoderNames } from './decoder.js';
+import { readExperts, withExperts, type ExpertNames } from './experts.js';
 import { windowOf } from './llama.js';
 import { convRows } from './recurrent.js';
 
@@ -77,6 +78,48 @@ function innerWidth(fields: Fields): number {
   return multiple * Math.ceil(Math.floor(factor * Math.floor((2 * width) / 3)) / multiple);
 }
 
+function lfmLayers(fields: Fields, types: readonly string[]): string[] {
+  return types.map((type, i) => {
+    if (type === 'conv') return type;
+    if (type !== 'full_attention') fields.refuse(`layer ${i} of type ${type}`);
+    return 'full';
+  });
+}
+
+const writeLfm2 = (config: ModelConfig): HfConfigJson => ({
+  ...writeSizes(config, 'norm_eps'),
+  ...writeConv(config),
+  layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'conv')),
+  block_auto_adjust_ff_dim: false,
+  // Not read by Transformers; mlx-lm asks for them.
+  ...{ block_dim: config.hiddenSize, block_multiple_of: 256, block_ffn_dim_multiplier: 1 },
+  max_position_embeddings: longestOf(config),
+  rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+});
+
+const LFM_EXPERTS: ExpertNames = {
+  module: 'feed_forward',
+  router: 'gate.weight',
+  correction: 'expert_bias',
+  gate: 'w1',
+  up: 'w3',
+  down: 'w2',
+  stacked: { up: 'experts.gate_up_proj', down: 'experts.down_proj', saved: false },
+};
+
+function writeLfmExperts({ experts, numLayers }: ModelConfig): HfConfigJson {
+  if (experts === null) return { num_dense_layers: numLayers };
+  return {
+    num_dense_layers: experts.dense.length,
+    num_experts: experts.count,
+    num_experts_per_tok: experts.perToken,
+    moe_intermediate_size: experts.intermediateSize,
+    norm_topk_prob: experts.normalize,
+    use_expert_bias: experts.correctionBias,
+    routed_scaling_factor: experts.scale,
+  };
+}
+
 /** LFM2: attention where `layer_types` or `full_attn_idxs` say so, gated short convolutions elsewhere. */
 export const lfm2: Family = {
   modelTypes: ['lfm2'],
@@ -106,11 +149,7 @@ export const lfm2: Family = {
     fields.without('full_attn_idxs');
     const indices = () => (fields.has('full_attn_idxs') ? fields.list<number>('full_attn_idxs', 'number') : null);
     const types = layerTypes(fields, (i) => (indices()?.includes(i) === false ? 'conv' : 'full_attention'));
-    const layers = types.map((type, i) => {
-      if (type === 'conv') return type;
-      if (type !== 'full_attention') fields.refuse(`layer ${i} of type ${type}`);
-      return 'full';
-    });
+    const layers = lfmLayers(fields, types);
     return {
       ...sizes,
       intermediateSize: innerWidth(fields),
@@ -121,17 +160,67 @@ export const lfm2: Family = {
     };
   },
   layout: layoutWith({ ...NAMES, output: 'out_proj', headNorm: 'layernorm' }),
-  write: (config) => ({
-    ...writeSizes(config, 'norm_eps'),
-    ...writeConv(config),
-    layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'full_attention' : 'conv')),
-    block_auto_adjust_ff_dim: false,
-    // Not read by Transformers; mlx-lm asks for them.
-    ...{ block_dim: config.hiddenSize, block_multiple_of: 256, block_ffn_dim_multiplier: 1 },
-    max_position_embeddings: longestOf(config),
-    rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
-  }),
+  write: writeLfm2,
 };
+
+/** LFM2 with experts: sigmoid scores, and a correction for the choice. */
+export const lfm2Moe: Family = withExperts(
+  {
+    ...lfm2,
+    modelTypes: ['lfm2_moe'],
+    aliases: { tie_embedding: 'tie_word_embeddings' },
+    architecture: 'Lfm2MoeForCausalLM',
+    fields: {
+      vocab_size: 65_536,
+      hidden_size: 2048,
+      intermediate_size: 7168,
+      moe_intermediate_size: 1792,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      max_position_embeddings: 128_000,
+      norm_eps: 1e-5,
+      tie_word_embeddings: true,
+      rope_parameters: optional(),
+      conv_bias: false,
+      conv_L_cache: 3,
+      num_dense_layers: 2,
+      num_experts_per_tok: 4,
+      num_experts: 32,
+      use_expert_bias: true,
+      routed_scaling_factor: 1,
+      norm_topk_prob: true,
+      layer_types: optional(),
+    },
+    read: (fields) => {
+      const sizes = readSizes(fields, 'norm_eps');
+      const layers = lfmLayers(
+        fields,
+        layerTypes(fields, () => 'none'),
+      );
+      return {
+        ...sizes,
+        experts: readExperts(fields, {
+          dense: (own) => range(0, Math.min(own.count('num_dense_layers', undefined, 0), layers.length)),
+          more: (own) => ({
+            ...{ scores: 'sigmoid', normalizeEps: 1e-6, normalize: own.flag('norm_topk_prob') },
+            correctionBias: own.flag('use_expert_bias'),
+            scale: own.number('routed_scaling_factor'),
+          }),
+        }),
+        ...ropeFields(readRope(fields, { theta: 1_000_000 }), sizes.headDim),
+        layers,
+        qkNorm: 'head',
+        ...readConv(fields, layers),
+      };
+    },
+    write: (config) => {
+      const { block_auto_adjust_ff_dim: _, ...common } = writeLfm2(config);
+      return { ...common, ...writeLfmExperts(config) };
+    },
+  },
+  LFM_EXPERTS,
+);
 
 /** What LFM3 takes where `config.json` has no `rope_parameters`: half of each head turns under full attention. */
 const LFM3_ROPE = {

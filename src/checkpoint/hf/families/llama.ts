@@ -4,6 +4,7 @@ import { blockOf, headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type ClassFields, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeFields, writeRope, type RopeDefaults } from '../family/rotary.js';
+import { withExperts, type ExpertNames } from './experts.js';
 import {
   attentionLayers,
   COMMON_FIELDS,
@@ -28,6 +29,8 @@ interface LlamaKind {
   readonly eps?: string;
   /** Activations of the class beside those that all have. */
   readonly activations?: readonly ModelConfig['activation'][];
+  /** What the tensors of its experts are called, where it has experts. */
+  readonly experts?: ExpertNames;
   /** Where tensors have other names than Llama's. */
   readonly names?: DecoderNames;
   readonly layerTypes: (fields: Fields) => readonly string[];
@@ -41,7 +44,7 @@ interface LlamaKind {
 /** A family that differs from Llama in a few fields. */
 export function llamaLike(kind: LlamaKind): Family {
   const { modelTypes, architecture, fields: classFields, nope, more, write } = kind;
-  return {
+  const family: Family = {
     modelTypes,
     fields: classFields,
     architecture,
@@ -72,6 +75,7 @@ export function llamaLike(kind: LlamaKind): Family {
           }),
         }),
   };
+  return kind.experts === undefined ? family : withExperts(family, kind.experts);
 }
 
 /** Biases of attention and of the MLP, each on all of its projections. */
@@ -110,7 +114,7 @@ const deepLayers = (fields: Fields) => {
 };
 
 /** Classes whose windows count only where `use_sliding_window` is true. */
-const windowsIfUsed = (fields: Fields): boolean => fields.flag('use_sliding_window');
+export const windowsIfUsed = (fields: Fields): boolean => fields.flag('use_sliding_window');
 
 function smolNope(fields: Fields): boolean[] {
   const depth = fields.count('num_hidden_layers');

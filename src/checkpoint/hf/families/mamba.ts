@@ -1,10 +1,11 @@
-/** Mamba-2 alone and in hybrids: Mamba-2, Bamba, Granite 4 hybrids without experts. */
+/** Mamba-2 alone and in hybrids: Mamba-2, Bamba, Granite 4 hybrids. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import { headGroups } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeParameters, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { GRANITE_EXPERTS, readExperts, withExperts } from './experts.js';
 import { readGraniteScales, writeGraniteScales } from './llama.js';
 import { backboneLayout, hybridTypes, mambaLayout, mambaOr, PRE_FF_NAMES, siluOnly } from './recurrent.js';
 
@@ -244,8 +245,30 @@ export const bamba: Family = {
   }),
 };
 
-/** Granite 4 hybrids without experts: Mamba-2 with a few layers of attention. */
-export const graniteHybrid: Family = {
+/** The experts of Granite 4: beside them stands the MLP of files without, as a shared expert. */
+function readGraniteExperts(fields: Fields): ModelInput['experts'] {
+  fields.without('num_experts_per_tok');
+  if (fields.count('num_local_experts', undefined, 0) === 0) return null;
+  return readExperts(fields, {
+    count: 'num_local_experts',
+    size: 'intermediate_size',
+    dense: () => [],
+    more: (own) => ({ sharedSize: own.count('shared_intermediate_size') }),
+  });
+}
+
+const writeGraniteExperts = ({ experts, intermediateSize }: ModelConfig): HfConfigJson =>
+  experts === null
+    ? { num_local_experts: 0, shared_intermediate_size: intermediateSize }
+    : {
+        num_local_experts: experts.count,
+        num_experts_per_tok: experts.perToken,
+        intermediate_size: experts.intermediateSize,
+        shared_intermediate_size: experts.sharedSize,
+      };
+
+/** Granite 4 hybrids: Mamba-2 with a few layers of attention. */
+const graniteFamily: Family = {
   modelTypes: ['granitemoehybrid'],
   aliases: { layers_block_type: 'layer_types' },
   architecture: 'GraniteMoeHybridForCausalLM',
@@ -280,9 +303,6 @@ export const graniteHybrid: Family = {
   },
   read: (fields) => {
     const activation = readActivation(fields);
-    const experts = fields.count('num_local_experts', undefined, 0);
-    fields.without('num_experts_per_tok');
-    if (experts > 0) fields.refuse(`experts (num_local_experts ${experts})`);
     const turns = fields.text('position_embedding_type', 'nope') === 'rope';
     const layers = hybridTypes(fields, 'mamba2', () => false);
     if (layers.includes('mamba2')) siluOnly(fields);
@@ -291,6 +311,7 @@ export const graniteHybrid: Family = {
     return {
       ...sizes,
       intermediateSize: fields.count('shared_intermediate_size'),
+      experts: readGraniteExperts(fields),
       ...ropeFields(readRope(fields), sizes.headDim),
       layers: layers.map((layer) => (layer === 'full' && !turns ? 'full:nope' : layer)),
       activation,
@@ -311,9 +332,11 @@ export const graniteHybrid: Family = {
     ...writeGraniteScales(config),
     // The names that its published models have, and that other readers know.
     layer_types: config.layers.map((plan) => (plan.mixer === 'attention' ? 'attention' : 'mamba')),
-    num_local_experts: 0,
-    shared_intermediate_size: config.intermediateSize,
+    ...writeGraniteExperts(config),
     position_embedding_type: config.layers.some((plan) => headGroups(plan)[0]?.rope === true) ? 'rope' : 'nope',
     rope_parameters: writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
   }),
 };
+
+/** Granite 4 hybrids, with experts or without. */
+export const graniteHybrid: Family = withExperts(graniteFamily, GRANITE_EXPERTS);

@@ -1,9 +1,10 @@
-/** Mamba-1 alone and in hybrids: Mamba, Falcon Mamba, Jamba without experts. */
+/** Mamba-1 alone and in hybrids: Mamba, Falcon Mamba, Jamba. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import type { Fields } from '../family/fields.js';
-import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { matrix, range, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { decoderLayout, readActivation, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
 import {
   backboneLayout,
   computedTypes,
@@ -158,16 +159,35 @@ function jambaLayers(fields: Fields): string[] {
   return Array.from({ length: depth }, (_, i) => (i % period === offset ? 'full:nope' : 'mamba'));
 }
 
-/** Refuses layers of more than one expert. */
-function withoutExperts(fields: Fields): void {
+/** Layers of one expert, which is an MLP: all but one in each period. */
+function jambaDense(fields: Fields, experts: number): number[] {
   const [period, offset] = [fields.count('expert_layer_period'), fields.count('expert_layer_offset', undefined, 0)];
-  const experts = fields.count('num_experts', undefined, 0);
   if (offset >= period) fields.refuse(`expert_layer_offset ${offset} of a period of ${period}`);
-  if (experts > 1 && fields.count('num_hidden_layers') > offset) fields.refuse(`experts (num_experts ${experts})`);
+  return range(0, fields.count('num_hidden_layers')).filter((i) => experts <= 1 || i % period !== offset);
 }
 
-/** Jamba without experts: Mamba with a few layers of attention without positions. */
-export const jamba: Family = {
+/** The experts of Jamba, whose weights are left as the softmax over all of them gives them. */
+function readJambaExperts(fields: Fields): ModelInput['experts'] {
+  const sparse = fields.count('num_experts', undefined, 0) > 1;
+  if (!sparse) fields.unheeded('num_experts_per_tok');
+  return readExperts(fields, { size: 'intermediate_size', dense: jambaDense, more: () => ({ normalize: false }) });
+}
+
+function writeJambaExperts({ experts, numLayers }: ModelConfig): HfConfigJson {
+  if (experts === null) return { num_experts: 1, num_experts_per_tok: 1 };
+  const [first = 0, second] = range(0, numLayers).filter((i) => !experts.dense.includes(i));
+  return {
+    num_experts: experts.count,
+    num_experts_per_tok: experts.perToken,
+    intermediate_size: experts.intermediateSize,
+    // One layer with experts leaves the period open.
+    expert_layer_period: second === undefined ? Math.max(numLayers, first + 1) : second - first,
+    expert_layer_offset: first,
+  };
+}
+
+/** Jamba: Mamba with a few layers of attention without positions. */
+const jambaFamily: Family = {
   modelTypes: ['jamba'],
   architecture: 'JambaForCausalLM',
   aliases: { num_local_experts: 'num_experts' },
@@ -199,15 +219,15 @@ export const jamba: Family = {
     use_associative_scan: true,
   },
   read: (fields) => {
-    withoutExperts(fields);
     plainPositions(fields);
     computedTypes(fields, 'layer_types', 'layers_block_type');
-    fields.unheeded('num_experts_per_tok', 'use_mamba_kernels', 'use_mambapy', 'use_associative_scan');
+    fields.unheeded('use_mamba_kernels', 'use_mambapy', 'use_associative_scan');
     const sizes = readSizes(fields);
     const layers = jambaLayers(fields);
     if (layers.includes('mamba')) siluOnly(fields);
     return {
       ...sizes,
+      experts: readJambaExperts(fields),
       layers,
       activation: readActivation(fields),
       mamba: {
@@ -229,8 +249,7 @@ export const jamba: Family = {
     return {
       ...writeSizes(config),
       hidden_act: writeActivation(config.activation),
-      num_experts: 1,
-      num_experts_per_tok: 1,
+      ...writeJambaExperts(config),
       // One layer of attention, or none, leaves the period open.
       attn_layer_period: Math.max(second - first, first + 1),
       attn_layer_offset: first,
@@ -243,3 +262,10 @@ export const jamba: Family = {
     };
   },
 };
+
+/** Jamba with its experts. */
+export const jamba: Family = withExperts(jambaFamily, {
+  ...QWEN_EXPERTS,
+  module: 'feed_forward',
+  router: 'router.weight',
+});

@@ -1,6 +1,6 @@
 /**
- * MiniMax: Lightning attention and softmax attention, norms on the residual stream; models of one expert, which is an
- * MLP.
+ * MiniMax: Lightning attention and softmax attention, norms on the residual stream; experts, or a single one, which is
+ * an MLP.
  */
 import { at } from '../../../core/index.js';
 import type { ModelConfig } from '../../../model/index.js';
@@ -10,6 +10,7 @@ import type { ConstantTensor, Family, StoredValues } from '../family/family.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
+import { expertAliases, expertLayout, MIXTRAL_EXPERTS, readExperts } from './experts.js';
 import { headBlocks, hybridTypes, picked, siluOnly, writeHybridTypes } from './recurrent.js';
 
 /** Transformers keeps this for the norm of Lightning heads whatever the epsilon of the other norms is. */
@@ -18,8 +19,10 @@ const OUTPUT_EPS = 1e-6;
 /** Tokens of a block where the model leaves it open; those of MiniMax. */
 const BLOCK = 256;
 
-/** Decays that follow from the configuration, and the router, which has one expert to choose from. */
-const BUFFERS = /\.(slope_rate|query_decay|key_decay|diagonal_decay|block_sparse_moe\.gate\.weight|mlp\.gate\.weight)$/;
+/** Decays that follow from the configuration. */
+const BUFFERS = /\.(slope_rate|query_decay|key_decay|diagonal_decay)$/;
+/** The router, which says nothing where there is one expert to choose from. */
+const ROUTER = /\.(block_sparse_moe|mlp)\.gate\.weight$/;
 
 function lightningLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
   const { lightning, hiddenSize } = config;
@@ -42,7 +45,7 @@ function lightningLayout(config: ModelConfig, layer: number, name: string): Para
   }
 }
 
-function expertLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
+function singleLayout(config: ModelConfig, layer: number, name: string): ParameterLayout | null {
   const { intermediateSize: f, hiddenSize: d } = config;
   const weight = (index: number, size: number) =>
     whole(`model.layers.${layer}.block_sparse_moe.experts.0.w${index}.weight`, size);
@@ -108,7 +111,15 @@ function storedSlopes(config: ModelConfig, read: StoredValues): { config: ModelC
   };
 }
 
-/** MiniMax with one expert: Lightning attention with a softmax attention layer after each few. */
+/** The router of a single expert, which says nothing. */
+const soleRouter = ({ hiddenSize }: ModelConfig, layer: number): ConstantTensor => ({
+  name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
+  shape: [1, hiddenSize],
+  values: () => new Float32Array(hiddenSize),
+  fixed: false,
+});
+
+/** MiniMax: Lightning attention with a softmax attention layer after each few. */
 export const minimax: Family = {
   modelTypes: ['minimax'],
   architecture: 'MiniMaxForCausalLM',
@@ -138,10 +149,14 @@ export const minimax: Family = {
   },
   read: (fields) => {
     siluOnly(fields);
-    const experts = fields.count('num_local_experts', undefined, 0);
-    if (experts !== 1) fields.refuse(`experts (num_local_experts ${experts})`);
+    const count = fields.count('num_local_experts');
     const chosen = fields.count('num_experts_per_tok');
-    if (experts === 1 && chosen !== 1) fields.refuse(`num_experts_per_tok ${chosen} of 1 expert`);
+    // One expert is an MLP, whatever its router says.
+    if (count === 1 && chosen !== 1) fields.refuse(`num_experts_per_tok ${chosen} of 1 expert`);
+    const experts =
+      count === 1
+        ? null
+        : readExperts(fields, { count: 'num_local_experts', size: 'intermediate_size', dense: () => [] });
     fields.only('sliding_window');
     const sizes = readSizes(fields);
     const layers = hybridTypes(fields, 'lightning', (i) => i % 2 === 0);
@@ -153,6 +168,7 @@ export const minimax: Family = {
     });
     return {
       ...sizes,
+      experts,
       ...ropeFields(readRope(fields, { theta: 1_000_000 }), sizes.headDim),
       layers,
       block: layers.map((layer) => ({
@@ -173,15 +189,17 @@ export const minimax: Family = {
       },
     };
   },
-  layout: (config, layer, name) => {
-    if (layer === null) return decoderLayout(config, layer, name, LLAMA_NAMES);
+  layout: (config, layer, name, shapes) => {
+    const own = expertLayout(config, layer, name, MIXTRAL_EXPERTS, shapes);
+    if (layer === null || own !== null) return own ?? decoderLayout(config, layer, name, LLAMA_NAMES);
     if (name.startsWith('lightning.')) return lightningLayout(config, layer, name);
     return name.startsWith('mlp.')
-      ? expertLayout(config, layer, name)
+      ? singleLayout(config, layer, name)
       : decoderLayout(config, layer, name, LLAMA_NAMES);
   },
-  ignored: (name) => BUFFERS.test(name),
-  alias: (name) => {
+  ignored: (name, config) => BUFFERS.test(name) || (config.experts === null && ROUTER.test(name)),
+  alias: (name, config) => {
+    if (config.experts !== null) return expertAliases(name, config, MIXTRAL_EXPERTS);
     const at = name.replace(/mlp\.experts\..*$/, 'block_sparse_moe.experts.0.');
     if (name.endsWith('experts.gate_up_proj')) return [`${at}w1.weight`, `${at}w3.weight`];
     return name.endsWith('experts.down_proj') ? [`${at}w2.weight`] : [];
@@ -189,12 +207,7 @@ export const minimax: Family = {
   adopt: storedSlopes,
   constants: (config) =>
     config.layers.flatMap((plan, layer) => [
-      {
-        name: `model.layers.${layer}.block_sparse_moe.gate.weight`,
-        shape: [1, config.hiddenSize],
-        values: () => new Float32Array(config.hiddenSize),
-        fixed: false,
-      },
+      ...(config.experts === null ? [soleRouter(config, layer)] : []),
       ...(plan.mixer === 'lightning' ? decays(config, layer) : []),
     ]),
   write: (config) => {
@@ -208,8 +221,9 @@ export const minimax: Family = {
       layer_types: writeHybridTypes(config),
       hidden_act: writeActivation(config.activation),
       max_position_embeddings: longestOf(config),
-      num_local_experts: 1,
-      num_experts_per_tok: 1,
+      ...(config.experts === null ? {} : { intermediate_size: config.experts.intermediateSize }),
+      num_local_experts: config.experts?.count ?? 1,
+      num_experts_per_tok: config.experts?.perToken ?? 1,
       block_size: config.lightning?.chunk ?? BLOCK,
       full_attn_alpha_factor: full.mixerSkip,
       full_attn_beta_factor: full.mixerScale,

@@ -1,9 +1,10 @@
-/** Nemotron-H without experts: layers of one block each: Mamba-2, attention without positions, or an MLP. */
-import type { LayerPlan, ModelConfig } from '../../../model/index.js';
-import type { Family, HfConfigJson } from '../family/family.js';
+/** Nemotron-H: layers of one block each: Mamba-2, attention without positions, an MLP, or experts. */
+import { expertsOf, type LayerPlan, type ModelConfig, type ModelInput } from '../../../model/index.js';
+import type { Family, HfConfigJson, TensorShapes } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { decoderLayout, readActivation, readSizes, writeActivation } from './decoder.js';
+import { expertAliases, expertLayout, type ExpertNames } from './experts.js';
 import { NO_LIMIT } from './mamba.js';
 import { mambaLayout, plainPositions } from './recurrent.js';
 
@@ -22,6 +23,7 @@ const LAYERS: Readonly<Record<string, string>> = {
   full_attention: 'full:nope',
   attention: 'full:nope',
   mlp: 'mlp',
+  moe: 'mlp',
 };
 
 /** What the class takes where neither a list nor a pattern says. */
@@ -34,22 +36,72 @@ function blockTypes(fields: Fields): string[] {
   return letters === null ? DEFAULT_TYPES : letters.map((letter) => LETTERS[letter] ?? letter);
 }
 
-function readLayers(fields: Fields): string[] {
-  return blockTypes(fields).map((type, i) => {
+function readLayers(fields: Fields, types: readonly string[]): string[] {
+  return types.map((type, i) => {
     const layer = LAYERS[type];
-    if (layer === undefined) fields.refuse(type === 'moe' ? `experts (layer ${i})` : `layer ${i} of type ${type}`);
+    if (layer === undefined) fields.refuse(`layer ${i} of type ${type}`);
     return layer ?? 'mlp';
   });
 }
 
 /** Fields of what is refused by layers, or that the class does not look at. */
 const UNREAD = [
-  ...['n_routed_experts', 'n_shared_experts', 'moe_intermediate_size', 'moe_shared_expert_intermediate_size'],
-  ...['moe_shared_expert_overlap', 'num_experts_per_tok', 'routed_scaling_factor', 'n_group'],
-  ...['topk_group', 'norm_topk_prob', 'num_nextn_predict_layers', 'attention_bias'],
+  ...['n_shared_experts', 'moe_shared_expert_overlap', 'num_nextn_predict_layers', 'attention_bias'],
   ...['mamba_proj_bias', 'sliding_window', 'expand', 'time_step_limit', 'use_mamba_kernels', 'mamba_ssm_cache_dtype'],
   ...['rescale_prenorm_residual', 'hidden_dropout', 'max_position_embeddings'],
 ] as const;
+
+/** Fields of experts, where no layer has any. */
+const EXPERT_FIELDS = [
+  ...['n_routed_experts', 'moe_intermediate_size', 'moe_shared_expert_intermediate_size', 'num_experts_per_tok'],
+  ...['routed_scaling_factor', 'n_group', 'topk_group', 'norm_topk_prob'],
+] as const;
+
+const EXPERTS: ExpertNames = {
+  module: 'mixer',
+  router: 'gate.weight',
+  correction: 'gate.e_score_correction_bias',
+  up: 'up_proj',
+  down: 'down_proj',
+  stacked: { up: 'experts.up_proj', down: 'experts.down_proj', saved: false },
+  shared: { module: 'mixer.shared_experts' },
+  latent: { input: 'fc1_latent_proj', output: 'fc2_latent_proj' },
+};
+
+function readNemotronExperts(fields: Fields, types: readonly string[]): ModelInput['experts'] {
+  const latent = fields.has('moe_latent_size') ? fields.count('moe_latent_size') : null;
+  if (!types.includes('moe')) {
+    fields.unheeded(...EXPERT_FIELDS);
+    return null;
+  }
+  const [groups, perToken] = [fields.count('n_group'), fields.count('topk_group')];
+  return {
+    count: fields.count('n_routed_experts'),
+    perToken: fields.count('num_experts_per_tok'),
+    intermediateSize: fields.count('moe_intermediate_size'),
+    ...{ scores: 'sigmoid', correctionBias: true, normalize: fields.flag('norm_topk_prob') },
+    scale: fields.number('routed_scaling_factor'),
+    groups: groups === 1 && perToken === 1 ? null : { count: groups, perToken },
+    sharedSize: fields.count('moe_shared_expert_intermediate_size'),
+    latentSize: latent,
+    dense: types.flatMap((type, i) => (type === 'moe' ? [] : [i])),
+  };
+}
+
+const writeNemotronExperts = ({ experts }: ModelConfig): HfConfigJson =>
+  experts === null
+    ? {}
+    : {
+        n_routed_experts: experts.count,
+        num_experts_per_tok: experts.perToken,
+        moe_intermediate_size: experts.intermediateSize,
+        norm_topk_prob: experts.normalize,
+        routed_scaling_factor: experts.scale,
+        n_group: experts.groups?.count ?? 1,
+        topk_group: experts.groups?.perToken ?? 1,
+        moe_shared_expert_intermediate_size: experts.sharedSize,
+        moe_latent_size: experts.latentSize,
+      };
 
 /** Fields of Mamba-2. */
 const MAMBA_FIELDS = [
@@ -74,7 +126,16 @@ function readMamba(fields: Fields, normEps: number) {
   };
 }
 
-function layout(config: ModelConfig, layer: number | null, name: string): ParameterLayout | null {
+/** Tensors as they are called in memory, in the stack `model`, under their names in files. */
+const inBackbone = (layout: ParameterLayout, layer: number): ParameterLayout => ({
+  ...layout,
+  sources: layout.sources.map((s) => ({
+    ...s,
+    tensor: s.tensor.replace(`model.layers.${layer}.`, `backbone.layers.${layer}.`),
+  })),
+});
+
+function layout(config: ModelConfig, layer: number | null, name: string, shapes: TensorShapes): ParameterLayout | null {
   const { hiddenSize: d, intermediateSize: f, vocabSize } = config;
   if (layer === null) {
     if (name === 'embed.weight') return rows(whole('backbone.embeddings.weight', vocabSize));
@@ -82,6 +143,9 @@ function layout(config: ModelConfig, layer: number | null, name: string): Parame
     return name === 'norm.weight' ? rows(whole('backbone.norm_f.weight', d)) : null;
   }
   const at = `backbone.layers.${layer}`;
+  const stored: TensorShapes = (tensor) => shapes(tensor.replace(/^model\./, 'backbone.'));
+  const experts = expertLayout(config, layer, name, EXPERTS, stored);
+  if (experts !== null) return inBackbone(experts, layer);
   switch (name) {
     case 'norm1.weight':
     case 'norm2.weight':
@@ -120,7 +184,10 @@ function write(config: ModelConfig): HfConfigJson {
     head_dim: config.headDim,
     layer_norm_epsilon: config.rmsNormEps,
     tie_word_embeddings: false,
-    layers_block_type: config.layers.map((plan) => TYPE_OF[plan.mixer] ?? plan.mixer),
+    layers_block_type: config.layers.map((plan, i) =>
+      plan.mixer === 'none' && expertsOf(config, i) !== null ? 'moe' : (TYPE_OF[plan.mixer] ?? plan.mixer),
+    ),
+    ...writeNemotronExperts(config),
     mlp_hidden_act: writeActivation(config.activation),
     mlp_bias: config.mlpBias,
     mamba_num_heads: mamba2?.numHeads,
@@ -195,10 +262,10 @@ export const nemotronH: Family = {
   },
   read: (fields) => {
     fields.unheeded(...UNREAD);
-    fields.count('moe_latent_size', 1);
     fields.list('mtp_layers_block_type', 'string');
     plainPositions(fields);
-    const layers = readLayers(fields);
+    const types = blockTypes(fields);
+    const layers = readLayers(fields, types);
     const recurrent = layers.includes('mamba2');
     if (recurrent) fields.only('mamba_hidden_act', 'silu', 'swish');
     // The sizes of a mixer that no layer is.
@@ -207,6 +274,7 @@ export const nemotronH: Family = {
     return {
       ...sizes,
       tieEmbeddings: false,
+      experts: readNemotronExperts(fields, types),
       layers,
       block: { mlp: false },
       activation: readActivation(fields, 'mlp_hidden_act'),
@@ -218,6 +286,7 @@ export const nemotronH: Family = {
   layout,
   ignored: (name) => /(^|\.)mtp\./.test(name),
   // In memory the stack is `model`, in files `backbone`.
-  alias: (name) => [name.replace(/^model\./, 'backbone.')],
+  alias: (name, config) =>
+    [name, ...expertAliases(name, config, EXPERTS)].map((other) => other.replace(/^model\./, 'backbone.')),
   write,
 };

@@ -37,6 +37,7 @@ const WHOLE_TEXT: Prefixes = {
 export const WRAPPERS: readonly Wrapper[] = [
   beside('gemma3', 'gemma3_text', true),
   beside('qwen3_5', 'qwen3_5_text', false),
+  beside('qwen3_5_moe', 'qwen3_5_moe_text', false),
   beside('mistral3', 'mistral', true),
   beside('llava', 'llama', false),
   beside('llava_next', 'llama', false),

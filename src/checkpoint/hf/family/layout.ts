@@ -18,6 +18,8 @@ export interface Source {
   readonly take: readonly number[] | null;
   /** Shape of a row of theirs, where it is not what ours implies. */
   readonly inner?: Shape;
+  /** Where the rows are those of one of several matrices in the tensor `[count, rows, ...]`: which one. */
+  readonly within?: { readonly index: number; readonly count: number };
 }
 
 /** Which tensors of a Transformers model make up one Longsight parameter, and in which order. */
@@ -28,6 +30,13 @@ export interface ParameterLayout {
   readonly transposed: boolean;
   /** The tensors, concatenated along the parameter's columns or rows. */
   readonly sources: readonly Source[];
+  /**
+   * The number of members of a parameter that is a stack `[members, ...]`, such as one of experts. The sources are those
+   * of the first, then of the second, and so on, as many for each.
+   */
+  readonly members?: number;
+  /** The column of theirs that each of ours is, of parameters whose rows are theirs (default: the same). */
+  readonly columns?: readonly number[];
 }
 
 /** A tensor that is taken whole, all `rows` of it in order. */
@@ -42,6 +51,13 @@ export const whole = (tensor: string, rows: number, inner?: Shape): Source => ({
 export const matrix = (...sources: readonly Source[]): ParameterLayout => ({ transposed: true, sources });
 /** A parameter made of the tensors' rows, one tensor after another. */
 export const rows = (...sources: readonly Source[]): ParameterLayout => ({ transposed: false, sources });
+
+/** A parameter `[members, ...]`, each of whose members is laid out as `of` says. */
+export function stack(members: number, of: (index: number) => ParameterLayout): ParameterLayout {
+  const layouts = range(0, members).map(of);
+  const [first] = layouts;
+  return { ...(first ?? matrix()), sources: layouts.flatMap(({ sources }) => sources), members };
+}
 
 /** `first, first + 1, ...`, `count` of them. */
 export const range = (first: number, count: number): number[] => Array.from({ length: count }, (_, i) => first + i);
