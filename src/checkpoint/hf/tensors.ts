@@ -296,9 +296,7 @@ function readInto(reader: TensorReader, parameter: MappedParameter, dtype: Weigh
         const own = places.subarray(from, from + chunk.length / Math.max(1, width));
         if (layout.transposed) transposeInto(data, chunk, width, columns, own);
         else
-          own.forEach(
-            (place, i) => place >= 0 && setRow(data, place * width, chunk, i * width, width, layout.columns),
-          );
+          own.forEach((place, i) => place >= 0 && setRow(data, place * width, chunk, i * width, width, layout.columns));
       }
     }
     first += takenRows(source);

@@ -31,8 +31,8 @@ export interface ParameterLayout {
   /** The tensors, concatenated along the parameter's columns or rows. */
   readonly sources: readonly Source[];
   /**
-   * The number of members of a parameter that is a stack `[members, ...]`, such as one of experts. The sources are those
-   * of the first, then of the second, and so on, as many for each.
+   * The number of members of a parameter that is a stack `[members, ...]`, such as one of experts. The sources are
+   * those of the first, then of the second, and so on, as many for each.
    */
   readonly members?: number;
   /** The column of theirs that each of ours is, of parameters whose rows are theirs (default: the same). */
