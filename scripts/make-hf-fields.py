@@ -35,7 +35,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3", deepseek_v2="deepseek-v2", kimi_linear="kimi-linear",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
-               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", llama4_text="llama4")
+               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", llama4_text="llama4", gpt_neo="gpt-neo")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
 TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig")
@@ -101,7 +101,12 @@ DEEPSEEK = [
 ]
 # The same for the fields of one class.
 LONG = dict(rope_type="longrope", rope_theta=500.0, short_factor=[1.0, 1.3, 1.5, 2.0], long_factor=[1.5, 4.0, 5.0, 6.0])
-OF_KIND = dict(phi3=[
+OF_KIND = dict(gpt_neo=[
+    dict(attention_layers=MISSING), dict(attention_layers=["local", "local"]), dict(attention_layers=["global"]), dict(attention_layers=None),
+    dict(attention_layers=MISSING, attention_types=[[["local"], 2]]), dict(attention_types=[[["local"], 2]]), dict(attention_types=[[["local"], 1]]),
+    dict(attention_layers=MISSING, attention_types=None), dict(attention_layers=MISSING, attention_types=[[["other"], 2]]),
+    dict(num_layers=MISSING, num_hidden_layers=2), dict(num_heads=MISSING, num_attention_heads=2),
+], phi3=[
     dict(rope_parameters=LONG), dict(rope_parameters=LONG, original_max_position_embeddings=8),
     dict(rope_parameters=LONG, original_max_position_embeddings=8, max_position_embeddings=64),
     dict(rope_parameters=dict(LONG, original_max_position_embeddings=8)), dict(rope_parameters=dict(LONG, factor=4.0), original_max_position_embeddings=8),
@@ -267,7 +272,7 @@ def walk(root, out, kind):
         cases.append([field, value, verdict])
 
     for field in dict.fromkeys([*own, *SHARED]):
-        for value in values(field, base.get(field, MISSING), own.get(field), base.get("num_hidden_layers") or len(base["layers_block_type"])):
+        for value in values(field, base.get(field, MISSING), own.get(field), base.get("num_hidden_layers") or base.get("num_layers") or len(base["layers_block_type"])):
             if field != "model_type" and (value != MISSING or field in base):
                 take(field, value, {field: value})
     for changes in [*TOGETHER, *OF_KIND.get(kind, [])]:

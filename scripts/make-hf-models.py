@@ -44,6 +44,7 @@ LLAMA4 = dict(moe_layers=[], intermediate_size_mlp=48, num_local_experts=2, head
 EXPERTS = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12)
 SHARED = dict(EXPERTS, shared_expert_intermediate_size=20)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
+GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
 
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
@@ -279,6 +280,9 @@ MODELS = {
                     vision_output_dim=8, projector_input_dim=8, projector_output_dim=8, pixel_shuffle_ratio=0.5),
         # The class raises on its own output (5.24: no image_outputs); its text model is what it runs.
         part="language_model")),
+    "gpt-neo": ("GPTNeo", dict(GPT_NEO, attention_types=[[["global", "local"], 1]], window_size=5), {}),
+    "gpt-neo-plain": ("GPTNeo", dict(GPT_NEO, num_layers=3, attention_types=[[["local"], 2], [["global"], 1]], window_size=23, intermediate_size=40,
+                                     activation_function="relu", tie_word_embeddings=True), {}),
     "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
     "recurrent-gemma-biases": ("RecurrentGemma", dict(
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,
@@ -377,7 +381,7 @@ def change_slopes(folder, factors):
 def make(folder, name):
     kind, fields, options = (MODELS | DEEP)[name]
     config_kind, model_kind = kind.split(":") if ":" in kind else (kind, kind)
-    fields = dict(SMALL, **fields)
+    fields = {k: v for k, v in dict(SMALL, **fields).items() if v is not None or k not in SMALL}
     if "vision" in options:
         fields = dict(text_config=fields, vision_config=options["vision"], **options.get("outer", {}))
     config = getattr(tf, f"{config_kind}Config")(**fields)

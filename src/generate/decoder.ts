@@ -4,6 +4,7 @@ import type { DeviceTensor, Executable, TensorMap } from '../engine/index.js';
 import { argmax, full, input, makeGraph, reshape, sliceAxis, type Graph, type Value } from '../graph/index.js';
 import type { LoadedModel, ModelOnEngine } from '../loaded/index.js';
 import {
+  checkLength,
   forwardChunk,
   headLogits,
   parameterInputs,
@@ -35,8 +36,9 @@ export interface NextToken {
 }
 
 /** Slots of the longest prompt and all new tokens: prompts are padded on the left to whole chunks. */
-function roomOf({ engine }: ModelOnEngine, options: DecoderOptions, lengths: ChunkLengths): StateRoom {
+function roomOf({ engine, config }: ModelOnEngine, options: DecoderOptions, lengths: ChunkLengths): StateRoom {
   const { batchSize, maxPrompt, maxNew } = options;
+  checkLength(config, maxPrompt + maxNew - 1);
   const dtype = engine.hints.activations ?? 'f32';
   return { batchSize, maxLength: slotsFor(maxPrompt, lengths) + maxNew, dtype };
 }

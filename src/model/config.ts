@@ -45,6 +45,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly normWeight: boolean;
   /** Whether the norms of the residual stream have biases. */
   readonly normBias: boolean;
+  /** Positions that have a learned vector, added to the embedding; no sequence may be longer. Null for none. */
+  readonly learnedPositions: number | null;
   /** Whether the embedding is normalized before the first layer. */
   readonly embeddingNorm: boolean;
   /** How mixer and MLP are put together: one description for all layers, or one a layer; see `blockOf`. */
@@ -130,6 +132,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     normOffset: parsed.normOffset,
     normWeight: parsed.normWeight,
     normBias: parsed.normBias,
+    learnedPositions: parsed.learnedPositions,
     embeddingNorm: parsed.embeddingNorm,
     block: resolveBlocks(parsed.block, layers, where),
     activation: parsed.activation,

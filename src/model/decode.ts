@@ -72,7 +72,7 @@ export function forwardChunk(
   const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
   const positions = { values: max(slots, 0), limit: room.maxLength };
   const after = new Map<string, Value>();
-  let x = embed(config, params, tokens);
+  let x = embed(config, params, tokens, { positions, segments: null });
   config.layers.forEach((plan: LayerPlan, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => got(state, prefix + name);

@@ -4,16 +4,19 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
-import { present, at, dims, ShapeError, type DType } from '../core/index.js';
+import { present, at, ConfigError, dims, ShapeError, type DType } from '../core/index.js';
 import {
+  add,
   crossEntropy,
   dot,
   input,
   linear,
+  min,
   mul,
   reduceSum,
   remat,
   reshape,
+  sliceAxis,
   softcapped,
   take,
   type Value,
@@ -22,6 +25,8 @@ import { buildBlock, layerParameters } from './block.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import type { Routing } from './experts.js';
+import { documentPositions } from './documents.js';
+import type { MixerScope } from './mixer.js';
 import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
 import { parameterSpecs } from './params.js';
@@ -77,7 +82,10 @@ export function forward(
 ): ForwardResult {
   checkParameters(config, params);
   const { tap = noTap } = options;
-  let x = tap({ kind: 'embedding' }, embed(config, params, tokens));
+  let x = tap(
+    { kind: 'embedding' },
+    embed(config, params, tokens, { positions: null, segments: options.segments ?? null }),
+  );
   const routing = new Map<number, Routing>();
   for (let layer = 0; layer < config.numLayers; layer++) {
     const after = forwardLayer(config, params, layer, x, options);
@@ -87,10 +95,40 @@ export function forward(
   return { logits: headLogits(config, params, x), stream: x, routing };
 }
 
-/** The residual stream before the first layer: tokens i32 `[...] -> [...,d]`. */
-export function embed(config: ModelConfig, params: ParameterValues, tokens: Value): Value {
-  const x = scaled(take(present(params.get('embed.weight')), tokens), config.embeddingScale);
+/** Where tokens stand: `TokenPositions` of a chunk, or the documents of whole rows; see `MixerScope`. */
+type Places = Pick<MixerScope, 'positions' | 'segments'>;
+
+/** The residual stream before the first layer: tokens i32 `[B,T] -> [B,T,d]`. */
+export function embed(config: ModelConfig, params: ParameterValues, tokens: Value, places: Places): Value {
+  const own = scaled(take(present(params.get('embed.weight')), tokens), config.embeddingScale);
+  const x =
+    config.learnedPositions === null ? own : add(own, positionVectors(config.learnedPositions, params, tokens, places));
   return config.embeddingNorm ? normalize(config, x, normParameters(config, params, 'embed.norm')) : x;
+}
+
+/** The learned vectors of the positions of tokens `[B,T]`, `[B,T,d]` or `[1,T,d]`; `count` positions have one. */
+function positionVectors(
+  count: number,
+  params: ParameterValues,
+  tokens: Value,
+  { positions, segments }: Places,
+): Value {
+  const table = present(params.get('embed.positions'));
+  const [B, T] = dims(tokens, 2);
+  // Slots behind the last token of a chunk's sequence may lie beyond the table; what they hold is not used.
+  if (positions !== null) return take(table, min(positions.values, count - 1));
+  checkLength({ learnedPositions: count }, T);
+  if (segments !== null) return take(table, documentPositions([B, T], segments));
+  return reshape(sliceAxis(table, 0, 0, T), [1, T, at(table.shape, 1)]);
+}
+
+/** Throws `ConfigError` if sequences of `tokens` tokens are longer than the model has positions for. */
+export function checkLength({ learnedPositions: count }: Pick<ModelConfig, 'learnedPositions'>, tokens: number): void {
+  if (count === null || tokens <= count) return;
+  throw new ConfigError(
+    `the model has learned ${count} positions, and sequences have ${tokens} tokens; use sequences of up to ${count} tokens`,
+    { details: { learnedPositions: count, tokens } },
+  );
 }
 
 /** The final norm of values of the residual stream after the last layer, `[...,d]`. */

@@ -37,6 +37,9 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
   const layers = config.layers.flatMap((plan, layer) => layerSpecs(config, plan, layer));
   return [
     embedding,
+    ...(config.learnedPositions === null
+      ? []
+      : [{ ...embedding, name: 'embed.positions', shape: [config.learnedPositions, d] }]),
     ...(config.embeddingNorm ? normSpecs(config, 'embed.norm', null) : []),
     ...layers,
     ...normSpecs(config, 'norm', null),

@@ -196,6 +196,10 @@ export const modelSchema = z.strictObject({
   normOffset: realNumber().default(0).describe('added to every norm weight; 1 stores weights as differences from 1'),
   normWeight: z.boolean().default(true).describe('learned weights of all norms, those of qkNorm too'),
   normBias: z.boolean().default(false).describe('learned biases of the norms on the residual stream'),
+  learnedPositions: sizeUpTo('tokens')
+    .nullable()
+    .default(null)
+    .describe('positions that have a learned vector, which is added to the embedding; null for none'),
   embeddingNorm: z.boolean().default(false).describe('a norm on the embedding, before the first layer'),
   block: z
     .union([blockSchema, z.array(blockSchema).min(1).max(LIMITS.layers.most)])

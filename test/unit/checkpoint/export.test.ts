@@ -68,6 +68,14 @@ describe('exported models', () => {
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],
     [
+      'full:nope swa:8:nope',
+      {
+        ...{ learnedPositions: 64, norm: 'layer', normBias: true, mlpGate: false, activation: 'gelu_tanh' },
+        ...{ numKvHeads: 4, attentionBias: 'output', mlpBias: true, attentionScale: 1, tieEmbeddings: true },
+      },
+      'gpt_neo',
+    ],
+    [
       '3*chunk:8 full:nope',
       { qkNorm: 'rope', queryScaling: { beta: 0.1, length: 64, offset: 1, nope: true } },
       'llama4_text',

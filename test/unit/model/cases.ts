@@ -62,6 +62,11 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['an MLP without a gate', { layers: 'swa:4 full', mlpGate: false, activation: 'relu2', mlpBias: true }],
   ['an MLP of one SiLU', { layers: 'full', mlpGate: false }],
   ['a bias of the output projection alone', { layers: 'swa:4 full', attentionBias: 'output', numKvHeads: 2 }],
+  ['learned positions', { layers: 'swa:4:nope full:nope', learnedPositions: 30 }],
+  [
+    'learned positions on a scaled and normalized embedding, with rotary ones',
+    { layers: 'full', learnedPositions: 25, embeddingScale: 2, embeddingNorm: true, tieEmbeddings: true },
+  ],
   ['qk norm', { layers: 'swa:4 full:nope', qkNorm: true, numKvHeads: 2 }],
   ['sinks', { layers: 'swa:4 full', sinks: true }],
   ['an output gate', { layers: 'swa:4 full', outputGate: true }],

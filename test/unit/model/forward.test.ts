@@ -142,6 +142,15 @@ describe('forward', () => {
     }
   });
 
+  it('refuses sequences that are longer than its learned positions', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full:nope', learnedPositions: 4 });
+    const tokensOf = (length: number) => input('tokens', 'i32', [1, length]);
+    expect(forward(config, parameterInputs(config), tokensOf(4)).logits.shape).toEqual([1, 4, 11]);
+    expect(() => forward(config, parameterInputs(config), tokensOf(5))).toThrow(
+      'the model has learned 4 positions, and sequences have 5 tokens',
+    );
+  });
+
   it('refuses parameters of another shape', () => {
     const config = resolveModelConfig({ ...SMALL, layers: 'full' });
     const values = parameterInputs(config);

@@ -110,6 +110,10 @@ export function plainForward(
   let stream = tokens.map((token) =>
     Array.from(embedding.subarray(token * d, (token + 1) * d), (v) => v * config.embeddingScale),
   );
+  if (config.learnedPositions !== null) {
+    const vectors = numbers('embed.positions');
+    stream = stream.map((x, t) => x.map((v, c) => v + (vectors[t * d + c] ?? NaN)));
+  }
   if (config.embeddingNorm) stream = stream.map((x) => streamNorm(config, x, numbers, 'embed.norm'));
   const hidden = [stream];
   const probabilities: number[][][][] = [];

@@ -18,7 +18,7 @@ export interface Prefixes {
 /** A base model is saved without the prefix that it has within the whole model. */
 const PLAIN: Prefixes = { body: [], head: [''], others: null };
 
-const OWN_PREFIX = /^(model|backbone)\./;
+const OWN_PREFIX = /^(model|backbone|transformer)\./;
 
 /** The names that a tensor of the family may have in a file, the likeliest first. */
 function candidates(name: string, prefixes: Prefixes): string[] {
