@@ -105,6 +105,17 @@ for stage in "$@"; do
     sweep) # what was tried
       longsight 120 main --in "$work/main" --label 'triton gemm on' --xla xla_gpu_enable_triton_gemm=true
       longsight 120 main --in "$work/main" --label 'flat moments' --moments flat ;;
+    prompts) # reading prompts and decoding beside Transformers, RULER samples; at most 200 s; PROMPTS: cases, the most wanted first
+      for c in main qwen3; do "$node" "$here/bench/gpu/prompts.mjs" "$home" prepare "$work/prompts" "$c" >> "$log" 2>&1 & done
+      wait
+      for c in ${PROMPTS:-main qwen3}; do
+        if [ "$c" = main ]; then limits=(75 65 55 45); parts=prompts,decode,check,ruler; peer=16x4096,1x65536
+        else limits=(32 24 22 14); parts=prompts,decode,check; peer=16x4096; fi
+        note "${limits[0]}" "prompts $c" "$node" "$here/bench/gpu/prompts.mjs" "$home" measure "$work/prompts" "$c" \
+          --parts "$parts" --seconds "${limits[1]}"
+        note "${limits[2]}" "prompts of the peer, $c" python3 "$here/bench/peers/prompts_gpu.py" "$work/prompts/$c" \
+          --prompts "$peer" --seconds "${limits[3]}"
+      done ;;
     *) echo "unknown stage $stage"; exit 2 ;;
   esac
 done

@@ -53,6 +53,25 @@ describe('the GPU benchmark', () => {
     60_000,
   );
 
+  it.skipIf(!plugin)(
+    'reads prompts, decodes and answers RULER samples',
+    () => {
+      node('bench/gpu/prompts.mjs', root, 'prepare', folder, 'tiny');
+      const text = node('bench/gpu/prompts.mjs', root, 'measure', folder, 'tiny', '--platform', 'cpu');
+      const lines = text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+      expect(lines.filter((line) => 'error' in line || 'left' in line)).toEqual([]);
+      const of = (part: string) => lines.filter((line) => line.part === part);
+      expect(of('prompts')[0]?.promptTokensPerSecond).toBeGreaterThan(0);
+      expect(of('decode')[0]?.newTokensPerSecond).toBeGreaterThan(0);
+      expect(of('check')[0]?.logitsError).toBeLessThan(0.02);
+      expect(of('ruler')).toHaveLength(2);
+    },
+    120_000,
+  );
+
   it('writes the programs of the recurrences, with kernels and without', () => {
     node('bench/gpu/recurrences.mjs', root, folder);
     const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as { id: string; form: string }[];
