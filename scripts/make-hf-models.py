@@ -43,6 +43,9 @@ SPARSE = dict(num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8)
 LLAMA4 = dict(moe_layers=[], intermediate_size_mlp=48, num_local_experts=2, head_dim=8)
 EXPERTS = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12)
 SHARED = dict(EXPERTS, shared_expert_intermediate_size=20)
+AFMOE = dict(EXPERTS, num_dense_layers=1, num_shared_experts=1, head_dim=16)
+LARA = dict(SHARED, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16,
+            linear_conv_kernel_dim=4, head_dim=16)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
@@ -216,6 +219,23 @@ MODELS = {
     "nemotron-h-latent": ("NemotronH", dict(
         NEMOTRON, layers_block_type=["moe", "full_attention", "moe"], n_routed_experts=4, num_experts_per_tok=3, moe_latent_size=12,
         mlp_bias=True, norm_topk_prob=False), {}),
+    "afmoe": ("Afmoe", dict(AFMOE, sliding_window=5, mup_enabled=True, route_scale=1.5, num_hidden_layers=3,
+                            layer_types=["sliding_attention", "full_attention", "sliding_attention"]), {}),
+    "afmoe-plain": ("Afmoe", dict(AFMOE, num_dense_layers=0, num_shared_experts=2, attention_bias=True, sliding_window=23,
+                                  tie_word_embeddings=True, global_attn_every_n_layers=2, **rope("linear", factor=2.0)), {}),
+    "lara-mini": ("LaraMini", dict(LARA, sliding_window=5, num_hidden_layers=3,
+                                   layer_types=["linear_attention", "sliding_attention", "full_attention"]), {}),
+    "lara-mini-biases": ("LaraMini", dict(LARA, linear_num_key_heads=4, attention_bias=True, norm_topk_prob=False, tie_word_embeddings=True,
+                                          sliding_window=6, layer_types=["sliding_attention", "linear_attention"]), {}),
+    "olmoe": ("Olmoe", dict(num_experts=5, num_experts_per_tok=2, intermediate_size=12, norm_topk_prob=True), {}),
+    "olmoe-biases": ("Olmoe", dict(num_experts=4, num_experts_per_tok=1, intermediate_size=12, attention_bias=True, num_key_value_heads=4,
+                                   tie_word_embeddings=True, **rope("linear", factor=2.0)), {}),
+    "granitemoe-swa": ("GraniteMoeSWA", dict(num_local_experts=5, num_experts_per_tok=2, intermediate_size=12, shared_intermediate_size=20,
+                                             sliding_window=5, num_hidden_layers=3, embedding_multiplier=3.0, attention_multiplier=0.2,
+                                             residual_multiplier=0.6, logits_scaling=4.0, layer_rope_theta=[0, 500.0, 500.0],
+                                             layer_types=["full_attention", "sliding_attention", "sliding_attention"]), {}),
+    "granitemoe-swa-plain": ("GraniteMoeSWA", dict(num_local_experts=3, num_experts_per_tok=1, intermediate_size=12, sliding_window=6,
+                                                   attention_bias=True, tie_word_embeddings=True), {}),
     "llama-base": ("Llama", dict(tie_word_embeddings=True), dict(base=True)),
     "gemma3-images": ("Gemma3:Gemma3ForConditionalGeneration", dict(WINDOWS, head_dim=8, query_pre_attn_scalar=8), dict(
         vision=dict(VISION, model_type="siglip_vision_model"), outer=dict(mm_tokens_per_image=4))),

@@ -9,7 +9,7 @@ import { flint, mellum } from './families/dense.js';
 import { lfm2, lfm2Moe, lfm3 } from './families/lfm.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
-import { graniteSwa } from './families/granite-swa.js';
+import { graniteMoeSwa, graniteSwa } from './families/granite-swa.js';
 import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { falconH1 } from './families/falcon-h1.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
@@ -22,7 +22,8 @@ import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
 import { cohere2, exaone4, olmo2, olmo3 } from './families/windowed.js';
 import { apertus, arcee, nanochat, starcoder2 } from './families/ungated.js';
 import { qwen35, qwen35Moe } from './families/qwen3-5.js';
-import { gptOss, mixtral, qwen2Moe, qwen3Moe } from './families/sparse.js';
+import { afmoe, laraMini } from './families/hybrid-experts.js';
+import { gptOss, mixtral, olmoe, qwen2Moe, qwen3Moe } from './families/sparse.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
 import { named, type Prefixes } from './family/names.js';
@@ -75,6 +76,10 @@ export const FAMILIES: readonly Family[] = [
   qwen35Moe,
   lfm2Moe,
   gptNeo,
+  olmoe,
+  afmoe,
+  laraMini,
+  graniteMoeSwa,
 ];
 
 /** Values of `model_type` that can be read. */

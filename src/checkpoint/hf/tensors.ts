@@ -158,9 +158,11 @@ export function tensorParts(mapped: readonly MappedParameter[]): HfTensorParts[]
         const count = each * takenRows(source);
         const places = Array.from({ length: count }, (_, i) => first + i);
         first += count;
-        const own = found.get(source.tensor) ?? [];
-        own.push({ parameter: name, places, axis: members === undefined ? kind : `member ${kind}` });
-        found.set(source.tensor, own);
+        for (const tensor of [source.tensor, ...(source.inMemory === undefined ? [] : [source.inMemory])]) {
+          const own = found.get(tensor) ?? [];
+          own.push({ parameter: name, places, axis: members === undefined ? kind : `member ${kind}` });
+          found.set(tensor, own);
+        }
       }
     });
   }

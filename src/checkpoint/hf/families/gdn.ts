@@ -17,7 +17,7 @@ interface NullSizes {
 }
 
 /** Sizes of Gated DeltaNet in `config.json`. */
-function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
+export function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput['gdn']> {
   const numHeads = fields.count('linear_num_key_heads', otherwise?.heads);
   const keyDim = fields.count('linear_key_head_dim', otherwise?.keyDim(numHeads));
   return {
@@ -29,7 +29,8 @@ function readGdn(fields: Fields, otherwise?: NullSizes): NonNullable<ModelInput[
   };
 }
 
-function writeGdn({ gdn }: ModelConfig): HfConfigJson {
+/** Sizes of Gated DeltaNet as fields of `config.json`. */
+export function writeGdn({ gdn }: ModelConfig): HfConfigJson {
   return {
     linear_num_key_heads: gdn?.numHeads,
     linear_num_value_heads: gdn?.numValueHeads,

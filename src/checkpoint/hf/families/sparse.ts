@@ -1,4 +1,4 @@
-/** Families of attention and experts that differ from Llama in a few fields: Mixtral, Qwen 2 and 3 MoE, gpt-oss. */
+/** Attention with experts, differing from Llama in a few fields: Mixtral, Qwen 2 and 3 MoE, OLMoE, gpt-oss. */
 import { expertsOf, type ModelConfig } from '../../../model/index.js';
 import type { Family, TensorShapes } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
@@ -13,7 +13,7 @@ import {
   type ExpertNames,
 } from './experts.js';
 import { QWEN_SHARED } from './gdn.js';
-import { everywhere, llamaLike, typesBy, windowOf, windowsIfUsed } from './llama.js';
+import { everywhere, llamaLike, never, typesBy, windowOf, windowsIfUsed } from './llama.js';
 
 /** Mixtral: Mistral with experts in every layer. */
 export const mixtral: Family = {
@@ -154,6 +154,52 @@ export const qwen2Moe: Family = llamaLike({
     ...writeQwenExperts(config),
   }),
 });
+
+/** OLMoE: experts in every layer, queries and keys normed over their whole width. */
+export const olmoe: Family = {
+  ...llamaLike({
+    modelTypes: ['olmoe'],
+    architecture: 'OlmoeForCausalLM',
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 50_304,
+      hidden_size: 2048,
+      intermediate_size: 2048,
+      num_hidden_layers: 16,
+      num_attention_heads: 16,
+      num_key_value_heads: optional(),
+      max_position_embeddings: 4096,
+      rms_norm_eps: 1e-5,
+      attention_bias: false,
+      clip_qkv: optional(),
+      num_experts_per_tok: 8,
+      num_experts: 64,
+      norm_topk_prob: false,
+    },
+    layerTypes: typesBy(never),
+    experts: QWEN_EXPERTS,
+    more: (fields) => {
+      fields.only('clip_qkv');
+      return {
+        qkNorm: 'width',
+        attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
+        experts: readExperts(fields, {
+          size: 'intermediate_size',
+          dense: () => [],
+          more: (own) => ({ normalize: own.flag('norm_topk_prob') }),
+        }),
+      };
+    },
+    write: (config) => ({
+      attention_bias: config.attentionBias === 'all',
+      intermediate_size: config.experts?.intermediateSize,
+      num_experts: config.experts?.count,
+      num_experts_per_tok: config.experts?.perToken,
+      norm_topk_prob: config.experts?.normalize,
+    }),
+  }),
+  aliases: { num_local_experts: 'num_experts' },
+};
 
 const GPT_OSS_EXPERTS: ExpertNames = {
   ...QWEN_EXPERTS,
