@@ -55,7 +55,10 @@ export interface OpenOptions {
   readonly engine?: Engine | EngineName | (() => Engine) | undefined;
   /** Threads of the engine, where `engine` is no engine itself. */
   readonly threads?: number | undefined;
-  /** What programs compute in; on accelerators that of the training, else float32, unless given. */
+  /**
+   * What programs compute in, unless given: on accelerators that of the training, or bf16 for a folder of Transformers
+   * that stores it; else float32.
+   */
   readonly precision?: Precision | undefined;
   /** What weights are held in (default: as they are stored). Programs compute the same with both. */
   readonly weights?: WeightsHeld | undefined;
@@ -93,6 +96,7 @@ class EngineSource {
   constructor(
     private readonly options: OpenOptions,
     private readonly run: FullRunConfig | null,
+    private readonly trained: Precision | undefined = run?.train.precision,
   ) {
     const { engine } = options;
     this.#own = typeof engine === 'string' || engine === undefined;
@@ -115,7 +119,7 @@ class EngineSource {
 
   precision(engine: Engine): Precision {
     const asked = this.options.precision ?? this.run?.eval.precision;
-    return measuringPrecision(engine, { asked, trained: this.run?.train.precision });
+    return measuringPrecision(engine, { asked, trained: this.trained });
   }
 
   #make(): Engine {
@@ -265,8 +269,13 @@ function imported(path: string, options: OpenOptions): OpenedModel {
     held: weightsHeld === 'float32' ? new Map() : opened.types,
     weights: () => opened.weights(weightsHeld === 'float32' ? 'f32' : undefined),
     tokenizer: hasTokenizer(path) ? withinVocabulary(openTokenizer(path), opened.config.vocabSize) : null,
-    engine: new EngineSource(options, null),
+    engine: new EngineSource(options, null, mostlyBf16(opened.types) ? 'bf16' : undefined),
   });
+}
+
+/** Whether weights are stored in bf16, some norms and biases aside: so are models that were trained in it. */
+function mostlyBf16(types: ReadonlyMap<string, DType | 'f16'>): boolean {
+  return [...types.values()].filter((type) => type === 'bf16').length > types.size / 2;
 }
 
 function stored(path: string, run: NamedRun, checkpoint: Checkpoint, engine: EngineSource): OpenedModel {

@@ -50,13 +50,27 @@ const SCORE_BYTES = 32 * 2 ** 20;
 const KEY_PARTS = 4;
 const MASKED = -1e30;
 
-/** Compiles a graph whole, or in segments where one sequence is that long. */
+/**
+ * Compiles a graph whole, or in segments where one sequence is that long and the engine may keep scores: in bf16
+ * accelerators have kernels for full attention that keep none.
+ */
 export async function compileForward(
   engine: Engine,
   graph: Graph,
   { batchSize, length }: { readonly batchSize: number; readonly length: number },
 ): Promise<Executable> {
-  return batchSize === 1 && length >= LONG_SEQUENCE ? compileSegmented(engine, graph) : await engine.compile(graph);
+  const { accelerator = false, activations } = engine.hints;
+  const short = batchSize > 1 || length < LONG_SEQUENCE;
+  const whole = short || (accelerator && activations === 'bf16' && graph.nodes.filter(isCut).every(hasKernel));
+  return whole ? await engine.compile(graph) : compileSegmented(engine, graph);
+}
+
+/** Whether kernels of accelerators take a full attention: those of cuDNN (docs/xla.md has their limits). */
+function hasKernel({ inputs, attrs }: Node<'attention'>): boolean {
+  const [{ shape }, , { shape: values }] = inputs;
+  const [tokens, width] = [at(shape, 1), at(shape, 3)];
+  const plain = inputs.length === 3 && attrs.softcap === undefined && width === values[3];
+  return plain && tokens % 2 === 0 && width % 8 === 0 && width <= 128;
 }
 
 const isCut = (node: Node): node is Node<'attention'> => node.op === 'attention' && node.attrs.window === null;

@@ -1,5 +1,9 @@
 /** Measuring in the precision of training: what is asked for, what is the default, and that it is what it says. */
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { exportHfModel } from '../../src/checkpoint/index.js';
 import { tensorFrom, toNumbers } from '../../src/core/index.js';
 import {
   createReferenceEngine,
@@ -11,6 +15,8 @@ import {
   type Engine,
 } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
+import { openModel } from '../../src/lab/index.js';
+import { initialParameters, resolveModelConfig } from '../../src/model/index.js';
 
 const { plugin } = findPlugin('cpu');
 const reference = createReferenceEngine();
@@ -25,6 +31,28 @@ describe('measuringPrecision', () => {
     ['what is asked for, anywhere', reference, { asked: 'bf16' as const }, 'f32', 'bf16'],
   ] as const)('is %s', (_, engine, asked, trained, expected) => {
     expect(measuringPrecision(engine, { ...asked, trained })).toBe(expected);
+  });
+});
+
+describe('a saved model', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'longsight-precision-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('is measured on accelerators in bf16 where it stores bf16, and in float32 on request', async () => {
+    const config = resolveModelConfig({
+      ...{ vocabSize: 16, hiddenSize: 8, numLayers: 1, layers: 'full', numHeads: 1, intermediateSize: 8 },
+    });
+    const precisions: string[] = [];
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const path = join(folder, dtype);
+      await exportHfModel(path, config, initialParameters(config, 1), { dtype });
+      precisions.push(openModel(path, { engine: accelerator }).precision);
+    }
+    expect(precisions).toEqual(['f32', 'bf16']);
+    const stored = join(folder, 'bfloat16');
+    expect(openModel(stored, { engine: accelerator, precision: 'f32' }).precision).toBe('f32');
+    expect(openModel(stored, { engine: reference }).precision).toBe('f32');
+    expect(openModel(stored, { engine: accelerator }).engine.hints.activations).toBe('bf16');
   });
 });
 

@@ -96,4 +96,23 @@ describe('graphs in segments', () => {
     expect(compiled.length).toBeLessThanOrEqual(6);
     expect(compiled.every((g) => g.nodes.every((n) => n.op !== 'attention'))).toBe(true);
   });
+
+  it('are not used where an accelerator has kernels for full attention', async () => {
+    const compiled: Graph[] = [];
+    const spy: Engine = {
+      ...engine,
+      hints: { ...engine.hints, accelerator: true, activations: 'bf16' },
+      compile: (graph) => (compiled.push(graph), engine.compile(graph)),
+    };
+    const long = { batchSize: 1, length: LONG_SEQUENCE };
+    const of = (settings: object) =>
+      graphOf(resolveModelConfig({ ...BASE, headDim: 8, layers: 'full', ...settings }), 8);
+    await compileForward(spy, of({}), long);
+    expect(compiled).toHaveLength(1);
+    for (const settings of [{ attentionSoftcap: 5 }, { sinks: true }, { headDim: 6 }]) {
+      await compileForward(spy, of(settings), long);
+    }
+    await compileForward({ ...spy, hints: { ...spy.hints, accelerator: false } }, of({}), long);
+    expect(compiled).toHaveLength(1);
+  });
 });

@@ -70,9 +70,12 @@ interface RunFlags extends SampleFlags, EngineFlags, PrecisionFlag, TakeOverFlag
   readonly maxTokens: number;
   readonly scoring: Scoring;
   readonly truncate?: boolean;
-  readonly batchTokens: number;
+  readonly batchTokens?: number;
   readonly step?: number;
 }
+
+/** Tokens of prompts that are answered together unless the user says: an accelerator would idle with few. */
+const [HOST_TOKENS, ACCELERATOR_TOKENS] = [16_384, 131_072];
 
 function tasksOf(text: string): RulerTaskName[] {
   if (text === 'all') return [...RULER_TASKS];
@@ -126,9 +129,8 @@ export function addRuler(program: Command, context: CliContext): void {
     .option('--truncate', 'cut prompts of --data that are longer than the (one) length in the middle, and flag them')
     .option(
       '--batch-tokens <n>',
-      'tokens of prompts that are answered together',
+      `tokens of prompts that are answered together (default: ${HOST_TOKENS}, on accelerators ${ACCELERATOR_TOKENS})`,
       (t) => positiveInteger('--batch-tokens', t),
-      16_384,
     )
     .option('--step <n>', 'the checkpoint of this step', (t) => wholeNumber('--step', t));
   addOutputOptions(addTakeOverOption(addMeasuringOptions(addSampleOptions(run)))).action(
@@ -300,8 +302,10 @@ async function runLength(
   output: Output,
 ): Promise<ScoreRow[]> {
   const { length } = at(files, 0);
+  const usual = of.engine.hints.accelerator === true ? ACCELERATOR_TOKENS : HOST_TOKENS;
+  const { batchTokens = usual } = flags;
   const scores = rulerScores(of, files, {
-    ...{ length, truncate: flags.truncate === true, batchTokens: flags.batchTokens, signal: context.signal },
+    ...{ length, truncate: flags.truncate === true, batchTokens, signal: context.signal },
     predictions: (file) => join(flags.out, `${predictionName(file.task, length)}.jsonl`),
     onProgress: (done, all) => output.event({ event: 'rulerProgress', length, done, all }),
   });

@@ -62,7 +62,7 @@ const PRECISIONS: readonly Precision[] = ['f32', 'bf16'];
 export function addMeasuringOptions(command: Command): Command {
   return addWeightsOption(addEngineOptions(command)).option(
     '--precision <name>',
-    'f32 or bf16 (default: that of training on accelerators, else f32)',
+    'f32 or bf16 (default on accelerators: that of training, or bf16 where a saved model stores it; else f32)',
     (text) => {
       const name = PRECISIONS.find((p) => p === text);
       if (name !== undefined) return name;
