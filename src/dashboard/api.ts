@@ -103,6 +103,8 @@ export interface CurvesRequest {
   readonly metrics: readonly string[];
   readonly axis: CurveAxis;
   readonly runs: readonly string[];
+  /** The part of the axis that is wanted point by point; null for all of it in stretches. */
+  readonly range: readonly [number, number] | null;
 }
 
 /** A curve as numbers: bucket by bucket where it starts, and the least, largest and mean value. */

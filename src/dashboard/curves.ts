@@ -4,7 +4,7 @@ import { pointsIn, type ColumnData } from './columns.js';
 import type { MetricsStore } from './metrics-store.js';
 
 /** The curves that are there, and which runs are still to be read. */
-export function curvesOf(store: MetricsStore, { metrics, axis, runs }: CurvesRequest): Buffer {
+export function curvesOf(store: MetricsStore, { metrics, axis, runs }: Omit<CurvesRequest, 'range'>): Buffer {
   const curves: { readonly head: CurveHeader; readonly data: ColumnData }[] = [];
   const pending: string[] = [];
   for (const run of runs) {
@@ -14,6 +14,25 @@ export function curvesOf(store: MetricsStore, { metrics, axis, runs }: CurvesReq
       if (data != null) curves.push({ head: { run, metric, n: data.n, perBucket: data.perBucket }, data });
   }
   const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending };
+  return packed(
+    header,
+    curves.map(({ data }) => numbersOf(data, axis)),
+  );
+}
+
+/** The points of curves in a part of the axis; runs of which that is too much to read are left out. */
+export async function detailOf(
+  store: MetricsStore,
+  { metrics, axis, runs }: CurvesRequest,
+  [from, to]: readonly [number, number],
+): Promise<Buffer> {
+  const curves: { readonly head: CurveHeader; readonly data: ColumnData }[] = [];
+  for (const run of runs) {
+    const found = await store.detail(run, metrics, { axis, from, to });
+    for (const [metric, data] of found ?? [])
+      curves.push({ head: { run, metric, n: data.n, perBucket: data.perBucket }, data });
+  }
+  const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending: [] };
   return packed(
     header,
     curves.map(({ data }) => numbersOf(data, axis)),

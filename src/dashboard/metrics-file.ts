@@ -37,7 +37,11 @@ export class MetricsFile implements LineSink {
     this.#scanner.bad = known.head.bad;
     for (const name of known.names) {
       const data = known.column(name);
-      if (data === null) continue;
+      if (data == null) {
+        this.#offset = 0; // the cache is gone meanwhile: the file is read from its beginning
+        this.#columns.length = 0;
+        return;
+      }
       this.#columns[this.indexOf(name)] = Column.from(data);
     }
   }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { ColumnCache } from './column-cache.js';
 import type { ColumnData } from './columns.js';
 import { isUnchanged, MetricsFile } from './metrics-file.js';
+import { readRange, type PlaceRange } from './range-reader.js';
 
 /** Milliseconds that reading takes before it lets others go on. */
 const SLICE_MS = 12;
@@ -113,12 +114,34 @@ export class MetricsStore {
     const known = this.#columns.get(key);
     if (known !== undefined) return known;
     const column = entry.cache.column(metric);
+    if (column === undefined) {
+      // The file of columns went, or another dashboard has written it anew.
+      Object.assign(entry, { cache: null, ready: false });
+      this.want([id]);
+      return undefined;
+    }
     this.#columns.set(key, column);
     if (this.#columns.size > MOST_COLUMNS) {
       const [oldest] = this.#columns.keys();
       if (oldest !== undefined) this.#columns.delete(oldest);
     }
     return column;
+  }
+
+  /** The points of metrics of a run between two places, from its file; null where that is too much to read. */
+  async detail(
+    id: string,
+    metrics: readonly string[],
+    range: PlaceRange,
+  ): Promise<ReadonlyMap<string, ColumnData> | null> {
+    const path = this.#entries.get(id)?.path;
+    if (path === undefined) return null;
+    const reading = readRange(path, metrics, range);
+    for (;;) {
+      const { done, value } = reading.next();
+      if (done === true) return value;
+      await new Promise((next) => setImmediate(next));
+    }
   }
 
   /** The names of a run's metrics as far as it is read. */

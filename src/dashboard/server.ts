@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { ConfigError, errorCode } from '../core/index.js';
 import type { ChangeEvent } from './api.js';
 import { continueRun, stopRun } from './control.js';
-import { curvesOf } from './curves.js';
+import { curvesOf, detailOf } from './curves.js';
 import { Figures } from './figures.js';
 import { openRoots } from './folders.js';
 import { Guard, HEADERS, isLocalHost, newToken } from './guard.js';
@@ -27,6 +27,7 @@ const curvesSchema = z.object({
   metrics: z.array(z.string().max(1000)).max(200),
   axis: z.enum(['step', 'tokens', 'time']),
   runs: z.array(z.string().max(40)).max(100_000),
+  range: z.tuple([z.number(), z.number()]).nullable().default(null),
 });
 
 /** How a dashboard is served. */
@@ -126,8 +127,9 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
     if (Number(c.req.header('content-length') ?? 0) > MOST_BODY_BYTES) return c.json({ problem: 'too long' }, 413);
     const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));
     if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
-    await hub.store.settle(asked.data.runs, CURVES_WAIT_MS);
-    const bytes = curvesOf(hub.store, asked.data);
+    const { range, runs } = asked.data;
+    if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
+    const bytes = range === null ? curvesOf(hub.store, asked.data) : await detailOf(hub.store, asked.data, range);
     return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
   });
   app.get('/api/run/:id', (c) => {

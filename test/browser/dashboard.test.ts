@@ -2,7 +2,7 @@
  * The dashboard in Chromium, driven as a person does: every view, live, by keyboard, narrow, dark, when things go away.
  * Needs the built package (`npm run build`). Without Chromium the tests say so and are skipped.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -39,7 +39,11 @@ interface Server {
 
 async function serve(folders: readonly string[], cache: string, port = '0'): Promise<Server> {
   const env = { ...process.env, XDG_CACHE_HOME: cache };
-  const child = spawn(process.execPath, [MAIN, 'dashboard', ...folders, '--port', port, '--json'], { env });
+  return serving(spawn(process.execPath, [MAIN, 'dashboard', ...folders, '--port', port, '--json'], { env }));
+}
+
+/** Waits until a dashboard has printed its address. */
+async function serving(child: ChildProcessWithoutNullStreams): Promise<Server> {
   let text = '';
   for await (const chunk of child.stdout) {
     text += String(chunk);
@@ -311,6 +315,68 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     expect((await ask('../../etc/passwd')).status).toBe(404);
     const { headers } = await ask('');
     expect(headers.get('content-security-policy')).toMatch(/default-src 'none'; script-src 'self';/);
+  });
+
+  it('stops a run and goes on with it, having said what that does', async () => {
+    const file = join(folder, 'long.yaml');
+    const dir = join(runs(), 'long');
+    writeFileSync(
+      file,
+      'model: { layers: "swa:8 full", hiddenSize: 32, numHeads: 2 }\ndata: { kind: recall }\n' +
+        'train: { steps: 100000, seqLen: 64, batchSize: 2, logEvery: 5, evalEvery: 100000, checkpointEvery: 100000 }\n',
+    );
+    const child = spawn(process.execPath, [MAIN, 'train', file, '--out', dir, '--quiet']);
+    const { page } = await open('#/runs?q=name=long');
+    await page.getByRole('link', { name: 'long', exact: true }).click({ timeout: 60_000 });
+    const state = (name: string) => page.locator(`h1 .state.${name}`).waitFor({ timeout: 60_000 });
+    const press = async (name: string, says: string) => {
+      await page.getByRole('button', { name: `${name} …` }).click({ timeout: 60_000 });
+      expect(await page.getByRole('alertdialog').textContent()).toContain(says);
+      await page.getByRole('button', { name: `${name} the run` }).click();
+    };
+    await state('running');
+    await page.locator('.chart').first().waitFor({ timeout: 60_000 });
+    await press('Stop', `Sends process ${child.pid} of this machine the signal of Ctrl-C`);
+    await once(child, 'exit');
+    expect(child.exitCode).toBe(130);
+    await state('interrupted');
+    await press('Continue', 'goes on from the newest complete checkpoint');
+    await state('running');
+    await press('Stop', 'writes a checkpoint and ends');
+    await state('interrupted');
+    await page.context().close();
+  });
+
+  it('wants its token where other machines can ask', async () => {
+    const env = { ...process.env, XDG_CACHE_HOME: join(folder, 'cache-4') };
+    const args = [MAIN, 'dashboard', runs(), '--host', '0.0.0.0', '--port', '0', '--json'];
+    const own = await serving(spawn(process.execPath, args, { env }));
+    const { page } = await open('', {}, own.url);
+    await page.waitForSelector('tr[data-run]');
+    const address = new URL(own.url);
+    expect(address.searchParams.get('token')).toMatch(/^[\w-]{32}$/);
+    expect((await fetch(`${address.origin}/api/state`)).status).toBe(403);
+    expect((await fetch(`${address.origin}/api/state?token=wrong`)).status).toBe(403);
+    await page.goto(
+      `${address.origin}/#/run?id=${await page.locator('tr[data-run]').first().getAttribute('data-run')}`,
+    );
+    await page.waitForSelector('h1');
+    expect(await page.getByRole('button', { name: /Stop|Continue/ }).count()).toBe(0);
+    await page.context().close();
+    await end(own);
+  });
+
+  it.each([
+    [['dashboard', 'no-such-folder'], /there is no folder no-such-folder/],
+    [['dashboard', '.', '--port', 'x'], /--port must be a number/],
+    [['dashboard', '.', '--host', '203.0.113.1'], /this machine has no such address/],
+  ])('refuses %j in a sentence', async (args, sentence) => {
+    const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder });
+    let said = '';
+    child.stderr.on('data', (chunk) => (said += String(chunk)));
+    await once(child, 'close');
+    expect(said).toMatch(sentence);
+    expect(child.exitCode).toBe(2);
   });
 
   it('is a static site that opens from a folder', async () => {

@@ -54,12 +54,37 @@ export function useCurves(
   return state;
 }
 
+/** Sees to it that a part of the axis is there point by point; what comes back grows when it has come. */
+export function useDetail(
+  store: Store,
+  axis: AxisName,
+  metrics: readonly string[],
+  runs: readonly PlacedRun[],
+  zoom: readonly [number, number] | null,
+  version: number,
+): number {
+  const [detail, setDetail] = useState(0);
+  const ids = runs.map(({ row }) => row.id);
+  const key = zoom === null ? '' : `${axis} ${metrics.join(' ')} ${ids.join(' ')} ${zoom.join(' ')} ${version}`;
+  useEffect(() => {
+    // FLOPs of a token differ between runs, and so does what a part of that axis is in tokens.
+    if (zoom === null || axis === 'flops') return;
+    store.loadDetail(storedAxis(axis), metrics, ids, zoom).then(
+      () => setDetail((n) => n + 1),
+      () => undefined, // the stretches are still there
+    );
+  }, [key]);
+  return detail;
+}
+
 /** How lines are made. */
 export interface LineOptions {
   readonly axis: AxisName;
   readonly smooth: number;
   /** Whether runs of one design become one line with a band. */
   readonly bands: boolean;
+  /** The part of the axis that is shown; null for all of it. */
+  readonly zoom?: readonly [number, number] | null;
 }
 
 /** The lines of a metric. */
@@ -67,10 +92,10 @@ export function linesOf(
   store: Store,
   metric: string,
   runs: readonly PlacedRun[],
-  { axis, smooth, bands }: LineOptions,
+  { axis, smooth, bands, zoom = null }: LineOptions,
 ): Line[] {
   const made = runs.flatMap(({ row }) => {
-    const curve = store.curve(storedAxis(axis), metric, row.id);
+    const curve = store.curveIn(storedAxis(axis), metric, row.id, zoom);
     if (curve === undefined || curve === null || curve.x.length === 0) return [];
     const scale = axis === 'flops' ? (row.flopsPerToken ?? NaN) : 1;
     return Number.isNaN(scale) ? [] : [{ row, data: lineOf(curve, scale, bands ? Math.max(smooth, 1e-9) : smooth) }];

@@ -3,6 +3,7 @@ import type {
   ChangeEvent,
   CurveAxis,
   CurvesHeader,
+  CurvesRequest,
   DashboardData,
   FiguresAnswer,
   RunAnswer,
@@ -21,6 +22,13 @@ export interface Source {
   readonly isLive: boolean;
   state(): Promise<DashboardData>;
   curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves>;
+  /** Curves in a part of the axis, point by point where that is not too much to read. */
+  detail(
+    metrics: readonly string[],
+    axis: CurveAxis,
+    runs: readonly string[],
+    range: readonly [number, number],
+  ): Promise<readonly Curve[]>;
   run(id: string): Promise<RunAnswer>;
   heads(id: string): Promise<RunHeadsAnswer>;
   figures(id: string): Promise<FiguresAnswer>;
@@ -71,7 +79,20 @@ class LiveSource implements Source {
   figures = (id: string) => json<FiguresAnswer>(`api/figures/${id}`);
 
   async curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves> {
-    const body = JSON.stringify({ metrics, axis, runs });
+    return this.#ask({ metrics, axis, runs, range: null });
+  }
+
+  async detail(
+    metrics: readonly string[],
+    axis: CurveAxis,
+    runs: readonly string[],
+    range: readonly [number, number],
+  ): Promise<readonly Curve[]> {
+    return (await this.#ask({ metrics, axis, runs, range })).curves;
+  }
+
+  async #ask(asked: CurvesRequest): Promise<Curves> {
+    const body = JSON.stringify(asked);
     const answer = await fetch('api/curves', { method: 'POST', body, headers: { 'Content-Type': 'application/json' } });
     if (!answer.ok) throw new Error(`The server answered with ${answer.status}.`);
     return unpacked(await answer.arrayBuffer());
@@ -123,6 +144,8 @@ class SiteSource implements Source {
   heads = (id: string) => found(this.#data.heads, id);
   figures = (id: string) => found(this.#data.figures, id);
   control = () => Promise.resolve('A static page controls no runs.');
+  // All that a site has is in its curves.
+  detail = (): Promise<readonly Curve[]> => Promise.resolve([]);
   listen = (): void => undefined;
 
   curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves> {

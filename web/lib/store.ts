@@ -8,6 +8,8 @@ import { openSource, type Source } from './source.js';
 
 /** The most runs that are drawn at once. */
 export const MOST_DRAWN = 1500;
+/** Runs of which a part is read point by point. */
+const MOST_DETAILED = 40;
 /** Milliseconds until a question that failed is asked again. */
 const AGAIN_MS = 2000;
 /** Colors that the style sheet defines. */
@@ -40,6 +42,8 @@ export class Store {
   recordsVersion = 0;
   readonly #listeners = new Set<() => void>();
   readonly #curves = new Map<string, Curve | null>();
+  /** Curves of the part of the axis that is shown. */
+  readonly #detail = new Map<string, Curve>();
   /** Curves that are drawn until newer ones are there. */
   readonly #stale = new Set<string>();
   #filter: { readonly key: string; readonly data: DashboardData; readonly filter: Filter } | null = null;
@@ -165,6 +169,32 @@ export class Store {
   /** Curves that were loaded before. */
   curve(axis: CurveAxis, metric: string, run: string): Curve | null | undefined {
     return this.#curves.get(keyOf(axis, metric, run));
+  }
+
+  /** The curve of a part of the axis, if it is there; else that of all of it. */
+  curveIn(
+    axis: CurveAxis,
+    metric: string,
+    run: string,
+    zoom: readonly [number, number] | null,
+  ): Curve | null | undefined {
+    const detail = zoom === null ? undefined : this.#detail.get(`${zoom.join(' ')} ${keyOf(axis, metric, run)}`);
+    return detail ?? this.curve(axis, metric, run);
+  }
+
+  /** Asks for the points of a part of the axis of curves that hold many points in a stretch. */
+  async loadDetail(
+    axis: CurveAxis,
+    metrics: readonly string[],
+    runs: readonly string[],
+    zoom: readonly [number, number],
+  ): Promise<void> {
+    const isCoarse = (run: string) => metrics.some((metric) => (this.curve(axis, metric, run)?.perBucket ?? 1) > 1);
+    const coarse = runs.filter(isCoarse).slice(0, MOST_DETAILED);
+    this.#detail.clear();
+    if (coarse.length === 0) return;
+    for (const curve of await this.source.detail(metrics, axis, coarse, zoom))
+      this.#detail.set(`${zoom.join(' ')} ${keyOf(axis, curve.metric, curve.run)}`, curve);
   }
 
   /** Asks for curves that are not there yet; says whether all of them are there now. */

@@ -1,7 +1,7 @@
 /** Curves of any metrics of the runs that are shown, one chart a metric. */
 import { useMemo, useState } from 'preact/hooks';
 import { Chart } from '../lib/chart.js';
-import { AXES, axisOf, linesOf, storedAxis, useCurves, type AxisName } from '../lib/series.js';
+import { AXES, axisOf, linesOf, storedAxis, useCurves, useDetail, type AxisName } from '../lib/series.js';
 import { MOST_DRAWN, useStore, type PlacedRun, type Store } from '../lib/store.js';
 import { Legend } from './legend.js';
 
@@ -27,6 +27,12 @@ function chosenMetrics(store: Store): string[] {
   return first.length > 0 ? first : all.slice(0, 4);
 }
 
+/** The part of the axis that the URL asks for; null for all of it. */
+function zoomOf(store: Store): readonly [number, number] | null {
+  const [from, to] = [Number(store.param('from')), Number(store.param('to'))];
+  return store.param('from') !== '' && from < to ? [from, to] : null;
+}
+
 /** The view of curves. */
 export function Curves() {
   const store = useStore();
@@ -34,6 +40,8 @@ export function Curves() {
   const shown = store.shown.slice(0, MOST_DRAWN);
   const axis = axisOf(store.param('x'));
   const { version, problem } = useCurves(store, storedAxis(axis), metrics, shown);
+  const zoom = zoomOf(store);
+  const detail = useDetail(store, axis, metrics, shown, zoom, version);
   const choose = (names: readonly string[]) => store.set({ m: names.map(encodeURIComponent).join(',') });
   return (
     <>
@@ -53,6 +61,7 @@ export function Curves() {
             runs={shown}
             axis={axis}
             version={version}
+            detail={detail}
             onClose={() => choose(metrics.filter((name) => name !== metric))}
           />
         ))}
@@ -154,6 +163,7 @@ function MetricChart({
   runs,
   axis,
   version,
+  detail,
   onClose,
 }: {
   readonly store: Store;
@@ -161,17 +171,17 @@ function MetricChart({
   readonly runs: readonly PlacedRun[];
   readonly axis: AxisName;
   readonly version: number;
+  readonly detail: number;
   readonly onClose: () => void;
 }) {
   const smooth = Math.min(0.99, Math.max(0, Number(store.param('smooth', '0')) || 0));
   const bands = store.param('bands') === '1';
+  const zoom = zoomOf(store);
   const ids = runs.map(({ row }) => row.id).join(' ');
   const lines = useMemo(
-    () => linesOf(store, metric, runs, { axis, smooth, bands }),
-    [metric, ids, axis, smooth, bands, version],
+    () => linesOf(store, metric, runs, { axis, smooth, bands, zoom }),
+    [metric, ids, axis, smooth, bands, version, detail, zoom?.[0], zoom?.[1]],
   );
-  const [from, to] = [Number(store.param('from')), Number(store.param('to'))];
-  const zoom = store.param('from') !== '' && from < to ? ([from, to] as const) : null;
   const threshold = store.param('y') === '' ? null : Number(store.param('y'));
   return (
     <section class="card">

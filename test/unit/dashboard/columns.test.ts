@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Column, MAX_BUCKETS, pointsIn } from '../../../src/dashboard/columns.js';
 import { LineScanner, type LineSink } from '../../../src/dashboard/line-scanner.js';
 import { MetricsFile } from '../../../src/dashboard/metrics-file.js';
+import { readRange } from '../../../src/dashboard/range-reader.js';
 import { MetricsStore } from '../../../src/dashboard/metrics-store.js';
 
 /** Takes lines down as objects. */
@@ -154,6 +155,30 @@ describe('metrics files', () => {
     expect(read(again)).toBe('replaced');
     rmSync(path);
     expect(read(again)).toBe('gone');
+  });
+
+  it('are read point by point where a part of them is asked for, and only there', () => {
+    const path = join(folder, 'metrics.jsonl');
+    const filler = '"x":1,'.repeat(60);
+    const long = (step: number) => line(step, Math.fround(Math.sin(step))).replace('"loss"', `${filler}"loss"`);
+    writeFileSync(path, Array.from({ length: 20_000 }, (_, i) => long(i)).join('') + '{"step":20000,"tok');
+    const ranges = [
+      [15_000, 15_100],
+      [0, 3],
+      [19_990, 30_000],
+      [5, 5],
+    ] as const;
+    for (const [from, to] of ranges) {
+      const reading = readRange(path, ['loss', 'none'], { axis: 'step', from, to });
+      let [chunks, result] = [0, reading.next()];
+      for (; result.done !== true; chunks++) result = reading.next();
+      const steps = Array.from({ length: Math.min(to, 19_999) - from + 1 }, (_, i) => from + i);
+      const loss = result.value?.get('loss');
+      expect([...(loss?.step ?? [])]).toEqual(steps);
+      expect([...(loss?.low ?? [])]).toEqual(steps.map((step) => Math.fround(Math.sin(step))));
+      expect(chunks).toBeLessThanOrEqual(4);
+      expect(result.value?.has('none')).toBe(false);
+    }
   });
 
   it('that are large leave columns in a cache, from which the next start goes on without reading them again', async () => {
