@@ -303,6 +303,12 @@ MODELS = {
     "gpt-neo": ("GPTNeo", dict(GPT_NEO, attention_types=[[["global", "local"], 1]], window_size=5), {}),
     "gpt-neo-plain": ("GPTNeo", dict(GPT_NEO, num_layers=3, attention_types=[[["local"], 2], [["global"], 1]], window_size=23, intermediate_size=40,
                                      activation_function="relu", tie_word_embeddings=True), {}),
+    "cohere-compass": ("CohereCompassText:CohereCompass", dict(WINDOWS, logit_scale=0.5, rope_parameters=dict(
+        sliding_attention=dict(rope_type="default", rope_theta=100.0), full_attention=None)), {}),
+    "cohere-compass-bases": ("CohereCompassText:CohereCompass", dict(
+        layer_types=["full_attention", "sliding_attention"], sliding_window=7, attention_bias=True, tie_word_embeddings=True,
+        rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=100.0),
+                             full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=2.0))), {}),
     "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
     "recurrent-gemma-biases": ("RecurrentGemma", dict(
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,

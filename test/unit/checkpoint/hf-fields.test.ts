@@ -162,6 +162,8 @@ describe('every field of config.json', () => {
       // LFM2's is what the width of its MLP is computed from, unless it is written as it is.
       // Llama 4's is that of experts too.
       if (['granitemoehybrid', 'lfm2', 'llama4_text'].includes(type)) delete written['intermediate_size'];
+      // The class alone leaves positions open, without which it computes nothing.
+      if (type === 'cohere_compass_text') delete written['rope_parameters'];
       // The class's own stack holds a layer of experts.
       if (type === 'nemotron_h') delete written['layers_block_type'];
       const { resolved } = walkOf(type);

@@ -57,12 +57,14 @@ export function readRope(fields: Fields, defaults: RopeDefaults = {}): HfRope {
  * @param defaultTheta the bases where the file names none
  * @param windowBase the field of the base of windows in older files; null if there was none
  * @param standing `rope_parameters` where they are null or missing
+ * @param fullBase the field of the base of full attention beside `rope_parameters`; null if the class takes none
  */
 export function readRopes(
   fields: Fields,
   defaultTheta: Readonly<Record<RopeKind, number>>,
   windowBase: string | null,
   standing: Readonly<Record<RopeKind, Readonly<Record<string, unknown>>>> | null = null,
+  fullBase: string | null = 'rope_theta',
 ): Record<RopeKind, HfRope> {
   const given = fields.object('rope_parameters');
   const outer = given ?? (standing === null ? null : fields.inner('rope_parameters', standing));
@@ -77,7 +79,7 @@ export function readRopes(
     const parameters = over === null ? own : (own ?? plain ?? over).over(over);
     return ropeOf(fields, { parameters, outer, topOriginal: false }, base, { theta: defaultTheta[kind] });
   };
-  return { full_attention: of('full_attention', 'rope_theta'), sliding_attention: of('sliding_attention', windowBase) };
+  return { full_attention: of('full_attention', fullBase), sliding_attention: of('sliding_attention', windowBase) };
 }
 
 /** Refuses positions of a kind of layer that do not say all that such a class asks for, and those of older versions. */
