@@ -33,7 +33,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                granitemoehybrid="granite-hybrid", minimax="minimax", arcee="arcee-biases", ministral="ministral", ministral3="ministral3-scaled",
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
-               deepseek_v3="deepseek-v3", deepseek_v2="deepseek-v2", kimi_linear="kimi-linear",
+               deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
                qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass")
 MISSING = "@missing"
@@ -171,6 +171,7 @@ def special(field, value, depth):
         time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
         moe_layers=[[], [1]], interleave_moe_layer_step=[1, 2, 4],
         block_types=[["recurrent", "attention"], ["attention"], ["recurrent", "recurrent", "other"], []],
+        n_group=[1, 2, 8], topk_group=[1, 2, 3], topk_method=["greedy", "group_limited_greedy", "noaux_tc"],
         first_k_dense_replace=[0, 1, depth, depth + 1], mlp_layer_types=[["dense"] * depth, ["sparse"] * depth, ["other"] * depth],
         mlp_only_layers=[[], [0], [0, 1]], full_attn_idxs=[[], [1], [0]], tie_embedding=[True, False], block_ff_dim=[44, 48], time_step_rank=["auto", 7], mamba_d_head=["auto", 16, 8],
         num_key_value_heads=[1, 2, 4], no_rope_layer_interval=[1, 2], dtype=["bfloat16", "float32"], problem_type=["regression"],

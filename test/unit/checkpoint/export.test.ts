@@ -98,6 +98,17 @@ describe('exported models', () => {
       'deepseek_v3',
     ],
     ['mla', { mlpBias: true }, 'deepseek_v2'],
+    [
+      '2*mla',
+      {
+        experts: {
+          ...{ count: 4, perToken: 2, intermediateSize: 8, sharedSize: 16, scores: 'sigmoid', scale: 2.5, dense: [0] },
+          ...{ correctionBias: true, normalizeEps: 1e-20 },
+        },
+      },
+      'deepseek_v3',
+    ],
+    ['mla', { experts: { count: 4, perToken: 2, intermediateSize: 8, normalize: false } }, 'deepseek_v2'],
     ['3*kda mla:nope', { mla: { queryRank: 8 } }, 'kimi_linear'],
     ['gdn full', { qkNorm: true, outputGate: true, normOffset: 1 }, 'qwen3_next'],
     ['gdn full', { qkNorm: 'width', block: [{}, { norm: 'post' }], gdn: { normEps: 1e-5 } }, 'olmo_hybrid'],

@@ -37,18 +37,19 @@ describe('Kimi Linear', () => {
     ]);
   });
 
-  it('refuses experts by the layers that have them', () => {
+  it('has experts behind the first layer where nothing says which layers are dense, as published', () => {
     const { mlp_layer_types: _mlp, ...config } = plain;
-    expect(inspectHfConfig(config, 'config.json').unsupported).toEqual(['experts in layers 1, 2']);
+    const of = (more: object) => inspectHfConfig({ ...config, ...more }, 'config.json').config.experts;
+    expect(of({})).toMatchObject({ dense: [0], scores: 'sigmoid', correctionBias: true, groups: null });
+    expect(of({ first_k_dense_replace: 2 })).toMatchObject({ dense: [0, 1] });
+    expect(of({ first_k_dense_replace: 3 })).toBeNull();
   });
 });
 
 describe('DeepSeek-V3', () => {
-  it('refuses experts by the layers that have them', () => {
-    const config = { ...configOf('deepseek-v3'), first_k_dense_replace: 1 };
-    expect(inspectHfConfig(config, 'config.json').unsupported).toEqual([
-      'experts in layers 1 to 1 (first_k_dense_replace 1)',
-    ]);
+  it('refuses choices of experts that its class does not know', () => {
+    const config = { ...configOf('deepseek-v2-groups'), topk_method: 'noaux_tc' };
+    expect(inspectHfConfig(config, 'config.json').unsupported).toEqual(['topk_method noaux_tc']);
   });
 
   it('leaves out layers that predict further tokens, and no other tensor', () => {

@@ -1,8 +1,8 @@
-/** DeepSeek-V3 and V2 whose layers are all dense: latent attention and gated MLPs. */
-import type { ModelConfig } from '../../../model/index.js';
+/** DeepSeek-V3 and V2: latent attention, and experts behind the first layers. */
+import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
-import type { RotaryPairs } from '../family/layout.js';
+import { range, type RotaryPairs } from '../family/layout.js';
 import { longestOf, readRope, ropeParameters, writeRope } from '../family/rotary.js';
 import {
   COMMON_FIELDS,
@@ -13,9 +13,18 @@ import {
   writeActivation,
   writeSizes,
 } from './decoder.js';
-import { LATENT_FIELDS, latentLayout, readLatent, unusedExperts, writeLatent } from './latent.js';
+import { QWEN_EXPERTS, withExperts, type ExpertNames } from './experts.js';
+import {
+  LATENT_FIELDS,
+  latentLayout,
+  readLatent,
+  readSharedExperts,
+  sigmoidRouter,
+  writeLatent,
+  writeSharedExperts,
+} from './latent.js';
 
-/** Fields of experts, which a model without them has as well. */
+/** Fields of experts, with the defaults of V3. */
 const EXPERT_FIELDS = {
   ...{ n_routed_experts: 256, n_shared_experts: 1, moe_intermediate_size: 2048, routed_scaling_factor: 2.5 },
   ...{
@@ -26,12 +35,37 @@ const EXPERT_FIELDS = {
   },
 } as const;
 
-/** Refuses layers of experts, which are those from `first_k_dense_replace` on. */
-function denseOnly(fields: Fields): void {
-  const [dense, depth] = [fields.count('first_k_dense_replace', undefined, 0), fields.count('num_hidden_layers')];
-  if (dense < depth) fields.refuse(`experts in layers ${dense} to ${depth - 1} (first_k_dense_replace ${dense})`);
-  fields.unheeded('n_routed_experts');
-  unusedExperts(fields);
+/** The layers before `first_k_dense_replace`, which have no experts. */
+const denseLayers = (fields: Fields): number[] =>
+  range(0, Math.min(fields.count('first_k_dense_replace', undefined, 0), fields.count('num_hidden_layers')));
+
+const EXPERTS: ExpertNames = {
+  ...QWEN_EXPERTS,
+  correction: 'gate.e_score_correction_bias',
+  shared: { module: 'mlp.shared_experts' },
+};
+
+/** The experts of the last layers as `config.json` says them; those of the first ones are dense. */
+function writeExperts(config: ModelConfig): HfConfigJson {
+  const { experts, numLayers } = config;
+  return {
+    ...writeSharedExperts(config, 'n_routed_experts'),
+    first_k_dense_replace: experts === null ? numLayers : experts.dense.length,
+  };
+}
+
+/** What DeepSeek-V2's router makes of the logits: a softmax, and a choice by the best expert of each group. */
+function softmaxRouter(fields: Fields): Partial<NonNullable<ModelInput['experts']>> {
+  const method = fields.has('topk_method') ? fields.text('topk_method') : null;
+  if (method !== 'greedy' && method !== 'group_limited_greedy') fields.refuse(`topk_method ${method}`);
+  const grouped = method === 'group_limited_greedy';
+  // The class does not divide by the sum of weights, whatever norm_topk_prob says.
+  fields.unheeded('norm_topk_prob');
+  const [count, perToken] = ['n_group', 'topk_group'].map((name) => fields.count(name, grouped ? undefined : 1, 0));
+  return {
+    ...{ scores: 'softmax', normalize: false },
+    groups: grouped ? { count: count ?? 1, perToken: perToken ?? 1, best: 1 } : null,
+  };
 }
 
 /** What YaRN adds to the logarithm of lengths, as the classes have it. */
@@ -68,65 +102,70 @@ interface DeepseekKind extends Pick<Family, 'modelTypes' | 'fields' | 'aliases'>
   readonly ownHeadDim: boolean;
   readonly turns: (fields: Fields) => RotaryPairs;
   readonly mlpBias: (fields: Fields) => boolean;
+  readonly router: (fields: Fields) => Partial<NonNullable<ModelInput['experts']>>;
   readonly write: (config: ModelConfig) => HfConfigJson;
 }
 
 function deepseek(kind: DeepseekKind): Family {
   const { modelTypes, architecture, fields: classFields, aliases } = kind;
-  const turning = (turns: RotaryPairs): Family => ({
-    modelTypes,
-    architecture,
-    ...(aliases === undefined ? {} : { aliases }),
-    fields: classFields,
-    variant: (fields) => turning(kind.turns(fields)),
-    read: (fields) => {
-      denseOnly(fields);
-      const latent = readLatent(fields);
-      const { nopeDim, ropeDim } = latent.mla;
-      if (!kind.ownHeadDim && fields.count('head_dim', ropeDim) !== ropeDim)
-        fields.refuse('head_dim other than qk_rope_head_dim, with which its class computes nothing');
-      if (ropeDim % 2 !== 0) fields.refuse(`qk_rope_head_dim ${ropeDim}, which is odd`);
-      const { theta, scaling } = readRope(fields);
-      return {
-        ...readSizes(fields),
-        ...latent,
-        headDim: nopeDim + ropeDim,
-        ropeTheta: theta,
-        ropeScaling: scaling,
-        attentionScale: readScale(fields, latent),
-        layers: `${fields.count('num_hidden_layers')}*mla`,
-        activation: readActivation(fields),
-        mlpBias: kind.mlpBias(fields),
-      };
-    },
-    layout: (config, layer, name) =>
-      layer !== null && name.startsWith('mla.')
-        ? latentLayout(config, `model.layers.${layer}.self_attn`, name, turns)
-        : decoderLayout(config, layer, name, LLAMA_NAMES),
-    // Modules that predict further tokens are stored as layers behind the last.
-    ignored: (name, { numLayers }) => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1) >= numLayers,
-    write: (config) => {
-      const { ropeTheta: theta, ropeScaling: scaling, mla } = config;
-      const width = mla?.ropeDim ?? config.headDim;
-      return {
-        ...writeSizes(config),
-        ...writeLatent(config),
-        head_dim: width,
-        hidden_act: writeActivation(config.activation),
-        max_position_embeddings: longestOf(config),
-        rope_parameters: {
-          ...writeRope({ ...config, headDim: width, ropeDim: width }, { theta, scaling }),
-          ...writeScale(config),
+  const turning = (turns: RotaryPairs): Family =>
+    withExperts(
+      {
+        modelTypes,
+        architecture,
+        ...(aliases === undefined ? {} : { aliases }),
+        fields: classFields,
+        variant: (fields) => turning(kind.turns(fields)),
+        read: (fields) => {
+          const latent = readLatent(fields);
+          const { nopeDim, ropeDim } = latent.mla;
+          if (!kind.ownHeadDim && fields.count('head_dim', ropeDim) !== ropeDim)
+            fields.refuse('head_dim other than qk_rope_head_dim, with which its class computes nothing');
+          if (ropeDim % 2 !== 0) fields.refuse(`qk_rope_head_dim ${ropeDim}, which is odd`);
+          const { theta, scaling } = readRope(fields);
+          return {
+            ...readSizes(fields),
+            ...latent,
+            headDim: nopeDim + ropeDim,
+            ropeTheta: theta,
+            ropeScaling: scaling,
+            attentionScale: readScale(fields, latent),
+            layers: `${fields.count('num_hidden_layers')}*mla`,
+            activation: readActivation(fields),
+            mlpBias: kind.mlpBias(fields),
+            experts: readSharedExperts(fields, 'n_routed_experts', denseLayers(fields), kind.router),
+          };
         },
-        first_k_dense_replace: config.numLayers,
-        ...kind.write(config),
-      };
-    },
-  });
+        layout: (config, layer, name) =>
+          layer !== null && name.startsWith('mla.')
+            ? latentLayout(config, `model.layers.${layer}.self_attn`, name, turns)
+            : decoderLayout(config, layer, name, LLAMA_NAMES),
+        // Modules that predict further tokens are stored as layers behind the last.
+        ignored: (name, { numLayers }) => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1) >= numLayers,
+        write: (config) => {
+          const { ropeTheta: theta, ropeScaling: scaling, mla } = config;
+          const width = mla?.ropeDim ?? config.headDim;
+          return {
+            ...writeSizes(config),
+            ...writeLatent(config),
+            head_dim: width,
+            hidden_act: writeActivation(config.activation),
+            max_position_embeddings: longestOf(config),
+            rope_parameters: {
+              ...writeRope({ ...config, headDim: width, ropeDim: width }, { theta, scaling }),
+              ...writeScale(config),
+            },
+            ...writeExperts(config),
+            ...kind.write(config),
+          };
+        },
+      },
+      EXPERTS,
+    );
   return turning('neighbors');
 }
 
-/** DeepSeek-V3 without experts. */
+/** DeepSeek-V3. */
 export const deepseekV3 = deepseek({
   modelTypes: ['deepseek_v3'],
   architecture: 'DeepseekV3ForCausalLM',
@@ -153,10 +192,11 @@ export const deepseekV3 = deepseek({
     fields.unheeded('num_mtp_layers');
     return false;
   },
+  router: sigmoidRouter,
   write: () => ({ rope_interleave: true }),
 });
 
-/** DeepSeek-V2 without experts. */
+/** DeepSeek-V2. */
 export const deepseekV2 = deepseek({
   modelTypes: ['deepseek_v2'],
   architecture: 'DeepseekV2ForCausalLM',
@@ -194,5 +234,9 @@ export const deepseekV2 = deepseek({
       fields.refuse('a hidden_size that is no multiple of num_attention_heads, which its class refuses');
     return fields.flag('mlp_bias');
   },
-  write: ({ mlpBias }) => ({ mlp_bias: mlpBias }),
+  router: softmaxRouter,
+  write: ({ mlpBias, experts }) => ({
+    mlp_bias: mlpBias,
+    ...(experts === null ? {} : { topk_method: experts.groups === null ? 'greedy' : 'group_limited_greedy' }),
+  }),
 });

@@ -29,7 +29,13 @@ export interface ExpertNames {
   /** The projections into and out of a narrower width. */
   readonly latent?: { readonly input: string; readonly output: string };
   /** The shared expert: its module from the layer on, and its gate's weight within the MLP's module. */
-  readonly shared?: { readonly module: string; readonly gate?: string; readonly fused?: FusedShared };
+  readonly shared?: {
+    readonly module: string;
+    readonly gate?: string;
+    readonly fused?: FusedShared;
+    /** Its projections, where they are not called like those of an expert. */
+    readonly projections?: { readonly gate: string; readonly up: string; readonly down: string };
+  };
 }
 
 /** A shared expert whose gate and up projections are one tensor. */
@@ -118,17 +124,18 @@ function sharedLayout(
   const size = experts.sharedSize ?? 0;
   if (shared === undefined) return null;
   const own = `${at}.${shared.module}`;
+  const { gate = 'gate_proj', up, down } = shared.projections ?? names;
   const of = (projection: string, n: number) =>
     whole(`${own}.${projection}.${part.startsWith('w') ? 'weight' : 'bias'}`, n);
   const layout = part.startsWith('w') ? matrix : rows;
   switch (part.slice(1)) {
     case 'gateup':
       if (shared.fused !== undefined) return layout(of(shared.fused.input, 2 * size));
-      return layout(of(names.gate ?? 'gate_proj', size), of(names.up, size));
+      return layout(of(gate, size), of(up, size));
     case 'up':
-      return layout(of(names.up, size));
+      return layout(of(up, size));
     case 'down':
-      return layout(of(shared.fused?.output ?? names.down, config.hiddenSize));
+      return layout(of(shared.fused?.output ?? down, config.hiddenSize));
     case 'gate':
       return shared.gate === undefined ? null : matrix(whole(`${at}.${names.module}.${shared.gate}`, 1));
     default:

@@ -1,11 +1,20 @@
-/** Kimi Linear whose layers are all dense: Kimi Delta Attention, and latent attention without positions. */
-import type { ModelConfig } from '../../../model/index.js';
+/** Kimi Linear: Kimi Delta Attention, and latent attention without positions; experts behind the first layers. */
+import { expertsOf, type ModelConfig } from '../../../model/index.js';
 import type { Family } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
-import { LATENT_FIELDS, latentLayout, readLatent, unusedExperts, writeLatent } from './latent.js';
+import { MIXTRAL_EXPERTS, withExperts, type ExpertNames } from './experts.js';
+import {
+  LATENT_FIELDS,
+  latentLayout,
+  readLatent,
+  readSharedExperts,
+  sigmoidRouter,
+  writeLatent,
+  writeSharedExperts,
+} from './latent.js';
 import { convRows, hybridTypes, plainPositions, siluOnly } from './recurrent.js';
 
 /** The names of the three convolutions in files; in memory they are one. */
@@ -67,19 +76,25 @@ function fullLayers(fields: Fields, linear: Fields | null): (layer: number) => b
   return (layer) => full.has(layer + 1);
 }
 
-/** Refuses layers of experts. */
-function denseOnly(fields: Fields): void {
+/** The layers whose MLP is dense: by `mlp_layer_types`, or those before `first_k_dense_replace`. */
+function denseLayers(fields: Fields): number[] {
   const depth = fields.count('num_hidden_layers');
   const dense = fields.states('first_k_dense_replace') ? fields.count('first_k_dense_replace', undefined, 0) : 1;
   const given = fields.perLayer<string>('mlp_layer_types', 'string', depth);
   const types = given ?? Array.from({ length: depth }, (_, i) => (i < dense ? 'dense' : 'sparse'));
-  const sparse = types.flatMap((type, i) => (type === 'sparse' ? [i] : []));
   const other = types.find((type) => type !== 'sparse' && type !== 'dense');
   if (other !== undefined) fields.refuse(`mlp_layer_types ${other}`);
-  if (sparse.length > 0) fields.refuse(`experts in layers ${sparse.join(', ')}`);
-  unusedExperts(fields);
-  fields.unheeded('num_local_experts');
+  return types.flatMap((type, i) => (type === 'sparse' ? [] : [i]));
 }
+
+const EXPERTS: ExpertNames = {
+  ...MIXTRAL_EXPERTS,
+  correction: 'gate.e_score_correction_bias',
+  shared: {
+    module: `${MOE}.shared_experts`,
+    projections: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  },
+};
 
 function readKda(fields: Fields, linear: Fields | null) {
   const of = (name: string, within: string) =>
@@ -92,87 +107,91 @@ function readKda(fields: Fields, linear: Fields | null) {
   };
 }
 
-/** Kimi Linear without experts. */
-export const kimiLinear: Family = {
-  modelTypes: ['kimi_linear'],
-  architecture: 'KimiLinearForCausalLM',
-  aliases: {
-    model_max_length: 'max_position_embeddings',
-    moe_renormalize: 'norm_topk_prob',
-    num_expert_group: 'n_group',
-    num_experts: 'num_local_experts',
-    num_experts_per_token: 'num_experts_per_tok',
-    num_shared_experts: 'n_shared_experts',
+/** Hybrids of Kimi Delta Attention and latent attention. */
+export const kimiLinear: Family = withExperts(
+  {
+    modelTypes: ['kimi_linear'],
+    architecture: 'KimiLinearForCausalLM',
+    aliases: {
+      model_max_length: 'max_position_embeddings',
+      moe_renormalize: 'norm_topk_prob',
+      num_expert_group: 'n_group',
+      num_experts: 'num_local_experts',
+      num_experts_per_token: 'num_experts_per_tok',
+      num_shared_experts: 'n_shared_experts',
+    },
+    fields: {
+      hidden_act: COMMON_FIELDS.hidden_act,
+      tie_word_embeddings: COMMON_FIELDS.tie_word_embeddings,
+      ...LATENT_FIELDS,
+      vocab_size: 163_840,
+      hidden_size: 2304,
+      intermediate_size: 9216,
+      num_hidden_layers: 27,
+      num_attention_heads: 32,
+      num_key_value_heads: optional(32),
+      q_lora_rank: optional(),
+      rms_norm_eps: 1e-5,
+      max_position_embeddings: 1_048_576,
+      layer_types: optional(),
+      mlp_layer_types: optional(),
+      linear_head_dim: 128,
+      linear_num_heads: 32,
+      linear_conv_kernel_dim: 4,
+      num_local_experts: 256,
+      n_shared_experts: 1,
+      moe_intermediate_size: 1024,
+      routed_scaling_factor: 2.446,
+      n_group: 1,
+      topk_group: optional(1),
+      num_experts_per_tok: optional(8),
+      norm_topk_prob: true,
+    },
+    read: (fields) => {
+      siluOnly(fields);
+      plainPositions(fields);
+      const linear = fields.object('linear_attn_config');
+      if (linear === null && fields.states('linear_attn_config')) fields.refuse('linear_attn_config null');
+      const types = hybridTypes(fields, 'kda', fullLayers(fields, linear));
+      const { mla, ...latent } = readLatent(fields);
+      return {
+        ...readSizes(fields),
+        ...latent,
+        mla,
+        headDim: mla.nopeDim + mla.ropeDim,
+        layers: types.map((type) => (type === 'full' ? 'mla:nope' : type)),
+        kda: readKda(fields, linear),
+        experts: readSharedExperts(fields, 'num_local_experts', denseLayers(fields), sigmoidRouter),
+      };
+    },
+    layout: (config, layer, name, shapes) => {
+      const at = `model.layers.${layer}.self_attn`;
+      // Transformers calls dense MLPs like experts where it saves them, unlike published files.
+      const renamed = shapes(`model.layers.${layer}.${MOE}.gate_proj.weight`) !== undefined;
+      if (layer !== null && name.startsWith('kda.')) return kdaLayout(config, at, name);
+      return layer !== null && name.startsWith('mla.')
+        ? latentLayout(config, at, name, 'halves')
+        : decoderLayout(config, layer, name, { ...LLAMA_NAMES, mlp: renamed ? MOE : 'mlp' });
+    },
+    alias: (name) => {
+      const [, at] = /^(.*self_attn\.)conv1d\.weight$/.exec(name) ?? [];
+      if (at !== undefined) return CONVOLUTIONS.map((tensor) => `${at}${tensor}.weight`);
+      if (name.includes('.mlp.')) return [name.replace('.mlp.', `.${MOE}.`)];
+      return name.includes('.forget_gate.') ? [name.replace('.forget_gate.', '.')] : [];
+    },
+    write: (config) => ({
+      ...writeSizes(config),
+      ...writeLatent(config),
+      head_dim: config.mla?.ropeDim,
+      hidden_act: writeActivation(config.activation),
+      max_position_embeddings: longestOf(config),
+      layer_types: config.layers.map(({ mixer }) => (mixer === 'mla' ? 'full_attention' : 'linear_attention')),
+      mlp_layer_types: config.layers.map((_, layer) => (expertsOf(config, layer) === null ? 'dense' : 'sparse')),
+      ...writeSharedExperts(config, 'num_local_experts'),
+      linear_head_dim: config.kda?.keyDim,
+      linear_num_heads: config.kda?.numHeads,
+      linear_conv_kernel_dim: config.kda?.convWidth,
+    }),
   },
-  fields: {
-    hidden_act: COMMON_FIELDS.hidden_act,
-    tie_word_embeddings: COMMON_FIELDS.tie_word_embeddings,
-    ...LATENT_FIELDS,
-    vocab_size: 163_840,
-    hidden_size: 2304,
-    intermediate_size: 9216,
-    num_hidden_layers: 27,
-    num_attention_heads: 32,
-    num_key_value_heads: optional(32),
-    q_lora_rank: optional(),
-    rms_norm_eps: 1e-5,
-    max_position_embeddings: 1_048_576,
-    layer_types: optional(),
-    mlp_layer_types: optional(),
-    linear_head_dim: 128,
-    linear_num_heads: 32,
-    linear_conv_kernel_dim: 4,
-    num_local_experts: 256,
-    n_shared_experts: 1,
-    moe_intermediate_size: 1024,
-    routed_scaling_factor: 2.446,
-    n_group: 1,
-    topk_group: optional(1),
-    num_experts_per_tok: optional(8),
-    norm_topk_prob: true,
-  },
-  read: (fields) => {
-    denseOnly(fields);
-    siluOnly(fields);
-    plainPositions(fields);
-    const linear = fields.object('linear_attn_config');
-    if (linear === null && fields.states('linear_attn_config')) fields.refuse('linear_attn_config null');
-    const types = hybridTypes(fields, 'kda', fullLayers(fields, linear));
-    const { mla, ...latent } = readLatent(fields);
-    return {
-      ...readSizes(fields),
-      ...latent,
-      mla,
-      headDim: mla.nopeDim + mla.ropeDim,
-      layers: types.map((type) => (type === 'full' ? 'mla:nope' : type)),
-      kda: readKda(fields, linear),
-    };
-  },
-  layout: (config, layer, name, shapes) => {
-    const at = `model.layers.${layer}.self_attn`;
-    // Transformers calls dense MLPs like experts where it saves them, unlike published files.
-    const renamed = shapes(`model.layers.${layer}.${MOE}.gate_proj.weight`) !== undefined;
-    if (layer !== null && name.startsWith('kda.')) return kdaLayout(config, at, name);
-    return layer !== null && name.startsWith('mla.')
-      ? latentLayout(config, at, name, 'halves')
-      : decoderLayout(config, layer, name, { ...LLAMA_NAMES, mlp: renamed ? MOE : 'mlp' });
-  },
-  alias: (name) => {
-    const [, at] = /^(.*self_attn\.)conv1d\.weight$/.exec(name) ?? [];
-    if (at !== undefined) return CONVOLUTIONS.map((tensor) => `${at}${tensor}.weight`);
-    if (name.includes('.mlp.')) return [name.replace('.mlp.', `.${MOE}.`)];
-    return name.includes('.forget_gate.') ? [name.replace('.forget_gate.', '.')] : [];
-  },
-  write: (config) => ({
-    ...writeSizes(config),
-    ...writeLatent(config),
-    head_dim: config.mla?.ropeDim,
-    hidden_act: writeActivation(config.activation),
-    max_position_embeddings: longestOf(config),
-    layer_types: config.layers.map(({ mixer }) => (mixer === 'mla' ? 'full_attention' : 'linear_attention')),
-    mlp_layer_types: config.layers.map(() => 'dense'),
-    linear_head_dim: config.kda?.keyDim,
-    linear_num_heads: config.kda?.numHeads,
-    linear_conv_kernel_dim: config.kda?.convWidth,
-  }),
-};
+  EXPERTS,
+);

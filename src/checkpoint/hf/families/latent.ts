@@ -29,9 +29,71 @@ export const LATENT_FIELDS = {
 } as const;
 
 /** Fields of experts that a model without them has as well: their kinds of values are checked. */
-export function unusedExperts(fields: Fields): void {
+function unusedExperts(fields: Fields): void {
   for (const name of ['n_group', 'topk_group', 'num_experts_per_tok']) fields.count(name, 1, 0);
   fields.unheeded('n_shared_experts', 'moe_intermediate_size', 'routed_scaling_factor', 'norm_topk_prob');
+}
+
+type Experts = NonNullable<ModelInput['experts']>;
+
+/** What DeepSeek-V3's router makes of the logits: sigmoids, and a choice by groups and a stored correction. */
+export function sigmoidRouter(fields: Fields): Partial<Experts> {
+  const [count, perToken] = [fields.count('n_group'), fields.count('topk_group')];
+  return {
+    ...{ scores: 'sigmoid', correctionBias: true },
+    normalize: fields.has('norm_topk_prob') && fields.flag('norm_topk_prob'),
+    normalizeEps: 1e-20,
+    groups: count === 1 && perToken === 1 ? null : { count, perToken, best: 2 },
+  };
+}
+
+/**
+ * The experts of the layers that are not `dense`, with a shared expert as wide as `n_shared_experts` of them; null
+ * where every layer is dense.
+ *
+ * @param countField the field of the number of experts
+ * @param router what the class's router does
+ */
+export function readSharedExperts(
+  fields: Fields,
+  countField: string,
+  dense: readonly number[],
+  router: (fields: Fields) => Partial<Experts>,
+): ModelInput['experts'] {
+  if (dense.length >= fields.count('num_hidden_layers')) {
+    unusedExperts(fields);
+    fields.unheeded(countField);
+    return null;
+  }
+  const intermediateSize = fields.count('moe_intermediate_size');
+  const shared = fields.count('n_shared_experts', undefined, 0);
+  if (!fields.has('num_experts_per_tok'))
+    fields.refuse('no num_experts_per_tok, without which its class computes nothing');
+  return {
+    count: fields.count(countField),
+    perToken: fields.count('num_experts_per_tok', 1),
+    intermediateSize,
+    sharedSize: shared === 0 ? null : shared * intermediateSize,
+    scale: fields.number('routed_scaling_factor'),
+    ...router(fields),
+    dense: [...dense],
+  };
+}
+
+/** Experts as fields of `config.json`; `countField` is that of their number. A model without has none of them. */
+export function writeSharedExperts({ experts }: ModelConfig, countField: string): HfConfigJson {
+  if (experts === null) return {};
+  const { count, perToken, intermediateSize, sharedSize, scale, normalize, groups } = experts;
+  return {
+    [countField]: count,
+    num_experts_per_tok: perToken,
+    moe_intermediate_size: intermediateSize,
+    n_shared_experts: Math.round((sharedSize ?? 0) / intermediateSize),
+    routed_scaling_factor: scale,
+    norm_topk_prob: normalize,
+    n_group: groups?.count ?? 1,
+    topk_group: groups?.perToken ?? 1,
+  };
 }
 
 /** The widths of latent attention that `config.json` gives, and its biases. */
