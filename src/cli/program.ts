@@ -23,6 +23,7 @@ async function buildProgram(
       'A lab for hybrid-attention language models: train them, watch long-range retrieval form, compare designs.',
     )
     .version(packageVersion())
+    .enablePositionalOptions()
     .showHelpAfterError('(add --help for what there is)')
     .showSuggestionAfterError(true)
     .exitOverride()

@@ -55,8 +55,13 @@ export class DataError extends LongsightError {
 
 /** A run folder, checkpoint or other stored artifact is missing, damaged, or does not fit. */
 export class StoreError extends LongsightError {
-  override readonly code = 'STORE';
+  override readonly code: string = 'STORE';
   override readonly exitCode = 2;
+}
+
+/** A folder is in use by another process: the same call may do later. */
+export class LockHeldError extends StoreError {
+  override readonly code = 'LOCK_HELD';
 }
 
 /** The lock of a folder that this process worked in was taken by another: nothing more may be written there. */

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { ConfigError, errorCode, InterruptedError, LockLostError, StoreError } from './errors.js';
+import { ConfigError, errorCode, InterruptedError, LockHeldError, LockLostError, StoreError } from './errors.js';
 import { raiseFence } from './fence.js';
 import { fileError } from './files.js';
 import { keepAlive } from './heartbeat.js';
@@ -94,7 +94,7 @@ function lockSeconds(): number {
  * until it has been missing for a minute of this process's own clock. A living process keeps its lock in any case.
  *
  * @param what names what is locked, for messages
- * @throws StoreError naming the process and host that hold it
+ * @throws LockHeldError naming the process and host that hold it
  */
 export async function takeLock(path: string, what: string, options: LockOptions = {}): Promise<HeldLock> {
   const self = options.self ?? thisProcess();
@@ -117,7 +117,7 @@ export async function takeLock(path: string, what: string, options: LockOptions 
     }
     if (succeed(path, lease, present)) return hold(path, what, lease, present);
   }
-  throw new StoreError(`cannot lock ${path}: other processes take it at the same time; try again`, {
+  throw new LockHeldError(`cannot lock ${path}: other processes take it at the same time; try again`, {
     details: { path },
   });
 }
@@ -284,14 +284,19 @@ async function watch(
   }
 }
 
-function inUse(path: string, what: string, { pid, host }: LockHolder, how: 'this one' | 'alive' | 'old'): StoreError {
+function inUse(
+  path: string,
+  what: string,
+  { pid, host }: LockHolder,
+  how: 'this one' | 'alive' | 'old',
+): LockHeldError {
   const who = `${what} is in use by process ${pid} on host ${host}`;
   const messages = {
     'this one': `${who} (this one); wait for it, stop it, or choose another folder`,
     alive: `${who}, which is alive; wait for it, stop it there, or choose another folder`,
     old: `${who}, of an earlier version that shows no sign of life; if it is gone, take the folder over with --take-over`,
   };
-  return new StoreError(messages[how], { details: { path, pid, host } });
+  return new LockHeldError(messages[how], { details: { path, pid, host } });
 }
 
 /** Earlier versions locked with a file of the lock's name. */

@@ -6,13 +6,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { DeviceBusyError, InterruptedError, LongsightError, maxOf } from '../core/index.js';
+import { DeviceBusyError, InterruptedError, LockHeldError, LongsightError, maxOf } from '../core/index.js';
 import { etaSeconds } from './eta.js';
 import { ON_HOST, Places, type Capacity, type Place, type RunNeeds } from './places.js';
 import { tokenBudget, type PlannedRun, type StudyPlan } from './plan.js';
-import { isBranchThere, isRunFolder, readStatus, removeBranch, writeLastStatus } from '../run/index.js';
+import { isBranchThere, isRunFolder, readStatus, writeLastStatus } from '../run/index.js';
 import { sharedBeginnings, sharedTokens, type SharedBeginnings } from './shared.js';
 import { runFolder } from './store.js';
+import { removeSpentBranches } from './units.js';
 import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress } from './worker.js';
 import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
 import { awaitWorkersLeft, noteWorker } from './workers-left.js';
@@ -125,6 +126,8 @@ interface Attempt {
   readonly crashed?: true;
   /** Others hold the device. */
   readonly busy?: true;
+  /** Another process holds the run's folder. */
+  readonly held?: true;
 }
 
 /** A run in hand. */
@@ -209,16 +212,6 @@ class Execution {
     return this.#active.has(shared.run) || this.#queue.some((run) => run.name === shared.run);
   }
 
-  /** States that no unfinished run needs any more go. */
-  #tidy(): void {
-    const needed = new Set<string>();
-    const key = ({ run, step }: { run: string; step: number }) => `${run} ${step}`;
-    const isDone = (name: string) => readStatus(runFolder(this.#dir, name))?.state === 'done';
-    for (const [name, shared] of this.#shared) if (!isDone(name)) needed.add(key(shared));
-    for (const shared of this.#shared.values())
-      if (!needed.has(key(shared))) removeBranch(runFolder(this.#dir, shared.run), shared.step);
-  }
-
   /** Says so where a run trains its beginning itself because the run that should have trained it failed. */
   #noteAlone(run: PlannedRun): void {
     const shared = this.#shared.get(run.name);
@@ -286,10 +279,11 @@ class Execution {
     this.#queue.unshift(run);
   }
 
-  #finish(run: PlannedRun, place: Place, { state, message }: Attempt): void {
+  #finish(run: PlannedRun, place: Place, { state, message, held }: Attempt): void {
     if (state === 'done') this.#learnOverhead(run);
-    if (state === 'done') this.#tidy();
-    else this.#settle(run, state === 'stopped' ? 'interrupted' : 'failed', message);
+    if (state === 'done') removeSpentBranches(this.#dir, this.#shared);
+    // What another process works on is told by that process.
+    else if (held === undefined) this.#settle(run, state === 'stopped' ? 'interrupted' : 'failed', message);
     this.#active.delete(run.name);
     const where = place.devices.length === 0 ? {} : { place: place.name };
     this.#end(run, { name: run.name, state, ...(message === undefined ? {} : { message }), ...where });
@@ -350,7 +344,8 @@ class Execution {
     if (end.signal !== null)
       return { state: 'failed', crashed: true, message: `the worker was ended by ${end.signal}` };
     const busy = code === BUSY_CODE ? ({ busy: true } as const) : {};
-    return { state: 'failed', message: message ?? `the worker ended with code ${end.code}`, ...busy };
+    const held = code === HELD_CODE ? ({ held: true } as const) : {};
+    return { state: 'failed', message: message ?? `the worker ended with code ${end.code}`, ...busy, ...held };
   }
 
   #receive(run: PlannedRun, raw: unknown, failure: Failure): void {
@@ -469,3 +464,4 @@ interface Failure {
 }
 
 const BUSY_CODE = new DeviceBusyError('').code;
+const HELD_CODE = new LockHeldError('').code;

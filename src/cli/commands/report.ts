@@ -27,7 +27,8 @@ export function addReport(program: Command, context: CliContext): void {
   addOutputOptions(command).action((folder: string, flags: Flags) => report(folder, flags, context));
 }
 
-async function report(folder: string, flags: Flags, context: CliContext): Promise<void> {
+/** Writes the report of a run or study folder, finished or not. */
+export async function report(folder: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
   const isStudy = isStudyFolder(folder);
   if (!isStudy && !isRunFolder(folder)) refuseHubName(folder);

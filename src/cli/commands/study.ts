@@ -41,6 +41,7 @@ import {
 import { Output } from '../terminal/output.js';
 import { StudyProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
+import { addStudyUnits, distinctData } from './study-units.js';
 
 /** The options of `study` and `quickstart`. */
 export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
@@ -70,6 +71,7 @@ export function addStudy(program: Command, context: CliContext): void {
   addStudyOptions(command)
     .addHelpText('after', () => `\nKeys of a study file, with defaults:\n${helpText(describeKeys(studySchema))}`)
     .action((file: string, flags: StudyFlags) => runStudy(file, flags, context));
+  addStudyUnits(command, context);
 }
 
 /** Registers `longsight quickstart`. */
@@ -248,12 +250,6 @@ function reportFailures(outcomes: readonly RunOutcome[], dir: string, { stderr, 
       `logs are in ${join(dir, 'logs')}, and the same command tries them again\n`,
   );
   exitWith(EXIT.failed);
-}
-
-/** One run for each combination of data and measurements: the others ask for the same files. */
-function distinctData(plan: StudyPlan): PlannedRun[] {
-  const key = ({ config }: PlannedRun) => JSON.stringify([config.data, config.eval, config.train.seqLen]);
-  return [...new Map(plan.runs.map((run) => [key(run), run])).values()];
 }
 
 /** The commands that make a study again. */

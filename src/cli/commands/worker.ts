@@ -1,9 +1,9 @@
 /** `longsight worker STUDY RUN`: what a study starts for each of its runs; not for people. */
 import type { Command } from 'commander';
-import { createEngine } from '../../engine/index.js';
-import { branchSteps, readPlan, runFolder, serveWorker, sharedBeginnings } from '../../study/index.js';
-import { engineChoice, performRun, unknownName } from '../../lab/index.js';
+import { readPlan, serveWorker, sharedBeginnings } from '../../study/index.js';
+import { unknownName } from '../../lab/index.js';
 import type { CliContext } from '../terminal/context.js';
+import { performPlanned } from './planned-run.js';
 import {
   addEngineOptions,
   addTakeOverOption,
@@ -42,26 +42,10 @@ async function serve(study: string, name: string, flags: Flags): Promise<number>
         runs.map((run) => run.name),
       );
     }
-    const run = planned.config;
-    const engine = createEngine(flags.engine ?? run.engine, {
-      ...engineChoice(flags, run),
-      ...(flags.memoryFraction === undefined ? {} : { memoryFraction: flags.memoryFraction }),
+    await performPlanned({
+      ...{ study, run: planned, shared: sharedBeginnings(runs), flags, memoryFraction: flags.memoryFraction },
+      ...{ takeOver: flags.takeOver, place: flags.place, signal, note },
+      progress: ({ step, steps, tokens, tokPerSec, loss }) => progress({ step, steps, tokens, tokPerSec, loss }),
     });
-    const shared = sharedBeginnings(runs);
-    const beginning = shared.get(name);
-    try {
-      await performRun({
-        ...{ dir: runFolder(study, name), run, engine, resume: 'auto', takeOver: flags.takeOver, signal, note },
-        sinceMs: 0,
-        branchAt: branchSteps(name, shared),
-        ...(beginning === undefined
-          ? {}
-          : { branch: { dir: runFolder(study, beginning.run), name: beginning.run, step: beginning.step } }),
-        place: flags.place,
-        progress: ({ step, steps, tokens, tokPerSec, loss }) => progress({ step, steps, tokens, tokPerSec, loss }),
-      });
-    } finally {
-      await engine.dispose();
-    }
   });
 }

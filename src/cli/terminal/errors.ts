@@ -2,8 +2,11 @@
 import { CommanderError } from 'commander';
 import type { CliContext } from './context.js';
 
-/** Exit codes: 0 done, 1 it failed, 2 the input is wrong, 130 stopped by the user. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+/**
+ * Exit codes: 0 done, 1 it failed, 2 the input is wrong, 130 stopped by the user; 75 of `study run`, for schedulers:
+ * the same command may do later (`EX_TEMPFAIL` of sysexits.h).
+ */
+export const EXIT = { ok: 0, failed: 1, usage: 2, again: 75, interrupted: 130 } as const;
 
 /** Prints what went wrong and returns the exit code. The stack shows with LONGSIGHT_DEBUG=1, and for our own bugs. */
 export async function reportError(

@@ -1,0 +1,343 @@
+/**
+ * `longsight study plan`, `run`, `status` and `report`: the runs of a study as units that any scheduler starts, kills
+ * and starts again. A claim is a run's own lock, so that any number of processes on any number of hosts share a folder.
+ */
+import { spawn } from 'node:child_process';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import {
+  ConfigError,
+  DeviceBusyError,
+  formatTokens,
+  InterruptedError,
+  LockHeldError,
+  LockLostError,
+  plural,
+  showValue,
+} from '../../core/index.js';
+import { checkRun, unknownName } from '../../lab/index.js';
+import {
+  isStudyFolder,
+  loadStudy,
+  openStudyFolder,
+  readPlan,
+  removeSpentBranches,
+  sharedBeginnings,
+  studyUnits,
+  waitsFor,
+  type PlannedRun,
+  type StudyPlan,
+  type Unit,
+} from '../../study/index.js';
+import type { CliContext } from '../terminal/context.js';
+import { EXIT } from '../terminal/errors.js';
+import {
+  addEngineOptions,
+  addOutputOptions,
+  addSetOption,
+  addTakeOverOption,
+  type EngineFlags,
+  type OutputFlags,
+  type SetFlag,
+  type TakeOverFlag,
+} from '../terminal/options.js';
+import { Output, textTable } from '../terminal/output.js';
+import { RunProgress } from '../terminal/progress.js';
+import { performPlanned } from './planned-run.js';
+
+/** Registers the subcommands of `longsight study`. */
+export function addStudyUnits(study: Command, context: CliContext): void {
+  study.enablePositionalOptions().helpCommand(false);
+  const plan = study
+    .command('plan')
+    .summary('write a study folder without training, for schedulers')
+    .description(
+      'Checks a study file, writes its folder, and lists its runs: ids, engines and devices, and what goes on from what. ' +
+        'Nothing is trained. The same command adds to a folder what the file has got since.',
+    )
+    .argument('<file>', 'study file')
+    .option('--out <dir>', 'study folder (default: runs/NAME)')
+    .option('--long', "also plan the study's long arm");
+  addOutputOptions(addSetOption(addTakeOverOption(plan))).action((file: string, flags: PlanFlags) =>
+    planStudy(file, flags, context),
+  );
+  const run = study
+    .command('run')
+    .summary('train runs of a planned study in this process')
+    .description(
+      'Trains runs of a study folder, each from where it is; runs that are done stay as they are. Any number of these commands, on any ' +
+        'host that sees the folder, may work at once: no run is trained twice. Without an id or --shard it takes every run that ' +
+        `is free, one after another. SIGTERM and SIGUSR1 save the state and end with exit code ${EXIT.again}. Exit codes: ` +
+        `${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.again} try again (stopped, claimed by another ` +
+        `process, device busy, or waiting for another run), ${EXIT.interrupted} stopped by Ctrl-C.`,
+    )
+    .argument('<folder>', 'study folder')
+    .argument('[ids...]', 'names of runs')
+    .option(
+      '--shard <i/n>',
+      'every n-th run from the i-th on, i from 0: for schedulers that know an index only',
+      shard,
+    );
+  addOutputOptions(addEngineOptions(addTakeOverOption(run))).action((dir: string, ids: string[], flags: RunFlags) =>
+    runUnits(dir, ids, flags, context),
+  );
+  addOutputOptions(
+    study
+      .command('status')
+      .summary('how far a study is, and who works on what')
+      .description('Lists every run of a study folder: its state, how far it is, and the process that works on it.')
+      .argument('<folder>', 'study folder'),
+  ).action((dir: string, flags: OutputFlags) => showStatus(dir, flags, context));
+  addOutputOptions(
+    study
+      .command('report')
+      .summary('write the report of a study folder')
+      .description('Writes report.html, report.json and report.csv of a study folder, finished or not.')
+      .argument('<folder>', 'study folder')
+      .option('--out <dir>', 'where the files go (default: the folder itself)'),
+  ).action(async (dir: string, flags: OutputFlags & { readonly out?: string }) => {
+    requireStudy(dir);
+    // Loaded now: what draws figures is large.
+    await (await import('./report.js')).report(dir, flags, context);
+  });
+}
+
+interface PlanFlags extends OutputFlags, SetFlag, TakeOverFlag {
+  readonly out?: string;
+  readonly long?: boolean;
+}
+
+interface RunFlags extends OutputFlags, EngineFlags, TakeOverFlag {
+  readonly shard?: Shard;
+}
+
+/** Every `of`-th run from `index` on. */
+interface Shard {
+  readonly index: number;
+  readonly of: number;
+}
+
+function shard(text: string): Shard {
+  const [, index, of] = /^(\d{1,9})\/(\d{1,9})$/.exec(text) ?? [];
+  const found = { index: Number(index), of: Number(of) };
+  if (index === undefined || found.index >= found.of)
+    throw new ConfigError(`--shard ${showValue(text)}: give i/n with i from 0 to n - 1, such as 0/4`);
+  return found;
+}
+
+async function planStudy(file: string, flags: PlanFlags, context: CliContext): Promise<void> {
+  const output = new Output(context, flags);
+  const loaded = loadStudy(file, { long: flags.long ?? false, set: flags.set });
+  for (const run of distinctData(loaded)) checkRun(run.config);
+  const dir = flags.out ?? join('runs', loaded.name);
+  const waiting = (text: string) => output.note(text);
+  const { plan, lock } = await openStudyFolder(dir, loaded, {
+    ...{ takeOver: flags.takeOver, signal: context.signal, waiting },
+  });
+  lock.release();
+  const units = studyUnits(dir, plan);
+  const rows = units.map((unit) => [
+    ...[String(unit.index), unit.id, unit.resources.engine, String(unit.resources.devices)],
+    ...[
+      formatTokens(unit.budget),
+      unit.after === null ? '' : `${unit.after.run} at step ${unit.after.step}`,
+      unit.state,
+    ],
+  ]);
+  const head = ['', 'id', 'engine', 'devices', 'tokens', 'goes on from', 'state'];
+  output.result(
+    `${textTable([head, ...rows], new Set([0, 3, 4]))}\n${plural(units.length, 'run')}; study folder: ${dir}`,
+    { event: 'plan', dir: resolve(dir), runs: units },
+  );
+}
+
+/** One run for each combination of data and measurements: the others ask for the same files. */
+export function distinctData(plan: StudyPlan): PlannedRun[] {
+  const key = ({ config }: PlannedRun) => JSON.stringify([config.data, config.eval, config.train.seqLen]);
+  return [...new Map(plan.runs.map((run) => [key(run), run])).values()];
+}
+
+function requireStudy(dir: string): void {
+  if (!isStudyFolder(dir))
+    throw new ConfigError(`${dir} is no study folder; make one with longsight study plan FILE --out ${dir}`);
+}
+
+function showStatus(dir: string, flags: OutputFlags, context: CliContext): void {
+  requireStudy(dir);
+  const units = studyUnits(dir, readPlan(dir));
+  const rows = units.map((unit) => [
+    unit.id,
+    unit.state,
+    `${Math.floor((100 * unit.step) / unit.steps)} %`,
+    `${unit.step}/${unit.steps}`,
+    unit.holder === null ? '' : `process ${unit.holder.pid} on ${unit.holder.host}`,
+    unit.state === 'waiting' && unit.after !== null
+      ? `for step ${unit.after.step} of ${unit.after.run}`
+      : (unit.message ?? ''),
+  ]);
+  const counts = new Map<string, number>();
+  for (const { state } of units) counts.set(state, (counts.get(state) ?? 0) + 1);
+  const summary = [...counts].map(([state, count]) => `${count} ${state}`).join(', ');
+  new Output(context, flags).result(
+    `${textTable([['id', 'state', 'done', 'step', 'worked on by', ''], ...rows], new Set([2, 3]))}\n${summary}`,
+    { event: 'status', dir: resolve(dir), counts: Object.fromEntries(counts), runs: units },
+  );
+}
+
+async function runUnits(dir: string, ids: string[], flags: RunFlags, context: CliContext): Promise<void> {
+  requireStudy(dir);
+  const plan = readPlan(dir);
+  const names = plan.runs.map((run) => run.name);
+  const wrong = ids.find((id) => !names.includes(id));
+  if (wrong !== undefined) throw unknownName('run', wrong, names);
+  if (ids.length > 0 && flags.shard !== undefined)
+    throw new ConfigError('--shard goes without names of runs: it says itself which they are');
+  const preempted = preemption(context.signal);
+  try {
+    const [only] = ids;
+    if (only !== undefined && ids.length === 1) {
+      const run = plan.runs.find(({ name }) => name === only) as PlannedRun;
+      context.exitWith(await runUnit(dir, plan, run, flags, { ...context, signal: preempted.signal }, preempted));
+      return;
+    }
+    context.exitWith(await runSeveral(dir, plan, ids, flags, context, preempted));
+  } finally {
+    preempted.forget();
+  }
+}
+
+/** Whether a scheduler wants the process gone. */
+interface Preemption {
+  readonly signal: AbortSignal;
+  /** SIGTERM or SIGUSR1 came, not Ctrl-C. */
+  readonly isAsked: () => boolean;
+  readonly forget: () => void;
+}
+
+const PREEMPTING = ['SIGTERM', 'SIGUSR1'] as const;
+
+function preemption(stopped: AbortSignal): Preemption {
+  const own = new AbortController();
+  const ask = () => own.abort(new InterruptedError('stopped by a signal, with its state saved'));
+  for (const name of PREEMPTING) process.on(name, ask);
+  return {
+    signal: AbortSignal.any([stopped, own.signal]),
+    isAsked: () => own.signal.aborted,
+    forget: () => {
+      for (const name of PREEMPTING) process.off(name, ask);
+    },
+  };
+}
+
+async function runUnit(
+  dir: string,
+  { runs }: StudyPlan,
+  run: PlannedRun,
+  flags: RunFlags,
+  context: CliContext,
+  preempted: Preemption,
+): Promise<number> {
+  const output = new Output(context, flags);
+  const again = (why: string): number => {
+    context.stderr.write(`longsight: ${run.name}: ${why}\n`);
+    output.event({ event: 'again', run: run.name, why });
+    return EXIT.again;
+  };
+  const unitNow = () => studyUnits(dir, { runs } as StudyPlan).find(({ id }) => id === run.name) as Unit;
+  const done = (unit: Unit) =>
+    output.result(`${run.name}: done, ${unit.step} steps`, { event: 'done', run: run.name, unit });
+  const before = unitNow();
+  if (before.state === 'done') {
+    done(before);
+    return EXIT.ok;
+  }
+  const shared = sharedBeginnings(runs);
+  const missing = waitsFor(dir, run.name, shared);
+  if (missing !== null)
+    return again(`it goes on from step ${missing.step} of ${missing.run}, which is not trained yet; run that first`);
+  const progress = new RunProgress(output);
+  try {
+    await performPlanned({
+      ...{ study: dir, run, shared, flags, takeOver: flags.takeOver, signal: context.signal },
+      note: (text) => progress.note(text),
+      progress: (step) => progress.step(step),
+      evaluated: (record) => progress.evaluated(record),
+    });
+  } catch (error) {
+    progress.stop();
+    // What time may mend is for the scheduler to try again; everything else is an error like any other.
+    const isLater =
+      error instanceof LockHeldError || error instanceof LockLostError || error instanceof DeviceBusyError;
+    if (isLater || (error instanceof InterruptedError && preempted.isAsked())) return again(error.message);
+    throw error;
+  }
+  progress.stop();
+  removeSpentBranches(dir, shared);
+  done(unitNow());
+  return EXIT.ok;
+}
+
+/** Runs one after another, each in a process of its own: a device is free again when its process has ended. */
+async function runSeveral(
+  dir: string,
+  plan: StudyPlan,
+  ids: readonly string[],
+  flags: RunFlags,
+  context: CliContext,
+  preempted: Preemption,
+): Promise<number> {
+  const shared = sharedBeginnings(plan.runs);
+  const wanted = new Set(ids);
+  const own = plan.runs.filter(({ name }, i) => {
+    if (flags.shard !== undefined) return i % flags.shard.of === flags.shard.index;
+    return wanted.size === 0 || wanted.has(name);
+  });
+  // Runs whose states others go on from come first.
+  const trainers = new Set([...shared.values()].map(({ run }) => run));
+  const queue = [...own].sort((a, b) => Number(trainers.has(b.name)) - Number(trainers.has(a.name)));
+  const isAnyFree = flags.shard === undefined && wanted.size === 0;
+  const codes = new Map<string, number>();
+  for (const { name } of queue) {
+    if (preempted.signal.aborted) break;
+    const unit = studyUnits(dir, plan).find(({ id }) => id === name);
+    if (isAnyFree && (unit?.state === 'running' || unit?.state === 'done')) continue;
+    codes.set(name, await runChild(dir, name, flags, context, preempted));
+  }
+  if (preempted.signal.aborted) return preempted.isAsked() ? EXIT.again : EXIT.interrupted;
+  const failed = [...codes].filter(([, code]) => code !== EXIT.ok && code !== EXIT.again).map(([name]) => name);
+  const later = [...codes].filter(([, code]) => code === EXIT.again).map(([name]) => name);
+  if (failed.length > 0)
+    context.stderr.write(`longsight: ${plural(failed.length, 'run')} failed: ${failed.join(', ')}\n`);
+  if (later.length > 0)
+    context.stderr.write(`longsight: ${plural(later.length, 'run')} to be tried again: ${later.join(', ')}\n`);
+  if (failed.length > 0) return EXIT.failed;
+  return later.length > 0 && !isAnyFree ? EXIT.again : EXIT.ok;
+}
+
+function runChild(
+  dir: string,
+  name: string,
+  { engine, threads, takeOver, json, quiet }: RunFlags,
+  { mainPath }: CliContext,
+  { signal }: Preemption,
+): Promise<number> {
+  const args = [
+    ...['study', 'run', dir, name],
+    ...(engine === undefined ? [] : ['--engine', engine]),
+    ...(threads === undefined ? [] : ['--threads', String(threads)]),
+    ...(takeOver === true ? ['--take-over'] : []),
+    ...(json === true ? ['--json'] : []),
+    ...(quiet === true ? ['--quiet'] : []),
+  ];
+  const child = spawn(process.execPath, [mainPath, ...args], { stdio: 'inherit' });
+  const stop = () => void child.kill('SIGTERM');
+  signal.addEventListener('abort', stop, { once: true });
+  return new Promise((ended, failed) => {
+    child.on('error', failed);
+    child.on('exit', (code) => {
+      signal.removeEventListener('abort', stop);
+      // A process that was killed has left its run where its last checkpoint is.
+      ended(code ?? EXIT.again);
+    });
+  });
+}
