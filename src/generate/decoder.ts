@@ -68,13 +68,14 @@ export class Decoder {
   }
 
   /**
-   * Compiles the graph that takes a single token. Those that read chunks of prompts are compiled when a prompt needs
-   * them, at most two. Positions are inputs of all.
+   * Compiles the graph that takes a single token, and those that read the chunks of the longest prompt, at most two;
+   * another is compiled when a shorter prompt needs it. Positions are inputs of all.
    */
   static async create(model: LoadedModel, options: DecoderOptions): Promise<Decoder> {
     const lengths = chunkLengths(options, model.engine.hints.accelerator === true);
     const decoder = new Decoder(model, options, lengths);
-    await decoder.#program(1);
+    const chunks = chunksOf(slotsFor(options.maxPrompt, lengths), lengths);
+    for (const n of new Set([1, ...chunks])) await decoder.#program(n);
     return decoder;
   }
 
