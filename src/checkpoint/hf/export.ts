@@ -267,7 +267,7 @@ function endTokenFields(ids: readonly number[]): { readonly eos_token_id: number
 /** Fields that Transformers takes only as floats, so that 5 must read 5.0. */
 const FLOAT_FIELDS = new Set(
   (
-    'rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon rope_theta partial_rotary_factor factor attention_factor beta_fast ' +
+    'routed_scaling_factor rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon rope_theta partial_rotary_factor factor attention_factor beta_fast ' +
     'beta_slow low_freq_factor high_freq_factor logit_scale final_logit_softcapping attn_logit_softcapping embedding_multiplier logits_scaling ' +
     'attention_multiplier residual_multiplier time_step_limit time_step_min mixer_rms_eps attn_scale logits_soft_cap key_multiplier attention_in_multiplier ' +
     'attention_out_multiplier lm_head_multiplier mlp_multipliers ssm_multipliers ssm_in_multiplier ssm_out_multiplier'

@@ -3,9 +3,15 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { inspectHfConfig, openHfModel, readSafetensors, writeSafetensors } from '../../../src/checkpoint/index.js';
+import {
+  exportHfModel,
+  inspectHfConfig,
+  openHfModel,
+  readSafetensors,
+  writeSafetensors,
+} from '../../../src/checkpoint/index.js';
 import { tensorFrom } from '../../../src/core/index.js';
-import { printPattern } from '../../../src/model/index.js';
+import { initialParameters, printPattern, resolveModelConfig } from '../../../src/model/index.js';
 
 const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
 const root = mkdtempSync(join(tmpdir(), 'longsight-latent-'));
@@ -47,6 +53,17 @@ describe('Kimi Linear', () => {
 });
 
 describe('DeepSeek-V3', () => {
+  it('is written with floats where its class takes no whole numbers', async () => {
+    const experts = { count: 4, perToken: 2, intermediateSize: 8, scores: 'sigmoid', normalizeEps: 1e-20 } as const;
+    const config = resolveModelConfig({
+      ...{ vocabSize: 16, hiddenSize: 16, numHeads: 2, layers: 'mla', intermediateSize: 8 },
+      experts: { ...experts, correctionBias: true },
+    });
+    const out = join(root, 'floats');
+    await exportHfModel(out, config, initialParameters(config, 1));
+    expect(readFileSync(join(out, 'config.json'), 'utf8')).toContain('"routed_scaling_factor": 1.0,');
+  });
+
   it('refuses choices of experts that its class does not know', () => {
     const config = { ...configOf('deepseek-v2-groups'), topk_method: 'noaux_tc' };
     expect(inspectHfConfig(config, 'config.json').unsupported).toEqual(['topk_method noaux_tc']);
