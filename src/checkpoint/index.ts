@@ -5,9 +5,11 @@ export { endTokens } from './end-tokens.js';
 export type { Family, HfConfigJson } from './hf/family/family.js';
 export {
   EXPORT_DTYPES,
+  exportDType,
   exportHfModel,
   planExport,
   type ExportDType,
+  type ExportedParameters,
   type ExportOptions,
   type ExportResult,
 } from './hf/export.js';

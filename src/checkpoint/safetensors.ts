@@ -46,6 +46,7 @@ const STORED_BYTES = {
   U8: 1,
   F8_E4M3: 1,
   F8_E5M2: 1,
+  F8_E8M0: 1,
   BOOL: 1,
 } as const;
 
@@ -391,10 +392,15 @@ function readAs(stored: StoredDType): DType {
   return isFloatStored(stored) ? 'f32' : 'i32';
 }
 
-type FloatStored = 'F64' | 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2';
+type FloatStored = 'F64' | 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2' | 'F8_E8M0';
 
 /** The numbers of the floats of one byte, by their bits. */
-const BYTE_FLOATS = { F8_E4M3: byteFloats(4, 3), F8_E5M2: byteFloats(5, 2) } as const;
+const BYTE_FLOATS = {
+  F8_E4M3: byteFloats(4, 3),
+  F8_E5M2: byteFloats(5, 2),
+  // Powers of 2 alone.
+  F8_E8M0: Float32Array.from({ length: 256 }, (_, bits) => (bits === 255 ? NaN : 2 ** (bits - 127))),
+} as const;
 
 /**
  * The numbers of one-byte floats with a sign, by their bits, f32 `[256]`: Micikevicius et al. 2022, "FP8 formats for
@@ -422,6 +428,7 @@ const WIDEN: Readonly<Record<FloatStored, (bytes: ArrayBuffer) => Float32Array>>
   BF16: (bytes) => widenHalf('bf16', new Uint16Array(bytes)),
   F8_E4M3: (bytes) => lookUp(BYTE_FLOATS.F8_E4M3, new Uint8Array(bytes)),
   F8_E5M2: (bytes) => lookUp(BYTE_FLOATS.F8_E5M2, new Uint8Array(bytes)),
+  F8_E8M0: (bytes) => lookUp(BYTE_FLOATS.F8_E8M0, new Uint8Array(bytes)),
 };
 
 const isFloatStored = (stored: StoredDType): stored is FloatStored => Object.hasOwn(WIDEN, stored);

@@ -62,7 +62,7 @@ const u32Scratch = new Uint32Array(f32Scratch.buffer);
 /** The bf16 bits nearest to `x` (ties to even; NaN stays NaN). */
 export function toBf16Bits(x: number): number {
   f32Scratch[0] = x;
-  const bits = u32Scratch[0] as number;
+  const bits = u32Scratch[0] ?? 0;
   if (Number.isNaN(x)) return 0x7fc0;
   return (((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff) >>> 0;
 }
@@ -76,6 +76,12 @@ export function fromBf16Bits(bits: number): number {
 const f64Scratch = new Float64Array(1);
 const u32Pair = new Uint32Array(f64Scratch.buffer);
 
+/** The upper half of a float64: sign, exponent and the first bits of the fraction. */
+function upperHalf(x: number): number {
+  f64Scratch[0] = x;
+  return u32Pair[1] ?? 0;
+}
+
 /** `x` rounded to a whole number, ties to even. */
 function roundEven(x: number): number {
   const down = Math.floor(x);
@@ -86,13 +92,13 @@ function roundEven(x: number): number {
 /** The IEEE half-precision bits nearest to `x` (ties to even; too large is infinite; NaN stays NaN). */
 export function toF16Bits(x: number): number {
   if (Number.isNaN(x)) return 0x7e00;
-  f64Scratch[0] = x;
-  const sign = ((u32Pair[1] as number) >>> 16) & 0x8000;
+  const upper = upperHalf(x);
+  const sign = (upper >>> 16) & 0x8000;
   const size = Math.abs(x);
   if (size >= 65520) return sign | 0x7c00;
   // Below the smallest normal number all have its step; one that rounds up to it has its bits.
   if (size < 2 ** -14) return sign | roundEven(size * 2 ** 24);
-  const exponent = (((u32Pair[1] as number) >>> 20) & 0x7ff) - 1023;
+  const exponent = ((upper >>> 20) & 0x7ff) - 1023;
   return sign | (((exponent + 15) << 10) + roundEven(size * 2 ** (10 - exponent)) - 1024);
 }
 
@@ -118,6 +124,6 @@ export function widenHalf(dtype: HalfDType, bits: Uint16Array): Float32Array {
 /** The numbers of a table at places that are right by construction, one for each place. */
 export function lookUp(table: Float32Array, places: Uint8Array | Uint16Array): Float32Array {
   const out = new Float32Array(places.length);
-  for (let i = 0; i < out.length; i++) out[i] = table[places[i] as number] as number;
+  for (let i = 0; i < out.length; i++) out[i] = table[places[i] ?? 0] ?? 0;
   return out;
 }

@@ -18,6 +18,7 @@ import {
   LongsightError,
   maxOf,
   type DType,
+  type HostTensor,
 } from '../core/index.js';
 import { hasShards, tokenizerOfShards } from '../data/index.js';
 import {
@@ -148,6 +149,10 @@ interface Origin {
   /** What weights are held in on the engine, by name, and the weights in that; none are named that are f32. */
   readonly held: ReadonlyMap<string, DType>;
   readonly weights: () => NamedWeights;
+  /** What each parameter is stored in. */
+  readonly types: () => ReadonlyMap<string, DType>;
+  /** One parameter, f32. */
+  readonly parameter: (name: string) => HostTensor<'f32'> | undefined;
   readonly engine: EngineSource;
 }
 
@@ -223,6 +228,16 @@ export class OpenedModel implements LoadedModel {
     return this.#origin.parameters();
   }
 
+  /** One of the weights on the host in float32; undefined if the model has none of this name. */
+  parameter(name: string): HostTensor<'f32'> | undefined {
+    return this.#origin.parameter(name);
+  }
+
+  /** What the weights are stored in: of imported models bf16 or f16 where their files are, else f32. */
+  get storedTypes(): ReadonlySet<DType> {
+    return new Set(this.#origin.types().values());
+  }
+
   /**
    * What tells models apart whatever they are called: the configuration, and every file of weights by its bytes.
    * Reads each file once from front to back.
@@ -267,6 +282,8 @@ function imported(path: string, options: OpenOptions): OpenedModel {
   return new OpenedModel({
     ...{ path, config: opened.config, parameters: () => opened.parameters(), run: null, checkpoint: null },
     held: weightsHeld === 'float32' ? new Map() : opened.types,
+    types: () => opened.types,
+    parameter: (name) => opened.parameter(name),
     weights: () => opened.weights(weightsHeld === 'float32' ? 'f32' : undefined),
     tokenizer: hasTokenizer(path) ? withinVocabulary(openTokenizer(path), opened.config.vocabSize) : null,
     engine: new EngineSource(options, null, mostlyBf16(opened.types) ? 'bf16' : undefined),
@@ -278,6 +295,12 @@ function mostlyBf16(types: ReadonlyMap<string, DType | 'f16'>): boolean {
   return [...types.values()].filter((type) => type === 'bf16').length > types.size / 2;
 }
 
+/** Looks parameters up in what is read at the first of them. */
+function once(read: () => HostParameters): Origin['parameter'] {
+  let all: HostParameters | null = null;
+  return (name) => (all ??= read()).get(name);
+}
+
 function stored(path: string, run: NamedRun, checkpoint: Checkpoint, engine: EngineSource): OpenedModel {
   const { model: config } = checkpoint.state;
   const [shards] = shardsOf(run);
@@ -286,6 +309,8 @@ function stored(path: string, run: NamedRun, checkpoint: Checkpoint, engine: Eng
     ...{ path, config, parameters: () => checkpoint.parameters(), run, checkpoint, tokenizer, engine },
     // Checkpoints are float32.
     ...{ held: new Map(), weights: () => checkpoint.parameters() },
+    types: () => new Map([['', 'f32']]),
+    parameter: once(() => checkpoint.parameters()),
   });
 }
 

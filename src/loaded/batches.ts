@@ -6,13 +6,20 @@ import { LONG_SEQUENCE } from './segments.js';
 
 /** Tokens of a pass on the host: few, as its memory grows with them. */
 const HOST_TOKENS = 4096;
+/** Bytes of the widest activation of a pass on the host: gates and values of an MLP. */
+const HOST_BYTES = 2 ** 25;
 /** Tokens of a pass on an accelerator, which fewer would leave idle. */
 const ACCELERATOR_TOKENS = 65_536;
 
-/** Tokens of one pass unless a caller says: many where an accelerator reads sequences, unless they are long. */
-function usualBatchTokens({ hints }: Engine, samples: readonly SequenceSample[]): number {
+/**
+ * Tokens of one pass unless a caller says: many where an accelerator reads sequences, unless they are long; on the host
+ * fewer for wide models, whose weights leave less room.
+ */
+function usualBatchTokens({ engine: { hints }, config }: ModelOnEngine, samples: readonly SequenceSample[]): number {
   const length = samples.reduce((most, s) => Math.max(most, s.end), 1);
-  return hints.accelerator === true && length < LONG_SEQUENCE ? ACCELERATOR_TOKENS : HOST_TOKENS;
+  if (hints.accelerator === true && length < LONG_SEQUENCE) return ACCELERATOR_TOKENS;
+  const widest = 2 * Math.max(config.intermediateSize, config.hiddenSize);
+  return Math.min(HOST_TOKENS, Math.floor(HOST_BYTES / (4 * widest)));
 }
 
 /** What a batch needs of a sample: its tokens as far as `end`. */
@@ -51,11 +58,15 @@ export interface SequenceBatches<S> {
  * @throws DataError if a sample holds a token that the model does not know
  */
 export function batchSequences<S extends SequenceSample>(
-  { engine, config: { vocabSize } }: ModelOnEngine,
+  on: ModelOnEngine,
   samples: readonly S[],
-  batchTokens: number = usualBatchTokens(engine, samples),
-  upload: Upload = (on, shape, values) => on.upload(tensorFrom('i32', shape, values)),
+  batchTokens: number = usualBatchTokens(on, samples),
+  upload: Upload = (engine, shape, values) => engine.upload(tensorFrom('i32', shape, values)),
 ): SequenceBatches<S> {
+  const {
+    engine,
+    config: { vocabSize },
+  } = on;
   if (samples.length === 0) throw new ConfigError('this analysis needs at least one sample, got none');
   for (const { tokens, end } of samples) checkTokenIds(tokens.subarray(0, end), vocabSize, 'a sample holds');
   const length = samples.reduce((most, s) => Math.max(most, s.end), 1);

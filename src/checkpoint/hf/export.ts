@@ -18,6 +18,7 @@ import {
   LongsightError,
   sizeOf,
   tensorFrom,
+  type DType,
   type HostTensor,
   type Shape,
 } from '../../core/index.js';
@@ -202,9 +203,17 @@ function flat(name: string, value: unknown): [string, string][] {
 }
 
 /** Types of exported tensors, by the names of Transformers. */
-export const EXPORT_DTYPES = ['float32', 'bfloat16'] as const;
+export const EXPORT_DTYPES = ['float32', 'bfloat16', 'float16'] as const;
 /** The element types that exported tensors may have. */
 export type ExportDType = (typeof EXPORT_DTYPES)[number];
+
+const STORED = { float32: 'f32', bfloat16: 'bf16', float16: 'f16' } as const satisfies Record<ExportDType, DType>;
+
+/** The element type that holds weights of these types exactly: that of all of them, or float32 where they differ. */
+export function exportDType(types: Iterable<DType>): ExportDType {
+  const [first, ...rest] = new Set(types);
+  return EXPORT_DTYPES.find((name) => STORED[name] === first && rest.length === 0) ?? 'float32';
+}
 
 /** How a model is exported. */
 export interface ExportOptions {
@@ -215,10 +224,13 @@ export interface ExportOptions {
   /** The folder that the model was imported from, whose settings of generation and other special tokens it keeps. */
   readonly imported?: string | null;
   /** The element type of stored tensors, rounded to the nearest (default: float32). */
-  readonly dtype?: ExportDType;
+  readonly dtype?: ExportDType | undefined;
   /** The most bytes of tensors in one file (default: 5 GB). A tensor is never split over files. */
   readonly shardBytes?: number;
 }
+
+/** Where exported parameters come from: a map of them, or what reads one when it is asked for. */
+export type ExportedParameters = Pick<HostParameters, 'get'>;
 
 /** What an export wrote. */
 export interface ExportResult extends Pick<ExportPlan, 'modelType' | 'architecture'> {
@@ -239,7 +251,7 @@ const DEFAULT_SHARD_BYTES = 5e9;
 export async function exportHfModel(
   folder: string,
   config: ModelConfig,
-  parameters: HostParameters,
+  parameters: ExportedParameters,
   options: ExportOptions = {},
 ): Promise<ExportResult> {
   const { modelType, architecture, json, family } = planExport(config, options.modelType);
@@ -319,7 +331,7 @@ function outgoing(family: Family, config: ModelConfig): Map<string, Outgoing> {
   return tensors;
 }
 
-function gather({ shape, from }: Outgoing, parameters: HostParameters): HostTensor<'f32'> {
+function gather({ shape, from }: Outgoing, parameters: ExportedParameters): HostTensor<'f32'> {
   const data = new Float32Array(sizeOf(shape));
   for (const { parameter, offset, source, first } of from) {
     const width = rowWidth(parameter, source);
@@ -342,10 +354,10 @@ async function writeWeights(
   folder: string,
   family: Family,
   config: ModelConfig,
-  parameters: HostParameters,
-  { dtype, shardBytes }: Required<Pick<ExportOptions, 'dtype' | 'shardBytes'>>,
+  parameters: ExportedParameters,
+  { dtype, shardBytes }: { readonly dtype: ExportDType; readonly shardBytes: number },
 ): Promise<{ files: string[]; bytes: number }> {
-  const stored = dtype === 'bfloat16' ? 'bf16' : 'f32';
+  const stored = STORED[dtype];
   const tensors = outgoing(family, config);
   const constants = new Map((family.constants?.(config, () => undefined) ?? []).map((c) => [c.name, c]));
   const specs: TensorSpec[] = [...tensors, ...constants].map(([name, { shape }]) => ({ name, dtype: stored, shape }));

@@ -4,11 +4,12 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { got, refuseHubName, type HostTensor } from '../../core/index.js';
+import { DTYPE_BYTES, got, refuseHubName, sizeOf, type HostTensor } from '../../core/index.js';
 import type { HostParameters, ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
 import { Fields } from './family/fields.js';
 import { INDEX_FILE, MODEL_FILE, tensorFiles, type TensorFiles } from './places.js';
+import { dequantized, describeQuantization } from './quantized.js';
 import { TensorReader, type WeightDType } from './reader.js';
 import { inspectHfConfig, readConfigJson, supported } from './registry.js';
 import {
@@ -38,6 +39,8 @@ export interface HfModel {
   readonly parameters: () => HostParameters;
   /** What each parameter is held in where nothing else is asked for: bf16 or f16 where it is stored so, else f32. */
   readonly types: ReadonlyMap<string, WeightDType>;
+  /** Reads the parameter of a name, f32, anew at each call but for the last one; undefined if there is none. */
+  readonly parameter: (name: string) => HostTensor<'f32'> | undefined;
   /** Reads one parameter after another, each in `type` or, by default, in that of `types`. */
   readonly weights: (type?: 'f32') => Iterable<readonly [name: string, tensor: HostTensor<WeightDType>]>;
   /** Every tensor of the files, by the places in the parameters that hold its elements. */
@@ -70,8 +73,13 @@ export function isHfFolder(folder: string): boolean {
 export function openHfModel(folder: string): HfModel {
   refuseHubName(folder);
   const path = join(folder, CONFIG_FILE);
-  const { modelType, family, config: written } = supported(inspectHfConfig(readConfigJson(path), path), path);
-  const files = tensorFiles(folder);
+  const {
+    modelType,
+    family,
+    quantization,
+    config: written,
+  } = supported(inspectHfConfig(readConfigJson(path), path), path);
+  const files = dequantized(tensorFiles(folder), quantization);
   const { config } = storedModel(family, written, files);
   checkTensors(folder, family, config, files);
   const mapped = mapParameters(family, config, shapesIn(files));
@@ -79,6 +87,15 @@ export function openHfModel(folder: string): HfModel {
   const parameters = () => {
     using reader = new TensorReader(files);
     return new Map(mapped.map((parameter) => [parameter.name, readParameter(reader, parameter, 'f32')] as const));
+  };
+  let last: { readonly name: string; readonly tensor: HostTensor<'f32'> } | null = null;
+  const parameter = (name: string) => {
+    if (last?.name === name) return last.tensor;
+    const found = mapped.find((one) => one.name === name);
+    if (found === undefined) return undefined;
+    using reader = new TensorReader(files);
+    last = { name, tensor: readParameter(reader, found, 'f32') };
+    return last.tensor;
   };
   function* weights(type?: 'f32'): Generator<readonly [string, HostTensor<WeightDType>]> {
     using reader = new TensorReader(files);
@@ -98,6 +115,7 @@ export function openHfModel(folder: string): HfModel {
     config,
     parameters,
     types,
+    parameter,
     weights,
     parts: tensorParts(mapped),
     inMemory,
@@ -150,6 +168,10 @@ export interface HfInspection {
   readonly unsupported: readonly string[];
   /** What a user should know of how the configuration was read. */
   readonly notes: readonly string[];
+  /** How the weights are stored quantized; null if they are not. */
+  readonly quantization: string | null;
+  /** Bytes that an opened model holds of its parameters in each type; parameters whose tensors are missing left out. */
+  readonly held: Readonly<Partial<Record<WeightDType, number>>>;
   readonly tensors: TensorProblems & {
     readonly count: number;
     /** Bytes of all tensors in the files. */
@@ -157,6 +179,16 @@ export interface HfInspection {
     /** Types of their elements, such as `BF16`. */
     readonly types: readonly string[];
   };
+}
+
+function heldBytes(family: Family, config: ModelConfig, files: TensorFiles): HfInspection['held'] {
+  const bytes: Partial<Record<WeightDType, number>> = {};
+  for (const parameter of mapParameters(family, config, shapesIn(files))) {
+    if (!parameter.layout.sources.every(({ tensor }) => files.has(tensor))) continue;
+    const type = parameterType(files, parameter);
+    bytes[type] = (bytes[type] ?? 0) + DTYPE_BYTES[type] * sizeOf(parameter.shape);
+  }
+  return bytes;
 }
 
 /**
@@ -169,14 +201,17 @@ export interface HfInspection {
 export function inspectHfModel(folder: string): HfInspection {
   refuseHubName(folder);
   const path = join(folder, CONFIG_FILE);
-  const { modelType, family, unsupported, ...written } = inspectHfConfig(readConfigJson(path), path);
-  const files = tensorFiles(folder);
+  const { modelType, family, unsupported, quantization, ...written } = inspectHfConfig(readConfigJson(path), path);
+  const stored = tensorFiles(folder);
+  const files = dequantized(stored, quantization);
   const head = storedModel(family, written.config, files);
   const config = head.config;
   const notes = [...written.notes, ...head.notes, ...leftOut(folder, family, config, files)];
-  const entries = [...files.values()];
+  const entries = [...stored.values()];
   return {
     ...{ folder, modelType, config, unsupported, notes },
+    quantization: quantization && describeQuantization(quantization),
+    held: heldBytes(family, config, files),
     tensors: {
       ...compareTensors(family, config, files),
       count: entries.length,

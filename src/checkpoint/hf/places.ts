@@ -2,8 +2,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { parseStored, readJson, sameShape, sizeOf, StoreError, type Shape, clip } from '../../core/index.js';
+import { parseStored, readJson, sameShape, sizeOf, StoreError, clip } from '../../core/index.js';
 import { SafetensorsFile } from '../safetensors.js';
+import { TensorReader } from './reader.js';
+import type { NamedPlace, TensorFiles, TensorPlace } from './stored-tensor.js';
+
+export type { NamedPlace, TensorFiles } from './stored-tensor.js';
 
 /** The name of the tensor file of a model in one file. */
 export const MODEL_FILE = 'model.safetensors';
@@ -14,20 +18,6 @@ const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string())
 
 /** Elements that are compared at a time. */
 const CHUNK = 2 ** 20;
-
-/** Where a tensor is stored. */
-interface TensorPlace {
-  readonly path: string;
-  /** The shape that the file's header states. */
-  readonly shape: Shape;
-  /** The type of the tensor's elements in the file, such as `BF16`. */
-  readonly stored: string;
-  /** The tensor's size in the file, in bytes. */
-  readonly bytes: number;
-}
-
-/** Which file holds each tensor. */
-export type TensorFiles = ReadonlyMap<string, TensorPlace>;
 
 /**
  * The tensors of a folder, headers checked against the sizes of the files.
@@ -80,22 +70,28 @@ export function tensorFiles(folder: string): TensorFiles {
   return found;
 }
 
-/** A tensor of a folder by its name and place. */
-export interface NamedPlace extends TensorPlace {
-  readonly name: string;
-}
-
 /**
- * Whether two stored tensors have the same shape and the same values, as numbers; NaN equals NaN. Reads both in chunks.
+ * Whether two stored tensors have the same shape and the same values, as numbers; NaN equals NaN. Those that are no
+ * floats are compared by their bytes. Reads both in chunks.
  */
 export function sameStored(a: NamedPlace, b: NamedPlace): boolean {
   if (!sameShape(a.shape, b.shape)) return false;
-  using fileA = new SafetensorsFile(a.path);
-  using fileB = new SafetensorsFile(b.path);
+  using readerA = new TensorReader(new Map([[a.name, a]]));
+  using readerB = new TensorReader(new Map([[b.name, b]]));
   const size = sizeOf(a.shape);
+  const isFloat = (place: TensorPlace) => place.coding !== undefined || /^B?F/.test(place.stored);
   for (let first = 0; first < size; first += CHUNK) {
     const last = Math.min(size, first + CHUNK);
-    if (!sameFloats(fileA.readFloats(a.name, first, last), fileB.readFloats(b.name, first, last))) return false;
+    if (isFloat(a) && isFloat(b)) {
+      if (!sameFloats(readerA.floats(a.name, first, last), readerB.floats(b.name, first, last))) return false;
+    } else {
+      if (a.stored !== b.stored) return false;
+      const width = a.bytes / size;
+      const [ours, theirs] = [new Uint8Array((last - first) * width), new Uint8Array((last - first) * width)];
+      readerA.bytes(a, first, ours);
+      readerB.bytes(b, first, theirs);
+      if (ours.some((v, i) => v !== theirs[i])) return false;
+    }
   }
   return true;
 }

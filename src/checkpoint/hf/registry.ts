@@ -28,6 +28,7 @@ import { gptOss, mixtral, olmoe, qwen2Moe, qwen3Moe } from './families/sparse.js
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
 import { named, type Prefixes } from './family/names.js';
+import { readQuantization, type Quantization } from './quantized.js';
 
 /** The families of Transformers models, in the order in which exported models look for a class. */
 export const FAMILIES: readonly Family[] = [
@@ -101,6 +102,8 @@ export interface HfConfigReading {
   readonly unsupported: readonly string[];
   /** What a user should know of how the file was read. */
   readonly notes: readonly string[];
+  /** How weights are stored quantized; null if they are not, or in a way that is not supported. */
+  readonly quantization: Quantization | null;
 }
 
 /**
@@ -114,12 +117,17 @@ export function inspectHfConfig(value: unknown, where: string): HfConfigReading 
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new DataError(`${where} holds no JSON object`, { details: { where } });
   }
-  const fields = new Fields(value as Record<string, unknown>, where);
+  const { quantization_config: quantized = null, ...rest } = value as Record<string, unknown>;
+  const fields = new Fields(rest, where);
+  const quantization = readQuantization(new Fields({ quantization_config: quantized }, where, '', fields));
   const wrapper = WRAPPERS.find((w) => w.modelType === fields.text('model_type'));
-  return wrapper === undefined ? readText(fields, fields.text('model_type')) : readWrapped(fields, wrapper);
+  const reading = wrapper === undefined ? readText(fields, fields.text('model_type')) : readWrapped(fields, wrapper);
+  return { ...reading, quantization };
 }
 
-function readText(fields: Fields, modelType: string, names?: Prefixes): HfConfigReading {
+type TextReading = Omit<HfConfigReading, 'quantization'>;
+
+function readText(fields: Fields, modelType: string, names?: Prefixes): TextReading {
   const { where } = fields;
   const found = FAMILIES.find((f) => f.modelTypes.includes(modelType));
   if (found === undefined) {
@@ -142,7 +150,7 @@ function readText(fields: Fields, modelType: string, names?: Prefixes): HfConfig
 }
 
 /** The text part of a model that also reads images; its head is tied if either of the two configurations says so. */
-function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byClass, names }: Wrapper): HfConfigReading {
+function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byClass, names }: Wrapper): TextReading {
   const outer = fields.ofClass(byClass);
   const inner = outer.object('text_config');
   if (inner === null) {
@@ -161,7 +169,7 @@ function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byCla
 }
 
 /** Classes with images take the logits as the head gives them, whatever the text model's own class does to them. */
-function withPlainLogits(fields: Fields, { modelType, config }: HfConfigReading): ModelConfig {
+function withPlainLogits(fields: Fields, { modelType, config }: TextReading): ModelConfig {
   const { logitScale, logitSoftcap } = config;
   if (logitScale !== 1 || logitSoftcap !== null) {
     const what = [logitScale === 1 ? '' : 'scaled', logitSoftcap === null ? '' : 'soft-capped']

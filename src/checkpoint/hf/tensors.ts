@@ -3,6 +3,7 @@ import {
   allocate,
   present,
   at,
+  got,
   i32At,
   formatShape,
   hostTensor,
@@ -261,7 +262,7 @@ export function checkTensors(folder: string, family: Family, config: ModelConfig
 
 /** What a parameter is held in: the type of its tensors where they have one, f32 where they differ. */
 export function parameterType(files: TensorFiles, { layout }: MappedParameter): WeightDType {
-  const [first, ...rest] = new Set(layout.sources.map(({ tensor }) => heldAs(files, tensor)));
+  const [first, ...rest] = new Set(layout.sources.map(({ tensor }) => heldAs(got(files, tensor))));
   return first === undefined || rest.length > 0 ? 'f32' : first;
 }
 
@@ -291,7 +292,7 @@ function readInto(reader: TensorReader, parameter: MappedParameter, dtype: Weigh
     const before = (source.within?.index ?? 0) * source.rows * width;
     const rows = { reader, source, before, width, dtype };
     const asStored = source.take === null && !layout.transposed && layout.columns === undefined;
-    if (asStored && dtype !== 'f32') {
+    if (asStored && data instanceof Uint16Array) {
       reader.fill(source.tensor, before, data.subarray(first * width, (first + source.rows) * width));
     } else {
       for (const { from, chunk } of chunksOf(rows, places)) {

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import {
   EXPORT_DTYPES,
+  exportDType,
   exportHfModel,
   hasTokenizer,
   type ExportDType,
@@ -26,7 +27,7 @@ import { Output } from '../terminal/output.js';
 interface Flags extends OutputFlags, SetFlag {
   readonly step?: number;
   readonly type?: string;
-  readonly dtype: ExportDType;
+  readonly dtype?: ExportDType;
   readonly shardSize?: number;
 }
 
@@ -45,9 +46,8 @@ export function addExport(program: Command, context: CliContext): void {
     .option('--type <model_type>', 'the class to export as, such as smollm3 or olmo_hybrid')
     .option(
       '--dtype <name>',
-      `what tensors are stored in: ${EXPORT_DTYPES.join(', ')}`,
+      `what tensors are stored in: ${EXPORT_DTYPES.join(', ')} (default: float32; of an imported model what its files hold)`,
       (text) => parseChoice('--dtype', EXPORT_DTYPES, text),
-      'float32',
     )
     .option('--shard-size <bytes>', 'largest file of tensors (default: 5 GB)', (text) =>
       positiveInteger('--shard-size', text),
@@ -55,8 +55,9 @@ export function addExport(program: Command, context: CliContext): void {
   addOutputOptions(addSetOption(command)).action(async (path: string, out: string, flags: Flags) => {
     const model = openModel(path, { step: flags.step, set: flags.set, use: CHECKPOINT_USES.exporting });
     const tokenizer = tokenizerOf(model);
-    const result = await exportHfModel(out, model.config, model.parameters(), {
-      ...{ tokenizer, dtype: flags.dtype, endTokens: stopTokensOf(model) },
+    const parameters = { get: (name: string) => model.parameter(name) };
+    const result = await exportHfModel(out, model.config, parameters, {
+      ...{ tokenizer, dtype: flags.dtype ?? exportDType(model.storedTypes), endTokens: stopTokensOf(model) },
       imported: model.run === null ? model.source : null,
       ...(flags.type === undefined ? {} : { modelType: flags.type }),
       ...(flags.shardSize === undefined ? {} : { shardBytes: flags.shardSize }),

@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
-import { formatCount, formatShape } from '../../core/index.js';
+import { DataError, formatCount, formatShape } from '../../core/index.js';
 import { modelCost, printPattern, type ModelConfig, type ModelCost } from '../../model/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
@@ -25,18 +25,24 @@ export function addInspect(program: Command, context: CliContext): void {
     .summary('what a model saved by Transformers is, and what cannot be imported')
     .description(
       'Prints layers, sizes and costs of a Hugging Face folder (config.json and safetensors), and by name everything that cannot be ' +
-        'imported. Reads no weights but a stored head beside a tied embedding, and buffers, to compare them. Exit code 1 if the model cannot be imported.',
+        'imported. Reads no weights but a stored head beside a tied embedding, and buffers, to compare them. Exit code 1 if the model cannot ' +
+        'be imported, be it for its model_type; 2 if a file is missing, damaged or not what it should be.',
     )
     .argument('<folder>', 'folder of a model saved by Transformers')
     .option('--seq-len <tokens>', 'sequence length of the costs', (text) => positiveInteger('--seq-len', text), 2048);
   addOutputOptions(command).action((folder: string, flags: Flags) => {
-    const inspection = inspectHfModel(folder);
+    const output = new Output(context, flags);
+    const inspection = inspected(folder);
+    if (typeof inspection === 'string') {
+      output.result(inspection, { event: 'inspect', folder, unsupported: [inspection], importable: false });
+      return context.exitWith(EXIT.failed);
+    }
     const problems = problemsOf(inspection);
     const cost = modelCost(inspection.config, flags.seqLen);
     const verdict = problems.length === 0 ? ['Everything can be imported.'] : problems;
     const remarks = [...inspection.notes.map((note) => `note: ${note}`), ...verdict];
     const text = `${describe(inspection, cost)}\n\n${remarks.join('\n')}`;
-    new Output(context, flags).result(text, {
+    output.result(text, {
       event: 'inspect',
       ...inspection,
       layers: printPattern(inspection.config.layers),
@@ -45,6 +51,16 @@ export function addInspect(program: Command, context: CliContext): void {
     });
     if (problems.length > 0) context.exitWith(EXIT.failed);
   });
+}
+
+/** What the folder holds; a sentence where its `model_type` is none that can be read. */
+function inspected(folder: string): HfInspection | string {
+  try {
+    return inspectHfModel(folder);
+  } catch (error) {
+    if (error instanceof DataError && error.details['modelType'] !== undefined) return error.message;
+    throw error;
+  }
 }
 
 function problemsOf({ unsupported, tensors }: HfInspection): string[] {
@@ -77,7 +93,8 @@ const plainHeads = ({ numHeads, headDim, numKvHeads }: ModelConfig): string =>
 const latentHeads = ({ numHeads }: ModelConfig, mla: NonNullable<ModelConfig['mla']>): string =>
   `${numHeads} of ${mla.nopeDim} + ${mla.ropeDim}, values of ${mla.valueDim}, latents of ${mla.latentRank}`;
 
-function describe({ modelType, config, tensors }: HfInspection, cost: ModelCost): string {
+function describe({ modelType, config, tensors, quantization, held }: HfInspection, cost: ModelCost): string {
+  const inMemory = Object.entries(held).map(([type, n]) => `${formatCount(n)} bytes of ${type}`);
   const bytes = `${formatCount(tensors.bytes)} bytes (${tensors.types.join(', ')})`;
   const rows: [string, string][] = [
     ['model type', modelType],
@@ -90,6 +107,8 @@ function describe({ modelType, config, tensors }: HfInspection, cost: ModelCost)
     ...describeActive(config, cost),
     ['  without embedding and head', formatCount(cost.parameters.nonEmbedding)],
     ['tensors', `${tensors.count}, ${bytes}`],
+    ...(quantization === null ? [] : [['quantized', quantization] satisfies [string, string]]),
+    ['weights in memory', inMemory.join(', ')],
     ['forward FLOPs per token', formatCount(cost.forwardFlops)],
     [`cache bytes at ${formatCount(cost.seqLen)} tokens`, formatCount(cost.cacheBytes)],
   ];

@@ -12,6 +12,7 @@ import {
   ConfigError,
   EngineError,
   allocate,
+  isHalf,
   sizeOf,
   type DType,
   type HostArray,
@@ -205,10 +206,18 @@ class OnnxExecutable implements Executable {
 const rewriting = (graph: Graph): 'all' | 'basic' =>
   graph.nodes.some((node) => node.outputs.some((v) => v.dtype === 'f64')) ? 'basic' : 'all';
 
+/**
+ * Whether a program keeps the memory of its temporaries for the next run. Passes over weights of two bytes give it
+ * back: they are there to take little memory, and work long on each temporary. Steps of decoding do not.
+ */
+const keepsMemory = (graph: Graph, { donate = {} }: CompileOptions): boolean =>
+  Object.keys(donate).length > 0 || !graph.inputs.some(({ value }) => isHalf(value.dtype));
+
 function sessionOptions(
   threads: number,
   profile: string | undefined,
   graph: Graph,
+  keepsMemory: boolean,
 ): Ort.InferenceSession.SessionOptions {
   return {
     executionProviders: ['cpu'],
@@ -218,6 +227,7 @@ function sessionOptions(
     graphOptimizationLevel: rewriting(graph),
     // A plan of one block for all temporaries doubles the memory and saves no time.
     enableMemPattern: false,
+    enableCpuMemArena: keepsMemory,
     logSeverityLevel: 3,
     // Masked softmax leaves denormals, which the processor handles a hundred times slower than numbers.
     extra: {
@@ -258,7 +268,7 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
       try {
         const session = await ort.InferenceSession.create(
           lowered.model,
-          sessionOptions(threads, options.profile, graph),
+          sessionOptions(threads, options.profile, graph, keepsMemory(graph, compileOptions)),
         );
         return new OnnxExecutable(graph, session, lowered, compileOptions.donate ?? {});
       } catch (cause) {
