@@ -125,7 +125,7 @@ async function indexed(url) {
       indexed: { done, all },
     } = await (await fetch(`${url}api/state`)).json();
     if (done === all) return;
-    await new Promise((next) => setTimeout(next, 250));
+    await new Promise((next) => setTimeout(next, 2000));
   }
 }
 

@@ -9,7 +9,7 @@ import { fingerprint, LongsightError, makeFolder, readJson, writeFileAtomic } fr
 import { configPath, metricsPath } from '../run/index.js';
 import { readPlan } from '../study/index.js';
 import type { ConfigColumn, DashboardData, RunRow, StudyRow } from './api.js';
-import { FolderFinder, insidePath, type Found, type Root } from './folders.js';
+import { BY_NAME, FolderFinder, insidePath, type Found, type Root } from './folders.js';
 import {
   factsStamp,
   progressStamp,
@@ -219,7 +219,7 @@ export class Catalog {
   }
 
   #ordered(): KnownRun[] {
-    return [...this.#runs.values()].sort((a, b) => a.found.shown.localeCompare(b.found.shown, 'en', { numeric: true }));
+    return [...this.#runs.values()].sort((a, b) => BY_NAME.compare(a.found.shown, b.found.shown));
   }
 
   /** Runs that go on or changed lately, and some of the others in turn. */

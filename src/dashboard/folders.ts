@@ -5,6 +5,8 @@ import { fingerprint, isTemporary, StoreError } from '../core/index.js';
 import { isRunFolder } from '../run/index.js';
 import { isStudyFolder } from '../study/index.js';
 
+/** Orders names by their letters and the numbers in them; made once, as `localeCompare` makes one for each call. */
+export const BY_NAME = new Intl.Collator('en', { numeric: true });
 /** How deep below a root folders are looked for. */
 const MOST_DEPTH = 5;
 /** The most folders that one look takes in, so that a root such as `/` ends. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { metricsPath } from '../run/index.js';
 import type { ChangeEvent, DashboardData, RunAnswer, RunHeadsAnswer } from './api.js';
 import { Catalog } from './catalog.js';
-import { insidePath, type Root } from './folders.js';
+import { BY_NAME, insidePath, type Root } from './folders.js';
 import { MetricsStore } from './metrics-store.js';
 import { headsAnswer, runAnswer } from './run-page.js';
 
@@ -66,7 +66,7 @@ export class Hub {
 
   /** Everything that a page needs at first. */
   state(): DashboardData {
-    const metrics = [...this.#names].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+    const metrics = [...this.#names].sort((a, b) => BY_NAME.compare(a, b));
     return { ...this.catalog.state(), metrics, indexed: this.store.progress, canControl: this.canControl };
   }
 

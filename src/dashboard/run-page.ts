@@ -6,7 +6,7 @@ import { toYaml } from '../lab/index.js';
 import { configPath, evalsFolder, findingsFolder, isRunFolder, readStatus } from '../run/index.js';
 import { tracedRunHeads } from '../study/index.js';
 import type { RunAnswer, RunHeadsAnswer, RunRow } from './api.js';
-import { insidePath, type Root } from './folders.js';
+import { BY_NAME, insidePath, type Root } from './folders.js';
 import { endOf, holderOf } from './run-reader.js';
 import { isPlain } from '../lab/index.js';
 
@@ -96,7 +96,7 @@ function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder)
       .filter((name) => name.endsWith('.json'))
-      .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+      .sort((a, b) => BY_NAME.compare(a, b));
   } catch {
     return [];
   }
