@@ -208,7 +208,7 @@ MODELS = {
                     num_position_embeddings=4))),
     "gpt-oss": ("GptOss", dict(OSS, sliding_window=5, **rope("yarn", factor=4.0, original_max_position_embeddings=16, truncate=False)), {}),
     "gpt-oss-plain": ("GptOss", dict(OSS, sliding_window=6, attention_bias=False, swiglu_alpha=1.3, swiglu_limit=0.5, num_hidden_layers=3,
-                                     tie_word_embeddings=True, head_dim=12), {}),
+                                     tie_word_embeddings=True, head_dim=12), dict(dtype="bfloat16")),
     "granite-hybrid-experts": ("GraniteMoeHybrid", dict(GRANITE_HYBRID, num_local_experts=5, num_experts_per_tok=2, intermediate_size=12,
                                                         residual_multiplier=0.6, attention_multiplier=0.2), {}),
     "minimax-experts": ("MiniMax", dict(MINIMAX, num_local_experts=4, num_experts_per_tok=2, mlp_alpha_factor=1.3, mlp_beta_factor=0.7), {}),
