@@ -6,8 +6,7 @@ import { isStudyFolder, readPlan } from '../../study/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { addOutputOptions, type OutputFlags } from '../terminal/options.js';
 import { Output } from '../terminal/output.js';
-import { repeatCommands } from './study.js';
-import { repeatCommand } from './train.js';
+import { repeatCommand, repeatCommands } from './repeat.js';
 import { isRunFolder } from '../../run/index.js';
 
 interface Flags extends OutputFlags {

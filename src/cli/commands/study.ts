@@ -41,6 +41,7 @@ import {
 import { Output } from '../terminal/output.js';
 import { StudyProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
+import { repeatCommands } from './repeat.js';
 import { addStudyUnits, distinctData } from './study-units.js';
 
 /** The options of `study` and `quickstart`. */
@@ -250,11 +251,4 @@ function reportFailures(outcomes: readonly RunOutcome[], dir: string, { stderr, 
       `logs are in ${join(dir, 'logs')}, and the same command tries them again\n`,
   );
   exitWith(EXIT.failed);
-}
-
-/** The commands that make a study again. */
-export function repeatCommands(dir: string, plan: StudyPlan): string[] {
-  const long = plan.runs.some((run) => run.arm === 'long') ? ' --long' : '';
-  const set = plan.set.map(([path, value]) => ` --set '${path}=${JSON.stringify(value)}'`).join('');
-  return [`longsight study ${join(dir, 'study.yaml')}${long}${set} --out NEW_FOLDER`];
 }

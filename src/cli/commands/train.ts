@@ -20,6 +20,7 @@ import {
 import { Output } from '../terminal/output.js';
 import { RunProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
+import { repeatCommand } from './repeat.js';
 
 interface Flags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
   readonly out?: string;
@@ -86,9 +87,4 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
 function runFolderOf(path: string): string | null {
   if (isRunFolder(path)) return path;
   return basename(path) === basename(configPath('')) && isRunFolder(dirname(path)) ? dirname(path) : null;
-}
-
-/** The command that makes a run again. */
-export function repeatCommand(dir: string): string {
-  return `longsight train ${configPath(dir)} --out NEW_FOLDER`;
 }
