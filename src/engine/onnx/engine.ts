@@ -207,11 +207,10 @@ const rewriting = (graph: Graph): 'all' | 'basic' =>
   graph.nodes.some((node) => node.outputs.some((v) => v.dtype === 'f64')) ? 'basic' : 'all';
 
 /**
- * Whether a program keeps the memory of its temporaries for the next run. Passes over weights of two bytes give it
- * back: they are there to take little memory, and work long on each temporary. Steps of decoding do not.
+ * Whether a program keeps the memory of its temporaries for the next run. Programs on weights of two bytes give it
+ * back: they are there to take little memory.
  */
-const keepsMemory = (graph: Graph, { donate = {} }: CompileOptions): boolean =>
-  Object.keys(donate).length > 0 || !graph.inputs.some(({ value }) => isHalf(value.dtype));
+const keepsMemory = (graph: Graph): boolean => !graph.inputs.some(({ value }) => isHalf(value.dtype));
 
 function sessionOptions(
   threads: number,
@@ -268,7 +267,7 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
       try {
         const session = await ort.InferenceSession.create(
           lowered.model,
-          sessionOptions(threads, options.profile, graph, keepsMemory(graph, compileOptions)),
+          sessionOptions(threads, options.profile, graph, keepsMemory(graph)),
         );
         return new OnnxExecutable(graph, session, lowered, compileOptions.donate ?? {});
       } catch (cause) {
