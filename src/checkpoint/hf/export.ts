@@ -37,6 +37,7 @@ import { streamSafetensors, type TensorSpec } from '../safetensors.js';
 import type { Family, HfConfigJson } from './family/family.js';
 import type { Source } from './family/layout.js';
 import { CONFIG_FILE } from './open.js';
+import { configText } from './numbers.js';
 import { withOlderNames } from './older-names.js';
 import { FAMILIES, inspectHfConfig } from './registry.js';
 import { INDEX_FILE, MODEL_FILE } from './places.js';
@@ -274,29 +275,6 @@ export async function exportHfModel(
 function endTokenFields(ids: readonly number[]): { readonly eos_token_id: number | readonly number[] } | null {
   const [first] = ids;
   return first === undefined ? null : { eos_token_id: ids.length === 1 ? first : ids };
-}
-
-/** Fields that Transformers takes only as floats, so that 5 must read 5.0. */
-const FLOAT_FIELDS = new Set(
-  (
-    'routed_scaling_factor rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon rope_theta partial_rotary_factor factor attention_factor beta_fast ' +
-    'beta_slow low_freq_factor high_freq_factor logit_scale final_logit_softcapping attn_logit_softcapping embedding_multiplier logits_scaling ' +
-    'attention_multiplier residual_multiplier time_step_limit time_step_min mixer_rms_eps attn_scale logits_soft_cap key_multiplier attention_in_multiplier ' +
-    'attention_out_multiplier lm_head_multiplier mlp_multipliers ssm_multipliers ssm_in_multiplier ssm_out_multiplier'
-  ).split(' '),
-);
-
-function configText(json: HfConfigJson): string {
-  const float = (value: unknown) => (Number.isInteger(value) ? `@float:${String(value)}` : value);
-  const text = JSON.stringify(
-    json,
-    (key, value: unknown) => {
-      if (!FLOAT_FIELDS.has(key)) return value;
-      return Array.isArray(value) ? value.map(float) : float(value);
-    },
-    2,
-  );
-  return `${text.replace(/"@float:(-?\d+)"/g, '$1.0')}\n`;
 }
 
 /** A tensor of theirs: the parameters that it takes rows from, or one value. */
