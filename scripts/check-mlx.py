@@ -28,12 +28,17 @@ def own_reason(config):
     """What mlx-lm 0.32.2 computes otherwise than Transformers whoever wrote the folder; None if nothing is known."""
     kind, act = config["model_type"], config.get("hidden_act", "silu")
     windows = config.get("sliding_window") and ("sliding_attention" in (config.get("layer_types") or []) or kind == "starcoder2")
-    if kind == "llama" and act != "silu":
+    if kind in ("llama", "deepseek_v3") and act != "silu":
         return f"its class computes silu, not {act}"
-    if kind in ("qwen2", "qwen3", "starcoder2") and windows:
+    if kind in ("qwen2", "qwen3", "starcoder2", "qwen2_moe") and windows or kind == "mixtral" and config.get("sliding_window"):
         return "its class leaves windows out"
     if "attention_factor" in (config.get("rope_scaling") or {}):
         return "it leaves attention_factor out"
+    scaling = config.get("rope_scaling") or {}
+    if scaling.get("rope_type") == "proportional" and scaling["partial_rotary_factor"] * config["head_dim"] % 2 != 0:
+        return "it turns a pair of channels where half a pair is left, which Transformers rounds down"
+    if kind == "falcon_h1" and (config.get("key_multiplier"), config.get("attention_in_multiplier")) != (1, 1):
+        return "its class leaves key_multiplier out, and attention_in_multiplier on values"
     if config.get("mamba_n_groups", 1) > 1:
         return "it normalizes over the whole width, not over groups"
     return None
