@@ -1,5 +1,5 @@
 /** Stopping a run that goes on, and continuing one that was stopped, as the page has said it. */
-import { spawn } from 'node:child_process';
+import { spawn, type SpawnOptions } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../core/index.js';
@@ -27,7 +27,7 @@ export function continueRun({ resume, path }: RunAnswer, mainPath: string): stri
   } catch (error) {
     return messageOf(error);
   }
-  const options = { detached: true, stdio: ['ignore', log, log] as ['ignore', number, number] };
+  const options: SpawnOptions = { detached: true, stdio: ['ignore', log, log] };
   const child = spawn(process.execPath, [mainPath, 'train', path, '--resume'], options);
   child.on('error', () => undefined); // what went wrong then is that the run does not go on
   child.unref();

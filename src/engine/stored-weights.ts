@@ -44,7 +44,7 @@ export function withStoredWeights(engine: Engine, held: ReadonlyMap<string, DTyp
  * The graph with the inputs that `held` names in its types. What only moves elements of a weight, such as a look-up of
  * rows, comes before the conversion, so that no more is converted than is used; a conversion back is none.
  */
-export function onStored(graph: Graph, held: ReadonlyMap<string, DType>): Graph {
+function onStored(graph: Graph, held: ReadonlyMap<string, DType>): Graph {
   /** Weights, or parts of them, behind the conversion of what is stored. */
   const stored = new Map<Value, Value>();
   const converted = (from: Value, dtype: DType): Value => {

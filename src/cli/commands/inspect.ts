@@ -100,8 +100,12 @@ function describe({ modelType, config, tensors, quantization, held }: HfInspecti
     ['model type', modelType],
     ['layers', printPattern(config.layers)],
     ['width', `${config.hiddenSize}, MLP ${config.intermediateSize}, vocabulary ${config.vocabSize}`],
-    ...(config.layers.some(({ mixer }) => mixer === 'mla') ? [] : [['heads', plainHeads(config)] as [string, string]]),
-    ...(config.mla === undefined ? [] : [['heads on latents', latentHeads(config, config.mla)] as [string, string]]),
+    ...(config.layers.some(({ mixer }) => mixer === 'mla')
+      ? []
+      : [['heads', plainHeads(config)] satisfies [string, string]]),
+    ...(config.mla === undefined
+      ? []
+      : [['heads on latents', latentHeads(config, config.mla)] satisfies [string, string]]),
     ...describeExperts(config),
     ['parameters', formatCount(cost.parameters.total)],
     ...describeActive(config, cost),

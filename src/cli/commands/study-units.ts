@@ -13,6 +13,7 @@ import {
   LockHeldError,
   LockLostError,
   plural,
+  present,
   showValue,
 } from '../../core/index.js';
 import { checkRun, unknownName } from '../../lab/index.js';
@@ -196,7 +197,7 @@ async function runUnits(dir: string, ids: string[], flags: RunFlags, context: Cl
   try {
     const [only] = ids;
     if (only !== undefined && ids.length === 1) {
-      const run = plan.runs.find(({ name }) => name === only) as PlannedRun;
+      const run = present(plan.runs.find(({ name }) => name === only));
       context.exitWith(await runUnit(dir, plan, run, flags, { ...context, signal: preempted.signal }, preempted));
       return;
     }
@@ -231,7 +232,7 @@ function preemption(stopped: AbortSignal): Preemption {
 
 async function runUnit(
   dir: string,
-  { runs }: StudyPlan,
+  plan: StudyPlan,
   run: PlannedRun,
   flags: RunFlags,
   context: CliContext,
@@ -243,7 +244,7 @@ async function runUnit(
     output.event({ event: 'again', run: run.name, why });
     return EXIT.again;
   };
-  const unitNow = () => studyUnits(dir, { runs } as StudyPlan).find(({ id }) => id === run.name) as Unit;
+  const unitNow = () => present(studyUnits(dir, plan).find(({ id }) => id === run.name));
   const done = (unit: Unit) =>
     output.result(`${run.name}: done, ${unit.step} steps`, { event: 'done', run: run.name, unit });
   const before = unitNow();
@@ -251,7 +252,7 @@ async function runUnit(
     done(before);
     return EXIT.ok;
   }
-  const shared = sharedBeginnings(runs);
+  const shared = sharedBeginnings(plan.runs);
   const missing = waitsFor(dir, run.name, shared);
   if (missing !== null)
     return again(`it goes on from step ${missing.step} of ${missing.run}, which is not trained yet; run that first`);

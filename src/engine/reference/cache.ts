@@ -12,7 +12,7 @@ export function cacheWrite([cache, rows, start]: Arrays<'cacheWrite'>): NumberAr
   const [, G, S, D] = dims(cache, 4);
   const first = readF64(start.data, 0);
   forEachIndex([...rows.shape], (flat, place) => {
-    const [b, g, i, d] = place as [number, number, number, number];
+    const [b = 0, g = 0, i = 0, d = 0] = place;
     out.data[((b * G + g) * S + first + i) * D + d] = readF64(rows.data, flat);
   });
   return out;

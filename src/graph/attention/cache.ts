@@ -177,7 +177,7 @@ const decomposeAttention: Decomposition<'cacheAttention'> = ([q, keys, values, f
     const low = known === null || window === null ? 0 : Math.max(0, known + from - window + 1);
     const columns = high - low;
     const block = rows === n ? queries : L.sliceAxis(queries, 2, from, to);
-    const [own] = afterwards([L.reshape(block, [B, G, R * rows, D])], outs.slice(-1)) as [Value];
+    const own = at(afterwards([L.reshape(block, [B, G, R * rows, D])], outs.slice(-1)), 0);
     const products = L.matmulTransposed(own, entries(keys, low, high));
     const scaled = L.mul(L.convert(products, soft), scale);
     const scores = L.reshape(softcapped(scaled, softcap), [B, H, rows, columns]);

@@ -60,18 +60,15 @@ export type MlaScope = Pick<RecurrentScope, 'x' | 'inputMatrix' | 'param'> & {
   readonly model: Pick<MixerModel, 'numHeads'>;
 };
 
-/** What latent attention computes of its input: all heads' queries, and what is kept of each token. */
-export interface MlaInputs {
-  /** `[B,T,H,N+R]`, not turned. */
-  readonly q: Value;
-  /** `[B,T,C]`, normalized. */
-  readonly latent: Value;
-  /** The shared part of the keys, `[B,T,R]`, not turned. */
-  readonly shared: Value;
-}
-
-/** The queries, latents and shared keys of a layer's input. */
-function project({ model, x, param, inputMatrix }: MlaScope, section: MlaConfig, parts: MlaParts): MlaInputs {
+/**
+ * What is computed of a layer's input: the queries of all heads, `q` `[B,T,H,N+R]`, not turned, and what is kept of each
+ * token, `latent` `[B,T,C]`, normalized, and `shared`, the part of the keys that heads share, `[B,T,R]`, not turned.
+ */
+function project(
+  { model, x, param, inputMatrix }: MlaScope,
+  section: MlaConfig,
+  parts: MlaParts,
+): Readonly<Record<'q' | 'latent' | 'shared', Value>> {
   const { queryRank, latentRank: C, ropeDim: R, normEps } = section;
   const bias = (name: string) => (parts.latentBias ? param(name) : null);
   const [latent, shared] = twoParts(affine(x, inputMatrix('wkvdown'), bias('bkvdown')), C, R);

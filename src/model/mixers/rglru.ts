@@ -90,7 +90,8 @@ export const rglruMixer = defineMixer({
   mix: (scope, { width, blocks, convWidth, activation, chunk }, state) => {
     const { x, param, inputMatrix, starts } = scope;
     const projected = add(linear(x, inputMatrix('win')), param('in.bias'));
-    const [branch, input] = split(projected, 2, [width, width]) as [Value, Value];
+    const halves = split(projected, 2, [width, width]);
+    const [branch, input] = [at(halves, 0), at(halves, 1)];
     const mixed = depthwiseConv(scope, input, { width: convWidth, bias: true }, state);
     const [B, T] = [at(x.shape, 0), at(x.shape, 1)];
     // Minus the log decay is the scan's time step, at a rate of 1. The scan writes u times the step.

@@ -247,7 +247,7 @@ export function qwenDense(fields: Fields): number[] {
 }
 
 /** A model without experts, as classes that count them have it. */
-export const withoutExperts = (layers: number): HfConfigJson => ({ num_experts: 0, mlp_only_layers: range(0, layers) });
+const withoutExperts = (layers: number): HfConfigJson => ({ num_experts: 0, mlp_only_layers: range(0, layers) });
 
 /** Experts as fields of Qwen's classes; a model without has none of them. */
 export function writeQwenExperts({ experts, numLayers }: ModelConfig): HfConfigJson {

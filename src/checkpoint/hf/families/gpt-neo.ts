@@ -10,7 +10,8 @@ import { plainPositions } from './recurrent.js';
 function expanded(types: unknown): string[] | null {
   if (!Array.isArray(types)) return null;
   const runs = types.map((item: unknown): string[] | null => {
-    const [kinds, times] = Array.isArray(item) ? (item as readonly unknown[]) : [];
+    const pair: readonly unknown[] = Array.isArray(item) ? item : [];
+    const [kinds, times] = pair;
     const isList = Array.isArray(kinds) && kinds.every((kind): kind is string => typeof kind === 'string');
     if (!isList || typeof times !== 'number' || !Number.isInteger(times) || times < 0 || times > 1000) return null;
     return Array.from({ length: times }, () => kinds).flat();

@@ -6,6 +6,7 @@
  * Shape letters: B batch, n queries, S entries, H query heads, G key heads, D head width, C queries in the block of a
  * program, I entries in a block of its inner loop.
  */
+import { at } from '../../../core/index.js';
 import { HeadBlocks, type HeadRows, type Tiles } from './heads.js';
 import { KernelBuilder } from './triton/builder.js';
 import type { Kernel, Tile } from './triton/ir.js';
@@ -92,12 +93,12 @@ export function cacheAttentionKernel(a: CacheAttentionShape, tuning: Tuning): Ke
 
   const unit = a.softcap === null ? a.scale * LOG2E : LOG2E;
   const body = (masked: boolean) => (u: Tile, carried: readonly Tile[]) => {
-    const [acc, m, l] = carried as [Tile, Tile, Tile];
+    const [acc, m, l] = [at(carried, 0), at(carried, 1), at(carried, 2)];
     const place = { batch: row, head: zero, token: b.mul(u, I) };
     const rows = { width: a.headDim, offset: 0 };
-    const [key] = inner.load(keys, rows, place) as [Tile];
-    const [value] = inner.load(values, rows, place) as [Tile];
-    const plain = scoresOf(b, b.dot(query[0] as Tile, b.transpose(key)), a);
+    const key = at(inner.load(keys, rows, place), 0);
+    const value = at(inner.load(values, rows, place), 0);
+    const plain = scoresOf(b, b.dot(at(query, 0), b.transpose(key)), a);
     const entry = b.add(b.columns(I), place.token);
     const s = masked ? b.select(b.and(b.le(entry, own), b.ge(entry, limit)), plain, MASKED) : plain;
     // A row that has seen nothing yet has a very low maximum, and what it summed is multiplied by 0 once it sees a key.
@@ -110,7 +111,8 @@ export function cacheAttentionKernel(a: CacheAttentionShape, tuning: Tuning): Ke
   const initial = [...outer.zeros(1), b.constant('f32', [C], MASKED), b.zeros([C])];
   const near = b.loop(start, clearFrom, initial, body(true));
   const clear = b.loop(clearFrom, clearTo, near, body(false));
-  const [sum, top, seen] = b.loop(clearTo, end, clear, body(true)) as [Tile, Tile, Tile];
+  const last = b.loop(clearTo, end, clear, body(true));
+  const [sum, top, seen] = [at(last, 0), at(last, 1), at(last, 2)];
   const total = sinks === null ? seen : b.add(seen, sinkShare(b, b.load(sinks, head), b.mul(top, unit)));
   // Queries of padding may meet no entry at all.
   const o: Tiles = [b.div(sum, b.expandDims(b.max(total, 1e-30), 1))];

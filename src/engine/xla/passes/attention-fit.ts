@@ -75,7 +75,7 @@ export function whyNoWindowKernel(q: Value, v: Value, rest: readonly Value[], at
 /** Widths of heads that the kernel of attention on caches takes. */
 export const CACHE_HEAD_WIDTHS: readonly number[] = [32, 64, 128, 256];
 /** Fewer queries would leave most of a block empty. */
-export const LEAST_CACHE_QUERIES = 16;
+const LEAST_CACHE_QUERIES = 16;
 
 /**
  * Whether the kernel of attention on caches takes this attention: bf16, queries, keys and values of one width, chunks
