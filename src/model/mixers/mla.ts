@@ -61,8 +61,9 @@ export type MlaScope = Pick<RecurrentScope, 'x' | 'inputMatrix' | 'param'> & {
 };
 
 /**
- * What is computed of a layer's input: the queries of all heads, `q` `[B,T,H,N+R]`, not turned, and what is kept of each
- * token, `latent` `[B,T,C]`, normalized, and `shared`, the part of the keys that heads share, `[B,T,R]`, not turned.
+ * What is computed of a layer's input: the queries of all heads, `q` `[B,T,H,N+R]`, not turned, and what is kept of
+ * each token: `latent` `[B,T,C]`, normalized, and `shared`, the part of the keys that heads share, `[B,T,R]`, not
+ * turned.
  */
 function project(
   { model, x, param, inputMatrix }: MlaScope,
