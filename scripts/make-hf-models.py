@@ -231,6 +231,7 @@ MODELS = {
                             layer_types=["sliding_attention", "full_attention", "sliding_attention"]), {}),
     "afmoe-plain": ("Afmoe", dict(AFMOE, num_dense_layers=0, num_shared_experts=2, attention_bias=True, sliding_window=23,
                                   tie_word_embeddings=True, global_attn_every_n_layers=2, **rope("linear", factor=2.0)), {}),
+    "afmoe-unshared": ("Afmoe", dict(AFMOE, num_shared_experts=0, num_experts_per_tok=5, sliding_window=5, route_scale=2.0), {}),
     "lara-mini": ("LaraMini", dict(LARA, sliding_window=5, num_hidden_layers=3,
                                    layer_types=["linear_attention", "sliding_attention", "full_attention"]), {}),
     "lara-mini-biases": ("LaraMini", dict(LARA, linear_num_key_heads=4, attention_bias=True, norm_topk_prob=False, tie_word_embeddings=True,
@@ -367,7 +368,7 @@ def expect(model, ids):
     for n, a in enumerate(a for a in (getattr(out, "attentions", None) or ()) if a is not None and a.dim() == 4):
         results[f"attn.{n}"] = a[:1].detach()
     for name, p in model.named_parameters():
-        if p.grad is not None:
+        if p.grad is not None and p.numel() > 0:
             results[f"gradnorm.{name}"] = p.grad.norm().reshape(1)
     return {k: v.contiguous().clone() for k, v in results.items()}
 

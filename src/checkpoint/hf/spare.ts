@@ -3,7 +3,7 @@
  * refused by name. None is passed over because of its name alone, unless no value of it can change a result.
  */
 import type { Shape } from '../../core/index.js';
-import { at, formatShape, sameShape } from '../../core/index.js';
+import { at, formatShape, sameShape, sizeOf } from '../../core/index.js';
 import { groupRotary, headGroups, latentRotary, type ModelConfig } from '../../model/index.js';
 import type { ConstantTensor, Family } from './family/family.js';
 import type { NamedPlace, TensorFiles } from './places.js';
@@ -47,7 +47,8 @@ export function spareTensors(
   );
   const [extra, differing]: [string[], DifferingTensor[]] = [[], []];
   for (const [name, place] of files) {
-    if (read(name)) continue;
+    // A tensor without elements, such as the weights of a layer of width 0, holds nothing that could change a result.
+    if (read(name) || sizeOf(place.shape) === 0) continue;
     const constant = constants.get(name);
     if (constant?.fixed === true) {
       const why = againstConstant({ name, ...place }, constant);

@@ -235,6 +235,8 @@ export function readExperts(fields: Fields, how: ExpertFields): ModelInput['expe
     perToken: fields.count('num_experts_per_tok'),
     intermediateSize: fields.count(size),
     ...more,
+    // A shared expert of no channels adds nothing.
+    ...(more?.sharedSize === 0 ? { sharedSize: null, sharedGate: false } : {}),
     dense: [...dense],
   };
 }
