@@ -22,7 +22,7 @@ export interface ModelWeights {
 
 /** Which heads are compared. */
 export interface DriftOptions {
-  /** The heads, in the order of the result (default: all). */
+  /** The heads, in the order of the result (default: all but those of latent attention, which have no such weights). */
   readonly heads?: readonly HeadIndex[] | undefined;
 }
 
@@ -160,8 +160,15 @@ function checkProjected({ layers }: ModelConfig, heads: readonly HeadIndex[]): v
   );
 }
 
+/** All heads whose queries and keys are projections of the layer's input; all heads where none are. */
+function projectedHeads(model: ModelConfig): HeadIndex[] {
+  const all = allHeads(model);
+  const projected = all.filter(({ layer }) => model.layers[layer]?.mixer !== 'mla');
+  return projected.length === 0 ? all : projected;
+}
+
 /**
- * Compares the query and key weights of all heads with those of a reference checkpoint.
+ * Compares the query and key weights of heads with those of a reference checkpoint.
  *
  * @param reference the weights that distances are measured from, such as those of a later checkpoint
  * @throws ConfigError if a head does not exist or is of latent attention, or the checkpoints are not of this model
@@ -169,7 +176,7 @@ function checkProjected({ layers }: ModelConfig, heads: readonly HeadIndex[]): v
 export function weightDrift(
   model: ModelWeights,
   reference: HostParameters,
-  { heads = allHeads(model.config) }: DriftOptions = {},
+  { heads = projectedHeads(model.config) }: DriftOptions = {},
 ): DriftResult {
   const { config } = model;
   checkHeads(config, heads);

@@ -24,7 +24,9 @@ export const drift = defineAnalysis({
       .register(OPTION_HINTS, { placeholder: 'model' })
       .optional()
       .describe('checkpoint folder, or model saved by Transformers'),
-    heads: headList().optional().describe('heads as LAYER:HEAD, several with commas (default: all)'),
+    heads: headList()
+      .optional()
+      .describe('heads as LAYER:HEAD, several with commas (default: all but those of mla layers)'),
   },
   result: {
     reference: z.union([z.number(), z.string()]),

@@ -55,6 +55,19 @@ describe('configurations', () => {
     expect(blockOf(config, 3).mlpScale).toBeCloseTo(1.4 / Math.sqrt(4), 12);
   });
 
+  it('name a block size of MiniMax that is not read', () => {
+    for (const [size, unsupported] of [
+      [5, ['block_size 5 (powers of two up to 1024 can)']],
+      [2048, ['block_size 2048 (powers of two up to 1024 can)']],
+      [1024, []],
+    ] as const) {
+      expect(
+        inspectHfConfig({ ...(readJson(join(HF, 'minimax', 'config.json')) as object), block_size: size }, 'c.json')
+          .unsupported,
+      ).toEqual(unsupported);
+    }
+  });
+
   it('tell experts, window kinds and norms by version', () => {
     const json = (name: string, changes: object) => ({
       ...(readJson(join(HF, name, 'config.json')) as object),

@@ -175,9 +175,12 @@ describe('analyses of latent attention', () => {
   });
 
   it('has no drift of heads without matrices of their own', () => {
-    expect(() => weightDrift({ config, parameters: () => params }, params)).toThrow(
+    expect(() => weightDrift({ config, parameters: () => params }, params, { heads: [{ layer: 1, head: 0 }] })).toThrow(
       'layer 1 is latent attention (mla)',
     );
+    // All heads are those that have such matrices.
+    const all = weightDrift({ config, parameters: () => params }, params).heads;
+    expect(new Set(all.map(({ layer }) => layer))).toEqual(new Set([0]));
     const own = [{ layer: 0, head: 1 }];
     expect(weightDrift({ config, parameters: () => params }, params, { heads: own }).qkL2).toBe(0);
   });

@@ -159,6 +159,9 @@ export const minimax: Family = {
         : readExperts(fields, { count: 'num_local_experts', size: 'intermediate_size', dense: () => [] });
     fields.only('sliding_window');
     const sizes = readSizes(fields);
+    const chunk = fields.count('block_size');
+    const takes = chunk <= 1024 && Number.isInteger(Math.log2(chunk));
+    if (!takes) fields.refuse(`block_size ${chunk} (powers of two up to 1024 can)`);
     const layers = hybridTypes(fields, 'lightning', (i) => i % 2 === 0);
     const factor = (kind: string) => ({
       mixerSkip: fields.number(`${kind}_alpha_factor`),
@@ -184,7 +187,7 @@ export const minimax: Family = {
         scale: 1,
         norm: 'rms',
         gate: 'full',
-        chunk: fields.count('block_size'),
+        chunk: takes ? chunk : BLOCK,
         normEps: OUTPUT_EPS,
       },
     };
