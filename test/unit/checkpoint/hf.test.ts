@@ -140,7 +140,7 @@ describe('configurations', () => {
     [{ per_layer_config: { 0: { rms_norm_eps: 1 } } }, 'the model has per_layer_config'],
     [{ hidden_size: '64' }, 'c.json: hidden_size is "64", which is not a whole number >= 1'],
     [{ hidden_act: 'tanh' }, 'c.json: the model has hidden_act tanh, which cannot be imported'],
-    [{ rope_parameters: { rope_type: 'longrope', rope_theta: 1e4 } }, 'rotary positions of type longrope'],
+    [{ rope_parameters: { rope_type: 'longrope', rope_theta: 1e4 } }, 'longrope without short_factor'],
     [
       { rope_parameters: { rope_type: 'linear', factor: 0 } },
       'rope_parameters.factor is 0, which is not a number above 0',
@@ -239,24 +239,27 @@ describe('folders', () => {
 
   const tied = readdirSync(HF).filter((name) => {
     const config = readJson(join(HF, name, 'config.json')) as Record<string, unknown>;
-    return config['tie_word_embeddings'] === true && !/-head(-only)?$/.test(name);
+    if (config['tie_word_embeddings'] !== true || /-head(-only)?$/.test(name)) return false;
+    // Some classes have the field and keep a head of their own all the same.
+    return !Object.keys(readSafetensors(join(HF, name, 'model.safetensors'))).includes('lm_head.weight');
   });
 
   it.each(tied)('use a stored head that differs from the tied embedding: %s', async (name) => {
     const from = join(HF, name);
     const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };
-    const embedding = Object.entries(tensors).find(([key]) => /embed/.test(key))?.[1] as HostTensor<'f32'>;
+    const embedding = Object.entries(tensors).find(([key]) => /embed|wte/.test(key))?.[1] as HostTensor;
+    const stored = Float32Array.from(toNumbers(embedding));
     writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
     const write = (values: ArrayLike<number>) =>
       writeSafetensors(join(folder, 'model.safetensors'), {
         ...tensors,
         'lm_head.weight': tensorFrom('f32', embedding.shape, values),
       });
-    write(embedding.data);
+    write(stored);
     expect(openHfModel(folder).config).toEqual(openHfModel(from).config);
     expect(inspectHfModel(folder).notes.join()).not.toContain('lm_head');
     // One element, the last: every one counts.
-    const head = embedding.data.slice();
+    const head = stored.slice();
     head[head.length - 1] = 7;
     write(head);
     const opened = openHfModel(folder);

@@ -169,15 +169,26 @@ function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: R
         highFrequencyFactor: parameters.positive('high_freq_factor'),
         originalLength: original(),
       };
-    case 'longrope':
+    case 'longrope': {
+      const [short, long] = [
+        parameters.list<number>('short_factor', 'number'),
+        parameters.list<number>('long_factor', 'number'),
+      ];
+      if (short.length === 0 || long.length === 0) {
+        fields.refuse(
+          `rotary positions of type longrope without ${short.length === 0 ? 'short_factor' : 'long_factor'}`,
+        );
+        return null;
+      }
       return {
         type,
-        short: parameters.list<number>('short_factor', 'number'),
-        long: parameters.list<number>('long_factor', 'number'),
+        short,
+        long,
         factor: parameters.has('factor') ? parameters.positive('factor') : longest() / original(),
         originalLength: original(),
         ...(parameters.has('attention_factor') ? { attentionFactor: parameters.positive('attention_factor') } : {}),
       };
+    }
     case 'yarn': {
       const unstated = parameters.states('factor') && !parameters.has('factor');
       const factor = unstated ? longest() / original() : parameters.positive('factor');
