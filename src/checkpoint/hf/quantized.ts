@@ -57,11 +57,12 @@ export function describeQuantization(quantization: Quantization): string {
 /**
  * The tensors that a folder's files stand for.
  *
- * @throws StoreError naming a tensor whose scales do not fit it
+ * @throws StoreError naming a tensor whose scales do not fit it, or where no tensor has scales
  */
 export function dequantized(files: TensorFiles, quantization: Quantization | null): TensorFiles {
   if (quantization === null) return files;
   const found = new Map(files);
+  let pairs = 0;
   for (const [name, place] of files) {
     const pair = quantization.method === 'fp8' ? fp8Of(name, files, quantization.block) : mxfp4Of(name, files);
     if (pair === null) {
@@ -69,9 +70,17 @@ export function dequantized(files: TensorFiles, quantization: Quantization | nul
       if (quantization.method === 'fp8' && name.endsWith('activation_scale')) found.delete(name);
       continue;
     }
+    pairs += 1;
     found.delete(name);
     found.delete(pair.scales);
     found.set(pair.name, { ...pair.place, bytes: place.bytes + (files.get(pair.scales)?.bytes ?? 0) });
+  }
+  const [first] = files.values();
+  if (pairs === 0 && first !== undefined) {
+    throw new StoreError(
+      `${first.path}: config.json says that weights are quantized (${quantization.method}), but no tensor has scales; ` +
+        'take quantization_config out of it if the weights are plain ones',
+    );
   }
   return found;
 }
