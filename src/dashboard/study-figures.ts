@@ -78,7 +78,8 @@ const NUMBERS = {
   finalLoss: 'Held-out loss at the end',
   arAccuracy: 'Far associative recall, top-1, at the end',
   arLoss: 'Far associative recall, loss, at the end',
-  freshLoss: 'Loss of fresh bigrams at the end',
+  freshLoss: 'Loss of new bigrams at the end',
+  arAtEqualLoss: 'Far associative recall, top-1, at equal loss of new bigrams',
   farRecall: 'Far recall at the end',
   meanFarRecall: 'Far recall, mean over tokens',
   nearRecall: 'Near recall at the end',
@@ -88,7 +89,7 @@ const NUMBERS = {
 /** Plain numbers: the mean difference with its interval, and each seed's two values. */
 function numbersOf(pair: PairComparison): ComparedMeasure[] {
   const names: readonly (keyof typeof NUMBERS)[] = [
-    ...(['finalLoss', 'arAccuracy', 'arLoss', 'freshLoss'] as const),
+    ...(['finalLoss', 'arAccuracy', 'arAtEqualLoss', 'arLoss', 'freshLoss'] as const),
     ...(['farRecall', 'meanFarRecall', 'nearRecall', 'needleAccuracy'] as const),
   ];
   return names.flatMap((name) => {
