@@ -3,7 +3,7 @@
  * encoder.
  */
 import protobuf from 'protobufjs/minimal.js';
-import { LongsightError, type DType, type HostTensor } from '../../core/index.js';
+import { LongsightError, maxOf, type DType, type HostTensor } from '../../core/index.js';
 
 /** TensorProto.DataType. */
 export const ONNX_TYPES: Readonly<Record<OnnxType, number>> = {
@@ -168,7 +168,7 @@ const FIRST_OPSETS: ReadonlyMap<string, number> = new Map([
 function opsetOf(graph: OnnxGraph): number {
   return graph.nodes.reduce((most, { op, attributes }) => {
     const bodies = Object.values(attributes).filter((a) => typeof a === 'object' && 'nodes' in a);
-    return Math.max(most, FIRST_OPSETS.get(op) ?? OPSET, ...bodies.map(opsetOf));
+    return Math.max(most, FIRST_OPSETS.get(op) ?? OPSET, bodies.length === 0 ? OPSET : maxOf(bodies.map(opsetOf)));
   }, OPSET);
 }
 
