@@ -38,5 +38,5 @@ export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { openLog } from './worker-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
-export { removeSpentBranches, studyUnits, waitsFor, type Unit, type UnitState } from './units.js';
+export { removeSpentBranches, studyUnits, unitNow, waitsFor, type Unit, type UnitState } from './units.js';
 export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';

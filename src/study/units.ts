@@ -42,13 +42,23 @@ export interface Unit {
   readonly after: SharedBeginning | null;
 }
 
-/** Every run of a plan, in its order, as the study folder says at this moment. */
+/**
+ * Every run of a plan, in its order, as the study folder says at this moment.
+ *
+ * @throws StoreError if the status or the lock of a run is damaged
+ */
 export function studyUnits(studyDir: string, { runs }: StudyPlan): Unit[] {
   const shared = sharedBeginnings(runs);
-  return runs.map((run, index) => unitOf(studyDir, run, index, shared));
+  return runs.map((run, index) => unitNow(studyDir, run, index, shared));
 }
 
-function unitOf(studyDir: string, run: PlannedRun, index: number, shared: SharedBeginnings): Unit {
+/**
+ * One run of a plan, as the study folder says at this moment.
+ *
+ * @param index its place in the plan, from 0
+ * @throws StoreError if its status or its lock is damaged
+ */
+export function unitNow(studyDir: string, run: PlannedRun, index: number, shared: SharedBeginnings): Unit {
   const { name: id, architecture, seed, config } = run;
   const folder = runFolder(studyDir, id);
   const status = readStatus(folder);

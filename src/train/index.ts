@@ -14,12 +14,5 @@ export * from './optimizer.js';
 export * from './schedule.js';
 export { runAtStep, stagesOf, type Stage } from './stages.js';
 export { formatTiming, PHASES, RunClock, shareBeside, type Phase, type RunTiming } from './timing.js';
-export {
-  stepProgram,
-  Trainer,
-  type PendingStep,
-  type StepConfig,
-  type StepOptions,
-  type StepResult,
-  type TrainerOptions,
-} from './trainer.js';
+export { stepProgram, type StepConfig, type StepOptions } from './step-programs.js';
+export { Trainer, type PendingStep, type StepResult, type TrainerOptions } from './trainer.js';

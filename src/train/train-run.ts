@@ -6,7 +6,8 @@ import type { BranchPoint } from '../run/index.js';
 import type { RunConfig } from './config.js';
 import type { Stage } from './stages.js';
 import type { RunClock } from './timing.js';
-import type { StepOptions, StepResult } from './trainer.js';
+import type { StepOptions } from './step-programs.js';
+import type { StepResult } from './trainer.js';
 
 /** Where a run stands; given to hooks. */
 export interface TrainPoint {

@@ -144,6 +144,23 @@ describe('the runs of a study as units', () => {
     expect((await unitsOf(folder, 'status', 'units')).map(({ state }) => state)).toEqual(['done', 'done']);
   });
 
+  it('are left alone by the whole study while another process holds them', async () => {
+    const folder = folderWith({ 's.yaml': study(2000) });
+    await longsight(folder, 'plan', 's.yaml', '--out', 'units');
+    const held = start(folder, 'run', 'units', 'full_seed-1');
+    const status = join(folder, 'units', 'runs', 'full_seed-1', 'status.json');
+    await until(() => held.child.exitCode !== null || existsSync(status));
+    const whole = await longsight(folder, 's.yaml', '--out', 'units', '--only', 'full');
+    const [now] = await unitsOf(folder, 'status', 'units');
+    held.child.kill('SIGTERM');
+    await held.ended;
+    expect(whole.code).toBe(1);
+    expect(whole.err).toMatch(/full_seed-1 failed \(.*is in use by process \d+ on host/);
+    // Its own process says how it is.
+    expect(now).toMatchObject({ state: 'running', holder: { pid: held.child.pid }, message: null });
+    expect(JSON.parse(readFileSync(status, 'utf8'))).toMatchObject({ state: 'interrupted' });
+  });
+
   it('wait for the run whose state they go on from', async () => {
     const grid = `grid: { train.steps: [100, 200] }\n`;
     const folder = folderWith({ 's.yaml': `${study(100, ', schedule: wsd')}${grid}` });

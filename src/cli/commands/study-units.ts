@@ -25,6 +25,7 @@ import {
   removeSpentBranches,
   sharedBeginnings,
   studyUnits,
+  unitNow,
   waitsFor,
   type PlannedRun,
   type StudyPlan,
@@ -244,15 +245,15 @@ async function runUnit(
     output.event({ event: 'again', run: run.name, why });
     return EXIT.again;
   };
-  const unitNow = () => present(studyUnits(dir, plan).find(({ id }) => id === run.name));
+  const shared = sharedBeginnings(plan.runs);
+  const now = () => unitNow(dir, run, plan.runs.indexOf(run), shared);
   const done = (unit: Unit) =>
     output.result(`${run.name}: done, ${unit.step} steps`, { event: 'done', run: run.name, unit });
-  const before = unitNow();
+  const before = now();
   if (before.state === 'done') {
     done(before);
     return EXIT.ok;
   }
-  const shared = sharedBeginnings(plan.runs);
   const missing = waitsFor(dir, run.name, shared);
   if (missing !== null)
     return again(`it goes on from step ${missing.step} of ${missing.run}, which is not trained yet; run that first`);
@@ -274,7 +275,7 @@ async function runUnit(
   }
   progress.stop();
   removeSpentBranches(dir, shared);
-  done(unitNow());
+  done(now());
   return EXIT.ok;
 }
 
@@ -298,10 +299,11 @@ async function runSeveral(
   const queue = [...own].sort((a, b) => Number(trainers.has(b.name)) - Number(trainers.has(a.name)));
   const isAnyFree = flags.shard === undefined && wanted.size === 0;
   const codes = new Map<string, number>();
-  for (const { name } of queue) {
+  for (const run of queue) {
+    const { name } = run;
     if (preempted.signal.aborted) break;
-    const unit = studyUnits(dir, plan).find(({ id }) => id === name);
-    if (isAnyFree && (unit?.state === 'running' || unit?.state === 'done')) continue;
+    const { state } = unitNow(dir, run, plan.runs.indexOf(run), shared);
+    if (isAnyFree && (state === 'running' || state === 'done')) continue;
     codes.set(name, await runChild(dir, name, flags, context, preempted));
   }
   if (preempted.signal.aborted) return preempted.isAsked() ? EXIT.again : EXIT.interrupted;

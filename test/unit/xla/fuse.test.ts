@@ -8,7 +8,7 @@ import { evaluateReference, lowerToStableHlo } from '../../../src/engine/index.j
 import { withTileKernels } from '../../../src/engine/xla/passes/prepare.js';
 import * as L from '../../../src/graph/index.js';
 import { initialParameters, resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
-import { stepProgram } from '../../../src/train/trainer.js';
+import { stepProgram } from '../../../src/train/step-programs.js';
 import { joined } from '../../gpu/ops.js';
 import { OP_CASES, type OpCase } from '../../support/cases.js';
 import { randomTensor } from '../../support/random.js';

@@ -17,7 +17,7 @@ import { runKernel, type Kernel } from '../../../src/engine/xla/kernels/triton/i
 import type { KernelWork } from '../../../src/engine/xla/kernels/work.js';
 import * as L from '../../../src/graph/index.js';
 import { resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
-import { stepProgram } from '../../../src/train/trainer.js';
+import { stepProgram } from '../../../src/train/step-programs.js';
 import { randomTensor } from '../../support/random.js';
 
 const MODEL = {
