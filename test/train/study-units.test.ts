@@ -150,8 +150,10 @@ describe('the runs of a study as units', () => {
     const held = start(folder, 'run', 'units', 'full_seed-1');
     const status = join(folder, 'units', 'runs', 'full_seed-1', 'status.json');
     await until(() => held.child.exitCode !== null || existsSync(status));
+    held.child.kill('SIGSTOP'); // it writes its own status again otherwise
     const whole = await longsight(folder, 's.yaml', '--out', 'units', '--only', 'full');
     const [now] = await unitsOf(folder, 'status', 'units');
+    held.child.kill('SIGCONT');
     held.child.kill('SIGTERM');
     await held.ended;
     expect(whole.code).toBe(1);
