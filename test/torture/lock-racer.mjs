@@ -1,5 +1,5 @@
 // One of the processes that race for a folder in locks.test.ts. For each message { folder, host, seconds, steps } it takes the lock of
-// the folder as a host of that name, goes on where status.json says that the last holder came to, writes so many steps, and answers
+// the folder as a host of that name (null: of the system's), goes on where status.json says that the last holder came to, writes so many steps, and answers
 // 'done', or 'lost' if it finds that another process has taken the lock. Says 'took' when it has the lock: the parent may kill or freeze it.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ async function work(folder, steps, lock) {
 }
 
 process.on('message', async ({ folder, host, seconds, steps }) => {
-  process.env.LONGSIGHT_HOST = host;
+  if (host !== null) process.env.LONGSIGHT_HOST = host;
   process.env.LONGSIGHT_LOCK_SECONDS = String(seconds);
   const lock = await take(folder);
   process.send('took');

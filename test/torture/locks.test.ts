@@ -2,7 +2,7 @@
  * Processes that race for the lock of a folder and write its state, with old locks in the way, killed and frozen at random moments:
  * every step stands in the metrics once, and no line or status comes from a holder whose lock was taken.
  */
-import { fork, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,17 +52,30 @@ function leaveLock(folder: string, rng: Rng): void {
   at(kinds, rng.int(kinds.length))();
 }
 
+/** The hosts of the races between two. */
+const TWO_HOSTS = ['node-a', 'node-b'] as const;
+/** Runs a command line as on a host of that name, in a namespace of its own (Linux, as root); the process stays the same. */
+const onHost = (name: string): string[] => ['unshare', '--uts', 'sh', '-c', 'hostname "$0" && exec "$@"', name];
+const HAS_NAMESPACES = spawnSync('unshare', [...onHost('node-a').slice(1), 'true'], { stdio: 'ignore' }).status === 0;
+
 /** A few processes that race again and again; those that were killed are replaced. */
 class Racers {
   readonly #children = new Map<number, ChildProcess>();
-  constructor(readonly count: number) {}
+  /** @param hosts names of hosts to run the processes on; undefined for this one */
+  constructor(readonly hosts?: readonly string[]) {}
+
+  #start(i: number): ChildProcess {
+    const host = this.hosts?.[i];
+    const [command = '', ...args] = [...(host === undefined ? [] : onHost(host)), process.execPath, RACER];
+    return spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  }
 
   async race({ folder, hosts, seconds, fate }: Race): Promise<Count> {
     const result = { done: 0, lost: 0, killed: 0 };
     let fated = fate === null;
     await Promise.all(
       hosts.map((host, i) => {
-        const child = this.#children.get(i) ?? fork(RACER, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+        const child = this.#children.get(i) ?? this.#start(i);
         this.#children.set(i, child);
         child.removeAllListeners();
         let ended = false;
@@ -87,7 +100,7 @@ class Racers {
             if (!ended) result.killed++;
             resolve();
           });
-          child.send({ folder, host, seconds, steps: STEPS });
+          child.send({ folder, host: this.hosts === undefined ? host : null, seconds, steps: STEPS });
         });
       }),
     );
@@ -166,7 +179,7 @@ describe('processes that race for a folder', () => {
     const total = await races(
       count,
       2,
-      () => new Racers(3),
+      () => new Racers(),
       (trial) => {
         const rng = trialOf('locks', `one ${trial}`);
         const folder = folderOf(`one-${trial}`);
@@ -182,27 +195,31 @@ describe('processes that race for a folder', () => {
     expect(total.killed).toBeGreaterThan(0);
   });
 
-  it('on two hosts never take the lock of one that lives, and take that of a dead or frozen one, which notices', async () => {
+  const betweenTwo = async (kind: string, racersOf: () => Racers): Promise<void> => {
     const count = amount(200);
     const seconds = 2;
-    const total = await races(
-      count,
-      6,
-      () => new Racers(2),
-      (trial) => {
-        const rng = trialOf('locks', `two ${trial}`);
-        const folder = folderOf(`two-${trial}`);
-        const signal = trial % 4 === 0 ? null : trial % 4 === 1 ? 'SIGKILL' : 'SIGSTOP';
-        const fate =
-          signal === null
-            ? null
-            : ({ signal, afterMs: rng.int(8), frozenMs: 1000 * seconds + 200 + rng.int(1200) } as const);
-        return { folder, hosts: ['node-a', 'node-b'], seconds, fate };
-      },
-    );
-    process.stderr.write(`two hosts: ${count} races, ${JSON.stringify(total)}\n`);
+    const total = await races(count, 6, racersOf, (trial) => {
+      const rng = trialOf('locks', `${kind} ${trial}`);
+      const folder = folderOf(`${kind}-${trial}`);
+      const signal = trial % 4 === 0 ? null : trial % 4 === 1 ? 'SIGKILL' : 'SIGSTOP';
+      const fate =
+        signal === null
+          ? null
+          : ({ signal, afterMs: rng.int(8), frozenMs: 1000 * seconds + 200 + rng.int(1200) } as const);
+      return { folder, hosts: TWO_HOSTS, seconds, fate };
+    });
+    process.stderr.write(`${kind} hosts: ${count} races, ${JSON.stringify(total)}\n`);
     expect(total.done + total.killed + total.lost).toBe(2 * count);
     expect(total.killed).toBeGreaterThan(0);
     expect(total.lost).toBeGreaterThan(0);
+  };
+
+  it('on two hosts never take the lock of one that lives, and take that of a dead or frozen one, which notices', async () => {
+    await betweenTwo('two', () => new Racers());
+  });
+
+  // The system gives the names here, one to each namespace, as two machines have them.
+  it.skipIf(!HAS_NAMESPACES)('in namespaces with host names of their own do so too', async () => {
+    await betweenTwo('named', () => new Racers(TWO_HOSTS));
   });
 });
