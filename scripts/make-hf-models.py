@@ -318,6 +318,14 @@ MODELS = {
         layer_types=["full_attention", "sliding_attention"], sliding_window=7, attention_bias=True, tie_word_embeddings=True,
         rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=100.0),
                              full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=2.0))), {}),
+    "beam": ("Beam", dict(EXPERTS, num_experts=6, n_group=3, topk_group=2, num_hidden_layers=3, head_dim=16, sliding_window=5, mlp_layer_types=[
+        "dense", "sparse", "sparse"], layer_types=["sliding_attention", "full_attention", "sliding_attention"], final_logit_softcapping=2.0), {}),
+    "beam-biases": ("Beam", dict(EXPERTS, n_group=1, topk_group=1, norm_topk_prob=False, head_dim=8, sliding_window=7, mlp_layer_types=["sparse", "dense"],
+                                 layer_types=["full_attention", "sliding_attention"], attention_bias=True, tie_word_embeddings=True,
+                                 final_logit_softcapping=None, rope_parameters=dict(
+        sliding_attention=None, full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=2.0))), {}),
+    "beam-bases": ("Beam", dict(EXPERTS, num_experts=8, n_group=2, topk_group=1, num_key_value_heads=4, head_dim=8, sliding_window=6,
+                                **ropes(DEFAULT, YARN)), {}),
     "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
     "recurrent-gemma-biases": ("RecurrentGemma", dict(
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,

@@ -53,6 +53,7 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
   const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
   const { attentionBias: bias, qkNorm, normWeight, outputGate } = config;
   const gates = outputGate === 'head' ? numHeads : inner;
+  const gateBias = outputGate !== false && config.outputGateBias;
   const spec = (name: string, shape: number[], role: ParamRole, init: ParamSpec['init']): ParamSpec => ({
     name: `layers.${layer}.attn.${name}`,
     shape,
@@ -74,6 +75,7 @@ function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: numbe
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),
     ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
     ...(outputGate !== false ? [spec('wgate', [d, gates], 'in', matrixInit(config, d, false))] : []),
+    ...vectors(gateBias, ZEROS, ['bgate', numHeads]),
     spec('wo', [inner, d], 'out', matrixInit(config, inner, true)),
     ...vectors(bias === 'output' || bias === 'all', ZEROS, ['bo', d]),
   ];
@@ -233,13 +235,26 @@ function attendGroups(
 }
 
 /** The heads' outputs side by side, `[B,T,H*D]`, times the sigmoid of a projection of the layer's input. */
-function gateHeads({ config, x, inputMatrix }: MixerScope, mixed: Value): Value {
-  const { outputGate, numHeads, headDim } = config;
+function gateHeads(scope: MixerScope, mixed: Value): Value {
+  const { outputGate, outputGateBias, numHeads, headDim } = scope.config;
   if (outputGate === false) return mixed;
-  const gate = sigmoid(linear(x, inputMatrix('attn.wgate')));
-  if (outputGate === true) return mul(mixed, gate);
+  if (outputGate === true && !outputGateBias)
+    return mul(mixed, sigmoid(linear(scope.x, scope.inputMatrix('attn.wgate'))));
+  const gate = headGates(scope, scope.inputMatrix('attn.wgate'), 'attn.bgate');
+  const [B, T] = dims(scope.x, 3);
+  return reshape(mul(reshape(mixed, [B, T, numHeads, headDim]), gate), mixed.shape);
+}
+
+/**
+ * The gates of the heads' outputs, `[B,T,H,D]` or one a head `[B,T,H,1]`: the sigmoid of the layer's input times
+ * `matrix`, and of the bias of that name where the model has one.
+ */
+export function headGates({ config, x, param }: MixerScope, matrix: Value, bias: string): Value {
+  const { outputGateBias, numHeads: H } = config;
   const [B, T] = dims(x, 3);
-  return reshape(mul(reshape(mixed, [B, T, numHeads, headDim]), reshape(gate, [B, T, numHeads, 1])), mixed.shape);
+  const logits = linear(x, matrix);
+  const heads = reshape(logits, [B, T, H, at(logits.shape, 2) / H]);
+  return sigmoid(outputGateBias ? add(heads, reshape(param(bias), [1, 1, H, 1])) : heads);
 }
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {

@@ -81,6 +81,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly sinks: boolean;
   /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input: one a channel, or one a head. */
   readonly outputGate: boolean | 'head';
+  /** Whether that gate has a bias, one a head. */
+  readonly outputGateBias: boolean;
   readonly tieEmbeddings: boolean;
   readonly init: InitScheme;
 }
@@ -153,6 +155,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     logitSoftcap: parsed.logitSoftcap,
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
+    outputGateBias: checkGateBias(parsed, where),
     ...sections,
     tieEmbeddings: parsed.tieEmbeddings,
     init: parsed.init,
@@ -171,6 +174,13 @@ function checkRopes(config: RopeFields, layers: readonly LayerPlan[], where: str
   // Of a head of latent attention only the rotary channels turn, and all of them.
   const { ropeDim } = config.mla;
   checkRope({ ...config, headDim: ropeDim, ropeDim }, latent, where);
+}
+
+function checkGateBias({ outputGate, outputGateBias }: Parsed, where: string): boolean {
+  if (!outputGateBias || outputGate !== false) return outputGateBias;
+  throw new ConfigError(`${where}: outputGateBias needs an output gate; set outputGate, or leave outputGateBias out`, {
+    details: { outputGate, outputGateBias },
+  });
 }
 
 function withPreset(input: unknown, where: string): unknown {

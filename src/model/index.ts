@@ -26,6 +26,7 @@ export {
   type InitScheme,
   type ModelInput,
   type PresetModelInput,
+  type QueryScaling,
   type RopeScaling,
   type LocalRope,
 } from './schema.js';

@@ -6,19 +6,8 @@
  * R ropeDim, V valueDim.
  */
 import { at, dims, invariant } from '../core/index.js';
-import {
-  attention,
-  concat,
-  convert,
-  linear,
-  mul,
-  reshape,
-  sigmoid,
-  sliceAxis,
-  transpose,
-  type Value,
-} from '../graph/index.js';
-import { meanVisibleKeys, turn } from './attention.js';
+import { attention, concat, convert, mul, reshape, sliceAxis, transpose, type Value } from '../graph/index.js';
+import { headGates, meanVisibleKeys, turn } from './attention.js';
 import { attend, cacheShape, extended, type AttendInputs, type SeenEntries } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';
@@ -78,11 +67,11 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
 }
 
 /** What is added to the residual stream, from the outputs of the heads `[B,T,H,V]`. */
-function leave({ config, x, param, inputMatrix }: MixerScope, heads: Value): Value {
+function leave(scope: MixerScope, heads: Value): Value {
+  const { config, param } = scope;
   const [B, T, H, V] = dims(heads, 4);
-  const { outputGate } = config;
-  const gate = outputGate === false ? null : sigmoid(linear(x, inputMatrix('mla.wgate')));
-  const gated = gate === null ? heads : mul(heads, reshape(gate, [B, T, H, outputGate === 'head' ? 1 : V]));
+  const gated =
+    config.outputGate === false ? heads : mul(heads, headGates(scope, scope.inputMatrix('mla.wgate'), 'mla.bgate'));
   return affine(reshape(gated, [B, T, H * V]), param('mla.wo'), partsOf(config).outputBias ? param('mla.bo') : null);
 }
 
@@ -145,11 +134,12 @@ function step(scope: StepScope, plan: MlaPlan): StepOutput {
   return { out: leave(scope, out), state: { [LATENTS]: cache } };
 }
 
-const partsOf = ({ attentionBias: bias, sinks, outputGate }: ModelConfig): MlaParts => ({
+const partsOf = ({ attentionBias: bias, sinks, outputGate, outputGateBias }: ModelConfig): MlaParts => ({
   latentBias: bias === 'qkv' || bias === 'all',
   outputBias: bias === 'output' || bias === 'all',
   sinks,
   outputGate,
+  outputGateBias,
 });
 
 /** Latent attention as a mixer: parameters, FLOPs, cache of latents, and the forward pass of sequences and chunks. */

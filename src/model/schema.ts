@@ -141,8 +141,14 @@ const localRopeSchema = z.strictObject({
 });
 
 const queryScalingSchema = z.strictObject({
+  law: z
+    .enum(['log', 'power'])
+    .optional()
+    .describe('1 + beta ln(1 + floor((p + offset) / length)), or (1 + (p + offset) / length)^beta (default: log)'),
   beta: realNumber().describe('how fast queries grow'),
-  length: sizeUpTo('tokens').describe('tokens from which they do'),
+  length: sizeUpTo('tokens').describe(
+    'tokens from which they do, of log; of power the first at which they have grown by 2^beta',
+  ),
   offset: z.int().min(0).max(LIMITS.tokens.most).optional().describe('added to the position (default: 0)'),
   nope: z.boolean().optional().describe('only queries without positions grow, as in Llama 4 (default: false)'),
 });
@@ -240,9 +246,7 @@ export const modelSchema = z.strictObject({
   queryScaling: queryScalingSchema
     .nullable()
     .default(null)
-    .describe(
-      'queries that grow with their position p: times 1 + beta ln(1 + floor((p + offset) / length)); null for none',
-    ),
+    .describe('queries that grow with their position p, by one of two laws; null for none'),
   embeddingScale: scale('factor on the embedding'),
   logitScale: scale('factor on the logits'),
   logitSoftcap: positive()
@@ -257,6 +261,7 @@ export const modelSchema = z.strictObject({
       'multiply the heads by a sigmoid of a projection of the layer input, before the output projection: channel by channel ' +
         '(true), or by one number a head (head)',
     ),
+  outputGateBias: z.boolean().default(false).describe('a learned bias a head in the sigmoid of that gate'),
   ...recurrentSections,
   tieEmbeddings: z.boolean().default(false).describe('use the embedding matrix, transposed, as the output head'),
   init: initSchema

@@ -53,6 +53,17 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     { layers: 'swa:4 full', experts: { count: 6, perToken: 1, intermediateSize: 6, normalize: false, dense: [1] } },
   ],
   [
+    'a gate with biases, queries without positions that grow by a power, sums weighted by depth',
+    {
+      ...{ layers: 'swa:4 full:nope', outputGate: true, outputGateBias: true, numKvHeads: 2 },
+      queryScaling: { law: 'power', beta: 0.5, length: 3, offset: 1, nope: true },
+      block: [
+        { norm: 'both', mixerScale: 0.7, mixerSkip: 0.7, mlpScale: 0.58, mlpSkip: 0.82 },
+        { norm: 'both', mixerScale: 0.5, mixerSkip: 0.87, mlpScale: 0.45, mlpSkip: 0.89 },
+      ],
+    },
+  ],
+  [
     'xIELU and a gate a head',
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],

@@ -172,7 +172,9 @@ function essence(config: ModelConfig): Record<string, string> {
   const scores = Number((attentionScale ?? 1 / Math.sqrt(keyDim)).toPrecision(12));
   const blocks = Array.from({ length: numLayers }, (_, layer) => blockOf(config, layer));
   const unused = new Set<string>([
-    ...(groups.length > 0 ? [] : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate']),
+    ...(groups.length > 0
+      ? []
+      : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias']),
     ...(groups.some((g) => g.rope === true) ? [] : ['ropeTheta', 'ropeScaling']),
     // Latent attention has widths of its own.
     ...(own.length > 0 || groups.length === 0 ? [] : ['numKvHeads', 'qkNorm']),

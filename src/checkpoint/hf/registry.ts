@@ -14,6 +14,7 @@ import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.
 import { falconH1 } from './families/falcon-h1.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
 import { nemotronH } from './families/nemotron.js';
+import { beam } from './families/beam.js';
 import { cohereCompass } from './families/cohere-compass.js';
 import { gptNeo } from './families/gpt-neo.js';
 import { llama4 } from './families/llama4.js';
@@ -83,6 +84,7 @@ export const FAMILIES: readonly Family[] = [
   laraMini,
   graniteMoeSwa,
   cohereCompass,
+  beam,
 ];
 
 /** Values of `model_type` that can be read. */

@@ -53,6 +53,8 @@ export interface MlaParts {
   readonly sinks: boolean;
   /** A sigmoid gate of the layer's input on the heads' outputs: one a channel, or one a head. */
   readonly outputGate: boolean | 'head';
+  /** Whether the gate has a bias, one a head. */
+  readonly outputGateBias: boolean;
 }
 
 /** What latent attention builds its part of the graph from. */
@@ -118,7 +120,7 @@ function release({ model, param }: Pick<MlaScope, 'model' | 'param'>, out: Value
 }
 
 function params(make: ParamMaker, section: MlaConfig, model: MixerModel, parts: MlaParts): ParamSpec[] {
-  const { latentBias, outputBias, sinks, outputGate } = parts;
+  const { latentBias, outputBias, sinks, outputGate, outputGateBias } = parts;
   const { queryRank: Q, latentRank: C, nopeDim, ropeDim, valueDim } = section;
   const { hiddenSize: d, numHeads: H } = model;
   const queries = H * mlaKeyDim(section);
@@ -139,6 +141,7 @@ function params(make: ParamMaker, section: MlaConfig, model: MixerModel, parts: 
     make.matrix('wvup', C, H * valueDim),
     ...(sinks ? [make.vector('sinks', H, ZEROS)] : []),
     ...(outputGate === false ? [] : [make.matrix('wgate', d, outputGate === 'head' ? H : H * valueDim)]),
+    ...bias(outputGate !== false && outputGateBias, 'bgate', H),
     make.output('wo', H * valueDim),
     ...bias(outputBias, 'bo', d),
   ];

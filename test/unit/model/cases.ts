@@ -59,6 +59,10 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['grouped queries', { layers: 'swa:4 full', numKvHeads: 2 }],
   ['one key/value head', { layers: 'swa:4 full', numKvHeads: 1 }],
   ['queries that grow with their position', { layers: 'swa:4 full', queryScaling: { beta: 0.5, length: 3 } }],
+  [
+    'queries without positions that grow by a power of theirs',
+    { layers: 'swa:4 full:nope', queryScaling: { law: 'power', beta: 0.7, length: 3, offset: 1, nope: true } },
+  ],
   ['an MLP without a gate', { layers: 'swa:4 full', mlpGate: false, activation: 'relu2', mlpBias: true }],
   ['an MLP of one SiLU', { layers: 'full', mlpGate: false }],
   ['a bias of the output projection alone', { layers: 'swa:4 full', attentionBias: 'output', numKvHeads: 2 }],
@@ -70,6 +74,7 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['qk norm', { layers: 'swa:4 full:nope', qkNorm: true, numKvHeads: 2 }],
   ['sinks', { layers: 'swa:4 full', sinks: true }],
   ['an output gate', { layers: 'swa:4 full', outputGate: true }],
+  ['an output gate with biases', { layers: 'swa:4 full', outputGate: true, outputGateBias: true, numKvHeads: 2 }],
   ['a tied head', { layers: 'swa:4 full', tieEmbeddings: true }],
   ['windows mixed head by head', { layers: 'swa:3/full swa:2@1/swa:5:nope@1/full@2' }],
   [
@@ -131,6 +136,7 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     { layers: 'swa:4 full', normWeight: false, embeddingNorm: true, qkNorm: true, block: [{ norm: 'both' }, {}] },
   ],
   ['queries and keys normed as a whole without weights', { layers: 'full', normWeight: false, qkNorm: 'width' }],
+  ['an output gate a head with biases', { layers: 'swa:2/full', outputGate: 'head', outputGateBias: true }],
   ['an output gate a head', { layers: 'swa:4 swa:2/full', numKvHeads: 2, outputGate: 'head' }],
   ['soft-capped scores', { layers: 'swa:4 full', attentionSoftcap: 0.5, numKvHeads: 2 }],
   ['soft-capped scores and sinks', { layers: 'swa:3/full', attentionSoftcap: 1, attentionScale: 2, sinks: true }],
@@ -225,6 +231,10 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   [
     'latent attention with a gate a head and biases on latents',
     { layers: 'mla:8 mla:9', outputGate: 'head', attentionBias: 'qkv', mla: { queryRank: 4 } },
+  ],
+  [
+    'latent attention with a gate that has biases',
+    { layers: 'mla', outputGate: true, outputGateBias: true, mla: { valueDim: 8 } },
   ],
   [
     'latent attention with queries that grow',

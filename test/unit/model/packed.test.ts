@@ -83,14 +83,6 @@ describe('documents packed into one row', () => {
     [3, 20, 1],
   ];
 
-  const scaled = CASES.filter(([, settings]) => settings.queryScaling !== undefined);
-  const relative = CASES.filter(([, settings]) => settings.queryScaling === undefined);
-
-  it.each(scaled)('are refused with %s, which are positions in the row', (_, settings) => {
-    const config = resolveModelConfig({ ...SMALL, ...settings });
-    expect(() => comparison(config, lengths)('composites')).toThrow('rows of 24 tokens hold several documents');
-  });
-
   it.each([
     ['dynamic', { type: 'dynamic', factor: 2, originalLength: 16 }],
     ['longrope', { type: 'longrope', short: [1, 1, 1], long: [2, 3, 4], factor: 2, originalLength: 16 }],
@@ -101,7 +93,7 @@ describe('documents packed into one row', () => {
     expect(comparison(short, lengths)('composites')).toBeLessThan(1e-10);
   });
 
-  it.each([...relative, ...RECURRENT_CASES])('are computed as on their own with %s', (_, settings) => {
+  it.each([...CASES, ...RECURRENT_CASES])('are computed as on their own with %s', (_, settings) => {
     const config = resolveModelConfig({ ...SMALL, ...settings });
     const difference = comparison(config, lengths);
     expect(difference('composites')).toBeLessThan(1e-10);

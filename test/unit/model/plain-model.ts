@@ -10,6 +10,7 @@ import {
   type ExpertsConfig,
   type HeadGroup,
   type ModelConfig,
+  type QueryScaling,
 } from '../../../src/model/index.js';
 
 export interface PlainResult {
@@ -344,10 +345,13 @@ function plainAttention(
     const group = groupOfHead[h];
     if (group === undefined) throw new Error(`head ${h} has no group`);
     const g = Math.floor(h / perKv);
-    const scaling = config.queryScaling ?? { beta: 0, length: 1 };
+    const scaling: QueryScaling = config.queryScaling ?? { beta: 0, length: 1 };
     const { length, offset = 0 } = scaling;
     const beta = scaling.nope === true && group.rope !== false ? 0 : scaling.beta;
-    const grown = (t: number) => 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
+    const grown = (t: number) =>
+      scaling.law === 'power'
+        ? (1 + (t + offset) / length) ** beta
+        : 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
     const own = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
     const head: PlainHead = latent
       ? latentHead(config, inputs, h, group.rope, own)
@@ -383,7 +387,10 @@ function plainAttention(
     });
   }
   const outputs = mixed.map((heads, t) => {
-    const gate = config.outputGate !== false ? times(inputs[t] ?? [], matrix(`${at}.wgate`)).map(sigmoid) : null;
+    const logits = config.outputGate !== false ? times(inputs[t] ?? [], matrix(`${at}.wgate`)) : null;
+    const bias = config.outputGateBias ? numbers(`${at}.bgate`) : new Float64Array(H);
+    const perHead = (logits?.length ?? 0) / H;
+    const gate = logits?.map((x, i) => sigmoid(x + (bias[Math.floor(i / perHead)] ?? NaN))) ?? null;
     const gateOf = (i: number) => gate?.[config.outputGate === 'head' ? Math.floor(i / V) : i] ?? NaN;
     return times(gate === null ? heads : heads.map((x, i) => x * gateOf(i)), matrix(`${at}.wo`)).map(
       (v, i) => v + (['output', 'all'].includes(config.attentionBias) ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),

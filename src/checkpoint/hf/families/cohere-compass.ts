@@ -1,8 +1,8 @@
 /** Cohere Compass (text): Cohere 2 with rotary positions, or none, by kind of layer. */
-import type { ModelConfig } from '../../../model/index.js';
 import type { Family } from '../family/family.js';
-import { optional, type Fields } from '../family/fields.js';
-import { longestOf, readRopes, ropesFields, writeRopes, type RopeKind } from '../family/rotary.js';
+import { optional } from '../family/fields.js';
+import { readKinds, writeKinds } from '../family/kinds.js';
+import { longestOf } from '../family/rotary.js';
 import {
   attentionLayers,
   decoderLayout,
@@ -13,21 +13,6 @@ import {
   writeMaskedTypes,
   writeSizes,
 } from './decoder.js';
-
-const KINDS: readonly RopeKind[] = ['full_attention', 'sliding_attention'];
-
-/** Kinds of layers that have rotary positions; a kind that is null in the file has none. */
-function turningKinds(fields: Fields, types: readonly string[]): ReadonlySet<RopeKind> {
-  const given = fields.object('rope_parameters');
-  if (fields.states('rope_scaling')) fields.refuse('rope_scaling, which its class does not take');
-  const used = KINDS.filter((kind) => types.includes(kind));
-  for (const kind of used) {
-    if (given?.states(kind) !== true) fields.refuse(`rope_parameters without ${kind}`);
-    else if (given.has(kind) && given.object(kind)?.has('rope_theta') !== true)
-      fields.refuse(`rope_parameters without a rope_theta of ${kind}`);
-  }
-  return new Set(used.filter((kind) => given?.has(kind) === true));
-}
 
 /** Cohere Compass: the text model of its class with images, whose three-part positions are equal on text. */
 export const cohereCompass: Family = {
@@ -55,24 +40,14 @@ export const cohereCompass: Family = {
   read: (fields) => {
     const sizes = readSizes(fields, 'layer_norm_eps');
     const types = layerTypes(fields, () => 'full_attention');
-    const turning = turningKinds(fields, types);
-    const both = readRopes(fields, { full_attention: 10_000, sliding_attention: 10_000 }, null, null, null);
-    // Where one kind has no positions, those of the other are the model's.
-    const [only] = turning.size === 1 ? [...turning] : [];
-    const ropes = ropesFields(
-      only === undefined ? both : { full_attention: both[only], sliding_attention: both[only] },
-      sizes.headDim,
-    );
+    const ropes = readKinds(fields, types, sizes.headDim);
     // The class asks for a window where no layer has one, and for a text where it pools; neither changes a result.
     fields.count('sliding_window');
     fields.text('pooling', '');
     return {
       ...sizes,
       ...ropes.fields,
-      layers: attentionLayers(fields, types, (_, windowed) => {
-        if (!turning.has(windowed ? 'sliding_attention' : 'full_attention')) return 'nope';
-        return windowed ? ropes.sliding : 'rope';
-      }),
+      layers: attentionLayers(fields, types, (_, windowed) => ropes.flag(windowed)),
       activation: readActivation(fields),
       attentionBias: fields.flag('attention_bias') ? 'all' : 'none',
       norm: 'layer',
@@ -91,17 +66,3 @@ export const cohereCompass: Family = {
     rope_parameters: writeKinds(config),
   }),
 };
-
-/** `rope_parameters` by kind of layer, null for a kind whose layers have no positions. */
-function writeKinds(config: ModelConfig): Record<string, unknown> {
-  const groups = config.layers.flatMap((plan) => (plan.mixer === 'attention' ? plan.groups.slice(0, 1) : []));
-  const still = (windowed: boolean) => {
-    const own = groups.filter(({ window }) => (window !== null) === windowed);
-    return own.length > 0 && own.every(({ rope }) => rope === false);
-  };
-  const ropes = writeRopes(config);
-  return {
-    full_attention: still(false) ? null : ropes['full_attention'],
-    sliding_attention: still(true) ? null : ropes['sliding_attention'],
-  };
-}

@@ -63,7 +63,7 @@ export function readRopes(
   fields: Fields,
   defaultTheta: Readonly<Record<RopeKind, number>>,
   windowBase: string | null,
-  standing: Readonly<Record<RopeKind, Readonly<Record<string, unknown>>>> | null = null,
+  standing: Readonly<Record<RopeKind, Readonly<Record<string, unknown>> | null>> | null = null,
   fullBase: string | null = 'rope_theta',
 ): Record<RopeKind, HfRope> {
   const given = fields.object('rope_parameters');
