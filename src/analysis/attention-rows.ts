@@ -254,8 +254,7 @@ export class AttentionRows {
     position: number,
   ): Float64Array {
     const { config } = this.on;
-    const { numHeads } = config;
-    const { numKvHeads } = headSizes(config, at(config.layers, layer));
+    const { numHeads, numKvHeads } = headSizes(config, at(config.layers, layer));
     const perKv = numHeads / numKvHeads;
     const [g, r] = [Math.floor(head / perKv), head % perKv];
     const first = (((sample * numKvHeads + g) * this.perSample + query) * perKv + r) * this.placed.length;
@@ -315,8 +314,7 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
 }
 
 function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, layer: number, Q: number): Value {
-  const { numHeads: H } = model;
-  const { numKvHeads: G, keyDim: D } = headSizes(model, at(model.layers, layer));
+  const { numHeads: H, numKvHeads: G, keyDim: D } = headSizes(model, at(model.layers, layer));
   const [B, T] = dims(q, 4);
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, Q, G, H / G, D]);
   // [B,Q,G,R,D] against [B,T,G,D] over D, by batch and key head: [B,G,Q,R,T].

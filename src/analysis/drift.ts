@@ -7,8 +7,8 @@
  * not, for heads without positions: the distance of `Wq Wk^T`, relative to the reference. (Rotary heads are free to
  * turn pairs of channels only, to which it is indifferent as well.)
  */
-import { present, dims, dotAt, f64At, ConfigError } from '../core/index.js';
-import type { HostParameters, ModelConfig } from '../model/index.js';
+import { at, present, dims, dotAt, f64At, ConfigError } from '../core/index.js';
+import { headSizes, type HeadSizes, type HostParameters, type ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -88,13 +88,17 @@ class HeadWeights {
   }
 
   /** The number of the keys' group, which heads share. */
-  group({ head }: HeadIndex): number {
-    const { numHeads, numKvHeads } = this.#model;
+  group({ layer, head }: HeadIndex): number {
+    const { numHeads, numKvHeads } = this.#sizes(layer);
     return Math.floor(head / (numHeads / numKvHeads));
   }
 
   keys(index: HeadIndex): Weights {
-    return this.#weights(index.layer, this.#model.numHeads + this.group(index));
+    return this.#weights(index.layer, this.#sizes(index.layer).numHeads + this.group(index));
+  }
+
+  #sizes(layer: number): HeadSizes {
+    return headSizes(this.#model, at(this.#model.layers, layer));
   }
 
   /** The columns of the `slot`-th part of a layer's projection, queries first, then keys. */
@@ -105,7 +109,8 @@ class HeadWeights {
     const name = `layers.${layer}.attn.wqkv`;
     const tensor = this.#parameters.get(name);
     if (tensor === undefined) throw new ConfigError(`a checkpoint lacks ${name}; it belongs to another model`);
-    const { numHeads, numKvHeads, headDim, hiddenSize } = this.#model;
+    const { headDim, hiddenSize } = this.#model;
+    const { numHeads, numKvHeads } = this.#sizes(layer);
     const [rows, width] = dims(tensor, 2);
     const expected = (numHeads + 2 * numKvHeads) * headDim;
     if (rows !== hiddenSize || width !== expected) {

@@ -15,8 +15,7 @@ export function attentionMaps(
   [samples, T]: readonly [samples: number, tokens: number],
 ): Float64Array {
   const plan = at(model.layers, layer);
-  const { numHeads: H } = model;
-  const { numKvHeads: G, keyDim: D } = headSizes(model, plan);
+  const { numHeads: H, numKvHeads: G, keyDim: D } = headSizes(model, plan);
   const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
   const groupOf = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g));
   const scales = scoreScales(model, plan, T);

@@ -189,14 +189,18 @@ export class SequenceScorer {
 }
 
 /** Channels of the outputs of all heads of a layer. */
-const headsWidth = (model: ModelConfig, plan: LayerPlan): number => model.numHeads * headSizes(model, plan).valueDim;
+const headsWidth = (model: ModelConfig, plan: LayerPlan): number => {
+  const { numHeads, valueDim } = headSizes(model, plan);
+  return numHeads * valueDim;
+};
 
 /** Settings that change nothing. */
 export function noSettings(model: ModelConfig): HeadSettings {
-  const { layers, numHeads } = model;
+  const { layers } = model;
+  const ones = (plan: LayerPlan) => new Float32Array(headSizes(model, plan).numHeads).fill(1);
   return {
-    keep: layers.map(() => new Float32Array(numHeads).fill(1)),
-    query: layers.map(() => new Float32Array(numHeads).fill(1)),
+    keep: layers.map(ones),
+    query: layers.map(ones),
     fill: layers.map((plan) => new Float32Array(headsWidth(model, plan))),
   };
 }
@@ -212,12 +216,15 @@ function uploadSettings(engine: Engine, settings: HeadSettings): Record<string, 
 
 /** Controls of the heads of every layer: inputs of the graph, a tap that applies them, and sums of what heads give. */
 function headControls(model: ModelConfig): ScorerControls {
-  const { numHeads: H, layers } = model;
-  const controls = layers.map((plan, layer) => ({
-    keep: input(`keep.${layer}`, 'f32', [H]),
-    query: input(`query.${layer}`, 'f32', [H]),
-    fill: input(`fill.${layer}`, 'f32', [headsWidth(model, plan)]),
-  }));
+  const { layers } = model;
+  const controls = layers.map((plan, layer) => {
+    const { numHeads: H } = headSizes(model, plan);
+    return {
+      keep: input(`keep.${layer}`, 'f32', [H]),
+      query: input(`query.${layer}`, 'f32', [H]),
+      fill: input(`fill.${layer}`, 'f32', [headsWidth(model, plan)]),
+    };
+  });
   const sums: Value[][] = layers.map(() => []);
   const tap: Tap = (site, value) => {
     if (site.kind !== 'queries' && site.kind !== 'heads') return value;

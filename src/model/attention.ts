@@ -23,7 +23,7 @@ import type { ModelConfig } from './config.js';
 import { chunkNumbers } from './documents.js';
 import { linearParts } from './mixers/linear.js';
 import type { Mixer, MixerOutput, MixerScope, StateRoom, StateSpec, StepOutput, StepScope } from './mixer.js';
-import type { AttentionPlan, HeadGroup } from './plan.js';
+import { headCounts, type AttentionPlan, type HeadCounts, type HeadGroup } from './plan.js';
 import { noTap, type QueriesAndKeys } from './tap.js';
 import { withOffset } from './norm.js';
 import { scaleQueries } from './query-scaling.js';
@@ -48,8 +48,9 @@ export function meanVisibleKeys(window: number | null, seqLen: number): number {
   return w - (w * (w - 1)) / (2 * seqLen);
 }
 
-function attentionParams(config: ModelConfig, _plan: AttentionPlan, layer: number): ParamSpec[] {
-  const { hiddenSize: d, numHeads, numKvHeads, headDim } = config;
+function attentionParams(config: ModelConfig, plan: AttentionPlan, layer: number): ParamSpec[] {
+  const { hiddenSize: d, headDim } = config;
+  const { numHeads, numKvHeads } = headCounts(config, plan);
   const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
   const { attentionBias: bias, qkNorm, normWeight, outputGate } = config;
   const gates = outputGate === 'head' ? numHeads : inner;
@@ -94,7 +95,8 @@ interface GroupSpan extends HeadGroup {
   readonly kvHeads: number;
 }
 
-function groupSpans({ numHeads, numKvHeads }: ModelConfig, plan: AttentionPlan): GroupSpan[] {
+function groupSpans(config: HeadCounts, plan: AttentionPlan): GroupSpan[] {
+  const { numHeads, numKvHeads } = headCounts(config, plan);
   const perKv = numHeads / numKvHeads;
   let firstHead = 0;
   return plan.groups.map((group) => {
@@ -162,11 +164,12 @@ function scaleGroups(
 
 function project(
   scope: MixerScope,
+  { numHeads: H, numKvHeads: G }: HeadCounts,
   groups: readonly GroupSpan[],
   rotaries: LayerRotary,
 ): QueriesAndKeys & { v: Value } {
   const { config, x, param, inputMatrix } = scope;
-  const { numHeads: H, numKvHeads: G, headDim: D, qkNorm, rmsNormEps } = config;
+  const { headDim: D, qkNorm, rmsNormEps } = config;
   const bias = config.attentionBias === 'qkv' || config.attentionBias === 'all' ? param('attn.bqkv') : null;
   const products = (...sizes: readonly number[]) => linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
   const first = at(rotaries.groups, 0);
@@ -209,9 +212,10 @@ function attendGroups(
 ): MixerOutput {
   const { config, x, param, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
+  const counts = headCounts(config, plan);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
-  const { v, ...own } = project(scope, groups, rotaries);
+  const { v, ...own } = project(scope, counts, groups, rotaries);
   const q = tap({ kind: 'layerQueries', layer }, own.q);
   const k = tap({ kind: 'layerKeys', layer }, own.k);
   const sinks = config.sinks ? param('attn.sinks') : null;
@@ -227,30 +231,30 @@ function attendGroups(
     };
     return attend(inputs, group, i);
   });
-  const mixed = reshape(concat(outs, 2), [B, T, config.numHeads * config.headDim]);
-  const out = linear(gateHeads(scope, mixed), param('attn.wo'));
+  const mixed = reshape(concat(outs, 2), [B, T, counts.numHeads * config.headDim]);
+  const out = linear(gateHeads(scope, mixed, counts.numHeads), param('attn.wo'));
   return {
     out: config.attentionBias === 'output' || config.attentionBias === 'all' ? add(out, param('attn.bo')) : out,
   };
 }
 
 /** The heads' outputs side by side, `[B,T,H*D]`, times the sigmoid of a projection of the layer's input. */
-function gateHeads(scope: MixerScope, mixed: Value): Value {
-  const { outputGate, outputGateBias, numHeads, headDim } = scope.config;
+function gateHeads(scope: MixerScope, mixed: Value, numHeads: number): Value {
+  const { outputGate, outputGateBias, headDim } = scope.config;
   if (outputGate === false) return mixed;
   if (outputGate === true && !outputGateBias)
     return mul(mixed, sigmoid(linear(scope.x, scope.inputMatrix('attn.wgate'))));
-  const gate = headGates(scope, scope.inputMatrix('attn.wgate'), 'attn.bgate');
+  const gate = headGates(scope, numHeads, scope.inputMatrix('attn.wgate'), 'attn.bgate');
   const [B, T] = dims(scope.x, 3);
   return reshape(mul(reshape(mixed, [B, T, numHeads, headDim]), gate), mixed.shape);
 }
 
 /**
- * The gates of the heads' outputs, `[B,T,H,D]` or one a head `[B,T,H,1]`: the sigmoid of the layer's input times
+ * The gates of the outputs of H heads, `[B,T,H,D]` or one a head `[B,T,H,1]`: the sigmoid of the layer's input times
  * `matrix`, and of the bias of that name where the model has one.
  */
-export function headGates({ config, x, param }: MixerScope, matrix: Value, bias: string): Value {
-  const { outputGateBias, numHeads: H } = config;
+export function headGates({ config, x, param }: MixerScope, H: number, matrix: Value, bias: string): Value {
+  const { outputGateBias } = config;
   const [B, T] = dims(x, 3);
   const logits = linear(x, matrix);
   const heads = reshape(logits, [B, T, H, at(logits.shape, 2) / H]);
@@ -305,11 +309,11 @@ export const attentionMixer: Mixer<AttentionPlan> = {
   params: attentionParams,
   sequenceFlops: ({ headDim }, plan, seqLen) =>
     plan.groups.reduce((n, group) => n + 4 * group.heads * headDim * meanGroupKeys(group, seqLen), 0),
-  stateBytes: ({ headDim, numHeads, numKvHeads }, plan, length, elementBytes) =>
+  stateBytes: (config, plan, length, elementBytes) =>
     elementBytes *
-    plan.groups.reduce((n, { window, heads }) => {
+    groupSpans(config, plan).reduce((n, { window, kvHeads }) => {
       const kept = window === null ? length : Math.min(window, length);
-      return n + 2 * ((heads * numKvHeads) / numHeads) * headDim * kept;
+      return n + 2 * kvHeads * config.headDim * kept;
     }, 0),
   build: buildAttention,
   states: attentionStates,

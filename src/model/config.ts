@@ -2,8 +2,8 @@
 import type { z } from 'zod';
 import { at, ConfigError, nearest, parseConfig, showValue, LIMITS, append } from '../core/index.js';
 import { checkExperts, type ExpertsConfig } from './experts-config.js';
-import { checkGroups, parsePattern, resolveLayer, type HeadCounts } from './pattern.js';
-import { headGroups, type LayerPlan } from './plan.js';
+import { checkGroups, parsePattern, resolveLayer } from './pattern.js';
+import { headGroups, type HeadCounts, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
 import { checkRope, type RopeFields } from './rope.js';
@@ -23,8 +23,9 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly numLayers: number;
   /** The mixer of each layer, first to last. */
   readonly layers: readonly LayerPlan[];
+  /** Query heads of the attention layers that do not say otherwise (`AttentionPlan`). */
   readonly numHeads: number;
-  /** Key/value heads of the attention layers; each serves `numHeads / numKvHeads` query heads. */
+  /** Key/value heads of the same layers; each serves `numHeads / numKvHeads` query heads. */
   readonly numKvHeads: number;
   /** Channels of a query or key/value head. */
   readonly headDim: number;

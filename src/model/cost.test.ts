@@ -22,6 +22,7 @@ function randomConfig(rng: Rng): ModelConfig {
     'gdn kda',
     'mamba2 lightning gla',
     'conv full',
+    'swa:3#5,1 full#4,2',
   ];
   const fitting = patterns.filter((p) => p.split('/').length <= 2 || numKvHeads % 3 === 0);
   return resolveModelConfig({
@@ -65,6 +66,17 @@ describe('modelCost', () => {
         expect(layer.parameters.mlp).toBe(count((n) => n.startsWith(`layers.${l}.mlp.`)));
       });
     }
+  });
+
+  it('counts heads by layer', () => {
+    const base = { hiddenSize: 32, headDim: 8, numLayers: 1 };
+    const cost = (layers: string, counts: object) => modelCost(resolveModelConfig({ ...base, layers, ...counts }), 40);
+    for (const kind of ['swa:7', 'full', 'chunk:5']) {
+      const own = cost(`${kind}#6,3`, { numHeads: 4, numKvHeads: 2 });
+      const all = cost(kind, { numHeads: 6, numKvHeads: 3 });
+      expect({ ...own.layers[0], label: '' }).toEqual({ ...all.layers[0], label: '' });
+    }
+    expect(cost('full#6,3', { numHeads: 4, numKvHeads: 2 }).cacheBytes).toBe(4 * 2 * 3 * 8 * 40);
   });
 
   it('agrees with the closed forms of attention and SwiGLU', () => {

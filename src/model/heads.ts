@@ -1,10 +1,12 @@
 /** The widths of the heads of a layer, which are not the same in all kinds of attention. */
 import type { ModelConfig } from './config.js';
 import { mlaKeyDim } from './mixers/mla.js';
-import type { LayerPlan } from './plan.js';
+import { headCounts, type LayerPlan } from './plan.js';
 
 /** The sizes of the queries, keys and values that attention of a layer meets. */
 export interface HeadSizes {
+  /** Heads of queries. */
+  readonly numHeads: number;
   /** Heads of keys and values; each serves `numHeads / numKvHeads` query heads. */
   readonly numKvHeads: number;
   /** Channels of a query, and of a key, of one head. */
@@ -13,11 +15,12 @@ export interface HeadSizes {
   readonly valueDim: number;
 }
 
-/** The sizes of heads of a layer: those of the model, or of latent attention, whose heads have keys of their own. */
+/** The sizes of heads of a layer: own counts or those of the model. Heads of latent attention have their own keys. */
 export function headSizes(config: ModelConfig, plan: LayerPlan): HeadSizes {
-  const { numHeads, numKvHeads, headDim, mla } = config;
-  if (plan.mixer !== 'mla' || mla === undefined) return { numKvHeads, keyDim: headDim, valueDim: headDim };
-  return { numKvHeads: numHeads, keyDim: mlaKeyDim(mla), valueDim: mla.valueDim };
+  const { headDim, mla } = config;
+  const counts = headCounts(config, plan);
+  if (plan.mixer !== 'mla' || mla === undefined) return { ...counts, keyDim: headDim, valueDim: headDim };
+  return { ...counts, numKvHeads: counts.numHeads, keyDim: mlaKeyDim(mla), valueDim: mla.valueDim };
 }
 
 /** The name of the sink logits of a layer's heads. */

@@ -71,7 +71,7 @@ function leave(scope: MixerScope, heads: Value): Value {
   const { config, param } = scope;
   const [B, T, H, V] = dims(heads, 4);
   const gated =
-    config.outputGate === false ? heads : mul(heads, headGates(scope, scope.inputMatrix('mla.wgate'), 'mla.bgate'));
+    config.outputGate === false ? heads : mul(heads, headGates(scope, H, scope.inputMatrix('mla.wgate'), 'mla.bgate'));
   return affine(reshape(gated, [B, T, H * V]), param('mla.wo'), partsOf(config).outputBias ? param('mla.bo') : null);
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, Rng } from '../core/index.js';
 import { parsePattern, printLayer, printPattern, printPeriod, resolveLayer } from './pattern.js';
-import { headGroups, type HeadGroup, type LayerPlan } from './plan.js';
+import { headCounts, headGroups, type HeadGroup, type LayerPlan } from './plan.js';
 
 const COUNTS = { numHeads: 4, numKvHeads: 4 };
 
@@ -61,6 +61,23 @@ describe('layer patterns', () => {
       '"chunk": chunk needs the tokens of a chunk, a whole number >= 1, as in chunk:128',
     );
     expect(messageOf('chunk:0')).toContain('a whole number >= 1, not 0, as in chunk:128');
+  });
+
+  it('reads and prints heads counted by layer, where they are not those of the model', () => {
+    const counts = { numHeads: 4, numKvHeads: 2 };
+    const text = 'swa:8#6 2*full:nope#8,4 full#4,1 swa:8@4/full@2#6,3+gdn swa:2/full#2 full';
+    const plans = resolve(text, counts);
+    expect(plans[0]).toEqual({ mixer: 'attention', groups: [group(8, 6)], numHeads: 6 });
+    expect(plans[1]).toEqual({ mixer: 'attention', groups: [group(null, 8, false)], numHeads: 8, numKvHeads: 4 });
+    expect(plans[3]).toEqual({ mixer: 'attention', groups: [group(null, 4)], numKvHeads: 1 });
+    expect(plans[5]).toEqual({
+      mixer: 'attention',
+      groups: [group(2, 1), group(null, 1)],
+      numHeads: 2,
+    });
+    expect(printPattern(plans)).toBe(text);
+    expect(printPattern(resolve('full#4 full#4,2 full', counts))).toBe('3*full');
+    expect(plans.map((plan) => headCounts(counts, plan).numHeads)).toEqual([6, 8, 8, 4, 6, 2, 4]);
   });
 
   it('prints what it reads, for random stacks', () => {
@@ -170,6 +187,17 @@ describe('layer patterns', () => {
     ['swa:8@2', 'its parts name 2 query heads, but the model has 4'],
     ['swa:8@4/full', '4 query heads are named and 1 more parts need some'],
     ['swa:8/swa:9/full', '4 query heads do not divide evenly between 3 parts'],
+    ['full#', '"#" must give the query heads of the layer and perhaps its key/value heads'],
+    ['full#0', '"#0" must give the query heads'],
+    ['full#8,0', '"#8,0" must give the query heads'],
+    ['full#8,4,2', '"#8,4,2" must give the query heads'],
+    ['full#8#4', 'more than one "#"'],
+    ['full#8,3', 'its 8 query heads are not a multiple of its 3 key/value heads'],
+    ['full#6', 'its 6 query heads are not a multiple of its 4 key/value heads'],
+    ['swa:8@2/full@3#8', 'its parts name 5 query heads, but the layer has 8'],
+    ['swa:8@8/full#8', '8 query heads are named and 1 more parts need some; it has 8'],
+    ['gdn#2', '"gdn" is a layer of its own'],
+    ['mla#2', '"mla" is attention of all heads of a layer'],
     ['', 'the pattern is empty'],
     ['  ', 'the pattern is empty'],
   ])('refuses "%s"', (text, message) => {

@@ -6,7 +6,8 @@
  *     spec    = "mlp"                         an MLP alone, without a mixer
  *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
  *             | "mla" [ ":" window ] [ ":" flag ]     multi-head latent attention of all heads, full unless windowed
- *     heads   = part { "/" part }             heads of one layer divided between parts: "swa:8/full"
+ *     heads   = part { "/" part } [ counts ]  heads of one layer divided between parts: "swa:8/full"
+ *     counts  = "#" query [ "," kv ]          heads of this layer where they are not the model's: "swa:64#6,2"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
@@ -17,7 +18,16 @@
  */
 import { ConfigError, nearest, clip, LIMITS, append } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
-import type { AttentionPlan, HeadGroup, LayerPlan, MlaPlan, MlpPlan, RecurrentPlan } from './plan.js';
+import {
+  headCounts,
+  type AttentionPlan,
+  type HeadCounts,
+  type HeadGroup,
+  type LayerPlan,
+  type MlaPlan,
+  type MlpPlan,
+  type RecurrentPlan,
+} from './plan.js';
 
 /** One part of an attention layer as written in a pattern. */
 export interface PatternPart {
@@ -34,6 +44,8 @@ export interface PatternPart {
 export interface AttentionPattern {
   readonly mixer: 'attention';
   readonly parts: readonly PatternPart[];
+  /** Heads of the layer where they are not the model's. */
+  readonly counts: Partial<HeadCounts>;
   /** The recurrent mixer beside it; null for none. */
   readonly beside: RecurrentMixer | null;
   readonly source: string;
@@ -99,16 +111,19 @@ function parseLayer(source: string, fail: Fail): PatternLayer {
   if (source === MLP) return { mixer: 'none' };
   const mixer = recurrentMixer(source);
   if (mixer !== undefined) return { mixer };
-  if (/^mla([:@/+]|$)/.test(source)) return parseLatent(source, fail);
+  if (/^mla([:@/+#]|$)/.test(source)) return parseLatent(source, fail);
   const [heads = '', other, ...more] = source.split('+');
   if (more.length > 0) return fail('has more than one "+"; one recurrent mixer may stand beside attention');
-  const parts = heads.split('/').map((part) => parsePart(part, fail));
-  return { mixer: 'attention', source, parts, beside: other === undefined ? null : parseBeside(other, fail) };
+  const [own = '', counts, ...again] = heads.split('#');
+  if (again.length > 0) return fail('has more than one "#"; write the heads of the layer once, as in swa:64#6,2');
+  const parts = own.split('/').map((part) => parsePart(part, fail));
+  const layer = { mixer: 'attention', source, parts, counts: parseCounts(counts, fail) } as const;
+  return { ...layer, beside: other === undefined ? null : parseBeside(other, fail) };
 }
 
 /** `mla`, `mla:nope`, `mla:128`, `mla:128:nope`. */
 function parseLatent(source: string, fail: Fail): MlaPattern {
-  if (/[@/+]/.test(source)) {
+  if (/[@/+#]/.test(source)) {
     return fail(
       `"${MLA}" is attention of all heads of a layer: it takes a window and a position flag, no heads, other parts or "+"`,
     );
@@ -117,6 +132,19 @@ function parseLatent(source: string, fail: Fail): MlaPattern {
   const windowed = first !== undefined && /^\d/.test(first);
   const flags = first === undefined ? [] : windowed ? rest : [first, ...rest];
   return { mixer: MLA, window: windowed ? parseWindow(first, fail) : null, rope: parseFlags(flags, fail) };
+}
+
+/** `6` or `6,2`: query heads, and key/value heads. */
+function parseCounts(text: string | undefined, fail: Fail): Partial<HeadCounts> {
+  if (text === undefined) return {};
+  const [numHeads, numKvHeads, ...more] = text.split(',').map(wholeNumber);
+  const wrong = [numHeads, numKvHeads].some((n) => n === null || (n !== undefined && n < 1));
+  if (wrong || more.length > 0 || numHeads === undefined || numHeads === null) {
+    return fail(
+      `"#${text}" must give the query heads of the layer and perhaps its key/value heads, whole numbers >= 1, as in swa:64#6,2`,
+    );
+  }
+  return { numHeads, ...(numKvHeads === undefined || numKvHeads === null ? {} : { numKvHeads }) };
 }
 
 function parseBeside(text: string, fail: Fail): RecurrentMixer {
@@ -224,33 +252,27 @@ function wholeNumber(text: string): number | null {
   return /^\d{1,9}$/.test(text) ? Number(text) : null;
 }
 
-/** How many heads there are to divide, and in what steps. */
-export interface HeadCounts {
-  readonly numHeads: number;
-  readonly numKvHeads: number;
-}
-
 /**
  * A layer with its heads divided between its parts.
  *
  * @throws ConfigError if the parts do not use exactly `numHeads` query heads, or would divide a key/value head
  */
-export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'layers'): LayerPlan {
-  const { numHeads } = counts;
+export function resolveLayer(layer: PatternLayer, model: HeadCounts, where = 'layers'): LayerPlan {
   if (layer.mixer === 'mla') {
     const { mixer, window, rope } = layer;
-    return { mixer, groups: [{ window, heads: numHeads, rope }] };
+    return { mixer, groups: [{ window, heads: model.numHeads, rope }] };
   }
   if (layer.mixer !== 'attention') return layer;
   const fail: Fail = (why) => {
-    throw new ConfigError(`${where}: "${clip(layer.source)}": ${why}`, { details: { layer: layer.source, ...counts } });
+    throw new ConfigError(`${where}: "${clip(layer.source)}": ${why}`, { details: { layer: layer.source, ...model } });
   };
+  const { numHeads } = { ...model, ...layer.counts };
+  const [whose, their] = layer.counts.numHeads === undefined ? ['model', 'there are'] : ['layer', 'it has'];
   const given = layer.parts.reduce((n, p) => n + (p.heads ?? 0), 0);
   const open = layer.parts.filter((p) => p.heads === null).length;
   const left = numHeads - given;
-  if (open === 0 && left !== 0) return fail(`its parts name ${given} query heads, but the model has ${numHeads}`);
-  if (left < open)
-    return fail(`${given} query heads are named and ${open} more parts need some; there are ${numHeads}`);
+  if (open === 0 && left !== 0) return fail(`its parts name ${given} query heads, but the ${whose} has ${numHeads}`);
+  if (left < open) return fail(`${given} query heads are named and ${open} more parts need some; ${their} ${numHeads}`);
   if (open > 0 && left % open !== 0) {
     return fail(
       `${left} query heads do not divide evenly between ${open} parts; say how many with @, as in swa:8@3/full@1`,
@@ -258,23 +280,26 @@ export function resolveLayer(layer: PatternLayer, counts: HeadCounts, where = 'l
   }
   const groups = layer.parts.map(({ heads, ...part }) => ({ ...part, heads: heads ?? left / open }));
   const beside = layer.beside === null ? {} : { beside: { mixer: layer.beside } };
-  return checkGroups({ mixer: 'attention', groups, ...beside }, counts, fail);
+  return checkGroups({ mixer: 'attention', groups, ...layer.counts, ...beside }, model, fail);
 }
 
 /**
- * `plan`, no window larger than its chunk, if its groups add up to the heads and hold whole key/value heads, else
- * `fail`.
+ * `plan`, no window larger than its chunk and no count of heads that is the model's anyway, if its groups add up to the
+ * heads and hold whole key/value heads, else `fail`.
  */
-export function checkGroups<P extends AttentionPlan | MlaPlan>(
-  plan: P,
-  { numHeads, numKvHeads }: HeadCounts,
-  fail: Fail,
-): P {
+export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fail: Fail): AttentionPlan | MlaPlan {
+  const { numHeads, numKvHeads } = headCounts(model, plan);
   const total = plan.groups.reduce((n, g) => n + g.heads, 0);
-  if (total !== numHeads) return fail(`its groups name ${total} query heads, but the model has ${numHeads}`);
+  const whose = plan.mixer === 'attention' && plan.numHeads !== undefined ? 'layer' : 'model';
+  if (total !== numHeads) return fail(`its groups name ${total} query heads, but the ${whose} has ${numHeads}`);
   if (plan.mixer === 'mla') {
     if (plan.groups.some((g) => g.chunk !== undefined)) return fail('latent attention has no chunks; give a window');
     return plan;
+  }
+  if (numHeads % numKvHeads !== 0) {
+    return fail(
+      `its ${numHeads} query heads are not a multiple of its ${numKvHeads} key/value heads; give it others, as in swa:64#6,2`,
+    );
   }
   const perKv = numHeads / numKvHeads;
   const broken = plan.groups.find((g) => g.heads % perKv !== 0);
@@ -287,7 +312,13 @@ export function checkGroups<P extends AttentionPlan | MlaPlan>(
   // A chunk shows no more keys than it holds.
   const within = (group: HeadGroup): HeadGroup =>
     group.chunk === undefined ? group : { ...group, window: Math.min(group.window ?? Infinity, group.chunk) };
-  return { ...plan, groups: plan.groups.map(within) };
+  const { numHeads: _own, numKvHeads: _kv, groups, ...rest } = plan;
+  return {
+    ...rest,
+    groups: groups.map(within),
+    ...(numHeads === model.numHeads ? {} : { numHeads }),
+    ...(numKvHeads === model.numKvHeads ? {} : { numKvHeads }),
+  };
 }
 
 const printFlag = ({ rope }: HeadGroup): string => (rope === 'local' ? ':local' : rope ? '' : ':nope');
@@ -301,13 +332,20 @@ function printGroup(group: HeadGroup, withHeads: boolean): string {
 const printLatent = (group: HeadGroup): string =>
   `${MLA}${group.window === null ? '' : `:${group.window}`}${printFlag(group)}`;
 
+/** The heads of a layer where they are not the model's. */
+function printCounts({ groups, numHeads, numKvHeads }: AttentionPlan): string {
+  if (numHeads === undefined && numKvHeads === undefined) return '';
+  const own = numHeads ?? groups.reduce((n, g) => n + g.heads, 0);
+  return `#${own}${numKvHeads === undefined ? '' : `,${numKvHeads}`}`;
+}
+
 /** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`, `mamba2`. */
 export function printLayer(plan: LayerPlan): string {
   if (plan.mixer === 'none') return MLP;
   if (plan.mixer === 'mla') return plan.groups.map(printLatent).join('/');
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
-  const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/');
+  const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/') + printCounts(plan);
   return plan.beside === undefined ? heads : `${heads}+${plan.beside.mixer}`;
 }
 

@@ -25,6 +25,10 @@ export interface HeadGroup {
 export interface AttentionPlan {
   readonly mixer: 'attention';
   readonly groups: readonly HeadGroup[];
+  /** Query heads of this layer, those of its groups together; undefined for as many as the model has. */
+  readonly numHeads?: number | undefined;
+  /** Key/value heads of this layer, which divide its query heads; undefined for as many as the model has. */
+  readonly numKvHeads?: number | undefined;
   /** A recurrent mixer that reads the same input, and whose output is added to that of attention. */
   readonly beside?: RecurrentPlan | undefined;
 }
@@ -79,6 +83,19 @@ export type PlanOf<M extends MixerName> = Extract<LayerPlan, { mixer: M }>;
 export function firstVisible({ window, chunk }: Pick<HeadGroup, 'window' | 'chunk'>, position: number): number {
   const inWindow = window === null ? 0 : Math.max(0, position + 1 - window);
   return chunk === undefined ? inWindow : Math.max(inWindow, position - (position % chunk));
+}
+
+/** Heads of queries, and of keys and values. */
+export interface HeadCounts {
+  readonly numHeads: number;
+  /** Each serves `numHeads / numKvHeads` query heads. */
+  readonly numKvHeads: number;
+}
+
+/** The heads of a layer: its own counts where it has them, else those of the model. */
+export function headCounts({ numHeads, numKvHeads }: HeadCounts, plan: LayerPlan): HeadCounts {
+  if (plan.mixer !== 'attention') return { numHeads, numKvHeads };
+  return { numHeads: plan.numHeads ?? numHeads, numKvHeads: plan.numKvHeads ?? numKvHeads };
 }
 
 /** The head groups of a layer, none if it has no attention. */

@@ -29,6 +29,12 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
       .min(1)
       .max(LIMITS.heads.most)
       .describe('head groups, in the order of the query heads'),
+    numHeads: sizeUpTo('heads')
+      .optional()
+      .describe('query heads of this layer, those of its groups together (default: numHeads of the model)'),
+    numKvHeads: sizeUpTo('heads')
+      .optional()
+      .describe('key/value heads of this layer; divides its query heads (default: numKvHeads of the model)'),
     beside: z
       .strictObject({ mixer: z.enum(RECURRENT_MIXERS).describe('the mixer') })
       .optional()
@@ -182,7 +188,7 @@ export const modelSchema = z.strictObject({
         .max(LIMITS.layers.most),
     ])
     .describe('layer pattern, such as "swa:128 full", "3*mamba2 full:nope" or "swa:8/full"; or a list of these'),
-  numHeads: sizeUpTo('heads').describe('query heads'),
+  numHeads: sizeUpTo('heads').describe('query heads; a layer may have others, as in "swa:64#6,2"'),
   numKvHeads: sizeUpTo('heads').optional().describe('key/value heads; divides numHeads (default: numHeads)'),
   headDim: sizeUpTo('width').optional().describe('width of one head (default: hiddenSize / numHeads)'),
   intermediateSize: sizeUpTo('width')

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { weightDrift } from '../../analysis/index.js';
 import { ConfigError } from '../../core/index.js';
-import { parameterSpecs, type HostParameters } from '../../model/index.js';
+import { headSizes, parameterSpecs, type HostParameters } from '../../model/index.js';
 import { headList, OPTION_HINTS } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { openModel, type OpenedModel } from '../open-model.js';
@@ -85,15 +85,21 @@ export const drift = defineAnalysis({
 });
 
 function checkSameShapes(a: OpenedModel, b: OpenedModel): void {
-  const shapes = (m: OpenedModel) => new Map(parameterSpecs(m.config).map((p) => [p.name, p.shape.join(',')]));
-  const [own, other] = [shapes(a), shapes(b)];
-  const heads = ({ config }: OpenedModel) =>
-    `${config.numHeads} query and ${config.numKvHeads} key heads of ${config.headDim}`;
-  for (const [name, shape] of own) {
-    if (!name.endsWith('attn.wqkv') || (other.get(name) === shape && heads(a) === heads(b))) continue;
+  const other = new Map(parameterSpecs(b.config).map((p) => [p.name, p.shape.join(',')]));
+  const heads = ({ config }: OpenedModel, layer: number) => {
+    const plan = config.layers[layer];
+    if (plan === undefined) return 'no such layer';
+    const { numHeads, numKvHeads, keyDim } = headSizes(config, plan);
+    return `${numHeads} query and ${numKvHeads} key heads of ${keyDim}`;
+  };
+  for (const { name, shape: sizes, layer } of parameterSpecs(a.config)) {
+    const shape = sizes.join(',');
+    if (layer === null || !name.endsWith('attn.wqkv')) continue;
+    const [ours, theirs] = [heads(a, layer), heads(b, layer)];
+    if (other.get(name) === shape && ours === theirs) continue;
     throw new ConfigError(
-      `${a.source} and ${b.source} are different models: ${name} is [${shape}] with ${heads(a)}, and ` +
-        `[${other.get(name) ?? 'missing'}] with ${heads(b)}; compare checkpoints of one model`,
+      `${a.source} and ${b.source} are different models: ${name} is [${shape}] with ${ours}, and ` +
+        `[${other.get(name) ?? 'missing'}] with ${theirs}; compare checkpoints of one model`,
     );
   }
 }

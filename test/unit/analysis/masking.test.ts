@@ -70,6 +70,7 @@ describe('masked heads', () => {
   it.each([
     { layers: 'swa:3 full:nope', numKvHeads: 2 },
     { layers: 'swa:4@1/full:nope@3 full', qkNorm: true },
+    { layers: 'swa:4#6,3 full#8,4', qkNorm: true },
   ])('count for nothing (zero) or see all keys alike (uniform): %o', async (settings) => {
     const { model, params } = build(settings);
     const options = { headSettings: true, batchTokens: 28 };

@@ -50,6 +50,7 @@ const BASE = { vocabSize: 13, hiddenSize: 12, numHeads: 4, headDim: 6, intermedi
 const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: string }])[] = [
   ['windows and full layers', { layers: 'swa:5 full full:nope' }],
   ['grouped queries, sinks and qk norm', { layers: 'swa:12 full', numKvHeads: 2, sinks: true, qkNorm: true }],
+  ['heads counted by layer', { layers: 'swa:12#6 full:nope#2,1', numKvHeads: 2, sinks: true }],
   ['soft-capped scores', { layers: 'swa:12 full', numKvHeads: 2, attentionSoftcap: 6 }],
   [
     'latent attention in windows and full',

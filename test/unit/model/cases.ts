@@ -58,6 +58,14 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['no positions', { layers: 'swa:4 full:nope' }],
   ['grouped queries', { layers: 'swa:4 full', numKvHeads: 2 }],
   ['one key/value head', { layers: 'swa:4 full', numKvHeads: 1 }],
+  ['heads counted by layer', { layers: 'swa:4#6,3 full#2,1', numKvHeads: 2 }],
+  [
+    'heads counted by layer and mixed, with everything that has a part a head',
+    {
+      layers: 'swa:3:nope@2/full@4#6 swa:5/full:nope#8,2',
+      ...{ numKvHeads: 3, numHeads: 3, qkNorm: 'width', sinks: true, outputGate: 'head', attentionBias: 'all' },
+    },
+  ],
   ['queries that grow with their position', { layers: 'swa:4 full', queryScaling: { beta: 0.5, length: 3 } }],
   [
     'queries without positions that grow by a power of theirs',

@@ -300,8 +300,10 @@ function plainAttention(
   numbers: (name: string) => Float64Array,
   matrix: (name: string) => Matrix,
 ): { outputs: number[][]; probabilities: number[][][] } {
-  const { numHeads: H, numKvHeads: G, headDim: D, rmsNormEps: eps } = config;
+  const { headDim: D, rmsNormEps: eps } = config;
   const plan = config.layers[layer]!;
+  const counted = plan.mixer === 'attention' ? plan : config;
+  const [H, G] = [counted.numHeads ?? config.numHeads, counted.numKvHeads ?? config.numKvHeads];
   const latent = plan.mixer === 'mla';
   const at = `layers.${layer}.${latent ? 'mla' : 'attn'}`;
   const wqkv = latent ? null : matrix(`${at}.wqkv`);

@@ -1,5 +1,6 @@
 /** What models of attention and gated MLPs share: fields, layer types, tensor names. */
-import { headGroups, type ModelConfig } from '../../../model/index.js';
+import { at as item } from '../../../core/index.js';
+import { headCounts, headGroups, type ModelConfig } from '../../../model/index.js';
 import type { HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import {
@@ -227,7 +228,7 @@ export function decoderLayout(
   }
   return name.startsWith('mlp.')
     ? mlpLayout(`${at}.`, name, names, d, f)
-    : attentionLayout(config, `${at}.${names.attention ?? 'self_attn'}`, name, names);
+    : attentionLayout(config, layer, `${at}.${names.attention ?? 'self_attn'}`, name, names);
 }
 
 const MLP_PROJECTIONS = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' } as const;
@@ -264,10 +265,17 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
   }
 }
 
-function attentionLayout(config: ModelConfig, at: string, name: string, names: DecoderNames): ParameterLayout | null {
+function attentionLayout(
+  config: ModelConfig,
+  layer: number,
+  at: string,
+  name: string,
+  names: DecoderNames,
+): ParameterLayout | null {
   const { turns = 'halves', gatedQueries = false, fusedQkv, gate } = names;
   const { output = 'o_proj', headNorm: qkNorm = 'norm', sinks = 'sinks' } = names;
-  const { numHeads: H, numKvHeads: G, headDim: D } = config;
+  const { headDim: D } = config;
+  const { numHeads: H, numKvHeads: G } = headCounts(config, item(config.layers, layer));
   const channels = headChannels(config, turns);
   // With an output gate, `q_proj` holds each head's query and then its gate, 2 D rows a head; the gate is taken below.
   const query = (kind: string): Source => ({
