@@ -70,7 +70,10 @@ function attentionParams(config: ModelConfig, plan: AttentionPlan, layer: number
     ['knorm.weight', k],
   ];
   return [
-    spec('wqkv', [d, inner + 2 * kvInner], 'in', matrixInit(config, d, false)),
+    {
+      ...spec('wqkv', [d, inner + 2 * kvInner], 'in', matrixInit(config, d, false)),
+      columns: [inner, kvInner, kvInner],
+    },
     ...vectors(bias === 'qkv' || bias === 'all', ZEROS, ['bqkv', inner + 2 * kvInner]),
     ...vectors(qkNorm === 'head' && normWeight, normInit(config), ...normed(headDim, headDim)),
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),

@@ -47,7 +47,7 @@ import {
 import { activated, gated } from './activation.js';
 import type { ModelConfig } from './config.js';
 import type { ExpertsConfig } from './experts-config.js';
-import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { halves, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { affine } from './mixers/linear.js';
 import { scaled } from './norm.js';
 import { matrixInit } from './param-inits.js';
@@ -83,7 +83,7 @@ export function expertSpecs(config: ModelConfig, experts: ExpertsConfig, spec: M
           spec('wlatentout', 'out', [d, hiddenSize], matrixInit(config, d, true)),
           ...(config.mlpBias ? [spec('blatentout', 'vector', [hiddenSize], ZEROS)] : []),
         ]),
-    spec(`experts.w${up}`, 'experts', [E, d, width], matrixInit(config, d, false), share),
+    { ...spec(`experts.w${up}`, 'experts', [E, d, width], matrixInit(config, d, false), share), ...halves(mlpGate, F) },
     ...(experts.bias ? [spec(`experts.b${up}`, 'vector', [E, width], ZEROS, share)] : []),
     spec('experts.wdown', 'experts', [E, F, d], matrixInit(config, F, latentSize === null), share),
     ...(experts.bias ? [spec('experts.bdown', 'vector', [E, d], ZEROS, share)] : []),
@@ -95,7 +95,7 @@ function sharedSpecs(config: ModelConfig, size: number, hasGate: boolean, spec: 
   const { hiddenSize: d, mlpGate, mlpBias } = config;
   const [up, width] = mlpGate ? ['gateup', 2 * size] : ['up', size];
   return [
-    spec(`shared.w${up}`, 'in', [d, width], matrixInit(config, d, false)),
+    { ...spec(`shared.w${up}`, 'in', [d, width], matrixInit(config, d, false)), ...halves(mlpGate, size) },
     ...(mlpBias ? [spec(`shared.b${up}`, 'vector', [width], ZEROS)] : []),
     spec('shared.wdown', 'out', [size, d], matrixInit(config, size, true)),
     ...(mlpBias ? [spec('shared.bdown', 'vector', [d], ZEROS)] : []),

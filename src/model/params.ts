@@ -10,7 +10,7 @@ import { expertsOf } from './experts-config.js';
 import { expertSpecs } from './experts.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
-import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { halves, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
 
 /** Every parameter, in the order embedding, layers (norm, mixer, norm, MLP), final norm, head. */
@@ -98,7 +98,7 @@ function mlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
   if (experts !== null) return expertSpecs(config, experts, spec);
   const [up, width] = mlpGate ? ['gateup', 2 * f] : ['up', f];
   return [
-    spec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)),
+    { ...spec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)), ...halves(mlpGate, f) },
     ...(mlpBias ? [spec(`b${up}`, 'vector', [width], ZEROS)] : []),
     ...activationParams(config.activation).map(({ name, init }) => spec(name, 'vector', [1], init)),
     spec('wdown', 'out', [f, d], matrixInit(config, f, true)),

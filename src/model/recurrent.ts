@@ -17,6 +17,9 @@ export function sectionOf<M extends SectionName>(config: ModelConfig, mixer: M):
   return section as SectionOf<M>;
 }
 
+const sumOf = (widths: number | readonly number[]): number =>
+  typeof widths === 'number' ? widths : widths.reduce((a, b) => a + b, 0);
+
 /** Makes parameters of layer `layer`, named `layers.N.MIXER.NAME`. */
 export function paramMaker(config: ModelConfig, mixer: SectionName, layer: number): ParamMaker {
   const spec = (name: string, shape: readonly number[], role: ParamRole, init: ParamInit): ParamSpec => ({
@@ -28,7 +31,10 @@ export function paramMaker(config: ModelConfig, mixer: SectionName, layer: numbe
     layer,
   });
   return {
-    matrix: (name, fanIn, fanOut) => spec(name, [fanIn, fanOut], 'in', matrixInit(config, fanIn, false)),
+    matrix: (name, fanIn, fanOut) => ({
+      ...spec(name, [fanIn, sumOf(fanOut)], 'in', matrixInit(config, fanIn, false)),
+      ...(typeof fanOut === 'number' ? {} : { columns: fanOut }),
+    }),
     output: (name, fanIn) => spec(name, [fanIn, config.hiddenSize], 'out', matrixInit(config, fanIn, true)),
     blocks: (name, count, width) => spec(name, [count, width, width], 'blocks', matrixInit(config, width, false)),
     conv: (name, channels, width, bias) => [

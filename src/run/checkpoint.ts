@@ -9,6 +9,7 @@ import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoi
 import {
   AtomicFolder,
   everyOne,
+  got,
   fileError,
   isTemporary,
   present,
@@ -47,7 +48,16 @@ const stateSchema = z.strictObject({
   model: z.unknown(),
   data: z.unknown(),
   loss: z.strictObject({ sum: z.number(), count: z.int().min(0) }),
+  optimizer: z.strictObject({ name: z.string(), m: z.array(z.string()), v: z.array(z.string()) }).optional(),
 });
+
+/** What an optimizer keeps: by kind of moment, the parameters that it is kept for. */
+export interface OptimizerLayout {
+  /** The optimizer's name in run files. */
+  readonly name: string;
+  readonly m: readonly string[];
+  readonly v: readonly string[];
+}
 
 /** What a checkpoint holds beside tensors; plain JSON. */
 export interface CheckpointState {
@@ -65,9 +75,21 @@ export interface CheckpointState {
   readonly data: unknown;
   /** Losses since the last line of training metrics. */
   readonly loss: { readonly sum: number; readonly count: number };
+  /** What its optimizer keeps; left out for AdamW, which keeps both moments for every parameter. */
+  readonly optimizer?: OptimizerLayout | undefined;
 }
 
-/** Optimizer state by parameter name; f32, of the parameters' shapes. */
+const KINDS = ['m', 'v'] as const;
+
+/** The parameters that each kind of moment is stored for. */
+function layoutOf(
+  { optimizer }: Pick<CheckpointState, 'optimizer'>,
+  names: readonly string[],
+): Record<'m' | 'v', readonly string[]> {
+  return optimizer ?? { m: names, v: names };
+}
+
+/** Optimizer state by parameter name, of those parameters that it is kept for; f32, of the parameters' shapes. */
 export interface OptimizerState {
   readonly m: HostParameters;
   readonly v: HostParameters;
@@ -161,7 +183,18 @@ export function openCheckpoint(path: string): Checkpoint {
   const model = resolveModelConfig(state.model, statePath);
   const specs = parameterSpecs(model);
   const shapes = new Map(specs.map((s) => [s.name, s.shape]));
-  const moments = new Map(specs.flatMap((s) => ['m', 'v'].map((k) => [`${k}.${s.name}`, s.shape] as const)));
+  const layout = layoutOf(state, [...shapes.keys()]);
+  const moments = new Map(
+    KINDS.flatMap((kind) =>
+      layout[kind].map((name) => {
+        const shape = shapes.get(name);
+        if (shape !== undefined) return [`${kind}.${name}`, shape] as const;
+        throw new StoreError(`${statePath}: optimizer names ${clip(name)}, which the model does not have`, {
+          details: { path: statePath, name },
+        });
+      }),
+    ),
+  );
   const modelPath = join(path, MODEL_FILE);
   const optimizerPath = join(path, OPTIMIZER_FILE);
   checkTensors(modelPath, shapes);
@@ -177,8 +210,7 @@ export function openCheckpoint(path: string): Checkpoint {
       ),
     optimizer: () => {
       const tensors = readSafetensors(optimizerPath);
-      const names = specs.map((s) => s.name);
-      return { m: namedF32(tensors, names, 'm.'), v: namedF32(tensors, names, 'v.') };
+      return { m: namedF32(tensors, layout.m, 'm.'), v: namedF32(tensors, layout.v, 'v.') };
     },
   };
 }
@@ -209,7 +241,7 @@ function namedF32(tensors: Record<string, HostTensor>, names: readonly string[],
 export interface CheckpointTensors {
   /** Copies a parameter to the host, f32. */
   parameter(name: string): Promise<HostTensor>;
-  /** Copies AdamW's first (`m`) or second (`v`) moment of a parameter to the host, f32. */
+  /** Copies the first (`m`) or second (`v`) moment of a parameter that has it to the host, f32. */
   moment(kind: 'm' | 'v', name: string): Promise<HostTensor>;
 }
 
@@ -228,7 +260,11 @@ export async function writeCheckpoint(
   how: { readonly behind?: boolean; readonly before?: () => Promise<void>; readonly path?: string } = {},
 ): Promise<void> {
   const specs = parameterSpecs(state.model).map(({ name, shape }) => ({ name, shape, dtype: 'f32' as const }));
-  const moments = (['m', 'v'] as const).flatMap((kind) => specs.map((s) => ({ ...s, name: `${kind}.${s.name}` })));
+  const moments = momentNames(state).map(({ kind, name, shape }) => ({
+    name: `${kind}.${name}`,
+    shape,
+    dtype: 'f32' as const,
+  }));
   const metadata = { format: 'longsight', step: String(state.step) };
   using folder = new AtomicFolder(how.path ?? checkpointPath(runDir, state.step));
   await streamSafetensors(
@@ -243,6 +279,13 @@ export async function writeCheckpoint(
   writeJsonAtomic(join(folder.inside, STATE_FILE), { format: 1, ...state });
   await how.before?.();
   folder.commit('replace');
+}
+
+/** The moments of a checkpoint, those of one kind after the other. */
+function momentNames(state: Pick<CheckpointState, 'model' | 'optimizer'>) {
+  const shapes = new Map(parameterSpecs(state.model).map((s) => [s.name, s.shape]));
+  const layout = layoutOf(state, [...shapes.keys()]);
+  return KINDS.flatMap((kind) => layout[kind].map((name) => ({ kind, name, shape: got(shapes, name) })));
 }
 
 /** Throws `DivergedError` naming a parameter that is not finite after a step. */
@@ -268,7 +311,7 @@ function allFinite(values: Float32Array): boolean {
  * @throws DivergedError if a parameter is not finite
  */
 export async function snapshotTensors(
-  { model, step }: Pick<CheckpointState, 'model' | 'step'>,
+  { model, step, optimizer }: Pick<CheckpointState, 'model' | 'step' | 'optimizer'>,
   tensors: CheckpointTensors,
 ): Promise<CheckpointTensors> {
   const held = new Map<string, HostTensor>();
@@ -282,8 +325,8 @@ export async function snapshotTensors(
   // All are asked for at once: an engine beside the host copies one while the host looks at another.
   await everyOne<unknown>([
     ...specs.map(async ({ name }) => held.set(name, checkFinite(await tensors.parameter(name), name, step))),
-    ...(['m', 'v'] as const).flatMap((kind) =>
-      specs.map(async ({ name }) => held.set(`${kind}.${name}`, await tensors.moment(kind, name))),
+    ...momentNames({ model, optimizer }).map(async ({ kind, name }) =>
+      held.set(`${kind}.${name}`, await tensors.moment(kind, name)),
     ),
   ]);
   return { parameter: get, moment: (kind, name) => get(`${kind}.${name}`) };

@@ -173,7 +173,8 @@ export function noteResume(dir: string, { engine, step, place, from, train, chan
 }
 
 function decisive({ seed, model, data, train, eval: measured }: StoredRun): Record<string, unknown> {
-  const settings = Object.entries(train)
+  // What an earlier version did not have yet is at what that version did.
+  const settings = Object.entries({ optimizer: 'adamw', ...train })
     .filter(([key]) => !FREE_SETTINGS.includes(key))
     .map(([key, value]): [string, unknown] => (key === 'init' ? [key, originOf(value)] : [key, value]));
   return { model, data, train: Object.fromEntries(settings), seed, eval: measured };

@@ -12,6 +12,7 @@ export {
   type CheckpointEntry,
   type CheckpointState,
   type CheckpointTensors,
+  type OptimizerLayout,
   type OptimizerState,
 } from './checkpoint.js';
 export {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { sizeUpTo, realNumber } from '../core/index.js';
 import type { DataConfig } from '../data/index.js';
 import { rotaryBase, type ModelConfig } from '../model/index.js';
+import { muonSchema, OPTIMIZER_NAMES, OPTIMIZERS, resolveMuon } from './optimizers/index.js';
 
 const steps = (least: number) => sizeUpTo('steps', least);
 const momentum = realNumber().min(0).lt(1);
@@ -80,6 +81,13 @@ export const TrainConfigSchema = z
       .describe('after the warm-up: cosine decay, constant with a linear decay at the end (wsd), or constant'),
     minLrRatio: realNumber().min(0).max(1).default(0.1).describe('final learning rate over the peak'),
     decaySteps: steps(0).optional().describe('wsd only: steps of the linear decay (default: a fifth of the steps)'),
+    optimizer: z
+      .enum(OPTIMIZER_NAMES)
+      .default('adamw')
+      .describe(
+        `what updates the weights: ${OPTIMIZER_NAMES.map((name) => `${name}, ${OPTIMIZERS[name].summary}`).join('; ')}`,
+      ),
+    muon: muonSchema.optional().describe('optimizer: muon only'),
     beta1: momentum.default(0.9).describe('AdamW: decay of the mean of gradients'),
     beta2: momentum.default(0.98).describe('AdamW: decay of the mean of squared gradients'),
     eps: realNumber().positive().default(1e-8).describe('AdamW: added to the root of the mean square'),
@@ -118,6 +126,9 @@ export const TrainConfigSchema = z
         context.addIssue({ code: 'custom', path: ['evalEvery', ...path], message }),
       );
     }
+    if (c.muon !== undefined && c.optimizer !== 'muon') {
+      issue('muon', `is for optimizer muon only, and optimizer is ${c.optimizer}; leave it out or set optimizer: muon`);
+    }
     checkStages(c, (path, message) => context.addIssue({ code: 'custom', path: ['stages', ...path], message }));
     const { warmupSteps = 0, decaySteps = 0 } = c;
     const steps = scheduledSteps(c);
@@ -136,7 +147,13 @@ export const TrainConfigSchema = z
     const steps = scheduledSteps(c);
     const warmupSteps = c.warmupSteps ?? Math.min(DEFAULT_WARMUP_STEPS, Math.floor(steps / 10));
     const standard = Math.min(Math.ceil(steps * DEFAULT_DECAY_FRACTION), steps - warmupSteps);
-    return { ...c, warmupSteps, decaySteps: c.schedule === 'wsd' ? (c.decaySteps ?? standard) : 0 };
+    const muon = c.optimizer === 'muon' ? resolveMuon(c.muon ?? muonSchema.parse({}), c) : undefined;
+    const { muon: _, ...rest } = c;
+    return {
+      ...rest,
+      ...(muon === undefined ? {} : { muon }),
+      ...{ warmupSteps, decaySteps: c.schedule === 'wsd' ? (c.decaySteps ?? standard) : 0 },
+    };
   });
 
 /** Steps of the run's own schedule: all, or those before a stage that has one of its own. */

@@ -10,7 +10,7 @@ export {
 } from './initial.js';
 export * from './loop.js';
 export * from './train-run.js';
-export * from './optimizer.js';
+export * from './optimizers/index.js';
 export * from './schedule.js';
 export { runAtStep, stagesOf, type Stage } from './stages.js';
 export { formatTiming, PHASES, RunClock, shareBeside, type Phase, type RunTiming } from './timing.js';

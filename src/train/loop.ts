@@ -37,6 +37,7 @@ import {
 } from '../run/index.js';
 import { isEvaluated, tokensPerStep, type RunConfig } from './config.js';
 import { openInitialWeights } from './initial.js';
+import { layoutOf, OPTIMIZERS, optimizerOf, type OptimizerName } from './optimizers/index.js';
 import { checkBatch } from './sharding.js';
 import { continuesIn, once, prepareResume, takeBranch, type StartingPoint } from './resume.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
@@ -188,17 +189,21 @@ async function createTrainer(
 }
 
 /** Parameters and optimizer state of a trainer, on the host. */
-async function stateOf(trainer: Trainer, model: ModelConfig): Promise<TrainerState> {
+async function stateOf(trainer: Trainer, { model, train }: Stage): Promise<TrainerState> {
   const tensors = trainer.tensors();
-  const names = parameterSpecs(model).map((spec) => spec.name);
-  const read = async (get: (name: string) => Promise<HostTensor>): Promise<HostParameters> => {
+  const all = parameterSpecs(model).map((spec) => spec.name);
+  const { m: means, v: squares } = layoutOf(model, train.optimizer);
+  const read = async (
+    names: readonly string[],
+    get: (name: string) => Promise<HostTensor>,
+  ): Promise<HostParameters> => {
     const found = new Map<string, HostTensor<'f32'>>();
     for (const name of names) found.set(name, (await get(name)) as HostTensor<'f32'>);
     return found;
   };
-  const parameters = await read((name) => tensors.parameter(name));
-  const m = await read((name) => tensors.moment('m', name));
-  return { parameters, optimizer: { m, v: await read((name) => tensors.moment('v', name)) } };
+  const parameters = await read(all, (name) => tensors.parameter(name));
+  const m = await read(means, (name) => tensors.moment('m', name));
+  return { parameters, optimizer: { m, v: await read(squares, (name) => tensors.moment('v', name)) } };
 }
 
 /** Notes in the status why a run ended, if that can still be written; the error itself is what counts. */
@@ -224,8 +229,11 @@ const WRITE_BEHIND_BYTES = 8 * 2 ** 30;
 const AHEAD_OF_EVALUATIONS = 3;
 
 /** Bytes of a model's parameters and moments. */
-function stateBytes(model: ModelConfig): number {
-  return parameterSpecs(model).reduce((sum, { shape }) => sum + 3 * 4 * sizeOf(shape), 0);
+function stateBytes(model: ModelConfig, optimizer: OptimizerName): number {
+  return parameterSpecs(model).reduce((sum, spec) => {
+    const { moments } = OPTIMIZERS[optimizerOf(spec, optimizer)];
+    return sum + (1 + moments.length) * 4 * sizeOf(spec.shape);
+  }, 0);
 }
 
 /**
@@ -362,7 +370,7 @@ class Loop {
   /** Goes to the next stage: its data from the start, a step of its sizes, the parameters and moments as they are. */
   async #enterNext(): Promise<void> {
     await this.#evaluated();
-    const state = await stateOf(this.#trainer, this.#entered.stage.model);
+    const state = await stateOf(this.#trainer, this.#entered.stage);
     await this.#trainer.dispose();
     this.#closeData();
     this.#entered = enterStage(this.#stages, this.#step, this.#options, this.#initial);
@@ -533,13 +541,14 @@ class Loop {
     const { run, engine } = this.#options;
     await this.#clock.time('waiting', () => this.written());
     const [step, model] = [this.#step, this.#entered.stage.model];
-    const behind = engine.hints.runsAhead > 1 && stateBytes(model) <= WRITE_BEHIND_BYTES;
+    const behind = engine.hints.runsAhead > 1 && stateBytes(model, run.train.optimizer) <= WRITE_BEHIND_BYTES;
     if (!behind) await this.#evaluated();
     const evaluation = this.#evaluation;
     const state = {
       ...{ step, tokens: this.tokens, time: this.#time(), scheduled, seed: run.seed, model },
       data: structuredClone(this.#entered.data.train.state()),
       loss: this.#loss,
+      ...(run.train.optimizer === 'adamw' ? {} : { optimizer: layoutOf(model, run.train.optimizer) }),
     };
     const before = async () => {
       await evaluation?.ended;

@@ -1,5 +1,5 @@
 /**
- * The graphs of one training step: forward, gradient, clipping and AdamW.
+ * The graphs of one training step: forward, gradient, clipping and the optimizer.
  *
  * Without accumulation a step is one graph. With it, one graph adds a microbatch's gradient to a running sum and
  * another applies the sum. Loss weights are divided by their sum over the whole step on the host, so both give the
@@ -16,7 +16,6 @@ import {
   mixedPrecision,
   mul,
   reshape,
-  split,
   sub,
   type Graph,
   type Value,
@@ -24,7 +23,6 @@ import {
 import {
   forward,
   parameterInputs,
-  decays,
   parameterSpecs,
   routingLoss,
   routingNumbers,
@@ -33,11 +31,24 @@ import {
   type ModelConfig,
   type ParamSpec,
 } from '../model/index.js';
-import { adamwMoments, applyStep, clipFactor, globalNorm, scalarInputs, type AdamWConfig } from './optimizer.js';
+import {
+  clipFactor,
+  globalNorm,
+  MOMENTS,
+  OPTIMIZERS,
+  optimizerOf,
+  optimizersIn,
+  stepInputs,
+  type Moment,
+  type OptimizerConfig,
+  type OptimizerName,
+  type UpdateGroup,
+  type UpdateScope,
+} from './optimizers/index.js';
 import type { TrainConfig } from './config.js';
 
 /** The parts of a `train` configuration that decide what a step computes. */
-export type StepConfig = AdamWConfig &
+export type StepConfig = OptimizerConfig &
   Pick<TrainConfig, 'seqLen' | 'batchSize' | 'accumulate' | 'remat'> &
   Partial<Pick<TrainConfig, 'precision'>>;
 
@@ -55,6 +66,8 @@ export interface StepOptions {
    * float32. Default what the configuration says, else `f32`: everything in float32.
    */
   readonly precision?: Precision;
+  /** The dtype of products that the optimizer makes of its own, as Muon does. Default f32. */
+  readonly optimizerProducts?: 'f32' | 'bf16';
   /** Whether batches say which document each token belongs to. Default no. */
   readonly hasSegments?: boolean;
 }
@@ -66,26 +79,43 @@ export type Grouping = 'flat' | 'separate' | number;
 export const DTYPE: DType = 'f32';
 /** Before the name of an input: the output that takes its place in the next step. */
 export const RESULT = 'new.';
-/** Inputs beside parameters, as `NAME.GROUP`: AdamW's moments, and the sum of gradients of an accumulated step. */
-export const [M, V, SUM] = ['moment1', 'moment2', 'gradientSum'] as const;
+/** Inputs beside parameters, as `NAME.GROUP`: moments by kind, and the sum of gradients of an accumulated step. */
+export const MOMENT: { readonly [K in Moment]: string } = { m: 'moment1', v: 'moment2' };
+/** As `MOMENT`, of the running sum. */
+export const SUM = 'gradientSum';
 
 /** Parameters whose moments share one tensor. */
 export interface Group {
   readonly names: readonly string[];
+  /** In the order of `names`. */
+  readonly specs: readonly ParamSpec[];
+  /** What updates them. */
+  readonly optimizer: OptimizerName;
+  /** The kinds of moments that are kept for them. */
+  readonly moments: readonly Moment[];
   /** Elements of each parameter. */
   readonly sizes: readonly number[];
   /** The shape of the shared tensor: that of a lone parameter, else `[n]` for n elements in all. */
   readonly shape: Shape;
-  /** Names of the parameters that weight decay applies to. */
-  readonly decaying: ReadonlySet<string>;
 }
 
-/** The groups of a model's parameters, in their order, for a way of keeping moments. */
-export function groupsOf(model: ModelConfig, how: Grouping): Group[] {
+/**
+ * The groups of a model's parameters, for a way of keeping moments: those of AdamW in their order, then the others,
+ * each by itself where its optimizer works on more than single elements.
+ */
+export function groupsOf(model: ModelConfig, how: Grouping, chosen?: OptimizerName): Group[] {
+  const specs = parameterSpecs(model);
+  return optimizersIn(chosen).flatMap((name) => {
+    const own = specs.filter((spec) => optimizerOf(spec, chosen) === name);
+    return grouped(own, OPTIMIZERS[name].elementwise ? how : 'separate').map((group) => groupOf(group, name));
+  });
+}
+
+function grouped(specs: readonly ParamSpec[], how: Grouping): ParamSpec[][] {
   const limit = how === 'flat' ? Infinity : how === 'separate' ? 0 : how;
   const groups: ParamSpec[][] = [];
   let elements = 0;
-  for (const spec of parameterSpecs(model)) {
+  for (const spec of specs) {
     const size = sizeOf(spec.shape);
     elements += size;
     if (groups.length > 0 && elements <= limit) {
@@ -95,13 +125,14 @@ export function groupsOf(model: ModelConfig, how: Grouping): Group[] {
       elements = size;
     }
   }
-  return groups.map((specs) => {
-    const sizes = specs.map((s) => sizeOf(s.shape));
-    const [only, ...others] = specs as [ParamSpec, ...ParamSpec[]];
-    const shape = others.length === 0 ? only.shape : [sizes.reduce((a, b) => a + b, 0)];
-    const decaying = new Set(specs.filter(decays).map((s) => s.name));
-    return { names: specs.map((s) => s.name), sizes, shape, decaying };
-  });
+  return groups;
+}
+
+function groupOf(specs: readonly ParamSpec[], optimizer: OptimizerName): Group {
+  const sizes = specs.map((s) => sizeOf(s.shape));
+  const shape = specs.length === 1 ? at(specs, 0).shape : [sizes.reduce((a, b) => a + b, 0)];
+  const { moments } = OPTIMIZERS[optimizer];
+  return { names: specs.map((s) => s.name), specs, optimizer, moments, sizes, shape };
 }
 
 /** The gradients of a group as one value of the group's shape. */
@@ -113,12 +144,6 @@ function gather(group: Group, values: ReadonlyMap<string, Value>): Value {
         parts.map((p) => reshape(p, [sizeOf(p.shape)])),
         0,
       );
-}
-
-/** The reverse of `gather`: the parts of a group's value, in the parameters' shapes. */
-function scatter(group: Group, value: Value, params: ReadonlyMap<string, Value>): Map<string, Value> {
-  const parts = group.names.length === 1 ? [value] : split(value, 0, group.sizes);
-  return new Map(group.names.map((name, i) => [name, reshape(at(parts, i), got(params, name).shape)]));
 }
 
 interface BatchInputs {
@@ -185,31 +210,62 @@ export interface Program {
   readonly donate: Readonly<Record<string, string>>;
 }
 
+type Moments = UpdateGroup['moments'];
+
+const momentInputs = (group: Group, index: number): Moments =>
+  Object.fromEntries(group.moments.map((kind) => [kind, input(`${MOMENT[kind]}.${index}`, DTYPE, group.shape)]));
+
+/** A moment of a group by the name of its input; nothing where it is not kept. */
+const namedMoment = (kind: Moment, index: number, value: Value | undefined): (readonly [string, Value])[] =>
+  value === undefined ? [] : [[`${MOMENT[kind]}.${index}`, value]];
+
+/** A step of the groups of one optimizer: by input of theirs, what takes its place. */
+function updateOf(name: OptimizerName, groups: readonly (UpdateGroup & { index: number })[], scope: UpdateScope) {
+  const updated = OPTIMIZERS[name].update(groups, scope);
+  return updated.flatMap(({ parameters, moments }, i): (readonly [string, Value])[] => {
+    const { specs, index } = at(groups, i);
+    return [
+      ...specs.map((spec, k) => [spec.name, at(parameters, k)] as const),
+      ...MOMENTS.flatMap((kind) => namedMoment(kind, index, moments[kind])),
+    ];
+  });
+}
+
 /** Inputs and outputs of the update, given the gradient of each group. */
 function update(
-  config: AdamWConfig,
+  { config, options }: { readonly config: StepConfig; readonly options: StepOptions },
   params: ReadonlyMap<string, Value>,
   groups: readonly Group[],
   gradients: readonly Value[],
 ): { inputs: Record<string, Value>; outputs: Record<string, Value>; donate: Record<string, string> } {
-  const scalars = scalarInputs(DTYPE);
-  const [ms, vs] = [groupInputs(M, groups), groupInputs(V, groups)];
+  const scalars = stepInputs(config.optimizer, DTYPE);
   const { norm, squares } = globalNorm(gradients);
-  const clip = clipFactor(norm, config.clipNorm);
-  const state: Record<string, Value> = { ...Object.fromEntries(params), ...named(M, ms), ...named(V, vs) };
-  const next: Record<string, Value> = {};
-  groups.forEach((group, i) => {
-    const [gradient, square, m, v] = [gradients[i], squares[i], ms[i], vs[i]] as [Value, Value, Value, Value];
-    const moments = adamwMoments(config, { gradient, square, m, v, clip }, scalars);
-    next[`${M}.${i}`] = moments.m;
-    next[`${V}.${i}`] = moments.v;
-    for (const [name, step] of scatter(group, moments.step, params)) {
-      next[name] = applyStep(got(params, name), step, scalars, group.decaying.has(name));
-    }
-  });
+  const scope: UpdateScope = {
+    config,
+    clip: clipFactor(norm, config.clipNorm),
+    scalar: (name) => got(scalars, name),
+    products: options.optimizerProducts ?? DTYPE,
+  };
+  const moments = groups.map((group, i) => momentInputs(group, i));
+  // Parameters, then the moments of one kind after the other: the order of the step's inputs.
+  const kept = MOMENTS.flatMap((kind) => moments.flatMap((own, i) => namedMoment(kind, i, own[kind])));
+  const state: Record<string, Value> = Object.fromEntries([...params, ...kept]);
+  const given = groups.map(({ names, specs, optimizer }, index) => ({
+    ...{ index, specs, optimizer, parameters: names.map((name) => got(params, name)), moments: at(moments, index) },
+    ...{ gradient: at(gradients, index), square: at(squares, index) },
+  }));
+  const next = Object.fromEntries(
+    optimizersIn(config.optimizer).flatMap((name) =>
+      updateOf(
+        name,
+        given.filter((group) => group.optimizer === name),
+        scope,
+      ),
+    ),
+  );
   const names = Object.keys(state);
   return {
-    inputs: { ...state, ...scalars },
+    inputs: { ...state, ...Object.fromEntries(scalars) },
     outputs: { ...Object.fromEntries(names.map((n) => [RESULT + n, entry(next, n)])), gradNorm: norm },
     donate: Object.fromEntries(names.map((n) => [n, RESULT + n])),
   };
@@ -218,7 +274,7 @@ function update(
 /** A whole step in one graph: inputs parameters, moments, scalars and a batch; outputs their successors, loss, norm. */
 export function stepProgram(model: ModelConfig, config: StepConfig, options: StepOptions = {}): Program {
   const params = parameterInputs(model, DTYPE);
-  const groups = groupsOf(model, options.moments ?? 'flat');
+  const groups = groupsOf(model, options.moments ?? 'flat', config.optimizer);
   const batch = batchInputs(config.batchSize, config.seqLen, options.hasSegments ?? false);
   const { loss, gradients, routing } = lossAndGradients(
     model,
@@ -228,7 +284,7 @@ export function stepProgram(model: ModelConfig, config: StepConfig, options: Ste
     options.precision ?? config.precision,
   );
   const { inputs, outputs, donate } = update(
-    config,
+    { config, options },
     params,
     groups,
     groups.map((g) => gather(g, gradients)),
@@ -244,7 +300,7 @@ const donatedSums = (groups: readonly Group[]): Record<string, string> =>
 /** Adds the gradient of a microbatch to a running sum. */
 export function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions): Program {
   const params = parameterInputs(model, DTYPE);
-  const groups = groupsOf(model, options.moments ?? 'flat');
+  const groups = groupsOf(model, options.moments ?? 'flat', config.optimizer);
   const batch = batchInputs(config.batchSize / config.accumulate, config.seqLen, options.hasSegments ?? false);
   const { loss, gradients, routing } = lossAndGradients(
     model,
@@ -265,9 +321,9 @@ export function sumProgram(model: ModelConfig, config: StepConfig, options: Step
 /** Updates from a running sum of gradients, and leaves it at zero for the next step, where it lies. */
 export function applyProgram(model: ModelConfig, config: StepConfig, options: StepOptions): Program {
   const params = parameterInputs(model, DTYPE);
-  const groups = groupsOf(model, options.moments ?? 'flat');
+  const groups = groupsOf(model, options.moments ?? 'flat', config.optimizer);
   const sums = groupInputs(SUM, groups);
-  const { inputs, outputs, donate } = update(config, params, groups, sums);
+  const { inputs, outputs, donate } = update({ config, options }, params, groups, sums);
   const zeroed = named(
     RESULT + SUM,
     sums.map((sum) => sub(sum, sum)),

@@ -22,7 +22,7 @@ import {
   type TensorMap,
 } from '../engine/index.js';
 import { parameterSpecs, type HostParameters, type ModelConfig, type RoutingNumbers } from '../model/index.js';
-import { adamwScalars, scalarTensors } from './optimizer.js';
+import { stepTensors } from './optimizers/index.js';
 import { checkBatch, parameterSharding } from './sharding.js';
 import type { Batch } from '../data/index.js';
 import type { CheckpointTensors, OptimizerState } from '../run/index.js';
@@ -32,10 +32,9 @@ import {
   stepProgram,
   sumProgram,
   DTYPE,
-  M,
+  MOMENT,
   RESULT,
   SUM,
-  V,
   type Group,
   type Grouping,
   type Program,
@@ -125,12 +124,12 @@ export class Trainer {
     const { mesh } = engine.info;
     if (mesh) checkBatch(config.batchSize, config.accumulate, mesh);
     const moments = momentsOf(options);
-    const groups = groupsOf(model, moments);
+    const groups = groupsOf(model, moments, config.optimizer);
     const shardings = mesh ? stepShardings(model, groups, mesh) : {};
     const compile = ({ graph, donate }: Program) => engine.compile(graph, { donate, shardings });
     const accumulates = config.accumulate > 1;
     const program = accumulates ? applyProgram : stepProgram;
-    const step: StepOptions = { ...options, moments };
+    const step: StepOptions = { optimizerProducts: engine.hints.accelerator ? 'bf16' : 'f32', ...options, moments };
     const compiling = Promise.all([
       compile(program(model, config, step)),
       accumulates ? compile(sumProgram(model, config, step)) : null,
@@ -186,7 +185,7 @@ export class Trainer {
     }
     const { main, sum } = (this.#programs ??= await this.#compiling);
     const upload = (tensors: Readonly<Record<string, HostTensor>>) => uploadAll(engine, tensors, this.#shardings);
-    const scalars = upload(scalarTensors(DTYPE, adamwScalars(config, lr, t)));
+    const scalars = upload(stepTensors(config, lr, t, DTYPE));
     const micro = microbatches(batch, config.accumulate).map(upload);
     const parts = sum === null ? [] : await this.#addUp(sum, micro);
     const batched = sum === null ? at(micro, 0) : this.#sums;
@@ -225,7 +224,7 @@ export class Trainer {
       parameter: (name) => engine.download(entry(this.#state, name)),
       moment: async (kind, name) => {
         const { group, from, to } = got(places, name);
-        const whole = await download(`${kind === 'm' ? M : V}.${group}`);
+        const whole = await download(`${MOMENT[kind]}.${group}`);
         return hostTensor('f32', got(shapes, name), (whole.data as Float32Array).subarray(from, to));
       },
     };
@@ -267,7 +266,8 @@ function stepShardings(model: ModelConfig, groups: readonly Group[], mesh: MeshS
   groups.forEach((group, i) => {
     for (const name of group.names) own[name] = parameterSharding(got(specs, name), mesh);
     if (group.names.length > 1) return;
-    for (const kind of [M, V, SUM]) own[`${kind}.${i}`] = entry(own, at(group.names, 0));
+    for (const kind of [...group.moments.map((k) => MOMENT[k]), SUM])
+      own[`${kind}.${i}`] = entry(own, at(group.names, 0));
   });
   const results = Object.fromEntries(Object.entries(own).map(([name, sharding]) => [RESULT + name, sharding]));
   return {
@@ -310,14 +310,15 @@ function initialState(
     for (const name of group.names) {
       state[name] = engine.upload(copy(present(parameters.get(name))), shardings[name]);
     }
-    for (const [kind, moments] of [[M, optimizer?.m] as const, [V, optimizer?.v] as const]) {
+    for (const kind of group.moments) {
+      const moments = optimizer?.[kind];
       const whole = new Float32Array(sizeOf(group.shape));
       let at = 0;
       group.names.forEach((name, k) => {
         if (moments !== undefined) whole.set(present(moments.get(name)).data, at);
         at += present(group.sizes[k]);
       });
-      const name = `${kind}.${i}`;
+      const name = `${MOMENT[kind]}.${i}`;
       state[name] = engine.upload(hostTensor('f32', group.shape, whole), shardings[name]);
     }
   });

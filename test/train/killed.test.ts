@@ -64,7 +64,23 @@ function expectSameResult(a: string, b: string): void {
   expect(losses(b)).toEqual(losses(a));
 }
 
+/** Puts down a run by Muon for `train` to find. */
+function givenMuon(dir: string): void {
+  const muon = tinyRun({ train: { optimizer: 'muon' } }).train.muon;
+  writeFileSync(`${dir}.json`, JSON.stringify({ ...run, train: { ...run.train, optimizer: 'muon', muon } }));
+}
+
 describe('a run in its own process', () => {
+  it('by Muon, killed and resumed, ends with the parameters and the momentum of an uninterrupted one', async () => {
+    const folder = temporaryFolder();
+    const [whole, dir] = [join(folder, 'whole'), join(folder, 'killed')];
+    for (const own of [whole, dir]) givenMuon(own);
+    expect(await train(whole)).toMatchObject({ code: 0 });
+    expect((await train(dir, { signal: 'SIGKILL', atStep: 17 }, { delayMs: 2 })).signal).toBe('SIGKILL');
+    expect((await train(dir)).output).toMatch(/note resuming from step 1\d of 40/);
+    expectSameResult(whole, dir);
+  });
+
   it('killed twice at random moments and resumed ends with the parameters of an uninterrupted run', async () => {
     const folder = temporaryFolder();
     const whole = join(folder, 'whole');

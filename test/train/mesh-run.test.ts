@@ -18,10 +18,11 @@ const input = {
   data: TINY_DATA,
   train: { ...TINY_TRAIN, steps: STEPS, batchSize: 8, logEvery: 2, evalEvery: 4, checkpointEvery: 6 },
 };
-const run: FullRunConfig = resolveRunConfig(input, { where: 'the test', baseDir: '/' });
+const runOf = (optimizer: 'adamw' | 'muon'): FullRunConfig =>
+  resolveRunConfig({ ...input, train: { ...input.train, optimizer } }, { where: 'the test', baseDir: '/' });
 
 /** Trains on a mesh, stopping as on Ctrl-C after step `until`. */
-async function train(dir: string, mesh: MeshShape, until = STEPS): Promise<void> {
+async function train(run: FullRunConfig, dir: string, mesh: MeshShape, until = STEPS): Promise<void> {
   const engine = createXlaEngine({
     ...{ platform: 'cpu', plugin: plugin?.path, cache: null, mesh },
     clientOptions: { cpu_device_count: 8 },
@@ -63,8 +64,9 @@ function expectSameRun(dir: string, whole: string): void {
 
 describe.skipIf(!plugin)('runs on meshes', () => {
   it('measures and ends as on one device, checkpoints written on N devices resumed on others', async () => {
+    const run = runOf('adamw');
     const whole = temporaryFolder();
-    await train(whole, {});
+    await train(run, whole, {});
     const chains: readonly (readonly MeshShape[])[] = [
       [{ fsdp: 2 }, { data: 2, fsdp: 2, tensor: 2 }, {}],
       [{ data: 4 }, { fsdp: 8 }, { tensor: 2 }],
@@ -72,10 +74,21 @@ describe.skipIf(!plugin)('runs on meshes', () => {
     ];
     for (const [first, second, third] of chains as readonly (readonly [MeshShape, MeshShape, MeshShape])[]) {
       const dir = temporaryFolder();
-      await train(dir, first, 3);
-      await train(dir, second, 7);
-      await train(dir, third);
+      await train(run, dir, first, 3);
+      await train(run, dir, second, 7);
+      await train(run, dir, third);
       expectSameRun(dir, whole);
     }
+  });
+
+  it('do the same by Muon, whose matrices are orthogonalized whole', async () => {
+    const run = runOf('muon');
+    const whole = temporaryFolder();
+    await train(run, whole, {});
+    const dir = temporaryFolder();
+    await train(run, dir, { data: 2, fsdp: 2, tensor: 2 }, 3);
+    await train(run, dir, { fsdp: 4 }, 7);
+    await train(run, dir, { tensor: 2 });
+    expectSameRun(dir, whole);
   });
 });

@@ -24,7 +24,7 @@ export const convMixer = defineMixer({
   schema,
   resolve: (section): ConvConfig => section,
   params: (make, { width, bias }, { hiddenSize: d }) => [
-    make.matrix('win', d, 3 * d),
+    make.matrix('win', d, [d, d, d]),
     ...(bias ? [make.vector('in.bias', 3 * d, ZEROS)] : []),
     ...make.conv('conv', d, width, bias),
     make.output('wout', d),

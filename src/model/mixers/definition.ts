@@ -21,8 +21,11 @@ export interface MixerModel {
 
 /** Makes the parameters of one layer; names are put behind `layers.N.MIXER.`. */
 export interface ParamMaker {
-  /** A matrix `[fanIn, fanOut]` whose output goes on inside of the mixer. */
-  matrix(name: string, fanIn: number, fanOut: number): ParamSpec;
+  /**
+   * A matrix `[fanIn, fanOut]` whose output goes on inside of the mixer; several widths are matrices stored side by
+   * side in one, `[fanIn, sum of widths]`.
+   */
+  matrix(name: string, fanIn: number, fanOut: number | readonly number[]): ParamSpec;
   /** A matrix `[fanIn, hiddenSize]` that writes to the residual stream. */
   output(name: string, fanIn: number): ParamSpec;
   /** `count` square matrices `[count, width, width]`, each for its own channels: a block-diagonal map. */

@@ -70,9 +70,9 @@ export const gdnMixer = defineMixer({
     const { numValueHeads: H, valueDim: V, convWidth, gate } = section;
     const all = channels(section);
     return [
-      make.matrix('wqkv', d, all),
+      make.matrix('wqkv', d, widths(section)),
       ...(convWidth > 0 ? make.conv('conv', all, convWidth, false) : []),
-      make.matrix('wab', d, 2 * H),
+      make.matrix('wab', d, [H, H]),
       make.vector('dtbias', H, stepBiasInit()),
       make.vector('alog', H, decayRateInit(0.01, 16)),
       make.vector('norm.weight', V, ONES),

@@ -80,7 +80,7 @@ export const glaMixer = defineMixer({
     const { numHeads: H, valueDim: V, convWidth, gate } = section;
     const all = channels(section);
     return [
-      make.matrix('wqkv', d, all),
+      make.matrix('wqkv', d, widths(section)),
       ...(convWidth > 0 ? make.conv('conv', all, convWidth, false) : []),
       make.matrix('wdecay', d, H),
       make.vector('decay.bias', H, ZEROS),

@@ -67,7 +67,7 @@ export const kdaMixer = defineMixer({
     const { numHeads: H, keyDim: K, valueDim: V, convWidth, rank } = section;
     const all = channels(section);
     return [
-      make.matrix('wqkv', d, all),
+      make.matrix('wqkv', d, widths(section)),
       ...(convWidth > 0 ? make.conv('conv', all, convWidth, false) : []),
       make.matrix('wdecaydown', d, rank),
       make.matrix('wdecayup', rank, H * K),

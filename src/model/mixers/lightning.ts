@@ -157,7 +157,7 @@ export const lightningMixer = defineMixer({
   params: (make, { numHeads: H, numKvHeads: G, headDim: D, qkNorm, norm, gate }, { hiddenSize: d }) => {
     const inner = H * D;
     return [
-      make.matrix('wqkv', d, inner + 2 * G * D),
+      make.matrix('wqkv', d, [inner, G * D, G * D]),
       ...(qkNorm ? [make.vector('qnorm.weight', D, ONES), make.vector('knorm.weight', D, ONES)] : []),
       ...(norm === 'none' ? [] : [make.vector('norm.weight', inner, ONES)]),
       ...(norm === 'layer' ? [make.vector('norm.bias', inner, ZEROS)] : []),

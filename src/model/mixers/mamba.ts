@@ -62,10 +62,10 @@ export const mambaMixer = defineMixer({
   params: (make, section, { hiddenSize: d }) => {
     const { innerSize: I, stateSize: N, rank, convWidth, convBias, bias, norms } = section;
     return [
-      make.matrix('win', d, 2 * I),
+      make.matrix('win', d, [I, I]),
       ...(bias ? [make.vector('in.bias', 2 * I, ZEROS)] : []),
       ...make.conv('conv', I, convWidth, convBias),
-      make.matrix('wx', I, rank + 2 * N),
+      make.matrix('wx', I, [rank, N, N]),
       ...(norms === 'weighted'
         ? Object.entries(widths(section)).map(([name, size]) => make.vector(`${name}.norm.weight`, size, ONES))
         : []),

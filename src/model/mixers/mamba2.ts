@@ -152,10 +152,10 @@ export const mamba2Mixer = defineMixer({
     const { numHeads: H, convWidth, convBias, bias, norm } = section;
     const I = inner(section);
     const all = channels(section);
-    const columns = I + all + H;
+    const columns = [I, ...convolved(section), H];
     return [
       make.matrix('win', d, columns),
-      ...(bias ? [make.vector('in.bias', columns, ZEROS)] : []),
+      ...(bias ? [make.vector('in.bias', I + all + H, ZEROS)] : []),
       ...make.conv('conv', all, convWidth, convBias),
       make.vector('dtbias', H, stepBiasInit()),
       make.vector('alog', H, decayRateInit(1, 16)),

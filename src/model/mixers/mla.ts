@@ -134,7 +134,7 @@ function params(make: ParamMaker, section: MlaConfig, model: MixerModel, parts: 
           make.vector('qnorm.weight', Q, ONES),
           make.matrix('wqup', Q, queries),
         ]),
-    make.matrix('wkvdown', d, C + ropeDim),
+    make.matrix('wkvdown', d, [C, ropeDim]),
     ...bias(latentBias, 'bkvdown', C + ropeDim),
     make.vector('kvnorm.weight', C, ONES),
     make.matrix('wkup', C, H * nopeDim),

@@ -73,7 +73,7 @@ export const rglruMixer = defineMixer({
     return { ...section, width, blocks };
   },
   params: (make, { width, blocks, convWidth }, { hiddenSize: d }) => [
-    make.matrix('win', d, 2 * width),
+    make.matrix('win', d, [width, width]),
     make.vector('in.bias', 2 * width, ZEROS),
     ...make.conv('conv', width, convWidth, true),
     make.blocks('winput', blocks, width / blocks),

@@ -44,9 +44,18 @@ export interface ParamSpec {
   readonly role: ParamRole;
   /** The share of its elements that one token passes (default: all). */
   readonly share?: number;
+  /**
+   * Widths, along the last axis, of the matrices that are stored side by side in this one, such as queries, keys and
+   * values (left out: one matrix).
+   */
+  readonly columns?: readonly number[];
   /** Layer index; null for embedding, final norm and head. */
   readonly layer: number | null;
 }
+
+/** The columns of a gate and of what it gates, each of `width`, in one matrix; nothing where there is no gate. */
+export const halves = (isGated: boolean, width: number): Pick<ParamSpec, 'columns'> =>
+  isGated ? { columns: [width, width] } : {};
 
 /** Starts at 1. */
 export const ONES: ParamInit = { kind: 'constant', value: 1 };
@@ -63,6 +72,11 @@ const IS_MATRIX: { readonly [R in ParamRole]: boolean } = {
   conv: false,
   vector: false,
 };
+
+/** Whether a parameter is a hidden matrix, or several: no embeddings, not the head, no vector or convolution. */
+export function isHiddenMatrix({ role, part }: Pick<ParamSpec, 'role' | 'part'>): boolean {
+  return IS_MATRIX[role] && role !== 'embedding' && part !== 'head';
+}
 
 /** Whether weight decay applies to a parameter: to matrices, since it would pull others to values without a meaning. */
 export function decays({ role }: Pick<ParamSpec, 'role'>): boolean {

@@ -7,7 +7,7 @@
  * The decay is decoupled from the moments and applies to matrices (`decays` of src/model/spec.ts). What depends on t
  * alone is worked out on the host in float64 and comes in as scalars.
  */
-import { at, sizeOf, tensorFrom, type DType, type HostTensor } from '../core/index.js';
+import { at, present, sizeOf, tensorFrom, type DType, type HostTensor } from '../../core/index.js';
 import {
   add,
   barrier,
@@ -19,14 +19,13 @@ import {
   reduceSum,
   reshape,
   scalar,
+  split,
   sqrt,
   sub,
   type Value,
-} from '../graph/index.js';
-import type { TrainConfig } from './config.js';
-
-/** The settings of AdamW and of gradient clipping. */
-export type AdamWConfig = Pick<TrainConfig, 'beta1' | 'beta2' | 'eps' | 'weightDecay' | 'clipNorm'>;
+} from '../../graph/index.js';
+import { decays } from '../../model/index.js';
+import type { AdamWConfig, OptimizerDefinition, UpdatedGroup, UpdateGroup, UpdateScope } from './definition.js';
 
 /** What changes from step to step; scalars, with both bias corrections moved out of the tensors. */
 export interface AdamWScalars<T> {
@@ -108,3 +107,31 @@ export function applyStep(parameter: Value, step: Value, scalars: AdamWScalars<V
   const kept = decays ? mul(parameter, scalars.keep) : parameter;
   return sub(kept, step);
 }
+
+function updateGroup(group: UpdateGroup, { config, clip, scalar }: UpdateScope): UpdatedGroup {
+  const { specs, parameters, gradient, square } = group;
+  const scalars = { stepSize: scalar('stepSize'), epsilon: scalar('epsilon'), keep: scalar('keep') };
+  const [before, squares] = [present(group.moments.m), present(group.moments.v)];
+  const { m, v, step } = adamwMoments(config, { gradient, square, m: before, v: squares, clip }, scalars);
+  const parts =
+    parameters.length === 1
+      ? [step]
+      : split(
+          step,
+          0,
+          parameters.map((p) => sizeOf(p.shape)),
+        );
+  const next = parameters.map((p, i) => applyStep(p, reshape(at(parts, i), p.shape), scalars, decays(at(specs, i))));
+  return { parameters: next, moments: { m, v } };
+}
+
+/** AdamW, for every parameter. */
+export const adamw: OptimizerDefinition = {
+  summary: 'AdamW, with decoupled weight decay (Loshchilov and Hutter 2019)',
+  takes: () => true,
+  moments: ['m', 'v'],
+  elementwise: true,
+  scalars: SCALAR_NAMES,
+  scalarsAt: (config, lr, t) => ({ ...adamwScalars(config, lr, t) }),
+  update: (groups, scope) => groups.map((group) => updateGroup(group, scope)),
+};
