@@ -55,6 +55,7 @@ describe('CONTRIBUTING.md, the map and the glossary', () => {
     const recipes = [...read('CONTRIBUTING.md').matchAll(/^### (.*)$/gm)].map(([, title]) => title);
     expect(recipes).toEqual([
       'A recurrent mixer',
+      'An optimizer',
       'An op',
       'An analysis',
       'A measure inside runs',
