@@ -1,9 +1,10 @@
 // What a page about studies is made of, from their records: for every study the report as one HTML file and a table (CSV), its
 // figures as SVG files that a Markdown page can show, and numbers.md and numbers.json with every verdict, pair and run.
 // usage: npm run -s build && node scripts/study-page.mjs --out docs/studies/real-text [--repeat COMMAND]... [--as PATH=NAME]...
-//   STUDY_FOLDER...
+//   [--figure TITLE]... STUDY_FOLDER...
 // --repeat: a command that makes the records, as it stands in the pages; may be repeated. --as: the name that stands for a folder of
-// the machine that made the records, such as /data/shards=FOLDER; may be repeated. A text between the lines
+// the machine that made the records, such as /data/shards=FOLDER; may be repeated. --figure: only figures of this title, for grids,
+// whose every point has all of them; may be repeated. A text between the lines
 // `<!-- numbers: begin -->` and `<!-- numbers: end -->` of OUT/README.md is replaced by numbers.md, if there is such a page.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -23,11 +24,12 @@ const { values, positionals: folders } = parseArgs({
     out: { type: 'string' },
     repeat: { type: 'string', multiple: true, default: [] },
     as: { type: 'string', multiple: true, default: [] },
+    figure: { type: 'string', multiple: true, default: [] },
   },
 });
 if (values.out === undefined || folders.length === 0) {
   console.error(
-    'usage: node scripts/study-page.mjs --out FOLDER [--repeat COMMAND]... [--as PATH=NAME]... STUDY_FOLDER...',
+    'usage: node scripts/study-page.mjs --out FOLDER [--repeat COMMAND]... [--as PATH=NAME]... [--figure TITLE]... STUDY_FOLDER...',
   );
   process.exit(2);
 }
@@ -50,7 +52,8 @@ const pages = studies.map(({ folder, analyzed }) => {
   put(`${name}.html`, html);
   put(`${name}.csv`, readFileSync(files.csv, 'utf8'));
   rmSync(temporary, { recursive: true });
-  const figures = figuresOf(html).map(({ title, caption, svg }, i) => {
+  const wanted = figuresOf(html).filter(({ title }) => values.figure.length === 0 || values.figure.includes(title));
+  const figures = wanted.map(({ title, caption, svg }, i) => {
     const file = `figures/${name}-${String(i + 1).padStart(2, '0')}-${slug(title)}.svg`;
     put(file, svg);
     return { title, caption, file };

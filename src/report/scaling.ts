@@ -91,12 +91,12 @@ function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide
   const [low, high] = [minOf(rows.map((r) => r.D)), maxOf(rows.map((r) => r.D))];
   // Half a decade beyond the last mark, to show what the law promises there.
   const reach = high * Math.sqrt(10);
-  const at = Array.from({ length: 48 }, (_, i) => low * (reach / low) ** (i / 47));
+  const budgets = Array.from({ length: 48 }, (_, i) => low * (reach / low) ** (i / 47));
   const marks = sizes.flatMap(([size, points], i) => {
     const N = points[0]?.N ?? 0;
     const curve = extrapolate(
       fit.parameters,
-      at.map((D) => ({ N, D })),
+      budgets.map((D) => ({ N, D })),
       bootstrap ?? undefined,
     );
     // Points that the fit has not seen are hollow, so that a reader can tell prediction from fit.
@@ -105,7 +105,6 @@ function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide
     const title = (r: (typeof own)[number]) =>
       `${size}, ${formatTokens(r.D)} tokens: ${r.y.toFixed(4)}, law ${r.predicted.toFixed(4)}`;
     const dot = { x: 'D', y: 'y', r: 3.5, stroke: color, title };
-    const end = curve.at(-1);
     return [
       ...(bootstrap === null
         ? []
@@ -115,7 +114,13 @@ function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide
               y2: (e: (typeof curve)[number]) => e.interval?.high,
             }),
           ]),
-      Plot.line(curve, { x: 'D', y: 'y', stroke: color, strokeWidth: 1.8 }),
+      Plot.line(curve, {
+        x: 'D',
+        y: 'y',
+        stroke: color,
+        strokeWidth: 1.8,
+        strokeDasharray: at(DASHES, i % DASHES.length),
+      }),
       Plot.dot(
         own.filter((r) => r.split === 'train'),
         { ...dot, fill: color },
@@ -124,24 +129,32 @@ function lawPlot({ fit, rows, bootstrap }: ScalingAnalysis, yLabel: string, wide
         own.filter((r) => r.split === 'held-out'),
         { ...dot, fill: 'var(--card)' },
       ),
-      Plot.text(end === undefined ? [] : [end], {
-        x: 'D',
-        y: 'y',
-        text: () => size,
-        dx: 5,
-        textAnchor: 'start',
-        fill: color,
+      // In the corner that falling curves leave free: names at the ends of equal curves would lie on each other.
+      Plot.text([size], {
+        ...{ frameAnchor: 'top-right', dx: -2, dy: 4 + 15 * i, text: () => size, textAnchor: 'end', fill: color },
       }),
     ];
   });
   const size = wide ? { ...WIDE, height: 420 } : { ...WIDE, width: 340, height: 270 };
   return drawPlot('Scaling law', {
-    ...{ ...size, marginLeft: 52, marginRight: 64 },
-    x: { type: 'log', label: 'training tokens →', tickFormat: tick, ticks: wide ? 6 : 3, grid: true },
+    ...{ ...size, marginLeft: 52, marginRight: 20 },
+    x: {
+      type: 'log',
+      label: 'training tokens →',
+      tickFormat: wide ? tick : halfDecade,
+      ticks: wide ? 6 : 3,
+      grid: true,
+    },
     y: { type: 'log', label: `↑ ${yLabel}`, grid: true, ticks: 6, tickFormat: (v: number) => significant(v) },
     marks,
   });
 }
+
+/** Dashes of sizes, for eyes that confuse colors, and so that equal curves show through. */
+const DASHES = ['none', '8,4', '2,3', '10,3,2,3'] as const;
+
+/** Names of ticks in a narrow figure: those at 1 and 3 times a power of ten, which have room beside each other. */
+const halfDecade = (tokens: number): string => (/^[13]/.test(tokens.toExponential(0)) ? tick(tokens) : '');
 
 /** Sizes and tokens of equal loss, and the best use of compute, as the laws have them. */
 export function impliedFigures(fits: readonly NamedFit[]): string {
