@@ -1,5 +1,6 @@
 export * from './aliases.js';
 export * from './at.js';
+export * from './cache-folder.js';
 export * from './dot.js';
 export * from './csv.js';
 export * from './differences.js';
@@ -20,6 +21,7 @@ export * from './errors.js';
 export { checkFence } from './fence.js';
 export * from './files.js';
 export * from './fingerprint.js';
+export * from './folder-names.js';
 export * from './format.js';
 export * from './holder.js';
 export * from './hub.js';

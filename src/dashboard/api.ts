@@ -76,6 +76,8 @@ export interface DashboardData {
   readonly config: Readonly<Record<string, ConfigColumn>>;
   /** Sentences about folders that cannot be read. */
   readonly problems: readonly string[];
+  /** How many run and study folders are read, of those that were found. */
+  readonly read: { readonly done: number; readonly all: number };
   /** How far the index of metrics is: runs read, and all. */
   readonly indexed: { readonly done: number; readonly all: number };
   /** Whether runs can be stopped and continued from here. */
@@ -105,6 +107,10 @@ export interface CurvesRequest {
   readonly runs: readonly string[];
   /** The part of the axis that is wanted point by point; null for all of it in stretches. */
   readonly range: readonly [number, number] | null;
+  /** The most stretches that a curve is wanted in. */
+  readonly most: number;
+  /** Whether runs that are not read yet are to be answered with a few of their points. */
+  readonly sampled: boolean;
 }
 
 /** A curve as numbers: bucket by bucket where it starts, and the least, largest and mean value. */
@@ -115,6 +121,8 @@ export interface CurveHeader {
   readonly n: number;
   /** How many points a full bucket holds. */
   readonly perBucket: number;
+  /** Whether these are a few points of a file that is still to be read. */
+  readonly sampled: boolean;
 }
 
 /** What the head of an answer with curves says. */

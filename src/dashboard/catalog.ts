@@ -1,53 +1,28 @@
 /**
  * All runs and studies below the roots, kept up to date by looking at sizes and times of change: at runs that go on
- * twice a second, at the others a part each time. What a configuration says is kept in a cache between starts.
+ * twice a second, at the others a part each time. What was read is kept between starts; what reads configurations, and
+ * with it the layers that know models, is loaded when there is something to read.
  */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
-import { fingerprint, LongsightError, makeFolder, readJson, writeFileAtomic } from '../core/index.js';
-import { configPath, metricsPath } from '../run/index.js';
-import { readPlan } from '../study/index.js';
-import type { ConfigColumn, DashboardData, RunRow, StudyRow } from './api.js';
+import { configPath, fingerprint, metricsPath, planPath } from '../core/index.js';
+import type { ConfigColumn, DashboardData, RunRow } from './api.js';
+import { readKept, writeKept, type Kept, type KeptRun, type KeptStudy } from './catalog-cache.js';
 import { BY_NAME, FolderFinder, insidePath, type Found, type Root } from './folders.js';
-import {
-  factsStamp,
-  progressStamp,
-  readFacts,
-  readProgress,
-  recordsStamp,
-  stampOf,
-  type RunFacts,
-  type RunProgress,
-  type Scalar,
-} from './run-reader.js';
+import type { RunFacts, RunProgress, Scalar } from './run-reader.js';
+import { factsStamp, progressStamp, recordsStamp, stampOf } from './stamps.js';
 
-/** Milliseconds after a change of its files in which every round looks at a run. */
+/** Runs that do not go on and are looked at in one round. */
 const OTHERS_EACH_ROUND = 100;
 /** A run is looked at in every round for so many milliseconds after a change of its files. */
 const LIVELY_MS = 120_000;
 /** Milliseconds between two looks for new folders. */
 const FIND_MS = 1000;
+/** Milliseconds that reading folders takes before it lets others go on. */
+const SLICE_MS = 12;
 
-const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
-const factsSchema = z.object({
-  name: z.string(),
-  layers: z.string(),
-  seed: z.number().nullable(),
-  steps: z.number(),
-  budget: z.number(),
-  engine: z.string(),
-  device: z.string(),
-  startedAt: z.number().nullable(),
-  parameters: z.number().nullable(),
-  flopsPerToken: z.number().nullable(),
-  config: z.record(z.string(), scalar),
-  problem: z.string().nullable(),
-});
-const cacheSchema = z.object({
-  format: z.literal(1),
-  runs: z.record(z.string(), z.object({ stamp: z.string(), facts: factsSchema })),
-});
+/** What reads run and study folders. */
+type Reader = typeof import('./run-reader.js') & typeof import('./study-reader.js');
 
 /** A run folder as it was last seen. */
 export interface KnownRun {
@@ -61,13 +36,9 @@ export interface KnownRun {
   changed: number;
 }
 
-interface KnownStudy {
+interface KnownStudy extends Omit<KeptStudy, 'designs'> {
   readonly found: Found;
-  stamp: string;
-  row: StudyRow;
-  /** The design of each run, by the run's name. */
-  designs: ReadonlyMap<string, string>;
-  problem: string | null;
+  readonly designs: ReadonlyMap<string, string>;
 }
 
 /** What a round has found. */
@@ -84,18 +55,26 @@ export interface Round {
   readonly studies: boolean;
 }
 
+type Change = 'rows' | 'metrics' | 'records';
+
 /** Runs and studies by id. */
 export class Catalog {
   readonly roots: readonly Root[];
   readonly #finder: FolderFinder;
   readonly #cacheFile: string | null;
+  #kept: Kept = { runs: new Map(), studies: new Map() };
   readonly #runs = new Map<string, KnownRun>();
   readonly #studies = new Map<string, KnownStudy>();
+  /** Folders that were found and are not read yet, by id. */
+  readonly #unread = new Map<string, Found>();
+  #reader: Reader | null = null;
   #turn = 0;
   #lastFind = 0;
+  #columns: Readonly<Record<string, ConfigColumn>> | null = null;
+  #hasChanged = false;
 
   /**
-   * Takes up roots; nothing is read before `open`.
+   * Takes up roots; nothing is read before `begin`.
    *
    * @param cache the folder that keeps what was read between starts; null to keep nothing
    */
@@ -106,11 +85,49 @@ export class Catalog {
     this.#cacheFile = cache === null ? null : join(cache, `${key}.json`);
   }
 
-  /** Reads everything for the first time. */
-  open(): void {
-    const kept = this.#readCache();
-    this.#look(kept);
+  /** Finds folders, and takes those up that are kept and have not changed. The others are to be read by `read`. */
+  begin(): void {
+    if (this.#cacheFile !== null) this.#kept = readKept(this.#cacheFile);
+    this.#find();
+    this.#kept = { runs: new Map(), studies: new Map() };
+  }
+
+  /** Reads folders that were found, and says which runs were read after every slice of time. */
+  async *read(): AsyncGenerator<readonly string[]> {
+    if (this.#unread.size === 0) return;
+    const reader = await this.#read();
+    let [since, ids]: [number, string[]] = [Date.now(), []];
+    // Studies first: they say what the designs of runs are called.
+    const order = [...this.#unread.values()].sort((a, b) => Number(b.kind === 'study') - Number(a.kind === 'study'));
+    for (const found of order) {
+      if (this.#unread.get(found.id) !== found) continue;
+      if (found.kind === 'study') this.#addStudy(found, reader);
+      else this.#addRun(found, reader);
+      this.#unread.delete(found.id);
+      if (found.kind === 'run' && this.#runs.has(found.id)) ids.push(found.id);
+      if (Date.now() - since < SLICE_MS) continue;
+      yield ids;
+      ids = [];
+      await new Promise((done) => setImmediate(done));
+      since = Date.now();
+    }
+    yield ids;
     this.#writeCache();
+  }
+
+  /** How many folders have been read, of those that were found. */
+  get progress(): { readonly done: number; readonly all: number } {
+    const done = this.#runs.size + this.#studies.size;
+    return { done, all: done + this.#unread.size };
+  }
+
+  /** How many runs and studies were found, read or not. */
+  get found(): { readonly runs: number; readonly studies: number } {
+    const unread = [...this.#unread.values()].filter(({ kind }) => kind === 'study').length;
+    return {
+      runs: this.#runs.size + this.#unread.size - unread,
+      studies: this.#studies.size + unread,
+    };
   }
 
   /** A run by id; undefined where there is none any more. */
@@ -129,40 +146,26 @@ export class Catalog {
   }
 
   /** Looks at what may have changed. */
-  round(now = Date.now()): Round {
+  async round(now = Date.now()): Promise<Round> {
     const find = now - this.#lastFind >= FIND_MS;
     const [before, studiesBefore] = [new Set(this.#runs.keys()), this.#studyStamps()];
+    const added: string[] = [];
     if (find) {
       this.#lastFind = now;
-      this.#look(new Map());
+      this.#find();
+      for await (const ids of this.read()) added.push(...ids);
     }
-    const added = [...this.#runs.keys()].filter((id) => !before.has(id));
     const removed = [...before].filter((id) => !this.#runs.has(id));
-    const [rows, metrics, records]: string[][] = [[], [], []];
-    for (const run of this.#due(now)) {
-      const { id } = run.found;
-      const facts = factsStamp(run.found.path);
-      if (facts !== run.factsStamp) Object.assign(run, { facts: readFacts(run.found.path), factsStamp: facts });
-      const progress = progressStamp(run.found.path);
-      // Whether a process still lives is seen in no file.
-      if (progress !== run.progressStamp || run.progress.state === 'running') {
-        const next = readProgress(run.found.path);
-        if (JSON.stringify(next) !== JSON.stringify(run.progress)) rows?.push(id);
-        if (progress !== run.progressStamp) metrics?.push(id);
-        if (progress !== run.progressStamp) run.changed = now;
-        Object.assign(run, { progress: next, progressStamp: progress });
-      }
-      const stored = recordsStamp(run.found.path);
-      if (stored !== run.recordsStamp) records?.push(id);
-      run.recordsStamp = stored;
-    }
+    const changes: Record<Change, string[]> = { rows: [], metrics: [], records: [] };
+    for (const run of this.#due(now))
+      for (const change of await this.#lookAt(run, now)) changes[change].push(run.found.id);
     const studies = find && this.#studyStamps() !== studiesBefore;
-    return { rows: rows ?? [], metrics: metrics ?? [], records: records ?? [], added, removed, studies };
+    return { ...changes, added, removed, studies };
   }
 
   /** Ends with what was read kept for the next start. */
   close(): void {
-    this.#writeCache();
+    if (this.#hasChanged) this.#writeCache();
   }
 
   /** The row of a run. */
@@ -193,7 +196,9 @@ export class Catalog {
     const studies = [...this.#studies.values()].map(({ row }) => row);
     const designs = [...new Set([...studies.flatMap((study) => study.designs), ...runs.map(({ design }) => design)])];
     const problems = [...this.#studies.values()].flatMap(({ problem }) => problem ?? []);
-    return { roots: this.roots.map(({ given }) => given), runs, studies, designs, problems, config: this.#config() };
+    const roots = this.roots.map(({ given }) => given);
+    this.#columns ??= this.#config();
+    return { roots, runs, studies, designs, problems, config: this.#columns, read: this.progress };
   }
 
   /** The values of every key, each different one once. */
@@ -204,7 +209,7 @@ export class Catalog {
       for (const [key, value] of Object.entries(facts.config)) {
         let column = columns.get(key);
         if (column === undefined) {
-          column = { values: new Map(), of: Array.from(runs, () => -1) };
+          column = { values: new Map(), of: new Array<number>(runs.length).fill(-1) };
           columns.set(key, column);
         }
         let place = column.values.get(value);
@@ -222,6 +227,35 @@ export class Catalog {
     return [...this.#runs.values()].sort((a, b) => BY_NAME.compare(a.found.shown, b.found.shown));
   }
 
+  /** Looks at one run; says what of it is new. */
+  async #lookAt(run: KnownRun, now: number): Promise<Change[]> {
+    const seen: Change[] = [];
+    const { id, path } = run.found;
+    const facts = factsStamp(path);
+    const progress = progressStamp(path);
+    // Whether a process still lives is seen in no file.
+    if (facts !== run.factsStamp || progress !== run.progressStamp || run.progress.state === 'running') {
+      const reader = await this.#read();
+      if (this.#runs.get(id) !== run) return seen;
+      const before = JSON.stringify(this.row(run));
+      if (facts !== run.factsStamp) {
+        Object.assign(run, { facts: reader.readFacts(path), factsStamp: facts });
+        this.#columns = null;
+      }
+      if (progress !== run.progressStamp) {
+        seen.push('metrics');
+        run.changed = now;
+      }
+      Object.assign(run, { progress: reader.readProgress(path), progressStamp: progress });
+      this.#hasChanged = true;
+      if (JSON.stringify(this.row(run)) !== before) seen.push('rows');
+    }
+    const stored = recordsStamp(path);
+    if (stored !== run.recordsStamp) seen.push('records');
+    run.recordsStamp = stored;
+    return seen;
+  }
+
   /** Runs that go on or changed lately, and some of the others in turn. */
   #due(now: number): KnownRun[] {
     const all = [...this.#runs.values()];
@@ -234,72 +268,88 @@ export class Catalog {
     return [...lively, ...others.slice(from, from + OTHERS_EACH_ROUND)];
   }
 
-  #look(kept: ReadonlyMap<string, { readonly stamp: string; readonly facts: RunFacts }>): void {
+  /** Lets go what is not there any more, and notes what is new or, of studies, has changed. */
+  #find(): void {
     const found = this.#finder.find();
     const there = new Set(found.map(({ id }) => id));
-    for (const id of this.#runs.keys()) if (!there.has(id)) this.#runs.delete(id);
-    for (const id of this.#studies.keys()) if (!there.has(id)) this.#studies.delete(id);
+    for (const ids of [this.#runs, this.#studies, this.#unread])
+      for (const id of ids.keys())
+        if (!there.has(id)) {
+          ids.delete(id);
+          this.#columns = null;
+          this.#hasChanged = true;
+        }
     for (const one of found) {
-      if (one.kind === 'study') this.#lookAtStudy(one);
-      else if (!this.#runs.has(one.id)) this.#addRun(one, kept);
+      const isKnown =
+        one.kind === 'study'
+          ? this.#studies.get(one.id)?.stamp === stampOf(planPath(one.path)) || this.#takeStudy(one)
+          : this.#runs.has(one.id) || this.#takeRun(one);
+      if (!isKnown) this.#unread.set(one.id, one);
     }
   }
 
-  #addRun(found: Found, kept: ReadonlyMap<string, { readonly stamp: string; readonly facts: RunFacts }>): void {
-    const { path, id } = found;
+  /** Takes a run up as it was kept, if its files have not changed. */
+  #takeRun(found: Found): boolean {
+    const known = this.#kept.runs.get(found.path);
+    if (known === undefined || known.factsStamp !== factsStamp(found.path)) return false;
+    if (known.progressStamp !== progressStamp(found.path)) return false;
+    this.#setRun(found, known);
+    return true;
+  }
+
+  #takeStudy(found: Found): boolean {
+    const known = this.#kept.studies.get(found.path);
+    if (known === undefined || known.stamp !== stampOf(planPath(found.path))) return false;
+    this.#studies.set(found.id, { found, ...known, designs: new Map(known.designs) });
+    return true;
+  }
+
+  #setRun(found: Found, read: KeptRun): void {
+    this.#runs.set(found.id, { found, ...read, changed: 0, recordsStamp: recordsStamp(found.path) });
+    this.#columns = null;
+  }
+
+  #addRun(found: Found, reader: Reader): void {
+    const { path } = found;
     // Files that lead out of the roots are not read.
     const files = [configPath(path), metricsPath(path)].filter((file) => existsSync(file));
     if (files.some((file) => insidePath(this.roots, file) === null)) return;
-    const [stamp, known] = [factsStamp(path), kept.get(path)];
-    const facts = known?.stamp === stamp ? known.facts : readFacts(path);
-    const state = { progress: readProgress(path), progressStamp: progressStamp(path), changed: 0 };
-    this.#runs.set(id, { found, facts, factsStamp: stamp, ...state, recordsStamp: recordsStamp(path) });
+    const stamps = { factsStamp: factsStamp(path), progressStamp: progressStamp(path) };
+    this.#setRun(found, { ...stamps, facts: reader.readFacts(path), progress: reader.readProgress(path) });
+    this.#hasChanged = true;
   }
 
-  #lookAtStudy(found: Found): void {
-    const { path, id, shown } = found;
-    const stamp = stampOf(join(path, 'study.json'));
-    if (this.#studies.get(id)?.stamp === stamp) return;
-    const empty = { title: basename(path), question: null, designs: [], planned: 0 };
-    try {
-      const { name, title, question, architectures, runs } = readPlan(path);
-      const designs = architectures.map(({ label }) => label);
-      const row = { id, name, title, question, folder: shown, designs, planned: runs.length };
-      const byRun = new Map(runs.map((run) => [run.name, run.architecture]));
-      this.#studies.set(id, { found, stamp, row, designs: byRun, problem: null });
-    } catch (error) {
-      if (!(error instanceof LongsightError)) throw error;
-      const row = { id, name: basename(path), folder: shown, ...empty };
-      this.#studies.set(id, { found, stamp, row, designs: new Map(), problem: error.message });
-    }
+  #addStudy(found: Found, reader: Reader): void {
+    const read = reader.readStudy(found);
+    this.#studies.set(found.id, { found, ...read, designs: new Map(read.designs) });
+    this.#hasChanged = true;
+  }
+
+  async #read(): Promise<Reader> {
+    this.#reader ??= { ...(await import('./run-reader.js')), ...(await import('./study-reader.js')) };
+    return this.#reader;
   }
 
   #studyAt(path: string): KnownStudy | undefined {
-    return [...this.#studies.values()].find(({ found }) => found.path === path);
+    for (const study of this.#studies.values()) if (study.found.path === path) return study;
+    return undefined;
   }
 
   #studyStamps(): string {
     return JSON.stringify([...this.#studies].map(([id, { stamp }]) => [id, stamp]));
   }
 
-  #readCache(): ReadonlyMap<string, { readonly stamp: string; readonly facts: RunFacts }> {
-    if (this.#cacheFile === null || !existsSync(this.#cacheFile)) return new Map();
-    try {
-      return new Map(Object.entries(cacheSchema.parse(readJson(this.#cacheFile)).runs));
-    } catch {
-      return new Map(); // of another version, or cut off: everything is read again
-    }
-  }
-
   #writeCache(): void {
-    if (this.#cacheFile === null) return;
-    const runs = new Map([...this.#runs.values()].map(({ found, ...run }) => [found.path, run]));
-    const kept = [...runs].map(([path, { factsStamp: stamp, facts }]) => [path, { stamp, facts }] as const);
-    try {
-      makeFolder(join(this.#cacheFile, '..'));
-      writeFileAtomic(this.#cacheFile, JSON.stringify({ format: 1, runs: Object.fromEntries(kept) }));
-    } catch {
-      // Without a cache the next start reads everything again.
-    }
+    if (this.#cacheFile === null || this.#unread.size > 0) return;
+    const runs = [...this.#runs.values()].map(
+      ({ found, facts, factsStamp, progress, progressStamp }) =>
+        [found.path, { facts, factsStamp, progress, progressStamp }] as const,
+    );
+    const studies = [...this.#studies.values()].map(
+      ({ found, stamp, row, designs, problem }) =>
+        [found.path, { stamp, row, designs: [...designs], problem }] as const,
+    );
+    writeKept(this.#cacheFile, { runs: new Map(runs), studies: new Map(studies) });
+    this.#hasChanged = false;
   }
 }

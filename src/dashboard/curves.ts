@@ -1,23 +1,28 @@
 /** Curves as bytes: a head in JSON, then the numbers, which a page reads without copying. */
 import type { CurvesHeader, CurvesRequest, CurveHeader } from './api.js';
-import { pointsIn, type ColumnData } from './columns.js';
+import { coarser, pointsIn, type ColumnData } from './columns.js';
 import type { MetricsStore } from './metrics-store.js';
 
-/** The curves that are there, and which runs are still to be read. */
-export function curvesOf(store: MetricsStore, { metrics, axis, runs }: Omit<CurvesRequest, 'range'>): Buffer {
-  const curves: { readonly head: CurveHeader; readonly data: ColumnData }[] = [];
+interface Packed {
+  readonly head: CurveHeader;
+  readonly data: ColumnData;
+}
+
+/** The curves that are there, and which runs are still to be read; of those a few points, if they are wanted. */
+export function curvesOf(store: MetricsStore, asked: Omit<CurvesRequest, 'range'>): Buffer {
+  const { metrics, axis, runs, most, sampled } = asked;
+  const curves: Packed[] = [];
   const pending: string[] = [];
   for (const run of runs) {
     const own = metrics.map((metric) => [metric, store.column(run, metric)] as const);
     if (own.some(([, data]) => data === undefined)) pending.push(run);
-    for (const [metric, data] of own)
-      if (data != null) curves.push({ head: { run, metric, n: data.n, perBucket: data.perBucket }, data });
+    for (const [metric, known] of own) {
+      const sample = known === undefined && sampled ? store.sample(run, metric) : null;
+      const data = known ?? sample;
+      if (data != null) curves.push(packedCurve(run, metric, coarser(data, most), sample !== null));
+    }
   }
-  const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending };
-  return packed(
-    header,
-    curves.map(({ data }) => numbersOf(data, axis)),
-  );
+  return packed(curves, pending, axis);
 }
 
 /** The points of curves in a part of the axis; runs of which that is too much to read are left out. */
@@ -26,26 +31,26 @@ export async function detailOf(
   { metrics, axis, runs }: CurvesRequest,
   [from, to]: readonly [number, number],
 ): Promise<Buffer> {
-  const curves: { readonly head: CurveHeader; readonly data: ColumnData }[] = [];
+  const curves: Packed[] = [];
   for (const run of runs) {
     const found = await store.detail(run, metrics, { axis, from, to });
-    for (const [metric, data] of found ?? [])
-      curves.push({ head: { run, metric, n: data.n, perBucket: data.perBucket }, data });
+    for (const [metric, data] of found ?? []) curves.push(packedCurve(run, metric, data, false));
   }
-  const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending: [] };
-  return packed(
-    header,
-    curves.map(({ data }) => numbersOf(data, axis)),
-  );
+  return packed(curves, [], axis);
+}
+
+function packedCurve(run: string, metric: string, data: ColumnData, sampled: boolean): Packed {
+  return { head: { run, metric, n: data.n, perBucket: data.perBucket, sampled }, data };
 }
 
 /** A length of four bytes, the head in JSON, and the numbers from the next multiple of 8 on. */
-function packed(header: CurvesHeader, parts: readonly Uint8Array[]): Buffer {
+function packed(curves: readonly Packed[], pending: readonly string[], axis: CurvesRequest['axis']): Buffer {
+  const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending };
   const text = Buffer.from(JSON.stringify(header));
   const start = Buffer.alloc(8 * Math.ceil((4 + text.length) / 8));
   start.writeUInt32LE(text.length, 0);
   text.copy(start, 4);
-  return Buffer.concat([start, ...parts]);
+  return Buffer.concat([start, ...curves.map(({ data }) => numbersOf(data, axis))]);
 }
 
 /** Places as float64; least, largest and mean values as float32, padded to a multiple of 8 bytes. */

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { LongsightError } from '../core/index.js';
 import type { FiguresAnswer } from './api.js';
 import type { Hub } from './hub.js';
-import { factsStamp, recordsStamp, stampOf } from './run-reader.js';
+import { factsStamp, recordsStamp, stampOf } from './stamps.js';
 import type { FiguresTask } from './study-figures.js';
 import { join } from 'node:path';
 

@@ -1,9 +1,7 @@
 /** Finds run and study folders below the roots that were given, and nothing outside of them. */
 import { readdirSync, realpathSync, statSync, type Dirent } from 'node:fs';
 import { basename, join, relative, resolve, sep } from 'node:path';
-import { fingerprint, isTemporary, StoreError } from '../core/index.js';
-import { isRunFolder } from '../run/index.js';
-import { isStudyFolder } from '../study/index.js';
+import { fingerprint, isRunFolder, isStudyFolder, isTemporary, StoreError } from '../core/index.js';
 
 /** Orders names by their letters and the numbers in them; made once, as `localeCompare` makes one for each call. */
 export const BY_NAME = new Intl.Collator('en', { numeric: true });
@@ -59,7 +57,7 @@ function isInside(roots: readonly Root[], path: string): boolean {
 /** A file of a run or study without symbolic links; null where it is none, or lies outside of the roots. */
 export function insidePath(roots: readonly Root[], path: string): string | null {
   try {
-    const real = realpathSync(path);
+    const real = realpathSync.native(path);
     return isInside(roots, real) ? real : null;
   } catch {
     return null;
@@ -71,6 +69,8 @@ export class FolderFinder {
   readonly roots: readonly Root[];
   /** By path: the time of change, and what was below. */
   readonly #seen = new Map<string, { readonly stamp: number; readonly below: readonly string[] }>();
+
+  readonly #ids = new Map<string, string>();
 
   constructor(roots: readonly Root[]) {
     this.roots = roots;
@@ -84,7 +84,7 @@ export class FolderFinder {
       if (visited.size > MOST_FOLDERS || depth > MOST_DEPTH || visited.has(path)) return;
       visited.add(path);
       const shown = join(root.name, relative(root.path, path));
-      const add = (kind: Found['kind']) => found.set(path, { kind, id: idOf(path), path, shown, study });
+      const add = (kind: Found['kind']) => found.set(path, { kind, id: this.#idOf(path), path, shown, study });
       if (isRunFolder(path)) {
         add('run');
         return;
@@ -95,6 +95,13 @@ export class FolderFinder {
     };
     for (const root of this.roots) visit(root.path, root, 0, null);
     return [...found.values()];
+  }
+
+  /** The id of a folder: a part of the hash of its path. */
+  #idOf(path: string): string {
+    let id = this.#ids.get(path);
+    if (id === undefined) this.#ids.set(path, (id = fingerprint(path).slice(0, 12)));
+    return id;
   }
 
   #below(path: string): readonly string[] {
@@ -108,9 +115,6 @@ export class FolderFinder {
     return below;
   }
 }
-
-/** The id of a folder: a part of the hash of its path. */
-const idOf = (path: string): string => fingerprint(path).slice(0, 12);
 
 function foldersIn(path: string, isAllowed: (real: string) => boolean): string[] {
   let entries: Dirent[];

@@ -1,14 +1,15 @@
 /** The runs as a server sees them: the catalog, the curves, and who is told of changes. */
 import { join } from 'node:path';
-import { metricsPath } from '../run/index.js';
+import { metricsPath } from '../core/index.js';
 import type { ChangeEvent, DashboardData, RunAnswer, RunHeadsAnswer } from './api.js';
 import { Catalog } from './catalog.js';
 import { BY_NAME, insidePath, type Root } from './folders.js';
 import { MetricsStore } from './metrics-store.js';
-import { headsAnswer, runAnswer } from './run-page.js';
 
 /** Milliseconds between two looks at files. */
 const ROUND_MS = 500;
+/** Milliseconds between two pictures of a collection that is being read. */
+const TELL_MS = 700;
 
 /** Keeps runs and curves up to date, and tells listeners what changed. */
 export class Hub {
@@ -19,11 +20,15 @@ export class Hub {
   readonly #listeners = new Set<(event: ChangeEvent) => void>();
   #points = new Set<string>();
   #timer: NodeJS.Timeout | null = null;
+  #isClosed = false;
+  #reading: Promise<void> | null = null;
   /** The metrics of all runs that are or were there. */
   readonly #names = new Set<string>();
+  /** Lists of names that were looked at; most runs have the same one. */
+  readonly #seenNames = new WeakSet<readonly string[]>();
 
   /**
-   * Reads what is below the roots and begins to read curves.
+   * Finds what is below the roots and takes up what is known of it. The rest is read by `open`.
    *
    * @param cache the folder for what can be made again; null for none
    */
@@ -31,18 +36,45 @@ export class Hub {
     this.canControl = canControl;
     this.catalog = new Catalog(roots, cache);
     this.store = new MetricsStore(cache === null ? null : join(cache, 'columns'), (id) => this.#points.add(id));
-    this.catalog.open();
+    this.catalog.begin();
     for (const id of this.catalog.ids) this.#take(id);
+    this.#hasNewNames([...this.#points]);
+  }
+
+  /** Reads the folders that are not known, telling listeners as it goes; resolves when all are read. */
+  open(): Promise<void> {
+    this.#reading ??= this.#open();
+    return this.#reading;
+  }
+
+  async #open(): Promise<void> {
+    let told = Date.now();
+    for await (const ids of this.catalog.read()) {
+      if (this.#isClosed) return;
+      for (const id of ids) this.#take(id);
+      // Each time the page asks for everything again: not too often.
+      if (ids.length === 0 || Date.now() - told < TELL_MS) continue;
+      this.#tell({ rows: [], points: [], records: [], reload: true });
+      told = Date.now();
+    }
+    this.#tell({ rows: [], points: [], records: [], reload: true });
+    this.store.begin();
   }
 
   /** Begins to look at files again and again. */
   watch(): void {
-    this.#timer ??= setInterval(() => this.look(), ROUND_MS);
+    const again = async (): Promise<void> => {
+      await this.look();
+      if (!this.#isClosed) this.#timer = setTimeout(() => void again(), ROUND_MS);
+    };
+    this.#timer ??= setTimeout(() => void again(), ROUND_MS);
   }
 
   /** Looks at files once, and tells listeners. */
-  look(): void {
-    const { rows, metrics, records, added, removed, studies } = this.catalog.round();
+  async look(): Promise<void> {
+    await this.open();
+    const { rows, metrics, records, added, removed, studies } = await this.catalog.round();
+    if (this.#isClosed) return;
     for (const id of added) this.#take(id);
     for (const id of removed) this.store.remove(id);
     for (const id of metrics) this.store.poll(id);
@@ -54,8 +86,11 @@ export class Hub {
       const run = this.catalog.run(id);
       return run === undefined ? [] : [this.catalog.row(run)];
     });
-    const event = { rows: changed, points, records, reload, indexed: this.store.progress };
-    for (const listener of this.#listeners) listener(event);
+    this.#tell({ rows: changed, points, records, reload });
+  }
+
+  #tell(event: Omit<ChangeEvent, 'indexed'>): void {
+    for (const listener of this.#listeners) listener({ ...event, indexed: this.store.progress });
   }
 
   /** Tells `listener` of changes until the function that comes back is called. */
@@ -71,7 +106,8 @@ export class Hub {
   }
 
   /** What the page of a run shows; null for a run that is gone. */
-  run(id: string): RunAnswer | null {
+  async run(id: string): Promise<RunAnswer | null> {
+    const { runAnswer } = await import('./run-page.js');
     const run = this.catalog.run(id);
     if (run === undefined) return null;
     const row = this.catalog.row(run);
@@ -80,14 +116,16 @@ export class Hub {
   }
 
   /** Traced heads of a run; null for a run that is gone. */
-  heads(id: string): RunHeadsAnswer | null {
+  async heads(id: string): Promise<RunHeadsAnswer | null> {
+    const { headsAnswer } = await import('./run-page.js');
     const run = this.catalog.run(id);
     return run === undefined ? null : headsAnswer(id, run.found.path);
   }
 
   /** Ends everything. */
   close(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#isClosed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
     this.store.close();
     this.catalog.close();
   }
@@ -102,7 +140,12 @@ export class Hub {
   /** Whether runs have metrics that no page knows of yet. */
   #hasNewNames(ids: readonly string[]): boolean {
     const before = this.#names.size;
-    for (const id of ids) for (const name of this.store.names(id)) this.#names.add(name);
+    for (const id of ids) {
+      const names = this.store.names(id);
+      if (this.#seenNames.has(names)) continue;
+      this.#seenNames.add(names);
+      for (const name of names) this.#names.add(name);
+    }
     return this.#names.size > before;
   }
 }

@@ -37,6 +37,9 @@ export class LineScanner {
   bad = 0;
   #at = 0;
   #number = 0;
+  /** The keys of the line before, in their order: those of this line are most likely the same. */
+  readonly #sequence: KnownKey[] = [];
+  #turn = 0;
 
   constructor(sink: LineSink) {
     this.#sink = sink;
@@ -59,6 +62,7 @@ export class LineScanner {
     if (bytes[from] !== OPEN || bytes[to - 1] !== CLOSE) return false;
     let [step, tokens, time, count] = [NaN, NaN, 0, 0];
     this.#at = from + 1;
+    this.#turn = 0;
     while (this.#at < to - 1) {
       const index = this.#key(bytes, to);
       if (index === null || bytes[this.#at] !== COLON) return false;
@@ -86,6 +90,16 @@ export class LineScanner {
   #key(bytes: Buffer, to: number): number | null {
     if (bytes[this.#at] !== QUOTE) return null;
     const start = this.#at + 1;
+    const turn = this.#turn++;
+    const expected = this.#sequence[turn];
+    if (
+      expected !== undefined &&
+      bytes[start + expected.bytes.length] === QUOTE &&
+      same(expected.bytes, bytes, start)
+    ) {
+      this.#at = start + expected.bytes.length + 1;
+      return expected.index;
+    }
     let hash = 0;
     let i = start;
     for (; i < to; i++) {
@@ -97,11 +111,15 @@ export class LineScanner {
     if (i === to) return null;
     this.#at = i + 1;
     for (let known = this.#keys.get(hash) ?? null; known !== null; known = known.next) {
-      if (known.bytes.length === i - start && same(known.bytes, bytes, start)) return known.index;
+      if (known.bytes.length !== i - start || !same(known.bytes, bytes, start)) continue;
+      this.#sequence[turn] = known;
+      return known.index;
     }
     const name = bytes.toString('utf8', start, i);
     const added = { bytes: Buffer.from(bytes.subarray(start, i)), index: this.#place(name), next: null };
-    this.#keys.set(hash, { ...added, next: this.#keys.get(hash) ?? null });
+    const known = { ...added, next: this.#keys.get(hash) ?? null };
+    this.#keys.set(hash, known);
+    this.#sequence[turn] = known;
     return added.index;
   }
 

@@ -35,15 +35,9 @@ export class MetricsFile implements LineSink {
     this.#ino = known.head.ino;
     this.#tail = Buffer.from(known.head.tail, 'hex');
     this.#scanner.bad = known.head.bad;
-    for (const name of known.names) {
-      const data = known.column(name);
-      if (data == null) {
-        this.#offset = 0; // the cache is gone meanwhile: the file is read from its beginning
-        this.#columns.length = 0;
-        return;
-      }
-      this.#columns[this.indexOf(name)] = Column.from(data);
-    }
+    const columns = known.columns();
+    if (columns === undefined) this.#offset = 0; // the cache is gone meanwhile: the file is read from its beginning
+    for (const [name, data] of columns ?? []) this.#columns[this.indexOf(name)] = Column.from(data);
   }
 
   /** Bytes read so far. */
@@ -57,7 +51,7 @@ export class MetricsFile implements LineSink {
   }
 
   /** What a cache says of this file as far as it is read. */
-  get head(): CacheHead {
+  get head(): Omit<CacheHead, 'stamp'> {
     const { path } = this;
     return { path, ino: this.#ino, offset: this.#offset, tail: this.#tail.toString('hex'), bad: this.bad };
   }
@@ -153,19 +147,4 @@ function isOther(fd: number, stat: Stats, { offset, ino, tail }: Seen): boolean 
   const now = Buffer.alloc(tail.length);
   const got = readSync(fd, now, 0, now.length, offset - now.length);
   return got !== now.length || !now.equals(tail);
-}
-
-/** Whether a file is, to its end, the one that a cache was made from. */
-export function isUnchanged(path: string, { ino, offset, tail }: CacheHead): boolean {
-  try {
-    const fd = openSync(path, 'r');
-    try {
-      const stat = fstatSync(fd);
-      return stat.size === offset && !isOther(fd, stat, { offset, ino, tail: Buffer.from(tail, 'hex') });
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return false;
-  }
 }

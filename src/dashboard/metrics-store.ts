@@ -1,32 +1,46 @@
 /**
- * The curves of many runs: files are read in the background, those that are asked for first, in slices short enough for
- * requests between them. Small files are kept in memory by metric; large ones leave their columns in a cache on disk.
+ * The curves of many runs. Large files are read on threads, which leave their columns in a cache on disk; small ones and
+ * what files have grown by are read here, in slices short enough for requests between them, those that are asked for
+ * first. A start that finds sizes and times of change as they were kept reads no metrics at all.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ColumnCache } from './column-cache.js';
+import { readList, writeList, type Listed } from './column-list.js';
 import type { ColumnData } from './columns.js';
-import { isUnchanged, MetricsFile } from './metrics-file.js';
+import { IndexThreads } from './indexing.js';
+import { MetricsFile } from './metrics-file.js';
 import { readRange, type PlaceRange } from './range-reader.js';
+import { sampleFile } from './sampler.js';
+import { stampOf } from './stamps.js';
 
 /** Milliseconds that reading takes before it lets others go on. */
 const SLICE_MS = 12;
 /** Files from this size on are read once and kept as columns on disk. */
-const LEAST_CACHED_BYTES = 512 * 1024;
+const LEAST_CACHED_BYTES = 64 * 1024;
+/** What a file has grown by since its columns were kept is read here up to this size. */
+const MOST_GROWTH_BYTES = 4 << 20;
 /** Columns of cached files that are kept in memory, at 10 KB each. */
 const MOST_COLUMNS = 12_000;
 /** Files whose columns are all in memory and that no one has asked for lately, beyond which the oldest is let go. */
-const MOST_OPEN = 96;
+const MOST_OPEN = 256;
+/** Milliseconds after which the list of what is kept is written again while files are being read. */
+const LIST_MS = 10_000;
 
 interface Entry {
   readonly id: string;
   readonly path: string;
   /** All columns in memory; null for a file that is not read yet, or whose columns are on disk. */
   file: MetricsFile | null;
+  /** The columns on disk, once they are needed. */
   cache: ColumnCache | null;
+  /** What the list of kept columns says of this file; null where it says nothing. */
+  listed: Listed | null;
+  /** Lines at equal distances, until the file is read. */
+  sample: ReadonlyMap<string, ColumnData> | null;
   /** Whether the file was read to its end as it was when last looked at. */
   ready: boolean;
-  /** Size and time of change when last looked at. */
+  /** Size, time of change and number when last looked at. */
   stamp: string;
   used: number;
 }
@@ -36,12 +50,20 @@ export class MetricsStore {
   readonly #folder: string | null;
   readonly #entries = new Map<string, Entry>();
   readonly #columns = new Map<string, ColumnData | null>();
+  readonly #threads = new IndexThreads();
+  readonly #listed: ReadonlyMap<string, Listed>;
   /** Ids to be read, those asked for last first. */
   #wanted: string[] = [];
   #background: string[] = [];
+  /** Ids of files to be read on a thread, those asked for last first. */
+  #large: string[] = [];
   #working = false;
+  /** Whether nothing is read yet but what is asked for. */
+  #held = true;
   #closed = false;
   #clock = 0;
+  #done = 0;
+  #listWritten = Date.now();
   readonly #onRead: (id: string) => void;
 
   /**
@@ -53,27 +75,46 @@ export class MetricsStore {
   constructor(folder: string | null, onRead: (id: string) => void) {
     this.#folder = folder;
     this.#onRead = onRead;
+    this.#listed = folder === null ? new Map() : readList(join(folder, LIST_FILE));
   }
 
-  /** Takes up a run; its file is read in the background. */
+  /** Takes up a run; its file is read in the background, unless its columns are kept and it has not changed. */
   add(id: string, path: string): void {
     if (this.#entries.has(id)) return;
-    this.#entries.set(id, { id, path, file: null, cache: null, ready: false, stamp: '', used: 0 });
+    const listed = this.#listed.get(id) ?? null;
+    const entry: Entry = {
+      ...{ id, path, listed, file: null, cache: null, sample: null },
+      ...{ ready: false, stamp: '', used: 0 },
+    };
+    this.#entries.set(id, entry);
+    const stamp = listed === null ? '' : stampOf(path);
+    if (listed?.stamp === stamp) {
+      this.#setReady(entry, true);
+      Object.assign(entry, { stamp, used: ++this.#clock });
+      this.#onRead(id);
+      return;
+    }
     this.#background.push(id);
+    this.#start();
+  }
+
+  /** Begins to read all files; until then only those that are asked for are read. */
+  begin(): void {
+    this.#held = false;
     this.#start();
   }
 
   /** Forgets a run. */
   remove(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry?.ready === true) this.#done--;
     this.#entries.delete(id);
     this.#forgetColumns(id);
   }
 
   /** How many files are read to their end, of all. */
   get progress(): { readonly done: number; readonly all: number } {
-    let done = 0;
-    for (const { ready } of this.#entries.values()) if (ready) done++;
-    return { done, all: this.#entries.size };
+    return { done: this.#done, all: this.#entries.size };
   }
 
   /** Reads these next. */
@@ -81,7 +122,10 @@ export class MetricsStore {
     const own = ids.filter((id) => this.#entries.get(id)?.ready === false);
     if (own.length === 0) return;
     const set = new Set(own);
-    this.#wanted = [...own, ...this.#wanted.filter((id) => !set.has(id))];
+    const large = this.#large.filter((id) => set.has(id));
+    this.#large = [...large, ...this.#large.filter((id) => !set.has(id))];
+    for (const id of large) set.delete(id);
+    this.#wanted = [...set, ...this.#wanted.filter((id) => !set.has(id))];
     this.#start();
   }
 
@@ -99,7 +143,7 @@ export class MetricsStore {
     if (entry === undefined || !entry.ready) return;
     const stamp = stampOf(entry.path);
     if (stamp === entry.stamp) return;
-    entry.ready = false;
+    this.#setReady(entry, false);
     this.want([id]);
   }
 
@@ -109,14 +153,16 @@ export class MetricsStore {
     if (entry === undefined) return null;
     entry.used = ++this.#clock;
     if (entry.file !== null) return entry.ready || entry.file.offset > 0 ? entry.file.column(metric) : undefined;
-    if (entry.cache === null) return entry.ready ? null : undefined;
+    if (!entry.ready) return undefined;
     const key = `${id} ${metric}`;
     const known = this.#columns.get(key);
     if (known !== undefined) return known;
-    const column = entry.cache.column(metric);
+    entry.cache ??= this.#cached(entry);
+    const column = entry.cache?.column(metric);
     if (column === undefined) {
-      // The file of columns went, or another dashboard has written it anew.
-      Object.assign(entry, { cache: null, ready: false });
+      // The file of columns went, is damaged, or another dashboard has written it anew.
+      Object.assign(entry, { cache: null, listed: null });
+      this.#setReady(entry, false);
       this.want([id]);
       return undefined;
     }
@@ -126,6 +172,14 @@ export class MetricsStore {
       if (oldest !== undefined) this.#columns.delete(oldest);
     }
     return column;
+  }
+
+  /** A few points of a metric of a run whose file is still to be read; null where there are none. */
+  sample(id: string, metric: string): ColumnData | null {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.ready) return null;
+    entry.sample ??= sampleFile(entry.path);
+    return entry.sample?.get(metric) ?? null;
   }
 
   /** The points of metrics of a run between two places, from its file; null where that is too much to read. */
@@ -148,13 +202,13 @@ export class MetricsStore {
   names(id: string): readonly string[] {
     const entry = this.#entries.get(id);
     if (entry?.file != null) return [...entry.file.columns().keys()];
-    return entry?.cache?.names ?? [];
+    return entry?.cache?.names ?? entry?.listed?.names ?? [];
   }
 
   /** What is wrong with the file of a run, in a sentence; null where nothing is. */
   problem(id: string): string | null {
     const entry = this.#entries.get(id);
-    const bad = entry?.file?.bad ?? entry?.cache?.head.bad ?? 0;
+    const bad = entry?.file?.bad ?? entry?.cache?.head.bad ?? entry?.listed?.bad ?? 0;
     if (entry?.file?.problem != null) return `metrics.jsonl is read no further: ${entry.file.problem}.`;
     return bad === 0 ? null : `metrics.jsonl has ${bad} lines that are no measurements; they are left out.`;
   }
@@ -162,7 +216,14 @@ export class MetricsStore {
   /** Ends the reading; columns of files that have grown are kept for the next time. */
   close(): void {
     this.#closed = true;
+    this.#threads.close();
     for (const entry of this.#entries.values()) this.#keep(entry);
+    this.#writeList();
+  }
+
+  #setReady(entry: Entry, ready: boolean): void {
+    if (entry.ready !== ready) this.#done += ready ? 1 : -1;
+    entry.ready = ready;
   }
 
   #start(): void {
@@ -174,7 +235,7 @@ export class MetricsStore {
   async #work(): Promise<void> {
     let since = Date.now();
     while (!this.#closed) {
-      const id = this.#wanted.shift() ?? this.#background.shift();
+      const id = this.#wanted.shift() ?? (this.#held ? undefined : this.#background.shift());
       if (id === undefined) break;
       const entry = this.#entries.get(id);
       if (entry === undefined || entry.ready) continue;
@@ -190,20 +251,24 @@ export class MetricsStore {
       }
     }
     this.#working = false;
+    this.#writeList();
   }
 
   /** Reads a file to its end, and says after each chunk that there is more. */
   *#reading(entry: Entry): Generator<boolean> {
     const stamp = stampOf(entry.path);
     entry.cache ??= entry.file === null ? this.#cached(entry) : null;
-    if (entry.file === null && entry.cache !== null && `${entry.cache.head.offset}` === sizeIn(stamp)) {
-      if (isUnchanged(entry.path, entry.cache.head)) {
-        this.#finish(entry, stamp);
-        return;
-      }
+    if (entry.file === null && entry.cache !== null && entry.cache.head.stamp === stamp) {
+      this.#finish(entry, stamp);
+      return;
+    }
+    if (entry.file === null && this.#isForThread(entry)) {
+      this.#large.push(entry.id);
+      this.#readOnThreads();
+      return;
     }
     entry.file ??= new MetricsFile(entry.path, entry.cache);
-    entry.cache = null;
+    Object.assign(entry, { cache: null, listed: null });
     this.#forgetColumns(entry.id);
     for (;;) {
       const came = entry.file.advance();
@@ -214,12 +279,48 @@ export class MetricsStore {
     this.#finish(entry, stamp);
   }
 
+  /** Whether there is so much to read of a file that it would keep pages waiting. */
+  #isForThread({ path, cache }: Entry): boolean {
+    if (this.#folder === null || !this.#threads.isThere) return false;
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const known = cache?.head.offset ?? 0;
+    return size >= LEAST_CACHED_BYTES && (size < known || size - known > (known === 0 ? 0 : MOST_GROWTH_BYTES));
+  }
+
+  #readOnThreads(): void {
+    while (this.#threads.isFree) {
+      const id = this.#large.shift();
+      if (id === undefined) return;
+      const entry = this.#entries.get(id);
+      const cache = entry === undefined ? null : this.#cacheFile(entry);
+      if (entry === undefined || cache === null || entry.ready) continue;
+      void this.#threads.read({ path: entry.path, cache }).then((isRead) => this.#wasRead(entry, isRead));
+    }
+  }
+
+  #wasRead(entry: Entry, isRead: boolean): void {
+    if (this.#closed || this.#entries.get(entry.id) !== entry) return;
+    const cache = isRead ? this.#cached(entry) : null;
+    if (cache === null) {
+      // What no thread could do is done here.
+      entry.file = new MetricsFile(entry.path);
+      this.want([entry.id]);
+    } else {
+      Object.assign(entry, { cache, listed: null });
+      this.#forgetColumns(entry.id);
+      this.#finish(entry, cache.head.stamp);
+      // It may have grown meanwhile.
+      this.poll(entry.id);
+    }
+    this.#readOnThreads();
+  }
+
   #finish(entry: Entry, stamp: string): void {
-    entry.ready = true;
-    entry.stamp = stamp;
-    entry.used = ++this.#clock;
+    this.#setReady(entry, true);
+    Object.assign(entry, { stamp, sample: null, used: ++this.#clock });
     this.#onRead(entry.id);
     this.#letGo();
+    if (Date.now() - this.#listWritten > LIST_MS) this.#writeList();
   }
 
   #cacheFile(entry: Entry): string | null {
@@ -236,7 +337,9 @@ export class MetricsStore {
   #keep(entry: Entry): ColumnCache | null {
     const file = this.#cacheFile(entry);
     if (file === null || entry.file === null || entry.file.offset < LEAST_CACHED_BYTES) return null;
-    return ColumnCache.write(file, entry.file.head, entry.file.columns());
+    // One that is not read to its end, or further than nothing, is read on at the next start.
+    const stamp = entry.ready ? entry.stamp : '';
+    return ColumnCache.write(file, { ...entry.file.head, stamp }, entry.file.columns());
   }
 
   /** Lets the columns of large files go that were not used for longest. */
@@ -256,14 +359,25 @@ export class MetricsStore {
     const prefix = `${id} `;
     for (const key of this.#columns.keys()) if (key.startsWith(prefix)) this.#columns.delete(key);
   }
+
+  /** Writes which files' columns are kept, so that the next start need not open them. */
+  #writeList(): void {
+    if (this.#folder === null) return;
+    this.#listWritten = Date.now();
+    const runs = [...this.#entries.values()].flatMap(({ id, file, cache, listed, ready }) => {
+      if (file !== null && !this.#closed) return [];
+      const own = cache ?? (file !== null && ready ? this.#cachedAs(id) : null);
+      const known = own === null ? listed : { stamp: own.head.stamp, names: own.names, bad: own.head.bad };
+      return known === null || known.stamp === '' ? [] : [[id, known] as const];
+    });
+    writeList(join(this.#folder, LIST_FILE), new Map(runs));
+  }
+
+  #cachedAs(id: string): ColumnCache | null {
+    const entry = this.#entries.get(id);
+    return entry === undefined || !isLarge(entry.file) ? null : this.#cached(entry);
+  }
 }
 
+const LIST_FILE = 'list.json';
 const isLarge = (file: MetricsFile | null): boolean => file !== null && file.offset >= LEAST_CACHED_BYTES;
-
-/** Size, time of change and number of a file, as text; empty where there is none. */
-function stampOf(path: string): string {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  return stat === undefined ? '' : `${stat.size} ${stat.mtimeMs} ${stat.ino}`;
-}
-
-const sizeIn = (stamp: string): string => stamp.split(' ')[0] ?? '';

@@ -1,19 +1,10 @@
 /** One run folder as a row of the table: what of it changes, and what does not, is read apart. */
-import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { lockHolder, LongsightError, messageOf, stateOf, type LockHolder } from '../core/index.js';
 import { isPlain } from '../lab/index.js';
 import { modelCost, printPeriod, resolveModelConfig } from '../model/index.js';
-import {
-  configPath,
-  evalsFolder,
-  findingsFolder,
-  LOCK_FILE,
-  metricsPath,
-  readRunConfig,
-  readStatus,
-  statusPath,
-} from '../run/index.js';
+import { configPath, LOCK_FILE, metricsPath, readRunConfig, readStatus } from '../run/index.js';
 import { trainingTokens } from '../train/index.js';
 import type { DashboardState, RunRow } from './api.js';
 import { parsed } from './line-scanner.js';
@@ -24,6 +15,8 @@ const TAIL_BYTES = 32 * 1024;
 const TABLE_METRICS: readonly string[] = [
   ...['train/loss', 'eval/loss', 'eval/recall/all', 'eval/ar/far/accuracy', 'eval/needle/accuracy'],
 ];
+/** What is looked for at the end of a metrics file. */
+const TAIL_METRICS: readonly string[] = [...TABLE_METRICS, 'train/tok_per_sec'];
 /** The most keys of one configuration that can be filtered by. */
 const MOST_KEYS = 400;
 
@@ -54,24 +47,6 @@ export interface RunFacts {
 
 /** What changes while a run goes on. */
 export type RunProgress = Pick<RunRow, 'state' | 'message' | 'step' | 'tokens' | 'seconds' | 'tokPerSec' | 'last'>;
-
-/** The size and time of change of files, as one text. */
-export function stampOf(...paths: readonly string[]): string {
-  const stamps = paths.map((path) => {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    return stat === undefined ? '-' : `${stat.size} ${stat.mtimeMs} ${stat.ino}`;
-  });
-  return stamps.join('|');
-}
-
-/** What decides whether the facts of a run are to be read again. */
-export const factsStamp = (dir: string): string => stampOf(configPath(dir));
-
-/** What decides whether the progress of a run is to be read again. */
-export const progressStamp = (dir: string): string => stampOf(statusPath(dir), metricsPath(dir), join(dir, LOCK_FILE));
-
-/** What decides whether a run has new evaluations or findings. */
-export const recordsStamp = (dir: string): string => stampOf(evalsFolder(dir), findingsFolder(dir));
 
 /** Reads what the configuration of a run says. A damaged one has a `problem`. */
 export function readFacts(dir: string): RunFacts {
@@ -106,12 +81,8 @@ function factsOf(dir: string): RunFacts {
   flatten('', others, config);
   for (const [key, version] of Object.entries(versions)) flatten(`versions.${key}`, version, config);
   try {
-    const model = resolveModelConfig(run.model, configPath(dir));
-    const cost = modelCost(model, train.seqLen);
-    const layers = printPeriod(model.layers);
-    // As this version completes it: runs of earlier ones lack what is at its default.
-    flatten('model', { ...model, layers }, config);
-    const known = { layers, parameters: cost.parameters.total, flopsPerToken: cost.trainFlops };
+    const { keys, ...known } = modelFacts(run.model, train.seqLen, configPath(dir));
+    for (const [key, value] of keys) if (config.size < MOST_KEYS) config.set(key, value);
     return { ...facts, ...known, config: Object.fromEntries(config), problem: null };
   } catch (error) {
     // Curves of a model that this version cannot read are still worth seeing.
@@ -120,6 +91,30 @@ function factsOf(dir: string): RunFacts {
     const unknown = { layers: '', parameters: null, flopsPerToken: null };
     return { ...facts, ...unknown, config: Object.fromEntries(config), problem };
   }
+}
+
+interface ModelFacts extends Pick<RunFacts, 'layers' | 'parameters' | 'flopsPerToken'> {
+  readonly keys: ReadonlyMap<string, Scalar>;
+}
+
+/** Models that were read lately: the seeds of a design have the same one. */
+const models = new Map<string, ModelFacts>();
+const MOST_MODELS = 500;
+
+function modelFacts(stored: unknown, seqLen: number, where: string): ModelFacts {
+  const key = `${seqLen} ${JSON.stringify(stored)}`;
+  const known = models.get(key);
+  if (known !== undefined) return known;
+  const model = resolveModelConfig(stored, where);
+  const cost = modelCost(model, seqLen);
+  const layers = printPeriod(model.layers);
+  const keys = new Map<string, Scalar>();
+  // As this version completes it: runs of earlier ones lack what is at its default.
+  flatten('model', { ...model, layers }, keys);
+  const facts = { layers, parameters: cost.parameters.total, flopsPerToken: cost.trainFlops, keys };
+  if (models.size >= MOST_MODELS) models.clear();
+  models.set(key, facts);
+  return facts;
 }
 
 /** Every value below `value` by its dotted path. */
@@ -173,7 +168,7 @@ export function holderOf(dir: string): LockHolder | null {
   }
 }
 
-/** The last value of each metric near the end of a file. */
+/** The last values that the table shows, near the end of a file: only lines that hold one not yet found are parsed. */
 function lastValues(path: string): {
   readonly step: number;
   readonly tokens: number;
@@ -181,17 +176,31 @@ function lastValues(path: string): {
   readonly values: ReadonlyMap<string, number>;
 } {
   const values = new Map<string, number>();
-  let [step, tokens, time] = [0, 0, 0];
-  for (const line of endOf(path, TAIL_BYTES).split('\n').slice(0, -1)) {
-    for (const [name, value] of Object.entries(parsed(line) ?? {})) {
+  const place = { step: 0, tokens: 0, time: 0 };
+  const text = endOf(path, TAIL_BYTES);
+  const missing = new Set(TAIL_METRICS);
+  let isLast = true;
+  // What is behind the last line end is not written to its end.
+  for (let end = text.lastIndexOf('\n'); end > 0 && missing.size > 0;) {
+    const start = text.lastIndexOf('\n', end - 1) + 1;
+    const raw = text.slice(start, end);
+    end = start - 1;
+    if (!isLast && ![...missing].some((name) => raw.includes(`"${name}"`))) continue;
+    const line = parsed(raw);
+    if (line === null) continue;
+    if (isLast) {
+      for (const name of ['step', 'tokens', 'time'] as const)
+        if (typeof line[name] === 'number') place[name] = line[name];
+      isLast = false;
+    }
+    for (const name of missing) {
+      const value = Object.hasOwn(line, name) ? line[name] : undefined;
       if (typeof value !== 'number') continue;
-      if (name === 'step') step = value;
-      else if (name === 'tokens') tokens = value;
-      else if (name === 'time') time = value;
-      else values.set(name, value);
+      values.set(name, value);
+      missing.delete(name);
     }
   }
-  return { step, tokens, time, values };
+  return { ...place, values };
 }
 
 /** The last bytes of a file as text, from the beginning of a line; empty where there is no such file. */

@@ -6,7 +6,6 @@ import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
 import { ConfigError, errorCode } from '../core/index.js';
 import type { ChangeEvent } from './api.js';
-import { continueRun, stopRun } from './control.js';
 import { curvesOf, detailOf } from './curves.js';
 import { Figures } from './figures.js';
 import { openRoots } from './folders.js';
@@ -14,8 +13,10 @@ import { Guard, HEADERS, isLocalHost, newToken } from './guard.js';
 import { Hub } from './hub.js';
 import { pageShell, readPageFiles } from './page.js';
 
-/** Milliseconds that a request for curves waits for files that are still being read. */
+/** Milliseconds that a request for curves waits for files that are still being read, of which it wants no sample. */
 const CURVES_WAIT_MS = 150;
+/** The same of a request that is else answered with a few points. */
+const SAMPLE_WAIT_MS = 20;
 /** Milliseconds between two signs of life to a page. */
 const BEAT_MS = 10_000;
 const MOST_BODY_BYTES = 4 << 20;
@@ -28,6 +29,8 @@ const curvesSchema = z.object({
   axis: z.enum(['step', 'tokens', 'time']),
   runs: z.array(z.string().max(40)).max(100_000),
   range: z.tuple([z.number(), z.number()]).nullable().default(null),
+  most: z.int().min(1).default(256),
+  sampled: z.boolean().default(false),
 });
 
 /** How a dashboard is served. */
@@ -96,12 +99,12 @@ export async function serveDashboard(options: DashboardOptions): Promise<ServedD
 
   const { server, port } = await listen(app, options);
   guard.current = new Guard(host, port, token);
+  void hub.open();
   hub.watch();
   const shown = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  const { runs, studies } = hub.catalog.state();
   return {
     url: `http://${shown}:${port}/${token === null ? '' : `?token=${token}`}`,
-    ...{ runs: runs.length, studies: studies.length },
+    ...hub.catalog.found,
     close: async () => {
       hub.close();
       figures.close();
@@ -128,16 +131,16 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
     const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));
     if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
     const { range, runs } = asked.data;
-    if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
+    if (range === null) await hub.store.settle(runs, asked.data.sampled ? SAMPLE_WAIT_MS : CURVES_WAIT_MS);
     const bytes = range === null ? curvesOf(hub.store, asked.data) : await detailOf(hub.store, asked.data, range);
     return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
   });
-  app.get('/api/run/:id', (c) => {
-    const answer = hub.run(c.req.param('id'));
+  app.get('/api/run/:id', async (c) => {
+    const answer = await hub.run(c.req.param('id'));
     return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
   });
-  app.get('/api/heads/:id', (c) => {
-    const answer = hub.heads(c.req.param('id'));
+  app.get('/api/heads/:id', async (c) => {
+    const answer = await hub.heads(c.req.param('id'));
     return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
   });
   app.get('/api/figures/:id', async (c) => {
@@ -183,14 +186,16 @@ function isWoken(wake: { up: () => void }): Promise<boolean> {
 }
 
 function addControl(app: Hono, hub: Hub, mainPath: string | null): void {
-  app.post('/api/run/:id/stop', (c) => {
-    const answer = hub.run(c.req.param('id'));
+  app.post('/api/run/:id/stop', async (c) => {
+    const { stopRun } = await import('./control.js');
+    const answer = await hub.run(c.req.param('id'));
     if (answer === null) return c.json(NOT_THERE, 404);
     const problem = stopRun(answer);
     return c.json({ problem }, problem === null ? 200 : 409);
   });
-  app.post('/api/run/:id/continue', (c) => {
-    const answer = hub.run(c.req.param('id'));
+  app.post('/api/run/:id/continue', async (c) => {
+    const { continueRun } = await import('./control.js');
+    const answer = await hub.run(c.req.param('id'));
     if (answer === null) return c.json(NOT_THERE, 404);
     const problem = mainPath === null ? 'Runs cannot be started from here.' : continueRun(answer, mainPath);
     return c.json({ problem }, problem === null ? 200 : 409);

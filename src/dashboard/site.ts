@@ -41,10 +41,11 @@ export async function writeSite(folder: string, out: string): Promise<WrittenSit
   const page = readPageFiles();
   const hub = new Hub(roots, null, false);
   try {
+    await hub.open();
     const { ids } = hub.catalog;
     await hub.store.settle(ids, READ_MS);
-    hub.look();
-    const text = `window.LONGSIGHT_SITE = ${scriptJson(siteData(hub))};\n`;
+    await hub.look();
+    const text = `window.LONGSIGHT_SITE = ${scriptJson(await siteData(hub))};\n`;
     const shell = pageShell('Longsight', { styles: ['app.css'], scripts: ['data.js', 'app.js'] });
     makeFolder(out);
     const files = { 'app.js': page['app.js'], 'app.css': page['app.css'], 'data.js': Buffer.from(text) };
@@ -68,7 +69,7 @@ function checkOut(out: string): void {
 }
 
 /** Everything that the page asks for, as `SiteData` of `web/lib/source.ts` has it. */
-function siteData(hub: Hub): object {
+async function siteData(hub: Hub): Promise<object> {
   const state = hub.state();
   const { designs } = state;
   const { ids } = hub.catalog;
@@ -87,17 +88,19 @@ function siteData(hub: Hub): object {
     if (typeof found === 'string') return [[id, drawFigures({ kind, path: found, designs })] as const];
     return found.study === null ? [[id, drawFigures({ kind, path: found.path, designs })] as const] : [];
   });
+  const runs: [string, object][] = [];
+  const heads: [string, object | null][] = [];
+  for (const id of ids) {
+    const path = hub.catalog.run(id)?.found.shown;
+    runs.push([id, { ...(await hub.run(id)), path, holder: null, resumeCommand: '' }]);
+    heads.push([id, await hub.heads(id)]);
+  }
   return {
     state: { ...state, roots: [] },
     curves: Object.fromEntries([...curves].map(([id, own]) => [id, Object.fromEntries(own)])),
     // Nothing runs where the site is looked at, and run folders lie elsewhere there.
-    runs: Object.fromEntries(
-      ids.map((id) => [
-        id,
-        { ...hub.run(id), path: hub.catalog.run(id)?.found.shown, holder: null, resumeCommand: '' },
-      ]),
-    ),
-    heads: Object.fromEntries(ids.map((id) => [id, hub.heads(id)])),
+    runs: Object.fromEntries(runs),
+    heads: Object.fromEntries(heads),
     figures: Object.fromEntries(figures),
   };
 }

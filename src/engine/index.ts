@@ -17,7 +17,7 @@ export { inFloat32, inPrecision, measuringPrecision, type Precision } from './pr
 export { withStoredWeights } from './stored-weights.js';
 export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/hosts.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
-export { cacheFolder, findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
+export { findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
 export {
   ENGINE_NAMES,
   chooseAccelerator,

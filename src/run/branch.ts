@@ -4,11 +4,20 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { LongsightError, got, makeFolder, tryToRemove, writeFileAtomic } from '../core/index.js';
+import {
+  LongsightError,
+  got,
+  makeFolder,
+  tryToRemove,
+  writeFileAtomic,
+  evalsFolder,
+  findingsFolder,
+  metricsPath,
+} from '../core/index.js';
 import { latestCheckpoint, listCheckpoints, listIn, openCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { Checkpoint, CheckpointTensors } from './checkpoint.js';
 import { copyMetrics } from './metrics.js';
-import { branchesFolder, branchPath, evalsFolder, findingsFolder, metricsPath, stepIn } from './paths.js';
+import { branchesFolder, branchPath, stepIn } from './paths.js';
 
 /** Where a run may begin: in the folder of another, at or before a step. */
 export interface BranchPoint {

@@ -1,3 +1,4 @@
+import { configPath } from '../core/index.js';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -5,7 +6,6 @@ import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { createReferenceEngine } from '../engine/index.js';
 import { resolveModelConfig } from '../model/index.js';
 import { checkSameRun, noteResume, writeRunConfig } from './config.js';
-import { configPath } from './paths.js';
 
 const { info } = createReferenceEngine();
 const RUN = {

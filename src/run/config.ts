@@ -13,10 +13,12 @@ import {
   StoreError,
   writeJsonAtomic,
   type Difference,
+  configPath,
+  isRunFolder,
+  LOCK_FILE,
 } from '../core/index.js';
 import type { EngineInfo } from '../engine/index.js';
 import { resolveModelConfig, type WeightTransfer } from '../model/index.js';
-import { configPath, isRunFolder, LOCK_FILE } from './paths.js';
 
 /** The parts of a resolved run configuration that decide what a run folder holds. A whole one may hold more. */
 export interface StoredRun {

@@ -1,3 +1,12 @@
+export {
+  configPath,
+  evalsFolder,
+  findingsFolder,
+  isRunFolder,
+  LOCK_FILE,
+  metricsPath,
+  statusPath,
+} from '../core/index.js';
 export { isBranchThere, removeBranch, takeOverBeginning, type BranchPoint } from './branch.js';
 export {
   findCheckpoint,
@@ -28,21 +37,7 @@ export {
   type StoredRun,
 } from './config.js';
 export { MetricsWriter, readMetrics, type Metrics, type MetricsLine, type Point } from './metrics.js';
-export {
-  branchPath,
-  checkpointPath,
-  configPath,
-  evalPath,
-  evalsFolder,
-  findingPath,
-  findingsFolder,
-  isRunFolder,
-  LOCK_FILE,
-  metricsPath,
-  removeResultsAfter,
-  reportPaths,
-  statusPath,
-} from './paths.js';
+export { branchPath, checkpointPath, evalPath, findingPath, removeResultsAfter, reportPaths } from './paths.js';
 export {
   hasFinding,
   readFindings,

@@ -1,24 +1,12 @@
-/** Where everything in a run folder lies. No other module knows these names. */
+/** Where everything in a run folder lies. No other module knows these names but those by which folders are known. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { removePath } from '../core/index.js';
+import { evalsFolder, findingsFolder, removePath } from '../core/index.js';
 
 /** `step-000600`: how files and folders of a step are called, so that they sort by name. */
 function stepName(step: number): string {
   return `step-${String(step).padStart(6, '0')}`;
 }
-
-/** `RUN/config.json`: the resolved run configuration, versions, engine, hardware, start and resumes. */
-export const configPath = (dir: string): string => join(dir, 'config.json');
-
-/** `RUN/status.json`: the state of the run and how far it got. */
-export const statusPath = (dir: string): string => join(dir, 'status.json');
-
-/** `RUN/metrics.jsonl`: measurements while training, one JSON object a line. */
-export const metricsPath = (dir: string): string => join(dir, 'metrics.jsonl');
-
-/** The name of the lock file in a run folder. */
-export const LOCK_FILE = 'run.lock';
 
 /** `RUN/checkpoints`: the folder of all checkpoints. */
 export const checkpointsFolder = (dir: string): string => join(dir, 'checkpoints');
@@ -32,14 +20,8 @@ export const branchesFolder = (dir: string): string => join(dir, 'branches');
 /** The folder of the state after a step that other runs go on from. */
 export const branchPath = (dir: string, step: number): string => join(branchesFolder(dir), stepName(step));
 
-/** `RUN/evals`: the folder of evaluation records. */
-export const evalsFolder = (dir: string): string => join(dir, 'evals');
-
 /** `RUN/evals/step-000600.json`: the evaluation record of one checkpoint. */
 export const evalPath = (dir: string, step: number): string => join(evalsFolder(dir), `${stepName(step)}.json`);
-
-/** `RUN/analysis`: the folder of findings, those of analyses and traced heads. */
-export const findingsFolder = (dir: string): string => join(dir, 'analysis');
 
 /** `RUN/analysis/KIND-step-000600.json`: one finding about one checkpoint. */
 export const findingPath = (dir: string, kind: string, step: number): string =>
@@ -48,11 +30,6 @@ export const findingPath = (dir: string, kind: string, step: number): string =>
 /** The files of a report in a folder of a run or a study. */
 export function reportPaths(dir: string): { readonly html: string; readonly json: string; readonly csv: string } {
   return { html: join(dir, 'report.html'), json: join(dir, 'report.json'), csv: join(dir, 'report.csv') };
-}
-
-/** Whether a folder holds a run: it has a `config.json`. */
-export function isRunFolder(dir: string): boolean {
-  return existsSync(configPath(dir));
 }
 
 /** The step that a file or folder is named for; null if for none. */

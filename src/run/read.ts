@@ -2,11 +2,11 @@
 import { basename, resolve } from 'node:path';
 import { existsSync } from 'node:fs';
 import type { z } from 'zod';
-import { readJson, writeJsonAtomic } from '../core/index.js';
+import { readJson, writeJsonAtomic, configPath, evalsFolder, findingsFolder, metricsPath } from '../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../model/index.js';
 import { readRunConfig, type StoredConfig } from './config.js';
 import { readMetrics, type Point } from './metrics.js';
-import { configPath, evalPath, evalsFolder, findingPath, findingsFolder, metricsPath } from './paths.js';
+import { evalPath, findingPath } from './paths.js';
 import { readStatus, type RunStatus } from './status.js';
 import { readSteps } from './stored.js';
 

@@ -1,8 +1,7 @@
 /** `status.json`: whether a run is going on, how far it is, and why it ended. */
 import { existsSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import { isDiskFull, parseStored, readJson, writeInPlace, writeJsonAtomic } from '../core/index.js';
-import { statusPath } from './paths.js';
+import { isDiskFull, parseStored, readJson, writeInPlace, writeJsonAtomic, statusPath } from '../core/index.js';
 
 const statusSchema = z.object({
   state: z.enum(['running', 'done', 'failed', 'interrupted']),

@@ -1,3 +1,4 @@
+export { isStudyFolder } from '../core/index.js';
 export {
   compareDesigns,
   pairCrossings,
@@ -33,7 +34,7 @@ export {
   type StudyPlan,
 } from './plan.js';
 export { readRun, tracedRunHeads, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
-export { isStudyFolder, openStudyFolder, readPlan, runFolder } from './store.js';
+export { openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { openLog } from './worker-process.js';

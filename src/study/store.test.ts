@@ -1,9 +1,10 @@
+import { isStudyFolder } from '../core/index.js';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
 import { expandStudy, loadStudy, type LoadOptions } from './plan.js';
-import { isStudyFolder, openStudyFolder, readPlan } from './store.js';
+import { openStudyFolder, readPlan } from './store.js';
 import { parseYaml } from '../lab/index.js';
 
 const STUDY = `name: demo

@@ -20,12 +20,13 @@ import {
   type LockOptions,
   writeFileAtomic,
   writeJsonAtomic,
+  isStudyFolder,
+  planPath,
 } from '../core/index.js';
 import { toYaml } from '../lab/index.js';
 import { completeModel } from '../run/index.js';
 import { compareSchema, fileNameSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
 
-const PLAN_FILE = 'study.json';
 /** The study file that repeats the study from anywhere. */
 const SOURCE_FILE = 'study.yaml';
 const LOCK_FILE = 'study.lock';
@@ -59,14 +60,9 @@ export function runFolder(studyDir: string, name: string): string {
   return join(studyDir, 'runs', name);
 }
 
-/** Whether a folder holds a study. */
-export function isStudyFolder(dir: string): boolean {
-  return existsSync(join(dir, PLAN_FILE));
-}
-
 /** The plan that a study folder holds. Throws `StoreError` if there is none or it is damaged. */
 export function readPlan(dir: string): StudyPlan {
-  const path = join(dir, PLAN_FILE);
+  const path = planPath(dir);
   const value = readJson(path);
   const result = planSchema.safeParse(value);
   if (!result.success)
@@ -108,7 +104,7 @@ export async function openStudyFolder(dir: string, plan: StudyPlan, options: Loc
   const lock = await takeLock(join(dir, LOCK_FILE), dir, options);
   try {
     const merged = checkFolder(dir, plan);
-    writeJsonAtomic(join(dir, PLAN_FILE), merged);
+    writeJsonAtomic(planPath(dir), merged);
     writeFileAtomic(join(dir, SOURCE_FILE), toYaml(inOrder(plan)));
     return { plan: merged, lock };
   } catch (error) {

@@ -47,10 +47,7 @@ const CLI_MAY_TAKE: Readonly<Record<string, readonly string[]>> = {
   analysis: ['parametersOf', 'readScalingTable', 'SCALING_FORMS'],
   eval: ['claimPredictions', 'readChoiceFile'],
   generate: ['checkSampling', 'generate', 'TextDecoderStream'],
-  engine: [
-    ...['cacheFolder', 'createEngine', 'ENGINE_NAMES', 'findAccelerators'],
-    ...['kernelsNotUsed', 'platformOf', 'whyNoCuda'],
-  ],
+  engine: [...['createEngine', 'ENGINE_NAMES', 'findAccelerators'], ...['kernelsNotUsed', 'platformOf', 'whyNoCuda']],
 };
 
 interface Import {

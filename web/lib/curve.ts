@@ -5,6 +5,10 @@ export interface Curve {
   readonly run: string;
   readonly metric: string;
   readonly perBucket: number;
+  /** The most buckets that were asked for: a curve of fewer may be had finer. */
+  readonly most: number;
+  /** Whether these are a few points of a file that is still to be read. */
+  readonly sampled: boolean;
   readonly x: Float64Array;
   readonly low: Float32Array;
   readonly high: Float32Array;

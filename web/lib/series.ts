@@ -36,9 +36,9 @@ export function useCurves(
     const asked = { current: true };
     const ask = async (): Promise<void> => {
       try {
-        const isWhole = await store.load(axis, metrics, ids);
+        const { isWhole, hasNew } = await store.load(axis, metrics, ids);
         if (!asked.current) return;
-        setState(({ version }) => ({ version: version + 1, problem: null }));
+        if (hasNew) setState(({ version }) => ({ version: version + 1, problem: null }));
         if (!isWhole) timer.current = setTimeout(() => void ask(), AGAIN_MS);
       } catch (error) {
         const problem = error instanceof Error ? error.message : String(error);

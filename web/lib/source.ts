@@ -17,11 +17,14 @@ interface Curves {
   readonly pending: readonly string[];
 }
 
+/** How fine curves are wanted, and whether of runs that are not read a few points are. */
+type CurvesWanted = Pick<CurvesRequest, 'most' | 'sampled'>;
+
 /** How the page asks. */
 export interface Source {
   readonly isLive: boolean;
   state(): Promise<DashboardData>;
-  curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves>;
+  curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[], how: CurvesWanted): Promise<Curves>;
   /** Curves in a part of the axis, point by point where that is not too much to read. */
   detail(
     metrics: readonly string[],
@@ -36,6 +39,9 @@ export interface Source {
   /** Tells of changes, and whether the server is there. */
   listen(change: (event: ChangeEvent) => void, connected: (isThere: boolean) => void): void;
 }
+
+/** The most buckets that the server keeps of a curve. */
+export const FINEST = 256;
 
 /** A column of a static site: lists of equal length. */
 interface SiteColumn {
@@ -78,8 +84,13 @@ class LiveSource implements Source {
   heads = (id: string) => json<RunHeadsAnswer>(`api/heads/${id}`);
   figures = (id: string) => json<FiguresAnswer>(`api/figures/${id}`);
 
-  async curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[]): Promise<Curves> {
-    return this.#ask({ metrics, axis, runs, range: null });
+  async curves(
+    metrics: readonly string[],
+    axis: CurveAxis,
+    runs: readonly string[],
+    how: CurvesWanted,
+  ): Promise<Curves> {
+    return this.#ask({ metrics, axis, runs, range: null, ...how });
   }
 
   async detail(
@@ -88,14 +99,14 @@ class LiveSource implements Source {
     runs: readonly string[],
     range: readonly [number, number],
   ): Promise<readonly Curve[]> {
-    return (await this.#ask({ metrics, axis, runs, range })).curves;
+    return (await this.#ask({ metrics, axis, runs, range, most: FINEST, sampled: false })).curves;
   }
 
   async #ask(asked: CurvesRequest): Promise<Curves> {
     const body = JSON.stringify(asked);
     const answer = await fetch('api/curves', { method: 'POST', body, headers: { 'Content-Type': 'application/json' } });
     if (!answer.ok) throw new Error(`The server answered with ${answer.status}.`);
-    return unpacked(await answer.arrayBuffer());
+    return unpacked(await answer.arrayBuffer(), asked.most);
   }
 
   async control(id: string, what: 'stop' | 'continue'): Promise<string | null> {
@@ -118,14 +129,14 @@ class LiveSource implements Source {
 }
 
 /** Reads the bytes of `api/curves`. */
-function unpacked(bytes: ArrayBuffer): Curves {
+function unpacked(bytes: ArrayBuffer, most: number): Curves {
   const length = new DataView(bytes).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length))) as CurvesHeader;
   let at = 8 * Math.ceil((4 + length) / 8);
-  const curves = header.curves.map(({ run, metric, n, perBucket }): Curve => {
+  const curves = header.curves.map(({ run, metric, n, perBucket, sampled }): Curve => {
     const x = new Float64Array(bytes, at, n);
     const values = (i: number) => new Float32Array(bytes, at + 8 * n + 4 * n * i, n);
-    const curve = { run, metric, perBucket, x, low: values(0), high: values(1), mean: values(2) };
+    const curve = { run, metric, perBucket, most, sampled, x, low: values(0), high: values(1), mean: values(2) };
     at += 8 * n + 8 * Math.ceil((12 * n) / 8);
     return curve;
   });
@@ -156,7 +167,8 @@ class SiteSource implements Source {
         if (column === undefined) return [];
         const [low, high, mean] = [column.low, column.high, column.mean].map((list) => Float32Array.from(list));
         if (low === undefined || high === undefined || mean === undefined) return [];
-        return [{ run, metric, perBucket: column.perBucket, x: Float64Array.from(column[axis]), low, high, mean }];
+        const known = { perBucket: column.perBucket, most: FINEST, sampled: false };
+        return [{ run, metric, ...known, x: Float64Array.from(column[axis]), low, high, mean }];
       }),
     );
     return Promise.resolve({ curves, pending: [] });

@@ -4,7 +4,7 @@ import type { ChangeEvent, CurveAxis, DashboardData, RunRow, StudyRow } from '..
 import { parseFilter, type Filter } from './filter.js';
 import { parseRoute, printRoute, toView, type Route, type View } from './route.js';
 import type { Curve } from './curve.js';
-import { openSource, type Source } from './source.js';
+import { FINEST, openSource, type Source } from './source.js';
 
 /** The most runs that are drawn at once. */
 export const MOST_DRAWN = 1500;
@@ -197,12 +197,23 @@ export class Store {
       this.#detail.set(`${zoom.join(' ')} ${keyOf(axis, curve.metric, curve.run)}`, curve);
   }
 
-  /** Asks for curves that are not there yet; says whether all of them are there now. */
-  async load(axis: CurveAxis, metrics: readonly string[], runs: readonly string[]): Promise<boolean> {
-    const isMissing = (key: string) => !this.#curves.has(key) || this.#stale.has(key);
+  /** Asks for curves that are not there yet; says whether all of them are there now, and whether any came. */
+  async load(
+    axis: CurveAxis,
+    metrics: readonly string[],
+    runs: readonly string[],
+  ): Promise<{ readonly isWhole: boolean; readonly hasNew: boolean }> {
+    const most = finenessOf(runs.length);
+    const isMissing = (key: string) => {
+      const curve = this.#curves.get(key);
+      return (
+        curve === undefined || this.#stale.has(key) || (curve !== null && curve.most < most && curve.perBucket > 1)
+      );
+    };
     const missing = runs.filter((run) => metrics.some((metric) => isMissing(keyOf(axis, metric, run))));
-    if (missing.length === 0) return true;
-    const { curves, pending } = await this.source.curves(metrics, axis, missing);
+    if (missing.length === 0) return { isWhole: true, hasNew: true };
+    const sampled = missing.some((run) => metrics.some((metric) => !this.#curves.has(keyOf(axis, metric, run))));
+    const { curves, pending } = await this.source.curves(metrics, axis, missing, { most, sampled });
     const [waits, came] = [new Set(pending), new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]))];
     for (const run of missing)
       for (const metric of metrics) {
@@ -210,9 +221,10 @@ export class Store {
         const curve = came.get(key);
         if (curve === undefined && waits.has(run)) continue;
         this.#curves.set(key, curve ?? null);
-        if (!waits.has(run)) this.#stale.delete(key);
+        if (waits.has(run)) this.#stale.add(key);
+        else this.#stale.delete(key);
       }
-    return pending.length === 0;
+    return { isWhole: pending.length === 0, hasNew: curves.length > 0 || pending.length === 0 };
   }
 
   async #load(): Promise<void> {
@@ -242,6 +254,9 @@ export class Store {
     this.changed();
   }
 }
+
+/** In how many stretches curves are drawn: of many lines none is seen as finely as of a few. */
+const finenessOf = (runs: number): number => (runs <= 150 ? FINEST : runs <= 400 ? FINEST / 2 : FINEST / 4);
 
 const keyOf = (axis: CurveAxis, metric: string, run: string): string => `${axis} ${metric} ${run}`;
 

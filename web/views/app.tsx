@@ -77,6 +77,8 @@ export function App() {
       <main id="main" tabIndex={-1}>
         {store.data === null ? (
           <Loading store={store} />
+        ) : store.data.runs.length === 0 && store.data.read.done < store.data.read.all ? (
+          <p class="soft pad">{`Reading ${store.data.read.all} folders …`}</p>
         ) : store.data.runs.length === 0 ? (
           <Empty store={store} />
         ) : (
@@ -124,10 +126,15 @@ function Status({ store }: { readonly store: Store }) {
         <i class="dot" /> server gone; trying again
       </span>
     );
+  const of = ({ done, all }: { readonly done: number; readonly all: number }) => `${done} of ${all}`;
   const reading =
-    data !== null && data.indexed.done < data.indexed.all
-      ? `reading ${data.indexed.done} of ${data.indexed.all}`
-      : 'live';
+    data === null
+      ? 'live'
+      : data.read.done < data.read.all
+        ? `reading folders: ${of(data.read)}`
+        : data.indexed.done < data.indexed.all
+          ? `reading metrics: ${of(data.indexed)}`
+          : 'live';
   return (
     <span class="status live" role="status">
       <i class="dot" /> {reading}

@@ -42,6 +42,7 @@ export function Curves() {
   const { version, problem } = useCurves(store, storedAxis(axis), metrics, shown);
   const zoom = zoomOf(store);
   const detail = useDetail(store, axis, metrics, shown, zoom, version);
+  const sampled = shown.filter(({ row }) => isSampled(store, axis, metrics, row.id)).length;
   const choose = (names: readonly string[]) => store.set({ m: names.map(encodeURIComponent).join(',') });
   return (
     <>
@@ -50,6 +51,12 @@ export function Curves() {
       {problem !== null && <p class="note">{`Curves could not be loaded: ${problem}`}</p>}
       {store.shown.length > shown.length && (
         <p class="note">{`${shown.length} of ${store.shown.length} runs are drawn; filter for fewer.`}</p>
+      )}
+      {sampled > 0 && (
+        <p
+          class="note"
+          role="status"
+        >{`Of ${sampled} ${sampled === 1 ? 'run' : 'runs'} a few points are drawn until the file is read.`}</p>
       )}
       {shown.length === 0 && <p class="soft pad">No run is shown: change the filter, or draw all.</p>}
       <div class="charts">
@@ -69,6 +76,9 @@ export function Curves() {
     </>
   );
 }
+
+const isSampled = (store: Store, axis: AxisName, metrics: readonly string[], run: string): boolean =>
+  metrics.some((metric) => store.curve(storedAxis(axis), metric, run)?.sampled === true);
 
 function Settings({
   store,

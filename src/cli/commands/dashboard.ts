@@ -2,11 +2,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { ConfigError, plural } from '../../core/index.js';
+import { cacheFolder, ConfigError, plural } from '../../core/index.js';
 import { serveDashboard } from '../../dashboard/index.js';
-import { cacheFolder } from '../../engine/index.js';
 import type { CliContext } from '../terminal/context.js';
-import { addOutputOptions, type OutputFlags } from '../terminal/options.js';
+import { addOutputOptions, type OutputFlags } from '../terminal/output-options.js';
 import { Output } from '../terminal/output.js';
 
 interface Flags extends OutputFlags {

@@ -12,6 +12,7 @@ import {
   underLock,
   writeCsv,
   writeJsonAtomic,
+  cacheFolder,
 } from '../../core/index.js';
 import {
   OFFLINE_TASKS,
@@ -26,7 +27,6 @@ import {
   type RulerTaskName,
   type Scoring,
 } from '../../data/index.js';
-import { cacheFolder } from '../../engine/index.js';
 import { withConfig } from '../../loaded/index.js';
 import { claimPredictions, type RulerModel, type RulerScore } from '../../eval/index.js';
 import {

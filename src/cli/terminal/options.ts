@@ -1,15 +1,11 @@
 /** Options that several commands share, and how their values are read. */
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
 import { messageOf, ConfigError, nearest } from '../../core/index.js';
 import { ENGINE_NAMES, type EngineName, type Precision } from '../../engine/index.js';
 import { parsePath, WEIGHTS_HELD, type Setting, type WeightsHeld } from '../../lab/index.js';
 
-/** The options `--json` and `--quiet`. */
-export interface OutputFlags {
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-}
+export { addOutputOptions, type OutputFlags } from './output-options.js';
 
 /** The options `--engine` and `--threads`. */
 export interface EngineFlags {
@@ -21,13 +17,6 @@ export interface EngineFlags {
 /** The option `--set`, which may be repeated. */
 export interface SetFlag {
   readonly set: readonly Setting[];
-}
-
-/** Adds `--json` and `--quiet` to a command. */
-export function addOutputOptions(command: Command): Command {
-  return command
-    .addOption(new Option('--json', 'print results and events as one JSON object a line').conflicts('quiet'))
-    .option('--quiet', 'print errors only');
 }
 
 /** Adds `--engine` and `--threads` to a command. */

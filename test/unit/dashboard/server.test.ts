@@ -15,20 +15,24 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const hubOf = (...folders: string[]): Hub => new Hub(openRoots(folders.length === 0 ? [folder] : folders), null, false);
+async function hubOf(...folders: string[]): Promise<Hub> {
+  const hub = new Hub(openRoots(folders.length === 0 ? [folder] : folders), null, false);
+  await hub.open();
+  return hub;
+}
 const names = (state: DashboardData): string[] => state.runs.map(({ name }) => name);
 
 describe('folders', () => {
-  it('of runs are found at any place below the roots, each once', () => {
+  it('of runs are found at any place below the roots, each once', async () => {
     makeRun(join(folder, 'a'), { name: 'one' });
     makeRun(join(folder, 'deep', 'er', 'b'), { name: 'two' });
     symlinkSync(join(folder, 'a'), join(folder, 'again'));
-    const hub = hubOf(folder, join(folder, 'deep'));
+    const hub = await hubOf(folder, join(folder, 'deep'));
     expect(names(hub.state())).toEqual(['one', 'two']);
     hub.close();
   });
 
-  it('outside of the roots are not read, wherever links lead', () => {
+  it('outside of the roots are not read, wherever links lead', async () => {
     const outside = mkdtempSync(join(tmpdir(), 'longsight-outside-'));
     makeRun(join(outside, 'secret'), { name: 'secret' });
     symlinkSync(join(outside, 'secret'), join(folder, 'link'));
@@ -36,7 +40,7 @@ describe('folders', () => {
     makeRun(join(folder, 'other'), { name: 'other' });
     rmSync(join(folder, 'other', 'metrics.jsonl'));
     symlinkSync(join(outside, 'secret', 'metrics.jsonl'), join(folder, 'other', 'metrics.jsonl'));
-    const hub = hubOf();
+    const hub = await hubOf();
     expect(names(hub.state())).toEqual(['own']);
     hub.close();
     rmSync(outside, { recursive: true });
@@ -48,10 +52,10 @@ describe('folders', () => {
     expect(() => openRoots([join(folder, 'file')])).toThrow(/is a file; give folders/);
   });
 
-  it('that are damaged are listed with what is wrong', () => {
+  it('that are damaged are listed with what is wrong', async () => {
     mkdirSync(join(folder, 'bad'));
     writeFileSync(join(folder, 'bad', 'config.json'), '{"run": 3}');
-    const hub = hubOf();
+    const hub = await hubOf();
     const [row] = hub.state().runs;
     expect(row?.state).toBe('unreadable');
     expect(row?.message).toMatch(/config\.json/);
@@ -62,32 +66,32 @@ describe('folders', () => {
 describe('changes', () => {
   it('of metrics, states and folders are told', async () => {
     makeRun(join(folder, 'a'), { name: 'a', lines: 3 });
-    const hub = hubOf();
+    const hub = await hubOf();
     const id = hub.catalog.ids[0] ?? '';
     await hub.store.settle([id], 5000);
-    hub.look();
+    await hub.look();
     const events: ChangeEvent[] = [];
     hub.listen((event) => events.push(event));
     appendFileSync(join(folder, 'a', 'metrics.jsonl'), '{"step":4,"tokens":400,"time":4,"train/loss":0.25}\n');
-    hub.look();
+    await hub.look();
     await hub.store.settle([id], 5000);
-    hub.look();
+    await hub.look();
     expect(events.flatMap(({ rows }) => rows.map((r) => r.last['train/loss']))).toContain(0.25);
     expect(events.flatMap(({ points }) => points)).toContain(id);
     expect(hub.store.column(id, 'train/loss')?.n).toBe(4);
     rmSync(join(folder, 'a'), { recursive: true });
     makeRun(join(folder, 'b'), { name: 'b' });
-    hub.catalog.round(Date.now() + 10_000);
+    await hub.catalog.round(Date.now() + 10_000);
     expect(names(hub.state())).toEqual(['b']);
-    expect(hub.run(id)).toBeNull();
+    expect(await hub.run(id)).toBeNull();
     hub.close();
   });
 
-  it('a run whose process is gone does not run', () => {
+  it('a run whose process is gone does not run', async () => {
     makeRun(join(folder, 'a'), { name: 'a', state: 'running' });
-    const hub = hubOf();
+    const hub = await hubOf();
     expect(hub.state().runs[0]?.state).toBe('killed');
-    const answer = hub.run(hub.catalog.ids[0] ?? '') as RunAnswer;
+    const answer = (await hub.run(hub.catalog.ids[0] ?? '')) as RunAnswer;
     expect([answer.stop, answer.resume]).toEqual([null, null]);
     expect(answer.resumeCommand).toMatch(/^longsight train .* --resume$/);
     hub.close();

@@ -1,7 +1,8 @@
 import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { cacheFolder, realSurroundings } from '../../../src/engine/xla/pjrt/discover.js';
+import { cacheFolder } from '../../../src/core/index.js';
+import { realSurroundings } from '../../../src/engine/xla/pjrt/discover.js';
 import { pythonPackages } from '../../../src/engine/xla/pjrt/python-packages.js';
 import { temporaryFolder } from '../../support/folders.js';
 

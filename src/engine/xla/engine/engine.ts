@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { canonicalJson, ConfigError, EngineError } from '../../../core/index.js';
+import { canonicalJson, ConfigError, EngineError, cacheFolder } from '../../../core/index.js';
 import { barrier, input, makeGraph, type Graph } from '../../../graph/index.js';
 import { checkDonation } from '../../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, MeshShape } from '../../contract/engine.js';
@@ -16,7 +16,7 @@ import { BufferPool } from './memory.js';
 import { PjrtError, type PjrtApi } from '../pjrt/api.js';
 import { ProgramCache } from '../pjrt/cache.js';
 import { PjrtClient, type ClientOption, type Device, type MemoryStats } from '../pjrt/client.js';
-import { cacheFolder, requirePlugin, type Platform } from '../pjrt/discover.js';
+import { requirePlugin, type Platform } from '../pjrt/discover.js';
 import type { Collective } from '../pjrt/hlo.js';
 import { kernelSupport, kernelsInUse } from './kernels-in-use.js';
 import { addXlaFlags, cudaFolderFlag, loadPlugin } from '../pjrt/load.js';

@@ -1,7 +1,7 @@
 /** Where the PJRT plugin is: an explicit path, Python's packages, well-known paths, our own cache. */
 import { existsSync, readdirSync } from 'node:fs';
-import { isAbsolute, join, resolve } from 'node:path';
-import { ConfigError, homeFolder } from '../../../core/index.js';
+import { join, resolve } from 'node:path';
+import { cacheFolder, ConfigError } from '../../../core/index.js';
 import { pythonPackages } from './python-packages.js';
 
 /** The platforms of PJRT plugins that are searched for. */
@@ -47,16 +47,6 @@ const WELL_KNOWN: Readonly<Record<Platform, readonly string[]>> = {
   tpu: ['/lib/libtpu.so', '/usr/lib/libtpu.so'],
   cpu: ['/usr/local/lib/libpjrt_cpu.so', '/opt/longsight/pjrt_c_api_cpu_plugin.so'],
 };
-
-/**
- * Our cache folder: `LONGSIGHT_CACHE`, else `XDG_CACHE_HOME/longsight`, else `~/.cache/longsight`. An empty variable
- * counts as none, and so does a relative `XDG_CACHE_HOME`.
- */
-export function cacheFolder(env: Surroundings['env']): string {
-  const [own, shared] = [env['LONGSIGHT_CACHE'] ?? '', env['XDG_CACHE_HOME'] ?? ''];
-  if (own !== '') return resolve(own);
-  return join(isAbsolute(shared) ? shared : join(homeFolder(env), '.cache'), 'longsight');
-}
 
 /** The real surroundings; Python's packages are looked for at most once, and only if it comes to that. */
 export function realSurroundings(): Surroundings {
