@@ -1,6 +1,6 @@
 /**
- * The names by which run and study folders are known. They stand below all layers, so that what lists thousands of folders
- * needs nothing of what trains or reads models.
+ * The names by which run and study folders are known. They stand below all layers, so that what lists thousands of
+ * folders needs nothing of what trains or reads models.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

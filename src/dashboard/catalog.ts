@@ -5,11 +5,13 @@
  */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { configPath, fingerprint, metricsPath, planPath } from '../core/index.js';
+import { append, configPath, fingerprint, metricsPath, planPath } from '../core/index.js';
 import type { ConfigColumn, DashboardData, RunRow } from './api.js';
 import { readKept, writeKept, type Kept, type KeptRun, type KeptStudy } from './catalog-cache.js';
 import { BY_NAME, FolderFinder, insidePath, type Found, type Root } from './folders.js';
+import type * as RunReader from './run-reader.js';
 import type { RunFacts, RunProgress, Scalar } from './run-reader.js';
+import type * as StudyReader from './study-reader.js';
 import { factsStamp, progressStamp, recordsStamp, stampOf } from './stamps.js';
 
 /** Runs that do not go on and are looked at in one round. */
@@ -22,7 +24,7 @@ const FIND_MS = 1000;
 const SLICE_MS = 12;
 
 /** What reads run and study folders. */
-type Reader = typeof import('./run-reader.js') & typeof import('./study-reader.js');
+type Reader = typeof RunReader & typeof StudyReader;
 
 /** A run folder as it was last seen. */
 export interface KnownRun {
@@ -153,7 +155,7 @@ export class Catalog {
     if (find) {
       this.#lastFind = now;
       this.#find();
-      for await (const ids of this.read()) added.push(...ids);
+      for await (const ids of this.read()) append(added, ids);
     }
     const removed = [...before].filter((id) => !this.#runs.has(id));
     const changes: Record<Change, string[]> = { rows: [], metrics: [], records: [] };

@@ -1,7 +1,7 @@
 /**
  * Columns of one metrics file on disk, so that a large file is read once: a head that says which file and how far, then
  * the numbers of each column, which can be read one by one. Can be deleted at any time. Files are not synced, which
- * would take longer than all the rest: every part carries a checksum, and one that a power cut has ended does not count.
+ * would take longer than all the rest: every part carries a checksum, and what a power cut has ended does not count.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -37,9 +37,9 @@ export interface CacheHead {
 /** The head as it is stored. */
 interface StoredHead extends CacheHead {
   readonly names: readonly string[];
-  /** Of each list of places, how long it is, and its checksum. */
+  /** The lists of places: how long each is, and its checksum. */
   readonly places: readonly (readonly [number, number])[];
-  /** Of each column: its list of places, points in a full bucket, points in the last one, checksum. */
+  /** The columns: their list of places, points in a full bucket, points in the last one, checksum. */
   readonly columns: readonly (readonly [number, number, number, number])[];
 }
 

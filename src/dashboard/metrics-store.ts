@@ -1,10 +1,11 @@
 /**
- * The curves of many runs. Large files are read on threads, which leave their columns in a cache on disk; small ones and
- * what files have grown by are read here, in slices short enough for requests between them, those that are asked for
- * first. A start that finds sizes and times of change as they were kept reads no metrics at all.
+ * The curves of many runs. Large files are read on threads, which leave their columns in a cache on disk; small ones
+ * and what files have grown by are read here, in slices short enough for requests between them, those that are asked
+ * for first. A start that finds sizes and times of change as they were kept reads no metrics at all.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { tryToRemove } from '../core/index.js';
 import { ColumnCache } from './column-cache.js';
 import { readList, writeList, type Listed } from './column-list.js';
 import type { ColumnData } from './columns.js';
@@ -161,6 +162,8 @@ export class MetricsStore {
     const column = entry.cache?.column(metric);
     if (column === undefined) {
       // The file of columns went, is damaged, or another dashboard has written it anew.
+      const file = this.#cacheFile(entry);
+      if (file !== null) tryToRemove(file);
       Object.assign(entry, { cache: null, listed: null });
       this.#setReady(entry, false);
       this.want([id]);

@@ -249,7 +249,9 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page.waitForSelector('h1');
     expect(await page.locator('h1').textContent()).toContain(name);
     await page.keyboard.press('2');
-    await page.waitForSelector('.chart');
+    // The page of a run has charts too, and no filter.
+    await page.getByText('Curves', { exact: true }).and(page.locator('[aria-current=page]')).waitFor();
+    await page.waitForSelector('#filter');
     await page.keyboard.press('/');
     await page.keyboard.type('seed=1');
     await page.getByText(/^\d+ of \d+ runs/).waitFor();

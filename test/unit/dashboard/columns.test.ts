@@ -1,14 +1,17 @@
 /** Curves of metrics files: what is read of lines as they are written, and what a bounded number of buckets keeps. */
-import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Column, MAX_BUCKETS, pointsIn } from '../../../src/dashboard/columns.js';
+import { coarser, Column, MAX_BUCKETS, pointsIn } from '../../../src/dashboard/columns.js';
 import { LineScanner, type LineSink } from '../../../src/dashboard/line-scanner.js';
 import { MetricsFile } from '../../../src/dashboard/metrics-file.js';
 import { readRange } from '../../../src/dashboard/range-reader.js';
 import { MetricsStore } from '../../../src/dashboard/metrics-store.js';
+import { indexFile } from '../../../src/dashboard/indexing.js';
+import { ColumnCache } from '../../../src/dashboard/column-cache.js';
+import { sampleFile } from '../../../src/dashboard/sampler.js';
 
 /** Takes lines down as objects. */
 class Lines implements LineSink {
@@ -114,6 +117,30 @@ describe('a column', () => {
   });
 });
 
+describe('a column in fewer buckets', () => {
+  it.each([1, 2, 3, 7, 64, 256, 10_000])('keeps extremes, sums and places: %i points into 8', (count) => {
+    const column = new Column();
+    for (let i = 0; i < count; i++) column.push(i, 10 * i, i / 2, Math.fround(Math.sin(3 * i)));
+    const fine = column.data();
+    const coarse = coarser(fine, 8);
+    expect(coarse.n).toBeLessThanOrEqual(8);
+    if (fine.n <= 8) expect(coarse).toBe(fine);
+    const total = (data: typeof fine) => [...data.sum].reduce((a, b) => a + b, 0);
+    expect(total(coarse)).toBeCloseTo(total(fine), 9);
+    expect([Math.min(...coarse.low), Math.max(...coarse.high)]).toEqual([
+      Math.min(...fine.low),
+      Math.max(...fine.high),
+    ]);
+    const points = Array.from({ length: coarse.n }, (_, i) => pointsIn(coarse, i));
+    expect(points.reduce((a, b) => a + b, 0)).toBe(count);
+    let at = 0;
+    points.forEach((own, i) => {
+      expect([coarse.step[i], coarse.tokens[i], coarse.time[i]]).toEqual([at, 10 * at, at / 2]);
+      at += own;
+    });
+  });
+});
+
 describe('metrics files', () => {
   let folder = '';
   beforeEach(() => {
@@ -204,5 +231,89 @@ describe('metrics files', () => {
       data == null ? 0 : Array.from({ length: data.n }, (_, i) => pointsIn(data, i)).reduce((a, b) => a + b, 0);
     expect([points(before), points(grown)]).toEqual([20_000, 20_010]);
     second.close();
+  });
+
+  const many = (count: number): string =>
+    Array.from(
+      { length: count },
+      (_, i) => `${JSON.stringify({ step: i, tokens: 10 * i, time: i, loss: i, other: -i })}\n`,
+    ).join('');
+
+  it('that have not changed are known at the next start, at once', async () => {
+    const path = join(folder, 'metrics.jsonl');
+    const cache = join(folder, 'cache');
+    writeFileSync(path, many(5000));
+    const first = new MetricsStore(cache, () => undefined);
+    first.add('run', path);
+    await first.settle(['run'], 10_000);
+    const before = first.column('run', 'other');
+    first.close();
+    const read: string[] = [];
+    const second = new MetricsStore(cache, (id) => read.push(id));
+    second.add('run', path);
+    // At once: no waiting.
+    expect([read, second.progress, second.names('run')]).toEqual([['run'], { done: 1, all: 1 }, ['loss', 'other']]);
+    expect(second.column('run', 'other')).toEqual(before);
+    second.close();
+  });
+
+  it.each([
+    ['cut off', (bytes: Buffer) => bytes.subarray(0, bytes.length - 9)],
+    [
+      'of zeros in its numbers',
+      (bytes: Buffer) => Buffer.concat([bytes.subarray(0, bytes.length - 4096), Buffer.alloc(4096)]),
+    ],
+    ['of zeros', (bytes: Buffer) => Buffer.alloc(bytes.length)],
+    ['gone', () => null],
+  ])('are read again where the file of columns is %s', async (_, damage) => {
+    const path = join(folder, 'metrics.jsonl');
+    const cache = join(folder, 'cache');
+    writeFileSync(path, many(5000));
+    const first = new MetricsStore(cache, () => undefined);
+    first.add('run', path);
+    await first.settle(['run'], 10_000);
+    const before = first.column('run', 'other');
+    first.close();
+    const file = join(cache, 'run.columns');
+    const damaged = damage(readFileSync(file));
+    if (damaged === null) rmSync(file);
+    else writeFileSync(file, damaged);
+    const second = new MetricsStore(cache, () => undefined);
+    second.add('run', path);
+    expect(second.column('run', 'other')).toBeUndefined();
+    await second.settle(['run'], 10_000);
+    expect(second.column('run', 'other')).toEqual(before);
+    second.close();
+  });
+
+  it('leave the same columns whether a thread reads them or the server', () => {
+    const path = join(folder, 'metrics.jsonl');
+    writeFileSync(path, many(3000) + '{"step":9000,"tokens":1,"new":4}\n{"step":90');
+    const cache = join(folder, 'x.columns');
+    expect(indexFile({ path, cache })).toBe(true);
+    const file = new MetricsFile(path);
+    read(file);
+    const stored = ColumnCache.open(cache);
+    expect(stored?.columns()).toEqual(file.columns());
+    expect(stored?.names).toEqual(['loss', 'other', 'new']);
+    expect(indexFile({ path: join(folder, 'none'), cache })).toBe(false);
+  });
+
+  it('are sampled over their whole length before they are read', () => {
+    const path = join(folder, 'metrics.jsonl');
+    writeFileSync(path, many(40_000));
+    const loss = sampleFile(path)?.get('loss');
+    expect(loss?.n).toBeGreaterThan(40);
+    expect([loss?.low[0], loss?.low.at(-1)]).toEqual([0, 39_999]);
+    // Each is a point of the file, in the order of steps.
+    loss?.step.forEach((step, i) => {
+      expect([loss.low[i], loss.tokens[i]]).toEqual([step, 10 * step]);
+      if (i > 0) expect(step).toBeGreaterThan(loss.step[i - 1] ?? 0);
+    });
+    writeFileSync(path, many(3).slice(0, -5));
+    expect([...(sampleFile(path)?.get('loss')?.low ?? [])]).toEqual([0, 1]);
+    writeFileSync(path, '');
+    expect(sampleFile(path)?.size).toBe(0);
+    expect(sampleFile(join(folder, 'none'))).toBeNull();
   });
 });

@@ -83,7 +83,7 @@ describe('a logarithmic axis', () => {
 
 describe('lines', () => {
   const curve = (values: readonly number[], perBucket = 1, high = values) => ({
-    ...{ run: 'r', metric: 'm', perBucket, x: Float64Array.from(values, (_, i) => 10 * i) },
+    ...{ run: 'r', metric: 'm', perBucket, most: 256, sampled: false, x: Float64Array.from(values, (_, i) => 10 * i) },
     low: Float32Array.from(values),
     high: Float32Array.from(high),
     mean: Float32Array.from(values, (v, i) => (v + (high[i] ?? v)) / 2),

@@ -63,6 +63,36 @@ describe('folders', () => {
   });
 });
 
+describe('a second start', () => {
+  it('knows runs and studies again by size and time of change, and reads what has changed', async () => {
+    const cache = join(folder, 'cache');
+    const runs = join(folder, 'runs');
+    for (const name of ['a', 'b', 'c']) makeRun(join(runs, name), { name, lines: 3 });
+    const first = new Hub(openRoots([runs]), cache, false);
+    expect(first.state().read).toEqual({ done: 0, all: 3 });
+    await first.open();
+    await first.store.settle(first.catalog.ids, 5000);
+    await first.look();
+    const before = first.state();
+    first.close();
+    makeRun(join(runs, 'b'), { name: 'b', lines: 9 });
+    rmSync(join(runs, 'c'), { recursive: true });
+    makeRun(join(runs, 'd'), { name: 'd', lines: 3 });
+    const second = new Hub(openRoots([runs]), cache, false);
+    // Before anything is read: the one that has not changed, as it was.
+    expect(second.state().runs).toEqual([before.runs[0]]);
+    expect(second.state().read).toEqual({ done: 1, all: 3 });
+    expect(second.catalog.found).toEqual({ runs: 3, studies: 0 });
+    await second.open();
+    expect(second.state().runs.map(({ name, step }) => [name, step])).toEqual([
+      ['a', 3],
+      ['b', 9],
+      ['d', 3],
+    ]);
+    second.close();
+  });
+});
+
 describe('changes', () => {
   it('of metrics, states and folders are told', async () => {
     makeRun(join(folder, 'a'), { name: 'a', lines: 3 });
