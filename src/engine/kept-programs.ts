@@ -42,18 +42,27 @@ function addGraph(graph: Graph, add: (text: string) => void): void {
   add(canonicalJson([ports(graph.inputs), ports(graph.outputs)]));
 }
 
+/** What is kept of programs that are given back: many of any kind, or those of work that is repeated as it was. */
+export type KeptPrograms = 'many' | 'alike';
+
 /**
  * The same engine, except that a program that is disposed of is kept, and given to the next that compiles the same
- * graph with the same options: work that compiles again and again, such as analyses of checkpoint after checkpoint,
- * compiles once. A program is in one pair of hands at a time. Engines that hold memory for every program, those on the
- * host that take one run at a time, are given back as they are.
+ * graph with the same options. A program is in one pair of hands at a time.
+ *
+ * `many` is for work that compiles again and again, such as analyses of checkpoint after checkpoint: up to `most` are
+ * kept, whatever else is compiled. Engines that hold memory for every program, those on the host that take one run at a
+ * time, are given back as they are. `alike` is for runs one after another, on any engine: as soon as something is
+ * compiled that is not kept, everything that is kept goes, so that a run of another design finds the memory free.
  *
  * Whoever made the engine disposes of it, with the programs that are kept.
  */
-export function keepingPrograms(engine: Engine, most = MOST_KEPT): Engine {
-  if (engine.hints.runsAhead === 1) return engine;
+export function keepingPrograms(engine: Engine, what: KeptPrograms = 'many', most = MOST_KEPT): Engine {
+  if (engine.hints.runsAhead === 1 && what === 'many') return engine;
   /** Programs in nobody's hands, the longest kept first. */
   const kept: { readonly key: string; readonly program: Executable }[] = [];
+  const drop = async (left: number) => {
+    while (kept.length > left) await kept.shift()?.program.dispose();
+  };
   return {
     info: engine.info,
     hints: engine.hints,
@@ -61,7 +70,9 @@ export function keepingPrograms(engine: Engine, most = MOST_KEPT): Engine {
     compile: async (graph, options) => {
       const key = graphKey(graph, options);
       const index = kept.findIndex((entry) => entry.key === key);
-      const program = kept.splice(index, index < 0 ? 0 : 1)[0]?.program ?? (await engine.compile(graph, options));
+      const found = kept.splice(index, index < 0 ? 0 : 1)[0]?.program;
+      if (found === undefined && what === 'alike') await drop(0);
+      const program = found ?? (await engine.compile(graph, options));
       let held = true;
       return {
         graph,
@@ -70,13 +81,17 @@ export function keepingPrograms(engine: Engine, most = MOST_KEPT): Engine {
           if (!held) return;
           held = false;
           kept.push({ key, program });
-          if (kept.length > most) await kept.shift()?.program.dispose();
+          await drop(most);
         },
       };
     },
     upload: (tensor, sharding) => engine.upload(tensor, sharding),
     download: (tensor) => engine.download(tensor),
     ...(engine.release === undefined ? {} : { release: (tensor) => engine.release?.(tensor) }),
-    dispose: () => engine.dispose(),
+    ...(engine.clear === undefined ? {} : { clear: () => engine.clear?.() }),
+    dispose: async () => {
+      await drop(0);
+      await engine.dispose();
+    },
   };
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { ConfigError } from '../core/index.js';
 import type { Engine, MeshShape } from './contract/engine.js';
 import { hiddenCuda } from './contract/accelerators.js';
-import { keepingPrograms } from './kept-programs.js';
+import { keepingPrograms, type KeptPrograms } from './kept-programs.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine/engine.js';
@@ -28,8 +28,11 @@ export interface EngineChoice {
    * out.
    */
   readonly memoryFraction?: number;
-  /** Keeps programs that are given back for the next that compiles the same; for work on many checkpoints. */
-  readonly keepsPrograms?: boolean;
+  /**
+   * Keeps programs that are given back for the next that compiles the same: `many` for work on many checkpoints,
+   * `alike` for runs one after another.
+   */
+  readonly keepsPrograms?: KeptPrograms;
 }
 
 /** What there is to choose from; for tests. */
@@ -114,7 +117,7 @@ export function createEngine(
   hardware: Hardware = THIS_HOST,
 ): Engine {
   const engine = makeEngine(name, options, hardware);
-  return options.keepsPrograms === true ? keepingPrograms(engine) : engine;
+  return options.keepsPrograms === undefined ? engine : keepingPrograms(engine, options.keepsPrograms);
 }
 
 function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware): Engine {

@@ -151,6 +151,67 @@ setInterval(() => undefined, 1000);`,
   });
 });
 
+describe('processes that stay', () => {
+  const processes = (dir: string) => started(dir).map((line) => line.split(' '));
+  const ends = (dir: string) => readFileSync(join(dir, 'ends.txt'), 'utf8').trim().split('\n');
+
+  it('perform the runs of a place one after another, and are gone at the end', async () => {
+    const dir = temporaryFolder();
+    const outcomes = await executeStudy(dir, planOf('a_ok_s', 'b_ok_s', 'c_ok_s'), optionsFor(1).options);
+    expect(outcomes.map((o) => o.state)).toEqual(['done', 'done', 'done']);
+    expect(new Set(processes(dir).map(([, pid]) => pid)).size).toBe(1);
+    expect(ends(dir)).toHaveLength(1);
+    expect(workersLeft(dir)).toEqual([]);
+  });
+
+  it('end before a run that needs another process, and are replaced after a run that failed', async () => {
+    const dir = temporaryFolder();
+    const processKey = ({ name }: PlannedRun) => (name.startsWith('b') ? 'other' : 'same');
+    const { options } = optionsFor(1, { processKey });
+    const outcomes = await executeStudy(dir, planOf('a_ok_s', 'b_ok_s', 'c_ok_s', 'd_fails_s', 'e_ok_s'), options);
+    expect(outcomes.map((o) => o.state)).toEqual(['done', 'done', 'done', 'failed', 'done']);
+    const pids = processes(dir).map(([, pid]) => pid);
+    expect(pids[3]).toBe(pids[2]);
+    expect(new Set(pids).size).toBe(4);
+    expect(ends(dir)).toEqual([...new Set(pids)]); // each before the next began
+  });
+
+  it('are started again with the run in which they were killed', async () => {
+    const dir = temporaryFolder();
+    const { options, told } = optionsFor(1);
+    const outcomes = await executeStudy(dir, planOf('a_ok_s', 'b_stumbles_s', 'c_ok_s'), options);
+    expect(outcomes.map((o) => o.state)).toEqual(['done', 'done', 'done']);
+    expect(told.lines).toContain('b_stumbles_s: the worker was ended by SIGKILL; starting it again');
+    const pids = processes(dir).map(([name, pid]) => [name, pid]);
+    expect(pids[0]?.[1]).toBe(pids[1]?.[1]);
+    expect(pids[2]).toEqual(['b_stumbles_s', pids[3]?.[1]]);
+  });
+
+  it('hold no device that a run elsewhere needs', async () => {
+    const dir = temporaryFolder();
+    const needs = ({ name }: PlannedRun): RunNeeds => ({ platform: 'cuda', devices: name.startsWith('b') ? 2 : 1 });
+    const capacity = { ...hostCapacity(0), devices: fakeDevices(2) };
+    const { options } = optionsFor(0, { capacity, needs });
+    await executeStudy(dir, planOf('a_ok_s', 'b_ok_s', 'c_ok_s'), options);
+    const pids = processes(dir).map(([, pid]) => pid);
+    expect(new Set(pids).size).toBe(3);
+    expect(ends(dir)).toEqual(pids);
+  });
+
+  it('stop without a run', async () => {
+    const dir = temporaryFolder();
+    const abort = new AbortController();
+    const { options, told } = optionsFor(2, { signal: abort.signal, graceMs: 5000 });
+    const plan = planOf('a_ok_s', 'b_waits', 'c_ok_s', 'd_waits', 'e_ok_s');
+    const execution = executeStudy(dir, plan, options);
+    void until(() => (told.snapshots.at(-1)?.active.size ?? 0) === 2 && told.outcomes.length === 2).then(() =>
+      abort.abort(),
+    );
+    await expect(execution).rejects.toThrow(InterruptedError);
+    expect(new Set(ends(dir)).size).toBe(new Set(processes(dir).map(([, pid]) => pid)).size);
+  });
+});
+
 describe('runs that go on from others', () => {
   const sharing = (run: string, step = 5) => new Map([['b_ok', { run, step }]]);
   const branch = (dir: string, run: string) => join(dir, 'runs', run, 'branches', 'step-000005');

@@ -1,11 +1,9 @@
 /**
- * Runs a study's runs in worker processes: on accelerators, each its own, and on the host's cores. Killed at any
+ * Runs a study's runs in worker processes: on accelerators, each its own, and on the host's cores. A process stays for
+ * the next run at its place. Killed at any
  * moment, a study continues where it stopped: finished runs are recognized, unfinished ones resumed from their last
  * checkpoint, failed ones tried again.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync } from 'node:fs';
-import { join } from 'node:path';
 import { DeviceBusyError, InterruptedError, LockHeldError, LongsightError, maxOf } from '../core/index.js';
 import { etaSeconds } from './eta.js';
 import { ON_HOST, Places, type Capacity, type Place, type RunNeeds } from './places.js';
@@ -15,8 +13,9 @@ import { sharedBeginnings, sharedTokens, type SharedBeginnings } from './shared.
 import { runFolder } from './store.js';
 import { removeSpentBranches } from './units.js';
 import { messageSchema, ORPHAN_GRACE_MS, type WorkerMessage, type WorkerProgress } from './worker.js';
-import { ended, lastLine, openLog, pause, type Ending } from './worker-process.js';
-import { awaitWorkersLeft, noteWorker } from './workers-left.js';
+import { pause, type Ending } from './worker-process.js';
+import { awaitWorkersLeft } from './workers-left.js';
+import { Workers } from './workers.js';
 
 /** How a run of a study ended. */
 type RunState = 'done before' | 'done' | 'failed' | 'stopped';
@@ -69,8 +68,13 @@ export interface ExecuteOptions {
    * have it).
    */
   readonly shared?: SharedBeginnings;
-  /** The command line of a worker for one run; the process must call `serveWorker`. */
+  /**
+   * The command line of a worker, with its first run; the process must call `serveWorker`. It stays for further runs at
+   * its place.
+   */
   readonly workerCommand: (studyDir: string, run: PlannedRun, place: Place) => readonly [string, ...string[]];
+  /** What runs must have in common to be performed by one process after another (default: nothing). */
+  readonly processKey?: (run: PlannedRun) => string;
   readonly observer: StudyObserver;
   readonly signal: AbortSignal;
   /** Milliseconds that workers get to save their state once stopped (default: 15,000). */
@@ -158,7 +162,7 @@ class Execution {
   #wake: () => void = () => undefined;
   readonly #outcomes = new Map<string, RunOutcome>();
   readonly #active = new Map<string, ActiveRun>();
-  readonly #children = new Set<ChildProcess>();
+  readonly #workers: Workers;
   readonly #budgets: ReadonlyMap<string, number>;
   /** By platform. */
   readonly #speeds = new Map<string, Speed>();
@@ -168,6 +172,7 @@ class Execution {
     this.#plan = plan;
     this.#options = options;
     this.#places = new Places(options.capacity);
+    this.#workers = new Workers(dir);
     this.#queue = pendingRuns(dir, plan);
     this.#shared = options.shared ?? sharedBeginnings(plan.runs);
     // What another run trains is none of its own work.
@@ -183,7 +188,7 @@ class Execution {
   }
 
   kill(): void {
-    for (const child of this.#children) child.kill('SIGKILL');
+    this.#workers.kill();
   }
 
   /** Starts what has a place, waits for one run to end, and so on until nothing is left. */
@@ -198,7 +203,7 @@ class Execution {
       }
       // A run that could not be placed at all may have been what others were waiting for.
       if (underWay.size === 0 && this.#queue.length < queued) continue;
-      if (underWay.size === 0) return;
+      if (underWay.size === 0) return this.#workers.close();
       const woken = new Promise<void>((wake) => (this.#wake = wake));
       await Promise.race([...underWay, woken]);
     }
@@ -307,34 +312,19 @@ class Execution {
 
   async #attempt(run: PlannedRun, place: Place): Promise<Attempt> {
     const { signal, workerCommand, graceMs = DEFAULT_GRACE_MS } = this.#options;
-    const logPath = join(this.#dir, 'logs', `${run.name}.log`);
-    const log = openLog(logPath);
-    const [command, ...args] = workerCommand(this.#dir, run, place);
-    const child = spawn(command, args, {
-      stdio: ['ignore', log, log, 'ipc'],
-      env: { ...process.env, ...place.env },
-    });
-    const noted = child.pid === undefined ? () => undefined : noteWorker(this.#dir, run.name, child.pid);
-    this.#children.add(child);
     const failure: Failure = {};
-    child.on('message', (message) => this.#receive(run, message, failure));
-    let killer: NodeJS.Timeout | undefined;
-    const stop = () => {
-      if (child.connected) child.send({ type: 'stop' }, () => undefined);
-      killer = setTimeout(() => child.kill('SIGKILL'), graceMs);
-    };
-    signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted) stop();
-    try {
-      const end = await ended(child);
-      return this.#judge(run, end, { ...failure, message: failure.message ?? lastLine(log) });
-    } finally {
-      clearTimeout(killer);
-      signal.removeEventListener('abort', stop);
-      this.#children.delete(child);
-      noted();
-      closeSync(log);
-    }
+    const key = this.#keyOf(run);
+    const { said, ...end } = await this.#workers.perform({
+      ...{ run: run.name, place, key, signal, graceMs },
+      command: () => workerCommand(this.#dir, run, place),
+      hear: (message) => this.#receive(run, message, failure),
+      stays: () => this.#queue.some((queued) => this.#keyOf(queued) === key),
+    });
+    return this.#judge(run, end, { ...failure, message: failure.message ?? said });
+  }
+
+  #keyOf(run: PlannedRun): string {
+    return this.#options.processKey?.(run) ?? '';
   }
 
   #judge(run: PlannedRun, end: Ending, { code, message }: Failure): Attempt {
@@ -353,6 +343,8 @@ class Execution {
     if (!parsed.success) return; // not ours
     const message: WorkerMessage = parsed.data;
     switch (message.type) {
+      case 'done':
+        return; // its process waits for another run
       case 'failed':
         failure.message = message.message;
         failure.code = message.code;

@@ -38,6 +38,7 @@ export { openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';
 export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { openLog } from './worker-process.js';
+export { RunProcess } from './run-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { removeSpentBranches, studyUnits, unitNow, waitsFor, type Unit, type UnitState } from './units.js';
-export { serveWorker, type WorkerLink, type WorkerProgress } from './worker.js';
+export { nextRun, serveWorker, type NextRun, type WorkerLink, type WorkerProgress } from './worker.js';

@@ -1,19 +1,23 @@
-// A stand-in for a study's worker process: does what the second part of its run's name says.
+// A stand-in for a study's worker process: does what the second part of its run's name says. With a third part, it stays
+// for further runs.
 // Usage: node fake-worker.mjs STUDY_DIR RUN_NAME
 import { appendFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [study, name] = process.argv.slice(2);
-const what = name.split('_')[1];
-const dir = join(study, 'runs', name);
+const [study, first] = process.argv.slice(2);
+let name = first;
+let again = false;
 const status = (state, message) =>
-  writeFileSync(join(dir, 'status.json'), JSON.stringify({ state, step: 1, tokens: 1, message }));
+  writeFileSync(join(study, 'runs', name, 'status.json'), JSON.stringify({ state, step: 1, tokens: 1, message }));
 
-mkdirSync(dir, { recursive: true });
-const again = existsSync(join(dir, 'config.json'));
-writeFileSync(join(dir, 'config.json'), '{}');
-appendFileSync(join(study, 'starts.txt'), `${name} ${process.pid}\n`);
-status('running');
+function begin() {
+  const dir = join(study, 'runs', name);
+  mkdirSync(dir, { recursive: true });
+  again = existsSync(join(dir, 'config.json'));
+  writeFileSync(join(dir, 'config.json'), '{}');
+  appendFileSync(join(study, 'starts.txt'), `${name} ${process.pid}\n`);
+  status('running');
+}
 const report = (step) =>
   process.send({ type: 'progress', step, steps: 2, tokens: step * 64, tokPerSec: 1000, loss: 2 });
 
@@ -77,5 +81,22 @@ const acts = {
     setInterval(() => undefined, 1000);
   },
 };
-acts[what]();
-if (what !== 'waits' && what !== 'deaf' && what !== 'device') process.disconnect();
+
+function perform() {
+  const [, what, stays] = name.split('_');
+  begin();
+  acts[what]();
+  if (stays === undefined) {
+    if (what !== 'waits' && what !== 'deaf' && what !== 'device') process.disconnect();
+    return;
+  }
+  if (process.exitCode !== undefined) return process.disconnect();
+  process.once('message', (message) => {
+    if (message.type !== 'run') return process.disconnect();
+    name = message.run;
+    perform();
+  });
+  process.send({ type: 'done' });
+}
+process.on('exit', () => appendFileSync(join(study, 'ends.txt'), `${process.pid}\n`));
+perform();

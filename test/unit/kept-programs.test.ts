@@ -66,10 +66,27 @@ describe('programs that are kept', () => {
 
   it('go, the longest kept first, where they are too many; and are not kept at all on engines of the host', async () => {
     const { engine, counts } = counting();
-    const keeping = keepingPrograms(engine, 2);
+    const keeping = keepingPrograms(engine, 'many', 2);
     for (const factor of [1, 2, 3, 2, 1]) await (await keeping.compile(scaled(factor))).dispose();
     expect(counts).toEqual({ compiled: 4, disposed: 2 });
     expect(keepingPrograms(reference)).toBe(reference);
+  });
+
+  it('go as soon as something else is compiled, where work is repeated as it was: on every engine', async () => {
+    const { engine, counts } = counting();
+    const onHost: Engine = { ...engine, hints: { ...engine.hints, runsAhead: 1 } };
+    const keeping = keepingPrograms(onHost, 'alike');
+    const perform = async (...factors: number[]) => {
+      const programs = await Promise.all(factors.map((factor) => keeping.compile(scaled(factor))));
+      for (const program of programs) await program.dispose();
+    };
+    await perform(1, 2);
+    await perform(1, 2);
+    expect(counts).toEqual({ compiled: 2, disposed: 0 });
+    await perform(3, 4);
+    expect(counts).toEqual({ compiled: 4, disposed: 2 });
+    await keeping.dispose();
+    expect(counts).toEqual({ compiled: 4, disposed: 4 });
   });
 
   it('are the same for seeds of one design, and others for another design', async () => {

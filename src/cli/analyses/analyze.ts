@@ -209,7 +209,7 @@ class Engines {
     const options = engineChoice(this.#flags, run);
     const key = JSON.stringify([name, options]);
     // Seeds of one design, and checkpoints of one run, are measured by the same programs.
-    const engine = this.#made.get(key) ?? createEngine(name, { ...options, keepsPrograms: true });
+    const engine = this.#made.get(key) ?? createEngine(name, { ...options, keepsPrograms: 'many' });
     this.#made.set(key, engine);
     return engine;
   }

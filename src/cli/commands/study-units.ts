@@ -2,9 +2,8 @@
  * `longsight study plan`, `run`, `status` and `report`: the runs of a study as units that any scheduler starts, kills
  * and starts again. A claim is a run's own lock, so that any number of processes on any number of hosts share a folder.
  */
-import { spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import {
   ConfigError,
   DeviceBusyError,
@@ -20,6 +19,7 @@ import { checkRun, unknownName } from '../../lab/index.js';
 import {
   isStudyFolder,
   loadStudy,
+  nextRun,
   openStudyFolder,
   readPlan,
   removeSpentBranches,
@@ -27,6 +27,7 @@ import {
   studyUnits,
   unitNow,
   waitsFor,
+  type NextRun,
   type PlannedRun,
   type StudyPlan,
   type Unit,
@@ -45,7 +46,8 @@ import {
 } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 import { RunProgress } from '../terminal/progress.js';
-import { performPlanned } from './planned-run.js';
+import { KeptEngine, performPlanned } from './planned-run.js';
+import { StayingChild } from './staying-child.js';
 
 /** Registers the subcommands of `longsight study`. */
 export function addStudyUnits(study: Command, context: CliContext): void {
@@ -75,11 +77,8 @@ export function addStudyUnits(study: Command, context: CliContext): void {
     )
     .argument('<folder>', 'study folder')
     .argument('[ids...]', 'names of runs')
-    .option(
-      '--shard <i/n>',
-      'every n-th run from the i-th on, i from 0: for schedulers that know an index only',
-      shard,
-    );
+    .option('--shard <i/n>', 'every n-th run from the i-th on, i from 0: for schedulers that know an index only', shard)
+    .addOption(new Option('--stays', 'wait for further runs from the process that started this one').hideHelp());
   addOutputOptions(addEngineOptions(addTakeOverOption(run))).action((dir: string, ids: string[], flags: RunFlags) =>
     runUnits(dir, ids, flags, context),
   );
@@ -111,6 +110,8 @@ interface PlanFlags extends OutputFlags, SetFlag, TakeOverFlag {
 
 interface RunFlags extends OutputFlags, EngineFlags, TakeOverFlag {
   readonly shard?: Shard;
+  /** What `study run` starts for several runs: the process stays for those that it is given. */
+  readonly stays?: boolean;
 }
 
 /** Every `of`-th run from `index` on. */
@@ -197,12 +198,11 @@ async function runUnits(dir: string, ids: string[], flags: RunFlags, context: Cl
   const preempted = preemption(context.signal);
   try {
     const [only] = ids;
-    if (only !== undefined && ids.length === 1) {
-      const run = present(plan.runs.find(({ name }) => name === only));
-      context.exitWith(await runUnit(dir, plan, run, flags, { ...context, signal: preempted.signal }, preempted));
-      return;
-    }
-    context.exitWith(await runSeveral(dir, plan, ids, flags, context, preempted));
+    const code =
+      only !== undefined && ids.length === 1
+        ? await runOne(dir, plan, only, flags, { ...context, signal: preempted.signal }, preempted)
+        : await runSeveral(dir, plan, ids, flags, context, preempted);
+    context.exitWith(code);
   } finally {
     preempted.forget();
   }
@@ -231,10 +231,35 @@ function preemption(stopped: AbortSignal): Preemption {
   };
 }
 
+/** One run; with `--stays` also those that the process which started this one gives it afterwards. */
+async function runOne(
+  dir: string,
+  plan: StudyPlan,
+  first: string,
+  flags: RunFlags,
+  context: CliContext,
+  preempted: Preemption,
+): Promise<number> {
+  const engine = new KeptEngine(flags);
+  try {
+    let next: NextRun | null = { run: first, sinceMs: 0 };
+    let code: number = EXIT.ok;
+    while (next !== null && code === EXIT.ok) {
+      const { run: name, sinceMs } = next;
+      const run = present(plan.runs.find((planned) => planned.name === name));
+      code = await runUnit(dir, plan, { run, engine, sinceMs }, flags, context, preempted);
+      next = flags.stays === true && code === EXIT.ok ? await nextRun(context.signal) : null;
+    }
+    return code;
+  } finally {
+    await engine.dispose();
+  }
+}
+
 async function runUnit(
   dir: string,
   plan: StudyPlan,
-  run: PlannedRun,
+  { run, engine, sinceMs }: { readonly run: PlannedRun; readonly engine: KeptEngine; readonly sinceMs: number },
   flags: RunFlags,
   context: CliContext,
   preempted: Preemption,
@@ -260,7 +285,7 @@ async function runUnit(
   const progress = new RunProgress(output);
   try {
     await performPlanned({
-      ...{ study: dir, run, shared, flags, takeOver: flags.takeOver, signal: context.signal },
+      ...{ study: dir, run, shared, engine, sinceMs, takeOver: flags.takeOver, signal: context.signal },
       note: (text) => progress.note(text),
       progress: (step) => progress.step(step),
       evaluated: (record) => progress.evaluated(record),
@@ -279,7 +304,10 @@ async function runUnit(
   return EXIT.ok;
 }
 
-/** Runs one after another, each in a process of its own: a device is free again when its process has ended. */
+/**
+ * Runs one after another, in a process beside this one that stays as long as runs succeed and ask for the same engine:
+ * a device is free again when its process has ended.
+ */
 async function runSeveral(
   dir: string,
   plan: StudyPlan,
@@ -299,12 +327,16 @@ async function runSeveral(
   const queue = [...own].sort((a, b) => Number(trainers.has(b.name)) - Number(trainers.has(a.name)));
   const isAnyFree = flags.shard === undefined && wanted.size === 0;
   const codes = new Map<string, number>();
-  for (const run of queue) {
-    const { name } = run;
-    if (preempted.signal.aborted) break;
-    const { state } = unitNow(dir, run, plan.runs.indexOf(run), shared);
-    if (isAnyFree && (state === 'running' || state === 'done')) continue;
-    codes.set(name, await runChild(dir, name, flags, context, preempted));
+  const child = new StayingChild(dir, flags, context.mainPath, preempted.signal);
+  try {
+    for (const run of queue) {
+      if (preempted.signal.aborted) break;
+      const { state } = unitNow(dir, run, plan.runs.indexOf(run), shared);
+      if (isAnyFree && (state === 'running' || state === 'done')) continue;
+      codes.set(run.name, await child.perform(run));
+    }
+  } finally {
+    await child.end();
   }
   if (preempted.signal.aborted) return preempted.isAsked() ? EXIT.again : EXIT.interrupted;
   const failed = [...codes].filter(([, code]) => code !== EXIT.ok && code !== EXIT.again).map(([name]) => name);
@@ -315,32 +347,4 @@ async function runSeveral(
     context.stderr.write(`longsight: ${plural(later.length, 'run')} to be tried again: ${later.join(', ')}\n`);
   if (failed.length > 0) return EXIT.failed;
   return later.length > 0 && !isAnyFree ? EXIT.again : EXIT.ok;
-}
-
-function runChild(
-  dir: string,
-  name: string,
-  { engine, threads, takeOver, json, quiet }: RunFlags,
-  { mainPath }: CliContext,
-  { signal }: Preemption,
-): Promise<number> {
-  const args = [
-    ...['study', 'run', dir, name],
-    ...(engine === undefined ? [] : ['--engine', engine]),
-    ...(threads === undefined ? [] : ['--threads', String(threads)]),
-    ...(takeOver === true ? ['--take-over'] : []),
-    ...(json === true ? ['--json'] : []),
-    ...(quiet === true ? ['--quiet'] : []),
-  ];
-  const child = spawn(process.execPath, [mainPath, ...args], { stdio: 'inherit' });
-  const stop = () => void child.kill('SIGTERM');
-  signal.addEventListener('abort', stop, { once: true });
-  return new Promise((ended, failed) => {
-    child.on('error', failed);
-    child.on('exit', (code) => {
-      signal.removeEventListener('abort', stop);
-      // A process that was killed has left its run where its last checkpoint is.
-      ended(code ?? EXIT.again);
-    });
-  });
 }

@@ -41,6 +41,7 @@ import {
 import { Output } from '../terminal/output.js';
 import { StudyProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
+import { engineKey } from './planned-run.js';
 import { repeatCommands } from './repeat.js';
 import { addStudyUnits, distinctData } from './study-units.js';
 
@@ -169,6 +170,8 @@ async function execute(
   try {
     return await executeStudy(dir, plan, {
       ...{ capacity, needs, shared, observer: progress, signal: context.signal },
+      // A plugin is loaded and set once in a process: runs of another engine, mesh or thread count get another.
+      processKey: (run) => engineKey(flags, run),
       workerCommand: (studyDir, run, place) => [
         process.execPath,
         context.mainPath,

@@ -37,8 +37,8 @@ describe('the pool of buffers', () => {
     pool.sweep();
     expect(freed.toSorted()).toEqual([1, 3, 4]);
     expect(pool.live).toBe(1);
-    pool.dispose();
-    pool.dispose();
+    pool.clear();
+    pool.clear();
     pool.release(kept);
     expect(freed.toSorted()).toEqual([1, 2, 3, 4]);
     expect(kept.state).toBe('released');

@@ -185,7 +185,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     deterministic,
     compiled: (how) => (lastCompile = how),
   };
-  const programs = new Set<Executable>();
+  const programs = new Set<XlaExecutable>();
   /** A tensor whose shards are in several processes, replicated; every process has to ask for it. */
   const gather = async (tensor: XlaTensor): Promise<XlaTensor> => {
     const x = input('x', tensor.dtype, tensor.shape);
@@ -225,6 +225,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     compile: async (graph, compile = {}) => {
       checkDonation(graph, compile);
       const program = await XlaExecutable.create(graph, scope, compile);
+      for (const before of programs) if (before.disposed) programs.delete(before);
       programs.add(program);
       return program;
     },
@@ -244,6 +245,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       own.state = 'released';
       core.pool.release(own);
     },
+    clear: () => core.pool.clear(),
     collectives: (program) => {
       if (!(program instanceof XlaExecutable)) throw new EngineError('xla: the program belongs to another engine');
       return program.collectives();
@@ -255,7 +257,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     },
     dispose: async () => {
       for (const program of programs) await program.dispose();
-      core.pool.dispose();
+      core.pool.clear();
       client[Symbol.dispose]();
       await keyValue?.stop();
     },

@@ -63,12 +63,14 @@ export class BufferPool {
     return this.#entries.size;
   }
 
-  dispose(): void {
+  /** Frees the buffers of every tensor; using one afterwards throws. */
+  clear(): void {
     for (const entry of [...this.#entries]) {
       const tensor = entry.tensor.deref();
       if (tensor) tensor.state = 'released';
       this.#free(entry);
     }
+    this.#swept = this.#bytes;
   }
 
   #free(entry: Entry): void {

@@ -179,6 +179,10 @@ export class XlaExecutable implements Executable {
     });
   }
 
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
   async dispose(): Promise<void> {
     this.#disposed = true;
     for (const native of this.#programs.values()) native[Symbol.dispose]();

@@ -1,0 +1,133 @@
+/** The built command line: worker processes of a study that stay for the next run. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { findPlugin } from '../../src/engine/xla/pjrt/discover.js';
+import { folderWith } from '../support/folders.js';
+
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+
+/** @param between architectures between the two */
+const study = (steps: number, between = '') => `name: tiny
+base:
+  model: { hiddenSize: 8, numLayers: 2, numHeads: 2, intermediateSize: 16 }
+  data: { kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }
+  train: { steps: ${steps}, seqLen: 16, batchSize: 4, warmupSteps: 2, evalEvery: 8, checkpointEvery: 16, logEvery: 2 }
+  eval: { batches: 1, recall: { batches: 1, bins: [4, 16] }, trace: { samples: 4 } }
+architectures: { full: full, ${between}small: 'swa:4 full' }
+seeds: [1, 2]
+`;
+const WILD = `wild: { layers: 'full', init: { scheme: normal, std: 1.0e+19 } }, `;
+const RUNS = ['full_seed-1', 'full_seed-2', 'small_seed-1', 'small_seed-2'];
+
+function start(
+  cwd: string,
+  ...args: string[]
+): { readonly child: ChildProcess; readonly ended: Promise<number | null> } {
+  const child = spawn(process.execPath, [MAIN, 'study', ...args], { cwd, stdio: 'ignore' });
+  return { child, ended: new Promise((done) => child.on('close', (code) => done(code))) };
+}
+
+const longsight = (cwd: string, ...args: string[]): Promise<number | null> => start(cwd, ...args).ended;
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((done) => setTimeout(done, 10));
+}
+
+interface Status {
+  readonly state: string;
+  readonly timing: { readonly start: number };
+}
+
+const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
+const statusOf = (study: string, run: string) => read(join(study, 'runs', run, 'status.json')) as Status;
+
+/** All that a run has measured and learned, without the times. */
+function contents(study: string, run: string): Record<string, string> {
+  const dir = join(study, 'runs', run);
+  const metrics = readFileSync(join(dir, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  const timeless = metrics.map((line) => {
+    const { time: _, 'train/tok_per_sec': __, ...numbers } = JSON.parse(line) as Record<string, number>;
+    return JSON.stringify(numbers);
+  });
+  const found: Record<string, string> = { metrics: timeless.join('\n') };
+  for (const folder of ['evals', 'analysis'])
+    for (const name of readdirSync(join(dir, folder))) found[name] = readFileSync(join(dir, folder, name), 'utf8');
+  const checkpoints = join(dir, 'checkpoints');
+  for (const step of readdirSync(checkpoints))
+    for (const name of readdirSync(join(checkpoints, step)).filter((file) => file.endsWith('.safetensors')))
+      found[`${step}/${name}`] = readFileSync(join(checkpoints, step, name)).toString('base64');
+  return found;
+}
+
+/** The process that works on a run now; undefined while none does. */
+function workerOf(study: string, run: string): number | undefined {
+  const path = join(study, 'workers', `${run}.json`);
+  return existsSync(path) ? (read(path) as { pid: number }).pid : undefined;
+}
+
+const engines = [['onnx'], ...(findPlugin('cpu').plugin === null ? [] : [['xla:cpu']])];
+
+describe.each(engines)('workers that stay, on %s', (engine) => {
+  it('give the same bits as a process for each run, and so does study run', async () => {
+    const folder = folderWith({ 's.yaml': study(32) });
+    const on = ['--engine', engine, '--threads', '1'];
+    expect(await longsight(folder, 's.yaml', '--out', 'kept', '--workers', '1', ...on)).toBe(0);
+    for (const out of ['own', 'units']) expect(await longsight(folder, 'plan', 's.yaml', '--out', out)).toBe(0);
+    for (const run of RUNS) expect(await longsight(folder, 'run', 'own', run, ...on)).toBe(0);
+    expect(await longsight(folder, 'run', 'units', ...on)).toBe(0);
+    for (const run of RUNS) {
+      const own = contents(join(folder, 'own'), run);
+      expect(Object.keys(own).length).toBeGreaterThan(8);
+      expect(contents(join(folder, 'kept'), run)).toEqual(own);
+      expect(contents(join(folder, 'units'), run)).toEqual(own);
+    }
+    for (const kept of ['kept', 'units']) {
+      const [first = 0, ...others] = RUNS.map((run) => statusOf(join(folder, kept), run).timing.start);
+      for (const seconds of others) expect(seconds).toBeLessThan(first / 4);
+    }
+  });
+});
+
+describe('workers that stay', () => {
+  it('go on to the same bits where one is killed in its second run, and then the study', async () => {
+    const folder = folderWith({ 's.yaml': study(192) });
+    const args = ['s.yaml', '--workers', '1', '--threads', '1'];
+    const out = join(folder, 'out');
+    const { child, ended } = start(folder, ...args, '--out', 'out');
+    await until(() => workerOf(out, 'full_seed-1') !== undefined);
+    const first = workerOf(out, 'full_seed-1');
+    const under = (run: string) => existsSync(join(out, 'runs', run, 'checkpoints', 'step-000032'));
+    await until(() => under('full_seed-2'));
+    const second = workerOf(out, 'full_seed-2');
+    expect(second).toBe(first);
+    process.kill(second ?? 0, 'SIGKILL');
+    await until(() => under('small_seed-1'));
+    const third = workerOf(out, 'small_seed-1');
+    expect(third).not.toBe(first);
+    expect(statusOf(out, 'full_seed-2').state).toBe('done');
+    child.kill('SIGKILL');
+    await ended;
+    expect(await longsight(folder, ...args, '--out', 'out')).toBe(0);
+    expect(await longsight(folder, ...args, '--out', 'whole')).toBe(0);
+    for (const run of RUNS) expect(contents(out, run)).toEqual(contents(join(folder, 'whole'), run));
+    expect(readdirSync(join(out, 'workers'))).toEqual([]);
+  });
+
+  it('print to the log of the run at hand, and leave a failed run behind', async () => {
+    const folder = folderWith({ 's.yaml': study(16, WILD) });
+    expect(await longsight(folder, 's.yaml', '--out', 'out', '--workers', '1')).toBe(1);
+    const out = join(folder, 'out');
+    for (const run of RUNS) {
+      expect(statusOf(out, run).state).toBe('done');
+      expect(readFileSync(join(out, 'logs', `${run}.log`), 'utf8')).toBe('');
+    }
+    for (const run of ['wild_seed-1', 'wild_seed-2']) {
+      expect(statusOf(out, run).state).toBe('failed');
+      const log = readFileSync(join(out, 'logs', `${run}.log`), 'utf8');
+      expect(log.match(/training diverged at step 1/g)?.length).toBeGreaterThan(0);
+    }
+  });
+});
