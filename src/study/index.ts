@@ -18,6 +18,8 @@ export {
   type StudyObserver,
   type StudySnapshot,
 } from './execute.js';
+export { type Executor, type ExecutorJob, type Started, type UnitOutcome } from './executors/contract.js';
+export { EXECUTOR_NAMES, EXECUTORS, type ExecutorName } from './executors/table.js';
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
 export { ON_HOST, Places, planCapacity, type AskedPlaces, type Capacity, type Place, type RunNeeds } from './places.js';
 export { slug } from './names.js';

@@ -21,6 +21,7 @@ import {
 } from '../lab/index.js';
 import { printPeriod } from '../model/index.js';
 import { trainingTokens } from '../train/index.js';
+import { executorsSchema } from './executors/table.js';
 import { runNamer, type NamedRunParts } from './names.js';
 
 const label = z.string().min(1).max(80);
@@ -107,6 +108,7 @@ export const studySchema = z.strictObject({
     .optional()
     .describe('a second arm of longer runs, done with --long only'),
   compare: compareSchema.prefault({}).describe('how the report compares designs'),
+  executors: executorsSchema.optional().describe('what trains the runs, by what `--executor` takes'),
 });
 
 /** A study file, defaults filled in. */

@@ -5,6 +5,8 @@ import type { Command } from 'commander';
 import { ConfigError, formatTokens, showValue, whileHeld } from '../../core/index.js';
 import { findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
 import {
+  EXECUTOR_NAMES,
+  EXECUTORS,
   executeStudy,
   loadStudy,
   machine,
@@ -15,14 +17,19 @@ import {
   sharedBeginnings,
   sharedTokens,
   studySchema,
+  studyUnits,
   tokenBudget,
+  type Executor,
+  type ExecutorName,
   type Place,
   type PlannedRun,
   type RunNeeds,
   type RunOutcome,
   type SharedBeginning,
   type SharedBeginnings,
+  type Started,
   type StudyPlan,
+  type UnitOutcome,
 } from '../../study/index.js';
 import { checkRun } from '../../lab/index.js';
 import type { CliContext } from '../terminal/context.js';
@@ -32,6 +39,7 @@ import {
   addOutputOptions,
   addSetOption,
   addTakeOverOption,
+  parseChoice,
   positiveInteger,
   type EngineFlags,
   type OutputFlags,
@@ -56,6 +64,11 @@ export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverF
   readonly perDevice?: number;
   /** Labels of architectures and names of runs to train now; the others stay for another call. */
   readonly only?: readonly string[];
+  readonly executor?: ExecutorName;
+  /** Stop the runs rather than train them. */
+  readonly cancel?: boolean;
+  /** Wait for runs that something else trains. */
+  readonly follow?: boolean;
 }
 
 const QUICKSTART = fileURLToPath(new URL('../../../presets/studies/quickstart.yaml', import.meta.url));
@@ -70,7 +83,7 @@ export function addStudy(program: Command, context: CliContext): void {
         'command continues: finished runs stay, unfinished ones resume, failed ones are tried again.',
     )
     .argument('<file>', 'study file');
-  addStudyOptions(command)
+  addExecutorOptions(addStudyOptions(command))
     .addHelpText('after', () => `\nKeys of a study file, with defaults:\n${helpText(describeKeys(studySchema))}`)
     .action((file: string, flags: StudyFlags) => runStudy(file, flags, context));
   addStudyUnits(command, context);
@@ -107,40 +120,120 @@ function addStudyOptions(command: Command): Command {
   return addOutputOptions(addEngineOptions(addSetOption(addTakeOverOption(command))));
 }
 
+function addExecutorOptions(command: Command): Command {
+  const executors = Object.entries<Executor>(EXECUTORS).map(([name, { summary }]) => `${name} (${summary})`);
+  return command
+    .option(
+      '--executor <name>',
+      `what trains the runs: ${executors.join('; ')} (default: local; options under executors in the study file)`,
+      (text) => parseChoice('--executor', EXECUTOR_NAMES, text),
+    )
+    .option('--follow', `wait until the runs have ended, and write the report (${namesOf('follow')})`)
+    .option('--cancel', `stop the runs, with their state saved (${namesOf('cancel')})`);
+}
+
+/** The executors that take an option. */
+function namesOf(ability: 'follow' | 'cancel'): string {
+  const able = EXECUTOR_NAMES.filter((name) => EXECUTORS[name].can.includes(ability));
+  return able.map((name) => `--executor ${name}`).join(', ');
+}
+
+/** Throws `ConfigError` for options that the executor does not take. */
+function checkExecutor(name: ExecutorName, flags: StudyFlags): void {
+  const executor: Executor = EXECUTORS[name];
+  for (const ability of ['follow', 'cancel'] as const)
+    if (flags[ability] === true && !executor.can.includes(ability))
+      throw new ConfigError(`--${ability} goes with ${namesOf(ability)}, not with --executor ${name}`);
+  if (flags.follow === true && flags.cancel === true)
+    throw new ConfigError('--cancel stops the runs, --follow waits for them: give one of the two');
+  if (executor.isLocal) return;
+  const own = { '--workers': flags.workers, '--devices': flags.devices, '--per-device': flags.perDevice };
+  const wrong = Object.entries(own).find(([, value]) => value !== undefined);
+  if (wrong !== undefined)
+    throw new ConfigError(
+      `${wrong[0]} says what this host does; with --executor ${name} give executors.${name} in the study file instead`,
+    );
+}
+
 async function runStudy(file: string, flags: StudyFlags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
+  const executor = flags.executor ?? 'local';
+  checkExecutor(executor, flags);
   const loaded = loadStudy(file, { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
   chosenRuns(loaded, flags.only); // before anything is written
+  const { check }: Executor = EXECUTORS[executor];
+  await check?.();
   const { takeOver } = flags;
   const { signal } = context;
   const waiting = (text: string) => output.note(text);
   const { plan, lock } = await openStudyFolder(dir, loaded, { takeOver, signal, waiting });
-  await whileHeld(lock, signal, async (_lock, stop) => {
-    const chosen = chosenRuns(plan, flags.only);
-    if (chosen.length < plan.runs.length)
-      output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
-    const shared = sharedBeginnings(plan.runs);
-    const of = { flags, output, shared };
-    const outcomes = await execute(dir, { ...plan, runs: chosen }, of, { ...context, signal: stop });
-    // Loaded now: what draws figures is large.
-    const { analyzeStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
-    const analyzed = analyzeStudyFolder(dir);
-    const report = writeReport(dir, analyzed, { repeat: repeatCommands(dir, plan) });
-    const { groups } = analyzed.analysis;
-    const answers = groups.flatMap(({ title, verdicts }) => [
-      ...(title === '' ? [] : [`\n${title}`]),
-      ...verdicts.filter((v) => v.topic !== 'end').map((v) => `  ${v.lead} ${v.text}`),
-    ]);
-    const engines = engineLine(analyzed.records.values());
-    if (engines !== '') output.note(`engine ${engines}`);
-    output.result([...answers, `report: ${report.html}`].join('\n'), {
-      ...{ event: 'done', dir: resolve(dir), outcomes, report },
-      groups: groups.map(({ arm, point, verdicts }) => ({ arm, point, verdicts })),
-    });
-    reportFailures(outcomes, dir, context);
+  const started = await whileHeld(lock, signal, async (_lock, stop) => {
+    const begun = await startRuns(executor, dir, plan, { flags, output }, { ...context, signal: stop });
+    if (begun.kind === 'ended') await reportStudy(dir, plan, begun.outcomes, output, context);
+    return begun;
   });
+  if (started.kind === 'ended') return;
+  if (flags.follow !== true || started.follow === undefined) return output.result(started.text, started.value);
+  await reportStudy(dir, plan, await started.follow(), output, context);
+}
+
+/** Has an executor take the runs that are wanted. */
+async function startRuns(
+  name: ExecutorName,
+  dir: string,
+  plan: StudyPlan,
+  { flags, output }: { flags: StudyFlags; output: Output },
+  context: CliContext,
+): Promise<Started> {
+  const chosen = chosenRuns(plan, flags.only);
+  if (chosen.length < plan.runs.length)
+    output.note(`${chosen.length} of ${plan.runs.length} runs: those that --only names`);
+  const of = { flags, output, shared: sharedBeginnings(plan.runs) };
+  const executor: Executor = EXECUTORS[name];
+  const { engine, threads, takeOver, cancel } = flags;
+  return executor.start(
+    {
+      ...{ dir: resolve(dir), name: plan.name, wanted: chosen.map((run) => run.name), cancel: cancel ?? false },
+      units: () => studyUnits(dir, plan),
+      command: [process.execPath, context.mainPath],
+      runOptions: [
+        ...(engine === undefined ? [] : ['--engine', engine]),
+        ...(threads === undefined ? [] : ['--threads', String(threads)]),
+        ...(takeOver === true ? ['--take-over'] : []),
+      ],
+      ...{ note: (text) => output.note(text), event: (value) => output.event(value), signal: context.signal },
+      trainHere: () => execute(dir, { ...plan, runs: chosen }, of, context),
+    },
+    plan.study.executors?.[name],
+  );
+}
+
+/** Writes the report of what is there, and prints its answers. */
+async function reportStudy(
+  dir: string,
+  plan: StudyPlan,
+  outcomes: readonly UnitOutcome[],
+  output: Output,
+  context: CliContext,
+): Promise<void> {
+  // Loaded now: what draws figures is large.
+  const { analyzeStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
+  const analyzed = analyzeStudyFolder(dir);
+  const report = writeReport(dir, analyzed, { repeat: repeatCommands(dir, plan) });
+  const { groups } = analyzed.analysis;
+  const answers = groups.flatMap(({ title, verdicts }) => [
+    ...(title === '' ? [] : [`\n${title}`]),
+    ...verdicts.filter((v) => v.topic !== 'end').map((v) => `  ${v.lead} ${v.text}`),
+  ]);
+  const engines = engineLine(analyzed.records.values());
+  if (engines !== '') output.note(`engine ${engines}`);
+  output.result([...answers, `report: ${report.html}`].join('\n'), {
+    ...{ event: 'done', dir: resolve(dir), outcomes, report },
+    groups: groups.map(({ arm, point, verdicts }) => ({ arm, point, verdicts })),
+  });
+  reportFailures(outcomes, dir, context);
 }
 
 async function execute(
@@ -243,7 +336,7 @@ function placeText({ name, devices }: Place): string {
   return kinds.length === 0 ? name : `${name} (${kinds.join(', ')})`;
 }
 
-function reportFailures(outcomes: readonly RunOutcome[], dir: string, { stderr, exitWith }: CliContext): void {
+function reportFailures(outcomes: readonly UnitOutcome[], dir: string, { stderr, exitWith }: CliContext): void {
   const failed = outcomes.filter((outcome) => outcome.state === 'failed' || outcome.state === 'stopped');
   if (failed.length === 0) return;
   const listed = failed.map(

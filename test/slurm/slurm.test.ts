@@ -1,0 +1,235 @@
+/**
+ * Studies on a real Slurm: two nodes of one machine, with host names of their own. A node loses its power, jobs are preempted, requeued
+ * and asked to stop, the submitting process is killed and started again: every run ends once, with the bits of `--executor local`.
+ */
+import { appendFileSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { folderWith } from '../support/folders.js';
+import { Cluster, loggedSteps, until, weights, whyNoSlurm, type Task } from './support.js';
+
+const missing = whyNoSlurm();
+if (missing !== null) process.stderr.write(`skipped: ${missing}\n`);
+
+const study = (steps: number, seeds: string, slurm: string, more = '') => `name: tiny
+base:
+  model: { hiddenSize: 8, numLayers: 2, numHeads: 2, intermediateSize: 16 }
+  data: { kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }
+  train: { steps: ${steps}, seqLen: 16, batchSize: 4, warmupSteps: 2, evalEvery: 500, checkpointEvery: 100, logEvery: 2${more} }
+  eval: { batches: 1, recall: { batches: 1, bins: [4, 16] }, trace: false }
+architectures: { full: full, small: 'swa:4 full' }
+seeds: ${seeds}
+executors: { slurm: ${slurm} }
+`;
+
+interface Listed {
+  readonly id: string;
+  readonly state: string;
+}
+
+let cluster: Cluster;
+const listed = async (cwd: string): Promise<Listed[]> =>
+  (JSON.parse((await cluster.longsight(cwd, 'study', 'status', 'u', '--json')).out) as { runs: Listed[] }).runs;
+const running = () => cluster.tasks().filter(({ state }) => state === 'RUNNING');
+const on = (node: string) => (task: Task) => task.node === node;
+
+describe.skipIf(missing !== null)('studies on Slurm', () => {
+  beforeAll(() => {
+    cluster = new Cluster();
+  });
+  afterAll(() => cluster[Symbol.dispose]());
+
+  it('end once each and with the same bits, whatever happens to nodes, jobs and the submitting process', async () => {
+    const steps = 600;
+    const cwd = folderWith({ 's.yaml': study(steps, '[1, 2, 3, 4, 5, 6]', '{ limit: 4, partition: low, time: 60 }') });
+    const submit = ['study', 's.yaml', '--out', 'u', '--executor', 'slurm'];
+    const counts = { submitters: 0, preempted: 0, asked: 0, requeued: 0, lost: 0 };
+
+    // Killed at four moments: before Slurm hears of the job, while it does, and after.
+    for (const wait of [0, 20, 100, 400]) {
+      const { child, ended } = cluster.start(cwd, ...submit);
+      await until(() => existsSync(join(cwd, 'u', 'slurm', '1', 'submission.json')), 'it submits', 1);
+      await new Promise((done) => setTimeout(done, wait));
+      child.kill('SIGKILL');
+      await ended;
+      counts.submitters += 1;
+    }
+    let follower = cluster.start(cwd, ...submit, '--follow');
+    await until(() => running().length === 4, 'four runs work');
+    expect(cluster.tasks().length).toBe(12);
+
+    // Another job takes node-b: its runs save their state and are queued again.
+    await until(() => running().some(on('node-b')) || running().every(on('node-a')), 'runs work');
+    const [victim] = running();
+    const node = victim?.node ?? '';
+    counts.preempted = running().filter(on(node)).length;
+    cluster.slurm(
+      'sbatch',
+      '--partition=high',
+      `--nodelist=${node}`,
+      '--exclusive',
+      '--output=/dev/null',
+      '--wrap=sleep 2',
+    );
+    await until(() => cluster.tasks().some(({ restarts }) => restarts > 0), 'runs are preempted');
+    cluster.hurry();
+
+    // The follower is killed and started again.
+    follower.child.kill('SIGKILL');
+    await follower.ended;
+    counts.submitters += 1;
+    follower = cluster.start(cwd, ...submit, '--follow');
+
+    // The signal that comes before the time limit, and an operator's requeue.
+    await until(() => running().length >= 2, 'runs work again');
+    const [one = '', two = ''] = running().map(({ id }) => id);
+    // While a job is being started Slurm says that it cannot be altered now.
+    await until(() => cluster.tries('scancel', '--batch', '--signal=USR1', one), 'a signal is taken');
+    await until(() => cluster.tries('scontrol', 'requeue', two), 'a requeue is taken');
+    counts.asked = 1;
+    counts.requeued = 1;
+    await until(() => cluster.tasks().filter(({ restarts }) => restarts > 0).length >= 3, 'both are queued again');
+    cluster.hurry();
+
+    // A node loses its power with runs at work.
+    await until(() => running().length >= 2, 'runs work again');
+    const dark = running()[0]?.node === 'node-b' ? 'node-b' : 'node-a';
+    const before = running().filter(on(dark));
+    counts.lost = before.length;
+    cluster.cutPower(dark);
+    const isBack = ({ id }: Task) =>
+      cluster.tasks().some((task) => task.id === id && (task.restarts > 0 || task.node !== dark));
+    await until(() => before.every(isBack), 'Slurm has noticed', 1000);
+    cluster.hurry();
+    await until(() => running().some(({ node: where }) => where !== dark), 'the other node works');
+    cluster.powerOn(dark);
+
+    let isOver = false;
+    void follower.ended.then(() => (isOver = true));
+    await until(
+      () => {
+        cluster.hurry();
+        return isOver;
+      },
+      'the study is over',
+      1000,
+    );
+    const { code, out, err } = await follower.ended;
+    expect([code, out], err).toEqual([0, expect.stringContaining('report: u/report.html')]);
+
+    const tasks = cluster.tasks();
+    expect(tasks.map(({ state }) => state)).toEqual(Array(12).fill('COMPLETED'));
+    expect((await listed(cwd)).map(({ state }) => state)).toEqual(Array(12).fill('done'));
+    // Nothing is left to submit, and the same command says so.
+    const again = await cluster.longsight(cwd, ...submit, '--json');
+    expect(JSON.parse(again.out.trim().split('\n').at(-1) ?? '')).toMatchObject({ event: 'slurm', submitted: [] });
+    expect(cluster.tasks().length).toBe(12);
+
+    const local = await cluster.longsight(cwd, 'study', 's.yaml', '--out', 'local', '--threads', '1');
+    expect(local.code, local.err).toBe(0);
+    for (const { id } of await listed(cwd)) {
+      expect(weights(join(cwd, 'u'), id, steps), id).toBe(weights(join(cwd, 'local'), id, steps));
+      const logged = loggedSteps(join(cwd, 'u'), id);
+      expect(logged, id).toEqual(loggedSteps(join(cwd, 'local'), id));
+      expect(existsSync(join(cwd, 'u', 'logs', `${id}.log`)), id).toBe(true);
+    }
+    const restarts = tasks.reduce((sum, task) => sum + task.restarts, 0);
+    process.stderr.write(`12 runs: ${JSON.stringify({ ...counts, restarts })}\n`);
+    expect(counts.preempted * counts.lost).toBeGreaterThan(0);
+  });
+
+  it('are canceled with their state saved, and go on when submitted again', async () => {
+    const cwd = folderWith({ 's.yaml': study(1500, '[1]', '{ limit: 1 }') });
+    const submit = ['study', 's.yaml', '--out', 'u', '--executor', 'slurm'];
+    expect((await cluster.longsight(cwd, ...submit)).code).toBe(0);
+    await until(() => loggedSteps(join(cwd, 'u'), 'full_seed-1').length > 50, 'a run works');
+    const canceled = await cluster.longsight(cwd, ...submit, '--cancel');
+    expect([canceled.code, canceled.out], canceled.err).toEqual([
+      0,
+      expect.stringMatching(/^2 jobs canceled; 1 interrupted, 1 planned\./),
+    ]);
+    const begun = loggedSteps(join(cwd, 'u'), 'full_seed-1').length;
+    const { code, err } = await cluster.longsight(cwd, ...submit, '--follow');
+    expect(code, err).toBe(0);
+    expect(readFileSync(join(cwd, 'u', 'logs', 'full_seed-1.log'), 'utf8')).toMatch(/resum|goes on|continu/);
+    const logged = loggedSteps(join(cwd, 'u'), 'full_seed-1');
+    expect(logged).toEqual([...new Set(logged)]);
+    expect(logged.length).toBeGreaterThan(begun);
+  });
+
+  it('wait for the runs whose state they go on from', async () => {
+    const grid = 'grid: { train.steps: [200, 400] }\n';
+    const cwd = folderWith({ 's.yaml': `${study(200, '[1]', '{}', ', schedule: wsd')}${grid}` });
+    const { code, err } = await cluster.longsight(
+      cwd,
+      'study',
+      's.yaml',
+      '--out',
+      'u',
+      '--executor',
+      'slurm',
+      '--follow',
+    );
+    expect(code, err).toBe(0);
+    expect((await listed(cwd)).map(({ state }) => state)).toEqual(Array(4).fill('done'));
+    expect(existsSync(join(cwd, 'u', 'slurm', '2'))).toBe(true);
+  });
+
+  it('over several nodes get a process each, which know one another and share a secret', async () => {
+    const record = `#!/bin/sh
+echo "$LONGSIGHT_NODE of $LONGSIGHT_NODES at $LONGSIGHT_COORDINATOR on $(hostname): $3 $4" >>"$(dirname "$0")/seen"
+`;
+    const cwd = folderWith({ 'record.sh': record });
+    const slurm = `{ nodes: 2, command: [sh, ${join(cwd, 'record.sh')}] }`;
+    appendFileSync(join(cwd, 's.yaml'), study(100, '[1]', slurm));
+    const { code } = await cluster.longsight(
+      cwd,
+      'study',
+      's.yaml',
+      '--out',
+      'u',
+      '--executor',
+      'slurm',
+      '--only',
+      'full',
+      '--follow',
+    );
+    expect(code).toBe(1); // nothing was trained
+    const lines = readFileSync(join(cwd, 'seen'), 'utf8').trim().split('\n').sort();
+    const [, at] = /at (\S+) on/.exec(lines[0] ?? '') ?? [];
+    expect(at).toMatch(/^node-a:\d+$/);
+    const asked = `${join(cwd, 'u')} full_seed-1`;
+    expect(lines).toEqual(['node-a', 'node-b'].map((node, i) => `${i} of 2 at ${at} on ${node}: ${asked}`));
+    expect(statSync(join(cwd, 'u', 'slurm', '1', 'secret')).mode & 0o777).toBe(0o600);
+  });
+
+  it('begin within two seconds of what a local worker takes', async () => {
+    const stamp =
+      'echo "start $(date +%s%3N)" >>"$submission/times"; trap \'echo "end $(date +%s%3N)" >>"$submission/times"\' EXIT';
+    const file = study(8, '[1, 2, 3]', `{ limit: 1, setup: [${JSON.stringify(stamp)}] }`);
+    const cwd = folderWith({ 's.yaml': file });
+    const args = ['study', 's.yaml', '--only', 'full', '--threads', '1'];
+    expect((await cluster.longsight(cwd, ...args, '--out', 'u', '--executor', 'slurm', '--follow')).code).toBe(0);
+    const times = readFileSync(join(cwd, 'u', 'slurm', '1', 'times'), 'utf8')
+      .trim()
+      .split('\n');
+    const at = (word: string) =>
+      times.filter((line) => line.startsWith(word)).map((line) => Number(line.split(' ')[1]));
+    const [starts, ends] = [at('start'), at('end')];
+    const slurm = ends.map((end, i) => end - (starts[i] ?? 0)).sort((a, b) => a - b)[1] ?? 0;
+    // A worker of a study on this host, from its start to its end, in turn: a study of one run more.
+    const timed = async (seeds: string): Promise<number> => {
+      const folder = folderWith({ 's.yaml': study(8, seeds, '{}') });
+      const begin = performance.now();
+      expect((await cluster.longsight(folder, ...args, '--workers', '1', '--out', 'u')).code).toBe(0);
+      const spent = performance.now() - begin;
+      rmSync(join(folder, 'u'), { recursive: true });
+      return spent;
+    };
+    const local = ((await timed('[1, 2, 3, 4]')) - (await timed('[1]'))) / 3;
+    process.stderr.write(
+      `a run of 8 steps: ${slurm} ms as a job's script, ${Math.round(local)} ms as a local worker\n`,
+    );
+    expect(slurm - local).toBeLessThan(2000);
+  });
+});
