@@ -61,6 +61,7 @@ describe('CONTRIBUTING.md, the map and the glossary', () => {
       'A measure inside runs',
       'A kind of data source',
       'A family of Hugging Face models',
+      'An executor of studies',
       'A corpus to fetch',
       'An engine',
       'A kernel for accelerators',

@@ -7,11 +7,13 @@ import { describe, expect, it, vi } from 'vitest';
 import { exportHfModel } from '../../src/checkpoint/index.js';
 import { initialParameters, modelCost, resolveModelConfig } from '../../src/model/index.js';
 import {
+  EXECUTORS,
   expandStudy,
   loadStudy,
   sharedBeginnings,
   sharedTokens,
   tokenBudget,
+  type ExecutorName,
   type PlannedRun,
 } from '../../src/study/index.js';
 import { isEvaluated, tokensPerStep } from '../../src/train/index.js';
@@ -52,6 +54,9 @@ describe('examples', () => {
     if ('architectures' in file.value) expect(expandStudy(file, { long: 'long' in file.value }).runs).not.toEqual([]);
     else if ('train' in file.value)
       expect(resolveRunConfig(file.value, { where, baseDir: await baseOf(file.value['train']), file }).seed).toBe(1);
+    else if (isPlain(file.value['executors']))
+      for (const [name, given] of Object.entries(file.value['executors']))
+        expect(EXECUTORS[name as ExecutorName].options?.safeParse(given).error, name).toBeUndefined();
     else expect(resolveModelConfig(file.value['model']).numLayers).toBeGreaterThan(0);
   });
 });

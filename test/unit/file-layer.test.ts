@@ -21,6 +21,7 @@ const MAY: Readonly<Record<string, string>> = {
   'cli/self-test/': 'plays with files of its own in a scratch folder',
   'cli/commands/doctor-self-test.ts': 'makes and removes that scratch folder',
   'engine/xla/pjrt/hosts/io-worker.ts': 'writes to a file descriptor that is no file',
+  'study/executors/slurm-submissions.ts': 'the secret of nodes is made with its own mode',
   'study/worker-process.ts': 'logs of workers are handed to them open',
 };
 

@@ -22,8 +22,9 @@ const names = (text: string): string[] => [
   ...(text.match(/[Aa]nalys(?:ed?|ing|er)(?![a-z])\w*/g) ?? []),
 ];
 
-/** The one place that reads old names of fields, and its test. */
-const FORMER = /^src\/(?:run\/stored|lab\/analyses\/findings\.test)\.ts: normalised(?:Visible)?$/;
+/** The one place that reads old names of fields, with its test, and what Slurm calls a state of its jobs. */
+const FORMER =
+  /^src\/(?:(?:run\/stored|lab\/analyses\/findings\.test)\.ts: normalised(?:Visible)?|study\/executors\/slurm(?:-commands|\.test)\.ts: CANCELLED)$/;
 
 const comments = (text: string): string =>
   [...text.matchAll(/\/\*[\s\S]*?\*\/|^\s*\/\/ .*$/gm)].map(([comment]) => comment).join('\n');
@@ -43,7 +44,7 @@ describe('spelling', () => {
     expect(found).toEqual([]);
   });
 
-  it('of names and messages is American, but for the former names of stored fields', () => {
+  it('of names and messages is American, but for the former names of stored fields and words of others', () => {
     const found = filesOf('src', '.ts').flatMap((path) => names(read(path)).map((word) => `${path}: ${word}`));
     expect(found.filter((word) => !FORMER.test(word))).toEqual([]);
   });

@@ -65,7 +65,7 @@ export type Started =
     };
 
 /** What executors can do beside training runs. */
-export type ExecutorAbility = 'cancel' | 'follow';
+type ExecutorAbility = 'cancel' | 'follow';
 
 /** A definition of an executor; see `defineExecutor`. */
 export interface ExecutorDefinition<S extends z.ZodType> {
