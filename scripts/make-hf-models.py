@@ -326,6 +326,12 @@ MODELS = {
         sliding_attention=None, full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=2.0))), {}),
     "beam-bases": ("Beam", dict(EXPERTS, num_experts=8, n_group=2, topk_group=1, num_key_value_heads=4, head_dim=8, sliding_window=6,
                                 **ropes(DEFAULT, YARN)), {}),
+    "zaya": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=10, num_hidden_layers=3, head_dim=8, sliding_window=5, layer_types=[
+        "hybrid", "hybrid_sliding", "hybrid"], rope_parameters={kind: dict(rope_type="default", rope_theta=base, partial_rotary_factor=0.5)
+                                                               for kind, base in (("hybrid", 1000.0), ("hybrid_sliding", 100.0))}), {}),
+    "zaya-biases": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=6, num_key_value_heads=1, head_dim=12, attention_bias=True,
+                                 lm_head_bias=True, tie_word_embeddings=True, cca_time0=3, cca_time1=4, sliding_window=7, layer_types=[
+        "hybrid_sliding"] * 2, rope_parameters=dict(hybrid_sliding=dict(rope_type="linear", rope_theta=100.0, factor=2.0))), {}),
     "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
     "recurrent-gemma-biases": ("RecurrentGemma", dict(
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,
@@ -361,6 +367,9 @@ def randomize(model, generator):
     for name, buffer in model.named_buffers():
         if name.endswith("bias"):
             buffer.copy_(buffer + 0.2 * torch.randn(buffer.shape, generator=generator))
+        # ZAYA's begin where no token is sent to none of the experts.
+        if name.endswith("balancing_biases"):
+            buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
 
 
 def expect(model, ids):

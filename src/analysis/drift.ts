@@ -154,8 +154,14 @@ function distance(a: Columns, b: Columns): number {
   return Math.sqrt(inner(difference, difference));
 }
 
-/** Throws `ConfigError` naming a head whose queries and keys are projections of latents, not of the layer's input. */
-function checkProjected({ layers }: ModelConfig, heads: readonly HeadIndex[]): void {
+/** Throws `ConfigError` where a head's queries and keys are not projections of the layer's input alone. */
+function checkProjected({ layers, cca }: ModelConfig, heads: readonly HeadIndex[]): void {
+  if (cca !== null) {
+    throw new ConfigError(
+      'queries and keys of this model pass convolutions (cca), so that a head has no query and key matrix to compare; use a model without',
+      { details: { cca } },
+    );
+  }
   const latent = heads.find(({ layer }) => layers[layer]?.mixer === 'mla');
   if (latent === undefined) return;
   throw new ConfigError(

@@ -1,7 +1,7 @@
 /**
  * The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme.
  */
-import { dims, at } from '../core/index.js';
+import { dims, at, sizeOf } from '../core/index.js';
 import {
   add,
   attention,
@@ -19,6 +19,7 @@ import {
   type Value,
 } from '../graph/index.js';
 import { cachedAttention, cacheShape, type GroupInputs } from './cached-attention.js';
+import { ccaParams, ccaStates, compressed } from './compressed-attention.js';
 import type { ModelConfig } from './config.js';
 import { chunkNumbers } from './documents.js';
 import { linearParts } from './mixers/linear.js';
@@ -28,6 +29,8 @@ import { noTap, type QueriesAndKeys } from './tap.js';
 import { withOffset } from './norm.js';
 import { scaleQueries } from './query-scaling.js';
 import { checkCached, checkPacked, groupRotary, type GroupRotary } from './rope.js';
+import type { SequenceState, StateAccess } from './mixers/definition.js';
+import { chunkStates, wholeSequences } from './state-access.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
 
@@ -75,6 +78,7 @@ function attentionParams(config: ModelConfig, plan: AttentionPlan, layer: number
       columns: [inner, kvInner, kvInner],
     },
     ...vectors(bias === 'qkv' || bias === 'all', ZEROS, ['bqkv', inner + 2 * kvInner]),
+    ...(config.cca === null ? [] : ccaParams(config, config.cca, { numHeads, numKvHeads }, spec)),
     ...vectors(qkNorm === 'head' && normWeight, normInit(config), ...normed(headDim, headDim)),
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),
     ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
@@ -167,15 +171,35 @@ function scaleGroups(
 
 function project(
   scope: MixerScope,
-  { numHeads: H, numKvHeads: G }: HeadCounts,
+  counts: HeadCounts,
   groups: readonly GroupSpan[],
   rotaries: LayerRotary,
+  state: StateAccess,
 ): QueriesAndKeys & { v: Value } {
   const { config, x, param, inputMatrix } = scope;
   const { headDim: D, qkNorm, rmsNormEps } = config;
+  const { numHeads: H, numKvHeads: G } = counts;
   const bias = config.attentionBias === 'qkv' || config.attentionBias === 'all' ? param('attn.bqkv') : null;
   const products = (...sizes: readonly number[]) => linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
   const first = at(rotaries.groups, 0);
+  const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
+    if (rotaries.alike) return turnNormed(part, first, scope);
+    const parts = groups.map((g, i) => turnNormed(takeHeads(part, ...spanOf(g)), at(rotaries.groups, i), scope));
+    return concat(parts, 2);
+  };
+  const positioned = (q: Value, k: Value): QueriesAndKeys => ({
+    q: scaleGroups(
+      turned(q, (g) => [g.firstHead, g.heads]),
+      scope,
+      groups,
+      rotaries,
+    ),
+    k: turned(k, (g) => [g.firstKvHead, g.kvHeads]),
+  });
+  if (config.cca !== null) {
+    const { q, k, v } = compressed(scope, config.cca, counts, state);
+    return { ...positioned(q, k), v };
+  }
   const plain = qkNorm === false || qkNorm === 'rope';
   if (plain && rotaries.alike && first.frequencies !== null) {
     // Queries and keys have the same rotary positions, so they are rotated together.
@@ -190,27 +214,14 @@ function project(
     if (plain) return toHeads(part, D);
     return qkNorm === 'head' ? norm(toHeads(part, D)) : toHeads(norm(part), D);
   };
-  const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
-    if (rotaries.alike) return turnNormed(part, first, scope);
-    const parts = groups.map((g, i) => turnNormed(takeHeads(part, ...spanOf(g)), at(rotaries.groups, i), scope));
-    return concat(parts, 2);
-  };
-  return {
-    q: scaleGroups(
-      turned(normed(q, 'qnorm'), (g) => [g.firstHead, g.heads]),
-      scope,
-      groups,
-      rotaries,
-    ),
-    k: turned(normed(k, 'knorm'), (g) => [g.firstKvHead, g.kvHeads]),
-    v: toHeads(v, D),
-  };
+  return { ...positioned(normed(q, 'qnorm'), normed(k, 'knorm')), v: toHeads(v, D) };
 }
 
 /** The mixer around `attend`, which gives the heads of one group, `[B,T,heads,headDim]`. */
 function attendGroups(
   scope: MixerScope,
   plan: AttentionPlan,
+  state: StateAccess,
   attend: (inputs: GroupInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
   const { config, x, param, layer, tap = noTap } = scope;
@@ -218,7 +229,7 @@ function attendGroups(
   const counts = headCounts(config, plan);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
-  const { v, ...own } = project(scope, counts, groups, rotaries);
+  const { v, ...own } = project(scope, counts, groups, rotaries, state);
   const q = tap({ kind: 'layerQueries', layer }, own.q);
   const k = tap({ kind: 'layerKeys', layer }, own.k);
   const sinks = config.sinks ? param('attn.sinks') : null;
@@ -267,7 +278,8 @@ export function headGates({ config, x, param }: MixerScope, H: number, matrix: V
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   const { x, segments, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
-  return attendGroups(scope, plan, ({ q, k, v, scale, softcap, sinks }, { window, chunk, firstHead, heads }) => {
+  const state = wholeSequences(segments);
+  return attendGroups(scope, plan, state, ({ q, k, v, scale, softcap, sinks }, { window, chunk, firstHead, heads }) => {
     const site = { layer, firstHead, heads };
     // A window as long as the sequence hides nothing.
     const hides = window !== null && window < T ? window : null;
@@ -285,23 +297,35 @@ function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
 
 function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom): StateSpec[] {
   checkCached(config, plan, room.maxLength);
-  return groupSpans(config, plan).flatMap(({ window, kvHeads }, i) => {
+  const caches = groupSpans(config, plan).flatMap(({ window, kvHeads }, i) => {
     const shape = cacheShape(window, kvHeads, config.headDim, room);
     return ['keys', 'values'].map((name) => ({ name: `${name}.${i}`, shape, dtype: room.dtype }));
   });
+  return [
+    ...caches,
+    ...layerStates(config, plan).map(({ name, shape }) => ({
+      name,
+      shape: [room.batchSize, ...shape],
+      dtype: room.dtype,
+    })),
+  ];
 }
 
+/** What a layer keeps of the tokens before, beside keys and values. */
+const layerStates = (config: ModelConfig, plan: AttentionPlan): SequenceState[] =>
+  config.cca === null ? [] : ccaStates(config, config.cca, headCounts(config, plan));
+
 function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
-  const state: Record<string, Value> = {};
-  const { out } = attendGroups(scope, plan, (inputs, group, i) => {
+  const { access, after } = chunkStates(scope, () => false);
+  const { out } = attendGroups(scope, plan, access, (inputs, group, i) => {
     const [keys, values] = [`keys.${i}`, `values.${i}`] as const;
     const cache = { keys: scope.state(keys), values: scope.state(values) };
     const result = cachedAttention(inputs, cache, scope.place, group);
-    state[keys] = result.cache.keys;
-    state[values] = result.cache.values;
+    after[keys] = result.cache.keys;
+    after[values] = result.cache.values;
     return result.out;
   });
-  return { out, state };
+  return { out, state: after };
 }
 
 /**
@@ -314,10 +338,13 @@ export const attentionMixer: Mixer<AttentionPlan> = {
     plan.groups.reduce((n, group) => n + 4 * group.heads * headDim * meanGroupKeys(group, seqLen), 0),
   stateBytes: (config, plan, length, elementBytes) =>
     elementBytes *
-    groupSpans(config, plan).reduce((n, { window, kvHeads }) => {
-      const kept = window === null ? length : Math.min(window, length);
-      return n + 2 * kvHeads * config.headDim * kept;
-    }, 0),
+    groupSpans(config, plan).reduce(
+      (n, { window, kvHeads }) => {
+        const kept = window === null ? length : Math.min(window, length);
+        return n + 2 * kvHeads * config.headDim * kept;
+      },
+      layerStates(config, plan).reduce((n, { shape }) => n + sizeOf(shape), 0),
+    ),
   build: buildAttention,
   states: attentionStates,
   step: stepAttention,

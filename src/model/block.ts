@@ -12,7 +12,7 @@ import { buildExperts, type Routing } from './experts.js';
 import type { LayerPlan } from './plan.js';
 import { affine, linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
-import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
+import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 
 /** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
 export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {
@@ -34,6 +34,8 @@ export interface BlockInputs {
   readonly positions: TokenPositions | null;
   /** The document index of each token, i32 `[B,T]`; null where each row is one document. */
   readonly segments: Value | null;
+  /** What the router of the layers before has handed on, `[B,T,routerSize]`; null where none has. */
+  readonly routerState?: Value | null;
 }
 
 /** What a mixer or an MLP reads, and what its result is added to. */
@@ -51,6 +53,8 @@ interface BlockResult<M> {
   readonly mixed: M | null;
   /** What the router did with the tokens; null where the MLP has no experts. */
   readonly routing: Routing | null;
+  /** What the next layer's router gets; null where routers hand on nothing. */
+  readonly routerState: Value | null;
 }
 
 /** The block around `mix`. */
@@ -60,19 +64,24 @@ export function buildBlock<M extends { readonly out: Value }>(
 ): BlockResult<M> {
   const { config, layer, params, positions, segments } = inputs;
   let routing: Routing | null = null;
+  let routerState = inputs.routerState ?? null;
   const block = blockOf(config, layer);
   const experts = expertsOf(config, layer);
   const mlp = (branch: Branch): Value => {
     if (experts === null) return leave(inputs, buildMlp(inputs, branch), 'postnorm2');
-    const built = buildExperts(config, experts, params, branch.whole());
+    const built = buildExperts(config, experts, params, branch.whole(), routerState);
     routing = built.routing;
+    routerState = built.routerState;
     return leave(inputs, built.out, 'postnorm2');
   };
   const behind = (stream: Value): Value => {
     const branch = enter(inputs, stream, 'norm2');
-    return joined(branch.skip, mlp(branch), block.mlpSkip, block.mlpScale);
+    return joined(inputs, 2, [branch.skip, block.mlpSkip], [mlp(branch), block.mlpScale]);
   };
-  if (config.layers[layer]?.mixer === 'none') return { out: behind(inputs.x), mixed: null, routing };
+  if (config.layers[layer]?.mixer === 'none') {
+    const out = behind(inputs.x);
+    return { out, mixed: null, routing, routerState };
+  }
   const param = (name: string) => got(params, name);
   const first = enter(inputs, inputs.x, 'norm1');
   const mixed = mix({
@@ -86,17 +95,24 @@ export function buildBlock<M extends { readonly out: Value }>(
   });
   // Two mixers side by side have been scaled before they were added.
   const onMixer = isPair(config.layers[layer]) ? 1 : block.mixerScale;
-  const middle = joined(first.skip, leave(inputs, mixed.out, 'postnorm1'), block.mixerSkip, onMixer);
-  if (!block.mlp) return { out: middle, mixed, routing };
-  const out = block.parallel ? joined(middle, mlp(first), 1, block.mlpScale) : behind(middle);
-  return { out, mixed, routing };
+  const middle = joined(inputs, 1, [first.skip, block.mixerSkip], [leave(inputs, mixed.out, 'postnorm1'), onMixer]);
+  if (!block.mlp) return { out: middle, mixed, routing, routerState };
+  const out = block.parallel ? joined(inputs, 2, [middle, 1], [mlp(first), block.mlpScale]) : behind(middle);
+  return { out, mixed, routing, routerState };
 }
 
 const isPair = (plan: LayerPlan | undefined): boolean => plan?.mixer === 'attention' && plan.beside !== undefined;
 
 const normOf = ({ config, params }: BlockInputs, norm: string) => normParameters(config, params, norm);
 
-const joined = (skip: Value, y: Value, onSkip: number, onY: number): Value => add(scaled(skip, onSkip), scaled(y, onY));
+/** A term of a sum, and the factor on it. */
+type Term = readonly [value: Value, factor: number];
+
+/** The sum of the stream and what is added to it, each times its factor; `which` counts the sums of a layer from 1. */
+function joined({ config, params }: BlockInputs, which: 1 | 2, skip: Term, added: Term): Value {
+  const term = ([value, factor]: Term, name: string) => shifted(config, params, scaled(value, factor), name);
+  return add(term(skip, `skip${which}`), term(added, `add${which}`));
+}
 
 /** The way from the residual stream into a mixer or an MLP. */
 function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {

@@ -1,9 +1,10 @@
 /** The resolved configuration of a model: every default filled in, every layer written out, fields checked together. */
 import type { z } from 'zod';
 import { at, ConfigError, nearest, parseConfig, showValue, LIMITS, append } from '../core/index.js';
+import { checkCca, type CcaConfig } from './cca-config.js';
 import { checkExperts, type ExpertsConfig } from './experts-config.js';
 import { checkGroups, parsePattern, resolveLayer } from './pattern.js';
-import { headGroups, type HeadCounts, type LayerPlan } from './plan.js';
+import { headCounts, headGroups, type HeadCounts, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
 import { checkRope, type RopeFields } from './rope.js';
@@ -72,12 +73,21 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly mlpBias: boolean;
   /** The experts of MLPs; null where every MLP is dense. */
   readonly experts: ExpertsConfig | null;
+  /**
+   * Whether each sum of the residual stream is `(x + shift) factor + (y + shift) factor` with learned vectors, and the
+   * embedding has such a pair too.
+   */
+  readonly residualAffine: boolean;
   /** The factor on the embedding of tokens. */
   readonly embeddingScale: number;
+  /** Whether the output head has a bias. */
+  readonly headBias: boolean;
   /** The factor on the logits. */
   readonly logitScale: number;
   /** The c of logits `c tanh(logits / c)`; null for logits that are not capped. */
   readonly logitSoftcap: number | null;
+  /** Compressed convolutional attention in place of plain projections to queries, keys and values; null for those. */
+  readonly cca: CcaConfig | null;
   /** Whether each attention head has a learned logit that joins the softmax's denominator. */
   readonly sinks: boolean;
   /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input: one a channel, or one a head. */
@@ -151,9 +161,12 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
       parsed.experts === null
         ? null
         : checkExperts(parsed.experts, { ...parsed, numLayers: layers.length }, `${where}.experts`),
+    residualAffine: parsed.residualAffine,
     embeddingScale: parsed.embeddingScale,
+    headBias: parsed.headBias,
     logitScale: parsed.logitScale,
     logitSoftcap: parsed.logitSoftcap,
+    cca: checkCca(parsed.cca, { headDim, qkNorm: parsed.qkNorm, kvHeads: kvHeadsOf(layers, counts) }, where),
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
     outputGateBias: checkGateBias(parsed, where),
@@ -176,6 +189,9 @@ function checkRopes(config: RopeFields, layers: readonly LayerPlan[], where: str
   const { ropeDim } = config.mla;
   checkRope({ ...config, headDim: ropeDim, ropeDim }, latent, where);
 }
+
+const kvHeadsOf = (layers: readonly LayerPlan[], model: HeadCounts): number[] =>
+  layers.filter((plan) => plan.mixer === 'attention').map((plan) => headCounts(model, plan).numKvHeads);
 
 function checkGateBias({ outputGate, outputGateBias }: Parsed, where: string): boolean {
   if (!outputGateBias || outputGate !== false) return outputGateBias;

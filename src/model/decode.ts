@@ -72,14 +72,20 @@ export function forwardChunk(
   const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
   const positions = { values: max(slots, 0), limit: room.maxLength };
   const after = new Map<string, Value>();
+  let routerState: Value | null = null;
   let x = embed(config, params, tokens, { positions, segments: null });
   config.layers.forEach((plan: LayerPlan, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => got(state, prefix + name);
-    const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null };
-    const { out, mixed } = buildBlock(given, (scope) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
+    const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null, routerState };
+    const {
+      out,
+      mixed,
+      routerState: next,
+    } = buildBlock(given, (scope) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
     for (const [name, value] of Object.entries(mixed?.state ?? {})) after.set(prefix + name, value);
     x = out;
+    routerState = next;
   });
   checkStates(stateSpecs(config, room), after);
   return { stream: x, state: after };

@@ -35,6 +35,20 @@ export const expertsSchema = z.strictObject({
     .default(false)
     .describe('a bias an expert on the scores, for the choice alone; it has no gradient'),
   routerBias: z.boolean().default(false).describe("a bias of the router's projection"),
+  routerSize: sizeUpTo('width')
+    .nullable()
+    .default(null)
+    .describe(
+      'width of a router with layers of its own: a projection, to which what the router before handed on is added times learned ' +
+        'factors, a norm and two GELU layers before the logits; null for one projection',
+    ),
+  skip: realNumber()
+    .nullable()
+    .default(null)
+    .describe(
+      'one more choice, behind the experts, by which a token passes none of them (perToken 1 only): the bias on its score, for ' +
+        'the choice alone; null for no such choice',
+    ),
   groups: groupsSchema
     .nullable()
     .default(null)
@@ -103,7 +117,10 @@ export function checkExperts(experts: ExpertsConfig, model: Surroundings, where:
 }
 
 function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: Surroundings): string | null {
-  const { count, perToken, groups, clamped, sharedGate, sharedSize, dense } = experts;
+  const { count, perToken, groups, clamped, sharedGate, sharedSize, dense, skip, routerSize, routerBias } = experts;
+  if (skip !== null && perToken !== 1) return `.skip needs perToken 1, not ${perToken}`;
+  if (skip !== null && groups !== null) return '.skip has no group; leave groups out';
+  if (routerSize !== null && routerBias) return '.routerBias has no place in a router with layers of its own';
   if (perToken > count) return `.perToken ${perToken} is more than the ${count} experts; use ${count} or fewer`;
   if (groups !== null) {
     const size = count / groups.count;
@@ -126,6 +143,10 @@ function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: S
     return `.dense has layer ${outside}, and the layers are 0 to ${numLayers - 1}; leave it out`;
   return null;
 }
+
+/** What a token may be sent to: the experts, and none of them where that is a choice. */
+export const choicesOf = ({ count, skip }: Pick<ExpertsConfig, 'count' | 'skip'>): number =>
+  count + Number(skip !== null);
 
 /** The experts of a layer; null where its MLP has none. */
 export function expertsOf(

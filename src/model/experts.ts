@@ -7,7 +7,7 @@
  * Shape letters: N tokens, E experts, k experts a token, d width (of the latent projection, if there is one), F inner
  * width of an expert, b blocks of m rows, R = b m rows.
  */
-import { at, got, invariant, last, sizeOf } from '../core/index.js';
+import { at, dims, got, invariant, last, sizeOf } from '../core/index.js';
 import {
   add,
   argmax,
@@ -47,7 +47,8 @@ import {
 import { activated, gated } from './activation.js';
 import type { ModelConfig } from './config.js';
 import type { ExpertsConfig } from './experts-config.js';
-import { halves, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { buildRouter, routerSpecs, type MakeSpec } from './router.js';
+import { halves, ZEROS, type ParamSpec } from './mixers/spec.js';
 import { affine } from './mixers/linear.js';
 import { scaled } from './norm.js';
 import { matrixInit } from './param-inits.js';
@@ -58,22 +59,19 @@ export interface Routing {
   readonly balance: Value;
   /** The mean square of the log-sum-exp of the router's logits, a scalar. */
   readonly z: Value;
-  /** The share of the choices that each expert got, `[E]`; the sum is 1. */
+  /** The share of the choices that each expert got, `[E]`, and last that of none where that is a choice; the sum is 1. */
   readonly load: Value;
 }
 
-type MakeSpec = (name: string, role: ParamRole, shape: number[], init: ParamSpec['init'], share?: number) => ParamSpec;
-
 /** The parameters of a layer's experts. */
-export function expertSpecs(config: ModelConfig, experts: ExpertsConfig, spec: MakeSpec): ParamSpec[] {
+export function expertSpecs(config: ModelConfig, experts: ExpertsConfig, layer: number, spec: MakeSpec): ParamSpec[] {
   const { hiddenSize, mlpGate } = config;
   const { count: E, perToken, intermediateSize: F, latentSize, sharedSize } = experts;
   const d = latentSize ?? hiddenSize;
   const share = perToken / E;
   const [up, width] = mlpGate ? ['gateup', 2 * F] : ['up', F];
   return [
-    spec('wrouter', 'in', [hiddenSize, E], matrixInit(config, hiddenSize, false)),
-    ...(experts.routerBias ? [spec('brouter', 'vector', [E], ZEROS)] : []),
+    ...routerSpecs(config, experts, layer, spec),
     ...(experts.correctionBias ? [spec('correction', 'vector', [E], ZEROS)] : []),
     ...(latentSize === null
       ? []
@@ -109,17 +107,19 @@ export function buildExperts(
   experts: ExpertsConfig,
   params: ReadonlyMap<string, Value>,
   x: Value,
-): { readonly out: Value; readonly routing: Routing } {
+  routerState: Value | null,
+): { readonly out: Value; readonly routing: Routing; readonly routerState: Value | null } {
   const param = (name: string): Value => got(params, `mlp.${name}`);
   const bias = (name: string): Value | null => (config.mlpBias ? param(name) : null);
   const tokens = reshape(x, [sizeOf(x.shape.slice(0, -1)), last(x.shape)]);
-  const choice = route(experts, param, tokens);
+  const router = buildRouter(config, experts, param, tokens, routerState);
+  const choice = route(experts, param, router.logits);
   const latent = experts.latentSize !== null;
   const read = latent ? affine(tokens, param('wlatentin'), bias('blatentin')) : tokens;
   const mixed = mixExperts(config, experts, param, read, choice);
   const own = latent ? affine(mixed, param('wlatentout'), bias('blatentout')) : mixed;
   const out = experts.sharedSize === null ? own : add(own, sharedExpert(config, experts, param, tokens));
-  return { out: reshape(out, x.shape), routing: choice.routing };
+  return { out: reshape(out, x.shape), routing: choice.routing, routerState: router.state };
 }
 
 function sharedExpert(
@@ -162,12 +162,11 @@ interface Choice {
 /** Stands for minus infinity among scores: below all of them, and finite. */
 const NEVER = -1e30;
 
-function route(experts: ExpertsConfig, param: (name: string) => Value, x: Value): Choice {
-  const { count: E, perToken: k, scores: kind, normalize, normalizeEps, scale } = experts;
-  const N = at(x.shape, 0);
-  const logits = affine(x, param('wrouter'), experts.routerBias ? param('brouter') : null);
+function route(experts: ExpertsConfig, param: (name: string) => Value, logits: Value): Choice {
+  const { perToken: k, scores: kind, normalize, normalizeEps, scale } = experts;
+  const [N, E] = dims(logits, 2);
   const scores = kind === 'softmax' ? softmax(logits) : sigmoid(logits);
-  const biased = experts.correctionBias ? add(scores, reshape(param('correction'), [1, E])) : scores;
+  const biased = biasedScores(experts, param, scores);
   let left = withinGroups(experts, stopGradient(biased));
   const numbers = iota('i32', [1, E], 1);
   const zero = scalar(0, scores.dtype);
@@ -185,7 +184,33 @@ function route(experts: ExpertsConfig, param: (name: string) => Value, x: Value)
   const sum = weights.reduce((a, b) => add(a, b));
   const factor = normalize ? div(scalar(scale, sum.dtype), normalizeEps === 0 ? sum : add(sum, normalizeEps)) : scale;
   const joined = concat(weights, 1);
-  return { chosen, mask, weights: mul(joined, factor), routing: routingOf(experts, logits, scores, mask) };
+  const weighed = mul(joined, factor);
+  const routing = routingOf(experts, logits, scores, mask);
+  return experts.skip !== null
+    ? withoutSkipped(experts, { chosen, weights: weighed, routing })
+    : { chosen, mask, weights: weighed, routing };
+}
+
+/** Scores `[N,C]` with the biases that they have in the choice. */
+function biasedScores(
+  { count: E, correctionBias, skip }: ExpertsConfig,
+  param: (name: string) => Value,
+  scores: Value,
+): Value {
+  const own = correctionBias ? param('correction') : full(scores.dtype, [E], 0);
+  if (skip !== null) return add(scores, reshape(concat([own, full(scores.dtype, [1], skip)], 0), [1, E + 1]));
+  return correctionBias ? add(scores, reshape(own, [1, E])) : scores;
+}
+
+/** Sends tokens that chose no expert to the first one, with weight 0. */
+function withoutSkipped({ count: E }: ExpertsConfig, { chosen, weights, routing }: Omit<Choice, 'mask'>): Choice {
+  const choice = at(chosen, 0);
+  const [N] = dims(weights, 2);
+  const skipped = eq(choice, E);
+  const sent = select(skipped, scalar(0, 'i32'), choice);
+  const mask = convert(eq(iota('i32', [1, E], 1), reshape(sent, [N, 1])), 'i32');
+  const kept = select(reshape(skipped, [N, 1]), scalar(0, weights.dtype), weights);
+  return { chosen: [sent], mask, weights: kept, routing };
 }
 
 /** Scores `[N,E]` with those outside of a token's best groups below all others. */
@@ -213,12 +238,8 @@ function withinGroups({ groups, count: E }: ExpertsConfig, scores: Value): Value
   return select(reshape(open, [N, E]), scores, scalar(NEVER, scores.dtype));
 }
 
-function routingOf(
-  { count: E, perToken, scores: kind }: ExpertsConfig,
-  logits: Value,
-  scores: Value,
-  mask: Value,
-): Routing {
+function routingOf({ perToken, scores: kind }: ExpertsConfig, logits: Value, scores: Value, mask: Value): Routing {
+  const E = at(mask.shape, 1);
   const float = convert(mask, scores.dtype);
   const share = reduceMean(float, [0]);
   const parts = kind === 'softmax' ? scores : div(scores, reduceSum(scores, [1], true));

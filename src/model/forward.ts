@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
-import { present, at, ConfigError, dims, ShapeError, type DType } from '../core/index.js';
+import { present, at, last, ConfigError, dims, ShapeError, type DType } from '../core/index.js';
 import {
   add,
   crossEntropy,
@@ -28,7 +28,7 @@ import type { Routing } from './experts.js';
 import { documentPositions } from './documents.js';
 import type { MixerScope } from './mixer.js';
 import { buildMixer } from './mixers.js';
-import { gainedNorm, normalize, normParameters, scaled } from './norm.js';
+import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 import { parameterSpecs } from './params.js';
 import { noTap, type Tap } from './tap.js';
 
@@ -87,9 +87,11 @@ export function forward(
     embed(config, params, tokens, { positions: null, segments: options.segments ?? null }),
   );
   const routing = new Map<number, Routing>();
+  let routerState: Value | null = null;
   for (let layer = 0; layer < config.numLayers; layer++) {
-    const after = forwardLayer(config, params, layer, x, options);
+    const after: LayerResult = forwardLayer(config, params, layer, { x, routerState }, options);
     x = tap({ kind: 'stream', layer }, after.out);
+    routerState = after.routerState;
     if (after.routing !== null) routing.set(layer, after.routing);
   }
   return { logits: headLogits(config, params, x), stream: x, routing };
@@ -103,7 +105,8 @@ export function embed(config: ModelConfig, params: ParameterValues, tokens: Valu
   const own = scaled(take(present(params.get('embed.weight')), tokens), config.embeddingScale);
   const x =
     config.learnedPositions === null ? own : add(own, positionVectors(config.learnedPositions, params, tokens, places));
-  return config.embeddingNorm ? normalize(config, x, normParameters(config, params, 'embed.norm')) : x;
+  const normed = config.embeddingNorm ? normalize(config, x, normParameters(config, params, 'embed.norm')) : x;
+  return shifted(config, params, normed, 'embed.affine');
 }
 
 /** The learned vectors of the positions of tokens `[B,T]`, `[B,T,d]` or `[1,T,d]`; `count` positions have one. */
@@ -139,7 +142,9 @@ export function finalNorm(config: ModelConfig, params: ParameterValues, x: Value
 /** The final norm and the output head on values of the residual stream after the last layer: `[...,d] -> [...,V]`. */
 export function headLogits(config: ModelConfig, params: ParameterValues, x: Value): Value {
   const { logitScale, logitSoftcap: cap } = config;
-  const logits = scaled(headProduct(config, params, x), logitScale);
+  const product = headProduct(config, params, x);
+  const biased = config.headBias ? add(product, present(params.get('head.bias'))) : product;
+  const logits = scaled(biased, logitScale);
   return softcapped(logits, cap);
 }
 
@@ -173,7 +178,7 @@ function forwardLayer(
   config: ModelConfig,
   params: ParameterValues,
   layer: number,
-  x: Value,
+  { x, routerState }: LayerInputs,
   options: ForwardOptions,
 ): LayerResult {
   const given = layerParameters(params, layer);
@@ -183,34 +188,50 @@ function forwardLayer(
   const build = (values: readonly Value[], tap: Tap) => {
     const [first, ...rest] = values as [Value, ...Value[]];
     const own = new Map(names.map((name, i) => [name, at(rest, i)]));
-    return buildLayer(config, layer, first, own, { tap, segments: rest[names.length] ?? null });
+    const state = routerState === null ? null : at(rest, names.length);
+    const documents = segments === null ? null : last(rest);
+    return buildLayer(config, layer, { x: first, routerState: state }, own, { tap, segments: documents });
   };
-  const values = [x, ...given.values(), ...(segments ? [segments] : [])];
+  const values = [x, ...given.values(), ...(routerState ? [routerState] : []), ...(segments ? [segments] : [])];
   if (!wanted) return build(values, options.tap ?? noTap);
   const routed = blockOf(config, layer).mlp && expertsOf(config, layer) !== null;
-  const [out, balance, z, load] = remat(values, (inner) => {
-    const { out, routing } = build(inner, noTap);
-    return [out, ...(routing === null ? [] : [routing.balance, routing.z, routing.load])];
+  const hands = config.experts !== null && config.experts.routerSize !== null && (routed || routerState !== null);
+  const [out, ...more] = remat(values, (inner) => {
+    const { out, routing, routerState: state } = build(inner, noTap);
+    return [
+      out,
+      ...(hands ? [present(state)] : []),
+      ...(routing === null ? [] : [routing.balance, routing.z, routing.load]),
+    ];
   });
+  const state = hands ? present(more.shift()) : null;
+  const [balance, z, load] = more;
   const routing = routed ? { balance: present(balance), z: present(z), load: present(load) } : null;
-  return { out: present(out), routing };
+  return { out: present(out), routing, routerState: state };
+}
+
+/** What a layer reads: the residual stream, and what the router before handed on. */
+interface LayerInputs {
+  readonly x: Value;
+  readonly routerState: Value | null;
 }
 
 /** The residual stream after a layer, and what its router did. */
 interface LayerResult {
   readonly out: Value;
   readonly routing: Routing | null;
+  readonly routerState: Value | null;
 }
 
 function buildLayer(
   config: ModelConfig,
   layer: number,
-  x: Value,
+  inputs: LayerInputs,
   params: ReadonlyMap<string, Value>,
   { tap, segments }: { readonly tap: Tap; readonly segments: Value | null },
 ): LayerResult {
   const plan = config.layers[layer] as ModelConfig['layers'][number];
-  return buildBlock({ config, layer, x, params, positions: null, segments }, (scope) => {
+  return buildBlock({ config, layer, ...inputs, params, positions: null, segments }, (scope) => {
     const { out } = buildMixer({ ...scope, tap }, plan);
     return { out: tap({ kind: 'mixerOut', layer }, out) };
   });

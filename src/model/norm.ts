@@ -54,6 +54,20 @@ export function gainedNorm(fields: NormFields, x: Value, { gain, bias }: NormPar
   return { x: normalize(fields, x), matrix: (w) => mul(w, column) };
 }
 
+/**
+ * `(x + bias) weight` with the learned vectors of that name; x itself where the model's sums have none.
+ *
+ * @param params parameters by name, as `name` counts them
+ */
+export function shifted(
+  { residualAffine }: Pick<ModelConfig, 'residualAffine'>,
+  params: ReadonlyMap<string, Value>,
+  x: Value,
+  name: string,
+): Value {
+  return residualAffine ? mul(add(x, got(params, `${name}.bias`)), got(params, `${name}.weight`)) : x;
+}
+
 /** `x` times a constant; x itself if that is 1. */
 export function scaled(x: Value, factor: number): Value {
   return factor === 1 ? x : mul(x, factor);

@@ -10,7 +10,7 @@ import { expertsOf } from './experts-config.js';
 import { expertSpecs } from './experts.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
-import { halves, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { halves, ONES, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
 
 /** Every parameter, in the order embedding, layers (norm, mixer, norm, MLP), final norm, head. */
@@ -41,9 +41,13 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
       ? []
       : [{ ...embedding, name: 'embed.positions', shape: [config.learnedPositions, d] }]),
     ...(config.embeddingNorm ? normSpecs(config, 'embed.norm', null) : []),
+    ...affineSpecs(config, null, 'embed.affine'),
     ...layers,
     ...normSpecs(config, 'norm', null),
     ...(tieEmbeddings ? [] : [head]),
+    ...(config.headBias
+      ? [{ ...head, name: 'head.bias', shape: [vocabSize], init: ZEROS, role: 'vector' as const }]
+      : []),
   ];
 }
 
@@ -63,6 +67,16 @@ function normSpecs(config: ModelConfig, name: string, layer: number | null): Par
   ];
 }
 
+/** The factor and the shift of a term of a sum, where sums have them. */
+function affineSpecs(config: ModelConfig, layer: number | null, ...terms: readonly string[]): ParamSpec[] {
+  if (!config.residualAffine) return [];
+  const spec = (name: string, init: ParamSpec['init']): ParamSpec => ({
+    name: layer === null ? name : `layers.${layer}.${name}`,
+    ...{ shape: [config.hiddenSize], init, part: 'norm', role: 'vector', layer },
+  });
+  return terms.flatMap((term) => [spec(`${term}.weight`, ONES), spec(`${term}.bias`, ZEROS)]);
+}
+
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
   const { norm: placement, parallel, mlp } = blockOf(config, layer);
   const norm = (name: string) => normSpecs(config, name, layer);
@@ -72,12 +86,14 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
     ...(mixes && before ? norm('norm1') : []),
     ...mixerOf(plan).params(config, plan, layer),
     ...(mixes && after ? norm('postnorm1') : []),
+    ...(mixes ? affineSpecs(config, layer, 'skip1', 'add1') : []),
     ...(!mlp
       ? []
       : [
           ...(before && !parallel ? norm('norm2') : []),
           ...mlpSpecs(config, layer),
           ...(after ? norm('postnorm2') : []),
+          ...affineSpecs(config, layer, 'skip2', 'add2'),
         ]),
   ];
 }
@@ -95,7 +111,7 @@ function mlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
     ...(share === undefined ? {} : { share }),
   });
   const experts = expertsOf(config, layer);
-  if (experts !== null) return expertSpecs(config, experts, spec);
+  if (experts !== null) return expertSpecs(config, experts, layer, spec);
   const [up, width] = mlpGate ? ['gateup', 2 * f] : ['up', f];
   return [
     { ...spec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)), ...halves(mlpGate, f) },

@@ -1,14 +1,15 @@
 /** Recurrent mixers as layers of a model: from the definitions of `mixers/` to the rules that the model asks for. */
 import { at, got, invariant, sizeOf } from '../core/index.js';
-import { convert, eq, reshape, rotary, rotaryAt, rotaryFrequencies, select, type Value } from '../graph/index.js';
+import { eq, rotary, rotaryAt, rotaryFrequencies } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import { firstTokens } from './documents.js';
 import type { Mixer, MixerScope } from './mixer.js';
-import type { ParamMaker, RecurrentDefinition, RecurrentScope, StateAccess } from './mixers/definition.js';
+import type { ParamMaker, RecurrentDefinition, RecurrentScope } from './mixers/definition.js';
 import { RECURRENT, type RecurrentMixer, type SectionName, type SectionOf } from './mixers/table.js';
 import type { ParamInit, ParamRole, ParamSpec } from './mixers/spec.js';
 import { convBiasInit, convInit, matrixInit } from './param-inits.js';
 import type { PlanOf } from './plan.js';
+import { chunkStates, wholeSequences } from './state-access.js';
 
 /** The section of a mixer that the model uses. */
 export function sectionOf<M extends SectionName>(config: ModelConfig, mixer: M): SectionOf<M> {
@@ -67,14 +68,6 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
   };
 }
 
-/** Whole sequences: states start as zeros and nobody reads them afterwards. */
-const WHOLE_SEQUENCES = { read: () => null, write: () => undefined, maskPadding: (x: Value) => x };
-
-/** `x [B,T,...]` where `valid` (bool `[B,T]`), else 0. */
-function onlyWhere(valid: Value, x: Value): Value {
-  return select(reshape(valid, [...valid.shape, ...x.shape.slice(2).map(() => 1)]), x, 0);
-}
-
 /** The rules of a recurrent mixer from its definition. */
 export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf<M>> {
   // Each definition is generic in its section; the table pairs them by name, which TypeScript cannot follow here.
@@ -94,26 +87,15 @@ export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf
         dtype: exact && dtype === 'bf16' ? 'f32' : dtype,
       })),
     step: (scope) => {
-      const after: Record<string, Value> = {};
-      // States that need not be exact may be kept in another dtype than that of the parameters.
       const exact = new Map(
         definition.states(sectionOf(scope.config, mixer), scope.config).map((s) => [s.name, s.exact]),
       );
-      const inOwn = (name: string, value: Value) => (got(exact, name) ? value : convert(value, scope.x.dtype));
-      const access: StateAccess = {
-        segments: null,
-        read: (name) => inOwn(name, scope.state(name)),
-        write: (name, value) => void (after[name] = convert(value, scope.state(name).dtype)),
-        maskPadding: (x) => onlyWhere(scope.place.valid, x),
-      };
+      const { access, after } = chunkStates(scope, (name) => got(exact, name));
       const out = definition.mix(scopeOf(scope, mixer), sectionOf(scope.config, mixer), access);
       return { out, state: after };
     },
     build: (scope) => ({
-      out: definition.mix(scopeOf(scope, mixer), sectionOf(scope.config, mixer), {
-        ...WHOLE_SEQUENCES,
-        segments: scope.segments,
-      }),
+      out: definition.mix(scopeOf(scope, mixer), sectionOf(scope.config, mixer), wholeSequences(scope.segments)),
     }),
   };
 }

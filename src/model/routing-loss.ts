@@ -1,6 +1,7 @@
 /** What training adds to the loss so that experts get tokens evenly, and how evenly they do. */
 import { add, concat, log, max, mul, reduceMax, reduceSum, reshape, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
+import { choicesOf } from './experts-config.js';
 import type { Routing } from './experts.js';
 
 /** How evenly a model's experts get tokens. */
@@ -37,13 +38,14 @@ export function routingNumbers({ experts }: ModelConfig, routing: ReadonlyMap<nu
   if (experts === null || layers.length === 0) return null;
   const entropy = layers.map(({ load }) => reduceSum(mul(load, log(max(load, 1e-30)))));
   // One expert is even by itself.
-  const share = experts.count === 1 ? add(mean(entropy), 1) : mul(mean(entropy), -1 / Math.log(experts.count));
+  const share =
+    choicesOf(experts) === 1 ? add(mean(entropy), 1) : mul(mean(entropy), -1 / Math.log(choicesOf(experts)));
   const peaks = layers.map(({ load }) => reshape(reduceMax(load), [1]));
   return concat(
     [
       reshape(mean(layers.map((r) => r.balance)), [1]),
       reshape(share, [1]),
-      reshape(mul(reduceMax(concat(peaks, 0)), experts.count), [1]),
+      reshape(mul(reduceMax(concat(peaks, 0)), choicesOf(experts)), [1]),
     ],
     0,
   );

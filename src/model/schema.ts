@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { LIMITS, sizeUpTo, realNumber } from '../core/index.js';
 import { PLAIN_ACTIVATIONS } from './mixers/activations.js';
+import { ccaSchema } from './cca-config.js';
 import { expertsSchema } from './experts-config.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { recurrentSections } from './recurrent-config.js';
@@ -249,16 +250,30 @@ export const modelSchema = z.strictObject({
     .describe(
       'experts in place of the MLP: a router sends each token to a few of them; null for MLPs that every token passes',
     ),
+  residualAffine: z
+    .boolean()
+    .default(false)
+    .describe(
+      'learned shifts and factors a channel on the residual stream and on what is added to it, at every sum, and on the embedding',
+    ),
   queryScaling: queryScalingSchema
     .nullable()
     .default(null)
     .describe('queries that grow with their position p, by one of two laws; null for none'),
   embeddingScale: scale('factor on the embedding'),
+  headBias: z.boolean().default(false).describe('a learned bias of the output head'),
   logitScale: scale('factor on the logits'),
   logitSoftcap: positive()
     .nullable()
     .default(null)
     .describe('c tanh(logits / c) in place of the logits; null for none'),
+  cca: ccaSchema
+    .nullable()
+    .default(null)
+    .describe(
+      'compressed convolutional attention (ZAYA): queries and keys through two convolutions, half of the values from the token ' +
+        'before; null for plain projections',
+    ),
   sinks: z.boolean().default(false).describe('a learned sink logit per query head in the softmax denominator'),
   outputGate: z
     .union([z.boolean(), z.literal('head')])

@@ -21,7 +21,7 @@ export interface WeightTransfer {
 }
 
 /** Fields of attention: they may differ, and what parameters come or go with them is said. */
-const ATTENTION_PARTS = ['qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias'] as const;
+const ATTENTION_PARTS = ['qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias', 'cca'] as const;
 /** Fields of positions, which have no parameters. */
 const POSITIONS = ['ropeTheta', 'ropeDim', 'ropeScaling', 'localRope', 'queryScaling'] as const;
 /** The fields that may differ beside the sections of recurrent mixers; `init` says how new parameters start. */

@@ -64,6 +64,13 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     },
   ],
   [
+    'compressed convolutional attention, learned sums, routers that hand on a state',
+    {
+      ...{ layers: 'swa:4 full', cca: {}, numKvHeads: 2, residualAffine: true, headBias: true, attentionBias: 'all' },
+      experts: { count: 4, perToken: 1, intermediateSize: 6, routerSize: 5, skip: 0.1, normalize: false },
+    },
+  ],
+  [
     'xIELU and a gate a head',
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],

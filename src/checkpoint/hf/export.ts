@@ -174,7 +174,7 @@ function essence(config: ModelConfig): Record<string, string> {
   const unused = new Set<string>([
     ...(groups.length > 0
       ? []
-      : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias']),
+      : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias', 'cca']),
     ...(groups.some((g) => g.rope === true) ? [] : ['ropeTheta', 'ropeScaling']),
     // Latent attention has widths of its own.
     ...(own.length > 0 || groups.length === 0 ? [] : ['numKvHeads', 'qkNorm']),
@@ -312,7 +312,7 @@ function outgoing(family: Family, config: ModelConfig): Map<string, Outgoing> {
 }
 
 function gather({ shape, from }: Outgoing, parameters: ExportedParameters): HostTensor<'f32'> {
-  const data = new Float32Array(sizeOf(shape));
+  const data = new Float32Array(sizeOf(shape)).fill(from[0]?.source.rest ?? 0);
   for (const { parameter, offset, source, first } of from) {
     const width = rowWidth(parameter, source);
     const ours = present(parameters.get(parameter.name)).data.subarray(offset, offset + sizeOf(parameter.shape));

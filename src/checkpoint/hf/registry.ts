@@ -26,6 +26,7 @@ import { apertus, arcee, nanochat, starcoder2 } from './families/ungated.js';
 import { qwen35, qwen35Moe } from './families/qwen3-5.js';
 import { afmoe, laraMini } from './families/hybrid-experts.js';
 import { gptOss, mixtral, olmoe, qwen2Moe, qwen3Moe } from './families/sparse.js';
+import { zaya } from './families/zaya.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
 import { named, type Prefixes } from './family/names.js';
@@ -85,6 +86,7 @@ export const FAMILIES: readonly Family[] = [
   graniteMoeSwa,
   cohereCompass,
   beam,
+  zaya,
 ];
 
 /** Values of `model_type` that can be read. */

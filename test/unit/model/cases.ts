@@ -18,6 +18,10 @@ export function randomParameters(config: ModelConfig, seed = 1): Map<string, Hos
   );
 }
 
+/** `tolerance`, or that of GELU, which graphs compute to the precision of float32. */
+export const toleranceOf = ({ experts }: Partial<ModelInput>, tolerance: number): number =>
+  (experts?.routerSize ?? null) === null ? tolerance : 1e-7;
+
 export function randomTokens(config: ModelConfig, length: number, seed = 1): number[] {
   const rng = Rng.of(seed, 'tokens');
   return Array.from({ length }, () => rng.int(config.vocabSize));
@@ -205,6 +209,16 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
       experts: { count: 6, perToken: 4, intermediateSize: 5, weigh: 'input', latentSize: 8, sharedSize: 5, bias: true },
     },
   ],
+  [
+    'experts whose routers hand on a state, with a choice of none, a dense layer between',
+    {
+      ...{ layers: 'swa:4 full full', numLayers: 3 },
+      experts: {
+        ...{ count: 4, perToken: 1, intermediateSize: 5, normalize: false, routerSize: 6, skip: 0.1, dense: [1] },
+        correctionBias: true,
+      },
+    },
+  ],
   ['experts in layers of one block', { layers: 'swa:4 mlp', experts: { count: 3, perToken: 3, intermediateSize: 5 } }],
   ['layers of one block', { layers: 'swa:4 mlp full:nope mlp', numLayers: 4, mlpGate: false, activation: 'relu2' }],
   [
@@ -239,6 +253,30 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   [
     'latent attention with a gate a head and biases on latents',
     { layers: 'mla:8 mla:9', outputGate: 'head', attentionBias: 'qkv', mla: { queryRank: 4 } },
+  ],
+  ['compressed convolutional attention', { layers: 'swa:4 full#2,1', cca: {}, numKvHeads: 2 }],
+  [
+    'compressed convolutional attention with biases, longer convolutions, heads apart and positions of part of each head',
+    {
+      ...{ layers: 'swa:3:nope/full swa:5:local', localRope: { theta: 100 }, ropeDim: 2, attentionBias: 'all' },
+      ...{ cca: { width: 3, headWidth: 4 }, numKvHeads: 4, outputGate: true },
+    },
+  ],
+  ['convolutions of one token on queries and keys', { layers: 'full', cca: { width: 1, headWidth: 1 }, numKvHeads: 1 }],
+  [
+    'learned factors and shifts at every sum, a bias of the head',
+    { layers: 'swa:4 full', residualAffine: true, headBias: true, logitScale: 0.5, block: [{ norm: 'both' }, {}] },
+  ],
+  [
+    'learned factors and shifts of parallel blocks on a normalized embedding',
+    {
+      layers: 'full',
+      residualAffine: true,
+      block: { parallel: true },
+      tieEmbeddings: true,
+      headBias: true,
+      embeddingNorm: true,
+    },
   ],
   [
     'latent attention with a gate that has biases',

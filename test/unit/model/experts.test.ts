@@ -57,6 +57,10 @@ function built(settings: Partial<ModelInput>, length = 7) {
 const KINDS: readonly (readonly [string, Partial<ModelInput>])[] = [
   ['softmax', { experts: { ...EXPERTS, balanceLoss: 0.5, routerZLoss: 0.3 } }],
   [
+    'routers that hand on a state, a choice of none',
+    { experts: { ...EXPERTS, perToken: 1, normalize: false, routerSize: 5, skip: 0.1, balanceLoss: 0.5 } },
+  ],
+  [
     'softmax without normalization, weighted inputs',
     { experts: { ...EXPERTS, normalize: false, weigh: 'input', bias: true, balanceLoss: 0.5 } },
   ],
@@ -135,6 +139,12 @@ describe('experts', () => {
     [{ groups: { count: 3, perToken: 4 } }, 'model.experts.groups.perToken 4 is more than the 3 groups'],
     [{ groups: { count: 6, perToken: 2 } }, 'model.experts.groups.best 2 is more than the 1 experts of a group'],
     [{ sharedGate: true }, 'model.experts.sharedGate needs a shared expert; give sharedSize'],
+    [{ skip: 0.1 }, 'model.experts.skip needs perToken 1, not 2'],
+    [
+      { skip: 0.1, perToken: 1, groups: { count: 3, perToken: 1 } },
+      'model.experts.skip has no group; leave groups out',
+    ],
+    [{ routerSize: 4, routerBias: true }, 'model.experts.routerBias has no place in a router with layers of its own'],
     [{ dense: [2] }, 'model.experts.dense has layer 2, and the layers are 0 to 1; leave it out'],
   ])('refuse %j in a sentence', (settings, message) => {
     const resolve = () => resolveModelConfig({ ...SMALL, layers: 'swa:4 full', experts: { ...EXPERTS, ...settings } });

@@ -13,7 +13,7 @@ import {
   type ModelConfig,
   TapReader,
 } from '../../../src/model/index.js';
-import { CASES, RECURRENT_CASES, randomParameters, randomTokens, SMALL, worst } from './cases.js';
+import { CASES, RECURRENT_CASES, randomParameters, randomTokens, SMALL, worst, toleranceOf } from './cases.js';
 import { plainForward } from './plain-model.js';
 
 interface Run {
@@ -55,14 +55,14 @@ describe('forward', () => {
         got.logits,
         plain.flatMap((p) => p.logits.flat()),
       ),
-    ).toBeLessThan(1e-12);
+    ).toBeLessThan(toleranceOf(settings, 1e-12));
     got.hidden.forEach((h, i) =>
       expect(
         worst(
           h,
           plain.flatMap((p) => p.hidden[i]?.flat() ?? []),
         ),
-      ).toBeLessThan(1e-12),
+      ).toBeLessThan(toleranceOf(settings, 1e-12)),
     );
   });
 

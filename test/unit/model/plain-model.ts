@@ -13,6 +13,8 @@ import {
   type QueryScaling,
 } from '../../../src/model/index.js';
 
+import { plainCca } from './plain-cca.js';
+
 export interface PlainResult {
   /** `[T][V]` */
   readonly logits: number[][];
@@ -90,8 +92,6 @@ const ACTIVATIONS: Readonly<
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 const plus = (a: readonly number[], b: readonly number[]): number[] => a.map((v, i) => v + (b[i] ?? NaN));
-const mixedBy = (a: readonly number[], fa: number, b: readonly number[], fb: number): number[] =>
-  a.map((v, i) => fa * v + fb * (b[i] ?? NaN));
 const dotOf = (a: readonly number[], b: readonly number[]): number => a.reduce((s, v, i) => s + v * (b[i] ?? NaN), 0);
 
 /** The forward pass of one sequence. */
@@ -115,7 +115,15 @@ export function plainForward(
     const vectors = numbers('embed.positions');
     stream = stream.map((x, t) => x.map((v, c) => v + (vectors[t * d + c] ?? NaN)));
   }
+  const shifted = (x: readonly number[], name: string): number[] => {
+    if (!config.residualAffine) return [...x];
+    const [bias, weight] = [numbers(`${name}.bias`), numbers(`${name}.weight`)];
+    return x.map((v, c) => (v + (bias[c] ?? NaN)) * (weight[c] ?? NaN));
+  };
   if (config.embeddingNorm) stream = stream.map((x) => streamNorm(config, x, numbers, 'embed.norm'));
+  stream = stream.map((x) => shifted(x, 'embed.affine'));
+  // What routers hand on, token by token.
+  const states: (number[] | null)[] = tokens.map(() => null);
   const hidden = [stream];
   const probabilities: number[][][][] = [];
   for (let layer = 0; layer < config.numLayers; layer++) {
@@ -130,9 +138,14 @@ export function plainForward(
     const inputs = mixes ? stream.map((x) => read(x, 'norm1')) : [];
     const attended = mixes ? plainAttention(config, layer, inputs, numbers, matrix) : null;
     probabilities.push(attended?.probabilities ?? []);
-    const mlp = (inner: readonly number[]): number[] => {
+    const mlp = (inner: readonly number[], t: number): number[] => {
       const experts = expertsOf(config, layer);
-      if (experts !== null) return plainExperts(config, experts, inner, (name) => numbers(`${at}.mlp.${name}`));
+      if (experts !== null) {
+        const own = (name: string) => numbers(`${at}.mlp.${name}`);
+        const { logits, state } = plainRouter(config, experts, inner, own, states[t] ?? null);
+        states[t] = state;
+        return plainExperts(config, experts, inner, logits, own);
+      }
       const up = config.mlpGate ? 'gateup' : 'up';
       const learned = (name: string) => numbers(`${at}.mlp.${name}`)[0] ?? NaN;
       const [first, down] = [matrix(`${at}.mlp.w${up}`), matrix(`${at}.mlp.wdown`)];
@@ -146,11 +159,19 @@ export function plainForward(
     };
     stream = stream.map((x, t) => {
       const mixed = attended && write(attended.outputs[t] ?? [], 'postnorm1');
-      const middle = mixed ? mixedBy(base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale) : x;
+      const sum = (which: 1 | 2, skip: readonly number[], onSkip: number, y: readonly number[], onY: number) => {
+        const term = (v: readonly number[], by: number, name: string) =>
+          shifted(
+            v.map((c) => c * by),
+            `${at}.${name}${which}`,
+          );
+        return plus(term(skip, onSkip, 'skip'), term(y, onY, 'add'));
+      };
+      const middle = mixed ? sum(1, base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale) : x;
       if (!block.mlp) return middle;
-      if (block.parallel) return mixedBy(middle, 1, mlp(inputs[t] ?? []), block.mlpScale);
-      const added = write(mlp(read(middle, 'norm2')), 'postnorm2');
-      return mixedBy(base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale);
+      if (block.parallel) return sum(2, middle, 1, mlp(inputs[t] ?? [], t), block.mlpScale);
+      const added = write(mlp(read(middle, 'norm2'), t), 'postnorm2');
+      return sum(2, base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale);
     });
     hidden.push(stream);
   }
@@ -158,6 +179,7 @@ export function plainForward(
     const scaled = x * config.logitScale;
     return config.logitSoftcap === null ? scaled : config.logitSoftcap * Math.tanh(scaled / config.logitSoftcap);
   };
+  const headBias = config.headBias ? numbers('head.bias') : new Float64Array(config.vocabSize);
   const outputs = stream.map((x) => {
     const last = streamNorm(config, x, numbers, 'norm');
     if (!config.tieEmbeddings) return times(last, matrix('head.weight'));
@@ -165,7 +187,7 @@ export function plainForward(
       dotOf(last, Array.from(embedding.subarray(v * d, (v + 1) * d))),
     );
   });
-  return { logits: outputs.map((row) => row.map(capped)), hidden, probabilities };
+  return { logits: outputs.map((row) => row.map((x, v) => capped(x + (headBias[v] ?? NaN)))), hidden, probabilities };
 }
 
 /** Queries, keys and values of one head, one row a token, and the factor on their scores. */
@@ -220,11 +242,37 @@ const nth = (data: Float64Array, index: number, inner: number, columns: number):
   columns,
 });
 
-/** A router, the experts that it chooses for one token, and the shared one. */
+/** The logits of a router for one token, and what it hands on. */
+function plainRouter(
+  config: ModelConfig,
+  experts: ExpertsConfig,
+  x: readonly number[],
+  numbers: (name: string) => Float64Array,
+  before: readonly number[] | null,
+): { logits: number[]; state: number[] | null } {
+  const { routerSize: R } = experts;
+  const choices = experts.count + Number(experts.skip !== null);
+  const plus = (v: readonly number[], bias: ArrayLike<number>) => v.map((y, i) => y + (bias[i] ?? NaN));
+  const project = (v: readonly number[], name: string, n: number) => times(v, nth(numbers(`w${name}`), 0, v.length, n));
+  if (R === null) {
+    const logits = project(x, 'router', choices);
+    return { logits: experts.routerBias ? plus(logits, numbers('brouter')) : logits, state: null };
+  }
+  const own = plus(project(x, 'routerin', R), numbers('brouterin'));
+  const factors = before === null ? null : numbers('routerskip');
+  const state = own.map((v, i) => v + (factors === null ? 0 : (before?.[i] ?? NaN) * (factors[i] ?? NaN)));
+  const gelu = (v: number) => ACTIVATIONS.gelu(v, () => NaN);
+  let y = normed(state, numbers('routernorm.weight'), config.rmsNormEps);
+  for (const name of ['router1', 'router2']) y = plus(project(y, name, R), numbers(`b${name}`)).map(gelu);
+  return { logits: project(y, 'router', choices), state };
+}
+
+/** The experts that a router's logits choose for one token, and the shared one. */
 function plainExperts(
   config: ModelConfig,
   experts: ExpertsConfig,
   x: readonly number[],
+  logits: readonly number[],
   numbers: (name: string) => Float64Array,
 ): number[] {
   const { count: E, perToken, intermediateSize: F, groups, clamped } = experts;
@@ -232,14 +280,14 @@ function plainExperts(
   const up = config.mlpGate ? 'gateup' : 'up';
   const width = config.mlpGate ? 2 : 1;
   const plus = (v: readonly number[], bias: ArrayLike<number> | null) => v.map((y, i) => y + (bias?.[i] ?? 0));
-  const logits = plus(times(x, nth(numbers('wrouter'), 0, d, E)), experts.routerBias ? numbers('brouter') : null);
   const top = Math.max(...logits);
   const total = logits.reduce((sum, l) => sum + Math.exp(l - top), 0);
   const scores = logits.map((l) => (experts.scores === 'softmax' ? Math.exp(l - top) / total : 1 / (1 + Math.exp(-l))));
-  const choice = plus(scores, experts.correctionBias ? numbers('correction') : null);
+  const corrected = plus(scores, experts.correctionBias ? numbers('correction') : null);
+  const choice = corrected.map((c, e) => (e === E ? c + (experts.skip ?? NaN) : c));
   const sorted = (list: readonly number[]) => [...list].sort((a, b) => b - a);
-  const size = groups === null ? E : E / groups.count;
-  const groupScores = Array.from({ length: E / size }, (_, g) =>
+  const size = groups === null ? choice.length : E / groups.count;
+  const groupScores = Array.from({ length: choice.length / size }, (_, g) =>
     sorted(choice.slice(g * size, (g + 1) * size))
       .slice(0, groups?.best ?? 1)
       .reduce((a, b) => a + b, 0),
@@ -271,6 +319,7 @@ function plainExperts(
     experts.bias ? numbers(name).subarray(e * n, (e + 1) * n) : null;
   let mixed = Array.from({ length: latent }, () => 0);
   for (const e of chosen) {
+    if (e === E) continue;
     const weight = ((scores[e] ?? NaN) / sum) * experts.scale;
     const input = experts.weigh === 'input' ? read.map((v) => v * weight) : read;
     const inner = plus(
@@ -314,6 +363,17 @@ function plainAttention(
   const bias = !latent && ['qkv', 'all'].includes(config.attentionBias) ? numbers(`${at}.bqkv`) : null;
   const project = (x: readonly number[], from: number, count: number): number[] =>
     times(x, wqkv!, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
+  const all = (H + 2 * G) * D;
+  const compressed =
+    config.cca === null || latent
+      ? null
+      : plainCca(
+          config,
+          { H, G },
+          inputs.map((x) => project(x, 0, all)),
+          project(new Array<number>(config.hiddenSize).fill(0), 0, all),
+          (name) => numbers(`${at}.${name}`),
+        );
   const headOf = (
     x: readonly number[],
     from: number,
@@ -328,7 +388,8 @@ function plainAttention(
         ? null
         : numbers(`${at}.${norm}.weight`);
     const shifted = given?.map((w) => w + config.normOffset) ?? null;
-    let head = project(x, from + index * D, D);
+    let head =
+      compressed === null ? project(x, from + index * D, D) : (compressed[t]?.[from === 0 ? 'q' : 'k'][index] ?? []);
     if (norm !== null && config.qkNorm === 'head') head = normed(head, shifted, eps);
     if (norm !== null && config.qkNorm === 'width') {
       head = normed(project(x, from, width), shifted, eps).slice(index * D, (index + 1) * D);
@@ -360,7 +421,7 @@ function plainAttention(
       : {
           q: inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope)),
           k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope)),
-          v: inputs.map((x) => headOf(x, (H + G) * D, g, null, 0, false)),
+          v: inputs.map((x, t) => compressed?.[t]?.v[g] ?? headOf(x, (H + G) * D, g, null, 0, false)),
           scale: config.attentionScale ?? 1 / Math.sqrt(D),
         };
     const { k, v, scale } = head;

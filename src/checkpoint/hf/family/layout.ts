@@ -20,6 +20,8 @@ export interface Source {
   readonly inner?: Shape;
   /** Where the rows are those of one of several matrices in the tensor `[count, rows, ...]`: which one. */
   readonly within?: { readonly index: number; readonly count: number };
+  /** What exported tensors hold in rows that no parameter takes (default: 0). */
+  readonly rest?: number;
   /** The name of these rows in memory, where the class keeps them as a tensor of their own there. */
   readonly inMemory?: string;
 }
