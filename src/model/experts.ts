@@ -59,7 +59,7 @@ export interface Routing {
   readonly balance: Value;
   /** The mean square of the log-sum-exp of the router's logits, a scalar. */
   readonly z: Value;
-  /** The share of the choices that each expert got, `[E]`, and last that of none where that is a choice; the sum is 1. */
+  /** The share of the choices that each expert got, `[E]`, and last that of none where it is a choice; the sum is 1. */
   readonly load: Value;
 }
 

@@ -2,7 +2,17 @@
 import { headGroups, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, StoredValues } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
-import { headChannels, headRows, matrix, range, rows, whole, stack, type ParameterLayout } from '../family/layout.js';
+import {
+  headChannels,
+  headRows,
+  matrix,
+  range,
+  rows,
+  whole,
+  stack,
+  type ParameterLayout,
+  type Source,
+} from '../family/layout.js';
 import { longestOf, readRope, writeRope, type HfRope } from '../family/rotary.js';
 import {
   COMMON_FIELDS,
@@ -138,7 +148,7 @@ function attentionLayout(config: ModelConfig, at: string, part: string): Paramet
   if (cca === null) return null;
   const channels = headChannels(config, 'halves');
   const [own, half] = [`${at}.qkv_proj`, (G * D) / 2];
-  const projections = (kind: string) => [
+  const projections = (kind: string): [Source, Source, Source, Source] => [
     { tensor: `${own}.q_proj.${kind}`, rows: H * D, take: headRows(H, channels) },
     { tensor: `${own}.k_proj.${kind}`, rows: G * D, take: headRows(G, channels) },
     whole(`${own}.v_proj_current.${kind}`, half),
