@@ -48,6 +48,8 @@ try {
     'dist/cli/main.js',
     'dist/web/app.js',
     'dist/web/app.css',
+    'dist/web/playground/worker.js',
+    'dist/web/playground/ort-wasm-simd-threaded.wasm',
     'docs/model.md',
     'presets/recall.yaml',
     'README.md',

@@ -1,4 +1,4 @@
-export * from './attention-rows.js';
+export * from './index.browser.js';
 export * from './copy-heads.js';
 export * from './drift.js';
 export * from './entropy.js';
@@ -9,6 +9,5 @@ export * from './needle-accuracy.js';
 export * from './probes/index.js';
 export * from './published-trace.js';
 export * from './reach.js';
-export * from './retrieval-heads.js';
 export * from './scaling/index.js';
 export * from './parity.js';

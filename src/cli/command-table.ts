@@ -107,6 +107,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/dashboard.js')).addDashboard,
   },
   {
+    name: 'playground',
+    usage: '[options]',
+    summary: 'two hybrids learn in your browser, side by side',
+    load: async () => (await import('./commands/playground.js')).addPlayground,
+  },
+  {
     name: 'cost',
     usage: '[options] <config>',
     summary: 'parameters, FLOPs and cache bytes of a model',

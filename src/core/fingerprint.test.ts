@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { messageOf, temporaryFolder } from '../../test/support/folders.js';
-import { canonicalJson, fingerprint, fingerprintBytes, fingerprintFile } from './fingerprint.js';
+import { canonicalJson } from './canonical.js';
+import { fingerprint, fingerprintBytes, fingerprintFile } from './fingerprint.js';
 
 /** Values as they are after a trip through JSON. */
 const json = fc.jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as unknown);

@@ -2,9 +2,9 @@
  * The largest sizes that are taken from files and command lines. What is larger is refused before anything of its size
  * is made: a slip of the keyboard, or a damaged file, must not fill the memory.
  */
-import { totalmem } from 'node:os';
 import { z } from 'zod';
 import { ConfigError } from './errors.js';
+import { memoryOfProcess } from './memory.js';
 import { showValue } from './messages.js';
 
 interface Limit {
@@ -78,12 +78,6 @@ export function checkMemory(bytes: number, what: string, remedy: string, memory 
   throw new ConfigError(`${what} takes at least ${inGib(bytes)}, and there is ${inGib(memory)} of memory; ${remedy}`, {
     details: { bytes, memory },
   });
-}
-
-/** The machine's memory, or the part of it that this process is allowed, in bytes. */
-function memoryOfProcess(): number {
-  const allowed = process.constrainedMemory();
-  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
 }
 
 const inGib = (bytes: number): string => `${Number((bytes / 2 ** 30).toPrecision(3))} GiB`;

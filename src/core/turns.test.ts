@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { inTurns, InOrder, turn } from './turns.js';
+import { turn } from './turn.js';
+import { inTurns, InOrder } from './turns.js';
 
 describe('work in turns', () => {
   it('lets others go on before each piece', async () => {

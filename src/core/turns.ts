@@ -1,9 +1,5 @@
 /** Turns of the event loop: long work of the host in pieces, between which whatever else is under way goes on. */
-
-/** Settles in the next turn of the event loop, behind what waits for the present one. */
-export function turn(): Promise<void> {
-  return new Promise((done) => setImmediate(done));
-}
+import { turn } from './turn.js';
 
 /** `work` of each item, in order, with a turn of the event loop before each. Throws what `work` throws. */
 export async function inTurns<T, R>(items: readonly T[], work: (item: T, index: number) => R): Promise<R[]> {

@@ -17,6 +17,21 @@ export const HEADERS: Readonly<Record<string, string>> = {
   'Cache-Control': 'no-store',
 };
 
+/**
+ * What the playground's page may load: its own files alone, WebAssembly and workers among them. In an answer it also
+ * says who may frame the page, which a page cannot say of itself.
+ */
+export const PLAYGROUND_POLICY =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; " +
+  "style-src-attr 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'";
+
+/** Headers of every answer of the playground: isolated from other origins, so that WebAssembly may have threads. */
+export const PLAYGROUND_HEADERS: Readonly<Record<string, string>> = {
+  ...HEADERS,
+  'Content-Security-Policy': `${PLAYGROUND_POLICY}; frame-ancestors 'none'`,
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
+
 /** Whether an address to listen at is reached from this machine only. */
 export const isLocalHost = (host: string): boolean => LOCAL_HOSTS.includes(host);
 

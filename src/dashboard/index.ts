@@ -2,6 +2,7 @@
 import type { WrittenSite } from './site.js';
 
 export { serveDashboard, type DashboardOptions, type ServedDashboard } from './server.js';
+export { servePlayground, writePlayground, type ServedPlayground, type WrittenPlayground } from './playground.js';
 export type { WrittenSite } from './site.js';
 
 /**

@@ -3,29 +3,33 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { StoreError } from '../core/index.js';
 
-/** The files of the page by name. */
+/**
+ * The path of a file or folder of built pages.
+ *
+ * @throws StoreError where it is not built
+ */
+export function builtPath(name: string): string {
+  // Beside the compiled program, or in the folder of builds where the sources run.
+  const places = ['../web/', '../../dist/web/'].map((folder) => fileURLToPath(new URL(folder + name, import.meta.url)));
+  const path = places.find((place) => existsSync(place));
+  if (path === undefined)
+    throw new StoreError('the page is not built; in a clone, run "npm run build"', { details: { name } });
+  return path;
+}
+
+/** The files of the dashboard's page by name. */
 export interface PageFiles {
   readonly 'app.js': Buffer;
   readonly 'app.css': Buffer;
 }
 
 /**
- * Reads the built page.
+ * Reads the dashboard's built page.
  *
  * @throws StoreError where it is not built
  */
 export function readPageFiles(): PageFiles {
-  const read = (name: string): Buffer => {
-    // Beside the compiled program, or in the folder of builds where the sources run.
-    const places = ['../web/', '../../dist/web/'].map((folder) =>
-      fileURLToPath(new URL(folder + name, import.meta.url)),
-    );
-    const path = places.find((place) => existsSync(place));
-    if (path === undefined)
-      throw new StoreError('the dashboard page is not built; in a clone, run "npm run build"', { details: { name } });
-    return readFileSync(path);
-  };
-  return { 'app.js': read('app.js'), 'app.css': read('app.css') };
+  return { 'app.js': readFileSync(builtPath('app.js')), 'app.css': readFileSync(builtPath('app.css')) };
 }
 
 /** The page with its style sheets and scripts, in their order; what the page needs beside is in none of its text. */

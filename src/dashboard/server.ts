@@ -1,16 +1,14 @@
 /** The dashboard's server: pages and answers over HTTP, changes as server-sent events. */
-import { serve, type ServerType } from '@hono/node-server';
-import { Hono, type Context } from 'hono';
-import { getCookie, setCookie } from 'hono/cookie';
+import type { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
-import { ConfigError, errorCode } from '../core/index.js';
 import type { ChangeEvent } from './api.js';
 import { curvesOf, detailOf } from './curves.js';
 import { Figures } from './figures.js';
 import { openRoots } from './folders.js';
-import { Guard, HEADERS, isLocalHost, newToken } from './guard.js';
+import { HEADERS, isLocalHost } from './guard.js';
 import { Hub } from './hub.js';
+import { GuardedServer } from './guarded-server.js';
 import { pageShell, readPageFiles } from './page.js';
 
 /** Milliseconds that a request for curves waits for files that are still being read, of which it wants no sample. */
@@ -20,9 +18,6 @@ const SAMPLE_WAIT_MS = 20;
 /** Milliseconds between two signs of life to a page. */
 const BEAT_MS = 10_000;
 const MOST_BODY_BYTES = 4 << 20;
-/** Ports that are tried in turn where none is asked for. */
-const PORTS_TRIED = 20;
-const COOKIE = 'longsight-token';
 
 const curvesSchema = z.object({
   metrics: z.array(z.string().max(1000)).max(200),
@@ -58,8 +53,6 @@ export interface ServedDashboard {
   close(): Promise<void>;
 }
 
-const FIRST_PORT = 8642;
-
 /**
  * Serves a dashboard over folders.
  *
@@ -70,46 +63,26 @@ export async function serveDashboard(options: DashboardOptions): Promise<ServedD
   const { folders, host, cache, mainPath } = options;
   const roots = openRoots(folders);
   const files = readPageFiles();
-  const isLocal = isLocalHost(host);
-  const token = isLocal ? null : newToken();
-  const hub = new Hub(roots, cache, isLocal && mainPath !== null);
+  const hub = new Hub(roots, cache, isLocalHost(host) && mainPath !== null);
   const figures = new Figures(hub);
-  const app = new Hono();
-  // The guard knows the port, which is only known once the server listens; nothing is answered before.
-  const guard: { current: Guard | null } = { current: null };
-
-  app.use('*', async (c: Context, next) => {
-    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
-    const given = c.req.query('token');
-    const refusal = guard.current?.refusal({
-      ...{ method: c.req.method, host: c.req.header('host'), origin: c.req.header('origin') },
-      token: given ?? getCookie(c, COOKIE),
-    });
-    if (guard.current === null) return c.text('Not ready.', 503);
-    if (refusal != null) return c.text(`Refused: ${refusal}.`, 403);
-    if (token !== null && given !== undefined)
-      setCookie(c, COOKIE, token, { httpOnly: true, sameSite: 'Strict', path: '/' });
-    await next();
-  });
+  const server = new GuardedServer(host, HEADERS);
+  const { app } = server;
   addPages(app, files);
   addAnswers(app, hub, figures);
   addEvents(app, hub);
   addControl(app, hub, mainPath);
   app.onError((error, c) => c.json({ problem: error.message }, 500));
 
-  const { server, port } = await listen(app, options);
-  guard.current = new Guard(host, port, token);
+  const url = await server.listen(options.port);
   void hub.open();
   hub.watch();
-  const shown = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
   return {
-    url: `http://${shown}:${port}/${token === null ? '' : `?token=${token}`}`,
+    url,
     ...hub.catalog.found,
     close: async () => {
       hub.close();
       figures.close();
-      if ('closeAllConnections' in server) server.closeAllConnections();
-      await new Promise((done) => server.close(done));
+      await server.close();
     },
   };
 }
@@ -199,39 +172,5 @@ function addControl(app: Hono, hub: Hub, mainPath: string | null): void {
     if (answer === null) return c.json(NOT_THERE, 404);
     const problem = mainPath === null ? 'Runs cannot be started from here.' : continueRun(answer, mainPath);
     return c.json({ problem }, problem === null ? 200 : 409);
-  });
-}
-
-async function listen(
-  app: Hono,
-  { host, port }: DashboardOptions,
-): Promise<{ readonly server: ServerType; readonly port: number }> {
-  const tried = port === null ? Array.from({ length: PORTS_TRIED }, (_, i) => FIRST_PORT + i) : [port];
-  for (const [i, one] of tried.entries()) {
-    try {
-      return await listenAt(app, host, one);
-    } catch (error) {
-      const code = errorCode(error);
-      if (code === 'EADDRINUSE' && i + 1 < tried.length) continue;
-      const why =
-        code === 'EADDRINUSE'
-          ? 'the port is in use; choose another with --port'
-          : code === 'EACCES'
-            ? 'the port is not allowed; choose one above 1023 with --port'
-            : 'this machine has no such address; choose another with --host';
-      throw new ConfigError(`cannot listen at ${host}, port ${one}: ${why}`, { cause: error });
-    }
-  }
-  throw new ConfigError(`cannot listen at ${host}`);
-}
-
-function listenAt(
-  app: Hono,
-  host: string,
-  port: number,
-): Promise<{ readonly server: ServerType; readonly port: number }> {
-  return new Promise((done, failed) => {
-    const server = serve({ fetch: app.fetch, hostname: host, port }, (info) => done({ server, port: info.port }));
-    server.once('error', failed);
   });
 }

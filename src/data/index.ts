@@ -1,3 +1,4 @@
+export * from './index.browser.js';
 export { MANY_DOCUMENTS, TextCorpus, type Split } from './corpus.js';
 export {
   listInputs,
@@ -16,8 +17,6 @@ export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export { GramCounts, GramKeys, repeatedGrams } from './grams/counts.js';
 export { gramStatistics, textStatistics, type GramSource, type GramStatistics } from './grams/training.js';
-export * from './mqar.js';
-export * from './needle.js';
 export {
   DataConfigSchema,
   dataTokenizer,
@@ -39,22 +38,11 @@ export {
   type PrepareProgress,
   type PrepareResult,
 } from './prepare/prepare.js';
-export * from './recall.js';
 export * from './ruler/index.js';
 export { removeUnpacked } from './unpack.js';
 export { TokenShards } from './shards/dataset.js';
 export { ShardFile } from './shards/format.js';
 export { hasShards, readManifest, tokenizerOfShards, type Manifest } from './shards/manifest.js';
 export { ShardsSource, type PackingOptions } from './shards/source.js';
-export {
-  emptyBatch,
-  MixtureSource,
-  nextBatch,
-  RngStateSchema,
-  rngToJson,
-  type Batch,
-  type DataSource,
-  type JsonValue,
-} from './source.js';
 export { textRows, type TextRow } from './text-rows.js';
 export { BYTE_VOCAB_SIZE, TextSource } from './text.js';

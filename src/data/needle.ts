@@ -59,6 +59,8 @@ const KEYS: readonly string[] = (
 /** A needle may move this many bytes to the end of a sentence, however short the text. */
 const MIN_REACH = 32;
 
+const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
+
 function draw<T>(rng: Rng, items: readonly T[]): T {
   return at(items, rng.int(items.length));
 }
@@ -105,16 +107,16 @@ export function byteNeedle(
   const at = nearestBreak(haystack, Math.round(depth * room));
   const tokens = new Int32Array(length);
   tokens.set(haystack.subarray(0, at), 0);
-  tokens.set(Buffer.from(needle), at);
+  tokens.set(bytesOf(needle), at);
   tokens.set(haystack.subarray(at), at + needle.length);
-  tokens.set(Buffer.from(question + value), room + needle.length);
+  tokens.set(bytesOf(question + value), room + needle.length);
   const start = at + needle.indexOf(value + '.\n');
   return {
     tokens,
     needleSpan: [start, start + value.length],
     contextSpan: [at, at + needle.length],
     queryPosition: length - value.length - 1,
-    answer: Int32Array.from(Buffer.from(value)),
+    answer: Int32Array.from(bytesOf(value)),
     depth,
     length,
   };
@@ -127,7 +129,7 @@ function randomDigits(rng: Rng, count: number): string {
 }
 
 function noiseHaystack(room: number): Uint8Array {
-  return Buffer.from(NOISE.repeat(Math.ceil(room / NOISE.length)).slice(0, room));
+  return bytesOf(NOISE.repeat(Math.ceil(room / NOISE.length)).slice(0, room));
 }
 
 function textHaystack(rng: Rng, corpus: TextCorpus | undefined, room: number): Uint8Array {

@@ -1,8 +1,5 @@
-export * from './contract/engine.js';
-export { BATCH_SHARDING, fittingSharding } from './contract/mesh.js';
-export { createReferenceEngine, evaluateConstant, evaluateReference } from './reference/engine.js';
+export * from './index.browser.js';
 export { createOnnxEngine, type OnnxOptions } from './onnx/engine.js';
-export { lowerToOnnx } from './onnx/lower.js';
 export { createXlaEngine, type XlaEngine, type XlaEngineOptions } from './xla/engine/engine.js';
 export { kernelsNotUsed } from './xla/engine/kernels-in-use.js';
 export { deviceUse, type DeviceSpan, type DeviceUse } from './xla/engine/trace.js';
@@ -13,8 +10,6 @@ export {
   type AcceleratorHost,
   type AcceleratorMemory,
 } from './contract/accelerators.js';
-export { inFloat32, inPrecision, measuringPrecision, type Precision } from './precision.js';
-export { withStoredWeights } from './stored-weights.js';
 export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/hosts.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';

@@ -1,3 +1,4 @@
+export * from './index.browser.js';
 export {
   AR_KIND,
   arBins,
@@ -16,8 +17,6 @@ export {
   type NeedleGrid,
   type NeedleGridSettings,
 } from './needle.js';
-export { defaultBins, RecallTally, type RecallBin, type RecallScore } from './recall.js';
-export { EVAL_SEED, needleSample, needleSamples, type NeedleTask } from './needle-task.js';
 export { tokenNeedleTask } from './token-needle.js';
 export * from './ruler/index.js';
 export * from './choice-file.js';

@@ -1,5 +1,5 @@
 /** Common-subexpression elimination, simplification and constant folding of whole graphs. */
-import { at, sameShape, sizeOf, type HostTensor } from '../core/index.js';
+import { at, sameShape, sizeOf, toBase64, type HostTensor } from '../core/index.js';
 import { Operands } from './ir/checks.js';
 import { copyNode, inferTypes } from './ir/emit.js';
 import { makeGraph, mapGraph } from './ir/graph.js';
@@ -58,7 +58,7 @@ function attrsKey(node: Node, idOf: (v: Value) => number): string {
   const { tensor } = node.attrs;
   if (tensor.data.length > 4096) return `#${idOf(at(node.outputs, 0))}`;
   const { buffer, byteOffset, byteLength } = tensor.data;
-  const bits = Buffer.from(buffer, byteOffset, byteLength).toString('base64');
+  const bits = toBase64(new Uint8Array(buffer, byteOffset, byteLength));
   return `${tensor.dtype}[${tensor.shape.join(',')}]${bits}`;
 }
 

@@ -4,26 +4,17 @@
  */
 import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { FAKE_DESIGNS, writeFakeStudy } from '../support/fake-study.js';
 import { makeRun } from '../support/run-folders.js';
 
 const MAIN = join(import.meta.dirname, '../../dist/cli/main.js');
-const CHROMIUMS = [
-  process.env['CHROMIUM'] ?? '',
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-];
-const CHROMIUM = CHROMIUMS.find((path) => path !== '' && existsSync(path));
-if (CHROMIUM === undefined)
-  console.log('no Chromium found (CHROMIUM=PATH names one): the tests of the dashboard in a browser are skipped');
-
 const HOSTILE = [
   '<img src=x onerror="window.hacked=1">',
   '"><script>window.hacked=1</script>',
@@ -88,10 +79,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
       }),
     );
     makeRun(join(runs(), 'live'), { name: 'live', lines: 5, lr: 0.5, layers: 'swa:4 full' });
-    browser = await chromium.launch({
-      ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
-      args: ['--no-sandbox'],
-    });
+    browser = await launchChromium();
     server = await serve([runs()], join(folder, 'cache'));
   });
   afterAll(async () => {

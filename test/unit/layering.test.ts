@@ -34,6 +34,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   study: ['lab', ...ONE_RUN],
   report: ['study', 'lab', 'train', 'run', 'eval', 'analysis', 'generate', 'model', 'core'],
   dashboard: ['report', 'study', 'lab', 'train', 'run', 'model', 'core'],
+  playground: ['loaded', 'engine', 'eval', 'analysis', 'train', 'model', 'data', 'core'],
   cli: ['dashboard', 'report', 'study', 'lab', 'loaded', ...ONE_RUN],
 };
 

@@ -17,6 +17,10 @@ export interface ChartProps {
   /** A value of y that is marked by a line; null for none. */
   readonly threshold: number | null;
   readonly height: number;
+  /** Values of y that are shown whatever the lines are; those of the lines alone if left out. */
+  readonly domain?: readonly [number, number];
+  /** A place of x that is marked by an upright line. */
+  readonly mark?: number | null;
   readonly onPick?: (id: string) => void;
 }
 
@@ -74,7 +78,7 @@ export function Chart(props: ChartProps) {
 
   useEffect(() => {
     plot.current?.setData([xExtent(props), [null, null]] as uPlot.AlignedData, true);
-  }, [props.lines, props.zoom?.[0], props.zoom?.[1], props.threshold, key]);
+  }, [props.lines, props.zoom?.[0], props.zoom?.[1], props.threshold, props.mark, key]);
 
   const describe = `${props.title} against ${props.xLabel}: ${props.lines.length} ${props.lines.length === 1 ? 'line' : 'lines'}`;
   return (
@@ -155,7 +159,8 @@ function makePlot(
         y: {
           distr: logY ? 3 : 1,
           range: () => {
-            const { lines, threshold } = current.current;
+            const { lines, threshold, domain } = current.current;
+            if (domain !== undefined) return padded(domain, logY);
             const [from, to] = shownX(current.current);
             const range = rangeOf(lines, from, to, logY);
             const [least, most] = range ?? (logY ? [0.1, 1] : [0, 1]);
@@ -220,7 +225,7 @@ function makePlot(
 
 function drawLines(
   u: uPlot,
-  { lines, threshold, logX, logY }: ChartProps,
+  { lines, threshold, mark = null, logX, logY }: ChartProps,
   near: string | null,
   element: HTMLElement,
 ): void {
@@ -247,6 +252,15 @@ function drawLines(
     ctx.beginPath();
     ctx.moveTo(bbox.left, yOf(threshold));
     ctx.lineTo(bbox.left + bbox.width, yOf(threshold));
+    ctx.stroke();
+  }
+  if (mark !== null) {
+    ctx.strokeStyle = colorOf('var(--soft)');
+    ctx.setLineDash([]);
+    ctx.lineWidth = ratio;
+    ctx.beginPath();
+    ctx.moveTo(xOf(mark), bbox.top);
+    ctx.lineTo(xOf(mark), bbox.top + bbox.height);
     ctx.stroke();
   }
   for (const { x, band, color } of lines) {

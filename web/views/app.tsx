@@ -3,6 +3,7 @@ import type { ComponentType } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { VIEWS, printRoute, toView, type View } from '../lib/route.js';
 import { useStore, type Store } from '../lib/store.js';
+import { ThemeButton } from '../lib/theme.js';
 import { Compare } from './compare.js';
 import { Curves } from './curves.js';
 import { Distance } from './distance.js';
@@ -139,42 +140,6 @@ function Status({ store }: { readonly store: Store }) {
     <span class="status live" role="status">
       <i class="dot" /> {reading}
     </span>
-  );
-}
-
-function ThemeButton() {
-  const root = document.documentElement;
-  const isDark = () =>
-    (root.dataset['theme'] ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-  const [dark, setDark] = useState(isDark);
-  const turn = () => {
-    root.dataset['theme'] = dark ? 'light' : 'dark';
-    try {
-      localStorage.setItem('longsight-theme', root.dataset['theme']);
-    } catch {
-      // Pages from files may keep nothing.
-    }
-    setDark(!dark);
-  };
-  useEffect(() => {
-    try {
-      const kept = localStorage.getItem('longsight-theme');
-      if (kept !== null) root.dataset['theme'] = kept;
-    } catch {
-      // As above.
-    }
-    setDark(isDark());
-  }, []);
-  return (
-    <button
-      type="button"
-      class="quiet"
-      onClick={turn}
-      aria-label={dark ? 'Light theme' : 'Dark theme'}
-      title={dark ? 'Light theme' : 'Dark theme'}
-    >
-      {dark ? '☀' : '☾'}
-    </button>
   );
 }
 

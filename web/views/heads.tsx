@@ -3,13 +3,12 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { RunHeadsAnswer, TracedCheckpoint } from '../../src/dashboard/api.js';
 import { Chart } from '../lib/chart.js';
 import { count, num } from '../lib/format.js';
+import { HeadGrid, HeadScale, RETRIEVAL } from '../lib/head-grid.js';
 import type { Line } from '../lib/lines.js';
 import { useStore, type PlacedRun, type Store } from '../lib/store.js';
 
 /** Runs whose maps are shown at once. */
 const MOST_MAPS = 24;
-/** From this score on a head counts as a retrieval head. */
-const RETRIEVAL = 0.1;
 
 /** The view of heads. */
 export function Heads() {
@@ -55,7 +54,7 @@ export function Heads() {
           />
         </label>
         <output>{`${count(tokens)} tokens`}</output>
-        <Scale />
+        <HeadScale />
       </div>
       {problems.slice(0, 3).map((problem) => (
         <p key={problem} class="note">
@@ -79,20 +78,6 @@ export function Heads() {
         ))}
       </div>
     </>
-  );
-}
-
-function Scale() {
-  return (
-    <span class="scale soft">
-      0{' '}
-      <span class="ramp">
-        {Array.from({ length: 11 }, (_, i) => (
-          <i key={i} style={{ opacity: i / 10 }} />
-        ))}
-      </span>{' '}
-      1 retrieval-head score
-    </span>
   );
 }
 
@@ -158,67 +143,19 @@ function HeadMap({
 }) {
   const checkpoint = checkpointAt(own, tokens);
   const rows = checkpoint?.scores ?? [];
-  const most = Math.max(1, ...rows.map((heads) => heads.length));
-  const size = most > 24 ? 9 : most > 12 ? 14 : 24;
-  const left = 12 + 6.4 * Math.max(1, ...own.labels.map((label) => label.length));
-  const [width, height] = [left + most * size + 2, rows.length * size + 18];
-  const cell = (score: number, layer: number, head: number) => {
-    const [x, y] = [left + head * size, (rows.length - 1 - layer) * size];
-    const name = `layer ${own.labels[layer] ?? layer}, head ${head}: ${num(score)}`;
-    const isPicked = pick === `${layer}:${head}`;
-    return (
-      <g key={`${layer} ${head}`} class="cell" onClick={() => store.set({ head: isPicked ? '' : `${layer}:${head}` })}>
-        <title>{name}</title>
-        <rect class="empty" x={x + 0.5} y={y + 0.5} width={size - 1} height={size - 1} rx={size > 12 ? 3 : 1} />
-        <rect
-          class={`heat${score >= RETRIEVAL ? ' marked' : ''}${isPicked ? ' picked' : ''}`}
-          x={x + 0.5}
-          y={y + 0.5}
-          width={size - 1}
-          height={size - 1}
-          rx={size > 12 ? 3 : 1}
-          fill-opacity={Math.min(1, Math.max(0, score)).toFixed(3)}
-        />
-      </g>
-    );
-  };
   const strongest = Math.max(0, ...rows.flat());
   return (
     <figure class="card map">
       <h3>
         <span class="swatch" style={{ background: store.style(run.row.design).color }} /> {run.row.name}
       </h3>
-      <div class="scroll">
-        <svg
-          class="grid"
-          width={width}
-          height={height}
-          viewBox={`0 0 ${width} ${height}`}
-          role="img"
-          aria-label={`Heads of ${run.row.name} after ${count(checkpoint?.tokens ?? 0)} tokens; the strongest scores ${num(strongest)}`}
-        >
-          {rows.map((_, layer) => (
-            <text
-              key={layer}
-              x={left - 6}
-              y={(rows.length - 0.5 - layer) * size}
-              dy="0.35em"
-              text-anchor="end"
-              class="tick"
-            >
-              {own.labels[layer]}
-            </text>
-          ))}
-          {rows.map((heads, layer) => heads.map((score, head) => cell(score, layer, head)))}
-          {Array.from({ length: most }, (_, head) =>
-            head % Math.ceil(20 / size) === 0 ? (
-              <text key={head} class="tick" x={left + (head + 0.5) * size} y={height - 4} text-anchor="middle">
-                {head}
-              </text>
-            ) : null,
-          )}
-        </svg>
-      </div>
+      <HeadGrid
+        scores={rows}
+        labels={own.labels}
+        picked={pick}
+        onPick={(head) => store.set({ head: pick === head ? '' : head })}
+        name={`Heads of ${run.row.name} after ${count(checkpoint?.tokens ?? 0)} tokens; the strongest scores ${num(strongest)}`}
+      />
       <figcaption>
         {checkpoint === null
           ? 'not traced yet at these tokens'

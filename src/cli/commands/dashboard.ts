@@ -7,10 +7,9 @@ import { serveDashboard } from '../../dashboard/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { addOutputOptions, type OutputFlags } from '../terminal/output-options.js';
 import { Output } from '../terminal/output.js';
+import { addServerOptions, portOf, untilAborted, type ServerFlags } from '../terminal/server.js';
 
-interface Flags extends OutputFlags {
-  readonly host: string;
-  readonly port?: string;
+interface Flags extends OutputFlags, ServerFlags {
   readonly cache: boolean;
   readonly control: boolean;
 }
@@ -24,9 +23,8 @@ export function addDashboard(program: Command, context: CliContext): void {
       'Serves a page over run and study folders as they are on disk: a table of runs, curves, heads, recall by distance, ' +
         'comparisons. What is written shows within two seconds. Ctrl-C ends it; runs go on.',
     )
-    .argument('[folders...]', 'folders of runs and studies, searched below (default: runs)')
-    .option('--host <address>', 'address to listen at; any but this machine gets a token in the URL', '127.0.0.1')
-    .option('--port <n>', 'port (default: the first that is free from 8642 on; 0: any)')
+    .argument('[folders...]', 'folders of runs and studies, searched below (default: runs)');
+  addServerOptions(command)
     .option('--no-cache', 'keep nothing between starts')
     .option('--no-control', 'without buttons that stop and continue runs');
   addOutputOptions(command).action((folders: readonly string[], flags: Flags) => dashboard(folders, flags, context));
@@ -39,7 +37,7 @@ async function dashboard(given: readonly string[], flags: Flags, context: CliCon
   const served = await serveDashboard({
     folders: given.length === 0 ? ['runs'] : given,
     host: flags.host,
-    port: flags.port === undefined ? null : portOf(flags.port),
+    port: portOf(flags.port),
     cache: flags.cache ? join(cacheFolder(context.env), 'dashboard') : null,
     mainPath: flags.control ? context.mainPath : null,
   });
@@ -48,16 +46,6 @@ async function dashboard(given: readonly string[], flags: Flags, context: CliCon
   output.result(`${what}: ${url}\nCtrl-C ends the dashboard; runs go on.`, {
     ...{ event: 'serving', url, runs, studies },
   });
-  await new Promise<void>((done) => {
-    if (context.signal.aborted) done();
-    context.signal.addEventListener('abort', () => done(), { once: true });
-  });
+  await untilAborted(context);
   await served.close();
-}
-
-/** The text of `--port` as a number. Throws `ConfigError`. */
-function portOf(text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
-  if (port <= 65_535) return port;
-  throw new ConfigError(`--port must be a number from 0 to 65535, got "${text}"`);
 }

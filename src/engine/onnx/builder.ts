@@ -1,5 +1,13 @@
 /** Collects ONNX nodes for one graph (or the body of a Scan) and gives names to values. */
-import { at, UnsupportedOpError, tensorFrom, type DType, type HostTensor, type Shape } from '../../core/index.js';
+import {
+  at,
+  toBase64,
+  UnsupportedOpError,
+  tensorFrom,
+  type DType,
+  type HostTensor,
+  type Shape,
+} from '../../core/index.js';
 import type { Node, OpName, Value } from '../../graph/index.js';
 import {
   heldType,
@@ -102,7 +110,7 @@ export class OnnxBuilder {
 
   /** A constant; equal small ones are shared. */
   constant(type: OnnxType, dims: readonly number[], raw: Uint8Array): Name {
-    const key = raw.byteLength <= 1024 ? `${type}[${dims.join(',')}]${Buffer.from(raw).toString('base64')}` : null;
+    const key = raw.byteLength <= 1024 ? `${type}[${dims.join(',')}]${toBase64(raw)}` : null;
     const old = key === null ? undefined : this.#constants.get(key);
     if (old !== undefined) return old;
     const name = this.fresh();

@@ -12,7 +12,6 @@ import {
   ConfigError,
   EngineError,
   allocate,
-  isHalf,
   sizeOf,
   type DType,
   type HostArray,
@@ -24,6 +23,7 @@ import { checkDonation, checkInputs } from '../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../contract/engine.js';
 import { RAN_OUTPUT, STOP_OUTPUT, lowerToOnnx, type LoweredGraph } from './lower.js';
 import { usesOf } from './rules.js';
+import { commonOptions, ORT_TYPES } from './session.js';
 
 const require = createRequire(import.meta.url);
 
@@ -65,16 +65,6 @@ export interface OnnxOptions {
   /** Write onnxruntime's per-node profile to files with this prefix. */
   readonly profile?: string;
 }
-
-const ORT_TYPES: Readonly<Record<DType, Ort.Tensor.Type>> = {
-  f32: 'float32',
-  f64: 'float64',
-  // Its bits: the binding has no tensors of bf16.
-  bf16: 'uint16',
-  f16: 'float16',
-  i32: 'int32',
-  bool: 'bool',
-};
 
 class OnnxDeviceTensor implements DeviceTensor {
   readonly engine = 'onnx';
@@ -199,41 +189,16 @@ class OnnxExecutable implements Executable {
   }
 }
 
-/**
- * How much onnxruntime rewrites a graph. In float64 only what holds for every dtype: its fusions take kernels that
- * exist in float32 alone (QuickGelu), or make a factor an attribute, which is a float32 (FusedMatMul).
- */
-const rewriting = (graph: Graph): 'all' | 'basic' =>
-  graph.nodes.some((node) => node.outputs.some((v) => v.dtype === 'f64')) ? 'basic' : 'all';
-
-/**
- * Whether a program keeps the memory of its temporaries for the next run. Programs on weights of two bytes give it
- * back: they are there to take little memory.
- */
-const keepsMemory = (graph: Graph): boolean => !graph.inputs.some(({ value }) => isHalf(value.dtype));
-
 function sessionOptions(
   threads: number,
   profile: string | undefined,
   graph: Graph,
-  keepsMemory: boolean,
 ): Ort.InferenceSession.SessionOptions {
   return {
+    ...commonOptions(graph),
     executionProviders: ['cpu'],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
-    executionMode: 'sequential',
-    graphOptimizationLevel: rewriting(graph),
-    // A plan of one block for all temporaries doubles the memory and saves no time.
-    enableMemPattern: false,
-    enableCpuMemArena: keepsMemory,
-    logSeverityLevel: 3,
-    // Masked softmax leaves denormals, which the processor handles a hundred times slower than numbers.
-    extra: {
-      session: { set_denormal_as_zero: '1' },
-      // Transposes in the graph are meant: products read a transposed operand more slowly than its own transpose.
-      optimization: { disable_specified_optimizers: 'MatmulTransposeFusion;GemmTransposeFusion' },
-    },
     ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
   };
 }
@@ -267,7 +232,7 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
       try {
         const session = await ort.InferenceSession.create(
           lowered.model,
-          sessionOptions(threads, options.profile, graph, keepsMemory(graph)),
+          sessionOptions(threads, options.profile, graph),
         );
         return new OnnxExecutable(graph, session, lowered, compileOptions.donate ?? {});
       } catch (cause) {

@@ -64,8 +64,14 @@ export interface LoweredGraph {
 /**
  * Lowers a graph whose inputs are donated to outputs as `donate` says. Throws `UnsupportedOpError` where the CPU
  * kernels lack an op or dtype.
+ *
+ * @param stops whether the model has `STOP_OUTPUT` and `RAN_OUTPUT`, by which the Node binding copies no outputs
  */
-export function lowerToOnnx(graph: Graph, donate: Readonly<Record<string, string>> = {}): LoweredGraph {
+export function lowerToOnnx(
+  graph: Graph,
+  donate: Readonly<Record<string, string>> = {},
+  { stops = true }: { readonly stops?: boolean } = {},
+): LoweredGraph {
   const prepared = prepare(graph, donate);
   for (const node of prepared.nodes) {
     const half = node.outputs.find((v) => isHalf(v.dtype));
@@ -86,16 +92,25 @@ export function lowerToOnnx(graph: Graph, donate: Readonly<Record<string, string
   });
   lowerNodes(builder, prepared);
   const outputNames = new Map<string, Name>();
-  const stop = builder.op('SequenceEmpty', []);
+  const stop = stops ? builder.op('SequenceEmpty', []) : null;
   const outputs = prepared.outputs.map(({ name, value }, i) => {
     const own = `output${i}`;
     outputNames.set(name, own);
     return { port: { name: own, type: heldType(value.dtype), dims: value.shape }, from: builder.of(value) };
   });
-  const ranPort = { port: { name: RAN_OUTPUT, type: 'bool', dims: [1] }, from: ranFlag(builder, prepared) } as const;
-  const stopPort = { port: { name: STOP_OUTPUT, type: 'f32', dims: [], sequence: true }, from: stop } as const;
-  const onnx = builder.finish('longsight', inputs, [stopPort, ranPort, ...outputs]);
+  const onnx = builder.finish('longsight', inputs, [
+    ...(stop === null ? [] : stopPorts(builder, stop, prepared)),
+    ...outputs,
+  ]);
   return { model: encodeModel(onnx), onnx, inputNames, outputNames };
+}
+
+/** The outputs that end a run before its results are copied. */
+function stopPorts(b: OnnxBuilder, stop: Name, graph: Graph): { readonly port: OnnxPort; readonly from: Name }[] {
+  return [
+    { port: { name: STOP_OUTPUT, type: 'f32', dims: [], sequence: true }, from: stop },
+    { port: { name: RAN_OUTPUT, type: 'bool', dims: [1] }, from: ranFlag(b, graph) },
+  ];
 }
 
 /** True, computed from an input where there is one, so that it cannot be folded away. */

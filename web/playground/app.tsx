@@ -1,0 +1,328 @@
+/** The page of the playground. */
+import { useEffect, useMemo, useReducer, useState } from 'preact/hooks';
+import { RECALL_BINS, TOTAL_STEPS, type PlaygroundRun } from '../../src/playground/design.js';
+import type { MeasuredPoint } from '../../src/playground/protocol.js';
+import { Chart, type ChartProps } from '../lib/chart.js';
+import { HeadGrid, HeadScale } from '../lib/head-grid.js';
+import { lineOf, type Line } from '../lib/lines.js';
+import { ThemeButton } from '../lib/theme.js';
+import { DesignCard } from './controls.js';
+import { Guide } from './guide.js';
+import { parseRuns, printRuns } from './link.js';
+import type { Lane } from './lane.js';
+import { Race } from './race.js';
+import { farOf, headline, REACHED, wordsOf } from './words.js';
+
+/** The least distance that counts as far. */
+const FAR_FROM = (RECALL_BINS.at(-2) ?? 0) + 1;
+/** How the two designs are drawn, apart in color and in dashes. */
+const STYLES = [
+  { name: 'A', color: 'var(--c0)', dash: [] },
+  { name: 'B', color: 'var(--c1)', dash: [7, 4] },
+] as const;
+/** The share of the last value that the next one keeps, in the curve of the loss. */
+const SMOOTH = 0.8;
+
+type Pair<T> = readonly [T, T];
+
+/** The whole page. */
+export function App() {
+  const race = useRace();
+  const { lanes } = race;
+  /** The measurement that is looked at; null for the newest. */
+  const [place, setPlace] = useState<number | null>(null);
+  const steps = useMemo(
+    () => [...new Set(lanes.flatMap(({ measured }) => measured.map(({ step }) => step)))].sort((a, b) => a - b),
+    [lanes[0].measured, lanes[1].measured],
+  );
+  const at = steps[Math.min(place ?? steps.length - 1, steps.length - 1)] ?? 0;
+  const restart = (runs: Pair<PlaygroundRun>) => {
+    setPlace(null);
+    history.replaceState(null, '', printRuns(runs));
+    race.restart(runs);
+  };
+  const change = (index: 0 | 1, run: PlaygroundRun) => restart(index === 0 ? [run, lanes[1].run] : [lanes[0].run, run]);
+  useKeys(race);
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => skip(event)}>
+        Skip to the race
+      </a>
+      <header class="bar">
+        <strong class="brand">Longsight playground</strong>
+        <span class="spring" />
+        <span class="soft status">{runtimeOf(lanes[0])}</span>
+        <ThemeButton />
+      </header>
+      <main id="main" tabIndex={-1} class="playground">
+        <h1>What does a larger window do to a language model that learns?</h1>
+        <div class="columns">
+          <Guide lanes={lanes} farFrom={FAR_FROM} />
+          <div class="stage">
+            <div class="designs">
+              {STYLES.map(({ name, color, dash }, i) => (
+                <DesignCard
+                  key={name}
+                  {...{ name, color, dash }}
+                  lane={laneOf(lanes, i)}
+                  onChange={(run) => change(i === 0 ? 0 : 1, run)}
+                />
+              ))}
+            </div>
+            <Transport race={race} onRestart={restart} />
+            <p class="headline" role="status" aria-live="polite">
+              {headline(lanes, FAR_FROM)}
+            </p>
+            <Scrubber steps={steps} place={place} at={at} onPlace={setPlace} />
+            <Figures lanes={lanes} at={at} isNewest={place === null} />
+          </div>
+        </div>
+      </main>
+    </>
+  );
+}
+
+const laneOf = (lanes: Pair<Lane>, index: number): Lane => (index === 0 ? lanes[0] : lanes[1]);
+
+function skip(event: Event): void {
+  event.preventDefault();
+  document.getElementById('main')?.focus();
+}
+
+const runtimeOf = ({ library, threads }: Lane): string =>
+  library === ''
+    ? 'loading onnxruntime …'
+    : `${library}, WebAssembly, 2 × ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+
+function useRace(): Race {
+  const [, change] = useReducer((n: number) => n + 1, 0);
+  const [race] = useState(() => new Race(parseRuns(location.hash)));
+  useEffect(() => race.listen(() => change(undefined)), [race]);
+  return race;
+}
+
+/** The space bar races and pauses, `s` takes one step, unless something that takes keys has the focus. */
+function useKeys(race: Race): void {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const target = event.target instanceof Element ? event.target : null;
+      if (
+        target?.closest('input, select, button, summary, a') != null ||
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey
+      )
+        return;
+      if (event.key === ' ') {
+        event.preventDefault();
+        if (race.isReady) race.toggle();
+      } else if (event.key === 's') race.single();
+    };
+    document.addEventListener('keydown', onKey);
+    return () => document.removeEventListener('keydown', onKey);
+  }, [race]);
+}
+
+function Transport({
+  race,
+  onRestart,
+}: {
+  readonly race: Race;
+  readonly onRestart: (runs: Pair<PlaygroundRun>) => void;
+}) {
+  const { lanes, isRunning, isReady, isOver } = race;
+  const [a, b] = lanes;
+  const seed = (value: string) => {
+    const next = Math.floor(Number(value));
+    if (Number.isFinite(next) && next >= 0 && next < 2 ** 31)
+      onRestart([
+        { ...a.run, seed: next },
+        { ...b.run, seed: next },
+      ]);
+  };
+  return (
+    <div class="tools transport" role="group" aria-label="Training">
+      <button type="button" class="primary" disabled={!isReady || isOver} onClick={() => race.toggle()}>
+        {isRunning ? '❚❚ Pause' : a.step === 0 ? '▶ Race' : '▶ Go on'}
+      </button>
+      <button type="button" disabled={!isReady || isRunning || isOver} onClick={() => race.single()}>
+        Step
+      </button>
+      <button type="button" onClick={() => onRestart([a.run, b.run])}>
+        Start over
+      </button>
+      <label>
+        seed{' '}
+        <input
+          type="number"
+          class="short"
+          min="0"
+          max="999"
+          step="1"
+          value={a.run.seed}
+          onChange={({ currentTarget }) => seed(currentTarget.value)}
+        />
+      </label>
+      <span class="soft">{`step ${Math.min(a.step, b.step)} of ${TOTAL_STEPS}`}</span>
+      <span class="soft keys-hint">space: race or pause, s: one step</span>
+    </div>
+  );
+}
+
+function Scrubber(props: {
+  readonly steps: readonly number[];
+  readonly place: number | null;
+  readonly at: number;
+  readonly onPlace: (place: number | null) => void;
+}) {
+  const { steps, place, at, onPlace } = props;
+  const last = Math.max(0, steps.length - 1);
+  return (
+    <div class="tools flat">
+      <label class="slider grow">
+        look back{' '}
+        <input
+          type="range"
+          min="0"
+          max={last}
+          step="1"
+          value={place ?? last}
+          aria-label="Step that is looked at"
+          aria-valuetext={`step ${at}`}
+          onInput={({ currentTarget }) => {
+            const next = Number(currentTarget.value);
+            onPlace(next >= last ? null : next);
+          }}
+        />
+      </label>
+      <output>{`step ${at}`}</output>
+      <button type="button" disabled={place === null} onClick={() => onPlace(null)}>
+        Newest
+      </button>
+    </div>
+  );
+}
+
+const measuredAt = ({ measured }: Lane, step: number): MeasuredPoint | null =>
+  measured.filter((point) => point.step <= step).at(-1) ?? null;
+
+function lineFor(index: number, lane: Lane, x: readonly number[], y: readonly (number | null)[], smooth = 0): Line {
+  const { name, color, dash } = STYLES[index === 0 ? 0 : 1];
+  const values = Float32Array.from(y, (value) => value ?? NaN);
+  const curve = { run: name, metric: '', perBucket: 1, low: values, high: values, mean: values };
+  const drawn = lineOf({ ...curve, x: Float64Array.from(x) }, 1, smooth);
+  return { id: name, label: `${name}: ${wordsOf(lane.run)}`, color, dash, band: null, ...drawn };
+}
+
+const QUIET: Pick<ChartProps, 'logX' | 'logY' | 'zoom' | 'onZoom'> = {
+  ...{ logX: false, logY: false, zoom: null },
+  onZoom: () => undefined,
+};
+
+function Figures({
+  lanes,
+  at,
+  isNewest,
+}: {
+  readonly lanes: Pair<Lane>;
+  readonly at: number;
+  readonly isNewest: boolean;
+}) {
+  const { far, loss } = useMemo(
+    () => ({
+      far: lanes.map((lane, i) =>
+        lineFor(
+          i,
+          lane,
+          lane.measured.map(({ step }) => step),
+          lane.measured.map(farOf),
+        ),
+      ),
+      loss: lanes.map((lane, i) =>
+        lineFor(
+          i,
+          lane,
+          lane.steps.map(({ step }) => step),
+          lane.steps.map((point) => point.loss),
+          SMOOTH,
+        ),
+      ),
+    }),
+    [lanes],
+  );
+  const byDistance = useMemo(
+    () =>
+      lanes.map((lane, i) => {
+        const recall = measuredAt(lane, at)?.recall ?? [];
+        return lineFor(
+          i,
+          lane,
+          recall.map(({ from, to }) => Math.sqrt(from * to)),
+          recall.map(({ probability }) => probability),
+        );
+      }),
+    [lanes, at],
+  );
+  const mark = isNewest ? null : at;
+  const farTitle = `Far recall: numbers from ${FAR_FROM} to ${RECALL_BINS.at(-1)} tokens back`;
+  return (
+    <div class="charts race">
+      <section class="card hero">
+        <h3>{farTitle}</h3>
+        <Chart
+          {...QUIET}
+          title={farTitle}
+          xLabel="steps"
+          lines={far}
+          threshold={REACHED}
+          domain={[0, 1]}
+          mark={mark}
+          height={260}
+        />
+        <p class="soft">Probability of the right number. Dashed: one half.</p>
+      </section>
+      <section class="card">
+        <h3>{`Recall by distance, at step ${at}`}</h3>
+        <Chart
+          {...QUIET}
+          title={`Recall by distance at step ${at}`}
+          xLabel="tokens since the letter was last seen"
+          lines={byDistance}
+          logX={true}
+          threshold={REACHED}
+          domain={[0, 1]}
+          height={220}
+        />
+        <p class="soft">{`A point stands in the middle of its distances (${binWords()}).`}</p>
+      </section>
+      <section class="card">
+        <h3>Loss of each step</h3>
+        <Chart {...QUIET} title="Loss" xLabel="steps" lines={loss} threshold={null} mark={mark} height={220} />
+        <p class="soft">In nats, smoothed. It falls too when only what is near is learnt.</p>
+      </section>
+      {STYLES.map(({ name, color }, i) => {
+        const lane = laneOf(lanes, i);
+        const scores = measuredAt(lane, at)?.heads ?? [];
+        const strongest = Math.max(0, ...scores.flat());
+        return (
+          <section key={name} class="card">
+            <h3>
+              <span class="swatch" style={{ background: color }} /> {`Heads of ${name}, at step ${at}`}
+            </h3>
+            <HeadGrid
+              scores={scores}
+              labels={lane.labels}
+              name={`Heads of model ${name} at step ${at}; the strongest puts ${Math.round(100 * strongest)} % of its attention on the number far back`}
+            />
+            <p class="soft">
+              {`The strongest puts ${Math.round(100 * strongest)} % of its attention on the number far back.`}{' '}
+              <HeadScale />
+            </p>
+          </section>
+        );
+      })}
+    </div>
+  );
+}
+
+const binWords = (): string => RECALL_BINS.map((to, i) => `${(RECALL_BINS[i - 1] ?? 0) + 1} to ${to}`).join(', ');

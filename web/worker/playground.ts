@@ -1,0 +1,84 @@
+/** Trains one design of the playground beside the page, by the code that trains in Node. */
+import * as ort from 'onnxruntime-web/wasm';
+import { config as zod } from 'zod';
+import { input, makeGraph, neg } from '../../src/graph/index.js';
+import { createWebOnnxEngine } from '../../src/engine/onnx/web.js';
+import { MEASURE_EVERY } from '../../src/playground/design.js';
+import { Session } from '../../src/playground/session.js';
+import type { Answer, Request } from '../../src/playground/protocol.js';
+
+// Schemas would compile themselves to functions, which the page's security policy does not allow.
+zod({ jitless: true });
+
+const say = (answer: Answer): void => self.postMessage(answer);
+
+/** The run that is under way. */
+let session: Session | null = null;
+/** The step to train up to, and whether to measure there. */
+let goal = { until: 0, measure: false };
+/** The step that was measured last. */
+let measuredAt = -1;
+
+async function load({ files, threads }: Extract<Request, { kind: 'load' }>): Promise<void> {
+  ort.env.wasm.wasmPaths = { mjs: `${files}ort-wasm-simd-threaded.mjs`, wasm: `${files}ort-wasm-simd-threaded.wasm` };
+  ort.env.wasm.numThreads = threads;
+  const engine = createWebOnnxEngine(ort);
+  // A first program, so that everything is fetched: the page then works without a network.
+  const x = input('x', 'f32', [1]);
+  const program = await engine.compile(makeGraph({ x }, { y: neg(x) }));
+  await program.dispose();
+  say({ kind: 'loaded', library: engine.info.library, threads: engine.info.threads });
+}
+
+async function begin({ run }: Extract<Request, { kind: 'begin' }>): Promise<void> {
+  await session?.dispose();
+  session = await Session.begin(createWebOnnxEngine(ort), run);
+  const measured = await session.measure();
+  measuredAt = 0;
+  say({ kind: 'begun', parameters: session.parameters, labels: session.labels, measured });
+}
+
+/** Trains up to the goal, which a request may move between two steps. */
+async function train(own: Session): Promise<void> {
+  while (own.step < goal.until) {
+    const since = performance.now();
+    const point = await own.train();
+    say({ kind: 'stepped', point, milliseconds: performance.now() - since });
+    if (point.step % MEASURE_EVERY === 0) await measure(own);
+    // Requests that came meanwhile are read now.
+    await new Promise((done) => setTimeout(done, 0));
+  }
+  if (goal.measure) await measure(own);
+  say({ kind: 'rests', step: own.step });
+}
+
+async function measure(own: Session): Promise<void> {
+  if (measuredAt === own.step) return;
+  measuredAt = own.step;
+  say({ kind: 'measured', point: await own.measure() });
+}
+
+async function answer(request: Request): Promise<void> {
+  switch (request.kind) {
+    case 'load':
+      return load(request);
+    case 'begin':
+      return begin(request);
+    case 'train':
+      return session === null ? undefined : train(session);
+    case 'pause':
+      return undefined;
+  }
+}
+
+/** What was asked is done one after another; only the goal of training changes at once. */
+let last: Promise<void> = Promise.resolve();
+self.onmessage = ({ data }: MessageEvent<Request>): void => {
+  if (data.kind === 'train') goal = { until: data.until, measure: data.measure };
+  else goal = { until: 0, measure: false };
+  last = last
+    .then(() => answer(data))
+    .catch((error: unknown) =>
+      say({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }),
+    );
+};
