@@ -1,12 +1,9 @@
 /** Values as text that is the same for equal values only. */
 
-/** Bytes that become characters at once: arguments of a call are limited. */
-const PIECE = 8192;
-
 /** Bytes as base64 (RFC 4648, section 4). */
 export function toBase64(bytes: Uint8Array): string {
   let text = '';
-  for (let i = 0; i < bytes.length; i += PIECE) text += String.fromCharCode(...bytes.subarray(i, i + PIECE));
+  for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text);
 }
 

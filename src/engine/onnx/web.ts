@@ -1,6 +1,6 @@
 /**
- * The onnx engine in browsers: the models of the Node engine on onnxruntime's WebAssembly kernels. Tensors are arrays of
- * the page; what a program takes is copied into the memory of WebAssembly and what it gives out of it, at every run.
+ * The onnx engine in browsers: the models of the Node engine on onnxruntime's WebAssembly kernels. Tensors are arrays
+ * of the page; what a program takes is copied into the memory of WebAssembly and what it gives out of it, every run.
  */
 import type * as Ort from 'onnxruntime-web/wasm';
 import {
