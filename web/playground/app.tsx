@@ -209,7 +209,16 @@ const measuredAt = ({ measured }: Lane, step: number): MeasuredPoint | null =>
 function lineFor(index: number, lane: Lane, x: readonly number[], y: readonly (number | null)[], smooth = 0): Line {
   const { name, color, dash } = STYLES[index === 0 ? 0 : 1];
   const values = Float32Array.from(y, (value) => value ?? NaN);
-  const curve = { run: name, metric: '', perBucket: 1, most: values.length, sampled: false, low: values, high: values, mean: values };
+  const curve = {
+    run: name,
+    metric: '',
+    perBucket: 1,
+    most: values.length,
+    sampled: false,
+    low: values,
+    high: values,
+    mean: values,
+  };
   const drawn = lineOf({ ...curve, x: Float64Array.from(x) }, 1, smooth);
   return { id: name, label: `${name}: ${wordsOf(lane.run)}`, color, dash, band: null, ...drawn };
 }
