@@ -60,7 +60,10 @@ function crossingsOf(pair: PairComparison): ComparedMeasure[] {
         ] as const,
     ),
   ];
-  return named.flatMap(([measure, compared]) => {
+  const losses = (pair.lossTokensAt ?? []).map(
+    ({ threshold, tokens }) => [`Tokens until held-out loss is at most ${threshold} nats`, tokens] as const,
+  );
+  return [...losses, ...named].flatMap(([measure, compared]) => {
     if (compared === null) return [];
     const { ratio, finding, values } = compared;
     const most = ratio?.high == null ? 'no upper end' : significant(ratio.high);

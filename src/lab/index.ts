@@ -38,6 +38,7 @@ export { needleEvalSchema, needleShare, type NeedleSummary } from './measures/ne
 export type { TraceSummary } from './measures/trace.js';
 export { evalEvent, evalMetrics, evalRecordSchema, evalText, evalWords, type EvalRecord } from './measures/record.js';
 export { distanceBins, meanRecallSeries, recallSeries } from './measures/recall.js';
+export { lossCrossing, lossThresholds, type LossSummary } from './measures/loss.js';
 export { AR_THRESHOLD, arCrossing, arSeries, arThresholds, type ArSummary } from './measures/associative-recall.js';
 export {
   crossing,

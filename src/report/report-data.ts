@@ -180,7 +180,13 @@ export function analyzeRun(record: RunRecord): Analyzed {
 
 /** What runs of a group are compared by. */
 export function viewOf({ bins, far }: Pick<Group, 'bins' | 'far'>, compare: CompareOptions): SummaryView {
-  return { bins, far, threshold: compare.threshold, arThreshold: compare.arThreshold };
+  return {
+    bins,
+    far,
+    threshold: compare.threshold,
+    arThreshold: compare.arThreshold,
+    lossThreshold: compare.lossThreshold,
+  };
 }
 
 /** What verdicts need to know of a group. */

@@ -286,6 +286,36 @@ describe('the report of a study', () => {
     expect(pageOf(study(quickstart())).texts('.question').join(' ')).not.toMatch(/ssociative/);
   });
 
+  it('tells tokens to each loss that the study asks for, before anything else', () => {
+    const runs = quickstart().map((run) => ({ ...run, finalLoss: run.architecture === 'full' ? 1.5 : 1.2 }));
+    const dir = study(runs, { compare: { ...COMPARE, lossThreshold: [2.5, 1.9, 0.5] } });
+    const [group] = analyzeStudyFolder(dir).analysis.groups;
+    const pair = group?.pairs.find(({ b }) => b === 'full');
+    const at = new Map(pair?.lossTokensAt?.map(({ threshold, tokens }) => [threshold, tokens]));
+    expect([...at.keys()]).toEqual([2.5, 1.9, 0.5]);
+    // Each is where the recorded losses first are at most the threshold, between that evaluation and the one before.
+    for (const run of group?.runs ?? []) {
+      const value = at.get(1.9)?.values.find(({ seed }) => seed === run.seed);
+      const own = run.architecture === pair?.a ? value?.a : run.architecture === 'full' ? value?.b : undefined;
+      if (own === undefined) continue;
+      const lines = readFileSync(join(dir, 'runs', run.name, 'metrics.jsonl'), 'utf8')
+        .trimEnd()
+        .split('\n');
+      const losses = lines
+        .map((line) => JSON.parse(line) as Record<string, number>)
+        .filter((line) => line['eval/loss'] !== undefined);
+      const first = losses.findIndex((line) => line['eval/loss']! <= 1.9);
+      expect(own).toEqual({ reached: true, after: losses[first - 1]?.tokens, tokens: losses[first]?.tokens });
+    }
+    expect(at.get(0.5)?.values.every(({ a, b }) => !a.reached && !b.reached)).toBe(true);
+    const texts = group?.verdicts.filter((v) => v.a === pair?.a && v.b === 'full').map(({ text }) => text) ?? [];
+    expect(texts[0]).toContain('Held-out loss is at most 2.5 nats');
+    expect(texts[1]).toContain('Held-out loss is at most 1.9 nats');
+    expect(pageOf(dir).texts('figure h3')).toContain('Tokens until held-out loss is at most 1.9 nats');
+    // Where no loss is asked for, no word of it.
+    expect(pageOf(study(runs)).texts('figure h3').join()).not.toContain('Tokens until held-out loss');
+  });
+
   it('tells tokens to each of several thresholds of associative recall', () => {
     const runs = quickstart().map((run) => ({ ...run, text: true, ar: true }));
     const dir = study(runs, { compare: { ...COMPARE, arThreshold: [0.1, 0.5, 0.9] } });

@@ -175,12 +175,12 @@ export function overview({ analysis, records }: Analyzed): string {
   const tokens = budgets.length === 0 ? '' : `, ${list(budgets.map((n) => `${formatTokens(n)} tokens`))} a run`;
   if (analysis.kind === 'run') {
     const state = runs[0]?.status.state ?? 'unknown';
-    return `${analysis.architectures[0]?.layers}${size}${tokens}, seed ${runs[0]?.seed}; ${state}.${startedFrom(runs)}`;
+    return `${analysis.architectures[0]?.layers}${size}${tokens}, seed ${runs[0]?.seed}; ${state}.${startedFrom(runs)}${trainedBy(runs)}`;
   }
   const designs = plural(analysis.architectures.length, 'design');
   const planned = analysis.groups.reduce((sum, group) => sum + group.runs.length + group.unfinished.length, 0);
   const finished = planned === done ? plural(done, 'run') : `${done} of ${plural(planned, 'run')} finished`;
-  return `${designs}${seeds === 0 ? '' : `, ${plural(seeds, 'seed')}`}, ${finished}${size}${tokens}.${startedFrom(runs)}`;
+  return `${designs}${seeds === 0 ? '' : `, ${plural(seeds, 'seed')}`}, ${finished}${size}${tokens}.${startedFrom(runs)}${trainedBy(runs)}`;
 }
 
 const startSchema = z.looseObject({ init: z.looseObject({ folder: z.string() }) });
@@ -196,6 +196,26 @@ function startedFrom(runs: readonly RunRecord[]): string {
       ? 'It starts'
       : 'They start';
   return ` ${which} from the weights of ${list(sources)}.`;
+}
+
+const optimizerSchema = z.looseObject({ optimizer: z.string().default('adamw') });
+
+/** A sentence about runs that another optimizer than AdamW trains; empty where none does. */
+function trainedBy(runs: readonly RunRecord[]): string {
+  const names = runs.map(({ train }) => optimizerSchema.safeParse(train).data?.optimizer ?? 'adamw');
+  const others = [...new Set(names)].filter((name) => name !== 'adamw');
+  return others
+    .map((name) => {
+      const count = names.filter((own) => own === name).length;
+      const which =
+        count < runs.length
+          ? `${count} of them ${count === 1 ? 'is' : 'are'}`
+          : runs.length === 1
+            ? 'It is'
+            : 'They are';
+      return ` ${which} trained by ${name}.`;
+    })
+    .join('');
 }
 
 function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyle[]): string {

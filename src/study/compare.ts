@@ -8,7 +8,7 @@
 import { headGroups, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
-import { arCrossing, arThresholds, type Crossing } from '../lab/index.js';
+import { arCrossing, arThresholds, lossCrossing, lossThresholds, type Crossing } from '../lab/index.js';
 import { recallAtEqualLoss } from './equal-loss.js';
 import type { RunSummary } from './summary.js';
 import { present, at, differences, minOf, type Interval } from '../core/index.js';
@@ -93,6 +93,8 @@ export interface PairComparison {
   /** Loss at the end of tokens whose bigram is new in its document. */
   readonly freshLoss: PairedNumber | null;
   readonly finalLoss: PairedNumber | null;
+  /** Tokens until held-out loss is at most each of the study's thresholds; the intervals hold for all at once. */
+  readonly lossTokensAt?: readonly { readonly threshold: number; readonly tokens: PairedCrossing | null }[];
   /** How much each design still changed over the last quarter of its tokens, the mean over its runs. */
   readonly lateChange: { readonly a: RunSummary['lateChange']; readonly b: RunSummary['lateChange'] };
   /** Tokens until far associative recall is at each of several thresholds; the intervals hold for all at once. */
@@ -132,7 +134,7 @@ export interface DesignPair {
   readonly relation: Relation;
 }
 
-type CrossingMeasure = 'tokensToThreshold' | 'arTokens' | 'arTokensAt';
+type CrossingMeasure = 'tokensToThreshold' | 'arTokens' | 'arTokensAt' | 'lossTokensAt';
 
 type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | CrossingMeasure | 'lateChange' | 'arAtEqualLoss'>;
 
@@ -174,6 +176,11 @@ export function compareDesigns(
     threshold,
     tokens: crossings((run) => arCrossing(run.ar, threshold), thresholds.length),
   }));
+  const losses = lossThresholds(options);
+  const learned = losses.map((threshold) => ({
+    threshold,
+    tokens: crossings((run) => lossCrossing(run, threshold), losses.length),
+  }));
   const isSeveral = thresholds.length > 1 && runs.some((run) => run.ar !== undefined);
   const numbers = Object.entries(NUMBER_MEASURES).map(([name, [of, least]]) => {
     const values = runs.flatMap((run) => {
@@ -195,6 +202,9 @@ export function compareDesigns(
       arAtEqualLoss: equal[i] ?? null,
       lateChange: { a: lateChangeOf(runs, pair.a), b: lateChangeOf(runs, pair.b) },
       ...(isSeveral ? { arTokensAt } : {}),
+      ...(losses.length === 0
+        ? {}
+        : { lossTokensAt: learned.map(({ threshold, tokens }) => ({ threshold, tokens: tokens[i] ?? null })) }),
     };
   });
 }

@@ -331,6 +331,19 @@ describe('a wrong study file', () => {
     }
   });
 
+  it('lists losses that do not descend', () => {
+    expect(expand(`${STUDY}compare: { lossThreshold: 3 }\n`).compare.lossThreshold).toBe(3);
+    expect(expand(`${STUDY}compare: { lossThreshold: [3, 2.5] }\n`).compare.lossThreshold).toEqual([3, 2.5]);
+    for (const [given, why] of [
+      ['[2, 3]', 'must descend'],
+      ['[3, 3]', 'must descend'],
+      ['[]', 'at least 1'],
+      ['0', 'more than 0'],
+    ] as const) {
+      expect(messageOf(() => expand(`${STUDY}compare: { lossThreshold: ${given} }\n`))).toContain(why);
+    }
+  });
+
   it('compares what it does not have', () => {
     const text = `${STUDY}compare: { pairs: [[full, small windw]] }\n`;
     expect(messageOf(() => expand(text))).toBe(

@@ -1,7 +1,7 @@
 /** A study: a grid of architectures, seeds and further settings, written as YAML and expanded into named runs. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { canonicalJson, ConfigError, LIMITS, realNumber } from '../core/index.js';
+import { canonicalJson, ConfigError, LIMITS, list, realNumber } from '../core/index.js';
 import { absolutePaths } from '../data/index.js';
 import {
   AR_THRESHOLD,
@@ -32,6 +32,8 @@ const settings = z
 /** A share of 1 that designs may or may not get to. */
 const share = realNumber().gt(0).lt(1);
 
+const lossValue = realNumber().positive();
+
 /** The options `compare` of a study file: how designs are compared. */
 export const compareSchema = z.strictObject({
   threshold: realNumber()
@@ -51,6 +53,18 @@ export const compareSchema = z.strictObject({
     .describe(
       'associative recall counts as formed when top-1 accuracy at long range reaches this; several in a list, ascending ' +
         `(default: ${AR_THRESHOLD})`,
+    ),
+  lossThreshold: z
+    .union([
+      lossValue,
+      z
+        .array(lossValue)
+        .min(1)
+        .refine((values) => values.every((v, i) => i === 0 || v < (values[i - 1] ?? 0)), { message: 'must descend' }),
+    ])
+    .optional()
+    .describe(
+      'compare the tokens until held-out loss, in nats a token, is at most this; several in a list, descending (default: not compared)',
     ),
   pairs: z
     .array(z.tuple([label, label]))
@@ -86,7 +100,7 @@ export const studySchema = z.strictObject({
     .record(label, z.union([z.string(), z.record(z.string(), z.unknown())]))
     .describe(
       'by label: a layer pattern, or fields of the model configuration to replace; `train: { init: FOLDER }` beside them ' +
-        'starts the runs of the design from the weights there',
+        'starts the runs of the design from the weights there, `train: { optimizer: muon }` trains them by that optimizer',
     ),
   seeds: z.array(z.int().min(0)).min(1).describe('seeds of initial weights and data; comparisons are paired over them'),
   seedsFor: z
@@ -283,7 +297,10 @@ function expandRun(context: Context, arm: ArmPlan, architecture: string, seed: n
   return { name, arm: arm.arm, architecture, seed, point, config };
 }
 
-/** An architecture of a study file: fields of the model, and what its runs start from. */
+/** What belongs to a design beside its model: what its runs start from, and what updates its weights. */
+const DESIGN_TRAIN_KEYS: readonly string[] = ['init', 'optimizer', 'muon'];
+
+/** An architecture of a study file: fields of the model, and of training those of `DESIGN_TRAIN_KEYS`. */
 function designOf(
   given: StudyInput['architectures'][string] | undefined,
   file: YamlFile,
@@ -293,10 +310,10 @@ function designOf(
   if (typeof given === 'string') return { model: { layers: given }, train: undefined };
   const { train, ...model } = given ?? {};
   if (train === undefined) return { model, train };
-  if (!isPlain(train) || Object.keys(train).some((key) => key !== 'init')) {
+  if (!isPlain(train) || Object.keys(train).some((key) => !DESIGN_TRAIN_KEYS.includes(key))) {
     throw new ConfigError(
-      `${file.path}:${file.lineOf(['architectures', label])}: architectures.${label}.train may hold init only, as designs ` +
-        'are compared under the same training; vary other settings in grid',
+      `${file.path}:${file.lineOf(['architectures', label])}: architectures.${label}.train may hold ` +
+        `${list(DESIGN_TRAIN_KEYS)} only, as designs are compared under the same training; vary other settings in grid`,
     );
   }
   return { model, train: absolutePaths(train, ['train'], studyDir) as Plain };

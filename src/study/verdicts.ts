@@ -78,16 +78,24 @@ type Answer = Pick<Verdict, 'outcome' | 'lead' | 'text'>;
 
 function formation(pair: PairComparison, context: VerdictContext, extra: string): Verdict[] {
   const { a, b, relation, tokensToThreshold, arTokens } = pair;
-  const answers =
+  const recalled =
     tokensToThreshold !== null
       ? [onTokens(pair, tokensToThreshold, reaching(context))]
       : arTokens !== null && context.ar !== null
         ? onAssociativeRecall(pair, arTokens, context.ar)
         : [onLoss(pair)];
+  const answers = [...onLossThresholds(pair), ...recalled];
   return answers.map((answer, i) => {
     const text = extra === '' || i > 0 ? answer.text : `${answer.text} ${extra}`;
     return { topic: relation, a, b, ...answer, text };
   });
+}
+
+/** An answer for each loss that the study asks for. */
+function onLossThresholds(pair: PairComparison): Answer[] {
+  return (pair.lossTokensAt ?? []).flatMap(({ threshold, tokens }) =>
+    tokens === null ? [] : [onTokens(pair, tokens, `Held-out loss is at most ${threshold} nats`)],
+  );
 }
 
 /** An answer for each threshold that a run of the pair got to; those beyond are named once. */

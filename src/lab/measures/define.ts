@@ -123,6 +123,8 @@ export interface SummaryView {
   readonly threshold: number;
   /** Top-1 accuracy of far associative recall from which it counts as formed; several ascend. */
   readonly arThreshold?: number | readonly number[] | undefined;
+  /** Held-out loss in nats, up to which tokens are compared; several descend; left out for none. */
+  readonly lossThreshold?: number | readonly number[] | undefined;
 }
 
 /** A column of a table: its heading, and the cell of a run's summary. */

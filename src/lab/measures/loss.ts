@@ -3,7 +3,15 @@ import { z } from 'zod';
 import { at, pending } from '../../core/index.js';
 import type { RecallOptions } from '../../data/index.js';
 import type { Scores } from '../../loaded/index.js';
-import { defineMeasure, whileCompiling, type PrepareContext, type SharedEvalConfig } from './define.js';
+import type { Point } from '../../run/index.js';
+import {
+  defineMeasure,
+  whileCompiling,
+  type PrepareContext,
+  type SharedEvalConfig,
+  type SummaryView,
+} from './define.js';
+import { crossing, type Crossing } from './series.js';
 
 const schema = z.object({
   /** Nats a token, weighted as the training loss; null if nothing is held out. */
@@ -11,6 +19,31 @@ const schema = z.object({
   /** The same by position in the sequence; null where a position has no weight. */
   perPositionLoss: z.array(z.number().nullable()).nullish(),
 });
+
+/** What a run's held-out loss came to. */
+export interface LossSummary {
+  /** Held-out loss at the last measurement, nats per token. */
+  readonly finalLoss: number | null;
+  /** When the loss was first at most each threshold, in nats, that the study asks for; left out for none. */
+  readonly lossTokens?: readonly { readonly threshold: number; readonly crossing: Crossing | null }[];
+}
+
+/** The thresholds of held-out loss, in nats, that a study asks for, descending; empty where it asks for none. */
+export function lossThresholds({ lossThreshold = [] }: Pick<SummaryView, 'lossThreshold'>): readonly number[] {
+  return typeof lossThreshold === 'number' ? [lossThreshold] : lossThreshold;
+}
+
+function lossCrossings(losses: readonly Point[], thresholds: readonly number[]): Pick<LossSummary, 'lossTokens'> {
+  if (thresholds.length === 0) return {};
+  // Crossings are of what rises.
+  const rising = losses.map((point) => ({ ...point, value: -point.value }));
+  return { lossTokens: thresholds.map((threshold) => ({ threshold, crossing: crossing(rising, -threshold) })) };
+}
+
+/** When a run's loss was first at most a threshold that its study asks for; null where it was not measured. */
+export function lossCrossing({ lossTokens }: Pick<LossSummary, 'lossTokens'>, threshold: number): Crossing | null {
+  return lossTokens?.find((own) => own.threshold === threshold)?.crossing ?? null;
+}
 
 /** What the loss is measured on. */
 export interface LossPlan {
@@ -59,9 +92,9 @@ export const lossMeasure = defineMeasure({
   words: ({ loss }) => (loss === null ? null : `held-out loss ${loss.toFixed(4)}`),
   event: ({ loss }) => ({ loss }),
   text: ({ loss }) => (loss === null ? null : `held-out loss  ${loss.toFixed(4)} nats`),
-  summarize: ({ metrics, results }) => ({
-    /** Held-out loss at the last measurement, nats per token. */
+  summarize: ({ metrics, results }, view): LossSummary => ({
     finalLoss: metrics.get('eval/loss')?.at(-1)?.value ?? results.at(-1)?.loss ?? null,
+    ...lossCrossings(metrics.get('eval/loss') ?? [], lossThresholds(view)),
   }),
   csv: () => [{ name: 'final_loss', of: ({ finalLoss }) => finalLoss }],
   cells: () => [{ name: 'loss (nats)', of: ({ finalLoss }) => finalLoss?.toFixed(4) ?? '–' }],
@@ -74,6 +107,14 @@ export const lossMeasure = defineMeasure({
         yLabel: 'loss (nats per token)',
         series: ({ metrics }) => metrics.get('eval/loss') ?? metrics.get('train/loss') ?? [],
       },
+    },
+    {
+      ...{ order: 81, draw: 'crossings' },
+      views: (view) => lossThresholds(view).map((lossThreshold) => ({ ...view, lossThreshold })),
+      heading: (view) => `Tokens until held-out loss is at most ${lossThresholds(view).join(', ')} nats`,
+      label: (view) => `Tokens until held-out loss is at most ${lossThresholds(view).join(', ')} nats`,
+      caption: () => 'Held-out loss at the evaluations',
+      of: (summary, view) => lossCrossing(summary, lossThresholds(view)[0] ?? 0),
     },
     { order: 90, draw: 'loss by position' },
   ],
