@@ -146,8 +146,9 @@ executors: { slurm: { limit: 2 } }
 
 describe('longsight study --executor', () => {
   it.each([
-    [['--executor', 'pbs'], '--executor must be one of local, slurm'],
+    [['--executor', 'pbs'], '--executor must be one of local, slurm, manifest'],
     [['--cancel'], '--cancel goes with --executor slurm, not with --executor local'],
+    [['--executor', 'manifest', '--follow'], '--follow goes with --executor slurm, not with --executor manifest'],
     [['--executor', 'slurm', '--cancel', '--follow'], 'give one of the two'],
     [['--executor', 'slurm', '--workers', '2'], '--workers says what this host does; with --executor slurm give'],
   ])('refuses %j in one sentence', async (args, sentence) => {

@@ -2,10 +2,11 @@
 import { z } from 'zod';
 import type { Executor } from './contract.js';
 import { local } from './local.js';
+import { manifest } from './manifest.js';
 import { slurm } from './slurm.js';
 
 /** Every executor, by what `--executor` takes. */
-export const EXECUTORS = { local, slurm } as const satisfies Readonly<Record<string, Executor>>;
+export const EXECUTORS = { local, slurm, manifest } as const satisfies Readonly<Record<string, Executor>>;
 
 /** What `--executor` takes. */
 export type ExecutorName = keyof typeof EXECUTORS;
