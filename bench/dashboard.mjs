@@ -2,11 +2,12 @@
 /**
  * The dashboard over many runs: makes run folders, then measures in turn the first start, a warm one, and the page in Chromium.
  *
- *     node bench/dashboard.mjs [--runs 1000] [--metrics 100] [--points 1000] [--folder DIR] [--chromium /usr/bin/chromium] [--live 8]
+ *     node bench/dashboard.mjs [--runs 1000] [--metrics 100] [--points 1000] [--folder DIR] [--cache DIR] [--chromium /usr/bin/chromium] [--live 8]
  *
  * Needs `npm run build`, and Chromium for the page. Runs are copies of 20 different ones, of 50 designs with 20 seeds. Where they would take
  * more than 5 GB (10,000 points: 44 GB) copies are hard links: every file is read and parsed by its own name, but the disk holds, and reads,
- * 20 of them. What is made is removed at the end unless --folder names a place, which is kept and used again.
+ * 20 of them. What is made is removed at the end unless --folder names a place, which is kept and used again,
+ * as --cache DIR keeps the dashboard's cache: with one that is filled, only warm starts are measured.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -15,6 +16,7 @@ import {
   linkSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -31,6 +33,7 @@ const { values } = parseArgs({
     metrics: { type: 'string', default: '100' },
     points: { type: 'string', default: '1000' },
     folder: { type: 'string' },
+    cache: { type: 'string' },
     chromium: { type: 'string', default: '/usr/bin/chromium' },
     live: { type: 'string', default: '8' },
   },
@@ -39,7 +42,7 @@ const [runs, metrics, points, live] = ['runs', 'metrics', 'points', 'live'].map(
 const main = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'cli', 'main.js');
 const kept = values.folder !== undefined;
 const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'longsight-bench-dashboard-'));
-const cache = mkdtempSync(join(tmpdir(), 'longsight-bench-cache-'));
+const cache = values.cache ?? mkdtempSync(join(tmpdir(), 'longsight-bench-cache-'));
 const DIFFERENT = 20;
 const SEEDS = 20;
 
@@ -144,55 +147,80 @@ async function indexed(url) {
   }
 }
 
+/** Seconds of processor time of a process and all below it. */
+function treeSeconds(root) {
+  const own = new Map();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const fields = readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1).split(' ');
+      own.set(Number(name), { parent: Number(fields[1]), seconds: (Number(fields[11]) + Number(fields[12])) / 100 });
+    } catch {
+      // gone meanwhile
+    }
+  }
+  const isBelow = (pid) => pid === root || (own.has(pid) && pid > 1 && isBelow(own.get(pid).parent));
+  return [...own].reduce((sum, [pid, { seconds: s }]) => (isBelow(pid) ? sum + s : sum), 0);
+}
+
 async function page(url) {
   const { chromium } = await import('playwright-core');
-  const browser = await chromium.launch({
+  const owner = await chromium.launchServer({
     executablePath: values.chromium,
     args: ['--no-sandbox', '--enable-precise-memory-info'],
   });
-  const tab = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
+  const connection = await chromium.connect(owner.wsEndpoint());
+  const browser = { close: async () => (await connection.close(), await owner.close()) };
+  const work = () => treeSeconds(owner.process().pid);
+  const tab = await connection.newPage({ viewport: { width: 1600, height: 1000 } });
   const out = {};
-  let since = performance.now();
+  let [since, worked] = [0, 0];
+  const begin = () => ([since, worked] = [performance.now(), work()]);
+  const took = (name, scale = 1000) => {
+    out[name] = scale * seconds(since);
+    out[`  of processor time of the browser (${name.split(',')[0]})`] = scale * (work() - worked);
+  };
+  begin();
   await tab.goto(url);
   await tab.waitForSelector('table.runs tr[data-run]');
-  out['table of runs painted, s'] = seconds(since);
+  took('table of runs painted, s', 1);
   const settle = async () =>
     tab.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-  since = performance.now();
+  begin();
   await tab.fill('#filter', 'design-7_');
   await tab.waitForFunction(() => document.querySelector('.count')?.textContent.startsWith('20 of'));
   await settle();
-  out['filter, ms (80 of them wait for the next key)'] = 1000 * seconds(since);
+  took('filter, ms (80 of them wait for the next key)');
   const ready = (count) =>
     tab.waitForFunction(
       (n) => document.querySelector('.chart')?.getAttribute('aria-label')?.endsWith(`: ${n} lines`),
       count,
     );
-  since = performance.now();
+  begin();
   await tab.goto(`${url}#/curves?m=train%2Floss&q=design-7_`);
   await ready(20);
   await settle();
-  out['20 curves of one metric, ms'] = 1000 * seconds(since);
-  since = performance.now();
+  took('20 curves of one metric, ms');
+  begin();
   await tab.goto(`${url}#/curves?m=probe%2Fgroup-7%2Fvalue-7&q=design-7_`);
   await ready(20);
   await settle();
-  out['another metric of 20 runs, ms'] = 1000 * seconds(since);
-  since = performance.now();
+  took('another metric of 20 runs, ms');
+  begin();
   await tab.goto(`${url}#/curves?m=train%2Floss`);
   await ready(runs);
   await settle();
-  out[`${runs} curves of one metric, ms`] = 1000 * seconds(since);
-  since = performance.now();
+  took(`${runs} curves of one metric, ms`);
+  begin();
   await tab.goto(`${url}#/curves?m=probe%2Fgroup-3%2Fvalue-3`);
   await ready(runs);
   await settle();
-  out[`another metric of ${runs} runs, ms`] = 1000 * seconds(since);
-  since = performance.now();
+  took(`another metric of ${runs} runs, ms`);
+  begin();
   await tab.fill('#filter', 'seed=3');
   await ready(runs / SEEDS);
   await settle();
-  out['filter of curves, ms'] = 1000 * seconds(since);
+  took('filter of curves, ms');
   out['heap of the page, MB'] = await tab.evaluate(() => performance.memory.usedJSHeapSize / 1e6);
   return { out, tab, browser };
 }
@@ -249,19 +277,8 @@ async function delays(tab, url) {
   };
 }
 
-try {
-  let since = performance.now();
-  if (!existsSync(join(folder, `design-${Math.floor((runs - 1) / SEEDS)}_seed-${((runs - 1) % SEEDS) + 1}`))) make();
-  const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
-  const load = () => `load ${loadavg()[0].toFixed(1)} on ${cpus().length} processors`;
-  console.log(load());
-  console.log(
-    `${runs} runs x ${metrics} metrics x ${points} points: ${(bytes / 1e9).toFixed(2)} GB, made in ${seconds(since).toFixed(0)} s`,
-  );
-  const print = (record) =>
-    Object.entries(record).forEach(([name, value]) =>
-      console.log(`${name.padEnd(48)} ${Number(value.toPrecision(3))}`),
-    );
+/** The first start: nothing is known of the runs. */
+async function measureCold(print) {
   const cold = await start();
   print({
     'first start until the page is served, s': cold.listening,
@@ -275,6 +292,22 @@ try {
     'largest memory of the server, MB': cold.rss(),
   });
   await cold.stop();
+}
+
+try {
+  let since = performance.now();
+  if (!existsSync(join(folder, `design-${Math.floor((runs - 1) / SEEDS)}_seed-${((runs - 1) % SEEDS) + 1}`))) make();
+  const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
+  const load = () => `load ${loadavg()[0].toFixed(1)} on ${cpus().length} processors`;
+  console.log(load());
+  console.log(
+    `${runs} runs x ${metrics} metrics x ${points} points: ${(bytes / 1e9).toFixed(2)} GB, made in ${seconds(since).toFixed(0)} s`,
+  );
+  const print = (record) =>
+    Object.entries(record).forEach(([name, value]) =>
+      console.log(`${name.padEnd(48)} ${Number(value.toPrecision(3))}`),
+    );
+  if (!existsSync(join(cache, 'longsight'))) await measureCold(print);
   const warm = await start();
   print({ 'warm start until all runs are answered, s': warm.ready, '  of processor time': warm.readyCpu });
   await indexed(warm.url);
@@ -288,6 +321,6 @@ try {
   print({ 'largest memory of the server, MB': warm.rss() });
   await warm.stop();
 } finally {
-  rmSync(cache, { recursive: true, force: true });
+  if (values.cache === undefined) rmSync(cache, { recursive: true, force: true });
   if (!kept) rmSync(folder, { recursive: true, force: true });
 }

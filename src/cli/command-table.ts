@@ -113,6 +113,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/playground.js')).addPlayground,
   },
   {
+    name: 'log',
+    usage: '',
+    summary: 'metrics of runs for TensorBoard, or as tables',
+    load: async () => (await import('./commands/log.js')).addLog,
+  },
+  {
     name: 'cost',
     usage: '[options] <config>',
     summary: 'parameters, FLOPs and cache bytes of a model',

@@ -121,6 +121,8 @@ export interface CurveHeader {
   readonly n: number;
   /** How many points a full bucket holds. */
   readonly perBucket: number;
+  /** The place of the last point: the last bucket reaches to it. */
+  readonly end: number;
   /** Whether these are a few points of a file that is still to be read. */
   readonly sampled: boolean;
 }

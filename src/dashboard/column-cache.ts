@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { makeFolder, openScratch, writeAll } from '../core/index.js';
 import type { ColumnData } from './columns.js';
 
-const MAGIC = 'LSC3';
+const MAGIC = 'LSC4';
 /** Bytes of a place: step, tokens and seconds as float64. Columns of the same lines share their places. */
 const PLACE_BYTES = 24;
 /** Bytes of the values of a bucket: a float64 sum and two float32. */
@@ -39,14 +39,15 @@ interface StoredHead extends CacheHead {
   readonly names: readonly string[];
   /** The lists of places: how long each is, and its checksum. */
   readonly places: readonly (readonly [number, number])[];
-  /** The columns: their list of places, points in a full bucket, points in the last one, checksum. */
-  readonly columns: readonly (readonly [number, number, number, number])[];
+  /** The columns: list of places, points in a full bucket, points in the last one, checksum, and the last place. */
+  readonly columns: readonly (readonly [number, number, number, number, ColumnData['end']])[];
 }
 
 interface ColumnPlace {
   readonly n: number;
   readonly perBucket: number;
   readonly inLast: number;
+  readonly end: ColumnData['end'];
   /** Where its places and its values begin, in bytes, and the checksum of each. */
   readonly places: readonly [number, number];
   readonly values: readonly [number, number];
@@ -122,8 +123,8 @@ export class ColumnCache {
       ...head,
       names: [...columns.keys()],
       places: lists.map((list) => [list.length / PLACE_BYTES, checksum(list)]),
-      columns: [...columns.values()].map(({ perBucket, inLast }, i) => {
-        return [of[i] ?? 0, perBucket, inLast, checksum(values[i] ?? EMPTY)];
+      columns: [...columns.values()].map(({ perBucket, inLast, end }, i) => {
+        return [of[i] ?? 0, perBucket, inLast, checksum(values[i] ?? EMPTY), end];
       }),
     };
     const text = Buffer.from(JSON.stringify(stored));
@@ -161,11 +162,11 @@ function placesOf(
     return own;
   });
   const found = new Map<string, ColumnPlace>();
-  columns.forEach(([list, perBucket, inLast, sum], i) => {
+  columns.forEach(([list, perBucket, inLast, sum, end], i) => {
     const own = lists[list];
     if (own === undefined) throw new Error('a column without places');
     const { n } = own;
-    found.set(names[i] ?? '', { n, perBucket, inLast, places: [own.at, own.sum], values: [at, sum] });
+    found.set(names[i] ?? '', { n, perBucket, inLast, end, places: [own.at, own.sum], values: [at, sum] });
     at += VALUE_BYTES * n;
   });
   return { places: found, end: at };
@@ -190,12 +191,12 @@ function joined(...lists: readonly (Float64Array | Float32Array)[]): Uint8Array 
   return Buffer.concat(lists.map((l) => new Uint8Array(l.buffer, l.byteOffset, l.byteLength)));
 }
 
-function columnAt(fd: number, { n, perBucket, inLast, places, values }: ColumnPlace): ColumnData {
+function columnAt(fd: number, { n, perBucket, inLast, end, places, values }: ColumnPlace): ColumnData {
   const [where, what] = [readChecked(fd, places, PLACE_BYTES * n), readChecked(fd, values, VALUE_BYTES * n)];
   const wide = (buffer: ArrayBuffer, i: number) => new Float64Array(buffer, 8 * n * i, n);
   const narrow = (i: number) => new Float32Array(what, 8 * n + 4 * n * i, n);
   return {
-    ...{ n, perBucket, inLast },
+    ...{ n, perBucket, inLast, end },
     ...{ step: wide(where, 0), tokens: wide(where, 1), time: wide(where, 2) },
     ...{ sum: wide(what, 0), low: narrow(0), high: narrow(1) },
   };

@@ -27,6 +27,8 @@ export interface ColumnData {
   readonly high: Float32Array;
   /** The sum of the values of each bucket, in the metric's unit. */
   readonly sum: Float64Array;
+  /** Where the last point lies: the last bucket goes on as a run does. */
+  readonly end: Readonly<Record<'step' | 'tokens' | 'time', number>>;
 }
 
 /** A metric's points in buckets, which grows point by point. */
@@ -41,6 +43,9 @@ export class Column {
   #low = new Float32Array(FIRST_ROOM);
   #high = new Float32Array(FIRST_ROOM);
   #sum = new Float64Array(FIRST_ROOM);
+  #endStep = 0;
+  #endTokens = 0;
+  #endTime = 0;
 
   /** A column that goes on from stored numbers. */
   static from(data: ColumnData): Column {
@@ -55,11 +60,17 @@ export class Column {
     column.#low.set(data.low);
     column.#high.set(data.high);
     column.#sum.set(data.sum);
+    column.#endStep = data.end.step;
+    column.#endTokens = data.end.tokens;
+    column.#endTime = data.end.time;
     return column;
   }
 
   /** Adds a finite value. */
   push(step: number, tokens: number, time: number, value: number): void {
+    this.#endStep = step;
+    this.#endTokens = tokens;
+    this.#endTime = time;
     if (this.#n > 0 && this.#inLast < this.#perBucket) {
       const i = this.#n - 1;
       if (value < (this.#low[i] ?? 0)) this.#low[i] = value;
@@ -92,6 +103,7 @@ export class Column {
       low: this.#low.subarray(0, n),
       high: this.#high.subarray(0, n),
       sum: this.#sum.subarray(0, n),
+      end: { step: this.#endStep, tokens: this.#endTokens, time: this.#endTime },
     };
   }
 
@@ -156,5 +168,5 @@ export function coarser(data: ColumnData, most: number): ColumnData {
   }
   const inLast = (data.n - 1 - (n - 1) * factor) * data.perBucket + data.inLast;
   const places = { step: firsts(data.step), tokens: firsts(data.tokens), time: firsts(data.time) };
-  return { n, perBucket: data.perBucket * factor, inLast, ...places, low, high, sum };
+  return { n, perBucket: data.perBucket * factor, inLast, ...places, low, high, sum, end: data.end };
 }

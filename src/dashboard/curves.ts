@@ -19,7 +19,8 @@ export function curvesOf(store: MetricsStore, asked: Omit<CurvesRequest, 'range'
     for (const [metric, known] of own) {
       const sample = known === undefined && sampled ? store.sample(run, metric) : null;
       const data = known ?? sample;
-      if (data != null) curves.push(packedCurve(run, metric, coarser(data, most), sample !== null));
+      if (data != null)
+        curves.push(packedCurve(run, metric, { axis, data: coarser(data, most), sampled: sample !== null }));
     }
   }
   return packed(curves, pending, axis);
@@ -34,13 +35,21 @@ export async function detailOf(
   const curves: Packed[] = [];
   for (const run of runs) {
     const found = await store.detail(run, metrics, { axis, from, to });
-    for (const [metric, data] of found ?? []) curves.push(packedCurve(run, metric, data, false));
+    for (const [metric, data] of found ?? []) curves.push(packedCurve(run, metric, { axis, data, sampled: false }));
   }
   return packed(curves, [], axis);
 }
 
-function packedCurve(run: string, metric: string, data: ColumnData, sampled: boolean): Packed {
-  return { head: { run, metric, n: data.n, perBucket: data.perBucket, sampled }, data };
+function packedCurve(
+  run: string,
+  metric: string,
+  {
+    axis,
+    data,
+    sampled,
+  }: { readonly axis: CurvesRequest['axis']; readonly data: ColumnData; readonly sampled: boolean },
+): Packed {
+  return { head: { run, metric, n: data.n, perBucket: data.perBucket, end: data.end[axis], sampled }, data };
 }
 
 /** A length of four bytes, the head in JSON, and the numbers from the next multiple of 8 on. */

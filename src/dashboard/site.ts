@@ -121,6 +121,7 @@ function listsOf(data: ColumnData, every: number): object {
   };
   return {
     perBucket: data.perBucket * every,
+    end: { step: short(data.end.step), tokens: short(data.end.tokens), time: short(data.end.time) },
     ...{ step: places(data.step), tokens: places(data.tokens), time: places(data.time) },
     low: of((from, to) => minOf([...data.low.subarray(from, to)])),
     high: of((from, to) => maxOf([...data.high.subarray(from, to)])),

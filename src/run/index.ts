@@ -36,6 +36,7 @@ export {
   type StoredConfig,
   type StoredRun,
 } from './config.js';
+export { exportLogs, LOG_FORMATS, type LogExport, type LogFormat } from './log-export.js';
 export { MetricsWriter, readMetrics, type Metrics, type MetricsLine, type Point } from './metrics.js';
 export { branchPath, checkpointPath, evalPath, findingPath, removeResultsAfter, reportPaths } from './paths.js';
 export {

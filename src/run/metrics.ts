@@ -1,7 +1,15 @@
 /** `metrics.jsonl`: one JSON object a line, append-only, with the metric names that the field uses. */
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { AppendedFile, fileError, parseJsonLines, wholeLines, writeFileAtomic, type JsonLine } from '../core/index.js';
+import {
+  AppendedFile,
+  fileError,
+  parseJsonLines,
+  StoreError,
+  wholeLines,
+  writeFileAtomic,
+  type JsonLine,
+} from '../core/index.js';
 
 const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
 
@@ -61,6 +69,28 @@ export function readMetrics(path: string): Metrics {
     }
   }
   return { series, seconds };
+}
+
+/**
+ * The lines of a metrics file in their order; none if there is no file. A last line without its end is left out.
+ *
+ * @throws StoreError naming a line that is not a measurement, or a value of it that is neither a number nor null
+ */
+export function readMetricsLines(path: string): MetricsLine[] {
+  return readLines(path).map(({ value: { step, tokens, time = 0, ...metrics } }, i) => {
+    const line: Record<string, number | null> = {};
+    for (const [name, value] of Object.entries({ time, ...metrics })) {
+      if (typeof value !== 'number' && value !== null)
+        throw new StoreError(
+          `${path}: "${name}" of measurement ${i + 1} is neither a number nor null; remove the line`,
+          {
+            details: { path, name },
+          },
+        );
+      line[name] = value;
+    }
+    return { ...line, step, tokens, time: line['time'] ?? 0 };
+  });
 }
 
 /** Writes the lines of one metrics file up to `step` as another, which they replace. */

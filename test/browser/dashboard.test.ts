@@ -149,6 +149,21 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page.context().close();
   });
 
+  it('makes the rows in view of many runs, and others as one scrolls', async () => {
+    const many = join(folder, 'many');
+    for (let i = 0; i < 300; i++) makeRun(join(many, `run-${i}`), { name: `run-${i}`, lines: 1 });
+    const own = await serve([many], join(folder, 'cache-many'));
+    const { page } = await open('#/runs', {}, own.url);
+    await page.getByText('300 runs', { exact: true }).waitFor();
+    await page.waitForSelector('tr[data-run]');
+    expect(await page.locator('tr[data-run]').count()).toBeLessThan(80);
+    await page.evaluate("document.querySelector('.table-box').scrollTop = 1e6");
+    await page.getByRole('link', { name: 'run-299', exact: true }).waitFor();
+    expect(await page.locator('tr[data-run]').count()).toBeLessThan(80);
+    await page.context().close();
+    await end(own);
+  });
+
   it('draws what a run writes within two seconds, in the table and as a curve', async () => {
     const { page } = await open('#/curves?m=train%2Floss&q=name=live');
     await lines(page, 1);

@@ -5,6 +5,8 @@ export interface Curve {
   readonly run: string;
   readonly metric: string;
   readonly perBucket: number;
+  /** The place of the last point: the last bucket reaches to it. */
+  readonly end: number;
   /** The most buckets that were asked for: a curve of fewer may be had finer. */
   readonly most: number;
   /** Whether these are a few points of a file that is still to be read. */

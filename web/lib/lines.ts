@@ -26,7 +26,7 @@ export interface LineData {
  * @param scale what places are multiplied by
  * @param smooth the share of the last value that the next one keeps, from 0 to below 1
  */
-export function lineOf({ x, low, high, mean, perBucket }: Curve, scale: number, smooth: number): LineData {
+export function lineOf({ x, low, high, mean, perBucket, end }: Curve, scale: number, smooth: number): LineData {
   const n = x.length;
   if (smooth > 0 || perBucket === 1) {
     return { x: x.map((v) => v * scale), y: smoothed(Float64Array.from(perBucket === 1 ? low : mean), smooth) };
@@ -34,13 +34,14 @@ export function lineOf({ x, low, high, mean, perBucket }: Curve, scale: number, 
   const [places, values] = [new Float64Array(2 * n), new Float64Array(2 * n)];
   for (let i = 0; i < n; i++) {
     const from = x[i] ?? 0;
-    const to = x[i + 1] ?? from;
+    const to = x[i + 1] ?? end;
     // From where the line is, first to the nearer of the two.
     const rises =
       i === 0 ||
       Math.abs((values[2 * i - 1] ?? 0) - (low[i] ?? 0)) <= Math.abs((values[2 * i - 1] ?? 0) - (high[i] ?? 0));
     places[2 * i] = scale * from;
-    places[2 * i + 1] = scale * (from + (to - from) / 2);
+    // The last bucket reaches to the last point, which moves while a run goes on.
+    places[2 * i + 1] = scale * (i === n - 1 ? to : from + (to - from) / 2);
     values[2 * i] = (rises ? low[i] : high[i]) ?? 0;
     values[2 * i + 1] = (rises ? high[i] : low[i]) ?? 0;
   }

@@ -46,6 +46,7 @@ export const FINEST = 256;
 /** A column of a static site: lists of equal length. */
 interface SiteColumn {
   readonly perBucket: number;
+  readonly end: Readonly<Record<CurveAxis, number>>;
   readonly step: readonly number[];
   readonly tokens: readonly number[];
   readonly time: readonly number[];
@@ -133,10 +134,10 @@ function unpacked(bytes: ArrayBuffer, most: number): Curves {
   const length = new DataView(bytes).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length))) as CurvesHeader;
   let at = 8 * Math.ceil((4 + length) / 8);
-  const curves = header.curves.map(({ run, metric, n, perBucket, sampled }): Curve => {
+  const curves = header.curves.map(({ run, metric, n, perBucket, end, sampled }): Curve => {
     const x = new Float64Array(bytes, at, n);
     const values = (i: number) => new Float32Array(bytes, at + 8 * n + 4 * n * i, n);
-    const curve = { run, metric, perBucket, most, sampled, x, low: values(0), high: values(1), mean: values(2) };
+    const curve = { run, metric, perBucket, end, most, sampled, x, low: values(0), high: values(1), mean: values(2) };
     at += 8 * n + 8 * Math.ceil((12 * n) / 8);
     return curve;
   });
@@ -167,7 +168,7 @@ class SiteSource implements Source {
         if (column === undefined) return [];
         const [low, high, mean] = [column.low, column.high, column.mean].map((list) => Float32Array.from(list));
         if (low === undefined || high === undefined || mean === undefined) return [];
-        const known = { perBucket: column.perBucket, most: FINEST, sampled: false };
+        const known = { perBucket: column.perBucket, end: column.end[axis], most: FINEST, sampled: false };
         return [{ run, metric, ...known, x: Float64Array.from(column[axis]), low, high, mean }];
       }),
     );

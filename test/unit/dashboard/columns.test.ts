@@ -113,6 +113,7 @@ describe('a column', () => {
       at += own.length;
     }
     expect(at).toBe(count);
+    expect(data.end).toEqual({ step: count - 1, tokens: 10 * (count - 1), time: (count - 1) / 2 });
     expect(Math.max(...data.high)).toBeGreaterThan(99);
   });
 });
@@ -133,6 +134,7 @@ describe('a column in fewer buckets', () => {
     ]);
     const points = Array.from({ length: coarse.n }, (_, i) => pointsIn(coarse, i));
     expect(points.reduce((a, b) => a + b, 0)).toBe(count);
+    expect(coarse.end).toEqual(fine.end);
     let at = 0;
     points.forEach((own, i) => {
       expect([coarse.step[i], coarse.tokens[i], coarse.time[i]]).toEqual([at, 10 * at, at / 2]);

@@ -83,7 +83,15 @@ describe('a logarithmic axis', () => {
 
 describe('lines', () => {
   const curve = (values: readonly number[], perBucket = 1, high = values) => ({
-    ...{ run: 'r', metric: 'm', perBucket, most: 256, sampled: false, x: Float64Array.from(values, (_, i) => 10 * i) },
+    ...{
+      run: 'r',
+      metric: 'm',
+      perBucket,
+      end: 10 * values.length - 3,
+      most: 256,
+      sampled: false,
+      x: Float64Array.from(values, (_, i) => 10 * i),
+    },
     low: Float32Array.from(values),
     high: Float32Array.from(high),
     mean: Float32Array.from(values, (v, i) => (v + (high[i] ?? v)) / 2),
@@ -91,7 +99,7 @@ describe('lines', () => {
 
   it('show the least and the largest value of every stretch', () => {
     const { x, y } = lineOf(curve([1, 2, 3], 4, [5, 6, 7]), 2, 0);
-    expect([...x]).toEqual([0, 10, 20, 30, 40, 40]);
+    expect([...x]).toEqual([0, 10, 20, 30, 40, 54]);
     expect([...y].sort()).toEqual([1, 2, 3, 5, 6, 7]);
   });
 
