@@ -35,7 +35,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
-               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya")
+               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
 TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig")
@@ -127,6 +127,22 @@ OF_KIND = dict(gpt_neo=[
     dict(linear_head_dim=4, linear_attn_config=dict(head_dim=8)), dict(layer_types=MISSING, linear_attn_config=dict(full_attn_layers=[2])),
     dict(mlp_layer_types=MISSING, first_k_dense_replace=3), dict(mlp_layer_types=MISSING, first_k_dense_replace=2), dict(mlp_layer_types=MISSING),
     dict(first_k_dense_replace=0), dict(model_max_length=99), dict(num_experts=9), dict(mla_use_nope=False), dict(qk_head_dim=7),
+], llama4_text=[dict(moe_layers=None), dict(moe_layers=MISSING), dict(moe_layers=MISSING, interleave_moe_layer_step=2), dict(moe_layers=[1, 2, 5])], laguna=[
+    dict(layer_types=MISSING, mlp_layer_types=MISSING), dict(mlp_layer_types=MISSING), dict(num_attention_heads_per_layer=MISSING),
+    dict(rope_parameters=MISSING, layer_types=["full_attention"] * 3), dict(rope_parameters={
+        "full_attention": dict(YARN, rope_theta=500.0, partial_rotary_factor=0.75), "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}),
+    dict(rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}, "sliding_attention": {
+        "rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.25}}),
+    dict(rope_parameters={"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 50.0}}, partial_rotary_factor=0.5),
+], kolibri1=[dict(layer_types=["full_attention"] * 3, sliding_window=None), dict(layer_types=["full_attention"] * 3)],
+   exaone_moe=[dict(mlp_layer_types=MISSING, first_k_dense_replace=2), dict(mlp_layer_types=MISSING), dict(layer_types=MISSING, sliding_window_pattern="LG"),
+               dict(layer_types=MISSING, sliding_window_pattern="LG", sliding_window=5)],
+   cohere2_moe=[
+    dict(mlp_layer_types=MISSING, first_k_dense_replace=1), dict(first_k_dense_replace=1), dict(layer_types=MISSING, mlp_layer_types=MISSING, first_k_dense_replace=1),
+    dict(layer_types=MISSING, mlp_layer_types=MISSING, first_k_dense_replace=1, prefix_dense_sliding_window_pattern=2, sliding_window_pattern=2),
+    dict(layer_types=MISSING, first_k_dense_replace=2, sliding_window_pattern=1), dict(mlp_layer_types=MISSING), dict(rope_parameters=MISSING),
+    dict(rope_parameters=MISSING, rope_theta=MISSING), dict(rms_norm_eps=0.5), dict(num_shared_experts=0, shared_expert_combination_strategy="other"),
+    dict(expert_selection_fn="sigmoid", norm_topk_prob=False), dict(rms_norm_eps=1e-5, layer_norm_eps=None),
 ], nemotron_h=[
     dict(layers_block_type=MISSING, hybrid_override_pattern="-*M"), dict(hybrid_override_pattern="M-*"), dict(hybrid_override_pattern=None),
     dict(layers_block_type=None, hybrid_override_pattern="-*M"), dict(layers_block_type=MISSING, hybrid_override_pattern="-*E"),
@@ -169,7 +185,9 @@ def special(field, value, depth):
         quantization_config=[{"quant_method": "fp8"}, {}], hidden_act=["gelu", "gelu_pytorch_tanh", "relu", "tanh"],
         hidden_activation=["gelu", "silu", "tanh"], position_embedding_type=["rope", "nope", "absolute"],
         time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
-        moe_layers=[[], [1]], interleave_moe_layer_step=[1, 2, 4],
+        moe_layers=[[], [1]], gating=[True, False, "per-head", "per-element", "other"], num_attention_heads_per_layer=[[4] * depth, [4, 6, 2], [4], []],
+        expert_selection_fn=["softmax", "sigmoid", "other"], shared_expert_combination_strategy=["sum", "average", "other"],
+        moe_apply_router_weight_on_input=[True, False], prefix_dense_sliding_window_pattern=[1, 2], interleave_moe_layer_step=[1, 2, 4],
         block_types=[["recurrent", "attention"], ["attention"], ["recurrent", "recurrent", "other"], []],
         n_group=[1, 2, 8], topk_group=[1, 2, 3], topk_method=["greedy", "group_limited_greedy", "noaux_tc"],
         first_k_dense_replace=[0, 1, depth, depth + 1], mlp_layer_types=[["dense"] * depth, ["sparse"] * depth, ["other"] * depth],

@@ -46,6 +46,7 @@ SHARED = dict(EXPERTS, shared_expert_intermediate_size=20)
 AFMOE = dict(EXPERTS, num_dense_layers=1, num_shared_experts=1, head_dim=16)
 LARA = dict(SHARED, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16,
             linear_conv_kernel_dim=4, head_dim=16)
+DOTS = dict(n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=12)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
@@ -304,6 +305,10 @@ MODELS = {
         LLAMA4, layer_types=["full_attention", "chunked_attention"], no_rope_layers=[1, 0], attention_chunk_size=7, use_qk_norm=False,
         attention_bias=True, attn_temperature_tuning=False, tie_word_embeddings=True, num_key_value_heads=4, **rope(
             "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)), {}),
+    "llama4-experts": ("Llama4Text:Llama4", dict(LLAMA4, moe_layers=[1, 2], intermediate_size=20, num_local_experts=5, num_experts_per_tok=2, num_hidden_layers=3,
+                                                 no_rope_layers=[1, 1, 0], attention_chunk_size=5, floor_scale=4, attn_scale=0.3), {}),
+    "llama4-experts-one": ("Llama4Text:Llama4", dict(LLAMA4, moe_layers=None, interleave_moe_layer_step=1, intermediate_size=12, num_local_experts=4,
+                                                     num_experts_per_tok=1, no_rope_layer_interval=2, attention_chunk_size=7, hidden_act="gelu"), {}),
     "llama4-images": ("Llama4:Llama4ForConditionalGeneration", dict(LLAMA4, no_rope_layer_interval=2, attention_chunk_size=6, floor_scale=5), dict(
         vision=dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2,
                     vision_output_dim=8, projector_input_dim=8, projector_output_dim=8, pixel_shuffle_ratio=0.5),
@@ -332,6 +337,36 @@ MODELS = {
     "zaya-biases": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=6, num_key_value_heads=1, head_dim=12, attention_bias=True,
                                  lm_head_bias=True, tie_word_embeddings=True, cca_time0=3, cca_time1=4, sliding_window=7, layer_types=[
         "hybrid_sliding"] * 2, rope_parameters=dict(hybrid_sliding=dict(rope_type="linear", rope_theta=100.0, factor=2.0))), {}),
+    "laguna": ("Laguna", dict(SHARED, num_experts=6, num_hidden_layers=3, head_dim=16, num_attention_heads_per_layer=[4, 6, 2], num_key_value_heads=2,
+                              sliding_window=5, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+                              moe_router_logit_softcapping=0.7, moe_routed_scaling_factor=1.6), {}),
+    "laguna-channels": ("Laguna", dict(
+        SHARED, head_dim=8, gating="per-element", attention_bias=True, tie_word_embeddings=True, num_attention_heads_per_layer=[2, 8], sliding_window=7,
+        layer_types=["sliding_attention", "full_attention"], mlp_layer_types=["sparse", "dense"], rope_parameters=dict(
+            sliding_attention=dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.5), full_attention=dict(
+                YARN, rope_theta=1000.0, partial_rotary_factor=0.75))), {}),
+    # A window in the file, and no layer that has it.
+    "laguna-full": ("Laguna", dict(SHARED, head_dim=8, sliding_window=5, num_key_value_heads=4), {}),
+    "kolibri1": ("Kolibri1", dict(SHARED, num_experts=6, intermediate_size=None, num_hidden_layers=3, head_dim=16, sliding_window=5, layer_types=[
+        "sliding_attention", "full_attention", "sliding_attention"]), {}),
+    "kolibri1-windows": ("Kolibri1", dict(SHARED, intermediate_size=None, head_dim=8, sliding_window=7, norm_topk_prob=True, tie_word_embeddings=True,
+                                          num_key_value_heads=4), {}),
+    "dots1": ("Dots1", dict(DOTS, n_routed_experts=6, n_group=3, topk_group=2, num_hidden_layers=3, head_dim=16, sliding_window=5, first_k_dense_replace=1,
+                            max_window_layers=1, routed_scaling_factor=1.6, norm_topk_prob=True), {}),
+    "dots1-biases": ("Dots1", dict(DOTS, n_routed_experts=5, n_shared_experts=2, attention_bias=True, tie_word_embeddings=True, sliding_window=7, layer_types=[
+        "full_attention", "sliding_attention"]), {}),
+    "exaone-moe": ("ExaoneMoe", dict(EXPERTS, num_experts=6, n_group=3, topk_group=1, num_hidden_layers=3, head_dim=16, sliding_window=5, layer_types=[
+        "sliding_attention", "full_attention", "sliding_attention"]), {}),
+    "exaone-moe-plain": ("ExaoneMoe", dict(EXPERTS, num_shared_experts=2, norm_topk_prob=False, sliding_window=7, sliding_window_pattern=2, mlp_layer_types=[
+        "sparse", "dense"], tie_word_embeddings=True, num_key_value_heads=4), {}),
+    "cohere2-moe": ("Cohere2Moe", dict(num_experts=5, num_experts_per_tok=2, num_shared_experts=1, num_hidden_layers=3, head_dim=8, sliding_window=5, layer_types=[
+        "full_attention", "sliding_attention", "full_attention"], mlp_layer_types=["dense", "sparse", "sparse"], prefix_dense_intermediate_size=40,
+        logit_scale=0.5, attention_bias=True, rope_theta=1000.0), {}),
+    "cohere2-moe-rms": ("Cohere2Moe", dict(num_experts=5, num_experts_per_tok=3, num_shared_experts=2, shared_expert_combination_strategy="sum", head_dim=16,
+                                           expert_selection_fn="sigmoid", rms_norm_eps=1e-5, logit_scale=0.25, sliding_window=7, sliding_window_pattern=2,
+                                           tie_word_embeddings=True), {}),
+    "cohere2-moe-sigmoid": ("Cohere2Moe", dict(num_experts=4, num_experts_per_tok=2, expert_selection_fn="sigmoid", norm_topk_prob=False, head_dim=8,
+                                               sliding_window=6, layer_types=["full_attention"] * 2, num_key_value_heads=4), {}),
     "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
     "recurrent-gemma-biases": ("RecurrentGemma", dict(
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,

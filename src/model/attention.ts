@@ -15,6 +15,7 @@ import {
   rotaryAt,
   sigmoid,
   sliceAxis,
+  softplus,
   split,
   type Value,
 } from '../graph/index.js';
@@ -252,19 +253,19 @@ function attendGroups(
   };
 }
 
-/** The heads' outputs side by side, `[B,T,H*D]`, times the sigmoid of a projection of the layer's input. */
+/** The heads' outputs side by side, `[B,T,H*D]`, times the activation of a projection of the layer's input. */
 function gateHeads(scope: MixerScope, mixed: Value, numHeads: number): Value {
   const { outputGate, outputGateBias, headDim } = scope.config;
   if (outputGate === false) return mixed;
   if (outputGate === true && !outputGateBias)
-    return mul(mixed, sigmoid(linear(scope.x, scope.inputMatrix('attn.wgate'))));
+    return mul(mixed, gateOf(scope.config, linear(scope.x, scope.inputMatrix('attn.wgate'))));
   const gate = headGates(scope, numHeads, scope.inputMatrix('attn.wgate'), 'attn.bgate');
   const [B, T] = dims(scope.x, 3);
   return reshape(mul(reshape(mixed, [B, T, numHeads, headDim]), gate), mixed.shape);
 }
 
 /**
- * The gates of the outputs of H heads, `[B,T,H,D]` or one a head `[B,T,H,1]`: the sigmoid of the layer's input times
+ * The gates of the outputs of H heads, `[B,T,H,D]` or one a head `[B,T,H,1]`: the activation of the layer's input times
  * `matrix`, and of the bias of that name where the model has one.
  */
 export function headGates({ config, x, param }: MixerScope, H: number, matrix: Value, bias: string): Value {
@@ -272,8 +273,12 @@ export function headGates({ config, x, param }: MixerScope, H: number, matrix: V
   const [B, T] = dims(x, 3);
   const logits = linear(x, matrix);
   const heads = reshape(logits, [B, T, H, at(logits.shape, 2) / H]);
-  return sigmoid(outputGateBias ? add(heads, reshape(param(bias), [1, 1, H, 1])) : heads);
+  return gateOf(config, outputGateBias ? add(heads, reshape(param(bias), [1, 1, H, 1])) : heads);
 }
+
+/** The factors of the output gate from their logits. */
+const gateOf = ({ outputGateActivation: activation }: ModelConfig, logits: Value): Value =>
+  activation === 'softplus' ? softplus(logits) : sigmoid(logits);
 
 function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   const { x, segments, layer, tap = noTap } = scope;

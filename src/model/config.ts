@@ -7,7 +7,7 @@ import { checkGroups, parsePattern, resolveLayer } from './pattern.js';
 import { headCounts, headGroups, type HeadCounts, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
-import { checkRope, type RopeFields } from './rope.js';
+import { checkRope, latentFields, type RopeFields } from './rope.js';
 import {
   modelSchema,
   type BlockConfig,
@@ -94,6 +94,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly outputGate: boolean | 'head';
   /** Whether that gate has a bias, one a head. */
   readonly outputGateBias: boolean;
+  /** What makes a factor of the output gate from its projection. */
+  readonly outputGateActivation: 'sigmoid' | 'softplus';
   readonly tieEmbeddings: boolean;
   readonly init: InitScheme;
 }
@@ -139,7 +141,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     ropeTheta: parsed.ropeTheta,
     ropeDim,
     ropeScaling: parsed.ropeScaling,
-    localRope: parsed.localRope,
+    localRope: resolveLocal(parsed.localRope, ropeDim),
     norm: parsed.norm,
     rmsNormEps: parsed.rmsNormEps,
     normOffset: parsed.normOffset,
@@ -170,10 +172,18 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
     outputGateBias: checkGateBias(parsed, where),
+    outputGateActivation: parsed.outputGateActivation,
     ...sections,
     tieEmbeddings: parsed.tieEmbeddings,
     init: parsed.init,
   };
+}
+
+/** Positions of `:local` layers; a width that is the model's anyway is left out. */
+function resolveLocal(localRope: LocalRope | null, modelDim: number): LocalRope | null {
+  if (localRope === null) return null;
+  const { ropeDim = modelDim, ...rest } = localRope;
+  return ropeDim === modelDim ? rest : { ...rest, ropeDim };
 }
 
 /** Settings of rotary positions are checked only where a head has them: a model of NoPE layers may have odd heads. */
@@ -187,7 +197,7 @@ function checkRopes(config: RopeFields, layers: readonly LayerPlan[], where: str
   if (latent.length === 0 || config.mla === undefined) return;
   // Of a head of latent attention only the rotary channels turn, and all of them.
   const { ropeDim } = config.mla;
-  checkRope({ ...config, headDim: ropeDim, ropeDim }, latent, where);
+  checkRope(latentFields(config, ropeDim), latent, where);
 }
 
 const kvHeadsOf = (layers: readonly LayerPlan[], model: HeadCounts): number[] =>

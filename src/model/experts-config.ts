@@ -34,6 +34,15 @@ export const expertsSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('a bias an expert on the scores, for the choice alone; it has no gradient'),
+  correctionOf: z
+    .enum(['scores', 'logits'])
+    .default('scores')
+    .describe("what that bias is added to for the choice: scores, or the router's logits"),
+  logitSoftcap: realNumber()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("c tanh(logits / c) in place of the router's logits; null for none"),
   routerBias: z.boolean().default(false).describe("a bias of the router's projection"),
   routerSize: sizeUpTo('width')
     .nullable()

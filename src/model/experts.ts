@@ -36,6 +36,7 @@ import {
   scatterAdd,
   select,
   sigmoid,
+  softcapped,
   softmax,
   split,
   stopGradient,
@@ -162,11 +163,12 @@ interface Choice {
 /** Stands for minus infinity among scores: below all of them, and finite. */
 const NEVER = -1e30;
 
-function route(experts: ExpertsConfig, param: (name: string) => Value, logits: Value): Choice {
+function route(experts: ExpertsConfig, param: (name: string) => Value, given: Value): Choice {
   const { perToken: k, scores: kind, normalize, normalizeEps, scale } = experts;
-  const [N, E] = dims(logits, 2);
+  const [N, E] = dims(given, 2);
+  const logits = softcapped(given, experts.logitSoftcap);
   const scores = kind === 'softmax' ? softmax(logits) : sigmoid(logits);
-  const biased = biasedScores(experts, param, scores);
+  const biased = biasedScores(experts, param, experts.correctionOf === 'logits' ? logits : scores);
   let left = withinGroups(experts, stopGradient(biased));
   const numbers = iota('i32', [1, E], 1);
   const zero = scalar(0, scores.dtype);
@@ -191,7 +193,7 @@ function route(experts: ExpertsConfig, param: (name: string) => Value, logits: V
     : { chosen, mask, weights: weighed, routing };
 }
 
-/** Scores `[N,C]` with the biases that they have in the choice. */
+/** Scores or logits `[N,C]` with the biases that they have in the choice. */
 function biasedScores(
   { count: E, correctionBias, skip }: ExpertsConfig,
   param: (name: string) => Value,

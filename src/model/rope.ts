@@ -42,10 +42,10 @@ export interface RopeFields {
  * take notice.
  */
 export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, seqLen: number): GroupRotary {
-  const { headDim, ropeDim, attentionScale } = config;
+  const { headDim, attentionScale } = config;
   const plain = attentionScale ?? 1 / Math.sqrt(headDim);
   if (group.rope === false) return { frequencies: null, scoreScale: plain, queryFactors: null };
-  const { theta, scaling } = ropeOf(config, group.rope);
+  const { theta, scaling, ropeDim } = ropeOf(config, group.rope);
   const turning = scaledFrequencies(ropeDim, theta, scaling, seqLen);
   const still = Array.from({ length: (headDim - ropeDim) / 2 }, () => 0);
   const frequencies = [...turning, ...still];
@@ -61,6 +61,13 @@ export interface LatentRotary extends Omit<GroupRotary, 'queryFactors'> {
   readonly queryFactor: number;
 }
 
+/** The fields of positions of latent attention: its `ropeDim` rotary channels are a head of their own and all turn. */
+export function latentFields<F extends RopeFields>(config: F, ropeDim: number): F {
+  const { localRope: local } = config;
+  const localRope = local === null ? null : { theta: local.theta, scaling: local.scaling };
+  return { ...config, headDim: ropeDim, ropeDim, localRope };
+}
+
 /** The rotary positions of latent attention on sequences of `seqLen` tokens; YaRN's factor is on turned channels. */
 export function latentRotary(
   config: RopeFields,
@@ -68,7 +75,7 @@ export function latentRotary(
   group: Pick<HeadGroup, 'rope'>,
   seqLen: number,
 ): LatentRotary {
-  const { frequencies } = groupRotary({ ...config, headDim: ropeDim, ropeDim }, group, seqLen);
+  const { frequencies } = groupRotary(latentFields(config, ropeDim), group, seqLen);
   const scoreScale = config.attentionScale ?? 1 / Math.sqrt(nopeDim + ropeDim);
   const queryFactor = group.rope === false ? 1 : attentionFactor(ropeOf(config, group.rope).scaling) ** 2;
   return { frequencies, scoreScale, queryFactor };
@@ -104,7 +111,7 @@ export function scoreScales(config: RopeFields, plan: LayerPlan, seqLen: number)
 
 /** Throws `ConfigError` where the rotary fields do not fit one another. */
 export function checkRope(config: RopeFields, layers: readonly LayerPlan[], where: string): void {
-  const { headDim, ropeDim } = config;
+  const { headDim } = config;
   const fail = (what: string, details: object): never => {
     throw new ConfigError(`${where}: ${what}`, { details: { ...details } });
   };
@@ -114,14 +121,17 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
       { headDim },
     );
   }
-  if (ropeDim % 2 !== 0 || ropeDim > headDim) {
-    fail(`ropeDim ${ropeDim} must be even and at most headDim ${headDim}`, { headDim, ropeDim });
-  }
+  const fitting = (dim: number, name: string) => {
+    if (dim % 2 === 0 && dim <= headDim) return;
+    fail(`${name} ${dim} must be even and at most headDim ${headDim}`, { headDim, [name]: dim });
+  };
+  fitting(config.ropeDim, 'ropeDim');
+  if (config.localRope?.ropeDim !== undefined) fitting(config.localRope.ropeDim, 'localRope.ropeDim');
   const kinds = new Set(layers.flatMap((plan) => headGroups(plan).map((g) => g.rope)));
   if (kinds.has('local') && config.localRope === null) fail(':local layers need localRope', {});
   for (const kind of kinds) {
     if (kind === false) continue;
-    const { scaling } = ropeOf(config, kind);
+    const { scaling, ropeDim } = ropeOf(config, kind);
     if (scaling?.type === 'dynamic' && ropeDim <= 2) fail(`dynamic ropeScaling needs a ropeDim above 2`, { ropeDim });
     if (scaling?.type === 'llama3' && scaling.highFrequencyFactor <= scaling.lowFrequencyFactor) {
       fail('highFrequencyFactor of llama3 ropeScaling must be above lowFrequencyFactor', { scaling });
@@ -155,9 +165,14 @@ function checkRotation({ frequencies, scoreScale }: GroupRotary, fail: (what: st
   }
 }
 
-function ropeOf(config: RopeFields, kind: true | 'local'): { theta: number; scaling: RopeScaling | null } {
-  const { ropeTheta: theta, ropeScaling: scaling, localRope } = config;
-  return kind === 'local' && localRope !== null ? localRope : { theta, scaling };
+/** Base, scaling and turning channels of a kind of positions. */
+function ropeOf(
+  config: RopeFields,
+  kind: true | 'local',
+): { theta: number; scaling: RopeScaling | null; ropeDim: number } {
+  const { ropeTheta: theta, ropeScaling: scaling, localRope, ropeDim } = config;
+  if (kind !== 'local' || localRope === null) return { theta, scaling, ropeDim };
+  return { ...localRope, ropeDim: localRope.ropeDim ?? ropeDim };
 }
 
 /** Whether positions depend on how many tokens a sequence has. */

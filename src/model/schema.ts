@@ -145,6 +145,7 @@ const ropeScalingSchema = z.discriminatedUnion('type', [
 const localRopeSchema = z.strictObject({
   theta: rotaryBase().describe('base of the rotary wavelengths'),
   scaling: ropeScalingSchema.nullable().default(null).describe('how its wavelengths are scaled'),
+  ropeDim: sizeUpTo('width').optional().describe('channels of a head that turn (default: ropeDim of the model)'),
 });
 
 const queryScalingSchema = z.strictObject({
@@ -282,7 +283,11 @@ export const modelSchema = z.strictObject({
       'multiply the heads by a sigmoid of a projection of the layer input, before the output projection: channel by channel ' +
         '(true), or by one number a head (head)',
     ),
-  outputGateBias: z.boolean().default(false).describe('a learned bias a head in the sigmoid of that gate'),
+  outputGateActivation: z
+    .enum(['sigmoid', 'softplus'])
+    .default('sigmoid')
+    .describe('what makes the factor of the output gate from that projection'),
+  outputGateBias: z.boolean().default(false).describe('a learned bias a head in that gate'),
   ...recurrentSections,
   tieEmbeddings: z.boolean().default(false).describe('use the embedding matrix, transposed, as the output head'),
   init: initSchema

@@ -174,7 +174,17 @@ function essence(config: ModelConfig): Record<string, string> {
   const unused = new Set<string>([
     ...(groups.length > 0
       ? []
-      : ['numHeads', 'numKvHeads', 'qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias', 'cca']),
+      : [
+          'numHeads',
+          'numKvHeads',
+          'qkNorm',
+          'attentionBias',
+          'sinks',
+          'outputGate',
+          'outputGateBias',
+          'outputGateActivation',
+          'cca',
+        ]),
     ...(groups.some((g) => g.rope === true) ? [] : ['ropeTheta', 'ropeScaling']),
     // Latent attention has widths of its own.
     ...(own.length > 0 || groups.length === 0 ? [] : ['numKvHeads', 'qkNorm']),

@@ -15,6 +15,10 @@ import { falconH1 } from './families/falcon-h1.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
 import { nemotronH } from './families/nemotron.js';
 import { beam } from './families/beam.js';
+import { cohere2Moe } from './families/cohere2-moe.js';
+import { dots1, exaoneMoe } from './families/dots.js';
+import { kolibri1 } from './families/kolibri.js';
+import { laguna } from './families/laguna.js';
 import { cohereCompass } from './families/cohere-compass.js';
 import { gptNeo } from './families/gpt-neo.js';
 import { llama4 } from './families/llama4.js';
@@ -87,6 +91,11 @@ export const FAMILIES: readonly Family[] = [
   cohereCompass,
   beam,
   zaya,
+  laguna,
+  kolibri1,
+  dots1,
+  exaoneMoe,
+  cohere2Moe,
 ];
 
 /** Values of `model_type` that can be read. */

@@ -62,6 +62,24 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['no positions', { layers: 'swa:4 full:nope' }],
   ['grouped queries', { layers: 'swa:4 full', numKvHeads: 2 }],
   ['one key/value head', { layers: 'swa:4 full', numKvHeads: 1 }],
+  [
+    'a gate by softplus, local positions that turn other channels',
+    {
+      layers: 'swa:4:local full',
+      ...{ outputGate: 'head', outputGateBias: true, outputGateActivation: 'softplus' },
+      localRope: { theta: 50, ropeDim: 6 },
+      ropeDim: 2,
+    },
+  ],
+  [
+    'a gate by softplus of each channel, local positions that turn fewer',
+    {
+      layers: 'swa:4:local/full',
+      outputGate: true,
+      outputGateActivation: 'softplus',
+      localRope: { theta: 9, ropeDim: 4 },
+    },
+  ],
   ['heads counted by layer', { layers: 'swa:4#6,3 full#2,1', numKvHeads: 2 }],
   [
     'heads counted by layer and mixed, with everything that has a part a head',
@@ -216,6 +234,16 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
       experts: {
         ...{ count: 4, perToken: 1, intermediateSize: 5, normalize: false, routerSize: 6, skip: 0.1, dense: [1] },
         correctionBias: true,
+      },
+    },
+  ],
+  [
+    'experts chosen by capped logits with a correction',
+    {
+      layers: 'swa:4 full',
+      experts: {
+        ...{ count: 9, perToken: 3, intermediateSize: 5, scores: 'sigmoid', correctionBias: true },
+        ...{ correctionOf: 'logits', logitSoftcap: 0.4 },
       },
     },
   ],

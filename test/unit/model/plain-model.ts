@@ -272,7 +272,7 @@ function plainExperts(
   config: ModelConfig,
   experts: ExpertsConfig,
   x: readonly number[],
-  logits: readonly number[],
+  products: readonly number[],
   numbers: (name: string) => Float64Array,
 ): number[] {
   const { count: E, perToken, intermediateSize: F, groups, clamped } = experts;
@@ -280,10 +280,15 @@ function plainExperts(
   const up = config.mlpGate ? 'gateup' : 'up';
   const width = config.mlpGate ? 2 : 1;
   const plus = (v: readonly number[], bias: ArrayLike<number> | null) => v.map((y, i) => y + (bias?.[i] ?? 0));
+  const cap = experts.logitSoftcap;
+  const logits = products.map((l) => (cap === null ? l : cap * Math.tanh(l / cap)));
   const top = Math.max(...logits);
   const total = logits.reduce((sum, l) => sum + Math.exp(l - top), 0);
   const scores = logits.map((l) => (experts.scores === 'softmax' ? Math.exp(l - top) / total : 1 / (1 + Math.exp(-l))));
-  const corrected = plus(scores, experts.correctionBias ? numbers('correction') : null);
+  const corrected = plus(
+    experts.correctionOf === 'logits' ? logits : scores,
+    experts.correctionBias ? numbers('correction') : null,
+  );
   const choice = corrected.map((c, e) => (e === E ? c + (experts.skip ?? NaN) : c));
   const sorted = (list: readonly number[]) => [...list].sort((a, b) => b - a);
   const size = groups === null ? choice.length : E / groups.count;
@@ -396,11 +401,16 @@ function plainAttention(
     }
     if (norm !== null && config.qkNorm === 'rope' && rope !== false) head = normed(head, null, eps);
     if (rope === false) return head;
-    const { theta, scaling } =
-      rope === 'local' && config.localRope !== null
-        ? config.localRope
-        : { theta: config.ropeTheta, scaling: config.ropeScaling };
-    return turned(head, t, theta, config.ropeDim, scaling?.type === 'linear' ? scaling.factor : 1);
+    const { ropeTheta, ropeScaling, localRope, ropeDim } = config;
+    const own = rope === 'local' && localRope !== null ? localRope : { theta: ropeTheta, scaling: ropeScaling };
+    const { theta, scaling } = own;
+    return turned(
+      head,
+      t,
+      theta,
+      ('ropeDim' in own ? own.ropeDim : undefined) ?? ropeDim,
+      scaling?.type === 'linear' ? scaling.factor : 1,
+    );
   };
   const probabilities: number[][][] = [];
   const mixed: number[][] = inputs.map(() => []);
@@ -453,7 +463,8 @@ function plainAttention(
     const logits = config.outputGate !== false ? times(inputs[t] ?? [], matrix(`${at}.wgate`)) : null;
     const bias = config.outputGateBias ? numbers(`${at}.bgate`) : new Float64Array(H);
     const perHead = (logits?.length ?? 0) / H;
-    const gate = logits?.map((x, i) => sigmoid(x + (bias[Math.floor(i / perHead)] ?? NaN))) ?? null;
+    const gateOf1 = (x: number) => (config.outputGateActivation === 'softplus' ? Math.log1p(Math.exp(x)) : sigmoid(x));
+    const gate = logits?.map((x, i) => gateOf1(x + (bias[Math.floor(i / perHead)] ?? NaN))) ?? null;
     const gateOf = (i: number) => gate?.[config.outputGate === 'head' ? Math.floor(i / V) : i] ?? NaN;
     return times(gate === null ? heads : heads.map((x, i) => x * gateOf(i)), matrix(`${at}.wo`)).map(
       (v, i) => v + (['output', 'all'].includes(config.attentionBias) ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),

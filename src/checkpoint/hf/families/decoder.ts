@@ -265,6 +265,12 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
   }
 }
 
+/** Channels of a layer's heads that turn; `:local` layers may have their own. */
+function layerRopeDim({ layers, localRope, ropeDim }: ModelConfig, layer: number): number {
+  const local = headGroups(item(layers, layer))[0]?.rope === 'local';
+  return (local ? localRope?.ropeDim : undefined) ?? ropeDim;
+}
+
 function attentionLayout(
   config: ModelConfig,
   layer: number,
@@ -276,7 +282,8 @@ function attentionLayout(
   const { output = 'o_proj', headNorm: qkNorm = 'norm', sinks = 'sinks' } = names;
   const { headDim: D } = config;
   const { numHeads: H, numKvHeads: G } = headCounts(config, item(config.layers, layer));
-  const channels = headChannels(config, turns);
+  const turning = layerRopeDim(config, layer);
+  const channels = headChannels({ headDim: D, ropeDim: turning }, turns);
   // With an output gate, `q_proj` holds each head's query and then its gate, 2 D rows a head; the gate is taken below.
   const query = (kind: string): Source => ({
     tensor: `${at}.q_proj.${kind}`,

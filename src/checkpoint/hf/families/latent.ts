@@ -66,11 +66,11 @@ export function readSharedExperts(
     return null;
   }
   const intermediateSize = fields.count('moe_intermediate_size');
-  const shared = fields.count('n_shared_experts', undefined, 0);
-  if (!fields.has('num_experts_per_tok'))
-    fields.refuse('no num_experts_per_tok, without which its class computes nothing');
+  for (const name of ['num_experts_per_tok', 'n_shared_experts', countField])
+    if (!fields.has(name)) fields.refuse(`no ${name}, without which its class computes nothing`);
+  const shared = fields.count('n_shared_experts', 0, 0);
   return {
-    count: fields.count(countField),
+    count: fields.count(countField, 1),
     perToken: fields.count('num_experts_per_tok', 1),
     intermediateSize,
     sharedSize: shared === 0 ? null : shared * intermediateSize,

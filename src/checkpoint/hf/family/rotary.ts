@@ -58,6 +58,7 @@ export function readRope(fields: Fields, defaults: RopeDefaults = {}): HfRope {
  * @param windowBase the field of the base of windows in older files; null if there was none
  * @param standing `rope_parameters` where they are null or missing
  * @param fullBase the field of the base of full attention beside `rope_parameters`; null if the class takes none
+ * @param partial whether a kind's `partial_rotary_factor` counts
  */
 export function readRopes(
   fields: Fields,
@@ -65,6 +66,7 @@ export function readRopes(
   windowBase: string | null,
   standing: Readonly<Record<RopeKind, Readonly<Record<string, unknown>> | null>> | null = null,
   fullBase: string | null = 'rope_theta',
+  partial = false,
 ): Record<RopeKind, HfRope> {
   const given = fields.object('rope_parameters');
   const outer = given ?? (standing === null ? null : fields.inner('rope_parameters', standing));
@@ -77,7 +79,8 @@ export function readRopes(
     // What older files call "type" counts only where nothing is called "rope_type".
     const plain = outer === null ? fields.inner('rope_parameters', { rope_type: 'default' }) : null;
     const parameters = over === null ? own : (own ?? plain ?? over).over(over);
-    return ropeOf(fields, { parameters, outer, topOriginal: false }, base, { theta: defaultTheta[kind] });
+    const defaults = { theta: defaultTheta[kind], ...(partial ? { fraction: 1, fixedFraction: true } : {}) };
+    return ropeOf(fields, { parameters, outer, topOriginal: false }, base, defaults);
   };
   return { full_attention: of('full_attention', fullBase), sliding_attention: of('sliding_attention', windowBase) };
 }
@@ -100,10 +103,11 @@ export function ropesFields(
   { full_attention: full, sliding_attention: sliding }: Readonly<Record<RopeKind, HfRope>>,
   headDim: number,
 ): { fields: Partial<ModelConfig>; sliding: 'rope' | 'local' } {
-  const same = full.theta === sliding.theta && JSON.stringify(full.scaling) === JSON.stringify(sliding.scaling);
-  if (same) return { fields: ropeFields(full, headDim), sliding: 'rope' };
-  const { theta, scaling } = sliding;
-  return { fields: { ...ropeFields(full, headDim), localRope: { theta, scaling } }, sliding: 'local' };
+  const [ours, theirs] = [ropeFields(full, headDim), ropeFields(sliding, headDim)];
+  if (JSON.stringify(ours) === JSON.stringify(theirs)) return { fields: ours, sliding: 'rope' };
+  const own = theirs.ropeDim === ours.ropeDim ? {} : { ropeDim: theirs.ropeDim };
+  const localRope = { theta: theirs.ropeTheta, scaling: theirs.ropeScaling, ...own };
+  return { fields: { ...ours, localRope }, sliding: 'local' };
 }
 
 /** Where the settings of one kind of positions stand. */
@@ -226,7 +230,7 @@ export function ropeFields(rope: HfRope, headDim: number): Pick<ModelConfig, 'ro
 }
 
 /** `rope_parameters` of both kinds. */
-export function writeRopes(config: ModelConfig): Record<string, unknown> {
+export function writeRopes(config: ModelConfig): Record<RopeKind, Record<string, unknown>> {
   const full = { theta: config.ropeTheta, scaling: config.ropeScaling };
   return {
     full_attention: writeRope(config, full),
@@ -245,7 +249,9 @@ export function longestOf({ ropeScaling, localRope }: ModelConfig): number {
 }
 
 /** `rope_parameters` of a model's rotary positions. */
-export function writeRope({ headDim, ropeDim }: ModelConfig, { theta, scaling }: LocalRope): Record<string, unknown> {
+export function writeRope(config: ModelConfig, { theta, scaling, ropeDim: own }: LocalRope): Record<string, unknown> {
+  const { headDim } = config;
+  const ropeDim = own ?? config.ropeDim;
   const partial = ropeDim === headDim ? {} : { partial_rotary_factor: ropeDim / headDim };
   // Fields of a type are written where they are not what readers take for missing ones.
   const base = { rope_theta: theta, ...partial };
