@@ -4,12 +4,17 @@
  *
  *     node bench/dashboard.mjs [--runs 1000] [--metrics 100] [--points 1000] [--folder DIR] [--cache DIR] [--chromium /usr/bin/chromium] [--live 8]
  *
+ *     node bench/dashboard.mjs --peers PYTHON --runs 200 --metrics 20 --points 1000 [--rounds 3]
+ *
+ * The second compares with TensorBoard (a Python that has it) on the same runs, in turns: from the start of the process until the curve of
+ * one metric is answered over HTTP, of one run and of all. Longsight starts without its cache; the browser is left out for both.
+ *
  * Needs `npm run build`, and Chromium for the page. Runs are copies of 20 different ones, of 50 designs with 20 seeds. Where they would take
  * more than 5 GB (10,000 points: 44 GB) copies are hard links: every file is read and parsed by its own name, but the disk holds, and reads,
  * 20 of them. What is made is removed at the end unless --folder names a place, which is kept and used again,
  * as --cache DIR keeps the dashboard's cache: with one that is filled, only warm starts are measured.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   appendFileSync,
   existsSync,
@@ -34,6 +39,8 @@ const { values } = parseArgs({
     points: { type: 'string', default: '1000' },
     folder: { type: 'string' },
     cache: { type: 'string' },
+    peers: { type: 'string' },
+    rounds: { type: 'string', default: '3' },
     chromium: { type: 'string', default: '/usr/bin/chromium' },
     live: { type: 'string', default: '8' },
   },
@@ -294,15 +301,8 @@ async function measureCold(print) {
   await cold.stop();
 }
 
-try {
-  let since = performance.now();
-  if (!existsSync(join(folder, `design-${Math.floor((runs - 1) / SEEDS)}_seed-${((runs - 1) % SEEDS) + 1}`))) make();
-  const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
-  const load = () => `load ${loadavg()[0].toFixed(1)} on ${cpus().length} processors`;
-  console.log(load());
-  console.log(
-    `${runs} runs x ${metrics} metrics x ${points} points: ${(bytes / 1e9).toFixed(2)} GB, made in ${seconds(since).toFixed(0)} s`,
-  );
+/** Starts, and the page in Chromium. */
+async function measureAlone() {
   const print = (record) =>
     Object.entries(record).forEach(([name, value]) =>
       console.log(`${name.padEnd(48)} ${Number(value.toPrecision(3))}`),
@@ -320,6 +320,98 @@ try {
   } else console.log(`no Chromium at ${values.chromium}: the page is not measured`);
   print({ 'largest memory of the server, MB': warm.rss() });
   await warm.stop();
+}
+
+/** Waits for `ask` to come true; seconds since `since`. */
+async function until(since, ask) {
+  while (!(await ask().catch(() => false))) await new Promise((next) => setTimeout(next, 10));
+  return seconds(since);
+}
+
+/** Seconds until Longsight answers with the curve of one run, and of all. */
+async function ownCurves(names) {
+  const own = mkdtempSync(join(tmpdir(), 'longsight-bench-cache-'));
+  const since = performance.now();
+  const child = spawn(process.execPath, [main, 'dashboard', folder, '--port', '18642', '--json'], {
+    env: { ...process.env, XDG_CACHE_HOME: own },
+    stdio: 'ignore',
+  });
+  const url = 'http://127.0.0.1:18642/';
+  const curves = async (wanted) => {
+    const state = await (await fetch(`${url}api/state`)).json();
+    const ids = state.runs.filter(({ name }) => wanted.has(name)).map(({ id }) => id);
+    if (ids.length < wanted.size) return false;
+    const body = JSON.stringify({ metrics: ['train/loss'], axis: 'step', runs: ids, most: 256, sampled: true });
+    const headers = { 'Content-Type': 'application/json', Origin: url.slice(0, -1) };
+    const bytes = await (await fetch(`${url}api/curves`, { method: 'POST', body, headers })).arrayBuffer();
+    const length = new DataView(bytes).getUint32(0, true);
+    const head = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
+    return new Set(head.curves.filter(({ n }) => n > 1).map(({ run }) => run)).size === wanted.size;
+  };
+  try {
+    const first = await until(since, () => curves(new Set(names.slice(0, 1))));
+    return { first, all: await until(since, () => curves(new Set(names))), work: treeSeconds(child.pid) };
+  } finally {
+    child.kill('SIGINT');
+    await new Promise((done) => child.once('exit', done));
+    rmSync(own, { recursive: true, force: true });
+  }
+}
+
+/** The same of TensorBoard, with its fast loader where it has it. */
+async function tensorboardCurves(logs, names) {
+  const since = performance.now();
+  const args = ['-m', 'tensorboard.main', '--logdir', logs, '--port', '16006', '--reload_interval', '1'];
+  const child = spawn(values.peers, args, { stdio: 'ignore' });
+  const url = 'http://127.0.0.1:16006/data/plugin/scalars/scalars_multirun';
+  const curves = async (wanted) => {
+    const body = new URLSearchParams([['tag', 'train/loss'], ...wanted.map((name) => ['runs', name])]);
+    const answer = await (await fetch(url, { method: 'POST', body })).json();
+    return Object.values(answer).filter((points) => points.length > 1).length === wanted.length;
+  };
+  try {
+    const first = await until(since, () => curves(names.slice(0, 1)));
+    return { first, all: await until(since, () => curves(names)), work: treeSeconds(child.pid) };
+  } finally {
+    child.kill('SIGINT');
+    await new Promise((done) => child.once('exit', done));
+  }
+}
+
+async function comparePeers() {
+  const names = Array.from({ length: runs }, (_, i) => `design-${Math.floor(i / SEEDS)}_seed-${(i % SEEDS) + 1}`);
+  const logs = join(mkdtempSync(join(tmpdir(), 'longsight-bench-logs-')), 'logs');
+  try {
+    execFileSync(process.execPath, [main, 'log', 'export', folder, '--to', 'tensorboard', '--out', logs]);
+    const ratios = { first: [], all: [], work: [] };
+    for (let round = 0; round < Number(values.rounds); round++) {
+      const [own, peer] = [await ownCurves(names), await tensorboardCurves(logs, names)];
+      const text = ({ first, all, work }) => `${first.toFixed(2)} s, ${all.toFixed(2)} s, ${work.toFixed(2)} s`;
+      console.log(
+        `load ${loadavg()[0].toFixed(1)}: one curve, all, processor time: Longsight ${text(own)}; TensorBoard ${text(peer)}`,
+      );
+      for (const key of Object.keys(ratios)) ratios[key].push(peer[key] / own[key]);
+    }
+    const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)].toFixed(1);
+    console.log(
+      `TensorBoard over Longsight, medians: one curve ${median(ratios.first)} x, all ${median(ratios.all)} x, processor time ${median(ratios.work)} x`,
+    );
+  } finally {
+    rmSync(join(logs, '..'), { recursive: true, force: true });
+  }
+}
+
+try {
+  let since = performance.now();
+  if (!existsSync(join(folder, `design-${Math.floor((runs - 1) / SEEDS)}_seed-${((runs - 1) % SEEDS) + 1}`))) make();
+  const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
+  const load = () => `load ${loadavg()[0].toFixed(1)} on ${cpus().length} processors`;
+  console.log(load());
+  console.log(
+    `${runs} runs x ${metrics} metrics x ${points} points: ${(bytes / 1e9).toFixed(2)} GB, made in ${seconds(since).toFixed(0)} s`,
+  );
+  if (values.peers === undefined) await measureAlone();
+  else await comparePeers();
 } finally {
   if (values.cache === undefined) rmSync(cache, { recursive: true, force: true });
   if (!kept) rmSync(folder, { recursive: true, force: true });

@@ -167,7 +167,11 @@ export interface RunAnswer {
   /** What stopping and continuing would do, in a sentence; null where it cannot be done. */
   readonly stop: string | null;
   readonly resume: string | null;
+  /** The arguments of `longsight` that go on with the run. */
+  readonly resumeArgs: readonly string[];
   readonly resumeCommand: string;
+  /** Whether the run can be asked to continue a prompt from here. */
+  readonly canSample: boolean;
   readonly problem: string | null;
 }
 
@@ -198,6 +202,12 @@ export interface ComparedPair {
   readonly measures: readonly ComparedMeasure[];
 }
 
+/** What a run continues a prompt with, or why that cannot be had. */
+export interface SampleAnswer {
+  readonly text: string | null;
+  readonly problem: string | null;
+}
+
 /** Figures and comparisons of a study or of a run of its own. */
 export interface FiguresAnswer {
   readonly title: string;
@@ -206,5 +216,7 @@ export interface FiguresAnswer {
   /** HTML that is made of escaped texts, by section: answers, needles, mechanism, fits, numbers. */
   readonly sections: Readonly<Record<string, string>>;
   readonly pairs: readonly ComparedPair[];
+  /** The names of finished runs, which laws are fitted to. */
+  readonly fitted: readonly string[];
   readonly problem: string | null;
 }

@@ -11,6 +11,8 @@ import { join } from 'node:path';
 
 /** Figures of a study that changes are drawn at most this often, in milliseconds. */
 const LEAST_AGE_MS = 5000;
+/** Sets of figures that are kept. */
+const MOST_DRAWN = 40;
 
 interface Drawn {
   readonly stamp: string;
@@ -39,15 +41,19 @@ export class Figures {
     this.#hub = hub;
   }
 
-  /** The figures of a study or run; null where it is gone. */
-  async of(id: string): Promise<FiguresAnswer | null> {
-    const task = this.#task(id);
-    if (task === null) return null;
-    const [known, stamp] = [this.#drawn.get(id), this.#stamp(task)];
+  /** The figures of a study or run, laws fitted without the runs that are named; null where it is gone. */
+  async of(id: string, without: readonly string[]): Promise<FiguresAnswer | null> {
+    const subject = this.#task(id);
+    if (subject === null) return null;
+    const task = { ...subject, without };
+    const key = JSON.stringify([id, ...without]);
+    const [known, stamp] = [this.#drawn.get(key), this.#stamp(task)];
     if (known !== undefined && (known.stamp === stamp || Date.now() - known.at < LEAST_AGE_MS)) return known.answer;
     const answer = this.#draw(task);
-    this.#drawn.set(id, { stamp, at: Date.now(), answer });
-    answer.catch(() => this.#drawn.delete(id));
+    this.#drawn.set(key, { stamp, at: Date.now(), answer });
+    answer.catch(() => this.#drawn.delete(key));
+    const [oldest] = this.#drawn.keys();
+    if (this.#drawn.size > MOST_DRAWN && oldest !== undefined) this.#drawn.delete(oldest);
     return answer;
   }
 
@@ -57,7 +63,7 @@ export class Figures {
     this.#worker = null;
   }
 
-  #task(id: string): FiguresTask | null {
+  #task(id: string): Omit<FiguresTask, 'without'> | null {
     const run = this.#hub.catalog.run(id);
     const { designs } = this.#hub.catalog.state();
     if (run !== undefined) return { kind: 'run', path: run.found.path, designs };
@@ -66,7 +72,7 @@ export class Figures {
   }
 
   /** What decides whether figures are to be drawn again: configurations, evaluations, findings and ends of runs. */
-  #stamp({ kind, path }: FiguresTask): string {
+  #stamp({ kind, path }: Omit<FiguresTask, 'without'>): string {
     if (kind === 'run') return `${factsStamp(path)} ${recordsStamp(path)}`;
     const { catalog } = this.#hub;
     const own = catalog.ids.flatMap((id) => {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { LongsightError, messageOf, readJson, stateOf } from '../core/index.js';
 import { toYaml } from '../lab/index.js';
-import { configPath, evalsFolder, findingsFolder, isRunFolder, readStatus } from '../run/index.js';
+import { checkpointsFolder, configPath, evalsFolder, findingsFolder, isRunFolder, readStatus } from '../run/index.js';
 import { tracedRunHeads } from '../study/index.js';
 import type { RunAnswer, RunHeadsAnswer, RunRow } from './api.js';
 import { BY_NAME, insidePath, type Root } from './folders.js';
@@ -36,6 +36,7 @@ export function runAnswer(roots: readonly Root[], { path, study, row }: AskedRun
     findings: namesIn(findingsFolder(path)),
     timing: timingOf(path),
     ...controls(path, study, row, { held, canControl }),
+    canSample: canControl && existsSync(checkpointsFolder(path)),
     problem: stored.problem,
   };
 }
@@ -113,23 +114,21 @@ function controls(
   study: string | null,
   row: RunRow,
   { held, canControl }: { readonly held: RunAnswer['holder']; readonly canControl: boolean },
-): Pick<RunAnswer, 'stop' | 'resume' | 'resumeCommand'> {
-  const resumeCommand =
-    study === null
-      ? `longsight train ${quoted(path)} --resume`
-      : `longsight study ${quoted(join(study, 'study.yaml'))} --out ${quoted(study)}`;
+): Pick<RunAnswer, 'stop' | 'resume' | 'resumeArgs' | 'resumeCommand'> {
+  const resumeArgs = study === null ? ['train', path, '--resume'] : ['study', 'run', study, basename(path)];
+  const resumeCommand = ['longsight', ...resumeArgs.map(quoted)].join(' ');
   const canStop = canControl && held?.here === true && row.state === 'running';
-  const canResume = canControl && study === null && held === null && ['killed', 'interrupted'].includes(row.state);
+  const canResume = canControl && held === null && ['killed', 'interrupted'].includes(row.state);
   const stop = canStop
     ? `Sends process ${held.pid} of this machine the signal of Ctrl-C: it finishes its step, writes a checkpoint and ends. ` +
       `Nothing is lost. ${study === null ? '' : 'The study then goes on with its other runs, or ends with this one interrupted. '}` +
       `To go on later: ${resumeCommand}`
     : null;
   const resume = canResume
-    ? `Starts "${resumeCommand}" on this machine, which goes on from the newest complete checkpoint. It keeps running when the dashboard is closed; ` +
+    ? `Starts "${resumeCommand}" on this machine, which goes on from the newest complete checkpoint${study === null ? '' : ' of this run of the study'}. It keeps running when the dashboard is closed; ` +
       `what it prints goes to ${CONTINUED_LOG} in the run's folder.`
     : null;
-  return { stop, resume, resumeCommand };
+  return { stop, resume, resumeArgs, resumeCommand };
 }
 
 /** A path as a shell takes it. */

@@ -18,6 +18,8 @@ const SAMPLE_WAIT_MS = 20;
 /** Milliseconds between two signs of life to a page. */
 const BEAT_MS = 10_000;
 const MOST_BODY_BYTES = 4 << 20;
+/** Runs that one request leaves out of fits, at most. */
+const MOST_LEFT_OUT = 2000;
 
 const curvesSchema = z.object({
   metrics: z.array(z.string().max(1000)).max(200),
@@ -27,6 +29,8 @@ const curvesSchema = z.object({
   most: z.int().min(1).default(256),
   sampled: z.boolean().default(false),
 });
+
+const sampleSchema = z.object({ prompt: z.string().min(1).max(20_000), isIds: z.boolean() });
 
 /** How a dashboard is served. */
 export interface DashboardOptions {
@@ -117,7 +121,8 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
     return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
   });
   app.get('/api/figures/:id', async (c) => {
-    const answer = await figures.of(c.req.param('id'));
+    const without = (c.req.queries('without') ?? []).slice(0, MOST_LEFT_OUT);
+    const answer = await figures.of(c.req.param('id'), without);
     return answer === null ? c.json(NOT_THERE, 404) : c.json(answer);
   });
 }
@@ -172,5 +177,19 @@ function addControl(app: Hono, hub: Hub, mainPath: string | null): void {
     if (answer === null) return c.json(NOT_THERE, 404);
     const problem = mainPath === null ? 'Runs cannot be started from here.' : continueRun(answer, mainPath);
     return c.json({ problem }, problem === null ? 200 : 409);
+  });
+  let isSampling = false;
+  app.post('/api/run/:id/sample', async (c) => {
+    const { sampleRun } = await import('./control.js');
+    const answer = await hub.run(c.req.param('id'));
+    if (answer === null) return c.json(NOT_THERE, 404);
+    const asked = sampleSchema.safeParse(await c.req.json().catch(() => null));
+    if (!asked.success) return c.json({ text: null, problem: 'The request is none for a sample.' }, 400);
+    if (mainPath === null || !answer.canSample)
+      return c.json({ text: null, problem: 'Nothing is generated here.' }, 409);
+    if (isSampling) return c.json({ text: null, problem: 'Another prompt is being continued; try again.' }, 409);
+    isSampling = true;
+    const sample = await sampleRun(answer.path, mainPath, asked.data).finally(() => (isSampling = false));
+    return c.json(sample);
   });
 }

@@ -85,14 +85,14 @@ async function siteData(hub: Hub): Promise<object> {
     ...ids.map((id) => [id, 'run', hub.catalog.run(id)?.found] as const),
   ].flatMap(([id, kind, found]) => {
     if (found === undefined) return [];
-    if (typeof found === 'string') return [[id, drawFigures({ kind, path: found, designs })] as const];
-    return found.study === null ? [[id, drawFigures({ kind, path: found.path, designs })] as const] : [];
+    if (typeof found === 'string') return [[id, drawFigures({ kind, path: found, designs, without: [] })] as const];
+    return found.study === null ? [[id, drawFigures({ kind, path: found.path, designs, without: [] })] as const] : [];
   });
   const runs: [string, object][] = [];
   const heads: [string, object | null][] = [];
   for (const id of ids) {
     const path = hub.catalog.run(id)?.found.shown;
-    runs.push([id, { ...(await hub.run(id)), path, holder: null, resumeCommand: '' }]);
+    runs.push([id, { ...(await hub.run(id)), path, holder: null, resumeArgs: [], resumeCommand: '' }]);
     heads.push([id, await hub.heads(id)]);
   }
   return {

@@ -11,18 +11,21 @@ export interface FiguresTask {
   readonly path: string;
   /** All designs of the dashboard in the order from which they have their colors. */
   readonly designs: readonly string[];
+  /** Names of runs that laws are fitted without. */
+  readonly without: readonly string[];
 }
 
 /** Reads a folder and draws everything that its report would hold. */
-export function drawFigures({ kind, path, designs }: FiguresTask): FiguresAnswer {
+export function drawFigures({ kind, path, designs, without }: FiguresTask): FiguresAnswer {
   try {
     const analyzed = kind === 'study' ? analyzeStudyFolder(path) : analyzeRunFolder(path);
-    const { overview, ...sections } = reportParts(analyzed, designs);
+    const { overview, ...sections } = reportParts(analyzed, { designs, without });
     const { title, question } = analyzed.analysis;
-    return { title, overview, question, sections, pairs: pairsOf(analyzed), problem: null };
+    const fitted = analyzed.analysis.groups.flatMap(({ runs }) => runs.map(({ name }) => name));
+    return { title, overview, question, sections, pairs: pairsOf(analyzed), fitted, problem: null };
   } catch (error) {
     if (!(error instanceof LongsightError)) throw error;
-    return { title: '', overview: '', question: null, sections: {}, pairs: [], problem: error.message };
+    return { title: '', overview: '', question: null, sections: {}, pairs: [], fitted: [], problem: error.message };
   }
 }
 

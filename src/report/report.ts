@@ -27,7 +27,15 @@ import { needleCheckpointsFigure, needleFigure } from './head-maps.js';
 import { groupFigures } from './plots.js';
 import { measureCells } from './measured.js';
 import { mechanismFigures } from './mechanism-plots.js';
-import { FITTED, FITTED_MEASURES, fitStudy, impliedFigures, scalingFigure, scalingTable } from './scaling.js';
+import {
+  FITTED,
+  FITTED_MEASURES,
+  fitStudy,
+  impliedFigures,
+  scalingFigure,
+  scalingTable,
+  withoutRuns,
+} from './scaling.js';
 import { timeOf, timeTable } from './time.js';
 import { isRunFolder, reportPaths } from '../run/index.js';
 
@@ -129,9 +137,13 @@ export interface ReportParts {
 /**
  * A report in pieces, for pages that show one at a time; the same figures and tables as on the page.
  *
- * @param designs an order of designs from which they have their colors; those that it lacks come after it
+ * @param options `designs` is an order of designs from which they have their colors; those that it lacks come after it.
+ * `without` names runs that laws are fitted without
  */
-export function reportParts(analyzed: Analyzed, designs: readonly string[] = []): ReportParts {
+export function reportParts(
+  analyzed: Analyzed,
+  { designs = [], without = [] }: { readonly designs?: readonly string[]; readonly without?: readonly string[] } = {},
+): ReportParts {
   const { analysis } = analyzed;
   const styles = seriesStyles([...new Set([...designs, ...analysis.architectures.map((a) => a.label)])]);
   const ofGroups = (draw: (group: Group, ended: ReturnType<typeof drawnDesigns>) => string): string =>
@@ -148,7 +160,7 @@ export function reportParts(analyzed: Analyzed, designs: readonly string[] = [])
     answers: ofGroups((group) => notes(group, analysis.kind) + verdictsHtml(group, analysis.kind)),
     needles: ofGroups((_, drawn) => figures(needleFigure(drawn) + needleCheckpointsFigure(drawn))),
     mechanism: ofGroups((group, drawn) => figures(mechanismFigures(group, drawn))),
-    fits: scalingHtml(analyzed),
+    fits: scalingHtml(withoutRuns(analyzed, without)),
     numbers: ofGroups((group) => numbersTable(group, analysis.compare)),
   };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RunSummary } from '../study/index.js';
 import type { Analyzed, Group } from './report-data.js';
-import { fitStudy, scalingPage, studyPoints } from './scaling.js';
+import { fitStudy, scalingPage, studyPoints, withoutRuns } from './scaling.js';
 
 /** A study whose runs follow `40 N^-0.3 + 90 D^-0.25` exactly. */
 function study(sizes: readonly number[], budgets: readonly number[]): Analyzed {
@@ -9,6 +9,7 @@ function study(sizes: readonly number[], budgets: readonly number[]): Analyzed {
     budgets.map(
       (D) =>
         ({
+          name: `${N}-${D}`,
           architecture: 'a',
           nonEmbeddingParameters: N,
           tokens: D,
@@ -41,6 +42,15 @@ describe('scaling laws of a study', () => {
     const [fit] = fitStudy(laws, { form: 'no_constant', resamples: 0, profiles: false }, 'ar');
     expect(fit?.result.fit.parameters.alpha).toBeCloseTo(0.2, 3);
     expect(fit?.result.fit.parameters.beta).toBeCloseTo(0.35, 3);
+  });
+
+  it('are fitted without the runs that are named', () => {
+    const fewer = withoutRuns(laws, ['400000-5000000']);
+    expect(studyPoints(fewer)[0]?.points.map(({ N, D }) => `${N}-${D}`)).toEqual(
+      studyPoints(laws)[0]?.points.flatMap(({ N, D }) => (N === 4e5 && D === 5e6 ? [] : `${N}-${D}`)),
+    );
+    expect(studyPoints(fewer)[0]?.points).toHaveLength(8);
+    expect(withoutRuns(laws, [])).toBe(laws);
   });
 
   it('are left out where runs are few or do not differ in size and tokens', () => {

@@ -55,6 +55,14 @@ export function studyPoints({ analysis }: Analyzed, measure: FittedMeasure = 'lo
   });
 }
 
+/** The same study without the runs that are named: what laws are then fitted to. */
+export function withoutRuns(analyzed: Analyzed, names: readonly string[]): Analyzed {
+  if (names.length === 0) return analyzed;
+  const out = new Set(names);
+  const groups = analyzed.analysis.groups.map((g) => ({ ...g, runs: g.runs.filter(({ name }) => !out.has(name)) }));
+  return { ...analyzed, analysis: { ...analyzed.analysis, groups } };
+}
+
 /** A design's law. */
 export interface NamedFit {
   readonly label: string;

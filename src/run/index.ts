@@ -38,7 +38,15 @@ export {
 } from './config.js';
 export { exportLogs, LOG_FORMATS, type LogExport, type LogFormat } from './log-export.js';
 export { MetricsWriter, readMetrics, type Metrics, type MetricsLine, type Point } from './metrics.js';
-export { branchPath, checkpointPath, evalPath, findingPath, removeResultsAfter, reportPaths } from './paths.js';
+export {
+  branchPath,
+  checkpointsFolder,
+  checkpointPath,
+  evalPath,
+  findingPath,
+  removeResultsAfter,
+  reportPaths,
+} from './paths.js';
 export {
   hasFinding,
   readFindings,

@@ -322,7 +322,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     expect(headers.get('content-security-policy')).toMatch(/default-src 'none'; script-src 'self';/);
   });
 
-  it('stops a run and goes on with it, having said what that does', async () => {
+  it('stops a run, shows what it generates and goes on with it, having said what that does', async () => {
     const file = join(folder, 'long.yaml');
     const dir = join(runs(), 'long');
     writeFileSync(
@@ -345,11 +345,66 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await once(child, 'exit');
     expect(child.exitCode).toBe(130);
     await state('interrupted');
+    await page.getByText('Samples of generation').click();
+    await page.getByLabel('token ids').check();
+    await page.getByLabel('Prompt').fill('1,2,3');
+    await page.getByRole('button', { name: 'Generate' }).click();
+    // 64 ids of the vocabulary behind the three.
+    await page
+      .locator('.sample pre')
+      .getByText(/^(\D*\d+){64,}\D*$/)
+      .waitFor({ timeout: 60_000 });
+    await page.getByLabel('Prompt').fill('--version');
+    await page.getByRole('button', { name: 'Generate' }).click();
+    await page.locator('.sample .note').getByText('--prompt-ids').waitFor({ timeout: 60_000 });
     await press('Continue', 'goes on from the newest complete checkpoint');
     await state('running');
     await press('Stop', 'writes a checkpoint and ends');
     await state('interrupted');
     await page.context().close();
+  });
+
+  it('goes on with a run of a study by its command', async () => {
+    const file = join(folder, 'tiny.yaml');
+    const dir = join(runs(), 'tiny');
+    writeFileSync(
+      file,
+      'name: tiny\nseeds: [1]\narchitectures: { one: { layers: "swa:8 full" } }\nbase:\n  model: { hiddenSize: 32, numHeads: 2 }\n' +
+        '  data: { kind: recall }\n  train: { steps: 100000, seqLen: 64, batchSize: 2, logEvery: 5, evalEvery: 100000, checkpointEvery: 100000 }\n',
+    );
+    const plan = spawn(process.execPath, [MAIN, 'study', 'plan', file, '--out', dir], { stdio: 'inherit' });
+    await once(plan, 'exit');
+    expect(plan.exitCode).toBe(0);
+    const child = spawn(process.execPath, [MAIN, 'study', 'run', dir, '--quiet']);
+    const { page } = await open('#/runs?q=tiny');
+    await page.locator('tr[data-run] td.name a').click({ timeout: 60_000 });
+    const state = (name: string) => page.locator(`h1 .state.${name}`).waitFor({ timeout: 60_000 });
+    await state('running');
+    await page.locator('.chart').first().waitFor({ timeout: 60_000 });
+    child.kill('SIGINT');
+    await state('interrupted');
+    for (const [name, says] of [
+      ['Continue', `longsight study run ${dir}`],
+      ['Stop', 'writes a checkpoint and ends'],
+    ] as const) {
+      await page.getByRole('button', { name: `${name} …` }).click({ timeout: 60_000 });
+      expect(await page.getByRole('alertdialog').textContent()).toContain(says);
+      await page.getByRole('button', { name: `${name} the run` }).click();
+      await state(name === 'Continue' ? 'running' : 'interrupted');
+    }
+    await page.context().close();
+  });
+
+  it('leaves runs out of fits that are unchecked, and the address says which', async () => {
+    const { page } = await open('#/fits?q=quickstart');
+    await page.getByText('Points: 8 of 8 finished runs').click();
+    await page.locator('.points input').first().uncheck();
+    await page.getByText('Points: 7 of 8 finished runs').waitFor();
+    const other = await open(new URL(page.url()).hash);
+    await other.page.getByText('Points: 7 of 8 finished runs').waitFor();
+    expect(await other.page.locator('.points input').first().isChecked()).toBe(false);
+    await page.context().close();
+    await other.page.context().close();
   });
 
   it('wants its token where other machines can ask', async () => {

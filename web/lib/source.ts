@@ -8,6 +8,7 @@ import type {
   FiguresAnswer,
   RunAnswer,
   RunHeadsAnswer,
+  SampleAnswer,
 } from '../../src/dashboard/api.js';
 import type { Curve } from './curve.js';
 
@@ -34,7 +35,9 @@ export interface Source {
   ): Promise<readonly Curve[]>;
   run(id: string): Promise<RunAnswer>;
   heads(id: string): Promise<RunHeadsAnswer>;
-  figures(id: string): Promise<FiguresAnswer>;
+  /** Figures; laws are fitted without the runs that are named. */
+  figures(id: string, without?: readonly string[]): Promise<FiguresAnswer>;
+  sample(id: string, prompt: string, isIds: boolean): Promise<SampleAnswer>;
   control(id: string, what: 'stop' | 'continue'): Promise<string | null>;
   /** Tells of changes, and whether the server is there. */
   listen(change: (event: ChangeEvent) => void, connected: (isThere: boolean) => void): void;
@@ -83,7 +86,16 @@ class LiveSource implements Source {
   state = () => json<DashboardData>('api/state');
   run = (id: string) => json<RunAnswer>(`api/run/${id}`);
   heads = (id: string) => json<RunHeadsAnswer>(`api/heads/${id}`);
-  figures = (id: string) => json<FiguresAnswer>(`api/figures/${id}`);
+  figures = (id: string, without: readonly string[] = []) => {
+    const query = new URLSearchParams(without.map((name) => ['without', name])).toString();
+    return json<FiguresAnswer>(`api/figures/${id}${query === '' ? '' : `?${query}`}`);
+  };
+
+  async sample(id: string, prompt: string, isIds: boolean): Promise<SampleAnswer> {
+    const body = JSON.stringify({ prompt, isIds });
+    const init = { method: 'POST', body, headers: { 'Content-Type': 'application/json' } };
+    return (await (await fetch(`api/run/${id}/sample`, init)).json()) as SampleAnswer;
+  }
 
   async curves(
     metrics: readonly string[],
@@ -156,6 +168,7 @@ class SiteSource implements Source {
   heads = (id: string) => found(this.#data.heads, id);
   figures = (id: string) => found(this.#data.figures, id);
   control = () => Promise.resolve('A static page controls no runs.');
+  sample = () => Promise.resolve({ text: null, problem: 'A static page generates nothing.' });
   // All that a site has is in its curves.
   detail = (): Promise<readonly Curve[]> => Promise.resolve([]);
   listen = (): void => undefined;

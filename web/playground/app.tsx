@@ -213,6 +213,7 @@ function lineFor(index: number, lane: Lane, x: readonly number[], y: readonly (n
     run: name,
     metric: '',
     perBucket: 1,
+    end: x.at(-1) ?? 0,
     most: values.length,
     sampled: false,
     low: values,

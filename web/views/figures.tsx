@@ -33,10 +33,21 @@ export function subjectId(store: Store): string {
   return store.study?.id ?? data?.runs.find(({ study }) => study === null)?.id ?? '';
 }
 
-function Section({ name, none, lead }: { readonly name: string; readonly none: string; readonly lead: string }) {
+function Section({
+  name,
+  none,
+  lead,
+  without = [],
+}: {
+  readonly name: string;
+  readonly none: string;
+  readonly lead: string;
+  readonly without?: readonly string[];
+}) {
   const store = useStore();
   const id = subjectId(store);
-  const { value, problem } = useAsked(id, store.recordsVersion, () => store.source.figures(id));
+  const key = `${id} ${without.join(' ')}`;
+  const { value, problem } = useAsked(key, store.recordsVersion, () => store.source.figures(id, without));
   const html = value?.sections[name] ?? '';
   const wrong = problem ?? value?.problem ?? null;
   return (
@@ -79,13 +90,56 @@ export function Mechanism() {
   );
 }
 
-/** Scaling laws. */
+/** Scaling laws, of all finished runs or without some. */
 export function Fits() {
+  const store = useStore();
+  const id = subjectId(store);
+  const without = leftOut(store);
+  const key = `${id} ${without.join(' ')}`;
+  const { value } = useAsked(key, store.recordsVersion, () => store.source.figures(id, without));
+  const choose = (names: readonly string[]) => store.set({ without: names.map(encodeURIComponent).join(',') });
   return (
-    <Section
-      name="fits"
-      lead="Scaling laws over runs of several sizes and budgets, with their intervals."
-      none="No law can be fitted: that takes five finished runs of a design which differ in size and in tokens."
-    />
+    <>
+      <Section
+        name="fits"
+        lead="Scaling laws over runs of several sizes and budgets, with their intervals."
+        none="No law can be fitted: that takes five finished runs of a design which differ in size and in tokens."
+        without={without}
+      />
+      {store.source.isLive && value !== null && value.fitted.length > 0 && (
+        <details class="pad points" open={without.length > 0}>
+          <summary>{`Points: ${value.fitted.length - without.length} of ${value.fitted.length} finished runs`}</summary>
+          {without.length > 0 && (
+            <button type="button" onClick={() => choose([])}>
+              Take all
+            </button>
+          )}
+          <ul>
+            {value.fitted.map((name) => (
+              <li key={name}>
+                <label>
+                  <input
+                    type="checkbox"
+                    checked={!without.includes(name)}
+                    onChange={() =>
+                      choose(without.includes(name) ? without.filter((n) => n !== name) : [...without, name])
+                    }
+                  />{' '}
+                  {name}
+                </label>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+    </>
   );
 }
+
+/** The runs that the address leaves out of fits. */
+const leftOut = (store: Store): string[] =>
+  store
+    .param('without')
+    .split(',')
+    .filter((name) => name !== '')
+    .map(decodeURIComponent);

@@ -1,6 +1,6 @@
 /** The page of one run: how far it is, its curves, configuration, environment, log, and what can be done about it. */
 import { useMemo, useState } from 'preact/hooks';
-import type { RunAnswer, RunRow } from '../../src/dashboard/api.js';
+import type { RunAnswer, RunRow, SampleAnswer } from '../../src/dashboard/api.js';
 import { useAsked } from '../lib/ask.js';
 import { Chart } from '../lib/chart.js';
 import { count, duration, num, when } from '../lib/format.js';
@@ -33,6 +33,7 @@ export function RunPage() {
       <Facts row={row} />
       {value !== null && <Controls store={store} answer={value} />}
       <RunCurves store={store} row={row} />
+      {value?.canSample === true && <Sample key={id} store={store} id={id} />}
       {value !== null && <Details answer={value} />}
     </div>
   );
@@ -119,6 +120,48 @@ function Controls({ store, answer }: { readonly store: Store; readonly answer: R
         </p>
       )}
     </section>
+  );
+}
+
+/** Continues a prompt with the run's newest checkpoint. */
+function Sample({ store, id }: { readonly store: Store; readonly id: string }) {
+  const [prompt, setPrompt] = useState('');
+  const [isIds, setIsIds] = useState(false);
+  const [isWaiting, setWaiting] = useState(false);
+  const [said, setSaid] = useState<SampleAnswer | null>(null);
+  const ask = async (event: Event) => {
+    event.preventDefault();
+    setWaiting(true);
+    try {
+      setSaid(await store.source.sample(id, prompt, isIds));
+    } catch (error) {
+      setSaid({ text: null, problem: error instanceof Error ? error.message : String(error) });
+    }
+    setWaiting(false);
+  };
+  return (
+    <details class="sample">
+      <summary>Samples of generation</summary>
+      <form class="tools flat" onSubmit={(event) => void ask(event)}>
+        <input
+          type="text"
+          class="metric"
+          aria-label="Prompt"
+          placeholder={isIds ? 'token ids with commas' : 'a text to continue'}
+          value={prompt}
+          onInput={(event) => setPrompt(event.currentTarget.value)}
+        />
+        <label>
+          <input type="checkbox" checked={isIds} onChange={() => setIsIds(!isIds)} /> token ids
+        </label>
+        <button type="submit" disabled={isWaiting || prompt === ''}>
+          {isWaiting ? 'Generating …' : 'Generate'}
+        </button>
+        <span class="soft">64 tokens of the newest checkpoint, the likeliest at each step</span>
+      </form>
+      {said !== null && said.problem !== null && <p class="note">{said.problem}</p>}
+      {said !== null && said.text !== null && <pre tabIndex={0}>{said.text}</pre>}
+    </details>
   );
 }
 

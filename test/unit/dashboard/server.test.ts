@@ -128,6 +128,22 @@ describe('changes', () => {
   });
 });
 
+describe('a run of a study', () => {
+  it('that was stopped goes on by a command of the study, which the page says', async () => {
+    const study = join(folder, 'study');
+    makeRun(join(study, 'runs', 'a b'), { name: 'a b', state: 'interrupted' });
+    writeFileSync(join(study, 'study.json'), '{}');
+    const hub = new Hub(openRoots([folder]), null, true);
+    await hub.open();
+    const answer = (await hub.run(hub.catalog.ids[0] ?? '')) as RunAnswer;
+    expect(answer.resumeArgs).toEqual(['study', 'run', study, 'a b']);
+    expect(answer.resumeCommand).toBe(`longsight study run ${study} 'a b'`);
+    expect(answer.resume).toContain(answer.resumeCommand);
+    expect(answer.canSample).toBe(false);
+    hub.close();
+  });
+});
+
 describe('the guard', () => {
   const asked = { method: 'GET', host: '127.0.0.1:80', origin: undefined, token: undefined };
   const local = new Guard('127.0.0.1', 80, null);
