@@ -21,6 +21,9 @@ const WINDOW_OF_ONE = 'smollm3-swapped';
 /** Rotary positions that change once a text is longer than that of pretraining, and such a text. */
 const LENGTHENED = ['phi3-scaled', 'phi3-scaled-short', 'llama-longrope'];
 
+/** Models with pieces that the first of their type does not have. */
+const MORE = ['laguna-channels', 'llama4-experts', 'llama4-experts-one', 'cohere2-moe-rms'];
+
 const engine = createOnnxEngine({ threads: 1 });
 afterAll(() => engine.dispose());
 
@@ -30,6 +33,7 @@ const MODELS = Object.keys(EXPECTED).filter((name, i, all) => {
   return (
     name === WINDOW_OF_ONE ||
     LENGTHENED.includes(name) ||
+    MORE.includes(name) ||
     all.findIndex((other) => typeOf(other) === typeOf(name)) === i
   );
 });
