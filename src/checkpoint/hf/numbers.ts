@@ -11,7 +11,15 @@ const FLOAT_FIELDS: ReadonlySet<string> = new Set([
   ...['time_step_limit', 'time_step_min', 'time_step_max', 'time_step_floor'],
   ...['key_multiplier', 'attention_in_multiplier', 'attention_out_multiplier', 'lm_head_multiplier'],
   ...['mlp_multipliers', 'ssm_multipliers', 'ssm_in_multiplier', 'ssm_out_multiplier'],
-  ...['route_scale', 'routed_scaling_factor', 'router_aux_loss_coef', 'swiglu_alpha', 'swiglu_limit'],
+  ...[
+    'route_scale',
+    'routed_scaling_factor',
+    'moe_routed_scaling_factor',
+    'router_aux_loss_coef',
+    'swiglu_alpha',
+    'swiglu_limit',
+    'moe_router_logit_softcapping',
+  ],
 ]);
 
 /** `config.json` as text, with a point in whole numbers where a class asks for floats. */
