@@ -1,5 +1,6 @@
 // One measurement of `npm run bench` in a process of its own: train steps of the benchmark hybrid on the onnx engine.
-// Prints one JSON line. Run by bench/run.mjs; options as KEY=VALUE: batch, seq, steps, threads, layers, profile (a file prefix).
+// Prints one JSON line. Run by bench/run.mjs; options as KEY=VALUE: batch, seq, steps, threads, layers,
+// optimizer, profile (a file prefix).
 import { createOnnxEngine } from '../dist/engine/onnx/engine.js';
 import { TrainConfigSchema, Trainer } from '../dist/train/index.js';
 import { DEFAULT_LAYERS, benchBatch, benchModel, benchParameters } from './model.mjs';
@@ -16,6 +17,7 @@ const config = TrainConfigSchema.parse({
   lr: 3e-4,
   beta2: 0.95,
   weightDecay: 0.1,
+  optimizer: options.optimizer ?? 'adamw',
 });
 const compileStart = performance.now();
 const trainer = await Trainer.create({ engine, model, config, parameters: benchParameters(model) });

@@ -1,11 +1,11 @@
-// node bench/data/prepare.mjs [--mb N] [--workers N] [--python PATH] [--rounds N] [--folder DIR]
+// node bench/data/prepare.mjs [--mb N] [--workers N] [--python PATH] [--rounds N] [--folder DIR] [--text FILE.jsonl --tokenizer FOLDER]
 //
 // Throughput and peak memory of `data prepare` on N MB of text: paragraphs of the named corpora in random order, one document a line
-// of JSONL. With --python (one that has `tokenizers`) the same documents are encoded by the Rust library in turns, on one thread, by
+// of JSONL; with --text the first N MB of that file, such as the C corpus of `data fetch linux-6.12`, with its own vocabulary. With --python (one that has `tokenizers`) the same documents are encoded by the Rust library in turns, on one thread, by
 // `encode_batch_fast`, reading, JSON and writing of tokens included as they are here. The last line is JSON.
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -18,6 +18,8 @@ const { values: flags } = parseArgs({
     vocab: { type: 'string', default: '16384' },
     workers: { type: 'string', default: '1' },
     rounds: { type: 'string', default: '1' },
+    text: { type: 'string' },
+    tokenizer: { type: 'string' },
     python: { type: 'string' },
     folder: { type: 'string', default: tmpdir() },
   },
@@ -49,6 +51,12 @@ function writeText(path, bytes) {
   closeSync(fd);
 }
 
+/** The first `bytes` bytes of a file, up to the end of a line. */
+function copyLines(from, to, bytes) {
+  const whole = readFileSync(from);
+  writeFileSync(to, whole.subarray(0, whole.lastIndexOf(10, Math.min(bytes, whole.length) - 1) + 1));
+}
+
 function run(command, args) {
   const measured = spawnSync('bash', ['-c', 'exec "$@"', 'bash', command, ...args], {
     encoding: 'utf8',
@@ -61,21 +69,14 @@ function run(command, args) {
 
 try {
   const text = join(folder, 'text.jsonl');
-  const vocabulary = join(folder, 'vocabulary');
-  writeText(text, Number(flags.mb) * 1e6);
+  const vocabulary = flags.tokenizer ?? join(folder, 'vocabulary');
+  if (flags.text === undefined) writeText(text, Number(flags.mb) * 1e6);
+  else copyLines(flags.text, text, Number(flags.mb) * 1e6);
   const megabytes = statSync(text).size / 1e6;
-  run(process.execPath, [
-    cli,
-    'tokenizer',
-    'train',
-    '--corpus',
-    'moby-dick',
-    '--vocab-size',
-    flags.vocab,
-    '--out',
-    vocabulary,
-    '--json',
-  ]);
+  if (flags.tokenizer === undefined) {
+    const how = ['--corpus', 'moby-dick', '--vocab-size', flags.vocab, '--out', vocabulary, '--json'];
+    run(process.execPath, [cli, 'tokenizer', 'train', ...how]);
+  }
   const rows = [];
   for (let round = 0; round < Number(flags.rounds); round++) {
     const out = join(folder, `shards-${round}`);
@@ -93,7 +94,7 @@ try {
       );
     }
   }
-  console.log(JSON.stringify({ megabytes, ...flags, cpu: cpus()[0].model, rows }));
+  console.log(JSON.stringify({ megabytes, load: loadavg(), ...flags, cpu: cpus()[0].model, rows }));
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

@@ -82,7 +82,10 @@ export class MaxT {
   constructor(contrasts: readonly Contrast[], values: number) {
     const scaled = contrasts.map((contrast) => {
       const norm = Math.sqrt(contrast.reduce((sum, [, weight]) => sum + weight * weight, 0));
-      return contrast.map(([index, weight]) => [index, weight / norm] as const);
+      return {
+        indices: Int32Array.from(contrast, ([index]) => index),
+        weights: Float64Array.from(contrast, ([, weight]) => weight / norm),
+      };
     });
     const rng = Rng.of(1, 'simultaneous');
     const z = new Float64Array(values);
@@ -90,9 +93,9 @@ export class MaxT {
     for (let draw = 0; draw < DRAWS; draw++) {
       for (let i = 0; i < values; i++) z[i] = rng.normal();
       let max = 0;
-      for (const contrast of scaled) {
+      for (const { indices, weights } of scaled) {
         let sum = 0;
-        for (const [index, weight] of contrast) sum += weight * f64At(z, index);
+        for (let i = 0; i < indices.length; i++) sum += f64At(weights, i) * f64At(z, indices[i] ?? 0);
         max = Math.max(max, Math.abs(sum));
       }
       largest[draw] = max;

@@ -2,7 +2,7 @@
 import type { Analyzed } from './report-data.js';
 import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
 import type { RunRecord, RunSummary } from '../study/index.js';
-import { formatTokens, maxOf } from '../core/index.js';
+import { at, formatTokens, maxOf } from '../core/index.js';
 import { type Point } from '../run/index.js';
 
 /** Runs of one design within a group, with the style that they are drawn in. */
@@ -15,8 +15,16 @@ export interface DrawnDesign {
 export const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
 /** Room for the longest label that `tickLabel` gives. */
 const LABELED_MARGIN = 62;
-/** Points of a curve that carry a tooltip. */
+/** Points of a curve that carry a tooltip, and of all curves of a plot together. */
 const MAX_TIPS = 50;
+const ALL_TIPS = 1000;
+/** Points of all thin lines of a plot together, and of all thick ones: beyond them lines skip evaluations. */
+const SEED_POINTS = 12_000;
+const MEAN_POINTS = 6000;
+/** With room for fewer points a line, captions say that lines skip evaluations. */
+const MANY_POINTS = 200;
+/** Points that a line has at least. */
+const LEAST_POINTS = 12;
 /** Width and margins of a plot as wide as the page, in pixels. */
 export const WIDE = { width: 1040, marginLeft: 46, marginRight: 24, marginTop: 26, marginBottom: 40 };
 
@@ -37,7 +45,30 @@ export function drawnDesigns(
 
 /** What thin and thick lines are, where there are both. */
 export function lines(designs: readonly DrawnDesign[]): string {
-  return designs.some((design) => design.runs.length > 1) ? ' Thin: one seed; thick: mean over seeds.' : '';
+  const { seed, mean } = budgetOf(designs);
+  const skipped =
+    seed >= MANY_POINTS
+      ? ''
+      : ` Lines show at most ${seed} evaluations of a seed and ${mean} of a mean, evenly spread.`;
+  return designs.some((design) => design.runs.length > 1) ? ` Thin: one seed; thick: mean over seeds.${skipped}` : '';
+}
+
+/** How many points a line, and how many tips a curve, may have in a plot of so many. */
+interface Budget {
+  readonly seed: number;
+  readonly mean: number;
+  readonly tips: number;
+}
+
+/** A report of a thousand runs stays a few megabytes: a plot holds so many points whatever the number of its curves. */
+function budgetOf(designs: readonly DrawnDesign[]): Budget {
+  const runs = designs.reduce((sum, design) => sum + design.runs.length, 0);
+  const share = (all: number, count: number) => Math.max(LEAST_POINTS, Math.floor(all / Math.max(1, count)));
+  return {
+    seed: share(SEED_POINTS, runs),
+    mean: share(MEAN_POINTS, designs.length),
+    tips: Math.min(MAX_TIPS, share(ALL_TIPS, designs.length)),
+  };
 }
 
 /**
@@ -45,7 +76,12 @@ export function lines(designs: readonly DrawnDesign[]): string {
  * thick line, each design's at places of its own: designs with equal values are all seen. Runs that have not measured
  * yet are left out.
  */
-function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord) => readonly Point[], width: number) {
+function curveMarks(
+  { style, runs }: DrawnDesign,
+  seriesOf: (r: RunRecord) => readonly Point[],
+  width: number,
+  budget: Budget,
+) {
   const all = runs.map(({ summary, record }) => ({ seed: summary.seed, points: seriesOf(record) }));
   const seeds = all.filter(({ points }) => points.length > 0);
   const mean = seeds.length === 1 ? (seeds[0]?.points ?? []) : meanOf(seeds.map((s) => s.points));
@@ -57,17 +93,20 @@ function curveMarks({ style, runs }: DrawnDesign, seriesOf: (r: RunRecord) => re
   return [
     ...(seeds.length === 1
       ? []
-      : seeds.map(({ seed, points }) =>
-          Plot.line(points, {
-            ...{ ...line, strokeWidth: 1.1, strokeOpacity: 0.5 },
-            title: () => `${style.label}, seed ${seed}`,
-          }),
-        )),
-    Plot.line(mean, { ...line, strokeWidth: width + 0.4, title: () => `${style.label}, ${about}` }),
+      : [
+          Plot.line(
+            seeds.flatMap(({ seed, points }) => thin(points, budget.seed).map((point) => ({ ...point, seed }))),
+            {
+              ...{ ...line, z: 'seed', strokeWidth: 1.1, strokeOpacity: 0.5 },
+              title: ({ seed }: { seed: number }) => `${style.label}, seed ${seed}`,
+            },
+          ),
+        ]),
+    Plot.line(thin(mean, budget.mean), { ...line, strokeWidth: width + 0.4, title: () => `${style.label}, ${about}` }),
     Plot.dot([...markers(mean, style.index), ...single], {
       ...{ ...dot, r: 3.6, stroke: style.color, strokeWidth: 1.4, fill: 'none', symbol: style.symbol },
     }),
-    Plot.dot(thin(mean, MAX_TIPS), {
+    Plot.dot(thin(mean, budget.tips), {
       ...{ ...dot, r: 5, fill: style.color, fillOpacity: 0 },
       title: (p: Point) => `${style.label}, ${about}\n${formatTokens(p.tokens)} tokens: ${p.value.toFixed(3)}`,
     }),
@@ -80,10 +119,11 @@ export function markers<T>(points: readonly T[], index: number): T[] {
   return points.filter((_, i) => i % step === (3 * index) % step);
 }
 
-/** At most `count` entries, evenly spread, the last among them. */
-function thin<T>(items: readonly T[], count: number): T[] {
-  const step = Math.ceil(items.length / count);
-  return items.filter((_, i) => (items.length - 1 - i) % step === 0);
+/** At most `count` entries, evenly spread, the last among them, and the first where more than one is left. */
+function thin<T>(items: readonly T[], count: number): readonly T[] {
+  if (items.length <= count) return items;
+  const step = (items.length - 1) / Math.max(1, count - 1);
+  return Array.from({ length: count }, (_, i) => at(items, Math.round(items.length - 1 - (count - 1 - i) * step)));
 }
 
 /** The mean of several series at the tokens that all of them have. */
@@ -141,8 +181,9 @@ export function curvesOf(
   seriesOf: (r: RunRecord) => readonly Point[],
   under: readonly Plot.Markish[] = [],
 ): Curves {
+  const budget = budgetOf(designs);
   return {
-    marks: [...under, ...designs.flatMap((design) => curveMarks(design, seriesOf, 2))],
+    marks: [...under, ...designs.flatMap((design) => curveMarks(design, seriesOf, 2, budget))],
     series: designs.flatMap(({ runs }) => runs.map(({ record }) => seriesOf(record))),
   };
 }
