@@ -7,7 +7,7 @@ import { keepingPrograms, type KeptPrograms } from './kept-programs.js';
 import { createOnnxEngine } from './onnx/engine.js';
 import { createReferenceEngine } from './reference/engine.js';
 import { createXlaEngine } from './xla/engine/engine.js';
-import { hostsFromEnvironment } from './xla/pjrt/hosts/hosts.js';
+import { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/hosts.js';
 import { findPlugin, type Platform } from './xla/pjrt/discover.js';
 
 /** The names that `--engine` takes. */
@@ -134,9 +134,11 @@ function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware)
     case 'auto': {
       const { platform, why } = chooseAccelerator(hardware);
       if (platform) return createXlaEngine({ platform, ...devices, reason: `auto: ${why}` });
+      refuseHosts('onnx', devices.hosts);
       return createOnnxEngine({ ...threads, reason: `auto: the CPU engine that comes with the package; ${why}` });
     }
     case 'onnx':
+      refuseHosts(name, devices.hosts);
       return createOnnxEngine({ ...threads, reason: 'asked for' });
     case 'xla': {
       const { platform, why } = chooseAccelerator(hardware);
@@ -150,10 +152,20 @@ function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware)
     case 'xla:cpu':
       return createXlaEngine({ platform: 'cpu', ...devices });
     case 'reference':
+      refuseHosts(name, devices.hosts);
       return createReferenceEngine();
     default:
       throw new ConfigError(`unknown engine "${String(name)}"; choose one of ${ENGINE_NAMES.join(', ')}`);
   }
+}
+
+/** Processes of engines that know no others would each do the whole work. */
+function refuseHosts(name: EngineName, hosts: Hosts | undefined): void {
+  if (hosts === undefined || hosts.nodes === 1) return;
+  throw new ConfigError(
+    `LONGSIGHT_COORDINATOR makes this process one of ${hosts.nodes} that share a run, which the engine ${name} cannot do; ` +
+      'unset it, or choose an accelerator (--engine xla)',
+  );
 }
 
 function refuseHidden(platform: Platform, hardware: Hardware): void {

@@ -23,6 +23,7 @@ export { EXECUTOR_NAMES, EXECUTORS, type ExecutorName } from './executors/table.
 export { chooseParallelism, machine, type Machine, type Parallelism } from './parallelism.js';
 export { ON_HOST, Places, planCapacity, type AskedPlaces, type Capacity, type Place, type RunNeeds } from './places.js';
 export { slug } from './names.js';
+export { nodePlace, removeNodeFolder, type NodePlace } from './node-folder.js';
 export { branchSteps, sharedBeginnings, sharedTokens, type SharedBeginning, type SharedBeginnings } from './shared.js';
 export {
   compareSchema,

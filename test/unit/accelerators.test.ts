@@ -133,3 +133,26 @@ describe('the engine for a host whose devices are hidden', () => {
     );
   });
 });
+
+describe('an engine that shares no run with other processes', () => {
+  const none = { hasDevice: () => false, hasPlugin: () => false };
+  it.each(['auto', 'onnx', 'reference'] as const)('is not made for one of several nodes: %s', async (name) => {
+    const nodes = (count: string) => ({ COORDINATOR: '127.0.0.1:1', NODES: count, NODE: '0' });
+    const set = (values: object, remove = false) => {
+      for (const [key, value] of Object.entries(values))
+        if (remove) Reflect.deleteProperty(process.env, `LONGSIGHT_${key}`);
+        else process.env[`LONGSIGHT_${key}`] = String(value);
+    };
+    try {
+      set(nodes('2'));
+      expect(messageOf(() => createEngine(name, {}, none))).toBe(
+        `LONGSIGHT_COORDINATOR makes this process one of 2 that share a run, which the engine ${name === 'auto' ? 'onnx' : name} cannot do; ` +
+          'unset it, or choose an accelerator (--engine xla)',
+      );
+      set(nodes('1'));
+      await createEngine(name, {}, none).dispose();
+    } finally {
+      set(nodes('1'), true);
+    }
+  });
+});

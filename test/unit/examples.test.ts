@@ -56,7 +56,7 @@ describe('examples', () => {
       expect(resolveRunConfig(file.value, { where, baseDir: await baseOf(file.value['train']), file }).seed).toBe(1);
     else if (isPlain(file.value['executors']))
       for (const [name, given] of Object.entries(file.value['executors']))
-        expect(EXECUTORS[name as ExecutorName].options?.safeParse(given).error, name).toBeUndefined();
+        expect(EXECUTORS[name as ExecutorName].options.safeParse(given).error, name).toBeUndefined();
     else expect(resolveModelConfig(file.value['model']).numLayers).toBeGreaterThan(0);
   });
 });

@@ -48,7 +48,10 @@ const CLI_MAY_TAKE: Readonly<Record<string, readonly string[]>> = {
   analysis: ['parametersOf', 'readScalingTable', 'SCALING_FORMS'],
   eval: ['claimPredictions', 'readChoiceFile'],
   generate: ['checkSampling', 'generate', 'TextDecoderStream'],
-  engine: [...['createEngine', 'ENGINE_NAMES', 'findAccelerators'], ...['kernelsNotUsed', 'platformOf', 'whyNoCuda']],
+  engine: [
+    ...['createEngine', 'ENGINE_NAMES', 'findAccelerators', 'hostsFromEnvironment'],
+    ...['kernelsNotUsed', 'platformOf', 'whyNoCuda'],
+  ],
 };
 
 interface Import {

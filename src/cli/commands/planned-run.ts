@@ -1,8 +1,8 @@
 /** One run of a study folder, performed in this process: what workers of a study and `longsight study run` do. */
 import { canonicalJson } from '../../core/index.js';
-import { createEngine, type Engine } from '../../engine/index.js';
+import { createEngine, hostsFromEnvironment, type Engine } from '../../engine/index.js';
 import { engineChoice, performRun, type PerformOptions } from '../../lab/index.js';
-import { branchSteps, runFolder, type PlannedRun, type SharedBeginnings } from '../../study/index.js';
+import { branchSteps, nodePlace, removeNodeFolder, type PlannedRun, type SharedBeginnings } from '../../study/index.js';
 import type { EngineFlags } from '../terminal/options.js';
 
 /** What runs must have in common to be performed by one process after another: the engine, in all its settings. */
@@ -76,18 +76,19 @@ export async function performPlanned({
   ...options
 }: PlannedRunOptions): Promise<void> {
   const { name, config } = run;
+  const node = hostsFromEnvironment(process.env)?.node ?? 0;
+  // Before the engine, which waits for the other nodes: none of them goes on until this one knows where from.
+  const { dir, branch } = nodePlace(study, name, shared, node);
   const engine = await kept.of(run);
-  const beginning = shared.get(name);
   try {
     await performRun({
-      ...{ dir: runFolder(study, name), run: config, engine, resume: 'auto' },
-      branchAt: branchSteps(name, shared),
-      ...(beginning === undefined
-        ? {}
-        : { branch: { dir: runFolder(study, beginning.run), name: beginning.run, step: beginning.step } }),
+      ...{ dir, run: config, engine, resume: 'auto' },
+      branchAt: node === 0 ? branchSteps(name, shared) : [],
+      ...(branch === undefined ? {} : { branch }),
       ...options,
     });
   } finally {
     kept.clear();
   }
+  if (node > 0) removeNodeFolder(study, name, node);
 }

@@ -1,5 +1,5 @@
 /** What an executor is: one way to have the runs of a study trained. */
-import type { z } from 'zod';
+import { z } from 'zod';
 
 /** A run of a study, as executors see it. */
 export interface ExecutorUnit {
@@ -71,8 +71,8 @@ type ExecutorAbility = 'cancel' | 'follow';
 export interface ExecutorDefinition<S extends z.ZodType> {
   /** A sentence for the help of `longsight study`. */
   readonly summary: string;
-  /** Its keys under `executors.NAME` of a study file; null for none. */
-  readonly options: S | null;
+  /** Its keys under `executors.NAME` of a study file; `z.undefined()` for none. */
+  readonly options: S;
   /** Which of `--cancel` and `--follow` it takes. */
   readonly can: readonly ExecutorAbility[];
   /** Whether it trains on this host: takes `--workers`, `--devices` and `--per-device`. */
@@ -88,11 +88,14 @@ export interface Executor extends Omit<ExecutorDefinition<z.ZodType>, 'start'> {
   readonly start: (job: ExecutorJob, given: unknown) => Promise<Started>;
 }
 
+/** Whether an executor has keys in a study file. */
+export const hasOptions = ({ options }: Pick<Executor, 'options'>): boolean => !(options instanceof z.ZodUndefined);
+
 /** An executor whose `start` reads its options by its own schema; a study file without them has the defaults. */
 export function defineExecutor<S extends z.ZodType>({ start, ...definition }: ExecutorDefinition<S>): Executor {
   const { options } = definition;
   return {
     ...definition,
-    start: (job, given) => start(job, (options === null ? undefined : options.parse(given ?? {})) as z.output<S>),
+    start: (job, given) => start(job, options.parse(given ?? (hasOptions(definition) ? {} : undefined))),
   };
 }

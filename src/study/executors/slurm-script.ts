@@ -190,6 +190,9 @@ while :; do
   if [ -z "$asked" ]; then break; fi
 done
 
+# A signal that comes before srun listens ends it; then nothing is lost either.
+if [ -n "$leave" ] && [ "$code" -gt 128 ]; then code=75; fi
+
 # 75: its state is saved, or it waits for something. A job that Slurm ends itself (canceled, requeued) is no longer RUNNING.
 if [ "$code" -eq 75 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
   scontrol requeue "$SLURM_JOB_ID"

@@ -124,6 +124,8 @@ describe('the script of a task', () => {
     // The script is the parent of srun.
     const saves = 'trap "echo saved; exit 75" USR1; kill -USR1 $PPID; for i in {1..50}; do sleep 0.1; done; exit 9';
     expect(task(saves, 'RUNNING')).toMatchObject({ code: 75, log: 'saved\n', requeued: 'requeue 33\n' });
+    // It may come before srun listens.
+    expect(task('kill -USR1 $PPID; sleep 5', 'RUNNING')).toMatchObject({ code: 75, requeued: 'requeue 33\n' });
     // SIGTERM goes to the step from Slurm: srun would kill on a second one.
     const ends = 'trap "exit 8" TERM; kill -TERM $PPID; sleep 0.5; exit 75';
     expect(task(ends, 'COMPLETING')).toMatchObject({ code: 75, requeued: '' });

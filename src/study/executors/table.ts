@@ -1,6 +1,6 @@
 /** The executors of studies. A new one is a definition in a file beside this one, and a line here. */
 import { z } from 'zod';
-import type { Executor } from './contract.js';
+import { hasOptions, type Executor } from './contract.js';
 import { local } from './local.js';
 import { manifest } from './manifest.js';
 import { slurm } from './slurm.js';
@@ -12,13 +12,13 @@ export const EXECUTORS = { local, slurm, manifest } as const satisfies Readonly<
 export type ExecutorName = keyof typeof EXECUTORS;
 
 /** The names of all executors, in the order of the table. */
-export const EXECUTOR_NAMES = Object.keys(EXECUTORS) as ExecutorName[];
+export const EXECUTOR_NAMES = Object.keys(EXECUTORS).filter((name): name is ExecutorName => name in EXECUTORS);
 
 /** `executors` of a study file: the options of each executor that has some. */
 export const executorsSchema = z.strictObject(
   Object.fromEntries(
-    Object.entries<Executor>(EXECUTORS).flatMap(([name, { options, summary }]) =>
-      options === null ? [] : [[name, options.optional().describe(summary)] as const],
+    Object.entries<Executor>(EXECUTORS).flatMap(([name, executor]) =>
+      hasOptions(executor) ? [[name, executor.options.optional().describe(executor.summary)] as const] : [],
     ),
   ),
 );
