@@ -107,6 +107,11 @@ describe('the headline', () => {
   });
   const flat = (count: number) => Array.from({ length: count }, () => 0.1);
 
+  it('says that both train before the first measurement', () => {
+    const training = { ...lane(8, [0.1]), state: 'training' as const };
+    expect(headline([training, lane(32, [0.1])], 33)).toBe('Both train. What they have learnt shows every 10 steps.');
+  });
+
   it.each([
     [[], [], 'Getting ready …'],
     [[0.1], [0.1], 'Neither model has learnt anything yet. Press Race.'],

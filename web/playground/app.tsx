@@ -1,6 +1,6 @@
 /** The page of the playground. */
 import { useEffect, useMemo, useReducer, useState } from 'preact/hooks';
-import { RECALL_BINS, TOTAL_STEPS, type PlaygroundRun } from '../../src/playground/design.js';
+import { MEASURE_EVERY, RECALL_BINS, TOTAL_STEPS, type PlaygroundRun } from '../../src/playground/design.js';
 import type { MeasuredPoint } from '../../src/playground/protocol.js';
 import { Chart, type ChartProps } from '../lib/chart.js';
 import { HeadGrid, HeadScale } from '../lib/head-grid.js';
@@ -130,7 +130,7 @@ function Transport({
   readonly race: Race;
   readonly onRestart: (runs: Pair<PlaygroundRun>) => void;
 }) {
-  const { lanes, isRunning, isReady, isOver } = race;
+  const { lanes, isRunning, isReady, isResting, isOver } = race;
   const [a, b] = lanes;
   const seed = (value: string) => {
     const next = Math.floor(Number(value));
@@ -145,7 +145,7 @@ function Transport({
       <button type="button" class="primary" disabled={!isReady || isOver} onClick={() => race.toggle()}>
         {isRunning ? '❚❚ Pause' : a.step === 0 ? '▶ Race' : '▶ Go on'}
       </button>
-      <button type="button" disabled={!isReady || isRunning || isOver} onClick={() => race.single()}>
+      <button type="button" disabled={!isResting || isRunning || isOver} onClick={() => race.single()}>
         Step
       </button>
       <button type="button" onClick={() => onRestart([a.run, b.run])}>
@@ -274,6 +274,8 @@ function Figures({
     [lanes, at],
   );
   const mark = isNewest ? null : at;
+  // From the beginning, and not less than the first measurements.
+  const shown: readonly [number, number] = [0, Math.max(2 * MEASURE_EVERY, lanes[0].step, lanes[1].step)];
   const farTitle = `Far recall: numbers from ${FAR_FROM} to ${RECALL_BINS.at(-1)} tokens back`;
   return (
     <div class="charts race">
@@ -281,6 +283,7 @@ function Figures({
         <h3>{farTitle}</h3>
         <Chart
           {...QUIET}
+          zoom={shown}
           title={farTitle}
           xLabel="steps"
           lines={far}
@@ -307,7 +310,16 @@ function Figures({
       </section>
       <section class="card">
         <h3>Loss of each step</h3>
-        <Chart {...QUIET} title="Loss" xLabel="steps" lines={loss} threshold={null} mark={mark} height={220} />
+        <Chart
+          {...QUIET}
+          zoom={shown}
+          title="Loss"
+          xLabel="steps"
+          lines={loss}
+          threshold={null}
+          mark={mark}
+          height={220}
+        />
         <p class="soft">In nats, smoothed. It falls too when only what is near is learnt.</p>
       </section>
       {STYLES.map(({ name, color }, i) => {

@@ -25,8 +25,8 @@ const partsOf = ([a, b]: readonly [Lane, Lane], farFrom: number): readonly Part[
     text: (
       <>
         Both have three layers. Cheap layers see only the last few tokens, their <i>window</i>. Full layers see
-        everything, and cost more the longer the text. A has a {wordsOf(a.run)}, B a {wordsOf(b.run)}. All else is the
-        same: size, first weights, data.
+        everything, and cost more the longer the text. A has a {wordsOf(a.run)}, B a {wordsOf(b.run)}. Both start from
+        the same seed and train on the same data.
       </>
     ),
   },

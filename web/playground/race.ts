@@ -54,6 +54,11 @@ export class Race {
     return this.lanes.every(({ state }) => state === 'resting' || state === 'training');
   }
 
+  /** Whether both rest, so that a step can be taken. */
+  get isResting(): boolean {
+    return this.lanes.every(({ state }) => state === 'resting');
+  }
+
   /** Whether both have taken all steps. */
   get isOver(): boolean {
     return this.lanes.every(({ step }) => step >= TOTAL_STEPS);
@@ -69,7 +74,7 @@ export class Race {
 
   /** One step of both, measured; for those who want to look closely. */
   single(): void {
-    if (this.isRunning || this.isOver || this.lanes.some(({ state }) => state !== 'resting')) return;
+    if (this.isRunning || this.isOver || !this.isResting) return;
     this.#goal = Math.max(this.lanes[0].step, this.lanes[1].step) + 1;
     this.#train(true);
   }
@@ -98,7 +103,7 @@ export class Race {
 
   /** Sends both to the next measurement, once both rest. */
   #advance(): void {
-    if (!this.isRunning || this.lanes.some(({ state }) => state !== 'resting')) return;
+    if (!this.isRunning || !this.isResting) return;
     const least = Math.min(this.lanes[0].step, this.lanes[1].step);
     if (least >= TOTAL_STEPS) {
       this.isRunning = false;

@@ -1,5 +1,5 @@
 /** What has happened so far, in words. No DOM. */
-import { CHEAP_LAYERS, NUM_LAYERS, TOTAL_STEPS, type Design } from '../../src/playground/design.js';
+import { CHEAP_LAYERS, MEASURE_EVERY, NUM_LAYERS, TOTAL_STEPS, type Design } from '../../src/playground/design.js';
 import type { MeasuredPoint } from '../../src/playground/protocol.js';
 import type { Lane } from './lane.js';
 
@@ -34,7 +34,10 @@ export function headline(lanes: readonly [Lane, Lane], farFrom: number): string 
   const [lastA, lastB] = [lanes[0].measured.at(-1), lanes[1].measured.at(-1)];
   if (lastA === undefined || lastB === undefined) return 'Getting ready …';
   const step = Math.min(lastA.step, lastB.step);
-  if (step === 0) return 'Neither model has learnt anything yet. Press Race.';
+  if (step === 0)
+    return lanes.some((lane) => lane.step > 0 || lane.state === 'training')
+      ? `Both train. What they have learnt shows every ${MEASURE_EVERY} steps.`
+      : 'Neither model has learnt anything yet. Press Race.';
   const found = lanes.map((lane, i) => ({ name: i === 0 ? 'A' : 'B', words: wordsOf(lane.run), at: reachedAt(lane) }));
   const [first, second] = found.sort((x, y) => (x.at ?? Infinity) - (y.at ?? Infinity));
   if (first === undefined || second === undefined) return '';
