@@ -7,7 +7,7 @@
  *     node bench/dashboard.mjs --peers PYTHON --runs 200 --metrics 20 --points 1000 [--rounds 3]
  *
  * The second compares with TensorBoard (a Python that has it) on the same runs, in turns: from the start of the process until the curve of
- * one metric is answered over HTTP, of one run and of all. Longsight starts without its cache; the browser is left out for both.
+ * one metric is answered over HTTP, of one run and of all. Longsight starts without and with its cache; the browser is left out for both.
  *
  * Needs `npm run build`, and Chromium for the page. Runs are copies of 20 different ones, of 50 designs with 20 seeds. Where they would take
  * more than 5 GB (10,000 points: 44 GB) copies are hard links: every file is read and parsed by its own name, but the disk holds, and reads,
@@ -187,6 +187,9 @@ async function page(url) {
     out[name] = scale * seconds(since);
     out[`  of processor time of the browser (${name.split(',')[0]})`] = scale * (work() - worked);
   };
+  // The browser's own start is none of the page's.
+  await tab.goto('about:blank');
+  await new Promise((next) => setTimeout(next, 2000));
   begin();
   await tab.goto(url);
   await tab.waitForSelector('table.runs tr[data-run]');
@@ -242,7 +245,8 @@ async function delays(tab, url) {
     live,
   );
   const written = [];
-  let step = points;
+  // A folder that is used again has more lines by now.
+  let step = await tab.evaluate(() => Math.ceil(Number(document.querySelector('.chart').dataset.end) / 4096));
   const timer = setInterval(() => {
     step += 1;
     for (const [i, name] of names.entries())
@@ -329,8 +333,7 @@ async function until(since, ask) {
 }
 
 /** Seconds until Longsight answers with the curve of one run, and of all. */
-async function ownCurves(names) {
-  const own = mkdtempSync(join(tmpdir(), 'longsight-bench-cache-'));
+async function ownCurves(names, own) {
   const since = performance.now();
   const child = spawn(process.execPath, [main, 'dashboard', folder, '--port', '18642', '--json'], {
     env: { ...process.env, XDG_CACHE_HOME: own },
@@ -354,7 +357,6 @@ async function ownCurves(names) {
   } finally {
     child.kill('SIGINT');
     await new Promise((done) => child.once('exit', done));
-    rmSync(own, { recursive: true, force: true });
   }
 }
 
@@ -383,19 +385,29 @@ async function comparePeers() {
   const logs = join(mkdtempSync(join(tmpdir(), 'longsight-bench-logs-')), 'logs');
   try {
     execFileSync(process.execPath, [main, 'log', 'export', folder, '--to', 'tensorboard', '--out', logs]);
-    const ratios = { first: [], all: [], work: [] };
+    const starts = { 'without its cache': [], 'with its cache': [] };
+    const text = ({ first, all, work }) => `${first.toFixed(2)} s, ${all.toFixed(2)} s, ${work.toFixed(2)} s`;
     for (let round = 0; round < Number(values.rounds); round++) {
-      const [own, peer] = [await ownCurves(names), await tensorboardCurves(logs, names)];
-      const text = ({ first, all, work }) => `${first.toFixed(2)} s, ${all.toFixed(2)} s, ${work.toFixed(2)} s`;
-      console.log(
-        `load ${loadavg()[0].toFixed(1)}: one curve, all, processor time: Longsight ${text(own)}; TensorBoard ${text(peer)}`,
-      );
-      for (const key of Object.keys(ratios)) ratios[key].push(peer[key] / own[key]);
+      const own = join(cache, `round-${round}`);
+      const peer = await tensorboardCurves(logs, names);
+      console.log(`load ${loadavg()[0].toFixed(1)}; one curve, all, processor time: TensorBoard ${text(peer)}`);
+      for (const [how, list] of Object.entries(starts)) {
+        const mine = await ownCurves(names, own);
+        console.log(`  Longsight ${how} ${text(mine)}`);
+        list.push({ first: peer.first / mine.first, all: peer.all / mine.all, work: peer.work / mine.work });
+      }
     }
-    const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)].toFixed(1);
-    console.log(
-      `TensorBoard over Longsight, medians: one curve ${median(ratios.first)} x, all ${median(ratios.all)} x, processor time ${median(ratios.work)} x`,
-    );
+    const median = (list) => {
+      const sorted = list.toSorted((a, b) => a - b);
+      const at = (place) => sorted[Math.floor(place)];
+      return ((at((list.length - 1) / 2) + at(list.length / 2)) / 2).toFixed(1);
+    };
+    for (const [how, list] of Object.entries(starts)) {
+      const of = (key) => `${median(list.map((one) => one[key]))} x`;
+      console.log(
+        `TensorBoard over Longsight ${how}, medians: one curve ${of('first')}, all ${of('all')}, processor time ${of('work')}`,
+      );
+    }
   } finally {
     rmSync(join(logs, '..'), { recursive: true, force: true });
   }
