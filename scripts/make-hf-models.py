@@ -337,6 +337,13 @@ MODELS = {
     "zaya-biases": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=6, num_key_value_heads=1, head_dim=12, attention_bias=True,
                                  lm_head_bias=True, tie_word_embeddings=True, cca_time0=3, cca_time1=4, sliding_window=7, layer_types=[
         "hybrid_sliding"] * 2, rope_parameters=dict(hybrid_sliding=dict(rope_type="linear", rope_theta=100.0, factor=2.0))), {}),
+    "phimoe": ("Phimoe", dict(num_local_experts=5, num_experts_per_tok=2, intermediate_size=12, router_jitter_noise=0.2, sliding_window=5,
+                              attention_bias=True, lm_head_bias=True), {}),
+    "phimoe-plain": ("Phimoe", dict(num_local_experts=3, num_experts_per_tok=2, intermediate_size=12, num_key_value_heads=4, hidden_act="gelu",
+                                    tie_word_embeddings=True), {}),
+    "moshi": ("Moshi", dict(sliding_window=5, ffn_dim=96, head_dim=12, intermediate_size=None), {}),
+    "moshi-scaled": ("Moshi", dict(rope("linear", factor=2.0), ffn_dim=64, num_key_value_heads=4, hidden_act="gelu", intermediate_size=None,
+                                   rms_norm_eps=1e-5), {}),
     "laguna": ("Laguna", dict(SHARED, num_experts=6, num_hidden_layers=3, head_dim=16, num_attention_heads_per_layer=[4, 6, 2], num_key_value_heads=2,
                               sliding_window=5, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
                               moe_router_logit_softcapping=0.7, moe_routed_scaling_factor=1.6), {}),

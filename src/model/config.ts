@@ -49,6 +49,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly normBias: boolean;
   /** Positions that have a learned vector, added to the embedding; no sequence may be longer. Null for none. */
   readonly learnedPositions: number | null;
+  /** Rows of the embedding behind those of the vocabulary, which no logit belongs to. */
+  readonly extraTokens: number;
   /** Whether the embedding is normalized before the first layer. */
   readonly embeddingNorm: boolean;
   /** How mixer and MLP are put together: one description for all layers, or one a layer; see `blockOf`. */
@@ -148,6 +150,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     normWeight: parsed.normWeight,
     normBias: parsed.normBias,
     learnedPositions: parsed.learnedPositions,
+    extraTokens: parsed.extraTokens,
     embeddingNorm: parsed.embeddingNorm,
     block: resolveBlocks(parsed.block, layers, where),
     activation: parsed.activation,

@@ -19,9 +19,16 @@ export const expertsSchema = z.strictObject({
   perToken: sizeUpTo('heads').describe('experts that each token is sent to'),
   intermediateSize: sizeUpTo('width').describe('inner width of an expert'),
   scores: z
-    .enum(['softmax', 'sigmoid'])
+    .enum(['softmax', 'sigmoid', 'sparsemixer'])
     .default('softmax')
-    .describe("what makes scores of the router's logits: softmax over all experts, or a sigmoid of each"),
+    .describe(
+      "what makes scores of the router's logits: softmax over all experts, a sigmoid of each, or for each choice a softmax over those " +
+        'that are left and near the best of them (sparsemixer, Phi-3.5-MoE)',
+    ),
+  jitter: realNumber()
+    .nonnegative()
+    .default(0.01)
+    .describe('of sparsemixer: a logit is near the best where it is at most twice this share below it'),
   normalize: z
     .boolean()
     .default(true)
@@ -126,7 +133,23 @@ export function checkExperts(experts: ExpertsConfig, model: Surroundings, where:
 }
 
 function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: Surroundings): string | null {
-  const { count, perToken, groups, clamped, sharedGate, sharedSize, dense, skip, routerSize, routerBias } = experts;
+  const {
+    count,
+    perToken,
+    groups,
+    clamped,
+    sharedGate,
+    sharedSize,
+    dense,
+    skip,
+    scores,
+    correctionBias,
+    routerSize,
+    routerBias,
+  } = experts;
+  // What excludes something else comes first, so that counts are judged of experts that can be.
+  if (scores === 'sparsemixer' && (groups !== null || correctionBias || skip !== null))
+    return '.scores sparsemixer goes with no groups, correctionBias or skip; leave them out';
   if (skip !== null && perToken !== 1) return `.skip needs perToken 1, not ${perToken}`;
   if (skip !== null && groups !== null) return '.skip has no group; leave groups out';
   if (routerSize !== null && routerBias) return '.routerBias has no place in a router with layers of its own';

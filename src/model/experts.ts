@@ -27,6 +27,7 @@ import {
   max,
   min,
   mul,
+  neg,
   reduceMax,
   reduceMean,
   reduceSum,
@@ -163,10 +164,44 @@ interface Choice {
 /** Stands for minus infinity among scores: below all of them, and finite. */
 const NEVER = -1e30;
 
+/**
+ * The choice of SparseMixer (Liu et al. 2024, arXiv 2409.12136) without its sampling: each expert in turn is the best
+ * that is left, and weighs what a softmax gives it over those whose logits are near its own.
+ */
+function routeSparse(experts: ExpertsConfig, logits: Value): Choice {
+  const { perToken, jitter, normalize, normalizeEps, scale } = experts;
+  const [N, E] = dims(logits, 2);
+  const given = stopGradient(logits);
+  const size = max(given, neg(given));
+  const numbers = iota('i32', [1, E], 1);
+  const never = scalar(NEVER, logits.dtype);
+  const chosen: Value[] = [];
+  const weights: Value[] = [];
+  let [left, mask] = [given, full('i32', [N, E], 0)];
+  for (let j = 0; j < perToken; j++) {
+    const best = reduceMax(left, [1], true);
+    const near = ge(scalar(2 * jitter, logits.dtype), div(sub(best, given), max(size, best)));
+    const gates = softmax(select(near, select(eq(mask, 0), logits, never), never));
+    const choice = argmax(left, 1);
+    const hit = eq(numbers, reshape(choice, [N, 1]));
+    chosen.push(choice);
+    weights.push(reduceSum(select(hit, gates, scalar(0, gates.dtype)), [1], true));
+    mask = add(mask, convert(hit, 'i32'));
+    left = select(hit, scalar(2 * NEVER, left.dtype), left);
+  }
+  const sum = weights.reduce((a, b) => add(a, b));
+  const factor = normalize ? div(scalar(scale, sum.dtype), add(sum, normalizeEps)) : scale;
+  return {
+    ...{ chosen, mask, weights: mul(concat(weights, 1), factor) },
+    routing: routingOf(experts, logits, softmax(logits), mask),
+  };
+}
+
 function route(experts: ExpertsConfig, param: (name: string) => Value, given: Value): Choice {
+  const logits = softcapped(given, experts.logitSoftcap);
+  if (experts.scores === 'sparsemixer') return routeSparse(experts, logits);
   const { perToken: k, scores: kind, normalize, normalizeEps, scale } = experts;
   const [N, E] = dims(given, 2);
-  const logits = softcapped(given, experts.logitSoftcap);
   const scores = kind === 'softmax' ? softmax(logits) : sigmoid(logits);
   const biased = biasedScores(experts, param, experts.correctionOf === 'logits' ? logits : scores);
   let left = withinGroups(experts, stopGradient(biased));
@@ -244,7 +279,7 @@ function routingOf({ perToken, scores: kind }: ExpertsConfig, logits: Value, sco
   const E = at(mask.shape, 1);
   const float = convert(mask, scores.dtype);
   const share = reduceMean(float, [0]);
-  const parts = kind === 'softmax' ? scores : div(scores, reduceSum(scores, [1], true));
+  const parts = kind !== 'sigmoid' ? scores : div(scores, reduceSum(scores, [1], true));
   const top = stopGradient(reduceMax(logits, [1], true));
   const lse = add(log(reduceSum(exp(sub(logits, top)), [1], true)), top);
   return {

@@ -152,7 +152,8 @@ function headProduct(config: ModelConfig, params: ParameterValues, x: Value): Va
   const { gain, bias } = normParameters(config, params, 'norm');
   const norm = gainedNorm(config, x, { gain, bias });
   if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(present(params.get('head.weight'))));
-  const embedding = present(params.get('embed.weight'));
+  const rows = present(params.get('embed.weight'));
+  const embedding = config.extraTokens === 0 ? rows : sliceAxis(rows, 0, 0, config.vocabSize);
   const gained = gain === null || bias !== null ? embedding : mul(embedding, gain);
   return dot(norm.x, gained, {
     lhsBatch: [],

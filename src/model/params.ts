@@ -20,7 +20,7 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
   // width.
   const embedding: ParamSpec = {
     name: 'embed.weight',
-    shape: [vocabSize, d],
+    shape: [vocabSize + config.extraTokens, d],
     init: matrixInit(config, d, false),
     part: 'embedding',
     role: 'embedding',

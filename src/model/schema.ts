@@ -214,6 +214,12 @@ export const modelSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('positions that have a learned vector, which is added to the embedding; null for none'),
+  extraTokens: z
+    .int()
+    .min(0)
+    .max(LIMITS.vocabulary.most)
+    .default(0)
+    .describe('rows of the embedding behind those of the vocabulary, of tokens that are read and never predicted'),
   embeddingNorm: z.boolean().default(false).describe('a norm on the embedding, before the first layer'),
   block: z
     .union([blockSchema, z.array(blockSchema).min(1).max(LIMITS.layers.most)])

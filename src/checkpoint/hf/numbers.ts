@@ -19,6 +19,7 @@ const FLOAT_FIELDS: ReadonlySet<string> = new Set([
     'swiglu_alpha',
     'swiglu_limit',
     'moe_router_logit_softcapping',
+    'router_jitter_noise',
   ],
 ]);
 

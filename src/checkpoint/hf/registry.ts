@@ -30,6 +30,8 @@ import { apertus, arcee, nanochat, starcoder2 } from './families/ungated.js';
 import { qwen35, qwen35Moe } from './families/qwen3-5.js';
 import { afmoe, laraMini } from './families/hybrid-experts.js';
 import { gptOss, mixtral, olmoe, qwen2Moe, qwen3Moe } from './families/sparse.js';
+import { moshi } from './families/moshi.js';
+import { phimoe } from './families/phimoe.js';
 import { zaya } from './families/zaya.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
@@ -91,6 +93,8 @@ export const FAMILIES: readonly Family[] = [
   cohereCompass,
   beam,
   zaya,
+  phimoe,
+  moshi,
   laguna,
   kolibri1,
   dots1,

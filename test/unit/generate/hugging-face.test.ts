@@ -18,6 +18,8 @@ const EXPECTED = readJson(join(DATA, 'hf-generation.json')) as Record<
 
 /** Transformers itself gives other tokens with a cache than without one where a window is one token wide. */
 const WINDOW_OF_ONE = 'smollm3-swapped';
+/** Transformers sees all tokens in one pass, and with a cache only those that `sliding_window` keeps. */
+const CACHE_OF_WINDOW = 'moshi';
 /** Rotary positions that change once a text is longer than that of pretraining, and such a text. */
 const LENGTHENED = ['phi3-scaled', 'phi3-scaled-short', 'llama-longrope'];
 
@@ -73,6 +75,6 @@ describe('greedy generation of imported models', () => {
       maxNew: tokens.length,
     });
     expect([...(rows[0]?.tokens ?? [])]).toEqual(tokens);
-    if (cached !== null && name !== WINDOW_OF_ONE) expect(cached).toEqual(tokens);
+    if (cached !== null && name !== WINDOW_OF_ONE && name !== CACHE_OF_WINDOW) expect(cached).toEqual(tokens);
   });
 });

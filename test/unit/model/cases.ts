@@ -238,6 +238,13 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
   [
+    'experts by SparseMixer, rows of the embedding beyond the vocabulary',
+    {
+      ...{ layers: 'swa:4 full', tieEmbeddings: true, extraTokens: 2 },
+      experts: { count: 5, perToken: 3, intermediateSize: 5, scores: 'sparsemixer', jitter: 0.6, normalize: false },
+    },
+  ],
+  [
     'experts chosen by capped logits with a correction',
     {
       layers: 'swa:4 full',

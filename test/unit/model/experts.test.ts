@@ -61,6 +61,12 @@ const KINDS: readonly (readonly [string, Partial<ModelInput>])[] = [
     { experts: { ...EXPERTS, perToken: 1, normalize: false, routerSize: 5, skip: 0.1, balanceLoss: 0.5 } },
   ],
   [
+    'SparseMixer',
+    {
+      experts: { ...EXPERTS, scores: 'sparsemixer', jitter: 0.6, normalize: false, balanceLoss: 0.5, routerZLoss: 0.3 },
+    },
+  ],
+  [
     'softmax without normalization, weighted inputs',
     { experts: { ...EXPERTS, normalize: false, weigh: 'input', bias: true, balanceLoss: 0.5 } },
   ],
@@ -139,6 +145,7 @@ describe('experts', () => {
     [{ groups: { count: 3, perToken: 4 } }, 'model.experts.groups.perToken 4 is more than the 3 groups'],
     [{ groups: { count: 6, perToken: 2 } }, 'model.experts.groups.best 2 is more than the 1 experts of a group'],
     [{ sharedGate: true }, 'model.experts.sharedGate needs a shared expert; give sharedSize'],
+    [{ scores: 'sparsemixer', correctionBias: true }, 'model.experts.scores sparsemixer goes with no groups'],
     [{ skip: 0.1 }, 'model.experts.skip needs perToken 1, not 2'],
     [
       { skip: 0.1, perToken: 1, groups: { count: 3, perToken: 1 } },

@@ -267,6 +267,22 @@ function plainRouter(
   return { logits: project(y, 'router', choices), state };
 }
 
+/** The experts that SparseMixer chooses, each with its softmax over those that are left and near it. */
+function sparseWeights(
+  logits: readonly number[],
+  { perToken, jitter }: ExpertsConfig,
+): [expert: number, weight: number][] {
+  const chosen: [number, number][] = [];
+  for (let j = 0; j < perToken; j++) {
+    const left = logits.map((_, e) => e).filter((e) => !chosen.some(([other]) => other === e));
+    const best = Math.max(...left.map((e) => logits[e] ?? NaN));
+    const near = left.filter((e) => (best - logits[e]!) / Math.max(Math.abs(logits[e]!), best) <= 2 * jitter);
+    const total = near.reduce((sum, e) => sum + Math.exp(logits[e]! - best), 0);
+    chosen.push([logits.indexOf(best), 1 / total]);
+  }
+  return chosen;
+}
+
 /** The experts that a router's logits choose for one token, and the shared one. */
 function plainExperts(
   config: ModelConfig,
@@ -299,11 +315,15 @@ function plainExperts(
   );
   const least = sorted(groupScores)[(groups?.perToken ?? 1) - 1] ?? NaN;
   const open = choice.map((c, e) => ((groupScores[Math.floor(e / size)] ?? NaN) >= least ? c : -Infinity));
-  const chosen = open
-    .map((_, e) => e)
-    .sort((a, b) => (open[b] ?? NaN) - (open[a] ?? NaN))
-    .slice(0, perToken);
-  const sum = experts.normalize ? chosen.reduce((s, e) => s + (scores[e] ?? NaN), 0) + experts.normalizeEps : 1;
+  const sparse = experts.scores === 'sparsemixer' ? sparseWeights(logits, experts) : null;
+  const chosen =
+    sparse?.map(([e]) => e) ??
+    open
+      .map((_, e) => e)
+      .sort((a, b) => (open[b] ?? NaN) - (open[a] ?? NaN))
+      .slice(0, perToken);
+  const given = new Map(sparse ?? scores.map((s, e) => [e, s]));
+  const sum = experts.normalize ? chosen.reduce((s, e) => s + (given.get(e) ?? NaN), 0) + experts.normalizeEps : 1;
   const act = (both: readonly number[], half: number): number[] =>
     both.slice(0, half).map((g, i) => {
       const u = both[half + i] ?? 1;
@@ -325,7 +345,7 @@ function plainExperts(
   let mixed = Array.from({ length: latent }, () => 0);
   for (const e of chosen) {
     if (e === E) continue;
-    const weight = ((scores[e] ?? NaN) / sum) * experts.scale;
+    const weight = ((given.get(e) ?? NaN) / sum) * experts.scale;
     const input = experts.weigh === 'input' ? read.map((v) => v * weight) : read;
     const inner = plus(
       times(input, nth(numbers(`experts.w${up}`), e, latent, width * F)),

@@ -213,9 +213,9 @@ export function decoderLayout(
   name: string,
   names: DecoderNames,
 ): ParameterLayout | null {
-  const { vocabSize: v, hiddenSize: d, intermediateSize: f } = config;
+  const { vocabSize: v, extraTokens, hiddenSize: d, intermediateSize: f } = config;
   if (layer === null) {
-    if (name === 'embed.weight') return rows(whole('model.embed_tokens.weight', v));
+    if (name === 'embed.weight') return rows(whole('model.embed_tokens.weight', v + extraTokens));
     if (name === 'head.weight') return matrix(whole('lm_head.weight', v));
     const [, kind] = /^norm\.(weight|bias)$/.exec(name) ?? [];
     return kind === undefined ? null : rows(whole(`model.${names.finalNorm ?? 'norm'}.${kind}`, d));
