@@ -2,7 +2,7 @@
 import type { PlaygroundRun } from './design.js';
 
 /** Recall at distances `from` to `to`, in tokens. */
-export interface RecallAt {
+interface RecallAt {
   /** Distances `from..to` in tokens, both included: from the key's last use to this use. */
   readonly from: number;
   readonly to: number;

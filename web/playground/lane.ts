@@ -3,7 +3,7 @@ import type { PlaygroundRun } from '../../src/playground/design.js';
 import type { MeasuredPoint, StepPoint } from '../../src/playground/protocol.js';
 
 /** What a design is doing. */
-export type LaneState = 'loading' | 'beginning' | 'resting' | 'training' | 'failed';
+type LaneState = 'loading' | 'beginning' | 'resting' | 'training' | 'failed';
 
 /** One of the two designs. */
 export interface Lane {
