@@ -71,6 +71,23 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     },
   ],
   [
+    'heads counted by layer behind a gate by softplus, local positions of their own width',
+    {
+      ...{ layers: 'swa:4:local#6,3 full#2,1', numKvHeads: 2, outputGate: 'head', outputGateActivation: 'softplus' },
+      ...{ localRope: { theta: 50, ropeDim: 6 }, ropeDim: 2, qkNorm: true },
+    },
+  ],
+  [
+    'experts chosen by capped logits with a correction, that read weighted inputs',
+    {
+      layers: 'swa:4 full',
+      experts: {
+        ...{ count: 6, perToken: 2, intermediateSize: 6, scores: 'sigmoid', correctionBias: true, weigh: 'input' },
+        ...{ correctionOf: 'logits', logitSoftcap: 0.6, normalize: false },
+      },
+    },
+  ],
+  [
     'xIELU and a gate a head',
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],

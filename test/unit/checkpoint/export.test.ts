@@ -52,6 +52,7 @@ describe('exported models', () => {
     ['mamba2 full', {}, 'granitemoehybrid'],
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
     ['full:nope 2*swa:8', { qkNorm: true, sinks: true }, 'flint'],
+    ['swa:8#6 full#2', { qkNorm: true, outputGate: 'head', outputGateActivation: 'softplus' }, 'laguna'],
     ['conv full', { qkNorm: true }, 'lfm2'],
     ['conv swa:8 full', { qkNorm: true, outputGate: 'head' }, 'lfm3'],
     ['swa:8 full', { attentionSoftcap: 5, normOffset: 1, embeddingScale: Math.sqrt(32) }, 'vaultgemma'],

@@ -124,7 +124,8 @@ export const laguna: Family = withExperts(
       const layers = attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope'));
       return {
         ...sizes,
-        numHeads: counts?.[0] ?? sizes.numHeads,
+        // No layer heeds the file's number where each has its own: it may be one that fits none.
+        numHeads: sizes.numHeads % sizes.numKvHeads === 0 ? sizes.numHeads : (counts?.[0] ?? sizes.numHeads),
         experts,
         ...ropes.fields,
         layers: layers.map((layer, i) => (counts === null ? layer : `${layer}#${counts[i]}`)),
