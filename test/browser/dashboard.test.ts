@@ -407,6 +407,37 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await other.page.context().close();
   });
 
+  it('draws needles, laws and heads of runs that were trained, and laws without a point', async () => {
+    const file = join(folder, 'laws.yaml');
+    const dir = join(folder, 'trained', 'laws');
+    writeFileSync(
+      file,
+      'name: laws\nseeds: [1]\narchitectures: { one: { layers: "swa:8 full" } }\nbase:\n  model: { numHeads: 2 }\n' +
+        '  data: { kind: recall }\n  train: { seqLen: 64, batchSize: 2, logEvery: 1, evalEvery: 4, checkpointEvery: 4 }\n' +
+        '  eval: { needle: { lengths: [32, 64], depths: [0, 0.5, 1] } }\n' +
+        'grid: { model.hiddenSize: [32, 64], train.steps: [4, 8, 12] }\n',
+    );
+    const study = spawn(process.execPath, [MAIN, 'study', file, '--out', dir, '--quiet']);
+    await once(study, 'exit');
+    expect(study.exitCode).toBe(0);
+    const own = await serve([join(folder, 'trained')], join(folder, 'cache-trained'));
+    const { page, wrong } = await open('#/needles', {}, own.url);
+    await page.getByText('Needle in a haystack').first().waitFor();
+    await page.waitForSelector('.report figure svg rect');
+    await page.goto(`${own.url}#/fits`);
+    await page.getByText('Points: 6 of 6 finished runs').click();
+    // The last column but one of the table of exponents: points of the fit.
+    const points = page.locator('.report table tbody tr td:nth-child(4)').first();
+    await points.getByText('6', { exact: true }).waitFor();
+    await page.locator('.points input').first().uncheck();
+    await points.getByText('5', { exact: true }).waitFor();
+    await page.goto(`${own.url}#/heads`);
+    await page.waitForSelector('figure.map svg rect.heat');
+    expect(wrong).toEqual([]);
+    await page.context().close();
+    await end(own);
+  });
+
   it('wants its token where other machines can ask', async () => {
     const env = { ...process.env, XDG_CACHE_HOME: join(folder, 'cache-4') };
     const args = [MAIN, 'dashboard', runs(), '--host', '0.0.0.0', '--port', '0', '--json'];
