@@ -23,12 +23,15 @@ const compileStart = performance.now();
 const trainer = await Trainer.create({ engine, model, config, parameters: benchParameters(model) });
 const compileMs = performance.now() - compileStart;
 const batch = benchBatch(batchSize, seqLen);
-const [stepMs, losses] = [[], []];
+const [stepMs, cpuMs, losses] = [[], [], []];
+const cpuNow = () => (process.cpuUsage().user + process.cpuUsage().system) / 1e3;
 for (let step = 1; step <= steps + WARM_UP; step++) {
-  const start = performance.now();
+  const [start, cpuStart] = [performance.now(), cpuNow()];
   const { loss } = await trainer.step(batch, config.lr, step);
   losses.push(loss);
-  if (step > WARM_UP) stepMs.push(Number((performance.now() - start).toFixed(2)));
+  if (step <= WARM_UP) continue;
+  stepMs.push(Number((performance.now() - start).toFixed(2)));
+  cpuMs.push(Math.round(cpuNow() - cpuStart));
 }
 await trainer.dispose();
 console.log(
@@ -39,7 +42,9 @@ console.log(
     seq: seqLen,
     threads,
     layers: options.layers ?? DEFAULT_LAYERS,
+    optimizer: config.optimizer,
     stepMs,
+    cpuMs,
     peakRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
     compileMs: Math.round(compileMs),
     firstLoss: losses[0],
