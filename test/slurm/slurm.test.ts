@@ -4,7 +4,7 @@
  */
 import { appendFileSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { folderWith } from '../support/folders.js';
 import { Cluster, loggedSteps, until, weights, whyNoSlurm, type Task } from './support.js';
 
@@ -37,10 +37,11 @@ describe.skipIf(missing !== null)('studies on Slurm', () => {
   beforeAll(() => {
     cluster = new Cluster();
   });
+  afterEach(() => cluster.allOn());
   afterAll(() => cluster[Symbol.dispose]());
 
   it('end once each and with the same bits, whatever happens to nodes, jobs and the submitting process', async () => {
-    const steps = 600;
+    const steps = 500;
     const cwd = folderWith({ 's.yaml': study(steps, '[1, 2, 3, 4, 5, 6]', '{ limit: 4, partition: low, time: 60 }') });
     const submit = ['study', 's.yaml', '--out', 'u', '--executor', 'slurm'];
     const counts = { submitters: 0, preempted: 0, asked: 0, requeued: 0, lost: 0 };
@@ -82,10 +83,11 @@ describe.skipIf(missing !== null)('studies on Slurm', () => {
 
     // The signal that comes before the time limit, and an operator's requeue.
     await until(() => running().length >= 2, 'runs work again');
-    const [one = '', two = ''] = running().map(({ id }) => id);
     // While a job is being started Slurm says that it cannot be altered now.
-    await until(() => cluster.tries('scancel', '--batch', '--signal=USR1', one), 'a signal is taken');
-    await until(() => cluster.tries('scontrol', 'requeue', two), 'a requeue is taken');
+    const one = () => running()[0]?.id ?? '';
+    await until(() => cluster.tries('scancel', '--batch', '--signal=USR1', one()), 'a signal is taken');
+    const two = () => running().at(-1)?.id ?? '';
+    await until(() => cluster.tries('scontrol', 'requeue', two()), 'a requeue is taken');
     counts.asked = 1;
     counts.requeued = 1;
     await until(() => cluster.tasks().filter(({ restarts }) => restarts > 0).length >= 3, 'both are queued again');
@@ -115,6 +117,7 @@ describe.skipIf(missing !== null)('studies on Slurm', () => {
       1000,
     );
     const { code, out, err } = await follower.ended;
+    if (code !== 0) process.stderr.write(JSON.stringify(cluster.tasks(), null, 1));
     expect([code, out], err).toEqual([0, expect.stringContaining('report: u/report.html')]);
 
     const tasks = cluster.tasks();

@@ -38,6 +38,7 @@ export interface Task {
 export class Cluster {
   readonly folder = mkdtempSync(join(tmpdir(), 'longsight-slurm-'));
   readonly env: NodeJS.ProcessEnv;
+  readonly #dark = new Set<'node-a' | 'node-b'>();
 
   constructor() {
     // A host that has lost its power counts as dead after so many seconds.
@@ -51,10 +52,17 @@ export class Cluster {
 
   cutPower(node: 'node-a' | 'node-b'): void {
     this.#script('down', node);
+    this.#dark.add(node);
   }
 
   powerOn(node: 'node-a' | 'node-b'): void {
     this.#script('up', node);
+    this.#dark.delete(node);
+  }
+
+  /** Starts the nodes that a test has left without power. */
+  allOn(): void {
+    for (const node of this.#dark) this.powerOn(node);
   }
 
   [Symbol.dispose](): void {
@@ -85,13 +93,16 @@ export class Cluster {
       });
   }
 
-  /** Spares requeued jobs the two minutes that Slurm has them wait. */
+  /**
+   * Spares requeued jobs most of the two minutes that Slurm has them wait. Not all: a node refuses a job that it has been told to kill in
+   * the same second.
+   */
   hurry(): void {
-    const text = this.slurm('squeue', '--noheader', '--array', '--states=PENDING', '--format=%i|%r');
+    const text = this.slurm('squeue', '--noheader', '--array', '--states=PENDING', '--format=%i|%r|%S');
     for (const line of text.split('\n')) {
-      const [id, reason] = line.trim().split('|');
-      if (id !== undefined && reason === 'BeginTime')
-        spawnSync('scontrol', ['update', `JobId=${id}`, 'StartTime=now'], { env: this.env });
+      const [id, reason, start = ''] = line.trim().split('|');
+      if (id !== undefined && reason === 'BeginTime' && new Date(start).getTime() - Date.now() > 10_000)
+        spawnSync('scontrol', ['update', `JobId=${id}`, 'StartTime=now+5'], { env: this.env });
     }
   }
 
