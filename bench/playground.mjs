@@ -107,7 +107,7 @@ function browserTime() {
 const page = await browser.newPage();
 // A page of the same origin and isolation, without the workers of the playground itself.
 await page.goto(`${url}style.css`);
-await page.evaluate(readFileSync(join(ROOT, 'test/support/playground-page.js'), 'utf8'));
+await page.evaluate(readFileSync(join(ROOT, 'test/support/playground-page.mjs'), 'utf8'));
 
 const ratioOf = (pairs, kind) => median(pairs.map(({ node, web }) => node[kind] / web[kind])).toFixed(2);
 const inPage = async (run, count) =>

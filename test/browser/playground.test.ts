@@ -47,7 +47,7 @@ async function inNode(run: PlaygroundRun, count: number): Promise<Found> {
 
 /** Has a worker of the page train, as the page does. */
 async function inPage(page: Page, run: PlaygroundRun, count: number, threads: number): Promise<Found> {
-  await page.evaluate(readFileSync(join(import.meta.dirname, '../support/playground-page.js'), 'utf8'));
+  await page.evaluate(readFileSync(join(import.meta.dirname, '../support/playground-page.mjs'), 'utf8'));
   return page.evaluate<Found>(`trainInWorker(${JSON.stringify(run)}, ${count}, ${threads})`);
 }
 

@@ -28,7 +28,7 @@ import { decays } from '../../model/index.js';
 import type { AdamWConfig, OptimizerDefinition, UpdatedGroup, UpdateGroup, UpdateScope } from './definition.js';
 
 /** What changes from step to step; scalars, with both bias corrections moved out of the tensors. */
-export interface AdamWScalars<T> {
+interface AdamWScalars<T> {
   /** lr sqrt(1 - beta2^t) / (1 - beta1^t) */
   readonly stepSize: T;
   /** eps sqrt(1 - beta2^t) */
