@@ -44,4 +44,4 @@ export { openLog } from './worker-process.js';
 export { RunProcess } from './run-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { removeSpentBranches, studyUnits, unitNow, waitsFor, type Unit, type UnitState } from './units.js';
-export { nextRun, serveWorker, type NextRun, type WorkerLink, type WorkerProgress } from './worker.js';
+export { heedParent, nextRun, serveWorker, type NextRun, type WorkerLink, type WorkerProgress } from './worker.js';

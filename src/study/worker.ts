@@ -68,13 +68,9 @@ export async function serveWorker(
 ): Promise<number> {
   const abort = new AbortController();
   const stop = () => abort.abort(new InterruptedError('stopped'));
-  const hear = (message: unknown) => void (isRun(message) || stop());
-  const orphaned = () => {
-    stop();
-    setTimeout(() => process.exit(130), ORPHAN_GRACE_MS).unref();
-  };
+  const forget = heedParent(stop);
   const ignore = () => undefined; // Ctrl-C reaches the whole process group; the parent decides
-  process.on('message', hear).on('disconnect', orphaned).on('SIGTERM', stop).on('SIGINT', ignore);
+  process.on('SIGTERM', stop).on('SIGINT', ignore);
   try {
     const { signal } = abort;
     let next: NextRun | null = { run: first, sinceMs: 0 };
@@ -91,8 +87,25 @@ export async function serveWorker(
     console.error(error);
     return known ? error.exitCode : 1;
   } finally {
-    process.off('message', hear).off('disconnect', orphaned).off('SIGTERM', stop).off('SIGINT', ignore);
+    forget();
+    process.off('SIGTERM', stop).off('SIGINT', ignore);
   }
+}
+
+/**
+ * Calls `stop` when the process that started this one asks it to stop or is gone; in the latter case this process ends
+ * at last by itself.
+ *
+ * @returns what ends that
+ */
+export function heedParent(stop: () => void): () => void {
+  const hear = (message: unknown) => void (isRun(message) || stop());
+  const orphaned = () => {
+    stop();
+    setTimeout(() => process.exit(130), ORPHAN_GRACE_MS).unref();
+  };
+  process.on('message', hear).on('disconnect', orphaned);
+  return () => void process.off('message', hear).off('disconnect', orphaned);
 }
 
 /** A run that a process is given when it has done another. */

@@ -3,7 +3,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { lockHolder } from '../../src/core/index.js';
 import { findPlugin } from '../../src/engine/xla/pjrt/discover.js';
 import { folderWith } from '../support/folders.js';
 
@@ -34,6 +35,15 @@ const longsight = (cwd: string, ...args: string[]): Promise<number | null> => st
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((done) => setTimeout(done, 10));
+}
+
+/** Whether there is such a process; a negative id is that of a group. */
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 interface Status {
@@ -129,5 +139,46 @@ describe('workers that stay', () => {
       const log = readFileSync(join(out, 'logs', `${run}.log`), 'utf8');
       expect(log.match(/training diverged at step 1/g)?.length).toBeGreaterThan(0);
     }
+  });
+});
+
+describe('the process in which study run performs several runs', () => {
+  /** Starts `study run` for a short run and a long one, in a process group of its own, and waits for the long one. */
+  async function inSecondRun() {
+    const folder = folderWith({ 's.yaml': study(32) + 'grid: { train.steps: [32, 20000] }\n' });
+    const out = join(folder, 'out');
+    expect(await longsight(folder, 'plan', 's.yaml', '--out', 'out')).toBe(0);
+    const [first, second] = ['full_steps-32_seed-1', 'full_steps-20000_seed-1'];
+    const child = spawn(process.execPath, [MAIN, 'study', 'run', 'out', first, second, '--threads', '1'], {
+      ...{ cwd: folder, stdio: 'ignore', detached: true },
+    });
+    const ended = new Promise<number | null>((done) => child.on('close', (code) => done(code)));
+    await until(() => existsSync(join(out, 'runs', second, 'checkpoints', 'step-000032')));
+    const worker = lockHolder(join(out, 'runs', second, 'run.lock'))?.pid ?? 0;
+    onTestFinished(() => {
+      for (const id of [-(child.pid ?? 0), worker]) if (isAlive(id)) process.kill(id, 'SIGKILL');
+    });
+    return { pid: child.pid ?? 0, worker, ended, state: () => statusOf(out, second).state };
+  }
+
+  it('saves its state on Ctrl-C, which reaches both processes', async () => {
+    const { pid, ended, state } = await inSecondRun();
+    process.kill(-pid, 'SIGINT');
+    expect(await ended).toBe(130);
+    expect(state()).toBe('interrupted');
+  });
+
+  it('saves its state and ends where study run was killed', async () => {
+    const { pid, ended, state } = await inSecondRun();
+    process.kill(pid, 'SIGKILL');
+    await ended;
+    await until(() => state() !== 'running');
+    expect(state()).toBe('interrupted');
+  });
+
+  it('is to be tried again where it was killed itself', async () => {
+    const { worker, ended } = await inSecondRun();
+    process.kill(worker, 'SIGKILL');
+    expect(await ended).toBe(75);
   });
 });

@@ -39,10 +39,12 @@ export class StayingChild {
   async perform(run: PlannedRun): Promise<number> {
     const key = engineKey(this.#flags, run);
     if (this.#process !== null && (this.#process.isGone || this.#process.key !== key)) await this.end();
+    if (this.#signal.aborted) return EXIT.again; // while the process before was ending
     const waiting = this.#process;
     const child = waiting ?? this.#start(run.name, key);
     this.#process = child;
-    const stop = () => child.kill('SIGTERM');
+    // Not by a signal: after Ctrl-C, which the whole process group gets, it would be the second, which ends it at once.
+    const stop = () => child.stop();
     this.#signal.addEventListener('abort', stop, { once: true });
     const performed = child.performed();
     if (waiting !== null) waiting.give(run.name, null);

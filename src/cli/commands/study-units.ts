@@ -17,6 +17,7 @@ import {
 } from '../../core/index.js';
 import { checkRun, unknownName } from '../../lab/index.js';
 import {
+  heedParent,
   isStudyFolder,
   loadStudy,
   nextRun,
@@ -195,7 +196,7 @@ async function runUnits(dir: string, ids: string[], flags: RunFlags, context: Cl
   if (wrong !== undefined) throw unknownName('run', wrong, names);
   if (ids.length > 0 && flags.shard !== undefined)
     throw new ConfigError('--shard goes without names of runs: it says itself which they are');
-  const preempted = preemption(context.signal);
+  const preempted = preemption(context.signal, flags.stays === true);
   try {
     const [only] = ids;
     const code =
@@ -218,15 +219,22 @@ interface Preemption {
 
 const PREEMPTING = ['SIGTERM', 'SIGUSR1'] as const;
 
-function preemption(stopped: AbortSignal): Preemption {
+/**
+ * Hears what asks for the process.
+ *
+ * @param isChild whether the process that started this one may ask it to stop, too
+ */
+function preemption(stopped: AbortSignal, isChild: boolean): Preemption {
   const own = new AbortController();
   const ask = () => own.abort(new InterruptedError('stopped by a signal, with its state saved'));
   for (const name of PREEMPTING) process.on(name, ask);
+  const forgetParent = isChild ? heedParent(ask) : undefined;
   return {
     signal: AbortSignal.any([stopped, own.signal]),
     isAsked: () => own.signal.aborted,
     forget: () => {
       for (const name of PREEMPTING) process.off(name, ask);
+      forgetParent?.();
     },
   };
 }
@@ -327,24 +335,28 @@ async function runSeveral(
   const queue = [...own].sort((a, b) => Number(trainers.has(b.name)) - Number(trainers.has(a.name)));
   const isAnyFree = flags.shard === undefined && wanted.size === 0;
   const codes = new Map<string, number>();
+  const stateOf = (run: PlannedRun) => unitNow(dir, run, plan.runs.indexOf(run), shared).state;
   const child = new StayingChild(dir, flags, context.mainPath, preempted.signal);
   try {
     for (const run of queue) {
       if (preempted.signal.aborted) break;
-      const { state } = unitNow(dir, run, plan.runs.indexOf(run), shared);
-      if (isAnyFree && (state === 'running' || state === 'done')) continue;
-      codes.set(run.name, await child.perform(run));
+      if (isAnyFree && ['running', 'done'].includes(stateOf(run))) continue;
+      const code = await child.perform(run);
+      // A process that was asked to stop between two runs ends well without the second.
+      codes.set(run.name, code === EXIT.ok && stateOf(run) !== 'done' ? EXIT.again : code);
     }
   } finally {
     await child.end();
   }
   if (preempted.signal.aborted) return preempted.isAsked() ? EXIT.again : EXIT.interrupted;
   const failed = [...codes].filter(([, code]) => code !== EXIT.ok && code !== EXIT.again).map(([name]) => name);
-  const later = [...codes].filter(([, code]) => code === EXIT.again).map(([name]) => name);
+  // What others work on by now is left to them, unless it was asked for by name.
+  const isLeft = (run: PlannedRun) => isAnyFree && ['running', 'done'].includes(stateOf(run));
+  const later = queue.filter((run) => codes.get(run.name) === EXIT.again && !isLeft(run)).map(({ name }) => name);
   if (failed.length > 0)
     context.stderr.write(`longsight: ${plural(failed.length, 'run')} failed: ${failed.join(', ')}\n`);
   if (later.length > 0)
     context.stderr.write(`longsight: ${plural(later.length, 'run')} to be tried again: ${later.join(', ')}\n`);
   if (failed.length > 0) return EXIT.failed;
-  return later.length > 0 && !isAnyFree ? EXIT.again : EXIT.ok;
+  return later.length > 0 ? EXIT.again : EXIT.ok;
 }
