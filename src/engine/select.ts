@@ -130,16 +130,20 @@ function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware)
       ? {}
       : { clientOptions: { memory_fraction: { float: options.memoryFraction } } }),
   };
+  const noMesh = meshLeftOut(options.mesh);
   switch (name) {
     case 'auto': {
       const { platform, why } = chooseAccelerator(hardware);
       if (platform) return createXlaEngine({ platform, ...devices, reason: `auto: ${why}` });
       refuseHosts('onnx', devices.hosts);
-      return createOnnxEngine({ ...threads, reason: `auto: the CPU engine that comes with the package; ${why}` });
+      return createOnnxEngine({
+        ...threads,
+        reason: `auto: the CPU engine that comes with the package; ${why}${noMesh}`,
+      });
     }
     case 'onnx':
       refuseHosts(name, devices.hosts);
-      return createOnnxEngine({ ...threads, reason: 'asked for' });
+      return createOnnxEngine({ ...threads, reason: `asked for${noMesh}` });
     case 'xla': {
       const { platform, why } = chooseAccelerator(hardware);
       return createXlaEngine({ platform: platform ?? 'cpu', ...devices, reason: `xla asked for: ${why}` });
@@ -153,10 +157,16 @@ function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware)
       return createXlaEngine({ platform: 'cpu', ...devices });
     case 'reference':
       refuseHosts(name, devices.hosts);
-      return createReferenceEngine();
+      return createReferenceEngine(`asked for${noMesh}`);
     default:
       throw new ConfigError(`unknown engine "${String(name)}"; choose one of ${ENGINE_NAMES.join(', ')}`);
   }
+}
+
+/** What engines of one device say of a mesh of several; nothing where there is none. */
+function meshLeftOut({ data = 1, fsdp = 1, tensor = 1 }: MeshShape = {}): string {
+  const devices = data * fsdp * tensor;
+  return devices === 1 ? '' : `; the mesh of ${devices} devices is left out, which only xla engines have`;
 }
 
 /** Processes of engines that know no others would each do the whole work. */

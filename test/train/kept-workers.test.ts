@@ -126,6 +126,20 @@ describe('workers that stay', () => {
     expect(readdirSync(join(out, 'workers'))).toEqual([]);
   });
 
+  it('have the threads that each run asks for, unless the command says how many', async () => {
+    const folder = folderWith({ 's.yaml': study(2).replace('[1, 2]', '[1]') + 'grid: { threads: [1, 2, 3] }\n' });
+    const threads = (out: string) =>
+      [1, 2, 3].map((asked) => {
+        const path = join(folder, out, 'runs', `full_threads-${asked}_seed-1`, 'config.json');
+        return (read(path) as { engine: { threads: number } }).engine.threads;
+      });
+    const args = ['s.yaml', '--engine', 'onnx', '--workers', '1', '--only', 'full'];
+    expect(await longsight(folder, ...args, '--out', 'own')).toBe(0);
+    expect(threads('own')).toEqual([1, 2, 3]);
+    expect(await longsight(folder, ...args, '--out', 'given', '--threads', '2')).toBe(0);
+    expect(threads('given')).toEqual([2, 2, 2]);
+  });
+
   it('print to the log of the run at hand, and leave a failed run behind', async () => {
     const folder = folderWith({ 's.yaml': study(16, WILD) });
     expect(await longsight(folder, 's.yaml', '--out', 'out', '--workers', '1')).toBe(1);

@@ -134,6 +134,21 @@ describe('the engine for a host whose devices are hidden', () => {
   });
 });
 
+describe('an engine of one device', () => {
+  const none = { hasDevice: () => false, hasPlugin: () => false };
+  it.each(['auto', 'onnx', 'reference'] as const)('says that it leaves a mesh out: %s', async (name) => {
+    for (const [data, said] of [
+      [1, false],
+      [2, true],
+    ] as const) {
+      const engine = createEngine(name, { mesh: { data, fsdp: 1 } }, none);
+      const text = 'the mesh of 2 devices is left out, which only xla engines have';
+      expect(engine.info.reason.includes(text)).toBe(said);
+      await engine.dispose();
+    }
+  });
+});
+
 describe('an engine that shares no run with other processes', () => {
   const none = { hasDevice: () => false, hasPlugin: () => false };
   it.each(['auto', 'onnx', 'reference'] as const)('is not made for one of several nodes: %s', async (name) => {

@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { ConfigError, formatTokens, showValue, whileHeld } from '../../core/index.js';
+import { ConfigError, formatTokens, maxOf, showValue, whileHeld } from '../../core/index.js';
 import { findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
 import {
   EXECUTOR_NAMES,
@@ -244,7 +244,10 @@ async function execute(
 ): Promise<RunOutcome[]> {
   const pending = pendingRuns(dir, plan);
   const needs = needsOf(flags);
-  const capacity = planCapacity(pending.map(needs), flags, machine(), findAccelerators);
+  const own = pending.flatMap(({ config }) => config.threads ?? []);
+  // What runs ask for is kept free for each; --threads goes before it, as in all commands.
+  const asked = { ...flags, threads: flags.threads ?? (own.length === 0 ? undefined : maxOf(own)) };
+  const capacity = planCapacity(pending.map(needs), asked, machine(), findAccelerators);
   const done = plan.runs.length - pending.length;
   const tokens = plan.runs.reduce((sum, run) => sum + tokenBudget(run.config), 0);
   output.note(
@@ -268,7 +271,8 @@ async function execute(
       workerCommand: (studyDir, run, place) => [
         process.execPath,
         context.mainPath,
-        ...['worker', studyDir, run.name, '--threads', String(place.threads), '--place', placeText(place)],
+        ...['worker', studyDir, run.name, '--place', placeText(place)],
+        ...['--threads', String(flags.threads ?? run.config.threads ?? place.threads)],
         ...(place.memoryFraction === null ? [] : ['--memory-fraction', place.memoryFraction.toFixed(3)]),
         ...(flags.engine === undefined ? [] : ['--engine', flags.engine]),
         ...(flags.takeOver === true ? ['--take-over'] : []),
