@@ -1,6 +1,6 @@
 /** The command line: every command by name, and the module of the one that is called. */
 import { Command, Help } from 'commander';
-import { readFileSync } from 'node:fs';
+import { packageVersion } from '../core/index.js';
 import { COMMANDS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
 import { EXIT, reportError } from './terminal/errors.js';
@@ -66,9 +66,4 @@ export async function runCli(args: readonly string[], context: Omit<CliContext, 
   } catch (error) {
     return reportError(error, whole);
   }
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

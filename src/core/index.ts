@@ -24,3 +24,4 @@ export * from './lock.js';
 export { isTemporary, namesIn, removeLeftovers, temporaryPath } from './temporary.js';
 export * from './trust.js';
 export * from './utf8.js';
+export * from './version.js';

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fingerprintBytes, makeFolder, writeFileAtomic } from '../core/index.js';
+import { fingerprintBytes, makeFolder, packageVersion, writeFileAtomic } from '../core/index.js';
 import type { StudyRow } from './api.js';
 import type { RunFacts, RunProgress } from './run-reader.js';
 
@@ -53,7 +53,7 @@ export function readKept(file: string): Kept {
     if (fingerprintBytes(body) !== bytes.toString('latin1', 0, SUM_DIGITS)) return NOTHING;
     // What has its checksum was written by `writeKept`, and is of this form if it is of this version.
     const { format, program, runs, studies } = JSON.parse(body.toString('utf8')) as Stored;
-    return format === FORMAT && program === programVersion()
+    return format === FORMAT && program === packageVersion()
       ? { runs: new Map(runs), studies: new Map(studies) }
       : NOTHING;
   } catch {
@@ -63,7 +63,7 @@ export function readKept(file: string): Kept {
 
 /** Keeps runs and studies; where the disk does not take them the next start reads everything again, and no harm. */
 export function writeKept(file: string, { runs, studies }: Kept): void {
-  const stored: Stored = { format: FORMAT, program: programVersion(), runs: [...runs], studies: [...studies] };
+  const stored: Stored = { format: FORMAT, program: packageVersion(), runs: [...runs], studies: [...studies] };
   const body = Buffer.from(JSON.stringify(stored));
   try {
     makeFolder(dirname(file));
@@ -71,9 +71,4 @@ export function writeKept(file: string, { runs, studies }: Kept): void {
   } catch {
     // As above.
   }
-}
-
-function programVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { readonly version: string }).version;
 }

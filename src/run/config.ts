@@ -1,5 +1,5 @@
 /** `config.json`: what a run was asked for, with what its numbers and its speed depend on beside that. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { z } from 'zod';
 import {
@@ -8,6 +8,7 @@ import {
   differences,
   fileError,
   namesIn,
+  packageVersion,
   parseStored,
   readJson,
   StoreError,
@@ -215,9 +216,4 @@ function environment(engine: EngineInfo, place: string | undefined): Record<stri
       memoryBytes: totalmem(),
     },
   };
-}
-
-function packageVersion(): string {
-  const path = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
 }

@@ -8,7 +8,7 @@ import { expect, it } from 'vitest';
 const SRC = fileURLToPath(new URL('../../src', import.meta.url));
 
 /** Lower it when casts go; it never rises. */
-const MOST_CASTS = 346;
+const MOST_CASTS = 345;
 
 /** Casts `x as T` of a text, `as const` aside. */
 function castsOf(name: string, text: string): number {

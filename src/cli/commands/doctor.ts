@@ -1,7 +1,7 @@
 /** `longsight doctor`: what this machine has, and whether it computes right. */
-import { readFileSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import type { Command } from 'commander';
+import { packageVersion } from '../../core/index.js';
 import { kernelsNotUsed, whyNoCuda, type KernelSupport } from '../../engine/index.js';
 import { CHECKED_STEPS, EngineChecks, enginesHere, type AttentionErrors, type EngineCheck } from '../../lab/index.js';
 import { machine } from '../../study/index.js';
@@ -83,11 +83,8 @@ function findings({ info, worst, attention, durationMs }: EngineCheck): string {
 
 function environment(): Record<string, string> {
   const { cores } = machine();
-  const version = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
   return {
-    longsight: version.version,
+    longsight: packageVersion(),
     node: process.versions.node,
     platform: `${platform()} ${release()} ${arch()}`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',
