@@ -125,7 +125,7 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
     const { page, wrong } = await open();
     await ready(page);
     expect(await page.evaluate('crossOriginIsolated')).toBe(true);
-    expect(await page.locator('.headline').textContent()).toBe('Neither model has learnt anything yet. Press Race.');
+    expect(await page.locator('.headline').textContent()).toBe('Neither model has learned anything yet. Press Race.');
     expect(await page.locator('.chart').count()).toBe(3);
     expect(await page.locator('svg.grid rect.heat').count()).toBe(24);
     await race(page).click();
@@ -199,6 +199,11 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
         .map((e) => e.outerHTML)`,
     );
     expect(unnamed).toEqual([]);
+    const levels = await page.evaluate<number[]>(
+      `[...document.querySelectorAll('h1, h2, h3, h4')].map((e) => Number(e.tagName[1]))`,
+    );
+    expect(levels[0]).toBe(1);
+    expect(levels.filter((level, i) => level > (levels[i - 1] ?? 0) + 1)).toEqual([]);
     expect(wrong).toEqual([]);
     await page.context().close();
   });

@@ -109,20 +109,25 @@ describe('the headline', () => {
 
   it('says that both train before the first measurement', () => {
     const training = { ...lane(8, [0.1]), state: 'training' as const };
-    expect(headline([training, lane(32, [0.1])], 33)).toBe('Both train. What they have learnt shows every 10 steps.');
+    expect(headline([training, lane(32, [0.1])], 33)).toBe('Both train. What they have learned shows every 10 steps.');
   });
 
   it.each([
     [[], [], 'Getting ready …'],
-    [[0.1], [0.1], 'Neither model has learnt anything yet. Press Race.'],
-    [[0.1, 0.2], [0.1, 0.2], 'neither model knows numbers from 33 or more tokens back. From nearby: A 40 %, B 40 %.'],
+    [[0.1], [0.1], 'Neither model has learned anything yet. Press Race.'],
+    [[0.1, 0.2], [0.1, 0.2], 'After 10 steps neither model knows numbers from 33 or more tokens back.'],
+    [[0.1, 0.2], [0.1, 0.2], 'Recall from nearby (1 to 8): A 40 %, B 40 %.'],
     [
       [0.1, 0.5],
       [0.1, 0.4],
-      'A (window of 8) knows numbers from far back since step 10. B (window of 32) does not yet, after 10.',
+      'A (window of 8) has known numbers from far back since step 10. B (window of 32) does not yet, after 10.',
     ],
     [[0.1, 0.5, 0.5], [0.1, 0.4, 0.6], 'B (window of 32) took 20 steps: 2.0 times as many.'],
-    [[0.1, 0.5], [0.1, 0.5], 'A (window of 8) knows numbers from far back since step 10. So does B (window of 32).'],
+    [
+      [0.1, 0.5],
+      [0.1, 0.5],
+      'A (window of 8) has known numbers from far back since step 10. So does B (window of 32).',
+    ],
     [[...flat(60), 0.5], flat(61), 'B (window of 32) does not after all 600 steps.'],
   ])('says of %j and %j: %s', (a, b, text) => expect(headline([lane(8, a), lane(32, b)], 33)).toContain(text));
 });

@@ -75,13 +75,13 @@ export function HeadGrid({ scores: rows, labels, name: title, picked = '', onPic
 export function HeadScale() {
   return (
     <span class="scale soft">
-      0{' '}
+      retrieval-head score: 0{' '}
       <span class="ramp">
         {Array.from({ length: 11 }, (_, i) => (
           <i key={i} style={{ opacity: i / 10 }} />
         ))}
       </span>{' '}
-      1 retrieval-head score
+      1
     </span>
   );
 }

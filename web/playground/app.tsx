@@ -3,7 +3,7 @@ import { useEffect, useMemo, useReducer, useState } from 'preact/hooks';
 import { MEASURE_EVERY, RECALL_BINS, TOTAL_STEPS, type PlaygroundRun } from '../../src/playground/design.js';
 import type { MeasuredPoint } from '../../src/playground/protocol.js';
 import { Chart, type ChartProps } from '../lib/chart.js';
-import { HeadGrid, HeadScale } from '../lib/head-grid.js';
+import { HeadGrid, HeadScale, RETRIEVAL } from '../lib/head-grid.js';
 import { lineOf, type Line } from '../lib/lines.js';
 import { ThemeButton } from '../lib/theme.js';
 import { DesignCard } from './controls.js';
@@ -69,11 +69,17 @@ export function App() {
                 />
               ))}
             </div>
+            <p class="soft design-note">
+              The code beside each name lists the layers in order; swa is sliding-window attention. A change of a model
+              or of the seed starts the race over.
+            </p>
             <Transport race={race} onRestart={restart} />
+            <h2>What they have learned</h2>
             <p class="headline" role="status" aria-live="polite">
               {headline(lanes, FAR_FROM)}
             </p>
             <Scrubber steps={steps} place={place} at={at} onPlace={setPlace} />
+            <LineKey lanes={lanes} />
             <Figures lanes={lanes} at={at} isNewest={place === null} />
           </div>
         </div>
@@ -92,7 +98,7 @@ function skip(event: Event): void {
 const runtimeOf = ({ library, threads }: Lane): string =>
   library === ''
     ? 'loading onnxruntime …'
-    : `${library}, WebAssembly, 2 × ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+    : `computed in this browser by ${library}, WebAssembly, 2 × ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
 
 function useRace(): Race {
   const [, change] = useReducer((n: number) => n + 1, 0);
@@ -163,9 +169,32 @@ function Transport({
           onChange={({ currentTarget }) => seed(currentTarget.value)}
         />
       </label>
-      <span class="soft">{`step ${Math.min(a.step, b.step)} of ${TOTAL_STEPS}`}</span>
+      <span class="soft">{`step ${Math.min(a.step, b.step)} of ${TOTAL_STEPS}${timeLeft(lanes)}`}</span>
       <span class="soft keys-hint">space: race or pause, s: one step</span>
     </div>
+  );
+}
+
+/** What the rest of the race takes at the present speed; empty while that is unknown. */
+function timeLeft(lanes: Pair<Lane>): string {
+  const slowest = Math.max(...lanes.map(({ step, milliseconds }) => (TOTAL_STEPS - step) * (milliseconds ?? NaN)));
+  if (Number.isNaN(slowest) || slowest <= 0) return '';
+  return `, about ${Math.ceil(slowest / 60_000)} min left`;
+}
+
+/** Which line is whose, for all charts. */
+function LineKey({ lanes }: { readonly lanes: Pair<Lane> }) {
+  return (
+    <p class="line-key">
+      {STYLES.map(({ name, color, dash }, i) => (
+        <span key={name}>
+          <svg width="26" height="10" aria-hidden="true">
+            <line x1="0" x2="26" y1="5" y2="5" stroke={color} stroke-width="3" stroke-dasharray={dash.join(',')} />
+          </svg>
+          {`${name}: ${wordsOf(laneOf(lanes, i).run)}`}
+        </span>
+      ))}
+    </p>
   );
 }
 
@@ -180,7 +209,7 @@ function Scrubber(props: {
   return (
     <div class="tools flat">
       <label class="slider grow">
-        look back{' '}
+        show step{' '}
         <input
           type="range"
           min="0"
@@ -292,7 +321,10 @@ function Figures({
           mark={mark}
           height={260}
         />
-        <p class="soft">Probability of the right number. Dashed: one half.</p>
+        <p class="soft">
+          Recall, the probability of the right number: 0 is never, 1 is certain. The thin gray line is one half; a model
+          that is above it counts here as one that knows.
+        </p>
       </section>
       <section class="card">
         <h3>{`Recall by distance, at step ${at}`}</h3>
@@ -306,7 +338,9 @@ function Figures({
           domain={[0, 1]}
           height={220}
         />
-        <p class="soft">{`A point stands in the middle of its distances (${binWords()}).`}</p>
+        <p class="soft">
+          {`How recall falls with the distance to the letter's earlier place. Distances are taken together in groups (${binWords()} tokens); lines bend at the middle of each. Toward the right distances lie closer together.`}
+        </p>
       </section>
       <section class="card">
         <h3>Loss of each step</h3>
@@ -320,8 +354,14 @@ function Figures({
           mark={mark}
           height={220}
         />
-        <p class="soft">In nats, smoothed. It falls too when only what is near is learnt.</p>
+        <p class="soft">
+          How wrong the guesses are: minus the logarithm of the probability of each right token, on average (in nats,
+          the unit of natural logarithms), smoothed. Lower is better. It also falls while only near numbers are learned.
+        </p>
       </section>
+      <p class="soft hero">
+        {`The maps of heads: each square is a head, one row for each layer, the first at the bottom. The retrieval-head score, from 0 to 1, is the share of its attention that a head puts on the right number, in test texts where that stands far back. From ${RETRIEVAL} on a head has an outline and counts as a retrieval head. A head may look at the right place before the model can use what is there: far recall may rise later.`}
+      </p>
       {STYLES.map(({ name, color }, i) => {
         const lane = laneOf(lanes, i);
         const scores = measuredAt(lane, at)?.heads ?? [];
@@ -337,7 +377,7 @@ function Figures({
               name={`Heads of model ${name} at step ${at}; the strongest puts ${Math.round(100 * strongest)} % of its attention on the number far back`}
             />
             <p class="soft">
-              {`The strongest puts ${Math.round(100 * strongest)} % of its attention on the number far back.`}{' '}
+              {scores.length === 0 ? 'Not measured yet.' : `The strongest head has a score of ${strongest.toFixed(2)}.`}{' '}
               <HeadScale />
             </p>
           </section>

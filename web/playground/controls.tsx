@@ -85,16 +85,17 @@ export function DesignCard(props: {
           onChange={(cheapCount) => change({ cheapCount })}
         />
         <Choice
-          label="positions of full layers"
+          label="positions in full layers"
           value={run.nope ? 1 : 0}
           options={[
-            [0, 'rotary'],
+            [0, 'rotary (RoPE)'],
             [1, 'none (NoPE)'],
           ]}
           onChange={(nope) => change({ nope: nope === 1 })}
         />
       </div>
       <LayersPicture design={run} name={name} />
+      <p class="soft layers-note">{layersNote(run)}</p>
       <p class="soft facts-line" data-step={lane.step}>
         {factsOf(lane)}
       </p>
@@ -115,5 +116,12 @@ function factsOf({ state, step, milliseconds, parameters }: Lane): string {
   if (state === 'loading') return 'loading …';
   if (state === 'beginning') return 'compiling …';
   const speed = milliseconds === null ? '' : `, ${(1000 / milliseconds).toFixed(1)} steps/s`;
-  return `${Math.round(parameters / 1000)} k weights, step ${step}${speed}`;
+  return `${Math.round(parameters / 1000)} thousand weights, step ${step}${speed}`;
+}
+
+/** How to read the picture of the layers, and the cheap layers that are no window. */
+function layersNote({ cheap, cheapCount }: PlaygroundRun): string {
+  const picture = 'One square for each layer, the first at the left: each row is a token, colored where it can look.';
+  if (cheap === 'swa' || cheapCount === 0) return picture;
+  return `${picture} ${CHEAP_LAYERS[cheap]} has no window: it keeps a summary of all tokens so far, its state, of a size that stays.`;
 }

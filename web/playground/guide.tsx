@@ -14,8 +14,9 @@ const partsOf = ([a, b]: readonly [Lane, Lane], farFrom: number): readonly Part[
     title: 'The task',
     text: (
       <>
-        A text is a stream of letters, each followed by its number. A letter keeps its number to the end of the text.
-        When a letter comes back, a model that remembers knows the number.
+        A language model reads a text one token (here one box) at a time and guesses the next. This text has letters,
+        each followed by its number; a dot only fills room. A letter keeps its number to the end of the text. So when a
+        letter comes back, a model that finds its earlier place knows the number.
         <TaskPicture />
       </>
     ),
@@ -24,31 +25,33 @@ const partsOf = ([a, b]: readonly [Lane, Lane], farFrom: number): readonly Part[
     title: 'Two models',
     text: (
       <>
-        Both have three layers. Cheap layers see only the last few tokens, their <i>window</i>. Full layers see
-        everything, and cost more the longer the text. A has a {wordsOf(a.run)}, B a {wordsOf(b.run)}. Both start from
-        the same seed and train on the same data.
+        Both have three layers, which a token passes one after the other. A layer looks back at earlier tokens. A full
+        layer sees all of them, and costs more the longer the text. A cheap layer with a sliding window sees only the
+        last few: its <i>window</i>. Now A is: {wordsOf(a.run)}. B is: {wordsOf(b.run)}. Both train on the same data.
+        The <i>seed</i> sets the random start and the data; the same seed gives the same race.
       </>
     ),
   },
   {
     title: 'Race',
-    text: 'Press Race. Both models train, here in your browser. After a while both know the numbers of letters that came back quickly.',
+    text: 'Press Race. Both models train, here in your browser; this takes some minutes. At each step both read the same few texts, and training changes their weights a little, so that they guess better. Soon both know the numbers of letters that came back quickly.',
   },
   {
     title: 'Look at what is far',
-    text: `The large figure counts only letters that were last seen ${farFrom} or more tokens ago. No small window reaches that far: a full layer has to learn it. Who gets there first?`,
+    text: `Recall is the probability that a model gives to the right number. Far recall, the first chart, counts only letters that were last seen ${farFrom} or more tokens ago. One layer with a smaller window does not see that far. A full layer does, but has to learn where to look. Who gets there first?`,
   },
   {
     title: 'Look at the heads',
-    text: 'Layers look back with several heads. A square fills as its head learns to look at the number far back. When far recall rises, a head of a full layer lights up: a retrieval head has formed.',
+    text: 'Each layer looks back through four heads, and each head learns by itself which tokens to look at: its attention. In the map of heads, at the end of the page, a square is one head. It fills as its head looks at the right number far back. A head that does so is a retrieval head; one often appears in a full layer when far recall rises.',
   },
   {
     title: 'What a larger window does',
     text: (
       <>
-        With a large window the cheap layers answer most questions themselves, and the full layer has little left to
-        learn from. It stays lazy, and the model learns later to look far back, although its layers see more. Try it:
-        other seeds, other windows, or full layers without positions (NoPE).
+        Often the model with the larger window learns later to look far back, although its layers see more. The usual
+        explanation: fewer letters lie beyond a larger window, so the full layer, which alone can reach those, has less
+        to learn from. One race is one example. Try other seeds and other windows. Or take away what tells full layers
+        where a token stands: rotary positions (RoPE) by default, or none (NoPE).
       </>
     ),
   },
@@ -68,13 +71,16 @@ function partAt(lanes: readonly [Lane, Lane]): number {
 export function Guide({ lanes, farFrom }: { readonly lanes: readonly [Lane, Lane]; readonly farFrom: number }) {
   const current = partAt(lanes);
   return (
-    <ol class="guide" aria-label="What is to be seen">
-      {partsOf(lanes, farFrom).map(({ title, text }, i) => (
-        <li key={title} class={i <= current ? 'there' : ''} aria-current={i === current ? 'step' : undefined}>
-          <h3>{title}</h3>
-          <div class="soft">{text}</div>
-        </li>
-      ))}
-    </ol>
+    <section class="guide">
+      <h2>What to look at</h2>
+      <ol>
+        {partsOf(lanes, farFrom).map(({ title, text }, i) => (
+          <li key={title} class={i <= current ? 'there' : ''} aria-current={i === current ? 'step' : undefined}>
+            <h3>{title}</h3>
+            <div class="soft">{text}</div>
+          </li>
+        ))}
+      </ol>
+    </section>
   );
 }

@@ -1,5 +1,12 @@
 /** What has happened so far, in words. No DOM. */
-import { CHEAP_LAYERS, MEASURE_EVERY, NUM_LAYERS, TOTAL_STEPS, type Design } from '../../src/playground/design.js';
+import {
+  CHEAP_LAYERS,
+  MEASURE_EVERY,
+  NUM_LAYERS,
+  RECALL_BINS,
+  TOTAL_STEPS,
+  type Design,
+} from '../../src/playground/design.js';
 import type { MeasuredPoint } from '../../src/playground/protocol.js';
 import type { Lane } from './lane.js';
 
@@ -36,17 +43,17 @@ export function headline(lanes: readonly [Lane, Lane], farFrom: number): string 
   const step = Math.min(lastA.step, lastB.step);
   if (step === 0)
     return lanes.some((lane) => lane.step > 0 || lane.state === 'training')
-      ? `Both train. What they have learnt shows every ${MEASURE_EVERY} steps.`
-      : 'Neither model has learnt anything yet. Press Race.';
+      ? `Both train. What they have learned shows every ${MEASURE_EVERY} steps.`
+      : 'Neither model has learned anything yet. Press Race.';
   const found = lanes.map((lane, i) => ({ name: i === 0 ? 'A' : 'B', words: wordsOf(lane.run), at: reachedAt(lane) }));
   const [first, second] = found.sort((x, y) => (x.at ?? Infinity) - (y.at ?? Infinity));
   if (first === undefined || second === undefined) return '';
   if (first.at === null)
     return (
       `After ${step} steps neither model knows numbers from ${farFrom} or more tokens back. ` +
-      `From nearby: A ${percent(nearOf(lastA))}, B ${percent(nearOf(lastB))}.`
+      `Recall from nearby (1 to ${RECALL_BINS[0]}): A ${percent(nearOf(lastA))}, B ${percent(nearOf(lastB))}.`
     );
-  const begin = `${first.name} (${first.words}) knows numbers from far back since step ${first.at}.`;
+  const begin = `${first.name} (${first.words}) has known numbers from far back since step ${first.at}.`;
   const other = `${second.name} (${second.words})`;
   if (second.at !== null) {
     const times = second.at / first.at;
