@@ -130,6 +130,7 @@ function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware)
       ? {}
       : { clientOptions: { memory_fraction: { float: options.memoryFraction } } }),
   };
+  // Not refused: a run of a mesh is measured on the host, too.
   const noMesh = meshLeftOut(options.mesh);
   switch (name) {
     case 'auto': {
