@@ -50,8 +50,8 @@ const partsOf = ([a, b]: readonly [Lane, Lane], farFrom: number): readonly Part[
       <>
         Often the model with the larger window learns later to look far back, although its layers see more. The usual
         explanation: fewer letters lie beyond a larger window, so the full layer, which alone can reach those, has less
-        to learn from. One race is one example. Try other seeds and other windows. Or take away what tells full layers
-        where a token stands: rotary positions (RoPE) by default, or none (NoPE).
+        to learn from. One race is one example. Try other seeds and other windows. Or change how full layers know where
+        a token stands: by rotary positions (RoPE), or not at all (NoPE).
       </>
     ),
   },

@@ -92,8 +92,9 @@ export function Distance() {
         ))}
       </div>
       <p class="soft pad">
-        A point stands in the middle of its distances. A run that has not come this far yet is drawn at its last
-        evaluation.
+        Recall is the probability that a model gives to the right value when a key comes back; the distance counts the
+        tokens since the key was last used. Distances are measured in groups, and lines bend at the middle of each. A
+        run that has not come this far yet is drawn at its last evaluation.
       </p>
     </>
   );

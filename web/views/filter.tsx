@@ -54,7 +54,9 @@ export function Filter() {
         </select>
       )}
       <span class="soft count" role="status">
-        {matching === data.runs.length ? `${data.runs.length} runs` : `${matching} of ${data.runs.length} runs`}
+        {matching === data.runs.length
+          ? `${data.runs.length} ${data.runs.length === 1 ? 'run' : 'runs'}`
+          : `${matching} of ${data.runs.length} runs`}
         {isPlain ? '' : `, ${shown} drawn`}
       </span>
       {!isPlain && (

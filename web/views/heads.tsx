@@ -77,6 +77,11 @@ export function Heads() {
           <HeadMap key={run.row.id} store={store} run={run} own={own} tokens={tokens} pick={pick} />
         ))}
       </div>
+      {traced.length > 0 && (
+        <p class="soft pad">
+          {`Each square is an attention head: one row for each layer, the first at the bottom. The retrieval-head score is the share of its attention that a head puts on the fact that a question asks for (the needle), from 0 to 1. From ${RETRIEVAL} on a head has an outline and counts as a retrieval head. A click on a square shows its score over the training.`}
+        </p>
+      )}
     </>
   );
 }
