@@ -20,7 +20,7 @@ export const manifestOptions = z.strictObject({
     .describe('where the volume is mounted'),
   folder: z
     .string()
-    .regex(/^[\w.-]+(\/[\w.-]+)*$/, 'must be a path inside of the volume')
+    .regex(/^(?!(.*\/)?\.\.(\/|$))[\w.-]+(\/[\w.-]+)*$/, 'must be a path inside of the volume')
     .optional()
     .describe('the study folder, as a path inside of the volume (default: the name of the study)'),
   gpus: z

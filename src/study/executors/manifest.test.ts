@@ -123,3 +123,12 @@ describe('longsight study --executor manifest', () => {
     expect(readFileSync(join(out, 'manifest', 'Dockerfile'), 'utf8')).toContain('COPY longsight-*.tgz');
   });
 });
+
+it('folders of manifests stay inside of the volume', () => {
+  for (const folder of ['tiny', 'lab/tiny', 'a..b/.c', '...'])
+    expect(manifestOptions.parse({ folder }).folder).toBe(folder);
+  for (const folder of ['/tiny', '..', '../up', 'a/../../b', 'a/..'])
+    expect(manifestOptions.safeParse({ folder }).error?.issues.map(({ message }) => message)).toEqual([
+      'must be a path inside of the volume',
+    ]);
+});

@@ -39,17 +39,30 @@ const OWN: Readonly<Record<string, string>> = {
 const nameOf = (option: string): string =>
   option.startsWith('--') ? (option.split('=')[0] ?? option) : option.slice(0, 2);
 
+/** The option of `OWN` that `sbatch` takes a shortened option for; the same name if there is none. */
+function fullName(name: string): string {
+  const isShortened = /^--[a-z]/.test(name) && !(name in OWN) && name !== '--gpus';
+  return (isShortened ? Object.keys(OWN).find((own) => own.startsWith(name)) : undefined) ?? name;
+}
+
 const freeOption = z.string().superRefine((option, context) => {
   if (!/^--?[A-Za-z]/.test(option))
     context.addIssue({
       code: 'custom',
       message: `must begin with - or --, such as --mem=16G, got ${showValue(option)}`,
     });
-  const own = OWN[nameOf(option)];
+  const name = nameOf(option);
+  if (/\s/.test(name) || /^-\w\s/.test(option))
+    context.addIssue({
+      code: 'custom',
+      message: `an option and its value are one word, such as --mem=16G or -Alab, got ${showValue(option)}`,
+    });
+  const full = fullName(name);
+  const own = OWN[full];
   if (own !== undefined)
     context.addIssue({
       code: 'custom',
-      message: `${nameOf(option)} is set by longsight${own === '' ? '' : `; use ${own}`}`,
+      message: `${name}${full === name ? '' : `, short for ${full},`} is set by longsight${own === '' ? '' : `; use ${own}`}`,
     });
 });
 

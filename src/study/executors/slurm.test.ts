@@ -38,10 +38,18 @@ describe('the options of sbatch', () => {
     ['--array=0-3', '--array is set by longsight; use limit'],
     ['-Jname', '-J is set by longsight'],
     ['--signal=TERM', '--signal is set by longsight; use graceSeconds'],
+    ['--arr=0-3', '--arr, short for --array, is set by longsight; use limit'],
+    ['--mem 4G', 'an option and its value are one word, such as --mem=16G or -Alab, got "--mem 4G"'],
+    ['-A lab', 'an option and its value are one word, such as --mem=16G or -Alab, got "-A lab"'],
     ['mem=4G', 'must begin with - or --, such as --mem=16G, got "mem=4G"'],
   ])('do not take %s', (option, sentence) => {
     const { error } = slurmOptions.safeParse({ options: [option] });
     expect(error?.issues.map(({ message }) => message)).toEqual([sentence]);
+  });
+
+  it('take what is like those and is not', () => {
+    const options = ['--gpus=2', '--nodelist=a,b', '--time-min=5', '--mem=4G', '-Alab', '--comment=two words'];
+    expect(slurmOptions.parse({ options }).options).toEqual(options);
   });
 });
 
