@@ -360,7 +360,7 @@ function Figures({
         </p>
       </section>
       <p class="soft hero">
-        {`The maps of heads: each square is a head, one row for each layer, the first at the bottom. The retrieval-head score, from 0 to 1, is the share of its attention that a head puts on the right number, in test texts where that stands far back. From ${RETRIEVAL} on a head has an outline and counts as a retrieval head. A head may look at the right place before the model can use what is there: far recall may rise later.`}
+        {`The maps of heads: each square is a head, one row for each layer, the first at the bottom. Layers without attention have none. The retrieval-head score, from 0 to 1, is the share of its attention that a head puts on the right number, in test texts where that stands far back. From ${RETRIEVAL} on a head has an outline and counts as a retrieval head. A head may look at the right place before the model can use what is there: far recall may rise later.`}
       </p>
       {STYLES.map(({ name, color }, i) => {
         const lane = laneOf(lanes, i);

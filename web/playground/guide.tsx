@@ -42,16 +42,16 @@ const partsOf = ([a, b]: readonly [Lane, Lane], farFrom: number): readonly Part[
   },
   {
     title: 'Look at the heads',
-    text: 'Each layer looks back through four heads, and each head learns by itself which tokens to look at: its attention. In the map of heads, at the end of the page, a square is one head. It fills as its head looks at the right number far back. A head that does so is a retrieval head; one often appears in a full layer when far recall rises.',
+    text: 'Each layer with attention (full or window) looks back through four heads, and each head learns by itself which tokens to look at: its attention. In the map of heads, at the end of the page, a square is one head. It fills as its head looks at the right number far back. A head that does so is a retrieval head; one often appears in a full layer when far recall rises.',
   },
   {
     title: 'What a larger window does',
     text: (
       <>
         Often the model with the larger window learns later to look far back, although its layers see more. The usual
-        explanation: fewer letters lie beyond a larger window, so the full layer, which alone can reach those, has less
-        to learn from. One race is one example. Try other seeds and other windows. Or change how full layers know where
-        a token stands: by rotary positions (RoPE), or not at all (NoPE).
+        explanation: fewer letters lie beyond a larger window, so the full layer has less to learn from. One race is one
+        example. Try other seeds and other windows. Or change how full layers know where a token stands: by rotary
+        positions (RoPE), or not at all (NoPE).
       </>
     ),
   },
