@@ -38,7 +38,7 @@ export interface VerdictContext {
 export const QUESTIONS: Readonly<Record<Verdict['topic'], string>> = {
   window: 'Does a smaller window bring long-range retrieval earlier?',
   positions: 'Does leaving positions out (NoPE) help?',
-  other: 'How do the other designs compare?',
+  other: 'Does one design get there sooner than another?',
   equal: 'Does a design recall more than another that has learned as much otherwise?',
   end: 'Do the designs end at the same place?',
   carrier: 'Who carries long-range retrieval?',
