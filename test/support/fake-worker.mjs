@@ -18,18 +18,19 @@ function begin() {
   appendFileSync(join(study, 'starts.txt'), `${name} ${process.pid}\n`);
   status('running');
 }
-const report = (step) =>
-  process.send({ type: 'progress', step, steps: 2, tokens: step * 64, tokPerSec: 1000, loss: 2 });
+/** As a worker does: a parent that is gone is no error, `disconnect` says it. */
+const tell = (message) => process.connected && process.send(message, undefined, undefined, () => undefined);
+const report = (step) => tell({ type: 'progress', step, steps: 2, tokens: step * 64, tokPerSec: 1000, loss: 2 });
 
 const acts = {
   ok() {
     report(1);
-    process.send({ type: 'note', text: 'a remark' });
+    tell({ type: 'note', text: 'a remark' });
     report(2);
     status('done');
   },
   fails() {
-    process.send({ type: 'failed', code: 'DIVERGED', message: 'training diverged at step 3' });
+    tell({ type: 'failed', code: 'DIVERGED', message: 'training diverged at step 3' });
     status('failed', 'training diverged at step 3');
     process.exitCode = 1;
   },
@@ -62,7 +63,7 @@ const acts = {
     const log = (what) => appendFileSync(join(study, 'devices.txt'), `${what} ${device} ${name}\n`);
     if ((process.env.FAKE_BROKEN ?? '').split(' ').includes(device)) {
       log('busy');
-      process.send({ type: 'failed', code: 'DEVICE_BUSY', message: 'xla: the device is busy' });
+      tell({ type: 'failed', code: 'DEVICE_BUSY', message: 'xla: the device is busy' });
       status('failed', 'xla: the device is busy');
       process.exitCode = 1;
       process.disconnect();
@@ -96,7 +97,7 @@ function perform() {
     name = message.run;
     perform();
   });
-  process.send({ type: 'done' });
+  tell({ type: 'done' });
 }
 process.on('exit', () => appendFileSync(join(study, 'ends.txt'), `${process.pid}\n`));
 perform();
