@@ -21,7 +21,7 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { LockLostError, StoreError } from './errors.js';
+import { LockLostError, messageOf, StoreError } from './errors.js';
 import { checkFence } from './fence.js';
 import { clip } from './messages.js';
 
@@ -56,7 +56,7 @@ const PASSING = /\.\d+-\d*-[0-9a-f]{8}-[0-9a-f]{16}\.(?:tmp|old)(?=\/|$)/g;
 export function fileError(action: string, path: string, cause: unknown): StoreError | LockLostError {
   if (cause instanceof LockLostError) return cause;
   const code = (cause as NodeJS.ErrnoException).code ?? '';
-  const reason = REASONS[code] ?? (cause instanceof Error ? cause.message : String(cause));
+  const reason = REASONS[code] ?? messageOf(cause);
   return new StoreError(`cannot ${action} ${path.replace(PASSING, '')}: ${reason}`, { details: { path, code }, cause });
 }
 

@@ -1,5 +1,5 @@
 /** Whether an engine computes right: a tiny hybrid in training, and attention at the edges of windows. */
-import { at, maxOf } from '../core/index.js';
+import { at, maxOf, messageOf } from '../core/index.js';
 import { nextBatch, RecallOptionsSchema, RecallSource } from '../data/index.js';
 import { createEngine, type Engine, type EngineInfo, type EngineName, type KernelSupport } from '../engine/index.js';
 import { initialParameters, resolveModelConfig } from '../model/index.js';
@@ -69,7 +69,7 @@ export class EngineChecks {
       return { ...made(), ok, worst, attention, error: null };
     } catch (error) {
       // Whatever an engine throws is the finding here.
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       return { ...made(), ok: false, worst: null, attention: null, error: message };
     }
   }

@@ -4,7 +4,7 @@
  * not succeed ends it, so that what comes next begins in a process without a past.
  */
 import { z } from 'zod';
-import { InterruptedError, LongsightError } from '../core/index.js';
+import { InterruptedError, LongsightError, messageOf } from '../core/index.js';
 import { outputSwitch } from './worker-log.js';
 
 const progressSchema = z.object({
@@ -82,7 +82,7 @@ export async function serveWorker(
   } catch (error) {
     if (error instanceof InterruptedError) return error.exitCode;
     const known = error instanceof LongsightError;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     send({ type: 'failed', code: known ? error.code : 'CRASH', message });
     console.error(error);
     return known ? error.exitCode : 1;

@@ -7,6 +7,7 @@ import {
   DivergedError,
   InterruptedError,
   LongsightError,
+  messageOf,
   sizeOf,
   StoreError,
   underLock,
@@ -214,7 +215,7 @@ function noteEnd(
   timing: RunTiming,
 ): void {
   const state = error instanceof InterruptedError ? 'interrupted' : 'failed';
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   try {
     writeLastStatus(dir, { state, step, tokens, message, timing });
   } catch (second) {

@@ -1,7 +1,7 @@
 /** A worker thread of `prepareShards`: encodes the chunks it is sent, one after the other. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { byteTokenizer, openTokenizer } from '../../checkpoint/index.js';
-import { invariant, joinLock, LongsightError, type LockTicket } from '../../core/index.js';
+import { invariant, joinLock, LongsightError, messageOf, type LockTicket } from '../../core/index.js';
 import type { Range } from '../documents.js';
 import { encodeChunk, type ChunkResult, type WorkOptions } from './work.js';
 
@@ -51,7 +51,7 @@ async function run({ index, chunk }: WorkerTask): Promise<void> {
     send({ type: 'done', index, result });
   } catch (error) {
     const known = error instanceof LongsightError;
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     send({ type: 'failed', name: known ? error.name : 'Error', message: text });
   }
 }

@@ -6,24 +6,14 @@
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type * as Ort from 'onnxruntime-node';
-import {
-  entry,
-  got,
-  ConfigError,
-  EngineError,
-  allocate,
-  sizeOf,
-  type DType,
-  type HostArray,
-  type HostTensor,
-  type Shape,
-} from '../../core/index.js';
+import { entry, got, ConfigError, EngineError, allocate, messageOf, sizeOf, type HostArray } from '../../core/index.js';
 import type { Graph } from '../../graph/index.js';
 import { checkDonation, checkInputs } from '../contract/check.js';
-import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, TensorMap } from '../contract/engine.js';
+import type { CompileOptions, Engine, EngineInfo, Executable, TensorMap } from '../contract/engine.js';
 import { RAN_OUTPUT, STOP_OUTPUT, lowerToOnnx, type LoweredGraph } from './lower.js';
 import { usesOf } from './rules.js';
 import { commonOptions, ORT_TYPES } from './session.js';
+import { HOST_MEMORY, notTaken, OnnxTensor, ownTensor, runFailed } from './tensor.js';
 
 const require = createRequire(import.meta.url);
 
@@ -46,7 +36,7 @@ function onnxruntime(): typeof Ort {
     return require('onnxruntime-node') as typeof Ort;
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
-    const what = missing ? 'onnxruntime-node is not installed' : `onnxruntime-node does not load: ${message(cause)}`;
+    const what = missing ? 'onnxruntime-node is not installed' : `onnxruntime-node does not load: ${messageOf(cause)}`;
     throw new EngineError(
       `the onnx engine cannot be used: ${what}; install it with "${INSTALL}", or choose another --engine`,
       {
@@ -66,29 +56,9 @@ export interface OnnxOptions {
   readonly profile?: string;
 }
 
-class OnnxDeviceTensor implements DeviceTensor {
-  readonly engine = 'onnx';
-  consumed = false;
-  constructor(
-    readonly dtype: DType,
-    readonly shape: Shape,
-    readonly data: HostArray,
-  ) {}
-
-  /** A view for onnxruntime on the same memory. */
-  view(): Ort.Tensor {
-    return new (onnxruntime().Tensor)(ORT_TYPES[this.dtype], this.data, [...this.shape]);
-  }
-}
-
-function ownTensor(t: DeviceTensor, what: string): OnnxDeviceTensor {
-  if (!(t instanceof OnnxDeviceTensor)) throw new EngineError(`onnx: ${what} belongs to engine ${t.engine}`);
-  if (t.consumed)
-    throw new EngineError(`onnx: ${what} was donated to an earlier run; keep the output that took its place`);
-  return t;
-}
-
-const message = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+/** A view for onnxruntime on the same memory. */
+const viewOf = ({ dtype, data, shape }: OnnxTensor): Ort.Tensor =>
+  new (onnxruntime().Tensor)(ORT_TYPES[dtype], data, [...shape]);
 
 /** What the Node binding says of an output that is a list. */
 const STOPPED = 'Non tensor type is temporarily not supported';
@@ -108,9 +78,7 @@ async function runInPlace(
   try {
     await session.run(feeds, { ...fetches, [STOP_OUTPUT]: null, [RAN_OUTPUT]: flag });
   } catch (cause) {
-    if (!message(cause).includes(STOPPED) || ran[0] !== 1) {
-      throw new EngineError(`onnx: the program failed: ${message(cause)}`, { cause });
-    }
+    if (!messageOf(cause).includes(STOPPED) || ran[0] !== 1) throw runFailed(cause);
   }
 }
 
@@ -159,22 +127,22 @@ class OnnxExecutable implements Executable {
     checkInputs('onnx', this.graph, inputs);
     const feeds: Record<string, Ort.Tensor> = {};
     for (const [name, own] of this.lowered.inputNames)
-      feeds[own] = ownTensor(entry(inputs, name), `input "${name}"`).view();
+      feeds[own] = viewOf(ownTensor(entry(inputs, name), `input "${name}"`));
     const fetches: Record<string, Ort.Tensor> = {};
-    const results: Record<string, OnnxDeviceTensor> = {};
+    const results: Record<string, OnnxTensor> = {};
     for (const { name, value } of this.graph.outputs) {
       const source = this.#inPlace.get(name);
-      const given = source === undefined ? this.#spare.get(name) : (inputs[source] as OnnxDeviceTensor).data;
+      const given = source === undefined ? this.#spare.get(name) : (inputs[source] as OnnxTensor).data;
       const data = given ?? allocate(value.dtype, sizeOf(value.shape));
-      const tensor = new OnnxDeviceTensor(value.dtype, value.shape, data);
+      const tensor = new OnnxTensor(value.dtype, value.shape, data);
       results[name] = tensor;
-      fetches[got(this.lowered.outputNames, name)] = tensor.view();
+      fetches[got(this.lowered.outputNames, name)] = viewOf(tensor);
     }
     // Whatever happens, what is written over is gone.
-    for (const from of this.#inPlace.values()) (inputs[from] as OnnxDeviceTensor).consumed = true;
+    for (const from of this.#inPlace.values()) (inputs[from] as OnnxTensor).consumed = true;
     await runInPlace(this.#session, feeds, fetches);
     for (const [from, to] of this.#donated) {
-      const tensor = inputs[from] as OnnxDeviceTensor;
+      const tensor = inputs[from] as OnnxTensor;
       tensor.consumed = true;
       if (!this.#inPlace.has(to)) this.#spare.set(to, tensor.data);
     }
@@ -236,14 +204,9 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
         );
         return new OnnxExecutable(graph, session, lowered, compileOptions.donate ?? {});
       } catch (cause) {
-        throw new EngineError(`onnx: onnxruntime did not take the program: ${message(cause)}`, { cause });
+        throw notTaken(cause);
       }
     },
-    upload: (tensor: HostTensor) => new OnnxDeviceTensor(tensor.dtype, tensor.shape, tensor.data),
-    download: async (t) => {
-      const { dtype, shape, data } = ownTensor(t, 'the tensor');
-      return { dtype, shape, data: data.slice() };
-    },
-    dispose: async () => {},
+    ...HOST_MEMORY,
   };
 }

@@ -3,41 +3,16 @@
  * of the page; what a program takes is copied into the memory of WebAssembly and what it gives out of it, every run.
  */
 import type * as Ort from 'onnxruntime-web/wasm';
-import {
-  EngineError,
-  entry,
-  got,
-  messageOf,
-  type DType,
-  type HostArray,
-  type HostTensor,
-  type Shape,
-} from '../../core/index.js';
+import { EngineError, entry, got, type HostArray } from '../../core/index.js';
 import type { Graph } from '../../graph/index.js';
 import { checkDonation, checkInputs } from '../contract/check.js';
-import type { CompileOptions, DeviceTensor, Engine, Executable, TensorMap } from '../contract/engine.js';
+import type { CompileOptions, Engine, Executable, TensorMap } from '../contract/engine.js';
 import { lowerToOnnx, type LoweredGraph } from './lower.js';
 import { commonOptions, ORT_TYPES } from './session.js';
+import { HOST_MEMORY, notTaken, OnnxTensor, ownTensor, runFailed } from './tensor.js';
 
 /** What the engine takes of the package `onnxruntime-web`, whose settings and files are its caller's affair. */
 export type WebRuntime = Pick<typeof Ort, 'InferenceSession' | 'Tensor' | 'env'>;
-
-class WebTensor implements DeviceTensor {
-  readonly engine = 'onnx';
-  consumed = false;
-  constructor(
-    readonly dtype: DType,
-    readonly shape: Shape,
-    readonly data: HostArray,
-  ) {}
-}
-
-function ownTensor(t: DeviceTensor, what: string): WebTensor {
-  if (!(t instanceof WebTensor)) throw new EngineError(`onnx: ${what} belongs to engine ${t.engine}`);
-  if (t.consumed)
-    throw new EngineError(`onnx: ${what} was donated to an earlier run; keep the output that took its place`);
-  return t;
-}
 
 class WebExecutable implements Executable {
   #session: Ort.InferenceSession | null;
@@ -61,13 +36,13 @@ class WebExecutable implements Executable {
       feeds[own] = new this.ort.Tensor(ORT_TYPES[dtype], data, [...shape]);
     }
     const outputs = await this.#session.run(feeds).catch((cause: unknown) => {
-      throw new EngineError(`onnx: the program failed: ${messageOf(cause)}`, { cause });
+      throw runFailed(cause);
     });
     for (const name of this.donated) ownTensor(entry(inputs, name), `input "${name}"`).consumed = true;
     return Object.fromEntries(
       this.graph.outputs.map(({ name, value: { dtype, shape } }) => {
         const { data } = entry(outputs, got(this.lowered.outputNames, name));
-        return [name, new WebTensor(dtype, shape, data as HostArray)];
+        return [name, new OnnxTensor(dtype, shape, data as HostArray)];
       }),
     );
   }
@@ -100,14 +75,9 @@ export function createWebOnnxEngine(ort: WebRuntime): Engine {
         const session = await ort.InferenceSession.create(lowered.model, options);
         return new WebExecutable(ort, graph, session, lowered, Object.keys(donate));
       } catch (cause) {
-        throw new EngineError(`onnx: onnxruntime did not take the program: ${messageOf(cause)}`, { cause });
+        throw notTaken(cause);
       }
     },
-    upload: (tensor: HostTensor) => new WebTensor(tensor.dtype, tensor.shape, tensor.data),
-    download: async (t) => {
-      const { dtype, shape, data } = ownTensor(t, 'the tensor');
-      return { dtype, shape, data: data.slice() };
-    },
-    dispose: async () => {},
+    ...HOST_MEMORY,
   };
 }

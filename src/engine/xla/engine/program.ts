@@ -1,5 +1,5 @@
 /** Programs of the xla engine: compiled from text or taken from the cache, and run. */
-import { entry, at, EngineError } from '../../../core/index.js';
+import { entry, at, EngineError, messageOf } from '../../../core/index.js';
 import type { Graph } from '../../../graph/index.js';
 import { checkInputs } from '../../contract/check.js';
 import type { CompileOptions, Executable, Sharding, TensorMap } from '../../contract/engine.js';
@@ -57,7 +57,7 @@ async function compileText(scope: CompileScope, text: string): Promise<{ native:
     try {
       return { native: await core.client.deserialize(stored), cached: true };
     } catch (error) {
-      cache.discard(name, error instanceof Error ? error.message : String(error));
+      cache.discard(name, messageOf(error));
     }
   }
   try {

@@ -5,7 +5,7 @@
  */
 import koffi, { type TypeObject } from 'koffi';
 import pLimit from 'p-limit';
-import { present, EngineError } from '../../../core/index.js';
+import { present, EngineError, messageOf } from '../../../core/index.js';
 
 /** The API's entries by position. */
 const FUNCTIONS = [
@@ -238,7 +238,7 @@ function loadTable(path: string): Handle {
     if (!table) throw new Error('GetPjrtApi returned null');
     return table;
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new EngineError(`xla: cannot load the plugin ${path}: ${why}`, { details: { path }, cause });
   }
 }
