@@ -271,11 +271,11 @@ function update(
   };
 }
 
-/** A whole step in one graph: inputs parameters, moments, scalars and a batch; outputs their successors, loss, norm. */
-export function stepProgram(model: ModelConfig, config: StepConfig, options: StepOptions = {}): Program {
+/** Loss of `rows` sequences and its gradients, one tensor for each group. */
+function backward(model: ModelConfig, config: StepConfig, options: StepOptions, rows: number) {
   const params = parameterInputs(model, DTYPE);
   const groups = groupsOf(model, options.moments ?? 'flat', config.optimizer);
-  const batch = batchInputs(config.batchSize, config.seqLen, options.hasSegments ?? false);
+  const batch = batchInputs(rows, config.seqLen, options.hasSegments ?? false);
   const { loss, gradients, routing } = lossAndGradients(
     model,
     params,
@@ -283,12 +283,13 @@ export function stepProgram(model: ModelConfig, config: StepConfig, options: Ste
     { remat: config.remat, ...options.forward },
     options.precision ?? config.precision,
   );
-  const { inputs, outputs, donate } = update(
-    { config, options },
-    params,
-    groups,
-    groups.map((g) => gather(g, gradients)),
-  );
+  return { params, groups, batch, loss, routing, gradients: groups.map((group) => gather(group, gradients)) };
+}
+
+/** A whole step in one graph: inputs parameters, moments, scalars and a batch; outputs their successors, loss, norm. */
+export function stepProgram(model: ModelConfig, config: StepConfig, options: StepOptions = {}): Program {
+  const { params, groups, batch, loss, routing, gradients } = backward(model, config, options, config.batchSize);
+  const { inputs, outputs, donate } = update({ config, options }, params, groups, gradients);
   return { graph: makeGraph({ ...inputs, ...batch }, { ...outputs, loss, ...routingOutput(routing) }), donate };
 }
 
@@ -299,21 +300,17 @@ const donatedSums = (groups: readonly Group[]): Record<string, string> =>
 
 /** Adds the gradient of a microbatch to a running sum. */
 export function sumProgram(model: ModelConfig, config: StepConfig, options: StepOptions): Program {
-  const params = parameterInputs(model, DTYPE);
-  const groups = groupsOf(model, options.moments ?? 'flat', config.optimizer);
-  const batch = batchInputs(config.batchSize / config.accumulate, config.seqLen, options.hasSegments ?? false);
-  const { loss, gradients, routing } = lossAndGradients(
+  const { params, groups, batch, loss, routing, gradients } = backward(
     model,
-    params,
-    batch,
-    { remat: config.remat, ...options.forward },
-    options.precision ?? config.precision,
+    config,
+    options,
+    config.batchSize / config.accumulate,
   );
   const sums = groupInputs(SUM, groups);
   const inputs = { ...Object.fromEntries(params), ...named(SUM, sums), ...batch };
   const outputs = named(
     RESULT + SUM,
-    groups.map((group, i) => add(at(sums, i), gather(group, gradients))),
+    gradients.map((gradient, i) => add(at(sums, i), gradient)),
   );
   return { graph: makeGraph(inputs, { ...outputs, loss, ...routingOutput(routing) }), donate: donatedSums(groups) };
 }
