@@ -67,6 +67,8 @@ export interface ConfigColumn {
 
 /** Everything that the page knows of all runs. */
 export interface DashboardData {
+  /** The number of the last change that these data have; see `ChangeEvent`. */
+  readonly revision: number;
   readonly roots: readonly string[];
   readonly runs: readonly RunRow[];
   readonly studies: readonly StudyRow[];
@@ -84,8 +86,16 @@ export interface DashboardData {
   readonly canControl: boolean;
 }
 
+/** What the server says first to a page that listens. */
+export interface HelloEvent {
+  /** The number of the last change before; a page whose data have another one has missed some. */
+  readonly revision: number;
+}
+
 /** What has changed, as the server tells pages. */
 export interface ChangeEvent {
+  /** The number of this change: one more than that of the change before, and never that of another start's. */
+  readonly revision: number;
   /** Rows that are new or changed. */
   readonly rows: readonly RunRow[];
   /** Ids of runs whose metrics grew, or were read for the first time. */

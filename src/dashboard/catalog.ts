@@ -193,7 +193,7 @@ export class Catalog {
   }
 
   /** Everything that a page knows at first, but for the metrics. */
-  state(): Omit<DashboardData, 'metrics' | 'indexed' | 'canControl'> {
+  state(): Omit<DashboardData, 'revision' | 'metrics' | 'indexed' | 'canControl'> {
     const runs = this.rows();
     const studies = [...this.#studies.values()].map(({ row }) => row);
     const designs = [...new Set([...studies.flatMap((study) => study.designs), ...runs.map(({ design }) => design)])];

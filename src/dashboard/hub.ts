@@ -22,6 +22,8 @@ export class Hub {
   #timer: NodeJS.Timeout | null = null;
   #isClosed = false;
   #reading: Promise<void> | null = null;
+  /** The number of the last change that was told. Starts at the time, so that those of two servers differ. */
+  #revision = Date.now();
   /** The metrics of all runs that are or were there. */
   readonly #names = new Set<string>();
   /** Lists of names that were looked at; most runs have the same one. */
@@ -89,8 +91,15 @@ export class Hub {
     this.#tell({ rows: changed, points, records, reload });
   }
 
-  #tell(event: Omit<ChangeEvent, 'indexed'>): void {
-    for (const listener of this.#listeners) listener({ ...event, indexed: this.store.progress });
+  #tell(event: Omit<ChangeEvent, 'indexed' | 'revision'>): void {
+    this.#revision++;
+    const told = { ...event, revision: this.#revision, indexed: this.store.progress };
+    for (const listener of this.#listeners) listener(told);
+  }
+
+  /** The number of the last change that listeners were told of. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** Tells `listener` of changes until the function that comes back is called. */
@@ -102,7 +111,8 @@ export class Hub {
   /** Everything that a page needs at first. */
   state(): DashboardData {
     const metrics = [...this.#names].sort((a, b) => BY_NAME.compare(a, b));
-    return { ...this.catalog.state(), metrics, indexed: this.store.progress, canControl: this.canControl };
+    const { revision, canControl } = this;
+    return { revision, ...this.catalog.state(), metrics, indexed: this.store.progress, canControl };
   }
 
   /** What the page of a run shows; null for a run that is gone. */

@@ -2,7 +2,7 @@
 import type { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
-import type { ChangeEvent } from './api.js';
+import type { ChangeEvent, HelloEvent } from './api.js';
 import { curvesOf, detailOf } from './curves.js';
 import { Figures } from './figures.js';
 import { openRoots } from './folders.js';
@@ -141,7 +141,8 @@ function addEvents(app: Hono, hub: Hub): void {
         state.open = false;
         wake.up();
       });
-      await stream.writeSSE({ event: 'hello', data: '' });
+      const hello: HelloEvent = { revision: hub.revision };
+      await stream.writeSSE({ event: 'hello', data: JSON.stringify(hello) });
       while (state.open) {
         const event = queue.shift();
         if (event !== undefined) await stream.writeSSE({ event: 'change', data: JSON.stringify(event) });

@@ -6,11 +6,13 @@ import type {
   CurvesRequest,
   DashboardData,
   FiguresAnswer,
+  HelloEvent,
   RunAnswer,
   RunHeadsAnswer,
   SampleAnswer,
 } from '../../src/dashboard/api.js';
 import type { Curve } from './curve.js';
+import type { Followed, Listener } from './follower.js';
 
 /** Curves that are there, and runs that are still being read. */
 interface Curves {
@@ -22,9 +24,8 @@ interface Curves {
 type CurvesWanted = Pick<CurvesRequest, 'most' | 'sampled'>;
 
 /** How the page asks. */
-export interface Source {
+export interface Source extends Followed {
   readonly isLive: boolean;
-  state(): Promise<DashboardData>;
   curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[], how: CurvesWanted): Promise<Curves>;
   /** Curves in a part of the axis, point by point where that is not too much to read. */
   detail(
@@ -39,8 +40,6 @@ export interface Source {
   figures(id: string, without?: readonly string[]): Promise<FiguresAnswer>;
   sample(id: string, prompt: string, isIds: boolean): Promise<SampleAnswer>;
   control(id: string, what: 'stop' | 'continue'): Promise<string | null>;
-  /** Tells of changes, and whether the server is there. */
-  listen(change: (event: ChangeEvent) => void, connected: (isThere: boolean) => void): void;
 }
 
 /** The most buckets that the server keeps of a curve. */
@@ -127,16 +126,16 @@ class LiveSource implements Source {
     return ((await answer.json()) as { readonly problem: string | null }).problem;
   }
 
-  listen(change: (event: ChangeEvent) => void, connected: (isThere: boolean) => void): void {
+  listen(listener: Listener): void {
     const events = new EventSource('api/events');
-    events.addEventListener('hello', () => connected(true));
-    events.addEventListener('change', (event) => change(JSON.parse(String(event.data)) as ChangeEvent));
+    events.addEventListener('hello', (event) => listener.hello(JSON.parse(String(event.data)) as HelloEvent));
+    events.addEventListener('change', (event) => listener.change(JSON.parse(String(event.data)) as ChangeEvent));
     events.onerror = () => {
-      connected(false);
+      listener.gone();
       // The browser tries again by itself, unless the server has answered with an error.
       if (events.readyState !== EventSource.CLOSED) return;
       events.close();
-      setTimeout(() => this.listen(change, connected), 2000);
+      setTimeout(() => this.listen(listener), 2000);
     };
   }
 }

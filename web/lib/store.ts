@@ -1,17 +1,16 @@
 /** Everything the page knows, and who is told when it changes. */
 import { useLayoutEffect, useReducer } from 'preact/hooks';
-import type { ChangeEvent, CurveAxis, DashboardData, RunRow, StudyRow } from '../../src/dashboard/api.js';
+import type { CurveAxis, DashboardData, RunRow, StudyRow } from '../../src/dashboard/api.js';
 import { parseFilter, type Filter } from './filter.js';
 import { parseRoute, printRoute, toView, type Route, type View } from './route.js';
 import type { Curve } from './curve.js';
+import { Follower, type Told } from './follower.js';
 import { FINEST, openSource, type Source } from './source.js';
 
 /** The most runs that are drawn at once. */
 export const MOST_DRAWN = 1500;
 /** Runs of which a part is read point by point. */
 const MOST_DETAILED = 40;
-/** Milliseconds until a question that failed is asked again. */
-const AGAIN_MS = 2000;
 /** Colors that the style sheet defines. */
 const NUM_COLORS = 8;
 const DASHES: readonly (readonly number[])[] = [[], [8, 4], [3, 3], [10, 3, 2, 3], [14, 5], [2, 4], [6, 2, 2, 2, 2, 2]];
@@ -32,11 +31,7 @@ export interface PlacedRun {
 /** The page's state; `useStore` makes a component follow it. */
 export class Store {
   readonly source: Source = openSource();
-  data: DashboardData | null = null;
   route: Route = parseRoute(location.hash);
-  /** Whether the server answers. */
-  connected = true;
-  problem: string | null = null;
   /** Counts the changes of metrics, evaluations and findings, for views that ask for them again. */
   pointsVersion = 0;
   recordsVersion = 0;
@@ -46,6 +41,10 @@ export class Store {
   readonly #detail = new Map<string, Curve>();
   /** Curves that are drawn until newer ones are there. */
   readonly #stale = new Set<string>();
+  /** The question that a curve came with: answers may come in another order. */
+  readonly #askedIn = new Map<string, number>();
+  #numAsked = 0;
+  readonly #follower = new Follower(this.source, (told) => this.#follow(told));
   #filter: { readonly key: string; readonly data: DashboardData; readonly filter: Filter } | null = null;
   #matching: { readonly key: string; readonly data: DashboardData; readonly runs: readonly PlacedRun[] } | null = null;
 
@@ -55,16 +54,22 @@ export class Store {
       this.route = parseRoute(location.hash);
       this.changed();
     });
-    void this.#load();
-    this.source.listen(
-      (event) => this.#apply(event),
-      (isThere) => {
-        const isBack = isThere && !this.connected;
-        this.connected = isThere;
-        if (isBack) void this.#load();
-        this.changed();
-      },
-    );
+    this.#follower.start();
+  }
+
+  /** What is known of all runs; null before it is there. */
+  get data(): DashboardData | null {
+    return this.#follower.data;
+  }
+
+  /** Whether the server answers. */
+  get connected(): boolean {
+    return this.#follower.connected;
+  }
+
+  /** Why what is known could not be loaded; null where it could. */
+  get problem(): string | null {
+    return this.#follower.problem;
   }
 
   /** Tells `listener` of changes until the function that comes back is called. */
@@ -213,6 +218,7 @@ export class Store {
     const missing = runs.filter((run) => metrics.some((metric) => isMissing(keyOf(axis, metric, run))));
     if (missing.length === 0) return { isWhole: true, hasNew: true };
     const sampled = missing.some((run) => metrics.some((metric) => !this.#curves.has(keyOf(axis, metric, run))));
+    const turn = ++this.#numAsked;
     const { curves, pending } = await this.source.curves(metrics, axis, missing, { most, sampled });
     const [waits, came] = [new Set(pending), new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]))];
     for (const run of missing)
@@ -220,6 +226,8 @@ export class Store {
         const key = keyOf(axis, metric, run);
         const curve = came.get(key);
         if (curve === undefined && waits.has(run)) continue;
+        if ((this.#askedIn.get(key) ?? 0) > turn) continue;
+        this.#askedIn.set(key, turn);
         this.#curves.set(key, curve ?? null);
         if (waits.has(run)) this.#stale.add(key);
         else this.#stale.delete(key);
@@ -227,30 +235,15 @@ export class Store {
     return { isWhole: pending.length === 0, hasNew: curves.length > 0 || pending.length === 0 };
   }
 
-  async #load(): Promise<void> {
-    try {
-      this.data = await this.source.state();
-      this.problem = null;
-    } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
-      setTimeout(() => void this.#load(), AGAIN_MS);
-    }
-    this.changed();
-  }
-
-  #apply(event: ChangeEvent): void {
-    if (this.data !== null) {
-      const rows = new Map(event.rows.map((row) => [row.id, row]));
-      const runs = rows.size === 0 ? this.data.runs : this.data.runs.map((row) => rows.get(row.id) ?? row);
-      this.data = { ...this.data, runs, indexed: event.indexed };
-    }
-    if (event.points.length > 0) {
-      const grown = new Set(event.points);
-      for (const key of this.#curves.keys()) if (grown.has(key.slice(key.lastIndexOf(' ') + 1))) this.#stale.add(key);
+  /** Marks what is drawn of runs that changed, and draws again. */
+  #follow({ points, records }: Told): void {
+    if (points === null || points.length > 0) {
+      const grown = points === null ? null : new Set(points);
+      for (const key of this.#curves.keys())
+        if (grown === null || grown.has(key.slice(key.lastIndexOf(' ') + 1))) this.#stale.add(key);
       this.pointsVersion++;
     }
-    if (event.records.length > 0) this.recordsVersion++;
-    if (event.reload) void this.#load();
+    if (records) this.recordsVersion++;
     this.changed();
   }
 }
