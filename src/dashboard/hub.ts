@@ -115,6 +115,17 @@ export class Hub {
     return { revision, ...this.catalog.state(), metrics, indexed: this.store.progress, canControl };
   }
 
+  /** Metrics that are known in words with their units, by name. */
+  async titles(): Promise<Readonly<Record<string, string>>> {
+    const { metricTitle } = await import('../lab/index.js');
+    return Object.fromEntries(
+      [...this.#names].flatMap((name) => {
+        const title = metricTitle(name);
+        return title === null ? [] : [[name, title]];
+      }),
+    );
+  }
+
   /** What the page of a run shows; null for a run that is gone. */
   async run(id: string): Promise<RunAnswer | null> {
     const { runAnswer } = await import('./run-page.js');

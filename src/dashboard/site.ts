@@ -97,6 +97,7 @@ async function siteData(hub: Hub): Promise<object> {
   }
   return {
     state: { ...state, roots: [] },
+    titles: await hub.titles(),
     curves: Object.fromEntries([...curves].map(([id, own]) => [id, Object.fromEntries(own)])),
     // Nothing runs where the site is looked at, and run folders lie elsewhere there.
     runs: Object.fromEntries(runs),

@@ -11,4 +11,5 @@ export {
 export * from './loop.js';
 export * from './train-run.js';
 export { runAtStep, stagesOf, type Stage } from './stages.js';
+export { TRAINING_METRICS, type TrainingMetric } from './metrics.js';
 export { formatTiming, PHASES, RunClock, shareBeside, type Phase, type RunTiming } from './timing.js';

@@ -42,6 +42,7 @@ import { layoutOf, OPTIMIZERS, optimizerOf, type OptimizerName } from './optimiz
 import { checkBatch } from './sharding.js';
 import { continuesIn, once, prepareResume, takeBranch, type StartingPoint } from './resume.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
+import type { TrainingMetric } from './metrics.js';
 import { RunClock, type RunTiming } from './timing.js';
 import { underWay, type StartedEvaluation, type StartedStep } from './started.js';
 import type { TrainResult, TrainRunOptions } from './train-run.js';
@@ -469,10 +470,7 @@ class Loop {
   #log(): void {
     if (this.#loss.count === 0) return;
     const { lr, gradNorm, routing } = this.#last;
-    this.#metrics.write({
-      step: this.#step,
-      tokens: this.tokens,
-      time: this.#time(),
+    const logged: Partial<Record<TrainingMetric, number>> = {
       'train/loss': this.#loss.sum / this.#loss.count,
       'train/lr': lr,
       'train/grad_norm': gradNorm,
@@ -484,7 +482,8 @@ class Loop {
             'train/expert_entropy': routing.entropy,
             'train/expert_peak_share': routing.peak,
           }),
-    });
+    };
+    this.#metrics.write({ step: this.#step, tokens: this.tokens, time: this.#time(), ...logged });
     this.#loss = { sum: 0, count: 0 };
     this.#lap = { ms: 0, tokens: 0 };
     writeStatus(this.#dir, this.#statusOf('running'));

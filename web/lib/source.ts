@@ -26,6 +26,8 @@ type CurvesWanted = Pick<CurvesRequest, 'most' | 'sampled'>;
 /** How the page asks. */
 export interface Source extends Followed {
   readonly isLive: boolean;
+  /** Metrics in words, by name. */
+  titles(): Promise<Readonly<Record<string, string>>>;
   curves(metrics: readonly string[], axis: CurveAxis, runs: readonly string[], how: CurvesWanted): Promise<Curves>;
   /** Curves in a part of the axis, point by point where that is not too much to read. */
   detail(
@@ -60,6 +62,7 @@ interface SiteColumn {
 /** What the script of a static site leaves behind. */
 interface SiteData {
   readonly state: DashboardData;
+  readonly titles: Readonly<Record<string, string>>;
   readonly curves: Readonly<Record<string, Readonly<Record<string, SiteColumn>>>>;
   readonly runs: Readonly<Record<string, RunAnswer>>;
   readonly heads: Readonly<Record<string, RunHeadsAnswer>>;
@@ -83,6 +86,7 @@ async function json<T>(path: string, init?: RequestInit): Promise<T> {
 class LiveSource implements Source {
   readonly isLive = true;
   state = () => json<DashboardData>('api/state');
+  titles = () => json<Readonly<Record<string, string>>>('api/titles');
   run = (id: string) => json<RunAnswer>(`api/run/${id}`);
   heads = (id: string) => json<RunHeadsAnswer>(`api/heads/${id}`);
   figures = (id: string, without: readonly string[] = []) => {
@@ -163,6 +167,7 @@ class SiteSource implements Source {
     this.#data = data;
   }
   state = () => Promise.resolve(this.#data.state);
+  titles = () => Promise.resolve(this.#data.titles);
   run = (id: string) => found(this.#data.runs, id);
   heads = (id: string) => found(this.#data.heads, id);
   figures = (id: string) => found(this.#data.figures, id);

@@ -35,6 +35,9 @@ export class Store {
   /** Counts the changes of metrics, evaluations and findings, for views that ask for them again. */
   pointsVersion = 0;
   recordsVersion = 0;
+  #titles: Readonly<Record<string, string>> = {};
+  /** Names of metrics whose words were asked for. */
+  readonly #titled = new Set<string>();
   readonly #listeners = new Set<() => void>();
   readonly #curves = new Map<string, Curve | null>();
   /** Curves of the part of the axis that is shown. */
@@ -235,8 +238,26 @@ export class Store {
     return { isWhole: pending.length === 0, hasNew: curves.length > 0 || pending.length === 0 };
   }
 
+  /** A metric in words; its name where it has none. */
+  titleOf(metric: string): string {
+    return (Object.hasOwn(this.#titles, metric) ? this.#titles[metric] : undefined) ?? metric;
+  }
+
+  /** Asks for the words of metrics when there are names that were not asked for; charts are drawn meanwhile. */
+  async #loadTitles(metrics: readonly string[]): Promise<void> {
+    if (metrics.every((name) => this.#titled.has(name))) return;
+    for (const name of metrics) this.#titled.add(name);
+    try {
+      this.#titles = await this.source.titles();
+      this.changed();
+    } catch {
+      this.#titled.clear(); // names stand in their place until the next load
+    }
+  }
+
   /** Marks what is drawn of runs that changed, and draws again. */
   #follow({ points, records }: Told): void {
+    void this.#loadTitles(this.data?.metrics ?? []);
     if (points === null || points.length > 0) {
       const grown = points === null ? null : new Set(points);
       for (const key of this.#curves.keys())

@@ -4,6 +4,7 @@ import { Chart } from '../lib/chart.js';
 import { AXES, axisOf, linesOf, storedAxis, useCurves, useDetail, type AxisName } from '../lib/series.js';
 import { MOST_DRAWN, useStore, type PlacedRun, type Store } from '../lib/store.js';
 import { Legend } from './legend.js';
+import { MetricName } from './metric-name.js';
 
 const FIRST_METRICS = [
   'train/loss',
@@ -117,7 +118,7 @@ function Settings({
         {all
           .filter((name) => !metrics.includes(name))
           .map((name) => (
-            <option key={name} value={name} />
+            <option key={name} value={name} label={store.titleOf(name)} />
           ))}
       </datalist>
       <label>
@@ -196,7 +197,7 @@ function MetricChart({
   return (
     <section class="card">
       <h3>
-        {metric}
+        <MetricName store={store} metric={metric} />
         <button type="button" class="close" aria-label={`Remove ${metric}`} onClick={onClose}>
           ×
         </button>
@@ -205,7 +206,7 @@ function MetricChart({
         <p class="soft empty">{version === 0 ? 'Loading …' : 'None of these runs has it.'}</p>
       ) : (
         <Chart
-          title={metric}
+          title={store.titleOf(metric)}
           xLabel={AXES[axis]}
           lines={lines}
           logX={store.param('logx') === '1'}

@@ -7,6 +7,7 @@ import { count, duration, num, when } from '../lib/format.js';
 import { linesOf, useCurves } from '../lib/series.js';
 import { useStore, type Store } from '../lib/store.js';
 import { StateBadge } from './runs.js';
+import { MetricName } from './metric-name.js';
 
 const METRICS = ['train/loss', 'eval/loss', 'eval/recall/all', 'eval/ar/far/accuracy', 'train/lr', 'train/grad_norm'];
 
@@ -199,9 +200,11 @@ function SmallChart({
   );
   return (
     <section class="card">
-      <h3>{metric}</h3>
+      <h3>
+        <MetricName store={store} metric={metric} />
+      </h3>
       <Chart
-        title={metric}
+        title={store.titleOf(metric)}
         xLabel="tokens"
         lines={lines}
         logX={false}

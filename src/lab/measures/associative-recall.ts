@@ -210,6 +210,16 @@ export const arMeasure = defineMeasure({
     };
   },
   metrics: ({ ar }) => (ar === undefined ? {} : metricsOf(ar)),
+  titles: {
+    'eval/ar/far/accuracy': 'Far associative recall (top-1 accuracy)',
+    'eval/ar/far/loss': 'Loss of far associative recall (nats per token)',
+    'eval/ar/far/onset': 'Far associative recall at the first token of a repeat (top-1 accuracy)',
+    'eval/ar/far/inside': 'Far associative recall inside of repeats (top-1 accuracy)',
+    'eval/ar/fresh/loss': 'Loss of new bigrams (nats per token)',
+    'eval/ar/all/loss': 'Loss of associative recall at all distances (nats per token)',
+    'eval/ar/accuracy/FROM-TO': 'Associative recall at distances FROM to TO (top-1 accuracy)',
+    'eval/ar/loss/FROM-TO': 'Loss of associative recall at distances FROM to TO (nats per token)',
+  },
   words: ({ ar }) =>
     ar?.far.all.accuracy == null
       ? null

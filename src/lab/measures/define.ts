@@ -251,6 +251,8 @@ export interface Measure<
   prepare(plan: Plan, context: PrepareContext): Promise<PreparedMeasure<Stored<Schema>>>;
   /** Its numbers under their metric names; what is null was not measured. */
   metrics(result: Stored<Schema>): Readonly<Record<string, number | null | undefined>>;
+  /** What each of `metrics` is called for readers, with its unit; `FROM` and `TO` stand for the distances in a name. */
+  readonly titles: Readonly<Record<string, string>>;
   /** A few words for the line of progress; null if it has none. */
   words(result: Stored<Schema>): string | null;
   /** What the progress event holds of it. */

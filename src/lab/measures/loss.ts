@@ -89,6 +89,7 @@ export const lossMeasure = defineMeasure({
     };
   },
   metrics: ({ loss }) => ({ 'eval/loss': loss }),
+  titles: { 'eval/loss': 'Held-out loss (nats per token)' },
   words: ({ loss }) => (loss === null ? null : `held-out loss ${loss.toFixed(4)}`),
   event: ({ loss }) => ({ loss }),
   text: ({ loss }) => (loss === null ? null : `held-out loss  ${loss.toFixed(4)} nats`),

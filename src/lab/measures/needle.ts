@@ -120,6 +120,10 @@ export const needleMeasure = defineMeasure({
     'eval/needle/accuracy': needle && mean(needle.accuracy),
     'eval/needle/probability': needle && mean(needle.probability),
   }),
+  titles: {
+    'eval/needle/accuracy': 'Needle accuracy (share of needles found again)',
+    'eval/needle/probability': 'Needle probability (of the right answer)',
+  },
   words: ({ needle }) => (needle == null ? null : `needle accuracy ${mean(needle.accuracy).toFixed(3)}`),
   event: () => ({}),
   text: ({ needle }) => {

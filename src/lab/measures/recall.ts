@@ -162,6 +162,10 @@ export const recallMeasure = defineMeasure({
     ),
     'eval/recall/all': recall?.overall?.probability,
   }),
+  titles: {
+    'eval/recall/all': 'Recall at all distances (probability of the right value)',
+    'eval/recall/FROM-TO': 'Recall at distances FROM to TO (probability of the right value)',
+  },
   words: ({ recall }) => {
     const last = recall?.bins.at(-1);
     return last?.probability == null ? null : `recall at ${formatBins([last])} ${last.probability.toFixed(3)}`;

@@ -107,6 +107,7 @@ export const traceMeasure = defineMeasure({
     return { start: (tensors, at) => tracer.start(tensors, at), dispose: () => tracer.dispose() };
   },
   metrics: () => ({}),
+  titles: {},
   words: () => null,
   event: () => ({}),
   text: () => null,

@@ -32,6 +32,16 @@ describe('folders', () => {
     hub.close();
   });
 
+  it('have their metrics in words', async () => {
+    makeRun(join(folder, 'a'), { name: 'one' });
+    const hub = await hubOf();
+    await hub.store.settle(hub.catalog.ids, 60_000);
+    await hub.look();
+    expect(hub.state().metrics).toContain('train/loss');
+    expect(await hub.titles()).toMatchObject({ 'train/loss': 'Training loss (nats per token)' });
+    hub.close();
+  });
+
   it('outside of the roots are not read, wherever links lead', async () => {
     const outside = mkdtempSync(join(tmpdir(), 'longsight-outside-'));
     makeRun(join(outside, 'secret'), { name: 'secret' });
