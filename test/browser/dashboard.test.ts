@@ -275,6 +275,43 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page.context().close();
   });
 
+  it('goes from head to head by arrows, opens a head by Enter, and names heads to screen readers', async () => {
+    const { page, wrong } = await open('#/heads?q=quickstart%20seed=1');
+    await page.waitForSelector('figure.map svg rect.heat');
+    const map = page.locator('figure.map [role=grid]').first();
+    // One stop of the Tab key for each map.
+    const stops = await page.locator('figure.map').count();
+    expect(await page.locator('figure.map [tabindex="0"]').count()).toBe(stops);
+    const focused = () => page.evaluate<string>('document.activeElement.dataset.head ?? ""');
+    const rows = await map.locator('[role=row]').count();
+    await map.locator('[tabindex="0"]').focus();
+    const visited = [await focused()];
+    for (const key of ['ArrowRight', 'ArrowUp', 'ArrowLeft', 'ArrowLeft', 'ArrowDown', 'ArrowDown', 'End']) {
+      await page.keyboard.press(key);
+      visited.push(await focused());
+    }
+    expect(visited.slice(0, 7)).toEqual(['0:0', '0:1', '1:1', '1:0', '1:0', '0:0', '0:0']);
+    expect(visited[7]).toMatch(/^0:[1-9]/);
+    for (let i = 0; i < rows + 1; i++) await page.keyboard.press('ArrowUp');
+    expect(await focused()).toBe(`${rows - 1}:${visited[7]?.split(':')[1]}`);
+    expect(await page.locator('.wide-card').count()).toBe(0);
+    await page.keyboard.press('Enter');
+    const [layer, head] = (await focused()).split(':');
+    const row = page.getByRole('region', { name: `Score of layer ${layer}, head ${head}, over tokens` });
+    await row.locator('.chart').waitFor();
+    expect(await focused()).toBe(`${layer}:${head}`);
+    // What a screen reader is told: the accessibility tree, not the markup.
+    const tree = await map.ariaSnapshot();
+    expect(tree).toMatch(/^- grid "Heads of .+ after .+ tokens; the strongest scores [\d.]+":/);
+    expect(tree).toMatch(
+      new RegExp(`gridcell "layer ${layer} \\([^)]+\\), head ${head}: [\\d.]+[^"]*" \\[selected\\]`),
+    );
+    await page.keyboard.press(' ');
+    await row.waitFor({ state: 'detached' });
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
   it.each(['runs', 'curves', 'heads', 'distance', 'compare'])('fits into 360 pixels: %s', async (view) => {
     const { page } = await open(`#/${view}?q=quickstart`, { viewport: { width: 360, height: 740 } });
     await page.waitForSelector('tr[data-run], .chart, figure.map, table.pairs');

@@ -197,6 +197,8 @@ function Help({ onClose }: { readonly onClose: () => void }) {
           <dd>draw this run alone; again: all</dd>
           <dt>Enter</dt>
           <dd>the page of the run</dd>
+          <dt>arrows, Enter</dt>
+          <dd>in a map of heads: from head to head, and the score of a head over the training</dd>
         </dl>
         <h2>Filter</h2>
         <p>

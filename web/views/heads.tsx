@@ -79,7 +79,7 @@ export function Heads() {
       </div>
       {traced.length > 0 && (
         <p class="soft pad">
-          {`Each square is an attention head: one row for each layer, the first at the bottom. The retrieval-head score is the share of its attention that a head puts on the fact that a question asks for (the needle), from 0 to 1. From ${RETRIEVAL} on a head has an outline and counts as a retrieval head. A click on a square shows its score over the training.`}
+          {`Each square is an attention head: one row for each layer, the first at the bottom. The retrieval-head score is the share of its attention that a head puts on the fact that a question asks for (the needle), from 0 to 1. From ${RETRIEVAL} on a head has an outline and counts as a retrieval head. A click on a square, or Enter, shows its score over the training.`}
         </p>
       )}
     </>
@@ -202,7 +202,11 @@ function HeadCurves({
     [traced, pick],
   );
   return (
-    <section class="card wide-card">
+    <section
+      class="card wide-card"
+      aria-live="polite"
+      aria-label={`Score of layer ${layer}, head ${head}, over tokens`}
+    >
       <h3>
         {`Layer ${layer}, head ${head}, over tokens`}
         <button type="button" class="close" aria-label="Close" onClick={() => store.set({ head: '' })}>
