@@ -103,7 +103,11 @@ function figuresOf(html) {
       label: button.querySelector('span').textContent,
     }));
     return [...section.querySelectorAll('figure')].flatMap((figure) => {
-      const own = [...figure.querySelectorAll('.plots > svg, .plots > .panel > svg, .plots > div > .panel > svg')];
+      const own = [
+        ...figure.querySelectorAll(
+          '.plots > svg, .plots > .at-wide > svg, .plots > .panel > svg, .plots > div > .panel > svg',
+        ),
+      ];
       if (own.length === 0 || figure.querySelector('.maps') !== null) return [];
       const panels = own.map((svg) => ({ svg, title: svg.parentNode.querySelector('h4')?.textContent ?? '' }));
       const title = figure.querySelector('h3').textContent;

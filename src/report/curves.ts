@@ -2,7 +2,8 @@
 import type { Analyzed } from './report-data.js';
 import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
 import type { RunRecord, RunSummary } from '../study/index.js';
-import { at, formatTokens, maxOf } from '../core/index.js';
+import { at, formatTokens, maxOf, minOf } from '../core/index.js';
+import type { CurvePlot } from '../lab/index.js';
 import { type Point } from '../run/index.js';
 
 /** Runs of one design within a group, with the style that they are drawn in. */
@@ -12,9 +13,17 @@ export interface DrawnDesign {
 }
 
 /** Size and margins of one panel of a row of plots, in pixels. */
-export const PANEL = { width: 256, height: 210, marginLeft: 34, marginRight: 12, marginTop: 26, marginBottom: 38 };
+export const PANEL = { width: 300, height: 235, marginLeft: 38, marginRight: 14, marginTop: 28, marginBottom: 42 };
+/** Panels of two or three in a row are drawn at the size that they are shown in. */
+export const PANEL_SIZE = { ...PANEL, width: 340, height: 250, marginLeft: 50, marginRight: 22 };
+/** A figure of half the page, as narrow as it can be read on a phone. */
+export const HALF = { ...PANEL_SIZE, width: 440, height: 300 };
+/** The main figure of a page, and the same for narrow screens. */
+export const HERO = { ...PANEL_SIZE, width: 880, height: 380 };
 /** Room for the longest label that `tickLabel` gives. */
 const LABELED_MARGIN = 62;
+const isDrawn = ({ value }: Point): boolean => !Number.isNaN(value);
+
 /** Points of a curve that carry a tooltip, and of all curves of a plot together. */
 const MAX_TIPS = 50;
 const ALL_TIPS = 1000;
@@ -60,6 +69,52 @@ interface Budget {
   readonly tips: number;
 }
 
+/** Fewer points than this are marked one by one: between them nothing was measured. */
+const FEW_POINTS = 12;
+
+/** Above this value nothing is drawn. */
+interface Cut {
+  readonly top: number;
+}
+
+/**
+ * Where an axis is cut, as the first steps would leave all others no room: a little above all values from a tenth of
+ * the tokens on, if the largest lies twice as far above the least as that; null where nothing is to be cut.
+ */
+export function cutOf(series: readonly (readonly Point[])[]): Cut | null {
+  const points = series.flat().filter(({ value }) => Number.isFinite(value));
+  if (points.length === 0) return null;
+  const from = 0.1 * maxOf(points.map((p) => p.tokens));
+  const later = points.filter((p) => p.tokens >= from).map((p) => p.value);
+  const [least, most] = [minOf(later), maxOf(later)];
+  const top = most + 0.1 * (most - least);
+  return most > least && maxOf(points.map((p) => p.value)) - least > 2 * (top - least) ? { top } : null;
+}
+
+/** The stretches of a curve below a cut, each from and to where it crosses the cut. */
+export function below(points: readonly Point[], { top }: Cut): Point[] {
+  return points.flatMap((point, i) => {
+    const before = points[i - 1];
+    const crosses = before !== undefined && before.value > top !== point.value > top;
+    const share = crosses ? (top - before.value) / (point.value - before.value) : 0;
+    const edge = crosses ? [{ tokens: before.tokens + share * (point.tokens - before.tokens), value: top }] : [];
+    // What lies above is a gap, so that a line is not drawn across it.
+    if (point.value <= top) return [...edge, point];
+    return [...edge, { tokens: edge[0]?.tokens ?? point.tokens, value: NaN }];
+  });
+}
+
+/** The means of at most `count` stretches of a noisy series, at their last points' tokens. */
+export function smoothed(points: readonly Point[], count: number): readonly Point[] {
+  const size = Math.ceil(points.length / count);
+  if (size <= 1) return points;
+  return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
+    const own = points.slice(i * size, (i + 1) * size);
+    const value = own.reduce((sum, p) => sum + p.value, 0) / own.length;
+    return { tokens: at(own, own.length - 1).tokens, value };
+  });
+}
+
 /** A report of a thousand runs stays a few megabytes: a plot holds so many points whatever the number of its curves. */
 function budgetOf(designs: readonly DrawnDesign[]): Budget {
   const runs = designs.reduce((sum, design) => sum + design.runs.length, 0);
@@ -80,16 +135,19 @@ function curveMarks(
   { style, runs }: DrawnDesign,
   seriesOf: (r: RunRecord) => readonly Point[],
   width: number,
-  budget: Budget,
+  { budget, cut }: { readonly budget: Budget; readonly cut: Cut | null },
 ) {
+  const shown = (points: readonly Point[]) => (cut === null ? points : below(points, cut));
   const all = runs.map(({ summary, record }) => ({ seed: summary.seed, points: seriesOf(record) }));
-  const seeds = all.filter(({ points }) => points.length > 0);
-  const mean = seeds.length === 1 ? (seeds[0]?.points ?? []) : meanOf(seeds.map((s) => s.points));
+  const measured = all.filter(({ points }) => points.length > 0);
+  const seeds = measured.map(({ seed, points }) => ({ seed, points: shown(points) }));
+  const mean = shown(measured.length === 1 ? (measured[0]?.points ?? []) : meanOf(measured.map((s) => s.points)));
   const line = { x: 'tokens', y: 'value', stroke: style.color, className: style.className, ...dash(style) };
   const about = seeds.length === 1 ? `seed ${seeds[0]?.seed}` : `mean of ${seeds.length} seeds`;
   const dot = { x: 'tokens', y: 'value', className: style.className };
   // A line of one point would not be seen.
   const single = seeds.flatMap(({ points }) => (points.length === 1 ? points : []));
+  const few = mean.length <= FEW_POINTS ? seeds.flatMap(({ points }) => points) : [];
   return [
     ...(seeds.length === 1
       ? []
@@ -103,10 +161,11 @@ function curveMarks(
           ),
         ]),
     Plot.line(thin(mean, budget.mean), { ...line, strokeWidth: width + 0.4, title: () => `${style.label}, ${about}` }),
-    Plot.dot([...markers(mean, style.index), ...single], {
+    Plot.dot(few, { ...dot, r: 1.8, fill: style.color }),
+    Plot.dot([...markers(mean, style.index), ...single].filter(isDrawn), {
       ...{ ...dot, r: 3.6, stroke: style.color, strokeWidth: 1.4, fill: 'none', symbol: style.symbol },
     }),
-    Plot.dot(thin(mean, budget.tips), {
+    Plot.dot(thin(mean.filter(isDrawn), budget.tips), {
       ...{ ...dot, r: 5, fill: style.color, fillOpacity: 0 },
       title: (p: Point) => `${style.label}, ${about}\n${formatTokens(p.tokens)} tokens: ${p.value.toFixed(3)}`,
     }),
@@ -179,13 +238,34 @@ export interface Curves {
 export function curvesOf(
   designs: readonly DrawnDesign[],
   seriesOf: (r: RunRecord) => readonly Point[],
-  under: readonly Plot.Markish[] = [],
+  { under = [], isCut = false }: { readonly under?: readonly Plot.Markish[]; readonly isCut?: boolean } = {},
 ): Curves {
-  const budget = budgetOf(designs);
+  const series = designs.flatMap(({ runs }) => runs.map(({ record }) => seriesOf(record)));
+  const cut = isCut ? cutOf(series) : null;
+  const how = { budget: budgetOf(designs), cut };
   return {
-    marks: [...under, ...designs.flatMap((design) => curveMarks(design, seriesOf, 2, budget))],
-    series: designs.flatMap(({ runs }) => runs.map(({ record }) => seriesOf(record))),
+    marks: [...under, ...designs.flatMap((design) => curveMarks(design, seriesOf, 2, how))],
+    series: cut === null ? series : series.map((points) => below(points, cut).filter(isDrawn)),
   };
+}
+
+/** A plot of curves whose series are read from whole records. */
+export type RecordPlot = Omit<CurvePlot<unknown>, 'series'> & {
+  readonly series: (record: RunRecord) => readonly Point[];
+};
+
+/** The curves of every design over training tokens, with the levels that the plot asks for. */
+export function curvePlot(
+  { title, yLabel, domain, lines: dashed = [], dotted = [], isCut = false, series }: RecordPlot,
+  designs: readonly DrawnDesign[],
+  size: typeof PANEL,
+): string {
+  const base = { stroke: 'currentColor' };
+  const under = [
+    ...dashed.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.55, strokeDasharray: '5,4' })),
+    ...dotted.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.35, strokeDasharray: '1,4' })),
+  ];
+  return tokensPlot(title, yLabel, curvesOf(designs, series, { under, isCut }), domain, size);
 }
 
 /** `0`, `500 k`, `1.5 M`. */

@@ -20,6 +20,8 @@ interface Cell {
 
 interface Grid {
   readonly title: string;
+  /** What rows and columns are, for the names of the axes. */
+  readonly axes: { readonly rows: string; readonly columns: string };
   readonly rows: readonly { readonly label: string; readonly cells: readonly Cell[] }[];
   readonly columns: readonly string[];
 }
@@ -42,8 +44,8 @@ export function headMapFigure(designs: readonly DrawnDesign[]): string {
   if (rows.length === 0) return '';
   return figure(
     'Retrieval heads over checkpoints',
-    `<div class="maps">${rows.join('')}${scale('retrieval-head score')}</div>`,
-    'Each square is a head, each row a layer (input at the bottom). The score is the mean attention mass from the query ' +
+    `<div class="maps">${scale('retrieval-head score')}${rows.join('')}</div>`,
+    'Each square is an attention head, each row a layer with its place, counted from the input at the bottom, and what it sees. The score is the mean attention mass from the query ' +
       `position onto the needle; heads from ${RETRIEVAL_HEAD_SCORE} on are outlined. Heads have no order: which one ` +
       'becomes a retrieval head differs between seeds.',
     'wide',
@@ -69,7 +71,8 @@ function headGrid({ tokens, layers }: RunHeads): Grid {
     })),
   }));
   const columns = Array.from({ length: numHeads }, (_, i) => String(i));
-  return { title: `${formatTokens(tokens)} tokens`, rows: rows.reverse(), columns };
+  const axes = { rows: 'layer ↑', columns: 'head →' };
+  return { title: `${formatTokens(tokens)} tokens`, axes, rows: rows.reverse(), columns };
 }
 
 /** Needle accuracy by depth and length at the last evaluation, mean over seeds. */
@@ -84,8 +87,8 @@ export function needleFigure(designs: readonly DrawnDesign[]): string {
   if (grids.length === 0) return '';
   return figure(
     'Needle in a haystack',
-    `<div class="maps side">${grids.join('')}${scale('accuracy')}</div>`,
-    'Share of needles whose value is named exactly, by length of the context (rows) and depth of the needle in it ' +
+    `<div class="maps side">${scale('accuracy')}${grids.join('')}</div>`,
+    'A needle is a fact put somewhere into a text that is asked for at the end. Share of needles whose value is named exactly, by length of the context (rows) and depth of the needle in it ' +
       '(columns, 0 is the start), at the last evaluation; mean over seeds.',
     'wide',
   );
@@ -107,7 +110,7 @@ export function needleCheckpointsFigure(designs: readonly DrawnDesign[]): string
   if (rows.length === 0) return '';
   return figure(
     'Needles over checkpoints',
-    `<div class="maps">${rows.join('')}${scale('accuracy')}</div>`,
+    `<div class="maps">${scale('accuracy')}${rows.join('')}</div>`,
     'Share of needles whose value is named exactly, by length of the context (rows) and depth of the needle in it ' +
       '(columns, 0 is the start), from checkpoint to checkpoint.',
     'wide',
@@ -136,7 +139,8 @@ function needleGrid(title: string, needles: readonly Needle[]): Grid {
       return { value, name: name(length, depth, value) };
     }),
   }));
-  return { title, rows, columns: depths.map(percent) };
+  const axes = { rows: 'length (tokens)', columns: 'depth of the needle →' };
+  return { title, axes, rows, columns: depths.map(percent) };
 }
 
 function percent(depth: number): string {
@@ -156,38 +160,36 @@ function gridRow(label: string, grids: readonly Grid[], labelChars: number): str
   return `${heading}<div class="scroll"><div class="grids">${cells}</div></div>`;
 }
 
+/** Room for row labels of `chars` characters, in pixels. */
+const labelRoom = (chars: number): number => (chars > 0 ? 14 + 7 * chars : 4);
+
 /** One grid as SVG, with room for row labels of `labelChars` characters; none for 0, as grids in a row share theirs. */
-function drawGrid({ title, rows, columns }: Grid, labelChars: number): string {
+function drawGrid({ title, axes, rows, columns }: Grid, labelChars: number): string {
   const large = columns.length > MAX_NUMBERED || rows.length > 2 * MAX_NUMBERED;
-  const size = large ? 10 : 32;
-  const left = labelChars > 0 ? 14 + 6.6 * labelChars : 4;
-  const top = 20;
-  const width = left + columns.length * size + 4;
-  const height = top + rows.length * size + 18;
+  const size = large ? 12 : 38;
+  const left = labelRoom(labelChars === 0 ? 0 : Math.max(labelChars, axes.rows.length));
+  const top = 40;
+  // The titles above and below may be wider than the cells.
+  const inner = Math.max(columns.length * size, 7 * Math.max(title.length, axes.columns.length));
+  const [width, height] = [left + inner + 4, top + rows.length * size + 36];
   const cells = rows.flatMap(({ cells: list }, i) =>
     list.map((cell, j) => drawCell(cell, left + j * size, top + i * size, size)),
   );
-  const labels =
-    labelChars > 0
-      ? rows.map(
-          ({ label }, i) =>
-            `<text x="${left - 6}" y="${top + (i + 0.5) * size}" dy="0.35em" text-anchor="end">${escapeHtml(label)}</text>`,
-        )
-      : [];
-  const widest = 8 + 6.6 * maxOf(columns.map((text) => text.length));
-  const every = Math.ceil(widest / size);
-  const ticks = columns.flatMap((text, j) =>
+  const text = (x: number, y: number, anchor: string, content: string, more = '') =>
+    `<text x="${x}" y="${y}" text-anchor="${anchor}"${more}>${escapeHtml(content)}</text>`;
+  const named = labelChars > 0 ? [text(left - 6, top - 8, 'end', axes.rows, ' class="tick"')] : [];
+  const labels = rows.map(({ label }, i) => text(left - 6, top + (i + 0.5) * size, 'end', label, ' dy="0.35em"'));
+  const every = Math.ceil((8 + 7 * maxOf(columns.map((name) => name.length))) / size);
+  const ticks = columns.flatMap((name, j) =>
     j % every === 0
-      ? [
-          `<text x="${left + (j + 0.5) * size}" y="${height - 5}" text-anchor="middle" class="tick">${escapeHtml(text)}</text>`,
-        ]
+      ? [text(left + (j + 0.5) * size, top + rows.length * size + 14, 'middle', name, ' class="tick"')]
       : [],
   );
-  const middle = left + (columns.length * size) / 2;
   return (
     `<svg role="img" aria-label="${escapeHtml(title)}" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
-    `class="grid"><text x="${middle}" y="13" text-anchor="middle">${escapeHtml(title)}</text>` +
-    `${labels.join('')}${cells.join('')}${ticks.join('')}</svg>`
+    `class="grid">${text(left, 14, 'start', title, ' class="title"')}${named.join('')}` +
+    `${labelChars > 0 ? labels.join('') : ''}${cells.join('')}${ticks.join('')}` +
+    `${text(left, top + rows.length * size + 31, 'start', axes.columns, ' class="tick"')}</svg>`
   );
 }
 
@@ -196,9 +198,11 @@ function drawCell({ value, name, marked }: Cell, x: number, y: number, size: num
   const opacity = value === null ? 0 : Math.min(1, Math.max(0, value));
   const box = `x="${x + 1}" y="${y + 1}" width="${size - 2}" height="${size - 2}" rx="${size > 20 ? 3 : 1}"`;
   const rect = `<rect ${box} class="empty"/><rect ${box} class="heat${marked === true ? ' marked' : ''}" fill-opacity="${opacity.toFixed(3)}"/>`;
+  // Every cell says its number, so that 0.05 can be told from 0 where both look empty.
+  const number = value === null ? '' : Number(value.toFixed(2)) === 1 ? '1' : value.toFixed(2).replace(/^0/, '');
   const label =
-    size > 20 && value !== null && value >= 0.095
-      ? `<text x="${x + size / 2}" y="${y + size / 2}" dy="0.35em" text-anchor="middle" class="${opacity > 0.5 ? 'on' : 'off'}">${value.toFixed(2).replace(/^0/, '')}</text>`
+    size > 20
+      ? `<text x="${x + size / 2}" y="${y + size / 2}" dy="0.35em" text-anchor="middle" class="${opacity > 0.5 ? 'on' : 'off'}">${number}</text>`
       : '';
   return `<g><title>${escapeHtml(`${name}: ${text}`)}</title>${rect}${label}</g>`;
 }

@@ -11,12 +11,17 @@ export function figure(
   title: string,
   content: string,
   caption: string,
-  size: 'panels' | 'wide' | 'half' = 'panels',
+  size: 'panels' | 'wide' | 'half' | 'hero' = 'panels',
 ): string {
   return (
     `<figure class="${size}"><h3>${escapeHtml(title)}</h3><div class="plots">${content}</div>` +
     `<figcaption>${escapeHtml(caption)}</figcaption></figure>`
   );
+}
+
+/** A plot for pages with room, and the same for narrow ones: style sheets show one of them. */
+export function inTwoSizes(wide: string, narrow: string): string {
+  return `<div class="at-wide">${wide}</div><div class="at-narrow">${narrow}</div>`;
 }
 
 /** One of several small plots in a figure. */

@@ -3,7 +3,7 @@
  * drawn.
  */
 import type { Group } from './report-data.js';
-import { curvesOf, dash, labelMargin, lines, tokensPlot, WIDE, type DrawnDesign } from './curves.js';
+import { curvesOf, dash, HALF, labelMargin, lines, PANEL_SIZE, tokensPlot, type DrawnDesign } from './curves.js';
 import { type RunRecord, STRONGEST_HEADS, strongestHeads } from '../study/index.js';
 import {
   ANALYSES,
@@ -22,13 +22,9 @@ import {
 } from '../lab/index.js';
 import { figure, panel } from './html.js';
 import { limitsFigure } from './limit-plots.js';
-import { drawPlot, Plot, type SeriesStyle } from './plot.js';
+import { drawPlot, Plot, tickLabel, type SeriesStyle } from './plot.js';
 import { formatBins, significant, maxOf } from '../core/index.js';
 import type { Point, StepSchema } from '../run/index.js';
-
-const HALF = { ...WIDE, width: 520, height: 330 };
-/** Panels of two or three in a row are drawn at the size that they are shown in. */
-const PANEL_SIZE = { ...WIDE, width: 340, height: 250, marginRight: 22 };
 
 /** What every finding says of itself. */
 interface Found {
@@ -270,8 +266,8 @@ function distanceFigure(shown: DistanceFigure<Found>, { designs, last }: Drawing
   const svg = drawPlot(`${shown.label} by distance`, {
     ...HALF,
     marginLeft: 56,
-    x: { type: 'log', label: 'distance (tokens) →', grid: true, ticks: 5, tickFormat: '~s' },
-    y: { type: 'log', label: `↑ ${shown.axis}`, grid: true, ticks: 5, tickFormat: '.0e' },
+    x: { type: 'log', label: 'distance (tokens) →', grid: true, ticks: 5, tickFormat: tickLabel },
+    y: { type: 'log', label: `↑ ${shown.axis}`, grid: true, ticks: 5, tickFormat: tickLabel },
     marks,
   });
   return figure(shown.title, svg, caption, 'half');

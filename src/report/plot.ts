@@ -42,7 +42,7 @@ export function drawPlot(label: string, options: Plot.PlotOptions): string {
   // Neither library's types fit without the DOM's own, which this project does not load.
   const page = parseHTML('<!doctype html><html><body></body></html>') as unknown as { document: never };
   const svg: unknown = Plot.plot({
-    style: { fontSize: '12px' },
+    style: { fontSize: '13px' },
     ...options,
     document: page.document,
     ariaLabel: label,

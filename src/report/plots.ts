@@ -1,44 +1,112 @@
 /** The figures of a report. Each returns a complete `<figure>`, or nothing where its data were not measured. */
-import { formatTokens, maxOf, minOf, significant } from '../core/index.js';
-import type { CurvePlot, FigureSpec, FigureView, SpecialFigure } from '../lab/index.js';
+import { formatTokens, maxOf, significant } from '../core/index.js';
+import type { Crossing, CurvePlot, FigureSpec, FigureView, SpecialFigure } from '../lab/index.js';
 import type { CompareOptions, RunSummary } from '../study/index.js';
 import { viewOf, type Group } from './report-data.js';
 import {
-  curvesOf,
+  curvePlot,
   dash,
+  HALF,
+  HERO,
   labelMargin,
   lines,
   markers,
   PANEL,
   tick,
-  tokensPlot,
   WIDE,
   type DrawnDesign,
+  type RecordPlot,
 } from './curves.js';
 import { headMapFigure, needleFigure } from './head-maps.js';
-import { figure, panel } from './html.js';
+import { figure, inTwoSizes, panel } from './html.js';
 import { measureFigures, outcomeOf, type MeasureFigure } from './measured.js';
-import { drawPlot, Plot, roomyDomain, tickLabel } from './plot.js';
+import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
+import { positionFigure } from './position-figure.js';
+import { trainingFigure } from './training-figures.js';
 
-/** The figures of a group: those of every measure, and the end of the runs at long range against their loss. */
+/** The figures of a group: the one to be seen first, and all others in order. */
+export interface GroupFigures {
+  /** Empty where nothing was measured over training. */
+  readonly hero: string;
+  readonly others: readonly string[];
+}
+
+/** Where figures stand that are of no single measure: the ends of runs, and what training logs. */
+const [END_ORDER, TRAINING_ORDER] = [50, 85];
+
+/** The figures of a group: those of every measure, the end of the runs at long range against their loss, training. */
 export function groupFigures(
   group: Group,
   designs: readonly DrawnDesign[],
   ended: readonly DrawnDesign[],
   compare: CompareOptions,
-): string[] {
-  const view: FigureView = { ...viewOf(group, compare), beyond: group.beyond, chance: group.chance };
-  const drawn = measureFigures().map((figure) => ({
+): GroupFigures {
+  const view = figureView(group, compare);
+  const all = measureFigures();
+  const main = mainPlot(all, designs, view);
+  const drawn = all.map((figure) => ({
     order: figure.spec.order,
-    html: drawFigure(figure, designs, ended, view),
+    html: drawFigure(figure, { designs, ended, view, main: main?.figure === figure ? main.plot : null }),
   }));
-  return [...drawn, { order: END_ORDER, html: endFigure(ended, view) }]
+  const others = [
+    ...drawn,
+    { order: END_ORDER, html: endFigure(ended, view) },
+    { order: TRAINING_ORDER, html: trainingFigure(designs) },
+  ]
     .sort((a, b) => a.order - b.order)
-    .map(({ html }) => html);
+    .flatMap(({ html }) => (html === '' ? [] : [html]));
+  return { hero: main === null ? '' : heroFigure(main, designs), others };
 }
 
-/** Where the ends of runs stand among the figures of measures. */
-const END_ORDER = 50;
+/** What figures need to know of a group. */
+export function figureView(group: Group, compare: CompareOptions): FigureView {
+  return { ...viewOf(group, compare), beyond: group.beyond, chance: group.chance };
+}
+
+/** The plot that is drawn large, and the figure that it is taken from. */
+interface Main {
+  readonly figure: MeasureFigure;
+  readonly plot: RecordPlot;
+  readonly caption: string;
+}
+
+/** The first plot that its measure calls the main one, of those that have data. */
+export function mainPlot(
+  figures: readonly MeasureFigure[],
+  designs: readonly DrawnDesign[],
+  view: FigureView,
+): Main | null {
+  const records = designs.flatMap((design) => design.runs.map(({ record }) => record));
+  for (const figure of figures) {
+    const { spec, runOf } = figure;
+    if (spec.draw !== 'panels' && spec.draw !== 'curves') continue;
+    const plots = spec.draw === 'curves' ? [spec.plot] : spec.panels(records.map(runOf), view);
+    const plot = plots.find(({ isMain }) => isMain === true);
+    if (plot === undefined || records.every((record) => plot.series(runOf(record)).length === 0)) continue;
+    const caption = spec.draw === 'curves' ? spec.caption : spec.caption(view);
+    return { figure, plot: ofRecords(plot, runOf), caption };
+  }
+  return null;
+}
+
+const ofRecords = (plot: CurvePlot<unknown>, runOf: MeasureFigure['runOf']): RecordPlot => ({
+  ...plot,
+  series: (record) => plot.series(runOf(record)),
+});
+
+/** The main plot in two sizes, of which a page shows the one that its width has room for. */
+function heroFigure({ figure: { spec }, plot, caption }: Main, designs: readonly DrawnDesign[]): string {
+  const heading = spec.draw === 'panels' ? `${spec.heading}: ${lowered(plot.title)}` : plot.title;
+  const isLarge = designs.reduce((sum, { runs }) => sum + runs.length, 0) > MOST_TWICE;
+  const wide = curvePlot(plot, designs, HERO);
+  const plots = isLarge ? wide : inTwoSizes(wide, curvePlot(plot, designs, HALF));
+  return figure(heading, plots, `${caption}${lines(designs)}`, 'hero');
+}
+
+/** Figures of more runs than this are drawn once. */
+const MOST_TWICE = 100;
+
+const lowered = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1);
 
 /** Figures whose drawing is their own. */
 const SPECIAL: Readonly<
@@ -49,28 +117,30 @@ const SPECIAL: Readonly<
   'loss by position': (_, ended) => positionFigure(ended),
 };
 
-function drawFigure(
-  { spec, runOf }: MeasureFigure,
-  designs: readonly DrawnDesign[],
-  ended: readonly DrawnDesign[],
-  view: FigureView,
-): string {
+interface Drawing {
+  readonly designs: readonly DrawnDesign[];
+  readonly ended: readonly DrawnDesign[];
+  readonly view: FigureView;
+  /** The plot of this figure that is drawn elsewhere. */
+  readonly main: RecordPlot | null;
+}
+
+function drawFigure({ spec, runOf }: MeasureFigure, { designs, ended, view, main }: Drawing): string {
   const runs = designs.flatMap((design) => design.runs.map(({ record }) => runOf(record)));
   switch (spec.draw) {
     case 'curves': {
-      if (runs.every((run) => spec.plot.series(run).length === 0)) return '';
-      const size = { ...WIDE, width: 520, height: 330 };
-      return figure(
-        spec.heading,
-        curvePlot(spec.plot, runOf, designs, size),
-        `${spec.caption}${lines(designs)}`,
-        'half',
-      );
+      if (main !== null || runs.every((run) => spec.plot.series(run).length === 0)) return '';
+      const plot = curvePlot(ofRecords(spec.plot, runOf), designs, HALF);
+      return figure(spec.heading, plot, `${spec.caption}${lines(designs)}`, 'half');
     }
     case 'panels': {
-      const panels = spec.panels(runs, view).map((plot) => panel(plot.title, curvePlot(plot, runOf, designs, PANEL)));
+      const panels = spec
+        .panels(runs, view)
+        .filter(({ title }) => title !== main?.title)
+        .map((plot) => panel(plot.title, curvePlot(ofRecords(plot, runOf), designs, PANEL)));
       if (panels.length === 0) return '';
-      return figure(spec.heading, panels.join(''), `${spec.caption(view)}${lines(designs)}`);
+      const rest = main === null ? '' : `The other distances; ${lowered(main.title)} stands on top of the page. `;
+      return figure(spec.heading, panels.join(''), `${rest}${spec.caption(view)}${lines(designs)}`);
     }
     case 'against':
       return againstFigure(spec, runOf, designs);
@@ -79,21 +149,6 @@ function drawFigure(
     default:
       return SPECIAL[spec.draw](designs, ended);
   }
-}
-
-function curvePlot(
-  { title, yLabel, domain, lines: dashed = [], dotted = [], series }: CurvePlot<unknown>,
-  runOf: MeasureFigure['runOf'],
-  designs: readonly DrawnDesign[],
-  size: typeof PANEL,
-): string {
-  const base = { stroke: 'currentColor' };
-  const rules = [
-    ...dashed.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.55, strokeDasharray: '5,4' })),
-    ...dotted.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.35, strokeDasharray: '1,4' })),
-  ];
-  const curves = curvesOf(designs, (record) => series(runOf(record)), rules);
-  return tokensPlot(title, yLabel, curves, domain, size);
 }
 
 /** One number against another: a line per seed through its evaluations, in the design's color, marks in its shape. */
@@ -114,7 +169,7 @@ function againstFigure(
   if (drawn.length === 0) return '';
   const x = roomyDomain(drawn.flatMap(({ points }) => points.map((point) => point.x)));
   const svg = drawPlot(spec.heading, {
-    ...{ ...WIDE, width: 520, height: 330 },
+    ...HALF,
     x: {
       ...{ tickFormat: tickLabel, label: spec.xLabel, grid: true, ticks: 6, reverse: spec.reversed ?? false },
       ...(x === undefined ? { nice: true } : { domain: x }),
@@ -146,80 +201,94 @@ function crossingsFigure(
     }),
   );
   if (rows.length === 0) return '';
-  const last = maxOf(rows.map((row) => Math.max(row.at.tokens, row.summary.tokens)));
-  const labels = designs.map((design) => design.style.label);
-  const offset = seedOffsets(designs);
-  const marks = rows.flatMap(({ style, summary, at }) => {
-    const dy = offset(summary);
-    const base = { className: style.className, dy };
-    const seed = `${style.label}, seed ${summary.seed}: `;
-    // The crossing lies between two evaluations: the bar shows the gap, the mark the first one that had reached it.
-    if (at.reached) {
-      const title = `${seed}after more than ${formatTokens(at.after)} and at most ${formatTokens(at.tokens)} tokens`;
-      const spot = { x: at.tokens, y: style.label };
-      const bar = { from: at.after, to: at.tokens, y: style.label };
-      return [
-        Plot.ruleY([bar], {
-          ...base,
-          x1: 'from',
-          x2: 'to',
-          y: 'y',
-          stroke: style.color,
-          strokeWidth: 3,
-          strokeOpacity: 0.4,
-        }),
-        Plot.dot([spot], {
-          ...base,
-          x: 'x',
-          y: 'y',
-          r: 5.5,
-          fill: style.color,
-          symbol: style.symbol,
-          title: () => title,
-        }),
-      ];
-    }
-    const title = `${seed}not within ${formatTokens(at.tokens)} tokens`;
-    const arrow = { x1: at.tokens, x2: at.tokens + 0.07 * last, y: style.label };
-    return [
-      Plot.arrow([arrow], {
-        ...base,
-        x1: 'x1',
-        x2: 'x2',
-        y1: 'y',
-        y2: 'y',
-        stroke: style.color,
-        strokeWidth: 2,
-        headLength: 9,
-      }),
-      Plot.dot([{ x: at.tokens, y: style.label }], {
-        ...{ ...base, x: 'x', y: 'y', r: 5.5, stroke: style.color, strokeWidth: 2, fill: 'var(--card)' },
-        ...{ symbol: style.symbol, title: () => title },
-      }),
-    ];
-  });
-  const svg = drawPlot(spec.label(view), {
-    ...WIDE,
-    marginLeft: labelMargin(labels),
-    height: 70 + labels.length * Math.max(34, 16 * maxOf(designs.map((d) => d.runs.length))),
-    x: { label: 'training tokens →', ticks: 7, tickFormat: tick, domain: [0, last === 0 ? 1 : 1.1 * last], grid: true },
-    y: { type: 'point', domain: labels, label: null, tickSize: 0 },
-    marks: [Plot.ruleX([last], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '5,4' }), ...marks],
-  });
+  const shown = designs.filter(({ style }) => rows.some((row) => row.style === style));
+  const wide = crossingsPlot(spec.label(view), rows, shown, true);
   return figure(
     spec.heading(view),
-    svg,
+    rows.length > MOST_TWICE ? wide : inTwoSizes(wide, crossingsPlot(spec.label(view), rows, shown, false)),
     `${spec.caption(view)}; one mark per seed, at the first evaluation that reached it, with a bar back to the ` +
       'evaluation before. Open mark with an arrow: not reached by the last evaluation, so later than that or never.',
     'wide',
   );
 }
 
-/** Where the seeds of one design sit above and below its line. */
-function seedOffsets(designs: readonly DrawnDesign[]): (run: RunSummary) => number {
+/** A run and when it crossed a threshold. */
+interface CrossingRow {
+  readonly style: SeriesStyle;
+  readonly summary: RunSummary;
+  readonly at: Crossing;
+}
+
+/** A row a design: its name to the left, or above its marks where the page is narrow. */
+function crossingsPlot(
+  label: string,
+  rows: readonly CrossingRow[],
+  designs: readonly DrawnDesign[],
+  isWide: boolean,
+): string {
+  const last = maxOf(rows.map((row) => Math.max(row.at.tokens, row.summary.tokens)));
+  const labels = designs.map((design) => design.style.label);
+  const seeds = maxOf(designs.map((d) => d.runs.length));
+  const gap = Math.min(14, 70 / seeds);
+  const offset = seedOffsets(designs, gap);
+  const rowHeight = Math.max(34, (gap + 2) * seeds) + (isWide ? 0 : 26);
+  const down = isWide ? 0 : 10;
+  const names = Plot.text(labels, {
+    ...{ x: () => 0, y: (text: string) => text, dy: 8 - rowHeight / 2, dx: 2, textAnchor: 'start', fontWeight: 600 },
+  });
+  return drawPlot(label, {
+    ...(isWide ? WIDE : { ...HALF, marginLeft: 14 }),
+    ...(isWide ? { marginLeft: labelMargin(labels), width: 880 } : {}),
+    height: 70 + labels.length * rowHeight,
+    x: {
+      ...{ label: 'training tokens →', ticks: isWide ? 7 : 4, tickFormat: tick, grid: true },
+      domain: [0, last === 0 ? 1 : 1.1 * last],
+    },
+    y: { type: 'point', domain: labels, label: null, tickSize: 0, ...(isWide ? {} : { axis: null }) },
+    marks: [
+      Plot.ruleX([last], { stroke: 'currentColor', strokeOpacity: 0.35, strokeDasharray: '5,4' }),
+      ...(isWide ? [] : [names]),
+      ...rows.flatMap((row) => crossingMarks(row, offset(row.summary) + down, last)),
+    ],
+  });
+}
+
+/** The crossing lies between two evaluations: the bar shows the gap, the mark the first one that had reached it. */
+function crossingMarks({ style, summary, at }: CrossingRow, dy: number, last: number): Plot.Markish[] {
+  const base = { className: style.className, dy };
+  const seed = `${style.label}, seed ${summary.seed}: `;
+  const spot = { x: at.tokens, y: style.label };
+  const place = { x: 'x', y: 'y', r: 5.5, symbol: style.symbol };
+  if (at.reached) {
+    const title = `${seed}after more than ${formatTokens(at.after)} and at most ${formatTokens(at.tokens)} tokens`;
+    const bar = { from: at.after, to: at.tokens, y: style.label };
+    const line = { x1: 'from', x2: 'to', y: 'y', stroke: style.color, strokeWidth: 3, strokeOpacity: 0.4 };
+    return [
+      Plot.ruleY([bar], { ...base, ...line }),
+      Plot.dot([spot], { ...base, ...place, fill: style.color, title: () => title }),
+    ];
+  }
+  const title = `${seed}not within ${formatTokens(at.tokens)} tokens`;
+  const arrow = { x1: at.tokens, x2: at.tokens + 0.07 * last, y: style.label };
+  const line = { x1: 'x1', x2: 'x2', y1: 'y', y2: 'y', stroke: style.color, strokeWidth: 2, headLength: 9 };
+  return [
+    Plot.arrow([arrow], { ...base, ...line }),
+    Plot.dot([spot], {
+      ...base,
+      ...place,
+      stroke: style.color,
+      strokeWidth: 2,
+      fill: 'var(--card)',
+      title: () => title,
+    }),
+  ];
+}
+
+/** Where the seeds of one design sit above and below its line, `gap` pixels apart. */
+function seedOffsets(designs: readonly DrawnDesign[], gap: number): (run: RunSummary) => number {
   const offsets = new Map<string, number>();
   for (const { runs } of designs) {
-    runs.forEach(({ summary }, i) => offsets.set(summary.name, (i - (runs.length - 1) / 2) * 14));
+    runs.forEach(({ summary }, i) => offsets.set(summary.name, (i - (runs.length - 1) / 2) * gap));
   }
   return (run) => offsets.get(run.name) ?? 0;
 }
@@ -245,7 +314,7 @@ function endFigure(designs: readonly DrawnDesign[], view: FigureView): string {
     }),
   );
   const svg = drawPlot(`Final loss against ${name}`, {
-    ...{ ...WIDE, width: 520, height: 330, inset: 12 },
+    ...{ ...HALF, inset: 12 },
     x: {
       tickFormat: tickLabel,
       label: 'held-out loss at the end (nats per token) →',
@@ -262,62 +331,4 @@ function endFigure(designs: readonly DrawnDesign[], view: FigureView): string {
     `One mark per run at its last evaluation: held-out loss, and ${name}. Up and to the left is better.`,
     'half',
   );
-}
-
-/** Loss by position in the sequence at the last evaluation, mean over seeds. */
-function positionFigure(designs: readonly DrawnDesign[]): string {
-  const curves = designs.flatMap(({ style, runs }) => {
-    const lists = runs.flatMap(({ record }) => {
-      const losses = record.evals.at(-1)?.perPositionLoss;
-      return losses == null ? [] : [losses];
-    });
-    // Runs of one design may differ in length; positions that only some have would mix different sets of seeds.
-    const length = minOf(lists.map((l) => l.length));
-    if (lists.length === 0) return [];
-    const mean = Array.from({ length }, (_, i) => lists.reduce((sum, l) => sum + (l[i] ?? NaN), 0) / lists.length);
-    return [{ style, points: average(mean, 96) }];
-  });
-  if (curves.length === 0) return '';
-  const drawn = curves.flatMap((curve) => curve.points);
-  const losses = roomyDomain(drawn.map((p) => p.value));
-  const places = roomyDomain(drawn.map((p) => p.at));
-  const svg = drawPlot('Loss by position', {
-    ...{ ...WIDE, width: 520, height: 330 },
-    marginLeft: 62,
-    x: {
-      label: 'position in the sequence (tokens) →',
-      grid: true,
-      ...(places === undefined ? {} : { domain: places }),
-    },
-    y: {
-      ...{ label: '↑ loss (nats per token)', grid: true, tickFormat: tickLabel },
-      ...(losses === undefined ? { nice: true } : { domain: losses }),
-    },
-    marks: curves.flatMap(({ style, points }) => [
-      Plot.lineY(points, {
-        ...{ x: 'at', y: 'value', stroke: style.color, strokeWidth: 2, className: style.className },
-        ...dash(style),
-        title: () => style.label,
-      }),
-      Plot.dot(markers(points, style.index), {
-        ...{ x: 'at', y: 'value', r: 3.6, stroke: style.color, fill: 'none', symbol: style.symbol },
-        className: style.className,
-      }),
-    ]),
-  });
-  return figure(
-    'Loss by position',
-    svg,
-    'Held-out loss by place in the sequence at the last evaluation, mean over seeds: what more context is worth.',
-    'half',
-  );
-}
-
-/** The means of at most `count` equal stretches. */
-function average(values: readonly number[], count: number): { at: number; value: number }[] {
-  const size = Math.max(1, Math.ceil(values.length / count));
-  return Array.from({ length: Math.ceil(values.length / size) }, (_, i) => {
-    const part = values.slice(i * size, (i + 1) * size).filter((v) => Number.isFinite(v));
-    return { at: i * size + (size - 1) / 2, value: part.reduce((a, b) => a + b, 0) / part.length };
-  });
 }

@@ -16,10 +16,10 @@ function palette(colors: readonly string[]): string {
 
 const LIGHT_THEME = `color-scheme: light; --bg: #f6f6f3; --card: #ffffff; --ink: #1b2024; --soft: #59636d; --line: #dfe0da;
   --accent: #0067b0; --good: #00754f; --good-bg: #e2f3eb; --flat: #59636d; --flat-bg: #ececea; --open: #8a5a00; --open-bg: #fbf0d9;
-  --heat: #0067b0; --empty: #eff0ec; --on: #ffffff; ${palette(LIGHT)}`;
+  --shade: rgb(0 0 0 / 14%); --heat: #0067b0; --empty: #eff0ec; --on: #ffffff; ${palette(LIGHT)}`;
 const DARK_THEME = `color-scheme: dark; --bg: #111417; --card: #1a1e22; --ink: #e6e8ea; --soft: #9aa5af; --line: #2d343a;
   --accent: #62b0f5; --good: #5ad6a8; --good-bg: #12352a; --flat: #a9b2ba; --flat-bg: #2a3036; --open: #f0bf63; --open-bg: #3a2d12;
-  --heat: #62b0f5; --empty: #23292e; --on: #0c1116; ${palette(DARK)}`;
+  --shade: rgb(255 255 255 / 9%); --heat: #62b0f5; --empty: #23292e; --on: #0c1116; ${palette(DARK)}`;
 
 /** The style sheet of the report. */
 export const STYLE = `
@@ -28,7 +28,7 @@ export const STYLE = `
 :root[data-theme="light"] { ${LIGHT_THEME} }
 :root[data-theme="dark"] { ${DARK_THEME} }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+body { --surface: var(--bg); margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main, header { max-width: 1120px; margin: 0 auto; padding: 0 20px; }
 header { padding-top: 28px; display: flex; gap: 16px; align-items: flex-start; justify-content: space-between; }
 main { padding-bottom: 60px; }
@@ -42,7 +42,7 @@ button { font: inherit; color: inherit; background: none; border: 1px solid var(
 button:hover, button:focus-visible { border-color: var(--accent); }
 #theme { font-size: 0.85rem; color: var(--soft); white-space: nowrap; }
 .questions { display: grid; gap: 14px; }
-.question, figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; margin: 0; }
+.question, figure { --surface: var(--card); background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; margin: 0; }
 .question ul { list-style: none; margin: 0; padding: 0; display: grid; gap: 10px; }
 .question li { display: grid; grid-template-columns: 9.5em 1fr; gap: 12px; align-items: start; }
 .badge { font-size: 0.78rem; font-weight: 600; border-radius: 999px; padding: 2px 10px; text-align: center; margin-top: 2px; }
@@ -55,18 +55,27 @@ figure.half { grid-column: span 1; }
 figure.panels .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(236px, 1fr)); gap: 14px 10px; }
 .panel { display: grid; align-content: end; }
 .panel svg { width: 100%; max-width: 340px; }
-figure.wide > .plots { overflow-x: auto; }
+figure.wide > .plots, .scroll { overflow-x: auto; background:
+  linear-gradient(to right, var(--surface) 30%, transparent) left / 40px 100% no-repeat local,
+  linear-gradient(to left, var(--surface) 30%, transparent) right / 40px 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) left / 14px 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) right / 14px 100% no-repeat scroll; }
 figure.wide > .plots > svg { min-width: 640px; }
+.more::before { content: "scroll sideways for more →"; display: block; position: sticky; left: 0; width: max-content; font-size: 0.8rem; color: var(--soft); padding-bottom: 4px; }
+.at-narrow { display: none; }
+figure.hero .plots > svg, .at-wide > svg { width: 100%; max-width: 1040px; }
+.at-narrow > svg, figure.half .plots > svg { width: 100%; max-width: 560px; }
 figcaption { color: var(--soft); font-size: 0.85rem; margin-top: 10px; max-width: 90ch; }
 svg { display: block; max-width: 100%; height: auto; overflow: visible; --plot-background: var(--card); }
 svg text { white-space: pre; }
-svg.grid { flex: none; max-width: none; font: 12px system-ui, sans-serif; fill: currentColor; }
-svg.grid .tick { fill: var(--soft); font-size: 11px; }
+svg.grid { flex: none; max-width: none; font: 13px system-ui, sans-serif; fill: currentColor; }
+svg.grid .tick { fill: var(--soft); font-size: 12px; }
+svg.grid .title { font-weight: 600; }
 svg.grid .empty { fill: var(--empty); }
 svg.grid .heat { fill: var(--heat); }
 svg.grid .marked { stroke: var(--ink); stroke-width: 1.5; }
-svg.grid text.on { fill: var(--on); font-size: 10.5px; }
-svg.grid text.off { font-size: 10.5px; }
+svg.grid text.on { fill: var(--on); font-size: 12px; }
+svg.grid text.off { font-size: 12px; fill: var(--soft); }
 .maps { display: grid; gap: 14px; }
 .maps.side { grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); }
 .maps.side .scale { grid-column: 1 / -1; }
@@ -79,7 +88,6 @@ svg.grid text.off { font-size: 10.5px; }
 .legend button[aria-pressed="false"] { opacity: 0.4; text-decoration: line-through; }
 .legend svg { overflow: visible; }
 .legend .layers { color: var(--soft); font-family: ui-monospace, monospace; font-size: 0.8rem; }
-.scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.86rem; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
@@ -90,8 +98,13 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
 code { font-family: ui-monospace, "SF Mono", Menlo, monospace; font-size: 0.92em; }
 .footnote { color: var(--soft); font-size: 0.85rem; margin-top: 8px; }
 .note { background: var(--open-bg); color: var(--ink); border-radius: 8px; padding: 10px 14px; margin: 12px 0; }
+@media (max-width: 860px) { .figures { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 760px) {
   header { flex-direction: column; }
+  main, header { padding-left: 12px; padding-right: 12px; }
+  .question, figure { padding: 14px 12px; }
+  .at-wide { display: none; }
+  .at-narrow { display: block; }
   .figures { grid-template-columns: minmax(0, 1fr); }
   .question li { grid-template-columns: 1fr; gap: 4px; }
   .badge { justify-self: start; }
@@ -108,6 +121,9 @@ const dark = () => (root.dataset.theme ?? (matchMedia('(prefers-color-scheme: da
 const name = () => { button.textContent = dark() ? 'Light theme' : 'Dark theme'; };
 button.addEventListener('click', () => { root.dataset.theme = dark() ? 'light' : 'dark'; name(); });
 name();
+const scrollable = () => { for (const e of document.querySelectorAll('figure.wide > .plots, .scroll')) e.classList.toggle('more', e.scrollWidth > e.clientWidth + 1); };
+addEventListener('resize', scrollable);
+scrollable();
 const sheet = document.head.appendChild(document.createElement('style'));
 const hidden = new Set();
 for (const b of document.querySelectorAll('[data-series]')) b.addEventListener('click', () => {

@@ -117,6 +117,7 @@ describe('the report of a study', () => {
   it('draws every figure, labeled for screen readers', () => {
     const { texts, document } = pageOf(study(quickstart()));
     expect(texts('figure h3')).toEqual([
+      'Recall by distance, while training: distance 65 to 128, beyond every window',
       'Recall by distance, while training',
       'Tokens until recall beyond every window reaches 0.9',
       'Retrieval heads over checkpoints',
@@ -124,8 +125,16 @@ describe('the report of a study', () => {
       'Strongest retrieval head, while training',
       'Number of retrieval heads, while training',
       'Held-out loss, while training',
+      'Training: loss, learning rate, gradient norm',
       'Loss by position',
     ]);
+    // The main panel stands first and large, and not a second time.
+    expect(texts('figure.hero .at-wide svg, figure.hero .at-narrow svg')).toHaveLength(2);
+    expect(texts('.panel h4').slice(0, 3)).toEqual(['Distance 1 to 16', 'Distance 17 to 32', 'Distance 33 to 64']);
+    expect(texts('.panel h4')).toEqual(expect.arrayContaining(['Training loss', 'Learning rate', 'Gradient norm']));
+    expect(texts('svg.grid')).toContainEqual(expect.stringMatching(/layer ↑.*head →$/));
+    // Small scores can be told from none.
+    expect(texts('svg.grid text')).toEqual(expect.arrayContaining(['.03', '.69']));
     for (const svg of document.querySelectorAll('figure svg')) {
       expect(svg.getAttribute('role')).toBe('img');
       expect(svg.getAttribute('aria-label')).not.toBe('');

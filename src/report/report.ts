@@ -235,13 +235,14 @@ function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyl
   const designs = drawnDesigns(allRuns(group), analyzed, styles);
   // What is drawn as an end is of finished runs.
   const ended = drawnDesigns(group.runs, analyzed, styles);
-  const figures = groupFigures(group, designs, ended, analysis.compare).join('');
+  const { hero, others } = groupFigures(group, designs, ended, analysis.compare);
+  const figures = others.join('');
   const mechanism = mechanismFigures(group, ended);
   const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
-  const drawn =
-    figures === '' ? '' : `<h2>Figures</h2>${legend(analyzed, designs)}<div class="figures">${figures}</div>`;
+  const first = hero === '' ? '' : `${legend(analyzed, designs)}<div class="figures">${hero}</div>`;
+  const drawn = figures === '' ? '' : `<h2>Figures</h2><div class="figures">${figures}</div>`;
   const found = mechanism === '' ? '' : `<h2>The mechanism</h2><div class="figures">${mechanism}</div>`;
-  return `<section>${title}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, analysis.compare)}</section>`;
+  return `<section>${title}${first}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, analysis.compare)}</section>`;
 }
 
 /** What states are called of runs that have not finished; a process that was killed leaves `running` behind. */

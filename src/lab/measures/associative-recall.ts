@@ -280,9 +280,10 @@ export const arMeasure = defineMeasure({
         `held-out document, by how many tokens ago. Dashed: the threshold${arThresholds(view).length > 1 ? 's' : ''}, ` +
         `${list(arThresholds(view).map(String))}.`,
       panels: (runs, view) =>
-        binsOf(runs).map((name) => ({
+        binsOf(runs).map((name, i, all) => ({
           title: `Distance ${name.replace('-', ' to ')}`,
           yLabel: 'top-1 accuracy',
+          isMain: i === all.length - 1,
           domain: [0, 1],
           lines: arThresholds(view),
           series: ({ metrics }) => metrics.get(`eval/ar/accuracy/${name}`) ?? [],
@@ -291,11 +292,13 @@ export const arMeasure = defineMeasure({
     {
       ...{ order: 24, draw: 'panels', heading: 'Loss of associative recall by distance, while training' },
       caption: () =>
-        'Mean loss of the same tokens. The last panel: tokens whose bigram is new in their document, for which there is nothing to copy.',
+        'Mean loss of the same tokens. The last panel: tokens whose bigram is new in their document, for which there is nothing to copy. Axes are ' +
+        'cut where the first steps lie far above all others.',
       panels: (runs) => [
         ...binsOf(runs).map((name) => ({
           title: `Distance ${name.replace('-', ' to ')}`,
           yLabel: 'loss (nats per token)',
+          isCut: true,
           series: ({ metrics }: Run) => metrics.get(`eval/ar/loss/${name}`) ?? [],
         })),
         ...(binsOf(runs).length === 0
@@ -304,6 +307,7 @@ export const arMeasure = defineMeasure({
               {
                 title: 'New bigrams',
                 yLabel: 'loss (nats per token)',
+                isCut: true,
                 series: ({ metrics }: Run) => metrics.get('eval/ar/fresh/loss') ?? [],
               },
             ]),

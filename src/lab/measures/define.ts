@@ -145,6 +145,10 @@ export interface CurvePlot<Result> {
   readonly lines?: readonly number[];
   /** Values at which a dotted line is drawn. */
   readonly dotted?: readonly number[];
+  /** Whether the axis is cut where the first steps lie far above all others. */
+  readonly isCut?: boolean;
+  /** Whether this is what a reader should see first: the first such plot is drawn large, on top of a report. */
+  readonly isMain?: boolean;
   readonly series: (run: MeasuredRun<Result>) => readonly Point[];
 }
 

@@ -102,10 +102,14 @@ export const lossMeasure = defineMeasure({
   figures: [
     {
       ...{ order: 80, draw: 'curves', heading: 'Held-out loss, while training' },
-      caption: 'Weighted mean over held-out sequences.',
+      caption:
+        'How well the next token of unseen sequences is predicted: the mean of −log(probability), in nats; lower is better. ' +
+        'The axis is cut where the first steps lie far above all others.',
       plot: {
         title: 'Held-out loss',
         yLabel: 'loss (nats per token)',
+        isCut: true,
+        isMain: true,
         series: ({ metrics }) => metrics.get('eval/loss') ?? metrics.get('train/loss') ?? [],
       },
     },

@@ -220,6 +220,7 @@ export const recallMeasure = defineMeasure({
         bins.map((bin) => ({
           title: `Distance ${bin.from} to ${bin.to}${beyond && far.some((f) => f.from === bin.from) ? ', beyond every window' : ''}`,
           yLabel: 'recall probability',
+          isMain: bin.from === far.at(-1)?.from,
           domain: [0, 1],
           lines: [threshold],
           dotted: chance === null ? [] : [chance],

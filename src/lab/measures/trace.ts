@@ -132,7 +132,7 @@ export const traceMeasure = defineMeasure({
       ...{ order: 60, draw: 'curves', heading: 'Strongest retrieval head, while training' },
       caption:
         'The largest mean attention mass that any head puts on the needle. Dashed: the score from which we count a head as a ' +
-        `retrieval head, ${RETRIEVAL_HEAD_SCORE}.`,
+        `retrieval head, ${RETRIEVAL_HEAD_SCORE}. Dots: checkpoints, where heads are traced; between them nothing is known.`,
       plot: {
         title: 'Score of the strongest retrieval head',
         yLabel: 'retrieval-head score',
@@ -147,7 +147,7 @@ export const traceMeasure = defineMeasure({
     },
     {
       ...{ order: 70, draw: 'curves', heading: 'Number of retrieval heads, while training' },
-      caption: `Heads with a score of at least ${RETRIEVAL_HEAD_SCORE} at each checkpoint.`,
+      caption: `Heads with a score of at least ${RETRIEVAL_HEAD_SCORE} at each checkpoint (dots); between them nothing is known.`,
       plot: {
         title: 'Number of retrieval heads',
         yLabel: 'heads',
