@@ -1,4 +1,37 @@
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type Plugin } from 'vitest/config';
+
+/**
+ * Binds what a module imports by name once, as it is loaded. The test runner turns an import into an object that is asked at every use,
+ * through one getter for each `export *` on the way: half of the time of the float64 reference. Nothing here imports in circles, and
+ * nothing exports what it changes later, so that what is bound is what would be looked up.
+ */
+const bindImports: Plugin = {
+  name: 'bind-imports',
+  enforce: 'post',
+  transform(code, id) {
+    if (!/\.ts$/.test(id) || id.includes('node_modules')) return null;
+    let bound = 0;
+    let out = code;
+    for (const node of this.parse(code).body.toReversed()) {
+      if (node.type !== 'ImportDeclaration') continue;
+      if (!node.source.value.startsWith('.')) continue;
+      const names = node.specifiers.flatMap((s) =>
+        s.type === 'ImportSpecifier' && s.imported.type === 'Identifier'
+          ? [[s.imported.name, s.local.name] as const]
+          : [],
+      );
+      if (names.length === 0 || names.length < node.specifiers.length) continue;
+      const own = names.map(([imported, local]) => ({ imported, local, alias: `__bound_${bound++}` }));
+      const text =
+        `import { ${own.map(({ imported, alias }) => `${imported} as ${alias}`).join(', ')} } from ${node.source.raw}; ` +
+        `const ${own.map(({ local, alias }) => `${local} = ${alias}`).join(', ')};`;
+      // As many lines as before, so that places in stacks stay what they are.
+      const lines = code.slice(node.start, node.end).split('\n').length - 1;
+      out = out.slice(0, node.start) + text + '\n'.repeat(lines) + out.slice(node.end);
+    }
+    return { code: out, map: null };
+  },
+};
 
 // Tiers: `unit` (under a minute), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
 // (the dashboard in Chromium, where there is one), `torture`
@@ -7,9 +40,9 @@ import { defineConfig } from 'vitest/config';
 // Files of the unit tier share their worker's modules (loading them anew for each file took a quarter of the tier's time); nothing here
 // keeps state in a module.
 const tier = (name: string, include: string[], exclude: string[], timeoutMs: number, isolate = true) => ({
+  plugins: [bindImports],
   test: { name, include, exclude, testTimeout: timeoutMs, hookTimeout: timeoutMs, isolate },
 });
-
 export default defineConfig({
   test: {
     pool: 'forks',

@@ -1,7 +1,7 @@
 /** Primitive ops on float64 numbers, written to be obviously right. */
 import { f64At, at, i32At, sizeOf, stridesOf, type Shape } from '../../core/index.js';
 import type { OpAttrs } from '../../graph/index.js';
-import { broadcastStrides, forEachIndex, numberArray, offsetOf, type NumberArray } from './array.js';
+import { broadcastStrides, numberArray, offsetOf, viewOffsets, type NumberArray } from './array.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -24,51 +24,42 @@ function broadcastData(x: NumberArray, shape: Shape): Float64Array {
   const count = sizeOf(shape);
   if (x.data.length === count) return x.data;
   if (x.data.length === 1) return new Float64Array(count).fill(readF64(x.data, 0));
-  const data = new Float64Array(count);
-  const strides = broadcastStrides(x.shape, shape);
-  forEachIndex(shape, (flat, place) => {
-    data[flat] = readF64(x.data, offsetOf(place, strides));
-  });
-  return data;
+  return view(shape, x, broadcastStrides(x.shape, shape)).data;
 }
 
-/** Reads `x` at coordinates that `where` writes for each coordinate of the result. */
-export function gatherBy(
-  shape: Shape,
-  x: NumberArray,
-  where: (place: readonly number[]) => readonly number[],
-): NumberArray {
+/** The elements of `x` from `base` on, one stride apart along each axis of `shape`. */
+export function view(shape: Shape, x: NumberArray, strides: readonly number[], base = 0): NumberArray {
+  const from = viewOffsets(shape, strides, base);
   const out = numberArray(shape);
-  const strides = stridesOf(x.shape);
-  forEachIndex(shape, (flat, place) => {
-    out.data[flat] = readF64(x.data, offsetOf(where(place), strides));
-  });
+  for (let i = 0; i < from.length; i++) out.data[i] = readF64(x.data, readI32(from, i));
   return out;
+}
+
+/** Writes `x` into `out`, its first element at the coordinates `low`. */
+function writeAt(out: NumberArray, x: NumberArray, low: readonly number[]): void {
+  const strides = stridesOf(out.shape);
+  const to = viewOffsets(x.shape, strides, offsetOf(low, strides));
+  for (let i = 0; i < to.length; i++) out.data[readI32(to, i)] = readF64(x.data, i);
 }
 
 /** Puts `low` elements of `value` before x, and as many after as fill `shape`. */
 export function pad(x: NumberArray, shape: Shape, { low, value }: OpAttrs['pad']): NumberArray {
   const out = numberArray(shape);
   out.data.fill(value);
-  const strides = stridesOf(shape);
-  forEachIndex(x.shape, (flat, place) => {
-    const to = place.map((i, axis) => i + at(low, axis));
-    out.data[offsetOf(to, strides)] = readF64(x.data, flat);
-  });
+  writeAt(out, x, low);
   return out;
 }
 
 /** Tensors one after another along an axis. */
 export function concat(inputs: readonly NumberArray[], shape: Shape, axis: number): NumberArray {
   const out = numberArray(shape);
-  const strides = stridesOf(shape);
   let start = 0;
   for (const x of inputs) {
-    const from = start;
-    forEachIndex(x.shape, (flat, place) => {
-      const to = place.map((i, a) => (a === axis ? i + from : i));
-      out.data[offsetOf(to, strides)] = readF64(x.data, flat);
-    });
+    writeAt(
+      out,
+      x,
+      shape.map((_, a) => (a === axis ? start : 0)),
+    );
     start += at(x.shape, axis);
   }
   return out;
@@ -89,16 +80,11 @@ export function dot(a: NumberArray, b: NumberArray, shape: Shape, attrs: OpAttrs
   const outB = [...pick(rhsBatch, sb), ...none(aFree), ...pick(bFree, sb)];
   const inner = lhsContract.map((i) => at(a.shape, i));
   const [innerA, innerB] = [pick(lhsContract, sa), pick(rhsContract, sb)];
-  const count = sizeOf(inner);
-  const [fromA, fromB] = [new Int32Array(count), new Int32Array(count)];
-  forEachIndex(inner, (i, place) => {
-    fromA[i] = offsetOf(place, innerA);
-    fromB[i] = offsetOf(place, innerB);
-  });
-  forEachIndex(shape, (flat, place) => {
-    const [oa, ob] = [offsetOf(place, outA), offsetOf(place, outB)];
-    out.data[flat] = sumOfProducts(a.data, oa, fromA, b.data, ob, fromB);
-  });
+  const [fromA, fromB] = [viewOffsets(inner, innerA), viewOffsets(inner, innerB)];
+  const [startA, startB] = [viewOffsets(shape, outA), viewOffsets(shape, outB)];
+  for (let i = 0; i < startA.length; i++) {
+    out.data[i] = sumOfProducts(a.data, readI32(startA, i), fromA, b.data, readI32(startB, i), fromB);
+  }
   return out;
 }
 
@@ -128,11 +114,11 @@ export function reduce(
   const kept = x.shape.map((d, i) => (axes.includes(i) ? 1 : d));
   const out = numberArray(shape);
   out.data.fill(start);
-  const strides = broadcastStrides(kept, x.shape);
-  forEachIndex(x.shape, (flat, place) => {
-    const to = offsetOf(place, strides);
-    out.data[to] = f(readF64(out.data, to), readF64(x.data, flat));
-  });
+  const places = viewOffsets(x.shape, broadcastStrides(kept, x.shape));
+  for (let i = 0; i < places.length; i++) {
+    const to = readI32(places, i);
+    out.data[to] = f(readF64(out.data, to), readF64(x.data, i));
+  }
   return out;
 }
 
@@ -151,8 +137,8 @@ export function argmax(x: NumberArray, shape: Shape, axis: number): NumberArray 
 function gatherLines(x: NumberArray, shape: Shape, axis: number, f: (base: number, n: number) => number): NumberArray {
   const out = numberArray(shape);
   const strides = stridesOf(x.shape).filter((_, i) => i !== axis);
-  forEachIndex(shape, (flat, place) => {
-    out.data[flat] = f(offsetOf(place, strides), at(x.shape, axis));
+  viewOffsets(shape, strides).forEach((base, i) => {
+    out.data[i] = f(base, at(x.shape, axis));
   });
   return out;
 }
@@ -164,8 +150,7 @@ export function cumsum(x: NumberArray, { axis, reverse, exclusive }: OpAttrs['cu
   const strides = stridesOf(x.shape);
   const stride = at(strides, axis);
   const lines = x.shape.map((d, i) => (i === axis ? 1 : d));
-  forEachIndex(lines, (_, place) => {
-    const base = offsetOf(place, strides);
+  viewOffsets(lines, strides).forEach((base) => {
     let sum = 0;
     for (let k = 0; k < n; k++) {
       const i = base + (reverse ? n - 1 - k : k) * stride;

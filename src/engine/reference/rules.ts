@@ -1,7 +1,7 @@
 /** The reference rule of every op: float64 in, float64 out. */
-import { got, at, LongsightError } from '../../core/index.js';
+import { got, at, LongsightError, stridesOf } from '../../core/index.js';
 import type { Graph, Node, NodeOf, OpName, Value } from '../../graph/index.js';
-import { fromHost, numberArray, type Arrays, type NumberArray } from './array.js';
+import { fromHost, numberArray, offsetOf, type Arrays, type NumberArray } from './array.js';
 import { cacheAttention, cacheWrite } from './cache.js';
 import * as C from './composites.js';
 import * as P from './primitives.js';
@@ -51,7 +51,13 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   constant: (node) => [fromHost(node.attrs.tensor)],
   iota: (node) => {
     const { shape, axis } = node.attrs;
-    return [P.gatherBy(shape, arange(at(shape, axis)), (place) => [at(place, axis)])];
+    return [
+      P.view(
+        shape,
+        arange(at(shape, axis)),
+        shape.map((_, a) => (a === axis ? 1 : 0)),
+      ),
+    ];
   },
   exp: map(Math.exp),
   log: map(Math.log),
@@ -96,25 +102,32 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   },
   reshape: (node, [x]) => [numberArray(node.attrs.shape, x.data)],
   transpose: (node, [x]) => {
-    const { permutation } = node.attrs;
-    const inverse = permutation.map((_, axis) => permutation.indexOf(axis));
-    return [P.gatherBy(shapeOf(node), x, (place) => inverse.map((i) => at(place, i)))];
+    const own = stridesOf(x.shape);
+    return [
+      P.view(
+        shapeOf(node),
+        x,
+        node.attrs.permutation.map((axis) => at(own, axis)),
+      ),
+    ];
   },
   broadcast: (node, inputs) => [P.elementwise(node.attrs.shape, inputs, (x) => x)],
   slice: (node, [x]) => {
     const { starts, strides } = node.attrs;
-    const where = (place: readonly number[]): number[] => place.map((i, a) => at(starts, a) + i * at(strides, a));
-    return [P.gatherBy(shapeOf(node), x, where)];
+    const own = stridesOf(x.shape);
+    const steps = own.map((stride, a) => stride * at(strides, a));
+    return [P.view(shapeOf(node), x, steps, offsetOf(starts, own))];
   },
   pad: (node, [x]) => [P.pad(x, shapeOf(node), node.attrs)],
   concat: (node, inputs) => [P.concat(inputs, shapeOf(node), node.attrs.axis)],
   split: (node, [x]) => {
     const { axis, sizes } = node.attrs;
+    const strides = stridesOf(x.shape);
     let start = 0;
     return node.outputs.map((v, part) => {
-      const from = start;
+      const base = start * at(strides, axis);
       start += at(sizes, part);
-      return P.gatherBy(v.shape, x, (place) => place.map((i, a) => (a === axis ? i + from : i)));
+      return P.view(v.shape, x, strides, base);
     });
   },
   dot: (node, [a, b]) => [P.dot(a, b, shapeOf(node), node.attrs)],
