@@ -4,6 +4,7 @@
  */
 import type { AnalysisKind } from '../lab/index.js';
 import type { AddCommand } from './terminal/context.js';
+import type { OnStop } from './terminal/stopping.js';
 
 /** A command as the table of commands lists it. */
 export interface CommandEntry {
@@ -12,6 +13,7 @@ export interface CommandEntry {
   readonly usage: string;
   readonly summary: string;
   readonly hidden?: boolean;
+  readonly onStop: OnStop;
   readonly load: () => Promise<AddCommand>;
 }
 
@@ -20,7 +22,7 @@ export interface CommandEntry {
  * loads none.
  */
 const analysis = (kind: AnalysisKind, name: string, summary: string): CommandEntry => ({
-  ...{ name, usage: '[options] <model>', summary },
+  ...{ name, usage: '[options] <model>', summary, onStop: 'begins anew' },
   load: async () => (await import('./analyses/command.js')).analysisCommand(kind),
 });
 
@@ -41,6 +43,7 @@ const FIT: CommandEntry = {
   name: 'fit',
   usage: '[options] <data>',
   summary: 'fit a scaling law to a table of trained models',
+  onStop: 'ends',
   load: async () => (await import('./analyses/fit.js')).addFit,
 };
 
@@ -50,114 +53,133 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'quickstart',
     usage: '[options]',
     summary: 'the study to begin with: window size and when long-range retrieval forms',
+    onStop: 'resumes',
     load: async () => (await import('./commands/study.js')).addQuickstart,
   },
   {
     name: 'study',
     usage: '[options] <file>',
     summary: 'compare designs',
+    onStop: 'resumes',
     load: async () => (await import('./commands/study.js')).addStudy,
   },
   {
     name: 'train',
     usage: '[options] <file>',
     summary: 'train one model',
+    onStop: 'resumesByOption',
     load: async () => (await import('./commands/train.js')).addTrain,
   },
   {
     name: 'eval',
     usage: '[options] <model>',
     summary: 'measure a checkpoint',
+    onStop: 'ends',
     load: async () => (await import('./commands/eval.js')).addEval,
   },
   {
     name: 'trace',
     usage: '[options] <model>',
     summary: 'find retrieval heads',
+    onStop: 'begins anew',
     load: async () => (await import('./commands/trace.js')).addTrace,
   },
   {
     name: 'generate',
     usage: '[options] <model>',
     summary: 'continue prompts',
+    onStop: 'begins anew',
     load: async () => (await import('./commands/generate.js')).addGenerate,
   },
   {
     name: 'ruler',
     usage: '',
     summary: 'long-context tasks: needles, tracking, counting, questions',
+    onStop: 'resumes',
     load: async () => (await import('./commands/ruler.js')).addRuler,
   },
   {
     name: 'choice',
     usage: '[options] <model> <files...>',
     summary: 'multiple choice by log-likelihood',
+    onStop: 'begins anew',
     load: async () => (await import('./commands/choice.js')).addChoice,
   },
   {
     name: 'report',
     usage: '[options] <folder>',
     summary: 'write the report of a run or a study',
+    onStop: 'ends',
     load: async () => (await import('./commands/report.js')).addReport,
   },
   {
     name: 'dashboard',
     usage: '[options] [folders...]',
     summary: 'runs and studies in a browser, live',
+    onStop: 'serves',
     load: async () => (await import('./commands/dashboard.js')).addDashboard,
   },
   {
     name: 'playground',
     usage: '[options]',
     summary: 'two hybrids learn in your browser, side by side',
+    onStop: 'serves',
     load: async () => (await import('./commands/playground.js')).addPlayground,
   },
   {
     name: 'log',
     usage: '',
     summary: 'metrics of runs for TensorBoard, or as tables',
+    onStop: 'ends',
     load: async () => (await import('./commands/log.js')).addLog,
   },
   {
     name: 'cost',
     usage: '[options] <config>',
     summary: 'parameters, FLOPs and cache bytes of a model',
+    onStop: 'ends',
     load: async () => (await import('./commands/cost.js')).addCost,
   },
   {
     name: 'data',
     usage: '',
     summary: 'fetch corpora, make token shards of text',
+    onStop: 'resumes',
     load: async () => (await import('./commands/data.js')).addData,
   },
   {
     name: 'tokenizer',
     usage: '',
     summary: 'train a tokenizer',
+    onStop: 'begins anew',
     load: async () => (await import('./commands/tokenizer.js')).addTokenizer,
   },
   {
     name: 'inspect',
     usage: '[options] <folder>',
     summary: 'what a model saved by Transformers is, and what cannot be imported',
+    onStop: 'ends',
     load: async () => (await import('./commands/inspect.js')).addInspect,
   },
   {
     name: 'parity',
     usage: '[options] <folder>',
     summary: 'compare an imported model with what Transformers computes',
+    onStop: 'ends',
     load: async () => (await import('./commands/parity.js')).addParity,
   },
   {
     name: 'export',
     usage: '[options] <model> <out>',
     summary: 'a trained model as a folder that Transformers loads',
+    onStop: 'ends',
     load: async () => (await import('./commands/export.js')).addExport,
   },
   {
     name: 'doctor',
     usage: '[options]',
     summary: 'check the engines on this machine',
+    onStop: 'begins anew',
     load: async () => (await import('./commands/doctor.js')).addDoctor,
   },
   {
@@ -165,12 +187,14 @@ export const COMMANDS: readonly CommandEntry[] = [
     usage: '[options] <study> <run>',
     summary: '',
     hidden: true,
+    onStop: 'resumes',
     load: async () => (await import('./commands/worker.js')).addWorker,
   },
   {
     name: 'analyze',
     usage: '[options] <folder>',
     summary: 'all analyses of a run or a study, for its report',
+    onStop: 'keeps what is measured',
     load: async () => (await import('./analyses/analyze.js')).addAnalyze,
   },
   ...[...Object.values(ANALYSIS_COMMANDS), FIT].sort((a, b) => (a.name < b.name ? -1 : 1)),

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Help } from 'commander';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import { folderWith, temporaryFolder } from '../../test/support/folders.js';
 import { PRESET_NAMES } from '../model/index.js';
 import { COMMANDS } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
+import { ON_STOP } from './terminal/stopping.js';
 
 const RUN = `model:
   hiddenSize: 8
@@ -242,6 +243,23 @@ describe('the table of commands', () => {
       expect(command.summary()).toBe(summary);
       expect(new Help().subcommandTerm(command)).toBe(`${name} ${usage}`.trimEnd());
       expect(new Help().visibleCommands(program).includes(command)).toBe(hidden !== true);
+    }
+  });
+});
+
+describe('the help of every command', () => {
+  it('says what it does on the signals of people and schedulers', async () => {
+    for (const { name, onStop } of COMMANDS) {
+      const { stdout } = await cli(['help', name]);
+      expect(stdout.replaceAll(/\s+/g, ' '), name).toContain(`Ctrl-C, SIGTERM and SIGUSR1 ${ON_STOP[onStop]}.`);
+    }
+  });
+
+  it('agrees with the table of docs/clusters.md', () => {
+    const docs = readFileSync(new URL('../../docs/clusters.md', import.meta.url), 'utf8');
+    for (const onStop of new Set(COMMANDS.map((command) => command.onStop))) {
+      const names = COMMANDS.filter((command) => command.onStop === onStop && command.hidden !== true);
+      expect(docs).toContain(`| ${names.map(({ name }) => `\`${name}\``).join(', ')} | ${ON_STOP[onStop]} |`);
     }
   });
 });

@@ -5,9 +5,11 @@ import { COMMANDS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
 import { EXIT, reportError } from './terminal/errors.js';
 import { followOutputLinks } from './terminal/outputs.js';
+import { stopHelp } from './terminal/stopping.js';
 
 const EXIT_HELP = `
-Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.interrupted} stopped (the same command, or --resume, goes on).
+Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.interrupted} stopped (the same command, or --resume, goes on),
+${EXIT.again} the same by SIGTERM or SIGUSR1, for schedulers.
 LONGSIGHT_DEBUG=1 adds stack traces to errors.`;
 
 /**
@@ -36,8 +38,10 @@ async function buildProgram(
     .addHelpText('after', EXIT_HELP)
     .hook('preAction', (_program, called) => followOutputLinks(called));
   for (const entry of COMMANDS) {
-    if (isCalled(entry)) (await entry.load())(program, context);
-    else program.command(entry.name, { hidden: entry.hidden ?? false }).summary(entry.summary);
+    if (isCalled(entry)) {
+      (await entry.load())(program, context);
+      program.commands.at(-1)?.addHelpText('after', stopHelp(entry.onStop));
+    } else program.command(entry.name, { hidden: entry.hidden ?? false }).summary(entry.summary);
   }
   return program;
 }
@@ -57,6 +61,9 @@ export async function runCli(args: readonly string[], context: Omit<CliContext, 
     const [first, second] = args.filter((arg) => !arg.startsWith('-'));
     const called = first === 'help' ? second : first;
     const program = await buildProgram(whole, ({ name }) => name === called);
+    const { signal, endNow } = context;
+    if (COMMANDS.find(({ name }) => name === called)?.onStop === 'ends')
+      signal.addEventListener('abort', () => endNow(signal.reason), { once: true });
     if (args.length === 0) {
       program.outputHelp();
       return EXIT.ok;

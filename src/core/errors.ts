@@ -89,7 +89,7 @@ export class DivergedError extends LongsightError {
   override readonly code = 'DIVERGED';
 }
 
-/** The user stopped the work (Ctrl-C, SIGTERM). */
+/** The work was stopped (Ctrl-C, SIGTERM, SIGUSR1). */
 export class InterruptedError extends LongsightError {
   override readonly code = 'INTERRUPTED';
   override readonly exitCode = 130;

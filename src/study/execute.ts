@@ -92,6 +92,8 @@ const CRASH_RETRIES = 1;
 const BUSY_RETRIES = 1;
 const BUSY_MS = 10_000;
 const DEFAULT_GRACE_MS = 15_000;
+/** Exit codes of a worker that a signal stopped: Ctrl-C's, and a scheduler's (`EX_TEMPFAIL`). */
+const STOPPED_CODES = new Set([130, 75]);
 
 /** The runs of a plan that are not done yet. */
 export function pendingRuns(studyDir: string, plan: StudyPlan): PlannedRun[] {
@@ -329,7 +331,7 @@ class Execution {
 
   #judge(run: PlannedRun, end: Ending, { code, message }: Failure): Attempt {
     if (readStatus(runFolder(this.#dir, run.name))?.state === 'done') return { state: 'done' };
-    if (this.#options.signal.aborted || end.code === 130) return { state: 'stopped' };
+    if (this.#options.signal.aborted || STOPPED_CODES.has(end.code ?? 0)) return { state: 'stopped' };
     if (end.error !== undefined) return { state: 'failed', message: `the worker did not start: ${end.error.message}` };
     if (end.signal !== null)
       return { state: 'failed', crashed: true, message: `the worker was ended by ${end.signal}` };

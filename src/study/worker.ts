@@ -51,7 +51,7 @@ export interface WorkerLink {
   readonly note: (text: string) => void;
   /** When the run was given to this process, by `performance.now()`; 0, the start of the process, for its first. */
   readonly sinceMs: number;
-  /** Aborts when the parent asks to stop, goes away, or on SIGTERM. */
+  /** Aborts when the parent asks to stop, goes away, or on SIGTERM and SIGUSR1. */
   readonly signal: AbortSignal;
 }
 
@@ -70,7 +70,7 @@ export async function serveWorker(
   const stop = () => abort.abort(new InterruptedError('stopped'));
   const forget = heedParent(stop);
   const ignore = () => undefined; // Ctrl-C reaches the whole process group; the parent decides
-  process.on('SIGTERM', stop).on('SIGINT', ignore);
+  process.on('SIGTERM', stop).on('SIGUSR1', stop).on('SIGINT', ignore);
   try {
     const { signal } = abort;
     let next: NextRun | null = { run: first, sinceMs: 0 };
@@ -88,7 +88,7 @@ export async function serveWorker(
     return known ? error.exitCode : 1;
   } finally {
     forget();
-    process.off('SIGTERM', stop).off('SIGINT', ignore);
+    process.off('SIGTERM', stop).off('SIGUSR1', stop).off('SIGINT', ignore);
   }
 }
 

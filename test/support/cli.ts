@@ -14,6 +14,8 @@ export async function cli(args: readonly string[], env: Readonly<Record<string, 
     stderr: { write: (s: string) => (text.stderr += s) },
     env,
     signal: new AbortController().signal,
+    isPreempted: () => false,
+    endNow: () => undefined,
     mainPath: '/no/main',
   });
   return { code, ...text };

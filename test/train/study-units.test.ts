@@ -112,6 +112,7 @@ describe('the runs of a study as units', () => {
         () => child.exitCode !== null || (existsSync(metrics) && readFileSync(metrics, 'utf8').length > lines + 2000),
       );
       child.kill(signal);
+      child.kill(signal); // as schedulers do
       const { code, err } = await ended;
       if (code === 0) break; // it was faster
       expect([code, err]).toEqual([75, expect.stringMatching(/training was stopped after step \d+/)]);
@@ -125,6 +126,25 @@ describe('the runs of a study as units', () => {
     expect([shard.code, shard.out]).toEqual([0, 'full_seed-1: done, 600 steps\n']);
     expect((await longsight(folder, 's.yaml', '--out', 'whole', '--only', 'full')).code).toBe(0);
     expect(weights(join(folder, 'units'), 'full_seed-1', 600)).toBe(weights(join(folder, 'whole'), 'full_seed-1', 600));
+  });
+
+  it('end with 75 as a whole study too, however often a scheduler says so, and the same command goes on', async () => {
+    const folder = folderWith({ 's.yaml': study(300) });
+    const args = ['s.yaml', '--out', 'u', '--workers', '1', '--threads', '1'];
+    const metrics = join(folder, 'u', 'runs', 'full_seed-1', 'metrics.jsonl');
+    const size = () => (existsSync(metrics) ? readFileSync(metrics, 'utf8').length : 0);
+    const { child, ended } = start(folder, ...args);
+    await until(() => child.exitCode !== null || size() > 2000);
+    for (const signal of ['SIGUSR1', 'SIGUSR1', 'SIGHUP'] as const) child.kill(signal);
+    const { code, err } = await ended;
+    expect([code, err]).toEqual([75, expect.stringContaining('the study was stopped; the same command continues it')]);
+    expect((await unitsOf(folder, 'status', 'u')).map(({ state }) => state)).toEqual(['interrupted', 'planned']);
+    expect((await longsight(folder, ...args)).code).toBe(0);
+    expect((await longsight(folder, 's.yaml', '--out', 'whole', '--workers', '1', '--threads', '1')).code).toBe(0);
+    for (const run of ['full_seed-1', 'small_seed-1']) {
+      expect(weights(join(folder, 'u'), run, 300)).toBe(weights(join(folder, 'whole'), run, 300));
+      expect(steps(join(folder, 'u'), run)).toEqual(steps(join(folder, 'whole'), run));
+    }
   });
 
   it('says that a run was killed, and takes it up', async () => {

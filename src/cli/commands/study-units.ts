@@ -196,7 +196,7 @@ async function runUnits(dir: string, ids: string[], flags: RunFlags, context: Cl
   if (wrong !== undefined) throw unknownName('run', wrong, names);
   if (ids.length > 0 && flags.shard !== undefined)
     throw new ConfigError('--shard goes without names of runs: it says itself which they are');
-  const preempted = preemption(context.signal, flags.stays === true);
+  const preempted = preemption(context, flags.stays === true);
   try {
     const [only] = ids;
     const code =
@@ -212,30 +212,25 @@ async function runUnits(dir: string, ids: string[], flags: RunFlags, context: Cl
 /** Whether a scheduler wants the process gone. */
 interface Preemption {
   readonly signal: AbortSignal;
-  /** SIGTERM or SIGUSR1 came, not Ctrl-C. */
+  /** A signal of schedulers came, not Ctrl-C. */
   readonly isAsked: () => boolean;
   readonly forget: () => void;
 }
-
-const PREEMPTING = ['SIGTERM', 'SIGUSR1'] as const;
 
 /**
  * Hears what asks for the process.
  *
  * @param isChild whether the process that started this one may ask it to stop, too
  */
-function preemption(stopped: AbortSignal, isChild: boolean): Preemption {
+function preemption({ signal, isPreempted }: CliContext, isChild: boolean): Preemption {
   const own = new AbortController();
-  const ask = () => own.abort(new InterruptedError('stopped by a signal, with its state saved'));
-  for (const name of PREEMPTING) process.on(name, ask);
+  const ask = () =>
+    own.abort(new InterruptedError('stopped by the process that started this one, with its state saved'));
   const forgetParent = isChild ? heedParent(ask) : undefined;
   return {
-    signal: AbortSignal.any([stopped, own.signal]),
-    isAsked: () => own.signal.aborted,
-    forget: () => {
-      for (const name of PREEMPTING) process.off(name, ask);
-      forgetParent?.();
-    },
+    signal: AbortSignal.any([signal, own.signal]),
+    isAsked: () => own.signal.aborted || isPreempted(),
+    forget: () => forgetParent?.(),
   };
 }
 

@@ -3,8 +3,8 @@ import { CommanderError } from 'commander';
 import type { CliContext } from './context.js';
 
 /**
- * Exit codes: 0 done, 1 it failed, 2 the input is wrong, 130 stopped by the user; 75 of `study run`, for schedulers:
- * the same command may do later (`EX_TEMPFAIL` of sysexits.h).
+ * Exit codes: 0 done, 1 it failed, 2 the input is wrong, 130 stopped by the user; 75 for schedulers: the same command
+ * may do later (`EX_TEMPFAIL` of sysexits.h), of every command that SIGTERM or SIGUSR1 stopped, and of `study run`.
  */
 export const EXIT = { ok: 0, failed: 1, usage: 2, again: 75, interrupted: 130 } as const;
 

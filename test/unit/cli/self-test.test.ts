@@ -21,7 +21,15 @@ async function tried(checks: readonly SelfCheck[], main = '', stop = new AbortCo
   writeFileSync(mainPath, main);
   let stdout = '';
   const streams = { stdout: { write: (s: string) => (stdout += s) }, stderr: { write: () => undefined } };
-  const context = { ...streams, env: {}, signal: stop.signal, mainPath, exitWith: () => undefined };
+  const context = {
+    ...streams,
+    env: {},
+    signal: stop.signal,
+    mainPath,
+    isPreempted: () => false,
+    endNow: () => undefined,
+    exitWith: () => undefined,
+  };
   const failed = await runChecks(checks, { engine: 'reference', threads }, new Output(streams, {}), context).catch(
     (error: unknown) => error,
   );
