@@ -40,8 +40,12 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number): M
   if (!hasPart(model, part)) {
     throw new ConfigError(`the model has no ${part} layers to limit; choose another part (${REACH_PARTS.join(', ')})`);
   }
-  const limited = (group: HeadGroup): HeadGroup =>
-    isPart(group, part) ? { ...group, window: Math.min(group.window ?? Infinity, keys) } : group;
+  const limited = (group: HeadGroup): HeadGroup => {
+    if (!isPart(group, part)) return group;
+    // The windows of its training are not those of the limited model.
+    const { windows: _, ...rest } = group;
+    return { ...rest, window: Math.min(group.window ?? Infinity, keys) };
+  };
   const reachOf = ({ reach = Infinity }: { readonly reach?: number }) => Math.min(reach, keys);
   return {
     ...model,

@@ -5,7 +5,7 @@ import { lockHolder, LongsightError, messageOf, stateOf, type LockHolder } from 
 import { isPlain } from '../lab/index.js';
 import { modelCost, printPeriod, resolveModelConfig } from '../model/index.js';
 import { configPath, LOCK_FILE, metricsPath, readRunConfig, readStatus } from '../run/index.js';
-import { trainingTokens } from '../train/index.js';
+import { trainingTokens, windowShares } from '../train/index.js';
 import type { DashboardState, RunRow } from './api.js';
 import { parsed } from './line-scanner.js';
 
@@ -81,7 +81,7 @@ function factsOf(dir: string): RunFacts {
   flatten('', others, config);
   for (const [key, version] of Object.entries(versions)) flatten(`versions.${key}`, version, config);
   try {
-    const { keys, ...known } = modelFacts(run.model, train.seqLen, configPath(dir));
+    const { keys, ...known } = modelFacts(run.model, train, configPath(dir));
     for (const [key, value] of keys) if (config.size < MOST_KEYS) config.set(key, value);
     return { ...facts, ...known, config: Object.fromEntries(config), problem: null };
   } catch (error) {
@@ -101,12 +101,13 @@ interface ModelFacts extends Pick<RunFacts, 'layers' | 'parameters' | 'flopsPerT
 const models = new Map<string, ModelFacts>();
 const MOST_MODELS = 500;
 
-function modelFacts(stored: unknown, seqLen: number, where: string): ModelFacts {
-  const key = `${seqLen} ${JSON.stringify(stored)}`;
+function modelFacts(stored: unknown, train: Parameters<typeof windowShares>[0], where: string): ModelFacts {
+  const { steps, seqLen, windows } = train;
+  const key = `${seqLen} ${windows === undefined ? '' : JSON.stringify([steps, windows])} ${JSON.stringify(stored)}`;
   const known = models.get(key);
   if (known !== undefined) return known;
   const model = resolveModelConfig(stored, where);
-  const cost = modelCost(model, seqLen);
+  const cost = modelCost(model, seqLen, { windowShares: windowShares(train) });
   const layers = printPeriod(model.layers);
   const keys = new Map<string, Scalar>();
   // As this version completes it: runs of earlier ones lack what is at its default.

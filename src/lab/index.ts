@@ -129,3 +129,4 @@ export {
   type FindingKind,
   type Findings,
 } from './analyses/findings.js';
+export { checkpointAt, windowMark, windowSuffix } from './at-window.js';

@@ -34,9 +34,10 @@ import {
   type TensorMap,
 } from '../engine/index.js';
 import { uploadParameters, type LoadedModel, type NamedWeights } from '../loaded/index.js';
-import type { HostParameters, ModelConfig } from '../model/index.js';
+import type { HostParameters, ModelConfig, Window } from '../model/index.js';
 import { findCheckpoint, type Checkpoint } from '../run/index.js';
 import { openRunData, runAtStep, stagesOf } from '../train/index.js';
+import { checkpointAt, configAt, windowSuffix } from './at-window.js';
 import { checkpointsOf, runOf, type NamedRun } from './named-run.js';
 import type { FullRunConfig, Setting } from './run-config.js';
 import type { CheckpointUse } from './settings-in-effect.js';
@@ -63,6 +64,11 @@ export interface OpenOptions {
   readonly precision?: Precision | undefined;
   /** What weights are held in (default: as they are stored). Programs compute the same with both. */
   readonly weights?: WeightsHeld | undefined;
+  /**
+   * Keys that queries see, null for all, in place of the windows that moved in training, or else of every window
+   * (default: the model's own).
+   */
+  readonly window?: Window | undefined;
 }
 
 /** What weights of an opened model are held in: bf16 and f16 as they are stored, or everything in float32. */
@@ -154,6 +160,8 @@ interface Origin {
   /** One parameter, f32. */
   readonly parameter: (name: string) => HostTensor<'f32'> | undefined;
   readonly engine: EngineSource;
+  /** The window in place of the model's own; undefined for those. */
+  readonly window: Window | undefined;
 }
 
 /**
@@ -200,9 +208,14 @@ export class OpenedModel implements LoadedModel {
     return this.checkpoint?.state.tokens ?? null;
   }
 
-  /** `step 600`, or the path of a model without steps: what tables call it. */
+  /** `step 600`, or the path of a model without steps: what tables call it, with the window that was asked for. */
   get name(): string {
-    return this.step === null ? this.source : `step ${this.step}`;
+    return (this.step === null ? this.source : `step ${this.step}`) + windowSuffix(this.window);
+  }
+
+  /** The window in place of the model's own, null for full attention; undefined where it is the model's own. */
+  get window(): Window | undefined {
+    return this.#origin.window;
   }
 
   get engine(): Engine {
@@ -280,7 +293,8 @@ function imported(path: string, options: OpenOptions): OpenedModel {
   if (step !== undefined) throw new ConfigError(`--step ${step}: ${noRun} and no checkpoints; leave --step out`);
   const opened = openHfModel(path);
   return new OpenedModel({
-    ...{ path, config: opened.config, parameters: () => opened.parameters(), run: null, checkpoint: null },
+    ...{ path, config: configAt(opened.config, options.window, path), window: options.window },
+    ...{ parameters: () => opened.parameters(), run: null, checkpoint: null },
     held: weightsHeld === 'float32' ? new Map() : opened.types,
     types: () => opened.types,
     parameter: (name) => opened.parameter(name),
@@ -301,12 +315,19 @@ function once(read: () => HostParameters): Origin['parameter'] {
   return (name) => (all ??= read()).get(name);
 }
 
-function stored(path: string, run: NamedRun, checkpoint: Checkpoint, engine: EngineSource): OpenedModel {
+function stored(
+  path: string,
+  run: NamedRun,
+  found: Checkpoint,
+  engine: EngineSource,
+  window: Window | undefined,
+): OpenedModel {
+  const checkpoint = checkpointAt(found, window);
   const { model: config } = checkpoint.state;
   const [shards] = shardsOf(run);
   const tokenizer = shards === undefined ? null : withinVocabulary(tokenizerOfShards(shards.path), config.vocabSize);
   return new OpenedModel({
-    ...{ path, config, parameters: () => checkpoint.parameters(), run, checkpoint, tokenizer, engine },
+    ...{ path, config, parameters: () => checkpoint.parameters(), run, checkpoint, tokenizer, engine, window },
     // Checkpoints are float32.
     ...{ held: new Map(), weights: () => checkpoint.parameters() },
     types: () => new Map([['', 'f32']]),
@@ -328,7 +349,7 @@ export function shardsOf({ run }: NamedRun): { readonly path: string }[] {
 export function openModel(path: string, options: OpenOptions = {}): OpenedModel {
   if (isHfFolder(path)) return imported(path, options);
   const run = runOf(path, options.set, options.use);
-  return stored(path, run, findCheckpoint(path, options.step), new EngineSource(options, run.run));
+  return stored(path, run, findCheckpoint(path, options.step), new EngineSource(options, run.run), options.window);
 }
 
 /**
@@ -341,7 +362,9 @@ export function openModels(path: string, options: OpenOptions = {}): readonly [O
   if (isHfFolder(path)) return [imported(path, options)];
   const run = runOf(path, options.set, options.use);
   const engine = new EngineSource(options, run.run);
-  const [first, ...rest] = checkpointsOf(path, options.step).map((found) => stored(path, run, found, engine));
+  const [first, ...rest] = checkpointsOf(path, options.step).map((found) =>
+    stored(path, run, found, engine, options.window),
+  );
   return first === undefined ? [openModel(path, options)] : [first, ...rest];
 }
 

@@ -6,7 +6,7 @@ import { absolutePaths, DataConfigSchema, dataVocabSize } from '../data/index.js
 import { ENGINE_NAMES } from '../engine/index.js';
 import { evalSchema } from './measures/config.js';
 import { modelSchema, resolveModelConfig, type ModelConfig } from '../model/index.js';
-import { openInitialModel, planInitial, TrainConfigSchema, type RunConfig } from '../train/index.js';
+import { checkWindows, openInitialModel, planInitial, TrainConfigSchema, type RunConfig } from '../train/index.js';
 import { isPlain, withValueAt } from './overrides.js';
 import { locate, readYamlFile, type YamlFile } from './yaml-file.js';
 
@@ -83,6 +83,7 @@ export function resolveRunConfig(
   // A stored run has the whole model and the fingerprint of the weights: the source may be gone by now.
   const source = init === undefined || init.fingerprint !== undefined ? null : at(INIT, () => openInitialModel(init));
   const model = at(['model'], () => resolveModel(run.model, source?.config ?? null, dataVocabSize(run.data)));
+  at(['train', 'windows'], () => checkWindows({ ...run, model }));
   if (source === null) return { ...run, model };
   return at(INIT, () => {
     planInitial(source, { model, data: run.data });

@@ -1,7 +1,7 @@
 /**
  * The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme.
  */
-import { dims, at, sizeOf } from '../core/index.js';
+import { dims, at, invariant, sizeOf } from '../core/index.js';
 import {
   add,
   attention,
@@ -36,7 +36,12 @@ import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
 
 /** Mean over a sequence of `seqLen` tokens of the keys that a query of a head group sees. */
-export function meanGroupKeys({ window, chunk }: Pick<HeadGroup, 'window' | 'chunk'>, seqLen: number): number {
+export function meanGroupKeys(
+  { window, chunk, shares }: Pick<HeadGroup, 'window' | 'chunk' | 'shares'>,
+  seqLen: number,
+): number {
+  if (shares !== undefined)
+    return shares.reduce((sum, { window: own, share }) => sum + share * meanVisibleKeys(own, seqLen), 0);
   if (chunk === undefined || chunk >= seqLen) return meanVisibleKeys(window, seqLen);
   const rest = seqLen % chunk;
   const sums =
@@ -284,20 +289,54 @@ function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   const { x, segments, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
   const state = wholeSequences(segments);
-  return attendGroups(scope, plan, state, ({ q, k, v, scale, softcap, sinks }, { window, chunk, firstHead, heads }) => {
+  return attendGroups(scope, plan, state, ({ q, k, v, scale, softcap, sinks }, group) => {
+    const { chunk, firstHead, heads } = group;
     const site = { layer, firstHead, heads };
-    // A window as long as the sequence hides nothing.
-    const hides = window !== null && window < T ? window : null;
-    const { out } = attention(tap({ kind: 'queries', ...site }, q), k, v, {
-      window: hides,
-      scale,
-      softcap,
-      sinks,
-      // Keys of other chunks are hidden as those of other documents are.
-      segments: chunk === undefined || chunk >= T ? segments : chunkNumbers([B, T], segments, chunk),
-    });
+    // Keys of other chunks are hidden as those of other documents are.
+    const documents = chunk === undefined || chunk >= T ? segments : chunkNumbers([B, T], segments, chunk);
+    const inputs = { q: tap({ kind: 'queries', ...site }, q), k, v, segments: documents };
+    const out = attendWindows(inputs, group, { scale, softcap, sinks });
     return tap({ kind: 'heads', ...site }, out);
   });
+}
+
+/** Queries, keys and values of whole sequences, with the documents of their tokens. */
+interface WindowInputs {
+  /** `[B,T,H,D]`. */
+  readonly q: Value;
+  /** `[B,T,G,D]`. */
+  readonly k: Value;
+  /** `[B,T,G,E]`. */
+  readonly v: Value;
+  /** I32 `[B,T]`, or null for one document a row. */
+  readonly segments: Value | null;
+}
+
+/**
+ * Attention with the window of a head group, `[B,T,H,E]`; where the sequences of a batch have different windows, each
+ * with its own.
+ */
+export function attendWindows(
+  inputs: WindowInputs,
+  { window, shares }: Pick<HeadGroup, 'window' | 'shares'>,
+  law: Pick<GroupInputs, 'scale' | 'softcap' | 'sinks'>,
+): Value {
+  const [B, T] = dims(inputs.q, 2);
+  // A window as long as the sequence hides nothing.
+  const attendRows = ({ q, k, v, segments }: WindowInputs, own: number | null): Value =>
+    attention(q, k, v, { window: own !== null && own < T ? own : null, segments, ...law }).out;
+  if (shares === undefined) return attendRows(inputs, window);
+  let first = 0;
+  const parts = shares.map(({ window: own, share }) => {
+    const rows = Math.round(share * B);
+    const take = (x: Value): Value => sliceAxis(x, 0, first, first + rows);
+    const { q, k, v, segments } = inputs;
+    const part = { q: take(q), k: take(k), v: take(v), segments: segments && take(segments) };
+    first += rows;
+    return attendRows(part, own);
+  });
+  invariant(first === B, `windows are given to ${first} of ${B} sequences`);
+  return concat(parts, 0);
 }
 
 function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom): StateSpec[] {

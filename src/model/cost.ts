@@ -6,10 +6,13 @@
  * embedding look-up. Recurrent mixers are counted in their chunkwise form, without the products that combine the states
  * of chunks. A training step costs three times the forward pass (recomputation not included).
  */
+import { at } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
+import { headGroups, type WindowShare } from './plan.js';
+import { equalShares, withWindowShares, type Window } from './windows.js';
 import { countActiveElements, countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
 /** What one layer costs. */
@@ -54,7 +57,10 @@ export interface ModelCost {
   readonly headFlops: number;
   /** FLOPs per token, mean over a sequence. */
   readonly forwardFlops: number;
-  /** FLOPs per token of a training step, three times those of the forward pass. */
+  /**
+   * FLOPs per token of a training step, three times those of the forward pass; the mean over training where windows
+   * move.
+   */
   readonly trainFlops: number;
   /** Bytes that all layers keep for one sequence of `seqLen` tokens to generate the next one. */
   readonly cacheBytes: number;
@@ -64,6 +70,8 @@ export interface ModelCost {
 export interface CostOptions {
   /** Bytes of one element of a key/value cache (default 4, f32). Recurrent states stay in f32. */
   readonly cacheElementBytes?: number;
+  /** The shares that moving windows have of the training (default: equal ones). */
+  readonly windowShares?: (windows: readonly Window[]) => readonly WindowShare[];
 }
 
 /** The costs of a model on sequences of `seqLen` tokens (>= 1). */
@@ -108,7 +116,18 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
     layers,
     headFlops,
     forwardFlops,
-    trainFlops: 3 * forwardFlops,
+    trainFlops: 3 * (forwardFlops + addedByMoving(config, seqLen, options)),
     cacheBytes: sum((l) => l.cacheBytes),
   };
+}
+
+/** What moving windows add to the forward FLOPs per token, mean over the training; below 0 where they are smaller. */
+function addedByMoving(config: ModelConfig, seqLen: number, { windowShares = equalShares }: CostOptions): number {
+  const moving = withWindowShares(config, windowShares);
+  return moving.layers.reduce((sum, plan, i) => {
+    const own = at(config.layers, i);
+    if (!headGroups(own).some(({ windows }) => windows !== undefined)) return sum;
+    const mixer = mixerOf(plan);
+    return sum + mixer.sequenceFlops(config, plan, seqLen) - mixer.sequenceFlops(config, own, seqLen);
+  }, 0);
 }

@@ -33,3 +33,4 @@ export {
 export * from './mixers/spec.js';
 export { layerChanges, planTransfer, type WeightTransfer } from './transfer.js';
 export { TapReader, type QueriesAndKeys, type Tap, type TapSite } from './tap.js';
+export * from './windows.js';

@@ -6,8 +6,8 @@
  * R ropeDim, V valueDim.
  */
 import { at, dims, invariant } from '../core/index.js';
-import { attention, concat, convert, mul, reshape, sliceAxis, transpose, type Value } from '../graph/index.js';
-import { headGates, meanVisibleKeys, turn } from './attention.js';
+import { concat, convert, mul, reshape, sliceAxis, transpose, type Value } from '../graph/index.js';
+import { attendWindows, headGates, meanGroupKeys, turn } from './attention.js';
 import { attend, cacheShape, extended, type AttendInputs, type SeenEntries } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';
@@ -80,14 +80,10 @@ function build(scope: MixerScope, plan: MlaPlan): MixerOutput {
   const [section, group] = [sectionOf(config, 'mla'), groupOf(plan)];
   const { q, latent, shared, scale, softcap, sinks } = positioned(scope, section, group);
   const { k, v } = mlaMixer.expand(scopeOf(scope), section, latent, shared);
-  const T = at(q.shape, 1);
   const site = { layer, firstHead: 0, heads: config.numHeads };
   const queries = tap({ kind: 'queries', ...site }, tap({ kind: 'layerQueries', layer }, q));
-  // A window as long as the sequence hides nothing.
-  const window = group.window !== null && group.window < T ? group.window : null;
-  const { out } = attention(queries, tap({ kind: 'layerKeys', layer }, k), v, {
-    ...{ window, scale, softcap, sinks, segments },
-  });
+  const inputs = { q: queries, k: tap({ kind: 'layerKeys', layer }, k), v, segments };
+  const out = attendWindows(inputs, group, { scale, softcap, sinks });
   return { out: leave(scope, tap({ kind: 'heads', ...site }, out)) };
 }
 
@@ -149,7 +145,7 @@ export const mlaRules: Mixer<MlaPlan> = {
   sequenceFlops: (config, plan, seqLen) => {
     const section = sectionOf(config, 'mla');
     const perKey = 2 * config.numHeads * (mlaKeyDim(section) + section.valueDim);
-    return perKey * meanVisibleKeys(groupOf(plan).window, seqLen);
+    return perKey * meanGroupKeys(groupOf(plan), seqLen);
   },
   stateBytes: (config, plan, length, elementBytes) => {
     const { window } = groupOf(plan);

@@ -63,6 +63,17 @@ describe('layer patterns', () => {
     expect(messageOf('chunk:0')).toContain('a whole number >= 1, not 0, as in chunk:128');
   });
 
+  it('reads and prints windows that move in training, of which the last is that of the layer', () => {
+    expect(resolve('swa:128~2048 full:nope').map(headGroups)[0]).toEqual([{ ...group(2048, 4), windows: [128, 2048] }]);
+    const text = 'swa:8~16~32:nope swa:8~full/swa:4 mla:4~8:nope mla:full~8 mla:8~full swa:full~8';
+    expect(printPattern(resolve(text))).toBe(text);
+    expect(resolve('swa:8~full').map(headGroups)[0]).toEqual([{ ...group(null, 4), windows: [8, null] }]);
+    expect(messageOf('swa:8~0')).toContain('window 0 must be a whole number of visible keys >= 1');
+    expect(messageOf('swa:8~')).toContain('swa needs a window');
+    expect(messageOf(`swa:${Array.from({ length: 17 }, (_, i) => i + 1).join('~')}`)).toContain('at most 16');
+    expect(messageOf('chunk:8~16')).toContain('a whole number >= 1, not 8~16');
+  });
+
   it('reads and prints heads counted by layer, where they are not those of the model', () => {
     const counts = { numHeads: 4, numKvHeads: 2 };
     const text = 'swa:8#6 2*full:nope#8,4 full#4,1 swa:8@4/full@2#6,3+gdn swa:2/full#2 full';

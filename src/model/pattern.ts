@@ -5,21 +5,24 @@
  *     token   = [ count "*" ] spec
  *     spec    = "mlp"                         an MLP alone, without a mixer
  *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
- *             | "mla" [ ":" window ] [ ":" flag ]     multi-head latent attention of all heads, full unless windowed
+ *             | "mla" [ ":" windows ] [ ":" flag ]    multi-head latent attention of all heads, full unless windowed
  *     heads   = part { "/" part } [ counts ]  heads of one layer divided between parts: "swa:8/full"
  *     counts  = "#" query [ "," kv ]          heads of this layer where they are not the model's: "swa:64#6,2"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
- *     kind    = "full" | "swa:" window        window = visible keys, the query's own included, >= 1
+ *     kind    = "full" | "swa:" windows
  *             | "chunk:" tokens               only keys of the query's own chunk of so many tokens
+ *     windows = window { "~" window }         several: those of training, of which a layer has the last elsewhere
+ *     window  = visible keys, the query's own included, >= 1; "full" beside others for all
  *     flag    = "rope" (the default) | "nope" (no positions) | "local" (the rotary positions of `localRope`)
  *
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
-import { ConfigError, nearest, clip, LIMITS, append } from '../core/index.js';
+import { ConfigError, nearest, clip, last, LIMITS, append } from '../core/index.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import {
   headCounts,
+  MOST_WINDOWS,
   type AttentionPlan,
   type HeadCounts,
   type HeadGroup,
@@ -33,6 +36,8 @@ import {
 export interface PatternPart {
   /** Keys that a query sees, its own included; null for full attention. */
   readonly window: number | null;
+  /** The windows of training, where there are several; the last is `window`. */
+  readonly windows?: readonly (number | null)[];
   /** Tokens of a chunk beyond which queries see no keys; undefined for none. */
   readonly chunk?: number;
   readonly rope: HeadGroup['rope'];
@@ -56,6 +61,8 @@ export interface MlaPattern {
   readonly mixer: 'mla';
   /** Keys that a query sees, its own included; null for full attention. */
   readonly window: number | null;
+  /** The windows of training, where there are several; the last is `window`. */
+  readonly windows?: readonly (number | null)[];
   readonly rope: HeadGroup['rope'];
 }
 
@@ -129,9 +136,9 @@ function parseLatent(source: string, fail: Fail): MlaPattern {
     );
   }
   const [, first, ...rest] = source.split(':');
-  const windowed = first !== undefined && /^\d/.test(first);
+  const windowed = first !== undefined && /^\d|~/.test(first);
   const flags = first === undefined ? [] : windowed ? rest : [first, ...rest];
-  return { mixer: MLA, window: windowed ? parseWindow(first, fail) : null, rope: parseFlags(flags, fail) };
+  return { mixer: MLA, ...(windowed ? parseWindows(first, fail) : { window: null }), rope: parseFlags(flags, fail) };
 }
 
 /** `6` or `6,2`: query heads, and key/value heads. */
@@ -171,8 +178,8 @@ function parsePart(text: string, fail: Fail): PatternPart {
     case 'full':
       return { window: null, rope: parseFlags(fields, fail), heads: numHeads };
     case 'swa': {
-      const [window, ...flags] = fields;
-      return { window: parseWindow(window, fail), rope: parseFlags(flags, fail), heads: numHeads };
+      const [windows, ...flags] = fields;
+      return { ...parseWindows(windows, fail), rope: parseFlags(flags, fail), heads: numHeads };
     }
     case 'chunk': {
       const [tokens, ...flags] = fields;
@@ -221,6 +228,15 @@ function parses(part: string): boolean {
   }
 }
 
+/** `128`, or the windows of training with `~` between them, of which `full` may be one: `128~2048`, `128~full`. */
+function parseWindows(text: string | undefined, fail: Fail): Pick<PatternPart, 'window' | 'windows'> {
+  if (text?.includes('~') !== true) return { window: parseWindow(text, fail) };
+  const windows = text.split('~').map((window) => (window === 'full' ? null : parseWindow(window, fail)));
+  if (windows.length > MOST_WINDOWS)
+    return fail(`${windows.length} windows of training are too many, a layer has at most ${MOST_WINDOWS}; use fewer`);
+  return { window: last(windows), windows };
+}
+
 function parseWindow(text: string | undefined, fail: Fail): number {
   if (text === undefined || text === '') return fail('swa needs a window, the number of visible keys, as in swa:128');
   const window = wholeNumber(text);
@@ -259,8 +275,8 @@ function wholeNumber(text: string): number | null {
  */
 export function resolveLayer(layer: PatternLayer, model: HeadCounts, where = 'layers'): LayerPlan {
   if (layer.mixer === 'mla') {
-    const { mixer, window, rope } = layer;
-    return { mixer, groups: [{ window, heads: model.numHeads, rope }] };
+    const { mixer, ...group } = layer;
+    return { mixer, groups: [{ ...group, heads: model.numHeads }] };
   }
   if (layer.mixer !== 'attention') return layer;
   const fail: Fail = (why) => {
@@ -291,6 +307,15 @@ export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fa
   const { numHeads, numKvHeads } = headCounts(model, plan);
   const total = plan.groups.reduce((n, g) => n + g.heads, 0);
   const whose = plan.mixer === 'attention' && plan.numHeads !== undefined ? 'layer' : 'model';
+  const astray = plan.groups.find(({ windows, window, chunk }) =>
+    windows === undefined ? false : chunk !== undefined || windows.at(-1) !== window,
+  );
+  if (astray !== undefined)
+    return fail(
+      astray.chunk === undefined
+        ? `the last of the windows of training of a group must be its window, ${astray.window ?? 'null for all keys'}`
+        : 'chunks do not move in training; leave windows out',
+    );
   if (total !== numHeads) return fail(`its groups name ${total} query heads, but the ${whose} has ${numHeads}`);
   if (plan.mixer === 'mla') {
     if (plan.groups.some((g) => g.chunk !== undefined)) return fail('latent attention has no chunks; give a window');
@@ -323,14 +348,21 @@ export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fa
 
 const printFlag = ({ rope }: HeadGroup): string => (rope === 'local' ? ':local' : rope ? '' : ':nope');
 
+const printWindows = ({ windows }: HeadGroup): string | null =>
+  windows === undefined ? null : windows.map((window) => window ?? 'full').join('~');
+
 function printGroup(group: HeadGroup, withHeads: boolean): string {
   const { window, chunk } = group;
-  const kind = chunk !== undefined ? `chunk:${chunk}` : window === null ? 'full' : `swa:${window}`;
+  const moving = printWindows(group);
+  const plain = window === null ? 'full' : `swa:${window}`;
+  const kind = chunk !== undefined ? `chunk:${chunk}` : moving === null ? plain : `swa:${moving}`;
   return `${kind}${printFlag(group)}${withHeads ? `@${group.heads}` : ''}`;
 }
 
-const printLatent = (group: HeadGroup): string =>
-  `${MLA}${group.window === null ? '' : `:${group.window}`}${printFlag(group)}`;
+function printLatent(group: HeadGroup): string {
+  const windows = printWindows(group) ?? group.window;
+  return `${MLA}${windows === null ? '' : `:${windows}`}${printFlag(group)}`;
+}
 
 /** The heads of a layer where they are not the model's. */
 function printCounts({ groups, numHeads, numKvHeads }: AttentionPlan): string {

@@ -1,6 +1,15 @@
 /** What each layer of a model does with the sequence: the resolved form of a layer pattern. */
 import type { RecurrentMixer, SectionName } from './mixers/table.js';
 
+/** Windows that one layer may have in training: each is a program of its own. */
+export const MOST_WINDOWS = 16;
+
+/** A window, and the share of the sequences of a batch (or of the steps of a training) that have it. */
+export interface WindowShare {
+  readonly window: number | null;
+  readonly share: number;
+}
+
 /**
  * Query heads of one layer that share a window and a position scheme.
  *
@@ -10,6 +19,16 @@ import type { RecurrentMixer, SectionName } from './mixers/table.js';
 export interface HeadGroup {
   /** Keys that a query sees at most, its own included; null sees every earlier key. */
   readonly window: number | null;
+  /**
+   * The windows that the group has in training, one after another or drawn (`train.windows`), as its pattern names
+   * them; the last is `window`, which it has everywhere else. Undefined for one window throughout.
+   */
+  readonly windows?: readonly (number | null)[] | undefined;
+  /**
+   * In a step of training, the windows of the sequences of a batch, the first ones first; undefined where all have
+   * `window`.
+   */
+  readonly shares?: readonly WindowShare[] | undefined;
   /**
    * Tokens of a chunk where queries see only keys of their own: chunks follow one another from the start of each
    * document. The window is no larger.

@@ -5,12 +5,19 @@ import { PLAIN_ACTIVATIONS } from './mixers/activations.js';
 import { ccaSchema } from './cca-config.js';
 import { expertsSchema } from './experts-config.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
+import { MOST_WINDOWS } from './plan.js';
 import { recurrentSections } from './recurrent-config.js';
 
 /** Descriptions come last in a chain: zod drops them under `optional` and `default`. */
 
 const headGroupSchema = z.strictObject({
   window: sizeUpTo('tokens').nullable().describe('visible keys, the query included; null for full attention'),
+  windows: z
+    .array(sizeUpTo('tokens').nullable())
+    .min(2)
+    .max(MOST_WINDOWS)
+    .optional()
+    .describe('the windows that it has in training (train.windows); the last is window'),
   chunk: sizeUpTo('tokens')
     .optional()
     .describe('queries see only keys of their own chunk of so many tokens; window is at most this'),

@@ -183,6 +183,8 @@ describe('how two designs relate', () => {
     const mixed = (layers: string) => model('full', { layers });
     expect(relate(mixed('swa:8 swa:64'), mixed('swa:64 swa:8')).relation).toBe('other');
     expect(relate(mixed('swa:8/full'), mixed('swa:8')).relation).toBe('other');
+    // Windows that move in training are no larger or smaller ones.
+    expect(relate(mixed('swa:2~8 full'), mixed('swa:4 full')).relation).toBe('other');
     expect(relate(mixed('swa:8/full'), mixed('swa:16/full'))).toEqual({ relation: 'window', swap: false });
   });
 });

@@ -5,7 +5,7 @@
  * each known between two evaluations (or beyond the last one); recall and loss as they are, with the smallest
  * difference that the study cares about.
  */
-import { headGroups, type ModelConfig } from '../model/index.js';
+import { headGroups, type HeadGroup, type ModelConfig } from '../model/index.js';
 import { pairedDifferences, type Cell, type PairedDifference } from './paired.js';
 import type { CompareOptions } from './plan.js';
 import { arCrossing, arThresholds, lossCrossing, lossThresholds, type Crossing } from '../lab/index.js';
@@ -118,7 +118,8 @@ export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; sw
   const positions = new Set<number>();
   for (const { a: x, b: y, same } of pairs) {
     if (y === undefined || !same || x.heads !== y.heads) return other;
-    if ((x.chunk === undefined) !== (y.chunk === undefined)) return other;
+    if ((x.chunk === undefined) !== (y.chunk === undefined) || differences(others(x), others(y)).length > 0)
+      return other;
     if (x.window !== y.window) windows.add(Math.sign((x.window ?? Infinity) < (y.window ?? Infinity) ? -1 : 1));
     if (x.rope !== y.rope) positions.add(x.rope ? 1 : -1);
   }
@@ -126,6 +127,9 @@ export function relate(a: ModelConfig, b: ModelConfig): { relation: Relation; sw
   if (positions.size === 1 && windows.size === 0) return { relation: 'positions', swap: positions.has(1) };
   return other;
 }
+
+/** What else a head group has beside window and positions. */
+const others = ({ window: _window, chunk: _chunk, rope: _rope, ...rest }: HeadGroup): object => rest;
 
 /** Two designs to compare; see `relate`. */
 export interface DesignPair {

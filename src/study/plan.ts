@@ -298,7 +298,7 @@ function expandRun(context: Context, arm: ArmPlan, architecture: string, seed: n
 }
 
 /** What belongs to a design beside its model: what its runs start from, and what updates its weights. */
-const DESIGN_TRAIN_KEYS: readonly string[] = ['init', 'optimizer', 'muon'];
+const DESIGN_TRAIN_KEYS: readonly string[] = ['init', 'optimizer', 'muon', 'windows'];
 
 /** An architecture of a study file: fields of the model, and of training those of `DESIGN_TRAIN_KEYS`. */
 function designOf(

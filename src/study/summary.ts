@@ -11,7 +11,7 @@ import {
   type SummaryView,
 } from '../lab/index.js';
 import { modelCost, printPeriod } from '../model/index.js';
-import { trainingTokens } from '../train/index.js';
+import { trainingTokens, windowShares } from '../train/index.js';
 import type { RunRecord } from './read-run.js';
 
 /** A run's summary: what it is, how far it got, and what each measure of `MEASURES` came to. */
@@ -51,7 +51,7 @@ export function measuredRun(run: RunRecord, name: keyof typeof MEASURES): Measur
 
 /** The numbers of one run. */
 export function summarize(run: RunRecord, { architecture, ...view }: SummaryOptions): RunSummary {
-  const cost = modelCost(run.model, run.train.seqLen);
+  const cost = modelCost(run.model, run.train.seqLen, { windowShares: windowShares(run.train) });
   const measured = MEASURE_NAMES.flatMap((name) =>
     Object.entries(MEASURES[name].summarize(measuredRun(run, name), view)),
   );

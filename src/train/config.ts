@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { sizeUpTo, realNumber } from '../core/index.js';
 import type { DataConfig } from '../data/index.js';
 import { rotaryBase, type ModelConfig } from '../model/index.js';
+import { resolveWindows, windowsSchema } from './windows.js';
 import { muonSchema, OPTIMIZER_NAMES, OPTIMIZERS, resolveMuon } from './optimizers/index.js';
 
 const steps = (least: number) => sizeUpTo('steps', least);
@@ -114,6 +115,9 @@ export const TrainConfigSchema = z
       .array(stageSchema)
       .optional()
       .describe('what changes on the way: lengths, batches, rotary base, mixture, learning rate'),
+    windows: windowsSchema
+      .optional()
+      .describe('how the windows of layers such as swa:128~2048 move (default: drawn anew for each step)'),
     remat: z.boolean().default(false).describe('recompute each layer in the backward pass: less memory, more work'),
   })
   .superRefine((c, context) => {
@@ -148,9 +152,10 @@ export const TrainConfigSchema = z
     const warmupSteps = c.warmupSteps ?? Math.min(DEFAULT_WARMUP_STEPS, Math.floor(steps / 10));
     const standard = Math.min(Math.ceil(steps * DEFAULT_DECAY_FRACTION), steps - warmupSteps);
     const muon = c.optimizer === 'muon' ? resolveMuon(c.muon ?? muonSchema.parse({}), c) : undefined;
-    const { muon: _, ...rest } = c;
+    const { muon: _, windows, ...rest } = c;
     return {
       ...rest,
+      ...(windows === undefined ? {} : { windows: resolveWindows(windows, c.steps) }),
       ...(muon === undefined ? {} : { muon }),
       ...{ warmupSteps, decaySteps: c.schedule === 'wsd' ? (c.decaySteps ?? standard) : 0 },
     };

@@ -10,6 +10,7 @@ export {
 } from './initial.js';
 export * from './loop.js';
 export * from './train-run.js';
-export { runAtStep, stagesOf, type Stage } from './stages.js';
+export { checkWindows, runAtStep, stagesOf, type Stage } from './stages.js';
 export { TRAINING_METRICS, type TrainingMetric } from './metrics.js';
 export { formatTiming, PHASES, RunClock, shareBeside, type Phase, type RunTiming } from './timing.js';
+export { windowPlan, windowShares, type WindowPlan } from './windows.js';

@@ -1,6 +1,7 @@
 /** The training loop: resumable, interruptible, with everything in a run folder. */
 import { isAbsolute, join, resolve } from 'node:path';
 import {
+  at,
   checkFence,
   present,
   ConfigError,
@@ -39,11 +40,12 @@ import {
 import { isEvaluated, tokensPerStep, type RunConfig } from './config.js';
 import { openInitialWeights } from './initial.js';
 import { layoutOf, OPTIMIZERS, optimizerOf, type OptimizerName } from './optimizers/index.js';
-import { checkBatch } from './sharding.js';
+import { checkMesh } from './sharding.js';
 import { continuesIn, once, prepareResume, takeBranch, type StartingPoint } from './resume.js';
 import { stageLearningRate, stageOfStep, stagesOf, tokensAfter, type Stage } from './stages.js';
 import type { TrainingMetric } from './metrics.js';
 import { RunClock, type RunTiming } from './timing.js';
+import { windowPlan, type WindowPlan } from './windows.js';
 import { underWay, type StartedEvaluation, type StartedStep } from './started.js';
 import type { TrainResult, TrainRunOptions } from './train-run.js';
 import { Trainer, type StepResult } from './trainer.js';
@@ -122,7 +124,7 @@ async function runTo(
   const { mesh } = engine.info;
   const clock = options.clock ?? new RunClock();
   if (continues) clock.continue(readStatus(dir)?.timing);
-  for (const { train } of stages) if (mesh) checkBatch(train.batchSize, train.accumulate, mesh);
+  for (const { train } of stages) if (mesh) checkMesh(train, mesh);
   let loop: Loop | undefined;
   try {
     const entered = enterStage(stages, before.step, options, data);
@@ -133,7 +135,7 @@ async function runTo(
       parameters: () => (checkpoint ?? initial)?.parameters() ?? initialParameters(run.model, run.seed),
       optimizer: checkpoint?.optimizer(),
     };
-    const trainer = await clock.time('compile', () => createTrainer(entered, state, options));
+    const trainer = await clock.time('compile', () => createTrainer(entered, before.step, state, options));
     loop = new Loop(dir, options, { stages, initial: data, entered, trainer, clock }, metrics, checkpoint);
     await loop.run();
     const { step, tokens } = loop;
@@ -156,6 +158,8 @@ interface TrainerState {
 interface EnteredStage {
   readonly stage: Stage;
   readonly data: OpenedData;
+  /** The windows of its steps. */
+  readonly windows: WindowPlan;
   /** Whether no sequence of it has been trained on. */
   readonly fresh: boolean;
 }
@@ -168,7 +172,9 @@ function enterStage(
   initial: OpenedData,
 ): EnteredStage {
   const stage = stageOfStep(stages, Math.min(step + 1, run.train.steps));
-  return { stage, data: stage.index === 0 ? initial : openRunData(stage, baseDir), fresh: step === stage.from };
+  const windows = windowPlan({ model: stage.model, train: stage.train, seed: run.seed });
+  const data = stage.index === 0 ? initial : openRunData(stage, baseDir);
+  return { stage, data, windows, fresh: step === stage.from };
 }
 
 /**
@@ -176,7 +182,8 @@ function enterStage(
  * program of a step is there; devices of a mesh take part in each other's work, and compile while they do nothing else.
  */
 async function createTrainer(
-  { stage, data }: EnteredStage,
+  { stage, data, windows }: EnteredStage,
+  step: number,
   state: TrainerState,
   options: TrainRunOptions,
 ): Promise<Trainer> {
@@ -184,6 +191,9 @@ async function createTrainer(
   const { info, hints } = options.engine;
   const of = {
     ...{ engine: options.engine, model: stage.model, config: stage.train, ...state },
+    models: windows.models,
+    // Those of a schedule are made when it comes to them.
+    ...(windows.inTurn ? { first: [windows.of(step + 1)] } : {}),
     hasSegments: data.train.hasSegments,
     ...options.stepOptions,
   };
@@ -376,7 +386,9 @@ class Loop {
     await this.#trainer.dispose();
     this.#closeData();
     this.#entered = enterStage(this.#stages, this.#step, this.#options, this.#initial);
-    this.#trainer = await this.#clock.time('compile', () => createTrainer(this.#entered, state, this.#options));
+    this.#trainer = await this.#clock.time('compile', () =>
+      createTrainer(this.#entered, this.#step, state, this.#options),
+    );
     await this.#clock.time('compile', () => this.#trainer.compiled());
     const { index, train, model } = this.#entered.stage;
     this.#options.hooks?.note?.(
@@ -387,12 +399,17 @@ class Loop {
 
   /** Draws a batch and gives the engine its step. */
   async #start(step: number): Promise<void> {
-    const { stage, data } = this.#entered;
+    const { stage, data, windows } = this.#entered;
+    const model = windows.of(step);
+    if (!this.#trainer.has(model)) {
+      await this.#settle(0);
+      await this.#clock.time('compile', () => this.#trainer.goTo(model));
+    }
     const begin = performance.now();
     const lr = stageLearningRate(stage, step);
     let pending;
     try {
-      pending = await this.#trainer.start(nextBatch(data.train, stage.train.batchSize), lr, step);
+      pending = await this.#trainer.start(nextBatch(data.train, stage.train.batchSize), lr, step, model);
     } catch (error) {
       await this.#settle(0); // a step before this one may have diverged, and say so
       throw error;
@@ -470,11 +487,13 @@ class Loop {
   #log(): void {
     if (this.#loss.count === 0) return;
     const { lr, gradNorm, routing } = this.#last;
+    const { windows } = this.#entered;
     const logged: Partial<Record<TrainingMetric, number>> = {
       'train/loss': this.#loss.sum / this.#loss.count,
       'train/lr': lr,
       'train/grad_norm': gradNorm,
       'train/tok_per_sec': this.#speed(this.#lap.tokens, this.#lap.ms),
+      ...(windows.keys === null ? {} : { 'train/window': at(windows.keys, windows.of(this.#step)) }),
       ...(routing === null
         ? {}
         : {

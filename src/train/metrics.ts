@@ -6,6 +6,7 @@ export const TRAINING_METRICS = {
   'train/lr': 'Learning rate',
   'train/grad_norm': 'Gradient norm',
   'train/tok_per_sec': 'Speed (tokens per second)',
+  'train/window': 'Window of the last step (tokens)',
   'train/expert_balance_loss': 'Balance loss of experts',
   'train/expert_entropy': 'Entropy of expert loads (nats)',
   'train/expert_peak_share': 'Share of the busiest expert',

@@ -50,3 +50,23 @@ export function checkBatch(batchSize: number, accumulate: number, mesh: MeshShap
     { details: { batchSize, accumulate, mesh } },
   );
 }
+
+/**
+ * Throws `ConfigError` unless the batches of a training divide over the mesh, windows given by sequence included: the
+ * sequences of one window would lie on some devices alone.
+ */
+export function checkMesh({ batchSize, accumulate, windows }: MeshedTraining, mesh: MeshShape): void {
+  checkBatch(batchSize, accumulate, mesh);
+  const parts = (mesh.data ?? 1) * (mesh.fsdp ?? 1);
+  if (windows?.choose !== 'sequence' || parts === 1) return;
+  throw new ConfigError(
+    `train.windows gives windows to sequences, and the mesh divides these over ${parts} devices; use choose: step on a mesh`,
+    { details: { windows, mesh } },
+  );
+}
+
+interface MeshedTraining {
+  readonly batchSize: number;
+  readonly accumulate: number;
+  readonly windows?: { readonly choose: string } | undefined;
+}

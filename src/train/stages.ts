@@ -4,6 +4,7 @@ import type { DataConfig } from '../data/index.js';
 import type { ModelConfig } from '../model/index.js';
 import { tokensPerStep, type RunConfig, type TrainConfig } from './config.js';
 import { learningRate, type ScheduleConfig } from './schedule.js';
+import { windowPlan } from './windows.js';
 
 /** A stage of a run: what holds for steps `from + 1` to `to`. */
 export interface Stage {
@@ -23,6 +24,11 @@ export interface Stage {
   readonly scheduleFrom: number;
   /** Tokens trained on before it. */
   readonly tokensBefore: number;
+}
+
+/** Throws `ConfigError` where moving windows do not fit the model, the steps or the batches of a run. */
+export function checkWindows(run: RunConfig): void {
+  for (const { model, train } of stagesOf(run)) windowPlan({ model, train, seed: run.seed });
 }
 
 /** The stages of a run, one after another; one that holds throughout where `train.stages` has none. */

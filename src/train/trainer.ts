@@ -26,18 +26,15 @@ import { stepTensors } from './optimizers/index.js';
 import { checkBatch, parameterSharding } from './sharding.js';
 import type { Batch } from '../data/index.js';
 import type { CheckpointTensors, OptimizerState } from '../run/index.js';
+import { CompiledSteps, type StepPrograms } from './compiled-steps.js';
 import {
-  applyProgram,
   groupsOf,
-  stepProgram,
-  sumProgram,
   DTYPE,
   MOMENT,
   RESULT,
   SUM,
   type Group,
   type Grouping,
-  type Program,
   type StepConfig,
   type StepOptions,
 } from './step-programs.js';
@@ -65,6 +62,10 @@ type Shardings = Readonly<Record<string, Sharding>>;
 export interface TrainerOptions extends StepOptions {
   readonly engine: Engine;
   readonly model: ModelConfig;
+  /** The models of steps where windows move, which differ in these alone (default: `model` for all). */
+  readonly models?: readonly ModelConfig[];
+  /** The indices of those whose programs are made at the start (default: all). */
+  readonly first?: readonly number[];
   readonly config: StepConfig;
   /** The parameters to start from, f32; or what makes them, which is called while the step is compiled. */
   readonly parameters: HostParameters | (() => HostParameters);
@@ -72,19 +73,12 @@ export interface TrainerOptions extends StepOptions {
   readonly optimizer?: OptimizerState | undefined;
 }
 
-/** The programs of a step, as one accumulates or not. */
-interface StepPrograms {
-  readonly main: Executable;
-  /** Only with accumulation: `main` then updates from the sum that this builds. */
-  readonly sum: Executable | null;
-}
-
 /** Holds parameters and optimizer state on an engine and takes steps. */
 export class Trainer {
   readonly #options: Pick<TrainerOptions, 'engine' | 'model' | 'config'>;
   readonly #groups: readonly Group[];
-  readonly #compiling: Promise<StepPrograms>;
-  /** The compiled programs of a step; null until `compiled` has waited for them. */
+  readonly #compiled: CompiledSteps;
+  /** The programs of the last step, or of the first that will be taken; null until `compiled` has waited for them. */
   #programs: StepPrograms | null = null;
   readonly #shardings: Shardings;
   #state: TensorMap;
@@ -95,13 +89,13 @@ export class Trainer {
   private constructor(
     options: TrainerOptions & { readonly parameters: HostParameters },
     groups: readonly Group[],
-    compiling: Promise<StepPrograms>,
+    compiled: CompiledSteps,
     shardings: Shardings,
   ) {
     const { engine, model, config } = options;
     this.#options = { engine, model, config };
     this.#groups = groups;
-    this.#compiling = compiling;
+    this.#compiled = compiled;
     this.#shardings = shardings;
     this.#state = initialState(options, groups, shardings);
     const sums = config.accumulate === 1 ? [] : groups.map(({ shape }, i) => [`${SUM}.${i}`, zeros(DTYPE, shape)]);
@@ -126,30 +120,35 @@ export class Trainer {
     const moments = momentsOf(options);
     const groups = groupsOf(model, moments, config.optimizer);
     const shardings = mesh ? stepShardings(model, groups, mesh) : {};
-    const compile = ({ graph, donate }: Program) => engine.compile(graph, { donate, shardings });
-    const accumulates = config.accumulate > 1;
-    const program = accumulates ? applyProgram : stepProgram;
     const step: StepOptions = { optimizerProducts: engine.hints.accelerator ? 'bf16' : 'f32', ...options, moments };
-    const compiling = Promise.all([
-      compile(program(model, config, step)),
-      accumulates ? compile(sumProgram(model, config, step)) : null,
-    ]).then(([main, sum]) => ({ main, sum }));
-    compiling.catch(() => undefined); // thrown by `compiled`
+    const { models = [model] } = options;
+    const source = { engine, models, config, options: step, shardings };
+    const compiled = new CompiledSteps(source, options.first ?? models.map((_, i) => i));
     // Others that need a program give it to the engine first.
     await turn();
     const { parameters: given } = options;
     try {
       const parameters = typeof given === 'function' ? given() : given;
-      return new Trainer({ ...options, parameters }, groups, compiling, shardings);
+      return new Trainer({ ...options, parameters }, groups, compiled, shardings);
     } catch (error) {
-      await compiling.catch(() => undefined); // the engine may be disposed of then
+      await compiled.ready().catch(() => undefined); // the engine may be disposed of then
       throw error;
     }
   }
 
   /** Waits until a step can be taken. Throws what the engine's `compile` throws. */
   async compiled(): Promise<void> {
-    this.#programs = await this.#compiling;
+    this.#programs = await this.#compiled.ready();
+  }
+
+  /** Whether the programs of the steps of a model are made or being made. */
+  has(model: number): boolean {
+    return this.#compiled.has(model);
+  }
+
+  /** Makes the programs of the steps of one model in place of those before, which no further step needs. */
+  async goTo(model: number): Promise<void> {
+    await this.#compiled.replace(model);
   }
 
   /** What a step ends with: all of it, or with accumulation the update. */
@@ -164,26 +163,27 @@ export class Trainer {
   }
 
   /**
-   * Optimizer step `t` (from 1) at learning rate `lr` on a batch of `batchSize` sequences.
+   * Optimizer step `t` (from 1) at learning rate `lr` on a batch of `batchSize` sequences, by the model of index
+   * `model` where windows move.
    *
    * The result is for the caller to check: if loss or norm is not finite, the parameters are no longer good.
    */
-  async step(batch: Batch, lr: number, t: number): Promise<StepResult> {
-    return (await this.start(batch, lr, t)).result();
+  async step(batch: Batch, lr: number, t: number, model = 0): Promise<StepResult> {
+    return (await this.start(batch, lr, t, model)).result();
   }
 
   /**
    * Starts a step without waiting for its numbers: an engine that works beside the host takes the next step while this
    * one computes. `result` waits for it.
    */
-  async start(batch: Batch, lr: number, t: number): Promise<PendingStep> {
+  async start(batch: Batch, lr: number, t: number, model = 0): Promise<PendingStep> {
     const { engine, config } = this.#options;
     if (batch.batchSize !== config.batchSize || batch.seqLen !== config.seqLen) {
       throw new LongsightError(
         `the batch is ${batch.batchSize} x ${batch.seqLen}, the step needs ${config.batchSize} x ${config.seqLen}`,
       );
     }
-    const { main, sum } = (this.#programs ??= await this.#compiling);
+    const { main, sum } = (this.#programs = await this.#compiled.of(model));
     const upload = (tensors: Readonly<Record<string, HostTensor>>) => uploadAll(engine, tensors, this.#shardings);
     const scalars = upload(stepTensors(config, lr, t, DTYPE));
     const micro = microbatches(batch, config.accumulate).map(upload);
@@ -234,9 +234,7 @@ export class Trainer {
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    const programs = await this.#compiling.catch(() => null);
-    await programs?.main.dispose();
-    await programs?.sum?.dispose();
+    await this.#compiled.dispose();
   }
 
   /** Adds the gradients of microbatches to the running sum; gives what each came to beside that. */

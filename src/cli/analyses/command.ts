@@ -10,13 +10,21 @@ import {
   openModel,
   openModels,
   unwrapOption,
+  windowMark,
   type AnalysisKind,
   type CsvTable,
   type Printed,
 } from '../../lab/index.js';
 import type { AddCommand, CliContext } from '../terminal/context.js';
 import { addAnalysisOptions, MODEL_ARGUMENT, withModels, type AnalysisFlags } from '../terminal/models.js';
-import { parseChoice, parseCounts, parseNumber, positiveInteger, wholeNumber } from '../terminal/options.js';
+import {
+  parseChoice,
+  parseCounts,
+  parseNumber,
+  positiveInteger,
+  wholeNumber,
+  windowAsked,
+} from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 
 /** Adds the command of an analysis. */
@@ -70,7 +78,8 @@ async function run(kind: AnalysisKind, path: string, flags: AnalysisFlags, conte
   const output = new Output(context, flags);
   const analysis = analysisOf(kind);
   const { step, set, engine, threads, precision, weights } = flags;
-  const open = { step, set, engine, threads, precision, weights, use: analysis.use };
+  const window = windowAsked(flags);
+  const open = { step, set, engine, threads, precision, weights, window, use: analysis.use };
   const all = analysis.checkpoints.command === 'all';
   const models = all ? openModels(path, open) : ([openModel(path, open)] as const);
   const given = Object.fromEntries(Object.entries(flags).filter(([key]) => key in analysis.options.shape));
@@ -81,10 +90,9 @@ async function run(kind: AnalysisKind, path: string, flags: AnalysisFlags, conte
     for (const model of models) {
       context.signal.throwIfAborted();
       const measured = await session.measure(model);
-      const kept = isKept(kind)
-        ? { file: set.length > 0 || precision !== undefined ? null : keep(kind, session, model, measured.record) }
-        : {};
-      const about = { event: analysis.command, step: model.step, tokens: model.tokens };
+      const changed = set.length > 0 || precision !== undefined || window !== undefined;
+      const kept = isKept(kind) ? { file: changed ? null : keep(kind, session, model, measured.record) } : {};
+      const about = { event: analysis.command, step: model.step, tokens: model.tokens, ...windowMark(window) };
       for (const printed of measured.print()) {
         const value = { ...about, ...kept, ...(printed.value ?? measured.record) };
         output.result(textOf(printed, all), value);

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import {
   modelCost,
+  movingWindows,
   PRESET_NAMES,
   printPattern,
   resolveModelConfig,
@@ -11,6 +12,7 @@ import {
 } from '../../model/index.js';
 import { formatCount } from '../../core/index.js';
 import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
+import { windowShares, type TrainConfig } from '../../train/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
@@ -42,24 +44,30 @@ export function addCost(program: Command, context: CliContext): void {
 }
 
 function cost(config: string, flags: Flags, context: CliContext): void {
-  const { model, seqLen } = readModel(config);
-  const result = modelCost(model, flags.seqLen ?? seqLen ?? DEFAULT_SEQ_LEN);
+  const { model, seqLen, train } = readModel(config);
+  const shares = train === null ? {} : { windowShares: windowShares(train) };
+  const result = modelCost(model, flags.seqLen ?? seqLen ?? DEFAULT_SEQ_LEN, shares);
   new Output(context, flags).result(describe(model, result), { model, cost: result });
 }
 
-function readModel(config: string): { model: ModelConfig; seqLen: number | null } {
+function readModel(config: string): {
+  readonly model: ModelConfig;
+  readonly seqLen: number | null;
+  readonly train: TrainConfig | null;
+} {
   if (!existsSync(config) && PRESET_NAMES.includes(config))
-    return { model: resolveModelConfig({ preset: config }), seqLen: null };
+    return { model: resolveModelConfig({ preset: config }), seqLen: null, train: null };
   const file = readYamlFile(config);
   if (isPlain(file.value) && 'model' in file.value) {
     const run = resolveRunConfig(file.value, { where: file.path, baseDir: dirname(file.path), file });
-    return { model: run.model, seqLen: run.train.seqLen };
+    return { model: run.model, seqLen: run.train.seqLen, train: run.train };
   }
-  return { model: locate(file, [], () => resolveModelConfig(file.value)), seqLen: null };
+  return { model: locate(file, [], () => resolveModelConfig(file.value)), seqLen: null, train: null };
 }
 
 function describe(model: ModelConfig, result: ModelCost): string {
   const { parameters, seqLen } = result;
+  const moves = movingWindows(model).length > 0;
   const totals = [
     ['layers', printPattern(model.layers)],
     ...describeExperts(model),
@@ -67,7 +75,7 @@ function describe(model: ModelConfig, result: ModelCost): string {
     ...describeActive(model, result),
     ['  without embedding and head', formatCount(parameters.nonEmbedding)],
     ['forward FLOPs per token', formatCount(result.forwardFlops)],
-    ['training FLOPs per token', formatCount(result.trainFlops)],
+    [`training FLOPs per token${moves ? ', mean over its windows' : ''}`, formatCount(result.trainFlops)],
     [`cache bytes at ${formatCount(seqLen)} tokens`, formatCount(result.cacheBytes)],
   ];
   const head = ['layer', 'kind', 'parameters', 'projections', 'sequence', 'MLP', 'FLOPs per token', 'cache bytes'];

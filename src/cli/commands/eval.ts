@@ -1,7 +1,8 @@
 /** `longsight eval RUN|CHECKPOINT`: measures a stored checkpoint. */
 import type { Command } from 'commander';
-import { ConfigError, formatTokens, writeJsonAtomic } from '../../core/index.js';
+import { at, ConfigError, formatTokens, writeJsonAtomic } from '../../core/index.js';
 import {
+  checkpointAt,
   evalText,
   evaluateCheckpoint,
   evaluateOnTexts,
@@ -9,6 +10,8 @@ import {
   measuringRun,
   modelLeftAside,
   openModel,
+  windowMark,
+  windowSuffix,
 } from '../../lab/index.js';
 import { IMPORTED_MODEL, withEngine, withModels } from '../terminal/models.js';
 import type { CliContext } from '../terminal/context.js';
@@ -16,18 +19,21 @@ import {
   addMeasuringOptions,
   addOutputOptions,
   addSetOption,
+  addWindowOption,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
   type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
+  windowAsked,
+  type WindowFlag,
 } from '../terminal/options.js';
 import { Output } from '../terminal/output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 import { evalPath, findCheckpoint } from '../../run/index.js';
 
-interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, WindowFlag {
   readonly texts?: string;
   readonly length?: number;
   readonly step?: number;
@@ -56,18 +62,19 @@ export function addEval(program: Command, context: CliContext): void {
       (t) => positiveInteger('--length', t),
     )
     .option('--out <file>', 'where the record goes');
-  addOutputOptions(addMeasuringOptions(addSetOption(command))).action((path: string, flags: Flags) =>
+  addOutputOptions(addWindowOption(addMeasuringOptions(addSetOption(command)))).action((path: string, flags: Flags) =>
     evaluate(path, flags, context),
   );
 }
 
 async function evaluate(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
+  const window = windowAsked(flags);
   const note = (text: string) => output.note(text);
   if (isHfFolder(path) || flags.texts !== undefined) {
     if (flags.run !== undefined)
       throw new ConfigError('--run says how a run is measured on its own data; leave it out with --texts');
-    const model = openModel(path, flags);
+    const model = openModel(path, { ...flags, window });
     const asked = { texts: flags.texts, length: flags.length, note };
     // Needles left out are said within the work, before the engine: what was measured comes last.
     const record = await withModels([model], output, async () => {
@@ -76,11 +83,11 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
         output.note(`needles not measured: ${why}`);
         output.event({ event: 'needlesLeftOut', why });
       }
-      return found.record;
+      return { ...found.record, ...windowMark(window) };
     });
     if (flags.out !== undefined) writeJsonAtomic(flags.out, record);
     const stored = flags.out === undefined ? '' : `\nstored in ${flags.out}`;
-    return output.result(`${path}\n${evalText({ step: 0, tokens: 0, ...record })}${stored}`, {
+    return output.result(`${path}${windowSuffix(window)}\n${evalText({ step: 0, tokens: 0, ...record })}${stored}`, {
       event: 'eval',
       file: flags.out ?? null,
       record,
@@ -94,19 +101,30 @@ async function evaluate(path: string, flags: Flags, context: CliContext): Promis
   if (beyond !== null) output.warn(beyond);
   const aside = modelLeftAside(flags.run, run, checkpoint);
   if (aside !== null) output.warn(aside);
-  const record = await withEngine(run, flags, output, (engine) =>
-    evaluateCheckpoint(checkpoint, { run, engine, precision: flags.precision, note }),
+  const measured = checkpointAt(checkpoint, window);
+  const found = await withEngine(run, flags, output, (engine) =>
+    evaluateCheckpoint(measured, { run, engine, precision: flags.precision, note }),
   );
+  const record = { ...found, ...windowMark(window) };
   // Only what the run's own settings measured may stand in its folder, where the report takes it for the run's own.
-  const asStored = flags.set.length === 0 && flags.precision === undefined;
+  const asStored = flags.set.length === 0 && flags.precision === undefined && window === undefined;
   const own = dir !== null && asStored ? evalPath(dir, record.step) : null;
   const file = flags.out ?? own;
   if (file !== null) writeJsonAtomic(file, record);
-  const other = dir === null ? '--run' : flags.set.length === 0 ? '--precision' : '--set';
-  const stored = file === null ? `not stored: measured as ${other} says; keep it with --out` : `stored in ${file}`;
-  output.result(`step ${record.step}, ${formatTokens(record.tokens)} tokens\n${evalText(record)}\n${stored}`, {
-    event: 'eval',
-    file,
-    record,
-  });
+  const changes = [
+    ...(dir === null ? ['--run'] : []),
+    ...(flags.set.length > 0 ? ['--set'] : []),
+    ...(window !== undefined ? ['--window'] : []),
+    '--precision',
+  ];
+  const stored =
+    file === null ? `not stored: measured as ${at(changes, 0)} says; keep it with --out` : `stored in ${file}`;
+  output.result(
+    `step ${record.step}, ${formatTokens(record.tokens)} tokens${windowSuffix(window)}\n${evalText(record)}\n${stored}`,
+    {
+      event: 'eval',
+      file,
+      record,
+    },
+  );
 }

@@ -3,7 +3,15 @@ import type { Command } from 'commander';
 import type { HeadScores } from '../../analysis/index.js';
 import { ConfigError, formatShare, formatTokens } from '../../core/index.js';
 import { writeFinding } from '../../run/index.js';
-import { HEADS, traceCheckpoint, tracedHeads, type TracedHeads } from '../../lab/index.js';
+import {
+  checkpointAt,
+  HEADS,
+  traceCheckpoint,
+  tracedHeads,
+  windowMark,
+  windowSuffix,
+  type TracedHeads,
+} from '../../lab/index.js';
 import {
   CHECKPOINT_USES,
   checkpointsOf,
@@ -19,17 +27,20 @@ import {
   addMeasuringOptions,
   addOutputOptions,
   addSetOption,
+  addWindowOption,
   positiveInteger,
   wholeNumber,
   type EngineFlags,
   type PrecisionFlag,
   type OutputFlags,
   type SetFlag,
+  windowAsked,
+  type WindowFlag,
 } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 import { isHfFolder } from '../../checkpoint/index.js';
 
-interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
+interface Flags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, WindowFlag {
   readonly length?: number;
   readonly step?: number;
   readonly run?: string;
@@ -52,28 +63,30 @@ export function addTrace(program: Command, context: CliContext): void {
     .option('--run <file>', 'run file that says how to measure, as for a checkpoint outside of a run folder')
     .option('--length <n>', `for ${IMPORTED_MODEL}: tokens of a sample [1024]`, (t) => positiveInteger('--length', t))
     .option('--top <n>', 'heads to print', (text) => positiveInteger('--top', text), DEFAULT_TOP);
-  addOutputOptions(addMeasuringOptions(addSetOption(command))).action((path: string, flags: Flags) =>
+  addOutputOptions(addWindowOption(addMeasuringOptions(addSetOption(command)))).action((path: string, flags: Flags) =>
     trace(path, flags, context),
   );
 }
 
 async function trace(path: string, flags: Flags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
+  const window = windowAsked(flags);
   const report = (name: string, file: string | null, heads: HeadScores): void => {
     const traced = tracedHeads(heads, flags.top);
-    output.result(describe(name, heads.samples, traced), {
-      ...{ event: 'trace', file, heads },
+    output.result(describe(`${name}${windowSuffix(window)}`, heads.samples, traced), {
+      ...{ event: 'trace', file, ...windowMark(window), heads },
       sparsity: traced.sparsity,
     });
   };
   if (isHfFolder(path)) {
     if (flags.run !== undefined)
       throw new ConfigError('--run says how a run is traced; leave it out for ' + IMPORTED_MODEL);
-    const model = openModel(path, flags);
+    const model = openModel(path, { ...flags, window });
     return report(path, null, await withModels([model], output, () => traceImported(model, flags.length)));
   }
   if (flags.length !== undefined)
     throw new ConfigError(`--length is for ${IMPORTED_MODEL}; of a run, write --set eval.trace.length=${flags.length}`);
+  // Heads of runs are traced checkpoint by checkpoint, with the data that the run file names.
   const { dir, run } = measuringRun(path, flags.set, flags.run, CHECKPOINT_USES.tracing);
   const checkpoints = checkpointsOf(path, flags.step);
   for (const checkpoint of checkpoints.slice(-1)) {
@@ -85,12 +98,16 @@ async function trace(path: string, flags: Flags, context: CliContext): Promise<v
   await withEngine(run, flags, output, async (engine) => {
     for (const checkpoint of checkpoints) {
       context.signal.throwIfAborted();
-      const heads = await traceCheckpoint(checkpoint, { run, engine, precision: flags.precision });
+      const heads = await traceCheckpoint(checkpointAt(checkpoint, window), {
+        run,
+        engine,
+        precision: flags.precision,
+      });
       if (heads === null)
         throw new ConfigError(
           `${dir ?? path}: nothing to trace, as eval.trace is off or the sequences cannot hold a needle; set eval.trace.length`,
         );
-      const asStored = flags.set.length === 0 && flags.precision === undefined;
+      const asStored = flags.set.length === 0 && flags.precision === undefined && window === undefined;
       const file = dir !== null && asStored ? writeFinding(dir, HEADS, heads) : null;
       report(`step ${heads.step}, ${formatTokens(heads.tokens)} tokens`, file, heads);
     }

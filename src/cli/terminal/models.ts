@@ -6,16 +6,18 @@ import {
   addMeasuringOptions,
   addOutputOptions,
   addSetOption,
+  addWindowOption,
   wholeNumber,
   type EngineFlags,
   type OutputFlags,
   type PrecisionFlag,
   type SetFlag,
+  type WindowFlag,
 } from './options.js';
 import type { Output } from './output.js';
 
 /** Flags of commands that analyze models. */
-export interface AnalysisFlags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag {
+export interface AnalysisFlags extends OutputFlags, EngineFlags, PrecisionFlag, SetFlag, WindowFlag {
   readonly step?: number;
   readonly csv?: string;
 }
@@ -31,7 +33,7 @@ export function addAnalysisOptions(command: Command): Command {
   const all = command
     .option('--step <n>', 'the checkpoint of this step', (text) => wholeNumber('--step', text))
     .option('--csv <file>', 'also write the result as CSV');
-  return addOutputOptions(addMeasuringOptions(addSetOption(all)));
+  return addOutputOptions(addWindowOption(addMeasuringOptions(addSetOption(all))));
 }
 
 /**

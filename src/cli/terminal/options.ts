@@ -60,6 +60,26 @@ export function addMeasuringOptions(command: Command): Command {
   );
 }
 
+/** The option `--window`. */
+export interface WindowFlag {
+  /** Keys that queries see. */
+  readonly window?: number | 'full';
+}
+
+/** What `--window` says: null for full attention, undefined where it is not given. */
+export function windowAsked({ window }: WindowFlag): number | null | undefined {
+  return window === 'full' ? null : window;
+}
+
+/** Adds `--window` to a command. */
+export function addWindowOption(command: Command): Command {
+  return command.option(
+    '--window <keys>',
+    'measure at this window, or full, in place of those that moved in training, or else of every window; stored in no run folder',
+    (text) => (text === 'full' ? text : positiveInteger('--window', text)),
+  );
+}
+
 /** The option `--take-over`. */
 export interface TakeOverFlag {
   readonly takeOver?: boolean;
