@@ -23,6 +23,7 @@ import {
   type Shape,
 } from '../../core/index.js';
 import {
+  atWindows,
   blockOf,
   expertsOf,
   headGroups,
@@ -74,7 +75,9 @@ interface Fit {
  * @param wanted a `model_type`; the first that fits if left out
  * @throws ConfigError naming the features that have no home in the class that comes nearest
  */
-export function planExport(config: ModelConfig, wanted?: string): ExportPlan {
+export function planExport(given: ModelConfig, wanted?: string): ExportPlan {
+  // Windows that moved in training are no part of what the model computes.
+  const config = atWindows(given, last);
   const families = FAMILIES.filter(
     (f) => f.write !== undefined && f.architecture !== null && (wanted === undefined || f.modelTypes[0] === wanted),
   );

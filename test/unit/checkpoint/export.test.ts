@@ -139,6 +139,11 @@ describe('exported models', () => {
     expect(readdirSync(root)).toEqual([]);
   });
 
+  it('gives a model the window that it has outside of training', () => {
+    const [moving, fixed] = ['swa:4~8 full', 'swa:8 full'].map((layers) => planExport(model({ layers })));
+    expect(moving).toEqual(fixed);
+  });
+
   it('say which types there are, and what a named one lacks', () => {
     expect(() => planExport(model({}), 'gpt2')).toThrow(
       'cannot be exported as gpt2; choose one of llama, qwen3, smollm3',
