@@ -34,7 +34,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                cwm="cwm", seed_oss="seed-oss-biases", phi3="phi3-window", olmo2="olmo2", granite_swa="granite-swa",
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
-               gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
+               gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
                qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
@@ -143,6 +143,20 @@ OF_KIND = dict(gpt_neo=[
     dict(layer_types=MISSING, first_k_dense_replace=2, sliding_window_pattern=1), dict(mlp_layer_types=MISSING), dict(rope_parameters=MISSING),
     dict(rope_parameters=MISSING, rope_theta=MISSING), dict(rms_norm_eps=0.5), dict(num_shared_experts=0, shared_expert_combination_strategy="other"),
     dict(expert_selection_fn="sigmoid", norm_topk_prob=False), dict(rms_norm_eps=1e-5, layer_norm_eps=None),
+], zamba2=[
+    dict(layers_block_type=MISSING, layer_types=["hybrid", "linear_attention", "hybrid", "linear_attention", "hybrid"]), dict(layer_types=["hybrid"] * 5),
+    dict(layers_block_type=["mamba", "hybrid", "hybrid", "mamba", "hybrid"]), dict(layers_block_type=["mamba", "attention", "hybrid", "mamba", "hybrid"]),
+    dict(layers_block_type=MISSING), dict(num_hidden_layers=4), dict(num_mem_blocks=1), dict(num_mem_blocks=3), dict(head_dim=8), dict(attention_head_dim=8),
+    dict(attention_hidden_size=32), dict(mamba_headdim=8), dict(use_mem_rope=False), dict(use_long_context=True), dict(hybrid_layer_ids=[1, 2]),
+    dict(use_long_context=True, rope_parameters={"rope_type": "dynamic", "rope_theta": 500.0, "factor": 4.0}), dict(mamba_expand=2.5),
+    dict(use_mem_rope=False, rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0}), dict(time_step_min=0.3), dict(time_step_min=0.0),
+    dict(time_step_limit=[0.0, 0.2]), dict(time_step_max=0.01), dict(intermediate_size=0), dict(num_key_value_heads=2), dict(kv_channels=4),
+], zamba=[
+    dict(layers_block_type=MISSING), dict(layers_block_type=MISSING, attn_layer_period=2, attn_layer_offset=1), dict(attn_layer_period=0), dict(head_dim=8),
+    dict(layers_block_type=MISSING, num_hidden_layers=3), dict(layer_types=["linear_attention", "hybrid"] * 2), dict(attention_hidden_size=32),
+    dict(layers_block_type=["mamba", "hybrid"] * 2), dict(layers_block_type=["mamba", "attention"] * 2), dict(attention_hidden_size=0), dict(attention_head_dim=0),
+    dict(hidden_mamba_act="gelu"), dict(hidden_mamba_act="swish"), dict(mamba_dt_rank=2), dict(mamba_dt_rank=3), dict(n_mamba_heads=1), dict(n_mamba_heads=3),
+    dict(num_hidden_layers=3),
 ], nemotron_h=[
     dict(layers_block_type=MISSING, hybrid_override_pattern="-*M"), dict(hybrid_override_pattern="M-*"), dict(hybrid_override_pattern=None),
     dict(layers_block_type=None, hybrid_override_pattern="-*M"), dict(layers_block_type=MISSING, hybrid_override_pattern="-*E"),
@@ -184,6 +198,7 @@ def special(field, value, depth):
         no_rope_layers=[[0] * depth, [1] * depth], embedding_multiplier=[2.0, 1.0], attention_multiplier=[0.5, 1.0],
         quantization_config=[{"quant_method": "fp8"}, {}], hidden_act=["gelu", "gelu_pytorch_tanh", "relu", "tanh"],
         hidden_activation=["gelu", "silu", "tanh"], position_embedding_type=["rope", "nope", "absolute"],
+        n_mamba_heads=[1, 2, 4, 8], mamba_dt_rank=["auto", 2, 3], num_mem_blocks=[1, 2, 3, 4], hidden_mamba_act=["silu", "swish", "gelu"],
         time_step_limit=[[0.0, 0.2], [0.3, 9.0], [0.0, {"__float__": "Infinity"}]], attn_layer_indices=[[], [1], [0]],
         moe_layers=[[], [1]], gating=[True, False, "per-head", "per-element", "other"], num_attention_heads_per_layer=[[4] * depth, [4, 6, 2], [4], []],
         expert_selection_fn=["softmax", "sigmoid", "other"], shared_expert_combination_strategy=["sum", "average", "other"],

@@ -31,6 +31,10 @@ MAMBA2 = dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8, 
 MAMBA1 = dict(state_size=4, conv_kernel=4, expand=2)
 JAMBA = dict(num_experts=1, num_experts_per_tok=1, attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4)
 FALCON_H1 = dict(mamba_d_ssm=48, mamba_n_heads=4, mamba_d_head=12, mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=8)
+ZAMBA2 = dict(num_key_value_heads=4, n_mamba_heads=4, mamba_d_state=8, chunk_size=8, num_hidden_layers=5,
+              layers_block_type=["linear_attention", "hybrid", "hybrid", "linear_attention", "hybrid"])
+ZAMBA = dict(num_key_value_heads=4, mamba_d_state=4, num_hidden_layers=4,
+             layers_block_type=["linear_attention", "hybrid", "linear_attention", "hybrid"])
 NEMOTRON = dict(mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=8, n_groups=2, chunk_size=8, head_dim=8, n_routed_experts=2,
                 moe_intermediate_size=8, moe_shared_expert_intermediate_size=8)
 MINIMAX = dict(layer_types=["linear_attention", "full_attention"], num_local_experts=1, num_experts_per_tok=1, block_size=8,
@@ -379,6 +383,14 @@ MODELS = {
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,
         attention_window_size=23, tie_word_embeddings=True, num_key_value_heads=4, rope_parameters=dict(
             rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.25)), {}),
+    # Without tied embeddings Transformers ties no blocks either: each layer has its own.
+    "zamba2": ("Zamba2", dict(ZAMBA2, tie_word_embeddings=True, num_mem_blocks=2, use_shared_attention_adapter=True, adapter_rank=6, use_mem_rope=True, mamba_ngroups=2,
+                              rope_parameters=dict(rope_type="linear", rope_theta=1000.0, factor=2.0)), {}),
+    "zamba2-biases": ("Zamba2", dict(ZAMBA2, num_key_value_heads=2, adapter_rank=5, add_bias_linear=True, n_mamba_heads=8, time_step_min=0.3,
+                                     layers_block_type=["hybrid", "linear_attention", "hybrid", "hybrid"], num_hidden_layers=4, num_mem_blocks=2), {}),
+    "zamba": ("Zamba", dict(ZAMBA, tie_word_embeddings=True), {}),
+    "zamba-biases": ("Zamba", dict(ZAMBA, num_key_value_heads=2, attention_head_dim=12, n_mamba_heads=4, mamba_proj_bias=True, mamba_conv_bias=False,
+                                   mamba_dt_rank=5, hidden_act="silu", layers_block_type=["hybrid", "linear_attention", "hybrid"], num_hidden_layers=3), {}),
     "bamba": ("Bamba", dict(BAMBA, attention_bias=True, mlp_bias=True), {}),
     "bamba-groups": ("Bamba", dict(BAMBA, mamba_n_groups=2, mamba_conv_bias=False, mamba_proj_bias=True,
                                    attn_layer_indices=[0], tie_word_embeddings=True), {}),

@@ -8,7 +8,7 @@
  * turn pairs of channels only, to which it is indifferent as well.)
  */
 import { at, present, dims, dotAt, f64At, ConfigError } from '../core/index.js';
-import { headSizes, type HeadSizes, type HostParameters, type ModelConfig } from '../model/index.js';
+import { isShared, headSizes, type HeadSizes, type HostParameters, type ModelConfig } from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -162,6 +162,14 @@ function checkProjected({ layers, cca }: ModelConfig, heads: readonly HeadIndex[
       { details: { cca } },
     );
   }
+  const shared = heads.find(({ layer }) => isShared(layers[layer]));
+  if (shared !== undefined) {
+    throw new ConfigError(
+      `layer ${shared.layer} uses a shared block, so that its heads have no query and key matrix of their own to compare; name ` +
+        'heads of other layers',
+      { details: { ...shared } },
+    );
+  }
   const latent = heads.find(({ layer }) => layers[layer]?.mixer === 'mla');
   if (latent === undefined) return;
   throw new ConfigError(
@@ -174,7 +182,8 @@ function checkProjected({ layers, cca }: ModelConfig, heads: readonly HeadIndex[
 /** All heads whose queries and keys are projections of the layer's input; all heads where none are. */
 function projectedHeads(model: ModelConfig): HeadIndex[] {
   const all = allHeads(model);
-  const projected = all.filter(({ layer }) => model.layers[layer]?.mixer !== 'mla');
+  const own = (layer: number) => model.layers[layer]?.mixer !== 'mla' && !isShared(model.layers[layer]);
+  const projected = all.filter(({ layer }) => own(layer));
   return projected.length === 0 ? all : projected;
 }
 

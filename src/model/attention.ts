@@ -34,6 +34,7 @@ import type { SequenceState, StateAccess } from './mixers/definition.js';
 import { chunkStates, wholeSequences } from './state-access.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { matrixInit, normInit } from './param-inits.js';
+import { layerPlace, type SpecPlace } from './part-specs.js';
 
 /** Mean over a sequence of `seqLen` tokens of the keys that a query of a head group sees. */
 export function meanGroupKeys(
@@ -57,20 +58,24 @@ export function meanVisibleKeys(window: number | null, seqLen: number): number {
   return w - (w * (w - 1)) / (2 * seqLen);
 }
 
-function attentionParams(config: ModelConfig, plan: AttentionPlan, layer: number): ParamSpec[] {
+/** The parameters of attention with these heads; `width` is that of its input, where it is not the model's. */
+export function attentionSpecs(
+  config: ModelConfig,
+  { numHeads, numKvHeads }: HeadCounts,
+  { prefix, width = config.hiddenSize, ...place }: SpecPlace & { readonly width?: number },
+): ParamSpec[] {
   const { hiddenSize: d, headDim } = config;
-  const { numHeads, numKvHeads } = headCounts(config, plan);
   const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
   const { attentionBias: bias, qkNorm, normWeight, outputGate } = config;
   const gates = outputGate === 'head' ? numHeads : inner;
   const gateBias = outputGate !== false && config.outputGateBias;
   const spec = (name: string, shape: number[], role: ParamRole, init: ParamSpec['init']): ParamSpec => ({
-    name: `layers.${layer}.attn.${name}`,
+    name: `${prefix}attn.${name}`,
     shape,
     init,
     part: 'mixer',
     role,
-    layer,
+    ...place,
   });
   const vectors = (condition: boolean, init: ParamSpec['init'], ...sizes: [name: string, size: number][]) =>
     condition ? sizes.map(([name, size]) => spec(name, [size], 'vector', init)) : [];
@@ -80,7 +85,7 @@ function attentionParams(config: ModelConfig, plan: AttentionPlan, layer: number
   ];
   return [
     {
-      ...spec('wqkv', [d, inner + 2 * kvInner], 'in', matrixInit(config, d, false)),
+      ...spec('wqkv', [width, inner + 2 * kvInner], 'in', matrixInit(config, width, false)),
       columns: [inner, kvInner, kvInner],
     },
     ...vectors(bias === 'qkv' || bias === 'all', ZEROS, ['bqkv', inner + 2 * kvInner]),
@@ -88,7 +93,7 @@ function attentionParams(config: ModelConfig, plan: AttentionPlan, layer: number
     ...vectors(qkNorm === 'head' && normWeight, normInit(config), ...normed(headDim, headDim)),
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),
     ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
-    ...(outputGate !== false ? [spec('wgate', [d, gates], 'in', matrixInit(config, d, false))] : []),
+    ...(outputGate !== false ? [spec('wgate', [width, gates], 'in', matrixInit(config, width, false))] : []),
     ...vectors(gateBias, ZEROS, ['bgate', numHeads]),
     spec('wo', [inner, d], 'out', matrixInit(config, inner, true)),
     ...vectors(bias === 'output' || bias === 'all', ZEROS, ['bo', d]),
@@ -186,7 +191,12 @@ function project(
   const { headDim: D, qkNorm, rmsNormEps } = config;
   const { numHeads: H, numKvHeads: G } = counts;
   const bias = config.attentionBias === 'qkv' || config.attentionBias === 'all' ? param('attn.bqkv') : null;
-  const products = (...sizes: readonly number[]) => linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
+  const products = (...sizes: readonly number[]): readonly Value[] => {
+    const own = linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
+    if (scope.adapters === undefined) return own;
+    const more = split(concat(scope.adapters(), 2), 2, sizes);
+    return own.map((part, i) => add(part, at(more, i)));
+  };
   const first = at(rotaries.groups, 0);
   const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
     if (rotaries.alike) return turnNormed(part, first, scope);
@@ -377,7 +387,7 @@ function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
  * chunks.
  */
 export const attentionMixer: Mixer<AttentionPlan> = {
-  params: attentionParams,
+  params: (config, plan, layer) => attentionSpecs(config, headCounts(config, plan), layerPlace(layer)),
   sequenceFlops: ({ headDim }, plan, seqLen) =>
     plan.groups.reduce((n, group) => n + 4 * group.heads * headDim * meanGroupKeys(group, seqLen), 0),
   stateBytes: (config, plan, length, elementBytes) =>

@@ -3,22 +3,31 @@
  * read the same input and the factors of the sums are configuration (`BlockConfig`). One definition for whole sequences
  * and for steps.
  */
-import { got } from '../core/index.js';
+import { at, got } from '../core/index.js';
 import { add, type Value } from '../graph/index.js';
-import { activated, gated } from './activation.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import { buildExperts, type Routing } from './experts.js';
-import type { LayerPlan } from './plan.js';
-import { affine, linearParts } from './mixers/linear.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
+import { buildMlp } from './mlp.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
+import { isShared, type LayerPlan, type RecurrentPlan } from './plan.js';
+import { buildShared } from './shared-block.js';
+import { sharedBlockOf, sharedPrefix } from './shared-params.js';
 
-/** The parameters of one layer by the end of their names, such as `attn.wqkv`. */
-export function layerParameters(params: ReadonlyMap<string, Value>, layer: number): Map<string, Value> {
-  const prefix = `layers.${layer}.`;
-  const own = [...params].filter(([name]) => name.startsWith(prefix));
-  return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));
+/**
+ * The parameters of one layer by the end of their names, such as `attn.wqkv`; those of the shared block that it uses
+ * are `shared.attn.wqkv`, beside what the layer has of its own of it.
+ */
+export function layerParameters(
+  config: ModelConfig,
+  params: ReadonlyMap<string, Value>,
+  layer: number,
+): Map<string, Value> {
+  const block = sharedBlockOf(config, layer);
+  const under = (prefix: string, as: string): [string, Value][] =>
+    [...params].flatMap(([name, value]) => (name.startsWith(prefix) ? [[as + name.slice(prefix.length), value]] : []));
+  return new Map([...(block === null ? [] : under(sharedPrefix(block), 'shared.')), ...under(`layers.${layer}.`, '')]);
 }
 
 /** What a residual block is built from. */
@@ -29,7 +38,9 @@ export interface BlockInputs {
   readonly layer: number;
   /** The residual stream, `[B,T,d]`. */
   readonly x: Value;
-  /** The layer's parameters, by the end of their names (without `layers.N.`). */
+  /** The residual stream before the first layer, `[B,T,d]`, which shared blocks read. */
+  readonly embedding: Value;
+  /** The layer's parameters, as `layerParameters` names them. */
   readonly params: ReadonlyMap<string, Value>;
   readonly positions: TokenPositions | null;
   /** The document index of each token, i32 `[B,T]`; null where each row is one document. */
@@ -49,26 +60,31 @@ interface Branch extends Pick<MixerScope, 'x' | 'inputMatrix'> {
 interface BlockResult<M> {
   /** The residual stream after the block, `[B,T,d]`. */
   readonly out: Value;
-  /** What the mixer returned; null where there is none. */
-  readonly mixed: M | null;
+  /** What the mixers returned: that of a shared block, and the layer's own. */
+  readonly mixed: readonly M[];
   /** What the router did with the tokens; null where the MLP has no experts. */
   readonly routing: Routing | null;
   /** What the next layer's router gets; null where routers hand on nothing. */
   readonly routerState: Value | null;
 }
 
-/** The block around `mix`. */
+/**
+ * The block around `mix`, which runs a mixer: the layer's own, and before it (`feeds`) the attention of the shared
+ * block that the layer uses.
+ */
 export function buildBlock<M extends { readonly out: Value }>(
   inputs: BlockInputs,
-  mix: (scope: MixerScope) => M,
+  mix: (scope: MixerScope, plan: LayerPlan | RecurrentPlan, feeds: boolean) => M,
 ): BlockResult<M> {
   const { config, layer, params, positions, segments } = inputs;
+  const plan = at(config.layers, layer);
   let routing: Routing | null = null;
   let routerState = inputs.routerState ?? null;
   const block = blockOf(config, layer);
   const experts = expertsOf(config, layer);
+  const param = (name: string) => got(params, name);
   const mlp = (branch: Branch): Value => {
-    if (experts === null) return leave(inputs, buildMlp(inputs, branch), 'postnorm2');
+    if (experts === null) return leave(inputs, buildMlp({ config, param, ...branch }), 'postnorm2');
     const built = buildExperts(config, experts, params, branch.whole(), routerState);
     routing = built.routing;
     routerState = built.routerState;
@@ -78,30 +94,29 @@ export function buildBlock<M extends { readonly out: Value }>(
     const branch = enter(inputs, stream, 'norm2');
     return joined(inputs, 2, [branch.skip, block.mlpSkip], [mlp(branch), block.mlpScale]);
   };
-  if (config.layers[layer]?.mixer === 'none') {
+  if (plan.mixer === 'none') {
     const out = behind(inputs.x);
-    return { out, mixed: null, routing, routerState };
+    return { out, mixed: [], routing, routerState };
   }
-  const param = (name: string) => got(params, name);
-  const first = enter(inputs, inputs.x, 'norm1');
-  const mixed = mix({
-    config,
-    layer,
-    x: first.x,
-    inputMatrix: first.inputMatrix,
-    param,
-    positions,
-    segments,
-  });
+  const fed = isShared(plan) ? buildShared(inputs, plan, (scope, own) => mix(scope, own, true)) : null;
+  // What a shared block gives is read by the mixer alone: the sum behind the mixer has the stream as it was.
+  const entered = enter(inputs, fed === null ? inputs.x : add(inputs.x, fed.out), 'norm1');
+  const first = fed === null ? entered : { ...entered, skip: inputs.x };
+  const own = mix(
+    { config, layer, x: first.x, inputMatrix: first.inputMatrix, param, positions, segments },
+    isShared(plan) ? plan.beside : plan,
+    false,
+  );
+  const mixed = fed === null ? [own] : [fed.mixed, own];
   // Two mixers side by side have been scaled before they were added.
-  const onMixer = isPair(config.layers[layer]) ? 1 : block.mixerScale;
-  const middle = joined(inputs, 1, [first.skip, block.mixerSkip], [leave(inputs, mixed.out, 'postnorm1'), onMixer]);
+  const onMixer = isPair(plan) ? 1 : block.mixerScale;
+  const middle = joined(inputs, 1, [first.skip, block.mixerSkip], [leave(inputs, own.out, 'postnorm1'), onMixer]);
   if (!block.mlp) return { out: middle, mixed, routing, routerState };
   const out = block.parallel ? joined(inputs, 2, [middle, 1], [mlp(first), block.mlpScale]) : behind(middle);
   return { out, mixed, routing, routerState };
 }
 
-const isPair = (plan: LayerPlan | undefined): boolean => plan?.mixer === 'attention' && plan.beside !== undefined;
+const isPair = (plan: LayerPlan): boolean => plan.mixer === 'attention' && plan.beside !== undefined && !isShared(plan);
 
 const normOf = ({ config, params }: BlockInputs, norm: string) => normParameters(config, params, norm);
 
@@ -138,21 +153,4 @@ function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
 function leave(inputs: BlockInputs, y: Value, norm: string): Value {
   const placement = blockOf(inputs.config, inputs.layer).norm;
   return placement === 'post' || placement === 'both' ? normalize(inputs.config, y, normOf(inputs, norm)) : y;
-}
-
-function buildMlp({ config, params }: BlockInputs, { x, inputMatrix }: Branch): Value {
-  const { intermediateSize: f, activation, mlpGate, mlpGateScale, mlpBias } = config;
-  const bias = (name: string) => (mlpBias ? got(params, name) : null);
-  const learned = (name: string) => got(params, `mlp.${name}`);
-  if (!mlpGate) {
-    const inner = activated(activation, affine(x, inputMatrix('mlp.wup'), bias('mlp.bup')), learned);
-    return affine(inner, got(params, 'mlp.wdown'), bias('mlp.bdown'));
-  }
-  const wgateup = inputMatrix('mlp.wgateup');
-  const [gate, up] = linearParts(x, wgateup, [f, f], bias('mlp.bgateup')) as [Value, Value];
-  return affine(
-    gated(activation, scaled(gate, mlpGateScale), up, learned),
-    got(params, 'mlp.wdown'),
-    bias('mlp.bdown'),
-  );
 }

@@ -4,8 +4,9 @@ import { at, ConfigError, nearest, parseConfig, showValue, LIMITS, append } from
 import { checkCca, type CcaConfig } from './cca-config.js';
 import { checkExperts, type ExpertsConfig } from './experts-config.js';
 import { checkGroups, parsePattern, resolveLayer } from './pattern.js';
-import { headCounts, headGroups, type HeadCounts, type LayerPlan } from './plan.js';
+import { headCounts, headGroups, isShared, type HeadCounts, type LayerPlan } from './plan.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
+import { resolveShared, type SharedConfig } from './shared-config.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
 import { checkRope, latentFields, type RopeFields } from './rope.js';
 import {
@@ -90,6 +91,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly logitSoftcap: number | null;
   /** Compressed convolutional attention in place of plain projections to queries, keys and values; null for those. */
   readonly cca: CcaConfig | null;
+  /** Blocks that several layers use with the same weights; null where no layer uses one. */
+  readonly shared: SharedConfig | null;
   /** Whether each attention head has a learned logit that joins the softmax's denominator. */
   readonly sinks: boolean;
   /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input: one a channel, or one a head. */
@@ -171,6 +174,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     headBias: parsed.headBias,
     logitScale: parsed.logitScale,
     logitSoftcap: parsed.logitSoftcap,
+    shared: resolveShared(parsed.shared, { layers, cca: parsed.cca }, where),
     cca: checkCca(parsed.cca, { headDim, qkNorm: parsed.qkNorm, kvHeads: kvHeadsOf(layers, counts) }, where),
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
@@ -298,15 +302,24 @@ function resolveBlocks(block: Parsed['block'], layers: readonly LayerPlan[], whe
     const at = isList(block) ? `${where}.block[${i}]` : `${where}.block`;
     // What `blockOf` says of layers without a mixer does not depend on `mlp`.
     const own = { norm, parallel, mlp: isList(block) && layers[i]?.mixer === 'none' ? byPattern : mlp, ...factors };
+    const these = isList(block) ? layers.slice(i, i + 1) : layers;
+    if (own.norm !== 'pre' || own.parallel) checkShared(these, at);
     checkParallel(
       own,
-      (isList(block) ? layers.slice(i, i + 1) : layers).some((plan) => plan.mixer === 'none'),
+      these.some((plan) => plan.mixer === 'none'),
       at,
     );
     return own;
   });
   const first = at(list, 0);
   return list.every((b) => JSON.stringify(b) === JSON.stringify(first)) ? first : list;
+}
+
+function checkShared(layers: readonly LayerPlan[], where: string): void {
+  if (!layers.some(isShared)) return;
+  throw new ConfigError(
+    `${where}: layers that use a shared block have norms before mixer and MLP, and the MLP behind the mixer; set norm to pre and parallel to false`,
+  );
 }
 
 function checkParallel(block: BlockConfig, mlpAlone: boolean, where: string): void {

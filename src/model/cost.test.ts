@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Rng, sizeOf } from '../core/index.js';
+import { ConfigError, messageOf, Rng, sizeOf } from '../core/index.js';
 import { expand, input, makeGraph, type Graph } from '../graph/index.js';
 import { meanGroupKeys, meanVisibleKeys } from './attention.js';
 import { firstVisible } from './plan.js';
@@ -66,6 +66,54 @@ describe('modelCost', () => {
         expect(layer.parameters.mlp).toBe(count((n) => n.startsWith(`layers.${l}.mlp.`)));
       });
     }
+  });
+
+  it('counts shared blocks once among parameters, and in each layer that uses one among FLOPs', () => {
+    const [d, f, H, G, D, r, R] = [32, 40, 4, 2, 8, 3, 5];
+    const base = { hiddenSize: d, intermediateSize: f, numHeads: H, numKvHeads: G, headDim: D, conv: { width: 2 } };
+    const cost = (layers: string, more: object = {}) =>
+      modelCost(resolveModelConfig({ ...base, layers, block: { mlp: false }, ...more }), 16);
+    const [attention, mlp] = [2 * d * (H + 2 * G) * D + H * D * d, 3 * d * f];
+    const adapters = [3 * 2 * d * r + r * (H + 2 * G) * D, d * R + 2 * f * R] as const;
+    const plain = cost('5*conv');
+    const shared = cost('conv 2*shared:swa:4+conv 2*shared:full:nope+conv', {
+      shared: { blocks: 2, attentionRank: r, mlpRank: R },
+    });
+    const own = d * d + adapters[0] + adapters[1];
+    expect(shared.parameters.shared).toBe(2 * (2 * d + d + attention + mlp));
+    expect(shared.parameters.total).toBe(plain.parameters.total + shared.parameters.shared + 4 * own);
+    expect(shared.parameters.nonEmbedding - plain.parameters.nonEmbedding).toBe(shared.parameters.shared + 4 * own);
+    expect(shared.parameters.finalNorm).toBe(d);
+    expect(shared.layers[0]).toEqual(plain.layers[0]);
+    const flops = plain.layers[0]?.flops;
+    for (const layer of [1, 2, 3, 4]) {
+      const projections = (flops?.projections ?? NaN) + 2 * (attention + d * d + adapters[0]);
+      expect(shared.layers[layer]?.flops).toMatchObject({ projections, mlp: 2 * (mlp + adapters[1]) });
+      const keys = layer < 3 ? 4 : 16;
+      expect(shared.layers[layer]?.cacheBytes).toBe((plain.layers[0]?.cacheBytes ?? NaN) + 4 * 2 * G * D * keys);
+    }
+    const built = initialParameters(resolveModelConfig({ ...base, layers: '2*shared:full+conv' }), 0);
+    expect([...built.keys()].filter((name) => name.startsWith('shared.')).map((name) => name.slice(9))).toEqual([
+      ...['norm1.weight', 'attn.wqkv', 'attn.wo', 'norm2.weight', 'mlp.wgateup', 'mlp.wdown'],
+    ]);
+  });
+
+  it('refuses shared blocks that no layer is left for, or beside what they do not go with', () => {
+    const base = { hiddenSize: 32, numHeads: 4, layers: 'conv shared:full+conv' };
+    const message = (more: object) => {
+      expect(() => resolveModelConfig({ ...base, ...more })).toThrow(ConfigError);
+      try {
+        resolveModelConfig({ ...base, ...more });
+      } catch (error) {
+        return messageOf(error);
+      }
+      return '';
+    };
+    expect(message({ shared: { blocks: 2 } })).toContain('2 blocks for 1 layers that use one; give at most 1');
+    expect(message({ cca: {} })).toContain('leave cca out');
+    expect(message({ block: { norm: 'post' } })).toContain('set norm to pre');
+    expect(message({ block: { parallel: true } })).toContain('parallel to false');
+    expect(resolveModelConfig({ ...base, layers: 'conv', shared: { blocks: 3 } }).shared).toBe(null);
   });
 
   it('counts heads by layer', () => {

@@ -12,10 +12,11 @@ import { mixerOf } from './mixers.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
 import { headGroups, type WindowShare } from './plan.js';
+import { sharedBlockOf } from './shared-params.js';
 import { equalShares, withWindowShares, type Window } from './windows.js';
 import { countActiveElements, countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
-/** What one layer costs. */
+/** What one layer costs. A shared block that it uses counts among its FLOPs, and not among its parameters. */
 export interface LayerCost {
   /** The layer's index, from 0. */
   readonly layer: number;
@@ -44,11 +45,13 @@ export interface ModelCost {
     readonly total: number;
     /** Those that one token passes: of experts, the ones that it is sent to. Without experts, all. */
     readonly active: number;
-    /** Everything but the embedding and the untied head. */
+    /** Everything but the embedding and the untied head; shared blocks once. */
     readonly nonEmbedding: number;
     readonly embedding: number;
     /** 0 when tied. */
     readonly head: number;
+    /** Those of blocks that several layers use, each once. */
+    readonly shared: number;
     readonly finalNorm: number;
     readonly layers: number;
   };
@@ -79,10 +82,11 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
   const bytes = options.cacheElementBytes ?? 4;
   const specs = parameterSpecs(config);
   const elements = (part: ParamPart, layer: number | null) =>
-    countElements(specs.filter((s) => s.part === part && s.layer === layer));
+    countElements(specs.filter((s) => s.part === part && s.layer === layer && s.block === undefined));
   const layers = config.layers.map((plan, layer): LayerCost => {
-    const own = specs.filter((s) => s.layer === layer);
-    const matrixFlops = (part: ParamPart) => 2 * countMatrixElements(own.filter((s) => s.part === part));
+    const block = sharedBlockOf(config, layer);
+    const used = specs.filter((s) => s.layer === layer || (block !== null && s.block === block));
+    const matrixFlops = (part: ParamPart) => 2 * countMatrixElements(used.filter((s) => s.part === part));
     const sequence = mixerOf(plan).sequenceFlops(config, plan, seqLen);
     const [projections, mlp] = [matrixFlops('mixer'), matrixFlops('mlp')];
     const parameters = { mixer: elements('mixer', layer), mlp: elements('mlp', layer), norm: elements('norm', layer) };
@@ -102,15 +106,17 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
   };
   // A tied head has no parameters of its own, but its product costs the same.
   const inLayers = sum((l) => l.parameters.total);
+  const shared = countElements(specs.filter((s) => s.block !== undefined));
   const headFlops = 2 * config.hiddenSize * config.vocabSize;
   const forwardFlops = sum((l) => l.flops.total) + headFlops;
   return {
     seqLen,
     parameters: {
-      total: outer.embedding + outer.head + outer.finalNorm + inLayers,
+      total: outer.embedding + outer.head + outer.finalNorm + shared + inLayers,
       active: countActiveElements(specs),
-      nonEmbedding: outer.finalNorm + inLayers,
+      nonEmbedding: outer.finalNorm + shared + inLayers,
       ...outer,
+      shared,
       layers: inLayers,
     },
     layers,

@@ -11,7 +11,6 @@ import type { ModelConfig } from './config.js';
 import { checkParameters, embed, type ParameterValues } from './forward.js';
 import type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
 import { mixerOf } from './mixers.js';
-import type { LayerPlan } from './plan.js';
 
 /** The states of all layers, names starting with `layers.N.`; all start as zeros. */
 export function stateSpecs(config: ModelConfig, room: StateRoom): StateSpec[] {
@@ -73,17 +72,19 @@ export function forwardChunk(
   const positions = { values: max(slots, 0), limit: room.maxLength };
   const after = new Map<string, Value>();
   let routerState: Value | null = null;
-  let x = embed(config, params, tokens, { positions, segments: null });
-  config.layers.forEach((plan: LayerPlan, layer) => {
+  const embedding = embed(config, params, tokens, { positions, segments: null });
+  let x = embedding;
+  config.layers.forEach((_, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => got(state, prefix + name);
-    const given = { config, layer, x, params: layerParameters(params, layer), positions, segments: null, routerState };
+    const given = { config, layer, x, embedding, positions, segments: null, routerState };
+    const inputs = { ...given, params: layerParameters(config, params, layer) };
     const {
       out,
       mixed,
       routerState: next,
-    } = buildBlock(given, (scope) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
-    for (const [name, value] of Object.entries(mixed?.state ?? {})) after.set(prefix + name, value);
+    } = buildBlock(inputs, (scope, plan) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
+    for (const { state } of mixed) for (const [name, value] of Object.entries(state)) after.set(prefix + name, value);
     x = out;
     routerState = next;
   });

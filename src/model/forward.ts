@@ -4,7 +4,7 @@
  *
  * Shape letters: B sequences, T tokens, V vocabulary, d hiddenSize, F intermediateSize.
  */
-import { present, at, last, ConfigError, dims, ShapeError, type DType } from '../core/index.js';
+import { present, at, ConfigError, dims, ShapeError, type DType } from '../core/index.js';
 import {
   add,
   crossEntropy,
@@ -30,6 +30,7 @@ import type { MixerScope } from './mixer.js';
 import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 import { parameterSpecs } from './params.js';
+import { isShared } from './plan.js';
 import { noTap, type Tap } from './tap.js';
 
 /** Parameter values by name. */
@@ -86,10 +87,11 @@ export function forward(
     { kind: 'embedding' },
     embed(config, params, tokens, { positions: null, segments: options.segments ?? null }),
   );
+  const embedding = x;
   const routing = new Map<number, Routing>();
   let routerState: Value | null = null;
   for (let layer = 0; layer < config.numLayers; layer++) {
-    const after: LayerResult = forwardLayer(config, params, layer, { x, routerState }, options);
+    const after: LayerResult = forwardLayer(config, params, layer, { x, embedding, routerState }, options);
     x = tap({ kind: 'stream', layer }, after.out);
     routerState = after.routerState;
     if (after.routing !== null) routing.set(layer, after.routing);
@@ -179,21 +181,31 @@ function forwardLayer(
   config: ModelConfig,
   params: ParameterValues,
   layer: number,
-  { x, routerState }: LayerInputs,
+  { x, embedding, routerState }: LayerInputs,
   options: ForwardOptions,
 ): LayerResult {
-  const given = layerParameters(params, layer);
+  const given = layerParameters(config, params, layer);
   const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
   const segments = options.segments ?? null;
+  // What a recomputed layer reads is handed to it by place, and only what it reads.
+  const places = [
+    ...(isShared(config.layers[layer]) ? [embedding] : []),
+    ...(routerState === null ? [] : [routerState]),
+    ...(segments === null ? [] : [segments]),
+  ];
   const build = (values: readonly Value[], tap: Tap) => {
     const [first, ...rest] = values as [Value, ...Value[]];
     const own = new Map(names.map((name, i) => [name, at(rest, i)]));
-    const state = routerState === null ? null : at(rest, names.length);
-    const documents = segments === null ? null : last(rest);
-    return buildLayer(config, layer, { x: first, routerState: state }, own, { tap, segments: documents });
+    const inside = (value: Value): Value => at(rest, names.length + places.indexOf(value));
+    const read = {
+      x: first,
+      embedding: places.includes(embedding) ? inside(embedding) : embedding,
+      routerState: routerState && inside(routerState),
+    };
+    return buildLayer(config, layer, read, own, { tap, segments: segments && inside(segments) });
   };
-  const values = [x, ...given.values(), ...(routerState ? [routerState] : []), ...(segments ? [segments] : [])];
+  const values = [x, ...given.values(), ...places];
   if (!wanted) return build(values, options.tap ?? noTap);
   const routed = blockOf(config, layer).mlp && expertsOf(config, layer) !== null;
   const hands = config.experts !== null && config.experts.routerSize !== null && (routed || routerState !== null);
@@ -211,9 +223,10 @@ function forwardLayer(
   return { out: present(out), routing, routerState: state };
 }
 
-/** What a layer reads: the residual stream, and what the router before handed on. */
+/** What a layer reads: the residual stream, that before the first layer, and what the router before handed on. */
 interface LayerInputs {
   readonly x: Value;
+  readonly embedding: Value;
   readonly routerState: Value | null;
 }
 
@@ -231,10 +244,9 @@ function buildLayer(
   params: ReadonlyMap<string, Value>,
   { tap, segments }: { readonly tap: Tap; readonly segments: Value | null },
 ): LayerResult {
-  const plan = config.layers[layer] as ModelConfig['layers'][number];
-  return buildBlock({ config, layer, ...inputs, params, positions: null, segments }, (scope) => {
+  return buildBlock({ config, layer, ...inputs, params, positions: null, segments }, (scope, plan, feeds) => {
     const { out } = buildMixer({ ...scope, tap }, plan);
-    return { out: tap({ kind: 'mixerOut', layer }, out) };
+    return { out: feeds ? out : tap({ kind: 'mixerOut', layer }, out) };
   });
 }
 

@@ -19,6 +19,8 @@ export interface MixerScope {
   readonly inputMatrix: (name: string) => Value;
   /** A parameter of this layer by the end of its name, such as `attn.wqkv`. */
   readonly param: (name: string) => Value;
+  /** What a use of shared attention adds to its queries, keys and values, `[B,T,n]` each. */
+  readonly adapters?: () => readonly Value[];
   /** Index of the layer. */
   readonly layer: number;
   /** Called with the queries, the keys and the outputs of heads (default: leaves values as they are). */

@@ -9,7 +9,7 @@ import type { Mixer, MixerOutput, MixerScope } from './mixer.js';
 import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import { scaled } from './norm.js';
 import {
-  attends,
+  isShared,
   type AttentionPlan,
   type LayerPlan,
   type MixerName,
@@ -18,6 +18,7 @@ import {
   type RecurrentPlan,
 } from './plan.js';
 import { recurrentMixer } from './recurrent.js';
+import { useSpecs } from './shared-params.js';
 import { buildTruncated } from './truncate.js';
 
 /** The rules of layers without a mixer; the block around them runs nothing. */
@@ -30,11 +31,16 @@ const NO_MIXER: Mixer<MlpPlan> = {
   step: (scope) => ({ out: scope.x, state: {} }),
 };
 
-/** Attention, with a recurrent mixer beside it where its plan names one: both read one input, and are added. */
+/**
+ * Attention, with a recurrent mixer beside it where its plan names one: both read one input, and are added. Of a layer
+ * that uses a shared block the two are built one after the other (`block.ts`).
+ */
 const ATTENTION: Mixer<AttentionPlan> = {
   params: (config, plan, layer) =>
-    withBeside(plan, attentionMixer.params(config, plan, layer), (mixer, beside) =>
-      mixer.params(config, beside, layer),
+    withBeside(
+      plan,
+      isShared(plan) ? useSpecs(config, layer) : attentionMixer.params(config, plan, layer),
+      (mixer, beside) => mixer.params(config, beside, layer),
     ),
   sequenceFlops: (config, plan, seqLen) =>
     attentionMixer.sequenceFlops(config, plan, seqLen) +
@@ -92,7 +98,8 @@ export function mixerOf(plan: LayerPlan | RecurrentPlan): Mixer<LayerPlan> {
 }
 
 /** The forward pass of a layer's mixer over whole sequences. */
-export function buildMixer(scope: MixerScope, plan: LayerPlan): MixerOutput {
-  if (attends(plan) || plan.mixer === 'none') return mixerOf(plan).build(scope, plan);
+export function buildMixer(scope: MixerScope, plan: LayerPlan | RecurrentPlan): MixerOutput {
+  if (plan.mixer === 'attention' || plan.mixer === 'mla' || plan.mixer === 'none')
+    return mixerOf(plan).build(scope, plan);
   return buildRecurrent(mixerOf(plan), scope, plan);
 }

@@ -5,15 +5,16 @@
  * forward graph all follow it.
  */
 import { blockOf, type ModelConfig } from './config.js';
-import { activationParams } from './activation.js';
 import { expertsOf } from './experts-config.js';
 import { expertSpecs } from './experts.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
-import { halves, ONES, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
-import { matrixInit, normInit } from './param-inits.js';
+import { ONES, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { matrixInit } from './param-inits.js';
+import { layerPlace, mlpSpecs, normSpecs, OUTSIDE } from './part-specs.js';
+import { sharedSpecs } from './shared-params.js';
 
-/** Every parameter, in the order embedding, layers (norm, mixer, norm, MLP), final norm, head. */
+/** Every parameter, in the order embedding, shared blocks, layers (norm, mixer, norm, MLP), final norm, head. */
 export function parameterSpecs(config: ModelConfig): ParamSpec[] {
   const { vocabSize, hiddenSize: d, tieEmbeddings } = config;
   // Rows of the embedding are vectors of the residual stream (and, tied, columns of the head), so their fan-in is the
@@ -40,30 +41,15 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
     ...(config.learnedPositions === null
       ? []
       : [{ ...embedding, name: 'embed.positions', shape: [config.learnedPositions, d] }]),
-    ...(config.embeddingNorm ? normSpecs(config, 'embed.norm', null) : []),
+    ...(config.embeddingNorm ? normSpecs(config, OUTSIDE, 'embed.norm') : []),
     ...affineSpecs(config, null, 'embed.affine'),
+    ...sharedSpecs(config),
     ...layers,
-    ...normSpecs(config, 'norm', null),
+    ...normSpecs(config, OUTSIDE, 'norm'),
     ...(tieEmbeddings ? [] : [head]),
     ...(config.headBias
       ? [{ ...head, name: 'head.bias', shape: [vocabSize], init: ZEROS, role: 'vector' as const }]
       : []),
-  ];
-}
-
-/** The weight and the bias of a norm, where norms have them. */
-function normSpecs(config: ModelConfig, name: string, layer: number | null): ParamSpec[] {
-  const spec = (kind: 'weight' | 'bias', init: ParamSpec['init']): ParamSpec => ({
-    name: `${layer === null ? '' : `layers.${layer}.`}${name}.${kind}`,
-    shape: [config.hiddenSize],
-    init,
-    part: 'norm',
-    role: 'vector',
-    layer,
-  });
-  return [
-    ...(config.normWeight ? [spec('weight', normInit(config))] : []),
-    ...(config.normBias ? [spec('bias', ZEROS)] : []),
   ];
 }
 
@@ -79,7 +65,7 @@ function affineSpecs(config: ModelConfig, layer: number | null, ...terms: readon
 
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
   const { norm: placement, parallel, mlp } = blockOf(config, layer);
-  const norm = (name: string) => normSpecs(config, name, layer);
+  const norm = (name: string) => normSpecs(config, layerPlace(layer), name);
   const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
   const mixes = plan.mixer !== 'none';
   return [
@@ -91,33 +77,24 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
       ? []
       : [
           ...(before && !parallel ? norm('norm2') : []),
-          ...mlpSpecs(config, layer),
+          ...layerMlpSpecs(config, layer),
           ...(after ? norm('postnorm2') : []),
           ...affineSpecs(config, layer, 'skip2', 'add2'),
         ]),
   ];
 }
 
-function mlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
-  const { hiddenSize: d, intermediateSize: f, mlpGate, mlpBias } = config;
-  const spec = (
-    name: string,
-    role: ParamRole,
-    shape: number[],
-    init: ParamSpec['init'],
-    share?: number,
-  ): ParamSpec => ({
-    ...{ name: `layers.${layer}.mlp.${name}`, shape, init, part: 'mlp', role, layer },
-    ...(share === undefined ? {} : { share }),
-  });
+/** The parameters of a layer's MLP, or of the experts in its place. */
+function layerMlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
   const experts = expertsOf(config, layer);
-  if (experts !== null) return expertSpecs(config, experts, layer, spec);
-  const [up, width] = mlpGate ? ['gateup', 2 * f] : ['up', f];
-  return [
-    { ...spec(`w${up}`, 'in', [d, width], matrixInit(config, d, false)), ...halves(mlpGate, f) },
-    ...(mlpBias ? [spec(`b${up}`, 'vector', [width], ZEROS)] : []),
-    ...activationParams(config.activation).map(({ name, init }) => spec(name, 'vector', [1], init)),
-    spec('wdown', 'out', [f, d], matrixInit(config, f, true)),
-    ...(mlpBias ? [spec('bdown', 'vector', [d], ZEROS)] : []),
-  ];
+  if (experts === null) return mlpSpecs(config, layerPlace(layer));
+  return expertSpecs(
+    config,
+    experts,
+    layer,
+    (name: string, role: ParamRole, shape: number[], init: ParamSpec['init'], share?: number): ParamSpec => ({
+      ...{ name: `layers.${layer}.mlp.${name}`, shape, init, part: 'mlp', role, layer },
+      ...(share === undefined ? {} : { share }),
+    }),
+  );
 }

@@ -130,6 +130,22 @@ describe('layer patterns', () => {
     expect(messageOf('mamba2+full')).toContain('"mamba2" is a layer of its own');
   });
 
+  it('reads and prints layers that use a shared block, which feeds a recurrent mixer', () => {
+    const plans = resolve('2*shared:swa:8/full:nope+mamba2 mamba2');
+    expect(plans[0]).toEqual({
+      mixer: 'attention',
+      groups: [group(8, 2), group(null, 2, false)],
+      beside: { mixer: 'mamba2' },
+      shared: true,
+    });
+    expect(printPattern(plans)).toBe('2*shared:swa:8/full:nope+mamba2 mamba2');
+    expect(messageOf('shared:full')).toContain('a shared block feeds a recurrent mixer, which it names behind "+"');
+    expect(messageOf('shared:mla+gdn')).toContain('"mla" is attention of all heads');
+    expect(messageOf('shared:mamba2+gdn')).toContain('"mamba2" is a layer of its own');
+    expect(messageOf('shared:full#2+gdn')).toContain("those of shared blocks are the model's; leave it out");
+    expect(messageOf('shared:shared:full+gdn')).toContain('unknown layer "shared"');
+  });
+
   it('reads and prints latent attention, of which a window and a position are told', () => {
     const text = 'mla 2*mla:nope mla:128 mla:8:local kda';
     const plans = resolve(text);

@@ -5,6 +5,7 @@
  *     token   = [ count "*" ] spec
  *     spec    = "mlp"                         an MLP alone, without a mixer
  *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
+ *             | "shared:" heads "+" recurrent   a shared block that feeds that mixer: "shared:full+mamba2"
  *             | "mla" [ ":" windows ] [ ":" flag ]    multi-head latent attention of all heads, full unless windowed
  *     heads   = part { "/" part } [ counts ]  heads of one layer divided between parts: "swa:8/full"
  *     counts  = "#" query [ "," kv ]          heads of this layer where they are not the model's: "swa:64#6,2"
@@ -53,6 +54,8 @@ export interface AttentionPattern {
   readonly counts: Partial<HeadCounts>;
   /** The recurrent mixer beside it; null for none. */
   readonly beside: RecurrentMixer | null;
+  /** Whether attention is that of a shared block, which feeds the mixer beside it. */
+  readonly shared: boolean;
   readonly source: string;
 }
 
@@ -73,13 +76,16 @@ export type PatternLayer = AttentionPattern | MlaPattern | MlpPlan | RecurrentPl
 const MLP = 'mlp';
 /** The word for a layer of latent attention. */
 const MLA = 'mla';
+/** What layers begin with that use a shared block. */
+const SHARED = 'shared:';
 /** Layers that are one word. */
 const WHOLE = [...RECURRENT_MIXERS, MLP] as const;
 const KINDS = ['full', 'swa', 'chunk', MLA, ...WHOLE] as const;
 const FLAGS = ['rope', 'nope', 'local'] as const;
 const GRAMMAR =
   'a layer is full, swa:WINDOW or chunk:TOKENS, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", ' +
-  `or mla for latent attention, or one of ${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone`;
+  `or mla for latent attention, or one of ${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone; full+mamba2 is a pair, ` +
+  'and shared:full+mamba2 a shared block that feeds a mixer';
 
 type Fail = (why: string) => never;
 
@@ -119,12 +125,17 @@ function parseLayer(source: string, fail: Fail): PatternLayer {
   const mixer = recurrentMixer(source);
   if (mixer !== undefined) return { mixer };
   if (/^mla([:@/+#]|$)/.test(source)) return parseLatent(source, fail);
-  const [heads = '', other, ...more] = source.split('+');
+  const shared = source.startsWith(SHARED);
+  const [heads = '', other, ...more] = source.slice(shared ? SHARED.length : 0).split('+');
   if (more.length > 0) return fail('has more than one "+"; one recurrent mixer may stand beside attention');
+  if (shared && other === undefined)
+    return fail('a shared block feeds a recurrent mixer, which it names behind "+", as in shared:full+mamba2');
   const [own = '', counts, ...again] = heads.split('#');
   if (again.length > 0) return fail('has more than one "#"; write the heads of the layer once, as in swa:64#6,2');
   const parts = own.split('/').map((part) => parsePart(part, fail));
-  const layer = { mixer: 'attention', source, parts, counts: parseCounts(counts, fail) } as const;
+  if (shared && counts !== undefined)
+    return fail('"#" gives a layer heads of its own, and those of shared blocks are the model\'s; leave it out');
+  const layer = { mixer: 'attention', source, shared, parts, counts: parseCounts(counts, fail) } as const;
   return { ...layer, beside: other === undefined ? null : parseBeside(other, fail) };
 }
 
@@ -296,7 +307,8 @@ export function resolveLayer(layer: PatternLayer, model: HeadCounts, where = 'la
   }
   const groups = layer.parts.map(({ heads, ...part }) => ({ ...part, heads: heads ?? left / open }));
   const beside = layer.beside === null ? {} : { beside: { mixer: layer.beside } };
-  return checkGroups({ mixer: 'attention', groups, ...layer.counts, ...beside }, model, fail);
+  const shared = layer.shared ? { shared: true as const } : {};
+  return checkGroups({ mixer: 'attention', groups, ...layer.counts, ...beside, ...shared }, model, fail);
 }
 
 /**
@@ -321,6 +333,10 @@ export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fa
     if (plan.groups.some((g) => g.chunk !== undefined)) return fail('latent attention has no chunks; give a window');
     return plan;
   }
+  if (plan.shared === true && plan.beside === undefined)
+    return fail('a shared block feeds a recurrent mixer; name it as beside, or in the pattern behind "+"');
+  if (plan.shared === true && (numHeads !== model.numHeads || numKvHeads !== model.numKvHeads))
+    return fail("the heads of shared blocks are the model's; leave numHeads and numKvHeads out");
   if (numHeads % numKvHeads !== 0) {
     return fail(
       `its ${numHeads} query heads are not a multiple of its ${numKvHeads} key/value heads; give it others, as in swa:64#6,2`,
@@ -378,7 +394,7 @@ export function printLayer(plan: LayerPlan): string {
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
   const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/') + printCounts(plan);
-  return plan.beside === undefined ? heads : `${heads}+${plan.beside.mixer}`;
+  return plan.beside === undefined ? heads : `${plan.shared === true ? SHARED : ''}${heads}+${plan.beside.mixer}`;
 }
 
 /**

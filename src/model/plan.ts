@@ -50,6 +50,11 @@ export interface AttentionPlan {
   readonly numKvHeads?: number | undefined;
   /** A recurrent mixer that reads the same input, and whose output is added to that of attention. */
   readonly beside?: RecurrentPlan | undefined;
+  /**
+   * Whether attention is that of a shared block (`SharedConfig`): what the block gives is added to what the mixer
+   * beside it reads, and that mixer alone is added to the residual stream.
+   */
+  readonly shared?: true | undefined;
 }
 
 /**
@@ -80,6 +85,19 @@ export function recurrentMixers(plan: LayerPlan): readonly RecurrentMixer[] {
   if (plan.mixer === 'none' || plan.mixer === 'mla') return [];
   if (plan.mixer !== 'attention') return [plan.mixer];
   return plan.beside === undefined ? [] : [plan.beside.mixer];
+}
+
+/** A layer that uses a shared block, and the recurrent mixer that the block feeds. */
+export type SharedPlan = AttentionPlan & { readonly shared: true; readonly beside: RecurrentPlan };
+
+/** Whether a layer uses a shared block. */
+export function isShared(plan: LayerPlan | undefined): plan is SharedPlan {
+  return plan?.mixer === 'attention' && plan.shared === true && plan.beside !== undefined;
+}
+
+/** Which use of the shared blocks a layer is, counted from 0 over the layers that use them; null for other layers. */
+export function sharedUse(layers: readonly LayerPlan[], layer: number): number | null {
+  return isShared(layers[layer]) ? layers.slice(0, layer).filter(isShared).length : null;
 }
 
 /** The mixers of a layer that have sections of their own in a configuration. */

@@ -7,6 +7,7 @@ import { expertsSchema } from './experts-config.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { MOST_WINDOWS } from './plan.js';
 import { recurrentSections } from './recurrent-config.js';
+import { sharedSchema } from './shared-config.js';
 
 /** Descriptions come last in a chain: zod drops them under `optional` and `default`. */
 
@@ -47,6 +48,10 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
       .strictObject({ mixer: z.enum(RECURRENT_MIXERS).describe('the mixer') })
       .optional()
       .describe('a recurrent mixer that reads the same input and is added to attention'),
+    shared: z
+      .literal(true)
+      .optional()
+      .describe('attention is that of a shared block, which is added to what the mixer beside it reads'),
   }),
   z.strictObject({
     mixer: z.literal('mla').describe('multi-head latent attention, with the settings of its section'),
@@ -287,6 +292,13 @@ export const modelSchema = z.strictObject({
     .describe(
       'compressed convolutional attention (ZAYA): queries and keys through two convolutions, half of the values from the token ' +
         'before; null for plain projections',
+    ),
+  shared: sharedSchema
+    .nullable()
+    .default(null)
+    .describe(
+      'blocks of attention and MLP with one set of weights for several layers ("shared:full+mamba2"); null where no layer ' +
+        'uses one',
     ),
   sinks: z.boolean().default(false).describe('a learned sink logit per query head in the softmax denominator'),
   outputGate: z

@@ -12,6 +12,7 @@ import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteMoeSwa, graniteSwa } from './families/granite-swa.js';
 import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { falconH1 } from './families/falcon-h1.js';
+import { zamba2 } from './families/zamba2.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
 import { nemotronH } from './families/nemotron.js';
 import { beam } from './families/beam.js';
@@ -64,6 +65,7 @@ export const FAMILIES: readonly Family[] = [
   mamba,
   falconMamba,
   falconH1,
+  zamba2,
   jamba,
   lfm2,
   lfm3,

@@ -26,7 +26,7 @@ export const drift = defineAnalysis({
       .describe('checkpoint folder, or model saved by Transformers'),
     heads: headList()
       .optional()
-      .describe('heads as LAYER:HEAD, several with commas (default: all but those of mla layers)'),
+      .describe('heads as LAYER:HEAD, several with commas (default: all but those of mla layers and shared blocks)'),
   },
   result: {
     reference: z.union([z.number(), z.string()]),

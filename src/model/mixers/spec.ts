@@ -49,8 +49,10 @@ export interface ParamSpec {
    * values (left out: one matrix).
    */
   readonly columns?: readonly number[];
-  /** Layer index; null for embedding, final norm and head. */
+  /** Layer index; null for embedding, shared blocks, final norm and head. */
   readonly layer: number | null;
+  /** Index of the shared block that it belongs to (left out: none). */
+  readonly block?: number;
 }
 
 /** The columns of a gate and of what it gates, each of `width`, in one matrix; nothing where there is no gate. */

@@ -65,6 +65,14 @@ describe('exported models', () => {
       'nemotron_h',
     ],
     ['full+mamba2', { rmsNormEps: 1e-5, mamba2: { headDim: 16, norm: 'none' } }, 'falcon_h1'],
+    [
+      'mamba2 shared:full:nope+mamba2',
+      {
+        ...{ block: { mlp: false }, tieEmbeddings: true, rmsNormEps: 1e-5, activation: 'gelu', numKvHeads: 2 },
+        ...{ attentionScale: 0.5, mamba2: { headDim: 16, dtMin: 0.001 }, shared: { mlpRank: 4 } },
+      },
+      'zamba2',
+    ],
     ['mamba', { block: { mlp: false } }, 'mamba'],
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],

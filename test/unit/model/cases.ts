@@ -11,7 +11,8 @@ export function randomParameters(config: ModelConfig, seed = 1): Map<string, Hos
     [...initialParameters(config, seed)].map(([name, tensor]) => {
       const rng = Rng.of(seed, 'test', name);
       const values = toNumbers(tensor);
-      if (tensor.shape.length === 1 || name.endsWith('.bias'))
+      const neutral = values.every((v) => v === 0);
+      if (tensor.shape.length === 1 || name.endsWith('.bias') || neutral)
         values.forEach((v, i) => (values[i] = v + 0.5 * rng.normal()));
       return [name, tensorFrom('f64', tensor.shape, values)];
     }),
@@ -394,6 +395,25 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
       mamba2: { headDim: 6, stateSize: 3, inputScales: [0.5, 1.5, 2, 0.8, 1.2] },
       mamba: { stateSize: 2 },
     },
+  ],
+  [
+    'a shared block that feeds Mamba-2, used twice',
+    {
+      ...{ layers: 'shared:full:nope+mamba2 mamba2 shared:swa:8+mamba2', numLayers: 3, block: { mlp: false } },
+      ...{ hiddenSize: 6, headDim: 4, intermediateSize: 5, attentionScale: 0.5, mamba2: { headDim: 6, stateSize: 3 } },
+    },
+  ],
+  [
+    'two shared blocks used in turn, with adapters, windows mixed head by head, MLPs behind the mixers',
+    {
+      ...{ layers: 'shared:swa:3/full+conv', hiddenSize: 6, headDim: 4, intermediateSize: 5, numLayers: 3 },
+      shared: { blocks: 2, attentionRank: 2, mlpRank: 1 },
+      ...{ numKvHeads: 2, qkNorm: true, sinks: true, outputGate: 'head', attentionBias: 'all', mlpBias: true },
+    },
+  ],
+  [
+    'a shared block with an MLP without a gate and its adapter alone',
+    { layers: 'mlp shared:swa:8+conv', mlpGate: false, activation: 'xielu', shared: { mlpRank: 2 }, normBias: true },
   ],
   ['gdn', { layers: 'gdn full:nope' }],
   [
