@@ -1,6 +1,6 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import type { HeadScores } from '../analysis/index.js';
-import { allPending, checkMemory, ConfigError, invariant, pending, present, type Pending } from '../core/index.js';
+import { allPending, checkMemory, ConfigError, InterruptedError, invariant, pending, present, type Pending } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
@@ -80,8 +80,9 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
   const clock = new RunClock(options.sinceMs);
   using data = await clock.time('data', () => openRunData(run));
   const measured = new StageMeasurements(options, clock);
+  engine.atWork?.(true);
   try {
-    return await trainRun({
+    const result = await trainRun({
       ...{ dir, name: run.name ?? null, run, engine, data, resume: options.resume, takeOver: options.takeOver, clock },
       place: options.place,
       branchAt: options.branchAt,
@@ -95,6 +96,12 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
         ...(options.note === undefined ? {} : { note: options.note }),
       },
     });
+    engine.atWork?.(false);
+    return result;
+  } catch (error) {
+    // All hosts stop after the same step; whatever else ends one of them leaves the others waiting.
+    if (error instanceof InterruptedError) engine.atWork?.(false);
+    throw error;
   } finally {
     await measured.dispose();
   }

@@ -1,5 +1,5 @@
 /** Processes that find one another by PJRT's key-value callbacks. They run what is built in `dist`; `npm test` builds it first. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -15,20 +15,35 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function child(node: number, coordinator: string): Promise<{ output: string; said: string }> {
-  const started = spawn(process.execPath, [CHILD, String(node), coordinator]);
+interface Child {
+  readonly process: ChildProcess;
+  /** Once it has printed its line, with both nodes connected. */
+  readonly ready: Promise<unknown>;
+  readonly ended: Promise<{ readonly code: number | null; readonly output: string; readonly said: string }>;
+}
+
+function child(node: number, coordinator: string, ending = 'leaves'): Child {
+  const started = spawn(process.execPath, [CHILD, String(node), coordinator, ending]);
   let output = '';
   let said = '';
-  started.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   started.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-  return new Promise((resolve) => started.on('close', () => resolve({ output, said })));
+  const ready = new Promise<void>((resolve) =>
+    started.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+      if (output.includes('\n')) resolve();
+    }),
+  );
+  const ended: Child['ended'] = new Promise((resolve) =>
+    started.on('close', (code) => resolve({ code, output, said })),
+  );
+  return { process: started, ready, ended };
 }
 
 describe('key-value callbacks', () => {
   it('share keys between two processes, called from threads of their own', async () => {
     const coordinator = `127.0.0.1:${await freePort()}`;
     // Node 1 first: it waits for node 0 to serve.
-    const [one, zero] = await Promise.all([child(1, coordinator), child(0, coordinator)]);
+    const [one, zero] = await Promise.all([child(1, coordinator).ended, child(0, coordinator).ended]);
     // Where it serves is said at once; both leave in order, so nobody is called gone.
     expect([one.said, zero.said]).toEqual([
       '',
@@ -50,5 +65,31 @@ describe('key-value callbacks', () => {
         last: [1],
       });
     });
+  });
+
+  it.each([
+    {
+      lost: 1,
+      ending: 'waits',
+      words: /node 1 \(127\.0\.0\.1\) is gone; start the run again on all nodes; this node ends/,
+    },
+    {
+      lost: 0,
+      ending: 'waits',
+      words: /node 0 \(127\.0\.0\.1:\d+\) is gone; start the run again on all nodes; this node ends/,
+    },
+    {
+      lost: 1,
+      ending: 'fails',
+      words: /node 1 \(127\.0\.0\.1\) has failed; start the run again on all nodes; this node ends/,
+    },
+  ])('end a process that waits for node $lost where that $ending, with code 75', async ({ lost, ending, words }) => {
+    const coordinator = `127.0.0.1:${await freePort()}`;
+    const left = child(1 - lost, coordinator, 'waits');
+    const other = child(lost, coordinator, ending);
+    await Promise.all([left.ready, other.ready]);
+    if (ending === 'waits') other.process.kill('SIGKILL');
+    const { code, said } = await left.ended;
+    expect([code, said]).toEqual([75, expect.stringMatching(words)]);
   });
 });

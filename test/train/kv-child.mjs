@@ -1,9 +1,10 @@
 // One of two processes that share keys by PJRT's callbacks, called as a plugin calls them: from threads that are not Node's.
-// usage: node kv-child.mjs NODE COORDINATOR      prints one line of JSON
+// usage: node kv-child.mjs NODE COORDINATOR [ENDING]      prints one line of JSON
+// ENDING "waits" blocks the main thread for ever, as a collective does whose other nodes are gone; "fails" leaves with work undone.
 import koffi from 'koffi';
 import { startKeyValue } from '../../dist/engine/xla/pjrt/hosts/callbacks.js';
 
-const [node, coordinator] = [Number(process.argv[2]), process.argv[3]];
+const [node, coordinator, ending] = [Number(process.argv[2]), process.argv[3], process.argv[4]];
 const store = startKeyValue({ node, nodes: 2, coordinator, secret: 'a secret of the test' });
 const type = koffi.proto('uintptr_t KeyValue(void *)');
 const free = koffi.proto('void ValueDeleter(uintptr_t)');
@@ -66,7 +67,7 @@ found.late = await get('never put', 50);
 found.errors = errors;
 await put(`done ${node}`, [1]);
 found.last = await get(`done ${other}`, 20_000);
-if (node === 0) await new Promise((done) => setTimeout(done, 200)); // node 0 serves: it leaves last
-process.stdout.write(`${JSON.stringify(found)}\n`);
-await store.stop();
-process.exit(0);
+await new Promise((done) => process.stdout.write(`${JSON.stringify(found)}\n`, done));
+if (ending === 'waits') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+await store.stop(ending === 'fails' ? 'failed' : 'bye');
+process.exit(ending === 'fails' ? 1 : 0);

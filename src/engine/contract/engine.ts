@@ -117,5 +117,10 @@ export interface Engine {
    * no tensor of the first. Left out by engines whose tensors are garbage like any other.
    */
   clear?(): void;
+  /**
+   * Says that work begins which processes of several hosts do together, or that it is done. A process whose engine is
+   * disposed before it is done is lost to the others, which end then. Left out by engines of one process.
+   */
+  atWork?(isAtWork: boolean): void;
   dispose(): Promise<void>;
 }

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { hostsFromEnvironment, type Hosts } from '../../../src/engine/index.js';
 import { StoreClient } from '../../../src/engine/xla/pjrt/hosts/client.js';
-import { parseAddress, prove, readRequest } from '../../../src/engine/xla/pjrt/hosts/protocol.js';
-import { serveStore } from '../../../src/engine/xla/pjrt/hosts/store.js';
+import { parseAddress, prove, readRequest, type Leaving } from '../../../src/engine/xla/pjrt/hosts/protocol.js';
+import { serveStore, type ServeOptions } from '../../../src/engine/xla/pjrt/hosts/store.js';
 import { messageOf, temporaryFolder } from '../../support/folders.js';
 
 const SECRET = 'a secret of the test';
@@ -22,11 +22,13 @@ async function freePort(): Promise<number> {
 interface Served {
   readonly hosts: Hosts;
   readonly said: string[];
+  /** The losses that nodes were told of, as `NODE: WORDS`. */
+  readonly lost: string[];
   /** Connects as a node. */
   readonly node: (node: number, changed?: Partial<Hosts>) => Promise<StoreClient>;
   /** Connects without any manners. */
   readonly raw: () => Raw;
-  readonly close: () => Promise<void>;
+  readonly close: (how?: Leaving) => Promise<void>;
 }
 
 interface Raw {
@@ -36,12 +38,13 @@ interface Raw {
 }
 
 /** A store of three nodes with a secret. */
-async function served(changed: Partial<Hosts> = {}): Promise<Served> {
+async function served(changed: Partial<Hosts> = {}, options: ServeOptions = {}): Promise<Served> {
   const port = await freePort();
   const hosts: Hosts = { node: 0, nodes: 3, coordinator: `127.0.0.1:${port}`, secret: SECRET, ...changed };
   const said: string[] = [];
-  const server = await serveStore(hosts, (message) => said.push(message));
-  onTestFinished(() => server.close());
+  const lost: string[] = [];
+  const server = await serveStore(hosts, (message) => said.push(message), options);
+  onTestFinished(() => server.close('bye'));
   const raw = (): Raw => {
     const socket = connect(port, '127.0.0.1');
     let text = '';
@@ -49,8 +52,8 @@ async function served(changed: Partial<Hosts> = {}): Promise<Served> {
     return { socket, all: new Promise((resolve) => socket.on('close', () => resolve(text))) };
   };
   const node = (own: number, other: Partial<Hosts> = {}) =>
-    StoreClient.connect({ ...hosts, node: own, ...other }, 5000);
-  return { hosts, said, node, raw, close: () => server.close() };
+    StoreClient.connect({ ...hosts, node: own, ...other }, (why) => lost.push(`${own}: ${why}`), 5000);
+  return { hosts, said, lost, node, raw, close: (how = 'failed') => server.close(how) };
 }
 
 /** A connection that has proved that it is this node, with what goes over it as it is. */
@@ -85,7 +88,7 @@ describe('the store', () => {
     const gone = { code: 14, message: `node 0 (${store.hosts.coordinator}) is gone; start the run again on all nodes` };
     expect(await stranded).toEqual(gone);
     expect(await b.ask({ op: 'try', key: 'x' })).toEqual(gone);
-    await expect(StoreClient.connect(store.hosts, 0)).rejects.toThrow(
+    await expect(StoreClient.connect(store.hosts, undefined, 0)).rejects.toThrow(
       /node 0 does not answer at 127\.0\.0\.1:\d+; start it/,
     );
   });
@@ -122,7 +125,7 @@ describe('the store', () => {
   it('is not asked by a node that it cannot prove to that it knows the secret', async () => {
     const lines: string[] = [];
     const false_ = createServer((socket) => {
-      socket.write(`longsight-store-2 ${'0'.repeat(64)}\n`);
+      socket.write(`longsight-store-3 ${'0'.repeat(64)}\n`);
       socket
         .on('error', () => undefined)
         .on('data', (chunk) => {
@@ -133,9 +136,9 @@ describe('the store', () => {
     onTestFinished(() => void false_.close());
     await new Promise((done) => false_.once('listening', done));
     const coordinator = `127.0.0.1:${(false_.address() as AddressInfo).port}`;
-    await expect(StoreClient.connect({ node: 1, nodes: 2, coordinator, secret: SECRET }, 5000)).rejects.toThrow(
-      'refuses node 1: it does not know the shared secret',
-    );
+    await expect(
+      StoreClient.connect({ node: 1, nodes: 2, coordinator, secret: SECRET }, undefined, 5000),
+    ).rejects.toThrow('refuses node 1: it does not know the shared secret');
     expect(lines).toHaveLength(1);
     expect(lines.join()).not.toContain(SECRET);
   });
@@ -202,6 +205,42 @@ describe('the store', () => {
     await expect(store.node(1)).rejects.toThrow('node 1 was here and is gone: start all nodes again');
   });
 
+  it('tells every other node at once, waiting or not, who is gone or has failed', async () => {
+    const store = await served();
+    const [a, c] = [await store.node(0), await store.node(2)];
+    const { socket } = await proved(1, store);
+    await c.ask({ op: 'try', key: 'k' });
+    socket.resetAndDestroy();
+    await expect.poll(() => store.lost.length).toBe(2);
+    const gone = 'node 1 (127.0.0.1) is gone; start the run again on all nodes';
+    expect([...store.lost].sort()).toEqual([`0: ${gone}`, `2: ${gone}`]);
+    await c.close('failed');
+    await expect.poll(() => store.lost.length).toBe(3);
+    expect(store.lost.at(-1)).toBe('0: node 2 (127.0.0.1) has failed; start the run again on all nodes');
+    await a.close();
+  });
+
+  it('calls no node lost that leaves with its work done, node 0 included', async () => {
+    const store = await served();
+    const nodes = [await store.node(0), await store.node(1), await store.node(2)];
+    await nodes[1]?.close();
+    await store.close('bye');
+    const reply = await nodes[2]?.ask({ op: 'get', key: 'k', timeoutMs: 60_000 });
+    expect(reply).toEqual({ code: 14, message: `node 0 (${store.hosts.coordinator}) has left` });
+    expect(store.lost).toEqual([]);
+  });
+
+  it('says which nodes have not come, to those that wait for them too, and gives up', async () => {
+    const store = await served({}, { nameAbsentMs: 20, giveUpMs: 400 });
+    const c = await store.node(2);
+    const late = await c.ask({ op: 'get', key: 'of node 1', timeoutMs: 100 });
+    expect(late).toEqual({ code: 4, message: 'no key of node 1 within 100 ms; nodes 0, 1 have not come' });
+    await expect
+      .poll(() => store.lost)
+      .toEqual(['2: nodes 0, 1 have not come within 0 s; start the run again on all nodes']);
+    expect(store.said.slice(1)).toEqual(['nodes 0, 1 have not come yet', 'nodes 0, 1 have not come within 0 s']);
+  });
+
   it('reads a long line that comes in many pieces in time that grows with it', async () => {
     const store = await served();
     const { socket } = await proved(1, store);
@@ -226,7 +265,7 @@ describe('the store', () => {
     expect(() => serveStore(open, () => undefined)).toThrow(/other hosts can reach the coordinator 0\.0\.0\.0:/);
     const said: string[] = [];
     const server = await serveStore({ ...open, secret: SECRET }, (message) => said.push(message));
-    onTestFinished(() => server.close());
+    onTestFinished(() => server.close('bye'));
     expect(said.join()).toMatch(/at 0\.0\.0\.0, port \d+, which other hosts can reach; a shared secret is asked for$/);
   });
 });

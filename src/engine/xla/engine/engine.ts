@@ -212,6 +212,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     reason: `${options.reason ?? 'asked for'}; ${settings.join('; ')}`,
     ...(mesh.size > 1 ? { mesh: mesh.axes } : {}),
   };
+  const work = { isUnderWay: false };
   return {
     info,
     kernels: kernelSupport(mesh, scope),
@@ -255,11 +256,14 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       const profiler = new PluginProfiler(api);
       return { stop: () => deviceSpans(profiler.stop()) };
     },
+    ...(keyValue === null ? {} : { atWork: (isAtWork) => void (work.isUnderWay = isAtWork) }),
     dispose: async () => {
+      // Said first: the others may wait for this process for ever, and so may what follows for them.
+      if (work.isUnderWay) await keyValue?.stop('failed');
       for (const program of programs) await program.dispose();
       core.pool.clear();
       client[Symbol.dispose]();
-      await keyValue?.stop();
+      if (!work.isUnderWay) await keyValue?.stop('bye');
     },
   };
 }

@@ -7,6 +7,7 @@ import { EngineError } from '../../../../core/index.js';
 import type { CallbackData } from './callback-worker.js';
 import { checkHosts, type Hosts } from './hosts.js';
 import type { IoData } from './io-worker.js';
+import type { Leaving } from './protocol.js';
 
 /**
  * Addresses of C functions of the types in xla/pjrt/c/pjrt_c_api.h: `get` waits for a key, `tryGet` does not, `put`
@@ -16,8 +17,8 @@ export interface KeyValueCallbacks {
   readonly get: bigint;
   readonly tryGet: bigint;
   readonly put: bigint;
-  /** Tells node 0 and ends the threads; the callbacks must not be called any more. */
-  stop(): Promise<void>;
+  /** Tells node 0 how this process leaves and ends the threads; the callbacks must not be called any more. */
+  stop(how: Leaving): Promise<void>;
 }
 
 const START_TIMEOUT_MS = 60_000;
@@ -53,19 +54,19 @@ export function startKeyValue(hosts: Hosts): KeyValueCallbacks {
   const [[put, tryGet], [get]] = addresses.map((a) => [...a]) as [[bigint, bigint], [bigint]];
   return {
     ...{ get, tryGet, put },
-    stop: async () => {
-      await leave(network);
+    stop: async (how) => {
+      await leave(network, how);
       await Promise.all(workers.map((worker) => worker.terminate()));
     },
   };
 }
 
 /** Lets the thread with the network tell node 0 that this process leaves. */
-async function leave(network: Worker): Promise<void> {
+async function leave(network: Worker, how: Leaving): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const left = new Promise((resolve) => network.once('exit', resolve));
   const late = new Promise((resolve) => (timer = setTimeout(resolve, LEAVE_TIMEOUT_MS)));
-  network.postMessage('leave');
+  network.postMessage(how);
   await Promise.race([left, late]);
   clearTimeout(timer);
 }

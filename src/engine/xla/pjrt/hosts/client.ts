@@ -7,12 +7,14 @@ import {
   introduction,
   isTimeout,
   MAX_LINE_BYTES,
+  OVER,
   onLines,
   parseAddress,
   prove,
   readGreeting,
   readReply,
   sameProof,
+  type Leaving,
   type Reply,
   type Request,
 } from './protocol.js';
@@ -31,7 +33,7 @@ interface Pending {
 }
 
 /** Something that trying again does not change. */
-class Refused extends EngineError {}
+export class Refused extends EngineError {}
 
 /** A connection to a store; `ask` may be called any number of times at once. */
 export class StoreClient {
@@ -44,6 +46,7 @@ export class StoreClient {
   private constructor(
     private readonly socket: Socket,
     coordinator: string,
+    private readonly lost: (why: string) => void,
   ) {
     this.#gone = `node 0 (${coordinator}) is gone; start the run again on all nodes`;
     onLines(socket, {
@@ -52,6 +55,8 @@ export class StoreClient {
       line: (line) => {
         const found = readReply(line);
         if (found === null) return this.#lose(`node 0 (${coordinator}) sent a line that is no reply`);
+        if (found === OVER) return void (this.#lost ??= `node 0 (${coordinator}) has left`);
+        if ('lost' in found) return this.lost(`${found.lost}; start the run again on all nodes`);
         this.#settle(found.id, found.reply);
       },
     });
@@ -61,13 +66,18 @@ export class StoreClient {
   /**
    * Connects, waiting for node 0 to be there.
    *
+   * @param lost told once another node is lost, or node 0 itself: the work cannot go on
    * @throws EngineError if it does not come, refuses this process, or does not know the secret
    */
-  static async connect(hosts: Hosts, timeoutMs = CONNECT_TIMEOUT_MS): Promise<StoreClient> {
+  static async connect(
+    hosts: Hosts,
+    lost: (why: string) => void = () => undefined,
+    timeoutMs = CONNECT_TIMEOUT_MS,
+  ): Promise<StoreClient> {
     const end = performance.now() + timeoutMs;
     for (;;) {
       try {
-        return new StoreClient(await open(hosts), hosts.coordinator);
+        return new StoreClient(await open(hosts), hosts.coordinator, lost);
       } catch (cause) {
         if (cause instanceof Refused) throw cause;
         if (performance.now() > end) {
@@ -104,13 +114,13 @@ export class StoreClient {
     });
   }
 
-  /** Tells node 0 that this process leaves, and ends the connection. */
-  close(): Promise<void> {
+  /** Tells node 0 how this process leaves, and ends the connection. */
+  close(how: Leaving = 'bye'): Promise<void> {
     this.#lost ??= 'this node has left';
     return new Promise((resolve) => {
       if (this.socket.destroyed) return resolve();
       this.socket.once('close', () => resolve());
-      this.socket.end('bye\n');
+      this.socket.end(`${how}\n`);
       setTimeout(() => this.socket.destroy(), 1000).unref();
     });
   }
@@ -123,6 +133,7 @@ export class StoreClient {
   }
 
   #lose(why: string): void {
+    if (this.#lost === null) this.lost(why);
     this.#lost ??= why;
     this.socket.destroy();
     for (const id of [...this.#pending.keys()]) this.#settle(id, { code: CODES.unavailable, message: this.#lost });

@@ -1,13 +1,14 @@
 /**
  * A thread that talks to the store for the threads that answer PJRT's callbacks, which cannot wait for a network
- * themselves.
+ * themselves. Where another node is lost it ends the process, whose main thread may wait for that node for ever.
  */
 import { writeSync } from 'node:fs';
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { messageOf } from '../../../../core/index.js';
-import { StoreClient } from './client.js';
+import koffi from 'koffi';
+import { Refused, StoreClient } from './client.js';
 import type { Hosts } from './hosts.js';
-import { CODES, type Reply, type Request } from './protocol.js';
+import { CODES, type Leaving, type Reply, type Request } from './protocol.js';
 import { serveStore } from './store.js';
 
 /** A request of a thread that sleeps until `flag` is 1, when the reply is on its port. */
@@ -39,13 +40,26 @@ function say(message: string): void {
   }
 }
 
+/** `EX_TEMPFAIL`: the same command on all nodes goes on from the last checkpoint. */
+const AGAIN = 75;
+const exit = koffi.load(null).func('_exit', 'void', ['int']) as (code: number) => void;
+
+/** Ends the whole process, whatever its main thread waits for; what it was about to write is not there. */
+function endProcess(why: string): void {
+  say(`${why.replace(/^xla: /, '')}; this node ends with code ${AGAIN}`);
+  exit(AGAIN);
+}
+
 const server = hosts.node === 0 ? serveStore(hosts, say) : null;
 let connected: StoreClient | null = null;
 const client = (async () => {
   await server;
-  return (connected = await StoreClient.connect(hosts));
+  return (connected = await StoreClient.connect(hosts, endProcess));
 })();
-client.catch(() => undefined); // reported to whoever asks
+client.catch((error: unknown) => {
+  // A refusal and an address that cannot be served are reported to whoever asks: the same command would not do later.
+  if (hosts.node !== 0 && !(error instanceof Refused)) endProcess(messageOf(error));
+});
 
 for (const port of ports) {
   port.on('message', ({ request, flag }: Question) => {
@@ -58,11 +72,11 @@ for (const port of ports) {
   });
 }
 
-/** Any message means that this process leaves. */
-parentPort?.on('message', () => {
+/** Any message means that this process leaves, and says how. */
+parentPort?.on('message', (how: Leaving) => {
   const leave = async (): Promise<void> => {
-    await connected?.close();
-    await (await server)?.close();
+    await connected?.close(how);
+    await (await server)?.close(how);
   };
   leave().then(
     () => process.exit(),

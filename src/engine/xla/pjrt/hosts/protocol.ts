@@ -33,7 +33,7 @@ export const MAX_LINE_BYTES = { unproved: 512, proved: 2 ** 25 } as const;
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_KEY = 4096;
 const CHALLENGE_BYTES = 32;
-const NAME = 'longsight-store-2';
+const NAME = 'longsight-store-3';
 
 /** `host:port`. Throws `ConfigError`. */
 export function parseAddress(address: string): { readonly host: string; readonly port: number } {
@@ -79,7 +79,7 @@ export const greeting = (served: string): string => `${NAME} ${served}`;
 
 /** The challenge in a greeting; null for a line that is none. */
 export const readGreeting = (line: string): string | null =>
-  /^longsight-store-2 ([0-9a-f]{64})$/.exec(line)?.[1] ?? null;
+  /^longsight-store-3 ([0-9a-f]{64})$/.exec(line)?.[1] ?? null;
 
 /** The answer of the end that connects. */
 export const introduction = (proof: Proof, proved: string): string =>
@@ -112,9 +112,12 @@ const isId = (value: unknown): value is number => Number.isSafeInteger(value);
 export const isTimeout = (value: unknown): boolean =>
   Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_TIMEOUT_MS;
 
-/** The request in a line; `bye` where the other end leaves for good; null for a malformed line. */
-export function readRequest(line: string): { readonly id: number; readonly request: Request } | 'bye' | null {
-  if (line === 'bye') return 'bye';
+/** How a process leaves: with its work done, or before that, which is a loss to all. */
+export type Leaving = 'bye' | 'failed';
+
+/** The request in a line; how the other end leaves for good; null for a malformed line. */
+export function readRequest(line: string): { readonly id: number; readonly request: Request } | Leaving | null {
+  if (line === 'bye' || line === 'failed') return line;
   const { id, op, key, value, timeoutMs } = readObject(line) ?? {};
   if (!isId(id) || !isKey(key)) return null;
   if (op === 'put' && isBase64(value)) return { id, request: { op, key, value } };
@@ -123,9 +126,19 @@ export function readRequest(line: string): { readonly id: number; readonly reque
   return op === 'try' ? { id, request: { op, key } } : null;
 }
 
-/** The reply in a line; null for a malformed one. */
-export function readReply(line: string): { readonly id: number; readonly reply: Reply } | null {
-  const { id, value, code, message } = readObject(line) ?? {};
+/** The line that tells a process which other one is lost, in words. */
+export const lossLine = (lost: string): string => JSON.stringify({ lost });
+
+/** The line by which node 0 says that it leaves with its work done. */
+export const OVER = 'over';
+
+/** The reply in a line, the loss of another process, or `OVER`; null for a malformed line. */
+export function readReply(
+  line: string,
+): { readonly id: number; readonly reply: Reply } | { readonly lost: string } | typeof OVER | null {
+  if (line === OVER) return OVER;
+  const { id, value, code, message, lost } = readObject(line) ?? {};
+  if (typeof lost === 'string') return { lost };
   if (!isId(id)) return null;
   if (isBase64(value)) return { id, reply: { value } };
   return typeof code === 'number' && typeof message === 'string' ? { id, reply: { code, message } } : null;

@@ -10,13 +10,16 @@ import {
   CODES,
   greeting,
   isLoopback,
+  lossLine,
   MAX_LINE_BYTES,
+  OVER,
   onLines,
   parseAddress,
   prove,
   readIntroduction,
   readRequest,
   sameProof,
+  type Leaving,
   type Reply,
   type Request,
 } from './protocol.js';
@@ -34,6 +37,7 @@ const MAX_STORED_BYTES = 2 ** 29;
 /** Refused connections that are reported one by one. */
 const REPORTED_REFUSALS = 10;
 const SHOWN_KEY = 200;
+const SHOWN_NODES = 8;
 
 /** A process that has proved that it knows the secret. */
 interface Peer {
@@ -45,12 +49,23 @@ interface Peer {
   left: boolean;
 }
 
+/** What serving a store takes beside the hosts. */
+export interface ServeOptions {
+  /** Milliseconds after which nodes that have not come are named. */
+  readonly nameAbsentMs?: number;
+  /** Milliseconds after which the others are told that nodes have not come. */
+  readonly giveUpMs?: number;
+}
+
+const NAME_ABSENT_MS = 30_000;
+const GIVE_UP_MS = 300_000;
+
 /** A store that is served. */
 export interface StoreServer {
   /** The port that it listens at. */
   readonly port: number;
-  /** Ends all connections. */
-  close(): Promise<void>;
+  /** Ends all connections, saying first that the work is done where it is. */
+  close(how: Leaving): Promise<void>;
 }
 
 /** The values, and who waits for them. */
@@ -58,7 +73,7 @@ class Store {
   readonly #values = new Map<string, string>();
   readonly #waiting = new Map<string, Set<(reply: Reply) => void>>();
   #bytes = 0;
-  /** The node that is gone without a word, in words; null while all that came are there. */
+  /** Who is lost, in words; null while all that came are there. */
   #gone: string | null = null;
 
   answer(peer: Peer, request: Request, reply: (reply: Reply) => void): void {
@@ -72,14 +87,14 @@ class Store {
     this.#wait(peer, request.key, request.timeoutMs, reply);
   }
 
-  /** Ends every wait: what a process that is gone has not put will not come. */
-  lose(who: string, peers: Iterable<Peer>): void {
-    this.#gone = who;
-    for (const { waits } of peers) for (const end of [...waits]) end(this.#isGone(who));
+  /** Ends every wait: what a process that is lost has not put will not come. */
+  lose(what: string, peers: Iterable<Peer>): void {
+    this.#gone = what;
+    for (const { waits } of peers) for (const end of [...waits]) end(this.#isGone(what));
   }
 
-  #isGone(who: string): Reply {
-    return { code: CODES.unavailable, message: `${who} is gone; start the run again on all nodes` };
+  #isGone(what: string): Reply {
+    return { code: CODES.unavailable, message: `${what}; start the run again on all nodes` };
   }
 
   #put(key: string, value: string): Reply {
@@ -93,6 +108,8 @@ class Store {
     return { value: '' };
   }
 
+  constructor(private readonly absent: () => readonly number[]) {}
+
   #wait(peer: Peer, key: string, timeoutMs: number, reply: (reply: Reply) => void): void {
     const wakes = this.#waiting.get(key) ?? new Set();
     this.#waiting.set(key, wakes);
@@ -103,24 +120,54 @@ class Store {
       peer.waits.delete(end);
       if (answer !== null) reply(answer);
     };
-    const message = `no key ${key.slice(0, SHOWN_KEY)} within ${timeoutMs} ms`;
-    const timer = setTimeout(() => end({ code: CODES.deadlineExceeded, message }), timeoutMs);
+    const late = (): void => {
+      const absent = this.absent();
+      const who = absent.length === 0 ? '' : `; ${nodesInWords(absent)} not come`;
+      end({ code: CODES.deadlineExceeded, message: `no key ${key.slice(0, SHOWN_KEY)} within ${timeoutMs} ms${who}` });
+    };
+    const timer = setTimeout(late, timeoutMs);
     wakes.add(end);
     peer.waits.add(end);
   }
 }
 
+/** `node 1 has` or `nodes 1, 2 and 40 more have`. */
+function nodesInWords(nodes: readonly number[]): string {
+  const more = nodes.length > SHOWN_NODES ? ` and ${nodes.length - SHOWN_NODES} more` : '';
+  return `${nodes.length === 1 ? 'node' : 'nodes'} ${nodes.slice(0, SHOWN_NODES).join(', ')}${more} ${nodes.length === 1 ? 'has' : 'have'}`;
+}
+
 /** Who may connect, and what is reported about them. */
 class Door {
-  readonly #store = new Store();
+  readonly #store = new Store(() => this.#absent());
   readonly #peers = new Map<number, Peer>();
   readonly #unproved = new Set<Socket>();
+  readonly #timers: readonly NodeJS.Timeout[];
   #refusals = 0;
 
   constructor(
     private readonly hosts: Hosts,
     private readonly say: (message: string) => void,
-  ) {}
+    { nameAbsentMs = NAME_ABSENT_MS, giveUpMs = GIVE_UP_MS }: ServeOptions,
+  ) {
+    const named = (after: (absent: readonly number[]) => void, ms: number) =>
+      setTimeout(() => {
+        const absent = this.#absent();
+        if (absent.length > 0) after(absent);
+      }, ms);
+    this.#timers = [
+      named((absent) => this.say(`${nodesInWords(absent)} not come yet`), nameAbsentMs),
+      named(
+        (absent) => this.#tell(`${nodesInWords(absent)} not come within ${Math.round(giveUpMs / 1000)} s`),
+        giveUpMs,
+      ),
+    ];
+  }
+
+  /** Nodes that have not proved themselves yet. */
+  #absent(): number[] {
+    return Array.from({ length: this.hosts.nodes }, (_, node) => node).filter((node) => !this.#peers.has(node));
+  }
 
   open(socket: Socket): void {
     let peer: Peer | null = null;
@@ -152,8 +199,12 @@ class Door {
     socket.write(`${greeting(served)}\n`);
   }
 
-  close(): void {
-    for (const { socket } of this.#peers.values()) socket.destroy();
+  close(how: Leaving): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const { socket } of this.#peers.values()) {
+      if (how === 'bye' && !socket.writableEnded) socket.write(`${OVER}\n`);
+      socket.destroySoon();
+    }
     for (const socket of this.#unproved) socket.destroy();
   }
 
@@ -195,9 +246,10 @@ class Door {
   #serve(peer: Peer, line: string, from: string): void {
     const found = readRequest(line);
     if (found === null) return this.#end(peer.socket, peer, from, 'sent a line that is no request');
-    if (found === 'bye') {
+    if (found === 'bye' || found === 'failed') {
       peer.left = true;
       peer.socket.end();
+      if (found === 'failed') this.#tell(`node ${peer.node} (${from}) has failed`);
       return;
     }
     this.#store.answer(peer, found.request, (reply) => {
@@ -208,9 +260,14 @@ class Door {
   #lose(peer: Peer, from: string): void {
     for (const end of [...peer.waits]) end(null);
     if (peer.left) return;
-    const who = `node ${peer.node} (${from})`;
-    this.say(`${who} is gone`);
-    this.#store.lose(who, this.#peers.values());
+    this.#tell(`node ${peer.node} (${from}) is gone`);
+  }
+
+  /** Tells all that are there of a loss after which the work cannot go on. */
+  #tell(what: string): void {
+    this.say(what);
+    this.#store.lose(what, this.#peers.values());
+    for (const { left, socket } of this.#peers.values()) if (!left) socket.write(`${lossLine(what)}\n`);
   }
 }
 
@@ -219,14 +276,18 @@ class Door {
  *
  * @throws EngineError if the address cannot be listened at
  */
-export function serveStore(hosts: Hosts, say: (message: string) => void): Promise<StoreServer> {
+export function serveStore(
+  hosts: Hosts,
+  say: (message: string) => void,
+  options: ServeOptions = {},
+): Promise<StoreServer> {
   checkHosts(hosts);
-  const door = new Door(hosts, say);
+  const door = new Door(hosts, say, options);
   const server = createServer((socket) => door.open(socket));
   const { host, port } = parseAddress(hosts.coordinator);
-  const close = (): Promise<void> => {
+  const close = (how: Leaving): Promise<void> => {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    door.close();
+    door.close(how);
     return closed;
   };
   return new Promise((resolve, reject) => {
