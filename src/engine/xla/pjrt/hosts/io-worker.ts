@@ -42,7 +42,7 @@ function say(message: string): void {
 
 /** `EX_TEMPFAIL`: the same command on all nodes goes on from the last checkpoint. */
 const AGAIN = 75;
-const exit = koffi.load(null).func('_exit', 'void', ['int']) as (code: number) => void;
+const exit: (code: number) => void = koffi.load(null).func('_exit', 'void', ['int']);
 
 /** Ends the whole process, whatever its main thread waits for; what it was about to write is not there. */
 function endProcess(why: string): void {
