@@ -1,6 +1,15 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import type { HeadScores } from '../analysis/index.js';
-import { allPending, checkMemory, ConfigError, InterruptedError, invariant, pending, present, type Pending } from '../core/index.js';
+import {
+  allPending,
+  checkMemory,
+  ConfigError,
+  InterruptedError,
+  invariant,
+  pending,
+  present,
+  type Pending,
+} from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
