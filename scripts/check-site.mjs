@@ -106,7 +106,10 @@ async function checkInChromium() {
     '/usr/bin/google-chrome',
   ].find((p) => p && existsSync(p));
   if (path === undefined) throw new Error('no Chromium found; CHROMIUM=PATH names one');
-  const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  const axe = readFileSync(
+    createRequire(new URL('../site/package.json', import.meta.url)).resolve('axe-core/axe.min.js'),
+    'utf8',
+  );
   const manual = pages.filter((page) => !page.startsWith('api/') && page !== '404.html');
   const api = [
     'index.html',

@@ -1,7 +1,8 @@
 // Builds the site of the manual into build/site: docs/ by VitePress, the API by TypeDoc, and the files that pages of studies link to.
-// usage: npm run docs (which first writes the pages that are made from code)
-import { spawn } from 'node:child_process';
-import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+// usage: npm run docs (which first writes the pages that are made from code). What builds the site is a package of its own, site/package.json,
+// installed here where it is not: who only uses or tests the library does not need it.
+import { execFileSync, spawn } from 'node:child_process';
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -11,7 +12,7 @@ const at = (...parts) => join(ROOT, ...parts);
 /** Runs a Node program to its end; what it printed is shown where it fails. */
 const run = (program, ...args) =>
   new Promise((done, fail) => {
-    const child = spawn(process.execPath, [at('node_modules', program), ...args], { cwd: ROOT });
+    const child = spawn(process.execPath, [at('site/node_modules', program), ...args], { cwd: ROOT });
     let printed = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (printed += text));
     child.on('error', fail);
@@ -33,6 +34,13 @@ function nameLandmarks(folder) {
   }
 }
 
+const [wanted, installed] = [at('site/package-lock.json'), at('site/node_modules/.package-lock.json')];
+if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(wanted).mtimeMs)
+  execFileSync('npm', ['ci', '--prefix', 'site', '--no-audit', '--no-fund', '--loglevel', 'error'], {
+    cwd: ROOT,
+    stdio: 'inherit',
+    shell: process.platform === 'win32',
+  });
 const began = Date.now();
 rmSync(at('build', 'api'), { recursive: true, force: true });
 await Promise.all([
