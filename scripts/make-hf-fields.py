@@ -35,7 +35,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
-               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi")
+               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
 TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig")
@@ -134,6 +134,13 @@ OF_KIND = dict(gpt_neo=[
     dict(rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}, "sliding_attention": {
         "rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.25}}),
     dict(rope_parameters={"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 50.0}}, partial_rotary_factor=0.5),
+], mimo_v2_flash=[
+    dict(layer_types=MISSING, mlp_layer_types=MISSING), dict(mlp_layer_types=MISSING), dict(sliding_window_size=4), dict(sliding_window_size=6), dict(
+        sliding_window_size=None), dict(sliding_window=MISSING, sliding_window_size=4), dict(rope_parameters=MISSING), dict(rope_parameters={
+        "full_attention": dict(YARN, rope_theta=500.0), "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}),
+    dict(rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0, "partial_rotary_factor": 0.5}, "sliding_attention": {
+        "rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.17}}), dict(n_group=2, topk_group=1), dict(n_group=2, topk_group=2),
+    dict(rope_parameters={"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 50.0}}),
 ], kolibri1=[dict(layer_types=["full_attention"] * 3, sliding_window=None), dict(layer_types=["full_attention"] * 3)],
    exaone_moe=[dict(mlp_layer_types=MISSING, first_k_dense_replace=2), dict(mlp_layer_types=MISSING), dict(layer_types=MISSING, sliding_window_pattern="LG"),
                dict(layer_types=MISSING, sliding_window_pattern="LG", sliding_window=5)],

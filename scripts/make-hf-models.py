@@ -51,6 +51,7 @@ AFMOE = dict(EXPERTS, num_dense_layers=1, num_shared_experts=1, head_dim=16)
 LARA = dict(SHARED, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16,
             linear_conv_kernel_dim=4, head_dim=16)
 DOTS = dict(n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=12)
+MIMO = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, head_dim=12, v_head_dim=8)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
@@ -358,6 +359,12 @@ MODELS = {
                 YARN, rope_theta=1000.0, partial_rotary_factor=0.75))), {}),
     # A window in the file, and no layer that has it.
     "laguna-full": ("Laguna", dict(SHARED, head_dim=8, sliding_window=5, num_key_value_heads=4), {}),
+    "mimo-v2-flash": ("MiMoV2Flash", dict(MIMO, num_hidden_layers=3, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+                                          sliding_window=5, num_key_value_heads=1), {}),
+    "mimo-v2-flash-biases": ("MiMoV2Flash", dict(
+        MIMO, attention_bias=True, tie_word_embeddings=True, n_group=2, topk_group=1, routed_scaling_factor=1.7, attention_value_scale=None, v_head_dim=20,
+        sliding_window=7, layer_types=["sliding_attention", "full_attention"], mlp_layer_types=["sparse", "dense"], rope_parameters=dict(
+            sliding_attention=dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.5), full_attention=dict(YARN, rope_theta=1000.0))), {}),
     "kolibri1": ("Kolibri1", dict(SHARED, num_experts=6, intermediate_size=None, num_hidden_layers=3, head_dim=16, sliding_window=5, layer_types=[
         "sliding_attention", "full_attention", "sliding_attention"]), {}),
     "kolibri1-windows": ("Kolibri1", dict(SHARED, intermediate_size=None, head_dim=8, sliding_window=7, norm_topk_prob=True, tie_word_embeddings=True,

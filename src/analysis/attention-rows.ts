@@ -29,6 +29,7 @@ import {
   firstVisible,
   headGroups,
   headLogits,
+  hasSinks,
   headSizes,
   printLayer,
   parameterInputs,
@@ -265,7 +266,7 @@ export class AttentionRows {
     const { engine, config: model } = this.on;
     return Promise.all(
       model.layers.map(async (plan, layer) => {
-        const tensor = model.sinks ? tensors[sinksName(plan, layer)] : undefined;
+        const tensor = hasSinks(model, plan) ? tensors[sinksName(plan, layer)] : undefined;
         return tensor ? toNumbers(await engine.download(tensor)) : null;
       }),
     );

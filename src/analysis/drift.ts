@@ -8,7 +8,14 @@
  * turn pairs of channels only, to which it is indifferent as well.)
  */
 import { at, present, dims, dotAt, f64At, ConfigError } from '../core/index.js';
-import { isShared, headSizes, type HeadSizes, type HostParameters, type ModelConfig } from '../model/index.js';
+import {
+  headSizes,
+  isShared,
+  type AttentionPlan,
+  type HeadSizes,
+  type HostParameters,
+  type ModelConfig,
+} from '../model/index.js';
 import { allHeads, checkHeads, type HeadIndex } from './attention-rows.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -94,7 +101,14 @@ class HeadWeights {
   }
 
   keys(index: HeadIndex): Weights {
-    return this.#weights(index.layer, this.#sizes(index.layer).numHeads + this.group(index));
+    // Layers that attend to the keys of another have those.
+    const layer = this.#plan(index.layer)?.keysOf ?? index.layer;
+    return this.#weights(layer, this.#sizes(layer).numHeads + this.group(index));
+  }
+
+  #plan(layer: number): AttentionPlan | undefined {
+    const plan = at(this.#model.layers, layer);
+    return plan.mixer === 'attention' ? plan : undefined;
   }
 
   #sizes(layer: number): HeadSizes {
@@ -109,21 +123,23 @@ class HeadWeights {
     const name = `layers.${layer}.attn.wqkv`;
     const tensor = this.#parameters.get(name);
     if (tensor === undefined) throw new ConfigError(`a checkpoint lacks ${name}; it belongs to another model`);
-    const { headDim, hiddenSize } = this.#model;
-    const { numHeads, numKvHeads } = this.#sizes(layer);
+    const { hiddenSize } = this.#model;
+    const { numHeads, numKvHeads, keyDim, valueDim } = this.#sizes(layer);
+    const { keysOf, valuesAreKeys } = this.#plan(layer) ?? {};
     const [rows, width] = dims(tensor, 2);
-    const expected = (numHeads + 2 * numKvHeads) * headDim;
+    const [keys, values] = [keysOf === undefined ? numKvHeads : 0, valuesAreKeys === true ? 0 : numKvHeads];
+    const expected = (numHeads + keys) * keyDim + (keys === 0 ? 0 : values * valueDim);
     if (rows !== hiddenSize || width !== expected) {
       throw new ConfigError(
         `${name} is [${tensor.shape.join(',')}] in one checkpoint, but the model makes it [${hiddenSize},${expected}]; ` +
           'compare checkpoints of one model',
       );
     }
-    const data = new Float64Array(headDim * rows);
+    const data = new Float64Array(keyDim * rows);
     for (let i = 0; i < rows; i++) {
-      for (let c = 0; c < headDim; c++) data[c * rows + i] = present(tensor.data[i * width + slot * headDim + c]);
+      for (let c = 0; c < keyDim; c++) data[c * rows + i] = present(tensor.data[i * width + slot * keyDim + c]);
     }
-    const columns = { data, count: headDim, length: rows };
+    const columns = { data, count: keyDim, length: rows };
     const found = { columns, gram: products(columns, columns) };
     this.#known.set(key, found);
     return found;

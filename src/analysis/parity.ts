@@ -12,6 +12,7 @@ import {
   finalNorm,
   forward,
   parameterInputs,
+  hasSinks,
   sinksName,
   tokenLosses,
   type ModelConfig,
@@ -267,7 +268,8 @@ async function compute(
   const maps: [string, Float64Array][] = [];
   for (const [name, layer] of Object.entries(attention.layers)) {
     const samples = expected[name]?.shape[0] ?? B;
-    const sinks = what.sinksInMaps && model.sinks ? entry(weights, sinksName(at(model.layers, layer), layer)) : null;
+    const plan = at(model.layers, layer);
+    const sinks = what.sinksInMaps && hasSinks(model, plan) ? entry(weights, sinksName(plan, layer)) : null;
     const values = sinks && toNumbers(await engine.download(sinks));
     maps.push([
       name,

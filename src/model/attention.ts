@@ -1,35 +1,27 @@
 /**
  * The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme.
  */
-import { dims, at, invariant, sizeOf } from '../core/index.js';
+import { at, dims, got, invariant, maxOf, sizeOf } from '../core/index.js';
+import { add, attention, concat, linear, reshape, sliceAxis, type Value } from '../graph/index.js';
 import {
-  add,
-  attention,
-  concat,
-  constantFrom,
-  linear,
-  mul,
-  reshape,
-  rmsNorm,
-  rotary,
-  rotaryAt,
-  sigmoid,
-  sliceAxis,
-  softplus,
-  split,
-  type Value,
-} from '../graph/index.js';
-import { cachedAttention, cacheShape, type GroupInputs } from './cached-attention.js';
-import { ccaParams, ccaStates, compressed } from './compressed-attention.js';
+  gateHeads,
+  groupSpans,
+  layerRotary,
+  project,
+  projectedSizes,
+  takeHeads,
+  type GroupSpan,
+  type KeysAndValues,
+} from './attention-heads.js';
+import { attend, cachedAttention, cacheShape, extended, seenOf, type AttendInputs } from './cached-attention.js';
+import { ccaParams, ccaStates } from './compressed-attention.js';
 import type { ModelConfig } from './config.js';
 import { chunkNumbers } from './documents.js';
-import { linearParts } from './mixers/linear.js';
+import { hasSinks, headSizes } from './heads.js';
 import type { Mixer, MixerOutput, MixerScope, StateRoom, StateSpec, StepOutput, StepScope } from './mixer.js';
-import { headCounts, type AttentionPlan, type HeadCounts, type HeadGroup } from './plan.js';
-import { noTap, type QueriesAndKeys } from './tap.js';
-import { withOffset } from './norm.js';
-import { scaleQueries } from './query-scaling.js';
-import { checkCached, checkPacked, groupRotary, type GroupRotary } from './rope.js';
+import { headCounts, headGroups, isSource, type AttentionPlan, type HeadGroup } from './plan.js';
+import { noTap } from './tap.js';
+import { checkCached } from './rope.js';
 import type { SequenceState, StateAccess } from './mixers/definition.js';
 import { chunkStates, wholeSequences } from './state-access.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
@@ -58,16 +50,20 @@ export function meanVisibleKeys(window: number | null, seqLen: number): number {
   return w - (w * (w - 1)) / (2 * seqLen);
 }
 
-/** The parameters of attention with these heads; `width` is that of its input, where it is not the model's. */
+/** The parameters of attention with the heads of `plan`; `width` is that of its input, where it is not the model's. */
 export function attentionSpecs(
   config: ModelConfig,
-  { numHeads, numKvHeads }: HeadCounts,
+  plan: AttentionPlan,
   { prefix, width = config.hiddenSize, ...place }: SpecPlace & { readonly width?: number },
 ): ParamSpec[] {
-  const { hiddenSize: d, headDim } = config;
-  const [inner, kvInner] = [numHeads * headDim, numKvHeads * headDim];
+  // The order is that of checkpoints: one list, with the conditions of each part beside it.
+  const { hiddenSize: d } = config;
+  const { numHeads, numKvHeads, keyDim, valueDim } = headSizes(config, plan);
+  const [inner, outer] = [numHeads * keyDim, numHeads * valueDim];
+  const columns = projectedSizes(config, plan);
+  const projected = columns.reduce((n, size) => n + size, 0);
   const { attentionBias: bias, qkNorm, normWeight, outputGate } = config;
-  const gates = outputGate === 'head' ? numHeads : inner;
+  const gates = outputGate === 'head' ? numHeads : outer;
   const gateBias = outputGate !== false && config.outputGateBias;
   const spec = (name: string, shape: number[], role: ParamRole, init: ParamSpec['init']): ParamSpec => ({
     name: `${prefix}attn.${name}`,
@@ -77,237 +73,112 @@ export function attentionSpecs(
     role,
     ...place,
   });
-  const vectors = (condition: boolean, init: ParamSpec['init'], ...sizes: [name: string, size: number][]) =>
-    condition ? sizes.map(([name, size]) => spec(name, [size], 'vector', init)) : [];
-  const normed = (q: number, k: number): [[string, number], [string, number]] => [
+  const vectors = (
+    condition: boolean,
+    init: ParamSpec['init'],
+    sizes: readonly (readonly [name: string, size: number])[],
+  ) => (condition ? sizes.map(([name, size]) => spec(name, [size], 'vector', init)) : []);
+  const normed = (q: number, k: number): readonly [string, number][] => [
     ['qnorm.weight', q],
-    ['knorm.weight', k],
+    ...(plan.keysOf === undefined ? [['knorm.weight', k] satisfies [string, number]] : []),
   ];
   return [
     {
-      ...spec('wqkv', [width, inner + 2 * kvInner], 'in', matrixInit(config, width, false)),
-      columns: [inner, kvInner, kvInner],
+      ...spec('wqkv', [width, projected], 'in', matrixInit(config, width, false)),
+      columns,
     },
-    ...vectors(bias === 'qkv' || bias === 'all', ZEROS, ['bqkv', inner + 2 * kvInner]),
+    ...vectors(bias === 'qkv' || bias === 'all', ZEROS, [['bqkv', projected]]),
     ...(config.cca === null ? [] : ccaParams(config, config.cca, { numHeads, numKvHeads }, spec)),
-    ...vectors(qkNorm === 'head' && normWeight, normInit(config), ...normed(headDim, headDim)),
-    ...vectors(qkNorm === 'width' && normWeight, normInit(config), ...normed(inner, kvInner)),
-    ...vectors(config.sinks, ZEROS, ['sinks', numHeads]),
+    ...vectors(qkNorm === 'head' && normWeight, normInit(config), normed(keyDim, keyDim)),
+    ...vectors(qkNorm === 'width' && normWeight, normInit(config), normed(inner, numKvHeads * keyDim)),
+    ...vectors(hasSinks(config, plan), ZEROS, [['sinks', numHeads]]),
     ...(outputGate !== false ? [spec('wgate', [width, gates], 'in', matrixInit(config, width, false))] : []),
-    ...vectors(gateBias, ZEROS, ['bgate', numHeads]),
-    spec('wo', [inner, d], 'out', matrixInit(config, inner, true)),
-    ...vectors(bias === 'output' || bias === 'all', ZEROS, ['bo', d]),
+    ...vectors(gateBias, ZEROS, [['bgate', numHeads]]),
+    spec('wo', [outer, d], 'out', matrixInit(config, outer, true)),
+    ...vectors(bias === 'output' || bias === 'all', ZEROS, [['bo', d]]),
   ];
 }
 
-/** `[B,T,n*headDim] -> [B,T,n,headDim]`. */
-function toHeads(x: Value, headDim: number): Value {
-  const [B, T, inner] = dims(x, 3);
-  return reshape(x, [B, T, inner / headDim, headDim]);
-}
-
-/** Where a group's heads lie among the layer's. */
-interface GroupSpan extends HeadGroup {
-  readonly firstHead: number;
-  readonly firstKvHead: number;
-  readonly kvHeads: number;
-}
-
-function groupSpans(config: HeadCounts, plan: AttentionPlan): GroupSpan[] {
-  const { numHeads, numKvHeads } = headCounts(config, plan);
-  const perKv = numHeads / numKvHeads;
-  let firstHead = 0;
-  return plan.groups.map((group) => {
-    const span = { ...group, firstHead, firstKvHead: firstHead / perKv, kvHeads: group.heads / perKv };
-    firstHead += group.heads;
-    return span;
-  });
-}
-
-/** `x[:, :, first : first + count]`, x itself if that is all of it. */
-function takeHeads(x: Value, first: number, count: number): Value {
-  return count === x.shape[2] ? x : sliceAxis(x, 2, first, first + count);
-}
-
-/** Queries or keys `x [B,T,heads,width]` turned by a group's rotary positions, if it has any. */
-export function turn(x: Value, { frequencies }: Pick<GroupRotary, 'frequencies'>, { positions }: MixerScope): Value {
-  if (frequencies === null) return x;
-  return positions === null ? rotary(x, frequencies) : rotaryAt(x, frequencies, positions.values, positions.limit);
-}
-
-/** The same behind the norm that only heads with rotary positions have (`qkNorm: rope`). */
-function turnNormed(x: Value, rotary: GroupRotary, scope: MixerScope): Value {
-  const { qkNorm, rmsNormEps } = scope.config;
-  const normed = qkNorm === 'rope' && rotary.frequencies !== null;
-  return turn(normed ? rmsNorm(x, null, rmsNormEps) : x, rotary, scope);
-}
-
-/** How the heads of a layer turn, by group; `alike` if all do the same. */
-interface LayerRotary {
-  readonly groups: readonly GroupRotary[];
-  readonly alike: boolean;
-}
-
-function layerRotary({ config, x, positions, segments }: MixerScope, plan: AttentionPlan): LayerRotary {
-  if (segments !== null) checkPacked(config, plan.groups, at(x.shape, 1));
-  const groups = plan.groups.map((g) => groupRotary(config, g, positions?.limit ?? at(x.shape, 1)));
-  const first = groups[0]?.frequencies ?? null;
-  const same = (f: readonly number[] | null) =>
-    f?.length === first?.length && (f ?? []).every((v, m) => v === first?.[m]);
-  return { groups, alike: groups.every(({ frequencies }) => same(frequencies)) };
-}
-
-/** Queries of a group times what their positions give: as they grow, and where only part of each head turns. */
-function scaleGroup(q: Value, scope: MixerScope, { rope }: HeadGroup, { queryFactors }: GroupRotary): Value {
-  const grown = scaleQueries(q, scope, rope !== false);
-  if (queryFactors === null) return grown;
-  return mul(grown, constantFrom(q.dtype, [1, 1, 1, queryFactors.length], queryFactors));
-}
-
-/** Queries of a layer times what their positions give, group by group where groups differ. */
-function scaleGroups(
-  q: Value,
-  scope: MixerScope,
-  groups: readonly GroupSpan[],
-  { groups: rotaries }: LayerRotary,
-): Value {
-  const [first, rotary] = [at(groups, 0), at(rotaries, 0)];
-  const alike = groups.every(({ rope }) => rope === first.rope);
-  if (alike) return scaleGroup(q, scope, first, rotary);
-  return concat(
-    groups.map((g, i) => scaleGroup(takeHeads(q, g.firstHead, g.heads), scope, g, at(rotaries, i))),
-    2,
-  );
-}
-
-function project(
-  scope: MixerScope,
-  counts: HeadCounts,
-  groups: readonly GroupSpan[],
-  rotaries: LayerRotary,
-  state: StateAccess,
-): QueriesAndKeys & { v: Value } {
-  const { config, x, param, inputMatrix } = scope;
-  const { headDim: D, qkNorm, rmsNormEps } = config;
-  const { numHeads: H, numKvHeads: G } = counts;
-  const bias = config.attentionBias === 'qkv' || config.attentionBias === 'all' ? param('attn.bqkv') : null;
-  const products = (...sizes: readonly number[]): readonly Value[] => {
-    const own = linearParts(x, inputMatrix('attn.wqkv'), sizes, bias);
-    if (scope.adapters === undefined) return own;
-    const more = split(concat(scope.adapters(), 2), 2, sizes);
-    return own.map((part, i) => add(part, at(more, i)));
-  };
-  const first = at(rotaries.groups, 0);
-  const turned = (part: Value, spanOf: (group: GroupSpan) => readonly [first: number, count: number]): Value => {
-    if (rotaries.alike) return turnNormed(part, first, scope);
-    const parts = groups.map((g, i) => turnNormed(takeHeads(part, ...spanOf(g)), at(rotaries.groups, i), scope));
-    return concat(parts, 2);
-  };
-  const positioned = (q: Value, k: Value): QueriesAndKeys => ({
-    q: scaleGroups(
-      turned(q, (g) => [g.firstHead, g.heads]),
-      scope,
-      groups,
-      rotaries,
-    ),
-    k: turned(k, (g) => [g.firstKvHead, g.kvHeads]),
-  });
-  if (config.cca !== null) {
-    const { q, k, v } = compressed(scope, config.cca, counts, state);
-    return { ...positioned(q, k), v };
-  }
-  const plain = qkNorm === false || qkNorm === 'rope';
-  if (plain && rotaries.alike && first.frequencies !== null) {
-    // Queries and keys have the same rotary positions, so they are rotated together.
-    const [qk, v] = products((H + G) * D, G * D) as [Value, Value];
-    const [q, k] = split(turnNormed(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
-    return { q: scaleGroups(q, scope, groups, rotaries), k, v: toHeads(v, D) };
-  }
-  const [q, k, v] = products(H * D, G * D, G * D) as [Value, Value, Value];
-  const normed = (part: Value, name: string): Value => {
-    const gain = config.normWeight ? () => withOffset(config, param(`attn.${name}.weight`)) : () => null;
-    const norm = (y: Value) => rmsNorm(y, gain(), rmsNormEps);
-    if (plain) return toHeads(part, D);
-    return qkNorm === 'head' ? norm(toHeads(part, D)) : toHeads(norm(part), D);
-  };
-  return { ...positioned(normed(q, 'qnorm'), normed(k, 'knorm')), v: toHeads(v, D) };
-}
-
-/** The mixer around `attend`, which gives the heads of one group, `[B,T,heads,headDim]`. */
+/** The mixer around `heads`, which gives the heads of one group, `[B,T,heads,valueDim]`. */
 function attendGroups(
   scope: MixerScope,
   plan: AttentionPlan,
   state: StateAccess,
-  attend: (inputs: GroupInputs, group: GroupSpan, index: number) => Value,
+  begin: (own: KeysAndValues | null) => (inputs: AttendInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
   const { config, x, param, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
-  const counts = headCounts(config, plan);
+  const sizes = headSizes(config, plan);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
-  const { v, ...own } = project(scope, counts, groups, rotaries, state);
-  const q = tap({ kind: 'layerQueries', layer }, own.q);
-  const k = tap({ kind: 'layerKeys', layer }, own.k);
-  const sinks = config.sinks ? param('attn.sinks') : null;
+  const { q: queries, own } = project(scope, plan, groups, rotaries, state);
+  const q = tap({ kind: 'layerQueries', layer }, queries);
+  const heads = begin(own);
+  const sinks = hasSinks(config, plan) ? param('attn.sinks') : null;
   const outs = groups.map((group, i) => {
-    const { firstHead, heads, firstKvHead, kvHeads } = group;
-    const inputs: GroupInputs = {
-      q: takeHeads(q, firstHead, heads),
-      k: takeHeads(k, firstKvHead, kvHeads),
-      v: takeHeads(v, firstKvHead, kvHeads),
+    const { firstHead, heads: count } = group;
+    const inputs: AttendInputs = {
+      q: takeHeads(q, firstHead, count),
       scale: at(rotaries.groups, i).scoreScale,
       softcap: config.attentionSoftcap,
-      sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + heads) : sinks,
+      sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + count) : sinks,
     };
-    return attend(inputs, group, i);
+    return heads(inputs, group, i);
   });
-  const mixed = reshape(concat(outs, 2), [B, T, counts.numHeads * config.headDim]);
-  const out = linear(gateHeads(scope, mixed, counts.numHeads), param('attn.wo'));
+  const mixed = reshape(concat(outs, 2), [B, T, sizes.numHeads * sizes.valueDim]);
+  const out = linear(gateHeads(scope, mixed, sizes), param('attn.wo'));
   return {
     out: config.attentionBias === 'output' || config.attentionBias === 'all' ? add(out, param('attn.bo')) : out,
   };
 }
 
-/** The heads' outputs side by side, `[B,T,H*D]`, times the activation of a projection of the layer's input. */
-function gateHeads(scope: MixerScope, mixed: Value, numHeads: number): Value {
-  const { outputGate, outputGateBias, headDim } = scope.config;
-  if (outputGate === false) return mixed;
-  if (outputGate === true && !outputGateBias)
-    return mul(mixed, gateOf(scope.config, linear(scope.x, scope.inputMatrix('attn.wgate'))));
-  const gate = headGates(scope, numHeads, scope.inputMatrix('attn.wgate'), 'attn.bgate');
-  const [B, T] = dims(scope.x, 3);
-  return reshape(mul(reshape(mixed, [B, T, numHeads, headDim]), gate), mixed.shape);
+/** What a layer hands on that others take keys and values from. */
+const handing = (layer: number, keys: Value, values: Value): Readonly<Record<string, Value>> => ({
+  [`keys.${layer}`]: keys,
+  [`values.${layer}`]: values,
+});
+
+/** The keys and values that layer `source` has handed on. */
+const handedOn = (handed: MixerScope['handed'], source: number): { readonly keys: Value; readonly values: Value } => ({
+  keys: got(handed, `keys.${source}`),
+  values: got(handed, `values.${source}`),
+});
+
+function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
+  const { config, x, segments, layer, tap = noTap } = scope;
+  const [B, T] = dims(x, 3);
+  let hands: Readonly<Record<string, Value>> = {};
+  const { out } = attendGroups(scope, plan, wholeSequences(segments), (own) => {
+    const { keys, values } = own ? { keys: own.k, values: own.v } : handedOn(scope.handed, sourceOf(plan));
+    const k = tap({ kind: 'layerKeys', layer }, keys);
+    if (isSource(config.layers, layer)) hands = handing(layer, k, values);
+    return ({ q, ...law }, group) => {
+      const { chunk, firstHead, heads, firstKvHead, kvHeads } = group;
+      const site = { layer, firstHead, heads };
+      const part = (x: Value) => takeHeads(x, firstKvHead, kvHeads);
+      // Keys of other chunks are hidden as those of other documents are.
+      const documents = chunk === undefined || chunk >= T ? segments : chunkNumbers([B, T], segments, chunk);
+      const inputs = { q: tap({ kind: 'queries', ...site }, q), k: part(k), v: part(values), segments: documents };
+      return tap({ kind: 'heads', ...site }, attendWindows(inputs, group, law));
+    };
+  });
+  return { out, hands };
+}
+
+function sourceOf({ keysOf }: AttentionPlan): number {
+  invariant(keysOf !== undefined, 'a layer without keys of its own names the one whose keys it takes');
+  return keysOf;
 }
 
 /**
- * The gates of the outputs of H heads, `[B,T,H,D]` or one a head `[B,T,H,1]`: the activation of the layer's input times
- * `matrix`, and of the bias of that name where the model has one.
+ * The window of the one cache of a layer that others take keys and values from: the largest that any of them needs,
+ * null for all tokens.
  */
-export function headGates({ config, x, param }: MixerScope, H: number, matrix: Value, bias: string): Value {
-  const { outputGateBias } = config;
-  const [B, T] = dims(x, 3);
-  const logits = linear(x, matrix);
-  const heads = reshape(logits, [B, T, H, at(logits.shape, 2) / H]);
-  return gateOf(config, outputGateBias ? add(heads, reshape(param(bias), [1, 1, H, 1])) : heads);
-}
-
-/** The factors of the output gate from their logits. */
-const gateOf = ({ outputGateActivation: activation }: ModelConfig, logits: Value): Value =>
-  activation === 'softplus' ? softplus(logits) : sigmoid(logits);
-
-function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
-  const { x, segments, layer, tap = noTap } = scope;
-  const [B, T] = dims(x, 3);
-  const state = wholeSequences(segments);
-  return attendGroups(scope, plan, state, ({ q, k, v, scale, softcap, sinks }, group) => {
-    const { chunk, firstHead, heads } = group;
-    const site = { layer, firstHead, heads };
-    // Keys of other chunks are hidden as those of other documents are.
-    const documents = chunk === undefined || chunk >= T ? segments : chunkNumbers([B, T], segments, chunk);
-    const inputs = { q: tap({ kind: 'queries', ...site }, q), k, v, segments: documents };
-    const out = attendWindows(inputs, group, { scale, softcap, sinks });
-    return tap({ kind: 'heads', ...site }, out);
-  });
+function sourceWindow({ layers }: ModelConfig, source: number): number | null {
+  const reading = layers.filter((plan, i) => i === source || (plan.mixer === 'attention' && plan.keysOf === source));
+  const windows = reading.flatMap((plan) => headGroups(plan).map(({ window }) => window ?? Infinity));
+  const most = maxOf(windows);
+  return most === Infinity ? null : most;
 }
 
 /** Queries, keys and values of whole sequences, with the documents of their tokens. */
@@ -329,7 +200,7 @@ interface WindowInputs {
 export function attendWindows(
   inputs: WindowInputs,
   { window, shares }: Pick<HeadGroup, 'window' | 'shares'>,
-  law: Pick<GroupInputs, 'scale' | 'softcap' | 'sinks'>,
+  law: Omit<AttendInputs, 'q'>,
 ): Value {
   const [B, T] = dims(inputs.q, 2);
   // A window as long as the sequence hides nothing.
@@ -349,12 +220,29 @@ export function attendWindows(
   return concat(parts, 0);
 }
 
-function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom): StateSpec[] {
+/** The caches of a layer: of each head group, or one of all heads where other layers read it too. */
+function cachesOf(config: ModelConfig, plan: AttentionPlan, layer: number): readonly CacheKind[] {
+  if (plan.keysOf !== undefined) return [];
+  if (!isSource(config.layers, layer)) return groupSpans(config, plan);
+  return [{ window: sourceWindow(config, layer), kvHeads: headCounts(config, plan).numKvHeads }];
+}
+
+/** A cache of keys and values: how many tokens of it are needed, of how many heads. */
+interface CacheKind {
+  readonly window: number | null;
+  readonly kvHeads: number;
+}
+
+function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRoom, layer: number): StateSpec[] {
   checkCached(config, plan, room.maxLength);
-  const caches = groupSpans(config, plan).flatMap(({ window, kvHeads }, i) => {
-    const shape = cacheShape(window, kvHeads, config.headDim, room);
-    return ['keys', 'values'].map((name) => ({ name: `${name}.${i}`, shape, dtype: room.dtype }));
-  });
+  const { keyDim, valueDim } = headSizes(config, plan);
+  const caches = cachesOf(config, plan, layer).flatMap(({ window, kvHeads }, i) =>
+    [['keys', keyDim] as const, ['values', valueDim] as const].map(([name, width]) => ({
+      name: `${name}.${i}`,
+      shape: cacheShape(window, kvHeads, width, room),
+      dtype: room.dtype,
+    })),
+  );
   return [
     ...caches,
     ...layerStates(config, plan).map(({ name, shape }) => ({
@@ -371,34 +259,64 @@ const layerStates = (config: ModelConfig, plan: AttentionPlan): SequenceState[] 
 
 function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
   const { access, after } = chunkStates(scope, () => false);
-  const { out } = attendGroups(scope, plan, access, (inputs, group, i) => {
-    const [keys, values] = [`keys.${i}`, `values.${i}`] as const;
-    const cache = { keys: scope.state(keys), values: scope.state(values) };
-    const result = cachedAttention(inputs, cache, scope.place, group);
-    after[keys] = result.cache.keys;
-    after[values] = result.cache.values;
-    return result.out;
+  const { config, layer, place } = scope;
+  let hands: Readonly<Record<string, Value>> = {};
+  const { out } = attendGroups(scope, plan, access, (own) => {
+    if (own !== null && !isSource(config.layers, layer)) {
+      return (inputs, group, i) => {
+        const [keys, values] = [`keys.${i}`, `values.${i}`] as const;
+        const cache = { keys: scope.state(keys), values: scope.state(values) };
+        const part = (x: Value) => takeHeads(x, group.firstKvHead, group.kvHeads);
+        const result = cachedAttention({ ...inputs, k: part(own.k), v: part(own.v) }, cache, place, group);
+        after[keys] = result.cache.keys;
+        after[values] = result.cache.values;
+        return result.out;
+      };
+    }
+    const source = own === null ? sourceOf(plan) : layer;
+    const window = sourceWindow(config, source);
+    const keep = (name: string, x: Value): Value => {
+      const { entries, cache } = extended(scope.state(name), x, place, window);
+      after[name] = cache;
+      return entries;
+    };
+    if (own !== null) hands = handing(layer, keep('keys.0', own.k), keep('values.0', own.v));
+    const kept = handedOn(own === null ? scope.handed : new Map(Object.entries(hands)), source);
+    const seen = seenOf(place, window);
+    return (inputs, { window: w, chunk, firstKvHead, kvHeads }) => {
+      const part = (x: Value) => (kvHeads === x.shape[1] ? x : sliceAxis(x, 1, firstKvHead, firstKvHead + kvHeads));
+      const hides = w !== null && w < place.maxLength ? w : null;
+      return attend(inputs, part(kept.keys), part(kept.values), {
+        ...seen,
+        window: hides,
+        ...(hides === null ? {} : { chunk }),
+      });
+    };
   });
-  return { out, state: after };
+  return { out, state: after, hands };
 }
 
-/**
- * Grouped-query causal softmax attention as a mixer: parameters, FLOPs, cache, and the forward pass of sequences and
- * chunks.
- */
+/** Grouped-query causal softmax attention as a mixer: parameters, costs, caches, sequences whole and in chunks. */
 export const attentionMixer: Mixer<AttentionPlan> = {
-  params: (config, plan, layer) => attentionSpecs(config, headCounts(config, plan), layerPlace(layer)),
-  sequenceFlops: ({ headDim }, plan, seqLen) =>
-    plan.groups.reduce((n, group) => n + 4 * group.heads * headDim * meanGroupKeys(group, seqLen), 0),
-  stateBytes: (config, plan, length, elementBytes) =>
-    elementBytes *
-    groupSpans(config, plan).reduce(
-      (n, { window, kvHeads }) => {
-        const kept = window === null ? length : Math.min(window, length);
-        return n + 2 * kvHeads * config.headDim * kept;
-      },
-      layerStates(config, plan).reduce((n, { shape }) => n + sizeOf(shape), 0),
-    ),
+  params: (config, plan, layer) => attentionSpecs(config, plan, layerPlace(layer)),
+  sequenceFlops: (config, plan, seqLen) => {
+    const { keyDim, valueDim } = headSizes(config, plan);
+    const perKey = 2 * (keyDim + valueDim);
+    return plan.groups.reduce((n, group) => n + perKey * group.heads * meanGroupKeys(group, seqLen), 0);
+  },
+  stateBytes: (config, plan, length, elementBytes, layer) => {
+    const { keyDim, valueDim } = headSizes(config, plan);
+    return (
+      elementBytes *
+      cachesOf(config, plan, layer).reduce(
+        (n, { window, kvHeads }) => {
+          const kept = window === null ? length : Math.min(window, length);
+          return n + kvHeads * (keyDim + valueDim) * kept;
+        },
+        layerStates(config, plan).reduce((n, { shape }) => n + sizeOf(shape), 0),
+      )
+    );
+  },
   build: buildAttention,
   states: attentionStates,
   step: stepAttention,

@@ -47,6 +47,8 @@ export interface BlockInputs {
   readonly segments: Value | null;
   /** What the router of the layers before has handed on, `[B,T,routerSize]`; null where none has. */
   readonly routerState?: Value | null;
+  /** What the layers before have handed on, by name. */
+  readonly handed: ReadonlyMap<string, Value>;
 }
 
 /** What a mixer or an MLP reads, and what its result is added to. */
@@ -76,7 +78,7 @@ export function buildBlock<M extends { readonly out: Value }>(
   inputs: BlockInputs,
   mix: (scope: MixerScope, plan: LayerPlan | RecurrentPlan, feeds: boolean) => M,
 ): BlockResult<M> {
-  const { config, layer, params, positions, segments } = inputs;
+  const { config, layer, params, positions, segments, handed } = inputs;
   const plan = at(config.layers, layer);
   let routing: Routing | null = null;
   let routerState = inputs.routerState ?? null;
@@ -103,7 +105,7 @@ export function buildBlock<M extends { readonly out: Value }>(
   const entered = enter(inputs, fed === null ? inputs.x : add(inputs.x, fed.out), 'norm1');
   const first = fed === null ? entered : { ...entered, skip: inputs.x };
   const own = mix(
-    { config, layer, x: first.x, inputMatrix: first.inputMatrix, param, positions, segments },
+    { config, layer, x: first.x, inputMatrix: first.inputMatrix, param, positions, segments, handed },
     isShared(plan) ? plan.beside : plan,
     false,
   );

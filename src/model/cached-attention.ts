@@ -99,16 +99,21 @@ export interface ExtendedCache {
  */
 export function extended(cache: Value, chunk: Value, place: ChunkPlace, window: number | null): ExtendedCache {
   const rows = headsFirst(convert(chunk, cache.dtype));
-  const { start, padding } = place;
-  if (window !== null && window < place.maxLength) {
+  const seen = seenOf(place, window);
+  if (seen.window !== null) {
     const entries = concat([cache, rows], 2);
     const n = at(chunk.shape, 1);
-    // Entry j stands for slot start - window + j.
-    const seen = { first: scalar(window, 'i32'), hidden: sub(add(padding, window), start), window };
-    return { entries, seen, cache: sliceAxis(entries, 2, n, n + window) };
+    return { entries, seen, cache: sliceAxis(entries, 2, n, n + seen.window) };
   }
-  const after = cacheWrite(cache, rows, start);
-  return { entries: after, seen: { first: start, hidden: padding, window: null }, cache: after };
+  const after = cacheWrite(cache, rows, place.start);
+  return { entries: after, seen, cache: after };
+}
+
+/** What the queries of a chunk see of entries that `extended` gives for caches of this window. */
+export function seenOf({ start, padding, maxLength }: ChunkPlace, window: number | null): SeenEntries {
+  if (window === null || window >= maxLength) return { first: start, hidden: padding, window: null };
+  // Entry j stands for slot start - window + j.
+  return { first: scalar(window, 'i32'), hidden: sub(add(padding, window), start), window };
 }
 
 /** `[B,n,G,D] -> [B,G,n,D]`. */

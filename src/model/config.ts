@@ -5,6 +5,7 @@ import { checkCca, type CcaConfig } from './cca-config.js';
 import { checkExperts, type ExpertsConfig } from './experts-config.js';
 import { checkGroups, parsePattern, resolveLayer } from './pattern.js';
 import { headCounts, headGroups, isShared, type HeadCounts, type LayerPlan } from './plan.js';
+import { checkLayerSettings } from './layer-settings.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
 import { resolveShared, type SharedConfig } from './shared-config.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
@@ -29,8 +30,14 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly numHeads: number;
   /** Key/value heads of the same layers; each serves `numHeads / numKvHeads` query heads. */
   readonly numKvHeads: number;
-  /** Channels of a query or key/value head. */
+  /** Channels of a query or key/value head of the attention layers that do not say otherwise. */
   readonly headDim: number;
+  /** Channels of a value head of attention; null for as many as its keys have. */
+  readonly valueDim: number | null;
+  /** The factor on the values of attention. */
+  readonly valueScale: number;
+  /** Whether each value head of attention passes an RMSNorm without weights. */
+  readonly valueNorm: boolean;
   /** Channels inside the gated MLP. */
   readonly intermediateSize: number;
   /** The base of the rotary frequencies. */
@@ -93,7 +100,10 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly cca: CcaConfig | null;
   /** Blocks that several layers use with the same weights; null where no layer uses one. */
   readonly shared: SharedConfig | null;
-  /** Whether each attention head has a learned logit that joins the softmax's denominator. */
+  /**
+   * Whether each head of the attention layers that do not say otherwise has a learned logit that joins the softmax's
+   * denominator.
+   */
   readonly sinks: boolean;
   /** Whether the heads' outputs are multiplied by a sigmoid gate of the layer's input: one a channel, or one a head. */
   readonly outputGate: boolean | 'head';
@@ -130,7 +140,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
   const counts = { numHeads, numKvHeads: parsed.numKvHeads ?? numHeads };
   checkKvHeads(counts, where);
   const headDim = parsed.headDim ?? defaultHeadDim(hiddenSize, numHeads, where);
-  const layers = resolveLayers(parsed, counts, where);
+  const layers = checkLayerSettings(resolveLayers(parsed, counts, where), { ...parsed, ...counts, headDim }, where);
   const ropeDim = parsed.ropeDim ?? headDim;
   // Positions of latent attention depend on the widths of its section, so that sections come first.
   const sections = resolveRecurrent(parsed, layers, { ...parsed, headDim }, where);
@@ -142,6 +152,9 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     layers,
     ...counts,
     headDim,
+    valueDim: parsed.valueDim,
+    valueScale: parsed.valueScale,
+    valueNorm: parsed.valueNorm,
     intermediateSize: parsed.intermediateSize ?? Math.ceil((8 * hiddenSize) / 3 / 32) * 32,
     ropeTheta: parsed.ropeTheta,
     ropeDim,

@@ -95,7 +95,7 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
       label: printLayer(plan),
       parameters: { ...parameters, total: parameters.mixer + parameters.mlp + parameters.norm },
       flops: { projections, sequence, mlp, total: projections + sequence + mlp },
-      cacheBytes: mixerOf(plan).stateBytes(config, plan, seqLen, bytes),
+      cacheBytes: mixerOf(plan).stateBytes(config, plan, seqLen, bytes, layer),
     };
   });
   const sum = (of: (layer: LayerCost) => number) => layers.reduce((n, layer) => n + of(layer), 0);

@@ -16,7 +16,7 @@ import { mixerOf } from './mixers.js';
 export function stateSpecs(config: ModelConfig, room: StateRoom): StateSpec[] {
   return config.layers.flatMap((plan, layer) =>
     mixerOf(plan)
-      .states(config, plan, room)
+      .states(config, plan, room, layer)
       .map((spec) => ({ ...spec, name: `layers.${layer}.${spec.name}` })),
   );
 }
@@ -64,6 +64,7 @@ export function forwardChunk(
   state: ReadonlyMap<string, Value>,
   room: StateRoom,
 ): ChunkResult {
+  // Layers follow one another with what they hand on and leave behind; every line moves one of these values.
   checkParameters(config, params);
   checkStates(stateSpecs(config, room), state);
   const [B, n] = dims(tokens, 2);
@@ -71,20 +72,24 @@ export function forwardChunk(
   const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
   const positions = { values: max(slots, 0), limit: room.maxLength };
   const after = new Map<string, Value>();
+  const handed = new Map<string, Value>();
   let routerState: Value | null = null;
   const embedding = embed(config, params, tokens, { positions, segments: null });
   let x = embedding;
   config.layers.forEach((_, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => got(state, prefix + name);
-    const given = { config, layer, x, embedding, positions, segments: null, routerState };
+    const given = { config, layer, x, embedding, positions, segments: null, routerState, handed };
     const inputs = { ...given, params: layerParameters(config, params, layer) };
     const {
       out,
       mixed,
       routerState: next,
     } = buildBlock(inputs, (scope, plan) => mixerOf(plan).step({ ...scope, place, state: own }, plan));
-    for (const { state } of mixed) for (const [name, value] of Object.entries(state)) after.set(prefix + name, value);
+    for (const { state, hands = {} } of mixed) {
+      for (const [name, value] of Object.entries(state)) after.set(prefix + name, value);
+      for (const [name, value] of Object.entries(hands)) handed.set(name, value);
+    }
     x = out;
     routerState = next;
   });

@@ -27,6 +27,7 @@ import { expertsOf } from './experts-config.js';
 import type { Routing } from './experts.js';
 import { documentPositions } from './documents.js';
 import type { MixerScope } from './mixer.js';
+import type { LayerPlan } from './plan.js';
 import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 import { parameterSpecs } from './params.js';
@@ -89,9 +90,11 @@ export function forward(
   );
   const embedding = x;
   const routing = new Map<number, Routing>();
+  const handed = new Map<string, Value>();
   let routerState: Value | null = null;
   for (let layer = 0; layer < config.numLayers; layer++) {
-    const after: LayerResult = forwardLayer(config, params, layer, { x, embedding, routerState }, options);
+    const after: LayerResult = forwardLayer(config, params, layer, { x, embedding, routerState, handed }, options);
+    for (const [name, value] of Object.entries(after.hands)) handed.set(name, value);
     x = tap({ kind: 'stream', layer }, after.out);
     routerState = after.routerState;
     if (after.routing !== null) routing.set(layer, after.routing);
@@ -181,17 +184,19 @@ function forwardLayer(
   config: ModelConfig,
   params: ParameterValues,
   layer: number,
-  { x, embedding, routerState }: LayerInputs,
+  { x, embedding, routerState, handed }: LayerInputs,
   options: ForwardOptions,
 ): LayerResult {
   const given = layerParameters(config, params, layer);
   const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
   const segments = options.segments ?? null;
+  const taken = takenFrom(at(config.layers, layer), handed);
   // What a recomputed layer reads is handed to it by place, and only what it reads.
   const places = [
     ...(isShared(config.layers[layer]) ? [embedding] : []),
     ...(routerState === null ? [] : [routerState]),
+    ...taken.map(([, value]) => value),
     ...(segments === null ? [] : [segments]),
   ];
   const build = (values: readonly Value[], tap: Tap) => {
@@ -202,6 +207,7 @@ function forwardLayer(
       x: first,
       embedding: places.includes(embedding) ? inside(embedding) : embedding,
       routerState: routerState && inside(routerState),
+      handed: new Map(taken.map(([name, value]) => [name, inside(value)])),
     };
     return buildLayer(config, layer, read, own, { tap, segments: segments && inside(segments) });
   };
@@ -209,25 +215,36 @@ function forwardLayer(
   if (!wanted) return build(values, options.tap ?? noTap);
   const routed = blockOf(config, layer).mlp && expertsOf(config, layer) !== null;
   const hands = config.experts !== null && config.experts.routerSize !== null && (routed || routerState !== null);
+  let handedOn: string[] = [];
   const [out, ...more] = remat(values, (inner) => {
-    const { out, routing, routerState: state } = build(inner, noTap);
+    const { out, routing, routerState: state, hands: own } = build(inner, noTap);
+    handedOn = Object.keys(own);
     return [
       out,
       ...(hands ? [present(state)] : []),
+      ...Object.values(own),
       ...(routing === null ? [] : [routing.balance, routing.z, routing.load]),
     ];
   });
   const state = hands ? present(more.shift()) : null;
+  const onward = Object.fromEntries(handedOn.map((name) => [name, present(more.shift())]));
   const [balance, z, load] = more;
   const routing = routed ? { balance: present(balance), z: present(z), load: present(load) } : null;
-  return { out: present(out), routing, routerState: state };
+  return { out: present(out), routing, routerState: state, hands: onward };
 }
 
-/** What a layer reads: the residual stream, that before the first layer, and what the router before handed on. */
+/** What a layer takes of what earlier ones have handed on. */
+function takenFrom(plan: LayerPlan, handed: ReadonlyMap<string, Value>): [name: string, value: Value][] {
+  if (plan.mixer !== 'attention' || plan.keysOf === undefined) return [];
+  return [...handed].filter(([name]) => name.endsWith(`.${plan.keysOf}`));
+}
+
+/** What a layer reads: the residual stream, that before the first layer, and what the layers before handed on. */
 interface LayerInputs {
   readonly x: Value;
   readonly embedding: Value;
   readonly routerState: Value | null;
+  readonly handed: ReadonlyMap<string, Value>;
 }
 
 /** The residual stream after a layer, and what its router did. */
@@ -235,6 +252,8 @@ interface LayerResult {
   readonly out: Value;
   readonly routing: Routing | null;
   readonly routerState: Value | null;
+  /** What it hands on to later layers, by name. */
+  readonly hands: Readonly<Record<string, Value>>;
 }
 
 function buildLayer(
@@ -244,10 +263,12 @@ function buildLayer(
   params: ReadonlyMap<string, Value>,
   { tap, segments }: { readonly tap: Tap; readonly segments: Value | null },
 ): LayerResult {
-  return buildBlock({ config, layer, ...inputs, params, positions: null, segments }, (scope, plan, feeds) => {
-    const { out } = buildMixer({ ...scope, tap }, plan);
-    return { out: feeds ? out : tap({ kind: 'mixerOut', layer }, out) };
+  const given = { config, layer, ...inputs, params, positions: null, segments };
+  const { mixed, ...result } = buildBlock(given, (scope, plan, feeds) => {
+    const { out, hands = {} } = buildMixer({ ...scope, tap }, plan);
+    return { out: feeds ? out : tap({ kind: 'mixerOut', layer }, out), hands };
   });
+  return { ...result, hands: mixed.reduce<LayerResult['hands']>((all, { hands }) => ({ ...all, ...hands }), {}) };
 }
 
 /** The cross-entropy loss of every token, and its weighted sum. */

@@ -5,7 +5,7 @@ export * from './cost.js';
 export * from './decode.js';
 export { meanVisibleKeys } from './attention.js';
 export * from './forward.js';
-export { headSizes, sinksName, type HeadSizes } from './heads.js';
+export { hasSinks, headSizes, sinksName, type HeadSizes } from './heads.js';
 export * from './init.js';
 export { lightningSlopes } from './mixers/lightning.js';
 export type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';

@@ -7,7 +7,8 @@
  */
 import { at, dims, invariant } from '../core/index.js';
 import { concat, convert, mul, reshape, sliceAxis, transpose, type Value } from '../graph/index.js';
-import { attendWindows, headGates, meanGroupKeys, turn } from './attention.js';
+import { attendWindows, meanGroupKeys } from './attention.js';
+import { headGates, turn } from './attention-heads.js';
 import { attend, cacheShape, extended, type AttendInputs, type SeenEntries } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
 import type { Mixer, MixerOutput, MixerScope, StepOutput, StepScope } from './mixer.js';

@@ -34,6 +34,8 @@ export interface MixerScope {
    * Where x holds rows cut from longer texts: which tokens are the first of their document there, bool `[B,T]`.
    */
   readonly starts?: Value;
+  /** What earlier layers have handed on, by name. */
+  readonly handed: ReadonlyMap<string, Value>;
   /** Where the tokens stand in their sequences; null where x holds whole sequences, token t at position t. */
   readonly positions: TokenPositions | null;
 }
@@ -50,6 +52,8 @@ export interface TokenPositions {
 export interface MixerOutput {
   /** What is added to the residual stream, `[B,T,hiddenSize]`. */
   readonly out: Value;
+  /** What it hands on to later layers, by name (default: nothing). */
+  readonly hands?: Readonly<Record<string, Value>>;
 }
 
 /** A tensor that a mixer keeps from one chunk of its sequences to the next. It starts as zeros. */
@@ -99,6 +103,8 @@ export interface StepScope extends MixerScope {
 export interface StepOutput {
   /** What is added to the residual stream, `[B,n,hiddenSize]`. */
   readonly out: Value;
+  /** What it hands on to later layers, by name (default: nothing). */
+  readonly hands?: Readonly<Record<string, Value>>;
   /** Every state of the layer after the chunk, by name. */
   readonly state: Readonly<Record<string, Value>>;
 }
@@ -116,11 +122,11 @@ export interface Mixer<P extends LayerPlan> {
    * Bytes of state kept per sequence to generate the token after `length` tokens, where what need not be exact is held
    * in elements of `elementBytes`.
    */
-  stateBytes(config: ModelConfig, plan: P, length: number, elementBytes: number): number;
+  stateBytes(config: ModelConfig, plan: P, length: number, elementBytes: number, layer: number): number;
   /** The forward pass of the mixer. */
   build(scope: MixerScope, plan: P): MixerOutput;
-  /** The states of the mixer, in order. */
-  states(config: ModelConfig, plan: P, room: StateRoom): StateSpec[];
+  /** The states of the mixer in layer `layer`, in order. */
+  states(config: ModelConfig, plan: P, room: StateRoom, layer: number): StateSpec[];
   /** A chunk of the sequences: `build` on whole sequences and steps over their chunks, however they are cut, agree. */
   step(scope: StepScope, plan: P): StepOutput;
 }

@@ -48,18 +48,20 @@ const ATTENTION: Mixer<AttentionPlan> = {
   stateBytes: (config, plan, ...rest) =>
     attentionMixer.stateBytes(config, plan, ...rest) +
     (plan.beside === undefined ? 0 : mixerOf(plan.beside).stateBytes(config, plan.beside, ...rest)),
-  states: (config, plan, room) =>
-    withBeside(plan, attentionMixer.states(config, plan, room), (mixer, beside) => mixer.states(config, beside, room)),
+  states: (config, plan, room, layer) =>
+    withBeside(plan, attentionMixer.states(config, plan, room, layer), (mixer, beside) =>
+      mixer.states(config, beside, room, layer),
+    ),
   build: (scope, plan) => {
     const own = attentionMixer.build(scope, plan);
     if (plan.beside === undefined) return own;
-    return { out: together(scope, own.out, buildRecurrent(mixerOf(plan.beside), scope, plan.beside).out) };
+    return { ...own, out: together(scope, own.out, buildRecurrent(mixerOf(plan.beside), scope, plan.beside).out) };
   },
   step: (scope, plan) => {
     const own = attentionMixer.step(scope, plan);
     if (plan.beside === undefined) return own;
     const other = mixerOf(plan.beside).step(scope, plan.beside);
-    return { out: together(scope, own.out, other.out), state: { ...own.state, ...other.state } };
+    return { ...own, out: together(scope, own.out, other.out), state: { ...own.state, ...other.state } };
   },
 };
 

@@ -7,8 +7,12 @@
  *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
  *             | "shared:" heads "+" recurrent   a shared block that feeds that mixer: "shared:full+mamba2"
  *             | "mla" [ ":" windows ] [ ":" flag ]    multi-head latent attention of all heads, full unless windowed
- *     heads   = part { "/" part } [ counts ]  heads of one layer divided between parts: "swa:8/full"
+ *     heads   = part { "/" part } [ counts ] { ";" setting }  heads of one layer divided between parts: "swa:8/full"
  *     counts  = "#" query [ "," kv ]          heads of this layer where they are not the model's: "swa:64#6,2"
+ *     setting = "width=" channels             width of its heads where it is not the model's: "full;width=64"
+ *             | "values=keys"                 values are the projection to keys
+ *             | "sinks=yes" | "sinks=no"      sink logits where it is not as the model says
+ *             | "keys=" layer                 keys and values of an earlier layer, counted from 0: "full;keys=2"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
  *     kind    = "full" | "swa:" windows
@@ -46,12 +50,17 @@ export interface PatternPart {
   readonly heads: number | null;
 }
 
+/** What an attention layer may have of its own beside its heads. */
+type LayerSettings = Pick<AttentionPlan, 'headDim' | 'valuesAreKeys' | 'sinks' | 'keysOf'>;
+
 /** One attention layer as written, with the text that it came from (for messages). */
 export interface AttentionPattern {
   readonly mixer: 'attention';
   readonly parts: readonly PatternPart[];
   /** Heads of the layer where they are not the model's. */
   readonly counts: Partial<HeadCounts>;
+  /** What else of the layer is not as the model says. */
+  readonly settings: LayerSettings;
   /** The recurrent mixer beside it; null for none. */
   readonly beside: RecurrentMixer | null;
   /** Whether attention is that of a shared block, which feeds the mixer beside it. */
@@ -130,13 +139,17 @@ function parseLayer(source: string, fail: Fail): PatternLayer {
   if (more.length > 0) return fail('has more than one "+"; one recurrent mixer may stand beside attention');
   if (shared && other === undefined)
     return fail('a shared block feeds a recurrent mixer, which it names behind "+", as in shared:full+mamba2');
-  const [own = '', counts, ...again] = heads.split('#');
+  const [counted = '', ...settings] = heads.split(';');
+  const [groups = '', counts, ...again] = counted.split('#');
   if (again.length > 0) return fail('has more than one "#"; write the heads of the layer once, as in swa:64#6,2');
-  const parts = own.split('/').map((part) => parsePart(part, fail));
+  const parts = groups.split('/').map((part) => parsePart(part, fail));
   if (shared && counts !== undefined)
     return fail('"#" gives a layer heads of its own, and those of shared blocks are the model\'s; leave it out');
+  if (shared && settings.length > 0)
+    return fail('";" gives a layer settings of its own, and those of shared blocks are the model\'s; leave it out');
   const layer = { mixer: 'attention', source, shared, parts, counts: parseCounts(counts, fail) } as const;
-  return { ...layer, beside: other === undefined ? null : parseBeside(other, fail) };
+  const own = parseSettings(settings, fail);
+  return { ...layer, settings: own, beside: other === undefined ? null : parseBeside(other, fail) };
 }
 
 /** `mla`, `mla:nope`, `mla:128`, `mla:128:nope`. */
@@ -163,6 +176,24 @@ function parseCounts(text: string | undefined, fail: Fail): Partial<HeadCounts> 
     );
   }
   return { numHeads, ...(numKvHeads === undefined || numKvHeads === null ? {} : { numKvHeads }) };
+}
+
+/** `width=64`, `values=keys`, `sinks=no`, `keys=2`, each once. */
+function parseSettings(texts: readonly string[], fail: Fail): LayerSettings {
+  const parsed = texts.map((text): LayerSettings => {
+    const [name = '', value = ''] = text.split(/=(.*)/s);
+    const count = wholeNumber(value);
+    if (name === 'width' && count !== null && count >= 1) return { headDim: count };
+    if (name === 'keys' && count !== null) return { keysOf: count };
+    if (name === 'values' && value === 'keys') return { valuesAreKeys: true };
+    if (name === 'sinks' && (value === 'yes' || value === 'no')) return { sinks: value === 'yes' };
+    return fail(
+      `unknown setting ";${clip(text)}" (settings are ;width=N, ;values=keys, ;sinks=yes or no, ;keys=LAYER)`,
+    );
+  });
+  const names = parsed.flatMap((setting) => Object.keys(setting));
+  if (new Set(names).size < names.length) return fail('has a setting twice; write each once');
+  return parsed.reduce<LayerSettings>((all, own) => ({ ...all, ...own }), {});
 }
 
 function parseBeside(text: string, fail: Fail): RecurrentMixer {
@@ -308,7 +339,8 @@ export function resolveLayer(layer: PatternLayer, model: HeadCounts, where = 'la
   const groups = layer.parts.map(({ heads, ...part }) => ({ ...part, heads: heads ?? left / open }));
   const beside = layer.beside === null ? {} : { beside: { mixer: layer.beside } };
   const shared = layer.shared ? { shared: true as const } : {};
-  return checkGroups({ mixer: 'attention', groups, ...layer.counts, ...beside, ...shared }, model, fail);
+  const own = { ...layer.counts, ...layer.settings, ...beside, ...shared };
+  return checkGroups({ mixer: 'attention', groups, ...own }, model, fail);
 }
 
 /**
@@ -387,13 +419,23 @@ function printCounts({ groups, numHeads, numKvHeads }: AttentionPlan): string {
   return `#${own}${numKvHeads === undefined ? '' : `,${numKvHeads}`}`;
 }
 
+/** What the layer has of its own beside its heads. */
+function printSettings({ headDim, valuesAreKeys, sinks, keysOf }: AttentionPlan): string {
+  return [
+    headDim === undefined ? '' : `;width=${headDim}`,
+    valuesAreKeys === true ? ';values=keys' : '',
+    sinks === undefined ? '' : `;sinks=${sinks ? 'yes' : 'no'}`,
+    keysOf === undefined ? '' : `;keys=${keysOf}`,
+  ].join('');
+}
+
 /** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`, `mamba2`. */
 export function printLayer(plan: LayerPlan): string {
   if (plan.mixer === 'none') return MLP;
   if (plan.mixer === 'mla') return plan.groups.map(printLatent).join('/');
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
-  const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/') + printCounts(plan);
+  const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/') + printCounts(plan) + printSettings(plan);
   return plan.beside === undefined ? heads : `${plan.shared === true ? SHARED : ''}${heads}+${plan.beside.mixer}`;
 }
 

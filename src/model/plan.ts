@@ -48,6 +48,14 @@ export interface AttentionPlan {
   readonly numHeads?: number | undefined;
   /** Key/value heads of this layer, which divide its query heads; undefined for as many as the model has. */
   readonly numKvHeads?: number | undefined;
+  /** Channels of a query and key head of this layer, and of a value head; undefined for as many as the model has. */
+  readonly headDim?: number | undefined;
+  /** Whether values are what the projection to keys gives, before norms and positions (default: false). */
+  readonly valuesAreKeys?: boolean | undefined;
+  /** Whether its heads have sink logits; undefined for as the model says. */
+  readonly sinks?: boolean | undefined;
+  /** An earlier layer whose keys and values this one attends to, in place of own ones; undefined for own ones. */
+  readonly keysOf?: number | undefined;
   /** A recurrent mixer that reads the same input, and whose output is added to that of attention. */
   readonly beside?: RecurrentPlan | undefined;
   /**
@@ -133,6 +141,11 @@ export interface HeadCounts {
 export function headCounts({ numHeads, numKvHeads }: HeadCounts, plan: LayerPlan): HeadCounts {
   if (plan.mixer !== 'attention') return { numHeads, numKvHeads };
   return { numHeads: plan.numHeads ?? numHeads, numKvHeads: plan.numKvHeads ?? numKvHeads };
+}
+
+/** Whether other layers attend to the keys and values of a layer. */
+export function isSource(layers: readonly LayerPlan[], layer: number): boolean {
+  return layers.some((plan) => plan.mixer === 'attention' && plan.keysOf === layer);
 }
 
 /** The head groups of a layer, none if it has no attention. */

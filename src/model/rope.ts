@@ -98,19 +98,34 @@ export function checkCached(config: RopeFields, plan: LayerPlan, maxLength: numb
   }
 }
 
+/** The fields of positions of one layer, whose heads may have a width of their own. */
+export function layerFields<F extends RopeFields>(config: F, plan: LayerPlan): F {
+  return plan.mixer !== 'attention' || plan.headDim === undefined ? config : { ...config, headDim: plan.headDim };
+}
+
 /** The factor on the scores of every query head of an attention layer, in order. */
 export function scoreScales(config: RopeFields, plan: LayerPlan, seqLen: number): readonly number[] {
   return headGroups(plan).flatMap((group) => {
     const { scoreScale } =
       plan.mixer === 'mla' && config.mla !== undefined
         ? latentRotary(config, config.mla, group, seqLen)
-        : groupRotary(config, group, seqLen);
+        : groupRotary(layerFields(config, plan), group, seqLen);
     return Array.from({ length: group.heads }, () => scoreScale);
   });
 }
 
 /** Throws `ConfigError` where the rotary fields do not fit one another. */
 export function checkRope(config: RopeFields, layers: readonly LayerPlan[], where: string): void {
+  const widths = new Map<number, LayerPlan[]>();
+  for (const plan of layers) {
+    const { headDim } = layerFields(config, plan);
+    widths.set(headDim, [...(widths.get(headDim) ?? []), plan]);
+  }
+  for (const [headDim, own] of widths) checkWidth({ ...config, headDim }, own, headDim === config.headDim, where);
+}
+
+/** The same for layers whose heads are of one width; `all` if it is the model's, which its fields must fit anyway. */
+function checkWidth(config: RopeFields, layers: readonly LayerPlan[], all: boolean, where: string): void {
   const { headDim } = config;
   const fail = (what: string, details: object): never => {
     throw new ConfigError(`${where}: ${what}`, { details: { ...details } });
@@ -125,9 +140,10 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
     if (dim % 2 === 0 && dim <= headDim) return;
     fail(`${name} ${dim} must be even and at most headDim ${headDim}`, { headDim, [name]: dim });
   };
-  fitting(config.ropeDim, 'ropeDim');
-  if (config.localRope?.ropeDim !== undefined) fitting(config.localRope.ropeDim, 'localRope.ropeDim');
   const kinds = new Set(layers.flatMap((plan) => headGroups(plan).map((g) => g.rope)));
+  const own = config.localRope?.ropeDim;
+  if (all || kinds.has(true) || own === undefined) fitting(config.ropeDim, 'ropeDim');
+  if (own !== undefined && (all || kinds.has('local'))) fitting(own, 'localRope.ropeDim');
   if (kinds.has('local') && config.localRope === null) fail(':local layers need localRope', {});
   for (const kind of kinds) {
     if (kind === false) continue;

@@ -44,6 +44,18 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
     numKvHeads: sizeUpTo('heads')
       .optional()
       .describe('key/value heads of this layer; divides its query heads (default: numKvHeads of the model)'),
+    headDim: sizeUpTo('width').optional().describe('width of one head of this layer (default: headDim of the model)'),
+    valuesAreKeys: z
+      .boolean()
+      .optional()
+      .describe('values are what the projection to keys gives, before norms and positions (default: false)'),
+    sinks: z.boolean().optional().describe('a sink logit for each of its query heads (default: sinks of the model)'),
+    keysOf: z
+      .int()
+      .min(0)
+      .max(LIMITS.layers.most)
+      .optional()
+      .describe('an earlier layer, counted from 0, whose keys and values this one attends to (default: own ones)'),
     beside: z
       .strictObject({ mixer: z.enum(RECURRENT_MIXERS).describe('the mixer') })
       .optional()
@@ -208,6 +220,12 @@ export const modelSchema = z.strictObject({
   intermediateSize: sizeUpTo('width')
     .optional()
     .describe('inner width of the SwiGLU (default: 8/3 of hiddenSize, rounded up to a multiple of 32)'),
+  valueDim: sizeUpTo('width')
+    .nullable()
+    .default(null)
+    .describe('width of a value head of attention; null for that of its keys'),
+  valueScale: scale('factor on the values of attention'),
+  valueNorm: z.boolean().default(false).describe('RMSNorm without weights on each value head of attention'),
   ropeTheta: rotaryBase().default(10_000).describe('base of the rotary wavelengths'),
   ropeDim: sizeUpTo('width')
     .optional()

@@ -19,6 +19,9 @@ export interface SharedInputs extends Pick<MixerScope, 'config' | 'layer' | 'pos
   readonly params: ReadonlyMap<string, Value>;
 }
 
+/** No layer takes keys of a shared block, nor does a block take those of a layer. */
+const NOTHING: MixerScope['handed'] = new Map();
+
 /** Attention of a shared block as a layer of its own. */
 const attentionOf = ({ beside: _beside, shared: _shared, ...plan }: SharedPlan): AttentionPlan => plan;
 
@@ -40,7 +43,7 @@ export function buildShared<M extends { readonly out: Value }>(
   const adapts = adaptsAttention(config);
   const mixed = mix(
     {
-      ...{ config, layer, param, positions, segments, x: read.x },
+      ...{ config, layer, param, positions, segments, handed: NOTHING, x: read.x },
       inputMatrix: (name) => read.matrix(param(name)),
       ...(adapts ? { adapters: () => ['q', 'k', 'v'].map((name) => adapter(inputs, read, name)) } : {}),
     },

@@ -25,7 +25,7 @@ export function sharedSpecs(config: ModelConfig): ParamSpec[] {
     const place = { prefix: sharedPrefix(block), layer: null, block };
     return [
       ...normSpecs(config, place, 'norm1', sharedWidth(config)),
-      ...attentionSpecs(config, config, { ...place, width: sharedWidth(config) }),
+      ...attentionSpecs(config, { mixer: 'attention', groups: [] }, { ...place, width: sharedWidth(config) }),
       ...normSpecs(config, place, 'norm2'),
       ...mlpSpecs(config, place),
     ];

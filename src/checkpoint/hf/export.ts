@@ -191,6 +191,7 @@ function essence(config: ModelConfig): Record<string, string> {
     ...(groups.some((g) => g.rope === true) ? [] : ['ropeTheta', 'ropeScaling']),
     // Latent attention has widths of its own.
     ...(own.length > 0 || groups.length === 0 ? [] : ['numKvHeads', 'qkNorm']),
+    ...(own.length > 0 ? [] : ['valueDim', 'valueScale', 'valueNorm']),
     ...(own.some((g) => g.rope !== false) ? [] : ['ropeDim']),
     ...(groups.some((g) => g.rope === 'local') ? [] : ['localRope']),
     ...(blocks.some((b) => b.mlp) ? [] : ['activation', 'mlpBias']),

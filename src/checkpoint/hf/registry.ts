@@ -24,6 +24,7 @@ import { cohereCompass } from './families/cohere-compass.js';
 import { gptNeo } from './families/gpt-neo.js';
 import { llama4 } from './families/llama4.js';
 import { recurrentGemma } from './families/recurrent-gemma.js';
+import { mimoV2Flash } from './families/mimo.js';
 import { minimax } from './families/minimax.js';
 import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
 import { cohere2, exaone4, olmo2, olmo3 } from './families/windowed.js';
@@ -102,6 +103,7 @@ export const FAMILIES: readonly Family[] = [
   dots1,
   exaoneMoe,
   cohere2Moe,
+  mimoV2Flash,
 ];
 
 /** Values of `model_type` that can be read. */

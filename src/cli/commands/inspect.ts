@@ -87,8 +87,8 @@ function problemsOf({ unsupported, tensors }: HfInspection): string[] {
   ];
 }
 
-const plainHeads = ({ numHeads, headDim, numKvHeads }: ModelConfig): string =>
-  `${numHeads} of ${headDim}, ${numKvHeads} key/value heads`;
+const plainHeads = ({ numHeads, headDim, numKvHeads, valueDim }: ModelConfig): string =>
+  `${numHeads} of ${headDim}, ${numKvHeads} key/value heads${valueDim === null ? '' : `, values of ${valueDim}`}`;
 
 const latentHeads = ({ numHeads }: ModelConfig, mla: NonNullable<ModelConfig['mla']>): string =>
   `${numHeads} of ${mla.nopeDim} + ${mla.ropeDim}, values of ${mla.valueDim}, latents of ${mla.latentRank}`;

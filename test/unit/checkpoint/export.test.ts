@@ -10,6 +10,11 @@ const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
 const SMALL = { vocabSize: 256, hiddenSize: 32, numHeads: 4, numKvHeads: 2, intermediateSize: 48 };
 const model = (input: Partial<ModelInput>) => resolveModelConfig({ ...SMALL, layers: 'full', ...input });
 
+const MIMO_EXPERTS = {
+  ...{ count: 4, perToken: 2, intermediateSize: 8, scores: 'sigmoid' as const, normalizeEps: 1e-20 },
+  correctionBias: true,
+};
+
 const bitsOf = ({ data }: HostTensor<'f32'>) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 
 let root: string;
@@ -53,6 +58,7 @@ describe('exported models', () => {
     ['mamba2', { block: { mlp: false }, mamba2: { normEps: 1e-6 } }, 'mamba2'],
     ['full:nope 2*swa:8', { qkNorm: true, sinks: true }, 'flint'],
     ['swa:8#6 full#2', { qkNorm: true, outputGate: 'head', outputGateActivation: 'softplus' }, 'laguna'],
+    ['full;sinks=no swa:8#4,4', { sinks: true, valueDim: 6, experts: MIMO_EXPERTS }, 'mimo_v2_flash'],
     ['conv full', { qkNorm: true }, 'lfm2'],
     ['conv swa:8 full', { qkNorm: true, outputGate: 'head' }, 'lfm3'],
     ['swa:8 full', { attentionSoftcap: 5, normOffset: 1, embeddingScale: Math.sqrt(32) }, 'vaultgemma'],

@@ -290,6 +290,22 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     'latent attention with a gate a head and biases on latents',
     { layers: 'mla:8 mla:9', outputGate: 'head', attentionBias: 'qkv', mla: { queryRank: 4 } },
   ],
+  [
+    'keys and values of earlier layers, heads of a width of their own, values that are keys',
+    {
+      layers: 'swa:3:local full#2,2;width=8;values=keys swa:4:local/full:local;keys=0 full#2,2;width=8;keys=1',
+      ...{ numLayers: 4, qkNorm: 'head', valueNorm: true, valueScale: 0.7, sinks: true, attentionScale: 1 },
+      ...{ numKvHeads: 2, localRope: { theta: 50, ropeDim: 6 }, ropeDim: 6 },
+    },
+  ],
+  [
+    'values of their own width, sinks in windows, twice the keys there',
+    {
+      layers: 'full;sinks=no swa:3:local#4,4',
+      ...{ valueDim: 5, valueScale: 1.3, sinks: true, numKvHeads: 2, outputGate: true, attentionBias: 'qkv' },
+      localRope: { theta: 50, ropeDim: 2 },
+    },
+  ],
   ['compressed convolutional attention', { layers: 'swa:4 full#2,1', cca: {}, numKvHeads: 2 }],
   [
     'compressed convolutional attention with biases, longer convolutions, heads apart and positions of part of each head',

@@ -125,6 +125,8 @@ export function plainForward(
   // What routers hand on, token by token.
   const states: (number[] | null)[] = tokens.map(() => null);
   const hidden = [stream];
+  // Keys and values of key/value heads, by layer and head.
+  const kept = new Map<string, KeysAndValues>();
   const probabilities: number[][][][] = [];
   for (let layer = 0; layer < config.numLayers; layer++) {
     const at = `layers.${layer}`;
@@ -136,7 +138,7 @@ export function plainForward(
     const base = (x: readonly number[], name: string) => (block.norm === 'stream' ? norm(x, name) : [...x]);
     const mixes = config.layers[layer]?.mixer !== 'none';
     const inputs = mixes ? stream.map((x) => read(x, 'norm1')) : [];
-    const attended = mixes ? plainAttention(config, layer, inputs, numbers, matrix) : null;
+    const attended = mixes ? plainAttention(config, layer, inputs, numbers, matrix, kept) : null;
     probabilities.push(attended?.probabilities ?? []);
     const mlp = (inner: readonly number[], t: number): number[] => {
       const experts = expertsOf(config, layer);
@@ -190,11 +192,15 @@ export function plainForward(
   return { logits: outputs.map((row) => row.map((x, v) => capped(x + (headBias[v] ?? NaN)))), hidden, probabilities };
 }
 
-/** Queries, keys and values of one head, one row a token, and the factor on their scores. */
-interface PlainHead {
-  readonly q: readonly (readonly number[])[];
+/** Keys and values of one head, one row a token. */
+interface KeysAndValues {
   readonly k: readonly (readonly number[])[];
   readonly v: readonly (readonly number[])[];
+}
+
+/** Queries, keys and values of one head, one row a token, and the factor on their scores. */
+interface PlainHead extends KeysAndValues {
+  readonly q: readonly (readonly number[])[];
   readonly scale: number;
 }
 
@@ -373,15 +379,23 @@ function plainAttention(
   inputs: readonly number[][],
   numbers: (name: string) => Float64Array,
   matrix: (name: string) => Matrix,
+  kept: Map<string, KeysAndValues>,
 ): { outputs: number[][]; probabilities: number[][][] } {
-  const { headDim: D, rmsNormEps: eps } = config;
+  const { rmsNormEps: eps } = config;
   const plan = config.layers[layer]!;
+  const own = plan.mixer === 'attention' ? plan : undefined;
+  const D = own?.headDim ?? config.headDim;
   const counted = plan.mixer === 'attention' ? plan : config;
   const [H, G] = [counted.numHeads ?? config.numHeads, counted.numKvHeads ?? config.numKvHeads];
   const latent = plan.mixer === 'mla';
   const at = `layers.${layer}.${latent ? 'mla' : 'attn'}`;
   const wqkv = latent ? null : matrix(`${at}.wqkv`);
-  const V = latent ? config.mla!.valueDim : D;
+  const V = latent ? config.mla!.valueDim : (config.valueDim ?? D);
+  const valueOf = (x: readonly number[], g: number): number[] => {
+    const from = H * D + (own?.valuesAreKeys === true ? g * D : G * D + g * V);
+    const value = project(x, from, V);
+    return (config.valueNorm ? normed(value, null, eps) : value).map((v) => v * config.valueScale);
+  };
   const perKv = H / G;
   // Which window and positions each query head has.
   const groupOfHead = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g));
@@ -445,20 +459,25 @@ function plainAttention(
       scaling.law === 'power'
         ? (1 + (t + offset) / length) ** beta
         : 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
-    const own = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
+    const named = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
     const head: PlainHead = latent
-      ? latentHead(config, inputs, h, group.rope, own)
+      ? latentHead(config, inputs, h, group.rope, named)
       : {
           q: inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope)),
-          k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope)),
-          v: inputs.map((x, t) => compressed?.[t]?.v[g] ?? headOf(x, (H + G) * D, g, null, 0, false)),
+          ...(own?.keysOf === undefined
+            ? {
+                k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope)),
+                v: inputs.map((x, t) => compressed?.[t]?.v[g] ?? valueOf(x, g)),
+              }
+            : kept.get(`${own.keysOf}.${g}`)!),
           scale: config.attentionScale ?? 1 / Math.sqrt(D),
         };
+    kept.set(`${layer}.${g}`, { k: head.k, v: head.v });
     const { k, v, scale } = head;
     const q = head.q.map((x, t) => x.map((c) => c * grown(t)));
     const { attentionSoftcap } = config;
     const cap = (s: number) => (attentionSoftcap === null ? s : attentionSoftcap * Math.tanh(s / attentionSoftcap));
-    const sink = config.sinks ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
+    const sink = (own?.sinks ?? config.sinks) ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
     const rows = inputs.map((_, t) => {
       const own = group.chunk === undefined ? 0 : Math.floor(t / group.chunk) * group.chunk;
       const first = group.window === null ? own : Math.max(own, t - group.window + 1);

@@ -191,6 +191,7 @@ describe('recurrent mixers and those of Transformers', () => {
       layer,
       segments: null,
       positions: null,
+      handed: new Map(),
     };
     const { out } = mixerOf(plan).build(scope, plan);
     const graph = makeGraph({ x, ...Object.fromEntries(values) }, { out });

@@ -1,6 +1,6 @@
 /** What models of attention and gated MLPs share: fields, layer types, tensor names. */
 import { at as item } from '../../../core/index.js';
-import { headCounts, headGroups, type ModelConfig } from '../../../model/index.js';
+import { headGroups, headSizes, type ModelConfig } from '../../../model/index.js';
 import type { HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import {
@@ -280,21 +280,23 @@ function attentionLayout(
 ): ParameterLayout | null {
   const { turns = 'halves', gatedQueries = false, fusedQkv, gate } = names;
   const { output = 'o_proj', headNorm: qkNorm = 'norm', sinks = 'sinks' } = names;
-  const { headDim: D } = config;
-  const { numHeads: H, numKvHeads: G } = headCounts(config, item(config.layers, layer));
+  const plan = item(config.layers, layer);
+  const { numHeads: H, numKvHeads: G, keyDim: D, valueDim: E } = headSizes(config, plan);
   const turning = layerRopeDim(config, layer);
   const channels = headChannels({ headDim: D, ropeDim: turning }, turns);
   // With an output gate, `q_proj` holds each head's query and then its gate, 2 D rows a head; the gate is taken below.
+  // Such classes have values as wide as their keys.
   const query = (kind: string): Source => ({
     tensor: `${at}.q_proj.${kind}`,
     rows: (gatedQueries ? 2 : 1) * H * D,
     take: headRows(H, channels, gatedQueries ? 2 * D : D),
   });
-  const projections = (kind: string): [Source, Source, Source] => [
-    query(kind),
-    { tensor: `${at}.k_proj.${kind}`, rows: G * D, take: headRows(G, channels) },
-    whole(`${at}.v_proj.${kind}`, G * D),
-  ];
+  const projections = (kind: string): Source[] => {
+    if (plan.mixer === 'attention' && plan.keysOf !== undefined) return [query(kind)];
+    const keys = { tensor: `${at}.k_proj.${kind}`, rows: G * D, take: headRows(G, channels) };
+    if (plan.mixer === 'attention' && plan.valuesAreKeys === true) return [query(kind), keys];
+    return [query(kind), keys, whole(`${at}.v_proj.${kind}`, G * E)];
+  };
   const fused = (tensor: string): Source => {
     const [queries, keys] = [headRows(H, channels) ?? range(0, H * D), headRows(G, channels) ?? range(0, G * D)];
     const take = [...queries, ...keys.map((row) => H * D + row), ...range((H + G) * D, G * D)];
@@ -306,11 +308,11 @@ function attentionLayout(
   };
   switch (name) {
     case 'attn.wqkv':
-      return fusedQkv === undefined ? matrix(...projections('weight')) : matrix(fused(fusedQkv));
+      return fusedQkv === undefined ? { transposed: true, sources: projections('weight') } : matrix(fused(fusedQkv));
     case 'attn.bqkv':
-      return rows(...projections('bias'));
+      return { transposed: false, sources: projections('bias') };
     case 'attn.wgate':
-      if (gate !== undefined) return matrix(whole(`${at}.${gate}.weight`, config.outputGate === 'head' ? H : H * D));
+      if (gate !== undefined) return matrix(whole(`${at}.${gate}.weight`, config.outputGate === 'head' ? H : H * E));
       return gatedQueries ? matrix({ ...query('weight'), take: headRows(H, range(D, D), 2 * D) }) : null;
     case 'attn.wo':
       return matrix(whole(`${at}.${output}.weight`, config.hiddenSize));

@@ -120,7 +120,7 @@ export const laguna: Family = withExperts(
       fields.count('sliding_window');
       if (fields.states('rope_scaling')) fields.refuse('rope_scaling, which its class does not take,');
       const bases = { full_attention: 500_000, sliding_attention: 10_000 };
-      const ropes = ropesFields(readRopes(fields, bases, null, ROPE, 'rope_theta', true), sizes.headDim);
+      const ropes = ropesFields(readRopes(fields, bases, null, ROPE, 'rope_theta', 1), sizes.headDim);
       const layers = attentionLayers(fields, types, (_, windowed) => (windowed ? ropes.sliding : 'rope'));
       return {
         ...sizes,

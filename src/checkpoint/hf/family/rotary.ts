@@ -58,7 +58,7 @@ export function readRope(fields: Fields, defaults: RopeDefaults = {}): HfRope {
  * @param windowBase the field of the base of windows in older files; null if there was none
  * @param standing `rope_parameters` where they are null or missing
  * @param fullBase the field of the base of full attention beside `rope_parameters`; null if the class takes none
- * @param partial whether a kind's `partial_rotary_factor` counts
+ * @param fraction the share of channels that turns where a kind names no `partial_rotary_factor`; null if none counts
  */
 export function readRopes(
   fields: Fields,
@@ -66,7 +66,7 @@ export function readRopes(
   windowBase: string | null,
   standing: Readonly<Record<RopeKind, Readonly<Record<string, unknown>> | null>> | null = null,
   fullBase: string | null = 'rope_theta',
-  partial = false,
+  fraction: number | null = null,
 ): Record<RopeKind, HfRope> {
   const given = fields.object('rope_parameters');
   const outer = given ?? (standing === null ? null : fields.inner('rope_parameters', standing));
@@ -79,7 +79,9 @@ export function readRopes(
     // What older files call "type" counts only where nothing is called "rope_type".
     const plain = outer === null ? fields.inner('rope_parameters', { rope_type: 'default' }) : null;
     const parameters = over === null ? own : (own ?? plain ?? over).over(over);
-    const defaults = { theta: defaultTheta[kind], ...(partial ? { fraction: 1, fixedFraction: true } : {}) };
+    // Positions of other types than the class's own turn all channels where they do not say.
+    const share = parameters !== null && typeOf(parameters) !== 'default' && fraction !== null ? 1 : fraction;
+    const defaults = { theta: defaultTheta[kind], ...(share === null ? {} : { fraction: share, fixedFraction: true }) };
     return ropeOf(fields, { parameters, outer, topOriginal: false }, base, defaults);
   };
   return { full_attention: of('full_attention', fullBase), sliding_attention: of('sliding_attention', windowBase) };
@@ -248,11 +250,17 @@ export function longestOf({ ropeScaling, localRope }: ModelConfig): number {
   return scaling !== null && 'originalLength' in scaling ? scaling.originalLength : DEFAULT_LONGEST;
 }
 
+/** The share of a head's channels that gives `dim` of them again where readers round the product down. */
+export function shareOfChannels(dim: number, headDim: number): number {
+  const share = dim / headDim;
+  return Math.floor(headDim * share) < dim ? share * (1 + Number.EPSILON) : share;
+}
+
 /** `rope_parameters` of a model's rotary positions. */
 export function writeRope(config: ModelConfig, { theta, scaling, ropeDim: own }: LocalRope): Record<string, unknown> {
   const { headDim } = config;
   const ropeDim = own ?? config.ropeDim;
-  const partial = ropeDim === headDim ? {} : { partial_rotary_factor: ropeDim / headDim };
+  const partial = ropeDim === headDim ? {} : { partial_rotary_factor: shareOfChannels(ropeDim, headDim) };
   // Fields of a type are written where they are not what readers take for missing ones.
   const base = { rope_theta: theta, ...partial };
   switch (scaling?.type) {
