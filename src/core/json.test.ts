@@ -59,6 +59,7 @@ describe('lines of JSON', () => {
     ['{"index":1,"names":["a",{}]}', 'f.jsonl:2: names[1] must be a string, got an object; correct the line'],
     ['{"index":1,"a":{"b":1,"b":2}}', 'f.jsonl:2 has "b" twice; keep one'],
     ['{"index":1,"\\u0061":1,"a":2}', 'f.jsonl:2 has "a" twice; keep one'],
+    ['{"index":1,"a":[{"b":"c"},{"c":"b","c":"b"}]}', 'f.jsonl:2 has "c" twice; keep one'],
     [`{"index":1,"a":${nested(600)}}`, 'f.jsonl:2 nests lists and objects deeper than 500 levels; correct the line'],
   ])('%s is refused by file, line and field', (line, said) => {
     expect(message(() => lines(`{"index":0}\n${line}\n`))).toBe(`DataError: ${said}`);

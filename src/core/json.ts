@@ -32,6 +32,9 @@ export function parseJson(text: string, where: string, origin: FileOrigin = 'sto
 
 /** Whether brackets outside of texts nest deeper than is read: what follows walks values by recursion. */
 function isTooDeep(text: string): boolean {
+  // Few brackets, wherever they stand, nest no deeper; most lines of JSON have one.
+  const most = LIMITS.nesting.most;
+  if (countOf(text, '{', most) + countOf(text, '[', most) <= most) return false;
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const char = text.charCodeAt(i);
@@ -43,6 +46,13 @@ function isTooDeep(text: string): boolean {
     } else if (char === 0x5d || char === 0x7d) depth -= 1;
   }
   return false;
+}
+
+/** How often a character is in a text; counting stops beyond `most`. */
+function countOf(text: string, char: string, most = Infinity): number {
+  let count = 0;
+  for (let i = text.indexOf(char); i !== -1 && count <= most; i = text.indexOf(char, i + 1)) count++;
+  return count;
 }
 
 /** The index of the quote that ends the JSON text whose characters begin at `from`; the text's length if none does. */
@@ -104,6 +114,8 @@ export interface JsonLinesOptions {
   readonly origin: FileOrigin;
   /** What to do about a wrong line, to end messages with, such as `; remove the line`. */
   readonly remedy?: string;
+  /** Whether the schema is sure to read a value as it is; it is not asked then. For files of many lines. */
+  readonly isPlain?: (value: object) => boolean;
 }
 
 /** A line of JSON, read, with what messages call it. */
@@ -147,14 +159,15 @@ export function parseJsonLine<S extends z.ZodType>(
   schema: S,
   line: string,
   where: string,
-  { origin, remedy = '' }: JsonLinesOptions,
+  { origin, remedy = '', isPlain }: JsonLinesOptions,
 ): z.output<S> {
   const value = parseJson(line, where, origin, remedy);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw errorOf(origin, `${where} must be a JSON object, got ${showValue(value)}${remedy}`, where);
-  const twice = repeatedKey(line);
+  const twice = repeatedKey(line, value);
   if (twice !== null) throw errorOf(origin, `${where} has "${clip(twice)}" twice; keep one`, where);
   if (/\\u[dD][89a-fA-F]/.test(line)) checkText(value, where);
+  if (isPlain?.(value) === true) return value as z.output<S>;
   return parseStored(schema, value, where, remedy, origin);
 }
 
@@ -193,8 +206,24 @@ function scanJson(json: string, visit: (token: string) => void): void {
 
 const isSpace = (char: number): boolean => char === 0x20 || char === 0x0a || char === 0x0d || char === 0x09;
 
-/** A key that an object in valid JSON has twice, at any depth; null if there is none. */
-function repeatedKey(json: string): string | null {
+/** The keys and the texts of a value. */
+function textsIn(value: unknown): number {
+  if (typeof value === 'string') return 1;
+  if (typeof value !== 'object' || value === null) return 0;
+  let texts = 0;
+  if (Array.isArray(value)) for (const part of value) texts += textsIn(part);
+  else for (const part of Object.values(value)) texts += 1 + textsIn(part);
+  return texts;
+}
+
+/**
+ * A key that an object in valid JSON has twice, at any depth; null if there is none.
+ *
+ * @param value what the JSON was parsed to
+ */
+function repeatedKey(json: string, value: unknown): string | null {
+  // Of a key that is there twice the value has one: then the text has more quotes than the value's keys and texts.
+  if (!json.includes('\\') && countOf(json, '"') === 2 * textsIn(value)) return null;
   const open: (Set<string> | null)[] = [];
   let twice: string | null = null;
   scanJson(json, (token) => {

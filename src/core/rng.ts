@@ -108,7 +108,7 @@ export class Rng {
   /**
    * Fills `target` with `std` times standard normal numbers: those of as many calls of `normal`, in less time.
    */
-  fillNormal(target: Float32Array, std = 1): void {
+  fillNormal(target: Float32Array | Float64Array, std = 1): void {
     const length = target.length;
     let i = 0;
     if (this.#spare !== null && length > 0) target[i++] = std * this.normal();

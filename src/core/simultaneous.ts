@@ -4,7 +4,7 @@
  * "Simultaneous inference in general parametric models"). All pairs of equally many values give Tukey's studentized
  * range; one comparison gives Student's t.
  */
-import { f64At } from './at.js';
+import { f64At, i32At } from './at.js';
 import { Rng } from './rng.js';
 
 /** A comparison: the weights of some of a set of independent values of equal variance; indices of the values. */
@@ -12,6 +12,8 @@ export type Contrast = readonly (readonly [index: number, weight: number])[];
 
 /** More digits than a verdict needs: the critical value is right to about 1 %. */
 const DRAWS = 40_000;
+/** So many draws are computed together. */
+const AT_ONCE = 4;
 /** The draws are sorted and averaged in groups, which changes nothing that can be seen and saves most of the time. */
 const GROUPS = 500;
 
@@ -88,17 +90,32 @@ export class MaxT {
       };
     });
     const rng = Rng.of(1, 'simultaneous');
-    const z = new Float64Array(values);
+    const drawn = new Float64Array(values);
+    const z = new Float64Array(values * AT_ONCE);
     const largest = new Float64Array(DRAWS);
-    for (let draw = 0; draw < DRAWS; draw++) {
-      for (let i = 0; i < values; i++) z[i] = rng.normal();
-      let max = 0;
-      for (const { indices, weights } of scaled) {
-        let sum = 0;
-        for (let i = 0; i < indices.length; i++) sum += f64At(weights, i) * f64At(z, indices[i] ?? 0);
-        max = Math.max(max, Math.abs(sum));
+    for (let draw = 0; draw < DRAWS; draw += AT_ONCE) {
+      for (let d = 0; d < AT_ONCE; d++) {
+        rng.fillNormal(drawn);
+        for (let i = 0; i < values; i++) z[i * AT_ONCE + d] = f64At(drawn, i);
       }
-      largest[draw] = max;
+      // Four draws of each comparison side by side: their sums do not wait for one another.
+      let [most0, most1, most2, most3] = [0, 0, 0, 0];
+      for (const { indices, weights } of scaled) {
+        let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0];
+        for (let i = 0; i < indices.length; i++) {
+          const weight = f64At(weights, i);
+          const from = i32At(indices, i) * AT_ONCE;
+          sum0 += weight * f64At(z, from);
+          sum1 += weight * f64At(z, from + 1);
+          sum2 += weight * f64At(z, from + 2);
+          sum3 += weight * f64At(z, from + 3);
+        }
+        most0 = Math.max(most0, Math.abs(sum0));
+        most1 = Math.max(most1, Math.abs(sum1));
+        most2 = Math.max(most2, Math.abs(sum2));
+        most3 = Math.max(most3, Math.abs(sum3));
+      }
+      largest.set([most0, most1, most2, most3], draw);
     }
     largest.sort();
     const size = DRAWS / GROUPS;

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { StoreError } from '../core/index.js';
-import { MetricsWriter } from './metrics.js';
+import { MetricsWriter, readMetrics } from './metrics.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'longsight-metrics-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -34,6 +34,8 @@ describe('MetricsWriter', () => {
     writeFileSync(path, '{"step":0,"tokens":0}\nx\n');
     expect(() => new MetricsWriter(path, 5)).toThrow(StoreError);
     expect(() => new MetricsWriter(path, 5)).toThrow(/metrics\.jsonl:2 is not valid JSON: .*; remove the line$/);
+    writeFileSync(path, '{"step":0,"tokens":0}\n{"step":1,"tokens":1e999}\n');
+    expect(() => readMetrics(path)).toThrow('metrics.jsonl:2: tokens must be a number, got Infinity; remove the line');
     writeFileSync(path, '{"tokens":0}\n');
     expect(() => new MetricsWriter(path, 5)).toThrow(/metrics\.jsonl:1: step is missing; expected a number/);
   });

@@ -13,6 +13,9 @@ import {
 
 const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
 
+const isPlain = (line: { readonly step?: unknown; readonly tokens?: unknown }): boolean =>
+  Number.isFinite(line.step) && Number.isFinite(line.tokens);
+
 /** A line of metrics; `time` in seconds of run time so far. Values that are not finite are stored as null. */
 export interface MetricsLine {
   readonly step: number;
@@ -26,6 +29,9 @@ export interface Point {
   readonly tokens: number;
   readonly value: number;
 }
+
+/** Where and when a line was measured. */
+const NOT_METRICS: ReadonlySet<string> = new Set(['step', 'tokens', 'time']);
 
 /** What a metrics file holds. */
 export interface Metrics {
@@ -49,7 +55,7 @@ function readLines(path: string): JsonLine<z.output<typeof lineSchema>>[] {
   } catch (cause) {
     throw fileError('read', path, cause);
   }
-  return parseJsonLines(wholeLines(text), path, lineSchema, { origin: 'store', remedy: '; remove the line' });
+  return parseJsonLines(wholeLines(text), path, lineSchema, { origin: 'store', remedy: '; remove the line', isPlain });
 }
 
 /**
@@ -59,13 +65,14 @@ export function readMetrics(path: string): Metrics {
   const series = new Map<string, Point[]>();
   let seconds = 0;
   for (const { value: values } of readLines(path)) {
-    const { step: _, tokens, time, ...metrics } = values;
+    const { tokens, time } = values;
     if (typeof time === 'number') seconds = time;
-    for (const [name, value] of Object.entries(metrics)) {
-      if (typeof value !== 'number' || !Number.isFinite(value)) continue;
-      const points = series.get(name) ?? [];
-      points.push({ tokens, value });
-      series.set(name, points);
+    for (const name of Object.keys(values)) {
+      const value = values[name];
+      if (NOT_METRICS.has(name) || typeof value !== 'number' || !Number.isFinite(value)) continue;
+      const points = series.get(name);
+      if (points === undefined) series.set(name, [{ tokens, value }]);
+      else points.push({ tokens, value });
     }
   }
   return { series, seconds };
