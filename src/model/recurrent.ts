@@ -37,7 +37,8 @@ export function paramMaker(config: ModelConfig, mixer: SectionName, layer: numbe
       ...(typeof fanOut === 'number' ? {} : { columns: fanOut }),
     }),
     output: (name, fanIn) => spec(name, [fanIn, config.hiddenSize], 'out', matrixInit(config, fanIn, true)),
-    blocks: (name, count, width) => spec(name, [count, width, width], 'blocks', matrixInit(config, width, false)),
+    blocks: (name, count, fanIn, fanOut = fanIn) =>
+      spec(name, [count, fanIn, fanOut], 'blocks', matrixInit(config, fanIn, false)),
     conv: (name, channels, width, bias) => [
       spec(`${name}.weight`, [channels, width], 'conv', convInit(config, width)),
       ...(bias ? [spec(`${name}.bias`, [channels], 'vector', convBiasInit(config, width))] : []),

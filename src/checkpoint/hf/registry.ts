@@ -12,6 +12,7 @@ import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteMoeSwa, graniteSwa } from './families/granite-swa.js';
 import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
 import { falconH1 } from './families/falcon-h1.js';
+import { zamba } from './families/zamba.js';
 import { zamba2 } from './families/zamba2.js';
 import { falconMamba, jamba, mamba } from './families/mamba1.js';
 import { nemotronH } from './families/nemotron.js';
@@ -67,6 +68,7 @@ export const FAMILIES: readonly Family[] = [
   falconMamba,
   falconH1,
   zamba2,
+  zamba,
   jamba,
   lfm2,
   lfm3,

@@ -28,8 +28,11 @@ export interface ParamMaker {
   matrix(name: string, fanIn: number, fanOut: number | readonly number[]): ParamSpec;
   /** A matrix `[fanIn, hiddenSize]` that writes to the residual stream. */
   output(name: string, fanIn: number): ParamSpec;
-  /** `count` square matrices `[count, width, width]`, each for its own channels: a block-diagonal map. */
-  blocks(name: string, count: number, width: number): ParamSpec;
+  /**
+   * `count` matrices `[count, fanIn, fanOut]` (square if `fanOut` is not told), each for its own channels: a
+   * block-diagonal map.
+   */
+  blocks(name: string, count: number, fanIn: number, fanOut?: number): ParamSpec;
   /**
    * Taps `NAME.weight [channels, width]` of a depthwise convolution, and `NAME.bias [channels]` where there is a bias.
    */

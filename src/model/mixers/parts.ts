@@ -152,14 +152,19 @@ export function depthwiseConv(
   return out;
 }
 
+/** What a recurrence starts from. */
+export interface ScanOptions {
+  /** The document index of each token, i32 `[B,T]`; null where each row is one document. */
+  readonly segments: Value | null;
+  /** The state before the first token; null for zeros. */
+  readonly initialState: Value | null;
+}
+
 /**
  * Runs a recurrence from the state before and hands on the state after; gives the output. Values must be those of
  * tokens only.
  */
-export function recur(
-  state: StateAccess,
-  run: (options: { readonly segments: Value | null; readonly initialState: Value | null }) => Recurrence,
-): Value {
+export function recur(state: StateAccess, run: (options: ScanOptions) => Recurrence): Value {
   const { out, state: after } = run({ segments: state.segments, initialState: state.read(STATE) });
   state.write(STATE, after);
   return out;

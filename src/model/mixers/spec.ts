@@ -26,7 +26,7 @@ export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';
  * - `embedding`: rows of the residual stream, `[vocabSize, hiddenSize]`;
  * - `in`: a matrix `[in, out]` whose output feeds a nonlinearity, a recurrence, attention or the loss;
  * - `out`: a matrix `[in, hiddenSize]` that writes to the residual stream;
- * - `blocks`: square matrices `[blocks, in, out]`, each of which multiplies its own channels;
+ * - `blocks`: matrices `[blocks, in, out]`, each of which multiplies its own channels;
  * - `experts`: matrices `[experts, in, out]`, of which a token passes a few;
  * - `conv`: the taps `[channels, width]` of a depthwise convolution;
  * - `vector`: a gain, a bias, or one number (or a few, `[channels, n]`) a head or channel.

@@ -79,6 +79,14 @@ describe('exported models', () => {
       },
       'zamba2',
     ],
+    [
+      'mamba shared:full:nope+mamba',
+      {
+        ...{ block: { mlp: false }, tieEmbeddings: true, activation: 'gelu', attentionScale: 0.5 },
+        mamba: { numHeads: 4, stateSize: 8 },
+      },
+      'zamba',
+    ],
     ['mamba', { block: { mlp: false } }, 'mamba'],
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],

@@ -401,6 +401,14 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
       mamba: { innerSize: 10, stateSize: 2, rank: 3, bias: true, convBias: false, norms: 'weighted', chunk: 4 },
     },
   ],
+  [
+    'mamba with heads',
+    {
+      layers: 'mamba',
+      hiddenSize: 6,
+      mamba: { innerSize: 12, numHeads: 3, stateSize: 2, rank: 2, bias: true, chunk: 4 },
+    },
+  ],
   ['mamba with plain norms and one tap', { layers: 'mamba', mamba: { convWidth: 1, stateSize: 2, norms: 'plain' } }],
   [
     'mamba2 beside attention, with factors',

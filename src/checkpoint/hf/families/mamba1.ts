@@ -65,7 +65,7 @@ function innerSize(fields: Fields): number {
 }
 
 /** The rank of the time step: a number, or that which the class computes. */
-const rankOf = (fields: Fields, name: string): number =>
+export const rankOf = (fields: Fields, name: string): number =>
   fields.value(name) === 'auto' ? Math.ceil(fields.count('hidden_size') / 16) : fields.count(name);
 
 /** The fields of Mamba and Falcon Mamba; the rank is under a name that other classes do not heed. */

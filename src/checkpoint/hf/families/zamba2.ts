@@ -12,28 +12,34 @@ import { mambaLayout } from './recurrent.js';
 import { sharedCopies, sharedLayout, type SharedNames } from './shared.js';
 
 /** The layers of a model whose hybrid layers use a shared block: those that the file lists, or those of the class. */
-function zambaLayers(fields: Fields, mixer: string, hybrid: string, byClass: readonly boolean[]): string[] {
+export function zambaLayers(
+  fields: Fields,
+  mixer: string,
+  hybrid: string,
+  otherwise: () => readonly boolean[],
+): string[] {
   const depth = fields.count('num_hidden_layers');
   const given = fields.perLayer<string>('layers_block_type', 'string', depth);
-  if (given === null && byClass.length !== depth)
-    fields.refuse(`num_hidden_layers ${depth} without layers_block_type, of which the class makes ${byClass.length}`);
   const types = given?.map((type) => {
     if (type === 'hybrid') return true;
     if (type !== 'mamba' && type !== 'linear_attention') fields.refuse(`a layer of type ${type}`);
     return false;
   });
-  return (types ?? byClass).map((is) => (is ? hybrid : mixer));
+  const found = types ?? otherwise();
+  if (found.length !== depth)
+    fields.refuse(`num_hidden_layers ${depth} without layers_block_type, of which the class makes ${found.length}`);
+  return found.map((is) => (is ? hybrid : mixer));
 }
 
 /** The types of layers in the words of Transformers. */
-const writeZambaLayers = ({ layers }: ModelConfig): string[] =>
+export const writeZambaLayers = ({ layers }: ModelConfig): string[] =>
   layers.map((plan) => (isShared(plan) ? 'hybrid' : 'linear_attention'));
 
 /** The factor on scores: the class counts half of the channels, those of the stream alone. */
-const zambaScale = (headDim: number): number => 1 / Math.sqrt(headDim / 2);
+export const zambaScale = (headDim: number): number => 1 / Math.sqrt(headDim / 2);
 
 /** Refuses fields that files hold though the class computes them, where they hold something else. */
-function computed(fields: Fields, byClass: Readonly<Record<string, unknown>>): void {
+export function computed(fields: Fields, byClass: Readonly<Record<string, unknown>>): void {
   for (const [name, value] of Object.entries(byClass)) {
     if (!fields.states(name) || JSON.stringify(fields.value(name)) === JSON.stringify(value)) continue;
     fields.refuse(`${name} ${JSON.stringify(fields.value(name))}, where other fields make it ${JSON.stringify(value)}`);
@@ -41,13 +47,13 @@ function computed(fields: Fields, byClass: Readonly<Record<string, unknown>>): v
 }
 
 /** How many blocks there are: as many as the file says, or one a layer where nothing is tied. */
-function sharedBlocks(fields: Fields, layers: readonly string[], count: number): number {
+export function sharedBlocks(fields: Fields, layers: readonly string[], count: number): number {
   const uses = layers.filter((layer) => layer.startsWith('shared:')).length;
   return fields.flag('tie_word_embeddings') ? Math.min(count, uses) : uses;
 }
 
 /** Tensors of norms, embedding and head, the same in both families; `layer` is null outside of layers. */
-function zambaLayout(
+export function zambaLayout(
   config: ModelConfig,
   layer: number | null,
   name: string,
@@ -78,7 +84,7 @@ function read(fields: Fields): ModelInput {
   const numKvHeads = fields.count('num_key_value_heads', numHeads);
   const headDim = fields.count('attention_head_dim', Math.floor((2 * hiddenSize) / numHeads));
   const turns = fields.flag('use_mem_rope');
-  const layers = zambaLayers(fields, 'mamba2', `shared:full${turns ? '' : ':nope'}+mamba2`, BY_CLASS);
+  const layers = zambaLayers(fields, 'mamba2', `shared:full${turns ? '' : ':nope'}+mamba2`, () => BY_CLASS);
   fields.count('max_position_embeddings');
   const rope = readRope(fields);
   // It makes the longest text 16,384 tokens, which says something only where positions are scaled by it.
