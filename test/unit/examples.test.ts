@@ -34,10 +34,11 @@ const blocks = (language: string): [where: string, text: string][] =>
 const examples = blocks('yaml');
 
 /** The folder in which paths of an example start: one with a model where the example starts from its weights. */
-async function baseOf(train: unknown): Promise<string> {
+async function baseOf(train: unknown, data: unknown): Promise<string> {
   if (!isPlain(train) || typeof train['init'] !== 'string') return ROOT;
   const base = temporaryFolder();
-  const source = resolveModelConfig({ vocabSize: 64, hiddenSize: 16, numHeads: 2, numLayers: 2, layers: 'full' });
+  const vocabSize = isPlain(data) && data['kind'] === 'text' ? 256 : 64;
+  const source = resolveModelConfig({ vocabSize, hiddenSize: 16, numHeads: 2, numLayers: 2, layers: 'full' });
   mkdirSync(dirname(join(base, train['init'])), { recursive: true });
   await exportHfModel(join(base, train['init']), source, initialParameters(source, 1));
   return base;
@@ -53,7 +54,10 @@ describe('examples', () => {
     if (!isPlain(file.value)) throw new Error(`${where} is no configuration`);
     if ('architectures' in file.value) expect(expandStudy(file, { long: 'long' in file.value }).runs).not.toEqual([]);
     else if ('train' in file.value)
-      expect(resolveRunConfig(file.value, { where, baseDir: await baseOf(file.value['train']), file }).seed).toBe(1);
+      expect(
+        resolveRunConfig(file.value, { where, baseDir: await baseOf(file.value['train'], file.value['data']), file })
+          .seed,
+      ).toBe(1);
     else if (isPlain(file.value['executors']))
       for (const [name, given] of Object.entries(file.value['executors']))
         expect(EXECUTORS[name as ExecutorName].options.safeParse(given).error, name).toBeUndefined();
