@@ -37,13 +37,11 @@ export function shellWords(line: string): string[][] {
 
 const withoutComment = (line: string) => line.replace(/(^|\s)#\s.*$/, '').trim();
 
-/** Every command line of the shell blocks. A line that ends in a backslash goes on in the next. */
+/** Every command line of the shell blocks; a script (`#!`) is one. A line that ends in a backslash goes on in the next. */
 export const LINES: readonly DocLine[] = PAGES.flatMap((page) => {
   const text = readFileSync(join(ROOT, page), 'utf8');
   return [...text.matchAll(/^ *```(?:sh|bash|shell|console)\n([\s\S]*?)^ *```/gm)].flatMap(([, block = '']) =>
-    block
-      .replace(/\\\n\s*/g, ' ')
-      .split('\n')
+    (block.startsWith('#!') ? [block.replaceAll('\n', '; ')] : block.replace(/\\\n\s*/g, ' ').split('\n'))
       .map(withoutComment)
       .filter((line) => line !== '')
       .map((line) => ({ page, line })),

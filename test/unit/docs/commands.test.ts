@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cli } from '../../support/cli.js';
 import { INLINE, LINES, longsightCalls, refusal, ROOT, shellWords } from '../../support/doc-commands.js';
 
-const TWO_STEPS = '--set train.steps=2 --set train.warmupSteps=0 --threads 1';
+const TWO_STEPS = '--set train.steps=2 --set train.warmupSteps=0 --set model.numLayers=2 --threads 1';
 const FEW = '--length 240 --samples 4 --threads 1';
 const ONE_RULER_SAMPLE = '--lengths 512 --samples 1 --tasks niah_single_1';
 
@@ -106,6 +106,7 @@ const NOT_RUN: readonly (readonly [begins: string, why: string, page?: string])[
   ['npx vitest run', 'the tests themselves'],
   ['.ci/run', 'the gate itself'],
   ['docker build', 'needs Docker and a registry'],
+  ['#!/bin/bash; #SBATCH', 'needs a cluster of Slurm'],
   ['kubectl', 'needs a cluster'],
   ['seq 0 3 |', 'a shell loop over processes; study-units.test.ts trains shards'],
   ['for host in', 'needs three hosts'],
