@@ -24,6 +24,7 @@ import type { MixerScope } from './mixer.js';
 import { headCounts, type AttentionPlan, type HeadCounts, type HeadGroup } from './plan.js';
 import { scaled, withOffset } from './norm.js';
 import { scaleQueries } from './query-scaling.js';
+import { temperQueries } from './temperature.js';
 import { checkPacked, groupRotary, layerFields, type GroupRotary } from './rope.js';
 import type { StateAccess } from './mixers/definition.js';
 
@@ -96,11 +97,23 @@ export function layerRotary({ config, x, positions, segments }: MixerScope, plan
   return { groups, alike: groups.every(({ frequencies }) => same(frequencies)) };
 }
 
-/** Queries of a group times what their positions give: as they grow, and where only part of each head turns. */
-function scaleGroup(q: Value, scope: MixerScope, { rope }: HeadGroup, { queryFactors }: GroupRotary): Value {
-  const grown = scaleQueries(q, scope, rope !== false);
-  if (queryFactors === null) return grown;
-  return mul(grown, constantFrom(q.dtype, [1, 1, 1, queryFactors.length], queryFactors));
+/** The parameter of learned temperatures. */
+export const TEMPERATURE = 'attn.temperature';
+
+/**
+ * Queries of a group times what their positions give: as they grow, where only part of each head turns, and by the keys
+ * that they see.
+ */
+function scaleGroup(
+  q: Value,
+  scope: MixerScope,
+  groups: readonly HeadGroup[],
+  index: number,
+  { queryFactors }: GroupRotary,
+): Value {
+  const grown = scaleQueries(q, scope, at(groups, index).rope !== false);
+  const factors = queryFactors && constantFrom(q.dtype, [1, 1, 1, queryFactors.length], queryFactors);
+  return temperQueries(factors === null ? grown : mul(grown, factors), scope, groups, index, TEMPERATURE);
 }
 
 /** Queries of a layer times what their positions give, group by group where groups differ. */
@@ -111,10 +124,11 @@ function scaleGroups(
   { groups: rotaries }: LayerRotary,
 ): Value {
   const [first, rotary] = [at(groups, 0), at(rotaries, 0)];
-  const alike = groups.every(({ rope }) => rope === first.rope);
-  if (alike) return scaleGroup(q, scope, first, rotary);
+  const untempered = groups.every(({ temperature }) => temperature === undefined);
+  const alike = groups.every(({ rope }) => rope === first.rope) && untempered;
+  if (alike || groups.length === 1) return scaleGroup(q, scope, groups, 0, rotary);
   return concat(
-    groups.map((g, i) => scaleGroup(takeHeads(q, g.firstHead, g.heads), scope, g, at(rotaries, i))),
+    groups.map((g, i) => scaleGroup(takeHeads(q, g.firstHead, g.heads), scope, groups, i, at(rotaries, i))),
     2,
   );
 }

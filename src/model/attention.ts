@@ -10,6 +10,7 @@ import {
   project,
   projectedSizes,
   takeHeads,
+  TEMPERATURE,
   type GroupSpan,
   type KeysAndValues,
 } from './attention-heads.js';
@@ -22,6 +23,7 @@ import type { Mixer, MixerOutput, MixerScope, StateRoom, StateSpec, StepOutput, 
 import { headCounts, headGroups, isSource, type AttentionPlan, type HeadGroup } from './plan.js';
 import { noTap } from './tap.js';
 import { checkCached } from './rope.js';
+import { temperatureParams } from './temperature.js';
 import type { SequenceState, StateAccess } from './mixers/definition.js';
 import { chunkStates, wholeSequences } from './state-access.js';
 import { ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
@@ -92,6 +94,7 @@ export function attentionSpecs(
     ...vectors(qkNorm === 'head' && normWeight, normInit(config), normed(keyDim, keyDim)),
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), normed(inner, numKvHeads * keyDim)),
     ...vectors(hasSinks(config, plan), ZEROS, [['sinks', numHeads]]),
+    ...temperatureParams(plan, `${prefix}${TEMPERATURE}`, place),
     ...(outputGate !== false ? [spec('wgate', [width, gates], 'in', matrixInit(config, width, false))] : []),
     ...vectors(gateBias, ZEROS, [['bgate', numHeads]]),
     spec('wo', [outer, d], 'out', matrixInit(config, outer, true)),

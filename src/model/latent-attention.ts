@@ -16,6 +16,7 @@ import { affine, twoParts } from './mixers/linear.js';
 import { mlaKeptDim, mlaKeyDim, mlaMixer, type MlaConfig, type MlaParts, type MlaScope } from './mixers/mla.js';
 import type { HeadGroup, MlaPlan } from './plan.js';
 import { scaleQueries } from './query-scaling.js';
+import { temperatureParams, temperQueries } from './temperature.js';
 import { paramMaker, sectionOf } from './recurrent.js';
 import { checkCached, checkPacked, latentRotary } from './rope.js';
 import { noTap } from './tap.js';
@@ -47,6 +48,9 @@ interface Positioned extends AttendInputs {
   readonly shared: Value;
 }
 
+/** The parameter of learned temperatures. */
+const TEMPERATURE = 'mla.temperature';
+
 function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Positioned {
   const { config, positions } = scope;
   const { nopeDim: N, ropeDim: R } = section;
@@ -56,13 +60,15 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
   const rotary = latentRotary(config, section, group, positions?.limit ?? T);
   const sinks = config.sinks ? scope.param('mla.sinks') : null;
   const common = { latent, sinks, scale: rotary.scoreScale, softcap: config.attentionSoftcap };
-  if (rotary.frequencies === null) return { ...common, q: scaleQueries(q, scope, false), shared };
+  const scale = (x: Value, turned: boolean) =>
+    temperQueries(scaleQueries(x, scope, turned), scope, [group], 0, TEMPERATURE);
+  if (rotary.frequencies === null) return { ...common, q: scale(q, false), shared };
   const [own, turning] = twoParts(q, N, R);
   const turned = turn(turning, rotary, scope);
   const scaled = rotary.queryFactor === 1 ? turned : mul(turned, rotary.queryFactor);
   return {
     ...common,
-    q: scaleQueries(concat([own, scaled], 3), scope, true),
+    q: scale(concat([own, scaled], 3), true),
     shared: reshape(turn(reshape(shared, [B, T, 1, R]), rotary, scope), [B, T, R]),
   };
 }
@@ -141,8 +147,10 @@ const partsOf = ({ attentionBias: bias, sinks, outputGate, outputGateBias }: Mod
 
 /** Latent attention as a mixer: parameters, FLOPs, cache of latents, and the forward pass of sequences and chunks. */
 export const mlaRules: Mixer<MlaPlan> = {
-  params: (config, _plan, layer) =>
-    mlaMixer.params(paramMaker(config, 'mla', layer), sectionOf(config, 'mla'), config, partsOf(config)),
+  params: (config, plan, layer) => [
+    ...mlaMixer.params(paramMaker(config, 'mla', layer), sectionOf(config, 'mla'), config, partsOf(config)),
+    ...temperatureParams(plan, `layers.${layer}.${TEMPERATURE}`, { layer }),
+  ],
   sequenceFlops: (config, plan, seqLen) => {
     const section = sectionOf(config, 'mla');
     const perKey = 2 * config.numHeads * (mlaKeyDim(section) + section.valueDim);

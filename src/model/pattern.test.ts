@@ -74,6 +74,22 @@ describe('layer patterns', () => {
     expect(messageOf('chunk:8~16')).toContain('a whole number >= 1, not 8~16');
   });
 
+  it('reads and prints shares of channels that turn, bases and temperatures', () => {
+    const text =
+      'full:rope=0.25:theta=500000 swa:8:nope:temp=log full:temp=learned swa:8:local=0.5/full:theta=100 mla:nope:temp=log';
+    expect(printPattern(resolve(text))).toBe(text);
+    expect(resolve('full:temp=log:rope=0.5').map(headGroups)[0]).toEqual([
+      { ...group(null, 4), ropeShare: 0.5, temperature: 'log' },
+    ]);
+    expect(messageOf('full:rope=1.5')).toContain('share of channels that turn, between 0 and 1, as in full:rope=0.25');
+    expect(messageOf('full:nope=0.5')).toContain('share of channels that turn');
+    expect(messageOf('full:theta=x')).toContain('base of rotary wavelengths, at least 1');
+    expect(messageOf('full:nope:theta=100')).toContain('has no positions (:nope)');
+    expect(messageOf('full:temp=cold')).toContain('must be :temp=log, of a fixed factor, or :temp=learned');
+    expect(messageOf('full:temp=log:temp=log')).toContain('more than one :temp');
+    expect(messageOf('full:tmep=log')).toContain('did you mean "temp"?');
+  });
+
   it('reads and prints heads counted by layer, where they are not those of the model', () => {
     const counts = { numHeads: 4, numKvHeads: 2 };
     const text = 'swa:8#6 2*full:nope#8,4 full#4,1 swa:8@4/full@2#6,3+gdn swa:2/full#2 full';

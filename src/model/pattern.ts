@@ -6,7 +6,7 @@
  *     spec    = "mlp"                         an MLP alone, without a mixer
  *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
  *             | "shared:" heads "+" recurrent   a shared block that feeds that mixer: "shared:full+mamba2"
- *             | "mla" [ ":" windows ] [ ":" flag ]    multi-head latent attention of all heads, full unless windowed
+ *             | "mla" [ ":" windows ] { ":" flag }    multi-head latent attention of all heads, full unless windowed
  *     heads   = part { "/" part } [ counts ] { ";" setting }  heads of one layer divided between parts: "swa:8/full"
  *     counts  = "#" query [ "," kv ]          heads of this layer where they are not the model's: "swa:64#6,2"
  *     setting = "width=" channels             width of its heads where it is not the model's: "full;width=64"
@@ -20,6 +20,9 @@
  *     windows = window { "~" window }         several: those of training, of which a layer has the last elsewhere
  *     window  = visible keys, the query's own included, >= 1; "full" beside others for all
  *     flag    = "rope" (the default) | "nope" (no positions) | "local" (the rotary positions of `localRope`)
+ *             | "rope=" share | "local=" share    only this share of each head's channels turns: "full:rope=0.25"
+ *             | "theta=" base                 of the rotary wavelengths of this layer
+ *             | "temp=log" | "temp=learned"   scores times s ln n, n being the keys that a query sees
  *
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
@@ -46,6 +49,10 @@ export interface PatternPart {
   /** Tokens of a chunk beyond which queries see no keys; undefined for none. */
   readonly chunk?: number;
   readonly rope: HeadGroup['rope'];
+  /** What else the part says of its positions and of its temperature. */
+  readonly ropeShare?: number;
+  readonly ropeTheta?: number;
+  readonly temperature?: HeadGroup['temperature'];
   /** Query heads of the part; null where the remaining heads are split evenly. */
   readonly heads: number | null;
 }
@@ -76,6 +83,10 @@ export interface MlaPattern {
   /** The windows of training, where there are several; the last is `window`. */
   readonly windows?: readonly (number | null)[];
   readonly rope: HeadGroup['rope'];
+  /** What else it says of its positions and of its temperature. */
+  readonly ropeShare?: number;
+  readonly ropeTheta?: number;
+  readonly temperature?: HeadGroup['temperature'];
 }
 
 /** One layer as written. */
@@ -90,7 +101,8 @@ const SHARED = 'shared:';
 /** Layers that are one word. */
 const WHOLE = [...RECURRENT_MIXERS, MLP] as const;
 const KINDS = ['full', 'swa', 'chunk', MLA, ...WHOLE] as const;
-const FLAGS = ['rope', 'nope', 'local'] as const;
+const FLAGS = ['rope', 'nope', 'local', 'theta', 'temp'] as const;
+const TEMPERATURES = ['log', 'learned'] as const;
 const GRAMMAR =
   'a layer is full, swa:WINDOW or chunk:TOKENS, then :nope for no positions, as in "3*swa:128 full:nope" or "swa:8/full", ' +
   `or mla for latent attention, or one of ${RECURRENT_MIXERS.join(', ')}, or mlp for an MLP alone; full+mamba2 is a pair, ` +
@@ -162,7 +174,7 @@ function parseLatent(source: string, fail: Fail): MlaPattern {
   const [, first, ...rest] = source.split(':');
   const windowed = first !== undefined && /^\d|~/.test(first);
   const flags = first === undefined ? [] : windowed ? rest : [first, ...rest];
-  return { mixer: MLA, ...(windowed ? parseWindows(first, fail) : { window: null }), rope: parseFlags(flags, fail) };
+  return { mixer: MLA, ...(windowed ? parseWindows(first, fail) : { window: null }), ...parseFlags(flags, fail) };
 }
 
 /** `6` or `6,2`: query heads, and key/value heads. */
@@ -218,15 +230,15 @@ function parsePart(text: string, fail: Fail): PatternPart {
   }
   switch (kind) {
     case 'full':
-      return { window: null, rope: parseFlags(fields, fail), heads: numHeads };
+      return { window: null, ...parseFlags(fields, fail), heads: numHeads };
     case 'swa': {
       const [windows, ...flags] = fields;
-      return { ...parseWindows(windows, fail), rope: parseFlags(flags, fail), heads: numHeads };
+      return { ...parseWindows(windows, fail), ...parseFlags(flags, fail), heads: numHeads };
     }
     case 'chunk': {
       const [tokens, ...flags] = fields;
       const chunk = parseChunk(tokens, fail);
-      return { window: chunk, chunk, rope: parseFlags(flags, fail), heads: numHeads };
+      return { window: chunk, chunk, ...parseFlags(flags, fail), heads: numHeads };
     }
     default: {
       if (kind === MLA) return fail(`"${MLA}" is attention of all heads of a layer: no other part stands beside it`);
@@ -295,15 +307,61 @@ function parseChunk(text: string | undefined, fail: Fail): number {
   return fail(`chunk needs the tokens of a chunk, a whole number >= 1${given}, as in chunk:128`);
 }
 
-function parseFlags(flags: readonly string[], fail: Fail): HeadGroup['rope'] {
+type Flags = Pick<PatternPart, 'rope' | 'ropeShare' | 'ropeTheta' | 'temperature'>;
+
+function parseFlags(flags: readonly string[], fail: Fail): Flags {
+  const found = new Map<string, string | undefined>();
   for (const flag of flags) {
-    if (FLAGS.some((f) => f === flag)) continue;
-    const near = nearest(flag, FLAGS);
-    const hint = near === undefined ? '' : `; did you mean "${near}"?`;
-    return fail(`unknown flag ":${flag}"${hint} (flags are :rope, the default, :nope and :local)`);
+    const [name = '', , ...more] = flag.split('=');
+    const known = FLAGS.find((f) => f === name);
+    if (known === undefined || more.length > 0) {
+      const near = nearest(name, FLAGS);
+      const hint = near === undefined ? '' : `; did you mean "${near}"?`;
+      return fail(
+        `unknown flag ":${flag}"${hint} (flags are :rope, the default, :nope and :local, :rope=SHARE, :theta=BASE and :temp=log or learned)`,
+      );
+    }
+    const kind = known === 'theta' || known === 'temp' ? known : 'positions';
+    if (found.has(kind)) {
+      const names =
+        kind === 'positions' ? 'position flag; write one of :rope, :nope and :local' : `:${kind}; write it once`;
+      return fail(`has more than one ${names}`);
+    }
+    found.set(kind, flag);
   }
-  if (flags.length > 1) return fail('has more than one position flag; write one of :rope, :nope and :local');
-  return flags[0] === 'local' ? 'local' : flags[0] !== 'nope';
+  const [positions = 'rope', share] = found.get('positions')?.split('=') ?? [];
+  const rope = positions === 'local' ? 'local' : positions !== 'nope';
+  const theta = numberOf(found.get('theta'));
+  const temperature = temperatureOf(found.get('temp'), fail);
+  if (share !== undefined && (rope === false || !(Number(share) > 0 && Number(share) < 1)))
+    return fail(
+      `":${positions}=${share}" must give the share of channels that turn, between 0 and 1, as in full:rope=0.25`,
+    );
+  if (theta !== undefined && !(theta >= 1 && theta < 1e30))
+    return fail(
+      `":${found.get('theta') ?? ''}" must give the base of rotary wavelengths, at least 1, as in full:theta=500000`,
+    );
+  if (theta !== undefined && rope === false) return fail('has no positions (:nope), whose base :theta could be');
+  return {
+    rope,
+    ...(share === undefined ? {} : { ropeShare: Number(share) }),
+    ...(theta === undefined ? {} : { ropeTheta: theta }),
+    ...(temperature === undefined ? {} : { temperature }),
+  };
+}
+
+/** The number behind `=` of a flag, NaN if there is none; undefined without the flag. */
+function numberOf(flag: string | undefined): number | undefined {
+  const text = flag?.split('=')[1];
+  return flag === undefined ? undefined : Number(text === undefined || text === '' ? NaN : text);
+}
+
+function temperatureOf(flag: string | undefined, fail: Fail): Flags['temperature'] {
+  if (flag === undefined) return undefined;
+  const found = TEMPERATURES.find((name) => flag === `temp=${name}`);
+  return (
+    found ?? fail(`":${flag}" must be :temp=log, of a fixed factor, or :temp=learned, of one that each head learns`)
+  );
 }
 
 function wholeNumber(text: string): number | null {
@@ -394,7 +452,13 @@ export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fa
   };
 }
 
-const printFlag = ({ rope }: HeadGroup): string => (rope === 'local' ? ':local' : rope ? '' : ':nope');
+function printFlag({ rope, ropeShare, ropeTheta, temperature }: HeadGroup): string {
+  const name = rope === 'local' ? ':local' : rope ? ':rope' : ':nope';
+  const share = ropeShare === undefined ? '' : `=${ropeShare}`;
+  const positions = name === ':rope' && share === '' ? '' : name + share;
+  const theta = ropeTheta === undefined ? '' : `:theta=${ropeTheta}`;
+  return positions + theta + (temperature === undefined ? '' : `:temp=${temperature}`);
+}
 
 const printWindows = ({ windows }: HeadGroup): string | null =>
   windows === undefined ? null : windows.map((window) => window ?? 'full').join('~');

@@ -38,6 +38,15 @@ export interface HeadGroup {
   readonly heads: number;
   /** Rotary positions; `local` takes those of `localRope`; false leaves queries and keys unrotated (NoPE). */
   readonly rope: boolean | 'local';
+  /** The share of each head's channels that turn; undefined for the `ropeDim` of those positions. */
+  readonly ropeShare?: number | undefined;
+  /** The base of the rotary wavelengths; undefined for that of those positions. */
+  readonly ropeTheta?: number | undefined;
+  /**
+   * Scores times `s ln n`, n being the keys that the query sees: with a fixed s (`log`), or one that each head learns.
+   * Undefined for neither.
+   */
+  readonly temperature?: 'log' | 'learned' | undefined;
 }
 
 /** Causal softmax attention; more than one group mixes windows head by head. */

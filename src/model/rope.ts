@@ -37,15 +37,18 @@ export interface RopeFields {
   readonly mla?: Pick<MlaConfig, 'nopeDim' | 'ropeDim'> | undefined;
 }
 
+/** What a head group says of its positions. */
+type Positions = Pick<HeadGroup, 'rope' | 'ropeShare' | 'ropeTheta'>;
+
 /**
  * The rotary positions of a head group on sequences of `seqLen` tokens, of which only `dynamic` and `longrope` scaling
  * take notice.
  */
-export function groupRotary(config: RopeFields, group: Pick<HeadGroup, 'rope'>, seqLen: number): GroupRotary {
+export function groupRotary(config: RopeFields, group: Positions, seqLen: number): GroupRotary {
   const { headDim, attentionScale } = config;
   const plain = attentionScale ?? 1 / Math.sqrt(headDim);
   if (group.rope === false) return { frequencies: null, scoreScale: plain, queryFactors: null };
-  const { theta, scaling, ropeDim } = ropeOf(config, group.rope);
+  const { theta, scaling, ropeDim } = ropeOf(config, group);
   const turning = scaledFrequencies(ropeDim, theta, scaling, seqLen);
   const still = Array.from({ length: (headDim - ropeDim) / 2 }, () => 0);
   const frequencies = [...turning, ...still];
@@ -72,12 +75,12 @@ export function latentFields<F extends RopeFields>(config: F, ropeDim: number): 
 export function latentRotary(
   config: RopeFields,
   { nopeDim, ropeDim }: Pick<MlaConfig, 'nopeDim' | 'ropeDim'>,
-  group: Pick<HeadGroup, 'rope'>,
+  group: Positions,
   seqLen: number,
 ): LatentRotary {
   const { frequencies } = groupRotary(latentFields(config, ropeDim), group, seqLen);
   const scoreScale = config.attentionScale ?? 1 / Math.sqrt(nopeDim + ropeDim);
-  const queryFactor = group.rope === false ? 1 : attentionFactor(ropeOf(config, group.rope).scaling) ** 2;
+  const queryFactor = group.rope === false ? 1 : attentionFactor(ropeOf(config, group).scaling) ** 2;
   return { frequencies, scoreScale, queryFactor };
 }
 
@@ -86,8 +89,8 @@ export function latentRotary(
  * kept.
  */
 export function checkCached(config: RopeFields, plan: LayerPlan, maxLength: number): void {
-  for (const { rope } of headGroups(plan)) {
-    const scaling = rope === false ? null : ropeOf(config, rope).scaling;
+  for (const group of headGroups(plan)) {
+    const scaling = group.rope === false ? null : ropeOf(config, group).scaling;
     if (!byLength(scaling) || maxLength <= scaling.originalLength) continue;
     const when = scaling.type === 'dynamic' ? 'with every token' : 'once';
     throw new ConfigError(
@@ -126,6 +129,7 @@ export function checkRope(config: RopeFields, layers: readonly LayerPlan[], wher
 
 /** The same for layers whose heads are of one width; `all` if it is the model's, which its fields must fit anyway. */
 function checkWidth(config: RopeFields, layers: readonly LayerPlan[], all: boolean, where: string): void {
+  // Every kind of positions that some layer has is checked once, those that no layer has never.
   const { headDim } = config;
   const fail = (what: string, details: object): never => {
     throw new ConfigError(`${where}: ${what}`, { details: { ...details } });
@@ -140,20 +144,27 @@ function checkWidth(config: RopeFields, layers: readonly LayerPlan[], all: boole
     if (dim % 2 === 0 && dim <= headDim) return;
     fail(`${name} ${dim} must be even and at most headDim ${headDim}`, { headDim, [name]: dim });
   };
-  const kinds = new Set(layers.flatMap((plan) => headGroups(plan).map((g) => g.rope)));
+  const groups = layers.flatMap(headGroups).filter(({ rope }) => rope !== false);
+  const has = (kind: HeadGroup['rope']) => groups.some(({ rope }) => rope === kind);
   const own = config.localRope?.ropeDim;
-  if (all || kinds.has(true) || own === undefined) fitting(config.ropeDim, 'ropeDim');
-  if (own !== undefined && (all || kinds.has('local'))) fitting(own, 'localRope.ropeDim');
-  if (kinds.has('local') && config.localRope === null) fail(':local layers need localRope', {});
-  for (const kind of kinds) {
-    if (kind === false) continue;
-    const { scaling, ropeDim } = ropeOf(config, kind);
+  if (all || has(true) || own === undefined) fitting(config.ropeDim, 'ropeDim');
+  if (own !== undefined && (all || has('local'))) fitting(own, 'localRope.ropeDim');
+  if (has('local') && config.localRope === null) fail(':local layers need localRope', {});
+  const kinds = new Map(groups.map((group) => [JSON.stringify([group.rope, group.ropeShare, group.ropeTheta]), group]));
+  for (const group of kinds.values()) {
+    const { theta, scaling, ropeDim } = ropeOf(config, group);
+    if (group.ropeShare !== undefined && (!Number.isInteger(ropeDim) || ropeDim % 2 !== 0)) {
+      fail(
+        `rope=${group.ropeShare} would turn ${ropeDim} of the ${headDim} channels of a head, and pairs of them turn; choose a share ` +
+          'that makes an even number of them',
+        { headDim, ropeShare: group.ropeShare },
+      );
+    }
     if (scaling?.type === 'dynamic' && ropeDim <= 2) fail(`dynamic ropeScaling needs a ropeDim above 2`, { ropeDim });
     if (scaling?.type === 'llama3' && scaling.highFrequencyFactor <= scaling.lowFrequencyFactor) {
       fail('highFrequencyFactor of llama3 ropeScaling must be above lowFrequencyFactor', { scaling });
     }
-    if (scaling?.type === 'yarn' && ropeOf(config, kind).theta === 1)
-      fail('yarn ropeScaling needs a ropeTheta above 1', {});
+    if (scaling?.type === 'yarn' && theta === 1) fail('yarn ropeScaling needs a ropeTheta above 1', {});
     if (scaling?.type === 'longrope') {
       const wrong = (['short', 'long'] as const).find((name) => scaling[name].length !== ropeDim / 2);
       if (wrong !== undefined)
@@ -162,7 +173,7 @@ function checkWidth(config: RopeFields, layers: readonly LayerPlan[], all: boole
         });
       if (scaling.originalLength === 1) fail('longrope ropeScaling needs an originalLength above 1', {});
     }
-    checkRotation(groupRotary(config, { rope: kind }, 1), fail);
+    checkRotation(groupRotary(config, group, 1), fail);
   }
 }
 
@@ -181,14 +192,18 @@ function checkRotation({ frequencies, scoreScale }: GroupRotary, fail: (what: st
   }
 }
 
-/** Base, scaling and turning channels of a kind of positions. */
+/** Base, scaling and turning channels of the rotary positions of a head group: its own, else those of its kind. */
 function ropeOf(
-  config: RopeFields,
-  kind: true | 'local',
+  { ropeTheta, ropeScaling, localRope, ropeDim, headDim }: RopeFields,
+  group: Positions,
 ): { theta: number; scaling: RopeScaling | null; ropeDim: number } {
-  const { ropeTheta: theta, ropeScaling: scaling, localRope, ropeDim } = config;
-  if (kind !== 'local' || localRope === null) return { theta, scaling, ropeDim };
-  return { ...localRope, ropeDim: localRope.ropeDim ?? ropeDim };
+  const local = group.rope === 'local' ? localRope : null;
+  const { theta, scaling } = local ?? { theta: ropeTheta, scaling: ropeScaling };
+  return {
+    theta: group.ropeTheta ?? theta,
+    scaling,
+    ropeDim: group.ropeShare === undefined ? (local?.ropeDim ?? ropeDim) : group.ropeShare * headDim,
+  };
 }
 
 /** Whether positions depend on how many tokens a sequence has. */
@@ -198,9 +213,9 @@ const byLength = (scaling: RopeScaling | null): scaling is Extract<RopeScaling, 
 /**
  * Throws `ConfigError` where rows of `tokens` tokens hold several documents and positions depend on the length of each.
  */
-export function checkPacked(config: RopeFields, groups: readonly Pick<HeadGroup, 'rope'>[], tokens: number): void {
-  for (const { rope } of groups) {
-    const scaling = rope === false ? null : ropeOf(config, rope).scaling;
+export function checkPacked(config: RopeFields, groups: readonly Positions[], tokens: number): void {
+  for (const group of groups) {
+    const scaling = group.rope === false ? null : ropeOf(config, group).scaling;
     if (!byLength(scaling) || tokens <= scaling.originalLength) continue;
     throw new ConfigError(
       `rotary positions scaled as ${scaling.type} depend on the length of a document beyond ${scaling.originalLength} tokens, and ` +

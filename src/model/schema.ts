@@ -11,6 +11,9 @@ import { sharedSchema } from './shared-config.js';
 
 /** Descriptions come last in a chain: zod drops them under `optional` and `default`. */
 
+/** The base of rotary wavelengths: one below 1 would make them shorter from channel to channel. */
+export const rotaryBase = () => realNumber().min(1);
+
 const headGroupSchema = z.strictObject({
   window: sizeUpTo('tokens').nullable().describe('visible keys, the query included; null for full attention'),
   windows: z
@@ -27,6 +30,18 @@ const headGroupSchema = z.strictObject({
     .union([z.boolean(), z.literal('local')])
     .default(true)
     .describe('rotary positions; local for those of localRope'),
+  ropeShare: realNumber()
+    .positive()
+    .lt(1)
+    .optional()
+    .describe('share of the channels of each head that turn (default: by ropeDim)'),
+  ropeTheta: rotaryBase().optional().describe('base of the rotary wavelengths (default: that of the model)'),
+  temperature: z
+    .enum(['log', 'learned'])
+    .optional()
+    .describe(
+      'scores times s ln n, n being the keys that the query sees: s fixed (log) or learned for each head (learned)',
+    ),
 });
 
 /** A layer written out, as resolved configurations hold it. */
@@ -103,9 +118,6 @@ const blockSchema = z.strictObject({
 });
 
 const positive = () => realNumber().positive();
-
-/** The base of rotary wavelengths: one below 1 would make them shorter from channel to channel. */
-export const rotaryBase = () => realNumber().min(1);
 
 /** A factor for each pair of channels. */
 const factorList = () => z.array(positive()).min(1).max(LIMITS.width.most);

@@ -111,6 +111,13 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     },
   ],
   [
+    'temperatures, fixed and learned, part of each head turning by bases of their own',
+    {
+      layers: 'swa:4:rope=0.5:temp=learned@1/swa:5:nope@1/full:theta=90:temp=log@2 mla:nope:temp=learned',
+      ...{ headDim: 8, mla: { ropeDim: 4 } },
+    },
+  ],
+  [
     'RG-LRU and windows',
     {
       ...{ layers: 'rglru swa:4', attentionBias: 'output', mlpBias: true, activation: 'gelu_tanh', normOffset: 1 },

@@ -52,6 +52,14 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
   ['a chunk one above the length', { layers: 'chunk:10' }],
   ['chunks of one token and chunks head by head', { layers: 'chunk:1 chunk:3@1/swa:3@1/full:nope', numKvHeads: 4 }],
   [
+    'temperatures, fixed and learned, part of each head turning by bases of their own',
+    {
+      layers: 'swa:4:rope=0.5:temp=learned@1/swa:5:nope@1/full:theta=90:temp=log@2 chunk:3:nope:temp=learned',
+      headDim: 8,
+    },
+  ],
+  ['latent attention with temperatures', { layers: 'mla:4:nope:temp=learned mla:temp=log', mla: { ropeDim: 4 } }],
+  [
     'chunks, queries and keys normed with their positions, queries without positions that grow',
     {
       layers: 'chunk:3 chunk:4:nope/full',

@@ -209,7 +209,7 @@ function latentHead(
   config: ModelConfig,
   inputs: readonly number[][],
   head: number,
-  rope: HeadGroup['rope'],
+  { rope, ropeShare = 1, ropeTheta }: HeadGroup,
   named: { numbers: (name: string) => Float64Array; matrix: (name: string) => Matrix },
 ): PlainHead {
   const { queryRank, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V, normEps } = config.mla!;
@@ -222,7 +222,8 @@ function latentHead(
       ? config.localRope
       : { theta: config.ropeTheta, scaling: config.ropeScaling };
   const stretch = scaling?.type === 'linear' ? scaling.factor : 1;
-  const turn = (x: readonly number[], t: number) => (rope === false ? x : turned(x, t, theta, R, stretch));
+  const turn = (x: readonly number[], t: number) =>
+    rope === false ? x : turned(x, t, ropeTheta ?? theta, ropeShare * R, stretch);
   const own = head * (N + R);
   const q = inputs.map((x, t) => {
     const from = queryRank === null ? x : normed(down(x, 'q'), numbers('qnorm.weight'), normEps);
@@ -419,7 +420,7 @@ function plainAttention(
     index: number,
     norm: string | null,
     t: number,
-    rope: HeadGroup['rope'],
+    { rope, ropeShare, ropeTheta: ownTheta }: Pick<HeadGroup, 'rope' | 'ropeShare' | 'ropeTheta'>,
   ) => {
     const width = norm === 'qnorm' ? H * D : G * D;
     const given =
@@ -441,13 +442,14 @@ function plainAttention(
     return turned(
       head,
       t,
-      theta,
-      ('ropeDim' in own ? own.ropeDim : undefined) ?? ropeDim,
+      ownTheta ?? theta,
+      ropeShare === undefined ? (('ropeDim' in own ? own.ropeDim : undefined) ?? ropeDim) : ropeShare * D,
       scaling?.type === 'linear' ? scaling.factor : 1,
     );
   };
   const probabilities: number[][][] = [];
   const mixed: number[][] = inputs.map(() => []);
+  let learned = 0; // heads so far that learn their temperature
   for (let h = 0; h < H; h++) {
     const group = groupOfHead[h];
     if (group === undefined) throw new Error(`head ${h} has no group`);
@@ -461,12 +463,12 @@ function plainAttention(
         : 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
     const named = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
     const head: PlainHead = latent
-      ? latentHead(config, inputs, h, group.rope, named)
+      ? latentHead(config, inputs, h, group, named)
       : {
-          q: inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group.rope)),
+          q: inputs.map((x, t) => headOf(x, 0, h, 'qnorm', t, group)),
           ...(own?.keysOf === undefined
             ? {
-                k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group.rope)),
+                k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group)),
                 v: inputs.map((x, t) => compressed?.[t]?.v[g] ?? valueOf(x, g)),
               }
             : kept.get(`${own.keysOf}.${g}`)!),
@@ -478,10 +480,14 @@ function plainAttention(
     const { attentionSoftcap } = config;
     const cap = (s: number) => (attentionSoftcap === null ? s : attentionSoftcap * Math.tanh(s / attentionSoftcap));
     const sink = (own?.sinks ?? config.sinks) ? Math.exp(numbers(`${at}.sinks`)[h] ?? NaN) : 0;
+    const s = group.temperature === 'learned' ? (numbers(`${at}.temperature`)[learned++] ?? NaN) : 0.168;
+    const sharpened = (n: number) => (group.temperature === undefined ? 1 : s * Math.log(n));
     const rows = inputs.map((_, t) => {
       const own = group.chunk === undefined ? 0 : Math.floor(t / group.chunk) * group.chunk;
       const first = group.window === null ? own : Math.max(own, t - group.window + 1);
-      const weights = k.map((key, j) => (j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * scale))));
+      const weights = k.map((key, j) =>
+        j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * scale * sharpened(t - first + 1))),
+      );
       const total = weights.reduce((a, b) => a + b, 0) + sink;
       return weights.map((w) => w / total);
     });
