@@ -235,4 +235,16 @@ echo "$LONGSIGHT_NODE of $LONGSIGHT_NODES at $LONGSIGHT_COORDINATOR on $(hostnam
     );
     expect(slurm - local).toBeLessThan(2000);
   });
+
+  it('are told from accounts how they ended, once squeue has forgotten their jobs', async ({ skip }) => {
+    if (!cluster.keepsAccounts) skip('no accounts: apt-get install slurmdbd mariadb-server');
+    const cwd = folderWith({ 's.yaml': study(8, '[1]', "{ command: ['false'] }") });
+    const submit = ['study', 's.yaml', '--out', 'u', '--executor', 'slurm', '--only', 'full'];
+    expect((await cluster.longsight(cwd, ...submit, '--follow')).code).toBe(1);
+    cluster.forget();
+    await until(() => !cluster.tasks().some(({ state }) => state === 'FAILED'), 'squeue has forgotten', 1000);
+    const { err } = await cluster.longsight(cwd, ...submit);
+    expect(err).toMatch(/full_seed-1: submitted again after job \d+_0 FAILED on node-[ab], \d+:0/);
+    await cluster.longsight(cwd, ...submit, '--cancel');
+  });
 });

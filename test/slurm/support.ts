@@ -60,6 +60,16 @@ export class Cluster {
     this.#dark.delete(node);
   }
 
+  /** Whether it keeps accounts (`slurmdbd`). */
+  get keepsAccounts(): boolean {
+    return existsSync(join(this.folder, 'slurmdbd.conf'));
+  }
+
+  /** Has `squeue` forget jobs soon after their end. */
+  forget(): void {
+    this.#script('forget');
+  }
+
   /** Starts the nodes that a test has left without power. */
   allOn(): void {
     for (const node of this.#dark) this.powerOn(node);

@@ -81,7 +81,8 @@ const SINCE = '--starttime=now-60days';
 /** How tasks ended that `squeue` no longer knows; none where the cluster keeps no accounts. */
 export async function accountedTasks(names: readonly string[]): Promise<ArrayTask[]> {
   if (names.length === 0) return [];
-  const args = ['--noheader', '--parsable2', '--allocations', '--array', `--name=${names.join(',')}`, SINCE];
+  // Without --array, which Slurm 22.05 refuses: it only tells apart tasks that have not begun.
+  const args = ['--noheader', '--parsable2', '--allocations', `--name=${names.join(',')}`, SINCE];
   try {
     return parseTasks(await call('sacct', [...args, '--format=JobID,JobName,State,ExitCode,NodeList']));
   } catch (error) {

@@ -90,6 +90,13 @@ export const slurmOptions = z.strictObject({
     .max(65_535)
     .default(120)
     .describe('seconds before the time limit at which a run saves its state and is queued again'),
+  retries: z
+    .int()
+    .min(0)
+    .default(2)
+    .describe(
+      'times that a run is queued again whose process was killed (out of memory, a crash, a node of several lost)',
+    ),
   options: z
     .array(freeOption)
     .default([])
@@ -165,7 +172,7 @@ export LONGSIGHT_COORDINATOR LONGSIGHT_NODES="$SLURM_NNODES" LONGSIGHT_COORDINAT
 /** The script of a job array, for bash: each task trains the run that its index names. */
 export function arrayScript(
   { dir, folder }: Pick<ArrayJob, 'dir' | 'folder'>,
-  { nodes, setup, command }: SlurmOptions,
+  { nodes, setup, command, retries }: SlurmOptions,
   here: { readonly command: readonly string[]; readonly runOptions: readonly string[] },
 ): string {
   const words = [...(command ?? here.command), 'study', 'run'].map(shellWord).join(' ');
@@ -205,6 +212,16 @@ done
 
 # A signal that comes before srun listens ends it; then nothing is lost either.
 if [ -n "$leave" ] && [ "$code" -gt 128 ]; then code=75; fi
+
+# Killed by something else: tried again, but not for ever.
+if [ "$code" -gt 128 ]; then
+  killed="$submission/$SLURM_ARRAY_TASK_ID.killed"
+  touch "$killed"
+  if [ "$(wc -l <"$killed")" -lt ${retries} ]; then
+    echo "code $code on $SLURM_JOB_NODELIST" >>"$killed"
+    code=75
+  fi
+fi
 
 # 75: its state is saved, or it waits for something. A job that Slurm ends itself (canceled, requeued) is no longer RUNNING.
 if [ "$code" -eq 75 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then

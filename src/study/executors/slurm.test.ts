@@ -84,6 +84,16 @@ describe('tasks of job arrays', () => {
     ]);
     expect(parseTasks(text).map(isLive)).toEqual([true, true, false]);
   });
+
+  it('are read from what sacct of Slurm 22.05.8 printed, with accounts in slurmdbd', () => {
+    const text =
+      '1_0|longsight-x-1|COMPLETED|0:0|node-a\n1_1|longsight-x-1|FAILED|1:0|node-a\n2_0|longsight-x-2|REQUEUED|0:0|node-a\n';
+    expect(parseTasks(text).map(({ job, index, state, reason, nodes }) => [job, index, state, reason, nodes])).toEqual([
+      ['1', 0, 'COMPLETED', '', 'node-a'],
+      ['1', 1, 'FAILED', '1:0', 'node-a'],
+      ['2', 0, 'REQUEUED', '', 'node-a'],
+    ]);
+  });
 });
 
 it('a job gets no variables of a job that submits it', () => {
@@ -92,7 +102,12 @@ it('a job gets no variables of a job that submits it', () => {
 });
 
 /** Runs the script of a task with stand-ins for srun, squeue and scontrol. */
-function task(srun: string, state: string, index = 1): { code: number | null; log: string; requeued: string } {
+function task(
+  srun: string,
+  state: string,
+  index = 1,
+  options: { readonly retries?: number } = {},
+): { code: number | null; log: string; requeued: string } {
   const folder = folderWith({
     'u/slurm/1/runs.txt': "a\nb'c\n",
     'bin/srun': `#!/bin/bash\n${srun}\n`,
@@ -103,7 +118,7 @@ function task(srun: string, state: string, index = 1): { code: number | null; lo
   for (const name of ['srun', 'squeue', 'scontrol']) chmodSync(join(folder, 'bin', name), 0o755);
   const script = arrayScript(
     { dir: join(folder, 'u'), folder: join(folder, 'u/slurm/1') },
-    slurmOptions.parse({}),
+    slurmOptions.parse(options),
     here,
   );
   const env = { PATH: `${join(folder, 'bin')}:${process.env['PATH'] ?? ''}`, REQUEUED: join(folder, 'requeued') };
@@ -126,6 +141,12 @@ describe('the script of a task', () => {
     expect(task('exit 75', 'RUNNING')).toMatchObject({ code: 75, requeued: 'requeue 33\n' });
     expect(task('exit 75', 'COMPLETING')).toMatchObject({ code: 75, requeued: '' });
     expect(task('exit 1', 'RUNNING')).toMatchObject({ code: 1, requeued: '' });
+  });
+
+  it('is queued again where its process was killed, so many times as the study file says', () => {
+    expect(task('kill -9 $$', 'RUNNING')).toMatchObject({ code: 75, requeued: 'requeue 33\n' });
+    expect(task('kill -9 $$', 'COMPLETING')).toMatchObject({ requeued: '' });
+    expect(task('kill -9 $$', 'RUNNING', 0, { retries: 0 })).toMatchObject({ code: 137, requeued: '' });
   });
 
   it('passes the signal before the time limit on, and waits for the state to be saved', () => {

@@ -65,6 +65,7 @@ async function train(job: ExecutorJob, options: SlurmOptions): Promise<Started> 
   const tasks = await tasksOf(unfinished(before, units));
   const wanted = new Set(job.wanted);
   const missing = units.filter(({ id, state }) => wanted.has(id) && state !== 'done' && !isLiveOf(tasks, id));
+  if (missing.length > 0) await tellEnds(job, before, missing);
   const made = missing.length === 0 ? [] : await submitAll(job, missing, options);
   const all = [...before, ...made];
   const now = await tasksOf(unfinished(all, units));
@@ -74,6 +75,29 @@ async function train(job: ExecutorJob, options: SlurmOptions): Promise<Started> 
     ...told(job, chosen, now, made),
     follow: () => follow(job, all, units),
   };
+}
+
+/** Runs whose last job is told one by one. */
+const MOST_TOLD = 10;
+
+/** Says how the last jobs of runs ended that are submitted again. */
+async function tellEnds(
+  job: ExecutorJob,
+  before: readonly Submission[],
+  missing: readonly ExecutorUnit[],
+): Promise<void> {
+  const ids = new Set(missing.map(({ id }) => id));
+  const tasks = await tasksOf(
+    before.filter(({ runs }) => runs.some((run) => ids.has(run))),
+    true,
+  );
+  const ended = missing.flatMap(({ id }) => {
+    const task = tasks.get(id);
+    return task === undefined ? [] : [{ id, task }];
+  });
+  for (const { id, task } of ended) job.event({ event: 'ended', run: id, job: task });
+  for (const { id, task } of ended.slice(0, MOST_TOLD)) job.note(`${id}: submitted again after ${slurmWords(task)}`);
+  if (ended.length > MOST_TOLD) job.note(`and ${ended.length - MOST_TOLD} more`);
 }
 
 /** Submits runs; those that go on from others after those. */
