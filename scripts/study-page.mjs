@@ -46,7 +46,7 @@ const studies = folders.map((folder) => ({ folder, analyzed: analyzeStudyFolder(
 const pages = studies.map(({ folder, analyzed }) => {
   const { name } = analyzed.analysis;
   const repeat = values.repeat.length > 0 ? values.repeat : [`longsight report ${basename(folder)}`];
-  const html = reportHtml(analyzed, { repeat });
+  const html = reportHtml(analyzed, { repeat, files: { csv: `${name}.csv` } });
   const temporary = join(out, `.${name}.tmp`);
   const files = writeReport(temporary, analyzed, { repeat });
   put(`${name}.html`, html);

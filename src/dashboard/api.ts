@@ -193,7 +193,7 @@ interface PairedCells {
 }
 
 /** One measure of a pair of designs, compared seed by seed. */
-export interface ComparedMeasure {
+interface ComparedMeasure {
   readonly measure: string;
   /** What the rule says of it: a difference, none, too few seeds. */
   readonly verdict: string;

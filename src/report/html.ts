@@ -1,5 +1,6 @@
 /** Small pieces of HTML, and the page around them. */
-import { SCRIPT, STYLE } from './report-style.js';
+import { SCRIPT } from './report-script.js';
+import { STYLE } from './report-style.js';
 
 /** A text as HTML text or attribute. */
 export function escapeHtml(text: string): string {
@@ -14,7 +15,7 @@ export function figure(
   size: 'panels' | 'wide' | 'half' | 'hero' = 'panels',
 ): string {
   return (
-    `<figure class="${size}"><h3>${escapeHtml(title)}</h3><div class="plots">${content}</div>` +
+    `<figure class="${size}" data-name="${slug(title)}"><h3>${escapeHtml(title)}</h3><div class="plots">${content}</div>` +
     `<figcaption>${escapeHtml(caption)}</figcaption></figure>`
   );
 }
@@ -48,25 +49,55 @@ export function table(
   return `<div class="scroll"><table><thead>${row('th', head)}</thead><tbody>${body}</tbody></table></div>`;
 }
 
+/** A text as part of an address or file name. */
+function slug(text: string): string {
+  return text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+}
+
+/** A heading of a page's contents. */
+export function heading(text: string): string {
+  return `<h2 id="${slug(text)}">${escapeHtml(text)}</h2>`;
+}
+
+/** The links to the headings of a page, each once. */
+function contents(body: string): string {
+  const found = new Map(
+    [...body.matchAll(/<h2 id="([^"]*)">(.*?)<\/h2>/g)].map(([, id = '', text = '']) => [id, text]),
+  );
+  const links = [...found].map(([id, text]) => `<a href="#${id}">${text}</a>`);
+  return links.length < 2 ? '' : `<nav aria-label="Contents">${links.join('')}</nav>`;
+}
+
 /** What a page of the report consists of. */
 export interface PageParts {
   readonly title: string;
+  /** The question. */
   readonly lead: string | null;
+  /** What was found, in words; empty for nothing. */
+  readonly headline: string;
   /** One sentence: what is on the page. */
   readonly overview: string;
+  /** Files beside the page: what they are, and their relative addresses. */
+  readonly links: readonly (readonly [text: string, address: string])[];
   /** HTML. */
   readonly body: string;
 }
 
 /** A page that needs nothing beside itself: no network, no other file. */
-export function pageHtml({ title, lead, overview, body }: PageParts): string {
+export function pageHtml({ title, lead, headline, overview, links, body }: PageParts): string {
   const question = lead === null ? '' : `<p class="lead">${escapeHtml(lead)}</p>`;
+  const found = headline === '' ? '' : `<p class="headline">${escapeHtml(headline)}</p>`;
+  const files = links.map(([text, address]) => `<a href="${escapeHtml(address)}">${escapeHtml(text)}</a>`);
+  const data = files.length === 0 ? '' : `<p class="data">Data: ${files.join(', ')}</p>`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(title)}</title><link rel="icon" href="data:,"><style>${STYLE}</style></head>
-<body><header><div><h1>${escapeHtml(title)}</h1>${question}<p>${escapeHtml(overview)}</p></div>
+<body><header><div><h1>${escapeHtml(title)}</h1>${question}${found}<p>${escapeHtml(overview)}</p>${data}</div>
 <button id="theme" type="button">Theme</button></header>
-<main>${body}</main>
+<main>${contents(body)}${body}</main>
 <script>${SCRIPT}</script></body></html>
 `;
 }

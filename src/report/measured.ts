@@ -6,9 +6,11 @@ import {
   type Column,
   type DistanceBin,
   type FigureSpec,
+  type ForReaders,
   type MeasuredRun,
   type MeasureName,
   type Outcome,
+  type StoredIn,
   type SummaryView,
 } from '../lab/index.js';
 import { measuredRun, type RunRecord, type RunSummary } from '../study/index.js';
@@ -19,6 +21,10 @@ interface ShownMeasure {
   cells(runs: readonly RunSummary[], view: SummaryView): readonly Column<RunSummary, string>[];
   readonly figures: readonly FigureSpec<unknown, RunSummary>[];
   readonly outcome: Outcome<RunSummary> | null;
+  readonly stored: StoredIn;
+  readonly titles: Readonly<Record<string, string>>;
+  readonly forReaders: ForReaders;
+  readonly metrics: (result: unknown) => Readonly<Record<string, number | null | undefined>>;
 }
 
 const shown = (name: MeasureName): ShownMeasure => MEASURES[name] as unknown as ShownMeasure;
@@ -58,4 +64,24 @@ export function outcomeOf(runs: readonly RunSummary[]): Outcome<RunSummary> | nu
   const order: readonly MeasureName[] = ['recall', 'ar', 'needle'];
   const outcomes = order.flatMap((name) => shown(name).outcome ?? []);
   return outcomes.find(({ of }) => runs.some((run) => of(run) !== null)) ?? null;
+}
+
+/** What the measures that any run has taken say to readers, in the order of the table. */
+export function forReaders(records: readonly RunRecord[]): ForReaders[] {
+  return MEASURE_NAMES.flatMap((name) => {
+    const { stored, titles, metrics, forReaders: own } = shown(name);
+    const isTaken = records.some((record) => {
+      const { results } = measuredRun(record, name);
+      if (stored !== 'record') return results.length > 0;
+      const inFiles = results.some((result) => Object.values(metrics(result)).some((value) => value != null));
+      return inFiles || Object.keys(titles).some((title) => hasMetric(record, title));
+    });
+    return isTaken ? [own] : [];
+  });
+}
+
+function hasMetric({ metrics }: RunRecord, title: string): boolean {
+  if (metrics.has(title)) return true;
+  const [start = title, rest] = title.split('FROM-TO');
+  return rest !== undefined && [...metrics.keys()].some((name) => name.startsWith(start));
 }

@@ -59,7 +59,7 @@ export function groupFigures(
 }
 
 /** What figures need to know of a group. */
-export function figureView(group: Group, compare: CompareOptions): FigureView {
+function figureView(group: Group, compare: CompareOptions): FigureView {
   return { ...viewOf(group, compare), beyond: group.beyond, chance: group.chance };
 }
 
@@ -71,11 +71,7 @@ interface Main {
 }
 
 /** The first plot that its measure calls the main one, of those that have data. */
-export function mainPlot(
-  figures: readonly MeasureFigure[],
-  designs: readonly DrawnDesign[],
-  view: FigureView,
-): Main | null {
+function mainPlot(figures: readonly MeasureFigure[], designs: readonly DrawnDesign[], view: FigureView): Main | null {
   const records = designs.flatMap((design) => design.runs.map(({ record }) => record));
   for (const figure of figures) {
     const { spec, runOf } = figure;

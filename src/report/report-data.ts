@@ -18,6 +18,7 @@ import {
   verdictsOf,
 } from '../study/index.js';
 import type { Plain } from '../lab/index.js';
+import type { LayerPlan } from '../model/index.js';
 import {
   arThresholds,
   type DistanceBin,
@@ -78,6 +79,15 @@ export interface Analysis {
 export interface Analyzed {
   readonly analysis: Analysis;
   readonly records: ReadonlyMap<string, RunRecord>;
+  /** The layers of designs, by label. */
+  readonly models: ReadonlyMap<string, DesignModel>;
+}
+
+/** What a picture of a design needs. */
+export interface DesignModel {
+  readonly layers: readonly LayerPlan[];
+  /** Tokens of a training sequence. */
+  readonly seqLen: number;
 }
 
 /** Every run of a group of which something is known, finished ones first. */
@@ -137,6 +147,12 @@ export function analyzeStudy(
       environment,
     },
     records,
+    models: new Map(
+      plan.runs.map(({ architecture, config: { model, train } }) => [
+        architecture,
+        { layers: model.layers, seqLen: train.seqLen },
+      ]),
+    ),
   };
 }
 
@@ -175,6 +191,7 @@ export function analyzeRun(record: RunRecord): Analyzed {
       environment: environmentOf([record]),
     },
     records: new Map([[record.name, record]]),
+    models: new Map([[record.name, { layers: record.model.layers, seqLen: record.train.seqLen }]]),
   };
 }
 

@@ -1,4 +1,4 @@
-/** The report's style sheet and its one small script (theme switch, showing and hiding designs). */
+/** The report's style sheet. */
 
 /** Colors that the style sheet defines for light and dark; designs past the last share them. */
 export const NUM_COLORS = 8;
@@ -42,7 +42,48 @@ p { margin: 0 0 10px; max-width: 75ch; }
 button { font: inherit; color: inherit; background: none; border: 1px solid var(--line); border-radius: 8px; padding: 4px 10px; cursor: pointer; }
 button:hover, button:focus-visible { border-color: var(--accent); }
 #theme { font-size: 0.85rem; color: var(--soft); white-space: nowrap; }
-.questions { display: grid; gap: 14px; }
+.headline { font-size: 1.15rem; line-height: 1.5; margin: 10px 0; max-width: 70ch; }
+.data a, td a { color: var(--accent); }
+nav { display: flex; flex-wrap: wrap; gap: 4px 14px; font-size: 0.88rem; margin-top: 6px; }
+nav a { color: var(--accent); text-decoration: none; }
+nav a:hover, nav a:focus-visible { text-decoration: underline; }
+.compared { display: flex; flex-wrap: wrap; gap: 16px; }
+.task { flex: 1 1 320px; }
+.task, .designs { --surface: var(--card); background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; }
+.designs { flex: 1 1 100%; }
+.task p, .designs p { color: var(--soft); font-size: 0.88rem; margin: 10px 0 0; }
+.strip { display: flex; flex-wrap: wrap; gap: 4px; font: 0.9rem ui-monospace, monospace; }
+.strip span { border: 1px solid var(--line); border-radius: 6px; padding: 3px 8px; }
+.strip .key { border-color: var(--accent); color: var(--accent); font-weight: 600; }
+.strip .value { background: var(--good-bg); border-color: var(--good); color: var(--good); font-weight: 600; }
+.strip .ask { background: var(--open-bg); border-color: var(--open); color: var(--open); font-weight: 600; }
+.strip .other { color: var(--soft); }
+.stacks { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 16px 22px; align-items: end; }
+.stack h4 { color: var(--ink); display: flex; gap: 8px; align-items: center; }
+.stack h4 i { width: 12px; height: 12px; border-radius: 3px; flex: none; }
+.layer { display: grid; grid-template-columns: 7.5em 1fr; gap: 8px; align-items: center; margin-top: 3px; font-size: 0.82rem; }
+.layer code { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.reach { display: block; height: 14px; border: 1px solid var(--line); border-radius: 3px; background: var(--empty); overflow: hidden; direction: rtl; }
+.reach b { display: block; height: 100%; background: var(--heat); }
+.reach.state { background: repeating-linear-gradient(45deg, var(--empty) 0 4px, var(--soft) 4px 5px); }
+.words { margin: 14px 0; }
+.words dl { columns: 2 300px; column-gap: 28px; font-size: 0.88rem; margin: 10px 0; }
+.words div { break-inside: avoid; margin-bottom: 6px; }
+.words dt { font-weight: 600; display: inline; }
+.words dt::after { content: ": "; }
+.words dd { margin: 0; display: inline; color: var(--soft); }
+.word { font-weight: 600; white-space: nowrap; }
+.word.shown { color: var(--good); }
+.word.few, .word.open { color: var(--open); }
+.question .scroll { margin-top: 12px; }
+table.pairs td { white-space: normal; }
+tr.pair th { color: var(--ink); padding-top: 12px; }
+tfoot th, tfoot td { font-weight: 600; color: var(--ink); white-space: nowrap; }
+.sortable th[aria-sort] { color: var(--accent); }
+.sortable thead th { cursor: pointer; }
+.save { display: inline-flex; gap: 6px; margin-left: 10px; vertical-align: middle; }
+.save button { font-size: 0.72rem; padding: 0 7px; color: var(--soft); font-weight: 400; }
+.questions { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; }
 .question, figure { --surface: var(--card); background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; margin: 0; }
 .question ul { list-style: none; margin: 0; padding: 0; display: grid; gap: 10px; }
 .question li { display: grid; grid-template-columns: 9.5em 1fr; gap: 12px; align-items: start; }
@@ -84,7 +125,7 @@ svg.grid text.off { font-size: 12px; fill: var(--soft); }
 .scale { display: flex; gap: 8px; align-items: center; font-size: 0.8rem; color: var(--soft); }
 .ramp { display: inline-flex; border: 1px solid var(--line); border-radius: 3px; background: var(--empty); }
 .ramp i { width: 14px; height: 12px; background: var(--heat); }
-.legend { display: flex; flex-wrap: wrap; gap: 8px; position: sticky; top: 0; z-index: 2; background: var(--bg); padding: 10px 0; }
+.legend { display: flex; flex-wrap: wrap; gap: 8px; position: sticky; top: 0; z-index: 2; background: var(--bg); padding: 10px 0; max-height: 30vh; overflow-y: auto; }
 .legend button { display: inline-flex; gap: 8px; align-items: center; background: var(--card); font-size: 0.88rem; }
 .legend button[aria-pressed="false"] { opacity: 0.4; text-decoration: line-through; }
 .legend svg { overflow: visible; }
@@ -111,26 +152,5 @@ code { font-family: ui-monospace, "SF Mono", Menlo, monospace; font-size: 0.92em
   .badge { justify-self: start; }
   .legend { position: static; }
 }
-@media print { #theme { display: none; } .legend { position: static; } figure { break-inside: avoid; } }
-`;
-
-/** The script of the report, which switches between light and dark. */
-export const SCRIPT = `
-const root = document.documentElement;
-const button = document.getElementById('theme');
-const dark = () => (root.dataset.theme ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const name = () => { button.textContent = dark() ? 'Light theme' : 'Dark theme'; };
-button.addEventListener('click', () => { root.dataset.theme = dark() ? 'light' : 'dark'; name(); });
-name();
-const scrollable = () => { for (const e of document.querySelectorAll('figure.wide > .plots, .scroll')) e.classList.toggle('more', e.scrollWidth > e.clientWidth + 1); };
-addEventListener('resize', scrollable);
-scrollable();
-const sheet = document.head.appendChild(document.createElement('style'));
-const hidden = new Set();
-for (const b of document.querySelectorAll('[data-series]')) b.addEventListener('click', () => {
-  const series = b.dataset.series;
-  if (!hidden.delete(series)) hidden.add(series);
-  for (const other of document.querySelectorAll('[data-series="' + series + '"]')) other.setAttribute('aria-pressed', String(!hidden.has(series)));
-  sheet.textContent = [...hidden].map((s) => 'figure .' + s + ' { display: none; }').join(' ');
-});
+@media print { #theme, .save, nav { display: none; } .legend { position: static; } figure { break-inside: avoid; } }
 `;

@@ -38,10 +38,17 @@ function pageOf(dir: string) {
   return { html, document, texts };
 }
 
+/** Every verdict of a study as one sentence or more, as `report.json` has them. */
+const verdictsIn = (dir: string): string[] =>
+  analyzeStudyFolder(dir).analysis.groups.flatMap(({ verdicts }) =>
+    verdicts.map(({ lead, text }) => `${lead} ${text}`),
+  );
+
 describe('the report of a study', () => {
   it('says what the runs say', () => {
-    const { texts } = pageOf(study(quickstart()));
-    const verdicts = texts('.question li');
+    const dir = study(quickstart());
+    const { texts } = pageOf(dir);
+    const verdicts = verdictsIn(dir);
     expect(verdicts).toContainEqual(
       expect.stringMatching(/swa:8 \+ full gets there with at least 1\.\d × fewer tokens than swa:64 \+ full\./),
     );
@@ -63,6 +70,71 @@ describe('the report of a study', () => {
       'Does leaving positions out (NoPE) help?',
       'Do the designs end at the same place?',
     ]);
+    // The numbers stand in a table for each question.
+    expect(texts('.question th[scope="col"]').slice(0, 5)).toEqual([
+      ...['measured', 'A', 'B', 'difference (95 % interval)', 'answer'],
+    ]);
+    expect(texts('table.pairs tr')).toContain('A: swa:8 + full, B: full (2 seeds)');
+    expect(texts('table.pairs tr')).toContainEqual(
+      expect.stringMatching(
+        /^Tokens until far recall forms1\.13 M to 1\.23 M tokensnot within 2\.46 M tokensB \/ A: \(1\.\d+ to no upper end\)earlier in A$/,
+      ),
+    );
+    expect(texts('.question li')).toContainEqual(
+      expect.stringMatching(
+        /^too few seeds.*: too few seeds to say\. swa:8 \+ full:nope is earlier in every seed, but so few/,
+      ),
+    );
+  });
+
+  it('begins with what was found, in words', () => {
+    const headline = (dir: string) => pageOf(dir).texts('.headline').join();
+    expect(headline(study(quickstart()))).toMatch(
+      /^Recall 65 to 128 tokens back, beyond every window, reached 0\.9 after 819 k tokens with swa:8 \+ full:nope and after 1\.13 M to 1\.23 M tokens with swa:8 \+ full\. With full and swa:64 \+ full it did not within 2\.46 M tokens\. .*swa:8 \+ full gets there with at least 1\.\d × fewer tokens than full\..* Two seeds are too few to settle the other comparison\./,
+    );
+    const none = quickstart().map((run) => ({ ...run, formsAt: Infinity }));
+    expect(headline(study(none))).toMatch(
+      /^Recall 65 to 128 tokens back, beyond every window, reached 0\.9 with no design, not within 2\.46 M tokens\. No difference is shown\./,
+    );
+    const text = quickstart({ text: true }).map((run) => ({ ...run, finalLoss: run.pattern === 'full' ? 1.2 : 1.6 }));
+    expect(headline(study(text))).toMatch(
+      /^Held-out loss ended at 1\.2\d(?: to 1\.2\d)? nats with full, at 1\.6\d(?: to 1\.6\d)? nats with /,
+    );
+    expect(headline(study(quickstart({ state: 'running', upTo: 100 })))).toBe('');
+    const some = quickstart().map((run, i) => (i < 4 ? run : { ...run, state: 'running' as const, upTo: 200 }));
+    expect(headline(study(some))).toMatch(/^So far: Recall 65 to 128/);
+  });
+
+  it('shows the task, what each layer sees, and explains its words', () => {
+    const { texts, document } = pageOf(study(quickstart()));
+    expect(texts('.task .strip span').slice(0, 2)).toEqual(['k7', 'v3']);
+    expect(texts('.stack h4')).toEqual(FAKE_DESIGNS.map(({ label }) => label));
+    const reach = [...document.querySelectorAll('.stack.series-1 .layer')].map((e) => e.getAttribute('title'));
+    // The input is at the bottom: the first layer is the last line.
+    expect(reach.slice(-2)).toEqual([
+      'full: 128 of 128 tokens, 65 on average',
+      expect.stringMatching(/^swa:8: 8 of 128 tokens, 8 on average$/),
+    ]);
+    const words = texts('.words dt');
+    expect(words).toEqual(expect.arrayContaining(['full', 'swa:8', 'nope', 'recall', 'retrieval head', 'nat', 'seed']));
+    expect(words).not.toContain('needle accuracy');
+    expect(new Set(words).size).toBe(words.length);
+  });
+
+  it('links to the runs and the data beside it, and only a page that has them', () => {
+    const dir = study(quickstart());
+    const written = readFileSync(writeReport(dir, analyzeStudyFolder(dir), { folder: dir, repeat: [] }).html, 'utf8');
+    const links = (html: string) =>
+      [...(parseHTML(html) as unknown as Page).document.querySelectorAll('.data a, td a')].map((e) =>
+        e.getAttribute('href'),
+      );
+    expect(links(written)).toEqual([
+      ...['report.csv', 'report.json', 'runs/'],
+      ...quickstart().map(({ name }) => `runs/${name}/`),
+    ]);
+    const beside = writeReport(join(dir, 'out put'), analyzeStudyFolder(dir), { folder: dir, repeat: [] });
+    expect(links(readFileSync(beside.html, 'utf8'))).toContain(`../runs/${quickstart()[0]?.name}/`);
+    expect(links(pageOf(dir).html)).toEqual([]);
   });
 
   it('names every engine once, with why it was taken', () => {
@@ -101,7 +173,7 @@ describe('the report of a study', () => {
     const third = quickstart().flatMap((run) =>
       run.seed === 1 ? [{ ...run, seed: 3, name: `${run.pattern}_seed-3`, formsAt: 0.98 * run.formsAt }] : [],
     );
-    const verdicts = pageOf(study([...quickstart(), ...third])).texts('.question li');
+    const verdicts = verdictsIn(study([...quickstart(), ...third]));
     expect(verdicts).toContainEqual(
       expect.stringMatching(
         /swa:8 \+ full:nope gets there with 1\.[34] × fewer tokens \(1\.\d to [12]\.\d ×\) than swa:8 \+ full\. .*\(3 seeds, paired\)/,
@@ -176,7 +248,7 @@ describe('the report of a study', () => {
       const series = json.curves[run.name]?.['eval/recall/65-128'] ?? [];
       expect(series.at(-1)?.[1]).toBe(run.farRecall);
     });
-    const rows = [...pageOf(dir).document.querySelectorAll('section:first-child tbody tr')].map((r) => r.textContent);
+    const rows = [...pageOf(dir).document.querySelectorAll('table.sortable tbody tr')].map((r) => r.textContent);
     expect(rows).toHaveLength(8);
     runs.forEach((run, i) => expect(rows[i]).toContain(run.finalLoss?.toFixed(4)));
   });
@@ -233,8 +305,7 @@ describe('the report of a study', () => {
   });
 
   it('tells of short range only what was measured there', () => {
-    const { texts } = pageOf(study(quickstart()));
-    const nope = texts('.question li').find((text) => text.includes('At short range')) ?? '';
+    const nope = verdictsIn(study(quickstart())).find((text) => text.includes('At short range')) ?? '';
     expect(nope).toMatch(
       /At short range, the cost at the end: recall at distances 1 to 16 \S+ to \S+ against \S+ to \S+ \(no difference shown: -?0\.0\d\d to 0\.0\d\d\)\.$/,
     );
@@ -271,7 +342,7 @@ describe('the report of a study', () => {
       run.seed === 1 ? [{ ...run, seed: 3, name: `${run.pattern}_seed-3` }] : [],
     );
     const runs = [...quickstart(), ...third].map((run) => ({ ...run, text: true, ar: true }));
-    const verdicts = pageOf(study(runs)).texts('.question li');
+    const verdicts = verdictsIn(study(runs));
     expect(verdicts).toContainEqual(
       expect.stringMatching(
         /swa:8 \+ full gets there with at least \d\.\d × fewer tokens than full\. Associative recall at distances 97 to 128 is right in 0\.1 of the cases after \d+ k to \d+ k tokens, against not within 2\.46 M tokens \(3 seeds, paired\)\./,

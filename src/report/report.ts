@@ -2,31 +2,24 @@
  * The report of a study or a run: `report.html` (one self-contained page), `report.json` (everything on the page, with
  * the plotted series) and `report.csv` (one line a run). All three are views of one analysis.
  */
+import { basename, dirname, relative, sep } from 'node:path';
 import { z } from 'zod';
 import type { ScalingOptions } from '../analysis/index.js';
-import { formatBins, formatCount, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
-import { printPattern } from '../model/index.js';
-import { allRuns, analyzeRun, analyzeStudy, viewOf, type Analyzed, type Group } from './report-data.js';
+import { formatBins, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
+import { environmentHtml, methodHtml } from './about.js';
+import { allRuns, analyzeRun, analyzeStudy, type Analyzed, type Group } from './report-data.js';
+import { answersHtml } from './answers.js';
 import { csvOf } from './csv.js';
-import { details, escapeHtml, pageHtml, table } from './html.js';
-import {
-  type CompareOptions,
-  QUESTIONS,
-  readPlan,
-  readRun,
-  runFolder,
-  type RunRecord,
-  type RunSummary,
-  tokenBudget,
-  type Verdict,
-} from '../study/index.js';
-import { toYaml } from '../lab/index.js';
+import { headlineOf } from './headline.js';
+import { escapeHtml, heading, pageHtml } from './html.js';
+import { readPlan, readRun, runFolder, type RunRecord, tokenBudget } from '../study/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
 import { needleCheckpointsFigure, needleFigure } from './head-maps.js';
 import { groupFigures } from './plots.js';
-import { measureCells } from './measured.js';
 import { mechanismFigures } from './mechanism-plots.js';
+import { numbersTable, STATES, type RunLink } from './numbers.js';
+import { comparedHtml } from './pictures.js';
 import {
   FITTED,
   FITTED_MEASURES,
@@ -36,7 +29,7 @@ import {
   scalingTable,
   withoutRuns,
 } from './scaling.js';
-import { timeOf, timeTable } from './time.js';
+import { timeOf } from './time.js';
 import { isRunFolder, reportPaths } from '../run/index.js';
 
 /** The paths of a report's files. */
@@ -50,6 +43,18 @@ export interface ReportFiles {
 export interface ReportOptions {
   /** The commands, one a line. */
   readonly repeat: readonly string[];
+  /** What lies beside the page, which it links to; left out for a page that stands alone. */
+  readonly files?: LinkedFiles;
+}
+
+/** Addresses relative to the page. */
+interface LinkedFiles {
+  readonly csv?: string;
+  readonly json?: string;
+  /** The folder of all runs. */
+  readonly runs?: string;
+  /** The folder of a run. */
+  readonly run?: RunLink;
 }
 
 /** Profiles take minutes and are left to `longsight fit`. */
@@ -78,17 +83,42 @@ export function analyzeRunFolder(dir: string): Analyzed {
   return analyzeRun(readRun(dir));
 }
 
-/** Writes the three files into `dir`. Throws `StoreError` where it cannot. */
-export function writeReport(dir: string, analyzed: Analyzed, options: ReportOptions): ReportFiles {
+/**
+ * Writes the three files into `dir`. Throws `StoreError` where it cannot.
+ *
+ * @param folder the study or run folder itself, which the page links to; left out for a page without such links
+ */
+export function writeReport(
+  dir: string,
+  analyzed: Analyzed,
+  { folder, repeat }: ReportOptions & { readonly folder?: string },
+): ReportFiles {
   const files = reportPaths(dir);
+  const linked = {
+    ...{ csv: basename(files.csv), json: basename(files.json) },
+    ...(folder === undefined ? {} : linksTo(analyzed, (path) => addressOf(relative(dir, path)), folder)),
+  };
   writeFileAtomic(files.json, JSON.stringify(reportJson(analyzed)) + '\n');
   writeFileAtomic(files.csv, csvOf(analyzed.analysis));
-  writeFileAtomic(files.html, reportHtml(analyzed, options));
+  writeFileAtomic(files.html, reportHtml(analyzed, { repeat, files: linked }));
   return files;
 }
 
+function linksTo({ analysis, records }: Analyzed, address: (path: string) => string, folder: string): LinkedFiles {
+  if (analysis.kind === 'run') return { runs: address(folder) };
+  return {
+    runs: address(dirname(runFolder(folder, 'run'))),
+    run: (run) => (records.has(run) ? address(runFolder(folder, run)) : null),
+  };
+}
+
+/** A relative path as an address. */
+const addressOf = (path: string): string =>
+  path === '' ? './' : `${path.split(sep).map(encodeURIComponent).join('/')}/`;
+
 /** The analysis with the series that the plots draw: by run, by metric, `[tokens, value]`. */
-export function reportJson({ analysis, records }: Analyzed): Record<string, unknown> {
+export function reportJson(analyzed: Analyzed): Record<string, unknown> {
+  const { analysis, records } = analyzed;
   const curves = [...records].map(([name, { metrics }]) => {
     const series = [...metrics].filter(([metric]) => metric.startsWith('eval/') || metric === 'train/loss');
     return [
@@ -104,7 +134,7 @@ export function reportJson({ analysis, records }: Analyzed): Record<string, unkn
     heads: Object.fromEntries(heads),
     needles: Object.fromEntries(needles),
     scaling: FITTED_MEASURES.flatMap((measure) =>
-      fitStudy({ analysis, records }, SCALING, measure).map(({ label, result: { bootstrap, ...rest } }) => ({
+      fitStudy(analyzed, SCALING, measure).map(({ label, result: { bootstrap, ...rest } }) => ({
         ...{ label, measure, intervals: bootstrap?.intervals ?? null },
         ...rest,
       })),
@@ -115,12 +145,27 @@ export function reportJson({ analysis, records }: Analyzed): Record<string, unkn
 }
 
 /** The page. */
-export function reportHtml(analyzed: Analyzed, options: ReportOptions): string {
+export function reportHtml(analyzed: Analyzed, { repeat, files = {} }: ReportOptions): string {
   const { analysis } = analyzed;
-  const styles = seriesStyles(analysis.architectures.map((a) => a.label));
-  const groups = analysis.groups.map((group) => groupHtml(group, analyzed, styles)).join('');
-  const body = `${groups}${scalingHtml(analyzed)}${methodHtml(analyzed)}${environmentHtml(analyzed, options)}`;
-  return pageHtml({ title: analysis.title, lead: analysis.question, overview: overview(analyzed), body });
+  const labels = analysis.architectures.map((a) => a.label);
+  const styles = seriesStyles(labels);
+  const link: RunLink = (run) => files.run?.(run) ?? null;
+  const groups = analysis.groups.map((group) => groupHtml(group, analyzed, styles, link)).join('');
+  const [first] = analysis.groups;
+  const soFar = analysis.kind === 'study' && first !== undefined && isPreliminary(first) ? 'So far: ' : '';
+  const headline = first === undefined ? '' : headlineOf(first, labels, analysis.compare);
+  return pageHtml({
+    ...{ title: analysis.title, lead: analysis.question, overview: overview(analyzed) },
+    headline: headline === '' ? '' : `${soFar}${headline}`,
+    links: [
+      ...(files.csv === undefined ? [] : [['one line a run (CSV)', files.csv] as const]),
+      ...(files.json === undefined ? [] : [['everything on this page (JSON)', files.json] as const]),
+      ...(files.runs === undefined ? [] : [['the runs themselves', files.runs] as const]),
+    ],
+    body:
+      `${introduction(analyzed, styles)}${groups}${scalingHtml(analyzed)}${methodHtml(analyzed)}` +
+      environmentHtml(analyzed, repeat),
+  });
 }
 
 /** The pieces of a report as HTML, empty where there is nothing to show. */
@@ -157,7 +202,7 @@ export function reportParts(
   const figures = (html: string): string => (html === '' ? '' : `<div class="figures">${html}</div>`);
   return {
     overview: overview(analyzed),
-    answers: ofGroups((group) => notes(group, analysis.kind) + verdictsHtml(group, analysis.kind)),
+    answers: ofGroups((group) => notes(group, analysis.kind) + answers(group, analysis.kind)),
     needles: ofGroups((_, drawn) => figures(needleFigure(drawn) + needleCheckpointsFigure(drawn))),
     mechanism: ofGroups((group, drawn) => figures(mechanismFigures(group, drawn))),
     fits: scalingHtml(withoutRuns(analyzed, without)),
@@ -172,7 +217,7 @@ function scalingHtml(analyzed: Analyzed): string {
     if (fits.length === 0) return '';
     const { about } = FITTED[measure];
     const figures = `<div class="figures">${scalingFigure(fits, about)}${impliedFigures(fits)}</div>`;
-    return `<section><h2>By size and tokens: ${escapeHtml(about)}</h2>${figures}${scalingTable(fits)}</section>`;
+    return `<section>${heading(`By size and tokens: ${about}`)}${figures}${scalingTable(fits)}</section>`;
   }).join('');
 }
 
@@ -230,23 +275,36 @@ function trainedBy(runs: readonly RunRecord[]): string {
     .join('');
 }
 
-function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyle[]): string {
+function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyle[], link: RunLink): string {
   const { analysis } = analyzed;
   const designs = drawnDesigns(allRuns(group), analyzed, styles);
   // What is drawn as an end is of finished runs.
   const ended = drawnDesigns(group.runs, analyzed, styles);
   const { hero, others } = groupFigures(group, designs, ended, analysis.compare);
-  const figures = others.join('');
   const mechanism = mechanismFigures(group, ended);
-  const title = group.title === '' || analysis.kind === 'run' ? '' : `<h2>${escapeHtml(group.title)}</h2>`;
-  const first = hero === '' ? '' : `${legend(analyzed, designs)}<div class="figures">${hero}</div>`;
-  const drawn = figures === '' ? '' : `<h2>Figures</h2><div class="figures">${figures}</div>`;
-  const found = mechanism === '' ? '' : `<h2>The mechanism</h2><div class="figures">${mechanism}</div>`;
-  return `<section>${title}${first}${notes(group, analysis.kind)}${verdictsHtml(group, analysis.kind)}${drawn}${found}<h2>Numbers</h2>${numbersTable(group, analysis.compare)}</section>`;
+  const isTitled = group.title !== '' && analysis.kind !== 'run';
+  const figures = (title: string, html: string) =>
+    html === '' ? '' : `${heading(title)}<div class="figures">${html}</div>`;
+  return (
+    `<section>${isTitled ? heading(group.title) : ''}${legend(analyzed, designs)}` +
+    `${hero === '' ? '' : `<div class="figures">${hero}</div>`}${notes(group, analysis.kind)}` +
+    `${answers(group, analysis.kind)}${figures('Figures', others.join(''))}${figures('The mechanism', mechanism)}` +
+    `${heading('Numbers')}${numbersTable(group, analysis.compare, link)}</section>`
+  );
 }
 
-/** What states are called of runs that have not finished; a process that was killed leaves `running` behind. */
-const STATES: Readonly<Record<string, string>> = { running: 'begun' };
+/** What was compared: the task, the designs, the words. */
+function introduction({ analysis, records, models }: Analyzed, styles: readonly SeriesStyle[]): string {
+  const seeds = new Set([...records.values()].map(({ seed }) => seed)).size;
+  const designs = styles.flatMap((style) => {
+    const model = models.get(style.label);
+    return model === undefined ? [] : [{ style, model }];
+  });
+  const html = comparedHtml(designs, [...records.values()], seeds);
+  return html === ''
+    ? ''
+    : `<section>${heading(analysis.kind === 'run' ? 'The run' : 'What was compared')}${html}</section>`;
+}
 
 /** `begun: a (31 %), b (30 %); not started: c`: every state once, and every message, with the runs that it is about. */
 function unfinishedRuns(unfinished: Group['unfinished']): string {
@@ -280,34 +338,15 @@ function notes(group: Group, kind: 'study' | 'run'): string {
   return out.map((text) => `<p class="note">${escapeHtml(text)}</p>`).join('');
 }
 
-const BADGES: Readonly<Record<Verdict['outcome'], string>> = {
-  shown: 'difference',
-  none: 'none shown',
-  few: 'too few seeds',
-  open: 'not judged',
-};
-
-function verdictsHtml(group: Group, kind: 'study' | 'run'): string {
-  const { verdicts } = group;
-  const topics = (Object.keys(QUESTIONS) as Verdict['topic'][]).filter((t) => verdicts.some((v) => v.topic === t));
-  if (topics.length === 0) return '';
-  const soFar = kind === 'study' && isPreliminary(group);
-  const blocks = topics.map((topic) => {
-    const items = verdicts
-      .filter((v) => v.topic === topic)
-      .map(({ outcome, lead, text }) => {
-        const badge = soFar
-          ? `<span class="badge open">${BADGES[outcome]} so far</span>`
-          : `<span class="badge ${outcome}">${BADGES[outcome]}</span>`;
-        return `<li>${badge}<span><strong>${escapeHtml(lead)}</strong> ${escapeHtml(text)}</span></li>`;
-      });
-    return `<div class="question"><h3>${escapeHtml(QUESTIONS[topic])}</h3><ul>${items.join('')}</ul></div>`;
-  });
-  const title = soFar ? 'What the finished runs say so far' : 'What the runs say';
-  const warning = soFar
+/** The answers with their heading, and a warning where runs are still to come. */
+function answers(group: Group, kind: 'study' | 'run'): string {
+  const isSoFar = kind === 'study' && isPreliminary(group);
+  const html = answersHtml(group, isSoFar);
+  if (html === '') return '';
+  const warning = isSoFar
     ? '<p class="note">Not final: runs are still to come, and may change every answer below.</p>'
     : '';
-  return `<h2>${title}</h2>${warning}<div class="questions">${blocks.join('')}</div>`;
+  return `${heading(isSoFar ? 'What the finished runs say so far' : 'What the runs say')}${warning}${html}`;
 }
 
 function legend({ analysis }: Analyzed, designs: ReturnType<typeof drawnDesigns>): string {
@@ -322,82 +361,4 @@ function legend({ analysis }: Analyzed, designs: ReturnType<typeof drawnDesigns>
     );
   });
   return `<div class="legend" role="group" aria-label="Designs">${items.join('')}</div>`;
-}
-
-function numbersTable(group: Group, compare: CompareOptions): string {
-  const all = allRuns(group);
-  const columns: [string, (run: RunSummary) => string][] = [['seed', (run) => String(run.seed)]];
-  // What all runs share stands at the top of the page.
-  const differ = (of: (run: RunSummary) => number) => new Set(all.map(of)).size > 1;
-  if (group.runs.length < all.length) columns.push(['state', ({ state }) => STATES[state] ?? state]);
-  if (differ((run) => run.parameters)) columns.push(['parameters', (run) => formatCount(run.parameters)]);
-  if (differ((run) => run.tokens)) columns.push(['tokens', (run) => formatTokens(run.tokens)]);
-  for (const { name, of } of measureCells(all, viewOf(group, compare))) columns.push([name, of]);
-  const beside = new Set(group.sideBySide);
-  const speed = ({ name, tokPerSec }: RunSummary) =>
-    tokPerSec === null ? '–' : `${formatCount(tokPerSec)}${beside.has(name) ? ' *' : ''}`;
-  columns.push(['tokens per second', speed]);
-  const rows = all.map((run) => [run.architecture, ...columns.map(([, of]) => of(run))]);
-  const numeric = new Set(columns.flatMap(([name], i) => (['strongest head', 'state'].includes(name) ? [] : [i + 1])));
-  const shared =
-    beside.size === 0
-      ? ''
-      : '<p class="footnote">* Ran while other runs of the study did on the same machine: these speeds are not those of the designs, ' +
-        'and are not to be compared.</p>';
-  return table(['design', ...columns.map(([name]) => name)], rows, numeric) + shared;
-}
-
-function methodHtml({ analysis }: Analyzed): string {
-  const group = analysis.groups[0];
-  const window = group?.largestWindow ?? null;
-  const recall = (group?.bins.length ?? 0) > 0;
-  const { threshold, minLossDifference, minRecallDifference } = analysis.compare;
-  const paragraphs = [
-    'A window of w means that a query sees w keys, its own included.',
-    ...(recall
-      ? [
-          'Recall is the mean probability of the right value after a key that was seen before; its distance is the number of ' +
-            `tokens since the key was last used. Far recall is the mean over ${formatBins(group?.far ?? [])}` +
-            (group?.beyond === true ? `, all beyond the largest window compared (${window}).` : '.') +
-            ` Tokens to the threshold are counted to the first evaluation at or above ${threshold}; mean far recall is the ` +
-            'area under its curve divided by the tokens.',
-        ]
-      : []),
-    ...(analysis.kind === 'study'
-      ? [
-          analysis.rule,
-          `Smallest differences of interest: ${minRecallDifference} in recall, ${minLossDifference} nats in loss.`,
-        ]
-      : []),
-  ];
-  return `<section><h2>How to read this</h2>${paragraphs.map((text) => `<p>${escapeHtml(text)}</p>`).join('')}</section>`;
-}
-
-function environmentHtml({ analysis, records }: Analyzed, { repeat }: ReportOptions): string {
-  const rows = Object.entries(analysis.environment).flatMap(([part, values]) =>
-    Object.entries(values as Record<string, unknown>).map(([key, value]) => [part, key, showValue(value)]),
-  );
-  const first = [...records.values()][0];
-  const config =
-    first === undefined
-      ? ''
-      : details(`Configuration of run ${first.name}`, `<pre>${escapeHtml(toYaml(compact(first)))}</pre>`);
-  const commands = `<pre>${escapeHtml(repeat.join('\n'))}</pre>`;
-  const times = timeTable(records);
-  const time = times === '' ? '' : details('Where runs ran, and seconds by what they did', times);
-  return (
-    `<section><h2>How to repeat this</h2>${commands}${config}${time}` +
-    `<h2>Environment</h2>${table(['', 'item', 'value'], rows, new Set())}</section>`
-  );
-}
-
-/** A run's configuration with its layers in the short form. */
-function compact({ config, model }: RunRecord): unknown {
-  const { layers: _, ...rest } = model;
-  return { ...config, model: { ...rest, layers: printPattern(model.layers) } };
-}
-
-function showValue(value: unknown): string {
-  if (Array.isArray(value)) return value.map(showValue).join('; ');
-  return typeof value === 'string' ? value : JSON.stringify(value);
 }

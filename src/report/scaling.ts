@@ -274,5 +274,12 @@ export function scalingPage(title: string, fits: readonly NamedFit[], yLabel: st
     `<h2>Law</h2><p>${escapeHtml(`${form}, the sum of Huber terms of ln y minimized from many starts.`)}</p>` +
     `<div class="figures">${scalingFigure(fits, yLabel)}${impliedFigures(fits)}</div><h2>Exponents</h2>${scalingTable(fits)}` +
     `<h2>How to repeat this</h2><pre>${escapeHtml(repeat)}</pre>`;
-  return pageHtml({ title, lead: null, overview: `${fits.length === 1 ? 'One law' : `${fits.length} laws`}.`, body });
+  return pageHtml({
+    title,
+    lead: null,
+    headline: '',
+    links: [],
+    overview: `${fits.length === 1 ? 'One law' : `${fits.length} laws`}.`,
+    body,
+  });
 }

@@ -39,7 +39,7 @@ export {
 export { readRun, tracedRunHeads, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
 export { openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';
-export { QUESTIONS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
+export { QUESTIONS, TOPICS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { openLog } from './worker-process.js';
 export { RunProcess } from './run-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';

@@ -8,9 +8,12 @@ import { formatCrossings, type DistanceBin } from '../lab/index.js';
  */
 type Outcome = 'shown' | 'none' | 'few' | 'open';
 
+/** What verdicts are about, in the order of a report. */
+export const TOPICS = ['window', 'positions', 'other', 'equal', 'end', 'carrier'] as const;
+
 /** A sentence about two designs, and what it rests on. */
 export interface Verdict {
-  readonly topic: 'window' | 'positions' | 'other' | 'equal' | 'end' | 'carrier';
+  readonly topic: (typeof TOPICS)[number];
   readonly a: string;
   readonly b: string;
   readonly outcome: Outcome;
@@ -18,6 +21,8 @@ export interface Verdict {
   readonly lead: string;
   /** The numbers behind it. */
   readonly text: string;
+  /** What of the text is no number of the comparison: which way seeds lean, what still moved; left out for nothing. */
+  readonly remark?: string;
 }
 
 /** What verdicts are about. */
@@ -74,7 +79,10 @@ export function verdictsOf(pairs: readonly PairComparison[], context: VerdictCon
   ];
 }
 
-type Answer = Pick<Verdict, 'outcome' | 'lead' | 'text'>;
+type Answer = Pick<Verdict, 'outcome' | 'lead' | 'text' | 'remark'>;
+
+/** A remark as a field; nothing for an empty one. */
+const remarked = (text: string): Pick<Verdict, 'remark'> => (text === '' ? {} : { remark: text.trim() });
 
 function formation(pair: PairComparison, context: VerdictContext, extra: string): Verdict[] {
   const { a, b, relation, tokensToThreshold, arTokens } = pair;
@@ -104,6 +112,7 @@ function onAssociativeRecall(
   lowest: PairedCrossing,
   ar: NonNullable<VerdictContext['ar']>,
 ): Answer[] {
+  const { a, b } = pair;
   const [first = 0] = ar.thresholds;
   const all = (pair.arTokensAt ?? [{ threshold: first, tokens: lowest }]).flatMap(({ threshold, tokens }) =>
     tokens === null ? [] : [{ threshold, tokens }],
@@ -117,7 +126,11 @@ function onAssociativeRecall(
   return answers.map((answer, i) =>
     beyond.length === 0 || i < answers.length - 1
       ? answer
-      : { ...answer, text: `${answer.text} No run of theirs gets to ${beyond.join(' or ')}.` },
+      : {
+          ...answer,
+          text: `${answer.text} No run of theirs gets to ${beyond.join(' or ')}.`,
+          ...remarked(`${answer.remark ?? ''} No run of ${a} or ${b} gets to ${beyond.join(' or ')}.`),
+        },
   );
 }
 
@@ -130,8 +143,9 @@ function onTokens({ a, b }: PairComparison, crossing: PairedCrossing, what: stri
   }
   if (finding !== 'a' && finding !== 'b') {
     const both = `${what} with ${a} after ${times.a}, with ${b} after ${times.b} (${seeds}).`;
-    const text = `${both.replaceAll('after not', 'not')}${leaning(crossing, a, b)}${tokenSpan(ratio, a, b)}`;
-    return { ...unshown(finding, a, b), text };
+    const lean = leaning(crossing, a, b);
+    const text = `${both.replaceAll('after not', 'not')}${lean}${tokenSpan(ratio, a, b)}`;
+    return { ...unshown(finding, a, b), text, ...remarked(lean) };
   }
   const [first, second] = finding === 'a' ? [a, b] : [b, a];
   const [early, late] = finding === 'a' ? [times.a, times.b] : [times.b, times.a];
@@ -251,7 +265,8 @@ function ending(pair: PairComparison, context: VerdictContext): Verdict[] {
   const outcome = (['shown', 'few', 'none', 'open'] as const).find((o) => outcomes.includes(o)) ?? 'open';
   const finding = ({ shown: 'a', few: 'few', none: 'none', open: 'unknown' } as const)[outcome];
   const lead = outcome === 'shown' ? `${a} and ${b} end apart.` : unshown(finding, a, b).lead;
-  return [{ topic: 'end', a, b, outcome, lead, text: `${capital(list(parts))}.${stillMoving(pair, context)}` }];
+  const moving = stillMoving(pair, context);
+  return [{ topic: 'end', a, b, outcome, lead, text: `${capital(list(parts))}.${moving}`, ...remarked(moving) }];
 }
 
 /** Where training stopped before the measures stood still, where the designs would end is not known. */

@@ -46,6 +46,6 @@ export async function report(folder: string, flags: Flags, context: CliContext):
   }
   const analyzed = isStudy ? analyzeStudyFolder(folder) : analyzeRunFolder(folder);
   const repeat = isStudy ? repeatCommands(folder, readPlan(folder)) : [repeatCommand(folder)];
-  const files = writeReport(flags.out ?? folder, analyzed, { repeat });
+  const files = writeReport(flags.out ?? folder, analyzed, { folder, repeat });
   output.result(`${overview(analyzed)}\nreport: ${files.html}`, { event: 'report', ...files });
 }

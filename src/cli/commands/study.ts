@@ -221,7 +221,7 @@ async function reportStudy(
   // Loaded now: what draws figures is large.
   const { analyzeStudyFolder, engineLine, writeReport } = await import('../../report/index.js');
   const analyzed = analyzeStudyFolder(dir);
-  const report = writeReport(dir, analyzed, { repeat: repeatCommands(dir, plan) });
+  const report = writeReport(dir, analyzed, { folder: dir, repeat: repeatCommands(dir, plan) });
   const { groups } = analyzed.analysis;
   const answers = groups.flatMap(({ title, verdicts }) => [
     ...(title === '' ? [] : [`\n${title}`]),

@@ -68,7 +68,7 @@ async function train(file: string, flags: Flags, context: CliContext): Promise<v
     // Loaded now: what draws figures is large.
     const { analyzeRunFolder, writeReport } = await import('../../report/index.js');
     const analyzed = analyzeRunFolder(dir);
-    const report = writeReport(dir, analyzed, { repeat: [repeatCommand(dir)] });
+    const report = writeReport(dir, analyzed, { folder: dir, repeat: [repeatCommand(dir)] });
     const summary = analyzed.analysis.groups[0]?.runs[0];
     const loss = summary?.finalLoss == null ? '' : `, held-out loss ${significant(summary.finalLoss)}`;
     const timing = readStatus(dir)?.timing;

@@ -220,6 +220,27 @@ export const arMeasure = defineMeasure({
     'eval/ar/accuracy/FROM-TO': 'Associative recall at distances FROM to TO (top-1 accuracy)',
     'eval/ar/loss/FROM-TO': 'Loss of associative recall at distances FROM to TO (nats per token)',
   },
+  forReaders: {
+    task: {
+      tokens: [
+        { text: '…', role: 'other' },
+        { text: 'kmem', role: 'key' },
+        { text: 'cache', role: 'value' },
+        { text: '… thousands of tokens …', role: 'other' },
+        { text: 'kmem', role: 'key' },
+        { text: '?', role: 'ask' },
+      ],
+      caption:
+        'In text a rare pair of tokens (a bigram) comes back: after its first token, the second can be copied from where the pair ' +
+        'stood before. The distance is how many tokens ago that was.',
+    },
+    terms: {
+      'associative recall':
+        'How well the second token of a rare pair (bigram) is predicted that stood before in the same document: it can be looked up.',
+      'new bigram': 'A pair of tokens that its document has not had before, so that there is nothing to look up.',
+      'top-1 accuracy': 'The share of tokens to which the model gives the highest probability.',
+    },
+  },
   words: ({ ar }) =>
     ar?.far.all.accuracy == null
       ? null

@@ -212,6 +212,21 @@ export interface Outcome<Summary> {
   readonly of: (summary: Summary) => number | null;
 }
 
+/** A picture of what is asked of a model: tokens in a row, from left to right. */
+export interface TaskPicture {
+  /** `key` and `value` are what is to be remembered, `ask` is where the model is asked, `other` is all else. */
+  readonly tokens: readonly { readonly text: string; readonly role: 'key' | 'value' | 'ask' | 'other' }[];
+  /** One or two sentences: what is to be done, and what is measured. */
+  readonly caption: string;
+}
+
+/** What a measure is to somebody who has never heard of it. */
+export interface ForReaders {
+  readonly task: TaskPicture | null;
+  /** Words of its figures and tables, each with a sentence that explains it. */
+  readonly terms: Readonly<Record<string, string>>;
+}
+
 /** Where a measure's results are kept: in the evaluation record, or in findings of a kind of their own. */
 export type StoredIn = 'record' | { readonly finding: string };
 
@@ -257,6 +272,7 @@ export interface Measure<
   metrics(result: Stored<Schema>): Readonly<Record<string, number | null | undefined>>;
   /** What each of `metrics` is called for readers, with its unit; `FROM` and `TO` stand for the distances in a name. */
   readonly titles: Readonly<Record<string, string>>;
+  readonly forReaders: ForReaders;
   /** A few words for the line of progress; null if it has none. */
   words(result: Stored<Schema>): string | null;
   /** What the progress event holds of it. */

@@ -90,6 +90,14 @@ export const lossMeasure = defineMeasure({
   },
   metrics: ({ loss }) => ({ 'eval/loss': loss }),
   titles: { 'eval/loss': 'Held-out loss (nats per token)' },
+  forReaders: {
+    task: null,
+    terms: {
+      'held-out loss':
+        'How badly the next token of unseen sequences is predicted: the mean of −log(probability), in nats. Lower is better.',
+      nat: 'The unit of loss: 0.69 nats less make the right token twice as probable.',
+    },
+  },
   words: ({ loss }) => (loss === null ? null : `held-out loss ${loss.toFixed(4)}`),
   event: ({ loss }) => ({ loss }),
   text: ({ loss }) => (loss === null ? null : `held-out loss  ${loss.toFixed(4)} nats`),

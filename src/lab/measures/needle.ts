@@ -124,6 +124,24 @@ export const needleMeasure = defineMeasure({
     'eval/needle/accuracy': 'Needle accuracy (share of needles found again)',
     'eval/needle/probability': 'Needle probability (of the right answer)',
   },
+  forReaders: {
+    task: {
+      tokens: [
+        { text: 'text …', role: 'other' },
+        { text: 'the number is', role: 'key' },
+        { text: '4 7 1', role: 'value' },
+        { text: '… text …', role: 'other' },
+        { text: 'the number is', role: 'key' },
+        { text: '?', role: 'ask' },
+      ],
+      caption:
+        'A fact, the needle, stands somewhere in a text and is asked for at the end: the model has to find it again.',
+    },
+    terms: {
+      needle: 'A fact put into a text, which is asked for at its end.',
+      'needle accuracy': 'The share of needles whose value is named exactly.',
+    },
+  },
   words: ({ needle }) => (needle == null ? null : `needle accuracy ${mean(needle.accuracy).toFixed(3)}`),
   event: () => ({}),
   text: ({ needle }) => {

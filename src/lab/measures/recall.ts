@@ -166,6 +166,26 @@ export const recallMeasure = defineMeasure({
     'eval/recall/all': 'Recall at all distances (probability of the right value)',
     'eval/recall/FROM-TO': 'Recall at distances FROM to TO (probability of the right value)',
   },
+  forReaders: {
+    task: {
+      tokens: [
+        ...(['k7', 'v3', 'k2', 'v5', 'k9', 'v1', 'k4', 'v8'] as const).map(
+          (text, i) => ({ text, role: i === 0 ? 'key' : i === 1 ? 'value' : 'other' }) as const,
+        ),
+        { text: '…', role: 'other' },
+        { text: 'k7', role: 'key' },
+        { text: '?', role: 'ask' },
+      ],
+      caption:
+        'A stream of keys, each followed by its value. When a key comes back, its value is the one that followed it before: the ' +
+        'model has to look it up. The distance is how many tokens ago the key was last used.',
+    },
+    terms: {
+      recall: 'The mean probability that a model gives to the right value when a key comes back.',
+      'far recall':
+        'Recall at the distances that no sliding window reaches, or else at the farthest that were measured.',
+    },
+  },
   words: ({ recall }) => {
     const last = recall?.bins.at(-1);
     return last?.probability == null ? null : `recall at ${formatBins([last])} ${last.probability.toFixed(3)}`;

@@ -108,6 +108,14 @@ export const traceMeasure = defineMeasure({
   },
   metrics: () => ({}),
   titles: {},
+  forReaders: {
+    task: null,
+    terms: {
+      'retrieval head': `An attention head that looks back at the token to be copied; here one with a score of at least ${RETRIEVAL_HEAD_SCORE}.`,
+      'retrieval-head score':
+        'The mean share of its attention that a head puts on a needle when that is asked for, from 0 to 1.',
+    },
+  },
   words: () => null,
   event: () => ({}),
   text: () => null,

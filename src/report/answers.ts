@@ -1,0 +1,87 @@
+/** What the runs say: for each question the answers in short sentences, and one small table with their numbers. */
+import { type PairComparison, QUESTIONS, TOPICS, type Verdict } from '../study/index.js';
+import { comparedMeasures, findingInWords, type ComparedMeasure } from './compared.js';
+import { escapeHtml } from './html.js';
+import type { Group } from './report-data.js';
+
+const BADGES: Readonly<Record<Verdict['outcome'], string>> = {
+  shown: 'difference',
+  none: 'none shown',
+  few: 'too few seeds',
+  open: 'not judged',
+};
+
+const OUTCOMES = { a: 'shown', b: 'shown', none: 'none', few: 'few', unknown: 'open' } as const satisfies Readonly<
+  Record<ComparedMeasure['finding'], Verdict['outcome']>
+>;
+
+/** The measures that answer a question, of those that a pair has. */
+function measuresOf(topic: Verdict['topic'], pair: PairComparison): ComparedMeasure[] {
+  const all = comparedMeasures(pair);
+  const of = (...keys: (keyof PairComparison)[]) => all.filter(({ key }) => keys.includes(key));
+  switch (topic) {
+    case 'window':
+    case 'positions':
+    case 'other': {
+      const formed = [of('tokensToThreshold'), of('arTokens'), of('finalLoss')].find((own) => own.length > 0) ?? [];
+      return [...of('lossTokensAt'), ...formed, ...(topic === 'positions' ? of('nearRecall') : [])];
+    }
+    case 'equal':
+      return of('arAtEqualLoss');
+    case 'end':
+      return of('farRecall', 'needleAccuracy', 'arAccuracy', 'arLoss', 'freshLoss', 'finalLoss');
+    case 'carrier':
+      return [];
+  }
+}
+
+/** The answers of a group, all questions one below the other; empty where there are none. */
+export function answersHtml({ verdicts, pairs }: Pick<Group, 'verdicts' | 'pairs'>, isSoFar: boolean): string {
+  const topics = TOPICS.filter((t) => verdicts.some((v) => v.topic === t));
+  const blocks = topics.map((topic) => {
+    const own = verdicts.filter((v) => v.topic === topic);
+    const items = own.map((verdict) => `<li>${badge(verdict.outcome, isSoFar)}<span>${sentences(verdict)}</span></li>`);
+    const compared = pairs.filter(({ a, b }) => own.some((v) => v.a === a && v.b === b));
+    const table = pairsTable(compared.map((pair) => ({ pair, measures: measuresOf(topic, pair) })));
+    return `<div class="question"><h3>${escapeHtml(QUESTIONS[topic])}</h3><ul>${items.join('')}</ul>${table}</div>`;
+  });
+  return blocks.length === 0 ? '' : `<div class="questions">${blocks.join('')}</div>`;
+}
+
+const badge = (outcome: Verdict['outcome'], isSoFar: boolean): string =>
+  isSoFar
+    ? `<span class="badge open">${BADGES[outcome]} so far</span>`
+    : `<span class="badge ${outcome}">${BADGES[outcome]}</span>`;
+
+/** The answer; the numbers stand in the table, but for what is no comparison of two designs. */
+function sentences({ topic, lead, text, remark = '' }: Verdict): string {
+  return `<strong>${escapeHtml(lead)}</strong> ${escapeHtml(topic === 'carrier' ? text : remark)}`;
+}
+
+interface PairRows {
+  readonly pair: PairComparison;
+  readonly measures: readonly ComparedMeasure[];
+}
+
+/** A table of pairs: a heading line for each, then a line a measure. */
+function pairsTable(rows: readonly PairRows[]): string {
+  const body = rows.flatMap(({ pair: { a, b }, measures }) => {
+    if (measures.length === 0) return [];
+    const seeds = measures[0]?.seeds.length ?? 0;
+    const about = `A: ${a}, B: ${b} (${seeds === 1 ? 'one seed' : `${seeds} seeds`})`;
+    return [
+      `<tr class="pair"><th colspan="5" scope="rowgroup">${escapeHtml(about)}</th></tr>`,
+      ...measures.map((own) => {
+        const amount = own.amount === '' ? '–' : `${own.isRatio ? 'B / A' : 'B − A'}: ${own.amount}`;
+        const td = [own.measure, own.a, own.b, amount].map((text) => `<td>${escapeHtml(text)}</td>`).join('');
+        const word = `<span class="word ${OUTCOMES[own.finding]}">${findingInWords(own, { a: 'A', b: 'B' })}</span>`;
+        return `<tr>${td}<td>${word}</td></tr>`;
+      }),
+    ];
+  });
+  if (body.length === 0) return '';
+  const head = ['measured', 'A', 'B', 'difference (95 % interval)', 'answer']
+    .map((text) => `<th scope="col">${text}</th>`)
+    .join('');
+  return `<div class="scroll"><table class="pairs"><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
+}
