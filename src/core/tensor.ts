@@ -1,5 +1,5 @@
 /** Dense row-major tensors on the host. */
-import { at, f64At } from './at.js';
+import { at, f64At, i32At } from './at.js';
 import { allocate, fromBf16Bits, fromF16Bits, toBf16Bits, toF16Bits, type DType, type HostArrayOf } from './dtype.js';
 import { ShapeError } from './errors.js';
 
@@ -86,4 +86,19 @@ export function toNumbers(t: HostTensor): Float64Array {
   if (t.dtype === 'bf16') for (let i = 0; i < out.length; i++) out[i] = fromBf16Bits(f64At(out, i));
   if (t.dtype === 'f16') for (let i = 0; i < out.length; i++) out[i] = fromF16Bits(f64At(out, i));
   return out;
+}
+
+/** Where each element of a view lies in row-major data: from `base` on, one stride apart along each axis of `shape`. */
+export function viewOffsets(shape: Shape, strides: readonly number[], base = 0): Int32Array {
+  const offsets = new Int32Array(sizeOf(shape)).fill(base);
+  if (offsets.length === 0) return offsets;
+  // From the last axis to the first: what is filled, once more for each further index of the axis.
+  let filled = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    const stride = at(strides, axis);
+    const size = filled * at(shape, axis);
+    for (let to = filled; to < size; to++) offsets[to] = i32At(offsets, to - filled) + stride;
+    filled = size;
+  }
+  return offsets;
 }

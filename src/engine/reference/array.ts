@@ -1,7 +1,6 @@
 /** The reference engine's arrays: every dtype as float64 numbers, row-major. */
 import {
   at,
-  i32At,
   sizeOf,
   stridesOf,
   tensorFrom,
@@ -11,9 +10,6 @@ import {
   type Shape,
 } from '../../core/index.js';
 import type { OpName, OpSignatures, Value } from '../../graph/index.js';
-
-// Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
-const readI32 = i32At;
 
 /** A dense row-major tensor of float64 numbers, whatever its dtype: `data` holds the elements of `shape`. */
 export interface NumberArray {
@@ -75,19 +71,4 @@ export function offsetOf(place: readonly number[], strides: readonly number[]): 
   let offset = 0;
   for (let i = 0; i < strides.length; i++) offset += at(place, i) * at(strides, i);
   return offset;
-}
-
-/** Where each element of a view lies in row-major data: from `base` on, one stride apart along each axis of `shape`. */
-export function viewOffsets(shape: Shape, strides: readonly number[], base = 0): Int32Array {
-  const offsets = new Int32Array(sizeOf(shape)).fill(base);
-  if (offsets.length === 0) return offsets;
-  // From the last axis to the first: what is filled, once more for each further index of the axis.
-  let filled = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    const stride = at(strides, axis);
-    const size = filled * at(shape, axis);
-    for (let to = filled; to < size; to++) offsets[to] = readI32(offsets, to - filled) + stride;
-    filled = size;
-  }
-  return offsets;
 }

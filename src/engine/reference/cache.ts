@@ -8,7 +8,7 @@ const readF64 = f64At;
 
 /** The cache with the chunk's rows in their place. */
 export function cacheWrite([cache, rows, start]: Arrays<'cacheWrite'>): NumberArray {
-  const out = numberArray(cache.shape, Float64Array.from(cache.data));
+  const out = numberArray(cache.shape, cache.data.slice());
   const [, G, S, D] = dims(cache, 4);
   const first = readF64(start.data, 0);
   forEachIndex([...rows.shape], (flat, place) => {

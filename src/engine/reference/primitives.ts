@@ -1,7 +1,7 @@
 /** Primitive ops on float64 numbers, written to be obviously right. */
-import { f64At, at, i32At, sizeOf, stridesOf, type Shape } from '../../core/index.js';
+import { f64At, at, i32At, sizeOf, stridesOf, viewOffsets, type Shape } from '../../core/index.js';
 import type { OpAttrs } from '../../graph/index.js';
-import { broadcastStrides, numberArray, offsetOf, viewOffsets, type NumberArray } from './array.js';
+import { broadcastStrides, numberArray, offsetOf, type NumberArray } from './array.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;

@@ -142,7 +142,7 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   barrier: (_, inputs) => inputs,
   remat: (node, inputs) => evaluateGraph(node.attrs.body, inputs),
   kernel: (node, inputs) => {
-    const results = node.attrs.evaluate(inputs.map(({ data }) => Float64Array.from(data)));
+    const results = node.attrs.evaluate(inputs.map(({ data }) => data.slice()));
     return results.map((data, i) => numberArray(at(node.attrs.types, i).shape, data));
   },
   softmax: (node, [x]) => [C.softmax(x, node.attrs.axis)],

@@ -11,8 +11,11 @@ import {
   dims,
   EngineError,
   fromBf16Bits,
+  i32At,
   sizeOf,
+  stridesOf,
   toBf16Bits,
+  viewOffsets,
 } from '../../../../core/index.js';
 import type {
   BufferSpec,
@@ -29,6 +32,9 @@ import type {
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
+const readI32 = i32At;
+
+const identity = (x: number): number => x;
 
 /** How a kernel is computed on the host. */
 export interface InterpretOptions {
@@ -90,17 +96,17 @@ function around(shape: readonly number[], axis: number): readonly [before: numbe
 function transposed(x: Values, [rows, columns]: readonly number[]): Values {
   const [m, n] = [present(rows), present(columns)];
   const out = new Float64Array(x.length);
-  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = at(x, i * n + j);
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = readF64(x, i * n + j);
   return out;
 }
 
 function product(a: Values, b: Values, acc: Values, m: number, k: number, n: number): Values {
-  const out = Float64Array.from(acc);
+  const out = acc.slice();
   for (let i = 0; i < m; i++) {
     for (let p = 0; p < k; p++) {
-      const x = at(a, i * k + p);
+      const x = readF64(a, i * k + p);
       if (x === 0) continue;
-      for (let j = 0; j < n; j++) out[i * n + j] = readF64(out, i * n + j) + x * at(b, p * n + j);
+      for (let j = 0; j < n; j++) out[i * n + j] = readF64(out, i * n + j) + x * readF64(b, p * n + j);
     }
   }
   return out;
@@ -130,7 +136,7 @@ class Instance {
 
   #set(tile: Tile, values: Values): void {
     const round = this.round[tile.dtype];
-    for (let i = 0; i < values.length; i++) values[i] = round(at(values, i));
+    if (round !== identity) for (let i = 0; i < values.length; i++) values[i] = round(readF64(values, i));
     this.#values.set(tile, values);
   }
 
@@ -153,7 +159,7 @@ class Instance {
         const f = BINARY[op.fn];
         return this.#set(
           op.out,
-          this.#of(op.a).map((x, i) => f(x, at(b, i))),
+          this.#of(op.a).map((x, i) => f(x, readF64(b, i))),
         );
       }
       case 'compare': {
@@ -161,7 +167,7 @@ class Instance {
         const f = COMPARE[op.fn];
         return this.#set(
           op.out,
-          this.#of(op.a).map((x, i) => (f(x, at(b, i)) ? 1 : 0)),
+          this.#of(op.a).map((x, i) => (f(x, readF64(b, i)) ? 1 : 0)),
         );
       }
       case 'select': {
@@ -173,7 +179,7 @@ class Instance {
       }
       case 'convert':
       case 'expandDims':
-        return this.#set(op.out, Float64Array.from(this.#of(op.x)));
+        return this.#set(op.out, this.#of(op.x).slice());
       case 'broadcast':
         return this.#set(op.out, this.#stretched(op.x, op.out.shape));
       case 'halves': {
@@ -214,18 +220,14 @@ class Instance {
 
   #stretched(x: Tile, shape: readonly number[]): Values {
     const from = this.#of(x);
-    const out = new Float64Array(sizeOf(shape));
-    if (x.shape.length === 0) return out.fill(at(from, 0));
-    for (let i = 0; i < out.length; i++) {
-      let [rest, index, step] = [i, 0, 1];
-      for (let axis = shape.length - 1; axis >= 0; axis--) {
-        const [n, own] = [at(shape, axis), at(x.shape, axis)];
-        if (own !== 1) index += (rest % n) * step;
-        rest = Math.floor(rest / n);
-        step *= own;
-      }
-      out[i] = at(from, index);
-    }
+    if (x.shape.length === 0) return new Float64Array(sizeOf(shape)).fill(readF64(from, 0));
+    const own = stridesOf(x.shape);
+    const places = viewOffsets(
+      shape,
+      x.shape.map((n, axis) => (n === 1 ? 0 : at(own, axis))),
+    );
+    const out = new Float64Array(places.length);
+    for (let i = 0; i < out.length; i++) out[i] = readF64(from, readI32(places, i));
     return out;
   }
 
@@ -235,8 +237,8 @@ class Instance {
     const out = new Float64Array(before * after);
     for (let i = 0; i < before; i++) {
       for (let j = 0; j < after; j++) {
-        let total = at(from, i * along * after + j);
-        for (let k = 1; k < along; k++) total = f(total, at(from, (i * along + k) * after + j));
+        let total = readF64(from, i * along * after + j);
+        for (let k = 1; k < along; k++) total = f(total, readF64(from, (i * along + k) * after + j));
         out[i * after + j] = total;
       }
     }
@@ -245,7 +247,7 @@ class Instance {
 
   #running(x: Tile, axis: number, reverse: boolean): Values {
     const [before, along, after] = around(x.shape, axis);
-    const out = Float64Array.from(this.#of(x));
+    const out = this.#of(x).slice();
     for (let i = 0; i < before; i++) {
       for (let j = 0; j < after; j++) {
         for (let step = 1; step < along; step++) {
@@ -272,8 +274,8 @@ class Instance {
     const place = got(this.#places, pointer);
     const [shown, filled] = [mask && this.#of(mask), other && this.#of(other)];
     const values = this.#of(offsets).map((offset, i) => {
-      if (shown && shown[i] === 0) return at(present(filled), i);
-      return at(place.memory.data, this.#index(place, offset, 'reads'));
+      if (shown && shown[i] === 0) return readF64(present(filled), i);
+      return readF64(place.memory.data, this.#index(place, offset, 'reads'));
     });
     this.#set(out, values);
   }
@@ -285,7 +287,7 @@ class Instance {
     this.#of(offsets).forEach((offset, i) => {
       if (shown && shown[i] === 0) return;
       const index = this.#index(place, offset, 'writes');
-      const v = at(values, i);
+      const v = readF64(values, i);
       if (written[index] !== 0 && !Object.is(data[index], v)) {
         throw new EngineError(`kernel ${this.kernel.name}: element ${index} of "${spec.name}" is written twice`);
       }
@@ -307,7 +309,6 @@ class Instance {
   }
 }
 
-const identity = (x: number): number => x;
 const toBf16 = (x: number): number => fromBf16Bits(toBf16Bits(x));
 
 /**
@@ -331,7 +332,10 @@ export function runKernel(
       const got = given === undefined ? 'is missing' : `has ${given.length} elements`;
       throw new EngineError(`kernel ${kernel.name}: operand "${spec.name}" ${got}; it needs ${size}`);
     }
-    return { spec, data: Float64Array.from(given, round[spec.dtype]), written };
+    const rounded = round[spec.dtype];
+    const data = new Float64Array(size);
+    for (let i = 0; i < size; i++) data[i] = rounded(at(given, i));
+    return { spec, data, written };
   });
   const [nx, ny, nz] = kernel.grid;
   for (let z = 0; z < nz; z++) {
