@@ -35,10 +35,10 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
-               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash")
+               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
-TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig")
+TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig", gemma4_text="Gemma4TextConfig")
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
 SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_embeddings rope_parameters rope_theta rope_scaling "
           "rope_local_base_freq partial_rotary_factor original_max_position_embeddings layer_types layers_block_type sliding_window "
@@ -134,6 +134,15 @@ OF_KIND = dict(gpt_neo=[
     dict(rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}, "sliding_attention": {
         "rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.25}}),
     dict(rope_parameters={"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 50.0}}, partial_rotary_factor=0.5),
+], gemma4_text=[
+    dict(layer_types=MISSING), dict(per_layer_config=MISSING, global_head_dim=16), dict(per_layer_config=MISSING), dict(per_layer_config=MISSING, head_dim=16,
+        global_head_dim=8), dict(per_layer_config=MISSING, global_head_dim=16, num_global_key_value_heads=1), dict(global_head_dim=8), dict(attention_k_eq_v=True),
+    dict(per_layer_config={"1": {"head_dim": 16}, "3": {"head_dim": 16}}), dict(per_layer_config={"1": {"head_dim": 16}}), dict(per_layer_config={
+        "0": {"head_dim": 16}}), dict(num_kv_shared_layers=1, use_double_wide_mlp=False), dict(enable_moe_block=True), dict(
+        enable_moe_block=True, num_experts=2, top_k_experts=1, moe_intermediate_size=4), dict(rope_parameters={"full_attention": {
+            "rope_type": "proportional", "rope_theta": 500.0, "partial_rotary_factor": 0.5}, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}),
+    dict(use_bidirectional_attention="all"), dict(use_bidirectional_attention="vision"), dict(rope_parameters={"full_attention": {
+        "rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}, "sliding_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}}),
 ], mimo_v2_flash=[
     dict(layer_types=MISSING, mlp_layer_types=MISSING), dict(mlp_layer_types=MISSING), dict(sliding_window_size=4), dict(sliding_window_size=6), dict(
         sliding_window_size=None), dict(sliding_window=MISSING, sliding_window_size=4), dict(rope_parameters=MISSING), dict(rope_parameters={
@@ -321,7 +330,7 @@ def walk(root, out, kind):
     os.makedirs(out, exist_ok=True)
     lines = ",\n".join("    " + json.dumps(case) for case in cases)
     head = {"folder": FOLDERS[kind], "class": {k: v for k, v in own.items() if k != "model_type"},
-            "nullable": [f.name for f in dataclasses.fields(config_class) if "None" in str(f.type)], "resolved": resolved(config_class), "places": places, "base": kept(want)}
+            "nullable": [f.name for f in dataclasses.fields(config_class) if any(word in str(f.type) for word in ("None", "Optional"))], "resolved": resolved(config_class), "places": places, "base": kept(want)}
     text = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items())
     with open(os.path.join(out, f"{kind}.json"), "w") as f:
         f.write("{\n" + text + ",\n  \"cases\": [\n" + lines + "\n  ]\n}\n")

@@ -51,6 +51,8 @@ AFMOE = dict(EXPERTS, num_dense_layers=1, num_shared_experts=1, head_dim=16)
 LARA = dict(SHARED, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16,
             linear_conv_kernel_dim=4, head_dim=16)
 DOTS = dict(n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=12)
+GEMMA4 = dict(head_dim=8, global_head_dim=16, hidden_size_per_layer_input=6, vocab_size_per_layer_input=64, sliding_window=5,
+              tie_word_embeddings=True)
 MIMO = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, head_dim=12, v_head_dim=8)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
@@ -359,6 +361,18 @@ MODELS = {
                 YARN, rope_theta=1000.0, partial_rotary_factor=0.75))), {}),
     # A window in the file, and no layer that has it.
     "laguna-full": ("Laguna", dict(SHARED, head_dim=8, sliding_window=5, num_key_value_heads=4), {}),
+    "gemma4": ("Gemma4Text:Gemma4", dict(GEMMA4, num_hidden_layers=4, num_kv_shared_layers=2, use_double_wide_mlp=True, layer_types=[
+        "sliding_attention", "full_attention", "sliding_attention", "full_attention"]), {}),
+    "gemma4-dense": ("Gemma4Text:Gemma4", dict(
+        GEMMA4, num_hidden_layers=3, hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1, final_logit_softcapping=3.0,
+        attention_bias=True, tie_word_embeddings=False, sliding_window=7, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=100.0), full_attention=dict(
+            rope_type="proportional", partial_rotary_factor=0.5, rope_theta=1000.0))), {}),
+    "gemma4-images": ("Gemma4:Gemma4ForConditionalGeneration", dict(
+        GEMMA4, model_type="gemma4_text", num_hidden_layers=3, num_kv_shared_layers=1, final_logit_softcapping=3.0, layer_types=[
+            "sliding_attention", "full_attention", "full_attention"]), dict(vision=dict(
+                hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=4, patch_size=2,
+                position_embedding_size=4, pooling_kernel_size=1))),
     "mimo-v2-flash": ("MiMoV2Flash", dict(MIMO, num_hidden_layers=3, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
                                           sliding_window=5, num_key_value_heads=1), {}),
     "mimo-v2-flash-biases": ("MiMoV2Flash", dict(
@@ -428,6 +442,9 @@ def randomize(model, generator):
     for name, buffer in model.named_buffers():
         if name.endswith("bias"):
             buffer.copy_(buffer + 0.2 * torch.randn(buffer.shape, generator=generator))
+        # Gemma 4 stores a factor of each layer, which it does not train.
+        if name.endswith("layer_scalar"):
+            buffer.copy_(buffer + 0.3 * torch.randn(buffer.shape, generator=generator))
         # ZAYA's begin where no token is sent to none of the experts.
         if name.endswith("balancing_biases"):
             buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))

@@ -5,9 +5,10 @@
  */
 import { at, got } from '../core/index.js';
 import { add, type Value } from '../graph/index.js';
-import { blockOf, type ModelConfig } from './config.js';
+import { blockOf, withMlpWidth, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import { buildExperts, type Routing } from './experts.js';
+import { withLayerInput } from './layer-inputs.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
 import { buildMlp } from './mlp.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
@@ -86,7 +87,8 @@ export function buildBlock<M extends { readonly out: Value }>(
   const experts = expertsOf(config, layer);
   const param = (name: string) => got(params, name);
   const mlp = (branch: Branch): Value => {
-    if (experts === null) return leave(inputs, buildMlp({ config, param, ...branch }), 'postnorm2');
+    if (experts === null)
+      return leave(inputs, buildMlp({ config: withMlpWidth(config, layer), param, ...branch }), 'postnorm2');
     const built = buildExperts(config, experts, params, branch.whole(), routerState);
     routing = built.routing;
     routerState = built.routerState;
@@ -97,7 +99,7 @@ export function buildBlock<M extends { readonly out: Value }>(
     return joined(inputs, 2, [branch.skip, block.mlpSkip], [mlp(branch), block.mlpScale]);
   };
   if (plan.mixer === 'none') {
-    const out = behind(inputs.x);
+    const out = withLayerInput(config, layer, behind(inputs.x), params, handed);
     return { out, mixed: [], routing, routerState };
   }
   const fed = isShared(plan) ? buildShared(inputs, plan, (scope, own) => mix(scope, own, true)) : null;
@@ -113,9 +115,10 @@ export function buildBlock<M extends { readonly out: Value }>(
   // Two mixers side by side have been scaled before they were added.
   const onMixer = isPair(plan) ? 1 : block.mixerScale;
   const middle = joined(inputs, 1, [first.skip, block.mixerSkip], [leave(inputs, own.out, 'postnorm1'), onMixer]);
-  if (!block.mlp) return { out: middle, mixed, routing, routerState };
+  const last = (out: Value) => withLayerInput(config, layer, out, params, handed);
+  if (!block.mlp) return { out: last(middle), mixed, routing, routerState };
   const out = block.parallel ? joined(inputs, 2, [middle, 1], [mlp(first), block.mlpScale]) : behind(middle);
-  return { out, mixed, routing, routerState };
+  return { out: last(out), mixed, routing, routerState };
 }
 
 const isPair = (plan: LayerPlan): boolean => plan.mixer === 'attention' && plan.beside !== undefined && !isShared(plan);

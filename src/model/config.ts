@@ -81,6 +81,10 @@ export interface ModelConfig extends RecurrentConfigs {
   /** The factor on the MLP's gate before its activation. */
   readonly mlpGateScale: number;
   readonly mlpBias: boolean;
+  /** Channels of the input that each layer has beside the residual stream; null for none. */
+  readonly layerInputs: number | null;
+  /** Whether what each layer gives is multiplied by a learned number. */
+  readonly layerScale: boolean;
   /** The experts of MLPs; null where every MLP is dense. */
   readonly experts: ExpertsConfig | null;
   /**
@@ -178,6 +182,8 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     mlpGate: parsed.mlpGate,
     mlpGateScale: parsed.mlpGateScale,
     mlpBias: parsed.mlpBias,
+    layerInputs: checkInputs(parsed, where),
+    layerScale: parsed.layerScale,
     experts:
       parsed.experts === null
         ? null
@@ -222,6 +228,19 @@ function checkRopes(config: RopeFields, layers: readonly LayerPlan[], where: str
 
 const kvHeadsOf = (layers: readonly LayerPlan[], model: HeadCounts): number[] =>
   layers.filter((plan) => plan.mixer === 'attention').map((plan) => headCounts(model, plan).numKvHeads);
+
+function checkInputs({ layerInputs, activation }: Parsed, where: string): number | null {
+  if (layerInputs === null || activation !== 'xielu') return layerInputs;
+  throw new ConfigError(`${where}: layerInputs cannot have activation xielu, which learns; use another`, {
+    details: { layerInputs, activation },
+  });
+}
+
+/** The configuration with the inner width of a layer's own MLP. */
+export function withMlpWidth(config: ModelConfig, layer: number): ModelConfig {
+  const { mlpWidth } = blockOf(config, layer);
+  return mlpWidth === undefined ? config : { ...config, intermediateSize: mlpWidth };
+}
 
 function checkGateBias({ outputGate, outputGateBias }: Parsed, where: string): boolean {
   if (!outputGateBias || outputGate !== false) return outputGateBias;

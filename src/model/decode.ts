@@ -9,6 +9,7 @@ import { add, ge, input, iota, max, reshape, sub, type Value } from '../graph/in
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
 import { checkParameters, embed, type ParameterValues } from './forward.js';
+import { layerInputsOf } from './layer-inputs.js';
 import type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
 import { mixerOf } from './mixers.js';
 
@@ -72,9 +73,9 @@ export function forwardChunk(
   const place: ChunkPlace = { start, padding, valid: ge(slots, 0), maxLength: room.maxLength };
   const positions = { values: max(slots, 0), limit: room.maxLength };
   const after = new Map<string, Value>();
-  const handed = new Map<string, Value>();
   let routerState: Value | null = null;
   const embedding = embed(config, params, tokens, { positions, segments: null });
+  const handed = layerInputsOf(config, params, tokens, embedding);
   let x = embedding;
   config.layers.forEach((_, layer) => {
     const prefix = `layers.${layer}.`;

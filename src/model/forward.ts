@@ -26,6 +26,7 @@ import { blockOf, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import type { Routing } from './experts.js';
 import { documentPositions } from './documents.js';
+import { layerInput, layerInputsOf } from './layer-inputs.js';
 import type { MixerScope } from './mixer.js';
 import type { LayerPlan } from './plan.js';
 import { buildMixer } from './mixers.js';
@@ -90,7 +91,7 @@ export function forward(
   );
   const embedding = x;
   const routing = new Map<number, Routing>();
-  const handed = new Map<string, Value>();
+  const handed = layerInputsOf(config, params, tokens, embedding);
   let routerState: Value | null = null;
   for (let layer = 0; layer < config.numLayers; layer++) {
     const after: LayerResult = forwardLayer(config, params, layer, { x, embedding, routerState, handed }, options);
@@ -191,7 +192,7 @@ function forwardLayer(
   const names = [...given.keys()];
   const wanted = typeof options.remat === 'function' ? options.remat(layer) : (options.remat ?? false);
   const segments = options.segments ?? null;
-  const taken = takenFrom(at(config.layers, layer), handed);
+  const taken = takenFrom(at(config.layers, layer), layer, handed);
   // What a recomputed layer reads is handed to it by place, and only what it reads.
   const places = [
     ...(isShared(config.layers[layer]) ? [embedding] : []),
@@ -234,9 +235,10 @@ function forwardLayer(
 }
 
 /** What a layer takes of what earlier ones have handed on. */
-function takenFrom(plan: LayerPlan, handed: ReadonlyMap<string, Value>): [name: string, value: Value][] {
-  if (plan.mixer !== 'attention' || plan.keysOf === undefined) return [];
-  return [...handed].filter(([name]) => name.endsWith(`.${plan.keysOf}`));
+function takenFrom(plan: LayerPlan, layer: number, handed: ReadonlyMap<string, Value>): [name: string, value: Value][] {
+  const source = plan.mixer === 'attention' ? plan.keysOf : undefined;
+  const wanted = new Set([layerInput(layer), ...(source === undefined ? [] : [`keys.${source}`, `values.${source}`])]);
+  return [...handed].filter(([name]) => wanted.has(name));
 }
 
 /** What a layer reads: the residual stream, that before the first layer, and what the layers before handed on. */

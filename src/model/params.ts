@@ -4,12 +4,13 @@
  * Matrices are `[in, out]` and applied as `y = x @ W`. The list is the model: checkpoints, the cost model and the
  * forward graph all follow it.
  */
-import { blockOf, type ModelConfig } from './config.js';
+import { blockOf, withMlpWidth, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import { expertSpecs } from './experts.js';
 import { mixerOf } from './mixers.js';
 import type { LayerPlan } from './plan.js';
 import { ONES, ZEROS, type ParamRole, type ParamSpec } from './mixers/spec.js';
+import { inputSpecs, layerInputSpecs } from './layer-inputs.js';
 import { matrixInit } from './param-inits.js';
 import { layerPlace, mlpSpecs, normSpecs, OUTSIDE } from './part-specs.js';
 import { sharedSpecs } from './shared-params.js';
@@ -43,6 +44,7 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
       : [{ ...embedding, name: 'embed.positions', shape: [config.learnedPositions, d] }]),
     ...(config.embeddingNorm ? normSpecs(config, OUTSIDE, 'embed.norm') : []),
     ...affineSpecs(config, null, 'embed.affine'),
+    ...inputSpecs(config),
     ...sharedSpecs(config),
     ...layers,
     ...normSpecs(config, OUTSIDE, 'norm'),
@@ -81,13 +83,14 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
           ...(after ? norm('postnorm2') : []),
           ...affineSpecs(config, layer, 'skip2', 'add2'),
         ]),
+    ...layerInputSpecs(config, layer),
   ];
 }
 
 /** The parameters of a layer's MLP, or of the experts in its place. */
 function layerMlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
   const experts = expertsOf(config, layer);
-  if (experts === null) return mlpSpecs(config, layerPlace(layer));
+  if (experts === null) return mlpSpecs(withMlpWidth(config, layer), layerPlace(layer));
   return expertSpecs(
     config,
     experts,

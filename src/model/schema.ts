@@ -110,6 +110,9 @@ const blockSchema = z.strictObject({
     .describe(
       'whether an MLP follows the mixer in its layer (default: true, but false where the pattern has mlp layers)',
     ),
+  mlpWidth: sizeUpTo('width')
+    .optional()
+    .describe('inner width of the MLP of this layer (default: intermediateSize of the model)'),
   mixerSkip: scale('factor on the residual stream where the mixer is added'),
   mixerScale: scale('factor on the mixer where it is added'),
   besideScale: scale('factor on the recurrent mixer beside attention, where mixerScale is that on attention alone'),
@@ -293,6 +296,14 @@ export const modelSchema = z.strictObject({
     .describe('the MLP multiplies an activated gate with a second projection; false: it activates its one projection'),
   mlpGateScale: scale('factor on the gate of the MLP before its activation'),
   mlpBias: z.boolean().default(false).describe('biases of the MLP'),
+  layerInputs: sizeUpTo('width')
+    .nullable()
+    .default(null)
+    .describe(
+      'width of a second embedding of each token for each layer, which with a projection of the first opens a gate of the stream ' +
+        'behind the MLP (Gemma 4); null for none',
+    ),
+  layerScale: z.boolean().default(false).describe('a learned factor on what each layer gives'),
   experts: expertsSchema
     .nullable()
     .default(null)
@@ -359,7 +370,8 @@ export type ModelInput = z.input<typeof modelSchema>;
 export type PresetModelInput = Partial<ModelInput> & { readonly preset: string };
 
 /** How mixer and MLP of a layer are put together. */
-export type BlockConfig = Readonly<Required<z.output<typeof blockSchema>>>;
+export type BlockConfig = Readonly<Required<Omit<z.output<typeof blockSchema>, 'mlpWidth'>>> &
+  Readonly<Pick<z.output<typeof blockSchema>, 'mlpWidth'>>;
 
 /** How rotary wavelengths are scaled. */
 export type RopeScaling = Readonly<z.output<typeof ropeScalingSchema>>;

@@ -202,7 +202,7 @@ function essence(config: ModelConfig): Record<string, string> {
     ...Object.entries(rest).filter(([name]) => !unused.has(name)),
     ...(own.length > 0 ? [['headDim', headDim] as [string, unknown]] : []),
     ...(groups.length > 0 ? [['attentionScale', scores] as [string, unknown]] : []),
-    ...Object.keys(blocks[0] ?? {}).map((key): [string, unknown] => {
+    ...[...new Set(blocks.flatMap((b) => Object.keys(b)))].map((key): [string, unknown] => {
       const values = blocks.map((b) => b[key as keyof typeof b]);
       return [`block.${key}`, values.every((v) => v === values[0]) ? values[0] : values.join(' ')];
     }),

@@ -25,6 +25,7 @@ import { cohereCompass } from './families/cohere-compass.js';
 import { gptNeo } from './families/gpt-neo.js';
 import { llama4 } from './families/llama4.js';
 import { recurrentGemma } from './families/recurrent-gemma.js';
+import { gemma4 } from './families/gemma4.js';
 import { mimoV2Flash } from './families/mimo.js';
 import { minimax } from './families/minimax.js';
 import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
@@ -106,6 +107,7 @@ export const FAMILIES: readonly Family[] = [
   exaoneMoe,
   cohere2Moe,
   mimoV2Flash,
+  gemma4,
 ];
 
 /** Values of `model_type` that can be read. */
@@ -173,7 +175,10 @@ function readText(fields: Fields, modelType: string, names?: Prefixes): TextRead
 }
 
 /** The text part of a model that also reads images; its head is tied if either of the two configurations says so. */
-function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byClass, names }: Wrapper): TextReading {
+function readWrapped(
+  fields: Fields,
+  { modelType, text: otherwise, fields: byClass, names, ownLogits = false }: Wrapper,
+): TextReading {
   const outer = fields.ofClass(byClass);
   const inner = outer.object('text_config');
   if (inner === null) {
@@ -185,10 +190,8 @@ function readWrapped(fields: Fields, { modelType, text: otherwise, fields: byCla
   const tied = outer.flag('tie_word_embeddings');
   outer.refuseUnread();
   fields.note(`the text part of a ${modelType} model, of type ${reading.modelType}; the parts for images are left out`);
-  return {
-    ...reading,
-    config: { ...withPlainLogits(fields, reading), tieEmbeddings: reading.config.tieEmbeddings || tied },
-  };
+  const config = ownLogits ? reading.config : withPlainLogits(fields, reading);
+  return { ...reading, config: { ...config, tieEmbeddings: reading.config.tieEmbeddings || tied } };
 }
 
 /** Classes with images take the logits as the head gives them, whatever the text model's own class does to them. */

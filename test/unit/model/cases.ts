@@ -307,6 +307,15 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
   [
+    'inputs of layers, factors on layers, MLPs of their own width',
+    {
+      layers: 'swa:4 full',
+      layerInputs: 5,
+      layerScale: true,
+      block: [{ norm: 'both', mlpWidth: 7 }, { norm: 'both' }],
+    },
+  ],
+  [
     'values of their own width, sinks in windows, twice the keys there',
     {
       layers: 'full;sinks=no swa:3:local#4,4',

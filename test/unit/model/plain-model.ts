@@ -106,7 +106,7 @@ export function plainForward(
     return toNumbers(tensor);
   };
   const matrix = (name: string): Matrix => ({ data: numbers(name), columns: params.get(name)?.shape[1] ?? NaN });
-  const { hiddenSize: d, intermediateSize: f } = config;
+  const { hiddenSize: d } = config;
   const embedding = numbers('embed.weight');
   let stream = tokens.map((token) =>
     Array.from(embedding.subarray(token * d, (token + 1) * d), (v) => v * config.embeddingScale),
@@ -124,6 +124,28 @@ export function plainForward(
   stream = stream.map((x) => shifted(x, 'embed.affine'));
   // What routers hand on, token by token.
   const states: (number[] | null)[] = tokens.map(() => null);
+  const embedded = stream;
+  const withInput = (y: readonly number[], layer: number, t: number): number[] => {
+    const at = `layers.${layer}`;
+    let out = [...y];
+    if (config.layerInputs !== null) {
+      const [P, L] = [config.layerInputs, config.numLayers];
+      const table = numbers('embed.layers.weight');
+      const projected = times(embedded[t] ?? [], matrix('embed.layers.project'), layer * P, (layer + 1) * P);
+      const context = normed(
+        projected.map((v) => v / Math.sqrt(d)),
+        numbers('embed.layers.norm.weight').map((w) => w + config.normOffset),
+        config.rmsNormEps,
+      );
+      const gate = times(y, matrix(`${at}.input.wgate`)).map((v) => ACTIVATIONS[config.activation](v, () => NaN));
+      const own = gate.map((g, i) => {
+        const token = (table[((tokens[t] ?? NaN) * L + layer) * P + i] ?? NaN) * Math.sqrt(P);
+        return (g * ((context[i] ?? NaN) + token)) / Math.sqrt(2);
+      });
+      out = plus(out, streamNorm(config, times(own, matrix(`${at}.input.wout`)), numbers, `${at}.input.norm`));
+    }
+    return config.layerScale ? out.map((v) => v * (numbers(`${at}.scale`)[0] ?? NaN)) : out;
+  };
   const hidden = [stream];
   // Keys and values of key/value heads, by layer and head.
   const kept = new Map<string, KeysAndValues>();
@@ -131,6 +153,7 @@ export function plainForward(
   for (let layer = 0; layer < config.numLayers; layer++) {
     const at = `layers.${layer}`;
     const block = blockOf(config, layer);
+    const f = block.mlpWidth ?? config.intermediateSize;
     const norm = (x: readonly number[], name: string) => streamNorm(config, x, numbers, `${at}.${name}`);
     const read = (x: readonly number[], name: string) => (block.norm === 'post' ? [...x] : norm(x, name));
     const write = (x: readonly number[], name: string) =>
@@ -170,10 +193,11 @@ export function plainForward(
         return plus(term(skip, onSkip, 'skip'), term(y, onY, 'add'));
       };
       const middle = mixed ? sum(1, base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale) : x;
-      if (!block.mlp) return middle;
-      if (block.parallel) return sum(2, middle, 1, mlp(inputs[t] ?? [], t), block.mlpScale);
+      const last = (y: readonly number[]) => withInput(y, layer, t);
+      if (!block.mlp) return last(middle);
+      if (block.parallel) return last(sum(2, middle, 1, mlp(inputs[t] ?? [], t), block.mlpScale));
       const added = write(mlp(read(middle, 'norm2'), t), 'postnorm2');
-      return sum(2, base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale);
+      return last(sum(2, base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale));
     });
     hidden.push(stream);
   }

@@ -1,6 +1,6 @@
 /** What models of attention and gated MLPs share: fields, layer types, tensor names. */
 import { at as item } from '../../../core/index.js';
-import { headGroups, headSizes, type ModelConfig } from '../../../model/index.js';
+import { headGroups, headSizes, withMlpWidth, type ModelConfig } from '../../../model/index.js';
 import type { HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import {
@@ -213,7 +213,7 @@ export function decoderLayout(
   name: string,
   names: DecoderNames,
 ): ParameterLayout | null {
-  const { vocabSize: v, extraTokens, hiddenSize: d, intermediateSize: f } = config;
+  const { vocabSize: v, extraTokens, hiddenSize: d } = config;
   if (layer === null) {
     if (name === 'embed.weight') return rows(whole('model.embed_tokens.weight', v + extraTokens));
     if (name === 'head.weight') return matrix(whole('lm_head.weight', v));
@@ -227,7 +227,7 @@ export function decoderLayout(
     return own === undefined ? null : rows(whole(`${at}.${own}.${kind}`, d));
   }
   return name.startsWith('mlp.')
-    ? mlpLayout(`${at}.`, name, names, d, f)
+    ? mlpLayout(`${at}.`, name, names, d, withMlpWidth(config, layer).intermediateSize)
     : attentionLayout(config, layer, `${at}.${names.attention ?? 'self_attn'}`, name, names);
 }
 

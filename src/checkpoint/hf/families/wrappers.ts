@@ -10,6 +10,8 @@ export interface Wrapper {
   /** The fields of the class that matter to a text, with their defaults. */
   readonly fields: ClassFields;
   readonly names: Prefixes;
+  /** Whether the class does to logits what the text model's own class does (default: it takes them as they are). */
+  readonly ownLogits?: boolean;
 }
 
 /** Names of a text model beside a vision tower: in memory, in older files, and in base models. */
@@ -25,6 +27,12 @@ const beside = (modelType: string, text: string, tied: boolean): Wrapper => ({
   fields: { tie_word_embeddings: tied },
   names: BESIDE_VISION,
 });
+
+/** Names of Gemma 4, which has parts for images and for sounds. */
+const BESIDE_SENSES: Prefixes = {
+  ...BESIDE_VISION,
+  others: /^(model\.)?(vision_tower|audio_tower|embed_vision|embed_audio)\b/,
+};
 
 /** Names of Llama 4, which holds the text model with its head. */
 const WHOLE_TEXT: Prefixes = {
@@ -45,5 +53,12 @@ export const WRAPPERS: readonly Wrapper[] = [
   beside('internvl', 'qwen2', true),
   beside('aya_vision', 'cohere2', true),
   beside('cohere2_vision', 'cohere2', true),
+  {
+    modelType: 'gemma4',
+    text: 'gemma4_text',
+    fields: { tie_word_embeddings: true },
+    names: BESIDE_SENSES,
+    ownLogits: true,
+  },
   { modelType: 'llama4', text: 'llama4_text', fields: {}, names: WHOLE_TEXT },
 ];
