@@ -126,8 +126,13 @@ export function openHfModel(folder: string): HfModel {
 
 /** Files and tensors that are not read, as Transformers does not read them either. */
 function leftOut(folder: string, family: Family, config: ModelConfig, files: TensorFiles): string[] {
-  const fixed = new Set((family.constants?.(config, shapesIn(files)) ?? []).flatMap((c) => (c.fixed ? [c.name] : [])));
-  const names = [...files.keys()].filter((name) => family.ignored?.(name, config) === true && !fixed.has(name));
+  const shapes = shapesIn(files);
+  // Of copies of one tensor, one is read.
+  const used = new Set([
+    ...(family.constants?.(config, shapes) ?? []).flatMap((c) => (c.fixed ? [c.name] : [])),
+    ...mapParameters(family, config, shapes).flatMap(({ layout }) => layout.sources.map(({ tensor }) => tensor)),
+  ]);
+  const names = [...files.keys()].filter((name) => family.ignored?.(name, config) === true && !used.has(name));
   const both = [MODEL_FILE, INDEX_FILE].every((file) => existsSync(join(folder, file)));
   return [
     ...(names.length === 0 ? [] : [`${names.length} tensors have no effect and are left out (${names[0]}, ...)`]),

@@ -322,6 +322,45 @@ describe('folders', () => {
     expect(openHfModel(folder).parameters().get(parameter)).toEqual(openHfModel(from).parameters().get(parameter));
   });
 
+  it('take equal copies of shared blocks for one, and copies that differ for a block of each layer', () => {
+    const from = join(HF, 'zamba2');
+    const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };
+    const [first, later] = [1, 4].map((layer) => `model.layers.${layer}.shared_transformer.`) as [string, string];
+    const copies = Object.fromEntries(
+      Object.entries(tensors).flatMap(([name, tensor]) =>
+        name.startsWith(first) ? [[later + name.slice(first.length), tensor]] : [],
+      ),
+    );
+    expect(Object.keys(copies)).toHaveLength(8 + 4 * 2 * 2);
+    writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
+    const open = (more: Record<string, HostTensor>) => {
+      writeSafetensors(join(folder, 'model.safetensors'), { ...tensors, ...more });
+      return openHfModel(folder);
+    };
+    const shared = openHfModel(from);
+    expect(shared.config.shared?.blocks).toBe(2);
+    const equal = open(copies);
+    expect(equal.config).toEqual(shared.config);
+    expect(inspectHfModel(folder).notes.join()).toContain(`24 tensors have no effect and are left out (${later}`);
+    expect(inspectHfModel(from).notes).toEqual([]);
+    for (const [name, tensor] of shared.parameters()) expect(equal.parameters().get(name)).toEqual(tensor);
+    const name = `${later}self_attn.q_proj.weight`;
+    const own = Float32Array.from(toNumbers(copies[name] as HostTensor), (v) => 1.5 * v);
+    const apart = open({ ...copies, [name]: tensorFrom('f32', copies[name]?.shape ?? [], own) });
+    expect(apart.config.shared?.blocks).toBe(3);
+    expect(inspectHfModel(folder).notes.join()).toContain(
+      `${name} holds other values than the tensor that it is tied to`,
+    );
+    const [ours, theirs] = [0, 2].map((block) => apart.parameters().get(`shared.${block}.attn.wqkv`)?.data ?? []);
+    // Columns of queries, then those of keys and values.
+    const columns = 3 * 64;
+    for (let i = 0; i < 64 * columns; i++)
+      expect(theirs?.[i]).toBe(Math.fround((i % columns < 64 ? 1.5 : 1) * (ours?.[i] ?? NaN)));
+    expect(() => open({ [`${later}self_attn.q_proj.bias`]: tensorFrom('f32', [64], new Float32Array(64)) })).toThrow(
+      'has no place for model.layers.4.shared_transformer.self_attn.q_proj.bias',
+    );
+  });
+
   it('refuse a stored head of another shape, and shards that hold one tensor twice with different values', () => {
     const from = join(HF, 'llama-biases-tied');
     const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };

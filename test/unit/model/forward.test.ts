@@ -76,8 +76,9 @@ describe('forward', () => {
   });
 
   it('computes the same with layers recomputed, and so do its gradients', () => {
-    for (const layers of ['swa:4 full', 'swa:3:nope/full']) {
-      const config = resolveModelConfig({ ...SMALL, layers, numKvHeads: 2, sinks: true, outputGate: true });
+    const shared = { shared: { blocks: 1, attentionRank: 2, mlpRank: 2 } };
+    for (const layers of ['swa:4 full', 'swa:3:nope/full', 'shared:swa:4+conv shared:full:nope+conv']) {
+      const config = resolveModelConfig({ ...SMALL, layers, numKvHeads: 2, sinks: true, outputGate: true, ...shared });
       const params = randomParameters(config);
       const tokens = [randomTokens(config, 9)];
       const plain = gradients(config, params, tokens, {});
