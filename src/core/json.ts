@@ -254,3 +254,11 @@ export function timesGiven(json: string, key: string): number {
   });
   return times;
 }
+
+/** A plain object, as YAML and JSON give it. */
+export type Plain = Readonly<Record<string, unknown>>;
+
+/** Whether a value is an object other than a list. */
+export function isPlain(value: unknown): value is Plain {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

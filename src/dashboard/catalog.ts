@@ -11,7 +11,6 @@ import { readKept, writeKept, type Kept, type KeptRun, type KeptStudy } from './
 import { BY_NAME, FolderFinder, insidePath, type Found, type Root } from './folders.js';
 import type * as RunReader from './run-reader.js';
 import type { RunFacts, RunProgress, Scalar } from './run-reader.js';
-import type * as StudyReader from './study-reader.js';
 import { factsStamp, progressStamp, recordsStamp, stampOf } from './stamps.js';
 
 /** Runs that do not go on and are looked at in one round. */
@@ -24,7 +23,6 @@ const FIND_MS = 1000;
 const SLICE_MS = 12;
 
 /** What reads run and study folders. */
-type Reader = typeof RunReader & typeof StudyReader;
 
 /** A run folder as it was last seen. */
 export interface KnownRun {
@@ -69,7 +67,7 @@ export class Catalog {
   readonly #studies = new Map<string, KnownStudy>();
   /** Folders that were found and are not read yet, by id. */
   readonly #unread = new Map<string, Found>();
-  #reader: Reader | null = null;
+  #reader: typeof RunReader | null = null;
   #turn = 0;
   #lastFind = 0;
   #columns: Readonly<Record<string, ConfigColumn>> | null = null;
@@ -103,7 +101,7 @@ export class Catalog {
     const order = [...this.#unread.values()].sort((a, b) => Number(b.kind === 'study') - Number(a.kind === 'study'));
     for (const found of order) {
       if (this.#unread.get(found.id) !== found) continue;
-      if (found.kind === 'study') this.#addStudy(found, reader);
+      if (found.kind === 'study') await this.#addStudy(found);
       else this.#addRun(found, reader);
       this.#unread.delete(found.id);
       if (found.kind === 'run' && this.#runs.has(found.id)) ids.push(found.id);
@@ -311,7 +309,7 @@ export class Catalog {
     this.#columns = null;
   }
 
-  #addRun(found: Found, reader: Reader): void {
+  #addRun(found: Found, reader: typeof RunReader): void {
     const { path } = found;
     // Files that lead out of the roots are not read.
     const files = [configPath(path), metricsPath(path)].filter((file) => existsSync(file));
@@ -321,14 +319,16 @@ export class Catalog {
     this.#hasChanged = true;
   }
 
-  #addStudy(found: Found, reader: Reader): void {
-    const read = reader.readStudy(found);
+  async #addStudy(found: Found): Promise<void> {
+    // Layers that know studies are loaded where there is one: they take as long as all else of a start.
+    const { readStudy } = await import('./study-reader.js');
+    const read = readStudy(found);
     this.#studies.set(found.id, { found, ...read, designs: new Map(read.designs) });
     this.#hasChanged = true;
   }
 
-  async #read(): Promise<Reader> {
-    this.#reader ??= { ...(await import('./run-reader.js')), ...(await import('./study-reader.js')) };
+  async #read(): Promise<typeof RunReader> {
+    this.#reader ??= await import('./run-reader.js');
     return this.#reader;
   }
 

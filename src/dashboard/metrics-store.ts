@@ -25,8 +25,8 @@ const MOST_GROWTH_BYTES = 4 << 20;
 const MOST_COLUMNS = 12_000;
 /** Files whose columns are all in memory and that no one has asked for lately, beyond which the oldest is let go. */
 const MOST_OPEN = 256;
-/** Milliseconds after which the list of what is kept is written again while files are being read. */
-const LIST_MS = 10_000;
+/** Milliseconds from a file that was read until the list of kept files is written: writing it holds up pages. */
+const LIST_MS = 5_000;
 
 interface Entry {
   readonly id: string;
@@ -64,7 +64,7 @@ export class MetricsStore {
   #closed = false;
   #clock = 0;
   #done = 0;
-  #listWritten = Date.now();
+  #listTimer: ReturnType<typeof setTimeout> | null = null;
   readonly #onRead: (id: string) => void;
 
   /**
@@ -221,6 +221,7 @@ export class MetricsStore {
     this.#closed = true;
     this.#threads.close();
     for (const entry of this.#entries.values()) this.#keep(entry);
+    if (this.#listTimer !== null) clearTimeout(this.#listTimer);
     this.#writeList();
   }
 
@@ -254,7 +255,6 @@ export class MetricsStore {
       }
     }
     this.#working = false;
-    this.#writeList();
   }
 
   /** Reads a file to its end, and says after each chunk that there is more. */
@@ -323,7 +323,10 @@ export class MetricsStore {
     Object.assign(entry, { stamp, sample: null, used: ++this.#clock });
     this.#onRead(entry.id);
     this.#letGo();
-    if (Date.now() - this.#listWritten > LIST_MS) this.#writeList();
+    this.#listTimer ??= setTimeout(() => {
+      this.#listTimer = null;
+      this.#writeList();
+    }, LIST_MS).unref();
   }
 
   #cacheFile(entry: Entry): string | null {
@@ -366,7 +369,6 @@ export class MetricsStore {
   /** Writes which files' columns are kept, so that the next start need not open them. */
   #writeList(): void {
     if (this.#folder === null) return;
-    this.#listWritten = Date.now();
     const runs = [...this.#entries.values()].flatMap(({ id, file, cache, listed, ready }) => {
       if (file !== null && !this.#closed) return [];
       const own = cache ?? (file !== null && ready ? this.#cachedAs(id) : null);

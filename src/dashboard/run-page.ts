@@ -1,14 +1,13 @@
 /** What the page of one run shows, and the heads that were traced in runs. */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { LongsightError, messageOf, readJson, stateOf } from '../core/index.js';
+import { isPlain, LongsightError, messageOf, readJson, stateOf } from '../core/index.js';
 import { toYaml } from '../lab/index.js';
 import { checkpointsFolder, configPath, evalsFolder, findingsFolder, isRunFolder, readStatus } from '../run/index.js';
 import { tracedRunHeads } from '../study/index.js';
 import type { RunAnswer, RunHeadsAnswer, RunRow } from './api.js';
 import { BY_NAME, insidePath, type Root } from './folders.js';
 import { endOf, holderOf } from './run-reader.js';
-import { isPlain } from '../lab/index.js';
 
 const LOG_BYTES = 64 * 1024;
 

@@ -1,8 +1,7 @@
 /** One run folder as a row of the table: what of it changes, and what does not, is read apart. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { lockHolder, LongsightError, messageOf, stateOf, type LockHolder } from '../core/index.js';
-import { isPlain } from '../lab/index.js';
+import { isPlain, lockHolder, LongsightError, messageOf, stateOf, type LockHolder } from '../core/index.js';
 import { modelCost, printPeriod, resolveModelConfig } from '../model/index.js';
 import { configPath, LOCK_FILE, metricsPath, readRunConfig, readStatus } from '../run/index.js';
 import { trainingTokens, windowShares } from '../train/index.js';

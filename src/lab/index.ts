@@ -1,4 +1,4 @@
-export { isPlain, merge, parsePath, unknownName, valueAt, withValueAt, type Plain } from './overrides.js';
+export { merge, parsePath, unknownName, valueAt, withValueAt } from './overrides.js';
 export {
   checkRun,
   evaluateCheckpoint,

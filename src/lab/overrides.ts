@@ -2,10 +2,7 @@
  * Changing one value deep inside a plain configuration, named by a dotted path such as `model.layers` or
  * `data[0].weight`.
  */
-import { ConfigError, nearest, clip, listed, showValue } from '../core/index.js';
-
-/** A plain object, as YAML and JSON give it. */
-export type Plain = Readonly<Record<string, unknown>>;
+import { clip, ConfigError, isPlain, listed, nearest, showValue } from '../core/index.js';
 
 /** The parts of a dotted path; `[n]` and `.n` both index a list. Throws `ConfigError` on an empty part. */
 export function parsePath(path: string): (string | number)[] {
@@ -61,9 +58,4 @@ export function unknownName(what: string, name: string, known: readonly string[]
   const near = nearest(name, known);
   const hint = near === undefined ? `; there are: ${listed(known)}` : `; did you mean "${near}"?`;
   return new ConfigError(`unknown ${what} "${clip(name)}"${hint}`);
-}
-
-/** Whether a value is an object other than a list. */
-export function isPlain(value: unknown): value is Plain {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,13 +1,13 @@
 /** Run files: everything that one run is made from, checked and completed. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { ConfigError, parseConfig, sizeUpTo } from '../core/index.js';
+import { ConfigError, isPlain, parseConfig, sizeUpTo } from '../core/index.js';
 import { absolutePaths, DataConfigSchema, dataVocabSize } from '../data/index.js';
 import { ENGINE_NAMES } from '../engine/index.js';
 import { evalSchema } from './measures/config.js';
 import { modelSchema, resolveModelConfig, type ModelConfig } from '../model/index.js';
 import { checkWindows, openInitialModel, planInitial, TrainConfigSchema, type RunConfig } from '../train/index.js';
-import { isPlain, withValueAt } from './overrides.js';
+import { withValueAt } from './overrides.js';
 import { locate, readYamlFile, type YamlFile } from './yaml-file.js';
 
 /** Schema of a run file. The model part is checked by `resolveModelConfig`, which also knows presets. */

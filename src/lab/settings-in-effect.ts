@@ -2,8 +2,8 @@
  * Which settings (`--set`) change what is found about the checkpoints of a run. Their weights and their model are what
  * training made them, so that a setting of these could only be left aside; it is refused by name.
  */
-import { ConfigError, listed } from '../core/index.js';
-import { isPlain, parsePath } from './overrides.js';
+import { ConfigError, isPlain, listed } from '../core/index.js';
+import { parsePath } from './overrides.js';
 import type { Setting } from './run-config.js';
 
 const ENGINE_KEYS = ['engine', 'threads', 'mesh', 'deterministic'];

@@ -1,4 +1,5 @@
 /** Everything that a report says, as one JSON value: the page, `report.json` and `report.csv` are views of it. */
+import type { Plain } from '../core/index.js';
 import {
   type Arm,
   carrierVerdict,
@@ -17,7 +18,6 @@ import {
   type VerdictContext,
   verdictsOf,
 } from '../study/index.js';
-import type { Plain } from '../lab/index.js';
 import type { LayerPlan } from '../model/index.js';
 import {
   arThresholds,

@@ -1,6 +1,5 @@
 /** Names of a study's runs: readable, safe as file names on every system, and never the same for two different runs. */
-import { canonicalJson, fingerprint } from '../core/index.js';
-import type { Plain } from '../lab/index.js';
+import { canonicalJson, fingerprint, type Plain } from '../core/index.js';
 
 /** File names may have 255 bytes; logs and temporary files add an ending to the run's. */
 const MAX_NAME = 220;

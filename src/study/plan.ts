@@ -1,11 +1,10 @@
 /** A study: a grid of architectures, seeds and further settings, written as YAML and expanded into named runs. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { canonicalJson, ConfigError, LIMITS, list, realNumber } from '../core/index.js';
+import { canonicalJson, ConfigError, isPlain, LIMITS, list, realNumber, type Plain } from '../core/index.js';
 import { absolutePaths } from '../data/index.js';
 import {
   AR_THRESHOLD,
-  isPlain,
   merge,
   parseYamlConfig,
   parsePath,
@@ -15,7 +14,6 @@ import {
   unknownName,
   withValueAt,
   type FullRunConfig,
-  type Plain,
   type Setting,
   type YamlFile,
 } from '../lab/index.js';

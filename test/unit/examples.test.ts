@@ -17,7 +17,8 @@ import {
   type PlannedRun,
 } from '../../src/study/index.js';
 import { isEvaluated, tokensPerStep } from '../../src/train/index.js';
-import { isPlain, parseYaml, resolveRunConfig } from '../../src/lab/index.js';
+import { isPlain } from '../../src/core/index.js';
+import { parseYaml, resolveRunConfig } from '../../src/lab/index.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));

@@ -10,8 +10,8 @@ import {
   type ModelConfig,
   type ModelCost,
 } from '../../model/index.js';
-import { formatCount } from '../../core/index.js';
-import { isPlain, locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
+import { formatCount, isPlain } from '../../core/index.js';
+import { locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import { windowShares, type TrainConfig } from '../../train/index.js';
 import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
