@@ -52,6 +52,7 @@ export const SECTIONS: readonly ManualSection[] = [
   {
     title: 'Look up',
     pages: [
+      page('Commands', 'commands.md'),
       page('Configuration', 'config.md'),
       page('The model', 'model.md'),
       page('Data', 'data.md'),

@@ -6,6 +6,19 @@ import type { AnalysisKind } from '../lab/index.js';
 import type { AddCommand } from './terminal/context.js';
 import type { OnStop } from './terminal/stopping.js';
 
+/** The tasks of commands, in the order of `longsight --help`, with the heading of each. */
+export const COMMAND_GROUPS = {
+  begin: 'Begin',
+  compare: 'Train and compare designs',
+  data: 'Prepare data',
+  measure: 'Measure a model, and look inside',
+  exchange: 'Exchange models with Hugging Face',
+  shell: 'Use the command line',
+};
+
+/** A task of commands. */
+type CommandGroup = keyof typeof COMMAND_GROUPS;
+
 /** A command as the table of commands lists it. */
 export interface CommandEntry {
   readonly name: string;
@@ -13,6 +26,12 @@ export interface CommandEntry {
   readonly usage: string;
   readonly summary: string;
   readonly hidden?: boolean;
+  /** The task under which `longsight --help` lists it. */
+  readonly group: CommandGroup;
+  /** A command line that its own help shows, without `longsight`. */
+  readonly example: string;
+  /** What a person may do next, printed in terminals; `{0}` is the first argument of the command. */
+  readonly next: string;
   readonly onStop: OnStop;
   readonly load: () => Promise<AddCommand>;
 }
@@ -22,7 +41,8 @@ export interface CommandEntry {
  * loads none.
  */
 const analysis = (kind: AnalysisKind, name: string, summary: string): CommandEntry => ({
-  ...{ name, usage: '[options] <model>', summary, onStop: 'begins anew' },
+  ...{ name, usage: '[options] <model>', summary, onStop: 'begins anew', group: 'measure' },
+  ...{ example: `${name} runs/recall`, next: 'of a run, figures in its report: longsight report {0}' },
   load: async () => (await import('./analyses/command.js')).analysisCommand(kind),
 });
 
@@ -34,7 +54,10 @@ const ANALYSIS_COMMANDS: Readonly<Record<AnalysisKind, CommandEntry>> = {
   heads: analysis('heads', 'heads', 'retrieval heads by other definitions than trace'),
   influence: analysis('influence', 'influence', 'how far back inputs still matter: gradient norms by distance'),
   limits: analysis('limits', 'constrain', 'who carries long range: limit the reach of some layers'),
-  longppl: analysis('longppl', 'longppl', 'perplexity over the tokens that need a long context'),
+  longppl: {
+    ...analysis('longppl', 'longppl', 'perplexity over the tokens that need a long context'),
+    example: 'longppl runs/text --texts book.txt',
+  },
   masking: analysis('masking', 'mask', 'needle accuracy with heads switched off'),
   probes: analysis('probes', 'probe', 'layer by layer, what the last token knows of the needle'),
 };
@@ -43,6 +66,9 @@ const FIT: CommandEntry = {
   name: 'fit',
   usage: '[options] <data>',
   summary: 'fit a scaling law to a table of trained models',
+  group: 'compare',
+  example: 'fit runs/scaling --hold-out',
+  next: 'in the report of a study: longsight report FOLDER',
   onStop: 'ends',
   load: async () => (await import('./analyses/fit.js')).addFit,
 };
@@ -53,6 +79,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'quickstart',
     usage: '[options]',
     summary: 'the study to begin with: window size and when long-range retrieval forms',
+    group: 'begin',
+    example: 'quickstart',
+    next: 'open the report in a browser; a study of your own: longsight study FILE',
     onStop: 'resumes',
     load: async () => (await import('./commands/study.js')).addQuickstart,
   },
@@ -60,6 +89,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'study',
     usage: '[options] <file>',
     summary: 'compare designs',
+    group: 'compare',
+    example: 'study presets/studies/quickstart.yaml --out runs/windows',
+    next: 'open the report; who carries the recall: longsight analyze FOLDER; curves, live: longsight dashboard',
     onStop: 'resumes',
     load: async () => (await import('./commands/study.js')).addStudy,
   },
@@ -67,6 +99,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'train',
     usage: '[options] <file>',
     summary: 'train one model',
+    group: 'compare',
+    example: 'train presets/recall.yaml --set train.steps=100',
+    next: 'open the report; which heads look back: longsight trace RUN; curves, live: longsight dashboard',
     onStop: 'resumesByOption',
     load: async () => (await import('./commands/train.js')).addTrain,
   },
@@ -74,6 +109,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'eval',
     usage: '[options] <model>',
     summary: 'measure a checkpoint',
+    group: 'measure',
+    example: 'eval runs/recall',
+    next: 'which heads look back: longsight trace {0}',
     onStop: 'ends',
     load: async () => (await import('./commands/eval.js')).addEval,
   },
@@ -81,6 +119,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'trace',
     usage: '[options] <model>',
     summary: 'find retrieval heads',
+    group: 'measure',
+    example: 'trace runs/recall',
+    next: 'what is lost without them: longsight mask {0}',
     onStop: 'begins anew',
     load: async () => (await import('./commands/trace.js')).addTrace,
   },
@@ -88,6 +129,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'generate',
     usage: '[options] <model>',
     summary: 'continue prompts',
+    group: 'measure',
+    example: 'generate runs/text --prompt "Call me" --max-tokens 100',
+    next: 'the loss of a text: longsight eval {0} --texts FILE',
     onStop: 'begins anew',
     load: async () => (await import('./commands/generate.js')).addGenerate,
   },
@@ -95,6 +139,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'ruler',
     usage: '',
     summary: 'long-context tasks: needles, tracking, counting, questions',
+    group: 'measure',
+    example: 'ruler run runs/text --out ruler --lengths 512 --samples 10',
+    next: 'another length: the same command with --lengths; what is answered stays',
     onStop: 'resumes',
     load: async () => (await import('./commands/ruler.js')).addRuler,
   },
@@ -102,6 +149,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'choice',
     usage: '[options] <model> <files...>',
     summary: 'multiple choice by log-likelihood',
+    group: 'measure',
+    example: 'choice runs/text questions.jsonl --out choices.jsonl',
+    next: 'every choice with its log-likelihood: --out FILE',
     onStop: 'begins anew',
     load: async () => (await import('./commands/choice.js')).addChoice,
   },
@@ -109,6 +159,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'report',
     usage: '[options] <folder>',
     summary: 'write the report of a run or a study',
+    group: 'compare',
+    example: 'report runs/windows',
+    next: 'a site of it: longsight report {0} --site OUT; more figures: longsight analyze {0}',
     onStop: 'ends',
     load: async () => (await import('./commands/report.js')).addReport,
   },
@@ -116,6 +169,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'dashboard',
     usage: '[options] [folders...]',
     summary: 'runs and studies in a browser, live',
+    group: 'compare',
+    example: 'dashboard runs',
+    next: 'a site of what it shows: longsight report FOLDER --site OUT',
     onStop: 'serves',
     load: async () => (await import('./commands/dashboard.js')).addDashboard,
   },
@@ -123,6 +179,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'playground',
     usage: '[options]',
     summary: 'two hybrids learn in your browser, side by side',
+    group: 'begin',
+    example: 'playground',
+    next: 'the same in files, with reports: longsight quickstart',
     onStop: 'serves',
     load: async () => (await import('./commands/playground.js')).addPlayground,
   },
@@ -130,6 +189,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'log',
     usage: '',
     summary: 'metrics of runs for TensorBoard, or as tables',
+    group: 'compare',
+    example: 'log export runs/windows --to csv --out tables',
+    next: 'the same, live: longsight dashboard',
     onStop: 'ends',
     load: async () => (await import('./commands/log.js')).addLog,
   },
@@ -137,6 +199,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'cost',
     usage: '[options] <config>',
     summary: 'parameters, FLOPs and cache bytes of a model',
+    group: 'compare',
+    example: 'cost presets/recall.yaml',
+    next: 'train it: longsight train FILE',
     onStop: 'ends',
     load: async () => (await import('./commands/cost.js')).addCost,
   },
@@ -144,6 +209,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'data',
     usage: '',
     summary: 'fetch corpora, make token shards of text',
+    group: 'data',
+    example: 'data prepare "texts/*.txt" --tokenizer bytes --out shards',
+    next: 'name the folder in a run file: data: { kind: shards, path: FOLDER }',
     onStop: 'resumes',
     load: async () => (await import('./commands/data.js')).addData,
   },
@@ -151,6 +219,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'tokenizer',
     usage: '',
     summary: 'train a tokenizer',
+    group: 'data',
+    example: 'tokenizer train text.txt --vocab-size 4096 --out vocabulary',
+    next: 'longsight data prepare TEXTS --tokenizer FOLDER --out shards',
     onStop: 'begins anew',
     load: async () => (await import('./commands/tokenizer.js')).addTokenizer,
   },
@@ -158,6 +229,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'inspect',
     usage: '[options] <folder>',
     summary: 'what a model saved by Transformers is, and what cannot be imported',
+    group: 'exchange',
+    example: 'inspect SmolLM2-135M',
+    next: 'which heads look back: longsight trace {0}',
     onStop: 'ends',
     load: async () => (await import('./commands/inspect.js')).addInspect,
   },
@@ -165,6 +239,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'parity',
     usage: '[options] <folder>',
     summary: 'compare an imported model with what Transformers computes',
+    group: 'exchange',
+    example: 'parity SmolLM2-135M',
+    next: 'which heads look back: longsight trace {0}',
     onStop: 'ends',
     load: async () => (await import('./commands/parity.js')).addParity,
   },
@@ -172,6 +249,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'export',
     usage: '[options] <model> <out>',
     summary: 'a trained model as a folder that Transformers loads',
+    group: 'exchange',
+    example: 'export runs/text exported',
+    next: 'AutoModelForCausalLM.from_pretrained reads the folder',
     onStop: 'ends',
     load: async () => (await import('./commands/export.js')).addExport,
   },
@@ -179,6 +259,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'doctor',
     usage: '[options]',
     summary: 'check the engines on this machine',
+    group: 'begin',
+    example: 'doctor',
+    next: 'longsight quickstart',
     onStop: 'begins anew',
     load: async () => (await import('./commands/doctor.js')).addDoctor,
   },
@@ -186,6 +269,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'worker',
     usage: '[options] <study> <run>',
     summary: '',
+    group: 'begin',
+    example: 'worker STUDY RUN',
+    next: '',
     hidden: true,
     onStop: 'resumes',
     load: async () => (await import('./commands/worker.js')).addWorker,
@@ -194,8 +280,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'analyze',
     usage: '[options] <folder>',
     summary: 'all analyses of a run or a study, for its report',
+    group: 'measure',
+    example: 'analyze runs/recall --only entropy',
+    next: 'longsight report {0}',
     onStop: 'keeps what is measured',
     load: async () => (await import('./analyses/analyze.js')).addAnalyze,
+  },
+  {
+    name: 'completion',
+    usage: '<shell>',
+    summary: 'a script with which bash, zsh or fish completes commands and options',
+    group: 'shell',
+    example: 'completion bash',
+    next: 'bash: source <(longsight completion bash), in ~/.bashrc to keep it',
+    onStop: 'ends',
+    load: async () => (await import('./commands/completion.js')).completionOf(COMMANDS),
   },
   ...[...Object.values(ANALYSIS_COMMANDS), FIT].sort((a, b) => (a.name < b.name ? -1 : 1)),
 ];

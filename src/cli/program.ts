@@ -1,7 +1,7 @@
 /** The command line: every command by name, and the module of the one that is called. */
 import { Command, Help } from 'commander';
 import { packageVersion } from '../core/index.js';
-import { COMMANDS, type CommandEntry } from './command-table.js';
+import { COMMANDS, COMMAND_GROUPS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
 import { EXIT, reportError } from './terminal/errors.js';
 import { followOutputLinks } from './terminal/outputs.js';
@@ -40,10 +40,27 @@ async function buildProgram(
   for (const entry of COMMANDS) {
     if (isCalled(entry)) {
       (await entry.load())(program, context);
-      program.commands.at(-1)?.addHelpText('after', stopHelp(entry.onStop));
+      program.commands.at(-1)?.addHelpText('after', `\nExample: longsight ${entry.example}\n${stopHelp(entry.onStop)}`);
     } else program.command(entry.name, { hidden: entry.hidden ?? false }).summary(entry.summary);
+    program.commands.at(-1)?.helpGroup(groupHeading(entry));
   }
   return program;
+}
+
+/** The heading of a command's task in `longsight --help`, with the first command of the task as an example. */
+function groupHeading({ group }: CommandEntry): string {
+  const first = COMMANDS.find((entry) => entry.group === group);
+  return `${COMMAND_GROUPS[group]} (longsight ${first?.example ?? ''}):`;
+}
+
+/** Says in a terminal what may come next; scripts, `--json` and `--quiet` get nothing. */
+function hintNext(called: Command, { stderr }: CliContext): void {
+  const { json, quiet } = called.opts<{ json?: boolean; quiet?: boolean }>();
+  if (stderr.isTTY !== true || json === true || quiet === true) return;
+  let top = called;
+  while (top.parent?.parent != null) top = top.parent;
+  const next = COMMANDS.find(({ name }) => name === top.name())?.next ?? '';
+  if (next !== '') stderr.write(`next: ${next.replaceAll('{0}', called.args[0] ?? 'FOLDER')}\n`);
 }
 
 /** How `longsight --help` lists a command of the table; undefined for subcommands of commands. */
@@ -68,6 +85,9 @@ export async function runCli(args: readonly string[], context: Omit<CliContext, 
       program.outputHelp();
       return EXIT.ok;
     }
+    program.hook('postAction', (_program, done) => {
+      if (exit.code === EXIT.ok) hintNext(done, whole);
+    });
     await program.parseAsync([...args], { from: 'user' });
     return exit.code;
   } catch (error) {

@@ -9,7 +9,7 @@ import type { CliContext } from '../../src/cli/terminal/context.js';
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The pages whose commands are accounted for, as paths from the repository's root with forward slashes. */
-export const PAGES: readonly string[] = [
+const PAGES: readonly string[] = [
   ...['README.md', 'CONTRIBUTING.md', 'bench/README.md'],
   ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.md'))

@@ -217,7 +217,12 @@ describe('command lines of the documentation', () => {
     const wrong: string[] = [];
     for (const { page, line } of INLINE) {
       if (/ (COMMAND|\.\.\.)( |$)/.test(line)) continue;
-      for (const args of longsightCalls(line.replaceAll('ENGINE', 'onnx'))) {
+      for (const args of longsightCalls(
+        line
+          .replaceAll('ENGINE', 'onnx')
+          .replace(/ \[(options|command)\]/g, '')
+          .replace('<shell>', 'bash'),
+      )) {
         const why = await refusal(args);
         // A command that is only named has no arguments.
         if (why !== null && !/missing required argument|required option/.test(why))
