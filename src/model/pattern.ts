@@ -49,8 +49,9 @@ export interface PatternPart {
   /** Tokens of a chunk beyond which queries see no keys; undefined for none. */
   readonly chunk?: number;
   readonly rope: HeadGroup['rope'];
-  /** What else the part says of its positions and of its temperature. */
+  /** The share of each head's channels that turn, between 0 and 1. */
   readonly ropeShare?: number;
+  /** The base of the rotary wavelengths, a number of at least 1. */
   readonly ropeTheta?: number;
   readonly temperature?: HeadGroup['temperature'];
   /** Query heads of the part; null where the remaining heads are split evenly. */
@@ -83,8 +84,9 @@ export interface MlaPattern {
   /** The windows of training, where there are several; the last is `window`. */
   readonly windows?: readonly (number | null)[];
   readonly rope: HeadGroup['rope'];
-  /** What else it says of its positions and of its temperature. */
+  /** The share of the rotary channels that turn, between 0 and 1. */
   readonly ropeShare?: number;
+  /** The base of the rotary wavelengths, a number of at least 1. */
   readonly ropeTheta?: number;
   readonly temperature?: HeadGroup['temperature'];
 }

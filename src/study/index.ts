@@ -45,3 +45,4 @@ export { RunProcess } from './run-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { removeSpentBranches, studyUnits, unitNow, waitsFor, type Unit, type UnitState } from './units.js';
 export { heedParent, nextRun, serveWorker, type NextRun, type WorkerLink, type WorkerProgress } from './worker.js';
+export { trainingFlops } from './training-flops.js';

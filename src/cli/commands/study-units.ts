@@ -8,6 +8,7 @@ import {
   ConfigError,
   DeviceBusyError,
   formatTokens,
+  got,
   InterruptedError,
   LockHeldError,
   LockLostError,
@@ -26,6 +27,7 @@ import {
   removeSpentBranches,
   sharedBeginnings,
   studyUnits,
+  trainingFlops,
   unitNow,
   waitsFor,
   type NextRun,
@@ -40,6 +42,7 @@ import {
   addOutputOptions,
   addSetOption,
   addTakeOverOption,
+  positiveNumber,
   type EngineFlags,
   type OutputFlags,
   type SetFlag,
@@ -58,11 +61,17 @@ export function addStudyUnits(study: Command, context: CliContext): void {
     .summary('write a study folder without training, for schedulers')
     .description(
       'Checks a study file, writes its folder, and lists its runs: ids, engines and devices, and what goes on from what. ' +
-        'Nothing is trained. The same command adds to a folder what the file has got since.',
+        'Nothing is trained. The same command adds to a folder what the file has got since. FLOPs are those of training, matrix ' +
+        'products with a multiply-add as 2; --flops-per-second says what time they take.',
     )
     .argument('<file>', 'study file')
     .option('--out <dir>', 'study folder (default: runs/NAME)')
-    .option('--long', "also plan the study's long arm");
+    .option('--long', "also plan the study's long arm")
+    .option(
+      '--flops-per-second <n>',
+      'training FLOPs a second of one device, evaluations and all, such as a study before came to: estimates its time',
+      (text) => positiveNumber('--flops-per-second', text),
+    );
   addOutputOptions(addSetOption(addTakeOverOption(plan))).action((file: string, flags: PlanFlags) =>
     planStudy(file, flags, context),
   );
@@ -107,6 +116,7 @@ export function addStudyUnits(study: Command, context: CliContext): void {
 interface PlanFlags extends OutputFlags, SetFlag, TakeOverFlag {
   readonly out?: string;
   readonly long?: boolean;
+  readonly flopsPerSecond?: number;
 }
 
 interface RunFlags extends OutputFlags, EngineFlags, TakeOverFlag {
@@ -140,20 +150,30 @@ async function planStudy(file: string, flags: PlanFlags, context: CliContext): P
   });
   lock.release();
   const units = studyUnits(dir, plan);
-  const rows = units.map((unit) => [
+  const flops = new Map(plan.runs.map(({ name, config }) => [name, trainingFlops(config)]));
+  const runs = units.map((unit) => ({ ...unit, trainFlops: got(flops, unit.id) }));
+  const rows = runs.map((unit) => [
     ...[String(unit.index), unit.id, unit.resources.engine, String(unit.resources.devices)],
     ...[
       formatTokens(unit.budget),
+      formatFlops(unit.trainFlops),
       unit.after === null ? '' : `${unit.after.run} at step ${unit.after.step}`,
       unit.state,
     ],
   ]);
-  const head = ['', 'id', 'engine', 'devices', 'tokens', 'goes on from', 'state'];
+  const head = ['', 'id', 'engine', 'devices', 'tokens', 'FLOPs', 'goes on from', 'state'];
+  const total = runs.reduce((sum, run) => sum + run.trainFlops, 0);
+  const { flopsPerSecond } = flags;
+  const seconds = flopsPerSecond === undefined ? null : total / flopsPerSecond;
+  const time = seconds === null ? '' : `, about ${(seconds / 60).toFixed(1)} minutes on one device`;
   output.result(
-    `${textTable([head, ...rows], new Set([0, 3, 4]))}\n${plural(units.length, 'run')}; study folder: ${dir}`,
-    { event: 'plan', dir: resolve(dir), runs: units },
+    `${textTable([head, ...rows], new Set([0, 3, 4, 5]))}\n${plural(units.length, 'run')}, ${formatFlops(total)} training FLOPs${time}; study folder: ${dir}`,
+    { event: 'plan', dir: resolve(dir), trainFlops: total, seconds, runs },
   );
 }
+
+/** `1.13e+17`. */
+const formatFlops = (flops: number): string => flops.toExponential(2);
 
 /** One run for each combination of data and measurements: the others ask for the same files. */
 export function distinctData(plan: StudyPlan): PlannedRun[] {
