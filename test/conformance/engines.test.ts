@@ -3,11 +3,11 @@
  * each op is printed at the end.
  */
 import { afterAll, describe, expect, it } from 'vitest';
-import { UnsupportedOpError, isFloat, type HostTensor } from '../../src/core/index.js';
+import { UnsupportedOpError, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
-import type { Graph, OpName, Value } from '../../src/graph/index.js';
-import { OP_CASES, caseGraph, caseTensors, type OpCase } from '../support/cases.js';
+import type { Graph, OpName } from '../../src/graph/index.js';
+import { OP_CASES, caseGraph, caseTensors, derivativeGraph, type OpCase } from '../support/cases.js';
 import { expectClose, type Tolerance } from '../support/compare.js';
 import { ENGINES, runOn } from '../support/engines.js';
 import { randomTensor } from '../support/random.js';
@@ -17,21 +17,6 @@ const DERIVATIVE: Tolerance = { rtol: 2e-5, atol: 5e-6 };
 
 const named = (tensors: readonly HostTensor[]): Record<string, HostTensor> =>
   Object.fromEntries(tensors.map((t, i) => [`in${i}`, t]));
-
-function derivativeGraph(c: OpCase, op: OpName, tensors: readonly HostTensor[]): Graph {
-  const inputs = tensors.map((t, i) => L.input(`in${i}`, t.dtype, t.shape));
-  const terms = c.build(inputs, 'f32').flatMap((v, i): Value[] => {
-    if (!isFloat(v.dtype)) return [];
-    const weights = L.constant(randomTensor('f32', v.shape, `${op}/${c.name}/w${i}`));
-    return [L.reduceSum(L.mul(L.convert(v, 'f32'), weights))];
-  });
-  const loss = terms.reduce((a, b) => L.add(a, b));
-  const wrt = inputs.filter((v) => isFloat(v.dtype));
-  return L.makeGraph(
-    Object.fromEntries(inputs.map((v, i) => [`in${i}`, v])),
-    Object.fromEntries(L.grad(loss, wrt).map((g, i) => [`grad${i}`, g])),
-  );
-}
 
 for (const { name, make, bf16 } of ENGINES) {
   describe(`${name} against the reference`, () => {

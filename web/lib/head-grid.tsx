@@ -28,7 +28,7 @@ type Place = readonly [layer: number, head: number];
  * The head that a key leads to from another, never out of the map; null for other keys. Layers without heads are passed
  * over, and a layer with fewer heads is met at its last one.
  */
-export function headBeside(rows: HeadGridProps['scores'], [layer, head]: Place, key: string): Place | null {
+function headBeside(rows: HeadGridProps['scores'], [layer, head]: Place, key: string): Place | null {
   const last = (rows[layer]?.length ?? 0) - 1;
   const layerBeyond = (by: 1 | -1): Place => {
     let next = layer + by;
