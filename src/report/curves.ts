@@ -116,13 +116,13 @@ export function smoothed(points: readonly Point[], count: number): readonly Poin
 }
 
 /** A report of a thousand runs stays a few megabytes: a plot holds so many points whatever the number of its curves. */
-function budgetOf(designs: readonly DrawnDesign[]): Budget {
+function budgetOf(designs: readonly DrawnDesign[], plots = 1): Budget {
   const runs = designs.reduce((sum, design) => sum + design.runs.length, 0);
   const share = (all: number, count: number) => Math.max(LEAST_POINTS, Math.floor(all / Math.max(1, count)));
   return {
-    seed: share(SEED_POINTS, runs),
-    mean: share(MEAN_POINTS, designs.length),
-    tips: Math.min(MAX_TIPS, share(ALL_TIPS, designs.length)),
+    seed: share(SEED_POINTS / plots, runs),
+    mean: share(MEAN_POINTS / plots, designs.length),
+    tips: Math.min(MAX_TIPS, share(ALL_TIPS / plots, designs.length)),
   };
 }
 
@@ -238,11 +238,15 @@ export interface Curves {
 export function curvesOf(
   designs: readonly DrawnDesign[],
   seriesOf: (r: RunRecord) => readonly Point[],
-  { under = [], isCut = false }: { readonly under?: readonly Plot.Markish[]; readonly isCut?: boolean } = {},
+  {
+    under = [],
+    isCut = false,
+    plots = 1,
+  }: { readonly under?: readonly Plot.Markish[]; readonly isCut?: boolean; readonly plots?: number } = {},
 ): Curves {
   const series = designs.flatMap(({ runs }) => runs.map(({ record }) => seriesOf(record)));
   const cut = isCut ? cutOf(series) : null;
-  const how = { budget: budgetOf(designs), cut };
+  const how = { budget: budgetOf(designs, plots), cut };
   return {
     marks: [...under, ...designs.flatMap((design) => curveMarks(design, seriesOf, 2, how))],
     series: cut === null ? series : series.map((points) => below(points, cut).filter(isDrawn)),
@@ -254,18 +258,23 @@ export type RecordPlot = Omit<CurvePlot<unknown>, 'series'> & {
   readonly series: (record: RunRecord) => readonly Point[];
 };
 
-/** The curves of every design over training tokens, with the levels that the plot asks for. */
+/**
+ * The curves of every design over training tokens, with the levels that the plot asks for.
+ *
+ * @param plots so many plots of other runs are on the page, which share the points that a page has room for
+ */
 export function curvePlot(
   { title, yLabel, domain, lines: dashed = [], dotted = [], isCut = false, series }: RecordPlot,
   designs: readonly DrawnDesign[],
   size: typeof PANEL,
+  plots = 1,
 ): string {
   const base = { stroke: 'currentColor' };
   const under = [
     ...dashed.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.55, strokeDasharray: '5,4' })),
     ...dotted.map((y) => Plot.ruleY([y], { ...base, strokeOpacity: 0.35, strokeDasharray: '1,4' })),
   ];
-  return tokensPlot(title, yLabel, curvesOf(designs, series, { under, isCut }), domain, size);
+  return tokensPlot(title, yLabel, curvesOf(designs, series, { under, isCut, plots }), domain, size);
 }
 
 /** `0`, `500 k`, `1.5 M`. */

@@ -58,6 +58,19 @@ export function groupFigures(
   return { hero: main === null ? '' : heroFigure(main, designs), others };
 }
 
+/** The main figure of one of many groups, small; empty where nothing was measured over training. */
+export function briefFigure(
+  group: Group,
+  designs: readonly DrawnDesign[],
+  compare: CompareOptions,
+  groups: number,
+): string {
+  const main = mainPlot(measureFigures(), designs, figureView(group, compare));
+  return main === null
+    ? ''
+    : figure(main.plot.title, curvePlot(main.plot, designs, HALF, groups), main.caption, 'half');
+}
+
 /** What figures need to know of a group. */
 function figureView(group: Group, compare: CompareOptions): FigureView {
   return { ...viewOf(group, compare), beyond: group.beyond, chance: group.chance };

@@ -11,12 +11,13 @@ import { allRuns, analyzeRun, analyzeStudy, type Analyzed, type Group } from './
 import { answersHtml } from './answers.js';
 import { csvOf } from './csv.js';
 import { headlineOf } from './headline.js';
-import { escapeHtml, heading, pageHtml } from './html.js';
+import { gridHeadline, gridHtml, gridsOf } from './grid.js';
+import { details, escapeHtml, heading, pageHtml } from './html.js';
 import { readPlan, readRun, runFolder, type RunRecord, tokenBudget } from '../study/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
 import { drawnDesigns } from './curves.js';
 import { needleCheckpointsFigure, needleFigure } from './head-maps.js';
-import { groupFigures } from './plots.js';
+import { briefFigure, groupFigures } from './plots.js';
 import { mechanismFigures } from './mechanism-plots.js';
 import { numbersTable, STATES, type RunLink } from './numbers.js';
 import { comparedHtml } from './pictures.js';
@@ -150,10 +151,11 @@ export function reportHtml(analyzed: Analyzed, { repeat, files = {} }: ReportOpt
   const labels = analysis.architectures.map((a) => a.label);
   const styles = seriesStyles(labels);
   const link: RunLink = (run) => files.run?.(run) ?? null;
-  const groups = analysis.groups.map((group) => groupHtml(group, analyzed, styles, link)).join('');
   const [first] = analysis.groups;
-  const soFar = analysis.kind === 'study' && first !== undefined && isPreliminary(first) ? 'So far: ' : '';
-  const headline = first === undefined ? '' : headlineOf(first, labels, analysis.compare);
+  const soFar = analysis.kind === 'study' && analysis.groups.some(isPreliminary) ? 'So far: ' : '';
+  const [grid] = gridsOf(analysis);
+  const headline =
+    first === undefined ? '' : grid === undefined ? headlineOf(first, labels, analysis.compare) : gridHeadline(grid);
   return pageHtml({
     ...{ title: analysis.title, lead: analysis.question, overview: overview(analyzed) },
     headline: headline === '' ? '' : `${soFar}${headline}`,
@@ -163,7 +165,7 @@ export function reportHtml(analyzed: Analyzed, { repeat, files = {} }: ReportOpt
       ...(files.runs === undefined ? [] : [['the runs themselves', files.runs] as const]),
     ],
     body:
-      `${introduction(analyzed, styles)}${groups}${scalingHtml(analyzed)}${methodHtml(analyzed)}` +
+      `${introduction(analyzed, styles)}${gridsHtml(analyzed)}${groupsHtml(analyzed, styles, link)}${scalingHtml(analyzed)}${methodHtml(analyzed)}` +
       environmentHtml(analyzed, repeat),
   });
 }
@@ -291,6 +293,41 @@ function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyl
     `${answers(group, analysis.kind)}${figures('Figures', others.join(''))}${figures('The mechanism', mechanism)}` +
     `${heading('Numbers')}${numbersTable(group, analysis.compare, link)}</section>`
   );
+}
+
+/** With more groups than this, each is folded away and drawn in brief: what is to be seen first is the grid. */
+const MOST_WHOLE = 2;
+
+/** One of many points of a grid, folded away. */
+function briefHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyle[], link: RunLink): string {
+  const { analysis } = analyzed;
+  const designs = drawnDesigns(allRuns(group), analyzed, styles);
+  const drawn = briefFigure(group, designs, analysis.compare, analysis.groups.length);
+  const figures = drawn === '' ? '' : `<div class="figures">${drawn}</div>`;
+  return details(
+    group.title,
+    `${notes(group, analysis.kind)}${figures}${answersHtml(group, isPreliminary(group))}${numbersTable(group, analysis.compare, link)}`,
+  );
+}
+
+/** Every group as a whole, or, of many, each in brief. */
+function groupsHtml(analyzed: Analyzed, styles: readonly SeriesStyle[], link: RunLink): string {
+  const { groups } = analyzed.analysis;
+  if (groups.length <= MOST_WHOLE) return groups.map((group) => groupHtml(group, analyzed, styles, link)).join('');
+  const designs = drawnDesigns(groups.flatMap(allRuns), analyzed, styles);
+  const brief = groups.map((group) => briefHtml(group, analyzed, styles, link)).join('');
+  return `<section>${heading('Each setting')}${legend(analyzed, designs)}${brief}</section>`;
+}
+
+/** Maps and tables over the points of a grid; empty for a study without. */
+function gridsHtml({ analysis }: Analyzed): string {
+  const grids = gridsOf(analysis).filter(({ cells }) => cells.length > 0);
+  return grids
+    .map((grid) => {
+      const title = `All settings${grid.arm === 'long' ? ', long arm' : ''}`;
+      return `<section>${heading(title)}<div class="questions">${gridHtml(grid)}</div></section>`;
+    })
+    .join('');
 }
 
 /** What was compared: the task, the designs, the words. */
