@@ -101,6 +101,7 @@ DEEPSEEK = [
 ]
 # The same for the fields of one class.
 LONG = dict(rope_type="longrope", rope_theta=500.0, short_factor=[1.0, 1.3, 1.5, 2.0], long_factor=[1.5, 4.0, 5.0, 6.0])
+SCALED = dict(LONG, original_max_position_embeddings=8)
 OF_KIND = dict(gpt_neo=[
     dict(attention_layers=MISSING), dict(attention_layers=["local", "local"]), dict(attention_layers=["global"]), dict(attention_layers=None),
     dict(attention_layers=MISSING, attention_types=[[["local"], 2]]), dict(attention_types=[[["local"], 2]]), dict(attention_types=[[["local"], 1]]),
@@ -134,6 +135,19 @@ OF_KIND = dict(gpt_neo=[
     dict(rope_parameters={"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}, "sliding_attention": {
         "rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.25}}),
     dict(rope_parameters={"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 50.0}}, partial_rotary_factor=0.5),
+], phimoe=[
+    dict(rope_parameters=dict(SCALED, long_mscale=m, short_mscale=k)) for m, k in ((1.2, 1.2), (1.5, 1.2), (None, 1.2), (1, 1))] + [
+    dict(rope_parameters=dict(SCALED, long_mscale=1.2, short_mscale=1.2, original_max_position_embeddings=30)), dict(rope_parameters=SCALED),
+    dict(rope_parameters=dict(SCALED, long_mscale=1.2, short_mscale=1.2, attention_factor=2.0, factor=8.0)),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling=dict(SCALED, long_mscale=1.2, short_mscale=1.2)),
+    dict(rope_parameters=dict(YARN, rope_theta=500.0, long_mscale=1.2, short_mscale=1.2)),
+    dict(rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0, "long_mscale": 1.2, "short_mscale": 1.2}),
+], zaya=[
+    dict(rope_parameters={k: {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": p} for k, p in (("hybrid", a), ("hybrid_sliding", b))})
+    for a, b in ((0.5, 0.25), (1.0, 0.5), (0.25, 1.0))
+] + [
+    dict(rope_parameters={"hybrid": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}, "hybrid_sliding": {
+        "rope_type": "default", "rope_theta": 50.0}}),
 ], gemma4_text=[
     dict(layer_types=MISSING), dict(per_layer_config=MISSING, global_head_dim=16), dict(per_layer_config=MISSING), dict(per_layer_config=MISSING, head_dim=16,
         global_head_dim=8), dict(per_layer_config=MISSING, global_head_dim=16, num_global_key_value_heads=1), dict(global_head_dim=8), dict(attention_k_eq_v=True),

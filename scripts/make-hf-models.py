@@ -341,11 +341,16 @@ MODELS = {
     "zaya": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=10, num_hidden_layers=3, head_dim=8, sliding_window=5, layer_types=[
         "hybrid", "hybrid_sliding", "hybrid"], rope_parameters={kind: dict(rope_type="default", rope_theta=base, partial_rotary_factor=0.5)
                                                                for kind, base in (("hybrid", 1000.0), ("hybrid_sliding", 100.0))}), {}),
+    "zaya-partial": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=6, head_dim=8, sliding_window=5, layer_types=[
+        "hybrid_sliding", "hybrid"], rope_parameters={kind: dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=share)
+                                                      for kind, share in (("hybrid", 0.5), ("hybrid_sliding", 0.75))}), {}),
     "zaya-biases": ("Zaya", dict(EXPERTS, num_experts_per_tok=1, router_hidden_size=6, num_key_value_heads=1, head_dim=12, attention_bias=True,
                                  lm_head_bias=True, tie_word_embeddings=True, cca_time0=3, cca_time1=4, sliding_window=7, layer_types=[
         "hybrid_sliding"] * 2, rope_parameters=dict(hybrid_sliding=dict(rope_type="linear", rope_theta=100.0, factor=2.0))), {}),
     "phimoe": ("Phimoe", dict(num_local_experts=5, num_experts_per_tok=2, intermediate_size=12, router_jitter_noise=0.2, sliding_window=5,
                               attention_bias=True, lm_head_bias=True), {}),
+    "phimoe-longrope": ("Phimoe", dict(rope("longrope", short_factor=[1.0, 1.3, 1.5, 2.0], long_factor=[1.5, 4.0, 5.0, 6.0], short_mscale=1.2, long_mscale=1.2,
+                                            original_max_position_embeddings=16), num_local_experts=3, num_experts_per_tok=2, intermediate_size=12), {}),
     "phimoe-plain": ("Phimoe", dict(num_local_experts=3, num_experts_per_tok=2, intermediate_size=12, num_key_value_heads=4, hidden_act="gelu",
                                     tie_word_embeddings=True), {}),
     "moshi": ("Moshi", dict(sliding_window=5, ffn_dim=96, head_dim=12, intermediate_size=None), {}),

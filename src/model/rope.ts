@@ -208,7 +208,7 @@ function ropeOf(
 
 /** Whether positions depend on how many tokens a sequence has. */
 const byLength = (scaling: RopeScaling | null): scaling is Extract<RopeScaling, { type: 'dynamic' | 'longrope' }> =>
-  scaling?.type === 'dynamic' || scaling?.type === 'longrope';
+  scaling?.type === 'dynamic' || (scaling?.type === 'longrope' && scaling.short.some((f, m) => f !== scaling.long[m]));
 
 /**
  * Throws `ConfigError` where rows of `tokens` tokens hold several documents and positions depend on the length of each.

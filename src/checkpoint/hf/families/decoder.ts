@@ -266,7 +266,7 @@ function mlpLayout(at: string, name: string, names: DecoderNames, d: number, f: 
 }
 
 /** Channels of a layer's heads that turn; `:local` layers may have their own. */
-function layerRopeDim({ layers, localRope, ropeDim }: ModelConfig, layer: number): number {
+export function layerRopeDim({ layers, localRope, ropeDim }: ModelConfig, layer: number): number {
   const local = headGroups(item(layers, layer))[0]?.rope === 'local';
   return (local ? localRope?.ropeDim : undefined) ?? ropeDim;
 }

@@ -17,6 +17,7 @@ import { longestOf, readRope, writeRope, type HfRope } from '../family/rotary.js
 import {
   COMMON_FIELDS,
   decoderLayout,
+  layerRopeDim,
   LLAMA_NAMES,
   readActivation,
   readSizes,
@@ -57,12 +58,11 @@ function readKinds(fields: Fields, types: readonly string[], headDim: number): R
   const [full, window] = [of(FULL), of(WINDOW)];
   const [first, local] = [full ?? window, full === null ? null : window];
   if (first === null) return { fields: {}, windows: '' };
-  if (local !== null && local.fraction !== first.fraction)
-    fields.refuse('a partial_rotary_factor of windows other than that of full attention');
   const { theta, scaling, fraction } = first;
   const main = { ropeTheta: theta, ropeScaling: scaling, ropeDim: Math.floor(headDim * fraction) };
   if (local === null || JSON.stringify(local) === JSON.stringify(first)) return { fields: main, windows: '' };
-  return { fields: { ...main, localRope: { theta: local.theta, scaling: local.scaling } }, windows: ':local' };
+  const own = { theta: local.theta, scaling: local.scaling, ropeDim: Math.floor(headDim * local.fraction) };
+  return { fields: { ...main, localRope: own }, windows: ':local' };
 }
 
 function readTypes(fields: Fields): string[] {
@@ -143,10 +143,10 @@ function routerLayout({ experts }: ModelConfig, at: string, part: string): Param
 }
 
 /** The tensors of attention: projections and convolutions, whose channels are in the order of rotary positions. */
-function attentionLayout(config: ModelConfig, at: string, part: string): ParameterLayout | null {
+function attentionLayout(config: ModelConfig, layer: number, at: string, part: string): ParameterLayout | null {
   const { numHeads: H, numKvHeads: G, headDim: D, cca } = config;
   if (cca === null) return null;
-  const channels = headChannels(config, 'halves');
+  const channels = headChannels({ headDim: D, ropeDim: layerRopeDim(config, layer) }, 'halves');
   const [own, half] = [`${at}.qkv_proj`, (G * D) / 2];
   const projections = (kind: string): [Source, Source, Source, Source] => [
     { tensor: `${own}.q_proj.${kind}`, rows: H * D, take: headRows(H, channels) },
@@ -196,7 +196,7 @@ function layout(config: ModelConfig, layer: number | null, name: string): Parame
   const at = `model.layers.${layer}`;
   if (TERMS[term] !== undefined) return rows(whole(`${at}.${TERMS[term]}_${suffix}`, d));
   if (name.startsWith('mlp.')) return routerLayout(config, `${at}.mlp.gate`, name.slice('mlp.'.length));
-  return attentionLayout(config, `${at}.self_attn`, name) ?? decoderLayout(config, layer, name, LLAMA_NAMES);
+  return attentionLayout(config, layer, `${at}.self_attn`, name) ?? decoderLayout(config, layer, name, LLAMA_NAMES);
 }
 
 /** Positions by kind of layer. */
