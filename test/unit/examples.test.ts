@@ -106,7 +106,7 @@ describe('TypeScript examples', () => {
 
   it('of the README runs: a hybrid is defined, trained, traced, and generates', async () => {
     const [, text = ''] = programs.find(([where]) => where.startsWith('README.md')) ?? [];
-    expect(text.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
+    expect(text.trimEnd().split('\n').length).toBeLessThanOrEqual(20);
     const source = ts.transpileModule(text, {
       compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
     });
