@@ -168,5 +168,6 @@ RUN if [ -n "$PLUGIN" ]; then \\
     fi
 ENV VIRTUAL_ENV=/opt/plugin
 COPY longsight-*.tgz /tmp/longsight.tgz
-RUN npm install --global --omit=dev /tmp/longsight.tgz && rm /tmp/longsight.tgz && longsight --version
+# Without the download of CUDA libraries, which npm would take for a reason to leave the CPU engine out where it fails.
+RUN npm install --global --omit=dev --onnxruntime-node-install=skip /tmp/longsight.tgz && rm /tmp/longsight.tgz && longsight doctor
 `;
