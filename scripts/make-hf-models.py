@@ -31,6 +31,8 @@ MAMBA2 = dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8, 
 MAMBA1 = dict(state_size=4, conv_kernel=4, expand=2)
 JAMBA = dict(num_experts=1, num_experts_per_tok=1, attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4)
 FALCON_H1 = dict(mamba_d_ssm=48, mamba_n_heads=4, mamba_d_head=12, mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=8)
+BAILING = dict(num_key_value_heads=4, kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6, num_hidden_layers=3, head_dim=8,
+               layer_group_size=3, num_local_experts=6, n_group=3, topk_group=2, num_experts_per_tok=2, moe_intermediate_size=12)
 ZAMBA2 = dict(num_key_value_heads=4, n_mamba_heads=4, mamba_d_state=8, chunk_size=8, num_hidden_layers=5,
               layers_block_type=["linear_attention", "hybrid", "hybrid", "linear_attention", "hybrid"])
 ZAMBA = dict(num_key_value_heads=4, mamba_d_state=4, num_hidden_layers=4,
@@ -409,6 +411,10 @@ MODELS = {
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,
         attention_window_size=23, tie_word_embeddings=True, num_key_value_heads=4, rope_parameters=dict(
             rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.25)), {}),
+    "bailing-hybrid": ("BailingHybrid", dict(BAILING, first_k_dense_replace=1), {}),
+    "bailing-hybrid-queries": ("BailingHybrid", dict(
+        BAILING, q_lora_rank=10, attention_bias=True, kda_safe_gate=False, layer_types=["linear_attention", "full_attention"], num_hidden_layers=2,
+        mlp_layer_types=["sparse", "dense"], n_group=1, topk_group=1, n_shared_experts=2, short_conv_kernel_size=3, tie_word_embeddings=True), {}),
     # Without tied embeddings Transformers ties no blocks either: each layer has its own.
     "zamba2": ("Zamba2", dict(ZAMBA2, tie_word_embeddings=True, num_mem_blocks=2, use_shared_attention_adapter=True, adapter_rank=6, use_mem_rope=True, mamba_ngroups=2,
                               rope_parameters=dict(rope_type="linear", rope_theta=1000.0, factor=2.0)), {}),

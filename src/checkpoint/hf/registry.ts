@@ -3,6 +3,7 @@ import { DataError, readJson, showValue } from '../../core/index.js';
 import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
 import { deepseekV2, deepseekV3 } from './families/deepseek.js';
+import { bailingHybrid } from './families/bailing.js';
 import { kimiLinear } from './families/kimi-linear.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { flint, mellum } from './families/dense.js';
@@ -81,6 +82,7 @@ export const FAMILIES: readonly Family[] = [
   deepseekV3,
   deepseekV2,
   kimiLinear,
+  bailingHybrid,
   mellum,
   flint,
   recurrentGemma,

@@ -3,8 +3,9 @@
  * of its own for every key channel.
  */
 import { z } from 'zod';
-import { linear, mul, reshape, rmsNorm, sigmoid, split, type Value } from '../../graph/index.js';
-import { defineMixer, type Resolved } from './definition.js';
+import { realNumber } from '../../core/index.js';
+import { add, exp, linear, mul, reshape, rmsNorm, sigmoid, split, type Value } from '../../graph/index.js';
+import { defineMixer, type ParamMaker, type Resolved } from './definition.js';
 import {
   allowNegEigval,
   chunk,
@@ -23,7 +24,7 @@ import {
   toHeads,
   unitDelta,
 } from './parts.js';
-import { decayRateInit, ONES, stepBiasInit } from './spec.js';
+import { decayRateInit, ONES, stepBiasInit, type ParamSpec } from './spec.js';
 
 /** The section `model.kda`. */
 const schema = z.strictObject({
@@ -33,19 +34,35 @@ const schema = z.strictObject({
   convWidth,
   allowNegEigval,
   rank: count
+    .nullable()
     .optional()
-    .describe('inner width of the projections of the decays and of the output gate (default: valueDim)'),
+    .describe(
+      'inner width of the projections of the decays and of the output gate; null for one matrix each (default: valueDim)',
+    ),
+  lowerBound: realNumber()
+    .negative()
+    .nullable()
+    .default(null)
+    .describe('log decays are this times a sigmoid, and so never below it; null for log decays without a bound'),
   normEps: normEps('rmsNormEps'),
   chunk,
 });
 
 /** The resolved section `model.kda`. */
-export type KdaConfig = Resolved<typeof schema, 'numHeads' | 'keyDim' | 'valueDim' | 'rank' | 'normEps'>;
+export type KdaConfig = Resolved<typeof schema, 'numHeads' | 'keyDim' | 'valueDim' | 'normEps'> & {
+  readonly rank: number | null;
+};
 
 /** Widths of queries, keys and values over all heads. */
 const widths = ({ numHeads: H, keyDim, valueDim }: KdaConfig) => [H * keyDim, H * keyDim, H * valueDim] as const;
 
 const channels = (section: KdaConfig) => widths(section).reduce((a, b) => a + b, 0);
+
+/** A projection through `rank` channels, or, where that is null, one matrix. */
+const projection = (make: ParamMaker, name: string, input: number, rank: number | null, output: number): ParamSpec[] =>
+  rank === null
+    ? [make.matrix(name, input, output)]
+    : [make.matrix(`${name}down`, input, rank), make.matrix(`${name}up`, rank, output)];
 
 /** Kimi Delta Attention: delta rule with a decay per key channel and token. */
 export const kdaMixer = defineMixer({
@@ -59,7 +76,7 @@ export const kdaMixer = defineMixer({
       numHeads: section.numHeads ?? model.numHeads,
       keyDim,
       valueDim,
-      rank: section.rank ?? valueDim,
+      rank: section.rank === undefined ? valueDim : section.rank,
       normEps: section.normEps ?? model.rmsNormEps,
     };
   },
@@ -69,14 +86,12 @@ export const kdaMixer = defineMixer({
     return [
       make.matrix('wqkv', d, widths(section)),
       ...(convWidth > 0 ? make.conv('conv', all, convWidth, false) : []),
-      make.matrix('wdecaydown', d, rank),
-      make.matrix('wdecayup', rank, H * K),
+      ...projection(make, 'wdecay', d, rank, H * K),
       make.vector('dtbias', H * K, stepBiasInit()),
       make.vector('alog', H, decayRateInit(1, 16)),
       make.matrix('wbeta', d, H),
       make.vector('norm.weight', V, ONES),
-      make.matrix('wgatedown', d, rank),
-      make.matrix('wgateup', rank, H * V),
+      ...projection(make, 'wgate', d, rank, H * V),
       make.output('wo', H * V),
     ];
   },
@@ -92,14 +107,20 @@ export const kdaMixer = defineMixer({
     ]),
   mix: (scope, section, state) => {
     const { x, param, inputMatrix } = scope;
-    const { numHeads: H, keyDim: K, convWidth, normEps } = section;
+    const { numHeads: H, keyDim: K, rank, convWidth, normEps, lowerBound } = section;
+    const project = (name: string) =>
+      rank === null ? linear(x, inputMatrix(name)) : lowRank(scope, `${name}down`, `${name}up`);
     const mixed = shortConv(scope, linear(x, inputMatrix('wqkv')), { width: convWidth, bias: false }, state);
     const qkv = split(mixed, 2, widths(section)) as [Value, Value, Value];
-    const step = stepSize(lowRank(scope, 'wdecaydown', 'wdecayup'), param('dtbias'));
-    const decay = stepDecay(reshape(param('alog'), [H, 1]), toHeads(step, K));
+    const rate = project('wdecay');
+    const alog = reshape(param('alog'), [H, 1]);
+    const decay =
+      lowerBound === null
+        ? stepDecay(alog, toHeads(stepSize(rate, param('dtbias')), K))
+        : mul(sigmoid(mul(exp(alog), toHeads(add(rate, param('dtbias')), K))), lowerBound);
     const write = linear(x, inputMatrix('wbeta'));
     const out = unitDelta(state, qkv, { decay, write }, section);
     const normed = joinHeads(rmsNorm(out, param('norm.weight'), normEps));
-    return linear(mul(normed, sigmoid(lowRank(scope, 'wgatedown', 'wgateup'))), param('wo'));
+    return linear(mul(normed, sigmoid(project('wgate'))), param('wo'));
   },
 });

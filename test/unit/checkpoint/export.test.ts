@@ -87,6 +87,11 @@ describe('exported models', () => {
       },
       'zamba',
     ],
+    [
+      'kda mla',
+      { outputGate: 'head', mla: { normEps: 1e-6 }, kda: { rank: null, lowerBound: -4, convWidth: 3 } },
+      'bailing_hybrid',
+    ],
     ['mamba', { block: { mlp: false } }, 'mamba'],
     ['mamba', { block: { mlp: false }, mamba: { norms: 'plain' } }, 'falcon_mamba'],
     ['mamba full:nope', { mamba: { norms: 'weighted' } }, 'jamba'],

@@ -465,6 +465,10 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
     },
   ],
   ['kda', { layers: 'kda swa:2/full' }],
+  [
+    'kda with bounded decays and one matrix for each projection',
+    { layers: 'kda', kda: { rank: null, lowerBound: -5 } },
+  ],
   ['kda with other widths', { layers: 'kda', kda: { numHeads: 2, keyDim: 5, valueDim: 3, rank: 4, convWidth: 2 } }],
   ['rglru', { layers: 'rglru swa:3' }],
   [

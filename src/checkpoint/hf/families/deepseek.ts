@@ -75,7 +75,7 @@ const scaledBy = ({ mla }: Pick<ModelConfig, 'mla'>, factor: number): number =>
   (1 / Math.sqrt((mla?.nopeDim ?? 0) + (mla?.ropeDim ?? 0))) * factor * factor;
 
 /** The factor on scores: `mscale_all_dim` of scaled positions is in it, squared; null for the plain one. */
-function readScale(fields: Fields, config: Pick<ModelConfig, 'mla'>): number | null {
+export function readScale(fields: Fields, config: Pick<ModelConfig, 'mla'>): number | null {
   const parameters = ropeParameters(fields);
   if (parameters === null) return null;
   const all = parameters.has('mscale_all_dim') ? parameters.number('mscale_all_dim') : 0;
@@ -85,7 +85,7 @@ function readScale(fields: Fields, config: Pick<ModelConfig, 'mla'>): number | n
 }
 
 /** The `mscale_all_dim` that gives the model's factor on scores; empty where it needs none, or there is none. */
-function writeScale(config: ModelConfig): HfConfigJson {
+export function writeScale(config: ModelConfig): HfConfigJson {
   const { attentionScale, ropeScaling: scaling } = config;
   if (attentionScale === null || scaling === null || !('factor' in scaling) || scaling.factor <= 1) return {};
   const exact = (Math.sqrt(attentionScale / scaledBy(config, 1)) - 1) / (0.1 * Math.log(scaling.factor));

@@ -25,7 +25,7 @@ const MOE = 'block_sparse_moe';
 
 /** The tensors of a parameter of Kimi Delta Attention in the module `at`. */
 function kdaLayout({ kda, hiddenSize }: ModelConfig, at: string, name: string): ParameterLayout | null {
-  if (kda === undefined) return null;
+  if (kda === undefined || kda.rank === null) return null;
   const { numHeads: H, keyDim: K, valueDim: V, rank, convWidth } = kda;
   const convolution = (tensor: string, channels: number) => convRows(`${at}.${tensor}.weight`, channels, convWidth);
   const projection = (tensor: string, size: number) => matrix(whole(`${at}.${tensor}.weight`, size));
