@@ -15,6 +15,9 @@ const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;
 
 const pair = (term: string, text: string): [string, string] => [term, text];
 
+/** A link to a page in the same folder. */
+const beside = (name: string) => `${name}.md`;
+
 /** The page, complete. Loads the modules of all commands; runs none. */
 export async function commandsMarkdown(): Promise<string> {
   const groups = await Promise.all(
@@ -28,8 +31,8 @@ export async function commandsMarkdown(): Promise<string> {
 <!-- Made by \`npm run docs\` from the commands; a test compares. -->
 
 In a clone, \`npm run longsight -- COMMAND\`; where the package is installed, \`longsight COMMAND\`. \`--help\` after a command prints what is here, and
-for \`train\` and \`study\` every [key of their files](config.md). \`--json\` prints one object a line, \`--quiet\` errors only. Exit codes are in [when
-something goes wrong](troubleshooting.md). \`source <(longsight completion bash)\` completes commands and options in bash.
+for \`train\` and \`study\` every [key of their files](${beside('config')}). \`--json\` prints one object a line, \`--quiet\` errors only. Exit codes are in [when
+something goes wrong](${beside('troubleshooting')}). \`source <(longsight completion bash)\` completes commands and options in bash.
 
 ${groups.join('\n\n')}
 `;
