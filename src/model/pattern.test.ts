@@ -90,6 +90,21 @@ describe('layer patterns', () => {
     expect(messageOf('full:tmep=log')).toContain('did you mean "temp"?');
   });
 
+  it('reads heads of a recurrence as a part of a layer, whole key/value heads left to the rest', () => {
+    const counts = { numHeads: 6, numKvHeads: 2 };
+    const print = (text: string) => printPattern(resolve(text, counts));
+    expect(print('full/gdn')).toBe('full#3,1+gdn@3');
+    expect(print('swa:8:nope/gdn full+kda@2')).toBe('swa:8:nope#3,1+gdn@3 full+kda@2');
+    expect(print('swa:8@2/gdn@4/full@2#8,4')).toBe('swa:8/full#4+gdn@4');
+    expect(print('full#3,1+gdn@3')).toBe('full#3,1+gdn@3');
+    expect(messageOf('full@4/gdn@2', counts)).toContain('would divide the 2 key/value heads');
+    expect(messageOf('full/mamba')).toContain('mamba has no heads that a layer could share out');
+    expect(messageOf('full/gdn/kda')).toContain('one recurrent mixer may stand beside attention');
+    expect(messageOf('full/gdn+kda')).toContain('one recurrent mixer may stand beside attention');
+    expect(messageOf('full/gdn@0')).toContain('a whole number of heads >= 1');
+    expect(messageOf('full/gdn@4')).toContain('4 query heads are named and 1 more parts need some');
+  });
+
   it('reads and prints heads counted by layer, where they are not those of the model', () => {
     const counts = { numHeads: 4, numKvHeads: 2 };
     const text = 'swa:8#6 2*full:nope#8,4 full#4,1 swa:8@4/full@2#6,3+gdn swa:2/full#2 full';
@@ -215,7 +230,6 @@ describe('layer patterns', () => {
       'mamba2:nope',
       '"mamba2" is a layer of its own: it takes no flags, heads or other parts (its settings: model.mamba2)',
     ],
-    ['gdn/full', '"gdn" is a layer of its own'],
     ['gla@2', '"gla" is a layer of its own'],
     ['mlp:nope', '"mlp" is a layer of its own: it takes no flags, heads or other parts'],
     ['mlps', 'unknown layer "mlps"; did you mean "mlp"?'],

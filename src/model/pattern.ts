@@ -4,7 +4,7 @@
  *     pattern = token { " " token }           "3*swa:128 full:nope"
  *     token   = [ count "*" ] spec
  *     spec    = "mlp"                         an MLP alone, without a mixer
- *             | recurrent | heads [ "+" recurrent ]   attention alone, or a recurrent mixer beside it: "full+mamba2"
+ *             | recurrent | heads [ "+" recurrent [ "@" heads ] ]   attention alone, or a recurrent mixer beside it
  *             | "shared:" heads "+" recurrent   a shared block that feeds that mixer: "shared:full+mamba2"
  *             | "mla" [ ":" windows ] { ":" flag }    multi-head latent attention of all heads, full unless windowed
  *     heads   = part { "/" part } [ counts ] { ";" setting }  heads of one layer divided between parts: "swa:8/full"
@@ -15,6 +15,7 @@
  *             | "keys=" layer                 keys and values of an earlier layer, counted from 0: "full;keys=2"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
+ *             | recurrent [ "@" heads ]       heads of a recurrent mixer, one part of several: "full/gdn"
  *     kind    = "full" | "swa:" windows
  *             | "chunk:" tokens               only keys of the query's own chunk of so many tokens
  *     windows = window { "~" window }         several: those of training, of which a layer has the last elsewhere
@@ -27,7 +28,7 @@
  * Parts without `@heads` share the layer's remaining query heads evenly.
  */
 import { ConfigError, nearest, clip, last, LIMITS, append } from '../core/index.js';
-import { RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
+import { RECURRENT, RECURRENT_MIXERS, type RecurrentMixer } from './mixers/table.js';
 import {
   headCounts,
   MOST_WINDOWS,
@@ -61,6 +62,12 @@ export interface PatternPart {
 /** What an attention layer may have of its own beside its heads. */
 type LayerSettings = Pick<AttentionPlan, 'headDim' | 'valuesAreKeys' | 'sinks' | 'keysOf'>;
 
+/** Heads of a recurrent mixer beside others of one layer; null where the remaining heads are split evenly. */
+interface LinearPart {
+  readonly mixer: RecurrentMixer;
+  readonly heads: number | null;
+}
+
 /** One attention layer as written, with the text that it came from (for messages). */
 export interface AttentionPattern {
   readonly mixer: 'attention';
@@ -70,7 +77,9 @@ export interface AttentionPattern {
   /** What else of the layer is not as the model says. */
   readonly settings: LayerSettings;
   /** The recurrent mixer beside it; null for none. */
-  readonly beside: RecurrentMixer | null;
+  readonly beside: { readonly mixer: RecurrentMixer; readonly heads?: number } | null;
+  /** A recurrent mixer that some of the layer's heads have; null for none. */
+  readonly linear: LinearPart | null;
   /** Whether attention is that of a shared block, which feeds the mixer beside it. */
   readonly shared: boolean;
   readonly source: string;
@@ -156,12 +165,18 @@ function parseLayer(source: string, fail: Fail): PatternLayer {
   const [counted = '', ...settings] = heads.split(';');
   const [groups = '', counts, ...again] = counted.split('#');
   if (again.length > 0) return fail('has more than one "#"; write the heads of the layer once, as in swa:64#6,2');
-  const parts = groups.split('/').map((part) => parsePart(part, fail));
+  const texts = groups.split('/');
+  const linear = texts.length === 1 ? [] : texts.flatMap((part) => parseLinear(part, fail));
+  if (linear.length > 0 && (linear.length > 1 || other !== undefined || shared || texts.length === 1))
+    return fail('one recurrent mixer may stand beside attention; write it once, as in full/gdn or full+gdn');
+  const attending = linear.length === 0 ? texts : texts.filter((part) => parseLinear(part, fail).length === 0);
+  const parts = attending.map((part) => parsePart(part, fail));
   if (shared && counts !== undefined)
     return fail('"#" gives a layer heads of its own, and those of shared blocks are the model\'s; leave it out');
   if (shared && settings.length > 0)
     return fail('";" gives a layer settings of its own, and those of shared blocks are the model\'s; leave it out');
-  const layer = { mixer: 'attention', source, shared, parts, counts: parseCounts(counts, fail) } as const;
+  const numbers = parseCounts(counts, fail);
+  const layer = { mixer: 'attention', source, shared, parts, linear: linear[0] ?? null, counts: numbers } as const;
   const own = parseSettings(settings, fail);
   return { ...layer, settings: own, beside: other === undefined ? null : parseBeside(other, fail) };
 }
@@ -210,9 +225,25 @@ function parseSettings(texts: readonly string[], fail: Fail): LayerSettings {
   return parsed.reduce<LayerSettings>((all, own) => ({ ...all, ...own }), {});
 }
 
-function parseBeside(text: string, fail: Fail): RecurrentMixer {
-  const mixer = recurrentMixer(text);
-  if (mixer !== undefined) return mixer;
+/** `gdn` or `gdn@2` as a part of a layer; nothing for parts that attend. */
+function parseLinear(text: string, fail: Fail): LinearPart[] {
+  const [name = '', heads, ...more] = text.split('@');
+  const mixer = recurrentMixer(name);
+  if (mixer === undefined || more.length > 0) return [];
+  return [{ mixer, heads: heads === undefined ? null : parseMixerHeads(mixer, heads, fail) }];
+}
+
+function parseMixerHeads(mixer: RecurrentMixer, text: string, fail: Fail): number {
+  const heads = wholeNumber(text);
+  if (heads !== null && heads >= 1) return heads;
+  return fail(`"${mixer}@${text}" must give a whole number of heads >= 1, as in full@2/gdn@2`);
+}
+
+function parseBeside(text: string, fail: Fail): AttentionPattern['beside'] {
+  const [name = '', heads, ...more] = text.split('@');
+  const mixer = more.length > 0 ? undefined : recurrentMixer(name);
+  if (mixer !== undefined)
+    return { mixer, ...(heads === undefined ? {} : { heads: parseMixerHeads(mixer, heads, fail) }) };
   const near = nearest(text, RECURRENT_MIXERS);
   const hint = near === undefined ? '' : `; did you mean "${near}"?`;
   return fail(`"${text}" behind "+" is no recurrent mixer${hint} (one of ${RECURRENT_MIXERS.join(', ')})`);
@@ -386,8 +417,9 @@ export function resolveLayer(layer: PatternLayer, model: HeadCounts, where = 'la
   };
   const { numHeads } = { ...model, ...layer.counts };
   const [whose, their] = layer.counts.numHeads === undefined ? ['model', 'there are'] : ['layer', 'it has'];
-  const given = layer.parts.reduce((n, p) => n + (p.heads ?? 0), 0);
-  const open = layer.parts.filter((p) => p.heads === null).length;
+  const all = [...layer.parts, ...(layer.linear === null ? [] : [layer.linear])];
+  const given = all.reduce((n, p) => n + (p.heads ?? 0), 0);
+  const open = all.filter((p) => p.heads === null).length;
   const left = numHeads - given;
   if (open === 0 && left !== 0) return fail(`its parts name ${given} query heads, but the ${whose} has ${numHeads}`);
   if (left < open) return fail(`${given} query heads are named and ${open} more parts need some; ${their} ${numHeads}`);
@@ -397,10 +429,27 @@ export function resolveLayer(layer: PatternLayer, model: HeadCounts, where = 'la
     );
   }
   const groups = layer.parts.map(({ heads, ...part }) => ({ ...part, heads: heads ?? left / open }));
-  const beside = layer.beside === null ? {} : { beside: { mixer: layer.beside } };
+  const mixed = layer.linear === null ? null : { ...layer.linear, heads: layer.linear.heads ?? left / open };
+  const beside = layer.beside ?? mixed;
   const shared = layer.shared ? { shared: true as const } : {};
-  const own = { ...layer.counts, ...layer.settings, ...beside, ...shared };
+  const counts = mixed === null ? layer.counts : sharedOut({ ...model, ...layer.counts }, mixed, fail);
+  const own = { ...counts, ...layer.settings, ...(beside === null ? {} : { beside }), ...shared };
   return checkGroups({ mixer: 'attention', groups, ...own }, model, fail);
+}
+
+/** The heads of a layer that attend where a mixer has the others. */
+function sharedOut(
+  { numHeads, numKvHeads }: HeadCounts,
+  { mixer, heads }: Required<LinearPart>,
+  fail: Fail,
+): HeadCounts {
+  const attending = numHeads - (heads ?? 0);
+  const kept = (numKvHeads * attending) / numHeads;
+  if (Number.isInteger(kept)) return { numHeads: attending, numKvHeads: kept };
+  return fail(
+    `with ${heads} heads of ${mixer}, the other ${attending} of ${numHeads} query heads would divide the ${numKvHeads} key/value heads; ` +
+      'share out the heads so that each part has whole ones',
+  );
 }
 
 /**
@@ -421,6 +470,11 @@ export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fa
         : 'chunks do not move in training; leave windows out',
     );
   if (total !== numHeads) return fail(`its groups name ${total} query heads, but the ${whose} has ${numHeads}`);
+  if (plan.mixer === 'attention' && plan.beside?.heads !== undefined) {
+    const { mixer } = plan.beside;
+    if (RECURRENT[mixer].withHeads === undefined)
+      return fail(`${mixer} has no heads that a layer could share out; write it beside attention, as in full+${mixer}`);
+  }
   if (plan.mixer === 'mla') {
     if (plan.groups.some((g) => g.chunk !== undefined)) return fail('latent attention has no chunks; give a window');
     return plan;
@@ -495,6 +549,8 @@ function printSettings({ headDim, valuesAreKeys, sinks, keysOf }: AttentionPlan)
   ].join('');
 }
 
+const printBeside = ({ mixer, heads }: RecurrentPlan): string => (heads === undefined ? mixer : `${mixer}@${heads}`);
+
 /** One layer in the short form: `swa:128`, `full:nope`, `swa:8@3/full@1`, `mamba2`. */
 export function printLayer(plan: LayerPlan): string {
   if (plan.mixer === 'none') return MLP;
@@ -502,7 +558,9 @@ export function printLayer(plan: LayerPlan): string {
   if (plan.mixer !== 'attention') return plan.mixer;
   const uneven = plan.groups.some((g) => g.heads !== plan.groups[0]?.heads);
   const heads = plan.groups.map((g) => printGroup(g, uneven)).join('/') + printCounts(plan) + printSettings(plan);
-  return plan.beside === undefined ? heads : `${plan.shared === true ? SHARED : ''}${heads}+${plan.beside.mixer}`;
+  return plan.beside === undefined
+    ? heads
+    : `${plan.shared === true ? SHARED : ''}${heads}+${printBeside(plan.beside)}`;
 }
 
 /**

@@ -79,6 +79,8 @@ export interface AttentionPlan {
  */
 export interface RecurrentPlan<M extends RecurrentMixer = RecurrentMixer> {
   readonly mixer: M;
+  /** Heads of the mixer where the other heads of its layer attend; undefined for those of its section. */
+  readonly heads?: number | undefined;
   /** Tokens that the mixer remembers, the token's own included; all of them unless an analysis limits it. */
   readonly reach?: number;
 }

@@ -73,30 +73,36 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
 export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf<M>> {
   // Each definition is generic in its section; the table pairs them by name, which TypeScript cannot follow here.
   const definition = RECURRENT[mixer] as unknown as RecurrentDefinition<never, SectionOf<M>>;
+  const sectionFor = (config: ModelConfig, { heads }: { readonly heads?: number | undefined }): SectionOf<M> => {
+    const section = sectionOf(config, mixer);
+    if (heads === undefined) return section;
+    invariant(definition.withHeads !== undefined, `${mixer} has no heads that a layer could share out`);
+    return definition.withHeads(section as never, heads);
+  };
   return {
-    params: (config, _plan, layer) =>
-      definition.params(paramMaker(config, mixer, layer), sectionOf(config, mixer), config),
-    sequenceFlops: (config, _plan, seqLen) => definition.sequenceFlops(sectionOf(config, mixer), seqLen),
-    stateBytes: (config, _plan, _length, elementBytes) =>
-      definition.states(sectionOf(config, mixer), config).reduce((n, { shape, exact }) => {
+    params: (config, plan, layer) =>
+      definition.params(paramMaker(config, mixer, layer), sectionFor(config, plan), config),
+    sequenceFlops: (config, plan, seqLen) => definition.sequenceFlops(sectionFor(config, plan), seqLen),
+    stateBytes: (config, plan, _length, elementBytes) =>
+      definition.states(sectionFor(config, plan), config).reduce((n, { shape, exact }) => {
         return n + sizeOf(shape) * (exact ? Math.max(4, elementBytes) : elementBytes);
       }, 0),
-    states: (config, _plan, { batchSize, dtype }) =>
-      definition.states(sectionOf(config, mixer), config).map(({ name, shape, exact }) => ({
+    states: (config, plan, { batchSize, dtype }) =>
+      definition.states(sectionFor(config, plan), config).map(({ name, shape, exact }) => ({
         name,
         shape: [batchSize, ...shape],
         dtype: exact && dtype === 'bf16' ? 'f32' : dtype,
       })),
-    step: (scope) => {
+    step: (scope, plan) => {
       const exact = new Map(
-        definition.states(sectionOf(scope.config, mixer), scope.config).map((s) => [s.name, s.exact]),
+        definition.states(sectionFor(scope.config, plan), scope.config).map((s) => [s.name, s.exact]),
       );
       const { access, after } = chunkStates(scope, (name) => got(exact, name));
-      const out = definition.mix(scopeOf(scope, mixer), sectionOf(scope.config, mixer), access);
+      const out = definition.mix(scopeOf(scope, mixer), sectionFor(scope.config, plan), access);
       return { out, state: after };
     },
-    build: (scope) => ({
-      out: definition.mix(scopeOf(scope, mixer), sectionOf(scope.config, mixer), wholeSequences(scope.segments)),
+    build: (scope, plan) => ({
+      out: definition.mix(scopeOf(scope, mixer), sectionFor(scope.config, plan), wholeSequences(scope.segments)),
     }),
   };
 }

@@ -72,7 +72,10 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
       .optional()
       .describe('an earlier layer, counted from 0, whose keys and values this one attends to (default: own ones)'),
     beside: z
-      .strictObject({ mixer: z.enum(RECURRENT_MIXERS).describe('the mixer') })
+      .strictObject({
+        mixer: z.enum(RECURRENT_MIXERS).describe('the mixer'),
+        heads: sizeUpTo('heads').optional().describe('its heads in this layer (default: those of its section)'),
+      })
       .optional()
       .describe('a recurrent mixer that reads the same input and is added to attention'),
     shared: z

@@ -13,4 +13,4 @@ export * from './train-run.js';
 export { checkWindows, runAtStep, stagesOf, type Stage } from './stages.js';
 export { TRAINING_METRICS, type TrainingMetric } from './metrics.js';
 export { formatTiming, PHASES, RunClock, shareBeside, type Phase, type RunTiming } from './timing.js';
-export { windowPlan, windowShares, type WindowPlan } from './windows.js';
+export { windowPlan, windowShares } from './windows.js';

@@ -104,6 +104,11 @@ export interface RecurrentDefinition<S extends z.ZodType, C> {
    * @throws ConfigError where widths or counts of heads do not fit one another
    */
   resolve(section: z.output<S>, model: MixerModel, where: string): C;
+  /**
+   * The same section with another number of heads, each as wide as before; left out by mixers whose channels are not
+   * those of heads.
+   */
+  withHeads?(section: C, heads: number): C;
   /** The parameters of one layer, in order. */
   params(make: ParamMaker, section: C, model: MixerModel): ParamSpec[];
   /**

@@ -66,6 +66,11 @@ export const gdnMixer = defineMixer({
       normEps: section.normEps ?? model.rmsNormEps,
     };
   },
+  withHeads: (section, numHeads) => ({
+    ...section,
+    numHeads,
+    numValueHeads: (section.numValueHeads / section.numHeads) * numHeads,
+  }),
   params: (make, section, { hiddenSize: d }) => {
     const { numValueHeads: H, valueDim: V, convWidth, gate } = section;
     const all = channels(section);

@@ -3,6 +3,7 @@
  * layer).
  */
 import { z } from 'zod';
+import { ConfigError } from '../../core/index.js';
 import { realNumber } from '../../core/index.js';
 import {
   add,
@@ -75,6 +76,13 @@ export const glaMixer = defineMixer({
       valueDim: section.valueDim ?? model.headDim,
       normEps: section.normEps ?? 1e-5,
     };
+  },
+  withHeads: (section, numHeads) => {
+    const perKv = section.numHeads / section.numKvHeads;
+    if (numHeads % perKv === 0) return { ...section, numHeads, numKvHeads: numHeads / perKv };
+    throw new ConfigError(
+      `${numHeads} heads of gla in a layer are no multiple of the ${perKv} that share a key/value head; share out others, or set gla.numKvHeads`,
+    );
   },
   params: (make, section, { hiddenSize: d }) => {
     const { numHeads: H, valueDim: V, convWidth, gate } = section;

@@ -80,6 +80,7 @@ export const kdaMixer = defineMixer({
       normEps: section.normEps ?? model.rmsNormEps,
     };
   },
+  withHeads: (section, numHeads) => ({ ...section, numHeads }),
   params: (make, section, { hiddenSize: d }) => {
     const { numHeads: H, keyDim: K, valueDim: V, convWidth, rank } = section;
     const all = channels(section);
