@@ -193,6 +193,9 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
     const { page, wrong } = await open('', { viewport: { width, height: 800 }, colorScheme });
     await ready(page);
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
+    // The race can be started without a search for its button.
+    const box = await race(page).boundingBox();
+    expect(box === null ? Infinity : box.y + box.height).toBeLessThanOrEqual(800);
     const unnamed = await page.evaluate(
       `[...document.querySelectorAll('button, input, select')]
         .filter((e) => (e.getAttribute('aria-label') ?? e.closest('label')?.textContent ?? e.textContent).trim() === '')

@@ -122,12 +122,25 @@ describe('the headline', () => {
       [0.1, 0.4],
       'A (window of 8) has known numbers from far back since step 10. B (window of 32) does not yet, after 10.',
     ],
-    [[0.1, 0.5, 0.5], [0.1, 0.4, 0.6], 'B (window of 32) took 20 steps: 2.0 times as many.'],
+    [
+      [0.1, 0.5, 0.5],
+      [0.1, 0.4, 0.6],
+      'B (window of 32) took 20 steps: 2.0 times as many. So here the larger window learned later to',
+    ],
+    [
+      [0.1, 0.4, 0.6],
+      [0.1, 0.5, 0.5],
+      'A (window of 8) took 20 steps: 2.0 times as many. So here the larger window learned sooner to',
+    ],
     [
       [0.1, 0.5],
       [0.1, 0.5],
       'A (window of 8) has known numbers from far back since step 10. So does B (window of 32).',
     ],
-    [[...flat(60), 0.5], flat(61), 'B (window of 32) does not after all 600 steps.'],
+    [
+      [...flat(60), 0.5],
+      flat(61),
+      'B (window of 32) does not after all 600 steps. So here the larger window learned later to look far back.',
+    ],
   ])('says of %j and %j: %s', (a, b, text) => expect(headline([lane(8, a), lane(32, b)], 33)).toContain(text));
 });

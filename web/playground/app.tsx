@@ -56,6 +56,11 @@ export function App() {
       </header>
       <main id="main" tabIndex={-1} class="playground">
         <h1>What does a larger window do to a language model that learns?</h1>
+        <p class="intro">
+          Two small language models learn the same task here, in your browser. As the page begins they differ in one
+          thing: how many tokens back most of their layers see, which is called the window. Press Race and watch which
+          one first learns to find what stands far back.
+        </p>
         <div class="columns">
           <Guide lanes={lanes} farFrom={FAR_FROM} />
           <div class="stage">

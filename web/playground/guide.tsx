@@ -27,14 +27,15 @@ const partsOf = ([a, b]: readonly [Lane, Lane], farFrom: number): readonly Part[
       <>
         Both have three layers, which a token passes one after the other. A layer looks back at earlier tokens. A full
         layer sees all of them, and costs more the longer the text. A cheap layer with a sliding window sees only the
-        last few: its <i>window</i>. Now A is: {wordsOf(a.run)}. B is: {wordsOf(b.run)}. Both train on the same data.
-        The <i>seed</i> sets the random start and the data; the same seed gives the same race.
+        last few: its <i>window</i>. A model may have both kinds, the cheap ones first, as its card shows. Now A is:{' '}
+        {wordsOf(a.run)}. B is: {wordsOf(b.run)}. Both train on the same data. The <i>seed</i> sets the random start and
+        the data; the same seed gives the same race.
       </>
     ),
   },
   {
     title: 'Race',
-    text: 'Press Race. Both models train, here in your browser; this takes some minutes. At each step both read the same few texts, and training changes their weights a little, so that they guess better. Soon both know the numbers of letters that came back quickly.',
+    text: 'Press Race. Both models train, here in your browser; this takes some minutes. At each step both read the same few texts, and training changes their weights (the numbers that a model is made of) a little, so that they guess better. Soon both know the numbers of letters that came back quickly.',
   },
   {
     title: 'Look at what is far',

@@ -36,6 +36,21 @@ export function wordsOf({ cheap, window, cheapCount, nope }: Design): string {
 
 const percent = (share: number | null | undefined): string => (share == null ? '–' : `${Math.round(100 * share)} %`);
 
+/** Whether the second of two designs differs from the first by a larger window alone. */
+const isLarger = (a: Design, b: Design): boolean =>
+  a.cheap === 'swa' &&
+  b.cheap === 'swa' &&
+  a.cheapCount === b.cheapCount &&
+  a.cheapCount > 0 &&
+  a.nope === b.nope &&
+  b.window > a.window;
+
+/** What a race says of windows, where the designs differ in nothing else; empty else. */
+function windowWords(first: Design, second: Design): string {
+  if (isLarger(first, second)) return ' So here the larger window learned later to look far back.';
+  return isLarger(second, first) ? ' So here the larger window learned sooner to look far back.' : '';
+}
+
 /** Where two designs stand, in one or two sentences; `farFrom` is the least distance that counts as far. */
 export function headline(lanes: readonly [Lane, Lane], farFrom: number): string {
   const [lastA, lastB] = [lanes[0].measured.at(-1), lanes[1].measured.at(-1)];
@@ -45,7 +60,10 @@ export function headline(lanes: readonly [Lane, Lane], farFrom: number): string 
     return lanes.some((lane) => lane.step > 0 || lane.state === 'training')
       ? `Both train. What they have learned shows every ${MEASURE_EVERY} steps.`
       : 'Neither model has learned anything yet. Press Race.';
-  const found = lanes.map((lane, i) => ({ name: i === 0 ? 'A' : 'B', words: wordsOf(lane.run), at: reachedAt(lane) }));
+  const found = lanes.map((lane, i) => ({
+    ...{ name: i === 0 ? 'A' : 'B', run: lane.run },
+    ...{ words: wordsOf(lane.run), at: reachedAt(lane) },
+  }));
   const [first, second] = found.sort((x, y) => (x.at ?? Infinity) - (y.at ?? Infinity));
   if (first === undefined || second === undefined) return '';
   if (first.at === null)
@@ -59,9 +77,9 @@ export function headline(lanes: readonly [Lane, Lane], farFrom: number): string 
     const times = second.at / first.at;
     return second.at === first.at
       ? `${begin} So does ${other}.`
-      : `${begin} ${other} took ${second.at} steps: ${times.toPrecision(2)} times as many.`;
+      : `${begin} ${other} took ${second.at} steps: ${times.toPrecision(2)} times as many.${windowWords(first.run, second.run)}`;
   }
   return step >= TOTAL_STEPS
-    ? `${begin} ${other} does not after all ${TOTAL_STEPS} steps.`
+    ? `${begin} ${other} does not after all ${TOTAL_STEPS} steps.${windowWords(first.run, second.run)}`
     : `${begin} ${other} does not yet, after ${step}.`;
 }
