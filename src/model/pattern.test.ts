@@ -174,6 +174,8 @@ describe('layer patterns', () => {
     expect(messageOf('shared:mla+gdn')).toContain('"mla" is attention of all heads');
     expect(messageOf('shared:mamba2+gdn')).toContain('"mamba2" is a layer of its own');
     expect(messageOf('shared:full#2+gdn')).toContain("those of shared blocks are the model's; leave it out");
+    expect(messageOf('shared:full:temp=learned+gdn')).toContain('the heads of a shared block learn no temperature');
+    expect(printPattern(resolve('shared:full:temp=log+gdn'))).toBe('shared:full:temp=log+gdn');
     expect(messageOf('shared:shared:full+gdn')).toContain('unknown layer "shared"');
   });
 

@@ -483,6 +483,8 @@ export function checkGroups(plan: AttentionPlan | MlaPlan, model: HeadCounts, fa
     return fail('a shared block feeds a recurrent mixer; name it as beside, or in the pattern behind "+"');
   if (plan.shared === true && (numHeads !== model.numHeads || numKvHeads !== model.numKvHeads))
     return fail("the heads of shared blocks are the model's; leave numHeads and numKvHeads out");
+  if (plan.shared === true && plan.groups.some(({ temperature }) => temperature === 'learned'))
+    return fail('the heads of a shared block learn no temperature for a layer; take temp=log, or a layer of its own');
   if (numHeads % numKvHeads !== 0) {
     return fail(
       `its ${numHeads} query heads are not a multiple of its ${numKvHeads} key/value heads; give it others, as in swa:64#6,2`,
