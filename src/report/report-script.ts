@@ -29,7 +29,7 @@ const copyLooks = (from, to) => {
 const svgOf = (figure) => {
   const plots = figure.querySelector('.plots');
   const [title, box, page] = [figure.querySelector('h3').firstChild.textContent, plots.getBoundingClientRect(), getComputedStyle(document.body)];
-  const own = [...plots.querySelectorAll('svg, h4, .scale span')].filter((e) => e.getBoundingClientRect().width > 0 && e.parentNode.closest('svg') === null);
+  const own = [...plots.querySelectorAll('svg, h4, .scale span')].filter((e) => e.getBoundingClientRect().width > 0 && e.parentNode.closest('svg, details:not([open])') === null);
   const [left, top] = [box.left - plots.scrollLeft, box.top];
   const [width, height] = [Math.ceil(Math.max(plots.scrollWidth, ...own.map((e) => e.getBoundingClientRect().right - left))) + 32, Math.ceil(plots.scrollHeight) + 64];
   const svg = document.createElementNS(NS, 'svg');
