@@ -1,0 +1,20 @@
+/** CITATION.cff names the package that package.json is of. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { ROOT } from '../../support/doc-commands.js';
+
+it('CITATION.cff has the version, license and address of the package', () => {
+  const read = (name: string) => readFileSync(join(ROOT, name), 'utf8');
+  const { version, license, repository } = JSON.parse(read('package.json')) as {
+    readonly version: string;
+    readonly license: string;
+    readonly repository: { readonly url: string };
+  };
+  const found: unknown = parse(read('CITATION.cff'));
+  expect(found).toMatchObject({
+    'cff-version': '1.2.0',
+    ...{ version, license, 'repository-code': repository.url.replace(/^git\+|\.git$/g, '') },
+  });
+});
