@@ -33,7 +33,7 @@ const bindImports: Plugin = {
   },
 };
 
-// Tiers: `unit` (under a minute), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
+// Tiers: `unit` (all but whole runs), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
 // (the dashboard in Chromium, where there is one), `torture`
 // (commands killed, starved of disk and raced; a tenth of its trials unless LONGSIGHT_TORTURE=full), and, when asked for, `slurm` (studies on
 // a Slurm cluster that the tests start on this machine).
@@ -43,6 +43,7 @@ const tier = (name: string, include: string[], exclude: string[], timeoutMs: num
   plugins: [bindImports],
   test: { name, include, exclude, testTimeout: timeoutMs, hookTimeout: timeoutMs, isolate },
 });
+
 export default defineConfig({
   test: {
     pool: 'forks',

@@ -1,4 +1,5 @@
 /** Steps on every engine in float32 against the forward pass of the reference engine in float64. */
+import '../support/quick-compile.js';
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import {

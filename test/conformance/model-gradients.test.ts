@@ -1,4 +1,5 @@
 /** Loss and gradients of small models on every engine in float32 against the reference engine in float64. */
+import '../support/quick-compile.js';
 import { describe, expect, it } from 'vitest';
 import { sizeOf, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import {
