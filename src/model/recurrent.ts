@@ -77,7 +77,7 @@ export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf
     const section = sectionOf(config, mixer);
     if (heads === undefined) return section;
     invariant(definition.withHeads !== undefined, `${mixer} has no heads that a layer could share out`);
-    return definition.withHeads(section as never, heads);
+    return definition.withHeads(section, heads);
   };
   return {
     params: (config, plan, layer) =>
