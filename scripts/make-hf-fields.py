@@ -35,10 +35,10 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", bailing_hybrid="bailing-hybrid", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
-               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4")
+               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4", gemma4_unified_text="gemma4-unified")
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
-TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig", gemma4_text="Gemma4TextConfig")
+TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig", gemma4_text="Gemma4TextConfig", gemma4_unified_text="Gemma4UnifiedTextConfig")
 # Fields that are not of the class, but that Transformers, or an older version of it, looks for in some class.
 SHARED = ("is_causal is_decoder add_cross_attention per_layer_config tie_word_embeddings rope_parameters rope_theta rope_scaling "
           "rope_local_base_freq partial_rotary_factor original_max_position_embeddings layer_types layers_block_type sliding_window "

@@ -370,6 +370,9 @@ MODELS = {
     "laguna-full": ("Laguna", dict(SHARED, head_dim=8, sliding_window=5, num_key_value_heads=4), {}),
     "gemma4": ("Gemma4Text:Gemma4", dict(GEMMA4, num_hidden_layers=4, num_kv_shared_layers=2, use_double_wide_mlp=True, layer_types=[
         "sliding_attention", "full_attention", "sliding_attention", "full_attention"]), {}),
+    "gemma4-unified": ("Gemma4UnifiedText:Gemma4Unified", dict(
+        head_dim=8, global_head_dim=12, num_hidden_layers=3, attention_k_eq_v=True, num_global_key_value_heads=1, num_kv_shared_layers=1, sliding_window=5,
+        use_bidirectional_attention="vision", layer_types=["full_attention", "sliding_attention", "full_attention"]), {}),
     "gemma4-dense": ("Gemma4Text:Gemma4", dict(
         GEMMA4, num_hidden_layers=3, hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1, final_logit_softcapping=3.0,
         attention_bias=True, tie_word_embeddings=False, sliding_window=7, layer_types=["sliding_attention", "sliding_attention", "full_attention"],

@@ -26,7 +26,7 @@ import { cohereCompass } from './families/cohere-compass.js';
 import { gptNeo } from './families/gpt-neo.js';
 import { llama4 } from './families/llama4.js';
 import { recurrentGemma } from './families/recurrent-gemma.js';
-import { gemma4 } from './families/gemma4.js';
+import { gemma4, gemma4Unified } from './families/gemma4.js';
 import { mimoV2Flash } from './families/mimo.js';
 import { minimax } from './families/minimax.js';
 import { gemma2, gemma3, vaultGemma } from './families/gemma.js';
@@ -110,6 +110,7 @@ export const FAMILIES: readonly Family[] = [
   cohere2Moe,
   mimoV2Flash,
   gemma4,
+  gemma4Unified,
 ];
 
 /** Values of `model_type` that can be read. */

@@ -5,7 +5,7 @@
 import { at as item } from '../../../core/index.js';
 import { blockOf, headGroups, headSizes, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
-import { optional, type Fields } from '../family/fields.js';
+import { optional, type ClassFields, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf, readRopes, requireRopes, ropeFields, writeRopes, type HfRope } from '../family/rotary.js';
 import {
@@ -190,44 +190,38 @@ function withoutWidth({ localRope }: ModelConfig): ModelConfig['localRope'] {
   return localRope && { theta: localRope.theta, scaling: localRope.scaling };
 }
 
-/** Gemma 4. */
-export const gemma4: Family = {
-  modelTypes: ['gemma4_text'],
-  architecture: 'Gemma4ForCausalLM',
+/** Fields of both classes, with the defaults that they share. */
+const FIELDS = {
+  vocab_size: 262_144,
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_hidden_layers: 30,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  head_dim: 256,
+  hidden_activation: 'gelu_pytorch_tanh',
+  rms_norm_eps: 1e-6,
+  tie_word_embeddings: true,
+  rope_parameters: optional(),
+  attention_bias: false,
+  layer_types: optional(),
+  final_logit_softcapping: optional(),
+  attention_k_eq_v: false,
+  num_kv_shared_layers: 0,
+  use_double_wide_mlp: false,
+} as const;
+
+const gemma4Family = (modelType: string, architecture: string, more: ClassFields): Family => ({
+  modelTypes: [modelType],
+  architecture,
   takesRopeScaling: false,
-  fields: {
-    vocab_size: 262_144,
-    hidden_size: 2304,
-    intermediate_size: 9216,
-    num_hidden_layers: 30,
-    num_attention_heads: 8,
-    num_key_value_heads: 4,
-    head_dim: 256,
-    hidden_activation: 'gelu_pytorch_tanh',
-    max_position_embeddings: 131_072,
-    rms_norm_eps: 1e-6,
-    tie_word_embeddings: true,
-    rope_parameters: optional(),
-    attention_bias: false,
-    sliding_window: 512,
-    layer_types: optional(),
-    final_logit_softcapping: optional(),
-    use_bidirectional_attention: optional(),
-    vocab_size_per_layer_input: 262_144,
-    hidden_size_per_layer_input: 256,
-    attention_k_eq_v: false,
-    num_kv_shared_layers: 0,
-    enable_moe_block: false,
-    use_double_wide_mlp: false,
-    num_experts: optional(),
-    top_k_experts: optional(),
-    moe_intermediate_size: optional(),
-  },
+  fields: { ...FIELDS, ...more },
   read: (fields) => {
     // Vision is for tokens of images, which a text has none of.
     fields.only('use_bidirectional_attention', 'vision');
-    fields.only('enable_moe_block', false);
-    for (const name of ['num_experts', 'top_k_experts', 'moe_intermediate_size']) fields.count(name, 0, 0);
+    if (fields.knows('enable_moe_block')) fields.only('enable_moe_block', false);
+    const counts = ['num_experts', 'top_k_experts', 'moe_intermediate_size'].filter((name) => fields.knows(name));
+    for (const name of counts) fields.count(name, 0, 0);
     if (fields.has('attention_chunk_size')) fields.refuse('attention_chunk_size, which its class refuses');
     const sizes = readSizes(fields);
     const types = readTypes(fields);
@@ -253,12 +247,36 @@ export const gemma4: Family = {
       logitSoftcap: fields.has('final_logit_softcapping') ? fields.positive('final_logit_softcapping') : null,
       qkNorm: 'head',
       valueNorm: true,
-      layerInputs: readInputs(fields),
+      layerInputs: fields.knows('hidden_size_per_layer_input') ? readInputs(fields) : null,
       layerScale: true,
       block: readBlocks(fields, types),
     };
   },
   layout,
   ignored: unusedKeys,
-  write,
-};
+  write: (config) => {
+    const { hidden_size_per_layer_input: inputs, vocab_size_per_layer_input: table, ...json } = write(config);
+    const per = { hidden_size_per_layer_input: inputs, vocab_size_per_layer_input: table };
+    return { ...json, ...('hidden_size_per_layer_input' in more ? per : {}) };
+  },
+});
+
+/** Gemma 4. */
+export const gemma4: Family = gemma4Family('gemma4_text', 'Gemma4ForCausalLM', {
+  max_position_embeddings: 131_072,
+  sliding_window: 512,
+  use_bidirectional_attention: optional(),
+  vocab_size_per_layer_input: 262_144,
+  hidden_size_per_layer_input: 256,
+  enable_moe_block: false,
+  num_experts: optional(),
+  top_k_experts: optional(),
+  moe_intermediate_size: optional(),
+});
+
+/** Gemma 4 without encoders of its own for images and sounds: its text part has no inputs of layers and no experts. */
+export const gemma4Unified: Family = gemma4Family('gemma4_unified_text', 'Gemma4UnifiedForCausalLM', {
+  max_position_embeddings: 262_144,
+  sliding_window: 1024,
+  use_bidirectional_attention: optional('vision'),
+});
