@@ -110,12 +110,12 @@ export function parseStored<S extends z.ZodType>(
 }
 
 /** What a reader of JSON lines does with lines that are wrong. */
-export interface JsonLinesOptions {
+export interface JsonLinesOptions<T = unknown> {
   readonly origin: FileOrigin;
   /** What to do about a wrong line, to end messages with, such as `; remove the line`. */
   readonly remedy?: string;
   /** Whether the schema is sure to read a value as it is; it is not asked then. For files of many lines. */
-  readonly isPlain?: (value: object) => boolean;
+  readonly isPlain?: (value: unknown) => value is T;
 }
 
 /** A line of JSON, read, with what messages call it. */
@@ -139,7 +139,7 @@ export function parseJsonLines<S extends z.ZodType>(
   text: string,
   path: string,
   schema: S,
-  options: JsonLinesOptions,
+  options: JsonLinesOptions<z.output<S>>,
 ): JsonLine<z.output<S>>[] {
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];
@@ -159,7 +159,7 @@ export function parseJsonLine<S extends z.ZodType>(
   schema: S,
   line: string,
   where: string,
-  { origin, remedy = '', isPlain }: JsonLinesOptions,
+  { origin, remedy = '', isPlain }: JsonLinesOptions<z.output<S>>,
 ): z.output<S> {
   const value = parseJson(line, where, origin, remedy);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
@@ -167,7 +167,7 @@ export function parseJsonLine<S extends z.ZodType>(
   const twice = repeatedKey(line, value);
   if (twice !== null) throw errorOf(origin, `${where} has "${clip(twice)}" twice; keep one`, where);
   if (/\\u[dD][89a-fA-F]/.test(line)) checkText(value, where);
-  if (isPlain?.(value) === true) return value as z.output<S>;
+  if (isPlain?.(value) === true) return value;
   return parseStored(schema, value, where, remedy, origin);
 }
 

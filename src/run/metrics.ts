@@ -13,8 +13,13 @@ import {
 
 const lineSchema = z.looseObject({ step: z.number(), tokens: z.number() });
 
-const isPlain = (line: { readonly step?: unknown; readonly tokens?: unknown }): boolean =>
-  Number.isFinite(line.step) && Number.isFinite(line.tokens);
+const isPlain = (line: unknown): line is z.output<typeof lineSchema> =>
+  typeof line === 'object' &&
+  line !== null &&
+  'step' in line &&
+  'tokens' in line &&
+  Number.isFinite(line.step) &&
+  Number.isFinite(line.tokens);
 
 /** A line of metrics; `time` in seconds of run time so far. Values that are not finite are stored as null. */
 export interface MetricsLine {
