@@ -1,12 +1,14 @@
-/** Draws figures on a thread of its own: a study takes seconds, in which pages go on being answered. */
+/**
+ * Draws figures and finds words for metrics on a thread of its own: a study takes seconds, and loading what knows
+ * models a part of one, in which pages go on being answered.
+ */
 import { parentPort } from 'node:worker_threads';
 import { messageOf } from '../core/index.js';
-import { drawFigures, type FiguresTask } from './study-figures.js';
+import { workedOut, type ThreadTask } from './thread-tasks.js';
 
-parentPort?.on('message', ({ number, task }: { readonly number: number; readonly task: FiguresTask }) => {
-  try {
-    parentPort?.postMessage({ number, answer: drawFigures(task), problem: null });
-  } catch (error) {
-    parentPort?.postMessage({ number, answer: null, problem: messageOf(error) });
-  }
+parentPort?.on('message', ({ number, task }: { readonly number: number; readonly task: ThreadTask }) => {
+  workedOut(task).then(
+    (answer) => parentPort?.postMessage({ number, answer, problem: null }),
+    (error: unknown) => parentPort?.postMessage({ number, answer: null, problem: messageOf(error) }),
+  );
 });

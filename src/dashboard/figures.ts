@@ -1,4 +1,7 @@
-/** Figures of studies and runs, drawn on a thread when they are asked for, and kept until something new is there. */
+/**
+ * Figures of studies and runs, and words for metrics: made on a thread when they are asked for. Figures are kept until
+ * something new is there.
+ */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -7,6 +10,7 @@ import type { FiguresAnswer } from './api.js';
 import type { Hub } from './hub.js';
 import { factsStamp, recordsStamp, stampOf } from './stamps.js';
 import type { FiguresTask } from './study-figures.js';
+import { workedOut, type ThreadAnswer, type ThreadTask } from './thread-tasks.js';
 import { join } from 'node:path';
 
 /** Figures of a study that changes are drawn at most this often, in milliseconds. */
@@ -22,7 +26,7 @@ interface Drawn {
 
 interface Reply {
   readonly number: number;
-  readonly answer: FiguresAnswer | null;
+  readonly answer: ThreadAnswer | null;
   readonly problem: string | null;
 }
 
@@ -32,7 +36,7 @@ export class Figures {
   readonly #drawn = new Map<string, Drawn>();
   readonly #waiting = new Map<
     number,
-    { readonly done: (answer: FiguresAnswer) => void; readonly failed: (error: Error) => void }
+    { readonly done: (answer: ThreadAnswer) => void; readonly failed: (error: Error) => void }
   >();
   #worker: Worker | null = null;
   #numbers = 0;
@@ -55,6 +59,11 @@ export class Figures {
     const [oldest] = this.#drawn.keys();
     if (this.#drawn.size > MOST_DRAWN && oldest !== undefined) this.#drawn.delete(oldest);
     return answer;
+  }
+
+  /** Metrics that are known in words with their units, by name. */
+  async titles(): Promise<Readonly<Record<string, string>>> {
+    return (await this.#ask({ kind: 'titles', metrics: [...this.#hub.names] })).titles ?? {};
   }
 
   /** Ends the thread. */
@@ -83,12 +92,18 @@ export class Figures {
   }
 
   async #draw(task: FiguresTask): Promise<FiguresAnswer> {
+    const { figures } = await this.#ask(task);
+    if (figures === undefined) throw new LongsightError('figures could not be drawn');
+    return figures;
+  }
+
+  async #ask(task: ThreadTask): Promise<ThreadAnswer> {
     const script = fileURLToPath(new URL('./figures-worker.js', import.meta.url));
     // Sources that are not compiled have no script for a thread.
-    if (!existsSync(script)) return (await import('./study-figures.js')).drawFigures(task);
+    if (!existsSync(script)) return workedOut(task);
     this.#worker ??= this.#start(script);
     const number = ++this.#numbers;
-    const answer = new Promise<FiguresAnswer>((done, failed) => this.#waiting.set(number, { done, failed }));
+    const answer = new Promise<ThreadAnswer>((done, failed) => this.#waiting.set(number, { done, failed }));
     this.#worker.postMessage({ number, task });
     return answer;
   }
@@ -100,7 +115,7 @@ export class Figures {
       const waiting = this.#waiting.get(number);
       this.#waiting.delete(number);
       if (answer !== null) waiting?.done(answer);
-      else waiting?.failed(new LongsightError(`figures could not be drawn: ${problem ?? ''}`));
+      else waiting?.failed(new LongsightError(`figures or names could not be made: ${problem ?? ''}`));
     });
     worker.on('error', (error) => {
       for (const { failed } of this.#waiting.values())

@@ -115,15 +115,9 @@ export class Hub {
     return { revision, ...this.catalog.state(), metrics, indexed: this.store.progress, canControl };
   }
 
-  /** Metrics that are known in words with their units, by name. */
-  async titles(): Promise<Readonly<Record<string, string>>> {
-    const { metricTitle } = await import('../lab/index.js');
-    return Object.fromEntries(
-      [...this.#names].flatMap((name) => {
-        const title = metricTitle(name);
-        return title === null ? [] : [[name, title]];
-      }),
-    );
+  /** The names of all metrics of runs that are or were there. */
+  get names(): ReadonlySet<string> {
+    return this.#names;
   }
 
   /** What the page of a run shows; null for a run that is gone. */

@@ -103,7 +103,7 @@ const NOT_THERE = { problem: 'There is no such run or study any more.' };
 
 function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
   app.get('/api/state', (c) => c.json(hub.state()));
-  app.get('/api/titles', async (c) => c.json(await hub.titles()));
+  app.get('/api/titles', async (c) => c.json(await figures.titles()));
   app.post('/api/curves', async (c) => {
     if (Number(c.req.header('content-length') ?? 0) > MOST_BODY_BYTES) return c.json({ problem: 'too long' }, 413);
     const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));

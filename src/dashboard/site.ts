@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { ConfigError, makeFolder, maxOf, minOf, namesIn, writeFileAtomic } from '../core/index.js';
+import { metricTitles } from '../lab/index.js';
 import { isRunFolder } from '../run/index.js';
 import type { ColumnData } from './columns.js';
 import { pointsIn } from './columns.js';
@@ -97,7 +98,7 @@ async function siteData(hub: Hub): Promise<object> {
   }
   return {
     state: { ...state, roots: [] },
-    titles: await hub.titles(),
+    titles: metricTitles(hub.names),
     curves: Object.fromEntries([...curves].map(([id, own]) => [id, Object.fromEntries(own)])),
     // Nothing runs where the site is looked at, and run folders lie elsewhere there.
     runs: Object.fromEntries(runs),

@@ -55,7 +55,7 @@ export {
   type Crossing,
   type DistanceBin,
 } from './measures/series.js';
-export { metricTitle } from './metric-titles.js';
+export { metricTitle, metricTitles } from './metric-titles.js';
 export { MEASURE_NAMES, MEASURES, type MeasureName, type MeasureSummaries } from './measures/table.js';
 export {
   engineChoice,

@@ -15,3 +15,12 @@ export function metricTitle(metric: string): string | null {
   const title = TITLES.get(metric) ?? TITLES.get(metric.replace(DISTANCES, 'FROM-TO'));
   return title?.replace('FROM', from).replace('TO', to) ?? null;
 }
+
+/** The words of those metrics that have any, by name. */
+export function metricTitles(metrics: Iterable<string>): Readonly<Record<string, string>> {
+  const entries = [...metrics].flatMap((name) => {
+    const title = metricTitle(name);
+    return title === null ? [] : [[name, title] as const];
+  });
+  return Object.fromEntries(entries);
+}

@@ -247,7 +247,9 @@ describe('folders', () => {
   it.each(tied)('use a stored head that differs from the tied embedding: %s', async (name) => {
     const from = join(HF, name);
     const tensors = { ...readSafetensors(join(from, 'model.safetensors')) };
-    const embedding = Object.entries(tensors).find(([key]) => /embed|wte/.test(key))?.[1] as HostTensor;
+    const embedding = Object.entries(tensors).find(([key]) =>
+      /(embed_tokens|embeddings?|wte)\.weight$/.test(key),
+    )?.[1] as HostTensor;
     const stored = Float32Array.from(toNumbers(embedding));
     writeFileSync(join(folder, 'config.json'), readFileSync(join(from, 'config.json')));
     const write = (values: ArrayLike<number>) =>

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ChangeEvent, DashboardData, RunAnswer } from '../../../src/dashboard/api.js';
 import { openRoots } from '../../../src/dashboard/folders.js';
 import { Guard } from '../../../src/dashboard/guard.js';
+import { Figures } from '../../../src/dashboard/figures.js';
 import { Hub } from '../../../src/dashboard/hub.js';
 import { makeRun } from '../../support/run-folders.js';
 
@@ -38,7 +39,7 @@ describe('folders', () => {
     await hub.store.settle(hub.catalog.ids, 60_000);
     await hub.look();
     expect(hub.state().metrics).toContain('train/loss');
-    expect(await hub.titles()).toMatchObject({ 'train/loss': 'Training loss (nats per token)' });
+    expect(await new Figures(hub).titles()).toMatchObject({ 'train/loss': 'Training loss (nats per token)' });
     hub.close();
   });
 
