@@ -40,7 +40,9 @@ export function answersHtml({ verdicts, pairs }: Pick<Group, 'verdicts' | 'pairs
   const topics = TOPICS.filter((t) => verdicts.some((v) => v.topic === t));
   const blocks = topics.map((topic) => {
     const own = verdicts.filter((v) => v.topic === topic);
-    const items = own.map((verdict) => `<li>${badge(verdict.outcome, isSoFar)}<span>${sentences(verdict)}</span></li>`);
+    const items = once(own).map(
+      ([verdict, said]) => `<li>${badge(verdict.outcome, isSoFar)}<span>${said.join(' ')}</span></li>`,
+    );
     const compared = pairs.filter(({ a, b }) => own.some((v) => v.a === a && v.b === b));
     const table = pairsTable(compared.map((pair) => ({ pair, measures: measuresOf(topic, pair) })));
     return `<div class="question"><h3>${escapeHtml(QUESTIONS[topic])}</h3><ul>${items.join('')}</ul>${table}</div>`;
@@ -53,9 +55,21 @@ const badge = (outcome: Verdict['outcome'], isSoFar: boolean): string =>
     ? `<span class="badge open">${BADGES[outcome]} so far</span>`
     : `<span class="badge ${outcome}">${BADGES[outcome]}</span>`;
 
-/** The answer; the numbers stand in the table, but for what is no comparison of two designs. */
-function sentences({ topic, lead, text, remark = '' }: Verdict): string {
-  return `<strong>${escapeHtml(lead)}</strong> ${escapeHtml(topic === 'carrier' ? text : remark)}`;
+/**
+ * Each answer once, with what is to be said of it as HTML: a pair of designs may have the same answer at several
+ * thresholds. The numbers stand in the table, but for what is no comparison of two designs.
+ */
+function once(verdicts: readonly Verdict[]): (readonly [Verdict, readonly string[]])[] {
+  const said = new Map<string, readonly [Verdict, Set<string>]>();
+  for (const verdict of verdicts) {
+    const { topic, outcome, lead, text, remark = '' } = verdict;
+    const key = JSON.stringify([outcome, lead]);
+    const known = said.get(key) ?? ([verdict, new Set([`<strong>${escapeHtml(lead)}</strong>`])] as const);
+    const more = topic === 'carrier' ? text : remark;
+    if (more !== '') known[1].add(escapeHtml(more));
+    said.set(key, known);
+  }
+  return [...said.values()].map(([verdict, parts]) => [verdict, [...parts]]);
 }
 
 interface PairRows {

@@ -24,9 +24,15 @@ const quickstart = (change: Partial<FakeRun> = {}) =>
 
 const COMPARE = { threshold: 0.9, minRecallDifference: 0.02, minLossDifference: 0.01 };
 
+interface Part {
+  readonly textContent: string;
+  getAttribute(name: string): string | null;
+  querySelectorAll(selector: string): Part[];
+}
+
 interface Page {
   readonly document: {
-    querySelectorAll(selector: string): { textContent: string; getAttribute(name: string): string | null }[];
+    querySelectorAll(selector: string): Part[];
     readonly documentElement: { readonly textContent: string };
   };
 }
@@ -421,6 +427,12 @@ describe('the report of a study', () => {
       [0.1, 0.5, 0.9].map((threshold) => `Tokens until far associative recall reaches ${threshold}`),
     );
     expect(page.texts('th')).toEqual(expect.arrayContaining(['tokens to 0.1 of it', 'tokens to 0.9 of it']));
+    // The table has a line for each threshold; the answer in words is given once.
+    const answers = [...page.document.querySelectorAll('.question')].map((one) =>
+      [...one.querySelectorAll('li strong')].map((lead) => lead.textContent),
+    );
+    expect(answers.flat().length).toBeGreaterThan(0);
+    for (const own of answers) expect(new Set(own).size).toBe(own.length);
     const files = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
     const [head = '', first = ''] = readFileSync(files.csv, 'utf8').split('\r\n');
     const cell = (name: string) => first.split(',')[head.split(',').indexOf(name)];

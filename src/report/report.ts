@@ -230,7 +230,7 @@ export function overview({ analysis, records }: Analyzed): string {
   const seeds = new Set(runs.map((run) => run.seed)).size;
   const budgets = [...new Set(runs.map((run) => tokenBudget(run)))].sort((a, b) => a - b);
   const sizes = [...new Set(analysis.groups.flatMap((g) => allRuns(g).map((r) => r.parameters)))].sort((a, b) => a - b);
-  const size = sizes.length === 0 ? '' : `, ${list(sizes.map((n) => formatTokens(n)))} parameters`;
+  const size = sizes.length === 0 ? '' : `, ${list([...new Set(sizes.map((n) => formatTokens(n)))])} parameters`;
   const tokens = budgets.length === 0 ? '' : `, ${list(budgets.map((n) => `${formatTokens(n)} tokens`))} a run`;
   if (analysis.kind === 'run') {
     const state = runs[0]?.status.state ?? 'unknown';
