@@ -125,7 +125,7 @@ export function windowPlan({ model, train, seed }: MovingRun): WindowPlan {
     train.seqLen,
   );
   const inTurn = choose === 'schedule';
-  const steps = ends.map((end) => end * until);
+  const steps = ends.map((end) => stepsUpTo(end, until));
   const of = (step: number) =>
     at(indices, inTurn ? placeOf(steps, step - 1) : placeOf(ends, Rng.of(seed, 'windows', step).uniform()));
   return { models, inTurn, of, keys: models.map(keysOf) };
@@ -151,11 +151,14 @@ export function windowShares(train: {
     const ends = endsOf(own.length, config);
     const upTo = (i: number): number => {
       if (i < 0 || i === ends.length - 1) return i < 0 ? 0 : 1;
-      return choose === 'schedule' ? Math.ceil(at(ends, i) * until) / train.steps : at(ends, i);
+      return choose === 'schedule' ? stepsUpTo(at(ends, i), until) / train.steps : at(ends, i);
     };
     return own.map((window, i) => ({ window, share: upTo(i) - upTo(i - 1) }));
   };
 }
+
+/** The steps of a schedule of `until` up to a share of it; a share that binary numbers round up stays whole steps. */
+const stepsUpTo = (share: number, until: number): number => Math.ceil(share * until * (1 - 1e-12));
 
 /** The first of ascending `ends` that lies beyond `value`; the last if none does. */
 function placeOf(ends: readonly number[], value: number): number {

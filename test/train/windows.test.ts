@@ -67,6 +67,12 @@ describe('windows of steps', () => {
     ]);
   });
 
+  it('have whole steps where weights are written as decimals that binary numbers round', () => {
+    const run = moving('swa:2~4~8 full', { choose: 'schedule', weights: [0.1, 0.2, 0.7] }, { steps: 10 });
+    expect(windowsAt(run)).toEqual([2, 4, 4, 8, 8, 8, 8, 8, 8, 8]);
+    expect(windowShares(run.train)([2, 4, 8]).map(({ share }) => Math.round(share * 10))).toEqual([1, 2, 7]);
+  });
+
   it('share the steps as they come, whatever the lengths do to one another', () => {
     for (const [steps, until, weights] of [
       [10, 7, [1, 1, 1]],
