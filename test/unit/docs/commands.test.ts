@@ -112,6 +112,7 @@ const NOT_RUN: readonly (readonly [begins: string, why: string, page?: string])[
   ['for host in', 'needs three hosts'],
   ['python3 -m venv', 'needs PyPI and a GPU'],
   ['export ', 'sets a variable of the shell'],
+  ['alias ', 'names the program in the shell'],
   ['hf download', 'needs the network'],
   ['LONGSIGHT_COORDINATOR=', 'needs GPUs on two hosts; hosts.test.ts does it with CPUs'],
   ['longsight data fetch', 'needs the network; data-fetch.test.ts serves an archive'],
