@@ -5,7 +5,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { cli } from '../../support/cli.js';
 import { INLINE, LINES, longsightCalls, refusal, ROOT, shellWords } from '../../support/doc-commands.js';
 
@@ -264,4 +264,17 @@ describe('the commands of', () => {
     },
     120_000,
   );
+
+  it('docs/look-inside.md are followed by a program that runs as it stands', async () => {
+    const page = readFileSync(join(ROOT, 'docs', 'look-inside.md'), 'utf8');
+    const program = /```ts\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+    const path = join(folder, 'program.ts');
+    writeFileSync(path, program.replace("'longsight'", JSON.stringify(join(ROOT, 'src', 'index.ts'))));
+    const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+    await import(path);
+    const lines = log.mock.calls;
+    log.mockRestore();
+    expect(lines.length).toBeGreaterThan(0);
+    expect(lines.every(([, , entropy]) => Number(entropy) >= 0)).toBe(true);
+  }, 60_000);
 });
