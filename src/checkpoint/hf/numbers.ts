@@ -20,6 +20,8 @@ const FLOAT_FIELDS: ReadonlySet<string> = new Set([
     'swiglu_limit',
     'moe_router_logit_softcapping',
     'router_jitter_noise',
+    'kda_lower_bound',
+    'attention_value_scale',
   ],
 ]);
 

@@ -32,6 +32,15 @@ describe('config.json of exports', () => {
     }
   });
 
+  it('leave out the first token of texts where a class takes none that is null', () => {
+    const written = (name: string) => {
+      const { config, modelType } = openHfModel(join(HF, name));
+      return planExport(config, modelType).json;
+    };
+    expect('bos_token_id' in written('cwm')).toBe(false);
+    expect(written('llama-base')).toHaveProperty('bos_token_id', null);
+  });
+
   it('are valid where a number has an exponent', () => {
     expect(JSON.parse(configText({ rope_theta: 1e21, rms_norm_eps: 1e-7, swiglu_limit: -7 }))).toEqual({
       ...{ rope_theta: 1e21, rms_norm_eps: 1e-7, swiglu_limit: -7 },

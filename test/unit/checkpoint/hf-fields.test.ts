@@ -193,3 +193,13 @@ describe('every field of config.json', () => {
     },
   );
 });
+
+describe('config.json of ZAYA', () => {
+  it('is refused with proportional positions, whose channels the class pairs otherwise', () => {
+    const json = readJson(join(DATA, 'hf', 'zaya-partial', 'config.json')) as Record<string, unknown>;
+    const ropes = json['rope_parameters'] as Record<string, object>;
+    const hybrid = { ...ropes['hybrid'], rope_type: 'proportional' };
+    const reading = inspectHfConfig({ ...json, rope_parameters: { ...ropes, hybrid } }, 'config.json');
+    expect(reading.unsupported).toEqual(['rotary positions of type proportional in hybrid']);
+  });
+});

@@ -111,6 +111,7 @@ export const cwm: Family = llamaLike({
     ...writeLayerTypes(config),
     // The class takes no null.
     sliding_window: windowOf(config) ?? 8192,
+    bos_token_id: undefined,
     mlp_bias: config.mlpBias,
   }),
 });
