@@ -194,12 +194,20 @@ describe('every field of config.json', () => {
   );
 });
 
-describe('config.json of ZAYA', () => {
-  it('is refused with proportional positions, whose channels the class pairs otherwise', () => {
-    const json = readJson(join(DATA, 'hf', 'zaya-partial', 'config.json')) as Record<string, unknown>;
-    const ropes = json['rope_parameters'] as Record<string, object>;
-    const hybrid = { ...ropes['hybrid'], rope_type: 'proportional' };
-    const reading = inspectHfConfig({ ...json, rope_parameters: { ...ropes, hybrid } }, 'config.json');
-    expect(reading.unsupported).toEqual(['rotary positions of type proportional in hybrid']);
-  });
+describe('proportional positions', () => {
+  it.each(['zaya-partial', 'laguna', 'mimo-v2-flash', 'qwen3-next', 'qwen3-5'])(
+    'are refused of %s, whose class pairs channels otherwise where only a share of them turns',
+    (name) => {
+      const json = readJson(join(DATA, 'hf', name, 'config.json')) as Record<string, unknown>;
+      const proportional = (rope: object): object =>
+        'rope_theta' in rope
+          ? { ...rope, rope_type: 'proportional', partial_rotary_factor: 0.5 }
+          : Object.fromEntries(Object.entries(rope).map(([kind, own]) => [kind, proportional(own as object)]));
+      const ropes = proportional(json['rope_parameters'] as object);
+      const reading = inspectHfConfig({ ...json, rope_parameters: ropes }, 'config.json');
+      expect(reading.unsupported).toContainEqual(
+        expect.stringMatching(/^rotary positions of type proportional beside a partial_rotary_factor of 0\.5/),
+      );
+    },
+  );
 });

@@ -53,10 +53,7 @@ function readKinds(fields: Fields, types: readonly string[], headDim: number): R
     }
     // Beside rope_parameters by kind the class reads no other field but the longest position.
     const beside = { rope_parameters: own.values, max_position_embeddings: fields.value('max_position_embeddings') };
-    const rope = readRope(fields.inner(`rope_parameters.${kind}`, beside), { fraction: 1 });
-    // By these the class turns channels of whole heads, where we turn those of the share alone.
-    if (rope.scaling?.type === 'proportional') fields.refuse(`rotary positions of type proportional in ${kind}`);
-    return rope;
+    return readRope(fields.inner(`rope_parameters.${kind}`, beside), { fraction: 1 });
   };
   const [full, window] = [of(FULL), of(WINDOW)];
   const [first, local] = [full ?? window, full === null ? null : window];

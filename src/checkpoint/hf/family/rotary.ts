@@ -132,6 +132,9 @@ function ropeOf(fields: Fields, places: RopePlaces, base: string | null, default
         : byClass;
   const proportional = fractionByClass === null && parameters !== null && typeOf(parameters) === 'proportional';
   const share = proportional ? 1 : fractionOf(fields, parameters, fractionByClass ?? 1, fixedFraction);
+  // By these such classes turn channels of whole heads, where we turn those of the share alone.
+  if (share < 1 && parameters !== null && typeOf(parameters) === 'proportional')
+    fields.refuse(`rotary positions of type proportional beside a partial_rotary_factor of ${share}`);
   if (fractionByClass === null && share !== 1) fields.refuse(`partial_rotary_factor ${share}`);
   const scaling = parameters === null ? null : scalingOf(fields, parameters, places);
   return { theta, fraction: share, scaling };
