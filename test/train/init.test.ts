@@ -197,6 +197,8 @@ describe('train.init', () => {
     expect(refused('hiddenSize: 8', 'hiddenSize: 16')).toMatch(
       /s.yaml:\d+: run healed_seed-1: .*tensor embed.weight is/,
     );
-    expect(refused('init: run', 'lr: 1')).toMatch(/architectures.healed.train may hold init, optimizer and muon only/);
+    expect(refused('init: run', 'lr: 1')).toMatch(
+      /architectures.healed.train may hold init, optimizer, muon and windows only/,
+    );
   });
 });
