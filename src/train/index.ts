@@ -8,6 +8,7 @@ export {
   type InitialWeights,
   type Vocabulary,
 } from './initial.js';
+export { openRunData } from './entered-stage.js';
 export * from './loop.js';
 export * from './train-run.js';
 export { checkWindows, runAtStep, stagesOf, type Stage } from './stages.js';
