@@ -1,12 +1,12 @@
 /** Ling 3: Kimi Delta Attention with bounded decays, and latent attention with a gate a head; experts by groups. */
-import { expertsOf, type ModelConfig, type ModelInput } from '../../../model/index.js';
+import { type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf, readRope, writeRope } from '../family/rotary.js';
 import { decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
 import { readScale, writeScale } from './deepseek.js';
-import { QWEN_EXPERTS, withExperts, type ExpertNames } from './experts.js';
+import { denseLayers, type ExpertNames, QWEN_EXPERTS, withExperts, writeMlpTypes } from './experts.js';
 import {
   latentLayout,
   readLatent,
@@ -60,14 +60,9 @@ function kdaLayout({ kda, hiddenSize }: ModelConfig, at: string, name: string): 
 }
 
 /** The layers whose MLP is dense: by `mlp_layer_types`, or those before `first_k_dense_replace`. */
-function denseLayers(fields: Fields): number[] {
-  const depth = fields.count('num_hidden_layers');
+function bailingDense(fields: Fields): number[] {
   const first = fields.count('first_k_dense_replace', undefined, 0);
-  const given = fields.perLayer<string>('mlp_layer_types', 'string', depth);
-  const types = given ?? Array.from({ length: depth }, (_, i) => (i < first ? 'dense' : 'sparse'));
-  const other = types.find((type) => type !== 'sparse' && type !== 'dense');
-  if (other !== undefined) fields.refuse(`mlp_layer_types ${other}`);
-  return types.flatMap((type, i) => (type === 'sparse' ? [] : [i]));
+  return denseLayers(fields, (i) => i < first, { strict: true });
 }
 
 function readKda(fields: Fields): NonNullable<ModelInput['kda']> {
@@ -108,7 +103,7 @@ function read(fields: Fields): ModelInput {
     outputGate: 'head',
     layers: types.map((type) => (type === 'full' ? 'mla' : type)),
     kda: readKda(fields),
-    experts: readSharedExperts(fields, 'num_local_experts', denseLayers(fields), sigmoidRouter),
+    experts: readSharedExperts(fields, 'num_local_experts', bailingDense(fields), sigmoidRouter),
   };
 }
 
@@ -142,7 +137,7 @@ function write(config: ModelConfig): HfConfigJson {
     hidden_act: writeActivation(config.activation),
     max_position_embeddings: longestOf(config),
     layer_types: config.layers.map(({ mixer }) => (mixer === 'mla' ? 'full_attention' : 'linear_attention')),
-    mlp_layer_types: config.layers.map((_, layer) => (expertsOf(config, layer) === null ? 'dense' : 'sparse')),
+    ...writeMlpTypes(config),
     ...writeSharedExperts(config, 'num_local_experts'),
     linear_head_dim: kda?.keyDim,
     linear_num_heads: kda?.numHeads,

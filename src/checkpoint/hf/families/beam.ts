@@ -1,5 +1,5 @@
 /** Beam: residuals weighted by depth, gated attention, windows with positions and full attention without, experts. */
-import { expertsOf, type ModelInput } from '../../../model/index.js';
+import { type ModelInput } from '../../../model/index.js';
 import type { Family } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { readKinds, writeKinds } from '../family/kinds.js';
@@ -18,7 +18,7 @@ import {
   writeSizes,
   type DecoderNames,
 } from './decoder.js';
-import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
+import { denseLayers, QWEN_EXPERTS, readExperts, withExperts, writeMlpTypes } from './experts.js';
 import { sigmoidRouter, writeSharedExperts } from './latent.js';
 import { windowOf } from './llama.js';
 
@@ -47,13 +47,6 @@ function depthBlocks(layers: number): ModelInput['block'] {
       ...{ mixerScale: mixer.scale, mixerSkip: mixer.skip, mlpScale: mlp.scale, mlpSkip: mlp.skip },
     };
   });
-}
-
-/** The layers whose MLP is dense: by `mlp_layer_types`, or the first three. */
-function denseLayers(fields: Fields): number[] {
-  const depth = fields.count('num_hidden_layers');
-  const types = fields.perLayer<string>('mlp_layer_types', 'string', depth);
-  return range(0, depth).filter((i) => (types === null ? i < 3 : types[i] !== 'sparse'));
 }
 
 function readLayerTypes(fields: Fields): string[] {
@@ -98,7 +91,7 @@ export const beam: Family = withExperts(
       return {
         ...sizes,
         experts: readExperts(fields, {
-          dense: denseLayers,
+          dense: (own) => denseLayers(own, (i) => i < 3),
           more: (own) => ({
             ...sigmoidRouter(own),
             normalize: own.flag('norm_topk_prob'),
@@ -127,7 +120,7 @@ export const beam: Family = withExperts(
         ...writeSizes(config),
         ...writeLayerTypes(config),
         sliding_window: windowOf(config) ?? 512,
-        mlp_layer_types: config.layers.map((_plan, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse')),
+        ...writeMlpTypes(config),
         ...experts,
         hidden_act: writeActivation(config.activation),
         max_position_embeddings: longestOf(config),

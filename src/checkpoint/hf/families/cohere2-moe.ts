@@ -14,7 +14,7 @@ import {
   writeMaskedTypes,
   writeSizes,
 } from './decoder.js';
-import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
+import { QWEN_EXPERTS, readExperts, withExperts, writeMlpTypes } from './experts.js';
 
 /** Layers from the start whose MLP is dense and which have a period of windows of their own. */
 const prefixOf = (fields: Fields): number => fields.count('first_k_dense_replace', 0, 0);
@@ -70,11 +70,10 @@ const sparseLayers = (config: ModelConfig): number[] =>
 
 function writeCohereExperts(config: ModelConfig): HfConfigJson {
   const { experts, intermediateSize } = config;
-  const types = config.layers.map((_, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse'));
   const [first] = sparseLayers(config);
-  if (experts === null || first === undefined) return { mlp_layer_types: types };
+  if (experts === null || first === undefined) return writeMlpTypes(config);
   return {
-    mlp_layer_types: types,
+    ...writeMlpTypes(config),
     intermediate_size: experts.intermediateSize,
     prefix_dense_intermediate_size: intermediateSize,
     num_experts: experts.count,

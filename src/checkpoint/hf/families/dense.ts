@@ -1,5 +1,5 @@
 /** Families with experts in some or all layers: Mellum, Flint. */
-import { expertsOf, type ModelConfig, type ModelInput } from '../../../model/index.js';
+import { type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { range } from '../family/layout.js';
@@ -25,7 +25,7 @@ import {
   writeLayerTypes,
   writeSizes,
 } from './decoder.js';
-import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
+import { denseLayers, QWEN_EXPERTS, readExperts, withExperts, writeMlpTypes } from './experts.js';
 import { windowOf } from './llama.js';
 
 const writeCommon = (config: ModelConfig): HfConfigJson => ({
@@ -44,15 +44,12 @@ const MELLUM_ROPE = {
 
 /** The experts of Mellum: in all layers, where the file does not say. */
 function mellumExperts(fields: Fields): ModelInput['experts'] {
-  const depth = fields.count('num_hidden_layers');
-  const types = fields.perLayer<string>('mlp_layer_types', 'string', depth) ?? Array<string>(depth).fill('sparse');
-  const strange = types.find((type) => type !== 'sparse' && type !== 'dense');
-  if (strange !== undefined) fields.refuse(`mlp_layer_types ${strange}`);
+  const dense = denseLayers(fields, () => false, { strict: true });
   // What predicts several tokens at once is left out, as in Transformers.
   fields.count('num_mtp_layers', 0, 0);
   for (const name of ['mtp_layer_types', 'mtp_mlp_layer_types']) fields.list<string>(name, 'string');
   return readExperts(fields, {
-    dense: () => range(0, depth).filter((i) => types[i] !== 'sparse'),
+    dense: () => dense,
     more: (own) => ({ normalize: own.flag('norm_topk_prob') }),
   });
 }
@@ -109,7 +106,7 @@ const mellumFamily: Family = {
   write: (config) => ({
     ...writeCommon(config),
     sliding_window: windowOf(config) ?? 1024,
-    mlp_layer_types: config.layers.map((_, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse')),
+    ...writeMlpTypes(config),
     ...expertSizes(config),
     rope_parameters: writeRopes(config),
   }),

@@ -1,5 +1,5 @@
 /** Attention with QK norm and windows, and experts by sigmoid behind the first layers: dots.llm1, EXAONE MoE. */
-import { expertsOf, type ModelConfig } from '../../../model/index.js';
+import { type ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { range } from '../family/layout.js';
@@ -18,7 +18,7 @@ import {
   writeMaskedTypes,
   writeSizes,
 } from './decoder.js';
-import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
+import { denseLayers, QWEN_EXPERTS, readExperts, withExperts, writeMlpTypes } from './experts.js';
 import { readSharedExperts, sigmoidRouter, writeSharedExperts } from './latent.js';
 import { typesBy, windowOf } from './llama.js';
 
@@ -97,10 +97,8 @@ export const dots1: Family = withExperts(
 
 /** The layers of EXAONE MoE whose MLP is dense: by `mlp_layer_types`, or the first. */
 function exaoneDense(fields: Fields): number[] {
-  const depth = fields.count('num_hidden_layers');
-  const types = fields.perLayer<string>('mlp_layer_types', 'string', depth);
-  const first = firstDense(fields);
-  return types === null ? first : range(0, depth).filter((i) => types[i] !== 'sparse');
+  const first = new Set(firstDense(fields));
+  return denseLayers(fields, (i) => first.has(i));
 }
 
 /** EXAONE MoE: the attention of EXAONE 4 behind norms, and experts. */
@@ -165,7 +163,7 @@ export const exaoneMoe: Family = withExperts(
         ...writeCommon(config),
         // The class takes no null.
         sliding_window: windowOf(config) ?? 4096,
-        mlp_layer_types: config.layers.map((_, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse')),
+        ...writeMlpTypes(config),
         ...experts,
         ...(shared === undefined ? {} : { num_shared_experts: shared }),
       };

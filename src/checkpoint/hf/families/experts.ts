@@ -76,6 +76,27 @@ export const GRANITE_EXPERTS: ExpertNames = {
   shared: { module: 'shared_mlp', fused: { input: 'input_linear', output: 'output_linear' } },
 };
 
+/**
+ * The layers whose MLP is dense: by `mlp_layer_types`, or where the file has none by `isDense`. Classes build a dense
+ * MLP for any word but `sparse`; those that know the two words alone are `strict`, and other words are refused.
+ */
+export function denseLayers(
+  fields: Fields,
+  isDense: (layer: number) => boolean,
+  { strict = false }: { readonly strict?: boolean } = {},
+): number[] {
+  const depth = fields.count('num_hidden_layers');
+  const types = fields.perLayer<string>('mlp_layer_types', 'string', depth);
+  const strange = strict ? types?.find((type) => type !== 'sparse' && type !== 'dense') : undefined;
+  if (strange !== undefined) fields.refuse(`mlp_layer_types ${strange}`);
+  return range(0, depth).filter((i) => (types === null ? isDense(i) : types[i] !== 'sparse'));
+}
+
+/** `mlp_layer_types`: which layers have experts. */
+export const writeMlpTypes = (config: ModelConfig): HfConfigJson => ({
+  mlp_layer_types: config.layers.map((_, layer) => (expertsOf(config, layer) === null ? 'dense' : 'sparse')),
+});
+
 /** The tensors of a parameter of a layer's experts; null for other parameters, and layers without experts. */
 export function expertLayout(
   config: ModelConfig,

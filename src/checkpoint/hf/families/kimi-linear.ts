@@ -1,11 +1,11 @@
 /** Kimi Linear: Kimi Delta Attention, and latent attention without positions; experts behind the first layers. */
-import { expertsOf, type ModelConfig } from '../../../model/index.js';
+import { type ModelConfig } from '../../../model/index.js';
 import type { Family } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf } from '../family/rotary.js';
 import { COMMON_FIELDS, decoderLayout, LLAMA_NAMES, readSizes, writeActivation, writeSizes } from './decoder.js';
-import { MIXTRAL_EXPERTS, withExperts, type ExpertNames } from './experts.js';
+import { denseLayers, type ExpertNames, MIXTRAL_EXPERTS, withExperts, writeMlpTypes } from './experts.js';
 import {
   LATENT_FIELDS,
   latentLayout,
@@ -77,14 +77,9 @@ function fullLayers(fields: Fields, linear: Fields | null): (layer: number) => b
 }
 
 /** The layers whose MLP is dense: by `mlp_layer_types`, or those before `first_k_dense_replace`. */
-function denseLayers(fields: Fields): number[] {
-  const depth = fields.count('num_hidden_layers');
-  const dense = fields.states('first_k_dense_replace') ? fields.count('first_k_dense_replace', undefined, 0) : 1;
-  const given = fields.perLayer<string>('mlp_layer_types', 'string', depth);
-  const types = given ?? Array.from({ length: depth }, (_, i) => (i < dense ? 'dense' : 'sparse'));
-  const other = types.find((type) => type !== 'sparse' && type !== 'dense');
-  if (other !== undefined) fields.refuse(`mlp_layer_types ${other}`);
-  return types.flatMap((type, i) => (type === 'sparse' ? [] : [i]));
+function kimiDense(fields: Fields): number[] {
+  const first = fields.states('first_k_dense_replace') ? fields.count('first_k_dense_replace', undefined, 0) : 1;
+  return denseLayers(fields, (i) => i < first, { strict: true });
 }
 
 const EXPERTS: ExpertNames = {
@@ -161,7 +156,7 @@ export const kimiLinear: Family = withExperts(
         headDim: mla.nopeDim + mla.ropeDim,
         layers: types.map((type) => (type === 'full' ? 'mla:nope' : type)),
         kda: readKda(fields, linear),
-        experts: readSharedExperts(fields, 'num_local_experts', denseLayers(fields), sigmoidRouter),
+        experts: readSharedExperts(fields, 'num_local_experts', kimiDense(fields), sigmoidRouter),
       };
     },
     layout: (config, layer, name, shapes) => {
@@ -186,7 +181,7 @@ export const kimiLinear: Family = withExperts(
       hidden_act: writeActivation(config.activation),
       max_position_embeddings: longestOf(config),
       layer_types: config.layers.map(({ mixer }) => (mixer === 'mla' ? 'full_attention' : 'linear_attention')),
-      mlp_layer_types: config.layers.map((_, layer) => (expertsOf(config, layer) === null ? 'dense' : 'sparse')),
+      ...writeMlpTypes(config),
       ...writeSharedExperts(config, 'num_local_experts'),
       linear_head_dim: config.kda?.keyDim,
       linear_num_heads: config.kda?.numHeads,

@@ -1,8 +1,7 @@
 /** Laguna: heads counted by layer, an output gate by softplus, positions by kind of layer, experts. */
-import { headCounts, expertsOf, type ModelConfig, type ModelInput } from '../../../model/index.js';
+import { headCounts, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
-import { range } from '../family/layout.js';
 import { longestOf, readRopes, requireRopes, ropesFields, writeRopes } from '../family/rotary.js';
 import {
   attentionLayers,
@@ -16,7 +15,7 @@ import {
   writeLayerTypes,
   writeSizes,
 } from './decoder.js';
-import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
+import { denseLayers, QWEN_EXPERTS, readExperts, withExperts, writeMlpTypes } from './experts.js';
 import { windowOf } from './llama.js';
 
 /** What Laguna takes where `config.json` has no `rope_parameters`. */
@@ -27,12 +26,11 @@ const ROPE = {
 
 /** The experts: in all layers but the first, where the file does not say. */
 function readLagunaExperts(fields: Fields): ModelInput['experts'] {
-  const depth = fields.count('num_hidden_layers');
-  const types = fields.perLayer<string>('mlp_layer_types', 'string', depth);
+  const dense = denseLayers(fields, (i) => i === 0);
   fields.only('moe_apply_router_weight_on_input', false);
   const cap = fields.number('moe_router_logit_softcapping');
   return readExperts(fields, {
-    dense: () => range(0, depth).filter((i) => (types === null ? i === 0 : types[i] !== 'sparse')),
+    dense: () => dense,
     more: (own) => ({
       ...{ scores: 'sigmoid', correctionBias: true },
       scale: own.number('moe_routed_scaling_factor'),
@@ -45,7 +43,7 @@ function readLagunaExperts(fields: Fields): ModelInput['experts'] {
 function writeLagunaExperts(config: ModelConfig): HfConfigJson {
   const { experts } = config;
   return {
-    mlp_layer_types: config.layers.map((_, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse')),
+    ...writeMlpTypes(config),
     ...(experts === null
       ? {}
       : {

@@ -1,8 +1,7 @@
 /** MiMo V2 Flash: value heads of their own width, twice the key/value heads and sinks in windows, experts. */
-import { expertsOf, headCounts, headGroups, type ModelConfig } from '../../../model/index.js';
+import { headCounts, headGroups, type ModelConfig } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
-import { range } from '../family/layout.js';
 import { longestOf, readRopes, requireRopes, ropesFields, shareOfChannels, writeRopes } from '../family/rotary.js';
 import {
   attentionLayers,
@@ -16,7 +15,7 @@ import {
   writeMaskedTypes,
   writeSizes,
 } from './decoder.js';
-import { QWEN_EXPERTS, readExperts, withExperts } from './experts.js';
+import { denseLayers, QWEN_EXPERTS, readExperts, withExperts, writeMlpTypes } from './experts.js';
 import { sigmoidRouter } from './latent.js';
 
 /** The share of channels that turns where the file does not say. */
@@ -54,11 +53,10 @@ function readLayers(fields: Fields, types: readonly string[], local: string): st
 
 /** The experts: in all layers but the first, where the file does not say. */
 const readMimoExperts = (fields: Fields) => {
-  const depth = fields.count('num_hidden_layers');
-  const types = fields.perLayer<string>('mlp_layer_types', 'string', depth);
+  const dense = denseLayers(fields, (i) => i === 0);
   return readExperts(fields, {
     count: 'n_routed_experts',
-    dense: () => range(0, depth).filter((i) => (types === null ? i === 0 : types[i] !== 'sparse')),
+    dense: () => dense,
     more: (own) => ({
       ...sigmoidRouter(own),
       normalize: own.flag('norm_topk_prob'),
@@ -70,7 +68,7 @@ const readMimoExperts = (fields: Fields) => {
 function writeMimoExperts(config: ModelConfig): HfConfigJson {
   const { experts } = config;
   return {
-    mlp_layer_types: config.layers.map((_, i) => (expertsOf(config, i) === null ? 'dense' : 'sparse')),
+    ...writeMlpTypes(config),
     ...(experts === null
       ? {}
       : {

@@ -3,11 +3,11 @@ import type { ModelConfig, ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { matrix, range, rows, stack, whole, type ParameterLayout } from '../family/layout.js';
-import { readActivation, writeActivation } from './decoder.js';
+import { readActivation } from './decoder.js';
 import { rankOf } from './mamba1.js';
 import { convRows, picked, plainPositions } from './recurrent.js';
 import { sharedCopies, sharedLayout, type SharedNames } from './shared.js';
-import { computed, sharedBlocks, writeZambaLayers, zambaLayers, zambaLayout, zambaScale } from './zamba2.js';
+import { computed, sharedBlocks, writeZambaSizes, zambaLayers, zambaLayout, zambaScale } from './zamba2.js';
 
 const NAMES: SharedNames = { module: 'shared_transf', fusedMlp: false };
 
@@ -97,17 +97,7 @@ function read(fields: Fields): ModelInput {
 }
 
 const write = (config: ModelConfig): HfConfigJson => ({
-  vocab_size: config.vocabSize,
-  hidden_size: config.hiddenSize,
-  intermediate_size: config.intermediateSize,
-  num_hidden_layers: config.numLayers,
-  layers_block_type: writeZambaLayers(config),
-  num_attention_heads: config.numHeads,
-  num_key_value_heads: config.numKvHeads,
-  attention_head_dim: config.headDim,
-  hidden_act: writeActivation(config.activation),
-  rms_norm_eps: config.rmsNormEps,
-  tie_word_embeddings: config.tieEmbeddings,
+  ...writeZambaSizes(config),
   n_mamba_heads: config.mamba?.numHeads,
   mamba_expand: (config.mamba?.innerSize ?? 0) / config.hiddenSize,
   mamba_d_state: config.mamba?.stateSize,

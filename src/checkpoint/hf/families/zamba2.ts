@@ -32,8 +32,23 @@ export function zambaLayers(
 }
 
 /** The types of layers in the words of Transformers. */
-export const writeZambaLayers = ({ layers }: ModelConfig): string[] =>
+const writeZambaLayers = ({ layers }: ModelConfig): string[] =>
   layers.map((plan) => (isShared(plan) ? 'hybrid' : 'linear_attention'));
+
+/** The fields of sizes and layers that Zamba and Zamba 2 have in common. */
+export const writeZambaSizes = (config: ModelConfig): HfConfigJson => ({
+  vocab_size: config.vocabSize,
+  hidden_size: config.hiddenSize,
+  intermediate_size: config.intermediateSize,
+  num_hidden_layers: config.numLayers,
+  layers_block_type: writeZambaLayers(config),
+  num_attention_heads: config.numHeads,
+  num_key_value_heads: config.numKvHeads,
+  attention_head_dim: config.headDim,
+  hidden_act: writeActivation(config.activation),
+  rms_norm_eps: config.rmsNormEps,
+  tie_word_embeddings: config.tieEmbeddings,
+});
 
 /** The factor on scores: the class counts half of the channels, those of the stream alone. */
 export const zambaScale = (headDim: number): number => 1 / Math.sqrt(headDim / 2);
@@ -131,18 +146,8 @@ function write(config: ModelConfig): HfConfigJson {
   const { mamba2, shared } = config;
   const turns = config.layers.some((plan) => headGroups(plan)[0]?.rope === true);
   return {
-    vocab_size: config.vocabSize,
-    hidden_size: config.hiddenSize,
-    intermediate_size: config.intermediateSize,
-    num_hidden_layers: config.numLayers,
-    layers_block_type: writeZambaLayers(config),
-    num_attention_heads: config.numHeads,
-    num_key_value_heads: config.numKvHeads,
-    attention_head_dim: config.headDim,
-    hidden_act: writeActivation(config.activation),
-    rms_norm_eps: config.rmsNormEps,
+    ...writeZambaSizes(config),
     max_position_embeddings: longestOf(config),
-    tie_word_embeddings: config.tieEmbeddings,
     add_bias_linear: config.mlpBias,
     num_mem_blocks: shared?.blocks ?? 1,
     adapter_rank: shared?.mlpRank ?? 1,
