@@ -23,6 +23,11 @@ export function minOf(values: Iterable<number>): number {
   return smallest;
 }
 
+/** The mean of numbers, each counted once; NaN for none. */
+export function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
 /** Adds values at the end of a list in place. Unlike `list.push(...values)` it takes any number of them. */
 export function append<T>(list: T[], values: Iterable<T>): void {
   for (const value of values) list.push(value);

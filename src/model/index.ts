@@ -3,7 +3,7 @@ export { expertsOf, type ExpertsConfig } from './experts-config.js';
 export type { Routing } from './experts.js';
 export * from './cost.js';
 export * from './decode.js';
-export { meanVisibleKeys } from './attention.js';
+export { meanGroupKeys } from './attention.js';
 export * from './forward.js';
 export { hasSinks, headSizes, sinksName, type HeadSizes } from './heads.js';
 export * from './init.js';

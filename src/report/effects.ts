@@ -1,5 +1,7 @@
 /** How much of the spread of an outcome goes with each factor of a complete grid: an analysis of variance. */
 
+import { meanOf } from '../core/index.js';
+
 /** A run of a grid. */
 export interface GridValue {
   /** The places of its levels, from 0, one for each factor. */
@@ -19,8 +21,6 @@ export interface Effects {
   /** The share between seeds of one cell. */
   readonly seeds: number;
 }
-
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 /**
  * The effects of a grid in which every combination of levels has equally many runs (otherwise effects mix, and the

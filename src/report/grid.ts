@@ -1,5 +1,5 @@
 /** A grid of settings at one look: a map and a table over all points, the best setting of each design, the effects. */
-import { maxOf, minOf, significant } from '../core/index.js';
+import { capitalized, maxOf, meanOf, minOf, significant } from '../core/index.js';
 import type { FigureView } from '../lab/index.js';
 import type { CompareOptions, RunSummary } from '../study/index.js';
 import { effectsOf, type Effects, type GridValue } from './effects.js';
@@ -50,7 +50,6 @@ function pointName(point: Group['point']): string {
 
 const nameOf = (path: string): string => path.split('.').at(-1) ?? path;
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 function judgedBy(groups: readonly Group[], compare: CompareOptions): Judged {
   const runs = groups.flatMap((group) => group.runs);
@@ -141,7 +140,7 @@ export function gridHeadline(grid: Grid): string {
 /** The map, the best settings, the effects, and every cell as a table. */
 export function gridHtml(grid: Grid): string {
   return (
-    `<div class="question"><h3>${escapeHtml(capital(grid.judged.name))}, mean over seeds</h3>${mapHtml(grid)}` +
+    `<div class="question"><h3>${escapeHtml(capitalized(grid.judged.name))}, mean over seeds</h3>${mapHtml(grid)}` +
     '<p class="footnote">Darker is better; outlined is the best setting of each design. Settings are compared by what they ended at, ' +
     'and the best of several looks better than it is: part of its lead is chance.</p></div>' +
     `<div class="question"><h3>The best setting of each design</h3>${bestTable(grid)}</div>` +
@@ -149,8 +148,6 @@ export function gridHtml(grid: Grid): string {
     `<details><summary>Every design at every setting</summary>${cellTable(grid)}</details>`
   );
 }
-
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** A row a design, a column a point; long lists of points stand in rows. */
 function mapHtml(grid: Grid): string {

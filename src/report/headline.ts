@@ -1,5 +1,5 @@
 /** The headline of a report: what was found, in words, made from the measurements and the verdicts. */
-import { formatBins, list, maxOf, minOf, significant } from '../core/index.js';
+import { capitalized, formatBins, list, maxOf, meanOf, minOf, significant } from '../core/index.js';
 import {
   arCrossing,
   arThresholds,
@@ -82,7 +82,7 @@ function formation(group: Group, labels: readonly string[], { reached, of }: Mil
 function endings({ runs }: Group, labels: readonly string[]): string[] {
   const all = labels.flatMap((label) => {
     const losses = runs.flatMap((r) => (r.architecture === label && r.finalLoss !== null ? [r.finalLoss] : []));
-    return losses.length === 0 ? [] : [{ label, losses, mean: losses.reduce((x, y) => x + y, 0) / losses.length }];
+    return losses.length === 0 ? [] : [{ label, losses, mean: meanOf(losses) }];
   });
   if (all.length === 0) return [];
   const sorted = all.sort((x, y) => x.mean - y.mean);
@@ -111,7 +111,7 @@ function judged(verdicts: readonly Verdict[], runs: readonly RunSummary[]): stri
         : few.length === 1
           ? 'the other comparison'
           : `the other ${few.length} comparisons`;
-    out.push(`${capital(numbered(seeds))} are too few to settle ${what}.`);
+    out.push(`${capitalized(numbered(seeds))} are too few to settle ${what}.`);
   } else if (asked.length > 0 && shown.length === 0) {
     out.push(
       asked.every(({ outcome }) => outcome === 'open') ? 'One seed settles nothing.' : 'No difference is shown.',
@@ -124,7 +124,6 @@ function judged(verdicts: readonly Verdict[], runs: readonly RunSummary[]): stri
 
 const numbered = (seeds: number): string =>
   seeds === 2 ? 'two seeds' : seeds === 3 ? 'three seeds' : `${seeds} seeds`;
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** The headline of a group of finished runs; empty where none has finished. */
 export function headlineOf(group: Group, labels: readonly string[], compare: CompareOptions): string {

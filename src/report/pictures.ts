@@ -1,7 +1,15 @@
 /** What was compared, for somebody who sees it for the first time: the task, the designs, and the words of the page. */
 import { maxOf, plural } from '../core/index.js';
 import type { TaskPicture } from '../lab/index.js';
-import { headGroups, type LayerPlan, meanVisibleKeys, printLayer, recurrentMixers, SECTIONS } from '../model/index.js';
+import {
+  firstVisible,
+  headGroups,
+  type LayerPlan,
+  meanGroupKeys,
+  printLayer,
+  recurrentMixers,
+  SECTIONS,
+} from '../model/index.js';
 import type { RunRecord } from '../study/index.js';
 import { escapeHtml } from './html.js';
 import { forReaders } from './measured.js';
@@ -78,14 +86,12 @@ function periodOf(names: readonly string[]): number {
 
 function layerHtml(plan: LayerPlan, seqLen: number): string {
   const groups = headGroups(plan);
-  const seen = maxOf([0, ...groups.map(({ window }) => Math.min(window ?? seqLen, seqLen))]);
+  const seen = maxOf([0, ...groups.map((group) => seqLen - firstVisible(group, seqLen - 1))]);
   const hasState = recurrentMixers(plan).length > 0;
   const share = groups.length === 0 ? 0 : Math.max(2, (100 * seen) / seqLen);
   const keys = groups.length === 0 ? 'a state' : `${seen} of ${seqLen} tokens`;
   const mean =
-    groups.length === 0
-      ? ''
-      : `, ${Math.round(maxOf(groups.map((g) => meanVisibleKeys(g.window, seqLen))))} on average`;
+    groups.length === 0 ? '' : `, ${Math.round(maxOf(groups.map((g) => meanGroupKeys(g, seqLen))))} on average`;
   return (
     `<div class="layer" title="${escapeHtml(`${printLayer(plan)}: ${keys}${mean}`)}"><code>${escapeHtml(printLayer(plan))}</code>` +
     `<span class="reach${hasState ? ' state' : ''}"><b style="width:${share.toFixed(1)}%"></b></span></div>`
@@ -96,16 +102,28 @@ function layerHtml(plan: LayerPlan, seqLen: number): string {
 function layerTerms(designs: readonly PicturedDesign[]): [string, string][] {
   const plans = designs.flatMap(({ model }) => model.layers);
   const groups = plans.flatMap((plan) => (plan.mixer === 'attention' ? plan.groups : []));
-  const windows = [...new Set(groups.flatMap(({ window }) => window ?? []))].sort((a, b) => a - b);
+  const still = groups.filter(({ windows, chunk }) => windows === undefined && chunk === undefined);
+  const windows = new Set(still.flatMap(({ window }) => window ?? []));
+  const moving = new Set(groups.flatMap((own) => own.windows?.map((window) => window ?? 'full').join('~') ?? []));
   const terms: [string, string][] = [];
-  if (groups.some(({ window }) => window === null))
+  if (still.some(({ window }) => window === null))
     terms.push([
       'full',
       'A layer with full attention: each token sees all tokens before it. It alone can look far back directly.',
     ]);
-  for (const w of windows)
+  for (const w of [...windows].sort((a, b) => a - b))
     terms.push([`swa:${w}`, `A layer with sliding-window attention: each token sees ${w} tokens, itself included.`]);
-  if (groups.some(({ rope }) => rope === false))
+  for (const list of moving)
+    terms.push([
+      `swa:${list}`,
+      'A layer whose window moves in training, over these; it is measured, and drawn here, with the last.',
+    ]);
+  for (const chunk of new Set(groups.flatMap((group) => group.chunk ?? [])))
+    terms.push([
+      `chunk:${chunk}`,
+      `A layer that cuts the text into chunks of ${chunk} tokens: each token sees those before it in its own chunk.`,
+    ]);
+  if (plans.some((plan) => headGroups(plan).some(({ rope }) => rope === false)))
     terms.push(['nope', 'No positions: queries and keys of the layer are not rotated by their place (NoPE).']);
   for (const name of new Set(plans.flatMap(recurrentMixers)))
     terms.push([name, `A mixer that carries a state along the sequence; ${SECTIONS[name].summary}.`]);

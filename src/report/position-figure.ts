@@ -1,5 +1,5 @@
 /** Loss by position in the sequence: what more context is worth. */
-import { maxOf, minOf } from '../core/index.js';
+import { maxOf, meanOf, minOf } from '../core/index.js';
 import { dash, HALF, markers, type DrawnDesign } from './curves.js';
 import { figure } from './html.js';
 import { drawPlot, Plot, roomyDomain, tickLabel } from './plot.js';
@@ -29,8 +29,7 @@ export function positionBins(length: number): Bin[] {
 /** The mean of a list in each bin; NaN for a bin where nothing was measured. */
 function binMeans(losses: readonly (number | null)[], bins: readonly Bin[]): number[] {
   return bins.map(({ from, to }) => {
-    const own = losses.slice(from - 1, to).filter((v) => v !== null);
-    return own.reduce((a, b) => a + b, 0) / own.length;
+    return meanOf(losses.slice(from - 1, to).filter((v) => v !== null));
   });
 }
 
@@ -50,8 +49,7 @@ export function positionCurve(lists: readonly (readonly (number | null)[])[]): S
   return bins.flatMap(({ from, to }, i) => {
     const values = means.flatMap((own) => (Number.isFinite(own[i]) ? [own[i] ?? 0] : []));
     if (values.length === 0) return [];
-    const value = values.reduce((a, b) => a + b, 0) / values.length;
-    return [{ at: Math.sqrt(from * to), value, low: minOf(values), high: maxOf(values) }];
+    return [{ at: Math.sqrt(from * to), value: meanOf(values), low: minOf(values), high: maxOf(values) }];
   });
 }
 

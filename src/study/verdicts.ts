@@ -1,6 +1,6 @@
 /** The answers of a study in plain words, each computed from the paired comparisons. */
 import type { Finding, PairComparison, PairedCrossing, PairedNumber } from './compare.js';
-import { formatBins, formatFactor, formatRange, formatRatio, list, plural } from '../core/index.js';
+import { capitalized, formatBins, formatFactor, formatRange, formatRatio, list, plural } from '../core/index.js';
 import { formatCrossings, type DistanceBin } from '../lab/index.js';
 
 /**
@@ -121,7 +121,7 @@ function onAssociativeRecall(
   const told = reached.length > 0 ? reached : all.slice(0, 1);
   const beyond = all.slice(told.length).map(({ threshold }) => String(threshold));
   const answers = told.map(({ threshold, tokens }) =>
-    onTokens(pair, tokens, `${capital(arName(ar))} is right in ${threshold} of the cases`),
+    onTokens(pair, tokens, `${capitalized(arName(ar))} is right in ${threshold} of the cases`),
   );
   return answers.map((answer, i) =>
     beyond.length === 0 || i < answers.length - 1
@@ -266,7 +266,7 @@ function ending(pair: PairComparison, context: VerdictContext): Verdict[] {
   const finding = ({ shown: 'a', few: 'few', none: 'none', open: 'unknown' } as const)[outcome];
   const lead = outcome === 'shown' ? `${a} and ${b} end apart.` : unshown(finding, a, b).lead;
   const moving = stillMoving(pair, context);
-  return [{ topic: 'end', a, b, outcome, lead, text: `${capital(list(parts))}.${moving}`, ...remarked(moving) }];
+  return [{ topic: 'end', a, b, outcome, lead, text: `${capitalized(list(parts))}.${moving}`, ...remarked(moving) }];
 }
 
 /** Where training stopped before the measures stood still, where the designs would end is not known. */
@@ -317,8 +317,4 @@ function clause(name: string, value: PairedNumber, a: string, b: string, unit: s
     unknown: 'one seed, not judged',
   }[finding];
   return `${name} ${r.a} against ${r.b}${unit} (${judged})`;
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
