@@ -4,7 +4,8 @@
  *
  *     node bench/start.mjs [--rounds 15] [--assert]
  *
- * Prints medians, and ratios to `node -e 0`. `--assert` ends with exit code 1 above 3 times its wall time or 1.5 times its memory.
+ * Prints medians, and ratios to `node -e 0`. `--assert` ends with exit code 1 above 1.5 times its memory; time is for people to read:
+ * a busy machine must not fail a check (`test/unit/cli/start.test.ts` asserts what a start loads).
  */
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
@@ -15,7 +16,7 @@ const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '15' }, assert: { type: 'boolean', default: false } },
 });
 const main = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'cli', 'main.js');
-const LIMITS = { wall: 3, memory: 1.5 };
+const MOST_MEMORY = 1.5;
 
 // Every process prints its own peak memory, in KiB, as it ends.
 const PEAK = 'data:text/javascript,process.on("exit",()=>process.stderr.write("peak "+process.resourceUsage().maxRSS))';
@@ -47,9 +48,9 @@ for (const [name, { wall, memory }] of Object.entries(seen)) {
     `${name.padEnd(20)} ${median(wall).toFixed(0).padStart(5)} ms  ${ratio.wall.toFixed(2)} x   ` +
       `${median(memory).toFixed(0).padStart(4)} MB  ${ratio.memory.toFixed(2)} x`,
   );
-  passed &&= ratio.wall <= LIMITS.wall && ratio.memory <= LIMITS.memory;
+  passed &&= ratio.memory <= MOST_MEMORY;
 }
 if (values.assert && !passed) {
-  console.error(`above ${LIMITS.wall} x the wall time or ${LIMITS.memory} x the memory of node -e 0`);
+  console.error(`above ${MOST_MEMORY} x the memory of node -e 0`);
   process.exitCode = 1;
 }

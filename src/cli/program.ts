@@ -1,11 +1,14 @@
 /** The command line: every command by name, and the module of the one that is called. */
+import { createRequire } from 'node:module';
 import { Command, Help } from 'commander';
-import { packageVersion } from '../core/index.js';
 import { COMMANDS, COMMAND_GROUPS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
 import { EXIT, reportError } from './terminal/errors.js';
 import { followOutputLinks } from './terminal/outputs.js';
 import { stopHelp } from './terminal/stopping.js';
+
+/** Read here: core, which has it too, costs `--help` and `--version` as much time as all the rest of them. */
+const { version } = createRequire(import.meta.url)('../../package.json') as { readonly version: string };
 
 const EXIT_HELP = `
 Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong input, ${EXIT.interrupted} stopped (the same command, or --resume, goes on),
@@ -24,7 +27,7 @@ async function buildProgram(
     .description(
       'A lab for hybrid-attention language models: train them, watch long-range retrieval form, compare designs.',
     )
-    .version(packageVersion())
+    .version(version)
     .enablePositionalOptions()
     .showHelpAfterError('(add --help for what there is)')
     .showSuggestionAfterError(true)

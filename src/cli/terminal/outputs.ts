@@ -1,6 +1,5 @@
 /** Where commands write: one rule for links, for every command that takes a path to write to. */
 import type { Command } from 'commander';
-import { outputPath } from '../../core/index.js';
 
 /** The options whose value is a path that a command writes to. */
 const OUTPUT_OPTIONS: readonly (string | undefined)[] = ['--out', '--csv', '--html'];
@@ -11,7 +10,9 @@ const OUTPUT_OPTIONS: readonly (string | undefined)[] = ['--out', '--csv', '--ht
  *
  * @throws StoreError for a link that leads nowhere, and for a folder in the place of a file
  */
-export function followOutputLinks(command: Command): void {
+export async function followOutputLinks(command: Command): Promise<void> {
+  // Loaded here, so that `--help` and `--version` need none of it.
+  const { outputPath } = await import('../../core/index.js');
   for (const option of command.options) {
     if (!OUTPUT_OPTIONS.includes(option.long)) continue;
     const name = option.attributeName();
