@@ -32,7 +32,7 @@ export async function commandsMarkdown(): Promise<string> {
 
 In a clone, \`npm run longsight -- COMMAND\`; where the package is installed, \`longsight COMMAND\`. \`--help\` after a command prints what is here, and
 for \`train\` and \`study\` every [key of their files](${beside('config')}). \`--json\` prints one object a line, \`--quiet\` errors only. Exit codes are in [when
-something goes wrong](${beside('troubleshooting')}). \`source <(longsight completion bash)\` completes commands and options in bash.
+something goes wrong](${beside('troubleshooting')}). \`source <(longsight completion bash)\` completes in bash; [\`completion\`](#completion) says how in zsh and fish.
 
 ${groups.join('\n\n')}
 `;
