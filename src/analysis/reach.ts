@@ -29,13 +29,19 @@ function isPart(group: HeadGroup, part: ReachPart): boolean {
   return part === 'all' || (part === 'full') === (group.window === null);
 }
 
+/** The layers with heads that see all keys before a query, counted from 0. */
+export function fullLayers({ layers }: Pick<ModelConfig, 'layers'>): number[] {
+  return layers.flatMap((plan, layer) => (headGroups(plan).some((group) => isPart(group, 'full')) ? [layer] : []));
+}
+
 /**
  * The same model with the heads of a part seeing at most `keys` keys, the query's own included, and its recurrent
  * layers remembering at most as many tokens. Parameters are the same.
  *
+ * @param only the layers that are limited, counted from 0 (default: all)
  * @throws ConfigError if the model has no such part
  */
-export function limitReach(model: ModelConfig, part: ReachPart, keys: number): ModelConfig {
+export function limitReach(model: ModelConfig, part: ReachPart, keys: number, only?: readonly number[]): ModelConfig {
   if (!Number.isInteger(keys) || keys < 1) throw new ConfigError(`a reach of ${keys} keys must be a whole number >= 1`);
   if (!hasPart(model, part)) {
     throw new ConfigError(`the model has no ${part} layers to limit; choose another part (${REACH_PARTS.join(', ')})`);
@@ -49,7 +55,8 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number): M
   const reachOf = ({ reach = Infinity }: { readonly reach?: number }) => Math.min(reach, keys);
   return {
     ...model,
-    layers: model.layers.map((plan): LayerPlan => {
+    layers: model.layers.map((plan, layer): LayerPlan => {
+      if (only !== undefined && !only.includes(layer)) return plan;
       if (plan.mixer === 'attention') {
         const { beside } = plan;
         const forgets =

@@ -59,6 +59,11 @@ const ANALYSIS_COMMANDS: Readonly<Record<AnalysisKind, CommandEntry>> = {
     example: 'longppl runs/text --texts book.txt',
   },
   masking: analysis('masking', 'mask', 'needle accuracy with heads switched off'),
+  placement: {
+    ...analysis('placement', 'place', 'which layers need full attention: limit them one after another'),
+    example: 'place runs/full --full 2 --out placement.yaml',
+    next: 'train the placements beside one another, with --out FILE: longsight study FILE',
+  },
   probes: analysis('probes', 'probe', 'layer by layer, what the last token knows of the needle'),
 };
 

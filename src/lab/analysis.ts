@@ -92,8 +92,16 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
   print(result: R, name: string): Printed | readonly Printed[];
   /** The same numbers as a table; `at` is the checkpoint, null for models without one. */
   csv(result: R, at: Pick<OpenedModel, 'step' | 'tokens'>): CsvTable;
+  /** Files that the command writes where an option names them, beside what it prints and keeps. */
+  writes?(result: R, model: OpenedModel, options: z.output<z.ZodObject<O>>): readonly TextFile[];
   /** The figures of a report: one, or some that each show the findings of their kind. */
   readonly figure?: Figure<z.output<FindingSchema<F>>> | readonly Figure<z.output<FindingSchema<F>>>[];
+}
+
+/** A text and the path that it is written to. */
+interface TextFile {
+  readonly path: string;
+  readonly text: string;
 }
 
 /** A result with the ways to show it. */
@@ -103,6 +111,8 @@ export interface Measured<R> {
   readonly record: object;
   print(): readonly Printed[];
   csv(): CsvTable;
+  /** Files that options ask for. */
+  files(): readonly TextFile[];
 }
 
 /** An analysis with its options read, on the models of one command or run. */
@@ -159,6 +169,7 @@ export function defineAnalysis<
             record: definition.record?.(found) ?? found,
             print: () => [definition.print(found, model.name)].flat(),
             csv: () => definition.csv(found, model),
+            files: () => definition.writes?.(found, model, chosen) ?? [],
           };
         },
       };

@@ -95,7 +95,8 @@ export { openParity, PARITY_TOLERANCES, type ParityTolerances } from './parity.j
 export { FAR_DEPTHS, needlePlan, needlesOf, type NeedleOptions } from './needles.js';
 export { ANALYSES, analysisOf, isKept, PRINTED_ANALYSES, type AnalysisKind } from './analyses/index.js';
 export { attentionDistances } from './analyses/attention-distance.js';
-export { limitScore, type LimitRow } from './analyses/limits.js';
+export { limitScore } from './analyses/limited-model.js';
+export type { LimitRow } from './analyses/limits.js';
 export { hintsOf, unwrapOption, type OptionHints, type UnwrappedOption } from './analysis-options.js';
 export {
   defineAnalysis,

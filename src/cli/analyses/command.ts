@@ -1,7 +1,7 @@
 /** The command of an analysis, made from its definition: arguments, flags, help, what is printed and kept. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { writeCsv } from '../../core/index.js';
+import { writeCsv, writeFileAtomic } from '../../core/index.js';
 import {
   analysisOf,
   hintsOf,
@@ -98,6 +98,10 @@ async function run(kind: AnalysisKind, path: string, flags: AnalysisFlags, conte
         output.result(textOf(printed, all), value);
       }
       tables.push(measured.csv());
+      for (const { path: file, text } of measured.files()) {
+        writeFileAtomic(file, text);
+        output.note(`wrote ${file}`);
+      }
       model.release();
     }
   });

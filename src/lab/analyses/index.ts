@@ -12,6 +12,7 @@ import { influence } from './influence.js';
 import { limits } from './limits.js';
 import { longppl } from './longppl.js';
 import { masking } from './masking.js';
+import { placement } from './placement.js';
 import { probes } from './probes.js';
 
 /** Analyses whose results are kept in run folders, by the kind that their files are named for. */
@@ -23,6 +24,7 @@ export const ANALYSES = {
   probes,
   influence,
   longppl,
+  placement,
   'attention-distance': attentionDistance,
 } as const;
 

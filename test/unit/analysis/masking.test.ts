@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  fullLayers,
   hasPart,
   limitReach,
   maskHeads,
@@ -176,6 +177,8 @@ describe('limits of reach', () => {
       true,
       ['full', 'efficient'],
     ]);
+    expect(printPattern(limitReach(model, 'full', 4, [1, 2]).layers)).toBe('swa:3 swa:4:nope swa:6/swa:4 full');
+    expect(fullLayers(model)).toEqual([1, 2, 3]);
     const full = build({ layers: 'full' }).model;
     expect(() => limitReach(full, 'efficient', 4)).toThrow('the model has no efficient layers to limit');
     expect(() => limitReach(full, 'full', 0)).toThrow('must be a whole number >= 1');

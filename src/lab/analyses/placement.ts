@@ -1,0 +1,327 @@
+/** `longsight place`: which layers need full attention, by what a trained model loses without it. */
+import { z } from 'zod';
+import { fullLayers, limitReach } from '../../analysis/index.js';
+import { ConfigError, Rng, textTable, type CsvCell } from '../../core/index.js';
+import { parsePattern, printLayer, printPattern, resolveLayer, type ModelConfig } from '../../model/index.js';
+import { count, OPTION_HINTS, textOptions } from '../analysis-options.js';
+import { defineAnalysis, show, type Printed } from '../analysis.js';
+import { isAskedForAr } from '../ar-runs.js';
+import { farBins } from '../measures/series.js';
+import type { OpenedModel } from '../open-model.js';
+import { STAGE_KEYS } from '../settings-in-effect.js';
+import { toYaml } from '../yaml-file.js';
+import { limitedModel, type Left } from './limited-model.js';
+
+/** What a placement is judged by, each with its name for people and whether more of it is better. */
+const SCORES = {
+  recall: { name: 'far recall', best: 'high' },
+  ar: { name: 'loss of far associative recall', best: 'low' },
+  needle: { name: 'needle accuracy', best: 'high' },
+  loss: { name: 'loss', best: 'low' },
+} as const;
+
+type ScoreName = keyof typeof SCORES;
+
+/** Full layers at some places, the others limited, and what is left of the model. */
+interface Placement {
+  /** `placed` by measurement, `even`, `first`, `last`, or `random-N`. */
+  readonly name: string;
+  /** The layers with full attention, counted from 0, ascending. */
+  readonly layers: readonly number[];
+  readonly value: number;
+}
+
+/** Which full layers a model needs most. */
+export interface Placements {
+  /** What placements are judged by. */
+  readonly score: ScoreName;
+  /** Visible keys of layers that are limited, the query's own included. */
+  readonly keys: number;
+  /** The score of the model as it is. */
+  readonly whole: number;
+  /** The score where one layer alone is limited. */
+  readonly alone: readonly { readonly layer: number; readonly value: number }[];
+  /** Layers in the order in which they were limited for good, each the one that cost least then, and what was left. */
+  readonly order: readonly { readonly layer: number; readonly value: number }[];
+  readonly placements: readonly Placement[];
+}
+
+const options = {
+  full: count().describe('how many full layers to keep'),
+  keys: count().default(128).describe('visible keys of the layers that do not keep it'),
+  measure: z
+    .enum(['all', 'ar', 'needle'])
+    .optional()
+    .describe('as of constrain (default: ar of runs that measure it on text, else all)'),
+  random: z.int().min(0).max(1000).default(2).describe('random placements to compare with'),
+  out: z
+    .string()
+    .register(OPTION_HINTS, { placeholder: 'file', identity: () => null })
+    .optional()
+    .describe('write a study file that trains these placements beside one another'),
+  others: z
+    .string()
+    .register(OPTION_HINTS, { placeholder: 'layer', identity: () => null })
+    .optional()
+    .describe('the other layers in that study, such as gdn (default: swa:KEYS)'),
+  seeds: z.array(count()).default([1, 2, 3]).describe('seeds of that study'),
+  trunc: count().optional().describe('LongPPL: tokens of short contexts, at least'),
+  stride: count().optional().describe('LongPPL: tokens by which short contexts move'),
+  needles: count().default(64).describe('needle samples of an imported model'),
+  length: count().optional().describe('tokens of such a sample'),
+  ...textOptions(64, 'default: held-out text of the run'),
+};
+
+type PlaceOptions = z.output<z.ZodObject<typeof options>>;
+
+/** Full layers chosen by elimination, next to the usual places. */
+export const placement = defineAnalysis({
+  command: 'place',
+  summary: 'which layers need full attention: limit them one after another',
+  description:
+    'Takes a trained model with full attention in more layers than wanted, limits the one layer to --keys whose limit ' +
+    'costs least, then the next, until --full are left, the weights as they are. Judged by far recall, the loss of far ' +
+    'associative recall, needle accuracy or the loss, the first of them that was measured. Placements that are evenly ' +
+    'spread, first, last and random are measured beside it; --out writes a study that trains them all.',
+  question: 'which layers need full attention?',
+  needs: 'text',
+  reads: ['eval', ...STAGE_KEYS],
+  checkpoints: { command: 'newest', analyze: 'none' },
+  options,
+  result: {
+    score: z.enum(['recall', 'ar', 'needle', 'loss']),
+    keys: z.number(),
+    whole: z.number(),
+    alone: z.array(z.looseObject({ layer: z.number(), value: z.number() })),
+    order: z.array(z.looseObject({ layer: z.number(), value: z.number() })),
+    placements: z.array(z.looseObject({ name: z.string(), layers: z.array(z.number()), value: z.number() })),
+  },
+  resolve: (model, given) => ({
+    ...given,
+    measure: given.measure ?? (given.texts === undefined && isAskedForAr(model) ? 'ar' : 'all'),
+  }),
+  measure: async (model, chosen, { context }): Promise<Placements> => {
+    const candidates = candidatesOf(model.config, chosen.full);
+    checkStudy(model, chosen);
+    using limited = await limitedModel(model, { ...chosen, label: 'place' });
+    const lookAt = async (layers: readonly number[]): Promise<Left> => {
+      context.signal?.throwIfAborted();
+      return limited.measure(
+        layers.length === 0 ? model.config : limitReach(model.config, 'full', chosen.keys, layers),
+      );
+    };
+    const whole = await lookAt([]);
+    const score = scoreOf(whole, chosen.keys);
+    const valueAt = async (layers: readonly number[]) => valueOf(await lookAt(layers), score, chosen.keys);
+    const { alone, order } = await eliminate(candidates, chosen.full, { lookAt, score, keys: chosen.keys }, (text) =>
+      context.note?.(text),
+    );
+    const gone = order.map(({ layer }) => layer);
+    const placements: Placement[] = [];
+    for (const { name, layers } of [
+      { name: 'placed', layers: candidates.filter((layer) => !gone.includes(layer)) },
+      ...usualPlaces(candidates, chosen),
+    ]) {
+      const value = await valueAt(candidates.filter((layer) => !layers.includes(layer)));
+      placements.push({ name, layers, value });
+    }
+    if (limited.problem !== null) context.note?.(`needles not measured: ${limited.problem}`);
+    return { score, keys: chosen.keys, whole: valueOf(whole, score, chosen.keys), alone, order, placements };
+  },
+  writes: ({ placements }, model, chosen) =>
+    chosen.out === undefined ? [] : [{ path: chosen.out, text: studyOf(model, placements, chosen) }],
+  print: placementTable,
+  csv: ({ placements, whole, order, alone }) => ({
+    columns: ['what', 'layers', 'value'],
+    rows: [
+      ['whole', '', whole],
+      ...alone.map(({ layer, value }): CsvCell[] => ['alone', layer, value]),
+      ...order.map(({ layer, value }): CsvCell[] => ['order', layer, value]),
+      ...placements.map(({ name, layers, value }): CsvCell[] => [name, layers.join(' '), value]),
+    ],
+  }),
+  figure: {
+    form: 'bars',
+    title: 'Placement: which full layers are needed',
+    open: ['loss of far associative recall', 'loss'],
+    bars: ({ score, whole, alone, placements }) => {
+      const { name: what } = SCORES[score];
+      return [
+        { name: 'nothing limited', value: whole, what },
+        ...alone.map(({ layer, value }) => ({ name: `layer ${layer} limited`, value, what })),
+        ...placements.map(({ name, layers, value }) => ({ name: `${name}: ${layers.join(' ')} full`, value, what })),
+      ];
+    },
+    caption: (what) =>
+      `What is left of the model, by ${what}, when one full layer alone, or all but a few, see only a few keys, the weights as ` +
+      'they are. Layers are counted from 0. Bars: mean over seeds; marks: each seed.',
+  },
+});
+
+/** The layers that may keep full attention. Throws `ConfigError` unless there are more than are wanted. */
+function candidatesOf(config: ModelConfig, full: number): number[] {
+  const layers = fullLayers(config);
+  if (layers.length > full) return layers;
+  throw new ConfigError(
+    layers.length === 0
+      ? 'the model has no full layer to place; train one with full attention in every layer that may keep it'
+      : `the model has ${layers.length} full layer${layers.length === 1 ? '' : 's'}, and --full ${full} keeps all; ` +
+          'ask for fewer, or train a model with more',
+  );
+}
+
+/** Throws `ConfigError` where no study can be written of what is asked. */
+function checkStudy(model: OpenedModel, { out, others, keys }: PlaceOptions): void {
+  if (out === undefined) {
+    if (others !== undefined) throw new ConfigError('--others is of the study that --out writes; name its file');
+    return;
+  }
+  if (model.run === null) {
+    throw new ConfigError(
+      '--out writes a study of the configuration of a run; the model belongs to none, leave it out',
+    );
+  }
+  otherLayer(model.config, others ?? `swa:${keys}`);
+}
+
+/** The layer that stands where full attention is not kept, as a pattern. */
+function otherLayer(config: ModelConfig, text: string): string {
+  const [layer, ...more] = parsePattern(text, '--others');
+  if (layer === undefined || more.length > 0)
+    throw new ConfigError(`--others ${text}: write one layer, such as swa:128`);
+  return printLayer(resolveLayer(layer, config, '--others'));
+}
+
+/** The first score that was measured and has something to lose: far recall, associative recall, needles, the loss. */
+function scoreOf(left: Left, keys: number): ScoreName {
+  // A model that finds no needle has none to lose.
+  const found = (['recall', 'ar', 'needle', 'loss'] as const).find((name) => (scored(left, name, keys) ?? 0) !== 0);
+  if (found === undefined) throw new ConfigError('nothing was measured to judge placements by; name texts (--texts)');
+  return found;
+}
+
+function valueOf(left: Left, score: ScoreName, keys: number): number {
+  return scored(left, score, keys) ?? NaN;
+}
+
+function scored(left: Left, score: ScoreName, keys: number): number | null {
+  switch (score) {
+    case 'recall': {
+      const known = farBins(left.recall, keys).bins.map(({ from }) => left.recall.find((bin) => bin.from === from));
+      const values = known.flatMap((bin) => bin?.probability ?? []);
+      return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
+    }
+    case 'ar':
+      return left.ar?.loss ?? null;
+    case 'needle':
+      return left.needleAccuracy;
+    case 'loss':
+      return left.loss;
+  }
+}
+
+/** How much worse a score is; equal scores are told apart by the loss. */
+function isWorse(a: Left, b: Left, { score, keys }: { readonly score: ScoreName; readonly keys: number }): boolean {
+  const [x, y] = [valueOf(a, score, keys), valueOf(b, score, keys)];
+  if (x !== y) return SCORES[score].best === 'high' ? x < y : x > y;
+  return (a.loss ?? 0) > (b.loss ?? 0);
+}
+
+/** Limits the layer that costs least, again and again. */
+async function eliminate(
+  candidates: readonly number[],
+  full: number,
+  by: { lookAt: (layers: readonly number[]) => Promise<Left>; readonly score: ScoreName; readonly keys: number },
+  note: (text: string) => void,
+): Promise<Pick<Placements, 'alone' | 'order'>> {
+  const alone: { layer: number; value: number }[] = [];
+  const order: { layer: number; value: number }[] = [];
+  let kept = [...candidates];
+  while (kept.length > full) {
+    const gone = order.map(({ layer }) => layer);
+    let best: { layer: number; left: Left } | null = null;
+    for (const layer of kept) {
+      const left = await by.lookAt([...gone, layer]);
+      if (gone.length === 0) alone.push({ layer, value: valueOf(left, by.score, by.keys) });
+      if (best === null || isWorse(best.left, left, by)) best = { layer, left };
+    }
+    if (best === null) break;
+    const { layer, left } = best;
+    kept = kept.filter((l) => l !== layer);
+    order.push({ layer, value: valueOf(left, by.score, by.keys) });
+    note(
+      `layer ${layer} limited (${order.length} of ${candidates.length - full}): ${SCORES[by.score].name} ${show(order.at(-1)?.value)}`,
+    );
+  }
+  return { alone, order };
+}
+
+/** The places that are usual: spread evenly, the first, the last, and drawn at random; no two of the same layers. */
+function usualPlaces(
+  candidates: readonly number[],
+  { full, random }: Pick<PlaceOptions, 'full' | 'random'>,
+): Pick<Placement, 'name' | 'layers'>[] {
+  const n = candidates.length;
+  const even = Array.from({ length: full }, (_, i) => Math.floor(((i + 1) * n) / full) - 1);
+  const places = [
+    { name: 'even', layers: candidates.filter((_, i) => even.includes(i)) },
+    { name: 'first', layers: candidates.slice(0, full) },
+    { name: 'last', layers: candidates.slice(n - full) },
+  ];
+  const rng = Rng.of(0, 'placement');
+  for (let draw = 0; draw < 50 * random && places.length < 3 + random; draw++) {
+    const left = [...candidates];
+    const drawn = Array.from({ length: full }, () => left.splice(rng.int(left.length), 1)).flat();
+    const layers = drawn.sort((a, b) => a - b);
+    if (places.every((place) => place.layers.join() !== layers.join()))
+      places.push({ name: `random-${places.length - 2}`, layers });
+  }
+  return places;
+}
+
+/** A study file that trains every placement; equal ones once, under the first of their names. */
+function studyOf(model: OpenedModel, placements: readonly Placement[], chosen: PlaceOptions): string {
+  const { config, run } = model;
+  const other = otherLayer(config, chosen.others ?? `swa:${chosen.keys}`);
+  const candidates = new Set(fullLayers(config));
+  const architectures = new Map<string, string>();
+  for (const { name, layers } of placements) {
+    const pattern = config.layers
+      .map((plan, layer) => (candidates.has(layer) && !layers.includes(layer) ? other : printLayer(plan)))
+      .join(' ');
+    if (![...architectures.values()].includes(pattern)) architectures.set(name, pattern);
+  }
+  const [first, ...rest] = [...architectures.keys()];
+  const { name: _, ...base } = run?.run ?? {};
+  return toYaml({
+    name: 'placement',
+    title: chosen.full === 1 ? 'Where one full layer stands' : `Where ${chosen.full} full layers stand`,
+    question:
+      `A model with more full layers lost least when ${layersText(placements[0]?.layers ?? [])} kept full attention. ` +
+      'Trained from the start, is a hybrid with full layers there better than with as many elsewhere?',
+    base: { ...base, model: { ...config, layers: printPattern(config.layers) } },
+    architectures: Object.fromEntries(architectures),
+    seeds: chosen.seeds,
+    compare: { pairs: rest.map((name) => [first, name]) },
+  });
+}
+
+const layersText = (layers: readonly number[]): string =>
+  `layer${layers.length === 1 ? '' : 's'} ${layers.join(' and ')} (counted from 0)`;
+
+/** What people read: the placements, and how each layer did. */
+function placementTable({ score, keys, whole, alone, order, placements }: Placements, name: string): Printed {
+  const what = SCORES[score].name;
+  const head = ['layer', 'limited alone', 'turn', 'left then'];
+  const body = alone.map(({ layer, value }) => {
+    const turn = order.findIndex((round) => round.layer === layer);
+    return [String(layer), show(value, 4), turn < 0 ? 'kept' : String(turn + 1), show(order[turn]?.value, 4)];
+  });
+  return {
+    title: `${name}: ${what} ${show(whole, 4)} as it is; with full attention in a few layers, ${keys} keys in the others:`,
+    head: ['placement', 'full layers', what],
+    rows: placements.map((p) => [p.name, p.layers.join(' '), show(p.value, 4)]),
+    right: 2,
+    remark: `By layer, counted from 0: limited alone, and the turn in which it was limited for good:\n${textTable([head, ...body], new Set(head.keys()))}`,
+  };
+}
