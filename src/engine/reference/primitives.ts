@@ -82,10 +82,41 @@ export function dot(a: NumberArray, b: NumberArray, shape: Shape, attrs: OpAttrs
   const [innerA, innerB] = [pick(lhsContract, sa), pick(rhsContract, sb)];
   const [fromA, fromB] = [viewOffsets(inner, innerA), viewOffsets(inner, innerB)];
   const [startA, startB] = [viewOffsets(shape, outA), viewOffsets(shape, outB)];
-  for (let i = 0; i < startA.length; i++) {
+  // Four sums side by side: each adds in the same order as alone, and none waits for the addition before.
+  let i = 0;
+  for (; i + 4 <= startA.length; i += 4) fourSums(out.data, i, a.data, startA, fromA, b.data, startB, fromB);
+  for (; i < startA.length; i++) {
     out.data[i] = sumOfProducts(a.data, readI32(startA, i), fromA, b.data, readI32(startB, i), fromB);
   }
   return out;
+}
+
+function fourSums(
+  out: Float64Array,
+  first: number,
+  a: Float64Array,
+  startA: Int32Array,
+  fromA: Int32Array,
+  b: Float64Array,
+  startB: Int32Array,
+  fromB: Int32Array,
+): void {
+  const [a0, a1] = [readI32(startA, first), readI32(startA, first + 1)];
+  const [a2, a3] = [readI32(startA, first + 2), readI32(startA, first + 3)];
+  const [b0, b1] = [readI32(startB, first), readI32(startB, first + 1)];
+  const [b2, b3] = [readI32(startB, first + 2), readI32(startB, first + 3)];
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  for (let i = 0; i < fromA.length; i++) {
+    const [x, y] = [readI32(fromA, i), readI32(fromB, i)];
+    s0 += readF64(a, a0 + x) * readF64(b, b0 + y);
+    s1 += readF64(a, a1 + x) * readF64(b, b1 + y);
+    s2 += readF64(a, a2 + x) * readF64(b, b2 + y);
+    s3 += readF64(a, a3 + x) * readF64(b, b3 + y);
+  }
+  out[first] = s0;
+  out[first + 1] = s1;
+  out[first + 2] = s2;
+  out[first + 3] = s3;
 }
 
 function sumOfProducts(

@@ -32,8 +32,17 @@ interface Walk {
 const root = mkdtempSync(join(tmpdir(), 'longsight-fields-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
+/** The value of a key, computed where there is none. */
+function once<T>(known: Map<string, T>, key: string, compute: () => T): T {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  const value = compute();
+  known.set(key, value);
+  return value;
+}
+
 /** What Longsight makes of a config.json beside the folder's tensors: its logits at the places, or why not. */
-function reader(walk: Walk): (config: unknown) => readonly number[] | string {
+function reader(walk: Walk): (config: Readonly<Record<string, unknown>>) => readonly number[] | string {
   const from = join(DATA, 'hf', walk.folder);
   const at = mkdtempSync(join(root, 'model-'));
   for (const file of readdirSync(from).filter((f) => /^model.*safetensors/.test(f)))
@@ -41,15 +50,18 @@ function reader(walk: Walk): (config: unknown) => readonly number[] | string {
   const ids = readSafetensors(join(from, 'expected.safetensors'))['input_ids'] as HostTensor;
   const T = ids.shape[1] as number;
   const first = toNumbers(ids).slice(0, T);
-  const known = new Map<string, readonly number[]>();
-  return (json) => {
-    writeFileSync(join(at, 'config.json'), JSON.stringify(json));
-    try {
-      const { config, parameters } = openHfModel(at);
-      // One field says in which order rows are read, which the model does not show.
-      const key = JSON.stringify([config, String((json as Record<string, unknown>)['rope_interleave'])]);
-      const found = known.get(key);
-      if (found !== undefined) return found;
+  // What a folder gives follows from its tensors, which stay, and from what its config.json is read as: most values of
+  // a field are read as others are, and their folder is opened once. One field says in which order rows are read,
+  // which the model does not show.
+  const opened = new Map<string, readonly number[] | string>();
+  const computed = new Map<string, readonly number[]>();
+  const path = join(at, 'config.json');
+  const open = (json: object, order: string): readonly number[] => {
+    // Not written over: file systems bring a file that is cut and written anew to the disk at once.
+    rmSync(path, { force: true });
+    writeFileSync(path, JSON.stringify(json));
+    const { config, parameters } = openHfModel(at);
+    return once(computed, JSON.stringify([config, order]), () => {
       const tokens = input('tokens', 'i32', [1, T]);
       const values = parameterInputs(config, 'f32');
       const graph = makeGraph(
@@ -61,13 +73,24 @@ function reader(walk: Walk): (config: unknown) => readonly number[] | string {
         tokens: tensorFrom('i32', [1, T], first),
       });
       const logits = toNumbers(results['logits'] as HostTensor);
-      const own = walk.places.map(([t, v]) => logits[t * config.vocabSize + v] as number);
-      known.set(key, own);
-      return own;
+      return walk.places.map(([t, v]) => logits[t * config.vocabSize + v] as number);
+    });
+  };
+  const orRefused = <T>(compute: () => T): T | string => {
+    try {
+      return compute();
     } catch (error) {
       if (error instanceof LongsightError) return error.message;
       throw error;
     }
+  };
+  return (json) => {
+    const reading = orRefused(() => inspectHfConfig(json, path));
+    if (typeof reading === 'string') return reading;
+    const { modelType, config, unsupported, quantization } = reading;
+    const order = String(json['rope_interleave']);
+    const key = JSON.stringify([modelType, config, unsupported, quantization, order]);
+    return once(opened, key, () => orRefused(() => open(json, order)));
   };
 }
 
