@@ -117,9 +117,9 @@ describe('wrong run files', () => {
   it.each([
     [
       ['--set', 'train.stesp=3'],
-      'run.yaml with --set train.stesp: unknown key "stesp" in train; did you mean "steps"?',
+      'run.yaml, changed in train.stesp (--set): unknown key "stesp" in train; did you mean "steps"?',
     ],
-    [['--set', 'train.lr.x=3', '--set', 'train.lr=fast'], /^run\.yaml with --set .*lr/],
+    [['--set', 'train.lr.x=3', '--set', 'train.lr=fast'], /^run\.yaml, changed in .*lr/],
     [['--set', 'train.steps'], '--set train.steps: write PATH=VALUE, such as train.steps=100'],
     [['--set', 'train..steps=1'], '"train..steps" is not a path; write keys joined by points, such as train.steps'],
     [['--set', 'train.steps=[1'], /^--set train\.steps: the value does not parse as YAML: /],
@@ -150,7 +150,7 @@ describe('wrong run files', () => {
 
 describe('folders that another host has locked', () => {
   const lock = JSON.stringify({ pid: 77, host: 'node-b', start: '1' });
-  const message = /in use by process 77 on host node-b, .* take the folder over with --take-over\n$/;
+  const message = /in use by process 77 on host node-b, .* take the folder over \(--take-over\)\n$/;
 
   it('are refused by train and data prepare', async () => {
     const folder = folderWith({
@@ -202,7 +202,7 @@ describe('wrong folders and checkpoints', () => {
   it('nothing to resume', async () => {
     const { code, stderr } = await trainWith(RUN, '--resume');
     expect(code).toBe(2);
-    expect(stderr).toMatch(/out holds no run to resume; leave out --resume to begin one there\n$/);
+    expect(stderr).toMatch(/out holds no run to resume; begin one there without resuming \(leave out --resume\)\n$/);
   });
 
   it('a folder that may not be written to', async () => {

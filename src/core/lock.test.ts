@@ -95,7 +95,7 @@ describe('takeLock', () => {
     hold({});
     await expect(take({ takeOver: true })).rejects.toThrow(`in use by process ${process.pid}`);
     hold({ host: 'node-b' });
-    await expect(take()).rejects.toThrow(/of an earlier version that .* take the folder over with --take-over$/);
+    await expect(take()).rejects.toThrow(/of an earlier version that .* take the folder over \(--take-over\)$/);
     (await take({ takeOver: true })).release();
     for (const text of [JSON.stringify({ ...here, ...GONE }), '{"pid":']) {
       rmSync(path, { recursive: true });

@@ -294,7 +294,7 @@ function inUse(
   const messages = {
     'this one': `${who} (this one); wait for it, stop it, or choose another folder`,
     alive: `${who}, which is alive; wait for it, stop it there, or choose another folder`,
-    old: `${who}, of an earlier version that shows no sign of life; if it is gone, take the folder over with --take-over`,
+    old: `${who}, of an earlier version that shows no sign of life; if it is gone, take the folder over (--take-over)`,
   };
   return new LockHeldError(messages[how], { details: { path, pid, host } });
 }

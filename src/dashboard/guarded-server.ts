@@ -83,10 +83,10 @@ async function listen(
       if (code === 'EADDRINUSE' && i + 1 < tried.length) continue;
       const why =
         code === 'EADDRINUSE'
-          ? 'the port is in use; choose another with --port'
+          ? 'the port is in use; choose another (--port)'
           : code === 'EACCES'
-            ? 'the port is not allowed; choose one above 1023 with --port'
-            : 'this machine has no such address; choose another with --host';
+            ? 'the port is not allowed; choose one above 1023 (--port)'
+            : 'this machine has no such address; choose another (--host)';
       throw new ConfigError(`cannot listen at ${host}, port ${one}: ${why}`, { cause: error });
     }
   }

@@ -83,7 +83,7 @@ export function writePlayground(out: string): WrittenPlayground {
   const known = new Set<string>(['index.html', ...files.map(({ name }) => name)]);
   const other = namesIn(out).find((name) => !known.has(name));
   if (other !== undefined)
-    throw new ConfigError(`${out} holds other things (${other}); choose another folder with --site`, {
+    throw new ConfigError(`${out} holds other things (${other}); choose another folder (--site)`, {
       details: { out },
     });
   makeFolder(out);

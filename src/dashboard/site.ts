@@ -64,7 +64,7 @@ const SITE_FILES: ReadonlySet<string> = new Set(['index.html', 'data.js', 'app.j
 function checkOut(out: string): void {
   const others = namesIn(out).filter((name) => !SITE_FILES.has(name));
   if (others.length > 0 || isRunFolder(out))
-    throw new ConfigError(`${out} holds other things (${others[0] ?? 'a run'}); choose another folder with --site`, {
+    throw new ConfigError(`${out} holds other things (${others[0] ?? 'a run'}); choose another folder (--site)`, {
       details: { out },
     });
 }

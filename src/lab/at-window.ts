@@ -13,7 +13,7 @@ export function configAt(config: ModelConfig, window: Window | undefined, path: 
   if (window === undefined) return config;
   const held = heldAt(config, window);
   if (held !== null) return held;
-  throw new ConfigError(`${path}: no layer has a window that --window could replace; leave it out`);
+  throw new ConfigError(`${path}: no layer has a window that another (--window) could replace; leave it out`);
 }
 
 /** A checkpoint with its weights as they are, at another window. Throws as `configAt` does. */

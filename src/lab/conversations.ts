@@ -44,7 +44,9 @@ export function readConversations(path: string, system: string | undefined): Cha
   if (!rows.some(({ value }) => value['messages'] !== undefined))
     return readTextFile(path).map(({ text }) => conversationOf(text, system));
   if (system !== undefined)
-    throw new ConfigError(`${path} has whole conversations; put --system into their messages, or leave it out`);
+    throw new ConfigError(
+      `${path} has whole conversations; put the system prompt (--system) into their messages, or leave it out`,
+    );
   return rows.map(({ where, value }) => parseConfig(rowSchema, value, where).messages);
 }
 
@@ -60,7 +62,7 @@ export function templated(
 ): TemplatedConversation[] {
   if (model.run !== null)
     throw new ConfigError(
-      `${model.source} is a run, which has no chat template; leave --chat out, or name a model's folder`,
+      `${model.source} is a run, which has no chat template; take prompts as they are (without --chat), or name a model's folder`,
     );
   const template = readChatTemplate(model.source);
   return conversations.map((messages) => {

@@ -114,11 +114,10 @@ function readSequences(model: OpenedModel, { texts, samples, maxTokens = Infinit
     const chosen = readTextFile(texts).slice(0, samples);
     return chosen.map(({ text }) => tokensOf(model, text).subarray(0, maxTokens));
   }
-  if (model.run === null)
-    throw new ConfigError('an imported model has no data of its own; name texts with --texts FILE');
+  if (model.run === null) throw new ConfigError('an imported model has no data of its own; name texts (--texts FILE)');
   using data = openRunData(model.run.run);
   const heldOut = data.heldOut();
-  if (heldOut === null) throw new ConfigError(`${model.source} holds no data out; name texts with --texts FILE`);
+  if (heldOut === null) throw new ConfigError(`${model.source} holds no data out; name texts (--texts FILE)`);
   const { tokens, seqLen } = nextBatch(heldOut, samples);
   checkTokenIds(tokens, model.config.vocabSize, 'the held-out data give');
   return Array.from({ length: samples }, (_, i) => tokens.slice(i * seqLen, (i + 1) * seqLen).subarray(0, maxTokens));

@@ -68,7 +68,7 @@ export function measuringRun(
   if (file !== undefined) return { dir: null, run: changedRun(file, set, use) };
   if (runFolderOf(path) === undefined && existsSync(path)) {
     throw new StoreError(
-      `${path} lies in no run folder; say how to measure it with --run FILE (a run file, or the config.json of a run)`,
+      `${path} lies in no run folder; name the run that says how to measure it (--run FILE: a run file, or the config.json of a run)`,
       { details: { path } },
     );
   }

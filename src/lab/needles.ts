@@ -44,7 +44,7 @@ export function needlePlan(model: OpenedModel, asked?: number): { task: NeedleTa
   const length = asked ?? usual;
   if (length < task.minLength) {
     throw new ConfigError(
-      `a needle sample of ${length} tokens is too short; --length must be at least ${task.minLength}`,
+      `a needle sample of ${length} tokens is too short; the length (--length) must be at least ${task.minLength}`,
     );
   }
   model.noteLength(length);

@@ -289,8 +289,8 @@ function imported(path: string, options: OpenOptions): OpenedModel {
   const { set = [], step, weights: weightsHeld = 'stored' } = options;
   const [setting] = set;
   const noRun = `${path} is a model saved by Transformers, which has no run`;
-  if (setting !== undefined) throw new ConfigError(`--set ${setting[0]}: ${noRun} whose keys could be changed`);
-  if (step !== undefined) throw new ConfigError(`--step ${step}: ${noRun} and no checkpoints; leave --step out`);
+  if (setting !== undefined) throw new ConfigError(`${setting[0]} (--set): ${noRun} whose keys could be changed`);
+  if (step !== undefined) throw new ConfigError(`step ${step} (--step): ${noRun} and no checkpoints; leave it out`);
   const opened = openHfModel(path);
   return new OpenedModel({
     ...{ path, config: configAt(opened.config, options.window, path), window: options.window },

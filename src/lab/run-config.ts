@@ -141,7 +141,7 @@ export function loadRunFile(path: string, set: readonly Setting[] = []): FullRun
   if (set.length === 0) return resolveRunConfig(given, { where: file.path, baseDir, file });
   const changed = set.reduce<unknown>((config, [key, value]) => withValueAt(config, key, value), given);
   const names = set.map(([key]) => key).join(', ');
-  return resolveRunConfig(changed, { where: `${path} with --set ${names}`, baseDir });
+  return resolveRunConfig(changed, { where: `${path}, changed in ${names} (--set)`, baseDir });
 }
 
 function runPart({ value, path }: YamlFile): unknown {

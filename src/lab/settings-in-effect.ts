@@ -64,7 +64,7 @@ export function checkSettingsInEffect(set: readonly Setting[], { name, keys }: C
     const isModel = idle === 'model' || idle.startsWith('model.');
     const why = isModel ? 'a checkpoint keeps the model that it was trained as' : `${name} reads no ${idle}`;
     throw new ConfigError(
-      `--set ${idle} has no effect on a checkpoint: ${why}; train a run with it, or leave it out ` +
+      `${idle} (--set) has no effect on a checkpoint: ${why}; train a run with it, or leave it out ` +
         (keys.length === 0 ? '(no key has one)' : `(keys that have one: ${listed(keys)})`),
       { details: { path: idle } },
     );

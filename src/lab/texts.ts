@@ -36,7 +36,7 @@ export async function evaluateTexts(
   );
   if (texts.length > 0 && windows.length === 0) {
     throw new DataError(
-      `no text of ${name} has the ${seqLen + 1} tokens that a sample and its last target take; give longer ones or a smaller --length`,
+      `no text of ${name} has the ${seqLen + 1} tokens that a sample and its last target take; give longer ones or a smaller length (--length)`,
     );
   }
   const source = windowSource(windows, seqLen, model.vocabSize);

@@ -117,7 +117,7 @@ export function exportLogs(folder: string, to: LogFormat, out: string): LogExpor
       details: { folder },
     });
   if (namesIn(out).length > 0)
-    throw new ConfigError(`${out} exists and is not empty; choose another folder with --out`, { details: { out } });
+    throw new ConfigError(`${out} exists and is not empty; choose another folder (--out)`, { details: { out } });
   let [values, bytes] = [0, 0];
   // Each is read and written before the next: memory grows with the largest run alone.
   for (const path of found) {

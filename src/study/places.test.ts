@@ -61,31 +61,37 @@ describe('planCapacity', () => {
     [
       { devices: '3' },
       2,
-      '--devices 3: here are cuda:0, cuda:1; give a number of devices up to that, or a list such as 0,1',
+      'devices 3 (--devices): here are cuda:0, cuda:1; give a number of devices up to that, or a list such as 0,1',
     ],
-    [{ devices: '0' }, 1, '--devices 0: here is cuda:0; give a number of devices up to that, or a list such as 0,1'],
-    [{ devices: '0,7' }, 2, '--devices 0,7: "7" names no device; here are cuda:0, cuda:1'],
+    [
+      { devices: '0' },
+      1,
+      'devices 0 (--devices): here is cuda:0; give a number of devices up to that, or a list such as 0,1',
+    ],
+    [{ devices: '0,7' }, 2, 'devices 0,7 (--devices): "7" names no device; here are cuda:0, cuda:1'],
     [
       { devices: '0,cuda:0' },
       2,
-      '--devices 0,cuda:0: cuda:0 is listed twice; use --per-device for runs that share one',
+      'devices 0,cuda:0 (--devices): cuda:0 is listed twice; runs share one by their number a device (--per-device)',
     ],
-    [{ devices: ',' }, 1, '--devices ,: name at least one device; here is cuda:0'],
+    [{ devices: ',' }, 1, 'devices , (--devices): name at least one device; here is cuda:0'],
     [
       { workers: 8 },
       1,
-      '--workers 8: there is room for 1 run at once (1 device, 1 run on each); share devices with --per-device, or leave --workers out',
+      'workers 8 (--workers): there is room for 1 run at once (1 device, 1 run on each); share devices (--per-device), or leave the number of workers out',
     ],
-    [{}, 0, 'a run needs a cuda device, and none is here; choose another engine with --engine'],
+    [{}, 0, 'a run needs a cuda device, and none is here; choose another engine (--engine)'],
   ])('refuses %j on %i devices', (asked, count, message) => {
     expect(messageOf(() => capacity(runs(8), asked, count))).toBe(message);
   });
 
   it('refuses devices that nothing would use, and meshes that do not fit', () => {
     expect(messageOf(() => capacity(runs(2, ON_HOST), { devices: '1' }, 1))).toMatch(
-      /^--devices 1: no run of this study computes on an accelerator here/,
+      /^devices 1 \(--devices\): no run of this study computes on an accelerator here/,
     );
-    expect(messageOf(() => capacity(runs(2, ON_HOST), { perDevice: 2 }, 1))).toMatch(/^--per-device 2: no run/);
+    expect(messageOf(() => capacity(runs(2, ON_HOST), { perDevice: 2 }, 1))).toMatch(
+      /^2 a device \(--per-device\): no run/,
+    );
     const mesh: RunNeeds = { platform: 'cuda', devices: 4 };
     expect(messageOf(() => capacity([mesh], {}, 2))).toBe(
       'a run has a mesh of 4 devices, and the study may use 2; make the mesh smaller or add devices',

@@ -99,10 +99,14 @@ export function planCapacity(
 
 function refuseDeviceOptions({ devices, perDevice }: AskedPlaces): void {
   const option =
-    devices !== undefined ? `--devices ${devices}` : perDevice === undefined ? null : `--per-device ${perDevice}`;
+    devices !== undefined
+      ? `devices ${devices} (--devices)`
+      : perDevice === undefined
+        ? null
+        : `${perDevice} a device (--per-device)`;
   if (option === null) return;
   throw new ConfigError(
-    `${option}: no run of this study computes on an accelerator here; leave the option out, or choose an engine with --engine xla:cuda`,
+    `${option}: no run of this study computes on an accelerator here; leave it out, or choose an engine of an accelerator (--engine xla:cuda)`,
   );
 }
 
@@ -115,7 +119,9 @@ function pickDevices(runs: readonly RunNeeds[], { devices }: AskedPlaces, all: r
   if (/^\d+$/.test(devices.trim())) {
     const count = Number(devices);
     if (count >= 1 && count <= usable.length) return usable.slice(0, count);
-    throw new ConfigError(`--devices ${devices}: ${there}; give a number of devices up to that, or a list such as 0,1`);
+    throw new ConfigError(
+      `devices ${devices} (--devices): ${there}; give a number of devices up to that, or a list such as 0,1`,
+    );
   }
   const picked = devices
     .split(',')
@@ -125,15 +131,15 @@ function pickDevices(runs: readonly RunNeeds[], { devices }: AskedPlaces, all: r
       const fits = usable.filter((d, i) => d.name === text || String(i) === text || isUuid(d, text));
       if (fits.length === 1) return at(fits, 0);
       throw new ConfigError(
-        `--devices ${devices}: "${text}" names ${fits.length === 0 ? 'no device' : 'several devices'}; ${there}`,
+        `devices ${devices} (--devices): "${text}" names ${fits.length === 0 ? 'no device' : 'several devices'}; ${there}`,
       );
     });
   const twice = picked.find((d, i) => picked.indexOf(d) !== i);
   if (twice)
     throw new ConfigError(
-      `--devices ${devices}: ${twice.name} is listed twice; use --per-device for runs that share one`,
+      `devices ${devices} (--devices): ${twice.name} is listed twice; runs share one by their number a device (--per-device)`,
     );
-  if (picked.length === 0) throw new ConfigError(`--devices ${devices}: name at least one device; ${there}`);
+  if (picked.length === 0) throw new ConfigError(`devices ${devices} (--devices): name at least one device; ${there}`);
   return picked;
 }
 
@@ -148,10 +154,10 @@ function checkEnough(
 ): void {
   const own = devices.filter((device) => device.platform === platform).length;
   if (own === 0)
-    throw new ConfigError(`a run needs a ${platform} device, and none is here; choose another engine with --engine`);
+    throw new ConfigError(`a run needs a ${platform} device, and none is here; choose another engine (--engine)`);
   if (wanted > 1 && perDevice > 1) {
     throw new ConfigError(
-      `--per-device ${perDevice} is for runs on one device each, and a run has a mesh of ${wanted}; leave it out`,
+      `${perDevice} runs a device (--per-device) are for runs on one device each, and a run has a mesh of ${wanted}; leave it out`,
     );
   }
   if (platform !== 'tpu' && wanted > own) {
@@ -169,8 +175,8 @@ function checkWorkers(
 ): void {
   if (workers === undefined || workers <= places) return;
   throw new ConfigError(
-    `--workers ${workers}: there is room for ${plural(places, 'run')} at once (${plural(devices.length, 'device')}, ` +
-      `${plural(perDevice, 'run')} on each); share devices with --per-device, or leave --workers out`,
+    `workers ${workers} (--workers): there is room for ${plural(places, 'run')} at once (${plural(devices.length, 'device')}, ` +
+      `${plural(perDevice, 'run')} on each); share devices (--per-device), or leave the number of workers out`,
   );
 }
 

@@ -250,11 +250,11 @@ describe('a wrong study file', () => {
   it.each([
     [
       'base.train.steps',
-      '--set base.train.steps: settings name keys of a run, such as train.steps; did you mean "train.steps"?',
+      'base.train.steps (--set): settings name keys of a run, such as train.steps; did you mean "train.steps"?',
     ],
     [
       'seeds',
-      '--set seeds: settings name keys of a run, such as train.steps; "seeds" is a key of the study file; change it there',
+      'seeds (--set): settings name keys of a run, such as train.steps; "seeds" is a key of the study file; change it there',
     ],
   ])('refuses --set %s', (path, message) => {
     expect(messageOf(() => expand(STUDY, { set: [[path, 1]] }))).toBe(message);
@@ -266,8 +266,8 @@ describe('a wrong study file', () => {
       [],
       /^s\.yaml:14: grid\.seed: a study gives every run its seed; seeds are listed under "seeds"$/,
     ],
-    ['', [['seed', 7]], /^--set seed: a study gives every run its seed/],
-    ['', [['name', 'x']], /^--set name: a study gives every run its name/],
+    ['', [['seed', 7]], /^seed \(--set\): a study gives every run its seed/],
+    ['', [['name', 'x']], /^name \(--set\): a study gives every run its name/],
     [
       'grid: { train.steps: [5], train: [{ steps: 6 }] }',
       [],
@@ -278,7 +278,11 @@ describe('a wrong study file', () => {
       [],
       /grid\.data\.0\.weight changes what the grid varies as data\[0\]\.weight/,
     ],
-    ['grid: { train.lr: [0.1] }', [['train.lr', 0.2]], /^--set train\.lr changes what the grid varies as train\.lr/],
+    [
+      'grid: { train.lr: [0.1] }',
+      [['train.lr', 0.2]],
+      /^train\.lr \(--set\) changes what the grid varies as train\.lr/,
+    ],
     ['grid: { train.steps: [7] }', [], /long\.set\.train\.steps changes what the grid varies as train\.steps/],
   ] as const)('refuses settings that runs would not have: %s with --set %j', (grid, set, message) => {
     expect(messageOf(() => expand(`${STUDY}${grid}\n`, { set, long: true }))).toMatch(message);
@@ -313,7 +317,7 @@ describe('a wrong study file', () => {
   it('has no long arm to do', () => {
     const text = STUDY.slice(0, STUDY.indexOf('long:'));
     expect(messageOf(() => expand(text, { long: true }))).toBe(
-      's.yaml:1: the study has no `long` arm, which --long asks for',
+      's.yaml:1: the study has no `long` arm, which was asked for (--long)',
     );
   });
 

@@ -210,7 +210,7 @@ export function expandStudy(file: YamlFile, options: LoadOptions = {}): StudyPla
 function checkPaths(study: StudyInput, file: YamlFile, set: readonly Setting[]): void {
   const lineOf = (keys: readonly string[]) => `${file.path}:${file.lineOf(keys)}: ${keys.join('.')}`;
   const paths = [
-    ...set.map(([path]) => ({ path, where: `--set ${path}` })),
+    ...set.map(([path]) => ({ path, where: `${path} (--set)` })),
     ...Object.keys(study.grid).map((path) => ({ path, where: lineOf(['grid', path]) })),
     ...Object.keys(study.set ?? {}).map((path) => ({ path, where: lineOf(['set', path]) })),
     ...Object.keys(study.long?.set ?? {}).map((path) => ({ path, where: lineOf(['long', 'set', path]) })),
@@ -250,7 +250,7 @@ function checkOverlaps(study: StudyInput, file: YamlFile, { set = [], long = fal
   grid.forEach(({ path }, i) => check(path, grid.slice(0, i), () => lineOf(['grid', path])));
   for (const path of long ? Object.keys(study.long?.set ?? {}) : [])
     check(path, grid, () => lineOf(['long', 'set', path]));
-  for (const [path] of set) check(path, grid, () => `--set ${path}`);
+  for (const [path] of set) check(path, grid, () => `${path} (--set)`);
 }
 
 interface ArmPlan {
@@ -356,7 +356,7 @@ function checkStudy(study: StudyInput, labels: readonly string[], file: YamlFile
     if (!labels.includes(name)) fail(keys, unknownName('architecture', name, labels).message);
   };
   if (labels.length === 0) fail(['architectures'], 'architectures is empty; name at least one design');
-  if (long && study.long === undefined) fail([], 'the study has no `long` arm, which --long asks for');
+  if (long && study.long === undefined) fail([], 'the study has no `long` arm, which was asked for (--long)');
   const twice = <T>(values: readonly T[]) => values.find((value, i) => values.indexOf(value) !== i);
   for (const [keys, seeds] of [
     [['seeds'], study.seeds],

@@ -138,7 +138,7 @@ describe('a study folder', () => {
     await open(dir);
     const before = readPlan(dir);
     await expect(open(dir, STUDY.replace(from as string, to as string))).rejects.toThrow(
-      `${dir} holds another study (${what}); choose another folder with --out, or remove it to start again`,
+      `${dir} holds another study (${what}); choose another folder (--out), or remove it to start again`,
     );
     expect(readPlan(dir)).toEqual(before);
   });
@@ -146,10 +146,8 @@ describe('a study folder', () => {
   it('refuses a folder that holds other things, or is a file, and writes nothing', async () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 'thesis.txt'), 'precious');
-    await expect(open(dir)).rejects.toThrow(
-      `${dir} exists and is not a study folder; choose another folder with --out`,
-    );
-    await expect(open(join(dir, 'thesis.txt'))).rejects.toThrow(/is a file; choose another folder with --out$/);
+    await expect(open(dir)).rejects.toThrow(`${dir} exists and is not a study folder; choose another folder (--out)`);
+    await expect(open(join(dir, 'thesis.txt'))).rejects.toThrow(/is a file; choose another folder \(--out\)$/);
     expect(readdirSync(dir)).toEqual(['thesis.txt']);
   });
 

@@ -116,10 +116,10 @@ export async function openStudyFolder(dir: string, plan: StudyPlan, options: Loc
 function checkFolder(dir: string, plan: StudyPlan): StudyPlan {
   if (!existsSync(dir)) return plan;
   if (!statSync(dir).isDirectory())
-    throw new StoreError(`${dir} is a file; choose another folder with --out`, { details: { dir } });
+    throw new StoreError(`${dir} is a file; choose another folder (--out)`, { details: { dir } });
   if (isStudyFolder(dir)) return joinPlans(dir, completed(readPlan(dir)), plan);
   if (namesIn(dir).every((name) => name.startsWith(LOCK_FILE))) return plan;
-  throw new StoreError(`${dir} exists and is not a study folder; choose another folder with --out`, {
+  throw new StoreError(`${dir} exists and is not a study folder; choose another folder (--out)`, {
     details: { dir },
   });
 }
@@ -136,7 +136,7 @@ function completed(plan: StudyPlan): StudyPlan {
 function joinPlans(dir: string, old: StudyPlan, plan: StudyPlan): StudyPlan {
   const refuse = (what: string): never => {
     throw new StoreError(
-      `${dir} holds another study (${what}); choose another folder with --out, or remove it to start again`,
+      `${dir} holds another study (${what}); choose another folder (--out), or remove it to start again`,
       { details: { dir } },
     );
   };

@@ -46,7 +46,9 @@ export function once<T>(make: () => T): () => T {
 export function continuesIn(dir: string, resume: 'no' | 'yes' | 'auto'): boolean {
   if (resume !== 'no' && isRunFolder(dir)) return true;
   if (resume === 'yes' && !(existsSync(dir) && isBegun(dir))) {
-    throw new ConfigError(`${dir} holds no run to resume; leave out --resume to begin one there`, { details: { dir } });
+    throw new ConfigError(`${dir} holds no run to resume; begin one there without resuming (leave out --resume)`, {
+      details: { dir },
+    });
   }
   checkFree(dir);
   return false;

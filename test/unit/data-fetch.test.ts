@@ -357,7 +357,7 @@ describe('a corpus', () => {
     await makeCorpus(definition, { dir: at('one'), from: mine, ...refuse });
     expect(existsSync(mine)).toBe(true);
     await expect(makeCorpus(definition, { dir: at('two'), from: newer, ...refuse })).rejects.toThrow(
-      /newer\.tar is not the a\.tar\.gz .* bytes, not \d+; get it from a friend; with --any-version/,
+      /newer\.tar is not the a\.tar\.gz .* bytes, not \d+; get it from a friend; if any version may be taken \(--any-version\)/,
     );
     expect(existsSync(at('two/corpus.json'))).toBe(false);
     const { record } = await makeCorpus(definition, { dir: at('two'), from: newer, anyVersion: true, ...refuse });
@@ -374,7 +374,7 @@ describe('a corpus', () => {
     const dir = join(temporaryFolder(), 'out');
     const fetch = () => Promise.reject(new TypeError('fetch failed', { cause: { code: 'ENOTFOUND' } }));
     await expect(makeCorpus(definition, { dir, fetch })).rejects.toThrow(
-      /cannot load https:\/\/host\/a\.tar\.gz: ENOTFOUND\. Start .* or get a\.tar\.gz \(0 MB\) from a friend, and name the file with --from/,
+      /cannot load https:\/\/host\/a\.tar\.gz: ENOTFOUND\. Start .* or get a\.tar\.gz \(0 MB\) from a friend, and name the file \(--from\)/,
     );
   });
 

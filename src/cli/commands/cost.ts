@@ -17,6 +17,7 @@ import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
 import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
+import { givenFile } from '../terminal/preset-files.js';
 import { dirname } from 'node:path';
 
 interface Flags extends OutputFlags {
@@ -34,7 +35,10 @@ export function addCost(program: Command, context: CliContext): void {
       'Prints parameters, forward and training FLOPs per token, and bytes of key/value cache, in all and by layer. FLOPs ' +
         'count matrix products, a multiply-add as 2.',
     )
-    .argument('<config>', 'run file, file with a model configuration alone, or name of a model preset')
+    .argument(
+      '<config>',
+      'run file (preset:NAME for one of the package), file with a model configuration alone, or name of a model preset',
+    )
     .option('--seq-len <tokens>', `sequence length (default: that of the run file, or ${DEFAULT_SEQ_LEN})`, (text) =>
       positiveInteger('--seq-len', text),
     );
@@ -57,7 +61,7 @@ function readModel(config: string): {
 } {
   if (!existsSync(config) && PRESET_NAMES.includes(config))
     return { model: resolveModelConfig({ preset: config }), seqLen: null, train: null };
-  const file = readYamlFile(config);
+  const file = readYamlFile(givenFile(config));
   if (isPlain(file.value) && 'model' in file.value) {
     const run = resolveRunConfig(file.value, { where: file.path, baseDir: dirname(file.path), file });
     return { model: run.model, seqLen: run.train.seqLen, train: run.train };

@@ -49,6 +49,7 @@ import {
   type TakeOverFlag,
 } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
+import { givenFile } from '../terminal/preset-files.js';
 import { RunProgress } from '../terminal/progress.js';
 import { KeptEngine, performPlanned } from './planned-run.js';
 import { StayingChild } from './staying-child.js';
@@ -64,7 +65,7 @@ export function addStudyUnits(study: Command, context: CliContext): void {
         'Nothing is trained. The same command adds to a folder what the file has got since. FLOPs are those of training, matrix ' +
         'products with a multiply-add as 2; --flops-per-second says what time they take.',
     )
-    .argument('<file>', 'study file')
+    .argument('<file>', 'study file (preset:studies/NAME for one of the package)')
     .option('--out <dir>', 'study folder (default: runs/NAME)')
     .option('--long', "also plan the study's long arm")
     .option(
@@ -141,7 +142,7 @@ function shard(text: string): Shard {
 
 async function planStudy(file: string, flags: PlanFlags, context: CliContext): Promise<void> {
   const output = new Output(context, flags);
-  const loaded = loadStudy(file, { long: flags.long ?? false, set: flags.set });
+  const loaded = loadStudy(givenFile(file), { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
   const waiting = (text: string) => output.note(text);

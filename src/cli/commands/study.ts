@@ -47,6 +47,7 @@ import {
   type TakeOverFlag,
 } from '../terminal/options.js';
 import { Output } from '../terminal/output.js';
+import { givenFile } from '../terminal/preset-files.js';
 import { StudyProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
 import { engineKey } from './planned-run.js';
@@ -82,7 +83,7 @@ export function addStudy(program: Command, context: CliContext): void {
       'Trains every run of a study file (YAML) in worker processes and writes a report. Stopped at any moment, the same ' +
         'command continues: finished runs stay, unfinished ones resume, failed ones are tried again.',
     )
-    .argument('<file>', 'study file');
+    .argument('<file>', 'study file (preset:studies/NAME for one of the package)');
   addExecutorOptions(addStudyOptions(command))
     .addHelpText('after', () => `\nKeys of a study file, with defaults:\n${helpText(describeKeys(studySchema))}`)
     .action((file: string, flags: StudyFlags) => runStudy(file, flags, context));
@@ -159,7 +160,7 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   const output = new Output(context, flags);
   const executor = flags.executor ?? 'local';
   checkExecutor(executor, flags);
-  const loaded = loadStudy(file, { long: flags.long ?? false, set: flags.set });
+  const loaded = loadStudy(givenFile(file), { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
   chosenRuns(loaded, flags.only); // before anything is written

@@ -18,6 +18,7 @@ import {
   type TakeOverFlag,
 } from '../terminal/options.js';
 import { Output } from '../terminal/output.js';
+import { givenFile } from '../terminal/preset-files.js';
 import { RunProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
 import { repeatCommand } from './repeat.js';
@@ -33,7 +34,10 @@ export function addTrain(program: Command, context: CliContext): void {
     .command('train')
     .summary('train one model')
     .description('Trains one model as a run file (YAML) says, measuring it on the way, into a run folder.')
-    .argument('<file>', 'run file; or a run folder (or its config.json), to repeat or resume the run')
+    .argument(
+      '<file>',
+      'run file (preset:NAME for one of the package); or a run folder (or its config.json), to repeat or resume the run',
+    )
     .option('--out <dir>', 'run folder (default: runs/NAME, or the run that is resumed)')
     .option(
       '--resume',
@@ -44,7 +48,8 @@ export function addTrain(program: Command, context: CliContext): void {
     .action((file: string, flags: Flags) => train(file, flags, context));
 }
 
-async function train(file: string, flags: Flags, context: CliContext): Promise<void> {
+async function train(given: string, flags: Flags, context: CliContext): Promise<void> {
+  const file = givenFile(given);
   const output = new Output(context, flags);
   const own = runFolderOf(file);
   const run = loadRunFile(own === null ? file : configPath(own), flags.set);

@@ -22,7 +22,7 @@ export const linux: CorpusDefinition = {
     sha256: 'e849faf31ca3555757f3a8877cb01af92122f744f75d1f3102734651c4e14703',
     elsewhere:
       `with "apt-get download linux-source-6.12=${VERSION}" on Debian 12, or take any other version of that package or a ` +
-      'tarball of Linux 6.12 (.tar.xz) and add --any-version',
+      'tarball of Linux 6.12 (.tar.xz) and take any version (--any-version)',
   },
   isDocument: (path, size) => path.endsWith('.c') && size >= LEAST_BYTES && size <= MOST_BYTES,
   textOf: (bytes) => decode(bytes),

@@ -129,7 +129,9 @@ function foundRecord(
     throw fail(`${dir} holds the corpus ${name} (${mb(had.bytes)}), not ${definition.name} (${mb(wanted.bytes)})`);
   }
   if (!anyVersion && archive.sha256 !== definition.archive.sha256) {
-    throw fail(`${dir} holds the corpus ${name} of another archive (${archive.file}, taken with --any-version)`);
+    throw fail(
+      `${dir} holds the corpus ${name} of another archive (${archive.file}, taken as any version, --any-version)`,
+    );
   }
   const missing = files.find(({ file }) => !existsSync(join(dir, file)));
   if (missing === undefined) return parsed.data;
@@ -153,7 +155,7 @@ async function archiveOf(
   if (wrong === null) return { file: archive.file, bytes: archive.bytes, sha256: archive.sha256 };
   throw new DataError(
     `${path} is not the ${archive.file} that the corpus ${name} is made of: ${wrong}; get it ${archive.elsewhere}; ` +
-      'with --any-version it is taken as it is, and the corpus is another one',
+      'if any version may be taken (--any-version), it is taken as it is, and the corpus is another one',
     { details: { path } },
   );
 }
@@ -174,7 +176,7 @@ async function load(archive: CorpusArchive, path: string, options: MakeCorpusOpt
   }
   throw new DataError(
     `${failures.join('; ')}. Start the command again, or get ${file} (${(bytes / 1e6).toFixed(0)} MB) ${elsewhere}, ` +
-      'and name the file with --from',
+      'and name the file (--from)',
     { details: { urls } },
   );
 }

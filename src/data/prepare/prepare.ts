@@ -149,11 +149,13 @@ export async function prepareShards(options: PrepareOptions): Promise<PrepareRes
 function endOfTextOf(tokenizer: TextTokenizer, wanted: string | undefined): number {
   if (wanted === undefined) {
     if (tokenizer.endOfText !== null) return tokenizer.endOfText;
-    throw new ConfigError('the tokenizer names no token that ends a text; name one with --end-of-text');
+    throw new ConfigError('the tokenizer names no token that ends a text; name one (--end-of-text)');
   }
   const ids = tokenizer.encode(wanted);
   if (ids.length === 1) return readI32(ids, 0);
-  throw new ConfigError(`--end-of-text ${wanted}: that is ${ids.length} tokens, not one of the vocabulary`);
+  throw new ConfigError(
+    `end of text ${wanted} (--end-of-text): that is ${ids.length} tokens, not one of the vocabulary`,
+  );
 }
 
 /**

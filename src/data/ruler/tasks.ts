@@ -10,7 +10,7 @@ const niah = (change: Partial<NeedleSpec>): RulerTask =>
   niahTask({ haystack: 'essay', keyType: 'words', valueType: 'numbers', keys: 1, values: 1, queries: 1, ...change });
 
 const withoutFile = (task: string, option: string, file: string): string =>
-  `${task} asks questions of ${file}, which does not come with Longsight; name it with ${option} FILE, or take qa_book`;
+  `${task} asks questions of ${file}, which does not come with Longsight; name its file (${option} FILE), or take qa_book`;
 
 const TASKS = {
   niah_single_1: niah({ haystack: 'noise' }),
@@ -27,7 +27,7 @@ const TASKS = {
   qa_1: questionTask((s) => s.squad, withoutFile('qa_1', '--squad', 'SQuAD 2.0 (dev)')),
   qa_2: questionTask((s) => s.hotpot, withoutFile('qa_2', '--hotpot', 'HotpotQA (dev, distractor)')),
   passkey: passkeyTask,
-  qa_book: questionTask((s) => s.book, 'qa_book needs a corpus with chapters; take --corpus moby-dick'),
+  qa_book: questionTask((s) => s.book, 'qa_book needs a corpus with chapters; take another (--corpus moby-dick)'),
 } as const satisfies Readonly<Record<string, RulerTask>>;
 
 /** The name of a RULER task, such as `niah_single_1`. */

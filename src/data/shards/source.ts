@@ -73,7 +73,7 @@ export class ShardsSource implements DataSource {
     this.#size = this.#documents.reduce((sum, d) => sum + this.#lengthOf(d), 0);
     if (this.#size < seqLen + 1) {
       const remedy =
-        split === 'train' ? 'add text or shorten train.seqLen' : 'prepare the data with a larger --held-out';
+        split === 'train' ? 'add text or shorten train.seqLen' : 'prepare the data with more held out (--held-out)';
       throw new DataError(
         `the ${split === 'train' ? 'training' : 'held-out'} documents of ${shards.dir} that are taken ` +
           `(${this.#documents.length}) hold ${this.#size} tokens, fewer than a row of ${seqLen} + 1; ${remedy}`,

@@ -38,7 +38,7 @@ function onnxruntime(): typeof Ort {
     const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
     const what = missing ? 'onnxruntime-node is not installed' : `onnxruntime-node does not load: ${messageOf(cause)}`;
     throw new EngineError(
-      `the onnx engine cannot be used: ${what}; install it with "${INSTALL}", or choose another --engine`,
+      `the onnx engine cannot be used: ${what}; install it with "${INSTALL}", or choose another engine (--engine)`,
       {
         cause,
       },

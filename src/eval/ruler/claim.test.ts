@@ -24,7 +24,7 @@ describe('a folder of predictions', () => {
     claimPredictions(dir, OF, [{ name: 's-64', settings: SETTINGS, samples: [a, b] }])();
     const before = readFileSync(join(dir, 'run.json'), 'utf8');
     expect(messageOf(() => claimPredictions(dir, of, [{ name: 's-64', settings, samples }]))).toBe(
-      `${dir} holds predictions of another model or other samples (${what}); choose another --out`,
+      `${dir} holds predictions of another model or other samples (${what}); choose another folder (--out)`,
     );
     expect(readFileSync(join(dir, 'run.json'), 'utf8')).toBe(before);
   });
@@ -43,8 +43,10 @@ describe('a folder of predictions', () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 's-64.jsonl'), '');
     const claim = () => claimPredictions(dir, OF, [{ name: 's-64', settings: SETTINGS, samples: [a] }]);
-    expect(messageOf(claim)).toMatch(/\(run\.json does not know s-64\.jsonl\); choose another --out$/);
+    expect(messageOf(claim)).toMatch(/\(run\.json does not know s-64\.jsonl\); choose another folder \(--out\)$/);
     writeFileSync(join(dir, 'run.json'), '{"format": 1, "model": "m"}');
-    expect(messageOf(claim)).toMatch(/\(run\.json does not say what they were made from\); choose another --out$/);
+    expect(messageOf(claim)).toMatch(
+      /\(run\.json does not say what they were made from\); choose another folder \(--out\)$/,
+    );
   });
 });

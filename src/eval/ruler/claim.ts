@@ -66,7 +66,7 @@ function joinRecord(
   const path = join(dir, RECORD_FILE);
   const refuse = (what: string): never => {
     throw new ConfigError(
-      `${dir} holds predictions of another model or other samples (${what}); choose another --out`,
+      `${dir} holds predictions of another model or other samples (${what}); choose another folder (--out)`,
       {
         details: { path },
       },

@@ -40,7 +40,7 @@ export const drift = defineAnalysis({
     const [first, last] = [models[0], models.at(-1)];
     if (first === undefined || last === undefined) throw new ConfigError('drift needs a model');
     if (path === undefined && last.checkpoint === null) {
-      throw new ConfigError(`${last.source} is a single model; name what to compare it with by --reference`);
+      throw new ConfigError(`${last.source} is a single model; name what to compare it with (--reference)`);
     }
     const reference = path === undefined ? last : openModel(path);
     checkSameShapes(first, reference);
@@ -49,7 +49,7 @@ export const drift = defineAnalysis({
   begin: ({ models, options, reference }): HostParameters => {
     const [first] = models;
     if (first === undefined || reference === null || (options.reference === undefined && models.length < 2)) {
-      throw new ConfigError(`${first?.source} is a single model; name what to compare it with by --reference`);
+      throw new ConfigError(`${first?.source} is a single model; name what to compare it with (--reference)`);
     }
     return reference.parameters();
   },

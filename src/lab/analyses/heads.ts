@@ -72,7 +72,8 @@ export const heads = defineAnalysis({
 
 function promptsOf({ tokenizer, source }: OpenedModel, prompts: string | undefined): PromptRow[] {
   if (prompts === undefined)
-    throw new ConfigError('--definition published needs prompts; name them with --prompts FILE');
-  if (tokenizer === null) throw new ConfigError(`${source} has no tokenizer.json, which --definition published needs`);
+    throw new ConfigError('the definition "published" needs prompts; name a file of them (--prompts FILE)');
+  if (tokenizer === null)
+    throw new ConfigError(`${source} has no tokenizer.json, which the definition "published" needs`);
   return parsePromptRows(readUtf8(prompts, 'drop'), prompts);
 }

@@ -95,7 +95,9 @@ export async function limitedModel(model: OpenedModel, chosen: LimitedOptions): 
   if (model.run !== null) model.noteLength(measuredLength(model.run.run));
   const only = chosen.measure === 'ar' || chosen.measure === 'needle' ? chosen.measure : null;
   if (only !== null && (model.run === null || chosen.texts !== undefined)) {
-    throw new ConfigError(`--measure ${only} is of the held-out data of a run; leave --texts out, and name a run`);
+    throw new ConfigError(
+      `the measure ${only} is of the held-out data of a run; leave texts (--texts) out, and name a run`,
+    );
   }
   const wantsTexts = only === null && (chosen.texts !== undefined || holdsTextOut(model));
   const texts = wantsTexts ? await readTexts(model, chosen) : null;

@@ -173,12 +173,13 @@ function candidatesOf(config: ModelConfig, full: number): number[] {
 /** Throws `ConfigError` where no study can be written of what is asked. */
 function checkStudy(model: OpenedModel, { out, others, keys }: PlaceOptions): void {
   if (out === undefined) {
-    if (others !== undefined) throw new ConfigError('--others is of the study that --out writes; name its file');
+    if (others !== undefined)
+      throw new ConfigError('other layers (--others) are of the study that is written; name its file (--out)');
     return;
   }
   if (model.run === null) {
     throw new ConfigError(
-      '--out writes a study of the configuration of a run; the model belongs to none, leave it out',
+      'a study (--out) is written of the configuration of a run; the model belongs to none, leave it out',
     );
   }
   otherLayer(model.config, others ?? `swa:${keys}`);
@@ -188,7 +189,7 @@ function checkStudy(model: OpenedModel, { out, others, keys }: PlaceOptions): vo
 function otherLayer(config: ModelConfig, text: string): string {
   const [layer, ...more] = parsePattern(text, '--others');
   if (layer === undefined || more.length > 0)
-    throw new ConfigError(`--others ${text}: write one layer, such as swa:128`);
+    throw new ConfigError(`other layers ${text} (--others): write one layer, such as swa:128`);
   return printLayer(resolveLayer(layer, config, '--others'));
 }
 

@@ -102,14 +102,16 @@ function probeSamples(model: OpenedModel, chosen: ProbeOptions): ProbeSample[] {
     const source = model.run?.run.data.find((s) => s.kind === 'recall');
     const [first, values] = source?.kind === 'recall' ? [source.numKeys, source.numValues] : [0, 0];
     if (classes < 2 || classes > values) {
-      throw new ConfigError(`--classes must be 2 to ${values}, the values of the recall task, got ${classes}`);
+      throw new ConfigError(
+        `the classes (--classes) must be 2 to ${values}, the values of the recall task, got ${classes}`,
+      );
     }
     const candidates = Array.from({ length: classes }, (_, k) => [first + k]);
     return needleSamples(task, draw).map((s, i) => probeSample(s, candidates, at(labels, i)));
   }
   const texts = CANDIDATES[chosen.difficulty];
   if (classes < 2 || classes > texts.length) {
-    throw new ConfigError(`--classes must be 2 to ${texts.length}, got ${classes}`);
+    throw new ConfigError(`the classes (--classes) must be 2 to ${texts.length}, got ${classes}`);
   }
   const textOf = (i: number): string => at(texts, at(labels, i));
   return needleSamples(task, { ...draw, textOf }).map((s, i) => ({

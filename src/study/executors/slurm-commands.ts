@@ -45,7 +45,7 @@ export class SlurmError extends StoreError {}
 function failure(command: string, error: ExecFileException, stderr: string): LongsightError {
   if (error.code === 'ENOENT')
     return new ConfigError(
-      `--executor slurm needs Slurm's commands, and ${command} is not there; call it on a host of the cluster from which jobs are submitted`,
+      `the executor slurm (--executor) needs Slurm's commands, and ${command} is not there; call it on a host of the cluster from which jobs are submitted`,
     );
   const words = stderr.trim().split('\n')[0] ?? '';
   return new SlurmError(`${command} failed: ${words === '' ? error.message : words}`);

@@ -112,7 +112,7 @@ describe('commands on heads', () => {
     expect(stdout).toMatch(/step 2\n.*of visible/);
     await refused(/there is no head 7:0/, 'entropy', run, '--heads', '7:0');
     await refused(/write LAYER:HEAD/, 'entropy', run, '--heads', 'first');
-    await refused(/name texts with --texts/, 'entropy', MODEL);
+    await refused(/name texts \(--texts FILE\)/, 'entropy', MODEL);
     await refused(/was not trained on text/, 'entropy', run, '--texts', PROMPTS);
     await refused(/neither a run folder/, 'entropy', folder);
   });
@@ -156,7 +156,7 @@ describe('commands on heads', () => {
     expect(strongest.stdout).toContain('the chosen heads lose');
     await refused(/there is no head 1:9/, 'mask', run, '--heads', '1:9');
     await refused(/--mode must be one of uniform, zero, mean/, 'mask', run, '--mode', 'soft');
-    await refused(/--length must be at least 3/, 'mask', run, '--length', '2');
+    await refused(/the length \(--length\) must be at least 3/, 'mask', run, '--length', '2');
   });
 });
 
@@ -214,7 +214,7 @@ describe('commands on models', () => {
     expect(results[0]?.['layers']).toHaveLength(2);
     const { stdout } = await cli(['probe', run, '--samples', '40', '--kind', 'delta', '--classes', '2']);
     expect(stdout).toMatch(/delta, 2 classes \(chance 0\.500\)/);
-    await refused(/--classes must be 2 to 16/, 'probe', run, '--classes', '17');
+    await refused(/the classes \(--classes\) must be 2 to 16/, 'probe', run, '--classes', '17');
     await refused(/--kind must be one of residual, delta/, 'probe', run, '--kind', 'both');
   });
 

@@ -146,7 +146,13 @@ describe('longsight generate', () => {
     write({ messages, tools: [{}] });
     await refused(/chats.jsonl:1: tools: is not put into prompts; leave it out/, chat, ...from);
     write({ messages });
-    await refused(/has whole conversations; put --system into their messages/, chat, ...from, '--system', 'x');
+    await refused(
+      /has whole conversations; put the system prompt \(--system\) into their messages/,
+      chat,
+      ...from,
+      '--system',
+      'x',
+    );
     await refused(/--system belongs to a chat template; add --chat/, chat, '--prompt', 'a', '--system', 'x');
     await refused(/is a run, which has no chat template/, bytes, ...say);
     await refused(/nothing to answer/, chat, '--chat');

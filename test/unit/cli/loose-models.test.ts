@@ -69,7 +69,7 @@ describe('a checkpoint outside of a run folder', () => {
   it('asks for a run file, and for data that fit', async () => {
     for (const command of ['eval', 'trace']) {
       await refused(
-        `${alone} lies in no run folder; say how to measure it with --run FILE (a run file, or the config.json of a run)`,
+        `${alone} lies in no run folder; name the run that says how to measure it (--run FILE: a run file, or the config.json of a run)`,
         ...[command, alone],
       );
     }
@@ -104,7 +104,7 @@ describe('settings of a finished run', () => {
     [['constrain'], 'train.lr=1', 'train.lr', 'constrain reads no train.lr'],
   ])('%s refuses --set %s, which would have no effect', async (command, setting, key, why) => {
     const { code, stdout, stderr } = await cli([...command, run, '--set', setting]);
-    expect(stderr).toContain(`longsight: --set ${key} has no effect on a checkpoint: ${why}; train a run with it`);
+    expect(stderr).toContain(`longsight: ${key} (--set) has no effect on a checkpoint: ${why}; train a run with it`);
     expect([code, stdout]).toEqual([2, '']);
   });
 
@@ -112,12 +112,12 @@ describe('settings of a finished run', () => {
     const out = join(folder, 'exported');
     const { stderr } = await cli(['export', run, out, '--set', 'eval.batches=2']);
     expect(stderr).toBe(
-      'longsight: --set eval.batches has no effect on a checkpoint: exporting reads no eval.batches; train a run with it, ' +
+      'longsight: eval.batches (--set) has no effect on a checkpoint: exporting reads no eval.batches; train a run with it, ' +
         'or leave it out (keys that have one: data)\n',
     );
     expect(existsSync(out)).toBe(false);
     const loose = await cli(['eval', alone, '--run', join(run, 'config.json'), '--set', 'model.tieEmbeddings=true']);
-    expect(loose.stderr).toContain('--set model.tieEmbeddings has no effect on a checkpoint');
+    expect(loose.stderr).toContain('model.tieEmbeddings (--set) has no effect on a checkpoint');
   });
 
   it('are taken by an analysis that reads them', () => {
@@ -153,8 +153,8 @@ describe('settings of a finished run', () => {
     const what = `${IMPORTED} is a model saved by Transformers, which has no run`;
     const set = ['--set', 'eval.batches=2'];
     for (const command of ['eval', 'trace', 'drift'])
-      await refused(`--set eval.batches: ${what} whose keys could be changed`, command, IMPORTED, ...set);
-    await refused(`--step 3: ${what} and no checkpoints; leave --step out`, 'eval', IMPORTED, '--step', '3');
+      await refused(`eval.batches (--set): ${what} whose keys could be changed`, command, IMPORTED, ...set);
+    await refused(`step 3 (--step): ${what} and no checkpoints; leave it out`, 'eval', IMPORTED, '--step', '3');
     await refused(
       '--run says how a run is traced; leave it out for the folder of a model saved by Transformers',
       ...['trace', IMPORTED, '--run', join(folder, 'tiny.yaml')],
@@ -197,11 +197,13 @@ describe('a model saved by Transformers', () => {
     const file = join(folder, 'short.txt');
     writeFileSync(file, 'short');
     await refused(
-      `no text of ${file} has the 201 tokens that a sample and its last target take; give longer ones or a smaller --length`,
+      `no text of ${file} has the 201 tokens that a sample and its last target take; give longer ones or a smaller length (--length)`,
       ...['eval', IMPORTED, '--texts', file, '--length', '200'],
     );
     const { stderr } = await cli(['trace', IMPORTED, '--length', '20']);
-    expect(stderr).toMatch(/^longsight: a needle sample of 20 tokens is too short; --length must be at least \d+\n$/);
+    expect(stderr).toMatch(
+      /^longsight: a needle sample of 20 tokens is too short; the length \(--length\) must be at least \d+\n$/,
+    );
   });
 
   /** Mean loss of one window on the reference engine. */

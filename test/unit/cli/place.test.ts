@@ -170,7 +170,14 @@ describe('longsight place', () => {
 
   it('says what it needs', async () => {
     await refused('the model has 4 full layers, and --full 4 keeps all; ask for fewer', run, '--full', '4');
-    await refused('--others is of the study that --out writes', run, '--full', '1', '--others', 'gdn');
+    await refused(
+      'other layers (--others) are of the study that is written; name its file (--out)',
+      run,
+      '--full',
+      '1',
+      '--others',
+      'gdn',
+    );
     const out = join(folder, 'refused.yaml');
     await refused('write one layer, such as swa:128', run, '--full', '1', '--out', out, '--others', 'gdn swa:8');
     const model = join(DATA, 'retrieval-heads');

@@ -126,7 +126,12 @@ describe('longsight ruler', () => {
     const answers = rows();
     expect(answers).toHaveLength(2);
     expect(answers[0]).not.toBe(answers[1]);
-    await refused(/\(s-64: answer tokens was 4, now 5\); choose another --out/, ...args, '--max-tokens', '5');
+    await refused(
+      /\(s-64: answer tokens was 4, now 5\); choose another folder \(--out\)/,
+      ...args,
+      '--max-tokens',
+      '5',
+    );
     await refused(/\(s-64: truncation was false, now true\)/, ...args, '--max-tokens', '4', '--truncate');
     writeFileSync(data, row('one') + row('two terms'));
     await refused(/\(s-64: sample 1 differs\)/, ...args, '--max-tokens', '4');

@@ -123,7 +123,7 @@ const NOT_RUN: readonly (readonly [begins: string, why: string, page?: string])[
   ['longsight playground', 'a server that does not end; test/browser starts it'],
   ['longsight train demo.yaml --engine xla:cuda', 'needs a GPU'],
   ['longsight study study.yaml --devices', 'needs GPUs'],
-  ['longsight study presets/studies/real-text.yaml', 'an hour on a GPU'],
+  ['longsight study preset:studies/real-text', 'an hour on a GPU'],
   ['longsight study windows.yaml', 'trains in processes of its own; study.test.ts does it'],
   ['longsight study report runs/study', 'needs trained runs; study-units.test.ts does it'],
   ['longsight analyze runs/windows', 'needs trained runs; study.test.ts does it'],

@@ -295,7 +295,7 @@ describe('who carries associative recall', () => {
     const refused = await cli(['constrain', join(DATA, 'retrieval-heads'), '--measure', 'ar']);
     expect([refused.code, refused.stderr]).toEqual([
       2,
-      'longsight: --measure ar is of the held-out data of a run; leave --texts out, and name a run\n',
+      'longsight: the measure ar is of the held-out data of a run; leave texts (--texts) out, and name a run\n',
     ]);
   }, 120_000);
 });
