@@ -275,6 +275,20 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page.context().close();
   });
 
+  it('acts on each key as the one before it left things, however fast they come', async () => {
+    const { page } = await open('#/runs?q=quickstart');
+    await page.waitForSelector('tr[data-run]');
+    const second = await page.locator('tr[data-run]').nth(1).getAttribute('data-run');
+    await page.evaluate(
+      `for (const key of ['j', 'j', 'j', 'k', 'x'])
+        document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))`,
+    );
+    await page.getByText(', 7 drawn').waitFor();
+    expect(await page.locator('tr.focused').getAttribute('data-run')).toBe(second);
+    expect(await page.locator('tr.off').getAttribute('data-run')).toBe(second);
+    await page.context().close();
+  });
+
   it('goes from head to head by arrows, opens a head by Enter, and names heads to screen readers', async () => {
     const { page, wrong } = await open('#/heads?q=quickstart%20seed=1');
     await page.waitForSelector('figure.map svg rect.heat');

@@ -1,5 +1,5 @@
 /** The page of the playground. */
-import { useEffect, useMemo, useReducer, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useReducer, useState } from 'preact/hooks';
 import { MEASURE_EVERY, RECALL_BINS, TOTAL_STEPS, type PlaygroundRun } from '../../src/playground/design.js';
 import type { MeasuredPoint } from '../../src/playground/protocol.js';
 import { Chart, type ChartProps } from '../lib/chart.js';
@@ -114,7 +114,7 @@ function useRace(): Race {
 
 /** The space bar races and pauses, `s` takes one step, unless something that takes keys has the focus. */
 function useKeys(race: Race): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const target = event.target instanceof Element ? event.target : null;
       if (

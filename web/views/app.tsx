@@ -1,6 +1,6 @@
 /** The frame of the page: views, filter, theme, keys, and whether the server is there. */
 import type { ComponentType } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import { VIEWS, printRoute, toView, type View } from '../lib/route.js';
 import { useStore, type Store } from '../lib/store.js';
 import { ThemeButton } from '../lib/theme.js';
@@ -144,7 +144,7 @@ function Status({ store }: { readonly store: Store }) {
 }
 
 function useKeys(store: Store, help: () => void): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
       const isTyping =
@@ -167,7 +167,7 @@ function useKeys(store: Store, help: () => void): void {
 }
 
 function Help({ onClose }: { readonly onClose: () => void }) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key === 'Escape') onClose();
     };

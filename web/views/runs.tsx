@@ -1,5 +1,5 @@
 /** The table of runs: thousands, of which only those in view are made. */
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RunRow } from '../../src/dashboard/api.js';
 import { compareValues, readerOf, type Value } from '../lib/filter.js';
 import { count, duration, num, when } from '../lib/format.js';
@@ -285,7 +285,6 @@ interface TableProps {
 function Table({ store, columns, entries, folded, onFold }: TableProps) {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 800 });
-  const [focus, setFocus] = useState(-1);
   useEffect(() => {
     const element = box.current;
     if (element === null) return undefined;
@@ -299,7 +298,7 @@ function Table({ store, columns, entries, folded, onFold }: TableProps) {
       sized.disconnect();
     };
   }, []);
-  useTableKeys(store, entries, { focus, setFocus, box });
+  const focused = useTableKeys(store, entries, box);
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - EXTRA_ROWS);
   const last = Math.min(entries.length, Math.ceil((view.top + view.height) / ROW_PX) + EXTRA_ROWS);
   const sort = store.param('sort');
@@ -360,7 +359,7 @@ function Table({ store, columns, entries, folded, onFold }: TableProps) {
                   store={store}
                   columns={columns}
                   index={first + i}
-                  isFocused={first + i === focus}
+                  isFocused={entry.run.row.id === focused}
                 />
               ),
             )}
@@ -482,33 +481,35 @@ export function StateBadge({ row }: { readonly row: RunRow }) {
   );
 }
 
+/** Keys that go from run to run and act on one; gives the id of the run that they act on, null before the first key. */
 function useTableKeys(
   store: Store,
   entries: readonly Entry[],
-  {
-    focus,
-    setFocus,
-    box,
-  }: {
-    readonly focus: number;
-    readonly setFocus: (i: number) => void;
-    readonly box: { readonly current: HTMLDivElement | null };
-  },
-): void {
-  useEffect(() => {
+  box: { readonly current: HTMLDivElement | null },
+): string | null {
+  const [focused, setFocused] = useState<string | null>(null);
+  // Keys come faster than the page is painted: each acts on what the one before it left.
+  const now = useRef<{ entries: readonly Entry[]; focused: string | null }>({ entries, focused: null });
+  now.current.entries = entries;
+  // Before the rows are seen, so that no key is lost on a person who saw them.
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
       if (target instanceof HTMLInputElement && target.type !== 'checkbox') return;
       if (target instanceof HTMLSelectElement || event.ctrlKey || event.metaKey || event.altKey) return;
       const step =
         event.key === 'j' || event.key === 'ArrowDown' ? 1 : event.key === 'k' || event.key === 'ArrowUp' ? -1 : 0;
-      const entry = entries[focus];
+      const rows = now.current.entries;
+      const focus = rows.findIndex((row) => row.kind === 'run' && row.run.row.id === now.current.focused);
+      const entry = rows[focus];
       if (step !== 0) {
         event.preventDefault();
         let next = focus + step;
-        while (entries[next]?.kind === 'group') next += step;
-        if (entries[next] === undefined) return;
-        setFocus(next);
+        while (rows[next]?.kind === 'group') next += step;
+        const to = rows[next];
+        if (to?.kind !== 'run') return;
+        now.current.focused = to.run.row.id;
+        setFocused(to.run.row.id);
         const [element, y] = [box.current, next * ROW_PX];
         if (
           element !== null &&
@@ -528,5 +529,6 @@ function useTableKeys(
     };
     window.addEventListener('keydown', onKey);
     return () => window.removeEventListener('keydown', onKey);
-  }, [entries, focus]);
+  }, [store]);
+  return focused;
 }
