@@ -36,6 +36,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", bailing_hybrid="bailing-hybrid", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
                qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4", gemma4_unified_text="gemma4-unified")
+FOLDERS["modernbert-decoder"] = "modernbert-decoder"
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
 TEXT_CONFIGS = dict(gemma3_text="Gemma3TextConfig", gemma4_text="Gemma4TextConfig", gemma4_unified_text="Gemma4UnifiedTextConfig")
@@ -194,7 +195,16 @@ OF_KIND = dict(gpt_neo=[
     dict(use_conv_bias=MISSING, mamba_conv_bias=False), dict(use_conv_bias=MISSING, mamba_conv_bias=True),
     dict(n_groups=MISSING, mamba_n_groups=1), dict(n_groups=MISSING, mamba_n_groups=2), dict(conv_kernel=MISSING, mamba_d_conv=4),
     dict(expand=MISSING, mamba_expand=3), dict(time_step_limit=[0.0, 0.2], time_step_max=0.2), dict(num_hidden_layers=7),
-])
+], **{"modernbert-decoder": [
+    dict(sliding_window=MISSING, local_attention=w) for w in (0, 1, 7, 12, None)] + [
+    dict(sliding_window=w, local_attention=v) for w in (-1, None, 4) for v in (None, 12)] + [
+    dict(sliding_window=w, local_attention=None, layer_types=["full_attention"] * 3) for w in (MISSING, -1)] + [
+    dict(layer_types=MISSING, global_attn_every_n_layers=n) for n in (1, 2, 0, None)] + [
+    dict(rope_parameters=MISSING, global_rope_theta=500.0, local_rope_theta=50.0), dict(global_rope_theta=500.0, local_rope_theta=50.0),
+    dict(rope_parameters=MISSING), dict(rope_parameters={"full_attention": YARN}, global_rope_theta=500.0), dict(rope_parameters={
+        "full_attention": {"rope_type": "linear", "factor": 2.0}, "sliding_attention": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 50.0}},
+        max_position_embeddings=8), dict(hidden_activation="relu", classifier_activation="silu"), dict(num_attention_heads=5), dict(head_dim=12),
+]})
 
 
 def special(field, value, depth):

@@ -58,6 +58,7 @@ GEMMA4 = dict(head_dim=8, global_head_dim=16, hidden_size_per_layer_input=6, voc
 MIMO = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, head_dim=12, v_head_dim=8)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
+BERT = dict(num_key_value_heads=None, hidden_size=24, intermediate_size=20, tie_word_embeddings=True)
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
 
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
@@ -326,6 +327,12 @@ MODELS = {
     "gpt-neo": ("GPTNeo", dict(GPT_NEO, attention_types=[[["global", "local"], 1]], window_size=5), {}),
     "gpt-neo-plain": ("GPTNeo", dict(GPT_NEO, num_layers=3, attention_types=[[["local"], 2], [["global"], 1]], window_size=23, intermediate_size=40,
                                      activation_function="relu", tie_word_embeddings=True), {}),
+    "modernbert-decoder": ("ModernBertDecoder", dict(BERT, num_hidden_layers=3, local_attention=10, layer_types=[
+        "full_attention", "sliding_attention", "full_attention"]), {}),
+    "modernbert-decoder-biases": ("ModernBertDecoder", dict(
+        BERT, local_attention=15, layer_types=["sliding_attention", "full_attention"], norm_bias=True, attention_bias=True, mlp_bias=True, decoder_bias=False,
+        classifier_bias=True, classifier_activation="relu", hidden_activation="silu", tie_word_embeddings=False,
+        **ropes(DEFAULT, dict(rope_type="linear", factor=2.0))), {}),
     "cohere-compass": ("CohereCompassText:CohereCompass", dict(WINDOWS, logit_scale=0.5, rope_parameters=dict(
         sliding_attention=dict(rope_type="default", rope_theta=100.0), full_attention=None)), {}),
     "cohere-compass-bases": ("CohereCompassText:CohereCompass", dict(

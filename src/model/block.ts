@@ -138,7 +138,8 @@ function joined({ config, params }: BlockInputs, which: 1 | 2, skip: Term, added
 function enter(inputs: BlockInputs, stream: Value, norm: string): Branch {
   const { config, layer, params } = inputs;
   const plain = (name: string) => got(params, name);
-  switch (blockOf(config, layer).norm) {
+  const { norm: placement, mixerNorm } = blockOf(config, layer);
+  switch (mixerNorm === false && norm === 'norm1' ? 'post' : placement) {
     case 'post':
       return { x: stream, inputMatrix: plain, skip: stream, whole: () => stream };
     case 'stream': {

@@ -184,6 +184,15 @@ describe('resolveModelConfig', () => {
     [{ block: [{}] }, 'model.block has 1 entries for 2 layers'],
     [{ block: { parallel: true, norm: 'post' } }, 'where mixer and MLP are parallel, norm must be pre, not post'],
     [{ block: { parallel: true, mlp: false } }, 'there must be an MLP'],
+    [
+      { block: { mixerNorm: false, norm: 'both' } },
+      'model.block: where no norm stands before the mixer (mixerNorm false), norm must be pre, not both',
+    ],
+    [
+      { block: [{}, { mixerNorm: false, parallel: true }] },
+      'model.block[1]: where no norm stands before the mixer (mixerNorm false), mixer and MLP must not be parallel',
+    ],
+    [{ layers: 'shared:full+mamba2', block: { mixerNorm: false } }, 'no layer may use a shared block'],
     [{ ropeDim: 18 }, 'ropeDim 18 must be even and at most headDim 16'],
     [{ layers: 'full:local' }, ':local layers need localRope'],
     [

@@ -13,6 +13,7 @@ import { checkRope, latentFields, type RopeFields } from './rope.js';
 import {
   modelSchema,
   type BlockConfig,
+  type HeadLayer,
   type InitScheme,
   type LocalRope,
   type QueryScaling,
@@ -94,6 +95,8 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly residualAffine: boolean;
   /** The factor on the embedding of tokens. */
   readonly embeddingScale: number;
+  /** A dense layer with an activation and a norm between the final norm and the output head; null for none. */
+  readonly headLayer: HeadLayer | null;
   /** Whether the output head has a bias. */
   readonly headBias: boolean;
   /** The factor on the logits. */
@@ -190,6 +193,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
         : checkExperts(parsed.experts, { ...parsed, numLayers: layers.length }, `${where}.experts`),
     residualAffine: parsed.residualAffine,
     embeddingScale: parsed.embeddingScale,
+    headLayer: parsed.headLayer,
     headBias: parsed.headBias,
     logitScale: parsed.logitScale,
     logitSoftcap: parsed.logitSoftcap,
@@ -335,6 +339,7 @@ function resolveBlocks(block: Parsed['block'], layers: readonly LayerPlan[], whe
     // What `blockOf` says of layers without a mixer does not depend on `mlp`.
     const own = { norm, parallel, mlp: isList(block) && layers[i]?.mixer === 'none' ? byPattern : mlp, ...factors };
     const these = isList(block) ? layers.slice(i, i + 1) : layers;
+    if (own.mixerNorm === false) checkMixerNorm(own, these, at);
     if (own.norm !== 'pre' || own.parallel) checkShared(these, at);
     checkParallel(
       own,
@@ -352,6 +357,21 @@ function checkShared(layers: readonly LayerPlan[], where: string): void {
   throw new ConfigError(
     `${where}: layers that use a shared block have norms before mixer and MLP, and the MLP behind the mixer; set norm to pre and parallel to false`,
   );
+}
+
+function checkMixerNorm({ norm, parallel }: BlockConfig, layers: readonly LayerPlan[], where: string): void {
+  const why =
+    norm !== 'pre'
+      ? `norm must be pre, not ${norm}`
+      : parallel
+        ? 'mixer and MLP must not be parallel'
+        : layers.some(isShared)
+          ? 'no layer may use a shared block'
+          : null;
+  if (why === null) return;
+  throw new ConfigError(`${where}: where no norm stands before the mixer (mixerNorm false), ${why}`, {
+    details: { norm, parallel },
+  });
 }
 
 function checkParallel(block: BlockConfig, mlpAlone: boolean, where: string): void {

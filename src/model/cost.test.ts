@@ -162,6 +162,16 @@ describe('modelCost', () => {
     expect(cost.trainFlops).toBe(3 * cost.forwardFlops);
   });
 
+  it('counts a dense layer of the head to the head, once a token', () => {
+    const settings = { vocabSize: 11, hiddenSize: 24, layers: 'full', numHeads: 4, tieEmbeddings: true };
+    const [plain, dense] = [{}, { headLayer: { bias: true }, normBias: true }].map((more) =>
+      modelCost(resolveModelConfig({ ...settings, ...more }), 16),
+    );
+    expect(dense?.parameters.head).toBe(24 * 24 + 24);
+    expect(dense?.parameters.finalNorm).toBe(4 * 24);
+    expect((dense?.headFlops ?? 0) - (plain?.headFlops ?? 0)).toBe(2 * 24 * 24);
+  });
+
   it('counts the worked example of 8 heads of 64 over 4,096 tokens', () => {
     const config = resolveModelConfig({ hiddenSize: 512, layers: 'full swa:128', numHeads: 8 });
     const [full, window] = modelCost(config, 4096).layers;

@@ -45,10 +45,10 @@ export interface ModelCost {
     readonly total: number;
     /** Those that one token passes: of experts, the ones that it is sent to. Without experts, all. */
     readonly active: number;
-    /** Everything but the embedding and the untied head; shared blocks once. */
+    /** Everything but the embedding and what counts to the head; shared blocks once. */
     readonly nonEmbedding: number;
     readonly embedding: number;
-    /** 0 when tied. */
+    /** 0 when tied, but for a bias of the head and its own layer, where it has them. */
     readonly head: number;
     /** Those of blocks that several layers use, each once. */
     readonly shared: number;
@@ -56,7 +56,7 @@ export interface ModelCost {
     readonly layers: number;
   };
   readonly layers: readonly LayerCost[];
-  /** FLOPs per token of the output head. */
+  /** FLOPs per token of the output head, its own layer included. */
   readonly headFlops: number;
   /** FLOPs per token, mean over a sequence. */
   readonly forwardFlops: number;
@@ -107,7 +107,8 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
   // A tied head has no parameters of its own, but its product costs the same.
   const inLayers = sum((l) => l.parameters.total);
   const shared = countElements(specs.filter((s) => s.block !== undefined));
-  const headFlops = 2 * config.hiddenSize * config.vocabSize;
+  const dense = config.headLayer === null ? 0 : config.hiddenSize;
+  const headFlops = 2 * config.hiddenSize * (config.vocabSize + dense);
   const forwardFlops = sum((l) => l.flops.total) + headFlops;
   return {
     seqLen,

@@ -33,6 +33,8 @@ import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 import { parameterSpecs } from './params.js';
 import { isShared } from './plan.js';
+import { PLAIN } from './mixers/activations.js';
+import type { HeadLayer } from './schema.js';
 import { noTap, type Tap } from './tap.js';
 
 /** Parameter values by name. */
@@ -155,8 +157,10 @@ export function headLogits(config: ModelConfig, params: ParameterValues, x: Valu
 }
 
 function headProduct(config: ModelConfig, params: ParameterValues, x: Value): Value {
-  const { gain, bias } = normParameters(config, params, 'norm');
-  const norm = gainedNorm(config, x, { gain, bias });
+  const { headLayer } = config;
+  const last = headLayer === null ? x : headDense(config, headLayer, params, x);
+  const { gain, bias } = normParameters(config, params, headLayer === null ? 'norm' : 'head.norm');
+  const norm = gainedNorm(config, last, { gain, bias });
   if (!config.tieEmbeddings) return linear(norm.x, norm.matrix(present(params.get('head.weight'))));
   const rows = present(params.get('embed.weight'));
   const embedding = config.extraTokens === 0 ? rows : sliceAxis(rows, 0, 0, config.vocabSize);
@@ -167,6 +171,13 @@ function headProduct(config: ModelConfig, params: ParameterValues, x: Value): Va
     lhsContract: [x.shape.length - 1],
     rhsContract: [1],
   });
+}
+
+/** The head's own dense layer on the final norm of `x`, activated: `[...,d] -> [...,d]`; its norm is left out. */
+function headDense(config: ModelConfig, { activation, bias }: HeadLayer, params: ParameterValues, x: Value): Value {
+  const norm = gainedNorm(config, x, normParameters(config, params, 'norm'));
+  const y = linear(norm.x, norm.matrix(present(params.get('head.dense.weight'))));
+  return PLAIN[activation](bias ? add(y, present(params.get('head.dense.bias'))) : y);
 }
 
 /** Throws `ShapeError` unless every parameter of the model is there in its shape. */

@@ -23,6 +23,7 @@ export {
   modelSchema,
   rotaryBase,
   type BlockConfig,
+  type HeadLayer,
   type InitScheme,
   type ModelInput,
   type PresetModelInput,

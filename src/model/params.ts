@@ -15,7 +15,10 @@ import { matrixInit } from './param-inits.js';
 import { layerPlace, mlpSpecs, normSpecs, OUTSIDE } from './part-specs.js';
 import { sharedSpecs } from './shared-params.js';
 
-/** Every parameter, in the order embedding, shared blocks, layers (norm, mixer, norm, MLP), final norm, head. */
+/**
+ * Every parameter, in the order embedding, shared blocks, layers (norm, mixer, norm, MLP), final norm, the head's own
+ * layer, head.
+ */
 export function parameterSpecs(config: ModelConfig): ParamSpec[] {
   const { vocabSize, hiddenSize: d, tieEmbeddings } = config;
   // Rows of the embedding are vectors of the residual stream (and, tied, columns of the head), so their fan-in is the
@@ -48,10 +51,28 @@ export function parameterSpecs(config: ModelConfig): ParamSpec[] {
     ...sharedSpecs(config),
     ...layers,
     ...normSpecs(config, OUTSIDE, 'norm'),
+    ...headLayerSpecs(config),
     ...(tieEmbeddings ? [] : [head]),
     ...(config.headBias
       ? [{ ...head, name: 'head.bias', shape: [vocabSize], init: ZEROS, role: 'vector' as const }]
       : []),
+  ];
+}
+
+/** The dense layer and the norm in front of the output head, where there are such. */
+function headLayerSpecs(config: ModelConfig): ParamSpec[] {
+  const { headLayer, hiddenSize: d } = config;
+  if (headLayer === null) return [];
+  const weight: ParamSpec = {
+    ...{ name: 'head.dense.weight', shape: [d, d], init: matrixInit(config, d, false) },
+    ...{ part: 'head', role: 'in', layer: null },
+  };
+  return [
+    weight,
+    ...(headLayer.bias
+      ? [{ ...weight, name: 'head.dense.bias', shape: [d], init: ZEROS, role: 'vector' as const }]
+      : []),
+    ...normSpecs(config, OUTSIDE, 'head.norm'),
   ];
 }
 
@@ -66,12 +87,12 @@ function affineSpecs(config: ModelConfig, layer: number | null, ...terms: readon
 }
 
 function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamSpec[] {
-  const { norm: placement, parallel, mlp } = blockOf(config, layer);
+  const { norm: placement, parallel, mlp, mixerNorm } = blockOf(config, layer);
   const norm = (name: string) => normSpecs(config, layerPlace(layer), name);
   const [before, after] = [placement !== 'post', placement === 'post' || placement === 'both'];
   const mixes = plan.mixer !== 'none';
   return [
-    ...(mixes && before ? norm('norm1') : []),
+    ...(mixes && before && mixerNorm !== false ? norm('norm1') : []),
     ...mixerOf(plan).params(config, plan, layer),
     ...(mixes && after ? norm('postnorm1') : []),
     ...(mixes ? affineSpecs(config, layer, 'skip1', 'add1') : []),

@@ -116,6 +116,10 @@ const blockSchema = z.strictObject({
   mlpWidth: sizeUpTo('width')
     .optional()
     .describe('inner width of the MLP of this layer (default: intermediateSize of the model)'),
+  mixerNorm: z
+    .literal(false)
+    .optional()
+    .describe('false leaves out the norm before the mixer (norm pre, not parallel, no shared block)'),
   mixerSkip: scale('factor on the residual stream where the mixer is added'),
   mixerScale: scale('factor on the mixer where it is added'),
   besideScale: scale('factor on the recurrent mixer beside attention, where mixerScale is that on attention alone'),
@@ -201,6 +205,11 @@ const queryScalingSchema = z.strictObject({
   ),
   offset: z.int().min(0).max(LIMITS.tokens.most).optional().describe('added to the position (default: 0)'),
   nope: z.boolean().optional().describe('only queries without positions grow, as in Llama 4 (default: false)'),
+});
+
+const headLayerSchema = z.strictObject({
+  activation: z.enum(PLAIN_ACTIVATIONS).default('gelu').describe('its activation'),
+  bias: z.boolean().default(false).describe('a learned bias before the activation'),
 });
 
 const initSchema = z.discriminatedUnion('scheme', [
@@ -324,6 +333,10 @@ export const modelSchema = z.strictObject({
     .default(null)
     .describe('queries that grow with their position p, by one of two laws; null for none'),
   embeddingScale: scale('factor on the embedding'),
+  headLayer: headLayerSchema
+    .nullable()
+    .default(null)
+    .describe('a dense layer with an activation and a norm between the final norm and the output head; null for none'),
   headBias: z.boolean().default(false).describe('a learned bias of the output head'),
   logitScale: scale('factor on the logits'),
   logitSoftcap: positive()
@@ -373,14 +386,17 @@ export type ModelInput = z.input<typeof modelSchema>;
 export type PresetModelInput = Partial<ModelInput> & { readonly preset: string };
 
 /** How mixer and MLP of a layer are put together. */
-export type BlockConfig = Readonly<Required<Omit<z.output<typeof blockSchema>, 'mlpWidth'>>> &
-  Readonly<Pick<z.output<typeof blockSchema>, 'mlpWidth'>>;
+export type BlockConfig = Readonly<Required<Omit<z.output<typeof blockSchema>, 'mlpWidth' | 'mixerNorm'>>> &
+  Readonly<Pick<z.output<typeof blockSchema>, 'mlpWidth' | 'mixerNorm'>>;
 
 /** How rotary wavelengths are scaled. */
 export type RopeScaling = Readonly<z.output<typeof ropeScalingSchema>>;
 
 /** Rotary positions of `:local` layers. */
 export type LocalRope = Readonly<z.output<typeof localRopeSchema>>;
+
+/** The dense layer in front of the output head. */
+export type HeadLayer = Readonly<z.output<typeof headLayerSchema>>;
 
 /** How queries grow with their position. */
 export type QueryScaling = Readonly<z.output<typeof queryScalingSchema>>;

@@ -89,6 +89,13 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     },
   ],
   [
+    'a dense layer with a bias in the head, no norm before the first mixer',
+    {
+      ...{ layers: 'full swa:4', norm: 'layer', embeddingNorm: true, block: [{ mixerNorm: false }, {}] },
+      headLayer: { bias: true },
+    },
+  ],
+  [
     'xIELU and a gate a head',
     { layers: 'swa:4', activation: 'xielu', mlpGate: false, qkNorm: true, outputGate: 'head' },
   ],

@@ -23,6 +23,7 @@ import { dots1, exaoneMoe } from './families/dots.js';
 import { kolibri1 } from './families/kolibri.js';
 import { laguna } from './families/laguna.js';
 import { cohereCompass } from './families/cohere-compass.js';
+import { modernBertDecoder } from './families/modernbert-decoder.js';
 import { gptNeo } from './families/gpt-neo.js';
 import { llama4 } from './families/llama4.js';
 import { recurrentGemma } from './families/recurrent-gemma.js';
@@ -94,6 +95,7 @@ export const FAMILIES: readonly Family[] = [
   qwen35Moe,
   lfm2Moe,
   gptNeo,
+  modernBertDecoder,
   olmoe,
   afmoe,
   laraMini,

@@ -104,6 +104,14 @@ describe('exported models', () => {
       'gpt_neo',
     ],
     [
+      'full 2*swa:8:local',
+      {
+        ...{ norm: 'layer', embeddingNorm: true, numKvHeads: 4, headLayer: {}, headBias: true, tieEmbeddings: true },
+        ...{ localRope: { theta: 1000 }, block: [{ mixerNorm: false }, {}, {}] },
+      },
+      'modernbert-decoder',
+    ],
+    [
       '3*chunk:8 full:nope',
       { qkNorm: 'rope', queryScaling: { beta: 0.1, length: 64, offset: 1, nope: true } },
       'llama4_text',

@@ -348,6 +348,20 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
   [
+    'a dense layer in the head, no norm before the first mixer',
+    {
+      ...{ layers: 'full swa:4', norm: 'layer', embeddingNorm: true, block: [{ mixerNorm: false }, {}] },
+      ...{ headLayer: { activation: 'silu' }, headBias: true, tieEmbeddings: true },
+    },
+  ],
+  [
+    'a dense layer with biases in the head, no norm before any mixer',
+    {
+      ...{ layers: 'swa:4 full', normBias: true, block: { mixerNorm: false } },
+      headLayer: { activation: 'relu', bias: true },
+    },
+  ],
+  [
     'latent attention with a gate that has biases',
     { layers: 'mla', outputGate: true, outputGateBias: true, mla: { valueDim: 8 } },
   ],

@@ -155,7 +155,8 @@ export function plainForward(
     const block = blockOf(config, layer);
     const f = block.mlpWidth ?? config.intermediateSize;
     const norm = (x: readonly number[], name: string) => streamNorm(config, x, numbers, `${at}.${name}`);
-    const read = (x: readonly number[], name: string) => (block.norm === 'post' ? [...x] : norm(x, name));
+    const read = (x: readonly number[], name: string) =>
+      block.norm === 'post' || (block.mixerNorm === false && name === 'norm1') ? [...x] : norm(x, name);
     const write = (x: readonly number[], name: string) =>
       block.norm === 'post' || block.norm === 'both' ? norm(x, name) : [...x];
     const base = (x: readonly number[], name: string) => (block.norm === 'stream' ? norm(x, name) : [...x]);
@@ -206,8 +207,16 @@ export function plainForward(
     return config.logitSoftcap === null ? scaled : config.logitSoftcap * Math.tanh(scaled / config.logitSoftcap);
   };
   const headBias = config.headBias ? numbers('head.bias') : new Float64Array(config.vocabSize);
+  const withHeadLayer = (x: readonly number[]): readonly number[] => {
+    const { headLayer } = config;
+    if (headLayer === null) return x;
+    const bias = headLayer.bias ? numbers('head.dense.bias') : new Float64Array(d);
+    const dense = times(x, matrix('head.dense.weight')).map((v, i) => v + (bias[i] ?? NaN));
+    const active = dense.map((v) => ACTIVATIONS[headLayer.activation](v, () => NaN));
+    return streamNorm(config, active, numbers, 'head.norm');
+  };
   const outputs = stream.map((x) => {
-    const last = streamNorm(config, x, numbers, 'norm');
+    const last = withHeadLayer(streamNorm(config, x, numbers, 'norm'));
     if (!config.tieEmbeddings) return times(last, matrix('head.weight'));
     return Array.from({ length: config.vocabSize }, (_, v) =>
       dotOf(last, Array.from(embedding.subarray(v * d, (v + 1) * d))),
