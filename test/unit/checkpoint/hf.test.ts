@@ -159,7 +159,9 @@ describe('configurations', () => {
 it('documents name every type that can be read, and no other in their table', () => {
   const text = readFileSync(join(import.meta.dirname, '../../../docs/hugging-face.md'), 'utf8');
   const table = text.slice(text.indexOf('| `model_type` |'), text.indexOf('Rotary positions may be'));
-  const named = [...table.matchAll(/`([a-z0-9_]+)`/g)].map((match) => match[1]).filter((name) => name !== 'model_type');
+  const named = [...table.matchAll(/`([a-z0-9_-]+)`/g)]
+    .map((match) => match[1])
+    .filter((name) => name !== 'model_type');
   expect(named.sort()).toEqual([...HF_MODEL_TYPES].sort());
 });
 
