@@ -139,7 +139,7 @@ function write(config: ModelConfig): HfConfigJson {
   };
 }
 
-/** The decoder of ModernBERT. */
+/** ModernBERT as a decoder of text, whose head has a layer of its own. */
 export const modernBertDecoder: Family = {
   modelTypes: ['modernbert-decoder'],
   architecture: 'ModernBertDecoderForCausalLM',
