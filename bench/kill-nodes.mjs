@@ -1,11 +1,11 @@
 /**
- * A run over two nodes of which one is killed at a random step, again and again, and which is started again on both each time, as
- * a scheduler does: does it end with the parameters of a run that was left alone?
+ * A run over several nodes of which one is killed at a random step, or any are asked to stop at random moments, again and again, and
+ * which is started again on all each time, as a scheduler does: does it end with the parameters of a run that was left alone?
  *
- *   npm run build && node bench/kill-nodes.mjs [KILLS] [SEED]
+ *   npm run build && node bench/kill-nodes.mjs [TURNS] [SEED] [kill|stop] [NODES]
  *
  * Each node does what `longsight study run` does, on a CPU engine, with a host name of its own (a UTS namespace, as root; LONGSIGHT_HOST
- * else), joined to the other by the store that node 0 serves. CPU engines compute nothing together: each node trains the whole run.
+ * else), joined to the others by the store that node 0 serves. CPU engines compute nothing together: each node trains the whole run.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -15,7 +15,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const [KILLS, SEED] = [Number(process.argv[2] ?? 20), Number(process.argv[3] ?? 1)];
+const [KILLS, SEED, NODES] = [2, 3, 5].map((at, i) => Number(process.argv[at] ?? [20, 1, 2][i]));
+const STOPS = process.argv[4] === 'stop';
 const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const NODE = fileURLToPath(new URL('kill-nodes-node.mjs', import.meta.url));
 const [STEPS, EVERY, MOST] = [40 * KILLS + 40, 10, 40];
@@ -47,6 +48,8 @@ function random(n) {
   return state % n;
 }
 
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await new Promise((done) => server.once('listening', done));
@@ -75,6 +78,8 @@ function start(node, env) {
     ended,
     isOver: () => child.exitCode !== null || child.signalCode !== null,
     kill: () => process.kill(-child.pid, 'SIGKILL'),
+
+    ask: (signal) => child.kill(signal),
   };
 }
 
@@ -99,35 +104,71 @@ function longsight(...args) {
 /** One turn on both nodes; kills one of them unless `isLast`. */
 async function turn(isLast) {
   const env = {
-    ...{ LONGSIGHT_COORDINATOR: `127.0.0.1:${await freePort()}`, LONGSIGHT_NODES: '2' },
+    ...{ LONGSIGHT_COORDINATOR: `127.0.0.1:${await freePort()}`, LONGSIGHT_NODES: String(NODES) },
     LONGSIGHT_COORDINATOR_SECRET: randomBytes(32).toString('hex'),
     READY: join(folder, `ready-${++turns}`),
   };
   const from = lastStep();
-  const nodes = [start(0, env), start(1, env)];
-  const killed = random(2);
+  const nodes = Array.from({ length: NODES }, (_, node) => start(node, env));
+  if (STOPS && !isLast) return stopTurn(nodes, env.READY, from);
+  const killed = random(NODES);
   const after = 1 + random(MOST);
   if (!isLast) {
     // A run that is started again goes back to its last checkpoint first.
     while (!(lastStep() >= from - EVERY + after && lastStep() !== from) && !nodes.some(({ isOver }) => isOver()))
-      await new Promise((done) => setTimeout(done, 5));
+      await pause(5);
     if (!nodes.some(({ isOver }) => isOver())) nodes[killed].kill();
   }
   return { killed, step: lastStep(), ends: await Promise.all(nodes.map(({ ended }) => ended)) };
 }
 
+/** Where a node's folder of the run stands. */
+function statusOf(node) {
+  const dir = node === 0 ? study : join(study, 'nodes', String(node));
+  return JSON.parse(readFileSync(join(dir, 'runs', run, 'status.json'), 'utf8'));
+}
+
+/** Asks some of the nodes to stop, each at a moment of its own: before the first step, or after some. */
+async function stopTurn(nodes, ready, from) {
+  const asked = nodes.map((_, node) => node).filter(() => random(2) === 0);
+  if (asked.length === 0) asked.push(random(NODES));
+  const isOver = () => nodes.some((node) => node.isOver());
+  while (!nodes.every((_, node) => existsSync(`${ready}-${node}`)) && !isOver()) await pause(5);
+  await Promise.all(
+    asked.map(async (node) => {
+      const [early, after, ms] = [random(4) === 0, 1 + random(MOST), random(200)];
+      while (!early && lastStep() < from + after && !isOver()) await pause(5);
+      await pause(ms);
+      nodes[node].ask(random(2) === 0 ? 'SIGTERM' : 'SIGUSR1');
+    }),
+  );
+  const ends = await Promise.all(nodes.map(({ ended }) => ended));
+  return { asked, step: lastStep(), steps: nodes.map((_, node) => statusOf(node).step), ends };
+}
+
 try {
   longsight('study', 'plan', 's.yaml', '--out', study);
-  const counts = { kills: [0, 0], named: 0, again: 0 };
+  const counts = { kills: Array(NODES).fill(0), named: 0, again: 0 };
   const begin = performance.now();
-  while (counts.kills[0] + counts.kills[1] < KILLS) {
+  const stops = { turns: 0, sameStep: 0, allCode75: 0 };
+  while (STOPS && stops.turns < KILLS) {
+    const { asked, steps, ends } = await turn(false);
+    if (steps[0] === STEPS) throw new Error('the run is done before the last turn: make it longer');
+    stops.turns += 1;
+    stops.sameStep += new Set(steps).size === 1 ? 1 : 0;
+    stops.allCode75 += ends.every(({ code }) => code === 75) ? 1 : 0;
+    const codes = ends.map(({ code, signal }) => code ?? signal).join(' ');
+    process.stderr.write(`nodes ${asked.join(' ')} asked: steps ${steps.join(' ')}, codes ${codes}\n`);
+  }
+  while (!STOPS && counts.kills.reduce((a, b) => a + b) < KILLS) {
     const { killed, step, ends } = await turn(false);
     if (ends[killed].signal !== 'SIGKILL') throw new Error(`nobody was killed: ${JSON.stringify(ends)}`);
-    const left = ends[1 - killed];
+    const left = ends.filter((_, node) => node !== killed);
     counts.kills[killed] += 1;
-    counts.named += left.said.includes(`node ${killed} (`) && left.said.includes('is gone') ? 1 : 0;
-    counts.again += left.code === 75 ? 1 : 0;
-    process.stderr.write(`node ${killed} killed at step ${step}: the other ended with ${left.code}\n`);
+    counts.named += left.every(({ said }) => said.includes(`node ${killed} (`) && said.includes('is gone')) ? 1 : 0;
+    counts.again += left.every(({ code }) => code === 75) ? 1 : 0;
+    const codes = left.map(({ code }) => code).join(' ');
+    process.stderr.write(`node ${killed} killed at step ${step}: the others ended with ${codes}\n`);
   }
   const { ends } = await turn(true);
   longsight('study', 's.yaml', '--out', 'whole', '--only', 'full', '--threads', '1');
@@ -137,18 +178,15 @@ try {
     .map((line) => JSON.parse(line));
   const steps = lines.flatMap((line) => ('train/loss' in line ? [line.step] : []));
   const result = {
-    ...{
-      kills: counts.kills,
-      ofOtherNamed: counts.named,
-      ofOtherCode75: counts.again,
-      lastCodes: ends.map(({ code }) => code),
-    },
+    ...(STOPS ? stops : { kills: counts.kills, ofOtherNamed: counts.named, ofOtherCode75: counts.again }),
+    lastCodes: ends.map(({ code }) => code),
     sameParameters: weights(study) === weights(join(folder, 'whole')),
     eachStepOnce: steps.length === STEPS && steps.every((step, i) => step === i + 1),
     seconds: Math.round((performance.now() - begin) / 1000),
   };
   process.stdout.write(`${JSON.stringify(result)}\n`);
-  const isRight = result.sameParameters && result.eachStepOnce && counts.named === KILLS && counts.again === KILLS;
+  const turnsRight = STOPS ? [stops.sameStep, stops.allCode75] : [counts.named, counts.again];
+  const isRight = result.sameParameters && result.eachStepOnce && turnsRight.every((count) => count === KILLS);
   process.exitCode = isRight ? 0 : 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

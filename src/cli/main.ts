@@ -45,5 +45,7 @@ process.exitCode = codeOf(await runCli(process.argv.slice(2), context));
 await new Promise((done) => setImmediate(done)); // what streams that are no files have failed at is known then
 if (lost.error !== null && process.exitCode !== EXIT.usage)
   process.exitCode = await reportError(await lost.error, context);
+// While Node takes itself down, a signal that comes again would end the process by itself, in place of the code.
+if (asked.size > 0 || process.exitCode === EXIT.again) process.on('exit', () => process.exit());
 // Native threads and the channel to a parent process must not keep a finished command alive.
 if (process.connected) process.disconnect();

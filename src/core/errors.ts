@@ -91,8 +91,14 @@ export class DivergedError extends LongsightError {
 
 /** The work was stopped (Ctrl-C, SIGTERM, SIGUSR1). */
 export class InterruptedError extends LongsightError {
-  override readonly code = 'INTERRUPTED';
-  override readonly exitCode = 130;
+  override readonly code: string = 'INTERRUPTED';
+  override readonly exitCode: number = 130;
+}
+
+/** The work was stopped because another process that shares it was asked to: the same command on all goes on. */
+export class StoppedTogetherError extends InterruptedError {
+  override readonly code = 'STOPPED_TOGETHER';
+  override readonly exitCode = 75;
 }
 
 /**

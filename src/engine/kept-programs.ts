@@ -89,6 +89,8 @@ export function keepingPrograms(engine: Engine, what: KeptPrograms = 'many', mos
     download: (tensor) => engine.download(tensor),
     ...(engine.release === undefined ? {} : { release: (tensor) => engine.release?.(tensor) }),
     ...(engine.clear === undefined ? {} : { clear: () => engine.clear?.() }),
+    ...(engine.atWork === undefined ? {} : { atWork: engine.atWork.bind(engine) }),
+    ...(engine.shareStop === undefined ? {} : { shareStop: engine.shareStop.bind(engine) }),
     dispose: async () => {
       await drop(0);
       await engine.dispose();

@@ -1,15 +1,6 @@
 /** One run, whole: training with everything that is measured on the way written into the run folder. */
 import type { HeadScores } from '../analysis/index.js';
-import {
-  allPending,
-  checkMemory,
-  ConfigError,
-  InterruptedError,
-  invariant,
-  pending,
-  present,
-  type Pending,
-} from '../core/index.js';
+import { allPending, checkMemory, ConfigError, invariant, pending, present, type Pending } from '../core/index.js';
 import type { OpenedData } from '../data/index.js';
 import { inPrecision, measuringPrecision, type Engine, type Precision, type TensorMap } from '../engine/index.js';
 import { uploadParameters } from '../loaded/index.js';
@@ -107,10 +98,6 @@ export async function performRun(options: PerformOptions): Promise<TrainResult> 
     });
     engine.atWork?.(false);
     return result;
-  } catch (error) {
-    // All hosts stop after the same step; whatever else ends one of them leaves the others waiting.
-    if (error instanceof InterruptedError) engine.atWork?.(false);
-    throw error;
   } finally {
     await measured.dispose();
   }

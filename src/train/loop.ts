@@ -7,6 +7,7 @@ import {
   ConfigError,
   DivergedError,
   InterruptedError,
+  StoppedTogetherError,
   LongsightError,
   messageOf,
   sizeOf,
@@ -14,6 +15,7 @@ import {
   underLock,
   turn,
 } from '../core/index.js';
+import type { SharedStop } from '../engine/index.js';
 import { nextBatch, type OpenedData } from '../data/index.js';
 import { initialParameters, parameterSpecs, type ModelConfig } from '../model/index.js';
 import {
@@ -181,7 +183,7 @@ function stateBytes(model: ModelConfig, optimizer: OptimizerName): number {
  * numbers are looked at; `#step` is the last one whose numbers are there. Metrics are written as numbers arrive. An
  * evaluation is started like a step, between two steps, and what it came to is written between their numbers.
  * Checkpoints and stops first wait for every started step, so that resuming is exact and nothing depends on how far
- * ahead that was.
+ * ahead that was. Processes of several hosts agree on the step after which they stop, before it is started.
  */
 class Loop {
   readonly #dir: string;
@@ -205,6 +207,9 @@ class Loop {
   #writeError: { readonly error: unknown } | null = null;
   /** Losses since the last line of training metrics. */
   #loss: { sum: number; count: number };
+  /** How processes of several hosts stop together; null for one process, which stops after the step at hand. */
+  readonly #shared: SharedStop | null;
+  readonly #ask = (): void => this.#shared?.ask();
   #trainMs = 0;
   /** The learning rate and the gradient norm of the last step. */
   #last: { lr: number; gradNorm: number; routing: StepResult['routing'] } = { lr: 0, gradNorm: 0, routing: null };
@@ -237,6 +242,10 @@ class Loop {
     this.#savedStep = state?.step ?? null;
     this.#timeBefore = state?.time ?? 0;
     this.#loss = { ...(state?.loss ?? { sum: 0, count: 0 }) };
+    const { engine, run, signal } = options;
+    this.#shared = engine.shareStop?.(this.#step, run.train.steps) ?? null;
+    if (signal?.aborted === true) this.#ask();
+    signal?.addEventListener('abort', this.#ask);
   }
 
   get step(): number {
@@ -255,7 +264,7 @@ class Loop {
     if (this.#step === 0) await this.#evaluate(0, false);
     if (alone) await this.#evaluated();
     await this.#clock.time('compile', () => this.#trainer.compiled());
-    await this.#stopIfAsked();
+    await this.#stopIfAsked(this.#step);
     await this.#keepBranch(this.#step);
     for (let step = this.#step + 1; step <= steps; step++) {
       if (step > this.#entered.stage.to) await this.#enterNext();
@@ -270,14 +279,15 @@ class Loop {
       }
       if (atCheckpoint) await this.#checkpoint(true);
       await this.#keepBranch(step);
-      await this.#settle(this.#options.signal?.aborted === true ? 0 : undefined);
+      await this.#settle();
       if (this.#writeError !== null) throw this.#writeError.error;
-      await this.#stopIfAsked();
+      await this.#stopIfAsked(step);
     }
     await this.#settle(0);
     await this.#evaluated();
     await this.#clock.time('waiting', () => this.written());
     writeLastStatus(this.#dir, this.#statusOf('done'));
+    await this.#shared?.finish();
   }
 
   /** Every so many steps (0: never), and at the end of a stage. */
@@ -298,6 +308,7 @@ class Loop {
   }
 
   async dispose(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#ask);
     await this.#writing;
     await this.#trainer.dispose();
     this.#closeData();
@@ -518,18 +529,24 @@ class Loop {
     });
   }
 
-  async #stopIfAsked(): Promise<void> {
-    if (!this.#options.signal?.aborted) return;
-    checkFence(this.#dir);
+  /** Stops after `step`, the last that was started, where this process was asked to; of several, where any was. */
+  async #stopIfAsked(step: number): Promise<void> {
+    const { signal, run, engine } = this.#options;
+    const isAsked = () => signal?.aborted === true;
+    if (isAsked()) checkFence(this.#dir);
+    if (step === run.train.steps) return;
+    if (this.#shared === null ? !isAsked() : await this.#shared.goesOn(step + 1)) return;
     await this.#settle(0);
     await this.#evaluated();
-    if (this.#step === this.#options.run.train.steps) return;
     await this.written();
     if (this.#savedStep !== this.#step && this.#step > 0) await this.#checkpoint(false);
     await this.written(); // it says so if the disk did not take it
     const details = { step: this.#step };
     const stopped = `training was stopped after step ${this.#step}; resume it to go on from there`;
-    const reason: unknown = this.#options.signal.reason;
+    await this.#shared?.finish();
+    engine.atWork?.(false);
+    if (!isAsked()) throw new StoppedTogetherError(`another node was asked to stop: ${stopped}`, { details });
+    const reason: unknown = signal?.reason;
     if (reason instanceof StoreError) throw new StoreError(`${reason.message}; ${stopped}`, { details, cause: reason });
     throw new InterruptedError(stopped, { details });
   }

@@ -42,6 +42,21 @@ describe('keys of graphs', () => {
 });
 
 describe('programs that are kept', () => {
+  it('leave an engine what it shares with other processes', () => {
+    const told: unknown[] = [];
+    const shared = { ask: () => undefined, goesOn: () => Promise.resolve(true), finish: () => Promise.resolve() };
+    const shareStop = (...steps: number[]) => {
+      told.push(steps);
+      return shared;
+    };
+    const engine = { ...reference, atWork: (isAtWork: boolean) => void told.push(isAtWork), shareStop };
+    const keeping = keepingPrograms(engine, 'alike');
+    keeping.atWork?.(true);
+    expect(keeping.shareStop?.(3, 9)).toBe(shared);
+    expect(told).toEqual([true, [3, 9]]);
+    expect('shareStop' in keepingPrograms(reference, 'alike')).toBe(false);
+  });
+
   it('serve the next that asks for the same, and nobody else', async () => {
     const { engine, counts } = counting();
     const keeping = keepingPrograms(engine);

@@ -10,6 +10,7 @@ import {
   formatTokens,
   got,
   InterruptedError,
+  StoppedTogetherError,
   LockHeldError,
   LockLostError,
   plural,
@@ -318,7 +319,10 @@ async function runUnit(
     progress.stop();
     // What time may mend is for the scheduler to try again; everything else is an error like any other.
     const isLater =
-      error instanceof LockHeldError || error instanceof LockLostError || error instanceof DeviceBusyError;
+      error instanceof LockHeldError ||
+      error instanceof LockLostError ||
+      error instanceof DeviceBusyError ||
+      error instanceof StoppedTogetherError;
     if (isLater || (error instanceof InterruptedError && preempted.isAsked())) return again(error.message);
     throw error;
   }

@@ -90,6 +90,28 @@ export interface EngineHints {
 }
 
 /**
+ * How the processes of several hosts stop a run after the same step, whichever of them are asked to. Every process
+ * makes one for the same run.
+ */
+export interface SharedStop {
+  /** Asks that all stop soon; any number of times. */
+  ask(): void;
+  /**
+   * Whether this process may start a step; false where all stop before it. Steps are asked for in order. Waits where
+   * it is ahead of the others.
+   *
+   * @throws EngineError where another process is lost
+   */
+  goesOn(step: number): Promise<boolean>;
+  /**
+   * Waits, after the last step, until all processes know that it is the last.
+   *
+   * @throws EngineError where another process is lost
+   */
+  finish(): Promise<void>;
+}
+
+/**
  * Compiles graphs, runs them, and holds their tensors: onnxruntime on CPUs, XLA on accelerators, or the float64
  * reference.
  */
@@ -122,5 +144,10 @@ export interface Engine {
    * disposed before it is done is lost to the others, which end then. Left out by engines of one process.
    */
   atWork?(isAtWork: boolean): void;
+  /**
+   * Makes what a run of steps `from + 1` to `to` stops by where processes of several hosts do it together. Left out by
+   * engines of one process.
+   */
+  shareStop?(from: number, to: number): SharedStop;
   dispose(): Promise<void>;
 }

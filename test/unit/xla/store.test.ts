@@ -83,6 +83,12 @@ describe('the store', () => {
     for (const timeoutMs of [-1, 0.5, 2 ** 31, NaN]) {
       expect(await b.ask({ op: 'get', key: 'y', timeoutMs })).toMatchObject({ code: 3 });
     }
+    // A value that is seen is waited past, another one is not.
+    const later = a.ask({ op: 'after', key: 'x', seen: 'AAE=', timeoutMs: 10_000 });
+    expect(await a.ask({ op: 'after', key: 'x', seen: '', timeoutMs: 10_000 })).toEqual({ value: 'AAE=' });
+    expect(await a.ask({ op: 'after', key: 'x', seen: 'AAE=', timeoutMs: 1 })).toMatchObject({ code: 4 });
+    await b.ask({ op: 'put', key: 'x', value: 'AAI=' });
+    expect(await later).toEqual({ value: 'AAI=' });
     const stranded = b.ask({ op: 'get', key: 'z', timeoutMs: 10_000 });
     await store.close();
     const gone = { code: 14, message: `node 0 (${store.hosts.coordinator}) is gone; start the run again on all nodes` };
@@ -125,7 +131,7 @@ describe('the store', () => {
   it('is not asked by a node that it cannot prove to that it knows the secret', async () => {
     const lines: string[] = [];
     const false_ = createServer((socket) => {
-      socket.write(`longsight-store-3 ${'0'.repeat(64)}\n`);
+      socket.write(`longsight-store-4 ${'0'.repeat(64)}\n`);
       socket
         .on('error', () => undefined)
         .on('data', (chunk) => {
@@ -174,6 +180,8 @@ describe('the store', () => {
     '{"id":1,"op":"put","key":"k","value":"no base64!"}',
     '{"id":1,"op":"get","key":"k"}',
     '{"id":1,"op":"get","key":"k","timeoutMs":-1}',
+    '{"id":1,"op":"after","key":"k","timeoutMs":1}',
+    '{"id":1,"op":"after","key":"k","seen":"AA==","timeoutMs":-1}',
     '{"id":1,"op":"get","key":"k","timeoutMs":1e300}',
     '{"id":1,"op":"get","key":"k","timeoutMs":4294967296}',
   ])('ends the connection of a node that sends %s', async (line) => {

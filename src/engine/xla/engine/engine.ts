@@ -12,6 +12,7 @@ import { deviceOf, fetch, isHere, memoryOf, place, type Core } from './devices.j
 import { isFull, outOfMemory } from './out-of-memory.js';
 import { startKeyValue, type KeyValueCallbacks } from '../pjrt/hosts/callbacks.js';
 import type { Hosts } from '../pjrt/hosts/hosts.js';
+import { shareStop } from '../pjrt/hosts/shared-stop.js';
 import { BufferPool } from './memory.js';
 import { PjrtError, type PjrtApi } from '../pjrt/api.js';
 import { ProgramCache } from '../pjrt/cache.js';
@@ -212,7 +213,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     reason: `${options.reason ?? 'asked for'}; ${settings.join('; ')}`,
     ...(mesh.size > 1 ? { mesh: mesh.axes } : {}),
   };
-  const work = { isUnderWay: false };
+  const work = { isUnderWay: false, runs: 0 };
   return {
     info,
     kernels: kernelSupport(mesh, scope),
@@ -257,6 +258,12 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       return { stop: () => deviceSpans(profiler.stop()) };
     },
     ...(keyValue === null ? {} : { atWork: (isAtWork) => void (work.isUnderWay = isAtWork) }),
+    ...(keyValue === null || !hosts || hosts.nodes === 1
+      ? {}
+      : {
+          shareStop: (from, to) =>
+            shareStop({ hosts, ask: (request) => keyValue.ask(request), run: work.runs++, from, to }),
+        }),
     dispose: async () => {
       // Said first: the others may wait for this process for ever, and so may what follows for them.
       if (work.isUnderWay) await keyValue?.stop('failed');

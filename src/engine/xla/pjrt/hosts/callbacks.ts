@@ -6,8 +6,8 @@ import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { EngineError } from '../../../../core/index.js';
 import type { CallbackData } from './callback-worker.js';
 import { checkHosts, type Hosts } from './hosts.js';
-import type { IoData } from './io-worker.js';
-import type { Leaving } from './protocol.js';
+import type { Answered, Asked, IoData } from './io-worker.js';
+import type { Leaving, Reply, Request } from './protocol.js';
 
 /**
  * Addresses of C functions of the types in xla/pjrt/c/pjrt_c_api.h: `get` waits for a key, `tryGet` does not, `put`
@@ -17,6 +17,8 @@ export interface KeyValueCallbacks {
   readonly get: bigint;
   readonly tryGet: bigint;
   readonly put: bigint;
+  /** Asks the store from the thread that started this. What it waits for does not keep the process alive. */
+  ask(request: Request): Promise<Reply>;
   /** Tells node 0 how this process leaves and ends the threads; the callbacks must not be called any more. */
   stop(how: Leaving): Promise<void>;
 }
@@ -37,6 +39,7 @@ export function startKeyValue(hosts: Hosts): KeyValueCallbacks {
     return worker;
   };
   const network = start('io-worker.js', io, near);
+  const asking = new Asking(network);
   const workers = [network];
   const [puts, gets] = [['put', 'try'], ['get']] as const;
   const addresses = [puts, gets].map((kinds, i) => {
@@ -54,11 +57,33 @@ export function startKeyValue(hosts: Hosts): KeyValueCallbacks {
   const [[put, tryGet], [get]] = addresses.map((a) => [...a]) as [[bigint, bigint], [bigint]];
   return {
     ...{ get, tryGet, put },
+    ask: (request) => asking.ask(request),
     stop: async (how) => {
       await leave(network, how);
       await Promise.all(workers.map((worker) => worker.terminate()));
     },
   };
+}
+
+/** Requests of this thread, which goes on meanwhile, to the thread with the network. */
+class Asking {
+  readonly #pending = new Map<number, (reply: Reply) => void>();
+  #next = 0;
+
+  constructor(private readonly network: Worker) {
+    network.on('message', ({ id, answer }: Answered) => {
+      this.#pending.get(id)?.(answer);
+      this.#pending.delete(id);
+    });
+  }
+
+  ask(request: Request): Promise<Reply> {
+    return new Promise((resolve) => {
+      const id = this.#next++;
+      this.#pending.set(id, resolve);
+      this.network.postMessage({ id, request } satisfies Asked);
+    });
+  }
 }
 
 /** Lets the thread with the network tell node 0 that this process leaves. */

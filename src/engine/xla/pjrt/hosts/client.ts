@@ -95,7 +95,7 @@ export class StoreClient {
   ask(request: Request): Promise<Reply> {
     if (this.socket.destroyed) this.#lose(this.#gone);
     if (this.#lost !== null) return Promise.resolve({ code: CODES.unavailable, message: this.#lost });
-    const timeoutMs = request.op === 'get' ? request.timeoutMs : 0;
+    const timeoutMs = 'timeoutMs' in request ? request.timeoutMs : 0;
     if (!isTimeout(timeoutMs)) {
       const message = `a wait of ${String(timeoutMs)} ms is no whole number from 0 to 2147483647`;
       return Promise.resolve({ code: CODES.invalid, message });

@@ -17,6 +17,20 @@ export interface Question {
   readonly flag: Int32Array;
 }
 
+/** A request of the thread that started this one, which does not sleep. */
+export interface Asked {
+  /** Counts from 0 in a process. */
+  readonly id: number;
+  readonly request: Request;
+}
+
+/** The reply to the request of that number. */
+export interface Answered {
+  /** The number of the request that is answered, from 0. */
+  readonly id: number;
+  readonly answer: Reply;
+}
+
 /** What the thread that talks to the coordinator starts with. */
 export interface IoData {
   readonly hosts: Hosts;
@@ -63,17 +77,24 @@ client.catch((error: unknown) => {
 
 for (const port of ports) {
   port.on('message', ({ request, flag }: Question) => {
-    client
-      .then((store) => store.ask(request))
-      .then(
-        (answer) => reply(port, flag, answer),
-        (error: unknown) => reply(port, flag, { code: CODES.unavailable, message: messageOf(error) }),
-      );
+    void answerTo(request).then((answer) => reply(port, flag, answer));
   });
 }
 
-/** Any message means that this process leaves, and says how. */
-parentPort?.on('message', (how: Leaving) => {
+function answerTo(request: Request): Promise<Reply> {
+  return client
+    .then((store) => store.ask(request))
+    .catch((error: unknown) => ({ code: CODES.unavailable, message: messageOf(error) }));
+}
+
+/** A request, or how this process leaves. */
+parentPort?.on('message', (message: Asked | Leaving) => {
+  if (typeof message !== 'string') {
+    const { id, request } = message;
+    void answerTo(request).then((answer) => parentPort?.postMessage({ id, answer } satisfies Answered));
+    return;
+  }
+  const how = message;
   const leave = async (): Promise<void> => {
     await connected?.close(how);
     await (await server)?.close(how);

@@ -6,10 +6,14 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { ConfigError } from '../../../../core/index.js';
 
-/** `get` waits for a key up to `timeoutMs`; `try` does not wait. */
+/**
+ * `get` waits for a key up to `timeoutMs`, `after` for a value other than `seen` (`''`: any value); `try` does not
+ * wait.
+ */
 export type Request =
   | { readonly op: 'put'; readonly key: string; readonly value: string }
   | { readonly op: 'get'; readonly key: string; readonly timeoutMs: number }
+  | { readonly op: 'after'; readonly key: string; readonly seen: string; readonly timeoutMs: number }
   | { readonly op: 'try'; readonly key: string };
 
 /** `value` in base64; absl status codes in `code`. */
@@ -33,7 +37,7 @@ export const MAX_LINE_BYTES = { unproved: 512, proved: 2 ** 25 } as const;
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_KEY = 4096;
 const CHALLENGE_BYTES = 32;
-const NAME = 'longsight-store-3';
+const NAME = 'longsight-store-4';
 
 /** `host:port`. Throws `ConfigError`. */
 export function parseAddress(address: string): { readonly host: string; readonly port: number } {
@@ -79,7 +83,7 @@ export const greeting = (served: string): string => `${NAME} ${served}`;
 
 /** The challenge in a greeting; null for a line that is none. */
 export const readGreeting = (line: string): string | null =>
-  /^longsight-store-3 ([0-9a-f]{64})$/.exec(line)?.[1] ?? null;
+  /^longsight-store-4 ([0-9a-f]{64})$/.exec(line)?.[1] ?? null;
 
 /** The answer of the end that connects. */
 export const introduction = (proof: Proof, proved: string): string =>
@@ -118,11 +122,13 @@ export type Leaving = 'bye' | 'failed';
 /** The request in a line; how the other end leaves for good; null for a malformed line. */
 export function readRequest(line: string): { readonly id: number; readonly request: Request } | Leaving | null {
   if (line === 'bye' || line === 'failed') return line;
-  const { id, op, key, value, timeoutMs } = readObject(line) ?? {};
+  const { id, op, key, value, seen, timeoutMs } = readObject(line) ?? {};
   if (!isId(id) || !isKey(key)) return null;
   if (op === 'put' && isBase64(value)) return { id, request: { op, key, value } };
   if (op === 'get' && typeof timeoutMs === 'number' && isTimeout(timeoutMs))
     return { id, request: { op, key, timeoutMs } };
+  if (op === 'after' && isBase64(seen) && typeof timeoutMs === 'number' && isTimeout(timeoutMs))
+    return { id, request: { op, key, seen, timeoutMs } };
   return op === 'try' ? { id, request: { op, key } } : null;
 }
 

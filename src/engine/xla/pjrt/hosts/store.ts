@@ -79,7 +79,7 @@ class Store {
   answer(peer: Peer, request: Request, reply: (reply: Reply) => void): void {
     if (request.op === 'put') return reply(this.#put(request.key, request.value));
     const value = this.#values.get(request.key);
-    if (value !== undefined) return reply({ value });
+    if (value !== undefined && !(request.op === 'after' && request.seen === value)) return reply({ value });
     const key = request.key.slice(0, SHOWN_KEY);
     if (request.op === 'try') return reply({ code: CODES.notFound, message: `no key ${key}` });
     if (this.#gone !== null) return reply(this.#isGone(this.#gone));
@@ -266,8 +266,9 @@ class Door {
   /** Tells all that are there of a loss after which the work cannot go on. */
   #tell(what: string): void {
     this.say(what);
-    this.#store.lose(what, this.#peers.values());
+    // Before the waits end: what a process makes of those is not how it ends then.
     for (const { left, socket } of this.#peers.values()) if (!left) socket.write(`${lossLine(what)}\n`);
+    this.#store.lose(what, this.#peers.values());
   }
 }
 
