@@ -1,6 +1,6 @@
 /** Keeps a second process out of a folder, on this host and on others that share the file system. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync, rmSync, statSync } from 'node:fs';
+import { readFileSync, statSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError, errorCode, InterruptedError, LockHeldError, LockLostError, StoreError } from './errors.js';
 import { raiseFence } from './fence.js';
@@ -307,7 +307,8 @@ function removeOldFile(path: string, what: string, { takeOver }: LockOptions, se
     const state = holder === null ? 'gone' : stateOf(holder, self);
     if (holder !== null && state === 'alive') throw inUse(path, what, holder, 'this one');
     if (holder !== null && state === 'unseen' && takeOver !== true) throw inUse(path, what, holder, 'old');
-    rmSync(path, { force: true });
+    // Not rmSync: it empties a folder that has taken the file's place since it looked, which another's lock would be.
+    unlinkSync(path);
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
     // Another process was faster.
