@@ -149,7 +149,7 @@ export const placement = defineAnalysis({
       return [
         { name: 'nothing limited', value: whole, what },
         ...alone.map(({ layer, value }) => ({ name: `layer ${layer} limited`, value, what })),
-        ...placements.map(({ name, layers, value }) => ({ name: `${name}: ${layers.join(' ')} full`, value, what })),
+        ...placements.map(({ name, layers, value }) => ({ name: `${name}: full at ${layers.join(' ')}`, value, what })),
       ];
     },
     caption: (what) =>
