@@ -145,6 +145,9 @@ it('a link above the folder that leads nowhere is named', async () => {
   expect(stderr).toContain(`${join(at, 'link')} is a link to absent, which does not exist`);
 });
 
+/** Options without which a command does not begin. */
+const REQUIRED: Readonly<Record<string, readonly string[]>> = { place: ['--full', '1'] };
+
 it('holds for every other command that takes a path to write to', async () => {
   const at = inputs();
   const out = join(at, 'out');
@@ -157,7 +160,8 @@ it('holds for every other command that takes a path to write to', async () => {
     const option = /--(?:out|csv|html)(?= <(?:dir|file)>)/.exec(help)?.[0];
     if (option === undefined) continue;
     const texts = help.includes('--texts') ? ['--texts', join(at, 'text.txt')] : [];
-    const { stderr } = await cli([name, ...(usage.includes('<') ? [MODEL] : []), ...texts, option, out]);
+    const given = [...(usage.includes('<') ? [MODEL] : []), ...texts, ...(REQUIRED[name] ?? [])];
+    const { stderr } = await cli([name, ...given, option, out]);
     expect(stderr, name).toContain(`cannot write ${out}: it is a link to absent, which does not exist`);
     tried.push(name);
   }

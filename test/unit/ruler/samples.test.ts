@@ -277,7 +277,7 @@ describe('questions', () => {
   });
 
   it('say what is missing or wrong', () => {
-    expect(() => rulerTask('qa_1').generator(4096, sources)).toThrow(/--squad FILE, or take qa_book/);
+    expect(() => rulerTask('qa_1').generator(4096, sources)).toThrow(/--squad FILE\), or take qa_book/);
     expect(() => readSquad(hotpot)).toThrow(
       /the value must be an object, got a list of 1; the file must be in the format of SQuAD/,
     );
