@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LockLostError, StoreError } from './errors.js';
 import { checkFence } from './fence.js';
@@ -249,12 +250,14 @@ describe('stateOf', () => {
 
   it.skipIf(here.start === null)('knows a process that has ended though its parent has not asked for it', async () => {
     // The shell becomes a program that waits for no child.
-    const parent = spawn('sh', ['-c', 'sleep 0.3 & echo $!; exec sleep 20'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const script = 'cat <&3 >/dev/null & echo $!; exec sleep 600';
+    const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] });
     try {
-      const [text] = (await once(parent.stdout, 'data')) as [Buffer];
+      const [text] = (await once(parent.stdio[1] as Readable, 'data')) as [Buffer];
       const child = processOf(Number(text.toString()));
       expect(stateOf(child)).toBe('alive');
-      await vi.waitFor(() => expect(readFileSync(`/proc/${child.pid}/stat`, 'utf8')).toContain(') Z '), 5000);
+      (parent.stdio[3] as Writable).end();
+      await vi.waitFor(() => expect(readFileSync(`/proc/${child.pid}/stat`, 'utf8')).toContain(') Z '), 25_000);
       expect(stateOf(child)).toBe('gone');
     } finally {
       parent.kill('SIGKILL');

@@ -361,13 +361,16 @@ describe('executeStudy on devices', () => {
 
   it('waits for the workers of a killed call, which still hold their devices', async () => {
     const dir = temporaryFolder();
-    const orphan = spawn(process.execPath, ['-e', 'setTimeout(() => undefined, 600)'], { stdio: 'ignore' });
+    // It lives until its input is closed.
+    const orphan = spawn('cat', [], { stdio: ['pipe', 'ignore', 'ignore'] });
     noteWorker(dir, 'a_device', orphan.pid ?? 0);
     const { options, told } = onDevices(1);
-    const begin = performance.now();
-    await executeStudy(dir, planOf('a_device'), options);
-    expect(performance.now() - begin).toBeGreaterThan(300);
-    expect(told.lines[0]).toBe('waiting for a_device');
+    const execution = executeStudy(dir, planOf('a_device'), options);
+    await until(() => told.lines.length > 0);
+    expect(told.lines).toEqual(['waiting for a_device']);
+    expect(started(dir)).toEqual([]);
+    orphan.stdin.end();
+    await execution;
     expect(orphan.exitCode).toBe(0);
     expect(workersLeft(dir)).toEqual([]);
   });

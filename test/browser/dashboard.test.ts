@@ -25,7 +25,7 @@ const HOSTILE = [
 ];
 
 /** Data come step by step: tests wait for all of those that they name. */
-const PATIENT = { timeout: 30_000 };
+const PATIENT = { timeout: 100_000 };
 
 interface Server {
   readonly url: string;
@@ -106,6 +106,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     url = server.url,
   ): Promise<{ readonly page: Page; readonly wrong: string[] }> {
     const context = await browser.newContext({ viewport: { width: 1300, height: 850 }, ...options });
+    context.setDefaultTimeout(PATIENT.timeout);
     const page = await context.newPage();
     const wrong: string[] = [];
     page.on('console', (message) => {
@@ -194,7 +195,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page.getByRole('link', { name: 'late' }).click();
     await page.waitForSelector('h1');
     rmSync(join(runs(), 'late'), { recursive: true });
-    await page.getByText('This run is not there').waitFor({ timeout: 10_000 });
+    await page.getByText('This run is not there').waitFor();
     await page.goBack();
     await page.getByText('No run matches the filter').waitFor();
     expect(wrong.filter((text) => !text.includes('404'))).toEqual([]);
@@ -217,7 +218,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     const here = await names(page);
     const other = await open(new URL(page.url()).hash);
     await other.page.waitForSelector('tr.group');
-    expect(await names(other.page)).toEqual(here);
+    await expect.poll(() => names(other.page)).toEqual(here);
     await other.page.getByText(', 3 drawn').waitFor();
     await page.context().close();
     await other.page.context().close();
@@ -340,7 +341,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     const dark = await background();
     expect(dark).toBe('rgb(17, 20, 23)');
     await page.getByRole('button', { name: 'Light theme' }).click();
-    expect(await background()).toBe('rgb(246, 246, 243)');
+    await expect.poll(background).toBe('rgb(246, 246, 243)');
     await page.context().close();
   });
 
@@ -350,11 +351,11 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     const { page } = await open('#/runs?q=name=live', {}, first.url);
     await page.waitForSelector('tr[data-run]');
     first.child.kill('SIGKILL');
-    await page.getByText('server gone; trying again').waitFor({ timeout: 15_000 });
-    expect(await names(page)).toEqual(['live']);
+    await page.getByText('server gone; trying again').waitFor();
+    await expect.poll(() => names(page)).toEqual(['live']);
     const second = await serve([runs()], cache, new URL(first.url).port);
     await page.getByText('live', { exact: true }).first().waitFor();
-    await page.waitForSelector('.status.live', { timeout: 20_000 });
+    await page.waitForSelector('.status.live');
     await page.context().close();
     await end(second);
   });
@@ -391,15 +392,15 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     );
     const child = spawn(process.execPath, [MAIN, 'train', file, '--out', dir, '--quiet']);
     const { page } = await open('#/runs?q=name=long');
-    await page.getByRole('link', { name: 'long', exact: true }).click({ timeout: 60_000 });
-    const state = (name: string) => page.locator(`h1 .state.${name}`).waitFor({ timeout: 60_000 });
+    await page.getByRole('link', { name: 'long', exact: true }).click();
+    const state = (name: string) => page.locator(`h1 .state.${name}`).waitFor();
     const press = async (name: string, says: string) => {
-      await page.getByRole('button', { name: `${name} …` }).click({ timeout: 60_000 });
+      await page.getByRole('button', { name: `${name} …` }).click();
       expect(await page.getByRole('alertdialog').textContent()).toContain(says);
       await page.getByRole('button', { name: `${name} the run` }).click();
     };
     await state('running');
-    await page.locator('.chart').first().waitFor({ timeout: 60_000 });
+    await page.locator('.chart').first().waitFor();
     await press('Stop', `Sends process ${child.pid} of this machine the signal of Ctrl-C`);
     await once(child, 'exit');
     expect(child.exitCode).toBe(130);
@@ -412,10 +413,10 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page
       .locator('.sample pre')
       .getByText(/^(\D*\d+){64,}\D*$/)
-      .waitFor({ timeout: 60_000 });
+      .waitFor();
     await page.getByLabel('Prompt').fill('--version');
     await page.getByRole('button', { name: 'Generate' }).click();
-    await page.locator('.sample .note').getByText('--prompt-ids').waitFor({ timeout: 60_000 });
+    await page.locator('.sample .note').getByText('--prompt-ids').waitFor();
     await press('Continue', 'goes on from the newest complete checkpoint');
     await state('running');
     await press('Stop', 'writes a checkpoint and ends');
@@ -436,17 +437,17 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     expect(plan.exitCode).toBe(0);
     const child = spawn(process.execPath, [MAIN, 'study', 'run', dir, '--quiet']);
     const { page } = await open('#/runs?q=tiny');
-    await page.locator('tr[data-run] td.name a').click({ timeout: 60_000 });
-    const state = (name: string) => page.locator(`h1 .state.${name}`).waitFor({ timeout: 60_000 });
+    await page.locator('tr[data-run] td.name a').click();
+    const state = (name: string) => page.locator(`h1 .state.${name}`).waitFor();
     await state('running');
-    await page.locator('.chart').first().waitFor({ timeout: 60_000 });
+    await page.locator('.chart').first().waitFor();
     child.kill('SIGINT');
     await state('interrupted');
     for (const [name, says] of [
       ['Continue', `longsight study run ${dir}`],
       ['Stop', 'writes a checkpoint and ends'],
     ] as const) {
-      await page.getByRole('button', { name: `${name} …` }).click({ timeout: 60_000 });
+      await page.getByRole('button', { name: `${name} …` }).click();
       expect(await page.getByRole('alertdialog').textContent()).toContain(says);
       await page.getByRole('button', { name: `${name} the run` }).click();
       await state(name === 'Continue' ? 'running' : 'interrupted');

@@ -58,7 +58,7 @@ const found = {};
 const other = 1 - node;
 found.missing = await tryGet(`nobody ${node}`);
 // Gets of keys that the other process has yet to put wait, while puts of the same process go on.
-const waiting = [0, 1, 2].map((i) => get(`key ${other} ${i}`, 20_000));
+const waiting = [0, 1, 2].map((i) => get(`key ${other} ${i}`, 300_000));
 await new Promise((done) => setTimeout(done, node === 0 ? 0 : 300));
 found.puts = await Promise.all([0, 1, 2].map((i) => put(`key ${node} ${i}`, [node, 0, 255, i])));
 found.values = await Promise.all(waiting);
@@ -67,7 +67,7 @@ found.late = await get('never put', 50);
 found.errors = errors;
 // Node 0, which serves, leaves last: what node 1 asks for is answered by then.
 if (node === 0) await put('done 0', [1]);
-found.last = await get(`done ${other}`, 20_000);
+found.last = await get(`done ${other}`, 300_000);
 if (node === 1) await put('done 1', [1]);
 await new Promise((done) => process.stdout.write(`${JSON.stringify(found)}\n`, done));
 if (ending === 'waits') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);

@@ -153,6 +153,7 @@ describe('the runs of a study as units', () => {
     const { child, ended } = start(folder, 'run', 'units', 'full_seed-1');
     const checkpoint = join(folder, 'units', 'runs', 'full_seed-1', 'checkpoints', 'step-000050');
     await until(() => child.exitCode !== null || existsSync(checkpoint));
+    child.kill('SIGSTOP'); // it might be done before the next command has looked
     const [held] = await unitsOf(folder, 'status', 'units');
     child.kill('SIGKILL');
     await ended;

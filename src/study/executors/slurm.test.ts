@@ -151,7 +151,7 @@ describe('the script of a task', () => {
 
   it('passes the signal before the time limit on, and waits for the state to be saved', () => {
     // The script is the parent of srun.
-    const saves = 'trap "echo saved; exit 75" USR1; kill -USR1 $PPID; for i in {1..50}; do sleep 0.1; done; exit 9';
+    const saves = 'trap "echo saved; exit 75" USR1; kill -USR1 $PPID; for i in {1..250}; do sleep 0.1; done; exit 9';
     expect(task(saves, 'RUNNING')).toMatchObject({ code: 75, log: 'saved\n', requeued: 'requeue 33\n' });
     // It may come before srun listens.
     expect(task('kill -USR1 $PPID; sleep 5', 'RUNNING')).toMatchObject({ code: 75, requeued: 'requeue 33\n' });

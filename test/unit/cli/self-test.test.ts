@@ -38,18 +38,22 @@ async function tried(checks: readonly SelfCheck[], main = '', stop = new AbortCo
 
 /** A training that leaves these numbers as its weights, and can be killed. */
 const training = (weights: string) => `
-  import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-  import { join } from 'node:path';
+  import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+  import { basename, join } from 'node:path';
   const out = process.argv[process.argv.indexOf('--out') + 1];
+  // The two that are to be killed wait for it: the first behind its first file, the second behind its checkpoint.
+  appendFileSync(out + '.starts', 'x');
+  const starts = basename(out).startsWith('killed-') ? readFileSync(out + '.starts', 'utf8').length : 0;
+  const killed = () => new Promise((done) => setTimeout(done, 600_000));
   const checkpoint = join(out, 'checkpoints', 'step-000008');
   mkdirSync(checkpoint, { recursive: true });
-  await new Promise((done) => setTimeout(done, 50));
+  if (starts === 1) await killed();
   writeFileSync(join(out, 'config.json'), '{}');
   writeFileSync(join(checkpoint, 'model.safetensors'), ${weights});
   writeFileSync(join(checkpoint, 'optimizer.safetensors'), '');
   writeFileSync(join(out, 'metrics.jsonl'), JSON.stringify({ step: 1, time: Math.random() }) + '\\n');
   writeFileSync(join(checkpoint, 'state.json'), '{}');
-  await new Promise((done) => setTimeout(done, 200));`;
+  if (starts === 2) await killed();`;
 
 describe('the self-test', () => {
   it('counts what throws as failed, goes on, and leaves nothing behind', async () => {

@@ -52,7 +52,7 @@ async function served(changed: Partial<Hosts> = {}, options: ServeOptions = {}):
     return { socket, all: new Promise((resolve) => socket.on('close', () => resolve(text))) };
   };
   const node = (own: number, other: Partial<Hosts> = {}) =>
-    StoreClient.connect({ ...hosts, node: own, ...other }, (why) => lost.push(`${own}: ${why}`), 5000);
+    StoreClient.connect({ ...hosts, node: own, ...other }, (why) => lost.push(`${own}: ${why}`), 25_000);
   return { hosts, said, lost, node, raw, close: (how = 'failed') => server.close(how) };
 }
 
@@ -75,7 +75,7 @@ describe('the store', () => {
         'secret is asked for',
     ]);
     const [a, b] = [await store.node(0), await store.node(1)];
-    const waits = a.ask({ op: 'get', key: 'x', timeoutMs: 10_000 });
+    const waits = a.ask({ op: 'get', key: 'x', timeoutMs: 60_000 });
     expect(await b.ask({ op: 'try', key: 'x' })).toMatchObject({ code: 5, message: 'no key x' });
     await b.ask({ op: 'put', key: 'x', value: 'AAE=' });
     expect(await waits).toEqual({ value: 'AAE=' });
@@ -84,12 +84,12 @@ describe('the store', () => {
       expect(await b.ask({ op: 'get', key: 'y', timeoutMs })).toMatchObject({ code: 3 });
     }
     // A value that is seen is waited past, another one is not.
-    const later = a.ask({ op: 'after', key: 'x', seen: 'AAE=', timeoutMs: 10_000 });
-    expect(await a.ask({ op: 'after', key: 'x', seen: '', timeoutMs: 10_000 })).toEqual({ value: 'AAE=' });
+    const later = a.ask({ op: 'after', key: 'x', seen: 'AAE=', timeoutMs: 60_000 });
+    expect(await a.ask({ op: 'after', key: 'x', seen: '', timeoutMs: 60_000 })).toEqual({ value: 'AAE=' });
     expect(await a.ask({ op: 'after', key: 'x', seen: 'AAE=', timeoutMs: 1 })).toMatchObject({ code: 4 });
     await b.ask({ op: 'put', key: 'x', value: 'AAI=' });
     expect(await later).toEqual({ value: 'AAI=' });
-    const stranded = b.ask({ op: 'get', key: 'z', timeoutMs: 10_000 });
+    const stranded = b.ask({ op: 'get', key: 'z', timeoutMs: 60_000 });
     await store.close();
     const gone = { code: 14, message: `node 0 (${store.hosts.coordinator}) is gone; start the run again on all nodes` };
     expect(await stranded).toEqual(gone);
@@ -161,7 +161,7 @@ describe('the store', () => {
   ])('ends a connection that begins with %s, and goes on', async (_, bytes, answer) => {
     const store = await served();
     const [a, { socket, all }] = [await store.node(0), store.raw()];
-    const waits = a.ask({ op: 'get', key: 'k', timeoutMs: 10_000 });
+    const waits = a.ask({ op: 'get', key: 'k', timeoutMs: 60_000 });
     socket.write(bytes);
     expect(await all).toMatch(answer);
     await (await store.node(1)).ask({ op: 'put', key: 'k', value: 'AAA=' });
@@ -239,14 +239,19 @@ describe('the store', () => {
   });
 
   it('says which nodes have not come, to those that wait for them too, and gives up', async () => {
-    const store = await served({}, { nameAbsentMs: 20, giveUpMs: 400 });
-    const c = await store.node(2);
-    const late = await c.ask({ op: 'get', key: 'of node 1', timeoutMs: 100 });
+    const patient = await served();
+    const waits = await patient.node(2);
+    const late = await waits.ask({ op: 'get', key: 'of node 1', timeoutMs: 100 });
     expect(late).toEqual({ code: 4, message: 'no key of node 1 within 100 ms; nodes 0, 1 have not come' });
+    const store = await served({}, { nameAbsentMs: 20, giveUpMs: 1000 });
+    await store.node(2);
     await expect
       .poll(() => store.lost)
-      .toEqual(['2: nodes 0, 1 have not come within 0 s; start the run again on all nodes']);
-    expect(store.said.slice(1)).toEqual(['nodes 0, 1 have not come yet', 'nodes 0, 1 have not come within 0 s']);
+      .toEqual(['2: nodes 0, 1 have not come within 1 s; start the run again on all nodes']);
+    expect(store.said.slice(1)).toEqual([
+      expect.stringMatching(/^nodes 0, 1(, 2)? have not come yet$/), // node 2 comes before that or after it
+      'nodes 0, 1 have not come within 1 s',
+    ]);
   });
 
   it('reads a long line that comes in many pieces in time that grows with it', async () => {
@@ -255,13 +260,15 @@ describe('the store', () => {
     const answers = new Promise<string>((resolve) => socket.once('data', (chunk) => resolve(chunk.toString())));
     const value = 'A'.repeat(4_000_000);
     const text = `{"id":1,"op":"put","key":"k","value":"${value}"}\n`;
-    const start = performance.now();
+    const start = process.cpuUsage();
     socket.setNoDelay(true);
     for (let at = 0; at < text.length; at += 1000) {
       if (!socket.write(text.slice(at, at + 1000))) await new Promise((done) => socket.once('drain', done));
     }
     expect(JSON.parse(await answers)).toEqual({ id: 1, value: '' });
-    expect(performance.now() - start).toBeLessThan(10_000);
+    // Of the processor, not of the clock: that of a busy machine runs on.
+    const { user, system } = process.cpuUsage(start);
+    expect((user + system) / 1e6).toBeLessThan(10);
   });
 
   it('is not served where it cannot be, and not beyond this host without a secret', async () => {
