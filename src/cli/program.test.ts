@@ -310,8 +310,44 @@ describe('cost', () => {
     expect(cost).toMatchObject({ seqLen: 4096, parameters: { nonEmbedding: 14_999_424 } });
     const run = await cli(['cost', join(folder, 'run.yaml')]);
     expect(run.stdout).toMatch(/^layers +swa:4 full\n/);
-    expect(run.stdout).toMatch(/cache bytes at 16 tokens/);
+    expect(run.stdout).toMatch(/cache bytes at 16 tokens, bf16 +640\n/);
     expect((await cli(['cost', join(folder, 'model.yaml')])).stdout).toMatch(/^layers +full\n/);
+  });
+
+  it('says what the cache takes at several contexts and in which elements', async () => {
+    const folder = folderWith({
+      'model.yaml': 'hiddenSize: 8\nnumHeads: 2\nlayers: swa:100 full\nlearnedPositions: 5000\n',
+      'gdn.yaml': 'hiddenSize: 8\nnumHeads: 2\nlayers: gdn full\n',
+    });
+    const cost = (name: string, ...more: string[]) => cli(['cost', join(folder, name), ...more]);
+    // Keys and values of 8 channels in each of two layers.
+    const bytes = (tokens: number, element: number) => element * 16 * (Math.min(tokens, 100) + tokens);
+    const { stdout } = await cost('model.yaml', '--context', '99,4k');
+    expect(stdout).toMatch(/^cache bytes at 99 tokens, bf16 +6,336 \(6\.19 KiB\)$/m);
+    expect(stdout).toMatch(/^cache bytes at 4,096 tokens, bf16 +134,272 \(131 KiB\)$/m);
+    const json = JSON.parse((await cost('model.yaml', '--context', '4k', '--cache-dtype', 'f32', '--json')).stdout) as {
+      contexts: unknown;
+      cacheDtype: string;
+    };
+    expect([json.cacheDtype, json.contexts]).toEqual([
+      'f32',
+      [{ tokens: 4096, cacheBytes: bytes(4096, 4), layers: [4 * 16 * 100, 4 * 16 * 4096] }],
+    ]);
+    expect((await cost('gdn.yaml', '--context', '1M')).stdout).toMatch(
+      /at 1,048,576 tokens, bf16, recurrent states f32/,
+    );
+    expect((await cost('gdn.yaml', '--cache-dtype', 'f32')).stdout).toMatch(/at 2,048 tokens, f32 /);
+    for (const [args, why] of [
+      [['--context', '4k,,8k'], /--context must be tokens, below 1,000,000,000 .* got "4k,,8k"/],
+      [['--context', '0'], /--context must be tokens/],
+      [['--context', '954M'], /--context must be tokens/],
+      [['--cache-dtype', 'f16'], /--cache-dtype must be one of bf16, f32, got "f16"/],
+      [['--context', '5001'], /learned 5000 positions, and sequences have 5001 tokens/],
+    ] as const) {
+      const { code, stdout: printed, stderr } = await cost('model.yaml', ...args);
+      expect([code, printed]).toEqual([2, '']);
+      expect(stderr).toMatch(why);
+    }
   });
 
   it('takes every preset that it lists', async () => {

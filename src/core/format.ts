@@ -17,6 +17,15 @@ export function formatCount(n: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** Bytes in binary units with three significant digits: `512 bytes`, `1.25 MiB`, `30.0 GiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  const power = units.findLastIndex((_, i) => bytes >= 1024 ** i);
+  if (power < 1) return `${bytes} bytes`;
+  const value = bytes / 1024 ** power;
+  return `${value >= 1000 ? Math.round(value) : value.toPrecision(3)} ${units[power]}`;
+}
+
 /** A number with three significant digits. */
 export function significant(x: number): string {
   if (x === 0 || !Number.isFinite(x)) return String(x);

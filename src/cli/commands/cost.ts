@@ -2,26 +2,38 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import {
+  checkLength,
   modelCost,
   movingWindows,
   PRESET_NAMES,
   printPattern,
   resolveModelConfig,
+  stateSpecs,
   type ModelConfig,
   type ModelCost,
 } from '../../model/index.js';
-import { formatCount, isPlain } from '../../core/index.js';
+import { at, formatCount, isPlain } from '../../core/index.js';
 import { locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import { windowShares, type TrainConfig } from '../../train/index.js';
+import { CACHE_BYTES, CACHE_DTYPES, cacheRow, type CacheDtype } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
-import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
+import {
+  addOutputOptions,
+  parseChoice,
+  parseContexts,
+  positiveInteger,
+  type OutputFlags,
+} from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 import { givenFile } from '../terminal/preset-files.js';
 import { dirname } from 'node:path';
 
 interface Flags extends OutputFlags {
   readonly seqLen?: number;
+  /** Tokens that the bytes of the cache are for (default: the sequence length). */
+  readonly context?: readonly number[];
+  readonly cacheDtype: CacheDtype;
 }
 
 const DEFAULT_SEQ_LEN = 2048;
@@ -41,6 +53,17 @@ export function addCost(program: Command, context: CliContext): void {
     )
     .option('--seq-len <tokens>', `sequence length (default: that of the run file, or ${DEFAULT_SEQ_LEN})`, (text) =>
       positiveInteger('--seq-len', text),
+    )
+    .option(
+      '--context <tokens>',
+      'lengths that the bytes of the cache are for, such as 4k,65536,1M; k is 1,024 and M its square (default: the sequence length)',
+      (text) => parseContexts('--context', text),
+    )
+    .option(
+      '--cache-dtype <name>',
+      'what the cache is held in: bf16, as with --precision bf16, or f32; recurrent states are f32 in both',
+      (text) => parseChoice('--cache-dtype', CACHE_DTYPES, text),
+      'bf16' satisfies CacheDtype,
     );
   addOutputOptions(command)
     .addHelpText('after', `\nPresets: ${PRESET_NAMES.join(', ')}`)
@@ -50,8 +73,25 @@ export function addCost(program: Command, context: CliContext): void {
 function cost(config: string, flags: Flags, context: CliContext): void {
   const { model, seqLen, train } = readModel(config);
   const shares = train === null ? {} : { windowShares: windowShares(train) };
-  const result = modelCost(model, flags.seqLen ?? seqLen ?? DEFAULT_SEQ_LEN, shares);
-  new Output(context, flags).result(describe(model, result), { model, cost: result });
+  const { cacheDtype } = flags;
+  const costAt = (tokens: number): ModelCost =>
+    modelCost(model, tokens, { ...shares, cacheElementBytes: CACHE_BYTES[cacheDtype] });
+  const result = costAt(flags.seqLen ?? seqLen ?? DEFAULT_SEQ_LEN);
+  flags.context?.forEach((tokens) => checkContext(model, tokens));
+  const caches = flags.context?.map(costAt) ?? [result];
+  const contexts = caches.map((c) => ({
+    tokens: c.seqLen,
+    cacheBytes: c.cacheBytes,
+    layers: c.layers.map((layer) => layer.cacheBytes),
+  }));
+  const text = describe(model, result, { caches, cacheDtype });
+  new Output(context, flags).result(text, { model, cost: result, cacheDtype, contexts });
+}
+
+/** Throws `ConfigError` where the model cannot generate with a cache behind `tokens` tokens. */
+function checkContext(model: ModelConfig, tokens: number): void {
+  checkLength(model, tokens);
+  stateSpecs(model, { batchSize: 1, maxLength: tokens, dtype: 'f32' });
 }
 
 function readModel(config: string): {
@@ -69,7 +109,11 @@ function readModel(config: string): {
   return { model: locate(file, [], () => resolveModelConfig(file.value)), seqLen: null, train: null };
 }
 
-function describe(model: ModelConfig, result: ModelCost): string {
+function describe(
+  model: ModelConfig,
+  result: ModelCost,
+  { caches, cacheDtype }: { readonly caches: readonly ModelCost[]; readonly cacheDtype: CacheDtype },
+): string {
   const { parameters, seqLen } = result;
   const moves = movingWindows(model).length > 0;
   const totals = [
@@ -78,15 +122,18 @@ function describe(model: ModelConfig, result: ModelCost): string {
     ['parameters', formatCount(parameters.total)],
     ...describeActive(model, result),
     ['  without embedding and head', formatCount(parameters.nonEmbedding)],
+    ['tokens of a sequence', formatCount(seqLen)],
     ['forward FLOPs per token', formatCount(result.forwardFlops)],
     [`training FLOPs per token${moves ? ', mean over its windows' : ''}`, formatCount(result.trainFlops)],
-    [`cache bytes at ${formatCount(seqLen)} tokens`, formatCount(result.cacheBytes)],
+    ...caches.map((cache) => cacheRow(model, cache, cacheDtype)),
   ];
-  const head = ['layer', 'kind', 'parameters', 'projections', 'sequence', 'MLP', 'FLOPs per token', 'cache bytes'];
-  const rows = result.layers.map(({ layer, label, parameters: p, flops, cacheBytes }) => [
+  const costs = ['parameters', 'projections', 'sequence', 'MLP', 'FLOPs per token'];
+  const head = ['layer', 'kind', ...costs, ...caches.map((c) => `cache bytes at ${formatCount(c.seqLen)}`)];
+  const rows = result.layers.map(({ layer, label, parameters: p, flops }) => [
     String(layer),
     label,
-    ...[p.total, flops.projections, flops.sequence, flops.mlp, flops.total, cacheBytes].map(formatCount),
+    ...[p.total, flops.projections, flops.sequence, flops.mlp, flops.total].map(formatCount),
+    ...caches.map((cache) => formatCount(at(cache.layers, layer).cacheBytes)),
   ]);
-  return `${textTable(totals)}\n\n${textTable([head, ...rows], new Set([2, 3, 4, 5, 6, 7]))}`;
+  return `${textTable(totals)}\n\n${textTable([head, ...rows], new Set(head.map((_, i) => i).slice(2)))}`;
 }

@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
 import { DataError, formatCount, formatShape } from '../../core/index.js';
 import { modelCost, printPattern, type ModelConfig, type ModelCost } from '../../model/index.js';
+import { CACHE_BYTES, cacheRow } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
@@ -38,7 +39,7 @@ export function addInspect(program: Command, context: CliContext): void {
       return context.exitWith(EXIT.failed);
     }
     const problems = problemsOf(inspection);
-    const cost = modelCost(inspection.config, flags.seqLen);
+    const cost = modelCost(inspection.config, flags.seqLen, { cacheElementBytes: CACHE_BYTES.bf16 });
     const verdict = problems.length === 0 ? ['Everything can be imported.'] : problems;
     const remarks = [...inspection.notes.map((note) => `note: ${note}`), ...verdict];
     const text = `${describe(inspection, cost)}\n\n${remarks.join('\n')}`;
@@ -47,6 +48,7 @@ export function addInspect(program: Command, context: CliContext): void {
       ...inspection,
       layers: printPattern(inspection.config.layers),
       cost,
+      cacheDtype: 'bf16',
       importable: problems.length === 0,
     });
     if (problems.length > 0) context.exitWith(EXIT.failed);
@@ -114,7 +116,7 @@ function describe({ modelType, config, tensors, quantization, held }: HfInspecti
     ...(quantization === null ? [] : [['quantized', quantization] satisfies [string, string]]),
     ['weights in memory', inMemory.join(', ')],
     ['forward FLOPs per token', formatCount(cost.forwardFlops)],
-    [`cache bytes at ${formatCount(cost.seqLen)} tokens`, formatCount(cost.cacheBytes)],
+    cacheRow(config, cost, 'bf16'),
   ];
   return textTable(rows);
 }

@@ -158,6 +158,18 @@ export function parseCounts(option: string, text: string): number[] {
   return text.split(',').map((part) => positiveInteger(option, part.trim()));
 }
 
+/** `4k,65536,1M` as whole numbers of at least 1, k being 1,024 and M its square. Throws `ConfigError`. */
+export function parseContexts(option: string, text: string): number[] {
+  const contexts = text.split(',').map((part) => {
+    const [, digits, unit = ''] = /^([1-9]\d{0,8})([kM]?)$/.exec(part.trim()) ?? [];
+    return Number(digits) * (unit === 'M' ? 2 ** 20 : unit === 'k' ? 2 ** 10 : 1);
+  });
+  if (contexts.every((n) => n < 1e9)) return contexts;
+  throw new ConfigError(
+    `${option} must be tokens, below 1,000,000,000 and with commas between, such as 4k,65536,1M, got "${text}"`,
+  );
+}
+
 /** A number. Throws `ConfigError`. */
 export function parseNumber(option: string, text: string): number {
   const value = text.trim() === '' ? NaN : Number(text);

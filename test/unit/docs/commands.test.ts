@@ -57,6 +57,8 @@ const RUN: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'docs/compare-designs.md': {
     'longsight study plan windows.yaml --out runs/windows': '',
     'longsight study status runs/windows': '',
+    'longsight cost s1-full --context 4k,64k,1M': '',
+    'longsight cost s1-swa-128 --context 4k,64k,1M': '',
     'longsight report runs/windows': '',
   },
   'docs/clusters.md': {
