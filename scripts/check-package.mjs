@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * What a stranger meets: packs the package, checks the tarball with publint and Are The Types Wrong, installs it in an empty project,
- * type-checks and runs the program of the README there, imports every path of `exports`, and starts the command line.
+ * type-checks and runs the program of the README there, compiles the examples, imports every path of `exports`, and starts the command line.
  *
  *     node scripts/check-package.mjs
  *
@@ -52,6 +52,7 @@ try {
     'dist/web/playground/ort-wasm-simd-threaded.wasm',
     'docs/model.md',
     'presets/recall.yaml',
+    'examples/README.md',
     'README.md',
   ])
     require_(files.includes(`package/${file}`), `the tarball lacks ${file}`);
@@ -69,6 +70,12 @@ try {
   const printed = run(project, process.execPath, 'program.js');
   console.log(printed);
   require_(/^after 5 steps: Int32Array\(4\)/m.test(printed), 'the program of the README did not train and generate');
+
+  // The examples that ship, against the declarations that ship.
+  const examples = join(project, 'node_modules', 'longsight', 'examples');
+  const programs = readdirSync(examples).filter((name) => name.endsWith('.ts'));
+  for (const name of programs) writeFileSync(join(project, name), readFileSync(join(examples, name)));
+  run(project, 'npx', 'tsc', ...strict, ...programs);
 
   const { exports } = JSON.parse(readFileSync(join(project, 'node_modules', 'longsight', 'package.json'), 'utf8'));
   const paths = Object.keys(exports).filter((path) => !path.endsWith('.json'));

@@ -17,6 +17,7 @@ const pages = [
   'CONTRIBUTING.md',
   'CHANGELOG.md',
   'bench/README.md',
+  'examples/README.md',
 ];
 
 /** The text without code, in which brackets are no links and hashes no headings. */
