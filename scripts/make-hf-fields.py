@@ -35,7 +35,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                qwen3_5_text="qwen3-5", lfm2="lfm2", lfm3="lfm3", mellum="mellum", flint="flint", starcoder2="starcoder2", nanochat="nanochat", apertus="apertus",
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", bailing_hybrid="bailing-hybrid", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
-               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4", gemma4_unified_text="gemma4-unified")
+               qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4-experts", gemma4_unified_text="gemma4-unified")
 FOLDERS["modernbert-decoder"] = "modernbert-decoder"
 MISSING = "@missing"
 # Types whose own name stands for no class alone.
@@ -156,7 +156,8 @@ OF_KIND = dict(gpt_neo=[
         "0": {"head_dim": 16}}), dict(num_kv_shared_layers=1, use_double_wide_mlp=False), dict(enable_moe_block=True), dict(
         enable_moe_block=True, num_experts=2, top_k_experts=1, moe_intermediate_size=4), dict(rope_parameters={"full_attention": {
             "rope_type": "proportional", "rope_theta": 500.0, "partial_rotary_factor": 0.5}, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}),
-    dict(use_bidirectional_attention="all"), dict(use_bidirectional_attention="vision"), dict(rope_parameters={"full_attention": {
+    dict(enable_moe_block=False), dict(num_experts=MISSING), dict(top_k_experts=None), dict(top_k_experts=1), dict(top_k_experts=5), dict(top_k_experts=6),
+    dict(enable_moe_block=False, num_experts=0, top_k_experts=0), dict(use_bidirectional_attention="all"), dict(use_bidirectional_attention="vision"), dict(rope_parameters={"full_attention": {
         "rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}, "sliding_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}}),
 ], mimo_v2_flash=[
     dict(layer_types=MISSING, mlp_layer_types=MISSING), dict(mlp_layer_types=MISSING), dict(sliding_window_size=4), dict(sliding_window_size=6), dict(

@@ -377,6 +377,10 @@ MODELS = {
     "laguna-full": ("Laguna", dict(SHARED, head_dim=8, sliding_window=5, num_key_value_heads=4), {}),
     "gemma4": ("Gemma4Text:Gemma4", dict(GEMMA4, num_hidden_layers=4, num_kv_shared_layers=2, use_double_wide_mlp=True, layer_types=[
         "sliding_attention", "full_attention", "sliding_attention", "full_attention"]), {}),
+    "gemma4-experts": ("Gemma4Text:Gemma4", dict(
+        GEMMA4, hidden_size=16, intermediate_size=12, num_attention_heads=2, num_key_value_heads=1, global_head_dim=12, hidden_size_per_layer_input=4,
+        num_hidden_layers=4, num_kv_shared_layers=2, use_double_wide_mlp=True, enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=8,
+        layer_types=["sliding_attention", "full_attention"] * 2), {}),
     "gemma4-unified": ("Gemma4UnifiedText:Gemma4Unified", dict(
         head_dim=8, global_head_dim=12, num_hidden_layers=3, attention_k_eq_v=True, num_global_key_value_heads=1, num_kv_shared_layers=1, sliding_window=5,
         use_bidirectional_attention="vision", layer_types=["full_attention", "sliding_attention", "full_attention"]), {}),
@@ -388,6 +392,12 @@ MODELS = {
     "gemma4-images": ("Gemma4:Gemma4ForConditionalGeneration", dict(
         GEMMA4, model_type="gemma4_text", num_hidden_layers=3, num_kv_shared_layers=1, final_logit_softcapping=3.0, layer_types=[
             "sliding_attention", "full_attention", "full_attention"]), dict(vision=dict(
+                hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=4, patch_size=2,
+                position_embedding_size=4, pooling_kernel_size=1))),
+    "gemma4-images-experts": ("Gemma4:Gemma4ForConditionalGeneration", dict(
+        GEMMA4, model_type="gemma4_text", hidden_size=16, intermediate_size=12, num_attention_heads=2, num_key_value_heads=1, global_head_dim=12,
+        hidden_size_per_layer_input=0, num_hidden_layers=2, enable_moe_block=True, num_experts=4, top_k_experts=3, moe_intermediate_size=8, layer_types=[
+            "sliding_attention", "full_attention"]), dict(vision=dict(
                 hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=4, patch_size=2,
                 position_embedding_size=4, pooling_kernel_size=1))),
     "mimo-v2-flash": ("MiMoV2Flash", dict(MIMO, num_hidden_layers=3, layer_types=["full_attention", "sliding_attention", "sliding_attention"],

@@ -89,10 +89,15 @@ export function buildBlock<M extends { readonly out: Value }>(
   const mlp = (branch: Branch): Value => {
     if (experts === null)
       return leave(inputs, buildMlp({ config: withMlpWidth(config, layer), param, ...branch }), 'postnorm2');
-    const built = buildExperts(config, experts, params, branch.whole(), routerState);
+    const { besideMlp } = experts;
+    const normed = (y: Value, norm: string) => normalize(config, y, normOf(inputs, norm));
+    const read = besideMlp ? normed(branch.skip, 'norm3') : branch.whole();
+    const built = buildExperts(config, experts, params, { x: read, stream: branch.skip }, routerState);
     routing = built.routing;
     routerState = built.routerState;
-    return leave(inputs, built.out, 'postnorm2');
+    if (!besideMlp) return leave(inputs, built.out, 'postnorm2');
+    const dense = buildMlp({ config: withMlpWidth(config, layer), param, ...branch });
+    return leave(inputs, add(normed(dense, 'postmlp'), normed(built.out, 'postnorm3')), 'postnorm2');
   };
   const behind = (stream: Value): Value => {
     const branch = enter(inputs, stream, 'norm2');

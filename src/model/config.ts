@@ -149,6 +149,8 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
   const headDim = parsed.headDim ?? defaultHeadDim(hiddenSize, numHeads, where);
   const layers = checkLayerSettings(resolveLayers(parsed, counts, where), { ...parsed, ...counts, headDim }, where);
   const ropeDim = parsed.ropeDim ?? headDim;
+  const block = resolveBlocks(parsed.block, layers, where);
+  checkBesideMlp(parsed, block, layers.length, where);
   // Positions of latent attention depend on the widths of its section, so that sections come first.
   const sections = resolveRecurrent(parsed, layers, { ...parsed, headDim }, where);
   checkRopes({ ...parsed, mla: sections.mla, headDim, ropeDim }, layers, where);
@@ -175,7 +177,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     learnedPositions: parsed.learnedPositions,
     extraTokens: parsed.extraTokens,
     embeddingNorm: parsed.embeddingNorm,
-    block: resolveBlocks(parsed.block, layers, where),
+    block,
     activation: parsed.activation,
     qkNorm: parsed.qkNorm === true ? 'head' : parsed.qkNorm,
     attentionScale: parsed.attentionScale,
@@ -356,6 +358,18 @@ function checkShared(layers: readonly LayerPlan[], where: string): void {
   if (!layers.some(isShared)) return;
   throw new ConfigError(
     `${where}: layers that use a shared block have norms before mixer and MLP, and the MLP behind the mixer; set norm to pre and parallel to false`,
+  );
+}
+
+/** Experts beside an MLP have norms where layers with norms before and after mixer and MLP have them. */
+function checkBesideMlp({ experts }: Parsed, block: ModelConfig['block'], numLayers: number, where: string): void {
+  if (experts?.besideMlp !== true) return;
+  const blocks = isList(block) ? block : Array.from({ length: numLayers }, () => block);
+  const wrong = blocks.findIndex(({ norm, mlp }, layer) => !experts.dense.includes(layer) && (norm !== 'both' || !mlp));
+  if (wrong < 0) return;
+  throw new ConfigError(
+    `${where}: experts beside the MLP (besideMlp) need norm both and mlp true, which the block of layer ${wrong} has not; set them, or name the layer in experts.dense`,
+    { details: { layer: wrong, block: blocks[wrong] } },
   );
 }
 

@@ -58,6 +58,21 @@ export const expertsSchema = z.strictObject({
       'width of a router with layers of its own: a projection, to which what the router before handed on is added times learned ' +
         'factors, a norm and two GELU layers before the logits; null for one projection',
     ),
+  routerNorm: z
+    .boolean()
+    .default(false)
+    .describe(
+      'the router reads what stands before the norm of its layer, normed without weights, times a learned factor a channel and ' +
+        '1 / sqrt(hiddenSize) (Gemma 4); false: it reads what experts read',
+    ),
+  weightScale: z.boolean().default(false).describe('a learned factor an expert on the weights'),
+  besideMlp: z
+    .boolean()
+    .default(false)
+    .describe(
+      'the MLP stays beside the experts, which have a norm of their own; what each of the two gives is normed before they are ' +
+        'added (Gemma 4; norm both only)',
+    ),
   skip: realNumber()
     .nullable()
     .default(null)
@@ -146,6 +161,8 @@ function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: S
     correctionBias,
     routerSize,
     routerBias,
+    routerNorm,
+    weightScale,
   } = experts;
   // What excludes something else comes first, so that counts are judged of experts that can be.
   if (scores === 'sparsemixer' && (groups !== null || correctionBias || skip !== null))
@@ -153,6 +170,9 @@ function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: S
   if (skip !== null && perToken !== 1) return `.skip needs perToken 1, not ${perToken}`;
   if (skip !== null && groups !== null) return '.skip has no group; leave groups out';
   if (routerSize !== null && routerBias) return '.routerBias has no place in a router with layers of its own';
+  if (routerSize !== null && routerNorm) return '.routerNorm has no place in a router with layers of its own';
+  if (weightScale && (scores === 'sparsemixer' || skip !== null))
+    return '.weightScale goes with neither scores sparsemixer nor skip; leave it out';
   if (perToken > count) return `.perToken ${perToken} is more than the ${count} experts; use ${count} or fewer`;
   if (groups !== null) {
     const size = count / groups.count;

@@ -50,7 +50,7 @@ import { activated, gated } from './activation.js';
 import type { ModelConfig } from './config.js';
 import type { ExpertsConfig } from './experts-config.js';
 import { buildRouter, routerSpecs, type MakeSpec } from './router.js';
-import { halves, ZEROS, type ParamSpec } from './mixers/spec.js';
+import { halves, ONES, ZEROS, type ParamSpec } from './mixers/spec.js';
 import { affine } from './mixers/linear.js';
 import { scaled } from './norm.js';
 import { matrixInit } from './param-inits.js';
@@ -74,6 +74,7 @@ export function expertSpecs(config: ModelConfig, experts: ExpertsConfig, layer: 
   const [up, width] = mlpGate ? ['gateup', 2 * F] : ['up', F];
   return [
     ...routerSpecs(config, experts, layer, spec),
+    ...(experts.weightScale ? [spec('weightscale', 'vector', [E], ONES)] : []),
     ...(experts.correctionBias ? [spec('correction', 'vector', [E], ZEROS)] : []),
     ...(latentSize === null
       ? []
@@ -103,18 +104,22 @@ function sharedSpecs(config: ModelConfig, size: number, hasGate: boolean, spec: 
   ];
 }
 
-/** What a layer's experts make of `x [B,T,d]`; `params` are the layer's, by the end of their names. */
+/**
+ * What a layer's experts make of `x [B,T,d]`; `params` are the layer's, by the end of their names, and `stream [B,T,d]`
+ * is what stands before the norm of the layer's MLP.
+ */
 export function buildExperts(
   config: ModelConfig,
   experts: ExpertsConfig,
   params: ReadonlyMap<string, Value>,
-  x: Value,
+  { x, stream }: { readonly x: Value; readonly stream: Value },
   routerState: Value | null,
 ): { readonly out: Value; readonly routing: Routing; readonly routerState: Value | null } {
   const param = (name: string): Value => got(params, `mlp.${name}`);
   const bias = (name: string): Value | null => (config.mlpBias ? param(name) : null);
-  const tokens = reshape(x, [sizeOf(x.shape.slice(0, -1)), last(x.shape)]);
-  const router = buildRouter(config, experts, param, tokens, routerState);
+  const flat = (v: Value): Value => reshape(v, [sizeOf(v.shape.slice(0, -1)), last(v.shape)]);
+  const tokens = flat(x);
+  const router = buildRouter(config, experts, param, { x: tokens, stream: flat(stream) }, routerState);
   const choice = route(experts, param, router.logits);
   const latent = experts.latentSize !== null;
   const read = latent ? affine(tokens, param('wlatentin'), bias('blatentin')) : tokens;
@@ -209,19 +214,22 @@ function route(experts: ExpertsConfig, param: (name: string) => Value, given: Va
   const zero = scalar(0, scores.dtype);
   const chosen: Value[] = [];
   const weights: Value[] = [];
+  const scales: Value[] = [];
   let mask = full('i32', [N, E], 0);
   for (let j = 0; j < k; j++) {
     const best = argmax(left, 1);
     const hit = eq(numbers, reshape(best, [N, 1]));
     chosen.push(best);
     weights.push(reduceSum(select(hit, scores, zero), [1], true));
+    if (experts.weightScale)
+      scales.push(reduceSum(mul(convert(hit, scores.dtype), reshape(param('weightscale'), [1, E])), [1], true));
     mask = add(mask, convert(hit, 'i32'));
     left = select(hit, scalar(2 * NEVER, left.dtype), left);
   }
   const sum = weights.reduce((a, b) => add(a, b));
   const factor = normalize ? div(scalar(scale, sum.dtype), normalizeEps === 0 ? sum : add(sum, normalizeEps)) : scale;
   const joined = concat(weights, 1);
-  const weighed = mul(joined, factor);
+  const weighed = scales.length === 0 ? mul(joined, factor) : mul(mul(joined, factor), concat(scales, 1));
   const routing = routingOf(experts, logits, scores, mask);
   return experts.skip !== null
     ? withoutSkipped(experts, { chosen, weights: weighed, routing })

@@ -108,11 +108,11 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
   ];
 }
 
-/** The parameters of a layer's MLP, or of the experts in its place. */
+/** The parameters of a layer's MLP, or of the experts in its place or beside it. */
 function layerMlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
   const experts = expertsOf(config, layer);
   if (experts === null) return mlpSpecs(withMlpWidth(config, layer), layerPlace(layer));
-  return expertSpecs(
+  const own = expertSpecs(
     config,
     experts,
     layer,
@@ -121,4 +121,8 @@ function layerMlpSpecs(config: ModelConfig, layer: number): ParamSpec[] {
       ...(share === undefined ? {} : { share }),
     }),
   );
+  if (!experts.besideMlp) return own;
+  const norm = (name: string) => normSpecs(config, layerPlace(layer), name);
+  const dense = mlpSpecs(withMlpWidth(config, layer), layerPlace(layer));
+  return [...dense, ...norm('postmlp'), ...norm('norm3'), ...own, ...norm('postnorm3')];
 }

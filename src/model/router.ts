@@ -29,11 +29,17 @@ const hasBefore = (config: ModelConfig, layer: number): boolean =>
 /** The parameters of the router of layer `layer`. */
 export function routerSpecs(config: ModelConfig, experts: ExpertsConfig, layer: number, spec: MakeSpec): ParamSpec[] {
   const { hiddenSize: d } = config;
-  const { routerSize: R, routerBias } = experts;
+  const { routerSize: R, routerBias, routerNorm } = experts;
   const C = choicesOf(experts);
   const matrix = (name: string, fanIn: number, fanOut: number) =>
     spec(name, 'in', [fanIn, fanOut], matrixInit(config, fanIn, false));
-  if (R === null) return [matrix('wrouter', d, C), ...(routerBias ? [spec('brouter', 'vector', [C], ZEROS)] : [])];
+  if (R === null) {
+    return [
+      matrix('wrouter', d, C),
+      ...(routerBias ? [spec('brouter', 'vector', [C], ZEROS)] : []),
+      ...(routerNorm ? [spec('routerscale', 'vector', [d], ONES)] : []),
+    ];
+  }
   const layers = ['router1', 'router2'].flatMap((name) => [
     matrix(`w${name}`, R, R),
     spec(`b${name}`, 'vector', [R], ZEROS),
@@ -51,15 +57,20 @@ export function routerSpecs(config: ModelConfig, experts: ExpertsConfig, layer: 
 /**
  * The logits `[N,C]` of tokens `x [N,d]`, and what the next router gets, of the shape of `before`.
  *
+ * @param stream what stands before the norm of the layer's MLP, `[N,d]`, which routers with a norm of their own read
  * @param before what the router before handed on, `[...,R]`, all but the last axes being those of the tokens
  */
 export function buildRouter(
   config: ModelConfig,
-  { routerSize: R, routerBias }: ExpertsConfig,
+  { routerSize: R, routerBias, routerNorm }: ExpertsConfig,
   param: (name: string) => Value,
-  x: Value,
+  { x, stream }: { readonly x: Value; readonly stream: Value },
   before: Value | null,
 ): { readonly logits: Value; readonly state: Value | null } {
+  if (R === null && routerNorm) {
+    const normed = mul(rmsNorm(stream, param('routerscale'), config.rmsNormEps), 1 / Math.sqrt(config.hiddenSize));
+    return { logits: affine(normed, param('wrouter'), routerBias ? param('brouter') : null), state: null };
+  }
   if (R === null) return { logits: affine(x, param('wrouter'), routerBias ? param('brouter') : null), state: null };
   const own = affine(x, param('wrouterin'), param('brouterin'));
   const state =

@@ -89,6 +89,15 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
     },
   ],
   [
+    'experts beside MLPs, whose router has a norm and whose weights have factors',
+    {
+      ...{ layers: 'swa:4 full', block: { norm: 'both' } },
+      experts: {
+        ...{ count: 5, perToken: 2, intermediateSize: 6, besideMlp: true, routerNorm: true, weightScale: true },
+      },
+    },
+  ],
+  [
     'a dense layer with a bias in the head, no norm before the first mixer',
     {
       ...{ layers: 'full swa:4', norm: 'layer', embeddingNorm: true, block: [{ mixerNorm: false }, {}] },

@@ -154,7 +154,7 @@ describe('every field of config.json', () => {
     const other = refused.filter(
       ([field, why]) =>
         !REFUSED.has(field) &&
-        !/has no place for .*(bias|post_ffn_norm|gate_proj|v_proj|shared_mlp|adapter_list)|lacks tensor .*shared_transf|attention_out_bias true|num_kv_shared_layers [46]|head_dim is null|num_(local_)?experts null|more than the \d+ experts of/.test(
+        !/has no place for .*(bias|experts|post_ffn_norm|gate_proj|v_proj|shared_mlp|adapter_list)|lacks tensor .*shared_transf|attention_out_bias true|num_kv_shared_layers [46]|head_dim is null|num_(local_)?experts null|more than the \d+ experts of/.test(
           why,
         ),
     );

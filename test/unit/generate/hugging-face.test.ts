@@ -30,6 +30,7 @@ const MORE = [
   'llama4-experts-one',
   'cohere2-moe-rms',
   'gemma4-dense',
+  'gemma4-experts',
   'zaya-partial',
   'phimoe-longrope',
 ];

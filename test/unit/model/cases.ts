@@ -348,6 +348,26 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
     },
   ],
   [
+    'experts beside MLPs, whose router has a norm and whose weights have factors, and a dense layer',
+    {
+      ...{ layers: 'swa:4 full', block: { norm: 'both' } },
+      experts: {
+        ...{ count: 5, perToken: 2, intermediateSize: 6, besideMlp: true, routerNorm: true, weightScale: true },
+        dense: [1],
+      },
+    },
+  ],
+  [
+    'experts in place of MLPs, whose router reads the stream and whose weights, not normalized, have factors',
+    {
+      layers: 'full',
+      experts: {
+        ...{ count: 4, perToken: 3, intermediateSize: 6, scores: 'sigmoid', normalize: false },
+        ...{ routerNorm: true, routerBias: true, weightScale: true, sharedSize: 5 },
+      },
+    },
+  ],
+  [
     'a dense layer in the head, no norm before the first mixer',
     {
       ...{ layers: 'full swa:4', norm: 'layer', embeddingNorm: true, block: [{ mixerNorm: false }, {}] },

@@ -151,6 +151,12 @@ describe('experts', () => {
       { skip: 0.1, perToken: 1, groups: { count: 3, perToken: 1 } },
       'model.experts.skip has no group; leave groups out',
     ],
+    [{ routerSize: 4, routerNorm: true }, 'model.experts.routerNorm has no place in a router with layers of its own'],
+    [
+      { scores: 'sparsemixer', weightScale: true },
+      'model.experts.weightScale goes with neither scores sparsemixer nor',
+    ],
+    [{ besideMlp: true }, 'experts beside the MLP (besideMlp) need norm both and mlp true, which the block of layer 0'],
     [{ routerSize: 4, routerBias: true }, 'model.experts.routerBias has no place in a router with layers of its own'],
     [{ dense: [2] }, 'model.experts.dense has layer 2, and the layers are 0 to 1; leave it out'],
   ])('refuse %j in a sentence', (settings, message) => {

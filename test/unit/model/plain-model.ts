@@ -164,14 +164,17 @@ export function plainForward(
     const inputs = mixes ? stream.map((x) => read(x, 'norm1')) : [];
     const attended = mixes ? plainAttention(config, layer, inputs, numbers, matrix, kept) : null;
     probabilities.push(attended?.probabilities ?? []);
-    const mlp = (inner: readonly number[], t: number): number[] => {
+    const mlp = (inner: readonly number[], t: number, before: readonly number[]): number[] => {
       const experts = expertsOf(config, layer);
-      if (experts !== null) {
-        const own = (name: string) => numbers(`${at}.mlp.${name}`);
-        const { logits, state } = plainRouter(config, experts, inner, own, states[t] ?? null);
-        states[t] = state;
-        return plainExperts(config, experts, inner, logits, own);
-      }
+      if (experts === null) return denseMlp(inner);
+      const own = (name: string) => numbers(`${at}.mlp.${name}`);
+      const read = experts.besideMlp ? norm(before, 'norm3') : inner;
+      const { logits, state } = plainRouter(config, experts, { x: read, before }, own, states[t] ?? null);
+      states[t] = state;
+      const mixed = plainExperts(config, experts, read, logits, own);
+      return experts.besideMlp ? plus(norm(denseMlp(inner), 'postmlp'), norm(mixed, 'postnorm3')) : mixed;
+    };
+    const denseMlp = (inner: readonly number[]): number[] => {
       const up = config.mlpGate ? 'gateup' : 'up';
       const learned = (name: string) => numbers(`${at}.mlp.${name}`)[0] ?? NaN;
       const [first, down] = [matrix(`${at}.mlp.w${up}`), matrix(`${at}.mlp.wdown`)];
@@ -196,8 +199,8 @@ export function plainForward(
       const middle = mixed ? sum(1, base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale) : x;
       const last = (y: readonly number[]) => withInput(y, layer, t);
       if (!block.mlp) return last(middle);
-      if (block.parallel) return last(sum(2, middle, 1, mlp(inputs[t] ?? [], t), block.mlpScale));
-      const added = write(mlp(read(middle, 'norm2'), t), 'postnorm2');
+      if (block.parallel) return last(sum(2, middle, 1, mlp(inputs[t] ?? [], t, x), block.mlpScale));
+      const added = write(mlp(read(middle, 'norm2'), t, middle), 'postnorm2');
       return last(sum(2, base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale));
     });
     hidden.push(stream);
@@ -286,7 +289,7 @@ const nth = (data: Float64Array, index: number, inner: number, columns: number):
 function plainRouter(
   config: ModelConfig,
   experts: ExpertsConfig,
-  x: readonly number[],
+  { x, before: stream }: { readonly x: readonly number[]; readonly before: readonly number[] },
   numbers: (name: string) => Float64Array,
   before: readonly number[] | null,
 ): { logits: number[]; state: number[] | null } {
@@ -295,7 +298,10 @@ function plainRouter(
   const plus = (v: readonly number[], bias: ArrayLike<number>) => v.map((y, i) => y + (bias[i] ?? NaN));
   const project = (v: readonly number[], name: string, n: number) => times(v, nth(numbers(`w${name}`), 0, v.length, n));
   if (R === null) {
-    const logits = project(x, 'router', choices);
+    const read = experts.routerNorm
+      ? normed(stream, numbers('routerscale'), config.rmsNormEps).map((v) => v / Math.sqrt(config.hiddenSize))
+      : x;
+    const logits = project(read, 'router', choices);
     return { logits: experts.routerBias ? plus(logits, numbers('brouter')) : logits, state: null };
   }
   const own = plus(project(x, 'routerin', R), numbers('brouterin'));
@@ -385,7 +391,8 @@ function plainExperts(
   let mixed = Array.from({ length: latent }, () => 0);
   for (const e of chosen) {
     if (e === E) continue;
-    const weight = ((given.get(e) ?? NaN) / sum) * experts.scale;
+    const factor = experts.weightScale ? (numbers('weightscale')[e] ?? NaN) : 1;
+    const weight = ((given.get(e) ?? NaN) / sum) * experts.scale * factor;
     const input = experts.weigh === 'input' ? read.map((v) => v * weight) : read;
     const inner = plus(
       times(input, nth(numbers(`experts.w${up}`), e, latent, width * F)),

@@ -1,12 +1,12 @@
 /**
  * Gemma 4 (text): full attention with wider heads than windows, values normed, keys and values of earlier layers in the
- * last ones, an input for each layer, and a factor on each.
+ * last ones, an input for each layer, and a factor on each; experts beside the MLPs.
  */
 import { at as item } from '../../../core/index.js';
 import { blockOf, headGroups, headSizes, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type ClassFields, type Fields } from '../family/fields.js';
-import { matrix, rows, whole, type ParameterLayout } from '../family/layout.js';
+import { matrix, rows, stack, whole, type ParameterLayout } from '../family/layout.js';
 import { longestOf, readRopes, requireRopes, ropeFields, writeRopes, type HfRope } from '../family/rotary.js';
 import {
   attentionLayers,
@@ -125,6 +125,48 @@ function readInputs(fields: Fields): number | null {
   return width;
 }
 
+/** The experts beside each MLP, where the file has them. */
+function readGemmaExperts(fields: Fields): ModelInput['experts'] {
+  const names = ['num_experts', 'top_k_experts', 'moe_intermediate_size'];
+  const [count = 0, perToken = 0, intermediateSize = 0] = names.map((name) => fields.count(name, 0, 0));
+  if (!fields.flag('enable_moe_block')) return null;
+  for (const name of names)
+    if (fields.count(name, 0, 0) === 0) fields.refuse(`enable_moe_block with ${name} ${fields.has(name) ? 0 : 'null'}`);
+  const sizes = { count: Math.max(1, count), perToken: Math.max(1, perToken) };
+  return {
+    ...{ ...sizes, intermediateSize: Math.max(1, intermediateSize) },
+    ...{ besideMlp: true, routerNorm: true, weightScale: true },
+  };
+}
+
+/** The tensors of a layer's experts, their router and their norms, in the layer `at`. */
+function expertsLayout({ experts, hiddenSize: d }: ModelConfig, at: string, name: string): ParameterLayout | null {
+  if (experts === null) return null;
+  const { count: E, intermediateSize: F } = experts;
+  const members = (tensor: string, size: number) =>
+    stack(E, (index) => matrix({ ...whole(`${at}.experts.${tensor}`, size), within: { index, count: E } }));
+  switch (name) {
+    case 'mlp.wrouter':
+      return matrix(whole(`${at}.router.proj.weight`, E));
+    case 'mlp.routerscale':
+      return rows(whole(`${at}.router.scale`, d));
+    case 'mlp.weightscale':
+      return rows(whole(`${at}.router.per_expert_scale`, E));
+    case 'mlp.experts.wgateup':
+      return members('gate_up_proj', 2 * F);
+    case 'mlp.experts.wdown':
+      return members('down_proj', d);
+    case 'norm3.weight':
+      return rows(whole(`${at}.pre_feedforward_layernorm_2.weight`, d));
+    case 'postmlp.weight':
+      return rows(whole(`${at}.post_feedforward_layernorm_1.weight`, d));
+    case 'postnorm3.weight':
+      return rows(whole(`${at}.post_feedforward_layernorm_2.weight`, d));
+    default:
+      return null;
+  }
+}
+
 function layout(config: ModelConfig, layer: number | null, name: string): ParameterLayout | null {
   const { layerInputs: P, hiddenSize: d, numLayers, vocabSize } = config;
   const inputs = P ?? 0;
@@ -146,7 +188,7 @@ function layout(config: ModelConfig, layer: number | null, name: string): Parame
     case 'input.norm.weight':
       return rows(whole(`${at}.post_per_layer_input_norm.weight`, d));
     default:
-      return decoderLayout(config, layer, name, NAMES);
+      return expertsLayout(config, at, name) ?? decoderLayout(config, layer, name, NAMES);
   }
 }
 
@@ -219,9 +261,6 @@ const gemma4Family = (modelType: string, architecture: string, more: ClassFields
   read: (fields) => {
     // Vision is for tokens of images, which a text has none of.
     fields.only('use_bidirectional_attention', 'vision');
-    if (fields.knows('enable_moe_block')) fields.only('enable_moe_block', false);
-    const counts = ['num_experts', 'top_k_experts', 'moe_intermediate_size'].filter((name) => fields.knows(name));
-    for (const name of counts) fields.count(name, 0, 0);
     if (fields.has('attention_chunk_size')) fields.refuse('attention_chunk_size, which its class refuses');
     const sizes = readSizes(fields);
     const types = readTypes(fields);
@@ -250,14 +289,23 @@ const gemma4Family = (modelType: string, architecture: string, more: ClassFields
       layerInputs: fields.knows('hidden_size_per_layer_input') ? readInputs(fields) : null,
       layerScale: true,
       block: readBlocks(fields, types),
+      experts: fields.knows('enable_moe_block') ? readGemmaExperts(fields) : null,
     };
   },
   layout,
   ignored: unusedKeys,
   write: (config) => {
+    const { experts } = config;
     const { hidden_size_per_layer_input: inputs, vocab_size_per_layer_input: table, ...json } = write(config);
     const per = { hidden_size_per_layer_input: inputs, vocab_size_per_layer_input: table };
-    return { ...json, ...('hidden_size_per_layer_input' in more ? per : {}) };
+    const moe =
+      experts === null
+        ? {}
+        : {
+            ...{ enable_moe_block: true, num_experts: experts.count, top_k_experts: experts.perToken },
+            moe_intermediate_size: experts.intermediateSize,
+          };
+    return { ...json, ...('hidden_size_per_layer_input' in more ? { ...per, ...moe } : {}) };
   },
 });
 
