@@ -1,35 +1,17 @@
 /** The table of speeds in the README says what the result files say. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { ROOT } from '../../support/doc-commands.js';
+import { count, type Line, numberOf, recordsOf, rowOf, tablesOf } from '../../support/doc-tables.js';
 
-type Line = Readonly<Record<string, unknown>>;
 const GPU = 'bench/gpu/results/h200-2026-11-29.jsonl';
 const CPU = 'bench/results/cpu-2026-11-25.json';
 const READING = 'bench/results/generate-2026-11-30.json';
-const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
-const gpu = read(GPU)
-  .trim()
-  .split('\n')
-  .map((line) => JSON.parse(line) as Line);
-const results = (path: string) => (JSON.parse(read(path)) as { readonly results: readonly Line[] }).results;
-
-/** The number under a key of the first line that has these values and that number. */
-function numberOf(lines: readonly Line[], key: string, values: Line): number {
-  const found = lines.find(
-    (line) => typeof line[key] === 'number' && Object.entries(values).every(([name, value]) => line[name] === value),
-  );
-  if (found === undefined) throw new Error(`no line has ${key} with ${JSON.stringify(values)}`);
-  return Number(found[key]);
-}
+const [gpu, cpu, reading] = [recordsOf(GPU), recordsOf(CPU), recordsOf(READING)];
 
 /** A row of the table: the two speeds of one measurement, in tokens a second, and their ratio. */
 function row(what: string, peer: string, measured: string, file: string, speeds: readonly [number, number]): string {
   const [ours, theirs] = speeds;
-  const count = (value: number) => value.toLocaleString('en-US');
   const ratio = (ours / theirs).toFixed(2);
-  return `| ${what} | ${count(ours)} | ${peer}: ${count(theirs)} | ${ratio} × | ${measured} | [results](${file}) |`;
+  return rowOf(what, count(ours), `${peer}: ${count(theirs)}`, `${ratio} ×`, measured, `[results](${file})`);
 }
 
 const onGpu = (what: string, peer: string, system: string, key: string, values: Line) =>
@@ -40,8 +22,8 @@ const onGpu = (what: string, peer: string, system: string, key: string, values: 
 
 const onCpu = (what: string, peer: string, name: string) =>
   row(what, peer, '2026-11-25, 2 cores', CPU, [
-    numberOf(results(CPU), 'tokensPerSecond', { batch: 8, seq: 512, peer: 'longsight' }),
-    numberOf(results(CPU), 'tokensPerSecond', { batch: 8, seq: 512, peer: name }),
+    numberOf(cpu, 'tokensPerSecond', { batch: 8, seq: 512, peer: 'longsight' }),
+    numberOf(cpu, 'tokensPerSecond', { batch: 8, seq: 512, peer: name }),
   ]);
 
 const [prompts, fresh] = ['promptTokensPerSecond', 'newTokensPerSecond'];
@@ -60,12 +42,12 @@ const ROWS = [
   onCpu('training on CPU, 8 × 512', 'torch.compile, window as a mask', 'torch compile mask'),
   onCpu('the same', 'torch.compile, window by blocks', 'torch compile blocked'),
   row('reading prompts on CPU, 1,024 tokens, a hybrid', 'Transformers', '2026-11-30, 2 cores', READING, [
-    numberOf(results(READING), 'readPerSecond', { ...hybrid, program: 'longsight' }),
-    numberOf(results(READING), 'readPerSecond', { ...hybrid, program: 'transformers' }),
+    numberOf(reading, 'readPerSecond', { ...hybrid, program: 'longsight' }),
+    numberOf(reading, 'readPerSecond', { ...hybrid, program: 'transformers' }),
   ]),
 ];
 
 it('the README has the speeds of the result files, and no other', () => {
-  const table = /## How fast[\s\S]*?\| --- .*\n([\s\S]*?)\n\n/.exec(read('README.md'))?.[1]?.split('\n');
-  expect(table).toEqual(ROWS);
+  const table = tablesOf('README.md').find(({ before }) => before.startsWith('How fast'));
+  expect(table?.rows).toEqual(ROWS);
 });

@@ -25,6 +25,7 @@ import {
   type ScalingPoint,
 } from '../../../../src/analysis/scaling/index.js';
 import { Rng } from '../../../../src/core/index.js';
+import { decimals, rowOf, tableOf } from '../../../support/doc-tables.js';
 
 const FOLDER = join(import.meta.dirname, '..', '..', '..', 'data', 'scaling');
 const { points } = readScalingTable(join(FOLDER, 'swa128_longppl.tsv'), { longppl: true });
@@ -133,6 +134,33 @@ describe('the fit of the published points', () => {
     expect(farthest('no_constant', 'no_constant_all.txt', points)).toBeCloseTo(0.00397, 5);
     expect(farthest('no_constant', 'no_constant_held_out.txt', S1_TO_S3)).toBeCloseTo(0.043191, 5);
     expect(farthest('default', 'default_held_out.txt', S1_TO_S3)).toBeCloseTo(0.01593, 5);
+  });
+
+  it('is what docs/analysis.md says', () => {
+    const exponential = (value: number) => value.toExponential(4);
+    const row = (
+      name: string,
+      rows: readonly ScalingPoint[],
+      { alpha, beta, ...rest }: ScalingParameters,
+      far: string,
+    ) =>
+      rowOf(name, exponential(objectiveOf({ alpha, beta, ...rest }, rows)), decimals(alpha, 4), decimals(beta, 4), far);
+    const pair = (names: readonly [string, string], form: ScalingForm, file: string, rows: readonly ScalingPoint[]) => {
+      const [theirs, ours] = [printed(file).parameters, fitOf(rows, form, true).parameters];
+      const far = points.map((p) => Math.abs(predict(ours, p.N, p.D) - predict(theirs, p.N, p.D)));
+      return [row(names[0], rows, theirs, '0'), row(names[1], rows, ours, decimals(Math.max(...far), 3))];
+    };
+    const optimum = 'the optimum in its bounds (`--compat`)';
+    const all = ['all sizes, printed', 'all sizes, optimum (bounds not active)'] as const;
+    const constant = ['with a constant, printed', 'with a constant, optimum (it vanishes)'] as const;
+    const free = fitOf(S1_TO_S3, 'no_constant', false).parameters;
+    const header = rowOf('fit', 'objective', 'alpha', 'beta', 'predictions, farthest from the printed ones');
+    expect(tableOf('docs/analysis.md', header).rows).toEqual([
+      ...pair(["what the study's script prints", optimum], 'no_constant', 'no_constant_held_out.txt', S1_TO_S3),
+      row('the optimum without its bounds', S1_TO_S3, free, ''),
+      ...pair(all, 'no_constant', 'no_constant_all.txt', points),
+      ...pair(constant, 'default', 'default_held_out.txt', S1_TO_S3),
+    ]);
   });
 
   it('gives the same optimum from the starts of the script', () => {
