@@ -17,7 +17,7 @@ export * from './ops.js';
 export { OPS, emit } from './definitions.js';
 export type { AttentionAttrs } from './attention/op.js';
 export { cacheBlocks, type CacheAttentionAttrs } from './attention/cache.js';
-export type { CausalConvAttrs, RecurrenceAttrs, SelectiveScanAttrs } from './recurrence/type.js';
+export type { CausalConvAttrs, DeltaRuleAttrs, RecurrenceAttrs, SelectiveScanAttrs } from './recurrence/type.js';
 export { angleTable, rotatePairs, sineOf, type RotaryAttrs } from './composites/rotary.js';
 export { mixedPrecision } from './precision.js';
 export { grad, vjp } from './autodiff.js';

@@ -47,6 +47,8 @@ interface Extra {
   readonly decay?: (x: number) => number;
   readonly constant?: boolean;
   readonly channels?: boolean;
+  /** Keys of its own for what is removed: of unit length, and the same with a rate in 0 to 1 for each channel. */
+  readonly removal?: boolean;
   readonly beta?: (x: number) => number;
 }
 
@@ -88,11 +90,15 @@ function deltaCase(name: string, shape: Shape, extra: Extra = {}): OpCase {
   const { B, T, heads, K } = shape;
   const log = { shape: [B, T, heads[3], ...(extra.channels ? [K] : [])], map: extra.decay ?? decay };
   const beta = { shape: [B, T, heads[3]], map: extra.beta ?? gate };
+  const [keys, rates] = [f(B, T, heads[3], K), { shape: [B, T, heads[3], K], map: gate }];
   return {
     name,
-    inputs: [...qkv(shape), log, beta, ...optional(shape, extra)],
-    build: ([q, k, v, g, b, ...rest]) => {
-      const options = optionsOf(rest, K, extra);
+    inputs: [...qkv(shape), log, beta, ...(extra.removal ? [keys, rates] : []), ...optional(shape, extra)],
+    build: ([q, k, v, g, b, ...more]) => {
+      const [read, rate, ...rest] = extra.removal ? more : [null, null, ...more];
+      const key = read && wide(unit(read));
+      const removal = key && rate ? { read: key, erase: L.mul(key, wide(rate)) } : null;
+      const options = { ...optionsOf(rest as readonly Value[], K, extra), removal };
       const { out, state } = L.deltaRule(
         q as Value,
         unit(k as Value),
@@ -113,6 +119,8 @@ const shape = (
   K: number,
   V: number,
 ): Shape => ({ B, T, heads, K, V });
+
+const REMOVAL: Extra = { channels: true, removal: true };
 
 const EVEN: readonly [number, number, number, number] = [2, 2, 2, 2];
 
@@ -173,6 +181,19 @@ export const DELTA_CASES: readonly OpCase[] = [
   }),
   deltaCase('channels: packed documents', shape(2, 13, EVEN, 4, 4), {
     channels: true,
+    chunk: 4,
+    segments: true,
+    state: true,
+  }),
+  deltaCase('keys of removal: one token, state handed in', shape(2, 1, EVEN, 4, 3), { ...REMOVAL, state: true }),
+  deltaCase('keys of removal: a ragged last chunk', shape(2, 11, EVEN, 4, 3), { ...REMOVAL, chunk: 4 }),
+  deltaCase('keys of removal: whole chunks, value heads share keys', shape(1, 16, [2, 2, 4, 4], 4, 3), {
+    ...REMOVAL,
+    chunk: 8,
+    state: true,
+  }),
+  deltaCase('keys of removal: packed documents', shape(2, 13, EVEN, 4, 4), {
+    ...REMOVAL,
     chunk: 4,
     segments: true,
     state: true,

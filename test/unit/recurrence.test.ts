@@ -4,7 +4,14 @@ import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js'
 import { evaluateReference } from '../../src/engine/index.js';
 import * as L from '../../src/graph/index.js';
 import { randomTensor } from '../support/random.js';
-import { KINDS, applyRecurrence, recurrenceGraph, recurrenceTensors, type Setup } from '../support/recurrences.js';
+import {
+  KINDS,
+  applyRecurrence,
+  recurrenceGraph,
+  recurrenceTensors,
+  type Kind,
+  type Setup,
+} from '../support/recurrences.js';
 
 /** The largest difference, relative to the largest number (at least 1). */
 function difference(a: HostTensor, b: HostTensor): number {
@@ -43,6 +50,12 @@ function run(setup: Setup, tensors: Readonly<Record<string, HostTensor>>): { out
   return evaluateReference(L.simplify(L.expand(graph)), tensors) as { out: HostTensor; state: HostTensor };
 }
 
+/** The names of the inputs that every token has. */
+const perToken = (kind: Kind): string[] => [
+  ...['q', 'k', 'v', 'g', 'beta'],
+  ...(kind === 'removal' ? ['read', 'erase'] : []),
+];
+
 for (const kind of KINDS) {
   describe(`${kind}: chunks against the recurrence`, () => {
     for (const [T, chunk] of [
@@ -76,7 +89,7 @@ for (const kind of KINDS) {
       const all = recurrenceTensors(setup, 'f64');
       const whole = run(setup, all);
       const part = (from: number, to: number, state: HostTensor) => {
-        const cut = ['q', 'k', 'v', 'g', 'beta'].map((name) => [name, tokens(all[name] as HostTensor, from, to)]);
+        const cut = perToken(kind).map((name) => [name, tokens(all[name] as HostTensor, from, to)]);
         return run(setup, { ...(Object.fromEntries(cut) as Record<string, HostTensor>), state });
       };
       for (const at of [1, 16, 23, 39]) {
@@ -94,7 +107,7 @@ for (const kind of KINDS) {
       const packed = run(setup, all);
       let from = 0;
       for (const length of setup.documents as readonly number[]) {
-        const names = ['q', 'k', 'v', 'g', 'beta', ...(from === 0 ? ['state'] : [])];
+        const names = [...perToken(kind), ...(from === 0 ? ['state'] : [])];
         const cut = names.map((name) => {
           const t = all[name] as HostTensor;
           return [name, name === 'state' ? t : tokens(t, from, from + length)];
@@ -129,6 +142,19 @@ describe('causal convolution in primitives', () => {
     const graph = L.makeGraph(inputs, { out, state });
     const [want, got] = [evaluateReference(graph, tensors), evaluateReference(L.expand(graph), tensors)];
     for (const name of ['out', 'state']) expect(difference(got[name]!, want[name]!), name).toBeLessThan(1e-12);
+  });
+});
+
+describe('keys of removal', () => {
+  it('that are the keys, are the delta rule', () => {
+    const tensors = recurrenceTensors({ kind: 'channels', T: 23, chunk: 8 }, 'f64');
+    const own = { ...tensors, read: tensors.k as HostTensor, erase: tensors.k as HostTensor };
+    const [plain, separate] = [
+      run({ kind: 'channels', T: 23, chunk: 8 }, tensors),
+      run({ kind: 'removal', T: 23, chunk: 8 }, own),
+    ];
+    expect(difference(separate.out, plain.out)).toBeLessThanOrEqual(1e-12);
+    expect(difference(separate.state, plain.state)).toBeLessThanOrEqual(1e-12);
   });
 });
 

@@ -3,7 +3,7 @@
  * forms.
  */
 import { dims, f64At, at, last } from '../../core/index.js';
-import type { CausalConvAttrs, RecurrenceAttrs } from '../../graph/index.js';
+import type { CausalConvAttrs, DeltaRuleAttrs, RecurrenceAttrs } from '../../graph/index.js';
 import { forEachIndex, numberArray, zerosLike, type Arrays, type NumberArray } from './array.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
@@ -16,6 +16,8 @@ interface Recurrence {
   readonly g: NumberArray;
   /** Beta, the step size of each write, `[B,T,H]`; null for linear attention, which overwrites nothing. */
   readonly beta: NumberArray | null;
+  /** The keys of removal, `[B,T,H,K]` each; null where those are the keys. */
+  readonly removal: { readonly read: NumberArray; readonly erase: NumberArray } | null;
   readonly H: number;
   readonly scale: number;
   readonly segments: NumberArray | undefined;
@@ -28,18 +30,20 @@ const linear = ([q, k, v, g, ...rest]: Arrays<'linearRecurrence'>, attrs: Recurr
   v,
   g,
   beta: null,
+  removal: null,
   H: last(g.shape),
   ...optional(rest, attrs),
 });
 
-const delta = ([q, k, v, g, beta, ...rest]: Arrays<'deltaRule'>, attrs: RecurrenceAttrs): Recurrence => ({
+const delta = ([q, k, v, g, beta, ...rest]: Arrays<'deltaRule'>, attrs: DeltaRuleAttrs): Recurrence => ({
   q,
   k,
   v,
   g,
   beta,
+  removal: attrs.removal ? { read: at(rest, 0), erase: at(rest, 1) } : null,
   H: at(g.shape, 2),
-  ...optional(rest, attrs),
+  ...optional(attrs.removal ? rest.slice(2) : rest, attrs),
 });
 
 const optional = (
@@ -50,6 +54,8 @@ const optional = (
   segments: attrs.segments ? rest[0] : undefined,
   initial: attrs.initialState ? rest[Number(attrs.segments)] : undefined,
 });
+
+const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = readF64(a, i) + x);
 
 /** Row `[width]` of `x [B,T,heads,width]` that head `h` of `H` uses. */
 function rowOf(x: NumberArray, b: number, t: number, h: number, H: number): Float64Array {
@@ -68,16 +74,17 @@ function decayIndex({ g, H, q }: Recurrence, b: number, t: number, h: number, i:
 
 /**
  * One token of one head: what was there, decayed (`before`), what was wrong with it (`error`), and the state after the
- * token.
+ * token. With keys of removal `error` is the value, and `recalled` is what they read.
  */
 interface Step {
   readonly before: Float64Array;
   readonly error: Float64Array;
+  readonly recalled: Float64Array | null;
   readonly after: Float64Array;
 }
 
 function step(r: Recurrence, state: Float64Array, b: number, t: number, h: number): Step {
-  const { q, k, v, g, beta, H, segments } = r;
+  const { q, k, v, g, beta, removal, H, segments } = r;
   const T = at(q.shape, 1);
   const [key, value] = [rowOf(k, b, t, h, H), rowOf(v, b, t, h, H)];
   const V = value.length;
@@ -86,10 +93,16 @@ function step(r: Recurrence, state: Float64Array, b: number, t: number, h: numbe
     reset ? 0 : s * Math.exp(readF64(g.data, decayIndex(r, b, t, h, Math.floor(i / V)))),
   );
   const error = value.slice();
-  if (beta) before.forEach((s, i) => (error[i % V] = readF64(error, i % V) - readF64(key, Math.floor(i / V)) * s));
+  if (beta && !removal)
+    before.forEach((s, i) => (error[i % V] = readF64(error, i % V) - readF64(key, Math.floor(i / V)) * s));
   const betaT = beta ? readF64(beta.data, (b * T + t) * H + h) : 1;
   const after = before.map((s, i) => s + betaT * readF64(key, Math.floor(i / V)) * readF64(error, i % V));
-  return { before, error, after };
+  if (!removal) return { before, error, recalled: null, after };
+  const [read, erase] = [rowOf(removal.read, b, t, h, H), rowOf(removal.erase, b, t, h, H)];
+  const recalled = new Float64Array(V);
+  before.forEach((s, i) => bump(recalled, i % V, readF64(read, Math.floor(i / V)) * s));
+  after.forEach((_, i) => bump(after, i, -betaT * readF64(erase, Math.floor(i / V)) * readF64(recalled, i % V)));
+  return { before, error, recalled, after };
 }
 
 const isReset = (segments: NumberArray | undefined, b: number, t: number, T: number): boolean =>
@@ -116,15 +129,14 @@ function recur(r: Recurrence): NumberArray[] {
   return [out, states];
 }
 
-const bump = (a: Float64Array, i: number, x: number): void => void (a[i] = readF64(a, i) + x);
-
 /** Back through time: every state is kept, every gradient follows from the token's own equations. */
 function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): NumberArray[] {
-  const { q, k, v, g, beta, H, scale, segments, initial } = r;
+  const { q, k, v, g, beta, removal, H, scale, segments, initial } = r;
   const [B, T, , K] = dims(q, 4);
   const V = at(v.shape, 3);
   const [dq, dk, dv, dg] = [zerosLike(q), zerosLike(k), zerosLike(v), zerosLike(g)];
   const dBeta = numberArray([B, T, H]);
+  const dRemoval = removal && { read: zerosLike(removal.read), erase: zerosLike(removal.erase) };
   const dInitial = numberArray([B, H, K, V]);
   forEachIndex([B, H], (head, [b, h]) => {
     const steps: Step[] = [];
@@ -140,7 +152,7 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
     // `ds` is the gradient of the state after token t; each iteration takes it back over one token.
     const ds = dState.data.slice(head * K * V, (head + 1) * K * V);
     for (let t = T - 1; t >= 0; t--) {
-      const { before, error, after } = at(steps, t);
+      const { before, error, recalled, after } = at(steps, t);
       const [query, key] = [rowOf(q, b, t, h, H), rowOf(k, b, t, h, H)];
       const [dQuery, dKey, dValue] = [rowOf(dq, b, t, h, H), rowOf(dk, b, t, h, H), rowOf(dv, b, t, h, H)];
       const d = rowOf(dOut, b, t, h, H);
@@ -159,11 +171,28 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
         bump(dBeta.data, place, readF64(key, row) * x * readF64(error, i % V));
       });
       dError.forEach((x, j) => bump(dValue, j, x));
+      if (removal && dRemoval && recalled) {
+        // The removal: S' less beta erase recalled^T, recalled = read^T (decayed S).
+        const [read, erase] = [rowOf(removal.read, b, t, h, H), rowOf(removal.erase, b, t, h, H)];
+        const [dRead, dErase] = [rowOf(dRemoval.read, b, t, h, H), rowOf(dRemoval.erase, b, t, h, H)];
+        const dRecalled = new Float64Array(V);
+        ds.forEach((x, i) => {
+          const row = Math.floor(i / V);
+          bump(dRecalled, i % V, -betaT * readF64(erase, row) * x);
+          bump(dErase, row, -betaT * x * readF64(recalled, i % V));
+          bump(dBeta.data, place, -readF64(erase, row) * x * readF64(recalled, i % V));
+        });
+        ds.forEach((_, i) => {
+          const row = Math.floor(i / V);
+          bump(dRead, row, readF64(before, i) * readF64(dRecalled, i % V));
+          bump(ds, i, readF64(read, row) * readF64(dRecalled, i % V));
+        });
+      }
       // The error has read the decayed state, so its gradient joins that of the state before the decay's own.
       const reset = isReset(segments, b, t, T);
       ds.forEach((_, i) => {
         const row = Math.floor(i / V);
-        if (beta) {
+        if (beta && !removal) {
           bump(dKey, row, -readF64(before, i) * readF64(dError, i % V));
           bump(ds, i, -readF64(key, row) * readF64(dError, i % V));
         }
@@ -174,7 +203,8 @@ function recurGrad(r: Recurrence, dOut: NumberArray, dState: NumberArray): Numbe
     }
     dInitial.data.set(ds, head * K * V);
   });
-  return [dq, dk, dv, dg, ...(beta ? [dBeta] : []), ...(initial ? [dInitial] : [])];
+  const removals = dRemoval ? [dRemoval.read, dRemoval.erase] : [];
+  return [dq, dk, dv, dg, ...(beta ? [dBeta] : []), ...removals, ...(initial ? [dInitial] : [])];
 }
 
 /** Linear attention with decay, one token after another. */
@@ -182,7 +212,7 @@ export const linearRecurrence = (inputs: Arrays<'linearRecurrence'>, attrs: Recu
   recur(linear(inputs, attrs));
 
 /** The gated delta rule, one token after another. */
-export const deltaRule = (inputs: Arrays<'deltaRule'>, attrs: RecurrenceAttrs): NumberArray[] =>
+export const deltaRule = (inputs: Arrays<'deltaRule'>, attrs: DeltaRuleAttrs): NumberArray[] =>
   recur(delta(inputs, attrs));
 
 /** The gradients of linear attention with decay, from the last token to the first. */
@@ -190,7 +220,7 @@ export const linearRecurrenceGrad = (inputs: Arrays<'linearRecurrenceGrad'>, att
   recurGrad(linear(inputs, attrs), at(inputs, inputs.length - 2), last(inputs));
 
 /** The gradients of the gated delta rule, from the last token to the first. */
-export const deltaRuleGrad = (inputs: Arrays<'deltaRuleGrad'>, attrs: RecurrenceAttrs): NumberArray[] =>
+export const deltaRuleGrad = (inputs: Arrays<'deltaRuleGrad'>, attrs: DeltaRuleAttrs): NumberArray[] =>
   recurGrad(delta(inputs, attrs), at(inputs, inputs.length - 2), last(inputs));
 
 /** The causal depthwise convolution of x `[B,T,C]`, and the last inputs, which the next tokens start from. */

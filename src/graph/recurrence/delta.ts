@@ -6,7 +6,7 @@
 import { present, at } from '../../core/index.js';
 import * as L from '../primitives/index.js';
 import type { Value } from '../ir/types.js';
-import type { RecurrenceAttrs } from './type.js';
+import type { DeltaRuleAttrs, RecurrenceAttrs } from './type.js';
 import {
   channelDecayGradient,
   channelDecays,
@@ -31,6 +31,7 @@ import {
   type Rounding,
 } from './chunks.js';
 import { fromQuarters, lowerQuarters, unitLowerInverse } from './inverse.js';
+import { decomposeRemoval, decomposeRemovalGrad } from './removal.js';
 import { stateDtype } from './type.js';
 
 /** What depends on the kind of decay: one for each token, or one for each of its key channels. */
@@ -209,7 +210,8 @@ function formOf(inputs: readonly Value[], attrs: RecurrenceAttrs): Form {
 }
 
 /** deltaRule in primitives: the output `[B,T,H,V]` and the state after the last token `[B,H,K,V]`. */
-export function decomposeDeltaRule(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
+export function decomposeDeltaRule(inputs: readonly Value[], attrs: DeltaRuleAttrs): readonly Value[] {
+  if (attrs.removal) return decomposeRemoval(inputs, attrs);
   const { chunks, q, round, gates, written, states, last } = formOf(inputs, attrs);
   const before = L.matmul(round(L.mul(q, gates.enter)), round(states));
   const inside = L.matmul(round(gates.scores), round(written));
@@ -221,7 +223,8 @@ export function decomposeDeltaRule(inputs: readonly Value[], attrs: RecurrenceAt
  * deltaRuleGrad in primitives: the forward pass anew up to the states, then the recursion of their cotangents
  * backwards.
  */
-export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: RecurrenceAttrs): readonly Value[] {
+export function decomposeDeltaRuleGrad(inputs: readonly Value[], attrs: DeltaRuleAttrs): readonly Value[] {
+  if (attrs.removal) return decomposeRemovalGrad(inputs, attrs);
   const [dOut, dState] = inputs.slice(-2) as [Value, Value];
   const given = inputs.slice(0, -3);
   const [q0, k0, v0] = given as [Value, Value, Value];

@@ -52,11 +52,29 @@ export function linearRecurrence(
   return { out, state };
 }
 
+/** Keys of the delta rule's removal, `[B,T,H,K]` each, f32 beside bf16 queries. */
+export interface Removal {
+  /** What reads the decayed state. */
+  readonly read: Value;
+  /** What the reading is taken out of the state by. */
+  readonly erase: Value;
+}
+
+/** What the delta rule may be given beside its inputs. */
+export interface DeltaRuleOptions extends RecurrenceOptions {
+  /** Keys of removal, beside decays of each key channel; null (the default) removes by the keys. */
+  readonly removal?: Removal | null;
+}
+
 /**
  * The gated delta rule: `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`
  * per head (Gated DeltaNet, Yang et al. 2025). Shapes as in `linearRecurrence`, with logDecay `[B,T,H]`, or `[B,T,H,K]`
  * for a decay of each key channel (Kimi Delta Attention), and beta `[B,T,H]`. Keys should have unit length and beta be
  * in 0 to 2: beyond that the recurrence itself diverges.
+ *
+ * With keys of `removal`, `S_t = S' + beta_t (k_t^T v_t - erase_t^T (read_t S'))`: the generalized delta rule of RWKV-7
+ * (Peng et al. 2025), a decay of each key channel plus a matrix of rank one. Then it is `read · erase` times beta that
+ * should be in 0 to 2.
  */
 export function deltaRule(
   q: Value,
@@ -64,10 +82,13 @@ export function deltaRule(
   v: Value,
   logDecay: Value,
   beta: Value,
-  options: RecurrenceOptions,
+  options: DeltaRuleOptions,
 ): Recurrence {
   const { optional, attrs } = given(options);
-  const [out, state] = build(RECURRENCE.deltaRule, [q, k, v, logDecay, beta, ...optional], attrs);
+  const { removal = null } = options;
+  const keys = removal === null ? [] : [removal.read, removal.erase];
+  const inputs = [q, k, v, logDecay, beta, ...keys, ...optional] as const;
+  const [out, state] = build(RECURRENCE.deltaRule, inputs, removal === null ? attrs : { ...attrs, removal: true });
   return { out, state };
 }
 

@@ -6,7 +6,7 @@ import { decomposeCausalConv } from './conv.js';
 import { decomposeDeltaRule, decomposeDeltaRuleGrad } from './delta.js';
 import { decomposeLinearRecurrence, decomposeLinearRecurrenceGrad } from './linear.js';
 import { decomposeSelectiveScan } from './selective.js';
-import { RECURRENCE } from './type.js';
+import { deltaInputs, RECURRENCE } from './type.js';
 
 /** Decompositions of the recurrences, their gradients and the convolution. */
 export const RECURRENCE_DECOMPOSITIONS: { readonly [K in keyof typeof RECURRENCE]: Decomposition<K> } = {
@@ -31,7 +31,11 @@ export const RECURRENCE_DERIVATIVES: { readonly [K in keyof typeof RECURRENCE]: 
   linearRecurrenceGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.linearRecurrenceGrad),
   deltaRule: ({ inputs, outputs: [out, state], attrs }, [dOut, dState]) => {
     const cotangents = [out, dOut ?? zerosLike(out), dState ?? zerosLike(state)];
-    return withDocuments(build(RECURRENCE.deltaRuleGrad, [...inputs, ...cotangents], attrs), attrs.segments, 5);
+    return withDocuments(
+      build(RECURRENCE.deltaRuleGrad, [...inputs, ...cotangents], attrs),
+      attrs.segments,
+      deltaInputs(attrs),
+    );
   },
   deltaRuleGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.deltaRuleGrad),
   selectiveScan: throughDecomposition(RECURRENCE_DECOMPOSITIONS.selectiveScan),

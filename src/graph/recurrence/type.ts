@@ -16,6 +16,15 @@ export interface RecurrenceAttrs {
   readonly initialState: boolean;
 }
 
+/** Attributes of the delta rule. */
+export interface DeltaRuleAttrs extends RecurrenceAttrs {
+  /**
+   * Whether removal has keys of its own, the two inputs after beta: what reads the state and what takes the reading out
+   * of it. Left out where both are the keys.
+   */
+  readonly removal?: true;
+}
+
 /** Attributes of the selective scan. */
 export type SelectiveScanAttrs = Omit<RecurrenceAttrs, 'scale'>;
 
@@ -39,11 +48,12 @@ declare module '../ir/types.js' {
       readonly [out: Value, state: Value]
     >;
     /**
-     * q, k, v, logDecay `[B,T,H]` or `[B,T,H,K]`, beta `[B,T,H]`, [segments], [state] -> o, state:
-     * `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t k_t^T (v_t - k_t S')`, `o_t = scale q_t S_t`.
+     * q, k, v, logDecay `[B,T,H]` or `[B,T,H,K]`, beta `[B,T,H]`, [read, erase `[B,T,H,K]`], [segments], [state] -> o,
+     * state: `S' = exp(logDecay_t) S_{t-1}`, `S_t = S' + beta_t (k_t^T v_t - erase_t^T (read_t S'))`, `o_t = scale q_t
+     * S_t`, where read and erase are k if they are not given.
      */
     readonly deltaRule: Signature<
-      RecurrenceAttrs,
+      DeltaRuleAttrs,
       readonly [q: Value, k: Value, v: Value, logDecay: Value, beta: Value, ...optional: Value[]],
       readonly [out: Value, state: Value]
     >;
@@ -53,9 +63,11 @@ declare module '../ir/types.js' {
       readonly [q: Value, k: Value, v: Value, logDecay: Value, ...optionalThenOutDOutDState: Value[]],
       readonly Value[]
     >;
-    /** The inputs of deltaRule, then o, do, dstate -> dq, dk, dv, dlogDecay, dbeta, [dinitial state]. */
+    /**
+     * The inputs of deltaRule, then o, do, dstate -> dq, dk, dv, dlogDecay, dbeta, [dread, derase], [dinitial state].
+     */
     readonly deltaRuleGrad: Signature<
-      RecurrenceAttrs,
+      DeltaRuleAttrs,
       readonly [q: Value, k: Value, v: Value, logDecay: Value, beta: Value, ...optionalThenOutDOutDState: Value[]],
       readonly Value[]
     >;
@@ -150,22 +162,38 @@ function linearRecurrence(inputs: Operands, attrs: RecurrenceAttrs): [Type, Type
   return finish(inputs, attrs, sizes, 4);
 }
 
-function deltaRule(inputs: Operands, attrs: RecurrenceAttrs): [Type, Type] {
-  inputs.requireCount(5 + optional(attrs));
+/** The inputs of the delta rule that are always there, and the keys of removal where it has its own. */
+export const deltaInputs = ({ removal }: Pick<DeltaRuleAttrs, 'removal'>): 5 | 7 => (removal ? 7 : 5);
+
+function deltaRule(inputs: Operands, attrs: DeltaRuleAttrs): [Type, Type] {
+  const fixed = deltaInputs(attrs);
+  inputs.requireCount(fixed + optional(attrs));
   const decay = inputs.shape(3);
   const sizes = checkHeads(inputs, attrs, decay[2]);
   const { B, T, H, K } = sizes;
   if (!sameShape(decay, [B, T, H]) && !sameShape(decay, [B, T, H, K]))
     throw inputs.shapeError(`logDecay must be ${formatShape([B, T, H])} or ${formatShape([B, T, H, K])}`);
   inputs.requireShape(4, [B, T, H], 'beta');
-  return finish(inputs, attrs, sizes, 5);
+  if (attrs.removal) {
+    if (decay.length !== 4) throw inputs.shapeError(`keys of removal need decays ${formatShape([B, T, H, K])}`);
+    inputs.requireShape(5, [B, T, H, K], 'the key that reads what is removed');
+    inputs.requireShape(6, [B, T, H, K], 'the key that is erased');
+    if (inputs.types.slice(5, 7).some((t) => !isFloat(t.dtype)))
+      throw inputs.dtypeError('keys of removal must be floating-point');
+  }
+  return finish(inputs, attrs, sizes, fixed);
 }
 
 /**
  * Gradients of every input but the documents, which stand at `fixed`: from the inputs of `forward`, the output, and the
  * cotangents of output and state.
  */
-function gradient(inputs: Operands, attrs: RecurrenceAttrs, fixed: 4 | 5, forward: typeof deltaRule): readonly Type[] {
+function gradient<A extends RecurrenceAttrs>(
+  inputs: Operands,
+  attrs: A,
+  fixed: number,
+  forward: (inputs: Operands, attrs: A) => [Type, Type],
+): readonly Type[] {
   inputs.requireCount(fixed + optional(attrs) + 3);
   const given = inputs.slice(0, -3);
   const [out, state] = forward(given, attrs);
@@ -225,7 +253,9 @@ export const RECURRENCE = {
   linearRecurrenceGrad: define('linearRecurrenceGrad', null, ofGradient, (inputs, attrs) =>
     gradient(inputs, attrs, 4, linearRecurrence),
   ),
-  deltaRuleGrad: define('deltaRuleGrad', null, ofGradient, (inputs, attrs) => gradient(inputs, attrs, 5, deltaRule)),
+  deltaRuleGrad: define('deltaRuleGrad', null, ofGradient, (inputs, attrs) =>
+    gradient(inputs, attrs, deltaInputs(attrs), deltaRule),
+  ),
   selectiveScan: define('selectiveScan', null, recurrence, selectiveScan),
   causalConv: define('causalConv', null, { precision: 'bf16', locality: 'any', merging: 'fold' }, causalConv),
 };

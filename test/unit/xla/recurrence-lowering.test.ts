@@ -10,20 +10,33 @@ interface Options {
   readonly V?: number;
   readonly kernels?: boolean;
   readonly channels?: boolean;
+  readonly removal?: boolean;
 }
 
-function lowered({ dtype = 'bf16', T = 128, K = 32, V = 32, kernels = true, channels = false }: Options): string {
+function lowered({
+  dtype = 'bf16',
+  T = 128,
+  K = 32,
+  V = 32,
+  kernels = true,
+  channels = false,
+  removal = false,
+}: Options): string {
   const wide = dtype === 'bf16' ? 'f32' : dtype;
   const x = (name: string, width: number) => L.input(name, dtype, [2, T, 2, width]);
   const [q, k, v] = [x('q', K), x('k', K), x('v', V)];
   const g = L.input('g', wide, [2, T, 2, ...(channels ? [K] : [])]);
   const beta = L.input('beta', wide, [2, T, 2]);
-  const { out } = L.deltaRule(q, k, v, g, beta, { scale: 1 });
+  const [read, erase] = ['read', 'erase'].map((name) => L.input(name, wide, [2, T, 2, K])) as [L.Value, L.Value];
+  const { out } = L.deltaRule(q, k, v, g, beta, { scale: 1, removal: removal ? { read, erase } : null });
   const loss = L.reduceSum(L.convert(out, 'f32'));
   const grads = L.grad(loss, [q, k, v, g, beta]);
   const named = Object.fromEntries(grads.map((d, i) => [`d${i}`, d]));
-  return lowerToStableHlo(L.makeGraph({ q, k, v, g, beta }, { out, ...named }), { kernels });
+  const inputs = { q, k, v, g, beta, ...(removal ? { read, erase } : {}) };
+  return lowerToStableHlo(L.makeGraph(inputs, { out, ...named }), { kernels });
 }
+
+const REMOVAL = { channels: true, removal: true } as const;
 
 const calls = (text: string): number => text.split('__gpu$xla.gpu.triton').length - 1;
 
@@ -39,7 +52,7 @@ describe('recurrences on NVIDIA GPUs', () => {
     expect(lowered({ K: 24, V: 48, channels: true })).toMatch(/tensor<2x128x2x24xf32>, tensor<2x128x2xf32>\)/);
   });
   it('stay products of XLA where no kernel fits', () => {
-    for (const options of [{ dtype: 'f32' }, { T: 100 }, { V: 256 }, { kernels: false }] as const) {
+    for (const options of [{ dtype: 'f32' }, { T: 100 }, { V: 256 }, { kernels: false }, REMOVAL] as const) {
       expect(calls(lowered(options)), JSON.stringify(options)).toBe(0);
     }
   });

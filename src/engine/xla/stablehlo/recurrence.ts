@@ -39,7 +39,8 @@ export const RECURRENCE_KERNELS: NamedKernel = {
 const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n)));
 
 /** Whether the kernels can do this recurrence; or why not. */
-export function fitsRecurrenceKernels({ inputs: [q, , v] }: Node<RecurrenceOp>): true | string {
+export function fitsRecurrenceKernels({ inputs: [q, , v], attrs }: Node<RecurrenceOp>): true | string {
+  if ('removal' in attrs) return 'keys of removal';
   const tokens = at(q.shape, 1);
   const width = Math.max(at(q.shape, 3), at(v.shape, 3));
   if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
