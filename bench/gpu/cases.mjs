@@ -45,6 +45,7 @@ export const CASES = {
   'hybrid-mamba2': hybrid(study('s4-mamba2')),
   'hybrid-gdn': hybrid(study('s4-gdn')),
   'hybrid-kda': hybrid(fourth('kda full', { kda: { numHeads: 6, keyDim: 64, valueDim: 128 }, intermediateSize: 1728 })),
+  'hybrid-rwkv7': hybrid(fourth('rwkv7 full', { rwkv7: { numHeads: 12, keyDim: 64 }, intermediateSize: 1600 })),
   ...Object.fromEntries(
     ['swa-128', 'swa-512', 'swa-2048', 'full', 'lightning', 'mamba2', 'gdn'].map((x) => [
       `row-s1-${x}`,

@@ -16,6 +16,7 @@ const MIXERS = {
   mamba2: { op: 'linear', heads: [1, 1, 16, 16], K: 128, V: 64 },
   gdn: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 128 },
   kda: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 64, channels: true },
+  rwkv7: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 64, channels: true, removal: true },
 };
 const LENGTHS = [
   [8, 2048],
@@ -23,13 +24,14 @@ const LENGTHS = [
   [1, 32768],
 ];
 
-function inputsOf({ op, heads: [q, k, v, H], K, V, constant, channels }, B, T) {
+function inputsOf({ op, heads: [q, k, v, H], K, V, constant, channels, removal }, B, T) {
   const shapes = {
     q: ['bf16', [B, T, q, K]],
     k: ['bf16', [B, T, k, K]],
     v: ['bf16', [B, T, v, V]],
     g: ['f32', constant ? [H] : [B, T, H, ...(channels ? [K] : [])]],
     ...(op === 'delta' ? { beta: ['f32', [B, T, H]] } : {}),
+    ...(removal ? { read: ['f32', [B, T, H, K]], erase: ['f32', [B, T, H, K]] } : {}),
     do: ['bf16', [B, T, H, V]],
   };
   return Object.fromEntries(
@@ -41,10 +43,11 @@ function graphOf(mixer, B, T, backward) {
   const at = inputsOf(mixer, B, T);
   const { do: dOut, ...rest } = at;
   const options = { scale: mixer.K ** -0.5 };
+  const removal = mixer.removal ? { read: at.read, erase: at.erase } : null;
   const { out } =
     mixer.op === 'linear'
       ? L.linearRecurrence(at.q, at.k, at.v, at.g, options)
-      : L.deltaRule(at.q, at.k, at.v, at.g, at.beta, options);
+      : L.deltaRule(at.q, at.k, at.v, at.g, at.beta, { ...options, removal });
   const wrt = Object.entries(rest).filter(([name]) => !(mixer.constant && name === 'g'));
   const grads = backward
     ? L.vjp(

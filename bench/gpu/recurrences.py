@@ -25,7 +25,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("folder")
 parser.add_argument("--stages", default="check,time")
 parser.add_argument("--forms", default="kernels,xla")
-parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda")
+parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7")
 flags = parser.parse_args()
 FOLDER = flags.folder
 DTYPES = {"bf16": jnp.bfloat16, "f32": jnp.float32, "i32": jnp.int32}
@@ -52,34 +52,41 @@ def draw(case):
     for i, port in enumerate(case["inputs"]):
         key, shape, name = jax.random.key(i), tuple(port["shape"]), port["name"]
         x = jax.random.normal(key, shape, jnp.float32)
-        if name == "k":
+        if name in ("k", "read"):
             x = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
         if name == "g":
             x = -jnp.exp(x - 3)
         if name == "beta":
             x = jax.nn.sigmoid(x)
+        if name == "erase":
+            x = arrays[-1] * jax.nn.sigmoid(x)
         arrays.append(x.astype(DTYPES[port["dtype"]]))
     return arrays
 
 
-def recurrence(delta, q, k, v, g, beta=None):
-    """[B,T,heads,*] in float32 -> [B,T,H,V]."""
+def recurrence(delta, q, k, v, g, beta=None, read=None, erase=None):
+    """[B,T,heads,*] in float32 -> [B,T,H,V]; the delta rule removes by its keys, or by `read` and `erase`."""
     if g.ndim == 1:
         g = jnp.broadcast_to(g, (*v.shape[:2], g.shape[0]))
     heads = g.shape[2]
     q, k, v = (jnp.repeat(x, heads // x.shape[2], 2) for x in (q, k, v))
     a = jnp.exp(g if g.ndim == 4 else g[..., None])
     beta = jnp.ones(g.shape[:3]) if beta is None else beta
+    own = read is not None
+    read, erase = (read, erase) if own else (k, k)
 
     def step(s, x):
-        qt, kt, vt, at, bt = x
+        qt, kt, vt, at, bt, rt, et = x
         s = s * at[..., None]
-        wrong = vt - jnp.einsum("bhk,bhkv->bhv", kt, s) if delta else vt
+        found = jnp.einsum("bhk,bhkv->bhv", rt, s)
+        wrong = vt - found if delta and not own else vt
         s = s + jnp.einsum("bhk,bhv->bhkv", kt, wrong * bt[..., None])
+        if own:
+            s = s - jnp.einsum("bhk,bhv->bhkv", et, found * bt[..., None])
         return s, jnp.einsum("bhk,bhkv->bhv", qt, s)
 
     start = jnp.zeros((q.shape[0], heads, q.shape[3], v.shape[3]))
-    _, out = jax.lax.scan(step, start, tuple(jnp.moveaxis(x, 1, 0) for x in (q, k, v, a, beta)))
+    _, out = jax.lax.scan(step, start, tuple(jnp.moveaxis(x, 1, 0) for x in (q, k, v, a, beta, read, erase)))
     return jnp.moveaxis(out, 0, 1) * q.shape[3] ** -0.5
 
 

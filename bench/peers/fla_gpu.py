@@ -12,6 +12,7 @@ for their times only.
 import argparse
 import hashlib
 import json
+import math
 import os
 import time
 import zlib
@@ -21,7 +22,7 @@ import triton
 from triton.runtime.autotuner import Autotuner
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda")
+parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7")
 parser.add_argument("--tuned", default=None)
 parser.add_argument("--slice", default=None)
 parser.add_argument("--unguarded", action="store_true")
@@ -81,6 +82,7 @@ if flags.tuned:
 
 from fla.ops.gated_delta_rule import chunk_gated_delta_rule  # noqa: E402
 from fla.ops.kda import chunk_kda  # noqa: E402
+from fla.ops.rwkv7 import chunk_rwkv7  # noqa: E402
 from fla.ops.simple_gla import chunk_simple_gla  # noqa: E402
 
 if flags.unguarded:
@@ -95,6 +97,7 @@ MIXERS = {
     "mamba2": (16, 128, 64),
     "gdn": (8, 64, 128),
     "kda": (8, 64, 64),
+    "rwkv7": (8, 64, 64),
 }
 LENGTHS = [(8, 2048)] if flags.slice else [(8, 2048), (2, 8192), (1, 32768)]
 
@@ -118,6 +121,11 @@ def case(name, batch, tokens):
     do = normal(batch, tokens, heads, v_width).to(torch.bfloat16)
     slopes = torch.exp2(-8 * torch.arange(1, heads + 1, device="cuda") / heads)
     scale = k_width**-0.5
+    if name == "rwkv7":
+        removal = torch.nn.functional.normalize(normal(batch, tokens, heads, k_width), dim=-1)
+        read, erase = leaf(-removal), leaf(removal * torch.sigmoid(normal(batch, tokens, heads, k_width)))
+        # Log decays as its layer has them: bounded below and in bf16.
+        g = leaf(-math.exp(-0.5) * torch.sigmoid(normal(batch, tokens, heads, k_width) - 3))
 
     def forward():
         if name == "lightning":
@@ -126,9 +134,13 @@ def case(name, batch, tokens):
             return chunk_simple_gla(q.expand(-1, -1, heads, -1), k.expand(-1, -1, heads, -1), v, g=g, scale=scale)[0]
         if name == "gdn":
             return chunk_gated_delta_rule(q, k, v, g, beta, scale=scale)[0]
-        return chunk_kda(q, k, v, g, beta, scale=scale)[0]
+        if name == "kda":
+            return chunk_kda(q, k, v, g, beta, scale=scale)[0]
+        bounded = dict(safe_gate=True, lower_bound=-math.exp(-0.5), chunk_size=64)
+        return chunk_rwkv7(r=q, w=g, k=k, v=v, a=read, b=erase, scale=scale, **bounded)[0]
 
     used = [q, k, v] + ([] if name == "lightning" else [g]) + ([beta] if name in ("gdn", "kda") else [])
+    used += [read, erase] if name == "rwkv7" else []
 
     def both():
         return torch.autograd.grad(forward(), used, do)

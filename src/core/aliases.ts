@@ -82,6 +82,7 @@ const NAMES: Readonly<Record<string, string>> = {
   swa: 'slidingwindow slidingattention slidingwindowattention sliding window windowed local localattention',
   gdn: 'gateddeltanet gateddelta deltanet gateddeltarule',
   kda: 'kimideltaattention kimilinear kimi',
+  rwkv7: 'rwkv goose rwkv7attention',
   gla: 'gatedlinearattention',
   mamba2: 'mamba ssd ssm',
   lightning: 'lightningattention minimax',

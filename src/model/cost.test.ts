@@ -19,7 +19,7 @@ function randomConfig(rng: Rng): ModelConfig {
     '2*swa:7 full:nope',
     'swa:5/full',
     'full/swa:2/swa:90:nope',
-    'gdn kda',
+    'gdn kda rwkv7',
     'mamba2 lightning gla',
     'conv full',
     'swa:3#5,1 full#4,2',
@@ -221,6 +221,7 @@ describe('cost of recurrent mixers', () => {
     ],
     ['gdn', { numHeads: 2, numValueHeads: 4, keyDim: 16, valueDim: 32 }, () => (-8 / 3) * 4],
     ['kda', { keyDim: 16, valueDim: 24 }, () => (-8 / 3) * 4],
+    ['rwkv7', { keyDim: 16, valueDim: 24 }, () => (-8 / 3) * 4],
   ])('agrees with the products of the built graph of %s', (layers, section, beside) => {
     for (const [T, chunk] of [
       [64, 16],

@@ -33,6 +33,7 @@ import { buildMixer } from './mixers.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 import { parameterSpecs } from './params.js';
 import { isShared } from './plan.js';
+import { takesHanded } from './recurrent.js';
 import { PLAIN } from './mixers/activations.js';
 import type { HeadLayer } from './schema.js';
 import { noTap, type Tap } from './tap.js';
@@ -249,7 +250,7 @@ function forwardLayer(
 function takenFrom(plan: LayerPlan, layer: number, handed: ReadonlyMap<string, Value>): [name: string, value: Value][] {
   const source = plan.mixer === 'attention' ? plan.keysOf : undefined;
   const wanted = new Set([layerInput(layer), ...(source === undefined ? [] : [`keys.${source}`, `values.${source}`])]);
-  return [...handed].filter(([name]) => wanted.has(name));
+  return [...handed].filter(([name]) => wanted.has(name) || takesHanded(plan, name));
 }
 
 /** What a layer reads: the residual stream, that before the first layer, and what the layers before handed on. */

@@ -43,12 +43,19 @@ function draw({ low, high, map }: Extract<ParamInit, { kind: 'uniform' }>, rng: 
   return y + Math.log(-Math.expm1(-y));
 }
 
+function ramp({ from, to, over, power, swing, period }: Extract<ParamInit, { kind: 'ramp' }>, i: number): number {
+  const z = period === 1 ? 0 : (2 * (i % period)) / (period - 1) - 1;
+  return from + (to - from) * (i / over) ** power + swing * z * Math.abs(z);
+}
+
 function initialTensor({ name, shape, init }: ParamSpec, seed: number): HostTensor<'f32'> {
   const data = new Float32Array(sizeOf(shape));
   if (init.kind === 'constant') {
     data.fill(init.value);
   } else if (init.kind === 'log-counting') {
     for (let i = 0; i < data.length; i++) data[i] = Math.log((i % last(shape)) + 1);
+  } else if (init.kind === 'ramp') {
+    for (let i = 0; i < data.length; i++) data[i] = ramp(init, i);
   } else {
     const rng = Rng.of(seed, 'init', name);
     if (init.kind === 'normal') rng.fillNormal(data, init.std);

@@ -55,13 +55,18 @@ const ATTENTION: Mixer<AttentionPlan> = {
   build: (scope, plan) => {
     const own = attentionMixer.build(scope, plan);
     if (plan.beside === undefined) return own;
-    return { ...own, out: together(scope, own.out, buildRecurrent(mixerOf(plan.beside), scope, plan.beside).out) };
+    const other = buildRecurrent(mixerOf(plan.beside), scope, plan.beside);
+    return { out: together(scope, own.out, other.out), hands: { ...own.hands, ...other.hands } };
   },
   step: (scope, plan) => {
     const own = attentionMixer.step(scope, plan);
     if (plan.beside === undefined) return own;
     const other = mixerOf(plan.beside).step(scope, plan.beside);
-    return { ...own, out: together(scope, own.out, other.out), state: { ...own.state, ...other.state } };
+    return {
+      out: together(scope, own.out, other.out),
+      hands: { ...own.hands, ...other.hands },
+      state: { ...own.state, ...other.state },
+    };
   },
 };
 

@@ -98,7 +98,8 @@ describe('layer patterns', () => {
     expect(print('swa:8@2/gdn@4/full@2#8,4')).toBe('swa:8/full#4+gdn@4');
     expect(print('full#3,1+gdn@3')).toBe('full#3,1+gdn@3');
     expect(messageOf('full@4/gdn@2', counts)).toContain('would divide the 2 key/value heads');
-    expect(messageOf('full/mamba')).toContain('mamba has no heads that a layer could share out');
+    for (const mixer of ['mamba', 'rwkv7'])
+      expect(messageOf(`full/${mixer}`)).toContain(`${mixer} has no heads that a layer could share out`);
     expect(messageOf('full/gdn/kda')).toContain('one recurrent mixer may stand beside attention');
     expect(messageOf('full/gdn+kda')).toContain('one recurrent mixer may stand beside attention');
     expect(messageOf('full/gdn@0')).toContain('a whole number of heads >= 1');
@@ -141,11 +142,11 @@ describe('layer patterns', () => {
   });
 
   it('reads and prints recurrent mixers', () => {
-    const plans = resolve('3*mamba2 full:nope 2*gdn lightning gla kda');
+    const plans = resolve('3*mamba2 full:nope 2*gdn lightning gla kda rwkv7');
     expect(plans.map((p) => p.mixer)).toEqual([
-      ...['mamba2', 'mamba2', 'mamba2', 'attention', 'gdn', 'gdn', 'lightning', 'gla', 'kda'],
+      ...['mamba2', 'mamba2', 'mamba2', 'attention', 'gdn', 'gdn', 'lightning', 'gla', 'kda', 'rwkv7'],
     ]);
-    expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda');
+    expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda rwkv7');
   });
 
   it('reads and prints a recurrent mixer beside attention', () => {

@@ -1,14 +1,14 @@
 /** Recurrent mixers as layers of a model: from the definitions of `mixers/` to the rules that the model asks for. */
 import { at, got, invariant, sizeOf } from '../core/index.js';
-import { eq, rotary, rotaryAt, rotaryFrequencies } from '../graph/index.js';
+import { eq, rotary, rotaryAt, rotaryFrequencies, type Value } from '../graph/index.js';
 import type { ModelConfig } from './config.js';
 import { firstTokens } from './documents.js';
 import type { Mixer, MixerScope } from './mixer.js';
-import type { ParamMaker, RecurrentDefinition, RecurrentScope } from './mixers/definition.js';
+import type { MixerPlace, ParamMaker, RecurrentDefinition, RecurrentScope, StateAccess } from './mixers/definition.js';
 import { RECURRENT, type RecurrentMixer, type SectionName, type SectionOf } from './mixers/table.js';
-import type { ParamInit, ParamRole, ParamSpec } from './mixers/spec.js';
+import { ZEROS, type ParamInit, type ParamRole, type ParamSpec } from './mixers/spec.js';
 import { convBiasInit, convInit, matrixInit } from './param-inits.js';
-import type { PlanOf } from './plan.js';
+import { recurrentMixers, type LayerPlan, type PlanOf } from './plan.js';
 import { chunkStates, wholeSequences } from './state-access.js';
 
 /** The section of a mixer that the model uses. */
@@ -36,6 +36,10 @@ export function paramMaker(config: ModelConfig, mixer: SectionName, layer: numbe
       ...spec(name, [fanIn, sumOf(fanOut)], 'in', matrixInit(config, fanIn, false)),
       ...(typeof fanOut === 'number' ? {} : { columns: fanOut }),
     }),
+    correction: (name, fanIn, rank, fanOut) => [
+      spec(`${name}down`, [fanIn, rank], 'in', ZEROS),
+      spec(`${name}up`, [rank, fanOut], 'in', { kind: 'normal', std: 0.1 / Math.sqrt(fanOut) }),
+    ],
     output: (name, fanIn) => spec(name, [fanIn, config.hiddenSize], 'out', matrixInit(config, fanIn, true)),
     blocks: (name, count, fanIn, fanOut = fanIn) =>
       spec(name, [count, fanIn, fanOut], 'blocks', matrixInit(config, fanIn, false)),
@@ -48,9 +52,22 @@ export function paramMaker(config: ModelConfig, mixer: SectionName, layer: numbe
   };
 }
 
-/** What a mixer sees of its layer: its own parameters by their own names. */
-function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
+/** Where a layer stands, for a mixer that it has. */
+function placeOf({ layers, numLayers }: ModelConfig, layer: number, mixer: RecurrentMixer): MixerPlace {
+  return { layer, numLayers, first: !layers.slice(0, layer).some((plan) => recurrentMixers(plan).includes(mixer)) };
+}
+
+/** The name that what layers with a mixer hand on has among everything that layers do. */
+const handedName = (mixer: RecurrentMixer, name: string): string => `${mixer}.${name}`;
+
+/** Whether a layer may read what an earlier one has handed on under a name. */
+export const takesHanded = (plan: LayerPlan, name: string): boolean =>
+  recurrentMixers(plan).some((mixer) => name.startsWith(handedName(mixer, '')));
+
+/** What a mixer sees of its layer: its own parameters by their own names. What it hands on is put into `hands`. */
+function scopeOf(scope: MixerScope, mixer: RecurrentMixer, hands: Record<string, Value>): RecurrentScope {
   const { config, layer, x, positions } = scope;
+  const { first } = placeOf(config, layer, mixer);
   return {
     model: config,
     layer,
@@ -61,6 +78,11 @@ function scopeOf(scope: MixerScope, mixer: RecurrentMixer): RecurrentScope {
     starts: () =>
       scope.starts ??
       (positions === null ? firstTokens([at(x.shape, 0), at(x.shape, 1)], scope.segments) : eq(positions.values, 0)),
+    fromFirst: (name, value) => {
+      if (!first) return got(scope.handed, handedName(mixer, name));
+      hands[handedName(mixer, name)] = value;
+      return null;
+    },
     rotate: (heads) => {
       const frequencies = rotaryFrequencies(at(heads.shape, 3), config.ropeTheta);
       if (positions === null) return rotary(heads, frequencies);
@@ -81,7 +103,12 @@ export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf
   };
   return {
     params: (config, plan, layer) =>
-      definition.params(paramMaker(config, mixer, layer), sectionFor(config, plan), config),
+      definition.params(
+        paramMaker(config, mixer, layer),
+        sectionFor(config, plan),
+        config,
+        placeOf(config, layer, mixer),
+      ),
     sequenceFlops: (config, plan, seqLen) => definition.sequenceFlops(sectionFor(config, plan), seqLen),
     stateBytes: (config, plan, _length, elementBytes) =>
       definition.states(sectionFor(config, plan), config).reduce((n, { shape, exact }) => {
@@ -98,11 +125,14 @@ export function recurrentMixer<M extends RecurrentMixer>(mixer: M): Mixer<PlanOf
         definition.states(sectionFor(scope.config, plan), scope.config).map((s) => [s.name, s.exact]),
       );
       const { access, after } = chunkStates(scope, (name) => got(exact, name));
-      const out = definition.mix(scopeOf(scope, mixer), sectionFor(scope.config, plan), access);
-      return { out, state: after };
+      const hands: Record<string, Value> = {};
+      const out = definition.mix(scopeOf(scope, mixer, hands), sectionFor(scope.config, plan), access);
+      return { out, hands, state: after };
     },
-    build: (scope, plan) => ({
-      out: definition.mix(scopeOf(scope, mixer), sectionFor(scope.config, plan), wholeSequences(scope.segments)),
-    }),
+    build: (scope, plan) => {
+      const [hands, whole]: [Record<string, Value>, StateAccess] = [{}, wholeSequences(scope.segments)];
+      const out = definition.mix(scopeOf(scope, mixer, hands), sectionFor(scope.config, plan), whole);
+      return { out, hands };
+    },
   };
 }

@@ -32,18 +32,28 @@ export function buildTruncated(
   reach: number,
 ): MixerOutput {
   const { x, segments } = scope;
-  const [B, T, d] = dims(x, 3);
+  const [B, T] = dims(x, 3);
   const { rows, before } = windows(B, T, reach);
   const starts = reshape(convert(firstTokens([B, T], segments), 'i32'), [B * T]);
   const own = segments ? take(reshape(segments, [B * T]), rows) : scalar(0, 'i32');
-  const { out } = mixer.build(
+  // A window shows what earlier layers have handed on of its tokens, and a token hands on what it has in its own.
+  const shown = (value: Value): Value => {
+    const rest = value.shape.slice(2);
+    return reshape(take(reshape(value, [B * T, ...rest]), rows), [B * T, reach, ...rest]);
+  };
+  const last = (value: Value): Value => reshape(sliceAxis(value, 1, reach - 1, reach), [B, T, ...value.shape.slice(2)]);
+  const { out, hands = {} } = mixer.build(
     {
       ...scope,
-      x: reshape(take(reshape(x, [B * T, d]), rows), [B * T, reach, d]),
+      x: shown(x),
+      handed: new Map([...scope.handed].map(([name, value]) => [name, shown(value)])),
       starts: ne(reshape(take(starts, rows), [B * T, reach]), 0),
       segments: reshape(select(eq(before, 1), scalar(BEFORE_START, 'i32'), own), [B * T, reach]),
     },
     plan,
   );
-  return { out: reshape(sliceAxis(out, 1, reach - 1, reach), [B, T, d]) };
+  return {
+    out: last(out),
+    hands: Object.fromEntries(Object.entries(hands).map(([name, value]) => [name, last(value)])),
+  };
 }

@@ -13,7 +13,7 @@ import {
 import { input, makeGraph, rotaryAt, rotaryFrequencies } from '../../src/graph/index.js';
 import { forward, parameterInputs, resolveModelConfig, type ModelConfig } from '../../src/model/index.js';
 import { logitsInChunks } from '../support/chunks.js';
-import { CASES, randomParameters, randomTokens, SMALL, worst } from '../unit/model/cases.js';
+import { CASES, randomParameters, randomTokens, RECURRENT_CASES, SMALL, worst } from '../unit/model/cases.js';
 
 const plugin = findPlugin('cpu').plugin;
 const ENGINES: [string, () => Engine][] = [
@@ -40,9 +40,14 @@ function wholeForward(config: ModelConfig, params: ReadonlyMap<string, HostTenso
   return toNumbers(evaluateReference(graph, given).logits as HostTensor);
 }
 
-/** XLA takes seconds for each graph: there, a case with everything that attention has stands for the others. */
-const casesOf = (engine: string) =>
-  engine.startsWith('xla') ? CASES.filter(([name]) => name.includes('everything')) : CASES;
+/**
+ * XLA takes seconds for each graph: there, a case with everything that attention has stands for the others. Recurrent
+ * mixers on the reference engine are the unit tier's.
+ */
+function casesOf(engine: string) {
+  if (engine.startsWith('xla')) return CASES.filter(([name]) => name.includes('everything'));
+  return engine === 'onnx' ? [...CASES, ...RECURRENT_CASES] : CASES;
+}
 
 describe.each(ENGINES)('%s', (engineName, make) => {
   it.each(casesOf(engineName))('steps as the forward pass goes, with %s', async (_name, settings) => {

@@ -115,6 +115,10 @@ const MODELS: readonly (readonly [string, Partial<ModelInput> & { layers: string
       ...{ mla: { queryRank: 5, latentRank: 7, ropeDim: 4, valueDim: 4 } },
     },
   ],
+  [
+    'RWKV-7 twice, values of the first layer in the other',
+    { layers: 'rwkv7 full+rwkv7', rwkv7: { decayRank: 2, removalRank: 3, valueRank: 4, gateRank: 5, chunk: 4 } },
+  ],
   ['latent attention in a window, no positions, sinks', { layers: 'mla:4:nope', sinks: true, outputGate: true }],
   [
     'soft-capped scores in windows',

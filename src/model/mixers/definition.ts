@@ -19,6 +19,15 @@ export interface MixerModel {
   readonly rmsNormEps: number;
 }
 
+/** Where in the model a layer stands. */
+export interface MixerPlace {
+  /** The layer's index, and the number of layers of the model. */
+  readonly layer: number;
+  readonly numLayers: number;
+  /** Whether no layer before has the same mixer. */
+  readonly first: boolean;
+}
+
 /** Makes the parameters of one layer; names are put behind `layers.N.MIXER.`. */
 export interface ParamMaker {
   /**
@@ -28,6 +37,11 @@ export interface ParamMaker {
   matrix(name: string, fanIn: number, fanOut: number | readonly number[]): ParamSpec;
   /** A matrix `[fanIn, hiddenSize]` that writes to the residual stream. */
   output(name: string, fanIn: number): ParamSpec;
+  /**
+   * Matrices `NAMEdown [fanIn, rank]`, which starts at 0, and `NAMEup [rank, fanOut]`, N(0, 0.01 / fanOut): a map of
+   * low rank that starts at nothing.
+   */
+  correction(name: string, fanIn: number, rank: number, fanOut: number): ParamSpec[];
   /**
    * `count` matrices `[count, fanIn, fanOut]` (square if `fanOut` is not told), each for its own channels: a
    * block-diagonal map.
@@ -66,6 +80,11 @@ export interface RecurrentScope {
   readonly param: (name: string) => Value;
   /** Which tokens no token of their document precedes, bool `[B,T]`. */
   readonly starts: () => Value;
+  /**
+   * What the first layer with this mixer has handed on by that name, `[B,T,...]`; null in that layer itself, which
+   * hands on `value`.
+   */
+  readonly fromFirst: (name: string, value: Value) => Value | null;
   /** Rotary positions on heads `[B,T,heads,width]`, with the model's base. */
   readonly rotate: (heads: Value) => Value;
 }
@@ -110,7 +129,7 @@ export interface RecurrentDefinition<S extends z.ZodType, C> {
    */
   withHeads?(section: C, heads: number): C;
   /** The parameters of one layer, in order. */
-  params(make: ParamMaker, section: C, model: MixerModel): ParamSpec[];
+  params(make: ParamMaker, section: C, model: MixerModel, place: MixerPlace): ParamSpec[];
   /**
    * Forward FLOPs per token that are not products with parameters (scores and values, state updates), mean over the
    * positions of a sequence of `seqLen` tokens; a multiply-add is 2.

@@ -9,14 +9,18 @@ import { dims, at, ConfigError, sizeUpTo, realNumber } from '../../core/index.js
 import {
   add,
   causalConv,
+  concat,
   deltaRule,
   exp,
+  full,
   linear,
   mul,
   neg,
   reshape,
   rmsNorm,
+  select,
   sigmoid,
+  sliceAxis,
   softplus,
   type Recurrence,
   type Value,
@@ -104,6 +108,7 @@ export function stepDecay(aLog: Value, step: Value): Value {
 export const stepSize = (rate: Value, bias: Value): Value => softplus(add(rate, bias));
 
 const CONV_STATE = 'conv';
+const SHIFT_STATE = 'shift';
 const STATE = 'state';
 
 /** The state of a convolution: the tokens before, which a convolution over one token does not need. */
@@ -124,6 +129,21 @@ export function recurrenceStates(
 ): SequenceState[] {
   const state = { name: STATE, shape, exact: true };
   return [...(conv === null ? [] : convStates(conv)), state];
+}
+
+/** The state of `tokenBefore`: the last token. */
+export const shiftStates = (channels: number): SequenceState[] => [
+  { name: SHIFT_STATE, shape: [1, channels], exact: false },
+];
+
+/** The layer input of the token before each token, `[B,T,d]`; zeros before the first token of a document. */
+export function tokenBefore({ x, starts }: RecurrentScope, state: StateAccess): Value {
+  const [B, T, d] = dims(x, 3);
+  const own = state.maskPadding(x);
+  const before = state.read(SHIFT_STATE) ?? full(x.dtype, [B, 1, d], 0);
+  state.write(SHIFT_STATE, sliceAxis(own, 1, T - 1, T));
+  const moved = T === 1 ? before : concat([before, sliceAxis(own, 1, 0, T - 1)], 1);
+  return state.segments === null ? moved : select(reshape(starts(), [B, T, 1]), 0, moved);
 }
 
 /** SiLU of the layer's causal convolution of x `[B,T,C]`; of x itself where the mixer has none (`width` 0). */
@@ -228,4 +248,13 @@ export function linearFlops(heads: number, K: number, V: number, C: number): num
 export function deltaFlops(heads: number, K: number, V: number, C: number, decay: 'head' | 'channel'): number {
   const overlaps = decay === 'head' ? 4 * C * K : 2 * (C - 1) * K;
   return heads * (overlaps + 2 * C * K + 4 * C * V + 6 * K * V + (2 / 3) * C * C);
+}
+
+/**
+ * FLOPs per token of the delta rule with keys of removal in chunks of C: lower triangles of the products of queries and
+ * of what reads with keys and with what is erased, the inverse of a triangle, and what those meet values and the state
+ * with.
+ */
+export function removalFlops(heads: number, K: number, V: number, C: number): number {
+  return heads * (4 * (C - 1) * K + 2 * C * K + 8 * C * V + 8 * K * V + (2 / 3) * C * C);
 }

@@ -16,7 +16,20 @@ export type ParamInit =
       readonly map?: 'log' | 'inverse-softplus-exp' | 'inverse-softplus-decay';
     }
   /** The logarithms of 1, 2, 3, ... along the last axis. */
-  | { readonly kind: 'log-counting' };
+  | { readonly kind: 'log-counting' }
+  /**
+   * `from + (to - from) (i / over)^power + swing z |z|` for element i, where z goes from -1 to 1 over every `period` of
+   * them.
+   */
+  | {
+      readonly kind: 'ramp';
+      readonly from: number;
+      readonly to: number;
+      readonly over: number;
+      readonly power: number;
+      readonly swing: number;
+      readonly period: number;
+    };
 
 /** The part of the model that a parameter belongs to. */
 export type ParamPart = 'embedding' | 'mixer' | 'mlp' | 'norm' | 'head';

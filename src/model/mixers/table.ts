@@ -11,6 +11,7 @@ import { mambaMixer } from './mamba.js';
 import { mamba2Mixer } from './mamba2.js';
 import { mlaMixer } from './mla.js';
 import { rglruMixer } from './rglru.js';
+import { rwkv7Mixer } from './rwkv7.js';
 
 /** Mixers that carry a state along the sequence instead of keys and values, by the name that layer patterns use. */
 export const RECURRENT = {
@@ -20,6 +21,7 @@ export const RECURRENT = {
   mamba2: mamba2Mixer,
   gdn: gdnMixer,
   kda: kdaMixer,
+  rwkv7: rwkv7Mixer,
   rglru: rglruMixer,
   conv: convMixer,
 } as const;

@@ -504,6 +504,18 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
     { layers: 'kda', kda: { rank: null, lowerBound: -5 } },
   ],
   ['kda with other widths', { layers: 'kda', kda: { numHeads: 2, keyDim: 5, valueDim: 3, rank: 4, convWidth: 2 } }],
+  ['rwkv7', { layers: 'rwkv7 full' }],
+  [
+    'rwkv7 three times with other widths, values of the first in the others, in chunks',
+    {
+      layers: 'rwkv7 swa:3 rwkv7 full+rwkv7',
+      numLayers: 4,
+      rwkv7: {
+        ...{ numHeads: 3, keyDim: 4, valueDim: 5, decayRank: 2, removalRank: 3, valueRank: 4, gateRank: 5 },
+        ...{ normEps: 0.01, chunk: 4 },
+      },
+    },
+  ],
   ['rglru', { layers: 'rglru swa:3' }],
   [
     'rglru, wider than the model, in blocks, one tap, in chunks',

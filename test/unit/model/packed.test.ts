@@ -112,7 +112,14 @@ describe('documents packed into one row', () => {
   });
 
   it('are computed as on their own when layers are recomputed and chunks are short', () => {
-    for (const layers of ['mamba2 swa:3', 'gdn full', 'kda lightning', 'gla full', '2*shared:swa:3+mamba2']) {
+    for (const layers of [
+      'mamba2 swa:3',
+      'gdn full',
+      'kda lightning',
+      'gla full',
+      '2*rwkv7',
+      '2*shared:swa:3+mamba2',
+    ]) {
       const section = { chunk: 4 };
       const config = resolveModelConfig({
         ...SMALL,
@@ -122,6 +129,7 @@ describe('documents packed into one row', () => {
         kda: section,
         lightning: section,
         gla: section,
+        rwkv7: section,
       });
       expect(comparison(config, lengths)('primitives', { remat: true }), layers).toBeLessThan(1e-10);
     }

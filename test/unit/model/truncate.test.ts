@@ -81,6 +81,21 @@ describe('recurrent layers that remember a few tokens', () => {
     ).toBeLessThan(1e-10);
   });
 
+  it('hand on what tokens have in their own windows', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: '2*rwkv7', numLayers: 2 });
+    const params = randomParameters(config, 3);
+    const row = randomTokens(config, T, 4);
+    const logits = (reach: number, tokens: readonly number[]) =>
+      logitsOf(limitReach(config, 'efficient', reach), params, tokens).subarray(-config.vocabSize);
+    expect(worst(logits(T, row), logitsOf(config, params, row).subarray(-config.vocabSize))).toBeLessThan(1e-10);
+    // Two layers that remember three tokens each see five.
+    const [near, far] = [row.slice(), row.slice()];
+    near[T - 5] = (near[T - 5]! + 1) % config.vocabSize;
+    far[T - 6] = (far[T - 6]! + 1) % config.vocabSize;
+    expect(worst(logits(3, near), logits(3, row))).toBeGreaterThan(1e-6);
+    expect(worst(logits(3, far), logits(3, row))).toBe(0);
+  });
+
   it('leave the full layers of a hybrid as they are', () => {
     const config = resolveModelConfig({ ...SMALL, layers: 'gdn full', numLayers: 2 });
     expect(limitReach(config, 'full', 4).layers).toMatchObject([{ mixer: 'gdn' }, { groups: [{ window: 4 }] }]);
