@@ -1,4 +1,5 @@
 /** What is left of a model when layers of it see fewer keys, its weights as they are: what analyses by limits share. */
+import { z } from 'zod';
 import {
   corpusPerplexities,
   findKeyTokens,
@@ -8,15 +9,16 @@ import {
   textLosses,
   type LongPplSettings,
 } from '../../analysis/index.js';
-import { ConfigError, DataError, minOf, type Interval } from '../../core/index.js';
+import { ConfigError, DataError, maxOf, minOf, type Interval } from '../../core/index.js';
 import type { NeedleSample, OpenedData } from '../../data/index.js';
 import { withConfig } from '../../loaded/index.js';
 import type { ModelConfig } from '../../model/index.js';
 import { openRunData, runAtStep } from '../../train/index.js';
-import { measuredOnce } from '../ar-runs.js';
+import { count, textOptions } from '../analysis-options.js';
+import { isAskedForAr, measuredOnce } from '../ar-runs.js';
 import type { DistanceRange } from '../figures.js';
 import { needleShare } from '../measures/needle.js';
-import { holdsTextOut, sequencesOf, type SequenceOptions } from '../model-texts.js';
+import { holdsTextOut, sequencesOf } from '../model-texts.js';
 import { needlesOf } from '../needles.js';
 import { measuredLength, type OpenedModel } from '../open-model.js';
 import { evaluateCheckpoint } from '../run.js';
@@ -59,21 +61,32 @@ export function limitScore(
   return row.loss === null ? null : { what: 'loss', value: row.loss };
 }
 
-/** How what is left of a model is measured. */
-interface LimitedOptions extends SequenceOptions {
-  /** The command, which draws needles of its own. */
-  readonly label: string;
-  /** All that the run measures (the default), or the loss and one measure more. */
-  readonly measure?: 'all' | 'ar' | 'needle' | undefined;
-  /** LongPPL: tokens of short contexts, at least. */
-  readonly trunc?: number | undefined;
-  /** LongPPL: tokens by which short contexts move. */
-  readonly stride?: number | undefined;
-  /** Needle samples of an imported model. */
-  readonly needles: number;
-  /** Tokens of such a sample. */
-  readonly length?: number | undefined;
-}
+/** Options of analyses by limits: how what is left of a model is measured. */
+export const limitedOptions = {
+  measure: z
+    .enum(['all', 'ar', 'needle'])
+    .optional()
+    .describe(
+      'all that the run measures, or the loss and associative recall (ar), or the loss and needles (default: ar of runs ' +
+        'that measure it on text, else all)',
+    ),
+  trunc: count()
+    .optional()
+    .describe('LongPPL: tokens of short contexts, at least (default: half of the shortest text)'),
+  stride: count().optional().describe('LongPPL: tokens by which short contexts move (default: a quarter of --trunc)'),
+  needles: count().default(64).describe('needle samples of an imported model'),
+  length: count().optional().describe('tokens of such a sample'),
+  ...textOptions(64, 'default: held-out text of the run'),
+};
+
+/** Those options as they were chosen, and the command, which draws needles of its own. */
+type LimitedOptions = z.output<z.ZodObject<typeof limitedOptions>> & { readonly label: string };
+
+/** What is measured where nobody said so: associative recall, of runs that are asked for it and no texts; else all. */
+export const measureAsked = (
+  model: OpenedModel,
+  { measure, texts }: Pick<LimitedOptions, 'measure' | 'texts'>,
+): 'all' | 'ar' | 'needle' => measure ?? (texts === undefined && isAskedForAr(model) ? 'ar' : 'all');
 
 /** A model that is measured under one limit after another. */
 interface LimitedModel extends Disposable {
@@ -81,6 +94,8 @@ interface LimitedModel extends Disposable {
   readonly longPpl: (LongPplSettings & { readonly keyTokens: number }) | null;
   /** Why an imported model is measured without needles; null where it is not, or needs none. */
   readonly problem: string | null;
+  /** Tokens of the longest sequence that is measured; a limit that is not below it hides nothing. */
+  readonly longest: number;
   /** What is left under a configuration; of equal ones once. */
   measure(config: ModelConfig): Promise<Left>;
 }
@@ -104,7 +119,14 @@ export async function limitedModel(model: OpenedModel, chosen: LimitedOptions): 
   const { needles, problem } = needlesFor(model, chosen, texts !== null);
   // What held-out text has to recall is found once, for all limits.
   const data = model.run === null ? null : openRunData(runAtStep(model.run.run, model.step ?? 0));
+  const longest = maxOf([
+    0,
+    ...(model.run === null ? [] : [measuredLength(model.run.run)]),
+    ...(texts?.texts ?? []).map(({ tokens }) => tokens.length),
+    ...(needles ?? []).map(({ tokens }) => tokens.length),
+  ]);
   return {
+    longest,
     longPpl: texts === null ? null : { ...texts.settings, keyTokens: texts.keyTokens },
     problem,
     measure: measuredOnce((config: ModelConfig) => measureLimit(model, config, { texts, needles, only, data })),

@@ -2,11 +2,11 @@
 import { z } from 'zod';
 import { limitReach, REACH_PARTS, reachParts, type LongPplSettings, type ReachPart } from '../../analysis/index.js';
 import type { CsvCell } from '../../core/index.js';
-import { count, textOptions } from '../analysis-options.js';
+import { count } from '../analysis-options.js';
 import { defineAnalysis, show, type Printed } from '../analysis.js';
-import { arLimits, isAskedForAr } from '../ar-runs.js';
+import { arLimits } from '../ar-runs.js';
 import { STAGE_KEYS } from '../settings-in-effect.js';
-import { limitedModel, limitScore, type Left } from './limited-model.js';
+import { limitedModel, limitedOptions, limitScore, measureAsked, type Left } from './limited-model.js';
 import { AR_FIGURES, arCell, arCells, arColumns, distanceText } from './limited-recall.js';
 
 /** What a model scores at one limit; null where it is not limited. */
@@ -30,26 +30,13 @@ const options = {
     .enum(REACH_PARTS)
     .optional()
     .describe(`${REACH_PARTS.join(', ')} (default: full, then efficient)`),
-  measure: z
-    .enum(['all', 'ar', 'needle'])
-    .optional()
-    .describe(
-      'all that the run measures, or the loss and associative recall (ar), or the loss and needles (default: ar of runs ' +
-        'that measure it on text, else all)',
-    ),
   keys: z
     .array(count())
     .optional()
     .describe(
       'limits, in visible keys (default: 4,16,64; of ar 16,64,128,256,... below the length of rows, of recurrent layers to 64)',
     ),
-  trunc: count()
-    .optional()
-    .describe('LongPPL: tokens of short contexts, at least (default: half of the shortest text)'),
-  stride: count().optional().describe('LongPPL: tokens by which short contexts move (default: a quarter of --trunc)'),
-  needles: count().default(64).describe('needle samples of an imported model'),
-  length: count().optional().describe('tokens of such a sample'),
-  ...textOptions(64, 'default: held-out text of the run'),
+  ...limitedOptions,
 };
 
 /** Limits where nothing else is said, in visible keys. */
@@ -86,7 +73,7 @@ export const limits = defineAnalysis({
     ),
   },
   resolve: (model, given) => {
-    const measure = given.measure ?? (given.texts === undefined && isAskedForAr(model) ? 'ar' : 'all');
+    const measure = measureAsked(model, given);
     // Limits of associative recall follow from the run's rows, and differ by part.
     return { ...given, measure, ...(given.keys !== undefined || measure === 'ar' ? {} : { keys: LIMITS }) };
   },

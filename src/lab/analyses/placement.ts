@@ -1,16 +1,15 @@
 /** `longsight place`: which layers need full attention, by what a trained model loses without it. */
 import { z } from 'zod';
 import { fullLayers, limitReach } from '../../analysis/index.js';
-import { ConfigError, Rng, textTable, type CsvCell } from '../../core/index.js';
+import { ConfigError, present, Rng, textTable, type CsvCell } from '../../core/index.js';
 import { parsePattern, printLayer, printPattern, resolveLayer, type ModelConfig } from '../../model/index.js';
-import { count, OPTION_HINTS, textOptions } from '../analysis-options.js';
+import { count, OPTION_HINTS } from '../analysis-options.js';
 import { defineAnalysis, show, type Printed } from '../analysis.js';
-import { isAskedForAr } from '../ar-runs.js';
 import { farBins } from '../measures/series.js';
 import type { OpenedModel } from '../open-model.js';
 import { STAGE_KEYS } from '../settings-in-effect.js';
 import { toYaml } from '../yaml-file.js';
-import { limitedModel, type Left } from './limited-model.js';
+import { limitedModel, limitedOptions, measureAsked, type Left } from './limited-model.js';
 
 /** What a placement is judged by, each with its name for people and whether more of it is better. */
 const SCORES = {
@@ -49,10 +48,6 @@ export interface Placements {
 const options = {
   full: count().describe('how many full layers to keep'),
   keys: count().default(128).describe('visible keys of the layers that do not keep it'),
-  measure: z
-    .enum(['all', 'ar', 'needle'])
-    .optional()
-    .describe('as of constrain (default: ar of runs that measure it on text, else all)'),
   random: z.int().min(0).max(1000).default(2).describe('random placements to compare with'),
   out: z
     .string()
@@ -65,11 +60,7 @@ const options = {
     .optional()
     .describe('the other layers in that study, such as gdn (default: swa:KEYS)'),
   seeds: z.array(count()).default([1, 2, 3]).describe('seeds of that study'),
-  trunc: count().optional().describe('LongPPL: tokens of short contexts, at least'),
-  stride: count().optional().describe('LongPPL: tokens by which short contexts move'),
-  needles: count().default(64).describe('needle samples of an imported model'),
-  length: count().optional().describe('tokens of such a sample'),
-  ...textOptions(64, 'default: held-out text of the run'),
+  ...limitedOptions,
 };
 
 type PlaceOptions = z.output<z.ZodObject<typeof options>>;
@@ -96,10 +87,7 @@ export const placement = defineAnalysis({
     order: z.array(z.looseObject({ layer: z.number(), value: z.number() })),
     placements: z.array(z.looseObject({ name: z.string(), layers: z.array(z.number()), value: z.number() })),
   },
-  resolve: (model, given) => ({
-    ...given,
-    measure: given.measure ?? (given.texts === undefined && isAskedForAr(model) ? 'ar' : 'all'),
-  }),
+  resolve: (model, given) => ({ ...given, measure: measureAsked(model, given) }),
   measure: async (model, chosen, { context }): Promise<Placements> => {
     const candidates = candidatesOf(model.config, chosen.full);
     checkStudy(model, chosen);
@@ -112,6 +100,12 @@ export const placement = defineAnalysis({
     };
     const whole = await lookAt([]);
     const score = scoreOf(whole, chosen.keys);
+    if (chosen.keys >= limited.longest) {
+      throw new ConfigError(
+        `layers that see ${chosen.keys} keys see all of the ${limited.longest} tokens at most that are measured, so that no limit would ` +
+          'cost anything; name fewer keys (--keys)',
+      );
+    }
     const valueAt = async (layers: readonly number[]) => valueOf(await lookAt(layers), score, chosen.keys);
     const { alone, order } = await eliminate(candidates, chosen.full, { lookAt, score, keys: chosen.keys }, (text) =>
       context.note?.(text),
@@ -202,7 +196,7 @@ function scoreOf(left: Left, keys: number): ScoreName {
 }
 
 function valueOf(left: Left, score: ScoreName, keys: number): number {
-  return scored(left, score, keys) ?? NaN;
+  return present(scored(left, score, keys));
 }
 
 function scored(left: Left, score: ScoreName, keys: number): number | null {

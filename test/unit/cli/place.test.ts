@@ -178,6 +178,10 @@ describe('longsight place', () => {
       '--others',
       'gdn',
     );
+    // Rows have 64 tokens: a window of 64 shows all of them, one of 63 hides the first from the last.
+    for (const keys of [[], ['--keys', '65'], ['--keys', '64']])
+      await refused('tokens at most that are measured, so that no limit would cost', run, '--full', '2', ...keys);
+    expect((await place(run, '--full', '3', '--keys', '63')).order).toHaveLength(1);
     const out = join(folder, 'refused.yaml');
     await refused('write one layer, such as swa:128', run, '--full', '1', '--out', out, '--others', 'gdn swa:8');
     const model = join(DATA, 'retrieval-heads');
