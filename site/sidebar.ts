@@ -58,6 +58,7 @@ export const SECTIONS: readonly ManualSection[] = [
       page('Data', 'data.md'),
       page('Studies', 'studies.md'),
       page('Run folders', 'run-folders.md'),
+      page('Measures', 'measures.md'),
       page('Analyses', 'analysis.md'),
       page('Hugging Face models', 'hugging-face.md'),
       page('Hugging Face model types', 'hugging-face-types.md'),

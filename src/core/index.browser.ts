@@ -15,6 +15,7 @@ export * from './rng.js';
 export * from './schema.js';
 export * from './simultaneous.js';
 export * from './statistics.js';
+export * from './stored-field.js';
 export * from './tensor.js';
 export * from './token-ids.js';
 export * from './turn.js';

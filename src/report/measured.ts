@@ -22,7 +22,7 @@ interface ShownMeasure {
   readonly figures: readonly FigureSpec<unknown, RunSummary>[];
   readonly outcome: Outcome<RunSummary> | null;
   readonly stored: StoredIn;
-  readonly titles: Readonly<Record<string, string>>;
+  readonly metricWords: object;
   readonly forReaders: ForReaders;
   readonly metrics: (result: unknown) => Readonly<Record<string, number | null | undefined>>;
 }
@@ -69,19 +69,19 @@ export function outcomeOf(runs: readonly RunSummary[]): Outcome<RunSummary> | nu
 /** What the measures that any run has taken say to readers, in the order of the table. */
 export function forReaders(records: readonly RunRecord[]): ForReaders[] {
   return MEASURE_NAMES.flatMap((name) => {
-    const { stored, titles, metrics, forReaders: own } = shown(name);
+    const { stored, metricWords, metrics, forReaders: own } = shown(name);
     const isTaken = records.some((record) => {
       const { results } = measuredRun(record, name);
       if (stored !== 'record') return results.length > 0;
       const inFiles = results.some((result) => Object.values(metrics(result)).some((value) => value != null));
-      return inFiles || Object.keys(titles).some((title) => hasMetric(record, title));
+      return inFiles || Object.keys(metricWords).some((metric) => hasMetric(record, metric));
     });
     return isTaken ? [own] : [];
   });
 }
 
-function hasMetric({ metrics }: RunRecord, title: string): boolean {
-  if (metrics.has(title)) return true;
-  const [start = title, rest] = title.split('FROM-TO');
+function hasMetric({ metrics }: RunRecord, metric: string): boolean {
+  if (metrics.has(metric)) return true;
+  const [start = metric, rest] = metric.split('FROM-TO');
   return rest !== undefined && [...metrics.keys()].some((name) => name.startsWith(start));
 }

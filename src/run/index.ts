@@ -37,7 +37,15 @@ export {
   type StoredRun,
 } from './config.js';
 export { exportLogs, LOG_FORMATS, type LogExport, type LogFormat } from './log-export.js';
-export { MetricsWriter, readMetrics, type Metrics, type MetricsLine, type Point } from './metrics.js';
+export {
+  metricLabel,
+  MetricsWriter,
+  readMetrics,
+  type Metrics,
+  type MetricsLine,
+  type MetricWords,
+  type Point,
+} from './metrics.js';
 export {
   branchPath,
   checkpointsFolder,

@@ -21,6 +21,23 @@ const isPlain = (line: unknown): line is z.output<typeof lineSchema> =>
   Number.isFinite(line.step) &&
   Number.isFinite(line.tokens);
 
+/** A metric in words: for readers of figures, and for the documentation. */
+export interface MetricWords {
+  /** What it is called, without its unit; `FROM` and `TO` stand for the distances in a name. */
+  readonly title: string;
+  /** Its unit, or which share or probability it is; null for a number without either. */
+  readonly unit: string | null;
+  /** The values that it can take, such as `0 to 1`. */
+  readonly range: string;
+  /** What the number is, in a phrase that stands alone. */
+  readonly meaning: string;
+}
+
+/** What a metric is called, with its unit: `Held-out loss (nats per token)`. */
+export function metricLabel({ title, unit }: MetricWords): string {
+  return unit === null ? title : `${title} (${unit})`;
+}
+
 /** A line of metrics; `time` in seconds of run time so far. Values that are not finite are stored as null. */
 export interface MetricsLine {
   readonly step: number;

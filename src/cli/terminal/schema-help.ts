@@ -15,6 +15,8 @@ export interface KeyHelp {
   readonly default: string | null;
   readonly required: boolean;
   readonly description: string;
+  /** Its unit, where the schema names one (`field`). */
+  readonly unit: string;
   /** Holds further keys, which follow. */
   readonly group: boolean;
 }
@@ -24,6 +26,7 @@ type Schema = z.core.$ZodTypes;
 interface Unwrapped {
   readonly schema: Schema;
   readonly description: string;
+  readonly unit: string;
   readonly default: unknown;
   readonly optional: boolean;
 }
@@ -60,7 +63,7 @@ function keysOf(schema: Schema, path: string): KeyHelp[] {
 }
 
 function describeKey(schema: Schema, path: string): KeyHelp[] {
-  const { schema: inner, description, default: standard, optional } = unwrap(schema);
+  const { schema: inner, description, unit, default: standard, optional } = unwrap(schema);
   const children = keysOf(inner, path);
   const own: KeyHelp = {
     path,
@@ -68,6 +71,7 @@ function describeKey(schema: Schema, path: string): KeyHelp[] {
     default: standard === undefined || JSON.stringify(standard) === '{}' ? null : show(standard),
     required: !optional && standard === undefined,
     description,
+    unit,
     group: children.length > 0,
   };
   return [own, ...children];
@@ -81,16 +85,19 @@ function show(value: unknown): string {
 function unwrap(schema: Schema): Unwrapped {
   let current = schema;
   let description = '';
+  let unit = '';
   let standard: unknown;
   let optional = false;
   for (;;) {
-    if (description === '') description = (current as unknown as z.ZodType).description ?? '';
+    const meta = (current as unknown as z.ZodType).meta();
+    if (description === '') description = meta?.description ?? '';
+    if (unit === '' && typeof meta?.['unit'] === 'string') unit = meta['unit'];
     const { def } = current._zod;
     if (def.type === 'default' || def.type === 'prefault') standard ??= def.defaultValue;
     if (def.type === 'optional') optional = true;
     if (def.type === 'pipe') current = def.in as Schema;
     else if ('innerType' in def && def.type !== 'nullable') current = def.innerType as Schema;
-    else return { schema: current, description, default: standard, optional };
+    else return { schema: current, description, unit, default: standard, optional };
   }
 }
 
@@ -117,7 +124,7 @@ function typeOf(schema: Schema): string {
     case 'literal':
       return def.values.map((v) => JSON.stringify(v)).join(' | ');
     case 'array':
-      return `list of ${typeOf(unwrap(def.element as Schema).schema)}`;
+      return `list of ${elementType(unwrap(def.element as Schema).schema)}`;
     case 'tuple':
       return `list of ${def.items.length}`;
     case 'nullable':
@@ -127,6 +134,12 @@ function typeOf(schema: Schema): string {
     default:
       return NAMES[def.type] ?? def.type;
   }
+}
+
+/** The type of what a list holds; in parentheses where null may stand in it. */
+function elementType(schema: Schema): string {
+  const type = typeOf(schema);
+  return schema._zod.def.type === 'nullable' ? `(${type})` : type;
 }
 
 function numberType(schema: Schema): string {

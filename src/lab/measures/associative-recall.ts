@@ -2,7 +2,7 @@
  * `ar`: associative recall on text, how well a model predicts tokens that it could copy from earlier in their document.
  */
 import { z } from 'zod';
-import { ConfigError, inTurns, list, pending, textTable, turn } from '../../core/index.js';
+import { ConfigError, field, inTurns, list, pending, textTable, turn } from '../../core/index.js';
 import type { Batch, GramStatistics } from '../../data/index.js';
 import { arBins, ArTally, farFrom, findAssociativeRecall, type ArRow, type ArTargets } from '../../eval/index.js';
 import type { Point } from '../../run/index.js';
@@ -44,39 +44,52 @@ export function arThresholds({ arThreshold = AR_THRESHOLD }: Pick<SummaryView, '
   return typeof arThreshold === 'number' ? [arThreshold] : arThreshold;
 }
 
+/** Unit and range of accuracies and of losses. */
+const TOP1 = { unit: 'top-1 accuracy', range: '0 to 1' } as const;
+const NATS = { unit: 'nats per token', range: '0 and more' } as const;
+
 const number = z.number().nullable();
 /** A mean over targets, with its 95 % interval from resampling documents. */
 const score = z.object({
-  targets: z.number(),
-  loss: number,
-  lossLow: number,
-  lossHigh: number,
-  accuracy: number,
-  accuracyLow: number,
-  accuracyHigh: number,
+  targets: field(z.number(), 'targets', 'tokens'),
+  loss: field(number, 'mean loss; null without targets', 'nats per token'),
+  lossLow: field(number, 'lower end of its interval; null where it cannot be resampled', 'nats per token'),
+  lossHigh: field(number, 'upper end of its interval', 'nats per token'),
+  accuracy: field(number, 'share of targets whose token is the likeliest; null without targets', 'share'),
+  accuracyLow: field(number, 'lower end of its interval; null where it cannot be resampled', 'share'),
+  accuracyHigh: field(number, 'upper end of its interval', 'share'),
 });
 /** Hits at distances `from .. to`, both included, by whether they begin a repeated passage or go on in one. */
-const bin = z.object({ from: z.number(), to: z.number(), onset: score, inside: score, all: score });
+const bin = z.object({
+  from: field(z.number(), 'smallest distance, to the latest earlier occurrence of the gram', 'tokens'),
+  to: field(z.number(), 'largest distance, included', 'tokens'),
+  onset: field(score, 'hits that begin a repeated passage'),
+  inside: field(score, 'hits that go on in one'),
+  all: field(score, 'both'),
+});
 const schema = z.object({
-  ar: z
-    .object({
-      /** A gram is rare up to this many occurrences. */
-      maxCount: z.number(),
-      /** Documents with a target among what was looked at. */
-      documents: z.number(),
-      /** Every target. */
-      all: score,
-      /** Targets whose gram is new in its document. */
-      fresh: score,
-      bins: z.array(bin),
-      /** Hits at long range: from 1,025 tokens on, or in the farthest quarter of a shorter context. */
-      far: bin,
-      /** Tokens of a gram: 2, or 6 of bytes. */
-      order: z.number(),
-      /** Where grams were counted: in the training data, or in the other documents of the same texts. */
-      countedIn: z.enum(['training', 'texts']),
-    })
-    .optional(),
+  ar: field(
+    z
+      .object({
+        maxCount: field(z.number(), 'a gram is rare up to this many occurrences', 'occurrences'),
+        documents: field(
+          z.number(),
+          'documents, or parts of them that a row holds, among what was looked at',
+          'documents',
+        ),
+        all: field(score, 'every token of the documents that counts, hit or not'),
+        fresh: field(score, 'tokens whose gram is new in its document'),
+        bins: field(z.array(bin), 'hits by distance, nearest first'),
+        far: field(bin, 'hits at long range: from 1,025 tokens on, or in the farthest quarter of a shorter context'),
+        order: field(z.number(), 'tokens of a gram: 2, or 6 of bytes', 'tokens'),
+        countedIn: field(
+          z.enum(['training', 'texts']),
+          'where grams were counted: in the training data, or in the other documents of the same texts',
+        ),
+      })
+      .optional(),
+    'associative recall on text; left out where it is not measured',
+  ),
 });
 
 type ArResult = NonNullable<Stored<typeof schema>['ar']>;
@@ -210,15 +223,57 @@ export const arMeasure = defineMeasure({
     };
   },
   metrics: ({ ar }) => (ar === undefined ? {} : metricsOf(ar)),
-  titles: {
-    'eval/ar/far/accuracy': 'Far associative recall (top-1 accuracy)',
-    'eval/ar/far/loss': 'Loss of far associative recall (nats per token)',
-    'eval/ar/far/onset': 'Far associative recall at the first token of a repeat (top-1 accuracy)',
-    'eval/ar/far/inside': 'Far associative recall inside of repeats (top-1 accuracy)',
-    'eval/ar/fresh/loss': 'Loss of new bigrams (nats per token)',
-    'eval/ar/all/loss': 'Loss of associative recall at all distances (nats per token)',
-    'eval/ar/accuracy/FROM-TO': 'Associative recall at distances FROM to TO (top-1 accuracy)',
-    'eval/ar/loss/FROM-TO': 'Loss of associative recall at distances FROM to TO (nats per token)',
+  metricWords: {
+    'eval/ar/far/accuracy': {
+      ...{ title: 'Far associative recall', ...TOP1 },
+      meaning: 'share of the hits at long range whose token is the likeliest',
+    },
+    'eval/ar/far/loss': {
+      ...{ title: 'Loss of far associative recall', ...NATS },
+      meaning: 'mean loss of the hits at long range',
+    },
+    'eval/ar/far/onset': {
+      ...{ title: 'Far associative recall at the first token of a repeat', ...TOP1 },
+      meaning: 'the same share of the hits at long range that begin a repeated passage',
+    },
+    'eval/ar/far/inside': {
+      ...{ title: 'Far associative recall inside of repeats', ...TOP1 },
+      meaning: 'the same share of the hits at long range that go on in a repeated passage',
+    },
+    'eval/ar/fresh/loss': {
+      ...{ title: 'Loss of new bigrams', ...NATS },
+      meaning: 'mean loss of tokens whose gram is new in its document',
+    },
+    'eval/ar/all/loss': {
+      ...{ title: 'Loss of all tokens of documents', ...NATS },
+      meaning: 'mean loss of every token of the documents that counts, hit or not',
+    },
+    'eval/ar/accuracy/FROM-TO': {
+      ...{ title: 'Associative recall at distances FROM to TO', ...TOP1 },
+      meaning: 'share of the hits FROM to TO tokens away, both included, whose token is the likeliest',
+    },
+    'eval/ar/loss/FROM-TO': {
+      ...{ title: 'Loss of associative recall at distances FROM to TO', ...NATS },
+      meaning: 'mean loss of the hits FROM to TO tokens away',
+    },
+  },
+  reference: {
+    title: 'Associative recall on text',
+    measures:
+      'How well the model predicts tokens of held-out text that it could copy from earlier in the same document. A token is a hit if the ' +
+      'bigram (of bytes: the gram of six) that it ends occurred before in its document and is rare in the training data. The distance is the number of tokens ' +
+      'back to the latest earlier occurrence. Hits at long range are *far*.',
+    formula:
+      'Accuracy: the share of hits whose right token is the likeliest. Loss: the mean of -ln(probability of the right token) over ' +
+      'the hits. Both by distance, at long range, for onsets and insides of repeated passages, for tokens whose gram is new in its document, and for all tokens.',
+    unit: 'share (accuracy) and nats per token (loss)',
+    range: 'accuracy 0 to 1, loss 0 and more',
+    interval:
+      'Bootstrap over documents, 95 %: 1,000 resamples of the documents with replacement, 2.5 % and 97.5 % quantiles of the means. None with ' +
+      'one document.',
+    source:
+      'The slice of Arora et al. 2023, "Zoology" (arXiv 2312.04927, section 3), split by distance. Computed in ' +
+      '`src/eval/associative-recall.ts`; what counts as a hit is in [method](method.md#definitions).',
   },
   forReaders: {
     task: {

@@ -8,7 +8,7 @@ import type { OpenedData } from '../../data/index.js';
 import type { Engine, TensorMap } from '../../engine/index.js';
 import type { HeldOutScores } from '../../eval/index.js';
 import type { ModelConfig } from '../../model/index.js';
-import type { Point } from '../../run/index.js';
+import type { MetricWords, Point } from '../../run/index.js';
 import type { Crossing, DistanceBin } from './series.js';
 
 /** A positive whole number. Descriptions come last in a chain: zod drops them under `optional` and `default`. */
@@ -227,6 +227,24 @@ export interface ForReaders {
   readonly terms: Readonly<Record<string, string>>;
 }
 
+/** What docs/measures.md says of a measure, beside its options, metrics and fields. */
+interface MeasureReference {
+  /** The heading of its section. */
+  readonly title: string;
+  /** What it measures, in sentences. */
+  readonly measures: string;
+  /** Its formula in words. */
+  readonly formula: string;
+  /** Unit of its main number. */
+  readonly unit: string;
+  /** The values that its main number can take. */
+  readonly range: string;
+  /** How its interval is made, or that it has none. */
+  readonly interval: string;
+  /** Where it comes from: paper and section, and the files that compute it. */
+  readonly source: string;
+}
+
 /** Where a measure's results are kept: in the evaluation record, or in findings of a kind of their own. */
 export type StoredIn = 'record' | { readonly finding: string };
 
@@ -270,8 +288,9 @@ export interface Measure<
   prepare(plan: Plan, context: PrepareContext): Promise<PreparedMeasure<Stored<Schema>>>;
   /** Its numbers under their metric names; what is null was not measured. */
   metrics(result: Stored<Schema>): Readonly<Record<string, number | null | undefined>>;
-  /** What each of `metrics` is called for readers, with its unit; `FROM` and `TO` stand for the distances in a name. */
-  readonly titles: Readonly<Record<string, string>>;
+  /** Each of `metrics` in words; `FROM` and `TO` stand for the distances in a name. */
+  readonly metricWords: Readonly<Record<string, MetricWords>>;
+  readonly reference: MeasureReference;
   readonly forReaders: ForReaders;
   /** A few words for the line of progress; null if it has none. */
   words(result: Stored<Schema>): string | null;

@@ -1,6 +1,6 @@
 /** `loss`: held-out loss, in all and by position in the sequence. */
 import { z } from 'zod';
-import { at, pending } from '../../core/index.js';
+import { at, field, pending } from '../../core/index.js';
 import type { RecallOptions } from '../../data/index.js';
 import type { Scores } from '../../loaded/index.js';
 import type { Point } from '../../run/index.js';
@@ -14,10 +14,16 @@ import {
 import { crossing, type Crossing } from './series.js';
 
 const schema = z.object({
-  /** Nats a token, weighted as the training loss; null if nothing is held out. */
-  loss: z.number().nullable(),
-  /** The same by position in the sequence; null where a position has no weight. */
-  perPositionLoss: z.array(z.number().nullable()).nullish(),
+  loss: field(
+    z.number().nullable(),
+    'held-out loss, weighted as the training loss; null if nothing is held out',
+    'nats per token',
+  ),
+  perPositionLoss: field(
+    z.array(z.number().nullable()).nullish(),
+    'the same by position in the sequence, first position first; null where a position has no weight',
+    'nats per token',
+  ),
 });
 
 /** What a run's held-out loss came to. */
@@ -89,7 +95,29 @@ export const lossMeasure = defineMeasure({
     };
   },
   metrics: ({ loss }) => ({ 'eval/loss': loss }),
-  titles: { 'eval/loss': 'Held-out loss (nats per token)' },
+  metricWords: {
+    'eval/loss': {
+      title: 'Held-out loss',
+      unit: 'nats per token',
+      range: '0 and more',
+      meaning: 'held-out loss, weighted as the training loss',
+    },
+  },
+  reference: {
+    title: 'Held-out loss',
+    measures:
+      'How badly the model predicts the next token of sequences that training never sees. The sequences are the same at ' +
+      'every evaluation, for every run and every seed. Perplexity is e to the power of it.',
+    formula:
+      'Sum over the held-out tokens of weight times -ln(probability of the right token), divided by the sum of the weights. ' +
+      'Weights are those of training; the recall stream has `targetWeight` and `otherWeight`. By position, ' +
+      'the sums run over the tokens at that place of their sequences.',
+    unit: 'nats per token',
+    range: '0 and more; a model that knows nothing has ln(size of the vocabulary)',
+    interval: 'None in a run. Designs are compared over seeds ([method](method.md#when-a-difference-counts)).',
+    source:
+      'The cross-entropy of language models. Computed in `src/lab/measures/loss.ts` from the scores of `src/eval/held-out-scores.ts`.',
+  },
   forReaders: {
     task: null,
     terms: {

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import {
   ConfigError,
+  field,
   formatShare,
   pending,
   sizeUpTo,
@@ -30,22 +31,34 @@ export const needleEvalSchema = z.strictObject({
 
 const grid = z.array(z.array(z.number().nullable()));
 const schema = z.object({
-  needle: z
-    .object({
-      /** Tokens, question and answer included. */
-      lengths: z.array(z.number()),
-      /** 0 = start of the context, 1 = right before the question. */
-      depths: z.array(z.number()),
-      /** Share of samples whose answer is right, token for token, under greedy decoding; rows are lengths. */
-      accuracy: grid,
-      /** Mean over samples of the geometric mean, over the answer's tokens, of their teacher-forced probabilities. */
-      probability: grid,
-      /** Samples of a cell. */
-      samples: z.int().min(1).optional(),
-      /** `bytes`: a number in text; `recall`: a key's value in a recall sequence. */
-      task: z.enum(['bytes', 'recall']).optional(),
-    })
-    .nullish(),
+  needle: field(
+    z
+      .object({
+        lengths: field(z.array(z.number()), 'lengths of the samples, question and answer included', 'tokens'),
+        depths: field(
+          z.array(z.number()),
+          'depths of the needle: 0 = start of the context, 1 = right before the question',
+          'share of the length',
+        ),
+        accuracy: field(
+          grid,
+          'share of samples whose answer is right, token for token, under greedy decoding; a row a length, a column a depth',
+          'share',
+        ),
+        probability: field(
+          grid,
+          'mean over samples of the geometric mean, over the tokens of the answer, of their teacher-forced probabilities',
+          'probability',
+        ),
+        samples: field(z.int().min(1).optional(), 'samples of a cell', 'samples'),
+        task: field(
+          z.enum(['bytes', 'recall']).optional(),
+          '`bytes`: a number in text; `recall`: the value of a key in a recall sequence',
+        ),
+      })
+      .nullish(),
+    'the needle grid; null where it is not measured, as between checkpoints',
+  ),
 });
 
 /** Which needle samples are drawn, and how. */
@@ -120,9 +133,36 @@ export const needleMeasure = defineMeasure({
     'eval/needle/accuracy': needle && mean(needle.accuracy),
     'eval/needle/probability': needle && mean(needle.probability),
   }),
-  titles: {
-    'eval/needle/accuracy': 'Needle accuracy (share of needles found again)',
-    'eval/needle/probability': 'Needle probability (of the right answer)',
+  metricWords: {
+    'eval/needle/accuracy': {
+      title: 'Needle accuracy',
+      unit: 'share of needles found again',
+      range: '0 to 1',
+      meaning: 'mean over the cells of the grid of the share of right answers',
+    },
+    'eval/needle/probability': {
+      title: 'Needle probability',
+      unit: 'of the right answer',
+      range: '0 to 1',
+      meaning: 'mean over the cells of the grid of the probability of the right answer',
+    },
+  },
+  reference: {
+    title: 'Needle grid',
+    measures:
+      'Whether the model finds a fact again that stands somewhere in a long context. The fact, the needle, is put at a known depth of a ' +
+      'context of a known length and asked for at the end. A grid has a cell for each length and depth.',
+    formula:
+      'Per cell: the share of samples of which every token of the answer is the likeliest after the ones before, which is what greedy ' +
+      'decoding gives. `probability` is the mean over samples of the geometric mean of the probabilities of the tokens of the answer. ' +
+      'The metrics are means over the cells.',
+    unit: 'share (and a probability)',
+    range: '0 to 1',
+    interval:
+      'The Wilson score interval, 95 %: of each cell in `longsight eval`, over all samples of the grid in reports.',
+    source:
+      'The wording of the single needle of RULER (Hsieh et al. 2024, arXiv 2404.06654; NVIDIA/RULER, `scripts/data/synthetic`) in bytes ' +
+      'and in the tokens of a tokenizer; recall data get a key and its value. Made in `src/data/needle.ts`, scored in `src/eval/needle.ts`.',
   },
   forReaders: {
     task: {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   at,
   ConfigError,
+  field,
   formatBins,
   formatShare,
   formatTokens,
@@ -32,22 +33,37 @@ const options = z.strictObject({
 });
 
 const score = {
-  /** Mean probability of the right value; null without targets. */
-  probability: z.number().nullable(),
-  /** Share of targets whose right value is the likeliest token; null without targets. */
-  accuracy: z.number().nullable(),
-  /** Targets. */
-  count: z.number(),
+  probability: field(z.number().nullable(), 'mean probability of the right value; null without targets', 'probability'),
+  accuracy: field(
+    z.number().nullable(),
+    'share of targets whose right value is the likeliest token; null without targets',
+    'share',
+  ),
+  count: field(z.number(), 'targets', 'tokens'),
 };
 
 const schema = z.object({
-  recall: z
-    .object({
-      /** Distances `from..to` in tokens, both included: from the key's last use to this use. */
-      bins: z.array(z.object({ from: z.number(), to: z.number(), ...score })),
-      overall: z.object(score).partial({ accuracy: true, count: true }).optional(),
-    })
-    .nullish(),
+  recall: field(
+    z
+      .object({
+        bins: field(
+          z.array(
+            z.object({
+              from: field(z.number(), 'smallest distance, from the last use of the key to this one', 'tokens'),
+              to: field(z.number(), 'largest distance, included', 'tokens'),
+              ...score,
+            }),
+          ),
+          'recall by distance, nearest first',
+        ),
+        overall: field(
+          z.object(score).partial({ accuracy: true, count: true }).optional(),
+          'recall at all distances, those past the last bin included',
+        ),
+      })
+      .nullish(),
+    'recall in the recall stream; null where it is not measured',
+  ),
 });
 
 /** What recall is measured on. */
@@ -162,9 +178,36 @@ export const recallMeasure = defineMeasure({
     ),
     'eval/recall/all': recall?.overall?.probability,
   }),
-  titles: {
-    'eval/recall/all': 'Recall at all distances (probability of the right value)',
-    'eval/recall/FROM-TO': 'Recall at distances FROM to TO (probability of the right value)',
+  metricWords: {
+    'eval/recall/all': {
+      title: 'Recall at all distances',
+      unit: 'probability of the right value',
+      range: '0 to 1',
+      meaning: 'mean probability of the right value over all targets',
+    },
+    'eval/recall/FROM-TO': {
+      title: 'Recall at distances FROM to TO',
+      unit: 'probability of the right value',
+      range: '0 to 1',
+      meaning: 'the same where the key was last used FROM to TO tokens ago, both included',
+    },
+  },
+  reference: {
+    title: 'Recall',
+    measures:
+      'Whether the model can look up what a key stood for. The recall stream is made of keys, each followed by its value, and ' +
+      'fillers. When a key comes back, its value is the one that followed it before. The distance is the number of tokens from ' +
+      'the last use of the key to this one.',
+    formula:
+      'Mean, over the tokens that follow a key seen before in the sequence, of the probability that the model gives to the right ' +
+      'value; by distance, over the targets of each bin. `accuracy` is the share of targets whose right value is the likeliest token.',
+    unit: 'probability (and a share for `accuracy`)',
+    range: '0 to 1; guessing among the values gives 1 / `numValues`',
+    interval:
+      'The Wilson score interval of `accuracy`, 95 %, as `longsight eval` prints it; targets count as independent. The mean probability has none in a run.',
+    source:
+      'A stream of our own, `src/data/recall.ts`, akin to multi-query associative recall (Arora et al. 2023, "Zoology", arXiv ' +
+      '2312.04927). Scored in `src/eval/recall.ts`.',
   },
   forReaders: {
     task: {

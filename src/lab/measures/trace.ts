@@ -1,7 +1,7 @@
 /** `trace`: retrieval heads, how much attention each head puts on a needle; a finding of its own at each checkpoint. */
 import { z } from 'zod';
 import { headSparsity, HeadTracer, RETRIEVAL_HEAD_SCORE } from '../../analysis/index.js';
-import { ConfigError, inTurns, maxOf, sizeUpTo } from '../../core/index.js';
+import { ConfigError, field, inTurns, maxOf, sizeUpTo } from '../../core/index.js';
 import { ByteNeedleSchema, type NeedleSample } from '../../data/index.js';
 import { needleSample, plannedNeedles } from '../../eval/index.js';
 import { count, defineMeasure, fractions, type MeasuredRun, type Stored } from './define.js';
@@ -19,26 +19,35 @@ const options = z.strictObject({
 });
 
 const head = z.object({
-  /** Query head. */
-  head: z.number(),
-  /** Mean over samples of the attention on the needle's tokens, 0 to 1. */
-  score: z.number(),
-  /** Visible keys, the query's own included; null for full attention. */
-  window: z.number().nullish(),
-  rope: z.union([z.boolean(), z.literal('local')]).optional(),
-  massPerToken: z.number().optional(),
-  top1: z.number().optional(),
-  visible: z.number().optional(),
+  head: field(z.number(), 'number of the query head in its layer, from 0'),
+  score: field(z.number(), 'mean over samples of the attention on the tokens of the needle', 'share'),
+  window: field(z.number().nullish(), 'visible keys, that of the query included; null for full attention', 'tokens'),
+  rope: field(
+    z.union([z.boolean(), z.literal('local')]).optional(),
+    'whether queries and keys are rotated by their positions; `local`: with a base of its own',
+  ),
+  massPerToken: field(z.number().optional(), 'mean over samples of that mass by the tokens of the needle', 'share'),
+  top1: field(z.number().optional(), 'share of samples whose most attended token belongs to the needle', 'share'),
+  visible: field(z.number().optional(), 'mean share of the tokens of the needle that the head can see', 'share'),
 });
 
 const schema = z.object({
-  step: z.number(),
-  tokens: z.number(),
-  layers: z.array(z.object({ layer: z.number(), label: z.string(), heads: z.array(head) })),
-  format: z.literal(1).optional(),
-  definition: z.literal('attention-mass').optional(),
-  queryFromEnd: z.number().optional(),
-  samples: z.number().optional(),
+  step: field(z.number(), 'optimizer steps of the checkpoint', 'steps'),
+  tokens: field(z.number(), 'training tokens seen', 'tokens'),
+  layers: field(
+    z.array(
+      z.object({
+        layer: field(z.number(), 'number of the layer, from 0'),
+        label: field(z.string(), 'the layer in the short form of patterns, such as `swa:128`'),
+        heads: field(z.array(head), 'its heads; empty for layers without attention'),
+      }),
+    ),
+    'the layers, first to last',
+  ),
+  format: field(z.literal(1).optional(), 'version of the format'),
+  definition: field(z.literal('attention-mass').optional(), 'how `score` is defined'),
+  queryFromEnd: field(z.number().optional(), 'row of the attention: 1 = the last token of the question'),
+  samples: field(z.number().optional(), 'needle samples', 'samples'),
 });
 
 type Heads = Stored<typeof schema>;
@@ -107,7 +116,24 @@ export const traceMeasure = defineMeasure({
     return { start: (tensors, at) => tracer.start(tensors, at), dispose: () => tracer.dispose() };
   },
   metrics: () => ({}),
-  titles: {},
+  metricWords: {},
+  reference: {
+    title: 'Retrieval heads',
+    measures:
+      'Which attention heads look back at a fact when it is asked for. The score of a head is how much of its attention it puts on the ' +
+      'needle, seen from the last token of the question.',
+    formula:
+      'Mean over samples of the sum, over the tokens of the needle, of the attention weight that the head gives them in the row of the last token of ' +
+      'the question. Learned sinks take part in the denominator. A head of at least ' +
+      `${RETRIEVAL_HEAD_SCORE} counts as a retrieval head: our cut, as the literature has none.`,
+    unit: 'share of the attention',
+    range: '0 to 1; a head with a window has at most `visible`',
+    interval: 'None.',
+    source:
+      'The score of "Rethinking the Role of Efficient Attention in Hybrid Architectures" (arXiv 2606.15378; thunlp/rethinking-hybrid-attention, ' +
+      '`src/tracing/find_retrieval_heads.py`) with the query one token later; `queryFromEnd: 2` gives theirs. Computed in ' +
+      '`src/analysis/retrieval-heads.ts`.',
+  },
   forReaders: {
     task: null,
     terms: {

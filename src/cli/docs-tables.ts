@@ -1,0 +1,40 @@
+/** Parts of the pages of docs/ that are made from definitions. */
+import type { z } from 'zod';
+import { at } from '../core/index.js';
+import { describeKeys } from './terminal/schema-help.js';
+
+/** A text inside of a cell of a Markdown table. */
+export const cell = (text: string): string =>
+  text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replace(/\s+/g, ' ').trim();
+
+/** A Markdown table; cells are as they stand. */
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+}
+
+/**
+ * The fields of a stored file, as its schema describes them (`field`). Fields that hold the same as an earlier one are
+ * said to, instead of listing it again.
+ */
+export function fieldsTable(schema: z.ZodType): string {
+  const keys = describeKeys(schema);
+  const first = new Map<string, string>();
+  const rows: string[][] = [];
+  for (let i = 0; i < keys.length;) {
+    const { path, type, unit, required, description, group } = at(keys, i);
+    const inside = keys.slice(i + 1).findIndex((key) => !/^(\[\])*[.[]/.test(below(key.path, path) ?? ''));
+    const children = keys.slice(i + 1, inside < 0 ? keys.length : i + 1 + inside);
+    const held = JSON.stringify(children.map((key) => ({ ...key, path: below(key.path, path) })));
+    const same = group ? first.get(held) : undefined;
+    if (group && same === undefined) first.set(held, path);
+    const meaning = same === undefined ? description : `${description}; fields as in \`${same}\``;
+    rows.push([`\`${path}\`${required ? '' : ' (optional)'}`, cell(type), cell(unit), cell(meaning)]);
+    i += same === undefined ? 1 : 1 + children.length;
+  }
+  return markdownTable(['field', 'type', 'unit', 'meaning'], rows);
+}
+
+/** What follows `parent` in a path; null for a path that does not begin so. */
+function below(path: string, parent: string): string | null {
+  return path.startsWith(parent) ? path.slice(parent.length) : null;
+}
