@@ -46,7 +46,9 @@ export const SECTIONS: readonly ManualSection[] = [
       page('Multiple choice', 'multiple-choice.md'),
       page('Dashboard', 'dashboard.md'),
       page('Playground', 'playground.md'),
+      page('From a program', 'program.md'),
       page('When something goes wrong', 'troubleshooting.md'),
+      page('Upgrade', 'upgrading.md'),
     ],
   },
   {

@@ -4,7 +4,7 @@
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { cli } from '../../support/cli.js';
 import { INLINE, LINES, longsightCalls, refusal, ROOT, shellWords } from '../../support/doc-commands.js';
@@ -99,6 +99,9 @@ const RUN: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'docs/publish.md': {
     'longsight report runs/windows': '',
   },
+  'docs/upgrading.md': {
+    'longsight report runs/windows': '',
+  },
 };
 
 /** What does not run here, and why: the beginning of the line, on any page or on those whose path begins so. */
@@ -114,6 +117,7 @@ const NOT_RUN: readonly (readonly [begins: string, why: string, page?: string])[
   ['for host in', 'needs three hosts'],
   ['python3 -m venv', 'needs PyPI and a GPU'],
   ['export ', 'sets a variable of the shell'],
+  ['git pull', 'needs a clone with a remote'],
   ['alias ', 'names the program in the shell'],
   ['hf download', 'needs the network'],
   ['LONGSIGHT_COORDINATOR=', 'needs GPUs on two hosts; hosts.test.ts does it with CPUs'],
@@ -269,16 +273,37 @@ describe('the commands of', () => {
     120_000,
   );
 
-  it('docs/look-inside.md are followed by a program that runs as it stands', async () => {
-    const page = readFileSync(join(ROOT, 'docs', 'look-inside.md'), 'utf8');
-    const program = /```ts\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
-    const path = join(folder, 'program.ts');
-    writeFileSync(path, program.replace("'longsight'", JSON.stringify(join(ROOT, 'src', 'index.ts'))));
+  /** What a program of a page prints, run as it stands in the sandbox. */
+  async function printed(page: string, index: number): Promise<readonly (readonly unknown[])[]> {
+    const programs = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)];
+    const path = join(folder, `${basename(page, '.md')}-${index}.ts`);
+    const source = programs[index]?.[1]?.replaceAll(/'longsight(\/\w+)?'/g, (_, layer: string | undefined) =>
+      JSON.stringify(join(ROOT, 'src', layer ?? '', 'index.ts')),
+    );
+    writeFileSync(path, source ?? '');
     const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
-    await import(path);
-    const lines = log.mock.calls;
-    log.mockRestore();
+    try {
+      await import(path);
+      return log.mock.calls;
+    } finally {
+      log.mockRestore();
+    }
+  }
+
+  it('docs/look-inside.md are followed by a program that runs as it stands', async () => {
+    const lines = await printed('docs/look-inside.md', 0);
     expect(lines.length).toBeGreaterThan(0);
     expect(lines.every(([, , entropy]) => Number(entropy) >= 0)).toBe(true);
+  }, 60_000);
+
+  it('docs/program.md are programs that run as they stand', async () => {
+    const layers = await printed('docs/program.md', 0);
+    expect(layers.map(([layer]) => layer)).toEqual(['after 0', 'after 1', 'after 2']);
+    const heads = await printed('docs/program.md', 1);
+    expect(heads.every(([, change]) => Number(change) > 0)).toBe(true);
+    expect(heads).toHaveLength(2);
+    expect((await printed('docs/program.md', 2)).map(([type]) => type)).toEqual(['llama']);
+    expect(existsSync(join(folder, 'halved', 'config.json'))).toBe(true);
+    expect((await printed('docs/program.md', 3)).map(([code, exit]) => [code, exit])).toEqual([['CONFIG', 2]]);
   }, 60_000);
 });
