@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { analysisMarkdown } from '../dist/cli/analysis-docs.js';
 import { commandsMarkdown } from '../dist/cli/commands-docs.js';
 import { configMarkdown } from '../dist/cli/config-docs.js';
+import { enginesMarkdown } from '../dist/cli/engines-docs.js';
 import { measuresMarkdown } from '../dist/cli/measures-docs.js';
 
 const path = new URL('../docs/config.md', import.meta.url);
@@ -11,4 +12,8 @@ const analyses = new URL('../docs/analysis.md', import.meta.url);
 writeFileSync(analyses, analysisMarkdown(readFileSync(analyses, 'utf8')));
 writeFileSync(new URL('../docs/commands.md', import.meta.url), await commandsMarkdown());
 writeFileSync(new URL('../docs/measures.md', import.meta.url), measuresMarkdown());
-console.log('wrote docs/config.md, docs/commands.md, docs/measures.md and the table of docs/analysis.md');
+const engines = new URL('../docs/engines.md', import.meta.url);
+writeFileSync(engines, enginesMarkdown(readFileSync(engines, 'utf8')));
+console.log(
+  'wrote docs/config.md, docs/commands.md, docs/measures.md and parts of docs/analysis.md and docs/engines.md',
+);

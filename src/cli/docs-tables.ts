@@ -7,6 +7,14 @@ import { describeKeys } from './terminal/schema-help.js';
 export const cell = (text: string): string =>
   text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replace(/\s+/g, ' ').trim();
 
+/** The page with the part between its two marks made anew; `what` names the definitions that it is made from. */
+export function madePart(page: string, what: string, made: string): string {
+  const begin = `<!-- Made by \`npm run docs\` from the definitions of ${what}; a test compares. -->`;
+  const end = '<!-- End of what is made. -->';
+  const [before, rest = ''] = page.split(begin);
+  return `${before}${begin}\n\n${made}\n\n${end}${rest.split(end)[1] ?? ''}`;
+}
+
 /** A Markdown table; cells are as they stand. */
 export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');

@@ -4,16 +4,15 @@ import { ConfigError } from '../core/index.js';
 import type { Engine, MeshShape } from './contract/engine.js';
 import { hiddenCuda } from './contract/accelerators.js';
 import { keepingPrograms, type KeptPrograms } from './kept-programs.js';
-import { createOnnxEngine } from './onnx/engine.js';
-import { createReferenceEngine } from './reference/engine.js';
-import { createXlaEngine } from './xla/engine/engine.js';
-import { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/hosts.js';
+import type { Hardware } from './definitions/hardware.js';
+import { ENGINES, type EngineName } from './definitions/table.js';
+import { hostsFromEnvironment } from './xla/pjrt/hosts/hosts.js';
 import { findPlugin, type Platform } from './xla/pjrt/discover.js';
 
+const isEngineName = (name: string): name is EngineName => Object.hasOwn(ENGINES, name);
+
 /** The names that `--engine` takes. */
-export const ENGINE_NAMES = ['auto', 'onnx', 'xla', 'xla:cuda', 'xla:tpu', 'xla:cpu', 'reference'] as const;
-/** One of `ENGINE_NAMES`. */
-export type EngineName = (typeof ENGINE_NAMES)[number];
+export const ENGINE_NAMES: readonly EngineName[] = Object.keys(ENGINES).filter(isEngineName);
 
 /** What is asked of an engine when it is created. */
 export interface EngineChoice {
@@ -33,18 +32,6 @@ export interface EngineChoice {
    * `alike` for runs one after another.
    */
   readonly keepsPrograms?: KeptPrograms;
-}
-
-/** What there is to choose from; for tests. */
-export interface Hardware {
-  /** Whether the host has a device of the platform. */
-  hasDevice(platform: Platform): boolean;
-  /** Whether a plugin of the platform is installed. */
-  hasPlugin(platform: Platform): boolean;
-  /**
-   * Why the platform's devices cannot be used although the host may have some, in words; null if nothing hides them.
-   */
-  hides?(platform: Platform): string | null;
 }
 
 /** Files that exist where a driver has a device. */
@@ -73,37 +60,9 @@ export function whyNoCuda(hardware: Hardware = THIS_HOST): string | null {
   return hardware.hides?.('cuda') ?? (hardware.hasPlugin('cuda') ? null : 'there is no PJRT plugin for CUDA');
 }
 
-/** The accelerator of this host that can be used, with the reason for the answer. */
-export function chooseAccelerator(hardware: Hardware): { readonly platform: Platform | null; readonly why: string } {
-  let hidden: string | null = null;
-  for (const platform of ['cuda', 'tpu'] as const) {
-    if (!hardware.hasDevice(platform)) continue;
-    hidden ??= hardware.hides?.(platform) ?? null;
-    if ((hardware.hides?.(platform) ?? null) !== null) continue;
-    if (hardware.hasPlugin(platform))
-      return { platform, why: `there are a ${platform} device and a PJRT plugin for it` };
-    return { platform: null, why: `there is a ${platform} device but no PJRT plugin for it` };
-  }
-  return { platform: null, why: hidden ?? 'there is no accelerator' };
-}
-
 /** The platform that an engine of that name computes on here; null for those that need no plugin. */
 export function platformOf(name: EngineName, hardware: Hardware = THIS_HOST): Platform | null {
-  switch (name) {
-    case 'auto':
-      return chooseAccelerator(hardware).platform;
-    case 'xla':
-      return chooseAccelerator(hardware).platform ?? 'cpu';
-    case 'xla:cuda':
-      return 'cuda';
-    case 'xla:tpu':
-      return 'tpu';
-    case 'xla:cpu':
-      return 'cpu';
-    case 'onnx':
-    case 'reference':
-      return null;
-  }
+  return ENGINES[name].platform(hardware);
 }
 
 /**
@@ -116,71 +75,10 @@ export function createEngine(
   options: EngineChoice = {},
   hardware: Hardware = THIS_HOST,
 ): Engine {
-  const engine = makeEngine(name, options, hardware);
-  return options.keepsPrograms === undefined ? engine : keepingPrograms(engine, options.keepsPrograms);
-}
-
-function makeEngine(name: EngineName, options: EngineChoice, hardware: Hardware): Engine {
-  const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const devices = {
-    ...(options.mesh === undefined ? {} : { mesh: options.mesh }),
-    ...(options.deterministic === undefined ? {} : { deterministic: options.deterministic }),
-    hosts: hostsFromEnvironment(process.env),
-    ...(options.memoryFraction === undefined
-      ? {}
-      : { clientOptions: { memory_fraction: { float: options.memoryFraction } } }),
-  };
-  // Not refused: a run of a mesh is measured on the host, too.
-  const noMesh = meshLeftOut(options.mesh);
-  switch (name) {
-    case 'auto': {
-      const { platform, why } = chooseAccelerator(hardware);
-      if (platform) return createXlaEngine({ platform, ...devices, reason: `auto: ${why}` });
-      refuseHosts('onnx', devices.hosts);
-      return createOnnxEngine({
-        ...threads,
-        reason: `auto: the CPU engine that comes with the package; ${why}${noMesh}`,
-      });
-    }
-    case 'onnx':
-      refuseHosts(name, devices.hosts);
-      return createOnnxEngine({ ...threads, reason: `asked for${noMesh}` });
-    case 'xla': {
-      const { platform, why } = chooseAccelerator(hardware);
-      return createXlaEngine({ platform: platform ?? 'cpu', ...devices, reason: `xla asked for: ${why}` });
-    }
-    case 'xla:cuda':
-      refuseHidden('cuda', hardware);
-      return createXlaEngine({ platform: 'cuda', ...devices });
-    case 'xla:tpu':
-      return createXlaEngine({ platform: 'tpu', ...devices });
-    case 'xla:cpu':
-      return createXlaEngine({ platform: 'cpu', ...devices });
-    case 'reference':
-      refuseHosts(name, devices.hosts);
-      return createReferenceEngine(`asked for${noMesh}`);
-    default:
-      throw new ConfigError(`unknown engine "${String(name)}"; choose one of ${ENGINE_NAMES.join(', ')}`);
+  const { keepsPrograms, ...asked } = options;
+  if (!isEngineName(name)) {
+    throw new ConfigError(`unknown engine "${String(name)}"; choose one of ${ENGINE_NAMES.join(', ')}`);
   }
-}
-
-/** What engines of one device say of a mesh of several; nothing where there is none. */
-function meshLeftOut({ data = 1, fsdp = 1, tensor = 1 }: MeshShape = {}): string {
-  const devices = data * fsdp * tensor;
-  return devices === 1 ? '' : `; the mesh of ${devices} devices is left out, which only xla engines have`;
-}
-
-/** Processes of engines that know no others would each do the whole work. */
-function refuseHosts(name: EngineName, hosts: Hosts | undefined): void {
-  if (hosts === undefined || hosts.nodes === 1) return;
-  throw new ConfigError(
-    `LONGSIGHT_COORDINATOR makes this process one of ${hosts.nodes} that share a run, which the engine ${name} cannot do; ` +
-      'unset it, or choose an accelerator (--engine xla)',
-  );
-}
-
-function refuseHidden(platform: Platform, hardware: Hardware): void {
-  const hidden = hardware.hides?.(platform) ?? null;
-  if (hidden === null) return;
-  throw new ConfigError(`${hidden}; name the devices to use there, or unset it, or choose another engine`);
+  const engine = ENGINES[name].make({ ...asked, hosts: hostsFromEnvironment(process.env), hardware });
+  return keepsPrograms === undefined ? engine : keepingPrograms(engine, keepsPrograms);
 }
