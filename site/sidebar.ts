@@ -76,6 +76,7 @@ export const SECTIONS: readonly ManualSection[] = [
       page('Method', 'method.md'),
       ...study('Recall on real text', 'real-text'),
       ...study('Window size and delay', 'real-text-delay'),
+      ...study('Four times the tokens', 'real-text-long'),
       ...study('The first 48 M tokens', 'real-text-short'),
       ...study('Size and tokens', 'scaling'),
       ...study('Muon and AdamW', 'muon'),

@@ -23,6 +23,7 @@ const twoBefore = recordsOf('h100x2-2026-11-25.jsonl');
 const idle = recordsOf('h100-idle.jsonl');
 const sweep = recordsOf('h100-sweep.jsonl');
 const packed = recordsOf('h200-2026-11-29.jsonl');
+const hybrids = recordsOf('h200-2026-11-30.jsonl');
 const recurrent = recordsOf('2026-11-26-h100-recurrences.jsonl');
 const recurrentBefore = recordsOf('2026-11-26-h100-recurrences-before.jsonl');
 
@@ -207,6 +208,12 @@ function kernels(): string[] {
   ];
 }
 
+/** Recurrences without kernels of their own. */
+function withoutKernels(): string[] {
+  const trained = (layers: string) => numberOf(hybrids, 'tokensPerSecond', { case: `hybrid-${layers}` });
+  return [`trains at ${decimals(trained('rwkv7') / trained('gdn'), 2)} × the speed of Gated DeltaNet in its place`];
+}
+
 /** Numbers that look like measurements and are none: constants of the card, bounds of tests, goals. */
 const STATED = [
   'over 989.4 TFLOP/s',
@@ -228,7 +235,7 @@ const prose = readFileSync(join(ROOT, 'docs/xla.md'), 'utf8')
   .replaceAll(/80GB HBM3|0\.11\.2|(PyTorch|torch) 2\.11|(data|tensor|fsdp) 2 ×|\d × [\d,]{4,}/g, '');
 
 describe('the measurements in the sentences of docs/xla.md', () => {
-  const made = [...speeds(), ...errors(), ...oneGpu(), ...twoGpus(), ...kernels()];
+  const made = [...speeds(), ...errors(), ...oneGpu(), ...twoGpus(), ...kernels(), ...withoutKernels()];
   const plain = (text: string) => text.replaceAll(/\d × [\d,]{4,}/g, '');
 
   it.each(made)('are those of the records: %s', (sentence) => {
