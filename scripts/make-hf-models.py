@@ -59,6 +59,10 @@ MIMO = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, 
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 BERT = dict(num_key_value_heads=None, hidden_size=24, intermediate_size=20, tie_word_embeddings=True)
+PHI4 = dict(hidden_size=16, intermediate_size=12, num_attention_heads=2, original_max_position_embeddings=32, vision_config=dict(
+    hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, image_size=4, crop_size=4, patch_size=2, image_token_id=9, feature_layer=-1),
+    audio_config=dict(hidden_size=4, intermediate_size=4, num_blocks=1, num_attention_heads=1, ext_pw_out_channel=4, depthwise_separable_out_channel=4, input_size=8,
+                      bias_max_distance=4, nemo_conv_channels=4, audio_token_id=10, feature_layer=-1))
 LFM2 = dict(layer_types=["conv", "full_attention"], block_multiple_of=10, block_ffn_dim_multiplier=1.2)
 
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=4, patch_size=2)
@@ -158,6 +162,9 @@ MODELS = {
     "phi3-scaled-short": ("Phi3", dict(sliding_window=5, original_max_position_embeddings=32, num_key_value_heads=4, tie_word_embeddings=True,
                                          rope_parameters=dict(rope_type="longrope", rope_theta=1000.0, short_factor=[1.0, 1.3, 1.5, 2.0],
                                                               long_factor=[1.5, 4.0, 5.0, 6.0])), {}),
+    "phi4-multimodal": ("Phi4Multimodal", dict(
+        PHI4, sliding_window=5, num_key_value_heads=1, tie_word_embeddings=True, rope_parameters=dict(
+            rope_type="longrope", rope_theta=1000.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.3, 1.6], long_factor=[1.5, 4.0, 5.0])), {}),
     "llama-longrope": ("Llama", rope("longrope", factor=4.0, original_max_position_embeddings=16, attention_factor=1.3, short_factor=[1.0] * 4,
                                      long_factor=[1.1, 2.0, 3.0, 4.0]), {}),
     "olmo2": ("Olmo2", dict(rope("linear", factor=2.0), attention_bias=True), {}),
@@ -394,6 +401,12 @@ MODELS = {
             "sliding_attention", "full_attention", "full_attention"]), dict(vision=dict(
                 hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=4, patch_size=2,
                 position_embedding_size=4, pooling_kernel_size=1))),
+    "gemma4-unified-images": ("Gemma4Unified:Gemma4UnifiedForConditionalGeneration", dict(
+        model_type="gemma4_unified_text", head_dim=8, hidden_size=16, intermediate_size=12, num_attention_heads=2, num_key_value_heads=1, sliding_window=5,
+        final_logit_softcapping=3.0, use_bidirectional_attention="vision", layer_types=["sliding_attention", "full_attention"],
+        per_layer_config={"1": dict(head_dim=12)}), dict(
+            vision=dict(patch_size=1, pooling_kernel_size=1, mm_embed_dim=8, mm_posemb_size=4, output_proj_dims=8),
+            outer=dict(audio_config=dict(model_type="gemma4_unified_audio", audio_embed_dim=8)))),
     "gemma4-images-experts": ("Gemma4:Gemma4ForConditionalGeneration", dict(
         GEMMA4, model_type="gemma4_text", hidden_size=16, intermediate_size=12, num_attention_heads=2, num_key_value_heads=1, global_head_dim=12,
         hidden_size_per_layer_input=0, num_hidden_layers=2, enable_moe_block=True, num_experts=4, top_k_experts=3, moe_intermediate_size=8, layer_types=[

@@ -11,7 +11,7 @@ import { lfm2, lfm2Moe, lfm3 } from './families/lfm.js';
 import { LLAMA_FAMILIES } from './families/llama.js';
 import { bamba, graniteHybrid, mamba2 } from './families/mamba.js';
 import { graniteMoeSwa, graniteSwa } from './families/granite-swa.js';
-import { cwm, ministral, ministral3, phi3, seedOss } from './families/llama-kin.js';
+import { cwm, ministral, ministral3, phi3, phi4Multimodal, seedOss } from './families/llama-kin.js';
 import { falconH1 } from './families/falcon-h1.js';
 import { zamba } from './families/zamba.js';
 import { zamba2 } from './families/zamba2.js';
@@ -63,6 +63,7 @@ export const FAMILIES: readonly Family[] = [
   cwm,
   seedOss,
   phi3,
+  phi4Multimodal,
   arcee,
   graniteSwa,
   qwen35,
@@ -170,8 +171,11 @@ function readText(fields: Fields, modelType: string, names?: Prefixes): TextRead
   const family = found.variant?.(own) ?? found;
   const input = family.read(own);
   own.refuseUnread();
+  const text = family.exportedAs ?? modelType;
+  if (text !== modelType)
+    fields.note(`the text part of a ${modelType} model, of type ${text}; the parts for images and sounds are left out`);
   return {
-    modelType,
+    modelType: text,
     family: named(family, names),
     config: resolveModelConfig(input, where),
     unsupported: fields.unsupported,

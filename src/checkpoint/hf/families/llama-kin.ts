@@ -1,6 +1,7 @@
-/** Families like Llama that came later: Ministral, CWM, Seed-OSS, Phi-3. */
+/** Families like Llama that came later: Ministral, CWM, Seed-OSS, Phi-3, Phi-4 multimodal. */
+import type { ModelConfig } from '../../../model/index.js';
 import type { Family } from '../family/family.js';
-import { optional } from '../family/fields.js';
+import { optional, type Fields } from '../family/fields.js';
 import { longestOf, ropeParameters, writeRope } from '../family/rotary.js';
 import { COMMON_FIELDS, layerTypes, writeLayerTypes } from './decoder.js';
 import { everywhere, llamaLike, never, typesBy, windowOf } from './llama.js';
@@ -147,8 +148,37 @@ export const seedOss: Family = llamaLike({
   }),
 });
 
-/** Phi-3: queries, keys and values in one tensor, gate and up in another, one window for all layers. */
+/** What Phi-3 and Phi-4 have in common: queries, keys and values in one tensor, gate and up in another, one window. */
+const PHI = {
+  names: {
+    fusedQkv: 'qkv_proj',
+    fusedMlp: { input: 'mlp.gate_up_proj', output: 'mlp.down_proj' },
+  },
+  rope: { fraction: 1 },
+  layerTypes: typesBy(everywhere),
+  more: (fields: Fields) => {
+    fields.count('original_max_position_embeddings');
+    const parameters = ropeParameters(fields);
+    const type = parameters?.text('rope_type', parameters.text('type', 'default')) ?? 'default';
+    if (type !== 'default' && type !== 'longrope')
+      fields.refuse(`rotary positions of type ${type}, which its class does not take`);
+    return {};
+  },
+  write: (config: ModelConfig) => ({
+    sliding_window: windowOf(config),
+    ...(config.ropeScaling?.type === 'longrope'
+      ? { original_max_position_embeddings: config.ropeScaling.originalLength }
+      : {}),
+    rope_parameters: {
+      ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
+      partial_rotary_factor: config.ropeDim / config.headDim,
+    },
+  }),
+};
+
+/** Phi-3. */
 export const phi3: Family = llamaLike({
+  ...PHI,
   modelTypes: ['phi3'],
   architecture: 'Phi3ForCausalLM',
   fields: {
@@ -164,28 +194,31 @@ export const phi3: Family = llamaLike({
     rms_norm_eps: 1e-5,
     sliding_window: optional(),
   },
-  names: {
-    fusedQkv: 'qkv_proj',
-    fusedMlp: { input: 'mlp.gate_up_proj', output: 'mlp.down_proj' },
-  },
-  rope: { fraction: 1 },
-  layerTypes: typesBy(everywhere),
-  more: (fields) => {
-    fields.count('original_max_position_embeddings');
-    const parameters = ropeParameters(fields);
-    const type = parameters?.text('rope_type', parameters.text('type', 'default')) ?? 'default';
-    if (type !== 'default' && type !== 'longrope')
-      fields.refuse(`rotary positions of type ${type}, which its class does not take`);
-    return {};
-  },
-  write: (config) => ({
-    sliding_window: windowOf(config),
-    ...(config.ropeScaling?.type === 'longrope'
-      ? { original_max_position_embeddings: config.ropeScaling.originalLength }
-      : {}),
-    rope_parameters: {
-      ...writeRope(config, { theta: config.ropeTheta, scaling: config.ropeScaling }),
-      partial_rotary_factor: config.ropeDim / config.headDim,
+});
+
+/**
+ * Phi-4 multimodal: a Phi-3 with parts for images and sounds, which a text does not reach. The class itself has no
+ * adapters; files that hold some beside each projection are refused by the names of their tensors.
+ */
+export const phi4Multimodal: Family = {
+  ...llamaLike({
+    ...PHI,
+    modelTypes: ['phi4_multimodal'],
+    architecture: null,
+    fields: {
+      ...COMMON_FIELDS,
+      vocab_size: 200_064,
+      hidden_size: 3072,
+      intermediate_size: 8192,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: optional(8),
+      max_position_embeddings: 131_072,
+      original_max_position_embeddings: optional(4096),
+      rms_norm_eps: 1e-5,
+      sliding_window: optional(),
     },
   }),
-});
+  exportedAs: 'phi3',
+  ignored: (name) => name.startsWith('model.embed_tokens_extend.'),
+};

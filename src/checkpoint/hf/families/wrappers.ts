@@ -31,8 +31,14 @@ const beside = (modelType: string, text: string, tied: boolean): Wrapper => ({
 /** Names of Gemma 4, which has parts for images and for sounds. */
 const BESIDE_SENSES: Prefixes = {
   ...BESIDE_VISION,
-  others: /^(model\.)?(vision_tower|audio_tower|embed_vision|embed_audio)\b/,
+  others: /^(model\.)?(vision_tower|audio_tower|embed_vision|vision_embedder|embed_audio)\b/,
 };
+
+const besideSenses = (modelType: string, text: string): Wrapper => ({
+  ...beside(modelType, text, true),
+  names: BESIDE_SENSES,
+  ownLogits: true,
+});
 
 /** Names of Llama 4, which holds the text model with its head. */
 const WHOLE_TEXT: Prefixes = {
@@ -53,12 +59,7 @@ export const WRAPPERS: readonly Wrapper[] = [
   beside('internvl', 'qwen2', true),
   beside('aya_vision', 'cohere2', true),
   beside('cohere2_vision', 'cohere2', true),
-  {
-    modelType: 'gemma4',
-    text: 'gemma4_text',
-    fields: { tie_word_embeddings: true },
-    names: BESIDE_SENSES,
-    ownLogits: true,
-  },
+  besideSenses('gemma4', 'gemma4_text'),
+  besideSenses('gemma4_unified', 'gemma4_unified_text'),
   { modelType: 'llama4', text: 'llama4_text', fields: {}, names: WHOLE_TEXT },
 ];

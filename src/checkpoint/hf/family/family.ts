@@ -37,6 +37,8 @@ export interface Family {
   readonly aliases?: Readonly<Record<string, string>>;
   /** The class of exported models; null if models are not exported as this family. */
   readonly architecture: string | null;
+  /** The type of the text model in classes that also read images or sounds, where it is another family's. */
+  readonly exportedAs?: string;
   /**
    * What Transformers gives as hidden states: `embedding` (the default) begins with the embedding, `layers` with the
    * first layer's output. Both end with the final norm's.

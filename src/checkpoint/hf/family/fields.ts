@@ -30,7 +30,7 @@ export const WITHOUT_EFFECT: ReadonlySet<string> = new Set(
     'z_loss_coefficient output_router_logits router_aux_loss_coef router_jitter_noise residual_in_fp32 time_step_rank ' +
     'time_step_min time_step_max time_step_floor linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max ' +
     'linear_dt_init_floor chunk_size mamba_chunk_size tie_last_hidden_states mlp_dropout initializer_cutoff_factor cls_token_id ' +
-    'sep_token_id'
+    'sep_token_id vision_config audio_config'
   ).split(' '),
 );
 
