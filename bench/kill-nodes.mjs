@@ -62,7 +62,7 @@ const hasNamespaces = spawnSync('unshare', ['--uts', 'true']).status === 0;
 
 /** Starts a node in a process group of its own. */
 function start(node, env) {
-  const own = [process.execPath, NODE, study, run, env.READY];
+  const own = [process.execPath, NODE, 'study', 'run', study, run];
   const [program, ...args] = hasNamespaces
     ? ['unshare', '--uts', 'sh', '-c', 'hostname "$0" && exec "$@"', `node-${node}`, ...own]
     : own;

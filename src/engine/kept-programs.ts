@@ -91,6 +91,7 @@ export function keepingPrograms(engine: Engine, what: KeptPrograms = 'many', mos
     ...(engine.clear === undefined ? {} : { clear: () => engine.clear?.() }),
     ...(engine.atWork === undefined ? {} : { atWork: engine.atWork.bind(engine) }),
     ...(engine.shareStop === undefined ? {} : { shareStop: engine.shareStop.bind(engine) }),
+    ...(engine.exchange === undefined ? {} : { exchange: engine.exchange.bind(engine) }),
     dispose: async () => {
       await drop(0);
       await engine.dispose();

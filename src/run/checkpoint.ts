@@ -9,6 +9,8 @@ import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoi
 import {
   AtomicFolder,
   everyOne,
+  fingerprint,
+  fingerprintFile,
   got,
   fileError,
   isTemporary,
@@ -213,6 +215,18 @@ export function openCheckpoint(path: string): Checkpoint {
       return { m: namedF32(tensors, layout.m, 'm.'), v: namedF32(tensors, layout.v, 'v.') };
     },
   };
+}
+
+/**
+ * SHA-256, as 64 hexadecimal digits, of all that decides the steps after a checkpoint: parameters, moments, step, seed,
+ * model and position of the data. Times play no part. Reads its files once.
+ *
+ * @throws StoreError if they cannot be read
+ */
+export function checkpointDigest({ path, state }: Pick<Checkpoint, 'path' | 'state'>): string {
+  const { step, tokens, seed, model, data, optimizer = null } = state;
+  const files = [MODEL_FILE, OPTIMIZER_FILE].map((name) => fingerprintFile(join(path, name)));
+  return fingerprint({ step, tokens, seed, model, data, optimizer, files });
 }
 
 function checkTensors(path: string, shapes: ReadonlyMap<string, readonly number[]>): void {

@@ -11,6 +11,7 @@ export { isBranchThere, removeBranch, takeOverBeginning, type BranchPoint } from
 export {
   findCheckpoint,
   latestCheckpoint,
+  checkpointDigest,
   listCheckpoints,
   openCheckpoint,
   pruneCheckpoints,

@@ -50,6 +50,7 @@ import { openInitialWeights } from './initial.js';
 import { layoutOf, OPTIMIZERS, optimizerOf, type OptimizerName } from './optimizers/index.js';
 import { checkMesh } from './sharding.js';
 import { continuesIn, once, prepareResume, takeBranch, type StartingPoint } from './resume.js';
+import { checkSameStart } from './same-start.js';
 import { stageLearningRate, stagesOf, tokensAfter, type Stage } from './stages.js';
 import type { TrainingMetric } from './metrics.js';
 import { RunClock, type RunTiming } from './timing.js';
@@ -65,7 +66,8 @@ import { type Trainer, type StepResult } from './trainer.js';
  * @throws InterruptedError once `signal` has aborted: the step at hand is finished, a checkpoint and the status written
  *   (a `StoreError` where the signal's reason is one: nobody gets what is printed)
  * @throws DivergedError at the first loss, gradient norm or parameter that is not finite; the last checkpoint stays
- * @throws StoreError if the folder is taken, holds another run (says what differs), or cannot be written
+ * @throws StoreError if the folder is taken, holds another run (says what differs), or cannot be written, and in every
+ *   process of several that would go on from different checkpoints
  * @throws LockLostError once another process has taken the folder: this one writes nothing more there
  * @throws ConfigError if the model's vocabulary is smaller than the data's; DataError if the data cannot be read
  */
@@ -91,6 +93,7 @@ export async function trainRun(options: TrainRunOptions): Promise<TrainResult> {
         }
         const branched = await takeBranch(dir, options);
         const continues = found || branched;
+        await checkSameStart(dir, options.engine, continues);
         const checkpoint = continues ? prepareResume(dir, options, branched) : null;
         const start = { checkpoint, initial: checkpoint === null ? initial() : null };
         for (const note of start.initial?.notes ?? []) hooks?.note?.(note);

@@ -1,17 +1,20 @@
 /**
- * Runs that several processes do together stop after the same step, whichever of them are asked to. The nodes here are
- * runs of one process, joined by a store over real sockets; each computes the whole run, at a pace of its own.
+ * Runs that several processes do together go on from one checkpoint, and stop after the same step, whichever of them are
+ * asked to. The nodes here are runs of one process, joined by a store over real sockets; each computes the whole run, at
+ * a pace of its own.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { InterruptedError, StoppedTogetherError } from '../../src/core/index.js';
+import { fingerprintFile, InterruptedError, StoppedTogetherError, StoreError } from '../../src/core/index.js';
 import { createEngine, type Engine, type Hosts } from '../../src/engine/index.js';
 import { StoreClient } from '../../src/engine/xla/pjrt/hosts/client.js';
+import { exchange } from '../../src/engine/xla/pjrt/hosts/exchange.js';
 import { shareStop } from '../../src/engine/xla/pjrt/hosts/shared-stop.js';
 import { serveStore } from '../../src/engine/xla/pjrt/hosts/store.js';
-import { readStatus } from '../../src/run/index.js';
+import { checkpointDigest, openCheckpoint, readStatus } from '../../src/run/index.js';
+import { differentStarts } from '../../src/train/same-start.js';
 import { trainRun, type RunConfig, type TrainHooks } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
 
@@ -67,6 +70,7 @@ async function trainNode(dir: string, hosts: Hosts, client: StoreClient, way: Wa
       return own.compile(...given);
     },
     shareStop: (from, to) => shareStop({ hosts, ask: (request) => client.ask(request), run: 0, from, to }),
+    exchange: (text) => exchange({ hosts, ask: (request) => client.ask(request), number: 0, text }),
     dispose: () => own.dispose(),
   };
   const hooks: TrainHooks = {
@@ -171,5 +175,93 @@ describe('processes that do a run together', () => {
       expect(loggedSteps(dir)).toEqual(ALL);
       expect(weights(dir)).toBe(weights(alone));
     }
+  });
+});
+
+describe('processes that would go on from different checkpoints', () => {
+  /** Folders of three nodes, stopped after the same step behind 9. */
+  async function stopped(): Promise<{ folders: [string, string, string]; step: number }> {
+    const folders: [string, string, string] = [temporaryFolder(), temporaryFolder(), temporaryFolder()];
+    const [first, ...others] = folders;
+    const [end] = await turnOf([first], [at('step 9')]);
+    for (const folder of others) cpSync(first, folder, { recursive: true });
+    return { folders, step: end?.step ?? -1 };
+  }
+
+  const filesOf = (dir: string) =>
+    readdirSync(dir, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .filter((path) => !path.includes('run.lock')) // which counts its holders
+      .sort()
+      .map((path) => `${path} ${fingerprintFile(path)}`);
+  const digestOf = (dir: string) => checkpointDigest(openCheckpoint(join(dir, 'checkpoints', lastCheckpoint(dir))));
+
+  it.each<{ what: string; change: (dir: string) => void; says: (step: number, dirs: string[]) => string }>([
+    {
+      what: 'one sees an older one',
+      change: (dir) => rmSync(join(dir, 'checkpoints', lastCheckpoint(dir)), { recursive: true }),
+      says: (step) => `nodes 0, 2 from step ${step}, node 1 from step 8`,
+    },
+    {
+      what: 'one has none',
+      change: (dir) => {
+        rmSync(dir, { recursive: true });
+        mkdirSync(dir);
+      },
+      says: (step) => `nodes 0, 2 from step ${step}, node 1 from the start`,
+    },
+    {
+      what: 'one has other parameters',
+      change: (dir) => {
+        const path = join(dir, 'checkpoints', lastCheckpoint(dir), 'model.safetensors');
+        const bytes = readFileSync(path);
+        bytes.writeUInt8(bytes.readUInt8(bytes.length - 4) ^ 1, bytes.length - 4);
+        writeFileSync(path, bytes);
+      },
+      says: (step, [first = '', second = '']) => {
+        const [a, b] = [first, second].map((dir) => digestOf(dir).slice(0, 8));
+        return `nodes 0, 2 from step ${step} (${a}), node 1 from step ${step} (${b})`;
+      },
+    },
+    {
+      what: 'one would draw other sequences',
+      change: (dir) => {
+        const path = join(dir, 'checkpoints', lastCheckpoint(dir), 'state.json');
+        writeFileSync(path, readFileSync(path, 'utf8').replace(/("seed": *)\d+/g, '$17'));
+      },
+      says: (step, [first = '', second = '']) => {
+        const [a, b] = [first, second].map((dir) => digestOf(dir).slice(0, 8));
+        return `nodes 0, 2 from step ${step} (${a}), node 1 from step ${step} (${b})`;
+      },
+    },
+  ])('do not begin where $what', async ({ change, says }) => {
+    const { folders, step } = await stopped();
+    change(folders[1]);
+    const before = folders.map(filesOf);
+    const sentence =
+      `the nodes would go on from different checkpoints: ${says(step, folders)}; give every node the checkpoint of one of them ` +
+      '(a study folder must be one folder that all nodes see as it is now), then start all nodes again';
+    for (const { error } of await turnOf(folders, [])) {
+      expect(error).toBeInstanceOf(StoreError);
+      expect(error).toMatchObject({ message: sentence, exitCode: 2 });
+    }
+    expect([0, 2].map((node) => filesOf(folders[node] ?? ''))).toEqual([before[0], before[2]]);
+  });
+
+  it('begin where only times differ', async () => {
+    const { folders } = await stopped();
+    const path = join(folders[1], 'checkpoints', lastCheckpoint(folders[1]), 'state.json');
+    writeFileSync(path, readFileSync(path, 'utf8').replace(/("time": *)[\d.e-]+/, '$112345.5'));
+    for (const { step, error } of await turnOf(folders, [])) expect([step, error]).toEqual([STEPS, null]);
+    expect(new Set(folders.map(weights)).size).toBe(1);
+  });
+
+  it('are told in the same words, many of them in short', () => {
+    const start = (step: number, digest = String(step)) => ({ step, digest });
+    expect(differentStarts([start(4), start(4)])).toBe(null);
+    expect(differentStarts([4, 4, 4, 8, 4, 4, 0].map((step) => start(step)))).toMatch(
+      /checkpoints: nodes 0-2, 4-5 from step 4, node 3 from step 8, node 6 from the start; give/,
+    );
   });
 });

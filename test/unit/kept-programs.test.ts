@@ -42,19 +42,21 @@ describe('keys of graphs', () => {
 });
 
 describe('programs that are kept', () => {
-  it('leave an engine what it shares with other processes', () => {
+  it('leave an engine what it shares with other processes', async () => {
     const told: unknown[] = [];
     const shared = { ask: () => undefined, goesOn: () => Promise.resolve(true), finish: () => Promise.resolve() };
     const shareStop = (...steps: number[]) => {
       told.push(steps);
       return shared;
     };
-    const engine = { ...reference, atWork: (isAtWork: boolean) => void told.push(isAtWork), shareStop };
+    const exchange = (text: string) => Promise.resolve([text, 'b']);
+    const engine = { ...reference, atWork: (isAtWork: boolean) => void told.push(isAtWork), shareStop, exchange };
     const keeping = keepingPrograms(engine, 'alike');
     keeping.atWork?.(true);
     expect(keeping.shareStop?.(3, 9)).toBe(shared);
     expect(told).toEqual([true, [3, 9]]);
-    expect('shareStop' in keepingPrograms(reference, 'alike')).toBe(false);
+    expect(await keeping.exchange?.('a')).toEqual(['a', 'b']);
+    for (const name of ['shareStop', 'exchange']) expect(name in keepingPrograms(reference, 'alike'), name).toBe(false);
   });
 
   it('serve the next that asks for the same, and nobody else', async () => {

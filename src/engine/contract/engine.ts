@@ -149,5 +149,12 @@ export interface Engine {
    * engines of one process.
    */
   shareStop?(from: number, to: number): SharedStop;
+  /**
+   * Tells the other processes of several hosts a few words and returns what each has told, by node, once all have. Left
+   * out by engines of one process.
+   *
+   * @throws EngineError where another process is lost
+   */
+  exchange?(text: string): Promise<readonly string[]>;
   dispose(): Promise<void>;
 }

@@ -12,6 +12,7 @@ import { deviceOf, fetch, isHere, memoryOf, place, type Core } from './devices.j
 import { isFull, outOfMemory } from './out-of-memory.js';
 import { startKeyValue, type KeyValueCallbacks } from '../pjrt/hosts/callbacks.js';
 import type { Hosts } from '../pjrt/hosts/hosts.js';
+import { exchange } from '../pjrt/hosts/exchange.js';
 import { shareStop } from '../pjrt/hosts/shared-stop.js';
 import { BufferPool } from './memory.js';
 import { PjrtError, type PjrtApi } from '../pjrt/api.js';
@@ -213,7 +214,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     reason: `${options.reason ?? 'asked for'}; ${settings.join('; ')}`,
     ...(mesh.size > 1 ? { mesh: mesh.axes } : {}),
   };
-  const work = { isUnderWay: false, runs: 0 };
+  const work = { isUnderWay: false, runs: 0, exchanges: 0 };
   return {
     info,
     kernels: kernelSupport(mesh, scope),
@@ -263,6 +264,8 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
       : {
           shareStop: (from, to) =>
             shareStop({ hosts, ask: (request) => keyValue.ask(request), run: work.runs++, from, to }),
+          exchange: (text) =>
+            exchange({ hosts, ask: (request) => keyValue.ask(request), number: work.exchanges++, text }),
         }),
     dispose: async () => {
       // Said first: the others may wait for this process for ever, and so may what follows for them.

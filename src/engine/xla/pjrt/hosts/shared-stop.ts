@@ -3,22 +3,17 @@
  * go, always a few ahead of its own, and nobody starts a later one; asked to stop, it makes the last step that it has
  * allowed the last of all. So nobody can have passed it, however far apart the processes are.
  */
-import { EngineError } from '../../../../core/index.js';
 import type { SharedStop } from '../../../contract/engine.js';
 import type { Hosts } from './hosts.js';
-import { CODES, type Reply, type Request } from './protocol.js';
+import { staying, valueOf, WAIT_MS, type Ask } from './waits.js';
 
 /** Steps after the one at hand that node 0 allows: what it allows is on its way while all are at work. */
 const ALLOWED_AHEAD = 2;
 
-/** Milliseconds of one wait, after which the store is asked again. */
-const WAIT_MS = 3_600_000;
-
 /** The run whose end is shared, and the store by which it is. */
 export interface SharedStopOptions {
   readonly hosts: Pick<Hosts, 'node' | 'nodes'>;
-  /** Sends a request to the store; its reply says what became of it. */
-  readonly ask: (request: Request) => Promise<Reply>;
+  readonly ask: Ask;
   /** Which run of this process it is, from 0: the same for all processes. */
   readonly run: number;
   /** The step that is done, from 0. */
@@ -51,15 +46,6 @@ const keysOf = (run: number) => ({
   known: (node: number) => `longsight/run/${run}/known/${node}`,
 });
 
-/** Asks until there is a value. Throws `EngineError` where the store says that none will come. */
-async function valueOf({ ask }: SharedStopOptions, request: Request): Promise<string> {
-  for (;;) {
-    const reply = await ask(request);
-    if ('value' in reply) return reply.value;
-    if (reply.code !== CODES.deadlineExceeded) throw new EngineError(`xla: ${reply.message}`);
-  }
-}
-
 /** Node 0, which decides. */
 class Leader implements SharedStop {
   readonly #options: SharedStopOptions;
@@ -75,7 +61,7 @@ class Leader implements SharedStop {
     this.#allowed = { step: options.from, stops: false };
     this.#say(this.#allowed);
     // Where nobody asks, the wait ends with the store.
-    valueOf(options, { op: 'get', key: this.#keys.asked, timeoutMs: WAIT_MS }).then(
+    valueOf(options.ask, { op: 'get', key: this.#keys.asked, timeoutMs: WAIT_MS }).then(
       () => this.ask(),
       () => undefined,
     );
@@ -97,7 +83,7 @@ class Leader implements SharedStop {
   async finish(): Promise<void> {
     await this.#said;
     for (let node = 1; node < this.#options.hosts.nodes; node++)
-      await staying(valueOf(this.#options, { op: 'get', key: this.#keys.known(node), timeoutMs: WAIT_MS }));
+      await staying(valueOf(this.#options.ask, { op: 'get', key: this.#keys.known(node), timeoutMs: WAIT_MS }));
   }
 
   #say(allowed: Allowed): void {
@@ -146,20 +132,10 @@ class Follower implements SharedStop {
   async #hear(): Promise<void> {
     let seen = '';
     while (!this.#allowed.stops && (seen === '' || this.#allowed.step < this.#options.to)) {
-      seen = await valueOf(this.#options, { op: 'after', key: this.#keys.allowed, seen, timeoutMs: WAIT_MS });
+      seen = await valueOf(this.#options.ask, { op: 'after', key: this.#keys.allowed, seen, timeoutMs: WAIT_MS });
       this.#allowed = decoded(seen);
       this.#wake();
     }
-    await valueOf(this.#options, { op: 'put', key: this.#keys.known(this.#options.hosts.node), value: '' });
-  }
-}
-
-/** Waits for another process: the connection itself does not keep this one alive. */
-async function staying<T>(work: Promise<T>): Promise<T> {
-  const alive = setInterval(() => undefined, WAIT_MS);
-  try {
-    return await work;
-  } finally {
-    clearInterval(alive);
+    await valueOf(this.#options.ask, { op: 'put', key: this.#keys.known(this.#options.hosts.node), value: '' });
   }
 }
