@@ -1,5 +1,5 @@
 // The site of the manual: docs/ as HTML in build/site. `npm run docs` builds it, `npm run docs:preview` serves it.
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitepress';
@@ -49,6 +49,39 @@ function titles(md) {
   });
 }
 
+/**
+ * The pages as plain Markdown beside their HTML, for programs that read: `llms.txt` lists them with the first sentence of each
+ * (llmstxt.org), `llms-full.txt` holds them all.
+ */
+function plainPages({ outDir }) {
+  const pages = SECTIONS.flatMap(({ title, pages: own }) => own.map((page) => ({ section: title, ...page })));
+  const texts = pages.map((page) => ({ ...page, text: readFileSync(join(DOCS, page.file), 'utf8') }));
+  for (const { file, text } of texts) {
+    mkdirSync(dirname(join(outDir, file)), { recursive: true });
+    writeFileSync(join(outDir, file), text);
+  }
+  const opening = (text) =>
+    (/^[A-Z][^|]*?[.:](?=\s)/m.exec(text.replace(/^#.*$/gm, ''))?.[0] ?? '')
+      .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .replaceAll(/\s+/g, ' ')
+      .replace(/:$/, '.');
+  const listed = SECTIONS.map(({ title, pages: own }) =>
+    [
+      `## ${title}`,
+      '',
+      ...own.map(({ title: name, file }) => {
+        const { text = '' } = texts.find((page) => page.file === file) ?? {};
+        return `- [${name}](${file}): ${opening(text)}`.replace(/: $/, '');
+      }),
+    ].join('\n'),
+  );
+  writeFileSync(
+    join(outDir, 'llms.txt'),
+    `# Longsight\n\n> A lab for hybrid-attention language models\n\n${listed.join('\n\n')}\n`,
+  );
+  writeFileSync(join(outDir, 'llms-full.txt'), texts.map(({ file, text }) => `<!-- ${file} -->\n\n${text}`).join('\n'));
+}
+
 const sidebar = SECTIONS.map(({ title, pages }) => ({
   text: title,
   items: pages.map(({ title: text, file }) => ({ text, link: `/${file.replace(/\.md$/, '.html')}` })),
@@ -68,6 +101,7 @@ export default defineConfig({
     config: (md) => [repositoryLinks, emptyCorners, titles].forEach((plugin) => plugin(md)),
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
+  buildEnd: plainPages,
   vite: { publicDir: false, build: { chunkSizeWarningLimit: 4096 } },
   themeConfig: {
     search: { provider: 'local' },
@@ -79,5 +113,6 @@ export default defineConfig({
     ],
     sidebar: [...sidebar.slice(0, 3), api, ...sidebar.slice(3)],
     outline: [2, 3],
+    editLink: { pattern: `${SOURCES}/edit/main/docs/:path`, text: 'Correct this page' },
   },
 });

@@ -150,6 +150,11 @@ export function completeModel(stored: unknown): unknown {
   }
 }
 
+/** Stored settings of training as this version writes them: the first versions knew one optimizer, unnamed. */
+export function completeTrain<T extends object>(stored: T): { readonly optimizer: string } & T {
+  return { optimizer: 'adamw', ...stored };
+}
+
 /** What is noted of a resume. */
 export interface Resume {
   readonly engine: EngineInfo;
@@ -176,8 +181,7 @@ export function noteResume(dir: string, { engine, step, place, from, train, chan
 }
 
 function decisive({ seed, model, data, train, eval: measured }: StoredRun): Record<string, unknown> {
-  // What an earlier version did not have yet is at what that version did.
-  const settings = Object.entries({ optimizer: 'adamw', ...train })
+  const settings = Object.entries(completeTrain(train))
     .filter(([key]) => !FREE_SETTINGS.includes(key))
     .map(([key, value]): [string, unknown] => (key === 'init' ? [key, originOf(value)] : [key, value]));
   return { model, data, train: Object.fromEntries(settings), seed, eval: measured };

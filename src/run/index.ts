@@ -30,6 +30,7 @@ export {
   checkSame,
   checkSameRun,
   completeModel,
+  completeTrain,
   isBegun,
   noteResume,
   readRunConfig,

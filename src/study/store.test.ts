@@ -111,13 +111,14 @@ describe('a study folder', () => {
     expect(runs.find((run) => run.name === 'full_normoffset-1_seed-1')?.config.model.normOffset).toBe(-1);
   });
 
-  it('goes on that was begun before the model had a setting that its runs leave at its default', async () => {
+  it('goes on that was begun before models and training had settings that its runs leave at their defaults', async () => {
     const dir = temporaryFolder();
     await open(dir);
     const stored = readPlan(dir);
     const earlier = stored.runs.map((run) => {
       const { mlpGate: _gate, queryScaling: _scaling, ...model } = run.config.model;
-      return { ...run, config: { ...run.config, model } };
+      const { optimizer: _adamw, ...train } = run.config.train;
+      return { ...run, config: { ...run.config, model, train } };
     });
     writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...stored, runs: earlier }));
     expect((await open(dir)).runs).toEqual(stored.runs);

@@ -24,7 +24,7 @@ import {
   planPath,
 } from '../core/index.js';
 import { toYaml } from '../lab/index.js';
-import { completeModel } from '../run/index.js';
+import { completeModel, completeTrain } from '../run/index.js';
 import { compareSchema, fileNameSchema, studySchema, type PlannedRun, type StudyPlan } from './plan.js';
 
 /** The study file that repeats the study from anywhere. */
@@ -124,11 +124,11 @@ function checkFolder(dir: string, plan: StudyPlan): StudyPlan {
   });
 }
 
-/** A stored plan with the models of its runs as this version writes them. */
+/** A stored plan with the models and the training of its runs as this version writes them. */
 function completed(plan: StudyPlan): StudyPlan {
   const runs = plan.runs.map((run) => {
     const model = completeModel(run.config.model) as PlannedRun['config']['model'];
-    return { ...run, config: { ...run.config, model } };
+    return { ...run, config: { ...run.config, model, train: completeTrain(run.config.train) } };
   });
   return { ...plan, runs };
 }

@@ -10,9 +10,12 @@ interface Citation {
   readonly heading: string | undefined;
 }
 
-/** `NAME.md` and `NAME.md, "Heading"` in a text; a name without a folder is of the root. */
+/**
+ * `NAME.md` and `NAME.md, "Heading"` in a text; a name without a folder is of the root. Links of Markdown are left out: their
+ * texts become pages, whose links are tested there.
+ */
 function citations(text: string): Citation[] {
-  const found = text.matchAll(/(?<![\w/.-])((?:[\w.-]+\/)*[\w-]+\.md)(?:, "([^"\n]+)")?/g);
+  const found = text.matchAll(/(?<![\w/.-]|\]\()((?:[\w.-]+\/)*[\w-]+\.md)(?:, "([^"\n]+)")?/g);
   return [...found].map(([, page, heading]) => ({ page: page ?? '', heading }));
 }
 
