@@ -33,6 +33,11 @@ export function significant(x: number): string {
   return x.toFixed(Math.min(digits, 6));
 }
 
+/** FLOPs with three digits: `980,000`, `1.23e15`. */
+export function formatFlops(flops: number): string {
+  return flops < 1e6 ? formatCount(flops) : flops.toExponential(2).replace('e+', 'e');
+}
+
 /** A ratio with two digits, `2.4`; near 1 with as many as say on which side it lies: `1.01`, `0.998`. */
 export function formatRatio(x: number): string {
   if (x >= 100) return String(Math.round(x));

@@ -16,6 +16,15 @@ import { sharedBlockOf } from './shared-params.js';
 import { equalShares, withWindowShares, type Window } from './windows.js';
 import { countActiveElements, countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
+/** Bytes of an element of a key/value cache, by dtype: bf16 as with `--precision bf16`, or f32. */
+export const CACHE_BYTES = { bf16: 2, f32: 4 } as const;
+
+/** What a key/value cache is held in; recurrent states are f32 in both. */
+export type CacheDtype = keyof typeof CACHE_BYTES;
+
+/** Every dtype of caches, by name. */
+export const CACHE_DTYPES: readonly CacheDtype[] = ['bf16', 'f32'];
+
 /** What one layer costs. A shared block that it uses counts among its FLOPs, and not among its parameters. */
 export interface LayerCost {
   /** The layer's index, from 0. */

@@ -8,7 +8,7 @@ import { dims, got, ShapeError } from '../core/index.js';
 import { add, ge, input, iota, max, reshape, sub, type Value } from '../graph/index.js';
 import { buildBlock, layerParameters } from './block.js';
 import type { ModelConfig } from './config.js';
-import { checkParameters, embed, type ParameterValues } from './forward.js';
+import { checkLength, checkParameters, embed, type ParameterValues } from './forward.js';
 import { layerInputsOf } from './layer-inputs.js';
 import type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
 import { mixerOf } from './mixers.js';
@@ -20,6 +20,12 @@ export function stateSpecs(config: ModelConfig, room: StateRoom): StateSpec[] {
       .states(config, plan, room, layer)
       .map((spec) => ({ ...spec, name: `layers.${layer}.${spec.name}` })),
   );
+}
+
+/** Throws `ConfigError` where the model cannot generate with a cache behind `tokens` tokens. */
+export function checkContext(config: ModelConfig, tokens: number): void {
+  checkLength(config, tokens);
+  stateSpecs(config, { batchSize: 1, maxLength: tokens, dtype: 'f32' });
 }
 
 /** A graph input for every state, by name, in the order of `stateSpecs`. */

@@ -15,6 +15,13 @@ const OUTCOMES = { a: 'shown', b: 'shown', none: 'none', few: 'few', unknown: 'o
   Record<ComparedMeasure['finding'], Verdict['outcome']>
 >;
 
+/** What is to be known of all answers to a question. */
+const FOOTNOTES: Readonly<Partial<Record<Verdict['topic'], string>>> = {
+  cost:
+    '<p class="footnote">All runs are read where they had spent what the cheapest spent in all: those that went on, in the middle of their ' +
+    'schedules, before the learning rate had come down.</p>',
+};
+
 /** The measures that answer a question, of those that a pair has. */
 function measuresOf(topic: Verdict['topic'], pair: PairComparison): ComparedMeasure[] {
   const all = comparedMeasures(pair);
@@ -30,6 +37,8 @@ function measuresOf(topic: Verdict['topic'], pair: PairComparison): ComparedMeas
       return of('arAtEqualLoss');
     case 'end':
       return of('farRecall', 'needleAccuracy', 'arAccuracy', 'arLoss', 'freshLoss', 'finalLoss');
+    case 'cost':
+      return of('atEqualCost');
     case 'carrier':
       return [];
   }
@@ -45,7 +54,7 @@ export function answersHtml({ verdicts, pairs }: Pick<Group, 'verdicts' | 'pairs
     );
     const compared = pairs.filter(({ a, b }) => own.some((v) => v.a === a && v.b === b));
     const table = pairsTable(compared.map((pair) => ({ pair, measures: measuresOf(topic, pair) })));
-    return `<div class="question"><h3>${escapeHtml(QUESTIONS[topic])}</h3><ul>${items.join('')}</ul>${table}</div>`;
+    return `<div class="question"><h3>${escapeHtml(QUESTIONS[topic])}</h3><ul>${items.join('')}</ul>${table}${FOOTNOTES[topic] ?? ''}</div>`;
   });
   return blocks.length === 0 ? '' : `<div class="questions">${blocks.join('')}</div>`;
 }

@@ -1,7 +1,12 @@
 /** The measures of two designs side by side, as text: for the tables of reports and of the dashboard. */
-import { formatRange, significant } from '../core/index.js';
+import { capitalized, formatRange, significant } from '../core/index.js';
 import { formatCrossing, formatCrossings } from '../lab/index.js';
-import type { ComparisonFinding as Finding, PairComparison } from '../study/index.js';
+import {
+  formatCost,
+  type ComparisonFinding as Finding,
+  type PairComparison,
+  type PairedNumber,
+} from '../study/index.js';
 
 /** One measure of a pair of designs, compared seed by seed. */
 export interface ComparedMeasure {
@@ -34,7 +39,7 @@ export function findingInWords(
 
 /** Tokens to thresholds first, then plain numbers. */
 export function comparedMeasures(pair: PairComparison): ComparedMeasure[] {
-  return [...crossingsOf(pair), ...numbersOf(pair)];
+  return [...crossingsOf(pair), ...numbersOf(pair), ...costsOf(pair)];
 }
 
 /** Tokens to thresholds: a ratio with its interval, and where each seed got there. */
@@ -75,19 +80,34 @@ const NUMBERS = [
   ['needleAccuracy', 'Needle accuracy at the end'],
 ] as const satisfies readonly (readonly [keyof PairComparison, string])[];
 
+/** What the designs came to for the same FLOPs, and in the same time. */
+function costsOf({ atEqualCost = [] }: PairComparison): ComparedMeasure[] {
+  return atEqualCost.flatMap((own) => {
+    const after = `after ${formatCost(own)}`;
+    const [far, loss] = [
+      own.far === null ? [] : [numberOf('atEqualCost', `${capitalized(own.farName)} ${after}`, own.far)],
+      own.loss === null ? [] : [numberOf('atEqualCost', `Held-out loss ${after}`, own.loss)],
+    ];
+    return [...far, ...loss];
+  });
+}
+
 /** Plain numbers: the mean difference with its interval, and each seed's two values. */
 function numbersOf(pair: PairComparison): ComparedMeasure[] {
   return NUMBERS.flatMap(([key, measure]) => {
     const compared = pair[key];
-    if (compared === null) return [];
-    const { finding, interval, meanDifference, values } = compared;
-    const band = interval === null ? '' : ` (${significant(interval.low)} to ${significant(interval.high)})`;
-    const range = (of: (v: (typeof values)[number]) => number) => formatRange(values.map(of), (x) => x.toFixed(2));
-    return {
-      ...{ key, measure, finding, isRatio: false },
-      ...{ a: range((v) => v.a), b: range((v) => v.b) },
-      amount: meanDifference === null ? '' : `${significant(meanDifference)}${band}`,
-      seeds: values.map(({ seed, a, b }) => ({ seed, a: significant(a), b: significant(b) })),
-    };
+    return compared === null ? [] : [numberOf(key, measure, compared)];
   });
+}
+
+function numberOf(key: keyof PairComparison, measure: string, compared: PairedNumber): ComparedMeasure {
+  const { finding, interval, meanDifference, values } = compared;
+  const band = interval === null ? '' : ` (${significant(interval.low)} to ${significant(interval.high)})`;
+  const range = (of: (v: (typeof values)[number]) => number) => formatRange(values.map(of), (x) => x.toFixed(2));
+  return {
+    ...{ key, measure, finding, isRatio: false },
+    ...{ a: range((v) => v.a), b: range((v) => v.b) },
+    amount: meanDifference === null ? '' : `${significant(meanDifference)}${band}`,
+    seeds: values.map(({ seed, a, b }) => ({ seed, a: significant(a), b: significant(b) })),
+  };
 }

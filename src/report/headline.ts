@@ -95,9 +95,12 @@ function endings({ runs }: Group, labels: readonly string[]): string[] {
   return [`Held-out loss ended ${text(first)}${last === undefined ? '' : `, ${text(last)}`}.`];
 }
 
+/** What is no question of its own in the headline: where designs end, what they cost, and who carries. */
+const BESIDE: readonly Verdict['topic'][] = ['end', 'cost', 'carrier'];
+
 /** What the verdicts settle, and what they leave open. */
 function judged(verdicts: readonly Verdict[], runs: readonly RunSummary[]): string[] {
-  const asked = verdicts.filter(({ topic }) => topic !== 'end' && topic !== 'carrier');
+  const asked = verdicts.filter(({ topic }) => !BESIDE.includes(topic));
   const shown = asked.filter(({ outcome }) => outcome === 'shown');
   const few = asked.filter(({ outcome }) => outcome === 'few');
   const seeds = new Set(runs.map(({ seed }) => seed)).size;

@@ -18,6 +18,7 @@ import {
   type VerdictContext,
   verdictsOf,
 } from '../study/index.js';
+import { COST_CONTEXT, costsOf, withEqualCosts, type GroupCosts } from './costs.js';
 import type { LayerPlan } from '../model/index.js';
 import {
   arThresholds,
@@ -57,6 +58,8 @@ export interface Group {
   readonly unfinished: readonly UnfinishedRun[];
   /** Finished runs that ran while others did on the same machine: their speed is not that of their design alone. */
   readonly sideBySide: readonly string[];
+  /** What they cost; null for a single run, which is compared with nothing. */
+  readonly costs: GroupCosts | null;
   readonly pairs: readonly PairComparison[];
   readonly verdicts: readonly Verdict[];
 }
@@ -101,6 +104,7 @@ interface Entry {
   readonly arm: Arm;
   readonly architecture: string;
   readonly point: Plain;
+  readonly config: StudyPlan['runs'][number]['config'];
   readonly record: RunRecord | null;
   /** Why the folder cannot be read. */
   readonly problem: string | null;
@@ -111,11 +115,13 @@ interface Entry {
  *
  * @param records the run folders that exist, by run name
  * @param unreadable why a run folder cannot be read, by run name
+ * @param context tokens of the sequence that cache bytes are for
  */
 export function analyzeStudy(
   plan: StudyPlan,
   records: ReadonlyMap<string, RunRecord>,
   unreadable: ReadonlyMap<string, string> = new Map(),
+  context = COST_CONTEXT,
 ): Analyzed {
   const entries = plan.runs.map((run) => ({
     ...{ ...run, record: records.get(run.name) ?? null },
@@ -128,7 +134,7 @@ export function analyzeStudy(
   const groups = keys.map((key) => {
     const own = entries.filter((entry) => groupKey(entry) === key);
     return analyzeGroup(own, labels, plan.compare, {
-      ...{ title: titleOf(own, keys.length), window, everyRecord: [...records.values()] },
+      ...{ title: titleOf(own, keys.length), window, context, everyRecord: [...records.values()] },
     });
   });
   const { name, title, question, compare, architectures } = plan;
@@ -181,7 +187,7 @@ export function analyzeRun(record: RunRecord): Analyzed {
     chance: chanceOf(record),
     runs: [run],
     unfinished: unfinishedOf([{ name: record.name, record, problem: null }], () => run),
-    sideBySide: [],
+    ...{ sideBySide: [], costs: null },
   };
   return {
     analysis: {
@@ -218,6 +224,8 @@ interface GroupOptions {
   readonly title: string;
   /** The largest window of the whole study. */
   readonly window: number | null;
+  /** Tokens of the sequence that cache bytes are for. */
+  readonly context: number;
   readonly everyRecord: readonly RunRecord[];
 }
 
@@ -225,7 +233,7 @@ function analyzeGroup(
   entries: readonly Entry[],
   labels: readonly string[],
   compare: CompareOptions,
-  { title, window, everyRecord }: GroupOptions,
+  { title, window, context, everyRecord }: GroupOptions,
 ): Group {
   const finished = entries.flatMap((entry) => {
     const { record } = entry;
@@ -236,18 +244,21 @@ function analyzeGroup(
   const summary = ({ architecture, record }: { readonly architecture: string; readonly record: RunRecord }) =>
     summarize(record, { architecture, ...viewOf({ bins, far }, compare) });
   const runs = finished.map(summary);
-  const pairs = pairsOf(finished, runs, labels, compare);
+  const beside = sideBySide(
+    finished.map(({ record }) => record),
+    everyRecord,
+  );
+  const costs = costsOf(finished, { runs, sideBySide: beside, context });
+  const pairs = withEqualCosts(pairsOf(finished, runs, labels, compare), finished, {
+    ...{ runs, costs, compare, view: viewOf({ bins, far }, compare) },
+  });
   const first = entries[0];
   const group: Group = {
     ...{ arm: first?.arm ?? 'main', point: first?.point ?? {}, title, bins, far, beyond, runs, pairs },
     largestWindow: window,
     chance: entries.flatMap(({ record }) => (record === null ? [] : (chanceOf(record) ?? [])))[0] ?? null,
     unfinished: unfinishedOf(entries, summary),
-    sideBySide: sideBySide(
-      finished.map(({ record }) => record),
-      everyRecord,
-    ),
-    verdicts: [],
+    ...{ sideBySide: beside, costs, verdicts: [] },
   };
   const carriers = labels.flatMap((label) => {
     const own = finished.flatMap(({ architecture, record }) => (architecture === label ? [record] : []));

@@ -76,12 +76,16 @@ nav a:hover, nav a:focus-visible { text-decoration: underline; }
 .word.shown { color: var(--good); }
 .word.few, .word.open { color: var(--open); }
 .question .scroll { margin-top: 12px; }
+.figures + .question { margin-top: 16px; }
 table.pairs td { white-space: normal; }
 table.map { width: auto; }
 table.map td.cell { text-align: center; min-width: 4.5em; border: 2px solid var(--card); background: color-mix(in srgb, var(--heat) var(--share, 0%), var(--empty)); }
 table.map td.on { color: var(--on); }
 table.map td.best { border-color: var(--ink); font-weight: 700; }
 table.map tbody th { color: var(--ink); }
+table.costs tbody th { color: var(--ink); white-space: nowrap; vertical-align: middle; }
+table.costs td:last-child { white-space: normal; min-width: 11em; }
+.key { display: inline-block; vertical-align: -1px; }
 tr.pair th { color: var(--ink); padding-top: 12px; }
 tfoot th, tfoot td { font-weight: 600; color: var(--ink); white-space: nowrap; }
 .sortable th[aria-sort] { color: var(--accent); }

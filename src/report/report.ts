@@ -5,7 +5,15 @@
 import { basename, dirname, relative, sep } from 'node:path';
 import { z } from 'zod';
 import type { ScalingOptions } from '../analysis/index.js';
-import { formatBins, formatTokens, list, LongsightError, plural, writeFileAtomic } from '../core/index.js';
+import {
+  canonicalJson,
+  formatBins,
+  formatTokens,
+  list,
+  LongsightError,
+  plural,
+  writeFileAtomic,
+} from '../core/index.js';
 import { environmentHtml, methodHtml } from './about.js';
 import { allRuns, analyzeRun, analyzeStudy, type Analyzed, type Group } from './report-data.js';
 import { answersHtml } from './answers.js';
@@ -15,6 +23,7 @@ import { gridHeadline, gridHtml, gridsOf } from './grid.js';
 import { details, escapeHtml, heading, pageHtml } from './html.js';
 import { readPlan, readRun, runFolder, type RunRecord, tokenBudget } from '../study/index.js';
 import { seriesStyles, type SeriesStyle } from './plot.js';
+import { costFigures } from './cost-figure.js';
 import { drawnDesigns } from './curves.js';
 import { needleCheckpointsFigure, needleFigure } from './head-maps.js';
 import { briefFigure, groupFigures } from './plots.js';
@@ -61,8 +70,12 @@ interface LinkedFiles {
 /** Profiles take minutes and are left to `longsight fit`. */
 const SCALING: ScalingOptions = { form: 'no_constant', resamples: 100, profiles: false };
 
-/** Analyses the runs that a study folder holds so far. */
-export function analyzeStudyFolder(dir: string): Analyzed {
+/**
+ * Analyses the runs that a study folder holds so far.
+ *
+ * @param context tokens of the sequence that cache bytes are for (default: 65,536)
+ */
+export function analyzeStudyFolder(dir: string, context?: number): Analyzed {
   const plan = readPlan(dir);
   const folders = plan.runs.map((run) => [run.name, runFolder(dir, run.name)] as const);
   const records = new Map<string, RunRecord>();
@@ -76,7 +89,7 @@ export function analyzeStudyFolder(dir: string): Analyzed {
       unreadable.set(name, error.message);
     }
   }
-  return analyzeStudy(plan, records, unreadable);
+  return analyzeStudy(plan, records, unreadable, context);
 }
 
 /** The report's data of one run folder. */
@@ -177,6 +190,8 @@ export interface ReportParts {
   readonly answers: string;
   readonly needles: string;
   readonly mechanism: string;
+  /** What designs cost and what they came to. */
+  readonly costs: string;
   readonly fits: string;
   readonly numbers: string;
 }
@@ -207,6 +222,7 @@ export function reportParts(
     answers: ofGroups((group) => notes(group, analysis.kind) + answers(group, analysis.kind)),
     needles: ofGroups((_, drawn) => figures(needleFigure(drawn) + needleCheckpointsFigure(drawn))),
     mechanism: ofGroups((group, drawn) => figures(mechanismFigures(group, drawn))),
+    costs: costsHtml(analyzed, styles),
     fits: scalingHtml(withoutRuns(analyzed, without)),
     numbers: ofGroups((group) => numbersTable(group, analysis.compare)),
   };
@@ -291,8 +307,45 @@ function groupHtml(group: Group, analyzed: Analyzed, styles: readonly SeriesStyl
     `<section>${isTitled ? heading(group.title) : ''}${legend(analyzed, designs)}` +
     `${hero === '' ? '' : `<div class="figures">${hero}</div>`}${notes(group, analysis.kind)}` +
     `${answers(group, analysis.kind)}${figures('Figures', others.join(''))}${figures('The mechanism', mechanism)}` +
-    `${heading('Numbers')}${numbersTable(group, analysis.compare, link)}</section>`
+    `${titled(COSTS, costFigures([group], styles, analysis.compare))}${heading('Numbers')}${numbersTable(group, analysis.compare, link)}</section>`
   );
+}
+
+/** The heading of what designs cost. */
+const COSTS = 'What designs cost';
+
+const titled = (title: string, html: string): string => (html === '' ? '' : `${heading(title)}${html}`);
+
+/**
+ * What designs cost and what they came to: of each group, or, where there are many, of all points of each arm together
+ * if their runs were measured on the same data.
+ */
+function costsHtml({ analysis, records }: Analyzed, styles: readonly SeriesStyle[]): string {
+  const { groups, compare } = analysis;
+  if (groups.length <= MOST_WHOLE) {
+    return groups
+      .map((group) => {
+        const html = costFigures([group], styles, compare);
+        const title = group.title === '' || analysis.kind === 'run' ? '' : `<h3>${escapeHtml(group.title)}</h3>`;
+        return html === '' ? '' : `<section>${title}${html}</section>`;
+      })
+      .join('');
+  }
+  return (['main', 'long'] as const)
+    .map((arm) => {
+      const own = groups.filter((group) => group.arm === arm);
+      const measuredOn = new Set(
+        own.flatMap(({ runs }) =>
+          runs.flatMap(({ name }) => {
+            const { config, train } = records.get(name) ?? {};
+            return config === undefined ? [] : [canonicalJson([config['data'], config['eval'], train?.seqLen])];
+          }),
+        ),
+      );
+      const html = measuredOn.size === 1 ? costFigures(own, styles, compare) : '';
+      return html === '' ? '' : `<section>${arm === 'long' ? '<h3>Long arm</h3>' : ''}${html}</section>`;
+    })
+    .join('');
 }
 
 /** With more groups than this, each is folded away and drawn in brief: what is to be seen first is the grid. */
@@ -316,7 +369,7 @@ function groupsHtml(analyzed: Analyzed, styles: readonly SeriesStyle[], link: Ru
   if (groups.length <= MOST_WHOLE) return groups.map((group) => groupHtml(group, analyzed, styles, link)).join('');
   const designs = drawnDesigns(groups.flatMap(allRuns), analyzed, styles);
   const brief = groups.map((group) => briefHtml(group, analyzed, styles, link)).join('');
-  return `<section>${heading('Each setting')}${legend(analyzed, designs)}${brief}</section>`;
+  return `${titled(COSTS, costsHtml(analyzed, styles))}<section>${heading('Each setting')}${legend(analyzed, designs)}${brief}</section>`;
 }
 
 /** Maps and tables over the points of a grid; empty for a study without. */

@@ -67,6 +67,22 @@ export interface PairedCrossing {
 /** How two designs differ: in windows only (`a` has the smaller), in positions only (`a` has fewer), or otherwise. */
 export type Relation = 'window' | 'positions' | 'other';
 
+/** Two designs where all runs had spent as much of the training as the cheapest of them in all. */
+export interface AtEqualCost {
+  /** What is spent: FLOPs of matrix products, or seconds of training on one device. */
+  readonly of: 'flops' | 'seconds';
+  /** How much of it every run had spent. */
+  readonly cost: number;
+  /** How much the run that spent most had spent in all. */
+  readonly most: number;
+  /** What `far` is called in the middle of a sentence. */
+  readonly farName: string;
+  /** How well they did at long range, 0 to 1, between two evaluations on a straight line. */
+  readonly far: PairedNumber | null;
+  /** Held-out loss, in nats. */
+  readonly loss: PairedNumber | null;
+}
+
 /** All comparisons of two designs. */
 export interface PairComparison {
   readonly a: string;
@@ -99,6 +115,8 @@ export interface PairComparison {
   readonly lateChange: { readonly a: RunSummary['lateChange']; readonly b: RunSummary['lateChange'] };
   /** Tokens until far associative recall is at each of several thresholds; the intervals hold for all at once. */
   readonly arTokensAt?: readonly { readonly threshold: number; readonly tokens: PairedCrossing | null }[];
+  /** Where all runs had spent the same FLOPs, and the same time; left out where that is not known. */
+  readonly atEqualCost?: readonly AtEqualCost[];
 }
 
 /**
@@ -140,7 +158,10 @@ export interface DesignPair {
 
 type CrossingMeasure = 'tokensToThreshold' | 'arTokens' | 'arTokensAt' | 'lossTokensAt';
 
-type NumberMeasure = Exclude<keyof PairComparison, keyof DesignPair | CrossingMeasure | 'lateChange' | 'arAtEqualLoss'>;
+type NumberMeasure = Exclude<
+  keyof PairComparison,
+  keyof DesignPair | CrossingMeasure | 'lateChange' | 'arAtEqualLoss' | 'atEqualCost'
+>;
 
 /** The measures that are plain numbers of a run: where each stands, and what counts as a difference of it. */
 const NUMBER_MEASURES: Readonly<

@@ -8,6 +8,7 @@ export {
   type DesignPair,
   type Finding as ComparisonFinding,
   type PairComparison,
+  type PairedNumber,
 } from './compare.js';
 export { etaSeconds, formatDuration } from './eta.js';
 export {
@@ -39,10 +40,11 @@ export {
 export { readRun, tracedRunHeads, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
 export { openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';
-export { QUESTIONS, TOPICS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
+export { formatCost, QUESTIONS, TOPICS, verdictsOf, type Verdict, type VerdictContext } from './verdicts.js';
 export { openLog } from './worker-process.js';
 export { RunProcess } from './run-process.js';
 export { carrierVerdict, STRONGEST_HEADS, strongestHeads } from './mechanism.js';
 export { removeSpentBranches, studyUnits, unitNow, waitsFor, type Unit, type UnitState } from './units.js';
 export { heedParent, nextRun, serveWorker, type NextRun, type WorkerLink, type WorkerProgress } from './worker.js';
-export { trainingFlops } from './training-flops.js';
+export { flopsSpent, trainingFlops, type Spent } from './training-flops.js';
+export { compareAtEqualCost, type SpendingRun } from './equal-cost.js';

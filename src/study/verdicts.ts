@@ -1,6 +1,16 @@
 /** The answers of a study in plain words, each computed from the paired comparisons. */
-import type { Finding, PairComparison, PairedCrossing, PairedNumber } from './compare.js';
-import { capitalized, formatBins, formatFactor, formatRange, formatRatio, list, plural } from '../core/index.js';
+import type { AtEqualCost, Finding, PairComparison, PairedCrossing, PairedNumber } from './compare.js';
+import {
+  capitalized,
+  formatBins,
+  formatFactor,
+  formatFlops,
+  formatRange,
+  formatRatio,
+  list,
+  plural,
+  significant,
+} from '../core/index.js';
 import { formatCrossings, type DistanceBin } from '../lab/index.js';
 
 /**
@@ -9,7 +19,7 @@ import { formatCrossings, type DistanceBin } from '../lab/index.js';
 type Outcome = 'shown' | 'none' | 'few' | 'open';
 
 /** What verdicts are about, in the order of a report. */
-export const TOPICS = ['window', 'positions', 'other', 'equal', 'end', 'carrier'] as const;
+export const TOPICS = ['window', 'positions', 'other', 'equal', 'end', 'cost', 'carrier'] as const;
 
 /** A sentence about two designs, and what it rests on. */
 export interface Verdict {
@@ -46,6 +56,7 @@ export const QUESTIONS: Readonly<Record<Verdict['topic'], string>> = {
   other: 'Does one design get there sooner than another?',
   equal: 'Does a design recall more than another that has learned as much otherwise?',
   end: 'Do the designs end at the same place?',
+  cost: 'Do the designs differ at equal cost of training?',
   carrier: 'Who carries long-range retrieval?',
 };
 
@@ -76,6 +87,7 @@ export function verdictsOf(pairs: readonly PairComparison[], context: VerdictCon
     ...each,
     ...pairs.flatMap((pair) => atEqualLoss(pair, context)),
     ...pairs.flatMap((pair) => ending(pair, context)),
+    ...pairs.flatMap(atEqualCost),
   ];
 }
 
@@ -242,6 +254,44 @@ function atEqualLoss({ a, b, arAtEqualLoss: value }: PairComparison, { ar }: Ver
   if (finding !== 'a' && finding !== 'b') return [{ topic: 'equal', a, b, ...unshown(finding, a, b), text }];
   const [more, less] = finding === 'a' ? [b, a] : [a, b];
   return [{ topic: 'equal', a, b, outcome: 'shown', lead: `${more} recalls more at equal loss than ${less}.`, text }];
+}
+
+/** What a cost of training is called. */
+export const formatCost = ({ of, cost }: Pick<AtEqualCost, 'of' | 'cost'>): string =>
+  of === 'flops' ? `${formatFlops(cost)} training FLOPs` : `${significant(cost)} s of training`;
+
+/** Runs that spend this much more than another in all were on their way when they had spent as much. */
+const SPENT_MORE = 1.01;
+
+/** What the designs had come to for the same FLOPs, and in the same time: one answer a cost. */
+function atEqualCost({ a, b, atEqualCost: all = [] }: PairComparison): Verdict[] {
+  return all.map((own) => {
+    const { of, cost, most, farName, far, loss } = own;
+    const parts = [
+      ...(far === null ? [] : [clause(farName, far, a, b, '')]),
+      ...(loss === null ? [] : [clause('held-out loss', loss, a, b, ' nats')]),
+    ];
+    const same = of === 'flops' ? 'for the same training FLOPs' : 'in the same training time';
+    const note =
+      most > SPENT_MORE * cost
+        ? ` Runs that spent more in all are read where they had spent as much, their schedules unfinished.`
+        : '';
+    const text = `After ${formatCost(own)}, ${list(parts)}.${note}`;
+    const base = { topic: 'cost' as const, a, b, text };
+    // Far recall is what designs are compared for; the loss decides where it does not.
+    const [first, second] = [far, loss].map((value) => value?.finding ?? 'unknown');
+    if (first === 'a' || first === 'b') {
+      const [more, less] = first === 'a' ? [b, a] : [a, b];
+      return { ...base, outcome: 'shown', lead: `${more} has more ${farName} than ${less} ${same}.` };
+    }
+    if (second === 'a' || second === 'b') {
+      const [lower, higher] = second === 'a' ? [a, b] : [b, a];
+      return { ...base, outcome: 'shown', lead: `${lower} has a lower loss than ${higher} ${same}.` };
+    }
+    const finding = (['few', 'none', 'unknown'] as const).find((f) => far?.finding === f || loss?.finding === f);
+    const { outcome, lead } = unshown(finding ?? 'unknown', a, b);
+    return { ...base, outcome, lead: `${lead.slice(0, -1)} ${same}.` };
+  });
 }
 
 function ending(pair: PairComparison, context: VerdictContext): Verdict[] {

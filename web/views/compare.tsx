@@ -45,6 +45,8 @@ export function Compare() {
         {designs.length > 1 && <ConfigDifference store={store} a={a} b={b} study={id} />}
         {/* Made by the report's modules, which escape every text. */}
         <div dangerouslySetInnerHTML={{ __html: value?.sections['answers'] ?? '' }} />
+        {value !== null && (value.sections['costs'] ?? '') !== '' && <h2>What designs cost</h2>}
+        <div dangerouslySetInnerHTML={{ __html: value?.sections['costs'] ?? '' }} />
         {value !== null && value.sections['numbers'] !== '' && <h2>Numbers of all runs</h2>}
         <div dangerouslySetInnerHTML={{ __html: value?.sections['numbers'] ?? '' }} />
       </div>

@@ -2,20 +2,22 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import {
-  checkLength,
+  CACHE_BYTES,
+  CACHE_DTYPES,
+  checkContext,
   modelCost,
   movingWindows,
   PRESET_NAMES,
   printPattern,
   resolveModelConfig,
-  stateSpecs,
+  type CacheDtype,
   type ModelConfig,
   type ModelCost,
 } from '../../model/index.js';
 import { at, formatCount, isPlain } from '../../core/index.js';
 import { locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import { windowShares, type TrainConfig } from '../../train/index.js';
-import { CACHE_BYTES, CACHE_DTYPES, cacheRow, type CacheDtype } from '../terminal/cache-size.js';
+import { cacheRow } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
 import {
@@ -86,12 +88,6 @@ function cost(config: string, flags: Flags, context: CliContext): void {
   }));
   const text = describe(model, result, { caches, cacheDtype });
   new Output(context, flags).result(text, { model, cost: result, cacheDtype, contexts });
-}
-
-/** Throws `ConfigError` where the model cannot generate with a cache behind `tokens` tokens. */
-function checkContext(model: ModelConfig, tokens: number): void {
-  checkLength(model, tokens);
-  stateSpecs(model, { batchSize: 1, maxLength: tokens, dtype: 'f32' });
 }
 
 function readModel(config: string): {

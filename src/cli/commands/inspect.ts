@@ -4,8 +4,8 @@
 import type { Command } from 'commander';
 import { inspectHfModel, type HfInspection } from '../../checkpoint/index.js';
 import { DataError, formatCount, formatShape } from '../../core/index.js';
-import { modelCost, printPattern, type ModelConfig, type ModelCost } from '../../model/index.js';
-import { CACHE_BYTES, cacheRow } from '../terminal/cache-size.js';
+import { CACHE_BYTES, modelCost, printPattern, type ModelConfig, type ModelCost } from '../../model/index.js';
+import { cacheRow } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import { EXIT } from '../terminal/errors.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';

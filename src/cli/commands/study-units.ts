@@ -43,6 +43,7 @@ import {
   addOutputOptions,
   addSetOption,
   addTakeOverOption,
+  parseContext,
   positiveNumber,
   type EngineFlags,
   type OutputFlags,
@@ -107,8 +108,11 @@ export function addStudyUnits(study: Command, context: CliContext): void {
       .summary('write the report of a study folder')
       .description('Writes report.html, report.json and report.csv of a study folder, finished or not.')
       .argument('<folder>', 'study folder')
-      .option('--out <dir>', 'where the files go (default: the folder itself)'),
-  ).action(async (dir: string, flags: OutputFlags & { readonly out?: string }) => {
+      .option('--out <dir>', 'where the files go (default: the folder itself)')
+      .option('--context <tokens>', 'length that cache bytes are told for, such as 4k or 1M (default: 64k)', (text) =>
+        parseContext('--context', text),
+      ),
+  ).action(async (dir: string, flags: OutputFlags & { readonly out?: string; readonly context?: number }) => {
     requireStudy(dir);
     // Loaded now: what draws figures is large.
     await (await import('./report.js')).report(dir, flags, context);

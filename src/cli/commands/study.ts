@@ -226,7 +226,7 @@ async function reportStudy(
   const { groups } = analyzed.analysis;
   const answers = groups.flatMap(({ title, verdicts }) => [
     ...(title === '' ? [] : [`\n${title}`]),
-    ...verdicts.filter((v) => v.topic !== 'end').map((v) => `  ${v.lead} ${v.text}`),
+    ...verdicts.filter((v) => v.topic !== 'end' && v.topic !== 'cost').map((v) => `  ${v.lead} ${v.text}`),
   ]);
   const engines = engineLine(analyzed.records.values());
   if (engines !== '') output.note(`engine ${engines}`);

@@ -1,15 +1,6 @@
 /** How commands speak of what decoding keeps: in which elements, and how many bytes. */
 import { formatBytes, formatCount } from '../../core/index.js';
-import { modelCost, type ModelConfig, type ModelCost } from '../../model/index.js';
-
-/** Bytes of an element of the cache, by dtype: bf16 as with `--precision bf16`, or f32. */
-export const CACHE_BYTES = { bf16: 2, f32: 4 } as const;
-
-/** What a cache is held in. */
-export type CacheDtype = keyof typeof CACHE_BYTES;
-
-/** Every dtype of caches, by name. */
-export const CACHE_DTYPES: readonly CacheDtype[] = ['bf16', 'f32'];
+import { CACHE_BYTES, modelCost, type CacheDtype, type ModelConfig, type ModelCost } from '../../model/index.js';
 
 /** A row of a table for people: the context and the dtype, the bytes exactly and in units. */
 export function cacheRow(

@@ -170,6 +170,13 @@ export function parseContexts(option: string, text: string): number[] {
   );
 }
 
+/** One of the values that `parseContexts` takes. Throws `ConfigError`. */
+export function parseContext(option: string, text: string): number {
+  const [tokens, ...more] = parseContexts(option, text);
+  if (tokens !== undefined && more.length === 0) return tokens;
+  throw new ConfigError(`${option} must be one number of tokens, such as 64k, got "${text}"`);
+}
+
 /** A number. Throws `ConfigError`. */
 export function parseNumber(option: string, text: string): number {
   const value = text.trim() === '' ? NaN : Number(text);

@@ -414,6 +414,7 @@ export const arMeasure = defineMeasure({
     short: 'far associative recall',
     axis: 'top-1 accuracy',
     of: ({ ar }) => ar?.accuracy ?? null,
+    series: arSeries,
   },
 });
 

@@ -210,6 +210,8 @@ export interface Outcome<Summary> {
   readonly short: string;
   readonly axis: string;
   readonly of: (summary: Summary) => number | null;
+  /** The same over training; empty where it was not logged. */
+  readonly series: (run: Pick<MeasuredRun<unknown>, 'metrics'>, view: SummaryView) => readonly Point[];
 }
 
 /** A picture of what is asked of a model: tokens in a row, from left to right. */

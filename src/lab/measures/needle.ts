@@ -211,6 +211,7 @@ export const needleMeasure = defineMeasure({
     short: 'needle accuracy',
     axis: 'accuracy',
     of: ({ needleAccuracy }) => needleAccuracy,
+    series: ({ metrics }) => metrics.get('eval/needle/accuracy') ?? [],
   },
 });
 

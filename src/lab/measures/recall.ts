@@ -303,6 +303,7 @@ export const recallMeasure = defineMeasure({
     short: 'far recall',
     axis: 'recall probability',
     of: ({ farRecall }) => farRecall,
+    series: (run, { far }) => meanRecallSeries(run, far),
   },
 });
 
