@@ -9,6 +9,7 @@ import {
   evaluateReference,
   findPlugin,
   type Engine,
+  type Executable,
 } from '../../src/engine/index.js';
 import { input, makeGraph, rotaryAt, rotaryFrequencies } from '../../src/graph/index.js';
 import { forward, parameterInputs, resolveModelConfig, type ModelConfig } from '../../src/model/index.js';
@@ -58,7 +59,8 @@ describe.each(ENGINES)('%s', (engineName, make) => {
     const rows = LENGTHS.map((n, i) => randomTokens(config, n, i));
     const want = rows.flatMap((tokens) => [...wholeForward(config, rounded, tokens)]);
     const engine = make();
-    const run = { engine, config, params, dtype: 'f32', maxLength: 14 } as const;
+    const programs = new Map<number, Executable>();
+    const run = { engine, config, params, dtype: 'f32', maxLength: 14, programs } as const;
     for (const sizes of [
       [6, 1, 6],
       [12, 1],
@@ -66,6 +68,7 @@ describe.each(ENGINES)('%s', (engineName, make) => {
       const got = await logitsInChunks(run, rows, sizes);
       expect(worst(got.flat(2), want)).toBeLessThan(2e-5);
     }
+    for (const program of programs.values()) await program.dispose();
     await engine.dispose();
   });
 

@@ -25,6 +25,8 @@ export interface OpCase {
   build(inputs: Value[], float: 'f32' | 'f64'): readonly Value[];
   /** Leave the derivative check out, with the reason. */
   readonly noGradient?: string;
+  /** The op whose derivative this is: whoever checks derivatives of ops on an engine has run the same program there. */
+  readonly derivativeOf?: OpName;
 }
 
 const positive = (x: number): number => Math.abs(x) + 0.5;
@@ -119,11 +121,12 @@ const attentionCases: OpCase[] = [
 ];
 
 /** Cases of an op's own derivative op, which is reached with consistent inputs through the derivative of the op. */
-const derivativeCases = (op: string, cases: readonly OpCase[]): OpCase[] =>
+const derivativeCases = (op: OpName, cases: readonly OpCase[]): OpCase[] =>
   cases.map((c) => ({
     ...c,
     name: `derivative of: ${c.name}`,
     noGradient: `checked as the derivative of ${op}`,
+    derivativeOf: op,
     build: (vs, float) => {
       const terms = c.build(vs, float).map((out, i) => {
         const weights = L.constant(randomTensor(float, out.shape, `${op}Grad ${c.name}${i}`));

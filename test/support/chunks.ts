@@ -1,6 +1,6 @@
 /** A model over sequences in chunks, on any engine: what the decoding tests compare with the forward pass. */
 import { tensorFrom, toNumbers, zeros, type DType, type HostTensor } from '../../src/core/index.js';
-import type { DeviceTensor, Engine } from '../../src/engine/index.js';
+import type { DeviceTensor, Engine, Executable } from '../../src/engine/index.js';
 import { input, makeGraph } from '../../src/graph/index.js';
 import {
   forwardChunk,
@@ -17,6 +17,8 @@ export interface ChunkRun {
   readonly params: ReadonlyMap<string, HostTensor>;
   readonly dtype: DType;
   readonly maxLength: number;
+  /** Keeps programs for the next call, by the length of their chunks: the caller disposes of them. */
+  readonly programs?: Map<number, Executable>;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface ChunkRun {
  * are padded on the left with token `filler`. One `[length][V]` list of numbers a row.
  */
 export async function logitsInChunks(
-  { engine, config, params, dtype, maxLength }: ChunkRun,
+  { engine, config, params, dtype, maxLength, programs: kept }: ChunkRun,
   rows: readonly (readonly number[])[],
   sizes: readonly number[],
   filler = 0,
@@ -43,9 +45,11 @@ export async function logitsInChunks(
     stateSpecs(config, room).map((s) => [s.name, engine.upload(zeros(s.dtype, s.shape))]),
   );
   const out: number[][][] = rows.map(() => []);
+  const programs = kept ?? new Map<number, Executable>();
   let start = 0;
   for (const n of sizes) {
-    const program = await engine.compile(chunkGraph(config, n, room));
+    const program = programs.get(n) ?? (await engine.compile(chunkGraph(config, n, room)));
+    programs.set(n, program);
     const { logits, ...next } = await program.run({
       ...weights,
       ...state,
@@ -61,7 +65,6 @@ export async function logitsInChunks(
     });
     state = next;
     const values = toNumbers(await engine.download(logits as DeviceTensor));
-    await program.dispose();
     const V = config.vocabSize;
     rows.forEach((_, b) => {
       for (let i = 0; i < n; i++) {
@@ -71,6 +74,7 @@ export async function logitsInChunks(
     });
     start += n;
   }
+  if (kept === undefined) for (const program of programs.values()) await program.dispose();
   return out;
 }
 

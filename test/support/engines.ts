@@ -1,6 +1,6 @@
 /** The engines that the conformance tests run on. */
 import type { HostTensor } from '../../src/core/index.js';
-import { createOnnxEngine, createXlaEngine, findPlugin, type Engine } from '../../src/engine/index.js';
+import { createOnnxEngine, createXlaEngine, findPlugin, type Engine, type Executable } from '../../src/engine/index.js';
 import type { Graph } from '../../src/graph/index.js';
 
 export interface EngineUnderTest {
@@ -32,11 +32,21 @@ export async function runOn(
   tensors: Readonly<Record<string, HostTensor>>,
 ): Promise<Record<string, HostTensor>> {
   const program = await engine.compile(graph);
+  const host = await runProgram(engine, program, tensors);
+  await program.dispose();
+  return host;
+}
+
+/** What a program gives for these tensors, on the host. */
+export async function runProgram(
+  engine: Engine,
+  program: Executable,
+  tensors: Readonly<Record<string, HostTensor>>,
+): Promise<Record<string, HostTensor>> {
   const outputs = await program.run(
     Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, engine.upload(t)])),
   );
   const host: Record<string, HostTensor> = {};
   for (const [name, t] of Object.entries(outputs)) host[name] = await engine.download(t);
-  await program.dispose();
   return host;
 }

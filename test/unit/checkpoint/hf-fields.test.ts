@@ -107,8 +107,10 @@ const OWN = new Set([
   'block_auto_adjust_ff_dim',
 ]);
 
-const close = (a: readonly number[], b: readonly number[]): boolean =>
-  a.every((x, i) => Math.abs(x - (b[i] as number)) <= 1e-4 * Math.max(1, ...b.map(Math.abs)));
+function close(a: readonly number[], b: readonly number[]): boolean {
+  const tolerance = 1e-4 * Math.max(1, ...b.map(Math.abs));
+  return a.every((x, i) => Math.abs(x - (b[i] as number)) <= tolerance);
+}
 
 /** The cases of a walk that Longsight reads differently without a word, and those that it refuses though they have a value. */
 function compare(walk: Walk): { wrong: string[]; refused: [field: string, why: string][] } {
