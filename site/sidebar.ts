@@ -61,6 +61,7 @@ export const SECTIONS: readonly ManualSection[] = [
       page('Data', 'data.md'),
       page('Studies', 'studies.md'),
       page('Run folders', 'run-folders.md'),
+      page('Files and fields', 'formats.md'),
       page('Measures', 'measures.md'),
       page('Analyses', 'analysis.md'),
       page('Hugging Face models', 'hugging-face.md'),

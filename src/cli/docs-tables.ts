@@ -23,23 +23,28 @@ export function markdownTable(head: readonly string[], rows: readonly (readonly 
 /**
  * The fields of a stored file, as its schema describes them (`field`). Fields that hold the same as an earlier one are
  * said to, instead of listing it again.
+ *
+ * @param leftOut fields at the top that are not listed
+ * @returns the table; empty text where no field is left
  */
-export function fieldsTable(schema: z.ZodType): string {
-  const keys = describeKeys(schema);
+export function fieldsTable(schema: z.ZodType, leftOut: readonly string[] = []): string {
+  const keys = describeKeys(schema).filter(({ path }) => !leftOut.includes(/^[^.[]*/.exec(path)?.[0] ?? ''));
   const first = new Map<string, string>();
   const rows: string[][] = [];
   for (let i = 0; i < keys.length;) {
-    const { path, type, unit, required, description, group } = at(keys, i);
+    const { path, type, unit, required, default: standard, description, group } = at(keys, i);
+    // A default is for files of versions that had no such field.
+    const mayMiss = !required && standard === null;
     const inside = keys.slice(i + 1).findIndex((key) => !/^(\[\])*[.[]/.test(below(key.path, path) ?? ''));
     const children = keys.slice(i + 1, inside < 0 ? keys.length : i + 1 + inside);
     const held = JSON.stringify(children.map((key) => ({ ...key, path: below(key.path, path) })));
     const same = group ? first.get(held) : undefined;
     if (group && same === undefined) first.set(held, path);
     const meaning = same === undefined ? description : `${description}; fields as in \`${same}\``;
-    rows.push([`\`${path}\`${required ? '' : ' (optional)'}`, cell(type), cell(unit), cell(meaning)]);
+    rows.push([`\`${path}\`${mayMiss ? ' (optional)' : ''}`, cell(type), cell(unit), cell(meaning)]);
     i += same === undefined ? 1 : 1 + children.length;
   }
-  return markdownTable(['field', 'type', 'unit', 'meaning'], rows);
+  return rows.length === 0 ? '' : markdownTable(['field', 'type', 'unit', 'meaning'], rows);
 }
 
 /** What follows `parent` in a path; null for a path that does not begin so. */

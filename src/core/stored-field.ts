@@ -10,3 +10,19 @@ import type { z } from 'zod';
 export function field<S extends z.ZodType>(schema: S, meaning: string, unit?: string): S {
   return schema.meta({ description: meaning, ...(unit === undefined ? {} : { unit }) });
 }
+
+/** A file that Longsight writes into a folder, as docs/formats.md describes it. */
+export interface FileFormat {
+  /** Its path from the folder; words in capitals stand for names and numbers. */
+  readonly path: string;
+  /** What kind of file it is, such as `JSON`. */
+  readonly type: string;
+  /** What it holds, in a phrase. */
+  readonly holds: string;
+  /** Its fields, each with words (`field`); null for files without fields of our own. */
+  readonly fields: z.ZodType | null;
+  /** Fields at its top that stand on another page, and a sentence that links there. */
+  readonly elsewhere?: { readonly fields: readonly string[]; readonly where: string };
+  /** Columns of a table, or places of a file in bytes, with what they hold. */
+  readonly parts?: { readonly head: readonly [string, string]; readonly rows: readonly (readonly [string, string])[] };
+}

@@ -13,6 +13,7 @@ export {
 } from './documents.js';
 export { METADATA_FIELDS, readRows, refuseUnread, type JsonRow } from './fields.js';
 export * from './corpora/index.js';
+export { SHARD_FILES } from './shards/formats.js';
 export { expandFiles } from './glob.js';
 export { CORPUS_NAMES, openCorpus, type NamedCorpus } from './named.js';
 export { GramCounts, GramKeys, repeatedGrams } from './grams/counts.js';

@@ -9,6 +9,7 @@ import { readSafetensors, SafetensorsFile, streamSafetensors } from '../checkpoi
 import {
   AtomicFolder,
   everyOne,
+  field,
   fingerprint,
   fingerprintFile,
   got,
@@ -40,17 +41,36 @@ const OPTIMIZER_FILE = 'optimizer.safetensors';
 const STATE_FILE = 'state.json';
 const NAME = /^step-(\d{6,})$/;
 
-const stateSchema = z.strictObject({
-  format: z.literal(1),
-  step: z.int().min(0),
-  tokens: z.int().min(0),
-  time: z.number().min(0),
-  scheduled: z.boolean(),
-  seed: z.int(),
-  model: z.unknown(),
-  data: z.unknown(),
-  loss: z.strictObject({ sum: z.number(), count: z.int().min(0) }),
-  optimizer: z.strictObject({ name: z.string(), m: z.array(z.string()), v: z.array(z.string()) }).optional(),
+/** The schema of `state.json`. */
+export const stateSchema = z.strictObject({
+  format: field(z.literal(1), 'version of the format'),
+  step: field(z.int().min(0), 'optimizer steps done', 'steps'),
+  tokens: field(z.int().min(0), 'training tokens seen', 'tokens'),
+  time: field(z.number().min(0), 'run time so far', 'seconds'),
+  scheduled: field(
+    z.boolean(),
+    'false for one written on an interruption, between two that were due; it goes when the next is written',
+  ),
+  seed: field(z.int(), 'seed of the run'),
+  model: field(z.unknown(), 'the model with every default filled in; [its keys](config.md#run-files)'),
+  data: field(z.unknown(), 'position and random state of the training data; each kind of source has its own'),
+  loss: field(
+    z.strictObject({
+      sum: field(z.number(), 'sum of the losses of these steps', 'nats per token'),
+      count: field(z.int().min(0), 'steps', 'steps'),
+    }),
+    'losses since the last line of `train/loss`',
+  ),
+  optimizer: field(
+    z
+      .strictObject({
+        name: field(z.string(), 'name of the optimizer'),
+        m: field(z.array(z.string()), 'parameters whose mean of gradients is kept'),
+        v: field(z.array(z.string()), 'parameters whose mean of squared gradients is kept'),
+      })
+      .optional(),
+    'what the optimizer keeps; left out for AdamW, which keeps both for every parameter',
+  ),
 });
 
 /** What an optimizer keeps: by kind of moment, the parameters that it is kept for. */

@@ -38,6 +38,7 @@ export {
   type StoredConfig,
   type StoredRun,
 } from './config.js';
+export { LOG_FILES, RUN_FILES } from './formats.js';
 export { exportLogs, LOG_FORMATS, type LogExport, type LogFormat } from './log-export.js';
 export {
   metricLabel,

@@ -52,7 +52,7 @@ const FORMATS = {
     ]),
   }),
   /** `RUN.csv`: a row for each value; null is an empty field. */
-  csv: (run): Written => ({ path: `${run.name}.csv`, bytes: csvText(COLUMNS, rowsOf(run)) }),
+  csv: (run): Written => ({ path: `${run.name}.csv`, bytes: csvText(Object.keys(LOG_COLUMNS), rowsOf(run)) }),
   /** `RUN.parquet`: the same rows. */
   parquet: (run): Written => ({ path: `${run.name}.parquet`, bytes: parquetOf(rowsOf(run)) }),
 } as const satisfies Readonly<Record<string, (run: LoggedRun) => Written>>;
@@ -63,7 +63,15 @@ export type LogFormat = keyof typeof FORMATS;
 /** The names of formats. */
 export const LOG_FORMATS = Object.keys(FORMATS) as LogFormat[];
 
-const COLUMNS = ['run', 'step', 'tokens', 'time', 'metric', 'value'] as const;
+/** The columns of tables, with what they hold. */
+export const LOG_COLUMNS = {
+  run: 'path of the run below the folder, with `/`',
+  step: 'optimizer steps done',
+  tokens: 'training tokens seen',
+  time: 'run time so far, in seconds',
+  metric: 'name of the metric, as in `metrics.jsonl`',
+  value: 'its value; null where it was not finite',
+} as const;
 type Row = readonly [string, number, number, number, string, number | null];
 
 function valuesOf({ step: _s, tokens: _k, time: _t, ...metrics }: MetricsLine): [string, number | null][] {

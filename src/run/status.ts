@@ -1,14 +1,19 @@
 /** `status.json`: whether a run is going on, how far it is, and why it ended. */
 import { existsSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import { isDiskFull, parseStored, readJson, writeInPlace, writeJsonAtomic, statusPath } from '../core/index.js';
+import { field, isDiskFull, parseStored, readJson, writeInPlace, writeJsonAtomic, statusPath } from '../core/index.js';
 
-const statusSchema = z.object({
-  state: z.enum(['running', 'done', 'failed', 'interrupted']),
-  step: z.number().default(0),
-  tokens: z.number().default(0),
-  message: z.string().nullish(),
-  timing: z.record(z.string(), z.number()).optional(),
+/** The schema of `status.json`. */
+export const statusSchema = z.object({
+  state: field(z.enum(['running', 'done', 'failed', 'interrupted']), 'what the run is doing, or how it ended'),
+  step: field(z.number().default(0), 'optimizer steps done', 'steps'),
+  tokens: field(z.number().default(0), 'training tokens seen', 'tokens'),
+  message: field(z.string().nullish(), 'why it failed or stopped'),
+  timing: field(
+    z.record(z.string(), z.number()).optional(),
+    'where its wall time went, by [phase](run-folders.md#where-the-time-went)',
+    'seconds',
+  ),
 });
 
 /**

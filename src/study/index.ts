@@ -11,6 +11,7 @@ export {
   type PairedNumber,
 } from './compare.js';
 export { etaSeconds, formatDuration } from './eta.js';
+export { STUDY_FILES } from './formats.js';
 export {
   executeStudy,
   pendingRuns,

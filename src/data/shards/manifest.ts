@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { byteTokenizer, hasTokenizer, openTokenizer, type TextTokenizer } from '../../checkpoint/index.js';
-import { parseStored, readJson, StoreError } from '../../core/index.js';
+import { field, parseStored, readJson, StoreError } from '../../core/index.js';
 
 /** The name of the manifest in a folder of token shards. */
 export const MANIFEST_FILE = 'manifest.json';
@@ -11,26 +11,42 @@ export const MANIFEST_FILE = 'manifest.json';
 const count = z.int().min(0);
 /** The schema of a shard as the manifest lists it. */
 export const shardSchema = z.strictObject({
-  file: z.string().regex(/^[a-z0-9-]+\.tokens$/),
-  tokens: count,
-  documents: count,
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  file: field(z.string().regex(/^[a-z0-9-]+\.tokens$/), 'name of the file'),
+  tokens: field(count, 'tokens in it', 'tokens'),
+  documents: field(count, 'documents that end in it', 'documents'),
+  sha256: field(z.string().regex(/^[0-9a-f]{64}$/), 'SHA-256 of what follows the header of the file'),
 });
-const splitSchema = z.strictObject({ tokens: count, documents: count, shards: z.array(shardSchema) });
+const splitSchema = z.strictObject({
+  tokens: field(count, 'tokens of the split', 'tokens'),
+  documents: field(count, 'documents of the split', 'documents'),
+  shards: field(z.array(shardSchema), 'its shards, in order'),
+});
 
 /** The schema of a folder's manifest. */
-const manifestSchema = z.strictObject({
-  format: z.literal(1),
-  tokenizer: z.strictObject({ fingerprint: z.string(), vocabSize: z.int().min(1), endOfText: count }),
-  heldOut: z.number().min(0).max(1),
-  /** Names and sizes of the files that it was made from. */
-  files: z.array(z.strictObject({ name: z.string(), bytes: count })),
-  /** UTF-8 bytes of the documents' text. */
-  textBytes: count,
-  /** Documents whose text was null and that were left out. */
-  nullTexts: count.default(0),
-  train: splitSchema,
-  heldOutSplit: splitSchema,
+export const manifestSchema = z.strictObject({
+  format: field(z.literal(1), 'version of the format'),
+  tokenizer: field(
+    z.strictObject({
+      fingerprint: field(z.string(), 'SHA-256 of `tokenizer.json`; `bytes` for bytes'),
+      vocabSize: field(z.int().min(1), 'size of the vocabulary', 'tokens'),
+      endOfText: field(count, 'id of the token that ends a document'),
+    }),
+    'the tokenizer',
+  ),
+  heldOut: field(z.number().min(0).max(1), 'share of the documents that was asked to be held out', 'share'),
+  files: field(
+    z.array(
+      z.strictObject({
+        name: field(z.string(), 'last part of its path or address'),
+        bytes: field(count, 'its size', 'bytes'),
+      }),
+    ),
+    'the files that it was made from',
+  ),
+  textBytes: field(count, "UTF-8 bytes of the documents' text", 'bytes'),
+  nullTexts: field(count.default(0), 'documents whose text was null and that were left out', 'documents'),
+  train: field(splitSchema, 'what is trained on'),
+  heldOutSplit: field(splitSchema, 'what is held out'),
 });
 
 /** The manifest of a folder of token shards: tokenizer, files of origin, shards of each split. */

@@ -1,5 +1,6 @@
 /** What an evaluation finds, as it is stored, and as metrics. */
 import { z } from 'zod';
+import { field } from '../../core/index.js';
 import type { Stored } from './define.js';
 import { MEASURES, type Intersection, type MeasureName } from './table.js';
 
@@ -17,9 +18,9 @@ const fields = Object.fromEntries(
  * it.
  */
 export const evalRecordSchema = z.object({
-  format: z.literal(1).optional(),
-  step: z.number(),
-  tokens: z.number(),
+  format: field(z.literal(1).optional(), 'version of the format'),
+  step: field(z.number(), 'optimizer steps done', 'steps'),
+  tokens: field(z.number(), 'training tokens seen', 'tokens'),
   ...fields,
 });
 

@@ -9,6 +9,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import {
+  field,
   makeFolder,
   namesIn,
   parseHolder,
@@ -37,13 +38,12 @@ const SUBMITTING_FILE = 'submitting.json';
 /** Milliseconds that a submitting process of a killed call gets to end. */
 const SUBMITTING_MS = 120_000;
 
-const submissionSchema = z.object({
-  format: z.literal(1),
-  /** The name of the job, which no other job has. */
-  name: z.string(),
-  runs: z.array(z.string()),
-  /** The id of the job; null until Slurm has said it. */
-  job: z.string().nullable(),
+/** The schema of `submission.json`. */
+export const submissionSchema = z.object({
+  format: field(z.literal(1), 'version of the format'),
+  name: field(z.string(), 'name of the job, which no other job has'),
+  runs: field(z.array(z.string()), 'names of the runs; task i trains the i-th'),
+  job: field(z.string().nullable(), 'id of the job; null until Slurm has said it'),
 });
 
 /** A job array of a study. */

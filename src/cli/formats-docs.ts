@@ -1,0 +1,97 @@
+/** `docs/formats.md`, made from the definitions of files beside their writers. */
+import type { FileFormat } from '../core/index.js';
+import { SHARD_FILES } from '../data/index.js';
+import { MEASURED_FILES } from '../lab/index.js';
+import { REPORT_FILES } from '../report/index.js';
+import { LOG_FILES, RUN_FILES } from '../run/index.js';
+import { STUDY_FILES } from '../study/index.js';
+import { cell, fieldsTable, markdownTable } from './docs-tables.js';
+
+/** A folder that Longsight writes, with its files. */
+interface Folder {
+  readonly title: string;
+  readonly about: string;
+  readonly files: readonly FileFormat[];
+}
+
+/** A link to a page in the same folder. */
+const beside = (name: string) => `${name}.md`;
+
+/** Every folder whose files the page describes. */
+export const FOLDERS = {
+  run: {
+    title: 'A run',
+    about: `What \`longsight train\` writes into its folder. [Run folders](${beside('run-folders')}) says how runs are resumed, extended and measured afterwards.`,
+    files: [...RUN_FILES, ...MEASURED_FILES],
+  },
+  study: {
+    title: 'A study',
+    about: `What \`longsight study\` writes. [Studies](${beside('studies')}) says what a study is.`,
+    files: STUDY_FILES,
+  },
+  report: {
+    title: 'A report',
+    about:
+      'What `longsight report` writes into the folder of a run or a study, and `longsight train` and `study` at their end.',
+    files: REPORT_FILES,
+  },
+  logs: {
+    title: 'An export of metrics',
+    about: `What \`longsight log export\` writes ([for other tools](${beside('run-folders')}#for-other-tools)).`,
+    files: LOG_FILES,
+  },
+  shards: {
+    title: 'Token shards',
+    about: `What \`longsight data prepare\` writes. [Data](${beside('data')}) says how it is made and read.`,
+    files: SHARD_FILES,
+  },
+} as const satisfies Readonly<Record<string, Folder>>;
+
+/** The page, complete. */
+export function formatsMarkdown(): string {
+  return `# Files and fields
+
+<!-- Made by \`npm run docs\` from the definitions of files; a test compares. -->
+
+Every file that a run, a study, a report, an export and a preparation of data write, with its fields, their types and units. Words in capitals stand for names and
+numbers; a step has six digits or more (\`step-000600\`). Every file but \`metrics.jsonl\` and logs is written under a temporary name and renamed when whole
+([durability](${beside('durability')})). A field that is _optional_ may be left out.
+
+${Object.values<Folder>(FOLDERS).map(section).join('\n\n')}
+`;
+}
+
+/** One folder. */
+function section({ title, about, files }: Folder): string {
+  const list = markdownTable(
+    ['file', 'type', 'what it holds'],
+    files.map(({ path, type, holds }) => [code(path), cell(type), cell(holds)]),
+  );
+  const described = files.filter(({ fields, parts }) => fields !== null || parts !== undefined);
+  return [`## ${title}`, about, list, ...described.map(fileSection)].join('\n\n');
+}
+
+/** The fields of a file, or the parts that it is made of. */
+function fileSection({ path, fields, elsewhere, parts }: FileFormat): string {
+  return [
+    `### ${code(path)}`,
+    ...(fields === null ? [] : [fieldsTable(fields, elsewhere?.fields)]),
+    ...(elsewhere === undefined ? [] : [elsewhere.where]),
+    ...(parts === undefined
+      ? []
+      : [
+          markdownTable(
+            parts.head,
+            parts.rows.map(([name, what]) => [name, cell(what)]),
+          ),
+        ]),
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n');
+}
+
+const code = (paths: string): string =>
+  paths
+    .split(', ')
+    .map((path) => `\`${path}\``)
+    .join(', ');
