@@ -1,6 +1,6 @@
 #!/bin/bash
 # A whole Slurm cluster on this machine, for tests: munged, slurmctld, and two nodes on loopback, each with a host name of its own (a UTS
-# namespace), so that programs see two hosts. As root, with Debian's slurm-wlm and munge; with slurmdbd and mariadb-server it keeps accounts.
+# namespace) and by its name reached from the other, so that programs see two hosts; each has two GPUs in name only. As root, with Debian's slurm-wlm and munge; with slurmdbd and mariadb-server it keeps accounts.
 #
 #   cluster.sh start FOLDER       makes the cluster in an empty FOLDER; use it with SLURM_CONF=FOLDER/slurm.conf
 #   cluster.sh stop FOLDER        ends all of it
@@ -15,7 +15,7 @@ export SLURM_CONF="$dir/slurm.conf"
 slurmd_of() { cat "$dir/slurmd-$1.pid"; }
 
 up() {
-  unshare --uts sh -c 'hostname "$1" && exec slurmd -f "$SLURM_CONF" -N "$1"' sh "$1"
+  unshare --uts --mount sh -c 'hostname "$1" && mount --bind "$2" /etc/hosts && exec slurmd -f "$SLURM_CONF" -N "$1"' sh "$1" "$dir/hosts"
 }
 
 # Everything in the node's namespace: the daemon, the daemons of its jobs, and what they have started.
@@ -83,6 +83,11 @@ AccountingStoragePass=$dir/munge.sock"
   fi
   mkdir -p "$dir/state" "$dir/spool-node-a" "$dir/spool-node-b" "$dir/log"
   chmod 700 "$dir" # munge takes no folder that others may write to
+  { cat /etc/hosts && echo "127.0.0.1 node-a node-b"; } >"$dir/hosts"
+  # Slurm takes devices only.
+  ln -s /dev/null "$dir/gpu-0"
+  ln -s /dev/zero "$dir/gpu-1"
+  echo "Name=gpu File=$dir/gpu-[0-1]" >"$dir/gres.conf"
   head -c 1024 /dev/urandom >"$dir/munge.key"
   chmod 600 "$dir/munge.key"
   cat >"$SLURM_CONF" <<CONF
@@ -119,8 +124,9 @@ SlurmctldTimeout=10
 MessageTimeout=5
 KillWait=20
 MinJobAge=3600
-NodeName=node-a NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=4 RealMemory=1000 State=UNKNOWN
-NodeName=node-b NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=4 RealMemory=1000 State=UNKNOWN
+GresTypes=gpu
+NodeName=node-a Gres=gpu:2 NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=4 RealMemory=1000 State=UNKNOWN
+NodeName=node-b Gres=gpu:2 NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=4 RealMemory=1000 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 MaxTime=INFINITE State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 CONF

@@ -2,17 +2,23 @@
  * Studies on a real Slurm: two nodes of one machine, with host names of their own. A node loses its power, jobs are preempted, requeued
  * and asked to stop, the submitting process is killed and started again: every run ends once, with the bits of `--executor local`.
  */
-import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { findPlugin } from '../../src/engine/xla/pjrt/discover.js';
 import { folderWith } from '../support/folders.js';
 import { Cluster, loggedSteps, until, weights, whyNoSlurm, type Task } from './support.js';
 
+/** A node of a run on a CPU engine, in place of `longsight`: the command shares no run between processes there. */
+const NODE = fileURLToPath(new URL('../../bench/kill-nodes-node.mjs', import.meta.url));
 const missing = whyNoSlurm();
 if (missing !== null) process.stderr.write(`skipped: ${missing}\n`);
 
-const study = (steps: number, seeds: string, slurm: string, more = '') => `name: tiny
+/** A study of two designs; `more` goes on in `train`, `lines` are further ones of `base`. */
+const study = (steps: number, seeds: string, slurm: string, more = '', lines: readonly string[] = []) => `name: tiny
 base:
+${lines.map((line) => `  ${line}\n`).join('')}\
   model: { hiddenSize: 8, numLayers: 2, numHeads: 2, intermediateSize: 16 }
   data: { kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }
   train: { steps: ${steps}, seqLen: 16, batchSize: 4, warmupSteps: 2, evalEvery: 500, checkpointEvery: 100, logEvery: 2${more} }
@@ -204,6 +210,133 @@ echo "$LONGSIGHT_NODE of $LONGSIGHT_NODES at $LONGSIGHT_COORDINATOR on $(hostnam
     const asked = `${join(cwd, 'u')} full_seed-1`;
     expect(lines).toEqual(['node-a', 'node-b'].map((node, i) => `${i} of 2 at ${at} on ${node}: ${asked}`));
     expect(statSync(join(cwd, 'u', 'slurm', '1', 'secret')).mode & 0o777).toBe(0o600);
+  });
+
+  it('over two nodes end with the same bits, whatever happens to a node or their job', async () => {
+    const steps = 1300;
+    const engine = findPlugin('cpu').plugin === null ? 'onnx' : 'xla:cpu';
+    const slurm = `{ nodes: 2, partition: low, time: 60, command: [${process.execPath}, ${NODE}] }`;
+    const cwd = folderWith({ 's.yaml': study(steps, '[1]', slurm, '', [`engine: ${engine}`]) });
+    const only = ['--only', 'full', '--executor', 'slurm', '--follow'];
+    const run = 'full_seed-1';
+    const step = () => loggedSteps(join(cwd, 'u'), run).at(-1) ?? 0;
+
+    // Left alone, on Slurm and without it, and by one process.
+    const still = await cluster.longsight(cwd, 'study', 's.yaml', '--out', 'still', ...only);
+    expect(still.code, still.err).toBe(0);
+    const bits = weights(join(cwd, 'still'), run, steps);
+    expect(existsSync(join(cwd, 'still', 'nodes', '1', 'runs', run))).toBe(false);
+    await cluster.longsight(cwd, 'study', 'plan', 's.yaml', '--out', 'here');
+    expect(await cluster.runNodes(NODE, join(cwd, 'here'), run)).toEqual([0, 0]);
+    expect(weights(join(cwd, 'here'), run, steps)).toBe(bits);
+    const alone = await cluster.longsight(cwd, 'study', 's.yaml', '--out', 'one', '--only', 'full', '--threads', '1');
+    expect(alone.code, alone.err).toBe(0);
+    expect(weights(join(cwd, 'one'), run, steps)).toBe(bits);
+
+    const follower = cluster.start(cwd, 'study', 's.yaml', '--out', 'u', ...only);
+    const task = () => cluster.tasks().find(({ id }) => id === current);
+    await until(() => cluster.tasks().some(({ state }) => state === 'RUNNING'), 'the run works');
+    const current = cluster.tasks().find(({ state }) => state === 'RUNNING')?.id ?? '';
+    const seen: string[] = [];
+    let dark: 'node-a' | 'node-b' | null = null;
+    const happens: Record<string, () => boolean> = {
+      'node 1 killed': () => cluster.kill('node-b', run) === 1,
+      preempted: () =>
+        cluster.tries(
+          ...(['sbatch', '--partition=high', '--nodelist=node-b', '--exclusive'] as const),
+          ...['--output=/dev/null', '--wrap=sleep 2'],
+        ),
+      'the signal before its time limit': () => cluster.tries('scancel', '--batch', '--signal=USR1', current),
+      'requeued by an operator': () => cluster.tries('scontrol', 'requeue', current),
+      'node 0 killed': () => cluster.kill('node-a', run) === 1,
+      'node-b without power': () => {
+        cluster.cutPower((dark = 'node-b'));
+        return true;
+      },
+    };
+    const works = (from: number) => {
+      cluster.hurry();
+      return task()?.state === 'RUNNING' && step() >= from;
+    };
+    for (const [i, [what, happen]] of Object.entries(happens).entries()) {
+      const { restarts: before = 0 } = task() ?? {};
+      await until(() => works(150 * (i + 1)), `it works, to be ${what}`, 50);
+      await until(happen, what);
+      seen.push(`${what} at step ${step()}`);
+      await until(() => (task()?.restarts ?? 0) > before, `it is queued again: ${what}`, 500);
+      if (dark !== null) cluster.powerOn(dark);
+    }
+    const isOver = () => (cluster.hurry(), task()?.state === 'COMPLETED');
+    await until(isOver, 'it is done', 500);
+    const { code, err } = await follower.ended;
+    expect(code, err).toBe(0);
+    process.stderr.write(`a run over two nodes (${engine}): ${seen.join(', ')}\n`);
+    expect(task()).toMatchObject({ state: 'COMPLETED', restarts: Object.keys(happens).length });
+    expect(weights(join(cwd, 'u'), run, steps)).toBe(bits);
+    expect(loggedSteps(join(cwd, 'u'), run)).toEqual(loggedSteps(join(cwd, 'one'), run));
+    const log = readFileSync(join(cwd, 'u', 'logs', `${run}.log`), 'utf8');
+    expect(log).toMatch(/node 1 \(.*\) is gone/);
+    expect(log).toMatch(/another node was asked to stop|stopped after step/);
+    // Both went on from one step each time.
+    const from = (node: number) =>
+      [...log.matchAll(new RegExp(`node ${node}: .*from step ([1-9]\\d*)`, 'g'))].map(([, at]) => at);
+    expect(from(1)).toEqual(from(0));
+  });
+
+  it('over two nodes do not begin where a node sees an older checkpoint', async () => {
+    const cwd = folderWith({});
+    // Node 1 works in a copy of the study folder that is not shared.
+    const command = `#!/bin/sh
+if [ "$LONGSIGHT_NODE" = 1 ]; then set -- study run ${join(cwd, 'old')} "$4"; fi
+exec ${process.execPath} ${NODE} "$@"
+`;
+    writeFileSync(join(cwd, 'command.sh'), command);
+    const slurm = `{ nodes: 2, partition: low, time: 60, command: [sh, ${join(cwd, 'command.sh')}] }`;
+    writeFileSync(join(cwd, 's.yaml'), study(600, '[1]', slurm, '', ['engine: onnx']));
+    expect((await cluster.longsight(cwd, 'study', 'plan', 's.yaml', '--out', 'u')).code).toBe(0);
+    cpSync(join(cwd, 'u'), join(cwd, 'old'), { recursive: true });
+    const { child, ended } = cluster.start(cwd, 'study', 'run', 'u', 'full_seed-1', '--threads', '1');
+    await until(() => loggedSteps(join(cwd, 'u'), 'full_seed-1').length > 60, 'it is at work', 5);
+    child.kill('SIGTERM');
+    expect((await ended).code).toBe(75);
+    const submit = ['study', 's.yaml', '--out', 'u', '--executor', 'slurm', '--only', 'full', '--follow'];
+    expect((await cluster.longsight(cwd, ...submit)).code).toBe(1);
+    const log = readFileSync(join(cwd, 'u', 'logs', 'full_seed-1.log'), 'utf8');
+    const sentence = /longsight: node (\d): (the nodes would go on from different checkpoints: .*)/g;
+    const said = [...log.matchAll(sentence)].map(([, node, words]) => [node, words]).sort();
+    const [, step] = /node 0 from step (\d+), node 1 from the start; give every node/.exec(log) ?? [];
+    expect(Number(step)).toBeGreaterThan(100);
+    expect(said).toEqual([
+      ['0', said[0]?.[1]],
+      ['1', said[0]?.[1]],
+    ]);
+  });
+
+  it('get GPUs of their own, and their processes the numbers of them', async () => {
+    // Each waits until all are there.
+    const record = `#!/bin/sh
+seen=$(dirname "$0")/seen
+echo "$(hostname) $CUDA_VISIBLE_DEVICES" >>"$seen"
+for i in $(seq 300); do if [ "$(wc -l <"$seen")" -ge 4 ]; then exit 1; fi; sleep 0.2; done
+`;
+    const given = async (slurm: string, lines: readonly string[], only: string) => {
+      const cwd = folderWith({ 'record.sh': record });
+      const command = `command: [sh, ${join(cwd, 'record.sh')}]`;
+      writeFileSync(join(cwd, 's.yaml'), study(100, '[1, 2]', `{ ${slurm}, ${command} }`, '', lines));
+      const submit = ['study', 's.yaml', '--out', 'u', '--executor', 'slurm', '--only', only, '--follow'];
+      expect((await cluster.longsight(cwd, ...submit)).code).toBe(1); // nothing was trained
+      return readFileSync(join(cwd, 'seen'), 'utf8').trim().split('\n').sort();
+    };
+    // Four runs at once.
+    expect(await given('gpusPerTask: 1', [], 'full,small')).toEqual(['node-a 0', 'node-a 1', 'node-b 0', 'node-b 1']);
+    // Two runs one after another, over two nodes each: the mesh says how many.
+    const mesh = ['engine: xla', 'mesh: { data: 4 }'];
+    expect(await given('nodes: 2, limit: 1', mesh, 'full')).toEqual([
+      'node-a 0,1',
+      'node-a 0,1',
+      'node-b 0,1',
+      'node-b 0,1',
+    ]);
   });
 
   it('begin within two seconds of what a process of this host takes', async () => {

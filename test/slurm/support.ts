@@ -1,7 +1,9 @@
 /** A Slurm cluster for a test (`cluster.sh`), the built command line on it, and what runs have left. */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -65,6 +67,40 @@ export class Cluster {
     return existsSync(join(this.folder, 'slurmdbd.conf'));
   }
 
+  /** Kills the processes of a node whose command line has these words; the number of them. */
+  kill(node: 'node-a' | 'node-b', words: string): number {
+    const spaceOf = (pid: string) => readlinkSync(`/proc/${pid}/ns/uts`);
+    const space = spaceOf(readFileSync(join(this.folder, `slurmd-${node}.pid`), 'utf8').trim());
+    const isOne = (pid: string) => {
+      try {
+        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        // The program itself, not what started it.
+        return spaceOf(pid) === space && command[0]?.endsWith('node') === true && command.join(' ').includes(words);
+      } catch {
+        return false; // ended meanwhile
+      }
+    };
+    const found = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isOne(name));
+    for (const pid of found) process.kill(Number(pid), 'SIGKILL');
+    return found.length;
+  }
+
+  /** Performs a run on two processes of this host, without Slurm, by a program of nodes; their exit codes. */
+  async runNodes(program: string, study: string, run: string): Promise<(number | null)[]> {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    await new Promise((done) => server.close(done));
+    const env = { ...this.env, LONGSIGHT_COORDINATOR: `127.0.0.1:${port}`, LONGSIGHT_NODES: '2' };
+    const nodes = ['0', '1'].map(async (LONGSIGHT_NODE): Promise<number | null> => {
+      const how = { env: { ...env, LONGSIGHT_NODE }, stdio: 'ignore' as const };
+      const child = spawn(process.execPath, [program, 'study', 'run', study, run], how);
+      return new Promise((done) => child.on('close', done));
+    });
+    return Promise.all(nodes);
+  }
+
   /** Has `squeue` forget jobs soon after their end. */
   forget(): void {
     this.#script('forget');
@@ -97,9 +133,11 @@ export class Cluster {
       .split('\n')
       .map((line) => line.trim().split('|'))
       .filter(([, name]) => name?.startsWith('longsight-') === true)
-      .map(([id = '', name = '', state = '', reason = '', node = '', job = '']) => {
-        const shown = this.slurm('scontrol', 'show', 'job', job.includes('_') ? id : job);
-        return { id, name, state, reason, node, restarts: Number(/ Restarts=(\d+)/.exec(shown)?.[1] ?? 0) };
+      .flatMap(([id = '', name = '', state = '', reason = '', node = '', job = '']) => {
+        const shown = spawnSync('scontrol', ['show', 'job', job.includes('_') ? id : job], { env: this.env });
+        if (shown.status !== 0) return []; // forgotten meanwhile
+        const [, restarts = '0'] = / Restarts=(\d+)/.exec(shown.stdout.toString()) ?? [];
+        return [{ id, name, state, reason, node, restarts: Number(restarts) }];
       });
   }
 

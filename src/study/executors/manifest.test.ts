@@ -40,6 +40,46 @@ interface Job {
   };
 }
 
+/** The keywords of JSON Schema that Kubernetes' schemas of a Job use; `$ref` is the name of a type. */
+interface Schema {
+  readonly $ref?: string;
+  readonly type?: readonly string[] | string;
+  readonly enum?: readonly unknown[];
+  readonly oneOf?: readonly Schema[];
+  readonly items?: Schema;
+  readonly required?: readonly string[];
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly additionalProperties?: Schema | boolean;
+}
+
+const jobSchemas = JSON.parse(
+  readFileSync(new URL('../../../test/data/kubernetes-job.json', import.meta.url), 'utf8'),
+) as Readonly<Record<string, Schema>>;
+
+/** Whether a value is of one of the types of JSON Schema. */
+function isOf(types: readonly string[], value: unknown): boolean {
+  if (Number.isInteger(value) && types.includes('integer')) return true;
+  return types.includes(Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value);
+}
+
+/** Where a value is not what a schema takes: paths, each with the word of the schema. */
+function problems(value: unknown, schema: Schema, at: string): string[] {
+  const { $ref, type, oneOf, items, required = [], properties = {}, additionalProperties = true } = schema;
+  if ($ref !== undefined) return problems(value, jobSchemas[$ref] ?? { type: `no type ${$ref}` }, at);
+  if (oneOf?.every((one) => problems(value, one, at).length > 0) === true) return [`${at}: oneOf`];
+  if (type !== undefined && !isOf([type].flat(), value)) return [`${at}: type`];
+  if (schema.enum?.includes(value) === false) return [`${at}: enum`];
+  if (Array.isArray(value))
+    return value.flatMap((item, i) => (items === undefined ? [] : problems(item, items, `${at}[${i}]`)));
+  if (typeof value !== 'object' || value === null) return [];
+  const fields = Object.entries(value).flatMap(([key, field]): string[] => {
+    const known = properties[key] ?? additionalProperties;
+    if (known === true) return [];
+    return known === false ? [`${at}.${key}: no such field`] : problems(field, known, `${at}.${key}`);
+  });
+  return [...required.filter((key) => !(key in value)).map((key) => `${at}.${key}: required`), ...fields];
+}
+
 describe('the Kubernetes Job', () => {
   const job = (more = {}, given = {}) =>
     kubernetesJob({ ...study, ...more }, manifestOptions.parse({ limit: 2, ...given })) as Job;
@@ -55,6 +95,26 @@ describe('the Kubernetes Job', () => {
       ]);
     });
     expect(ran(command, { JOB_COMPLETION_INDEX: '3' }, '75')[0]).toBe(75);
+  });
+
+  it('is a Job by the schema of Kubernetes, to every field', () => {
+    const wrong = (given: unknown) => problems(given, { $ref: 'io.k8s.api.batch.v1.Job' }, 'job');
+    const whole = job({ gpus: 8 }, { cpus: 4, memoryGiB: 16, image: 'a/b:c', volume: 'v' });
+    expect([wrong(job()), wrong(whole)]).toEqual([[], []]);
+    const { spec } = whole;
+    const container = { ...spec.template.spec.containers[0], command: 'run', image: undefined };
+    const template = { ...spec.template, spec: { containers: [container] } };
+    expect(wrong({ ...whole, kind: 'Pod', spec: { ...spec, completions: '4', indexes: 4, template } })).toEqual([
+      'job.kind: enum',
+      'job.spec.completions: type',
+      'job.spec.template.spec.containers[0].image: type',
+      'job.spec.template.spec.containers[0].command: type',
+      'job.spec.indexes: no such field',
+    ]);
+    const { action: _action, ...rule } = spec.podFailurePolicy.rules[0] ?? { action: '' };
+    expect(wrong({ ...whole, spec: { ...spec, podFailurePolicy: { rules: [rule] } } })).toEqual([
+      'job.spec.podFailurePolicy.rules[0].action: required',
+    ]);
   });
 
   it('counts what may be tried again as no failure, and wrong input as one for good', () => {
