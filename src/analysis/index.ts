@@ -6,6 +6,7 @@ export * from './influence.js';
 export * from './longppl.js';
 export * from './masking.js';
 export * from './needle-accuracy.js';
+export * from './positions.js';
 export * from './probes/index.js';
 export * from './published-trace.js';
 export * from './reach.js';

@@ -53,6 +53,10 @@ const ANALYSIS_COMMANDS: Readonly<Record<AnalysisKind, CommandEntry>> = {
   entropy: analysis('entropy', 'entropy', 'attention entropy of heads'),
   heads: analysis('heads', 'heads', 'retrieval heads by other definitions than trace'),
   influence: analysis('influence', 'influence', 'how far back inputs still matter: gradient norms by distance'),
+  length: {
+    ...analysis('length', 'length', 'loss by position and recall by distance beyond the trained length'),
+    example: 'length runs/text --lengths 1k,2k --yarn 4',
+  },
   limits: analysis('limits', 'constrain', 'who carries long range: limit the reach of some layers'),
   longppl: {
     ...analysis('longppl', 'longppl', 'perplexity over the tokens that need a long context'),

@@ -1,4 +1,5 @@
 /** Numbers as people read them; used by the report, the verdicts and the command line alike. */
+import { ConfigError } from './errors.js';
 import { maxOf, minOf } from './lists.js';
 import { printable } from './messages.js';
 
@@ -88,4 +89,16 @@ export function textTable(table: readonly (readonly string[])[], right: Readonly
   const widths = (rows[0] ?? []).map((_, i) => maxOf(rows.map((row) => row[i]?.length ?? 0)));
   const pad = (text: string, i: number) => (right.has(i) ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0));
   return rows.map((row) => row.map(pad).join('  ').trimEnd()).join('\n');
+}
+
+/** `4k,65536,1M` as whole numbers of at least 1, k being 1,024 and M its square. Throws `ConfigError`. */
+export function parseContexts(option: string, text: string): number[] {
+  const contexts = text.split(',').map((part) => {
+    const [, digits, unit = ''] = /^([1-9]\d{0,8})([kM]?)$/.exec(part.trim()) ?? [];
+    return Number(digits) * (unit === 'M' ? 2 ** 20 : unit === 'k' ? 2 ** 10 : 1);
+  });
+  if (contexts.every((n) => n < 1e9)) return contexts;
+  throw new ConfigError(
+    `${option} must be tokens, below 1,000,000,000 and with commas between, such as 4k,65536,1M, got "${text}"`,
+  );
 }

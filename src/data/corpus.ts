@@ -127,6 +127,12 @@ export class TextCorpus implements Disposable {
     return lastAtOrBelow(this.#splits[split].starts, position);
   }
 
+  /** Where each document of a split starts in it, and its bytes, the separator among them. */
+  places(split: Split): { readonly start: number; readonly length: number }[] {
+    const { pieces, starts } = this.#splits[split];
+    return pieces.map(({ from, to }, i) => ({ start: readF64(starts, i), length: to - from + 1 }));
+  }
+
   /** The documents of a split, one after another, as bytes without separators. */
   *documents(split: Split): Generator<Uint8Array> {
     for (const { document, from, to } of this.#splits[split].pieces) {

@@ -29,7 +29,7 @@ export {
   type OpenedData,
   type SourceConfig,
 } from './sources/open.js';
-export type { NeedleMaterial } from './sources/define.js';
+export type { HeldOutDocument, NeedleMaterial } from './sources/define.js';
 export { isUrl, kindOf, packingOf } from './kinds.js';
 export { absolutePaths } from './sources/paths.js';
 export {

@@ -5,9 +5,11 @@ export {
   ArTally,
   farFrom,
   findAssociativeRecall,
+  type ArRecord,
   type ArRow,
   type ArTargets,
 } from './associative-recall.js';
+export { DocumentTally, type DocumentMean } from './document-tally.js';
 export { HeldOutScores, type HeldOutBatch, type HeldOutOptions } from './held-out-scores.js';
 export {
   NeedleEvaluator,

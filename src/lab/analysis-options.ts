@@ -1,7 +1,7 @@
 /** Options of analyses as schemas: what commands turn into flags, and what findings keep a fingerprint of. */
 import { z } from 'zod';
 import type { HeadIndex } from '../analysis/index.js';
-import { ConfigError, fingerprintFile } from '../core/index.js';
+import { ConfigError, fingerprintFile, parseContexts } from '../core/index.js';
 
 /** What a flag needs to know of an option beside its schema. */
 export interface OptionHints {
@@ -61,6 +61,40 @@ export const file = () =>
     placeholder: 'file',
     identity: (path) => (typeof path === 'string' ? fingerprintFile(path) : null),
   });
+
+/** Lengths in tokens, such as `4k,8192` in flags. */
+export const lengthList = () =>
+  z.array(count()).min(1).register(OPTION_HINTS, { placeholder: 'list', read: parseContexts });
+
+/** Numbers, with commas between in flags; `schema` says which. */
+export const numberList = (schema: z.ZodNumber) =>
+  z
+    .array(schema)
+    .min(1)
+    .register(OPTION_HINTS, {
+      placeholder: 'list',
+      read: (option, text) =>
+        text.split(',').map((part) => {
+          const result = schema.safeParse(part.trim() === '' ? NaN : Number(part));
+          if (result.success) return result.data;
+          const issue = result.error.issues[0]?.message ?? 'no number';
+          throw new ConfigError(`${option} ${text}: write numbers with commas between (${issue})`);
+        }),
+    });
+
+/** Some of a few words, with commas between in flags. */
+export const wordList = <const W extends readonly [string, ...string[]]>(words: W) =>
+  z
+    .array(z.enum(words))
+    .min(1)
+    .register(OPTION_HINTS, {
+      placeholder: 'list',
+      read: (option, text) =>
+        text.split(',').map((part) => {
+          if (words.includes(part.trim())) return part.trim();
+          throw new ConfigError(`${option} must be some of ${words.join(', ')}, with commas between, got "${text}"`);
+        }),
+    });
 
 const headIndex = z.strictObject({ layer: z.int().min(0), head: z.int().min(0) });
 

@@ -62,8 +62,8 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
    * and the engine; of an analysis of weights, all that it reads. Other settings are refused by name.
    */
   readonly reads?: readonly string[];
-  /** Which checkpoints of a run the command measures, and which ones `analyze` does. */
-  readonly checkpoints: { readonly command: 'all' | 'newest'; readonly analyze: 'all' | 'last' | 'none' };
+  /** Which checkpoints of a run the command measures, and which `analyze` does; `asked`: the last, if it is named. */
+  readonly checkpoints: { readonly command: 'all' | 'newest'; readonly analyze: 'all' | 'last' | 'asked' | 'none' };
   /** Options, each described: flags and their help. */
   readonly options: O;
   /** What reports read of a result; null for results that are not kept in run folders. */

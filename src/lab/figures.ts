@@ -119,6 +119,26 @@ export interface LimitsFigure<F> extends Titled<F> {
   curves(found: F): readonly LimitCurve[];
 }
 
+/** A number over ranges of tokens. */
+export interface RangeCurve {
+  /** The panel that it is drawn in. */
+  readonly panel: string;
+  /** In order of tokens. */
+  readonly points: readonly (DistanceRange & { readonly value: number })[];
+}
+
+/** Curves of the last finding over ranges of tokens, on a logarithmic axis: a panel a variant, a line a design. */
+export interface RangesFigure<F> extends Titled<F> {
+  readonly form: 'ranges';
+  readonly axis: string;
+  readonly xLabel: string;
+  /** Whether values are shares of 1, which are drawn from 0 up. */
+  readonly isShare: boolean;
+  /** A number of tokens to mark; null for none. */
+  mark(found: F): number | null;
+  curves(found: F): readonly RangeCurve[];
+}
+
 /** The figure of an analysis whose findings are `F`. */
 export type Figure<F> =
   | HeadsFigure<F>
@@ -127,4 +147,5 @@ export type Figure<F> =
   | LimitsFigure<F>
   | DotsFigure<F>
   | LayersFigure<F>
-  | DistanceFigure<F>;
+  | DistanceFigure<F>
+  | RangesFigure<F>;

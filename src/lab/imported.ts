@@ -54,7 +54,7 @@ export async function evaluateOnTexts(
 }
 
 /** The data that a run was trained on; null for models without a run, and, with a note, where they are gone. */
-function trainingData({ run }: OpenedModel, note: (text: string) => void): OpenedData | null {
+export function trainingData({ run }: OpenedModel, note: (text: string) => void): OpenedData | null {
   if (run === null) return null;
   try {
     return openRunData(run.run);

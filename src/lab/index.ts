@@ -124,6 +124,8 @@ export type {
   LayerValue,
   LimitCurve,
   LimitsFigure,
+  RangeCurve,
+  RangesFigure,
   TokensFigure,
 } from './figures.js';
 export {

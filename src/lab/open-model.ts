@@ -260,6 +260,13 @@ export class OpenedModel implements LoadedModel {
     return (this.#fingerprint ??= fingerprint([this.config, files()]));
   }
 
+  /** Tokens of the longest sequences that the model was trained on by its step; null where that is not known. */
+  trainedLength(): number | null {
+    const { run, source, step } = this;
+    // What the run itself was trained on, whatever settings are laid over it for measuring.
+    return run === null ? trainedLength(source) : longestTrained(runOf(run.dir).run, step ?? Infinity);
+  }
+
   /** Notes that the model is asked to read `length` tokens at once; see `beyondTraining`. */
   noteLength(length: number): void {
     this.#longestAsked = Math.max(length, this.#longestAsked);
@@ -267,10 +274,7 @@ export class OpenedModel implements LoadedModel {
 
   /** A sentence where the model was asked to read more tokens at once than it was trained on; null where it was not. */
   beyondTraining(): string | null {
-    const { run, source, step } = this;
-    // What the run itself was trained on, whatever settings are laid over it for measuring.
-    const trained = run === null ? trainedLength(source) : longestTrained(runOf(run.dir).run, step ?? Infinity);
-    return beyond(source, this.#longestAsked, trained);
+    return beyond(this.source, this.#longestAsked, this.trainedLength());
   }
 
   /** Forgets the weights on the engine; they are placed anew if they are asked for again. */

@@ -44,6 +44,7 @@ export async function evaluateTexts(
     vocabSize: model.vocabSize,
     train: source,
     heldOut: () => (windows.length > 0 ? source : null),
+    heldOutDocuments: () => [],
     ...{ notes: [], recall: null, needles: null },
     grams: windows.length === 0 ? null : (grams?.within(texts) ?? textStatistics(texts, model.vocabSize)),
     [Symbol.dispose]: () => undefined,

@@ -12,11 +12,10 @@ const HOST_BYTES = 2 ** 25;
 const ACCELERATOR_TOKENS = 65_536;
 
 /**
- * Tokens of one pass unless a caller says: many where an accelerator reads sequences, unless they are long; on the host
- * fewer for wide models, whose weights leave less room.
+ * Tokens of one pass over sequences of `length` tokens unless a caller says: many where an accelerator reads them,
+ * unless they are long; on the host fewer for wide models, whose weights leave less room.
  */
-function usualBatchTokens({ engine: { hints }, config }: ModelOnEngine, samples: readonly SequenceSample[]): number {
-  const length = samples.reduce((most, s) => Math.max(most, s.end), 1);
+export function usualBatchTokens({ engine: { hints }, config }: ModelOnEngine, length: number): number {
   if (hints.accelerator === true && length < LONG_SEQUENCE) return ACCELERATOR_TOKENS;
   const widest = 2 * Math.max(config.intermediateSize, config.hiddenSize);
   return Math.min(HOST_TOKENS, Math.floor(HOST_BYTES / (4 * widest)));
@@ -28,6 +27,8 @@ export interface SequenceSample {
   /** Tokens that matter; later ones are left out. */
   readonly end: number;
 }
+
+const longest = (samples: readonly SequenceSample[]): number => samples.reduce((most, s) => Math.max(most, s.end), 1);
 
 type Upload = (engine: Engine, shape: readonly number[], values: ArrayLike<number>) => DeviceTensor;
 
@@ -60,7 +61,7 @@ export interface SequenceBatches<S> {
 export function batchSequences<S extends SequenceSample>(
   on: ModelOnEngine,
   samples: readonly S[],
-  batchTokens: number = usualBatchTokens(on, samples),
+  batchTokens: number = usualBatchTokens(on, longest(samples)),
   upload: Upload = (engine, shape, values) => engine.upload(tensorFrom('i32', shape, values)),
 ): SequenceBatches<S> {
   const {
@@ -69,7 +70,7 @@ export function batchSequences<S extends SequenceSample>(
   } = on;
   if (samples.length === 0) throw new ConfigError('this analysis needs at least one sample, got none');
   for (const { tokens, end } of samples) checkTokenIds(tokens.subarray(0, end), vocabSize, 'a sample holds');
-  const length = samples.reduce((most, s) => Math.max(most, s.end), 1);
+  const length = longest(samples);
   const batchSize = Math.max(1, Math.min(samples.length, Math.floor(batchTokens / length)));
   const batches = Array.from({ length: Math.ceil(samples.length / batchSize) }, (_, b) => {
     const own = samples.slice(b * batchSize, (b + 1) * batchSize);

@@ -8,6 +8,7 @@ export {
   type ModelOnEngine,
   type NamedWeights,
 } from './loaded-model.js';
+export { scoreRows, type TokenRow } from './rows.js';
 export {
   answerScore,
   Scorer,

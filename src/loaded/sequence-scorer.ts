@@ -77,7 +77,7 @@ export interface SequenceScorerOptions {
 }
 
 /** Rows of logits that exist at once where memory is saved. */
-const LOGIT_ROWS = 1024;
+export const LOGIT_ROWS = 1024;
 
 /** A batch on the engine: its inputs, and how many of its rows are samples; the others repeat the last of them. */
 interface PlacedBatch {

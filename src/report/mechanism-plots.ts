@@ -22,6 +22,7 @@ import {
 } from '../lab/index.js';
 import { figure, panel } from './html.js';
 import { limitsFigure } from './limit-plots.js';
+import { rangesFigure } from './range-plots.js';
 import { drawPlot, Plot, tickLabel, type SeriesStyle } from './plot.js';
 import { formatBins, significant, maxOf } from '../core/index.js';
 import type { Point, StepSchema } from '../run/index.js';
@@ -46,7 +47,7 @@ const TABLE: Readonly<Record<FindingKind, Analysis<object, StepSchema>>> = ANALY
 
 /** In which order figures stand, by their form; those of one form in the order of the table of analyses. */
 const ORDER: { readonly [K in Figure<Found>['form']]: number } = {
-  ...{ bars: 0, limits: 0, dots: 1, layers: 2, distance: 3, heads: 4, tokens: 5 },
+  ...{ bars: 0, limits: 0, dots: 1, ranges: 1, layers: 2, distance: 3, heads: 4, tokens: 5 },
 };
 
 /** Every figure of what analyses found; figures without data, and in each the designs without, are left out. */
@@ -76,6 +77,8 @@ function draw(shown: Figure<Found>, drawing: Drawing, first: Found): string {
       return dotsFigure(shown, drawing, shown.caption(first));
     case 'layers':
       return layersFigure(shown, drawing, shown.caption(first));
+    case 'ranges':
+      return rangesFigure(shown, drawing, shown.caption(first));
     case 'distance':
       return distanceFigure(shown, drawing, shown.caption(first));
   }

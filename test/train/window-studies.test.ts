@@ -15,6 +15,7 @@ import {
   trainingFlops,
   type StudyPlan,
 } from '../../src/study/index.js';
+import { stagesOf } from '../../src/train/index.js';
 import { temporaryFolder } from './support.js';
 
 const STUDIES = join(import.meta.dirname, '..', '..', 'presets', 'studies');
@@ -51,6 +52,22 @@ async function perform(plan: StudyPlan, dir: string, designs: readonly string[])
 }
 
 describe('the study', () => {
+  it.each<[string, number, readonly number[]]>([
+    ['length', 15, [4096]],
+    ['extension', 12, [4096, 16_384]],
+  ])('%s plans %d runs, in rows of %j tokens', (name, runs, lengths) => {
+    const { runs: planned } = loadStudy(join(STUDIES, `${name}.yaml`), { set: [['data.path', shards]] });
+    expect(planned).toHaveLength(runs);
+    for (const { config } of planned) {
+      const stages = stagesOf(config);
+      expect(stages.map(({ train }) => train.seqLen)).toEqual(lengths);
+      const tokens = stages.map(({ from, to, train }) => (to - from) * train.batchSize * train.seqLen);
+      expect((tokens[1] ?? 0) / tokens.reduce((a, b) => a + b, 0)).toBeCloseTo(lengths.length === 1 ? 0 : 0.1, 2);
+    }
+    const flops = planned.reduce((sum, run) => sum + trainingFlops(run.config), 0);
+    expect(flops).toBeLessThan(0.5 * 3600 * 2.5e14);
+  });
+
   it.each<[string, number, number, readonly string[]]>([
     ['windows-drawn', 15, 2, ['drawn-by-step', 'shared-by-sequence']],
     ['windows-order', 15, 2, ['large-to-small', 'full-warmed-up']],

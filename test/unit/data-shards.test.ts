@@ -137,6 +137,36 @@ describe('a shards source in a configuration', () => {
     expect(nextBatch(other.train, 5)).not.toEqual(nextBatch(opened.train, 5));
   });
 
+  it('gives its held-out documents one by one, of allowed lengths', () => {
+    const of = (lengths: object) => DataConfigSchema.parse({ kind: 'shards', path: dir, ...lengths });
+    const textsOf = (config: ReturnType<typeof of>): string[] => {
+      using data = openData(config, { seqLen: 8, seed: 1, baseDir: '/' });
+      return data.heldOutDocuments().map(({ length, read }) => {
+        const tokens = new Int32Array(length - 2);
+        read(2, tokens);
+        return Buffer.from(tokens).toString('latin1');
+      });
+    };
+    using shards = new TokenShards(dir);
+    const stream = new Int32Array(shards.size('heldOut'));
+    shards.read('heldOut', 0, stream);
+    // Each ends with a byte 0; two tokens of each were not asked for.
+    const all = Buffer.from(stream).toString('latin1').split('\0').slice(0, -1);
+    expect(textsOf(of({}))).toEqual(all.map((text) => `${text}\0`.slice(2)));
+    const edge = all.map((text) => text.length + 1).sort((a, b) => a - b)[2] ?? 0;
+    const count = (isTaken: (tokens: number) => boolean) => all.filter((text) => isTaken(text.length + 1)).length;
+    expect(textsOf(of({ minTokens: edge }))).toHaveLength(count((tokens) => tokens >= edge));
+    expect(textsOf(of({ minTokens: edge + 1 }))).toHaveLength(count((tokens) => tokens > edge));
+    expect(textsOf(of({ maxTokens: edge }))).toHaveLength(count((tokens) => tokens <= edge));
+    using mixed = openData([...of({ minTokens: edge }), ...of({ maxTokens: edge })], {
+      seqLen: 8,
+      seed: 1,
+      baseDir: '/',
+    });
+    const numbers = mixed.heldOutDocuments().map((own) => own.document);
+    expect(new Set(numbers).size).toBe(numbers.length);
+  });
+
   it('is left out of evaluation, and says so, where its held-out documents do not fill a row', () => {
     using shards = new TokenShards(dir);
     const fills = (split: 'train' | 'heldOut', maxTokens: number) =>

@@ -30,11 +30,19 @@ import {
   type OutputFlags,
 } from '../terminal/options.js';
 import { Output } from '../terminal/output.js';
+import { addOption, flagOf } from './command.js';
 
 const TABLE: Readonly<Record<FindingKind, Analysis<object, z.ZodType>>> = ANALYSES;
 
 /** The analyses that need nothing but the run, in order. LongPPL at every checkpoint needs texts that users choose. */
 const KINDS = FINDING_KINDS.filter((kind) => TABLE[kind].checkpoints.analyze !== 'none');
+
+/** Those that are made only where they are named, and those that are made unless some are. */
+const ASKED = KINDS.filter((kind) => TABLE[kind].checkpoints.analyze === 'asked');
+const USUAL = KINDS.filter((kind) => TABLE[kind].checkpoints.analyze !== 'asked');
+
+/** Options of `length` that `analyze` has, with what they are read by. */
+const LENGTH_OPTIONS = ['lengths', 'ropeTheta', 'yarn', 'temperature'] as const;
 
 /** The measures that an analysis can ask for; none of one that has no choice. */
 function measuresOf(kind: FindingKind): string[] {
@@ -52,6 +60,10 @@ interface Flags extends OutputFlags, EngineFlags {
   readonly again?: boolean;
   readonly keys?: readonly number[];
   readonly measure?: string;
+  readonly lengths?: unknown;
+  readonly ropeTheta?: unknown;
+  readonly yarn?: unknown;
+  readonly temperature?: unknown;
 }
 
 /** Registers `longsight analyze`. */
@@ -61,8 +73,9 @@ export function addAnalyze(program: Command, context: CliContext): void {
     .command('analyze')
     .summary('all analyses of a run or a study, for its report')
     .description(
-      `Measures ${KINDS.join(', ')} with the defaults of their own commands (${each.join(', ')} at every checkpoint, the ` +
-        'others at the last) and keeps the results in the run folders; then `longsight report` shows them. What is there ' +
+      `Measures ${USUAL.join(', ')} with the defaults of their own commands (${each.join(', ')} at every checkpoint, the ` +
+        `others at the last), or what --only names, such as ${ASKED.join(', ')}, and keeps the results in the run folders; ` +
+        'then `longsight report` shows them. What is there ' +
         'already, made from the same weights and data with the same options, is left, so that a stopped command goes on ' +
         'where it was.',
     )
@@ -80,6 +93,10 @@ export function addAnalyze(program: Command, context: CliContext): void {
       (text) => parseChoice('--measure', MEASURES, text),
     )
     .option('--again', 'measure anew what is there');
+  for (const key of LENGTH_OPTIONS) {
+    const schema: unknown = ANALYSES.length.options.shape[key];
+    if (schema instanceof z.ZodType) addOption(command, key, schema, 'of length: ');
+  }
   addOutputOptions(addEngineOptions(command)).action((folder: string, flags: Flags) => analyze(folder, flags, context));
 }
 
@@ -91,6 +108,9 @@ interface Task {
 }
 
 async function analyze(folder: string, flags: Flags, context: CliContext): Promise<void> {
+  const idle = LENGTH_OPTIONS.find((key) => flags[key] !== undefined && flags.only?.includes('length') !== true);
+  if (idle !== undefined)
+    throw new ConfigError(`${flagOf(idle)} is of length, which is measured where it is named (--only length)`);
   const output = new Output(context, flags);
   const engines = new Engines(flags);
   const all = measurable(folder, output).flatMap(({ name, dir }) =>
@@ -180,7 +200,7 @@ function tasksOf(
   const { run } = runOf(dir);
   const models = openModels(dir, { engine: () => engines.of(run) });
   const about = { signal: context.signal, note: (text: string) => output.note(text) };
-  return (flags.only ?? KINDS).flatMap((kind) => {
+  return (flags.only ?? USUAL).flatMap((kind) => {
     const session = TABLE[kind].start(models, optionsOf(kind, flags), about);
     const measured = TABLE[kind].checkpoints.analyze === 'all' ? models : models.slice(-1);
     return measured.map((model) => ({ run: name, kind, model, session }));
@@ -188,8 +208,12 @@ function tasksOf(
 }
 
 /** What flags say of an analysis; where it cannot ask for the measure that is named, its default holds. */
-function optionsOf(kind: FindingKind, { keys, measure }: Flags): object {
+function optionsOf(kind: FindingKind, flags: Flags): object {
+  const { keys, measure } = flags;
+  const given = LENGTH_OPTIONS.flatMap((key) => (flags[key] === undefined ? [] : [[key, flags[key]] as const]));
   return {
+    // Designs of a study have different layers.
+    ...(kind === 'length' ? { ...Object.fromEntries(given), fitting: true } : {}),
     ...(kind === 'limits' && keys !== undefined ? { keys } : {}),
     ...(measure !== undefined && measuresOf(kind).includes(measure) ? { measure } : {}),
   };

@@ -43,10 +43,16 @@ export function analysisCommand(kind: AnalysisKind): AddCommand {
   };
 }
 
-/** Adds a flag for an option of an analysis: `queryFromEnd` becomes `--query-from-end <n>`. */
-function addOption(command: Command, key: string, schema: z.ZodType): void {
-  const flag = `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-  const { inner, description, standard, required } = unwrapOption(schema);
+/** The flag of an option: `queryFromEnd` becomes `--query-from-end`. */
+export function flagOf(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Adds a flag for an option of an analysis; `about` stands before its description. */
+export function addOption(command: Command, key: string, schema: z.ZodType, about = ''): void {
+  const flag = flagOf(key);
+  const { inner, description: own, standard, required } = unwrapOption(schema);
+  const description = about + own;
   if (inner instanceof z.ZodBoolean) {
     command.option(flag, description);
     return;

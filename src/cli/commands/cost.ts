@@ -14,19 +14,13 @@ import {
   type ModelConfig,
   type ModelCost,
 } from '../../model/index.js';
-import { at, formatCount, isPlain } from '../../core/index.js';
+import { at, formatCount, isPlain, parseContexts } from '../../core/index.js';
 import { locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import { windowShares, type TrainConfig } from '../../train/index.js';
 import { cacheRow } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
-import {
-  addOutputOptions,
-  parseChoice,
-  parseContexts,
-  positiveInteger,
-  type OutputFlags,
-} from '../terminal/options.js';
+import { addOutputOptions, parseChoice, positiveInteger, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 import { givenFile } from '../terminal/preset-files.js';
 import { dirname } from 'node:path';

@@ -1,7 +1,7 @@
 /** Options that several commands share, and how their values are read. */
 import type { Command } from 'commander';
 import { parse as parseYamlText } from 'yaml';
-import { messageOf, ConfigError, nearest } from '../../core/index.js';
+import { messageOf, ConfigError, nearest, parseContexts } from '../../core/index.js';
 import { ENGINE_NAMES, type EngineName, type Precision } from '../../engine/index.js';
 import { parsePath, WEIGHTS_HELD, type Setting, type WeightsHeld } from '../../lab/index.js';
 
@@ -156,18 +156,6 @@ export function positiveNumber(option: string, text: string): number {
 /** `8,16,32` as whole numbers of at least 1. Throws `ConfigError`. */
 export function parseCounts(option: string, text: string): number[] {
   return text.split(',').map((part) => positiveInteger(option, part.trim()));
-}
-
-/** `4k,65536,1M` as whole numbers of at least 1, k being 1,024 and M its square. Throws `ConfigError`. */
-export function parseContexts(option: string, text: string): number[] {
-  const contexts = text.split(',').map((part) => {
-    const [, digits, unit = ''] = /^([1-9]\d{0,8})([kM]?)$/.exec(part.trim()) ?? [];
-    return Number(digits) * (unit === 'M' ? 2 ** 20 : unit === 'k' ? 2 ** 10 : 1);
-  });
-  if (contexts.every((n) => n < 1e9)) return contexts;
-  throw new ConfigError(
-    `${option} must be tokens, below 1,000,000,000 and with commas between, such as 4k,65536,1M, got "${text}"`,
-  );
 }
 
 /** One of the values that `parseContexts` takes. Throws `ConfigError`. */

@@ -16,6 +16,16 @@ export type NeedleMaterial =
   | { readonly kind: 'tokens'; readonly tokenizer: TextTokenizer }
   | { readonly kind: 'recall'; readonly options: RecallOptions };
 
+/** A document that is held out. */
+export interface HeldOutDocument {
+  /** Its number, which no other document of the data has. */
+  readonly document: number;
+  /** Its tokens, that which ends it among them. */
+  readonly length: number;
+  /** Fills `into` with its tokens from `from` on; they must lie in it. */
+  read(this: void, from: number, into: Int32Array): void;
+}
+
 /** A data source with its files open. Disposing it closes them. */
 export interface OpenedSource extends Disposable {
   /**
@@ -37,6 +47,8 @@ export interface OpenedSource extends Disposable {
    * The documents of a source of text that holds some out, by which associative recall is measured; left out elsewhere.
    */
   readonly grams?: GramSource | null;
+  /** The documents that are held out and that the source takes, in their order; left out where data are no text. */
+  heldOutDocuments?(): readonly HeldOutDocument[];
 }
 
 /** Where a source is opened. */

@@ -6,7 +6,7 @@ import type { Split } from '../corpus.js';
 import type { RecallOptions } from '../recall.js';
 import { MixtureSource, type DataSource } from '../source.js';
 import { gramStatistics, type GramStatistics } from '../grams/training.js';
-import type { NeedleMaterial, OpenedSource, SourceContext } from './define.js';
+import type { HeldOutDocument, NeedleMaterial, OpenedSource, SourceContext } from './define.js';
 import { SOURCE_KINDS } from './table.js';
 
 type SourceSchema = (typeof SOURCE_KINDS)[keyof typeof SOURCE_KINDS]['schema'];
@@ -48,6 +48,8 @@ export interface OpenedData extends Disposable {
    * run's seed, so that runs of different seeds are judged on the same data.
    */
   heldOut(): DataSource | null;
+  /** The documents of text that are held out, of all sources, in their order; none where the data are no text. */
+  heldOutDocuments(): readonly HeldOutDocument[];
   /** What a user should know of the sources, in sentences, such as held-out documents that cannot be used, and why. */
   readonly notes: readonly string[];
   /** The options of the first source that recall by distance can be measured on; null if there is none. */
@@ -141,6 +143,14 @@ export function openSources(sources: readonly Openable[], { seqLen, seed, baseDi
       vocabSize: train.vocabSize,
       train,
       heldOut,
+      heldOutDocuments: () =>
+        opened.flatMap((source, index) =>
+          (source.heldOutDocuments?.() ?? []).map((own) => ({
+            ...own,
+            // Documents of different sources are different ones.
+            document: own.document * opened.length + index,
+          })),
+        ),
       notes: opened.flatMap((source) => source.notes(seqLen)),
       recall: opened.find(({ recall }) => recall !== null)?.recall ?? null,
       needles: NEEDLE_ORDER.flatMap((kind) => materials.find((material) => material.kind === kind) ?? [])[0] ?? null,

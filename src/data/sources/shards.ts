@@ -1,6 +1,7 @@
 /** `kind: shards`: a folder of token shards, made by `longsight data prepare`. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { f64At } from '../../core/index.js';
 import type { Split } from '../corpus.js';
 import { TokenShards } from '../shards/dataset.js';
 import { hasShards, readManifest } from '../shards/manifest.js';
@@ -53,6 +54,14 @@ export const shardsKind = defineSource({
       needles: { kind: 'tokens', tokenizer: shards.tokenizer },
       recall: null,
       grams: shards.size('heldOut') === 0 ? null : shardGrams(shards),
+      heldOutDocuments: () => {
+        const ends = shards.ends('heldOut');
+        return Array.from(ends, (end, document) => {
+          const start = document === 0 ? 0 : f64At(ends, document - 1);
+          const read = (from: number, into: Int32Array) => shards.read('heldOut', start + from, into);
+          return { document, length: end - start, read };
+        }).filter(({ length }) => length >= minTokens && length <= maxTokens);
+      },
       [Symbol.dispose]: () => shards[Symbol.dispose](),
     };
   },

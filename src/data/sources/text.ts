@@ -48,6 +48,16 @@ export const textKind = defineSource({
       needles: { kind: 'text', corpus },
       recall: null,
       grams: corpus.size('heldOut') === 0 ? null : textGrams(corpus, `the text source ${index}`),
+      heldOutDocuments: () =>
+        corpus.places('heldOut').map(({ start, length }, document) => ({
+          document,
+          length,
+          read: (from, into) => {
+            const bytes = new Uint8Array(into.length);
+            corpus.read('heldOut', start + from, bytes);
+            into.set(bytes);
+          },
+        })),
       [Symbol.dispose]: () => corpus[Symbol.dispose](),
     };
   },

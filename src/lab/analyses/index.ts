@@ -9,6 +9,7 @@ import { drift } from './drift.js';
 import { entropy } from './entropy.js';
 import { heads } from './heads.js';
 import { influence } from './influence.js';
+import { length } from './length.js';
 import { limits } from './limits.js';
 import { longppl } from './longppl.js';
 import { masking } from './masking.js';
@@ -24,6 +25,7 @@ export const ANALYSES = {
   probes,
   influence,
   longppl,
+  length,
   placement,
   'attention-distance': attentionDistance,
 } as const;

@@ -138,6 +138,8 @@ const NOT_RUN: readonly (readonly [begins: string, why: string, page?: string])[
   ['longsight mask RUN', 'on bytes it takes a minute; look-inside.md runs it on a folder'],
   ['longsight generate runs/demo', 'the run of another page, which reads text there; own-text.md runs it'],
   ['longsight place runs/full', 'needs a trained run; place.test.ts does it'],
+  ['longsight length runs/text', 'needs a trained run; length.test.ts does it'],
+  ['longsight analyze runs/study --only length', 'needs trained runs; length.test.ts does it'],
   ['longsight study placement.yaml', 'trains in processes of its own; study.test.ts does it'],
   ['longsight parity FOLDER', 'hugging-face.test.ts runs it with what Transformers computed'],
   ['longsight ruler run MODEL --out ruler --tasks qa_1', 'needs the files of SQuAD and HotpotQA'],

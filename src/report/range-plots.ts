@@ -1,0 +1,112 @@
+/** Curves over ranges of tokens, such as positions and distances: one panel a variant, one line a design. */
+import { maxOf, minOf } from '../core/index.js';
+import type { RangeCurve, RangesFigure } from '../lab/index.js';
+import type { RunRecord } from '../study/index.js';
+import { dash, PANEL_SIZE, type DrawnDesign } from './curves.js';
+import { figure, panel } from './html.js';
+import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
+
+/** A point of a design: the mean over its runs, and the lowest and highest of them. */
+interface Point {
+  readonly tokens: number;
+  readonly from: number;
+  readonly to: number;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** A design in one panel. */
+interface Line {
+  readonly panel: string;
+  readonly style: SeriesStyle;
+  readonly points: readonly Point[];
+}
+
+/** Draws them; nothing where no run has such a finding. */
+export function rangesFigure<F>(
+  shown: RangesFigure<F>,
+  { designs, last }: { readonly designs: readonly DrawnDesign[]; readonly last: (record: RunRecord) => F | null },
+  caption: string,
+): string {
+  const found = designs.map(({ style, runs }) => ({
+    style,
+    findings: runs.flatMap(({ record }) => last(record) ?? []),
+  }));
+  const drawn = found.flatMap(({ style, findings }) =>
+    linesOf(
+      style,
+      findings.flatMap((own) => shown.curves(own)),
+    ),
+  );
+  if (drawn.length === 0) return '';
+  const marks = [...new Set(found.flatMap(({ findings }) => findings.flatMap((own) => shown.mark(own) ?? [])))];
+  const values = drawn.flatMap(({ points }) => points.flatMap(({ low, high }) => [low, high]));
+  const domain = shown.isShare ? [0, Math.max(0.05, 1.05 * maxOf(values))] : (roomyDomain(values) ?? padded(values));
+  const names = [...new Set(drawn.map((line) => line.panel))];
+  const panels = names.map((name) => {
+    const own = drawn.filter((line) => line.panel === name);
+    return panel(name, panelOf(shown, own, { name, domain, marks }));
+  });
+  return figure(shown.title, panels.join(''), caption);
+}
+
+/** From the least to the largest value, with room at both ends. */
+function padded(values: readonly number[]): number[] {
+  const [low, high] = [minOf(values), maxOf(values)];
+  return [low - 0.05 * (high - low), high + 0.05 * (high - low)];
+}
+
+/** The curves of a design's runs as a line for each panel; a range that some run has no value for is of the others. */
+function linesOf(style: SeriesStyle, curves: readonly RangeCurve[]): Line[] {
+  return [...new Set(curves.map((curve) => curve.panel))].flatMap((name) => {
+    const own = curves.filter((curve) => curve.panel === name).flatMap(({ points }) => points);
+    const ranges = [...new Map(own.map(({ from, to }) => [`${from}-${to}`, { from, to }])).values()];
+    const points = ranges.map(({ from, to }): Point => {
+      const values = own.filter((point) => point.from === from && point.to === to).map(({ value }) => value);
+      const value = values.reduce((a, b) => a + b, 0) / values.length;
+      return { tokens: Math.sqrt(from * to), from, to, value, low: minOf(values), high: maxOf(values) };
+    });
+    return points.length === 0 ? [] : [{ panel: name, style, points: points.sort((a, b) => a.tokens - b.tokens) }];
+  });
+}
+
+function panelOf(
+  { title, axis, xLabel }: Pick<RangesFigure<never>, 'title' | 'axis' | 'xLabel'>,
+  drawn: readonly Line[],
+  {
+    name,
+    domain,
+    marks,
+  }: { readonly name: string; readonly domain: readonly number[]; readonly marks: readonly number[] },
+): string {
+  return drawPlot(`${title}, ${name}`, {
+    ...PANEL_SIZE,
+    x: { type: 'log', base: 2, label: `${xLabel} →`, ticks: 5, tickFormat: tickLabel },
+    y: { domain: [...domain], label: `↑ ${axis}`, grid: true, ticks: 5, tickFormat: tickLabel },
+    marks: [
+      Plot.ruleX(marks, { stroke: 'currentColor', strokeOpacity: 0.55, strokeDasharray: '1,4' }),
+      ...drawn.flatMap(({ style, points }) => [
+        Plot.areaY(points, {
+          ...{ x: 'tokens', y1: 'low', y2: 'high', fill: style.color, fillOpacity: 0.16, className: style.className },
+        }),
+        Plot.line(points, {
+          ...{
+            x: 'tokens',
+            y: 'value',
+            stroke: style.color,
+            strokeWidth: 2,
+            className: style.className,
+            ...dash(style),
+          },
+        }),
+        Plot.dot(points, {
+          ...{ x: 'tokens', y: 'value', r: 3.6, stroke: style.color, fill: 'var(--card)', symbol: style.symbol },
+          className: style.className,
+          title: ({ from, to, value }: Point) =>
+            `${style.label}, ${name}, ${from === to ? String(from) : `${from} to ${to}`} tokens: ${value.toFixed(4)}`,
+        }),
+      ]),
+    ],
+  });
+}
