@@ -10,7 +10,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -53,9 +53,17 @@ try {
     'docs/model.md',
     'presets/recall.yaml',
     'examples/README.md',
+    'CONTRIBUTING.md',
     'README.md',
   ])
     require_(files.includes(`package/${file}`), `the tarball lacks ${file}`);
+  // Pages of the manual may link to studies and benchmarks, which stay in the repository, and say so; the examples to what is there.
+  const examplesPage = readFileSync(join(ROOT, 'examples', 'README.md'), 'utf8');
+  for (const [, target] of examplesPage.matchAll(/\]\((?!https:)([^)#]+)/g))
+    require_(
+      files.includes(posix.join('package/examples', target)),
+      `examples/README.md links to ${target}, which the tarball lacks`,
+    );
 
   // As a user does, with the flag that the README names for machines that only the npm registry answers.
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'empty', private: true, type: 'module' }));
