@@ -56,7 +56,7 @@ export async function prepareInputs(inputs: string): Promise<void> {
   await ok(prepareArgs(inputs, join(inputs, 'shards'), 1));
   const study = { name: 'study', base: BASE, architectures: { near: 'swa:4 full', full: 'full' }, seeds: [1] };
   write('study.yaml', JSON.stringify(study));
-  const lines = Array.from({ length: 120_000 }, (_, i) =>
+  const lines = Array.from({ length: 80_000 }, (_, i) =>
     JSON.stringify({ text: `line ${i} of ${(i * 7919) % 100_003}` }),
   );
   write('lines.jsonl', `${lines.join('\n')}\n`);
