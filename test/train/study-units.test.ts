@@ -10,6 +10,7 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 const study = (steps: number, more = '') => `name: tiny
 base:
+  threads: 1
   model: { hiddenSize: 8, numLayers: 2, numHeads: 2, intermediateSize: 16 }
   data: { kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }
   train: { steps: ${steps}, seqLen: 16, batchSize: 4, warmupSteps: 2, evalEvery: 100, checkpointEvery: 50, logEvery: 2${more} }
