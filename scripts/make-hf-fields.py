@@ -36,6 +36,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                deepseek_v3="deepseek-v3-experts", deepseek_v2="deepseek-v2-groups", kimi_linear="kimi-linear-experts",
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", bailing_hybrid="bailing-hybrid", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
                qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4-experts", gemma4_unified_text="gemma4-unified")
+FOLDERS["xlstm"] = "xlstm"
 FOLDERS["phi4_multimodal"] = "phi4-multimodal"
 FOLDERS["modernbert-decoder"] = "modernbert-decoder"
 MISSING = "@missing"
@@ -207,6 +208,14 @@ OF_KIND = dict(gpt_neo=[
         "full_attention": {"rope_type": "linear", "factor": 2.0}, "sliding_attention": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 50.0}},
         max_position_embeddings=8), dict(hidden_activation="relu", classifier_activation="silu"), dict(num_attention_heads=5), dict(head_dim=12),
 ]})
+OF_KIND["xlstm"] = [
+    dict(num_blocks=MISSING), dict(num_blocks=MISSING, num_hidden_layers=3), dict(num_blocks=None), dict(num_blocks=3, num_hidden_layers=2), dict(embedding_dim=16),
+    dict(embedding_dim=None), dict(embedding_dim=MISSING), dict(hidden_size=16, embedding_dim=16), dict(ffn_proj_factor=1.0, ffn_round_up_to_multiple_of=40),
+    dict(ffn_proj_factor=1.25, ffn_round_up_to_multiple_of=1), dict(ffn_proj_factor=1.26, ffn_round_up_to_multiple_of=1), dict(num_heads=2), dict(num_heads=3),
+    dict(weight_mode="fused"), dict(weight_mode="other"), dict(mode="train"), dict(mode="train_with_padding"), dict(inference_state_dtype="bfloat16"), dict(eps=1e-3),
+    dict(autocast_kernel_dtype="float32"), dict(chunk_size=8), dict(max_inference_chunksize=8), dict(chunkwise_kernel="parallel--native_autograd"),
+    dict(gate_soft_cap=60.0), dict(qk_dim_factor=2.01), dict(v_dim_factor=1.99),
+]
 OF_KIND["phi4_multimodal"] = OF_KIND["phi3"] + [
     dict(rope_parameters=MISSING, original_max_position_embeddings=None), dict(rope_parameters=LONG, original_max_position_embeddings=None),
     dict(rope_parameters=dict(LONG, original_max_position_embeddings=8), original_max_position_embeddings=None), dict(num_key_value_heads=None),

@@ -59,6 +59,9 @@ MIMO = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, 
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 BERT = dict(num_key_value_heads=None, hidden_size=24, intermediate_size=20, tie_word_embeddings=True)
+# Caches of its class hold heads whose widths are multiples of 64 in all.
+XLSTM = dict(hidden_size=32, num_blocks=2, num_heads=4, embedding_dim=32, qk_dim_factor=2.0, v_dim_factor=2.0, ffn_proj_factor=1.2, ffn_round_up_to_multiple_of=8,
+             intermediate_size=None, num_attention_heads=None, num_key_value_heads=None, max_position_embeddings=None)
 PHI4 = dict(hidden_size=16, intermediate_size=12, num_attention_heads=2, original_max_position_embeddings=32, vision_config=dict(
     hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, image_size=4, crop_size=4, patch_size=2, image_token_id=9, feature_layer=-1),
     audio_config=dict(hidden_size=4, intermediate_size=4, num_blocks=1, num_attention_heads=1, ext_pw_out_channel=4, depthwise_separable_out_channel=4, input_size=8,
@@ -162,6 +165,9 @@ MODELS = {
     "phi3-scaled-short": ("Phi3", dict(sliding_window=5, original_max_position_embeddings=32, num_key_value_heads=4, tie_word_embeddings=True,
                                          rope_parameters=dict(rope_type="longrope", rope_theta=1000.0, short_factor=[1.0, 1.3, 1.5, 2.0],
                                                               long_factor=[1.5, 4.0, 5.0, 6.0])), {}),
+    "xlstm": ("xLSTM", dict(XLSTM), {}),
+    "xlstm-wide": ("xLSTM", dict(XLSTM, hidden_size=24, num_heads=3, num_blocks=1, num_hidden_layers=1, embedding_dim=24, qk_dim_factor=2.0, v_dim_factor=1.25, gate_soft_cap=3.0,
+                                 output_logit_soft_cap=4.0, norm_eps=1e-4, ffn_proj_factor=1.4), {}),
     "phi4-multimodal": ("Phi4Multimodal", dict(
         PHI4, sliding_window=5, num_key_value_heads=1, tie_word_embeddings=True, rope_parameters=dict(
             rope_type="longrope", rope_theta=1000.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.3, 1.6], long_factor=[1.5, 4.0, 5.0])), {}),
@@ -482,6 +488,9 @@ def randomize(model, generator):
             p.data = noise / p.shape[-1] ** 0.5
         else:
             p.data = p.data + 0.3 * noise
+        # XLSTM's gates begin where heads write next to nothing.
+        if name.endswith("igate_preact.bias"):
+            p.data = 4 * noise
     # Corrections of routers, which have no gradient.
     for name, buffer in model.named_buffers():
         if name.endswith("bias"):
@@ -496,7 +505,7 @@ def randomize(model, generator):
 
 def expect(model, ids):
     results = {"input_ids": ids}
-    has_attention = model.config.model_type not in ("mamba", "mamba2", "falcon_mamba")
+    has_attention = model.config.model_type not in ("mamba", "mamba2", "falcon_mamba", "xlstm")
     out = model(input_ids=ids, labels=ids, output_hidden_states=True, use_cache=False,
                 **(dict(output_attentions=True) if has_attention else {}))
     out.loss.backward()

@@ -83,6 +83,7 @@ const NAMES: Readonly<Record<string, string>> = {
   gdn: 'gateddeltanet gateddelta deltanet gateddeltarule',
   kda: 'kimideltaattention kimilinear kimi',
   rwkv7: 'rwkv goose rwkv7attention',
+  mlstm: 'xlstm matrixlstm lstm',
   gla: 'gatedlinearattention',
   mamba2: 'mamba ssd ssm',
   lightning: 'lightningattention minimax',

@@ -222,6 +222,7 @@ describe('cost of recurrent mixers', () => {
     ['gdn', { numHeads: 2, numValueHeads: 4, keyDim: 16, valueDim: 32 }, () => (-8 / 3) * 4],
     ['kda', { keyDim: 16, valueDim: 24 }, () => (-8 / 3) * 4],
     ['rwkv7', { keyDim: 16, valueDim: 24 }, () => (-8 / 3) * 4],
+    ['mlstm', { keyDim: 8, valueDim: 24 }, (N: number, _: number, T: number) => sums(4, 8, 25, N, T)],
   ])('agrees with the products of the built graph of %s', (layers, section, beside) => {
     for (const [T, chunk] of [
       [64, 16],

@@ -142,11 +142,11 @@ describe('layer patterns', () => {
   });
 
   it('reads and prints recurrent mixers', () => {
-    const plans = resolve('3*mamba2 full:nope 2*gdn lightning gla kda rwkv7');
+    const plans = resolve('3*mamba2 full:nope 2*gdn lightning gla kda rwkv7 mlstm');
     expect(plans.map((p) => p.mixer)).toEqual([
-      ...['mamba2', 'mamba2', 'mamba2', 'attention', 'gdn', 'gdn', 'lightning', 'gla', 'kda', 'rwkv7'],
+      ...['mamba2', 'mamba2', 'mamba2', 'attention', 'gdn', 'gdn', 'lightning', 'gla', 'kda', 'rwkv7', 'mlstm'],
     ]);
-    expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda rwkv7');
+    expect(printPattern(plans)).toBe('3*mamba2 full:nope 2*gdn lightning gla kda rwkv7 mlstm');
   });
 
   it('reads and prints a recurrent mixer beside attention', () => {

@@ -10,6 +10,7 @@ const FLOAT_FIELDS: ReadonlySet<string> = new Set([
   ...['embedding_multiplier', 'attention_multiplier', 'residual_multiplier'],
   ...['time_step_limit', 'time_step_min', 'time_step_max', 'time_step_floor'],
   ...['key_multiplier', 'attention_in_multiplier', 'attention_out_multiplier', 'lm_head_multiplier'],
+  ...['qk_dim_factor', 'v_dim_factor', 'ffn_proj_factor', 'gate_soft_cap', 'output_logit_soft_cap'],
   ...['mlp_multipliers', 'ssm_multipliers', 'ssm_in_multiplier', 'ssm_out_multiplier'],
   ...[
     'route_scale',

@@ -38,6 +38,7 @@ import { afmoe, laraMini } from './families/hybrid-experts.js';
 import { gptOss, mixtral, olmoe, qwen2Moe, qwen3Moe } from './families/sparse.js';
 import { moshi } from './families/moshi.js';
 import { phimoe } from './families/phimoe.js';
+import { xlstm } from './families/xlstm.js';
 import { zaya } from './families/zaya.js';
 import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
@@ -97,6 +98,7 @@ export const FAMILIES: readonly Family[] = [
   lfm2Moe,
   gptNeo,
   modernBertDecoder,
+  xlstm,
   olmoe,
   afmoe,
   laraMini,

@@ -10,6 +10,7 @@ import { lightningMixer } from './lightning.js';
 import { mambaMixer } from './mamba.js';
 import { mamba2Mixer } from './mamba2.js';
 import { mlaMixer } from './mla.js';
+import { mlstmMixer } from './mlstm.js';
 import { rglruMixer } from './rglru.js';
 import { rwkv7Mixer } from './rwkv7.js';
 
@@ -22,6 +23,7 @@ export const RECURRENT = {
   gdn: gdnMixer,
   kda: kdaMixer,
   rwkv7: rwkv7Mixer,
+  mlstm: mlstmMixer,
   rglru: rglruMixer,
   conv: convMixer,
 } as const;

@@ -124,6 +124,7 @@ describe('exported models', () => {
       },
       'recurrent_gemma',
     ],
+    ['mlstm', { logitSoftcap: 30, mlstm: { numHeads: 2, keyDim: 4, valueDim: 8 } }, 'xlstm'],
     ['mla', {}, 'deepseek_v3'],
     [
       '2*mla',

@@ -142,7 +142,7 @@ const walkOf = (type: string) => readJson(join(DATA, 'hf-fields', `${type}.json`
 const REFUSED = new Set(
   (
     '* is_causal per_layer_config partial_rotary_factor rope_parameters rope_scaling hidden_act hidden_activation hidden_mamba_act layer_types ' +
-    'sliding_window use_sliding_window num_local_experts use_bidirectional_attention rescale_prenorm_residual'
+    'sliding_window use_sliding_window num_local_experts use_bidirectional_attention rescale_prenorm_residual eps'
   ).split(' '),
 );
 

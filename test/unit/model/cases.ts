@@ -430,6 +430,7 @@ export const RECURRENT_CASES: readonly (readonly [string, Partial<ModelInput> & 
     'gla, grouped, without convolution and gate',
     { layers: 'gla', gla: { numKvHeads: 2, keyDim: 3, valueDim: 5, convWidth: 0, gate: false } },
   ],
+  ['mlstm', { layers: 'mlstm full', mlstm: { keyDim: 4, valueDim: 5, gateCap: 2 } }],
   ['mamba2', { layers: 'mamba2 full', mamba2: { headDim: 6, stateSize: 5 } }],
   [
     'mamba2 without MLP, with groups and biases',

@@ -27,6 +27,7 @@ function logitsOf(config: ModelConfig, tokens: readonly number[]): ArrayLike<num
 describe.each([
   ['gdn', { keyDim: 5, valueDim: 3 }, { numHeads: 4, numValueHeads: 8 }, { numHeads: 2, numValueHeads: 4 }],
   ['kda', { keyDim: 5, valueDim: 3, rank: 4 }, { numHeads: 6 }, { numHeads: 2 }],
+  ['mlstm', { keyDim: 5, valueDim: 3 }, { numHeads: 4 }, { numHeads: 2 }],
   ['gla', { keyDim: 5, valueDim: 3 }, { numHeads: 4, numKvHeads: 2 }, { numHeads: 2, numKvHeads: 1 }],
 ] as const)('full attention and %s in the heads of one layer', (mixer, widths, whole, part) => {
   const config = (layers: string, section: object) =>

@@ -117,6 +117,7 @@ describe('documents packed into one row', () => {
       'gdn full',
       'kda lightning',
       'gla full',
+      'mlstm full',
       '2*rwkv7',
       '2*shared:swa:3+mamba2',
     ]) {
@@ -129,6 +130,7 @@ describe('documents packed into one row', () => {
         kda: section,
         lightning: section,
         gla: section,
+        mlstm: section,
         rwkv7: section,
       });
       expect(comparison(config, lengths)('primitives', { remat: true }), layers).toBeLessThan(1e-10);
