@@ -65,6 +65,7 @@ export const SECTIONS: readonly ManualSection[] = [
       page('Measures', 'measures.md'),
       page('Analyses', 'analysis.md'),
       page('Hugging Face models', 'hugging-face.md'),
+      page('Hugging Face families', 'hugging-face-families.md'),
       page('Hugging Face model types', 'hugging-face-types.md'),
       page('Where it runs', 'platforms.md'),
       page('Engines', 'engines.md'),

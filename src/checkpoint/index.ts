@@ -13,6 +13,15 @@ export {
   type ExportOptions,
   type ExportResult,
 } from './hf/export.js';
+export {
+  HF_FAMILIES,
+  HF_SHARED_FIELDS,
+  HF_WITHOUT_EFFECT,
+  HF_WRAPPERS,
+  type HfFamily,
+  type HfField,
+  type HfWrapper,
+} from './hf/described.js';
 export * from './hf/open.js';
 export { HF_MODEL_TYPES, inspectHfConfig, readHfConfig, type HfConfigReading } from './hf/registry.js';
 export { weightFiles } from './hf/places.js';

@@ -35,7 +35,7 @@ export const WITHOUT_EFFECT: ReadonlySet<string> = new Set(
 );
 
 /** Fields that no class has but that Transformers heeds in all of them, with the values that change nothing. */
-const SHARED: Readonly<Record<string, readonly unknown[]>> = {
+export const SHARED: Readonly<Record<string, readonly unknown[]>> = {
   is_causal: [true],
   per_layer_config: [null],
   quantization_config: [null],
