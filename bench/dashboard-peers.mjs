@@ -3,10 +3,10 @@
  * The dashboard next to trackers on the same runs: seconds from the start of each program until the first curve.
  *
  *     node bench/dashboard-peers.mjs --python PYTHON [--peers tensorboard,trackio,aim] [--runs 200] [--metrics 100] [--points 1000]
- *         [--rounds 2] [--limit 300] [--folder DIR] [--chromium /usr/bin/chromium]
+ *         [--rounds 2] [--limit 300] [--folder DIR] [--data DIR] [--chromium /usr/bin/chromium]
  *
  * Needs `npm run build`. PYTHON has the packages that are named by --peers (`pip install tensorboard trackio aim`); their data are made from
- * the run folders before anything is timed. One program runs at a time, in turns: each peer, then Longsight without and with its cache.
+ * the run folders before anything is timed, and kept where --data names a place for them. One program runs at a time, in turns: each peer, then Longsight without and with its cache.
  *
  * TensorBoard and Aim draw nothing before a visitor chooses, so theirs is the curve of one metric over HTTP, of one run and of all.
  * Trackio draws at once: its page is opened in Chromium until a curve is drawn, and so is Longsight's. Chromium itself runs already.
@@ -30,6 +30,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '2' },
     limit: { type: 'string', default: '300' },
     folder: { type: 'string' },
+    data: { type: 'string' },
     chromium: { type: 'string', default: '/usr/bin/chromium' },
   },
 });
@@ -162,7 +163,8 @@ async function measure({ url, page = '', start, answered, drawn }, place, tab) {
   try {
     if (tab === null) {
       const first = await until(since, () => answered(url, names.slice(0, 1)));
-      return { first, all: await until(since, () => answered(url, names)), work: treeSeconds(child.pid) };
+      const firstWork = treeSeconds(child.pid);
+      return { first, firstWork, all: await until(since, () => answered(url, names)), work: treeSeconds(child.pid) };
     }
     await until(since, async () => (await fetch(url)).ok);
     await tab.goto(url + page, { timeout: 1000 * limit });
@@ -183,20 +185,25 @@ const median = (list) => {
   const at = (place) => sorted[Math.floor(place)];
   return (at((list.length - 1) / 2) + at(list.length / 2)) / 2;
 };
-const shown = ({ first, all, work }) =>
-  [first, ...(all === undefined ? [] : [all])]
-    .map((s) => (s >= limit ? `over ${limit} s` : `${s.toFixed(2)} s`))
-    .join(', ') + `, ${work.toFixed(1)} s of processor time`;
+const shown = ({ first, firstWork, all, work }) => {
+  const times = [first, ...(all === undefined ? [] : [all])].map((s) =>
+    s >= limit ? `over ${limit} s` : `${s.toFixed(2)} s`,
+  );
+  const works = [...(firstWork === undefined ? [] : [firstWork]), work].map((s) => `${s.toFixed(2)} s`);
+  return `${times.join(', ')}; processor time until then ${works.join(', ')}`;
+};
 
 /** All rounds of one peer. */
 async function compare(name, browser) {
   const peer = PEERS[name];
   if (peer === undefined) throw new Error(`there is no peer ${name}; there are ${Object.keys(PEERS).join(', ')}`);
-  const place = join(work, name);
-  mkdirSync(place);
-  const since = performance.now();
-  peer.make(place);
-  console.log(`${name}: its data were made in ${seconds(since).toFixed(0)} s`);
+  const place = join(values.data ?? work, name);
+  if (!existsSync(place)) {
+    mkdirSync(place, { recursive: true });
+    const since = performance.now();
+    peer.make(place);
+    console.log(`${name}: its data were made in ${seconds(since).toFixed(0)} s`);
+  }
   const how =
     peer.drawn === undefined ? 'until answered: one run, all runs' : 'until the first curve is drawn in Chromium';
   const starts = { 'first start': [], 'with its cache': [] };
@@ -208,18 +215,19 @@ async function compare(name, browser) {
     for (const [start, list] of Object.entries(starts)) {
       const mine = await measure(OWN, cache, tab);
       console.log(`  Longsight, ${start}: ${shown(mine)}`);
-      list.push({ first: theirs.first / mine.first, all: theirs.all / mine.all, work: theirs.work / mine.work });
+      const over = (key) => theirs[key] / mine[key];
+      list.push({ first: over('first'), firstWork: over('firstWork'), all: over('all'), work: over('work') });
     }
     await tab?.close();
   }
   for (const [start, list] of Object.entries(starts)) {
     const of = (key) => `${median(list.map((one) => one[key])).toFixed(1)} ×`;
-    const all = peer.drawn === undefined ? `, all runs ${of('all')}` : '';
-    console.log(
-      `${name} over Longsight, ${start}, medians: first curve ${of('first')}${all}, processor time ${of('work')}`,
-    );
+    const own = peer.drawn === undefined;
+    const first = `first curve ${of('first')}${own ? ` (processor time ${of('firstWork')})` : ''}`;
+    const all = own ? `, all runs ${of('all')}` : '';
+    console.log(`${name} over Longsight, ${start}, medians: ${first}${all} (processor time ${of('work')})`);
   }
-  rmSync(place, { recursive: true, force: true });
+  if (values.data === undefined) rmSync(place, { recursive: true, force: true });
 }
 
 try {

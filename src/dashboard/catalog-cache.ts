@@ -6,7 +6,8 @@ import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fingerprintBytes, makeFolder, packageVersion, writeFileAtomic } from '../core/index.js';
 import type { StudyRow } from './api.js';
-import type { RunFacts, RunProgress } from './run-reader.js';
+import type { RunProgress } from './run-progress.js';
+import type { RunFacts } from './run-sketch.js';
 
 /** Counts the forms of what is kept. */
 const FORMAT = 2;

@@ -1,7 +1,8 @@
 /**
  * All runs and studies below the roots, kept up to date by looking at sizes and times of change: at runs that go on
  * twice a second, at the others a part each time. What was read is kept between starts; what reads configurations, and
- * with it the layers that know models, is loaded when there is something to read.
+ * with it the layers that know models, is loaded when there is something to read. Until then runs are listed by a first
+ * look at their files, which is enough to ask for their curves.
  */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -10,7 +11,8 @@ import type { ConfigColumn, DashboardData, RunRow } from './api.js';
 import { readKept, writeKept, type Kept, type KeptRun, type KeptStudy } from './catalog-cache.js';
 import { BY_NAME, FolderFinder, insidePath, type Found, type Root } from './folders.js';
 import type * as RunReader from './run-reader.js';
-import type { RunFacts, RunProgress, Scalar } from './run-reader.js';
+import type { RunProgress } from './run-progress.js';
+import { sketchRun, type RunFacts, type RunSketch, type Scalar } from './run-sketch.js';
 import { factsStamp, progressStamp, recordsStamp, stampOf } from './stamps.js';
 
 /** Runs that do not go on and are looked at in one round. */
@@ -21,8 +23,8 @@ const LIVELY_MS = 120_000;
 const FIND_MS = 1000;
 /** Milliseconds that reading folders takes before it lets others go on. */
 const SLICE_MS = 12;
-
-/** What reads run and study folders. */
+/** The design of runs whose configurations are still to be read. */
+const UNREAD_DESIGN = 'not read yet';
 
 /** A run folder as it was last seen. */
 export interface KnownRun {
@@ -67,6 +69,8 @@ export class Catalog {
   readonly #studies = new Map<string, KnownStudy>();
   /** Folders that were found and are not read yet, by id. */
   readonly #unread = new Map<string, Found>();
+  /** Of those, runs that were looked at: as they are listed until they are read. */
+  readonly #sketches = new Map<string, KnownRun & Pick<RunSketch, 'metrics'>>();
   #reader: typeof RunReader | null = null;
   #turn = 0;
   #lastFind = 0;
@@ -92,9 +96,13 @@ export class Catalog {
     this.#kept = { runs: new Map(), studies: new Map() };
   }
 
-  /** Reads folders that were found, and says which runs were read after every slice of time. */
+  /**
+   * Reads folders that were found, and says after every slice of time which runs were read. Before the first run is
+   * read all are looked at, and said as well.
+   */
   async *read(): AsyncGenerator<readonly string[]> {
     if (this.#unread.size === 0) return;
+    if (this.#reader === null) yield* this.#sketch();
     const reader = await this.#read();
     let [since, ids]: [number, string[]] = [Date.now(), []];
     // Studies first: they say what the designs of runs are called.
@@ -104,7 +112,8 @@ export class Catalog {
       if (found.kind === 'study') await this.#addStudy(found);
       else this.#addRun(found, reader);
       this.#unread.delete(found.id);
-      if (found.kind === 'run' && this.#runs.has(found.id)) ids.push(found.id);
+      const wasListed = this.#sketches.delete(found.id);
+      if (found.kind === 'run' && (wasListed || this.#runs.has(found.id))) ids.push(found.id);
       if (Date.now() - since < SLICE_MS) continue;
       yield ids;
       ids = [];
@@ -113,6 +122,27 @@ export class Catalog {
     }
     yield ids;
     this.#writeCache();
+  }
+
+  /** Looks at the runs that are to be read, and says which were looked at after every slice of time. */
+  async *#sketch(): AsyncGenerator<readonly string[]> {
+    let [since, ids]: [number, string[]] = [Date.now(), []];
+    for (const found of [...this.#unread.values()]) {
+      const sketch = found.kind === 'run' && this.#isInside(found.path) ? sketchRun(found.path) : null;
+      if (sketch !== null) {
+        const unseen = { factsStamp: '', progressStamp: '', recordsStamp: '', changed: 0 };
+        this.#sketches.set(found.id, { found, ...sketch, ...unseen });
+        ids.push(found.id);
+      }
+      if (Date.now() - since < SLICE_MS) continue;
+      this.#columns = null;
+      yield ids;
+      ids = [];
+      await new Promise((done) => setImmediate(done));
+      since = Date.now();
+    }
+    this.#columns = null;
+    yield ids;
   }
 
   /** How many folders have been read, of those that were found. */
@@ -130,9 +160,19 @@ export class Catalog {
     };
   }
 
-  /** A run by id; undefined where there is none any more. */
+  /** A run by id, read or looked at; undefined where there is none any more. */
   run(id: string): KnownRun | undefined {
-    return this.#runs.get(id);
+    return this.#runs.get(id) ?? this.#sketches.get(id);
+  }
+
+  /** Whether a run is still to be read, and its row says no more than its files at a first look. */
+  isUnread(id: string): boolean {
+    return this.#sketches.has(id);
+  }
+
+  /** Metrics that a run has that is still to be read, by the end of its file; none of others. */
+  metricsOf(id: string): readonly string[] {
+    return this.#sketches.get(id)?.metrics ?? [];
   }
 
   /** The folder of a study by id; undefined where there is none any more. */
@@ -140,7 +180,7 @@ export class Catalog {
     return this.#studies.get(id)?.found.path;
   }
 
-  /** The ids of all runs. */
+  /** The ids of all runs that are read. */
   get ids(): readonly string[] {
     return [...this.#runs.keys()];
   }
@@ -179,7 +219,9 @@ export class Catalog {
     return {
       ...{ id: found.id, folder: found.shown, study: study?.found.id ?? null },
       ...rest,
-      design: study?.designs.get(basename(found.path)) ?? (facts.layers === '' ? facts.name : facts.layers),
+      design: this.#sketches.has(found.id)
+        ? UNREAD_DESIGN
+        : (study?.designs.get(basename(found.path)) ?? (facts.layers === '' ? facts.name : facts.layers)),
       ...progress,
       ...{ eta, state, message: problem ?? progress.message },
     };
@@ -194,7 +236,8 @@ export class Catalog {
   state(): Omit<DashboardData, 'revision' | 'metrics' | 'indexed' | 'canControl'> {
     const runs = this.rows();
     const studies = [...this.#studies.values()].map(({ row }) => row);
-    const designs = [...new Set([...studies.flatMap((study) => study.designs), ...runs.map(({ design }) => design)])];
+    const read = runs.filter(({ id }) => !this.#sketches.has(id));
+    const designs = [...new Set([...studies.flatMap((study) => study.designs), ...read.map(({ design }) => design)])];
     const problems = [...this.#studies.values()].flatMap(({ problem }) => problem ?? []);
     const roots = this.roots.map(({ given }) => given);
     this.#columns ??= this.#config();
@@ -224,7 +267,8 @@ export class Catalog {
   }
 
   #ordered(): KnownRun[] {
-    return [...this.#runs.values()].sort((a, b) => BY_NAME.compare(a.found.shown, b.found.shown));
+    const all = [...this.#runs.values(), ...this.#sketches.values()];
+    return all.sort((a, b) => BY_NAME.compare(a.found.shown, b.found.shown));
   }
 
   /** Looks at one run; says what of it is new. */
@@ -272,7 +316,7 @@ export class Catalog {
   #find(): void {
     const found = this.#finder.find();
     const there = new Set(found.map(({ id }) => id));
-    for (const ids of [this.#runs, this.#studies, this.#unread])
+    for (const ids of [this.#runs, this.#studies, this.#unread, this.#sketches])
       for (const id of ids.keys())
         if (!there.has(id)) {
           ids.delete(id);
@@ -311,12 +355,16 @@ export class Catalog {
 
   #addRun(found: Found, reader: typeof RunReader): void {
     const { path } = found;
-    // Files that lead out of the roots are not read.
-    const files = [configPath(path), metricsPath(path)].filter((file) => existsSync(file));
-    if (files.some((file) => insidePath(this.roots, file) === null)) return;
+    if (!this.#isInside(path)) return;
     const stamps = { factsStamp: factsStamp(path), progressStamp: progressStamp(path) };
     this.#setRun(found, { ...stamps, facts: reader.readFacts(path), progress: reader.readProgress(path) });
     this.#hasChanged = true;
+  }
+
+  /** Whether the files of a run lie in the roots: those that lead out of them are not read. */
+  #isInside(path: string): boolean {
+    const files = [configPath(path), metricsPath(path)].filter((file) => existsSync(file));
+    return files.every((file) => insidePath(this.roots, file) !== null);
   }
 
   async #addStudy(found: Found): Promise<void> {

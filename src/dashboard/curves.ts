@@ -8,19 +8,27 @@ interface Packed {
   readonly data: ColumnData;
 }
 
-/** The curves that are there, and which runs are still to be read; of those a few points, if they are wanted. */
+/** Milliseconds in which files that are not read are looked through for a metric; of those after it a few lines are. */
+const EARLY_MS = 100;
+
+/**
+ * The curves that are there, and which runs are still to be read. Where `sampled` is asked for, the curves of those are
+ * looked for in their files: all points of the first ones, a few of the others.
+ */
 export function curvesOf(store: MetricsStore, asked: Omit<CurvesRequest, 'range'>): Buffer {
   const { metrics, axis, runs, most, sampled } = asked;
   const curves: Packed[] = [];
   const pending: string[] = [];
+  const since = performance.now();
   for (const run of runs) {
     const own = metrics.map((metric) => [metric, store.column(run, metric)] as const);
     if (own.some(([, data]) => data === undefined)) pending.push(run);
     for (const [metric, known] of own) {
-      const sample = known === undefined && sampled ? store.sample(run, metric) : null;
-      const data = known ?? sample;
-      if (data != null)
-        curves.push(packedCurve(run, metric, { axis, data: coarser(data, most), sampled: sample !== null }));
+      const isWanted = known === undefined && sampled;
+      const early = isWanted ? store.early(run, metric, performance.now() - since < EARLY_MS) : null;
+      const data = known ?? early?.data;
+      const how = { axis, sampled: early?.sampled === true };
+      if (data != null) curves.push(packedCurve(run, metric, { ...how, data: coarser(data, most) }));
     }
   }
   return packed(curves, pending, axis);

@@ -50,7 +50,7 @@ export class Hub {
   }
 
   async #open(): Promise<void> {
-    let told = Date.now();
+    let told = 0;
     for await (const ids of this.catalog.read()) {
       if (this.#isClosed) return;
       for (const id of ids) this.#take(id);
@@ -123,6 +123,7 @@ export class Hub {
   /** What the page of a run shows; null for a run that is gone. */
   async run(id: string): Promise<RunAnswer | null> {
     const { runAnswer } = await import('./run-page.js');
+    if (this.catalog.isUnread(id)) await this.open();
     const run = this.catalog.run(id);
     if (run === undefined) return null;
     const row = this.catalog.row(run);
@@ -147,7 +148,11 @@ export class Hub {
 
   #take(id: string): void {
     const path = this.catalog.run(id)?.found.path;
-    if (path === undefined) return;
+    if (path === undefined) {
+      this.store.remove(id); // listed at a first look, and refused by the reader
+      return;
+    }
+    for (const name of this.catalog.metricsOf(id)) this.#names.add(name);
     const file = metricsPath(path);
     this.store.add(id, insidePath(this.catalog.roots, file) ?? file);
   }

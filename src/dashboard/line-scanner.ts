@@ -1,8 +1,9 @@
 /**
  * Reads lines of metrics from bytes without making an object of each: of flat JSON objects whose values are numbers,
  * which is what runs write. A line of any other form is read by `JSON.parse`; one that is no object is counted and
- * passed over.
+ * passed over. Of a key that a line has twice the last value counts, as with `JSON.parse`.
  */
+import { NumberReader } from './number-reader.js';
 
 /** Takes the numbers of a line. */
 export interface LineSink {
@@ -13,13 +14,10 @@ export interface LineSink {
 }
 
 const [QUOTE, BACKSLASH, COLON, COMMA, OPEN, CLOSE] = [0x22, 0x5c, 0x3a, 0x2c, 0x7b, 0x7d];
-const [NEWLINE, MINUS, PLUS, DOT, ZERO, NINE] = [0x0a, 0x2d, 0x2b, 0x2e, 0x30, 0x39];
-const [LOWER_E, UPPER_E, LOWER_N] = [0x65, 0x45, 0x6e];
+const NEWLINE = 0x0a;
 /** Places of the three numbers that say where a line lies. */
 const [STEP, TOKENS, TIME] = [-1, -2, -3];
 const MOST_ON_LINE = 4096;
-/** Powers of ten that are exact. */
-const POWERS = Float64Array.from({ length: 23 }, (_, i) => 10 ** i);
 
 interface KnownKey {
   readonly bytes: Buffer;
@@ -36,10 +34,12 @@ export class LineScanner {
   /** Lines that were no measurement. */
   bad = 0;
   #at = 0;
-  #number = 0;
+  readonly #reader = new NumberReader();
   /** The keys of the line before, in their order: those of this line are most likely the same. */
   readonly #sequence: KnownKey[] = [];
   #turn = 0;
+  /** So many of those, from the first on, are known to be different. */
+  #distinct = 0;
 
   constructor(sink: LineSink) {
     this.#sink = sink;
@@ -67,8 +67,9 @@ export class LineScanner {
       const index = this.#key(bytes, to);
       if (index === null || bytes[this.#at] !== COLON) return false;
       this.#at += 1;
-      if (!this.#value(bytes)) return false;
-      const value = this.#number;
+      if (!this.#reader.read(bytes, this.#at)) return false;
+      this.#at = this.#reader.at;
+      const value = this.#reader.number;
       if (index === STEP) step = value;
       else if (index === TOKENS) tokens = value;
       else if (index === TIME) time = value;
@@ -78,12 +79,20 @@ export class LineScanner {
         this.#values[count++] = value;
       }
       const after = bytes[this.#at];
-      if (after === COMMA) this.#at += 1;
+      if (after === COMMA && this.#at < to - 2) this.#at += 1;
       else if (after !== CLOSE || this.#at !== to - 1) return false;
     }
-    if (Number.isNaN(step) || Number.isNaN(tokens)) return false;
+    if (Number.isNaN(step) || Number.isNaN(tokens) || !this.#areDistinct(this.#turn)) return false;
     this.#sink.line(step, tokens, Number.isNaN(time) ? 0 : time, this.#indices, this.#values, count);
     return true;
+  }
+
+  /** Whether the first `count` keys, those of a line, are all different. */
+  #areDistinct(count: number): boolean {
+    if (count <= this.#distinct) return true;
+    const keys = new Set(this.#sequence.slice(0, count));
+    if (keys.size === count) this.#distinct = count;
+    return keys.size === count;
   }
 
   /** The key at this place, which is left behind it; null for one with escapes. */
@@ -100,6 +109,7 @@ export class LineScanner {
       this.#at = start + expected.bytes.length + 1;
       return expected.index;
     }
+    this.#distinct = Math.min(this.#distinct, turn);
     let hash = 0;
     let i = start;
     for (; i < to; i++) {
@@ -127,51 +137,6 @@ export class LineScanner {
     return name === 'step' ? STEP : name === 'tokens' ? TOKENS : name === 'time' ? TIME : this.#sink.indexOf(name);
   }
 
-  /** The number or null at this place, which is left behind it. Digits beyond those of a float64 are rounded off. */
-  #value(bytes: Buffer): boolean {
-    let i = this.#at;
-    if (bytes[i] === LOWER_N) {
-      if (bytes.toString('latin1', i, i + 4) !== 'null') return false;
-      this.#at = i + 4;
-      this.#number = NaN;
-      return true;
-    }
-    // By hand, since making a text of each number for `Number` takes most of the time that a file takes.
-    const negative = bytes[i] === MINUS;
-    if (negative) i++;
-    const first = i;
-    let [mantissa, digits, shift] = [0, 0, 0];
-    let byte = bytes[i] ?? 0;
-    for (; byte >= ZERO && byte <= NINE; byte = bytes[++i] ?? 0) {
-      if (digits < 17) mantissa = mantissa * 10 + (byte - ZERO);
-      else shift++;
-      if (mantissa > 0) digits++;
-    }
-    if (i === first) return false;
-    if (byte === DOT) {
-      for (byte = bytes[++i] ?? 0; byte >= ZERO && byte <= NINE; byte = bytes[++i] ?? 0) {
-        if (digits >= 17) continue;
-        mantissa = mantissa * 10 + (byte - ZERO);
-        if (mantissa > 0) digits++;
-        shift--;
-      }
-    }
-    if (byte === LOWER_E || byte === UPPER_E) {
-      byte = bytes[++i] ?? 0;
-      const down = byte === MINUS;
-      if (down || byte === PLUS) byte = bytes[++i] ?? 0;
-      let exponent = 0;
-      const begin = i;
-      for (; byte >= ZERO && byte <= NINE; byte = bytes[++i] ?? 0) exponent = exponent * 10 + (byte - ZERO);
-      if (i === begin) return false;
-      shift += down ? -exponent : exponent;
-    }
-    this.#at = i;
-    const size = scaled(mantissa, shift);
-    this.#number = negative ? -size : size;
-    return true;
-  }
-
   #anyForm(text: string): void {
     const line = parsed(text);
     if (line === null) {
@@ -196,13 +161,6 @@ export class LineScanner {
 function same(known: Buffer, bytes: Buffer, start: number): boolean {
   for (let i = 0; i < known.length; i++) if (known[i] !== bytes[start + i]) return false;
   return true;
-}
-
-function scaled(mantissa: number, shift: number): number {
-  if (shift === 0) return mantissa;
-  const power = POWERS[Math.abs(shift)];
-  if (power === undefined) return Number(`${mantissa}e${shift}`);
-  return shift < 0 ? mantissa / power : mantissa * power;
 }
 
 /** A line as an object; null for what is none. */

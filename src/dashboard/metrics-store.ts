@@ -12,7 +12,7 @@ import type { ColumnData } from './columns.js';
 import { IndexThreads } from './indexing.js';
 import { MetricsFile } from './metrics-file.js';
 import { readRange, type PlaceRange } from './range-reader.js';
-import { sampleFile } from './sampler.js';
+import { earlyCurve, type EarlyCurve } from './sampler.js';
 import { stampOf } from './stamps.js';
 
 /** Milliseconds that reading takes before it lets others go on. */
@@ -21,6 +21,8 @@ const SLICE_MS = 12;
 const LEAST_CACHED_BYTES = 64 * 1024;
 /** What a file has grown by since its columns were kept is read here up to this size. */
 const MOST_GROWTH_BYTES = 4 << 20;
+/** Files up to this size are looked through for one metric before they are read: 10 milliseconds each. */
+const MOST_EARLY_BYTES = 16 << 20;
 /** Columns of cached files that are kept in memory, at 10 KB each. */
 const MOST_COLUMNS = 12_000;
 /** Files whose columns are all in memory and that no one has asked for lately, beyond which the oldest is let go. */
@@ -37,8 +39,8 @@ interface Entry {
   cache: ColumnCache | null;
   /** What the list of kept columns says of this file; null where it says nothing. */
   listed: Listed | null;
-  /** Lines at equal distances, until the file is read. */
-  sample: ReadonlyMap<string, ColumnData> | null;
+  /** Curves by metric that were looked for before the file is read. */
+  early: Map<string, EarlyCurve | null>;
   /** Whether the file was read to its end as it was when last looked at. */
   ready: boolean;
   /** Size, time of change and number when last looked at. */
@@ -84,7 +86,7 @@ export class MetricsStore {
     if (this.#entries.has(id)) return;
     const listed = this.#listed.get(id) ?? null;
     const entry: Entry = {
-      ...{ id, path, listed, file: null, cache: null, sample: null },
+      ...{ id, path, listed, file: null, cache: null, early: new Map() },
       ...{ ready: false, stamp: '', used: 0 },
     };
     this.#entries.set(id, entry);
@@ -177,12 +179,19 @@ export class MetricsStore {
     return column;
   }
 
-  /** A few points of a metric of a run whose file is still to be read; null where there are none. */
-  sample(id: string, metric: string): ColumnData | null {
+  /**
+   * The points of a metric of a run whose file is still to be read; null where that is none, or cannot be looked into.
+   *
+   * @param isWhole whether all points are wanted of a file that is not too long for it; else a few are enough
+   */
+  early(id: string, metric: string, isWhole: boolean): EarlyCurve | null {
     const entry = this.#entries.get(id);
     if (entry === undefined || entry.ready) return null;
-    entry.sample ??= sampleFile(entry.path);
-    return entry.sample?.get(metric) ?? null;
+    const known = entry.early.get(metric);
+    if (known !== undefined && !(isWhole && known?.sampled === true)) return known;
+    const found = earlyCurve(entry.path, metric, isWhole ? MOST_EARLY_BYTES : 0);
+    entry.early.set(metric, found);
+    return found;
   }
 
   /** The points of metrics of a run between two places, from its file; null where that is too much to read. */
@@ -320,7 +329,8 @@ export class MetricsStore {
 
   #finish(entry: Entry, stamp: string): void {
     this.#setReady(entry, true);
-    Object.assign(entry, { stamp, sample: null, used: ++this.#clock });
+    Object.assign(entry, { stamp, used: ++this.#clock });
+    entry.early.clear();
     this.#onRead(entry.id);
     this.#letGo();
     this.#listTimer ??= setTimeout(() => {

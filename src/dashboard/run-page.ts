@@ -7,7 +7,7 @@ import { checkpointsFolder, configPath, evalsFolder, findingsFolder, isRunFolder
 import { tracedRunHeads } from '../study/index.js';
 import type { RunAnswer, RunHeadsAnswer, RunRow } from './api.js';
 import { BY_NAME, insidePath, type Root } from './folders.js';
-import { endOf, holderOf } from './run-reader.js';
+import { endOf, holderOf } from './run-progress.js';
 
 const LOG_BYTES = 64 * 1024;
 

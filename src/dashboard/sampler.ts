@@ -1,35 +1,36 @@
-/** Some lines of a large metrics file, from all over it: a first picture of its curves before it is read. */
+/** The curve of one metric of a file that is still to be read: all of its points where the file is short, else some. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { Column, type ColumnData } from './columns.js';
-import { LineScanner, type LineSink } from './line-scanner.js';
+import type { Column, ColumnData } from './columns.js';
+import { MetricScanner } from './metric-scanner.js';
 
-/** Lines that are read of a file. */
+/** Lines that are read of a long file. */
 const LINES = 48;
 /** Bytes that are read for one line at first, and at most. */
 const [FIRST_BYTES, MOST_BYTES] = [16 * 1024, 256 * 1024];
+/** Bytes that are read at once of a file of which all is. */
+const CHUNK_BYTES = 1 << 20;
+/** A line longer than this is none that a run writes. */
+const MOST_LINE_BYTES = 16 << 20;
 
-/** Takes every metric of the lines. */
-class AllColumns implements LineSink {
-  readonly columns = new Map<string, Column>();
-  readonly #list: Column[] = [];
-  #last = -Infinity;
+/** Numbers of a line that are no metrics: they say where it lies. */
+const PLACES: readonly string[] = ['step', 'tokens', 'time'];
 
-  indexOf(name: string): number {
-    let column = this.columns.get(name);
-    if (column === undefined) this.columns.set(name, (column = new Column()));
-    const known = this.#list.indexOf(column);
-    return known >= 0 ? known : this.#list.push(column) - 1;
-  }
-
-  line(step: number, tokens: number, time: number, indices: Int32Array, values: Float64Array, count: number): void {
-    if (step <= this.#last) return; // the same line again, or one of a run that was taken back
-    this.#last = step;
-    for (let i = 0; i < count; i++) this.#list[indices[i] ?? 0]?.push(step, tokens, time, values[i] ?? 0);
-  }
+/** What one look at a file has found. */
+export interface EarlyCurve {
+  /** Null where the metric is not there. */
+  readonly data: ColumnData | null;
+  /** Whether there may be more points than these. */
+  readonly sampled: boolean;
 }
 
-/** Reads lines at equal distances; null for a file that cannot be read. */
-export function sampleFile(path: string): ReadonlyMap<string, ColumnData> | null {
+/**
+ * Looks for one metric in a file.
+ *
+ * @param most how large a file is of which every line is looked at, in bytes; of a larger one lines at equal distances are
+ * @returns null where the file cannot be read
+ */
+export function earlyCurve(path: string, metric: string, most: number): EarlyCurve | null {
+  if (PLACES.includes(metric)) return { data: null, sampled: false };
   let fd;
   try {
     fd = openSync(path, 'r');
@@ -38,26 +39,55 @@ export function sampleFile(path: string): ReadonlyMap<string, ColumnData> | null
   }
   try {
     const { size } = fstatSync(fd);
-    const sink = new AllColumns();
-    const scanner = new LineScanner(sink);
-    let buffer = Buffer.alloc(FIRST_BYTES);
-    for (let i = 0; i < LINES; i++) {
-      const at = i === LINES - 1 ? -1 : Math.floor((size * i) / (LINES - 1));
-      for (;;) {
-        const from = at < 0 ? Math.max(0, size - buffer.length) : at;
-        const bytes = buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, from));
-        const line = lineIn(bytes, from === 0, at < 0);
-        if (line !== null) scanner.scan(bytes, line[0], line[1]);
-        if (line !== null || buffer.length >= MOST_BYTES) break;
-        buffer = Buffer.alloc(4 * buffer.length);
-      }
-    }
-    return new Map([...sink.columns].map(([name, column]) => [name, column.data()]));
+    const whole = size <= most ? allLines(fd, size, metric) : null;
+    const data = (whole ?? someLines(fd, size, metric)).data();
+    return { data: data.n === 0 ? null : data, sampled: whole === null };
   } catch {
     return null;
   } finally {
     closeSync(fd);
   }
+}
+
+let room: Buffer | null = null;
+
+/** Every whole line of a file as it is now; null where one is too long to be a run's. */
+function allLines(fd: number, size: number, metric: string): Column | null {
+  const scanner = new MetricScanner(metric);
+  // Kept, since fresh memory of this size takes as long to be had as to be read.
+  let buffer = (room ??= Buffer.alloc(CHUNK_BYTES));
+  for (let at = 0; at < size;) {
+    const got = readSync(fd, buffer, 0, Math.min(buffer.length, size - at), at);
+    const whole = scanner.scan(buffer.subarray(0, got));
+    at += whole;
+    if (whole > 0) continue;
+    if (got < buffer.length) break; // a last line without its end
+    if (buffer.length >= MOST_LINE_BYTES) return null;
+    buffer = Buffer.alloc(2 * buffer.length);
+  }
+  return scanner.column;
+}
+
+/** Lines at equal distances. */
+function someLines(fd: number, size: number, metric: string): Column {
+  const scanner = new MetricScanner(metric);
+  let buffer = Buffer.alloc(FIRST_BYTES);
+  let behind = 0; // no line is read twice
+  for (let i = 0; i < LINES; i++) {
+    const at = i === LINES - 1 ? -1 : Math.max(behind, Math.floor((size * i) / (LINES - 1)));
+    for (;;) {
+      const from = at < 0 ? Math.max(0, size - buffer.length) : at;
+      const bytes = buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, from));
+      const line = lineIn(bytes, from === 0 || from === behind, at < 0);
+      if (line !== null && from + line[0] >= behind) {
+        scanner.scan(bytes.subarray(line[0], line[1]));
+        behind = from + line[1];
+      }
+      if (line !== null || buffer.length >= MOST_BYTES) break;
+      buffer = Buffer.alloc(4 * buffer.length);
+    }
+  }
+  return scanner.column;
 }
 
 /** From where to where the first or the last whole line lies; null where there is none. */

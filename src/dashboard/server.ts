@@ -11,10 +11,8 @@ import { Hub } from './hub.js';
 import { GuardedServer } from './guarded-server.js';
 import { pageShell, readPageFiles } from './page.js';
 
-/** Milliseconds that a request for curves waits for files that are still being read, of which it wants no sample. */
+/** Milliseconds that a request for curves waits for files that are still being read, if it wants no early curves of them. */
 const CURVES_WAIT_MS = 150;
-/** The same of a request that is else answered with a few points. */
-const SAMPLE_WAIT_MS = 20;
 /** Milliseconds between two signs of life to a page. */
 const BEAT_MS = 10_000;
 const MOST_BODY_BYTES = 4 << 20;
@@ -108,8 +106,9 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
     if (Number(c.req.header('content-length') ?? 0) > MOST_BODY_BYTES) return c.json({ problem: 'too long' }, 413);
     const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));
     if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
-    const { range, runs } = asked.data;
-    if (range === null) await hub.store.settle(runs, asked.data.sampled ? SAMPLE_WAIT_MS : CURVES_WAIT_MS);
+    const { range, runs, sampled } = asked.data;
+    if (range === null && sampled) hub.store.want(runs);
+    else if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
     const bytes = range === null ? curvesOf(hub.store, asked.data) : await detailOf(hub.store, asked.data, range);
     return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
   });

@@ -11,7 +11,7 @@ import { readRange } from '../../../src/dashboard/range-reader.js';
 import { MetricsStore } from '../../../src/dashboard/metrics-store.js';
 import { indexFile } from '../../../src/dashboard/indexing.js';
 import { ColumnCache } from '../../../src/dashboard/column-cache.js';
-import { sampleFile } from '../../../src/dashboard/sampler.js';
+import { earlyCurve } from '../../../src/dashboard/sampler.js';
 
 /** Takes lines down as objects. */
 class Lines implements LineSink {
@@ -75,6 +75,11 @@ describe('lines of metrics', () => {
     ['with blanks', '{ "step": 1, "tokens": 2, "a": 3 }', { step: 1, tokens: 2, time: 0, a: 3 }],
     ['with an escaped name', '{"step":1,"tokens":2,"a\\"b":3}', { step: 1, tokens: 2, time: 0, 'a"b': 3 }],
     [
+      'with a name that is there twice',
+      '{"step":1,"tokens":2,"a":3,"b":4,"a":5}',
+      { step: 1, tokens: 2, time: 0, a: 5, b: 4 },
+    ],
+    [
       'with a text and a list',
       '{"step":1,"tokens":2,"a":"x","l":[1,{"step":9}],"b":3}',
       { step: 1, tokens: 2, time: 0, b: 3 },
@@ -83,13 +88,13 @@ describe('lines of metrics', () => {
     expect(scan(`${text}\n`).lines).toEqual([wanted]);
   });
 
-  it.each(['nonsense', '[1]', '{"step":1}', '{"step":1,"tokens":2,"a":}', '{"step":1,"tokens":2,"a":1-2}', '\u0000'])(
-    'that are no measurements are counted and passed over: %j',
-    (text) => {
-      const { lines, bad } = scan(`${text}\n{"step":1,"tokens":2,"a":1}\n`);
-      expect([lines.length, bad]).toEqual([1, 1]);
-    },
-  );
+  it.each([
+    ...['nonsense', '[1]', '{"step":1}', '{"step":1,"tokens":2,"a":}', '{"step":1,"tokens":2,"a":1-2}', '\u0000'],
+    ...['{"step":1,"tokens":2,"a":1,}', '{"step":1,"tokens":2,"a":01}', '{"step":1,"tokens":2,"a":1.}'],
+  ])('that are no measurements are counted and passed over: %j', (text) => {
+    const { lines, bad } = scan(`${text}\n{"step":1,"tokens":2,"a":1}\n`);
+    expect([lines.length, bad]).toEqual([1, 1]);
+  });
 });
 
 describe('a column', () => {
@@ -303,8 +308,10 @@ describe('metrics files', () => {
 
   it('are sampled over their whole length before they are read', () => {
     const path = join(folder, 'metrics.jsonl');
+    const sampled = (metric = 'loss') => earlyCurve(path, metric, 0);
     writeFileSync(path, many(40_000));
-    const loss = sampleFile(path)?.get('loss');
+    const loss = sampled()?.data;
+    expect(sampled()?.sampled).toBe(true);
     expect(loss?.n).toBeGreaterThan(40);
     expect([loss?.low[0], loss?.low.at(-1)]).toEqual([0, 39_999]);
     // Each is a point of the file, in the order of steps.
@@ -312,10 +319,11 @@ describe('metrics files', () => {
       expect([loss.low[i], loss.tokens[i]]).toEqual([step, 10 * step]);
       if (i > 0) expect(step).toBeGreaterThan(loss.step[i - 1] ?? 0);
     });
+    expect(sampled('none')).toEqual({ data: null, sampled: true });
     writeFileSync(path, many(3).slice(0, -5));
-    expect([...(sampleFile(path)?.get('loss')?.low ?? [])]).toEqual([0, 1]);
+    expect([...(sampled()?.data?.low ?? [])]).toEqual([0, 1]);
     writeFileSync(path, '');
-    expect(sampleFile(path)?.size).toBe(0);
-    expect(sampleFile(join(folder, 'none'))).toBeNull();
+    expect(sampled()?.data).toBeNull();
+    expect(earlyCurve(join(folder, 'none'), 'loss', 0)).toBeNull();
   });
 });

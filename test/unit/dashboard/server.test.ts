@@ -51,8 +51,12 @@ describe('folders', () => {
     makeRun(join(folder, 'other'), { name: 'other' });
     rmSync(join(folder, 'other', 'metrics.jsonl'));
     symlinkSync(join(outside, 'secret', 'metrics.jsonl'), join(folder, 'other', 'metrics.jsonl'));
-    const hub = await hubOf();
+    const hub = new Hub(openRoots([folder]), null, false);
+    const seen = new Set<string>();
+    hub.listen(() => names(hub.state()).forEach((name) => seen.add(name)));
+    await hub.open();
     expect(names(hub.state())).toEqual(['own']);
+    expect([...seen]).toEqual(['own']);
     hub.close();
     rmSync(outside, { recursive: true });
   });
@@ -70,6 +74,59 @@ describe('folders', () => {
     const [row] = hub.state().runs;
     expect(row?.state).toBe('unreadable');
     expect(row?.message).toMatch(/config\.json/);
+    hub.close();
+  });
+});
+
+describe('a first start', () => {
+  it('lists runs before their configurations are read, with metrics to ask for, and says which are unread', async () => {
+    for (const seed of [1, 2]) makeRun(join(folder, `a${seed}`), { name: `a ${seed}`, seed, lines: 3 });
+    mkdirSync(join(folder, 'bad'));
+    writeFileSync(join(folder, 'bad', 'config.json'), '{"run": 3}');
+    makeRun(join(folder, 'status'), { name: 'status' });
+    writeFileSync(join(folder, 'status', 'status.json'), '{"state":');
+    const hub = new Hub(openRoots([folder]), null, false);
+    expect(hub.state().runs).toEqual([]);
+    const seen: DashboardData[] = [];
+    hub.listen(() => seen.push(hub.state()));
+    await hub.open();
+    const [first, last] = [seen[0], hub.state()];
+    // Those that are damaged wait for the reader, which says what is wrong.
+    expect(first?.runs.map(({ name, design, seed, step, state }) => [name, design, seed, step, state])).toEqual([
+      ['a 1', 'not read yet', 1, 3, 'done'],
+      ['a 2', 'not read yet', 2, 3, 'done'],
+    ]);
+    expect([first?.read, first?.designs, first?.config]).toEqual([{ done: 0, all: 4 }, [], {}]);
+    expect(first?.metrics).toEqual(['train/loss', 'train/tok_per_sec']);
+    expect(last.runs.map(({ name, design }) => [name, design])).toEqual([
+      ['a 1', 'swa:8 full'],
+      ['a 2', 'swa:8 full'],
+      ['bad', 'bad'],
+      ['status', 'swa:8 full'],
+    ]);
+    expect(last.read).toEqual({ done: 4, all: 4 });
+    expect(last.runs.map(({ parameters, budget, state }) => [(parameters ?? 0) > 0, budget, state])).toEqual([
+      [true, 10_000, 'done'],
+      [true, 10_000, 'done'],
+      [false, 0, 'unreadable'],
+      [true, 10_000, 'unreadable'],
+    ]);
+    // The same as a start reads that has looked at nothing before.
+    expect(hub.catalog.ids.every((id) => !hub.catalog.isUnread(id))).toBe(true);
+    hub.close();
+  });
+
+  it('answers for a run that is not read yet once it is', async () => {
+    makeRun(join(folder, 'a'), { name: 'a' });
+    const hub = new Hub(openRoots([folder]), null, false);
+    const answer = new Promise<RunAnswer | null>((done) => {
+      const forget = hub.listen(() => {
+        forget();
+        done(hub.run(hub.state().runs[0]?.id ?? ''));
+      });
+    });
+    await hub.open();
+    expect((await answer)?.row).toMatchObject({ name: 'a', design: 'swa:8 full' });
     hub.close();
   });
 });
