@@ -69,7 +69,7 @@ export class Catalog {
   readonly #studies = new Map<string, KnownStudy>();
   /** Folders that were found and are not read yet, by id. */
   readonly #unread = new Map<string, Found>();
-  /** Of those, runs that were looked at: as they are listed until they are read. */
+  /** Unread runs that were looked at, as they are listed until they are read. */
   readonly #sketches = new Map<string, KnownRun & Pick<RunSketch, 'metrics'>>();
   #reader: typeof RunReader | null = null;
   #turn = 0;

@@ -11,7 +11,7 @@ export class NumberReader {
   /** What was read last; NaN for null. */
   number = 0;
 
-  /** Reads the number or null at a place; false where there is none. Digits beyond those of a float64 are rounded off. */
+  /** Reads the number or null at a place; false for none. Digits beyond those of a float64 are rounded off. */
   read(bytes: Buffer, from: number): boolean {
     let i = from;
     if (bytes[i] === LOWER_N) {

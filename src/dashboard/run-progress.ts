@@ -78,7 +78,7 @@ interface LastValues {
   readonly names: readonly string[];
 }
 
-/** The last values that the table shows, near the end of the metrics: only lines that hold one not yet found are parsed. */
+/** The last values that the table shows, near the end of metrics: only lines that hold one not yet found are parsed. */
 export function lastValues(dir: string): LastValues {
   const values = new Map<string, number>();
   const place = { step: 0, tokens: 0, time: 0 };

@@ -49,7 +49,7 @@ export interface RunSketch {
 
 const STATES: readonly string[] = ['running', 'done', 'failed', 'interrupted'] satisfies SaidStatus['state'][];
 
-/** Looks at a run folder; null for one whose files are not as runs write them, of which the reader says what is wrong. */
+/** Looks at a run folder; null for one whose files are not as runs write them: the reader says what is wrong. */
 export function sketchRun(dir: string): RunSketch | null {
   const stored = objectIn(configPath(dir));
   const status = objectIn(statusPath(dir));

@@ -17,7 +17,7 @@ const PLACES: readonly string[] = ['step', 'tokens', 'time'];
 
 /** What one look at a file has found. */
 export interface EarlyCurve {
-  /** Null where the metric is not there. */
+  /** The points that were found; null where the metric is not there. */
   readonly data: ColumnData | null;
   /** Whether there may be more points than these. */
   readonly sampled: boolean;
@@ -26,7 +26,7 @@ export interface EarlyCurve {
 /**
  * Looks for one metric in a file.
  *
- * @param most how large a file is of which every line is looked at, in bytes; of a larger one lines at equal distances are
+ * @param most how large a file is of which every line is looked at, in bytes; of a larger one 48 lines are
  * @returns null where the file cannot be read
  */
 export function earlyCurve(path: string, metric: string, most: number): EarlyCurve | null {

@@ -11,7 +11,7 @@ import { Hub } from './hub.js';
 import { GuardedServer } from './guarded-server.js';
 import { pageShell, readPageFiles } from './page.js';
 
-/** Milliseconds that a request for curves waits for files that are still being read, if it wants no early curves of them. */
+/** Milliseconds that a request for curves waits for files that are being read, if it wants no early curves of them. */
 const CURVES_WAIT_MS = 150;
 /** Milliseconds between two signs of life to a page. */
 const BEAT_MS = 10_000;
