@@ -100,7 +100,8 @@ class Racers {
             if (!ended) result.killed++;
             resolve();
           });
-          child.send({ folder, host: this.hosts === undefined ? host : null, seconds, steps: STEPS });
+          // One that is killed behind its last race may have lost its channel: its exit comes, and counts.
+          child.send({ folder, host: this.hosts === undefined ? host : null, seconds, steps: STEPS }, () => undefined);
         });
       }),
     );
