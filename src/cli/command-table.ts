@@ -215,6 +215,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/cost.js')).addCost,
   },
   {
+    name: 'advise',
+    usage: '[options] <studies...>',
+    summary: 'which studied design fits a budget, and how sure that is',
+    group: 'compare',
+    example: 'advise runs/windows --context 64k --kv-budget 1GB --params 100M',
+    next: 'what each design cost and came to: longsight report {0}',
+    onStop: 'ends',
+    load: async () => (await import('./commands/advise.js')).addAdvise,
+  },
+  {
     name: 'data',
     usage: '',
     summary: 'fetch corpora, make token shards of text',

@@ -2,6 +2,7 @@ export * from './config.js';
 export { expertsOf, type ExpertsConfig } from './experts-config.js';
 export type { Routing } from './experts.js';
 export * from './cost.js';
+export { layerPeriod, scaledModel } from './scale.js';
 export * from './decode.js';
 export { meanGroupKeys } from './attention.js';
 export * from './forward.js';

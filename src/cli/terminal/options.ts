@@ -165,6 +165,34 @@ export function parseContext(option: string, text: string): number {
   throw new ConfigError(`${option} must be one number of tokens, such as 64k, got "${text}"`);
 }
 
+const COUNT_UNITS = { k: 1e3, M: 1e6, B: 1e9, T: 1e12 } as const;
+const BYTE_UNITS = {
+  ...{ B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 },
+  ...{ KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 },
+} as const;
+
+/** A number above 0 with a unit behind it; null for what is none. */
+function withUnit(text: string, units: Readonly<Record<string, number>>): number | null {
+  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?(?:e\+?\d{1,2})?) ?([A-Za-z]*)$/.exec(text.trim()) ?? [];
+  const size = unit === '' ? 1 : Object.entries(units).find(([name]) => name === unit)?.[1];
+  const value = size === undefined ? NaN : Number(digits) * size;
+  return Number.isFinite(value) && value > 0 ? value : null;
+}
+
+/** `100M`, `1.5B`, `2e8`: a count in thousands, millions, 10^9 or 10^12. Throws `ConfigError`. */
+export function parseAmount(option: string, text: string): number {
+  const value = withUnit(text, COUNT_UNITS);
+  if (value !== null && value >= 1) return value;
+  throw new ConfigError(`${option} must be a number of at least 1, such as 100M or 1.5B, got "${text}"`);
+}
+
+/** `1GB` (10^9 bytes), `1GiB` (2^30), `500MB` or plain bytes. Throws `ConfigError`. */
+export function parseBytes(option: string, text: string): number {
+  const value = withUnit(text, BYTE_UNITS);
+  if (value !== null && value >= 1) return value;
+  throw new ConfigError(`${option} must be bytes, such as 1GB, 512MiB or 1000000, got "${text}"`);
+}
+
 /** A number. Throws `ConfigError`. */
 export function parseNumber(option: string, text: string): number {
   const value = text.trim() === '' ? NaN : Number(text);

@@ -22,6 +22,7 @@ export type ConvConfig = Readonly<z.output<typeof schema>>;
 export const convMixer = defineMixer({
   summary: 'gated short convolution: causal and depthwise, over a few tokens, as in LFM2',
   schema,
+  grows: [],
   resolve: (section): ConvConfig => section,
   params: (make, { width, bias }, { hiddenSize: d }) => [
     make.matrix('win', d, [d, d, d]),

@@ -117,6 +117,11 @@ export interface RecurrentDefinition<S extends z.ZodType, C> {
   /** Schema of the section `model.MIXER`; `{}` must be valid. */
   readonly schema: S;
   /**
+   * The fields of the section, resolved, that grow with the width of the model: counts of heads, and widths that are no
+   * single head's.
+   */
+  readonly grows: readonly (keyof C & string)[];
+  /**
    * The section with every default filled in from the model's widths.
    *
    * @param where names the section in messages

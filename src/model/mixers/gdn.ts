@@ -52,6 +52,7 @@ const channels = (section: GdnConfig) => widths(section).reduce((a, b) => a + b,
 export const gdnMixer = defineMixer({
   summary: 'Gated DeltaNet: delta rule with a decay per head and token',
   schema,
+  grows: ['numHeads', 'numValueHeads'],
   resolve: (section, model, where): GdnConfig => {
     const numHeads = section.numHeads ?? model.numHeads;
     const numValueHeads = section.numValueHeads ?? numHeads;

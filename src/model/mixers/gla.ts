@@ -64,6 +64,7 @@ const channels = (section: GlaConfig) => widths(section).reduce((a, b) => a + b,
 export const glaMixer = defineMixer({
   summary: 'Simple GLA: linear attention with a learned decay per head and token',
   schema,
+  grows: ['numHeads', 'numKvHeads'],
   resolve: (section, model, where): GlaConfig => {
     const numHeads = section.numHeads ?? model.numHeads;
     const numKvHeads = section.numKvHeads ?? numHeads;

@@ -68,6 +68,7 @@ const projection = (make: ParamMaker, name: string, input: number, rank: number 
 export const kdaMixer = defineMixer({
   summary: 'Kimi Delta Attention: delta rule with a decay per key channel and token',
   schema,
+  grows: ['numHeads'],
   resolve: (section, model): KdaConfig => {
     const keyDim = section.keyDim ?? model.headDim;
     const valueDim = section.valueDim ?? keyDim;

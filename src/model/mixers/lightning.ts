@@ -145,6 +145,7 @@ function gated(scope: RecurrentScope, { gate }: LightningConfig, x: Value): Valu
 export const lightningMixer = defineMixer({
   summary: 'Lightning Attention: linear attention with a fixed decay per head',
   schema,
+  grows: ['numHeads', 'numKvHeads'],
   resolve: (section, model, where): LightningConfig => {
     const numHeads = section.numHeads ?? model.numHeads;
     const numKvHeads = section.numKvHeads ?? numHeads;

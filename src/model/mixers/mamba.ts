@@ -132,6 +132,7 @@ function scan(inputs: Scanned, { numHeads: H, innerSize: I, chunk }: MambaConfig
 export const mambaMixer = defineMixer({
   summary: 'Mamba: a selective scan with a decay per channel and state',
   schema,
+  grows: ['innerSize', 'rank'],
   resolve: (section, { hiddenSize }, where): MambaConfig => {
     const { numHeads, norms } = section;
     const innerSize = section.innerSize ?? 2 * hiddenSize;

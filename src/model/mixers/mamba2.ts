@@ -137,6 +137,7 @@ function gateAndNorm(
 export const mamba2Mixer = defineMixer({
   summary: 'Mamba-2: state-space duality',
   schema,
+  grows: ['numHeads'],
   resolve: ({ expand, ...section }, model, where): Mamba2Config => {
     const numHeads = mamba2Heads({ ...section, expand }, model, where);
     const { headDim, numGroups } = section;

@@ -151,6 +151,8 @@ function params(make: ParamMaker, section: MlaConfig, model: MixerModel, parts: 
 export const mlaMixer = {
   summary: 'multi-head latent attention: keys and values from one latent a token, which is all that generation keeps',
   schema,
+  /** Its widths are those of a head, and of a latent a few heads wide: none follows the width of the model. */
+  grows: [],
   /** The section with every default filled in; throws `ConfigError` where its rotary channels are no pairs. */
   resolve: (section: z.output<typeof schema>, model: MixerModel, where: string): MlaConfig => {
     const nopeDim = section.nopeDim ?? model.headDim;

@@ -74,6 +74,7 @@ const FIRST_KEEP = { from: 3, to: 6 } as const;
 export const mlstmMixer = defineMixer({
   summary: 'mLSTM (xLSTM): a matrix memory with an exponential input gate, a forget gate and a normalizer per head',
   schema,
+  grows: ['numHeads'],
   resolve: (section, { numHeads, headDim, rmsNormEps }): MlstmConfig => ({
     ...section,
     numHeads: section.numHeads ?? numHeads,

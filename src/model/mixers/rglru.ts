@@ -67,6 +67,7 @@ function gate({ param }: RecurrentScope, name: string, x: Value, blocks: number)
 export const rglruMixer = defineMixer({
   summary: 'RG-LRU: a gated linear recurrence of one state a channel, as in Griffin and RecurrentGemma',
   schema,
+  grows: ['width', 'blocks'],
   resolve: (section, { hiddenSize, numHeads }, where): RglruConfig => {
     const [width, blocks] = [section.width ?? hiddenSize, section.blocks ?? numHeads];
     checkMultiple(where, ['width', width], ['blocks', blocks]);

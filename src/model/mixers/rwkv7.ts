@@ -121,6 +121,7 @@ function unitKeys(x: Value): Value {
 export const rwkv7Mixer = defineMixer({
   summary: 'RWKV-7: generalized delta rule with decays and rates of removal per key channel',
   schema,
+  grows: ['numHeads'],
   resolve: (section, { numHeads, headDim, hiddenSize }): Rwkv7Config => {
     const keyDim = section.keyDim ?? headDim;
     const wide = (factor: number): number => inSteps((factor * Math.sqrt(hiddenSize) * keyDim) / 64);

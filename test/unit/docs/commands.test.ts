@@ -121,6 +121,7 @@ const NOT_RUN: readonly (readonly [begins: string, why: string, page?: string])[
   ['alias ', 'names the program in the shell'],
   ['hf download', 'needs the network'],
   ['LONGSIGHT_COORDINATOR=', 'needs GPUs on two hosts; hosts.test.ts does it with CPUs'],
+  ['longsight advise', 'needs a trained study; advise.test.ts has one'],
   ['longsight data fetch', 'needs the network; data-fetch.test.ts serves an archive'],
   ['longsight tokenizer train corpora/linux', 'needs the fetched corpus'],
   ["longsight data prepare 'corpora", 'needs the fetched corpus'],

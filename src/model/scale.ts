@@ -1,0 +1,182 @@
+/**
+ * A design at another size: as wide and as deep as a number of parameters asks for, with heads as wide as before. Width
+ * and depth grow together, so that their ratio stays; layers repeat as they did.
+ */
+import { at, ConfigError, LIMITS } from '../core/index.js';
+import { blockOf, resolveModelConfig, type ModelConfig } from './config.js';
+import { modelCost } from './cost.js';
+import { SECTION_NAMES, SECTIONS } from './mixers/table.js';
+import { headCounts, headGroups, type LayerPlan } from './plan.js';
+
+/** The shortest stretch of layers that a model repeats; all of its layers where it repeats none. */
+export function layerPeriod({ layers }: Pick<ModelConfig, 'layers'>): number {
+  const names = layers.map((plan) => JSON.stringify(plan));
+  for (let n = 1; n <= names.length / 2; n++)
+    if (names.length % n === 0 && names.every((name, i) => name === names[i % n])) return n;
+  return names.length;
+}
+
+const isList = <T>(value: T | readonly T[]): value is readonly T[] => Array.isArray(value);
+
+/** Why the depth of a model is what it is; null where its layers may be repeated more or less often. */
+function fixedDepth({ block, layers, experts, lightning }: ModelConfig): string | null {
+  if (isList(block)) return 'its blocks are one a layer';
+  if (layers.some((plan) => plan.mixer === 'attention' && plan.keysOf !== undefined)) return 'layers share keys';
+  if (experts !== null && experts.dense.length > 0) return 'single layers are dense';
+  return lightning?.rates === undefined ? null : 'decays are one list a layer';
+}
+
+/** What has a width of its own that no rule here covers; null for nothing. */
+function unscalable({ shared, cca, layerInputs, lightning }: ModelConfig): string | null {
+  if (shared !== null) return 'shared blocks';
+  if (cca !== null) return 'compressed convolutional attention';
+  if (layerInputs !== null) return 'inputs of layers';
+  return lightning?.rates === undefined ? null : 'decay rates of single heads';
+}
+
+/** Counts of heads of a layer, times `by`. */
+function grownLayer(plan: LayerPlan, by: (count: number) => number): LayerPlan {
+  if (plan.mixer === 'none' || plan.mixer === 'mla')
+    return plan.mixer === 'none' ? plan : { ...plan, groups: plan.groups.map((g) => ({ ...g, heads: by(g.heads) })) };
+  if (plan.mixer !== 'attention') return plan.heads === undefined ? plan : { ...plan, heads: by(plan.heads) };
+  const { numHeads, numKvHeads, beside } = plan;
+  return {
+    ...plan,
+    groups: plan.groups.map((group) => ({ ...group, heads: by(group.heads) })),
+    ...(numHeads === undefined ? {} : { numHeads: by(numHeads) }),
+    ...(numKvHeads === undefined ? {} : { numKvHeads: by(numKvHeads) }),
+    ...(beside?.heads === undefined ? {} : { beside: { ...beside, heads: by(beside.heads) } }),
+  };
+}
+
+/** Everything that grows with the width and must stay whole: counts of heads, widths of sections, the width itself. */
+function wholeNumbers(config: ModelConfig): number[] {
+  const counts: number[] = [config.hiddenSize, config.numHeads, config.numKvHeads];
+  const note = (count: number) => {
+    counts.push(count);
+    return count;
+  };
+  config.layers.forEach((plan) => grownLayer(plan, note));
+  // A group of heads has whole key/value heads.
+  for (const plan of config.layers) {
+    const { numHeads, numKvHeads } = headCounts(config, plan);
+    headGroups(plan).forEach(({ heads }) => note((heads * numKvHeads) / numHeads));
+  }
+  grownSections(config, note);
+  return counts;
+}
+
+/** The sections of mixers with their fields that grow times `by`. */
+function grownSections(config: ModelConfig, by: (count: number) => number): Record<string, unknown> {
+  return Object.fromEntries(
+    SECTION_NAMES.flatMap((name) => {
+      const section: Readonly<Record<string, unknown>> | undefined = config[name];
+      if (section === undefined) return [];
+      const fields: readonly string[] = SECTIONS[name].grows;
+      const grown = fields.flatMap((field) => {
+        const value = section[field];
+        return typeof value === 'number' ? [[field, by(value)] as const] : [];
+      });
+      return [[name, { ...section, ...Object.fromEntries(grown) }] as const];
+    }),
+  );
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/** How wide and deep a design is made. */
+interface Shape {
+  readonly numLayers: number;
+  /** The width is `parts / of` of what it was. */
+  readonly parts: number;
+  readonly of: number;
+}
+
+/** The design in another shape. Throws `ConfigError` where its parts do not fit one another there. */
+function reshaped(config: ModelConfig, { numLayers, parts, of }: Shape): ModelConfig {
+  const whole = (count: number) => (count / of) * parts;
+  const wide = (width: number) => Math.max(1, Math.round((width * parts) / of));
+  const { layers, block, experts } = config;
+  const period = layerPeriod(config);
+  const grown = Array.from({ length: numLayers }, (_, i) =>
+    grownLayer(at(layers, numLayers === layers.length ? i : i % period), whole),
+  );
+  const widened = isList(block)
+    ? block.map((own) => (own.mlpWidth === undefined ? own : { ...own, mlpWidth: wide(own.mlpWidth) }))
+    : block.mlpWidth === undefined
+      ? block
+      : { ...block, mlpWidth: wide(block.mlpWidth) };
+  return resolveModelConfig({
+    ...config,
+    ...{ hiddenSize: whole(config.hiddenSize), numLayers, layers: grown, block: widened },
+    ...{ numHeads: whole(config.numHeads), numKvHeads: whole(config.numKvHeads) },
+    intermediateSize: wide(config.intermediateSize),
+    experts: experts === null ? null : { ...experts, intermediateSize: wide(experts.intermediateSize) },
+    ...grownSections(config, whole),
+  });
+}
+
+const parametersOf = (config: ModelConfig): number => modelCost(config, 1).parameters.total;
+
+/** How much of its width the MLP of a scaled design may gain or lose, so that the number of parameters is met. */
+const MLP_ROOM = 0.35;
+
+/** The design with the MLP's width that comes nearest to a number of parameters, where that is near its own. */
+function matched(config: ModelConfig, parameters: number): ModelConfig {
+  const { intermediateSize: width, experts, block } = config;
+  const ownWidths = isList(block) ? block.some((own) => own.mlpWidth !== undefined) : block.mlpWidth !== undefined;
+  if (experts !== null || ownWidths || !config.layers.some((_, layer) => blockOf(config, layer).mlp)) return config;
+  const now = parametersOf(config);
+  const perChannel = parametersOf({ ...config, intermediateSize: width + 1 }) - now;
+  const wanted = Math.round(width + (parameters - now) / perChannel);
+  const least = Math.max(1, Math.ceil((1 - MLP_ROOM) * width));
+  return { ...config, intermediateSize: Math.min(Math.floor((1 + MLP_ROOM) * width), Math.max(least, wanted)) };
+}
+
+/** How much a ratio of depth to width that is not the measured one counts, against parameters that are missed. */
+const SHAPE_WEIGHT = 0.1;
+
+/**
+ * A design with about as many parameters as are asked for. Its layers repeat as before, the depth a multiple of
+ * `step`; heads, states and latents stay as wide, and there are more of them; the vocabulary stays. Of all such shapes
+ * it is the one nearest to the parameters and to the measured ratio of depth to width; the width of the MLP makes up
+ * for what is missed, by up to a third.
+ *
+ * @param parameters all of them, embeddings included
+ * @param step layers that the depth is a multiple of (default: those that the design repeats)
+ * @throws ConfigError where the design has parts whose widths follow no rule here, or no shape of it is possible
+ */
+export function scaledModel(config: ModelConfig, parameters: number, step = layerPeriod(config)): ModelConfig {
+  const odd = unscalable(config);
+  if (odd !== null)
+    throw new ConfigError(`a model with ${odd} is not scaled to other sizes; leave the number of parameters out`);
+  const { length } = config.layers;
+  const of = wholeNumbers(config).reduce(gcd);
+  const ratio = parameters / parametersOf(config);
+  const ideal = (length * Math.cbrt(ratio)) / step;
+  const depths =
+    fixedDepth(config) === null
+      ? [-2, -1, 0, 1, 2, 3, 4]
+          .map((i) => step * Math.max(1, Math.floor(ideal) + i))
+          .filter((n) => n <= LIMITS.layers.most)
+      : [length];
+  const most = Math.floor((LIMITS.width.most * of) / (4 * Math.max(config.hiddenSize, config.intermediateSize)));
+  const shapes = [...new Set(depths)].flatMap((numLayers) => {
+    // The first width whose parameters are at least as many, and the one before it.
+    let [low, high] = [1, most];
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (parametersOf(reshaped(config, { numLayers, parts: middle, of })) >= parameters) high = middle;
+      else low = middle + 1;
+    }
+    return [...new Set([Math.max(1, low - 1), low])].map((parts) => {
+      const model = matched(reshaped(config, { numLayers, parts, of }), parameters);
+      const missed = Math.abs(Math.log(parametersOf(model) / parameters));
+      const shape = Math.abs(Math.log((numLayers / length) * (of / parts)));
+      return { model, score: missed + SHAPE_WEIGHT * shape };
+    });
+  });
+  const [best] = shapes.sort((a, b) => a.score - b.score);
+  if (best === undefined) throw new ConfigError(`no depth of the design has ${parameters} parameters; ask for fewer`);
+  return best.model;
+}
