@@ -358,9 +358,10 @@ function dispatch(experts: ExpertsConfig, { chosen, mask }: Choice): Dispatch {
     chosen.map((expert) => reduceSum(select(eq(numbers, reshape(expert, [N, 1])), places, none), [1], true)),
     1,
   );
-  // One more than the choice, so that rows without one keep 0.
+  // One more than the choice, so that rows without one keep 0. Where scores are not numbers, a token may choose one
+  // expert twice, and its row gets the sum of two choices: the bound keeps what diverges within the program.
   const filling = scatterAdd(full('i32', [rows], 0), reshape(rowOfChoice, [N * k]), add(iota('i32', [N * k], 0), 1));
-  const choiceOfRow = reshape(max(sub(filling, 1), 0), [rows, 1]);
+  const choiceOfRow = reshape(min(max(sub(filling, 1), 0), N * k - 1), [rows, 1]);
   const passed = convert(ge(iota('i32', [blocks, 1], 0), reshape(ends, [1, E])), 'i32');
   return {
     tokenOfRow: div(choiceOfRow, k),

@@ -337,6 +337,18 @@ describe('divergence', () => {
     );
   });
 
+  it('is said of experts too, whose scores are not numbers then', async () => {
+    const run = tinyRun({ model: { experts: { count: 4, perToken: 2, intermediateSize: 16 } } });
+    const dir = temporaryFolder();
+    await interruptAt(dir, 5, { run });
+    const path = join(dir, 'checkpoints', 'step-000005', 'model.safetensors');
+    const bytes = readFileSync(path);
+    const header = Number(bytes.readBigUInt64LE(0));
+    bytes.fill(0xff, 8 + header); // all weights become NaN
+    writeFileSync(path, bytes);
+    await expect(start(dir, { run, resume: 'yes' })).rejects.toThrow(/training diverged at step 6: the loss is NaN/);
+  });
+
   it('is noticed in a loss that is not a number, with the step of the checkpoint that is kept', async () => {
     const dir = temporaryFolder();
     await interruptAt(dir, 5);
