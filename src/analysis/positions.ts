@@ -107,6 +107,11 @@ function changesOf(model: ModelConfig, variant: PositionVariant, scope: Scope): 
         throw new ConfigError(`layers without positions have a temperature already; leave ${variantName(variant)} out`);
       }
       if (variant.law === 'log') return changed(model, isChanged, (group) => ({ ...group, temperature: 'log' }));
+      if (trained === 1) {
+        throw new ConfigError(
+          `${variantName(variant)} divides by the logarithm of the length trained on, which is 0 for 1 token; name a longer one or leave it out`,
+        );
+      }
       if (model.queryScaling !== null || groups.some((group) => group.rope === false && !isChanged(group))) {
         throw new ConfigError(
           `${variantName(variant)} changes all queries without positions, and the model has some that grow already or see no ` +

@@ -5,7 +5,7 @@
 import { closeSync, readSync } from 'node:fs';
 import { DataError } from '../core/index.js';
 import { isBlank } from './json-lines.js';
-import { linesOf, openText } from './lines.js';
+import { checkPlain, linesOf, openText } from './lines.js';
 
 /** The kinds of data files that are read: plain text, JSON Lines, Parquet. */
 export type InputKind = 'text' | 'jsonl' | 'parquet';
@@ -108,6 +108,7 @@ function sniff(path: string): void {
 function beginning(path: string): string {
   const fd = openText(path);
   try {
+    checkPlain(path, fd);
     const buffer = Buffer.alloc(SNIFFED_BYTES);
     return buffer.toString('latin1', 0, readSync(fd, buffer, 0, SNIFFED_BYTES, 0)).replace(/^\xef\xbb\xbf/, '');
   } finally {

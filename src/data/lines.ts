@@ -17,11 +17,16 @@ export function openText(path: string): number {
   }
 }
 
+/** Throws `DataError` where an open file is a folder, a pipe or the like, of which no place can be read. */
+export function checkPlain(path: string, fd: number): void {
+  if (!fstatSync(fd).isFile()) throw new DataError(`${path} is not a plain file; copy its text to one`);
+}
+
 /** The chunks of a file from byte `from` on, in a buffer that is used again for each. */
 export function* chunksOf(path: string, from = 0, chunkBytes = CHUNK_BYTES): Generator<Buffer> {
   const fd = openText(path);
   try {
-    if (!fstatSync(fd).isFile()) throw new DataError(`${path} is not a plain file; copy its text to one`);
+    checkPlain(path, fd);
     const buffer = Buffer.alloc(chunkBytes);
     for (let at = from; ;) {
       const got = readSync(fd, buffer, 0, chunkBytes, at);

@@ -15,6 +15,8 @@ export interface NeedleOptions {
   readonly samples: number;
   /** Tokens of a sample (default: those of the run's sequences). */
   readonly length?: number | undefined;
+  /** The flag that the length was asked by, for messages (default: `--length`). */
+  readonly flag?: string;
   /** Where needles stand, 0 = start of the context, 1 = right before the question (default: the far half). */
   readonly depths?: readonly number[];
 }
@@ -39,12 +41,16 @@ function needlesFor(model: OpenedModel): { task: NeedleTask; usual: number } {
 }
 
 /** The needle task of a model and the length of its samples. Throws `ConfigError` if the length is too short. */
-export function needlePlan(model: OpenedModel, asked?: number): { task: NeedleTask; length: number } {
+export function needlePlan(
+  model: OpenedModel,
+  asked?: number,
+  flag = '--length',
+): { task: NeedleTask; length: number } {
   const { task, usual } = needlesFor(model);
   const length = asked ?? usual;
   if (length < task.minLength) {
     throw new ConfigError(
-      `a needle sample of ${length} tokens is too short; the length (--length) must be at least ${task.minLength}`,
+      `a needle sample of ${length} tokens is too short; the length (${flag}) must be at least ${task.minLength}`,
     );
   }
   model.noteLength(length);
@@ -57,7 +63,7 @@ export function needlePlan(model: OpenedModel, asked?: number): { task: NeedleTa
  * @throws ConfigError for models without a tokenizer, runs whose data hold no needles, or lengths that are too short
  */
 export function needlesOf(model: OpenedModel, options: NeedleOptions): NeedleSample[] {
-  const { task, length } = needlePlan(model, options.length);
+  const { task, length } = needlePlan(model, options.length, options.flag);
   const { label, samples: count, depths = FAR_DEPTHS } = options;
   const found = needleSamples(task, { label, length, depths, count });
   for (const { tokens, answer } of found)

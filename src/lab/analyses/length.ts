@@ -9,7 +9,7 @@ import {
   type PositionVariant,
 } from '../../analysis/index.js';
 import { ConfigError, DataError, list, realNumber, textTable, type CsvCell } from '../../core/index.js';
-import { textStatistics, type GramStatistics, type HeldOutDocument } from '../../data/index.js';
+import { textStatistics, type GramStatistics, type HeldOutDocument, type NeedleSample } from '../../data/index.js';
 import {
   arBins,
   ArTally,
@@ -28,7 +28,7 @@ import type { RangeCurve } from '../figures.js';
 import { trainingData } from '../imported.js';
 import { lengthRows, textDocuments, type LengthRows } from '../length-rows.js';
 import { arEvalSchema } from '../measures/associative-recall.js';
-import { readTextFile, tokensOf } from '../model-texts.js';
+import { readTextFile, tokenizerOf, tokensOf } from '../model-texts.js';
 import { needlesOf } from '../needles.js';
 import type { OpenedModel } from '../open-model.js';
 
@@ -135,14 +135,14 @@ export const length = defineAnalysis({
     const variants = variantsOf(model, chosen, trained, context);
     using text = textOf(model, chosen, context);
     // What cannot be read is told before anything that takes long.
-    const all = lengthsOf(chosen).flatMap((tokens) => readRows(text, tokens, chosen, context));
+    const all = lengthsOf(chosen)
+      .flatMap((tokens) => readRows(text, tokens, chosen, context))
+      .map((own) => ({ ...own, needles: drawNeedles(model, own.tokens, chosen) }));
     const isRare = text.grams?.rarity(text.maxCount, (note) => context.note?.(note)) ?? null;
     const lengths: Lengths['lengths'][number][] = [];
-    for (const { tokens, read } of all) {
+    for (const { tokens, read, needles } of all) {
       const { sequences, ...about } = read;
       const tallies = talliesOf(read, tokens, trained, { ...text, isRare });
-      const draw = { label: 'length', samples: chosen.needles ?? 0, length: tokens };
-      const needles = chosen.needles === undefined ? null : needlesOf(model, draw);
       const found: AtLength[] = [];
       for (const { name, config } of variants) {
         context.note?.(`${tokens} tokens, ${name}: ${rowsText(read, sequences.length)}`);
@@ -236,7 +236,16 @@ function readRows(
   return [];
 }
 
-/** The model as it is, and with each change that is asked for. */
+/** Needles of one length; null where none are asked for. Throws `ConfigError` where a row is too short for them. */
+function drawNeedles(
+  model: OpenedModel,
+  length: number,
+  { needles: samples }: Pick<LengthOptions, 'needles'>,
+): NeedleSample[] | null {
+  return samples === undefined ? null : needlesOf(model, { label: 'length', samples, length, flag: '--lengths' });
+}
+
+/** The model as it is, and with each change that is asked for, once. */
 function variantsOf(
   model: OpenedModel,
   { ropeTheta = [], yarn = [], temperature = [], fitting }: LengthOptions,
@@ -244,9 +253,9 @@ function variantsOf(
   { note }: AnalysisContext,
 ): { readonly name: string; readonly config: ModelConfig }[] {
   const asked: PositionVariant[] = [
-    ...ropeTheta.map((theta) => ({ kind: 'base' as const, theta })),
-    ...yarn.map((factor) => ({ kind: 'yarn' as const, factor })),
-    ...temperature.map((law) => ({ kind: 'temperature' as const, law })),
+    ...Array.from(new Set(ropeTheta), (theta) => ({ kind: 'base' as const, theta })),
+    ...Array.from(new Set(yarn), (factor) => ({ kind: 'yarn' as const, factor })),
+    ...Array.from(new Set(temperature), (law) => ({ kind: 'temperature' as const, law })),
   ];
   const plain = { name: 'as trained', config: model.config };
   if (asked.length === 0) return [plain];
@@ -292,6 +301,7 @@ function textOf(model: OpenedModel, { texts }: LengthOptions, { note }: Analysis
     if (documents.length > 0)
       return { name: 'the held-out text', documents, grams, maxCount, [Symbol.dispose]: () => data[Symbol.dispose]() };
     data[Symbol.dispose]();
+    tokenizerOf(model); // Throws where no text could be named either.
     throw new ConfigError(`${model.source} holds no text out; name texts (--texts FILE)`);
   }
   const all = readTextFile(texts).map(({ text }) => tokensOf(model, text));

@@ -111,4 +111,10 @@ describe('positions that cannot be changed are refused', () => {
   ])('%s', (_, given, variant, message) => {
     expect(() => varyPositions(model(given), variant, TRAINED)).toThrow(message);
   });
+
+  it('a temperature that grows from one token on', () => {
+    const plain = model({ layers: 'full:nope' });
+    expect(() => varyPositions(plain, GROW, 1)).toThrow(/temperature grow divides by the logarithm/);
+    expect(varyPositions(plain, GROW, 2).queryScaling).toMatchObject({ length: 2 });
+  });
 });

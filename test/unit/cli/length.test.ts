@@ -179,7 +179,7 @@ describe('longsight length', () => {
     const model = openModel(run, { threads: 1 });
     const nope = openModel(await trained('nope', 'swa:6 full:nope'), { threads: 1 });
     try {
-      const options = { lengths: [20, 40], samples: 6, ropeTheta: [500], yarn: [4] };
+      const options = { lengths: [20, 40], samples: 6, ropeTheta: [500, 500], yarn: [4] };
       const { lengths } = await measure(ANALYSES.length, model, options);
       const names = ['as trained', 'base 500', 'YaRN 4'];
       for (const { variants } of lengths) {
@@ -225,13 +225,31 @@ describe('longsight length', () => {
     [['--lengths', '20', '--temperature', 'log'], /no heads without rotary positions/],
     [['--lengths', '20', '--temperature', 'hot'], /--temperature must be some of log, grow/],
     [['--lengths', '20', '--yarn', '1'], /--yarn 1: write numbers/],
-    [['--lengths', '20', '--needles', '1'], /needle/],
+    [['--lengths', '20', '--needles', '1'], /the length \(--lengths\) must be at least/],
+    [['--lengths', '20', '--texts', '.'], /\. is not a plain file/],
   ])('refuses %j in one sentence', async (args, message) => {
     const before = readdirSync(run, { recursive: true }).length;
     const { code, stdout, stderr } = await cli(['length', run, ...args]);
     expect([code, stdout]).toEqual([2, '']);
-    expect(stderr.trim().split('\n').at(-1)).toMatch(message);
+    const said = stderr.trim().split('\n');
+    expect(said.at(-1)).toMatch(message);
+    // Before anything that takes long.
+    expect(said.filter((line) => line.startsWith('counting'))).toEqual([]);
     expect(readdirSync(run, { recursive: true })).toHaveLength(before);
+  });
+
+  it('says of a run without text that it reads none, not to name texts', async () => {
+    const config = join(folder, 'recall.yaml');
+    const small = 'model: { hiddenSize: 16, numHeads: 2, layers: full }\ndata: { kind: recall }\n';
+    const brief = 'train: { seqLen: 64, batchSize: 1, steps: 1 }\neval: { batches: 1, needle: false, trace: false }\n';
+    writeFileSync(config, `${small}${brief}engine: onnx\nthreads: 1\n`);
+    const recall = join(folder, 'recall');
+    expect((await cli(['train', config, '--out', recall, '--quiet'])).code).toBe(0);
+    const { code, stderr } = await cli(['length', recall, '--lengths', '20']);
+    expect([code, stderr]).toEqual([
+      2,
+      `longsight: ${recall} was not trained on text, so it cannot read texts; name another model\n`,
+    ]);
   });
 
   it('leaves its options to itself', async () => {
