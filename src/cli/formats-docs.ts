@@ -21,7 +21,11 @@ const beside = (name: string) => `${name}.md`;
 export const FOLDERS = {
   run: {
     title: 'A run',
-    about: `What \`longsight train\` writes into its folder. [Run folders](${beside('run-folders')}) says how runs are resumed, extended and measured afterwards.`,
+    about:
+      `What \`longsight train\` writes into its folder. [Run folders](${beside('run-folders')}) says how runs are resumed, ` +
+      'extended and measured afterwards. Analyses add `analysis/KIND-step-N.json`: what they found at a checkpoint, with the ' +
+      'fields that `--json` prints (without `event` and `file`), and `of`, the fingerprint of what it was made from ' +
+      `([analyses](${beside('analysis')})).`,
     files: [...RUN_FILES, ...MEASURED_FILES],
   },
   study: {

@@ -57,7 +57,7 @@ export const STUDY_FILES: readonly FileFormat[] = [
     path: 'slurm/N/submission.json',
     type: 'JSON',
     holds:
-      'a job array that `--executor slurm` submitted; beside it the script, the names of the runs, and the output of tasks',
+      'a job array that `--executor slurm` submitted; beside it the script, the names of the runs, the output of tasks, and, of runs over several nodes, the secret that their processes share',
     fields: submissionSchema,
   },
   {
