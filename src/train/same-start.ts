@@ -16,12 +16,13 @@ const SHOWN_DIGITS = 8;
  * Waits until every process has said from which checkpoint its folder goes on. Nothing for engines of one process.
  *
  * @param continues whether the folder holds the run already; it begins else
- * @throws StoreError, in every process, that names the nodes and steps where they differ; nobody counts as lost then
+ * @throws StoreError, in every process, that names the nodes and steps where they differ, and which checkpoints of its
+ *   own folder are damaged; nobody counts as lost then
  * @throws EngineError where another process is lost
  */
 export async function checkSameStart(dir: string, engine: Engine, continues: boolean): Promise<void> {
   if (engine.exchange === undefined) return;
-  const checkpoint = continues ? latestCheckpoint(dir).checkpoint : null;
+  const { checkpoint, damaged } = continues ? latestCheckpoint(dir) : { checkpoint: null, damaged: [] };
   const own: Start = {
     step: checkpoint?.state.step ?? 0,
     digest: checkpoint === null ? '' : checkpointDigest(checkpoint),
@@ -31,7 +32,8 @@ export async function checkSameStart(dir: string, engine: Engine, continues: boo
   const problem = differentStarts(starts);
   if (problem === null) return;
   engine.atWork?.(false);
-  throw new StoreError(problem, { details: { dir, starts } });
+  const here = damaged.length === 0 ? '' : `; in ${dir} ${damaged.join('; ')}`;
+  throw new StoreError(problem + here, { details: { dir, starts } });
 }
 
 /** How the checkpoints of nodes differ, as one sentence that says what to do; null where they are the same. */

@@ -3,7 +3,7 @@
  * asked to. The nodes here are runs of one process, joined by a store over real sockets; each computes the whole run, at
  * a pace of its own.
  */
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -197,7 +197,19 @@ describe('processes that would go on from different checkpoints', () => {
       .map((path) => `${path} ${fingerprintFile(path)}`);
   const digestOf = (dir: string) => checkpointDigest(openCheckpoint(join(dir, 'checkpoints', lastCheckpoint(dir))));
 
-  it.each<{ what: string; change: (dir: string) => void; says: (step: number, dirs: string[]) => string }>([
+  it.each<{
+    what: string;
+    change: (dir: string) => void;
+    says: (step: number, dirs: string[]) => string;
+    /** What node 1 says beside that. */
+    alone?: (step: number, dir: string) => string;
+  }>([
+    {
+      what: 'the newest of one is damaged',
+      change: (dir) => truncateSync(join(dir, 'checkpoints', lastCheckpoint(dir), 'model.safetensors'), 100),
+      says: (step) => `nodes 0, 2 from step ${step}, node 1 from step 8`,
+      alone: (step, dir) => `; in ${dir} checkpoint step-${String(step).padStart(6, '0')} is damaged and not used (`,
+    },
     {
       what: 'one sees an older one',
       change: (dir) => rmSync(join(dir, 'checkpoints', lastCheckpoint(dir)), { recursive: true }),
@@ -235,16 +247,18 @@ describe('processes that would go on from different checkpoints', () => {
         return `nodes 0, 2 from step ${step} (${a}), node 1 from step ${step} (${b})`;
       },
     },
-  ])('do not begin where $what', async ({ change, says }) => {
+  ])('do not begin where $what', async ({ change, says, alone }) => {
     const { folders, step } = await stopped();
     change(folders[1]);
     const before = folders.map(filesOf);
     const sentence =
       `the nodes would go on from different checkpoints: ${says(step, folders)}; give every node the checkpoint of one of them ` +
       '(a study folder must be one folder that all nodes see as it is now), then start all nodes again';
-    for (const { error } of await turnOf(folders, [])) {
+    for (const [node, { error }] of (await turnOf(folders, [])).entries()) {
+      const own = node === 1 ? alone?.(step, folders[1]) : undefined;
+      const message: unknown = own === undefined ? sentence : expect.stringContaining(sentence + own);
       expect(error).toBeInstanceOf(StoreError);
-      expect(error).toMatchObject({ message: sentence, exitCode: 2 });
+      expect(error).toMatchObject({ message, exitCode: 2 });
     }
     expect([0, 2].map((node) => filesOf(folders[node] ?? ''))).toEqual([before[0], before[2]]);
   });
