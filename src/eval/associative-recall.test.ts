@@ -95,6 +95,27 @@ describe('the record of associative recall', () => {
     expect(bins[0]?.inside).toMatchObject({ targets: 0, loss: null });
   });
 
+  it('has no interval where the hits are all of one document, whatever others there are', () => {
+    const tally = new ArTally([2, 4], 4, 3);
+    const texts = [
+      [1, 2, 3, 9, 1, 2, 3, 2, 3],
+      [8, 7, 6, 5, 4],
+    ];
+    for (const text of texts)
+      tally.add(
+        row(text),
+        findAssociativeRecall(row(text), new GramKeys(10, 2), () => true),
+      );
+    const scores = texts.map((text) => ({
+      loss: Float64Array.from(text.slice(1), (_, i) => i),
+      hit: Float64Array.from(text.slice(1), (_, i) => i % 2),
+    }));
+    const { all, bins, documents } = tally.record(scores);
+    expect(documents).toBe(2);
+    expect(bins[1]?.all).toMatchObject({ targets: 2, loss: 4.5, lossLow: null, lossHigh: null, accuracyLow: null });
+    expect(all).toMatchObject({ targets: 12, lossLow: 1.5, lossHigh: 3.5 });
+  });
+
   it('has intervals that hold the mean of the population in 95 % of trials', () => {
     // Documents differ in their mean loss, so that intervals over tokens would be far too narrow.
     const trials = 120;

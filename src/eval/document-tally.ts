@@ -222,9 +222,10 @@ function scoreOf(
   }
   const mean = (of: Sums) => {
     const own = sumOf(of, groups, documents, prepared.groups);
-    // Resamples without any of the targets say nothing about their mean.
+    // Resamples without any of the targets say nothing about their mean, and one document nothing about others.
     const means = resampled(prepared, documents, own).map((sum, r) => sum / (counts[r] ?? 0));
-    return [total(own) / count, ...interval(means.filter((_, r) => (counts[r] ?? 0) > 0))] as const;
+    const told = documents.length < 2 ? means.slice(0, 0) : means.filter((_, r) => (counts[r] ?? 0) > 0);
+    return [total(own) / count, ...interval(told)] as const;
   };
   const [loss, lossLow, lossHigh] = mean(sums.loss);
   const [accuracy, accuracyLow, accuracyHigh] = mean(sums.hit);
