@@ -41,6 +41,14 @@ describe('a design at another size', () => {
     expect(small.hiddenSize).toBeLessThan(512);
   });
 
+  it('is refused where no shape is within a quarter of the parameters', () => {
+    const model = resolveModelConfig(laptopModel('full'));
+    // Two layers of one head and the vocabulary: nothing of it is smaller.
+    expect(() => scaledModel(model, 1000)).toThrow(
+      /^no shape of it has about 1000 parameters \(the nearest has .*\); ask for more$/,
+    );
+  });
+
   it('is refused in one sentence where widths follow no rule', () => {
     const shared = resolveModelConfig({ ...laptopModel('full'), layers: 'shared:full+mamba2' });
     expect(() => scaledModel(shared, 1e6)).toThrow(/^a model with shared blocks is not scaled to other sizes; leave/);

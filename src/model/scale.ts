@@ -2,7 +2,7 @@
  * A design at another size: as wide and as deep as a number of parameters asks for, with heads as wide as before. Width
  * and depth grow together, so that their ratio stays; layers repeat as they did.
  */
-import { at, ConfigError, LIMITS } from '../core/index.js';
+import { at, ConfigError, formatTokens, LIMITS } from '../core/index.js';
 import { blockOf, resolveModelConfig, type ModelConfig } from './config.js';
 import { modelCost } from './cost.js';
 import { SECTION_NAMES, SECTIONS } from './mixers/table.js';
@@ -136,6 +136,9 @@ function matched(config: ModelConfig, parameters: number): ModelConfig {
 /** How much a ratio of depth to width that is not the measured one counts, against parameters that are missed. */
 const SHAPE_WEIGHT = 0.1;
 
+/** A shape whose parameters are off by more than this factor is not of the size asked for. */
+const NEAR = 1.25;
+
 /**
  * A design with about as many parameters as are asked for. Its layers repeat as before, the depth a multiple of
  * `step`; heads, states and latents stay as wide, and there are more of them; the vocabulary stays. Of all such shapes
@@ -144,7 +147,8 @@ const SHAPE_WEIGHT = 0.1;
  *
  * @param parameters all of them, embeddings included
  * @param step layers that the depth is a multiple of (default: those that the design repeats)
- * @throws ConfigError where the design has parts whose widths follow no rule here, or no shape of it is possible
+ * @throws ConfigError where the design has parts whose widths follow no rule here, or no shape of it has
+ *   within a quarter as many parameters
  */
 export function scaledModel(config: ModelConfig, parameters: number, step = layerPeriod(config)): ModelConfig {
   const odd = unscalable(config);
@@ -178,5 +182,10 @@ export function scaledModel(config: ModelConfig, parameters: number, step = laye
   });
   const [best] = shapes.sort((a, b) => a.score - b.score);
   if (best === undefined) throw new ConfigError(`no depth of the design has ${parameters} parameters; ask for fewer`);
+  const nearest = parametersOf(best.model);
+  if (Math.max(nearest / parameters, parameters / nearest) > NEAR)
+    throw new ConfigError(
+      `no shape of it has about ${formatTokens(parameters)} parameters (the nearest has ${formatTokens(nearest)}); ask for ${nearest > parameters ? 'more' : 'fewer'}`,
+    );
   return best.model;
 }

@@ -125,6 +125,56 @@ describe('advice', () => {
     expect(large.sureness.join(' ')).toContain('The ranking is that of laws over size and tokens');
   });
 
+  it('cuts intervals of shares at 0 and 1, and those of the loss nowhere', () => {
+    const dir = temporaryFolder();
+    const runs = DESIGNS.slice(0, 2).flatMap(({ label, pattern, formsAt }) =>
+      [0.2, 3].map((finalLoss, i) => ({
+        ...{ name: `${pattern}_${i + 1}`, architecture: label, pattern, seed: i + 1, finalLoss },
+        formsAt: i === 0 ? formsAt[0] : Infinity,
+      })),
+    );
+    writeFakeStudy(dir, runs);
+    const analyzed = analyzeStudyFolder(dir);
+    expect(adviseOn(analyzed, asked()).designs[0]?.interval).toEqual({ low: 0, high: 1 });
+    expect(adviseOn(analyzed, asked({ by: 'loss' })).designs[0]?.interval?.low).toBeLessThan(0);
+  });
+
+  it('says which designs were not measured, and where none recalls better than guessing', () => {
+    const { analysis, ...rest } = study(2);
+    const only = (labels: readonly string[]): Analyzed => ({
+      ...rest,
+      analysis: {
+        ...analysis,
+        groups: analysis.groups.map((group) => ({
+          ...group,
+          chance: 1 / 16,
+          runs: group.runs
+            .filter(({ architecture }) => labels.includes(architecture))
+            .map((run) => (run.architecture === 'full' ? { ...run, farRecall: 2 / 16 } : run)),
+        })),
+      },
+    });
+    const guessed = adviseOn(only(['full']), asked()).sureness.join(' ');
+    expect(guessed).toContain('Guessing comes to 0.063: no design that fits does clearly better');
+    expect(guessed).toMatch(
+      /Not ranked: swa:8 \+ full, swa:64 \+ full and gdn \+ full, of which the study has no finished run with that measurement\./,
+    );
+    const all = adviseOn(only(DESIGNS.map(({ label }) => label)), asked()).sureness.join(' ');
+    expect(all).not.toMatch(/Guessing|Not ranked/);
+  });
+
+  it('has no model of a size that no shape of the design has', () => {
+    const advice = adviseOn(study(2), asked({ params: 1 }));
+    expect(advice.designs.every(({ fits, model }) => !fits && model === null)).toBe(true);
+    expect(advice.designs[0]?.why).toMatch(
+      /^no shape of it has about 1 parameters \(the nearest has 7248\); ask for more$/,
+    );
+    expect(advice.answer).toBe('No design of the study fits at 65,536 tokens.');
+    expect(advice.settle).toEqual([
+      'Ask for a size and a context that some design can have: the reasons above say what they can.',
+    ]);
+  });
+
   it('refuses a study without finished runs, in one sentence', () => {
     const { analysis, ...rest } = study(1);
     const groups = analysis.groups.map((group) => ({ ...group, runs: [] }));

@@ -107,6 +107,8 @@ interface Judged {
   readonly of: (run: RunSummary) => number | null;
   readonly isHighBest: boolean;
   readonly least: number;
+  /** The share that guessing comes to; null where that is not known. */
+  readonly chance: number | null;
   /** The measure whose law speaks of other sizes; null where none is fitted. */
   readonly law: FittedMeasure | null;
 }
@@ -117,12 +119,13 @@ function judgedOf(group: Group, compare: CompareOptions, by: AdviceRequest['by']
     const view = { ...viewOf(group, compare), beyond: group.beyond, chance: group.chance };
     return {
       ...{ measure: outcome.name(view), of: outcome.of, isHighBest: true, least: compare.minRecallDifference },
+      chance: outcome.short === 'far recall' ? group.chance : null,
       law: outcome.short === 'far associative recall' ? 'ar' : null,
     };
   }
   return {
     ...{ measure: 'held-out loss (nats)', of: (run) => run.finalLoss, isHighBest: false },
-    ...{ least: compare.minLossDifference, law: 'loss' },
+    ...{ least: compare.minLossDifference, chance: null, law: 'loss' },
   };
 }
 
@@ -270,7 +273,7 @@ export function adviseOn(analyzed: Analyzed, request: AdviceRequest): StudyAdvic
   const sorted = designs
     .map((own, i) => ({
       ...own,
-      ...(laws?.get(own.label) ?? { value: at(means, i).mean, interval: at(means, i).interval }),
+      ...(laws?.get(own.label) ?? { value: at(means, i).mean, interval: withinRange(at(means, i).interval, judged) }),
     }))
     .sort((a, b) => Number(b.fit.fits) - Number(a.fit.fits) || (isHighBest ? b.value - a.value : a.value - b.value));
   // All pairs are one family: which of them is asked about was chosen by the same values.
@@ -300,7 +303,9 @@ export function adviseOn(analyzed: Analyzed, request: AdviceRequest): StudyAdvic
     separated,
     compare,
     least: judged.least,
+    chance: laws === null ? judged.chance : null,
     measure: measureName,
+    missing: architectures.flatMap(({ label }) => (labels.includes(label) ? [] : [label])),
     analyzed,
   } as const;
   return {
@@ -308,9 +313,13 @@ export function adviseOn(analyzed: Analyzed, request: AdviceRequest): StudyAdvic
     ...{ designs: advised, separated },
     answer: answerOf(advised, about),
     sureness: surenessOf(fitting, about),
-    settle: settleOf(fitting, about),
+    settle: settleOf(advised, about),
   };
 }
+
+/** Shares lie from 0 to 1: an interval of one ends there, as it does in reports. */
+const withinRange = (interval: Interval | null, { isHighBest }: Judged): Interval | null =>
+  interval === null || !isHighBest ? interval : { low: Math.max(0, interval.low), high: Math.min(1, interval.high) };
 
 const lawName = ({ law }: Judged): string =>
   law === 'ar' ? 'loss of far associative recall (nats per hit)' : 'held-out loss (nats)';
@@ -333,16 +342,19 @@ interface About {
   readonly basis: StudyAdvice['basis'];
   readonly separated: boolean | null;
   readonly least: number;
+  readonly chance: number | null;
   readonly measure: string;
+  /** Designs of the study without a finished run that measured this. */
+  readonly missing: readonly string[];
   readonly analyzed: Analyzed;
 }
 
 const valueText = (value: number): string => (Math.abs(value) < 1 ? value.toFixed(3) : value.toFixed(4));
 
+const tokensText = (n: number): string => `${formatCount(n)} token${n === 1 ? '' : 's'}`;
+
 const budgetText = ({ kvBudget, context }: AdviceRequest): string =>
-  kvBudget === null
-    ? `at ${formatCount(context)} tokens`
-    : `${formatBytes(kvBudget)} of cache at ${formatCount(context)} tokens`;
+  kvBudget === null ? `at ${tokensText(context)}` : `${formatBytes(kvBudget)} of cache at ${tokensText(context)}`;
 
 function answerOf(designs: readonly AdvisedDesign[], { request, separated, measure }: About): string {
   const [first, second] = designs.filter(({ fits }) => fits);
@@ -363,8 +375,18 @@ function answerOf(designs: readonly AdvisedDesign[], { request, separated, measu
 /** Sizes and lengths that differ by more than this factor are extrapolated. */
 const SAME = 1.25;
 
-function surenessOf(fitting: readonly AdvisedDesign[], { group, request, basis, analyzed }: About): string[] {
+/** Shares below this many times that of guessing are no recall to speak of. */
+const GUESSING = 2;
+
+function surenessOf(fitting: readonly AdvisedDesign[], about: About): string[] {
+  // One sentence a paragraph, in the order in which readers ask: what was measured, how far off, what is missing.
+  const { group, request, basis, analyzed, chance, missing } = about;
   const out: string[] = [];
+  const best = fitting[0]?.value ?? null;
+  if (chance !== null && best !== null && best <= GUESSING * chance)
+    out.push(
+      `Guessing comes to ${valueText(chance)}: no design that fits does clearly better, and their order says nothing of long range.`,
+    );
   const seeds = new Set(fitting.map((own) => own.seeds));
   if (seeds.size > 0)
     out.push(
@@ -399,6 +421,10 @@ function surenessOf(fitting: readonly AdvisedDesign[], { group, request, basis, 
         `${formatFlops(request.flops)} training FLOPs are ${formatTokens(minOf(tokens))} to ${formatTokens(maxOf(tokens))} tokens for these designs; ${basis === 'law' ? 'the laws are read there' : `the ranking is of runs of ${formatTokens(trained)}`}.`,
       );
   }
+  if (missing.length > 0)
+    out.push(
+      `Not ranked: ${list(missing)}, of which ${analyzed.analysis.groups.length > 1 ? 'this setting' : 'the study'} has no finished run with that measurement.`,
+    );
   if (group.unfinished.length > 0)
     out.push(`${plural(group.unfinished.length, 'run')} of the study not finished: left out.`);
   return out;
@@ -407,10 +433,10 @@ function surenessOf(fitting: readonly AdvisedDesign[], { group, request, basis, 
 /** More seeds than this are not asked for: the difference is too small for them to matter. */
 const MOST_SEEDS = 50;
 
-function settleOf(
-  [first, second]: readonly AdvisedDesign[],
-  { request, separated, least, group, basis }: About,
-): string[] {
+function settleOf(designs: readonly AdvisedDesign[], { request, separated, least, group, basis }: About): string[] {
+  const [first, second] = designs.filter(({ fits }) => fits);
+  if (first === undefined && designs.every(({ cacheBytes }) => cacheBytes === null))
+    return ['Ask for a size and a context that some design can have: the reasons above say what they can.'];
   if (first === undefined)
     return ['Ask for a shorter context, a larger budget or fewer parameters; or study designs with fewer full layers.'];
   // What is cheapest to find out comes first: more seeds of what is there, before a study of another size.

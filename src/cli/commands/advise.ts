@@ -1,6 +1,15 @@
 /** `longsight advise STUDY...`: which of the studied designs to build for a budget, and how sure that is. */
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ConfigError, formatBytes, formatCount, formatTokens, refuseHubName, StoreError } from '../../core/index.js';
+import {
+  at,
+  ConfigError,
+  formatBytes,
+  formatCount,
+  formatTokens,
+  refuseHubName,
+  StoreError,
+} from '../../core/index.js';
 import { CACHE_DTYPES, type CacheDtype } from '../../model/index.js';
 import { adviseOn, analyzeStudyFolder, type AdvisedDesign, type StudyAdvice } from '../../report/index.js';
 import { isStudyFolder } from '../../study/index.js';
@@ -74,7 +83,8 @@ export function addAdvise(program: Command, context: CliContext): void {
 }
 
 function advise(studies: readonly string[], flags: Flags, context: CliContext): void {
-  const twice = studies.find((folder, i) => studies.indexOf(folder) !== i);
+  const places = studies.map((folder) => resolve(folder));
+  const twice = studies.find((_, i) => places.indexOf(at(places, i)) !== i);
   if (twice !== undefined) throw new ConfigError(`${twice} is named twice; name each study once`);
   const { kvBudget = null, params = null, flops = null, cacheDtype, by } = flags;
   const request = { context: flags.context, kvBudget, params, flops, cacheDtype, by };

@@ -46,6 +46,7 @@ describe('longsight advise', () => {
   it.each([
     [['nowhere'], /^longsight: nowhere is not a study folder \(study\.json\)/],
     [['a', 'a'], /^longsight: a is named twice/],
+    [['a', './a/'], /^longsight: \.\/a\/ is named twice/],
     [
       ['a', '--kv-budget', '1 giga'],
       /^longsight: --kv-budget must be bytes, such as 1GB, 512MiB or 1000000, got "1 giga"/,
