@@ -41,6 +41,13 @@ describe('a design at another size', () => {
     expect(small.hiddenSize).toBeLessThan(512);
   });
 
+  it('is found among shapes of hundreds of layers, whose parameters follow from those of shallow ones', () => {
+    const design = resolveModelConfig(laptopModel('swa-8'));
+    const deep = scaledModel(design, 2e12);
+    expect(deep.numLayers).toBeGreaterThan(400);
+    expect(parametersOf(deep) / 2e12).toBeCloseTo(1, 3);
+  });
+
   it('is refused where no shape is within a quarter of the parameters', () => {
     const model = resolveModelConfig(laptopModel('full'));
     // Two layers of one head and the vocabulary: nothing of it is smaller.

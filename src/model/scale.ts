@@ -121,16 +121,42 @@ const parametersOf = (config: ModelConfig): number => modelCost(config, 1).param
 /** How much of its width the MLP of a scaled design may gain or lose, so that the number of parameters is met. */
 const MLP_ROOM = 0.35;
 
-/** The design with the MLP's width that comes nearest to a number of parameters, where that is near its own. */
-function matched(config: ModelConfig, parameters: number): ModelConfig {
-  const { intermediateSize: width, experts, block } = config;
+/** A shape with an MLP of a width of its own. */
+interface Fitted extends Shape {
+  readonly width: number;
+}
+
+function fitted(config: ModelConfig, shape: Fitted): ModelConfig {
+  return { ...reshaped(config, shape), intermediateSize: shape.width };
+}
+
+/**
+ * Parameters of a shape. Those of a deep one follow from two shallow ones, as all periods beyond have as many:
+ * a search over shapes of thousands of layers would build them all.
+ */
+function parametersIn(config: ModelConfig, shape: Shape, width: number | null, step: number): number {
+  const count = (numLayers: number) => {
+    const own = { ...shape, numLayers };
+    return parametersOf(width === null ? reshaped(config, own) : fitted(config, { ...own, width }));
+  };
+  const [few, more] = [2 * step, 3 * step];
+  if (fixedDepth(config) !== null || shape.numLayers <= more) return count(shape.numLayers);
+  const least = count(more);
+  return least + ((shape.numLayers - more) / step) * (least - count(few));
+}
+
+/** A shape with the MLP's width that comes nearest to a number of parameters, where that is near its own. */
+function matched(config: ModelConfig, shape: Shape, parameters: number, step: number): Fitted {
+  const shallow = fixedDepth(config) === null ? { ...shape, numLayers: step } : shape;
+  const { intermediateSize: width, experts, block, layers } = reshaped(config, shallow);
   const ownWidths = isList(block) ? block.some((own) => own.mlpWidth !== undefined) : block.mlpWidth !== undefined;
-  if (experts !== null || ownWidths || !config.layers.some((_, layer) => blockOf(config, layer).mlp)) return config;
-  const now = parametersOf(config);
-  const perChannel = parametersOf({ ...config, intermediateSize: width + 1 }) - now;
+  if (experts !== null || ownWidths || !layers.some((_, layer) => blockOf(config, layer).mlp))
+    return { ...shape, width };
+  const now = parametersIn(config, shape, width, step);
+  const perChannel = parametersIn(config, shape, width + 1, step) - now;
   const wanted = Math.round(width + (parameters - now) / perChannel);
   const least = Math.max(1, Math.ceil((1 - MLP_ROOM) * width));
-  return { ...config, intermediateSize: Math.min(Math.floor((1 + MLP_ROOM) * width), Math.max(least, wanted)) };
+  return { ...shape, width: Math.min(Math.floor((1 + MLP_ROOM) * width), Math.max(least, wanted)) };
 }
 
 /** How much a ratio of depth to width that is not the measured one counts, against parameters that are missed. */
@@ -170,22 +196,23 @@ export function scaledModel(config: ModelConfig, parameters: number, step = laye
     let [low, high] = [1, most];
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      if (parametersOf(reshaped(config, { numLayers, parts: middle, of })) >= parameters) high = middle;
+      if (parametersIn(config, { numLayers, parts: middle, of }, null, step) >= parameters) high = middle;
       else low = middle + 1;
     }
     return [...new Set([Math.max(1, low - 1), low])].map((parts) => {
-      const model = matched(reshaped(config, { numLayers, parts, of }), parameters);
-      const missed = Math.abs(Math.log(parametersOf(model) / parameters));
-      const shape = Math.abs(Math.log((numLayers / length) * (of / parts)));
-      return { model, score: missed + SHAPE_WEIGHT * shape };
+      const shape = matched(config, { numLayers, parts, of }, parameters, step);
+      const missed = Math.abs(Math.log(parametersIn(config, shape, shape.width, step) / parameters));
+      const bent = Math.abs(Math.log((numLayers / length) * (of / parts)));
+      return { shape, score: missed + SHAPE_WEIGHT * bent };
     });
   });
   const [best] = shapes.sort((a, b) => a.score - b.score);
   if (best === undefined) throw new ConfigError(`no depth of the design has ${parameters} parameters; ask for fewer`);
-  const nearest = parametersOf(best.model);
+  const model = fitted(config, best.shape);
+  const nearest = parametersOf(model);
   if (Math.max(nearest / parameters, parameters / nearest) > NEAR)
     throw new ConfigError(
       `no shape of it has about ${formatTokens(parameters)} parameters (the nearest has ${formatTokens(nearest)}); ask for ${nearest > parameters ? 'more' : 'fewer'}`,
     );
-  return best.model;
+  return model;
 }

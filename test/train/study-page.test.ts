@@ -26,9 +26,9 @@ it('makes figures, numbers and a table of a study, and puts them into its page',
   const args = ['--out', out, '--repeat', 'longsight study demo.yaml', study];
   const { status, stderr, stdout } = spawnSync(process.execPath, [SCRIPT, ...args], { encoding: 'utf8' });
   expect([status, stderr]).toEqual([0, '']);
-  expect(stdout).toContain('demo (9 figures)');
+  expect(stdout).toContain('demo (11 figures)');
   const figures = readdirSync(join(out, 'figures'));
-  expect(figures).toHaveLength(9);
+  expect(figures).toHaveLength(11);
   const curves = readFileSync(join(out, 'figures', figures[0] ?? ''), 'utf8');
   expect(curves).toMatch(/^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" width="\d+" height="\d+"/);
   expect(curves.match(/<svg /g)).toHaveLength(2); // itself and the farthest distance

@@ -82,11 +82,16 @@ export function addAdvise(program: Command, context: CliContext): void {
   addOutputOptions(command).action((studies: string[], flags: Flags) => advise(studies, flags, context));
 }
 
+/** Models beyond this are not described: their layers alone take long to list. */
+const MOST_PARAMETERS = 1e13;
+
 function advise(studies: readonly string[], flags: Flags, context: CliContext): void {
   const places = studies.map((folder) => resolve(folder));
   const twice = studies.find((_, i) => places.indexOf(at(places, i)) !== i);
   if (twice !== undefined) throw new ConfigError(`${twice} is named twice; name each study once`);
   const { kvBudget = null, params = null, flops = null, cacheDtype, by } = flags;
+  if (params !== null && params > MOST_PARAMETERS)
+    throw new ConfigError(`--params ${params} is too many; give at most ${MOST_PARAMETERS}`);
   const request = { context: flags.context, kvBudget, params, flops, cacheDtype, by };
   const advice = studies.map((folder) => {
     if (!isStudyFolder(folder)) {

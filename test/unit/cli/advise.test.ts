@@ -53,6 +53,7 @@ describe('longsight advise', () => {
     ],
     [['a', '--kv-budget', '0'], /^longsight: --kv-budget must be bytes/],
     [['a', '--params', '-5'], /^longsight: --params must be a number of at least 1, such as 100M or 1\.5B, got "-5"/],
+    [['a', '--params', '1e14'], /^longsight: --params 100000000000000 is too many; give at most 10000000000000/],
     [['a', '--context', '4k,8k'], /^longsight: --context must be one number of tokens/],
     [['a', '--by', 'luck'], /^longsight: --by must be one of recall, loss, got "luck"/],
   ])('refuses %j in one sentence', async (args, message) => {
