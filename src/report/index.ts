@@ -24,3 +24,4 @@ export {
   type NamedFit,
   type NamedPoints,
 } from './scaling.js';
+export { COST_CONTEXT } from './costs.js';

@@ -1,6 +1,6 @@
 /** `longsight advise STUDY...`: which of the studied designs to build for a budget, and how sure that is. */
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import {
   at,
   ConfigError,
@@ -10,9 +10,16 @@ import {
   refuseHubName,
   StoreError,
 } from '../../core/index.js';
-import { CACHE_DTYPES, type CacheDtype } from '../../model/index.js';
-import { adviseOn, analyzeStudyFolder, type AdvisedDesign, type StudyAdvice } from '../../report/index.js';
+import type { CacheDtype } from '../../model/index.js';
+import {
+  adviseOn,
+  analyzeStudyFolder,
+  COST_CONTEXT,
+  type AdvisedDesign,
+  type StudyAdvice,
+} from '../../report/index.js';
 import { isStudyFolder } from '../../study/index.js';
+import { cacheDtypeOption } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import {
   addOutputOptions,
@@ -48,23 +55,20 @@ export function addAdvise(program: Command, context: CliContext): void {
         'vocabulary stays. Designs of several studies are ranked study by study, as their runs share no data.',
     )
     .argument('<studies...>', 'study folders with finished runs')
-    .option(
-      '--context <tokens>',
-      'length of the sequence that the cache is for, such as 4k or 1M; k is 1,024 and M its square (default: 64k)',
-      (text) => parseContext('--context', text),
-      65_536,
+    .addOption(
+      new Option(
+        '--context <tokens>',
+        'length of the sequence that the cache is for, such as 4k or 1M; k is 1,024 and M its square',
+      )
+        .argParser((text) => parseContext('--context', text))
+        .default(COST_CONTEXT, '64k'),
     )
     .option(
       '--kv-budget <bytes>',
       'bytes that the cache of one sequence may have, such as 1GB (10^9) or 1GiB',
       (text) => parseBytes('--kv-budget', text),
     )
-    .option(
-      '--cache-dtype <name>',
-      'what the cache is held in: bf16 or f32; recurrent states are f32 in both',
-      (text) => parseChoice('--cache-dtype', CACHE_DTYPES, text),
-      'bf16' satisfies CacheDtype,
-    )
+    .addOption(cacheDtypeOption())
     .option(
       '--params <n>',
       'parameters of the model, embeddings included, such as 100M (default: as measured)',

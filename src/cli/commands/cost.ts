@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import {
   CACHE_BYTES,
-  CACHE_DTYPES,
   checkContext,
   modelCost,
   movingWindows,
@@ -17,10 +16,10 @@ import {
 import { at, formatCount, isPlain, parseContexts } from '../../core/index.js';
 import { locate, readYamlFile, resolveRunConfig } from '../../lab/index.js';
 import { windowShares, type TrainConfig } from '../../train/index.js';
-import { cacheRow } from '../terminal/cache-size.js';
+import { cacheDtypeOption, cacheRow } from '../terminal/cache-size.js';
 import type { CliContext } from '../terminal/context.js';
 import { describeActive, describeExperts } from '../terminal/experts.js';
-import { addOutputOptions, parseChoice, positiveInteger, type OutputFlags } from '../terminal/options.js';
+import { addOutputOptions, positiveInteger, type OutputFlags } from '../terminal/options.js';
 import { Output, textTable } from '../terminal/output.js';
 import { givenFile } from '../terminal/preset-files.js';
 import { dirname } from 'node:path';
@@ -55,12 +54,7 @@ export function addCost(program: Command, context: CliContext): void {
       'lengths that the bytes of the cache are for, such as 4k,65536,1M; k is 1,024 and M its square (default: the sequence length)',
       (text) => parseContexts('--context', text),
     )
-    .option(
-      '--cache-dtype <name>',
-      'what the cache is held in: bf16, as with --precision bf16, or f32; recurrent states are f32 in both',
-      (text) => parseChoice('--cache-dtype', CACHE_DTYPES, text),
-      'bf16' satisfies CacheDtype,
-    );
+    .addOption(cacheDtypeOption());
   addOutputOptions(command)
     .addHelpText('after', `\nPresets: ${PRESET_NAMES.join(', ')}`)
     .action((config: string, flags: Flags) => cost(config, flags, context));
