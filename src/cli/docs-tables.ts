@@ -3,6 +3,9 @@ import type { z } from 'zod';
 import { at } from '../core/index.js';
 import { describeKeys } from './terminal/schema-help.js';
 
+/** The file name of another page in the same folder, for links. */
+export const beside = (name: string) => `${name}.md`;
+
 /** A text inside of a cell of a Markdown table. */
 export const cell = (text: string): string =>
   text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replace(/\s+/g, ' ').trim();

@@ -7,10 +7,7 @@ import {
   type HfFamily,
   type HfField,
 } from '../checkpoint/index.js';
-import { markdownTable } from './docs-tables.js';
-
-/** A link to a page in the same folder. */
-const beside = (name: string) => `${name}.md`;
+import { beside, markdownTable } from './docs-tables.js';
 
 const code = (text: string) => `\`${text}\``;
 

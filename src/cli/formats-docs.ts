@@ -5,7 +5,7 @@ import { MEASURED_FILES } from '../lab/index.js';
 import { REPORT_FILES } from '../report/index.js';
 import { LOG_FILES, RUN_FILES } from '../run/index.js';
 import { STUDY_FILES } from '../study/index.js';
-import { cell, fieldsTable, markdownTable } from './docs-tables.js';
+import { beside, cell, fieldsTable, markdownTable } from './docs-tables.js';
 
 /** A folder that Longsight writes, with its files. */
 interface Folder {
@@ -13,9 +13,6 @@ interface Folder {
   readonly about: string;
   readonly files: readonly FileFormat[];
 }
-
-/** A link to a page in the same folder. */
-const beside = (name: string) => `${name}.md`;
 
 /** Every folder whose files the page describes. */
 export const FOLDERS = {
@@ -57,7 +54,8 @@ export function formatsMarkdown(): string {
 
 <!-- Made by \`npm run docs\` from the definitions of files; a test compares. -->
 
-Every file that a run, a study, a report, an export and a preparation of data write, with its fields, their types and units. Words in capitals stand for names and
+Every file that a run, a study, a report, an export of metrics and a preparation of shards write, and the fields of those that training and reports write, with types and units.
+What an analysis keeps has the fields that its \`--json\` prints; folders of \`longsight export\` are those of Transformers ([Hugging Face models](${beside('hugging-face')})). Words in capitals stand for names and
 numbers; a step has six digits or more (\`step-000600\`). Every file but \`metrics.jsonl\` and logs is written under a temporary name and renamed when whole
 ([durability](${beside('durability')})). A field that is _optional_ may be left out.
 

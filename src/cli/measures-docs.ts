@@ -2,10 +2,7 @@
 import { MEASURE_NAMES, MEASURES, type MeasureName } from '../lab/index.js';
 import type { MetricWords } from '../run/index.js';
 import { TRAINING_METRICS } from '../train/index.js';
-import { cell, fieldsTable, markdownTable } from './docs-tables.js';
-
-/** A link to a page in the same folder. */
-const beside = (name: string) => `${name}.md`;
+import { beside, cell, fieldsTable, markdownTable } from './docs-tables.js';
 
 /** The page, complete. */
 export function measuresMarkdown(): string {

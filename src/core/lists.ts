@@ -23,6 +23,11 @@ export function minOf(values: Iterable<number>): number {
   return smallest;
 }
 
+/** The greatest common divisor of two whole numbers of at least 0. */
+export function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
+
 /** The mean of numbers, each counted once; NaN for none. */
 export function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -23,7 +23,7 @@ export interface LengthRows {
  * @returns null where all documents together do not fill a row
  */
 export function lengthRows(documents: readonly HeldOutDocument[], length: number, count: number): LengthRows | null {
-  const drawn = inDrawnOrder(documents);
+  const drawn = Array.from(Rng.of(0, 'length').permutation(documents.length), (i) => at(documents, i));
   const long = drawn.filter((own) => own.length > length);
   // One document among others says nothing of the others, and has no interval.
   const isLong = long.length >= Math.min(2, drawn.length);
@@ -46,16 +46,6 @@ export function lengthRows(documents: readonly HeldOutDocument[], length: number
 interface Read {
   readonly text: Int32Array;
   readonly numbers: Float64Array;
-}
-
-function inDrawnOrder(documents: readonly HeldOutDocument[]): HeldOutDocument[] {
-  const rng = Rng.of(0, 'length');
-  const drawn = [...documents];
-  for (let i = drawn.length - 1; i > 0; i--) {
-    const j = rng.int(i + 1);
-    [drawn[i], drawn[j]] = [at(drawn, j), at(drawn, i)];
-  }
-  return drawn;
 }
 
 function fromDocuments(long: readonly HeldOutDocument[], length: number, count: number): Read[] {

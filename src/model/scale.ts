@@ -2,7 +2,7 @@
  * A design at another size: as wide and as deep as a number of parameters asks for, with heads as wide as before. Width
  * and depth grow together, so that their ratio stays; layers repeat as they did.
  */
-import { at, ConfigError, formatTokens, LIMITS } from '../core/index.js';
+import { at, ConfigError, formatTokens, gcd, LIMITS } from '../core/index.js';
 import { blockOf, resolveModelConfig, type ModelConfig } from './config.js';
 import { modelCost } from './cost.js';
 import { SECTION_NAMES, SECTIONS } from './mixers/table.js';
@@ -81,8 +81,6 @@ function grownSections(config: ModelConfig, by: (count: number) => number): Reco
     }),
   );
 }
-
-const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 /** How wide and deep a design is made. */
 interface Shape {
@@ -181,7 +179,7 @@ export function scaledModel(config: ModelConfig, parameters: number, step = laye
   if (odd !== null)
     throw new ConfigError(`a model with ${odd} is not scaled to other sizes; leave the number of parameters out`);
   const { length } = config.layers;
-  const of = wholeNumbers(config).reduce(gcd);
+  const of = wholeNumbers(config).reduce((a, b) => gcd(a, b));
   const ratio = parameters / parametersOf(config);
   const ideal = (length * Math.cbrt(ratio)) / step;
   const depths =

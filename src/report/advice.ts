@@ -1,6 +1,5 @@
 /** Which of a study's designs to build for a budget, and how sure that is: `longsight advise`. */
-import type { ScalingAnalysis } from '../analysis/index.js';
-import { extrapolate } from '../analysis/index.js';
+import { extrapolate, type ScalingAnalysis } from '../analysis/index.js';
 import {
   at,
   ConfigError,
@@ -10,6 +9,7 @@ import {
   formatFactor,
   formatFlops,
   formatTokens,
+  gcd,
   list,
   maxOf,
   meanOf,
@@ -30,8 +30,7 @@ import {
 import { pairNumbers, type CompareOptions, type PairedNumber, type RunSummary } from '../study/index.js';
 import { meansOver } from './costs.js';
 import { outcomeOf } from './measured.js';
-import type { Analyzed, Group } from './report-data.js';
-import { viewOf } from './report-data.js';
+import { viewOf, type Analyzed, type Group } from './report-data.js';
 import { fitStudy, type FittedMeasure } from './scaling.js';
 
 /** What is asked. */
@@ -154,14 +153,9 @@ function groupFor(groups: readonly Group[], { params, by }: AdviceRequest, compa
   return [...longest].sort((a, b) => score(b) - score(a))[0] ?? null;
 }
 
-const lcm = (a: number, b: number): number => {
-  const gcd = (x: number, y: number): number => (y === 0 ? x : gcd(y, x % y));
-  return (a / gcd(a, b)) * b;
-};
-
 /** Depths of all designs are multiples of this where that is possible, so that they are as deep as one another. */
 function commonStep(models: readonly ModelConfig[]): number | null {
-  const step = models.map(layerPeriod).reduce(lcm, 1);
+  const step = models.map(layerPeriod).reduce((a, b) => (a / gcd(a, b)) * b, 1);
   return models.every(({ numLayers }) => numLayers % step === 0) ? step : null;
 }
 

@@ -5,6 +5,7 @@ import {
   formatFlops,
   formatCount,
   maxOf,
+  meanOf,
   minOf,
   significant,
   type Interval,
@@ -126,7 +127,7 @@ function spotsOf(designs: readonly CostedDesign[], axis: Axis, { of, isHighBest 
   const means = meansOver(measured.map(({ seeds }) => seeds.map(({ value }) => value)));
   const spots = measured.flatMap(({ design, seeds }, i) => {
     const known = means[i];
-    const cost = seeds.reduce((sum, seed) => sum + seed.cost, 0) / seeds.length;
+    const cost = meanOf(seeds.map((seed) => seed.cost));
     return known === undefined ? [] : [{ design, seeds, cost, ...known }];
   });
   const front = paretoFront(

@@ -1,5 +1,5 @@
 /** Curves over ranges of tokens, such as positions and distances: one panel a variant, one line a design. */
-import { maxOf, minOf } from '../core/index.js';
+import { maxOf, meanOf, minOf } from '../core/index.js';
 import type { RangeCurve, RangesFigure } from '../lab/index.js';
 import type { RunRecord } from '../study/index.js';
 import { dash, PANEL_SIZE, type DrawnDesign } from './curves.js';
@@ -64,8 +64,7 @@ function linesOf(style: SeriesStyle, curves: readonly RangeCurve[]): Line[] {
     const ranges = [...new Map(own.map(({ from, to }) => [`${from}-${to}`, { from, to }])).values()];
     const points = ranges.map(({ from, to }): Point => {
       const values = own.filter((point) => point.from === from && point.to === to).map(({ value }) => value);
-      const value = values.reduce((a, b) => a + b, 0) / values.length;
-      return { tokens: Math.sqrt(from * to), from, to, value, low: minOf(values), high: maxOf(values) };
+      return { tokens: Math.sqrt(from * to), from, to, value: meanOf(values), low: minOf(values), high: maxOf(values) };
     });
     return points.length === 0 ? [] : [{ panel: name, style, points: points.sort((a, b) => a.tokens - b.tokens) }];
   });

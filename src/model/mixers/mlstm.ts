@@ -19,13 +19,10 @@ import {
   max,
   mul,
   neg,
-  reduceMean,
   reshape,
-  rmsNorm,
   sigmoid,
+  softcapped,
   softplus,
-  sub,
-  tanh,
   type Value,
 } from '../../graph/index.js';
 import { defineMixer, type Resolved } from './definition.js';
@@ -34,7 +31,7 @@ import {
   chunk,
   chunkLength,
   count,
-  joinHeads,
+  headNorm,
   linearFlops,
   normEps,
   numHeads,
@@ -104,7 +101,7 @@ export const mlstmMixer = defineMixer({
     const parts = linearParts(x, inputMatrix('wqkv'), widths(section));
     const [q, k, v] = [toHeads(at(parts, 0), K), toHeads(at(parts, 1), K), toHeads(at(parts, 2), V)];
     const [B, T] = [at(x.shape, 0), at(x.shape, 1)];
-    const capped = (logits: Value, bias: string): Value => mul(tanh(div(add(logits, param(bias)), gateCap)), gateCap);
+    const capped = (logits: Value, bias: string): Value => softcapped(add(logits, param(bias)), gateCap);
     const [forWrite, forKeep] = twoParts(linear(x, inputMatrix('wgates')), H, H);
     const written = reshape(exp(capped(forWrite, 'write.bias')), [B, T, H, 1]);
     // log sigmoid(f) = -softplus(-f)
@@ -120,8 +117,7 @@ export const mlstmMixer = defineMixer({
     );
     const [sum, amount] = twoParts(out, V, 1);
     const heads = div(sum, max(max(amount, neg(amount)), 1));
-    // Each head is normed less its mean.
-    const normed = joinHeads(rmsNorm(sub(heads, reduceMean(heads, [3], true)), null, normEps));
+    const normed = headNorm(heads, normEps);
     const gate = sigmoid(linear(x, inputMatrix('wgate')));
     return linear(mul(gate, mul(normed, param('norm.weight'))), param('wo'));
   },

@@ -16,12 +16,14 @@ import {
   linear,
   mul,
   neg,
+  reduceMean,
   reshape,
   rmsNorm,
   select,
   sigmoid,
   sliceAxis,
   softplus,
+  sub,
   type Recurrence,
   type Value,
 } from '../../graph/index.js';
@@ -92,6 +94,11 @@ export function toHeads(x: Value, width: number): Value {
 export function joinHeads(x: Value): Value {
   const [B, T, H, D] = dims(x, 4);
   return reshape(x, [B, T, H * D]);
+}
+
+/** Group norm: each head `[B,T,H,V]` less its mean, by its standard deviation; heads joined, `[B,T,H*V]`. */
+export function headNorm(x: Value, eps: number): Value {
+  return joinHeads(rmsNorm(sub(x, reduceMean(x, [3], true)), null, eps));
 }
 
 /** Heads of unit length, `x / sqrt(sum x^2 + 1e-6)`, times sqrt(width): an RMSNorm. */

@@ -17,7 +17,6 @@ import {
   linear,
   mul,
   neg,
-  reduceMean,
   reduceSum,
   reshape,
   rmsNorm,
@@ -31,7 +30,7 @@ import {
   chunk,
   chunkLength,
   count,
-  joinHeads,
+  headNorm,
   normEps,
   numHeads,
   recur,
@@ -97,11 +96,6 @@ function inits({ layer, numLayers }: MixerPlace, d: number, { numHeads: H, keyDi
     bonus: constant(-0.04),
     gain: constant(((layer + 1) / numLayers) ** 0.7),
   };
-}
-
-/** Group norm: each head `[B,T,H,V]` less its mean, by its standard deviation. */
-function headNorm(x: Value, eps: number): Value {
-  return joinHeads(rmsNorm(sub(x, reduceMean(x, [3], true)), null, eps));
 }
 
 /** `act(x @ Wdown) @ Wup`, x a mixture of layer inputs. */
