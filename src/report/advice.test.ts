@@ -48,7 +48,7 @@ describe('advice', () => {
       /^swa:8 \+ full ranks first of those that fit 64\.0 MiB of cache at 65,536 tokens: recall at distances 65 to 128 0\.9\d\d, and is separated from the second, gdn \+ full/,
     );
     expect(advice.designs[1]?.toFirst?.finding).toBe('b');
-    expect(advice.sureness).toContain('Measured with 3 seeds of each design.');
+    expect(advice.sureness).toContain('Measured with 3 seeds of each design that fits.');
     expect(advice.sureness).toContainEqual(
       expect.stringMatching(/^65,536 tokens are 512 × the 128 of a training sequence/),
     );

@@ -384,8 +384,8 @@ function surenessOf(fitting: readonly AdvisedDesign[], about: About): string[] {
   const seeds = new Set(fitting.map((own) => own.seeds));
   if (seeds.size > 0)
     out.push(
-      seeds.size === 1
-        ? `Measured with ${plural([...seeds][0] ?? 0, 'seed')} of each design.`
+      seeds.size === 1 && fitting.length > 1
+        ? `Measured with ${plural([...seeds][0] ?? 0, 'seed')} of each design that fits.`
         : `Measured with ${list(fitting.map(({ label, seeds: n }) => `${plural(n, 'seed')} of ${label}`))}.`,
     );
   const size = sizeOf(group);

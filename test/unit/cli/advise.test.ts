@@ -22,7 +22,7 @@ describe('longsight advise', () => {
     expect(stdout).toContain('swa:8 + full is the one design that fits 40.0 MiB of cache at 65,536 tokens');
     expect(stdout).toMatch(/\nfull +no +4 x 64 +222 k +64\.0 MiB +40,960 /);
     expect(stdout).toContain('full does not fit: its cache is 1.6 × the budget.');
-    expect(stdout).toContain('How sure\n  Measured with 2 seeds of each design.');
+    expect(stdout).toContain('How sure\n  Measured with 2 seeds of swa:8 + full.');
   });
 
   it('gives the same to programs', async () => {
