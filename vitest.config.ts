@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import { defineConfig, type Plugin } from 'vitest/config';
 
 /**
@@ -33,16 +35,44 @@ const bindImports: Plugin = {
   },
 };
 
-// Tiers: `unit` (all but whole runs), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
+/** What a file of the unit tier imports nothing of: the engines, the command line, the compiler, processes and threads. */
+const RUNS_THINGS =
+  /^(?:import|export|\}) .*'(?:(?:\.\.?\/)+(?:.*\/)?(?:engine\/index|support\/(?:cli|engines))\.js|node:child_process|node:worker_threads|typescript)';$/m;
+
+/** Test files beside the sources and in `test/unit` that import one of these. */
+const integration = ['src', 'test/unit'].flatMap((folder) =>
+  readdirSync(join(import.meta.dirname, folder), { recursive: true, encoding: 'utf8' })
+    .map((name) => join(folder, name).replaceAll('\\', '/'))
+    .filter(
+      (name) => name.endsWith('.test.ts') && RUNS_THINGS.test(readFileSync(join(import.meta.dirname, name), 'utf8')),
+    ),
+);
+
+/** Temporary folders lie in memory where a machine has room for that (Linux): what lives for a test is not waited for on a disk. */
+function inMemory(): { readonly TMPDIR?: string } {
+  const shared = '/dev/shm';
+  try {
+    const { bavail, bsize } = statfsSync(shared);
+    return bavail * bsize >= 8e9 ? { TMPDIR: shared } : {};
+  } catch {
+    return {};
+  }
+}
+const env = process.env['TMPDIR'] === undefined ? inMemory() : {};
+
+// Tiers: `unit` (functions called with values), `integration` (files beside these that compute with an engine, call the command line or the
+// compiler, or start processes: what a file imports decides), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
 // (the dashboard in Chromium, where there is one), `torture`
 // (commands killed, starved of disk and raced; a tenth of its trials unless LONGSIGHT_TORTURE=full), and, when asked for, `slurm` (studies on
 // a Slurm cluster that the tests start on this machine).
-// Files of the unit tier share their worker's modules (loading them anew for each file took a quarter of the tier's time); nothing here
+// Files of the first two share their worker's modules (loading them anew for each file took a quarter of their time); nothing here
 // keeps state in a module.
 const tier = (name: string, include: string[], exclude: string[], timeoutMs: number, isolate = true) => ({
   plugins: [bindImports],
   test: {
     ...{ name, include, exclude, testTimeout: timeoutMs, hookTimeout: timeoutMs, isolate },
+    // What is killed and starved is asked what it leaves on a disk.
+    env: name === 'torture' ? {} : env,
     // The runner's own second is short on a busy machine: what is polled for may take nearly all of a test's time.
     expect: { poll: { timeout: 0.8 * timeoutMs } },
   },
@@ -53,7 +83,8 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     projects: [
-      tier('unit', ['src/**/*.test.ts', 'test/unit/**/*.test.ts'], [], 120_000, false),
+      tier('unit', ['src/**/*.test.ts', 'test/unit/**/*.test.ts'], integration, 120_000, false),
+      tier('integration', integration, [], 120_000, false),
       tier('conformance', ['test/conformance/**/*.test.ts'], [], 300_000),
       tier('browser', ['test/browser/**/*.test.ts'], [], 120_000),
       tier('train', ['test/train/**/*.test.ts'], [], 600_000),

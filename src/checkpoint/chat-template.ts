@@ -42,9 +42,9 @@ const TEMPLATE_FILE = 'chat_template.jinja';
 const CONFIG_FILE = 'tokenizer_config.json';
 /** Longer ones are no templates (characters). */
 const MAX_TEMPLATE_CHARACTERS = 1_000_000;
-/** A template that counts further, or takes longer, belongs to no model. */
+/** A template that counts further, or takes longer (milliseconds), belongs to no model. */
 const MAX_RANGE = 1_000_000;
-const MAX_MILLISECONDS = 5_000;
+const LIMIT_MS = 5_000;
 
 const named = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const tokenText = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]);
@@ -55,16 +55,21 @@ const SPECIAL_TOKENS = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((n
  * several the one named `default`), as Transformers 5.24 does.
  *
  * @param now the time that templates with a date print
+ * @param limitMs how long reading and each rendering may take, milliseconds
  * @throws ConfigError if the folder has no template
  * @throws DataError if it is no Jinja that can be read here; names the file
  */
-export function readChatTemplate(folder: string, now: () => Date = () => new Date()): ChatTemplate {
+export function readChatTemplate(
+  folder: string,
+  now: () => Date = () => new Date(),
+  limitMs: number = LIMIT_MS,
+): ChatTemplate {
   const configPath = join(folder, CONFIG_FILE);
   const config = existsSync(configPath) ? parseConfig(z.looseObject({}), readJson(configPath), configPath) : {};
   const { path, source } = templateOf(folder, config);
   if (source.length > MAX_TEMPLATE_CHARACTERS)
     throw new DataError(`${path}: a chat template of ${source.length} characters is not read; the limit is 1,000,000`);
-  const template = parsed(source, path);
+  const template = parsed(source, path, limitMs);
   const tokens = SPECIAL_TOKENS.flatMap((name) => {
     const text = tokenText.safeParse(config[name]);
     return text.success ? [[name, text.data] as const] : [];
@@ -73,7 +78,9 @@ export function readChatTemplate(folder: string, now: () => Date = () => new Dat
     render: (messages) => {
       const given = { messages, tools: null, documents: null, add_generation_prompt: true };
       try {
-        return inTime(() => template.render({ ...Object.fromEntries(tokens), ...given, ...functions(path, now) }));
+        return inTime(limitMs, () =>
+          template.render({ ...Object.fromEntries(tokens), ...given, ...functions(path, now) }),
+        );
       } catch (cause) {
         if (cause instanceof LongsightError) throw cause;
         throw new DataError(`${path} does not take this conversation: ${messageOf(cause)}`, { cause });
@@ -83,13 +90,13 @@ export function readChatTemplate(folder: string, now: () => Date = () => new Dat
 }
 
 /** What `work` returns, unless it takes too long: a template may count for ever. Throws an error that says so. */
-function inTime<T>(work: () => T): T {
+function inTime<T>(limitMs: number, work: () => T): T {
   const done: T[] = [];
   try {
-    runInNewContext('work()', { work: () => void done.push(work()) }, { timeout: MAX_MILLISECONDS });
+    runInNewContext('work()', { work: () => void done.push(work()) }, { timeout: limitMs });
   } catch (cause) {
     if (errorCode(cause) !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw cause;
-    throw new Error(`it takes longer than ${MAX_MILLISECONDS / 1000} s`, { cause });
+    throw new Error(`it takes longer than ${limitMs / 1000} s`, { cause });
   }
   return present(done[0]);
 }
@@ -114,9 +121,9 @@ function templateOf(folder: string, config: Readonly<Record<string, unknown>>): 
   );
 }
 
-function parsed(source: string, path: string): Template {
+function parsed(source: string, path: string, limitMs: number): Template {
   try {
-    const template = inTime(() => new Template(source));
+    const template = inTime(limitMs, () => new Template(source));
     const tree: unknown = template.parsed;
     if (isNode(tree)) printAsPython(tree);
     return template;

@@ -44,6 +44,17 @@ function pageOf(dir: string) {
   return { html, document, texts };
 }
 
+let made: (ReturnType<typeof pageOf> & { readonly verdicts: readonly string[] }) | undefined;
+
+/** The page and the verdicts of the quickstart as it is, which many tests read: made once. */
+function plain() {
+  if (made === undefined) {
+    const dir = study(quickstart());
+    made = { ...pageOf(dir), verdicts: verdictsIn(dir) };
+  }
+  return made;
+}
+
 /** Every verdict of a study as one sentence or more, as `report.json` has them. */
 const verdictsIn = (dir: string): string[] =>
   analyzeStudyFolder(dir).analysis.groups.flatMap(({ verdicts }) =>
@@ -52,9 +63,7 @@ const verdictsIn = (dir: string): string[] =>
 
 describe('the report of a study', () => {
   it('says what the runs say', () => {
-    const dir = study(quickstart());
-    const { texts } = pageOf(dir);
-    const verdicts = verdictsIn(dir);
+    const { texts, verdicts } = plain();
     expect(verdicts).toContainEqual(
       expect.stringMatching(/swa:8 \+ full gets there with at least 1\.\d × fewer tokens than swa:64 \+ full\./),
     );
@@ -97,7 +106,7 @@ describe('the report of a study', () => {
 
   it('begins with what was found, in words', () => {
     const headline = (dir: string) => pageOf(dir).texts('.headline').join();
-    expect(headline(study(quickstart()))).toMatch(
+    expect(plain().texts('.headline').join()).toMatch(
       /^Recall 65 to 128 tokens back, beyond every window, reached 0\.9 after 819 k tokens with swa:8 \+ full:nope and after 1\.13 M to 1\.23 M tokens with swa:8 \+ full\. With full and swa:64 \+ full it did not within 2\.46 M tokens\. .*swa:8 \+ full gets there with at least 1\.\d × fewer tokens than full\..* Two seeds are too few to settle the other comparison\./,
     );
     const none = quickstart().map((run) => ({ ...run, formsAt: Infinity }));
@@ -114,7 +123,7 @@ describe('the report of a study', () => {
   });
 
   it('shows the task, what each layer sees, and explains its words', () => {
-    const { texts, document } = pageOf(study(quickstart()));
+    const { texts, document } = plain();
     expect(texts('.task .strip span').slice(0, 2)).toEqual(['k7', 'v3']);
     expect(texts('.stack h4')).toEqual(FAKE_DESIGNS.map(({ label }) => label));
     const reach = [...document.querySelectorAll('.stack.series-1 .layer')].map((e) => e.getAttribute('title'));
@@ -195,7 +204,7 @@ describe('the report of a study', () => {
   });
 
   it('draws every figure, labeled for screen readers', () => {
-    const { texts, document } = pageOf(study(quickstart()));
+    const { texts, document } = plain();
     expect(texts('figure h3')).toEqual([
       'Recall by distance, while training: distance 65 to 128, beyond every window',
       'Recall by distance, while training',
@@ -226,7 +235,7 @@ describe('the report of a study', () => {
   });
 
   it('needs nothing from outside', () => {
-    const { html, document } = pageOf(study(quickstart()));
+    const { html, document } = plain();
     expect(html).not.toMatch(/(src|href)\s*=\s*["'](?!#|data:)/);
     expect(html).not.toMatch(/@import|url\(/);
     expect(document.querySelectorAll('[src], iframe, object')).toHaveLength(0);
@@ -307,7 +316,7 @@ describe('the report of a study', () => {
   });
 
   it('says beside speeds that runs shared a machine, and only there', () => {
-    const { texts } = pageOf(study(quickstart()));
+    const { texts } = plain();
     expect(texts('.footnote').at(-1)).toContain('not to be compared');
     expect(texts('td').filter((text) => text === '35,000 *')).toHaveLength(8);
     const later = quickstart().map((run, i) => ({ ...run, startedAt: `2026-01-0${i + 1}T00:00:00.000Z` }));
@@ -315,7 +324,7 @@ describe('the report of a study', () => {
   });
 
   it('tells of short range only what was measured there', () => {
-    const nope = verdictsIn(study(quickstart())).find((text) => text.includes('At short range')) ?? '';
+    const nope = plain().verdicts.find((text) => text.includes('At short range')) ?? '';
     expect(nope).toMatch(
       /At short range, the cost at the end: recall at distances 1 to 16 \S+ to \S+ against \S+ to \S+ \(no difference shown: -?0\.0\d\d to 0\.0\d\d\)\.$/,
     );
@@ -373,7 +382,7 @@ describe('the report of a study', () => {
     const { analysis } = analyzeStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.69 } }));
     expect(analysis.groups[0]?.verdicts[0]?.text).toContain('is right in 0.69 of the cases');
     // Where no text was recalled, no word of it.
-    expect(pageOf(study(quickstart())).texts('.question').join(' ')).not.toMatch(/ssociative/);
+    expect(plain().texts('.question').join(' ')).not.toMatch(/ssociative/);
   });
 
   it('tells tokens to each loss that the study asks for, before anything else', () => {
