@@ -5,10 +5,11 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { canonicalJson, ConfigError, EngineError, cacheFolder } from '../../../core/index.js';
-import { barrier, input, makeGraph, type Graph } from '../../../graph/index.js';
+import type { Graph } from '../../../graph/index.js';
 import { checkDonation } from '../../contract/check.js';
 import type { CompileOptions, DeviceTensor, Engine, EngineInfo, Executable, MeshShape } from '../../contract/engine.js';
 import { deviceOf, fetch, isHere, memoryOf, place, type Core } from './devices.js';
+import { Gatherer } from './gather.js';
 import { isFull, outOfMemory } from './out-of-memory.js';
 import { startKeyValue, type KeyValueCallbacks } from '../pjrt/hosts/callbacks.js';
 import type { Hosts } from '../pjrt/hosts/hosts.js';
@@ -188,17 +189,11 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     compiled: (how) => (lastCompile = how),
   };
   const programs = new Set<XlaExecutable>();
-  /** A tensor whose shards are in several processes, replicated; every process has to ask for it. */
-  const gather = async (tensor: XlaTensor): Promise<XlaTensor> => {
-    const x = input('x', tensor.dtype, tensor.shape);
-    const shardings = { x: tensor.placement?.sharding ?? [] };
-    const program = await XlaExecutable.create(makeGraph({ x }, { y: barrier([x])[0] }), scope, { shardings });
-    try {
-      return (await program.run({ x: tensor }))['y'] as XlaTensor;
-    } finally {
-      await program.dispose();
-    }
-  };
+  const gatherer = new Gatherer({
+    compile: (graph, sharding) => XlaExecutable.create(graph, scope, { shardings: { x: sharding } }),
+    fetch: (tensor) => fetch(core, tensor),
+    release: (tensor) => core.pool.release(tensor),
+  });
   const settings = [
     `${plugin.path} (${plugin.reason})`,
     `${core.devices.length} x ${core.devices[0]?.kind ?? 'no device'}`,
@@ -240,7 +235,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     },
     download: async (tensor) => {
       const own = ownTensor(tensor, 'the tensor');
-      if (own.host === null && !isHere(core, own)) return fetch(core, await gather(own));
+      if (own.host === null && !isHere(core, own)) return gatherer.download(own);
       return own.host === null ? fetch(core, own) : { ...own.host, data: own.host.data.slice() };
     },
     release: (tensor) => {
@@ -270,6 +265,7 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
     dispose: async () => {
       // Said first: the others may wait for this process for ever, and so may what follows for them.
       if (work.isUnderWay) await keyValue?.stop('failed');
+      await gatherer.dispose();
       for (const program of programs) await program.dispose();
       core.pool.clear();
       client[Symbol.dispose]();
