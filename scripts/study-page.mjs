@@ -161,12 +161,13 @@ function escape(text) {
 /** What a reader may want to compute with: no curves, those are in the report. */
 function numbersOf(analyzed) {
   const { title, question, rule, compare, groups, environment, scaling } = reportJson(analyzed);
-  const timing = [...analyzed.records].map(([name, { ran, status }]) => [
+  const timing = [...analyzed.records].map(([name, { ran, status, reused }]) => [
     name,
     {
       // Of a run that was stopped and continued, without the time between.
       seconds: status.timing?.total ?? (ran === null ? null : (ran.to - ran.from) / 1000),
       ...(status.timing === undefined ? {} : { where: status.timing }),
+      ...(reused === undefined ? {} : { reused }),
     },
   ]);
   const own = groups.map(({ title: name, runs, pairs, verdicts, unfinished }) => ({
@@ -179,6 +180,10 @@ function numbersOf(analyzed) {
 function pageOf({ name, figures, repeat, data }) {
   const minutes = Object.values(data.timing).reduce((sum, { seconds }) => sum + (seconds ?? 0), 0) / 60;
   const runs = data.groups.flatMap((group) => group.runs);
+  const reused = Object.values(data.timing).flatMap((run) => run.reused?.study ?? []);
+  const others = [...new Set(reused)].map(
+    (study) => `${reused.filter((own) => own === study).length} of them trained for ${study}`,
+  );
   const lines = [
     `## ${data.title}`,
     '',
@@ -189,7 +194,7 @@ function pageOf({ name, figures, repeat, data }) {
     ...repeat,
     '```',
     '',
-    `${runs.length} finished runs, ${minutes.toFixed(1)} minutes of run time in all. [The whole report](${name}.html), [one line a run](${name}.csv), ` +
+    `${runs.length} finished runs, ${[`${minutes.toFixed(1)} minutes of run time in all`, ...others].join(', ')}. [The whole report](${name}.html), [one line a run](${name}.csv), ` +
       '[every number](numbers.json).',
   ];
   for (const group of data.groups) {

@@ -3,6 +3,7 @@ export * from './cache-folder.js';
 export * from './csv.js';
 export {
   isDiskFull,
+  makeNewFolder,
   needFolder,
   openPart,
   openScratch,

@@ -65,6 +65,9 @@ function effortOf({ analysis, records }: Pick<Analyzed, 'analysis' | 'records'>)
     return own === null ? [] : [(own.to - own.from) / 1000];
   });
   const flops = analysis.groups.flatMap(allRuns).reduce((sum, run) => sum + run.tokens * run.trainFlopsPerToken, 0);
+  const reused = [...records].flatMap(([name, own]) =>
+    own.reused === undefined ? [] : [`${name} (${own.reused.study})`],
+  );
   const day = (at: number) => new Date(at).toISOString().slice(0, 16).replace('T', ' ');
   const ends = ran.map(({ from, to }) => [from, to] as const);
   const from = ends.reduce((least, [start]) => Math.min(least, start), Infinity);
@@ -74,6 +77,7 @@ function effortOf({ analysis, records }: Pick<Analyzed, 'analysis' | 'records'>)
     ...(seconds.length === 0
       ? []
       : [['runs', 'run time, all together', formatDuration(seconds.reduce((a, b) => a + b, 0))]]),
+    ...(reused.length === 0 ? [] : [['runs', 'trained in another study', reused.join(', ')]]),
     ...(flops === 0 ? [] : [['runs', 'training FLOPs', flops.toExponential(2)]]),
   ];
 }

@@ -53,6 +53,7 @@ const configSchema = z.looseObject({
   engine: z.looseObject({ name: z.string() }).nullish(),
   hardware: z.record(z.string(), z.unknown()).default({}),
   place: z.string().optional(),
+  reused: z.looseObject({ study: z.string(), run: z.string() }).optional(),
   startedAt: z.string().nullish(),
   initial: z.looseObject({ kept: z.int(), fresh: z.array(z.string()), left: z.array(z.string()) }).optional(),
   resumes: z.array(z.looseObject({ at: z.string(), place: z.string().optional() })).default([]),

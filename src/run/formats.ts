@@ -52,6 +52,15 @@ const config = z.strictObject({
       .optional(),
     'of runs with `train.init`: what became of the weights',
   ),
+  reused: field(
+    z
+      .strictObject({
+        study: field(z.string(), 'name of the study that trained it'),
+        run: field(z.string(), 'name that the run has there'),
+      })
+      .optional(),
+    'of runs that a study took over from another (`--reuse`)',
+  ),
   ...environment,
   startedAt: moment,
   resumes: field(

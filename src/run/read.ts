@@ -35,6 +35,8 @@ export interface StoredRunFolder<Eval, Found> {
    * Where it was put at its start and at each resume, such as `cuda:0`, each named once; empty where that was not kept.
    */
   readonly places: readonly string[];
+  /** The study that trained it and the name that it has there, where a study took it over from another. */
+  readonly reused?: { readonly study: string; readonly run: string };
   readonly status: RunStatus;
   /**
    * From when to when it ran, in milliseconds since 1970, pauses before a resume included; null where that was not
@@ -61,7 +63,7 @@ export function readRunFolder<E extends StepSchema, F extends FindingSchemas>(
   evals: E,
   findings: F,
 ): StoredRunFolder<z.output<E>, StoredFindings<F>> {
-  const { name, run, versions, engine, hardware, place, startedAt, resumes } = readRunConfig(dir);
+  const { name, run, versions, engine, hardware, place, reused, startedAt, resumes } = readRunConfig(dir);
   const { series, seconds } = readMetrics(metricsPath(dir));
   const [from, last] = [Date.parse(startedAt ?? ''), Date.parse(resumes.at(-1)?.at ?? startedAt ?? '')];
   return {
@@ -75,6 +77,7 @@ export function readRunFolder<E extends StepSchema, F extends FindingSchemas>(
     engine: engine ?? null,
     hardware,
     places: [...new Set([place, ...resumes.map((resume) => resume.place)].filter((p) => p !== undefined))],
+    ...(reused === undefined ? {} : { reused }),
     status: readStatus(dir) ?? { state: 'running', step: 0, tokens: 0 },
     ran: Number.isFinite(from + last) ? { from, to: last + 1000 * seconds } : null,
     metrics: series,

@@ -38,6 +38,7 @@ export {
   type PlannedRun,
   type StudyPlan,
 } from './plan.js';
+export { openReusable, reuseRuns, type ReusableStudies, type ReusedRun } from './reuse.js';
 export { readRun, tracedRunHeads, type RunEval, type RunHeads, type RunRecord } from './read-run.js';
 export { openStudyFolder, readPlan, runFolder } from './store.js';
 export { measuredRun, summarize, type RunSummary, type SummaryOptions } from './summary.js';

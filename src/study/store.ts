@@ -125,7 +125,7 @@ function checkFolder(dir: string, plan: StudyPlan): StudyPlan {
 }
 
 /** A stored plan with the models and the training of its runs as this version writes them. */
-function completed(plan: StudyPlan): StudyPlan {
+export function completed(plan: StudyPlan): StudyPlan {
   const runs = plan.runs.map((run) => {
     const model = completeModel(run.config.model) as PlannedRun['config']['model'];
     return { ...run, config: { ...run.config, model, train: completeTrain(run.config.train) } };

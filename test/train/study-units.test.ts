@@ -99,6 +99,28 @@ describe('the runs of a study as units', () => {
     expect((await longsight(folder, 'report', 'units')).out).toContain('report: units/report.html');
   });
 
+  it('are copied from a study that has trained them, as they would be trained here', async () => {
+    const other = study(8).replace('name: tiny', 'name: other').replace('full: full', 'all: full');
+    const folder = folderWith({ 's.yaml': study(8), 'o.yaml': other });
+    expect((await longsight(folder, 'o.yaml', '--out', 'o', '--workers', '1')).code).toBe(0);
+    const { code, err } = await longsight(folder, 's.yaml', '--out', 's', '--reuse', 'o', '--only', 'full');
+    expect([code, err]).toEqual([
+      0,
+      expect.stringContaining(
+        '2 runs copied from other studies: full_seed-1 (all_seed-1 of other), small_seed-1 (other)',
+      ),
+    ]);
+    expect((await unitsOf(folder, 'status', 's')).map(({ state }) => state)).toEqual(['done', 'done']);
+    expect((await longsight(folder, 's.yaml', '--out', 'own', '--only', 'full')).code).toBe(0);
+    expect(weights(join(folder, 's'), 'full_seed-1', 8)).toBe(weights(join(folder, 'own'), 'full_seed-1', 8));
+    expect(readFileSync(join(folder, 's', 'report.html'), 'utf8')).toContain(
+      'full_seed-1 (other), small_seed-1 (other)',
+    );
+    // What is no study is refused before anything is written.
+    const refused = await longsight(folder, 'plan', 's.yaml', '--out', 'none', '--reuse', 'nowhere');
+    expect([refused.code, existsSync(join(folder, 'none'))]).toEqual([2, false]);
+  });
+
   it('end with 75 on SIGTERM and SIGUSR1, their state saved, and go on to the same weights', async () => {
     const folder = folderWith({ 's.yaml': study(600) });
     await longsight(folder, 'plan', 's.yaml', '--out', 'units');

@@ -23,9 +23,11 @@ import {
   isStudyFolder,
   loadStudy,
   nextRun,
+  openReusable,
   openStudyFolder,
   readPlan,
   removeSpentBranches,
+  reuseRuns,
   sharedBeginnings,
   studyUnits,
   trainingFlops,
@@ -33,6 +35,7 @@ import {
   waitsFor,
   type NextRun,
   type PlannedRun,
+  type ReusableStudies,
   type StudyPlan,
   type Unit,
 } from '../../study/index.js';
@@ -41,12 +44,14 @@ import { EXIT } from '../terminal/errors.js';
 import {
   addEngineOptions,
   addOutputOptions,
+  addReuseOption,
   addSetOption,
   addTakeOverOption,
   parseContext,
   positiveNumber,
   type EngineFlags,
   type OutputFlags,
+  type ReuseFlag,
   type SetFlag,
   type TakeOverFlag,
 } from '../terminal/options.js';
@@ -75,7 +80,7 @@ export function addStudyUnits(study: Command, context: CliContext): void {
       'training FLOPs a second of one device, evaluations and all, such as a study before came to: estimates its time',
       (text) => positiveNumber('--flops-per-second', text),
     );
-  addOutputOptions(addSetOption(addTakeOverOption(plan))).action((file: string, flags: PlanFlags) =>
+  addOutputOptions(addReuseOption(addSetOption(addTakeOverOption(plan)))).action((file: string, flags: PlanFlags) =>
     planStudy(file, flags, context),
   );
   const run = study
@@ -119,7 +124,7 @@ export function addStudyUnits(study: Command, context: CliContext): void {
   });
 }
 
-interface PlanFlags extends OutputFlags, SetFlag, TakeOverFlag {
+interface PlanFlags extends OutputFlags, SetFlag, ReuseFlag, TakeOverFlag {
   readonly out?: string;
   readonly long?: boolean;
   readonly flopsPerSecond?: number;
@@ -150,11 +155,16 @@ async function planStudy(file: string, flags: PlanFlags, context: CliContext): P
   const loaded = loadStudy(givenFile(file), { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
+  const reusable = openReusable(flags.reuse ?? [], dir);
   const waiting = (text: string) => output.note(text);
   const { plan, lock } = await openStudyFolder(dir, loaded, {
     ...{ takeOver: flags.takeOver, signal: context.signal, waiting },
   });
-  lock.release();
+  try {
+    takeOverRuns(dir, plan, reusable, output);
+  } finally {
+    lock.release();
+  }
   const units = studyUnits(dir, plan);
   const flops = new Map(plan.runs.map(({ name, config }) => [name, trainingFlops(config)]));
   const runs = units.map((unit) => ({ ...unit, trainFlops: got(flops, unit.id) }));
@@ -176,6 +186,21 @@ async function planStudy(file: string, flags: PlanFlags, context: CliContext): P
     `${textTable([head, ...rows], new Set([0, 3, 4, 5]))}\n${plural(units.length, 'run')}, ${formatFlops(total)} training FLOPs${time}; study folder: ${dir}`,
     { event: 'plan', dir: resolve(dir), trainFlops: total, seconds, runs },
   );
+}
+
+/** Copies the runs that other studies have trained, and says which. */
+export function takeOverRuns(dir: string, plan: StudyPlan, studies: ReusableStudies, output: Output): void {
+  if (studies.length === 0) return;
+  const runs = reuseRuns(dir, plan, studies);
+  const listed = runs.map(({ run, study, from }) =>
+    run === from ? `${run} (${study})` : `${run} (${from} of ${study})`,
+  );
+  output.note(
+    runs.length === 0
+      ? 'no run of the other studies is finished and the same as one that has not begun here'
+      : `${plural(runs.length, 'run')} copied from other studies: ${listed.join(', ')}`,
+  );
+  output.event({ event: 'reused', runs });
 }
 
 /** `1.13e+17`. */

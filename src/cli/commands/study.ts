@@ -11,6 +11,7 @@ import {
   loadStudy,
   machine,
   ON_HOST,
+  openReusable,
   openStudyFolder,
   pendingRuns,
   planCapacity,
@@ -37,12 +38,14 @@ import { EXIT } from '../terminal/errors.js';
 import {
   addEngineOptions,
   addOutputOptions,
+  addReuseOption,
   addSetOption,
   addTakeOverOption,
   parseChoice,
   positiveInteger,
   type EngineFlags,
   type OutputFlags,
+  type ReuseFlag,
   type SetFlag,
   type TakeOverFlag,
 } from '../terminal/options.js';
@@ -52,10 +55,10 @@ import { StudyProgress } from '../terminal/progress.js';
 import { describeKeys, helpText } from '../terminal/schema-help.js';
 import { engineKey } from './planned-run.js';
 import { repeatCommands } from './repeat.js';
-import { addStudyUnits, distinctData } from './study-units.js';
+import { addStudyUnits, distinctData, takeOverRuns } from './study-units.js';
 
 /** The options of `study` and `quickstart`. */
-export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, TakeOverFlag {
+export interface StudyFlags extends OutputFlags, EngineFlags, SetFlag, ReuseFlag, TakeOverFlag {
   readonly out?: string;
   readonly long?: boolean;
   /** Runs at a time. */
@@ -118,7 +121,7 @@ function addStudyOptions(command: Command): Command {
     .option('--per-device <n>', 'runs that share an accelerator, for small models (default: 1)', (text) =>
       positiveInteger('--per-device', text),
     );
-  return addOutputOptions(addEngineOptions(addSetOption(addTakeOverOption(command))));
+  return addOutputOptions(addEngineOptions(addReuseOption(addSetOption(addTakeOverOption(command)))));
 }
 
 function addExecutorOptions(command: Command): Command {
@@ -166,11 +169,13 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   chosenRuns(loaded, flags.only); // before anything is written
   const { check }: Executor = EXECUTORS[executor];
   await check?.();
+  const reusable = openReusable(flags.reuse ?? [], dir);
   const { takeOver } = flags;
   const { signal } = context;
   const waiting = (text: string) => output.note(text);
   const { plan, lock } = await openStudyFolder(dir, loaded, { takeOver, signal, waiting });
   const started = await whileHeld(lock, signal, async (_lock, stop) => {
+    takeOverRuns(dir, plan, reusable, output);
     const begun = await startRuns(executor, dir, plan, { flags, output }, { ...context, signal: stop });
     if (begun.kind === 'ended') await reportStudy(dir, plan, begun.outcomes, output, context);
     return begun;

@@ -93,6 +93,20 @@ export function addTakeOverOption(command: Command): Command {
   );
 }
 
+/** Adds `--reuse` to a command. */
+export function addReuseOption(command: Command): Command {
+  return command.option(
+    '--reuse <list>',
+    'study folders, with commas, whose finished runs are copied where they are the same in all but their name, not trained again',
+    (text) => text.split(',').map((folder) => folder.trim()),
+  );
+}
+
+/** The value of `--reuse`. */
+export interface ReuseFlag {
+  readonly reuse?: readonly string[];
+}
+
 /** Adds `--set` to a command. */
 export function addSetOption(command: Command): Command {
   return command.option(
