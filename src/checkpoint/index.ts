@@ -13,6 +13,7 @@ export {
   type ExportOptions,
   type ExportResult,
 } from './hf/export.js';
+export { EXPORT_FILES } from './hf/formats.js';
 export {
   HF_FAMILIES,
   HF_SHARED_FIELDS,

@@ -1,7 +1,8 @@
 /** `docs/formats.md`, made from the definitions of files beside their writers. */
+import { EXPORT_FILES } from '../checkpoint/index.js';
 import type { FileFormat } from '../core/index.js';
-import { SHARD_FILES } from '../data/index.js';
-import { MEASURED_FILES } from '../lab/index.js';
+import { CORPUS_FILES, SHARD_FILES } from '../data/index.js';
+import { ANALYSIS_FILES, MEASURED_FILES, PRINTED_RESULTS } from '../lab/index.js';
 import { REPORT_FILES } from '../report/index.js';
 import { LOG_FILES, RUN_FILES } from '../run/index.js';
 import { STUDY_FILES } from '../study/index.js';
@@ -20,10 +21,15 @@ export const FOLDERS = {
     title: 'A run',
     about:
       `What \`longsight train\` writes into its folder. [Run folders](${beside('run-folders')}) says how runs are resumed, ` +
-      'extended and measured afterwards. Analyses add `analysis/KIND-step-N.json`: what they found at a checkpoint, with the ' +
-      'fields that `--json` prints (without `event` and `file`), and `of`, the fingerprint of what it was made from ' +
-      `([analyses](${beside('analysis')})).`,
-    files: [...RUN_FILES, ...MEASURED_FILES],
+      'extended and measured afterwards. [Analyses](' +
+      beside('analysis') +
+      ') keep the fields that they print with `--json`.',
+    files: [...RUN_FILES, ...MEASURED_FILES, ...ANALYSIS_FILES],
+  },
+  printed: {
+    title: 'Analyses that keep nothing',
+    about: 'What they print with `--json`, beside `event`, and of runs `step` and `tokens`.',
+    files: PRINTED_RESULTS,
   },
   study: {
     title: 'A study',
@@ -41,6 +47,16 @@ export const FOLDERS = {
     about: `What \`longsight log export\` writes ([for other tools](${beside('run-folders')}#for-other-tools)).`,
     files: LOG_FILES,
   },
+  export: {
+    title: 'An exported model',
+    about: `What \`longsight export\` writes, which Transformers loads ([Hugging Face models](${beside('hugging-face')})).`,
+    files: EXPORT_FILES,
+  },
+  corpus: {
+    title: 'A corpus',
+    about: `What \`longsight data fetch\` writes. [Data](${beside('data')}) says which corpora there are.`,
+    files: CORPUS_FILES,
+  },
   shards: {
     title: 'Token shards',
     about: `What \`longsight data prepare\` writes. [Data](${beside('data')}) says how it is made and read.`,
@@ -54,9 +70,8 @@ export function formatsMarkdown(): string {
 
 <!-- Made by \`npm run docs\` from the definitions of files; a test compares. -->
 
-Every file that a run, a study, a report, an export of metrics and a preparation of shards write, and the fields of those that training and reports write, with types and units.
-What an analysis keeps has the fields that its \`--json\` prints; folders of \`longsight export\` are those of Transformers ([Hugging Face models](${beside('hugging-face')})). Words in capitals stand for names and
-numbers; a step has six digits or more (\`step-000600\`). Every file but \`metrics.jsonl\` and logs is written under a temporary name and renamed when whole
+Every file that runs, analyses, studies, reports, exports, corpora and token shards consist of, and their fields, with types and units.
+Words in capitals stand for names and numbers; a step has six digits or more (\`step-000600\`). Every file but \`metrics.jsonl\` and logs is written under a temporary name and renamed when whole
 ([durability](${beside('durability')})). A field that is _optional_ may be left out.
 
 ${Object.values<Folder>(FOLDERS).map(section).join('\n\n')}

@@ -11,6 +11,35 @@ export function field<S extends z.ZodType>(schema: S, meaning: string, unit?: st
   return schema.meta({ description: meaning, ...(unit === undefined ? {} : { unit }) });
 }
 
+/** What stands in a field, in words; one for each member of a union. */
+type Kind<T> = T extends readonly (infer E)[]
+  ? `list of ${Kind<E>}`
+  : T extends string
+    ? 'text'
+    : T extends number
+      ? 'number'
+      : T extends boolean
+        ? 'true or false'
+        : T extends null
+          ? 'null'
+          : T extends undefined
+            ? never
+            : 'keys and values';
+
+/** Every field of a value by its path, with what stands in it; those of lists are those of what they hold. */
+type FieldPath<T> = T extends readonly (infer E)[]
+  ? FieldPath<E>
+  : T extends object
+    ? { [K in keyof T & string]-?: `${K}: ${Kind<T[K]>}` | `${K}.${FieldPath<T[K]>}` }[keyof T & string]
+    : never;
+
+/**
+ * The fields of a value that a schema does not have, however deep, or has with other types, and those of the schema
+ * that are not there: texts of path and type; `never` where there are none. Which may be left out is not compared.
+ */
+export type Undescribed<S extends z.ZodType, T> =
+  Exclude<FieldPath<T>, FieldPath<z.output<S>>> | Exclude<FieldPath<z.output<S>>, FieldPath<T>>;
+
 /** A file that Longsight writes into a folder, as docs/formats.md describes it. */
 export interface FileFormat {
   /** Its path from the folder; words in capitals stand for names and numbers. */

@@ -4,7 +4,7 @@
  * `analyses/index.ts`.
  */
 import { z } from 'zod';
-import { parseConfig, type CsvCell } from '../core/index.js';
+import { parseConfig, type CsvCell, type Undescribed } from '../core/index.js';
 import { hasFinding, writeFinding } from '../run/index.js';
 import { optionIdentity } from './analysis-options.js';
 import type { Figure } from './figures.js';
@@ -44,9 +44,9 @@ type FindingSchema<Shape extends z.core.$ZodShape> = z.ZodObject<typeof at & Sha
 
 /**
  * An analysis as it is written down. `O` are its options, `F` the fields of its result that reports read, `R` its
- * result.
+ * result, `K` what is kept of it, `D` the description of that.
  */
-interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, S> {
+interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, S, K, D> {
   /** The name of its command. */
   readonly command: string;
   /** One line of `longsight --help`. */
@@ -68,6 +68,11 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
   readonly options: O;
   /** What reports read of a result; null for results that are not kept in run folders. */
   readonly result: F;
+  /**
+   * Every field of what is kept and given to programs, each with words (`field`), for docs/formats.md. Where it
+   * lacks a field, or has one that is not there, the table of analyses does not compile (`described`).
+   */
+  readonly fields: D;
   /** Options that a model decides where nobody gave them. What is found keeps the fingerprint of these. */
   resolve?(model: OpenedModel, options: z.output<z.ZodObject<O>>): z.output<z.ZodObject<O>>;
   /** Whether a result with these options is kept in the run folder (default: always). */
@@ -86,8 +91,8 @@ interface Definition<O extends z.core.$ZodShape, F extends z.core.$ZodShape, R, 
     options: z.output<z.ZodObject<O>>,
     task: { readonly shared: S | undefined; readonly reference: OpenedModel | null; readonly context: AnalysisContext },
   ): R | Promise<R>;
-  /** What is kept in run folders and given to programs with `--json` (default: the result itself). */
-  record?(result: R): object;
+  /** What is kept in run folders and given to programs with `--json`, which `fields` describes. */
+  record(result: R): K;
   /** What people read; `name` is that of the model. */
   print(result: R, name: string): Printed | readonly Printed[];
   /** The same numbers as a table; `at` is the checkpoint, null for models without one. */
@@ -105,10 +110,10 @@ interface TextFile {
 }
 
 /** A result with the ways to show it. */
-export interface Measured<R> {
+export interface Measured<R, K = object> {
   readonly result: R;
   /** What is kept in run folders and given to programs. */
-  readonly record: object;
+  readonly record: K;
   print(): readonly Printed[];
   csv(): CsvTable;
   /** Files that options ask for. */
@@ -116,26 +121,31 @@ export interface Measured<R> {
 }
 
 /** An analysis with its options read, on the models of one command or run. */
-export interface AnalysisSession<R> {
+export interface AnalysisSession<R, K = object> {
   /** Whether results are kept in the run folder. */
   readonly keeps: boolean;
   /** What a finding about a model is made from: weights, data, options and reference. */
   origin(model: OpenedModel): string;
-  measure(model: OpenedModel): Promise<Measured<R>>;
+  measure(model: OpenedModel): Promise<Measured<R, K>>;
 }
 
-/** An analysis of the table `ANALYSES`. `R` is its result, `F` what reports read of it. */
-export interface Analysis<R extends object, F extends z.ZodType> extends Pick<
-  Definition<z.core.$ZodShape, z.core.$ZodShape, R, unknown>,
+/**
+ * An analysis of the table `ANALYSES`. `R` is its result, `F` what reports read of it, `K` what is kept of it, `D` the
+ * description of that.
+ */
+export interface Analysis<R extends object, F extends z.ZodType, K = object, D = z.ZodObject> extends Pick<
+  Definition<z.core.$ZodShape, z.core.$ZodShape, R, unknown, object, z.ZodObject>,
   'command' | 'summary' | 'description' | 'question' | 'needs' | 'checkpoints'
 > {
   readonly options: z.ZodObject;
   /** Which settings (`--set`) of a run have an effect on it. */
   readonly use: CheckpointUse;
   readonly finding: F;
+  /** Every field of what is kept and given to programs, with its meaning. */
+  readonly fields: D;
   readonly figures: readonly Figure<z.output<F>>[];
   /** Reads options, those not given by default. Throws `ConfigError` naming one that is wrong. */
-  start(models: readonly OpenedModel[], given?: object, context?: AnalysisContext): AnalysisSession<R>;
+  start(models: readonly OpenedModel[], given?: object, context?: AnalysisContext): AnalysisSession<R, K>;
 }
 
 /** Completes the definition of an analysis. */
@@ -143,8 +153,10 @@ export function defineAnalysis<
   O extends z.core.$ZodShape,
   F extends z.core.$ZodShape,
   R extends { readonly [K in keyof F]: unknown },
+  K extends object,
+  D extends z.ZodObject,
   S = undefined,
->(definition: Definition<O, F, R, S>): Analysis<R, FindingSchema<F>> {
+>(definition: Definition<O, F, R, S, K, D>): Analysis<R, FindingSchema<F>, K, D> {
   const { figure = [], reads = [], result, ...rest } = definition;
   const options = z.strictObject(definition.options);
   return {
@@ -166,7 +178,7 @@ export function defineAnalysis<
           const found = await definition.measure(model, chosenFor(model), { shared: await begun, reference, context });
           return {
             result: found,
-            record: definition.record?.(found) ?? found,
+            record: definition.record(found),
             print: () => [definition.print(found, model.name)].flat(),
             csv: () => definition.csv(found, model),
             files: () => definition.writes?.(found, model, chosen) ?? [],
@@ -175,6 +187,20 @@ export function defineAnalysis<
       };
     },
   };
+}
+
+/** The analyses of a table whose fields do not describe what they keep, with those that differ. */
+type Wrong<T> = {
+  readonly [Kind in keyof T]: T[Kind] extends Analysis<infer _R, infer _F, infer K, infer D extends z.ZodObject>
+    ? [Undescribed<D, K>] extends [never]
+      ? unknown
+      : { readonly 'fields without a description, or not there': Undescribed<D, K> }
+    : never;
+};
+
+/** A table of analyses as it is. It compiles where `fields` of each has every field of what is kept, and no other. */
+export function described<T extends Readonly<Record<string, unknown>>>(table: T & Wrong<T>): T {
+  return table;
 }
 
 /**

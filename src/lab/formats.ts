@@ -1,4 +1,4 @@
-/** The files that measures and analyses write into a run folder, as docs/formats.md describes them. */
+/** The files that measures write into a run folder, as docs/formats.md describes them. */
 import type { FileFormat } from '../core/index.js';
 import { evalRecordSchema } from './measures/record.js';
 import { MEASURE_NAMES, MEASURES } from './measures/table.js';

@@ -39,6 +39,7 @@ export {
 export { Measurement, planMeasures, type MeasurePlans, type MeasurementOptions } from './measures/measurement.js';
 export { needleEvalSchema, needleShare, type NeedleSummary } from './measures/needle.js';
 export type { TraceSummary } from './measures/trace.js';
+export { ANALYSIS_FILES, PRINTED_RESULTS } from './analyses/formats.js';
 export { MEASURED_FILES } from './formats.js';
 export { evalEvent, evalMetrics, evalRecordSchema, evalText, evalWords, type EvalRecord } from './measures/record.js';
 export { distanceBins, meanRecallSeries, recallSeries } from './measures/recall.js';

@@ -5,26 +5,17 @@ import { createServer, type RequestListener, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import tar from 'tar-stream';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { DataError, InterruptedError, StoreError } from '../../src/core/index.js';
 import { archiveFiles } from '../../src/data/corpora/archive.js';
 import { download } from '../../src/data/corpora/download.js';
 import { withoutPages } from '../../src/data/corpora/rfc.js';
 import { FETCHED_CORPORA, makeCorpus, type CorpusDefinition, type MakeCorpusOptions } from '../../src/data/index.js';
+import { tarOf } from '../support/archives.js';
 import { cli } from '../support/cli.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
-
-async function tarOf(files: Readonly<Record<string, string | Uint8Array>>): Promise<Buffer> {
-  const pack = tar.pack();
-  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content);
-  pack.finalize();
-  const parts: Uint8Array[] = [];
-  for await (const part of pack as unknown as AsyncIterable<Uint8Array>) parts.push(part);
-  return Buffer.concat(parts);
-}
 
 /** A Debian package: an ar archive of control and data; members of odd length are padded. */
 function debOf(members: Readonly<Record<string, Uint8Array | string>>): Buffer {

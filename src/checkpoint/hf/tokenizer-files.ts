@@ -6,10 +6,17 @@ import { copyFileAtomic, parseStored, readJson, writeFileAtomic, writeJsonAtomic
 import { BYTES_END, bytesJson } from '../bpe/bytes-json.js';
 import type { TokenizerOrigin } from '../same-tokenizer.js';
 
-const TOKENIZER_FILE = 'tokenizer.json';
-const SETTINGS_FILE = 'tokenizer_config.json';
+/** The name of the tokenizer's file. */
+export const TOKENIZER_FILE = 'tokenizer.json';
+/** The name of the file of its settings. */
+export const SETTINGS_FILE = 'tokenizer_config.json';
 /** What is copied from the folder that a tokenizer comes from, where it is there. */
-const OTHER_FILES = ['special_tokens_map.json', 'added_tokens.json', 'chat_template.jinja', 'chat_template.json'];
+export const OTHER_FILES = [
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'chat_template.json',
+];
 
 const settingsSchema = z.looseObject({ eos_token: z.unknown().optional() });
 const tokensSchema = z.looseObject({
@@ -57,7 +64,8 @@ function tokenOf(path: string, id: number): string | null {
   return Object.entries(vocab).find(([, own]) => own === id)?.[0] ?? null;
 }
 
-const GENERATION_FILE = 'generation_config.json';
+/** The name of the file that says where generation stops. */
+export const GENERATION_FILE = 'generation_config.json';
 const generationSchema = z.looseObject({});
 
 /**

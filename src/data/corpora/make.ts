@@ -8,6 +8,7 @@ import {
   messageOf,
   AtomicFile,
   DataError,
+  field,
   fileError,
   InterruptedError,
   LongsightError,
@@ -45,25 +46,46 @@ export interface MakeCorpusOptions {
   readonly fetch?: DownloadOptions['fetch'];
 }
 
-const recordSchema = z.strictObject({
-  format: z.literal(1),
-  name: z.string(),
-  description: z.string(),
-  license: z.string(),
-  archive: z.strictObject({ file: z.string(), bytes: z.int(), sha256: z.string() }),
-  /** What was asked for: bytes of text (null: all) and the seed of the order. */
-  wanted: z.strictObject({ bytes: z.int().nullable(), seed: z.int() }),
-  documents: z.int(),
-  /** Bytes of UTF-8 of all texts. */
-  bytes: z.int(),
-  files: z.array(z.strictObject({ file: z.string().regex(/^[\w.-]+\.jsonl$/), documents: z.int(), bytes: z.int() })),
+/** What a corpus folder holds: `corpus.json`. */
+export const recordSchema = z.strictObject({
+  format: field(z.literal(1), 'version of the format'),
+  name: field(z.string(), 'name of the corpus'),
+  description: field(z.string(), 'what its documents are'),
+  license: field(z.string(), 'under which license they are'),
+  archive: field(
+    z.strictObject({
+      file: field(z.string(), 'name of the archive'),
+      bytes: field(z.int(), 'its size', 'bytes'),
+      sha256: field(z.string(), 'its SHA-256'),
+    }),
+    'the archive that it was made from',
+  ),
+  wanted: field(
+    z.strictObject({
+      bytes: field(z.int().nullable(), 'text to take; null for all', 'bytes'),
+      seed: field(z.int(), 'seed of the order of documents'),
+    }),
+    'what was asked for',
+  ),
+  documents: field(z.int(), 'documents of all files', 'documents'),
+  bytes: field(z.int(), 'UTF-8 of their texts', 'bytes'),
+  files: field(
+    z.array(
+      z.strictObject({
+        file: field(z.string().regex(/^[\w.-]+\.jsonl$/), 'name of the file'),
+        documents: field(z.int(), 'documents in it', 'documents'),
+        bytes: field(z.int(), 'UTF-8 of their texts', 'bytes'),
+      }),
+    ),
+    'the files, in order',
+  ),
 });
 
 /** What a corpus folder holds: `corpus.json`, written last. */
 export type CorpusRecord = z.output<typeof recordSchema>;
 
 /** The name of the file that says what a corpus was made of. */
-const CORPUS_FILE = 'corpus.json';
+export const CORPUS_FILE = 'corpus.json';
 /** Bytes of text in a file of the corpus: as much as a vocabulary of 8,192 is trained on. */
 const PART_BYTES = 60_000_000;
 const WORK_FOLDER = '.fetch';

@@ -8,12 +8,13 @@ import {
   probabilitiesOf,
   type HeadIndex,
 } from '../../analysis/index.js';
-import { at, ConfigError } from '../../core/index.js';
+import { at, ConfigError, field } from '../../core/index.js';
 import type { LoadedModel } from '../../loaded/index.js';
 import { printLayer, type ModelConfig } from '../../model/index.js';
 import { headTextOptions } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
+import { attentionHead, texts } from './described.js';
 
 /** How far back one head attends, from the last positions of texts. */
 interface HeadDistance extends HeadIndex {
@@ -36,6 +37,33 @@ export interface AttentionDistance {
   readonly heads: readonly HeadDistance[];
 }
 
+const fields = z.object({
+  distance: field(z.number(), 'mean over heads of `heads[].distance`', 'tokens'),
+  samples: texts,
+  heads: field(
+    z.array(
+      z.object({
+        ...attentionHead,
+        distance: field(
+          z.number(),
+          'mean distance attended to, 0 for the own token; what a learned sink takes counts for nothing',
+          'tokens',
+        ),
+        beyond: field(
+          z.array(
+            z.object({
+              keys: field(z.number(), 'a window of the model', 'keys'),
+              share: field(z.number(), 'attention on keys that such a window would not show', 'share'),
+            }),
+          ),
+          'attention beyond each window of the model; the same windows for every head',
+        ),
+      }),
+    ),
+    'heads, by layer and number',
+  ),
+});
+
 /** Mean distances that heads attend to, from the last `tail` positions of texts. */
 export const attentionDistance = defineAnalysis({
   command: 'attention-distance',
@@ -52,9 +80,11 @@ export const attentionDistance = defineAnalysis({
     distance: z.number(),
     heads: z.array(z.looseObject({ layer: z.number(), head: z.number(), label: z.string(), distance: z.number() })),
   },
+  fields,
   keeps: ({ heads }) => heads === undefined,
-  measure: (model, { heads, tail, ...texts }) =>
-    attentionDistances(model, sequencesOf(model, texts), { heads: heads ?? allHeads(model.config), tail }),
+  measure: (model, { heads, tail, ...chosen }) =>
+    attentionDistances(model, sequencesOf(model, chosen), { heads: heads ?? allHeads(model.config), tail }),
+  record: (result) => result,
   print: ({ distance, heads }, name) => ({
     title: name,
     head: ['head', 'kind', 'distance', ...at(heads, 0).beyond.map(({ keys }) => `beyond ${keys}`)],

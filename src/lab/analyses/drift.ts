@@ -1,11 +1,42 @@
 /** `longsight drift`: how far query and key weights of heads moved. */
 import { z } from 'zod';
 import { weightDrift } from '../../analysis/index.js';
-import { ConfigError } from '../../core/index.js';
+import { ConfigError, field } from '../../core/index.js';
 import { headSizes, parameterSpecs, type HostParameters } from '../../model/index.js';
 import { headList, OPTION_HINTS } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { openModel, type OpenedModel } from '../open-model.js';
+import { format, headIndex } from './described.js';
+
+const fields = z.object({
+  format,
+  reference: field(
+    z.union([z.number(), z.string()]),
+    'what the weights are compared with: a step of the run, or the path of another model',
+  ),
+  qkL2: field(z.number(), 'mean over heads of `heads[].qkL2`', 'Frobenius norm'),
+  qkRel: field(z.number(), 'mean over heads of `heads[].qkRel`', 'relative'),
+  scoreRel: field(z.number(), 'mean over heads of `heads[].scoreRel`', 'relative'),
+  heads: field(
+    z.array(
+      z.object({
+        ...headIndex,
+        qL2: field(z.number(), 'norm of the difference of the query weights', 'Frobenius norm'),
+        kL2: field(z.number(), 'norm of the difference of the key weights', 'Frobenius norm'),
+        qRel: field(z.number(), '`qL2` over the norm of the query weights of the reference', 'relative'),
+        kRel: field(z.number(), '`kL2` over the norm of the key weights of the reference', 'relative'),
+        qkL2: field(z.number(), 'sum of `qL2` and `kL2`, as published', 'Frobenius norm'),
+        qkRel: field(z.number(), 'sum of `qRel` and `kRel`, as published', 'relative'),
+        scoreRel: field(
+          z.number(),
+          'norm of the difference of `Wq Wk^T` over that of the reference; it stays when queries and keys turn together',
+          'relative',
+        ),
+      }),
+    ),
+    'heads, by layer and number, or as they were asked for; none of latent attention',
+  ),
+});
 
 /** Distances of query and key weights from a reference: the last checkpoint of a run, unless another model is named. */
 export const drift = defineAnalysis({
@@ -34,6 +65,7 @@ export const drift = defineAnalysis({
     scoreRel: z.number(),
     heads: z.array(z.looseObject({ layer: z.number(), head: z.number(), qkRel: z.number(), scoreRel: z.number() })),
   },
+  fields,
   // Reports show the way to the run's own end.
   keeps: ({ reference, heads }) => reference === undefined && heads === undefined,
   reference: (models, { reference: path }) => {
@@ -57,6 +89,7 @@ export const drift = defineAnalysis({
     reference: reference?.step ?? reference?.source ?? model.source,
     ...weightDrift(model, shared ?? model.parameters(), { heads }),
   }),
+  record: (result) => result,
   print: ({ heads, reference, qkRel, scoreRel }, name) => ({
     title: `${name}, relative to ${typeof reference === 'number' ? `step ${reference}` : reference}`,
     head: ['head', 'q', 'k', 'q+k', 'scores'],

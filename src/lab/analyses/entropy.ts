@@ -1,9 +1,43 @@
 /** `longsight entropy`: how widely heads spread their attention. */
 import { z } from 'zod';
 import { attentionEntropy } from '../../analysis/index.js';
+import { field } from '../../core/index.js';
 import { headTextOptions } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
+import { attentionHead, format, texts } from './described.js';
+
+/** Means of one head, and of all heads. */
+const entropies = {
+  entropy: field(z.number(), 'entropy of attention, mean over texts and positions', 'nats'),
+  normalized: field(
+    z.number(),
+    'the same, each divided first by the entropy of equal attention to all tokens so far, as published',
+    'share',
+  ),
+  normalizedVisible: field(
+    z.number(),
+    'the same, each divided first by the entropy of equal attention to the keys that the head sees',
+    'share',
+  ),
+};
+
+const fields = z.object({
+  format,
+  samples: texts,
+  tailQueries: field(z.number(), 'positions at the end of each text that were measured', 'tokens'),
+  ...entropies,
+  heads: field(
+    z.array(
+      z.object({
+        ...attentionHead,
+        ...entropies,
+        mass: field(z.number(), 'attention on keys, mean; the rest is on the learned sink of the head', 'share'),
+      }),
+    ),
+    'heads, by layer and number; the three means above are over these',
+  ),
+});
 
 /** Attention entropy of heads over the last positions of texts, in nats and normalized. */
 export const entropy = defineAnalysis({
@@ -25,9 +59,11 @@ export const entropy = defineAnalysis({
       }),
     ),
   },
+  fields,
   keeps: ({ heads }) => heads === undefined,
-  measure: (model, { heads, tail: tailQueries, ...texts }) =>
-    attentionEntropy(model, sequencesOf(model, texts), { tailQueries, ...(heads ? { heads } : {}) }),
+  measure: (model, { heads, tail: tailQueries, ...chosen }) =>
+    attentionEntropy(model, sequencesOf(model, chosen), { tailQueries, ...(heads ? { heads } : {}) }),
+  record: (result) => result,
   print: ({ heads, entropy, normalized, normalizedVisible }, name) => ({
     title: name,
     head: ['head', 'kind', 'nats', 'of causal', 'of visible', 'on keys'],

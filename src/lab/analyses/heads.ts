@@ -9,13 +9,61 @@ import {
   tracePublished,
   type PromptRow,
 } from '../../analysis/index.js';
-import { ConfigError, readUtf8 } from '../../core/index.js';
+import { ConfigError, field, readUtf8 } from '../../core/index.js';
 import { count, file } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { needlesOf } from '../needles.js';
 import type { OpenedModel } from '../open-model.js';
+import { attentionHead, format } from './described.js';
 
 const DEFINITIONS = ['copy', 'published'] as const;
+
+const fields = z.object({
+  format,
+  definition: field(z.enum(['copy-frequency', 'published-attention-mass']), 'what `score` is'),
+  counted: field(
+    z.number().optional(),
+    'of copying: samples of whose answer more than half of the tokens were generated; only these count',
+    'samples',
+  ),
+  samples: field(z.number().optional(), 'of copying: needle samples', 'samples'),
+  repeats: field(z.boolean().optional(), 'of copying: whether every copy of a needle token counts'),
+  queryFromEnd: field(
+    z.number().optional(),
+    'of the published definition: row of the attention, 1 = the last token of the prompt',
+    'tokens',
+  ),
+  samplesUsed: field(
+    z.number().optional(),
+    'of the published definition: prompts that the rules of its script let in',
+    'prompts',
+  ),
+  samplesMissingNeedle: field(
+    z.number().optional(),
+    'of the published definition: prompts in which no spelling of a needle was found',
+    'prompts',
+  ),
+  samplesCut: field(
+    z.number().optional(),
+    'of the published definition: prompts cut at their end, which may have lost their question',
+    'prompts',
+  ),
+  heads: field(
+    z.array(
+      z.object({
+        ...attentionHead,
+        window: attentionHead.window.optional(),
+        score: field(
+          z.number(),
+          'of copying: tokens of the needle that the head copied over those of the needle, mean over `counted`; of the published definition: ' +
+            'attention on the needle, mean over `samplesUsed`',
+          'share; of copying with `repeats` it can exceed 1',
+        ),
+      }),
+    ),
+    'all heads, by layer and number; `window` is of copying alone',
+  ),
+});
 
 /** Retrieval heads by other definitions than attention mass on the needle; printed, not kept. */
 export const heads = defineAnalysis({
@@ -41,6 +89,7 @@ export const heads = defineAnalysis({
     top: count().default(5).describe('heads to print'),
   },
   result: {},
+  fields,
   keeps: () => false,
   measure: async (model, { definition, samples, length, queryFromEnd, repeats, top, prompts }) => {
     checkHeads(model.config, allHeads(model.config));

@@ -3,7 +3,7 @@
  * docs.
  */
 import type { z } from 'zod';
-import type { Analysis } from '../analysis.js';
+import { described, type Analysis } from '../analysis.js';
 import { attentionDistance } from './attention-distance.js';
 import { drift } from './drift.js';
 import { entropy } from './entropy.js';
@@ -17,7 +17,7 @@ import { placement } from './placement.js';
 import { probes } from './probes.js';
 
 /** Analyses whose results are kept in run folders, by the kind that their files are named for. */
-export const ANALYSES = {
+export const ANALYSES = described({
   entropy,
   drift,
   limits,
@@ -28,10 +28,10 @@ export const ANALYSES = {
   length,
   placement,
   'attention-distance': attentionDistance,
-} as const;
+});
 
 /** Analyses that only print what they find. */
-export const PRINTED_ANALYSES = { heads } as const;
+export const PRINTED_ANALYSES = described({ heads });
 
 /** The name of an analysis in either table. */
 export type AnalysisKind = keyof typeof ANALYSES | keyof typeof PRINTED_ANALYSES;

@@ -1,9 +1,37 @@
 /** `longsight influence`: how far back inputs still matter. */
 import { z } from 'zod';
 import { gradientInfluence, INFLUENCE_TARGETS } from '../../analysis/index.js';
+import { field } from '../../core/index.js';
 import { count, HELD_OUT, textOptions } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { sequencesOf } from '../model-texts.js';
+import { format, texts } from './described.js';
+
+const fields = z.object({
+  format,
+  target: field(z.enum(INFLUENCE_TARGETS), 'the output whose gradient is taken'),
+  lastTokens: field(z.number(), 'positions at the end of a text that the target averages over', 'tokens'),
+  samples: texts,
+  mean: field(
+    z.array(z.number().nullable()),
+    'gradient norms with respect to embeddings, mean at distance 0, 1, 2, ... from the last token; null where no text is so long',
+    'of `target` over the embedding',
+  ),
+  counts: field(z.array(z.number()), 'gradients behind each entry of `mean`', 'gradients'),
+  floor: field(
+    z
+      .object({
+        level: field(z.number(), 'median over the farthest quarter of distances', 'as `mean`'),
+        distance: field(
+          z.number().nullable(),
+          'from which means over bins of doubling width stay within 1.5 times the level; null if they never do',
+          'tokens',
+        ),
+      })
+      .nullable(),
+    'the level that norms settle at; null where texts are too short to tell',
+  ),
+});
 
 /** Norms of gradients with respect to input embeddings, by distance in tokens. */
 export const influence = defineAnalysis({
@@ -25,8 +53,10 @@ export const influence = defineAnalysis({
     mean: z.array(z.number().nullable()),
     floor: z.looseObject({ level: z.number(), distance: z.number().nullable() }).nullable(),
   },
-  measure: (model, { target, last: lastTokens, ...texts }) =>
-    gradientInfluence(model, sequencesOf(model, texts), { target, lastTokens }),
+  fields,
+  measure: (model, { target, last: lastTokens, ...chosen }) =>
+    gradientInfluence(model, sequencesOf(model, chosen), { target, lastTokens }),
+  record: (result) => result,
   print: ({ mean, floor }, name) => {
     const meets =
       floor === null

@@ -8,7 +8,7 @@ import {
   type NeedleScore,
   type PositionVariant,
 } from '../../analysis/index.js';
-import { ConfigError, DataError, list, realNumber, textTable, type CsvCell } from '../../core/index.js';
+import { ConfigError, DataError, field, list, realNumber, textTable, type CsvCell } from '../../core/index.js';
 import { textStatistics, type GramStatistics, type HeldOutDocument, type NeedleSample } from '../../data/index.js';
 import {
   arBins,
@@ -27,10 +27,11 @@ import { defineAnalysis, show, type AnalysisContext, type Printed } from '../ana
 import type { RangeCurve } from '../figures.js';
 import { trainingData } from '../imported.js';
 import { lengthRows, textDocuments, type LengthRows } from '../length-rows.js';
-import { arEvalSchema } from '../measures/associative-recall.js';
+import { arEvalSchema, arRecord, documentMean } from '../measures/associative-recall.js';
 import { readTextFile, tokenizerOf, tokensOf } from '../model-texts.js';
 import { needlesOf } from '../needles.js';
 import type { OpenedModel } from '../open-model.js';
+import { needleScore } from './described.js';
 
 /** Lengths that are measured unless told, in tokens. */
 const LENGTHS: readonly number[] = [4096, 8192, 16_384, 32_768, 65_536];
@@ -70,6 +71,51 @@ const mean = z.looseObject({
   accuracy: z.number().nullable(),
 });
 const range = z.looseObject({ from: z.number(), to: z.number(), all: mean });
+
+const fields = z.object({
+  trained: field(z.number().nullable(), 'the longest rows of training; null where that is not known', 'tokens'),
+  lengths: field(
+    z.array(
+      z.object({
+        length: field(z.number(), 'a row, without its last target', 'tokens'),
+        rows: field(
+          z.enum(['documents', 'packed']),
+          '`documents`: each row is of one; `packed`: rows are cut from several that follow one another, read as one text',
+        ),
+        documents: field(z.number(), 'documents that rows hold any of', 'documents'),
+        sequences: field(z.number(), 'rows that were read', 'rows'),
+        variants: field(
+          z.array(
+            z.object({
+              name: field(
+                z.string(),
+                '`as trained`, or what was changed, such as `base 500000`, `YaRN 4` or `temperature log`',
+              ),
+              all: field(documentMean, 'every target'),
+              positions: field(
+                z.array(
+                  z.object({
+                    from: field(z.number(), 'fewest tokens of the row before a target', 'tokens'),
+                    to: field(z.number(), 'most tokens of the row before it, included', 'tokens'),
+                    all: field(documentMean, 'targets in this range'),
+                  }),
+                ),
+                'targets by how many tokens of the row stand before them',
+              ),
+              ar: field(
+                arRecord.nullable(),
+                'associative recall; `far` is from the length trained on where rows are longer; null without text',
+              ),
+              needle: field(needleScore.nullable(), 'needles of this length; null where none were asked for'),
+            }),
+          ),
+          'the model as it is, then with each change of its positions',
+        ),
+      }),
+    ),
+    'the lengths, ascending',
+  ),
+});
 
 /** The model as it is, or with other positions, at one length. */
 export interface AtLength {
@@ -130,6 +176,7 @@ export const length = defineAnalysis({
       }),
     ),
   },
+  fields,
   measure: async (model, chosen, { context }): Promise<Lengths> => {
     const trained = chosen.originalLength ?? model.trainedLength();
     const variants = variantsOf(model, chosen, trained, context);
@@ -155,6 +202,7 @@ export const length = defineAnalysis({
     }
     return { trained, lengths };
   },
+  record: (result) => result,
   print: tablesOf,
   csv: ({ lengths }, { step }) => ({
     columns: [

@@ -9,7 +9,7 @@ import {
   textLosses,
   type LongPplSettings,
 } from '../../analysis/index.js';
-import { ConfigError, DataError, maxOf, minOf, type Interval } from '../../core/index.js';
+import { ConfigError, DataError, field, maxOf, minOf, type Interval } from '../../core/index.js';
 import type { NeedleSample, OpenedData } from '../../data/index.js';
 import { withConfig } from '../../loaded/index.js';
 import type { ModelConfig } from '../../model/index.js';
@@ -23,7 +23,7 @@ import { needlesOf } from '../needles.js';
 import { measuredLength, type OpenedModel } from '../open-model.js';
 import { evaluateCheckpoint } from '../run.js';
 import type { FullRunConfig } from '../run-config.js';
-import { limitedAr, type LimitedAr } from './limited-recall.js';
+import { limitedAr, limitedArFields, type LimitedAr } from './limited-recall.js';
 
 /** What is left of a model whose layers see fewer keys, its weights as they are. */
 export interface Left {
@@ -39,6 +39,45 @@ export interface Left {
   /** Associative recall at long range; left out where it was not measured. */
   readonly ar?: LimitedAr;
 }
+
+/** `Left` as findings keep it. */
+export const leftFields = {
+  loss: field(
+    z.number().nullable(),
+    'loss on the texts, or on the held-out data of the run; null where there is neither',
+    'nats per token',
+  ),
+  longPpl: field(
+    z.number().nullable(),
+    'perplexity over the tokens that are key to the model as it is; null without texts, or without a key token',
+    'perplexity',
+  ),
+  recall: field(
+    z.array(
+      z.object({
+        from: field(z.number(), 'smallest distance', 'tokens'),
+        to: field(z.number(), 'largest distance, included', 'tokens'),
+        probability: field(
+          z.number().nullable(),
+          'mean probability of the right value; null without queries',
+          'probability',
+        ),
+      }),
+    ),
+    'recall by distance; empty where the run does not measure it',
+  ),
+  needleAccuracy: field(z.number().nullable(), 'needle answers that are right; null without needles', 'share'),
+  needleInterval: field(
+    z
+      .object({
+        low: field(z.number(), 'its lower end', 'share'),
+        high: field(z.number(), 'its upper end', 'share'),
+      })
+      .nullable(),
+    '95 % interval of `needleAccuracy`',
+  ),
+  ar: field(limitedArFields.optional(), 'far associative recall; left out where it is not measured'),
+};
 
 /**
  * What tells best whether long range still works: far recall, else needle accuracy, else the loss; null if none is

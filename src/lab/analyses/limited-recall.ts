@@ -1,7 +1,9 @@
 /** Associative recall under limits of reach: what is kept of it, its cells and columns, and its curves over limits. */
-import { textTable, type CsvCell } from '../../core/index.js';
+import { z } from 'zod';
+import { field, textTable, type CsvCell } from '../../core/index.js';
 import { show } from '../analysis.js';
 import type { LimitCurve, LimitsFigure } from '../figures.js';
+import { documentMean } from '../measures/associative-recall.js';
 import type { EvalRecord } from '../measures/record.js';
 
 /** Far associative recall under a limit, with 95 % intervals over documents, and recall by distance. */
@@ -33,6 +35,21 @@ export interface LimitedAr {
     readonly loss: number | null;
   }[];
 }
+
+const distances = {
+  from: field(z.number(), 'nearest distance', 'tokens'),
+  to: field(z.number(), 'farthest distance, included', 'tokens'),
+};
+
+/** `LimitedAr` as findings keep it: far hits, and hits by distance. */
+export const limitedArFields = z.object({
+  ...distances,
+  ...documentMean.shape,
+  bins: field(
+    z.array(z.object({ ...distances, ...documentMean.pick({ targets: true, accuracy: true, loss: true }).shape })),
+    'all hits by distance, nearest first',
+  ),
+});
 
 /** What limits keep of a measurement. */
 export function limitedAr({ far, bins }: NonNullable<EvalRecord['ar']>): LimitedAr {

@@ -1,12 +1,12 @@
 /** `longsight constrain`: who carries long range, by limits of reach. */
 import { z } from 'zod';
 import { limitReach, REACH_PARTS, reachParts, type LongPplSettings, type ReachPart } from '../../analysis/index.js';
-import type { CsvCell } from '../../core/index.js';
+import { field, type CsvCell } from '../../core/index.js';
 import { count } from '../analysis-options.js';
 import { defineAnalysis, show, type Printed } from '../analysis.js';
 import { arLimits } from '../ar-runs.js';
 import { STAGE_KEYS } from '../settings-in-effect.js';
-import { limitedModel, limitedOptions, limitScore, measureAsked, type Left } from './limited-model.js';
+import { leftFields, limitedModel, limitedOptions, limitScore, measureAsked, type Left } from './limited-model.js';
 import { AR_FIGURES, arCell, arCells, arColumns, distanceText } from './limited-recall.js';
 
 /** What a model scores at one limit; null where it is not limited. */
@@ -38,6 +38,32 @@ const options = {
     ),
   ...limitedOptions,
 };
+
+const fields = z.object({
+  rows: field(
+    z.array(
+      z.object({
+        part: field(z.enum(REACH_PARTS).nullable(), 'the layers that are limited; null in the first row: none'),
+        keys: field(z.number().nullable(), 'what they see, the own token included; null in the first row', 'keys'),
+        ...leftFields,
+      }),
+    ),
+    'what is left at each limit; the first row is the model as it is',
+  ),
+  longPpl: field(
+    z
+      .object({
+        trunc: field(z.number(), 'short contexts, at least', 'tokens'),
+        stride: field(z.number(), 'by which short contexts move', 'tokens'),
+        alpha: field(z.number(), 'least gain of a key token from the long context', 'nats'),
+        beta: field(z.number(), 'least log-likelihood of a key token with the long context', 'nats'),
+        keyTokens: field(z.number(), 'key tokens of the model as it is', 'tokens'),
+      })
+      .nullable(),
+    'how key tokens were found; null without texts',
+  ),
+  needlesLeftOut: field(z.string().optional(), 'why an imported model was measured without needles'),
+});
 
 /** Limits where nothing else is said, in visible keys. */
 const LIMITS = [4, 16, 64];
@@ -72,6 +98,7 @@ export const limits = defineAnalysis({
       }),
     ),
   },
+  fields,
   resolve: (model, given) => {
     const measure = measureAsked(model, given);
     // Limits of associative recall follow from the run's rows, and differ by part.
@@ -92,6 +119,7 @@ export const limits = defineAnalysis({
     if (problem !== null) context.note?.(`needles not measured: ${problem}`);
     return { rows, longPpl, ...(problem === null ? {} : { needlesLeftOut: problem }) };
   },
+  record: (result) => result,
   print: limitTable,
   csv: ({ rows }) => ({
     columns: [

@@ -13,7 +13,7 @@ import {
   type CharSpan,
   type PplScore,
 } from '../../analysis/index.js';
-import { at, DataError, readUtf8, writeFileAtomic, realNumber } from '../../core/index.js';
+import { at, DataError, field, readUtf8, writeFileAtomic, realNumber } from '../../core/index.js';
 import { count, file, OPTION_HINTS } from '../analysis-options.js';
 import { defineAnalysis, show, type AnalysisContext } from '../analysis.js';
 import { openModel, type OpenedModel } from '../open-model.js';
@@ -38,6 +38,13 @@ const options = {
   beta: nats().default(beta).describe('least log-likelihood'),
 };
 
+/** Perplexities of one text, and of all. */
+const perplexity = {
+  longPpl: field(z.number().nullable(), 'perplexity over key tokens; null without one', 'perplexity'),
+  ppl: field(z.number(), 'perplexity over all tokens that have a loss', 'perplexity'),
+  keyTokens: field(z.number(), 'key tokens', 'tokens'),
+};
+
 type LongPplOptions = z.output<z.ZodObject<typeof options>>;
 
 /** The texts of a session with the characters that are key in each. */
@@ -46,6 +53,25 @@ interface KeyedTexts {
   /** Called once with each problem. */
   readonly problem: (text: string) => void;
 }
+
+const fields = z.object({
+  settings: field(
+    z.object({
+      trunc: field(z.number().optional(), 'short contexts, at least', 'tokens'),
+      stride: field(z.number().optional(), 'by which short contexts move', 'tokens'),
+      alpha: field(z.number().optional(), 'least gain of a key token from the long context', 'nats'),
+      beta: field(z.number().optional(), 'least log-likelihood of a key token with the long context', 'nats'),
+      spans: field(z.string().optional(), 'the file that key spans were read from; then alone'),
+    }),
+    'how key tokens were found',
+  ),
+  ...perplexity,
+  scoredTokens: field(z.number(), 'tokens that have a loss', 'tokens'),
+  texts: field(
+    z.array(z.object({ ...perplexity, tokens: field(z.number(), 'tokens that have a loss', 'tokens') })),
+    'each text, in the order of the file',
+  ),
+});
 
 /** Perplexity over the tokens that need a long context, beside that over all tokens. */
 export const longppl = defineAnalysis({
@@ -65,6 +91,7 @@ export const longppl = defineAnalysis({
     keyTokens: realNumber(),
     scoredTokens: realNumber(),
   },
+  fields,
   begin: async ({ models, options: chosen, context }): Promise<KeyedTexts> => {
     const texts = readTextFile(chosen.texts).slice(0, chosen.samples);
     const problem = once(context);

@@ -11,6 +11,7 @@ import {
   type MaskingResult,
   type NeedleScore,
 } from '../../analysis/index.js';
+import { field } from '../../core/index.js';
 import { count, headList } from '../analysis-options.js';
 import { defineAnalysis, headNames, show, type AnalysisContext, type Printed } from '../analysis.js';
 import { isAskedForAr } from '../ar-runs.js';
@@ -19,6 +20,7 @@ import type { DotsFigure } from '../figures.js';
 import { needlesOf } from '../needles.js';
 import type { OpenedModel } from '../open-model.js';
 import { STAGE_KEYS } from '../settings-in-effect.js';
+import { format, headIndex as place, needleScore } from './described.js';
 
 /** Loss, and what follows it, are of associative recall alone. */
 const score = z.looseObject({
@@ -45,6 +47,26 @@ const options = {
 };
 
 type MaskOptions = z.output<z.ZodObject<typeof options>>;
+
+const described = needleScore.extend({
+  accuracy: field(
+    z.number(),
+    'samples whose answer is right, token for token, under greedy decoding; of `ar`: far hits whose token is the likeliest',
+    'share',
+  ),
+  low: field(z.number(), 'lower end of the 95 % interval of `accuracy`; of `ar` over documents', 'share'),
+  probability: field(
+    z.number(),
+    "mean over samples of the geometric mean of the probabilities of the answer's tokens; of `ar`: mean probability of the tokens of far hits",
+    'probability',
+  ),
+  samples: field(z.number(), 'needle samples; of `ar`: far hits', 'samples'),
+  loss: field(z.number().optional(), 'of `ar`: mean loss of far hits', 'nats per token'),
+  allLoss: field(z.number().optional(), 'of `ar`: mean loss of every token of the same documents', 'nats per token'),
+  documents: field(z.number().optional(), 'of `ar`: documents that far hits stand in', 'documents'),
+  from: field(z.number().optional(), 'of `ar`: the nearest distance that counts as far', 'tokens'),
+});
+const off = z.array(z.object(place));
 
 /** What is kept: needles, or associative recall. */
 type Masked =
@@ -95,6 +117,34 @@ const SINGLE =
 const chosen = ({ heads }: ReadMasking): string =>
   `Middle: without the ${heads.length} heads that attend most to what far hits copy, chosen on other rows. ${SINGLE}`;
 
+const fields = z.object({
+  format,
+  measure: field(z.enum(['needle', 'ar']), 'what is asked: needles, or far associative recall on held-out text'),
+  mode: field(z.enum(MASK_MODES), 'what stands for a head that is off: equal attention, nothing, its mean output'),
+  chosenBy: field(
+    z.enum(['attention', 'given']).optional(),
+    'of `ar`: heads chosen by their attention to what far hits copy, or given',
+  ),
+  heads: field(off, 'the heads that are switched off: strongest first, or as they were given'),
+  baseline: field(described, 'with every head'),
+  masked: field(described, 'without `heads`'),
+  random: field(
+    z.array(
+      z.object({
+        heads: field(off, 'as many others, drawn at random'),
+        score: field(described, 'without them'),
+      }),
+    ),
+    'random draws',
+  ),
+  drop: field(z.number(), 'accuracy of `baseline` minus that of `masked`', 'share'),
+  randomDrop: field(
+    z.number().nullable(),
+    'the same, mean over `random`; null where there are too few other heads',
+    'share',
+  ),
+});
+
 /** Accuracy with chosen heads switched off, and with as many random others off. */
 export const masking = defineAnalysis({
   command: 'mask',
@@ -116,12 +166,14 @@ export const masking = defineAnalysis({
     random: z.array(z.looseObject({ heads: z.array(headIndex), score })),
     measure: z.string().optional(),
   },
+  fields,
   resolve: (model, given) => {
     const measure = given.measure ?? (given.length === undefined && isAskedForAr(model) ? 'ar' : 'needle');
     return { ...given, measure };
   },
   measure: async (model, asked, { context }): Promise<Masked> =>
     asked.measure === 'ar' ? maskedRecall(model, asked, context) : maskedNeedles(model, asked),
+  record: (result) => result,
   print: (result, name) => tableOf(result, name),
   csv: ({ measure, mode, heads, baseline, masked, random }, { step }) => ({
     columns: [

@@ -1,7 +1,7 @@
 /** `longsight place`: which layers need full attention, by what a trained model loses without it. */
 import { z } from 'zod';
 import { fullLayers, limitReach } from '../../analysis/index.js';
-import { ConfigError, present, Rng, textTable, type CsvCell } from '../../core/index.js';
+import { ConfigError, field, present, Rng, textTable, type CsvCell } from '../../core/index.js';
 import { parsePattern, printLayer, printPattern, resolveLayer, type ModelConfig } from '../../model/index.js';
 import { count, OPTION_HINTS } from '../analysis-options.js';
 import { defineAnalysis, show, type Printed } from '../analysis.js';
@@ -45,6 +45,30 @@ export interface Placements {
   readonly placements: readonly Placement[];
 }
 
+const value = field(z.number(), 'the score then', 'that of `score`');
+const layer = field(z.number(), 'number of the layer, from 0');
+const fields = z.object({
+  score: field(
+    z.enum(['recall', 'ar', 'needle', 'loss']),
+    'what placements are judged by: far recall (probability), loss of far associative recall (nats per token), needle accuracy (share), loss ' +
+      '(nats per token)',
+  ),
+  keys: field(z.number(), 'what limited layers see, the own token included', 'keys'),
+  whole: field(z.number(), 'the score of the model as it is', 'that of `score`'),
+  alone: field(z.array(z.object({ layer, value })), 'each layer limited alone'),
+  order: field(z.array(z.object({ layer, value })), 'layers in the order in which they were limited for good'),
+  placements: field(
+    z.array(
+      z.object({
+        name: field(z.string(), '`placed` by measurement, `even`, `first`, `last`, or `random-N`'),
+        layers: field(z.array(z.number()), 'layers with full attention, from 0, ascending'),
+        value,
+      }),
+    ),
+    'full attention at some layers, the others limited',
+  ),
+});
+
 const options = {
   full: count().describe('how many full layers to keep'),
   keys: count().default(128).describe('visible keys of the layers that do not keep it'),
@@ -87,6 +111,7 @@ export const placement = defineAnalysis({
     order: z.array(z.looseObject({ layer: z.number(), value: z.number() })),
     placements: z.array(z.looseObject({ name: z.string(), layers: z.array(z.number()), value: z.number() })),
   },
+  fields,
   resolve: (model, given) => ({ ...given, measure: measureAsked(model, given) }),
   measure: async (model, chosen, { context }): Promise<Placements> => {
     const candidates = candidatesOf(model.config, chosen.full);
@@ -124,6 +149,7 @@ export const placement = defineAnalysis({
   },
   writes: ({ placements }, model, chosen) =>
     chosen.out === undefined ? [] : [{ path: chosen.out, text: studyOf(model, placements, chosen) }],
+  record: (result) => result,
   print: placementTable,
   csv: ({ placements, whole, order, alone }) => ({
     columns: ['what', 'layers', 'value'],

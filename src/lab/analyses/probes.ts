@@ -1,12 +1,13 @@
 /** `longsight probe`: layer by layer, what the last token knows of the needle. */
 import { z } from 'zod';
 import { extractFeatures, PROBE_KINDS, probeLayers, probeSample, type ProbeSample } from '../../analysis/index.js';
-import { at, ConfigError, Rng, significant } from '../../core/index.js';
+import { at, ConfigError, field, Rng, significant } from '../../core/index.js';
 import { needleSamples } from '../../eval/index.js';
 import { count } from '../analysis-options.js';
 import { defineAnalysis, show } from '../analysis.js';
 import { FAR_DEPTHS, needlePlan } from '../needles.js';
 import type { OpenedModel } from '../open-model.js';
+import { format, layerIndex } from './described.js';
 
 /**
  * The study's candidates: eight runs of digits that differ from the first digit on, and eight that differ in the
@@ -33,6 +34,32 @@ type ProbeOptions = z.output<z.ZodObject<typeof options>>;
 
 const share = z.looseObject({ accuracy: z.number(), low: z.number(), high: z.number() });
 
+const probeScore = z.object({
+  accuracy: field(z.number(), 'test samples whose class is the likeliest', 'share'),
+  correct: field(z.number(), 'test samples whose class is the likeliest', 'samples'),
+  tested: field(z.number(), 'test samples', 'samples'),
+  low: field(z.number(), 'lower end of the 95 % interval of `accuracy` (Wilson)', 'share'),
+  high: field(z.number(), 'its upper end', 'share'),
+});
+
+const fields = z.object({
+  probes: field(
+    z.array(
+      z.object({
+        format,
+        kind: field(z.enum(PROBE_KINDS), '`residual`: the state after a layer; `delta`: what the layer added'),
+        classes: field(z.number(), 'values to tell apart', 'classes'),
+        samples: field(z.number(), 'needle samples, of which a fifth tests', 'samples'),
+        chance: field(z.number(), 'accuracy of guessing: one over `classes`', 'share'),
+        embedding: field(probeScore.nullable(), 'the probe of the embedding alone; null of `delta`'),
+        layers: field(z.array(z.object({ ...layerIndex, ...probeScore.shape })), 'the probe of each layer'),
+        best: field(z.number(), 'the layer with the highest accuracy, the first of equals'),
+      }),
+    ),
+    'a probe of each kind; `--json` prints one a line',
+  ),
+});
+
 /** Accuracy of linear probes for the value of the needle, layer by layer. */
 export const probes = defineAnalysis({
   command: 'probe',
@@ -52,11 +79,13 @@ export const probes = defineAnalysis({
       }),
     ),
   },
+  fields,
   measure: async (model, chosen) => {
     const features = await extractFeatures(model, probeSamples(model, chosen));
     const kinds = chosen.kind === undefined ? PROBE_KINDS : [chosen.kind];
     return { probes: kinds.map((kind) => probeLayers(features, model.config, kind, { seed: chosen.seed })) };
   },
+  record: (result) => result,
   print: ({ probes: found }, name) =>
     found.map((probe) => ({
       title: `${name}, ${probe.kind}, ${probe.classes} classes (chance ${show(probe.chance)})`,

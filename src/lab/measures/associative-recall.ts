@@ -50,7 +50,7 @@ const NATS = { unit: 'nats per token', range: '0 and more' } as const;
 
 const number = z.number().nullable();
 /** A mean over targets, with its 95 % interval from resampling documents. */
-const score = z.object({
+export const documentMean = z.object({
   targets: field(z.number(), 'targets', 'tokens'),
   loss: field(number, 'mean loss; null without targets', 'nats per token'),
   lossLow: field(number, 'lower end of its interval; null where it cannot be resampled', 'nats per token'),
@@ -63,33 +63,26 @@ const score = z.object({
 const bin = z.object({
   from: field(z.number(), 'smallest distance, to the latest earlier occurrence of the gram', 'tokens'),
   to: field(z.number(), 'largest distance, included', 'tokens'),
-  onset: field(score, 'hits that begin a repeated passage'),
-  inside: field(score, 'hits that go on in one'),
-  all: field(score, 'both'),
+  onset: field(documentMean, 'hits that begin a repeated passage'),
+  inside: field(documentMean, 'hits that go on in one'),
+  all: field(documentMean, 'both'),
+});
+/** Associative recall on text, and how rare grams were told. */
+export const arRecord = z.object({
+  maxCount: field(z.number(), 'a gram is rare up to this many occurrences', 'occurrences'),
+  documents: field(z.number(), 'documents, or parts of them that a row holds, among what was looked at', 'documents'),
+  all: field(documentMean, 'every token of the documents that counts, hit or not'),
+  fresh: field(documentMean, 'tokens whose gram is new in its document'),
+  bins: field(z.array(bin), 'hits by distance, nearest first'),
+  far: field(bin, 'hits at long range: from 1,025 tokens on, or in the farthest quarter of a shorter context'),
+  order: field(z.number(), 'tokens of a gram: 2, or 6 of bytes', 'tokens'),
+  countedIn: field(
+    z.enum(['training', 'texts']),
+    'where grams were counted: in the training data, or in the other documents of the same texts',
+  ),
 });
 const schema = z.object({
-  ar: field(
-    z
-      .object({
-        maxCount: field(z.number(), 'a gram is rare up to this many occurrences', 'occurrences'),
-        documents: field(
-          z.number(),
-          'documents, or parts of them that a row holds, among what was looked at',
-          'documents',
-        ),
-        all: field(score, 'every token of the documents that counts, hit or not'),
-        fresh: field(score, 'tokens whose gram is new in its document'),
-        bins: field(z.array(bin), 'hits by distance, nearest first'),
-        far: field(bin, 'hits at long range: from 1,025 tokens on, or in the farthest quarter of a shorter context'),
-        order: field(z.number(), 'tokens of a gram: 2, or 6 of bytes', 'tokens'),
-        countedIn: field(
-          z.enum(['training', 'texts']),
-          'where grams were counted: in the training data, or in the other documents of the same texts',
-        ),
-      })
-      .optional(),
-    'associative recall on text; left out where it is not measured',
-  ),
+  ar: field(arRecord.optional(), 'associative recall on text; left out where it is not measured'),
 });
 
 type ArResult = NonNullable<Stored<typeof schema>['ar']>;
