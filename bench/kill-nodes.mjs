@@ -2,10 +2,13 @@
  * A run over several nodes of which one is killed at a random step, or any are asked to stop at random moments, again and again, and
  * which is started again on all each time, as a scheduler does: does it end with the parameters of a run that was left alone?
  *
- *   npm run build && node bench/kill-nodes.mjs [TURNS] [SEED] [kill|stop] [NODES]
+ *   npm run build && node bench/kill-nodes.mjs [TURNS] [SEED] [kill|stop] [NODES] [cpu|fsdp|data]
  *
- * Each node does what `longsight study run` does, on a CPU engine, with a host name of its own (a UTS namespace, as root; LONGSIGHT_HOST
- * else), joined to the others by the store that node 0 serves. CPU engines compute nothing together: each node trains the whole run.
+ * cpu (default): each node does what `longsight study run` does, on a CPU engine, with a host name of its own (a UTS namespace, as root;
+ * LONGSIGHT_HOST else), joined to the others by the store that node 0 serves. CPU engines compute nothing together: each node trains the
+ * whole run. fsdp, data: each node is `longsight study run` on a GPU of its own (NVIDIA, as many as nodes), and the mesh of all of them
+ * divides the parameters or the batch; programs are deterministic, and the same nodes left alone say what the run is. HOME_OF_BUNDLE=FOLDER
+ * names an unpacked bundle whose program and Node are used.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -17,7 +20,11 @@ import { fileURLToPath } from 'node:url';
 
 const [KILLS, SEED, NODES] = [2, 3, 5].map((at, i) => Number(process.argv[at] ?? [20, 1, 2][i]));
 const STOPS = process.argv[4] === 'stop';
-const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const MESH = ['fsdp', 'data'].find((axis) => axis === process.argv[6]);
+/** Channels of the model: on GPUs as many as their programs take well. */
+const WIDTH = MESH === undefined ? 8 : 128;
+const BUNDLE = process.env.HOME_OF_BUNDLE;
+const MAIN = BUNDLE ? join(BUNDLE, 'dist/cli/main.js') : fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const NODE = fileURLToPath(new URL('kill-nodes-node.mjs', import.meta.url));
 const [STEPS, EVERY, MOST] = [40 * KILLS + 40, 10, 40];
 const folder = mkdtempSync(join(tmpdir(), 'longsight-kill-nodes-'));
@@ -26,7 +33,8 @@ writeFileSync(
   join(folder, 's.yaml'),
   `name: tiny
 base:
-  model: { hiddenSize: 8, numLayers: 2, numHeads: 2, intermediateSize: 16 }
+  ${MESH === undefined ? 'engine: auto' : `engine: xla:cuda\n  mesh: { ${MESH}: ${NODES} }\n  deterministic: true`}
+  model: { hiddenSize: ${WIDTH}, numLayers: 2, numHeads: 2, intermediateSize: ${2 * WIDTH} }
   data: { kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }
   train: { steps: ${STEPS}, seqLen: 16, batchSize: 4, warmupSteps: 2, evalEvery: ${STEPS}, checkpointEvery: ${EVERY}, logEvery: 1 }
   eval: { batches: 1, recall: { batches: 1, bins: [4, 16] }, trace: false }
@@ -62,13 +70,16 @@ const hasNamespaces = spawnSync('unshare', ['--uts', 'true']).status === 0;
 
 /** Starts a node in a process group of its own. */
 function start(node, env) {
-  const own = [process.execPath, NODE, 'study', 'run', study, run];
+  const own = [process.execPath, MESH === undefined ? NODE : MAIN, 'study', 'run', env.STUDY ?? study, run];
   const [program, ...args] = hasNamespaces
     ? ['unshare', '--uts', 'sh', '-c', 'hostname "$0" && exec "$@"', `node-${node}`, ...own]
     : own;
   const host = hasNamespaces ? {} : { LONGSIGHT_HOST: `node-${node}` };
   const child = spawn(program, args, {
-    env: { ...process.env, ...env, ...host, LONGSIGHT_NODE: String(node), LONGSIGHT_LOCK_SECONDS: '8' },
+    env: {
+      ...{ ...process.env, ...env, ...host, LONGSIGHT_NODE: String(node), LONGSIGHT_LOCK_SECONDS: '8' },
+      ...(MESH === undefined ? {} : { CUDA_VISIBLE_DEVICES: String(node), NCCL_NVLS_ENABLE: '0' }),
+    },
     ...{ stdio: ['ignore', 'ignore', 'pipe'], detached: true },
   });
   let said = '';
@@ -78,7 +89,6 @@ function start(node, env) {
     ended,
     isOver: () => child.exitCode !== null || child.signalCode !== null,
     kill: () => process.kill(-child.pid, 'SIGKILL'),
-
     ask: (signal) => child.kill(signal),
   };
 }
@@ -101,13 +111,28 @@ function longsight(...args) {
   if (status !== 0) throw new Error(`longsight ${args.join(' ')} ended with ${status}: ${stderr}`);
 }
 
-/** One turn on both nodes; kills one of them unless `isLast`. */
-async function turn(isLast) {
-  const env = {
+/** What nodes need to find one another. */
+async function meeting() {
+  return {
     ...{ LONGSIGHT_COORDINATOR: `127.0.0.1:${await freePort()}`, LONGSIGHT_NODES: String(NODES) },
     LONGSIGHT_COORDINATOR_SECRET: randomBytes(32).toString('hex'),
     READY: join(folder, `ready-${++turns}`),
   };
+}
+
+/** The run that nobody kills: the whole of it on one CPU engine, or the same nodes on GPUs. */
+async function leaveAlone() {
+  if (MESH === undefined) return longsight('study', 's.yaml', '--out', 'whole', '--only', 'full', '--threads', '1');
+  const whole = join(folder, 'whole');
+  longsight('study', 'plan', 's.yaml', '--out', whole);
+  const env = { ...(await meeting()), STUDY: whole };
+  const ends = await Promise.all(Array.from({ length: NODES }, (_, node) => start(node, env).ended));
+  if (ends.some(({ code }) => code !== 0)) throw new Error(`the run left alone failed: ${JSON.stringify(ends)}`);
+}
+
+/** One turn on all nodes; kills one of them unless `isLast`. */
+async function turn(isLast) {
+  const env = await meeting();
   const from = lastStep();
   const nodes = Array.from({ length: NODES }, (_, node) => start(node, env));
   if (STOPS && !isLast) return stopTurn(nodes, env.READY, from);
@@ -171,7 +196,7 @@ try {
     process.stderr.write(`node ${killed} killed at step ${step}: the others ended with ${codes}\n`);
   }
   const { ends } = await turn(true);
-  longsight('study', 's.yaml', '--out', 'whole', '--only', 'full', '--threads', '1');
+  await leaveAlone();
   const lines = readFileSync(join(study, 'runs', run, 'metrics.jsonl'), 'utf8')
     .trim()
     .split('\n')

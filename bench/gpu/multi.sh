@@ -16,7 +16,7 @@ options=(--devices "$devices" --platform "$platform")
 [ -n "${SPEED:-}" ] && options+=(--speed)
 multi() { note "$1" "multi ${*:2}" "$node" "$here/bench/gpu/multi.mjs" "$home" "${@:2}" "${options[@]}"; }
 
-[ $# -eq 0 ] && set -- facts scale-main scale-s5 options-main large killed hosts deterministic repeated
+[ $# -eq 0 ] && set -- facts scale-main scale-s5 options-main large killed hosts nodes deterministic repeated
 for stage in "$@"; do
   case $stage in
     facts)
@@ -32,6 +32,8 @@ for stage in "$@"; do
       note 200 "$stage" "$node" "$here/bench/gpu/multi-runs.mjs" "$home" "$work/$stage" "$stage" --devices "$devices" --platform "$platform" ${TINY:+--tiny}
       cat "$work/$stage"/*.log >> "$log"
       ;;
+    # A node killed at a random step twenty times, with parameters divided over the nodes.
+    nodes) note 420 nodes env HOME_OF_BUNDLE="$home" "$node" "$here/bench/kill-nodes.mjs" "${KILLS:-20}" 7 kill "$devices" fsdp ;;
     *) echo "unknown stage $stage"; exit 2 ;;
   esac
 done
