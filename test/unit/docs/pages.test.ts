@@ -15,6 +15,7 @@ const pages = [
   ...files.map((file) => `docs/${file}`),
   'README.md',
   'CONTRIBUTING.md',
+  'AGENTS.md',
   'CHANGELOG.md',
   'bench/README.md',
   'examples/README.md',
