@@ -1,6 +1,7 @@
 """Checks and times the programs of bench/gpu/recurrences.mjs on a GPU through the CUDA PJRT plugin that comes with JAX.
 
 usage: python bench/gpu/recurrences.py FOLDER [--stages check,time,profile] [--forms kernels,xla] [--mixers lightning,...]
+       [--tokens 2048,8192,32768]
 
 Checks compare with the recurrence token by token in float32 (jax.lax.scan and its derivative) on the same bf16 inputs; times
 are the best of three rounds of runs that are queued one behind the other; profiles are microseconds on the device by kernel, at
@@ -11,6 +12,7 @@ import argparse
 import collections
 import glob
 import json
+import math
 import tempfile
 import time
 
@@ -26,6 +28,7 @@ parser.add_argument("folder")
 parser.add_argument("--stages", default="check,time")
 parser.add_argument("--forms", default="kernels,xla")
 parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7")
+parser.add_argument("--tokens", default="2048,8192,32768")
 flags = parser.parse_args()
 FOLDER = flags.folder
 DTYPES = {"bf16": jnp.bfloat16, "f32": jnp.float32, "i32": jnp.int32}
@@ -54,7 +57,9 @@ def draw(case):
         x = jax.random.normal(key, shape, jnp.float32)
         if name in ("k", "read"):
             x = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-        if name == "g":
+        if name == "g" and case["mixer"].startswith("rwkv7"):
+            x = -math.exp(-0.5) * jax.nn.sigmoid(x - 3)  # bounded, as its layer has them
+        elif name == "g":
             x = -jnp.exp(x - 3)
         if name == "beta":
             x = jax.nn.sigmoid(x)
@@ -154,13 +159,12 @@ print(json.dumps({"device": device.device_kind, "jax": jax.__version__}), flush=
 RUN = {"check": check, "time": timed, "profile": profiled}
 forms, mixers = flags.forms.split(","), flags.mixers.split(",")
 cases = json.load(open(f"{FOLDER}/cases.json"))
-with_kernels = {c["mixer"].split()[0] for c in cases if c["form"] == "kernels"}
+tokens = [int(n) for n in flags.tokens.split(",")]
 
 
 def is_wanted(case):
-    """Mixers without kernels are there in XLA's form alone, and wanted in that."""
-    mixer = case["mixer"].split()[0]
-    return mixer in mixers and (case["form"] in forms or mixer not in with_kernels)
+    of_mixer = case["mixer"].split()[0] in mixers and case["form"] in forms
+    return of_mixer and case.get("tokens", tokens[0]) in tokens
 
 
 cases = [c for c in cases if is_wanted(c)]

@@ -48,11 +48,13 @@ for stage in "$@"; do
     jax-long) for c in long-16k long-64k; do prepare $c; jax "$work/$c" --steps 5; done ;;
     torch-long) for c in long-16k long-64k; do prepare $c; torch "$work/$c" --steps 5; done ;;
     sizes) longsight 500 s1 s2 s3 s4 s5 --steps 5; longsight 300 s1 s2 s3 s4 s5 --steps 5 --rounds 1 --label 'longsight, second start' ;;
-    hybrids) longsight 300 hybrid-swa hybrid-lightning hybrid-gla hybrid-mamba2 hybrid-gdn hybrid-kda hybrid-rwkv7 --steps 5 ;;
+    hybrids) # HYBRIDS: cases
+      longsight 300 ${HYBRIDS:-hybrid-swa hybrid-lightning hybrid-gla hybrid-mamba2 hybrid-gdn hybrid-kda hybrid-rwkv7} --steps 5 ;;
     recurrence-check) note 200 recurrence-check "$node" "$home/gpu/test/gpu/check.js" cuda recurrences ;;
-    recurrences) # each mixer alone
+    recurrences) # each mixer alone; MIXERS, FORMS and TOKENS: these
       "$node" "$here/bench/gpu/recurrences.mjs" "$home" "$work/recurrences"
-      note 400 recurrences python3 "$here/bench/gpu/recurrences.py" "$work/recurrences" --stages check,time,profile --forms "${FORMS:-kernels}" ;;
+      note 400 recurrences python3 "$here/bench/gpu/recurrences.py" "$work/recurrences" --stages check,time,profile \
+        --forms "${FORMS:-kernels}" ${MIXERS:+--mixers "$MIXERS"} ${TOKENS:+--tokens "$TOKENS"} ;;
     fla) # its package on PYTHONPATH; FLA: mixers and the processes that compile for each
       shares=(${FLA:-lightning:2 gla:2 mamba2:3 gdn:3 kda:6 rwkv7:6})
       mixers=$(IFS=,; echo "${shares[*]%:*}")

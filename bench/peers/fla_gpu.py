@@ -127,7 +127,7 @@ def case(name, batch, tokens):
         # Log decays as its layer has them: bounded below and in bf16.
         g = leaf(-math.exp(-0.5) * torch.sigmoid(normal(batch, tokens, heads, k_width) - 3))
 
-    def forward():
+    def forward(keep=False):
         if name == "lightning":
             return chunk_simple_gla(q, k, v, g_gamma=-slopes, scale=scale)[0]
         if name in ("gla", "mamba2"):
@@ -136,14 +136,14 @@ def case(name, batch, tokens):
             return chunk_gated_delta_rule(q, k, v, g, beta, scale=scale)[0]
         if name == "kda":
             return chunk_kda(q, k, v, g, beta, scale=scale)[0]
-        bounded = dict(safe_gate=True, lower_bound=-math.exp(-0.5), chunk_size=64)
+        bounded = dict(safe_gate=True, lower_bound=-math.exp(-0.5), chunk_size=64, disable_recompute=keep)
         return chunk_rwkv7(r=q, w=g, k=k, v=v, a=read, b=erase, scale=scale, **bounded)[0]
 
     used = [q, k, v] + ([] if name == "lightning" else [g]) + ([beta] if name in ("gdn", "kda") else [])
     used += [read, erase] if name == "rwkv7" else []
 
-    def both():
-        return torch.autograd.grad(forward(), used, do)
+    def both(keep=False):
+        return torch.autograd.grad(forward(keep), used, do)
 
     return forward, both
 
@@ -196,6 +196,9 @@ for name in flags.mixers.split(","):
                 line["graphMs"] = round(best(on_graph(both), 20), 4)
             except Exception as error:
                 line["graphError"] = str(error)[:120]
+            if name == "rwkv7":  # and with what the forward pass made kept for the backward pass, not made again
+                line["keptMs"] = round(best(lambda: both(True), 20), 4)
+                line["keptGraphMs"] = round(best(on_graph(lambda: both(True)), 20), 4)
             print(json.dumps(line), flush=True)
         except Exception as error:
             print(json.dumps({"failed": name, "tokens": tokens, "error": str(error)[:400]}), flush=True)

@@ -4,6 +4,7 @@
  */
 import { isFloat, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference, type XlaEngine } from '../../src/engine/index.js';
+import { LEAST_LOG_DECAY } from '../../src/engine/xla/kernels/recurrence/index.js';
 import * as L from '../../src/graph/index.js';
 import type { Graph, Value } from '../../src/graph/index.js';
 import { applyRecurrence, recurrenceTensors, type Setup } from '../support/recurrences.js';
@@ -21,6 +22,8 @@ const T = 256;
 /** Decays of e^-20 and of 1 side by side. */
 const steep = (u: number): number => (u < 0.3 ? -20 : 0);
 const DOCUMENTS = [1, 1, 62, 100, 1, 30, 60, 1];
+/** Decays within the bound that kernels of keys of removal need. */
+const BOUNDED = { kind: 'removal', K: 64, V: 64, decay: (u: number) => -0.7 * u, leastDecay: -0.7 } as const;
 const DELTA = [
   ['delta', 'delta rule'],
   ['channels', 'delta rule, a decay per channel'],
@@ -40,6 +43,14 @@ const CASES: readonly RecurrenceCase[] = [
     { name: `${name}, documents`, kind, K: 64, V: 64, documents: DOCUMENTS },
     { name: `${name}, keys alike`, kind, K: 64, V: 64, alike: 0.7 },
   ]),
+  { name: 'keys of removal', ...BOUNDED },
+  { name: 'keys of removal, heads of 24 and 40', ...BOUNDED, K: 24, V: 40 },
+  {
+    name: 'keys of removal, the steepest decays',
+    ...{ ...BOUNDED, decay: (u) => (u < 0.3 ? LEAST_LOG_DECAY : 0), leastDecay: LEAST_LOG_DECAY },
+  },
+  { name: 'keys of removal, documents', ...BOUNDED, documents: DOCUMENTS },
+  { name: 'keys of removal, keys alike', ...BOUNDED, alike: 0.7 },
 ];
 
 /**

@@ -22,6 +22,8 @@ export interface Setup {
   readonly V?: number;
   /** Log decay of a token from a uniform draw; default -log-uniform, from near 0 to -4. */
   readonly decay?: (u: number) => number;
+  /** The least log decay, which is promised to the recurrence; default nothing is. */
+  readonly leastDecay?: number;
   /** Write strength from a uniform draw; default 0 to 1. */
   readonly beta?: (u: number) => number;
   /** How alike keys are: 0 random, 1 equal. */
@@ -92,14 +94,14 @@ function removalKeys(
 
 /** Emits the recurrence. */
 export function applyRecurrence(
-  { kind, chunk, K = WIDTHS.K }: Setup,
+  { kind, chunk, K = WIDTHS.K, leastDecay }: Setup,
   at: Readonly<Record<string, Value>>,
 ): L.Recurrence {
   const options = { scale: 1 / Math.sqrt(K), chunk, segments: at.segments ?? null, initialState: at.state ?? null };
   const [q, k, v, g, beta] = [at.q, at.k, at.v, at.g, at.beta] as [Value, Value, Value, Value, Value];
   if (kind === 'linear') return L.linearRecurrence(q, k, v, g, options);
   const removal = at.read && at.erase ? { read: at.read, erase: at.erase } : null;
-  return L.deltaRule(q, k, v, g, beta, { ...options, removal });
+  return L.deltaRule(q, k, v, g, beta, { ...options, removal, leastDecay: leastDecay ?? null });
 }
 
 /** Outputs and the gradients of `sum(outWeights * out) + sum(stateWeights * state)`: out, state, dq, dk, dv, dg, [dbeta, dread, derase], dstate. */

@@ -64,6 +64,11 @@ export interface Removal {
 export interface DeltaRuleOptions extends RecurrenceOptions {
   /** Keys of removal, beside decays of each key channel; null (the default) removes by the keys. */
   readonly removal?: Removal | null;
+  /**
+   * A bound on the log decays, at most 0: none is less. Kernels that need one for keys of removal take the recurrence
+   * then; results are undefined where it does not hold. null (the default) promises nothing.
+   */
+  readonly leastDecay?: number | null;
 }
 
 /**
@@ -85,10 +90,14 @@ export function deltaRule(
   options: DeltaRuleOptions,
 ): Recurrence {
   const { optional, attrs } = given(options);
-  const { removal = null } = options;
+  const { removal = null, leastDecay = null } = options;
   const keys = removal === null ? [] : [removal.read, removal.erase];
   const inputs = [q, k, v, logDecay, beta, ...keys, ...optional] as const;
-  const [out, state] = build(RECURRENCE.deltaRule, inputs, removal === null ? attrs : { ...attrs, removal: true });
+  const [out, state] = build(RECURRENCE.deltaRule, inputs, {
+    ...attrs,
+    ...(removal === null ? {} : { removal: true }),
+    ...(leastDecay === null ? {} : { leastDecay }),
+  });
   return { out, state };
 }
 

@@ -23,6 +23,8 @@ export interface DeltaRuleAttrs extends RecurrenceAttrs {
    * of it. Left out where both are the keys.
    */
   readonly removal?: true;
+  /** The least log decay of a token and channel, which the caller vouches for; left out where nothing is known. */
+  readonly leastDecay?: number;
 }
 
 /** Attributes of the selective scan. */
@@ -174,6 +176,9 @@ function deltaRule(inputs: Operands, attrs: DeltaRuleAttrs): [Type, Type] {
   if (!sameShape(decay, [B, T, H]) && !sameShape(decay, [B, T, H, K]))
     throw inputs.shapeError(`logDecay must be ${formatShape([B, T, H])} or ${formatShape([B, T, H, K])}`);
   inputs.requireShape(4, [B, T, H], 'beta');
+  const { leastDecay = 0 } = attrs;
+  if (!Number.isFinite(leastDecay) || leastDecay > 0)
+    throw inputs.shapeError(`leastDecay ${leastDecay} must be a log decay, a finite number of at most 0`);
   if (attrs.removal) {
     if (decay.length !== 4) throw inputs.shapeError(`keys of removal need decays ${formatShape([B, T, H, K])}`);
     inputs.requireShape(5, [B, T, H, K], 'the key that reads what is removed');

@@ -5,6 +5,7 @@ import { whyNoWindowKernel } from '../../../src/engine/xla/passes/attention-fit.
 import { TILE_KERNELS } from '../../../src/engine/xla/passes/fuse.js';
 import { Placing } from '../../../src/engine/xla/passes/placing.js';
 import { fitsCudnn } from '../../../src/engine/xla/stablehlo/cudnn.js';
+import { LEAST_LOG_DECAY } from '../../../src/engine/xla/kernels/recurrence/index.js';
 import { fitsRecurrenceKernels } from '../../../src/engine/xla/stablehlo/recurrence.js';
 
 const heads = (dtype: 'bf16' | 'f32', T: number, D: number): L.Value => L.input('x', dtype, [1, T, 2, D]);
@@ -57,5 +58,22 @@ describe('kernels', () => {
     expect(fits(64, 128)).toBe(true);
     expect(fits(65, 128)).toBe('65 tokens, not a multiple of 64');
     expect(fits(64, 129)).toBe('heads of 129 channels, more than 128');
+    const removing = (D: number, leastDecay: number | null): true | string => {
+      const x = heads('bf16', 64, D);
+      const [g, key, beta] = [
+        [1, 64, 2, D],
+        [1, 64, 2, D],
+        [1, 64, 2],
+      ].map((shape) => L.input('x', 'f32', shape));
+      const options = { scale: 1, removal: { read: key!, erase: key! }, leastDecay };
+      const { node } = L.deltaRule(x, x, x, g!, beta!, options).out;
+      if (node.op !== 'deltaRule') throw new Error('no delta rule');
+      return fitsRecurrenceKernels(node);
+    };
+    expect(removing(64, LEAST_LOG_DECAY)).toBe(true);
+    expect(removing(65, -0.5)).toBe('heads of 65 channels, more than 64 beside keys of removal');
+    expect(removing(64, null)).toBe('keys of removal, and decays of which no bound is promised');
+    expect(removing(64, -2.5)).toBe('keys of removal, and log decays down to -2.5, less than -2');
+    expect(() => removing(64, 1)).toThrow('leastDecay 1 must be a log decay, a finite number of at most 0');
   });
 });

@@ -170,6 +170,26 @@ describe('tile kernels on a mesh', () => {
     expect(sums).toHaveLength(2);
   });
 
+  it('keys of removal, whose rows divide by heads', () => {
+    const recurrence = (heads: number): L.Graph => {
+      const rows = (name: string, dtype: 'bf16' | 'f32') => L.input(name, dtype, [2, 64, heads, 16]);
+      const [q, k, v, beta] = [
+        rows('q', 'bf16'),
+        rows('k', 'bf16'),
+        rows('v', 'bf16'),
+        L.input('beta', 'f32', [2, 64, heads]),
+      ];
+      const [g, read, erase] = [rows('g', 'f32'), rows('read', 'f32'), rows('erase', 'f32')];
+      const { out } = L.deltaRule(q, k, v, g, beta, { scale: 1, removal: { read, erase }, leastDecay: -1 });
+      const inputs = { q, k, v, g, beta, read, erase };
+      const grads = L.grad(L.reduceSum(L.convert(out, 'f32')), Object.values(inputs));
+      return L.makeGraph(inputs, { out, ...Object.fromEntries(grads.map((x, i) => [`d${i}`, x])) });
+    };
+    const text = lower(recurrence(4), { tensor: 2 });
+    expect(calls(text).length).toBeGreaterThan(6);
+    expect(calls(text)).toEqual(calls(lower(recurrence(2), null)));
+  });
+
   it('recurrences too, and sum the gradients of decays', () => {
     const model: ModelInput = { ...MODEL, numLayers: 3, layers: 'lightning gdn kda', numKvHeads: 4 };
     const [alone, divided] = [lower(step(2, model, 64), null), lower(step(4, model, 64), { data: 2 })];

@@ -3,10 +3,11 @@
  * queries, keys or values read the same rows; gradients come out per head and are summed here.
  */
 import { present, entry, at, dims } from '../../../core/index.js';
-import type { Node, TensorType } from '../../../graph/index.js';
+import type { DeltaRuleAttrs, Node, RecurrenceAttrs, TensorType } from '../../../graph/index.js';
 import { callKernel } from './call.js';
 import {
   CHUNK,
+  LEAST_LOG_DECAY,
   deltaBackward,
   deltaForward,
   linearBackward,
@@ -24,8 +25,9 @@ import { listText, typeText, type TextBuilder, type Operand } from '../mlir/text
 
 type RecurrenceOp = KeptFor<'recurrence'>;
 
-/** Widest head that the kernels hold in registers. */
+/** Widest head that the kernels hold in registers, and that those of keys of removal do, which hold more tiles. */
 const MAX_WIDTH = 128;
+const MAX_REMOVAL_WIDTH = 64;
 
 const LIMITS = `multiples of ${CHUNK} tokens, heads of up to ${MAX_WIDTH} channels`;
 
@@ -40,13 +42,23 @@ const tileWidth = (n: number): number => Math.max(16, 2 ** Math.ceil(Math.log2(n
 
 /** Whether the kernels can do this recurrence; or why not. */
 export function fitsRecurrenceKernels({ inputs: [q, , v], attrs }: Node<RecurrenceOp>): true | string {
-  if ('removal' in attrs) return 'keys of removal';
+  const removal = removalOf(attrs);
   const tokens = at(q.shape, 1);
   const width = Math.max(at(q.shape, 3), at(v.shape, 3));
   if (q.dtype !== 'bf16') return `${q.dtype}, not bf16`;
   if (tokens % CHUNK !== 0) return `${tokens} tokens, not a multiple of ${CHUNK}`;
-  return width <= MAX_WIDTH ? true : `heads of ${width} channels, more than ${MAX_WIDTH}`;
+  const most = removal ? MAX_REMOVAL_WIDTH : MAX_WIDTH;
+  if (width > most) return `heads of ${width} channels, more than ${most}${removal ? ' beside keys of removal' : ''}`;
+  if (!removal) return true;
+  const { leastDecay } = removal;
+  if (leastDecay === undefined) return 'keys of removal, and decays of which no bound is promised';
+  if (leastDecay >= LEAST_LOG_DECAY) return true;
+  return `keys of removal, and log decays down to ${leastDecay}, less than ${LEAST_LOG_DECAY}`;
 }
+
+/** The attributes of a delta rule that has keys of removal, else null. */
+const removalOf = (attrs: RecurrenceAttrs | DeltaRuleAttrs): DeltaRuleAttrs | null =>
+  'removal' in attrs ? attrs : null;
 
 type Types = readonly TensorType[];
 
@@ -57,8 +69,8 @@ function shapeOf({ attrs }: Node<RecurrenceOp>, types: Types): RecurrenceShape {
   const heads = present(g.shape.length === 1 ? g.shape[0] : g.shape[2]);
   const [kHeads, vHeads] = [at(k.shape, 2), at(v.shape, 2)];
   const { scale, segments } = attrs;
-  const channels = g.shape.length === 4;
-  return { batch, tokens, heads, qHeads, kHeads, vHeads, keyWidth, valueWidth, scale, segments, channels };
+  const [channels, removal] = [g.shape.length === 4, removalOf(attrs) !== null];
+  return { batch, tokens, heads, qHeads, kHeads, vHeads, keyWidth, valueWidth, scale, segments, channels, removal };
 }
 
 const stateType = ({ batch, heads, keyWidth, valueWidth }: RecurrenceShape): TensorType => ({
@@ -90,15 +102,23 @@ function cut(builder: TextBuilder, x: string, from: TensorType, shape: readonly 
 /** Place of the log decays among the inputs, and of their gradient among those of the inputs. */
 const DECAY = 3;
 
+/** The places of the keys of removal, likewise. */
+const REMOVAL: readonly number[] = [5, 6];
+
 /** Whether input or result `i` is a state `[B,H,K,V]`; else what has four axes is `[B,T,heads,width]`. */
-const isState = ({ dtype, shape }: TensorType, i: number): boolean =>
-  shape.length === 4 && dtype === 'f32' && i !== DECAY;
+const isState = ({ dtype, shape }: TensorType, i: number, removal: boolean): boolean =>
+  shape.length === 4 && dtype === 'f32' && i !== DECAY && !(removal && REMOVAL.includes(i));
 
 /** A tensor of a recurrence with heads as wide as the kernels take them. */
 function widened(builder: TextBuilder, x: string, type: TensorType, i: number, shape: RecurrenceShape): string {
   if (type.shape.length !== 4) return x;
   const [a, b, h, width] = dims(type, 4);
-  return filled(builder, x, type, isState(type, i) ? stateType(shape).shape : [a, b, h, tileWidth(width)]);
+  return filled(
+    builder,
+    x,
+    type,
+    isState(type, i, shape.removal) ? stateType(shape).shape : [a, b, h, tileWidth(width)],
+  );
 }
 
 /** The inputs of a node by the names that kernels have for them. */
@@ -112,6 +132,7 @@ function operandsOf(
   const names = given.map(({ name, type }, i) => widened(builder, name, type, i, shape));
   const [q, k, v, decay, ...rest] = names as [string, string, string, string, ...string[]];
   const beta = op === 'deltaRule' || op === 'deltaRuleGrad' ? { beta: present(rest.shift()) } : {};
+  const keys = shape.removal ? { read: present(rest.shift()), erase: present(rest.shift()) } : {};
   const documents = segments ? { segments: present(rest.shift()) } : {};
   const zero = (): string =>
     builder.broadcast(builder.scalar(0, 'f32'), { dtype: 'f32', shape: [] }, stateType(shape).shape);
@@ -119,7 +140,7 @@ function operandsOf(
   const perHead = [shape.batch, shape.tokens, shape.heads];
   const g = shape.channels ? decay : builder.broadcast(decay, at(given, DECAY).type, perHead);
   const backward = rest.length > 0 ? { do: at(rest, 1), dstate: at(rest, 2) } : {};
-  return { q, k, v, g, initial, ...beta, ...documents, ...backward };
+  return { q, k, v, g, initial, ...beta, ...keys, ...documents, ...backward };
 }
 
 const runIn =
@@ -165,8 +186,10 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
   const grads = (delta ? deltaBackward : linearBackward)(run, shape, given);
   const perToken = { dtype: 'f32', shape: [batch, tokens, heads] } as const;
   const dg = present(grads.dg);
+  const perChannel = (x: string): string =>
+    cut(builder, x, { dtype: 'f32', shape: [...perToken.shape, keyWidth] }, [...perToken.shape, at(q.shape, 3)]);
   const decayGradient = (): string => {
-    if (shape.channels) return cut(builder, dg, { dtype: 'f32', shape: [...perToken.shape, keyWidth] }, decay.shape);
+    if (shape.channels) return perChannel(dg);
     if (decay.shape.length === 3) return dg;
     return builder.reduce(dg, perToken, [0, 1], 'add', 0);
   };
@@ -176,15 +199,16 @@ function runKernels(node: Node<RecurrenceOp>, operands: readonly Operand[], buil
     shared(builder, present(grads.dv), heads, v),
     decayGradient(),
     ...(delta ? [present(grads.dbeta)] : []),
+    ...(shape.removal ? [perChannel(present(grads.dread)), perChannel(present(grads.derase))] : []),
     ...(node.attrs.initialState ? [state(present(grads.dinitial))] : []),
   ];
 }
 
 /** How input or result `i` divides: `[heads]`, documents `[B,T]`, states `[B,H,K,V]`, else `[B,T,heads,...]`. */
-function shardingOf(type: TensorType, i: number, { batch, heads }: Split): Sharding {
+function shardingOf(type: TensorType, i: number, removal: boolean, { batch, heads }: Split): Sharding {
   if (type.shape.length === 1) return [heads];
   if (type.shape.length === 2) return [batch, []];
-  if (isState(type, i)) return [batch, heads];
+  if (isState(type, i, removal)) return [batch, heads];
   return [batch, [], i < DECAY && type.shape[2] === 1 ? [] : heads];
 }
 
@@ -194,7 +218,7 @@ function shardingOf(type: TensorType, i: number, { batch, heads }: Split): Shard
  */
 function summedOver(type: TensorType, i: number, { batch, heads }: Split): readonly MeshAxis[] {
   if (type.shape.length === 1) return batch;
-  return i < DECAY && !isState(type, i) && type.shape[2] === 1 ? heads : [];
+  return i < DECAY && !isState(type, i, false) && type.shape[2] === 1 ? heads : [];
 }
 
 /**
@@ -202,13 +226,13 @@ function summedOver(type: TensorType, i: number, { batch, heads }: Split): reado
  */
 export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly string[], scope: Scope): readonly string[] {
   const { builder, mesh } = scope;
-  const { batch, heads, qHeads, kHeads, vHeads } = shapeOf(node, node.inputs);
+  const { batch, heads, qHeads, kHeads, vHeads, removal } = shapeOf(node, node.inputs);
   // Rows of a single head are replicated.
   const dividing = [heads, qHeads, kHeads, vHeads].filter((n) => n > 1);
   const split = splitOf(mesh, batch, dividing);
   const operands = node.inputs.map((type, i) => ({
     ...{ name: at(inputs, i), type },
-    sharding: shardingOf(type, i, split),
+    sharding: shardingOf(type, i, removal, split),
   }));
   // Partial sums come out as rows, one a device, which are then reduced.
   const partial = node.outputs.map((type, i) => {
@@ -216,7 +240,7 @@ export function lowerRecurrence(node: Node<RecurrenceOp>, inputs: readonly strin
     return mesh === null || axes.length === 0 ? null : { axes, rows: at(partsOf(mesh, [axes], 1), 0) };
   });
   const results = node.outputs.map((type, i): ShardedType => {
-    const sharding = shardingOf(type, i, split);
+    const sharding = shardingOf(type, i, removal, split);
     const sum = partial[i];
     if (!sum) return { type, sharding };
     return { type: { dtype: type.dtype, shape: [sum.rows, ...type.shape] }, sharding: [sum.axes, ...sharding] };

@@ -14,13 +14,17 @@ function recursion(shape: RecurrenceShape, name: string, tuning: Tuning): DeltaK
   return new DeltaKernel(shape, name, [blocksV, shape.heads, shape.batch], tuning);
 }
 
-/** u, w, kl, keep, initial -> states and written values n (transposed, bf16), the last state (f32). */
+/**
+ * u, w, kl, keep, [c], initial -> states and written values n (transposed, bf16), the last state (f32). What is removed
+ * by keys of its own goes to the state as `kl n`, beside what values write, `c`.
+ */
 export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kernel {
   const x = recursion(shape, 'delta_states', tuning);
   const { b, blockV } = x;
   const { keyWidth: K } = shape;
   const [u, w, kLeave] = [x.transposed('u', CHUNK), x.headRows('w', K), x.headRows('kl', K)];
   const keep = b.input('keep', 'f32', x.keepShape);
+  const values = shape.removal ? x.transposed('c', K) : null;
   const initial = b.input('initial', 'f32', x.oneState);
   const [states, written] = [x.writtenTurned('states', K), x.writtenTurned('n', CHUNK)];
   const last = b.output('last', 'f32', x.oneState);
@@ -33,10 +37,12 @@ export function deltaStatesKernel(shape: RecurrenceShape, tuning = STATES): Kern
     const state = present(carried);
     const rounded = x.bf16(state);
     x.storeTransposed(states, place, atV, rounded);
-    const values = b.convert(x.loadTransposed(u, place, atV), 'f32');
-    const n = x.bf16(b.sub(values, b.dot(rounded, b.transpose(x.load(w, place)))));
+    const wanted = b.convert(x.loadTransposed(u, place, atV), 'f32');
+    const n = x.bf16(b.sub(wanted, b.dot(rounded, b.transpose(x.load(w, place)))));
     x.storeTransposed(written, place, atV, n);
-    return [b.dot(n, x.load(kLeave, place), b.mul(state, x.loadKeep(keep, place)))];
+    const kept = b.mul(state, x.loadKeep(keep, place));
+    const sum = values ? b.add(kept, b.convert(x.loadTransposed(values, place, atV), 'f32')) : kept;
+    return [b.dot(n, x.load(kLeave, place), sum)];
   }) as [Tile];
   x.storeState(last, stateIndex, b.transpose(end), 0, atV);
   return b.build();

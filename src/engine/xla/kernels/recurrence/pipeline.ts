@@ -8,7 +8,12 @@ import {
   deltaStateGradsKernel,
   deltaStatesKernel,
   prepareChannelKernel,
+  prepareRemovalKernel,
   prepareScalarKernel,
+  removalReadGradsKernel,
+  removalOutputsKernel,
+  removalScoreGradsKernel,
+  removalWriteGradsKernel,
   scalarGradsKernel,
 } from './delta.js';
 import { linearGradsKernel, outputsKernel, stateGradsKernel, statesKernel } from './linear.js';
@@ -33,23 +38,52 @@ export function linearBackward<X>(run: Run<X>, shape: RecurrenceShape, operands:
   return { ...grads, ...run(linearGradsKernel(shape), { ...operands, ...states, ...grads }) };
 }
 
+type KernelOf = (shape: RecurrenceShape) => Kernel;
+
+/** The kernels that depend on decays and keys of removal. */
+interface DeltaKernels {
+  /** Cumulative decays, where no other kernel makes them. */
+  readonly sums: KernelOf | null;
+  readonly prepare: KernelOf;
+  readonly outputs: KernelOf;
+  /** One after the other. */
+  readonly grads: readonly KernelOf[];
+}
+
+function kernelsOf({ channels, removal }: RecurrenceShape): DeltaKernels {
+  if (removal)
+    return {
+      sums: null,
+      prepare: prepareRemovalKernel,
+      outputs: removalOutputsKernel,
+      grads: [removalScoreGradsKernel, removalReadGradsKernel, removalWriteGradsKernel],
+    };
+  return {
+    sums: channels ? channelSumsKernel : null,
+    prepare: channels ? prepareChannelKernel : prepareScalarKernel,
+    outputs: deltaOutputsKernel,
+    grads: [channels ? channelGradsKernel : scalarGradsKernel],
+  };
+}
+
 /** The operands with the intra-chunk matrices, the written values and the states of the chunks. */
 function deltaStates<X>(run: Run<X>, shape: RecurrenceShape, operands: Arrays<X>): Arrays<X> {
-  const gated = shape.channels ? { ...operands, ...run(channelSumsKernel(shape), operands) } : operands;
-  const ready = { ...gated, ...run((shape.channels ? prepareChannelKernel : prepareScalarKernel)(shape), gated) };
+  const { sums, prepare } = kernelsOf(shape);
+  const gated = sums ? { ...operands, ...run(sums(shape), operands) } : operands;
+  const ready = { ...gated, ...run(prepare(shape), gated) };
   return { ...ready, ...run(deltaStatesKernel(shape), ready) };
 }
 
-/** q, k, v, g, beta, [segments], initial -> o, last. */
+/** q, k, v, g, beta, [read, erase], [segments], initial -> o, last. */
 export function deltaForward<X>(run: Run<X>, shape: RecurrenceShape, operands: Arrays<X>): Arrays<X> {
   const states = deltaStates(run, shape, operands);
-  return { ...states, ...run(deltaOutputsKernel(shape), states) };
+  return { ...states, ...run(kernelsOf(shape).outputs(shape), states) };
 }
 
-/** The inputs of the forward pass, do, dstate -> dq, dk, dv, dg, dbeta, dinitial. */
+/** The inputs of the forward pass, do, dstate -> dq, dk, dv, dg, dbeta, [dread, derase], dinitial. */
 export function deltaBackward<X>(run: Run<X>, shape: RecurrenceShape, operands: Arrays<X>): Arrays<X> {
   const states = deltaStates(run, shape, operands);
   const asked = { ...states, ...run(deltaAskedKernel(shape), states) };
-  const grads = { ...asked, ...run(deltaStateGradsKernel(shape), asked) };
-  return { ...grads, ...run((shape.channels ? channelGradsKernel : scalarGradsKernel)(shape), grads) };
+  const ofStates = { ...asked, ...run(deltaStateGradsKernel(shape), asked) };
+  return kernelsOf(shape).grads.reduce((given, of) => ({ ...given, ...run(of(shape), given) }), ofStates);
 }

@@ -30,6 +30,8 @@ export interface RecurrenceShape {
   readonly segments: boolean;
   /** Decays per key channel, not one per head. */
   readonly channels: boolean;
+  /** Whether what is removed has keys of its own; only beside decays per key channel. */
+  readonly removal: boolean;
 }
 
 /**
