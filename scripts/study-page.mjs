@@ -173,6 +173,7 @@ function numbersOf(analyzed) {
   const own = groups.map(({ title: name, runs, pairs, verdicts, unfinished }) => ({
     ...{ title: name, verdicts, pairs, runs },
     unfinished: unfinished.map((run) => run.name),
+    lengths: lengthsOf(runs, analyzed.records),
   }));
   return { title, question, rule, compare, environment, groups: own, timing: Object.fromEntries(timing), scaling };
 }
@@ -201,6 +202,7 @@ function pageOf({ name, figures, repeat, data }) {
     if (data.groups.length > 1) lines.push('', `### ${group.title}`);
     if (group.unfinished.length > 0) lines.push('', `Not finished: ${group.unfinished.join(', ')}.`);
     lines.push('', ...verdictLines(group.verdicts), '', ...runTable(group.runs, data.timing));
+    lines.push(...lengthTables(group.lengths));
   }
   lines.push(
     ...figures.flatMap(({ title, caption, file }) => ['', `### ${title}`, '', `![${title}](${file})`, '', caption]),
@@ -225,6 +227,79 @@ function runTable(runs, timing) {
     `| ${columns.map(() => '---').join(' | ')} |`,
     ...flat.map((run) => `| ${columns.map((key) => cell(key, run[key])).join(' | ')} |`),
   ];
+}
+
+/** What each run does in rows of several lengths (`analyze --only length`): a line a run, change of its positions and length. */
+function lengthsOf(runs, records) {
+  return runs.flatMap((run) => {
+    const found = records.get(run.name)?.findings.length.at(-1);
+    return (found?.lengths ?? []).flatMap(({ length, rows, sequences, documents, variants }) =>
+      variants.map(({ name: variant, all, positions, ar }) => {
+        const beyond = positions.filter(({ from }) => found.trained !== null && from > found.trained);
+        const targets = beyond.reduce((sum, bin) => sum + bin.all.targets, 0);
+        const far = ar?.far;
+        return {
+          ...{ run: run.name, architecture: run.architecture, variant, length, rows, sequences, documents },
+          ...{ trained: found.trained, loss: all.loss },
+          lossBeyond:
+            targets === 0 ? null : beyond.reduce((sum, { all: of }) => sum + of.loss * of.targets, 0) / targets,
+          far: far === undefined ? null : { from: far.from, targets: far.all.targets, accuracy: far.all.accuracy },
+        };
+      }),
+    );
+  });
+}
+
+/** Tables of these, a line a design and a column a length, the lowest and the highest of its runs in each cell. */
+function lengthTables(lines) {
+  const unique = (values) => [...new Set(values)];
+  return unique(lines.map(({ variant }) => variant)).flatMap((variant) => {
+    const own = lines.filter((line) => line.variant === variant);
+    const lengths = unique(own.map(({ length }) => length)).sort((a, b) => a - b);
+    const at = (length) => own.find((line) => line.length === length);
+    const read = lengths.map((length) => {
+      const { rows, sequences, documents } = at(length);
+      const how = rows === 'packed' ? 'packed from' : 'from';
+      return `${count(length)} tokens: ${sequences} rows ${how} ${documents} documents`;
+    });
+    const table = (title, of, digits) => [
+      ...['', `| ${title} | ${lengths.map(count).join(' | ')} |`, `| --- |${' --- |'.repeat(lengths.length)}`],
+      ...unique(own.map(({ architecture }) => architecture)).map((design) => {
+        const cells = lengths.map((length) =>
+          spread(own.filter((line) => line.architecture === design && line.length === length).map(of), digits),
+        );
+        return `| ${design} | ${cells.join(' | ')} |`;
+      }),
+    ];
+    const [first] = own;
+    const cases = lengths.map((length) => `${at(length).far?.targets ?? 0} from ${count(at(length).far?.from ?? 0)}`);
+    return [
+      ...['', `### In rows of ${lengths.map(count).join(', ')} tokens, ${variant}`, ''],
+      `${read.join('; ')}. Lowest to highest of the runs.`,
+      ...table('loss of all tokens, nats', ({ loss }) => loss, 2),
+      ...(first.trained === null
+        ? []
+        : table(`loss after ${count(first.trained)} tokens`, (line) => line.lossBeyond, 2)),
+      ...(first.far === null
+        ? []
+        : [
+            ...table('far recall, top-1', ({ far }) => far?.accuracy ?? null, 3),
+            `| *cases, tokens back* | ${cases.join(' | ')} |`,
+          ]),
+    ];
+  });
+}
+
+/** The lowest and the highest of some values, once where they are the same. */
+function spread(values, digits) {
+  const known = values.filter((value) => value !== null).map((value) => value.toFixed(digits));
+  if (known.length === 0) return '–';
+  const [low, high] = [Math.min(...known.map(Number)), Math.max(...known.map(Number))].map((v) => v.toFixed(digits));
+  return low === high ? low : `${low} to ${high}`;
+}
+
+function count(number) {
+  return number.toLocaleString('en-US');
 }
 
 /** Numbers and texts of a summary, and those one level below; a crossing as its tokens. */

@@ -19,8 +19,18 @@ const known = folders.flatMap((folder) => {
   const metrics = join(folder, 'metrics.jsonl');
   const lines = existsSync(metrics) ? readFileSync(metrics, 'utf8').trim().split('\n') : [];
   const evaluations = lines.filter((line) => line.includes('"eval/')).length;
-  return [{ run: basename(folder), state, tokens, evaluations, timing }];
+  const medianTokPerSec = medianSpeed(lines.filter((line) => line !== '').map((line) => JSON.parse(line)));
+  return [{ run: basename(folder), state, tokens, evaluations, medianTokPerSec, timing }];
 });
+
+/** Median of the tokens a second that steps after the 200th logged; null where there is none. */
+function medianSpeed(rows) {
+  const logged = rows.flatMap(({ step, 'train/tok_per_sec': speed }) => (step > 200 && speed > 0 ? [speed] : []));
+  const sorted = logged.sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length === 0) return null;
+  return Math.round(sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2);
+}
 
 /** What was no step, as a share of all; and beside the steps of 240 M tokens at the same speed. */
 function shares({ tokens, timing }) {

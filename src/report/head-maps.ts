@@ -161,7 +161,7 @@ function gridRow(label: string, grids: readonly Grid[], labelChars: number): str
 }
 
 /** Room for row labels of `chars` characters, in pixels. */
-const labelRoom = (chars: number): number => (chars > 0 ? 14 + 7 * chars : 4);
+const labelRoom = (chars: number): number => (chars > 0 ? 14 + 8 * chars : 4);
 
 /** One grid as SVG, with room for row labels of `labelChars` characters; none for 0, as grids in a row share theirs. */
 function drawGrid({ title, axes, rows, columns }: Grid, labelChars: number): string {

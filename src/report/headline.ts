@@ -70,7 +70,9 @@ function formation(group: Group, labels: readonly string[], { reached, of }: Mil
   const parts = some
     .slice(0, MOST_NAMED)
     .map(({ label, crossings }) => `after ${formatCrossings(crossings)} with ${label}`);
-  const more = some.length > MOST_NAMED ? [`later with ${some.length - MOST_NAMED} other designs`] : [];
+  const later = some.slice(MOST_NAMED).map(({ label }) => label);
+  const more =
+    later.length === 0 ? [] : [`later with ${later.length === 1 ? later.join('') : `${later.length} other designs`}`];
   const out = some.length === 0 ? [] : [`${reached} ${list([...parts, ...more])}.`];
   if (none.length === 0) return out;
   const within = formatCrossings(none.flatMap(({ crossings }) => crossings));

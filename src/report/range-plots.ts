@@ -1,10 +1,15 @@
 /** Curves over ranges of tokens, such as positions and distances: one panel a variant, one line a design. */
 import { maxOf, meanOf, minOf } from '../core/index.js';
 import type { RangeCurve, RangesFigure } from '../lab/index.js';
-import type { RunRecord } from '../study/index.js';
-import { dash, PANEL_SIZE, type DrawnDesign } from './curves.js';
+import { dash, HALF, PANEL_SIZE } from './curves.js';
 import { figure, panel } from './html.js';
 import { drawPlot, Plot, roomyDomain, tickLabel, type SeriesStyle } from './plot.js';
+
+/** A design with the records of its runs. */
+interface Measured<R> {
+  readonly style: SeriesStyle;
+  readonly runs: readonly { readonly record: R }[];
+}
 
 /** A point of a design: the mean over its runs, and the lowest and highest of them. */
 interface Point {
@@ -24,9 +29,9 @@ interface Line {
 }
 
 /** Draws them; nothing where no run has such a finding. */
-export function rangesFigure<F>(
+export function rangesFigure<F, R>(
   shown: RangesFigure<F>,
-  { designs, last }: { readonly designs: readonly DrawnDesign[]; readonly last: (record: RunRecord) => F | null },
+  { designs, last }: { readonly designs: readonly Measured<R>[]; readonly last: (record: R) => F | null },
   caption: string,
 ): string {
   const found = designs.map(({ style, runs }) => ({
@@ -44,11 +49,21 @@ export function rangesFigure<F>(
   const values = drawn.flatMap(({ points }) => points.flatMap(({ low, high }) => [low, high]));
   const domain = shown.isShare ? [0, Math.max(0.05, 1.05 * maxOf(values))] : (roomyDomain(values) ?? padded(values));
   const names = [...new Set(drawn.map((line) => line.panel))];
+  const [only] = names.length === 1 ? names : [];
+  if (only !== undefined) {
+    const svg = panelOf(shown, drawn, { name: only, domain, marks, size: HALF });
+    return figure(shown.title, svg, caption, 'half');
+  }
   const panels = names.map((name) => {
     const own = drawn.filter((line) => line.panel === name);
-    return panel(name, panelOf(shown, own, { name, domain, marks }));
+    return panel(name, panelOf(shown, own, { name, domain, marks, size: PANEL_SIZE }));
   });
   return figure(shown.title, panels.join(''), caption);
+}
+
+/** A number of tokens on an axis that doubles, as the options of commands spell it: 512, 1k, 16k. */
+function rangeLabel(tokens: number): string {
+  return tokens >= 1024 && tokens % 1024 === 0 ? `${tokens / 1024}k` : tickLabel(tokens);
 }
 
 /** From the least to the largest value, with room at both ends. */
@@ -77,11 +92,18 @@ function panelOf(
     name,
     domain,
     marks,
-  }: { readonly name: string; readonly domain: readonly number[]; readonly marks: readonly number[] },
+    size,
+  }: {
+    readonly name: string;
+    readonly domain: readonly number[];
+    readonly marks: readonly number[];
+    readonly size: typeof HALF;
+  },
 ): string {
+  // Ranges double, so that the axis does too; a band reaches from the lowest to the highest run.
   return drawPlot(`${title}, ${name}`, {
-    ...PANEL_SIZE,
-    x: { type: 'log', base: 2, label: `${xLabel} →`, ticks: 5, tickFormat: tickLabel },
+    ...size,
+    x: { type: 'log', base: 2, label: `${xLabel} →`, ticks: 5, tickFormat: rangeLabel },
     y: { domain: [...domain], label: `↑ ${axis}`, grid: true, ticks: 5, tickFormat: tickLabel },
     marks: [
       Plot.ruleX(marks, { stroke: 'currentColor', strokeOpacity: 0.55, strokeDasharray: '1,4' }),

@@ -120,6 +120,16 @@ describe('the report of a study', () => {
     expect(headline(study(quickstart({ state: 'running', upTo: 100 })))).toBe('');
     const some = quickstart().map((run, i) => (i < 4 ? run : { ...run, state: 'running' as const, upTo: 200 }));
     expect(headline(study(some))).toMatch(/^So far: Recall 65 to 128/);
+    const five = quickstart().flatMap((run) =>
+      run.pattern !== 'swa-8-nope'
+        ? []
+        : ['a', 'b', 'c', 'd', 'e'].map((architecture) => ({
+            ...run,
+            architecture,
+            name: `${architecture}_${run.seed}`,
+          })),
+    );
+    expect(headline(study(five))).toMatch(/ tokens with [a-e] and later with [a-e]\./);
   });
 
   it('shows the task, what each layer sees, and explains its words', () => {

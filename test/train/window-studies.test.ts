@@ -73,7 +73,7 @@ describe('the study', () => {
     ['windows-order', 15, 2, ['large-to-small', 'full-warmed-up']],
     ['ratios', 21, 8, ['1-to-3', '1-to-7-middle']],
     ['temperature', 18, 2, ['nope-log', 'quarter-rope-learned']],
-    ['headwise', 20, 2, ['heads-nope', 'layers-nope']],
+    ['headwise', 12, 2, ['heads-nope', 'layers-nope']],
   ])(
     '%s plans %d runs, and trains its designs',
     async (name, runs, numLayers, designs) => {

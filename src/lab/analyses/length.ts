@@ -460,6 +460,9 @@ const lossCell = (m: DocumentMean | undefined): string =>
 const shareCell = (m: DocumentMean | undefined): string =>
   m === undefined ? '-' : cell(m.accuracy, m.accuracyLow, m.accuracyHigh, 3);
 
+/** Ranges with fewer targets are not drawn: one token more or less moves them too far. */
+const DRAWN_TARGETS = 5;
+
 /** What a figure draws: a curve for each variant, at the longest length. */
 function curvesOf<V extends { readonly name: string }>(
   { lengths }: { readonly lengths: readonly { readonly variants: readonly V[] }[] },
@@ -468,26 +471,31 @@ function curvesOf<V extends { readonly name: string }>(
 ): RangeCurve[] {
   return (lengths.at(-1)?.variants ?? []).map((own) => ({
     panel: own.name,
-    points: bins(own).flatMap(({ from, to, all }) => (all[of] === null ? [] : [{ from, to, value: all[of] }])),
+    points: bins(own).flatMap(({ from, to, all }) =>
+      all[of] === null || all.targets < DRAWN_TARGETS ? [] : [{ from, to, value: all[of] }],
+    ),
   }));
 }
 
 interface RangeBin {
   readonly from: number;
   readonly to: number;
-  readonly all: { readonly loss: number | null; readonly accuracy: number | null };
+  readonly all: { readonly targets: number; readonly loss: number | null; readonly accuracy: number | null };
 }
 
 function captionOf(
   lengths: readonly (Pick<LengthRows, 'rows' | 'documents'> & {
     readonly length: number;
     readonly sequences: number;
+    readonly variants: readonly unknown[];
   })[],
 ): string {
   const longest = lengths.at(-1);
   if (longest === undefined) return '';
+  const panels =
+    longest.variants.length === 1 ? '' : '; a panel for the model as trained and one for each change of its positions';
   return (
-    `At ${longest.length} tokens (${rowsText(longest, longest.sequences)}), the weights as they are; a panel for the model as trained and one ` +
-    'for each change of its positions. Means over seeds; bands from the lowest to the highest. Dotted: the length trained on.'
+    `At ${longest.length} tokens (${rowsText(longest, longest.sequences)}), the weights as they are${panels}. Means over seeds; bands from ` +
+    `the lowest to the highest; ranges of fewer than ${DRAWN_TARGETS} tokens are left out. Dotted: the length trained on.`
   );
 }
