@@ -13,6 +13,14 @@ export {
 export { hostsFromEnvironment, type Hosts } from './xla/pjrt/hosts/hosts.js';
 export { lowerToStableHlo } from './xla/stablehlo/lower.js';
 export { findPlugin, type Platform, type Plugin } from './xla/pjrt/discover.js';
-export { ENGINE_NAMES, createEngine, platformOf, whyNoCuda, xlaPlatforms, type EngineChoice } from './select.js';
+export {
+  ENGINE_NAMES,
+  checkEngine,
+  createEngine,
+  platformOf,
+  whyNoCuda,
+  xlaPlatforms,
+  type EngineChoice,
+} from './select.js';
 export { chooseAccelerator, type Hardware } from './definitions/hardware.js';
 export { ENGINES, type EngineName } from './definitions/table.js';

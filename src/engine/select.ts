@@ -66,6 +66,15 @@ export function platformOf(name: EngineName, hardware: Hardware = THIS_HOST): Pl
 }
 
 /**
+ * Looks whether an engine of that name can be made here, as far as files say it: nothing is loaded or started.
+ *
+ * @throws ConfigError or EngineError that says what is missing and how it is installed
+ */
+export function checkEngine(name: EngineName, hardware: Hardware = THIS_HOST): void {
+  ENGINES[name].check(hardware);
+}
+
+/**
  * Makes the engine of that name. `auto` takes xla on an accelerator where a device and its plugin are there, else onnx;
  * `xla` takes the accelerator, else XLA's CPU plugin. `info.reason` says what was taken and why. Throws `ConfigError`
  * for an unknown name, thread count or mesh, and where a plugin that was asked for is missing.

@@ -121,6 +121,16 @@ describe('the runs of a study as units', () => {
     expect([refused.code, existsSync(join(folder, 'none'))]).toEqual([2, false]);
   });
 
+  it('are refused together, before anything is written, where their engine cannot be made here', async () => {
+    const folder = folderWith({ 's.yaml': study(8) });
+    const { code, err } = await longsight(folder, 's.yaml', '--out', 's', '--engine', 'xla:tpu');
+    expect([code, err]).toEqual([
+      2,
+      expect.stringMatching(/^longsight: no PJRT plugin for tpu was found .* install one: /),
+    ]);
+    expect(existsSync(join(folder, 's'))).toBe(false);
+  });
+
   it('end with 75 on SIGTERM and SIGUSR1, their state saved, and go on to the same weights', async () => {
     const folder = folderWith({ 's.yaml': study(600) });
     await longsight(folder, 'plan', 's.yaml', '--out', 'units');

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { ConfigError, formatTokens, maxOf, showValue, whileHeld } from '../../core/index.js';
-import { findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
+import { checkEngine, findAccelerators, platformOf, type EngineName } from '../../engine/index.js';
 import {
   EXECUTOR_NAMES,
   EXECUTORS,
@@ -166,8 +166,11 @@ async function runStudy(file: string, flags: StudyFlags, context: CliContext): P
   const loaded = loadStudy(givenFile(file), { long: flags.long ?? false, set: flags.set });
   for (const run of distinctData(loaded)) checkRun(run.config);
   const dir = flags.out ?? join('runs', loaded.name);
-  chosenRuns(loaded, flags.only); // before anything is written
-  const { check }: Executor = EXECUTORS[executor];
+  // Before anything is written.
+  const chosen = chosenRuns(loaded, flags.only);
+  const { check, isLocal }: Executor = EXECUTORS[executor];
+  const pending = isLocal ? pendingRuns(dir, { ...loaded, runs: chosen }) : [];
+  for (const name of new Set(pending.map(({ config }) => flags.engine ?? config.engine))) checkEngine(name);
   await check?.();
   const reusable = openReusable(flags.reuse ?? [], dir);
   const { takeOver } = flags;

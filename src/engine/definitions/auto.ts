@@ -4,6 +4,7 @@ import type { EngineDefinition } from './define.js';
 import { chooseAccelerator } from './hardware.js';
 import { onnxDefinition } from './onnx.js';
 import { makeXla } from './xla.js';
+import { requirePlugin } from '../xla/pjrt/discover.js';
 
 /** The choice that is made where nobody makes one. */
 export const autoDefinition: EngineDefinition = {
@@ -16,6 +17,11 @@ export const autoDefinition: EngineDefinition = {
   limits: 'Those of the engine that it takes. Files on disk tell it what is there: it starts no device to find out.',
   auto: 'It is what chooses.',
   platform: (hardware) => chooseAccelerator(hardware).platform,
+  check: (hardware) => {
+    const { platform } = chooseAccelerator(hardware);
+    if (platform === null) onnxDefinition.check(hardware);
+    else requirePlugin(platform);
+  },
   make: (request) => {
     const { platform, why } = chooseAccelerator(request.hardware);
     return platform === null

@@ -43,6 +43,12 @@ export interface EngineDefinition {
   /** The platform whose plugin it loads on this hardware; null for none. */
   platform(hardware: Hardware): Platform | null;
   /**
+   * Looks whether what the engine needs is on this machine, without loading or starting anything.
+   *
+   * @throws ConfigError or EngineError for what is missing, as `make` does
+   */
+  check(hardware: Hardware): void;
+  /**
    * Makes the engine.
    *
    * @throws ConfigError for options that it cannot do, or a missing plugin

@@ -1,5 +1,5 @@
 /** `onnx`: onnxruntime on CPUs. */
-import { createOnnxEngine } from '../onnx/engine.js';
+import { checkOnnxruntime, createOnnxEngine } from '../onnx/engine.js';
 import { meshLeftOut, refuseHosts, type EngineDefinition } from './define.js';
 
 /** onnxruntime's CPU kernels. */
@@ -16,6 +16,7 @@ export const onnxDefinition: EngineDefinition = {
     'No bf16 (`train.precision: bf16` is refused), no mesh of several devices, no processes of several hosts, one step at a time.',
   auto: 'Where no accelerator can be used.',
   platform: () => null,
+  check: checkOnnxruntime,
   make: ({ threads, mesh, hosts, reason = 'asked for' }) => {
     refuseHosts('onnx', hosts);
     return createOnnxEngine({ ...(threads === undefined ? {} : { threads }), reason: `${reason}${meshLeftOut(mesh)}` });

@@ -15,6 +15,7 @@ export const referenceDefinition: EngineDefinition = {
     'Thousands of times slower than the others. No mesh of several devices, no processes of several hosts, one step at a time.',
   auto: 'Never.',
   platform: () => null,
+  check: () => undefined,
   make: ({ mesh, hosts }) => {
     refuseHosts('reference', hosts);
     return createReferenceEngine(`asked for${meshLeftOut(mesh)}`);

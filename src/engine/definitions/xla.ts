@@ -2,7 +2,7 @@
 import { DTYPES } from '../../core/index.js';
 import type { Engine } from '../contract/engine.js';
 import { createXlaEngine } from '../xla/engine/engine.js';
-import type { Platform } from '../xla/pjrt/discover.js';
+import { requirePlugin, type Platform } from '../xla/pjrt/discover.js';
 import type { EngineDefinition, EngineRequest } from './define.js';
 import { chooseAccelerator, refuseHidden } from './hardware.js';
 
@@ -40,6 +40,7 @@ export const xlaDefinition: EngineDefinition = {
   limits: 'Those of the platform that it takes.',
   auto: 'Where an accelerator and its plugin are there: first CUDA, then TPU.',
   platform: (hardware) => chooseAccelerator(hardware).platform ?? 'cpu',
+  check: (hardware) => void requirePlugin(chooseAccelerator(hardware).platform ?? 'cpu'),
   make: (request) => {
     const { platform, why } = chooseAccelerator(request.hardware);
     return makeXla(platform ?? 'cpu', { ...request, reason: `xla asked for: ${why}` });
@@ -58,6 +59,10 @@ export const cudaDefinition: EngineDefinition = {
     'Two runs differ a little unless the run file says `deterministic: true`. The kernels take bf16 alone; what they do not take stays with XLA.',
   auto: 'Where a CUDA device and its plugin are there, and the environment does not hide the device.',
   platform: () => 'cuda',
+  check: (hardware) => {
+    refuseHidden('cuda', hardware);
+    requirePlugin('cuda');
+  },
   make: (request) => {
     refuseHidden('cuda', request.hardware);
     return makeXla('cuda', request);
@@ -74,6 +79,7 @@ export const tpuDefinition: EngineDefinition = {
   limits: 'No kernels of our own. No speed and no error has been measured on a TPU.',
   auto: 'Where a TPU and its plugin are there, and no CUDA device is.',
   platform: () => 'tpu',
+  check: () => void requirePlugin('tpu'),
   make: (request) => makeXla('tpu', request),
 };
 
@@ -88,5 +94,6 @@ export const xlaCpuDefinition: EngineDefinition = {
   limits: 'No kernels of our own.',
   auto: 'Never.',
   platform: () => 'cpu',
+  check: () => void requirePlugin('cpu'),
   make: (request) => makeXla('cpu', request),
 };

@@ -23,6 +23,25 @@ const require = createRequire(import.meta.url);
  */
 const INSTALL = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
 
+/** What says that the package or its library cannot be used. */
+function notUsable(cause: unknown): EngineError {
+  const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
+  const what = missing ? 'onnxruntime-node is not installed' : `onnxruntime-node does not load: ${messageOf(cause)}`;
+  return new EngineError(
+    `the onnx engine cannot be used: ${what}; install it with "${INSTALL}", or choose another engine (--engine)`,
+    { cause },
+  );
+}
+
+/** Looks whether onnxruntime is installed. Throws `EngineError` if it is not. */
+export function checkOnnxruntime(): void {
+  try {
+    require.resolve('onnxruntime-node');
+  } catch (cause) {
+    throw notUsable(cause);
+  }
+}
+
 /**
  * Onnxruntime's binding, loaded when an engine is made: its native library is large. From 1.30 on it gathers usage data
  * in the user's cache folder and sends them to its maker unless a variable says no, which it does here unless the user
@@ -35,14 +54,7 @@ function onnxruntime(): typeof Ort {
   try {
     return require('onnxruntime-node') as typeof Ort;
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
-    const what = missing ? 'onnxruntime-node is not installed' : `onnxruntime-node does not load: ${messageOf(cause)}`;
-    throw new EngineError(
-      `the onnx engine cannot be used: ${what}; install it with "${INSTALL}", or choose another engine (--engine)`,
-      {
-        cause,
-      },
-    );
+    throw notUsable(cause);
   }
 }
 
