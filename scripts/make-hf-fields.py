@@ -37,6 +37,7 @@ FOLDERS = dict(falcon_h1="falcon-h1", mamba="mamba-biases", falcon_mamba="falcon
                gemma2="gemma2", vaultgemma="vaultgemma", recurrent_gemma="recurrent-gemma", bailing_hybrid="bailing-hybrid", zamba2="zamba2", zamba="zamba", mixtral="mixtral", qwen3_moe="qwen3-moe", qwen2_moe="qwen2-moe",
                qwen3_5_moe_text="qwen3-5-moe", gpt_oss="gpt-oss", lfm2_moe="lfm2-moe", afmoe="afmoe", lara_mini="lara-mini", olmoe="olmoe", granitemoe_swa="granitemoe-swa", llama4_text="llama4-experts", gpt_neo="gpt-neo", cohere_compass_text="cohere-compass", beam="beam", zaya="zaya", laguna="laguna", kolibri1="kolibri1", dots1="dots1", exaone_moe="exaone-moe", cohere2_moe="cohere2-moe", phimoe="phimoe", moshi="moshi", mimo_v2_flash="mimo-v2-flash", gemma4_text="gemma4-experts", gemma4_unified_text="gemma4-unified")
 FOLDERS["xlstm"] = "xlstm"
+FOLDERS["inkling_text"] = "inkling"
 FOLDERS["phi4_multimodal"] = "phi4-multimodal"
 FOLDERS["modernbert-decoder"] = "modernbert-decoder"
 MISSING = "@missing"
@@ -215,6 +216,20 @@ OF_KIND["xlstm"] = [
     dict(weight_mode="fused"), dict(weight_mode="other"), dict(mode="train"), dict(mode="train_with_padding"), dict(inference_state_dtype="bfloat16"), dict(eps=1e-3),
     dict(autocast_kernel_dtype="float32"), dict(chunk_size=8), dict(max_inference_chunksize=8), dict(chunkwise_kernel="parallel--native_autograd"),
     dict(gate_soft_cap=60.0), dict(qk_dim_factor=2.01), dict(v_dim_factor=1.99),
+]
+OF_KIND["inkling_text"] = [
+    dict(layer_types=MISSING), dict(layer_types=None, local_layer_ids=[1]), dict(layer_types=MISSING, local_layer_ids=[]), dict(layer_types=MISSING, local_layer_ids=[0, 2, 9]),
+    dict(layer_types=["hybrid_sliding"] * 3), dict(layer_types=["hybrid"] * 3), dict(layer_types=["hybrid_sliding", "full_attention", "hybrid_sliding"]),
+    dict(layer_types=["sliding_attention", "hybrid", "hybrid_sliding"]), dict(mlp_layer_types=MISSING, dense_mlp_idx=1), dict(mlp_layer_types=None, dense_mlp_idx=2),
+    dict(mlp_layer_types=MISSING, dense_mlp_idx=None), dict(dense_mlp_idx=3), dict(intermediate_size=12, dense_intermediate_size=48, moe_intermediate_size=7),
+    dict(dense_intermediate_size=None), dict(mlp_layer_types=["other", "sparse", "sparse"]), dict(sliding_window_size=MISSING, sliding_window=5), dict(sliding_window=5),
+    dict(sliding_window=7), dict(n_routed_experts=MISSING, num_local_experts=5), dict(num_local_experts=4), dict(conv_kernel_size=MISSING, sconv_kernel_size=4),
+    dict(sconv_kernel_size=3), dict(sconv_kernel_size=None), dict(logits_mup_width_multiplier=MISSING, embedding_multiplier=2.0), dict(embedding_multiplier=3.0),
+    dict(model_max_length=7), dict(unpadded_vocab_size=64), dict(unpadded_vocab_size=70), dict(unpadded_vocab_size=0), dict(log_scaling_n_floor=1), dict(log_scaling_n_floor=0),
+    dict(log_scaling_n_floor=30), dict(log_scaling_alpha=0.0), dict(log_scaling_alpha=-0.5), dict(n_shared_experts=0), dict(n_shared_experts=1), dict(num_experts_per_tok=5),
+    dict(num_experts_per_tok=6), dict(route_scale=0.0), dict(route_scale=-1.0), dict(logits_mup_width_multiplier=-2.0), dict(logits_mup_width_multiplier=0.0),
+    dict(num_mtp_layers=2, mtp_local_layer_ids=[0]), dict(swa_num_attention_heads=3), dict(swa_num_key_value_heads=6), dict(shared_expert_sink=False), dict(rms_norm_eps_moe_gate=0.5),
+    dict(hidden_act="swish"), dict(rms_norm_eps=0.5), dict(rel_extent=12), dict(d_rel=2), dict(sliding_window_size=0), dict(number_of_conv_states=2),
 ]
 OF_KIND["phi4_multimodal"] = OF_KIND["phi3"] + [
     dict(rope_parameters=MISSING, original_max_position_embeddings=None), dict(rope_parameters=LONG, original_max_position_embeddings=None),

@@ -56,6 +56,8 @@ DOTS = dict(n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=12)
 GEMMA4 = dict(head_dim=8, global_head_dim=16, hidden_size_per_layer_input=6, vocab_size_per_layer_input=64, sliding_window=5,
               tie_word_embeddings=True)
 MIMO = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, head_dim=12, v_head_dim=8)
+INKLING = dict(n_routed_experts=5, num_experts_per_tok=2, moe_intermediate_size=12, n_shared_experts=2, route_scale=1.6, d_rel=4, sliding_window_size=5,
+               logits_mup_width_multiplier=2.0)
 OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8)
 GPT_NEO = dict(num_layers=2, num_heads=4, num_hidden_layers=None, num_attention_heads=None, num_key_value_heads=None)
 BERT = dict(num_key_value_heads=None, hidden_size=24, intermediate_size=20, tie_word_embeddings=True)
@@ -445,6 +447,13 @@ MODELS = {
                                            tie_word_embeddings=True), {}),
     "cohere2-moe-sigmoid": ("Cohere2Moe", dict(num_experts=4, num_experts_per_tok=2, expert_selection_fn="sigmoid", norm_topk_prob=False, head_dim=8,
                                                sliding_window=6, layer_types=["full_attention"] * 2, num_key_value_heads=4), {}),
+    "inkling": ("InklingText:Inkling", dict(
+        INKLING, num_hidden_layers=3, layer_types=["hybrid_sliding", "hybrid", "hybrid_sliding"], mlp_layer_types=["dense", "sparse", "sparse"],
+        swa_num_attention_heads=6, swa_num_key_value_heads=3, head_dim=12, swa_head_dim=8, rel_extent=9, log_scaling_n_floor=6, log_scaling_alpha=0.4,
+        unpadded_vocab_size=60), {}),
+    "inkling-plain": ("InklingText:Inkling", dict(
+        INKLING, local_layer_ids=[1], swa_num_attention_heads=4, swa_num_key_value_heads=2, head_dim=8, swa_head_dim=8, rel_extent=40, conv_kernel_size=3,
+        n_shared_experts=1, hidden_act="gelu_pytorch_tanh", sliding_window_size=7), {}),
     "recurrent-gemma": ("RecurrentGemma", dict(num_hidden_layers=3, intermediate_size=96, attention_window_size=5, logits_soft_cap=2.0), {}),
     "recurrent-gemma-biases": ("RecurrentGemma", dict(
         block_types=["attention", "recurrent"], lru_width=48, attention_bias=True, conv1d_width=3, hidden_activation="silu", intermediate_size=72,
@@ -568,7 +577,8 @@ def make(folder, name):
     if "vision" in options:
         fields = dict(text_config=fields, vision_config=options["vision"], **options.get("outer", {}))
     config = getattr(tf, f"{config_kind}Config")(**fields)
-    vocabulary = config.get_text_config().vocab_size
+    text = config.get_text_config()
+    vocabulary = getattr(text, "unpadded_vocab_size", None) or text.vocab_size
     model_class = getattr(tf, model_kind if model_kind.endswith("Generation") else f"{model_kind}ForCausalLM")
     config._attn_implementation = "eager"
     seed = sum(map(ord, name))

@@ -315,8 +315,8 @@ function rowsGraph(model: ModelConfig, B: number, T: number, Q: number, logits: 
 }
 
 function rowScores({ q, k }: QueriesAndKeys, rows: Value, model: ModelConfig, layer: number, Q: number): Value {
-  const { numHeads: H, numKvHeads: G, keyDim: D } = headSizes(model, at(model.layers, layer));
-  const [B, T] = dims(q, 4);
+  const { numHeads: H, numKvHeads: G } = headSizes(model, at(model.layers, layer));
+  const [B, T, , D] = dims(q, 4);
   const row = reshape(take(reshape(q, [B * T, H * D]), rows), [B, Q, G, H / G, D]);
   // [B,Q,G,R,D] against [B,T,G,D] over D, by batch and key head: [B,G,Q,R,T].
   const scores = dot(row, k, { lhsBatch: [0, 2], rhsBatch: [0, 2], lhsContract: [4], rhsContract: [3] });

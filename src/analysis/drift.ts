@@ -171,11 +171,11 @@ function distance(a: Columns, b: Columns): number {
 }
 
 /** Throws `ConfigError` where a head's queries and keys are not projections of the layer's input alone. */
-function checkProjected({ layers, cca }: ModelConfig, heads: readonly HeadIndex[]): void {
-  if (cca !== null) {
+function checkProjected({ layers, cca, shortConv }: ModelConfig, heads: readonly HeadIndex[]): void {
+  if (cca !== null || shortConv !== null) {
     throw new ConfigError(
-      'queries and keys of this model pass convolutions (cca), so that a head has no query and key matrix to compare; use a model without',
-      { details: { cca } },
+      `${cca === null ? 'keys' : 'queries and keys'} of this model pass convolutions (${cca === null ? 'shortConv' : 'cca'}), so that a head has no query and key matrix to compare; use a model without`,
+      { details: { cca, shortConv } },
     );
   }
   const shared = heads.find(({ layer }) => isShared(layers[layer]));

@@ -15,7 +15,9 @@ export function attentionMaps(
   [samples, T]: readonly [samples: number, tokens: number],
 ): Float64Array {
   const plan = at(model.layers, layer);
-  const { numHeads: H, numKvHeads: G, keyDim: D } = headSizes(model, plan);
+  const { numHeads: H, numKvHeads: G, keyDim } = headSizes(model, plan);
+  // Queries and keys with a position bias come with a channel more for each key.
+  const D = keyDim + (model.positionBias === null ? 0 : T);
   const [q, k] = [entry(states, `q.${layer}`), entry(states, `k.${layer}`)];
   const groupOf = headGroups(plan).flatMap((g) => Array.from({ length: g.heads }, () => g));
   const scales = scoreScales(model, plan, T);

@@ -16,6 +16,7 @@ export { printGraph } from './ir/print.js';
 export * from './ops.js';
 export { OPS, emit } from './definitions.js';
 export type { AttentionAttrs } from './attention/op.js';
+export type { DistanceBias } from './attention/relative.js';
 export { cacheBlocks, type CacheAttentionAttrs } from './attention/cache.js';
 export type { CausalConvAttrs, DeltaRuleAttrs, RecurrenceAttrs, SelectiveScanAttrs } from './recurrence/type.js';
 export { angleTable, rotatePairs, sineOf, type RotaryAttrs } from './composites/rotary.js';

@@ -2,6 +2,7 @@
 export * from './primitives/index.js';
 export { cacheAttention, cacheWrite } from './attention/cache.js';
 export { attention } from './attention/op.js';
+export { distanceAttention, distanceBiases } from './attention/relative.js';
 export { swiglu } from './composites/gate.js';
 export { crossEntropy, softmax } from './composites/loss.js';
 export { rmsNorm } from './composites/norm.js';

@@ -24,6 +24,7 @@ import type { MixerScope } from './mixer.js';
 import { headCounts, type AttentionPlan, type HeadCounts, type HeadGroup } from './plan.js';
 import { scaled, withOffset } from './norm.js';
 import { scaleQueries } from './query-scaling.js';
+import { withMixerConv } from './short-conv.js';
 import { temperQueries } from './temperature.js';
 import { checkPacked, groupRotary, layerFields, type GroupRotary } from './rope.js';
 import type { StateAccess } from './mixers/definition.js';
@@ -111,7 +112,7 @@ function scaleGroup(
   index: number,
   { queryFactors }: GroupRotary,
 ): Value {
-  const grown = scaleQueries(q, scope, at(groups, index).rope !== false);
+  const grown = scaleQueries(q, scope, at(groups, index));
   const factors = queryFactors && constantFrom(q.dtype, [1, 1, 1, queryFactors.length], queryFactors);
   return temperQueries(factors === null ? grown : mul(grown, factors), scope, groups, index, TEMPERATURE);
 }
@@ -125,7 +126,10 @@ function scaleGroups(
 ): Value {
   const [first, rotary] = [at(groups, 0), at(rotaries, 0)];
   const untempered = groups.every(({ temperature }) => temperature === undefined);
-  const alike = groups.every(({ rope }) => rope === first.rope) && untempered;
+  const full = scope.config.queryScaling?.full === true;
+  const alike =
+    untempered &&
+    groups.every(({ rope, window }) => rope === first.rope && (!full || (window === null) === (first.window === null)));
   if (alike || groups.length === 1) return scaleGroup(q, scope, groups, 0, rotary);
   return concat(
     groups.map((g, i) => scaleGroup(takeHeads(q, g.firstHead, g.heads), scope, groups, i, at(rotaries, i))),
@@ -185,8 +189,9 @@ export function project(
     return { q: queries(q), own: { k: keys(k), v } };
   }
   const plain = qkNorm === false || qkNorm === 'rope';
+  const mixed = (part: Value, place: 'keyconv' | 'valueconv') => withMixerConv(config, param, part, place, state);
   const sizes = projectedSizes(config, plan);
-  if (plain && rotaries.alike && first.frequencies !== null && sizes.length === 3) {
+  if (plain && rotaries.alike && first.frequencies !== null && sizes.length === 3 && config.shortConv === null) {
     // Queries and keys have the same rotary positions, so they are rotated together.
     const [qk, v] = products([(H + G) * D, G * E]) as [Value, Value];
     const [q, k] = split(turnNormed(toHeads(qk, D), first, scope), 2, [H, G]) as [Value, Value];
@@ -200,7 +205,9 @@ export function project(
     return qkNorm === 'head' ? norm(toHeads(part, D)) : toHeads(norm(part), D);
   };
   const own =
-    k === undefined || v === undefined ? null : { k: keys(normed(k, 'knorm')), v: values(config, toHeads(v, E)) };
+    k === undefined || v === undefined
+      ? null
+      : { k: keys(normed(mixed(k, 'keyconv'), 'knorm')), v: values(config, toHeads(mixed(v, 'valueconv'), E)) };
   return { q: queries(normed(q, 'qnorm')), own };
 }
 

@@ -2,7 +2,20 @@
  * The attention mixer: grouped-query causal softmax attention, each head group with its own window and position scheme.
  */
 import { at, dims, got, invariant, maxOf, sizeOf } from '../core/index.js';
-import { add, attention, concat, linear, reshape, sliceAxis, type Value } from '../graph/index.js';
+import {
+  add,
+  attention,
+  concat,
+  distanceAttention,
+  full,
+  linear,
+  reshape,
+  scalar,
+  sliceAxis,
+  transpose,
+  type DistanceBias,
+  type Value,
+} from '../graph/index.js';
 import {
   gateHeads,
   groupSpans,
@@ -20,6 +33,15 @@ import type { ModelConfig } from './config.js';
 import { chunkNumbers } from './documents.js';
 import { hasSinks, headSizes } from './heads.js';
 import type { Mixer, MixerOutput, MixerScope, StateRoom, StateSpec, StepOutput, StepScope } from './mixer.js';
+import {
+  biasOfHeads,
+  positionBias,
+  positionBiasFlops,
+  positionBiasParams,
+  tappedKeys,
+  tappedQueries,
+} from './position-bias.js';
+import { mixerConvParams, mixerConvStates, withMixerConv } from './short-conv.js';
 import { headCounts, headGroups, isSource, type AttentionPlan, type HeadGroup } from './plan.js';
 import { noTap } from './tap.js';
 import { checkCached } from './rope.js';
@@ -91,6 +113,8 @@ export function attentionSpecs(
     },
     ...vectors(bias === 'qkv' || bias === 'all', ZEROS, [['bqkv', projected]]),
     ...(config.cca === null ? [] : ccaParams(config, config.cca, { numHeads, numKvHeads }, spec)),
+    ...positionBiasParams(config, plan, spec),
+    ...mixerConvParams(config, plan, spec),
     ...vectors(qkNorm === 'head' && normWeight, normInit(config), normed(keyDim, keyDim)),
     ...vectors(qkNorm === 'width' && normWeight, normInit(config), normed(inner, numKvHeads * keyDim)),
     ...vectors(hasSinks(config, plan), ZEROS, [['sinks', numHeads]]),
@@ -107,16 +131,21 @@ function attendGroups(
   scope: MixerScope,
   plan: AttentionPlan,
   state: StateAccess,
-  begin: (own: KeysAndValues | null) => (inputs: AttendInputs, group: GroupSpan, index: number) => Value,
+  begin: (
+    own: KeysAndValues | null,
+    bias: DistanceBias | null,
+  ) => (inputs: AttendInputs, group: GroupSpan, index: number) => Value,
 ): MixerOutput {
-  const { config, x, param, layer, tap = noTap } = scope;
+  const { config, x, param } = scope;
   const [B, T] = dims(x, 3);
   const sizes = headSizes(config, plan);
   const groups = groupSpans(config, plan);
   const rotaries = layerRotary(scope, plan);
   const { q: queries, own } = project(scope, plan, groups, rotaries, state);
-  const q = tap({ kind: 'layerQueries', layer }, queries);
-  const heads = begin(own);
+  const bias = positionBias(scope, plan, groups);
+  const scales = groups.flatMap(({ heads }, i) => Array<number>(heads).fill(at(rotaries.groups, i).scoreScale));
+  const q = tappedQueries(scope, queries, bias, scales);
+  const heads = begin(own, bias);
   const sinks = hasSinks(config, plan) ? param('attn.sinks') : null;
   const outs = groups.map((group, i) => {
     const { firstHead, heads: count } = group;
@@ -125,14 +154,15 @@ function attendGroups(
       scale: at(rotaries.groups, i).scoreScale,
       softcap: config.attentionSoftcap,
       sinks: sinks && groups.length > 1 ? sliceAxis(sinks, 0, firstHead, firstHead + count) : sinks,
+      bias: biasOfHeads(bias, firstHead, count),
     };
     return heads(inputs, group, i);
   });
   const mixed = reshape(concat(outs, 2), [B, T, sizes.numHeads * sizes.valueDim]);
-  const out = linear(gateHeads(scope, mixed, sizes), param('attn.wo'));
-  return {
-    out: config.attentionBias === 'output' || config.attentionBias === 'all' ? add(out, param('attn.bo')) : out,
-  };
+  const product = linear(gateHeads(scope, mixed, sizes), param('attn.wo'));
+  const biased = config.attentionBias === 'output' || config.attentionBias === 'all';
+  const out = biased ? add(product, param('attn.bo')) : product;
+  return { out: withMixerConv(config, param, out, 'outconv', state) };
 }
 
 /** What a layer hands on that others take keys and values from. */
@@ -151,9 +181,9 @@ function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
   const { config, x, segments, layer, tap = noTap } = scope;
   const [B, T] = dims(x, 3);
   let hands: Readonly<Record<string, Value>> = {};
-  const { out } = attendGroups(scope, plan, wholeSequences(segments), (own) => {
+  const { out } = attendGroups(scope, plan, wholeSequences(segments), (own, bias) => {
     const { keys, values } = own ? { keys: own.k, values: own.v } : handedOn(scope.handed, sourceOf(plan));
-    const k = tap({ kind: 'layerKeys', layer }, keys);
+    const k = tappedKeys(scope, keys, bias);
     if (isSource(config.layers, layer)) hands = handing(layer, k, values);
     return ({ q, ...law }, group) => {
       const { chunk, firstHead, heads, firstKvHead, kvHeads } = group;
@@ -206,18 +236,25 @@ export function attendWindows(
   law: Omit<AttendInputs, 'q'>,
 ): Value {
   const [B, T] = dims(inputs.q, 2);
+  const { bias, ...plain } = law;
   // A window as long as the sequence hides nothing.
-  const attendRows = ({ q, k, v, segments }: WindowInputs, own: number | null): Value =>
-    attention(q, k, v, { window: own !== null && own < T ? own : null, segments, ...law }).out;
-  if (shares === undefined) return attendRows(inputs, window);
+  const attendRows = ({ q, k, v, segments }: WindowInputs, given: number | null, bias: DistanceBias | null): Value => {
+    const own = given !== null && given < T ? given : null;
+    if (bias === null) return attention(q, k, v, { window: own, segments, ...plain }).out;
+    const [keys, values] = [transpose(k, [0, 2, 1, 3]), transpose(v, [0, 2, 1, 3])];
+    const place = { first: scalar(0, 'i32'), hidden: full('i32', [at(q.shape, 0)], 0), segments };
+    return distanceAttention({ q, keys, values, bias }, place, { window: own, scale: plain.scale });
+  };
+  if (shares === undefined) return attendRows(inputs, window, law.bias);
   let first = 0;
   const parts = shares.map(({ window: own, share }) => {
     const rows = Math.round(share * B);
     const take = (x: Value): Value => sliceAxis(x, 0, first, first + rows);
     const { q, k, v, segments } = inputs;
     const part = { q: take(q), k: take(k), v: take(v), segments: segments && take(segments) };
+    const states = bias && { ...bias, states: take(bias.states) };
     first += rows;
-    return attendRows(part, own);
+    return attendRows(part, own, states);
   });
   invariant(first === B, `windows are given to ${first} of ${B} sequences`);
   return concat(parts, 0);
@@ -257,8 +294,10 @@ function attentionStates(config: ModelConfig, plan: AttentionPlan, room: StateRo
 }
 
 /** What a layer keeps of the tokens before, beside keys and values. */
-const layerStates = (config: ModelConfig, plan: AttentionPlan): SequenceState[] =>
-  config.cca === null ? [] : ccaStates(config, config.cca, headCounts(config, plan));
+const layerStates = (config: ModelConfig, plan: AttentionPlan): SequenceState[] => [
+  ...(config.cca === null ? [] : ccaStates(config, config.cca, headCounts(config, plan))),
+  ...mixerConvStates(config, plan),
+];
 
 function stepAttention(scope: StepScope, plan: AttentionPlan): StepOutput {
   const { access, after } = chunkStates(scope, () => false);
@@ -305,7 +344,8 @@ export const attentionMixer: Mixer<AttentionPlan> = {
   sequenceFlops: (config, plan, seqLen) => {
     const { keyDim, valueDim } = headSizes(config, plan);
     const perKey = 2 * (keyDim + valueDim);
-    return plan.groups.reduce((n, group) => n + perKey * group.heads * meanGroupKeys(group, seqLen), 0);
+    const attended = plan.groups.reduce((n, group) => n + perKey * group.heads * meanGroupKeys(group, seqLen), 0);
+    return attended + positionBiasFlops(config, plan, seqLen);
   },
   stateBytes: (config, plan, length, elementBytes, layer) => {
     const { keyDim, valueDim } = headSizes(config, plan);

@@ -4,17 +4,19 @@
  * and for steps.
  */
 import { at, got } from '../core/index.js';
-import { add, type Value } from '../graph/index.js';
+import { add, mul, reshape, type Value } from '../graph/index.js';
 import { blockOf, withMlpWidth, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import { buildExperts, type Routing } from './experts.js';
 import { withLayerInput } from './layer-inputs.js';
 import type { MixerScope, TokenPositions } from './mixer.js';
+import type { StateAccess } from './mixers/definition.js';
 import { buildMlp } from './mlp.js';
 import { gainedNorm, normalize, normParameters, scaled, shifted } from './norm.js';
 import { isShared, type LayerPlan, type RecurrentPlan } from './plan.js';
 import { buildShared } from './shared-block.js';
 import { sharedBlockOf, sharedPrefix } from './shared-params.js';
+import { withMlpConv } from './short-conv.js';
 
 /**
  * The parameters of one layer by the end of their names, such as `attn.wqkv`; those of the shared block that it uses
@@ -50,6 +52,8 @@ export interface BlockInputs {
   readonly routerState?: Value | null;
   /** What the layers before have handed on, by name. */
   readonly handed: ReadonlyMap<string, Value>;
+  /** What the layer keeps of the tokens before behind its MLP. */
+  readonly mlpState: StateAccess;
 }
 
 /** What a mixer or an MLP reads, and what its result is added to. */
@@ -86,18 +90,22 @@ export function buildBlock<M extends { readonly out: Value }>(
   const block = blockOf(config, layer);
   const experts = expertsOf(config, layer);
   const param = (name: string) => got(params, name);
+  /** What MLP or experts give, times the layer's factor, and past its convolution. */
+  const given = (y: Value): Value => {
+    const factored = config.mlpFactor ? mul(y, reshape(param('mlp.factor'), [1, 1, 1])) : y;
+    return leave(inputs, withMlpConv(config, param, factored, inputs.mlpState), 'postnorm2');
+  };
   const mlp = (branch: Branch): Value => {
-    if (experts === null)
-      return leave(inputs, buildMlp({ config: withMlpWidth(config, layer), param, ...branch }), 'postnorm2');
+    if (experts === null) return given(buildMlp({ config: withMlpWidth(config, layer), param, ...branch }));
     const { besideMlp } = experts;
     const normed = (y: Value, norm: string) => normalize(config, y, normOf(inputs, norm));
     const read = besideMlp ? normed(branch.skip, 'norm3') : branch.whole();
     const built = buildExperts(config, experts, params, { x: read, stream: branch.skip }, routerState);
     routing = built.routing;
     routerState = built.routerState;
-    if (!besideMlp) return leave(inputs, built.out, 'postnorm2');
+    if (!besideMlp) return given(built.out);
     const dense = buildMlp({ config: withMlpWidth(config, layer), param, ...branch });
-    return leave(inputs, add(normed(dense, 'postmlp'), normed(built.out, 'postnorm3')), 'postnorm2');
+    return given(add(normed(dense, 'postmlp'), normed(built.out, 'postnorm3')));
   };
   const behind = (stream: Value): Value => {
     const branch = enter(inputs, stream, 'norm2');

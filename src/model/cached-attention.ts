@@ -16,10 +16,12 @@ import {
   cacheWrite,
   concat,
   convert,
+  distanceAttention,
   scalar,
   sliceAxis,
   sub,
   transpose,
+  type DistanceBias,
   type Value,
 } from '../graph/index.js';
 import type { ChunkPlace, StateRoom } from './mixer.js';
@@ -35,6 +37,8 @@ export interface AttendInputs {
   readonly softcap: number | null;
   /** `[heads]` */
   readonly sinks: Value | null;
+  /** The bias on the scores by distance, which goes without softcap and sinks; null for none. */
+  readonly bias: DistanceBias | null;
 }
 
 /** What one head group attends with: its queries, keys and values. */
@@ -123,12 +127,16 @@ function headsFirst(x: Value): Value {
 
 /** Attention of q `[B,n,H,D]` on keys `[B,G,S,D]` and values `[B,G,S,E]`, in their dtype; the result has that of q. */
 export function attend(
-  { q, scale, softcap, sinks }: AttendInputs,
+  { q, scale, softcap, sinks, bias }: AttendInputs,
   keys: Value,
   values: Value,
   { window, chunk, ...place }: SeenEntries,
 ): Value {
   const own = (x: Value): Value => convert(x, keys.dtype);
+  if (bias !== null) {
+    const inputs = { q: own(q), keys, values, bias: { states: own(bias.states), bank: own(bias.bank) } };
+    return convert(distanceAttention(inputs, { ...place, segments: null }, { window, scale }), q.dtype);
+  }
   const options = { window, chunk, scale, softcap, sinks: sinks && own(sinks) };
   return convert(cacheAttention({ q: own(q), keys, values }, place, options), q.dtype);
 }

@@ -7,6 +7,7 @@ import { checkGroups, parsePattern, resolveLayer } from './pattern.js';
 import { headCounts, headGroups, isShared, type HeadCounts, type LayerPlan } from './plan.js';
 import { checkLayerSettings } from './layer-settings.js';
 import { PRESET_NAMES, presetInput } from './presets.js';
+import { checkAttentionParts, type PositionBiasConfig, type ShortConvConfig } from './position-bias-config.js';
 import { resolveShared, type SharedConfig } from './shared-config.js';
 import { resolveRecurrent, type RecurrentConfigs } from './recurrent-config.js';
 import { checkRope, latentFields, type RopeFields } from './rope.js';
@@ -71,7 +72,7 @@ export interface ModelConfig extends RecurrentConfigs {
    */
   readonly qkNorm: false | 'head' | 'width' | 'rope';
   /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
-  readonly attentionScale: number | null;
+  readonly attentionScale: number | 'width' | null;
   /** The c of attention scores `c tanh(s / c)`; null for scores that are not capped. */
   readonly attentionSoftcap: number | null;
   /** How queries grow with their position; null if they do not. */
@@ -105,6 +106,12 @@ export interface ModelConfig extends RecurrentConfigs {
   readonly logitSoftcap: number | null;
   /** Compressed convolutional attention in place of plain projections to queries, keys and values; null for those. */
   readonly cca: CcaConfig | null;
+  /** Positions as a bias on scores that each query computes, in every attention layer; null for none. */
+  readonly positionBias: PositionBiasConfig | null;
+  /** Short convolutions on keys, values, and on what attention and MLP give, in every layer; null for none. */
+  readonly shortConv: ShortConvConfig | null;
+  /** Whether what the MLP of each layer gives, or its experts, is multiplied by a learned number. */
+  readonly mlpFactor: boolean;
   /** Blocks that several layers use with the same weights; null where no layer uses one. */
   readonly shared: SharedConfig | null;
   /**
@@ -201,6 +208,7 @@ export function resolveModelConfig(input: unknown, where = 'model'): ModelConfig
     logitSoftcap: parsed.logitSoftcap,
     shared: resolveShared(parsed.shared, { layers, cca: parsed.cca }, where),
     cca: checkCca(parsed.cca, { headDim, qkNorm: parsed.qkNorm, kvHeads: kvHeadsOf(layers, counts) }, where),
+    ...checkAttentionParts({ ...parsed, layers }, where),
     sinks: parsed.sinks,
     outputGate: parsed.outputGate,
     outputGateBias: checkGateBias(parsed, where),

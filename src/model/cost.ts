@@ -6,13 +6,14 @@
  * embedding look-up. Recurrent mixers are counted in their chunkwise form, without the products that combine the states
  * of chunks. A training step costs three times the forward pass (recomputation not included).
  */
-import { at } from '../core/index.js';
+import { at, sizeOf } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { mixerOf } from './mixers.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
 import { headGroups, type WindowShare } from './plan.js';
 import { sharedBlockOf } from './shared-params.js';
+import { mlpConvStates } from './short-conv.js';
 import { equalShares, withWindowShares, type Window } from './windows.js';
 import { countActiveElements, countElements, countMatrixElements, type ParamPart } from './mixers/spec.js';
 
@@ -104,7 +105,9 @@ export function modelCost(config: ModelConfig, seqLen: number, options: CostOpti
       label: printLayer(plan),
       parameters: { ...parameters, total: parameters.mixer + parameters.mlp + parameters.norm },
       flops: { projections, sequence, mlp, total: projections + sequence + mlp },
-      cacheBytes: mixerOf(plan).stateBytes(config, plan, seqLen, bytes, layer),
+      cacheBytes:
+        mixerOf(plan).stateBytes(config, plan, seqLen, bytes, layer) +
+        bytes * mlpConvStates(config, layer).reduce((n, { shape }) => n + sizeOf(shape), 0),
     };
   });
   const sum = (of: (layer: LayerCost) => number) => layers.reduce((n, layer) => n + of(layer), 0);

@@ -12,13 +12,17 @@ import { checkLength, checkParameters, embed, type ParameterValues } from './for
 import { layerInputsOf } from './layer-inputs.js';
 import type { ChunkPlace, StateRoom, StateSpec } from './mixer.js';
 import { mixerOf } from './mixers.js';
+import { mlpConvStates } from './short-conv.js';
+import { chunkStates } from './state-access.js';
 
 /** The states of all layers, names starting with `layers.N.`; all start as zeros. */
 export function stateSpecs(config: ModelConfig, room: StateRoom): StateSpec[] {
+  const { batchSize, dtype } = room;
   return config.layers.flatMap((plan, layer) =>
-    mixerOf(plan)
-      .states(config, plan, room, layer)
-      .map((spec) => ({ ...spec, name: `layers.${layer}.${spec.name}` })),
+    [
+      ...mixerOf(plan).states(config, plan, room, layer),
+      ...mlpConvStates(config, layer).map(({ name, shape }) => ({ name, shape: [batchSize, ...shape], dtype })),
+    ].map((spec) => ({ ...spec, name: `layers.${layer}.${spec.name}` })),
   );
 }
 
@@ -86,7 +90,8 @@ export function forwardChunk(
   config.layers.forEach((_, layer) => {
     const prefix = `layers.${layer}.`;
     const own = (name: string) => got(state, prefix + name);
-    const given = { config, layer, x, embedding, positions, segments: null, routerState, handed };
+    const { access: mlpState, after: mlpAfter } = chunkStates({ place, state: own, x }, () => false);
+    const given = { config, layer, x, embedding, positions, segments: null, routerState, handed, mlpState };
     const inputs = { ...given, params: layerParameters(config, params, layer) };
     const {
       out,
@@ -97,6 +102,7 @@ export function forwardChunk(
       for (const [name, value] of Object.entries(state)) after.set(prefix + name, value);
       for (const [name, value] of Object.entries(hands)) handed.set(name, value);
     }
+    for (const [name, value] of Object.entries(mlpAfter)) after.set(prefix + name, value);
     x = out;
     routerState = next;
   });

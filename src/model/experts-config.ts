@@ -107,6 +107,13 @@ export const expertsSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('multiply the shared expert by a sigmoid of a projection of its input'),
+  sharedScores: sizeUpTo('heads')
+    .nullable()
+    .default(null)
+    .describe(
+      'equal parts of the shared expert that the router scores too (Inkling): their scores join the sum that weights are divided by, ' +
+        'and weigh what they give; null for a shared expert that no score weighs',
+    ),
   dense: z
     .array(z.int().min(0))
     .max(LIMITS.layers.most)
@@ -163,6 +170,8 @@ function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: S
     routerBias,
     routerNorm,
     weightScale,
+    normalize,
+    sharedScores,
   } = experts;
   // What excludes something else comes first, so that counts are judged of experts that can be.
   if (scores === 'sparsemixer' && (groups !== null || correctionBias || skip !== null))
@@ -173,6 +182,14 @@ function problemOf(experts: ExpertsConfig, { numLayers, activation, mlpGate }: S
   if (routerSize !== null && routerNorm) return '.routerNorm has no place in a router with layers of its own';
   if (weightScale && (scores === 'sparsemixer' || skip !== null))
     return '.weightScale goes with neither scores sparsemixer nor skip; leave it out';
+  if (sharedScores !== null) {
+    if (sharedSize === null || sharedSize % sharedScores !== 0)
+      return `.sharedScores ${sharedScores} needs a sharedSize that is a multiple of it, not ${sharedSize}`;
+    if (scores !== 'sigmoid' || !normalize || experts.weigh !== 'output')
+      return '.sharedScores needs scores sigmoid, normalize true and weigh output';
+    if (skip !== null || weightScale || sharedGate || routerSize !== null)
+      return '.sharedScores goes with no skip, weightScale, sharedGate or routerSize; leave them out';
+  }
   if (perToken > count) return `.perToken ${perToken} is more than the ${count} experts; use ${count} or fewer`;
   if (groups !== null) {
     const size = count / groups.count;

@@ -37,6 +37,7 @@ import {
   scatterAdd,
   select,
   sigmoid,
+  sliceAxis,
   softcapped,
   softmax,
   split,
@@ -88,19 +89,26 @@ export function expertSpecs(config: ModelConfig, experts: ExpertsConfig, layer: 
     ...(experts.bias ? [spec(`experts.b${up}`, 'vector', [E, width], ZEROS, share)] : []),
     spec('experts.wdown', 'experts', [E, F, d], matrixInit(config, F, latentSize === null), share),
     ...(experts.bias ? [spec('experts.bdown', 'vector', [E, d], ZEROS, share)] : []),
-    ...(sharedSize === null ? [] : sharedSpecs(config, sharedSize, experts.sharedGate, spec)),
+    ...(sharedSize === null ? [] : sharedSpecs(config, sharedSize, experts, spec)),
   ];
 }
 
-function sharedSpecs(config: ModelConfig, size: number, hasGate: boolean, spec: MakeSpec): ParamSpec[] {
+function sharedSpecs(
+  config: ModelConfig,
+  size: number,
+  { sharedGate, sharedScores: parts }: ExpertsConfig,
+  spec: MakeSpec,
+): ParamSpec[] {
   const { hiddenSize: d, mlpGate, mlpBias } = config;
   const [up, width] = mlpGate ? ['gateup', 2 * size] : ['up', size];
   return [
     { ...spec(`shared.w${up}`, 'in', [d, width], matrixInit(config, d, false)), ...halves(mlpGate, size) },
     ...(mlpBias ? [spec(`shared.b${up}`, 'vector', [width], ZEROS)] : []),
-    spec('shared.wdown', 'out', [size, d], matrixInit(config, size, true)),
+    parts === null
+      ? spec('shared.wdown', 'out', [size, d], matrixInit(config, size, true))
+      : spec('shared.wdown', 'blocks', [parts, size / parts, d], matrixInit(config, size, true)),
     ...(mlpBias ? [spec('shared.bdown', 'vector', [d], ZEROS)] : []),
-    ...(hasGate ? [spec('shared.wgate', 'in', [d, 1], matrixInit(config, d, false))] : []),
+    ...(sharedGate ? [spec('shared.wgate', 'in', [d, 1], matrixInit(config, d, false))] : []),
   ];
 }
 
@@ -125,7 +133,7 @@ export function buildExperts(
   const read = latent ? affine(tokens, param('wlatentin'), bias('blatentin')) : tokens;
   const mixed = mixExperts(config, experts, param, read, choice);
   const own = latent ? affine(mixed, param('wlatentout'), bias('blatentout')) : mixed;
-  const out = experts.sharedSize === null ? own : add(own, sharedExpert(config, experts, param, tokens));
+  const out = experts.sharedSize === null ? own : add(own, sharedExpert(config, experts, param, tokens, choice.shared));
   return { out: reshape(out, x.shape), routing: choice.routing, routerState: router.state };
 }
 
@@ -134,13 +142,23 @@ function sharedExpert(
   { sharedSize, sharedGate }: ExpertsConfig,
   param: (name: string) => Value,
   x: Value,
+  weights: Value | null,
 ): Value {
   const size = sharedSize ?? 0;
   const bias = (name: string): Value | null => (config.mlpBias ? param(name) : null);
   const up = config.mlpGate ? 'gateup' : 'up';
   const inner = affine(x, param(`shared.w${up}`), bias(`shared.b${up}`));
-  const y = affine(innerActivation(config, inner, size), param('shared.wdown'), bias('shared.bdown'));
+  const active = innerActivation(config, inner, size);
+  const down = reshape(param('shared.wdown'), [size, at(x.shape, 1)]);
+  const y = affine(weights === null ? active : weighParts(active, weights), down, bias('shared.bdown'));
   return sharedGate ? mul(y, sigmoid(linear(x, param('shared.wgate')))) : y;
+}
+
+/** The channels `[N,S]` of a shared expert, each equal part of them times its weight `[N,n]`. */
+function weighParts(active: Value, weights: Value): Value {
+  const [N, parts] = dims(weights, 2);
+  const own = reshape(active, [N, parts, at(active.shape, 1) / parts]);
+  return reshape(mul(own, reshape(weights, [N, parts, 1])), active.shape);
 }
 
 /** The activation of an MLP between its projections, on `[..., 2 F]` (gate and up) or `[..., F]` without a gate. */
@@ -163,6 +181,8 @@ interface Choice {
   readonly mask: Value;
   /** The weights of a token's experts, `[N,k]`. */
   readonly weights: Value;
+  /** The weights of the parts of the shared expert, `[N,n]`; null where the router does not score them. */
+  readonly shared: Value | null;
   readonly routing: Routing;
 }
 
@@ -197,16 +217,18 @@ function routeSparse(experts: ExpertsConfig, logits: Value): Choice {
   const sum = weights.reduce((a, b) => add(a, b));
   const factor = normalize ? div(scalar(scale, sum.dtype), add(sum, normalizeEps)) : scale;
   return {
-    ...{ chosen, mask, weights: mul(concat(weights, 1), factor) },
+    ...{ chosen, mask, weights: mul(concat(weights, 1), factor), shared: null },
     routing: routingOf(experts, logits, softmax(logits), mask),
   };
 }
 
-function route(experts: ExpertsConfig, param: (name: string) => Value, given: Value): Choice {
-  const logits = softcapped(given, experts.logitSoftcap);
+function route(experts: ExpertsConfig, param: (name: string) => Value, all: Value): Choice {
+  const parts = experts.sharedScores ?? 0;
+  const capped = softcapped(all, experts.logitSoftcap);
+  const [logits, sharedLogits] = parts === 0 ? [capped, null] : apart(capped, parts);
   if (experts.scores === 'sparsemixer') return routeSparse(experts, logits);
   const { perToken: k, scores: kind, normalize, normalizeEps, scale } = experts;
-  const [N, E] = dims(given, 2);
+  const [N, E] = dims(logits, 2);
   const scores = kind === 'softmax' ? softmax(logits) : sigmoid(logits);
   const biased = biasedScores(experts, param, experts.correctionOf === 'logits' ? logits : scores);
   let left = withinGroups(experts, stopGradient(biased));
@@ -226,14 +248,22 @@ function route(experts: ExpertsConfig, param: (name: string) => Value, given: Va
     mask = add(mask, convert(hit, 'i32'));
     left = select(hit, scalar(2 * NEVER, left.dtype), left);
   }
-  const sum = weights.reduce((a, b) => add(a, b));
+  const sharedScores = sharedLogits && sigmoid(sharedLogits);
+  const chosenSum = weights.reduce((a, b) => add(a, b));
+  const sum = sharedScores === null ? chosenSum : add(chosenSum, reduceSum(sharedScores, [1], true));
   const factor = normalize ? div(scalar(scale, sum.dtype), normalizeEps === 0 ? sum : add(sum, normalizeEps)) : scale;
   const joined = concat(weights, 1);
   const weighed = scales.length === 0 ? mul(joined, factor) : mul(mul(joined, factor), concat(scales, 1));
   const routing = routingOf(experts, logits, scores, mask);
   return experts.skip !== null
     ? withoutSkipped(experts, { chosen, weights: weighed, routing })
-    : { chosen, mask, weights: weighed, routing };
+    : { chosen, mask, weights: weighed, shared: sharedScores && mul(sharedScores, factor), routing };
+}
+
+/** Logits `[N,C]` of the choices, and of the last `parts`, which are those of a shared expert. */
+function apart(logits: Value, parts: number): readonly [logits: Value, shared: Value] {
+  const C = at(logits.shape, 1);
+  return [sliceAxis(logits, 1, 0, C - parts), sliceAxis(logits, 1, C - parts, C)];
 }
 
 /** Scores or logits `[N,C]` with the biases that they have in the choice. */
@@ -248,14 +278,17 @@ function biasedScores(
 }
 
 /** Sends tokens that chose no expert to the first one, with weight 0. */
-function withoutSkipped({ count: E }: ExpertsConfig, { chosen, weights, routing }: Omit<Choice, 'mask'>): Choice {
+function withoutSkipped(
+  { count: E }: ExpertsConfig,
+  { chosen, weights, routing }: Omit<Choice, 'mask' | 'shared'>,
+): Choice {
   const choice = at(chosen, 0);
   const [N] = dims(weights, 2);
   const skipped = eq(choice, E);
   const sent = select(skipped, scalar(0, 'i32'), choice);
   const mask = convert(eq(iota('i32', [1, E], 1), reshape(sent, [N, 1])), 'i32');
   const kept = select(reshape(skipped, [N, 1]), scalar(0, weights.dtype), weights);
-  return { chosen: [sent], mask, weights: kept, routing };
+  return { chosen: [sent], mask, weights: kept, shared: null, routing };
 }
 
 /** Scores `[N,E]` with those outside of a token's best groups below all others. */

@@ -36,6 +36,7 @@ import { isShared } from './plan.js';
 import { takesHanded } from './recurrent.js';
 import { PLAIN } from './mixers/activations.js';
 import type { HeadLayer } from './schema.js';
+import { wholeSequences } from './state-access.js';
 import { noTap, type Tap } from './tap.js';
 
 /** Parameter values by name. */
@@ -277,7 +278,8 @@ function buildLayer(
   params: ReadonlyMap<string, Value>,
   { tap, segments }: { readonly tap: Tap; readonly segments: Value | null },
 ): LayerResult {
-  const given = { config, layer, ...inputs, params, positions: null, segments };
+  const mlpState = wholeSequences(segments);
+  const given = { config, layer, ...inputs, params, positions: null, segments, mlpState };
   const { mixed, ...result } = buildBlock(given, (scope, plan, feeds) => {
     const { out, hands = {} } = buildMixer({ ...scope, tap }, plan);
     return { out: feeds ? out : tap({ kind: 'mixerOut', layer }, out), hands };

@@ -19,7 +19,7 @@ export type { RecurrentConfigs } from './recurrent-config.js';
 export { PLAIN_ACTIVATIONS } from './mixers/activations.js';
 export * from './mixers/table.js';
 export * from './param-inits.js';
-export { groupRotary, latentRotary, scoreScales, type GroupRotary } from './rope.js';
+export { groupRotary, latentRotary, plainScale, scoreScales, type GroupRotary } from './rope.js';
 export {
   modelSchema,
   rotaryBase,

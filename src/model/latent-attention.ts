@@ -59,9 +59,9 @@ function positioned(scope: MixerScope, section: MlaConfig, group: HeadGroup): Po
   if (scope.segments !== null) checkPacked(config, [group], T);
   const rotary = latentRotary(config, section, group, positions?.limit ?? T);
   const sinks = config.sinks ? scope.param('mla.sinks') : null;
-  const common = { latent, sinks, scale: rotary.scoreScale, softcap: config.attentionSoftcap };
+  const common = { latent, sinks, bias: null, scale: rotary.scoreScale, softcap: config.attentionSoftcap };
   const scale = (x: Value, turned: boolean) =>
-    temperQueries(scaleQueries(x, scope, turned), scope, [group], 0, TEMPERATURE);
+    temperQueries(scaleQueries(x, scope, { ...group, rope: turned }), scope, [group], 0, TEMPERATURE);
   if (rotary.frequencies === null) return { ...common, q: scale(q, false), shared };
   const [own, turning] = twoParts(q, N, R);
   const turned = turn(turning, rotary, scope);
@@ -90,7 +90,7 @@ function build(scope: MixerScope, plan: MlaPlan): MixerOutput {
   const site = { layer, firstHead: 0, heads: config.numHeads };
   const queries = tap({ kind: 'queries', ...site }, tap({ kind: 'layerQueries', layer }, q));
   const inputs = { q: queries, k: tap({ kind: 'layerKeys', layer }, k), v, segments };
-  const out = attendWindows(inputs, group, { scale, softcap, sinks });
+  const out = attendWindows(inputs, group, { scale, softcap, sinks, bias: null });
   return { out: leave(scope, tap({ kind: 'heads', ...site }, out)) };
 }
 

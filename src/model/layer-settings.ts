@@ -9,6 +9,7 @@ interface Surroundings extends HeadCounts {
   readonly sinks: boolean;
   /** What is set of compressed convolutional attention, which has no such settings. */
   readonly cca: object | null;
+  readonly positionBias: { readonly extent: number } | null;
 }
 
 /**
@@ -21,12 +22,13 @@ export function checkLayerSettings(layers: readonly LayerPlan[], model: Surround
     if (plan.mixer !== 'attention') return plan;
     const why = problemOf(plan, layers.slice(0, layer), model);
     if (why !== null) throw new ConfigError(`${where}: layer ${layer} ${why}`, { details: { layer, plan } });
-    const { headDim, sinks, valuesAreKeys, ...rest } = plan;
+    const { headDim, sinks, valuesAreKeys, biasExtent, ...rest } = plan;
     return {
       ...rest,
       ...(headDim === undefined || headDim === model.headDim ? {} : { headDim }),
       ...(valuesAreKeys === true ? { valuesAreKeys } : {}),
       ...(sinks === undefined || sinks === model.sinks ? {} : { sinks }),
+      ...(biasExtent === undefined || biasExtent === model.positionBias?.extent ? {} : { biasExtent }),
     };
   });
 }
@@ -37,6 +39,8 @@ function problemOf(plan: AttentionPlan, before: readonly LayerPlan[], model: Sur
   if (own && model.cca !== null) return 'has settings that cca has no place for; leave out width, values and keys';
   if ((own || plan.sinks !== undefined || model.valueDim !== null) && isShared(plan))
     return "uses a shared block, whose heads are the model's; leave out width, values, sinks, keys and valueDim";
+  if (plan.biasExtent !== undefined && model.positionBias === null)
+    return `has biases of ${plan.biasExtent} distances, and the model has no positionBias; give it, or leave bias out`;
   if (valuesAreKeys && model.valueDim !== null && model.valueDim !== headDim)
     return `takes the projection to keys for values, whose width is ${model.valueDim}, not ${headDim}; leave valueDim out`;
   if (keysOf === undefined) return null;

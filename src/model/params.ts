@@ -14,6 +14,7 @@ import { inputSpecs, layerInputSpecs } from './layer-inputs.js';
 import { matrixInit } from './param-inits.js';
 import { layerPlace, mlpSpecs, normSpecs, OUTSIDE } from './part-specs.js';
 import { sharedSpecs } from './shared-params.js';
+import { mlpConvParams } from './short-conv.js';
 
 /**
  * Every parameter, in the order embedding, shared blocks, layers (norm, mixer, norm, MLP), final norm, the head's own
@@ -101,11 +102,19 @@ function layerSpecs(config: ModelConfig, plan: LayerPlan, layer: number): ParamS
       : [
           ...(before && !parallel ? norm('norm2') : []),
           ...layerMlpSpecs(config, layer),
+          ...mlpFactorSpecs(config, layer),
+          ...mlpConvParams(config, layer),
           ...(after ? norm('postnorm2') : []),
           ...affineSpecs(config, layer, 'skip2', 'add2'),
         ]),
     ...layerInputSpecs(config, layer),
   ];
+}
+
+/** The factor on what a layer's MLP or its experts give, where there is one. */
+function mlpFactorSpecs({ mlpFactor }: ModelConfig, layer: number): ParamSpec[] {
+  if (!mlpFactor) return [];
+  return [{ name: `layers.${layer}.mlp.factor`, shape: [1], init: ONES, part: 'mlp', role: 'vector', layer }];
 }
 
 /** The parameters of a layer's MLP, or of the experts in its place or beside it. */

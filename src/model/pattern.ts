@@ -12,6 +12,7 @@
  *     setting = "width=" channels             width of its heads where it is not the model's: "full;width=64"
  *             | "values=keys"                 values are the projection to keys
  *             | "sinks=yes" | "sinks=no"      sink logits where it is not as the model says
+ *             | "bias=" distances             distances with a bias where they are not the model's: "swa:64;bias=64"
  *             | "keys=" layer                 keys and values of an earlier layer, counted from 0: "full;keys=2"
  *     recurrent = a name of the table of recurrent mixers, such as "gdn" (`mixers/table.ts`)
  *     part    = kind { ":" flag } [ "@" heads ]
@@ -60,7 +61,7 @@ export interface PatternPart {
 }
 
 /** What an attention layer may have of its own beside its heads. */
-type LayerSettings = Pick<AttentionPlan, 'headDim' | 'valuesAreKeys' | 'sinks' | 'keysOf'>;
+type LayerSettings = Pick<AttentionPlan, 'headDim' | 'valuesAreKeys' | 'sinks' | 'biasExtent' | 'keysOf'>;
 
 /** Heads of a recurrent mixer beside others of one layer; null where the remaining heads are split evenly. */
 interface LinearPart {
@@ -207,17 +208,18 @@ function parseCounts(text: string | undefined, fail: Fail): Partial<HeadCounts> 
   return { numHeads, ...(numKvHeads === undefined || numKvHeads === null ? {} : { numKvHeads }) };
 }
 
-/** `width=64`, `values=keys`, `sinks=no`, `keys=2`, each once. */
+/** `width=64`, `values=keys`, `sinks=no`, `bias=128`, `keys=2`, each once. */
 function parseSettings(texts: readonly string[], fail: Fail): LayerSettings {
   const parsed = texts.map((text): LayerSettings => {
     const [name = '', value = ''] = text.split(/=(.*)/s);
     const count = wholeNumber(value);
     if (name === 'width' && count !== null && count >= 1) return { headDim: count };
+    if (name === 'bias' && count !== null && count >= 1) return { biasExtent: count };
     if (name === 'keys' && count !== null) return { keysOf: count };
     if (name === 'values' && value === 'keys') return { valuesAreKeys: true };
     if (name === 'sinks' && (value === 'yes' || value === 'no')) return { sinks: value === 'yes' };
     return fail(
-      `unknown setting ";${clip(text)}" (settings are ;width=N, ;values=keys, ;sinks=yes or no, ;keys=LAYER)`,
+      `unknown setting ";${clip(text)}" (settings are ;width=N, ;values=keys, ;sinks=yes or no, ;bias=DISTANCES, ;keys=LAYER)`,
     );
   });
   const names = parsed.flatMap((setting) => Object.keys(setting));
@@ -542,11 +544,12 @@ function printCounts({ groups, numHeads, numKvHeads }: AttentionPlan): string {
 }
 
 /** What the layer has of its own beside its heads. */
-function printSettings({ headDim, valuesAreKeys, sinks, keysOf }: AttentionPlan): string {
+function printSettings({ headDim, valuesAreKeys, sinks, biasExtent, keysOf }: AttentionPlan): string {
   return [
     headDim === undefined ? '' : `;width=${headDim}`,
     valuesAreKeys === true ? ';values=keys' : '',
     sinks === undefined ? '' : `;sinks=${sinks ? 'yes' : 'no'}`,
+    biasExtent === undefined ? '' : `;bias=${biasExtent}`,
     keysOf === undefined ? '' : `;keys=${keysOf}`,
   ].join('');
 }

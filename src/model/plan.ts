@@ -63,6 +63,8 @@ export interface AttentionPlan {
   readonly valuesAreKeys?: boolean | undefined;
   /** Whether its heads have sink logits; undefined for as the model says. */
   readonly sinks?: boolean | undefined;
+  /** Distances from 0 that have a bias in this layer; undefined for as many as the model says (`positionBias`). */
+  readonly biasExtent?: number | undefined;
   /** An earlier layer whose keys and values this one attends to, in place of own ones; undefined for own ones. */
   readonly keysOf?: number | undefined;
   /** A recurrent mixer that reads the same input, and whose output is added to that of attention. */

@@ -31,8 +31,8 @@ export interface RopeFields {
   readonly ropeTheta: number;
   readonly ropeScaling: RopeScaling | null;
   readonly localRope: LocalRope | null;
-  /** The factor on the scores `q k`; null for `1 / sqrt(headDim)`. */
-  readonly attentionScale: number | null;
+  /** The factor on the scores `q k`; `width` for `1 / headDim`, null for `1 / sqrt(headDim)`. */
+  readonly attentionScale: number | 'width' | null;
   /** The widths of latent attention, where the model has such layers. */
   readonly mla?: Pick<MlaConfig, 'nopeDim' | 'ropeDim'> | undefined;
 }
@@ -45,17 +45,21 @@ type Positions = Pick<HeadGroup, 'rope' | 'ropeShare' | 'ropeTheta'>;
  * take notice.
  */
 export function groupRotary(config: RopeFields, group: Positions, seqLen: number): GroupRotary {
-  const { headDim, attentionScale } = config;
-  const plain = attentionScale ?? 1 / Math.sqrt(headDim);
+  const plain = plainScale(config.attentionScale, config.headDim);
   if (group.rope === false) return { frequencies: null, scoreScale: plain, queryFactors: null };
   const { theta, scaling, ropeDim } = ropeOf(config, group);
   const turning = scaledFrequencies(ropeDim, theta, scaling, seqLen);
-  const still = Array.from({ length: (headDim - ropeDim) / 2 }, () => 0);
+  const still = Array.from({ length: (config.headDim - ropeDim) / 2 }, () => 0);
   const frequencies = [...turning, ...still];
   const factor = attentionFactor(scaling) ** 2;
   if (still.length === 0 || factor === 1) return { frequencies, scoreScale: plain * factor, queryFactors: null };
   const half = [...turning.map(() => factor), ...still.map(() => 1)];
   return { frequencies, scoreScale: plain, queryFactors: [...half, ...half] };
+}
+
+/** The factor on the scores of heads of so many channels, without what positions add to it. */
+export function plainScale(attentionScale: RopeFields['attentionScale'], channels: number): number {
+  return attentionScale === 'width' ? 1 / channels : (attentionScale ?? 1 / Math.sqrt(channels));
 }
 
 /** The rotary positions of latent attention: of its rotary channels alone. */
@@ -79,7 +83,7 @@ export function latentRotary(
   seqLen: number,
 ): LatentRotary {
   const { frequencies } = groupRotary(latentFields(config, ropeDim), group, seqLen);
-  const scoreScale = config.attentionScale ?? 1 / Math.sqrt(nopeDim + ropeDim);
+  const scoreScale = plainScale(config.attentionScale, nopeDim + ropeDim);
   const queryFactor = group.rope === false ? 1 : attentionFactor(ropeOf(config, group).scaling) ** 2;
   return { frequencies, scoreScale, queryFactor };
 }

@@ -2,7 +2,7 @@
  * The logits of a layer's router: one projection of its input, or a router with layers of its own that hands on what it
  * has made of a token to the router of the next layer (ZAYA, Zyphra 2025; Transformers `ZayaRouter`).
  *
- * Shape letters: N tokens, d width, R width of such a router, C choices.
+ * Shape letters: N tokens, d width, R width of such a router, C choices, and parts of a shared expert that are scored.
  */
 import { sizeOf } from '../core/index.js';
 import { add, mul, reshape, rmsNorm, type Value } from '../graph/index.js';
@@ -30,7 +30,7 @@ const hasBefore = (config: ModelConfig, layer: number): boolean =>
 export function routerSpecs(config: ModelConfig, experts: ExpertsConfig, layer: number, spec: MakeSpec): ParamSpec[] {
   const { hiddenSize: d } = config;
   const { routerSize: R, routerBias, routerNorm } = experts;
-  const C = choicesOf(experts);
+  const C = choicesOf(experts) + (experts.sharedScores ?? 0);
   const matrix = (name: string, fanIn: number, fanOut: number) =>
     spec(name, 'in', [fanIn, fanOut], matrixInit(config, fanIn, false));
   if (R === null) {

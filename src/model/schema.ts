@@ -6,6 +6,7 @@ import { ccaSchema } from './cca-config.js';
 import { expertsSchema } from './experts-config.js';
 import { RECURRENT_MIXERS } from './mixers/table.js';
 import { MOST_WINDOWS } from './plan.js';
+import { positionBiasSchema, shortConvSchema } from './position-bias-config.js';
 import { recurrentSections } from './recurrent-config.js';
 import { sharedSchema } from './shared-config.js';
 
@@ -65,6 +66,9 @@ const layerPlanSchema = z.discriminatedUnion('mixer', [
       .optional()
       .describe('values are what the projection to keys gives, before norms and positions (default: false)'),
     sinks: z.boolean().optional().describe('a sink logit for each of its query heads (default: sinks of the model)'),
+    biasExtent: sizeUpTo('tokens')
+      .optional()
+      .describe('distances from 0 that have a bias in this layer (default: extent of positionBias)'),
     keysOf: z
       .int()
       .min(0)
@@ -196,15 +200,19 @@ const localRopeSchema = z.strictObject({
 
 const queryScalingSchema = z.strictObject({
   law: z
-    .enum(['log', 'power'])
+    .enum(['log', 'power', 'beyond'])
     .optional()
-    .describe('1 + beta ln(1 + floor((p + offset) / length)), or (1 + (p + offset) / length)^beta (default: log)'),
+    .describe(
+      '1 + beta ln(1 + floor((p + offset) / length)), or (1 + (p + offset) / length)^beta, or 1 + beta ln of (p + offset) / length ' +
+        'where that is above 1 (default: log)',
+    ),
   beta: realNumber().describe('how fast queries grow'),
   length: sizeUpTo('tokens').describe(
-    'tokens from which they do, of log; of power the first at which they have grown by 2^beta',
+    'tokens from which they do, of log and beyond; of power the first at which they have grown by 2^beta',
   ),
   offset: z.int().min(0).max(LIMITS.tokens.most).optional().describe('added to the position (default: 0)'),
   nope: z.boolean().optional().describe('only queries without positions grow, as in Llama 4 (default: false)'),
+  full: z.boolean().optional().describe('only queries that see all keys grow, as in Inkling (default: false)'),
 });
 
 const headLayerSchema = z.strictObject({
@@ -293,7 +301,11 @@ export const modelSchema = z.strictObject({
       'RMSNorm on queries and keys before rotary positions: on each head (true or head), on all heads together (width), or ' +
         'on each head without weights, where heads have rotary positions (rope)',
     ),
-  attentionScale: positive().nullable().default(null).describe('factor on attention scores; null for 1/sqrt(headDim)'),
+  attentionScale: z
+    .union([positive(), z.literal('width')])
+    .nullable()
+    .default(null)
+    .describe('factor on attention scores; width for 1/headDim, null for 1/sqrt(headDim)'),
   attentionSoftcap: positive()
     .nullable()
     .default(null)
@@ -350,6 +362,24 @@ export const modelSchema = z.strictObject({
       'compressed convolutional attention (ZAYA): queries and keys through two convolutions, half of the values from the token ' +
         'before; null for plain projections',
     ),
+  positionBias: positionBiasSchema
+    .nullable()
+    .default(null)
+    .describe(
+      'positions as a bias on scores: each query mixes profiles over distances, which the heads of a layer share (Inkling); null ' +
+        'for none',
+    ),
+  shortConv: shortConvSchema
+    .nullable()
+    .default(null)
+    .describe(
+      'short convolutions, each added to what it reads: on keys, on values, on what attention gives and on what the MLP gives ' +
+        '(Inkling); null for none',
+    ),
+  mlpFactor: z
+    .boolean()
+    .default(false)
+    .describe('a learned factor on what the MLP of each layer gives, or its experts'),
   shared: sharedSchema
     .nullable()
     .default(null)

@@ -18,7 +18,7 @@ function onlyWhere(valid: Value, x: Value): Value {
  * kept in another dtype than that of the parameters.
  */
 export function chunkStates(
-  scope: StepScope,
+  scope: Pick<StepScope, 'place' | 'state' | 'x'>,
   exact: (name: string) => boolean,
 ): { readonly access: StateAccess; readonly after: Record<string, Value> } {
   const after: Record<string, Value> = {};

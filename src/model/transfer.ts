@@ -5,6 +5,7 @@
 import { canonicalJson, at, ConfigError, formatShape, sameShape, showValue } from '../core/index.js';
 import type { ModelConfig } from './config.js';
 import { headGroups } from './plan.js';
+import { plainScale } from './rope.js';
 import { parameterSpecs } from './params.js';
 import { printLayer } from './pattern.js';
 import { SECTION_NAMES } from './mixers/table.js';
@@ -21,7 +22,9 @@ export interface WeightTransfer {
 }
 
 /** Fields of attention: they may differ, and what parameters come or go with them is said. */
-const ATTENTION_PARTS = ['qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias', 'cca'] as const;
+const ATTENTION_PARTS = [
+  ...(['qkNorm', 'attentionBias', 'sinks', 'outputGate', 'outputGateBias', 'cca', 'positionBias'] as const),
+] as const;
 /** Fields of positions, which have no parameters. */
 const POSITIONS = ['ropeTheta', 'ropeDim', 'ropeScaling', 'localRope', 'queryScaling'] as const;
 /** The fields that may differ beside the sections of recurrent mixers; `init` says how new parameters start. */
@@ -133,7 +136,7 @@ function comparable(config: ModelConfig): Readonly<Record<string, unknown>> {
     const section = config[mixer];
     return section === undefined ? [] : [[mixer, { ...section, chunk: null }] as const];
   });
-  const attentionScale = config.attentionScale ?? 1 / Math.sqrt(config.headDim);
+  const attentionScale = plainScale(config.attentionScale, config.headDim);
   // What training adds to the loss is no part of the model.
   const experts = config.experts === null ? null : { ...config.experts, balanceLoss: 0, routerZLoss: 0 };
   return { ...config, ...Object.fromEntries(sections), attentionScale, experts };

@@ -24,9 +24,12 @@ import {
 } from '../../core/index.js';
 import {
   atWindows,
+  attends,
   blockOf,
   expertsOf,
   headGroups,
+  headSizes,
+  plainScale,
   printLayer,
   printPattern,
   resolveModelConfig,
@@ -170,9 +173,12 @@ function essence(config: ModelConfig): Record<string, string> {
   const { layers, numLayers, init: _init, block: _block, attentionScale, headDim, ...rest } = config;
   const groups = layers.flatMap((plan) => [...headGroups(plan)]);
   const own = layers.flatMap((plan) => (plan.mixer === 'mla' ? [] : [...headGroups(plan)]));
-  const keyDim = own.length === 0 && config.mla ? config.mla.nopeDim + config.mla.ropeDim : headDim;
   // A factor that a class makes of other numbers has lost its last digits, which float32 does not have.
-  const scores = Number((attentionScale ?? 1 / Math.sqrt(keyDim)).toPrecision(12));
+  const scores = new Set(
+    layers
+      .filter(attends)
+      .map((plan) => Number(plainScale(attentionScale, headSizes(config, plan).keyDim).toPrecision(12))),
+  );
   const blocks = Array.from({ length: numLayers }, (_, layer) => blockOf(config, layer));
   const unused = new Set<string>([
     ...(groups.length > 0
@@ -201,7 +207,9 @@ function essence(config: ModelConfig): Record<string, string> {
     ['layers', printPattern(layers)],
     ...Object.entries(rest).filter(([name]) => !unused.has(name)),
     ...(own.length > 0 ? [['headDim', headDim] as [string, unknown]] : []),
-    ...(groups.length > 0 ? [['attentionScale', scores] as [string, unknown]] : []),
+    ...(groups.length > 0
+      ? [['attentionScale', scores.size > 1 ? [...scores].join(' ') : [...scores][0]] as [string, unknown]]
+      : []),
     ...[...new Set(blocks.flatMap((b) => Object.keys(b)))].map((key): [string, unknown] => {
       const values = blocks.map((b) => b[key as keyof typeof b]);
       return [`block.${key}`, values.every((v) => v === values[0]) ? values[0] : values.join(' ')];

@@ -7,6 +7,7 @@ const FLOAT_FIELDS: ReadonlySet<string> = new Set([
   ...['rope_theta', 'partial_rotary_factor', 'factor', 'attention_factor', 'beta_fast', 'beta_slow'],
   ...['low_freq_factor', 'high_freq_factor', 'short_factor', 'long_factor', 'attn_scale'],
   ...['logit_scale', 'final_logit_softcapping', 'attn_logit_softcapping', 'logits_soft_cap', 'logits_scaling'],
+  ...['logits_mup_width_multiplier', 'log_scaling_alpha'],
   ...['embedding_multiplier', 'attention_multiplier', 'residual_multiplier'],
   ...['time_step_limit', 'time_step_min', 'time_step_max', 'time_step_floor'],
   ...['key_multiplier', 'attention_in_multiplier', 'attention_out_multiplier', 'lm_head_multiplier'],

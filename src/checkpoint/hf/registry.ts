@@ -4,6 +4,7 @@ import { resolveModelConfig, type ModelConfig } from '../../model/index.js';
 import type { Family } from './family/family.js';
 import { deepseekV2, deepseekV3 } from './families/deepseek.js';
 import { bailingHybrid } from './families/bailing.js';
+import { inkling } from './families/inkling.js';
 import { kimiLinear } from './families/kimi-linear.js';
 import { olmoHybrid, qwen3Next } from './families/gdn.js';
 import { flint, mellum } from './families/dense.js';
@@ -99,6 +100,7 @@ export const FAMILIES: readonly Family[] = [
   gptNeo,
   modernBertDecoder,
   xlstm,
+  inkling,
   olmoe,
   afmoe,
   laraMini,

@@ -140,11 +140,11 @@ export function cacheBlocks(n: number): { readonly from: number; readonly to: nu
 }
 
 /** Some entries of a cache, `[B,G,to-from,D]`. */
-const entries = (cache: Value, from: number, to: number): Value =>
+export const entries = (cache: Value, from: number, to: number): Value =>
   from === 0 && to === cache.shape[2] ? cache : L.sliceAxis(cache, 2, from, to);
 
 /** bool `[B,rows,columns]`: which of the entries `low ..` each query from `row` on sees. */
-function visible(
+export function visible(
   { first, hidden }: { readonly first: Value; readonly hidden: Value },
   { row, rows, low, columns }: Readonly<Record<'row' | 'rows' | 'low' | 'columns', number>>,
   { window, chunk }: CacheAttentionAttrs,

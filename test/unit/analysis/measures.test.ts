@@ -60,6 +60,7 @@ describe('AttentionRows', () => {
   it.each([
     { layers: 'swa:3 full:nope', numKvHeads: 2, sinks: true },
     { layers: 'swa:4@1/full:nope@3', qkNorm: true },
+    { layers: 'swa:3:nope full:nope', positionBias: { width: 2, extent: 6 }, shortConv: {} },
   ])('gives the rows of a whole softmax with %o', async (settings) => {
     const { model, params } = build(settings);
     const samples = [7, 12, 9].map((n, i) => ({ tokens: text(i, n), positions: [2, n - 2, n - 1] }));

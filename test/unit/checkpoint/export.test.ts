@@ -125,6 +125,20 @@ describe('exported models', () => {
       'recurrent_gemma',
     ],
     ['mlstm', { logitSoftcap: 30, mlstm: { numHeads: 2, keyDim: 4, valueDim: 8 } }, 'xlstm'],
+    [
+      'swa:8:nope#2,1;bias=8 full:nope',
+      {
+        ...{
+          positionBias: { width: 4, extent: 20 },
+          shortConv: {},
+          mlpFactor: true,
+          embeddingNorm: true,
+          qkNorm: true,
+        },
+        ...{ attentionScale: 'width', logitScale: 0.5, extraTokens: 3 },
+      },
+      'inkling_text',
+    ],
     ['mla', {}, 'deepseek_v3'],
     [
       '2*mla',

@@ -323,6 +323,28 @@ export const CASES: readonly (readonly [string, Partial<ModelInput> & { layers: 
       localRope: { theta: 50, ropeDim: 2 },
     },
   ],
+  ['positions as a bias of each query', { layers: 'swa:4:nope full:nope', positionBias: { width: 3, extent: 6 } }],
+  [
+    'biases of other distances, queries that grow where they see all keys, scores by width, short convolutions, factors',
+    {
+      layers: 'swa:3:nope/full:nope#8,2;width=4;bias=20 swa:5:nope;bias=5',
+      ...{ numKvHeads: 2, qkNorm: true, attentionScale: 'width', outputGate: true, embeddingNorm: true },
+      positionBias: { width: 2, extent: 1 },
+      queryScaling: { law: 'beyond', beta: 0.5, length: 4, offset: 1, full: true },
+      ...{ shortConv: { width: 3 }, mlpFactor: true },
+    },
+  ],
+  ['short convolutions of one token, with rotary positions', { layers: 'swa:4 full', shortConv: { width: 1 } }],
+  [
+    'experts and a shared one in parts that one router scores, past convolutions',
+    {
+      ...{ layers: 'swa:4 full', shortConv: {}, mlpFactor: true, positionBias: { width: 2, extent: 4 } },
+      experts: {
+        ...{ count: 5, perToken: 2, intermediateSize: 6, scores: 'sigmoid', correctionBias: true, scale: 1.7 },
+        ...{ sharedSize: 8, sharedScores: 2, dense: [1] },
+      },
+    },
+  ],
   ['compressed convolutional attention', { layers: 'swa:4 full#2,1', cca: {}, numKvHeads: 2 }],
   [
     'compressed convolutional attention with biases, longer convolutions, heads apart and positions of part of each head',

@@ -186,6 +186,13 @@ export function plainForward(
         .map((g, i) => ACTIVATIONS[config.activation](g, learned) * (config.mlpGate ? (both[f + i] ?? NaN) : 1));
       return times(active, down).map((v, i) => v + (config.mlpBias ? (numbers(`${at}.mlp.bdown`)[i] ?? NaN) : 0));
     };
+    // What MLPs give is known of all tokens before any goes on: a convolution reads those before.
+    const factor = config.mlpFactor && block.mlp ? (numbers(`${at}.mlp.factor`)[0] ?? NaN) : 1;
+    const given: number[][] = [];
+    const passed = (y: readonly number[], t: number): number[] => {
+      given[t] = y.map((v) => v * factor);
+      return withConv(config, given, () => numbers(`${at}.mlp.outconv.weight`))[t] ?? [];
+    };
     stream = stream.map((x, t) => {
       const mixed = attended && write(attended.outputs[t] ?? [], 'postnorm1');
       const sum = (which: 1 | 2, skip: readonly number[], onSkip: number, y: readonly number[], onY: number) => {
@@ -199,8 +206,8 @@ export function plainForward(
       const middle = mixed ? sum(1, base(x, 'norm1'), block.mixerSkip, mixed, block.mixerScale) : x;
       const last = (y: readonly number[]) => withInput(y, layer, t);
       if (!block.mlp) return last(middle);
-      if (block.parallel) return last(sum(2, middle, 1, mlp(inputs[t] ?? [], t, x), block.mlpScale));
-      const added = write(mlp(read(middle, 'norm2'), t, middle), 'postnorm2');
+      if (block.parallel) return last(sum(2, middle, 1, passed(mlp(inputs[t] ?? [], t, x), t), block.mlpScale));
+      const added = write(passed(mlp(read(middle, 'norm2'), t, middle), t), 'postnorm2');
       return last(sum(2, base(middle, 'norm2'), block.mlpSkip, added, block.mlpScale));
     });
     hidden.push(stream);
@@ -275,8 +282,28 @@ function latentHead(
       ...turn(kept[t]?.slice(C) ?? [], t),
     ]),
     v: latents.map((c) => times(c, matrix('wvup'), head * V, (head + 1) * V)),
-    scale: config.attentionScale ?? 1 / Math.sqrt(N + R),
+    scale: scaleOf(config, N + R),
   };
+}
+
+const scaleOf = ({ attentionScale: scale }: ModelConfig, channels: number): number =>
+  scale === 'width' ? 1 / channels : (scale ?? 1 / Math.sqrt(channels));
+
+/** What tokens give, each with the convolution of the tokens up to it, whose taps lie channel by channel. */
+function withConv(
+  { shortConv }: ModelConfig,
+  given: readonly (readonly number[])[],
+  taps: () => Float64Array,
+): number[][] {
+  if (shortConv === null) return given.map((x) => [...x]);
+  const [weights, n] = [taps(), shortConv.width];
+  return given.map((x, t) =>
+    x.map((v, c) => {
+      let sum = v;
+      for (let j = 0; j < n; j++) sum += (weights[c * n + j] ?? NaN) * (given[t - n + 1 + j]?.[c] ?? 0);
+      return sum;
+    }),
+  );
 }
 
 /** One of several matrices `[inner, columns]` that follow one another in `data`. */
@@ -294,7 +321,7 @@ function plainRouter(
   before: readonly number[] | null,
 ): { logits: number[]; state: number[] | null } {
   const { routerSize: R } = experts;
-  const choices = experts.count + Number(experts.skip !== null);
+  const choices = experts.count + Number(experts.skip !== null) + (experts.sharedScores ?? 0);
   const plus = (v: readonly number[], bias: ArrayLike<number>) => v.map((y, i) => y + (bias[i] ?? NaN));
   const project = (v: readonly number[], name: string, n: number) => times(v, nth(numbers(`w${name}`), 0, v.length, n));
   if (R === null) {
@@ -343,7 +370,9 @@ function plainExperts(
   const width = config.mlpGate ? 2 : 1;
   const plus = (v: readonly number[], bias: ArrayLike<number> | null) => v.map((y, i) => y + (bias?.[i] ?? 0));
   const cap = experts.logitSoftcap;
-  const logits = products.map((l) => (cap === null ? l : cap * Math.tanh(l / cap)));
+  const all = products.map((l) => (cap === null ? l : cap * Math.tanh(l / cap)));
+  const logits = all.slice(0, all.length - (experts.sharedScores ?? 0));
+  const sharedScores = all.slice(logits.length).map((l) => 1 / (1 + Math.exp(-l)));
   const top = Math.max(...logits);
   const total = logits.reduce((sum, l) => sum + Math.exp(l - top), 0);
   const scores = logits.map((l) => (experts.scores === 'softmax' ? Math.exp(l - top) / total : 1 / (1 + Math.exp(-l))));
@@ -369,7 +398,8 @@ function plainExperts(
       .sort((a, b) => (open[b] ?? NaN) - (open[a] ?? NaN))
       .slice(0, perToken);
   const given = new Map(sparse ?? scores.map((s, e) => [e, s]));
-  const sum = experts.normalize ? chosen.reduce((s, e) => s + (given.get(e) ?? NaN), 0) + experts.normalizeEps : 1;
+  const together = [...chosen.map((e) => given.get(e) ?? NaN), ...sharedScores].reduce((a, b) => a + b, 0);
+  const sum = experts.normalize ? together + experts.normalizeEps : 1;
   const act = (both: readonly number[], half: number): number[] =>
     both.slice(0, half).map((g, i) => {
       const u = both[half + i] ?? 1;
@@ -409,7 +439,11 @@ function plainExperts(
   const S = experts.sharedSize;
   if (S === null) return out;
   const inner = plus(times(x, nth(numbers(`shared.w${up}`), 0, d, width * S)), bias(`shared.b${up}`));
-  const shared = plus(times(act(inner, S), nth(numbers('shared.wdown'), 0, S, d)), bias('shared.bdown'));
+  const weighed = act(inner, S).map((v, i) => {
+    const part = Math.floor((i * sharedScores.length) / S);
+    return experts.sharedScores === null ? v : (v * (sharedScores[part] ?? NaN) * experts.scale) / sum;
+  });
+  const shared = plus(times(weighed, nth(numbers('shared.wdown'), 0, S, d)), bias('shared.bdown'));
   const gate = experts.sharedGate ? 1 / (1 + Math.exp(-dotOf(x, Array.from(numbers('shared.wgate'))))) : 1;
   return out.map((v, i) => v + gate * (shared[i] ?? NaN));
 }
@@ -432,9 +466,9 @@ function plainAttention(
   const at = `layers.${layer}.${latent ? 'mla' : 'attn'}`;
   const wqkv = latent ? null : matrix(`${at}.wqkv`);
   const V = latent ? config.mla!.valueDim : (config.valueDim ?? D);
-  const valueOf = (x: readonly number[], g: number): number[] => {
+  const valueOf = (x: readonly number[], g: number, t: number): number[] => {
     const from = H * D + (own?.valuesAreKeys === true ? g * D : G * D + g * V);
-    const value = project(x, from, V);
+    const value = mixedValues?.[t]?.slice(g * V, (g + 1) * V) ?? project(x, from, V);
     return (config.valueNorm ? normed(value, null, eps) : value).map((v) => v * config.valueScale);
   };
   const perKv = H / G;
@@ -444,6 +478,16 @@ function plainAttention(
   const project = (x: readonly number[], from: number, count: number): number[] =>
     times(x, wqkv!, from, from + count).map((v, i) => v + (bias?.[from + i] ?? 0));
   const all = (H + 2 * G) * D;
+  // Keys and values of all heads, past their convolutions.
+  const convolved = (from: number, width: number, name: string): number[][] =>
+    withConv(
+      config,
+      inputs.map((x) => project(x, from, width)),
+      () => numbers(`${at}.${name}.weight`),
+    );
+  const apart = config.shortConv !== null;
+  const keys = apart ? convolved(H * D, G * D, 'keyconv') : null;
+  const mixedValues = apart ? convolved((H + G) * D, G * V, 'valueconv') : null;
   const compressed =
     config.cca === null || latent
       ? null
@@ -468,8 +512,13 @@ function plainAttention(
         ? null
         : numbers(`${at}.${norm}.weight`);
     const shifted = given?.map((w) => w + config.normOffset) ?? null;
+    const kept = norm === 'knorm' ? keys?.[t] : undefined;
     let head =
-      compressed === null ? project(x, from + index * D, D) : (compressed[t]?.[from === 0 ? 'q' : 'k'][index] ?? []);
+      kept !== undefined
+        ? kept.slice(index * D, (index + 1) * D)
+        : compressed === null
+          ? project(x, from + index * D, D)
+          : (compressed[t]?.[from === 0 ? 'q' : 'k'][index] ?? []);
     if (norm !== null && config.qkNorm === 'head') head = normed(head, shifted, eps);
     if (norm !== null && config.qkNorm === 'width') {
       head = normed(project(x, from, width), shifted, eps).slice(index * D, (index + 1) * D);
@@ -487,6 +536,15 @@ function plainAttention(
       scaling?.type === 'linear' ? scaling.factor : 1,
     );
   };
+  const { positionBias } = config;
+  const extent = own?.biasExtent ?? positionBias?.extent ?? 0;
+  const biasOf = (t: number, h: number, distance: number): number => {
+    if (positionBias === null || distance >= extent) return 0;
+    const R = positionBias.width;
+    const bank = numbers(`${at}.biasbank`);
+    const state = times(inputs[t] ?? [], matrix(`${at}.wbias`), h * R, (h + 1) * R);
+    return state.reduce((sum, r, i) => sum + r * (bank[i * extent + distance] ?? NaN), 0);
+  };
   const probabilities: number[][][] = [];
   const mixed: number[][] = inputs.map(() => []);
   let learned = 0; // heads so far that learn their temperature
@@ -496,11 +554,14 @@ function plainAttention(
     const g = Math.floor(h / perKv);
     const scaling: QueryScaling = config.queryScaling ?? { beta: 0, length: 1 };
     const { length, offset = 0 } = scaling;
-    const beta = scaling.nope === true && group.rope !== false ? 0 : scaling.beta;
+    const grows = !(scaling.nope === true && group.rope !== false) && !(scaling.full === true && group.window !== null);
+    const beta = grows ? scaling.beta : 0;
     const grown = (t: number) =>
       scaling.law === 'power'
         ? (1 + (t + offset) / length) ** beta
-        : 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
+        : scaling.law === 'beyond'
+          ? 1 + beta * Math.log(Math.max(1, (t + offset) / length))
+          : 1 + beta * Math.log(1 + Math.floor((t + offset) / length));
     const named = { numbers: (n: string) => numbers(`${at}.${n}`), matrix: (n: string) => matrix(`${at}.${n}`) };
     const head: PlainHead = latent
       ? latentHead(config, inputs, h, group, named)
@@ -509,10 +570,10 @@ function plainAttention(
           ...(own?.keysOf === undefined
             ? {
                 k: inputs.map((x, t) => headOf(x, H * D, g, 'knorm', t, group)),
-                v: inputs.map((x, t) => compressed?.[t]?.v[g] ?? valueOf(x, g)),
+                v: inputs.map((x, t) => compressed?.[t]?.v[g] ?? valueOf(x, g, t)),
               }
             : kept.get(`${own.keysOf}.${g}`)!),
-          scale: config.attentionScale ?? 1 / Math.sqrt(D),
+          scale: scaleOf(config, D),
         };
     kept.set(`${layer}.${g}`, { k: head.k, v: head.v });
     const { k, v, scale } = head;
@@ -526,7 +587,9 @@ function plainAttention(
       const own = group.chunk === undefined ? 0 : Math.floor(t / group.chunk) * group.chunk;
       const first = group.window === null ? own : Math.max(own, t - group.window + 1);
       const weights = k.map((key, j) =>
-        j < first || j > t ? 0 : Math.exp(cap(dotOf(q[t] ?? [], key) * scale * sharpened(t - first + 1))),
+        j < first || j > t
+          ? 0
+          : Math.exp(cap(dotOf(q[t] ?? [], key) * scale * sharpened(t - first + 1)) + biasOf(t, h, t - j) * grown(t)),
       );
       const total = weights.reduce((a, b) => a + b, 0) + sink;
       return weights.map((w) => w / total);
@@ -555,5 +618,5 @@ function plainAttention(
       (v, i) => v + (['output', 'all'].includes(config.attentionBias) ? (numbers(`${at}.bo`)[i] ?? NaN) : 0),
     );
   });
-  return { outputs, probabilities };
+  return { outputs: withConv(config, outputs, () => numbers(`${at}.outconv.weight`)), probabilities };
 }

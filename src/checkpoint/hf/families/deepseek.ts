@@ -87,7 +87,14 @@ export function readScale(fields: Fields, config: Pick<ModelConfig, 'mla'>): num
 /** The `mscale_all_dim` that gives the model's factor on scores; empty where it needs none, or there is none. */
 export function writeScale(config: ModelConfig): HfConfigJson {
   const { attentionScale, ropeScaling: scaling } = config;
-  if (attentionScale === null || scaling === null || !('factor' in scaling) || scaling.factor <= 1) return {};
+  if (
+    attentionScale === null ||
+    attentionScale === 'width' ||
+    scaling === null ||
+    !('factor' in scaling) ||
+    scaling.factor <= 1
+  )
+    return {};
   const exact = (Math.sqrt(attentionScale / scaledBy(config, 1)) - 1) / (0.1 * Math.log(scaling.factor));
   // The number that was read has few digits, and gives the factor bit for bit.
   const short = Number(exact.toPrecision(12));

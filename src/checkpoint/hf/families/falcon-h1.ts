@@ -1,5 +1,5 @@
 /** Falcon-H1: attention and Mamba-2 side by side in every layer, with factors on what goes in and out of each (muP). */
-import { blockOf, type ModelConfig, type ModelInput } from '../../../model/index.js';
+import { blockOf, plainScale, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
@@ -82,7 +82,7 @@ function read(fields: Fields): ModelInput {
 /** The `key_multiplier` that gives a score scale exactly, where rounding allows. */
 function keyMultiplier({ attentionScale, headDim }: ModelConfig): number {
   const root = Math.sqrt(headDim);
-  const scale = attentionScale ?? 1 / root;
+  const scale = plainScale(attentionScale, headDim);
   const nearest = scale * root;
   const tried = [nearest, nearest * (1 + Number.EPSILON), nearest * (1 - Number.EPSILON)];
   return tried.find((factor) => factor / root === scale) ?? nearest;

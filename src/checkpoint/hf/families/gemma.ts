@@ -1,5 +1,5 @@
 /** Gemma 2 and 3 and VaultGemma: scaled embeddings, norms stored less 1, windows, soft caps. */
-import type { ModelConfig, ModelInput } from '../../../model/index.js';
+import { plainScale, type ModelConfig, type ModelInput } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type ClassFields, type Fields } from '../family/fields.js';
 import { longestOf, readRope, readRopes, ropeFields, ropesFields, writeRope, writeRopes } from '../family/rotary.js';
@@ -65,7 +65,7 @@ const writeCommon = (config: ModelConfig): HfConfigJson => ({
   max_position_embeddings: longestOf(config),
   attention_bias: config.attentionBias === 'all',
   hidden_activation: writeActivation(config.activation),
-  query_pre_attn_scalar: Math.round((config.attentionScale ?? 1 / Math.sqrt(config.headDim)) ** -2),
+  query_pre_attn_scalar: Math.round(plainScale(config.attentionScale, config.headDim) ** -2),
   final_logit_softcapping: config.logitSoftcap,
 });
 

@@ -1,6 +1,6 @@
 /** Llama and the families that differ from it in a few fields: Mistral, Qwen 2 and 3, SmolLM3, Granite, MiniCPM. */
 import type { ModelConfig, ModelInput } from '../../../model/index.js';
-import { blockOf, headGroups } from '../../../model/index.js';
+import { blockOf, headGroups, plainScale } from '../../../model/index.js';
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type ClassFields, type Fields } from '../family/fields.js';
 import { longestOf, readRope, ropeFields, writeRope, type RopeDefaults } from '../family/rotary.js';
@@ -146,7 +146,7 @@ export function writeGraniteScales(config: ModelConfig): HfConfigJson {
   return {
     embedding_multiplier: config.embeddingScale,
     logits_scaling: 1 / config.logitScale,
-    attention_multiplier: config.attentionScale ?? 1 / Math.sqrt(config.headDim),
+    attention_multiplier: plainScale(config.attentionScale, config.headDim),
     residual_multiplier: blockOf(config, 0).mixerScale,
   };
 }
