@@ -1,13 +1,14 @@
-/** Rewrites that several engines share: projections by part, gains of norms. */
+/** Rewrites of graphs before they are lowered: projections by part, gains of norms, masks of exponentials. */
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference } from '../../src/engine/index.js';
 import { lowerToOnnx } from '../../src/engine/onnx/lower.js';
 import { isDecodeStep } from '../../src/engine/passes/decode-step.js';
+import { masksAfterExp } from '../../src/engine/passes/masked-exp.js';
 import { gainsInNorms } from '../../src/engine/passes/norm-gains.js';
 import { projectionsByPart } from '../../src/engine/passes/projections.js';
 import { lowerToStableHlo } from '../../src/engine/xla/stablehlo/lower.js';
-import { grad, input, makeGraph, type Graph } from '../../src/graph/index.js';
+import { exp, grad, input, makeGraph, select, type Graph } from '../../src/graph/index.js';
 import {
   forward,
   forwardChunk,
@@ -162,5 +163,40 @@ describe('gains in norms', () => {
     const { graph } = decoding(config);
     expect(isDecodeStep(graph)).toBe(false);
     expect(isDecodeStep(training(config, false), { tokens: 'loss' })).toBe(false);
+  });
+});
+
+describe('masks of exponentials', () => {
+  const [mask, x] = [input('mask', 'bool', [2, 3]), input('x', 'f32', [3])];
+  const masked = (low: number): Graph => makeGraph({ mask, x }, { y: exp(select(mask, x, low)) });
+  const ops = ({ nodes }: Graph): string[] => nodes.map(({ op }) => op).filter((op) => op === 'exp' || op === 'select');
+
+  it('are taken after them where what is masked gives zero, with the same bits', () => {
+    const inputs = {
+      mask: tensorFrom('bool', [2, 3], [1, 0, 0, 1, 1, 0]),
+      x: tensorFrom('f32', [3], [-3, 90, Number.NaN]),
+    };
+    for (const low of [-1e30, -Infinity]) {
+      const graph = masked(low);
+      const after = masksAfterExp(graph);
+      expect([ops(graph), ops(after)]).toEqual([
+        ['select', 'exp'],
+        ['exp', 'select'],
+      ]);
+      expect(evaluateReference(after, inputs)).toEqual(evaluateReference(graph, inputs));
+    }
+  });
+
+  it('stay where what is masked gives more than zero', () => {
+    for (const low of [0, 5, -100, -745]) expect(ops(masksAfterExp(masked(low)))).toEqual(['select', 'exp']);
+  });
+
+  it('are none of the arguments of any exponential that the CPU takes of a hybrid with decays', () => {
+    const graph = training(resolveModelConfig({ ...SMALL, layers: 'gdn full' }), false);
+    const { nodes } = lowerToOnnx(graph).onnx;
+    const made = new Map(nodes.flatMap(({ op, outputs }) => outputs.map((name) => [name, op] as const)));
+    const taken = nodes.filter(({ op }) => op === 'Exp').map(({ inputs }) => made.get(inputs[0]!));
+    expect(taken.length).toBeGreaterThan(0);
+    expect(taken).not.toContain('Where');
   });
 });

@@ -3,6 +3,7 @@ import { UnsupportedOpError, isFloat, isHalf, sizeOf } from '../../core/index.js
 import { expand, simplify, type Decomposition, type Graph, type OpName, type Value } from '../../graph/index.js';
 import * as L from '../../graph/index.js';
 import { isDecodeStep } from '../passes/decode-step.js';
+import { masksAfterExp } from '../passes/masked-exp.js';
 import { gainsInNorms } from '../passes/norm-gains.js';
 import { projectionsByPart } from '../passes/projections.js';
 import { evaluateConstant } from '../reference/engine.js';
@@ -28,13 +29,13 @@ const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
 };
 
 /**
- * The graph as it is lowered: in the form that CPUs are fastest with, composites without a kernel expanded, equal nodes
- * merged, constants folded.
+ * The graph as it is lowered: in the form that CPUs are fastest with, composites without a kernel expanded, masks after
+ * exponentials, equal nodes merged, constants folded.
  */
 function prepare(graph: Graph, donate: Readonly<Record<string, string>>): Graph {
   const suited = isDecodeStep(graph, donate) ? gainsInNorms(graph) : projectionsByPart(graph);
   const expanded = expand(suited, { keep: hasKernel, overrides: { rmsNormGrad } });
-  return simplify(expanded, { evaluate: evaluateConstant });
+  return simplify(masksAfterExp(expanded), { evaluate: evaluateConstant });
 }
 
 /**
