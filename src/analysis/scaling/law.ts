@@ -154,24 +154,29 @@ function fromVariables(x: readonly number[], data: Centered): ScalingParameters 
   };
 }
 
-/** Log-prediction of one row and its derivatives with respect to the variables. */
-function logPrediction(x: readonly number[], data: Centered, i: number): { value: number; gradient: number[] } {
+/** Log-prediction of row `i`; its derivatives with respect to the variables go to `gradient`. Nothing is made: fits call it millions of times. */
+function logPrediction(x: readonly number[], data: Centered, i: number, gradient: number[]): number {
   const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
   const [n, d] = [at(data.n, i), at(data.d, i)];
-  const terms = [b - alpha * n, c - beta * d, a ?? -Infinity] as const;
-  const top = maxOf(terms);
-  const [p, q, r] = terms.map((t) => Math.exp(t - top)) as [number, number, number];
+  const [ofN, ofD, constant] = [b - alpha * n, c - beta * d, a ?? -Infinity];
+  const top = Math.max(ofN, ofD, constant);
+  const [p, q, r] = [Math.exp(ofN - top), Math.exp(ofD - top), Math.exp(constant - top)];
   const sum = p + q + r;
-  const gradient = [p / sum, q / sum, (-p / sum) * n, (-q / sum) * d];
-  return { value: top + Math.log(sum), gradient: a === undefined ? gradient : [...gradient, r / sum] };
+  gradient[0] = p / sum;
+  gradient[1] = q / sum;
+  gradient[2] = (-p / sum) * n;
+  gradient[3] = (-q / sum) * d;
+  if (a !== undefined) gradient[4] = r / sum;
+  return top + Math.log(sum);
 }
 
 function problemOf(data: Centered, lower: number[], upper: number[], delta: number): Problem {
   const scale = 1 / (delta * data.y.length);
+  const own: number[] = [];
   const rows = (x: readonly number[]) =>
     data.y.map((y, i) => {
-      const { value, gradient } = logPrediction(x, data, i);
-      return { residual: value - y, gradient };
+      const gradient: number[] = [];
+      return { residual: logPrediction(x, data, i, gradient) - y, gradient };
     });
   return {
     lower,
@@ -179,10 +184,11 @@ function problemOf(data: Centered, lower: number[], upper: number[], delta: numb
     evaluate: (x) => {
       const gradient = x.map(() => 0);
       let value = 0;
-      for (const row of rows(x)) {
-        value += scale * huber(row.residual, delta);
-        const slope = scale * Math.min(delta, Math.max(-delta, row.residual));
-        row.gradient.forEach((g, k) => (gradient[k] = at(gradient, k) + slope * g));
+      for (let i = 0; i < data.y.length; i++) {
+        const residual = logPrediction(x, data, i, own) - at(data.y, i);
+        value += scale * huber(residual, delta);
+        const slope = scale * Math.min(delta, Math.max(-delta, residual));
+        for (let k = 0; k < gradient.length; k++) gradient[k] = at(gradient, k) + slope * at(own, k);
       }
       return { value, gradient };
     },
@@ -362,7 +368,11 @@ function spreadStarts(data: Centered, bounds: ExponentBounds, form: ScalingForm,
 export function sensitivities(fit: Pick<ScalingFit, 'parameters' | 'form'>, points: readonly ScalingPoint[]): Matrix {
   const data = center(points);
   const x = toVariables(fit.parameters, data, fit.form);
-  return points.map((_, i) => logPrediction(x, data, i).gradient);
+  return points.map((_, i) => {
+    const gradient: number[] = [];
+    logPrediction(x, data, i, gradient);
+    return gradient;
+  });
 }
 
 /** The starts of the study's script: its grid, exponents moved into the bounds, repeats left out. */

@@ -228,7 +228,8 @@ describe('fits of points on a known law', () => {
     let [byBootstrap, byProfile] = [0, 0];
     for (let seed = 1; seed <= 12; seed++) {
       const data = synthetic(bare, 0.01, seed);
-      const fit = fitScaling(data, options);
+      // Points so near to the law have their optimum near it; that all starts find such an optimum is tested above.
+      const fit = fitScaling(data, { ...options, starts: [bare] });
       const { intervals } = bootstrap(data, fit, options, { resamples: 40, seed });
       byBootstrap += holds(intervals.alpha, 0.34) ? 1 : 0;
       byProfile += holds(profile(data, fit, options, 'beta'), 0.28) ? 1 : 0;
