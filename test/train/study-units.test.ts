@@ -236,16 +236,19 @@ describe('the runs of a study as units', () => {
     }
   });
 
-  it.each([
-    [['run', 'units', 'nope'], 'unknown run "nope"; there are: full_seed-1, small_seed-1'],
-    [['run', 'units', '--shard', '2/2'], '--shard "2/2": give i/n with i from 0 to n - 1, such as 0/4'],
-    [['run', 'units', 'full_seed-1', '--shard', '0/2'], '--shard goes without names of runs'],
-    [['status', 'nowhere'], 'nowhere is no study folder; make one with longsight study plan FILE --out nowhere'],
-  ])('refuses %j in one sentence', async (args, sentence) => {
+  it('refuse what is not there, each in one sentence', async () => {
     const folder = folderWith({ 's.yaml': study(8) });
     await longsight(folder, 'plan', 's.yaml', '--out', 'units');
-    const { code, err } = await longsight(folder, ...args);
-    expect([code, err.split('\n').length]).toEqual([2, 2]);
-    expect(err).toContain(sentence);
+    const refused: readonly (readonly [args: readonly string[], sentence: string])[] = [
+      [['run', 'units', 'nope'], 'unknown run "nope"; there are: full_seed-1, small_seed-1'],
+      [['run', 'units', '--shard', '2/2'], '--shard "2/2": give i/n with i from 0 to n - 1, such as 0/4'],
+      [['run', 'units', 'full_seed-1', '--shard', '0/2'], '--shard goes without names of runs'],
+      [['status', 'nowhere'], 'nowhere is no study folder; make one with longsight study plan FILE --out nowhere'],
+    ];
+    for (const [args, sentence] of refused) {
+      const { code, err } = await longsight(folder, ...args);
+      expect([code, err.split('\n').length], args.join(' ')).toEqual([2, 2]);
+      expect(err).toContain(sentence);
+    }
   });
 });

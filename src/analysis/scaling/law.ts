@@ -154,7 +154,7 @@ function fromVariables(x: readonly number[], data: Centered): ScalingParameters 
   };
 }
 
-/** Log-prediction of row `i`; its derivatives with respect to the variables go to `gradient`. Nothing is made: fits call it millions of times. */
+/** Log-prediction of row `i`; its derivatives by the variables go to `gradient`: fits call it too often for lists. */
 function logPrediction(x: readonly number[], data: Centered, i: number, gradient: number[]): number {
   const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
   const [n, d] = [at(data.n, i), at(data.d, i)];
