@@ -1,4 +1,5 @@
 /** Whole runs on meshes of virtual CPU devices: measured on the way, stopped on one mesh, resumed on another. */
+import '../support/quick-compile.js';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
