@@ -80,9 +80,9 @@ export function biasOfHeads(bias: DistanceBias | null, first: number, count: num
 }
 
 /**
- * Queries `[B,T,H,D]` as the taps of a layer leave them. Where scores have biases, taps get channels more, `[B,T,H,D+T]`,
- * so that products with tapped keys, times the factor on the scores of each head, are the scores with their biases; what
- * a tap puts in these channels is not used.
+ * Queries `[B,T,H,D]` as the taps of a layer leave them. Where scores have biases, taps get channels more,
+ * `[B,T,H,D+T]`, so that products with tapped keys, times the factor on the scores of each head, are the scores with
+ * their biases; what a tap puts in these channels is not used.
  *
  * @param scales the factor on the scores of each head
  */

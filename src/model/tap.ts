@@ -14,9 +14,9 @@ interface HeadSite {
 /**
  * Where a tap is called. `embedding`: the stream before the first layer, `[B,T,hiddenSize]`; `layerQueries` and
  * `layerKeys`: those of all heads of a layer, positions and norms applied, `[B,T,numHeads,headDim]` and
- * `[B,T,numKvHeads,headDim]` (with T channels more where the model has a position bias, so that products are scores with
- * it); `queries`: the queries of a group of heads as attention meets them,
- * `[B,T,heads,headDim]`; `heads`: what these heads give, before the output gate and projection, `[B,T,heads,headDim]`;
+ * `[B,T,numKvHeads,headDim]` (with T channels more where the model has a position bias, so that products are scores
+ * with it); `queries`: the queries of a group of heads as attention meets them, `[B,T,heads,headDim]`;
+ * `heads`: what these heads give, before the output gate and projection, `[B,T,heads,headDim]`;
  * `mixerOut`: what the mixer of a layer gives, `[B,T,hiddenSize]`; `stream`: the residual stream after a layer,
  * `[B,T,hiddenSize]`.
  */

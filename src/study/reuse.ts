@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import {
   canonicalJson,
   ConfigError,
+  errorCode,
   configPath,
   fileError,
   isRunFolder,
@@ -44,8 +45,7 @@ interface Source {
 }
 
 /** What a run is asked for, but for its name. */
-const settingsOf = ({ config }: Pick<PlannedRun, 'config'>): string =>
-  canonicalJson({ ...(JSON.parse(JSON.stringify(config)) as object), name: undefined });
+const settingsOf = ({ config }: Pick<PlannedRun, 'config'>): string => canonicalJson({ ...config, name: undefined });
 
 /**
  * Reads the plans of study folders whose runs may be taken over.
@@ -102,7 +102,7 @@ function copyRun({ study, name: from, dir }: Source, to: string, name: string): 
     renamePath(temporary, to);
     return true;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const code = errorCode(error);
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     throw code === undefined ? error : fileError('write', to, error);
   } finally {

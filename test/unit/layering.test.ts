@@ -49,7 +49,7 @@ const CLI_MAY_TAKE: Readonly<Record<string, readonly string[]>> = {
   eval: ['claimPredictions', 'readChoiceFile'],
   generate: ['checkSampling', 'generate', 'TextDecoderStream'],
   engine: [
-    ...['createEngine', 'ENGINE_NAMES', 'ENGINES', 'findAccelerators', 'hostsFromEnvironment'],
+    ...['checkEngine', 'createEngine', 'ENGINE_NAMES', 'ENGINES', 'findAccelerators', 'hostsFromEnvironment'],
     ...['kernelsNotUsed', 'platformOf', 'whyNoCuda'],
   ],
 };

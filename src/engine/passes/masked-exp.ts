@@ -9,8 +9,8 @@ import { exp, mapGraph, select, uniformValue, type Graph } from '../../graph/ind
 const ZERO_BELOW = -746;
 
 /**
- * The graph with `exp(select(mask, x, low))` as `select(mask, exp(x), 0)` where the exponential of `low` is zero. Values
- * are the same to the bit.
+ * The graph with `exp(select(mask, x, low))` as `select(mask, exp(x), 0)` where the exponential of `low` is zero.
+ * Values are the same to the bit.
  */
 export function masksAfterExp(graph: Graph): Graph {
   return mapGraph(graph, (node, [argument]) => {

@@ -115,7 +115,7 @@ function biasesOf({ states, bank }: DistanceBias, first: Value, { row, rows, low
   const profiles = L.take(L.padAxis(L.transpose(bank, [1, 0]), 0, 0, 1), L.select(within, distances, X));
   const all = L.linear(states, L.transpose(profiles, [1, 0]));
   if (rows === 1) return all;
-  // Query i reads `columns` entries from entry rows - 1 - i on: in rows that are one entry shorter, these are the first.
+  // Query i reads `columns` entries from entry rows - 1 - i on: in rows one entry shorter, these are the first.
   const flat = L.sliceAxis(L.reshape(all, [B, H, rows * length]), 2, rows - 1, rows - 1 + rows * (length - 1));
   return L.sliceAxis(L.reshape(flat, [B, H, rows, length - 1]), 3, 0, columns);
 }
