@@ -106,6 +106,11 @@ function changesOf(model: ModelConfig, variant: PositionVariant, scope: Scope): 
       if (groups.some((group) => isChanged(group) && group.temperature !== undefined)) {
         throw new ConfigError(`layers without positions have a temperature already; leave ${variantName(variant)} out`);
       }
+      if (model.positionBias !== null) {
+        throw new ConfigError(
+          `${variantName(variant)} does not go with positions as a bias of each query (positionBias); leave it out`,
+        );
+      }
       if (variant.law === 'log') return changed(model, isChanged, (group) => ({ ...group, temperature: 'log' }));
       if (trained === 1) {
         throw new ConfigError(

@@ -31,6 +31,7 @@ function logitsOf(config: ModelConfig, length = TOKENS): Float64Array {
 const model = (given: Partial<ModelInput>): ModelConfig => resolveModelConfig({ ...SMALL, headDim: 8, ...given });
 const yarn = { type: 'yarn', factor: 4, originalLength: TRAINED } as const;
 const localRope = { theta: 10_000 };
+const positionBias = { width: 2, extent: 8 };
 const grow = { beta: 1 / Math.log(TRAINED), length: TRAINED, nope: true };
 const BASE: PositionVariant = { kind: 'base', theta: 90 };
 const YARN: PositionVariant = { kind: 'yarn', factor: 4 };
@@ -98,6 +99,7 @@ describe('positions that cannot be changed are refused', () => {
     ['windows alone', { layers: 'swa:8' }, YARN, /YaRN 4 would change nothing/],
     ['no layers without positions', { layers: 'swa:4 full' }, LOG, /\(NoPE\).*temperature log would change nothing/],
     ['scaled already', { layers: 'full', ropeScaling: yarn }, YARN, /scaled already \(yarn\)/],
+    ['a bias of each query', { layers: 'full:nope', positionBias }, LOG, /does not go with positions as a bias/],
     ['a temperature', { layers: 'full:nope:temp=log' }, LOG, /have a temperature already/],
     ['queries that grow', { layers: 'full:nope', queryScaling: grow }, GROW, /some that grow already/],
     ['windows without positions', { layers: 'swa:4:nope full:nope' }, GROW, /see no farther than 8 tokens/],
