@@ -21,6 +21,9 @@ const NOT_HERE: Readonly<Record<string, string>> = {
   'config.json: place': 'a study gives runs places',
   'config.json: resumes[].place': 'a study gives runs places',
   'config.json: resumes[].from': 'a run of a study takes over the beginning of another',
+  'config.json: reused': 'a study takes the run over from another',
+  'config.json: reused.study': 'a study takes the run over from another',
+  'config.json: reused.run': 'a study takes the run over from another',
   'plan.json: files[].url': 'needs a server',
 };
 
