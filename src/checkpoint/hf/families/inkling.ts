@@ -170,7 +170,7 @@ function sharedLayout(config: ModelConfig, layer: number, at: string, part: stri
     case 'mlp.wrouter':
       return matrix(whole(`${at}.mlp.gate.weight`, count + n));
     case 'mlp.shared.wgateup':
-      return matrix(...of('gate_proj', width), ...of('up_proj', width));
+      return { transposed: true, sources: [...of('gate_proj', width), ...of('up_proj', width)] };
     case 'mlp.shared.wdown': {
       const parts = of('down_proj', config.hiddenSize);
       return stack(n, (index) => matrix(item(parts, index)));
