@@ -40,7 +40,7 @@ function checkFiles() {
   for (const page of pages) {
     const html = readFileSync(join(SITE, page), 'utf8');
     if (statSync(join(SITE, page)).size >= LARGEST_PAGE)
-      problem(page, `has ${html.length} bytes, ${LARGEST_PAGE} are the most`);
+      problem(page, `has ${statSync(join(SITE, page)).size} bytes, fewer than ${LARGEST_PAGE} are allowed`);
     anchors.set(page, new Set([...html.matchAll(/\sid="([^"]+)"/g)].map(([, id]) => id)));
     for (const [, kind, target] of html.matchAll(/\s(href|src)="([^"]*)"/g))
       links.push([page, kind, target.replaceAll('&amp;', '&')]);
