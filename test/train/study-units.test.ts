@@ -1,6 +1,6 @@
 /** The built command line: runs of a study as units that many processes start, kill and start again. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -119,6 +119,29 @@ describe('the runs of a study as units', () => {
     // What is no study is refused before anything is written.
     const refused = await longsight(folder, 'plan', 's.yaml', '--out', 'none', '--reuse', 'nowhere');
     expect([refused.code, existsSync(join(folder, 'none'))]).toEqual([2, false]);
+  });
+
+  it('are not copied where their data have changed since, and it is said where nobody can know', async () => {
+    const text = study(8).replace(
+      '{ kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }',
+      '{ kind: text, files: a.txt }',
+    );
+    const only = text.replace("full: full, small: 'swa:4 full'", 'full: full').replace(/recall: \{.*?\}, /, '');
+    const folder = folderWith({
+      's.yaml': only,
+      'o.yaml': only.replace('name: tiny', 'name: other'),
+      'a.txt': 'abcd '.repeat(400),
+    });
+    expect((await longsight(folder, 'o.yaml', '--out', 'o')).code).toBe(0);
+    const plan = (out: string) => longsight(folder, 'plan', 's.yaml', '--out', out, '--reuse', 'o');
+    expect((await plan('same')).err).toContain('1 run copied from other studies: full_seed-1 (other)');
+    writeFileSync(join(folder, 'a.txt'), 'abce '.repeat(400));
+    expect((await plan('changed')).err).toContain(
+      'full_seed-1 (other) is not copied: its data have other contents now',
+    );
+    expect(existsSync(join(folder, 'changed', 'runs'))).toBe(false);
+    rmSync(join(folder, 'o', 'runs', 'full_seed-1', 'checkpoints'), { recursive: true });
+    expect((await plan('unknown')).err).toContain('whether the data are what they were trained on is not known');
   });
 
   it('are refused together, before anything is written, where their engine cannot be made here', async () => {

@@ -10,6 +10,7 @@ import {
   formatTokens,
   got,
   InterruptedError,
+  list,
   StoppedTogetherError,
   LockHeldError,
   LockLostError,
@@ -36,6 +37,7 @@ import {
   type NextRun,
   type PlannedRun,
   type ReusableStudies,
+  type ReusedRun,
   type StudyPlan,
   type Unit,
 } from '../../study/index.js';
@@ -191,16 +193,21 @@ async function planStudy(file: string, flags: PlanFlags, context: CliContext): P
 /** Copies the runs that other studies have trained, and says which. */
 export function takeOverRuns(dir: string, plan: StudyPlan, studies: ReusableStudies, output: Output): void {
   if (studies.length === 0) return;
-  const runs = reuseRuns(dir, plan, studies);
-  const listed = runs.map(({ run, study, from }) =>
-    run === from ? `${run} (${study})` : `${run} (${from} of ${study})`,
-  );
+  const { reused, left } = reuseRuns(dir, plan, studies);
+  const named = ({ run, study, from }: Pick<ReusedRun, 'run' | 'study' | 'from'>) =>
+    run === from ? `${run} (${study})` : `${run} (${from} of ${study})`;
   output.note(
-    runs.length === 0
-      ? 'no run of the other studies is finished and the same as one that has not begun here'
-      : `${plural(runs.length, 'run')} copied from other studies: ${listed.join(', ')}`,
+    reused.length === 0
+      ? 'no run of the other studies is copied: none is finished and the same as one that has not begun here'
+      : `${plural(reused.length, 'run')} copied from other studies: ${reused.map(named).join(', ')}`,
   );
-  output.event({ event: 'reused', runs });
+  const unsure = reused.filter(({ isDataCompared }) => !isDataCompared);
+  if (unsure.length > 0)
+    output.note(
+      `whether the data are what ${unsure.length === reused.length ? 'they' : list(unsure.map(({ run }) => run))} were trained on is not known: there is no checkpoint that says it`,
+    );
+  for (const run of left) output.note(`${named(run)} is not copied: ${run.why}`);
+  output.event({ event: 'reused', runs: reused, left });
 }
 
 /** `1.13e+17`. */

@@ -140,13 +140,13 @@ export function cacheBlocks(n: number): { readonly from: number; readonly to: nu
 }
 
 /** Some entries of a cache, `[B,G,to-from,D]`. */
-export const entries = (cache: Value, from: number, to: number): Value =>
+const entries = (cache: Value, from: number, to: number): Value =>
   from === 0 && to === cache.shape[2] ? cache : L.sliceAxis(cache, 2, from, to);
 
-/** bool `[B,rows,columns]`: which of the entries `low ..` each query from `row` on sees. */
-export function visible(
-  { first, hidden }: { readonly first: Value; readonly hidden: Value },
-  { row, rows, low, columns }: Readonly<Record<'row' | 'rows' | 'low' | 'columns', number>>,
+/** bool `[B,rows,columns]`: which of a block's entries each of its queries sees. */
+function visible(
+  { first, hidden }: CachePlace,
+  { row, rows, low, columns }: CacheBlock,
   { window, chunk }: CacheAttentionAttrs,
 ): Value {
   const own = L.add(L.iota('i32', [1, rows, 1], 1), L.add(first, row));
@@ -161,35 +161,73 @@ export function visible(
   return L.and(seen, L.eq(numbers(own), numbers(entry)));
 }
 
-const decomposeAttention: Decomposition<'cacheAttention'> = ([q, keys, values, first, hidden, sinks], attrs) => {
+/** Where queries stand among the entries of a cache. */
+export interface CachePlace {
+  /** The entry of the first query, i32 `[]`. */
+  readonly first: Value;
+  /** How many entries of each sequence nobody sees, i32 `[B]`. */
+  readonly hidden: Value;
+}
+
+/** `rows` queries from `row` on, and the `columns` entries from `low` on that they may see. */
+export type CacheBlock = Readonly<Record<'row' | 'rows' | 'low' | 'columns', number>>;
+
+/** What some attentions have beside the others. */
+interface BlockExtras {
+  /** Joins the sums of the softmax, `[H]`. */
+  readonly sinks?: Value | undefined;
+  /** Added to the scores of a block, `[B,H,rows,columns]`. */
+  readonly bias?: (block: CacheBlock) => Value;
+  /** bool `[B,rows,columns]`: which of a block's entries are seen of those that place and window show. */
+  readonly among?: ((block: CacheBlock) => Value) | undefined;
+}
+
+/**
+ * Attention of queries `[B,n,H,D]` on keys `[B,G,S,D]` and values `[B,G,S,E]`, as `cacheAttention` says, block by block
+ * of queries. Returns `[B,n,H,E]`. Scores of bf16 and f16 are computed in
+ * float32.
+ */
+export function attendInBlocks(
+  { q, keys, values }: { readonly q: Value; readonly keys: Value; readonly values: Value },
+  place: CachePlace,
+  attrs: CacheAttentionAttrs,
+  { sinks, bias, among }: BlockExtras = {},
+): Value {
   const { window, scale, softcap } = attrs;
   const [B, n, H, D] = dims(q, 4);
   const [, G, S] = dims(keys, 3);
   const [R, E] = [H / G, at(values.shape, 3)];
   const queries = L.transpose(q, [0, 2, 1, 3]);
-  const soft: DType = q.dtype === 'bf16' ? 'f32' : q.dtype;
+  const soft: DType = q.dtype === 'bf16' || q.dtype === 'f16' ? 'f32' : q.dtype;
   // Where the place of the chunk is known beforehand, entries outside of all windows are left out.
-  const known = uniformValue(first);
+  const known = uniformValue(place.first);
   const outs: Value[] = [];
   for (const { from, to } of cacheBlocks(n)) {
     const rows = to - from;
     const high = known === null ? S : known + to;
     const low = known === null || window === null ? 0 : Math.max(0, known + from - window + 1);
     const columns = high - low;
-    const block = rows === n ? queries : L.sliceAxis(queries, 2, from, to);
-    const own = at(afterwards([L.reshape(block, [B, G, R * rows, D])], outs.slice(-1)), 0);
+    const block = { row: from, rows, low, columns };
+    const part = rows === n ? queries : L.sliceAxis(queries, 2, from, to);
+    const own = at(afterwards([L.reshape(part, [B, G, R * rows, D])], outs.slice(-1)), 0);
     const products = L.matmulTransposed(own, entries(keys, low, high));
     const scaled = L.mul(L.convert(products, soft), scale);
-    const scores = L.reshape(softcapped(scaled, softcap), [B, H, rows, columns]);
-    const seen = visible({ first, hidden }, { row: from, rows, low, columns }, attrs);
+    const plain = L.reshape(softcapped(scaled, softcap), [B, H, rows, columns]);
+    const scores = bias === undefined ? plain : L.add(plain, L.convert(bias(block), soft));
+    const near = visible(place, block, attrs);
+    const seen = among === undefined ? near : L.and(near, among(block));
     // A large negative score instead of -inf: a row that sees no entry must come out finite.
     const mask = L.select(L.reshape(seen, [B, 1, rows, columns]), L.scalar(0, soft), L.scalar(MASKED[soft], soft));
     const sink = sinks && L.convert(sinks, soft);
     const p = L.reshape(softmaxWithSinks(L.add(scores, mask), sink), [B, G, R * rows, columns]);
     outs.push(L.reshape(L.matmul(L.convert(p, q.dtype), entries(values, low, high)), [B, H, rows, E]));
   }
-  return [L.transpose(outs.length === 1 ? at(outs, 0) : L.concat(outs, 2), [0, 2, 1, 3])];
-};
+  return L.transpose(outs.length === 1 ? at(outs, 0) : L.concat(outs, 2), [0, 2, 1, 3]);
+}
+
+const decomposeAttention: Decomposition<'cacheAttention'> = ([q, keys, values, first, hidden, sinks], attrs) => [
+  attendInBlocks({ q, keys, values }, { first, hidden }, attrs, { sinks }),
+];
 
 /** Softmax over the last axis of scores `[B,H,n,S]`; a sink `[H]` joins the denominator. */
 function softmaxWithSinks(scores: Value, sinks: Value | undefined): Value {

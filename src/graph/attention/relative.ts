@@ -7,15 +7,11 @@
  * Shape letters: B sequences, n queries, S keys, H query heads, G key/value heads, D key width, E value width, R width
  * of the states, X distances of the bank.
  */
-import { at, dims, type DType } from '../../core/index.js';
-import { softmax } from '../composites/loss.js';
-import { uniformValue } from '../ir/leaves.js';
+import { at, dims } from '../../core/index.js';
 import type { Value } from '../ir/types.js';
 import { documentRuns } from '../primitives/documents.js';
 import * as L from '../primitives/index.js';
-import { cacheBlocks, entries, visible } from './cache.js';
-import { afterwards } from './causal.js';
-import { MASKED } from './tile.js';
+import { attendInBlocks, type CacheBlock, type CachePlace } from './cache.js';
 
 /** What a bias of distances is made of. */
 export interface DistanceBias {
@@ -37,11 +33,7 @@ interface Operands {
 }
 
 /** Which keys queries see. */
-interface Place {
-  /** The key of the first query's own token, i32 `[]`. */
-  readonly first: Value;
-  /** Keys of each sequence that no query sees, i32 `[B]`. */
-  readonly hidden: Value;
+interface Place extends CachePlace {
   /** The document of each token, i32 `[B,S]`, where queries and keys are those of whole rows; null for one a row. */
   readonly segments: Value | null;
 }
@@ -57,34 +49,20 @@ export function distanceAttention(
   { first, hidden, segments }: Place,
   { window, scale }: { readonly window: number | null; readonly scale: number },
 ): Value {
-  const [B, n, H, D] = dims(q, 4);
-  const [, G, S] = dims(keys, 3);
-  const [perKv, E] = [H / G, at(values.shape, 3)];
-  const soft: DType = q.dtype === 'bf16' || q.dtype === 'f16' ? 'f32' : q.dtype;
-  const headsFirst = (x: Value): Value => L.transpose(x, [0, 2, 1, 3]);
-  const [queries, states] = [headsFirst(q), headsFirst(bias.states)];
+  const states = L.transpose(bias.states, [0, 2, 1, 3]);
   const documents = segments === null ? null : documentRuns(segments);
-  // Where the place of the queries is known beforehand, keys outside of all windows are left out.
-  const known = uniformValue(first);
-  const outs: Value[] = [];
-  for (const { from, to } of cacheBlocks(n)) {
-    const rows = to - from;
-    const high = known === null ? S : known + to;
-    const low = known === null || window === null ? 0 : Math.max(0, known + from - window + 1);
-    const columns = high - low;
-    const block = L.reshape(L.sliceAxis(queries, 2, from, to), [B, G, perKv * rows, D]);
-    const own = at(afterwards([block], outs.slice(-1)), 0);
-    const products = L.mul(L.convert(L.matmulTransposed(own, entries(keys, low, high)), soft), scale);
-    const reach = { row: from, rows, low, columns };
-    const biases = biasesOf({ states: L.sliceAxis(states, 2, from, to), bank: bias.bank }, first, reach);
-    const scores = L.add(L.reshape(products, [B, H, rows, columns]), L.convert(biases, soft));
-    const near = visible({ first, hidden }, reach, { window, scale });
-    const seen = documents === null ? near : L.and(near, sameDocument(documents, { from, to }, { low, high }));
-    const mask = L.select(L.reshape(seen, [B, 1, rows, columns]), L.scalar(0, soft), L.scalar(MASKED[soft], soft));
-    const p = L.reshape(softmax(L.add(scores, mask)), [B, G, perKv * rows, columns]);
-    outs.push(L.reshape(L.matmul(L.convert(p, q.dtype), entries(values, low, high)), [B, H, rows, E]));
-  }
-  return headsFirst(outs.length === 1 ? at(outs, 0) : L.concat(outs, 2));
+  return attendInBlocks(
+    { q, keys, values },
+    { first, hidden },
+    { window, scale },
+    {
+      bias: (block) => {
+        const own = { states: L.sliceAxis(states, 2, block.row, block.row + block.rows), bank: bias.bank };
+        return biasesOf(own, first, block);
+      },
+      among: documents === null ? undefined : (block) => sameDocument(documents, block),
+    },
+  );
 }
 
 /**
@@ -100,11 +78,8 @@ export function distanceBiases({ states, bank }: DistanceBias): Value {
   );
 }
 
-/** Some queries, from `row` on, and some keys, from `low` on. */
-type Reach = Readonly<Record<'row' | 'rows' | 'low' | 'columns', number>>;
-
 /** The biases `[B,H,rows,columns]` of a block's states `[B,H,rows,R]`. */
-function biasesOf({ states, bank }: DistanceBias, first: Value, { row, rows, low, columns }: Reach): Value {
+function biasesOf({ states, bank }: DistanceBias, first: Value, { row, rows, low, columns }: CacheBlock): Value {
   const [B, H] = dims(states, 2);
   const X = at(bank.shape, 1);
   // One column for each distance between the block's queries and keys, the largest first; row X of the padded bank
@@ -121,12 +96,8 @@ function biasesOf({ states, bank }: DistanceBias, first: Value, { row, rows, low
 }
 
 /** bool `[B,rows,columns]`: which keys are of the query's document, of numbered documents `[B,S]`. */
-function sameDocument(
-  documents: Value,
-  { from, to }: { readonly from: number; readonly to: number },
-  { low, high }: { readonly low: number; readonly high: number },
-): Value {
+function sameDocument(documents: Value, { row, rows, low, columns }: CacheBlock): Value {
   const B = at(documents.shape, 0);
-  const own = L.reshape(L.sliceAxis(documents, 1, from, to), [B, to - from, 1]);
-  return L.eq(own, L.reshape(L.sliceAxis(documents, 1, low, high), [B, 1, high - low]));
+  const own = L.reshape(L.sliceAxis(documents, 1, row, row + rows), [B, rows, 1]);
+  return L.eq(own, L.reshape(L.sliceAxis(documents, 1, low, low + columns), [B, 1, columns]));
 }

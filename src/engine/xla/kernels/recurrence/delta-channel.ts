@@ -15,8 +15,10 @@ import {
   type Tuning,
 } from './shared.js';
 import { cotangentOperands, cotangents, gradientBuffers } from './delta-cotangents.js';
+import type { DeltaKernel } from './delta-kernel.js';
 import {
-  DeltaKernel,
+  chunkKernel,
+  chunkPlace,
   applyInverse,
   eachSize,
   acrossHalves,
@@ -29,21 +31,12 @@ const SUMS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
 const PREPARE: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
 const GRADIENTS: Tuning = { numWarps: 8, numStages: 1, blockV: 32 };
 
-const kernelOf = (shape: RecurrenceShape, name: string, tuning: Tuning): DeltaKernel =>
-  new DeltaKernel(shape, name, [shape.heads, shape.tokens / CHUNK, shape.batch], tuning);
-
-const placeOf = ({ b }: DeltaKernel): Place => ({
-  head: b.programId(0),
-  chunk: b.programId(1),
-  batch: b.programId(2),
-});
-
 /** g -> its running sums within chunks, `[B,T,H,K]` in f32. */
 export function channelSumsKernel(shape: RecurrenceShape, tuning = SUMS): Kernel {
-  const x = kernelOf(shape, 'delta_channel_sums', tuning);
+  const x = chunkKernel(shape, 'delta_channel_sums', tuning);
   const g = x.rows('g', shape.heads, shape.keyWidth, 'f32');
   const sums = x.writtenRows('sums', shape.keyWidth, 'f32');
-  const place = placeOf(x);
+  const place = chunkPlace(x);
   x.store(sums, place, x.b.cumsum(x.load(g, place), 0));
   return x.b.build();
 }
@@ -128,13 +121,13 @@ class ChannelDecays {
 
 /** q, k, v, beta, sums, [segments] -> a chunk made ready. */
 export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): Kernel {
-  const x = kernelOf(shape, 'delta_channel_prepare', tuning);
+  const x = chunkKernel(shape, 'delta_channel_prepare', tuning);
   const { b } = x;
   const [q, k, v] = [x.q, x.k, x.v];
   const betas = x.scalars('beta');
   const gates = gatesOf(x);
   const to = preparedBuffers(x);
-  const place = placeOf(x);
+  const place = chunkPlace(x);
   const decays = new ChannelDecays(x, gates, place);
   const beta = x.loadScalars(betas, place);
   const rows = (from: RowBuffer): Tile => b.convert(x.load(from, place), 'f32');
@@ -164,13 +157,13 @@ export function prepareChannelKernel(shape: RecurrenceShape, tuning = PREPARE): 
  * `[B,T,H]`; see `scalarGradsKernel`.
  */
 export function channelGradsKernel(shape: RecurrenceShape, tuning = GRADIENTS): Kernel {
-  const x = kernelOf(shape, 'delta_channel_grads', tuning);
+  const x = chunkKernel(shape, 'delta_channel_grads', tuning);
   const { b } = x;
   const [q, k, gates] = [x.q, x.k, gatesOf(x)];
   const given = cotangentOperands(x);
   const to = gradientBuffers(x);
   const [dg, dBeta] = [x.writtenRows('dg', shape.keyWidth, 'f32'), x.writtenScalars('dbeta')];
-  const place = placeOf(x);
+  const place = chunkPlace(x);
   const by = cotangents(x, place, given, to.dv);
   const decays = new ChannelDecays(x, gates, place);
   const rows = (from: RowBuffer): Tile => b.convert(x.load(from, place), 'f32');

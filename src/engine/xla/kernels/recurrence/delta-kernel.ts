@@ -175,3 +175,14 @@ export function applyInverse(
     return [];
   });
 }
+
+/** A kernel of which each program works on a chunk of a head. */
+export const chunkKernel = (shape: RecurrenceShape, name: string, tuning: Tuning): DeltaKernel =>
+  new DeltaKernel(shape, name, [shape.heads, shape.tokens / CHUNK, shape.batch], tuning);
+
+/** The head, chunk and sequence of a program of such a kernel. */
+export const chunkPlace = ({ b }: DeltaKernel): Place => ({
+  head: b.programId(0),
+  chunk: b.programId(1),
+  batch: b.programId(2),
+});

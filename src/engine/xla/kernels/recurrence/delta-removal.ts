@@ -23,7 +23,8 @@ import {
   type SharedDocuments,
   type Tuning,
 } from './shared.js';
-import { DeltaKernel, preparedBuffers, unitLowerInverse, type TransposedBuffer } from './delta-kernel.js';
+import type { DeltaKernel } from './delta-kernel.js';
+import { chunkKernel, chunkPlace, preparedBuffers, unitLowerInverse, type TransposedBuffer } from './delta-kernel.js';
 
 /**
  * The least log decay of a token that these kernels take: over half a chunk `exp(2 * 32)` and its inverse are numbers
@@ -36,15 +37,6 @@ const OUTPUTS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
 const SCORE_GRADIENTS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
 const READ_GRADIENTS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
 const WRITE_GRADIENTS: Tuning = { numWarps: 4, numStages: 1, blockV: 64 };
-
-const kernelOf = (shape: RecurrenceShape, name: string, tuning: Tuning): DeltaKernel =>
-  new DeltaKernel(shape, name, [shape.heads, shape.tokens / CHUNK, shape.batch], tuning);
-
-const placeOf = ({ b }: DeltaKernel): Place => ({
-  head: b.programId(0),
-  chunk: b.programId(1),
-  batch: b.programId(2),
-});
 
 /** Rows of p, by which the state is read for removal, and of e, by which the reading is taken out of it, in f32. */
 const removalKeys = (x: DeltaKernel): { readonly read: RowBuffer; readonly erase: RowBuffer } => {
@@ -129,7 +121,7 @@ function lowerWithin({ b }: DeltaKernel, { pairs }: SharedDocuments): (matrix: T
  */
 export function prepareRemovalKernel(shape: RecurrenceShape, tuning = PREPARE): Kernel {
   // In this order few tiles are alive at once: the inverse, which needs most registers, comes last.
-  const x = kernelOf(shape, 'delta_removal_prepare', tuning);
+  const x = chunkKernel(shape, 'delta_removal_prepare', tuning);
   const { b } = x;
   const { keyWidth: K, scale } = shape;
   const [q, k, v, betas] = [x.q, x.k, x.v, x.scalars('beta')];
@@ -137,7 +129,7 @@ export function prepareRemovalKernel(shape: RecurrenceShape, tuning = PREPARE): 
   const { read, erase } = removalKeys(x);
   const segments = x.segments();
   const to = { ...preparedBuffers(x), ...readsOfValues(x) };
-  const place = placeOf(x);
+  const place = chunkPlace(x);
   const first = b.zeros([], 'i32');
   const rows = (from: RowBuffer): Tile => b.convert(x.load(from, place), 'f32');
   const log = rows(g);
@@ -192,13 +184,13 @@ function readsOfValues(x: DeltaKernel) {
 
 /** p, s, qe, v, beta, n, states -> o `[B,T,H,V]`. */
 export function removalOutputsKernel(shape: RecurrenceShape, tuning = OUTPUTS): Kernel {
-  const x = kernelOf(shape, 'delta_removal_outputs', tuning);
+  const x = chunkKernel(shape, 'delta_removal_outputs', tuning);
   const { b } = x;
   const [erased, scores, queries] = [x.headRows('p', CHUNK), x.headRows('s', CHUNK), x.headRows('qe', shape.keyWidth)];
   const [v, betas] = [x.v, x.scalars('beta')];
   const [written, states] = [x.transposed('n', CHUNK), x.transposed('states', shape.keyWidth)];
   const out = x.writtenRows('o', shape.valueWidth);
-  const place = placeOf(x);
+  const place = chunkPlace(x);
   const first = b.zeros([], 'i32');
   const values = x.bf16(x.scaleRows(x.load(v, place), x.loadScalars(betas, place)));
   const before = b.dot(x.load(queries, place), b.transpose(x.loadTransposed(states, place, first)));
@@ -222,7 +214,7 @@ const productBuffers = (rows: (name: string, width: number) => RowBuffer) => ({
  * values give to the gradient of beta, `dvbeta [B,T,H]`.
  */
 export function removalScoreGradsKernel(shape: RecurrenceShape, tuning = SCORE_GRADIENTS): Kernel {
-  const x = kernelOf(shape, 'delta_removal_score_grads', tuning);
+  const x = chunkKernel(shape, 'delta_removal_score_grads', tuning);
   const { b } = x;
   const { keyWidth: K, valueWidth: V, scale } = shape;
   const [scores, recalls, kept] = [x.headRows('s', CHUNK), x.headRows('recalls', CHUNK), x.headRows('kk', K)];
@@ -232,7 +224,7 @@ export function removalScoreGradsKernel(shape: RecurrenceShape, tuning = SCORE_G
   const to = productBuffers((name, width) => x.writtenRows(name, width));
   const [dy, dv] = [x.writtenRows('dy', V), x.writtenRows('dv', V)];
   const overBeta = x.writtenScalars('dvbeta');
-  const place = placeOf(x);
+  const place = chunkPlace(x);
   const first = b.zeros([], 'i32');
   const lower = lowerWithin(x, x.documents(segments, place));
   const solve = b.transpose(x.load(inverse, place));
@@ -288,7 +280,7 @@ class GradientRows {
  * tokens gives as much on both sides, and cancels where both lie behind a decay.
  */
 export function removalReadGradsKernel(shape: RecurrenceShape, tuning = READ_GRADIENTS): Kernel {
-  const x = kernelOf(shape, 'delta_removal_read_grads', tuning);
+  const x = chunkKernel(shape, 'delta_removal_read_grads', tuning);
   const { b } = x;
   const { keyWidth: K, valueWidth: V, scale } = shape;
   const [q, k, { read, erase }] = [x.q, x.k, removalKeys(x)];
@@ -303,7 +295,7 @@ export function removalReadGradsKernel(shape: RecurrenceShape, tuning = READ_GRA
   const products = productBuffers((name, width) => x.headRows(name, width));
   const [dq, dRead] = [x.writtenRows('dq', K), x.writtenRows('dread', K, 'f32')];
   const toReads = x.writtenRows('reads', K, 'f32');
-  const from = new GradientRows(x, sums, segments, placeOf(x));
+  const from = new GradientRows(x, sums, segments, chunkPlace(x));
   const { decays, load, wide, place } = from;
   const erasing = x.scaleRows(wide(erase), x.loadScalars(betas, place));
   const erasers = from.factor(erasing, decays.before());
@@ -335,7 +327,7 @@ export function removalReadGradsKernel(shape: RecurrenceShape, tuning = READ_GRA
  */
 export function removalWriteGradsKernel(shape: RecurrenceShape, tuning = WRITE_GRADIENTS): Kernel {
   // Both gradients at once, for that of the decays takes the difference of all that is read and written.
-  const x = kernelOf(shape, 'delta_removal_write_grads', tuning);
+  const x = chunkKernel(shape, 'delta_removal_write_grads', tuning);
   const { b } = x;
   const { keyWidth: K } = shape;
   const [q, k, { read, erase }] = [x.q, x.k, removalKeys(x)];
@@ -348,7 +340,7 @@ export function removalWriteGradsKernel(shape: RecurrenceShape, tuning = WRITE_G
   const reads = x.rows('reads', shape.heads, K, 'f32');
   const [dk, dErase] = [x.writtenRows('dk', K), x.writtenRows('derase', K, 'f32')];
   const [dg, dBeta] = [x.writtenRows('dg', K, 'f32'), x.writtenScalars('dbeta')];
-  const from = new GradientRows(x, sums, segments, placeOf(x));
+  const from = new GradientRows(x, sums, segments, chunkPlace(x));
   const { decays, load, wide, place } = from;
   const beta = x.loadScalars(betas, place);
   const queries = from.factor(wide(q), decays.after());
