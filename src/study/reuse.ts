@@ -43,7 +43,7 @@ export interface ReusedRun extends FoundRun {
 }
 
 /** A run that was not taken over although its settings are those of the plan. */
-export interface LeftRun extends FoundRun {
+interface LeftRun extends FoundRun {
   readonly why: string;
 }
 

@@ -3,7 +3,7 @@ import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.
 import { evaluateReference } from '../../../src/engine/index.js';
 import { input, makeGraph } from '../../../src/graph/index.js';
 import { erf } from '../../../src/model/mixers/activations.js';
-import { erf as integral } from './plain-model.js';
+import { erf as integral } from './plain-parts.js';
 
 describe('erf', () => {
   it('is the integral, to the precision of f32, everywhere', () => {
