@@ -2,8 +2,10 @@
 // decoding at batch 1 and 16, some RULER samples at 16,384 tokens; one JSON line a measurement on standard output.
 // usage: node prompts.mjs HOME prepare FOLDER CASE      a random model as a folder of Transformers, for both sides
 //        node prompts.mjs HOME measure FOLDER CASE [--platform cuda] [--parts prompts,decode,check,ruler] [--seconds N]
+//             [--samples N --tasks all --batch N]      of RULER; all: the thirteen, with questions about made-up towns in place of SQuAD's
+//             and HotpotQA's, which are no part of this package
 // HOME holds the built package (dist/). No part begins after --seconds (default 100); a line says which are left out.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -15,7 +17,7 @@ const load = (layer) => import(join(home, 'dist', layer, 'index.js'));
 const { createXlaEngine } = await load('engine');
 const { initialParameters, modelCost, resolveModelConfig } = await load('model');
 const { byteTokenizer, exportHfModel } = await load('checkpoint');
-const { openSources, prepareRuler, rulerTask } = await load('data');
+const { openSources, prepareRuler, RULER_13, rulerTask } = await load('data');
 const { Decoder, generate } = await load('generate');
 const { openModel, rulerScores } = await load('lab');
 
@@ -26,6 +28,9 @@ const { values: flags } = parseArgs({
     precision: { type: 'string', default: 'bf16' },
     parts: { type: 'string', default: 'prompts,decode,check,ruler' },
     seconds: { type: 'string', default: '100' },
+    samples: { type: 'string' },
+    tasks: { type: 'string' },
+    batch: { type: 'string' },
   },
 });
 
@@ -46,7 +51,7 @@ const large = {
 const little = {
   check: [70, 150],
   newTokens: 4,
-  ruler: { length: 640, samples: 2, tasks: ['niah_single_1'], batch: 2 },
+  ruler: { length: 8192, samples: 2, tasks: ['niah_single_1'], batch: 2 },
 };
 const CASES = {
   // The study's fourth size: windows of 128 keys and full attention without positions.
@@ -198,23 +203,52 @@ async function decode(model, engine) {
   }
 }
 
+/** Files in the formats of SQuAD and HotpotQA, of about as many words a passage, on the trades of made-up towns. */
+function questionFiles(place) {
+  const trades = ['salt', 'rope', 'glass', 'wool', 'tin', 'cheese', 'paper', 'boats'];
+  const passage = (i, j) =>
+    Array.from(
+      { length: 12 },
+      (_, k) => `In year ${1300 + 7 * k + j} town ${i} sold ${trades[(i + j + k) % 8]} to town ${i + k}.`,
+    );
+  const range = (n) => Array.from({ length: n }, (_, i) => i);
+  const paragraphs = (i) =>
+    range(4).map((j) => {
+      const question = `What did town ${i} sell in year ${1300 + j}?`;
+      return { context: passage(i, j).join(' '), qas: [{ question, answers: [{ text: trades[(i + j) % 8] }] }] };
+    });
+  const squad = { data: range(200).map((i) => ({ paragraphs: paragraphs(i) })) };
+  const hotpot = range(200).map((i) => ({
+    ...{ question: `What did town ${i} sell in year 1300?`, answer: trades[i % 8] },
+    context: range(4).map((j) => [`Town ${i}, book ${j}`, passage(i, j)]),
+  }));
+  const paths = { squad: join(place, 'squad.json'), hotpot: join(place, 'hotpot.json') };
+  writeFileSync(paths.squad, JSON.stringify(squad));
+  writeFileSync(paths.hotpot, JSON.stringify(hotpot));
+  return paths;
+}
+
 /** Seconds for RULER samples; a random model seldom ends an answer before its full length. */
 async function ruler(model, engine) {
-  const { length, samples, tasks, batch } = shape.ruler;
+  const { length } = shape.ruler;
+  const [samples, batch] = ['samples', 'batch'].map((of) => Number(flags[of] ?? shape.ruler[of]));
+  const tasks = flags.tasks === 'all' ? RULER_13 : (flags.tasks?.split(',') ?? shape.ruler.tasks);
   const tokenizer = byteTokenizer();
   const place = mkdtempSync(join(tmpdir(), 'longsight-ruler-'));
-  const options = { seed: 42, corpus: 'moby-dick', tokenizer, folder: place };
+  const options = { seed: 42, corpus: 'moby-dick', tokenizer, folder: place, ...questionFiles(place) };
   const sources = openSources(options);
   const fileOf = (task, count, as = task) => {
     const { answerTokens, scoring } = rulerTask(task);
     const { path } = prepareRuler({ task, length, samples: count }, options, sources);
     return { task: as, length, path, answerTokens, scoring };
   };
+  const began = performance.now();
   // The first file compiles.
   const files = [fileOf(tasks[0], 1, 'warm'), ...tasks.map((task) => fileOf(task, samples))];
   const { config, tensors, source } = model;
   const of = { engine: model.engine, config, tensors, source, tokenizer, stopTokens: new Set() };
   let before = performance.now();
+  emit({ part: 'ruler samples', tasks: files.length - 1, samples, seconds: round((before - began) / 1000, 2) });
   try {
     const scores = rulerScores(of, files, {
       ...{ length, truncate: false, batchTokens: batch * length, signal: new AbortController().signal },

@@ -180,10 +180,11 @@ export const rwkv7Mixer = defineMixer({
     const keys = add(k, mul(mul(k, sub(rate, 1)), param('amount')));
     const [B, T, H] = [at(v.shape, 0), at(v.shape, 1), at(v.shape, 2)];
     const out = recur(state, (options) =>
-      // What is removed is read from the state before this token's decay, which the read key takes back; decays are
-      // 0.54 and more. With that as `leastDecay` GPUs would use kernels, which have not run on one yet.
+      // What is removed is read from the state before this token's decay, which the read key takes back. Decays are
+      // 0.54 and more; that bound lets GPUs use tile kernels.
       deltaRule(toHeads(r, K), toHeads(keys, K), state.maskPadding(v), decay, full(decay.dtype, [B, T, H], 1), {
         ...options,
+        leastDecay: LEAST_DECAY,
         removal: { read: mul(removal, exp(neg(decay))), erase: mul(removal, toHeads(rate, K)) },
         scale: 1,
         chunk,

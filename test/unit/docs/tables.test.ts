@@ -272,7 +272,26 @@ function hybrids(): Expected {
   return { file: RECURRENT, header, rows };
 }
 
-const TABLES = [twoGpus, systems, sizes, kernels, shorter, tried, packed, recurrences, hybrids].map((make) => make());
+function removal(): Expected {
+  const file = 'h200-2026-11-30-recurrences.jsonl';
+  const lines = recordsOf(`${FOLDER}/${file}`);
+  const rows = [8, 2, 1].map((batch) => {
+    const values = { mixer: 'rwkv7', batch, tokens: (16384 * (batch === 1 ? 2 : 1)) / batch };
+    const ours = numberOf(lines, 'ms', { ...values, form: 'kernels' });
+    const peer = recordOf(lines, { ...values, form: 'fla' }, 'ms');
+    const [theirs, kept] = ['', 'kept'].map((form) =>
+      Math.min(numberIn(peer, form === '' ? 'ms' : 'keptMs'), numberIn(peer, form === '' ? 'graphMs' : 'keptGraphMs')),
+    ) as [number, number];
+    const ratios = [theirs, kept].map((ms) => `${decimals(ms / ours, 2)} ×`);
+    return rowOf(`${batch} × ${count(values.tokens)} tokens`, decimals(ours, 3), decimals(theirs, 3), ...ratios);
+  });
+  const header = '| RWKV-7, 8 heads of 64 | ms | theirs, ms | theirs over ours | without the second forward pass |';
+  return { file, header, rows };
+}
+
+const TABLES = [twoGpus, systems, sizes, kernels, shorter, tried, packed, recurrences, hybrids, removal].map((make) =>
+  make(),
+);
 
 describe('the tables of docs/xla.md', () => {
   const numbered = tablesOf(PAGE).filter(({ rows }) => rows.some((row) => /\d/.test(row)));
