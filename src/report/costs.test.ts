@@ -1,6 +1,9 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { parseHTML } from 'linkedom';
 import { describe, expect, it } from 'vitest';
-import { Rng } from '../core/index.js';
+import { canonicalJson, configPath, isPlain, planPath, Rng } from '../core/index.js';
+import { resolveModelConfig } from '../model/index.js';
+import { runFolder } from '../study/index.js';
 import { FAKE_DESIGNS, writeFakeStudy } from '../../test/support/fake-study.js';
 import { temporaryFolder } from '../../test/support/folders.js';
 import { meansOver, paretoFront } from './costs.js';
@@ -51,6 +54,37 @@ describe('what designs cost', () => {
       new Set([4 * 8 * token]),
     );
   });
+
+  it('is the same where earlier versions wrote the models, without the fields that they did not know', () => {
+    const dir = study();
+    const before = groupOf(dir)?.costs?.runs;
+    expect(before?.map(({ flops }) => flops > 0)).toEqual(Array.from({ length: 10 }, () => true));
+    writeOlder(planPath(dir));
+    for (const { name } of before ?? []) writeOlder(configPath(runFolder(dir, name)));
+    expect(groupOf(dir)?.costs?.runs).toEqual(before);
+  });
+
+  /** Leaves out of the models in a file what they are without it as well. */
+  function writeOlder(path: string): void {
+    const older = (value: unknown): unknown => {
+      if (Array.isArray(value)) return value.map(older);
+      if (!isPlain(value)) return value;
+      if (!('hiddenSize' in value))
+        return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, older(inner)]));
+      const whole = resolveModelConfig(value);
+      const needed = Object.entries(value).filter(([key]) => {
+        const { [key]: _left, ...others } = value;
+        try {
+          return canonicalJson(resolveModelConfig(others)) !== canonicalJson(whole);
+        } catch {
+          return true;
+        }
+      });
+      expect(needed.length).toBeLessThan(15);
+      return Object.fromEntries(needed);
+    };
+    writeFileSync(path, JSON.stringify(older(JSON.parse(readFileSync(path, 'utf8')))));
+  }
 
   it('is the time of runs that trained alone, on one device', () => {
     const costs = groupOf(study())?.costs;

@@ -118,6 +118,9 @@ function spreadOf(alone: readonly CostedRun[], seconds: ReadonlyMap<string, numb
   return factors.length === 0 ? 1 : maxOf(factors);
 }
 
+/** FLOPs of a run: its plan holds the model as it was written, which may be by a version that knew fewer fields. */
+const spentBy = ({ model }: RunRecord, config: PlannedRun['config']) => flopsSpent({ ...config, model });
+
 /** What the finished runs of a group cost. */
 export function costsOf(
   finished: readonly CostedRun[],
@@ -136,7 +139,7 @@ export function costsOf(
     designs.set(architecture, known);
     return {
       name: record.name,
-      flops: flopsSpent(config).at(-1)?.cost ?? 0,
+      flops: spentBy(record, config).at(-1)?.cost ?? 0,
       seconds: seconds.get(record.name) ?? null,
       cacheBytes: known.cacheBytes,
     };
@@ -185,7 +188,7 @@ export function withEqualCosts(
       loss: record.metrics.get('eval/loss') ?? [],
     };
     const seconds = costs.runs.find(({ name }) => name === record.name)?.seconds ?? null;
-    return { run, flops: flopsSpent(config), seconds, tokens: record.status.tokens };
+    return { run, flops: spentBy(record, config), seconds, tokens: record.status.tokens };
   });
   const axes = {
     flops: spending.map(({ run, flops }) => ({ ...run, spent: flops })),
