@@ -88,6 +88,7 @@ export const SECTIONS: readonly ManualSection[] = [
       ...study('Order of windows', 'windows-order'),
       ...study('Longer contexts', 'length'),
       ...study('Heads or layers', 'headwise'),
+      ...study('Ratios and places', 'ratios'),
       page('Experiment log', 'log.md'),
     ],
   },
