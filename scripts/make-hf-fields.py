@@ -231,6 +231,23 @@ OF_KIND["inkling_text"] = [
     dict(num_mtp_layers=2, mtp_local_layer_ids=[0]), dict(swa_num_attention_heads=3), dict(swa_num_key_value_heads=6), dict(shared_expert_sink=False), dict(rms_norm_eps_moe_gate=0.5),
     dict(hidden_act="swish"), dict(rms_norm_eps=0.5), dict(rel_extent=12), dict(d_rel=2), dict(sliding_window_size=0), dict(number_of_conv_states=2),
 ]
+# A share of channels beside positions that take it for themselves, and positions that may not do without a length.
+PROPORTIONAL = {"rope_type": "proportional", "rope_theta": 500.0}
+BESIDE = [
+    dict(rope_parameters=PROPORTIONAL, partial_rotary_factor=0.5), dict(rope_parameters=dict(PROPORTIONAL, partial_rotary_factor=0.25), partial_rotary_factor=0.5),
+    dict(rope_parameters=MISSING, rope_theta=500.0, rope_scaling={"type": "proportional", "factor": 2.0}, partial_rotary_factor=0.5),
+]
+BESIDE_KINDS = [dict(rope_parameters={"full_attention": PROPORTIONAL, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}, partial_rotary_factor=0.5)]
+OF_KIND["llama"] = BESIDE
+OF_KIND["lfm3"] = [dict(rope_parameters={"full_attention": PROPORTIONAL, "sliding_attention": PROPORTIONAL}, partial_rotary_factor=0.5)]
+for kind in ("laguna", "mimo_v2_flash"):
+    OF_KIND[kind] = OF_KIND[kind] + BESIDE_KINDS
+OF_KIND["cohere2_moe"] = OF_KIND["cohere2_moe"] + BESIDE + [
+    dict(rope_parameters=dict(YARN, rope_theta=500.0)), dict(rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0}),
+    dict(rope_parameters={"rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}, max_position_embeddings=16),
+    dict(partial_rotary_factor=0.5),
+]
+OF_KIND["gemma4_text"] = OF_KIND["gemma4_text"] + [dict(hidden_size_per_layer_input=0), dict(hidden_size_per_layer_input=0, num_kv_shared_layers=0)]
 OF_KIND["phi4_multimodal"] = OF_KIND["phi3"] + [
     dict(rope_parameters=MISSING, original_max_position_embeddings=None), dict(rope_parameters=LONG, original_max_position_embeddings=None),
     dict(rope_parameters=dict(LONG, original_max_position_embeddings=8), original_max_position_embeddings=None), dict(num_key_value_heads=None),

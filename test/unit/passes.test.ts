@@ -32,6 +32,10 @@ const MODELS: readonly (readonly [string, object])[] = [
     'biases, GELU and a tied head',
     { layers: 'full full:nope', attentionBias: 'all', mlpBias: true, activation: 'gelu', tieEmbeddings: true },
   ],
+  [
+    'queries alone, of a layer that takes the keys of another',
+    { layers: 'full full;keys=0', attentionBias: 'all', valueNorm: true, qkNorm: true },
+  ],
   ['parallel blocks', { layers: 'full full', block: { parallel: true } }],
   ['recurrent mixers', { layers: 'gdn lightning' }],
 ];

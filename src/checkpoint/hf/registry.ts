@@ -174,6 +174,7 @@ function readText(fields: Fields, modelType: string, names?: Prefixes): TextRead
   const own = fields.ofClass(found.fields, found.aliases);
   const family = found.variant?.(own) ?? found;
   const input = family.read(own);
+  if (found.headsDivideWidth === true) refuseUndivided(own);
   own.refuseUnread();
   const text = family.exportedAs ?? modelType;
   if (text !== modelType)
@@ -185,6 +186,12 @@ function readText(fields: Fields, modelType: string, names?: Prefixes): TextRead
     unsupported: fields.unsupported,
     notes: fields.notes,
   };
+}
+
+/** Refuses a hidden width that is no multiple of the heads. */
+function refuseUndivided(fields: Fields): void {
+  const [width, heads] = [fields.count('hidden_size'), fields.count('num_attention_heads')];
+  if (width % heads !== 0) fields.refuse(`hidden_size ${width} that is no multiple of num_attention_heads ${heads}`);
 }
 
 /** The text part of a model that also reads images; its head is tied if either of the two configurations says so. */

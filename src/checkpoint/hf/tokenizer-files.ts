@@ -86,10 +86,10 @@ const idsSchema = z.looseObject({
   pad_token_id: z.unknown().optional(),
 });
 
-/** `bos_token_id` and `pad_token_id` of the `config.json` of an imported folder. */
+/** `bos_token_id` and `pad_token_id` of the `config.json` of an imported folder, if they have a value there. */
 export function otherTokens(origin: string | null): Readonly<Record<string, unknown>> {
   if (origin === null) return {};
   const path = join(origin, 'config.json');
   const { bos_token_id: bos = null, pad_token_id: pad = null } = parseStored(idsSchema, readJson(path), path);
-  return { bos_token_id: bos, pad_token_id: pad };
+  return { ...(bos === null ? {} : { bos_token_id: bos }), ...(pad === null ? {} : { pad_token_id: pad }) };
 }

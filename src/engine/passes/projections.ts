@@ -302,6 +302,8 @@ class Rewriter {
 
   #join(parts: readonly Value[] | undefined, axis: number): readonly Value[] | null {
     if (parts === undefined) return null;
+    // Queries alone, of layers that take the keys of another: nothing is joined that could be cut again.
+    if (parts.length === 1) return parts;
     const whole = concat(parts, axis);
     this.#joined.set(whole, axis);
     return [whole];

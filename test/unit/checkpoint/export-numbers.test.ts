@@ -1,8 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { configText } from '../../../src/checkpoint/hf/numbers.js';
-import { openHfModel, planExport } from '../../../src/checkpoint/index.js';
+import { exportHfModel, openHfModel, planExport } from '../../../src/checkpoint/index.js';
+import { readJson } from '../../../src/core/index.js';
 
 const DATA = join(import.meta.dirname, '..', '..', 'data');
 const HF = join(DATA, 'hf');
@@ -39,6 +41,23 @@ describe('config.json of exports', () => {
     };
     expect('bos_token_id' in written('cwm')).toBe(false);
     expect(written('llama-base')).toHaveProperty('bos_token_id', null);
+  });
+
+  it('name a token that fills batches, within the vocabulary, where a class takes no null and has a row for it', async () => {
+    const at = mkdtempSync(join(tmpdir(), 'longsight-tokens-'));
+    const { config, parameters } = openHfModel(join(HF, 'modernbert-decoder'));
+    const out = join(at, 'out');
+    await exportHfModel(out, config, parameters());
+    const stated = readJson(join(out, 'config.json')) as Record<string, unknown>;
+    expect([config.vocabSize, stated['pad_token_id'], 'bos_token_id' in stated]).toEqual([64, 63, false]);
+    // Nor does a folder that names none put one in.
+    const origin = join(at, 'origin');
+    cpSync(out, origin, { recursive: true });
+    const { pad_token_id: _pad, ...rest } = stated;
+    writeFileSync(join(origin, 'config.json'), JSON.stringify(rest));
+    await exportHfModel(join(at, 'again'), config, parameters(), { imported: origin });
+    expect(readJson(join(at, 'again', 'config.json'))).toEqual(stated);
+    rmSync(at, { recursive: true });
   });
 
   it('are valid where a number has an exponent', () => {

@@ -289,9 +289,62 @@ describe('folders', () => {
     ['gemma3_text', { ...gemma, qkNorm: true, block: { norm: 'both' } }, 4096],
     ['cohere2', { layers: 'full:nope', norm: 'layer', block: { parallel: true } }, 4096],
     ['granite_swa', { sinks: true }, 128],
+    [
+      'gpt_oss',
+      {
+        ...{ sinks: true, attentionBias: 'all' },
+        experts: {
+          ...{ count: 4, perToken: 2, intermediateSize: 8, routerBias: true, bias: true },
+          clamped: { alpha: 1.7, limit: 7 },
+        },
+      },
+      128,
+    ],
   ])('of type %s have a window even where no layer has one: Transformers makes its mask', (type, input, window) => {
     const { json } = planExport(model(input), type);
     expect(json).toMatchObject({ layer_types: ['full_attention'], sliding_window: window });
+  });
+
+  it('are of a class that takes a width which is no multiple of the heads', () => {
+    const input = { hiddenSize: 20, numHeads: 6, numKvHeads: 2, headDim: 8 };
+    expect(planExport(model(input)).modelType).toBe('smollm3');
+    const gemma3 = {
+      ...gemma,
+      ...input,
+      qkNorm: true,
+      block: { norm: 'both' },
+      embeddingScale: Math.sqrt(20),
+    } as const;
+    for (const [type, more] of [
+      ['llama', {}],
+      ['arcee', { mlpGate: false }],
+      ['cwm', {}],
+      ['gemma3_text', gemma3],
+      ['gemma2', { ...gemma3, qkNorm: false }],
+      ['vaultgemma', { ...gemma3, qkNorm: false, block: { norm: 'pre' } }],
+    ] as const) {
+      expect(() => planExport(model({ ...input, ...more }), type), type).toThrow(
+        'hidden_size 20 that is no multiple of num_attention_heads 6',
+      );
+    }
+  });
+
+  it('of type olmo_hybrid have layers of both kinds, without which its class refuses them', () => {
+    const { config } = openHfModel(join(HF, 'olmo-hybrid'));
+    const of = (layers: string) => () =>
+      planExport(resolveModelConfig({ ...config, layers, block: [{}, { norm: 'post' }] }), 'olmo_hybrid');
+    expect(of('gdn full')().modelType).toBe('olmo_hybrid');
+    expect(() =>
+      planExport(resolveModelConfig({ ...config, layers: 'gdn gdn', block: [{}, {}] }), 'olmo_hybrid'),
+    ).toThrow('layers of type linear_attention alone');
+  });
+
+  it('that share keys are of the unified Gemma 4 where layers have no inputs: the other class raises', () => {
+    const { config } = openHfModel(join(HF, 'gemma4-unified'));
+    expect(planExport(config).modelType).toBe('gemma4_unified_text');
+    expect(() => planExport(config, 'gemma4_text')).toThrow(
+      'num_kv_shared_layers 1 beside hidden_size_per_layer_input 0',
+    );
   });
 
   it('hold whole numbers as floats where Transformers takes nothing else', async () => {

@@ -68,6 +68,18 @@ describe('configurations', () => {
     }
   });
 
+  it('have factors of MiniMax for a kind of layer that there is none of', () => {
+    const json = readJson(join(HF, 'minimax', 'config.json')) as object;
+    for (const [type, layers] of [
+      ['full_attention', '2*full'],
+      ['linear_attention', '2*lightning'],
+    ]) {
+      const { unsupported, config } = inspectHfConfig({ ...json, layer_types: [type, type] }, 'c.json');
+      expect(unsupported).toEqual([]);
+      expect(printPattern(config.layers)).toBe(layers);
+    }
+  });
+
   it('tell experts, window kinds and norms by version', () => {
     const json = (name: string, changes: object) => ({
       ...(readJson(join(HF, name, 'config.json')) as object),

@@ -111,6 +111,10 @@ function checkPositions(fields: Fields): void {
   if (!fields.states('rope_parameters')) return;
   const own = fields.object('rope_parameters');
   if (own?.has('rope_theta') !== true) fields.refuse('rope_parameters without a rope_theta');
+  const type = own?.text('rope_type', own.text('type', 'default')) ?? 'default';
+  const original = 'original_max_position_embeddings';
+  if (['yarn', 'llama3', 'longrope'].includes(type) && own?.has(original) !== true)
+    fields.refuse(`rope_parameters of type ${type} without ${original}`);
 }
 
 /** Cohere 2 with experts. */
@@ -160,7 +164,8 @@ export const cohere2Moe: Family = withExperts(
       return {
         ...sizes,
         experts,
-        ...ropeFields(readRope(fields), sizes.headDim),
+        // The class passes over a share beside its positions.
+        ...ropeFields(readRope(fields, { fixedFraction: true }), sizes.headDim),
         layers: attentionLayers(fields, types, (i, windowed) =>
           windowed || (turns && dense.has(i)) ? 'rope' : 'nope',
         ),

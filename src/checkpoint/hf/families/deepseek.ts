@@ -107,6 +107,8 @@ interface DeepseekKind extends Pick<Family, 'modelTypes' | 'fields' | 'aliases'>
   readonly architecture: string;
   /** Whether the class passes over `head_dim`, where others take rotary positions of that width. */
   readonly ownHeadDim: boolean;
+  /** Whether the class refuses a hidden width that is no multiple of its heads (default: false). */
+  readonly headsDivideWidth?: boolean;
   readonly turns: (fields: Fields) => RotaryPairs;
   readonly mlpBias: (fields: Fields) => boolean;
   readonly router: (fields: Fields) => Partial<NonNullable<ModelInput['experts']>>;
@@ -122,6 +124,7 @@ function deepseek(kind: DeepseekKind): Family {
         architecture,
         ...(aliases === undefined ? {} : { aliases }),
         fields: classFields,
+        headsDivideWidth: kind.headsDivideWidth === true,
         variant: (fields) => turning(kind.turns(fields)),
         read: (fields) => {
           const latent = readLatent(fields);
@@ -234,11 +237,10 @@ export const deepseekV2 = deepseek({
     norm_topk_prob: optional(false),
   },
   ownHeadDim: true,
+  headsDivideWidth: true,
   turns: () => 'neighbors',
   mlpBias: (fields) => {
     fields.unheeded('topk_method', 'head_dim');
-    if (fields.count('hidden_size') % fields.count('num_attention_heads') !== 0)
-      fields.refuse('a hidden_size that is no multiple of num_attention_heads, which its class refuses');
     return fields.flag('mlp_bias');
   },
   router: softmaxRouter,

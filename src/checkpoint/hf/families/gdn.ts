@@ -266,6 +266,8 @@ export const olmoHybrid: Family = {
     const sizes = readSizes(fields);
     const depth = fields.count('num_hidden_layers');
     const layers = hybridTypes(fields, 'gdn', (i) => i % 4 === 3 || (depth < 4 && i === depth - 1));
+    if (new Set(layers).size === 1)
+      fields.refuse(`layers of type ${layers[0] === 'full' ? 'full_attention' : 'linear_attention'} alone`);
     // A base of null, not a missing one, leaves queries and keys unturned.
     const turns = ropeParameters(fields)?.values['rope_theta'] !== null;
     return {

@@ -73,6 +73,7 @@ const writeCommon = (config: ModelConfig): HfConfigJson => ({
 export const gemma3: Family = {
   modelTypes: ['gemma3_text'],
   architecture: 'Gemma3ForCausalLM',
+  headsDivideWidth: true,
   fields: {
     ...GEMMA_FIELDS,
     vocab_size: 262_208,
@@ -117,6 +118,7 @@ interface Gemma2Kind {
 const cappedFamily = ({ modelType, architecture, fields: more, names, norm }: Gemma2Kind): Family => ({
   modelTypes: [modelType],
   architecture,
+  headsDivideWidth: true,
   fields: {
     ...GEMMA_FIELDS,
     vocab_size: 256_000,

@@ -119,6 +119,9 @@ function readBlocks(fields: Fields, types: readonly string[]): ModelInput['block
 function readInputs(fields: Fields): number | null {
   const width = fields.count('hidden_size_per_layer_input', undefined, 0);
   const rowsOf = fields.count('vocab_size_per_layer_input', undefined, 0);
+  const shared = fields.count('num_kv_shared_layers', undefined, 0);
+  // The class takes the inputs of the layers that share keys, and raises where there are none.
+  if (width === 0 && shared > 0) fields.refuse(`num_kv_shared_layers ${shared} beside hidden_size_per_layer_input 0`);
   if (width === 0) return null;
   if (rowsOf !== fields.count('vocab_size'))
     fields.refuse(`vocab_size_per_layer_input ${rowsOf} other than vocab_size`);
@@ -265,6 +268,8 @@ const gemma4Family = (modelType: string, architecture: string, more: ClassFields
     const sizes = readSizes(fields);
     const types = readTypes(fields);
     const full = readFullHeads(fields, types);
+    if (types.includes('sliding_attention') && sizes.headDim > full.headDim)
+      fields.refuse(`head_dim ${sizes.headDim} of windows above the ${full.headDim} of full attention`);
     requireRopes(fields, types);
     if (fields.states('rope_scaling')) fields.refuse('rope_scaling, which its class does not take,');
     const bases = { full_attention: 1_000_000, sliding_attention: 10_000 };

@@ -84,6 +84,7 @@ export const ministral3: Family = llamaLike({
 export const cwm: Family = llamaLike({
   modelTypes: ['cwm'],
   architecture: 'CwmForCausalLM',
+  headsDivideWidth: true,
   fields: {
     ...COMMON_FIELDS,
     vocab_size: 128_256,

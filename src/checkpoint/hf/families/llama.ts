@@ -34,6 +34,8 @@ interface LlamaKind {
   /** Where tensors have other names than Llama's. */
   readonly names?: DecoderNames;
   readonly layerTypes: (fields: Fields) => readonly string[];
+  /** Whether the class refuses a hidden width that is no multiple of its heads (default: false). */
+  readonly headsDivideWidth?: boolean;
   /** Whether the class takes its windows from `sliding_window`; where not, layers of that type are refused. */
   readonly windows?: (fields: Fields) => boolean;
   readonly nope?: (fields: Fields) => readonly boolean[];
@@ -48,6 +50,7 @@ export function llamaLike(kind: LlamaKind): Family {
     modelTypes,
     fields: classFields,
     architecture,
+    headsDivideWidth: kind.headsDivideWidth === true,
     read: (fields) => {
       const sizes = readSizes(fields, kind.eps);
       const without = nope?.(fields);
@@ -156,6 +159,7 @@ export const LLAMA_FAMILIES: readonly Family[] = [
   llamaLike({
     modelTypes: ['llama'],
     architecture: 'LlamaForCausalLM',
+    headsDivideWidth: true,
     fields: {
       ...COMMON_FIELDS,
       vocab_size: 32_000,

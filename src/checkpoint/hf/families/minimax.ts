@@ -164,20 +164,19 @@ export const minimax: Family = {
     if (!takes) fields.refuse(`block_size ${chunk} (powers of two up to 1024 can)`);
     const layers = hybridTypes(fields, 'lightning', (i) => i % 2 === 0);
     const factor = (kind: string) => ({
+      norm: 'stream' as const,
       mixerSkip: fields.number(`${kind}_alpha_factor`),
       mixerScale: fields.number(`${kind}_beta_factor`),
       mlpSkip: fields.number('mlp_alpha_factor'),
       mlpScale: fields.number('mlp_beta_factor'),
     });
+    const [full, linear] = [factor('full_attn'), factor('linear_attn')];
     return {
       ...sizes,
       experts,
       ...ropeFields(readRope(fields, { theta: 1_000_000 }), sizes.headDim),
       layers,
-      block: layers.map((layer) => ({
-        norm: 'stream' as const,
-        ...factor(layer === 'full' ? 'full_attn' : 'linear_attn'),
-      })),
+      block: layers.map((layer) => (layer === 'full' ? full : linear)),
       lightning: {
         numHeads: sizes.numHeads,
         headDim: sizes.headDim,

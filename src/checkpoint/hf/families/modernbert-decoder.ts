@@ -117,6 +117,9 @@ function write(config: ModelConfig): HfConfigJson {
   const { headLayer } = config;
   const { sliding_window: window, ...types } = writeMaskedTypes(config, 64);
   return {
+    // The class takes no null for these two, and its embedding has a row for the second.
+    bos_token_id: undefined,
+    pad_token_id: Math.min(50_283, config.vocabSize - 1),
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,

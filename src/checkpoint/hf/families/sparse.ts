@@ -3,7 +3,7 @@ import { expertsOf, type ModelConfig } from '../../../model/index.js';
 import type { Family, TensorShapes } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { range, rows, stack, whole, type ParameterLayout } from '../family/layout.js';
-import { COMMON_FIELDS, writeLayerTypes } from './decoder.js';
+import { COMMON_FIELDS, writeLayerTypes, writeMaskedTypes } from './decoder.js';
 import {
   MIXTRAL_EXPERTS,
   qwenDense,
@@ -287,7 +287,7 @@ const ossFamily: Family = llamaLike({
     }),
   }),
   write: (config) => ({
-    ...writeLayerTypes(config),
+    ...writeMaskedTypes(config, 128),
     attention_bias: config.attentionBias === 'all',
     intermediate_size: config.experts?.intermediateSize,
     num_local_experts: config.experts?.count,

@@ -10,6 +10,7 @@ import { biases, everywhere, llamaLike, never, typesBy, windowOf, writeBiases } 
 export const arcee: Family = llamaLike({
   modelTypes: ['arcee'],
   architecture: 'ArceeForCausalLM',
+  headsDivideWidth: true,
   fields: {
     ...COMMON_FIELDS,
     vocab_size: 32_000,

@@ -46,6 +46,8 @@ export interface Family {
   readonly hiddenStates?: 'embedding' | 'layers';
   /** Whether the class takes `rope_scaling` beside `rope_parameters`, for older readers (default: true). */
   readonly takesRopeScaling?: boolean;
+  /** Whether the class refuses a hidden width that is no multiple of its heads, whatever the width of a head is. */
+  readonly headsDivideWidth?: boolean;
   /**
    * Whether attention maps of Transformers leave out the mass that sinks take; where it makes of them a factor on the
    * output (the default), their rows add up to 1.

@@ -79,6 +79,14 @@ export function readRopes(
     // What older files call "type" counts only where nothing is called "rope_type".
     const plain = outer === null ? fields.inner('rope_parameters', { rope_type: 'default' }) : null;
     const parameters = over === null ? own : (own ?? plain ?? over).over(over);
+    // Transformers puts a share beside them into the positions of all kinds once one kind is of another type.
+    if (
+      fraction !== null &&
+      parameters !== null &&
+      typeOf(parameters) !== 'default' &&
+      fields.has('partial_rotary_factor')
+    )
+      fields.refuse(`partial_rotary_factor beside positions of type ${typeOf(parameters)}`);
     // Positions of other types than the class's own turn all channels where they do not say.
     const share = parameters !== null && typeOf(parameters) !== 'default' && fraction !== null ? 1 : fraction;
     const defaults = { theta: defaultTheta[kind], ...(share === null ? {} : { fraction: share, fixedFraction: true }) };
@@ -130,13 +138,18 @@ function ropeOf(fields: Fields, places: RopePlaces, base: string | null, default
       : base !== null && fields.states(base)
         ? fields.positive(base)
         : byClass;
-  const proportional = fractionByClass === null && parameters !== null && typeOf(parameters) === 'proportional';
-  const share = proportional ? 1 : fractionOf(fields, parameters, fractionByClass ?? 1, fixedFraction);
+  const proportional = parameters !== null && typeOf(parameters) === 'proportional';
+  const stated =
+    proportional && parameters.states('partial_rotary_factor')
+      ? parameters.number('partial_rotary_factor', 1)
+      : fractionOf(fields, parameters, fractionByClass ?? 1, fixedFraction);
+  // These positions take the share for themselves, and turn all channels.
+  const share = proportional && fractionByClass === null ? 1 : stated;
   // By these such classes turn channels of whole heads, where we turn those of the share alone.
-  if (share < 1 && parameters !== null && typeOf(parameters) === 'proportional')
+  if (share < 1 && proportional)
     fields.refuse(`rotary positions of type proportional beside a partial_rotary_factor of ${share}`);
   if (fractionByClass === null && share !== 1) fields.refuse(`partial_rotary_factor ${share}`);
-  const scaling = parameters === null ? null : scalingOf(fields, parameters, places);
+  const scaling = parameters === null ? null : scalingOf(fields, parameters, places, stated);
   return { theta, fraction: share, scaling };
 }
 
@@ -151,7 +164,12 @@ function fractionOf(fields: Fields, parameters: Fields | null, byClass: number, 
 
 const typeOf = (parameters: Fields): string => parameters.text('rope_type', parameters.text('type', 'default'));
 
-function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: RopePlaces): RopeScaling | null {
+function scalingOf(
+  fields: Fields,
+  parameters: Fields,
+  { outer, topOriginal }: RopePlaces,
+  share: number,
+): RopeScaling | null {
   const type = typeOf(parameters);
   const longest = () => fields.count('max_position_embeddings');
   const original = () => {
@@ -167,7 +185,7 @@ function scalingOf(fields: Fields, parameters: Fields, { outer, topOriginal }: R
     case 'linear':
       return { type, factor: parameters.positive('factor') };
     case 'proportional':
-      return { type, share: parameters.number('partial_rotary_factor', 1), factor: parameters.positive('factor', 1) };
+      return { type, share, factor: parameters.positive('factor', 1) };
     case 'dynamic':
       return { type, factor: parameters.positive('factor'), originalLength: longest() };
     case 'llama3':
