@@ -71,6 +71,9 @@ try {
   const compilers = ['typescript', '@types/node'].map((name) => `${name}@${devDependencies[name]}`);
   run(project, 'npm', 'install', '--no-audit', '--no-fund', '--onnxruntime-node-install=skip', tarball, ...compilers);
 
+  // The line by which the README brings the CPU engine where npm has left it out.
+  run(project, 'npm', 'install', 'onnxruntime-node', '--onnxruntime-node-install=skip');
+
   const program = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))[1];
   writeFileSync(join(project, 'program.ts'), program);
   const strict = ['--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--skipLibCheck'];

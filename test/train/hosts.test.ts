@@ -1,10 +1,14 @@
 /** Processes that find one another by PJRT's key-value callbacks. They run what is built in `dist`; `npm test` builds it first. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { findPlugin } from '../../src/engine/index.js';
+import { folderWith } from '../support/folders.js';
 
 const CHILD = fileURLToPath(new URL('kv-child.mjs', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const { plugin } = findPlugin('cpu');
 
 /** A port that was free a moment ago. */
 async function freePort(): Promise<number> {
@@ -91,5 +95,20 @@ describe('key-value callbacks', () => {
     if (ending === 'waits') other.process.kill('SIGKILL');
     const { code, said } = await left.ended;
     expect([code, said]).toEqual([75, expect.stringMatching(words)]);
+  });
+});
+
+describe('a node whose plugin does not start', () => {
+  it.skipIf(!plugin)('ends with its sentence, though it serves the others', async () => {
+    const folder = folderWith({
+      'run.yaml': 'model: { hiddenSize: 8, numHeads: 2, layers: full }\ndata: { kind: recall }\ntrain: { steps: 1 }\n',
+    });
+    const hosts = { LONGSIGHT_COORDINATOR: `127.0.0.1:${await freePort()}`, LONGSIGHT_NODES: '2', LONGSIGHT_NODE: '0' };
+    // The plugin for CPUs takes no part in a run over several hosts.
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, 'train', 'run.yaml', '--engine', 'xla:cpu'], {
+      ...{ cwd: folder, env: { ...process.env, ...hosts }, encoding: 'utf8' },
+      ...{ timeout: 300_000, killSignal: 'SIGKILL' },
+    });
+    expect([status, stderr]).toEqual([1, expect.stringMatching(/^longsight: xla: Client_Create failed: /m)]);
   });
 });

@@ -128,11 +128,15 @@ function startClient(
   }
 }
 
-/** A device that others hold is said as that. */
-function starting<T>(platform: Platform, start: () => T): T {
+/**
+ * A device that others hold is said as that. What fails here is a loss to the processes of other hosts, and ends the
+ * threads of the callbacks, which would keep this process alive.
+ */
+function starting<T>(platform: Platform, keyValue: KeyValueCallbacks | null, start: () => T): T {
   try {
     return start();
   } catch (error) {
+    void keyValue?.stop('failed');
     if (!isFull(error)) throw error;
     throw outOfMemory(error, { stats: null, device: memoryOf(platform, 0) });
   }
@@ -161,10 +165,10 @@ export function createXlaEngine(options: XlaEngineOptions = {}): XlaEngine {
   const api = loadPlugin(plugin);
   const { hosts } = options;
   const keyValue = hosts ? startKeyValue(hosts) : null;
-  const client = starting(platform, () =>
-    startClient(api, { platform, mesh, hosts }, options.clientOptions ?? {}, keyValue),
-  );
-  const devices = pickDevices(client, mesh);
+  const { client, devices } = starting(platform, keyValue, () => {
+    const client = startClient(api, { platform, mesh, hosts }, options.clientOptions ?? {}, keyValue);
+    return { client, devices: pickDevices(client, mesh) };
+  });
   const own = devices.flatMap((device, i) => (device.own ? [i] : []));
   const core: Core = { client, mesh, devices, own, pool: new BufferPool() };
   const version = `PJRT ${api.version.major}.${api.version.minor}, ${client.platformVersion}`;
