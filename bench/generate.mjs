@@ -47,7 +47,7 @@ async function own(design, batchSize) {
   const prompts = Array.from({ length: batchSize }, (_, b) =>
     Int32Array.from({ length: maxPrompt }, (_, i) => (i * 7919 + b * 104729) % VOCAB),
   );
-  await generate(decoder, prompts, { maxNew: 8 });
+  await generate(decoder, prompts, { maxNew: Math.min(8, maxNew) });
   const reads = [];
   for (let i = 0; i < Number(flags.reads); i++) {
     const before = process.cpuUsage();
@@ -90,6 +90,12 @@ const programs = {
       ...['--vocab', String(VOCAB), ...common],
     ]),
 };
+if (spawnSync(flags.python, ['-c', 'import torch, transformers']).status !== 0) {
+  delete programs.transformers;
+  console.log(
+    `transformers is left out: ${flags.python} has no torch with transformers (--python PATH names one that has)`,
+  );
+}
 const designs = flags.design === undefined ? Object.keys(DESIGNS) : [flags.design];
 const cases = designs.flatMap((design) => flags.batch.split(',').map((batch) => ({ design, batch })));
 const rounds = Array.from({ length: Number(flags.rounds) }, () =>

@@ -18,7 +18,7 @@ same tables are in \`longsight train --help\` and \`longsight study --help\`. \`
 
 ## Run files
 
-Text files are found relative to the run file. \`data\` is one source or a list of sources; \`eval.recall\`, \`eval.needle\` and
+Text files and folders are found relative to the run file, also those that \`--set\` names. \`data\` is one source or a list of sources; \`eval.recall\`, \`eval.needle\` and
 \`eval.trace\` are options, or \`true\` or \`false\`.
 
 ${helpMarkdown(describeKeys(documentedRunSchema))}

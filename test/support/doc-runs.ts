@@ -278,6 +278,48 @@ export const WITH_PROCESSES: DocRuns = {
   },
 };
 
+/** Scripts that running text names, in the sandbox of `WITH_PROCESSES` once all of that has run. */
+export const SCRIPTS: Readonly<Record<string, DocRun>> = {
+  'node bench/agree.mjs --ms 2,2': { more: '--steps 20' },
+  'node bench/ruler.mjs TOKENIZER_FOLDER': {
+    instead: { TOKENIZER_FOLDER: 'SmolLM2-135M' },
+    more: '--samples 1 --length 512',
+  },
+  'node bench/step.mjs batch=8 seq=512 steps=5 threads=1 optimizer=muon': { more: 'batch=1 seq=32 steps=1' },
+  'node bench/gpu/share.mjs runs/windows-drawn': {},
+  'node bench/generate.mjs --python PATH': {
+    more: '--python HERE/none --rounds 1 --reads 1 --prompt 16 --new 2 --threads 1 --batch 1 --design full',
+  },
+};
+
+/** Scripts that no test runs as the text has them, and why: the beginning of the line. */
+export const SCRIPTS_NOT_RUN: readonly (readonly [begins: string, why: string])[] = [
+  ['npm run bench', 'half a minute at its least sizes; its steps are those of bench/step.mjs'],
+  ['node bench/step.mjs batch=8 seq=512 steps=3', 'another hybrid by the same script'],
+  ['node bench/generate.mjs --rounds 1', 'the same script'],
+  ['node bench/agree.mjs', 'the same script'],
+  ['node bench/gpu/share.mjs', 'the same script'],
+  ['node bench/playground.mjs', 'needs Chromium; test/browser trains in it'],
+  ['node bench/dashboard', 'needs Chromium and gigabytes of runs; test/browser opens the dashboard'],
+  ['node bench/study-report.mjs', 'needs Chromium; study.test.ts writes reports'],
+  ['node bench/memory.mjs', 'a model of a billion parameters'],
+  ['node bench/cluster.mjs plan', 'a thousand runs; study-units.test.ts plans'],
+  ['node bench/cluster.mjs slurm', 'needs Slurm, as root; npm run test:slurm has what it does'],
+  ['node bench/kill-nodes.mjs', 'needs root and minutes; npm run test:slurm kills nodes'],
+  ['node bench/gpu/study.mjs', 'minutes; gpu-bench.test.ts runs programs beside it'],
+  ['node bench/data/prepare.mjs', 'peers from PyPI; data-prepare.test.ts prepares'],
+  ['bash bench/gpu/', 'needs a GPU; gpu-bench.test.ts runs its programs on the CPU'],
+  ['npm run -s build && node scripts/simulate-verdicts.mjs', 'minutes, and it writes the tables of method.md'],
+  ['node scripts/study-page.mjs', 'study-page.test.ts and publish.md run it'],
+  ['node bench/start.mjs', 'the gate runs it, with --assert'],
+  ['node scripts/fetch-pjrt-cpu.mjs', 'the gate runs it'],
+  ['node scripts/check-package.mjs', 'the gate runs it'],
+  ['npm run test:', 'tiers of tests'],
+  ['npm run docs', 'needs the packages of the site, from the registry'],
+  ['npm run bundle', 'minutes, and half a gigabyte'],
+  ['npm run quickstart', 'the README has it in a shell block, which runs'],
+];
+
 /** What runs elsewhere: the beginning of the line, and the text of a file that runs it. */
 export const ELSEWHERE: readonly (readonly [begins: string, file: string, text: string])[] = [
   ['npm ci && npm test', '.ci/run', '\nnpm ci\n'],

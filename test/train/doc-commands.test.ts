@@ -25,7 +25,7 @@ import { findPlugin } from '../../src/engine/xla/pjrt/discover.js';
 import { pythonPackages } from '../../src/engine/xla/pjrt/python-packages.js';
 import { tarOf } from '../support/archives.js';
 import { longsightCalls, ROOT } from '../support/doc-commands.js';
-import { WITH_PROCESSES, type DocRun } from '../support/doc-runs.js';
+import { SCRIPTS, WITH_PROCESSES, type DocRun } from '../support/doc-runs.js';
 import { fillSandbox } from '../support/doc-sandbox.js';
 
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
@@ -181,6 +181,14 @@ describe('the commands of', () => {
       const { code, stderr } = await perform(line, run);
       expect({ line, code, stderr: code === 0 ? '' : stderr }).toEqual({ line, code: 0, stderr: '' });
     }
+  });
+});
+
+describe('scripts that the text names', () => {
+  it.each(Object.entries(SCRIPTS))('%s runs', async (line, { more = '', instead = {} }) => {
+    const here = { ...instead, 'node bench': `node ${join(ROOT, 'bench')}` };
+    const { code, stderr } = await perform(`${line} ${places(more)}`, { instead: here });
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
   });
 });
 

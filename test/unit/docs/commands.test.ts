@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { cli } from '../../support/cli.js';
 import { INLINE, LINES, longsightCalls, refusal, ROOT, shellWords } from '../../support/doc-commands.js';
-import { ELSEWHERE, IN_PROCESS, NOT_RUN, WITH_PROCESSES } from '../../support/doc-runs.js';
+import { ELSEWHERE, IN_PROCESS, NOT_RUN, SCRIPTS, SCRIPTS_NOT_RUN, WITH_PROCESSES } from '../../support/doc-runs.js';
 import { fillSandbox } from '../../support/doc-sandbox.js';
 
 const WORDS: Readonly<Record<string, string>> = {
@@ -43,6 +43,16 @@ describe('command lines of the documentation', () => {
 
   it('run elsewhere by a file that has the command', () => {
     expect(ELSEWHERE.filter(([, file, text]) => !readFileSync(join(ROOT, file), 'utf8').includes(text))).toEqual([]);
+  });
+
+  it('in running text name scripts that run in a test, or say why not', () => {
+    const named = INLINE.filter(({ page, line }) => page !== 'docs/log.md' && /^(node|bash|npm run) .*\w/.test(line))
+      .map(({ line }) => line)
+      .filter((line) => !/^npm run longsight|^node (-e|\d)/.test(line));
+    expect(named.length).toBeGreaterThan(40);
+    expect(named.filter((line) => !(line in SCRIPTS) && !beginsOf(line, SCRIPTS_NOT_RUN))).toEqual([]);
+    expect(Object.keys(SCRIPTS).filter((line) => !INLINE.some((own) => own.line === line))).toEqual([]);
+    expect(SCRIPTS_NOT_RUN.filter(([begins]) => !INLINE.some(({ line }) => line.startsWith(begins)))).toEqual([]);
   });
 
   it('are left out in few cases, of which the log says how many', () => {
