@@ -122,7 +122,11 @@ function rescaled(config: ModelConfig): ModelConfig[] {
   const plain = blocks.every((b) => b.norm === 'pre' && b.mixerSkip === 1 && b.mlpSkip === 1);
   if (mamba2 === undefined || mamba2.normEps === rmsNormEps || !plain || qkNorm !== false) return [];
   const s = Math.sqrt(mamba2.normEps / rmsNormEps);
-  const block = blocks.map((b) => ({ ...b, mixerScale: s * b.mixerScale, mlpScale: s * b.mlpScale }));
+  const block = blocks.map((b, layer) => {
+    const plan = at(config.layers, layer);
+    const beside = plan.mixer === 'attention' && plan.beside !== undefined ? { besideScale: s * b.besideScale } : {};
+    return { ...b, mixerScale: s * b.mixerScale, mlpScale: s * b.mlpScale, ...beside };
+  });
   return [resolveModelConfig({ ...config, rmsNormEps: mamba2.normEps, embeddingScale: s * embeddingScale, block })];
 }
 

@@ -329,6 +329,18 @@ describe('folders', () => {
     }
   });
 
+  it('have a residual stream as many times as large in attention as in what is beside it', () => {
+    // Mamba-2's epsilon is 1e-5: the stream of a model with another in its norms is written larger.
+    const input = { layers: 'full+mamba2', mamba2: { norm: 'none', headDim: 8 }, rmsNormEps: 1e-6 } as const;
+    const { json, modelType } = planExport(model(input));
+    expect([modelType, json['rms_norm_eps']]).toEqual(['falcon_h1', 1e-5]);
+    const scales = [
+      ...['embedding_multiplier', 'attention_out_multiplier', 'ssm_out_multiplier'].map((name) => json[name]),
+      (json['mlp_multipliers'] as number[])[1],
+    ];
+    for (const scale of scales) expect(scale).toBeCloseTo(Math.sqrt(10), 12);
+  });
+
   it('of type olmo_hybrid have layers of both kinds, without which its class refuses them', () => {
     const { config } = openHfModel(join(HF, 'olmo-hybrid'));
     const of = (layers: string) => () =>
