@@ -235,6 +235,12 @@ export const WITH_PROCESSES: DocRuns = {
       'layers_seed-1,layers-nope_seed-1',
     ),
   },
+  'docs/studies/ratios/README.md': {
+    'longsight study presets/studies/ratios.yaml --per-device 2': {
+      more: `${SMALL_TEXT} --set model.numLayers=8 ${HERE} --only 1-to-3_seed-1`,
+      instead: { ' --per-device 2': '' }, // refused where no run computes on an accelerator
+    },
+  },
   'docs/studies/windows-order/README.md': {
     'longsight study presets/studies/windows-order.yaml --reuse runs/windows-drawn': only('swa-128_seed-1'),
   },
