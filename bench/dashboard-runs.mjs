@@ -48,16 +48,16 @@ const configOf = (name, design, seed, points) => ({
 
 /**
  * Makes run folders below `folder`, unless the last of them is there: `runs` of them with `metrics` metrics of `points` points. The first
- * seeds of the first `live` designs can be written to; where all would take more than 5 GB, others are hard links.
+ * seeds of the first `live` designs can be written to; where all would take more than 5 GB, others are hard links unless `isCopied`.
  */
-export function makeRuns(folder, { runs, metrics, points, live = 0 }) {
+export function makeRuns(folder, { runs, metrics, points, live = 0, isCopied = false }) {
   if (existsSync(join(folder, nameOf(runs - 1)))) return;
   const texts = Array.from({ length: Math.min(DIFFERENT, runs) }, (_, kind) => {
     const lines = [];
     for (let step = 1; step <= points; step++) lines.push(lineOf(step, kind, metrics));
     return Buffer.from(lines.join(''));
   });
-  const isLinked = (runs * texts[0].length) / 1e9 > 5;
+  const isLinked = !isCopied && (runs * texts[0].length) / 1e9 > 5;
   const seen = [];
   for (let i = 0; i < runs; i++) {
     const [design, seed] = [Math.floor(i / SEEDS), (i % SEEDS) + 1];

@@ -1,18 +1,20 @@
 #!/usr/bin/env node
 /**
- * The dashboard over many runs: makes run folders, then measures in turn the first start, a warm one, and the page in Chromium.
+ * The dashboard over many runs: makes run folders, then measures in turn the first start, a warm one (each as Chromium shows it, and over
+ * HTTP alone), and the page.
  *
  *     node bench/dashboard.mjs [--runs 1000] [--metrics 100] [--points 1000] [--folder DIR] [--cache DIR] [--chromium /usr/bin/chromium] [--live 8]
+ *         [--copies] [--drop]
  *
  * `bench/dashboard-peers.mjs` compares with trackers on the same runs.
  *
  * Needs `npm run build`, and Chromium for the page. Runs are copies of 20 different ones, of 50 designs with 20 seeds. Where they would take
  * more than 5 GB (10,000 points: 44 GB) copies are hard links: every file is read and parsed by its own name, but the disk holds, and reads,
- * 20 of them. What is made is removed at the end unless --folder names a place, which is kept and used again,
+ * 20 of them; --copies makes each a file of its own. --drop empties the system's file cache before each start (Linux, root). What is made is removed at the end unless --folder names a place, which is kept and used again,
  * as --cache DIR keeps the dashboard's cache: with one that is filled, only warm starts are measured.
  */
-import { spawn } from 'node:child_process';
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -27,6 +29,8 @@ const { values } = parseArgs({
     cache: { type: 'string' },
     chromium: { type: 'string', default: '/usr/bin/chromium' },
     live: { type: 'string', default: '8' },
+    copies: { type: 'boolean', default: false },
+    drop: { type: 'boolean', default: false },
   },
 });
 const [runs, metrics, points, live] = ['runs', 'metrics', 'points', 'live'].map((name) => Number(values[name]));
@@ -34,11 +38,24 @@ const kept = values.folder !== undefined;
 const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'longsight-bench-dashboard-'));
 const cache = values.cache ?? mkdtempSync(join(tmpdir(), 'longsight-bench-cache-'));
 
-/** Starts a dashboard; resolves when it has answered with the state of all runs. */
-async function start() {
+/** Where asked for, leaves nothing of the runs in the system's memory; what the program is made of is there, as where it was used before. */
+async function forget() {
+  if (!values.drop) return;
+  execFileSync('sync');
+  writeFileSync('/proc/sys/vm/drop_caches', '3');
+  const other = mkdtempSync(join(tmpdir(), 'longsight-bench-one-'));
+  makeRuns(join(other, 'runs'), { runs: 1, metrics: 2, points: 2 });
+  const { url, stop } = await serve(join(other, 'cache'), join(other, 'runs'));
+  await untilRead(url, 1);
+  await stop();
+  rmSync(other, { recursive: true, force: true });
+}
+
+/** Starts a dashboard; resolves when its page is served. */
+async function serve(cacheFolder, runsFolder = folder) {
   const since = performance.now();
-  const child = spawn(process.execPath, [MAIN, 'dashboard', folder, '--port', '0', '--json'], {
-    env: { ...process.env, XDG_CACHE_HOME: cache },
+  const child = spawn(process.execPath, [MAIN, 'dashboard', runsFolder, '--port', '0', '--json'], {
+    env: { ...process.env, XDG_CACHE_HOME: cacheFolder },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const url = await new Promise((done, failed) => {
@@ -49,16 +66,29 @@ async function start() {
     });
     child.on('exit', (code) => failed(new Error(`the dashboard ended with ${code}`)));
   });
-  const listening = seconds(since);
+  process.once('exit', () => child.kill('SIGKILL'));
+  const stop = () =>
+    new Promise((done) => (child.removeAllListeners('exit'), child.once('exit', done), child.kill('SIGINT')));
+  return { url, child, since, listening: seconds(since), stop };
+}
+
+/** Resolves when all runs are answered, with the milliseconds of `performance.now()` at which all were listed. */
+async function untilRead(url, count) {
   let listed = null;
   for (;;) {
     const state = await (await fetch(`${url}api/state`)).json();
-    if (state.runs.length === runs) listed ??= seconds(since);
-    if (listed !== null && state.read.done === state.read.all) break;
+    if (state.runs.length === count) listed ??= performance.now();
+    if (listed !== null && state.read.done === state.read.all) return listed;
     await new Promise((next) => setTimeout(next, 50));
   }
+}
+
+/** Starts a dashboard; resolves when it has answered with the state of all runs. */
+async function start() {
+  await forget();
+  const { url, child, since, listening, stop } = await serve(cache);
+  const listed = ((await untilRead(url, runs)) - since) / 1000;
   const ready = seconds(since);
-  process.once('exit', () => child.kill('SIGKILL'));
   const rss = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) / 1024;
   // Seconds of processor time, which other work on the machine changes less than the wall.
   const cpu = () => {
@@ -66,8 +96,6 @@ async function start() {
     return (Number(fields[11]) + Number(fields[12])) / 100;
   };
   const readyCpu = cpu();
-  const stop = () =>
-    new Promise((done) => (child.removeAllListeners('exit'), child.once('exit', done), child.kill('SIGINT')));
   return { url, listening, listed, ready, rss, stop, since, cpu, readyCpu };
 }
 
@@ -81,7 +109,8 @@ async function indexed(url) {
   }
 }
 
-async function page(url) {
+/** Chromium, which has started before anything is timed. */
+async function openBrowser() {
   const { chromium } = await import('playwright-core');
   const owner = await chromium.launchServer({
     executablePath: values.chromium,
@@ -89,9 +118,50 @@ async function page(url) {
   });
   process.once('exit', () => owner.process().kill('SIGKILL'));
   const connection = await chromium.connect(owner.wsEndpoint());
-  const browser = { close: async () => (await connection.close(), await owner.close()) };
-  const work = () => treeSeconds(owner.process().pid);
   const tab = await connection.newPage({ viewport: { width: 1600, height: 1000 } });
+  // The browser's own start is none of the page's.
+  await tab.goto('about:blank');
+  await new Promise((next) => setTimeout(next, 2000));
+  const close = async () => (await connection.close(), await owner.close());
+  return { connection, tab, close, work: () => treeSeconds(owner.process().pid) };
+}
+
+/** What someone waits for who starts a dashboard: the table of all runs, then the first curves. Without a cache it is a first start. */
+async function measurePerson(known, print) {
+  const cacheFolder = known ?? mkdtempSync(join(tmpdir(), 'longsight-bench-person-'));
+  const kind = known === null ? 'first start' : 'with the cache';
+  await forget();
+  const { tab, close } = await openBrowser();
+  const { url, since, listening, stop } = await serve(cacheFolder);
+  await tab.goto(url);
+  await tab.waitForSelector('table.runs tr[data-run]');
+  const some = seconds(since);
+  await tab.waitForFunction((n) => document.querySelector('.count')?.textContent.startsWith(`${n}`), runs);
+  const table = seconds(since);
+  const drawn = async (n) =>
+    tab.waitForFunction(
+      (least) =>
+        Number(/: (\d+) lines$/.exec(document.querySelector('.chart')?.getAttribute('aria-label') ?? '')?.[1]) >= least,
+      n,
+    );
+  await tab.goto(`${url}#/curves?m=train%2Floss`);
+  await drawn(1);
+  const first = seconds(since);
+  await drawn(runs);
+  print({
+    [`${kind}, in the page: page served, s`]: listening,
+    [`${kind}, in the page: first rows of the table, s`]: some,
+    [`${kind}, in the page: all runs in the table, s`]: table,
+    [`${kind}, in the page: first curve, s`]: first,
+    [`${kind}, in the page: curves of all runs, s`]: seconds(since),
+  });
+  await close();
+  await stop();
+  if (known === null) rmSync(cacheFolder, { recursive: true, force: true });
+}
+
+async function page(url) {
+  const { tab, connection, close, work } = await openBrowser();
   const out = {};
   let [since, worked] = [0, 0];
   const begin = () => ([since, worked] = [performance.now(), work()]);
@@ -99,9 +169,6 @@ async function page(url) {
     out[name] = scale * seconds(since);
     out[`  of processor time of the browser (${name.split(',')[0]})`] = scale * (work() - worked);
   };
-  // The browser's own start is none of the page's.
-  await tab.goto('about:blank');
-  await new Promise((next) => setTimeout(next, 2000));
   begin();
   await tab.goto(url);
   await tab.waitForSelector('table.runs tr[data-run]');
@@ -144,7 +211,7 @@ async function page(url) {
   await settle();
   took('filter of curves, ms');
   out['heap of the page, MB'] = await tab.evaluate(() => performance.memory.usedJSHeapSize / 1e6);
-  return { out, tab, connection, browser };
+  return { out, tab, connection, close };
 }
 
 /** Milliseconds for which the page is watched while runs write. */
@@ -252,16 +319,21 @@ async function measureAlone() {
     Object.entries(record).forEach(([name, value]) =>
       console.log(`${name.padEnd(48)} ${Number(value.toPrecision(3))}`),
     );
-  if (!existsSync(join(cache, 'longsight'))) await measureCold(print);
+  const hasPage = existsSync(values.chromium);
+  if (!existsSync(join(cache, 'longsight'))) {
+    if (hasPage) await measurePerson(null, print);
+    await measureCold(print);
+  }
+  if (hasPage) await measurePerson(cache, print);
   const warm = await start();
   print({ 'warm start until all runs are answered, s': warm.ready, '  of processor time': warm.readyCpu });
   await indexed(warm.url);
   print({ 'until every file is known to be unchanged, s': seconds(warm.since) });
-  if (existsSync(values.chromium)) {
-    const { out, tab, connection, browser } = await page(warm.url);
+  if (hasPage) {
+    const { out, tab, connection, close } = await page(warm.url);
     print(out);
     if (live > 0) print(await delays(tab, connection, warm.url));
-    await browser.close();
+    await close();
   } else console.log(`no Chromium at ${values.chromium}: the page is not measured`);
   print({ 'largest memory of the server, MB': warm.rss() });
   await warm.stop();
@@ -269,7 +341,7 @@ async function measureAlone() {
 
 try {
   let since = performance.now();
-  makeRuns(folder, { runs, metrics, points, live });
+  makeRuns(folder, { runs, metrics, points, live, isCopied: values.copies });
   const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
   const load = () => `load ${loadavg()[0].toFixed(1)} on ${cpus().length} processors`;
   console.log(load());

@@ -142,6 +142,8 @@ export interface CurvesHeader {
   readonly curves: readonly CurveHeader[];
   /** Runs that are not read yet: to be asked for again. */
   readonly pending: readonly string[];
+  /** Those of them that there was no time for in this answer: to be asked for at once. */
+  readonly unseen: readonly string[];
 }
 
 /** The heads of one traced checkpoint: scores by layer and head. */

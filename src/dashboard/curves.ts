@@ -1,4 +1,5 @@
 /** Curves as bytes: a head in JSON, then the numbers, which a page reads without copying. */
+import { append } from '../core/index.js';
 import type { CurvesHeader, CurvesRequest, CurveHeader } from './api.js';
 import { coarser, pointsIn, type ColumnData } from './columns.js';
 import type { MetricsStore } from './metrics-store.js';
@@ -8,30 +9,39 @@ interface Packed {
   readonly data: ColumnData;
 }
 
-/** Milliseconds in which files that are not read are looked through for a metric; of those after it a few lines are. */
-const EARLY_MS = 100;
+/** Milliseconds of reading columns after which an answer leaves the other runs to the next one. */
+const ANSWER_MS = 400;
 
 /**
- * The curves that are there, and which runs are still to be read. Where `sampled` is asked for, the curves of those are
- * looked for in their files: all points of the first ones, a few of the others.
+ * The curves that are there, and which runs are still to be read. Where `sampled` is asked for, what a look at the
+ * files of those has found stands for them.
+ *
+ * @param ms milliseconds after which the other runs count as unseen; at least one run is answered
  */
-export function curvesOf(store: MetricsStore, asked: Omit<CurvesRequest, 'range'>): Buffer {
+export function curvesOf(store: MetricsStore, asked: Omit<CurvesRequest, 'range'>, ms = ANSWER_MS): Buffer {
   const { metrics, axis, runs, most, sampled } = asked;
   const curves: Packed[] = [];
-  const pending: string[] = [];
+  const [pending, unseen]: [string[], string[]] = [[], []];
   const since = performance.now();
-  for (const run of runs) {
-    const own = metrics.map((metric) => [metric, store.column(run, metric)] as const);
-    if (own.some(([, data]) => data === undefined)) pending.push(run);
-    for (const [metric, known] of own) {
-      const isWanted = known === undefined && sampled;
-      const early = isWanted ? store.early(run, metric, performance.now() - since < EARLY_MS) : null;
+  for (const [i, run] of runs.entries()) {
+    // A disk that has not read the columns lately takes seconds for those of a thousand runs.
+    if (i > 0 && performance.now() - since >= ms) {
+      for (const list of [pending, unseen]) append(list, runs.slice(i));
+      break;
+    }
+    const own = metrics.map((metric) => {
+      const known = store.column(run, metric);
+      return { metric, known, early: known === undefined && sampled ? store.early(run, metric) : null };
+    });
+    if (own.some(({ known }) => known === undefined)) pending.push(run);
+    if (own.some(({ early }) => early === undefined)) unseen.push(run);
+    for (const { metric, known, early } of own) {
       const data = known ?? early?.data;
       const how = { axis, sampled: early?.sampled === true };
       if (data != null) curves.push(packedCurve(run, metric, { ...how, data: coarser(data, most) }));
     }
   }
-  return packed(curves, pending, axis);
+  return packed(curves, { pending, unseen }, axis);
 }
 
 /** The points of curves in a part of the axis; runs of which that is too much to read are left out. */
@@ -45,7 +55,7 @@ export async function detailOf(
     const found = await store.detail(run, metrics, { axis, from, to });
     for (const [metric, data] of found ?? []) curves.push(packedCurve(run, metric, { axis, data, sampled: false }));
   }
-  return packed(curves, [], axis);
+  return packed(curves, { pending: [], unseen: [] }, axis);
 }
 
 function packedCurve(
@@ -61,8 +71,8 @@ function packedCurve(
 }
 
 /** A length of four bytes, the head in JSON, and the numbers from the next multiple of 8 on. */
-function packed(curves: readonly Packed[], pending: readonly string[], axis: CurvesRequest['axis']): Buffer {
-  const header: CurvesHeader = { curves: curves.map(({ head }) => head), pending };
+function packed(curves: readonly Packed[], missing: Omit<CurvesHeader, 'curves'>, axis: CurvesRequest['axis']): Buffer {
+  const header: CurvesHeader = { curves: curves.map(({ head }) => head), ...missing };
   const text = Buffer.from(JSON.stringify(header));
   const start = Buffer.alloc(8 * Math.ceil((4 + text.length) / 8));
   start.writeUInt32LE(text.length, 0);

@@ -12,7 +12,7 @@ import type { ColumnData } from './columns.js';
 import { IndexThreads } from './indexing.js';
 import { MetricsFile } from './metrics-file.js';
 import { readRange, type PlaceRange } from './range-reader.js';
-import { earlyCurve, type EarlyCurve } from './sampler.js';
+import { earlyCurves, MOST_LINES, type EarlyCurve } from './sampler.js';
 import { stampOf } from './stamps.js';
 
 /** Milliseconds that reading takes before it lets others go on. */
@@ -23,6 +23,12 @@ const LEAST_CACHED_BYTES = 64 * 1024;
 const MOST_GROWTH_BYTES = 4 << 20;
 /** Files up to this size are looked through for one metric before they are read: 10 milliseconds each. */
 const MOST_EARLY_BYTES = 16 << 20;
+/** Milliseconds after a question in which files are looked through; of those after them a few lines are read. */
+const WHOLE_MS = 100;
+/** Milliseconds that an answer waits for what is looked for. */
+const LOOK_MS = 200;
+/** Files that are looked at at a time: while the lines of one are read, the disk finds those of others. */
+const LOOKED_AT = 3;
 /** Columns of cached files that are kept in memory, at 10 KB each. */
 const MOST_COLUMNS = 12_000;
 /** Files whose columns are all in memory and that no one has asked for lately, beyond which the oldest is let go. */
@@ -41,11 +47,23 @@ interface Entry {
   listed: Listed | null;
   /** Curves by metric that were looked for before the file is read. */
   early: Map<string, EarlyCurve | null>;
+  /** Whether it is being looked at for such. */
+  isLookedAt: boolean;
   /** Whether the file was read to its end as it was when last looked at. */
   ready: boolean;
   /** Size, time of change and number when last looked at. */
   stamp: string;
   used: number;
+}
+
+/** What is looked for in files before they are read. */
+interface Wish {
+  /** The runs that are still to be looked at. */
+  readonly left: Iterator<string>;
+  readonly metrics: readonly string[];
+  readonly lines: number;
+  /** When it was asked for first, in milliseconds of `performance.now()`. */
+  readonly since: number;
 }
 
 /** Keeps curves of runs by id. */
@@ -66,6 +84,8 @@ export class MetricsStore {
   #closed = false;
   #clock = 0;
   #done = 0;
+  #wish: Wish | null = null;
+  #looking: Promise<void> | null = null;
   #listTimer: ReturnType<typeof setTimeout> | null = null;
   readonly #onRead: (id: string) => void;
 
@@ -86,7 +106,7 @@ export class MetricsStore {
     if (this.#entries.has(id)) return;
     const listed = this.#listed.get(id) ?? null;
     const entry: Entry = {
-      ...{ id, path, listed, file: null, cache: null, early: new Map() },
+      ...{ id, path, listed, file: null, cache: null, early: new Map(), isLookedAt: false },
       ...{ ready: false, stamp: '', used: 0 },
     };
     this.#entries.set(id, entry);
@@ -180,18 +200,55 @@ export class MetricsStore {
   }
 
   /**
-   * The points of a metric of a run whose file is still to be read; null where that is none, or cannot be looked into.
+   * Looks for metrics in files that are still to be read, in the order of their runs: all points of the first ones, a
+   * few of the others. Resolves when all have been looked at, or some time is over; the looking goes on then, until
+   * something else is looked for. What was found is said by `early`.
    *
-   * @param isWhole whether all points are wanted of a file that is not too long for it; else a few are enough
+   * @param most how many points of a curve are drawn: where those are few, fewer are looked for
+   * @param ms the milliseconds after which it resolves at the latest
    */
-  early(id: string, metric: string, isWhole: boolean): EarlyCurve | null {
+  async look(ids: readonly string[], metrics: readonly string[], most: number, ms = LOOK_MS): Promise<void> {
+    const lines = Math.max(2, Math.min(MOST_LINES, Math.floor((3 * most) / 8)));
+    // Who asks on for the same is answered by a few lines of each soon, and not by all lines of some.
+    const asksOn = this.#looking !== null && this.#wish?.metrics.join('\n') === metrics.join('\n');
+    const since = asksOn ? (this.#wish?.since ?? 0) : performance.now();
+    this.#wish = { left: ids[Symbol.iterator](), metrics, lines, since };
+    this.#looking ??= Promise.all(Array.from({ length: LOOKED_AT }, async () => this.#lookOn())).then(() => {
+      this.#looking = null;
+      this.#readOnThreads();
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const isOver = new Promise((done) => (timer = setTimeout(done, ms)));
+    await Promise.race([this.#looking, isOver]);
+    clearTimeout(timer);
+  }
+
+  /** Looks at one file after another that the last wish is about. */
+  async #lookOn(): Promise<void> {
+    for (;;) {
+      const wish = this.#wish;
+      const next = this.#closed ? undefined : wish?.left.next();
+      if (wish === null || next === undefined || next.done === true) return;
+      const entry = this.#entries.get(next.value);
+      if (entry === undefined || entry.ready || entry.isLookedAt) continue;
+      const metrics = wish.metrics.filter((metric) => !entry.early.has(metric));
+      if (metrics.length === 0) continue;
+      entry.isLookedAt = true;
+      const whole = performance.now() - wish.since < WHOLE_MS ? MOST_EARLY_BYTES : 0;
+      const found = await earlyCurves(entry.path, metrics, { whole, lines: wish.lines });
+      entry.isLookedAt = false;
+      // It may have been read meanwhile.
+      if (!entry.ready) for (const metric of metrics) entry.early.set(metric, found?.get(metric) ?? null);
+    }
+  }
+
+  /**
+   * What `look` has found of a metric of a run whose file is still to be read; null where that is nothing, undefined
+   * where it was not looked for.
+   */
+  early(id: string, metric: string): EarlyCurve | null | undefined {
     const entry = this.#entries.get(id);
-    if (entry === undefined || entry.ready) return null;
-    const known = entry.early.get(metric);
-    if (known !== undefined && !(isWhole && known?.sampled === true)) return known;
-    const found = earlyCurve(entry.path, metric, isWhole ? MOST_EARLY_BYTES : 0);
-    entry.early.set(metric, found);
-    return found;
+    return entry === undefined || entry.ready ? null : entry.early.get(metric);
   }
 
   /** The points of metrics of a run between two places, from its file; null where that is too much to read. */
@@ -300,7 +357,8 @@ export class MetricsStore {
   }
 
   #readOnThreads(): void {
-    while (this.#threads.isFree) {
+    // What someone waits for comes first: a thread takes the disk and a processor from it.
+    while (this.#looking === null && this.#threads.isFree) {
       const id = this.#large.shift();
       if (id === undefined) return;
       const entry = this.#entries.get(id);

@@ -106,9 +106,11 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
     if (Number(c.req.header('content-length') ?? 0) > MOST_BODY_BYTES) return c.json({ problem: 'too long' }, 413);
     const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));
     if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
-    const { range, runs, sampled } = asked.data;
-    if (range === null && sampled) hub.store.want(runs);
-    else if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
+    const { metrics, range, runs, most, sampled } = asked.data;
+    if (range === null && sampled) {
+      hub.store.want(runs);
+      await hub.store.look(runs, metrics, most);
+    } else if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
     const bytes = range === null ? curvesOf(hub.store, asked.data) : await detailOf(hub.store, asked.data, range);
     return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
   });

@@ -95,7 +95,7 @@ tfoot th, tfoot td { font-weight: 600; color: var(--ink); white-space: nowrap; }
 .questions { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; }
 .question, figure { --surface: var(--card); background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; margin: 0; }
 .question ul { list-style: none; margin: 0; padding: 0; display: grid; gap: 10px; }
-.question li { display: grid; grid-template-columns: 9.5em 1fr; gap: 12px; align-items: start; }
+.question li { display: grid; grid-template-columns: 10.5rem 1fr; gap: 12px; align-items: start; }
 .badge { font-size: 0.78rem; font-weight: 600; border-radius: 999px; padding: 2px 10px; text-align: center; margin-top: 2px; }
 .badge.shown { color: var(--good); background: var(--good-bg); }
 .badge.none { color: var(--flat); background: var(--flat-bg); }
@@ -142,6 +142,7 @@ svg.grid text.off { font-size: 12px; fill: var(--soft); }
 table { border-collapse: collapse; font-size: 0.86rem; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
+tbody th { vertical-align: inherit; }
 .n { text-align: right; }
 details { margin-top: 10px; }
 summary { cursor: pointer; color: var(--accent); font-size: 0.9rem; }

@@ -26,6 +26,8 @@ export interface ChartProps {
 
 /** Pixels from a line within which it is the one that is pointed at. */
 const NEAR = 28;
+/** Lines beyond which none is dashed: no one tells dashes of so many apart, and a browser draws them at half the speed. */
+const MOST_DASHED = 400;
 /** Lines that the tooltip lists. */
 const MOST_LISTED = 8;
 
@@ -145,7 +147,8 @@ function makePlot(
     {
       ...{ width: Math.max(50, element.clientWidth), height },
       legend: { show: false },
-      padding: [10, 14, 0, 0],
+      // Half of the last label of x lies beside the plot.
+      padding: [10, 24, 0, 0],
       cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
       scales: {
         x: {
@@ -281,7 +284,7 @@ function drawLines(
     ctx.fillStyle = ctx.strokeStyle;
     ctx.globalAlpha = near === null || id === near ? (many && near === null ? 0.55 : 1) : 0.25;
     ctx.lineWidth = ratio * (id === near ? 2.6 : many ? 1 : 1.6);
-    ctx.setLineDash(dash.map((d) => d * ratio));
+    ctx.setLineDash(lines.length > MOST_DASHED ? [] : dash.map((d) => d * ratio));
     ctx.beginPath();
     let isOpen = false;
     for (let i = 0; i < x.length; i++) {

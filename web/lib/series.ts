@@ -18,28 +18,35 @@ export const storedAxis = (axis: AxisName): CurveAxis => (axis === 'flops' ? 'to
 
 const AGAIN_MS = 300;
 
+interface Loaded {
+  /** Counts what has come. */
+  readonly version: number;
+  readonly problem: string | null;
+}
+
 /** Sees to it that curves are there; the component that calls it is drawn again when they have come. */
 export function useCurves(
   store: Store,
   axis: CurveAxis,
   metrics: readonly string[],
   runs: readonly PlacedRun[],
-): { readonly version: number; readonly problem: string | null } {
-  const [state, setState] = useState<{ readonly version: number; readonly problem: string | null }>({
-    version: 0,
-    problem: null,
-  });
+): Loaded & { readonly isWhole: boolean } {
+  const [state, setState] = useState<Loaded>({ version: 0, problem: null });
+  /** The curves that have all come. */
+  const [whole, setWhole] = useState('');
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   const ids = runs.map(({ row }) => row.id);
-  const key = `${axis} ${metrics.join(' ')} ${ids.join(' ')} ${store.pointsVersion}`;
+  const wanted = `${axis} ${metrics.join(' ')} ${ids.join(' ')}`;
+  const key = `${wanted} ${store.pointsVersion}`;
   useEffect(() => {
     const asked = { current: true };
     const ask = async (): Promise<void> => {
       try {
-        const { isWhole, hasNew } = await store.load(axis, metrics, ids);
+        const { isWhole, hasNew, hasMore } = await store.load(axis, metrics, ids);
         if (!asked.current) return;
         if (hasNew) setState(({ version }) => ({ version: version + 1, problem: null }));
-        if (!isWhole) timer.current = setTimeout(() => void ask(), AGAIN_MS);
+        if (isWhole) setWhole(wanted);
+        else timer.current = setTimeout(() => void ask(), hasMore ? 0 : AGAIN_MS);
       } catch (error) {
         const problem = error instanceof Error ? error.message : String(error);
         if (asked.current) setState(({ version }) => ({ version, problem }));
@@ -51,7 +58,7 @@ export function useCurves(
       if (timer.current !== null) clearTimeout(timer.current);
     };
   }, [key]);
-  return state;
+  return { ...state, isWhole: ids.length === 0 || whole === wanted };
 }
 
 /** Sees to it that a part of the axis is there point by point; what comes back grows when it has come. */

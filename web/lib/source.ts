@@ -18,6 +18,8 @@ import type { Followed, Listener } from './follower.js';
 interface Curves {
   readonly curves: readonly Curve[];
   readonly pending: readonly string[];
+  /** Those of them that the server had no time for: to be asked for at once. */
+  readonly unseen: readonly string[];
 }
 
 /** How fine curves are wanted, and whether of runs that are not read a few points are. */
@@ -156,7 +158,7 @@ function unpacked(bytes: ArrayBuffer, most: number): Curves {
     at += 8 * n + 8 * Math.ceil((12 * n) / 8);
     return curve;
   });
-  return { curves, pending: header.pending };
+  return { curves, pending: header.pending, unseen: header.unseen };
 }
 
 /** The data that lie beside the page. */
@@ -189,7 +191,7 @@ class SiteSource implements Source {
         return [{ run, metric, ...known, x: Float64Array.from(column[axis]), low, high, mean }];
       }),
     );
-    return Promise.resolve({ curves, pending: [] });
+    return Promise.resolve({ curves, pending: [], unseen: [] });
   }
 }
 

@@ -205,12 +205,15 @@ export class Store {
       this.#detail.set(`${zoom.join(' ')} ${keyOf(axis, curve.metric, curve.run)}`, curve);
   }
 
-  /** Asks for curves that are not there yet; says whether all of them are there now, and whether any came. */
+  /**
+   * Asks for curves that are not there yet, at first for those of which nothing is; says whether all of them are there
+   * now, whether any came, and whether there is more to be had at once.
+   */
   async load(
     axis: CurveAxis,
     metrics: readonly string[],
     runs: readonly string[],
-  ): Promise<{ readonly isWhole: boolean; readonly hasNew: boolean }> {
+  ): Promise<{ readonly isWhole: boolean; readonly hasNew: boolean; readonly hasMore: boolean }> {
     const most = finenessOf(runs.length);
     const isMissing = (key: string) => {
       const curve = this.#curves.get(key);
@@ -219,23 +222,28 @@ export class Store {
       );
     };
     const missing = runs.filter((run) => metrics.some((metric) => isMissing(keyOf(axis, metric, run))));
-    if (missing.length === 0) return { isWhole: true, hasNew: true };
-    const sampled = missing.some((run) => metrics.some((metric) => !this.#curves.has(keyOf(axis, metric, run))));
+    if (missing.length === 0) return { isWhole: true, hasNew: true, hasMore: false };
+    const unknown = missing.filter((run) => metrics.some((metric) => !this.#curves.has(keyOf(axis, metric, run))));
+    const [asked, sampled] = unknown.length > 0 ? [unknown, true] : [missing, false];
     const turn = ++this.#numAsked;
-    const { curves, pending } = await this.source.curves(metrics, axis, missing, { most, sampled });
-    const [waits, came] = [new Set(pending), new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]))];
-    for (const run of missing)
+    const { curves, pending, unseen } = await this.source.curves(metrics, axis, asked, { most, sampled });
+    const [waits, unlooked] = [new Set(pending), new Set(unseen)];
+    const came = new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]));
+    for (const run of asked)
       for (const metric of metrics) {
         const key = keyOf(axis, metric, run);
         const curve = came.get(key);
-        if (curve === undefined && waits.has(run)) continue;
+        if (curve === undefined && waits.has(run) && (!sampled || unlooked.has(run))) continue;
         if ((this.#askedIn.get(key) ?? 0) > turn) continue;
         this.#askedIn.set(key, turn);
         this.#curves.set(key, curve ?? null);
         if (waits.has(run)) this.#stale.add(key);
         else this.#stale.delete(key);
       }
-    return { isWhole: pending.length === 0, hasNew: curves.length > 0 || pending.length === 0 };
+    const isWhole = pending.length === 0 && asked.length === missing.length;
+    // What was not answered for want of time is asked for at once, and so is what was not asked for.
+    const hasMore = unseen.length > 0 || asked.length < missing.length;
+    return { isWhole, hasNew: curves.length > 0 || pending.length === 0, hasMore };
   }
 
   /** A metric in words; its name where it has none. */

@@ -40,7 +40,7 @@ export function Curves() {
   const metrics = chosenMetrics(store);
   const shown = store.shown.slice(0, MOST_DRAWN);
   const axis = axisOf(store.param('x'));
-  const { version, problem } = useCurves(store, storedAxis(axis), metrics, shown);
+  const { version, problem, isWhole } = useCurves(store, storedAxis(axis), metrics, shown);
   const zoom = zoomOf(store);
   const detail = useDetail(store, axis, metrics, shown, zoom, version);
   const sampled = shown.filter(({ row }) => isSampled(store, axis, metrics, row.id)).length;
@@ -69,6 +69,7 @@ export function Curves() {
             runs={shown}
             axis={axis}
             version={version}
+            isWhole={isWhole}
             detail={detail}
             onClose={() => choose(metrics.filter((name) => name !== metric))}
           />
@@ -174,6 +175,7 @@ function MetricChart({
   runs,
   axis,
   version,
+  isWhole,
   detail,
   onClose,
 }: {
@@ -182,6 +184,8 @@ function MetricChart({
   readonly runs: readonly PlacedRun[];
   readonly axis: AxisName;
   readonly version: number;
+  /** Whether there is no more to come. */
+  readonly isWhole: boolean;
   readonly detail: number;
   readonly onClose: () => void;
 }) {
@@ -203,7 +207,7 @@ function MetricChart({
         </button>
       </h3>
       {lines.length === 0 ? (
-        <p class="soft empty">{version === 0 ? 'Loading …' : 'None of these runs has it.'}</p>
+        <p class="soft empty">{isWhole ? 'None of these runs has it.' : 'Loading …'}</p>
       ) : (
         <Chart
           title={store.titleOf(metric)}

@@ -38,7 +38,7 @@ export function Distance() {
     ({ bins }) => bins.length > 0,
   );
   const metrics = kinds.flatMap(({ bins }) => bins.map(({ metric }) => metric));
-  const { version, problem } = useCurves(store, 'tokens', metrics, runs);
+  const { version, problem, isWhole } = useCurves(store, 'tokens', metrics, runs);
   const ids = runs.map(({ row }) => row.id).join(' ');
   const most = useMemo(() => lastTokens(store, metrics, runs), [ids, version]);
   const share = Math.min(1, Math.max(0, Number(store.param('t', '1')) || 0));
@@ -74,22 +74,28 @@ export function Distance() {
         </p>
       )}
       <div class="charts">
-        {kinds.map(({ title, bins }) => (
-          <section key={title} class="card">
-            <h3>{title}</h3>
-            <Chart
-              title={title}
-              xLabel="distance (tokens)"
-              lines={linesAt(store, bins, runs, tokens, bands)}
-              logX={true}
-              logY={false}
-              zoom={null}
-              onZoom={() => undefined}
-              threshold={null}
-              height={300}
-            />
-          </section>
-        ))}
+        {kinds
+          .map(({ title, bins }) => ({ title, lines: linesAt(store, bins, runs, tokens, bands) }))
+          .map(({ title, lines }) => (
+            <section key={title} class="card">
+              <h3>{title}</h3>
+              {lines.length === 0 ? (
+                <p class="soft empty">{isWhole ? 'None of these runs has it.' : 'Loading …'}</p>
+              ) : (
+                <Chart
+                  title={title}
+                  xLabel="distance (tokens)"
+                  lines={lines}
+                  logX={true}
+                  logY={false}
+                  zoom={null}
+                  onZoom={() => undefined}
+                  threshold={null}
+                  height={300}
+                />
+              )}
+            </section>
+          ))}
       </div>
       <p class="soft pad">
         Recall is the probability that a model gives to the right value when a key comes back; the distance counts the

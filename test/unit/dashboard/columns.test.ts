@@ -11,7 +11,7 @@ import { readRange } from '../../../src/dashboard/range-reader.js';
 import { MetricsStore } from '../../../src/dashboard/metrics-store.js';
 import { indexFile } from '../../../src/dashboard/indexing.js';
 import { ColumnCache } from '../../../src/dashboard/column-cache.js';
-import { earlyCurve } from '../../../src/dashboard/sampler.js';
+import { earlyCurves } from '../../../src/dashboard/sampler.js';
 
 /** Takes lines down as objects. */
 class Lines implements LineSink {
@@ -306,24 +306,46 @@ describe('metrics files', () => {
     expect(indexFile({ path: join(folder, 'none'), cache })).toBe(false);
   });
 
-  it('are sampled over their whole length before they are read', () => {
+  it('are sampled over their whole length before they are read', async () => {
     const path = join(folder, 'metrics.jsonl');
-    const sampled = (metric = 'loss') => earlyCurve(path, metric, 0);
+    const sampled = async (lines = 48, file = path) => earlyCurves(file, ['loss', 'none', 'step'], { whole: 0, lines });
     writeFileSync(path, many(40_000));
-    const loss = sampled()?.data;
-    expect(sampled()?.sampled).toBe(true);
-    expect(loss?.n).toBeGreaterThan(40);
-    expect([loss?.low[0], loss?.low.at(-1)]).toEqual([0, 39_999]);
-    // Each is a point of the file, in the order of steps.
-    loss?.step.forEach((step, i) => {
-      expect([loss.low[i], loss.tokens[i]]).toEqual([step, 10 * step]);
-      if (i > 0) expect(step).toBeGreaterThan(loss.step[i - 1] ?? 0);
-    });
-    expect(sampled('none')).toEqual({ data: null, sampled: true });
+    for (const lines of [2, 24, 48]) {
+      const found = await sampled(lines);
+      const loss = found?.get('loss')?.data;
+      expect(found?.get('loss')?.sampled).toBe(true);
+      expect(loss?.n).toBe(lines);
+      expect([loss?.low[0], loss?.low.at(-1)]).toEqual([0, 39_999]);
+      // Each is a point of the file, in the order of steps.
+      loss?.step.forEach((step, i) => {
+        expect([loss.low[i], loss.tokens[i]]).toEqual([step, 10 * step]);
+        if (i > 0) expect(step).toBeGreaterThan(loss.step[i - 1] ?? 0);
+      });
+      expect(found?.get('none')).toEqual({ data: null, sampled: true });
+      expect(found?.get('step')).toEqual({ data: null, sampled: false });
+    }
+    // No larger than the places that would be read of it: all of it is.
     writeFileSync(path, many(3).slice(0, -5));
-    expect([...(sampled()?.data?.low ?? [])]).toEqual([0, 1]);
+    const short = (await sampled())?.get('loss');
+    expect([[...(short?.data?.low ?? [])], short?.sampled]).toEqual([[0, 1], false]);
     writeFileSync(path, '');
-    expect(sampled()?.data).toBeNull();
-    expect(earlyCurve(join(folder, 'none'), 'loss', 0)).toBeNull();
+    expect((await sampled())?.get('loss')).toEqual({ data: null, sampled: false });
+    expect(await sampled(48, join(folder, 'none'))).toBeNull();
+  });
+
+  it('are sampled where lines are longer than what is read for one at first', async () => {
+    const path = join(folder, 'metrics.jsonl');
+    const lines = Array.from(
+      { length: 30 },
+      (_, i) => `{"step":${i},"tokens":${10 * i},"loss":${i},"text":"${'y'.repeat(i % 2 === 0 ? 50_000 : 10)}"}\n`,
+    );
+    writeFileSync(path, `${lines.join('')}{"step":30,"tok`);
+    const loss = (await earlyCurves(path, ['loss'], { whole: 0, lines: 40 }))?.get('loss');
+    expect(loss?.sampled).toBe(true);
+    // Of places in a long line the next one is found, and none twice.
+    expect([...(loss?.data?.low ?? [])]).toEqual([...(loss?.data?.step ?? [])]);
+    expect([...(loss?.data?.step ?? [])]).toEqual([...new Set(loss?.data?.step)]);
+    expect([loss?.data?.step[0], loss?.data?.step.at(-1)]).toEqual([0, 29]);
+    expect(loss?.data?.n).toBeGreaterThan(14);
   });
 });
