@@ -1,6 +1,6 @@
 /**
  * Named models: the architectures of "Rethinking the Role of Efficient Attention in Hybrid Architectures" (arXiv
- * 2606.15378) at its five sizes, and the laptop-size model of the quickstart.
+ * 2606.15378) at its five sizes, and a laptop-size model, that of the quickstart's long arm.
  *
  * The widths and depths are ours, found so that the non-embedding parameters are exactly those in the authors' scaling
  * data (thunlp/rethinking-hybrid-attention, `src/scaling/data/swa128_longppl.tsv`) for S1 to S4: heads of 64, two
@@ -53,7 +53,7 @@ export const STUDY_PATTERNS = {
 /** The name of one of the study's architectures. */
 export type StudyPattern = keyof typeof STUDY_PATTERNS;
 
-/** Layer patterns of the laptop model: the designs that the quickstart compares, by window of the cheap layers. */
+/** Layer patterns of the laptop model, by window of the cheap layers; the quickstart compares some of them. */
 export const LAPTOP_PATTERNS = {
   full: 'full',
   'swa-8': 'swa:8 full',
@@ -66,7 +66,7 @@ export const LAPTOP_PATTERNS = {
   gdn: 'gdn full',
 } as const;
 
-/** The name of one of the quickstart's architectures. */
+/** The name of one of the laptop model's layer patterns. */
 export type LaptopPattern = keyof typeof LAPTOP_PATTERNS;
 
 type RecurrentDesign = 'lightning' | 'mamba2' | 'gdn';

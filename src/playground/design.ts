@@ -66,7 +66,7 @@ export const NEEDLES = 16;
 export const NEEDLE_DEPTHS = [0, 0.1, 0.2, 0.3, 0.4] as const;
 
 /**
- * The quickstart's data, optimizer and model with one layer less, on sequences of half its length, at a learning rate
+ * The quickstart's data, optimizer and model with one layer more, on sequences of half its length, at a learning rate
  * that stays.
  */
 export function runInput(run: PlaygroundRun) {

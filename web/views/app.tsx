@@ -112,7 +112,7 @@ function Empty({ store }: { readonly store: Store }) {
         {`There are no run folders below ${store.data?.roots.join(', ') ?? ''}. Runs appear here as soon as they begin; this page keeps looking.`}
       </p>
       <p>
-        <code>longsight quickstart</code> makes eight in a few minutes.
+        <code>longsight quickstart</code> makes twelve in a few minutes.
       </p>
     </div>
   );
