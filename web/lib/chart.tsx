@@ -141,7 +141,17 @@ function makePlot(
   const labels = (_: uPlot, values: (number | null)[]) => values.map((v) => (v === null ? '' : tick(v)));
   const logAxis = {
     splits: (_: uPlot, __: number, least: number, most: number) => logTicks(least, most),
-    filter: (_: uPlot, splits: number[]) => splits,
+    // Labels that would touch the one before are left out.
+    filter: (u: uPlot, splits: number[], axis: number) => {
+      const [scale, room] = axis === 0 ? (['x', 36] as const) : (['y', 14] as const);
+      let last = Infinity;
+      return splits.map((value) => {
+        const at = u.valToPos(value, scale);
+        if (Math.abs(at - last) < room) return null;
+        last = at;
+        return value;
+      });
+    },
   };
   return new uPlot(
     {

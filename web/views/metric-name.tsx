@@ -8,7 +8,8 @@ export function MetricName({ store, metric }: { readonly store: Store; readonly 
     <>{metric}</>
   ) : (
     <>
-      {title} <code class="key">{metric}</code>
+      {title}{' '}
+      <code class="key">{metric.split('/').map((part, i) => (i === 0 ? part : ['/', <wbr key={i} />, part]))}</code>
     </>
   );
 }
