@@ -80,6 +80,13 @@ describe('configurations', () => {
     }
   });
 
+  it('name heads of windows of Gemma 4 that are wider than those of full attention', () => {
+    const json = readJson(join(HF, 'gemma4-unified', 'config.json')) as object;
+    expect(inspectHfConfig({ ...json, head_dim: 16 }, 'c.json').unsupported).toEqual([
+      'head_dim 16 of windows above the 12 of full attention',
+    ]);
+  });
+
   it('tell experts, window kinds and norms by version', () => {
     const json = (name: string, changes: object) => ({
       ...(readJson(join(HF, name, 'config.json')) as object),

@@ -281,7 +281,7 @@ const gemma4Family = (modelType: string, architecture: string, more: ClassFields
       numKvHeads: full.numKvHeads,
       ...ropeFields(ropes.full_attention, full.headDim),
       localRope: types.includes('sliding_attention')
-        ? { theta: window.theta, scaling: window.scaling, ropeDim: sizes.headDim }
+        ? { theta: window.theta, scaling: window.scaling, ropeDim: Math.min(sizes.headDim, full.headDim) }
         : null,
       layers: readLayers(fields, types, full),
       activation: readActivation(fields, 'hidden_activation'),
