@@ -2,6 +2,7 @@
 import { Command, Help } from 'commander';
 import { COMMANDS, COMMAND_GROUPS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
+import { optionDescription } from './terminal/option-text.js';
 
 const HELP = new Help();
 const silent = { write: () => true };
@@ -56,7 +57,7 @@ function optionsTable(command: Command): string {
     ...HELP.visibleArguments(command).map((own) => pair(HELP.argumentTerm(own), HELP.argumentDescription(own))),
     ...HELP.visibleOptions(command)
       .filter(({ long }) => long !== '--help')
-      .map((own) => pair(HELP.optionTerm(own), HELP.optionDescription(own))),
+      .map((own) => pair(HELP.optionTerm(own), optionDescription(own))),
   ];
   const rows = terms.map(([term, text]) => `| \`${term.replaceAll('|', '\\|')}\` | ${cell(text)} |`);
   const usage = `\`${HELP.commandUsage(command)}\``;

@@ -255,6 +255,13 @@ describe('the help of every command', () => {
     }
   });
 
+  it('writes the default of a list as its option takes it', async () => {
+    const help = async (...names: string[]) => (await cli([...names, '--help'])).stdout.replaceAll(/\s+/g, ' ');
+    expect(await help('place')).toContain('--seeds <list> seeds of that study (default: 1,2,3)');
+    expect(await help('ruler', 'run')).toContain('with commas (default: 4096)');
+    for (const { name } of COMMANDS) expect(await help(name), name).not.toMatch(/default: \[/);
+  });
+
   it('agrees with the table of docs/clusters.md', () => {
     const docs = readFileSync(new URL('../../docs/clusters.md', import.meta.url), 'utf8');
     for (const onStop of new Set(COMMANDS.map((command) => command.onStop))) {

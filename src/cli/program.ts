@@ -4,6 +4,7 @@ import { Command, Help } from 'commander';
 import { COMMANDS, COMMAND_GROUPS, type CommandEntry } from './command-table.js';
 import type { CliContext } from './terminal/context.js';
 import { EXIT, reportError } from './terminal/errors.js';
+import { optionDescription } from './terminal/option-text.js';
 import { followOutputLinks } from './terminal/outputs.js';
 import { stopHelp } from './terminal/stopping.js';
 
@@ -37,7 +38,10 @@ async function buildProgram(
       writeErr: (text) => void context.stderr.write(text.replace(/^error: /, 'longsight: ')),
       getOutHelpWidth: () => context.stdout.columns ?? 100,
     })
-    .configureHelp({ subcommandTerm: (command) => usageOf(command) ?? new Help().subcommandTerm(command) })
+    .configureHelp({
+      subcommandTerm: (command) => usageOf(command) ?? new Help().subcommandTerm(command),
+      optionDescription,
+    })
     .addHelpText('after', EXIT_HELP)
     .hook('preAction', (_program, called) => followOutputLinks(called));
   for (const entry of COMMANDS) {

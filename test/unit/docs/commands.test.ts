@@ -124,13 +124,17 @@ describe('the commands of', () => {
   );
 
   /** What a program of a page prints, run as it stands in the sandbox. */
-  async function printed(page: string, index: number): Promise<readonly (readonly unknown[])[]> {
+  async function printed(
+    page: string,
+    index: number,
+    edit = (text: string) => text,
+  ): Promise<readonly (readonly unknown[])[]> {
     const programs = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)];
     const path = join(folder, `${basename(page, '.md')}-${index}.ts`);
-    const source = programs[index]?.[1]?.replaceAll(/'longsight(\/\w+)?'/g, (_, layer: string | undefined) =>
+    const source = edit(programs[index]?.[1] ?? '').replaceAll(/'longsight(\/\w+)?'/g, (_, layer: string | undefined) =>
       JSON.stringify(join(ROOT, 'src', layer ?? '', 'index.ts')),
     );
-    writeFileSync(path, source ?? '');
+    writeFileSync(path, source);
     const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
     try {
       await import(path);
@@ -144,6 +148,18 @@ describe('the commands of', () => {
     const lines = await printed('docs/look-inside.md', 0);
     expect(lines.length).toBeGreaterThan(0);
     expect(lines.every(([, , entropy]) => Number(entropy) >= 0)).toBe(true);
+  }, 60_000);
+
+  it('docs/generation.md are followed by a program that runs with a model and prompts', async () => {
+    const lines = await printed('docs/generation.md', 0, (text) =>
+      text
+        .replace(
+          /^declare const .*$/m,
+          "import { openModel } from 'longsight';\nconst model = openModel('SmolLM2-135M');\nconst prompts = [[1, 2], [3, 4, 5], [6]].map((ids) => Int32Array.from(ids));",
+        )
+        .concat('console.log(rows.map(({ tokens }) => tokens.length));\nawait model.engine.dispose();\n'),
+    );
+    expect(lines).toEqual([[[64, 64, 64]]]);
   }, 60_000);
 
   it('docs/program.md are programs that run as they stand', async () => {
