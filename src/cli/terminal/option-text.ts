@@ -3,7 +3,7 @@ import { Help, type Option } from 'commander';
 
 const HELP = new Help();
 
-/** The description of an option with its default as the option takes it: a list with commas, an empty one not at all. */
+/** The description of an option, its default as the option takes it: a list with commas, an empty one not at all. */
 export function optionDescription(option: Option): string {
   const text = HELP.optionDescription(option);
   const list: unknown = option.defaultValue;
