@@ -87,6 +87,21 @@ describe('configurations', () => {
     ]);
   });
 
+  it('name one field under two names with two values where scaled positions take the first of them', () => {
+    const json = readJson(join(HF, 'bailing-hybrid', 'config.json')) as object;
+    const llama3 = { rope_type: 'llama3', rope_theta: 1e4, factor: 4, low_freq_factor: 1, high_freq_factor: 4 };
+    const lengths = { model_max_length: 100, max_position_embeddings: 200 };
+    const unsupported = (changes: object) => inspectHfConfig({ ...json, ...changes }, 'c.json').unsupported;
+    expect(unsupported({ ...lengths, rope_parameters: llama3 })).toContain(
+      'model_max_length beside another max_position_embeddings and scaled positions',
+    );
+    expect(unsupported({ ...lengths, max_position_embeddings: 100, rope_parameters: llama3 })).toEqual([]);
+    expect(unsupported({ ...lengths, rope_parameters: { ...llama3, original_max_position_embeddings: 32 } })).toEqual(
+      [],
+    );
+    expect(unsupported(lengths)).toEqual([]);
+  });
+
   it('tell experts, window kinds and norms by version', () => {
     const json = (name: string, changes: object) => ({
       ...(readJson(join(HF, name, 'config.json')) as object),

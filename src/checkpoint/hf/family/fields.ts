@@ -2,7 +2,7 @@
  * Reading `config.json` as Transformers does: typed fields with the defaults of the model's class, and a list of what
  * cannot be imported. Every field of the class is read, has no effect on a result, or is refused by name.
  */
-import { DataError, LIMITS, showValue } from '../../../core/index.js';
+import { DataError, isPlain, LIMITS, showValue } from '../../../core/index.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -50,6 +50,14 @@ function kindOf(name: string): keyof typeof LIMITS {
   return /size|dim|kernel|expand|_d_/.test(name) ? 'width' : 'tokens';
 }
 
+/** Whether a configuration scales rotary positions and leaves out the length that the model was trained at. */
+function lacksTrainedLength({ rope_parameters: parameters, rope_scaling: scaling }: Json): boolean {
+  const rope = isPlain(parameters) ? parameters : scaling;
+  if (!isPlain(rope)) return false;
+  const kind = rope.rope_type ?? rope.type ?? 'default';
+  return kind !== 'default' && rope.original_max_position_embeddings === undefined;
+}
+
 /**
  * The fields of a JSON object, under the names of the file. A field that is missing has the default of the model's
  * class; null stands for itself, and is refused where the class does not take it.
@@ -82,6 +90,10 @@ export class Fields {
       // The class checks its own field before the other name's value takes its place.
       const wrong = values[alias] !== undefined && values[name] === null && !(defaults[name] instanceof Optional);
       if (wrong) this.refuse(`${this.prefix}${name} null`);
+      // Scaled positions without a trained length of their own take the field's before the other name's replaces it.
+      const apart = values[alias] !== undefined && values[name] !== undefined && values[alias] !== values[name];
+      if (apart && name === 'max_position_embeddings' && lacksTrainedLength(values))
+        this.refuse(`${this.prefix}${alias} beside another ${name} and scaled positions`);
       if (values[alias] !== undefined) values[name] = values[alias];
       delete values[alias];
     }
