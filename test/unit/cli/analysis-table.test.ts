@@ -35,8 +35,8 @@ describe.each(kinds)('%s', (kind) => {
       const { description: meaning, standard } = unwrapOption(schema);
       expect(meaning).not.toBe('');
       expect(help).toContain(`--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} `);
-      if (standard !== undefined && standard !== false)
-        expect(help).toContain(`(default: ${JSON.stringify(standard)})`);
+      const shown = Array.isArray(standard) ? standard.join(',') : JSON.stringify(standard);
+      if (standard !== undefined && standard !== false) expect(help).toContain(`(default: ${shown})`);
     }
   });
 });
