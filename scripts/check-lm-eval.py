@@ -1,5 +1,6 @@
 """Compares `longsight choice` with EleutherAI's lm-evaluation-harness on a folder that `longsight export` wrote: the log-likelihood of
-each choice, and whether greedy continuations end as they should. Questions have a `context`, `choices` and an `answer` (an index).
+each choice. Prints greedy continuations too, which end at the end token or after 40 tokens. Questions have a `context`, `choices` and an
+`answer` (an index).
 
     pip install lm-eval==0.4.13 torch transformers accelerate
     longsight export runs/text text-hf

@@ -74,9 +74,9 @@ export function Distance() {
         </p>
       )}
       <div class="charts">
-        {kinds
-          .map(({ title, bins }) => ({ title, lines: linesAt(store, bins, runs, tokens, bands) }))
-          .map(({ title, lines }) => (
+        {kinds.map(({ title, bins }) => {
+          const lines = linesAt(store, bins, runs, tokens, bands);
+          return (
             <section key={title} class="card">
               <h3>{title}</h3>
               {lines.length === 0 ? (
@@ -95,7 +95,8 @@ export function Distance() {
                 />
               )}
             </section>
-          ))}
+          );
+        })}
       </div>
       <p class="soft pad">
         Recall is the probability that a model gives to the right value when a key comes back; the distance counts the

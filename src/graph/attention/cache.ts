@@ -184,8 +184,7 @@ interface BlockExtras {
 
 /**
  * Attention of queries `[B,n,H,D]` on keys `[B,G,S,D]` and values `[B,G,S,E]`, as `cacheAttention` says, block by block
- * of queries. Returns `[B,n,H,E]`. Scores of bf16 and f16 are computed in
- * float32.
+ * of queries. Returns `[B,n,H,E]`. Scores of bf16 and f16 are computed in float32.
  */
 export function attendInBlocks(
   { q, keys, values }: { readonly q: Value; readonly keys: Value; readonly values: Value },

@@ -35,7 +35,7 @@ describe('kernels of the xla engine', () => {
       rotary: 'bf16 heads of 32 or 64 channels',
       SwiGLU: 'bf16, any width',
       loss: 'bf16 logits of up to 16384 classes, with their gradient',
-      recurrences: 'bf16: multiples of 64 tokens, heads of up to 128 channels',
+      recurrences: 'bf16: multiples of 64 tokens, heads of up to 128 channels, 64 with keys of removal',
       'cuDNN attention':
         'bf16 attention that no tile kernel takes: heads of a multiple of 8 up to 128 channels, an even number of tokens, no sinks, no softcap',
     });

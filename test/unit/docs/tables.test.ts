@@ -279,9 +279,8 @@ function removal(): Expected {
     const values = { mixer: 'rwkv7', batch, tokens: (16384 * (batch === 1 ? 2 : 1)) / batch };
     const ours = numberOf(lines, 'ms', { ...values, form: 'kernels' });
     const peer = recordOf(lines, { ...values, form: 'fla' }, 'ms');
-    const [theirs, kept] = ['', 'kept'].map((form) =>
-      Math.min(numberIn(peer, form === '' ? 'ms' : 'keptMs'), numberIn(peer, form === '' ? 'graphMs' : 'keptGraphMs')),
-    ) as [number, number];
+    const theirs = Math.min(numberIn(peer, 'ms'), numberIn(peer, 'graphMs'));
+    const kept = Math.min(numberIn(peer, 'keptMs'), numberIn(peer, 'keptGraphMs'));
     const ratios = [theirs, kept].map((ms) => `${decimals(ms / ours, 2)} ×`);
     return rowOf(`${batch} × ${count(values.tokens)} tokens`, decimals(ours, 3), decimals(theirs, 3), ...ratios);
   });

@@ -143,7 +143,7 @@ describe('tile kernels on a mesh', () => {
     const of = (mesh: MeshShape): string => kernelsInUse(meshOf(mesh), { cudnn: true, tileKernels: true });
     const [one, two, heads] = [of({}), of({ data: 2 }), of({ tensor: 2 })];
     expect(one).toMatch(
-      /^bf16 windows up to 256, attention in packed documents \(heads of up to 128 channels\), chunks of prompts on caches \(heads of 32, 64, 128, 256\), norms, rotary, loss and recurrences \(multiples of 64 tokens, heads of up to 128 channels\) by tile kernels, other attention by cuDNN, what none of these takes in XLA's general form$/,
+      /^bf16 windows up to 256, attention in packed documents \(heads of up to 128 channels\), chunks of prompts on caches \(heads of 32, 64, 128, 256\), norms, rotary, loss and recurrences \(multiples of 64 tokens, heads of up to 128 channels, 64 with keys of removal\) by tile kernels, other attention by cuDNN, what none of these takes in XLA's general form$/,
     );
     expect(two).toBe(one.replace('by tile kernels', 'by tile kernels on each device'));
     expect(heads).toMatch(/norms, rotary and recurrences \(.*\) by tile kernels on each device, .*, loss by XLA/);
@@ -199,6 +199,17 @@ describe('tile kernels on a mesh', () => {
     const heads = lower(step(2, model, 64), { tensor: 2 });
     expect(recurrent(heads)).toHaveLength(recurrent(alone).length);
     expect(recurrent(heads)).not.toEqual(recurrent(alone));
+  });
+
+  it('those of RWKV-7, whose mixer promises a bound on its decays', () => {
+    const model: ModelInput = { ...MODEL, numLayers: 1, layers: 'rwkv7', numKvHeads: 4, rwkv7: { keyDim: 32 } };
+    const names = (mesh: MeshShape | null): string[] =>
+      calls(lower(step(2, model, 64), mesh)).flatMap((call) => /^delta_removal\w*/.exec(call)?.[0] ?? []);
+    const all = ['prepare', 'outputs', 'score_grads', 'read_grads', 'write_grads'].map(
+      (name) => `delta_removal_${name}`,
+    );
+    expect(new Set(names(null))).toEqual(new Set(all));
+    expect(names({ tensor: 2 })).toEqual(names(null));
   });
 });
 

@@ -3,7 +3,7 @@ import { blockOf, expertsOf, headGroups, type ModelConfig, type ModelInput } fro
 import type { Family, HfConfigJson } from '../family/family.js';
 import { optional, type Fields } from '../family/fields.js';
 import { range } from '../family/layout.js';
-import { longestOf, readRope, ropeFields, writeRope } from '../family/rotary.js';
+import { longestOf, readRope, ropeFields, ropeTypeOf, writeRope } from '../family/rotary.js';
 import {
   attentionLayers,
   decoderLayout,
@@ -111,9 +111,9 @@ function checkPositions(fields: Fields): void {
   if (!fields.states('rope_parameters')) return;
   const own = fields.object('rope_parameters');
   if (own?.has('rope_theta') !== true) fields.refuse('rope_parameters without a rope_theta');
-  const type = own?.text('rope_type', own.text('type', 'default')) ?? 'default';
-  const original = 'original_max_position_embeddings';
-  if (['yarn', 'llama3', 'longrope'].includes(type) && own?.has(original) !== true)
+  if (own === null) return;
+  const [type, original] = [ropeTypeOf(own), 'original_max_position_embeddings'];
+  if (['yarn', 'llama3', 'longrope'].includes(type) && !own.has(original))
     fields.refuse(`rope_parameters of type ${type} without ${original}`);
 }
 

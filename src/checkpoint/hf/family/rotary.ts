@@ -83,12 +83,12 @@ export function readRopes(
     if (
       fraction !== null &&
       parameters !== null &&
-      typeOf(parameters) !== 'default' &&
+      ropeTypeOf(parameters) !== 'default' &&
       fields.has('partial_rotary_factor')
     )
-      fields.refuse(`partial_rotary_factor beside positions of type ${typeOf(parameters)}`);
+      fields.refuse(`partial_rotary_factor beside positions of type ${ropeTypeOf(parameters)}`);
     // Positions of other types than the class's own turn all channels where they do not say.
-    const share = parameters !== null && typeOf(parameters) !== 'default' && fraction !== null ? 1 : fraction;
+    const share = parameters !== null && ropeTypeOf(parameters) !== 'default' && fraction !== null ? 1 : fraction;
     const defaults = { theta: defaultTheta[kind], ...(share === null ? {} : { fraction: share, fixedFraction: true }) };
     return ropeOf(fields, { parameters, outer, topOriginal: false }, base, defaults);
   };
@@ -138,7 +138,7 @@ function ropeOf(fields: Fields, places: RopePlaces, base: string | null, default
       : base !== null && fields.states(base)
         ? fields.positive(base)
         : byClass;
-  const proportional = parameters !== null && typeOf(parameters) === 'proportional';
+  const proportional = parameters !== null && ropeTypeOf(parameters) === 'proportional';
   const stated =
     proportional && parameters.states('partial_rotary_factor')
       ? parameters.number('partial_rotary_factor', 1)
@@ -162,7 +162,9 @@ function fractionOf(fields: Fields, parameters: Fields | null, byClass: number, 
   return beside === null ? 1 : fields.positive(name);
 }
 
-const typeOf = (parameters: Fields): string => parameters.text('rope_type', parameters.text('type', 'default'));
+/** The type of scaled positions; what older files call "type" counts where nothing is called "rope_type". */
+export const ropeTypeOf = (parameters: Fields): string =>
+  parameters.text('rope_type', parameters.text('type', 'default'));
 
 function scalingOf(
   fields: Fields,
@@ -170,7 +172,7 @@ function scalingOf(
   { outer, topOriginal }: RopePlaces,
   share: number,
 ): RopeScaling | null {
-  const type = typeOf(parameters);
+  const type = ropeTypeOf(parameters);
   const longest = () => fields.count('max_position_embeddings');
   const original = () => {
     const name = 'original_max_position_embeddings';

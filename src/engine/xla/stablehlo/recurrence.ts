@@ -29,7 +29,7 @@ type RecurrenceOp = KeptFor<'recurrence'>;
 const MAX_WIDTH = 128;
 const MAX_REMOVAL_WIDTH = 64;
 
-const LIMITS = `multiples of ${CHUNK} tokens, heads of up to ${MAX_WIDTH} channels`;
+const LIMITS = `multiples of ${CHUNK} tokens, heads of up to ${MAX_WIDTH} channels, ${MAX_REMOVAL_WIDTH} with keys of removal`;
 
 /** The kernels as engines and `doctor` name them. */
 export const RECURRENCE_KERNELS: NamedKernel = {
