@@ -29,6 +29,8 @@ export interface DecoderOptions {
 
 /** Logits of the next token of every sequence, still on the engine. */
 export interface NextToken {
+  /** The likeliest token of each row (the first of equals) on the engine, i32 `[batchSize, 1]`. */
+  readonly likeliest: DeviceTensor;
   /** The likeliest token of each row (the first of equals), `[batchSize]`. */
   best(): Promise<Int32Array>;
   /** `[batchSize * vocabSize]` */
@@ -79,6 +81,11 @@ export class Decoder {
     return decoder;
   }
 
+  /** Whether the engine computes a step while the host waits for the one before. */
+  get runsAhead(): boolean {
+    return this.#model.engine.hints.runsAhead > 1;
+  }
+
   /** Bytes of all caches and states. */
   get stateBytes(): number {
     return stateSpecs(this.#model.config, this.#room).reduce(
@@ -108,7 +115,8 @@ export class Decoder {
     );
     let next: NextToken | null = null;
     for (const n of chunksOf(slots, this.#lengths)) {
-      next = await this.#advance(await this.#program(n), chunkOf(prompts, slots, this.#start, n));
+      const tokens = this.#upload(chunkOf(prompts, slots, this.#start, n), n);
+      next = await this.#advance(await this.#program(n), tokens, n);
     }
     return present(next);
   }
@@ -116,15 +124,17 @@ export class Decoder {
   /**
    * Appends one token to every sequence and gives the logits after it.
    *
+   * @param tokens i32 `[batchSize]`, or the likeliest tokens as they lie on the engine, for which no host has to wait
    * @throws ConfigError if `maxNew` tokens were appended already
    */
-  async step(tokens: Int32Array): Promise<NextToken> {
+  async step(tokens: Int32Array | NextToken): Promise<NextToken> {
     if (this.#start >= this.#room.maxLength) {
       throw new ConfigError(
         `the cache is full: it was made for ${this.#options.maxNew} new tokens; ask for more of them`,
       );
     }
-    return await this.#advance(await this.#program(1), tokens);
+    const column = tokens instanceof Int32Array ? this.#upload(tokens, 1) : tokens.likeliest;
+    return await this.#advance(await this.#program(1), column, 1);
   }
 
   async dispose(): Promise<void> {
@@ -153,23 +163,31 @@ export class Decoder {
     return await this.#empty.run({});
   }
 
-  async #advance(program: Executable, tokens: Int32Array): Promise<NextToken> {
+  #upload(tokens: Int32Array, n: number): DeviceTensor {
+    return this.#model.engine.upload(tensorFrom('i32', [this.batchSize, n], tokens));
+  }
+
+  /** Runs the program of n tokens a sequence on `tokens`, i32 [batchSize, n]. */
+  async #advance(program: Executable, tokens: DeviceTensor, n: number): Promise<NextToken> {
     const { engine, config, tensors } = this.#model;
-    const n = tokens.length / this.batchSize;
     const parameters = Object.fromEntries(
       parameterNames(program, this.#room, config).map((name) => [name, entry(tensors, name)]),
     );
     const { logits, best, ...after } = await program.run({
       ...parameters,
       ...present(this.#state),
-      tokens: engine.upload(tensorFrom('i32', [this.batchSize, n], tokens)),
+      tokens,
       start: engine.upload(tensorFrom('i32', [], [this.#start])),
       padding: present(this.#padding),
     });
     this.#state = Object.fromEntries(Object.entries(after).map(([name, t]) => [name.slice(NEXT.length), t]));
     this.#start += n;
     const numbers = async (t: DeviceTensor | undefined) => toNumbers(await engine.download(present(t)));
-    return { best: async () => Int32Array.from(await numbers(best)), logits: () => numbers(logits) };
+    return {
+      likeliest: present(best),
+      best: async () => Int32Array.from(await numbers(best)),
+      logits: () => numbers(logits),
+    };
   }
 
   #checkPrompts(prompts: readonly Int32Array[]): number {
@@ -233,6 +251,6 @@ export function chunkGraph(model: ModelConfig, n: number, room: StateRoom): Grap
   const after = Object.fromEntries([...state].map(([name, value]) => [NEXT + name, value]));
   return makeGraph(
     { ...Object.fromEntries(params), ...Object.fromEntries(before), tokens, ...place },
-    { logits, best: argmax(logits, 1), ...after },
+    { logits, best: reshape(argmax(logits, 1), [batchSize, 1]), ...after },
   );
 }

@@ -79,14 +79,20 @@ async function generateWith(
   // The engine may still compute; the first answer waits for it.
   await next.best();
   const read = performance.now();
+  const ahead = decoder.runsAhead && sampling.temperature === 0;
   let steps = 0;
   while (steps < maxNew) {
     signal?.throwIfAborted();
-    const chosen = await choose(next, decoder, sampling, rngs);
+    const last = steps + 1 === maxNew;
+    // The likeliest tokens need not be known here for the step after them, which computes while they come.
+    const [chosen, after] = await Promise.all([
+      choose(next, decoder, sampling, rngs),
+      ahead && !last ? decoder.step(next) : null,
+    ]);
     rows.forEach((row, i) => row.take(readI32(chosen, i), i, options));
     steps += 1;
-    if (steps === maxNew || rows.every((row) => row.finish !== null)) break;
-    next = await decoder.step(chosen);
+    if (last || rows.every((row) => row.finish !== null)) break;
+    next = after ?? (await decoder.step(chosen));
   }
   const seconds = { read: (read - started) / 1000, generate: (performance.now() - read) / 1000 };
   return { rows: rows.map((row) => row.result()), seconds, steps, stateBytes: decoder.stateBytes };

@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../../src/core/index.js';
-import { createOnnxEngine, evaluateReference } from '../../../src/engine/index.js';
+import { createOnnxEngine, evaluateReference, type Engine } from '../../../src/engine/index.js';
 import { loadModel, type LoadedModel } from '../../../src/loaded/index.js';
-import { Decoder, generate, type DecoderOptions, type GenerateOptions } from '../../../src/generate/index.js';
+import { Decoder, generate, GREEDY, type DecoderOptions, type GenerateOptions } from '../../../src/generate/index.js';
 import { input, makeGraph } from '../../../src/graph/index.js';
 import { forward, parameterInputs, resolveModelConfig, type ModelConfig } from '../../../src/model/index.js';
 import { randomParameters, randomTokens, SMALL } from '../model/cases.js';
@@ -86,6 +86,29 @@ describe('greedy generation', () => {
 
   it('needs no decoder for one round: a model continues all its prompts together', async () => {
     expect(tokensOf(await generate(model, prompts, { maxNew: 10 }))).toEqual(tokensOf(await run({}, { maxNew: 10 })));
+  });
+
+  it('gives an engine that runs ahead its own likeliest tokens, which the host uploads nowhere, with the same rows', async () => {
+    const uploads: number[] = [];
+    const eager: Engine = {
+      ...engine,
+      hints: { ...engine.hints, runsAhead: 4 },
+      upload: (tensor, sharding) => {
+        if (tensor.shape.length === 2) uploads.push(tensor.shape[1] ?? 0);
+        return engine.upload(tensor, sharding);
+      },
+    };
+    const ahead = loadModel(eager, HYBRID, params);
+    uploads.length = 0;
+    const stops = new Set(tokensOf(await run({}, { maxNew: 4 })).map((row) => row[2] ?? 0));
+    for (const options of [{ maxNew: 10 }, { maxNew: 1 }, { maxNew: 10, stopTokens: stops }]) {
+      const { seconds: _, ...want } = await generate(model, prompts, options);
+      const { seconds: __, ...got } = await generate(ahead, prompts, options);
+      expect(got).toEqual(want);
+    }
+    expect(uploads).not.toContain(1);
+    await generate(ahead, prompts, { maxNew: 3, sampling: { ...GREEDY, temperature: 0.5 } });
+    expect(uploads.filter((n) => n === 1)).toHaveLength(2);
   });
 
   it('reads new prompts after old ones as if nothing had been', async () => {
