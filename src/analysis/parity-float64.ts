@@ -31,6 +31,8 @@ export interface Versions {
   readonly exact: Float64Array;
   /** What differences are relative to: the largest expected value. */
   readonly size: number;
+  /** What float32 may leave where terms cancel, and one program finds 0, relative to `size` (default: 0). */
+  readonly rounding?: number;
 }
 
 function distance(a: ArrayLike<number>, { exact, size }: Versions): number {
@@ -52,7 +54,7 @@ export interface Float64Verdict extends Float64Distances {
  * Judges the `versions` of one kind, by name. Our float32 shows how far rounding alone takes this model from float64:
  * the expected values may be `FLOAT32_FACTOR` times as far and no more, or they are those of another model; nor may
  * ours be that much farther than the expected ones. A single number may be right by chance, so that it is held against
- * the largest distance of its kind.
+ * the largest distance of its kind. Where terms cancel, one program may be exact and the other leave their `rounding`.
  */
 export function judgeByFloat64(
   kind: keyof typeof FLOAT32_LIMITS,
@@ -64,13 +66,13 @@ export function judgeByFloat64(
     ours: distances.reduce((m, d) => Math.max(m, d.ours), 0),
   };
   return new Map(
-    versions.map(({ name, exact }, i): [string, Float64Verdict] => {
+    versions.map(({ name, exact, rounding = 0 }, i): [string, Float64Verdict] => {
       const { expected, ours } = at(distances, i);
       const noise = exact.length > 1 ? { expected, ours } : most;
       const explained =
         Math.max(expected, ours) <= FLOAT32_LIMITS[kind] &&
-        expected <= FLOAT32_FACTOR * noise.ours &&
-        ours <= FLOAT32_FACTOR * noise.expected;
+        expected <= Math.max(FLOAT32_FACTOR * noise.ours, rounding) &&
+        ours <= Math.max(FLOAT32_FACTOR * noise.expected, rounding);
       return [name, { expected, ours, explained }];
     }),
   );

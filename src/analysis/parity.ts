@@ -100,6 +100,12 @@ const DEFAULT_TOLERANCES = { values: PARITY_TOLERANCE, gradients: PARITY_GRADIEN
 /** Gradient norms below this part of the largest are noise: their error is taken relative to it. */
 const NOISE = 1e-4;
 
+/**
+ * What is left where all terms of a gradient cancel, as that of queries where each token sees only itself: this many
+ * roundings of float32, each a part of the largest norm, by which the size of the terms is known.
+ */
+const ROUNDINGS = 32 * 2 ** -24;
+
 type Numbers = Readonly<Record<string, Float64Array>>;
 
 /**
@@ -168,6 +174,8 @@ interface Compared {
   readonly expected: Float64Array;
   readonly ours: Float64Array;
   readonly size: number;
+  /** What float32 may leave where terms cancel, relative to `size`. */
+  readonly rounding?: number;
 }
 
 /**
@@ -175,9 +183,9 @@ interface Compared {
  * other than the default is the last word.
  */
 function judged(kind: 'values' | 'gradients', compared: readonly Compared[], exact: Numbers): ParityRow[] {
-  const versions = compared.flatMap(({ row: { name }, expected, ours, size }): Versions[] => {
+  const versions = compared.flatMap(({ row: { name }, ...values }): Versions[] => {
     const own = exact[name];
-    return own === undefined ? [] : [{ name, expected, ours, exact: own, size }];
+    return own === undefined ? [] : [{ name, exact: own, ...values }];
   });
   const verdicts = judgeByFloat64(kind, versions);
   return compared.map(({ row }) => {
@@ -430,6 +438,7 @@ function compareGradients(
     return {
       row: { name, worstAbsolute: worst, worstRelative, tolerance, passed: worstRelative <= tolerance },
       ...{ expected: Float64Array.of(theirs), ours: Float64Array.of(norm), size },
+      rounding: size === 0 ? 0 : (ROUNDINGS * largest) / size,
     };
   });
 }

@@ -16,7 +16,7 @@ describe('errors past the tolerance', () => {
   async function judge(
     folder: string,
     change: { name?: string; by?: number } = {},
-    settings: { float64?: boolean; tolerance?: number } = {},
+    settings: { float64?: boolean; tolerance?: number; values?: Record<string, HostTensor> } = {},
   ) {
     const onnx = createOnnxEngine({ threads: 1 });
     const { config, parts, inMemory, hiddenStates, parameters } = openHfModel(folder);
@@ -27,15 +27,11 @@ describe('errors past the tolerance', () => {
       const values = toNumbers(weight).map((v) => v * by);
       weights.set(name, tensorFrom('f32', weight.shape, values));
     }
-    const { float64 = true, ...tolerances } = settings;
-    const result = await compareWithExpected(
-      loadModel(onnx, config, weights),
-      readSafetensors(join(folder, 'expected.safetensors')),
-      {
-        ...{ tensors: parts, hiddenStates, aliases: inMemory, ...tolerances },
-        ...(float64 && { float64: () => createOnnxEngine({ threads: 1 }) }),
-      },
-    );
+    const { float64 = true, values = readSafetensors(join(folder, 'expected.safetensors')), ...tolerances } = settings;
+    const result = await compareWithExpected(loadModel(onnx, config, weights), values, {
+      ...{ tensors: parts, hiddenStates, aliases: inMemory, ...tolerances },
+      ...(float64 && { float64: () => createOnnxEngine({ threads: 1 }) }),
+    });
     await onnx.dispose();
     return result;
   }
@@ -72,6 +68,35 @@ describe('errors past the tolerance', () => {
     expect(row?.worstRelative).toBeGreaterThan(1e-4);
     expect(row?.passed).toBe(false);
     expect(row?.float64?.ours).toBeLessThan(1e-4);
+  });
+
+  it('are roundings where all terms of a gradient cancel: of the first of two tokens, which sees only itself', async () => {
+    const folder = join(DATA, 'hf', 'ministral3');
+    const ids = readSafetensors(join(folder, 'expected.safetensors'))['input_ids'] as HostTensor;
+    const first = toNumbers(ids).filter((_, i) => i % (ids.shape[1] as number) < 2);
+    const input_ids = tensorFrom('i32', [2, 2], first);
+    const norm = (value: number) => tensorFrom('f32', [1], [value]);
+    // Their gradients are 0, whatever the weights are: one key is all that the only scored query sees.
+    const [queries, keys] = [0, 1].flatMap((n) => [
+      `gradnorm.model.layers.${n}.self_attn.q_proj.weight`,
+      `gradnorm.model.layers.${n}.self_attn.k_proj.weight`,
+    ]) as [string, string];
+    const head = 'gradnorm.lm_head.weight';
+    const { rows } = await judge(folder, {}, { values: { input_ids, [head]: norm(0) }, float64: false });
+    const largest = rows[0]?.worstAbsolute as number;
+    const zero = await judge(
+      folder,
+      {},
+      { values: { input_ids, [head]: norm(largest), [queries]: norm(0), [keys]: norm(0) } },
+    );
+    expect(zero.rows.filter((row) => !row.passed)).toEqual([]);
+    // Thirty millionths of the largest norm are more than roundings.
+    const more = await judge(
+      folder,
+      {},
+      { values: { input_ids, [head]: norm(largest), [queries]: norm(3e-5 * largest) } },
+    );
+    expect(more.rows.find(({ name }) => name === queries)?.passed).toBe(false);
   });
 
   it('are explained by the command, which exits with 0', async () => {

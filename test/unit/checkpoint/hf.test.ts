@@ -9,6 +9,7 @@ import {
   inspectHfModel,
   isHfFolder,
   openHfModel,
+  planExport,
   readHfConfig,
   readSafetensors,
   writeSafetensors,
@@ -321,6 +322,24 @@ describe('folders', () => {
       ...head,
     ]);
   });
+
+  // The classes of Transformers whose `_tied_weights_keys` are empty: it makes up a head that a file does not hold.
+  it.each(['kimi-linear', 'bailing-hybrid', 'nemotron-h', 'inkling', 'moshi', 'xlstm'])(
+    'tie no head that the class does not tie: %s',
+    (name) => {
+      const { 'lm_head.weight': head, ...others } = readSafetensors(join(HF, name, 'model.safetensors'));
+      const json = readJson(join(HF, name, 'config.json')) as object;
+      writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...json, tie_word_embeddings: true }));
+      writeSafetensors(join(folder, 'model.safetensors'), { ...others, 'lm_head.weight': head as HostTensor });
+      const { config, modelType } = openHfModel(folder);
+      expect(config.tieEmbeddings).toBe(false);
+      writeSafetensors(join(folder, 'model.safetensors'), others);
+      expect(() => openHfModel(folder)).toThrow('lacks tensor lm_head.weight');
+      expect(() => planExport({ ...config, tieEmbeddings: true }, modelType)).toThrow(
+        'has no home for tieEmbeddings true (only false)',
+      );
+    },
+  );
 
   it.each([
     ['beta', 0.5, 0.75, 'mlp.act_fn.beta holds 0.750000 at place 0, but config.json makes it 0.500000'],

@@ -94,6 +94,7 @@ function read(fields: Fields): ModelInput {
   const { theta, scaling } = readRope(fields, { theta: 6_000_000 });
   return {
     ...readSizes(fields),
+    tieEmbeddings: false,
     ...latent,
     mla,
     headDim: mla.nopeDim + mla.ropeDim,
@@ -151,7 +152,7 @@ function write(config: ModelConfig): HfConfigJson {
   };
 }
 
-/** Hybrids of Kimi Delta Attention and gated latent attention. */
+/** Hybrids of Kimi Delta Attention and gated latent attention; as in Kimi Linear, the head is never tied. */
 export const bailingHybrid: Family = withExperts(
   {
     modelTypes: ['bailing_hybrid'],

@@ -102,7 +102,7 @@ function readKda(fields: Fields, linear: Fields | null) {
   };
 }
 
-/** Hybrids of Kimi Delta Attention and latent attention. */
+/** Hybrids of Kimi Delta Attention and latent attention. Its head is never tied, whatever the file says. */
 export const kimiLinear: Family = withExperts(
   {
     modelTypes: ['kimi_linear'],
@@ -151,6 +151,7 @@ export const kimiLinear: Family = withExperts(
       const { mla, ...latent } = readLatent(fields);
       return {
         ...readSizes(fields),
+        tieEmbeddings: false,
         ...latent,
         mla,
         headDim: mla.nopeDim + mla.ropeDim,
