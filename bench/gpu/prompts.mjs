@@ -2,6 +2,7 @@
 // decoding at batch 1 and 16, some RULER samples at 16,384 tokens; one JSON line a measurement on standard output.
 // usage: node prompts.mjs HOME prepare FOLDER CASE      a random model as a folder of Transformers, for both sides
 //        node prompts.mjs HOME measure FOLDER CASE [--platform cuda] [--parts prompts,decode,check,ruler] [--seconds N]
+//             parts has profile, too: what a token takes on the host and on the device, where the plugin has a profiler
 //             [--samples N --tasks all --batch N]      of RULER; all: the thirteen, with questions about made-up towns in place of SQuAD's
 //             and HotpotQA's, which are no part of this package
 // HOME holds the built package (dist/). No part begins after --seconds (default 100); a line says which are left out.
@@ -100,7 +101,7 @@ async function measure() {
   const started = performance.now();
   const engine = createXlaEngine({ platform: flags.platform });
   const model = openModel(folder, { engine, precision: flags.precision });
-  const parts = { check, prompts, decode, ruler };
+  const parts = { check, prompts, decode, profile, ruler };
   try {
     for (const part of flags.parts.split(',')) {
       if ((performance.now() - started) / 1000 > Number(flags.seconds)) {
@@ -201,6 +202,41 @@ async function decode(model, engine) {
     });
     await decoder.dispose();
   }
+}
+
+/**
+ * Milliseconds of a token of one sequence: given to the device, one after another, and until the last is there (`ahead`); each
+ * waited for before the next (`waiting`); the device at work on it (`busy`).
+ */
+async function profile(model, engine) {
+  const [batchSize, length] = shape.decode[0];
+  const steps = 60;
+  const decoder = await Decoder.create(model, { batchSize, maxPrompt: length, maxNew: 4 * steps });
+  let next = await decoder.read(promptsOf(batchSize, length, model.config.vocabSize));
+  const ahead = async (count) => {
+    const before = performance.now();
+    for (let i = 0; i < count; i++) next = await decoder.step(next);
+    const given = performance.now() - before;
+    await next.best();
+    return { dispatchMs: round(given / count), aheadMs: round((performance.now() - before) / count) };
+  };
+  await ahead(20);
+  const timed = await ahead(steps);
+  const before = performance.now();
+  for (let i = 0; i < steps; i++) next = await decoder.step(await next.best());
+  await next.best();
+  const waitingMs = round((performance.now() - before) / steps);
+  const recording = engine.profile();
+  await ahead(20);
+  const spans = recording.stop();
+  const busyMs = round(spans.reduce((sum, s) => sum + s.end - s.start, 0) / 20e6);
+  const flags = process.env.XLA_FLAGS ?? '';
+  emit({
+    ...{ part: 'profile', batch: batchSize, tokens: length, flags, ...timed, waitingMs },
+    ...{ spansPerToken: Math.round(spans.length / 20), busyMs },
+    ...facts(engine),
+  });
+  await decoder.dispose();
 }
 
 /** Files in the formats of SQuAD and HotpotQA, of about as many words a passage, on the trades of made-up towns. */

@@ -122,6 +122,13 @@ const HERE = '--engine onnx --threads 1';
 /** `--set data.path=FOLDER` of a line gives way to that of SMALL_TEXT. */
 const only = (runs: string): DocRun => ({ more: `${SMALL_TEXT} ${HERE} --only ${runs}` });
 
+/** A second stage of longer rows, and a checkpoint before it. */
+const LONGER_ROWS = settings(
+  'train.steps=4',
+  'train.checkpointEvery=2',
+  'train.stages=[{"from":2,"seqLen":320,"batchSize":1,"ropeTheta":160000}]',
+);
+
 /** The grid has sizes and steps of its own; batches enough for cases of far recall. */
 const SCALING = SMALL_TEXT.replace(/--set (model\.hiddenSize|train\.steps)=\d+/g, '').replace(
   'eval.batches=1',
@@ -236,10 +243,19 @@ export const WITH_PROCESSES: DocRuns = {
     ),
   },
   'docs/studies/ratios/README.md': {
-    'longsight study presets/studies/ratios.yaml --per-device 2': {
+    'longsight study presets/studies/ratios.yaml --long --per-device 2': {
       more: `${SMALL_TEXT} --set model.numLayers=8 ${HERE} --only 1-to-3_seed-1`,
       instead: { ' --per-device 2': '' }, // refused where no run computes on an accelerator
     },
+  },
+  'docs/studies/extension/README.md': {
+    'longsight study presets/studies/extension.yaml --per-device 2': {
+      more: `${SMALL_TEXT} ${LONGER_ROWS} ${HERE} --only full_seed-1`,
+      instead: { ' --per-device 2': '' },
+    },
+    'longsight analyze runs/extension --only length --lengths 4k,8k,16k,32k,64k': '--lengths 160,320 --threads 1',
+    'longsight length runs/extension/runs/full_seed-1 --step 1374 --lengths 4k,16k,32k --rope-theta 160000 --yarn 4 --csv before.csv':
+      '--step 2 --lengths 160,320 --threads 1',
   },
   'docs/studies/windows-order/README.md': {
     'longsight study presets/studies/windows-order.yaml --reuse runs/windows-drawn': only('swa-128_seed-1'),

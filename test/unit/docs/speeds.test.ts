@@ -3,9 +3,10 @@ import { expect, it } from 'vitest';
 import { count, type Line, numberOf, recordsOf, rowOf, tablesOf } from '../../support/doc-tables.js';
 
 const GPU = 'bench/gpu/results/h200-2026-11-29.jsonl';
+const PROMPTS = 'bench/gpu/results/h200-2026-11-30-prompts.jsonl';
 const CPU = 'bench/results/cpu-2026-11-25.json';
 const READING = 'bench/results/generate-2026-11-30.json';
-const [gpu, cpu, reading] = [recordsOf(GPU), recordsOf(CPU), recordsOf(READING)];
+const [gpu, reader, cpu, reading] = [recordsOf(GPU), recordsOf(PROMPTS), recordsOf(CPU), recordsOf(READING)];
 
 /** A row of the table: the two speeds of one measurement, in tokens a second, and their ratio. */
 function row(what: string, peer: string, measured: string, file: string, speeds: readonly [number, number]): string {
@@ -14,10 +15,12 @@ function row(what: string, peer: string, measured: string, file: string, speeds:
   return rowOf(what, count(ours), `${peer}: ${count(theirs)}`, `${ratio} ×`, measured, `[results](${file})`);
 }
 
-const onGpu = (what: string, peer: string, system: string, key: string, values: Line) =>
-  row(what, peer, '2026-11-29, one H200', GPU, [
-    numberOf(gpu, key, { system: 'longsight', ...values }),
-    numberOf(gpu, key, { system, ...values }),
+const BF16 = { precision: 'bf16' };
+/** Beside the faster of the peer's precisions. */
+const besideTransformers = (what: string, key: string, values: Line, theirs: Line = BF16) =>
+  row(what, 'Transformers', '2026-11-30, one H200', PROMPTS, [
+    numberOf(reader, key, { system: 'longsight', ...values, ...BF16 }),
+    numberOf(reader, key, { system: 'transformers', ...values, ...theirs }),
   ]);
 
 const onCpu = (what: string, peer: string, name: string) =>
@@ -29,16 +32,17 @@ const onCpu = (what: string, peer: string, name: string) =>
 const [prompts, fresh] = ['promptTokensPerSecond', 'newTokensPerSecond'];
 const many = { batch: 16, tokens: 4096 };
 const hybrid = { design: 'swa:128 full:nope', batch: 1 };
-const FLEX = 'torch.compile + flex_attention';
+const qwen3 = { case: 'qwen3' };
 const ROWS = [
-  onGpu('training, 85 M parameters, bf16', 'torch.compile with flex_attention', FLEX, 'tokensPerSecond', {
-    case: 'main',
-  }),
-  ...[
-    { what: 'reading prompts, 16 × 4,096, a hybrid', key: prompts, model: 'main' },
-    { what: 'reading prompts, 16 × 4,096, a Qwen3 folder', key: prompts, model: 'qwen3' },
-    { what: 'new tokens, batch of 16, a hybrid', key: fresh, model: 'main' },
-  ].map(({ what, key, model }) => onGpu(what, 'Transformers', 'transformers', key, { case: model, ...many })),
+  row('training, 85 M parameters, bf16', 'torch.compile with flex_attention', '2026-11-29, one H200', GPU, [
+    numberOf(gpu, 'tokensPerSecond', { system: 'longsight', case: 'main' }),
+    numberOf(gpu, 'tokensPerSecond', { system: 'torch.compile + flex_attention', case: 'main' }),
+  ]),
+  besideTransformers('reading prompts, 16 × 4,096, a hybrid', prompts, { case: 'main', ...many }),
+  besideTransformers('reading prompts, 16 × 4,096, a Qwen3 folder', prompts, { ...qwen3, ...many }),
+  besideTransformers('reading a prompt, 1 × 65,536, a Qwen3 folder', prompts, { ...qwen3, batch: 1, tokens: 65_536 }),
+  besideTransformers('new tokens, batch of 16, a hybrid', fresh, { case: 'main', ...many }, { precision: 'f32' }),
+  besideTransformers('new tokens, one sequence, a Qwen3 folder', fresh, { ...qwen3, batch: 1 }, { precision: 'f32' }),
   onCpu('training on CPU, 8 × 512', 'torch.compile, window as a mask', 'torch compile mask'),
   onCpu('the same', 'torch.compile, window by blocks', 'torch compile blocked'),
   row('reading prompts on CPU, 1,024 tokens, a hybrid', 'Transformers', '2026-11-30, 2 cores', READING, [
