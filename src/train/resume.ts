@@ -50,7 +50,13 @@ export function continuesIn(dir: string, resume: 'no' | 'yes' | 'auto'): boolean
       details: { dir },
     });
   }
-  checkFree(dir);
+  try {
+    checkFree(dir);
+  } catch (cause) {
+    // Another process has begun the run since the first look: whoever takes the lock goes on with it.
+    if (resume !== 'no' && isRunFolder(dir)) return true;
+    throw cause;
+  }
   return false;
 }
 
