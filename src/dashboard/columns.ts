@@ -146,27 +146,19 @@ export function pointsIn({ n, perBucket, inLast }: ColumnData, bucket: number): 
   return bucket === n - 1 ? inLast : perBucket;
 }
 
-/**
- * A column in at most `most` buckets: neighbors are merged, 2, 4, 8, ... to one. The same column where it has no more.
- */
-export function coarser(data: ColumnData, most: number): ColumnData {
+/** A column in memory of its own. */
+export function copied(data: ColumnData): ColumnData {
+  const { step, tokens, time, low, high, sum } = data;
+  return {
+    ...data,
+    ...{ step: step.slice(), tokens: tokens.slice(), time: time.slice() },
+    ...{ low: low.slice(), high: high.slice(), sum: sum.slice() },
+  };
+}
+
+/** How many neighbors are merged into one where at most `most` buckets are wanted of `n`: a power of 2. */
+export function mergedOf(n: number, most: number): number {
   let factor = 1;
-  while (Math.ceil(data.n / factor) > Math.max(1, most)) factor *= 2;
-  if (factor === 1) return data;
-  const n = Math.ceil(data.n / factor);
-  const [low, high, sum] = [new Float32Array(n), new Float32Array(n), new Float64Array(n)];
-  const firsts = (list: Float64Array) => Float64Array.from({ length: n }, (_, i) => list[i * factor] ?? 0);
-  for (let i = 0; i < n; i++) {
-    const [from, to] = [i * factor, Math.min(data.n, (i + 1) * factor)];
-    let [least, most, total] = [Infinity, -Infinity, 0];
-    for (let k = from; k < to; k++) {
-      least = Math.min(least, data.low[k] ?? Infinity);
-      most = Math.max(most, data.high[k] ?? -Infinity);
-      total += data.sum[k] ?? 0;
-    }
-    [low[i], high[i], sum[i]] = [least, most, total];
-  }
-  const inLast = (data.n - 1 - (n - 1) * factor) * data.perBucket + data.inLast;
-  const places = { step: firsts(data.step), tokens: firsts(data.tokens), time: firsts(data.time) };
-  return { n, perBucket: data.perBucket * factor, inLast, ...places, low, high, sum, end: data.end };
+  while (Math.ceil(n / factor) > Math.max(1, most)) factor *= 2;
+  return factor;
 }

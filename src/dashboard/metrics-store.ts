@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { tryToRemove } from '../core/index.js';
 import { ColumnCache } from './column-cache.js';
 import { readList, writeList, type Listed } from './column-list.js';
-import type { ColumnData } from './columns.js';
+import { copied, type ColumnData } from './columns.js';
 import { IndexThreads } from './indexing.js';
 import { MetricsFile } from './metrics-file.js';
 import { readRange, type PlaceRange } from './range-reader.js';
@@ -29,8 +29,6 @@ const WHOLE_MS = 100;
 const LOOK_MS = 200;
 /** Files that are looked at at a time: while the lines of one are read, the disk finds those of others. */
 const LOOKED_AT = 3;
-/** Columns of cached files that are kept in memory, at 10 KB each. */
-const MOST_COLUMNS = 12_000;
 /** Files whose columns are all in memory and that no one has asked for lately, beyond which the oldest is let go. */
 const MOST_OPEN = 256;
 /** Milliseconds from a file that was read until the list of kept files is written: writing it holds up pages. */
@@ -70,7 +68,6 @@ interface Wish {
 export class MetricsStore {
   readonly #folder: string | null;
   readonly #entries = new Map<string, Entry>();
-  readonly #columns = new Map<string, ColumnData | null>();
   readonly #threads = new IndexThreads();
   readonly #listed: ReadonlyMap<string, Listed>;
   /** Ids to be read, those asked for last first. */
@@ -132,7 +129,6 @@ export class MetricsStore {
     const entry = this.#entries.get(id);
     if (entry?.ready === true) this.#done--;
     this.#entries.delete(id);
-    this.#forgetColumns(id);
   }
 
   /** How many files are read to their end, of all. */
@@ -172,14 +168,17 @@ export class MetricsStore {
 
   /** The points of a metric of a run: null where it has none, undefined where it is not read yet. */
   column(id: string, metric: string): ColumnData | null | undefined {
+    const data = this.peek(id, metric);
+    return data == null ? data : copied(data);
+  }
+
+  /** As `column`, in memory that the next look at any column changes, and reading on. */
+  peek(id: string, metric: string): ColumnData | null | undefined {
     const entry = this.#entries.get(id);
     if (entry === undefined) return null;
     entry.used = ++this.#clock;
     if (entry.file !== null) return entry.ready || entry.file.offset > 0 ? entry.file.column(metric) : undefined;
     if (!entry.ready) return undefined;
-    const key = `${id} ${metric}`;
-    const known = this.#columns.get(key);
-    if (known !== undefined) return known;
     entry.cache ??= this.#cached(entry);
     const column = entry.cache?.column(metric);
     if (column === undefined) {
@@ -189,12 +188,6 @@ export class MetricsStore {
       Object.assign(entry, { cache: null, listed: null });
       this.#setReady(entry, false);
       this.want([id]);
-      return undefined;
-    }
-    this.#columns.set(key, column);
-    if (this.#columns.size > MOST_COLUMNS) {
-      const [oldest] = this.#columns.keys();
-      if (oldest !== undefined) this.#columns.delete(oldest);
     }
     return column;
   }
@@ -338,7 +331,6 @@ export class MetricsStore {
     }
     entry.file ??= new MetricsFile(entry.path, entry.cache);
     Object.assign(entry, { cache: null, listed: null });
-    this.#forgetColumns(entry.id);
     for (;;) {
       const came = entry.file.advance();
       if (came === 'replaced') entry.file = new MetricsFile(entry.path);
@@ -377,7 +369,6 @@ export class MetricsStore {
       this.want([entry.id]);
     } else {
       Object.assign(entry, { cache, listed: null });
-      this.#forgetColumns(entry.id);
       this.#finish(entry, cache.head.stamp);
       // It may have grown meanwhile.
       this.poll(entry.id);
@@ -427,11 +418,6 @@ export class MetricsStore {
       entry.cache = cache;
       entry.file = null;
     }
-  }
-
-  #forgetColumns(id: string): void {
-    const prefix = `${id} `;
-    for (const key of this.#columns.keys()) if (key.startsWith(prefix)) this.#columns.delete(key);
   }
 
   /** Writes which files' columns are kept, so that the next start need not open them. */

@@ -1,5 +1,5 @@
 /** A chart of many lines: axes, zoom and cursor by uPlot, lines drawn here, so that a thousand of them are no burden. */
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import { num, tick } from './format.js';
 import { logTicks, lowerBound, rangeOf, valueAt, type Line } from './lines.js';
@@ -28,6 +28,13 @@ export interface ChartProps {
 const NEAR = 28;
 /** Lines beyond which none is dashed: no one tells dashes of so many apart, and a browser draws them at half the speed. */
 const MOST_DASHED = 400;
+/** Lines beyond which all are thin. */
+const MOST_WIDE = 60;
+/**
+ * Pixels of lines beyond which all are thin too: of lines that go up and down from point to point a wide one covers
+ * itself, and a browser without a graphics processor draws it at a tenth of the speed.
+ */
+const MOST_WIDE_PIXELS = 150_000;
 /** Lines that the tooltip lists. */
 const MOST_LISTED = 8;
 
@@ -59,9 +66,11 @@ export function Chart(props: ChartProps) {
     if (element === null) return undefined;
     const made = makePlot(element, current, near, setTip);
     plot.current = made;
-    const sized = new ResizeObserver(() =>
-      made.setSize({ width: element.clientWidth, height: current.current.height }),
-    );
+    const sized = new ResizeObserver(() => {
+      const [width, { height }] = [element.clientWidth, current.current];
+      // It tells of the first size too, which the plot was made with: a thousand lines are drawn once.
+      if (width !== made.width || height !== made.height) made.setSize({ width, height });
+    });
     sized.observe(element);
     const themed = () => {
       made.redraw(false, true);
@@ -78,7 +87,8 @@ export function Chart(props: ChartProps) {
     };
   }, [key]);
 
-  useEffect(() => {
+  // With the making of the plot, not after its first picture: both are one drawing then.
+  useLayoutEffect(() => {
     plot.current?.setData([xExtent(props), [null, null]] as uPlot.AlignedData, true);
   }, [props.lines, props.zoom?.[0], props.zoom?.[1], props.threshold, props.mark, key]);
 
@@ -236,6 +246,38 @@ function makePlot(
   );
 }
 
+/** Where values lie on the canvas along an axis: what `valToPos` says, for a hundred thousand points at once. */
+function placeOn(u: uPlot, axis: 'x' | 'y', isLog: boolean): (value: number) => number {
+  const { min = 0, max = 1 } = u.scales[axis] ?? {};
+  const [least, most] = [min ?? 0, max ?? 1];
+  const of = isLog ? Math.log10 : (value: number) => value;
+  const start = u.valToPos(least, axis, true);
+  const slope = (u.valToPos(most, axis, true) - start) / (of(most) - of(least));
+  const from = of(least);
+  return (value) => start + slope * (of(value) - from);
+}
+
+/** Whether lines are so many, or so long where they are seen, that they are thin. */
+function areThin(
+  { bbox: { left, width } }: uPlot,
+  lines: readonly Line[],
+  toX: (value: number) => number,
+  toY: (value: number) => number,
+): boolean {
+  if (lines.length > MOST_WIDE) return true;
+  let rest = MOST_WIDE_PIXELS * uPlot.pxRatio;
+  for (const { x, y } of lines) {
+    for (let i = 1; i < x.length; i++) {
+      const [from, to] = [toX(x[i - 1] ?? 0), toX(x[i] ?? 0)];
+      if (to < left || from > left + width) continue;
+      const step = to - from + Math.abs(toY(y[i] ?? 0) - toY(y[i - 1] ?? 0));
+      if (Number.isFinite(step)) rest -= step;
+    }
+    if (rest < 0) return true;
+  }
+  return false;
+}
+
 function drawLines(
   u: uPlot,
   { lines, threshold, mark = null, logX, logY }: ChartProps,
@@ -248,9 +290,10 @@ function drawLines(
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   const ratio = uPlot.pxRatio;
-  const many = lines.length > 60;
-  const xOf = (v: number) => u.valToPos(logX ? Math.max(v, Number.MIN_VALUE) : v, 'x', true);
-  const yOf = (v: number) => u.valToPos(v, 'y', true);
+  const many = lines.length > MOST_WIDE;
+  const toX = placeOn(u, 'x', logX);
+  const xOf = (v: number) => toX(logX ? Math.max(v, Number.MIN_VALUE) : v);
+  const yOf = placeOn(u, 'y', logY);
   const isDrawn = (v: number) => Number.isFinite(v) && (!logY || v > 0);
   const colors = new Map<string, string>();
   const colorOf = (color: string) => {
@@ -289,11 +332,12 @@ function drawLines(
   }
   const ordered =
     near === null ? lines : [...lines.filter((l) => l.id !== near), ...lines.filter((l) => l.id === near)];
+  const isThin = areThin(u, lines, xOf, yOf);
   for (const { id, x, y, color, dash } of ordered) {
     ctx.strokeStyle = colorOf(color);
     ctx.fillStyle = ctx.strokeStyle;
     ctx.globalAlpha = near === null || id === near ? (many && near === null ? 0.55 : 1) : 0.25;
-    ctx.lineWidth = ratio * (id === near ? 2.6 : many ? 1 : 1.6);
+    ctx.lineWidth = ratio * (id === near ? 2.6 : isThin ? 1 : 1.6);
     ctx.setLineDash(lines.length > MOST_DASHED ? [] : dash.map((d) => d * ratio));
     ctx.beginPath();
     let isOpen = false;

@@ -35,10 +35,10 @@ export function lineOf({ x, low, high, mean, perBucket, end }: Curve, scale: num
   for (let i = 0; i < n; i++) {
     const from = x[i] ?? 0;
     const to = x[i + 1] ?? end;
-    // From where the line is, first to the nearer of the two.
-    const rises =
-      i === 0 ||
-      Math.abs((values[2 * i - 1] ?? 0) - (low[i] ?? 0)) <= Math.abs((values[2 * i - 1] ?? 0) - (high[i] ?? 0));
+    // From where the line is, first to the nearer of the two; at its beginning, last to that which is nearer to what follows.
+    const near = i === 0 ? (mean[1] ?? high[0] ?? 0) : (values[2 * i - 1] ?? 0);
+    const isLowNearer = Math.abs(near - (low[i] ?? 0)) <= Math.abs(near - (high[i] ?? 0));
+    const rises = i === 0 ? !isLowNearer : isLowNearer;
     places[2 * i] = scale * from;
     // The last bucket reaches to the last point, which moves while a run goes on.
     places[2 * i + 1] = scale * (i === n - 1 ? to : from + (to - from) / 2);

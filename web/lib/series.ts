@@ -1,5 +1,5 @@
 /** Loading curves for a view, and making lines of them. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { CurveAxis } from '../../src/dashboard/api.js';
 import { bandOf, lineOf, type Line } from './lines.js';
 import type { PlacedRun, Store } from './store.js';
@@ -38,7 +38,8 @@ export function useCurves(
   const ids = runs.map(({ row }) => row.id);
   const wanted = `${axis} ${metrics.join(' ')} ${ids.join(' ')}`;
   const key = `${wanted} ${store.pointsVersion}`;
-  useEffect(() => {
+  // At once, not after the picture without them.
+  useLayoutEffect(() => {
     const asked = { current: true };
     const ask = async (): Promise<void> => {
       try {

@@ -226,11 +226,18 @@ export class Store {
     const unknown = missing.filter((run) => metrics.some((metric) => !this.#curves.has(keyOf(axis, metric, run))));
     const [asked, sampled] = unknown.length > 0 ? [unknown, true] : [missing, false];
     const turn = ++this.#numAsked;
-    const { curves, pending, unseen } = await this.source.curves(metrics, axis, asked, { most, sampled });
+    // One more metric is asked for alone, and not with all that is drawn.
+    const names = metrics.filter((metric) =>
+      asked.some((run) => {
+        const key = keyOf(axis, metric, run);
+        return sampled ? !this.#curves.has(key) : isMissing(key);
+      }),
+    );
+    const { curves, pending, unseen } = await this.source.curves(names, axis, asked, { most, sampled });
     const [waits, unlooked] = [new Set(pending), new Set(unseen)];
     const came = new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]));
     for (const run of asked)
-      for (const metric of metrics) {
+      for (const metric of names) {
         const key = keyOf(axis, metric, run);
         const curve = came.get(key);
         if (curve === undefined && waits.has(run) && (!sampled || unlooked.has(run))) continue;
@@ -240,9 +247,14 @@ export class Store {
         if (waits.has(run)) this.#stale.add(key);
         else this.#stale.delete(key);
       }
-    const isWhole = pending.length === 0 && asked.length === missing.length;
+    const inQuestion = new Set(asked);
+    const left = runs.flatMap((run) => {
+      const own = metrics.filter((metric) => isMissing(keyOf(axis, metric, run)));
+      return own.map((metric) => inQuestion.has(run) && names.includes(metric));
+    });
+    const isWhole = pending.length === 0 && left.length === 0;
     // What was not answered for want of time is asked for at once, and so is what was not asked for.
-    const hasMore = unseen.length > 0 || asked.length < missing.length;
+    const hasMore = unseen.length > 0 || left.includes(false);
     return { isWhole, hasNew: curves.length > 0 || pending.length === 0, hasMore };
   }
 

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { coarser, Column, MAX_BUCKETS, pointsIn } from '../../../src/dashboard/columns.js';
+import type { CurvesHeader } from '../../../src/dashboard/api.js';
+import { Column, MAX_BUCKETS, pointsIn } from '../../../src/dashboard/columns.js';
+import { CurvesAnswer } from '../../../src/dashboard/curves.js';
 import { LineScanner, type LineSink } from '../../../src/dashboard/line-scanner.js';
 import { MetricsFile } from '../../../src/dashboard/metrics-file.js';
 import { readRange } from '../../../src/dashboard/range-reader.js';
@@ -124,27 +126,46 @@ describe('a column', () => {
 });
 
 describe('a column in fewer buckets', () => {
-  it.each([1, 2, 3, 7, 64, 256, 10_000])('keeps extremes, sums and places: %i points into 8', (count) => {
-    const column = new Column();
-    for (let i = 0; i < count; i++) column.push(i, 10 * i, i / 2, Math.fround(Math.sin(3 * i)));
-    const fine = column.data();
-    const coarse = coarser(fine, 8);
-    expect(coarse.n).toBeLessThanOrEqual(8);
-    if (fine.n <= 8) expect(coarse).toBe(fine);
-    const total = (data: typeof fine) => [...data.sum].reduce((a, b) => a + b, 0);
-    expect(total(coarse)).toBeCloseTo(total(fine), 9);
-    expect([Math.min(...coarse.low), Math.max(...coarse.high)]).toEqual([
-      Math.min(...fine.low),
-      Math.max(...fine.high),
-    ]);
-    const points = Array.from({ length: coarse.n }, (_, i) => pointsIn(coarse, i));
-    expect(points.reduce((a, b) => a + b, 0)).toBe(count);
-    expect(coarse.end).toEqual(fine.end);
-    let at = 0;
-    points.forEach((own, i) => {
-      expect([coarse.step[i], coarse.tokens[i], coarse.time[i]]).toEqual([at, 10 * at, at / 2]);
-      at += own;
+  /** The curves of an answer, as the page reads them. */
+  function curvesIn(bytes: Buffer) {
+    const length = bytes.readUInt32LE(0);
+    const { curves } = JSON.parse(bytes.toString('utf8', 4, 4 + length)) as CurvesHeader;
+    let at = bytes.byteOffset + 8 * Math.ceil((4 + length) / 8);
+    return curves.map((head) => {
+      const own = bytes.buffer.slice(at, (at += 8 * head.n + 8 * Math.ceil((12 * head.n) / 8)));
+      const values = (i: number) => [...new Float32Array(own, 8 * head.n + 4 * head.n * i, head.n)];
+      return { head, x: [...new Float64Array(own, 0, head.n)], low: values(0), high: values(1), mean: values(2) };
     });
+  }
+
+  const counts = [1, 2, 3, 7, 8, 9, 64, 256, 257, 10_000];
+  it.each([1, 7, 8, 9, Infinity])('keeps extremes, means and places: at most %s', (most) => {
+    for (const [axis, scale] of [['step', 1] as const, ['tokens', 10] as const, ['time', 0.5] as const]) {
+      const answer = new CurvesAnswer(axis, most);
+      for (const count of counts) {
+        const column = new Column();
+        for (let i = 0; i < count; i++) column.push(i, 10 * i, i / 2, Math.fround(Math.sin(3 * i)));
+        answer.add(column.data(), { run: String(count), metric: 'm', sampled: false });
+      }
+      const curves = curvesIn(answer.bytes({ pending: [], unseen: [] }));
+      expect(curves.map(({ head }) => head.run)).toEqual(counts.map(String));
+      curves.forEach(({ head, x, low, high, mean }, c) => {
+        const count = counts[c] ?? 0;
+        const wanted = Math.min(most, MAX_BUCKETS);
+        expect([head.n, head.end]).toEqual([Math.ceil(count / head.perBucket), scale * (count - 1)]);
+        // As fine as is wanted: half as many points to one would be too many buckets, or is what there is.
+        expect(head.n).toBeLessThanOrEqual(wanted);
+        if (head.perBucket > 1) expect(Math.ceil((2 * count) / head.perBucket)).toBeGreaterThan(wanted);
+        for (let i = 0; i < head.n; i++) {
+          const first = i * head.perBucket;
+          const own = Array.from({ length: Math.min(head.perBucket, count - first) }, (_, k) =>
+            Math.fround(Math.sin(3 * (first + k))),
+          );
+          expect([x[i], low[i], high[i]]).toEqual([scale * first, Math.min(...own), Math.max(...own)]);
+          expect(mean[i]).toBeCloseTo(own.reduce((sum, value) => sum + value, 0) / own.length, 6);
+        }
+      });
+    }
   });
 });
 
@@ -260,9 +281,13 @@ describe('metrics files', () => {
     second.add('run', path);
     // At once: no waiting.
     expect([read, second.progress, second.names('run')]).toEqual([['run'], { done: 1, all: 1 }, ['loss', 'other']]);
-    expect(second.column('run', 'other')).toEqual(before);
+    const [other, loss] = ['other', 'loss'].map((metric) => second.column('run', metric));
+    expect(other).toEqual(before);
+    expect(loss?.high).toEqual(before?.low.map((value) => -value));
     second.close();
   });
+
+  const flipped = (bytes: Buffer, at: number) => Buffer.from(bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)));
 
   it.each([
     ['cut off', (bytes: Buffer) => bytes.subarray(0, bytes.length - 9)],
@@ -270,6 +295,8 @@ describe('metrics files', () => {
       'of zeros in its numbers',
       (bytes: Buffer) => Buffer.concat([bytes.subarray(0, bytes.length - 4096), Buffer.alloc(4096)]),
     ],
+    ['of another byte in its texts', (bytes: Buffer) => flipped(bytes, 60)],
+    ['of another byte in its numbers of columns', (bytes: Buffer) => flipped(bytes, 40 + bytes.readUInt32LE(8))],
     ['of zeros', (bytes: Buffer) => Buffer.alloc(bytes.length)],
     ['gone', () => null],
   ])('are read again where the file of columns is %s', async (_, damage) => {

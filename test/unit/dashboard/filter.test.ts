@@ -103,6 +103,22 @@ describe('lines', () => {
     expect([...y].sort()).toEqual([1, 2, 3, 5, 6, 7]);
   });
 
+  it.each([
+    [
+      [4, 2, 1],
+      [9, 3, 2],
+      [9, 4, 3, 2, 2, 1],
+    ],
+    [
+      [1, 5, 7],
+      [4, 6, 8],
+      [1, 4, 5, 6, 7, 8],
+    ],
+    [[1], [4], [1, 4]],
+  ])('begin where they come from: %j to %j', (low, high, wanted) => {
+    expect([...lineOf(curve(low, 4, high), 1, 0).y]).toEqual(wanted);
+  });
+
   it('are smoothed from their first value on, and stay what they are where they are constant', () => {
     expect([...lineOf(curve([3, 3, 3]), 1, 0.9).y].map((v) => Number(v.toFixed(9)))).toEqual([3, 3, 3]);
     const { y } = lineOf(curve([0, 1]), 1, 0.5);
