@@ -38,7 +38,7 @@ import {
 } from '../../model/index.js';
 import type { TokenizerOrigin } from '../same-tokenizer.js';
 import { streamSafetensors, type TensorSpec } from '../safetensors.js';
-import type { Family, HfConfigJson } from './family/family.js';
+import type { Family, HfConfigJson, StoredValues } from './family/family.js';
 import type { Source } from './family/layout.js';
 import { CONFIG_FILE } from './open.js';
 import { configText } from './numbers.js';
@@ -150,7 +150,7 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
       const losses = reading.unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' }));
       return { losses, distance: OTHER_LAYERS + losses.length };
     }
-    back = reading.config;
+    back = withConstants(family, config, reading.config);
     mapParameters(family, back);
   } catch (error) {
     if (error instanceof LongsightError) return null;
@@ -164,6 +164,16 @@ function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | n
   );
   const differing = config.layers.filter((plan, i) => printLayer(plan) !== printLayer(at(back.layers, i)));
   return { losses, distance: losses.length + (OTHER_LAYERS * differing.length) / config.numLayers };
+}
+
+/** The model that is read `back`, with what the tensors beside the parameters say over its `config.json`. */
+function withConstants(family: Family, config: ModelConfig, back: ModelConfig): ModelConfig {
+  const constants = new Map((family.constants?.(config, () => undefined) ?? []).map((c) => [c.name, c]));
+  const read: StoredValues = (name) => {
+    const constant = constants.get(name);
+    return constant && { values: constant.values(), stored: 'F32' };
+  };
+  return family.adopt?.(back, read).config ?? back;
 }
 
 /** Settings that change no result: how many tokens are computed at once, and what training adds to the loss. */
@@ -366,16 +376,20 @@ async function writeWeights(
   const stored = STORED[dtype];
   const tensors = outgoing(family, config);
   const constants = new Map((family.constants?.(config, () => undefined) ?? []).map((c) => [c.name, c]));
-  const specs: TensorSpec[] = [...tensors, ...constants].map(([name, { shape }]) => ({ name, dtype: stored, shape }));
+  // Some constants would make another model if they were rounded as the weights are.
+  const typeOf = (name: string) => constants.get(name)?.dtype ?? stored;
+  const names = [...tensors, ...constants];
+  const specs: TensorSpec[] = names.map(([name, { shape }]) => ({ name, dtype: typeOf(name), shape }));
   const load = (name: string): Promise<HostTensor> => {
     const constant = constants.get(name);
     const tensor =
       constant === undefined
         ? gather(got(tensors, name), parameters)
         : hostTensor('f32', constant.shape, constant.values());
-    return Promise.resolve(stored === 'f32' ? tensor : tensorFrom(stored, tensor.shape, tensor.data));
+    const type = typeOf(name);
+    return Promise.resolve(type === 'f32' ? tensor : tensorFrom(type, tensor.shape, tensor.data));
   };
-  const bytesOf = ({ shape }: TensorSpec) => DTYPE_BYTES[stored] * sizeOf(shape);
+  const bytesOf = ({ dtype: type, shape }: TensorSpec) => DTYPE_BYTES[type] * sizeOf(shape);
   const bytes = specs.reduce((n, spec) => n + bytesOf(spec), 0);
   const shards: TensorSpec[][] = [[]];
   let filled = 0;

@@ -2,8 +2,15 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { exportHfModel, openHfModel, openTokenizer, planExport } from '../../../src/checkpoint/index.js';
-import { readJson, type HostTensor } from '../../../src/core/index.js';
+import {
+  exportHfModel,
+  inspectHfModel,
+  openHfModel,
+  openTokenizer,
+  planExport,
+  readSafetensors,
+} from '../../../src/checkpoint/index.js';
+import { readJson, toNumbers, type HostTensor } from '../../../src/core/index.js';
 import { initialParameters, resolveModelConfig, type ModelInput } from '../../../src/model/index.js';
 
 const HF = join(import.meta.dirname, '..', '..', 'data', 'hf');
@@ -23,14 +30,11 @@ afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 describe('exported models', () => {
   // Transformers has no class with Mamba-2's norm over the whole width of several groups.
-  // Nor has it one whose configuration says other slopes of Lightning attention than MiniMax's.
-  const homeless = ['mamba2-whole-norm', 'minimax-slopes'];
+  const homeless = ['mamba2-whole-norm'];
 
   it('have no home with a norm over the whole width of several groups', () => {
     const { config } = openHfModel(join(HF, 'mamba2-whole-norm'));
     expect(() => planExport(config)).toThrow('has no home for mamba2.normGroups 1 (only 2)');
-    const { config: slopes } = openHfModel(join(HF, 'minimax-slopes'));
-    expect(() => planExport(slopes)).toThrow('has no home for lightning.rates');
   });
 
   it.each(readdirSync(HF).filter((name) => !homeless.includes(name)))('come back bit for bit: %s', async (name) => {
@@ -205,6 +209,21 @@ describe('exported models', () => {
 describe('folders', () => {
   const config = model({ layers: 'swa:4 full:nope' });
   const parameters = initialParameters(config, 1);
+
+  it('hold the decays of MiniMax in float32 beside weights in bfloat16: Transformers computes with each as stored', async () => {
+    const source = openHfModel(join(HF, 'minimax'));
+    const out = join(root, 'out');
+    await exportHfModel(out, source.config, source.parameters(), { dtype: 'bfloat16' });
+    expect(openHfModel(out).config).toEqual(source.config);
+    expect(inspectHfModel(out)).toMatchObject({ tensors: { types: ['BF16', 'F32'] } });
+    const [before, after] = [join(HF, 'minimax'), out].map((f) => readSafetensors(join(f, 'model.safetensors')));
+    const decays = Object.keys(before ?? {}).filter((name) => name.endsWith('_decay') || name.endsWith('slope_rate'));
+    expect(decays).toHaveLength(4);
+    for (const name of decays) {
+      const theirs = toNumbers(before?.[name] as HostTensor);
+      toNumbers(after?.[name] as HostTensor).forEach((v, i) => expect(v).toBeCloseTo(theirs[i] as number, 6));
+    }
+  });
 
   it('hold bfloat16 where asked, each element rounded to the nearest', async () => {
     const out = join(root, 'out');

@@ -63,6 +63,8 @@ function decays(config: ModelConfig, layer: number): ConstantTensor[] {
     name: `model.layers.${layer}.self_attn.${name}`,
     shape,
     fixed: true,
+    // Rounded one by one they are no powers of one decay, and Transformers computes with each of them.
+    dtype: 'f32',
     values: () => {
       const each = shape.reduce((a, b) => a * b, 1) / H;
       return Float32Array.from({ length: H * each }, (_, i) => value(at(slopes, Math.floor(i / each)), i % each));

@@ -22,6 +22,8 @@ export interface ConstantTensor {
   readonly fixed: boolean;
   /** By how much values of files may differ, relative (default: by the rounding of their stored type). */
   readonly relative?: number;
+  /** The type of its elements in exports, where rounding it would make another model (default: that of the weights). */
+  readonly dtype?: 'f32';
 }
 
 /** Fields of a `config.json`. */
