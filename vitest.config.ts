@@ -60,19 +60,33 @@ function inMemory(): { readonly TMPDIR?: string } {
 }
 const env = process.env['TMPDIR'] === undefined ? inMemory() : {};
 
+/**
+ * XLA's CPU backend leaves LLVM's optimizations out, which take longer than what they speed up where a program runs a few times. What
+ * Longsight hands to XLA, and how XLA divides it, stays the same; the tier `conformance-ops` compares every op with them.
+ */
+const QUICK_COMPILE = process.env['XLA_FLAGS'] === undefined ? { XLA_FLAGS: '--xla_backend_optimization_level=0' } : {};
+/** Environment variables of a tier. What is killed and starved is asked what it leaves on a disk. */
+const environmentOf = (name: string) => ({
+  ...(name === 'torture' ? {} : env),
+  ...(name === 'train' || name === 'conformance' ? QUICK_COMPILE : {}),
+});
+
+const OPS = 'test/conformance/engines.test.ts';
+
 // Tiers: `unit` (functions called with values), `integration` (files beside these that compute with an engine, call the command line or the
-// compiler, or start processes: what a file imports decides), `conformance` (every op on every engine), `train` (whole runs, killed and resumed), `browser`
+// compiler, or start processes: what a file imports decides), `conformance` (models and recurrences on every engine) and `conformance-ops` (every op), `train` (whole runs, killed and resumed), `browser`
 // (the dashboard in Chromium, where there is one), `torture`
 // (commands killed, starved of disk and raced; a tenth of its trials unless LONGSIGHT_TORTURE=full), and, when asked for, `slurm` (studies on
 // a Slurm cluster that the tests start on this machine).
-// Files of the first two share their worker's modules (loading them anew for each file took a quarter of their time); nothing here
-// keeps state in a module.
+// Files of `unit`, `integration`, `conformance` and `train` share their worker's modules (loading them anew for each file took a quarter of the time of
+// the first two); nothing here keeps state in a module.
 const tier = (name: string, include: string[], exclude: string[], timeoutMs: number, isolate = true) => ({
   plugins: [bindImports],
   test: {
     ...{ name, include, exclude, testTimeout: timeoutMs, hookTimeout: timeoutMs, isolate },
-    // What is killed and starved is asked what it leaves on a disk.
-    env: name === 'torture' ? {} : env,
+    env: environmentOf(name),
+    // Only these start the command line in processes of its own.
+    globalSetup: ['train', 'torture', 'browser'].includes(name) ? ['test/support/bundled-cli.ts'] : [],
     // The runner's own second is short on a busy machine: what is polled for may take nearly all of a test's time.
     expect: { poll: { timeout: 0.8 * timeoutMs } },
   },
@@ -85,9 +99,10 @@ export default defineConfig({
     projects: [
       tier('unit', ['src/**/*.test.ts', 'test/unit/**/*.test.ts'], integration, 120_000, false),
       tier('integration', integration, [], 120_000, false),
-      tier('conformance', ['test/conformance/**/*.test.ts'], [], 300_000),
+      tier('conformance', ['test/conformance/**/*.test.ts'], [OPS], 300_000, false),
+      tier('conformance-ops', [OPS], [], 300_000),
       tier('browser', ['test/browser/**/*.test.ts'], [], 120_000),
-      tier('train', ['test/train/**/*.test.ts'], [], 600_000),
+      tier('train', ['test/train/**/*.test.ts'], [], 600_000, false),
       ...(process.env['LONGSIGHT_SLURM'] === '1' ? [tier('slurm', ['test/slurm/**/*.test.ts'], [], 900_000)] : []),
       tier(
         'torture',

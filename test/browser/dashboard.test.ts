@@ -13,9 +13,9 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { DashboardData } from '../../src/dashboard/api.js';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { FAKE_DESIGNS, writeFakeStudy } from '../support/fake-study.js';
+import { MAIN } from '../support/main.js';
 import { makeRun } from '../support/run-folders.js';
 
-const MAIN = join(import.meta.dirname, '../../dist/cli/main.js');
 const HOSTILE = [
   '<img src=x onerror="window.hacked=1">',
   '"><script>window.hacked=1</script>',

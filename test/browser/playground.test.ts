@@ -25,8 +25,8 @@ import type { PlaygroundRun } from '../../src/playground/design.js';
 import type { MeasuredPoint, StepPoint } from '../../src/playground/protocol.js';
 import { Session } from '../../src/playground/session.js';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
+import { MAIN } from '../support/main.js';
 
-const MAIN = join(import.meta.dirname, '../../dist/cli/main.js');
 /** A machine that does other work too makes a step slow. */
 const PATIENCE = { timeout: 100_000 };
 
@@ -113,10 +113,10 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
     [{ ...RUN, cheap: 'mamba2' } as const, 2],
   ])('computes what Node computes: %j, threads %i', async (run, threads) => {
     const { page, wrong } = await (trainer ??= open());
-    const first = known.get(run) ?? inNode(run, 8);
+    const first = known.get(run) ?? inNode(run, 4);
     known.set(run, first);
-    const [node, web] = [await first, await inPage(page, run, 8, threads)];
-    expect(web.steps.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    const [node, web] = [await first, await inPage(page, run, 4, threads)];
+    expect(web.steps.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
     const lossOf = ({ steps }: Found) => steps.map(({ loss }) => loss);
     const normOf = ({ steps }: Found) => steps.map(({ gradNorm }) => gradNorm);
     expect(difference(lossOf(web), lossOf(node))).toBeLessThan(1e-4);
@@ -135,7 +135,7 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
     expect(await page.locator('.chart').count()).toBe(3);
     expect(await page.locator('svg.grid rect.heat').count()).toBe(24);
     await race(page).click();
-    await reach(page, 10);
+    await reach(page, 4);
     await race(page).click();
     const step = page.getByRole('button', { name: 'Step', exact: true });
     await step.click({ trial: true });

@@ -2,7 +2,6 @@
  * Gradients of `A_log` and `dt_bias` in float32 against float64: strong decays leave so little of what a chunk holds that
  * a difference of what tokens read and write has no digits left.
  */
-import '../support/quick-compile.js';
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { createOnnxEngine, evaluateReference } from '../../src/engine/index.js';

@@ -1,5 +1,4 @@
 /** The recurrences in float32 on every engine, and at the sizes that are slow in float64, against the recurrence token by token. */
-import '../support/quick-compile.js';
 import { afterAll, describe, expect, it } from 'vitest';
 import { toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference, type Executable } from '../../src/engine/index.js';

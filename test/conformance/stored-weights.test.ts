@@ -1,5 +1,4 @@
 /** Weights of two bytes stay so in memory on every engine, and compute what they do in float32; by kind of layer in the unit tier. */
-import '../support/quick-compile.js';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

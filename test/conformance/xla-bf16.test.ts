@@ -2,7 +2,6 @@
  * Every op and its derivative in bfloat16 on the plugin for CPUs; the same checks, of every case, run on GPUs
  * (`bench/gpu/run.sh bf16`).
  */
-import '../support/quick-compile.js';
 import { expect, it } from 'vitest';
 import { createXlaEngine, findPlugin } from '../../src/engine/index.js';
 import type { OpName } from '../../src/graph/index.js';

@@ -7,7 +7,7 @@ import { RecallOptionsSchema, RecallSource, nextBatch } from '../../src/data/ind
 import { TrainConfigSchema, Trainer } from '../../src/train/index.js';
 
 const DEVICES = 8;
-const STEPS = 20;
+const STEPS = 10;
 const { plugin } = findPlugin('cpu');
 if (!plugin) console.log('meshes are left out: no PJRT CPU plugin; run node scripts/fetch-pjrt-cpu.mjs');
 

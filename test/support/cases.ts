@@ -452,20 +452,33 @@ export function caseGraph(c: OpCase, tensors: readonly HostTensor[], float: 'f32
   );
 }
 
-/** The derivatives of an op by its float inputs, of a sum of its outputs with random weights. */
+/** The derivatives of an op by its float inputs, of a sum of its outputs with random weights: grad0, grad1, ... */
 export function derivativeGraph(c: OpCase, op: OpName, tensors: readonly HostTensor[]): L.Graph {
+  const { inputs, gradients } = differentiated(c, op, tensors);
+  return L.makeGraph(inputs, gradients);
+}
+
+/** What an op gives, as `caseGraph`, and its derivatives, as `derivativeGraph`, in one graph. */
+export function wholeGraph(c: OpCase, op: OpName, tensors: readonly HostTensor[]): L.Graph {
+  const { inputs, outputs, gradients } = differentiated(c, op, tensors);
+  return L.makeGraph(inputs, { ...outputs, ...gradients });
+}
+
+function differentiated(c: OpCase, op: OpName, tensors: readonly HostTensor[]) {
   const inputs = tensors.map((t, i) => L.input(`in${i}`, t.dtype, t.shape));
-  const terms = c.build(inputs, 'f32').flatMap((v, i): Value[] => {
+  const outputs = c.build(inputs, 'f32');
+  const terms = outputs.flatMap((v, i): Value[] => {
     if (!isFloat(v.dtype)) return [];
     const weights = L.constant(randomTensor('f32', v.shape, `${op}/${c.name}/w${i}`));
     return [L.reduceSum(L.mul(L.convert(v, 'f32'), weights))];
   });
   const loss = terms.reduce((a, b) => L.add(a, b));
   const wrt = inputs.filter((v) => isFloat(v.dtype));
-  return L.makeGraph(
-    Object.fromEntries(inputs.map((v, i) => [`in${i}`, v])),
-    Object.fromEntries(L.grad(loss, wrt).map((g, i) => [`grad${i}`, g])),
-  );
+  return {
+    inputs: Object.fromEntries(inputs.map((v, i) => [`in${i}`, v])),
+    outputs: Object.fromEntries(outputs.map((v, i) => [`out${i}`, v])),
+    gradients: Object.fromEntries(L.grad(loss, wrt).map((g, i) => [`grad${i}`, g])),
+  };
 }
 
 /** Random shapes for elementwise broadcasting, seeded. */

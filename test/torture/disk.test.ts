@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { again, contentsOf, jobMakers, prepareInputs } from './jobs.js';
-import { CLI, FULL, inParallel, run, trialOf } from './support.js';
+import { MAIN } from '../support/main.js';
+import { FULL, inParallel, run, trialOf } from './support.js';
 
 const shared = mkdtempSync(join(tmpdir(), 'longsight-torture-'));
 afterAll(() => rmSync(shared, { recursive: true, force: true }));
@@ -82,7 +83,7 @@ describe.runIf(canMount)('standard output on a full disk', () => {
   it('ends a run with a sentence and a checkpoint, from which it goes on', async () => {
     const folder = temporaryFolder();
     const root = join(folder, 'run');
-    const train = `"${process.execPath}" "${CLI}" train "${join(inputs, 'recall.yaml')}" --out "${root}" --json`;
+    const train = `"${process.execPath}" "${MAIN}" train "${join(inputs, 'recall.yaml')}" --out "${root}" --json`;
     const { stdout, stderr } = onFull(folder, `${train} > "${folder}/disk/out"; echo "exit $?"`);
     expect(stdout, stderr).toContain('exit 2');
     expect(stderr).toMatch(/^longsight: cannot write to standard output: the disk is full; free some space.*\n$/);
@@ -97,7 +98,7 @@ describe.runIf(canMount)('standard output on a full disk', () => {
     const folder = temporaryFolder();
     const { stdout, stderr } = onFull(
       folder,
-      `"${process.execPath}" "${CLI}" --help > "${folder}/disk/out"; echo "exit $?"`,
+      `"${process.execPath}" "${MAIN}" --help > "${folder}/disk/out"; echo "exit $?"`,
     );
     expect(stdout, stderr).toContain('exit 2');
     expect(stderr).toMatch(/^longsight: cannot write to standard output: the disk is full.*\n$/);
@@ -106,7 +107,7 @@ describe.runIf(canMount)('standard output on a full disk', () => {
   it('and standard error with it is told by the exit code and the status of the run', () => {
     const folder = temporaryFolder();
     const root = join(folder, 'run');
-    const train = `"${process.execPath}" "${CLI}" train "${join(inputs, 'recall.yaml')}" --out "${root}"`;
+    const train = `"${process.execPath}" "${MAIN}" train "${join(inputs, 'recall.yaml')}" --out "${root}"`;
     const { stdout } = onFull(folder, `${train} > "${folder}/disk/out" 2>&1; echo "exit $?"`);
     expect(stdout).toBe('exit 2\n');
     const status = readFileSync(join(root, 'status.json'), 'utf8');

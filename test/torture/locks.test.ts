@@ -6,12 +6,12 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { at, thisProcess, type Rng } from '../../src/core/index.js';
+import { BUNDLED } from '../support/main.js';
 import { amount, inParallel, seedOf, trialOf } from './support.js';
 
-const RACER = fileURLToPath(new URL('lock-racer.mjs', import.meta.url));
+const RACER = join(BUNDLED, 'tests', 'lock-racer.js');
 const STEPS = 4;
 const root = mkdtempSync(join(tmpdir(), 'longsight-races-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

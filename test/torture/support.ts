@@ -4,11 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Rng } from '../../src/core/index.js';
+import { MAIN } from '../support/main.js';
 import SEEDS from './seeds.json' with { type: 'json' };
 
-export const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const SHIM = new URL('shim.mjs', import.meta.url).href;
 
 /** Everything (`npm run test:torture`), or a tenth of it, as in `npm test` and on every change. */
@@ -55,7 +54,7 @@ export function run(args: readonly string[], { shim, killAfterMs }: RunOptions =
     LONGSIGHT_LOCK_SECONDS: '2',
     ...(shim === undefined ? {} : shimmed),
   };
-  const child = spawn(process.execPath, [CLI, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   const text = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => (text.stdout += chunk.toString()));

@@ -1,8 +1,8 @@
 /** A disk that stops taking writes in the middle of a run. */
-import type * as Fs from 'node:fs';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import fs, { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { StoreError } from '../../src/core/index.js';
 import { prepareShards } from '../../src/data/index.js';
 import { createReferenceEngine } from '../../src/engine/index.js';
@@ -10,24 +10,27 @@ import { trainRun } from '../../src/train/index.js';
 import { temporaryFolder, tinyRun } from './support.js';
 import { latestCheckpoint, listCheckpoints } from '../../src/run/index.js';
 
-const disk = vi.hoisted(() => ({ writesLeft: Infinity, code: 'ENOSPC' }));
+const disk = { writesLeft: Infinity, code: 'ENOSPC' };
 
-vi.mock('node:fs', async (importOriginal) => {
-  const fs = await importOriginal<typeof Fs>();
-  const failing = <A extends unknown[], R>(real: (...args: A) => R, isWrite: (...args: A) => boolean) =>
-    ((...args: A) => {
-      if (isWrite(...args) && --disk.writesLeft < 0) throw Object.assign(new Error(disk.code), { code: disk.code });
-      return real(...args);
-    }) as (...args: A) => R;
-  return {
-    ...fs,
-    writeSync: failing(fs.writeSync as (...args: unknown[]) => number, () => true),
-    mkdirSync: failing(fs.mkdirSync as (...args: unknown[]) => unknown, () => disk.code === 'EROFS'),
-    openSync: failing(
-      fs.openSync as (...args: unknown[]) => number,
-      (_path, flags) => disk.code === 'EROFS' && flags !== 'r',
-    ),
-  };
+/** Puts calls that may fail in the place of those that write; other files of this process get them back. */
+const { writeSync, mkdirSync, openSync } = fs;
+const failing = <A extends unknown[], R>(real: (...args: A) => R, isWrite: (...args: A) => boolean) =>
+  ((...args: A) => {
+    if (isWrite(...args) && --disk.writesLeft < 0) throw Object.assign(new Error(disk.code), { code: disk.code });
+    return real(...args);
+  }) as (...args: A) => R;
+Object.assign(fs, {
+  writeSync: failing(writeSync as (...args: unknown[]) => number, () => true),
+  mkdirSync: failing(mkdirSync as (...args: unknown[]) => unknown, () => disk.code === 'EROFS'),
+  openSync: failing(
+    openSync as (...args: unknown[]) => number,
+    (_path, flags) => disk.code === 'EROFS' && flags !== 'r',
+  ),
+});
+syncBuiltinESMExports();
+afterAll(() => {
+  Object.assign(fs, { writeSync, mkdirSync, openSync });
+  syncBuiltinESMExports();
 });
 
 const engine = createReferenceEngine();

@@ -27,8 +27,8 @@ import { tarOf } from '../support/archives.js';
 import { longsightCalls, ROOT } from '../support/doc-commands.js';
 import { SCRIPTS, WITH_PROCESSES, type DocRun } from '../support/doc-runs.js';
 import { fillSandbox } from '../support/doc-sandbox.js';
+import { MAIN } from '../support/main.js';
 
-const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
 const folder = mkdtempSync(join(tmpdir(), 'longsight-docs-'));
 const { plugin } = findPlugin('cpu');
 if (!plugin) console.log('docs/gpu.md is left out in part: no PJRT CPU plugin; run node scripts/fetch-pjrt-cpu.mjs');
@@ -83,7 +83,6 @@ beforeAll(() => {
 const child = spawn(process.execPath, [join(import.meta.dirname, 'doc-commands-child.mjs'), MAIN], {
   cwd: folder,
   stdio: ['pipe', 'ignore', 'ignore', 'pipe'],
-  env: { ...process.env, XLA_FLAGS: '--xla_backend_optimization_level=0' },
 });
 const answers = createInterface({ input: child.stdio[3] as Readable })[Symbol.asyncIterator]();
 afterAll(() => {

@@ -1,15 +1,12 @@
 /** The built command line: worker processes of a study that stay for the next run. */
-import '../support/quick-compile.js';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { lockHolder } from '../../src/core/index.js';
 import { findPlugin } from '../../src/engine/xla/pjrt/discover.js';
 import { folderWith } from '../support/folders.js';
-
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+import { MAIN } from '../support/main.js';
 
 /** @param between architectures between the two */
 const study = (steps: number, between = '') => `name: tiny

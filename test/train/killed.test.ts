@@ -1,14 +1,15 @@
-/** Runs in processes of their own, killed. They run what is built in `dist`; `npm test` builds it first. */
+/** Runs in processes of their own, killed. They run what is built in `dist`, bundled; `npm test` builds it first. */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { readJson, Rng } from '../../src/core/index.js';
+import { BUNDLED } from '../support/main.js';
 import { temporaryFolder, tinyRun } from './support.js';
 import { listCheckpoints } from '../../src/run/index.js';
 
-const CHILD = fileURLToPath(new URL('child.mjs', import.meta.url));
+const CHILD = join(BUNDLED, 'tests', 'child.js');
 const THREADS = 2;
 const STEPS = 40;
 
@@ -64,6 +65,17 @@ function expectSameResult(a: string, b: string): void {
   expect(losses(b)).toEqual(losses(a));
 }
 
+const shared = mkdtempSync(join(tmpdir(), 'longsight-killed-'));
+afterAll(() => rmSync(shared, { recursive: true, force: true }));
+let made: Promise<string> | undefined;
+/** The run that nobody disturbs, trained once. */
+const undisturbed = (): Promise<string> =>
+  (made ??= (async () => {
+    const dir = join(shared, 'whole');
+    expect(await train(dir)).toMatchObject({ code: 0 });
+    return dir;
+  })());
+
 /** Puts down a run by Muon for `train` to find. */
 function givenMuon(dir: string): void {
   const muon = tinyRun({ train: { optimizer: 'muon' } }).train.muon;
@@ -83,8 +95,7 @@ describe('a run in its own process', () => {
 
   it('killed twice at random moments and resumed ends with the parameters of an uninterrupted run', async () => {
     const folder = temporaryFolder();
-    const whole = join(folder, 'whole');
-    expect(await train(whole)).toMatchObject({ code: 0 });
+    const whole = await undisturbed();
     const seed = Date.now();
     const rng = Rng.of(seed, 'kill');
     for (let trial = 0; trial < 3; trial++) {
@@ -106,14 +117,14 @@ describe('a run in its own process', () => {
 
   it('survives being killed at any moment, checkpoints being written included', async () => {
     const folder = temporaryFolder();
-    const whole = join(folder, 'whole');
-    await train(whole);
+    const whole = await undisturbed();
     const dir = join(folder, 'killed');
     const seed = Date.now();
     const rng = Rng.of(seed, 'moments');
     let killed = 0;
     for (let attempt = 0; attempt < 12; attempt++) {
-      const ending = await train(dir, { signal: 'SIGKILL', afterMs: 250 + rng.int(400) }, { delayMs: 1 });
+      // The steps take longer than the latest moment, however fast the machine is.
+      const ending = await train(dir, { signal: 'SIGKILL', afterMs: 250 + rng.int(400) }, { delayMs: 20 });
       if (ending.signal === null) break;
       killed++;
     }
@@ -124,8 +135,7 @@ describe('a run in its own process', () => {
 
   it('stops on Ctrl-C with a checkpoint and exit code 130, and goes on from there', async () => {
     const folder = temporaryFolder();
-    const [whole, dir] = [join(folder, 'whole'), join(folder, 'stopped')];
-    await train(whole);
+    const [whole, dir] = [await undisturbed(), join(folder, 'stopped')];
     const ending = await train(dir, { signal: 'SIGINT', atStep: 7 }, { delayMs: 20 });
     expect(ending.code, ending.output).toBe(130);
     const { state, step } = readJson(join(dir, 'status.json')) as { state: string; step: number };
@@ -140,8 +150,7 @@ describe('a run in its own process', () => {
 
   it('says that a file could not be written, keeps what is there, and goes on once it can', async () => {
     const folder = temporaryFolder();
-    const [whole, dir] = [join(folder, 'whole'), join(folder, 'full')];
-    await train(whole);
+    const [whole, dir] = [await undisturbed(), join(folder, 'full')];
     await train(dir, { signal: 'SIGINT', atStep: 7 }, { delayMs: 20 });
     const before = listCheckpoints(dir).map((c) => c.step);
     // No file may grow beyond 16 KiB: the next checkpoint cannot be written, as on a full disk.

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { Rng } from '../../src/core/index.js';
 import { openCorpus } from '../../src/data/index.js';
+import { MAIN } from '../support/main.js';
 import { temporaryFolder } from './support.js';
 
-const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const TOKENIZER = fileURLToPath(new URL('../data/tokenizer/variants/llama3', import.meta.url));
 
 interface Ending {
@@ -19,7 +19,7 @@ interface Ending {
 
 function prepare(files: readonly string[], out: string, workers: number, killAfterMs?: number): Promise<Ending> {
   const args = ['data', 'prepare', ...files, '--tokenizer', TOKENIZER, '--out', out, '--held-out', '0.1'];
-  const child = spawn(process.execPath, [CLI, ...args, '--chunk-mb', '1', '--workers', String(workers)]);
+  const child = spawn(process.execPath, [MAIN, ...args, '--chunk-mb', '1', '--workers', String(workers)]);
   let output = '';
   const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -39,13 +39,13 @@ const contents = (dir: string) =>
       .map((name) => [name, readFileSync(join(dir, name)).toString('base64')]),
   );
 
-/** A book as one document, and its paragraphs as many, three times over. */
+/** A book as one document, and its paragraphs as many, twice over: five parts for up to three threads. */
 function write(folder: string): string[] {
   const text = openCorpus('moby-dick').text();
   const lines = text.split('\n\n').map((paragraph) => JSON.stringify({ text: paragraph }));
   const [book, paragraphs] = [join(folder, 'book.txt'), join(folder, 'paragraphs.jsonl')];
-  writeFileSync(book, text + text);
-  writeFileSync(paragraphs, [...lines, ...lines, ...lines].join('\n'));
+  writeFileSync(book, text);
+  writeFileSync(paragraphs, [...lines, ...lines].join('\n'));
   return [book, paragraphs];
 }
 

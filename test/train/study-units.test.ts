@@ -2,11 +2,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { folderWith } from '../support/folders.js';
-
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+import { MAIN } from '../support/main.js';
 
 const study = (steps: number, more = '') => `name: tiny
 base:
@@ -78,7 +76,7 @@ describe('the runs of a study as units', () => {
     // Four processes for two runs: each run is claimed once, and whoever comes second is told to try again.
     const ids = ['full_seed-1', 'small_seed-1', 'full_seed-1', 'small_seed-1'];
     const ended = await Promise.all(ids.map((id) => longsight(folder, 'run', 'units', id)));
-    expect(ended.map(({ code }) => code).filter((code) => code !== 0 && code !== 75)).toEqual([]);
+    expect(ended.filter(({ code }) => code !== 0 && code !== 75)).toEqual([]);
     for (const { code, err } of ended) if (code === 75) expect(err).toMatch(/is in use by process \d+ on host/);
     for (const run of ['full_seed-1', 'small_seed-1']) {
       expect(ended.filter(({ code }, i) => ids[i] === run && code === 0).length).toBeGreaterThan(0);

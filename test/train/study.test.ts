@@ -2,11 +2,9 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { folderWith } from '../support/folders.js';
-
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+import { DIST_MAIN, MAIN } from '../support/main.js';
 
 const BASE = `  model: { hiddenSize: 8, numLayers: 2, numHeads: 2, intermediateSize: 16 }
   data: { kind: recall, numKeys: 4, numValues: 4, numFillers: 4 }
@@ -24,21 +22,28 @@ const RUN = 'threads: 1\n' + BASE.replace(/^ {2}/gm, '').replace('numLayers: 2',
 const study = (steps: number) => STUDY.replace('STEPS', String(steps));
 const run = (steps: number) => RUN.replace('STEPS', String(steps));
 
-function start(cwd: string, ...args: string[]): ChildProcess & { readonly text: () => string } {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+type Started = ChildProcess & { readonly text: () => string };
+
+function startBy(main: string, cwd: string, args: readonly string[]): Started {
+  const child = spawn(process.execPath, [main, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (part) => (text += String(part)));
   return Object.assign(child, { text: () => text });
 }
 
+const start = (cwd: string, ...args: string[]): Started => startBy(MAIN, cwd, args);
+
 const ended = (child: ChildProcess): Promise<number | null> =>
   new Promise((done) => (child.exitCode === null ? child.on('exit', (code) => done(code)) : done(child.exitCode)));
 
-async function longsight(cwd: string, ...args: string[]): Promise<{ code: number | null; text: string }> {
-  const child = start(cwd, ...args);
+async function outcome(child: Started): Promise<{ code: number | null; text: string }> {
   const code = await ended(child);
   return { code, text: child.text() };
 }
+
+const longsight = (cwd: string, ...args: string[]) => outcome(start(cwd, ...args));
+/** By the files that the package has, one by one. */
+const packaged = (cwd: string, ...args: string[]) => outcome(startBy(DIST_MAIN, cwd, args));
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((done) => setTimeout(done, 20));
@@ -53,7 +58,7 @@ const stateOf = (dir: string): unknown =>
 describe('a study', () => {
   it('trains every run, measures every checkpoint, and writes its report', async () => {
     const folder = folderWith({ 's.yaml': study(8) });
-    const { code, text } = await longsight(folder, 'study', 's.yaml');
+    const { code, text } = await packaged(folder, 'study', 's.yaml');
     expect(text).toMatch(/workers? × \d+ threads? on \d+ cores?/);
     expect(text).toContain('[2/2]');
     expect(text).toContain('report: runs/tiny/report.html');
@@ -189,18 +194,18 @@ seeds: [1, 2]
 describe('a run', () => {
   it('is trained, measured again, traced and reported', async () => {
     const folder = folderWith({ 'r.yaml': run(8) });
-    expect((await longsight(folder, 'train', 'r.yaml', '--quiet')).text).toBe('');
+    expect((await packaged(folder, 'train', 'r.yaml', '--quiet')).text).toBe('');
     const dir = join(folder, 'runs', 'r');
     const record = join(dir, 'evals', 'step-000008.json');
     const before = readFileSync(record, 'utf8');
     rmSync(record);
-    const evaluated = await longsight(folder, 'eval', 'runs/r', '--threads', '1');
+    const evaluated = await packaged(folder, 'eval', 'runs/r', '--threads', '1');
     expect(evaluated.text).toContain('stored in runs/r/evals/step-000008.json');
     expect(JSON.parse(readFileSync(record, 'utf8'))).toEqual(JSON.parse(before));
     const heads = join(dir, 'analysis', 'retrieval-heads-step-000004.json');
     const scores = readFileSync(heads, 'utf8');
     rmSync(heads);
-    const traced = await longsight(folder, 'trace', 'runs/r', '--top', '2', '--threads', '1');
+    const traced = await packaged(folder, 'trace', 'runs/r', '--top', '2', '--threads', '1');
     expect(traced.text).toMatch(
       /step 4, 256 tokens: \d of 4 heads score at least 0\.1; .*\nlayer +kind +head +score +top-1 \(95 %\)\n/,
     );
@@ -214,7 +219,7 @@ describe('a run', () => {
     );
     expect(changed.text).toMatch(/\n3-16 /);
     expect(changed.text).toContain('not stored');
-    expect((await longsight(folder, 'report', 'runs/r')).code).toBe(0);
+    expect((await packaged(folder, 'report', 'runs/r')).code).toBe(0);
     const repeated = await longsight(folder, 'train', 'runs/r/config.json', '--out', 'again');
     expect(repeated.code).toBe(0);
     expect(parameters(join(folder, 'again'), 8).equals(parameters(dir, 8))).toBe(true);
