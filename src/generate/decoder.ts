@@ -54,7 +54,7 @@ export class Decoder {
   readonly #lengths: ChunkLengths;
   readonly #room: StateRoom;
   /** Programs by the tokens of a sequence that they take. */
-  readonly #programs = new Map<number, Executable>();
+  readonly #programs = new Map<number, ChunkProgram>();
   #empty: Executable | null = null;
   #state: TensorMap | null = null;
   #padding: DeviceTensor | null = null;
@@ -139,16 +139,19 @@ export class Decoder {
 
   async dispose(): Promise<void> {
     this.#state = null;
-    for (const program of this.#programs.values()) await program.dispose();
+    for (const { program } of this.#programs.values()) await program.dispose();
     await this.#empty?.dispose();
   }
 
-  async #program(n: number): Promise<Executable> {
-    const made = this.#programs.get(n);
-    if (made !== undefined) return made;
+  async #program(n: number): Promise<ChunkProgram> {
+    const known = this.#programs.get(n);
+    if (known !== undefined) return known;
+    const { config, tensors } = this.#model;
     const program = await compileChunk(this.#model, n, this.#room);
-    this.#programs.set(n, program);
-    return program;
+    const names = parameterNames(program, this.#room, config);
+    const made = { program, parameters: Object.fromEntries(names.map((name) => [name, entry(tensors, name)])) };
+    this.#programs.set(n, made);
+    return made;
   }
 
   /** The states before the first token, made where they are kept: caches are large. */
@@ -168,11 +171,8 @@ export class Decoder {
   }
 
   /** Runs the program of n tokens a sequence on `tokens`, i32 [batchSize, n]. */
-  async #advance(program: Executable, tokens: DeviceTensor, n: number): Promise<NextToken> {
-    const { engine, config, tensors } = this.#model;
-    const parameters = Object.fromEntries(
-      parameterNames(program, this.#room, config).map((name) => [name, entry(tensors, name)]),
-    );
+  async #advance({ program, parameters }: ChunkProgram, tokens: DeviceTensor, n: number): Promise<NextToken> {
+    const { engine } = this.#model;
     const { logits, best, ...after } = await program.run({
       ...parameters,
       ...present(this.#state),
@@ -209,6 +209,12 @@ export class Decoder {
     });
     return maxOf(prompts.map((p) => p.length));
   }
+}
+
+/** A compiled chunk with the parameters that it takes: the same at every step, and there may be thousands of steps. */
+interface ChunkProgram {
+  readonly program: Executable;
+  readonly parameters: TensorMap;
 }
 
 /** Prefix of the states' names among a graph's outputs. */

@@ -44,6 +44,21 @@ describe('the pool of buffers', () => {
     expect(kept.state).toBe('released');
     expect(pool.live).toBe(0);
   });
+
+  it('frees what nobody holds, however many runs have begun since', async () => {
+    for (const runs of [0, 1, 2, 3]) {
+      const { freed, pool, make } = counted();
+      const held = make(1);
+      (() => make(2))();
+      for (let i = 0; i < runs; i++) pool.beginRun();
+      await new Promise((done) => setTimeout(done, 5));
+      pool.sweep();
+      expect(freed, `${runs} runs`).toEqual([2]);
+      pool.release(held);
+      expect(freed, `${runs} runs`).toEqual([2, 1]);
+      expect(pool.live).toBe(0);
+    }
+  });
 });
 
 describe('a full device', () => {

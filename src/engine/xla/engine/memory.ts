@@ -19,8 +19,15 @@ const SWEEP_BYTES = 2 ** 30;
 
 /**
  * The device buffers of an engine's tensors: frees those of tensors that are gone, and moves tensors off a full device.
+ *
+ * Most outputs of a step are donated to the next one. So the pool holds what is new itself until two runs have begun
+ * since, and only then leaves it to the garbage collector: a finalizer for each output of each step takes a good part
+ * of the host's time.
  */
 export class BufferPool {
+  /** Adopted since the last run began, and since the one before: held here. */
+  #young = new Map<XlaTensor, Entry>();
+  #older = new Map<XlaTensor, Entry>();
   readonly #entries = new Set<Entry>();
   readonly #byTensor = new WeakMap<XlaTensor, Entry>();
   readonly #registry = new FinalizationRegistry<Entry>((entry) => this.#free(entry));
@@ -30,15 +37,20 @@ export class BufferPool {
 
   /** Takes charge of a tensor's buffers. */
   adopt(tensor: XlaTensor, buffers: readonly PjrtBuffer[], bytes: number): void {
-    const entry: Entry = { tensor: new WeakRef(tensor), buffers, bytes };
-    this.#entries.add(entry);
-    this.#byTensor.set(tensor, entry);
-    this.#registry.register(tensor, entry, tensor);
+    // What a weak reference is made of lives until the next turn of the event loop: made later, a sweep would miss it.
+    this.#young.set(tensor, { tensor: new WeakRef(tensor), buffers, bytes });
     this.#bytes += bytes;
   }
 
   /** Frees a tensor's buffers now. */
   release(tensor: XlaTensor): void {
+    for (const held of [this.#young, this.#older]) {
+      const entry = held.get(tensor);
+      if (entry === undefined) continue;
+      held.delete(tensor);
+      this.#dispose(entry);
+      return;
+    }
     const entry = this.#byTensor.get(tensor);
     if (!entry) return;
     this.#byTensor.delete(tensor);
@@ -46,13 +58,16 @@ export class BufferPool {
     this.#free(entry);
   }
 
-  /** Sweeps if what is held has grown much since the last time: what a step donates does not grow. */
-  maybeSweep(): void {
+  /** A run begins. Sweeps if what is held has grown much since the last time: what a step donates does not grow. */
+  beginRun(): void {
+    this.#age();
     if (this.#bytes - this.#swept >= SWEEP_BYTES) this.sweep();
   }
 
   /** Collects garbage and frees what it uncovers. */
   sweep(): void {
+    this.#age();
+    this.#age();
     collectGarbage();
     for (const entry of [...this.#entries]) if (entry.tensor.deref() === undefined) this.#free(entry);
     this.#swept = this.#bytes;
@@ -60,11 +75,13 @@ export class BufferPool {
 
   /** Tensors whose buffers have not been freed. */
   get live(): number {
-    return this.#entries.size;
+    return this.#entries.size + this.#young.size + this.#older.size;
   }
 
   /** Frees the buffers of every tensor; using one afterwards throws. */
   clear(): void {
+    this.#age();
+    this.#age();
     for (const entry of [...this.#entries]) {
       const tensor = entry.tensor.deref();
       if (tensor) tensor.state = 'released';
@@ -73,10 +90,24 @@ export class BufferPool {
     this.#swept = this.#bytes;
   }
 
+  /** Leaves to the garbage collector what was there when the run before began. */
+  #age(): void {
+    for (const [tensor, entry] of this.#older) {
+      this.#entries.add(entry);
+      this.#byTensor.set(tensor, entry);
+      this.#registry.register(tensor, entry, tensor);
+    }
+    this.#older = this.#young;
+    this.#young = new Map();
+  }
+
   #free(entry: Entry): void {
-    if (!this.#entries.delete(entry)) return;
-    this.#bytes -= entry.bytes;
-    for (const buffer of entry.buffers) buffer[Symbol.dispose]();
+    if (this.#entries.delete(entry)) this.#dispose(entry);
+  }
+
+  #dispose({ buffers, bytes }: Entry): void {
+    this.#bytes -= bytes;
+    for (const buffer of buffers) buffer[Symbol.dispose]();
   }
 }
 
