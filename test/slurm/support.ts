@@ -1,12 +1,11 @@
 /** A Slurm cluster for a test (`cluster.sh`), the built command line on it, and what runs have left. */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../support/ports.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('cluster.sh', import.meta.url));
@@ -87,11 +86,7 @@ export class Cluster {
 
   /** Performs a run on two processes of this host, without Slurm, by a program of nodes; their exit codes. */
   async runNodes(program: string, study: string, run: string): Promise<(number | null)[]> {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const address = server.address();
-    const port = typeof address === 'object' ? address?.port : undefined;
-    await new Promise((done) => server.close(done));
+    const port = await freePort();
     const env = { ...this.env, LONGSIGHT_COORDINATOR: `127.0.0.1:${port}`, LONGSIGHT_NODES: '2' };
     const nodes = ['0', '1'].map(async (LONGSIGHT_NODE): Promise<number | null> => {
       const how = { env: { ...env, LONGSIGHT_NODE }, stdio: 'ignore' as const };

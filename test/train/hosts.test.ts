@@ -1,27 +1,18 @@
 /** Processes that find one another by PJRT's key-value callbacks. They run what is built in `dist`; `npm test` builds it first. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { findPlugin } from '../../src/engine/index.js';
 import { folderWith } from '../support/folders.js';
+import { freePort } from '../support/ports.js';
 
 const CHILD = fileURLToPath(new URL('kv-child.mjs', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const { plugin } = findPlugin('cpu');
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
 interface Child {
   readonly process: ChildProcess;
-  /** Once it has printed its line, with both nodes connected. */
+  /** Once it has printed its line, with both nodes connected; fails if it ends before that. */
   readonly ready: Promise<unknown>;
   readonly ended: Promise<{ readonly code: number | null; readonly output: string; readonly said: string }>;
 }
@@ -31,15 +22,17 @@ function child(node: number, coordinator: string, ending = 'leaves'): Child {
   let output = '';
   let said = '';
   started.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-  const ready = new Promise<void>((resolve) =>
-    started.stdout.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-      if (output.includes('\n')) resolve();
-    }),
-  );
   const ended: Child['ended'] = new Promise((resolve) =>
     started.on('close', (code) => resolve({ code, output, said })),
   );
+  const ready = new Promise<void>((resolve, reject) => {
+    started.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+      if (output.includes('\n')) resolve();
+    });
+    void ended.then(({ code }) => reject(new Error(`node ${node} ended with code ${code} before its line: ${said}`)));
+  });
+  ready.catch(() => undefined); // told to whoever waits for it
   return { process: started, ready, ended };
 }
 

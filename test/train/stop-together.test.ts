@@ -4,7 +4,6 @@
  * a pace of its own.
  */
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { fingerprintFile, InterruptedError, StoppedTogetherError, StoreError } from '../../src/core/index.js';
@@ -16,20 +15,13 @@ import { serveStore } from '../../src/engine/xla/pjrt/hosts/store.js';
 import { checkpointDigest, openCheckpoint, readStatus } from '../../src/run/index.js';
 import { differentStarts } from '../../src/train/same-start.js';
 import { trainRun, type RunConfig, type TrainHooks } from '../../src/train/index.js';
+import { freePort } from '../support/ports.js';
 import { temporaryFolder, tinyRun } from './support.js';
 
 const STEPS = 24;
 const RUN = tinyRun({ train: { steps: STEPS, evalEvery: 6, checkpointEvery: 8, logEvery: 1 } });
 /** Steps that may lie between the last one that node 0 has begun and the last one of all. */
 const MOST_AFTER = 2;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 /** What happens at a node on its way, which may ask it to stop. */
 type Way = (

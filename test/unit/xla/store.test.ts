@@ -8,16 +8,9 @@ import { StoreClient } from '../../../src/engine/xla/pjrt/hosts/client.js';
 import { parseAddress, prove, readRequest, type Leaving } from '../../../src/engine/xla/pjrt/hosts/protocol.js';
 import { serveStore, type ServeOptions } from '../../../src/engine/xla/pjrt/hosts/store.js';
 import { messageOf, temporaryFolder } from '../../support/folders.js';
+import { freePort } from '../../support/ports.js';
 
 const SECRET = 'a secret of the test';
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 interface Served {
   readonly hosts: Hosts;
