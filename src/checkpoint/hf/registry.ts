@@ -45,6 +45,7 @@ import { WRAPPERS, type Wrapper } from './families/wrappers.js';
 import { Fields } from './family/fields.js';
 import { named, type Prefixes } from './family/names.js';
 import { readQuantization, type Quantization } from './quantized.js';
+import { REFUSED_TYPES } from './refused.js';
 
 /** The families of Transformers models, in the order in which exported models look for a class. */
 export const FAMILIES: readonly Family[] = [
@@ -166,10 +167,12 @@ function readText(fields: Fields, modelType: string, names?: Prefixes): TextRead
   const { where } = fields;
   const found = FAMILIES.find((f) => f.modelTypes.includes(modelType));
   if (found === undefined) {
-    throw new DataError(
-      `${where}: model_type ${showValue(modelType)} is not one that can be read (${HF_MODEL_TYPES.join(', ')})`,
-      { details: { where, modelType } },
-    );
+    const has = REFUSED_TYPES.get(modelType);
+    const why =
+      has === undefined ? ` (${HF_MODEL_TYPES.join(', ')})` : `: it has ${has}, not all of which Longsight has`;
+    throw new DataError(`${where}: model_type ${showValue(modelType)} is not one that can be read${why}`, {
+      details: { where, modelType },
+    });
   }
   const own = fields.ofClass(found.fields, found.aliases);
   const family = found.variant?.(own) ?? found;

@@ -210,6 +210,17 @@ describe('folders', () => {
   const config = model({ layers: 'swa:4 full:nope' });
   const parameters = initialParameters(config, 1);
 
+  it('say nothing of scaled positions where no layer has any, whose width is open then', () => {
+    const ropeScaling = { type: 'longrope', short: [1, 1, 1, 1], long: [2, 3, 4, 5], factor: 2, originalLength: 16 };
+    const kda = model({
+      layers: 'kda',
+      outputGate: 'head',
+      kda: { rank: null, convWidth: 3 },
+      ropeScaling,
+    } as ModelInput);
+    expect(planExport(kda, 'bailing_hybrid').json).not.toHaveProperty('rope_parameters');
+  });
+
   it('hold the decays of MiniMax in float32 beside weights in bfloat16: Transformers computes with each as stored', async () => {
     const source = openHfModel(join(HF, 'minimax'));
     const out = join(root, 'out');

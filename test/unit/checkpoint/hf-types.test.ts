@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { HF_MODEL_TYPES } from '../../../src/checkpoint/index.js';
+import { HF_MODEL_TYPES, readHfConfig } from '../../../src/checkpoint/index.js';
 
 const ROOT = join(import.meta.dirname, '../../..');
 
@@ -41,6 +41,12 @@ describe('the table of hybrid types of Transformers', () => {
     const refused = rows.filter(({ verdict }) => verdict !== 'read');
     expect(refused.filter(({ verdict }) => verdict !== 'refused')).toEqual([]);
     expect(refused.filter(({ missing, takes }) => missing === '' || takes === '')).toEqual([]);
+    expect(refused).not.toEqual([]);
+    for (const { type, missing } of refused) {
+      expect(() => readHfConfig({ model_type: type }, 'c.json')).toThrow(
+        `c.json: model_type "${type}" is not one that can be read: it has ${missing.replaceAll('`', '')}, not all of which Longsight has`,
+      );
+    }
   });
 
   it('lists some features for each type, and each type once', () => {

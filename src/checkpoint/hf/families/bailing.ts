@@ -145,10 +145,13 @@ function write(config: ModelConfig): HfConfigJson {
     linear_conv_kernel_dim: kda?.convWidth,
     kda_safe_gate: kda !== undefined && kda.lowerBound !== null,
     ...(kda?.lowerBound == null ? {} : { kda_lower_bound: kda.lowerBound }),
-    rope_parameters: {
-      ...writeRope({ ...config, headDim: width, ropeDim: width }, { theta, scaling }),
-      ...writeScale(config),
-    },
+    // Layers without positions leave open how wide scaled ones would be.
+    ...(mla && {
+      rope_parameters: {
+        ...writeRope({ ...config, headDim: width, ropeDim: width }, { theta, scaling }),
+        ...writeScale(config),
+      },
+    }),
   };
 }
 
