@@ -18,7 +18,7 @@ import { CASES, randomParameters, randomTokens, RECURRENT_CASES, SMALL, worst } 
 const plugin = findPlugin('cpu').plugin;
 const ENGINES: [string, () => Engine][] = [
   ['reference', () => createReferenceEngine()],
-  ['onnx', () => createOnnxEngine({ threads: 2 })],
+  ['onnx', () => createOnnxEngine({ threads: 1 })],
   ...(plugin
     ? [
         ['xla:cpu', () => createXlaEngine({ platform: 'cpu', plugin: plugin.path, cache: null })] as [

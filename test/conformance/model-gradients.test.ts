@@ -14,7 +14,7 @@ import { randomParameters, randomTokens, SMALL, worst } from '../unit/model/case
 
 const plugin = findPlugin('cpu').plugin;
 const ENGINES: [string, () => Engine][] = [
-  ['onnx', () => createOnnxEngine({ threads: 2 })],
+  ['onnx', () => createOnnxEngine({ threads: 1 })],
   ...(plugin
     ? ([['xla:cpu', () => createXlaEngine({ platform: 'cpu', plugin: plugin.path, cache: null })]] as [
         string,

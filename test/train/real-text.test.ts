@@ -50,7 +50,7 @@ describe('the study real-text', () => {
     const plan = loadStudy(join(STUDIES, 'real-text.yaml'), { set: small(await smallShards()) });
     const dir = join(temporaryFolder(), 'study');
     (await openStudyFolder(dir, plan)).lock.release();
-    const engine = createEngine('auto');
+    const engine = createEngine('auto', { threads: 1 });
     const runs = plan.runs.filter(({ seed }) => seed === 1);
     try {
       for (const run of runs) {
