@@ -62,7 +62,7 @@ function smoothed(values: Float64Array, share: number): Float64Array {
 }
 
 /** The value of a line at a place, between its neighbors; NaN outside of it. */
-export function valueAt({ x, y }: LineData, place: number): number {
+export function valueAt({ x, y }: { readonly x: Float64Array; readonly y: ArrayLike<number> }, place: number): number {
   const n = x.length;
   if (n === 0 || place < (x[0] ?? 0) || place > (x[n - 1] ?? 0)) return NaN;
   const i = lowerBound(x, place);

@@ -42,6 +42,9 @@ export function Compare() {
         {value !== null && value.problem === null && designs.length > 1 && pairs.length === 0 && (
           <p class="note">{`The study does not compare ${a} with ${b}: its rule judges the pairs that it names, of finished runs.`}</p>
         )}
+        {own.length === 0 && value !== null && (
+          <p class="note">Designs are compared within a study; this is a run of its own.</p>
+        )}
         {designs.length > 1 && <ConfigDifference store={store} a={a} b={b} study={id} />}
         {/* Made by the report's modules, which escape every text. */}
         <div dangerouslySetInnerHTML={{ __html: value?.sections['answers'] ?? '' }} />

@@ -2,7 +2,7 @@
 import { useMemo } from 'preact/hooks';
 import { Chart } from '../lib/chart.js';
 import { count } from '../lib/format.js';
-import { valueAt, type Line, type LineData } from '../lib/lines.js';
+import { valueAt, type Line } from '../lib/lines.js';
 import { useCurves } from '../lib/series.js';
 import { useStore, type PlacedRun, type Store } from '../lib/store.js';
 import { Legend } from './legend.js';
@@ -68,6 +68,9 @@ export function Distance() {
       </div>
       <Legend store={store} runs={store.matching} />
       {problem !== null && <p class="note">{problem}</p>}
+      {kinds.length > 0 && store.shown.length > runs.length && (
+        <p class="note">{`${runs.length} of ${store.shown.length} runs are drawn; filter for others.`}</p>
+      )}
       {kinds.length === 0 && (
         <p class="soft pad">
           These runs measure nothing by distance. Runs on synthetic recall do, and runs on text with eval.ar.
@@ -98,11 +101,13 @@ export function Distance() {
           );
         })}
       </div>
-      <p class="soft pad">
-        Recall is the probability that a model gives to the right value when a key comes back; the distance counts the
-        tokens since the key was last used. Distances are measured in groups, and lines bend at the middle of each. A
-        run that has not come this far yet is drawn at its last evaluation.
-      </p>
+      {kinds.length > 0 && (
+        <p class="soft pad">
+          Recall is the probability that a model gives to the right value when a key comes back; the distance counts the
+          tokens since the key was last used. Distances are measured in groups, and lines bend at the middle of each. A
+          run that has not come this far yet is drawn at its last evaluation.
+        </p>
+      )}
     </>
   );
 }
@@ -128,7 +133,7 @@ function linesAt(
     const points = bins.flatMap(({ metric, from, to }) => {
       const curve = store.curve('tokens', metric, row.id);
       if (curve === undefined || curve === null || curve.x.length === 0) return [];
-      const data: LineData = { x: curve.x, y: Float64Array.from(curve.mean) };
+      const data = { x: curve.x, y: curve.mean };
       const last = curve.x[curve.x.length - 1] ?? 0;
       return [{ x: Math.sqrt(from * to), y: valueAt(data, Math.max(curve.x[0] ?? 0, Math.min(tokens, last))) }];
     });

@@ -62,7 +62,7 @@ export function Heads() {
         </p>
       ))}
       {store.shown.length > MOST_MAPS && (
-        <p class="note">{`The maps of ${MOST_MAPS} of ${store.shown.length} runs are shown; filter for others.`}</p>
+        <p class="note">{`Of ${store.shown.length} runs the first ${MOST_MAPS} are looked at; filter for others.`}</p>
       )}
       {traced.length === 0 && (
         <p class="soft pad">
