@@ -96,6 +96,8 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    // Room for short-lived objects: plans and numbers of the reference engine. Of the files that make most, collecting takes 2 to 12 % less.
+    execArgv: ['--max-semi-space-size=64'],
     projects: [
       tier('unit', ['src/**/*.test.ts', 'test/unit/**/*.test.ts'], integration, 120_000, false),
       tier('integration', integration, [], 120_000, false),
