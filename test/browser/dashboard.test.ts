@@ -276,6 +276,26 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await page.context().close();
   });
 
+  it('keeps letters that are typed while the filter before them is applied', async () => {
+    const { page } = await open('#/curves');
+    await page.waitForSelector('#filter');
+    await page.evaluate(`
+      const input = document.getElementById('filter');
+      const type = (text) => { input.value = text; input.dispatchEvent(new Event('input', { bubbles: true })); };
+      window.seen = [];
+      const look = () => { window.seen.push(input.value); requestAnimationFrame(look); };
+      for (const name of ['replaceState', 'pushState']) {
+        const change = history[name].bind(history);
+        history[name] = (...args) => { change(...args); if (/q=se$/.test(String(args[2]))) { type('seed=1'); look(); } };
+      }
+      type('se');
+    `);
+    await expect.poll(() => page.url()).toMatch(/q=seed(=|%3D)1/);
+    const seen = await page.evaluate<string[]>('window.seen');
+    expect(new Set(seen)).toEqual(new Set(['seed=1']));
+    await page.context().close();
+  });
+
   it('acts on each key as the one before it left things, however fast they come', async () => {
     const { page } = await open('#/runs?q=quickstart');
     await page.waitForSelector('tr[data-run]');

@@ -12,12 +12,22 @@ export function Filter() {
   const [text, setText] = useState(store.param('q'));
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   const asked = store.param('q');
-  useEffect(() => setText(asked), [asked]);
+  // What was typed comes back as a parameter, later than the letters after it: only another's change replaces the text.
+  const sent = useRef(asked);
+  useEffect(() => {
+    if (asked === sent.current) return;
+    sent.current = asked;
+    if (timer.current !== null) clearTimeout(timer.current);
+    setText(asked);
+  }, [asked]);
   if (data === null) return null;
   const take = (value: string) => {
     setText(value);
     if (timer.current !== null) clearTimeout(timer.current);
-    timer.current = setTimeout(() => store.set({ q: value }), WAIT_MS);
+    timer.current = setTimeout(() => {
+      sent.current = value;
+      store.set({ q: value });
+    }, WAIT_MS);
   };
   const { problem } = store.filter;
   const [matching, shown] = [store.matching.length, store.shown.length];
