@@ -90,6 +90,7 @@ export const SECTIONS: readonly ManualSection[] = [
       ...study('Heads or layers', 'headwise'),
       ...study('Ratios and places', 'ratios'),
       ...study('Context extension', 'extension'),
+      ...study('Temperature', 'temperature'),
       page('Experiment log', 'log.md'),
     ],
   },

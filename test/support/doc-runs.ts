@@ -257,6 +257,11 @@ export const WITH_PROCESSES: DocRuns = {
     'longsight length runs/extension/runs/full_seed-1 --step 1374 --lengths 4k,16k,32k --rope-theta 160000 --yarn 4 --csv before.csv':
       '--step 2 --lengths 160,320 --threads 1',
   },
+  'docs/studies/temperature/README.md': {
+    'longsight study presets/studies/temperature.yaml': only('nope-log_seed-1'),
+    'longsight analyze runs/temperature --only length --lengths 2k,8k,32k': '--lengths 160,320 --threads 1',
+    'longsight report runs/temperature': '',
+  },
   'docs/studies/windows-order/README.md': {
     'longsight study presets/studies/windows-order.yaml --reuse runs/windows-drawn': only('swa-128_seed-1'),
   },
