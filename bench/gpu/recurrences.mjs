@@ -9,7 +9,7 @@ const L = await import(join(home, 'dist', 'graph', 'index.js'));
 const { lowerToStableHlo } = await import(join(home, 'dist', 'engine', 'xla', 'stablehlo', 'lower.js'));
 mkdirSync(folder, { recursive: true });
 
-/** Heads of q, k, v and of the decay, key and value width. */
+/** Heads of q, k, v and of the decay, key and value width; of the scan and the convolution, channels and states or taps. */
 const MIXERS = {
   lightning: { op: 'linear', heads: [16, 16, 16, 16], K: 64, V: 64, constant: true },
   gla: { op: 'linear', heads: [16, 16, 16, 16], K: 64, V: 64 },
@@ -17,6 +17,8 @@ const MIXERS = {
   gdn: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 128 },
   kda: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 64, channels: true },
   rwkv7: { op: 'delta', heads: [8, 8, 8, 8], K: 64, V: 64, channels: true, removal: true, leastDecay: -Math.exp(-0.5) },
+  mamba: { op: 'scan', width: 1024, states: 16 },
+  conv: { op: 'conv', width: 1024, taps: 4 },
 };
 const LENGTHS = [
   [8, 2048],
@@ -24,8 +26,18 @@ const LENGTHS = [
   [1, 32768],
 ];
 
-function inputsOf({ op, heads: [q, k, v, H], K, V, constant, channels, removal }, B, T) {
-  const shapes = {
+function shapesOf({ op, heads, K, V, constant, channels, removal, width, states, taps }, B, T) {
+  const rows = ['bf16', [B, T, width]];
+  if (op === 'conv') return { x: rows, weight: ['bf16', [width, taps]], do: rows };
+  if (op === 'scan') {
+    const [shared, step] = [
+      ['bf16', [B, T, states]],
+      ['f32', [B, T, width]],
+    ];
+    return { u: rows, write: shared, read: shared, step, rates: ['f32', [width, states]], do: rows };
+  }
+  const [q, k, v, H] = heads;
+  return {
     q: ['bf16', [B, T, q, K]],
     k: ['bf16', [B, T, k, K]],
     v: ['bf16', [B, T, v, V]],
@@ -34,21 +46,29 @@ function inputsOf({ op, heads: [q, k, v, H], K, V, constant, channels, removal }
     ...(removal ? { read: ['f32', [B, T, H, K]], erase: ['f32', [B, T, H, K]] } : {}),
     do: ['bf16', [B, T, H, V]],
   };
+}
+
+function inputsOf(mixer, B, T) {
   return Object.fromEntries(
-    Object.entries(shapes).map(([name, [dtype, shape]]) => [name, L.input(name, dtype, shape)]),
+    Object.entries(shapesOf(mixer, B, T)).map(([name, [dtype, shape]]) => [name, L.input(name, dtype, shape)]),
   );
 }
+
+const OPS = {
+  linear: (at, mixer) => L.linearRecurrence(at.q, at.k, at.v, at.g, { scale: mixer.K ** -0.5 }),
+  delta: (at, { K, leastDecay = null, removal }) =>
+    L.deltaRule(at.q, at.k, at.v, at.g, at.beta, {
+      ...{ scale: K ** -0.5, leastDecay },
+      removal: removal ? { read: at.read, erase: at.erase } : null,
+    }),
+  scan: (at) => L.selectiveScan(at),
+  conv: (at) => L.causalConv(at.x, at.weight),
+};
 
 function graphOf(mixer, B, T, backward) {
   const at = inputsOf(mixer, B, T);
   const { do: dOut, ...rest } = at;
-  const options = { scale: mixer.K ** -0.5 };
-  const { leastDecay = null } = mixer;
-  const removal = mixer.removal ? { read: at.read, erase: at.erase } : null;
-  const { out } =
-    mixer.op === 'linear'
-      ? L.linearRecurrence(at.q, at.k, at.v, at.g, options)
-      : L.deltaRule(at.q, at.k, at.v, at.g, at.beta, { ...options, removal, leastDecay });
+  const { out } = OPS[mixer.op](at, mixer);
   const wrt = Object.entries(rest).filter(([name]) => !(mixer.constant && name === 'g'));
   const grads = backward
     ? L.vjp(

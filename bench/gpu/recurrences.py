@@ -27,7 +27,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("folder")
 parser.add_argument("--stages", default="check,time")
 parser.add_argument("--forms", default="kernels,xla")
-parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7")
+parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7,mamba,conv")
 parser.add_argument("--tokens", default="2048,8192,32768")
 flags = parser.parse_args()
 FOLDER = flags.folder
@@ -63,6 +63,8 @@ def draw(case):
             x = -jnp.exp(x - 3)
         if name == "beta":
             x = jax.nn.sigmoid(x)
+        if name in ("step", "rates"):
+            x = jnp.exp(x - 4) if name == "step" else -jnp.exp(x)
         if name == "erase":
             x = arrays[-1] * jax.nn.sigmoid(x)
         arrays.append(x.astype(DTYPES[port["dtype"]]))
@@ -95,14 +97,37 @@ def recurrence(delta, q, k, v, g, beta=None, read=None, erase=None):
     return jnp.moveaxis(out, 0, 1) * q.shape[3] ** -0.5
 
 
+def selective_scan(u, write, read, step, rates):
+    """u, step [B,T,I], write, read [B,T,N], rates [I,N] in float32 -> [B,T,I]."""
+
+    def token(s, x):
+        ut, bt, ct, dt = x
+        s = s * jnp.exp(dt[..., None] * rates) + (dt * ut)[..., None] * bt[:, None]
+        return s, jnp.einsum("bn,bin->bi", ct, s)
+
+    start = jnp.zeros((u.shape[0], *rates.shape))
+    _, out = jax.lax.scan(token, start, tuple(jnp.moveaxis(x, 1, 0) for x in (u, write, read, step)))
+    return jnp.moveaxis(out, 0, 1)
+
+
+def convolution(x, weight):
+    """x [B,T,C], weight [C,W] -> [B,T,C]; the last tap meets the token itself."""
+    tokens, taps = x.shape[1], weight.shape[1]
+    padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
+    return sum(padded[:, m : m + tokens] * weight[:, m] for m in range(taps))
+
+
+FORMS = {"mamba": selective_scan, "conv": convolution}
+
+
 def check(case):
     arrays = draw(case)
     names = [p["name"] for p in case["inputs"]]
     given = {n: x.astype(jnp.float32) for n, x in zip(names, arrays)}
     d = given.pop("do")
     with jax.default_matmul_precision("highest"):
-        f = lambda given: recurrence("beta" in given, **given)
-        out, pull = jax.vjp(f, given)
+        form = FORMS.get(case["mixer"], lambda **given: recurrence("beta" in given, **given))
+        out, pull = jax.vjp(lambda given: form(**given), given)
         (grads,) = pull(d)
     expected = {"out": out, **{f"d{n}": x for n, x in grads.items()}}
     actual = dict(zip([p["name"] for p in case["outputs"]], execute(compiled(case), arrays)))

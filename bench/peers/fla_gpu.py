@@ -22,7 +22,7 @@ import triton
 from triton.runtime.autotuner import Autotuner
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7")
+parser.add_argument("--mixers", default="lightning,gla,mamba2,gdn,kda,rwkv7,mamba,conv")
 parser.add_argument("--tuned", default=None)
 parser.add_argument("--slice", default=None)
 parser.add_argument("--unguarded", action="store_true")
@@ -80,6 +80,7 @@ if flags.tuned:
         Autotuner.prune_configs = noted
         Autotuner.do_bench = property(measure)
 
+from fla.modules.causal_conv1d import causal_conv1d  # noqa: E402
 from fla.ops.gated_delta_rule import chunk_gated_delta_rule  # noqa: E402
 from fla.ops.kda import chunk_kda  # noqa: E402
 from fla.ops.rwkv7 import chunk_rwkv7  # noqa: E402
@@ -99,19 +100,50 @@ MIXERS = {
     "kda": (8, 64, 64),
     "rwkv7": (8, 64, 64),
 }
+# Channels, and states of a channel or taps.
+CHANNELS = {"mamba": (1024, 16), "conv": (1024, 4)}
 LENGTHS = [(8, 2048)] if flags.slice else [(8, 2048), (2, 8192), (1, 32768)]
 
 
+def normal(*shape):
+    return torch.randn(*shape, device="cuda")
+
+
+def leaf(x, dtype=torch.bfloat16):
+    return x.to(dtype).requires_grad_()
+
+
+def by_channels(name, batch, tokens):
+    """The convolution's kernel; the selective scan token by token, as the layer has it where mamba_ssm is not installed."""
+    width, count = CHANNELS[name]
+    torch.manual_seed(1)
+    x, do = leaf(normal(batch, tokens, width)), normal(batch, tokens, width).to(torch.bfloat16)
+    if name == "conv":
+        weight = leaf(normal(width, count))
+        forward, used = (lambda: causal_conv1d(x, weight)[0]), [x, weight]
+        return forward, lambda: torch.autograd.grad(forward(), used, do)
+    write, read = leaf(normal(batch, tokens, count)), leaf(normal(batch, tokens, count))
+    step = leaf(torch.exp(normal(batch, tokens, width) - 4), torch.float32)
+    rates = leaf(-torch.exp(normal(width, count)), torch.float32)
+
+    def forward():
+        decay = torch.exp(step[..., None] * rates)
+        written = (step * x.float())[..., None] * write.float()[:, :, None]
+        state, out = torch.zeros_like(written[:, 0]), []
+        for t in range(tokens):
+            state = decay[:, t] * state + written[:, t]
+            out.append(torch.matmul(state.to(x.dtype), read[:, t, :, None])[..., 0])
+        return torch.stack(out, 1)
+
+    used = [x, write, read, step, rates]
+    return forward, lambda: torch.autograd.grad(forward(), used, do)
+
+
 def case(name, batch, tokens):
+    if name in CHANNELS:
+        return by_channels(name, batch, tokens)
     heads, k_width, v_width = MIXERS[name]
     torch.manual_seed(1)
-
-    def normal(*shape):
-        return torch.randn(*shape, device="cuda")
-
-    def leaf(x, dtype=torch.bfloat16):
-        return x.to(dtype).requires_grad_()
-
     shared = name == "mamba2"
     q = leaf(normal(batch, tokens, 1 if shared else heads, k_width))
     k = leaf(torch.nn.functional.normalize(normal(batch, tokens, 1 if shared else heads, k_width), dim=-1))
@@ -149,11 +181,11 @@ def case(name, batch, tokens):
 
 
 def best(run, count):
-    for _ in range(3):
+    for _ in range(min(3, count)):
         run()
     torch.cuda.synchronize()
     times = []
-    for _ in range(3):
+    for _ in range(3 if count > 1 else 1):
         begin = time.perf_counter()
         for _ in range(count):
             run()
@@ -178,7 +210,8 @@ def on_graph(run):
 print(json.dumps({"device": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__}), flush=True)
 for name in flags.mixers.split(","):
     MIXER = name
-    for batch, tokens in LENGTHS:
+    runs = 1 if name == "mamba" else 20  # its loop over tokens takes seconds
+    for batch, tokens in LENGTHS[: 2 if name == "mamba" else 3]:
         try:
             begin = time.perf_counter()
             forward, both = case(name, batch, tokens)
@@ -187,11 +220,14 @@ for name in flags.mixers.split(","):
             first_s = time.perf_counter() - begin
             if flags.slice:
                 continue
-            line = {"mixer": name, "form": "fla", "batch": batch, "tokens": tokens, "ms": round(best(both, 20), 4)}
+            line = {"mixer": name, "form": "fla", "batch": batch, "tokens": tokens, "ms": round(best(both, runs), 4)}
             line |= {"configurations": "{} of {}".format(*tried[name])} if name in tried else {}
             if tokens == 8192:
-                line["forwardMs"] = round(best(forward, 20), 4)
+                line["forwardMs"] = round(best(forward, runs), 4)
             line["firstS"] = round(first_s, 1)
+            if name == "mamba":
+                print(json.dumps(line), flush=True)
+                continue
             try:
                 line["graphMs"] = round(best(on_graph(both), 20), 4)
             except Exception as error:

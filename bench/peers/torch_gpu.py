@@ -1,8 +1,11 @@
 """The benchmark model in PyTorch: torch.compile, flex_attention for windows, fused AdamW, bf16 autocast on float32 weights.
 Where the folder has segments.i32, rows hold several documents: flex_attention hides other documents in every layer, and each
-step makes its block masks anew, one for each window.
+step makes its block masks anew, one for each window. Gated DeltaNet is flash-linear-attention's: its kernels for the convolution,
+the delta rule and the gated norm.
 
-usage: python3 torch_gpu.py DIR [--losses N] [--label TEXT]      DIR as written by bench/gpu/longsight.mjs prepare
+usage: python3 torch_gpu.py DIR [--losses N] [--label TEXT] [--mode max-autotune] [--unguarded]
+DIR as written by bench/gpu/longsight.mjs prepare. --unguarded runs gated backward kernels that flash-linear-attention refuses with
+Triton before 3.7.1 on Hopper, where their results are wrong: for their times only.
 """
 
 import argparse
@@ -25,6 +28,7 @@ parser.add_argument("--steps", type=int, default=10)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--device", default="cuda")
 parser.add_argument("--mode", default="default")
+parser.add_argument("--unguarded", action="store_true")
 args = parser.parse_args()
 
 cfg = json.loads((args.folder / "config.json").read_text())
@@ -39,6 +43,16 @@ data = tokens[: len(tokens) // (B * (T + 1)) * B * (T + 1)].reshape(-1, B, T + 1
 
 packed = args.folder / "segments.i32"
 documents = np.fromfile(packed, dtype=np.int32).reshape(-1, B, T) if packed.exists() else None
+
+if any(x["mixer"] == "gdn" for x in cfg["layers"]):
+    from fla.modules.causal_conv1d import causal_conv1d as fla_conv
+    from fla.modules.norm.fused_norm_gate import rms_norm_gated as fla_gated_norm
+    from fla.ops.gated_delta_rule import chunk_gated_delta_rule as fla_delta_rule
+
+    if args.unguarded:
+        import fla.ops.common.chunk_o as chunk_o
+
+        chunk_o.TRITON_ABOVE_3_7_1 = True
 
 angles = np.outer(np.arange(T), cfg["ropeTheta"] ** (-2 * np.arange(hd // 2) / hd))
 COS, SIN = (torch.tensor(f(angles)[None, None], dtype=torch.float32, device=dev) for f in (np.cos, np.sin))
@@ -58,7 +72,7 @@ def packed_mask(window, ids):
 
 
 reach = lambda group: min(group["window"] or T, T)  # noqa: E731
-REACHES = sorted({reach(g) for x in cfg["layers"] for g in x["groups"]})
+REACHES = sorted({reach(g) for x in cfg["layers"] for g in x.get("groups", ())})
 MASKS = {} if documents is not None else {w: mask_of(w) for w in REACHES if w < T}
 
 
@@ -67,28 +81,63 @@ def rotate(x):
     return torch.cat([a * COS - b * SIN, b * COS + a * SIN], -1).to(x.dtype)
 
 
-class Layer(nn.Module):
-    def __init__(self, i, group):
+def vectors(prefix, *names):
+    return (nn.Parameter(weights[prefix + name].to(dev)) for name in names)
+
+
+def matrices(prefix, *names):
+    """nn.functional.linear takes [out, in]."""
+    return (nn.Parameter(weights[prefix + name].T.contiguous().to(dev)) for name in names)
+
+
+class Attention(nn.Module):
+    def __init__(self, i, plan):
         super().__init__()
-        take = lambda name: nn.Parameter(weights[f"layers.{i}.{name}"].to(dev))  # noqa: E731
-        self.norm1, self.norm2 = take("norm1.weight"), take("norm2.weight")
-        # nn.functional.linear takes [out, in].
-        self.wqkv, self.wo, self.wgateup, self.wdown = (
-            nn.Parameter(weights[f"layers.{i}.{n}"].T.contiguous().to(dev))
-            for n in ("attn.wqkv", "attn.wo", "mlp.wgateup", "mlp.wdown")
-        )
+        (group,) = plan["groups"]
+        self.wqkv, self.wo = matrices(f"layers.{i}.attn.", "wqkv", "wo")
         self.rope, self.window = group["rope"], reach(group)
 
     def forward(self, x, masks):
-        h = F.linear(F.rms_norm(x, (D,), self.norm1, eps), self.wqkv)
-        q, k, v = (t.view(B, T, -1, hd).transpose(1, 2) for t in h.split([H * hd, G * hd, G * hd], -1))
+        q, k, v = (t.view(B, T, -1, hd).transpose(1, 2) for t in F.linear(x, self.wqkv).split([H * hd, G * hd, G * hd], -1))
         if self.rope:
             q, k = rotate(q), rotate(k)
         if self.window not in masks:
             o = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=G != H)
         else:
             o = flex_attention(q, k, v, block_mask=masks[self.window], enable_gqa=G != H)
-        x = x + F.linear(o.transpose(1, 2).reshape(B, T, H * hd), self.wo)
+        return F.linear(o.transpose(1, 2).reshape(B, T, H * hd), self.wo)
+
+
+class GatedDeltaNet(nn.Module):
+    def __init__(self, i, plan):
+        super().__init__()
+        at = f"layers.{i}.gdn."
+        self.wqkv, self.wab, self.wgate, self.wo = matrices(at, "wqkv", "wab", "wgate", "wo")
+        self.conv, self.dtbias, self.alog, self.norm = vectors(at, "conv.weight", "dtbias", "alog", "norm.weight")
+        if packed.exists():
+            raise SystemExit("documents in a row are not written for Gated DeltaNet")
+
+    def forward(self, x, masks):
+        heads, key, value = (cfg["gdn"][name] for name in ("numHeads", "keyDim", "valueDim"))
+        mixed = fla_conv(F.linear(x, self.wqkv), self.conv, activation="silu")[0]
+        q, k, v = (t.view(B, T, heads, -1) for t in mixed.split([heads * key, heads * key, heads * value], -1))
+        rate, write = F.linear(x, self.wab).float().chunk(2, -1)
+        decay = -self.alog.exp() * F.softplus(rate + self.dtbias)
+        o = fla_delta_rule(q, k, v, decay, write.sigmoid(), use_qk_l2norm_in_kernel=True)[0]
+        gate = F.linear(x, self.wgate).view(B, T, heads, value)
+        o = fla_gated_norm(o, gate, self.norm, None, activation="swish", eps=cfg["gdn"]["normEps"])
+        return F.linear(o.reshape(B, T, heads * value), self.wo)
+
+
+class Layer(nn.Module):
+    def __init__(self, i, plan):
+        super().__init__()
+        self.mixer = (Attention if plan["mixer"] == "attention" else GatedDeltaNet)(i, plan)
+        self.norm1, self.norm2 = vectors(f"layers.{i}.", "norm1.weight", "norm2.weight")
+        self.wgateup, self.wdown = matrices(f"layers.{i}.mlp.", "wgateup", "wdown")
+
+    def forward(self, x, masks):
+        x = x + self.mixer(F.rms_norm(x, (D,), self.norm1, eps), masks)
         gate, up = F.linear(F.rms_norm(x, (D,), self.norm2, eps), self.wgateup).chunk(2, -1)
         return x + F.linear(F.silu(gate) * up, self.wdown)
 
@@ -97,7 +146,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.embed = nn.Parameter(weights["embed.weight"].to(dev))
-        self.layers = nn.ModuleList(Layer(i, x["groups"][0]) for i, x in enumerate(cfg["layers"]))
+        self.layers = nn.ModuleList(Layer(i, x) for i, x in enumerate(cfg["layers"]))
         self.norm = nn.Parameter(weights["norm.weight"].to(dev))
         self.head = self.embed if cfg["tieEmbeddings"] else nn.Parameter(weights["head.weight"].T.contiguous().to(dev))
 
