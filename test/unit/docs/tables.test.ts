@@ -288,9 +288,79 @@ function removal(): Expected {
   return { file, header, rows };
 }
 
-const TABLES = [twoGpus, systems, sizes, kernels, shorter, tried, packed, recurrences, hybrids, removal].map((make) =>
-  make(),
-);
+const SMALL = 'h200-2026-12-01.jsonl';
+
+/** Small models beside PyTorch. */
+function small(): Expected {
+  const lines = recordsOf(`${FOLDER}/${SMALL}`);
+  const row = (name: string, which: string, system: string, peer: string | null) => {
+    const line = recordOf(lines, { system, case: which }, 'tokensPerSecond');
+    const theirs = peer === null ? null : numberOf(lines, 'tokensPerSecond', { system: peer, case: which });
+    const ratio = theirs === null ? '' : `${decimals(numberIn(line, 'tokensPerSecond') / theirs, 2)} ×`;
+    return rowOf(name, count(numberIn(line, 'tokensPerSecond')), rounds(line), utilization(line), memory(line), ratio);
+  };
+  const torch = 'torch.compile + flex_attention';
+  const rows = [
+    row('`s1-swa-128`', 'row-s1-swa-128', 'longsight', torch),
+    row('`s1-swa-128` in PyTorch 2.11', 'row-s1-swa-128', torch, null),
+    row('`s1-gdn`', 'row-s1-gdn', 'longsight', null),
+  ];
+  const header = '| 16 × 4,096 tokens | tokens/s | ms a step, three rounds | MFU | peak memory | over PyTorch |';
+  return { file: SMALL, header, rows };
+}
+
+/** Kinds of work in a step of small models, by the names of their kernels: the first that fits. */
+const KINDS: readonly (readonly [name: string, kernels: RegExp])[] = [
+  ['matrix products', /nvjet|cublas/],
+  ['full attention (cuDNN)', /sdpa|cudnn::fusion/],
+  ['delta rule', /^delta_/],
+  ['window attention', /window_attention/],
+  ['SwiGLU', /swiglu/],
+  ['norms', /rms_norm/],
+  ['cross-entropy', /cross_entropy/],
+  ['rotary positions', /rotate/],
+  ['what XLA made: convolutions, gates, sums, the optimizer', /./],
+];
+
+function smallKinds(): Expected {
+  const lines = recordsOf(`${FOLDER}/${SMALL}`);
+  const kernelsOf = (which: string) =>
+    recordOf(lines, { system: 'longsight train', case: which }, 'msPerStep').kernels as readonly Line[];
+  const kind = (kernel: Line) => KINDS.find(([, names]) => names.test(String(kernel.name)))?.[0];
+  const cell = (which: string, name: string) => {
+    const own = kernelsOf(which).filter((kernel) => kind(kernel) === name);
+    return own.length === 0
+      ? ''
+      : decimals(
+          own.reduce((sum, kernel) => sum + numberIn(kernel, 'ms'), 0),
+          2,
+        );
+  };
+  const rows = KINDS.map(([name]) => rowOf(name, cell('row-s1-swa-128', name), cell('row-s1-gdn', name)));
+  return { file: SMALL, header: '| ms a step | `s1-swa-128` | `s1-gdn` |', rows };
+}
+
+/** The short convolution. */
+function convolution(): Expected {
+  const lines = recordsOf(`${FOLDER}/${SMALL}`);
+  const rows = [8, 2, 1].map((batch) => {
+    const values = { mixer: 'conv', batch, tokens: (16384 * (batch === 1 ? 2 : 1)) / batch };
+    const ours = numberOf(lines, 'ms', { ...values, form: 'kernels' });
+    const [theirs, replayed] = ['ms', 'graphMs'].map((key) => numberOf(lines, key, { ...values, form: 'fla' })) as [
+      number,
+      number,
+    ];
+    const ratios = [theirs, replayed].map((ms) => `${decimals(ms, 3)}, ${decimals(ms / ours, 2)} ×`);
+    return rowOf(`${batch} × ${count(values.tokens)} tokens`, decimals(ours, 3), ...ratios);
+  });
+  const header = '| convolution, 1,024 channels, 4 taps | ms | theirs, over ours | theirs as a CUDA graph, over ours |';
+  return { file: SMALL, header, rows };
+}
+
+const TABLES = [
+  ...[twoGpus, systems, sizes, kernels, shorter, tried, small, smallKinds, packed, recurrences, hybrids, removal],
+  convolution,
+].map((make) => make());
 
 describe('the tables of docs/xla.md', () => {
   const numbered = tablesOf(PAGE).filter(({ rows }) => rows.some((row) => /\d/.test(row)));
