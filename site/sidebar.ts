@@ -89,6 +89,7 @@ export const SECTIONS: readonly ManualSection[] = [
       ...study('Longer contexts', 'length'),
       ...study('Heads or layers', 'headwise'),
       ...study('Ratios and places', 'ratios'),
+      ...study('Places by measurement', 'placement'),
       ...study('Context extension', 'extension'),
       ...study('Temperature', 'temperature'),
       page('Experiment log', 'log.md'),

@@ -257,6 +257,22 @@ export const WITH_PROCESSES: DocRuns = {
     'longsight length runs/extension/runs/full_seed-1 --step 1374 --lengths 4k,16k,32k --rope-theta 160000 --yarn 4 --csv before.csv':
       '--step 2 --lengths 160,320 --threads 1',
   },
+  'docs/studies/placement/README.md': {
+    'longsight train presets/real-text.yaml --set model.numLayers=8 --set model.layers=full:nope --set train.steps=1526 --out runs/full-nope':
+      {
+        more: `${SMALL_TEXT} ${HERE} --set model.numLayers=3`,
+      },
+    'longsight place runs/full-nope --full 2': '--keys 8 --threads 1',
+    'longsight place runs/full-nope --full 1': '--keys 8 --threads 1',
+    'longsight study presets/studies/placement.yaml --reuse runs/ratios --per-device 2': {
+      more: `${SMALL_TEXT} --set model.numLayers=8 ${HERE} --only placed_seed-1`,
+      instead: { ' --reuse runs/ratios --per-device 2': ' --out runs/placement-study' }, // analysis.md has runs/placement
+    },
+    'longsight study presets/studies/placement-one.yaml --reuse runs/ratios,runs/placement --per-device 2': {
+      more: `${SMALL_TEXT} --set model.numLayers=8 ${HERE} --only layer-2_seed-1`,
+      instead: { 'runs/ratios,runs/placement --per-device 2': 'runs/placement-study' },
+    },
+  },
   'docs/studies/temperature/README.md': {
     'longsight study presets/studies/temperature.yaml': only('nope-log_seed-1'),
     'longsight analyze runs/temperature --only length --lengths 2k,8k,32k': '--lengths 160,320 --threads 1',
@@ -335,6 +351,8 @@ export const SCRIPTS_NOT_RUN: readonly (readonly [begins: string, why: string])[
   ['node bench/kill-nodes.mjs', 'needs root and minutes; npm run test:slurm kills nodes'],
   ['node bench/gpu/study.mjs', 'minutes; gpu-bench.test.ts runs programs beside it'],
   ['node bench/data/prepare.mjs', 'peers from PyPI; data-prepare.test.ts prepares'],
+  ['node bench/gpu/longsight.mjs HOME', 'needs a GPU; gpu-bench.test.ts runs it on the CPU'],
+  ['node bench/gpu/recurrences.mjs HOME FOLDER', 'the same script; gpu-bench.test.ts runs it'],
   ['bash bench/gpu/', 'needs a GPU; gpu-bench.test.ts runs its programs on the CPU'],
   ['npm run -s build && node scripts/simulate-verdicts.mjs', 'minutes, and it writes the tables of method.md'],
   ['node scripts/study-page.mjs', 'study-page.test.ts and publish.md run it'],
