@@ -357,9 +357,23 @@ function convolution(): Expected {
   return { file: SMALL, header, rows };
 }
 
+/** The selective scan, which XLA has whole, beside the package's layer without the kernels of mamba_ssm. */
+function selectiveScan(): Expected {
+  const lines = recordsOf(`${FOLDER}/${SMALL}`);
+  const rows = [8, 2, 1].map((batch) => {
+    const values = { mixer: 'mamba', batch, tokens: (16384 * (batch === 1 ? 2 : 1)) / batch };
+    const ours = numberOf(lines, 'ms', { ...values, form: 'kernels' });
+    const theirs = lines.find((line) => line.form === 'fla' && line.mixer === 'mamba' && line.batch === batch);
+    const beside =
+      theirs === undefined ? '' : `${count(numberIn(theirs, 'ms'))}, ${count(numberIn(theirs, 'ms') / ours)} ×`;
+    return rowOf(`${batch} × ${count(values.tokens)} tokens`, decimals(ours, 1), beside);
+  });
+  return { file: SMALL, header: '| selective scan, 1,024 channels of 16 states | ms | theirs, over ours |', rows };
+}
+
 const TABLES = [
   ...[twoGpus, systems, sizes, kernels, shorter, tried, small, smallKinds, packed, recurrences, hybrids, removal],
-  convolution,
+  ...[convolution, selectiveScan],
 ].map((make) => make());
 
 describe('the tables of docs/xla.md', () => {
