@@ -343,6 +343,8 @@ function placementTable({ score, keys, whole, alone, order, placements }: Placem
     head: ['placement', 'full layers', what],
     rows: placements.map((p) => [p.name, p.layers.join(' '), show(p.value, 4)]),
     right: 2,
-    remark: `By layer, counted from 0: limited alone, and the turn in which it was limited for good:\n${textTable([head, ...body], new Set(head.keys()))}`,
+    remark:
+      `By layer, counted from 0: limited alone, and the turn in which it was limited for good:\n${textTable([head, ...body], new Set(head.keys()))}\n` +
+      'This is what the weights of this model need, which is not where a hybrid learns best; --out FILE writes a study that trains these placements.',
   };
 }
