@@ -39,8 +39,8 @@ export function simplify(graph: Graph, options: SimplifyOptions = {}): Graph {
     const { locality, merging } = node.definition;
     const inputs = locality === 'broadcasting' ? withoutBroadcasts(node, given) : given;
     const identity = identityOf(node, inputs);
-    if (identity) return identity;
-    const values = fold(node, inputs, options) ?? copyNode(node, inputs);
+    if (identity && !mayBeNew(identity)) return identity;
+    const values = identity ?? fold(node, inputs, options) ?? copyNode(node, inputs);
     if (node.op !== 'input' && inputs.every((v) => fixed.has(v))) values.forEach((v) => fixed.add(v));
     if (merging === 'keep' && !(node.op === 'barrier' && values.every((v) => fixed.has(v)))) return values;
     const first = at(values, 0).node;
@@ -51,6 +51,9 @@ export function simplify(graph: Graph, options: SimplifyOptions = {}): Graph {
     return values;
   });
 }
+
+/** Whether what a node is the identity of may have been made just now, as one reshape in place of two. */
+const mayBeNew = ([value]: readonly Value[]): boolean => value?.node.op === 'reshape' || value?.node.op === 'transpose';
 
 /** Attributes as text; large constants by identity. */
 function attrsKey(node: Node, idOf: (v: Value) => number): string {

@@ -123,6 +123,13 @@ describe('simplifying', () => {
     expect(count(graph, 'exp')).toBe(2);
   });
 
+  it('merges what reads equal reshapes of reshapes', () => {
+    const x = f('x', 2, 3);
+    const again = (): Value => g.exp(g.reshape(g.reshape(x, [6]), [3, 2]));
+    const graph = g.simplify(g.makeGraph({ x }, { y: g.add(again(), g.neg(again())) }));
+    expect(ops(graph)).toEqual(['input', 'reshape', 'exp', 'neg', 'add']);
+  });
+
   it('does not merge across a barrier', () => {
     const x = f('x', 3);
     const [tied] = g.barrier([x, g.neg(x)]);

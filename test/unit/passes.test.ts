@@ -1,4 +1,4 @@
-/** Rewrites of graphs before they are lowered: projections by part, gains of norms, masks of exponentials. */
+/** Rewrites of graphs before they are lowered: projections by part, gains of norms, masks of exponentials, attention. */
 import { describe, expect, it } from 'vitest';
 import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference } from '../../src/engine/index.js';
@@ -8,7 +8,17 @@ import { masksAfterExp } from '../../src/engine/passes/masked-exp.js';
 import { gainsInNorms } from '../../src/engine/passes/norm-gains.js';
 import { projectionsByPart } from '../../src/engine/passes/projections.js';
 import { lowerToStableHlo } from '../../src/engine/xla/stablehlo/lower.js';
-import { exp, grad, input, makeGraph, select, type Graph } from '../../src/graph/index.js';
+import {
+  attention,
+  exp,
+  grad,
+  input,
+  makeGraph,
+  reduceSum,
+  select,
+  type Graph,
+  type Value,
+} from '../../src/graph/index.js';
 import {
   forward,
   forwardChunk,
@@ -202,5 +212,19 @@ describe('masks of exponentials', () => {
     const taken = nodes.filter(({ op }) => op === 'Exp').map(({ inputs }) => made.get(inputs[0]!));
     expect(taken.length).toBeGreaterThan(0);
     expect(taken).not.toContain('Where');
+  });
+});
+
+describe('probabilities of attention', () => {
+  it.each([
+    ['a window, 32 keys in a block, 7 channels', 4, 40, 7, 1],
+    ['a window, 32 keys in a block, 6 channels', 4, 40, 6, 2],
+    ['two blocks of 16 and 32 keys, 5 channels', null, 32, 5, 2],
+    ['two blocks of 16 and 32 keys, 4 channels', null, 32, 4, 4],
+  ] as const)('are kept on the CPU up to 5 keys for each channel: %s', (_, window, T, D, softmaxes) => {
+    const q = input('q', 'f32', [1, T, 1, D]);
+    const [dq] = grad(reduceSum(attention(q, q, q, { window, scale: 1 }).out), [q]) as [Value];
+    const { nodes } = lowerToOnnx(makeGraph({ q }, { dq })).onnx;
+    expect(nodes.filter((node) => node.op === 'Softmax')).toHaveLength(softmaxes);
   });
 });

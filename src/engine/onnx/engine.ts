@@ -193,6 +193,9 @@ function chooseThreads(asked: number | undefined): { threads: number; why: strin
   return { threads: asked, why: `${asked} thread${asked === 1 ? '' : 's'}, as asked` };
 }
 
+/** Elements of a megabyte of moments: the passes of an optimizer over so many stay in the cache. */
+const MOMENT_ELEMENTS = 2 ** 18;
+
 /** The engine on onnxruntime's CPU kernels: float32 (and most of float64). */
 export function createOnnxEngine(options: OnnxOptions = {}): Engine {
   const { threads, why } = chooseThreads(options.threads);
@@ -205,7 +208,7 @@ export function createOnnxEngine(options: OnnxOptions = {}): Engine {
   };
   return {
     info,
-    hints: { runsAhead: 1 },
+    hints: { runsAhead: 1, momentElements: MOMENT_ELEMENTS },
     compile: async (graph, compileOptions: CompileOptions = {}) => {
       checkDonation(graph, compileOptions);
       const lowered = lowerToOnnx(graph, compileOptions.donate);

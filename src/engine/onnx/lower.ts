@@ -1,6 +1,17 @@
 /** Longsight graph -> ONNX model. */
 import { UnsupportedOpError, isFloat, isHalf, sizeOf } from '../../core/index.js';
-import { expand, simplify, type Decomposition, type Graph, type OpName, type Value } from '../../graph/index.js';
+import {
+  decomposeAttention,
+  decomposeAttentionGrad,
+  expand,
+  simplify,
+  type AttentionBlocks,
+  type Decomposition,
+  type DecompositionOverrides,
+  type Graph,
+  type OpName,
+  type Value,
+} from '../../graph/index.js';
 import * as L from '../../graph/index.js';
 import { isDecodeStep } from '../passes/decode-step.js';
 import { masksAfterExp } from '../passes/masked-exp.js';
@@ -29,12 +40,25 @@ const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
 };
 
 /**
+ * Probabilities of attention are kept for the backward pass where a query meets at most five keys for each channel of
+ * a head in its block: that is a product, a mask and a softmax less, for at most a quarter more than what a layer keeps
+ * for each channel anyway, about 20 numbers.
+ */
+const BLOCKS: AttentionBlocks = { banded: null, causal: null, keptKeys: 5 };
+
+const OVERRIDES: DecompositionOverrides = {
+  rmsNormGrad,
+  attention: (inputs, attrs) => decomposeAttention(inputs, attrs, BLOCKS),
+  attentionGrad: (inputs, attrs) => decomposeAttentionGrad(inputs, attrs, BLOCKS),
+};
+
+/**
  * The graph as it is lowered: in the form that CPUs are fastest with, composites without a kernel expanded, masks after
  * exponentials, equal nodes merged, constants folded.
  */
 function prepare(graph: Graph, donate: Readonly<Record<string, string>>): Graph {
   const suited = isDecodeStep(graph, donate) ? gainsInNorms(graph) : projectionsByPart(graph);
-  const expanded = expand(suited, { keep: hasKernel, overrides: { rmsNormGrad } });
+  const expanded = expand(suited, { keep: hasKernel, overrides: OVERRIDES });
   return simplify(masksAfterExp(expanded), { evaluate: evaluateConstant });
 }
 

@@ -100,6 +100,7 @@ export function afterwards(values: readonly Value[], previous: readonly Value[])
 
 /**
  * Runs from the last block to the first: what a block of keys has received is complete once its own queries are done.
+ * With `keeps` blocks do not wait for each other: their probabilities are there already.
  */
 export function causalGrads(
   q: Value,
@@ -108,7 +109,17 @@ export function causalGrads(
   incoming: Incoming,
   dims: Dims,
   attrs: AttentionAttrs,
-  { blocks, C, documents }: { readonly blocks: readonly Span[]; readonly C: number; readonly documents: Value | null },
+  {
+    blocks,
+    C,
+    documents,
+    keeps,
+  }: {
+    readonly blocks: readonly Span[];
+    readonly C: number;
+    readonly documents: Value | null;
+    readonly keeps: boolean;
+  },
 ): TileGrads {
   const { B, T, G, R, D } = dims;
   const rowsOf = (x: Value): Value[] => splitRows(x, blocks);
@@ -122,7 +133,7 @@ export function causalGrads(
   for (let i = blocks.length - 1; i >= 0; i--) {
     const span = at(blocks, i);
     const rows = span.end - span.start;
-    const own = afterwards([at(qs, i), at(dOuts, i)], done);
+    const own = afterwards([at(qs, i), at(dOuts, i)], keeps ? [] : done);
     const tile = causalTile(at(own, 0), k, v, maskOf(span), attrs, span.end, C);
     const grads = differentiateTile(tile, R, lses && at(lses, i), at(own, 1), at(deltas, i));
     dqs.unshift(L.reshape(grads.dq, [B, G, R, rows, D]));

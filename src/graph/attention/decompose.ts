@@ -1,7 +1,8 @@
 /**
  * Attention in primitives, never T×T where the window is smaller than T: queries go in blocks that meet only the keys
  * which they may see. Two shapes of that idea: banded.ts (window < T) and causal.ts (no window). The backward pass
- * recomputes the probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022). Shape letters as in tile.ts.
+ * recomputes the probabilities (docs/recurrences.md, "Attention"; Dao et al. 2022) unless an engine asks for those of
+ * the forward pass where they are few. Shape letters as in tile.ts.
  */
 import { LongsightError, last, at, type DType } from '../../core/index.js';
 import { build } from '../ir/emit.js';
@@ -24,16 +25,21 @@ import {
 import { attendTile, dimsOf, heads, sinkColumn, unheads, type Dims, type Incoming } from './tile.js';
 import { ATTENTION, type AttentionAttrs } from './op.js';
 
-/** Lengths of the blocks in which attention is computed; results do not depend on them. */
+/** The blocks in which attention is computed, and what is kept of them; results do not depend on it. */
 export interface AttentionBlocks {
   /** Queries in a block of the banded form; null chooses by window. */
   readonly banded: number | null;
   /** Queries in a block of the causal form; null chooses by length. */
   readonly causal: number | null;
+  /**
+   * The most keys that a block meets, on average and for each of the D channels of a head, for which the backward pass
+   * takes the probabilities of the forward pass; 0 for never.
+   */
+  readonly keptKeys: number;
 }
 
-/** The sizes of blocks where an engine asks for none: chosen by window and length. */
-const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null };
+/** The sizes of blocks where an engine asks for none: chosen by window and length. Probabilities are not kept. */
+const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null, keptKeys: 0 };
 
 /** The sinks and the documents (i32 `[B,T]`, numbered) that follow the `fixed` inputs of an attention. */
 function optionalInputs(
@@ -58,6 +64,24 @@ function planOf(dims: Dims, attrs: AttentionAttrs, blocks: AttentionBlocks, dtyp
   return { band: null, blocks: causalBlocks(dims.T, C), C };
 }
 
+/**
+ * Whether the backward pass has the probabilities of the forward pass: if nothing keeps the engine from merging the two
+ * computations. Not with sinks or a softcap, which need more than the probabilities.
+ */
+function keepsProbabilities(
+  plan: Plan,
+  { T, D }: Dims,
+  { keptKeys }: AttentionBlocks,
+  { softcap }: AttentionAttrs,
+  sinks: Value | null,
+): boolean {
+  if (sinks || softcap !== undefined) return false;
+  const met = plan.band
+    ? (plan.band.before + 1) * plan.band.C
+    : plan.blocks.reduce((sum, { start, end }) => sum + (end - start) * end, 0) / T;
+  return met <= keptKeys * D;
+}
+
 /** attention in primitives: q `[B,T,H,D]`, k, v, [sinks] -> o `[B,T,H,E]`, log-sum-exp `[B,H,T]`. */
 export function decomposeAttention(
   inputs: NodeOf<'attention'>['inputs'],
@@ -79,12 +103,13 @@ export function decomposeAttention(
   }
   const qs = splitRows(qh, plan.blocks);
   const maskOf = causalMasks(q, T, plan.C, attrs.window, documents);
+  const keeps = keepsProbabilities(plan, dims, blocks, attrs, sinks);
   const parts: { out: Value; lse: Value }[] = [];
   for (let i = plan.blocks.length - 1; i >= 0; i--) {
     const span = at(plan.blocks, i);
     const rows = span.end - span.start;
     const sink = sinks ? sinkColumn(sinks, dims, rows, false) : null;
-    const [own] = afterwards([at(qs, i)], parts[0] ? [parts[0].out] : []) as [Value];
+    const [own] = afterwards([at(qs, i)], parts[0] && !keeps ? [parts[0].out] : []) as [Value];
     const { out, lse } = attendTile(causalTile(own, kh, vh, maskOf(span), attrs, span.end, plan.C), R, sink);
     parts.unshift({ out: L.reshape(out, [B, G, R, rows, E]), lse: L.reshape(lse, [B, H, rows]) });
   }
@@ -95,7 +120,7 @@ export function decomposeAttention(
 
 /**
  * attentionGrad in primitives: q, k, v, o, lse, do, [sinks], [segments] -> dq, dk, dv, [dsinks]. A barrier ties q to
- * `do`, so that the probabilities are computed anew and not kept from the forward pass.
+ * `do`, so that the probabilities are computed anew; without it they are those of the forward pass.
  */
 export function decomposeAttentionGrad(
   inputs: NodeOf<'attentionGrad'>['inputs'],
@@ -106,17 +131,18 @@ export function decomposeAttentionGrad(
   const { sinks, documents } = optionalInputs(inputs, 6, attrs);
   const dims = dimsOf(q, k, v);
   const { B, T, H, G, R } = dims;
-  const qh = L.barrier([heads(q, G), dOut])[0];
+  const plan = planOf(dims, attrs, blocks, q.dtype);
+  const keeps = keepsProbabilities(plan, dims, blocks, attrs, sinks);
+  const qh = keeps ? heads(q, G) : L.barrier([heads(q, G), dOut])[0];
   const [kh, vh] = [heads(k, G), heads(v, G)];
   const incoming: Incoming = {
     dOut: heads(dOut, G),
     delta: L.reshape(L.transpose(L.reduceSum(L.mul(dOut, o), [3]), [0, 2, 1]), [B, G, R, T, 1]),
     lse: sinks ? L.reshape(lse, [B, G, R, T, 1]) : null,
   };
-  const plan = planOf(dims, attrs, blocks, q.dtype);
   const grads = plan.band
     ? bandedGrads(bandTile(qh, kh, vh, plan.band, documents, attrs), incoming, dims, plan.band)
-    : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents });
+    : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents, keeps });
   const result = [unheads(grads.dq), unheads(grads.dk), unheads(grads.dv)];
   if (!sinks) return result;
   // The sink takes probability exp(z - lse) and carries no value: dz = -sum p * delta (docs/recurrences.md,
