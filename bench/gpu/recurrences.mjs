@@ -61,14 +61,15 @@ const OPS = {
       ...{ scale: K ** -0.5, leastDecay },
       removal: removal ? { read: at.read, erase: at.erase } : null,
     }),
-  scan: (at) => L.selectiveScan(at),
+  // Kernels take the scan where its gradient is an op of its own, which a mixer has to ask for.
+  scan: (at, _, kernels) => L.selectiveScan(at, { ownGradient: kernels }),
   conv: (at) => L.causalConv(at.x, at.weight),
 };
 
-function graphOf(mixer, B, T, backward) {
+function graphOf(mixer, B, T, { backward = true, kernels }) {
   const at = inputsOf(mixer, B, T);
   const { do: dOut, ...rest } = at;
-  const { out } = OPS[mixer.op](at, mixer);
+  const { out } = OPS[mixer.op](at, mixer, kernels);
   const wrt = Object.entries(rest).filter(([name]) => !(mixer.constant && name === 'g'));
   const grads = backward
     ? L.vjp(
@@ -90,14 +91,19 @@ function write(id, graph, options, about) {
 for (const [name, mixer] of Object.entries(MIXERS)) {
   for (const kernels of [true, false]) {
     const form = kernels ? 'kernels' : 'xla';
-    write(`check-${name}-${form}`, graphOf(mixer, 2, 256, true), { kernels }, { kind: 'check', mixer: name, form });
+    write(
+      `check-${name}-${form}`,
+      graphOf(mixer, 2, 256, { kernels }),
+      { kernels },
+      { kind: 'check', mixer: name, form },
+    );
     for (const [B, T] of LENGTHS) {
       const about = { kind: 'time', mixer: name, form, batch: B, tokens: T };
-      write(`${name}-${form}-${T}`, graphOf(mixer, B, T, true), { kernels }, about);
+      write(`${name}-${form}-${T}`, graphOf(mixer, B, T, { kernels }), { kernels }, about);
     }
     write(
       `${name}-${form}-forward`,
-      graphOf(mixer, 2, 8192, false),
+      graphOf(mixer, 2, 8192, { backward: false, kernels }),
       { kernels },
       {
         ...{ kind: 'time', mixer: `${name} forward`, form, batch: 2, tokens: 8192 },

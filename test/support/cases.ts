@@ -7,7 +7,7 @@ import * as L from '../../src/graph/index.js';
 import type { OpName, Value } from '../../src/graph/index.js';
 import { CACHE_ATTENTION_CASES, WRITE_CASES } from './cache-cases.js';
 import { randomTensor } from './random.js';
-import { CONV_CASES, DELTA_CASES, LINEAR_CASES, SELECTIVE_CASES } from './recurrence-cases.js';
+import { CONV_CASES, DELTA_CASES, LINEAR_CASES, OWN_GRADIENT_CASES, SELECTIVE_CASES } from './recurrence-cases.js';
 
 export interface CaseInput {
   readonly shape: Shape;
@@ -430,6 +430,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
   deltaRule: DELTA_CASES,
   deltaRuleGrad: derivativeCases('deltaRule', DELTA_CASES),
   selectiveScan: SELECTIVE_CASES,
+  selectiveScanGrad: derivativeCases('selectiveScan', OWN_GRADIENT_CASES),
   causalConv: CONV_CASES,
 };
 

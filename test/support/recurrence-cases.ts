@@ -238,6 +238,7 @@ function selectiveCase(
   name: string,
   [B, T, I, N]: readonly [number, number, number, number],
   extra: Extra = {},
+  ownGradient = false,
 ): OpCase {
   const rates: CaseInput = { shape: [I, N], map: extra.decay ?? decay };
   return {
@@ -259,14 +260,22 @@ function selectiveCase(
           step: wide(step as Value),
           rates: wide(a as Value),
         },
-        { segments: segments ?? null, initialState: initialState ?? null, chunk: extra.chunk ?? null },
+        { segments: segments ?? null, initialState: initialState ?? null, chunk: extra.chunk ?? null, ownGradient },
       );
       return [out, state];
     },
   };
 }
 
+/** Those whose gradient is an op of its own. */
+export const OWN_GRADIENT_CASES: readonly OpCase[] = [
+  selectiveCase('own gradient, one token', [2, 1, 3, 2], { state: true }, true),
+  selectiveCase('own gradient, chunks of one', [1, 3, 2, 2], { chunk: 1 }, true),
+  selectiveCase('own gradient, packed', [2, 11, 2, 3], { chunk: 4, segments: true, state: true }, true),
+];
+
 export const SELECTIVE_CASES: readonly OpCase[] = [
+  ...OWN_GRADIENT_CASES,
   selectiveCase('one token, state handed in', [2, 1, 3, 2], { state: true }),
   selectiveCase('fewer tokens than a chunk', [1, 5, 2, 3]),
   selectiveCase('a ragged last chunk', [2, 11, 2, 3], { chunk: 4 }),

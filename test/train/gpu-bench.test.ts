@@ -81,7 +81,7 @@ describe('the GPU benchmark', () => {
     }[];
     const formsOf = (mixer: string) => new Set(cases.filter((c) => c.mixer === mixer).map((c) => c.form));
     expect([formsOf('gdn'), formsOf('rwkv7')]).toEqual([new Set(['kernels', 'xla']), new Set(['kernels', 'xla'])]);
-    const plain = /^(mamba|conv)\b/; // left to XLA in both forms
+    const plain = /^conv\b/; // left to XLA in both forms
     for (const { id, form, mixer } of cases) {
       const text = readFileSync(join(folder, `${id}.mlir`), 'utf8');
       expect(text.includes('__gpu$xla.gpu.triton'), id).toBe(form === 'kernels' && !plain.test(mixer));

@@ -269,6 +269,7 @@ const COMPOSITES = {
   deltaRule: null,
   deltaRuleGrad: null,
   selectiveScan: null,
+  selectiveScanGrad: null,
   causalConv: null,
 } as const satisfies CompositeTable<'any' | 'f32'>;
 

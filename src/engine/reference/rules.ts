@@ -6,7 +6,7 @@ import { cacheAttention, cacheWrite } from './cache.js';
 import * as C from './composites.js';
 import * as P from './primitives.js';
 import * as R from './recurrence.js';
-import { selectiveScan } from './selective-scan.js';
+import { selectiveScan, selectiveScanGrad } from './selective-scan.js';
 
 /** Computes one node in float64. */
 type ReferenceRule<K extends OpName> = {
@@ -163,6 +163,7 @@ const REFERENCE_RULES: { readonly [K in OpName]: ReferenceRule<K> } = {
   deltaRule: (node, inputs) => R.deltaRule(inputs, node.attrs),
   deltaRuleGrad: (node, inputs) => R.deltaRuleGrad(inputs, node.attrs),
   selectiveScan: (node, inputs) => selectiveScan(inputs, node.attrs),
+  selectiveScanGrad: (node, inputs) => selectiveScanGrad(inputs, node.attrs),
   causalConv: (node, inputs) => R.causalConv(inputs, node.attrs),
 };
 

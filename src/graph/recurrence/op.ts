@@ -101,18 +101,28 @@ export function deltaRule(
   return { out, state };
 }
 
+/** What the selective scan may be given beside its inputs. */
+export interface SelectiveScanOptions extends Omit<RecurrenceOptions, 'scale'> {
+  /** Whether the gradient is an op of its own, for which engines may have kernels; default false. */
+  readonly ownGradient?: boolean;
+}
+
 /**
  * The selective scan of Mamba (Gu and Dao 2023): `S_t[i,n] = exp(dt_t[i] A[i,n]) S_{t-1}[i,n] + dt_t[i] u_t[i] B_t[n]`,
  * `y_t[i] = sum_n C_t[n] S_t[i,n]`, for channels i and their states n. u `[B,T,I]`, B and C `[B,T,N]`; dt `[B,T,I]` (at
  * least 0) and A `[I,N]` (at most 0) are f32 where the others are bf16. `initialState` and the state are `[B,I,N]`.
+ * With `ownGradient` the derivative is the op `selectiveScanGrad`, and engines may have kernels for both.
  */
 export function selectiveScan(
   { u, write, read, step, rates }: SelectiveScanInputs,
-  options: Omit<RecurrenceOptions, 'scale'> = {},
+  options: SelectiveScanOptions = {},
 ): Recurrence {
   const { optional, attrs } = given({ ...options, scale: 1 });
   const { scale: _scale, ...own } = attrs;
-  const [out, state] = build(RECURRENCE.selectiveScan, [u, write, read, step, rates, ...optional], own);
+  const [out, state] = build(RECURRENCE.selectiveScan, [u, write, read, step, rates, ...optional], {
+    ...own,
+    ...(options.ownGradient ? { ownGradient: true } : {}),
+  });
   return { out, state };
 }
 

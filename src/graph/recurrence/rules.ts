@@ -1,11 +1,11 @@
 /** The rules of the recurrences and the convolution: decompositions, of which each file holds some, and derivatives. */
 import { build } from '../ir/emit.js';
 import type { Cotangent, Decomposition, DerivativeRule } from '../ir/rules.js';
-import { throughDecomposition, zerosLike } from '../primitives/differentiate.js';
+import { differentiate, throughDecomposition, zerosLike } from '../primitives/differentiate.js';
 import { decomposeCausalConv } from './conv.js';
 import { decomposeDeltaRule, decomposeDeltaRuleGrad } from './delta.js';
 import { decomposeLinearRecurrence, decomposeLinearRecurrenceGrad } from './linear.js';
-import { decomposeSelectiveScan } from './selective.js';
+import { decomposeSelectiveScan, decomposeSelectiveScanGrad } from './selective.js';
 import { deltaInputs, RECURRENCE } from './type.js';
 
 /** Decompositions of the recurrences, their gradients and the convolution. */
@@ -15,6 +15,7 @@ export const RECURRENCE_DECOMPOSITIONS: { readonly [K in keyof typeof RECURRENCE
   deltaRule: decomposeDeltaRule,
   deltaRuleGrad: decomposeDeltaRuleGrad,
   selectiveScan: decomposeSelectiveScan,
+  selectiveScanGrad: decomposeSelectiveScanGrad,
   causalConv: decomposeCausalConv,
 };
 
@@ -38,6 +39,12 @@ export const RECURRENCE_DERIVATIVES: { readonly [K in keyof typeof RECURRENCE]: 
     );
   },
   deltaRuleGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.deltaRuleGrad),
-  selectiveScan: throughDecomposition(RECURRENCE_DECOMPOSITIONS.selectiveScan),
+  selectiveScan: (node, cts, pullback) => {
+    const { inputs, outputs, attrs } = node;
+    if (!attrs.ownGradient) return differentiate(RECURRENCE_DECOMPOSITIONS.selectiveScan, node, cts, pullback);
+    const cotangents = outputs.map((v, i) => cts[i] ?? zerosLike(v));
+    return withDocuments(build(RECURRENCE.selectiveScanGrad, [...inputs, ...cotangents], attrs), attrs.segments, 5);
+  },
+  selectiveScanGrad: throughDecomposition(RECURRENCE_DECOMPOSITIONS.selectiveScanGrad),
   causalConv: throughDecomposition(RECURRENCE_DECOMPOSITIONS.causalConv),
 };

@@ -28,7 +28,13 @@ export interface DeltaRuleAttrs extends RecurrenceAttrs {
 }
 
 /** Attributes of the selective scan. */
-export type SelectiveScanAttrs = Omit<RecurrenceAttrs, 'scale'>;
+export interface SelectiveScanAttrs extends Omit<RecurrenceAttrs, 'scale'> {
+  /**
+   * Whether the gradient is an op of its own, `selectiveScanGrad`, beside which engines may have kernels for both;
+   * left out where the chunked form is differentiated.
+   */
+  readonly ownGradient?: true;
+}
 
 /** Attributes of the causal convolution: which of its optional inputs are given, in this order. */
 export interface CausalConvAttrs {
@@ -82,6 +88,12 @@ declare module '../ir/types.js' {
       SelectiveScanAttrs,
       readonly [u: Value, write: Value, read: Value, step: Value, rates: Value, ...optional: Value[]],
       readonly [out: Value, state: Value]
+    >;
+    /** The inputs of selectiveScan, then dy, dstate -> du, dB, dC, ddt, dA, [dinitial state]. */
+    readonly selectiveScanGrad: Signature<
+      SelectiveScanAttrs,
+      readonly [u: Value, write: Value, read: Value, step: Value, rates: Value, ...optionalThenDOutDState: Value[]],
+      readonly Value[]
     >;
     /**
      * x `[B,T,C]`, weight `[C,W]`, [bias `[C]`], [segments i32 `[B,T]`], [state `[B,W-1,C]`] -> y `[B,T,C]`, state
@@ -231,6 +243,18 @@ function selectiveScan(inputs: Operands, attrs: SelectiveScanAttrs): [Type, Type
   return [inputs.at(0), { dtype: wide, shape: state }];
 }
 
+/** Gradients of every input but the documents. */
+function selectiveScanGrad(inputs: Operands, attrs: SelectiveScanAttrs): readonly Type[] {
+  inputs.requireCount(5 + optional(attrs) + 2);
+  const given = inputs.slice(0, -2);
+  selectiveScan(given, attrs).forEach((want, i) => {
+    const place = given.length + i;
+    inputs.requireShape(place, want.shape, at(['dy', 'dstate'], i));
+    if (inputs.at(place).dtype !== want.dtype) throw inputs.dtypeError(`input ${place} must be ${want.dtype}`);
+  });
+  return given.types.filter((_, i) => !(attrs.segments && i === 5));
+}
+
 function causalConv(inputs: Operands, attrs: CausalConvAttrs): readonly Type[] {
   const documents = 2 + Number(attrs.bias);
   inputs.requireCount(documents + optional(attrs));
@@ -262,5 +286,6 @@ export const RECURRENCE = {
     gradient(inputs, attrs, deltaInputs(attrs), deltaRule),
   ),
   selectiveScan: define('selectiveScan', null, recurrence, selectiveScan),
+  selectiveScanGrad: define('selectiveScanGrad', null, ofGradient, selectiveScanGrad),
   causalConv: define('causalConv', null, { precision: 'bf16', locality: 'any', merging: 'fold' }, causalConv),
 };

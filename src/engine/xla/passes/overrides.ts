@@ -113,5 +113,6 @@ export const XLA_DECOMPOSITIONS: { readonly [K in CompositeOp]: Decomposition<K>
   deltaRule: DECOMPOSITIONS.deltaRule,
   deltaRuleGrad: DECOMPOSITIONS.deltaRuleGrad,
   selectiveScan: DECOMPOSITIONS.selectiveScan,
+  selectiveScanGrad: DECOMPOSITIONS.selectiveScanGrad,
   remat: DECOMPOSITIONS.remat,
 };

@@ -22,9 +22,10 @@ export const COMPOSITES = {
   linearRecurrenceGrad: 'recurrence',
   deltaRule: 'recurrence',
   deltaRuleGrad: 'recurrence',
-  selectiveScan: null,
+  selectiveScan: 'selectiveScan',
+  selectiveScanGrad: 'selectiveScan',
   causalConv: null,
-} as const satisfies CompositeTable<'attention' | 'recurrence' | 'always'>;
+} as const satisfies CompositeTable<'attention' | 'recurrence' | 'selectiveScan' | 'always'>;
 
 type Table = typeof COMPOSITES;
 type Kept = NonNullable<Table[keyof Table]>;

@@ -6,6 +6,7 @@ import { cudnnAttention, fitsCudnn } from './cudnn.js';
 import { prepareForXla, withTileKernels } from '../passes/prepare.js';
 import { separateProjections } from '../passes/projections.js';
 import { fitsRecurrenceKernels } from './recurrence.js';
+import { fitsSelectiveKernels } from './selective.js';
 import { isDecodeStep } from '../../passes/decode-step.js';
 import { gainsInNorms } from '../../passes/norm-gains.js';
 import { projectionsByPart } from '../../passes/projections.js';
@@ -46,6 +47,7 @@ export function lowerToStableHlo(graph: Graph, options: LowerOptions = {}): stri
   const keep = (node: Node): boolean => {
     if (isKeptFor('always', node)) return true;
     if (isKeptFor('recurrence', node)) return kernels && fitsRecurrenceKernels(node) === true;
+    if (isKeptFor('selectiveScan', node)) return kernels && fitsSelectiveKernels(node, mesh) === true;
     return isKeptFor('attention', node) && (kernelOf(node) !== null || (mesh !== null && divides(mesh, node)));
   };
   const dividesHeads = mesh !== null && mesh.axes.tensor > 1;

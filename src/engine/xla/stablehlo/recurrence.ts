@@ -143,7 +143,8 @@ function operandsOf(
   return { q, k, v, g, initial, ...beta, ...keys, ...documents, ...backward };
 }
 
-const runIn =
+/** Runs kernels as calls in the text, with results by name. */
+export const runIn =
   (builder: TextBuilder): Run<string> =>
   (kernel, operands) => {
     const read = kernel.buffers.filter((b) => !b.written).map((b) => entry(operands, b.name));

@@ -9,6 +9,7 @@ import type { COMPOSITES } from './composites.js';
 import { lowerRecurrence } from './recurrence.js';
 import { lowerKernel } from './kernel.js';
 import { lowerScan } from './scan.js';
+import { lowerSelective } from './selective.js';
 import type { Scope } from './scope.js';
 import { followShards, placedResults, readNames } from '../mesh/fsdp.js';
 import { listText, typeText, type TextBuilder } from '../mlir/text.js';
@@ -322,6 +323,8 @@ const STABLEHLO_RULES: { readonly [K in RuledOp<typeof COMPOSITES>]: StableHloRu
   linearRecurrenceGrad: lowerRecurrence,
   deltaRule: lowerRecurrence,
   deltaRuleGrad: lowerRecurrence,
+  selectiveScan: lowerSelective,
+  selectiveScanGrad: lowerSelective,
 };
 
 /** The rule of an op as one that takes any node: the table pairs each op with its own. */
