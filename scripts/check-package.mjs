@@ -50,6 +50,7 @@ try {
     'dist/web/app.css',
     'dist/web/playground/worker.js',
     'dist/web/playground/ort-wasm-simd-threaded.wasm',
+    'dist/web/playground/ort-wasm-simd-threaded.relaxed.wasm',
     'docs/model.md',
     'presets/recall.yaml',
     'examples/README.md',

@@ -38,7 +38,7 @@ export type Request =
   | {
       /** Loads onnxruntime and says when it is there. */
       readonly kind: 'load';
-      /** Where `ort-wasm-simd-threaded.mjs` and `.wasm` lie, an absolute URL with a slash at its end. */
+      /** Where onnxruntime's script and its files of WebAssembly lie, an absolute URL with a slash at its end. */
       readonly files: string;
       /** Threads of WebAssembly; more than 1 needs a page that is isolated from other origins. */
       readonly threads: number;
@@ -62,7 +62,14 @@ export type Request =
 
 /** What a worker says. */
 export type Answer =
-  | { readonly kind: 'loaded'; readonly library: string; readonly threads: number }
+  | {
+      /** onnxruntime is there. */
+      readonly kind: 'loaded';
+      readonly library: string;
+      /** Whether it is the file whose matrix products need relaxed SIMD: the browser has it. */
+      readonly relaxedSimd: boolean;
+      readonly threads: number;
+    }
   | {
       /** The model is compiled, placed and measured. */
       readonly kind: 'begun';

@@ -1,9 +1,9 @@
 /**
  * The engine of browsers against the reference, op by op, in Chromium: the conformance cases of every engine on
- * onnxruntime's WebAssembly, with one thread and with several. A few cases of each op; `npm run test:browser-engine` takes
- * all of them.
+ * onnxruntime's WebAssembly, with one thread and with several, by the package's file and by the one with relaxed SIMD.
+ * A few cases of each op; `npm run test:browser-engine` takes all of them.
  */
-import { copyFileSync, createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
@@ -12,6 +12,7 @@ import { dirname, extname, join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RELAXED_FILE, withRelaxedSimd } from '../../scripts/relaxed-simd.mjs';
 import { browserModules } from '../../scripts/vite-browser.mjs';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { OP_CASES } from '../support/cases.js';
@@ -19,6 +20,7 @@ import type { Asked, Conformance } from '../support/browser-conformance.js';
 
 const MOST = process.env['LONGSIGHT_BROWSER_ENGINE'] === 'full' ? null : 2;
 const ORT = dirname(createRequire(import.meta.url).resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'));
+const PACKAGE_FILE = 'ort-wasm-simd-threaded.wasm';
 const TYPES: Readonly<Record<string, string>> = { '.html': 'text/html', '.wasm': 'application/wasm' };
 
 describe.skipIf(CHROMIUM === undefined)('the engine of browsers', () => {
@@ -45,8 +47,8 @@ describe.skipIf(CHROMIUM === undefined)('the engine of browsers', () => {
         },
       },
     });
-    for (const name of ['ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'])
-      copyFileSync(join(ORT, name), join(folder, name));
+    for (const name of ['ort-wasm-simd-threaded.mjs', PACKAGE_FILE]) copyFileSync(join(ORT, name), join(folder, name));
+    writeFileSync(join(folder, RELAXED_FILE), withRelaxedSimd(readFileSync(join(ORT, PACKAGE_FILE))));
     writeFileSync(join(folder, 'index.html'), '<!doctype html><title>engine</title>');
     server = createServer((request, response) => {
       const name = request.url === '/' ? 'index.html' : (request.url ?? '').slice(1);
@@ -68,9 +70,13 @@ describe.skipIf(CHROMIUM === undefined)('the engine of browsers', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it.each([1, 2])('gives what the reference gives, with %i threads', async (threads) => {
+  it.each([
+    [RELAXED_FILE, 1],
+    [RELAXED_FILE, 2],
+    [PACKAGE_FILE, 2],
+  ])('gives what the reference gives: %s, threads %i', async (wasm, threads) => {
     expect(await page.evaluate('crossOriginIsolated')).toBe(true);
-    const asked: Asked = { files: page.url(), threads, most: MOST };
+    const asked: Asked = { files: page.url(), wasm, threads, most: MOST };
     const found = await page.evaluate<Conformance>(
       `new Promise((done, failed) => {
         const worker = new Worker('worker.js', { type: 'module' });
@@ -83,7 +89,9 @@ describe.skipIf(CHROMIUM === undefined)('the engine of browsers', () => {
         worker.postMessage(${JSON.stringify(asked)});
       })`,
     );
-    console.log(`${found.library}, ${threads} threads: ${found.compared} comparisons of ${found.ops.length} ops`);
+    console.log(
+      `${found.library}, ${wasm}, ${threads} threads: ${found.compared} comparisons of ${found.ops.length} ops`,
+    );
     expect(found.problems).toEqual([]);
     expect(found.threads).toBe(threads);
     expect(found.ops).toEqual(Object.keys(OP_CASES));

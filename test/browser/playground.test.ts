@@ -218,7 +218,7 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('is files for any web server, with one thread where the page is not isolated, below 15 MB', async () => {
+  it('is files for any web server, with one thread where the page is not isolated, and loads below 15 MB', async () => {
     const out = join(folder, 'site');
     const write = async () => {
       const made = spawn(process.execPath, [MAIN, 'playground', '--site', out]);
@@ -226,16 +226,25 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
       return made.exitCode;
     };
     expect(await write()).toBe(0);
-    const sizes = readdirSync(out).map((name) => statSync(join(out, name)).size);
-    expect(sizes.reduce((a, b) => a + b, 0)).toBeLessThan(15e6);
     const types: Readonly<Record<string, string>> = {
       '.html': 'text/html',
       '.css': 'text/css',
       '.wasm': 'application/wasm',
     };
+    const asked = new Set<string>();
+    // The worker as a browser has it that takes no relaxed SIMD.
+    const worker = readFileSync(join(out, 'worker.js'), 'utf8');
+    const plainWorker = worker.replace(/WebAssembly\.validate\([\w$]+\)/, 'false');
+    expect(plainWorker).not.toBe(worker);
+    let plain = false;
     const server = createServer((request, response) => {
       const name = request.url === '/play/' ? 'index.html' : (request.url ?? '').replace('/play/', '');
+      asked.add(name);
       response.setHeader('Content-Type', types[extname(name)] ?? 'text/javascript');
+      if (plain && name === 'worker.js') {
+        response.end(plainWorker);
+        return;
+      }
       createReadStream(join(out, name))
         .on('error', () => response.writeHead(404).end())
         .pipe(response);
@@ -249,7 +258,22 @@ describe.skipIf(CHROMIUM === undefined)('the playground', () => {
     await page.getByRole('button', { name: 'Step', exact: true }).click();
     await reach(page, 1);
     expect(wrong).toEqual([]);
+    expect(await page.locator('.status').textContent()).toContain('WebAssembly with relaxed SIMD');
     await page.context().close();
+
+    const wasm = () => [...asked].filter((name) => name.endsWith('.wasm'));
+    expect(wasm()).toEqual(['ort-wasm-simd-threaded.relaxed.wasm']);
+    const sizes = [...asked].map((name) => statSync(join(out, name)).size);
+    expect(sizes.reduce((a, b) => a + b, 0)).toBeLessThan(15e6);
+    // Beside the other file of WebAssembly nothing lies there that was not loaded.
+    expect(asked.size).toBe(readdirSync(out).length - 1);
+
+    asked.clear();
+    plain = true;
+    const { page: other } = await open('', {}, where);
+    await other.waitForSelector('.status:has-text("WebAssembly without relaxed SIMD")', PATIENCE);
+    expect(wasm()).toEqual(['ort-wasm-simd-threaded.wasm']);
+    await other.context().close();
     server.close();
     expect(await write()).toBe(0);
     writeFileSync(join(out, 'mine.txt'), 'x');

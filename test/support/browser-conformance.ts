@@ -16,6 +16,8 @@ zod({ jitless: true });
 export interface Asked {
   /** Where onnxruntime's files lie, with a slash at its end. */
   readonly files: string;
+  /** The file of WebAssembly there. */
+  readonly wasm: string;
   readonly threads: number;
   /** How many cases of each op; all where it is null. */
   readonly most: number | null;
@@ -48,8 +50,8 @@ async function compare(engine: Engine, graph: Graph, tensors: readonly HostTenso
   await program.dispose();
 }
 
-async function conformance({ files, threads, most }: Asked): Promise<Conformance> {
-  ort.env.wasm.wasmPaths = { mjs: `${files}ort-wasm-simd-threaded.mjs`, wasm: `${files}ort-wasm-simd-threaded.wasm` };
+async function conformance({ files, wasm, threads, most }: Asked): Promise<Conformance> {
+  ort.env.wasm.wasmPaths = { mjs: `${files}ort-wasm-simd-threaded.mjs`, wasm: `${files}${wasm}` };
   ort.env.wasm.numThreads = threads;
   const engine = createWebOnnxEngine(ort);
   const [problems, ops]: [string[], string[]] = [[], []];

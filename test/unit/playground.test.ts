@@ -96,7 +96,7 @@ describe('the headline', () => {
   /** A design with far recall at every tenth step. */
   const lane = (window: 8 | 32, far: readonly number[]): Lane => ({
     ...{ run: { ...RUN, window }, state: 'resting', step: 10 * (far.length - 1), steps: [], milliseconds: null },
-    ...{ parameters: 0, labels: [], library: '', threads: 1, problem: null },
+    ...{ parameters: 0, labels: [], library: '', relaxedSimd: true, threads: 1, problem: null },
     measured: far.map((probability, i) => ({
       ...{ step: 10 * i, tokens: 0, heads: [] },
       recall: [

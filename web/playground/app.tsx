@@ -100,10 +100,10 @@ function skip(event: Event): void {
   document.getElementById('main')?.focus();
 }
 
-const runtimeOf = ({ library, threads }: Lane): string =>
+const runtimeOf = ({ library, relaxedSimd, threads }: Lane): string =>
   library === ''
     ? 'loading onnxruntime …'
-    : `computed in this browser by ${library}, WebAssembly, 2 × ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+    : `computed in this browser by ${library}, WebAssembly with${relaxedSimd ? '' : 'out'} relaxed SIMD, 2 × ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
 
 function useRace(): Race {
   const [, change] = useReducer((n: number) => n + 1, 0);

@@ -18,6 +18,8 @@ export interface Lane {
   readonly labels: readonly string[];
   /** What computes, once it is loaded. */
   readonly library: string;
+  /** Whether its matrix products are those with relaxed SIMD. */
+  readonly relaxedSimd: boolean;
   readonly threads: number;
   readonly problem: string | null;
 }

@@ -6,7 +6,7 @@ import type { Lane } from './lane.js';
 /** Milliseconds between two changes that the page is told of while steps come in. */
 const TELL_EVERY_MS = 150;
 
-const fresh = (run: PlaygroundRun): Omit<Lane, 'library' | 'threads'> => ({
+const fresh = (run: PlaygroundRun): Omit<Lane, 'library' | 'relaxedSimd' | 'threads'> => ({
   ...{ run, state: 'beginning', step: 0, steps: [], measured: [], milliseconds: null },
   ...{ parameters: 0, labels: [], problem: null },
 });
@@ -30,7 +30,10 @@ export class Race {
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(runs: readonly [PlaygroundRun, PlaygroundRun]) {
-    const lane = (run: PlaygroundRun): Lane => ({ ...fresh(run), state: 'loading', library: '', threads: 1 });
+    const lane = (run: PlaygroundRun): Lane => ({
+      ...{ ...fresh(run), state: 'loading' },
+      ...{ library: '', relaxedSimd: false, threads: 1 },
+    });
     this.lanes = [lane(runs[0]), lane(runs[1])];
     const worker = (index: 0 | 1): Worker => {
       const made = new Worker(new URL('worker.js', location.href), { type: 'module' });
@@ -125,7 +128,7 @@ export class Race {
     const lane = this.lanes[index];
     switch (answer.kind) {
       case 'loaded':
-        this.#set(index, { library: answer.library, threads: answer.threads });
+        this.#set(index, { library: answer.library, relaxedSimd: answer.relaxedSimd, threads: answer.threads });
         return this.#begin(index, lane.run);
       case 'begun':
         this.#set(index, {
