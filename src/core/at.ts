@@ -25,6 +25,13 @@ export function f64At(list: Float64Array, i: number): number {
   return x;
 }
 
+/** The element of a list of numbers at an index that is right by construction; see `f64At`. */
+export function numberAt(list: readonly number[], i: number): number {
+  const x = list[i];
+  if (x === undefined) throwMissing(list.length, i);
+  return x;
+}
+
 /** The element of a list of 32-bit integers at an index that is right by construction; see `f64At`. */
 export function i32At(list: Int32Array, i: number): number {
   const x = list[i];

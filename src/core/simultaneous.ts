@@ -23,10 +23,14 @@ const GROUPS = 500;
  * 6.5.31).
  */
 export function chiSquareAbove(x: number, df: number): number {
-  const [a, z] = [df / 2, x / 2];
+  return gammaAbove(df / 2, x / 2, logGamma(df / 2));
+}
+
+/** The regularized upper incomplete gamma function Q(a, z), with the logarithm of the gamma function of `a`. */
+function gammaAbove(a: number, z: number, logGammaOfA: number): number {
   if (z <= 0) return 1;
   if (z === Infinity) return 0;
-  const front = Math.exp(a * Math.log(z) - z - logGamma(a));
+  const front = Math.exp(a * Math.log(z) - z - logGammaOfA);
   return z < a + 1 ? 1 - front * lowerSeries(a, z) : front * upperFraction(a, z);
 }
 
@@ -128,7 +132,8 @@ export class MaxT {
   /** The probability that the largest |t| is above `t` though no comparison has a difference. */
   above(t: number, df: number): number {
     if (t <= 0) return 1;
-    const below = (m: number) => 1 - chiSquareAbove(df * (m / t) ** 2, df);
+    const [a, ofA] = [df / 2, logGamma(df / 2)];
+    const below = (m: number) => 1 - gammaAbove(a, (df * (m / t) ** 2) / 2, ofA);
     return this.#largest.reduce((sum, m) => sum + below(m), 0) / GROUPS;
   }
 

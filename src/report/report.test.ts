@@ -37,29 +37,30 @@ interface Page {
   };
 }
 
-function pageOf(dir: string) {
-  const html = reportHtml(analyzeStudyFolder(dir), { repeat: ['longsight study x'] });
+type Analyzed = ReturnType<typeof analyzeStudyFolder>;
+
+function pageOf(dir: string, analyzed: Analyzed = analyzeStudyFolder(dir)) {
+  const html = reportHtml(analyzed, { repeat: ['longsight study x'] });
   const { document } = parseHTML(html) as unknown as Page;
   const texts = (selector: string) => [...document.querySelectorAll(selector)].map((e) => e.textContent);
-  return { html, document, texts };
+  return { analyzed, html, document, texts };
 }
 
 let made: (ReturnType<typeof pageOf> & { readonly verdicts: readonly string[] }) | undefined;
 
-/** The page and the verdicts of the quickstart as it is, which many tests read: made once. */
+/** The analysis, the page and the verdicts of the quickstart as it is, which many tests read: made once. */
 function plain() {
   if (made === undefined) {
-    const dir = study(quickstart());
-    made = { ...pageOf(dir), verdicts: verdictsIn(dir) };
+    const page = pageOf(study(quickstart()));
+    made = { ...page, verdicts: verdictsOf(page.analyzed) };
   }
   return made;
 }
 
 /** Every verdict of a study as one sentence or more, as `report.json` has them. */
-const verdictsIn = (dir: string): string[] =>
-  analyzeStudyFolder(dir).analysis.groups.flatMap(({ verdicts }) =>
-    verdicts.map(({ lead, text }) => `${lead} ${text}`),
-  );
+const verdictsOf = ({ analysis }: Analyzed): string[] =>
+  analysis.groups.flatMap(({ verdicts }) => verdicts.map(({ lead, text }) => `${lead} ${text}`));
+const verdictsIn = (dir: string): string[] => verdictsOf(analyzeStudyFolder(dir));
 
 describe('the report of a study', () => {
   it('says what the runs say', () => {
@@ -149,23 +150,24 @@ describe('the report of a study', () => {
   });
 
   it('links to the runs and the data beside it, and only a page that has them', () => {
-    const dir = study(quickstart());
-    const written = readFileSync(writeReport(dir, analyzeStudyFolder(dir), { folder: dir, repeat: [] }).html, 'utf8');
-    const links = (html: string) =>
-      [...(parseHTML(html) as unknown as Page).document.querySelectorAll('.data a, td a')].map((e) =>
+    const dir = temporaryFolder();
+    const { analyzed, html } = plain();
+    const written = readFileSync(writeReport(dir, analyzed, { folder: dir, repeat: [] }).html, 'utf8');
+    const links = (page: string) =>
+      [...(parseHTML(page) as unknown as Page).document.querySelectorAll('.data a, td a')].map((e) =>
         e.getAttribute('href'),
       );
     expect(links(written)).toEqual([
       ...['report.csv', 'report.json', 'runs/'],
       ...quickstart().map(({ name }) => `runs/${name}/`),
     ]);
-    const beside = writeReport(join(dir, 'out put'), analyzeStudyFolder(dir), { folder: dir, repeat: [] });
+    const beside = writeReport(join(dir, 'out put'), analyzed, { folder: dir, repeat: [] });
     expect(links(readFileSync(beside.html, 'utf8'))).toContain(`../runs/${quickstart()[0]?.name}/`);
-    expect(links(pageOf(dir).html)).toEqual([]);
+    expect(links(html)).toEqual([]);
   });
 
   it('names every engine once, with why it was taken', () => {
-    const records = [...analyzeStudyFolder(study(quickstart())).records.values()];
+    const records = [...plain().analyzed.records.values()];
     const engines = [
       null,
       { name: 'xla', reason: 'b' },
@@ -185,7 +187,7 @@ describe('the report of a study', () => {
       writeFileSync(path, JSON.stringify({ ...(JSON.parse(readFileSync(path, 'utf8')) as object), ...more }));
     };
     const cells = (): string[] => pageOf(dir).texts('td');
-    expect(cells()).not.toContain('cuda:1 (NVIDIA H200), cuda:0 (NVIDIA H200)');
+    expect(plain().texts('td')).not.toContain('cuda:1 (NVIDIA H200), cuda:0 (NVIDIA H200)');
     change('status.json', { timing: { total: 100, steps: 93, firstStep: 1, compile: 3.25 } });
     const resumes = [{ at: '2026-01-01T00:00:00Z', place: 'cuda:0 (NVIDIA H200)' }];
     change('config.json', { place: 'cuda:1 (NVIDIA H200)', resumes });
@@ -258,8 +260,8 @@ describe('the report of a study', () => {
   });
 
   it('gives the same numbers as JSON, as CSV and in the table', () => {
-    const dir = study(quickstart());
-    const files = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
+    const { analyzed, document } = plain();
+    const files = writeReport(temporaryFolder(), analyzed, { repeat: [] });
     const json = JSON.parse(readFileSync(files.json, 'utf8')) as Analysis & {
       curves: Record<string, Record<string, [number, number][]>>;
     };
@@ -277,7 +279,7 @@ describe('the report of a study', () => {
       const series = json.curves[run.name]?.['eval/recall/65-128'] ?? [];
       expect(series.at(-1)?.[1]).toBe(run.farRecall);
     });
-    const rows = [...pageOf(dir).document.querySelectorAll('table.sortable tbody tr')].map((r) => r.textContent);
+    const rows = [...document.querySelectorAll('table.sortable tbody tr')].map((r) => r.textContent);
     expect(rows).toHaveLength(8);
     runs.forEach((run, i) => expect(rows[i]).toContain(run.finalLoss?.toFixed(4)));
   });
@@ -300,7 +302,7 @@ describe('the report of a study', () => {
     const dir = study(runs);
     rmSync(join(dir, 'runs', runs[7]?.name ?? ''), { recursive: true });
     writeFileSync(join(dir, 'runs', runs[6]?.name ?? '', 'config.json'), '{ cut off');
-    const { html, texts } = pageOf(dir);
+    const { analyzed, html, texts } = pageOf(dir);
     expect(texts('header p').at(-1)).toContain('2 of 8 runs finished');
     expect(texts('.note')[0]).toMatch(
       /^2 of 8 runs finished so far\. Runs left out of comparisons: begun: swa-8_seed-1 \(4 %\), swa-8_seed-2 \(33 %\), .*unreadable, .*config\.json is not valid JSON.*not started: /,
@@ -310,7 +312,7 @@ describe('the report of a study', () => {
     expect(html).toMatch(/fill="none" class="series-1"|class="series-1"[^>]*fill="none"/);
     expect(texts('.badge').every((badge) => badge.endsWith('so far'))).toBe(true);
     expect(texts('h2')).not.toContain('What the runs say');
-    const { csv } = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
+    const { csv } = writeReport(dir, analyzed, { repeat: [] });
     expect(
       readFileSync(csv, 'utf8')
         .split('\r\n')
@@ -371,7 +373,8 @@ describe('the report of a study', () => {
       run.seed === 1 ? [{ ...run, seed: 3, name: `${run.pattern}_seed-3` }] : [],
     );
     const runs = [...quickstart(), ...third].map((run) => ({ ...run, text: true, ar: true }));
-    const verdicts = verdictsIn(study(runs));
+    const page = pageOf(study(runs));
+    const verdicts = verdictsOf(page.analyzed);
     expect(verdicts).toContainEqual(
       expect.stringMatching(
         /swa:8 \+ full gets there with at least \d\.\d × fewer tokens than full\. Associative recall at distances 97 to 128 is right in 0\.1 of the cases after \d+ k to \d+ k tokens, against not within 2\.46 M tokens \(3 seeds, paired\)\./,
@@ -388,7 +391,7 @@ describe('the report of a study', () => {
         /swa:8 \+ full:nope recalls more at equal loss than swa:8 \+ full\. Where the loss of tokens whose bigram is new is \d\.\d\d to \d\.\d\d nats, the mean of associative recall at distances 97 to 128 \(top-1\) is 0\.\d\d( to 0\.\d\d)? against 0\.\d\d( to 0\.\d\d)? \(lower with swa:8 \+ full by 0\.\d{3} to 0\.\d{3}\); 3 seeds\./,
       ),
     );
-    expect(pageOf(study(runs)).texts('figure h3')).toContain('Far associative recall against the loss of new bigrams');
+    expect(page.texts('figure h3')).toContain('Far associative recall against the loss of new bigrams');
     const { analysis } = analyzeStudyFolder(study(runs, { compare: { ...COMPARE, arThreshold: 0.69 } }));
     expect(analysis.groups[0]?.verdicts[0]?.text).toContain('is right in 0.69 of the cases');
     // Where no text was recalled, no word of it.
@@ -398,7 +401,8 @@ describe('the report of a study', () => {
   it('tells tokens to each loss that the study asks for, before anything else', () => {
     const runs = quickstart().map((run) => ({ ...run, finalLoss: run.architecture === 'full' ? 1.5 : 1.2 }));
     const dir = study(runs, { compare: { ...COMPARE, lossThreshold: [2.5, 1.9, 0.5] } });
-    const [group] = analyzeStudyFolder(dir).analysis.groups;
+    const page = pageOf(dir);
+    const [group] = page.analyzed.analysis.groups;
     const pair = group?.pairs.find(({ b }) => b === 'full');
     const at = new Map(pair?.lossTokensAt?.map(({ threshold, tokens }) => [threshold, tokens]));
     expect([...at.keys()]).toEqual([2.5, 1.9, 0.5]);
@@ -420,7 +424,7 @@ describe('the report of a study', () => {
     const texts = group?.verdicts.filter((v) => v.a === pair?.a && v.b === 'full').map(({ text }) => text) ?? [];
     expect(texts[0]).toContain('Held-out loss is at most 2.5 nats');
     expect(texts[1]).toContain('Held-out loss is at most 1.9 nats');
-    expect(pageOf(dir).texts('figure h3')).toContain('Tokens until held-out loss is at most 1.9 nats');
+    expect(page.texts('figure h3')).toContain('Tokens until held-out loss is at most 1.9 nats');
     // Where no loss is asked for, no word of it.
     expect(pageOf(study(runs)).texts('figure h3').join()).not.toContain('Tokens until held-out loss');
   });
@@ -428,8 +432,8 @@ describe('the report of a study', () => {
   it('tells tokens to each of several thresholds of associative recall', () => {
     const runs = quickstart().map((run) => ({ ...run, text: true, ar: true }));
     const dir = study(runs, { compare: { ...COMPARE, arThreshold: [0.1, 0.5, 0.9] } });
-    const { analysis } = analyzeStudyFolder(dir);
-    const [group] = analysis.groups;
+    const page = pageOf(dir);
+    const [group] = page.analyzed.analysis.groups;
     const pair = group?.pairs.find(({ b }) => b === 'full');
     expect(pair?.arTokensAt?.map(({ threshold }) => threshold)).toEqual([0.1, 0.5, 0.9]);
     expect(pair?.arTokensAt?.[0]?.tokens).toEqual(pair?.arTokens);
@@ -445,7 +449,6 @@ describe('the report of a study', () => {
       expect.stringMatching(/is right in 0\.1 of the cases (?!.*No run)/),
       expect.stringMatching(/is right in 0\.5 of the cases .* No run of theirs gets to 0\.9\.$/),
     ]);
-    const page = pageOf(dir);
     expect(page.texts('figure h3').filter((title) => title.startsWith('Tokens until'))).toEqual(
       [0.1, 0.5, 0.9].map((threshold) => `Tokens until far associative recall reaches ${threshold}`),
     );
@@ -456,7 +459,7 @@ describe('the report of a study', () => {
     );
     expect(answers.flat().length).toBeGreaterThan(0);
     for (const own of answers) expect(new Set(own).size).toBe(own.length);
-    const files = writeReport(dir, analyzeStudyFolder(dir), { repeat: [] });
+    const files = writeReport(dir, page.analyzed, { repeat: [] });
     const [head = '', first = ''] = readFileSync(files.csv, 'utf8').split('\r\n');
     const cell = (name: string) => first.split(',')[head.split(',').indexOf(name)];
     expect(cell('ar_tokens_to_0.1')).toBe(cell('ar_tokens_to_threshold'));

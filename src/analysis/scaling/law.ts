@@ -3,7 +3,7 @@
  * fit: the sum of Huber terms of `ln prediction - ln y` (Hoffmann et al. 2022, section 3.3;
  * thunlp/rethinking-hybrid-attention `src/scaling/fit_scaling.py`), minimized from many starts with analytic gradients.
  */
-import { present, at, DataError, maxOf, minOf } from '../../core/index.js';
+import { present, at, numberAt, DataError, maxOf, minOf } from '../../core/index.js';
 import { gram, type Matrix } from './linear-algebra.js';
 import { minimize, type Problem } from './minimize.js';
 
@@ -156,9 +156,10 @@ function fromVariables(x: readonly number[], data: Centered): ScalingParameters 
 
 /** Log-prediction of row `i`; its derivatives by the variables go to `gradient`: fits call it too often for lists. */
 function logPrediction(x: readonly number[], data: Centered, i: number, gradient: number[]): number {
-  const [b, c, alpha, beta, a] = x as [number, number, number, number, number?];
-  const [n, d] = [at(data.n, i), at(data.d, i)];
-  const [ofN, ofD, constant] = [b - alpha * n, c - beta * d, a ?? -Infinity];
+  const [n, d, a] = [numberAt(data.n, i), numberAt(data.d, i), x[4]];
+  const ofN = numberAt(x, 0) - numberAt(x, 2) * n;
+  const ofD = numberAt(x, 1) - numberAt(x, 3) * d;
+  const constant = a ?? -Infinity;
   const top = Math.max(ofN, ofD, constant);
   const [p, q, r] = [Math.exp(ofN - top), Math.exp(ofD - top), Math.exp(constant - top)];
   const sum = p + q + r;
@@ -185,10 +186,10 @@ function problemOf(data: Centered, lower: number[], upper: number[], delta: numb
       const gradient = x.map(() => 0);
       let value = 0;
       for (let i = 0; i < data.y.length; i++) {
-        const residual = logPrediction(x, data, i, own) - at(data.y, i);
+        const residual = logPrediction(x, data, i, own) - numberAt(data.y, i);
         value += scale * huber(residual, delta);
         const slope = scale * Math.min(delta, Math.max(-delta, residual));
-        for (let k = 0; k < gradient.length; k++) gradient[k] = at(gradient, k) + slope * at(own, k);
+        for (let k = 0; k < gradient.length; k++) gradient[k] = numberAt(gradient, k) + slope * numberAt(own, k);
       }
       return { value, gradient };
     },

@@ -1,10 +1,10 @@
-import { at } from '../../core/index.js';
+import { at, numberAt } from '../../core/index.js';
 /** Small dense linear algebra on rows of numbers. */
 
 /** A small dense matrix, row by row. */
 export type Matrix = readonly (readonly number[])[];
 
-const get = (m: Matrix, i: number, j: number): number => at(at(m, i), j);
+const get = (m: Matrix, i: number, j: number): number => numberAt(at(m, i), j);
 
 /** The lower Cholesky factor of a symmetric matrix; null unless it is positive definite to working precision. */
 export function factorize(a: Matrix): Matrix | null {
@@ -24,19 +24,19 @@ export function factorize(a: Matrix): Matrix | null {
 export function solveFactorized(l: Matrix, b: readonly number[]): number[] {
   const x = [...b];
   for (let i = 0; i < x.length; i++) {
-    for (let k = 0; k < i; k++) x[i] = at(x, i) - get(l, i, k) * at(x, k);
-    x[i] = at(x, i) / get(l, i, i);
+    for (let k = 0; k < i; k++) x[i] = numberAt(x, i) - get(l, i, k) * numberAt(x, k);
+    x[i] = numberAt(x, i) / get(l, i, i);
   }
   for (let i = x.length - 1; i >= 0; i--) {
-    for (let k = i + 1; k < x.length; k++) x[i] = at(x, i) - get(l, k, i) * at(x, k);
-    x[i] = at(x, i) / get(l, i, i);
+    for (let k = i + 1; k < x.length; k++) x[i] = numberAt(x, i) - get(l, k, i) * numberAt(x, k);
+    x[i] = numberAt(x, i) / get(l, i, i);
   }
   return x;
 }
 
 /** The product of a matrix and a vector. */
 export function multiply(a: Matrix, x: readonly number[]): number[] {
-  return a.map((row) => row.reduce((sum, v, j) => sum + v * at(x, j), 0));
+  return a.map((row) => row.reduce((sum, v, j) => sum + v * numberAt(x, j), 0));
 }
 
 /** `J^T diag(w) J` of rows `J`. */
@@ -46,7 +46,7 @@ export function gram(rows: Matrix, weights?: readonly number[]): number[][] {
   rows.forEach((row, r) => {
     const w = weights?.[r] ?? 1;
     for (let i = 0; i < n; i++)
-      for (let j = 0; j < n; j++) at(out, i)[j] = get(out, i, j) + w * at(row, i) * at(row, j);
+      for (let j = 0; j < n; j++) at(out, i)[j] = get(out, i, j) + w * numberAt(row, i) * numberAt(row, j);
   });
   return out;
 }
@@ -58,10 +58,10 @@ export function symmetricEigenvalues(a: Matrix): number[] {
   for (let sweep = 0; sweep < 60; sweep++) {
     let off = 0;
     for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) off += get(m, p, q) ** 2;
-    if (off < 1e-30 * m.reduce((s, row, i) => s + at(row, i) ** 2, 0)) break;
+    if (off < 1e-30 * m.reduce((s, row, i) => s + numberAt(row, i) ** 2, 0)) break;
     for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) rotate(m, p, q);
   }
-  return m.map((row, i) => at(row, i)).sort((x, y) => x - y);
+  return m.map((row, i) => numberAt(row, i)).sort((x, y) => x - y);
 }
 
 function rotate(m: number[][], p: number, q: number): void {
@@ -73,13 +73,13 @@ function rotate(m: number[][], p: number, q: number): void {
   const s = t * c;
   for (let k = 0; k < m.length; k++) {
     const row = at(m, k);
-    const [a, b] = [at(row, p), at(row, q)];
+    const [a, b] = [numberAt(row, p), numberAt(row, q)];
     row[p] = c * a - s * b;
     row[q] = s * a + c * b;
   }
   const [rp, rq] = [at(m, p), at(m, q)];
   for (let k = 0; k < m.length; k++) {
-    const [a, b] = [at(rp, k), at(rq, k)];
+    const [a, b] = [numberAt(rp, k), numberAt(rq, k)];
     rp[k] = c * a - s * b;
     rq[k] = s * a + c * b;
   }

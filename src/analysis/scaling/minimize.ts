@@ -6,7 +6,7 @@
  *
  * Dense and O(n^3) per step: meant for up to a few dozen variables.
  */
-import { present, at, ConfigError, maxOf, minOf } from '../../core/index.js';
+import { present, at, numberAt, ConfigError, maxOf, minOf } from '../../core/index.js';
 import { factorize, multiply, solveFactorized, type Matrix } from './linear-algebra.js';
 
 /** The value and the gradient of a function at a point. */
@@ -96,14 +96,17 @@ function clamp(v: number, low: number, high: number): number {
 
 /** Variables that may move against the gradient without leaving the bounds. */
 function freeVariables({ lower, upper }: Problem, x: readonly number[], gradient: readonly number[]): number[] {
-  return x.flatMap((v, i) => {
-    const g = at(gradient, i);
-    return (v <= at(lower, i) && g >= 0) || (v >= at(upper, i) && g <= 0) ? [] : [i];
-  });
+  const free: number[] = [];
+  for (let i = 0; i < x.length; i++) {
+    const [v, g] = [numberAt(x, i), numberAt(gradient, i)];
+    const stopped = (v <= numberAt(lower, i) && g >= 0) || (v >= numberAt(upper, i) && g <= 0);
+    if (!stopped) free.push(i);
+  }
+  return free;
 }
 
 function projectedGradient(problem: Problem, x: readonly number[], { gradient }: Evaluation): number {
-  return Math.max(0, maxOf(freeVariables(problem, x, gradient).map((i) => Math.abs(at(gradient, i)))));
+  return Math.max(0, maxOf(freeVariables(problem, x, gradient).map((i) => Math.abs(numberAt(gradient, i)))));
 }
 
 interface Phase {
@@ -151,7 +154,7 @@ function feasibleDirection(
   for (;;) {
     const direction = directionOf(curvature, gradient, left);
     const kept = left.filter((i) => {
-      const d = at(direction, i);
+      const d = numberAt(direction, i);
       return !(d < 0 && x[i] === lower[i]) && !(d > 0 && x[i] === upper[i]);
     });
     if (kept.length === left.length) return direction;
@@ -164,12 +167,12 @@ function feasibleDirection(
  * positive.
  */
 function directionOf(curvature: Matrix, gradient: readonly number[], free: readonly number[]): number[] {
-  const part = free.map((i) => free.map((j) => at(at(curvature, i), j)));
+  const part = free.map((i) => free.map((j) => numberAt(at(curvature, i), j)));
   const factor = factorize(part);
-  const rhs = free.map((i) => -at(gradient, i));
+  const rhs = free.map((i) => -numberAt(gradient, i));
   const inner = factor === null ? rhs : solveFactorized(factor, rhs);
   const direction = gradient.map(() => 0);
-  free.forEach((i, k) => (direction[i] = at(inner, k)));
+  free.forEach((i, k) => (direction[i] = numberAt(inner, k)));
   return direction;
 }
 
@@ -206,7 +209,7 @@ function longestStep({ lower, upper }: Problem, x: readonly number[], direction:
   return minOf(
     direction.map((d, i) => {
       if (d === 0) return Infinity;
-      return ((d > 0 ? at(upper, i) : at(lower, i)) - at(x, i)) / d;
+      return ((d > 0 ? numberAt(upper, i) : numberAt(lower, i)) - numberAt(x, i)) / d;
     }),
   );
 }
@@ -214,8 +217,8 @@ function longestStep({ lower, upper }: Problem, x: readonly number[], direction:
 /** The point at `t`; at the longest step the variable that stops it lands on its bound exactly. */
 function stepTo(problem: Problem, x: readonly number[], direction: readonly number[], t: number, last: boolean) {
   return x.map((v, i) => {
-    const d = at(direction, i);
-    const [low, high] = [at(problem.lower, i), at(problem.upper, i)];
+    const d = numberAt(direction, i);
+    const [low, high] = [numberAt(problem.lower, i), numberAt(problem.upper, i)];
     const bound = d > 0 ? high : low;
     if (last && d !== 0 && (bound - v) / d <= t) return bound;
     return clamp(v + t * d, low, high);
@@ -231,8 +234,8 @@ function updated(curvature: Matrix, s: readonly number[], y: readonly number[]):
   if (!(sbs > 0)) return curvature;
   return curvature.map((row, i) =>
     row.map((v, j) => {
-      const old = (at(bs, i) * at(bs, j)) / sbs;
-      return v - old + (at(y, i) * at(y, j)) / sy;
+      const old = (numberAt(bs, i) * numberAt(bs, j)) / sbs;
+      return v - old + (numberAt(y, i) * numberAt(y, j)) / sy;
     }),
   );
 }
@@ -244,9 +247,11 @@ function hypot(vector: readonly number[]): number {
 }
 
 function inner(a: readonly number[], b: readonly number[]): number {
-  return a.reduce((sum, v, i) => sum + v * at(b, i), 0);
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += numberAt(a, i) * numberAt(b, i);
+  return sum;
 }
 
 function minus(a: readonly number[], b: readonly number[]): number[] {
-  return a.map((v, i) => v - at(b, i));
+  return a.map((v, i) => v - numberAt(b, i));
 }

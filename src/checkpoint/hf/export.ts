@@ -88,20 +88,13 @@ export function planExport(given: ModelConfig, wanted?: string): ExportPlan {
     const types = FAMILIES.filter((f) => f.write !== undefined && f.architecture !== null).map((f) => f.modelTypes[0]);
     throw new ConfigError(`models cannot be exported as ${wanted}; choose one of ${types.join(', ')}`);
   }
-  const tried = [config, ...rescaled(config)].flatMap((same) =>
-    families.flatMap((family) => {
-      const json = configJson(family, same);
-      const fit = fitOf(family, same, json);
-      return fit === null ? [] : [{ family, json, ...fit }];
-    }),
-  );
-  if (tried.length === 0) {
+  const nearest = nearestOf(families, [config, ...rescaled(config)]);
+  if (nearest === null) {
     throw new ConfigError(
       `the model cannot be exported: ${wanted ?? 'no class of Transformers'} has no home for layers ${printPattern(config.layers)}`,
       { details: { layers: config.layers } },
     );
   }
-  const nearest = tried.reduce((best, next) => (next.distance < best.distance ? next : best));
   const { family, json, losses } = nearest;
   const modelType = at(family.modelTypes, 0);
   if (losses.length === 0) return { modelType, architecture: present(family.architecture), json, family };
@@ -110,6 +103,21 @@ export function planExport(given: ModelConfig, wanted?: string): ExportPlan {
   throw new ConfigError(`the model cannot be exported: ${which} has no home for ${what}`, {
     details: { modelType, losses },
   });
+}
+
+/** The class that loses least of a model in one of its forms, the first of equal ones; null where none comes near. */
+function nearestOf(families: readonly Family[], forms: readonly ModelConfig[]) {
+  let nearest: (Fit & { readonly family: Family; readonly json: HfConfigJson }) | null = null;
+  for (const same of forms) {
+    const ours = essence(same);
+    for (const family of families) {
+      const json = configJson(family, same);
+      const fit = fitOf(family, same, ours, json, nearest?.distance ?? Infinity);
+      if (fit !== null) nearest = { family, json, ...fit };
+      if (nearest?.distance === 0) return nearest;
+    }
+  }
+  return nearest;
 }
 
 /**
@@ -141,26 +149,36 @@ function configJson(family: Family, config: ModelConfig): HfConfigJson {
   return withOlderNames(JSON.parse(JSON.stringify(json)) as HfConfigJson, family.takesRopeScaling);
 }
 
-/** What reading `json` back does not give; null if the family does not even come near. */
-function fitOf(family: Family, config: ModelConfig, json: HfConfigJson): Fit | null {
-  let back: ModelConfig;
+/** What reading `json` back does not give of `ours`, the model's essence; null unless that is less than `most`. */
+function fitOf(family: Family, config: ModelConfig, ours: Essence, json: HfConfigJson, most: number): Fit | null {
   try {
     const reading = inspectHfConfig(json, CONFIG_FILE);
-    if (reading.unsupported.length > 0) {
-      const losses = reading.unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' }));
-      return { losses, distance: OTHER_LAYERS + losses.length };
-    }
-    back = withConstants(family, config, reading.config);
-    mapParameters(family, back);
+    const { unsupported } = reading;
+    const back = unsupported.length > 0 ? null : withConstants(family, config, reading.config);
+    const fit =
+      back === null
+        ? {
+            losses: unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' })),
+            distance: OTHER_LAYERS + unsupported.length,
+          }
+        : lossesOf(config, ours, back);
+    if (fit.distance >= most) return null;
+    if (back !== null) mapParameters(family, back);
+    return fit;
   } catch (error) {
     if (error instanceof LongsightError) return null;
     throw error;
   }
-  const [ours, theirs] = [essence(config), essence(back)];
-  const has = (field: string) => Object.keys(theirs).some((other) => other.split('.')[0] === field.split('.')[0]);
+}
+
+function lossesOf(config: ModelConfig, ours: Essence, back: ModelConfig): Fit {
+  const theirs = essence(back);
+  const groups = new Set(Object.keys(theirs).map((field) => field.split('.')[0]));
   // Fields of a mixer that the class does not have at all are said by the layers.
   const losses = Object.entries(ours).flatMap(([field, value]) =>
-    value === theirs[field] || !has(field) ? [] : [{ field, ours: value, theirs: theirs[field] ?? 'without' }],
+    value === theirs[field] || !groups.has(field.split('.')[0])
+      ? []
+      : [{ field, ours: value, theirs: theirs[field] ?? 'without' }],
   );
   const differing = config.layers.filter((plan, i) => printLayer(plan) !== printLayer(at(back.layers, i)));
   return { losses, distance: losses.length + (OTHER_LAYERS * differing.length) / config.numLayers };
@@ -179,11 +197,13 @@ function withConstants(family: Family, config: ModelConfig, back: ModelConfig): 
 /** Settings that change no result: how many tokens are computed at once, and what training adds to the loss. */
 const WITHOUT_RESULT = /\.(chunk|balanceLoss|routerZLoss)$/;
 
+type Essence = Readonly<Record<string, string>>;
+
 /**
  * What a model computes, field by field as text: no initial weights, no block lengths, nothing that its layers do not
  * use.
  */
-function essence(config: ModelConfig): Record<string, string> {
+function essence(config: ModelConfig): Essence {
   const { layers, numLayers, init: _init, block: _block, attentionScale, headDim, ...rest } = config;
   const groups = layers.flatMap((plan) => [...headGroups(plan)]);
   const own = layers.flatMap((plan) => (plan.mixer === 'mla' ? [] : [...headGroups(plan)]));
