@@ -93,6 +93,7 @@ export const SECTIONS: readonly ManualSection[] = [
       ...study('Context extension', 'extension'),
       ...study('Temperature', 'temperature'),
       page('Experiment log', 'log.md'),
+      page('Its first four days', 'log-2026-11.md'),
     ],
   },
   { title: 'Contribute', pages: [page('Architecture', 'architecture.md')] },
