@@ -151,20 +151,24 @@ function configJson(family: Family, config: ModelConfig): HfConfigJson {
 
 /** What reading `json` back does not give of `ours`, the model's essence; null unless that is less than `most`. */
 function fitOf(family: Family, config: ModelConfig, ours: Essence, json: HfConfigJson, most: number): Fit | null {
+  const reading = unlessRefused(() => inspectHfConfig(json, CONFIG_FILE));
+  if (reading === null) return null;
+  if (reading.unsupported.length > 0) {
+    const losses = reading.unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' }));
+    const distance = OTHER_LAYERS + losses.length;
+    return distance < most ? { losses, distance } : null;
+  }
+  const back = unlessRefused(() => withConstants(family, config, reading.config));
+  if (back === null) return null;
+  const fit = lossesOf(config, ours, back);
+  // The layout of tensors takes longest, so it is asked for last.
+  return fit.distance < most && unlessRefused(() => mapParameters(family, back)) !== null ? fit : null;
+}
+
+/** What `read` gives; null where it refuses a class that does not even come near. */
+function unlessRefused<T extends object>(read: () => T): T | null {
   try {
-    const reading = inspectHfConfig(json, CONFIG_FILE);
-    const { unsupported } = reading;
-    const back = unsupported.length > 0 ? null : withConstants(family, config, reading.config);
-    const fit =
-      back === null
-        ? {
-            losses: unsupported.map((u) => ({ field: 'model', ours: u, theirs: 'without' })),
-            distance: OTHER_LAYERS + unsupported.length,
-          }
-        : lossesOf(config, ours, back);
-    if (fit.distance >= most) return null;
-    if (back !== null) mapParameters(family, back);
-    return fit;
+    return read();
   } catch (error) {
     if (error instanceof LongsightError) return null;
     throw error;

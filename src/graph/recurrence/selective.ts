@@ -23,6 +23,14 @@ function toChunks(x: Value, C: number): Value {
   return L.transpose(L.reshape(padded, [B, M, C, ...rest]), [1, 0, 2, ...rest.map((_, i) => i + 3)]);
 }
 
+/** `[M,B,C,...]` as the first T of `[B,M*C,...]`. */
+function fromChunks(x: Value, T: number): Value {
+  const [M, B, C] = dims(x, 3);
+  const rest = x.shape.slice(3);
+  const tokens = L.reshape(L.transpose(x, [1, 0, 2, ...rest.map((_, i) => i + 3)]), [B, M * C, ...rest]);
+  return T === M * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
+}
+
 const asColumns = (x: Value): Value => L.reshape(x, [...x.shape, 1]);
 
 /** `x [B,C,N]` beside channels, `[B,C,1,N]`. */
@@ -120,9 +128,7 @@ export function decomposeSelectiveScan(inputs: readonly Value[], attrs: Selectiv
       return { carry: [chunk.state], ys: [chunk.y] };
     },
   );
-  const M = Math.ceil(T / C);
-  const tokens = L.reshape(L.transpose(at(ys, 0), [1, 0, 2, 3]), [B, M * C, I]);
-  return [L.convert(T === M * C ? tokens : L.sliceAxis(tokens, 1, 0, T), u.dtype), at(carry, 0)];
+  return [L.convert(fromChunks(at(ys, 0), T), u.dtype), at(carry, 0)];
 }
 
 /** The gradients of a chunk, with the cotangent of the state before it and the sum over tokens of that of the rates. */
@@ -159,14 +165,6 @@ function chunkGrads(start: Value, u: Value, inputs: ChunkInputs, dOut: Value, dS
     dState: L.mul(first(decay), first(dStates)),
     dRates: L.reduceSum(L.mul(dLog, asColumns(step)), [0, 1]),
   };
-}
-
-/** `[M,B,C,...]` as the first T of `[B,M*C,...]`. */
-function fromChunks(x: Value, T: number): Value {
-  const [M, B, C] = dims(x, 3);
-  const rest = x.shape.slice(3);
-  const tokens = L.reshape(L.transpose(x, [1, 0, 2, ...rest.map((_, i) => i + 3)]), [B, M * C, ...rest]);
-  return T === M * C ? tokens : L.sliceAxis(tokens, 1, 0, T);
 }
 
 /**

@@ -205,18 +205,20 @@ function deltaRule(inputs: Operands, attrs: DeltaRuleAttrs): [Type, Type] {
  * Gradients of every input but the documents, which stand at `fixed`: from the inputs of `forward`, the output, and the
  * cotangents of output and state.
  */
-function gradient<A extends RecurrenceAttrs>(
+function gradient<A extends Omit<RecurrenceAttrs, 'scale'>>(
   inputs: Operands,
   attrs: A,
   fixed: number,
   forward: (inputs: Operands, attrs: A) => [Type, Type],
+  beside: readonly string[] = ['o', 'do', 'dstate'],
 ): readonly Type[] {
-  inputs.requireCount(fixed + optional(attrs) + 3);
-  const given = inputs.slice(0, -3);
+  inputs.requireCount(fixed + optional(attrs) + beside.length);
+  const given = inputs.slice(0, -beside.length);
   const [out, state] = forward(given, attrs);
-  [out, out, state].forEach((want, i) => {
+  beside.forEach((name, i) => {
     const place = given.length + i;
-    inputs.requireShape(place, want.shape, at(['o', 'do', 'dstate'], i));
+    const want = name === 'dstate' ? state : out;
+    inputs.requireShape(place, want.shape, name);
     if (inputs.at(place).dtype !== want.dtype) throw inputs.dtypeError(`input ${place} must be ${want.dtype}`);
   });
   return given.types.filter((_, i) => !(attrs.segments && i === fixed));
@@ -241,18 +243,6 @@ function selectiveScan(inputs: Operands, attrs: SelectiveScanAttrs): [Type, Type
   const state = [B, I, N];
   if (attrs.initialState) inputs.requireShape(-1, state, 'the initial state');
   return [inputs.at(0), { dtype: wide, shape: state }];
-}
-
-/** Gradients of every input but the documents. */
-function selectiveScanGrad(inputs: Operands, attrs: SelectiveScanAttrs): readonly Type[] {
-  inputs.requireCount(5 + optional(attrs) + 2);
-  const given = inputs.slice(0, -2);
-  selectiveScan(given, attrs).forEach((want, i) => {
-    const place = given.length + i;
-    inputs.requireShape(place, want.shape, at(['dy', 'dstate'], i));
-    if (inputs.at(place).dtype !== want.dtype) throw inputs.dtypeError(`input ${place} must be ${want.dtype}`);
-  });
-  return given.types.filter((_, i) => !(attrs.segments && i === 5));
 }
 
 function causalConv(inputs: Operands, attrs: CausalConvAttrs): readonly Type[] {
@@ -286,6 +276,8 @@ export const RECURRENCE = {
     gradient(inputs, attrs, deltaInputs(attrs), deltaRule),
   ),
   selectiveScan: define('selectiveScan', null, recurrence, selectiveScan),
-  selectiveScanGrad: define('selectiveScanGrad', null, ofGradient, selectiveScanGrad),
+  selectiveScanGrad: define('selectiveScanGrad', null, ofGradient, (inputs, attrs) =>
+    gradient(inputs, attrs, 5, selectiveScan, ['do', 'dstate']),
+  ),
   causalConv: define('causalConv', null, { precision: 'bf16', locality: 'any', merging: 'fold' }, causalConv),
 };
