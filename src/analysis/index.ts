@@ -2,6 +2,7 @@ export * from './index.browser.js';
 export * from './copy-heads.js';
 export * from './drift.js';
 export * from './entropy.js';
+export * from './gates.js';
 export * from './influence.js';
 export * from './longppl.js';
 export * from './masking.js';

@@ -68,3 +68,21 @@ export function limitReach(model: ModelConfig, part: ReachPart, keys: number, on
     }),
   };
 }
+
+/**
+ * The same model with a second branch in each of its full heads that sees at most `keys` keys, the query's own
+ * included; `ForwardOptions.gates` says how the two are mixed. Parameters are the same.
+ *
+ * @throws ConfigError if the model has no full heads
+ */
+export function branchFullHeads(model: ModelConfig, keys: number): ModelConfig {
+  // Refuses what cannot be limited either.
+  limitReach(model, 'full', keys);
+  const branched = (group: HeadGroup): HeadGroup => (isPart(group, 'full') ? { ...group, branch: keys } : group);
+  return {
+    ...model,
+    layers: model.layers.map((plan): LayerPlan =>
+      plan.mixer === 'attention' || plan.mixer === 'mla' ? { ...plan, groups: plan.groups.map(branched) } : plan,
+    ),
+  };
+}

@@ -64,7 +64,7 @@ const ANALYSIS_COMMANDS: Readonly<Record<AnalysisKind, CommandEntry>> = {
   },
   masking: analysis('masking', 'mask', 'needle accuracy with heads switched off'),
   placement: {
-    ...analysis('placement', 'place', 'which layers need full attention: limit them one after another'),
+    ...analysis('placement', 'place', 'which layers need full attention: limit them one after another, or learn gates'),
     example: 'place runs/full --full 2 --out placement.yaml',
     next: 'train the placements beside one another, with --out FILE: longsight study FILE',
   },

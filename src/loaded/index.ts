@@ -1,4 +1,4 @@
-export { batchSequences, type SequenceBatches } from './batches.js';
+export { batchSequences, usualBatchTokens, type SequenceBatches } from './batches.js';
 export {
   loadModel,
   parametersFor,

@@ -28,6 +28,7 @@ import {
   type KeysAndValues,
 } from './attention-heads.js';
 import { attend, cachedAttention, cacheShape, extended, seenOf, type AttendInputs } from './cached-attention.js';
+import { mixBranches } from './branches.js';
 import { ccaParams, ccaStates } from './compressed-attention.js';
 import type { ModelConfig } from './config.js';
 import { chunkNumbers } from './documents.js';
@@ -192,7 +193,8 @@ function buildAttention(scope: MixerScope, plan: AttentionPlan): MixerOutput {
       // Keys of other chunks are hidden as those of other documents are.
       const documents = chunk === undefined || chunk >= T ? segments : chunkNumbers([B, T], segments, chunk);
       const inputs = { q: tap({ kind: 'queries', ...site }, q), k: part(k), v: part(values), segments: documents };
-      return tap({ kind: 'heads', ...site }, attendWindows(inputs, group, law));
+      const out = mixBranches(scope, group, (windows) => attendWindows(inputs, windows, law));
+      return tap({ kind: 'heads', ...site }, out);
     };
   });
   return { out, hands };

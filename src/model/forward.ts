@@ -25,6 +25,7 @@ import { buildBlock, layerParameters } from './block.js';
 import { blockOf, type ModelConfig } from './config.js';
 import { expertsOf } from './experts-config.js';
 import type { Routing } from './experts.js';
+import { branchGate, branchGates } from './branches.js';
 import { documentPositions } from './documents.js';
 import { layerInput, layerInputsOf } from './layer-inputs.js';
 import type { MixerScope } from './mixer.js';
@@ -59,6 +60,11 @@ export interface ForwardOptions {
    * stream after them alone.
    */
   readonly tap?: Tap;
+  /**
+   * How much of each layer's own attention is taken where heads have a second branch (`HeadGroup.branch`),
+   * `[numLayers]`, from 0, the branch alone, to 1, none of it; asked for by models with such heads, and by no others.
+   */
+  readonly gates?: Value;
 }
 
 /** The values of a forward pass. */
@@ -95,7 +101,7 @@ export function forward(
   );
   const embedding = x;
   const routing = new Map<number, Routing>();
-  const handed = layerInputsOf(config, params, tokens, embedding);
+  const handed = new Map([...layerInputsOf(config, params, tokens, embedding), ...branchGates(config, options.gates)]);
   let routerState: Value | null = null;
   for (let layer = 0; layer < config.numLayers; layer++) {
     const after: LayerResult = forwardLayer(config, params, layer, { x, embedding, routerState, handed }, options);
@@ -250,7 +256,11 @@ function forwardLayer(
 /** What a layer takes of what earlier ones have handed on. */
 function takenFrom(plan: LayerPlan, layer: number, handed: ReadonlyMap<string, Value>): [name: string, value: Value][] {
   const source = plan.mixer === 'attention' ? plan.keysOf : undefined;
-  const wanted = new Set([layerInput(layer), ...(source === undefined ? [] : [`keys.${source}`, `values.${source}`])]);
+  const wanted = new Set([
+    layerInput(layer),
+    branchGate(layer),
+    ...(source === undefined ? [] : [`keys.${source}`, `values.${source}`]),
+  ]);
   return [...handed].filter(([name]) => wanted.has(name) || takesHanded(plan, name));
 }
 

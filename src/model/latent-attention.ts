@@ -8,6 +8,7 @@
 import { at, dims, invariant } from '../core/index.js';
 import { concat, convert, mul, reshape, sliceAxis, transpose, type Value } from '../graph/index.js';
 import { attendWindows, meanGroupKeys } from './attention.js';
+import { mixBranches } from './branches.js';
 import { headGates, turn } from './attention-heads.js';
 import { attend, cacheShape, extended, type AttendInputs, type SeenEntries } from './cached-attention.js';
 import type { ModelConfig } from './config.js';
@@ -90,7 +91,8 @@ function build(scope: MixerScope, plan: MlaPlan): MixerOutput {
   const site = { layer, firstHead: 0, heads: config.numHeads };
   const queries = tap({ kind: 'queries', ...site }, tap({ kind: 'layerQueries', layer }, q));
   const inputs = { q: queries, k: tap({ kind: 'layerKeys', layer }, k), v, segments };
-  const out = attendWindows(inputs, group, { scale, softcap, sinks, bias: null });
+  const law = { scale, softcap, sinks, bias: null };
+  const out = mixBranches(scope, group, (windows) => attendWindows(inputs, windows, law));
   return { out: leave(scope, tap({ kind: 'heads', ...site }, out)) };
 }
 

@@ -30,6 +30,11 @@ export interface HeadGroup {
    */
   readonly shares?: readonly WindowShare[] | undefined;
   /**
+   * In analyses, the keys that the group sees in a second branch of the layer, the query's own included: what the two
+   * branches give is mixed by the layer's gate (`ForwardOptions.gates`). Undefined for one branch.
+   */
+  readonly branch?: number | undefined;
+  /**
    * Tokens of a chunk where queries see only keys of their own: chunks follow one another from the start of each
    * document. The window is no larger.
    */

@@ -201,8 +201,8 @@ export const WITH_PROCESSES: DocRuns = {
   },
   'docs/xla.md': { 'export LONGSIGHT_COORDINATOR_SECRET_FILE=~/.longsight-secret': '' },
   'docs/analysis.md': {
-    'longsight place runs/full --full 2 --keys 128 --out placement.yaml':
-      '--keys 16 --samples 2 --max-tokens 64 --random 1 --seeds 1 --threads 1',
+    'longsight place runs/full --full 2 --keys 128 --by both --out placement.yaml':
+      '--keys 16 --gate-steps 4 --samples 2 --max-tokens 64 --random 1 --seeds 1 --threads 1',
     'longsight study placement.yaml --out runs/placement': `${HERE} --only even`,
     'longsight length runs/text --lengths 1k,2k --rope-theta 160000 --yarn 4':
       '--lengths 256,512 --samples 2 --threads 1',

@@ -17,6 +17,7 @@ interface Found {
   readonly whole: number;
   readonly alone: readonly { readonly layer: number; readonly value: number }[];
   readonly order: readonly { readonly layer: number; readonly value: number }[];
+  readonly gates: readonly { readonly layer: number; readonly gate: number }[] | null;
   readonly placements: readonly { readonly name: string; readonly layers: number[]; readonly value: number }[];
 }
 
@@ -166,6 +167,41 @@ describe('longsight place', () => {
     // It stands in the run folder, and in its report.
     expect((await cli(['report', run, '--quiet'])).code).toBe(0);
     expect(readFileSync(join(run, 'report.html'), 'utf8')).toContain('Placement: which full layers are needed');
+  });
+
+  // The texts are those that the gates are learned on, and those that placements are measured on.
+  it.each([2, 3])('opens the gate where alone it is heard: layer %i', async (heard) => {
+    const dir = modelThatHears(`gate-${heard}`, [heard], 4);
+    const found = await place(dir, '--full', '1', '--keys', '2', '--by', 'gates', '--gate-steps', '20', ...TEXTS);
+    expect(found).toMatchObject({ by: 'gates', alone: [], order: [] });
+    expect(found.gates?.map(({ layer }) => layer)).toEqual([0, 1, 2, 3]);
+    expect(found.gates?.[heard]?.gate).toBeGreaterThan(0.5);
+    expect(found.gates?.reduce((sum, { gate }) => sum + gate, 0)).toBeCloseTo(1, 5);
+    expect(found.placements[0]).toEqual({ name: 'gated', layers: [heard], value: found.whole });
+    expect(found.placements.map(({ name }) => name)).not.toContain('placed');
+  });
+
+  it('learns gates of a run on its training data, and trains both choices beside the usual places', async () => {
+    const file = join(folder, 'both.yaml');
+    const asked = ['--full', '1', '--keys', '8', '--by', 'both', '--gate-steps', '4'];
+    const found = await place(run, ...asked, '--seeds', '1', '--out', file);
+    const again = await place(run, ...asked);
+    expect(again).toEqual(found);
+    expect(found.order).toHaveLength(3);
+    expect(found.gates?.map(({ layer }) => layer)).toEqual([0, 1, 2, 4]);
+    const [placed, gated, ...usual] = found.placements;
+    expect([placed?.name, gated?.name]).toEqual(['placed', 'gated']);
+    expect(usual.map(({ name }) => name)).toEqual(['even', 'first', 'last', 'random-1', 'random-2']);
+    const study = loadStudy(file);
+    // A choice that is one of the usual places, or the other choice, is trained once, under the first of its names.
+    const designs = new Set(found.placements.map(({ layers }) => layers.join()));
+    expect(study.runs).toHaveLength(designs.size);
+    const text = readFileSync(file, 'utf8');
+    expect(text).toContain('stayed open at');
+    const table = await cli(['place', run, ...asked, '--threads', '1']);
+    expect(table.stdout).toMatch(/layer +gate +limited alone +turn +left then/);
+    const only = await cli(['place', run, ...asked, '--by', 'gates', '--threads', '1']);
+    expect(only.stdout).toMatch(/layer +gate\n/);
   });
 
   it('says what it needs', async () => {
