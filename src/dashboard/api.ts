@@ -121,6 +121,8 @@ export interface CurvesRequest {
   readonly most: number;
   /** Whether runs that are not read yet are to be answered with a few of their points. */
   readonly sampled: boolean;
+  /** Whether the first curves are wanted as soon as there are any, and the others with the next question. */
+  readonly soon?: boolean;
 }
 
 /** A curve as numbers: bucket by bucket where it starts, and the least, largest and mean value. */

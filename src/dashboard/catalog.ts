@@ -99,10 +99,15 @@ export class Catalog {
   /**
    * Reads folders that were found, and says after every slice of time which runs were read. Before the first run is
    * read all are looked at, and said as well.
+   *
+   * @param calm resolves when what reads configurations may be loaded, which holds up everything else
    */
-  async *read(): AsyncGenerator<readonly string[]> {
+  async *read(calm = async (): Promise<void> => Promise.resolve()): AsyncGenerator<readonly string[]> {
     if (this.#unread.size === 0) return;
-    if (this.#reader === null) yield* this.#sketch();
+    if (this.#reader === null) {
+      yield* this.#sketch();
+      await calm();
+    }
     const reader = await this.#read();
     let [since, ids]: [number, string[]] = [Date.now(), []];
     // Studies first: they say what the designs of runs are called.

@@ -6,6 +6,8 @@ import type { MetricsStore } from './metrics-store.js';
 
 /** Milliseconds of reading columns after which an answer leaves the other runs to the next one. */
 const ANSWER_MS = 400;
+/** The same for an answer that is wanted as soon as there is a curve. */
+const SOON_MS = 20;
 /** Bytes that an answer has room for at first. */
 const FIRST_ROOM = 1 << 16;
 
@@ -15,7 +17,11 @@ const FIRST_ROOM = 1 << 16;
  *
  * @param ms milliseconds after which the other runs count as unseen; at least one run is answered
  */
-export function curvesOf(store: MetricsStore, asked: Omit<CurvesRequest, 'range'>, ms = ANSWER_MS): Buffer {
+export function curvesOf(
+  store: MetricsStore,
+  asked: Omit<CurvesRequest, 'range'>,
+  ms = asked.soon === true ? SOON_MS : ANSWER_MS,
+): Buffer {
   const { metrics, axis, runs, most, sampled } = asked;
   const answer = new CurvesAnswer(axis, most);
   const [pending, unseen]: [string[], string[]] = [[], []];

@@ -5,6 +5,7 @@ import type { ChangeEvent, DashboardData, RunAnswer, RunHeadsAnswer } from './ap
 import { Catalog } from './catalog.js';
 import { BY_NAME, insidePath, type Root } from './folders.js';
 import { MetricsStore } from './metrics-store.js';
+import { PageWait } from './page-wait.js';
 
 /** Milliseconds between two looks at files. */
 const ROUND_MS = 500;
@@ -15,6 +16,8 @@ const TELL_MS = 700;
 export class Hub {
   readonly catalog: Catalog;
   readonly store: MetricsStore;
+  /** The page that is being opened, for which reading waits. */
+  readonly page = new PageWait();
   /** Whether runs can be stopped and continued from the page. */
   readonly canControl: boolean;
   readonly #listeners = new Set<(event: ChangeEvent) => void>();
@@ -51,7 +54,7 @@ export class Hub {
 
   async #open(): Promise<void> {
     let told = 0;
-    for await (const ids of this.catalog.read()) {
+    for await (const ids of this.catalog.read(() => this.page.over)) {
       if (this.#isClosed) return;
       for (const id of ids) this.#take(id);
       // Each time the page asks for everything again: not too often.
@@ -142,6 +145,7 @@ export class Hub {
   close(): void {
     this.#isClosed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.page.done();
     this.store.close();
     this.catalog.close();
   }

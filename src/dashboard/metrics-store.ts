@@ -60,6 +60,8 @@ interface Wish {
   readonly left: Iterator<string>;
   readonly metrics: readonly string[];
   readonly lines: number;
+  /** Ends the wait for any curve: one was found. */
+  readonly onFound: () => void;
   /** When it was asked for first, in milliseconds of `performance.now()`. */
   readonly since: number;
 }
@@ -197,22 +199,30 @@ export class MetricsStore {
    * few of the others. Resolves when all have been looked at, or some time is over; the looking goes on then, until
    * something else is looked for. What was found is said by `early`.
    *
-   * @param most how many points of a curve are drawn: where those are few, fewer are looked for
-   * @param ms the milliseconds after which it resolves at the latest
+   * @param how.most how many points of a curve are drawn: where those are few, fewer are looked for
+   * @param how.soon whether it resolves as soon as there is a curve
+   * @param how.ms the milliseconds after which it resolves at the latest
    */
-  async look(ids: readonly string[], metrics: readonly string[], most: number, ms = LOOK_MS): Promise<void> {
+  async look(
+    ids: readonly string[],
+    metrics: readonly string[],
+    { most, soon = false, ms = LOOK_MS }: { readonly most: number; readonly soon?: boolean; readonly ms?: number },
+  ): Promise<void> {
     const lines = Math.max(2, Math.min(MOST_LINES, Math.floor((3 * most) / 8)));
     // Who asks on for the same is answered by a few lines of each soon, and not by all lines of some.
     const asksOn = this.#looking !== null && this.#wish?.metrics.join('\n') === metrics.join('\n');
     const since = asksOn ? (this.#wish?.since ?? 0) : performance.now();
-    this.#wish = { left: ids[Symbol.iterator](), metrics, lines, since };
+    let onFound = (): void => undefined;
+    const isFound = new Promise<void>((done) => (onFound = soon ? done : onFound));
+    if (soon && ids.some((id) => this.#entries.get(id)?.ready === true)) onFound();
+    this.#wish = { left: ids[Symbol.iterator](), metrics, lines, onFound, since };
     this.#looking ??= Promise.all(Array.from({ length: LOOKED_AT }, async () => this.#lookOn())).then(() => {
       this.#looking = null;
       this.#readOnThreads();
     });
     let timer: NodeJS.Timeout | undefined;
     const isOver = new Promise((done) => (timer = setTimeout(done, ms)));
-    await Promise.race([this.#looking, isOver]);
+    await Promise.race([this.#looking, isFound, isOver]);
     clearTimeout(timer);
   }
 
@@ -232,6 +242,7 @@ export class MetricsStore {
       entry.isLookedAt = false;
       // It may have been read meanwhile.
       if (!entry.ready) for (const metric of metrics) entry.early.set(metric, found?.get(metric) ?? null);
+      if (metrics.some((metric) => found?.get(metric)?.data != null)) wish.onFound();
     }
   }
 

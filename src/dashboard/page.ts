@@ -32,16 +32,22 @@ export function readPageFiles(): PageFiles {
   return { 'app.js': readFileSync(builtPath('app.js')), 'app.css': readFileSync(builtPath('app.css')) };
 }
 
+/** What a page loads, in its order. */
+interface PageParts {
+  readonly styles: readonly string[];
+  readonly scripts: readonly string[];
+  /** Answers that its scripts will ask for, which are asked for beside them. */
+  readonly answers?: readonly string[];
+}
+
 /** The page with its style sheets and scripts, in their order; what the page needs beside is in none of its text. */
-export function pageShell(
-  title: string,
-  { styles, scripts }: { readonly styles: readonly string[]; readonly scripts: readonly string[] },
-): string {
+export function pageShell(title: string, { styles, scripts, answers = [] }: PageParts): string {
+  const early = answers.map((name) => `<link rel="preload" href="${name}" as="fetch" crossorigin>`).join('');
   const sheets = styles.map((name) => `<link rel="stylesheet" href="${name}">`).join('');
   const programs = scripts.map((name) => `<script src="${name}" defer></script>`).join('');
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title}</title><link rel="icon" href="data:,">${sheets}${programs}</head>
+<title>${title}</title><link rel="icon" href="data:,">${sheets}${programs}${early}</head>
 <body><div id="app"></div><noscript>The dashboard needs JavaScript.</noscript></body></html>
 `;
 }

@@ -26,6 +26,7 @@ const curvesSchema = z.object({
   range: z.tuple([z.number(), z.number()]).nullable().default(null),
   most: z.int().min(1).default(256),
   sampled: z.boolean().default(false),
+  soon: z.boolean().default(false),
 });
 
 const sampleSchema = z.object({ prompt: z.string().min(1).max(20_000), isIds: z.boolean() });
@@ -69,7 +70,7 @@ export async function serveDashboard(options: DashboardOptions): Promise<ServedD
   const figures = new Figures(hub);
   const server = new GuardedServer(host, HEADERS);
   const { app } = server;
-  addPages(app, files);
+  addPages(app, files, hub);
   addAnswers(app, hub, figures);
   addEvents(app, hub);
   addControl(app, hub, mainPath);
@@ -89,8 +90,12 @@ export async function serveDashboard(options: DashboardOptions): Promise<ServedD
   };
 }
 
-function addPages(app: Hono, files: ReturnType<typeof readPageFiles>): void {
-  app.get('/', (c) => c.html(pageShell('Longsight', { styles: ['app.css'], scripts: ['app.js'] })));
+function addPages(app: Hono, files: ReturnType<typeof readPageFiles>, hub: Hub): void {
+  const shell = pageShell('Longsight', { styles: ['app.css'], scripts: ['app.js'], answers: ['api/state'] });
+  app.get('/', (c) => {
+    hub.page.sent();
+    return c.html(shell);
+  });
   const file = (name: keyof typeof files, type: string) =>
     app.get(`/${name}`, (c) => c.body(new Uint8Array(files[name]), 200, { 'Content-Type': type }));
   file('app.js', 'text/javascript; charset=utf-8');
@@ -101,17 +106,21 @@ const NOT_THERE = { problem: 'There is no such run or study any more.' };
 
 function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
   app.get('/api/state', (c) => c.json(hub.state()));
-  app.get('/api/titles', async (c) => c.json(await figures.titles()));
+  app.get('/api/titles', async (c) => {
+    await hub.page.over;
+    return c.json(await figures.titles());
+  });
   app.post('/api/curves', async (c) => {
     if (Number(c.req.header('content-length') ?? 0) > MOST_BODY_BYTES) return c.json({ problem: 'too long' }, 413);
     const asked = curvesSchema.safeParse(await c.req.json().catch(() => null));
     if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
-    const { metrics, range, runs, most, sampled } = asked.data;
+    const { metrics, range, runs, most, sampled, soon } = asked.data;
     if (range === null && sampled) {
       hub.store.want(runs);
-      await hub.store.look(runs, metrics, most);
+      await hub.store.look(runs, metrics, { most, soon });
     } else if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
     const bytes = range === null ? curvesOf(hub.store, asked.data) : await detailOf(hub.store, asked.data, range);
+    hub.page.done();
     return c.body(new Uint8Array(bytes), 200, { 'Content-Type': 'application/octet-stream' });
   });
   app.get('/api/run/:id', async (c) => {
@@ -131,8 +140,9 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
 
 /** Sends changes to a page until it goes away, and a sign of life where there are none. */
 function addEvents(app: Hono, hub: Hub): void {
-  app.get('/api/events', (c) =>
-    streamSSE(c, async (stream) => {
+  app.get('/api/events', (c) => {
+    hub.page.runs();
+    return streamSSE(c, async (stream) => {
       const queue: ChangeEvent[] = [];
       const [state, wake] = [{ open: true }, { up: (): void => undefined }];
       const forget = hub.listen((event) => {
@@ -151,8 +161,8 @@ function addEvents(app: Hono, hub: Hub): void {
         else if (!(await isWoken(wake))) await stream.writeSSE({ event: 'beat', data: '' });
       }
       forget();
-    }),
-  );
+    });
+  });
 }
 
 /** Waits until `wake.up` is called; false where it was not for some time. */

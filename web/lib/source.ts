@@ -22,8 +22,8 @@ interface Curves {
   readonly unseen: readonly string[];
 }
 
-/** How fine curves are wanted, and whether of runs that are not read a few points are. */
-type CurvesWanted = Pick<CurvesRequest, 'most' | 'sampled'>;
+/** How fine curves are wanted, whether of runs that are not read a few points are, and whether some come first. */
+type CurvesWanted = Pick<CurvesRequest, 'most' | 'sampled' | 'soon'>;
 
 /** How the page asks. */
 export interface Source extends Followed {

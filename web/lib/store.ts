@@ -233,7 +233,9 @@ export class Store {
         return sampled ? !this.#curves.has(key) : isMissing(key);
       }),
     );
-    const { curves, pending, unseen } = await this.source.curves(names, axis, asked, { most, sampled });
+    // The first curve of the page does not wait for others.
+    const soon = sampled && this.#curves.size === 0;
+    const { curves, pending, unseen } = await this.source.curves(names, axis, asked, { most, sampled, soon });
     const [waits, unlooked] = [new Set(pending), new Set(unseen)];
     const came = new Map(curves.map((c) => [keyOf(axis, c.metric, c.run), c]));
     for (const run of asked)

@@ -135,7 +135,7 @@ describe('a metric that is asked for before its file is read', () => {
     store.add('run', path);
     const asked = { metrics: ['loss', 'none'], axis: 'step', runs: ['run'], most: 256, sampled: true } as const;
     expect(headOf(curvesOf(store, asked))[0]).toEqual({ curves: [], pending: ['run'], unseen: ['run'] });
-    await store.look(asked.runs, asked.metrics, asked.most);
+    await store.look(asked.runs, asked.metrics, asked);
     const [before, first] = headOf(curvesOf(store, asked));
     expect(before.curves).toEqual([{ run: 'run', metric: 'loss', n: 188, perBucket: 16, end: 2999, sampled: false }]);
     expect([before.pending, before.unseen]).toEqual([['run'], []]);
@@ -156,7 +156,7 @@ describe('a metric that is asked for before its file is read', () => {
     }
     const headFor = (metric: string) =>
       headOf(curvesOf(store, { metrics: [metric], axis: 'step', runs, most: 64, sampled: true }))[0];
-    const looking = store.look(runs, ['loss'], 64, 0);
+    const looking = store.look(runs, ['loss'], { most: 64, ms: 0 });
     // Nothing waits for a disk.
     expect(headFor('loss')).toEqual({ curves: [], pending: runs, unseen: runs });
     await looking;
@@ -165,11 +165,34 @@ describe('a metric that is asked for before its file is read', () => {
     expect(headFor('loss').pending).toEqual(runs);
     // Something else that is asked for meanwhile comes first.
     expect(headFor('other').unseen).toEqual(runs);
-    void store.look(runs, ['none'], 64, 0);
-    await store.look(runs, ['other'], 64, 60_000);
+    void store.look(runs, ['none'], { most: 64, ms: 0 });
+    await store.look(runs, ['other'], { most: 64, ms: 60_000 });
     expect([headFor('other').unseen.length < runs.length, headFor('other').curves.length > 0]).toEqual([true, true]);
-    await store.look(runs, ['other', 'none', 'loss'], 64, 60_000);
+    await store.look(runs, ['other', 'none', 'loss'], { most: 64, ms: 60_000 });
     expect([headFor('other').unseen, headFor('none').unseen, headFor('none').curves]).toEqual([[], [], []]);
+    store.close();
+  });
+
+  it('is answered as soon as there is a curve where that is asked for', async () => {
+    const runs = Array.from({ length: 30 }, (_, i) => `soon-${i}`);
+    const store = new MetricsStore(null, () => undefined);
+    for (const run of runs) {
+      writeFileSync(join(folder, run), '{"step":1,"tokens":2,"loss":3}\n'.repeat(run === 'soon-0' ? 1 : 2));
+      store.add(run, join(folder, run));
+    }
+    const asked = { metrics: ['loss'], axis: 'step', runs, most: 64, sampled: true, soon: true } as const;
+    const given = async () => {
+      await store.look(runs, asked.metrics, { ...asked, ms: 60_000 });
+      return headOf(curvesOf(store, asked, 60_000))[0];
+    };
+    const first = await given();
+    expect([first.curves.length > 0, first.unseen.length > 0]).toEqual([true, true]);
+    expect(first.unseen.length).toBe(runs.length - first.curves.length);
+    // Nor does it wait for others where one is read.
+    await store.settle(['soon-29'], 60_000);
+    const looking = store.look(runs, ['none'], { ...asked, ms: 60_000 });
+    const timer = await Promise.race([looking.then(() => 'at once'), new Promise((done) => setTimeout(done, 5000))]);
+    expect(timer).toBe('at once');
     store.close();
   });
 
