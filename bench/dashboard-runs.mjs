@@ -48,16 +48,17 @@ const configOf = (name, design, seed, points) => ({
 
 /**
  * Makes run folders below `folder`, unless the last of them is there: `runs` of them with `metrics` metrics of `points` points. The first
- * seeds of the first `live` designs can be written to; where all would take more than 5 GB, others are hard links unless `isCopied`.
+ * seeds of the first `live` designs can be written to; others are hard links where `isLinked`, which is
+ * left to their size where it is not given: all that would take more than 5 GB are.
  */
-export function makeRuns(folder, { runs, metrics, points, live = 0, isCopied = false }) {
+export function makeRuns(folder, { runs, metrics, points, live = 0, isLinked: asked }) {
   if (existsSync(join(folder, nameOf(runs - 1)))) return;
   const texts = Array.from({ length: Math.min(DIFFERENT, runs) }, (_, kind) => {
     const lines = [];
     for (let step = 1; step <= points; step++) lines.push(lineOf(step, kind, metrics));
     return Buffer.from(lines.join(''));
   });
-  const isLinked = !isCopied && (runs * texts[0].length) / 1e9 > 5;
+  const isLinked = asked ?? (runs * texts[0].length) / 1e9 > 5;
   const seen = [];
   for (let i = 0; i < runs; i++) {
     const [design, seed] = [Math.floor(i / SEEDS), (i % SEEDS) + 1];

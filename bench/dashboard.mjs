@@ -341,7 +341,7 @@ async function measureAlone() {
 
 try {
   let since = performance.now();
-  makeRuns(folder, { runs, metrics, points, live, isCopied: values.copies });
+  makeRuns(folder, { runs, metrics, points, live, isLinked: values.copies ? false : undefined });
   const bytes = runs * statSync(join(folder, 'design-0_seed-1', 'metrics.jsonl')).size;
   const load = () => `load ${loadavg()[0].toFixed(1)} on ${cpus().length} processors`;
   console.log(load());
