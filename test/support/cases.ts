@@ -176,13 +176,16 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
       return L.mul(V(vs, 0), L.add(index, L.iota(t, [2, 3], 0)));
     }),
   ],
-  exp: unary(L.exp),
+  exp: [...unary(L.exp), one('more than a vector', [{ shape: [23], map: (x) => x * 2 }], (vs) => L.exp(V(vs, 0)))],
   log: unary(L.log, positive),
   log1p: unary(L.log1p, positive),
   sqrt: unary(L.sqrt, positive),
   rsqrt: unary(L.rsqrt, positive),
   tanh: unary(L.tanh),
-  sigmoid: unary(L.sigmoid),
+  sigmoid: [
+    ...unary(L.sigmoid),
+    one('saturated', [{ shape: [23], map: (x) => x * 8 }], (vs) => L.sigmoid(V(vs, 0)), 'saturated'),
+  ],
   sin: unary(L.sin),
   cos: unary(L.cos),
   floor: unary(L.floor),
@@ -383,6 +386,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
     ),
   ],
   softmax: [
+    one('rows of 21', [f(2, 21)], (vs) => L.softmax(V(vs, 0))),
     one('last axis', [f(3, 5)], (vs) => L.softmax(V(vs, 0))),
     one('middle axis', [f(2, 3, 2)], (vs) => L.softmax(V(vs, 0), 1)),
     one('large scores', [{ shape: [2, 3], map: (x) => x * 300 }], (vs) => L.softmax(V(vs, 0)), 'saturated'),
@@ -398,6 +402,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase[] } = {
     one('plain', [f(2, 2, 4), pos(2, 2, 1), f(2, 2, 4)], (vs) => L.emit('rmsNormGrad', vs, {})),
   ],
   rotary: [
+    one('halves of eight', [f(2, 3, 2, 16)], (vs) => L.rotary(V(vs, 0), L.rotaryFrequencies(16, 100))),
     one('forward', [f(2, 5, 2, 6)], (vs) => L.rotary(V(vs, 0), L.rotaryFrequencies(6, 100))),
     one('backward', [f(1, 3, 1, 2)], (vs) => L.rotary(V(vs, 0), L.rotaryFrequencies(2, 100), true)),
   ],
