@@ -15,8 +15,8 @@ import { readRange, type PlaceRange } from './range-reader.js';
 import { earlyCurves, MOST_LINES, type EarlyCurve } from './sampler.js';
 import { stampOf } from './stamps.js';
 
-/** Milliseconds that reading takes before it lets others go on. */
-const SLICE_MS = 12;
+/** Milliseconds that reading takes before it lets others go on, and while files are looked at for curves. */
+const [SLICE_MS, LOOKING_SLICE_MS] = [12, 2];
 /** Files from this size on are read once and kept as columns on disk. */
 const LEAST_CACHED_BYTES = 64 * 1024;
 /** What a file has grown by since its columns were kept is read here up to this size. */
@@ -314,17 +314,21 @@ export class MetricsStore {
       const entry = this.#entries.get(id);
       if (entry === undefined || entry.ready) continue;
       for (const more of this.#reading(entry)) {
-        if (!more || Date.now() - since < SLICE_MS) continue;
+        if (!more || Date.now() - since < this.#slice) continue;
         await new Promise((done) => setImmediate(done));
         since = Date.now();
         if (this.#closed) return;
       }
-      if (Date.now() - since >= SLICE_MS) {
+      if (Date.now() - since >= this.#slice) {
         await new Promise((done) => setImmediate(done));
         since = Date.now();
       }
     }
     this.#working = false;
+  }
+
+  get #slice(): number {
+    return this.#looking === null ? SLICE_MS : LOOKING_SLICE_MS;
   }
 
   /** Reads a file to its end, and says after each chunk that there is more. */

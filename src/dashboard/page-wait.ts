@@ -9,7 +9,7 @@ export class PageWait {
   #over: Promise<void> = Promise.resolve();
   #end: () => void = () => undefined;
 
-  /** A page was sent: its program comes next. */
+  /** A page was sent, whose program comes next, or asks for its first curve. */
   sent(): void {
     if (this.#timer === null) this.#over = new Promise((done) => (this.#end = done));
     this.#wait(LOAD_MS);

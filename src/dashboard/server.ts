@@ -116,7 +116,9 @@ function addAnswers(app: Hono, hub: Hub, figures: Figures): void {
     if (!asked.success) return c.json({ problem: 'The request is none for curves.' }, 400);
     const { metrics, range, runs, most, sampled, soon } = asked.data;
     if (range === null && sampled) {
-      hub.store.want(runs);
+      // What is to be read whole takes the processor in turns: the first curve comes before that.
+      if (soon) hub.page.sent();
+      else hub.store.want(runs);
       await hub.store.look(runs, metrics, { most, soon });
     } else if (range === null) await hub.store.settle(runs, CURVES_WAIT_MS);
     const bytes = range === null ? curvesOf(hub.store, asked.data) : await detailOf(hub.store, asked.data, range);
