@@ -1,19 +1,24 @@
 /** Rewrites of graphs before they are lowered: projections by part, gains of norms, masks of exponentials, attention. */
 import { describe, expect, it } from 'vitest';
-import { tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
+import { present, tensorFrom, toNumbers, type HostTensor } from '../../src/core/index.js';
 import { evaluateReference } from '../../src/engine/index.js';
 import { lowerToOnnx } from '../../src/engine/onnx/lower.js';
 import { isDecodeStep } from '../../src/engine/passes/decode-step.js';
+import { gatesAnew } from '../../src/engine/passes/gates-anew.js';
 import { masksAfterExp } from '../../src/engine/passes/masked-exp.js';
 import { gainsInNorms } from '../../src/engine/passes/norm-gains.js';
 import { projectionsByPart } from '../../src/engine/passes/projections.js';
 import { lowerToStableHlo } from '../../src/engine/xla/stablehlo/lower.js';
 import {
   attention,
+  decomposeAttention,
+  decomposeAttentionGrad,
   exp,
+  expand,
   grad,
   input,
   makeGraph,
+  mul,
   reduceSum,
   select,
   type Graph,
@@ -130,6 +135,41 @@ describe('projections by part', () => {
   });
 });
 
+describe('gates computed anew', () => {
+  it.each(MODELS)('give the same loss and gradients: %s', (_, settings) => {
+    const config = resolveModelConfig({ ...SMALL, numKvHeads: 2, ...settings });
+    for (const remat of [false, true]) {
+      const graph = projectionsByPart(training(config, remat));
+      expect(difference(graph, gatesAnew(graph), inputsOf(graph, config))).toBeLessThan(1e-12);
+    }
+  });
+
+  it('leave nothing of the forward pass to the backward pass but their factors', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full swa:4' });
+    const graph = training(config, false);
+    const anew = gatesAnew(graph);
+    const gates = ({ nodes }: Graph) => nodes.filter(({ op }) => op === 'swiglu');
+    expect([gates(graph).length, gates(anew).length]).toEqual([config.numLayers, 2 * config.numLayers]);
+    // Each gate has one reader: the product with the matrix, or the gradient of the matrix.
+    for (const { outputs } of gates(anew)) {
+      const readers = anew.nodes.filter(({ inputs }) => outputs.some((v) => inputs.includes(v)));
+      expect(readers.map(({ op }) => op)).toEqual(['dot']);
+    }
+    const sigmoids = (recomputes: boolean) =>
+      lowerToOnnx(graph, {}, { recomputes }).onnx.nodes.filter(({ op }) => op === 'Sigmoid').length;
+    expect([sigmoids(false), sigmoids(true)]).toEqual([config.numLayers, 2 * config.numLayers]);
+  });
+
+  it('are for graphs with gradients', () => {
+    const config = resolveModelConfig({ ...SMALL, layers: 'full' });
+    const params = parameterInputs(config);
+    const tokens = input('tokens', 'i32', [2, 6]);
+    const { logits } = forward(config, params, tokens);
+    const graph = makeGraph({ ...Object.fromEntries(params), tokens }, { logits });
+    expect(gatesAnew(graph)).toBe(graph);
+  });
+});
+
 describe('gains in norms', () => {
   function decoding(config: ModelConfig): { graph: Graph; donate: Record<string, string> } {
     const room = { batchSize: 2, maxLength: 8, dtype: 'f64' } as const;
@@ -226,5 +266,60 @@ describe('probabilities of attention', () => {
     const [dq] = grad(reduceSum(attention(q, q, q, { window, scale: 1 }).out), [q]) as [Value];
     const { nodes } = lowerToOnnx(makeGraph({ q }, { dq })).onnx;
     expect(nodes.filter((node) => node.op === 'Softmax')).toHaveLength(softmaxes);
+  });
+});
+
+describe('gradients of causal attention in shapes of their own', () => {
+  const [B, T, H, G, D] = [2, 24, 4, 2, 5];
+
+  /** Output and gradients of an attention, and the same with its gradient in blocks of 8 rows, flat or not. */
+  function graphs(window: number | null, more: { readonly softcap?: number; readonly sinks?: boolean }) {
+    const value = (name: string, shape: number[]) => input(name, 'f64', shape);
+    const [q, k, v] = [value('q', [B, T, H, D]), value('k', [B, T, G, D]), value('v', [B, T, G, D + 1])];
+    const weights = value('w', [B, T, H, D + 1]);
+    const sinks = more.sinks === true ? value('sinks', [H]) : null;
+    const { out } = attention(q, k, v, { window, scale: 0.7, softcap: more.softcap ?? null, sinks });
+    const wanted = [q, k, v, ...(sinks ? [sinks] : [])];
+    const gradients = grad(reduceSum(mul(out, weights)), wanted);
+    const inputs = { q, k, v, w: weights, ...(sinks ? { sinks } : {}) };
+    const graph = makeGraph(inputs, { out, ...Object.fromEntries(gradients.map((d, i) => [`d${i}`, present(d)])) });
+    const blocks = (flatGradients: boolean) => ({ banded: null, causal: 8, keptKeys: 0, flatGradients });
+    const inPrimitives = (flat: boolean) =>
+      expand(graph, {
+        keep: () => false,
+        overrides: {
+          attention: (values, attrs) => decomposeAttention(values, attrs, blocks(flat)),
+          attentionGrad: (values, attrs) => decomposeAttentionGrad(values, attrs, blocks(flat)),
+        },
+      });
+    return { graph, plain: inPrimitives(false), flat: inPrimitives(true) };
+  }
+
+  it.each([
+    ['no window', null, {}],
+    ['a window of all but one token', T - 1, {}],
+    ['sinks', null, { sinks: true }],
+    ['a soft cap', null, { softcap: 2 }],
+  ] as const)('are the same numbers: %s', (_, window, more) => {
+    const { graph, plain, flat } = graphs(window, more);
+    const inputs = Object.fromEntries(
+      graph.inputs.map(({ name, value: { shape } }) => [name, randomTensor('f64', shape, name)]),
+    );
+    expect(difference(graph, plain, inputs)).toBeLessThan(1e-12);
+    expect(difference(plain, flat, inputs)).toBe(0);
+  });
+
+  it('never have the shape of scores of the forward pass', () => {
+    const { plain, flat } = graphs(null, {});
+    /** Shapes of what has a row a query and a column a key. */
+    const scores = ({ nodes }: Graph) => {
+      const found = nodes.flatMap(({ op, outputs }) => (op === 'dot' ? outputs.map(({ shape }) => shape) : []));
+      const square = found.filter((shape) => [8, 16, 24].includes(shape.at(-1) ?? 0) && shape.at(-2) === 16);
+      return square.map((shape) => shape.join());
+    };
+    // A product of queries and keys forward; that and a product of gradients and values backward, for each block.
+    const counts = (graph: Graph) => scores(graph).map((own) => scores(graph).filter((other) => other === own).length);
+    expect(counts(plain)).toEqual(Array.from({ length: 9 }, () => 3));
+    expect([...counts(flat)].sort()).toEqual([1, 1, 1, 2, 2, 2, 2, 2, 2]);
   });
 });

@@ -14,6 +14,7 @@ import {
 } from '../../graph/index.js';
 import * as L from '../../graph/index.js';
 import { isDecodeStep } from '../passes/decode-step.js';
+import { gatesAnew } from '../passes/gates-anew.js';
 import { masksAfterExp } from '../passes/masked-exp.js';
 import { gainsInNorms } from '../passes/norm-gains.js';
 import { projectionsByPart } from '../passes/projections.js';
@@ -43,8 +44,12 @@ const rmsNormGrad: Decomposition<'rmsNormGrad'> = (inputs) => {
  * Probabilities of attention are kept for the backward pass where a query meets at most five keys for each channel of
  * a head in its block: that is a product, a mask and a softmax less, for at most a quarter more than what a layer keeps
  * for each channel anyway, about 20 numbers.
+ *
+ * Gradients of the causal form have shapes of their own: onnxruntime's planner holds the memory of a value that is used
+ * no more for the next one of its shape, however much later that comes, and scores would be held from the forward to
+ * the backward pass, the largest values of a long sequence.
  */
-const BLOCKS: AttentionBlocks = { banded: null, causal: null, keptKeys: 5 };
+const BLOCKS: AttentionBlocks = { banded: null, causal: null, keptKeys: 5, flatGradients: true };
 
 const OVERRIDES: DecompositionOverrides = {
   rmsNormGrad,
@@ -56,9 +61,9 @@ const OVERRIDES: DecompositionOverrides = {
  * The graph as it is lowered: in the form that CPUs are fastest with, composites without a kernel expanded, masks after
  * exponentials, equal nodes merged, constants folded.
  */
-function prepare(graph: Graph, donate: Readonly<Record<string, string>>): Graph {
+function prepare(graph: Graph, donate: Readonly<Record<string, string>>, recomputes: boolean): Graph {
   const suited = isDecodeStep(graph, donate) ? gainsInNorms(graph) : projectionsByPart(graph);
-  const expanded = expand(suited, { keep: hasKernel, overrides: OVERRIDES });
+  const expanded = expand(recomputes ? gatesAnew(suited) : suited, { keep: hasKernel, overrides: OVERRIDES });
   return simplify(masksAfterExp(expanded), { evaluate: evaluateConstant });
 }
 
@@ -90,14 +95,15 @@ export interface LoweredGraph {
  * Lowers a graph whose inputs are donated to outputs as `donate` says. Throws `UnsupportedOpError` where the CPU
  * kernels lack an op or dtype.
  *
+ * @param recomputes whether the backward pass computes the gates of MLPs anew instead of keeping them
  * @param stops whether the model has `STOP_OUTPUT` and `RAN_OUTPUT`, by which the Node binding copies no outputs
  */
 export function lowerToOnnx(
   graph: Graph,
   donate: Readonly<Record<string, string>> = {},
-  { stops = true }: { readonly stops?: boolean } = {},
+  { stops = true, recomputes = true }: { readonly stops?: boolean; readonly recomputes?: boolean } = {},
 ): LoweredGraph {
-  const prepared = prepare(graph, donate);
+  const prepared = prepare(graph, donate, recomputes);
   for (const node of prepared.nodes) {
     const half = node.outputs.find((v) => isHalf(v.dtype));
     if (half === undefined || MOVES.has(node.op)) continue;

@@ -69,7 +69,7 @@ export function createWebOnnxEngine(ort: WebRuntime): Engine {
     compile: async (graph, compileOptions: CompileOptions = {}) => {
       checkDonation(graph, compileOptions);
       const { donate = {} } = compileOptions;
-      const lowered = lowerToOnnx(graph, donate, { stops: false });
+      const lowered = lowerToOnnx(graph, donate, { stops: false, recomputes: false });
       try {
         const options = { ...commonOptions(graph), executionProviders: ['wasm'] };
         const session = await ort.InferenceSession.create(lowered.model, options);

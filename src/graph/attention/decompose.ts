@@ -22,7 +22,7 @@ import {
   splitRows,
   type Span,
 } from './causal.js';
-import { attendTile, dimsOf, heads, sinkColumn, unheads, type Dims, type Incoming } from './tile.js';
+import { attendTile, dimsOf, heads, sinkColumn, unheads, type Dims, type Incoming, type TileGrads } from './tile.js';
 import { ATTENTION, type AttentionAttrs } from './op.js';
 
 /** The blocks in which attention is computed, and what is kept of them; results do not depend on it. */
@@ -36,10 +36,15 @@ export interface AttentionBlocks {
    * takes the probabilities of the forward pass; 0 for never.
    */
   readonly keptKeys: number;
+  /**
+   * Whether the backward pass of the causal form takes sequences and groups of heads as one axis, so that its scores
+   * have another shape than those of the forward pass. Not where rows hold several documents.
+   */
+  readonly flatGradients: boolean;
 }
 
 /** The sizes of blocks where an engine asks for none: chosen by window and length. Probabilities are not kept. */
-const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null, keptKeys: 0 };
+const DEFAULT_BLOCKS: AttentionBlocks = { banded: null, causal: null, keptKeys: 0, flatGradients: false };
 
 /** The sinks and the documents (i32 `[B,T]`, numbered) that follow the `fixed` inputs of an attention. */
 function optionalInputs(
@@ -142,13 +147,38 @@ export function decomposeAttentionGrad(
   };
   const grads = plan.band
     ? bandedGrads(bandTile(qh, kh, vh, plan.band, documents, attrs), incoming, dims, plan.band)
-    : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents, keeps });
+    : blocks.flatGradients && !keeps && !documents
+      ? flatCausalGrads(qh, kh, vh, incoming, dims, attrs, plan)
+      : causalGrads(qh, kh, vh, incoming, dims, attrs, { ...plan, documents, keeps });
   const result = [unheads(grads.dq), unheads(grads.dk), unheads(grads.dv)];
   if (!sinks) return result;
   // The sink takes probability exp(z - lse) and carries no value: dz = -sum p * delta (docs/recurrences.md,
   // "Attention").
   const p = L.exp(L.sub(L.reshape(sinks, [1, H, 1]), lse));
   return [...result, L.neg(L.reduceSum(L.mul(p, L.reshape(incoming.delta, [B, H, T])), [0, 2]))];
+}
+
+/** `causalGrads` on one axis for sequences and groups of heads, of rows of one document each. */
+function flatCausalGrads(
+  q: Value,
+  k: Value,
+  v: Value,
+  { dOut, delta, lse }: Incoming,
+  dims: Dims,
+  attrs: AttentionAttrs,
+  { blocks, C }: { readonly blocks: readonly Span[]; readonly C: number },
+): TileGrads {
+  const { B, G } = dims;
+  const flat = (x: Value): Value => L.reshape(x, [1, B * G, ...x.shape.slice(2)]);
+  const apart = (x: Value): Value => L.reshape(x, [B, G, ...x.shape.slice(2)]);
+  const grads = causalGrads(
+    ...([flat(q), flat(k), flat(v)] as const),
+    { dOut: flat(dOut), delta: flat(delta), lse: lse && flat(lse) },
+    { ...dims, B: 1, H: B * dims.H, G: B * G },
+    attrs,
+    { blocks, C, documents: null, keeps: false },
+  );
+  return { dq: apart(grads.dq), dk: apart(grads.dk), dv: apart(grads.dv) };
 }
 
 /** Decompositions of attention and its gradient. */
