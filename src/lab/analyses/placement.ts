@@ -99,6 +99,9 @@ const fields = z.object({
   ),
 });
 
+/** Batches that gates are learned on where nobody says. */
+const GATE_STEPS = 100;
+
 const options = {
   full: count().describe('how many full layers to keep'),
   keys: count().default(128).describe('visible keys of the layers that do not keep it'),
@@ -106,7 +109,7 @@ const options = {
     .enum(METHODS)
     .default('limits')
     .describe('choose layers by limiting one after another, by gates that are learned together, or by both'),
-  gateSteps: count().default(100).describe('batches of training data that gates are learned on'),
+  gateSteps: count().optional().describe(`batches of training data that gates are learned on (default: ${GATE_STEPS})`),
   random: z.int().min(0).max(1000).default(2).describe('random placements to compare with'),
   out: z
     .string()
@@ -158,6 +161,10 @@ export const placement = defineAnalysis({
   resolve: (model, given) => ({ ...given, measure: measureAsked(model, given) }),
   measure: async (model, chosen, { context }): Promise<Placements> => {
     const candidates = candidatesOf(model.config, chosen.full);
+    if (chosen.by === 'limits' && chosen.gateSteps !== undefined)
+      throw new ConfigError(
+        'batches of gates (--gate-steps) are for --by gates or both; name one of them, or leave them out',
+      );
     checkStudy(model, chosen);
     using limited = await limitedModel(model, { ...chosen, label: 'place' });
     const lookAt = async (layers: readonly number[]): Promise<Left> => {
@@ -347,7 +354,7 @@ async function eliminate(
 /** The gates of the full layers of a model, learned on its training data or on the texts that are named. */
 async function gatesOf(
   model: OpenedModel,
-  { full, keys, gateSteps, ...chosen }: PlaceOptions,
+  { full, keys, gateSteps = GATE_STEPS, ...chosen }: PlaceOptions,
   context: AnalysisContext,
 ): Promise<readonly LayerGate[]> {
   using batches = gateBatches(model, chosen);
