@@ -33,9 +33,9 @@ export function gatesAnew(graph: Graph): Graph {
     const found = made.get(own);
     if (found !== undefined) return found;
     const image = (v: Value): Value => present(images.get(v));
-    const [factor, up] = own.out.node.inputs.map(image) as [Value, Value];
-    const gate = at(barrier([factor, image(own.after)]), 0);
-    const first = { gate, out: swiglu(gate, up) };
+    const factor = (i: number): Value => image(at(own.out.node.inputs, i));
+    const gate = at(barrier([factor(0), image(own.after)]), 0);
+    const first = { gate, out: swiglu(gate, factor(1)) };
     made.set(own, first);
     return first;
   };
@@ -46,8 +46,8 @@ export function gatesAnew(graph: Graph): Graph {
     const product = plan.products.get(node);
     if (product === undefined || node.op !== 'dot') return null;
     const { out } = anew(product);
-    const [lhs, rhs] = node.inputs.map((v, i) => (v === product.out ? out : at(inputs, i))) as [Value, Value];
-    return emit('dot', [lhs, rhs], node.attrs);
+    const operand = (i: number): Value => (node.inputs[i] === product.out ? out : at(inputs, i));
+    return emit('dot', [operand(0), operand(1)], node.attrs);
   });
 }
 

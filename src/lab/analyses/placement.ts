@@ -163,7 +163,7 @@ export const placement = defineAnalysis({
     const candidates = candidatesOf(model.config, chosen.full);
     if (chosen.by === 'limits' && chosen.gateSteps !== undefined)
       throw new ConfigError(
-        'batches of gates (--gate-steps) are for --by gates or both; name one of them, or leave them out',
+        'batches of gates (--gate-steps) are for layers that gates choose (--by gates, or both); leave them out',
       );
     checkStudy(model, chosen);
     using limited = await limitedModel(model, { ...chosen, label: 'place' });

@@ -206,7 +206,14 @@ describe('longsight place', () => {
 
   it('says what it needs', async () => {
     await refused('the model has 4 full layers, and --full 4 keeps all; ask for fewer', run, '--full', '4');
-    await refused('batches of gates (--gate-steps) are for --by gates', run, '--full', '1', '--gate-steps', '5');
+    await refused(
+      'batches of gates (--gate-steps) are for layers that gates choose (--by gates, or both); leave them out',
+      run,
+      '--full',
+      '1',
+      '--gate-steps',
+      '5',
+    );
     await refused(
       'other layers (--others) are of the study that is written; name its file (--out)',
       run,
