@@ -175,12 +175,7 @@ export const placement = defineAnalysis({
     };
     const whole = await lookAt([]);
     const score = scoreOf(whole, chosen.keys);
-    if (chosen.keys >= limited.longest) {
-      throw new ConfigError(
-        `layers that see ${chosen.keys} keys see all of the ${limited.longest} tokens at most that are measured, so that no limit would ` +
-          'cost anything; name fewer keys (--keys)',
-      );
-    }
+    checkKeys(chosen.keys, limited.longest);
     const valueAt = async (layers: readonly number[]) => valueOf(await lookAt(layers), score, chosen.keys);
     const note = (text: string) => context.note?.(text);
     const byLimits =
@@ -261,6 +256,15 @@ function candidatesOf(config: ModelConfig, full: number): number[] {
       ? 'the model has no full layer to place; train one with full attention in every layer that may keep it'
       : `the model has ${layers.length} full layer${layers.length === 1 ? '' : 's'}, and --full ${full} keeps all; ` +
           'ask for fewer, or train a model with more',
+  );
+}
+
+/** Throws `ConfigError` where so many keys hide nothing of the longest sequence that is measured. */
+function checkKeys(keys: number, longest: number): void {
+  if (keys < longest) return;
+  throw new ConfigError(
+    `layers that see ${keys} keys see all of the ${longest} tokens at most that are measured, so that no limit would ` +
+      'cost anything; name fewer keys (--keys)',
   );
 }
 
