@@ -179,9 +179,10 @@ function fuse(bytes, from, to) {
 }
 
 /**
- * The bytes of `ort-wasm-simd-threaded.wasm` with matrix products that need relaxed SIMD.
+ * The bytes of `ort-wasm-simd-threaded.wasm` with kernels that need relaxed SIMD: matrix products, exponentials, sigmoids,
+ * rotary positions.
  *
- * @throws Error where the file is not the one whose loops are known.
+ * @throws Error where the file is not the one whose kernels are known.
  */
 export function withRelaxedSimd(file) {
   const found = createHash('sha256').update(file).digest('hex');

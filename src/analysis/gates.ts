@@ -12,6 +12,7 @@ import { grad, input, makeGraph, type Graph } from '../graph/index.js';
 import { parametersFor, withConfig, type LoadedModel } from '../loaded/index.js';
 import { forward, parameterInputs, tokenLosses, type ModelConfig } from '../model/index.js';
 import { branchFullHeads, fullLayers } from './reach.js';
+import { REMAT_TOKENS } from './recompute.js';
 
 /** How gates are learned. */
 export interface GateOptions {
@@ -31,6 +32,7 @@ export interface GateOptions {
 export interface LayerGate {
   /** The layer, counted from 0. */
   readonly layer: number;
+  /** The gate, 0 to 1. */
   readonly gate: number;
 }
 
@@ -42,8 +44,6 @@ export interface LearnedGates {
   readonly losses: readonly number[];
 }
 
-/** From so many tokens in a pass on, layers are recomputed in the backward pass. */
-const REMAT_TOKENS = 4096;
 /** Adam's decays and the number that keeps its quotient finite. */
 const [BETA1, BETA2, EPSILON] = [0.9, 0.99, 1e-12];
 const LEARNING_RATE = 0.1;

@@ -25,6 +25,7 @@ import {
 } from '../graph/index.js';
 import { batchSequences, parametersFor, type LoadedModel } from '../loaded/index.js';
 import { forward, headLogits, parameterInputs, type ModelConfig, TapReader } from '../model/index.js';
+import { REMAT_TOKENS } from './recompute.js';
 
 // Bound once: where modules are loaded as they stand (test runners), an imported name is looked up at every call.
 const readF64 = f64At;
@@ -75,8 +76,6 @@ export interface InfluenceOptions {
 /** The factor within which means over bins stay of the level, where a floor is found. */
 export const FLOOR_FACTOR = 1.5;
 const MIN_FLOOR_LENGTH = 64;
-/** From so many tokens in a pass on, layers are recomputed. */
-const REMAT_TOKENS = 4096;
 const OWN_INPUTS: ReadonlySet<string> = new Set(['tokens', 'rows', 'targets']);
 
 /**
@@ -139,7 +138,6 @@ function influenceGraph(model: ModelConfig, B: number, T: number, target: Influe
   const params = parameterInputs(model);
   const tokens = input('tokens', 'i32', [B, T]);
   const rows = input('rows', 'i32', [B * last]);
-  // Long sequences recompute the insides of layers in the backward pass: memory is that of one layer, not of all.
   const { tap, stream: streams } = new TapReader();
   const { stream } = forward(model, params, tokens, { remat: B * T >= REMAT_TOKENS, tap });
   const logits = headLogits(model, params, take(reshape(stream, [B * T, model.hiddenSize]), rows));

@@ -1,6 +1,6 @@
 /**
  * Attention with a second branch: the same queries, keys and values under a smaller window, mixed with the layer's own
- * attention by a gate. What `longsight place --by gates` learns which layers need full attention by.
+ * attention by a gate. How far a trained gate stays open says how much its layer needs full attention.
  */
 import { got, invariant } from '../core/index.js';
 import { add, mul, reshape, sliceAxis, sub, type Value } from '../graph/index.js';
